@@ -1,0 +1,28 @@
+# The commands of the README. Each sets up what it needs; what is done is not done again.
+.PHONY: demo test check setup bench lock help
+
+help:
+	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' $(MAKEFILE_LIST)
+
+demo: setup	## run the main job and tell its story; KEEP=1 leaves it running
+	@.venv/bin/python -m demo $(if $(KEEP),--keep)
+
+test: setup	## run every test, against real Kamailios and SIPp
+	@.venv/bin/pytest -n 4 --dist loadgroup $(ARGS)
+
+check: setup	## ruff, mypy, import contracts: seconds
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports --no-timing
+
+bench: setup	## CPU time a call beside the known recipe and a bare relay
+	@.venv/bin/python -m bench $(ARGS)
+
+setup:	## Debian packages and .venv
+	@tools/setup
+
+lock: setup	## write requirements.lock anew from pyproject.toml
+	@.venv/bin/python -m pip install -q pip-tools && .venv/bin/pip-compile -q --extra dev \
+	    --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	    --strip-extras --allow-unsafe -o requirements.lock pyproject.toml

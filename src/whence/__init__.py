@@ -1,0 +1,1 @@
+"""Whence tells a SIP edge whence a call comes."""

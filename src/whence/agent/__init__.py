@@ -1,0 +1,1 @@
+"""The daemon beside Kamailio: registers the trunks, writes the directory, answers the API."""
