@@ -14,7 +14,7 @@ check: setup	## ruff, mypy, import contracts: seconds
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
-	@.venv/bin/lint-imports --no-timing
+	@.venv/bin/lint-imports --no-logo
 
 bench: setup	## CPU time a call beside the known recipe and a bare relay
 	@.venv/bin/python -m bench $(ARGS)

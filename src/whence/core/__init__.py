@@ -1,1 +1,1 @@
-"""The pure part, shared by edge and agent: no I/O, no clock, no randomness, standard library only."""
+"""The pure part, shared by edge and agent: no I/O, no clock, no randomness."""

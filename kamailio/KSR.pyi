@@ -1,0 +1,37 @@
+"""For type checkers only: Kamailio's module KSR is what the edge's protocols say."""
+
+from whence.edge.ksr import (
+    Auth,
+    Hdr,
+    Kx,
+    Maxfwd,
+    Nathelper,
+    Pv,
+    Registrar,
+    Rr,
+    Sanity,
+    Siputils,
+    Sl,
+    Tm,
+)
+
+pv: Pv
+kx: Kx
+hdr: Hdr
+tm: Tm
+sl: Sl
+rr: Rr
+maxfwd: Maxfwd
+sanity: Sanity
+siputils: Siputils
+auth: Auth
+registrar: Registrar
+nathelper: Nathelper
+
+def err(line: str, /) -> None: ...
+def info(line: str, /) -> None: ...
+def seturi(uri: str, /) -> bool: ...
+def setdsturi(uri: str, /) -> bool: ...
+def force_rport() -> bool: ...
+def is_myself_ruri() -> bool: ...
+def is_myself_turi() -> bool: ...

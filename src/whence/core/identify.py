@@ -1,0 +1,169 @@
+"""Whence does this request come? The identification rules; pure, the same for edge and dry run.
+
+The candidates are the trunks with a live address that admits the source. Whatever the headers say
+is used only to choose *within* the candidates: headers narrow, they never widen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from whence.core.address import Source
+from whence.core.number import bare
+from whence.core.trunk import Trunk
+from whence.core.uri import Uri
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What identification looks at in a request outside a dialog."""
+
+    source: Source
+    ruri: Uri
+    to: Uri | None = None
+    p_called_party_id: Uri | None = None
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """What could be the token of a trunk: Request-URI user and `line` parameter."""
+        named = (self.ruri.user, self.ruri.params.get("line", ""))
+        return tuple(text for text in named if text)
+
+    @property
+    def numbers(self) -> tuple[tuple[str, str], ...]:
+        """(where it stands, bare number) of each number that the request calls, in rule order."""
+        places = (
+            ("Request-URI", self.ruri),
+            ("P-Called-Party-ID", self.p_called_party_id),
+            ("To", self.to),
+        )
+        return tuple(
+            (place, number)
+            for place, uri in places
+            if uri is not None and (number := bare(uri.user)) is not None
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the directory holds about one request: no more than can matter to it."""
+
+    trunks: tuple[Trunk, ...]
+    """The enabled trunks with an address at the source's ip, whether or not it admits it."""
+    token_owners: dict[str, str]
+    """Token in the request → id of the enabled trunk whose token it is, wherever that trunk is."""
+    number_owners: frozenset[tuple[str, str]]
+    """(bare number of the request, id of an enabled trunk that owns it)."""
+
+
+class Rule(StrEnum):
+    """What settled, or narrowed, a decision."""
+
+    ADDRESS = "address"
+    TOKEN = "token"
+    NUMBER = "number"
+    AOR_USER = "aor user"
+    PORT = "port"
+    ONLY_CANDIDATE = "only candidate"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One rule applied: what it compared, and the trunks that were left after it."""
+
+    rule: Rule
+    compared: str
+    left: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.compared}: {', '.join(self.left) or 'no trunk'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Identified:
+    """The request is this trunk's."""
+
+    trunk: Trunk
+    rule: Rule
+    steps: tuple[Step, ...]
+
+    @property
+    def reason(self) -> str:
+        """The rule that settled it, in words."""
+        return f"{self.rule} of trunk {self.trunk.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The source is admitted, but no trunk may be given the request. Never told to the sender."""
+
+    reason: str
+    candidates: tuple[str, ...]
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """No trunk has an address that admits the source."""
+
+    reason: str
+    steps: tuple[Step, ...]
+
+
+Decision = Identified | Refused | Unknown
+
+
+def identify(request: Request, evidence: Evidence, now: float) -> Decision:
+    """Say which trunk a request comes from. `now` is in seconds since the epoch."""
+    source = request.source
+    candidates = tuple(t for t in evidence.trunks if t.admits(source, now))
+    steps = [Step(Rule.ADDRESS, f"a live address admits {source}", _ids(candidates))]
+    if not candidates:
+        return Unknown("no address admits the source", tuple(steps))
+
+    ids = {trunk.id for trunk in candidates}
+    strays = [t for t in request.tokens if t in evidence.token_owners]
+    if any(evidence.token_owners[token] not in ids for token in strays):
+        owners = tuple(evidence.token_owners[token] for token in strays)
+        steps.append(Step(Rule.TOKEN, "token of a trunk that has no address there", owners))
+        return Refused("token from a wrong source", _ids(candidates), tuple(steps))
+
+    for rule, compared, belongs in _rules(request, evidence, now):
+        chosen = tuple(trunk for trunk in candidates if belongs(trunk))
+        steps.append(Step(rule, compared, _ids(chosen)))
+        if len(chosen) == 1:
+            return Identified(chosen[0], rule, tuple(steps))
+        candidates = chosen or candidates
+
+    steps.append(Step(Rule.ONLY_CANDIDATE, "trunks left", _ids(candidates)))
+    if len(candidates) == 1:
+        return Identified(candidates[0], Rule.ONLY_CANDIDATE, tuple(steps))
+    return Refused("ambiguous", _ids(candidates), tuple(steps))
+
+
+def _rules(
+    request: Request, evidence: Evidence, now: float
+) -> list[tuple[Rule, str, Callable[[Trunk], bool]]]:
+    """Name the tests that tell candidates apart, in their order: the first that fits one wins."""
+    tokens = request.tokens
+    rules: list[tuple[Rule, str, Callable[[Trunk], bool]]] = [
+        (Rule.TOKEN, " or ".join(tokens) or "no token", lambda t: t.token in tokens),
+    ]
+    for place, number in request.numbers:
+        rules.append(
+            (
+                Rule.NUMBER,
+                f"{number} in {place}",
+                lambda t, number=number: (number, t.id) in evidence.number_owners,  # type: ignore[misc]
+            )
+        )
+    user, source = request.ruri.user, request.source
+    rules.append((Rule.AOR_USER, user, lambda t: bool(user) and t.aor_user == user))
+    rules.append((Rule.PORT, str(source.port), lambda t: t.learned_from(source, now)))
+    return rules
+
+
+def _ids(trunks: tuple[Trunk, ...]) -> tuple[str, ...]:
+    return tuple(trunk.id for trunk in trunks)

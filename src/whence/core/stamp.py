@@ -1,0 +1,53 @@
+"""What edge and agent say to each other in SIP headers, and the seals that make it theirs.
+
+The agent's REGISTER asks the edge to send it to a next hop from one of its sockets; the edge's
+reply says where the answer really came from. Both are sealed with the inside key, that only the two
+know: a reply that some stranger makes the edge pass on statelessly, and a local process that sits
+on the loopback port while one of the two is down, can make neither. The key itself never travels.
+
+The dialog cookie stands in the Record-Route of each call that was identified: a request that claims
+to be inside a dialog is let through only with it.
+"""
+
+from __future__ import annotations
+
+import hmac
+from hashlib import blake2s
+
+NEXT_HOP = "X-Whence-Next-Hop"
+SOCKET = "X-Whence-Socket"
+KEY = "X-Whence-Key"
+SOURCE = "X-Whence-Source"
+TRUNK = "X-Whence-Trunk"
+
+COOKIE_PARAM = "whence"
+
+
+def request_seal(key: str, method: str, call_id: str, cseq: str, next_hop: str, socket: str) -> str:
+    """Seal a request of the agent's: what it is, and what the edge is to do with it."""
+    return _seal(key, "request", method, call_id, cseq, next_hop, socket)
+
+
+def reply_seal(key: str, call_id: str, cseq: str, status: int, source: str) -> str:
+    """Seal a reply's stamp: which answer, and where it came from."""
+    return _seal(key, "reply", call_id, cseq, str(status), source)
+
+
+def same(seal: str, other: str) -> bool:
+    """Compare two seals, or cookies, in a time that does not tell where they differ."""
+    return hmac.compare_digest(seal.encode(), other.encode())
+
+
+def cookie(key: str, call_id: str) -> str:
+    """The dialog cookie of one call."""
+    return blake2s(call_id.encode(), key=_bytes(key), digest_size=12).hexdigest()
+
+
+def _seal(key: str, *parts: str) -> str:
+    # The length before each part: no two lists of parts are sealed alike.
+    text = "".join(f"{len(part)}:{part}" for part in parts)
+    return blake2s(text.encode(), key=_bytes(key), digest_size=16).hexdigest()
+
+
+def _bytes(key: str) -> bytes:
+    return bytes.fromhex(key)

@@ -1,0 +1,26 @@
+"""A trunk, as far as identification needs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from whence.core.address import Address, Source
+
+
+@dataclass(frozen=True, slots=True)
+class Trunk:
+    """One account at a provider: what names it in a request, and from where its calls may come."""
+
+    id: str
+    token: str
+    aor_user: str
+    target: str
+    addresses: tuple[Address, ...]
+
+    def admits(self, source: Source, now: float) -> bool:
+        """Whether a live address of this trunk admits `source`."""
+        return any(address.admits(source, now) for address in self.addresses)
+
+    def learned_from(self, source: Source, now: float) -> bool:
+        """Whether a live address admits `source` and was learned from exactly that port."""
+        return any(a.port == source.port and a.admits(source, now) for a in self.addresses)

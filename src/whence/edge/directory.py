@@ -1,0 +1,58 @@
+"""Reading the directory inside a Kamailio worker: never writes, never waits.
+
+Each worker opens it at its first request: a connection must not cross a fork.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from whence.core import directory
+from whence.core.identify import Evidence, Request
+
+BUSY_S = 0.02
+"""Readers of a WAL database wait for nobody, but for one who repairs it after a crash."""
+
+
+class DirectoryUnavailableError(Exception):
+    """The directory cannot be read now: the agent has not made it yet, or the disk fails."""
+
+
+class Directory:
+    """The directory, read-only."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+
+    def evidence(self, request: Request) -> Evidence:
+        """What identification needs to know about `request`."""
+        return directory.gather(request, self._fetch)
+
+    def user_ha1(self, name: str, domain: str) -> str | None:
+        """The HA1 (MD5) of a local user; None where there is no such user."""
+        return self._value(directory.USER_HA1, (name, domain))
+
+    def meta(self, key: str) -> str:
+        """One value of the table `meta`, that the agent wrote at its start."""
+        value = self._value(directory.META, (key,))
+        if value is None:
+            raise DirectoryUnavailableError(f"the directory has no {key}")
+        return value
+
+    def _value(self, query: str, parameters: Sequence[Any]) -> str | None:
+        rows = self._fetch(query, parameters)
+        return str(rows[0][0]) if rows else None
+
+    def _fetch(self, query: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        try:
+            if self._connection is None:
+                self._connection = sqlite3.connect(
+                    f"file:{self._path}?mode=ro", uri=True, timeout=BUSY_S, isolation_level=None
+                )
+            return self._connection.execute(query, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise DirectoryUnavailableError(f"{self._path.name}: {error}") from error

@@ -1,0 +1,353 @@
+"""What the edge does with each SIP message. Kamailio is the engine; this says what is to be done.
+
+A request's way: guard; the agent's own, on the inside socket; inside a dialog; CANCEL and
+retransmissions; users' REGISTER; and for the rest the question that Whence is for: whence?
+
+Two rules of the house (measured on 5.6): a route that raises leaves its caller without an answer,
+and one that returns anything but an int breaks the *next* message of that worker. `answers` sees
+to both. Headers whose bytes are not UTF-8 are normal traffic; they count as not there.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+
+from whence.core import stamp
+from whence.core.address import Source, Transport, canonical_ip
+from whence.core.directory import DIALOG_KEY, INSIDE_KEY
+from whence.core.identify import Identified, Request, Unknown, identify
+from whence.core.trunk import Trunk
+from whence.core.uri import Uri, escape_user
+from whence.edge.directory import Directory, DirectoryUnavailableError
+from whence.edge.ksr import Ksr
+
+LOCATION = "location"
+"""Kamailio's table of the users' contacts."""
+
+INSIDE_REPLY = "ksr_reply_inside"
+"""The reply route of the agent's own requests; it runs only for replies of their transactions."""
+
+SANITY_MESSAGE_CHECKS = 17895  # all that Kamailio 5.6 and 6.1 have for headers and their parts
+SANITY_URI_CHECKS = 7  # Request-URI, From and To parse
+HOPS_LIMIT = 10
+
+HA1_GIVEN = 1  # auth.pv_auth_check: what is handed in is an HA1, not a password
+QOP_AUTH = 1  # auth.auth_challenge: offer qop="auth", so that responses count their use
+
+SCANNERS = ("friendly-scanner", "sipvicious", "sipcli", "sip-scan", "sundayddr", "pplsip")
+"""User-Agents of tools that look for doors; they get no answer at all."""
+
+RELAYED = frozenset({"INVITE", "MESSAGE"})
+"""What a trunk may begin: a call, or a message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the generated kamailio.cfg tells the edge, as JSON in the define WHENCE_EDGE."""
+
+    directory: Path
+    domain: str
+    inside_ip: str
+    inside_port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Settings:
+        """Read the define; KeyError or ValueError if it was not written by `whence edge-config`."""
+        values = json.loads(text)
+        return cls(
+            Path(values["directory"]),
+            values["domain"],
+            values["inside_ip"],
+            values["inside_port"],
+        )
+
+
+Route = Callable[["Edge", object], None]
+
+
+def answers(route: Route) -> Callable[[Edge, object], int]:
+    """Make a request route that always answers: a bug is a 500 and one log line; returns 1."""
+
+    @wraps(route)
+    def answering(edge: Edge, message: object) -> int:
+        try:
+            route(edge, message)
+        except DirectoryUnavailableError as error:
+            edge.ksr.err(f"whence: {error}\n")
+            edge.ksr.sl.send_reply(503, "Service Unavailable")
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
+            edge.ksr.err(f"whence: {route.__name__}: {_one_line(error)}\n")
+            edge.ksr.sl.send_reply(500, "Server Internal Error")
+        return 1
+
+    return answering
+
+
+def survives(route: Route) -> Callable[[Edge, object], int]:
+    """Make a reply route that lets the reply pass whatever happens; returns 1."""
+
+    @wraps(route)
+    def surviving(edge: Edge, message: object) -> int:
+        try:
+            route(edge, message)
+        except Exception as error:  # noqa: BLE001 - an unstamped reply teaches nobody anything
+            edge.ksr.err(f"whence: {route.__name__}: {_one_line(error)}\n")
+        return 1
+
+    return surviving
+
+
+class Edge:
+    """The handlers that Kamailio calls, in each of its worker processes."""
+
+    def __init__(self, ksr: Ksr, settings: Settings) -> None:
+        self.ksr = ksr
+        self._settings = settings
+        self._directory = Directory(settings.directory)
+        self._dialog_key: str | None = None
+
+    def child_init(self, _rank: int) -> int:
+        """Nothing is opened here: what a worker needs, it opens at its first request."""
+        return 0
+
+    @answers
+    def ksr_request_route(self, _message: object) -> None:
+        """Each request comes here first."""
+        ksr = self.ksr
+        if not self._guard():
+            return
+        if self._on_inside_socket():
+            self._from_agent()
+            return
+        ksr.force_rport()
+        method = ksr.kx.get_method()
+        if method == "CANCEL":
+            self._cancel()
+        elif ksr.siputils.has_totag() > 0:
+            self._in_dialog(method)
+        elif method == "ACK":
+            self._stray_ack()
+        elif ksr.tm.t_check_trans() == 0:
+            return  # a retransmission: the answer that it had has been sent again
+        elif method == "REGISTER":
+            self._register_user()
+        else:
+            self._initial(method)
+
+    @survives
+    def ksr_reply_inside(self, _message: object) -> None:
+        """Stamp a reply to the agent's REGISTER with where it really came from.
+
+        A stamp that came with the reply is somebody else's word, and goes.
+        """
+        ksr = self.ksr
+        ksr.hdr.remove(stamp.SOURCE)
+        ksr.hdr.remove(stamp.KEY)
+        source = str(self._source())
+        seal = stamp.reply_seal(
+            self._directory.meta(INSIDE_KEY),
+            str(ksr.kx.get_callid()),
+            str(ksr.pv.get("$cs")),
+            ksr.kx.get_status(),
+            source,
+        )
+        ksr.hdr.append(f"{stamp.SOURCE}: {source}\r\n")
+        ksr.hdr.append(f"{stamp.KEY}: {seal}\r\n")
+
+    # The way of a request, in the order of `ksr_request_route`.
+
+    def _guard(self) -> bool:
+        ksr = self.ksr
+        if ksr.maxfwd.process_maxfwd(HOPS_LIMIT) < 0:
+            ksr.sl.send_reply(483, "Too Many Hops")
+            return False
+        if ksr.sanity.sanity_check(SANITY_MESSAGE_CHECKS, SANITY_URI_CHECKS) < 0:
+            return False  # it has been answered
+        agent = self._text(ksr.kx.gete_ua) or ""
+        return not any(scanner in agent.lower() for scanner in SCANNERS)
+
+    def _on_inside_socket(self) -> bool:
+        kx, settings = self.ksr.kx, self._settings
+        return (
+            int(kx.get_rcvport()) == settings.inside_port and kx.get_rcvip() == settings.inside_ip
+        )
+
+    def _from_agent(self) -> None:
+        """Do what the agent asks, if it is the agent: send its REGISTER on, or say that we live."""
+        ksr = self.ksr
+        method, call_id, cseq = ksr.kx.get_method(), ksr.kx.get_callid(), ksr.pv.get("$cs")
+        next_hop, socket = ksr.hdr.get(stamp.NEXT_HOP) or "", ksr.hdr.get(stamp.SOCKET) or ""
+        expected = stamp.request_seal(
+            self._directory.meta(INSIDE_KEY), method, str(call_id), str(cseq), next_hop, socket
+        )
+        if not stamp.same(expected, ksr.hdr.get(stamp.KEY) or ""):
+            ksr.sl.send_reply(403, "Forbidden")
+            return
+        if method == "OPTIONS":
+            ksr.sl.send_reply(200, "OK")
+            return
+        for header in (stamp.KEY, stamp.NEXT_HOP, stamp.SOCKET):
+            ksr.hdr.remove(header)
+        ksr.setdsturi(next_hop)
+        ksr.pv.sets("$fs", socket)
+        ksr.tm.t_on_reply(INSIDE_REPLY)
+        self._relay()
+
+    def _cancel(self) -> None:
+        if self.ksr.tm.t_check_trans() > 0:
+            self._relay()
+        else:
+            self.ksr.sl.send_reply(481, "Call/Transaction Does Not Exist")
+
+    def _stray_ack(self) -> None:
+        """Let an ACK without a dialog end the transaction it belongs to; it is never answered."""
+        if self.ksr.tm.t_check_trans() > 0:
+            self._relay()
+
+    def _in_dialog(self, method: str) -> None:
+        """Pass on what belongs to a call that we let in, and only that.
+
+        A To tag is quickly made up. The cookie in our own Record-Route is not.
+        """
+        ksr = self.ksr
+        route = self._text(lambda: ksr.hdr.get("Route")) or ""
+        if not self._vouched(route):
+            if method == "ACK":
+                self._stray_ack()
+            else:
+                ksr.sl.send_reply(481, "Call/Transaction Does Not Exist")
+            return
+        if ksr.rr.loose_route() < 0:
+            if method != "ACK":
+                ksr.sl.send_reply(481, "Call/Transaction Does Not Exist")
+            return
+        self._strip()
+        self._relay()
+
+    def _vouched(self, route: str) -> bool:
+        call_id = self._text(self.ksr.kx.get_callid)
+        _, named, rest = route.partition(f";{stamp.COOKIE_PARAM}=")
+        if call_id is None or not named:
+            return False
+        cookie = stamp.cookie(self._key_of_dialogs(), call_id)
+        return stamp.same(rest[: len(cookie)], cookie)
+
+    def _register_user(self) -> None:
+        """Let a local user's phone in: digest with the directory's HA1, contacts to usrloc."""
+        ksr, domain = self.ksr, self._settings.domain
+        name = self._text(ksr.kx.gete_tuser)
+        if not name or not ksr.is_myself_turi():
+            ksr.sl.send_reply(403, "Forbidden")
+            return
+        ha1 = self._directory.user_ha1(name, domain)
+        # A name that is not there is challenged like one that is: nobody learns which are.
+        if (
+            ha1 is None
+            or ksr.auth.pv_auth_check(domain, ha1, HA1_GIVEN, 0) < 0
+            or self._text(ksr.kx.gete_au) != name
+        ):
+            ksr.auth.auth_challenge(domain, QOP_AUTH)
+            return
+        ksr.auth.consume_credentials()
+        ksr.nathelper.fix_nated_register()
+        if ksr.registrar.save(LOCATION, 0) < 0:
+            ksr.sl.sl_reply_error()
+
+    def _initial(self, method: str) -> None:
+        """Answer the question that all this is for, and send the call to its target."""
+        ksr = self.ksr
+        request = self._request()
+        if request is None:
+            ksr.sl.send_reply(400, "Bad Request")
+            return
+        decision = identify(request, self._directory.evidence(request), time.time())
+        if method == "OPTIONS" and not isinstance(decision, Unknown):
+            ksr.sl.send_reply(200, "OK")
+        elif not isinstance(decision, Identified):
+            ksr.sl.send_reply(403, "Forbidden")
+        elif method not in RELAYED:
+            ksr.hdr.append_to_reply(f"Allow: {', '.join(sorted(RELAYED))}\r\n")
+            ksr.sl.send_reply(405, "Method Not Allowed")
+        else:
+            self._deliver(request, decision.trunk)
+
+    def _deliver(self, request: Request, trunk: Trunk) -> None:
+        ksr = self.ksr
+        call_id = self._text(ksr.kx.get_callid)
+        if call_id is None:
+            ksr.sl.send_reply(400, "Bad Request")
+            return
+        self._strip()
+        ksr.hdr.remove("Route")
+        ksr.hdr.append(f"{stamp.TRUNK}: {trunk.id}\r\n")
+        ksr.hdr.append(f"{stamp.SOURCE}: {request.source}\r\n")
+        cookie = stamp.cookie(self._key_of_dialogs(), call_id)
+        ksr.rr.add_rr_param(f";{stamp.COOKIE_PARAM}={cookie}")
+        ksr.rr.record_route()
+        ksr.seturi(fill(trunk.target, request))
+        if ksr.is_myself_ruri() and ksr.registrar.lookup(LOCATION) < 0:
+            ksr.sl.send_reply(480, "Temporarily Unavailable")
+            return
+        self._relay()
+
+    # What the steps above share.
+
+    def _relay(self) -> None:
+        if self.ksr.tm.t_relay() < 0:
+            self.ksr.sl.sl_reply_error()
+
+    def _strip(self) -> None:
+        """Take off what only we may say."""
+        self.ksr.hdr.remove(stamp.TRUNK)
+        self.ksr.hdr.remove(stamp.SOURCE)
+
+    def _source(self) -> Source:
+        kx = self.ksr.kx
+        return Source(
+            Transport(kx.get_proto()), canonical_ip(kx.get_srcip()), int(kx.get_srcport())
+        )
+
+    def _request(self) -> Request | None:
+        """Read what identification looks at; None where the Request-URI cannot be read."""
+        ksr = self.ksr
+        text = self._text(ksr.kx.get_ruri)
+        ruri = None if text is None else Uri.parse(text)
+        if ruri is None:
+            return None
+        to = self._text(ksr.kx.get_turi)
+        called = self._text(lambda: ksr.hdr.get("P-Called-Party-ID"))
+        return Request(
+            source=self._source(),
+            ruri=ruri,
+            to=None if to is None else Uri.parse(to),
+            p_called_party_id=None if called is None else Uri.of_header(called),
+        )
+
+    def _key_of_dialogs(self) -> str:
+        if self._dialog_key is None:
+            self._dialog_key = self._directory.meta(DIALOG_KEY)
+        return self._dialog_key
+
+    @staticmethod
+    def _text(read: Callable[[], str | None]) -> str | None:
+        try:
+            return read()
+        except UnicodeDecodeError:
+            return None
+
+
+def fill(target: str, request: Request) -> str:
+    """Write the called number into a target's `{number}`, escaped so that it stays a user part."""
+    if "{number}" not in target:
+        return target
+    number = request.numbers[0][1] if request.numbers else request.ruri.user
+    return target.replace("{number}", escape_user(number))
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".replace("\n", " ")[:300]
