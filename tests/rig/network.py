@@ -1,0 +1,87 @@
+"""A loopback network of its own for each run, so that standard ports are free at every address."""
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+SIP_PORT = 5060
+LOCKS = Path(tempfile.gettempdir()) / "whence-rig-networks"
+
+
+class Network:
+    """A block 127.a.b.0/24 that nobody else who uses this class holds at the same time.
+
+    The claim is an flock: the system takes it back however the holder ends. Lock files are never
+    unlinked, because two processes could then hold "the same" file.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self.block = _claim()
+        self._free = self.block.hosts()
+        self._addresses: dict[str, IPv4Address] = {}
+
+    def ip(self, name: str) -> str:
+        """Return the address of the machine called *name*: always the same, never another's."""
+        if name not in self._addresses:
+            self._addresses[name] = next(self._free)
+        return str(self._addresses[name])
+
+    def close(self) -> None:
+        """Give the block back."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _claim() -> tuple[int, IPv4Network]:
+    LOCKS.mkdir(exist_ok=True)
+    for block in _blocks():
+        with suppress(PermissionError):  # another user's file
+            lock = os.open(LOCKS / str(block.network_address), os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(lock)
+            else:
+                return lock, block
+    raise RuntimeError(f"all test networks are taken; see {LOCKS}")
+
+
+def _blocks() -> Iterator[IPv4Network]:
+    """From 127.16.1.0/24 up: 127.0.0.0/16 belongs to the machine."""
+    for second in range(16, 32):
+        for third in range(1, 255):
+            yield IPv4Network((f"127.{second}.{third}.0", 24))
+
+
+def udp_bound(ip: str, port: int) -> bool:
+    """Whether some process has bound exactly this UDP address."""
+    return _bound("/proc/net/udp", ip, port)
+
+
+def tcp_bound(ip: str, port: int) -> bool:
+    """Whether some process listens at exactly this TCP address."""
+    return _bound("/proc/net/tcp", ip, port, state="0A")
+
+
+def _bound(table: str, ip: str, port: int, state: str | None = None) -> bool:
+    local = f"{int.from_bytes(IPv4Address(ip).packed, 'little'):08X}:{port:04X}"
+    rows = (line.split() for line in Path(table).read_text("ascii").splitlines()[1:])
+    return any(row[1] == local and state in (None, row[3]) for row in rows)

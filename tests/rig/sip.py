@@ -1,0 +1,307 @@
+"""A raw SIP endpoint over UDP, and just enough SIP for tests to make, forge and read messages.
+
+Independent of the product on purpose: a fault of its parser must not hide in its tests.
+"""
+
+import hashlib
+import re
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+Headers = Iterable[tuple[str, str]]
+Address = tuple[str, int]
+
+_LONG_NAMES = {
+    "c": "content-type",
+    "f": "from",
+    "i": "call-id",
+    "l": "content-length",
+    "m": "contact",
+    "t": "to",
+    "v": "via",
+}
+_HASHES = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256}
+
+
+def _key(name: str) -> str:
+    return _LONG_NAMES.get(name.lower(), name.lower())
+
+
+@dataclass(frozen=True)
+class Message:
+    """A SIP message; headers in their order, values as on the wire.
+
+    Bytes that are not UTF-8 survive (surrogateescape), so that ``bytes(message)`` is what came.
+    """
+
+    start_line: str
+    headers: tuple[tuple[str, str], ...]
+    body: str = ""
+    source: Address | None = None
+
+    @classmethod
+    def parse(cls, data: bytes | str, source: Address | None = None) -> "Message":
+        """Read one message; header lines without a colon are passed over."""
+        text = data.decode("utf-8", "surrogateescape") if isinstance(data, bytes) else data
+        head, _, body = text.replace("\r\n", "\n").partition("\n\n")
+        start_line, *lines = re.sub(r"\n[ \t]+", " ", head).split("\n")
+        fields = (line.partition(":") for line in lines if ":" in line)
+        headers = tuple((name.strip(), value.strip()) for name, _, value in fields)
+        return cls(start_line, headers, body, source)
+
+    @property
+    def is_reply(self) -> bool:
+        return self.start_line.startswith("SIP/2.0 ")
+
+    @property
+    def status(self) -> int:
+        """The status code; 0 for a request."""
+        return int(self.start_line.split(" ", 2)[1]) if self.is_reply else 0
+
+    @property
+    def method(self) -> str:
+        """The request's method; for a reply the method of what it answers."""
+        return self["CSeq"].split()[-1] if self.is_reply else self.start_line.split(" ")[0]
+
+    @property
+    def request_uri(self) -> str:
+        """The Request-URI; nothing for a reply."""
+        return "" if self.is_reply else self.start_line.split(" ")[1]
+
+    @property
+    def call_id(self) -> str:
+        return self["Call-ID"]
+
+    @property
+    def contacts(self) -> list[str]:
+        """All Contacts, also those that share a line. (A comma in a URI would fool it.)"""
+        return [one.strip() for value in self.all("Contact") for one in value.split(",")]
+
+    def all(self, name: str) -> list[str]:
+        """Return the values of all headers of this name, however spelled, in order."""
+        return [value for header, value in self.headers if _key(header) == _key(name)]
+
+    def get(self, name: str) -> str | None:
+        """Return the first header's value, or None."""
+        return next(iter(self.all(name)), None)
+
+    def __contains__(self, name: str) -> bool:
+        return self.get(name) is not None
+
+    def __getitem__(self, name: str) -> str:
+        value = self.get(name)
+        if value is None:
+            raise KeyError(f"no {name} header in:\n{self}")
+        return value
+
+    def __str__(self) -> str:
+        head = [self.start_line, *(f"{name}: {value}" for name, value in self.headers)]
+        return "\r\n".join([*head, "", self.body])
+
+    def __bytes__(self) -> bytes:
+        return str(self).encode("utf-8", "surrogateescape")
+
+
+def request(
+    method: str,
+    uri: str,
+    via: Address,
+    *,
+    from_uri: str = "sip:tester@invalid",
+    to_uri: str | None = None,
+    from_tag: str | None = None,
+    to_tag: str | None = None,
+    call_id: str | None = None,
+    cseq: int = 1,
+    contact: str | None = None,
+    headers: Headers = (),
+    body: str = "",
+) -> Message:
+    """Make a valid request that is to be answered at *via*; what is not said is fresh."""
+    to_parameter = f";tag={to_tag}" if to_tag else ""
+    fields = [
+        ("Via", f"SIP/2.0/UDP {via[0]}:{via[1]};rport;branch=z9hG4bK{secrets.token_hex(8)}"),
+        ("Max-Forwards", "70"),
+        ("From", f"<{from_uri}>;tag={from_tag or secrets.token_hex(4)}"),
+        ("To", f"<{to_uri or uri}>{to_parameter}"),
+        ("Call-ID", call_id or secrets.token_hex(10)),
+        ("CSeq", f"{cseq} {method}"),
+    ]
+    if contact or method in ("INVITE", "SUBSCRIBE"):
+        fields.append(("Contact", contact or f"<sip:tester@{via[0]}:{via[1]}>"))
+    fields += [*headers, ("Content-Length", str(len(body.encode())))]
+    return Message(f"{method} {uri} SIP/2.0", tuple(fields), body)
+
+
+def reply(
+    to: Message,
+    status: int,
+    reason: str = "Made By Hand",
+    *,
+    headers: Headers = (),
+    to_tag: str | None = "rig",
+) -> Message:
+    """Answer a request as RFC 3261 8.2.6 says; from a stranger's hand this is a forgery."""
+    copied = [(name, to[name]) for name in ("From", "To", "Call-ID", "CSeq")]
+    if to_tag and status > 100 and ";tag=" not in to["To"]:
+        copied[1] = ("To", f"{to['To']};tag={to_tag}")
+    paths = [(name, value) for name in ("Via", "Record-Route") for value in to.all(name)]
+    fields = [*paths, *copied, *headers, ("Content-Length", "0")]
+    return Message(f"SIP/2.0 {status} {reason}", tuple(fields))
+
+
+def authorization(
+    challenge: Message, method: str, uri: str, user: str, password: str, nonce_count: int = 1
+) -> tuple[str, str]:
+    """Return the header that answers the first challenge of a 401 or 407 (RFC 7616, auth)."""
+    name = "WWW-Authenticate" if challenge.status == 401 else "Proxy-Authenticate"
+    asked = dict(re.findall(r'(\w+)="?([^",]*)"?', challenge[name]))
+    algorithm = asked.get("algorithm", "MD5")
+
+    def digest(*parts: str) -> str:
+        return _HASHES[algorithm](":".join(parts).encode()).hexdigest()
+
+    secret, what = digest(user, asked["realm"], password), digest(method, uri)
+    given = {"username": user, "realm": asked["realm"], "nonce": asked["nonce"], "uri": uri}
+    if "qop" in asked:
+        count, cnonce = f"{nonce_count:08x}", secrets.token_hex(8)
+        given["response"] = digest(secret, asked["nonce"], count, cnonce, "auth", what)
+        tail = f', qop=auth, nc={count}, cnonce="{cnonce}"'
+    else:
+        given["response"] = digest(secret, asked["nonce"], what)
+        tail = ""
+    quoted = ", ".join(f'{key}="{value}"' for key, value in given.items())
+    return (
+        "Authorization" if challenge.status == 401 else "Proxy-Authorization",
+        f"Digest {quoted}, algorithm={algorithm}{tail}",
+    )
+
+
+class Endpoint:
+    """A UDP socket that speaks what it is told to, well-formed or not."""
+
+    def __init__(self, ip: str, port: int = 0) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            self._socket.bind((ip, port))
+        except OSError:
+            self._socket.close()
+            raise
+        self.address: Address = self._socket.getsockname()
+
+    def send(self, what: Message | str | bytes, to: Address) -> None:
+        """Send one datagram as it is; a text gets no line endings it does not have."""
+        if isinstance(what, str):
+            what = what.encode("utf-8", "surrogateescape")
+        self._socket.sendto(bytes(what), to)
+
+    def receive(self, within_s: float = 5) -> Message:
+        """Return the next datagram as a message, or fail."""
+        return self.expect(lambda _: True, within_s, "a message")
+
+    def expect(
+        self, wanted: Callable[[Message], bool], within_s: float = 5, what: str = "the message"
+    ) -> Message:
+        """Return the first message that is *wanted*; what comes before it is dropped."""
+        seen: list[str] = []
+        give_up_at = time.monotonic() + within_s
+        while (left_s := give_up_at - time.monotonic()) > 0:
+            self._socket.settimeout(left_s)
+            try:
+                data, source = self._socket.recvfrom(65535)
+            except TimeoutError:
+                break
+            message = Message.parse(data, source)
+            if wanted(message):
+                return message
+            seen.append(message.start_line)
+        raise AssertionError(f"{what} did not come within {within_s:g} s; came: {seen}")
+
+    def silent_for(self, seconds: float) -> bool:
+        """Whether nothing at all comes in this time: for "is not answered" there is no event."""
+        self._socket.settimeout(seconds)
+        try:
+            self._socket.recv(65535)
+        except TimeoutError:
+            return True
+        return False
+
+    def ask(self, what: Message, to: Address, within_s: float = 5) -> Message:
+        """Send a request and return its final answer; a refusal of an INVITE is acknowledged."""
+        self.send(what, to)
+        final = self.expect(
+            lambda m: m.status >= 200 and m.call_id == what.call_id and m["CSeq"] == what["CSeq"],
+            within_s,
+            f"the final answer to {what.start_line}",
+        )
+        if what.method == "INVITE" and final.status >= 300:
+            self.send(acknowledgement(what, final), to)
+        return final
+
+    def register(
+        self,
+        registrar: Address,
+        user: str,
+        password: str,
+        domain: str,
+        *,
+        contact: str | None = None,
+        expires_s: int = 3600,
+        headers: Headers = (),
+    ) -> Message:
+        """REGISTER as a phone does, answering one challenge, and return the last answer."""
+        aor, uri, call_id = f"sip:{user}@{domain}", f"sip:{domain}", secrets.token_hex(10)
+        contact = contact or f"<sip:{user}@{self.address[0]}:{self.address[1]}>"
+
+        def attempt(cseq: int, *credentials: tuple[str, str]) -> Message:
+            ask = request(
+                "REGISTER",
+                uri,
+                self.address,
+                from_uri=aor,
+                to_uri=aor,
+                call_id=call_id,
+                cseq=cseq,
+                contact=contact,
+                headers=[("Expires", str(expires_s)), *headers, *credentials],
+            )
+            return self.ask(ask, registrar)
+
+        answer = attempt(1)
+        if answer.status in (401, 407):
+            answer = attempt(2, authorization(answer, "REGISTER", uri, user, password))
+        return answer
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def acknowledgement(invite: Message, refusal: Message) -> Message:
+    """Return the ACK of an INVITE's non-2xx answer: same branch, To with its tag (17.1.1.3)."""
+    number = invite["CSeq"].split()[0]
+    fields = (
+        ("Via", invite["Via"]),
+        ("Max-Forwards", "70"),
+        ("From", invite["From"]),
+        ("To", refusal["To"]),
+        ("Call-ID", invite.call_id),
+        ("CSeq", f"{number} ACK"),
+        ("Content-Length", "0"),
+    )
+    return Message(f"ACK {invite.request_uri} SIP/2.0", fields)
