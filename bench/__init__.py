@@ -1,0 +1,1 @@
+"""What a call costs: comparisons, each a command that prints a ratio."""
