@@ -1,0 +1,262 @@
+"""The HTTP API: what the agent knows, in the glossary's names; bound to loopback.
+
+No secret is in any of these models. A web page that the operator's browser shows must not reach it
+by a name of its own either: requests with a foreign Host are refused.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from fastapi import FastAPI, HTTPException, Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from pydantic import AfterValidator, BaseModel, Field
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from whence.agent import location
+from whence.agent.directory import Directory
+from whence.agent.kamailio import Kamailio
+from whence.agent.registrations import Registrations
+from whence.agent.settings import Settings, Trunk
+from whence.core.address import Source
+from whence.core.identify import Decision, Identified, Refused, Request, identify
+from whence.core.registration import Registration
+from whence.core.uri import Uri
+
+
+class TrunkView(BaseModel):
+    """One trunk and its registration. Instants are seconds since the epoch."""
+
+    id: str
+    state: str
+    since: float = Field(description="when this state was entered")
+    registrar: str | None = Field(description="the address that granted last: transport:ip:port")
+    granted_s: int | None = Field(description="for how long it was granted last")
+    expires_at: float | None = Field(description="when what is granted ends")
+    next_at: float | None = Field(description="when the next REGISTER is due")
+    last_status: int | None = Field(description="the last answer; null: none came")
+    reason: str = Field(description="why it is in this state")
+    failures: int = Field(description="failures of the same kind in a row")
+    aor: str
+    target: str
+    numbers: list[str]
+    enabled: bool
+
+
+class AddressView(BaseModel):
+    """An address from which a trunk's calls may come."""
+
+    trunk: str
+    ip: str
+    port: int | None
+    transport: str
+    origin: str
+    learned_at: float
+    expires_at: float | None
+
+
+class ContactView(BaseModel):
+    """One phone of a user."""
+
+    contact: str
+    received: str | None
+    expires_at: float
+    user_agent: str
+
+
+class UserView(BaseModel):
+    """A local user."""
+
+    name: str
+    domain: str
+    contacts: list[ContactView]
+
+
+def _is_source(text: str) -> str:
+    Source.parse(text)
+    return text
+
+
+def _is_uri(text: str) -> str:
+    if Uri.of_header(text) is None:
+        raise ValueError(f'"{text}" is not a SIP URI; write "sip:+442071234567@edge.example"')
+    return text
+
+
+UriText = Annotated[str, AfterValidator(_is_uri)]
+
+
+class Question(BaseModel):
+    """A made-up request: whence would it come?"""
+
+    source: Annotated[str, AfterValidator(_is_source)] = Field(examples=["udp:203.0.113.7:5060"])
+    ruri: UriText = Field(examples=["sip:+442071234567@edge.example"])
+    to: UriText | None = None
+    p_called_party_id: UriText | None = None
+
+    def request(self) -> Request:
+        """Make of it what the edge makes of a real one."""
+        uris = [
+            Uri.of_header(text) if text is not None else None
+            for text in (self.ruri, self.to, self.p_called_party_id)
+        ]
+        ruri = uris[0]
+        if ruri is None:  # the validators have seen to that
+            raise ValueError(self.ruri)
+        return Request(Source.parse(self.source), ruri, uris[1], uris[2])
+
+
+class StepView(BaseModel):
+    """One rule applied."""
+
+    rule: str
+    compared: str
+    left: list[str] = Field(description="the trunks that fit")
+
+
+class Explanation(BaseModel):
+    """The decision on a request, and each step to it."""
+
+    decision: Literal["identified", "refused", "unknown"]
+    trunk: str | None
+    reason: str
+    candidates: list[str]
+    steps: list[StepView]
+
+
+class Health(BaseModel):
+    """Whether calls can be identified and registrations kept."""
+
+    kamailio: bool
+    directory: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the API tells about."""
+
+    settings: Callable[[], Settings]
+    directory: Directory
+    location: Path
+    registrations: Registrations
+    kamailio: Kamailio
+    metrics: CollectorRegistry
+
+
+def make(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
+    """Build the API over the agent's parts."""
+    api = FastAPI(title="Whence", description="Whence does this call come?", version="1")
+    host, _ = parts.settings().agent.api_place
+    own = f"[{host}]" if ":" in host else host
+    api.add_middleware(TrustedHostMiddleware, allowed_hosts=[own, "localhost", "127.0.0.1"])
+
+    @api.get("/healthz", responses={503: {"model": Health}})
+    async def healthz(response: Response) -> Health:
+        """200 when Kamailio answers and the directory can be written; 503 otherwise."""
+        health = Health(
+            kamailio=await parts.kamailio.lives(), directory=parts.directory.can_write()
+        )
+        if not (health.kamailio and health.directory):
+            response.status_code = 503
+        return health
+
+    @api.get("/v1/trunks")
+    async def trunks() -> list[TrunkView]:
+        """Every trunk, and how its registration stands."""
+        return [_trunk_view(trunk, registration) for trunk, registration in parts.registrations]
+
+    @api.get("/v1/addresses")
+    async def addresses() -> list[AddressView]:
+        """Every address from which calls are admitted now."""
+        now = clock()
+        return [
+            AddressView(
+                trunk=trunk_id,
+                ip=str(address.ip),
+                port=address.port,
+                transport=address.transport,
+                origin=address.origin,
+                learned_at=address.learned_at,
+                expires_at=address.expires_at,
+            )
+            for trunk_id, address in parts.directory.addresses()
+            if address.live(now)
+        ]
+
+    @api.get("/v1/users")
+    async def users() -> list[UserView]:
+        """Every local user, with the phones that are registered."""
+        try:
+            contacts = location.contacts(parts.location, clock())
+        except location.LocationError as error:
+            raise HTTPException(503, str(error)) from error
+        domain = parts.settings().edge.domain
+        return [
+            UserView(
+                name=name,
+                domain=domain,
+                contacts=[
+                    ContactView(
+                        contact=found.contact,
+                        received=found.received,
+                        expires_at=found.expires_at,
+                        user_agent=found.user_agent,
+                    )
+                    for found in contacts.get(name, [])
+                ],
+            )
+            for name in parts.directory.users()
+        ]
+
+    @api.post("/v1/explain")
+    async def explain(question: Question) -> Explanation:
+        """Say how the edge would decide on a request, and why."""
+        request = question.request()
+        return _explanation(identify(request, parts.directory.evidence(request), clock()))
+
+    @api.get("/metrics", response_class=Response, include_in_schema=False)
+    async def metrics() -> Response:
+        return Response(generate_latest(parts.metrics), media_type=CONTENT_TYPE_LATEST)
+
+    return api
+
+
+def _trunk_view(trunk: Trunk, registration: Registration) -> TrunkView:
+    r = registration
+    return TrunkView(
+        id=trunk.id,
+        state=r.state,
+        since=r.since,
+        registrar=str(r.registrar) if r.registrar else None,
+        granted_s=r.granted_s,
+        expires_at=r.expires_at,
+        next_at=r.next_at,
+        last_status=r.last_status,
+        reason=r.reason,
+        failures=r.failures,
+        aor=trunk.aor,
+        target=trunk.target,
+        numbers=list(trunk.numbers),
+        enabled=trunk.enabled,
+    )
+
+
+def _explanation(decision: Decision) -> Explanation:
+    kinds: dict[type[Any], Literal["identified", "refused"]] = {
+        Identified: "identified",
+        Refused: "refused",
+    }
+    return Explanation(
+        decision=kinds.get(type(decision), "unknown"),
+        trunk=decision.trunk.id if isinstance(decision, Identified) else None,
+        reason=decision.reason,
+        candidates=list(decision.candidates) if isinstance(decision, Refused) else [],
+        steps=[
+            StepView(rule=step.rule, compared=step.compared, left=list(step.left))
+            for step in decision.steps
+        ],
+    )

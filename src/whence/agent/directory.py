@@ -1,0 +1,280 @@
+"""The directory, written: the agent is its one writer. One transaction for each fact.
+
+WAL, so that the edge's readers never wait for us. `synchronous=NORMAL`: what is committed survives
+any crash of a process; a power cut may cost the last moments, and never the consistency.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from collections.abc import Iterable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from whence.agent.settings import Settings
+from whence.core import directory as tables
+from whence.core.address import Address, Source
+from whence.core.identify import Evidence, Request
+from whence.core.number import spellings
+from whence.core.registration import Action, Forget, Learn, Registration, State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FILE = "directory.db"
+
+
+class DirectoryError(Exception):
+    """The directory cannot be opened or written; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A registration as the directory keeps it, and the account that it is for."""
+
+    account: str
+    registration: Registration
+
+
+class Directory:
+    """The directory of one node."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the directory, or make it; DirectoryError if that cannot be done."""
+        self.path = path
+        try:
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=2.0)
+            path.chmod(0o600)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            self._db.execute("PRAGMA foreign_keys = ON")
+            self._prepare()
+        except (sqlite3.Error, OSError) as error:
+            raise DirectoryError(
+                f"the directory {path} cannot be opened: {error}; make its folder writable for "
+                "this user, or name another one as agent state"
+            ) from error
+
+    def close(self) -> None:
+        """Close it; the edge goes on reading."""
+        self._db.close()
+
+    def _prepare(self) -> None:
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            with self._transaction():
+                for statement in tables.SCHEMA.split(";\n"):
+                    self._db.execute(statement)
+                self._db.execute(f"PRAGMA user_version = {tables.VERSION}")
+        elif version != tables.VERSION:
+            raise DirectoryError(
+                f"the directory {self.path} has version {version}, and this Whence writes version "
+                f"{tables.VERSION}; move the file away to begin anew: every trunk then registers "
+                "again"
+            )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    # Written once at the start, and at each reload.
+
+    def new_inside_key(self) -> str:
+        """Make the key that seals what edge and agent say to each other; good until the next."""
+        key = secrets.token_hex(32)
+        with self._transaction():
+            self._set(tables.INSIDE_KEY, key)
+            made = self._db.execute(tables.META, (tables.DIALOG_KEY,)).fetchone()
+            if made is None:  # dialogs outlive us: this one stays
+                self._set(tables.DIALOG_KEY, secrets.token_hex(32))
+        return key
+
+    def _set(self, key: str, value: str) -> None:
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    def install(self, settings: Settings) -> None:
+        """Make trunks, numbers and users those of the file; what is gone takes its addresses along.
+
+        A trunk that stays keeps its token: the registrar knows it by that. One that is another
+        account now, or disabled, loses its addresses.
+        """
+        with self._transaction():
+            self._install_trunks(settings)
+            self._db.execute("DELETE FROM user")
+            self._db.executemany(
+                "INSERT INTO user VALUES (?, ?, ?)",
+                [
+                    (user.name, settings.edge.domain, user.md5(settings.edge.domain).reveal())
+                    for user in settings.user
+                ],
+            )
+
+    def _install_trunks(self, settings: Settings) -> None:
+        db = self._db
+        keep = {trunk.id for trunk in settings.trunk}
+        for (id_,) in db.execute("SELECT id FROM trunk").fetchall():
+            if id_ not in keep:
+                db.execute("DELETE FROM trunk WHERE id = ?", (id_,))
+        db.execute("DELETE FROM number")
+        for trunk in settings.trunk:
+            db.execute(
+                "INSERT INTO trunk VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
+                " aor_user = excluded.aor_user, target = excluded.target,"
+                " enabled = excluded.enabled",
+                (trunk.id, secrets.token_hex(12), trunk.user, trunk.target, trunk.enabled),
+            )
+            if not trunk.enabled:
+                self._forget(trunk.id)
+            db.executemany(
+                "INSERT OR IGNORE INTO number VALUES (?, ?)",
+                [(s, trunk.id) for number in trunk.numbers for s in sorted(spellings(number))],
+            )
+
+    def tokens(self) -> dict[str, str]:
+        """Trunk id → its token."""
+        return dict(self._db.execute("SELECT id, token FROM trunk").fetchall())
+
+    # Registrations, and what they taught.
+
+    def registrations(self) -> dict[str, Stored]:
+        """Trunk id → what is known of its registration from before."""
+        rows = self._db.execute(
+            "SELECT trunk_id, account, call_id, cseq, state, since, granted_s, expires_at, next_at,"
+            " registrar, failures, last_status, reason FROM registration"
+        ).fetchall()
+        return {row[0]: _stored(row) for row in rows}
+
+    def save(
+        self,
+        account: str,
+        registration: Registration,
+        actions: Iterable[Action],
+        socket: Source,
+        now: float,
+    ) -> None:
+        """Write one step down, with what it taught, in one transaction.
+
+        `Learn` addresses carry their own `expires_at`, grace included. `socket` is ours.
+        """
+        r = registration
+        with self._transaction():
+            self._db.execute(
+                "INSERT OR REPLACE INTO registration VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                (
+                    r.trunk_id,
+                    account,
+                    r.call_id,
+                    r.cseq,
+                    r.state,
+                    r.since,
+                    r.granted_s,
+                    r.expires_at,
+                    r.next_at,
+                    str(r.registrar) if r.registrar else None,
+                    r.failures,
+                    r.last_status,
+                    r.reason,
+                ),
+            )
+            for action in actions:
+                if isinstance(action, Learn):
+                    self._learn(r.trunk_id, action, socket, now)
+                elif isinstance(action, Forget):
+                    self._forget(r.trunk_id)
+
+    def _learn(self, trunk_id: str, learn: Learn, socket: Source, now: float) -> None:
+        source = learn.source
+        self._db.execute(
+            "INSERT INTO address VALUES (?, ?, ?, ?, 'learned', ?, ?, ?)"
+            " ON CONFLICT (ip, trunk_id, port, transport, origin)"
+            " DO UPDATE SET expires_at = excluded.expires_at, socket = excluded.socket",
+            (
+                trunk_id,
+                str(source.ip),
+                source.port,
+                source.transport,
+                str(socket),
+                now,
+                learn.expires_at,
+            ),
+        )
+
+    def _forget(self, trunk_id: str) -> None:
+        self._db.execute(
+            "DELETE FROM address WHERE trunk_id = ? AND origin = 'learned'", (trunk_id,)
+        )
+
+    def drop_registration(self, trunk_id: str) -> None:
+        """Forget a registration that is no trunk's any more, and all that it taught."""
+        with self._transaction():
+            self._db.execute("DELETE FROM registration WHERE trunk_id = ?", (trunk_id,))
+            self._forget(trunk_id)
+
+    def drop_expired(self, now: float) -> None:
+        """Take away addresses that admit nobody any more. They admit nobody before that, too."""
+        with self._transaction():
+            self._db.execute("DELETE FROM address WHERE expires_at <= ?", (now,))
+
+    # For the API.
+
+    def addresses(self) -> list[tuple[str, Address]]:
+        """(trunk id, address) of all that there are."""
+        rows = self._db.execute(
+            "SELECT trunk_id, ip, port, transport, origin, socket, learned_at, expires_at"
+            " FROM address ORDER BY trunk_id, ip, port"
+        ).fetchall()
+        return [(row[0], tables.address_of(row[1:])) for row in rows]
+
+    def users(self) -> list[str]:
+        """The names of the local users."""
+        return [name for (name,) in self._db.execute("SELECT name FROM user ORDER BY name")]
+
+    def evidence(self, request: Request) -> Evidence:
+        """What the edge would know about `request`."""
+        return tables.gather(request, self._fetch)
+
+    def _fetch(self, query: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        return self._db.execute(query, parameters).fetchall()
+
+    def can_write(self) -> bool:
+        """Whether a row can be written now: it is tried, and taken back."""
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                self._set("written", "yes")
+            finally:
+                self._db.execute("ROLLBACK")
+        except sqlite3.Error:
+            return False
+        return True
+
+
+def _stored(row: Sequence[Any]) -> Stored:
+    (trunk_id, account, call_id, cseq, state, since, granted_s, expires_at, next_at) = row[:9]
+    registrar, failures, last_status, reason = row[9:]
+    return Stored(
+        account,
+        Registration(
+            trunk_id=trunk_id,
+            call_id=call_id,
+            cseq=cseq,
+            state=State(state),
+            since=since,
+            granted_s=granted_s,
+            expires_at=expires_at,
+            next_at=next_at,
+            registrar=Source.parse(registrar) if registrar else None,
+            failures=failures,
+            last_status=last_status,
+            reason=reason,
+        ),
+    )

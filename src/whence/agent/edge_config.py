@@ -1,0 +1,63 @@
+"""The generated kamailio.cfg, and how Kamailio is started on it."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined
+
+from whence.agent.directory import FILE
+from whence.agent.settings import Settings
+from whence.core.address import Source, Transport
+
+TEMPLATE = "kamailio.cfg.j2"
+SCRIPT = "whence_kemi.py"
+
+CONFIG_FILE = "kamailio.cfg"
+LOCATION_FILE = "location.db"
+
+# tlsf: Debian's default allocator takes nine tenths of a call's instructions (docs/operate.md).
+# 256 MB of shared memory hold the transactions of several thousand REGISTERs or calls a second.
+START_OPTIONS = ("-x", "tlsf", "-X", "tlsf", "-m", "256", "-M", "16")
+
+
+def command(config: Path) -> list[str]:
+    """The command that runs Kamailio in the foreground, logging to standard error."""
+    return ["kamailio", "-f", str(config), "-DD", "-E", *START_OPTIONS]
+
+
+def render(settings: Settings, file: Path) -> str:
+    """Write kamailio.cfg for `settings`, which were read from `file`."""
+    folder = files("whence") / "kamailio"
+    environment = Environment(  # noqa: S701 - it makes no HTML
+        undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True
+    )
+    edge = settings.edge
+    return environment.from_string((folder / TEMPLATE).read_text()).render(
+        file=file.name,
+        start_options=" ".join(START_OPTIONS),
+        edge=json.dumps(
+            {
+                "directory": str(settings.state.absolute() / FILE),
+                "domain": edge.domain,
+                "inside_ip": str(edge.inside.ip),
+                "inside_port": edge.inside.port,
+            }
+        ),
+        listen=[{"address": str(socket), "advertise": edge.advertise} for socket in edge.listen],
+        inside=str(edge.inside),
+        aliases=_aliases(edge.domain, edge.advertise, edge.listen),
+        workers=edge.workers,
+        tcp=any(socket.transport is not Transport.UDP for socket in edge.listen),
+        location=settings.state.absolute() / LOCATION_FILE,
+        script=str(folder / SCRIPT),
+    )
+
+
+def _aliases(domain: str, advertise: str, listen: list[Source]) -> list[str]:
+    """What counts as ours in a URI besides the sockets themselves."""
+    advertised = [advertise] if advertise else []
+    ports = sorted({socket.port for socket in listen})
+    return [domain, *(f"{domain}:{port}" for port in ports), *advertised]

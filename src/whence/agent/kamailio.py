@@ -1,0 +1,177 @@
+"""The neighbour Kamailio: requests through the edge's inside socket, and what comes back.
+
+The socket is connected, so the kernel drops what comes from any other place. A reply counts only
+with the branch, Call-ID and CSeq of a request under way, and a final answer of a registrar only
+with the edge's seal on it; what has none is ignored, and counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from dataclasses import dataclass
+from typing import cast
+
+from whence.agent import sip
+from whence.core import stamp
+from whence.core.address import Source
+from whence.core.registration import Account, Answered, Send, Unanswered
+from whence.core.uri import host_text
+
+log = logging.getLogger(__name__)
+
+RETRANSMIT_S = 0.5  # T1, RFC 3261 17.1.1.1; doubled each time, to T2
+RETRANSMIT_LIMIT_S = 4.0
+ANSWER_S = 36.0  # Kamailio itself gives up after 30 s and says 408
+
+
+@dataclass(slots=True)
+class _Exchange:
+    """A request under way."""
+
+    call_id: str
+    cseq: int
+    method: str
+    answer: asyncio.Future[sip.Received]
+
+
+class Kamailio(asyncio.DatagramProtocol):
+    """A SIP client of the edge's inside socket. Made by `connect`."""
+
+    def __init__(self, inside: Source, key: str) -> None:
+        self._inside = inside
+        self._key = key
+        self._transport: asyncio.DatagramTransport | None = None
+        self._via = ""
+        self._exchanges: dict[str, _Exchange] = {}
+        self.ignored = 0
+        """Replies that were not believed."""
+
+    @classmethod
+    async def connect(cls, inside: Source, key: str) -> Kamailio:
+        """Open our end. `inside`: the edge's inside socket; `key`: what seals both ways."""
+        _, protocol = await asyncio.get_running_loop().create_datagram_endpoint(
+            lambda: cls(inside, key),
+            local_addr=(str(inside.ip), 0),
+            remote_addr=(str(inside.ip), inside.port),
+        )
+        return protocol
+
+    def close(self) -> None:
+        """Close our end; what is under way is never answered."""
+        if self._transport:
+            self._transport.close()
+
+    async def register(
+        self, account: Account, send: Send, call_id: str, socket: Source
+    ) -> Answered | Unanswered:
+        """Send a REGISTER from the edge's `socket`, and wait for its final answer."""
+        next_hop = f"sip:{host_text(send.next_hop.ip)}:{send.next_hop.port}"
+        if send.next_hop.transport != "udp":
+            next_hop += f";transport={send.next_hop.transport}"
+        seal = stamp.request_seal(
+            self._key, "REGISTER", call_id, str(send.cseq), next_hop, str(socket)
+        )
+        inside = (
+            f"{stamp.NEXT_HOP}: {next_hop}",
+            f"{stamp.SOCKET}: {socket}",
+            f"{stamp.KEY}: {seal}",
+        )
+        branch = _branch()
+        request = sip.register(account, send, call_id, self._via + branch, inside)
+        exchange = self._exchange(call_id, send.cseq, "REGISTER")
+        received = await self._ask(branch, exchange, request, ANSWER_S)
+        if received is None:
+            return Unanswered("no answer from Kamailio")
+        if not received.source:
+            return Unanswered(f"not sent: {received.status} {received.reply.reason}")
+        return Answered(received.reply, Source.parse(received.source))
+
+    async def lives(self, within_s: float = 1.0) -> bool:
+        """Whether Kamailio, and the edge in it, answer."""
+        call_id = secrets.token_hex(16)
+        seal = stamp.request_seal(self._key, "OPTIONS", call_id, "1", "", "")
+        uri = f"sip:{host_text(str(self._inside.ip))}:{self._inside.port}"
+        branch = _branch()
+        request = sip.options(uri, call_id, 1, self._via + branch, (f"{stamp.KEY}: {seal}",))
+        exchange = self._exchange(call_id, 1, "OPTIONS")
+        received = await self._ask(branch, exchange, request, within_s)
+        return received is not None and received.status == 200
+
+    async def _ask(
+        self, branch: str, exchange: _Exchange, request: bytes, within_s: float
+    ) -> sip.Received | None:
+        """Send until a final reply comes; None when none came in time."""
+        self._exchanges[branch] = exchange
+        wait_s = RETRANSMIT_S
+        try:
+            async with asyncio.timeout(within_s):
+                while True:
+                    if self._transport is not None:
+                        self._transport.sendto(request)
+                    done, _ = await asyncio.wait((exchange.answer,), timeout=wait_s)
+                    if done:
+                        return exchange.answer.result()
+                    wait_s = min(wait_s * 2, RETRANSMIT_LIMIT_S)
+        except TimeoutError:
+            return None
+        finally:
+            del self._exchanges[branch]
+
+    def _exchange(self, call_id: str, cseq: int, method: str) -> _Exchange:
+        answer = asyncio.get_running_loop().create_future()
+        return _Exchange(call_id, cseq, method, answer)
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Learn our own port, for the Via."""
+        # uvloop's transports are of no asyncio class; a datagram endpoint hands in none but these.
+        self._transport = cast(asyncio.DatagramTransport, transport)
+        host, port = transport.get_extra_info("sockname")[:2]
+        self._via = f"SIP/2.0/UDP {host_text(host)}:{port};rport;branch="
+
+    def error_received(self, exc: Exception) -> None:
+        """Nobody listens there: the request is sent again, and given up in time."""
+        log.debug("inside socket: %s", exc)
+
+    def datagram_received(self, data: bytes, addr: object) -> None:
+        """Give a reply to the request it answers, if it can be believed."""
+        del addr  # the socket is connected: there is only one
+        try:
+            received = sip.read(data)
+        except sip.UnreadableError as error:
+            self._ignore(f"unreadable reply: {error}")
+            return
+        exchange = self._exchanges.get(received.branch)
+        if exchange is None or exchange.answer.done():
+            return  # late, or not ours
+        if (received.call_id, received.cseq, received.method) != (
+            exchange.call_id,
+            exchange.cseq,
+            exchange.method,
+        ):
+            self._ignore("reply to another request")
+        elif received.status >= 200 and not self._believed(received):
+            self._ignore(f"{received.status} without the edge's seal")
+        elif received.status >= 200:
+            exchange.answer.set_result(received)
+
+    def _believed(self, received: sip.Received) -> bool:
+        """A registrar's word needs the seal; a local answer of Kamailio's never grants anything."""
+        if not received.source and not received.seal:
+            return received.method == "OPTIONS" or received.status >= 300
+        seal = stamp.reply_seal(
+            self._key, received.call_id, str(received.cseq), received.status, received.source
+        )
+        return stamp.same(seal, received.seal)
+
+    def _ignore(self, why: str) -> None:
+        self.ignored += 1
+        if self.ignored == 1 or self.ignored % 1000 == 0:
+            log.warning("ignored a reply (%d so far): %s", self.ignored, why)
+
+
+def _branch() -> str:
+    return "z9hG4bK" + secrets.token_hex(16)

@@ -1,0 +1,70 @@
+"""The neighbour location table: where users' phones are, as Kamailio's usrloc wrote it down."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+
+TABLES = Path("/usr/share/kamailio/db_sqlite")
+"""Kamailio's own definitions of its tables, so that they are those of the Kamailio installed."""
+
+_CONTACTS = """
+SELECT username, contact, received, CAST(strftime('%s', expires) AS REAL), user_agent
+FROM location ORDER BY username, contact
+"""
+
+
+class LocationError(Exception):
+    """The location table cannot be made or read; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class UserContact:
+    """One phone of a user. `received`: where its REGISTER really came from, if not the contact."""
+
+    contact: str
+    received: str | None
+    expires_at: float
+    user_agent: str
+
+
+def make(path: Path) -> None:
+    """Make the location database, where it is not there yet."""
+    if path.exists():
+        return
+    try:
+        sql = [(TABLES / f"{name}-create.sql").read_text() for name in ("standard", "usrloc")]
+        unfinished = path.with_suffix(".new")
+        unfinished.unlink(missing_ok=True)
+        database = sqlite3.connect(unfinished)
+        try:
+            unfinished.chmod(0o600)
+            database.executescript("".join(sql))
+        finally:
+            database.close()
+        unfinished.replace(path)
+    except FileNotFoundError:
+        raise LocationError(
+            f"{TABLES} is missing; install it: apt-get install kamailio-sqlite-modules"
+        ) from None
+    except (sqlite3.Error, OSError) as error:
+        raise LocationError(f"the location table {path} cannot be made: {error}") from error
+
+
+def contacts(path: Path, now: float) -> dict[str, list[UserContact]]:
+    """User name → the phones that are registered at `now`."""
+    try:
+        database = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=1.0)
+        try:
+            rows = database.execute(_CONTACTS).fetchall()
+        finally:
+            database.close()
+    except sqlite3.Error as error:
+        raise LocationError(f"the location table {path} cannot be read: {error}") from error
+    found: dict[str, list[UserContact]] = {}
+    for name, contact, received, expires_at, user_agent in rows:
+        if expires_at is not None and expires_at > now:
+            phone = UserContact(contact, received, expires_at, user_agent)
+            found.setdefault(name, []).append(phone)
+    return found

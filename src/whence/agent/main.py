@@ -1,0 +1,183 @@
+"""The agent: builds all parts, runs them in one task group, ends them in order.
+
+A problem that the operator can mend is a ProblemError with one sentence; nothing is half-started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import uvicorn
+import uvloop
+
+from whence.agent import location
+from whence.agent.api import Parts, make
+from whence.agent.directory import FILE, Directory, DirectoryError
+from whence.agent.edge_config import LOCATION_FILE
+from whence.agent.kamailio import Kamailio
+from whence.agent.metrics import Metrics, registry
+from whence.agent.registrations import Registrations
+from whence.agent.settings import FaultyFileError, Settings, load
+
+log = logging.getLogger(__name__)
+
+LOCK_FILE = "agent.lock"
+
+
+class ProblemError(Exception):
+    """Why it cannot start, and what to do, in one sentence."""
+
+
+def prepare_state(settings: Settings) -> None:
+    """Make the state directory, for this user alone; ProblemError if that cannot be done."""
+    os.umask(0o077)
+    state = settings.state
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ProblemError(
+            f"the state directory {state} cannot be made: {error.strerror}; make it for this "
+            "user, or name another one as agent state"
+        ) from None
+    if not os.access(state, os.R_OK | os.W_OK | os.X_OK) or not _takes_files(state):
+        raise ProblemError(
+            f"the state directory {state} cannot be written; give it to this user, or name "
+            "another one as agent state"
+        )
+
+
+def _takes_files(state: Path) -> bool:
+    # A read-only file system says yes to root's os.access, and no to this.
+    probe = state / f".probe.{os.getpid()}"
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def alone(path: Path, who: str) -> Iterator[None]:
+    """Hold the lock at `path` while inside; ProblemError says who has it."""
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise ProblemError(
+                f"{who} already runs on the state directory {path.parent}, as process "
+                f"{file.read().strip() or 'unknown'}; stop it, or name another agent state"
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def api_socket(settings: Settings) -> socket.socket:
+    """Bind the API's socket; ProblemError where its port is taken."""
+    host, port = settings.agent.api_place
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+        bound.listen(64)
+    except OSError as error:
+        bound.close()
+        raise ProblemError(
+            f"the API's address {settings.agent.api} cannot be used: {error.strerror}; stop what "
+            "listens there, or name another one as agent api"
+        ) from None
+    return bound
+
+
+def run(path: Path) -> None:
+    """Run the agent on the file `path` until SIGINT or SIGTERM. SIGHUP reads the file again."""
+    settings = load(path)
+    prepare_state(settings)
+    with alone(settings.state / LOCK_FILE, "an agent"), api_socket(settings) as bound:
+        try:
+            location.make(settings.state / LOCATION_FILE)
+            directory = Directory(settings.state / FILE)
+        except (DirectoryError, location.LocationError) as error:
+            raise ProblemError(str(error)) from error
+        try:
+            uvloop.run(_serve(path, settings, directory, bound))
+        finally:
+            directory.close()
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn without its own signal handlers: the agent has one for all its parts."""
+
+    def capture_signals(self) -> nullcontext[None]:  # type: ignore[override]
+        return nullcontext()
+
+
+async def _serve(
+    path: Path, settings: Settings, directory: Directory, bound: socket.socket
+) -> None:
+    kamailio = await Kamailio.connect(settings.edge.inside, directory.new_inside_key())
+    registrations = Registrations(directory, kamailio)
+    registrations.apply(settings)
+    metrics = registry(Metrics(directory, registrations, kamailio))
+    parts = Parts(
+        lambda: settings,
+        directory,
+        settings.state / LOCATION_FILE,
+        registrations,
+        kamailio,
+        metrics,
+    )
+    server = _Server(uvicorn.Config(make(parts), log_level="warning", lifespan="off"))
+
+    def reload() -> None:
+        nonlocal settings
+        settings = reloaded(path, settings)
+        registrations.apply(settings)
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    loop.add_signal_handler(signal.SIGINT, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, reload)
+
+    log.info(
+        "agent for %d trunks and %d users; API at http://%s",
+        len(settings.trunk),
+        len(settings.user),
+        settings.agent.api,
+    )
+    async with asyncio.TaskGroup() as group:
+        serving = group.create_task(server.serve(sockets=[bound]), name="api")
+        keeping = group.create_task(registrations.run(), name="registrations")
+        await stop.wait()
+        keeping.cancel()
+        await registrations.stop()
+        server.should_exit = True
+        await serving
+    kamailio.close()
+    log.info("agent stopped")
+
+
+def reloaded(path: Path, before: Settings) -> Settings:
+    """Read the file again. A faulty one changes nothing; sockets and state need a restart."""
+    try:
+        after = load(path)
+    except FaultyFileError as error:
+        log.error("not reloaded: %s", "; ".join(error.faults))  # noqa: TRY400 - no bug of ours
+        return before
+    if (after.edge, after.agent) != (before.edge, before.agent):
+        log.warning("reloaded trunks and users; what changed in edge and agent needs a restart")
+        return after.model_copy(update={"edge": before.edge, "agent": before.agent})
+    log.info("reloaded: %d trunks and %d users", len(after.trunk), len(after.user))
+    return after

@@ -1,0 +1,78 @@
+"""Metrics for Prometheus, read from the agent's parts when they are asked for."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from whence.agent.directory import Directory
+from whence.agent.kamailio import Kamailio
+from whence.agent.registrations import Registrations
+from whence.core.address import Origin
+from whence.core.registration import State
+
+
+class Metrics(Collector):
+    """What the agent counts, in the glossary's names."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        registrations: Registrations,
+        kamailio: Kamailio,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._directory = directory
+        self._registrations = registrations
+        self._kamailio = kamailio
+        self._clock = clock
+
+    def collect(self) -> Iterable[Metric]:
+        """Read every metric."""
+        now = self._clock()
+        states = Counter(r.state for _, r in self._registrations)
+        registrations = GaugeMetricFamily(
+            "whence_registrations", "Registrations by state.", labels=["state"]
+        )
+        for state in State:
+            registrations.add_metric([state], states[state])
+        yield registrations
+
+        granted = sum(r.granted(now) for _, r in self._registrations)
+        yield GaugeMetricFamily(
+            "whence_registrations_granted", "Registrations whose grant still stands.", granted
+        )
+
+        live = Counter(a.origin for _, a in self._directory.addresses() if a.live(now))
+        addresses = GaugeMetricFamily(
+            "whence_addresses", "Addresses that admit calls, by origin.", labels=["origin"]
+        )
+        for origin in Origin:
+            addresses.add_metric([origin], live[origin])
+        yield addresses
+
+        attempts = CounterMetricFamily(
+            "whence_registration_attempts", "Attempts to register, by outcome.", labels=["outcome"]
+        )
+        for outcome, count in sorted(self._registrations.outcomes.items()):
+            attempts.add_metric([outcome], count)
+        yield attempts
+
+        yield CounterMetricFamily(
+            "whence_replies_ignored",
+            "Replies on the inside socket that were not believed.",
+            self._kamailio.ignored,
+        )
+
+
+def registry(metrics: Metrics) -> CollectorRegistry:
+    """Make a registry with these metrics and no others."""
+    made = CollectorRegistry()
+    made.register(metrics)
+    return made

@@ -1,0 +1,294 @@
+"""The shell around core/registration: it keeps every trunk registered, and carries out its steps.
+
+One task waits for the next `next_at` of all; each request in flight is a task of its own. A step is
+written to the directory, with the address that it learned, before anything else comes of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+import random
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from whence.agent import resolver
+from whence.agent.directory import Directory, Stored
+from whence.agent.kamailio import Kamailio
+from whence.agent.settings import Settings, Trunk
+from whence.core.address import Source
+from whence.core.registration import (
+    Account,
+    Dice,
+    Due,
+    Event,
+    Forget,
+    Learn,
+    NextHop,
+    Registration,
+    Send,
+    State,
+    TakeBack,
+    Unanswered,
+    Want,
+    step,
+)
+from whence.core.uri import Uri
+
+log = logging.getLogger(__name__)
+
+IN_FLIGHT_LIMIT = 256
+"""REGISTERs under way at once: Kamailio holds a transaction, and memory, for each."""
+
+STOP_S = 5.0
+"""How long the end of the program waits for registrars to confirm what is taken back."""
+
+SWEEP_S = 60.0
+"""How often addresses that have ended are swept out of the directory."""
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """One trunk that is kept registered."""
+
+    trunk: Trunk
+    account: Account
+    registration: Registration
+    socket: Source | None = None
+    """Ours, from which the last request went."""
+    leaving: bool = False
+    """Gone from the file: taken back, and then forgotten."""
+
+
+def account_name(trunk: Trunk) -> str:
+    """For whom, and where: what makes a registration another one, where it changes."""
+    return f"{trunk.aor} at {trunk.proxy or trunk.registrar}"
+
+
+class Registrations:
+    """All trunks' registrations. `run` it, and `apply` each new settings."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        kamailio: Kamailio,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._directory = directory
+        self._kamailio = kamailio
+        self._clock = clock
+        self._settings = Settings()
+        self._entries: dict[str, Entry] = {}
+        self._leaving: set[Entry] = set()
+        self._due: list[tuple[float, int, Entry]] = []
+        self._wake = asyncio.Event()
+        self._room = asyncio.Semaphore(IN_FLIGHT_LIMIT)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.outcomes: Counter[str] = Counter()
+        """Attempts by outcome: `granted`, or the kind of failure."""
+
+    def __iter__(self) -> Iterator[tuple[Trunk, Registration]]:
+        return iter([(entry.trunk, entry.registration) for entry in self._entries.values()])
+
+    # Settings, at the start and at each reload.
+
+    def apply(self, settings: Settings) -> None:
+        """Make the registrations those of `settings`; what did not change goes on as it was."""
+        self._settings = settings
+        after = {trunk.id: trunk for trunk in settings.trunk}
+        for id_, entry in list(self._entries.items()):
+            if id_ not in after or account_name(after[id_]) != account_name(entry.trunk):
+                self._let_go(entry)
+        self._directory.install(settings)
+        tokens, stored = self._directory.tokens(), self._directory.registrations()
+        for trunk in settings.trunk:
+            if trunk.id in self._entries:
+                self._change(self._entries[trunk.id], trunk)
+            else:
+                self._take_up(trunk, tokens[trunk.id], stored.get(trunk.id))
+        for id_ in stored.keys() - after.keys():
+            self._directory.drop_registration(id_)
+            log.info("trunk %s: gone from the file", id_)
+
+    def _let_go(self, entry: Entry) -> None:
+        del self._entries[entry.trunk.id]
+        entry.leaving = True
+        self._leaving.add(entry)
+        self._directory.drop_registration(entry.trunk.id)
+        self._start(self._take_back(entry))
+
+    def _change(self, entry: Entry, trunk: Trunk) -> None:
+        """Do what the change needs: new credentials register at once, a new target does not."""
+        account = self._account(trunk, entry.account.contact.user)
+        asks_otherwise = account != entry.account
+        entry.trunk, entry.account = trunk, account
+        if entry.registration.wanted and not trunk.enabled:
+            self._start(self._take_back(entry))
+        elif trunk.enabled and (asks_otherwise or not entry.registration.wanted):
+            self._step(entry, Want())
+
+    def _account(self, trunk: Trunk, token: str) -> Account:
+        edge = self._settings.edge
+        transport = trunk.server.params.get("transport", "udp")
+        socket = next((s for s in edge.listen if s.transport == transport), edge.listen[0])
+        return Account(trunk.aor, self._contact(token, socket), trunk.credentials(), trunk.expires)
+
+    def _contact(self, token: str, socket: Source) -> Uri:
+        host, port = self._settings.contact_socket(socket)
+        params = {} if socket.transport == "udp" else {"transport": str(socket.transport)}
+        return Uri("sip", token, host, port, params)
+
+    def _take_up(self, trunk: Trunk, token: str, stored: Stored | None) -> None:
+        now = self._clock()
+        account = self._account(trunk, token)
+        entry = Entry(trunk, account, Registration(trunk.id, secrets.token_hex(16)))
+        if stored is not None and stored.account == account_name(trunk):
+            entry.registration = _resumed(stored.registration, now)
+        elif stored is not None:
+            self._directory.drop_registration(trunk.id)
+        entry.registration = replace(entry.registration, wanted=trunk.enabled)
+        self._entries[trunk.id] = entry
+        if trunk.enabled:
+            self._schedule(entry)
+        elif entry.registration.state is not State.UNREGISTERED:
+            self._start(self._take_back(entry))
+
+    # The life of a registration.
+
+    async def run(self) -> None:
+        """Keep all trunks registered until cancelled."""
+        swept_at = self._clock()
+        while True:
+            now = self._clock()
+            while self._due and self._due[0][0] <= now:
+                due_at, _, entry = heapq.heappop(self._due)
+                if entry.registration.next_at == due_at and _is_due(entry, now):
+                    await self._room.acquire()
+                    self._start(self._attempt(entry))
+            if now - swept_at > SWEEP_S:
+                self._directory.drop_expired(now)
+                swept_at = now
+            wait_s = min(self._due[0][0] - now, SWEEP_S) if self._due else SWEEP_S
+            self._wake.clear()
+            try:
+                async with asyncio.timeout(max(wait_s, 0.0)):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    async def stop(self) -> None:
+        """Take back what is granted, unless the settings say that it is to be left."""
+        if self._settings.agent.on_stop == "leave":
+            return
+        for entry in self._entries.values():
+            self._start(self._take_back(entry))
+        while self._tasks:
+            done, _ = await asyncio.wait(self._tasks, timeout=STOP_S)
+            if not done:
+                log.warning("stopped before every registrar confirmed what was taken back")
+                return
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.error("a registration's task failed", exc_info=error)
+
+    async def _attempt(self, entry: Entry) -> None:
+        try:
+            targets = await self._targets(entry)
+            if _is_due(entry, self._clock()):  # the heap may have held it twice
+                await self._go(entry, Due(targets))
+        finally:
+            self._room.release()
+
+    async def _take_back(self, entry: Entry) -> None:
+        async with self._room:
+            await self._go(entry, TakeBack(await self._targets(entry)))
+        self._leaving.discard(entry)
+
+    async def _targets(self, entry: Entry) -> tuple[NextHop, ...]:
+        found = await resolver.targets(entry.trunk.server)
+        return tuple(t for t in found if self._socket_for(t) is not None)
+
+    def _socket_for(self, target: NextHop) -> Source | None:
+        version = 6 if ":" in target.ip else 4
+        return self._settings.edge.socket_for(target.transport, version)
+
+    async def _go(self, entry: Entry, event: Event) -> None:
+        """Take a step, and those that come of it, until nothing is in flight."""
+        send = self._step(entry, event)
+        while send is not None:
+            entry.socket = self._socket_for(send.next_hop)
+            if entry.socket is None:
+                outcome: Event = Unanswered("the edge has no socket for it any more")
+            else:
+                contact = self._contact(entry.account.contact.user, entry.socket)
+                entry.account = replace(entry.account, contact=contact)
+                outcome = await self._kamailio.register(
+                    entry.account, send, entry.registration.call_id, entry.socket
+                )
+            send = self._step(entry, outcome)
+
+    def _step(self, entry: Entry, event: Event) -> Send | None:
+        """One step of the core: written down first, then told, then carried out."""
+        now, before = self._clock(), entry.registration
+        dice = Dice(random.random(), secrets.token_hex(8))  # noqa: S311 - spreads, hides nothing
+        after, actions = step(before, event, now, entry.account, dice)
+        entry.registration = after
+        if not entry.leaving:
+            grace_s = self._settings.agent.grace
+            lasting = [
+                replace(a, expires_at=a.expires_at + grace_s) if isinstance(a, Learn) else a
+                for a in actions
+            ]
+            socket = entry.socket or self._settings.edge.listen[0]
+            self._directory.save(account_name(entry.trunk), after, lasting, socket, now)
+        self._tell(before, after, any(isinstance(a, Forget) for a in actions))
+        self._schedule(entry)
+        return next((a for a in actions if isinstance(a, Send)), None)
+
+    def _schedule(self, entry: Entry) -> None:
+        if entry.registration.next_at is not None and not entry.leaving:
+            heapq.heappush(self._due, (entry.registration.next_at, id(entry), entry))
+            self._wake.set()
+
+    def _tell(self, before: Registration, after: Registration, forgot: bool) -> None:
+        if before.in_flight is not None and after.in_flight is None:
+            self.outcomes[after.failure or after.state.value] += 1
+        changed = (before.state, before.reason, before.registrar) != (
+            after.state,
+            after.reason,
+            after.registrar,
+        )
+        settled = after.state not in (State.REGISTERING, State.UNREGISTERING)
+        if settled and (changed or forgot):
+            where = f" by {after.registrar}" if after.state is State.REGISTERED else ""
+            log.info("trunk %s: %s%s: %s", after.trunk_id, after.state, where, after.reason)
+
+
+def _is_due(entry: Entry, now: float) -> bool:
+    next_at = entry.registration.next_at
+    return next_at is not None and next_at <= now and not entry.leaving
+
+
+def _resumed(registration: Registration, now: float) -> Registration:
+    """Make of what was written down what is true after a restart.
+
+    What is granted is not asked for again before its time; a request that was in flight is lost.
+    """
+    r = registration
+    if r.state is State.UNREGISTERED:
+        return replace(r, state=State.NEW, next_at=now)
+    if r.next_at is None:
+        r = replace(r, state=State.NEW, next_at=now)
+    return r

@@ -1,0 +1,447 @@
+"""The file `whence.toml`: what may stand in it, and every fault of it, told at once.
+
+A wrong file is refused whole. Each fault says where it is, what is there, and what would be right.
+`etc/whence.toml` shows every key with its meaning.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from whence.core.address import GRACE_S, Source, Transport
+from whence.core.digest import Credentials, ha1
+from whence.core.number import spellings
+from whence.core.secret import Secret
+from whence.core.uri import Uri
+
+DAY_S = 86_400
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}")
+_DOMAIN = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
+_AOR_USER = re.compile(r"[A-Za-z0-9_.!~*'()&=+$,-]{1,128}")
+_HA1_LENGTH = {"md5": 32, "sha256": 64}
+_ALGORITHM = {"md5": "MD5", "sha256": "SHA-256"}
+
+
+class FaultyFileError(Exception):
+    """All that is wrong with a file, one sentence each."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+def _socket(text: Any) -> Source:
+    try:
+        socket = Source.parse(text if isinstance(text, str) else "")
+    except ValueError:
+        raise ValueError(
+            f'"{text}" is not a socket; write transport:ip:port, "udp:192.0.2.1:5060"'
+        ) from None
+    if socket.ip.is_unspecified:
+        raise ValueError(
+            f'"{text}" is every address of the machine; name the one that providers reach, '
+            '"udp:192.0.2.1:5060"'
+        )
+    if socket.transport is Transport.TLS:
+        raise ValueError(f'"{text}": Whence does not listen on TLS yet; write udp: or tcp:')
+    return socket
+
+
+def _place(text: str) -> tuple[str, int]:
+    try:
+        place = Source.parse(f"udp:{text}")
+    except ValueError:
+        raise ValueError(f'"{text}" is not ip:port; write "192.0.2.1:5060"') from None
+    return str(place.ip), place.port
+
+
+def _advertise(text: str) -> str:
+    if text:
+        _place(text)
+    return text
+
+
+def _api(text: str) -> str:
+    host, _ = _place(text)
+    if not ip_address(host).is_loopback:
+        raise ValueError(
+            f'"{text}" can be reached from outside, and the API asks nobody who they are; '
+            'write a loopback address, "127.0.0.1:8088"'
+        )
+    return text
+
+
+def _matching(pattern: re.Pattern[str], what: str, example: str) -> AfterValidator:
+    def check(text: str) -> str:
+        if not pattern.fullmatch(text):
+            raise ValueError(f'"{text}" is not {what}; write "{example}"')
+        return text
+
+    return AfterValidator(check)
+
+
+def _server(text: str) -> str:
+    uri = Uri.parse(text)
+    if uri is None or uri.scheme != "sip" or uri.user or set(uri.params) - {"transport"}:
+        raise ValueError(
+            f'"{text}" is not a server; write "sip:host", "sip:host:port" or '
+            '"sip:host:port;transport=tcp"'
+        )
+    transport = uri.params.get("transport", "udp")
+    if transport not in ("udp", "tcp"):
+        raise ValueError(f'"{text}": transport {transport} is not known; write udp or tcp')
+    return text
+
+
+def _optional_server(text: str) -> str:
+    return _server(text) if text else text
+
+
+def _target(text: str) -> str:
+    uri = Uri.parse(text.replace("{number}", "0"))
+    if uri is None or uri.scheme == "tel" or re.search(r"[\s<>\"{}]", text.replace("{number}", "")):
+        raise ValueError(
+            f'"{text}" is not a target; write "sip:alice@edge.example" or '
+            '"sip:{number}@192.0.2.9:5060"'
+        )
+    return text
+
+
+def _number(text: str) -> str:
+    spellings(text)
+    return text
+
+
+def _secret(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if not text or not text.isprintable():
+        raise ValueError("is empty or has control characters; write the password in quotes")
+    return value
+
+
+Name = Annotated[str, _matching(_NAME, "a name (letters, digits, _ . + -)", "acme")]
+Domain = Annotated[str, _matching(_DOMAIN, "a domain", "edge.example")]
+AorUser = Annotated[str, _matching(_AOR_USER, "the user of an address-of-record", "acct1")]
+Socket = Annotated[Source, BeforeValidator(_socket)]
+Password = Annotated[SecretStr, AfterValidator(_secret)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, strict=True)
+
+
+class Ha1(_Table):
+    """H(user:realm:password), instead of the password."""
+
+    md5: SecretStr | None = None
+    sha256: SecretStr | None = None
+
+    @field_validator("md5", "sha256")
+    @classmethod
+    def _hex(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        length = _HA1_LENGTH[str(info.field_name)]
+        if value and not re.fullmatch(f"[0-9a-f]{{{length}}}", value.get_secret_value().lower()):
+            raise ValueError(f"is not {length} hex digits; write H(user:realm:password) in hex")
+        return value
+
+    def by_algorithm(self) -> dict[str, Secret]:
+        """Algorithm as a challenge names it → HA1."""
+        given = {"md5": self.md5, "sha256": self.sha256}
+        return {
+            _ALGORITHM[name]: Secret(value.get_secret_value().lower())
+            for name, value in given.items()
+            if value
+        }
+
+
+class Edge(_Table):
+    """`[edge]`: Kamailio and its sockets."""
+
+    listen: list[Socket] = Field(default=[Source.parse("udp:127.0.0.1:5060")], min_length=1)
+    inside: Socket = Source.parse("udp:127.0.0.1:5062")
+    advertise: Annotated[str, AfterValidator(_advertise)] = ""
+    domain: Domain = "edge.example"
+    workers: int = Field(default=2, ge=1, le=64)
+
+    @field_validator("inside")
+    @classmethod
+    def _loopback(cls, inside: Source) -> Source:
+        if inside.transport is not Transport.UDP or not inside.ip.is_loopback:
+            raise ValueError(f'"{inside}" is not a loopback UDP socket; write "udp:127.0.0.1:5062"')
+        return inside
+
+    @model_validator(mode="after")
+    def _apart(self) -> Edge:
+        if self.inside in self.listen:
+            raise ValueError(
+                f'inside: "{self.inside}" is in listen too; it is for the agent alone, '
+                'write another port, "udp:127.0.0.1:5062"'
+            )
+        if len(set(self.listen)) < len(self.listen):
+            raise ValueError("listen: names the same socket twice; write it once")
+        return self
+
+    def socket_for(self, transport: str, ip_version: int) -> Source | None:
+        """Our socket for requests over `transport` to an address of IPv4 or IPv6."""
+        fitting = (s for s in self.listen if s.transport == transport)
+        return next((s for s in fitting if s.ip.version == ip_version), None)
+
+
+class Agent(_Table):
+    """`[agent]`: the daemon beside Kamailio."""
+
+    state: str = "/var/lib/whence"
+    api: Annotated[str, AfterValidator(_api)] = "127.0.0.1:8088"
+    on_stop: Literal["unregister", "leave"] = "unregister"
+    grace: int = Field(default=int(GRACE_S), ge=0, le=3600)
+
+    @property
+    def api_place(self) -> tuple[str, int]:
+        """(ip, port) of the API."""
+        return _place(self.api)
+
+
+class Trunk(_Table):
+    """`[[trunk]]`: one account at a provider."""
+
+    id: Name
+    registrar: Annotated[str, AfterValidator(_server)]
+    proxy: Annotated[str, AfterValidator(_optional_server)] = ""
+    user: AorUser
+    domain: Domain | Literal[""] = ""
+    auth_user: str = ""
+    password: Password | None = None
+    password_file: str = ""
+    ha1: Ha1 | None = None
+    realm: str = ""
+    expires: int = Field(default=3600, ge=1, le=7 * DAY_S)
+    target: Annotated[str, AfterValidator(_target)]
+    numbers: list[Annotated[str, AfterValidator(_number)]] = []
+    enabled: bool = True
+    _password_read: Secret | None = PrivateAttr(default=None)
+
+    @model_validator(mode="after")
+    def _one_secret(self, info: ValidationInfo) -> Trunk:
+        given = [self.password, self.password_file or None, self.ha1]
+        if sum(secret is not None for secret in given) != 1:
+            raise ValueError(
+                'says not once how to log in; write one of password = "…", password_file = "…", '
+                'ha1 = {md5 = "…"}'
+            )
+        if self.ha1 and not self.ha1.by_algorithm():
+            raise ValueError('ha1: is empty; write ha1 = {md5 = "…", sha256 = "…"}')
+        if self.password_file:
+            self._password_read = _read_secret(self.password_file, info)
+        return self
+
+    @property
+    def aor(self) -> str:
+        """`sip:user@domain`; the domain is the registrar's host where none is given."""
+        registrar = Uri.parse(self.registrar)
+        host = registrar.host if registrar else ""
+        return f"sip:{self.user}@{self.domain or (f'[{host}]' if ':' in host else host)}"
+
+    @property
+    def server(self) -> Uri:
+        """Where its REGISTERs go: the outbound proxy, or the registrar."""
+        uri = Uri.parse(self.proxy or self.registrar)
+        if uri is None:  # the validators have seen to that
+            raise ValueError(self.registrar)
+        return uri
+
+    def credentials(self) -> Credentials:
+        """Who we are to the registrar."""
+        password = self._password_read
+        if self.password:
+            password = Secret(self.password.get_secret_value())
+        known = self.ha1.by_algorithm() if self.ha1 else {}
+        return Credentials(self.auth_user or self.user, password, tuple(known.items()), self.realm)
+
+
+class User(_Table):
+    """`[[user]]`: a local user, whose phone registers here."""
+
+    name: Name
+    password: Password | None = None
+    ha1: Ha1 | None = None
+
+    @model_validator(mode="after")
+    def _one_secret(self) -> User:
+        if (self.password is None) == (self.ha1 is None):
+            raise ValueError(
+                'says not once how to log in; write password = "…" or ha1 = {md5 = "…"}'
+            )
+        if self.ha1 and not self.ha1.md5:
+            raise ValueError('ha1: has no md5, which phones are asked for; write ha1 = {md5 = "…"}')
+        return self
+
+    def md5(self, domain: str) -> Secret:
+        """HA1 (MD5) of the user at `domain`, which is the realm."""
+        if self.ha1:
+            return self.ha1.by_algorithm()["MD5"]
+        password = self.password.get_secret_value() if self.password else ""
+        return Secret(ha1("MD5", self.name, domain, Secret(password)))
+
+
+class Settings(_Table):
+    """The whole file."""
+
+    edge: Edge = Edge()
+    agent: Agent = Agent()
+    trunk: list[Trunk] = []
+    user: list[User] = []
+
+    @property
+    def state(self) -> Path:
+        """The state directory."""
+        return Path(self.agent.state)
+
+    def contact_socket(self, socket: Source) -> tuple[str, int]:
+        """(host, port) by which providers reach our `socket`."""
+        return _place(self.edge.advertise) if self.edge.advertise else (str(socket.ip), socket.port)
+
+
+def load(path: Path) -> Settings:
+    """Read and check a file; FaultyFileError names all its faults."""
+    name = path.name
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FaultyFileError([f"{path}: cannot be read: {error.strerror}"]) from None
+    except UnicodeDecodeError as error:
+        raise FaultyFileError([f"{name}: is not UTF-8 at byte {error.start}"]) from None
+    except tomllib.TOMLDecodeError as error:
+        raise FaultyFileError([f"{name}: is not TOML: {error}"]) from None
+    try:
+        settings = Settings.model_validate(data, context={"folder": path.absolute().parent})
+    except ValidationError as error:
+        faults = [f"{name}: {_sentence(data, fault)}" for fault in error.errors()]
+        raise FaultyFileError(faults + [f"{name}: {f}" for f in _doubles(data)]) from None
+    faults = [f"{name}: {fault}" for fault in [*_doubles(data), *_strangers(settings)]]
+    if faults:
+        raise FaultyFileError(faults)
+    return settings
+
+
+def _read_secret(file: str, info: ValidationInfo) -> Secret:
+    folder = (info.context or {}).get("folder", Path())
+    try:
+        text = (folder / file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        text = ""
+    if not text or not text.isprintable():
+        raise ValueError(
+            f'password_file: "{file}" cannot be read or holds no single line; '
+            "write the password into it, and let only the agent's user read it"
+        )
+    return Secret(text)
+
+
+def _doubles(data: dict[str, Any]) -> list[str]:
+    faults = []
+    for table, key in (("trunk", "id"), ("user", "name")):
+        entries = data.get(table)
+        listed = entries if isinstance(entries, list) else []
+        names = [entry.get(key) for entry in listed if isinstance(entry, dict)]
+        for name in sorted({str(n) for n in names if n is not None and names.count(n) > 1}):
+            faults.append(
+                f'{table} "{name}": is there {names.count(name)} times; give each its {key}'
+            )
+    return faults
+
+
+def _strangers(settings: Settings) -> list[str]:
+    """Targets at our own domain for which there is no user, sockets that no registrar can use."""
+    users = {user.name for user in settings.user}
+    faults = []
+    for trunk in settings.trunk:
+        target = Uri.parse(trunk.target.replace("{number}", "0"))
+        at_home = target is not None and target.host == settings.edge.domain.lower()
+        if target and at_home and "{number}" not in trunk.target and target.user not in users:
+            faults.append(
+                f'trunk "{trunk.id}": target: there is no user "{target.user}"; '
+                f'add [[user]] with name = "{target.user}"'
+            )
+        transport = trunk.server.params.get("transport", "udp")
+        if not any(s.transport == transport for s in settings.edge.listen):
+            faults.append(
+                f'trunk "{trunk.id}": registrar: is reached over {transport}, on which the edge '
+                f'does not listen; add "{transport}:ip:port" to edge listen'
+            )
+    return faults
+
+
+def _sentence(data: dict[str, Any], fault: Any) -> str:
+    """Turn one of pydantic's errors into our sentence: place, what is there, what is right."""
+    loc = [part for part in fault["loc"] if part not in ("constrained-str", "literal['']")]
+    kind, said = fault["type"], fault["msg"].removeprefix("Value error, ")
+    place = _place_in_file(data, loc)
+    if kind == "extra_forbidden":
+        return f"{place}: unknown key{_did_you_mean(loc)}"
+    if kind == "missing":
+        return f"{place}: is missing; write {loc[-1]} = {_EXAMPLES[loc[-1]]}"
+    if kind != "value_error":
+        said = said[:1].lower() + said[1:]
+    return f"{place}: {said}" if place else said
+
+
+_EXAMPLES = {
+    "id": '"acme"',
+    "registrar": '"sip:sip.provider.example"',
+    "user": '"acct1"',
+    "target": '"sip:alice@edge.example"',
+    "name": '"alice"',
+}
+
+
+def _place_in_file(data: Any, loc: list[Any]) -> str:
+    """(`trunk`, 0, `numbers`, 1) → `trunk "acme": numbers[1]`."""
+    words: list[str] = []
+    here = data
+    for depth, part in enumerate(loc):
+        here = here[part] if _holds(here, part) else None
+        if isinstance(part, int) and depth == 1 and loc[0] in ("trunk", "user"):
+            key = "id" if loc[0] == "trunk" else "name"
+            name = here.get(key) if isinstance(here, dict) else None
+            words[-1] += f' "{name}"' if isinstance(name, str) else f" number {part + 1}"
+        elif isinstance(part, int) and words:
+            words[-1] += f"[{part}]"
+        elif not str(part).startswith(("function-", "literal")):
+            words.append(str(part))
+    return ": ".join(words)
+
+
+def _did_you_mean(loc: list[Any]) -> str:
+    models: dict[str, type[_Table]] = {"edge": Edge, "agent": Agent, "trunk": Trunk, "user": User}
+    model = models.get(str(loc[0]), Settings) if len(loc) > 1 else Settings
+    if "ha1" in loc[:-1]:
+        model = Ha1
+    known = list(model.model_fields)
+    near = difflib.get_close_matches(str(loc[-1]), known, n=1)
+    return f'; did you mean "{near[0]}"?' if near else f"; known are {', '.join(known)}"
+
+
+def _holds(here: Any, part: Any) -> bool:
+    if isinstance(here, dict):
+        return part in here
+    return isinstance(here, list) and isinstance(part, int) and part < len(here)

@@ -1,0 +1,187 @@
+"""SIP text, at the border: our REGISTER and OPTIONS written, their answers read.
+
+The text is taken apart by `aiosipua`, here and nowhere else; what it finds becomes the core's types
+at once. A message that cannot be read raises Unreadable.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aiosipua.headers import parse_cseq, parse_via
+from aiosipua.message import SipMessage, SipResponse
+
+from whence.core import stamp
+from whence.core.digest import Challenge
+from whence.core.registration import Account, Contact, Reply, Send
+from whence.core.uri import Uri, host_text
+
+REPLY_LIMIT = 65_535
+NUMBER_LIMIT = 2**31
+
+
+class UnreadableError(Exception):
+    """Bytes that are no SIP reply."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A reply as it came from the edge: whose it is, whether it is stamped, what it says."""
+
+    branch: str
+    call_id: str
+    cseq: int
+    method: str
+    status: int
+    source: str
+    seal: str
+    reply: Reply
+
+
+def uri_text(uri: Uri) -> str:
+    """Write a URI of ours."""
+    port = f":{uri.port}" if uri.port else ""
+    params = "".join(f";{name}={value}" for name, value in uri.params.items())
+    return f"{uri.scheme}:{uri.user}@{host_text(uri.host)}{port}{params}"
+
+
+def register(account: Account, send: Send, call_id: str, via: str, inside: Sequence[str]) -> bytes:
+    """Write a REGISTER (RFC 3261 10.2). `inside`: the header lines for the edge."""
+    lines = [
+        f"REGISTER {account.request_uri} SIP/2.0",
+        f"Via: {via}",
+        f"From: <{account.aor}>;tag={call_id[:16]}",
+        f"To: <{account.aor}>",
+        f"Call-ID: {call_id}",
+        f"CSeq: {send.cseq} REGISTER",
+        f"Contact: <{uri_text(account.contact)}>;expires={send.expires_s}",
+        f"Expires: {send.expires_s}",
+        "Max-Forwards: 70",
+        "User-Agent: Whence",
+        *inside,
+    ]
+    if send.authorization:
+        lines.append(": ".join(send.authorization))
+    return _message(lines)
+
+
+def options(uri: str, call_id: str, cseq: int, via: str, inside: Sequence[str]) -> bytes:
+    """Write an OPTIONS to the edge itself: does it live?"""
+    lines = [
+        f"OPTIONS {uri} SIP/2.0",
+        f"Via: {via}",
+        f"From: <{uri}>;tag={call_id[:16]}",
+        f"To: <{uri}>",
+        f"Call-ID: {call_id}",
+        f"CSeq: {cseq} OPTIONS",
+        "Max-Forwards: 1",
+        *inside,
+    ]
+    return _message(lines)
+
+
+def read(data: bytes) -> Received:
+    """Read a reply; Unreadable for whatever is none."""
+    if len(data) > REPLY_LIMIT:
+        raise UnreadableError("too long")
+    try:
+        message = SipMessage.parse(data)
+        if not isinstance(message, SipResponse) or not 100 <= message.status_code < 700:
+            raise UnreadableError("not a reply")
+        cseq = parse_cseq(message.get_header("cseq") or "")
+        via = parse_via(message.get_header("via") or "//")
+        return Received(
+            branch=via.branch or "",
+            call_id=message.call_id or "",
+            cseq=cseq.seq,
+            method=cseq.method,
+            status=message.status_code,
+            source=_single(message, stamp.SOURCE),
+            seal=_single(message, stamp.KEY),
+            reply=_reply(message, cseq.seq),
+        )
+    except (ValueError, IndexError) as error:
+        raise UnreadableError(type(error).__name__) from error
+
+
+def _reply(message: SipResponse, cseq: int) -> Reply:
+    return Reply(
+        status=message.status_code,
+        reason=_printable(message.reason_phrase),
+        cseq=cseq,
+        contacts=tuple(
+            contact
+            for text in message.get_header_values("contact")
+            if (contact := _contact(text)) is not None
+        ),
+        expires_s=_seconds(message.get_header("expires")),
+        min_expires_s=_seconds(message.get_header("min-expires")),
+        retry_after_s=_seconds(message.get_header("retry-after")),
+        challenges=tuple(
+            challenge
+            for proxy, header in ((False, "www-authenticate"), (True, "proxy-authenticate"))
+            for text in message.get_header_values(header)
+            for challenge in challenges(text, proxy=proxy)
+        ),
+    )
+
+
+def _contact(text: str) -> Contact | None:
+    uri = Uri.of_header(text)
+    if uri is None:
+        return None
+    after = text.rpartition(">")[2] if ">" in text else text.partition(";")[2]
+    expires = re.search(r"(?:^|;)\s*expires\s*=\s*(\d+)", after, re.IGNORECASE)
+    return Contact(uri, _seconds(expires.group(1)) if expires else None)
+
+
+_AUTH_PARAM = re.compile(r'([\w-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))', re.ASCII)
+_SCHEME = re.compile(r"(?:^|,)\s*([\w-]+)\s+(?=[\w-]+\s*=)", re.ASCII)
+
+
+def challenges(text: str, *, proxy: bool) -> list[Challenge]:
+    """Read the Digest challenges of one header; several may stand in it (RFC 7235 4.1)."""
+    unquoted = re.sub(r'"(?:[^"\\]|\\.)*"', lambda m: '"' + "_" * (len(m[0]) - 2) + '"', text)
+    starts = [(m.start(1), m.end(), m[1]) for m in _SCHEME.finditer(unquoted)]
+    ends = [start for start, _, _ in starts[1:]] + [len(text)]
+    return [
+        _challenge(text[begin:end], proxy=proxy)
+        for (_, begin, scheme), end in zip(starts, ends, strict=True)
+        if scheme.lower() == "digest"
+    ]
+
+
+def _challenge(text: str, *, proxy: bool) -> Challenge:
+    found: dict[str, str] = {}
+    for name, quoted, plain in _AUTH_PARAM.findall(text):
+        found.setdefault(name.lower(), plain or re.sub(r"\\(.)", r"\1", quoted))
+    return Challenge(
+        realm=found.get("realm", ""),
+        nonce=found.get("nonce", ""),
+        algorithm=found.get("algorithm", "MD5"),
+        qop=tuple(q.strip().lower() for q in found.get("qop", "").split(",") if q.strip()),
+        opaque=found.get("opaque"),
+        stale=found.get("stale", "").lower() == "true",
+        proxy=proxy,
+    )
+
+
+def _seconds(text: str | None) -> int | None:
+    number = re.match(r"\s*(\d{1,10})", text or "", re.ASCII)
+    return min(int(number.group(1)), NUMBER_LIMIT) if number else None
+
+
+def _single(message: SipResponse, name: str) -> str:
+    """Read a header that must be there once: a second one is somebody else's."""
+    values = message.get_header_values(name)
+    return values[0] if len(values) == 1 else ""
+
+
+def _printable(text: str) -> str:
+    return "".join(c for c in text if c.isprintable())[:200]
+
+
+def _message(lines: Sequence[str]) -> bytes:
+    return ("\r\n".join([*lines, "Content-Length: 0", "", ""])).encode()

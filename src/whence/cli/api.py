@@ -1,0 +1,35 @@
+"""Asking the agent's HTTP API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+
+from whence.agent.main import ProblemError
+
+ANSWER_S = 10.0
+
+
+def ask(api: str, path: str, question: dict[str, Any] | None = None) -> Any:
+    """GET `path`, or POST `question` to it; the JSON answer. ProblemError where there is none."""
+    url = api.rstrip("/") + path
+    try:
+        # trust_env: a proxy from the environment has no business between us and loopback.
+        with httpx.Client(trust_env=False, timeout=ANSWER_S) as client:
+            answer = client.get(url) if question is None else client.post(url, json=question)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise ProblemError(
+            f"no agent answers at {api} ({error}); start it with: whence run -c FILE, or name its "
+            "API with --api URL"
+        ) from None
+    if answer.status_code == 422:
+        raise ProblemError("; ".join(_fault(f) for f in answer.json()["detail"]))
+    if answer.is_error:
+        raise ProblemError(f"{url} answered {answer.status_code}: {answer.text[:200]}")
+    return answer.json()
+
+
+def _fault(fault: dict[str, Any]) -> str:
+    said = str(fault["msg"]).removeprefix("Value error, ")
+    return f"{fault['loc'][-1]}: {said}"

@@ -1,0 +1,42 @@
+"""The `whence` command: its commands, and what a failure looks like.
+
+Exit 0: done. 1: it cannot be done here and now, one sentence says what to do. 2: the file, or the
+command line, is wrong.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from whence.agent.main import ProblemError
+from whence.agent.settings import FaultyFileError
+from whence.cli import addresses, agent, check, edge_config, explain, run, trunks, users
+
+app = typer.Typer(
+    help="Tells a SIP edge whence a call comes.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("run")(run.run)
+app.command("agent")(agent.agent)
+app.command("edge-config")(edge_config.edge_config)
+app.command("check")(check.check)
+app.command("trunks")(trunks.trunks)
+app.command("addresses")(addresses.addresses)
+app.command("users")(users.users)
+app.command("explain")(explain.explain)
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        app()
+    except FaultyFileError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    except ProblemError as error:
+        print(f"whence: {error}", file=sys.stderr)
+        sys.exit(1)

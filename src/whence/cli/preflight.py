@@ -1,0 +1,161 @@
+"""Before anything is started: can it be? Each problem is one sentence that says what to do."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from whence.agent import location
+from whence.agent.edge_config import CONFIG_FILE, LOCATION_FILE, command, render
+from whence.agent.main import LOCK_FILE, ProblemError, alone, api_socket, prepare_state
+from whence.agent.settings import Settings, load
+from whence.core.address import Source, Transport
+
+RUN_LOCK_FILE = "run.lock"
+
+OLDEST_KAMAILIO = (5, 6)
+LEFTOVERS_S = 10.0
+
+_PACKAGE_OF_MODULE = {
+    "app_python3": "kamailio-python3-modules",
+    "db_sqlite": "kamailio-sqlite-modules",
+}
+
+
+@contextmanager
+def ready(file: Path) -> Iterator[Settings]:
+    """Make sure that all can start on `file`; hold the state directory while inside.
+
+    What an earlier run left behind when it was killed is ended first: with the lock in hand, no
+    other run is alive, and its processes are known by the state directory in their command.
+    """
+    os.environ["PATH"] += ":/usr/sbin:/sbin"
+    settings = load(file)
+    prepare_state(settings)
+    kamailio_version()
+    with alone(settings.state / RUN_LOCK_FILE, "a whence run"):
+        end_leftovers(settings.state)
+        with alone(settings.state / LOCK_FILE, "an agent"):
+            pass  # nobody runs `whence agent` here; ours takes the lock when it starts
+        for wanted in (*settings.edge.listen, settings.edge.inside):
+            port_is_free(wanted)
+        api_socket(settings).close()
+        try:
+            location.make(settings.state / LOCATION_FILE)
+        except location.LocationError as error:
+            raise ProblemError(str(error)) from None
+        config = settings.state / CONFIG_FILE
+        config.write_text(render(settings, file))
+        kamailio_takes(config)
+        yield settings
+
+
+def kamailio_version() -> None:
+    """Refuse a machine without Kamailio, or with one that is too old."""
+    if shutil.which("kamailio") is None:
+        raise ProblemError("Kamailio is not installed; install it: apt-get install kamailio")
+    said = subprocess.run(["kamailio", "-v"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"kamailio (\d+)\.(\d+)", said)
+    version = (int(found[1]), int(found[2])) if found else (0, 0)
+    if version < OLDEST_KAMAILIO:
+        raise ProblemError(
+            f"this Kamailio is {'.'.join(map(str, version))}, and Whence needs "
+            f"{'.'.join(map(str, OLDEST_KAMAILIO))} or newer; install that one"
+        )
+
+
+def kamailio_takes(config: Path) -> None:
+    """Let Kamailio itself read the configuration: modules and parameters are there, or it says."""
+    checked = subprocess.run(
+        ["kamailio", "-c", "-f", str(config)],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    if checked.returncode == 0:
+        return
+    said = checked.stderr + checked.stdout
+    missing = re.search(r"could not find module <(\w+?)(?:\.so)?>", said)
+    if missing:
+        package = _PACKAGE_OF_MODULE.get(missing[1], "kamailio")
+        raise ProblemError(
+            f"Kamailio has no module {missing[1]}; install it: apt-get install {package}"
+        )
+    errors = [line for line in said.splitlines() if "ERROR" in line or "CRITICAL" in line]
+    raise ProblemError(
+        f"Kamailio does not take its configuration {config}: {errors[0] if errors else said[-300:]}"
+    )
+
+
+def port_is_free(wanted: Source) -> None:
+    """Bind a socket as Kamailio will, and let it go."""
+    family = socket.AF_INET6 if wanted.ip.version == 6 else socket.AF_INET
+    kind = socket.SOCK_DGRAM if wanted.transport is Transport.UDP else socket.SOCK_STREAM
+    with socket.socket(family, kind) as probe:
+        if kind == socket.SOCK_STREAM:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((str(wanted.ip), wanted.port))
+        except OSError as error:
+            what = (
+                "is in use; stop what listens there (ss -lnp shows it)"
+                if error.errno == errno.EADDRINUSE
+                else f"cannot be used: {error.strerror}; name an address of this machine"
+            )
+            raise ProblemError(f"the socket {wanted} {what}, or name another one") from None
+
+
+def end_leftovers(state: Path) -> None:
+    """End the Kamailio and the agent that a killed run left on `state`, and wait until they did."""
+    signals = [signal.SIGTERM, signal.SIGKILL]
+    deadline = time.monotonic() + LEFTOVERS_S
+    while leftovers := _leftovers(state):
+        if time.monotonic() > deadline:
+            raise ProblemError(
+                f"processes {leftovers} of an earlier run do not end; end them with kill -9"
+            )
+        # Kamailio's children do not end by themselves when their parent was killed.
+        signal_number = signals.pop(0) if len(signals) > 1 else signals[0]
+        for pid in leftovers:
+            _signal(pid, signal_number)
+        until = time.monotonic() + 2.0
+        while _leftovers(state) and time.monotonic() < until:
+            time.sleep(0.02)
+
+
+def _leftovers(state: Path) -> list[int]:
+    """Processes that run Kamailio on this state directory's configuration."""
+    wanted = command(state / CONFIG_FILE)
+    found = []
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit():
+            continue
+        try:
+            words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue  # it has ended meanwhile
+        if Path(words[0]).name == wanted[0] and words[1:3] == wanted[1:3]:
+            found.append(int(process.name))
+    return found
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
+    except PermissionError:
+        raise ProblemError(
+            f"process {pid} of an earlier run belongs to another user; end it as that user"
+        ) from None

@@ -1,0 +1,48 @@
+"""Writing answers: JSON for programs, a table for people."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+
+def as_json(answer: Any) -> None:
+    """Write an answer of the API as it is."""
+    print(json.dumps(answer, indent=2, ensure_ascii=False))
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], empty: str) -> None:
+    """Write rows under their columns, or the sentence `empty` where there are none."""
+    if not rows:
+        print(empty)
+        return
+    made = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
+    for row in rows:
+        made.add_row(*row)
+    console = Console(highlight=False)
+    # Into a pipe, lines are as long as they must be: grep and awk read them.
+    console.print(made, markup=False, width=None if console.is_terminal else 1000)
+
+
+def instant(at: float | None, never: str = "-") -> str:
+    """An instant as local time, and how far it is from now."""
+    if at is None:
+        return never
+    clock = time.strftime("%H:%M:%S", time.localtime(at))
+    away = at - time.time()
+    return f"{clock} (in {span(away)})" if away >= 0 else f"{clock} ({span(-away)} ago)"
+
+
+def span(seconds: float) -> str:
+    """A duration in its two largest units: `59 s`, `12 min 5 s`, `3 h 20 min`, `2 d 4 h`."""
+    left = round(seconds)
+    for large, small, unit, part in ((86_400, 3_600, "d", "h"), (3_600, 60, "h", "min")):
+        if left >= large:
+            return f"{left // large} {unit} {left % large // small} {part}"
+    return f"{left // 60} min {left % 60} s" if left >= 60 else f"{left} s"

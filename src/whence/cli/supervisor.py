@@ -1,0 +1,177 @@
+"""Keeping two processes running: Kamailio and the agent, restarted with backoff when they die.
+
+The death of this process must leave nothing behind that keeps a port: the kernel then ends the
+agent at once (its registrations stay granted, and the next start takes them up), and asks Kamailio
+to stop. What even that leaves, the next start ends (`preflight`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+
+from whence.agent.edge_config import CONFIG_FILE, command
+from whence.agent.main import ProblemError
+from whence.agent.settings import Settings
+
+log = logging.getLogger(__name__)
+
+RESTART_FIRST_S = 0.2
+RESTART_LIMIT_S = 30.0
+SETTLED_S = 60.0
+"""Who ran this long begins again with the first, short wait."""
+
+START_S = 20.0
+AGENT_STOP_S = 15.0
+KAMAILIO_STOP_S = 5.0
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def supervise(file: Path, settings: Settings) -> None:
+    """Run Kamailio and the agent until SIGINT or SIGTERM; ProblemError if they do not come up."""
+    asyncio.run(_supervise(file, settings))
+
+
+async def _supervise(file: Path, settings: Settings) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopping.set)
+    kamailio = Child("kamailio", command(settings.state / CONFIG_FILE), signal.SIGTERM)
+    # A killed run must not look like an operator's stop: the agent would take everything back.
+    agent = Child("agent", [*_whence(), "agent", "-c", str(file.absolute())], signal.SIGKILL)
+    loop.add_signal_handler(signal.SIGHUP, agent.hang_up)
+    try:
+        kamailio.start()
+        agent.start()
+        await _until_up(settings, stopping, (kamailio, agent))
+        keeping = [
+            asyncio.create_task(child.keep(stopping), name=child.name)
+            for child in (kamailio, agent)
+        ]
+        await stopping.wait()
+        for task in keeping:
+            task.cancel()
+    finally:
+        # The agent first: what it takes back goes out through Kamailio.
+        await agent.stop(AGENT_STOP_S)
+        await kamailio.stop(KAMAILIO_STOP_S)
+        log.info("stopped")
+
+
+async def _until_up(
+    settings: Settings, stopping: asyncio.Event, children: tuple[Child, Child]
+) -> None:
+    """Wait until the agent says that Kamailio answers and the directory can be written."""
+    deadline = time.monotonic() + START_S
+    async with httpx.AsyncClient(trust_env=False, timeout=2.0) as client:
+        while not stopping.is_set():
+            for child in children:
+                if not child.running:
+                    raise ProblemError(f"{child.name} did not start; its last lines stand above")
+            with suppress(httpx.HTTPError):
+                health = await client.get(f"http://{settings.agent.api}/healthz")
+                if health.status_code == 200:
+                    log.info("up: Kamailio and the agent answer")
+                    return
+            if time.monotonic() > deadline:
+                raise ProblemError(
+                    f"Kamailio and the agent did not come up in {START_S:.0f} s; their lines above "
+                    "say why"
+                )
+            await asyncio.sleep(0.05)
+
+
+class Child:
+    """One supervised process, the leader of its own group."""
+
+    def __init__(self, name: str, command: list[str], when_we_die: signal.Signals) -> None:
+        self.name = name
+        self._command = command
+        self._when_we_die = when_we_die
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started_at = 0.0
+
+    @property
+    def running(self) -> bool:
+        """Whether it runs now."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start it; its output is ours."""
+        self._started_at = time.monotonic()
+        self._process = subprocess.Popen(
+            self._command,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=_dies_with_us(self._when_we_die),  # noqa: PLW1509 - we have no threads
+        )
+
+    async def keep(self, stopping: asyncio.Event) -> None:
+        """Start it again whenever it dies, after a wait that grows while it keeps dying."""
+        wait_s = RESTART_FIRST_S
+        while not stopping.is_set():
+            await self._ended()
+            self._end_group()
+            if time.monotonic() - self._started_at > SETTLED_S:
+                wait_s = RESTART_FIRST_S
+            log.warning("%s ended; it starts again in %.1f s", self.name, wait_s)
+            await asyncio.sleep(wait_s)
+            wait_s = min(wait_s * 2, RESTART_LIMIT_S)
+            self.start()
+
+    async def stop(self, within_s: float) -> None:
+        """End it cleanly, and by force what does not end in time."""
+        if self._process is None:
+            return
+        if self.running:
+            self._process.terminate()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(within_s):
+                    await self._ended()
+        self._end_group()
+        self._process.wait()
+
+    def hang_up(self) -> None:
+        """Pass SIGHUP on: read the file again."""
+        if self._process is not None and self.running:
+            self._process.send_signal(signal.SIGHUP)
+
+    async def _ended(self) -> None:
+        while self.running:
+            await asyncio.sleep(0.05)
+
+    def _end_group(self) -> None:
+        """Kill what is left of its group: Kamailio's workers outlive a parent that was killed."""
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+
+def _dies_with_us(number: signal.Signals) -> Callable[[], None]:
+    parent = os.getpid()
+
+    def arrange() -> None:
+        _libc.prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
+        if os.getppid() != parent:  # we died before the line above
+            os._exit(1)
+
+    return arrange
+
+
+def _whence() -> list[str]:
+    """Ourselves, with the same interpreter and the same package."""
+    return [sys.executable, "-m", "whence"]
