@@ -1,13 +1,5 @@
-"""Fixtures of the rig's own tests."""
+"""Every test here may ask for a rig."""
 
-from collections.abc import Iterator
+from tests.rig.fixture import pytest_runtest_makereport, rig
 
-import pytest
-
-from tests.rig.network import Network
-
-
-@pytest.fixture
-def network() -> Iterator[Network]:
-    with Network() as network:
-        yield network
+__all__ = ["pytest_runtest_makereport", "rig"]

@@ -31,19 +31,21 @@ class Process:
         argv: Sequence[str | Path],
         log_file: Path,
         *,
+        out_file: Path | None = None,
         env: Mapping[str, str] | None = None,
         stop_within_s: float = 10,
     ) -> None:
+        """Start it. With *out_file* the log has standard error only, and that file the rest."""
         self.name = name
         self.log_file = log_file
         self._stop_within_s = stop_within_s
         self._mark = uuid4().hex
-        with log_file.open("ab") as log:
+        with log_file.open("ab") as log, (out_file or log_file).open("ab") as out:
             self._child = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "TERM", "--", *map(str, argv)],
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
+                stdout=out,
+                stderr=log,
                 env={**os.environ, **(env or {}), MARK: self._mark},
                 start_new_session=True,
             )
@@ -124,9 +126,22 @@ class Process:
         self.stop()
 
 
+def parent(pid: int) -> int:
+    """Return the process id of *pid*'s parent; 0 for one gone."""
+    return int(_stat(pid)[1] or 0)
+
+
 def children(pid: int) -> list[int]:
     """Return the living direct children of *pid*."""
-    return [child for child in _living() if _stat(child)[1] == str(pid)]
+    return [child for child in _living() if parent(child) == pid]
+
+
+def program(pid: int) -> str:
+    """Return the name of the program that *pid* runs, 15 characters of it; "" for one gone."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text("utf-8", "replace").strip()
+    except OSError:
+        return ""
 
 
 def command_line(pid: int) -> list[str]:

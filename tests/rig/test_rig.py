@@ -7,7 +7,9 @@ import pytest
 from tests.rig.network import Network
 from tests.rig.process import Process, alive
 from tests.rig.provider import Contact, Provider
+from tests.rig.rig import Rig
 from tests.rig.sip import Endpoint, Message, reply, request
+from tests.rig.sipp import Load
 from tests.rig.wait import eventually
 
 ACCOUNTS = {"acct1": "secret", "acct2": "terces"}
@@ -43,95 +45,153 @@ def test_a_process_ends_with_all_that_it_started(tmp_path: Path) -> None:
     assert process.log == "started\n"
 
 
-def test_a_killed_provider_leaves_no_process_behind(network: Network, tmp_path: Path) -> None:
-    provider = Provider(network.ip("provider"), tmp_path, accounts=ACCOUNTS)
-    workers = provider.process.descendants()
-    assert workers
+def test_a_killed_provider_leaves_no_process_behind(rig: Rig) -> None:
+    provider = rig.provider(accounts=ACCOUNTS)
+    processes = [provider.process.pid, *provider.process.descendants()]
+    assert len(processes) > 1
     provider.kill()
-    assert not [pid for pid in [provider.process.pid, *workers] if alive(pid)]
+    assert not [pid for pid in processes if alive(pid)]
     provider.start()
-    provider.stop()
 
 
-def test_a_provider_challenges_and_registers(network: Network, tmp_path: Path) -> None:
-    with (
-        Provider(network.ip("provider"), tmp_path, accounts=ACCOUNTS) as provider,
-        Endpoint(network.ip("edge")) as client,
-    ):
-        granted = register(client, provider, "<sip:token@192.0.2.1>")
-        assert granted.status == 200
-        assert granted["CSeq"] == "2 REGISTER"
-        assert provider.contacts("acct1") == [Contact("sip:token@192.0.2.1", 3600)]
-        assert provider.contacts("acct2") == []
-        assert [seen.cseq for seen in provider.registers()] == [1, 2]
-        assert client.register(provider.address, "acct1", "wrong", provider.domain).status == 401
-        as_another = client.register(provider.address, "acct2", "secret", provider.domain)
-        assert as_another.status == 401
+def test_a_provider_challenges_and_registers(rig: Rig) -> None:
+    provider, client = rig.provider(accounts=ACCOUNTS), rig.stranger()
+    granted = register(client, provider, contact="<sip:token@192.0.2.1>")
+    assert granted.status == 200
+    assert granted["CSeq"] == "2 REGISTER"
+    assert provider.contacts("acct1") == [Contact("sip:token@192.0.2.1", 3600)]
+    assert provider.contacts("acct2") == []
+    assert [seen.cseq for seen in provider.registers()] == [1, 2]
+    assert register(client, provider, password="wrong").status == 401
+    assert register(client, provider, user="acct2", password="secret").status == 401
 
 
-def test_a_provider_may_not_challenge(network: Network, tmp_path: Path) -> None:
-    with (
-        Provider(network.ip("provider"), tmp_path, accounts=ACCOUNTS, challenge=False) as provider,
-        Endpoint(network.ip("edge")) as client,
-    ):
-        assert register(client, provider)["CSeq"] == "1 REGISTER"
-        unknown = client.register(provider.address, "nobody", "", provider.domain)
-        assert unknown.status == 404
+def test_a_provider_may_not_challenge(rig: Rig) -> None:
+    provider, client = rig.provider(accounts=ACCOUNTS, challenge=False), rig.stranger()
+    assert register(client, provider)["CSeq"] == "1 REGISTER"
+    assert register(client, provider, user="nobody").status == 404
 
 
-def test_a_provider_grants_less_lists_another_and_asks_for_more(
-    network: Network, tmp_path: Path
-) -> None:
+def test_a_provider_grants_less_lists_another_and_asks_for_more(rig: Rig) -> None:
     other = "sip:other@198.51.100.9:5060"
-    with (
-        Provider(
-            network.ip("provider"),
-            tmp_path,
-            accounts=ACCOUNTS,
-            grants_s=40,
-            min_expires=20,
-            also_lists=other,
-        ) as provider,
-        Endpoint(network.ip("edge")) as client,
-    ):
-        granted = register(client, provider, "<sip:token@192.0.2.1>")
-        assert granted.contacts == [
-            f"<{other}>;q=0;expires=7200",
-            "<sip:token@192.0.2.1>;expires=40",
-        ]
-        too_brief = client.register(
-            provider.address, "acct1", "secret", provider.domain, expires_s=19
-        )
-        assert (too_brief.status, too_brief["Min-Expires"]) == (423, "20")
+    provider = rig.provider(accounts=ACCOUNTS, grants_s=40, min_expires=20, also_lists=other)
+    client = rig.stranger()
+    granted = register(client, provider, contact="<sip:token@192.0.2.1>")
+    assert granted.contacts == [
+        f"<{other}>;q=0;expires=7200",
+        "<sip:token@192.0.2.1>;expires=40",
+    ]
+    too_brief = register(client, provider, expires_s=19)
+    assert (too_brief.status, too_brief["Min-Expires"]) == (423, "20")
 
 
-def test_a_provider_refuses_while_told_to(network: Network, tmp_path: Path) -> None:
-    with (
-        Provider(network.ip("provider"), tmp_path, accounts=ACCOUNTS, refuses=403) as provider,
-        Endpoint(network.ip("edge")) as client,
-    ):
-        assert register(client, provider).status == 403
-        provider.accept()
-        assert register(client, provider).status == 200
-        provider.refuse(503)
-        assert register(client, provider).status == 503
-        provider.restart()
-        assert register(client, provider).status == 503
-        assert provider.contacts("acct1") == []
+def test_a_provider_refuses_while_told_to(rig: Rig) -> None:
+    provider, client = rig.provider(accounts=ACCOUNTS, refuses=403), rig.stranger()
+    assert register(client, provider).status == 403
+    provider.accept()
+    assert register(client, provider).status == 200
+    provider.refuse(503)
+    assert register(client, provider).status == 503
+    provider.restart()
+    assert register(client, provider).status == 503
+    assert provider.contacts("acct1") == []
 
 
-def test_an_endpoint_answers_by_hand(network: Network) -> None:
-    with Endpoint(network.ip("caller")) as caller, Endpoint(network.ip("server"), 5060) as server:
-        uri = f"sip:someone@{network.ip('server')}"
-        caller.send(request("OPTIONS", uri, caller.address), server.address)
-        asked = server.receive()
-        assert (asked.method, asked.request_uri) == ("OPTIONS", uri)
-        server.send(reply(asked, 404, headers=[("X-Byte", "\udcff")]), caller.address)
-        answer = caller.receive()
-        assert (answer.status, answer.call_id) == (404, asked.call_id)
-        assert b"X-Byte: \xff" in bytes(answer)
-        assert answer.source == server.address
+def test_an_endpoint_answers_by_hand(rig: Rig) -> None:
+    caller, server = rig.stranger(), rig.endpoint("server", 5060)
+    uri = f"sip:someone@{rig.ip('server')}"
+    caller.send(request("OPTIONS", uri, caller.address), server.address)
+    asked = server.receive()
+    assert (asked.method, asked.request_uri) == ("OPTIONS", uri)
+    server.send(reply(asked, 404, headers=[("X-Byte", "\udcff")]), caller.address)
+    answer = caller.receive()
+    assert (answer.status, answer.call_id) == (404, asked.call_id)
+    assert b"X-Byte: \xff" in bytes(answer)
+    assert answer.source == server.address
 
 
-def register(client: Endpoint, provider: Provider, contact: str | None = None) -> Message:
-    return client.register(provider.address, "acct1", "secret", provider.domain, contact=contact)
+def test_a_caller_calls_a_phone(rig: Rig) -> None:
+    phone = rig.phone("alice")
+    caller = rig.caller(phone.address)
+    outcome = caller.call(
+        phone.uri, headers=[("X-One", "1"), ("X-Two", "2")], call_id="known", expect=200
+    )
+    assert [m.status for m in outcome.received] == [180, 200, 200]
+    caller.call("sip:+442071234567@edge.example", to="sip:someone@else.example", expect=200)
+    first, second = phone.calls()
+    assert (first.call_id, first["X-One"], first["X-Two"]) == ("known", "1", "2")
+    assert second.request_uri == "sip:+442071234567@edge.example"
+    assert second["To"] == "<sip:someone@else.example>"
+
+
+def test_a_phone_behaves_as_told(rig: Rig) -> None:
+    phone = rig.phone("alice", behaviour="busy")
+    caller = rig.caller(phone.address)
+    caller.call(phone.uri, expect=486)
+    phone.behave(404)
+    caller.call(phone.uri, expect=404)
+    phone.behave("rings")
+    caller.call(phone.uri, cancel_after_s=0, expect=487)
+    phone.behave("hangs_up")
+    caller.call(phone.uri, hung_up_by="phone", expect=200)
+    assert len(phone.calls()) == 4
+
+
+def test_an_unexpected_outcome_fails_with_the_conversation(rig: Rig) -> None:
+    phone = rig.phone("alice", behaviour="busy")
+    with pytest.raises(AssertionError, match=r"486, not 200:\nINVITE "):
+        rig.caller(phone.address).call(phone.uri, expect=200)
+
+
+def test_a_call_can_be_watched_while_it_goes_on(rig: Rig) -> None:
+    phone = rig.phone("alice", behaviour="rings")
+    call = rig.caller(phone.address).dial(phone.uri)
+    call.wait_for(180)
+    assert call.status is None
+    call.vanish()
+
+
+def test_many_calls_are_counted(rig: Rig) -> None:
+    phone = rig.phone("alice", trace=False)
+    caller = rig.caller(phone.address)
+    uris = [phone.uri, "sip:+442071234567@edge.example"]
+    assert caller.load(uris, calls=100, rate=200) == Load(successful=100, failed=0)
+    phone.behave("busy")
+    assert caller.load(uris, calls=10, rate=100) == Load(successful=0, failed=10)
+
+
+def test_calls_through_a_proxy_find_phone_and_way_back(rig: Rig) -> None:
+    """A real Kamailio between: two Vias, Record-Route, hop-by-hop CANCEL."""
+    provider = rig.provider(accounts=ACCOUNTS)
+    phone = rig.phone("acct1")
+    caller = rig.caller(provider.address)
+    uri = f"sip:acct1@{provider.domain}"
+    caller.call(uri, expect=404)
+    register(rig.stranger(), provider, contact=f"<{phone.uri}>")
+    caller.call(uri, expect=200)
+    phone.behave("hangs_up")
+    caller.call(uri, hung_up_by="phone", expect=200)
+    phone.behave("rings")
+    caller.call(uri, cancel_after_s=0.05, expect=487)
+    phone.behave("busy")
+    caller.call(uri, expect=486)
+    assert [len(invite.all("Via")) for invite in phone.calls()] == [2, 2, 2, 2]
+
+
+def register(
+    client: Endpoint,
+    provider: Provider,
+    user: str = "acct1",
+    *,
+    password: str | None = None,
+    contact: str | None = None,
+    expires_s: int = 3600,
+) -> Message:
+    return client.register(
+        provider.address,
+        user,
+        password or ACCOUNTS.get(user, ""),
+        provider.domain,
+        contact=contact,
+        expires_s=expires_s,
+    )

@@ -1,0 +1,179 @@
+"""The rig: one network, one directory, and everything that was started on them."""
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from itertools import count
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.rig.network import SIP_PORT, Network
+from tests.rig.provider import Provider
+from tests.rig.sip import Address, Endpoint
+from tests.rig.sipp import Behaviour, Caller, Phone
+from tests.rig.whence import Table, Whence
+
+_TAIL_LINES = 80
+
+
+class Rig:
+    """Starts neighbours by name, each at its own address; ends them in reverse order.
+
+    The directory with all files and logs goes when the rig ends well, and stays after an
+    exception or when *keep* is set.
+    """
+
+    def __init__(self) -> None:
+        self.keep = False
+        # Short: the path of a Unix socket has 108 bytes at most.
+        self.directory = Path(tempfile.mkdtemp(prefix="whence-rig-"))
+        self.network = Network()
+        self._stack = ExitStack()
+        self._callers = count(1)
+
+    def ip(self, name: str) -> str:
+        """Return the address of the machine called *name*."""
+        return self.network.ip(name)
+
+    def provider(
+        self,
+        name: str = "provider",
+        *,
+        accounts: Mapping[str, str],
+        domain: str = "provider.example",
+        auth_users: Mapping[str, str] | None = None,
+        challenge: bool = True,
+        grants_s: int | None = None,
+        min_expires: int | None = None,
+        also_lists: str | None = None,
+        refuses: int | None = None,
+    ) -> Provider:
+        """Start a registrar; see Provider for what it can be told."""
+        return self._stack.enter_context(
+            Provider(
+                self.ip(name),
+                self.directory,
+                name=name,
+                accounts=accounts,
+                domain=domain,
+                auth_users=auth_users,
+                challenge=challenge,
+                grants_s=grants_s,
+                min_expires=min_expires,
+                also_lists=also_lists,
+                refuses=refuses,
+            )
+        )
+
+    def whence(
+        self,
+        name: str = "edge",
+        *,
+        trunks: Sequence[Table] = (),
+        users: Sequence[str | Table] = (),
+        edge: Table | None = None,
+        agent: Table | None = None,
+        domain: str = "edge.example",
+        start: bool = True,
+    ) -> Whence:
+        """Start Whence and wait until it is healthy; see Whence."""
+        whence = self._stack.enter_context(
+            Whence(
+                self.network,
+                self.directory,
+                name=name,
+                trunks=trunks,
+                users=users,
+                edge=edge,
+                agent=agent,
+                domain=domain,
+            )
+        )
+        if start:
+            whence.start()
+        return whence
+
+    def phone(
+        self,
+        user: str,
+        whence: Whence | None = None,
+        *,
+        behaviour: Behaviour = "answers",
+        rings_for_s: float = 0,
+        expires_s: int = 3600,
+        port: int = SIP_PORT,
+        trace: bool = True,
+    ) -> Phone:
+        """Start a user's phone; with *whence*, it registers there with the user's password."""
+        return self._stack.enter_context(
+            Phone(
+                user,
+                self.ip(f"phone-{user}"),
+                self.directory,
+                password=whence.password(user) if whence else "",
+                domain=whence.domain if whence else "",
+                edge=whence.address if whence else None,
+                port=port,
+                behaviour=behaviour,
+                rings_for_s=rings_for_s,
+                expires_s=expires_s,
+                trace=trace,
+            )
+        )
+
+    def caller(
+        self, edge: Address | Whence, at: str | Provider = "caller", *, port: int = 0
+    ) -> Caller:
+        """Return somebody who calls *edge*, from the machine called *at* or from a provider's."""
+        ip = at.ip if isinstance(at, Provider) else self.ip(at)
+        return self._stack.enter_context(
+            Caller(
+                ip,
+                edge.address if isinstance(edge, Whence) else edge,
+                self.directory,
+                name=f"caller-{next(self._callers)}",
+                port=port,
+            )
+        )
+
+    def endpoint(self, name: str, port: int = 0) -> Endpoint:
+        """Return a raw SIP endpoint on the machine called *name*."""
+        return self._stack.enter_context(Endpoint(self.ip(name), port))
+
+    def stranger(self) -> Endpoint:
+        """Return a raw SIP endpoint that nobody knows."""
+        return self.endpoint("stranger")
+
+    def logs(self) -> dict[str, str]:
+        """Return the end of each log and trace: file name → last lines."""
+        wanted = (".log", ".messages", ".errors", ".err")
+        files = sorted(file for file in self.directory.iterdir() if file.suffix in wanted)
+        return {file.name: _tail(file) for file in files if file.stat().st_size}
+
+    def close(self) -> None:
+        """End everything."""
+        try:
+            self._stack.close()
+        finally:
+            self.network.close()
+            if not self.keep:
+                shutil.rmtree(self.directory)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.keep = self.keep or error is not None
+        self.close()
+
+
+def _tail(file: Path) -> str:
+    lines = file.read_text("utf-8", "replace").splitlines()
+    return "\n".join(lines[-_TAIL_LINES:])
