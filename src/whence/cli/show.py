@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -25,9 +26,9 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], empty: str) -> 
     made = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
     for row in rows:
         made.add_row(*row)
-    console = Console(highlight=False)
     # Into a pipe, lines are as long as they must be: grep and awk read them.
-    console.print(made, markup=False, width=None if console.is_terminal else 1000)
+    width = None if sys.stdout.isatty() else 1000
+    Console(highlight=False, markup=False, width=width).print(made)
 
 
 def instant(at: float | None, never: str = "-") -> str:
