@@ -4,18 +4,17 @@ import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 SIP_PORT = 5060
-LOCKS = Path(tempfile.gettempdir()) / "whence-rig-networks"
+LOCKS = Path(tempfile.gettempdir()) / f"whence-rig-networks-{os.getuid()}"
 
 
 class Network:
-    """A block 127.a.b.0/24 that nobody else who uses this class holds at the same time.
+    """A block 127.a.b.0/24 that no other run of this user holds at the same time.
 
     The claim is an flock: the system takes it back however the holder ends. Lock files are never
     unlinked, because two processes could then hold "the same" file.
@@ -53,14 +52,13 @@ class Network:
 def _claim() -> tuple[int, IPv4Network]:
     LOCKS.mkdir(exist_ok=True)
     for block in _blocks():
-        with suppress(PermissionError):  # another user's file
-            lock = os.open(LOCKS / str(block.network_address), os.O_RDWR | os.O_CREAT, 0o600)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(lock)
-            else:
-                return lock, block
+        lock = os.open(LOCKS / str(block.network_address), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+        else:
+            return lock, block
     raise RuntimeError(f"all test networks are taken; see {LOCKS}")
 
 

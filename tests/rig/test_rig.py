@@ -1,5 +1,7 @@
 """The rig by itself, without Whence: what every other test relies on."""
 
+import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,22 @@ def test_a_killed_provider_leaves_no_process_behind(rig: Rig) -> None:
     provider.kill()
     assert not [pid for pid in processes if alive(pid)]
     provider.start()
+
+
+def test_a_test_run_that_is_killed_leaves_no_process_behind(rig: Rig) -> None:
+    script = f"""if True:
+        import pathlib, time
+        from tests.rig.provider import Provider
+        directory = pathlib.Path({str(rig.directory)!r})
+        provider = Provider({rig.ip("provider")!r}, directory, accounts={{}})
+        print(provider.process.pid, *provider.process.descendants(), flush=True)
+        time.sleep(1000)
+    """
+    with Process("run", [sys.executable, "-c", script], rig.directory / "run.log") as run:
+        processes = eventually(lambda: [int(pid) for pid in run.log.split()], what="a provider")
+        run.signal(signal.SIGKILL)
+        assert run.wait(5) == -signal.SIGKILL
+    eventually(lambda: not any(map(alive, processes)), what="the provider's end")
 
 
 def test_a_provider_challenges_and_registers(rig: Rig) -> None:
