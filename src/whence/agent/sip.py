@@ -19,6 +19,8 @@ from whence.core.registration import Account, Contact, Reply, Send
 from whence.core.uri import Uri, host_text
 
 REPLY_LIMIT = 65_535
+CHALLENGE_LIMIT = 2_048
+"""The longest header that is read for challenges: a stranger's must not cost us seconds."""
 NUMBER_LIMIT = 2**31
 
 
@@ -137,18 +139,20 @@ def _contact(text: str) -> Contact | None:
     return Contact(uri, _seconds(expires.group(1)) if expires else None)
 
 
-_AUTH_PARAM = re.compile(r'([\w-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))', re.ASCII)
+_AUTH_PARAM = re.compile(r'(?<![\w-])([\w-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))', re.ASCII)
 _SCHEME = re.compile(r"(?:^|,)\s*([\w-]+)\s+(?=[\w-]+\s*=)", re.ASCII)
 
 
 def challenges(text: str, *, proxy: bool) -> list[Challenge]:
     """Read the Digest challenges of one header; several may stand in it (RFC 7235 4.1)."""
+    if len(text) > CHALLENGE_LIMIT:
+        return []
     unquoted = re.sub(r'"(?:[^"\\]|\\.)*"', lambda m: '"' + "_" * (len(m[0]) - 2) + '"', text)
     starts = [(m.start(1), m.end(), m[1]) for m in _SCHEME.finditer(unquoted)]
     ends = [start for start, _, _ in starts[1:]] + [len(text)]
     return [
         _challenge(text[begin:end], proxy=proxy)
-        for (_, begin, scheme), end in zip(starts, ends, strict=True)
+        for (_, begin, scheme), end in zip(starts, ends, strict=False)  # none: no start, one end
         if scheme.lower() == "digest"
     ]
 

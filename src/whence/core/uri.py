@@ -88,7 +88,7 @@ def _host_and_port(text: str) -> tuple[str, int | None]:
         has_port = bool(colon)
     if not has_port:
         return host.lower(), None
-    if port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536:
+    if port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) < 65536:
         return host.lower(), int(port)
     return host.lower(), -1
 
