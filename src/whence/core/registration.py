@@ -104,6 +104,8 @@ class Request:
     """The targets that have not been tried in this attempt."""
     challenges: int = 0
     """How many challenges this attempt has answered."""
+    lengthened: bool = False
+    """Whether a 423 has been obeyed in this attempt. A second one is refused: no loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,11 +339,11 @@ class _Turn:
 
     def _too_brief(self, request: Request, reply: Reply) -> Outcome:
         asked, least = request.expires_s, reply.min_expires_s
-        if least is None or not asked < least <= MIN_EXPIRES_LIMIT_S:
+        if least is None or request.lengthened or not asked < least <= MIN_EXPIRES_LIMIT_S:
             reason = f"423 with Min-Expires {least} to {asked} s asked"
             return self._failed(Failure.REFUSED, reason, reply)
         r = replace(self.before, min_expires_s=least, last_status=reply.status)
-        return self._send(r, replace(request, expires_s=least), r.state)
+        return self._send(r, replace(request, expires_s=least, lengthened=True), r.state)
 
     def _next_target(self, request: Request, reply: Reply | None, reason: str) -> Outcome:
         if request.expires_s == 0 and not request.others:
@@ -358,9 +360,9 @@ class _Turn:
             return self._ended(r, f"taken back; {reason}")
         failures = r.failures + 1 if r.failure is failure else 1
         wait_s = BACKOFF[failure].wait_s(failures, self.dice.chance)
-        if reply is not None and reply.retry_after_s is not None:
+        parked = failure is Failure.WRONG_CREDENTIALS  # then no Retry-After makes us hammer
+        if reply is not None and reply.retry_after_s is not None and not parked:
             wait_s = max(1.0, min(reply.retry_after_s, RETRY_AFTER_LIMIT_S))
-        parked = failure is Failure.WRONG_CREDENTIALS
         state = State.PARKED if parked else State.WAITING
         return replace(
             r,
