@@ -42,6 +42,9 @@ QOP_AUTH = 1  # auth.auth_challenge: offer qop="auth", so that responses count t
 SCANNERS = ("friendly-scanner", "sipvicious", "sipcli", "sip-scan", "sundayddr", "pplsip")
 """User-Agents of tools that look for doors; they get no answer at all."""
 
+OURS = (stamp.TRUNK, stamp.SOURCE, stamp.KEY, stamp.NEXT_HOP, stamp.SOCKET)
+"""Headers that only Whence writes: whoever else does, they go no further."""
+
 RELAYED = frozenset({"INVITE", "MESSAGE"})
 """What a trunk may begin: a call, or a message."""
 
@@ -146,8 +149,7 @@ class Edge:
         A stamp that came with the reply is somebody else's word, and goes.
         """
         ksr = self.ksr
-        ksr.hdr.remove(stamp.SOURCE)
-        ksr.hdr.remove(stamp.KEY)
+        self._strip()
         source = str(self._source())
         seal = stamp.reply_seal(
             self._directory.meta(INSIDE_KEY),
@@ -191,8 +193,7 @@ class Edge:
         if method == "OPTIONS":
             ksr.sl.send_reply(200, "OK")
             return
-        for header in (stamp.KEY, stamp.NEXT_HOP, stamp.SOCKET):
-            ksr.hdr.remove(header)
+        self._strip()
         ksr.setdsturi(next_hop)
         ksr.pv.sets("$fs", socket)
         ksr.tm.t_on_reply(INSIDE_REPLY)
@@ -303,8 +304,8 @@ class Edge:
 
     def _strip(self) -> None:
         """Take off what only we may say."""
-        self.ksr.hdr.remove(stamp.TRUNK)
-        self.ksr.hdr.remove(stamp.SOURCE)
+        for header in OURS:
+            self.ksr.hdr.remove(header)
 
     def _source(self) -> Source:
         kx = self.ksr.kx
