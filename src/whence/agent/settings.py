@@ -38,6 +38,7 @@ DAY_S = 86_400
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}")
 _DOMAIN = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 _AOR_USER = re.compile(r"[A-Za-z0-9_.!~*'()&=+$,-]{1,128}")
+_STATE = re.compile(r"/[A-Za-z0-9_./+-]{1,200}")
 _HA1_LENGTH = {"md5": 32, "sha256": 64}
 _ALGORITHM = {"md5": "MD5", "sha256": "SHA-256"}
 
@@ -46,8 +47,12 @@ class FaultyFileError(Exception):
     """All that is wrong with a file, one sentence each."""
 
     def __init__(self, faults: list[str]) -> None:
-        super().__init__("\n".join(faults))
-        self.faults = faults
+        self.faults = [_one_line(fault) for fault in faults]
+        super().__init__("\n".join(self.faults))
+
+
+def _one_line(text: str) -> str:
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _socket(text: Any) -> Source:
@@ -102,7 +107,15 @@ def _matching(pattern: re.Pattern[str], what: str, example: str) -> AfterValidat
 
 def _server(text: str) -> str:
     uri = Uri.parse(text)
-    if uri is None or uri.scheme != "sip" or uri.user or set(uri.params) - {"transport"}:
+    host = uri.host if uri else ""
+    literal = ":" in host and re.fullmatch(r"[0-9a-f:.]+", host)
+    if (
+        uri is None
+        or uri.scheme != "sip"
+        or uri.user
+        or set(uri.params) - {"transport"}
+        or not (literal or _DOMAIN.fullmatch(host))
+    ):
         raise ValueError(
             f'"{text}" is not a server; write "sip:host", "sip:host:port" or '
             '"sip:host:port;transport=tcp"'
@@ -119,7 +132,9 @@ def _optional_server(text: str) -> str:
 
 def _target(text: str) -> str:
     uri = Uri.parse(text.replace("{number}", "0"))
-    if uri is None or uri.scheme == "tel" or re.search(r"[\s<>\"{}]", text.replace("{number}", "")):
+    plain = text.replace("{number}", "0")
+    writable = plain.isascii() and plain.isprintable() and not re.search(r'[\s<>"{}]', plain)
+    if uri is None or uri.scheme == "tel" or not writable:
         raise ValueError(
             f'"{text}" is not a target; write "sip:alice@edge.example" or '
             '"sip:{number}@192.0.2.9:5060"'
@@ -129,6 +144,22 @@ def _target(text: str) -> str:
 
 def _number(text: str) -> str:
     spellings(text)
+    return text
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("has control characters; write it without them")
+    return text
+
+
+def _state(text: str) -> str:
+    # It stands in kamailio.cfg, inside quotes and in a database's URL.
+    if not _STATE.fullmatch(text):
+        raise ValueError(
+            f'"{text}" is not an absolute path of letters, digits and / _ . + -; '
+            'write "/var/lib/whence"'
+        )
     return text
 
 
@@ -210,7 +241,7 @@ class Edge(_Table):
 class Agent(_Table):
     """`[agent]`: the daemon beside Kamailio."""
 
-    state: str = "/var/lib/whence"
+    state: Annotated[str, AfterValidator(_state)] = "/var/lib/whence"
     api: Annotated[str, AfterValidator(_api)] = "127.0.0.1:8088"
     on_stop: Literal["unregister", "leave"] = "unregister"
     grace: int = Field(default=int(GRACE_S), ge=0, le=3600)
@@ -229,11 +260,11 @@ class Trunk(_Table):
     proxy: Annotated[str, AfterValidator(_optional_server)] = ""
     user: AorUser
     domain: Domain | Literal[""] = ""
-    auth_user: str = ""
+    auth_user: Annotated[str, AfterValidator(_printable)] = ""
     password: Password | None = None
     password_file: str = ""
     ha1: Ha1 | None = None
-    realm: str = ""
+    realm: Annotated[str, AfterValidator(_printable)] = ""
     expires: int = Field(default=3600, ge=1, le=7 * DAY_S)
     target: Annotated[str, AfterValidator(_target)]
     numbers: list[Annotated[str, AfterValidator(_number)]] = []
