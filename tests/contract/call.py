@@ -1,0 +1,103 @@
+"""A call that was let in and answered, and the requests inside it."""
+
+import re
+from dataclasses import dataclass
+
+from tests.contract.scene import Scene
+from tests.rig.sip import Endpoint, Headers, Message, reply, request
+
+
+@dataclass(frozen=True)
+class Call:
+    """One dialog, seen from both ends."""
+
+    caller: Endpoint
+    phone: Endpoint
+    sent: Message
+    """The INVITE as the caller sent it."""
+    arrived: Message
+    """The INVITE as the phone got it."""
+    answer: Message
+    """The 200 as the caller got it."""
+
+    @property
+    def route(self) -> str:
+        """What a request inside the dialog must have as its Route."""
+        return self.answer["Record-Route"]
+
+    def from_caller(
+        self,
+        method: str,
+        route: str | None = None,
+        call_id: str | None = None,
+        headers: Headers = (),
+    ) -> Message:
+        """Make a request inside the call; `route` None: as RFC 3261 12.2.1 says."""
+        return request(
+            method,
+            _uri(self.answer["Contact"]),
+            self.caller.address,
+            from_uri=_uri(self.sent["From"]),
+            to_uri=_uri(self.sent["To"]),
+            from_tag=_tag(self.answer["From"]),
+            to_tag=_tag(self.answer["To"]),
+            call_id=call_id or self.sent.call_id,
+            cseq=1 if method == "ACK" else 2,
+            headers=[*_routes(self.route if route is None else route), *headers],
+        )
+
+    def from_phone(self, method: str, headers: Headers = ()) -> Message:
+        """Make a request inside the call, from the other end."""
+        return request(
+            method,
+            _uri(self.arrived["Contact"]),
+            self.phone.address,
+            from_uri=_uri(self.sent["To"]),
+            to_uri=_uri(self.sent["From"]),
+            from_tag=_tag(self.answer["To"]),
+            to_tag=_tag(self.answer["From"]),
+            call_id=self.sent.call_id,
+            headers=[("Route", self.arrived["Record-Route"]), *headers],
+        )
+
+
+def ring(scene: Scene, caller: Endpoint, phone: Endpoint, invite: Message | None = None) -> Message:
+    """Call, and return the INVITE as it reached the phone, which says that it rings."""
+    caller.send(invite or scene.invite(caller), scene.edge)
+    arrived = phone.expect(lambda m: m.method == "INVITE", what="the call at the phone")
+    phone.send(reply(arrived, 180), scene.edge)
+    caller.expect(lambda m: m.status == 180, what="the ringing at the caller")
+    return arrived
+
+
+def connect(scene: Scene, caller: Endpoint, phone: Endpoint) -> Call:
+    """Call, answer, acknowledge."""
+    invite = scene.invite(caller)
+    arrived = ring(scene, caller, phone, invite)
+    contact = f"<sip:{phone.address[0]}:{phone.address[1]}>"
+    phone.send(reply(arrived, 200, headers=[("Contact", contact)]), scene.edge)
+    answer = caller.expect(lambda m: m.status == 200, what="the answer at the caller")
+    call = Call(caller, phone, invite, arrived, answer)
+    caller.send(call.from_caller("ACK"), scene.edge)
+    phone.expect(lambda m: m.method == "ACK", what="the ACK at the phone")
+    return call
+
+
+def refuse(scene: Scene, phone: Endpoint, arrived: Message, status: int) -> None:
+    """Let the phone refuse a call."""
+    refusal = reply(arrived, status)
+    phone.send(refusal, scene.edge)
+    phone.expect(lambda m: m.method == "ACK", what="the ACK of the refusal")
+
+
+def _routes(value: str) -> Headers:
+    return [("Route", value)] if value else []
+
+
+def _uri(header: str) -> str:
+    found = re.search(r"<([^>]*)>", header)
+    return found[1] if found else header
+
+
+def _tag(header: str) -> str:
+    return header.rpartition(";tag=")[2].partition(";")[0]

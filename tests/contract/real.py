@@ -1,0 +1,60 @@
+"""The real world: Kamailio on the configuration that Whence makes, and sockets on loopback."""
+
+import secrets
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.contract.inside import options
+from tests.contract.world import Books, edge_settings
+from tests.rig.network import SIP_PORT, Network
+from tests.rig.process import Process
+from tests.rig.sip import Address, Endpoint
+from tests.rig.wait import eventually
+from whence.agent import edge_config, location
+
+
+class RealWorld:
+    """A World. One Kamailio for all tests of a session."""
+
+    def __init__(self, folder: Path) -> None:
+        self._stack = ExitStack()
+        network = self.network()
+        self.edge: Address = (network.ip("edge"), SIP_PORT)
+        self.inside: Address = (network.ip("edge"), SIP_PORT + 2)
+        self.books = Books(folder, edge_settings(self.edge, self.inside))
+        self._stack.callback(self.books.close)
+        location.make(folder / edge_config.LOCATION_FILE)
+        config = folder / edge_config.CONFIG_FILE
+        config.write_text(edge_config.render(self.books.settings, folder / "whence.toml"))
+        self.process = self._stack.enter_context(
+            Process("kamailio", edge_config.command(config), folder / "kamailio.log")
+        )
+        eventually(self._answers, what="Kamailio's answer on its inside socket")
+
+    def _answers(self) -> bool:
+        if not self.process.running:
+            raise ChildProcessError(self.process.log)
+        with Endpoint(self.inside[0]) as agent:
+            ask = options(self, agent, secrets.token_hex(8))
+            return agent.ask(ask, self.inside, within_s=0.2).status == 200
+
+    def network(self) -> Network:
+        """Return a network that is kept until this world ends."""
+        return self._stack.enter_context(Network())
+
+    def endpoint(self, ip: str, port: int = 0) -> Endpoint:
+        """Return a socket on a loopback address."""
+        return Endpoint(ip, port)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()

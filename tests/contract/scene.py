@@ -1,0 +1,135 @@
+"""The people of one test, on a network of their own, so that no test meets another's."""
+
+import secrets
+import time
+from contextlib import ExitStack, suppress
+from types import TracebackType
+from typing import Self
+
+from tests.contract.world import DOMAIN, Caller, World
+from tests.rig.sip import Address, Endpoint, Message, request
+from whence.agent.settings import Trunk, User
+from whence.core.address import Source, Transport, canonical_ip
+
+HOUR_S = 3600.0
+PASSWORD = "secret"
+
+
+class Scene:
+    """One test's trunks, users, phones, callers and strangers in a world."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.edge = world.edge
+        self._stack = ExitStack()
+        self._network = world.network()
+        self._name = secrets.token_hex(4)
+        self._made = 0
+
+    def endpoint(self, machine: str = "stranger", port: int = 0) -> Endpoint:
+        """Return somebody on the machine of this name."""
+        return self._stack.enter_context(self.world.endpoint(self._network.ip(machine), port))
+
+    def agent(self) -> Endpoint:
+        """Return a process on the edge's own machine."""
+        return self._stack.enter_context(self.world.endpoint(self.world.inside[0]))
+
+    def name(self, what: str) -> str:
+        """Return a name that no other test has."""
+        self._made += 1
+        return f"{what}-{self._name}-{self._made}"
+
+    def user(self) -> str:
+        """Return the name of a new local user, whose password is PASSWORD."""
+        name = self.name("user")
+        self.world.books.add(User.model_validate({"name": name, "password": PASSWORD}))
+        return name
+
+    def phone(self, user: str) -> Endpoint:
+        """Return the user's phone, which has registered."""
+        phone = self.endpoint("phones")
+        assert phone.register(self.edge, user, PASSWORD, DOMAIN).status == 200
+        return phone
+
+    def trunk(
+        self,
+        target: str,
+        *,
+        at: str | Endpoint = "provider",
+        numbers: tuple[str, ...] = (),
+        user: str = "acct1",
+        granted_s: float = HOUR_S,
+        transport: Transport = Transport.UDP,
+        enabled: bool = True,
+    ) -> Caller:
+        """Return a trunk that has registered at the machine `at`, and somebody there who calls."""
+        caller = self.endpoint(at) if isinstance(at, str) else at
+        id_, now, books = self.name("trunk"), time.time(), self.world.books
+        trunk = {
+            "id": id_,
+            "registrar": f"sip:{caller.address[0]}",
+            "user": user,
+            "password": PASSWORD,
+            "target": target if target.startswith("sip:") else f"sip:{target}@{DOMAIN}",
+            "numbers": list(numbers),
+            "enabled": enabled,
+        }
+        books.add(Trunk.model_validate(trunk))
+        source = Source(transport, canonical_ip(caller.address[0]), 5060)
+        books.learn(id_, source, now, now + granted_s)
+        return Caller(id_, books.directory.tokens()[id_], caller)
+
+    def line(self, **options: object) -> tuple[Caller, Endpoint]:
+        """Return a trunk, and the phone of the user who is its target."""
+        user = self.user()
+        return self.trunk(user, **options), self.phone(user)  # type: ignore[arg-type]
+
+    def uri(self, user: str = "") -> str:
+        """Return the URI of a user at the edge's socket."""
+        return f"sip:{user}{'@' if user else ''}{_text(self.edge)}"
+
+    def invite(self, caller: Endpoint, user: str = "+4420", **parts: object) -> Message:
+        """Make a call to this user part at the edge's socket."""
+        return request("INVITE", self.uri(user), caller.address, **parts)  # type: ignore[arg-type]
+
+    def answered_first(self, asker: Endpoint) -> Message:
+        """Ask something harmless, and return the first thing that comes back.
+
+        The edge has one worker: whatever was sent to it before has been dealt with by then.
+        """
+        ask = request("OPTIONS", self.uri(), asker.address, call_id=self.name("fence"))
+        asker.send(ask, self.edge)
+        return asker.receive()
+
+    def is_over(self) -> None:
+        """Return when the edge has dealt with all that was sent to it."""
+        with self.world.endpoint(self._network.ip("fence")) as asker:
+            assert self.answered_first(asker).status == 403
+
+    def came(self, endpoint: Endpoint) -> list[Message]:
+        """Return all that has come, and will come, of what was asked of the edge."""
+        self.is_over()
+        messages = []
+        with suppress(AssertionError):
+            while True:
+                messages.append(endpoint.receive(within_s=0.001))
+        return messages
+
+    def nothing_came(self, *endpoints: Endpoint) -> bool:
+        """Whether nothing has been, or will be, sent to them for what was asked of the edge."""
+        return not any(self.came(endpoint) for endpoint in endpoints)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+
+def _text(address: Address) -> str:
+    return f"{address[0]}:{address[1]}"

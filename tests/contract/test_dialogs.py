@@ -1,0 +1,156 @@
+"""Inside a call that was let in: its own requests pass, and nothing else does."""
+
+import re
+
+import pytest
+
+from tests.contract.call import connect, refuse, ring
+from tests.contract.scene import Scene
+from tests.rig.sip import Message, reply, request
+
+
+def test_a_call_lives_from_invite_to_bye(scene: Scene) -> None:
+    trunk, phone = scene.line()
+    call = connect(scene, trunk.at, phone)
+    assert call.route.startswith(f"<sip:{scene.edge[0]};lr")
+    trunk.at.send(call.from_caller("BYE"), scene.edge)
+    bye = phone.receive()
+    assert bye.method == "BYE"
+    assert "Route" not in bye
+    phone.send(reply(bye, 200), scene.edge)
+    assert trunk.at.receive().status == 200
+
+
+def test_the_phone_may_end_the_call_too(scene: Scene) -> None:
+    trunk, phone = scene.line()
+    call = connect(scene, trunk.at, phone)
+    phone.send(call.from_phone("BYE"), scene.edge)
+    bye = trunk.at.receive()
+    assert bye.method == "BYE"
+    trunk.at.send(reply(bye, 200), scene.edge)
+    assert phone.receive().status == 200
+
+
+@pytest.mark.parametrize("status", [486, 404, 503, 603])
+def test_what_the_phone_refuses_is_refused_to_the_caller(scene: Scene, status: int) -> None:
+    trunk, phone = scene.line()
+    invite = scene.invite(trunk.at)
+    arrived = ring(scene, trunk.at, phone, invite)
+    refuse(scene, phone, arrived, status)
+    answer = trunk.at.receive()
+    assert answer.status == (500 if status == 503 else status)
+
+
+@pytest.mark.parametrize("method", ["BYE", "INVITE", "INFO", "UPDATE", "MESSAGE", "REFER", "ODD"])
+def test_a_to_tag_alone_opens_nothing(scene: Scene, method: str) -> None:
+    trunk, phone = scene.line()
+    for who in (trunk.at, scene.endpoint()):
+        ask = request(method, scene.uri("+4420"), who.address, to_tag="made-up")
+        answer = who.ask(ask, scene.edge)
+        assert answer.status == 481
+    assert scene.nothing_came(phone)
+
+
+def bad_routes(scene: Scene, good: str, somebody_elses: str) -> dict[str, str]:
+    """Return Route headers that vouch for nothing."""
+    cookie = re.compile("whence=[0-9a-f]+")
+    return {
+        "none": "",
+        "without the cookie": good.replace(";" + cookie.findall(good)[0], ""),
+        "an empty one": cookie.sub("whence=", good),
+        "a made-up one": cookie.sub("whence=" + "0" * 24, good),
+        "a part of it": re.sub("(whence=[0-9a-f]{23})[0-9a-f]", r"\1", good),
+        "of another call": somebody_elses,
+        "bytes": cookie.sub("whence=\udcff\udcfe", good),
+    }
+
+
+@pytest.mark.parametrize("route", list(bad_routes(None, ";whence=0", "")))  # type: ignore[arg-type]
+def test_a_request_in_a_dialog_needs_the_cookie_of_that_dialog(scene: Scene, route: str) -> None:
+    trunk, phone = scene.line()
+    call, other = connect(scene, trunk.at, phone), connect(scene, trunk.at, phone)
+    value = bad_routes(scene, call.route, other.route)[route]
+    for method in ("BYE", "INVITE", "INFO"):
+        assert trunk.at.ask(call.from_caller(method, value), scene.edge).status == 481
+    assert scene.nothing_came(phone)
+
+
+def test_an_ack_without_the_cookie_is_passed_over_in_silence(scene: Scene) -> None:
+    trunk, phone = scene.line()
+    call, other = connect(scene, trunk.at, phone), connect(scene, trunk.at, phone)
+    for value in bad_routes(scene, call.route, other.route).values():
+        trunk.at.send(call.from_caller("ACK", value, call_id=scene.name("call")), scene.edge)
+        assert scene.nothing_came(trunk.at, phone)
+
+
+def test_the_cookie_is_no_open_door_to_elsewhere(scene: Scene) -> None:
+    trunk, phone = scene.line()
+    call, victim = connect(scene, trunk.at, phone), scene.endpoint("victim")
+    ip, port = victim.address
+    cookie = re.findall("whence=[0-9a-f]+", call.route)[0]
+    trunk.at.send(call.from_caller("INFO", f"<sip:{ip}:{port};lr;{cookie}>"), scene.edge)
+    assert scene.nothing_came(victim)
+
+
+def test_a_cookie_in_another_parameter_or_header_is_none(scene: Scene) -> None:
+    trunk, phone = scene.line()
+    call = connect(scene, trunk.at, phone)
+    bare = f"<sip:{scene.edge[0]};lr>"
+    ask = call.from_caller("INFO", bare, headers=[("Record-Route", call.route)])
+    assert trunk.at.ask(ask, scene.edge).status == 481
+    assert scene.nothing_came(phone)
+
+
+def test_a_cancel_reaches_the_ringing_phone_and_the_caller_hears_487(scene: Scene) -> None:
+    trunk, phone = scene.line()
+    invite = scene.invite(trunk.at)
+    ring(scene, trunk.at, phone, invite)
+    trunk.at.send(cancel(invite), scene.edge)
+    cancelled = phone.receive()
+    assert cancelled.method == "CANCEL"
+    phone.send(reply(cancelled, 200), scene.edge)
+    arrived = Message(
+        invite.start_line,
+        tuple((n, v) for n, v in cancelled.headers if n != "CSeq") + (("CSeq", invite["CSeq"]),),
+    )
+    refuse(scene, phone, arrived, 487)
+    statuses = {m["CSeq"].split()[1]: m.status for m in scene.came(trunk.at)}
+    assert statuses == {"CANCEL": 200, "INVITE": 487}
+
+
+def test_a_cancel_of_nothing_is_answered_481(scene: Scene) -> None:
+    trunk, phone = scene.line()
+    for who in (trunk.at, scene.endpoint()):
+        assert who.ask(cancel(scene.invite(who)), scene.edge).status == 481
+    assert scene.nothing_came(phone)
+
+
+def test_a_retransmitted_invite_reaches_the_phone_once(scene: Scene) -> None:
+    trunk, phone = scene.line()
+    invite = scene.invite(trunk.at)
+    ring(scene, trunk.at, phone, invite)
+    trunk.at.send(invite, scene.edge)
+    assert scene.nothing_came(phone)
+    assert {m.status for m in scene.came(trunk.at)} <= {100, 180}
+
+
+def test_a_retransmitted_invite_hears_its_refusal_again(scene: Scene) -> None:
+    trunk, phone = scene.line()
+    invite = scene.invite(trunk.at)
+    arrived = ring(scene, trunk.at, phone, invite)
+    refuse(scene, phone, arrived, 486)
+    assert trunk.at.receive().status == 486
+    trunk.at.send(invite, scene.edge)
+    assert 486 in {m.status for m in scene.came(trunk.at)}
+    assert scene.nothing_came(phone)
+
+
+def cancel(invite: Message) -> Message:
+    """Return the CANCEL of an INVITE (RFC 3261 9.1)."""
+    number = invite["CSeq"].split()[0]
+    fields = tuple(
+        (name, f"{number} CANCEL" if name == "CSeq" else value)
+        for name, value in invite.headers
+        if name != "Contact"
+    )
+    return Message(invite.start_line.replace("INVITE", "CANCEL", 1), fields)

@@ -1,0 +1,137 @@
+"""Whence a call comes: which trunk it is given to, or that it is given to none."""
+
+import pytest
+
+from tests.contract.scene import Scene
+from tests.contract.world import Caller
+from tests.rig.sip import Endpoint, Headers, Message
+from whence.core.address import Transport
+
+ONE, TWO = "+442071234567", "+442071234568"
+
+
+def rings(scene: Scene, caller: Endpoint, invite: Message, phone: Endpoint) -> Message:
+    """Send a call and return it as it reached the phone."""
+    caller.send(invite, scene.edge)
+    return phone.expect(lambda m: m.call_id == invite.call_id, what="the call at the phone")
+
+
+def refused(scene: Scene, caller: Endpoint, invite: Message) -> bool:
+    return caller.ask(invite, scene.edge).status == 403
+
+
+def two_trunks(scene: Scene) -> tuple[Caller, Caller, Endpoint, Endpoint]:
+    """Two accounts at one provider address, the second called at the same place."""
+    one, phone_one = scene.line(numbers=(ONE,), user="acct1")
+    two, phone_two = scene.line(numbers=(TWO,), user="acct2", at=one.at)
+    return one, two, phone_one, phone_two
+
+
+def test_a_call_from_a_learned_address_reaches_the_users_phone_with_whence_it_came(
+    scene: Scene,
+) -> None:
+    trunk, phone = scene.line()
+    arrived = rings(scene, trunk.at, scene.invite(trunk.at), phone)
+    ip, port = trunk.at.address
+    assert arrived.all("X-Whence-Trunk") == [trunk.id]
+    assert arrived.all("X-Whence-Source") == [f"udp:{ip}:{port}"]
+    assert arrived.request_uri == f"sip:{_user(arrived)}@{phone.address[0]}:{phone.address[1]}"
+
+
+def test_the_token_in_the_request_uri_tells_two_trunks_at_one_address_apart(scene: Scene) -> None:
+    one, two, phone_one, phone_two = two_trunks(scene)
+    for trunk, phone in ((one, phone_one), (two, phone_two)):
+        arrived = rings(scene, one.at, scene.invite(one.at, trunk.token), phone)
+        assert arrived["X-Whence-Trunk"] == trunk.id
+
+
+def test_the_token_may_stand_in_the_line_parameter(scene: Scene) -> None:
+    one, two, phone_one, phone_two = two_trunks(scene)
+    for trunk, phone in ((one, phone_one), (two, phone_two)):
+        invite = scene.invite(one.at, to_uri="sip:anybody@invalid")
+        uri = f"{scene.uri('unheard')};line={trunk.token}"
+        changed = Message(f"INVITE {uri} SIP/2.0", invite.headers)
+        assert rings(scene, one.at, changed, phone)["X-Whence-Trunk"] == trunk.id
+
+
+@pytest.mark.parametrize(
+    ("user", "headers", "to"),
+    [
+        (ONE, [("P-Called-Party-ID", f"<sip:{TWO}@invalid>")], TWO),
+        ("unheard", [("P-Called-Party-ID", f"<sip:{ONE}@invalid>")], TWO),
+        ("unheard", [("P-Called-Party-ID", f'"Two" <sip:{ONE}@invalid;user=phone>')], TWO),
+        ("unheard", [("P-Called-Party-ID", f"<tel:{ONE}>")], TWO),
+        ("unheard", [], ONE),
+        ("unheard", [("P-Called-Party-ID", "<sip:unheard@invalid>")], ONE),
+    ],
+)
+def test_a_number_counts_in_request_uri_then_p_called_party_id_then_to(
+    scene: Scene, user: str, headers: Headers, to: str
+) -> None:
+    one, _, phone_one, _ = two_trunks(scene)
+    invite = scene.invite(one.at, user, to_uri=f"sip:{to}@invalid", headers=headers)
+    assert rings(scene, one.at, invite, phone_one)["X-Whence-Trunk"] == one.id
+
+
+@pytest.mark.parametrize("written", ["+442071234567", "442071234567", "00442071234567"])
+def test_a_number_is_the_same_in_each_of_its_spellings(scene: Scene, written: str) -> None:
+    one, _, phone_one, _ = two_trunks(scene)
+    arrived = rings(scene, one.at, scene.invite(one.at, written), phone_one)
+    assert arrived["X-Whence-Trunk"] == one.id
+
+
+def test_a_tel_uri_is_called_by_its_number(scene: Scene) -> None:
+    one, _, phone_one, _ = two_trunks(scene)
+    invite = scene.invite(one.at)
+    changed = Message(f"INVITE tel:{ONE} SIP/2.0", invite.headers)
+    assert rings(scene, one.at, changed, phone_one)["X-Whence-Trunk"] == one.id
+
+
+def test_a_call_that_could_be_two_trunks_is_given_to_neither(scene: Scene) -> None:
+    one, _, phone_one, phone_two = two_trunks(scene)
+    assert refused(scene, one.at, scene.invite(one.at, "unheard"))
+    assert scene.nothing_came(phone_one, phone_two)
+
+
+def test_a_token_from_a_wrong_source_opens_nothing(scene: Scene) -> None:
+    mine, phone_of_mine = scene.line(at="provider")
+    other, phone_of_other = scene.line(at="another-provider")
+    assert refused(scene, mine.at, scene.invite(mine.at, other.token))
+    assert refused(scene, scene.endpoint(), scene.invite(mine.at, other.token))
+    assert scene.nothing_came(phone_of_mine, phone_of_other)
+
+
+def test_a_number_from_a_stranger_opens_nothing(scene: Scene) -> None:
+    _, phone = scene.line(numbers=(ONE,))
+    stranger = scene.endpoint()
+    assert refused(scene, stranger, scene.invite(stranger, ONE))
+    assert scene.nothing_came(phone)
+
+
+def test_an_address_admits_any_port_of_its_ip(scene: Scene) -> None:
+    trunk, phone = scene.line()
+    other_port = scene.endpoint("provider")
+    arrived = rings(scene, other_port, scene.invite(other_port), phone)
+    assert arrived["X-Whence-Trunk"] == trunk.id
+
+
+def test_an_address_admits_nobody_when_the_registration_has_expired(scene: Scene) -> None:
+    trunk, phone = scene.line(granted_s=-0.001)
+    assert refused(scene, trunk.at, scene.invite(trunk.at))
+    assert scene.nothing_came(phone)
+
+
+def test_a_disabled_trunk_gets_no_call(scene: Scene) -> None:
+    trunk, phone = scene.line(enabled=False)
+    assert refused(scene, trunk.at, scene.invite(trunk.at))
+    assert scene.nothing_came(phone)
+
+
+def test_what_was_learned_over_tcp_admits_nobody_over_udp(scene: Scene) -> None:
+    trunk, phone = scene.line(transport=Transport.TCP)
+    assert refused(scene, trunk.at, scene.invite(trunk.at))
+    assert scene.nothing_came(phone)
+
+
+def _user(arrived: Message) -> str:
+    return arrived.request_uri.removeprefix("sip:").partition("@")[0]

@@ -1,0 +1,94 @@
+"""What a contract test needs of Kamailio with the edge in it: two sockets, and endpoints around.
+
+Two worlds are this: `fake`, where Kamailio is ours and the network is in memory, and `real`.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from tests.rig.network import Network
+from tests.rig.sip import Address, Endpoint, Message
+from whence.agent.directory import Directory
+from whence.agent.settings import Edge, Settings, Trunk, User
+from whence.core.address import Source
+from whence.core.registration import Learn, Registration, State
+
+DOMAIN = "edge.example"
+
+
+class World(Protocol):
+    """Kamailio with the edge in it, and the network around it."""
+
+    edge: Address
+    """The socket towards providers, users and strangers."""
+    inside: Address
+    """The socket that obeys the agent alone."""
+    books: "Books"
+
+    def network(self) -> Network:
+        """Return a network that no other test has, or has had: late messages meet nobody."""
+        ...
+
+    def endpoint(self, ip: str, port: int = 0) -> Endpoint:
+        """Return somebody at this address."""
+        ...
+
+
+class Books:
+    """The directory that the edge of a world reads, and what stands in it."""
+
+    def __init__(self, folder: Path, edge: Edge) -> None:
+        self.directory = Directory(folder / "directory.db")
+        self.settings = Settings.model_validate({"edge": edge, "agent": {"state": str(folder)}})
+        self.inside_key = self.directory.new_inside_key()
+        self.directory.install(self.settings)
+
+    def add(self, *entries: Trunk | User) -> None:
+        """Write trunks and users into the file, as it were, and load it again."""
+        trunks = [entry for entry in entries if isinstance(entry, Trunk)]
+        users = [entry for entry in entries if isinstance(entry, User)]
+        settings = self.settings
+        self.settings = settings.model_copy(
+            update={"trunk": settings.trunk + trunks, "user": settings.user + users}
+        )
+        self.directory.install(self.settings)
+
+    def learn(self, trunk_id: str, source: Source, now: float, expires_at: float) -> None:
+        """Write down that a registrar at `source` accepted the trunk's REGISTER."""
+        registration = Registration(trunk_id, f"call-{trunk_id}", state=State.REGISTERED)
+        socket = self.settings.edge.listen[0]
+        self.directory.save(trunk_id, registration, [Learn(source, expires_at)], socket, now)
+
+    def close(self) -> None:
+        self.directory.close()
+
+
+@dataclass(frozen=True)
+class Caller:
+    """A trunk, and somebody at the address that was learned for it."""
+
+    id: str
+    token: str
+    at: Endpoint
+
+
+def edge_settings(edge: Address, inside: Address) -> Edge:
+    """One worker: what it did with one message, it did before it takes the next."""
+    return Edge.model_validate(
+        {
+            "listen": [f"udp:{edge[0]}:{edge[1]}"],
+            "inside": f"udp:{inside[0]}:{inside[1]}",
+            "domain": DOMAIN,
+            "workers": 1,
+        }
+    )
+
+
+def stamps(message: Message) -> list[tuple[str, str]]:
+    """Return all that looks as if Whence said it, however it is spelled."""
+    return [
+        (name, value)
+        for name, value in message.headers
+        if "whence" in f"{name}{value}".lower() and name.lower() not in ("route", "record-route")
+    ]
