@@ -1,4 +1,4 @@
-"""The pytest fixture `rig`, and what a failing test tells of it. Imported by each conftest.py."""
+"""The pytest fixtures of the rig, and what a failing test tells of it. Imported by conftest.py."""
 
 from collections.abc import Generator, Iterator
 
@@ -6,16 +6,22 @@ import pytest
 
 from tests.rig.rig import Rig
 
-_failed = pytest.StashKey[bool]()
-
 
 @pytest.fixture
-def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
+def rig() -> Iterator[Rig]:
     """Return a rig of its own for each test, ended when the test ends."""
     with Rig() as rig:
-        request.node.stash[_failed] = False
         yield rig
-        rig.keep = request.node.stash[_failed]
+
+
+@pytest.fixture(scope="module")
+def shared_rig() -> Iterator[Rig]:
+    """Return one rig for all tests of a file: for stories that do not disturb each other.
+
+    Such a file marks itself with `xdist_group`, so that one worker has all of it.
+    """
+    with Rig() as rig:
+        yield rig
 
 
 @pytest.hookimpl(wrapper=True)
@@ -23,9 +29,10 @@ def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    rig = getattr(item, "funcargs", {}).get("rig")
-    if report.failed and isinstance(rig, Rig) and report.when == "call":
-        item.stash[_failed] = True
+    used = getattr(item, "funcargs", {})
+    rig = used.get("rig") or used.get("shared_rig")
+    if report.failed and isinstance(rig, Rig) and report.when in ("setup", "call"):
+        rig.keep = True
         report.sections.append(("rig", f"everything is kept in {rig.directory}"))
         report.sections.extend(rig.logs().items())
     return report
