@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 PROCESS_CLOCK = 2  # CPUCLOCK_SCHED of linux/posix-timers.h: all threads, user and system
 
@@ -32,11 +31,3 @@ def between_ns(before: Mapping[int, int], after: Mapping[int, int]) -> int:
     if before.keys() != after.keys():
         raise ProcessesChangedError(f"{sorted(before)} became {sorted(after)}")
     return sum(after.values()) - sum(before.values())
-
-
-def program(pid: int) -> str:
-    """Return the name of the program that *pid* runs; nothing for one that is gone."""
-    try:
-        return Path(f"/proc/{pid}/comm").read_text("utf-8", "replace").strip()
-    except OSError:
-        return ""

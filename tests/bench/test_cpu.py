@@ -7,27 +7,17 @@ from collections.abc import Iterator
 
 import pytest
 
-from bench.cpu import ProcessesChangedError, between_ns, program, used_ns
+from bench.cpu import ProcessesChangedError, between_ns, used_ns
 from tests.rig.process import cpu_s
 from tests.rig.wait import eventually
 
 BUSY = "while True: pass"
 TICK_NS = 10_000_000  # what /proc cuts away, and more than a running process's account lags behind
-IDLE = "import time; time.sleep(60)"
 
 
 @pytest.fixture
 def busy() -> Iterator[int]:
-    yield from python(BUSY)
-
-
-@pytest.fixture
-def idle() -> Iterator[int]:
-    yield from python(IDLE)
-
-
-def python(script: str) -> Iterator[int]:
-    with subprocess.Popen([sys.executable, "-c", script]) as child:
+    with subprocess.Popen([sys.executable, "-c", BUSY]) as child:
         try:
             yield child.pid
         finally:
@@ -61,7 +51,3 @@ def test_a_process_that_ended_spoils_the_reading() -> None:
 def test_a_process_that_took_the_place_of_another_spoils_the_reading() -> None:
     with pytest.raises(ProcessesChangedError, match=r"\[1\] became \[2\]"):
         between_ns({1: 10}, {2: 20})
-
-
-def test_a_program_is_known_by_its_name(idle: int) -> None:
-    eventually(lambda: program(idle).startswith("python"), what="the exec of python")

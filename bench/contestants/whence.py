@@ -1,0 +1,72 @@
+"""Whence, as an operator runs it, with its trunks registered at real registrars."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+
+from bench.contest import Contestant
+from bench.stage import Stage, phone
+from tests.rig.network import SIP_PORT
+from tests.rig.provider import Provider
+from tests.rig.sip import Endpoint
+from tests.rig.sipp import Caller
+from tests.rig.wait import eventually
+from tests.rig.whence import Whence, trunk
+
+KEY = "whence"
+USER = "alice"
+REGISTERED_WITHIN_S = 120
+
+
+@contextmanager
+def whence(stage: Stage) -> Iterator[Contestant]:
+    """Whence with all trunks of the stage; the calls to each of their numbers are alice's."""
+    home = stage.directory / KEY
+    home.mkdir()
+    with ExitStack() as stack:
+        providers = [stack.enter_context(_provider(stage, n)) for n in range(stage.providers)]
+        edge = Whence(stage.network, home, name=KEY, users=[USER])
+        edge.edit(trunks=[_trunk(stage, n, providers, edge.domain) for n in range(stage.trunks)])
+        stack.enter_context(edge)
+        edge.start()
+        assert edge.process
+        eventually(lambda: _all_registered(edge), REGISTERED_WITHIN_S, "all trunks registered")
+
+        phone_ip = stage.network.ip(f"phone of {KEY}")
+        with Endpoint(phone_ip, SIP_PORT) as ours:
+            answer = ours.register(edge.address, USER, edge.password(USER), edge.domain)
+            assert answer.status == 200, f"Whence did not register a phone:\n{answer}"
+        stack.enter_context(phone(phone_ip, home))
+        caller = Caller(stage.caller_ip, edge.address, home, port=SIP_PORT + 1)
+        stack.enter_context(caller)
+        yield Contestant(KEY, "Whence", edge.process, caller, stage.called(edge.address))
+
+
+def _provider(stage: Stage, number: int) -> Provider:
+    """A registrar that asks for no password: what a challenge costs is not in question here."""
+    accounts = {
+        _account(trunk): "unasked"
+        for trunk in range(stage.trunks)
+        if stage.provider_of(trunk) == number
+    }
+    name = f"provider-{number}"
+    home = stage.directory / KEY
+    ip = stage.provider_ip(number)
+    return Provider(ip, home, accounts=accounts, name=name, challenge=False)
+
+
+def _trunk(
+    stage: Stage, number: int, providers: list[Provider], domain: str
+) -> Mapping[str, object]:
+    provider = providers[stage.provider_of(number)]
+    target = f"sip:{USER}@{domain}"
+    return trunk(f"trunk-{number}", provider, _account(number), target, [stage.number(number)])
+
+
+def _account(trunk: int) -> str:
+    return f"account-{trunk}"
+
+
+def _all_registered(edge: Whence) -> bool:
+    return all(one["state"] == "registered" for one in edge.get("/v1/trunks"))

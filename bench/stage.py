@@ -1,0 +1,59 @@
+"""What all contestants share: who calls, which numbers, and the phones that are called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.rig.network import SIP_PORT, Network, udp_bound
+from tests.rig.process import Process
+from tests.rig.sip import Address
+from tests.rig.wait import eventually
+
+ANSWERS_AT_ONCE = Path(__file__).parent / "phone.xml"
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A network, and trunks spread evenly over the addresses of some providers.
+
+    All calls come from the first provider's address, to the numbers of the trunks there in turn.
+    """
+
+    network: Network
+    directory: Path
+    trunks: int
+    providers: int
+
+    @property
+    def caller_ip(self) -> str:
+        """Where the calls come from."""
+        return self.provider_ip(0)
+
+    def provider_ip(self, provider: int) -> str:
+        """Return the address of a provider, counted from 0."""
+        return self.network.ip(f"provider {provider}")
+
+    def provider_of(self, trunk: int) -> int:
+        """Return the provider of a trunk, both counted from 0."""
+        return trunk % self.providers
+
+    def number(self, trunk: int) -> str:
+        """Return the telephone number of a trunk, counted from 0."""
+        return f"+4420{trunk:08d}"
+
+    def called(self, edge: Address) -> list[str]:
+        """Return the Request-URIs of the calls, as a provider writes them."""
+        trunks = range(0, self.trunks, self.providers)
+        return [f"sip:{self.number(trunk)}@{edge[0]}:{edge[1]}" for trunk in trunks]
+
+
+@contextmanager
+def phone(ip: str, directory: Path) -> Iterator[None]:
+    """Have a phone at this address answer every call; it has registered itself before."""
+    argv = ["sipp", "-sf", str(ANSWERS_AT_ONCE), "-i", ip, "-p", str(SIP_PORT), "-nostdin"]
+    with Process("phone", argv, directory / "phone.log"):
+        eventually(lambda: udp_bound(ip, SIP_PORT), what="a phone that listens")
+        yield
