@@ -28,7 +28,7 @@ FILE = "directory.db"
 
 
 class DirectoryError(Exception):
-    """The directory cannot be opened or written; the message says what to do."""
+    """The directory cannot be opened, read or written; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +78,16 @@ class Directory:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
         try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise DirectoryError(f"the directory {self.path} cannot be written: {error}") from error
 
     # Written once at the start, and at each reload.
 

@@ -143,7 +143,10 @@ async def _serve(
     def reload() -> None:
         nonlocal settings
         settings = reloaded(path, settings)
-        registrations.apply(settings)
+        try:
+            registrations.apply(settings)
+        except DirectoryError as error:
+            log.error("not reloaded: %s", error)  # noqa: TRY400 - no bug of ours
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -13,17 +13,18 @@ import random
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from whence.agent import resolver
-from whence.agent.directory import Directory, Stored
-from whence.agent.kamailio import Kamailio
+from whence.agent.directory import Directory, DirectoryError, Stored
 from whence.agent.settings import Settings, Trunk
 from whence.core.address import Source
 from whence.core.registration import (
     Account,
+    Action,
+    Answered,
     Dice,
     Due,
     Event,
@@ -38,6 +39,7 @@ from whence.core.registration import (
     Want,
     step,
 )
+from whence.core.retry import BACKOFF, Failure
 from whence.core.uri import Uri
 
 log = logging.getLogger(__name__)
@@ -50,6 +52,15 @@ STOP_S = 5.0
 
 SWEEP_S = 60.0
 """How often addresses that have ended are swept out of the directory."""
+
+
+class RegisterClient(Protocol):
+    """Who sends a REGISTER and waits for its answer: the neighbour Kamailio."""
+
+    async def register(
+        self, account: Account, send: Send, call_id: str, socket: Source
+    ) -> Answered | Unanswered:
+        """Send it from the edge's `socket`; the final answer, or why there is none."""
 
 
 @dataclass(slots=True, eq=False)
@@ -76,7 +87,7 @@ class Registrations:
     def __init__(
         self,
         directory: Directory,
-        kamailio: Kamailio,
+        kamailio: RegisterClient,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._directory = directory
@@ -171,8 +182,8 @@ class Registrations:
                     await self._room.acquire()
                     self._start(self._attempt(entry))
             if now - swept_at > SWEEP_S:
-                self._directory.drop_expired(now)
                 swept_at = now
+                self._sweep(now)
             wait_s = min(self._due[0][0] - now, SWEEP_S) if self._due else SWEEP_S
             self._wake.clear()
             try:
@@ -180,6 +191,12 @@ class Registrations:
                     await self._wake.wait()
             except TimeoutError:
                 continue
+
+    def _sweep(self, now: float) -> None:
+        try:
+            self._directory.drop_expired(now)
+        except DirectoryError as error:
+            log.error("%s", error)  # noqa: TRY400 - a neighbour's fault, no bug of ours
 
     async def stop(self) -> None:
         """Take back what is granted, unless the settings say that it is to be left."""
@@ -244,18 +261,38 @@ class Registrations:
         now, before = self._clock(), entry.registration
         dice = Dice(random.random(), secrets.token_hex(8))  # noqa: S311 - spreads, hides nothing
         after, actions = step(before, event, now, entry.account, dice)
+        try:
+            self._save(entry, after, actions, now)
+        except DirectoryError as error:
+            # What is not written down has not happened: nothing is sent, and it is tried again.
+            after, actions = self._put_off(before, now, error), ()
         entry.registration = after
-        if not entry.leaving:
-            grace_s = self._settings.agent.grace
-            lasting = [
-                replace(a, expires_at=a.expires_at + grace_s) if isinstance(a, Learn) else a
-                for a in actions
-            ]
-            socket = entry.socket or self._settings.edge.listen[0]
-            self._directory.save(account_name(entry.trunk), after, lasting, socket, now)
         self._tell(before, after, any(isinstance(a, Forget) for a in actions))
         self._schedule(entry)
         return next((a for a in actions if isinstance(a, Send)), None)
+
+    def _save(
+        self, entry: Entry, after: Registration, actions: Sequence[Action], now: float
+    ) -> None:
+        if entry.leaving:
+            return
+        grace_s = self._settings.agent.grace
+        lasting = [
+            replace(a, expires_at=a.expires_at + grace_s) if isinstance(a, Learn) else a
+            for a in actions
+        ]
+        socket = entry.socket or self._settings.edge.listen[0]
+        self._directory.save(account_name(entry.trunk), after, lasting, socket, now)
+
+    def _put_off(self, before: Registration, now: float, error: DirectoryError) -> Registration:
+        return replace(
+            before,
+            in_flight=None,
+            state=State.WAITING,
+            since=now,
+            next_at=now + BACKOFF[Failure.UNREACHABLE].first_s if before.wanted else None,
+            reason=str(error),
+        )
 
     def _schedule(self, entry: Entry) -> None:
         if entry.registration.next_at is not None and not entry.leaving:
