@@ -12,6 +12,7 @@ to be inside a dialog is let through only with it.
 from __future__ import annotations
 
 import hmac
+import re
 from hashlib import blake2s
 
 NEXT_HOP = "X-Whence-Next-Hop"
@@ -21,6 +22,13 @@ SOURCE = "X-Whence-Source"
 TRUNK = "X-Whence-Trunk"
 
 COOKIE_PARAM = "whence"
+COOKIE_LENGTH = 32
+
+DIALOG_S = 86_400.0
+"""How long a cookie vouches. Whoever took part in a call, or saw it, has its cookie: a day later it
+opens nothing any more. A call that lasts longer cannot be changed or hung up through the edge."""
+
+_MADE_AT = re.compile("[0-9a-f]{8}")
 
 
 def request_seal(key: str, method: str, call_id: str, cseq: str, next_hop: str, socket: str) -> str:
@@ -38,9 +46,23 @@ def same(seal: str, other: str) -> bool:
     return hmac.compare_digest(seal.encode(), other.encode())
 
 
-def cookie(key: str, call_id: str) -> str:
-    """The dialog cookie of one call."""
-    return blake2s(call_id.encode(), key=_bytes(key), digest_size=12).hexdigest()
+def cookie(key: str, call_id: str, at: float) -> str:
+    """Make the dialog cookie of the call that was let in at `at`: 32 hex digits."""
+    return _cookie(key, call_id, int(at))
+
+
+def vouches(key: str, text: str, call_id: str, now: float) -> bool:
+    """Whether `text` begins with the cookie of that call, made no longer than DIALOG_S ago."""
+    made_at = int(text[:8], 16) if _MADE_AT.match(text) else 0
+    return 0 <= now - made_at <= DIALOG_S and same(
+        text[:COOKIE_LENGTH], _cookie(key, call_id, made_at)
+    )
+
+
+def _cookie(key: str, call_id: str, made_at: int) -> str:
+    made = f"{made_at:08x}"
+    text = f"{made}{call_id}".encode()
+    return made + blake2s(text, key=_bytes(key), digest_size=12).hexdigest()
 
 
 def _seal(key: str, *parts: str) -> str:

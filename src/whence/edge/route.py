@@ -235,8 +235,7 @@ class Edge:
         _, named, rest = route.partition(f";{stamp.COOKIE_PARAM}=")
         if call_id is None or not named:
             return False
-        cookie = stamp.cookie(self._key_of_dialogs(), call_id)
-        return stamp.same(rest[: len(cookie)], cookie)
+        return stamp.vouches(self._key_of_dialogs(), rest, call_id, time.time())
 
     def _register_user(self) -> None:
         """Let a local user's phone in: digest with the directory's HA1, contacts to usrloc."""
@@ -287,7 +286,7 @@ class Edge:
         ksr.hdr.remove("Route")
         ksr.hdr.append(f"{stamp.TRUNK}: {trunk.id}\r\n")
         ksr.hdr.append(f"{stamp.SOURCE}: {request.source}\r\n")
-        cookie = stamp.cookie(self._key_of_dialogs(), call_id)
+        cookie = stamp.cookie(self._key_of_dialogs(), call_id, time.time())
         ksr.rr.add_rr_param(f";{stamp.COOKIE_PARAM}={cookie}")
         ksr.rr.record_route()
         ksr.seturi(fill(trunk.target, request))
