@@ -12,7 +12,7 @@ from tests.rig.process import cpu_s
 from tests.rig.wait import eventually
 
 BUSY = "while True: pass"
-TICK_NS = 10_000_000  # what /proc cuts away, and more than a running process's account lags behind
+TICK_NS = 10_000_000
 
 
 @pytest.fixture
@@ -29,7 +29,8 @@ def test_a_reading_agrees_with_the_account_in_proc(busy: int) -> None:
     earliest_ns = cpu_s(busy) * 1e9
     [reading_ns] = used_ns([busy]).values()
     latest_ns = cpu_s(busy) * 1e9
-    assert earliest_ns - TICK_NS <= reading_ns <= latest_ns + TICK_NS
+    # /proc cuts user and system time to a tick each, and either account may lag by one.
+    assert earliest_ns - TICK_NS <= reading_ns <= latest_ns + 3 * TICK_NS
 
 
 def test_only_the_work_between_two_readings_counts(busy: int) -> None:
@@ -38,6 +39,7 @@ def test_only_the_work_between_two_readings_counts(busy: int) -> None:
     eventually(lambda: used_ns([busy])[busy] - before[busy] > 1e8, what="a tenth of a second")
     after = used_ns([busy])
     elapsed_ns = time.monotonic_ns() - started_ns
+    # The account of a running process lags by up to a tick, at the beginning too.
     assert 1e8 < between_ns(before, after) <= elapsed_ns + TICK_NS
 
 
