@@ -1,0 +1,108 @@
+"""A registration in time: refreshed well before it ends, kept by nothing else, gone when it ends.
+
+The times are the registrar's, a few seconds; nobody touches a clock.
+"""
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+
+import pytest
+
+from tests.rig.provider import Provider
+from tests.rig.rig import Rig
+from tests.rig.wait import eventually
+from tests.rig.whence import Whence
+from tests.system.scene import ACCOUNTS, alices_trunk, decided, uri
+
+
+@dataclass
+class Scene:
+    provider: Provider
+    whence: Whence
+
+    def expires_at(self) -> float:
+        """Return when the trunk's one address ends."""
+        (address,) = self.whence.get("/v1/addresses")
+        return float(address["expires_at"])
+
+
+def scene_with(rig: Rig, grants_s: int, grace_s: int = 0) -> Scene:
+    provider = rig.provider(accounts=ACCOUNTS, grants_s=grants_s)
+    whence = rig.whence(
+        trunks=[alices_trunk(provider)],
+        users=["alice"],
+        # What is left at the end is not taken back: no registrar is there to hear it.
+        agent={"grace": grace_s, "on_stop": "leave"},
+    )
+    whence.wait_registered()
+    return Scene(provider, whence)
+
+
+def test_a_refresh_comes_at_70_to_80_percent_of_what_was_granted(rig: Rig) -> None:
+    scene = scene_with(rig, grants_s=5)
+    provider, whence = scene.provider, scene.whence
+    for _ in range(2):
+        before, seen = whence.trunk("alices-trunk"), provider.registers_seen()
+        until = scene.expires_at()
+        assert 0.7 * 5 <= before["next_at"] - (before["expires_at"] - 5) <= 0.8 * 5
+        eventually(lambda seen=seen: provider.registers_seen() > seen, what="a refresh")  # type: ignore[misc]
+        assert before["next_at"] - 0.05 <= time.time() < before["expires_at"]
+        eventually(lambda until=until: scene.expires_at() > until, what="a longer grant")  # type: ignore[misc]
+        assert decided(whence, provider) == "identified"
+    calls = {seen.call_id for seen in provider.registers()}
+    numbers = [seen.cseq for seen in provider.registers()]
+    assert len(calls) == 1
+    assert numbers == sorted(set(numbers))
+
+
+def test_a_refresh_that_is_refused_takes_nothing_away_and_the_end_of_the_grant_does(
+    rig: Rig,
+) -> None:
+    scene = scene_with(rig, grants_s=8, grace_s=1)
+    provider, whence = scene.provider, scene.whence
+    phone = rig.phone("alice", whence)
+    caller = rig.caller(whence, at=provider)
+    until = scene.expires_at()
+    provider.refuse(403)
+    stands = whence.wait_state("alices-trunk", "waiting")
+    assert time.time() < stands["expires_at"] < until
+    caller.call(uri(whence), expect=200)
+    assert len(phone.calls()) == 1
+    assert scene.expires_at() == until
+
+    eventually(lambda: decided(whence, provider) == "unknown", what="the end of the grant")
+    assert until <= time.time() < until + 1
+    caller.call(uri(whence), expect=403)
+    assert whence.get("/v1/addresses") == []
+    assert len(phone.calls()) == 1
+
+
+@pytest.mark.parametrize("grace_s", [0, 1])
+def test_what_nobody_refreshes_ends_exactly_when_it_was_granted_for(rig: Rig, grace_s: int) -> None:
+    scene = scene_with(rig, grants_s=3, grace_s=grace_s)
+    provider, whence = scene.provider, scene.whence
+    provider.stop()
+    until = scene.expires_at()
+    assert until == pytest.approx(whence.trunk("alices-trunk")["expires_at"] + grace_s, abs=0.001)
+    assert decided(whence, provider) == "identified"
+    eventually(lambda: decided(whence, provider) == "unknown", what="the end of the grant")
+    assert until <= time.time() < until + 1
+    rig.caller(whence, at=provider).call(uri(whence), expect=403)
+
+
+def test_a_grant_ends_also_while_the_agent_hangs(rig: Rig) -> None:
+    """The edge knows by itself until when: nobody needs to take the address away."""
+    scene = scene_with(rig, grants_s=4)
+    provider, whence = scene.provider, scene.whence
+    rig.phone("alice", whence)
+    caller = rig.caller(whence, at=provider)
+    until, agent = scene.expires_at(), whence.agent_pid()
+    os.kill(agent, signal.SIGSTOP)
+    try:
+        caller.call(uri(whence), expect=200)
+        eventually(lambda: time.time() > until, what="the end of the grant")
+        caller.call(uri(whence), expect=403)
+    finally:
+        os.kill(agent, signal.SIGCONT)
