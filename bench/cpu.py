@@ -15,10 +15,10 @@ class ProcessesChangedError(Exception):
 def used_ns(pids: Iterable[int]) -> dict[int, int]:
     """Return the CPU time of each process since its start, user and system.
 
-    The same account as utime + stime in /proc/PID/stat, but in nanoseconds: there both are
-    cut to 10 ms for each process, which for a dozen of them is several per cent of a reading. The clock of
-    another process is what clock_getcpuclockid(3) makes of its pid. For one that is running at this
-    instant it stands at the last scheduler tick, 1 to 10 ms ago: read when the work is done.
+    The same account as utime + stime in /proc/PID/stat, but in nanoseconds: there both are cut to
+    10 ms for each process, which for a dozen of them is several per cent of a reading. The clock
+    of another process is what clock_getcpuclockid(3) makes of its pid. For one that is running at
+    this instant it stands at the last scheduler tick, 1 to 10 ms ago: read when the work is done.
     """
     try:
         return {pid: time.clock_gettime_ns(~pid << 3 | PROCESS_CLOCK) for pid in pids}
