@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
+from typing import cast
 
 from whence.core import stamp
 from whence.core.address import Source, Transport, canonical_ip
@@ -216,8 +217,7 @@ class Edge:
         A To tag is quickly made up. The cookie in our own Record-Route is not.
         """
         ksr = self.ksr
-        route = self._text(lambda: ksr.hdr.get("Route")) or ""
-        if not self._vouched(route):
+        if not self._vouched():
             if method == "ACK":
                 self._stray_ack()
             else:
@@ -230,12 +230,22 @@ class Edge:
         self._strip()
         self._relay()
 
-    def _vouched(self, route: str) -> bool:
-        call_id = self._text(self.ksr.kx.get_callid)
-        _, named, rest = route.partition(f";{stamp.COOKIE_PARAM}=")
-        if call_id is None or not named:
+    def _vouched(self) -> bool:
+        """Whether the first Route is ours, and has the cookie of this very call.
+
+        Another's Route with our cookie would have us send the request wherever that one says.
+        """
+        ksr = self.ksr
+        call_id = self._text(ksr.kx.get_callid)
+        route = self._text(lambda: cast(str | None, ksr.pv.get("$route_uri")))
+        if call_id is None or route is None:
             return False
-        return stamp.vouches(self._key_of_dialogs(), rest, call_id, time.time())
+        _, named, rest = route.partition(f";{stamp.COOKIE_PARAM}=")
+        return (
+            bool(named)
+            and stamp.vouches(self._key_of_dialogs(), rest, call_id, time.time())
+            and ksr.is_myself(route)
+        )
 
     def _register_user(self) -> None:
         """Let a local user's phone in: digest with the directory's HA1, contacts to usrloc."""
