@@ -20,6 +20,7 @@ from whence.core.address import Address, Source
 from whence.core.identify import Evidence, Request
 from whence.core.number import spellings
 from whence.core.registration import Action, Forget, Learn, Registration, State
+from whence.core.retry import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -152,7 +153,7 @@ class Directory:
         """Trunk id → what is known of its registration from before."""
         rows = self._db.execute(
             "SELECT trunk_id, account, call_id, cseq, state, since, granted_s, expires_at, next_at,"
-            " registrar, failures, last_status, reason FROM registration"
+            " registrar, failures, failure, last_status, reason FROM registration"
         ).fetchall()
         return {row[0]: _stored(row) for row in rows}
 
@@ -171,7 +172,7 @@ class Directory:
         r = registration
         with self._transaction():
             self._db.execute(
-                "INSERT OR REPLACE INTO registration VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                "INSERT OR REPLACE INTO registration VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
                 (
                     r.trunk_id,
                     account,
@@ -184,6 +185,7 @@ class Directory:
                     r.next_at,
                     str(r.registrar) if r.registrar else None,
                     r.failures,
+                    r.failure,
                     r.last_status,
                     r.reason,
                 ),
@@ -263,7 +265,7 @@ class Directory:
 
 def _stored(row: Sequence[Any]) -> Stored:
     (trunk_id, account, call_id, cseq, state, since, granted_s, expires_at, next_at) = row[:9]
-    registrar, failures, last_status, reason = row[9:]
+    registrar, failures, failure, last_status, reason = row[9:]
     return Stored(
         account,
         Registration(
@@ -277,6 +279,7 @@ def _stored(row: Sequence[Any]) -> Stored:
             next_at=next_at,
             registrar=Source.parse(registrar) if registrar else None,
             failures=failures,
+            failure=Failure(failure) if failure else None,
             last_status=last_status,
             reason=reason,
         ),

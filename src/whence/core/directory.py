@@ -63,6 +63,7 @@ CREATE TABLE registration (
     next_at     REAL,
     registrar   TEXT,               -- the address that answered last
     failures    INTEGER NOT NULL,
+    failure     TEXT,               -- of which kind they are: a restart must not begin anew
     last_status INTEGER,
     reason      TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
