@@ -1,0 +1,372 @@
+"""Whence does this call come? The identification rules (DESIGN 7), each as a test."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from urllib.parse import quote
+
+import pytest
+from hypothesis import event, given, settings
+
+from tests.core.world import NOW, Call, World, calls, oracle, worlds
+from whence.core.address import Address, Origin, Source, Transport, canonical_ip
+from whence.core.identify import (
+    Decision,
+    Evidence,
+    Identified,
+    Refused,
+    Request,
+    Rule,
+    Unknown,
+    identify,
+)
+from whence.core.number import spellings
+from whence.core.trunk import Trunk
+from whence.core.uri import Uri
+
+PROVIDER, ELSEWHERE = "192.0.2.1", "192.0.2.2"
+
+
+def at(
+    ip: str = PROVIDER,
+    port: int | None = 5060,
+    transport: str = "udp",
+    expires_at: float | None = NOW + 60,
+) -> Address:
+    return Address(
+        canonical_ip(ip),
+        port,
+        Transport(transport),
+        Origin.LEARNED,
+        "udp:198.51.100.1:5060",
+        NOW - 60,
+        expires_at,
+    )
+
+
+def trunk(id_: str, *addresses: Address) -> Trunk:
+    """A trunk whose token is `token-ID` and whose AoR user is `user-ID`."""
+    return Trunk(
+        id_,
+        f"token-{id_}",
+        f"user-{id_}",
+        "sip:alice@edge.example",
+        addresses or (at(),),
+    )
+
+
+def evidence(*trunks: Trunk, numbers: dict[str, list[str]] | None = None) -> Evidence:
+    """What the directory would hold: `numbers` is trunk id → its numbers."""
+    return Evidence(
+        trunks=trunks,
+        token_owners={t.token: t.id for t in trunks},
+        number_owners=frozenset(
+            (spelling, id_)
+            for id_, owned in (numbers or {}).items()
+            for number in owned
+            for spelling in spellings(number)
+        ),
+    )
+
+
+def uri(text: str) -> Uri:
+    parsed = Uri.parse(text)
+    assert parsed is not None
+    return parsed
+
+
+def call(
+    ruri: str = "sip:nobody@edge.example",
+    source: str = f"udp:{PROVIDER}:40000",
+    to: str | None = None,
+    p_called_party_id: str | None = None,
+) -> Request:
+    return Request(
+        Source.parse(source),
+        uri(ruri),
+        uri(to) if to else None,
+        uri(p_called_party_id) if p_called_party_id else None,
+    )
+
+
+def identified(decision: Decision) -> tuple[str, Rule]:
+    assert isinstance(decision, Identified), decision
+    return decision.trunk.id, decision.rule
+
+
+def refused(decision: Decision) -> tuple[str, tuple[str, ...]]:
+    assert isinstance(decision, Refused), decision
+    return decision.reason, decision.candidates
+
+
+# Nobody comes in but by an address.
+
+
+def test_a_source_that_no_address_admits_is_unknown_whatever_its_headers_say() -> None:
+    known = evidence(trunk("acme"), numbers={"acme": ["+44201"]})
+    for ruri in ("sip:token-acme@h", "sip:+44201@h", "sip:user-acme@h", "sip:x@h;line=token-acme"):
+        decision = identify(call(ruri, source=f"udp:{ELSEWHERE}:5060"), known, NOW)
+        assert isinstance(decision, Unknown)
+        assert decision.reason == "no address admits the source"
+
+
+def test_an_address_identifies_until_the_second_it_expires() -> None:
+    known = evidence(trunk("acme", at(expires_at=NOW + 60)))
+    assert isinstance(identify(call(), known, NOW + 59.999), Identified)
+    assert isinstance(identify(call(), known, NOW + 60), Unknown)
+
+
+def test_an_address_learned_over_tls_identifies_no_call_over_udp() -> None:
+    known = evidence(trunk("acme", at(transport="tls")))
+    assert isinstance(identify(call(source=f"udp:{PROVIDER}:5060"), known, NOW), Unknown)
+    assert isinstance(identify(call(source=f"tcp:{PROVIDER}:5060"), known, NOW), Unknown)
+    assert isinstance(identify(call(source=f"tls:{PROVIDER}:5061"), known, NOW), Identified)
+
+
+def test_an_address_learned_over_udp_identifies_a_call_over_tls() -> None:
+    known = evidence(trunk("acme", at(transport="udp")))
+    assert isinstance(identify(call(source=f"tls:{PROVIDER}:5061"), known, NOW), Identified)
+
+
+def test_an_ipv4_source_written_as_ipv6_is_the_ipv4_source() -> None:
+    decision = identify(call(source=f"udp:[::ffff:{PROVIDER}]:40000"), evidence(trunk("acme")), NOW)
+    assert identified(decision) == ("acme", Rule.ONLY_CANDIDATE)
+
+
+# Rule 1: the token.
+
+
+def test_1_the_token_in_the_request_uri_user_chooses_the_trunk() -> None:
+    known = evidence(trunk("acme"), trunk("bell"))
+    assert identified(identify(call("sip:token-bell@h"), known, NOW)) == ("bell", Rule.TOKEN)
+
+
+def test_1_the_token_in_the_line_parameter_chooses_the_trunk() -> None:
+    known = evidence(trunk("acme"), trunk("bell"))
+    decision = identify(call("sip:+44201@h;line=token-bell"), known, NOW)
+    assert identified(decision) == ("bell", Rule.TOKEN)
+
+
+def test_1_the_token_wins_over_a_number_of_another_candidate() -> None:
+    known = evidence(trunk("acme"), trunk("bell"), numbers={"acme": ["+44201"]})
+    decision = identify(call("sip:+44201@h;line=token-bell"), known, NOW)
+    assert identified(decision) == ("bell", Rule.TOKEN)
+
+
+def test_1_a_token_of_a_trunk_that_the_source_may_not_use_is_refused() -> None:
+    known = evidence(trunk("acme"), trunk("bell", at(ELSEWHERE)))
+    decision = identify(call("sip:token-bell@h"), known, NOW)
+    assert refused(decision) == ("token from a wrong source", ("acme",))
+
+
+def test_1_a_wrong_token_is_refused_also_beside_a_right_one() -> None:
+    known = evidence(trunk("acme"), trunk("bell", at(ELSEWHERE)))
+    decision = identify(call("sip:token-acme@h;line=token-bell"), known, NOW)
+    assert refused(decision)[0] == "token from a wrong source"
+
+
+def test_1_a_token_of_a_trunk_whose_address_has_expired_is_refused() -> None:
+    known = evidence(trunk("acme"), trunk("bell", at(expires_at=NOW)))
+    assert refused(identify(call("sip:token-bell@h"), known, NOW))[0] == "token from a wrong source"
+
+
+def test_1_what_is_nobodys_token_says_nothing() -> None:
+    decision = identify(call("sip:token-x@h;line=y"), evidence(trunk("acme")), NOW)
+    assert identified(decision) == ("acme", Rule.ONLY_CANDIDATE)
+
+
+# Rule 2: a number that the trunk owns.
+
+
+@pytest.mark.parametrize("called", ["+44201", "0044201", "44201", "+44-20.1"])
+def test_2_a_number_of_the_trunk_in_the_request_uri_chooses_it(called: str) -> None:
+    known = evidence(trunk("acme"), trunk("bell"), numbers={"acme": ["+44201"], "bell": ["+44202"]})
+    decision = identify(call(f"sip:{quote(called)}@h"), known, NOW)
+    assert identified(decision) == ("acme", Rule.NUMBER)
+
+
+def test_2_numbers_are_looked_for_in_request_uri_then_p_called_party_id_then_to() -> None:
+    known = evidence(
+        trunk("acme"),
+        trunk("bell"),
+        trunk("cable"),
+        numbers={"acme": ["+44201"], "bell": ["+44202"], "cable": ["+44203"]},
+    )
+    asked = call("sip:+44201@h", p_called_party_id="sip:+44202@h", to="sip:+44203@h")
+    assert identified(identify(asked, known, NOW)) == ("acme", Rule.NUMBER)
+    asked = replace(asked, ruri=uri("sip:main@h"))
+    assert identified(identify(asked, known, NOW)) == ("bell", Rule.NUMBER)
+    asked = replace(asked, p_called_party_id=None)
+    assert identified(identify(asked, known, NOW)) == ("cable", Rule.NUMBER)
+
+
+def test_2_a_number_that_two_candidates_own_narrows_to_these_two() -> None:
+    known = evidence(
+        trunk("acme"),
+        trunk("bell"),
+        trunk("cable"),
+        numbers={"acme": ["+44201"], "bell": ["+44201"], "cable": ["+44202"]},
+    )
+    decision = identify(call("sip:+44201@h"), known, NOW)
+    assert refused(decision) == ("ambiguous", ("acme", "bell"))
+    # and what follows chooses between the two, and does not bring the third back
+    decision = identify(call("sip:+44201@h", to="sip:+44202@h"), known, NOW)
+    assert refused(decision) == ("ambiguous", ("acme", "bell"))
+
+
+def test_2_a_number_of_a_trunk_elsewhere_does_not_bring_that_trunk_in() -> None:
+    known = evidence(trunk("acme"), trunk("bell", at(ELSEWHERE)), numbers={"bell": ["+44202"]})
+    decision = identify(call("sip:+44202@h"), known, NOW)
+    assert identified(decision) == ("acme", Rule.ONLY_CANDIDATE)
+
+
+# Rule 3: the AoR user.
+
+
+def test_3_the_aor_user_in_the_request_uri_chooses_the_trunk() -> None:
+    known = evidence(trunk("acme"), trunk("bell"))
+    assert identified(identify(call("sip:user-bell@h"), known, NOW)) == ("bell", Rule.AOR_USER)
+
+
+def test_3_a_number_in_to_goes_before_the_aor_user() -> None:
+    known = evidence(trunk("acme"), trunk("bell"), numbers={"acme": ["+44201"]})
+    decision = identify(call("sip:user-bell@h", to="sip:+44201@h"), known, NOW)
+    assert identified(decision) == ("acme", Rule.NUMBER)
+
+
+# Rule 4: the exact port.
+
+
+def test_4_the_exact_learned_port_tells_two_candidates_apart() -> None:
+    known = evidence(trunk("acme", at(port=5060)), trunk("bell", at(port=5080)))
+    decision = identify(call(source=f"udp:{PROVIDER}:5080"), known, NOW)
+    assert identified(decision) == ("bell", Rule.PORT)
+
+
+def test_4_the_port_of_an_expired_address_says_nothing() -> None:
+    known = evidence(
+        trunk("acme", at(port=5080, expires_at=NOW), at(port=5070)), trunk("bell", at(port=5060))
+    )
+    decision = identify(call(source=f"udp:{PROVIDER}:5080"), known, NOW)
+    assert refused(decision) == ("ambiguous", ("acme", "bell"))
+
+
+# Rules 5 and 6: what is left.
+
+
+def test_5_the_only_candidate_takes_the_call() -> None:
+    decision = identify(call(), evidence(trunk("acme")), NOW)
+    assert identified(decision) == ("acme", Rule.ONLY_CANDIDATE)
+    assert isinstance(decision, Identified)
+    assert decision.reason == "only candidate of trunk acme"
+
+
+def test_6_two_accounts_at_one_address_and_nothing_to_tell_them_apart_is_refused() -> None:
+    """The most repeated complaint of the field: every call goes to the first account."""
+    known = evidence(trunk("acme"), trunk("bell"))
+    assert refused(identify(call(), known, NOW)) == ("ambiguous", ("acme", "bell"))
+
+
+# What a decision says.
+
+
+def test_a_decision_shows_each_rule_that_was_applied_and_who_was_left() -> None:
+    known = evidence(trunk("acme"), trunk("bell"), numbers={"bell": ["+44201"]})
+    decision = identify(call("sip:+44201@h"), known, NOW)
+    assert [str(step) for step in decision.steps] == [
+        "address: a live address admits udp:192.0.2.1:40000: acme, bell",
+        "token: +44201: no trunk",
+        "number: +44201 in Request-URI: bell",
+    ]
+
+
+# All worlds: a small oracle, written straight from the rules, must agree.
+
+
+def evidence_of(world: World, request: Request) -> Evidence:
+    """What the directory holds about a request, looked for by hand."""
+    enabled = [t for t in world if t["enabled"]]
+    return Evidence(
+        trunks=tuple(
+            Trunk(
+                t["id"],
+                t["token"],
+                t["aor_user"],
+                "sip:alice@edge.example",
+                tuple(
+                    at(a["ip"], a["port"], a["transport"], a["expires_at"])
+                    for a in t["addresses"]
+                    if canonical_ip(a["ip"]) == request.source.ip
+                ),
+            )
+            for t in enabled
+        ),
+        token_owners={t["token"]: t["id"] for t in enabled if t["token"] in request.tokens},
+        number_owners=frozenset(
+            (number, t["id"])
+            for t in enabled
+            for _, number in request.numbers
+            if any(number in spellings(owned) for owned in t["numbers"])
+        ),
+    )
+
+
+def request_of(made_up: Call) -> Request:
+    def sip(user: str, params: str = "") -> Uri:
+        return uri(f"sip:{quote(user)}@h{params}" if user else f"sip:h{params}")
+
+    called, to = made_up["p_called_party_id"], made_up["to"]
+    return Request(
+        Source(Transport(made_up["transport"]), canonical_ip(made_up["ip"]), made_up["port"]),
+        sip(made_up["user"], f";line={made_up['line']}" if made_up["line"] else ""),
+        None if to is None else sip(to),
+        None if called is None else sip(called),
+    )
+
+
+def said(decision: Decision) -> tuple[str, str | None]:
+    match decision:
+        case Identified(trunk):
+            return "identified", trunk.id
+        case Refused(reason):
+            return "refused", reason
+        case Unknown():
+            return "unknown", None
+
+
+@settings(max_examples=1500, deadline=None)
+@given(worlds, calls)
+def test_in_any_world_the_decision_is_the_oracles(world: World, made_up: Call) -> None:
+    request = request_of(made_up)
+    decision = identify(request, evidence_of(world, request), NOW)
+    event(f"{said(decision)[0]} by {decision.rule if isinstance(decision, Identified) else '-'}")
+    assert said(decision) == oracle(world, made_up, NOW)
+
+
+@settings(max_examples=500, deadline=None)
+@given(worlds, calls)
+def test_no_answer_names_a_trunk_whose_live_addresses_do_not_admit_the_source(
+    world: World, made_up: Call
+) -> None:
+    request = request_of(made_up)
+    known = evidence_of(world, request)
+    decision = identify(request, known, NOW)
+    admitted = {t.id for t in known.trunks if t.admits(request.source, NOW)}
+    if isinstance(decision, Identified):
+        assert decision.trunk.id in admitted
+        assert decision.steps[-1].left == (decision.trunk.id,)
+    elif isinstance(decision, Refused):
+        assert admitted and set(decision.candidates) <= admitted
+    else:
+        assert not admitted
+
+
+@settings(max_examples=500, deadline=None)
+@given(worlds, calls, calls)
+def test_headers_narrow_and_never_widen(world: World, made_up: Call, other: Call) -> None:
+    """Whatever the headers are changed to, nobody comes in who did not before, or else out."""
+    source = {key: made_up[key] for key in ("ip", "port", "transport")}
+    one, two = request_of(made_up), request_of({**other, **source})
+    decisions = [identify(r, evidence_of(world, r), NOW) for r in (one, two)]
+    unknown = [isinstance(d, Unknown) for d in decisions]
+    assert unknown[0] == unknown[1]

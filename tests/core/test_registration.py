@@ -1,0 +1,840 @@
+"""The registration of one trunk: each rule of DESIGN 5 as a test, then all of them in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from whence.core.address import Source
+from whence.core.digest import Challenge, Credentials, authorization
+from whence.core.registration import (
+    Account,
+    Action,
+    Answered,
+    Contact,
+    Dice,
+    Due,
+    Event,
+    Forget,
+    Learn,
+    NextHop,
+    Registration,
+    Reply,
+    Send,
+    State,
+    TakeBack,
+    Unanswered,
+    Want,
+    step,
+)
+from whence.core.secret import Secret
+from whence.core.uri import Uri
+
+NOW = 1_000_000.0
+MINUTE, HOUR, DAY = 60, 3600, 86_400
+
+ACCOUNT = Account(
+    "sip:acct1@provider.example",
+    Uri("sip", "token1", "198.51.100.1", 5060),
+    Credentials("auth1", Secret("secret")),
+    3600,
+)
+OURS = Contact(ACCOUNT.contact)
+ONE = NextHop("udp", "192.0.2.1", 5060)
+TWO = NextHop("udp", "192.0.2.2", 5060)
+FROM_ONE = Source.parse("udp:192.0.2.1:5060")
+FROM_TWO = Source.parse("udp:192.0.2.2:5060")
+
+CHALLENGE = Challenge("provider.example", "nonce-1", qop=("auth",))
+STALE = replace(CHALLENGE, nonce="nonce-2", stale=True)
+
+
+@dataclass
+class Trunk:
+    """A trunk in a test: its registration, and what the last event made it do."""
+
+    registration: Registration = field(default_factory=lambda: Registration("acme", "call-1"))
+    now: float = NOW
+    account: Account = ACCOUNT
+    chance: float = 0.5
+    actions: tuple[Action, ...] = ()
+
+    def take(self, event: Event) -> tuple[Action, ...]:
+        dice = Dice(self.chance, f"cnonce-{self.registration.cseq}")
+        self.registration, self.actions = step(
+            self.registration, event, self.now, self.account, dice
+        )
+        return self.actions
+
+    def due(self, *targets: NextHop) -> Send:
+        """Its time has come, at the moment it asked for."""
+        assert self.registration.next_at is not None
+        self.now = max(self.now, self.registration.next_at)
+        self.take(Due(targets or (ONE,)))
+        return self.sent()
+
+    def answer(
+        self,
+        status: int,
+        *,
+        contacts: Sequence[Contact] = (),
+        challenges: Sequence[Challenge] = (),
+        expires_s: int | None = None,
+        min_expires_s: int | None = None,
+        retry_after_s: int | None = None,
+        source: Source = FROM_ONE,
+        cseq: int | None = None,
+    ) -> tuple[Action, ...]:
+        reply = Reply(
+            status,
+            "Reason",
+            self.registration.cseq if cseq is None else cseq,
+            tuple(contacts),
+            expires_s,
+            min_expires_s,
+            retry_after_s,
+            tuple(challenges),
+        )
+        return self.take(Answered(reply, source))
+
+    def sent(self) -> Send:
+        """The one REGISTER that the last event caused."""
+        (send,) = [a for a in self.actions if isinstance(a, Send)]
+        return send
+
+    def wait_s(self) -> float:
+        """How long it waits now, with nothing in flight."""
+        assert self.registration.in_flight is None
+        assert self.registration.next_at is not None
+        return self.registration.next_at - self.now
+
+
+def registered(granted_s: int = 3600) -> Trunk:
+    """A trunk registered at ONE without any challenge."""
+    trunk = Trunk()
+    trunk.due()
+    trunk.answer(200, contacts=[replace(OURS, expires_s=granted_s)])
+    assert trunk.registration.state is State.REGISTERED
+    return trunk
+
+
+def expected_authorization(challenge: Challenge, uses: int, cseq_before: int) -> tuple[str, str]:
+    name = "Proxy-Authorization" if challenge.proxy else "Authorization"
+    text = authorization(
+        challenge,
+        ACCOUNT.credentials,
+        "REGISTER",
+        "sip:provider.example",
+        uses,
+        f"cnonce-{cseq_before}",
+    )
+    return name, text
+
+
+# What is sent.
+
+
+def test_the_first_register_goes_to_the_first_target_without_credentials() -> None:
+    assert Trunk().due(ONE, TWO) == Send(1, ONE, 3600, None)
+
+
+def test_a_register_names_the_domain_and_not_the_user() -> None:
+    assert ACCOUNT.request_uri == "sip:provider.example"
+
+
+def test_while_one_is_in_flight_no_second_one_is_sent() -> None:
+    trunk = Trunk()
+    trunk.due()
+    before = trunk.registration
+    assert trunk.take(Due((ONE,))) == ()
+    assert trunk.registration == before
+
+
+# How long it is granted.
+
+
+def test_the_granted_time_is_that_of_our_own_contact_among_two() -> None:
+    trunk = Trunk()
+    trunk.due()
+    other = Contact(Uri("sip", "someone", "203.0.113.1"), 7200)
+    actions = trunk.answer(200, contacts=[other, replace(OURS, expires_s=120)], expires_s=9000)
+    assert trunk.registration.granted_s == 120
+    assert trunk.registration.expires_at == NOW + 120
+    assert actions == (Learn(FROM_ONE, NOW + 120),)
+
+
+def test_our_contact_is_known_by_its_token_also_where_a_nat_helper_rewrote_its_host() -> None:
+    trunk = Trunk()
+    trunk.due()
+    trunk.answer(200, contacts=[Contact(Uri("sip", "token1", "203.0.113.77", 1024), 300)])
+    assert trunk.registration.granted_s == 300
+
+
+def test_of_two_contacts_with_our_token_the_one_at_our_own_address_counts() -> None:
+    trunk = Trunk()
+    trunk.due()
+    before_move = Contact(Uri("sip", "token1", "198.51.100.99", 5060), 60)
+    trunk.answer(200, contacts=[before_move, replace(OURS, expires_s=600)])
+    assert trunk.registration.granted_s == 600
+
+
+def test_without_a_time_at_our_contact_the_expires_header_counts() -> None:
+    trunk = Trunk()
+    trunk.due()
+    trunk.answer(200, contacts=[OURS], expires_s=1800)
+    assert trunk.registration.granted_s == 1800
+
+
+def test_where_no_contact_is_listed_the_expires_header_counts() -> None:
+    trunk = Trunk()
+    trunk.due()
+    trunk.answer(200, expires_s=1800)
+    assert trunk.registration.granted_s == 1800
+
+
+def test_where_the_answer_names_no_time_what_we_asked_for_is_granted() -> None:
+    trunk = Trunk()
+    trunk.due()
+    trunk.answer(200, contacts=[OURS])
+    assert trunk.registration.granted_s == 3600
+
+
+def test_a_200_that_lists_others_and_not_us_is_no_registration() -> None:
+    trunk = Trunk()
+    trunk.due()
+    actions = trunk.answer(200, contacts=[Contact(Uri("sip", "someone", "203.0.113.1"), 3600)])
+    assert actions == ()
+    assert trunk.registration.state is State.WAITING
+    assert trunk.registration.reason == "the registrar lists other contacts, and not ours"
+    assert not trunk.registration.granted(NOW)
+
+
+@pytest.mark.parametrize("granted_s", [0, -1])
+def test_a_200_that_grants_no_time_is_no_registration(granted_s: int) -> None:
+    trunk = Trunk()
+    trunk.due()
+    assert trunk.answer(200, contacts=[replace(OURS, expires_s=granted_s)]) == ()
+    assert trunk.registration.reason == "the registrar granted no time"
+
+
+# The refresh.
+
+
+@pytest.mark.parametrize(("chance", "share"), [(0.0, 0.7), (0.5, 0.75), (0.999, 0.7999)])
+@pytest.mark.parametrize("granted_s", [30, 3600, DAY])
+def test_the_refresh_is_due_at_70_to_80_per_cent_of_what_was_granted(
+    granted_s: int, chance: float, share: float
+) -> None:
+    trunk = Trunk(chance=chance)
+    trunk.due()
+    trunk.answer(200, contacts=[replace(OURS, expires_s=granted_s)])
+    assert trunk.wait_s() == pytest.approx(share * granted_s)
+
+
+def test_a_refresh_keeps_the_call_id_and_counts_on() -> None:
+    trunk = registered()
+    assert trunk.due().cseq == 2
+    assert trunk.registration.call_id == "call-1"
+
+
+def test_an_answer_from_another_server_teaches_that_address_too() -> None:
+    trunk = registered()
+    trunk.due(TWO)
+    expires_at = trunk.now + 3600
+    assert trunk.answer(200, contacts=[OURS], source=FROM_TWO) == (Learn(FROM_TWO, expires_at),)
+    assert trunk.registration.registrar == FROM_TWO
+
+
+# Challenges.
+
+
+@pytest.mark.parametrize("status", [401, 407])
+def test_a_first_challenge_is_answered_where_it_came_from(status: int) -> None:
+    trunk = Trunk()
+    trunk.due(ONE, TWO)
+    challenge = replace(CHALLENGE, proxy=status == 407)
+    trunk.answer(status, challenges=[challenge])
+    assert trunk.sent() == Send(2, ONE, 3600, expected_authorization(challenge, 1, 1))
+
+
+def test_a_challenge_again_means_wrong_credentials_and_parks_for_ten_minutes() -> None:
+    trunk = Trunk()
+    trunk.due(ONE, TWO)
+    trunk.answer(401, challenges=[CHALLENGE])
+    assert trunk.answer(401, challenges=[replace(CHALLENGE, nonce="another")]) == ()
+    assert trunk.registration.state is State.PARKED
+    assert trunk.registration.reason == "wrong credentials"
+    assert trunk.wait_s() == 10 * MINUTE
+
+
+def test_a_stale_nonce_is_answered_at_once_and_is_no_failure() -> None:
+    trunk = Trunk()
+    trunk.due()
+    trunk.answer(401, challenges=[CHALLENGE])
+    trunk.answer(401, challenges=[STALE])
+    assert trunk.sent().authorization == expected_authorization(STALE, 1, 2)
+    trunk.answer(200, contacts=[OURS])
+    assert (trunk.registration.state, trunk.registration.failures) == (State.REGISTERED, 0)
+
+
+def test_a_registrar_that_says_stale_for_ever_is_given_up() -> None:
+    trunk = Trunk()
+    trunk.due()
+    for n in range(4):
+        trunk.answer(401, challenges=[replace(STALE, nonce=f"nonce-{n}")])
+        assert trunk.sent().authorization is not None
+    assert trunk.answer(401, challenges=[STALE]) == ()
+    assert trunk.registration.reason == "challenged again and again"
+    assert trunk.wait_s() >= 5 * MINUTE
+
+
+def test_a_nonce_that_was_accepted_is_used_again_with_its_count() -> None:
+    trunk = Trunk()
+    trunk.due()
+    trunk.answer(401, challenges=[CHALLENGE])
+    trunk.answer(200, contacts=[OURS])
+    assert trunk.due().authorization == expected_authorization(CHALLENGE, 2, 2)
+    trunk.answer(200, contacts=[OURS])
+    assert trunk.due().authorization == expected_authorization(CHALLENGE, 3, 3)
+
+
+@pytest.mark.parametrize("stale", [True, False])
+def test_a_new_challenge_to_a_remembered_nonce_is_answered_and_counts_from_one(
+    stale: bool,
+) -> None:
+    trunk = Trunk()
+    trunk.due()
+    trunk.answer(401, challenges=[CHALLENGE])
+    trunk.answer(200, contacts=[OURS])
+    trunk.due()
+    fresh = replace(CHALLENGE, nonce="nonce-2", stale=stale)
+    trunk.answer(401, challenges=[fresh])
+    assert trunk.sent().authorization == expected_authorization(fresh, 1, 3)
+    trunk.answer(200, contacts=[OURS])
+    assert trunk.registration.state is State.REGISTERED
+
+
+@pytest.mark.parametrize(
+    ("challenges", "said"),
+    [
+        ((), "none was sent"),
+        ((replace(CHALLENGE, algorithm="SHA-512"),), "SHA-512 for realm provider.example"),
+    ],
+)
+def test_a_challenge_that_cannot_be_answered_parks_and_says_what_was_offered(
+    challenges: tuple[Challenge, ...], said: str
+) -> None:
+    trunk = Trunk()
+    trunk.due()
+    assert trunk.answer(401, challenges=challenges) == ()
+    assert trunk.registration.state is State.PARKED
+    assert trunk.registration.reason == f"no challenge that can be answered ({said})"
+
+
+def test_no_retry_after_makes_wrong_credentials_be_tried_sooner() -> None:
+    trunk = Trunk()
+    trunk.due()
+    trunk.answer(401, challenges=[CHALLENGE])
+    trunk.answer(401, challenges=[CHALLENGE], retry_after_s=1)
+    assert trunk.wait_s() == 10 * MINUTE
+
+
+# Other answers.
+
+
+def test_423_is_obeyed_at_once_and_remembered() -> None:
+    trunk = Trunk()
+    trunk.due()
+    trunk.answer(423, min_expires_s=7200)
+    assert (trunk.sent().expires_s, trunk.sent().next_hop) == (7200, ONE)
+    trunk.answer(200, contacts=[OURS])
+    assert trunk.registration.granted_s == 7200
+    assert trunk.due().expires_s == 7200
+
+
+@pytest.mark.parametrize("min_expires_s", [None, 0, 3600, 8 * DAY])
+def test_a_423_that_asks_for_nothing_sensible_is_a_refusal(min_expires_s: int | None) -> None:
+    trunk = Trunk()
+    trunk.due()
+    assert trunk.answer(423, min_expires_s=min_expires_s) == ()
+    assert trunk.wait_s() == 5 * MINUTE
+
+
+def test_a_423_that_grows_each_time_does_not_make_us_hammer() -> None:
+    trunk = Trunk()
+    trunk.due()
+    trunk.answer(423, min_expires_s=3601)
+    assert trunk.answer(423, min_expires_s=3602) == ()
+    assert trunk.wait_s() == 5 * MINUTE
+
+
+@pytest.mark.parametrize("status", [403, 404, 480, 405, 302])
+def test_a_refusal_waits_five_minutes_doubling_to_an_hour(status: int) -> None:
+    trunk = Trunk()
+    waits = []
+    for _ in range(6):
+        trunk.due(ONE, TWO)
+        assert trunk.answer(status) == ()
+        waits.append(trunk.wait_s() / MINUTE)
+    assert waits == [5, 10, 20, 40, 60, 60]
+    assert trunk.registration.reason == f"{status} Reason"
+
+
+@pytest.mark.parametrize("status", [408, 500, 503, 600, 603])
+def test_a_server_in_trouble_sends_us_to_the_next_target_at_once(status: int) -> None:
+    trunk = Trunk()
+    trunk.due(ONE, TWO)
+    trunk.answer(status)
+    assert trunk.sent() == Send(2, TWO, 3600, None)
+
+
+def test_no_answer_sends_us_to_the_next_target_and_then_backs_off_with_jitter() -> None:
+    trunk = Trunk(chance=0.0)
+    waits = []
+    for _ in range(8):
+        trunk.due(ONE, TWO)
+        trunk.take(Unanswered("no answer"))
+        assert trunk.sent().next_hop == TWO
+        assert trunk.take(Unanswered("no answer")) == ()
+        waits.append(trunk.wait_s())
+    assert waits == [15, 30, 60, 120, 240, 480, 900, 900]
+    assert trunk.registration.reason == "no answer"
+    assert trunk.registration.last_status is None
+
+
+def test_a_name_without_any_address_backs_off_too() -> None:
+    trunk = Trunk(chance=0.0)
+    trunk.take(Due(()))
+    assert trunk.wait_s() == 15
+    assert trunk.registration.reason == "the registrar's name has no address"
+
+
+@pytest.mark.parametrize(
+    ("retry_after_s", "wait_s"), [(120, 120), (0, 1), (5, 5), (DAY, DAY), (10 * DAY, DAY)]
+)
+def test_retry_after_wins_within_a_second_and_a_day(retry_after_s: int, wait_s: int) -> None:
+    trunk = Trunk()
+    trunk.due()
+    trunk.answer(503, retry_after_s=retry_after_s)
+    assert trunk.wait_s() == wait_s
+
+
+def test_a_failure_of_another_kind_begins_again_with_the_first_wait() -> None:
+    trunk = Trunk()
+    for _ in range(3):
+        trunk.due()
+        trunk.answer(403)
+    trunk.due()
+    trunk.answer(503)
+    assert trunk.registration.failures == 1
+    assert trunk.wait_s() <= 30
+
+
+def test_a_success_makes_all_failures_forgotten() -> None:
+    trunk = Trunk()
+    trunk.due()
+    trunk.answer(403)
+    trunk.due()
+    trunk.answer(200, contacts=[OURS])
+    assert trunk.registration.failures == 0
+    trunk.due()
+    trunk.answer(403)
+    assert trunk.wait_s() == 5 * MINUTE
+
+
+# What failures take away: nothing.
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 408, 423, 480, 500, 503, 603, 302])
+def test_a_failed_refresh_takes_nothing_away(status: int) -> None:
+    trunk = registered()
+    granted_until = trunk.registration.expires_at
+    trunk.due()
+    trunk.answer(status)
+    assert trunk.actions == ()
+    assert trunk.registration.expires_at == granted_until
+    assert trunk.registration.granted(trunk.now)
+    assert trunk.registration.registrar == FROM_ONE
+
+
+def test_an_unanswered_refresh_takes_nothing_away() -> None:
+    trunk = registered()
+    granted_until = trunk.registration.expires_at
+    trunk.due()
+    trunk.take(Unanswered("no answer"))
+    assert trunk.registration.expires_at == granted_until
+
+
+# Taking back.
+
+
+def test_what_we_take_back_ends_at_once_before_the_registrar_has_heard_of_it() -> None:
+    trunk = registered()
+    actions = trunk.take(TakeBack((ONE, TWO)))
+    assert actions == (Forget(), Send(2, ONE, 0, None))
+    assert not trunk.registration.granted(trunk.now)
+    assert trunk.registration.state is State.UNREGISTERING
+
+
+@pytest.mark.parametrize("status", [200, 403, 481, 500])
+def test_any_answer_to_the_taking_back_ends_it(status: int) -> None:
+    trunk = registered()
+    trunk.take(TakeBack((ONE,)))
+    trunk.answer(status)
+    assert trunk.registration.state is State.UNREGISTERED
+    assert (trunk.registration.in_flight, trunk.registration.next_at) == (None, None)
+
+
+def test_a_challenge_to_the_taking_back_is_answered() -> None:
+    trunk = registered()
+    trunk.take(TakeBack((ONE,)))
+    trunk.answer(401, challenges=[CHALLENGE])
+    assert trunk.sent() == Send(3, ONE, 0, expected_authorization(CHALLENGE, 1, 2))
+    trunk.answer(401, challenges=[CHALLENGE])
+    assert trunk.registration.state is State.UNREGISTERED
+
+
+def test_a_taking_back_that_nobody_answers_is_tried_at_each_target_and_ends() -> None:
+    trunk = registered()
+    trunk.take(TakeBack((ONE, TWO)))
+    trunk.take(Unanswered("no answer"))
+    assert (trunk.sent().next_hop, trunk.sent().expires_s) == (TWO, 0)
+    trunk.take(Unanswered("no answer"))
+    assert trunk.registration.state is State.UNREGISTERED
+
+
+def test_what_is_not_granted_is_taken_back_without_asking_anybody() -> None:
+    trunk = Trunk()
+    assert trunk.take(TakeBack((ONE,))) == (Forget(),)
+    assert trunk.registration.state is State.UNREGISTERED
+
+
+def test_a_trunk_taken_back_is_due_no_more() -> None:
+    trunk = registered()
+    trunk.take(TakeBack((ONE,)))
+    trunk.answer(200)
+    assert trunk.take(Due((ONE,))) == ()
+
+
+def test_what_is_granted_after_it_was_taken_back_teaches_nothing_and_is_taken_back() -> None:
+    trunk = Trunk()
+    trunk.due()
+    assert trunk.take(TakeBack((ONE,))) == (Forget(),)
+    assert trunk.answer(200, contacts=[OURS]) == (Send(2, ONE, 0, None),)
+    trunk.answer(200)
+    assert trunk.registration.state is State.UNREGISTERED
+    assert not trunk.registration.granted(trunk.now)
+
+
+def test_what_fails_after_it_was_taken_back_is_not_tried_again() -> None:
+    trunk = Trunk()
+    trunk.due()
+    trunk.take(TakeBack((ONE,)))
+    trunk.answer(403)
+    assert (trunk.registration.state, trunk.registration.next_at) == (State.UNREGISTERED, None)
+
+
+def test_what_is_wanted_again_while_it_is_taken_back_registers_when_that_is_done() -> None:
+    trunk = registered()
+    trunk.take(TakeBack((ONE,)))
+    trunk.take(Want())
+    trunk.answer(200)
+    assert trunk.due() == Send(3, ONE, 3600, None)
+
+
+# The operator's change.
+
+
+def test_an_operators_change_tries_again_at_once() -> None:
+    trunk = Trunk()
+    trunk.due()
+    trunk.answer(401, challenges=[CHALLENGE])
+    trunk.answer(401, challenges=[CHALLENGE])
+    trunk.take(Want())
+    assert trunk.wait_s() == 0
+    assert trunk.registration.failures == 0
+
+
+# Replies that are not to what we asked.
+
+
+def test_a_late_reply_changes_nothing() -> None:
+    trunk = registered()
+    before = trunk.registration
+    assert trunk.answer(200, contacts=[OURS], source=FROM_TWO) == ()
+    assert trunk.answer(403) == ()
+    assert trunk.registration == before
+
+
+def test_a_reply_to_another_cseq_changes_nothing() -> None:
+    trunk = Trunk()
+    trunk.due()
+    trunk.answer(401, challenges=[CHALLENGE])
+    before = trunk.registration
+    assert trunk.answer(200, contacts=[OURS], cseq=1) == ()
+    assert trunk.answer(200, contacts=[OURS], cseq=3) == ()
+    assert trunk.registration == before
+
+
+def test_silence_about_nothing_changes_nothing() -> None:
+    trunk = registered()
+    before = trunk.registration
+    assert trunk.take(Unanswered("late")) == ()
+    assert trunk.registration == before
+
+
+# All of it, in any order.
+
+FIRST_WAIT_S = {"wrong credentials": 600, "refused": 300, "unreachable": 15}
+LONGEST_WAIT_S = {"wrong credentials": DAY, "refused": HOUR, "unreachable": 900}
+
+SENDS_OF_AN_ATTEMPT = 20
+"""Two targets, each with a first REGISTER, four challenges and a 423; and the taking back."""
+
+
+def after_a_restart(before: Registration, now: float) -> Registration:
+    """What the directory's columns keep; what was in flight is lost, and asked anew."""
+    kept = Registration(
+        trunk_id=before.trunk_id,
+        call_id=before.call_id,
+        cseq=before.cseq,
+        state=before.state,
+        since=before.since,
+        granted_s=before.granted_s,
+        expires_at=before.expires_at,
+        next_at=before.next_at,
+        registrar=before.registrar,
+        failures=before.failures,
+        failure=before.failure,
+        last_status=before.last_status,
+        reason=before.reason,
+    )
+    if kept.next_at is None:
+        return replace(kept, state=State.NEW, next_at=now)
+    return kept
+
+
+TARGETS = st.lists(st.sampled_from([ONE, TWO]), unique=True, max_size=2).map(tuple)
+SECONDS = st.sampled_from([None, 0, 1, 30, 3600, 3601, 7200, DAY, 8 * DAY])
+CONTACTS = st.lists(
+    st.sampled_from(
+        [
+            OURS,
+            replace(OURS, expires_s=0),
+            replace(OURS, expires_s=30),
+            replace(OURS, expires_s=DAY),
+            Contact(Uri("sip", "token1", "203.0.113.77", 1024), 60),
+            Contact(Uri("sip", "someone", "203.0.113.1"), 60),
+        ]
+    ),
+    max_size=2,
+).map(tuple)
+CHALLENGES = st.lists(
+    st.sampled_from(
+        [CHALLENGE, STALE, replace(CHALLENGE, proxy=True), replace(CHALLENGE, algorithm="SHA-512")]
+    ),
+    max_size=2,
+).map(tuple)
+STATUSES = st.sampled_from(
+    [200, 200, 200, 202, 302, 401, 401, 401, 407, 403, 408, 423, 430, 480, 500, 503, 603]
+)
+REPLIES = st.builds(
+    Reply,
+    status=STATUSES,
+    reason=st.just("Reason"),
+    cseq=st.just(0),
+    contacts=CONTACTS,
+    expires_s=SECONDS,
+    min_expires_s=SECONDS,
+    retry_after_s=st.sampled_from([None, None, None, 0, 1, 120, 10 * DAY]),
+    challenges=CHALLENGES,
+)
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """Every answer, loss, restart and operator's change, in any order, while the clock goes on."""
+
+    trunk: Trunk
+    open: Send | None
+    """The REGISTER that the world has received, and not answered."""
+
+    @initialize(chance=st.floats(0, 1, exclude_max=True))
+    def it_begins(self, chance: float) -> None:
+        self.trunk = Trunk(chance=chance)
+        self.open = None
+        self.last_cseq = 0
+        self.sends_of_attempt = 0
+        self.failed_as: list[str] = []
+
+    @property
+    def registration(self) -> Registration:
+        return self.trunk.registration
+
+    def take(self, event: Event, answered: Send | None = None) -> tuple[Action, ...]:
+        """Take one event; `answered` is the request that it answers, if it answers one."""
+        if answered is not None:
+            self.open = None
+        before = self.registration
+        actions = self.trunk.take(event)
+        assert self.registration.call_id == before.call_id
+        for action in actions:
+            if isinstance(action, Learn):
+                assert before.wanted
+                self.check_what_is_learned(action, event, answered)
+            elif isinstance(action, Send):
+                assert self.open is None, "two requests in flight"
+                assert action.cseq > self.last_cseq
+                self.open, self.last_cseq = action, action.cseq
+                self.sends_of_attempt += 1
+        if self.open is None:
+            self.sends_of_attempt = 0
+        return actions
+
+    def check_what_is_learned(self, learn: Learn, event: Event, answered: Send | None) -> None:
+        """Only a 2xx to a request in flight teaches, and only one that lists us or nobody."""
+        assert isinstance(event, Answered) and answered is not None
+        assert answered.expires_s > 0 and event.reply.cseq == answered.cseq
+        assert 200 <= event.reply.status < 300
+        contacts = event.reply.contacts
+        assert not contacts or any(c.uri.user == "token1" for c in contacts)
+        assert learn.source == event.source
+        assert learn.expires_at == self.registration.expires_at
+        assert learn.expires_at is not None and learn.expires_at > self.trunk.now
+
+    def check_the_wait(self, retry_after_s: int | None) -> None:
+        """After a failure: the wait of its kind, doubled each time, or what Retry-After says."""
+        kind = str(self.registration.failure)
+        self.failed_as.append(kind)
+        if retry_after_s is not None and kind != "wrong credentials":
+            assert self.trunk.wait_s() == pytest.approx(max(1, min(retry_after_s, DAY)))
+            return
+        in_a_row = 0
+        for failed_as in reversed(self.failed_as):
+            if failed_as != kind:
+                break
+            in_a_row += 1
+        least = min(FIRST_WAIT_S[kind] * 2.0 ** (in_a_row - 1), LONGEST_WAIT_S[kind])
+        assert self.trunk.wait_s() >= least - 1e-3
+
+    @precondition(lambda self: self.registration.next_at is not None)
+    @rule(hops=TARGETS, late_s=st.sampled_from([0.0, 0.5, 100.0]))
+    def its_time_comes(self, hops: tuple[NextHop, ...], late_s: float) -> None:
+        assert self.registration.next_at is not None
+        self.trunk.now = max(self.trunk.now, self.registration.next_at) + late_s
+        self.take(Due(hops))
+        if not hops:
+            self.check_the_wait(None)
+
+    @precondition(lambda self: self.open is not None)
+    @rule(reply=REPLIES, source=st.sampled_from([FROM_ONE, FROM_TWO]), after_s=st.floats(0, 36))
+    def the_registrar_answers(self, reply: Reply, source: Source, after_s: float) -> None:
+        assert self.open is not None
+        self.trunk.now += after_s
+        answer = Answered(replace(reply, cseq=self.open.cseq), source)
+        self.check_the_outcome(answer, reply.retry_after_s)
+
+    @precondition(lambda self: self.open is not None)
+    @rule()
+    def nobody_answers(self) -> None:
+        self.trunk.now += 36
+        self.check_the_outcome(Unanswered("no answer"), None)
+
+    def check_the_outcome(self, event: Event, retry_after_s: int | None) -> None:
+        """A failed attempt takes nothing away, and waits; a success forgets all failures."""
+        before, answered = self.registration, self.open
+        actions = self.take(event, answered)
+        after = self.registration
+        if after.state in (State.WAITING, State.PARKED):
+            assert actions == ()
+            assert after.expires_at == before.expires_at
+            self.check_the_wait(retry_after_s)
+        elif self.open is None:
+            self.failed_as.clear()
+
+    @rule(status=STATUSES, back=st.integers(1, 5))
+    def a_late_or_foreign_reply_comes(self, status: int, back: int) -> None:
+        before = self.registration
+        cseq = before.cseq - back if self.open else before.cseq
+        assert self.take(Answered(Reply(status, "", cseq, (OURS,)), FROM_TWO)) == ()
+        assert self.registration == before
+
+    @precondition(lambda self: self.registration.wanted)
+    @rule()
+    def the_agent_restarts(self) -> None:
+        self.trunk.registration = after_a_restart(self.registration, self.trunk.now)
+        self.open = None
+        self.sends_of_attempt = 0
+
+    @rule(hops=TARGETS)
+    def the_operator_takes_it_back(self, hops: tuple[NextHop, ...]) -> None:
+        actions = self.take(TakeBack(hops))
+        assert isinstance(actions[0], Forget)
+        assert not self.registration.granted(self.trunk.now)
+        self.failed_as.clear()
+
+    @rule()
+    def the_operator_wants_it(self) -> None:
+        self.take(Want())
+        assert self.open is not None or self.registration.next_at == self.trunk.now
+        self.failed_as.clear()
+
+    @invariant()
+    def what_is_in_flight_is_what_the_world_has_received(self) -> None:
+        in_flight = self.registration.in_flight
+        ours = in_flight and (in_flight.next_hop, in_flight.expires_s)
+        assert ours == (self.open and (self.open.next_hop, self.open.expires_s))
+
+    @invariant()
+    def it_is_never_silent_for_ever(self) -> None:
+        r = self.registration
+        if r.in_flight is not None or not r.wanted:
+            assert r.next_at is None
+        else:
+            assert r.next_at is not None
+        if not r.wanted:
+            assert r.expires_at is None
+
+    @invariant()
+    def an_attempt_is_bounded_whatever_is_answered(self) -> None:
+        assert self.sends_of_attempt <= SENDS_OF_AN_ATTEMPT
+
+
+def test_no_order_of_events_breaks_an_invariant() -> None:
+    run_state_machine_as_test(
+        AnyOrder, settings=settings(max_examples=120, stateful_step_count=50, deadline=None)
+    )
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+@pytest.mark.parametrize(
+    "answers", [[CHALLENGE], [CHALLENGE, replace(CHALLENGE, nonce="n2")], [STALE, CHALLENGE]]
+)
+def test_wrong_credentials_cause_seven_registers_at_most_in_any_hour(
+    answers: list[Challenge], restarts: bool
+) -> None:
+    """A provider bans who hammers it; a restart of the agent is no reason to begin anew."""
+    trunk = Trunk()
+    sent_at: list[float] = []
+    while trunk.now < NOW + 3 * DAY:
+        trunk.due()
+        sent_at.append(trunk.now)
+        while trunk.registration.in_flight is not None:
+            trunk.now += 0.05
+            trunk.answer(401, challenges=[answers[len(sent_at) % len(answers)]])
+            sent_at.extend(trunk.now for a in trunk.actions if isinstance(a, Send))
+        if restarts:
+            trunk.registration = after_a_restart(trunk.registration, trunk.now)
+    for begin in sent_at:
+        assert sum(begin <= at < begin + HOUR for at in sent_at) <= 7

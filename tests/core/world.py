@@ -1,0 +1,150 @@
+"""Worlds of trunks and calls, and an oracle that says whose each call is.
+
+The oracle is written from the rules as they stand in the design, over plain dictionaries, and uses
+nothing of the program's: where the two differ, one of them is wrong.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import Any
+
+from hypothesis import strategies as st
+
+World = list[dict[str, Any]]
+Call = dict[str, Any]
+
+NOW = 1_000_000.0
+
+# Few of each, so that trunks collide in all of them.
+IPS = ["192.0.2.1", "192.0.2.10", "2001:db8::1"]
+SPELT = {
+    "192.0.2.1": ["192.0.2.1", "::ffff:192.0.2.1"],
+    "192.0.2.10": ["192.0.2.10", "::ffff:c000:20a"],
+    "2001:db8::1": ["2001:db8::1", "2001:0DB8:0::0:1"],
+}
+PORTS = [5060, 5080]
+TRANSPORTS = ["udp", "tcp", "tls"]
+NUMBERS = ["+44201", "+44202", "0201"]
+CALLED = ["+44201", "0044201", "44201", "+44 (20)-1", "+44202", "44.202", "0201", "02-01", "201"]
+AOR_USERS = ["acct1", "acct2", "44201"]
+TOKENS = ["t0", "t1", "t2", "t3"]
+
+addresses = st.fixed_dictionaries(
+    {
+        "ip": st.sampled_from([IPS[0], *IPS]),
+        "port": st.sampled_from([*PORTS, None]),
+        "transport": st.sampled_from(["udp", "udp", *TRANSPORTS]),
+        "expires_at": st.sampled_from([NOW + 1, NOW + 0.001, None, NOW, NOW - 1]),
+    }
+)
+
+
+def _place(address: dict[str, Any]) -> tuple[Any, ...]:
+    return address["ip"], address["port"], address["transport"]
+
+
+worlds: st.SearchStrategy[World] = st.lists(
+    st.fixed_dictionaries(
+        {
+            "enabled": st.sampled_from([True, True, True, False]),
+            "aor_user": st.sampled_from(AOR_USERS),
+            "numbers": st.lists(st.sampled_from(NUMBERS), max_size=2, unique=True),
+            "addresses": st.lists(
+                addresses,
+                min_size=1,
+                max_size=3,
+                unique_by=_place,
+            ),
+        }
+    ),
+    min_size=1,
+    max_size=len(TOKENS),
+).map(lambda trunks: [{"id": f"trunk{i}", "token": TOKENS[i], **t} for i, t in enumerate(trunks)])
+
+users = st.sampled_from([*TOKENS, *AOR_USERS, *CALLED, "", "nobody"])
+
+calls: st.SearchStrategy[Call] = st.fixed_dictionaries(
+    {
+        "ip": st.sampled_from(
+            [*SPELT[IPS[0]], *(text for spelt in SPELT.values() for text in spelt)]
+        ),
+        "port": st.sampled_from(PORTS),
+        "transport": st.sampled_from(TRANSPORTS),
+        "user": users,
+        "line": st.sampled_from(["", "", "", *TOKENS, "nobody"]),
+        "p_called_party_id": st.sampled_from([None, None, *CALLED, "nobody"]),
+        "to": st.sampled_from([None, *CALLED, "nobody"]),
+    }
+)
+
+
+def oracle(world: World, call: Call, now: float) -> tuple[str, str | None]:
+    """Say ("identified", trunk id), ("refused", reason) or ("unknown", None)."""
+    enabled = [trunk for trunk in world if trunk["enabled"]]
+    candidates = [trunk for trunk in enabled if may_come(trunk, call, now)]
+    if candidates == []:
+        return "unknown", None
+
+    tokens = {call["user"], call["line"]} - {""}
+    for trunk in enabled:
+        if trunk["token"] in tokens and trunk not in candidates:
+            return "refused", "token from a wrong source"
+
+    def by_token(trunk: dict[str, Any]) -> bool:
+        return trunk["token"] in tokens
+
+    def by_number(header: str) -> Any:
+        return lambda trunk: any(same_number(n, call[header]) for n in trunk["numbers"])
+
+    def by_aor_user(trunk: dict[str, Any]) -> bool:
+        return bool(trunk["aor_user"] == call["user"])
+
+    def by_port(trunk: dict[str, Any]) -> bool:
+        return any(a["port"] == call["port"] and admits(a, call, now) for a in trunk["addresses"])
+
+    number_rules = [by_number(header) for header in ("user", "p_called_party_id", "to")]
+    for rule in [by_token, *number_rules, by_aor_user, by_port]:
+        fitting = [trunk for trunk in candidates if rule(trunk)]
+        if len(fitting) == 1:
+            return "identified", fitting[0]["id"]
+        if len(fitting) > 1:
+            candidates = fitting
+    if len(candidates) == 1:
+        return "identified", candidates[0]["id"]
+    return "refused", "ambiguous"
+
+
+def may_come(trunk: dict[str, Any], call: Call, now: float) -> bool:
+    """Whether one of the trunk's addresses admits the call's source."""
+    return any(admits(address, call, now) for address in trunk["addresses"])
+
+
+def admits(address: dict[str, Any], call: Call, now: float) -> bool:
+    """The address rules, one by one."""
+    if address["expires_at"] is not None and address["expires_at"] <= now:
+        return False
+    if value_of(address["ip"]) != value_of(call["ip"]):
+        return False
+    if address["transport"] == "tls":
+        return bool(call["transport"] == "tls")
+    if address["transport"] == "tcp":
+        return call["transport"] in ("tcp", "tls")
+    return True
+
+
+def value_of(ip: str) -> int:
+    """An address as the number that it is, an IPv4 one as IPv6 writes it."""
+    value = int(ip_address(ip))
+    return value if ":" in ip else value + 0xFFFF_0000_0000
+
+
+def same_number(ours: str, called: str | None) -> bool:
+    """Whether a called number is ours: +44…, 0044… and 44… are one where ours has a plus."""
+    if called is None:
+        return False
+    for separator in " -.()":
+        ours, called = ours.replace(separator, ""), called.replace(separator, "")
+    if ours.startswith("+"):
+        return called in (ours, "00" + ours[1:], ours[1:])
+    return called == ours
