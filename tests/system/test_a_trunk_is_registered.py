@@ -1,0 +1,199 @@
+"""What registrars answer, and how a trunk stands then. Each trunk has a provider of its own."""
+
+import hashlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.rig.network import SIP_PORT
+from tests.rig.provider import Provider
+from tests.rig.rig import Rig
+from tests.rig.sip import reply
+from tests.rig.wait import eventually
+from tests.rig.whence import Table, Whence, trunk
+from tests.system.scene import ALICE, place, try_to_call, uri
+
+pytestmark = pytest.mark.xdist_group("registered")
+
+GRACE_S = 32
+OTHER = "sip:other@198.51.100.9:5060"
+
+
+@pytest.fixture(scope="module")
+def whence(shared_rig: Rig) -> Whence:
+    return shared_rig.whence(users=["alice"], agent={"on_stop": "leave"})
+
+
+Register = Callable[..., tuple[Provider, str]]
+
+
+@pytest.fixture
+def added(shared_rig: Rig, whence: Whence, request: pytest.FixtureRequest) -> Register:
+    """Start a provider, and add a trunk there to the file: returns the provider and its id."""
+
+    def add(more: Table | None = None, **told: Any) -> tuple[Provider, str]:
+        name = f"at-{len(whence.trunks)}"
+        accounts = {"acct1": f"secret of {name}"}
+        provider = shared_rig.provider(name, accounts=accounts, **told)
+        table = {**trunk(name, provider, "acct1", ALICE), **(more or {})}
+        table = {key: value for key, value in table.items() if value is not None}
+        whence.edit(trunks=[*whence.trunks, table])
+        whence.reload()
+        eventually(lambda: whence.trunk(name), what=f"trunk {name}")
+        return provider, name
+
+    return add
+
+
+def address_of(whence: Whence, name: str) -> dict[str, Any]:
+    """Return the one address of a trunk."""
+    found = [one for one in whence.get("/v1/addresses") if one["trunk"] == name]
+    assert len(found) == 1, found
+    return dict(found[0])
+
+
+def test_a_registrar_that_challenges_is_answered(whence: Whence, added: Register) -> None:
+    provider, name = added()
+    whence.wait_registered(name)
+    first, second = provider.registers()
+    assert (first.user, second.user) == ("acct1", "acct1")
+    assert first.source == second.source == f"udp:{place(whence.address)}"
+    assert first.call_id == second.call_id
+    assert second.cseq == first.cseq + 1
+    (held,) = provider.contacts("acct1")
+    assert held.uri.endswith(f"@{place(whence.address)}")
+
+
+def test_a_registrar_that_does_not_challenge_is_asked_once(whence: Whence, added: Register) -> None:
+    provider, name = added(challenge=False)
+    whence.wait_registered(name)
+    assert len(provider.registers()) == 1
+
+
+def test_what_was_learned_ends_when_the_grant_does_and_a_grace_later(
+    whence: Whence, added: Register
+) -> None:
+    before = time.time()
+    provider, name = added()
+    whence.wait_registered(name)
+    after = time.time()
+    stands, address = whence.trunk(name), address_of(whence, name)
+    assert stands["granted_s"] == 3600
+    assert before <= stands["expires_at"] - 3600 <= after
+    assert address["expires_at"] == pytest.approx(stands["expires_at"] + GRACE_S, abs=0.001)
+    assert before <= address["learned_at"] <= after
+    assert (address["ip"], address["port"]) == (provider.ip, SIP_PORT)
+    assert (address["transport"], address["origin"]) == ("udp", "learned")
+    assert stands["registrar"] == f"udp:{place(provider.address)}"
+
+
+def test_less_than_asked_for_is_what_counts(whence: Whence, added: Register) -> None:
+    _, name = added(grants_s=600)
+    before = time.time()
+    whence.wait_registered(name)
+    stands = whence.trunk(name)
+    assert stands["granted_s"] == 600
+    assert stands["expires_at"] <= time.time() + 600
+    assert 0.7 * 600 <= stands["next_at"] - before <= 0.8 * 600 + 5
+
+
+def test_of_two_contacts_ours_says_for_how_long(whence: Whence, added: Register) -> None:
+    """The other one stands before ours in the 200, and for 7200 s."""
+    provider, name = added(grants_s=500, also_lists=OTHER)
+    whence.wait_registered(name)
+    assert [contact.uri == OTHER for contact in provider.contacts("acct1")] == [True, False]
+    assert whence.trunk(name)["granted_s"] == 500
+    assert address_of(whence, name)["expires_at"] < time.time() + 500 + GRACE_S + 1
+
+
+def test_a_minimum_of_the_registrar_is_adopted(whence: Whence, added: Register) -> None:
+    provider, name = added({"expires": 60}, min_expires=900)
+    whence.wait_registered(name)
+    assert whence.trunk(name)["granted_s"] == 900
+    assert [seen.expires for seen in provider.registers()][-1] == "900"
+
+
+def test_the_name_in_the_credentials_may_be_another(whence: Whence, added: Register) -> None:
+    provider, name = added({"auth_user": "login1"}, auth_users={"acct1": "login1"})
+    whence.wait_registered(name)
+    assert len(provider.contacts("acct1")) == 1
+
+
+def test_a_hash_may_stand_for_the_password(whence: Whence, added: Register) -> None:
+    name = f"at-{len(whence.trunks)}"
+    ha1 = hashlib.md5(f"acct1:provider.example:secret of {name}".encode()).hexdigest()
+    _, name = added({"password": None, "ha1": {"md5": ha1}})
+    whence.wait_registered(name)
+
+
+def test_wrong_credentials_park_a_trunk_after_two_requests(
+    shared_rig: Rig, whence: Whence, added: Register
+) -> None:
+    """A provider bans who hammers it. Ten minutes later it is tried again, not before."""
+    provider, name = added({"password": "wrong"})
+    stands = whence.wait_state(name, "parked")
+    assert (stands["reason"], stands["last_status"]) == ("wrong credentials", 401)
+    assert 595 < stands["next_at"] - time.time() <= 600
+    assert len(provider.registers()) == 2
+    assert stands["expires_at"] is None
+    caller = shared_rig.caller(whence, at=provider)
+    caller.call(uri(whence), expect=403)
+
+
+@pytest.mark.parametrize(
+    ("status", "shortest_s", "longest_s"), [(403, 300, 300), (404, 300, 300), (503, 15, 30)]
+)
+def test_a_refused_trunk_waits(
+    shared_rig: Rig,
+    whence: Whence,
+    added: Register,
+    status: int,
+    shortest_s: float,
+    longest_s: float,
+) -> None:
+    provider, name = added(refuses=status)
+    stands = whence.wait_state(name, "waiting")
+    assert stands["last_status"] == status
+    assert str(status) in stands["reason"]
+    assert shortest_s - 5 < stands["next_at"] - time.time() <= longest_s
+    assert len(provider.registers()) == 1
+    shared_rig.caller(whence, at=provider).call(uri(whence), expect=403)
+
+
+def test_retry_after_is_obeyed(shared_rig: Rig, whence: Whence) -> None:
+    registrar = shared_rig.endpoint("busy-registrar", SIP_PORT)
+    table = {
+        "id": "told-to-wait",
+        "registrar": f"sip:{place(registrar.address)}",
+        "user": "acct1",
+        "password": "secret",
+        "target": ALICE,
+    }
+    whence.edit(trunks=[*whence.trunks, table])
+    whence.reload()
+    asked = registrar.receive()
+    assert asked.request_uri == f"sip:{registrar.address[0]}"
+    registrar.send(reply(asked, 503, headers=[("Retry-After", "1234")]), whence.address)
+    stands = whence.wait_state("told-to-wait", "waiting")
+    assert 1230 < stands["next_at"] - time.time() <= 1234
+
+
+def test_a_200_that_lists_only_others_is_no_registration(shared_rig: Rig, whence: Whence) -> None:
+    registrar = shared_rig.endpoint("strange-registrar", SIP_PORT)
+    table = {
+        "id": "listed-others",
+        "registrar": f"sip:{place(registrar.address)}",
+        "user": "acct1",
+        "password": "secret",
+        "target": ALICE,
+    }
+    whence.edit(trunks=[*whence.trunks, table])
+    whence.reload()
+    asked = registrar.receive()
+    others = [("Contact", f"<{OTHER}>;expires=60"), ("Contact", "<sip:more@198.51.100.9>")]
+    registrar.send(reply(asked, 200, headers=others), whence.address)
+    stands = whence.wait_state("listed-others", "waiting")
+    assert "not ours" in stands["reason"]
+    assert try_to_call(registrar, whence) == 403
