@@ -60,7 +60,7 @@ def test_a_refresh_comes_at_70_to_80_percent_of_what_was_granted(rig: Rig) -> No
 def test_a_refresh_that_is_refused_takes_nothing_away_and_the_end_of_the_grant_does(
     rig: Rig,
 ) -> None:
-    scene = scene_with(rig, grants_s=8, grace_s=1)
+    scene = scene_with(rig, grants_s=6, grace_s=2)
     provider, whence = scene.provider, scene.whence
     phone = rig.phone("alice", whence)
     caller = rig.caller(whence, at=provider)
