@@ -6,6 +6,7 @@ from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Self
 
+from tests.contract.inside import options
 from tests.contract.world import DOMAIN, Caller, World
 from tests.rig.sip import Address, Endpoint, Message, request
 from whence.agent.settings import Trunk, User
@@ -21,6 +22,7 @@ class Scene:
     def __init__(self, world: World) -> None:
         self.world = world
         self.edge = world.edge
+        self.inside = world.inside
         self._stack = ExitStack()
         self._network = world.network()
         self._name = secrets.token_hex(4)
@@ -105,6 +107,12 @@ class Scene:
         """Return when the edge has dealt with all that was sent to it."""
         with self.world.endpoint(self._network.ip("fence")) as asker:
             assert self.answered_first(asker).status == 403
+
+    def inside_is_over(self) -> None:
+        """Return when the edge has dealt with all that was sent to its inside socket."""
+        with self.world.endpoint(self.inside[0]) as agent:
+            ask = options(self.world, agent, self.name("fence"))
+            assert agent.ask(ask, self.inside).status == 200
 
     def came(self, endpoint: Endpoint) -> list[Message]:
         """Return all that has come, and will come, of what was asked of the edge."""

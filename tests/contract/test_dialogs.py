@@ -1,12 +1,14 @@
 """Inside a call that was let in: its own requests pass, and nothing else does."""
 
 import re
+import time
 
 import pytest
 
 from tests.contract.call import connect, refuse, ring
 from tests.contract.scene import Scene
 from tests.rig.sip import Message, reply, request
+from whence.core import stamp
 
 
 def test_a_call_lives_from_invite_to_bye(scene: Scene) -> None:
@@ -73,6 +75,18 @@ def test_a_request_in_a_dialog_needs_the_cookie_of_that_dialog(scene: Scene, rou
     for method in ("BYE", "INVITE", "INFO"):
         assert trunk.at.ask(call.from_caller(method, value), scene.edge).status == 481
     assert scene.nothing_came(phone)
+
+
+def test_a_cookie_opens_nothing_when_its_day_is_over(scene: Scene) -> None:
+    trunk, phone = scene.line()
+    call, key = connect(scene, trunk.at, phone), scene.world.books.dialog_key
+    for age_s, status in ((stamp.DIALOG_S + 2, 481), (-60, 481), (stamp.DIALOG_S - 60, 200)):
+        cookie = stamp.cookie(key, call.sent.call_id, time.time() - age_s)
+        route = re.sub("whence=[0-9a-f]+", f"whence={cookie}", call.route)
+        trunk.at.send(call.from_caller("INFO", route), scene.edge)
+        for arrived in scene.came(phone):
+            phone.send(reply(arrived, 200), scene.edge)
+        assert trunk.at.receive().status == status, age_s
 
 
 def test_an_ack_without_the_cookie_is_passed_over_in_silence(scene: Scene) -> None:

@@ -3,6 +3,8 @@
 Two worlds are this: `fake`, where Kamailio is ours and the network is in memory, and `real`.
 """
 
+import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -12,6 +14,7 @@ from tests.rig.sip import Address, Endpoint, Message
 from whence.agent.directory import Directory
 from whence.agent.settings import Edge, Settings, Trunk, User
 from whence.core.address import Source
+from whence.core.directory import DIALOG_KEY, META
 from whence.core.registration import Learn, Registration, State
 
 DOMAIN = "edge.example"
@@ -43,6 +46,12 @@ class Books:
         self.settings = Settings.model_validate({"edge": edge, "agent": {"state": str(folder)}})
         self.inside_key = self.directory.new_inside_key()
         self.directory.install(self.settings)
+
+    @property
+    def dialog_key(self) -> str:
+        """The key of the dialogs' cookies."""
+        with closing(sqlite3.connect(self.directory.path)) as database:
+            return str(database.execute(META, (DIALOG_KEY,)).fetchone()[0])
 
     def add(self, *entries: Trunk | User) -> None:
         """Write trunks and users into the file, as it were, and load it again."""
