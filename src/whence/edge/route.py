@@ -16,7 +16,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import cast
 
 from whence.core import stamp
 from whence.core.address import Source, Transport, canonical_ip
@@ -237,9 +236,9 @@ class Edge:
         """
         ksr = self.ksr
         call_id = self._text(ksr.kx.get_callid)
-        route = self._text(lambda: cast(str | None, ksr.pv.get("$route_uri")))
-        if call_id is None or route is None:
-            return False
+        if call_id is None or self._text(lambda: ksr.hdr.get("Route")) is None:
+            return False  # asking 5.6 for a $route_uri that is not there writes a log line
+        route = str(ksr.pv.get("$route_uri"))
         _, named, rest = route.partition(f";{stamp.COOKIE_PARAM}=")
         return (
             bool(named)
