@@ -1,0 +1,255 @@
+"""A call that was identified, from ringing to hanging up, as any SIP person expects it."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from tests.rig.network import SIP_PORT
+from tests.rig.provider import Provider
+from tests.rig.rig import Rig
+from tests.rig.sip import Endpoint, Message, acknowledgement, reply, request
+from tests.rig.sipp import Caller, Phone
+from tests.rig.wait import eventually
+from tests.rig.whence import Whence, trunk
+from tests.system.dialog import connect, is_final, is_request, ring
+from tests.system.scene import (
+    ACCOUNTS,
+    BOB,
+    BOBS_NUMBER,
+    alices_trunk,
+    place,
+    uri,
+)
+
+pytestmark = pytest.mark.xdist_group("calls")
+
+PBX_NUMBER = "+442079460000"
+ABSENT_NUMBER = "+442079460001"
+
+
+@dataclass
+class Scene:
+    """Alice's phone is driven by hand, bob's by SIPp; a PBX elsewhere takes the third trunk."""
+
+    whence: Whence
+    provider: Provider
+    caller: Caller
+    at_provider: Endpoint
+    alice: Endpoint
+    bob: Phone
+    pbx: Phone
+
+
+@pytest.fixture(scope="module")
+def scene(shared_rig: Rig) -> Scene:
+    rig = shared_rig
+    provider = rig.provider(
+        accounts={**ACCOUNTS, "acct3": "secret of acct3", "acct4": "secret of acct4"}
+    )
+    pbx = rig.phone("pbx")
+    to_pbx = f"sip:{{number}}@{place(pbx.address)}"
+    whence = rig.whence(
+        trunks=[
+            alices_trunk(provider),
+            trunk("bobs-trunk", provider, "acct2", BOB, [BOBS_NUMBER]),
+            trunk("pbx-trunk", provider, "acct3", to_pbx, [PBX_NUMBER]),
+            trunk("absent", provider, "acct4", "sip:carol@edge.example", [ABSENT_NUMBER]),
+        ],
+        users=["alice", "bob", "carol"],
+    )
+    whence.wait_registered()
+    alice = rig.endpoint("phone-alice", SIP_PORT)
+    password = whence.password("alice")
+    assert alice.register(whence.address, "alice", password, whence.domain).status == 200
+    return Scene(
+        whence=whence,
+        provider=provider,
+        caller=rig.caller(whence, at=provider),
+        at_provider=rig.endpoint("provider", 5070),
+        alice=alice,
+        bob=rig.phone("bob", whence),
+        pbx=pbx,
+    )
+
+
+# --- how a call begins
+
+
+def test_it_rings_is_answered_and_the_caller_hangs_up(scene: Scene) -> None:
+    scene.bob.behave("answers")
+    outcome = scene.caller.call(uri(scene.whence, BOBS_NUMBER), expect=200)
+    statuses = [message.status for message in outcome.received]
+    assert statuses == [100, 180, 200, 200]
+    assert [message.method for message in scene.bob.received()][-3:] == ["INVITE", "ACK", "BYE"]
+
+
+def test_the_phone_hangs_up(scene: Scene) -> None:
+    scene.bob.behave("hangs_up")
+    outcome = scene.caller.call(uri(scene.whence, BOBS_NUMBER), hung_up_by="phone", expect=200)
+    assert outcome.received[-1].method == "BYE"
+
+
+def test_busy_is_told(scene: Scene) -> None:
+    scene.bob.behave("busy")
+    scene.caller.call(uri(scene.whence, BOBS_NUMBER), expect=486)
+
+
+@pytest.mark.parametrize("status", [404, 488, 500, 503, 603])
+def test_a_phones_refusal_is_passed_on_as_it_is(scene: Scene, status: int) -> None:
+    scene.bob.behave(status)
+    scene.caller.call(uri(scene.whence, BOBS_NUMBER), expect=status)
+
+
+def test_a_caller_who_gives_up_stops_the_ringing(scene: Scene) -> None:
+    scene.bob.behave("rings")
+    scene.caller.call(uri(scene.whence, BOBS_NUMBER), cancel_after_s=0.1, expect=487)
+    eventually(
+        lambda: [m.method for m in scene.bob.received()][-3:] == ["INVITE", "CANCEL", "ACK"],
+        what="the phone's silence",
+    )
+
+
+def test_a_user_who_is_not_registered_is_unavailable(scene: Scene) -> None:
+    scene.caller.call(uri(scene.whence, ABSENT_NUMBER), expect=480)
+
+
+def test_a_target_elsewhere_gets_the_called_number(scene: Scene) -> None:
+    calls = len(scene.pbx.calls())
+    scene.caller.call(uri(scene.whence, PBX_NUMBER), expect=200)
+    assert len(scene.pbx.calls()) == calls + 1
+    assert scene.pbx.calls()[-1].request_uri == f"sip:{PBX_NUMBER}@{place(scene.pbx.address)}"
+
+
+def test_a_number_may_be_written_in_another_way_and_stand_in_to(scene: Scene) -> None:
+    """The account stands in the Request-URI, the number in To: so do many providers."""
+    scene.caller.call(
+        uri(scene.whence, "acct9"), to="sip:0044-20-7946-0000@provider.example", expect=200
+    )
+    assert scene.pbx.calls()[-1].request_uri == f"sip:00442079460000@{place(scene.pbx.address)}"
+
+
+# --- what goes along
+
+
+def test_the_target_learns_which_trunk_and_which_source(scene: Scene) -> None:
+    """Whoever else says so is not heard."""
+    lies = [
+        ("X-Whence-Trunk", "forged"),
+        ("x-whence-trunk", "forged"),
+        ("X-Whence-Source", "udp:198.51.100.1:5060"),
+        ("X-Whence-Key", "forged"),
+        ("X-Whence-Next-Hop", "sip:198.51.100.1"),
+        ("X-Whence-Socket", "udp:198.51.100.1:5060"),
+    ]
+    dialog = connect(scene.whence, scene.at_provider, scene.alice, headers=lies)
+    said = {(n, v) for n, v in dialog.arrived.headers if n.lower().startswith("x-whence")}
+    source = f"udp:{place(scene.at_provider.address)}"
+    assert said == {("X-Whence-Trunk", "alices-trunk"), ("X-Whence-Source", source)}
+    bye, _ = dialog.pass_on(dialog.from_caller("BYE", lies), scene.at_provider, scene.alice)
+    assert "forged" not in str(bye)
+
+
+def test_headers_and_body_of_the_call_go_along_unchanged(scene: Scene) -> None:
+    """Also bytes that are not UTF-8, in a header that nobody needs to read."""
+    body = "v=0\no=- 1 1 IN IP4 127.0.0.1\ns=-\n"
+    latin = "M\udcfcller"  # one byte, as ISO 8859-1 writes it
+    headers = [("Content-Type", "application/sdp"), ("Subject", latin), ("X-Own", "kept")]
+    caller, alice, edge = scene.at_provider, scene.alice, scene.whence.address
+    invite = request("INVITE", uri(scene.whence), caller.address, headers=headers, body=body)
+    arrived = ring(scene.whence, caller, alice, invite)
+    assert (arrived["Subject"], arrived["X-Own"], arrived.body) == (latin, "kept", body)
+    assert arrived["From"] == invite["From"]
+    alice.send(reply(arrived, 486, headers=[("X-Why", latin)]), edge)
+    refusal = caller.expect(is_final(invite))
+    assert (refusal.status, refusal["X-Why"]) == (486, latin)
+    caller.send(acknowledgement(invite, refusal), edge)
+
+
+# --- inside a call
+
+
+@pytest.mark.parametrize("method", ["INVITE", "UPDATE", "INFO", "OPTIONS", "MESSAGE"])
+def test_either_side_may_ask_the_other_something_within_a_call(scene: Scene, method: str) -> None:
+    caller, alice = scene.at_provider, scene.alice
+    dialog = connect(scene.whence, caller, alice)
+    dialog.pass_on(dialog.from_caller(method), caller, alice)
+    dialog.pass_on(dialog.from_phone(method), alice, caller)
+    dialog.pass_on(dialog.from_caller("BYE"), caller, alice)
+
+
+@pytest.mark.parametrize("side", ["caller", "phone"])
+def test_either_side_may_hang_up(scene: Scene, side: str) -> None:
+    caller, alice = scene.at_provider, scene.alice
+    dialog = connect(scene.whence, caller, alice)
+    if side == "caller":
+        dialog.pass_on(dialog.from_caller("BYE"), caller, alice)
+    else:
+        dialog.pass_on(dialog.from_phone("BYE"), alice, caller)
+
+
+def test_a_call_goes_on_when_its_trunk_is_gone(scene: Scene) -> None:
+    """A call that was let in stays one until it is hung up, from either side."""
+    caller, alice, whence = scene.at_provider, scene.alice, scene.whence
+    dialog, trunks = connect(whence, caller, alice), whence.trunks
+    whence.edit(trunks=[table for table in trunks if table["id"] != "alices-trunk"])
+    whence.reload()
+    eventually(lambda: not scene.provider.contacts("acct1"), what="the trunk taken back")
+    dialog.pass_on(dialog.from_phone("INVITE"), alice, caller)
+    dialog.pass_on(dialog.from_caller("BYE"), caller, alice)
+    whence.edit(trunks=trunks)
+    whence.reload()
+    eventually(lambda: whence.trunk("alices-trunk"), what="the trunk again")
+    whence.wait_registered()
+
+
+# --- transactions
+
+
+def test_an_invite_sent_again_rings_once(scene: Scene) -> None:
+    caller, alice, edge = scene.at_provider, scene.alice, scene.whence.address
+    invite = request("INVITE", uri(scene.whence), caller.address)
+    arrived = ring(scene.whence, caller, alice, invite)
+    for _ in range(3):
+        caller.send(invite, edge)
+        assert caller.receive().status == 180
+    alice.send(reply(arrived, 486), edge)
+    came = alice.receive()
+    assert came.method == "ACK", came
+    refusal = caller.expect(is_final(invite))
+    assert refusal.status == 486
+    caller.send(invite, edge)
+    assert caller.receive().status == 486
+    caller.send(acknowledgement(invite, refusal), edge)
+
+
+def test_cancel_is_answered_and_the_phone_stops_ringing(scene: Scene) -> None:
+    caller, alice, edge = scene.at_provider, scene.alice, scene.whence.address
+    invite = request("INVITE", uri(scene.whence), caller.address)
+    arrived = ring(scene.whence, caller, alice, invite)
+    caller.send(cancelling(invite), edge)
+    assert caller.receive()["CSeq"] == "1 CANCEL"
+    cancel = alice.expect(is_request("CANCEL"))
+    assert cancel["Via"] == arrived["Via"]
+    alice.send(reply(cancel, 200), edge)
+    alice.send(reply(arrived, 487), edge)
+    refusal = caller.expect(is_final(invite))
+    assert refusal.status == 487
+    caller.send(acknowledgement(invite, refusal), edge)
+
+
+def test_a_cancel_for_nothing_is_answered_481(scene: Scene) -> None:
+    invite = request("INVITE", uri(scene.whence), scene.at_provider.address)
+    assert scene.at_provider.ask(cancelling(invite), scene.whence.address).status == 481
+
+
+def test_a_bye_for_nothing_is_answered_481(scene: Scene) -> None:
+    bye = request("BYE", uri(scene.whence), scene.at_provider.address, to_tag="made-up")
+    assert scene.at_provider.ask(bye, scene.whence.address).status == 481
+
+
+def cancelling(invite: Message) -> Message:
+    """Make the CANCEL of an INVITE (RFC 3261 9.1): all the same but method and CSeq."""
+    kept = ("Via", "Max-Forwards", "From", "To", "Call-ID")
+    fields = [(name, invite[name]) for name in kept]
+    end = [("CSeq", "1 CANCEL"), ("Content-Length", "0")]
+    return Message(f"CANCEL {invite.request_uri} SIP/2.0", (*fields, *end))
