@@ -1,0 +1,188 @@
+"""Users' phones: digest, contacts that outlive everything, and no calls of their own yet."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.rig.network import SIP_PORT
+from tests.rig.provider import Provider
+from tests.rig.rig import Rig
+from tests.rig.sip import Endpoint, Message, acknowledgement, authorization, reply, request
+from tests.rig.sipp import Phone
+from tests.rig.whence import Whence
+from tests.system.scene import (
+    ACCOUNTS,
+    ALICE,
+    BOB,
+    BOBS_NUMBER,
+    alices_trunk,
+    bobs_trunk,
+    place,
+    uri,
+)
+
+pytestmark = pytest.mark.xdist_group("phones")
+
+
+@dataclass
+class Scene:
+    whence: Whence
+    provider: Provider
+    phone: Endpoint
+    """Alice's, by hand."""
+    bob: Phone
+
+    def register(self, password: str = "", name: str = "alice", expires_s: int = 3600) -> int:
+        """Let alice's phone register; return the last status."""
+        whence = self.whence
+        answer = self.phone.register(
+            whence.address,
+            name,
+            password or whence.password("alice"),
+            whence.domain,
+            expires_s=expires_s,
+        )
+        return answer.status
+
+    def contacts(self, name: str = "alice") -> list[dict[str, Any]]:
+        (user,) = [one for one in self.whence.get("/v1/users") if one["name"] == name]
+        return list(user["contacts"])
+
+
+@pytest.fixture(scope="module")
+def scene(shared_rig: Rig) -> Scene:
+    rig = shared_rig
+    provider = rig.provider(accounts=ACCOUNTS)
+    whence = rig.whence(
+        trunks=[alices_trunk(provider), bobs_trunk(provider)], users=["alice", "bob"]
+    )
+    whence.wait_registered()
+    return Scene(whence, provider, rig.endpoint("phone-alice", SIP_PORT), rig.phone("bob", whence))
+
+
+def test_with_the_right_password_it_is_registered(scene: Scene) -> None:
+    assert scene.register() == 200
+    (contact,) = scene.contacts()
+    assert contact["contact"] == f"sip:alice@{place(scene.phone.address)}"
+    assert 3590 < contact["expires_at"] - time.time() <= 3601
+
+
+def test_it_may_register_for_less_and_take_it_back(scene: Scene) -> None:
+    assert scene.register(expires_s=60) == 200
+    (contact,) = scene.contacts()
+    assert contact["expires_at"] - time.time() <= 61
+    assert scene.register(expires_s=0) == 200
+    assert scene.contacts() == []
+
+
+@pytest.mark.parametrize("name", ["alice", "nobody"])
+def test_with_a_wrong_one_it_is_challenged_again_whoever_it_says_it_is(
+    scene: Scene, name: str
+) -> None:
+    before = scene.contacts()
+    assert scene.register("wrong", name) == 401
+    assert scene.contacts() == before
+
+
+def test_nobody_registers_for_another(scene: Scene) -> None:
+    """Bob's own password opens bob's contacts, not alice's."""
+    phone, whence = scene.phone, scene.whence
+    aor, domain = ALICE, f"sip:{whence.domain}"
+
+    def ask(cseq: int, *headers: tuple[str, str]) -> Message:
+        asked = request(
+            "REGISTER",
+            domain,
+            phone.address,
+            from_uri=aor,
+            to_uri=aor,
+            call_id="for-another",
+            cseq=cseq,
+            contact=f"<sip:bob@{place(phone.address)}>",
+            headers=headers,
+        )
+        return phone.ask(asked, whence.address)
+
+    before = scene.contacts(), scene.contacts("bob")
+    challenge = ask(1)
+    bob = authorization(challenge, "REGISTER", domain, "bob", whence.password("bob"))
+    assert ask(2, bob).status == 401
+    assert (scene.contacts(), scene.contacts("bob")) == before
+
+
+def test_an_answer_heard_on_the_wire_is_good_once(scene: Scene) -> None:
+    phone, whence = scene.phone, scene.whence
+    domain = f"sip:{whence.domain}"
+
+    def ask(cseq: int, *headers: tuple[str, str]) -> Message:
+        asked = request(
+            "REGISTER",
+            domain,
+            phone.address,
+            from_uri=ALICE,
+            to_uri=ALICE,
+            call_id="heard",
+            cseq=cseq,
+            contact=f"<sip:alice@{place(phone.address)}>",
+            headers=headers,
+        )
+        return phone.ask(asked, whence.address)
+
+    heard = authorization(ask(1), "REGISTER", domain, "alice", whence.password("alice"))
+    assert ask(2, heard).status == 200
+    assert ask(3, heard).status == 401
+
+
+def test_a_users_own_call_is_refused(scene: Scene) -> None:
+    """Not part of Whence yet: registered or not, to a user, a number or anybody else."""
+    assert scene.register() == 200
+    rang = len(scene.bob.calls())
+    for called in (BOB, uri(scene.whence, BOBS_NUMBER), "sip:+442079460000@provider.example"):
+        call = request("INVITE", called, scene.phone.address, from_uri=ALICE)
+        assert scene.phone.ask(call, scene.whence.address).status == 403
+    assert len(scene.bob.calls()) == rang
+
+
+def test_phones_are_found_after_kamailio_was_killed_and_after_a_new_start(
+    scene: Scene, shared_rig: Rig
+) -> None:
+    caller = shared_rig.caller(scene.whence, at=scene.provider)
+    before = scene.contacts("bob")
+    scene.whence.kill_kamailio()
+    scene.whence.wait_healthy()
+    caller.call(uri(scene.whence, BOBS_NUMBER), expect=200)
+    assert scene.contacts("bob") == before
+    scene.whence.restart()
+    scene.whence.wait_registered()
+    caller.call(uri(scene.whence, BOBS_NUMBER), expect=200)
+    assert scene.contacts("bob") == before
+
+
+def test_a_phone_behind_nat_is_called_where_it_really_is(scene: Scene, shared_rig: Rig) -> None:
+    """Its Contact says an address of its own network; its REGISTER came from elsewhere."""
+    phone, whence, inside = scene.phone, scene.whence, "sip:alice@192.168.1.20:5060"
+
+    def register(expires_s: int) -> None:
+        answer = phone.register(
+            whence.address,
+            "alice",
+            whence.password("alice"),
+            whence.domain,
+            contact=f"<{inside}>",
+            expires_s=expires_s,
+        )
+        assert answer.status == 200
+
+    scene.register(expires_s=0)
+    register(3600)
+    caller = shared_rig.endpoint("provider", 5071)
+    invite = request("INVITE", uri(whence), caller.address)
+    caller.send(invite, whence.address)
+    arrived = phone.expect(lambda m: m.method == "INVITE", what="the call at the phone")
+    assert arrived.request_uri == inside
+    phone.send(reply(arrived, 486), whence.address)
+    refusal = caller.expect(lambda m: m.status == 486, what="its answer at the caller")
+    caller.send(acknowledgement(invite, refusal), whence.address)
+    register(0)
