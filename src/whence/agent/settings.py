@@ -37,6 +37,7 @@ DAY_S = 86_400
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}")
 _DOMAIN = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
+_OPTIONAL_DOMAIN = re.compile(f"({_DOMAIN.pattern})?")
 _AOR_USER = re.compile(r"[A-Za-z0-9_.!~*'()&=+$,-]{1,128}")
 _STATE = re.compile(r"/[A-Za-z0-9_./+-]{1,200}")
 _HA1_LENGTH = {"md5": 32, "sha256": 64}
@@ -172,6 +173,7 @@ def _secret(value: SecretStr) -> SecretStr:
 
 Name = Annotated[str, _matching(_NAME, "a name (letters, digits, _ . + -)", "acme")]
 Domain = Annotated[str, _matching(_DOMAIN, "a domain", "edge.example")]
+OptionalDomain = Annotated[str, _matching(_OPTIONAL_DOMAIN, "a domain", "provider.example")]
 AorUser = Annotated[str, _matching(_AOR_USER, "the user of an address-of-record", "acct1")]
 Socket = Annotated[Source, BeforeValidator(_socket)]
 Password = Annotated[SecretStr, AfterValidator(_secret)]
@@ -259,7 +261,7 @@ class Trunk(_Table):
     registrar: Annotated[str, AfterValidator(_server)]
     proxy: Annotated[str, AfterValidator(_optional_server)] = ""
     user: AorUser
-    domain: Domain | Literal[""] = ""
+    domain: OptionalDomain = ""
     auth_user: Annotated[str, AfterValidator(_printable)] = ""
     password: Password | None = None
     password_file: str = ""
@@ -424,17 +426,34 @@ def _strangers(settings: Settings) -> list[str]:
 
 def _sentence(data: dict[str, Any], fault: Any) -> str:
     """Turn one of pydantic's errors into our sentence: place, what is there, what is right."""
-    loc = [part for part in fault["loc"] if part not in ("constrained-str", "literal['']")]
+    loc = list(fault["loc"])
     kind, said = fault["type"], fault["msg"].removeprefix("Value error, ")
     place = _place_in_file(data, loc)
     if kind == "extra_forbidden":
         return f"{place}: unknown key{_did_you_mean(loc)}"
     if kind == "missing":
         return f"{place}: is missing; write {loc[-1]} = {_EXAMPLES[loc[-1]]}"
-    if kind != "value_error":
+    if loc in (["trunk"], ["user"]):
+        return f"{place}: is no list of tables; write [[{place}]] above each"
+    if kind in _RIGHT_FORM:
+        said = _RIGHT_FORM[kind].format(**fault.get("ctx", {}))
+    elif kind != "value_error":
         said = said[:1].lower() + said[1:]
     return f"{place}: {said}" if place else said
 
+
+_RIGHT_FORM = {
+    "string_type": "is no text; write it in quotes",
+    "int_type": "is no whole number; write it without quotes",
+    "bool_type": "is neither true nor false; write one of them, without quotes",
+    "list_type": 'is no list; write ["…"]',
+    "model_type": "is no table; write {{key = …}}, or its keys below [its name]",
+    "too_short": "is empty; write one at least",
+    "greater_than_equal": "is too small; write {ge} at least",
+    "less_than_equal": "is too large; write {le} at most",
+    "literal_error": "is none of the words known here; write {expected}",
+}
+"""What pydantic calls a fault → what is there, and what would be right."""
 
 _EXAMPLES = {
     "id": '"acme"',
@@ -457,7 +476,7 @@ def _place_in_file(data: Any, loc: list[Any]) -> str:
             words[-1] += f' "{name}"' if isinstance(name, str) else f" number {part + 1}"
         elif isinstance(part, int) and words:
             words[-1] += f"[{part}]"
-        elif not str(part).startswith(("function-", "literal")):
+        else:
             words.append(str(part))
     return ": ".join(words)
 
