@@ -1,0 +1,458 @@
+"""The file: every fault told at once, with its place and the right form; and never a secret."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from whence.agent.settings import Agent, Edge, FaultyFileError, Ha1, Settings, Trunk, User, load
+from whence.core.address import Source
+from whence.core.digest import ha1
+from whence.core.secret import Secret
+
+EXAMPLE = Path(__file__).parents[2] / "etc" / "whence.toml"
+
+TRUNK = """
+[[trunk]]
+id = "acme"
+registrar = "sip:192.0.2.1"
+user = "acct1"
+password = "hunter2"
+target = "sip:pbx@192.0.2.9"
+"""
+
+SECRETS = ("hunter2", "topsecret")
+
+
+def write(folder: Path, text: str) -> Path:
+    file = folder / "whence.toml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def right(folder: Path, text: str) -> Settings:
+    return load(write(folder, text))
+
+
+def faults(folder: Path, text: str) -> list[str]:
+    """All that is said about a wrong file, without the file's name, which each sentence bears."""
+    with pytest.raises(FaultyFileError) as refused:
+        load(write(folder, text))
+    said = refused.value.faults
+    for seen in (*said, str(refused.value), repr(refused.value)):
+        assert not any(secret in seen for secret in SECRETS)
+    assert refused.value.__cause__ is None, "the cause would show what the file holds"
+    assert str(refused.value) == "\n".join(said)
+    assert all(sentence.startswith("whence.toml: ") for sentence in said)
+    return [sentence.removeprefix("whence.toml: ") for sentence in said]
+
+
+# Broken files, and the exact sentences on each.
+
+BROKEN = {
+    "tables and types": (
+        """
+[edge]
+listen = "udp:127.0.0.1:5060"
+domain = 5
+workers = "2"
+[agent]
+on_stop = "stay"
+grace = -1
+""",
+        [
+            'edge: listen: is no list; write ["…"]',
+            "edge: domain: is no text; write it in quotes",
+            "edge: workers: is no whole number; write it without quotes",
+            "agent: on_stop: is none of the words known here; write 'unregister' or 'leave'",
+            "agent: grace: is too small; write 0 at least",
+        ],
+    ),
+    "sockets": (
+        """
+[edge]
+listen = ["udp:0.0.0.0:5060", "127.0.0.1:5060", 7, "tls:127.0.0.1:5061", "udp:127.0.0.1:99999"]
+inside = "udp:192.0.2.1:5062"
+advertise = "sip.example"
+[agent]
+api = "0.0.0.0:8088"
+""",
+        [
+            'edge: listen[0]: "udp:0.0.0.0:5060" is every address of the machine; name the one '
+            'that providers reach, "udp:192.0.2.1:5060"',
+            'edge: listen[1]: "127.0.0.1:5060" is not a socket; write transport:ip:port, '
+            '"udp:192.0.2.1:5060"',
+            'edge: listen[2]: "7" is not a socket; write transport:ip:port, "udp:192.0.2.1:5060"',
+            'edge: listen[3]: "tls:127.0.0.1:5061": Whence does not listen on TLS yet; write udp: '
+            "or tcp:",
+            'edge: listen[4]: "udp:127.0.0.1:99999" is not a socket; write transport:ip:port, '
+            '"udp:192.0.2.1:5060"',
+            'edge: inside: "udp:192.0.2.1:5062" is not a loopback UDP socket; write '
+            '"udp:127.0.0.1:5062"',
+            'edge: advertise: "sip.example" is not ip:port; write "192.0.2.1:5060"',
+            'agent: api: "0.0.0.0:8088" can be reached from outside, and the API asks nobody who '
+            'they are; write a loopback address, "127.0.0.1:8088"',
+        ],
+    ),
+    "no socket at all": ("[edge]\nlisten = []\n", ["edge: listen: is empty; write one at least"]),
+    "the inside socket outside too": (
+        '[edge]\ninside = "udp:127.0.0.1:5060"\n',
+        [
+            'edge: inside: "udp:127.0.0.1:5060" is in listen too; it is for the agent alone, '
+            'write another port, "udp:127.0.0.1:5062"'
+        ],
+    ),
+    "a socket twice": (
+        '[edge]\nlisten = ["udp:127.0.0.1:5060", "udp:127.0.0.1:5060"]\n',
+        ["edge: listen: names the same socket twice; write it once"],
+    ),
+    "missing keys": (
+        '[[trunk]]\nid = "acme"\n[[trunk]]\n[[user]]\n',
+        [
+            'trunk "acme": registrar: is missing; write registrar = "sip:sip.provider.example"',
+            'trunk "acme": user: is missing; write user = "acct1"',
+            'trunk "acme": target: is missing; write target = "sip:alice@edge.example"',
+            'trunk number 2: id: is missing; write id = "acme"',
+            'trunk number 2: registrar: is missing; write registrar = "sip:sip.provider.example"',
+            'trunk number 2: user: is missing; write user = "acct1"',
+            'trunk number 2: target: is missing; write target = "sip:alice@edge.example"',
+            'user number 1: name: is missing; write name = "alice"',
+        ],
+    ),
+    "unknown keys": (
+        "[edge]\nlissen = []\n[agnt]\n[zoo]\n" + TRUNK + 'pasword = "topsecret"\n',
+        [
+            'edge: lissen: unknown key; did you mean "listen"?',
+            'trunk "acme": pasword: unknown key; did you mean "password"?',
+            'agnt: unknown key; did you mean "agent"?',
+            "zoo: unknown key; known are edge, agent, trunk, user",
+        ],
+    ),
+    "single brackets": (
+        '[trunk]\nid = "acme"\npassword = "topsecret"\n',
+        ["trunk: is no list of tables; write [[trunk]] above each"],
+    ),
+    "a trunk's values": (
+        """
+[[trunk]]
+id = "a b"
+registrar = "sip.provider.example"
+proxy = "sip:192.0.2.1;transport=tls"
+user = "acct1@provider.example"
+domain = "provider example"
+password = "hunter2"
+target = "alice"
+numbers = ["+44 20 7123", "alice", 5]
+expires = 0
+enabled = "yes"
+""",
+        [
+            'trunk "a b": id: "a b" is not a name (letters, digits, _ . + -); write "acme"',
+            'trunk "a b": registrar: "sip.provider.example" is not a server; write "sip:host", '
+            '"sip:host:port" or "sip:host:port;transport=tcp"',
+            'trunk "a b": proxy: "sip:192.0.2.1;transport=tls": transport tls is not known; write '
+            "udp or tcp",
+            'trunk "a b": user: "acct1@provider.example" is not the user of an '
+            'address-of-record; write "acct1"',
+            'trunk "a b": domain: "provider example" is not a domain; write "provider.example"',
+            'trunk "a b": expires: is too small; write 1 at least',
+            'trunk "a b": target: "alice" is not a target; write "sip:alice@edge.example" or '
+            '"sip:{number}@192.0.2.9:5060"',
+            'trunk "a b": numbers[1]: "alice" is not a number; write "+442071234567"',
+            'trunk "a b": numbers[2]: is no text; write it in quotes',
+            'trunk "a b": enabled: is neither true nor false; write one of them, without quotes',
+        ],
+    ),
+    "secrets of the wrong kind": (
+        TRUNK.replace('"hunter2"', '{ topsecret = "topsecret" }')
+        + """
+[[user]]
+name = "a"
+password = ["topsecret"]
+[[user]]
+name = "b"
+ha1 = "topsecret"
+[[user]]
+name = "c"
+ha1 = { md5 = "topsecret" }
+[[user]]
+name = "d"
+ha1 = { md5 = 5, sha = "topsecret" }
+[[user]]
+name = "e"
+password = "top\\nsecret\\u0000topsecret"
+[[user]]
+name = "f"
+password = ""
+""",
+        [
+            'trunk "acme": password: is no text; write it in quotes',
+            'user "a": password: is no text; write it in quotes',
+            'user "b": ha1: is no table; write {key = …}, or its keys below [its name]',
+            'user "c": ha1: md5: is not 32 hex digits; write H(user:realm:password) in hex',
+            'user "d": ha1: md5: is no text; write it in quotes',
+            'user "d": ha1: sha: unknown key; did you mean "sha256"?',
+            'user "e": password: is empty or has control characters; write the password in quotes',
+            'user "f": password: is empty or has control characters; write the password in quotes',
+        ],
+    ),
+    "two secrets, and none": (
+        TRUNK
+        + 'password_file = "topsecret"\n'
+        + TRUNK.replace("acme", "bell").replace('password = "hunter2"', "")
+        + '[[user]]\nname = "a"\n[[user]]\nname = "b"\nha1 = { sha256 = "'
+        + "0" * 64
+        + '" }\n',
+        [
+            'trunk "acme": says not once how to log in; write one of password = "…", '
+            'password_file = "…", ha1 = {md5 = "…"}',
+            'trunk "bell": says not once how to log in; write one of password = "…", '
+            'password_file = "…", ha1 = {md5 = "…"}',
+            'user "a": says not once how to log in; write password = "…" or ha1 = {md5 = "…"}',
+            'user "b": ha1: has no md5, which phones are asked for; write ha1 = {md5 = "…"}',
+        ],
+    ),
+    "doubles and strangers": (
+        TRUNK
+        + TRUNK.replace("sip:pbx@192.0.2.9", "sip:bob@edge.example")
+        + TRUNK.replace("acme", "bell").replace("sip:192.0.2.1", "sip:192.0.2.1;transport=tcp")
+        + '[[user]]\nname = "a"\npassword = "hunter2"\n' * 3,
+        [
+            'trunk "acme": is there 2 times; give each its id',
+            'user "a": is there 3 times; give each its name',
+            'trunk "acme": target: there is no user "bob"; add [[user]] with name = "bob"',
+            'trunk "bell": registrar: is reached over tcp, on which the edge does not listen; add '
+            '"tcp:ip:port" to edge listen',
+        ],
+    ),
+    "a missing password file": (
+        TRUNK.replace('password = "hunter2"', 'password_file = "nowhere"'),
+        [
+            'trunk "acme": password_file: "nowhere" cannot be read or holds no single line; write '
+            "the password into it, and let only the agent's user read it"
+        ],
+    ),
+    "line breaks": (
+        TRUNK.replace("sip:192.0.2.1", "sip:h\\r\\nX-Evil")
+        + 'auth_user = "a\\r\\nX-Evil: 1"\nrealm = "a\\nb"\n'
+        + '[agent]\nstate = "/var/lib/whence\\nlisten=udp:192.0.2.1:5060"\n',
+        [
+            'agent: state: "/var/lib/whence\\nlisten=udp:192.0.2.1:5060" is not an absolute path '
+            'of letters, digits and / _ . + -; write "/var/lib/whence"',
+            'trunk "acme": registrar: "sip:h\\r\\nX-Evil" is not a server; write "sip:host", '
+            '"sip:host:port" or "sip:host:port;transport=tcp"',
+            'trunk "acme": auth_user: has control characters; write it without them',
+            'trunk "acme": realm: has control characters; write it without them',
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "said"), BROKEN.values(), ids=BROKEN.keys())
+def test_all_faults_of_a_file_are_told_at_once(tmp_path: Path, text: str, said: list[str]) -> None:
+    assert faults(tmp_path, text) == said
+
+
+PASSWORD_LINES = [
+    "password = topsecret",
+    'password = "topsecret',
+    'password = "top\\qtopsecret"',
+    'password = "a"topsecret"',
+    "password = topsecret=x",
+    'password = "topsecret"\npassword = "topsecret"',
+    '"topsecret"',
+    'ha1 = { md5 = "topsecret" sha256 = "x" }',
+    "password = '''topsecret",
+    'password = "topsecret\\u12"',
+]
+
+
+@pytest.mark.parametrize("line", PASSWORD_LINES)
+def test_a_fault_of_syntax_in_a_password_says_its_line_and_not_the_password(
+    tmp_path: Path, line: str
+) -> None:
+    (fault,) = faults(tmp_path, TRUNK.replace('password = "hunter2"', line))
+    assert fault.startswith("is not TOML: ")
+    assert re.search(r"\((at line [67], column \d+|at end of document)\)$", fault)
+
+
+def test_a_file_that_is_not_there_is_said_to_be_unreadable(tmp_path: Path) -> None:
+    with pytest.raises(FaultyFileError) as refused:
+        load(tmp_path / "whence.toml")
+    assert refused.value.faults == [
+        f"{tmp_path}/whence.toml: cannot be read: No such file or directory"
+    ]
+
+
+def test_a_file_that_is_not_utf_8_is_refused_with_the_byte(tmp_path: Path) -> None:
+    file = tmp_path / "whence.toml"
+    file.write_bytes(b'[edge]\ndomain = "\xff"\n')
+    with pytest.raises(FaultyFileError) as refused:
+        load(file)
+    assert refused.value.faults == ["whence.toml: is not UTF-8 at byte 17"]
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.recursive(
+        st.one_of(st.just('"topsecret"'), st.just("5"), st.just("true"), st.just("1979-05-27")),
+        lambda inner: st.one_of(
+            st.lists(inner, max_size=2).map(lambda parts: f"[{', '.join(parts)}]"),
+            inner.map(lambda part: f"{{ some = {part} }}"),
+        ),
+        max_leaves=4,
+    ),
+    st.sampled_from(["password", "ha1", "ha1.md5", "password_file"]),
+    st.sampled_from(["trunk", "user"]),
+)
+def test_whatever_stands_where_a_secret_should_no_secret_is_shown(
+    tmp_path: Path, value: str, key: str, table: str
+) -> None:
+    text = f'[[{table}]]\n{key} = {value}\nid = "x"\nname = "x"\n'
+    assert faults(tmp_path, text.replace('"topsecret"', '"hunter2\\u0007"'))
+
+
+# Right files.
+
+
+def test_an_empty_file_has_the_defaults(tmp_path: Path) -> None:
+    assert right(tmp_path, "") == Settings()
+
+
+def test_the_example_is_right_and_shows_the_defaults() -> None:
+    example = load(EXAMPLE)
+    assert example.edge == Edge()
+    assert example.agent == Agent()
+    assert example.trunk and example.user
+
+
+@pytest.mark.parametrize(
+    ("model", "above"),
+    [(Edge, "[edge]"), (Agent, "[agent]"), (Trunk, "[[trunk]]"), (User, "[[user]]")],
+)
+def test_the_example_shows_every_key(model: type[Edge], above: str) -> None:
+    text = EXAMPLE.read_text(encoding="utf-8")
+    section = text[text.index(f"\n{above}") + 1 :]
+    section = re.split(rf"^\[(?!{re.escape(above[1:])})", section, flags=re.MULTILINE)[0]
+    missing = [key for key in model.model_fields if not re.search(rf"(^|[\s#]){key}\s*=", section)]
+    assert missing == []
+
+
+def test_the_example_shows_the_keys_of_an_ha1() -> None:
+    text = EXAMPLE.read_text(encoding="utf-8")
+    assert all(f"{key} = " in text for key in Ha1.model_fields)
+
+
+def test_the_values_of_a_shown_trunk_are_the_defaults_where_it_has_one() -> None:
+    shown = tomllib.loads(EXAMPLE.read_text(encoding="utf-8"))["trunk"][0]
+    for key in ("proxy", "realm", "expires", "enabled"):
+        assert shown[key] == Trunk.model_fields[key].default
+
+
+def test_the_domain_is_the_registrars_host_where_none_is_given(tmp_path: Path) -> None:
+    (trunk,) = right(tmp_path, TRUNK).trunk
+    assert trunk.aor == "sip:acct1@192.0.2.1"
+    (trunk,) = right(tmp_path, TRUNK + 'domain = "provider.example"').trunk
+    assert trunk.aor == "sip:acct1@provider.example"
+    (trunk,) = right(tmp_path, TRUNK.replace("192.0.2.1", "[2001:db8::1]:5070")).trunk
+    assert trunk.aor == "sip:acct1@[2001:db8::1]"
+
+
+def test_registers_go_to_the_proxy_where_one_is_given(tmp_path: Path) -> None:
+    (trunk,) = right(tmp_path, TRUNK + 'proxy = "sip:192.0.2.7:5070"').trunk
+    assert (trunk.server.host, trunk.server.port) == ("192.0.2.7", 5070)
+    assert trunk.aor == "sip:acct1@192.0.2.1"
+
+
+def test_the_digests_user_is_the_aor_user_where_none_is_given(tmp_path: Path) -> None:
+    (trunk,) = right(tmp_path, TRUNK).trunk
+    assert trunk.credentials().user == "acct1"
+    (trunk,) = right(tmp_path, TRUNK + 'auth_user = "other"\nrealm = "r"').trunk
+    assert (trunk.credentials().user, trunk.credentials().realm) == ("other", "r")
+
+
+def test_a_password_file_is_looked_for_beside_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "acme.password").write_text("hunter2\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    text = TRUNK.replace('password = "hunter2"', 'password_file = "acme.password"')
+    write(tmp_path / "conf", text)
+    (trunk,) = load(Path("conf/whence.toml")).trunk
+    assert trunk.credentials().password == Secret("hunter2")
+    absolute = text.replace("acme.password", f"{tmp_path}/conf/acme.password")
+    (trunk,) = right(tmp_path, absolute).trunk
+    assert trunk.credentials().password == Secret("hunter2")
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"two\nlines\n", b"\xff\xfe"])
+def test_a_password_file_holds_one_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "p").write_bytes(content)
+    (fault,) = faults(tmp_path, TRUNK.replace('password = "hunter2"', 'password_file = "p"'))
+    assert fault.startswith('trunk "acme": password_file: "p" cannot be read or holds no single')
+
+
+def test_an_ha1_serves_instead_of_the_password(tmp_path: Path) -> None:
+    known = {"md5": "ab" * 16, "sha256": "CD" * 32}
+    line = f'ha1 = {{ md5 = "{known["md5"]}", sha256 = "{known["sha256"]}" }}'
+    (trunk,) = right(tmp_path, TRUNK.replace('password = "hunter2"', line)).trunk
+    assert dict(trunk.credentials().ha1) == {
+        "MD5": Secret("ab" * 16),
+        "SHA-256": Secret("cd" * 32),
+    }
+    assert trunk.credentials().password is None
+
+
+def test_a_users_ha1_is_that_of_name_domain_and_password(tmp_path: Path) -> None:
+    (user,) = right(tmp_path, '[[user]]\nname = "alice"\npassword = "hunter2"').user
+    known = ha1("MD5", "alice", "edge.example", Secret("hunter2"))
+    assert user.md5("edge.example").reveal() == known
+    (user,) = right(tmp_path, f'[[user]]\nname = "alice"\nha1 = {{ md5 = "{known}" }}').user
+    assert user.md5("edge.example").reveal() == known
+
+
+def test_a_target_at_home_may_be_the_called_number(tmp_path: Path) -> None:
+    text = TRUNK.replace("sip:pbx@192.0.2.9", "sip:{number}@edge.example")
+    assert right(tmp_path, text).trunk[0].target == "sip:{number}@edge.example"
+
+
+def test_no_secret_is_in_the_text_of_settings(tmp_path: Path) -> None:
+    (tmp_path / "p").write_text("topsecret", encoding="utf-8")
+    known = "ab" * 16
+    loaded = right(
+        tmp_path,
+        TRUNK
+        + TRUNK.replace("acme", "bell").replace('password = "hunter2"', 'password_file = "p"')
+        + '[[user]]\nname = "a"\npassword = "hunter2"\n'
+        + f'[[user]]\nname = "b"\nha1 = {{ md5 = "{known}" }}\n',
+    )
+    seen = [repr(loaded), str(loaded), loaded.model_dump_json(), str(loaded.model_dump())]
+    seen += [repr(trunk.credentials()) for trunk in loaded.trunk]
+    seen += [repr(user.md5("edge.example")) for user in loaded.user]
+    for text in seen:
+        assert not any(secret in text for secret in (*SECRETS, known))
+
+
+def test_providers_reach_a_socket_by_the_advertised_place(tmp_path: Path) -> None:
+    socket = Source.parse("udp:127.0.0.1:5060")
+    assert right(tmp_path, "").contact_socket(socket) == ("127.0.0.1", 5060)
+    advertised = right(tmp_path, '[edge]\nadvertise = "203.0.113.1:5070"')
+    assert advertised.contact_socket(socket) == ("203.0.113.1", 5070)
+
+
+def test_the_socket_for_a_target_fits_its_transport_and_version(tmp_path: Path) -> None:
+    edge = right(
+        tmp_path, '[edge]\nlisten = ["udp:127.0.0.1:5060", "tcp:127.0.0.1:5061", "udp:[::1]:5060"]'
+    ).edge
+    assert str(edge.socket_for("udp", 4)) == "udp:127.0.0.1:5060"
+    assert str(edge.socket_for("udp", 6)) == "udp:[::1]:5060"
+    assert str(edge.socket_for("tcp", 4)) == "tcp:127.0.0.1:5061"
+    assert edge.socket_for("tcp", 6) is None
