@@ -274,7 +274,7 @@ def test_a_decision_shows_each_rule_that_was_applied_and_who_was_left() -> None:
     known = evidence(trunk("acme"), trunk("bell"), numbers={"bell": ["+44201"]})
     decision = identify(call("sip:+44201@h"), known, NOW)
     assert [str(step) for step in decision.steps] == [
-        "address: a live address admits udp:192.0.2.1:40000: acme, bell",
+        "address: udp:192.0.2.1:40000: acme, bell",
         "token: +44201: no trunk",
         "number: +44201 in Request-URI: bell",
     ]

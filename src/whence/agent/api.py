@@ -215,8 +215,8 @@ def make(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
     @api.post("/v1/explain")
     async def explain(question: Question) -> Explanation:
         """Say how the edge would decide on a request, and why."""
-        request = question.request()
-        return _explanation(identify(request, parts.directory.evidence(request), clock()))
+        request, now = question.request(), clock()
+        return _explanation(identify(request, parts.directory.evidence(request, now), now))
 
     @api.get("/metrics", response_class=Response, include_in_schema=False)
     async def metrics() -> Response:
@@ -256,7 +256,7 @@ def _explanation(decision: Decision) -> Explanation:
         reason=decision.reason,
         candidates=list(decision.candidates) if isinstance(decision, Refused) else [],
         steps=[
-            StepView(rule=step.rule, compared=step.compared, left=list(step.left))
+            StepView(rule=step.rule, compared=str(step.compared), left=list(step.left))
             for step in decision.steps
         ],
     )

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 FILE = "directory.db"
 
+EXPLAINED = 100
+"""How many candidates an explanation names at most, besides those that the request names."""
+
 
 class DirectoryError(Exception):
     """The directory cannot be opened, read or written; the message says what to do."""
@@ -243,11 +246,11 @@ class Directory:
         """The names of the local users."""
         return [name for (name,) in self._db.execute("SELECT name FROM user ORDER BY name")]
 
-    def evidence(self, request: Request) -> Evidence:
-        """What the edge would know about `request`."""
-        return tables.gather(request, self._fetch)
+    def evidence(self, request: Request, now: float) -> Evidence:
+        """What the edge would know about `request`, and more candidates, to name them."""
+        return tables.gather(request, now, self._fetch, EXPLAINED)
 
-    def _fetch(self, query: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+    def _fetch(self, query: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
         return self._db.execute(query, parameters).fetchall()
 
     def can_write(self) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 IP = IPv4Address | IPv6Address
@@ -26,6 +27,9 @@ class Transport(StrEnum):
 
 _STRENGTH = {Transport.UDP: 0, Transport.TCP: 1, Transport.TLS: 2}
 
+ADMITTING = {Transport.UDP: "udp", Transport.TCP: "udp tcp", Transport.TLS: "udp tcp tls"}
+"""Transport of a source → the transports over which an address that admits it may be learned."""
+
 
 class Origin(StrEnum):
     """Why an address is there."""
@@ -35,6 +39,7 @@ class Origin(StrEnum):
     PINNED = "pinned"
 
 
+@lru_cache(maxsize=4096)
 def canonical_ip(text: str) -> IP:
     """Read an IP address; an IPv4 one written as IPv6 is IPv4.
 

@@ -51,7 +51,8 @@ class Evidence:
     """What the directory holds about one request: no more than can matter to it."""
 
     trunks: tuple[Trunk, ...]
-    """The enabled trunks with an address at the source's ip, whether or not it admits it."""
+    """Enabled trunks with an address at the source's ip, whether or not it admits it: all that the
+    request's own words name, and of the others at least two that do admit it, if there are."""
     token_owners: dict[str, str]
     """Token in the request → id of the enabled trunk whose token it is, wherever that trunk is."""
     number_owners: frozenset[tuple[str, str]]
@@ -74,7 +75,7 @@ class Step:
     """One rule applied: what it compared, and the trunks that were left after it."""
 
     rule: Rule
-    compared: str
+    compared: str | Source
     left: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -119,7 +120,7 @@ def identify(request: Request, evidence: Evidence, now: float) -> Decision:
     """Say which trunk a request comes from. `now` is in seconds since the epoch."""
     source = request.source
     candidates = tuple(t for t in evidence.trunks if t.admits(source, now))
-    steps = [Step(Rule.ADDRESS, f"a live address admits {source}", _ids(candidates))]
+    steps = [Step(Rule.ADDRESS, source, _ids(candidates))]
     if not candidates:
         return Unknown("no address admits the source", tuple(steps))
 

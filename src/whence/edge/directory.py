@@ -28,9 +28,9 @@ class Directory:
         self._path = path
         self._connection: sqlite3.Connection | None = None
 
-    def evidence(self, request: Request) -> Evidence:
+    def evidence(self, request: Request, now: float) -> Evidence:
         """What identification needs to know about `request`."""
-        return directory.gather(request, self._fetch)
+        return directory.gather(request, now, self._fetch)
 
     def user_ha1(self, name: str, domain: str) -> str | None:
         """The HA1 (MD5) of a local user; None where there is no such user."""
@@ -47,7 +47,9 @@ class Directory:
         rows = self._fetch(query, parameters)
         return str(rows[0][0]) if rows else None
 
-    def _fetch(self, query: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+    def _fetch(
+        self, query: str, parameters: Sequence[Any] | dict[str, Any]
+    ) -> list[tuple[Any, ...]]:
         try:
             if self._connection is None:
                 self._connection = sqlite3.connect(

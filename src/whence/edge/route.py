@@ -274,7 +274,8 @@ class Edge:
         if request is None:
             ksr.sl.send_reply(400, "Bad Request")
             return
-        decision = identify(request, self._directory.evidence(request), time.time())
+        now = time.time()
+        decision = identify(request, self._directory.evidence(request, now), now)
         if method == "OPTIONS" and not isinstance(decision, Unknown):
             ksr.sl.send_reply(200, "OK")
         elif not isinstance(decision, Identified):

@@ -1,0 +1,145 @@
+"""What one query reads of the directory is enough: the decision is that of the whole world."""
+
+import sqlite3
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+
+from tests.core.world import NOW, Call, World, calls, oracle, worlds
+from whence.core.address import Source, Transport, canonical_ip
+from whence.core.directory import SCHEMA, gather
+from whence.core.identify import Evidence, Identified, Refused, Request, identify
+from whence.core.number import spellings
+from whence.core.uri import Uri
+
+
+@pytest.fixture(scope="module")
+def db() -> Iterator[sqlite3.Connection]:
+    made = sqlite3.connect(":memory:", isolation_level=None)
+    made.executescript(SCHEMA)
+    yield made
+    made.close()
+
+
+def fill(db: sqlite3.Connection, world: World) -> None:
+    for table in ("address", "number", "trunk"):
+        db.execute(f"DELETE FROM {table}")
+    for trunk in world:
+        row = (trunk["id"], trunk["token"], trunk["aor_user"], "sip:a@b", trunk["enabled"])
+        db.execute("INSERT INTO trunk VALUES (?, ?, ?, ?, ?)", row)
+        for spelling in {s for number in trunk["numbers"] for s in spellings(number)}:
+            db.execute("INSERT INTO number VALUES (?, ?)", (spelling, trunk["id"]))
+        for one in trunk["addresses"]:
+            ip = str(canonical_ip(one["ip"]))
+            db.execute(
+                "INSERT INTO address VALUES (?, ?, ?, ?, 'learned', 'udp:x', ?, ?)",
+                (trunk["id"], ip, one["port"], one["transport"], NOW - 9, one["expires_at"]),
+            )
+
+
+def asked(call: Call) -> Request:
+    """The request of a call, with nothing but what its headers say."""
+
+    def uri(user: str | None, line: str = "") -> Uri | None:
+        if user is None:
+            return None
+        return Uri("sip", user, "edge.example", None, {"line": line} if line else {})
+
+    ruri = uri(call["user"], call["line"])
+    assert ruri is not None
+    source = Source(Transport(call["transport"]), canonical_ip(call["ip"]), call["port"])
+    return Request(source, ruri, uri(call["to"]), uri(call["p_called_party_id"]))
+
+
+def seen(db: sqlite3.Connection, request: Request, **more: int) -> Evidence:
+    def fetch(query: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
+        return db.execute(query, parameters).fetchall()
+
+    return gather(request, NOW, fetch, **more)
+
+
+def decided(request: Request, evidence: Evidence) -> tuple[str, str | None]:
+    decision = identify(request, evidence, NOW)
+    if isinstance(decision, Identified):
+        return "identified", decision.trunk.id
+    return ("refused", decision.reason) if isinstance(decision, Refused) else ("unknown", None)
+
+
+@settings(max_examples=1500, deadline=None)
+@given(worlds, calls)
+def test_what_one_query_reads_decides_as_the_whole_world_would(
+    db: sqlite3.Connection, world: World, call: Call
+) -> None:
+    fill(db, world)
+    assert decided(asked(call), seen(db, asked(call))) == oracle(world, call, NOW)
+
+
+def crowd(size: int, **addresses: int) -> World:
+    """Trunks at one address, each with a number of its own; `addresses`: trunk id → its port."""
+    return [
+        {
+            "id": f"t{i}",
+            "token": f"token{i}",
+            "aor_user": f"acct{i}",
+            "numbers": [f"+4420{i:07}"],
+            "enabled": True,
+            "addresses": [
+                {
+                    "ip": "192.0.2.1",
+                    "port": addresses.get(f"t{i}", 5060),
+                    "transport": "udp",
+                    "expires_at": NOW + 1,
+                }
+            ],
+        }
+        for i in range(size)
+    ]
+
+
+def a_call(user: str, port: int = 5060) -> Call:
+    return {
+        "ip": "192.0.2.1",
+        "port": port,
+        "transport": "udp",
+        "user": user,
+        "line": "",
+        "p_called_party_id": None,
+        "to": None,
+    }
+
+
+@pytest.mark.parametrize("user", ["+44200000417", "acct417", "token417"])
+def test_of_a_thousand_trunks_at_one_address_the_named_one_is_found_and_few_are_read(
+    db: sqlite3.Connection, user: str
+) -> None:
+    fill(db, crowd(1000))
+    request = asked(a_call(user))
+    evidence = seen(db, request)
+    assert decided(request, evidence) == ("identified", "t417")
+    assert len(evidence.trunks) <= 3
+
+
+def test_the_one_trunk_that_was_learned_from_the_calling_port_is_found_in_a_crowd(
+    db: sqlite3.Connection,
+) -> None:
+    fill(db, crowd(1000, t999=5080))
+    request = asked(a_call("nobody", port=5080))
+    assert decided(request, seen(db, request)) == ("identified", "t999")
+
+
+def test_a_trunk_with_two_addresses_there_is_one_candidate_not_two(db: sqlite3.Connection) -> None:
+    [trunk] = crowd(1)
+    trunk["addresses"].append({**trunk["addresses"][0], "port": 5080})
+    fill(db, [trunk])
+    request = asked(a_call("nobody", port=9))
+    assert decided(request, seen(db, request)) == ("identified", "t0")
+
+
+def test_an_explanation_names_more_of_a_crowd(db: sqlite3.Connection) -> None:
+    fill(db, crowd(50))
+    request = asked(a_call("nobody"))
+    decision = identify(request, seen(db, request, others=20), NOW)
+    assert isinstance(decision, Refused)
+    assert len(decision.candidates) == 20
