@@ -258,7 +258,7 @@ def test_a_challenge_is_read_as_it_is_quoted(text: str, found: Challenge) -> Non
         ", " * 30_000,
         "a=" * 30_000,
         'a="' * 20_000,
-        " " * 60_000,
+        " " * 60_000 + "x=1",
     ],
 )
 def test_a_long_challenge_costs_a_moment_and_is_none(long: str) -> None:
@@ -340,10 +340,8 @@ HEADERS = [
     "X-Whence-Source",
     "Content-Length",
 ]
-PIECES = st.sampled_from(
-    ["<", ">", '"', "\\", ",", ";", "=", " ", "sip:", "a@h", "expires", "7", "REGISTER", "Digest"]
-    + ["realm", "nonce", "SIP/2.0/UDP", "[::1", "]", ":", "99999999999999999999", "\t", "é", "\0"]
-)
+WORDS = "sip: a@h expires 7 REGISTER Digest realm nonce SIP/2.0/UDP [::1 ] 99999999999999999999 é"
+PIECES = st.sampled_from([*'<>"\\,;= \t\0', *WORDS.split()])
 
 
 @settings(max_examples=400, deadline=None)
@@ -361,12 +359,10 @@ def test_no_headers_raise_anything_but_unreadable(headers: list[tuple[str, str]]
     assert all(0 <= (c.expires_s or 0) <= 2**31 for c in received.reply.contacts)
 
 
-@given(
-    st.text(st.sampled_from("ab\r\n:"), max_size=20), st.sampled_from(["realm", "nonce", "opaque"])
-)
-def test_no_challenge_brings_a_line_of_its_own_into_a_register(value: str, field: str) -> None:
+@given(st.text(st.sampled_from('ab\r\n:"'), max_size=20))
+def test_no_challenge_brings_a_line_of_its_own_into_a_register(value: str) -> None:
     """What a registrar writes comes back in the Authorization: as a value, not as a header."""
-    data = reply(f'WWW-Authenticate: Digest realm="r", nonce="n", x="{value}"')
+    data = reply(f'WWW-Authenticate: Digest realm="{value}", nonce="{value}", opaque="{value}"')
     try:
         found = read(data).reply.challenges
     except UnreadableError:
