@@ -1,0 +1,231 @@
+"""What cannot start says so in one sentence that tells what to do, and leaves nothing running."""
+
+import os
+import re
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.rig.network import SIP_PORT
+from tests.rig.process import Process, beside_python
+from tests.rig.rig import Rig
+from tests.rig.wait import eventually
+from tests.rig.whence import API_PORT, INSIDE_PORT, Whence
+
+
+def refused(whence: Whence, command: str = "run", status: int = 1) -> str:
+    """Run a command that cannot start; return all that it said."""
+    log = whence.file.with_suffix(f".{command}.log")
+    log.unlink(missing_ok=True)
+    process = Process(
+        f"refused-{command}", [beside_python("whence"), command, "-c", whence.file], log
+    )
+    try:
+        assert process.wait(30) == status, process.log
+        assert process.descendants() == []
+    finally:
+        process.kill()
+    return process.log
+
+
+def sentence(said: str) -> str:
+    """Return the one line that was said."""
+    (line,) = said.splitlines()
+    assert line.startswith("whence: "), line
+    return line.removeprefix("whence: ")
+
+
+@contextmanager
+def taken(kind: socket.SocketKind, ip: str, port: int) -> Iterator[None]:
+    """Let somebody else have a port."""
+    with socket.socket(socket.AF_INET, kind) as holder:
+        holder.bind((ip, port))
+        if kind == socket.SOCK_STREAM:
+            holder.listen()
+        yield
+
+
+def test_a_second_run_on_the_same_state_directory_is_refused(rig: Rig) -> None:
+    first = rig.whence(users=["alice"])
+    assert first.process
+    second = rig.whence("second", agent={"state": str(first.state)}, start=False)
+    # The same directory, other ports: the ports are not what it is refused for.
+    assert second.address != first.address
+    said = sentence(refused(second))
+    assert said == (
+        f"a whence run already runs on the state directory {first.state}, as process "
+        f"{first.process.pid}; stop it, or name another agent state"
+    )
+    said = sentence(refused(second, "agent"))
+    assert said == (
+        f"an agent already runs on the state directory {first.state}, as process "
+        f"{first.agent_pid()}; stop it, or name another agent state"
+    )
+    assert first.health() == 200
+    assert first.stop() == 0
+    second.start()
+
+
+def test_a_run_beside_a_lone_agent_on_its_state_directory_is_refused(rig: Rig) -> None:
+    whence = rig.whence(start=False)
+    log = rig.directory / "agent.log"
+    with Process("agent", [beside_python("whence"), "agent", "-c", whence.file], log) as agent:
+        eventually(lambda: whence.health() == 503, what="the agent, without Kamailio")
+        said = sentence(refused(whence))
+        assert said.startswith(f"an agent already runs on the state directory {whence.state}, ")
+        assert f"as process {agent.pid};" in said
+        assert agent.running
+    whence.start()
+
+
+@pytest.mark.parametrize(
+    ("kind", "port", "expected"),
+    [
+        (socket.SOCK_DGRAM, SIP_PORT, "the socket udp:{ip}:5060 is in use; "),
+        (socket.SOCK_STREAM, SIP_PORT, "the socket tcp:{ip}:5060 is in use; "),
+        (socket.SOCK_DGRAM, INSIDE_PORT, "the socket udp:{ip}:5062 is in use; "),
+        (socket.SOCK_STREAM, API_PORT, "the API's address {ip}:8088 cannot be used: "),
+    ],
+    ids=["edge-udp", "edge-tcp", "inside", "api"],
+)
+def test_a_port_in_use_is_named(
+    rig: Rig, kind: socket.SocketKind, port: int, expected: str
+) -> None:
+    ip = rig.ip("edge")
+    sockets = [f"udp:{ip}:{SIP_PORT}", f"tcp:{ip}:{SIP_PORT}"]
+    whence = rig.whence(edge={"listen": sockets}, start=False)
+    with taken(kind, ip, port):
+        said = sentence(refused(whence))
+    assert said.startswith(expected.format(ip=ip)), said
+    assert "stop what listens there" in said
+    assert "or name another one" in said
+
+
+def test_an_address_that_this_machine_has_not_is_named(rig: Rig) -> None:
+    whence = rig.whence(edge={"listen": ["udp:192.0.2.1:5060"]}, start=False)
+    said = sentence(refused(whence))
+    assert said.startswith("the socket udp:192.0.2.1:5060 cannot be used: ")
+    assert "name an address of this machine" in said
+
+
+@pytest.mark.parametrize("command", ["run", "agent"])
+def test_a_state_directory_that_cannot_be_made_is_named(rig: Rig, command: str) -> None:
+    (rig.directory / "file").touch()
+    state = rig.directory / "file" / "state"
+    whence = rig.whence(agent={"state": str(state)}, start=False)
+    said = sentence(refused(whence, command))
+    assert said.startswith(f"the state directory {state} cannot be made: ")
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")
+@pytest.mark.parametrize("command", ["run", "agent"])
+def test_a_state_directory_that_cannot_be_written_is_named(rig: Rig, command: str) -> None:
+    whence = rig.whence(start=False)
+    whence.state.mkdir(mode=0o500)
+    said = sentence(refused(whence, command))
+    assert said.startswith(f"the state directory {whence.state} cannot be written; ")
+
+
+def test_a_directory_of_another_time_is_not_touched(rig: Rig) -> None:
+    """A file that is no database at all, where the directory should be."""
+    whence = rig.whence(start=False)
+    whence.state.mkdir()
+    directory = whence.state / "directory.db"
+    directory.write_bytes(b"not a database" * 100)
+    said = sentence(refused(whence, "agent"))
+    assert str(directory) in said
+    assert directory.read_bytes() == b"not a database" * 100
+
+
+@pytest.mark.parametrize("mode", [None, 0o755], ids=["made", "there"])
+def test_what_stands_in_the_state_directory_is_its_users_alone(rig: Rig, mode: int | None) -> None:
+    """One that is made is 0700; one that was there may be laxer, and still tells nothing."""
+    whence = rig.whence(start=False)
+    if mode:
+        whence.state.mkdir(mode)
+    whence.start()
+    assert whence.state.stat().st_mode & 0o777 == (mode or 0o700)
+    modes = {path.name: oct(path.stat().st_mode & 0o777) for path in whence.state.rglob("*")}
+    assert {"directory.db", "location.db", "kamailio.cfg", "run.lock"} <= modes.keys()
+    assert set(modes.values()) == {"0o600"}, modes
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4, 8])
+def test_a_stop_right_after_the_start_ends_everything_in_time(rig: Rig, processes: int) -> None:
+    """SIGTERM just after a fork can leave a Kamailio that does not end (5.6.3, with TCP)."""
+    sockets = [f"{kind}:{rig.ip('edge')}:{SIP_PORT}" for kind in ("udp", "tcp")]
+    whence = rig.whence(edge={"listen": sockets}, start=False)
+    argv: list[str | Path] = [beside_python("whence"), "run", "-c", whence.file]
+    early = Process("early", argv, rig.directory / "early.log")
+    try:
+        eventually(lambda: len(early.descendants()) >= processes, what=f"{processes} processes")
+        early.signal(signal.SIGTERM)
+        assert early.wait(12) in (0, -signal.SIGTERM), early.log
+        eventually(lambda: not early.descendants(), within_s=2, what="nothing left")
+    finally:
+        early.kill()
+    whence.start()
+
+
+FAULTS = {
+    "no file at all": (None, r"cannot be read"),
+    "not TOML": ("[edge", r"is not TOML"),
+    "an unknown key": ('[edge]\nlisten_on = ["udp:127.0.0.1:5060"]', r'did you mean "listen"'),
+    "no socket": ('[edge]\nlisten = ["127.0.0.1"]', r'write transport:ip:port, "udp:'),
+    "an inside that is not": ('[edge]\ninside = "udp:192.0.2.1:5062"', r"not a loopback"),
+    "an API for everybody": ('[agent]\napi = "192.0.2.1:8088"', r"write a loopback address"),
+    "a trunk without a target": (
+        '[[trunk]]\nid = "a"\nregistrar = "sip:127.0.0.2"\nuser = "a"\npassword = "hush"',
+        r'trunk "a": target: is missing',
+    ),
+    "a number that is none": (
+        '[[trunk]]\nid = "a"\nregistrar = "sip:127.0.0.2"\nuser = "a"\npassword = "hush"\n'
+        'target = "sip:{number}@127.0.0.1"\nnumbers = ["hello"]',
+        r'trunk "a": numbers\[0\]: "hello" is not a number',
+    ),
+    "a target that is nobody": (
+        '[[trunk]]\nid = "a"\nregistrar = "sip:127.0.0.2"\nuser = "a"\npassword = "hush"\n'
+        'target = "sip:alice@edge.example"',
+        r'there is no user "alice"',
+    ),
+    "a name twice": (
+        '[[user]]\nname = "alice"\npassword = "hush"\n' * 2,
+        r'user "alice": is there 2 times',
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_broken_file_is_refused_with_place_and_right_form(rig: Rig, fault: str) -> None:
+    text, expected = FAULTS[fault]
+    whence = rig.whence(start=False)
+    if text is None:
+        whence.file.unlink()
+    else:
+        whence.file.write_text(text, "utf-8")
+    said = whence.cli("check", "-c", str(whence.file))
+    assert said.returncode == 2
+    assert said.stdout == ""
+    assert re.search(expected, said.stderr), said.stderr
+    assert "hush" not in said.stderr
+    assert all(whence.file.name in line for line in said.stderr.splitlines())
+
+
+def test_a_broken_file_is_refused_whole_by_every_command(rig: Rig) -> None:
+    whence = rig.whence(start=False)
+    whence.file.write_text('[agent]\nstate = "relative"\nwrong = 1\n', "utf-8")
+    for command in ("check", "run", "agent", "edge-config"):
+        said = refused(whence, command, status=2).splitlines()
+        assert len(said) == 2, said
+        assert not (rig.directory / "relative").exists()
+
+
+def test_a_right_file_is_called_right(rig: Rig) -> None:
+    whence = rig.whence(users=["alice"], start=False)
+    said = whence.cli("check", "-c", str(whence.file))
+    assert (said.returncode, said.stderr) == (0, "")
+    assert "right: 0 trunks, 1 users" in said.stdout
