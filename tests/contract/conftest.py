@@ -1,21 +1,20 @@
 """Every contract test runs in both worlds: what the fake promises, the real Kamailio keeps."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
+from tests.contract.fake.world import FakeWorld
 from tests.contract.real import RealWorld
 from tests.contract.scene import Scene
 from tests.contract.world import World
 
 
-@pytest.fixture(scope="session", params=["real"])
+@pytest.fixture(scope="session", params=[FakeWorld, RealWorld], ids=["fake", "real"])
 def world(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[World]:
-    folder: Path = tmp_path_factory.mktemp(request.param)
-    with RealWorld(folder) as world:
+    with request.param(tmp_path_factory.mktemp("world")) as world:
         yield world
 
 

@@ -36,7 +36,6 @@ def test_a_register_leaves_from_the_named_socket_to_the_named_next_hop(scene: Sc
     assert arrived.source == scene.edge
     assert arrived.request_uri == "sip:provider.example"
     assert stamps(arrived) == []
-    assert "127.0.0.1" not in str(arrived)
 
 
 @pytest.mark.parametrize("status", [100, 200, 401, 403, 423, 503])
