@@ -57,4 +57,10 @@ class Directory:
                 )
             return self._connection.execute(query, parameters).fetchall()
         except sqlite3.Error as error:
+            self._close()  # what it has open may be a file that has been replaced since
             raise DirectoryUnavailableError(f"{self._path.name}: {error}") from error
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
