@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from tests.contract.inside import options
-from tests.contract.world import Books, edge_settings
+from tests.contract.world import Books, Hide, edge_settings
 from tests.rig.network import SIP_PORT, Network
 from tests.rig.process import Process
 from tests.rig.sip import Address, Endpoint
@@ -18,13 +18,16 @@ from whence.agent import edge_config, location
 class RealWorld:
     """A World. One Kamailio for all tests of a session."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, hide: Hide | None = None) -> None:
+        """Start it; `hide` does something to the directory's file before."""
         self._stack = ExitStack()
         network = self.network()
         self.edge: Address = (network.ip("edge"), SIP_PORT)
         self.inside: Address = (network.ip("edge"), SIP_PORT + 2)
         self.books = Books(folder, edge_settings(self.edge, self.inside))
-        self._stack.callback(self.books.close)
+        self._stack.enter_context(self.books)
+        if hide is not None:
+            self.books.hide(hide)
         location.make(folder / edge_config.LOCATION_FILE)
         config = folder / edge_config.CONFIG_FILE
         config.write_text(edge_config.render(self.books.settings, folder / "whence.toml"))
@@ -38,7 +41,7 @@ class RealWorld:
             raise ChildProcessError(self.process.log)
         with Endpoint(self.inside[0]) as agent:
             ask = options(self, agent, secrets.token_hex(8))
-            return agent.ask(ask, self.inside, within_s=0.2).status == 200
+            return agent.ask(ask, self.inside, within_s=0.2).status > 0
 
     def network(self) -> Network:
         """Return a network that is kept until this world ends."""

@@ -4,10 +4,12 @@ Two worlds are this: `fake`, where Kamailio is ours and the network is in memory
 """
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
 from tests.rig.network import Network
 from tests.rig.sip import Address, Endpoint, Message
@@ -18,6 +20,9 @@ from whence.core.directory import DIALOG_KEY, META
 from whence.core.registration import Learn, Registration, State
 
 DOMAIN = "edge.example"
+
+Hide = Callable[[Path], None]
+"""Does something to the directory's file."""
 
 
 class World(Protocol):
@@ -69,7 +74,35 @@ class Books:
         socket = self.settings.edge.listen[0]
         self.directory.save(trunk_id, registration, [Learn(source, expires_at)], socket, now)
 
-    def close(self) -> None:
+    def spoil(self, trunk_id: str) -> None:
+        """Write something of which no edge can make sense."""
+        with closing(sqlite3.connect(self.directory.path)) as database, database:
+            database.execute("UPDATE address SET origin = 'rumour' WHERE trunk_id = ?", (trunk_id,))
+
+    def hide(self, hide: Hide) -> None:
+        """Close the directory, and do something to its file."""
+        self.directory.close()
+        hide(self.directory.path)
+
+    def bring_back(self) -> None:
+        """Make the directory anew, in the place of what is there; the inside key is another."""
+        path = self.directory.path
+        made = path.with_suffix(".new")
+        with closing(Directory(made)) as directory:
+            self.inside_key = directory.new_inside_key()
+            directory.install(self.settings)
+        made.replace(path)
+        self.directory = Directory(path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.directory.close()
 
 

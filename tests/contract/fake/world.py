@@ -11,7 +11,7 @@ from typing import Self
 
 from tests.contract.fake.kamailio import FakeKamailio, Sent
 from tests.contract.fake.ksr import conforms
-from tests.contract.world import DOMAIN, Books, edge_settings
+from tests.contract.world import DOMAIN, Books, Hide, edge_settings
 from tests.rig.network import SIP_PORT, Network
 from tests.rig.sip import Address, Endpoint, Message
 from whence.agent import edge_config
@@ -23,7 +23,8 @@ _SPIRALS = 10
 class FakeWorld:
     """A World, in this process."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, hide: Hide | None = None) -> None:
+        """Make it; `hide` does something to the directory's file before."""
         self._stack = ExitStack()
         self._endpoints: dict[Address, VirtualEndpoint] = {}
         self._ports = count(10_000)
@@ -31,7 +32,9 @@ class FakeWorld:
         self.edge: Address = (network.ip("edge"), SIP_PORT)
         self.inside: Address = (network.ip("edge"), SIP_PORT + 2)
         self.books = Books(folder, edge_settings(self.edge, self.inside))
-        self._stack.callback(self.books.close)
+        self._stack.enter_context(self.books)
+        if hide is not None:
+            self.books.hide(hide)
         config = edge_config.render(self.books.settings, folder / "whence.toml")
         definition = re.findall("^#!define WHENCE_EDGE (.*)$", config, re.MULTILINE)[0]
         self.kamailio = FakeKamailio([self.edge, self.inside], [DOMAIN], definition)
