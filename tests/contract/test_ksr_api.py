@@ -1,0 +1,123 @@
+"""The protocols in `whence.edge.ksr` name calls that Kamailio has, with the types it gives them."""
+
+import inspect
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_type_hints
+
+import pytest
+
+from tests.rig.network import SIP_PORT, Network
+from tests.rig.provider import start_kamailio
+from tests.rig.wait import eventually
+from whence.agent import edge_config
+from whence.edge import ksr
+
+HANDLERS = """
+class Handlers:
+    def child_init(self, rank):
+        return 0
+
+    def ksr_request_route(self, message):
+        return 1
+
+
+def mod_init():
+    return Handlers()
+"""
+
+CONFIG = """#!KAMAILIO
+listen=udp:{ip}:{port}
+children=1
+disable_tcp=yes
+log_stderror=yes
+debug=1
+auto_aliases=no
+loadmodule "ctl.so"
+{modules}
+modparam("ctl", "binrpc", "unix:{ctl}")
+modparam("usrloc", "preload", "location")
+cfgengine "python"
+modparam("app_python3", "load", "{script}")
+"""
+
+Signature = tuple[tuple[str, ...], str]
+"""(parameter types, return type), as `app_python.api_list` writes them."""
+
+
+def the_modules() -> str:
+    """Return the lines by which the edge's configuration loads its modules."""
+    template = Path(edge_config.__file__).parents[1] / "kamailio" / edge_config.TEMPLATE
+    return "\n".join(re.findall('^loadmodule "[^"]*"', template.read_text(), re.MULTILINE))
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Signature]]:
+    """Name of a call, as in `tm.t_relay` → its signature in the Kamailio installed."""
+    folder = tmp_path_factory.mktemp("api")
+    script, config, ctl = folder / "handlers.py", folder / "kamailio.cfg", folder / "ctl"
+    script.write_text(HANDLERS)
+    with Network() as network:
+        config.write_text(
+            CONFIG.format(
+                ip=network.ip("api"), port=SIP_PORT, modules=the_modules(), ctl=ctl, script=script
+            )
+        )
+        with start_kamailio("api", config, folder):
+            listed = eventually(lambda: api_list(ctl), what="app_python.api_list")
+    yield listed
+
+
+def api_list(ctl: Path) -> dict[str, Signature]:
+    """Ask a Kamailio for the calls that it has; fails while it cannot answer."""
+    command = ["kamcmd", "-s", f"unix:{ctl}", "app_python.api_list"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout
+    entry = r"ret: (\S+)\s+module: ?(\S*)\s+name: (\S+)\s+params: ([^\n]*)"
+    found = {}
+    for returned, module, name, parameters in re.findall(entry, said):
+        listed = tuple(parameters.split(", ")) if parameters.strip() != "none" else ()
+        found[f"{module}.{name}".lstrip(".")] = (listed, returned)
+    return found
+
+
+def calls() -> dict[str, Signature]:
+    """Name of each call in the protocols → its signature, in Kamailio's words."""
+    found: dict[str, Signature] = {}
+    for name, member in inspect.getmembers(ksr.Ksr):
+        if isinstance(member, property):
+            part = get_type_hints(member.fget)["return"]
+            found |= {f"{name}.{n}": s for n, s in methods(part)}
+    return found | dict(methods(ksr.Ksr))
+
+
+def methods(protocol: type) -> Iterator[tuple[str, Signature]]:
+    for name, method in inspect.getmembers(protocol, inspect.isfunction):
+        if not name.startswith("_"):
+            hints = get_type_hints(method)
+            returned = _KAMAILIO.get(hints.pop("return"), "xval")
+            yield name, (tuple(_KAMAILIO[hint] for hint in hints.values()), returned)
+
+
+_KAMAILIO = {str: "str", int: "int", bool: "bool", type(None): "none"}
+
+
+def agree(ours: Signature, theirs: Signature) -> bool:
+    """Whether two signatures are one; where Kamailio returns any value, we say which."""
+    return ours[0] == theirs[0] and (ours[1] == theirs[1] or theirs[1] == "xval")
+
+
+@pytest.mark.parametrize("name", sorted(calls()))
+def test_kamailio_has_each_call_with_the_types_that_we_give_it(
+    api: dict[str, Signature], name: str
+) -> None:
+    assert name in api
+    assert agree(calls()[name], api[name]), f"{calls()[name]}, and Kamailio has {api[name]}"
+
+
+def test_the_comparison_sees_a_difference() -> None:
+    assert len(calls()) > 40
+    assert calls()["tm.t_relay"] == ((), "int")
+    assert not agree((("str",), "int"), (("int",), "int"))
+    assert not agree((("str",), "int"), (("str",), "bool"))

@@ -1,0 +1,33 @@
+"""What kamailio.cfg tells the edge."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from whence.edge.route import Settings
+
+WRITTEN = {
+    "directory": "/var/lib/whence/directory.db",
+    "domain": "edge.example",
+    "inside_ip": "127.0.0.1",
+    "inside_port": 5062,
+}
+
+
+def test_what_edge_config_writes_is_read() -> None:
+    settings = Settings.parse(json.dumps(WRITTEN))
+    assert settings == Settings(Path(WRITTEN["directory"]), "edge.example", "127.0.0.1", 5062)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("gone", WRITTEN)
+def test_nothing_of_it_may_be_missing(gone: str) -> None:
+    text = json.dumps({name: value for name, value in WRITTEN.items() if name != gone})
+    with pytest.raises(KeyError, match=gone):
+        Settings.parse(text)
+
+
+@pytest.mark.parametrize("text", ["", "{", "nothing"])
+def test_what_is_no_json_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="Expecting"):
+        Settings.parse(text)
