@@ -17,7 +17,6 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from whence.agent import resolver
 from whence.agent.directory import Directory, DirectoryError, Stored
 from whence.agent.settings import Settings, Trunk
 from whence.core.address import Source
@@ -28,7 +27,6 @@ from whence.core.registration import (
     Dice,
     Due,
     Event,
-    Forget,
     Learn,
     NextHop,
     Registration,
@@ -63,6 +61,13 @@ class RegisterClient(Protocol):
         """Send it from the edge's `socket`; the final answer, or why there is none."""
 
 
+class Resolver(Protocol):
+    """Who says where a server is now: the neighbour DNS."""
+
+    async def targets(self, server: Uri) -> tuple[NextHop, ...]:
+        """Its next hops, best first; none where it has none, or nobody says."""
+
+
 @dataclass(slots=True, eq=False)
 class Entry:
     """One trunk that is kept registered."""
@@ -72,6 +77,8 @@ class Entry:
     registration: Registration
     socket: Source | None = None
     """Ours, from which the last request went."""
+    told: str = ""
+    """What the log said of it last: a refresh that changes nothing is no news."""
     leaving: bool = False
     """Gone from the file: taken back, and then forgotten."""
 
@@ -88,10 +95,12 @@ class Registrations:
         self,
         directory: Directory,
         kamailio: RegisterClient,
+        resolver: Resolver,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._directory = directory
         self._kamailio = kamailio
+        self._resolver = resolver
         self._clock = clock
         self._settings = Settings()
         self._entries: dict[str, Entry] = {}
@@ -234,7 +243,7 @@ class Registrations:
         self._leaving.discard(entry)
 
     async def _targets(self, entry: Entry) -> tuple[NextHop, ...]:
-        found = await resolver.targets(entry.trunk.server)
+        found = await self._resolver.targets(entry.trunk.server)
         return tuple(t for t in found if self._socket_for(t) is not None)
 
     def _socket_for(self, target: NextHop) -> Source | None:
@@ -267,7 +276,7 @@ class Registrations:
             # What is not written down has not happened: nothing is sent, and it is tried again.
             after, actions = self._put_off(before, now, error), ()
         entry.registration = after
-        self._tell(before, after, any(isinstance(a, Forget) for a in actions))
+        self._tell(entry, before, after)
         self._schedule(entry)
         return next((a for a in actions if isinstance(a, Send)), None)
 
@@ -299,18 +308,15 @@ class Registrations:
             heapq.heappush(self._due, (entry.registration.next_at, id(entry), entry))
             self._wake.set()
 
-    def _tell(self, before: Registration, after: Registration, forgot: bool) -> None:
+    def _tell(self, entry: Entry, before: Registration, after: Registration) -> None:
         if before.in_flight is not None and after.in_flight is None:
             self.outcomes[after.failure or after.state.value] += 1
-        changed = (before.state, before.reason, before.registrar) != (
-            after.state,
-            after.reason,
-            after.registrar,
-        )
+        where = f" by {after.registrar}" if after.state is State.REGISTERED else ""
+        said = f"{after.state}{where}: {after.reason}"
         settled = after.state not in (State.REGISTERING, State.UNREGISTERING)
-        if settled and (changed or forgot):
-            where = f" by {after.registrar}" if after.state is State.REGISTERED else ""
-            log.info("trunk %s: %s%s: %s", after.trunk_id, after.state, where, after.reason)
+        if settled and said != entry.told:
+            entry.told = said
+            log.info("trunk %s: %s", after.trunk_id, said)
 
 
 def _is_due(entry: Entry, now: float) -> bool:

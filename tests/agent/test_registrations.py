@@ -1,0 +1,515 @@
+"""Keeping trunks registered: settings, restarts and stops, with a real directory on disk."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from whence.agent.directory import FILE, Directory
+from whence.agent.registrations import Registrations
+from whence.agent.resolver import Resolver
+from whence.agent.settings import Settings, load
+from whence.core.address import Source
+from whence.core.registration import (
+    Account,
+    Answered,
+    Contact,
+    Registration,
+    Reply,
+    Send,
+    State,
+    Unanswered,
+)
+from whence.core.secret import Secret
+
+NOW = 1_000_000.0
+REGISTRAR = Source.parse("udp:192.0.2.1:5060")
+GRACE_S = 32
+
+ACME = """
+[[trunk]]
+id = "acme"
+registrar = "sip:192.0.2.1"
+user = "acct1"
+password = "hunter2"
+target = "sip:pbx@192.0.2.9"
+"""
+BELL = ACME.replace("acme", "bell").replace("acct1", "acct2")
+
+
+class Clock:
+    """The time of day, moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One REGISTER that the registrar got."""
+
+    account: Account
+    send: Send
+    call_id: str
+    socket: Source
+
+    @property
+    def aor(self) -> str:
+        return self.account.aor
+
+    @property
+    def takes_back(self) -> bool:
+        return self.send.expires_s == 0
+
+
+@dataclass
+class Registrar:
+    """What stands behind the edge: grants what is asked, until told otherwise."""
+
+    status: int = 200
+    grants_s: int | None = None
+    silent: bool = False
+    asked: list[Asked] = field(default_factory=list)
+    open: asyncio.Event | None = None
+    """Where it is set to an event, answers wait for it."""
+
+    async def register(
+        self, account: Account, send: Send, call_id: str, socket: Source
+    ) -> Answered | Unanswered:
+        self.asked.append(Asked(account, send, call_id, socket))
+        if self.open is not None:
+            await self.open.wait()
+        if self.silent:
+            return Unanswered("no answer")
+        granted_s = send.expires_s if self.grants_s is None else self.grants_s
+        ours = (Contact(account.contact, granted_s),) if send.expires_s else ()
+        return Answered(Reply(self.status, "Reason", send.cseq, ours), REGISTRAR)
+
+    def taken(self) -> list[Asked]:
+        """All that was asked since this was called last."""
+        asked, self.asked = self.asked, []
+        return asked
+
+
+class Node:
+    """One node's state directory, and the agents that live on it one after the other."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.clock = Clock()
+        self.registrar = Registrar()
+        self.directory = Directory(folder / FILE)
+        self.registrations = self.agent()
+
+    def agent(self) -> Registrations:
+        """Start an agent anew: all that it knows is what is on disk."""
+        self.directory.close()
+        self.directory = Directory(self.folder / FILE)
+        self.registrations = Registrations(self.directory, self.registrar, Resolver(), self.clock)
+        return self.registrations
+
+    def settings(self, text: str) -> Settings:
+        file = self.folder / "whence.toml"
+        file.write_text(text, encoding="utf-8")
+        return load(file)
+
+    def apply(self, text: str) -> None:
+        self.registrations.apply(self.settings(text))
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Let the agent work until the condition holds."""
+        running = asyncio.create_task(self.registrations.run())
+        try:
+            async with asyncio.timeout(20):
+                while not condition():
+                    assert not running.done()
+                    await asyncio.sleep(0)
+        finally:
+            running.cancel()
+            with suppress(asyncio.CancelledError):
+                await running
+
+    async def until_all(self, state: State) -> None:
+        await self.until(lambda: all(r.state is state for r in self.of.values()))
+
+    async def until_quiet(self) -> None:
+        """Let the agent do what is due now; nothing is in flight after it."""
+        turns = iter(range(50))
+        await self.until(
+            lambda: next(turns, None) is None and all(not r.in_flight for r in self.of.values())
+        )
+
+    @property
+    def of(self) -> dict[str, Registration]:
+        return {trunk.id: registration for trunk, registration in self.registrations}
+
+    @property
+    def addresses(self) -> list[tuple[str, str, float | None]]:
+        return [(id_, str(a.ip), a.expires_at) for id_, a in self.directory.addresses()]
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    node = Node(tmp_path)
+    yield node
+    node.directory.close()
+
+
+def tell(story: Callable[[], Awaitable[None]]) -> None:
+    async def telling() -> None:
+        await story()
+
+    asyncio.run(telling())
+
+
+def test_each_trunk_is_registered_at_once_with_its_token_from_our_socket(node: Node) -> None:
+    async def story() -> None:
+        node.apply(ACME + BELL)
+        await node.until_all(State.REGISTERED)
+        asked = node.registrar.taken()
+        assert {a.aor for a in asked} == {"sip:acct1@192.0.2.1", "sip:acct2@192.0.2.1"}
+        assert {a.account.contact.user for a in asked} == set(node.directory.tokens().values())
+        assert {str(a.socket) for a in asked} == {"udp:127.0.0.1:5060"}
+        assert {str(a.send.next_hop) for a in asked} == {"udp:192.0.2.1:5060"}
+        assert len({a.call_id for a in asked}) == 2
+        assert node.registrations.outcomes == {"registered": 2}
+
+    tell(story)
+
+
+def test_what_is_learned_stands_until_the_grant_ends_and_the_grace_is_over(node: Node) -> None:
+    async def story() -> None:
+        node.registrar.grants_s = 120
+        node.apply(ACME)
+        await node.until_all(State.REGISTERED)
+        assert node.addresses == [("acme", "192.0.2.1", NOW + 120 + GRACE_S)]
+        assert node.of["acme"].expires_at == NOW + 120
+
+    tell(story)
+
+
+def test_the_learned_address_is_written_before_anybody_hears_of_it(node: Node) -> None:
+    reader = Directory(node.folder / FILE)
+    known_when_told: list[list[str]] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "registered by" in record.getMessage():
+                known_when_told.append([id_ for id_, _ in reader.addresses()])
+
+    listener, log = Listener(), logging.getLogger("whence.agent.registrations")
+    log.addHandler(listener)
+    log.setLevel(logging.INFO)
+
+    async def story() -> None:
+        node.apply(ACME)
+        await node.until_all(State.REGISTERED)
+        assert known_when_told == [["acme"]]
+
+    try:
+        tell(story)
+    finally:
+        log.removeHandler(listener)
+        log.setLevel(logging.NOTSET)
+        reader.close()
+
+
+def test_a_refresh_comes_in_its_time_with_the_same_call_id_and_the_next_cseq(node: Node) -> None:
+    async def story() -> None:
+        node.apply(ACME)
+        await node.until_all(State.REGISTERED)
+        (first,) = node.registrar.taken()
+        node.clock.now = NOW + 0.69 * 3600
+        await node.until_quiet()
+        assert node.registrar.taken() == []
+        node.clock.now = NOW + 0.81 * 3600
+        await node.until(lambda: node.of["acme"].expires_at == node.clock.now + 3600)
+        (refresh,) = node.registrar.taken()
+        assert (refresh.call_id, refresh.send.cseq) == (first.call_id, 2)
+        assert node.addresses == [("acme", "192.0.2.1", node.clock.now + 3600 + GRACE_S)]
+
+    tell(story)
+
+
+# A new file.
+
+
+def test_a_trunk_that_comes_is_registered_and_the_others_are_left_alone(node: Node) -> None:
+    async def story() -> None:
+        node.apply(ACME)
+        await node.until_all(State.REGISTERED)
+        node.registrar.taken()
+        node.apply(ACME + BELL)
+        await node.until_all(State.REGISTERED)
+        assert [a.aor for a in node.registrar.taken()] == ["sip:acct2@192.0.2.1"]
+
+    tell(story)
+
+
+def test_a_trunk_that_goes_loses_its_addresses_at_once_and_is_taken_back(node: Node) -> None:
+    async def story() -> None:
+        node.apply(ACME + BELL)
+        await node.until_all(State.REGISTERED)
+        node.registrar.taken()
+        node.apply(BELL)
+        assert [id_ for id_, *_ in node.addresses] == ["bell"]
+        assert node.registrar.asked == [], "it ends before the registrar has heard of it"
+        await node.until(lambda: node.registrar.asked != [])
+        (asked,) = node.registrar.taken()
+        assert asked.takes_back
+        assert asked.aor == "sip:acct1@192.0.2.1"
+        assert asked.account.credentials.password == Secret("hunter2")
+        assert list(node.of) == ["bell"]
+        await node.until_quiet()
+        assert list(node.directory.registrations()) == ["bell"]
+        assert list(node.directory.tokens()) == ["bell"]
+
+    tell(story)
+
+
+def test_a_grant_to_a_trunk_that_has_gone_meanwhile_teaches_nothing(node: Node) -> None:
+    async def story() -> None:
+        node.registrar.open = asyncio.Event()
+        node.apply(ACME)
+        await node.until(lambda: len(node.registrar.asked) == 1)
+        node.apply("")
+        await node.until_quiet()
+        node.registrar.open.set()
+        await node.until(lambda: len(node.registrar.asked) == 2)
+        assert node.registrar.asked[1].takes_back
+        await node.until_quiet()
+        assert node.addresses == []
+        assert node.directory.registrations() == {}
+
+    tell(story)
+
+
+def test_new_credentials_register_at_once_also_after_wrong_ones(node: Node) -> None:
+    async def story() -> None:
+        node.registrar.status = 401
+        node.apply(ACME)
+        await node.until_all(State.PARKED)
+        node.registrar.taken()
+        node.registrar.status = 200
+        node.apply(ACME)
+        await node.until_quiet()
+        assert node.registrar.taken() == [], "the same file again is no change"
+        node.apply(ACME.replace("hunter2", "right"))
+        await node.until_all(State.REGISTERED)
+        (asked,) = node.registrar.taken()
+        assert asked.account.credentials.password == Secret("right")
+
+    tell(story)
+
+
+@pytest.mark.parametrize("change", ['numbers = ["+44201"]', 'target = "sip:other@192.0.2.9"'])
+def test_a_new_target_or_number_sends_nothing_to_the_registrar(node: Node, change: str) -> None:
+    async def story() -> None:
+        node.apply(ACME)
+        await node.until_all(State.REGISTERED)
+        node.registrar.taken()
+        changed = ACME if change.startswith("numbers") else ACME.replace("target", "#target")
+        node.apply(changed + change)
+        await node.until_quiet()
+        assert node.registrar.taken() == []
+        assert [id_ for id_, *_ in node.addresses] == ["acme"]
+
+    tell(story)
+
+
+def test_a_disabled_trunk_is_taken_back_and_one_enabled_again_registers(node: Node) -> None:
+    async def story() -> None:
+        node.apply(ACME)
+        await node.until_all(State.REGISTERED)
+        node.registrar.taken()
+        node.apply(ACME + "enabled = false")
+        assert node.addresses == []
+        await node.until_all(State.UNREGISTERED)
+        assert [a.takes_back for a in node.registrar.taken()] == [True]
+        node.apply(ACME)
+        await node.until_all(State.REGISTERED)
+        assert [a.takes_back for a in node.registrar.taken()] == [False]
+        assert [id_ for id_, *_ in node.addresses] == ["acme"]
+
+    tell(story)
+
+
+def test_another_account_is_another_registration(node: Node) -> None:
+    async def story() -> None:
+        node.apply(ACME)
+        await node.until_all(State.REGISTERED)
+        (before,) = node.registrar.taken()
+        node.apply(ACME.replace("acct1", "acct9"))
+        assert node.addresses == []
+        await node.until(lambda: len(node.registrar.asked) == 2)
+        asked = {a.aor: a for a in node.registrar.taken()}
+        assert asked["sip:acct1@192.0.2.1"].takes_back
+        assert asked["sip:acct1@192.0.2.1"].call_id == before.call_id
+        after = asked["sip:acct9@192.0.2.1"]
+        assert not after.takes_back
+        assert (after.call_id != before.call_id, after.send.cseq) == (True, 1)
+
+    tell(story)
+
+
+# Restarts.
+
+
+def test_after_a_restart_what_is_still_granted_is_not_asked_for_again(node: Node) -> None:
+    async def story() -> None:
+        node.apply(ACME)
+        await node.until_all(State.REGISTERED)
+        (before,) = node.registrar.taken()
+        known, due_at = node.addresses, node.of["acme"].next_at
+        node.agent()
+        node.apply(ACME)
+        await node.until_quiet()
+        assert node.registrar.taken() == []
+        assert (node.addresses, node.of["acme"].next_at) == (known, due_at)
+
+        assert due_at is not None
+        node.clock.now = due_at
+        await node.until(lambda: node.registrar.asked != [])
+        (refresh,) = node.registrar.taken()
+        assert (refresh.call_id, refresh.send.cseq) == (before.call_id, 2)
+        assert refresh.account.contact == before.account.contact
+
+    tell(story)
+
+
+def test_after_a_restart_a_request_that_was_in_flight_is_sent_anew_with_the_next_cseq(
+    node: Node,
+) -> None:
+    async def story() -> None:
+        node.registrar.open = asyncio.Event()
+        node.apply(ACME)
+        await node.until(lambda: len(node.registrar.asked) == 1)
+        (lost,) = node.registrar.taken()
+        node.registrar.open = None
+        node.agent()
+        node.apply(ACME)
+        await node.until_all(State.REGISTERED)
+        (again,) = node.registrar.taken()
+        assert (again.call_id, again.send.cseq) == (lost.call_id, lost.send.cseq + 1)
+
+    tell(story)
+
+
+def test_a_restart_does_not_try_wrong_credentials_sooner_nor_forget_how_often(node: Node) -> None:
+    async def story() -> None:
+        node.registrar.status = 401
+        waits = []
+        for _ in range(3):
+            node.agent()
+            node.apply(ACME)
+            await node.until_quiet()
+            next_at = node.of["acme"].next_at
+            assert next_at is not None
+            waits.append(next_at - node.clock.now)
+            assert len(node.registrar.taken()) == 1
+            node.agent()
+            node.apply(ACME)
+            await node.until_quiet()
+            assert node.registrar.taken() == []
+            node.clock.now = next_at
+        assert waits == [600, 1200, 2400]
+
+    tell(story)
+
+
+def test_another_account_in_the_file_after_a_restart_begins_anew(node: Node) -> None:
+    async def story() -> None:
+        node.apply(ACME)
+        await node.until_all(State.REGISTERED)
+        (before,) = node.registrar.taken()
+        node.agent()
+        node.registrar.silent = True
+        node.apply(ACME.replace("acct1", "acct9"))
+        assert node.addresses == []
+        await node.until(lambda: node.registrar.asked != [])
+        (asked,) = node.registrar.taken()
+        assert asked.call_id != before.call_id
+
+    tell(story)
+
+
+def test_a_trunk_that_went_while_no_agent_ran_leaves_no_address(node: Node) -> None:
+    async def story() -> None:
+        node.apply(ACME)
+        await node.until_all(State.REGISTERED)
+        node.agent()
+        node.apply("")
+        assert node.addresses == []
+        assert node.directory.registrations() == {}
+
+    tell(story)
+
+
+# The end.
+
+
+def test_at_the_end_everything_is_taken_back(node: Node) -> None:
+    async def story() -> None:
+        node.apply(ACME + BELL)
+        await node.until_all(State.REGISTERED)
+        node.registrar.taken()
+        await node.registrations.stop()
+        assert [a.takes_back for a in node.registrar.taken()] == [True, True]
+        assert node.addresses == []
+        node.agent()
+        node.apply(ACME + BELL)
+        await node.until_all(State.REGISTERED)
+
+    tell(story)
+
+
+def test_at_the_end_everything_is_left_where_the_file_says_so(node: Node) -> None:
+    async def story() -> None:
+        leave = '[agent]\non_stop = "leave"\n' + ACME
+        node.apply(leave)
+        await node.until_all(State.REGISTERED)
+        node.registrar.taken()
+        known = node.addresses
+        await node.registrations.stop()
+        assert node.registrar.taken() == []
+        node.agent()
+        node.apply(leave)
+        await node.until_quiet()
+        assert node.registrar.taken() == []
+        assert node.addresses == known
+
+    tell(story)
+
+
+# The log.
+
+
+def test_each_change_is_one_line_with_trunk_and_reason_and_never_a_secret(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "whence")
+
+    async def story() -> None:
+        node.apply(ACME)
+        await node.until_all(State.REGISTERED)
+        node.clock.now += 3000
+        await node.until(lambda: node.of["acme"].expires_at == node.clock.now + 3600)
+        node.registrar.status = 403
+        node.clock.now += 3000
+        await node.until_all(State.WAITING)
+
+    tell(story)
+    assert [record.getMessage() for record in caplog.records] == [
+        "trunk acme: registered by udp:192.0.2.1:5060: granted 3600 s",
+        "trunk acme: waiting: 403 Reason",
+    ]
+    assert "hunter2" not in caplog.text
