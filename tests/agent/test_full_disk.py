@@ -6,6 +6,7 @@ from pathlib import Path
 
 from whence.agent.directory import FILE, Directory
 from whence.agent.registrations import Registrations
+from whence.agent.resolver import Resolver
 from whence.agent.settings import Settings, load
 from whence.core.address import Source
 from whence.core.registration import Account, Answered, Contact, Reply, Send, State
@@ -55,7 +56,7 @@ def test_a_step_that_cannot_be_written_sends_nothing_and_is_tried_again(tmp_path
     registrar = Granting()
 
     async def story() -> None:
-        registrations = Registrations(directory, registrar, clock=lambda: 1000.0)
+        registrations = Registrations(directory, registrar, Resolver(), clock=lambda: 1000.0)
         registrations.apply(settings(tmp_path))
         disk.execute(DISK_FULL)
         await until(registrations, State.WAITING)
@@ -65,7 +66,7 @@ def test_a_step_that_cannot_be_written_sends_nothing_and_is_tried_again(tmp_path
         assert "database or disk is full" in registration.reason
 
         disk.execute("DROP TRIGGER full")
-        later = Registrations(directory, registrar, clock=lambda: 1030.0)
+        later = Registrations(directory, registrar, Resolver(), clock=lambda: 1030.0)
         later.apply(settings(tmp_path))
         await until(later, State.REGISTERED)
 

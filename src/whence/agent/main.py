@@ -25,6 +25,7 @@ from whence.agent.edge_config import LOCATION_FILE
 from whence.agent.kamailio import Kamailio
 from whence.agent.metrics import Metrics, registry
 from whence.agent.registrations import Registrations
+from whence.agent.resolver import Resolver
 from whence.agent.settings import FaultyFileError, Settings, load
 
 log = logging.getLogger(__name__)
@@ -127,7 +128,7 @@ async def _serve(
     path: Path, settings: Settings, directory: Directory, bound: socket.socket
 ) -> None:
     kamailio = await Kamailio.connect(settings.edge.inside, directory.new_inside_key())
-    registrations = Registrations(directory, kamailio)
+    registrations = Registrations(directory, kamailio, Resolver())
     registrations.apply(settings)
     metrics = registry(Metrics(directory, registrations, kamailio))
     parts = Parts(
