@@ -182,12 +182,14 @@ class Edge:
     def _from_agent(self) -> None:
         """Do what the agent asks, if it is the agent: send its REGISTER on, or say that we live."""
         ksr = self.ksr
-        method, call_id, cseq = ksr.kx.get_method(), ksr.kx.get_callid(), ksr.pv.get("$cs")
-        next_hop, socket = ksr.hdr.get(stamp.NEXT_HOP) or "", ksr.hdr.get(stamp.SOCKET) or ""
+        method, cseq = ksr.kx.get_method(), str(ksr.pv.get("$cs"))
+        call_id = self._text(ksr.kx.get_callid) or ""
+        next_hop = self._text(lambda: ksr.hdr.get(stamp.NEXT_HOP)) or ""
+        socket = self._text(lambda: ksr.hdr.get(stamp.SOCKET)) or ""
         expected = stamp.request_seal(
-            self._directory.meta(INSIDE_KEY), method, str(call_id), str(cseq), next_hop, socket
+            self._directory.meta(INSIDE_KEY), method, call_id, cseq, next_hop, socket
         )
-        if not stamp.same(expected, ksr.hdr.get(stamp.KEY) or ""):
+        if not stamp.same(expected, self._text(lambda: ksr.hdr.get(stamp.KEY)) or ""):
             ksr.sl.send_reply(403, "Forbidden")
             return
         if method == "OPTIONS":

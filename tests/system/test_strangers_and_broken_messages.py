@@ -1,0 +1,199 @@
+"""Who is not known learns nothing, and what is broken harms nobody: the edge goes on answering."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.rig.network import SIP_PORT
+from tests.rig.provider import Provider
+from tests.rig.rig import Rig
+from tests.rig.sip import Endpoint, Message, reply, request
+from tests.rig.sipp import Caller, Phone
+from tests.rig.whence import Whence
+from tests.system.scene import (
+    ACCOUNTS,
+    ALICES_NUMBER,
+    BOBS_NUMBER,
+    NOBODYS_NUMBER,
+    alices_trunk,
+    bobs_trunk,
+    names,
+    try_to_call,
+    uri,
+)
+
+pytestmark = pytest.mark.xdist_group("strangers")
+
+
+@dataclass
+class Scene:
+    whence: Whence
+    provider: Provider
+    phone: Phone
+    caller: Caller
+    stranger: Endpoint
+    at_provider: Endpoint
+
+    def goes_on(self) -> None:
+        """Assert that nobody died of what came, and that every worker answers as before."""
+        for _ in range(4):  # there are two workers
+            assert try_to_call(self.stranger, self.whence) == 403
+        calls = len(self.phone.calls())
+        self.caller.call(uri(self.whence), expect=200)
+        assert len(self.phone.calls()) == calls + 1
+
+
+@pytest.fixture(scope="module")
+def scene(shared_rig: Rig) -> Scene:
+    rig = shared_rig
+    provider = rig.provider(accounts=ACCOUNTS)
+    whence = rig.whence(
+        trunks=[alices_trunk(provider), bobs_trunk(provider)], users=["alice", "bob"]
+    )
+    whence.wait_registered()
+    return Scene(
+        whence,
+        provider,
+        rig.phone("alice", whence),
+        rig.caller(whence, at=provider),
+        rig.endpoint("stranger", SIP_PORT),
+        rig.endpoint("provider", 5070),
+    )
+
+
+@pytest.fixture(autouse=True)
+def nobody_died(scene: Scene) -> Iterator[None]:
+    before, logged = scene.whence.kamailio_pids(), len(scene.whence.log)
+    yield
+    assert scene.whence.kamailio_pids() == before
+    said = scene.whence.log[logged:]
+    assert "whence:" not in said, said  # a bug of ours would be a line there
+    assert "SystemError" not in said, said
+
+
+# --- strangers
+
+
+@pytest.mark.parametrize("method", ["INVITE", "OPTIONS", "MESSAGE", "SUBSCRIBE", "REFER"])
+@pytest.mark.parametrize("user", [ALICES_NUMBER, NOBODYS_NUMBER, "alice", "nobody"])
+def test_a_stranger_hears_403_and_nothing_else(scene: Scene, method: str, user: str) -> None:
+    """The same for whom there is and for whom there is not."""
+    stranger, whence = scene.stranger, scene.whence
+    rang = len(scene.phone.calls())
+    refusal = stranger.ask(request(method, uri(whence, user), stranger.address), whence.address)
+    assert refusal.start_line == "SIP/2.0 403 Forbidden"
+    assert names(refusal) == ["Via", "From", "To", "Call-ID", "CSeq", "Content-Length"]
+    assert refusal.body == ""
+    assert len(scene.phone.calls()) == rang
+
+
+def test_a_stranger_who_says_that_he_is_the_provider_is_a_stranger(scene: Scene) -> None:
+    stranger, whence, provider = scene.stranger, scene.whence, scene.provider
+    (held,) = provider.contacts("acct1")
+    lies = [
+        ("P-Asserted-Identity", f"<sip:+44207@{provider.ip}>"),
+        ("X-Whence-Trunk", "alices-trunk"),
+        ("X-Whence-Source", f"udp:{provider.ip}:5060"),
+        ("Route", f"<sip:{provider.ip};lr>"),
+        ("P-Called-Party-ID", f"<{uri(whence)}>"),
+        ("Via", f"SIP/2.0/UDP {provider.ip}:5060;branch=z9hG4bKbelow;received={provider.ip}"),
+    ]
+    for called in (uri(whence), held.uri):
+        call = request(
+            "INVITE", called, stranger.address, from_uri=f"sip:acct1@{provider.ip}", headers=lies
+        )
+        assert stranger.ask(call, whence.address).status == 403
+
+
+@pytest.mark.parametrize("method", ["BYE", "INVITE", "INFO"])
+def test_a_stranger_inside_no_dialog_hears_481(scene: Scene, method: str) -> None:
+    stranger, whence = scene.stranger, scene.whence
+    target = f"sip:alice@{scene.phone.address[0]}:{scene.phone.address[1]}"
+    routes = [("Route", f"<sip:{whence.address[0]};lr;whence={'0' * 24}>")]
+    for headers in ([], routes):
+        asked = request(method, target, stranger.address, to_tag="made-up", headers=headers)
+        assert stranger.ask(asked, whence.address).status == 481
+    assert not [m for m in scene.phone.received() if "made-up" in m["To"]]
+
+
+# --- broken messages
+
+LATIN = "\udce9\udcff"  # two bytes as they come from a wire: no UTF-8
+HAS = ["From", "To", "Call-ID", "CSeq", "Contact", "Via", "Max-Forwards"]
+MAY_HAVE = ["P-Called-Party-ID", "User-Agent", "Route", "Authorization", f"X-{LATIN}"]
+MAY_HAVE += ["X-Whence-Key", "X-Whence-Next-Hop", "X-Whence-Socket"]
+
+
+def with_latin(message: Message, where: str) -> Message:
+    """Put the bytes into one place of a message."""
+    start_line, headers = message.start_line, message.headers
+    if where == "Request-URI":
+        start_line = start_line.replace("sip:", f"sip:{LATIN}")
+    elif where in HAS:
+        headers = tuple((n, LATIN + value if n == where else value) for n, value in headers)
+    else:
+        headers = (*headers[:-1], (where, f"{LATIN} <sip:{LATIN}@x>"), headers[-1])
+    return Message(start_line, headers, message.body)
+
+
+@pytest.mark.parametrize("method", ["INVITE", "REGISTER", "BYE", "OPTIONS", "ACK", "CANCEL"])
+@pytest.mark.parametrize("where", ["Request-URI", *HAS, *MAY_HAVE])
+def test_bytes_that_are_not_utf8_break_nothing(scene: Scene, where: str, method: str) -> None:
+    for sender in (scene.stranger, scene.at_provider):
+        for tag in (None, "tag"):
+            whole = request(method, uri(scene.whence, "nobody"), sender.address, to_tag=tag)
+            for socket in (scene.whence.address, scene.whence.inside):
+                sender.send(with_latin(whole, where), socket)
+    assert try_to_call(scene.stranger, scene.whence) == 403
+
+
+BROKEN = {
+    "nothing": b"",
+    "a keep-alive": b"\r\n\r\n",
+    "zeros": b"\0" * 500,
+    "noise": bytes(range(256)) * 8,
+    "half a line": b"INVITE sip:x@y",
+    "no headers": b"INVITE sip:x@y SIP/2.0\r\n\r\n",
+    "another protocol": b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+    "no Call-ID": b"INVITE sip:x@y SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1;branch=z9hG4bK1\r\n"
+    b"From: <sip:a@b>;tag=1\r\nTo: <sip:a@b>\r\nCSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n",
+    "another CSeq": b"INVITE sip:x@y SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1;branch=z9hG4bK2\r\n"
+    b"From: <sip:a@b>;tag=1\r\nTo: <sip:a@b>\r\nCall-ID: 1\r\nCSeq: 1 BYE\r\n\r\n",
+    "a false length": b"INVITE sip:x@y SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1;branch=z9hG4bK3\r\n"
+    b"From: <sip:a@b>;tag=1\r\nTo: <sip:a@b>\r\nCall-ID: 2\r\nCSeq: 1 INVITE\r\n"
+    b"Content-Length: 99999\r\n\r\nshort",
+    "a reply to nobody": b"SIP/2.0 200 OK\r\n\r\n",
+    "a reply without a Via": b"SIP/2.0 200 OK\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:a@b>;tag=2\r\n"
+    b"Call-ID: 3\r\nCSeq: 1 REGISTER\r\nContent-Length: 0\r\n\r\n",
+    "a status that is none": b"SIP/2.0 999999 OK\r\nVia: SIP/2.0/UDP 127.0.0.1\r\n\r\n",
+    "a very long header": b"INVITE sip:x@y SIP/2.0\r\nX: " + b"a" * 60_000 + b"\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_a_broken_message_breaks_nothing(scene: Scene, broken: str) -> None:
+    for sender in (scene.stranger, scene.at_provider):
+        for socket in (scene.whence.address, scene.whence.inside):
+            for _ in range(4):
+                sender.send(BROKEN[broken], socket)
+    scene.goes_on()
+
+
+def test_a_phone_that_answers_nonsense_harms_its_own_call_only(
+    scene: Scene, shared_rig: Rig
+) -> None:
+    whence, bob = scene.whence, shared_rig.endpoint("phone-bob")
+    answer = bob.register(whence.address, "bob", whence.password("bob"), whence.domain)
+    assert answer.status == 200
+    call = request("INVITE", uri(whence, BOBS_NUMBER), scene.at_provider.address)
+    scene.at_provider.send(call, whence.address)
+    arrived = bob.expect(lambda m: m.method == "INVITE", what="the call at the phone")
+    lies = [("X-Whence-Source", LATIN), ("Contact", LATIN)]
+    for nonsense in (
+        b"SIP/2.0 180 \xff\xff\r\n\r\n",
+        bytes(reply(arrived, 180, headers=lies)),
+        bytes(reply(arrived, 180))[:80],
+    ):
+        bob.send(nonsense, whence.address)
+    scene.goes_on()
