@@ -343,6 +343,56 @@ def test_a_disabled_trunk_is_taken_back_and_one_enabled_again_registers(node: No
     tell(story)
 
 
+def test_a_trunk_disabled_and_enabled_at_once_stays_registered(node: Node) -> None:
+    """Two new files in a row, the second before anything came of the first."""
+
+    async def story() -> None:
+        node.apply(ACME)
+        await node.until_all(State.REGISTERED)
+        node.apply(ACME + "enabled = false")
+        node.apply(ACME)
+        await node.until_quiet()
+        assert node.of["acme"].state is State.REGISTERED
+        assert [id_ for id_, *_ in node.addresses] == ["acme"]
+
+    tell(story)
+
+
+def test_a_new_file_sends_nothing_for_a_trunk_on_another_socket(node: Node) -> None:
+    async def story() -> None:
+        two = '[edge]\nlisten = ["udp:127.0.0.1:5060", "udp:[::1]:5060"]\n'
+        six = two + ACME.replace("sip:192.0.2.1", "sip:[2001:db8::1]")
+        node.apply(six)
+        await node.until_all(State.REGISTERED)
+        (asked,) = node.registrar.taken()
+        assert (str(asked.socket), asked.account.contact.host) == ("udp:[::1]:5060", "::1")
+        node.apply(six)
+        await node.until_quiet()
+        assert node.registrar.taken() == []
+
+    tell(story)
+
+
+def test_what_is_taken_back_and_what_is_registered_anew_do_not_share_a_contact(
+    node: Node,
+) -> None:
+    """The same account by another proxy: its registrar may see the two in any order."""
+
+    async def story() -> None:
+        node.apply(ACME)
+        await node.until_all(State.REGISTERED)
+        node.registrar.taken()
+        node.apply(ACME + 'proxy = "sip:192.0.2.7"')
+        await node.until(lambda: len(node.registrar.asked) == 2)
+        one, two = node.registrar.taken()
+        assert one.aor == two.aor
+        assert one.account.contact != two.account.contact
+        await node.until_quiet()
+        assert [id_ for id_, *_ in node.addresses] == ["acme"]
+
+    tell(story)
+
+
 def test_another_account_is_another_registration(node: Node) -> None:
     async def story() -> None:
         node.apply(ACME)

@@ -227,6 +227,16 @@ class Directory:
             self._db.execute("DELETE FROM registration WHERE trunk_id = ?", (trunk_id,))
             self._forget(trunk_id)
 
+    def renew_token(self, trunk_id: str) -> None:
+        """Give a trunk another token, where it has become another account.
+
+        Its old contact is taken back while the new one is registered: the two must not be one.
+        """
+        with self._transaction():
+            self._db.execute(
+                "UPDATE trunk SET token = ? WHERE id = ?", (secrets.token_hex(12), trunk_id)
+            )
+
     def drop_expired(self, now: float) -> None:
         """Take away addresses that admit nobody any more. They admit nobody before that, too."""
         with self._transaction():

@@ -106,6 +106,7 @@ class Registrations:
         self._entries: dict[str, Entry] = {}
         self._leaving: set[Entry] = set()
         self._due: list[tuple[float, int, Entry]] = []
+        self._stopping = False
         self._wake = asyncio.Event()
         self._room = asyncio.Semaphore(IN_FLIGHT_LIMIT)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -140,16 +141,19 @@ class Registrations:
         entry.leaving = True
         self._leaving.add(entry)
         self._directory.drop_registration(entry.trunk.id)
+        self._directory.renew_token(entry.trunk.id)
         self._start(self._take_back(entry))
 
     def _change(self, entry: Entry, trunk: Trunk) -> None:
         """Do what the change needs: new credentials register at once, a new target does not."""
-        account = self._account(trunk, entry.account.contact.user)
-        asks_otherwise = account != entry.account
+        # The contact follows the socket of the next hop, and no new file changes the sockets.
+        contact = entry.account.contact
+        account = replace(self._account(trunk, contact.user), contact=contact)
+        asks_otherwise, was_enabled = account != entry.account, entry.trunk.enabled
         entry.trunk, entry.account = trunk, account
         if entry.registration.wanted and not trunk.enabled:
             self._start(self._take_back(entry))
-        elif trunk.enabled and (asks_otherwise or not entry.registration.wanted):
+        elif trunk.enabled and (asks_otherwise or not was_enabled):
             self._step(entry, Want())
 
     def _account(self, trunk: Trunk, token: str) -> Account:
@@ -211,6 +215,7 @@ class Registrations:
         """Take back what is granted, unless the settings say that it is to be left."""
         if self._settings.agent.on_stop == "leave":
             return
+        self._stopping = True
         for entry in self._entries.values():
             self._start(self._take_back(entry))
         while self._tasks:
@@ -239,7 +244,10 @@ class Registrations:
 
     async def _take_back(self, entry: Entry) -> None:
         async with self._room:
-            await self._go(entry, TakeBack(await self._targets(entry)))
+            targets = await self._targets(entry)
+            # Meanwhile the trunk may have been enabled again.
+            if entry.leaving or self._stopping or not entry.trunk.enabled:
+                await self._go(entry, TakeBack(targets))
         self._leaving.discard(entry)
 
     async def _targets(self, entry: Entry) -> tuple[NextHop, ...]:
@@ -274,7 +282,7 @@ class Registrations:
             self._save(entry, after, actions, now)
         except DirectoryError as error:
             # What is not written down has not happened: nothing is sent, and it is tried again.
-            after, actions = self._put_off(before, now, error), ()
+            after, actions = self._put_off(replace(before, wanted=after.wanted), now, error), ()
         entry.registration = after
         self._tell(entry, before, after)
         self._schedule(entry)
