@@ -39,6 +39,10 @@ HOPS_LIMIT = 10
 HA1_GIVEN = 1  # auth.pv_auth_check: what is handed in is an HA1, not a password
 QOP_AUTH = 1  # auth.auth_challenge: offer qop="auth", so that responses count their use
 
+SAY_STALE = 16  # auth.auth_challenge: the phone need not ask its human, the nonce was used or old
+NONCE_STALE = -4  # auth.pv_auth_check
+NOBODYS_HA1 = "0" * 32
+
 SCANNERS = ("friendly-scanner", "sipvicious", "sipcli", "sip-scan", "sundayddr", "pplsip")
 """User-Agents of tools that look for doors; they get no answer at all."""
 
@@ -256,13 +260,12 @@ class Edge:
             ksr.sl.send_reply(403, "Forbidden")
             return
         ha1 = self._directory.user_ha1(name, domain)
-        # A name that is not there is challenged like one that is: nobody learns which are.
-        if (
-            ha1 is None
-            or ksr.auth.pv_auth_check(domain, ha1, HA1_GIVEN, 0) < 0
-            or self._text(ksr.kx.gete_au) != name
-        ):
-            ksr.auth.auth_challenge(domain, QOP_AUTH)
+        # A name that is not there is checked, and challenged, like one that is: neither the answer
+        # nor the time that it takes tells which are.
+        checked = ksr.auth.pv_auth_check(domain, ha1 or NOBODYS_HA1, HA1_GIVEN, 0)
+        if ha1 is None or checked < 0 or self._text(ksr.kx.gete_au) != name:
+            stale = SAY_STALE if checked == NONCE_STALE else 0
+            ksr.auth.auth_challenge(domain, QOP_AUTH | stale)
             return
         ksr.auth.consume_credentials()
         ksr.nathelper.fix_nated_register()
