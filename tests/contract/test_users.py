@@ -58,9 +58,11 @@ def test_an_unknown_name_is_answered_exactly_like_a_known_one(scene: Scene) -> N
     phone = scene.endpoint("phones")
     shapes = []
     for user in (scene.user(), "nobody"):
-        first = phone.ask(ask(phone, user), scene.edge)
-        second = phone.register(scene.edge, user, "wrong", DOMAIN)
-        shapes.append([shape(first), shape(second)])
+        challenge = phone.ask(ask(phone, user), scene.edge)
+        tries = [credentials(challenge, user, "wrong", count) for count in (1, 1, 2)]
+        tries.append(credentials(challenge, user, "wrong", 1))
+        answers = [phone.ask(ask(phone, user, headers), scene.edge) for headers in tries]
+        shapes.append([shape(answer) for answer in (challenge, *answers)])
     assert shapes[0] == shapes[1]
 
 
@@ -107,6 +109,18 @@ def test_a_nonce_serves_again_with_the_next_count_only(scene: Scene) -> None:
     for count, status in ((1, 200), (2, 200), (2, 401), (1, 401), (3, 200)):
         headers = credentials(challenge, user, count=count)
         assert phone.ask(ask(phone, user, headers), scene.edge).status == status, count
+
+
+def test_a_used_nonce_is_stale_so_that_the_phone_tries_again_by_itself(scene: Scene) -> None:
+    user, phone = scene.user(), scene.endpoint("phones")
+    challenge = challenged(scene, phone, user)
+    assert "stale" not in challenge["WWW-Authenticate"]
+    wrong = phone.ask(ask(phone, user, credentials(challenge, user, "wrong")), scene.edge)
+    assert "stale" not in wrong["WWW-Authenticate"]
+    again = phone.ask(ask(phone, user, credentials(challenge, user)), scene.edge)
+    assert (again.status, "stale=true" in again["WWW-Authenticate"]) == (401, True)
+    fresh = phone.ask(ask(phone, user, credentials(again, user)), scene.edge)
+    assert fresh.status == 200
 
 
 def test_a_nonce_that_was_not_given_out_is_no_good(scene: Scene) -> None:

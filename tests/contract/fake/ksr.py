@@ -257,9 +257,9 @@ class FakeAuth(_Part):
 
     @call
     def auth_challenge(self, realm: str, flags: int, /) -> int:
-        if flags != 1:
+        if flags not in (1, 1 | 16):
             raise NotImplementedError("a challenge without qop")
-        challenge = self._kamailio.auth.challenge(realm).encode()
+        challenge = self._kamailio.auth.challenge(realm, stale=bool(flags & 16)).encode()
         self._work.in_reply.append((b"WWW-Authenticate", challenge))
         return self._kamailio.send_reply(401, "Unauthorized")
 

@@ -11,6 +11,8 @@ from tests.rig.sip import Address
 
 MAX_EXPIRES_S = 3600
 
+WRONG_PASSWORD, STALE_NONCE, NO_CREDENTIALS = -2, -4, -5  # of pv_auth_check
+
 
 @dataclass
 class Contact:
@@ -68,28 +70,27 @@ class Auth:
 
     _counts: dict[str, int] = field(default_factory=dict)
 
-    def challenge(self, realm: str) -> str:
+    def challenge(self, realm: str, *, stale: bool) -> str:
         nonce = secrets.token_hex(20)
         self._counts[nonce] = 0
-        return f'Digest realm="{realm}", nonce="{nonce}", qop="auth"'
+        tail = ", stale=true" if stale else ""
+        return f'Digest realm="{realm}", nonce="{nonce}", qop="auth"{tail}'
 
     def check(self, request: Sip, realm: str, ha1: str) -> int:
         """Return 1 for good credentials, or why they are none."""
         given = credentials(request)
         if given.get("realm") != realm:
-            return -1
+            return NO_CREDENTIALS
         nonce, count = given.get("nonce", ""), given.get("nc", "")
         method = request.method.decode()
         middle = f"{nonce}:{count}:{given.get('cnonce', '')}:{given.get('qop', '')}"
         expected = _md5(f"{ha1}:{middle}:{_md5(f'{method}:' + given.get('uri', ''))}")
         if nonce not in self._counts or not re.fullmatch("[0-9a-f]{8}", count):
-            return -3
-        if expected != given.get("response"):
-            return -2
+            return STALE_NONCE
         if int(count, 16) <= self._counts[nonce]:
-            return -5
-        self._counts[nonce] = int(count, 16)
-        return 1
+            return STALE_NONCE
+        self._counts[nonce] = int(count, 16)  # also when the password is wrong
+        return 1 if expected == given.get("response") else WRONG_PASSWORD
 
 
 def credentials(request: Sip) -> dict[str, str]:
