@@ -36,7 +36,7 @@ def render(settings: Settings, file: Path) -> str:
     )
     edge = settings.edge
     return environment.from_string((folder / TEMPLATE).read_text()).render(
-        file=file.name,
+        file="".join(c if c.isprintable() else "?" for c in file.name),  # a comment has one line
         start_options=" ".join(START_OPTIONS),
         edge=json.dumps(
             {

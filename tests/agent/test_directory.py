@@ -1,0 +1,373 @@
+"""The directory, written: what is installed, what is kept, and in one transaction."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from whence.agent.directory import FILE, Directory, DirectoryError
+from whence.agent.settings import Settings, load
+from whence.core.address import Source
+from whence.core.directory import DIALOG_KEY, INSIDE_KEY, META, USER_HA1
+from whence.core.registration import Forget, Learn, Registration, State
+from whence.core.retry import Failure
+
+NOW = 1_000_000.0
+ACCOUNT = "sip:acct1@192.0.2.1 at sip:192.0.2.1"
+SOCKET = Source.parse("udp:198.51.100.1:5060")
+REGISTRAR = Source.parse("udp:192.0.2.1:5060")
+
+ACME = """
+[[trunk]]
+id = "acme"
+registrar = "sip:192.0.2.1"
+user = "acct1"
+password = "hunter2"
+target = "sip:pbx@192.0.2.9"
+numbers = ["+44 20 1"]
+"""
+BELL = ACME.replace("acme", "bell").replace("acct1", "acct2").replace("+44 20 1", "100")
+ALICE = '[[user]]\nname = "alice"\npassword = "topsecret"\n'
+
+REGISTERED = Registration(
+    trunk_id="acme",
+    call_id="call-1",
+    cseq=2,
+    state=State.REGISTERED,
+    since=NOW,
+    granted_s=3600,
+    expires_at=NOW + 3600,
+    next_at=NOW + 2700,
+    registrar=REGISTRAR,
+    last_status=200,
+    reason="granted 3600 s",
+)
+LEARNED = (Learn(REGISTRAR, NOW + 3632),)
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Iterator[Directory]:
+    directory = Directory(tmp_path / FILE)
+    yield directory
+    directory.close()
+
+
+@pytest.fixture
+def edge(directory: Directory) -> Iterator[sqlite3.Connection]:
+    """A reader beside the agent, as the edge is one."""
+    connection = sqlite3.connect(f"file:{directory.path}?mode=ro", uri=True, isolation_level=None)
+    yield connection
+    connection.close()
+
+
+def settings(folder: Path, text: str) -> Settings:
+    file = folder / "whence.toml"
+    file.write_text(text, encoding="utf-8")
+    return load(file)
+
+
+def trunks(edge: sqlite3.Connection) -> list[tuple[str, str, int]]:
+    return edge.execute("SELECT id, aor_user, enabled FROM trunk ORDER BY id").fetchall()
+
+
+def numbers(edge: sqlite3.Connection) -> set[tuple[str, str]]:
+    return set(edge.execute("SELECT trunk_id, spelling FROM number"))
+
+
+def learn(directory: Directory, trunk_id: str, ip: str = "192.0.2.1") -> None:
+    registration = Registration(trunk_id, f"call-{trunk_id}", 1)
+    learned = Learn(Source.parse(f"udp:{ip}:5060"), NOW + 60)
+    directory.save(ACCOUNT, registration, [learned], SOCKET, NOW)
+
+
+def known(directory: Directory) -> list[tuple[str, str]]:
+    return [(id_, str(address.ip)) for id_, address in directory.addresses()]
+
+
+@contextmanager
+def broken(path: Path, write: str) -> Iterator[None]:
+    """Make one kind of write fail, as a full disk does."""
+    other = sqlite3.connect(path, isolation_level=None)
+    try:
+        other.execute(
+            f"CREATE TRIGGER broken BEFORE {write} BEGIN SELECT RAISE(ABORT, 'disk'); END"
+        )
+        yield
+        other.execute("DROP TRIGGER broken")
+    finally:
+        other.close()
+
+
+# The file becomes the directory.
+
+
+def test_trunks_and_numbers_are_those_of_the_file(
+    directory: Directory, edge: sqlite3.Connection, tmp_path: Path
+) -> None:
+    directory.install(settings(tmp_path, ACME + BELL + "enabled = false\n"))
+    assert trunks(edge) == [("acme", "acct1", 1), ("bell", "acct2", 0)]
+    assert numbers(edge) == {
+        ("acme", "+44201"),
+        ("acme", "44201"),
+        ("acme", "0044201"),
+        ("bell", "100"),
+    }
+    directory.install(settings(tmp_path, BELL))
+    assert trunks(edge) == [("bell", "acct2", 1)]
+    assert numbers(edge) == {("bell", "100")}
+
+
+def test_users_stand_there_with_their_ha1_and_never_with_a_password(
+    directory: Directory, edge: sqlite3.Connection, tmp_path: Path
+) -> None:
+    directory.install(settings(tmp_path, ACME + ALICE))
+    assert directory.users() == ["alice"]
+    ((ha1,),) = edge.execute(USER_HA1, ("alice", "edge.example")).fetchall()
+    assert ha1 == hashlib.md5(b"alice:edge.example:topsecret").hexdigest()
+    files = b"".join(file.read_bytes() for file in directory.path.parent.glob(f"{FILE}*"))
+    assert b"topsecret" not in files and b"hunter2" not in files
+    directory.install(settings(tmp_path, ACME))
+    assert directory.users() == []
+
+
+def test_a_trunk_that_stays_keeps_its_token_because_the_registrar_knows_it_by_that(
+    directory: Directory, tmp_path: Path
+) -> None:
+    directory.install(settings(tmp_path, ACME + BELL))
+    before = directory.tokens()
+    assert len(set(before.values())) == 2
+    assert all(len(token) >= 24 for token in before.values())
+    directory.install(settings(tmp_path, ACME.replace("pbx", "other") + BELL))
+    assert directory.tokens() == before
+
+
+def test_a_trunk_that_goes_and_comes_back_has_another_token(
+    directory: Directory, tmp_path: Path
+) -> None:
+    directory.install(settings(tmp_path, ACME))
+    before = directory.tokens()
+    directory.install(settings(tmp_path, ""))
+    directory.install(settings(tmp_path, ACME))
+    assert directory.tokens()["acme"] != before["acme"]
+
+
+def test_a_trunk_that_goes_takes_its_addresses_along(directory: Directory, tmp_path: Path) -> None:
+    directory.install(settings(tmp_path, ACME + BELL))
+    learn(directory, "acme")
+    learn(directory, "bell")
+    directory.install(settings(tmp_path, BELL))
+    assert known(directory) == [("bell", "192.0.2.1")]
+
+
+def test_a_disabled_trunk_has_no_learned_address(directory: Directory, tmp_path: Path) -> None:
+    directory.install(settings(tmp_path, ACME + BELL))
+    learn(directory, "acme")
+    learn(directory, "bell")
+    directory.install(settings(tmp_path, ACME + "enabled = false\n" + BELL))
+    assert known(directory) == [("bell", "192.0.2.1")]
+
+
+def test_a_file_that_cannot_be_written_down_changes_nothing(
+    directory: Directory, edge: sqlite3.Connection, tmp_path: Path
+) -> None:
+    directory.install(settings(tmp_path, ACME))
+    before = (trunks(edge), numbers(edge))
+    with broken(directory.path, "INSERT ON user"), pytest.raises(DirectoryError):
+        directory.install(settings(tmp_path, BELL + ALICE))
+    assert (trunks(edge), numbers(edge)) == before
+
+
+# Registrations, and what they taught.
+
+
+def test_a_registration_is_found_again_as_it_was(directory: Directory, tmp_path: Path) -> None:
+    directory.install(settings(tmp_path, ACME + BELL))
+    parked = Registration(
+        trunk_id="bell",
+        call_id="call-2",
+        cseq=9,
+        state=State.PARKED,
+        since=NOW,
+        next_at=NOW + 600,
+        failures=3,
+        failure=Failure.WRONG_CREDENTIALS,
+        last_status=401,
+        reason="wrong credentials",
+    )
+    directory.save(ACCOUNT, REGISTERED, LEARNED, SOCKET, NOW)
+    directory.save("another", parked, (), SOCKET, NOW)
+    directory.close()
+    again = Directory(directory.path)
+    try:
+        stored = again.registrations()
+        assert (stored["acme"].account, stored["acme"].registration) == (ACCOUNT, REGISTERED)
+        assert (stored["bell"].account, stored["bell"].registration) == ("another", parked)
+        assert known(again) == [("acme", "192.0.2.1")]
+    finally:
+        again.close()
+
+
+def test_an_address_says_where_when_and_on_which_of_our_sockets_it_was_learned(
+    directory: Directory, tmp_path: Path
+) -> None:
+    directory.install(settings(tmp_path, ACME))
+    directory.save(ACCOUNT, REGISTERED, LEARNED, SOCKET, NOW)
+    ((trunk_id, address),) = directory.addresses()
+    assert (trunk_id, str(address.ip), address.port) == ("acme", "192.0.2.1", 5060)
+    assert (address.transport, address.origin) == ("udp", "learned")
+    assert (address.socket, address.learned_at) == (str(SOCKET), NOW)
+    assert address.expires_at == NOW + 3632
+
+
+def test_a_refresh_extends_an_address_and_leaves_when_it_was_learned(
+    directory: Directory, tmp_path: Path
+) -> None:
+    directory.install(settings(tmp_path, ACME))
+    directory.save(ACCOUNT, REGISTERED, LEARNED, SOCKET, NOW)
+    directory.save(ACCOUNT, REGISTERED, (Learn(REGISTRAR, NOW + 9000),), SOCKET, NOW + 2700)
+    ((_, address),) = directory.addresses()
+    assert (address.learned_at, address.expires_at) == (NOW, NOW + 9000)
+
+
+def test_another_server_adds_an_address_and_the_former_keeps_its_own_expiry(
+    directory: Directory, tmp_path: Path
+) -> None:
+    directory.install(settings(tmp_path, ACME))
+    directory.save(ACCOUNT, REGISTERED, LEARNED, SOCKET, NOW)
+    other = Learn(Source.parse("udp:192.0.2.2:5060"), NOW + 9000)
+    directory.save(ACCOUNT, REGISTERED, (other,), SOCKET, NOW + 2700)
+    assert [(str(a.ip), a.expires_at) for _, a in directory.addresses()] == [
+        ("192.0.2.1", NOW + 3632),
+        ("192.0.2.2", NOW + 9000),
+    ]
+
+
+def test_what_is_forgotten_is_gone_with_the_step_that_forgets_it(
+    directory: Directory, tmp_path: Path
+) -> None:
+    directory.install(settings(tmp_path, ACME + BELL))
+    learn(directory, "acme")
+    learn(directory, "bell")
+    directory.save(ACCOUNT, Registration("acme", "call-1", 3), (Forget(),), SOCKET, NOW)
+    assert known(directory) == [("bell", "192.0.2.1")]
+
+
+def test_a_registration_is_not_written_without_its_address(
+    directory: Directory, tmp_path: Path
+) -> None:
+    directory.install(settings(tmp_path, ACME))
+    with broken(directory.path, "INSERT ON address"), pytest.raises(DirectoryError):
+        directory.save(ACCOUNT, REGISTERED, LEARNED, SOCKET, NOW)
+    assert directory.registrations() == {}
+    assert known(directory) == []
+    directory.save(ACCOUNT, REGISTERED, LEARNED, SOCKET, NOW)
+    assert known(directory) == [("acme", "192.0.2.1")]
+
+
+def test_an_address_is_not_written_without_its_registration(
+    directory: Directory, tmp_path: Path
+) -> None:
+    directory.install(settings(tmp_path, ACME))
+    with broken(directory.path, "INSERT ON registration"), pytest.raises(DirectoryError) as error:
+        directory.save(ACCOUNT, REGISTERED, LEARNED, SOCKET, NOW)
+    assert str(error.value) == f"the directory {directory.path} cannot be written: disk"
+    assert known(directory) == []
+
+
+def test_expired_addresses_are_swept_out_and_live_ones_stay(
+    directory: Directory, tmp_path: Path
+) -> None:
+    directory.install(settings(tmp_path, ACME + BELL))
+    for trunk_id, expires_at in (("acme", NOW), ("bell", NOW + 1)):
+        step = Registration(trunk_id, f"call-{trunk_id}", 1)
+        directory.save(ACCOUNT, step, (Learn(REGISTRAR, expires_at),), SOCKET, NOW - 60)
+    directory.drop_expired(NOW)
+    assert known(directory) == [("bell", "192.0.2.1")]
+
+
+# The keys between agent and edge.
+
+
+def test_the_inside_key_is_new_at_each_start_and_the_dialog_key_stays(
+    directory: Directory, edge: sqlite3.Connection
+) -> None:
+    def meta(key: str) -> str:
+        return str(edge.execute(META, (key,)).fetchone()[0])
+
+    first = directory.new_inside_key()
+    dialog_key = meta(DIALOG_KEY)
+    assert meta(INSIDE_KEY) == first
+    assert len(bytes.fromhex(first)) == len(bytes.fromhex(dialog_key)) == 32
+    second = directory.new_inside_key()
+    assert second != first
+    assert (meta(INSIDE_KEY), meta(DIALOG_KEY)) == (second, dialog_key)
+
+
+# The file of the directory.
+
+
+def test_only_its_own_user_may_read_it(directory: Directory, tmp_path: Path) -> None:
+    directory.install(settings(tmp_path, ACME + ALICE))
+    for file in directory.path.parent.glob(f"{FILE}*"):
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600, file.name
+
+
+def test_it_can_be_written_or_it_says_that_it_cannot(directory: Directory) -> None:
+    assert directory.can_write()
+    with broken(directory.path, "INSERT ON meta"):
+        assert not directory.can_write()
+    assert directory.can_write()
+
+
+def test_trying_to_write_leaves_nothing_behind(
+    directory: Directory, edge: sqlite3.Connection
+) -> None:
+    assert directory.can_write()
+    assert edge.execute("SELECT * FROM meta").fetchall() == []
+
+
+def test_a_directory_of_another_version_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / FILE
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(DirectoryError) as error:
+        Directory(path)
+    assert str(error.value) == (
+        f"the directory {path} has version 99, and this Whence writes version 1; move the file "
+        "away to begin anew: every trunk then registers again"
+    )
+
+
+@pytest.mark.parametrize("content", [b"this is no database at all" * 100, None])
+def test_what_is_no_directory_is_refused_in_one_sentence(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    path = tmp_path / FILE
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(DirectoryError, match=r"^the directory .* cannot be opened: .*; make its"):
+        Directory(path)
+
+
+def test_a_reader_is_not_kept_waiting_by_a_writer(
+    directory: Directory, edge: sqlite3.Connection, tmp_path: Path
+) -> None:
+    directory.install(settings(tmp_path, ACME))
+    edge.execute("PRAGMA busy_timeout = 0")
+    writer = sqlite3.connect(directory.path, isolation_level=None)
+    try:
+        writer.execute("BEGIN IMMEDIATE")
+        writer.execute("DELETE FROM trunk")
+        assert trunks(edge) == [("acme", "acct1", 1)]
+        writer.execute("ROLLBACK")
+    finally:
+        writer.close()
