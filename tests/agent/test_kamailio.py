@@ -30,7 +30,7 @@ ACCOUNT = Account(
     Credentials("acct1", Secret("hunter2")),
     3600,
 )
-SEND = Send(7, NextHop("udp", "192.0.2.1", 5060), 3600, None)
+SEND = Send(7, NextHop("udp", "192.0.2.1", 5060), 3600)
 
 STORY_S = 20.0
 """No story takes longer; each waits for datagrams, never for a time."""
@@ -149,7 +149,7 @@ def test_a_register_says_where_it_is_to_go_under_the_seal(ip: str) -> None:
 )
 def test_a_next_hop_is_written_as_a_uri(ip: str, hop: NextHop, written: str) -> None:
     async def story(kamailio: Kamailio, edge: Edge) -> None:
-        answer = asking(kamailio, Send(7, hop, 3600, None))
+        answer = asking(kamailio, Send(7, hop, 3600))
         heard = await edge.hears()
         assert heard.headers["X-Whence-Next-Hop"] == written
         edge.says(heard, "200 OK")

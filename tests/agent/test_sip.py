@@ -22,7 +22,7 @@ ACCOUNT = Account(
     Credentials("acct1", Secret("hunter2")),
     3600,
 )
-SEND = Send(7, NextHop("udp", "192.0.2.1", 5060), 3600, None)
+SEND = Send(7, NextHop("udp", "192.0.2.1", 5060), 3600)
 VIA = "SIP/2.0/UDP 127.0.0.1:40000;rport;branch=z9hG4bKabc"
 
 
@@ -69,7 +69,7 @@ def test_a_register_has_these_lines_and_no_others() -> None:
 
 
 def test_credentials_stand_in_the_header_that_was_asked_for() -> None:
-    send = replace(SEND, authorization=("Proxy-Authorization", "Digest x"))
+    send = replace(SEND, authorizations=(("Proxy-Authorization", "Digest x"),))
     assert b"\r\nProxy-Authorization: Digest x\r\n" in register(ACCOUNT, send, "c", VIA, [])
 
 

@@ -1,12 +1,14 @@
 """Answering a challenge: HTTP digest as SIP uses it."""
 
+import hashlib
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whence.core.digest import Challenge, Credentials, authorization, ha1, strongest
+from whence.core.digest import Challenge, Credentials, answerable, authorization, ha1
 from whence.core.secret import Secret
 
 MUFASA = Credentials("Mufasa", Secret("Circle of Life"))
@@ -100,41 +102,75 @@ def test_each_use_of_a_nonce_counts_in_eight_hex_digits() -> None:
 
 def test_of_several_challenges_the_strongest_is_answered_whatever_their_order() -> None:
     md5, sha = rfc_7616("MD5"), rfc_7616("SHA-256")
-    assert strongest([md5, sha], MUFASA) == sha
-    assert strongest([sha, md5], MUFASA) == sha
+    assert answerable([md5, sha], MUFASA) == (sha,)
+    assert answerable([sha, md5], MUFASA) == (sha,)
 
 
 def test_with_nothing_but_an_md5_ha1_the_md5_challenge_is_answered() -> None:
     only_md5 = Credentials("Mufasa", None, (("MD5", Secret("0" * 32)),))
-    assert strongest([rfc_7616("SHA-256"), rfc_7616("MD5")], only_md5) == rfc_7616("MD5")
-    assert strongest([rfc_7616("SHA-256")], only_md5) is None
+    assert answerable([rfc_7616("SHA-256"), rfc_7616("MD5")], only_md5) == (rfc_7616("MD5"),)
+    assert answerable([rfc_7616("SHA-256")], only_md5) == ()
 
 
-@pytest.mark.parametrize("algorithm", ["SHA-512", "MD5-sess", "AKAv1-MD5", "", "MD5 "])
+@pytest.mark.parametrize("algorithm", ["SHA-512", "MD5-sess-sess", "AKAv1-MD5", "", "MD5 "])
 def test_an_algorithm_that_is_not_known_is_passed_over(algorithm: str) -> None:
-    assert strongest([rfc_7616(algorithm)], MUFASA) is None
-    assert strongest([rfc_7616(algorithm), rfc_7616("MD5")], MUFASA) == rfc_7616("MD5")
+    assert answerable([rfc_7616(algorithm)], MUFASA) == ()
+    assert answerable([rfc_7616(algorithm), rfc_7616("MD5")], MUFASA) == (rfc_7616("MD5"),)
 
 
 def test_the_name_of_an_algorithm_is_read_in_any_case_and_repeated_as_it_came() -> None:
-    assert strongest([rfc_7616("md5")], MUFASA) == rfc_7616("md5")
+    assert answerable([rfc_7616("md5")], MUFASA) == (rfc_7616("md5"),)
     said = fields(authorization(rfc_7616("md5"), MUFASA, "GET", "/dir/index.html", 1, "c"))
     assert said["algorithm"] == "md5"
 
 
+def test_sha_512_256_is_not_a_truncated_sha_512() -> None:
+    """RFC 7616 3.9.2, with the response that erratum 4897 corrects."""
+    challenge = Challenge(
+        "api@example.org",
+        "5TsQWLVdgBdmrQ0XsxbDODV+57QdFR34I9HAbC/RVvkK",
+        "SHA-512-256",
+        ("auth",),
+        "HRPCssKJSGjCrkzDg8OhwpzCiGPChXYjwrI2QmXDnsOS",
+    )
+    jason = Credentials("J\u00e4s\u00f8n Doe", Secret("Secret, or not?"))
+    cnonce = "NTg6RKcb9boFIAS3KrFK9BGeh+iDa/sm6jUMp2wds69v"
+    said = fields(authorization(challenge, jason, "GET", "/doe.json", 1, cnonce))
+    assert said["response"] == "3798d4131c277846293534c3edc11bd8a5e4cdcbff78b05db9d95eeb1cec68a5"
+
+
+@pytest.mark.parametrize("qop", [(), ("auth",)])
+def test_of_a_session_nonce_and_cnonce_are_in_the_first_hash(qop: tuple[str, ...]) -> None:
+    def md5(text: str) -> str:
+        return hashlib.md5(text.encode()).hexdigest()
+
+    challenge = Challenge("r", "n", "MD5-sess", qop)
+    said = fields(authorization(challenge, MUFASA, "REGISTER", "sip:x", 1, "c"))
+    a1 = md5(md5("Mufasa:r:Circle of Life") + ":n:c")
+    middle = "n:00000001:c:auth" if qop else "n"
+    assert said["response"] == md5(f"{a1}:{middle}:{md5('REGISTER:sip:x')}")
+    assert (said["cnonce"], said["algorithm"]) == ("c", "MD5-sess")
+
+
+def test_each_realm_is_answered_with_its_strongest() -> None:
+    sha, md5 = rfc_7616("SHA-256"), rfc_7616("MD5")
+    proxy = replace(md5, proxy=True, realm="proxy.example")
+    assert answerable([md5, proxy, sha], MUFASA) == (sha, proxy)
+
+
 def test_a_protection_other_than_auth_is_passed_over() -> None:
-    assert strongest([Challenge("r", "n", qop=("auth-int",))], MUFASA) is None
+    assert answerable([Challenge("r", "n", qop=("auth-int",))], MUFASA) == ()
 
 
 def test_a_challenge_without_nonce_is_passed_over() -> None:
-    assert strongest([Challenge("r", "")], MUFASA) is None
+    assert answerable([Challenge("r", "")], MUFASA) == ()
 
 
 def test_where_a_realm_is_given_no_other_realm_gets_a_response_to_guess_from() -> None:
     pinned = Credentials("acct1", Secret("secret"), realm="provider.example")
     own, foreign = Challenge("provider.example", "n"), Challenge("elsewhere.example", "n")
-    assert strongest([foreign, own], pinned) == own
-    assert strongest([foreign], pinned) is None
+    assert answerable([foreign, own], pinned) == (own,)
+    assert answerable([foreign], pinned) == ()
 
 
 def test_quotes_and_backslashes_are_escaped_and_nothing_breaks_out_of_its_field() -> None:

@@ -27,9 +27,11 @@ from whence.core.registration import (
     Dice,
     Due,
     Event,
+    Follow,
     Forget,
     Learn,
     NextHop,
+    Redirected,
     Registration,
     Reply,
     Send,
@@ -39,6 +41,7 @@ from whence.core.registration import (
     Want,
     step,
 )
+from whence.core.retry import Failure
 from whence.core.secret import Secret
 from whence.core.uri import Uri
 
@@ -147,7 +150,7 @@ def expected_authorization(challenge: Challenge, uses: int, cseq_before: int) ->
 
 
 def test_the_first_register_goes_to_the_first_target_without_credentials() -> None:
-    assert Trunk().due(ONE, TWO) == Send(1, ONE, 3600, None)
+    assert Trunk().due(ONE, TWO) == Send(1, ONE, 3600)
 
 
 def test_a_register_names_the_domain_and_not_the_user() -> None:
@@ -266,7 +269,7 @@ def test_a_first_challenge_is_answered_where_it_came_from(status: int) -> None:
     trunk.due(ONE, TWO)
     challenge = replace(CHALLENGE, proxy=status == 407)
     trunk.answer(status, challenges=[challenge])
-    assert trunk.sent() == Send(2, ONE, 3600, expected_authorization(challenge, 1, 1))
+    assert trunk.sent() == Send(2, ONE, 3600, (expected_authorization(challenge, 1, 1),))
 
 
 def test_a_challenge_again_means_wrong_credentials_and_parks_for_ten_minutes() -> None:
@@ -284,7 +287,7 @@ def test_a_stale_nonce_is_answered_at_once_and_is_no_failure() -> None:
     trunk.due()
     trunk.answer(401, challenges=[CHALLENGE])
     trunk.answer(401, challenges=[STALE])
-    assert trunk.sent().authorization == expected_authorization(STALE, 1, 2)
+    assert trunk.sent().authorizations == (expected_authorization(STALE, 1, 2),)
     trunk.answer(200, contacts=[OURS])
     assert (trunk.registration.state, trunk.registration.failures) == (State.REGISTERED, 0)
 
@@ -294,7 +297,7 @@ def test_a_registrar_that_says_stale_for_ever_is_given_up() -> None:
     trunk.due()
     for n in range(4):
         trunk.answer(401, challenges=[replace(STALE, nonce=f"nonce-{n}")])
-        assert trunk.sent().authorization is not None
+        assert trunk.sent().authorizations != ()
     assert trunk.answer(401, challenges=[STALE]) == ()
     assert trunk.registration.reason == "challenged again and again"
     assert trunk.wait_s() >= 5 * MINUTE
@@ -305,9 +308,9 @@ def test_a_nonce_that_was_accepted_is_used_again_with_its_count() -> None:
     trunk.due()
     trunk.answer(401, challenges=[CHALLENGE])
     trunk.answer(200, contacts=[OURS])
-    assert trunk.due().authorization == expected_authorization(CHALLENGE, 2, 2)
+    assert trunk.due().authorizations == (expected_authorization(CHALLENGE, 2, 2),)
     trunk.answer(200, contacts=[OURS])
-    assert trunk.due().authorization == expected_authorization(CHALLENGE, 3, 3)
+    assert trunk.due().authorizations == (expected_authorization(CHALLENGE, 3, 3),)
 
 
 @pytest.mark.parametrize("stale", [True, False])
@@ -321,7 +324,7 @@ def test_a_new_challenge_to_a_remembered_nonce_is_answered_and_counts_from_one(
     trunk.due()
     fresh = replace(CHALLENGE, nonce="nonce-2", stale=stale)
     trunk.answer(401, challenges=[fresh])
-    assert trunk.sent().authorization == expected_authorization(fresh, 1, 3)
+    assert trunk.sent().authorizations == (expected_authorization(fresh, 1, 3),)
     trunk.answer(200, contacts=[OURS])
     assert trunk.registration.state is State.REGISTERED
 
@@ -397,7 +400,7 @@ def test_a_server_in_trouble_sends_us_to_the_next_target_at_once(status: int) ->
     trunk = Trunk()
     trunk.due(ONE, TWO)
     trunk.answer(status)
-    assert trunk.sent() == Send(2, TWO, 3600, None)
+    assert trunk.sent() == Send(2, TWO, 3600)
 
 
 def test_no_answer_sends_us_to_the_next_target_and_then_backs_off_with_jitter() -> None:
@@ -483,7 +486,7 @@ def test_an_unanswered_refresh_takes_nothing_away() -> None:
 def test_what_we_take_back_ends_at_once_before_the_registrar_has_heard_of_it() -> None:
     trunk = registered()
     actions = trunk.take(TakeBack((ONE, TWO)))
-    assert actions == (Forget(), Send(2, ONE, 0, None))
+    assert actions == (Forget(), Send(2, ONE, 0))
     assert not trunk.registration.granted(trunk.now)
     assert trunk.registration.state is State.UNREGISTERING
 
@@ -501,7 +504,7 @@ def test_a_challenge_to_the_taking_back_is_answered() -> None:
     trunk = registered()
     trunk.take(TakeBack((ONE,)))
     trunk.answer(401, challenges=[CHALLENGE])
-    assert trunk.sent() == Send(3, ONE, 0, expected_authorization(CHALLENGE, 1, 2))
+    assert trunk.sent() == Send(3, ONE, 0, (expected_authorization(CHALLENGE, 1, 2),))
     trunk.answer(401, challenges=[CHALLENGE])
     assert trunk.registration.state is State.UNREGISTERED
 
@@ -532,7 +535,7 @@ def test_what_is_granted_after_it_was_taken_back_teaches_nothing_and_is_taken_ba
     trunk = Trunk()
     trunk.due()
     assert trunk.take(TakeBack((ONE,))) == (Forget(),)
-    assert trunk.answer(200, contacts=[OURS]) == (Send(2, ONE, 0, None),)
+    assert trunk.answer(200, contacts=[OURS]) == (Send(2, ONE, 0),)
     trunk.answer(200)
     assert trunk.registration.state is State.UNREGISTERED
     assert not trunk.registration.granted(trunk.now)
@@ -551,7 +554,7 @@ def test_what_is_wanted_again_while_it_is_taken_back_registers_when_that_is_done
     trunk.take(TakeBack((ONE,)))
     trunk.take(Want())
     trunk.answer(200)
-    assert trunk.due() == Send(3, ONE, 3600, None)
+    assert trunk.due() == Send(3, ONE, 3600)
 
 
 # The operator's change.
@@ -565,6 +568,67 @@ def test_an_operators_change_tries_again_at_once() -> None:
     trunk.take(Want())
     assert trunk.wait_s() == 0
     assert trunk.registration.failures == 0
+
+
+# Elsewhere.
+
+
+def test_a_redirection_is_followed_once() -> None:
+    trunk = Trunk()
+    trunk.due()
+    elsewhere = Contact(Uri("sip", "", "reg2.provider.example"))
+    assert trunk.answer(302, contacts=[elsewhere]) == (Follow(elsewhere.uri),)
+    assert trunk.take(Redirected((TWO,))) == (Send(2, TWO, 3600),)
+    assert trunk.answer(302, contacts=[elsewhere]) == ()
+    assert trunk.registration.failure is Failure.REFUSED
+
+
+def test_a_redirection_to_nowhere_goes_on_with_the_next_target() -> None:
+    trunk = Trunk()
+    trunk.due(ONE, TWO)
+    trunk.answer(302, contacts=[Contact(Uri("sip", "", "nowhere.example"))])
+    assert trunk.take(Redirected(())) == (Send(2, TWO, 3600),)
+
+
+def test_what_is_taken_back_while_a_redirection_is_looked_up_is_not_registered() -> None:
+    trunk = Trunk()
+    trunk.due()
+    trunk.answer(302, contacts=[Contact(Uri("sip", "", "reg2.provider.example"))])
+    trunk.take(TakeBack((ONE,)))
+    assert trunk.take(Redirected((TWO,))) == (Forget(),)
+    assert trunk.registration.state is State.UNREGISTERED
+
+
+def test_a_refresh_stays_with_the_server_that_granted() -> None:
+    trunk = Trunk()
+    trunk.due(ONE, TWO)
+    trunk.take(Unanswered("dead"))
+    trunk.answer(200, contacts=[OURS], source=FROM_TWO)
+    assert trunk.due(ONE, TWO).next_hop == TWO
+    assert trunk.registration.in_flight is not None
+    assert trunk.registration.in_flight.others == (ONE,)
+
+
+def test_when_every_server_is_dead_the_next_attempt_asks_the_name_again() -> None:
+    trunk = Trunk()
+    trunk.due(TWO)
+    trunk.answer(200, contacts=[OURS], source=FROM_TWO)
+    trunk.due(TWO)
+    trunk.take(Unanswered("dead"))
+    assert trunk.due(ONE).next_hop == ONE
+
+
+def test_every_realm_that_asks_is_answered() -> None:
+    trunk = Trunk()
+    trunk.due()
+    proxy = replace(CHALLENGE, proxy=True, realm="proxy.example", nonce="p")
+    trunk.answer(407, challenges=[proxy])
+    assert [name for name, _ in trunk.sent().authorizations] == ["Proxy-Authorization"]
+    trunk.answer(401, challenges=[CHALLENGE])
+    names = [name for name, _ in trunk.sent().authorizations]
+    assert names == ["Proxy-Authorization", "Authorization"]
+    trunk.answer(200, contacts=[OURS])
+    assert trunk.registration.state is State.REGISTERED
 
 
 # Replies that are not to what we asked.
@@ -600,8 +664,9 @@ def test_silence_about_nothing_changes_nothing() -> None:
 FIRST_WAIT_S = {"wrong credentials": 600, "refused": 300, "unreachable": 15}
 LONGEST_WAIT_S = {"wrong credentials": DAY, "refused": HOUR, "unreachable": 900}
 
-SENDS_OF_AN_ATTEMPT = 20
-"""Two targets, each with a first REGISTER, four challenges and a 423; and the taking back."""
+SENDS_OF_AN_ATTEMPT = 32
+"""Two targets and two of a 3xx, each with a first REGISTER, four challenges and a 423; and the
+taking back."""
 
 
 def after_a_restart(before: Registration, now: float) -> Registration:
@@ -674,6 +739,7 @@ class AnyOrder(RuleBasedStateMachine):
     def it_begins(self, chance: float) -> None:
         self.trunk = Trunk(chance=chance)
         self.open = None
+        self.following = False
         self.last_cseq = 0
         self.sends_of_attempt = 0
         self.failed_as: list[str] = []
@@ -698,7 +764,10 @@ class AnyOrder(RuleBasedStateMachine):
                 assert action.cseq > self.last_cseq
                 self.open, self.last_cseq = action, action.cseq
                 self.sends_of_attempt += 1
-        if self.open is None:
+        self.following = any(isinstance(action, Follow) for action in actions) or (
+            self.following and not isinstance(event, Redirected)
+        )
+        if self.open is None and not self.following:
             self.sends_of_attempt = 0
         return actions
 
@@ -760,8 +829,13 @@ class AnyOrder(RuleBasedStateMachine):
             assert actions == ()
             assert after.expires_at == before.expires_at
             self.check_the_wait(retry_after_s)
-        elif self.open is None:
+        elif self.open is None and not self.following:
             self.failed_as.clear()
+
+    @precondition(lambda self: self.following)
+    @rule(hops=TARGETS)
+    def the_new_target_is_looked_up(self, hops: tuple[NextHop, ...]) -> None:
+        self.check_the_outcome(Redirected(hops), None)
 
     @rule(status=STATUSES, back=st.integers(1, 5))
     def a_late_or_foreign_reply_comes(self, status: int, back: int) -> None:
@@ -775,6 +849,7 @@ class AnyOrder(RuleBasedStateMachine):
     def the_agent_restarts(self) -> None:
         self.trunk.registration = after_a_restart(self.registration, self.trunk.now)
         self.open = None
+        self.following = False
         self.sends_of_attempt = 0
 
     @rule(hops=TARGETS)
@@ -787,12 +862,17 @@ class AnyOrder(RuleBasedStateMachine):
     @rule()
     def the_operator_wants_it(self) -> None:
         self.take(Want())
-        assert self.open is not None or self.registration.next_at == self.trunk.now
+        in_flight = self.open is not None or self.following
+        assert in_flight or self.registration.next_at == self.trunk.now
         self.failed_as.clear()
 
     @invariant()
     def what_is_in_flight_is_what_the_world_has_received(self) -> None:
         in_flight = self.registration.in_flight
+        assert self.following == bool(in_flight and in_flight.following)
+        if self.following:
+            assert self.open is None
+            return
         ours = in_flight and (in_flight.next_hop, in_flight.expires_s)
         assert ours == (self.open and (self.open.next_hop, self.open.expires_s))
 

@@ -27,8 +27,10 @@ from whence.core.registration import (
     Dice,
     Due,
     Event,
+    Follow,
     Learn,
     NextHop,
+    Redirected,
     Registration,
     Send,
     State,
@@ -236,7 +238,7 @@ class Registrations:
 
     async def _attempt(self, entry: Entry) -> None:
         try:
-            targets = await self._targets(entry)
+            targets = await self._targets(entry.trunk.server)
             if _is_due(entry, self._clock()):  # the heap may have held it twice
                 await self._go(entry, Due(targets))
         finally:
@@ -244,14 +246,14 @@ class Registrations:
 
     async def _take_back(self, entry: Entry) -> None:
         async with self._room:
-            targets = await self._targets(entry)
+            targets = await self._targets(entry.trunk.server)
             # Meanwhile the trunk may have been enabled again.
             if entry.leaving or self._stopping or not entry.trunk.enabled:
                 await self._go(entry, TakeBack(targets))
         self._leaving.discard(entry)
 
-    async def _targets(self, entry: Entry) -> tuple[NextHop, ...]:
-        found = await self._resolver.targets(entry.trunk.server)
+    async def _targets(self, server: Uri) -> tuple[NextHop, ...]:
+        found = await self._resolver.targets(server)
         return tuple(t for t in found if self._socket_for(t) is not None)
 
     def _socket_for(self, target: NextHop) -> Source | None:
@@ -260,20 +262,25 @@ class Registrations:
 
     async def _go(self, entry: Entry, event: Event) -> None:
         """Take a step, and those that come of it, until nothing is in flight."""
-        send = self._step(entry, event)
-        while send is not None:
-            entry.socket = self._socket_for(send.next_hop)
-            if entry.socket is None:
-                outcome: Event = Unanswered("the edge has no socket for it any more")
+        asks = self._step(entry, event)
+        while asks is not None:
+            if isinstance(asks, Follow):
+                outcome: Event = Redirected(await self._targets(asks.to))
             else:
-                contact = self._contact(entry.account.contact.user, entry.socket)
-                entry.account = replace(entry.account, contact=contact)
-                outcome = await self._kamailio.register(
-                    entry.account, send, entry.registration.call_id, entry.socket
-                )
-            send = self._step(entry, outcome)
+                outcome = await self._register(entry, asks)
+            asks = self._step(entry, outcome)
 
-    def _step(self, entry: Entry, event: Event) -> Send | None:
+    async def _register(self, entry: Entry, send: Send) -> Answered | Unanswered:
+        entry.socket = self._socket_for(send.next_hop)
+        if entry.socket is None:
+            return Unanswered("the edge has no socket for it any more")
+        contact = self._contact(entry.account.contact.user, entry.socket)
+        entry.account = replace(entry.account, contact=contact)
+        return await self._kamailio.register(
+            entry.account, send, entry.registration.call_id, entry.socket
+        )
+
+    def _step(self, entry: Entry, event: Event) -> Send | Follow | None:
         """One step of the core: written down first, then told, then carried out."""
         now, before = self._clock(), entry.registration
         dice = Dice(random.random(), secrets.token_hex(8))  # noqa: S311 - spreads, hides nothing
@@ -286,7 +293,7 @@ class Registrations:
         entry.registration = after
         self._tell(entry, before, after)
         self._schedule(entry)
-        return next((a for a in actions if isinstance(a, Send)), None)
+        return next((a for a in actions if isinstance(a, Send | Follow)), None)
 
     def _save(
         self, entry: Entry, after: Registration, actions: Sequence[Action], now: float

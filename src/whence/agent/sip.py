@@ -64,8 +64,7 @@ def register(account: Account, send: Send, call_id: str, via: str, inside: Seque
         "User-Agent: Whence",
         *inside,
     ]
-    if send.authorization:
-        lines.append(": ".join(send.authorization))
+    lines += [f"{name}: {value}" for name, value in send.authorizations]
     return _message(lines)
 
 

@@ -1,7 +1,8 @@
-"""HTTP digest as SIP uses it (RFC 8760, RFC 7616, RFC 3261 22): answering a challenge.
+"""HTTP digest as SIP uses it (RFC 8760, RFC 7616, RFC 3261 22): answering challenges.
 
-Of several challenges the strongest one that we can answer is taken. An algorithm we do not know,
-or a quality of protection other than `auth`, is passed over, never guessed at.
+A reply may challenge for several realms, of proxies and of the registrar; each is answered. Of the
+challenges for one realm the strongest that we can answer is taken. An algorithm we do not know, or
+a quality of protection other than `auth`, is passed over, never guessed at.
 """
 
 from __future__ import annotations
@@ -12,19 +13,28 @@ from dataclasses import dataclass
 
 from whence.core.secret import Secret
 
-_HASHES: dict[str, Callable[[bytes], str]] = {
-    # Strongest first. MD5 is what the field speaks; it is not chosen where better is offered.
-    "SHA-256": lambda data: hashlib.sha256(data).hexdigest(),
-    "MD5": lambda data: hashlib.md5(data, usedforsecurity=False).hexdigest(),
+
+def _named(name: str) -> Callable[[bytes], str]:
+    return lambda data: hashlib.new(name, data, usedforsecurity=False).hexdigest()
+
+
+# Strongest first. SHA-512-256 is SHA-512/256 of FIPS 180-4, with its own start values, and no cut
+# SHA-512: the example in RFC 7616 3.9.2 is wrong (its right response begins 3798d413).
+_HASHES = {
+    name: _named(called)
+    for name, called in (("SHA-512-256", "sha512_256"), ("SHA-256", "sha256"), ("MD5", "md5"))
+    if called in hashlib.algorithms_available
 }
 
 ALGORITHMS = tuple(_HASHES)
-"""The algorithms that can be answered, strongest first."""
+"""The algorithms that can be answered, strongest first; each also with `-sess`."""
+
+_SESS = "-SESS"
 
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """One WWW-Authenticate (or, where `proxy`, Proxy-Authenticate) header of a 401 or 407."""
+    """One WWW-Authenticate (or, where `proxy`, Proxy-Authenticate) challenge of a 401 or 407."""
 
     realm: str
     nonce: str
@@ -33,6 +43,21 @@ class Challenge:
     opaque: str | None = None
     stale: bool = False
     proxy: bool = False
+
+    @property
+    def asks(self) -> tuple[bool, str]:
+        """Who asks: (a proxy or the registrar, its realm)."""
+        return self.proxy, self.realm
+
+    @property
+    def hash_name(self) -> str:
+        """The algorithm as ALGORITHMS names it, without `-sess`."""
+        return self.algorithm.upper().removesuffix(_SESS)
+
+    @property
+    def of_session(self) -> bool:
+        """Whether A1 also has nonce and cnonce in it (RFC 7616 3.4.2)."""
+        return self.algorithm.upper().endswith(_SESS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +75,20 @@ class Credentials:
 
     def can_answer(self, challenge: Challenge) -> bool:
         """Whether there is a response to `challenge` that says what these credentials know."""
-        algorithm = challenge.algorithm.upper()
+        name = challenge.hash_name
         return (
-            algorithm in _HASHES
+            name in _HASHES
             and bool(challenge.nonce)
             and (not challenge.qop or "auth" in challenge.qop)
             and (not self.realm or self.realm == challenge.realm)
-            and (self.password is not None or algorithm in dict(self.ha1))
+            and (self.password is not None or name in dict(self.ha1))
         )
 
     def _ha1(self, challenge: Challenge) -> str:
-        algorithm = challenge.algorithm.upper()
+        name = challenge.hash_name
         if self.password is None:
-            return dict(self.ha1)[algorithm].reveal()
-        return ha1(algorithm, self.user, challenge.realm, self.password)
+            return dict(self.ha1)[name].reveal()
+        return ha1(name, self.user, challenge.realm, self.password)
 
 
 def ha1(algorithm: str, user: str, realm: str, password: Secret) -> str:
@@ -71,10 +96,19 @@ def ha1(algorithm: str, user: str, realm: str, password: Secret) -> str:
     return _HASHES[algorithm](f"{user}:{realm}:{password.reveal()}".encode())
 
 
-def strongest(challenges: Iterable[Challenge], credentials: Credentials) -> Challenge | None:
-    """Pick the challenge to answer; None where none of them can be."""
-    answerable = [c for c in challenges if credentials.can_answer(c)]
-    return min(answerable, key=lambda c: ALGORITHMS.index(c.algorithm.upper()), default=None)
+def answerable(challenges: Iterable[Challenge], credentials: Credentials) -> tuple[Challenge, ...]:
+    """Pick what to answer: for each realm that asks, the strongest challenge we can answer."""
+    best: dict[tuple[bool, str], Challenge] = {}
+    for challenge in challenges:
+        if credentials.can_answer(challenge):
+            known = best.get(challenge.asks)
+            if known is None or _weakness(challenge) < _weakness(known):
+                best[challenge.asks] = challenge
+    return tuple(best.values())
+
+
+def _weakness(challenge: Challenge) -> int:
+    return ALGORITHMS.index(challenge.hash_name)
 
 
 def authorization(
@@ -89,8 +123,10 @@ def authorization(
 
     `nonce_count` is how often this nonce has been used, this time included; `cnonce` is random.
     """
-    digest = _HASHES[challenge.algorithm.upper()]
+    digest = _HASHES[challenge.hash_name]
     a1 = credentials._ha1(challenge)
+    if challenge.of_session:
+        a1 = digest(f"{a1}:{challenge.nonce}:{cnonce}".encode())
     a2 = digest(f"{method}:{uri}".encode())
     quoted = {
         "username": credentials.user,
@@ -99,10 +135,11 @@ def authorization(
         "uri": uri,
     }
     plain = {"algorithm": challenge.algorithm}
+    if challenge.qop or challenge.of_session:
+        quoted["cnonce"] = cnonce
     if challenge.qop:
         count = f"{nonce_count:08x}"
         middle = f"{challenge.nonce}:{count}:{cnonce}:auth"
-        quoted["cnonce"] = cnonce
         plain |= {"qop": "auth", "nc": count}
     else:
         middle = challenge.nonce

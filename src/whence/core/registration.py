@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from whence.core.address import Source
-from whence.core.digest import Challenge, Credentials, authorization, strongest
+from whence.core.digest import Challenge, Credentials, answerable, authorization
 from whence.core.retry import BACKOFF, RETRY_AFTER_LIMIT_S, Failure, refresh_s
 from whence.core.uri import Uri, host_text
 
@@ -103,14 +103,20 @@ class Request:
     others: tuple[NextHop, ...] = ()
     """The targets that have not been tried in this attempt."""
     challenges: int = 0
-    """How many challenges this attempt has answered."""
+    """How many challenging replies this attempt has answered."""
+    answered: tuple[tuple[bool, str], ...] = ()
+    """Whose challenges this attempt has answered: (proxy, realm)."""
+    redirected: bool = False
+    """Whether a 3xx has been followed in this attempt. A second one is refused."""
+    following: bool = False
+    """Whether it was answered with a 3xx, and the new target is being looked up."""
     lengthened: bool = False
     """Whether a 423 has been obeyed in this attempt. A second one is refused: no loop."""
 
 
 @dataclass(frozen=True, slots=True)
 class Nonce:
-    """The challenge answered last, kept so that a refresh need not be challenged anew."""
+    """A challenge that was answered, kept so that a refresh need not be challenged anew."""
 
     challenge: Challenge
     uses: int
@@ -141,7 +147,10 @@ class Registration:
     last_status: int | None = None
     reason: str = ""
     in_flight: Request | None = None
-    nonce: Nonce | None = None
+    nonces: tuple[Nonce, ...] = ()
+    """One for each realm that asks."""
+    home: NextHop | None = None
+    """The server that granted last; refreshes stay with it while it answers."""
     min_expires_s: int = 0
 
     def granted(self, now: float) -> bool:
@@ -172,6 +181,13 @@ class Unanswered:
 
 
 @dataclass(frozen=True, slots=True)
+class Redirected:
+    """A 3xx was followed: `targets` are where its Contact is now; may be empty."""
+
+    targets: tuple[NextHop, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class TakeBack:
     """The registration is not wanted any more. `targets` as in Due."""
 
@@ -183,17 +199,24 @@ class Want:
     """The registration is wanted, now, whatever came before: an operator's change."""
 
 
-Event = Due | Answered | Unanswered | TakeBack | Want
+Event = Due | Answered | Unanswered | Redirected | TakeBack | Want
 
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Send a REGISTER. `authorization`: (header name, value)."""
+    """Send a REGISTER. `authorizations`: (header name, value) of each."""
 
     cseq: int
     next_hop: NextHop
     expires_s: int
-    authorization: tuple[str, str] | None
+    authorizations: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """Find out where `to` is, and come back with Redirected."""
+
+    to: Uri
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +232,7 @@ class Forget:
     """All that was learned ends now."""
 
 
-Action = Send | Learn | Forget
+Action = Send | Follow | Learn | Forget
 Outcome = tuple[Registration, tuple[Action, ...]]
 
 
@@ -233,6 +256,8 @@ def step(
             return turn.answered(reply, source)
         case Unanswered(reason):
             return turn.unanswered(reason)
+        case Redirected(targets):
+            return turn.redirected(targets)
         case TakeBack(targets):
             return turn.take_back(targets)
         case Want():
@@ -255,7 +280,7 @@ class _Turn:
         if not targets:
             return self._failed(Failure.UNREACHABLE, "the registrar's name has no address")
         expires_s = max(self.account.expires_s, r.min_expires_s)
-        first, *others = targets
+        first, *others = _home_first(r.home, targets)
         return self._send(r, Request(first, expires_s, tuple(others)), State.REGISTERING)
 
     def take_back(self, targets: Sequence[NextHop]) -> Outcome:
@@ -266,7 +291,8 @@ class _Turn:
         if not r.granted(self.now) or not targets:
             return self._ended(r, "taken back")
         r = replace(r, expires_at=None)
-        request = Request(targets[0], 0, tuple(targets[1:]))
+        first, *others = _home_first(r.home, targets)
+        request = Request(first, 0, tuple(others))
         r, sends = self._send(r, request, State.UNREGISTERING)
         return r, (Forget(), *sends)
 
@@ -276,20 +302,26 @@ class _Turn:
 
     def unanswered(self, reason: str) -> Outcome:
         request = self.before.in_flight
-        if request is None:
+        if request is None or request.following:
             return self.before, ()
         return self._next_target(request, None, reason)
 
     def answered(self, reply: Reply, source: Source) -> Outcome:
         request = self.before.in_flight
-        if request is None or reply.cseq != self.before.cseq:
+        if request is None or request.following or reply.cseq != self.before.cseq:
             return self.before, ()  # late, or not to what we asked
-        if request.expires_s == 0 and reply.status not in (401, 407):
+        if (
+            request.expires_s == 0
+            and not 300 <= reply.status < 400
+            and reply.status not in (401, 407)
+        ):
             return self._ended(self.before, "taken back")
         said = f"{reply.status} {reply.reason}".strip()
         match reply.status:
             case status if 200 <= status < 300:
                 return self._accepted(request, reply, source)
+            case status if status < 400:
+                return self._told_elsewhere(request, reply, said)
             case 401 | 407:
                 return self._challenged(request, reply)
             case 423:
@@ -313,6 +345,7 @@ class _Turn:
             expires_at=expires_at,
             next_at=self.now + refresh_s(granted_s, self.dice.chance),
             registrar=source,
+            home=request.next_hop,
             failures=0,
             failure=None,
             last_status=reply.status,
@@ -324,18 +357,50 @@ class _Turn:
         return r, (Learn(source, expires_at),)
 
     def _challenged(self, request: Request, reply: Reply) -> Outcome:
-        challenge = strongest(reply.challenges, self.account.credentials)
-        if challenge is None:
+        answers = answerable(reply.challenges, self.account.credentials)
+        if not answers:
             offered = ", ".join(f"{c.algorithm} for realm {c.realm}" for c in reply.challenges)
             reason = f"no challenge that can be answered ({offered or 'none was sent'})"
             return self._failed(Failure.WRONG_CREDENTIALS, reason, reply)
-        if request.challenges and not challenge.stale:
+        if any(c.asks in request.answered and not c.stale for c in answers):
             return self._failed(Failure.WRONG_CREDENTIALS, "wrong credentials", reply)
         if request.challenges >= CHALLENGES_LIMIT:
             return self._failed(Failure.REFUSED, "challenged again and again", reply)
-        r = replace(self.before, nonce=Nonce(challenge, 0), last_status=reply.status)
-        again = replace(request, challenges=request.challenges + 1)
+        asking = tuple(c.asks for c in answers)
+        kept = tuple(n for n in self.before.nonces if n.challenge.asks not in asking)
+        fresh = tuple(Nonce(challenge, 0) for challenge in answers)
+        r = replace(self.before, nonces=kept + fresh, last_status=reply.status)
+        again = replace(
+            request,
+            challenges=request.challenges + 1,
+            answered=tuple({*request.answered, *asking}),
+        )
         return self._send(r, again, r.state)
+
+    def _told_elsewhere(self, request: Request, reply: Reply, said: str) -> Outcome:
+        """Follow a 3xx, once in an attempt (RFC 3261 8.1.3.4); the Request-URI stays ours."""
+        if request.redirected or not reply.contacts:
+            return self._failed(Failure.REFUSED, said, reply)
+        r = replace(
+            self.before,
+            in_flight=replace(request, redirected=True, following=True),
+            last_status=reply.status,
+        )
+        return r, (Follow(reply.contacts[0].uri),)
+
+    def redirected(self, targets: Sequence[NextHop]) -> Outcome:
+        request = self.before.in_flight
+        if request is None or not request.following:
+            return self.before, ()
+        if not self.before.wanted and request.expires_s > 0:
+            return self._ended(self.before, "taken back")
+        if not targets:
+            return self._next_target(request, None, "redirected to a name that has no address")
+        first, *others = targets
+        request = replace(
+            request, next_hop=first, others=tuple(others) + request.others, following=False
+        )
+        return self._send(self.before, request, self.before.state)
 
     def _too_brief(self, request: Request, reply: Reply) -> Outcome:
         asked, least = request.expires_s, reply.min_expires_s
@@ -350,7 +415,7 @@ class _Turn:
             return self._ended(self.before, "taken back; the registrar did not answer")
         if request.others:
             first, *others = request.others
-            tried = Request(first, request.expires_s, tuple(others))
+            tried = Request(first, request.expires_s, tuple(others), redirected=request.redirected)
             return self._send(self.before, tried, self.before.state)
         return self._failed(Failure.UNREACHABLE, reason, reply)
 
@@ -367,10 +432,11 @@ class _Turn:
         return replace(
             r,
             in_flight=None,
-            nonce=None,
+            nonces=(),
             state=state,
             since=self._since(state),
             next_at=self.now + wait_s,
+            home=None if failure is Failure.UNREACHABLE else r.home,
             failures=failures,
             failure=failure,
             last_status=reply.status if reply else None,
@@ -381,7 +447,7 @@ class _Turn:
         r = replace(
             r,
             in_flight=None,
-            nonce=None,
+            nonces=(),
             state=State.UNREGISTERED,
             since=self._since(State.UNREGISTERED),
             granted_s=None,
@@ -392,34 +458,40 @@ class _Turn:
         return r, (Forget(),)
 
     def _send(self, r: Registration, request: Request, state: State) -> Outcome:
-        nonce = r.nonce and replace(r.nonce, uses=r.nonce.uses + 1)
+        nonces = tuple(replace(nonce, uses=nonce.uses + 1) for nonce in r.nonces)
         r = replace(
             r,
             cseq=r.cseq + 1,
             in_flight=request,
             next_at=None,
-            nonce=nonce,
+            nonces=nonces,
             state=state,
             since=self._since(state),
         )
-        header = None
-        if nonce is not None:
-            name = "Proxy-Authorization" if nonce.challenge.proxy else "Authorization"
-            header = (
-                name,
-                authorization(
-                    nonce.challenge,
-                    self.account.credentials,
-                    "REGISTER",
-                    self.account.request_uri,
-                    nonce.uses,
-                    self.dice.cnonce,
-                ),
-            )
-        return r, (Send(r.cseq, request.next_hop, request.expires_s, header),)
+        headers = tuple(self._authorization(nonce) for nonce in nonces)
+        return r, (Send(r.cseq, request.next_hop, request.expires_s, headers),)
+
+    def _authorization(self, nonce: Nonce) -> tuple[str, str]:
+        challenge = nonce.challenge
+        return (
+            "Proxy-Authorization" if challenge.proxy else "Authorization",
+            authorization(
+                challenge,
+                self.account.credentials,
+                "REGISTER",
+                self.account.request_uri,
+                nonce.uses,
+                self.dice.cnonce,
+            ),
+        )
 
     def _since(self, state: State) -> float:
         return self.before.since if self.before.state is state else self.now
+
+
+def _home_first(home: NextHop | None, targets: Sequence[NextHop]) -> list[NextHop]:
+    """Stay with the server that granted, also where the name does not say it any more."""
+    return [*([home] if home else []), *(target for target in targets if target != home)]
 
 
 def granted(reply: Reply, account: Account, asked_s: int) -> tuple[int | None, str]:
