@@ -18,13 +18,13 @@ from whence.agent import edge_config, location
 class RealWorld:
     """A World. One Kamailio for all tests of a session."""
 
-    def __init__(self, folder: Path, hide: Hide | None = None) -> None:
+    def __init__(self, folder: Path, hide: Hide | None = None, workers: int = 1) -> None:
         """Start it; `hide` does something to the directory's file before."""
         self._stack = ExitStack()
         network = self.network()
         self.edge: Address = (network.ip("edge"), SIP_PORT)
         self.inside: Address = (network.ip("edge"), SIP_PORT + 2)
-        self.books = Books(folder, edge_settings(self.edge, self.inside))
+        self.books = Books(folder, edge_settings(self.edge, self.inside, workers))
         self._stack.enter_context(self.books)
         if hide is not None:
             self.books.hide(hide)

@@ -115,14 +115,14 @@ class Caller:
     at: Endpoint
 
 
-def edge_settings(edge: Address, inside: Address) -> Edge:
-    """One worker: what it did with one message, it did before it takes the next."""
+def edge_settings(edge: Address, inside: Address, workers: int = 1) -> Edge:
+    """Make `[edge]`. One worker has done all with one message before it takes the next."""
     return Edge.model_validate(
         {
             "listen": [f"udp:{edge[0]}:{edge[1]}"],
             "inside": f"udp:{inside[0]}:{inside[1]}",
             "domain": DOMAIN,
-            "workers": 1,
+            "workers": workers,
         }
     )
 
