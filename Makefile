@@ -8,7 +8,7 @@ demo: setup	## run the main job and tell its story; KEEP=1 leaves it running
 	@.venv/bin/python -m demo $(if $(KEEP),--keep)
 
 test: setup	## run every test, against real Kamailios and SIPp
-	@.venv/bin/pytest -n 4 --dist loadgroup $(ARGS)
+	@.venv/bin/pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: setup	## ruff, mypy, import contracts: seconds
 	@.venv/bin/ruff check .

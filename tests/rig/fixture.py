@@ -18,7 +18,7 @@ def rig() -> Iterator[Rig]:
 def shared_rig() -> Iterator[Rig]:
     """Return one rig for all tests of a file: for stories that do not disturb each other.
 
-    Such a file marks itself with `xdist_group`, so that one worker has all of it.
+    `make test` gives each file to one worker as a whole.
     """
     with Rig() as rig:
         yield rig

@@ -21,8 +21,6 @@ from tests.system.scene import (
     uri,
 )
 
-pytestmark = pytest.mark.xdist_group("calls")
-
 PBX_NUMBER = "+442079460000"
 ABSENT_NUMBER = "+442079460001"
 

@@ -21,8 +21,6 @@ from tests.system.scene import (
     uri,
 )
 
-pytestmark = pytest.mark.xdist_group("change")
-
 
 @dataclass
 class Scene:

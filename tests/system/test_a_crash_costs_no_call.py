@@ -15,8 +15,6 @@ from tests.rig.wait import eventually
 from tests.rig.whence import API_PORT, Whence
 from tests.system.scene import ACCOUNTS, alices_trunk, try_to_call, uri
 
-pytestmark = pytest.mark.xdist_group("crash")
-
 
 @dataclass
 class Scene:

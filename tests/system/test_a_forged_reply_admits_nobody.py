@@ -16,8 +16,6 @@ from tests.rig.sip import Address, Endpoint, Headers, Message, reply
 from tests.rig.whence import Table, Whence
 from tests.system.scene import ALICE, ALICES_NUMBER, place, try_to_call, uri
 
-pytestmark = pytest.mark.xdist_group("forged")
-
 
 @dataclass
 class Scene:

@@ -15,8 +15,6 @@ from tests.rig.wait import eventually
 from tests.rig.whence import Table, Whence, trunk
 from tests.system.scene import ALICE, place, try_to_call, uri
 
-pytestmark = pytest.mark.xdist_group("registered")
-
 GRACE_S = 32
 OTHER = "sip:other@198.51.100.9:5060"
 

@@ -23,8 +23,6 @@ from tests.system.scene import (
     uri,
 )
 
-pytestmark = pytest.mark.xdist_group("strangers")
-
 
 @dataclass
 class Scene:

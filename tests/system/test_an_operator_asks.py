@@ -1,0 +1,210 @@
+"""The API and the commands that ask it: what an operator, a program and a browser get."""
+
+import json
+import os
+import re
+import signal
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.rig.process import Process, beside_python
+from tests.rig.provider import Provider
+from tests.rig.rig import Rig
+from tests.rig.wait import eventually
+from tests.rig.whence import API_PORT, Whence, trunk
+from tests.system.scene import (
+    ACCOUNTS,
+    ALICE,
+    ALICES_NUMBER,
+    NOBODYS_NUMBER,
+    alices_trunk,
+    bobs_trunk,
+    source,
+    uri,
+)
+
+
+@dataclass
+class Scene:
+    whence: Whence
+    provider: Provider
+
+    def rows(self, *command: str) -> list[list[str]]:
+        """Run a command, and return the columns of its table: first the heads."""
+        said = self.whence.cli(*command)
+        assert (said.returncode, said.stderr) == (0, "")
+        lines = [line for line in said.stdout.splitlines() if line.strip(" ─")]
+        return [re.split(r" {2,}", line.strip()) for line in lines]
+
+    def as_json(self, *command: str) -> Any:
+        said = self.whence.cli(*command, "--json")
+        assert (said.returncode, said.stderr) == (0, "")
+        return json.loads(said.stdout)
+
+
+@pytest.fixture(scope="module")
+def scene(shared_rig: Rig) -> Scene:
+    rig = shared_rig
+    provider = rig.provider(accounts=ACCOUNTS)
+    other = rig.provider("other", accounts={"acct9": "right"}, domain="other.example")
+    whence = rig.whence(
+        trunks=[
+            alices_trunk(provider),
+            bobs_trunk(provider),
+            trunk("parked", other, "acct9", ALICE, password="wrong"),
+            trunk("off", other, "acct9", ALICE, enabled=False),
+        ],
+        users=["alice", "bob"],
+    )
+    whence.wait_registered("alices-trunk", "bobs-trunk")
+    whence.wait_state("parked", "parked")
+    rig.phone("alice", whence)
+    return Scene(whence, provider)
+
+
+def test_trunks(scene: Scene) -> None:
+    heads, alice, bob, parked, off = scene.rows("trunks")
+    assert heads == ["trunk", "state", "registrar", "granted until", "next REGISTER", "why"]
+    registrar = f"udp:{scene.provider.ip}:5060"
+    for row, name in ((alice, "alices-trunk"), (bob, "bobs-trunk")):
+        assert row[:3] == [name, "registered", registrar]
+        assert re.fullmatch(r"\d\d:\d\d:\d\d \(in (59 min \d+ s|1 h 0 min)\)", row[3]), row
+        assert re.fullmatch(r"\d\d:\d\d:\d\d \(in 4\d min \d+ s\)", row[4]), row
+        assert row[5] == "granted 3600 s"
+    assert parked[:4] == ["parked", "parked", "-", "-"]
+    assert parked[5] == "wrong credentials"
+    assert off == ["off", "unregistered", "-", "-", "-", "taken back"]
+    assert scene.as_json("trunks") == scene.whence.get("/v1/trunks")
+
+
+def test_addresses(scene: Scene) -> None:
+    heads, *rows = scene.rows("addresses")
+    assert heads == ["trunk", "ip", "port", "transport", "origin", "learned", "until"]
+    expected = [scene.provider.ip, "5060", "udp", "learned"]
+    assert [row[:5] for row in rows] == [["alices-trunk", *expected], ["bobs-trunk", *expected]]
+    assert scene.as_json("addresses") == scene.whence.get("/v1/addresses")
+
+
+def test_users(scene: Scene, shared_rig: Rig) -> None:
+    heads, alice, bob = scene.rows("users")
+    assert heads == ["user", "phone", "until"]
+    assert alice[:2] == ["alice@edge.example", f"sip:alice@{shared_rig.ip('phone-alice')}:5060"]
+    assert bob == ["bob@edge.example", "not registered", "-"]
+    assert scene.as_json("users") == scene.whence.get("/v1/users")
+
+
+def test_explain_shows_the_decision_and_each_step_to_it(scene: Scene) -> None:
+    asked = ["--source", source(scene.provider), "--ruri", uri(scene.whence)]
+    first, heads, *steps = scene.rows("explain", *asked)
+    assert first == ["identified as trunk alices-trunk: number of trunk alices-trunk"]
+    assert heads == ["rule", "compared", "fits"]
+    assert steps[0] == ["address", source(scene.provider), "alices-trunk, bobs-trunk"]
+    assert steps[-1] == ["number", f"{ALICES_NUMBER} in Request-URI", "alices-trunk"]
+    answer = scene.as_json("explain", *asked)
+    assert (answer["decision"], answer["trunk"]) == ("identified", "alices-trunk")
+    assert [step["left"] for step in answer["steps"]][-1] == ["alices-trunk"]
+
+
+@pytest.mark.parametrize("header", ["--to", "--p-called-party-id"])
+def test_explain_takes_the_headers_that_narrow(scene: Scene, header: str) -> None:
+    called = f'"Bob, B" <{uri(scene.whence, ALICES_NUMBER)}>;tag=1'
+    asked = ["--source", source(scene.provider), "--ruri", uri(scene.whence, NOBODYS_NUMBER)]
+    assert scene.as_json("explain", *asked)["decision"] == "refused"
+    assert scene.as_json("explain", *asked, header, called)["trunk"] == "alices-trunk"
+
+
+def test_explain_says_why_a_source_is_unknown(scene: Scene) -> None:
+    asked = ["--source", "udp:198.51.100.7:5060", "--ruri", uri(scene.whence)]
+    assert scene.rows("explain", *asked)[0] == ["unknown: no address admits the source"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        (["--source", "198.51.100.7", "--ruri", "sip:x@y"], 'write transport:ip:port, "udp:'),
+        (["--source", "udp:198.51.100.7:5060", "--ruri", "hello"], "is not a SIP URI; write"),
+    ],
+)
+def test_a_wrong_question_is_one_sentence(scene: Scene, asked: list[str], expected: str) -> None:
+    said = scene.whence.cli("explain", *asked)
+    assert (said.returncode, said.stdout) == (1, "")
+    (line,) = said.stderr.splitlines()
+    assert expected in line
+
+
+def test_where_nobody_answers_the_sentence_says_what_to_do(scene: Scene) -> None:
+    for command in ("trunks", "addresses", "users"):
+        said = scene.whence.cli(command, "--api", f"http://{scene.provider.ip}:{API_PORT}")
+        assert (said.returncode, said.stdout) == (1, "")
+        (line,) = said.stderr.splitlines()
+        assert "no agent answers at" in line
+        assert "whence run -c FILE" in line
+
+
+def test_the_api_is_told_of_in_the_environment_too(scene: Scene) -> None:
+    """And a proxy for the web has no business between a command and loopback."""
+    # The rig's cli names --api; here nobody does.
+    asked = Process(
+        "by-environment",
+        [beside_python("whence"), "trunks", "--json"],
+        scene.whence.file.with_suffix(".environment"),
+        env={"WHENCE_API": scene.whence.api, "http_proxy": "http://198.51.100.1:3128"},
+    )
+    with asked:
+        assert asked.wait(30) == 0
+    assert len(json.loads(asked.log)) == 4
+
+
+# --- the API itself
+
+
+def test_a_foreign_host_is_refused(scene: Scene) -> None:
+    """A web page in the operator's browser must not reach it by a name of its own."""
+    with httpx.Client(base_url=scene.whence.api, trust_env=False) as client:
+        for path in ("/v1/trunks", "/metrics", "/docs", "/healthz"):
+            for host in ("evil.example", f"evil.example:{API_PORT}", "198.51.100.7"):
+                refusal = client.get(path, headers={"Host": host})
+                assert refusal.status_code == 400
+                assert "trunk" not in refusal.text
+        assert client.get("/healthz", headers={"Host": f"localhost:{API_PORT}"}).status_code == 200
+
+
+def test_it_describes_itself(scene: Scene) -> None:
+    described = scene.whence.get("/openapi.json")
+    assert {"/healthz", "/v1/trunks", "/v1/addresses", "/v1/users", "/v1/explain"} <= set(
+        described["paths"]
+    )
+    with httpx.Client(base_url=scene.whence.api, trust_env=False) as client:
+        assert client.get("/docs").status_code == 200
+
+
+def test_metrics_count_in_the_glossarys_words(scene: Scene) -> None:
+    said = scene.whence.metrics()
+    for line in (
+        'whence_registrations{state="registered"} 2.0',
+        'whence_registrations{state="parked"} 1.0',
+        "whence_registrations_granted 2.0",
+        'whence_addresses{origin="learned"} 2.0',
+        'whence_registration_attempts_total{outcome="registered"} 2.0',
+        'whence_registration_attempts_total{outcome="wrong credentials"} 1.0',
+    ):
+        assert line in said.splitlines(), said
+
+
+def test_health_says_what_is_wrong(scene: Scene) -> None:
+    """While Kamailio is stopped in its tracks, and until it goes on."""
+    assert scene.whence.get("/healthz") == {"kamailio": True, "directory": True}
+    pids = scene.whence.kamailio_pids()
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        eventually(lambda: scene.whence.health() == 503, what="the fault")
+        with httpx.Client(base_url=scene.whence.api, trust_env=False, timeout=5) as client:
+            assert client.get("/healthz").json() == {"kamailio": False, "directory": True}
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+    scene.whence.wait_healthy()

@@ -1,0 +1,170 @@
+"""Passwords, their hashes and the keys of edge and agent: in no log, answer, table or command line.
+
+The one place for them is the directory, which is the agent's user's alone.
+"""
+
+import hashlib
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.rig.rig import Rig
+from tests.rig.wait import eventually
+from tests.rig.whence import Table, Whence
+from tests.system.scene import ACCOUNTS, alices_trunk, bobs_trunk, uri
+
+TRUNK_PASSWORD = "the0secret1of2acct1"
+USER_PASSWORD = "the3secret4of5alice"
+WRONG_PASSWORD = "not6the7secret8of9acct2"
+
+
+@pytest.fixture(scope="module")
+def whence(shared_rig: Rig) -> Whence:
+    """A node that has seen it all: registered, parked, reloaded, called, killed, refused."""
+    rig = shared_rig
+    provider = rig.provider(accounts={**ACCOUNTS, "acct1": TRUNK_PASSWORD})
+    filed = rig.directory / "acct1.password"
+    filed.write_text(TRUNK_PASSWORD, "utf-8")
+    from_file = {**alices_trunk(provider), "id": "from-file", "numbers": []}
+    from_file |= {"password_file": filed.name}
+    del from_file["password"]
+    trunks = [
+        alices_trunk(provider),
+        bobs_trunk(provider, password=WRONG_PASSWORD),
+        from_file,
+    ]
+    users: list[str | Table] = [{"name": "alice", "password": USER_PASSWORD}, "bob"]
+    whence = rig.whence(trunks=trunks, users=users)
+    whence.wait_registered("alices-trunk", "from-file")
+    whence.wait_state("bobs-trunk", "parked")
+    rig.phone("alice", whence)
+    rig.stranger().register(whence.address, "alice", WRONG_PASSWORD, whence.domain)
+    rig.caller(whence, at=provider).call(uri(whence), expect=200)
+    whence.kill_kamailio()
+    whence.wait_healthy()
+    whence.kill_agent()
+    whence.wait_healthy()
+    text = whence.file.read_text("utf-8")
+    for fault in ('\n[[trunk]]\nid = "x"\npassword = "%s"\n', '\npassword = "%s"\n', '\n"%s'):
+        whence.file.write_text(text + fault % TRUNK_PASSWORD, "utf-8")
+        reload_and_read(whence, "not reloaded")
+        assert TRUNK_PASSWORD not in whence.cli("check", "-c", str(whence.file)).stderr
+    whence.file.write_text(text, "utf-8")
+    reload_and_read(whence, "agent: INFO reloaded")
+    return whence
+
+
+def reload_and_read(whence: Whence, awaited: str) -> None:
+    """Let it read its file again, and wait for what the log says of that."""
+    logged = len(whence.log)
+    whence.reload()
+    eventually(lambda: awaited in whence.log[logged:], what=f'"{awaited}" in the log')
+
+
+@pytest.fixture(scope="module")
+def secrets(whence: Whence) -> dict[str, str]:
+    """What must not be told, by name."""
+    with closing(sqlite3.connect(f"file:{whence.state}/directory.db?mode=ro", uri=True)) as db:
+        keys = dict(db.execute("SELECT key, value FROM meta WHERE key LIKE '%key'").fetchall())
+    assert keys.keys() == {"inside_key", "dialog_key"}
+    return {
+        **keys,
+        "trunk's password": TRUNK_PASSWORD,
+        "wrong password": WRONG_PASSWORD,
+        "user's password": USER_PASSWORD,
+        "trunk's HA1": md5(f"acct1:provider.example:{TRUNK_PASSWORD}"),
+        "user's HA1": md5(f"alice:edge.example:{USER_PASSWORD}"),
+        "bob's password": whence.password("bob"),
+    }
+
+
+def md5(text: str) -> str:
+    return hashlib.md5(text.encode()).hexdigest()
+
+
+def told(secrets: dict[str, str], *texts: str) -> list[str]:
+    """Return the names of the secrets that stand in a text."""
+    return [name for name, secret in secrets.items() if any(secret in text for text in texts)]
+
+
+def test_the_directory_knows_them_so_that_this_test_can_find_one(
+    whence: Whence, secrets: dict[str, str]
+) -> None:
+    with closing(sqlite3.connect(f"file:{whence.state}/directory.db?mode=ro", uri=True)) as db:
+        rows = "".join(map(str, db.execute("SELECT md5 FROM user").fetchall()))
+    assert "user's HA1" in told(secrets, rows)
+
+
+def test_no_log_tells_one(whence: Whence, secrets: dict[str, str]) -> None:
+    assert "parked: wrong credentials" in whence.log
+    assert told(secrets, whence.log) == []
+
+
+def test_no_answer_of_the_api_tells_one(
+    whence: Whence, secrets: dict[str, str], shared_rig: Rig
+) -> None:
+    paths = ["/v1/trunks", "/v1/addresses", "/v1/users", "/healthz", "/openapi.json", "/docs"]
+    paths += ["/metrics", "/redoc", "/nothing"]
+    question = {"source": f"udp:{shared_rig.ip('provider')}:5060", "ruri": uri(whence)}
+    with httpx.Client(base_url=whence.api, trust_env=False) as client:
+        answers = [client.get(path) for path in paths]
+        answers += [client.post("/v1/explain", json=question), client.post("/v1/explain")]
+        wrong = {"source": TRUNK_PASSWORD, "ruri": ""}
+        answers.append(client.post("/v1/explain", json={**question, **wrong}))
+    assert [answer.status_code for answer in answers] == [200] * 8 + [404, 200, 422, 422]
+    # What somebody asks, he knows: the last answer repeats it.
+    assert told(secrets, *[answer.text for answer in answers[:-1]]) == []
+
+
+def test_no_command_tells_one(whence: Whence, secrets: dict[str, str], shared_rig: Rig) -> None:
+    asked = ["--source", f"udp:{shared_rig.ip('provider')}:5060", "--ruri", uri(whence)]
+    commands = [
+        *(["trunks", *more] for more in ([], ["--json"])),
+        *(["addresses", *more] for more in ([], ["--json"])),
+        *(["users", *more] for more in ([], ["--json"])),
+        *(["explain", *asked, *more] for more in ([], ["--json"])),
+        ["check", "-c", str(whence.file)],
+        ["edge-config", "-c", str(whence.file)],
+    ]
+    said = [whence.cli(*command) for command in commands]
+    assert [one.returncode for one in said] == [0] * len(commands)
+    assert told(secrets, *[one.stdout + one.stderr for one in said]) == []
+
+
+def test_no_process_shows_one(whence: Whence, secrets: dict[str, str]) -> None:
+    """Everybody on the machine may read a command line; an environment, who is the same user."""
+    assert whence.process
+    pids = [whence.process.pid, *whence.process.descendants()]
+    assert len(pids) > 5
+    shown = [
+        Path(f"/proc/{pid}/{file}").read_text("utf-8", "replace")
+        for pid in pids
+        for file in ("cmdline", "environ")
+    ]
+    assert told(secrets, *shown) == []
+
+
+def test_no_file_but_the_directory_has_one(whence: Whence, secrets: dict[str, str]) -> None:
+    files = [path for path in whence.state.rglob("*") if not path.name.startswith("directory.db")]
+    assert {"kamailio.cfg", "location.db"} <= {path.name for path in files}
+    assert told(secrets, *[path.read_text("latin-1") for path in files]) == []
+
+
+def test_no_trunks_password_is_in_the_directory_either(
+    whence: Whence, secrets: dict[str, str]
+) -> None:
+    """It needs none: the agent has them from the file, and the edge never asks."""
+    kept = [path.read_text("latin-1") for path in whence.state.glob("directory.db*")]
+    passwords = {name: one for name, one in secrets.items() if "password" in name}
+    assert told({**passwords, "trunk's HA1": secrets["trunk's HA1"]}, *kept) == []
+
+
+def test_nothing_on_the_wire_tells_one(
+    whence: Whence, secrets: dict[str, str], shared_rig: Rig
+) -> None:
+    traces = [path.read_text("latin-1") for path in shared_rig.directory.glob("*.messages")]
+    assert traces
+    assert told(secrets, *traces) == []
