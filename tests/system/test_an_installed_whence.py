@@ -1,0 +1,39 @@
+"""The wheel: what is installed has all that it needs, Kamailio's part included."""
+
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_wheel_holds_the_template_and_the_script(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = tmp_path.glob("whence-*.whl")
+    site = tmp_path / "site"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    file = tmp_path / "whence.toml"
+    file.write_text(f'[agent]\nstate = "{tmp_path}/state"\n', "utf-8")
+    made = subprocess.run(
+        [sys.executable, "-m", "whence", "edge-config", "-c", file],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(site), "PATH": ""},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    found = re.search(r'modparam\("app_python3", "load", "([^"]+)"\)', made.stdout)
+    assert found
+    script = Path(found[1])
+    assert script.is_relative_to(site)
+    assert script.read_bytes() == (ROOT / "kamailio" / "whence_kemi.py").read_bytes()
+    # Kamailio's Python finds the package from where the script is.
+    assert (script.parents[2] / "whence" / "edge" / "route.py").is_file()
