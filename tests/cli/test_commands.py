@@ -1,0 +1,292 @@
+"""The `whence` command as it is typed: what it prints, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from tests.rig.network import Network
+from tests.rig.process import beside_python
+
+FILE = """
+[[trunk]]
+id = "acme"
+registrar = "sip:192.0.2.1"
+user = "acct1"
+password = "hunter2"
+target = "sip:alice@edge.example"
+
+[[user]]
+name = "alice"
+password = "topsecret"
+"""
+
+
+def whence(*words: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [beside_python("whence"), *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "COLUMNS": "200", **environment},
+    )
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    file = tmp_path / "whence.toml"
+    file.write_text(f'[agent]\nstate = "{tmp_path}/state"\n' + FILE, encoding="utf-8")
+    return file
+
+
+# check
+
+
+def test_a_right_file_is_said_to_be_right(file: Path) -> None:
+    done = whence("check", "-c", file)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{file}: right: 1 trunks, 1 users\n"
+
+
+def test_a_wrong_file_ends_with_2_and_each_fault_on_a_line(file: Path) -> None:
+    file.write_text('[edge]\nworkers = 0\ndomian = "x"\n', encoding="utf-8")
+    done = whence("check", "-c", file)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines() == [
+        "whence.toml: edge: workers: is too small; write 1 at least",
+        'whence.toml: edge: domian: unknown key; did you mean "domain"?',
+    ]
+
+
+@pytest.mark.parametrize("command", ["check", "run", "agent", "edge-config"])
+def test_a_file_that_is_not_there_ends_with_2_and_one_sentence(
+    tmp_path: Path, command: str
+) -> None:
+    done = whence(command, "-c", tmp_path / "nowhere.toml")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"{tmp_path}/nowhere.toml: cannot be read: No such file or directory\n"
+
+
+@pytest.mark.parametrize("words", [["chekc"], ["check"], ["check", "--what"], ["explain"]])
+def test_a_wrong_command_line_ends_with_2(words: list[str]) -> None:
+    done = whence(*words)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_help_names_every_command() -> None:
+    done = whence("--help")
+    assert done.returncode == 0
+    for command in (
+        "run",
+        "agent",
+        "edge-config",
+        "check",
+        "trunks",
+        "addresses",
+        "users",
+        "explain",
+    ):
+        assert command in done.stdout
+
+
+# edge-config
+
+
+def test_kamailio_itself_takes_the_generated_configuration(file: Path, tmp_path: Path) -> None:
+    done = whence("edge-config", "-c", file)
+    assert (done.returncode, done.stderr) == (0, "")
+    config = tmp_path / "kamailio.cfg"
+    config.write_text(done.stdout, encoding="utf-8")
+    kamailio = shutil.which("kamailio", path=f"{os.environ['PATH']}:/usr/sbin")
+    assert kamailio is not None
+    checked = subprocess.run(
+        [kamailio, "-c", "-f", config], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert checked.returncode == 0, checked.stderr
+    assert "ERROR" not in checked.stderr and "WARNING" not in checked.stderr
+
+
+# The commands that ask the API.
+
+ASKING = [
+    ["trunks"],
+    ["addresses"],
+    ["users"],
+    ["explain", "--source", "udp:192.0.2.1:5060", "--ruri", "sip:a@b"],
+]
+
+
+@pytest.mark.parametrize("words", ASKING, ids=lambda words: words[0])
+def test_without_an_agent_one_sentence_says_what_to_do(words: list[str]) -> None:
+    with Network() as network:
+        api = f"http://{network.ip('nobody')}:8088"
+        done = whence(*words, "--api", api)
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"whence: no agent answers at {api} (")
+    assert line.endswith("; start it with: whence run -c FILE, or name its API with --api URL")
+
+
+@pytest.mark.parametrize("api", ["nonsense", "http://[", "ftp://127.0.0.1", "http://127.0.0.1:0"])
+def test_an_api_that_is_no_url_is_one_sentence_too(api: str) -> None:
+    done = whence("trunks", "--api", api)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"whence: no agent answers at {api} (")
+
+
+class Api:
+    """An HTTP server that answers with what it is given, and keeps what it is asked."""
+
+    def __init__(self, ip: str) -> None:
+        self.answers: dict[str, tuple[int, Any]] = {}
+        self.questions: list[Any] = []
+        api = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.answer()
+
+            def do_POST(self) -> None:
+                length = int(self.headers["Content-Length"])
+                api.questions.append(json.loads(self.rfile.read(length)))
+                self.answer()
+
+            def answer(self) -> None:
+                status, answer = api.answers[self.path]
+                body = json.dumps(answer).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        self._server = ThreadingHTTPServer((ip, 0), Handler)
+        self.url = f"http://{ip}:{self._server.server_port}"
+        self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    with Network() as network:
+        api = Api(network.ip("api"))
+        yield api
+        api.close()
+
+
+TRUNK = {
+    "id": "acme",
+    "state": "registered",
+    "registrar": "udp:192.0.2.1:5060",
+    "expires_at": 4_000_000_000,
+    "next_at": None,
+    "reason": "granted [bold]3600[/bold] s",
+}
+
+
+def test_json_is_the_answer_of_the_api_as_it_is(api: Api) -> None:
+    answers: dict[str, Any] = {
+        "/v1/trunks": [TRUNK],
+        "/v1/addresses": [{"trunk": "acme", "ip": "192.0.2.1"}],
+        "/v1/users": [{"name": "ålice"}],
+        "/v1/explain": {"decision": "unknown"},
+    }
+    api.answers = {path: (200, answer) for path, answer in answers.items()}
+    for words in ASKING:
+        done = whence(*words, "--json", "--api", api.url)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert json.loads(done.stdout) == answers[f"/v1/{words[0]}"]
+
+
+def test_the_api_may_be_named_in_the_environment_and_no_proxy_is_asked(api: Api) -> None:
+    api.answers["/v1/trunks"] = (200, [])
+    done = whence("trunks", WHENCE_API=api.url, HTTP_PROXY="http://192.0.2.1:1", NO_PROXY="")
+    assert (done.returncode, done.stdout) == (0, "no trunk is configured\n")
+
+
+def test_a_table_has_a_line_for_each_trunk_and_prints_what_it_is_given(api: Api) -> None:
+    api.answers["/v1/trunks"] = (200, [TRUNK, {**TRUNK, "id": "bell", "registrar": None}])
+    lines = whence("trunks", "--api", api.url).stdout.splitlines()
+    acme, bell = (next(line for line in lines if id_ in line) for id_ in ("acme", "bell"))
+    assert "udp:192.0.2.1:5060" in acme and "granted [bold]3600[/bold] s" in acme
+    assert "registered" in bell and "udp" not in bell
+
+
+def test_users_without_a_phone_are_in_the_table_too(api: Api) -> None:
+    contact = {"contact": "sip:alice@192.0.2.50", "expires_at": 4_000_000_000}
+    api.answers["/v1/users"] = (
+        200,
+        [
+            {"name": "alice", "domain": "edge.example", "contacts": [contact, contact]},
+            {"name": "bob", "domain": "edge.example", "contacts": []},
+        ],
+    )
+    shown = whence("users", "--api", api.url).stdout
+    assert shown.count("alice@edge.example") == 2
+    assert "bob@edge.example" in shown and "not registered" in shown
+
+
+def test_explain_asks_what_it_was_told_and_shows_each_step(api: Api) -> None:
+    api.answers["/v1/explain"] = (
+        200,
+        {
+            "decision": "refused",
+            "trunk": None,
+            "reason": "ambiguous",
+            "candidates": ["acme", "bell"],
+            "steps": [
+                {"rule": "address", "compared": "udp:192.0.2.1:5060", "left": ["acme", "bell"]},
+                {"rule": "token", "compared": "a", "left": []},
+            ],
+        },
+    )
+    words = ["explain", "--source", "udp:192.0.2.1:5060", "--ruri", "sip:a@b", "--to", "sip:c@d"]
+    done = whence(*words, "--p-called-party-id", "sip:e@f", "--api", api.url)
+    assert done.returncode == 0
+    assert api.questions == [
+        {
+            "source": "udp:192.0.2.1:5060",
+            "ruri": "sip:a@b",
+            "to": "sip:c@d",
+            "p_called_party_id": "sip:e@f",
+        }
+    ]
+    first, second, *table = done.stdout.splitlines()
+    assert (first, second) == ("refused: ambiguous", "candidates: acme, bell")
+    assert any("address" in line and "acme, bell" in line for line in table)
+    assert any("token" in line and "no trunk" in line for line in table)
+
+
+def test_a_wrong_question_is_one_sentence(api: Api) -> None:
+    detail = [{"loc": ["body", "source"], "msg": 'Value error, "x" is not a source'}]
+    api.answers["/v1/explain"] = (422, {"detail": detail})
+    done = whence("explain", "--source", "x", "--ruri", "sip:a@b", "--api", api.url)
+    assert (done.returncode, done.stderr) == (1, 'whence: source: "x" is not a source\n')
+
+
+def test_a_failure_of_the_api_is_one_sentence(api: Api) -> None:
+    api.answers["/v1/users"] = (503, {"detail": "the location table cannot be read"})
+    done = whence("users", "--api", api.url)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"whence: {api.url}/v1/users answered 503: ")
+    assert "the location table cannot be read" in line
