@@ -31,6 +31,7 @@ from whence.core.registration import (
     Forget,
     Learn,
     NextHop,
+    Park,
     Redirected,
     Registration,
     Reply,
@@ -39,6 +40,7 @@ from whence.core.registration import (
     TakeBack,
     Unanswered,
     Want,
+    granted,
     step,
 )
 from whence.core.retry import Failure
@@ -570,6 +572,78 @@ def test_an_operators_change_tries_again_at_once() -> None:
     assert trunk.registration.failures == 0
 
 
+# What the operator holds.
+
+
+def test_a_parked_trunk_keeps_what_is_granted_and_sends_nothing() -> None:
+    trunk = registered()
+    expires_at = trunk.registration.expires_at
+    assert trunk.take(Park()) == ()
+    assert trunk.registration.state is State.PARKED
+    assert trunk.registration.held
+    assert (trunk.registration.expires_at, trunk.registration.next_at) == (expires_at, None)
+    assert trunk.take(Due((ONE,))) == ()
+
+
+def test_a_trunk_is_not_parked_while_a_request_is_in_flight() -> None:
+    trunk = Trunk()
+    trunk.due()
+    before = trunk.registration
+    assert trunk.take(Park()) == ()
+    assert trunk.registration == before
+
+
+def test_what_the_operator_took_back_stays_so_until_he_wants_it() -> None:
+    trunk = registered()
+    trunk.take(TakeBack((ONE,), held=True))
+    trunk.answer(200)
+    assert trunk.registration.held
+    trunk.take(TakeBack((ONE,)))
+    assert trunk.registration.held
+    trunk.take(Want())
+    assert not trunk.registration.held
+    assert trunk.wait_s() == 0
+
+
+# Our Contact among others.
+
+LINE = replace(ACCOUNT, contact=Uri("sip", "acct1", "198.51.100.1", 5060, {"line": "token1"}))
+
+
+def listed(text: str, expires_s: int | None = 60) -> Contact:
+    found = Uri.parse(text)
+    assert found is not None
+    return Contact(found, expires_s)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sip:acct1@198.51.100.1:5060;line=token1",
+        "sip:acct1@203.0.113.9:1024;line=token1",
+        "sip:acct1@198.51.100.1:5060",
+        "sip:token1@198.51.100.1:5060",
+    ],
+)
+def test_a_contact_with_line_is_found_also_where_the_registrar_changes_it(text: str) -> None:
+    reply = Reply(200, "OK", 1, (listed("sip:acct1@192.0.2.99", 7), listed(text, 60)))
+    assert granted(reply, LINE, 3600) == (60, "")
+
+
+def test_a_contact_of_the_same_account_at_another_place_is_not_ours() -> None:
+    reply = Reply(200, "OK", 1, (listed("sip:acct1@192.0.2.99"),))
+    assert granted(reply, LINE, 3600)[0] is None
+
+
+def test_the_only_contact_is_ours_where_the_provider_is_known_to_rewrite_them() -> None:
+    rewriting = replace(ACCOUNT, rewritten=True)
+    one = Reply(200, "OK", 1, (listed("sip:x@192.0.2.99"),))
+    two = Reply(200, "OK", 1, (listed("sip:x@192.0.2.99"), listed("sip:y@192.0.2.99")))
+    assert granted(one, rewriting, 3600) == (60, "")
+    assert granted(one, ACCOUNT, 3600)[0] is None
+    assert granted(two, rewriting, 3600)[0] is None
+
+
 # Elsewhere.
 
 
@@ -681,6 +755,8 @@ def after_a_restart(before: Registration, now: float) -> Registration:
         expires_at=before.expires_at,
         next_at=before.next_at,
         registrar=before.registrar,
+        held=before.held,
+        home=before.home,
         failures=before.failures,
         failure=before.failure,
         last_status=before.last_status,
@@ -859,6 +935,15 @@ class AnyOrder(RuleBasedStateMachine):
         assert not self.registration.granted(self.trunk.now)
         self.failed_as.clear()
 
+    @precondition(lambda self: self.registration.wanted)
+    @rule()
+    def the_operator_parks_it(self) -> None:
+        before = self.registration
+        assert self.take(Park()) == ()
+        assert self.registration.expires_at == before.expires_at
+        if before.in_flight is None:
+            self.failed_as.clear()
+
     @rule()
     def the_operator_wants_it(self) -> None:
         self.take(Want())
@@ -883,7 +968,7 @@ class AnyOrder(RuleBasedStateMachine):
             assert r.next_at is None
         else:
             assert r.next_at is not None
-        if not r.wanted:
+        if not r.wanted and r.state is not State.PARKED:
             assert r.expires_at is None
 
     @invariant()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whence.core.retry import BACKOFF, Failure, refresh_s
+from whence.core.retry import WAITS, Failure
 
 MINUTE, HOUR = 60, 3600
 
@@ -24,16 +24,16 @@ def test_a_wait_doubles_with_each_failure_up_to_its_limit(
     failure: Failure, waits: list[int]
 ) -> None:
     nearly_one = 1 - 1e-12
-    said = [BACKOFF[failure].wait_s(n, nearly_one) for n in range(1, len(waits) + 1)]
+    said = [WAITS.after(failure).wait_s(n, nearly_one) for n in range(1, len(waits) + 1)]
     assert said == pytest.approx(waits)
 
 
 def test_wrong_credentials_are_tried_once_a_day_in_the_end() -> None:
-    assert BACKOFF[Failure.WRONG_CREDENTIALS].wait_s(1000, 0.0) == 24 * HOUR
+    assert WAITS.after(Failure.WRONG_CREDENTIALS).wait_s(1000, 0.0) == 24 * HOUR
 
 
 def test_after_no_answer_the_wait_is_spread_over_its_upper_half() -> None:
-    wait = BACKOFF[Failure.UNREACHABLE]
+    wait = WAITS.after(Failure.UNREACHABLE)
     assert (wait.wait_s(1, 0.0), wait.wait_s(1, 0.5)) == (15, 22.5)
 
 
@@ -41,7 +41,7 @@ def test_after_no_answer_the_wait_is_spread_over_its_upper_half() -> None:
 def test_a_wait_is_never_shorter_than_half_the_first_nor_longer_than_the_limit(
     failure: Failure, failures: int, chance: float
 ) -> None:
-    backoff = BACKOFF[failure]
+    backoff = WAITS.after(failure)
     assert backoff.first_s / 2 <= backoff.wait_s(failures, chance) <= backoff.limit_s
 
 
@@ -49,4 +49,4 @@ def test_a_wait_is_never_shorter_than_half_the_first_nor_longer_than_the_limit(
 def test_a_refresh_begins_at_70_to_80_per_cent_of_what_was_granted(
     granted_s: int, chance: float
 ) -> None:
-    assert 0.7 * granted_s <= refresh_s(granted_s, chance) <= 0.8 * granted_s
+    assert 0.7 * granted_s <= WAITS.refresh_s(granted_s, chance) <= 0.8 * granted_s

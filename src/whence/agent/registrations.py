@@ -39,7 +39,7 @@ from whence.core.registration import (
     Want,
     step,
 )
-from whence.core.retry import BACKOFF, Failure
+from whence.core.retry import WAITS
 from whence.core.uri import Uri
 
 log = logging.getLogger(__name__)
@@ -314,7 +314,7 @@ class Registrations:
             in_flight=None,
             state=State.WAITING,
             since=now,
-            next_at=now + BACKOFF[Failure.UNREACHABLE].first_s if before.wanted else None,
+            next_at=now + WAITS.unreachable.first_s if before.wanted else None,
             reason=str(error),
         )
 

@@ -20,7 +20,7 @@ from enum import StrEnum
 
 from whence.core.address import Source
 from whence.core.digest import Challenge, Credentials, answerable, authorization
-from whence.core.retry import BACKOFF, RETRY_AFTER_LIMIT_S, Failure, refresh_s
+from whence.core.retry import WAITS, Failure, Waits
 from whence.core.uri import Uri, host_text
 
 MIN_EXPIRES_LIMIT_S = 7 * 86_400
@@ -61,9 +61,16 @@ class Account:
     aor: str
     """`sip:user@domain`"""
     contact: Uri
-    """Ours, with the trunk's token as its user."""
+    """Ours, with the trunk's token as its user, or as its parameter `line`."""
     credentials: Credentials
     expires_s: int
+    rewritten: bool = False
+    """Whether the provider is known to rewrite Contacts, so that ours is listed as another."""
+
+    @property
+    def token(self) -> str:
+        """What nobody else's Contact has in it."""
+        return self.contact.params.get("line", self.contact.user)
 
     @property
     def request_uri(self) -> str:
@@ -134,6 +141,8 @@ class Registration:
     """When `state` was entered."""
     wanted: bool = True
     """Whether we want it registered; the operator, or the end of the program, say otherwise."""
+    held: bool = False
+    """Whether the operator took it back, or parked it: a restart does not change that."""
     granted_s: int | None = None
     expires_at: float | None = None
     """When what the registrar granted ends; None where nothing is granted."""
@@ -189,9 +198,18 @@ class Redirected:
 
 @dataclass(frozen=True, slots=True)
 class TakeBack:
-    """The registration is not wanted any more. `targets` as in Due."""
+    """The registration is not wanted any more. `targets` as in Due.
+
+    `held`: because the operator said so; it stays so until he wants it again, restarts or not.
+    """
 
     targets: tuple[NextHop, ...]
+    held: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Park:
+    """The operator wants no more REGISTERs for now; what is granted stands until it ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +217,7 @@ class Want:
     """The registration is wanted, now, whatever came before: an operator's change."""
 
 
-Event = Due | Answered | Unanswered | Redirected | TakeBack | Want
+Event = Due | Answered | Unanswered | Redirected | TakeBack | Park | Want
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,10 +263,15 @@ class Dice:
 
 
 def step(
-    registration: Registration, event: Event, now: float, account: Account, dice: Dice
+    registration: Registration,
+    event: Event,
+    now: float,
+    account: Account,
+    dice: Dice,
+    waits: Waits = WAITS,
 ) -> Outcome:
     """Take one event; return the new state and what is to be done, in this order."""
-    turn = _Turn(registration, now, account, dice)
+    turn = _Turn(registration, now, account, dice, waits)
     match event:
         case Due(targets):
             return turn.due(targets)
@@ -258,8 +281,10 @@ def step(
             return turn.unanswered(reason)
         case Redirected(targets):
             return turn.redirected(targets)
-        case TakeBack(targets):
-            return turn.take_back(targets)
+        case TakeBack(targets, held):
+            return turn.take_back(targets, held)
+        case Park():
+            return turn.park()
         case Want():
             return turn.want()
 
@@ -272,6 +297,7 @@ class _Turn:
     now: float
     account: Account
     dice: Dice
+    waits: Waits
 
     def due(self, targets: Sequence[NextHop]) -> Outcome:
         r = self.before
@@ -283,8 +309,8 @@ class _Turn:
         first, *others = _home_first(r.home, targets)
         return self._send(r, Request(first, expires_s, tuple(others)), State.REGISTERING)
 
-    def take_back(self, targets: Sequence[NextHop]) -> Outcome:
-        r = replace(self.before, wanted=False)
+    def take_back(self, targets: Sequence[NextHop], held: bool) -> Outcome:
+        r = replace(self.before, wanted=False, held=held or self.before.held)
         if r.in_flight is not None:
             # Its answer may still grant something; that is taken back when it comes.
             return replace(r, next_at=None, expires_at=None), (Forget(),)
@@ -296,8 +322,22 @@ class _Turn:
         r, sends = self._send(r, request, State.UNREGISTERING)
         return r, (Forget(), *sends)
 
+    def park(self) -> Outcome:
+        r = self.before
+        if r.in_flight is not None:  # it will be told again when that is answered
+            return r, ()
+        return replace(
+            r,
+            wanted=False,
+            held=True,
+            state=State.PARKED,
+            since=self._since(State.PARKED),
+            next_at=None,
+            reason="parked by the operator",
+        ), ()
+
     def want(self) -> Outcome:
-        r = replace(self.before, wanted=True, failures=0, failure=None)
+        r = replace(self.before, wanted=True, held=False, failures=0, failure=None)
         return (r if r.in_flight is not None else replace(r, next_at=self.now)), ()
 
     def unanswered(self, reason: str) -> Outcome:
@@ -343,7 +383,7 @@ class _Turn:
             since=self._since(State.REGISTERED),
             granted_s=granted_s,
             expires_at=expires_at,
-            next_at=self.now + refresh_s(granted_s, self.dice.chance),
+            next_at=self.now + self.waits.refresh_s(granted_s, self.dice.chance),
             registrar=source,
             home=request.next_hop,
             failures=0,
@@ -424,10 +464,10 @@ class _Turn:
         if not r.wanted or (r.in_flight is not None and r.in_flight.expires_s == 0):
             return self._ended(r, f"taken back; {reason}")
         failures = r.failures + 1 if r.failure is failure else 1
-        wait_s = BACKOFF[failure].wait_s(failures, self.dice.chance)
+        wait_s = self.waits.after(failure).wait_s(failures, self.dice.chance)
         parked = failure is Failure.WRONG_CREDENTIALS  # then no Retry-After makes us hammer
         if reply is not None and reply.retry_after_s is not None and not parked:
-            wait_s = max(1.0, min(reply.retry_after_s, RETRY_AFTER_LIMIT_S))
+            wait_s = max(1.0, min(reply.retry_after_s, self.waits.retry_after_limit_s))
         state = State.PARKED if parked else State.WAITING
         return replace(
             r,
@@ -502,7 +542,7 @@ def granted(reply: Reply, account: Account, asked_s: int) -> tuple[int | None, s
     """
     seconds = asked_s if reply.expires_s is None else reply.expires_s
     if reply.contacts:
-        ours = _ours(reply.contacts, account.contact)
+        ours = _ours(reply.contacts, account)
         if ours is None:
             return None, "the registrar lists other contacts, and not ours"
         if ours.expires_s is not None:
@@ -512,8 +552,16 @@ def granted(reply: Reply, account: Account, asked_s: int) -> tuple[int | None, s
     return seconds, ""
 
 
-def _ours(contacts: Sequence[Contact], own: Uri) -> Contact | None:
-    """Find our Contact: the same URI; else our token elsewhere, as NAT helpers rewrite it."""
-    by_token = [contact for contact in contacts if contact.uri.user == own.user]
-    exact = [c for c in by_token if (c.uri.host, c.uri.port) == (own.host, own.port)]
-    return next(iter(exact or by_token), None)
+def _ours(contacts: Sequence[Contact], account: Account) -> Contact | None:
+    """Find our Contact: our token at our place; our token elsewhere, as NAT helpers rewrite it; our
+    user at our place, where a registrar drops the parameter `line`. The only one that is listed is
+    ours in any case where the provider is known to rewrite Contacts.
+    """
+    own, token = account.contact, account.token
+    place = (own.host, own.port)
+    named = [c for c in contacts if token in (c.uri.user, c.uri.params.get("line"))]
+    here = [c for c in contacts if (c.uri.host, c.uri.port) == place]
+    exact = [c for c in here if c in named]
+    dropped = [c for c in here if c.uri.user == own.user]
+    rewritten = contacts if account.rewritten and len(contacts) == 1 else ()
+    return next(iter([*exact, *named, *dropped, *rewritten]), None)

@@ -32,22 +32,34 @@ class Backoff:
         return min(self.first_s * 2.0**doublings, self.limit_s) * share
 
 
-BACKOFF = {
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """Every waiting time of registration, each with its reason. Times are in seconds."""
+
     # A provider bans who hammers it with a wrong password; only the operator can mend it.
-    Failure.WRONG_CREDENTIALS: Backoff(first_s=600, limit_s=86_400, jitter=1),
+    wrong_credentials: Backoff = Backoff(first_s=600, limit_s=86_400, jitter=1)
     # The registrar answered and said no: unpaid, unknown, too early. Asking often changes nothing.
-    Failure.REFUSED: Backoff(first_s=300, limit_s=3_600, jitter=1),
+    refused: Backoff = Backoff(first_s=300, limit_s=3_600, jitter=1)
     # RFC 5626 4.5: spread, so that an outage does not end in a storm.
-    Failure.UNREACHABLE: Backoff(first_s=30, limit_s=1_800, jitter=0.5),
-}
+    unreachable: Backoff = Backoff(first_s=30, limit_s=1_800, jitter=0.5)
+    # Retry-After wins over the table, but no registrar silences a trunk for more than a day.
+    retry_after_limit_s: float = 86_400
+    # A refresh begins at this share of what was granted: several tries fit before it lapses.
+    refresh_from: float = 0.7
+    refresh_to: float = 0.8
 
-RETRY_AFTER_LIMIT_S = 86_400
-"""Retry-After wins over the table, but no registrar silences a trunk for more than a day."""
+    def after(self, failure: Failure) -> Backoff:
+        """Give the waits after failures of this kind."""
+        return {
+            Failure.WRONG_CREDENTIALS: self.wrong_credentials,
+            Failure.REFUSED: self.refused,
+            Failure.UNREACHABLE: self.unreachable,
+        }[failure]
 
-REFRESH_FROM, REFRESH_TO = 0.7, 0.8
-"""A refresh begins at this share of what was granted: several tries fit before it lapses."""
+    def refresh_s(self, granted_s: float, chance: float) -> float:
+        """Seconds from the grant to its refresh; `chance` is in [0, 1)."""
+        return granted_s * (self.refresh_from + (self.refresh_to - self.refresh_from) * chance)
 
 
-def refresh_s(granted_s: float, chance: float) -> float:
-    """Seconds from the grant to its refresh; `chance` is in [0, 1)."""
-    return granted_s * (REFRESH_FROM + (REFRESH_TO - REFRESH_FROM) * chance)
+WAITS = Waits()
+"""The waits where the operator says nothing."""
