@@ -3,8 +3,6 @@
 import time
 from pathlib import Path
 
-import pytest
-
 from tests.contract.real import RealWorld
 from tests.contract.scene import PASSWORD, Scene
 from tests.contract.test_users import ask, credentials
@@ -16,9 +14,6 @@ from whence.agent.settings import User
 PHONES = 100
 
 
-@pytest.mark.xfail(
-    reason="db_sqlite of 5.6 waits for no lock: with db_mode 1 and several workers most saves fail"
-)
 def test_phones_that_register_at_once_are_all_let_in_and_written_down(tmp_path: Path) -> None:
     with RealWorld(tmp_path, workers=4) as world, Scene(world) as scene:
         names = [scene.name("user") for _ in range(PHONES)]

@@ -106,8 +106,11 @@ class Rig:
         port: int = SIP_PORT,
         trace: bool = True,
     ) -> Phone:
-        """Start a user's phone; with *whence*, it registers there with the user's password."""
-        return self._stack.enter_context(
+        """Start a user's phone; with *whence*, it registers there with the user's password.
+
+        It returns when the contact is written down, so that it outlives whatever is killed next.
+        """
+        phone = self._stack.enter_context(
             Phone(
                 user,
                 self.ip(f"phone-{user}"),
@@ -122,6 +125,9 @@ class Rig:
                 trace=trace,
             )
         )
+        if whence:
+            whence.wait_written_down(user)
+        return phone
 
     def caller(
         self, edge: Address | Whence, at: str | Provider = "caller", *, port: int = 0

@@ -3,8 +3,10 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -192,6 +194,16 @@ class Whence:
     def password(self, name: str) -> str:
         """Return a user's password."""
         return next(str(table["password"]) for table in self.users if table["name"] == name)
+
+    def wait_written_down(self, user_name: str) -> None:
+        """Wait until a user's contact is in the location table: Kamailio writes within a second."""
+
+        def written() -> bool:
+            with closing(sqlite3.connect(self.state / "location.db")) as table:
+                query = "SELECT count(*) FROM location WHERE username = ?"
+                return bool(table.execute(query, (user_name,)).fetchone()[0])
+
+        eventually(written, what=f"a contact of {user_name} in the location table")
 
     # --- its API and command line
 

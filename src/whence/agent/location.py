@@ -40,6 +40,9 @@ def make(path: Path) -> None:
         database = sqlite3.connect(unfinished)
         try:
             unfinished.chmod(0o600)
+            # It stays with the file. Kamailio's processes, each setting it at the start, would
+            # find the file locked by one another.
+            database.execute("PRAGMA journal_mode = WAL")
             database.executescript("".join(sql))
         finally:
             database.close()
