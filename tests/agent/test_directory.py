@@ -358,16 +358,14 @@ def test_what_is_no_directory_is_refused_in_one_sentence(
         Directory(path)
 
 
-def test_a_reader_is_not_kept_waiting_by_a_writer(
+def test_a_reader_and_the_writer_never_wait_for_each_other(
     directory: Directory, edge: sqlite3.Connection, tmp_path: Path
 ) -> None:
     directory.install(settings(tmp_path, ACME))
     edge.execute("PRAGMA busy_timeout = 0")
-    writer = sqlite3.connect(directory.path, isolation_level=None)
-    try:
-        writer.execute("BEGIN IMMEDIATE")
-        writer.execute("DELETE FROM trunk")
-        assert trunks(edge) == [("acme", "acct1", 1)]
-        writer.execute("ROLLBACK")
-    finally:
-        writer.close()
+    edge.execute("BEGIN")
+    assert trunks(edge) == [("acme", "acct1", 1)]
+    directory.install(settings(tmp_path, BELL))
+    assert trunks(edge) == [("acme", "acct1", 1)], "a transaction sees one state from end to end"
+    edge.execute("COMMIT")
+    assert trunks(edge) == [("bell", "acct2", 1)]
