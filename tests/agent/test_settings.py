@@ -130,7 +130,7 @@ api = "0.0.0.0:8088"
             'edge: lissen: unknown key; did you mean "listen"?',
             'trunk "acme": pasword: unknown key; did you mean "password"?',
             'agnt: unknown key; did you mean "agent"?',
-            "zoo: unknown key; known are edge, agent, trunk, user",
+            "zoo: unknown key; known are edge, agent, registration, trunk, user",
         ],
     ),
     "single brackets": (

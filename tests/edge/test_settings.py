@@ -12,12 +12,14 @@ WRITTEN = {
     "domain": "edge.example",
     "inside_ip": "127.0.0.1",
     "inside_port": 5062,
+    "answer_ms": 32000,
 }
 
 
 def test_what_edge_config_writes_is_read() -> None:
     settings = Settings.parse(json.dumps(WRITTEN))
-    assert settings == Settings(Path(WRITTEN["directory"]), "edge.example", "127.0.0.1", 5062)  # type: ignore[arg-type]
+    place = Path("/var/lib/whence/directory.db")
+    assert settings == Settings(place, "edge.example", "127.0.0.1", 5062, 32000)
 
 
 @pytest.mark.parametrize("gone", WRITTEN)

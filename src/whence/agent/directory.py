@@ -19,7 +19,7 @@ from whence.core import directory as tables
 from whence.core.address import Address, Source
 from whence.core.identify import Evidence, Request
 from whence.core.number import spellings
-from whence.core.registration import Action, Forget, Learn, Registration, State
+from whence.core.registration import Action, Forget, Learn, NextHop, Registration, State
 from whence.core.retry import Failure
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ class Directory:
         """Trunk id → what is known of its registration from before."""
         rows = self._db.execute(
             "SELECT trunk_id, account, call_id, cseq, state, since, granted_s, expires_at, next_at,"
-            " registrar, failures, failure, last_status, reason FROM registration"
+            " registrar, home, held, failures, failure, last_status, reason FROM registration"
         ).fetchall()
         return {row[0]: _stored(row) for row in rows}
 
@@ -175,7 +175,7 @@ class Directory:
         r = registration
         with self._transaction():
             self._db.execute(
-                "INSERT OR REPLACE INTO registration VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                "INSERT OR REPLACE INTO registration VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
                 (
                     r.trunk_id,
                     account,
@@ -187,6 +187,8 @@ class Directory:
                     r.expires_at,
                     r.next_at,
                     str(r.registrar) if r.registrar else None,
+                    str(r.home) if r.home else None,
+                    r.held,
                     r.failures,
                     r.failure,
                     r.last_status,
@@ -278,7 +280,7 @@ class Directory:
 
 def _stored(row: Sequence[Any]) -> Stored:
     (trunk_id, account, call_id, cseq, state, since, granted_s, expires_at, next_at) = row[:9]
-    registrar, failures, failure, last_status, reason = row[9:]
+    registrar, home, held, failures, failure, last_status, reason = row[9:]
     return Stored(
         account,
         Registration(
@@ -291,9 +293,16 @@ def _stored(row: Sequence[Any]) -> Stored:
             expires_at=expires_at,
             next_at=next_at,
             registrar=Source.parse(registrar) if registrar else None,
+            home=_next_hop(home) if home else None,
+            held=bool(held),
             failures=failures,
             failure=Failure(failure) if failure else None,
             last_status=last_status,
             reason=reason,
         ),
     )
+
+
+def _next_hop(text: str) -> NextHop:
+    place = Source.parse(text)
+    return NextHop(place.transport, str(place.ip), place.port)

@@ -44,6 +44,7 @@ def render(settings: Settings, file: Path) -> str:
                 "domain": edge.domain,
                 "inside_ip": str(edge.inside.ip),
                 "inside_port": edge.inside.port,
+                "answer_ms": round(settings.registration.answer * 1000),
             }
         ),
         listen=[{"address": str(socket), "advertise": edge.advertise} for socket in edge.listen],

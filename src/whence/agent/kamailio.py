@@ -23,7 +23,8 @@ log = logging.getLogger(__name__)
 
 RETRANSMIT_S = 0.5  # T1, RFC 3261 17.1.1.1; doubled each time, to T2
 RETRANSMIT_LIMIT_S = 4.0
-ANSWER_S = 36.0  # Kamailio itself gives up after 30 s and says 408
+PATIENCE_S = 4.0
+"""How much longer we wait than the edge, which gives up first and says 408."""
 
 
 @dataclass(slots=True)
@@ -39,9 +40,10 @@ class _Exchange:
 class Kamailio(asyncio.DatagramProtocol):
     """A SIP client of the edge's inside socket. Made by `connect`."""
 
-    def __init__(self, inside: Source, key: str) -> None:
+    def __init__(self, inside: Source, key: str, answer_s: float) -> None:
         self._inside = inside
         self._key = key
+        self._answer_s = answer_s
         self._transport: asyncio.DatagramTransport | None = None
         self._via = ""
         self._exchanges: dict[str, _Exchange] = {}
@@ -49,10 +51,14 @@ class Kamailio(asyncio.DatagramProtocol):
         """Replies that were not believed."""
 
     @classmethod
-    async def connect(cls, inside: Source, key: str) -> Kamailio:
-        """Open our end. `inside`: the edge's inside socket; `key`: what seals both ways."""
+    async def connect(cls, inside: Source, key: str, answer_s: float = 36.0) -> Kamailio:
+        """Open our end.
+
+        `inside`: the edge's inside socket; `key`: what seals both ways; `answer_s`: how long an
+        answer is waited for.
+        """
         _, protocol = await asyncio.get_running_loop().create_datagram_endpoint(
-            lambda: cls(inside, key),
+            lambda: cls(inside, key, answer_s),
             local_addr=(str(inside.ip), 0),
             remote_addr=(str(inside.ip), inside.port),
         )
@@ -81,7 +87,7 @@ class Kamailio(asyncio.DatagramProtocol):
         branch = _branch()
         request = sip.register(account, send, call_id, self._via + branch, inside)
         exchange = self._exchange(call_id, send.cseq, "REGISTER")
-        received = await self._ask(branch, exchange, request, ANSWER_S)
+        received = await self._ask(branch, exchange, request, self._answer_s)
         if received is None:
             return Unanswered("no answer from Kamailio")
         if not received.source:

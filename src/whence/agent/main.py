@@ -22,7 +22,7 @@ from whence.agent import location
 from whence.agent.api import Parts, make
 from whence.agent.directory import FILE, Directory, DirectoryError
 from whence.agent.edge_config import LOCATION_FILE
-from whence.agent.kamailio import Kamailio
+from whence.agent.kamailio import PATIENCE_S, Kamailio
 from whence.agent.metrics import Metrics, registry
 from whence.agent.registrations import Registrations
 from whence.agent.resolver import Resolver
@@ -127,7 +127,11 @@ class _Server(uvicorn.Server):
 async def _serve(
     path: Path, settings: Settings, directory: Directory, bound: socket.socket
 ) -> None:
-    kamailio = await Kamailio.connect(settings.edge.inside, directory.new_inside_key())
+    kamailio = await Kamailio.connect(
+        settings.edge.inside,
+        directory.new_inside_key(),
+        settings.registration.answer + PATIENCE_S,
+    )
     registrations = Registrations(directory, kamailio, Resolver())
     registrations.apply(settings)
     metrics = registry(Metrics(directory, registrations, kamailio))

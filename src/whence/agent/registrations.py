@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from whence.agent.directory import Directory, DirectoryError, Stored
 from whence.agent.settings import Settings, Trunk
 from whence.core.address import Source
+from whence.core.pace import Pace
 from whence.core.registration import (
     Account,
     Action,
@@ -105,9 +106,14 @@ class Registrations:
         self._resolver = resolver
         self._clock = clock
         self._settings = Settings()
+        self._waits = WAITS
         self._entries: dict[str, Entry] = {}
         self._leaving: set[Entry] = set()
-        self._due: list[tuple[float, int, Entry]] = []
+        self._due: list[tuple[float, int, Entry, float | None]] = []
+        """(when, tie-breaker, trunk, the `next_at` that was given this slot by the pace)."""
+        self._pace = Pace(1000, 50)
+        self.waiting_for_pace = 0
+        """Attempts that are due, and were given a later slot."""
         self._stopping = False
         self._wake = asyncio.Event()
         self._room = asyncio.Semaphore(IN_FLIGHT_LIMIT)
@@ -123,6 +129,10 @@ class Registrations:
     def apply(self, settings: Settings) -> None:
         """Make the registrations those of `settings`; what did not change goes on as it was."""
         self._settings = settings
+        self._waits = settings.registration.waits()
+        limits = settings.registration.rate, settings.registration.rate_per_registrar
+        if limits != (self._pace.total, self._pace.registrar):
+            self._pace = Pace(*limits)
         after = {trunk.id: trunk for trunk in settings.trunk}
         for id_, entry in list(self._entries.items()):
             if id_ not in after or account_name(after[id_]) != account_name(entry.trunk):
@@ -150,7 +160,9 @@ class Registrations:
         """Do what the change needs: new credentials register at once, a new target does not."""
         # The contact follows the socket of the next hop, and no new file changes the sockets.
         contact = entry.account.contact
-        account = replace(self._account(trunk, contact.user), contact=contact)
+        account = self._account(trunk, entry.account.token)
+        if trunk.contact == entry.trunk.contact:
+            account = replace(account, contact=contact)
         asks_otherwise, was_enabled = account != entry.account, entry.trunk.enabled
         entry.trunk, entry.account = trunk, account
         if entry.registration.wanted and not trunk.enabled:
@@ -162,11 +174,19 @@ class Registrations:
         edge = self._settings.edge
         transport = trunk.server.params.get("transport", "udp")
         socket = next((s for s in edge.listen if s.transport == transport), edge.listen[0])
-        return Account(trunk.aor, self._contact(token, socket), trunk.credentials(), trunk.expires)
+        return Account(
+            trunk.aor,
+            self._contact(trunk, token, socket),
+            trunk.credentials(),
+            trunk.expires,
+            trunk.rewrites_contact,
+        )
 
-    def _contact(self, token: str, socket: Source) -> Uri:
+    def _contact(self, trunk: Trunk, token: str, socket: Source) -> Uri:
         host, port = self._settings.contact_socket(socket)
         params = {} if socket.transport == "udp" else {"transport": str(socket.transport)}
+        if trunk.contact == "line":
+            return Uri("sip", trunk.user, host, port, params | {"line": token})
         return Uri("sip", token, host, port, params)
 
     def _take_up(self, trunk: Trunk, token: str, stored: Stored | None) -> None:
@@ -177,8 +197,11 @@ class Registrations:
             entry.registration = _resumed(stored.registration, now)
         elif stored is not None:
             self._directory.drop_registration(trunk.id)
-        entry.registration = replace(entry.registration, wanted=trunk.enabled)
+        held = entry.registration.held
+        entry.registration = replace(entry.registration, wanted=trunk.enabled and not held)
         self._entries[trunk.id] = entry
+        if held:
+            return
         if trunk.enabled:
             self._schedule(entry)
         elif entry.registration.state is not State.UNREGISTERED:
@@ -192,10 +215,19 @@ class Registrations:
         while True:
             now = self._clock()
             while self._due and self._due[0][0] <= now:
-                due_at, _, entry = heapq.heappop(self._due)
-                if entry.registration.next_at == due_at and _is_due(entry, now):
-                    await self._room.acquire()
-                    self._start(self._attempt(entry))
+                due_at, _, entry, next_at = heapq.heappop(self._due)
+                has_slot = next_at is not None
+                self.waiting_for_pace -= has_slot
+                wanted_at = next_at if has_slot else due_at
+                if entry.registration.next_at != wanted_at or not _is_due(entry, now):
+                    continue
+                slot = now if has_slot else self._pace.slot(entry.trunk.server.host, now)
+                if slot > now:
+                    heapq.heappush(self._due, (slot, id(entry), entry, due_at))
+                    self.waiting_for_pace += 1
+                    continue
+                await self._room.acquire()
+                self._start(self._attempt(entry))
             if now - swept_at > SWEEP_S:
                 swept_at = now
                 self._sweep(now)
@@ -274,7 +306,7 @@ class Registrations:
         entry.socket = self._socket_for(send.next_hop)
         if entry.socket is None:
             return Unanswered("the edge has no socket for it any more")
-        contact = self._contact(entry.account.contact.user, entry.socket)
+        contact = self._contact(entry.trunk, entry.account.token, entry.socket)
         entry.account = replace(entry.account, contact=contact)
         return await self._kamailio.register(
             entry.account, send, entry.registration.call_id, entry.socket
@@ -284,7 +316,7 @@ class Registrations:
         """One step of the core: written down first, then told, then carried out."""
         now, before = self._clock(), entry.registration
         dice = Dice(random.random(), secrets.token_hex(8))  # noqa: S311 - spreads, hides nothing
-        after, actions = step(before, event, now, entry.account, dice)
+        after, actions = step(before, event, now, entry.account, dice, self._waits)
         try:
             self._save(entry, after, actions, now)
         except DirectoryError as error:
@@ -314,13 +346,13 @@ class Registrations:
             in_flight=None,
             state=State.WAITING,
             since=now,
-            next_at=now + WAITS.unreachable.first_s if before.wanted else None,
+            next_at=now + self._waits.unreachable.first_s if before.wanted else None,
             reason=str(error),
         )
 
     def _schedule(self, entry: Entry) -> None:
         if entry.registration.next_at is not None and not entry.leaving:
-            heapq.heappush(self._due, (entry.registration.next_at, id(entry), entry))
+            heapq.heappush(self._due, (entry.registration.next_at, id(entry), entry, None))
             self._wake.set()
 
     def _tell(self, entry: Entry, before: Registration, after: Registration) -> None:
@@ -345,6 +377,8 @@ def _resumed(registration: Registration, now: float) -> Registration:
     What is granted is not asked for again before its time; a request that was in flight is lost.
     """
     r = registration
+    if r.held:
+        return r
     if r.state is State.UNREGISTERED:
         return replace(r, state=State.NEW, next_at=now)
     if r.next_at is None:

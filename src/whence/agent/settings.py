@@ -30,6 +30,7 @@ from pydantic import (
 from whence.core.address import GRACE_S, Source, Transport
 from whence.core.digest import Credentials, ha1
 from whence.core.number import spellings
+from whence.core.retry import WAITS, Backoff, Waits
 from whence.core.secret import Secret
 from whence.core.uri import Uri
 
@@ -81,7 +82,7 @@ def _place(text: str) -> tuple[str, int]:
     return str(place.ip), place.port
 
 
-def _advertise(text: str) -> str:
+def _optional_place(text: str) -> str:
     if text:
         _place(text)
     return text
@@ -212,7 +213,7 @@ class Edge(_Table):
 
     listen: list[Socket] = Field(default=[Source.parse("udp:127.0.0.1:5060")], min_length=1)
     inside: Socket = Source.parse("udp:127.0.0.1:5062")
-    advertise: Annotated[str, AfterValidator(_advertise)] = ""
+    advertise: Annotated[str, AfterValidator(_optional_place)] = ""
     domain: Domain = "edge.example"
     workers: int = Field(default=2, ge=1, le=64)
 
@@ -247,11 +248,63 @@ class Agent(_Table):
     api: Annotated[str, AfterValidator(_api)] = "127.0.0.1:8088"
     on_stop: Literal["unregister", "leave"] = "unregister"
     grace: int = Field(default=int(GRACE_S), ge=0, le=3600)
+    nameserver: Annotated[str, AfterValidator(_optional_place)] = ""
 
     @property
     def api_place(self) -> tuple[str, int]:
         """(ip, port) of the API."""
         return _place(self.api)
+
+    @property
+    def nameserver_place(self) -> tuple[str, int] | None:
+        """(ip, port) of the name server; None for those of the system."""
+        return _place(self.nameserver) if self.nameserver else None
+
+
+def _growing(pair: list[float]) -> list[float]:
+    if not 0 < pair[0] <= pair[1]:
+        raise ValueError(f"{pair} does not grow; write [first, limit], both in seconds")
+    return pair
+
+
+def _share(pair: list[float]) -> list[float]:
+    if not 0 < pair[0] <= pair[1] < 1:
+        raise ValueError(f"{pair} are no shares of what was granted; write [0.7, 0.8]")
+    return pair
+
+
+_Wait = Annotated[
+    list[float], Field(min_length=2, max_length=2, strict=False), AfterValidator(_growing)
+]
+_Share = Annotated[list[float], Field(min_length=2, max_length=2), AfterValidator(_share)]
+
+
+class RegistrationSettings(_Table):
+    """`[registration]`: how patient and how fast; core/retry.py has the reason of each default."""
+
+    wrong_credentials: _Wait = [600, 86_400]
+    refused: _Wait = [300, 3_600]
+    unreachable: _Wait = [30, 1_800]
+    retry_after_limit: float = Field(default=86_400, gt=0, le=7 * DAY_S)
+    refresh: _Share = [0.7, 0.8]
+    answer: float = Field(default=32, ge=0.5, le=120)
+    rate: float = Field(default=1000, gt=0, le=100_000)
+    rate_per_registrar: float = Field(default=50, gt=0, le=100_000)
+
+    def waits(self) -> Waits:
+        """The waiting times as the core takes them."""
+
+        def backoff(pair: list[float], jitter: float) -> Backoff:
+            return Backoff(pair[0], pair[1], jitter)
+
+        return Waits(
+            wrong_credentials=backoff(self.wrong_credentials, WAITS.wrong_credentials.jitter),
+            refused=backoff(self.refused, WAITS.refused.jitter),
+            unreachable=backoff(self.unreachable, WAITS.unreachable.jitter),
+            retry_after_limit_s=self.retry_after_limit,
+            refresh_from=self.refresh[0],
+            refresh_to=self.refresh[1],
+        )
 
 
 class Trunk(_Table):
@@ -268,6 +321,8 @@ class Trunk(_Table):
     ha1: Ha1 | None = None
     realm: Annotated[str, AfterValidator(_printable)] = ""
     expires: int = Field(default=3600, ge=1, le=7 * DAY_S)
+    contact: Literal["token", "line"] = "token"
+    rewrites_contact: bool = False
     target: Annotated[str, AfterValidator(_target)]
     numbers: list[Annotated[str, AfterValidator(_number)]] = []
     enabled: bool = True
@@ -341,6 +396,7 @@ class Settings(_Table):
 
     edge: Edge = Edge()
     agent: Agent = Agent()
+    registration: RegistrationSettings = RegistrationSettings()
     trunk: list[Trunk] = []
     user: list[User] = []
 

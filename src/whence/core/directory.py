@@ -63,7 +63,9 @@ CREATE TABLE registration (
     granted_s   INTEGER,
     expires_at  REAL,
     next_at     REAL,
-    registrar   TEXT,               -- the address that answered last
+    registrar   TEXT,               -- the address that granted last
+    home        TEXT,               -- the next hop that it was reached by
+    held        INTEGER NOT NULL,   -- whether the operator took it back or parked it
     failures    INTEGER NOT NULL,
     failure     TEXT,               -- of which kind they are: a restart must not begin anew
     last_status INTEGER,

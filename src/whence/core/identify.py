@@ -132,6 +132,8 @@ def identify(request: Request, evidence: Evidence, now: float) -> Decision:
         return Refused("token from a wrong source", _ids(candidates), tuple(steps))
 
     for rule, compared, belongs in _rules(request, evidence, now):
+        if rule is Rule.PORT and len(candidates) == 1:
+            break  # it would tell nobody apart
         chosen = tuple(trunk for trunk in candidates if belongs(trunk))
         steps.append(Step(rule, compared, _ids(chosen)))
         if len(chosen) == 1:

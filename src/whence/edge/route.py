@@ -61,6 +61,8 @@ class Settings:
     domain: str
     inside_ip: str
     inside_port: int
+    answer_ms: int
+    """How long a registrar may take to answer before the agent is told that it did not."""
 
     @classmethod
     def parse(cls, text: str) -> Settings:
@@ -71,6 +73,7 @@ class Settings:
             values["domain"],
             values["inside_ip"],
             values["inside_port"],
+            values["answer_ms"],
         )
 
 
@@ -203,6 +206,7 @@ class Edge:
         ksr.setdsturi(next_hop)
         ksr.pv.sets("$fs", socket)
         ksr.tm.t_on_reply(INSIDE_REPLY)
+        ksr.tm.t_set_fr(0, self._settings.answer_ms)
         self._relay()
 
     def _cancel(self) -> None:

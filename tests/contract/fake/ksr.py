@@ -179,6 +179,10 @@ class FakeTm(_Part):
         self._work.on_reply = route
         return 1
 
+    @call
+    def t_set_fr(self, invite_ms: int, other_ms: int, /) -> int:
+        return 1  # the fake's world has no clock: nobody in it is slow
+
 
 class FakeSl(_Part):
     @call

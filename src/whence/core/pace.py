@@ -1,0 +1,36 @@
+"""When the next attempt to register may begin: so many a second in total, and at each registrar.
+
+A cold start of a hundred thousand trunks must neither flood a provider nor exhaust Kamailio. Each
+attempt is given the next free slot of both limits; who asks later gets a later one. What a second
+allows may come at once: a few trunks need not wait for one another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+BURST_S = 1.0
+"""How many seconds' worth of attempts may begin at once."""
+
+REGISTRARS_LIMIT = 10_000
+"""How many registrars are remembered before those whose slots are past are forgotten."""
+
+
+@dataclass(slots=True)
+class Pace:
+    """The limits, in attempts a second, and the next free slots."""
+
+    total: float
+    registrar: float
+    _total_at: float = 0.0
+    _registrar_at: dict[str, float] = field(default_factory=dict)
+
+    def slot(self, registrar: str, now: float) -> float:
+        """Take the next slot for an attempt at this registrar: an instant, `now` or later."""
+        total_at = max(now, self._total_at)
+        registrar_at = max(now, self._registrar_at.get(registrar, now))
+        self._total_at = total_at + 1 / self.total
+        self._registrar_at[registrar] = registrar_at + 1 / self.registrar
+        if len(self._registrar_at) > REGISTRARS_LIMIT:
+            self._registrar_at = {r: at for r, at in self._registrar_at.items() if at > now}
+        return max(now, total_at - BURST_S, registrar_at - BURST_S)
