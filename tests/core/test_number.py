@@ -47,3 +47,7 @@ def test_what_is_no_number_is_refused_and_the_right_form_is_said() -> None:
 def test_reading_a_number_never_raises_and_leaves_nothing_but_digits(text: str) -> None:
     number = bare(text)
     assert number is None or set(number) <= set("+0123456789")
+
+
+def test_a_number_written_with_00_has_the_spellings_of_one_with_plus() -> None:
+    assert spellings("0044 20 7123 4567") == spellings("+442071234567")

@@ -423,7 +423,10 @@ def test_a_name_without_any_address_backs_off_too() -> None:
     trunk = Trunk(chance=0.0)
     trunk.take(Due(()))
     assert trunk.wait_s() == 15
-    assert trunk.registration.reason == "the registrar's name has no address"
+    assert (
+        trunk.registration.reason
+        == "no address of the registrar can be reached from the edge's sockets"
+    )
 
 
 @pytest.mark.parametrize(
@@ -603,6 +606,45 @@ def test_what_the_operator_took_back_stays_so_until_he_wants_it() -> None:
     trunk.take(Want())
     assert not trunk.registration.held
     assert trunk.wait_s() == 0
+
+
+def test_a_change_during_an_attempt_is_tried_at_once_when_the_attempt_fails() -> None:
+    """The operator mends the password while the wrong one is on its way."""
+    trunk = Trunk()
+    trunk.due()
+    trunk.answer(401, challenges=[CHALLENGE])
+    trunk.take(Want())
+    trunk.answer(401, challenges=[CHALLENGE])
+    assert trunk.registration.state is State.PARKED
+    assert trunk.wait_s() == 0
+    trunk.due()
+    trunk.answer(403)
+    assert trunk.wait_s() == 300
+
+
+def test_what_is_taken_back_during_a_refresh_that_fails_is_taken_back_all_the_same() -> None:
+    """The older grant stands at the registrar, whatever becomes of the refresh."""
+    trunk = registered()
+    trunk.due()
+    assert trunk.take(TakeBack((ONE,))) == (Forget(),)
+    assert trunk.answer(403) == (Send(3, ONE, 0),)
+    trunk.answer(200)
+    assert trunk.registration.state is State.UNREGISTERED
+
+
+def test_a_challenge_to_a_refresh_that_nobody_wants_is_answered_with_the_taking_back() -> None:
+    trunk = registered()
+    trunk.due()
+    trunk.take(TakeBack((ONE,)))
+    trunk.answer(401, challenges=[CHALLENGE])
+    assert trunk.sent().expires_s == 0
+
+
+def test_a_grant_of_years_is_believed_for_a_week() -> None:
+    trunk = Trunk()
+    trunk.due()
+    trunk.answer(200, contacts=[replace(OURS, expires_s=2**31)])
+    assert trunk.registration.granted_s == 7 * DAY
 
 
 # Our Contact among others.
@@ -904,7 +946,11 @@ class AnyOrder(RuleBasedStateMachine):
         if after.state in (State.WAITING, State.PARKED):
             assert actions == ()
             assert after.expires_at == before.expires_at
-            self.check_the_wait(retry_after_s)
+            if before.again:  # what is wanted changed meanwhile
+                assert self.trunk.wait_s() == 0
+                self.failed_as.clear()
+            else:
+                self.check_the_wait(retry_after_s)
         elif self.open is None and not self.following:
             self.failed_as.clear()
 
@@ -932,7 +978,7 @@ class AnyOrder(RuleBasedStateMachine):
     def the_operator_takes_it_back(self, hops: tuple[NextHop, ...]) -> None:
         actions = self.take(TakeBack(hops))
         assert isinstance(actions[0], Forget)
-        assert not self.registration.granted(self.trunk.now)
+        assert self.registration.in_flight or not self.registration.granted(self.trunk.now)
         self.failed_as.clear()
 
     @precondition(lambda self: self.registration.wanted)
@@ -968,7 +1014,7 @@ class AnyOrder(RuleBasedStateMachine):
             assert r.next_at is None
         else:
             assert r.next_at is not None
-        if not r.wanted and r.state is not State.PARKED:
+        if not r.wanted and r.in_flight is None and r.state is not State.PARKED:
             assert r.expires_at is None
 
     @invariant()

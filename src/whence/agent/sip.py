@@ -112,11 +112,7 @@ def _reply(message: SipResponse, cseq: int) -> Reply:
         status=message.status_code,
         reason=_printable(message.reason_phrase),
         cseq=cseq,
-        contacts=tuple(
-            contact
-            for text in message.get_header_values("contact")
-            if (contact := _contact(text)) is not None
-        ),
+        contacts=tuple(_contact(text) for text in message.get_header_values("contact")),
         expires_s=_seconds(message.get_header("expires")),
         min_expires_s=_seconds(message.get_header("min-expires")),
         retry_after_s=_seconds(message.get_header("retry-after")),
@@ -129,10 +125,12 @@ def _reply(message: SipResponse, cseq: int) -> Reply:
     )
 
 
-def _contact(text: str) -> Contact | None:
-    uri = Uri.of_header(text)
-    if uri is None:
-        return None
+_UNREADABLE = Uri("", "", "")
+"""A Contact that cannot be read is listed all the same, and is not ours."""
+
+
+def _contact(text: str) -> Contact:
+    uri = Uri.of_header(text) or _UNREADABLE
     after = text.rpartition(">")[2] if ">" in text else text.partition(";")[2]
     expires = re.search(r"(?:^|;)\s*expires\s*=\s*(\d+)", after, re.IGNORECASE)
     return Contact(uri, _seconds(expires.group(1)) if expires else None)

@@ -21,7 +21,9 @@ def spellings(number: str) -> frozenset[str]:
     found = bare(number)
     if found is None:
         raise ValueError(f'"{number}" is not a number; write "+442071234567"')
-    if not found.startswith("+"):
+    if not found.startswith(("+", "00")):
         return frozenset({found})
-    digits = found.removeprefix("+")
-    return frozenset({found, digits, "00" + digits})
+    digits = found.removeprefix("+").removeprefix("00")
+    if not digits:
+        return frozenset({found})
+    return frozenset({"+" + digits, digits, "00" + digits})

@@ -26,6 +26,9 @@ from whence.core.uri import Uri, host_text
 MIN_EXPIRES_LIMIT_S = 7 * 86_400
 """The longest Min-Expires (423) that is adopted."""
 
+GRANT_LIMIT_S = 7 * 86_400
+"""The longest grant that is believed: an address that was learned does not stay for years."""
+
 CHALLENGES_LIMIT = 4
 """How many challenges one attempt answers: a first, and stale ones. A registrar cannot loop us."""
 
@@ -156,6 +159,8 @@ class Registration:
     last_status: int | None = None
     reason: str = ""
     in_flight: Request | None = None
+    again: bool = False
+    """Whether what is wanted changed while a request was in flight: it is then done again."""
     nonces: tuple[Nonce, ...] = ()
     """One for each realm that asks."""
     home: NextHop | None = None
@@ -304,7 +309,10 @@ class _Turn:
         if not r.wanted or r.in_flight is not None:
             return r, ()
         if not targets:
-            return self._failed(Failure.UNREACHABLE, "the registrar's name has no address")
+            return self._failed(
+                Failure.UNREACHABLE,
+                "no address of the registrar can be reached from the edge's sockets",
+            )
         expires_s = max(self.account.expires_s, r.min_expires_s)
         first, *others = _home_first(r.home, targets)
         return self._send(r, Request(first, expires_s, tuple(others)), State.REGISTERING)
@@ -312,8 +320,8 @@ class _Turn:
     def take_back(self, targets: Sequence[NextHop], held: bool) -> Outcome:
         r = replace(self.before, wanted=False, held=held or self.before.held)
         if r.in_flight is not None:
-            # Its answer may still grant something; that is taken back when it comes.
-            return replace(r, next_at=None, expires_at=None), (Forget(),)
+            # What was granted before, or is granted by its answer, is taken back when it comes.
+            return replace(r, next_at=None, again=False), (Forget(),)
         if not r.granted(self.now) or not targets:
             return self._ended(r, "taken back")
         r = replace(r, expires_at=None)
@@ -338,7 +346,9 @@ class _Turn:
 
     def want(self) -> Outcome:
         r = replace(self.before, wanted=True, held=False, failures=0, failure=None)
-        return (r if r.in_flight is not None else replace(r, next_at=self.now)), ()
+        if r.in_flight is not None:
+            return replace(r, again=True), ()
+        return replace(r, next_at=self.now), ()
 
     def unanswered(self, reason: str) -> Outcome:
         request = self.before.in_flight
@@ -383,7 +393,10 @@ class _Turn:
             since=self._since(State.REGISTERED),
             granted_s=granted_s,
             expires_at=expires_at,
-            next_at=self.now + self.waits.refresh_s(granted_s, self.dice.chance),
+            again=False,
+            next_at=self.now
+            if self.before.again
+            else self.now + self.waits.refresh_s(granted_s, self.dice.chance),
             registrar=source,
             home=request.next_hop,
             failures=0,
@@ -402,6 +415,9 @@ class _Turn:
             offered = ", ".join(f"{c.algorithm} for realm {c.realm}" for c in reply.challenges)
             reason = f"no challenge that can be answered ({offered or 'none was sent'})"
             return self._failed(Failure.WRONG_CREDENTIALS, reason, reply)
+        unwanted = not self.before.wanted and request.expires_s > 0
+        if unwanted and not self.before.granted(self.now):
+            return self._ended(self.before, "taken back")
         if any(c.asks in request.answered and not c.stale for c in answers):
             return self._failed(Failure.WRONG_CREDENTIALS, "wrong credentials", reply)
         if request.challenges >= CHALLENGES_LIMIT:
@@ -412,6 +428,7 @@ class _Turn:
         r = replace(self.before, nonces=kept + fresh, last_status=reply.status)
         again = replace(
             request,
+            expires_s=request.expires_s if r.wanted else 0,
             challenges=request.challenges + 1,
             answered=tuple({*request.answered, *asking}),
         )
@@ -461,7 +478,12 @@ class _Turn:
 
     def _failed(self, failure: Failure, reason: str, reply: Reply | None = None) -> Outcome:
         r = self.before
-        if not r.wanted or (r.in_flight is not None and r.in_flight.expires_s == 0):
+        request = r.in_flight
+        if request is not None and (not r.wanted or request.expires_s == 0):
+            answers = failure is not Failure.UNREACHABLE
+            if request.expires_s > 0 and answers and r.granted(self.now):
+                # Taken back during a refresh that failed: the older grant still stands.
+                return self._send(r, Request(request.next_hop, 0), State.UNREGISTERING)
             return self._ended(r, f"taken back; {reason}")
         failures = r.failures + 1 if r.failure is failure else 1
         wait_s = self.waits.after(failure).wait_s(failures, self.dice.chance)
@@ -473,9 +495,10 @@ class _Turn:
             r,
             in_flight=None,
             nonces=(),
+            again=False,
             state=state,
             since=self._since(state),
-            next_at=self.now + wait_s,
+            next_at=self.now if r.again else self.now + wait_s,
             home=None if failure is Failure.UNREACHABLE else r.home,
             failures=failures,
             failure=failure,
@@ -488,6 +511,7 @@ class _Turn:
             r,
             in_flight=None,
             nonces=(),
+            again=False,
             state=State.UNREGISTERED,
             since=self._since(State.UNREGISTERED),
             granted_s=None,
@@ -549,7 +573,7 @@ def granted(reply: Reply, account: Account, asked_s: int) -> tuple[int | None, s
             seconds = ours.expires_s
     if seconds <= 0:
         return None, "the registrar granted no time"
-    return seconds, ""
+    return min(seconds, GRANT_LIMIT_S), ""
 
 
 def _ours(contacts: Sequence[Contact], account: Account) -> Contact | None:

@@ -135,8 +135,10 @@ class Edge:
             self._from_agent()
             return
         ksr.force_rport()
-        method = ksr.kx.get_method()
-        if method == "CANCEL":
+        method = self._text(ksr.kx.get_method)
+        if method is None:
+            ksr.sl.send_reply(400, "Bad Request")
+        elif method == "CANCEL":
             self._cancel()
         elif ksr.siputils.has_totag() > 0:
             self._in_dialog(method)
@@ -207,7 +209,8 @@ class Edge:
         ksr.pv.sets("$fs", socket)
         ksr.tm.t_on_reply(INSIDE_REPLY)
         ksr.tm.t_set_fr(0, self._settings.answer_ms)
-        self._relay()
+        if ksr.tm.t_relay() < 0:
+            ksr.sl.sl_reply_error()  # the agent tells its reason
 
     def _cancel(self) -> None:
         if self.ksr.tm.t_check_trans() > 0:
@@ -318,7 +321,7 @@ class Edge:
 
     def _relay(self) -> None:
         if self.ksr.tm.t_relay() < 0:
-            self.ksr.sl.sl_reply_error()
+            self.ksr.sl.send_reply(500, "Server Internal Error")
 
     def _strip(self) -> None:
         """Take off what only we may say."""
