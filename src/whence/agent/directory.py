@@ -6,9 +6,11 @@ any crash of a process; a power cut may cost the last moments, and never the con
 
 from __future__ import annotations
 
+import mmap
 import secrets
 import sqlite3
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +37,27 @@ class DirectoryError(Exception):
     """The directory cannot be opened, read or written; the message says what to do."""
 
 
+class Generation:
+    """The counter beside the database that tells the workers when an answer could have changed."""
+
+    def __init__(self, path: Path) -> None:
+        """Open it, or make it; it moves at once, for what the last agent may have left undone."""
+        with path.open("a+b") as file:
+            file.truncate(tables.GENERATION_BYTES)
+            path.chmod(0o600)
+            self._mapped = mmap.mmap(file.fileno(), tables.GENERATION_BYTES)
+        self.move()
+
+    def move(self) -> None:
+        """Count on. The eight bytes are written at once."""
+        now = int.from_bytes(self._mapped[:], sys.byteorder)
+        self._mapped[:] = ((now + 1) % 2**64).to_bytes(tables.GENERATION_BYTES, sys.byteorder)
+
+    def close(self) -> None:
+        """Let it go; it stays for the workers."""
+        self._mapped.close()
+
+
 @dataclass(frozen=True, slots=True)
 class Stored:
     """A registration as the directory keeps it, and the account that it is for."""
@@ -56,6 +79,7 @@ class Directory:
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._db.execute("PRAGMA foreign_keys = ON")
             self._prepare()
+            self._generation = Generation(path.with_name(tables.GENERATION_FILE))
         except (sqlite3.Error, OSError) as error:
             raise DirectoryError(
                 f"the directory {path} cannot be opened: {error}; make its folder writable for "
@@ -64,6 +88,7 @@ class Directory:
 
     def close(self) -> None:
         """Close it; the edge goes on reading."""
+        self._generation.close()
         self._db.close()
 
     def _prepare(self) -> None:
@@ -79,6 +104,20 @@ class Directory:
                 f"{tables.VERSION}; move the file away to begin anew: every trunk then registers "
                 "again"
             )
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """A transaction that may change answers: workers drop what they know, before and after.
+
+        Before, because one that reads the old state in between must not keep it; after, because
+        one that kept it all the same must not keep it any longer.
+        """
+        self._generation.move()
+        try:
+            with self._transaction():
+                yield
+        finally:
+            self._generation.move()
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -114,7 +153,7 @@ class Directory:
         A trunk that stays keeps its token: the registrar knows it by that. One that is another
         account now, or disabled, loses its addresses.
         """
-        with self._transaction():
+        with self._changing():
             self._install_trunks(settings)
             self._db.execute("DELETE FROM user")
             self._db.executemany(
@@ -164,7 +203,7 @@ class Directory:
         self,
         account: str,
         registration: Registration,
-        actions: Iterable[Action],
+        actions: Sequence[Action],
         socket: Source,
         now: float,
     ) -> None:
@@ -173,7 +212,8 @@ class Directory:
         `Learn` addresses carry their own `expires_at`, grace included. `socket` is ours.
         """
         r = registration
-        with self._transaction():
+        moves = any(self._moves(registration.trunk_id, action, now) for action in actions)
+        with self._changing() if moves else self._transaction():
             self._db.execute(
                 "INSERT OR REPLACE INTO registration VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
                 (
@@ -201,6 +241,18 @@ class Directory:
                 elif isinstance(action, Forget):
                     self._forget(r.trunk_id)
 
+    def _moves(self, trunk_id: str, action: Action, now: float) -> bool:
+        """Whether an answer could change: an address that only lives longer changes none."""
+        if not isinstance(action, Learn):
+            return isinstance(action, Forget)
+        source = action.source
+        known = self._db.execute(
+            "SELECT expires_at FROM address WHERE trunk_id = ? AND ip = ? AND port = ?"
+            " AND transport = ? AND origin = 'learned'",
+            (trunk_id, str(source.ip), source.port, source.transport),
+        ).fetchone()
+        return known is None or not now < known[0] <= action.expires_at
+
     def _learn(self, trunk_id: str, learn: Learn, socket: Source, now: float) -> None:
         source = learn.source
         self._db.execute(
@@ -225,7 +277,7 @@ class Directory:
 
     def drop_registration(self, trunk_id: str) -> None:
         """Forget a registration that is no trunk's any more, and all that it taught."""
-        with self._transaction():
+        with self._changing():
             self._db.execute("DELETE FROM registration WHERE trunk_id = ?", (trunk_id,))
             self._forget(trunk_id)
 
@@ -234,7 +286,7 @@ class Directory:
 
         Its old contact is taken back while the new one is registered: the two must not be one.
         """
-        with self._transaction():
+        with self._changing():
             self._db.execute(
                 "UPDATE trunk SET token = ? WHERE id = ?", (secrets.token_hex(12), trunk_id)
             )

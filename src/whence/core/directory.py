@@ -73,6 +73,10 @@ CREATE TABLE registration (
 ) STRICT, WITHOUT ROWID;
 """
 
+GENERATION_FILE = "generation"
+GENERATION_BYTES = 8
+"""A counter beside the database, that moves when an answer could change."""
+
 INSIDE_KEY = "inside_key"
 DIALOG_KEY = "dialog_key"
 META = "SELECT value FROM meta WHERE key = ?"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from math import inf
 
 from whence.core.address import Source
 from whence.core.number import bare
@@ -57,6 +58,11 @@ class Evidence:
     """Token in the request → id of the enabled trunk whose token it is, wherever that trunk is."""
     number_owners: frozenset[tuple[str, str]]
     """(bare number of the request, id of an enabled trunk that owns it)."""
+
+    def good_until(self, now: float) -> float:
+        """Until when a decision on this stands, as far as time alone can change it."""
+        ends = [a.expires_at for t in self.trunks for a in t.addresses if a.expires_at is not None]
+        return min((at for at in ends if at > now), default=inf)
 
 
 class Rule(StrEnum):

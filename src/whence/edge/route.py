@@ -19,11 +19,11 @@ from pathlib import Path
 
 from whence.core import stamp
 from whence.core.address import Source, Transport, canonical_ip
-from whence.core.directory import DIALOG_KEY, INSIDE_KEY
+from whence.core.directory import DIALOG_KEY, GENERATION_FILE, INSIDE_KEY
 from whence.core.identify import Identified, Request, Unknown, identify
-from whence.core.trunk import Trunk
 from whence.core.uri import Uri, escape_user
 from whence.edge.directory import Directory, DirectoryUnavailableError
+from whence.edge.known import Answer, Asked, Generation, Known
 from whence.edge.ksr import Ksr
 
 LOCATION = "location"
@@ -119,6 +119,7 @@ class Edge:
         self.ksr = ksr
         self._settings = settings
         self._directory = Directory(settings.directory)
+        self._known = Known(Generation(settings.directory.with_name(GENERATION_FILE)))
         self._dialog_key: str | None = None
 
     def child_init(self, _rank: int) -> int:
@@ -281,13 +282,21 @@ class Edge:
 
     def _initial(self, method: str) -> None:
         """Answer the question that all this is for, and send the call to its target."""
-        ksr = self.ksr
-        request = self._request()
+        ksr, now = self.ksr, time.time()
+        asked = self._asked()
+        if asked is None:
+            ksr.sl.send_reply(400, "Bad Request")
+            return
+        known = self._known.get(asked, now)
+        if known is not None and method in RELAYED:
+            self._deliver(known, now)
+            return
+        request = read(asked)
         if request is None:
             ksr.sl.send_reply(400, "Bad Request")
             return
-        now = time.time()
-        decision = identify(request, self._directory.evidence(request, now), now)
+        evidence = self._directory.evidence(request, now)
+        decision = identify(request, evidence, now)
         if method == "OPTIONS" and not isinstance(decision, Unknown):
             ksr.sl.send_reply(200, "OK")
         elif not isinstance(decision, Identified):
@@ -296,9 +305,17 @@ class Edge:
             ksr.hdr.append_to_reply(f"Allow: {', '.join(sorted(RELAYED))}\r\n")
             ksr.sl.send_reply(405, "Method Not Allowed")
         else:
-            self._deliver(request, decision.trunk)
+            trunk = decision.trunk
+            answer = Answer(
+                trunk.id,
+                str(request.source),
+                fill(trunk.target, request),
+                evidence.good_until(now),
+            )
+            self._known.keep(asked, answer)
+            self._deliver(answer, now)
 
-    def _deliver(self, request: Request, trunk: Trunk) -> None:
+    def _deliver(self, answer: Answer, now: float) -> None:
         ksr = self.ksr
         call_id = self._text(ksr.kx.get_callid)
         if call_id is None:
@@ -306,12 +323,12 @@ class Edge:
             return
         self._strip()
         ksr.hdr.remove("Route")
-        ksr.hdr.append(f"{stamp.TRUNK}: {trunk.id}\r\n")
-        ksr.hdr.append(f"{stamp.SOURCE}: {request.source}\r\n")
-        cookie = stamp.cookie(self._key_of_dialogs(), call_id, time.time())
+        ksr.hdr.append(f"{stamp.TRUNK}: {answer.trunk_id}\r\n")
+        ksr.hdr.append(f"{stamp.SOURCE}: {answer.source}\r\n")
+        cookie = stamp.cookie(self._key_of_dialogs(), call_id, now)
         ksr.rr.add_rr_param(f";{stamp.COOKIE_PARAM}={cookie}")
         ksr.rr.record_route()
-        ksr.seturi(fill(trunk.target, request))
+        ksr.seturi(answer.target)
         if ksr.is_myself_ruri() and ksr.registrar.lookup(LOCATION) < 0:
             ksr.sl.send_reply(480, "Temporarily Unavailable")
             return
@@ -334,20 +351,19 @@ class Edge:
             Transport(kx.get_proto()), canonical_ip(kx.get_srcip()), int(kx.get_srcport())
         )
 
-    def _request(self) -> Request | None:
-        """Read what identification looks at; None where the Request-URI cannot be read."""
-        ksr = self.ksr
-        text = self._text(ksr.kx.get_ruri)
-        ruri = None if text is None else Uri.parse(text)
+    def _asked(self) -> Asked | None:
+        """Take from the request what identification looks at; None without a readable R-URI."""
+        kx = self.ksr.kx
+        ruri = self._text(kx.get_ruri)
         if ruri is None:
             return None
-        to = self._text(ksr.kx.get_turi)
-        called = self._text(lambda: ksr.hdr.get("P-Called-Party-ID"))
-        return Request(
-            source=self._source(),
-            ruri=ruri,
-            to=None if to is None else Uri.parse(to),
-            p_called_party_id=None if called is None else Uri.of_header(called),
+        return Asked(
+            kx.get_proto(),
+            kx.get_srcip(),
+            kx.get_srcport(),
+            ruri,
+            self._text(kx.get_turi),
+            self._text(lambda: self.ksr.hdr.get("P-Called-Party-ID")),
         )
 
     def _key_of_dialogs(self) -> str:
@@ -361,6 +377,20 @@ class Edge:
             return read()
         except UnicodeDecodeError:
             return None
+
+
+def read(asked: Asked) -> Request | None:
+    """Make of a request's own words what identification takes; None where its R-URI is no URI."""
+    ruri = Uri.parse(asked.ruri)
+    if ruri is None:
+        return None
+    called = asked.p_called_party_id
+    return Request(
+        source=Source(Transport(asked.transport), canonical_ip(asked.ip), int(asked.port)),
+        ruri=ruri,
+        to=None if asked.to is None else Uri.parse(asked.to),
+        p_called_party_id=None if called is None else Uri.of_header(called),
+    )
 
 
 def fill(target: str, request: Request) -> str:

@@ -1,0 +1,85 @@
+"""What this worker has decided already: good until the directory moves, or an address ends.
+
+The agent counts a *generation*, eight bytes mapped into every worker, which moves before and after
+each change that could change an answer. So a call that was asked about before costs no query; and
+a trunk that is taken away is gone with the next call. Only identified calls are kept: a stranger
+cannot fill the place of others.
+"""
+
+from __future__ import annotations
+
+import mmap
+from pathlib import Path
+from typing import NamedTuple
+
+from whence.core.directory import GENERATION_BYTES
+
+LIMIT = 2_000
+"""How many answers a worker keeps; one more, and it begins anew."""
+
+
+class Asked(NamedTuple):
+    """All that a decision can rest on, as the request says it: transport, ip, port, and URIs."""
+
+    transport: str
+    ip: str
+    port: str | int
+    ruri: str
+    to: str | None
+    p_called_party_id: str | None
+
+
+class Answer(NamedTuple):
+    """Where an identified call goes, and what is said of it. `until`: when to ask anew."""
+
+    trunk_id: str
+    source: str
+    target: str
+    until: float
+
+
+class Generation:
+    """The directory's generation, read without a system call."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._mapped: mmap.mmap | None = None
+
+    def now(self) -> bytes | None:
+        """What it is; None while there is none, and then nothing may be kept."""
+        if self._mapped is None:
+            try:
+                with self._path.open("rb") as file:
+                    self._mapped = mmap.mmap(
+                        file.fileno(), GENERATION_BYTES, access=mmap.ACCESS_READ
+                    )
+            except (OSError, ValueError):
+                return None
+        return self._mapped[:GENERATION_BYTES]
+
+
+class Known:
+    """The answers of one worker."""
+
+    def __init__(self, generation: Generation) -> None:
+        self._generation = generation
+        self._seen: bytes | None = None
+        self._answers: dict[Asked, Answer] = {}
+
+    def get(self, asked: Asked, now: float) -> Answer | None:
+        """The answer, if it is known and still good. Ask this *before* the directory is read."""
+        generation = self._generation.now()
+        if generation is None or generation != self._seen:
+            self._answers.clear()
+            self._seen = generation
+            return None
+        answer = self._answers.get(asked)
+        return answer if answer is not None and now < answer.until else None
+
+    def keep(self, asked: Asked, answer: Answer) -> None:
+        """Keep an answer that was read from the directory after the last `get`."""
+        if self._seen is None:
+            return
+        if len(self._answers) >= LIMIT:
+            self._answers.clear()
+        self._answers[asked] = answer

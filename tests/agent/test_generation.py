@@ -1,0 +1,112 @@
+"""The generation moves when an answer could change, and not when an address only lives longer."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from whence.agent.directory import FILE, Directory
+from whence.agent.settings import Settings
+from whence.core.address import Source
+from whence.core.directory import GENERATION_FILE
+from whence.core.registration import Action, Forget, Learn, Registration
+
+NOW = 1_000_000.0
+OURS, FROM = Source.parse("udp:192.0.2.9:5060"), Source.parse("udp:192.0.2.1:5060")
+
+SETTINGS = Settings.model_validate(
+    {
+        "trunk": [
+            {
+                "id": "acme",
+                "registrar": "sip:192.0.2.1",
+                "user": "acct1",
+                "password": "secret",
+                "target": "sip:pbx@192.0.2.8",
+            }
+        ]
+    }
+)
+
+Moved = Callable[[], bool]
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Iterator[Directory]:
+    directory = Directory(tmp_path / FILE)
+    directory.install(SETTINGS)
+    yield directory
+    directory.close()
+
+
+@pytest.fixture
+def moved(directory: Directory, tmp_path: Path) -> Moved:
+    """Whether it moved since it was asked last."""
+    file = tmp_path / GENERATION_FILE
+    seen = [file.read_bytes()]
+
+    def ask() -> bool:
+        seen.append(file.read_bytes())
+        return seen[-1] != seen[-2]
+
+    return ask
+
+
+def save(directory: Directory, *actions: Action, now: float = NOW) -> None:
+    directory.save("acct1", Registration("acme", "call-1"), list(actions), OURS, now)
+
+
+def test_an_address_that_appears_moves_it(directory: Directory, moved: Moved) -> None:
+    save(directory, Learn(FROM, NOW + 60))
+    assert moved()
+
+
+def test_a_refresh_that_extends_an_address_does_not(directory: Directory, moved: Moved) -> None:
+    save(directory, Learn(FROM, NOW + 60))
+    moved()
+    save(directory, Learn(FROM, NOW + 105), now=NOW + 45)
+    assert not moved()
+
+
+def test_an_address_that_comes_back_after_its_end_moves_it(
+    directory: Directory, moved: Moved
+) -> None:
+    save(directory, Learn(FROM, NOW + 60))
+    moved()
+    save(directory, Learn(FROM, NOW + 160), now=NOW + 60)
+    assert moved()
+
+
+def test_a_grant_that_ends_sooner_than_the_one_before_moves_it(
+    directory: Directory, moved: Moved
+) -> None:
+    save(directory, Learn(FROM, NOW + 60))
+    moved()
+    save(directory, Learn(FROM, NOW + 50), now=NOW + 1)
+    assert moved()
+
+
+def test_what_is_taken_back_moves_it(directory: Directory, moved: Moved) -> None:
+    save(directory, Learn(FROM, NOW + 60))
+    moved()
+    save(directory, Forget())
+    assert moved()
+
+
+def test_a_step_that_teaches_nothing_does_not(directory: Directory, moved: Moved) -> None:
+    save(directory)
+    assert not moved()
+
+
+def test_a_new_file_and_a_trunk_that_goes_move_it(directory: Directory, moved: Moved) -> None:
+    directory.install(SETTINGS)
+    assert moved()
+    directory.drop_registration("acme")
+    assert moved()
+
+
+def test_a_change_that_fails_moves_it_all_the_same(directory: Directory, moved: Moved) -> None:
+    """Too often is a query more; too rarely would be a wrong trunk."""
+    with pytest.raises(Exception, match="FOREIGN KEY"):
+        directory.save("x", Registration("nobody", "c"), [Learn(FROM, NOW + 60)], OURS, NOW)
+    assert moved()
