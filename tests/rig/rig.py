@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.rig.nameserver import NameServer
 from tests.rig.network import SIP_PORT, Network
 from tests.rig.provider import Provider
 from tests.rig.sip import Address, Endpoint
@@ -65,6 +66,12 @@ class Rig:
                 also_lists=also_lists,
                 refuses=refuses,
             )
+        )
+
+    def nameserver(self, *records: str, name: str = "nameserver") -> NameServer:
+        """Start a DNS server with these records; see NameServer."""
+        return self._stack.enter_context(
+            NameServer(self.ip(name), self.directory, records, name=name)
         )
 
     def whence(

@@ -4,8 +4,12 @@ import signal
 import sys
 from pathlib import Path
 
+import dns.message
+import dns.query
+import dns.rcode
 import pytest
 
+from tests.rig.nameserver import address, refused
 from tests.rig.network import Network
 from tests.rig.process import Process, alive
 from tests.rig.provider import Contact, Provider
@@ -176,6 +180,24 @@ def test_many_calls_are_counted(rig: Rig) -> None:
     assert caller.load(uris, calls=100, rate=200) == Load(successful=100, failed=0)
     phone.behave("busy")
     assert caller.load(uris, calls=10, rate=100) == Load(successful=0, failed=10)
+
+
+def test_a_name_server_answers_with_the_records_it_has_now(rig: Rig) -> None:
+    def ask() -> tuple[str, list[str]]:
+        query = dns.message.make_query("sip.example", "A")
+        answer = dns.query.udp(query, server.address[0], 5, server.address[1])
+        texts = [str(record) for rrset in answer.answer for record in rrset]
+        return dns.rcode.to_text(answer.rcode()), texts
+
+    server = rig.nameserver(address("sip.example", "192.0.2.1"))
+    assert ask() == ("NOERROR", ["192.0.2.1"])
+    server.change(address("sip.example", "192.0.2.2"))
+    assert ask() == ("NOERROR", ["192.0.2.2"])
+    server.change()
+    assert ask() == ("NXDOMAIN", [])
+    server.change(refused("sip.example"))
+    assert ask() == ("REFUSED", [])
+    assert server.asked("sip.example") == [("A", "sip.example")] * 4
 
 
 def test_calls_through_a_proxy_find_phone_and_way_back(rig: Rig) -> None:
