@@ -5,6 +5,7 @@ import sqlite3
 from pathlib import Path
 
 from whence.agent.directory import FILE, Directory
+from whence.agent.records import Records
 from whence.agent.registrations import Registrations
 from whence.agent.resolver import Resolver
 from whence.agent.settings import Settings, load
@@ -56,7 +57,9 @@ def test_a_step_that_cannot_be_written_sends_nothing_and_is_tried_again(tmp_path
     registrar = Granting()
 
     async def story() -> None:
-        registrations = Registrations(directory, registrar, Resolver(), clock=lambda: 1000.0)
+        registrations = Registrations(
+            directory, registrar, Resolver(Records(), []), clock=lambda: 1000.0
+        )
         registrations.apply(settings(tmp_path))
         disk.execute(DISK_FULL)
         await until(registrations, State.WAITING)
@@ -66,7 +69,7 @@ def test_a_step_that_cannot_be_written_sends_nothing_and_is_tried_again(tmp_path
         assert "database or disk is full" in registration.reason
 
         disk.execute("DROP TRIGGER full")
-        later = Registrations(directory, registrar, Resolver(), clock=lambda: 1030.0)
+        later = Registrations(directory, registrar, Resolver(Records(), []), clock=lambda: 1030.0)
         later.apply(settings(tmp_path))
         await until(later, State.REGISTERED)
 

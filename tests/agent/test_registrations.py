@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from whence.agent.directory import FILE, Directory
+from whence.agent.records import Records
 from whence.agent.registrations import Registrations
 from whence.agent.resolver import Resolver
 from whence.agent.settings import Settings, load
@@ -114,7 +115,9 @@ class Node:
         """Start an agent anew: all that it knows is what is on disk."""
         self.directory.close()
         self.directory = Directory(self.folder / FILE)
-        self.registrations = Registrations(self.directory, self.registrar, Resolver(), self.clock)
+        self.registrations = Registrations(
+            self.directory, self.registrar, Resolver(Records(), []), self.clock
+        )
         return self.registrations
 
     def settings(self, text: str) -> Settings:

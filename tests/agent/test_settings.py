@@ -81,6 +81,7 @@ inside = "udp:192.0.2.1:5062"
 advertise = "sip.example"
 [agent]
 api = "0.0.0.0:8088"
+nameserver = "dns.example"
 """,
         [
             'edge: listen[0]: "udp:0.0.0.0:5060" is every address of the machine; name the one '
@@ -97,6 +98,7 @@ api = "0.0.0.0:8088"
             'edge: advertise: "sip.example" is not ip:port; write "192.0.2.1:5060"',
             'agent: api: "0.0.0.0:8088" can be reached from outside, and the API asks nobody who '
             'they are; write a loopback address, "127.0.0.1:8088"',
+            'agent: nameserver: "dns.example" is not ip:port; write "192.0.2.53:53"',
         ],
     ),
     "no socket at all": ("[edge]\nlisten = []\n", ["edge: listen: is empty; write one at least"]),

@@ -24,6 +24,7 @@ from whence.agent.directory import FILE, Directory, DirectoryError
 from whence.agent.edge_config import LOCATION_FILE
 from whence.agent.kamailio import PATIENCE_S, Kamailio
 from whence.agent.metrics import Metrics, registry
+from whence.agent.records import Records
 from whence.agent.registrations import Registrations
 from whence.agent.resolver import Resolver
 from whence.agent.settings import FaultyFileError, Settings, load
@@ -132,7 +133,9 @@ async def _serve(
         directory.new_inside_key(),
         settings.registration.answer + PATIENCE_S,
     )
-    registrations = Registrations(directory, kamailio, Resolver())
+    sockets = [(own.transport, own.ip.version) for own in settings.edge.listen]
+    resolver = Resolver(Records(settings.agent.nameserver_place), sockets)
+    registrations = Registrations(directory, kamailio, resolver)
     registrations.apply(settings)
     metrics = registry(Metrics(directory, registrations, kamailio))
     parts = Parts(

@@ -74,17 +74,23 @@ def _socket(text: Any) -> Source:
     return socket
 
 
-def _place(text: str) -> tuple[str, int]:
+def _place(text: str, example: str = "192.0.2.1:5060") -> tuple[str, int]:
     try:
         place = Source.parse(f"udp:{text}")
     except ValueError:
-        raise ValueError(f'"{text}" is not ip:port; write "192.0.2.1:5060"') from None
+        raise ValueError(f'"{text}" is not ip:port; write "{example}"') from None
     return str(place.ip), place.port
 
 
-def _optional_place(text: str) -> str:
+def _advertise(text: str) -> str:
     if text:
         _place(text)
+    return text
+
+
+def _nameserver(text: str) -> str:
+    if text:
+        _place(text, "192.0.2.53:53")
     return text
 
 
@@ -213,7 +219,7 @@ class Edge(_Table):
 
     listen: list[Socket] = Field(default=[Source.parse("udp:127.0.0.1:5060")], min_length=1)
     inside: Socket = Source.parse("udp:127.0.0.1:5062")
-    advertise: Annotated[str, AfterValidator(_optional_place)] = ""
+    advertise: Annotated[str, AfterValidator(_advertise)] = ""
     domain: Domain = "edge.example"
     workers: int = Field(default=2, ge=1, le=64)
 
@@ -248,7 +254,7 @@ class Agent(_Table):
     api: Annotated[str, AfterValidator(_api)] = "127.0.0.1:8088"
     on_stop: Literal["unregister", "leave"] = "unregister"
     grace: int = Field(default=int(GRACE_S), ge=0, le=3600)
-    nameserver: Annotated[str, AfterValidator(_optional_place)] = ""
+    nameserver: Annotated[str, AfterValidator(_nameserver)] = ""
 
     @property
     def api_place(self) -> tuple[str, int]:
