@@ -254,7 +254,14 @@ def test_what_kamailio_says_by_itself_is_no_word_of_the_registrars(ip: str) -> N
     async def story(kamailio: Kamailio, edge: Edge) -> None:
         answer = asking(kamailio)
         edge.says(await edge.hears(), "408 Request Timeout", source=None)
-        assert await answer == Unanswered("not sent: 408 Request Timeout")
+        assert await answer == Unanswered("no answer")
+
+
+def test_a_next_hop_that_kamailio_cannot_send_to_is_said_to_be_that(ip: str) -> None:
+    async def story(kamailio: Kamailio, edge: Edge) -> None:
+        answer = asking(kamailio)
+        edge.says(await edge.hears(), "478 Unresolvable destination", source=None)
+        assert await answer == Unanswered("not sent: 478 Unresolvable destination")
 
     tell(ip, story)
 

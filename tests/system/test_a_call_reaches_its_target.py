@@ -92,10 +92,16 @@ def test_busy_is_told(scene: Scene) -> None:
     scene.caller.call(uri(scene.whence, BOBS_NUMBER), expect=486)
 
 
-@pytest.mark.parametrize("status", [404, 488, 500, 503, 603])
+@pytest.mark.parametrize("status", [404, 488, 500, 603])
 def test_a_phones_refusal_is_passed_on_as_it_is(scene: Scene, status: int) -> None:
     scene.bob.behave(status)
     scene.caller.call(uri(scene.whence, BOBS_NUMBER), expect=status)
+
+
+def test_a_phones_503_is_not_ours(scene: Scene) -> None:
+    """A 503 of ours would tell the provider that the whole edge is down (RFC 3261 16.7)."""
+    scene.bob.behave(503)
+    scene.caller.call(uri(scene.whence, BOBS_NUMBER), expect=500)
 
 
 def test_a_caller_who_gives_up_stops_the_ringing(scene: Scene) -> None:

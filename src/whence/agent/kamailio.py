@@ -91,6 +91,8 @@ class Kamailio(asyncio.DatagramProtocol):
         if received is None:
             return Unanswered("no answer from Kamailio")
         if not received.source:
+            if received.status == 408:  # Kamailio's own word: nobody answered it
+                return Unanswered("no answer")
             return Unanswered(f"not sent: {received.status} {received.reply.reason}")
         return Answered(received.reply, Source.parse(received.source))
 

@@ -26,6 +26,9 @@ from whence.edge.directory import Directory, DirectoryUnavailableError
 from whence.edge.known import Answer, Asked, Generation, Known
 from whence.edge.ksr import Ksr
 
+CALL_FAILURE = "ksr_failure_call"
+"""The failure route of calls."""
+
 LOCATION = "location"
 """Kamailio's table of the users' contacts."""
 
@@ -170,6 +173,12 @@ class Edge:
         )
         ksr.hdr.append(f"{stamp.SOURCE}: {source}\r\n")
         ksr.hdr.append(f"{stamp.KEY}: {seal}\r\n")
+
+    @survives
+    def ksr_failure_call(self, _message: object) -> None:
+        """A target's 503 speaks of the target; ours would say the edge is down (RFC 3261 16.7)."""
+        if self.ksr.tm.t_check_status("503") > 0:
+            self.ksr.tm.t_reply(500, "Server Internal Error")
 
     # The way of a request, in the order of `ksr_request_route`.
 
@@ -328,6 +337,7 @@ class Edge:
         cookie = stamp.cookie(self._key_of_dialogs(), call_id, now)
         ksr.rr.add_rr_param(f";{stamp.COOKIE_PARAM}={cookie}")
         ksr.rr.record_route()
+        ksr.tm.t_on_failure(CALL_FAILURE)
         ksr.seturi(answer.target)
         if ksr.is_myself_ruri() and ksr.registrar.lookup(LOCATION) < 0:
             ksr.sl.send_reply(480, "Temporarily Unavailable")

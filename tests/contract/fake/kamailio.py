@@ -49,6 +49,7 @@ class Transaction:
 
     request: Sip
     on_reply: str
+    on_failure: str
     socket: Address
     branches: list[Branch] = field(default_factory=list)
     final: int = 0
@@ -67,6 +68,8 @@ class Work:
     appended: list[tuple[bytes, bytes]] = field(default_factory=list)
     in_reply: list[tuple[bytes, bytes]] = field(default_factory=list)
     on_reply: str = ""
+    on_failure: str = ""
+    failed: tuple[Transaction, Sip] | None = None
     rr_params: str = ""
     record_route: bool = False
     routes_taken: int = 0
@@ -180,7 +183,9 @@ class FakeKamailio:
         if request.method == b"ACK":
             self._send(self._outgoing(*ways[0]), ways[0][1], self.work.socket)
             return 1
-        transaction = Transaction(request, self.work.on_reply, self.work.socket)
+        transaction = Transaction(
+            request, self.work.on_reply, self.work.on_failure, self.work.socket
+        )
         self._served[self.key(request)] = transaction
         if request.method == b"INVITE":
             self._send_reply(transaction, self.reply_to(request, 100, "Trying", tag=False))
@@ -277,8 +282,28 @@ class FakeKamailio:
             return self._finish(transaction, onward)
         if not transaction.final and all(b.status >= 300 for b in transaction.branches):
             best = min(transaction.branches, key=lambda b: b.status)
-            return self._finish(transaction, best.reply or onward)
+            return self._fail(transaction, best.reply or onward)
         return None
+
+    def _fail(self, transaction: Transaction, best: Sip) -> None:
+        """Let the failure route answer; what it leaves unanswered is answered with the best."""
+        if transaction.on_failure:
+            self.work = Work(transaction.request, failed=(transaction, best))
+            self._run(transaction.on_failure)
+        if not transaction.final:
+            self._finish(transaction, best)
+
+    def failed(self) -> tuple[Transaction, Sip]:
+        """Return what a failure route is about."""
+        if self.work.failed is None:
+            raise NotImplementedError("there is no failure at hand")
+        return self.work.failed
+
+    def answer_failed(self, status: int, reason: str) -> int:
+        """tm.t_reply"""
+        transaction, _ = self.failed()
+        self._finish(transaction, self.reply_to(transaction.request, status, reason))
+        return 1
 
     def _finish(self, transaction: Transaction, reply: Sip) -> None:
         transaction.final = reply.status

@@ -180,6 +180,21 @@ class FakeTm(_Part):
         return 1
 
     @call
+    def t_on_failure(self, route: str, /) -> int:
+        if self._kamailio.handler(route) is None:
+            raise NotImplementedError(f"no failure route {route}")
+        self._work.on_failure = route
+        return 1
+
+    @call
+    def t_check_status(self, status: str, /) -> int:
+        return 1 if re.search(status, str(self._kamailio.failed()[1].status)) else -1
+
+    @call
+    def t_reply(self, status: int, reason: str, /) -> int:
+        return self._kamailio.answer_failed(status, reason)
+
+    @call
     def t_set_fr(self, invite_ms: int, other_ms: int, /) -> int:
         return 1  # the fake's world has no clock: nobody in it is slow
 
