@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -277,6 +278,9 @@ def test_while_nobody_answers_the_last_answer_counts_for_a_day(
         scene.nameserver.stop()
         scene.clock.now += 100
         assert await scene.find() == {"192.0.2.1"}
+        async with asyncio.timeout(QUERY_S + 2):
+            while not caplog.messages:
+                await asyncio.sleep(0)
         scene.nameserver.change(refused(NAME))
         scene.clock.now += 100
         assert await scene.find() == {"192.0.2.1"}
@@ -287,6 +291,29 @@ def test_while_nobody_answers_the_last_answer_counts_for_a_day(
 
         scene.clock.now += STALE_S
         assert await scene.find() is None
+
+    asyncio.run(story())
+
+
+def test_a_slow_answer_is_not_waited_for_where_the_last_one_would_do(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It would delay a refresh. It is believed when it comes."""
+
+    async def story() -> None:
+        scene.nameserver.change(address(NAME, "192.0.2.1", ttl_s=60))
+        await scene.find()
+        scene.nameserver.process.signal(signal.SIGSTOP)
+        scene.clock.now += 60
+        try:
+            assert await scene.find() == {"192.0.2.1"}
+            assert caplog.messages == [], "it may still answer"
+        finally:
+            scene.nameserver.process.signal(signal.SIGCONT)
+        while scene.asked() < 2:
+            await asyncio.sleep(0)
+        assert await scene.find() == {"192.0.2.1"}
+        assert caplog.messages == []
 
     asyncio.run(story())
 

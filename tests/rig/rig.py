@@ -82,6 +82,7 @@ class Rig:
         users: Sequence[str | Table] = (),
         edge: Table | None = None,
         agent: Table | None = None,
+        registration: Table | None = None,
         domain: str = "edge.example",
         start: bool = True,
     ) -> Whence:
@@ -95,6 +96,7 @@ class Rig:
                 users=users,
                 edge=edge,
                 agent=agent,
+                registration=registration,
                 domain=domain,
             )
         )

@@ -55,7 +55,8 @@ def user(name: str, password: str = "") -> Table:
 class Whence:
     """One node: `whence run` with Kamailio and agent, at an address of its own.
 
-    *users* are names or [[user]] tables; *edge* and *agent* are further keys of these tables.
+    *users* are names or [[user]] tables; *edge*, *agent* and *registration* are further keys of
+    these tables.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Whence:
         users: Sequence[str | Table] = (),
         edge: Table | None = None,
         agent: Table | None = None,
+        registration: Table | None = None,
         domain: str = "edge.example",
     ) -> None:
         """Write its file; start() starts it."""
@@ -93,6 +95,7 @@ class Whence:
             "api": f"{ip}:{API_PORT}",
             **(agent or {}),
         }
+        self._registration: Table = registration or {}
         self.state = Path(str(self._agent["state"]))
         self.api = f"http://{self._agent['api']}"
         self.trunks: list[Table] = []
@@ -183,6 +186,7 @@ class Whence:
         if users is not None:
             self.users = [user(one) if isinstance(one, str) else one for one in users]
         tables = [("[edge]", self._edge), ("[agent]", self._agent)]
+        tables += [("[registration]", self._registration)]
         tables += [("[[trunk]]", table) for table in self.trunks]
         tables += [("[[user]]", table) for table in self.users]
         self.file.write_text("\n".join(_toml(head, table) for head, table in tables), "utf-8")

@@ -49,6 +49,10 @@ NEGATIVE_MOST_S = 30.0
 STALE_S = 86_400.0
 """How long past its TTL an answer is used while nobody gives another one."""
 
+STALE_AFTER_S = 0.5
+"""How long a new answer is waited for where the last one would do (RFC 8767 5): a registration that
+was granted for 30 s is refreshed a few seconds before it ends."""
+
 QUERIES_LIMIT = 128
 """Queries under way at once: each has a socket, and dnsmasq refuses more than 150."""
 
@@ -99,11 +103,16 @@ class Records:
         """The records, CNAMEs followed; () where there are none; None where nobody answers."""
         key = (name, kind)
         known = self._known.get(key)
-        if known is None or self._clock() >= known.fresh_until:
-            known = await self._asked(key)
-        else:
+        now = self._clock()
+        if known is not None and now < known.fresh_until:
             self._known.move_to_end(key)
-        return known.records
+            return known.records
+        asked = self._asked(key)
+        if known is not None and known.records is not None and now < known.stale_until:
+            done, _ = await asyncio.wait({asked}, timeout=STALE_AFTER_S)
+            if not done:
+                return known.records
+        return (await asked).records
 
     def _asked(self, key: _Key) -> asyncio.Future[_Known]:
         task = self._asking.get(key)

@@ -1,0 +1,156 @@
+"""Registrars that are names: a real DNS server says where they are, or fails to."""
+
+import time
+
+from tests.rig.nameserver import address, forwarded, naptr, srv
+from tests.rig.network import SIP_PORT
+from tests.rig.provider import Provider
+from tests.rig.rig import Rig
+from tests.rig.wait import eventually
+from tests.rig.whence import Table, Whence
+from tests.system.scene import (
+    ACCOUNTS,
+    BOBS_NUMBER,
+    alices_trunk,
+    bobs_trunk,
+    decided,
+    place,
+    uri,
+)
+
+QUICK: Table = {"answer": 1}
+"""A second is enough for a registrar on this machine; one that is dead is given up after it."""
+
+LEAVE: Table = {"on_stop": "leave"}
+NAME = "provider.example"
+
+
+def learned(whence: Whence) -> set[str]:
+    return {str(one["ip"]) for one in whence.get("/v1/addresses")}
+
+
+def test_a_dead_server_is_passed_over_within_one_attempt(rig: Rig) -> None:
+    second = rig.provider("second", accounts=ACCOUNTS)
+    dns = rig.nameserver(
+        srv(f"_sip._udp.{NAME}", "first.example", priority=1),
+        srv(f"_sip._udp.{NAME}", "second.example", priority=2),
+        address("first.example", rig.ip("first")),
+        address("second.example", second.ip),
+    )
+    whence = rig.whence(
+        trunks=[alices_trunk(second, registrar=f"sip:{NAME}")],
+        users=["alice"],
+        agent={"nameserver": dns.place, **LEAVE},
+        registration=QUICK,
+    )
+    whence.wait_registered(within_s=30)
+    stands = whence.trunk("alices-trunk")
+    assert stands["registrar"] == f"udp:{place(second.address)}"
+    assert stands["failures"] == 0
+    # The one to the dead server went first.
+    assert [seen.cseq for seen in second.registers()] == [2, 3]
+    assert learned(whence) == {second.ip}
+    rig.phone("alice", whence)
+    rig.caller(whence, at=second).call(uri(whence), expect=200)
+    rig.caller(whence, at="first").call(uri(whence), expect=403)
+
+
+def test_the_provider_chooses_the_transport(rig: Rig) -> None:
+    provider = rig.provider(accounts=ACCOUNTS)
+    edge = rig.ip("edge")
+    dns = rig.nameserver(
+        naptr(NAME, "SIP+D2T", f"_sip._tcp.{NAME}", order=1),
+        naptr(NAME, "SIP+D2U", f"_sip._udp.{NAME}", order=2),
+        srv(f"_sip._tcp.{NAME}", "sip.example"),
+        srv(f"_sip._udp.{NAME}", "gone.example"),
+        address("sip.example", provider.ip),
+    )
+    whence = rig.whence(
+        trunks=[alices_trunk(provider, registrar=f"sip:{NAME}")],
+        users=["alice"],
+        edge={"listen": [f"udp:{edge}:{SIP_PORT}", f"tcp:{edge}:{SIP_PORT}"]},
+        agent={"nameserver": dns.place, **LEAVE},
+    )
+    whence.wait_registered()
+    assert whence.trunk("alices-trunk")["registrar"] == f"tcp:{place(provider.address)}"
+    assert {seen.source.partition(":")[0] for seen in provider.registers()} == {"tcp"}
+
+
+def test_a_registrar_that_moved_is_found_at_its_new_address(rig: Rig) -> None:
+    """Calls are admitted from there too; from where it was, until what was granted there ends."""
+    before = rig.provider("before", accounts=ACCOUNTS, grants_s=10)
+    dns = rig.nameserver(address(NAME, before.ip, ttl_s=1))
+    whence = rig.whence(
+        trunks=[alices_trunk(before, registrar=f"sip:{NAME}")],
+        users=["alice"],
+        agent={"nameserver": dns.place, "grace": 0, **LEAVE},
+        registration=QUICK,
+    )
+    whence.wait_registered()
+    assert learned(whence) == {before.ip}
+
+    after = rig.provider("after", accounts=ACCOUNTS)
+    dns.change(address(NAME, after.ip, ttl_s=1))
+    before.stop()
+
+    def moved() -> bool:
+        return bool(whence.trunk("alices-trunk")["registrar"] == f"udp:{place(after.address)}")
+
+    eventually(moved, within_s=40, what="registered at the new address")
+    assert decided(whence, after) == "identified"
+    eventually(lambda: learned(whence) == {after.ip}, what="the end of what the old one granted")
+    assert decided(whence, before) == "unknown"
+
+
+def test_a_registrar_is_still_found_while_dns_is_down(rig: Rig) -> None:
+    provider = rig.provider(accounts=ACCOUNTS, grants_s=10)
+    dns = rig.nameserver(address(NAME, provider.ip, ttl_s=1))
+    whence = rig.whence(
+        trunks=[alices_trunk(provider, registrar=f"sip:{NAME}")],
+        users=["alice"],
+        agent={"nameserver": dns.place, **LEAVE},
+    )
+    whence.wait_registered()
+    dns.kill()
+    until = whence.trunk("alices-trunk")["expires_at"]
+
+    def refreshed() -> bool:
+        return bool(whence.trunk("alices-trunk")["expires_at"] > until)
+
+    eventually(refreshed, within_s=30, what="a refresh without DNS")
+    assert time.time() < until, "it did not lapse"
+    eventually(lambda: f"DNS does not answer for {NAME}" in whence.log, what="a line in the log")
+
+
+def test_a_name_for_which_nobody_answers_delays_no_other_trunk(rig: Rig) -> None:
+    provider = rig.provider(accounts=ACCOUNTS)
+    silent = rig.endpoint("silent", 5300)
+    dns = rig.nameserver(address(NAME, provider.ip), forwarded("slow.example", silent.address))
+    slow = [slow_trunk(number, provider) for number in range(20)]
+    whence = rig.whence(
+        trunks=[*slow, bobs_trunk(provider, registrar=f"sip:{NAME}")],
+        users=["alice", "bob"],
+        agent={"nameserver": dns.place, **LEAVE},
+    )
+    whence.wait_registered("bobs-trunk", within_s=3)
+    assert {whence.trunk(str(one["id"]))["state"] for one in slow} == {"new"}
+    rig.phone("bob", whence)
+    rig.caller(whence, at=provider).call(uri(whence, BOBS_NUMBER), expect=200)
+
+
+def slow_trunk(number: int, provider: Provider) -> Table:
+    table = alices_trunk(provider, registrar=f"sip:{number}.slow.example")
+    return {**table, "id": f"slow-{number}", "numbers": []}
+
+
+def test_a_trunk_whose_name_does_not_exist_says_so_and_waits(rig: Rig) -> None:
+    provider = rig.provider(accounts=ACCOUNTS)
+    dns = rig.nameserver()
+    whence = rig.whence(
+        trunks=[alices_trunk(provider, registrar="sip:nobody.example")],
+        users=["alice"],
+        agent={"nameserver": dns.place, **LEAVE},
+    )
+    stands = whence.wait_state("alices-trunk", "waiting")
+    assert "no address of the registrar" in stands["reason"]
+    assert stands["next_at"] > time.time()
