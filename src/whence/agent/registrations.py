@@ -48,6 +48,9 @@ log = logging.getLogger(__name__)
 IN_FLIGHT_LIMIT = 256
 """REGISTERs under way at once: Kamailio holds a transaction, and memory, for each."""
 
+BEGUN_LIMIT = 4096
+"""Attempts begun at once: those in flight, and those whose registrar is still being looked up."""
+
 STOP_S = 5.0
 """How long the end of the program waits for registrars to confirm what is taken back."""
 
@@ -116,6 +119,7 @@ class Registrations:
         """Attempts that are due, and were given a later slot."""
         self._stopping = False
         self._wake = asyncio.Event()
+        self._begun = asyncio.Semaphore(BEGUN_LIMIT)
         self._room = asyncio.Semaphore(IN_FLIGHT_LIMIT)
         self._tasks: set[asyncio.Task[None]] = set()
         self.outcomes: Counter[str] = Counter()
@@ -226,7 +230,7 @@ class Registrations:
                     heapq.heappush(self._due, (slot, id(entry), entry, due_at))
                     self.waiting_for_pace += 1
                     continue
-                await self._room.acquire()
+                await self._begun.acquire()
                 self._start(self._attempt(entry))
             if now - swept_at > SWEEP_S:
                 swept_at = now
@@ -270,15 +274,17 @@ class Registrations:
 
     async def _attempt(self, entry: Entry) -> None:
         try:
+            # Looked up before a place is taken: a name that nobody answers for holds up nobody.
             targets = await self._targets(entry.trunk.server)
-            if _is_due(entry, self._clock()):  # the heap may have held it twice
-                await self._go(entry, Due(targets))
+            async with self._room:
+                if _is_due(entry, self._clock()):  # the heap may have held it twice
+                    await self._go(entry, Due(targets))
         finally:
-            self._room.release()
+            self._begun.release()
 
     async def _take_back(self, entry: Entry) -> None:
+        targets = await self._targets(entry.trunk.server)
         async with self._room:
-            targets = await self._targets(entry.trunk.server)
             # Meanwhile the trunk may have been enabled again.
             if entry.leaving or self._stopping or not entry.trunk.enabled:
                 await self._go(entry, TakeBack(targets))
