@@ -458,3 +458,13 @@ def test_the_socket_for_a_target_fits_its_transport_and_version(tmp_path: Path) 
     assert str(edge.socket_for("udp", 6)) == "udp:[::1]:5060"
     assert str(edge.socket_for("tcp", 4)) == "tcp:127.0.0.1:5061"
     assert edge.socket_for("tcp", 6) is None
+
+
+def test_without_a_transport_it_is_dns_that_says_how_a_registrar_is_reached(tmp_path: Path) -> None:
+    file = tmp_path / "whence.toml"
+    file.write_text(
+        '[edge]\nlisten = ["tcp:127.0.0.1:5060"]\n'
+        '[[trunk]]\nid = "acme"\nregistrar = "sip:sip.provider.example"\nuser = "acct1"\n'
+        'password = "secret"\ntarget = "sip:pbx@192.0.2.9"\n'
+    )
+    assert load(file).trunk[0].registrar == "sip:sip.provider.example"

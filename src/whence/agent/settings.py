@@ -477,8 +477,8 @@ def _strangers(settings: Settings) -> list[str]:
                 f'trunk "{trunk.id}": target: there is no user "{target.user}"; '
                 f'add [[user]] with name = "{target.user}"'
             )
-        transport = trunk.server.params.get("transport", "udp")
-        if not any(s.transport == transport for s in settings.edge.listen):
+        transport = trunk.server.params.get("transport")
+        if transport and not any(s.transport == transport for s in settings.edge.listen):
             faults.append(
                 f'trunk "{trunk.id}": registrar: is reached over {transport}, on which the edge '
                 f'does not listen; add "{transport}:ip:port" to edge listen'
