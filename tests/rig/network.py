@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import socket
 import tempfile
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
@@ -24,6 +25,7 @@ class Network:
         self._lock, self.block = _claim()
         self._free = self.block.hosts()
         self._addresses: dict[str, IPv4Address] = {}
+        self._ports: list[int] = []
 
     def ip(self, name: str) -> str:
         """Return the address of the machine called *name*: always the same, never another's."""
@@ -31,8 +33,19 @@ class Network:
             self._addresses[name] = next(self._free)
         return str(self._addresses[name])
 
+    def port(self) -> int:
+        """Return an even port that is free at ::1, as is the next one; no other run has it.
+
+        There is only one IPv6 loopback address: what IPv4 has as networks, IPv6 has as ports.
+        """
+        lock, port = _claim_port()
+        self._ports.append(lock)
+        return port
+
     def close(self) -> None:
-        """Give the block back."""
+        """Give the block and the ports back."""
+        while self._ports:
+            os.close(self._ports.pop())
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -60,6 +73,27 @@ def _claim() -> tuple[int, IPv4Network]:
         else:
             return lock, block
     raise RuntimeError(f"all test networks are taken; see {LOCKS}")
+
+
+def _claim_port() -> tuple[int, int]:
+    for port in range(20_000, 32_000, 2):  # below what the system gives out by itself
+        lock = os.open(LOCKS / f"port-{port}", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for one in (port, port + 1):
+                _bind(one)
+        except OSError:
+            os.close(lock)
+        else:
+            return lock, port
+    raise RuntimeError(f"all test ports are taken; see {LOCKS}")
+
+
+def _bind(port: int) -> None:
+    for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+        with socket.socket(socket.AF_INET6, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("::1", port))
 
 
 def _blocks() -> Iterator[IPv4Network]:

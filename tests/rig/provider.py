@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from tests.rig.certificates import Certificate
 from tests.rig.network import SIP_PORT
 from tests.rig.process import Process
 from tests.rig.wait import eventually
@@ -63,6 +64,8 @@ class Provider:
         also_lists: str | None = None,
         also_lists_expires_s: int = 7200,
         refuses: int | None = None,
+        port: int = SIP_PORT,
+        tls: Certificate | None = None,
     ) -> None:
         """Start it.
 
@@ -70,12 +73,14 @@ class Provider:
         for digest credentials (MD5, qop=auth). *grants_s*: the most it grants. *min_expires*: who
         asks for less gets a 423. *also_lists*: a URI that each account has registered already,
         with its own expiry, so that a 200 lists two Contacts. *refuses*: the status that each
-        REGISTER gets.
+        REGISTER gets. *port*: of UDP and TCP. *tls*: with this certificate it listens on TLS too,
+        on the next port.
         """
         self.name = name
         self.domain = domain
         self.accounts = dict(accounts)
-        self.address = (ip, SIP_PORT)
+        self.address = (ip, port)
+        self.tls = tls
         self._directory = directory
         self._also_lists = also_lists
         self._also_lists_expires_s = also_lists_expires_s
@@ -96,7 +101,16 @@ class Provider:
     @property
     def uri(self) -> str:
         """The registrar as whence.toml names it."""
-        return f"sip:{self.address[0]}:{self.address[1]}"
+        return f"sip:{self._host}:{self.address[1]}"
+
+    def uri_over(self, transport: str, name: str = "") -> str:
+        """The registrar as whence.toml names it for TCP or TLS, by its address or by a *name*."""
+        port = self.address[1] + (transport == "tls")
+        return f"sip:{name or self._host}:{port};transport={transport}"
+
+    @property
+    def _host(self) -> str:
+        return f"[{self.ip}]" if ":" in self.ip else self.ip
 
     def contacts(self, user: str) -> list[Contact]:
         """Return what is registered for *user* now."""
@@ -164,7 +178,8 @@ class Provider:
         config = self._directory / f"{self.name}.cfg"
         config.write_text(
             _TEMPLATES.get_template("provider.cfg.j2").render(
-                ip=self.address[0],
+                host=self._host,
+                tls=self.tls,
                 port=self.address[1],
                 domain=self.domain,
                 accounts=self.accounts,

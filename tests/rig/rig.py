@@ -9,11 +9,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.rig.certificates import Authority, Certificate
 from tests.rig.nameserver import NameServer
 from tests.rig.network import SIP_PORT, Network
 from tests.rig.provider import Provider
 from tests.rig.sip import Address, Endpoint
 from tests.rig.sipp import Behaviour, Caller, Phone
+from tests.rig.stream import StreamEndpoint, Transport
 from tests.rig.whence import Table, Whence
 
 _TAIL_LINES = 80
@@ -50,11 +52,14 @@ class Rig:
         min_expires: int | None = None,
         also_lists: str | None = None,
         refuses: int | None = None,
+        at: Address | None = None,
+        tls: Certificate | None = None,
     ) -> Provider:
-        """Start a registrar; see Provider for what it can be told."""
+        """Start a registrar, at a machine of its own; see Provider for what it can be told."""
+        ip, port = at or (self.ip(name), SIP_PORT)
         return self._stack.enter_context(
             Provider(
-                self.ip(name),
+                ip,
                 self.directory,
                 name=name,
                 accounts=accounts,
@@ -65,8 +70,14 @@ class Rig:
                 min_expires=min_expires,
                 also_lists=also_lists,
                 refuses=refuses,
+                port=port,
+                tls=tls,
             )
         )
+
+    def authority(self, name: str = "authority") -> Authority:
+        """Make a certificate authority."""
+        return Authority(name, self.directory)
 
     def nameserver(self, *records: str, name: str = "nameserver") -> NameServer:
         """Start a DNS server with these records; see NameServer."""
@@ -156,6 +167,10 @@ class Rig:
     def endpoint(self, name: str, port: int = 0) -> Endpoint:
         """Return a raw SIP endpoint on the machine called *name*."""
         return self._stack.enter_context(Endpoint(self.ip(name), port))
+
+    def stream(self, ip: str, transport: Transport = "tcp", port: int = 0) -> StreamEndpoint:
+        """Return a raw SIP endpoint that connects over TCP or TLS, from this IP address."""
+        return self._stack.enter_context(StreamEndpoint(ip, transport, port))
 
     def stranger(self) -> Endpoint:
         """Return a raw SIP endpoint that nobody knows."""

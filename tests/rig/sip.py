@@ -107,6 +107,12 @@ class Message:
         return str(self).encode("utf-8", "surrogateescape")
 
 
+def place(address: Address) -> str:
+    """Write `ip:port`; an IPv6 address in brackets."""
+    host = f"[{address[0]}]" if ":" in address[0] else address[0]
+    return f"{host}:{address[1]}"
+
+
 def request(
     method: str,
     uri: str,
@@ -121,11 +127,13 @@ def request(
     contact: str | None = None,
     headers: Headers = (),
     body: str = "",
+    transport: str = "UDP",
 ) -> Message:
     """Make a valid request that is to be answered at *via*; what is not said is fresh."""
     to_parameter = f";tag={to_tag}" if to_tag else ""
+    here, branch = place(via), f"z9hG4bK{secrets.token_hex(8)}"
     fields = [
-        ("Via", f"SIP/2.0/UDP {via[0]}:{via[1]};rport;branch=z9hG4bK{secrets.token_hex(8)}"),
+        ("Via", f"SIP/2.0/{transport} {here};rport;branch={branch}"),
         ("Max-Forwards", "70"),
         ("From", f"<{from_uri}>;tag={from_tag or secrets.token_hex(4)}"),
         ("To", f"<{to_uri or uri}>{to_parameter}"),
@@ -133,7 +141,7 @@ def request(
         ("CSeq", f"{cseq} {method}"),
     ]
     if contact or method in ("INVITE", "SUBSCRIBE"):
-        fields.append(("Contact", contact or f"<sip:tester@{via[0]}:{via[1]}>"))
+        fields.append(("Contact", contact or f"<sip:tester@{here}>"))
     fields += [*headers, ("Content-Length", str(len(body.encode())))]
     return Message(f"{method} {uri} SIP/2.0", tuple(fields), body)
 
@@ -186,13 +194,14 @@ class Endpoint:
     """A UDP socket that speaks what it is told to, well-formed or not."""
 
     def __init__(self, ip: str, port: int = 0) -> None:
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        family = socket.AF_INET6 if ":" in ip else socket.AF_INET
+        self._socket = socket.socket(family, socket.SOCK_DGRAM)
         try:
             self._socket.bind((ip, port))
         except OSError:
             self._socket.close()
             raise
-        self.address: Address = self._socket.getsockname()
+        self.address: Address = self._socket.getsockname()[:2]
 
     def send(self, what: Message | str | bytes, to: Address) -> None:
         """Send one datagram as it is; a text gets no line endings it does not have."""

@@ -1,0 +1,52 @@
+"""A registrar at an IPv6 address. There is one on loopback, so that ports tell who is who."""
+
+from tests.rig.network import SIP_PORT
+from tests.rig.rig import Rig
+from tests.rig.sip import Endpoint, place
+from tests.rig.whence import trunk
+from tests.system.pbx import Pbx, refused
+
+ACCOUNTS = {"acct1": "secret of acct1"}
+
+
+def test_a_trunk_registers_at_an_ipv6_registrar_and_is_called_from_there(rig: Rig) -> None:
+    edge, registrar = ("::1", rig.network.port()), ("::1", rig.network.port())
+    provider = rig.provider(accounts=ACCOUNTS, at=registrar)
+    pbx = Pbx(rig)
+    whence = rig.whence(
+        trunks=[trunk("by-ipv6", provider, "acct1", pbx.uri)],
+        edge={"listen": [f"udp:{rig.ip('edge')}:{SIP_PORT}", f"udp:{place(edge)}"]},
+    )
+    whence.wait_registered()
+    # (Kamailio's $si is without brackets.)
+    assert {seen.source for seen in provider.registers()} == {f"udp:::1:{edge[1]}"}
+    (address,) = whence.get("/v1/addresses")
+    assert (address["ip"], address["port"], address["transport"]) == ("::1", registrar[1], "udp")
+    assert whence.trunk("by-ipv6")["registrar"] == f"udp:{place(registrar)}"
+    (held,) = provider.contacts("acct1")
+    assert held.uri.endswith(f"@{place(edge)}")
+    with Endpoint("::1") as caller:
+        came = pbx.called_by(caller, edge)
+        assert came["X-Whence-Trunk"] == "by-ipv6"
+        assert came["X-Whence-Source"] == f"udp:{place(caller.address)}"
+    assert refused(rig.stranger(), whence.address) == 403
+
+
+def test_ipv6_alone(rig: Rig) -> None:
+    """Also the inside socket, and TCP."""
+    port, inside, registrar = rig.network.port(), rig.network.port(), rig.network.port()
+    provider = rig.provider(accounts=ACCOUNTS, at=("::1", registrar))
+    pbx = Pbx(rig)
+    by_tcp = trunk("by-tcp", provider, "acct1", pbx.uri, registrar=provider.uri_over("tcp"))
+    whence = rig.whence(
+        trunks=[by_tcp],
+        edge={
+            "listen": [f"tcp:[::1]:{port}", f"udp:{rig.ip('edge')}:{SIP_PORT}"],
+            "inside": f"udp:[::1]:{inside}",
+        },
+    )
+    whence.wait_registered()
+    (address,) = whence.get("/v1/addresses")
+    assert (address["ip"], address["transport"]) == ("::1", "tcp")
+    came = pbx.called_by(rig.stream("::1", "tcp"), ("::1", port))
+    assert came["X-Whence-Source"].startswith("tcp:[::1]:")
