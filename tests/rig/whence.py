@@ -109,11 +109,15 @@ class Whence:
 
         What a killed life left behind is left alone: that this start succeeds is Whence's task.
         """
+        self.launch()
+        self.wait_healthy(within_s)
+
+    def launch(self) -> None:
+        """Start `whence run`, and wait for nothing."""
         assert not (self.process and self.process.running), f"{self.name} runs"
         argv: list[str | Path] = [beside_python("whence"), "run", "-c", self.file]
         self.process = Process(self.name, argv, self._log_file, stop_within_s=20)
         self._lives.append(self.process)
-        self.wait_healthy(within_s)
 
     def wait_healthy(self, within_s: float = 30) -> None:
         """Wait until /healthz answers 200."""
