@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
+from collections import Counter
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -458,10 +459,12 @@ def _doubles(data: dict[str, Any]) -> list[str]:
         entries = data.get(table)
         listed = entries if isinstance(entries, list) else []
         names = [entry.get(key) for entry in listed if isinstance(entry, dict)]
-        for name in sorted({str(n) for n in names if n is not None and names.count(n) > 1}):
-            faults.append(
-                f'{table} "{name}": is there {names.count(name)} times; give each its {key}'
-            )
+        counted = Counter(name for name in names if isinstance(name, str))
+        faults += [
+            f'{table} "{name}": is there {times} times; give each its {key}'
+            for name, times in sorted(counted.items())
+            if times > 1
+        ]
     return faults
 
 
