@@ -1,8 +1,8 @@
 # The commands of the README. Each sets up what it needs; what is done is not done again.
-.PHONY: demo test check setup bench lock help
+.PHONY: demo test check setup bench bench-registrations lock help
 
 help:
-	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /make \1	/p' $(MAKEFILE_LIST)
 
 demo: setup	## run the main job and tell its story; KEEP=1 leaves it running
 	@.venv/bin/python -m demo $(if $(KEEP),--keep)
@@ -18,6 +18,9 @@ check: setup	## ruff, mypy, import contracts: seconds
 
 bench: setup	## CPU time a call beside the known recipe and a bare relay
 	@.venv/bin/python -m bench $(ARGS)
+
+bench-registrations: setup	## what it costs to register, beside Kamailio's own uac module
+	@.venv/bin/python -m bench.registrations $(ARGS)
 
 setup:	## Debian packages and .venv
 	@tools/setup

@@ -1,0 +1,114 @@
+"""`make bench-registrations`: Whence and the `uac` module register the same accounts."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from bench.registrations.contest import Reading, read
+from bench.registrations.contestants import Contestant, Task, uac, whence
+from bench.registrations.registrar import Registrar
+from bench.registrations.report import OURS, Report, Result
+from bench.registrations.storm import EXPIRES_S, SETTINGS, Storm, weather
+from tests.rig.network import Network
+
+Launch = Callable[[Network, Path, Registrar, Task], AbstractContextManager[Contestant]]
+CONTESTANTS: dict[str, Launch] = {OURS: whence, "uac": uac}
+RESULTS = Path(__file__).parent.parent / "results"
+FEW = 10
+"""Trunks of a base: what is above it is the others'."""
+
+
+def main(
+    trunks: Annotated[
+        list[int] | None, typer.Option(min=100, help="How many; may be given several times.")
+    ] = None,
+    rate: Annotated[int, typer.Option(min=1, help="Attempts a second, at most.")] = 1000,
+    contestants: Annotated[
+        str, typer.Option(help="Who takes part, with commas between.")
+    ] = ",".join(CONTESTANTS),
+    storm_trunks: Annotated[int, typer.Option(min=0, help="0: no outage is tried.")] = 1000,
+    storm_rate: Annotated[int, typer.Option(min=1, help="Its attempts a second.")] = 100,
+    results: Annotated[
+        Path,
+        typer.Option(
+            exists=True,
+            file_okay=False,
+            help="Where to write registrations.txt and registrations.json.",
+            show_default="bench/results",
+        ),
+    ] = RESULTS,
+) -> None:
+    """Register all trunks from nothing at a registrar that challenges; then keep them registered.
+
+    Ends with 1 where a registration failed or lapsed.
+    """
+    console = Console(highlight=False, soft_wrap=True, width=110)
+    found: list[Result] = []
+    for key in contestants.split(","):
+        base = _measure(key, Task(FEW, expires_s=5, rate=rate))[1]
+        for number in trunks or [1_000, 10_000, 50_000]:
+            title, reading = _measure(key, Task(number, _expires_s(number), rate))
+            found.append(Result(key, title, base, reading))
+            console.print(
+                f"{title}, {number} trunks: {reading.cold.a_second:.0f} registrations a second, "
+                f"{reading.failures} failures"
+            )
+    storms = [_storm(storm_trunks, storm_rate)] if storm_trunks else []
+    report = Report(found, storms, _circumstances(rate))
+    report.show(console)
+    report.write(results)
+    if any(result.reading.failures for result in found):
+        raise typer.Exit(1)
+
+
+def _expires_s(trunks: int) -> int:
+    """So long that no refresh falls into a cold start, and that refreshes are not awaited long."""
+    return max(20, trunks // 250)
+
+
+def _measure(key: str, task: Task) -> tuple[str, Reading]:
+    with (
+        Network() as network,
+        tempfile.TemporaryDirectory(prefix="whence-bench-") as home,
+        Registrar(network.ip("registrar"), Path(home)) as registrar,
+        CONTESTANTS[key](network, Path(home), registrar, task) as contestant,
+    ):
+        return contestant.title, read(contestant, registrar, task)
+
+
+def _storm(trunks: int, rate: int) -> Storm:
+    task = Task(trunks, EXPIRES_S, rate)
+    with (
+        Network() as network,
+        tempfile.TemporaryDirectory(prefix="whence-bench-") as home,
+        Registrar(network.ip("registrar"), Path(home)) as registrar,
+        whence(network, Path(home), registrar, task, SETTINGS) as contestant,
+    ):
+        return weather(contestant, registrar, trunks, rate)
+
+
+def _circumstances(rate: int) -> dict[str, str | int | float]:
+    """Say what one must know to compare these numbers with others; nothing that names a machine."""
+    version = subprocess.run(
+        ["kamailio", "-v"], check=True, capture_output=True, text=True, timeout=10
+    ).stdout.split()[2]
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "attempts_a_second_at_most": rate,
+        "kamailio": version,
+        "cpus": os.cpu_count() or 0,
+    }
+
+
+if __name__ == "__main__":
+    typer.run(main)

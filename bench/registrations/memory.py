@@ -1,0 +1,34 @@
+"""The memory of running processes, from the system's own accounts. In bytes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def resident(pid: int) -> int:
+    """Return the memory that one process has now."""
+    return _status(pid, "VmRSS")
+
+
+def peak(pid: int) -> int:
+    """Return the most that one process has ever had."""
+    return _status(pid, "VmHWM")
+
+
+def together(pids: Iterable[int]) -> int:
+    """Return the memory of several processes, with what they share counted once.
+
+    Kamailio gives none of its shared memory back to the system: this is also its peak.
+    """
+    return sum(_kilobytes(Path(f"/proc/{pid}/smaps_rollup"), "Pss") for pid in pids)
+
+
+def _status(pid: int, name: str) -> int:
+    return _kilobytes(Path(f"/proc/{pid}/status"), name)
+
+
+def _kilobytes(file: Path, name: str) -> int:
+    found = re.search(rf"^{name}:\s+(\d+) kB", file.read_text("ascii", "replace"), re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0
