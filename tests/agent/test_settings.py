@@ -10,7 +10,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from whence.agent.settings import Agent, Edge, FaultyFileError, Ha1, Settings, Trunk, User, load
+from tests.rig.certificates import Authority
+from whence.agent.settings import (
+    Agent,
+    Edge,
+    FaultyFileError,
+    Ha1,
+    Settings,
+    Tls,
+    Trunk,
+    User,
+    load,
+)
 from whence.core.address import Source
 from whence.core.digest import ha1
 from whence.core.secret import Secret
@@ -76,7 +87,7 @@ grace = -1
     "sockets": (
         """
 [edge]
-listen = ["udp:0.0.0.0:5060", "127.0.0.1:5060", 7, "tls:127.0.0.1:5061", "udp:127.0.0.1:99999"]
+listen = ["udp:0.0.0.0:5060", "127.0.0.1:5060", 7, "sctp:127.0.0.1:5061", "udp:127.0.0.1:99999"]
 inside = "udp:192.0.2.1:5062"
 advertise = "sip.example"
 [agent]
@@ -89,8 +100,8 @@ nameserver = "dns.example"
             'edge: listen[1]: "127.0.0.1:5060" is not a socket; write transport:ip:port, '
             '"udp:192.0.2.1:5060"',
             'edge: listen[2]: "7" is not a socket; write transport:ip:port, "udp:192.0.2.1:5060"',
-            'edge: listen[3]: "tls:127.0.0.1:5061": Whence does not listen on TLS yet; write udp: '
-            "or tcp:",
+            'edge: listen[3]: "sctp:127.0.0.1:5061" is not a socket; write transport:ip:port, '
+            '"udp:192.0.2.1:5060"',
             'edge: listen[4]: "udp:127.0.0.1:99999" is not a socket; write transport:ip:port, '
             '"udp:192.0.2.1:5060"',
             'edge: inside: "udp:192.0.2.1:5062" is not a loopback UDP socket; write '
@@ -112,6 +123,28 @@ nameserver = "dns.example"
     "a socket twice": (
         '[edge]\nlisten = ["udp:127.0.0.1:5060", "udp:127.0.0.1:5060"]\n',
         ["edge: listen: names the same socket twice; write it once"],
+    ),
+    "TLS without a certificate": (
+        '[edge]\nlisten = ["tls:127.0.0.1:5061"]\n',
+        [
+            'edge: listen: a "tls:" socket needs a certificate; write [edge.tls] with '
+            'certificate = "cert.pem" and key = "key.pem"'
+        ],
+    ),
+    "a certificate without its key": (
+        '[edge.tls]\ncertificate = "cert.pem"\n',
+        ["edge: tls: certificate and key go together; write both"],
+    ),
+    "TLS to a registrar without a socket for it": (
+        TRUNK.replace("sip:192.0.2.1", "sip:192.0.2.1;transport=tls"),
+        [
+            'trunk "acme": registrar: is reached over tls, on which the edge does not listen; add '
+            '"tls:ip:port" to edge listen'
+        ],
+    ),
+    "an unknown key of TLS": (
+        '[edge.tls]\ncert = "cert.pem"\n',
+        ["edge: tls: cert: unknown key; known are certificate, key, ca"],
     ),
     "missing keys": (
         '[[trunk]]\nid = "acme"\n[[trunk]]\n[[user]]\n',
@@ -144,7 +177,7 @@ nameserver = "dns.example"
 [[trunk]]
 id = "a b"
 registrar = "sip.provider.example"
-proxy = "sip:192.0.2.1;transport=tls"
+proxy = "sip:192.0.2.1;transport=ws"
 user = "acct1@provider.example"
 domain = "provider example"
 password = "hunter2"
@@ -157,8 +190,8 @@ enabled = "yes"
             'trunk "a b": id: "a b" is not a name (letters, digits, _ . + -); write "acme"',
             'trunk "a b": registrar: "sip.provider.example" is not a server; write "sip:host", '
             '"sip:host:port" or "sip:host:port;transport=tcp"',
-            'trunk "a b": proxy: "sip:192.0.2.1;transport=tls": transport tls is not known; write '
-            "udp or tcp",
+            'trunk "a b": proxy: "sip:192.0.2.1;transport=ws": transport ws is not known; write '
+            "udp, tcp or tls",
             'trunk "a b": user: "acct1@provider.example" is not the user of an '
             'address-of-record; write "acct1"',
             'trunk "a b": domain: "provider example" is not a domain; write "provider.example"',
@@ -337,13 +370,20 @@ def test_the_example_is_right_and_shows_the_defaults() -> None:
 
 @pytest.mark.parametrize(
     ("model", "above"),
-    [(Edge, "[edge]"), (Agent, "[agent]"), (Trunk, "[[trunk]]"), (User, "[[user]]")],
+    [
+        (Edge, "[edge]"),
+        (Tls, "[edge.tls]"),
+        (Agent, "[agent]"),
+        (Trunk, "[[trunk]]"),
+        (User, "[[user]]"),
+    ],
 )
 def test_the_example_shows_every_key(model: type[Edge], above: str) -> None:
     text = EXAMPLE.read_text(encoding="utf-8")
     section = text[text.index(f"\n{above}") + 1 :]
     section = re.split(rf"^\[(?!{re.escape(above[1:])})", section, flags=re.MULTILINE)[0]
-    missing = [key for key in model.model_fields if not re.search(rf"(^|[\s#]){key}\s*=", section)]
+    keys = [key for key in model.model_fields if f"[{above.strip('[]')}.{key}]" not in text]
+    missing = [key for key in keys if not re.search(rf"(^|[\s#]){key}\s*=", section)]
     assert missing == []
 
 
@@ -468,3 +508,52 @@ def test_without_a_transport_it_is_dns_that_says_how_a_registrar_is_reached(tmp_
         'password = "secret"\ntarget = "sip:pbx@192.0.2.9"\n'
     )
     assert load(file).trunk[0].registrar == "sip:sip.provider.example"
+
+
+# --- the files of [edge.tls]
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority("authority", tmp_path_factory.mktemp("certificates"))
+
+
+def tls(**keys: object) -> str:
+    lines = [f'{key} = "{value}"' for key, value in keys.items()]
+    return "\n".join(['[edge]\nlisten = ["tls:127.0.0.1:5061"]', "[edge.tls]", *lines, ""])
+
+
+def test_the_files_of_tls_may_stand_beside_the_file(tmp_path: Path, authority: Authority) -> None:
+    made = authority.certificate("DNS:edge.example")
+    (tmp_path / "cert.pem").write_bytes(made.certificate.read_bytes())
+    (tmp_path / "key.pem").write_bytes(made.key.read_bytes())
+    read = right(tmp_path, tls(certificate="cert.pem", key="key.pem", ca=authority.file)).edge.tls
+    assert (read.certificate, read.key) == (f"{tmp_path}/cert.pem", f"{tmp_path}/key.pem")
+    assert read.ca == str(authority.file)
+
+
+def test_a_file_of_tls_that_is_not_there_is_named(tmp_path: Path, authority: Authority) -> None:
+    made = authority.certificate("DNS:edge.example")
+    whole = {"certificate": made.certificate, "key": made.key, "ca": authority.file}
+    for key in whole:
+        assert faults(tmp_path, tls(**(whole | {key: "nowhere.pem"}))) == [
+            f'edge: tls: {key}: "{tmp_path}/nowhere.pem" cannot be read: No such file or '
+            "directory; write the path of a file in PEM that the user of Whence can read"
+        ]
+
+
+def test_a_key_of_another_certificate_is_refused(tmp_path: Path, authority: Authority) -> None:
+    made, other = (authority.certificate("DNS:edge.example") for _ in range(2))
+    (said,) = faults(tmp_path, tls(certificate=made.certificate, key=other.key, ca=authority.file))
+    assert "do not belong together" in said
+
+
+def test_a_ca_file_without_a_certificate_is_refused(tmp_path: Path, authority: Authority) -> None:
+    made = authority.certificate("DNS:edge.example")
+    (said,) = faults(tmp_path, tls(certificate=made.certificate, key=made.key, ca=made.key))
+    assert "holds no certificates in PEM" in said
+
+
+def test_a_path_that_could_say_more_in_tls_cfg_is_refused(tmp_path: Path) -> None:
+    (said,) = faults(tmp_path, tls(certificate="a\\nca_list=x", key="b"))
+    assert "is no path of letters, digits" in said

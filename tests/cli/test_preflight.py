@@ -192,6 +192,7 @@ def test_newer_kamailios_are_taken(
     [
         (NO_PYTHON, "app_python3", "kamailio-python3-modules"),
         (NO_SQLITE, "db_sqlite", "kamailio-sqlite-modules"),
+        (NO_SQLITE.replace("db_sqlite", "tls"), "tls", "kamailio-tls-modules"),
     ],
 )
 def test_a_module_that_is_missing_is_told_with_its_package(

@@ -315,6 +315,26 @@ def test_a_nonce_that_was_accepted_is_used_again_with_its_count() -> None:
     assert trunk.due().authorizations == (expected_authorization(CHALLENGE, 3, 3),)
 
 
+def test_over_tls_each_attempt_begins_without_credentials() -> None:
+    """Its connection may be a new one, and who is at the other end is known by the answer alone."""
+    over_tls = [NextHop("tls", f"192.0.2.{n}", 5061) for n in (1, 2)]
+    trunk = Trunk()
+    assert trunk.due(*over_tls).authorizations == ()
+    trunk.answer(401, challenges=[CHALLENGE])
+    assert trunk.sent().authorizations == (expected_authorization(CHALLENGE, 1, 1),)
+    trunk.answer(200, contacts=[OURS])
+    assert trunk.due(*over_tls).authorizations == ()
+    trunk.answer(401, challenges=[STALE])
+    assert trunk.sent().authorizations != ()
+    trunk.take(Unanswered("no answer"))
+    assert trunk.sent().next_hop == over_tls[1]
+    assert trunk.sent().authorizations == ()
+    trunk.answer(401, challenges=[CHALLENGE])
+    trunk.answer(200, contacts=[OURS])
+    trunk.take(TakeBack(tuple(over_tls)))
+    assert trunk.sent().authorizations == ()
+
+
 @pytest.mark.parametrize("stale", [True, False])
 def test_a_new_challenge_to_a_remembered_nonce_is_answered_and_counts_from_one(
     stale: bool,

@@ -66,6 +66,7 @@ class Provider:
         refuses: int | None = None,
         port: int = SIP_PORT,
         tls: Certificate | None = None,
+        tls_by_name: Mapping[str, Certificate] | None = None,
     ) -> None:
         """Start it.
 
@@ -74,13 +75,13 @@ class Provider:
         asks for less gets a 423. *also_lists*: a URI that each account has registered already,
         with its own expiry, so that a 200 lists two Contacts. *refuses*: the status that each
         REGISTER gets. *port*: of UDP and TCP. *tls*: with this certificate it listens on TLS too,
-        on the next port.
+        on the next port. *tls_by_name*: other certificates for those who ask for a name (SNI).
         """
         self.name = name
         self.domain = domain
         self.accounts = dict(accounts)
         self.address = (ip, port)
-        self.tls = tls
+        self._certificates = {"": tls, **(tls_by_name or {})} if tls else {}
         self._directory = directory
         self._also_lists = also_lists
         self._also_lists_expires_s = also_lists_expires_s
@@ -179,7 +180,7 @@ class Provider:
         config.write_text(
             _TEMPLATES.get_template("provider.cfg.j2").render(
                 host=self._host,
-                tls=self.tls,
+                tls=self._tls_config(),
                 port=self.address[1],
                 domain=self.domain,
                 accounts=self.accounts,
@@ -196,6 +197,21 @@ class Provider:
             process.kill()
             raise
         return process
+
+    def _tls_config(self) -> Path | None:
+        """Write the file of Kamailio's module tls, if it listens on TLS."""
+        if not self._certificates:
+            return None
+        file = self._directory / f"{self.name}-tls.cfg"
+        profiles = []
+        for name, certificate in self._certificates.items():
+            profiles += ["[server:any]" if name else "[server:default]", "method = TLSv1.2+"]
+            profiles += [f"certificate = {certificate.certificate}"]
+            profiles += [f"private_key = {certificate.key}"]
+            profiles += [f"server_name = {name}"] if name else []
+        client = ["[client:default]", "method = TLSv1.2+", "verify_certificate = no"]
+        file.write_text("\n".join([*profiles, *client, ""]), "utf-8")
+        return file
 
     def _list_another(self) -> None:
         if self._also_lists is None:

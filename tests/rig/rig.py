@@ -54,6 +54,7 @@ class Rig:
         refuses: int | None = None,
         at: Address | None = None,
         tls: Certificate | None = None,
+        tls_by_name: Mapping[str, Certificate] | None = None,
     ) -> Provider:
         """Start a registrar, at a machine of its own; see Provider for what it can be told."""
         ip, port = at or (self.ip(name), SIP_PORT)
@@ -72,6 +73,7 @@ class Rig:
                 refuses=refuses,
                 port=port,
                 tls=tls,
+                tls_by_name=tls_by_name,
             )
         )
 

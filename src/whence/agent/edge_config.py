@@ -17,6 +17,7 @@ SCRIPT = "whence_kemi.py"
 
 CONFIG_FILE = "kamailio.cfg"
 LOCATION_FILE = "location.db"
+TLS_FILE = "tls.cfg"
 
 # tlsf: Debian's default allocator takes nine tenths of a call's instructions (docs/operate.md).
 # 256 MB of shared memory hold the transactions of several thousand REGISTERs or calls a second.
@@ -52,8 +53,26 @@ def render(settings: Settings, file: Path) -> str:
         aliases=_aliases(edge.domain, edge.advertise, edge.listen),
         workers=edge.workers,
         tcp=any(socket.transport is not Transport.UDP for socket in edge.listen),
+        tls=settings.state.absolute() / TLS_FILE if edge.has_tls else "",
         location=settings.state.absolute() / LOCATION_FILE,
         script=str(folder / SCRIPT),
+    )
+
+
+def write_tls_config(settings: Settings) -> None:
+    """Write the file of Kamailio's module tls into the state directory, where TLS is used.
+
+    Servers must show a certificate that a CA of ours has signed; that it is for the right name is
+    for the edge to see. Clients (phones, and providers that call) need not show one.
+    """
+    tls = settings.edge.tls
+    if not settings.edge.has_tls:
+        return
+    ours = f"method = TLSv1.2+\ncertificate = {tls.certificate}\nprivate_key = {tls.key}\n"
+    (settings.state / TLS_FILE).write_text(
+        f"[server:default]\n{ours}verify_certificate = no\nrequire_certificate = no\n\n"
+        f"[client:default]\n{ours}verify_certificate = yes\nrequire_certificate = yes\n"
+        f"verify_depth = 9\nca_list = {tls.ca}\n"
     )
 
 

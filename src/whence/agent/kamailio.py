@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import cast
+from typing import Protocol, cast
 
 from whence.agent import sip
 from whence.core import stamp
 from whence.core.address import Source
-from whence.core.registration import Account, Answered, Send, Unanswered
+from whence.core.registration import Account, Answered, NextHop, Send, Unanswered
 from whence.core.uri import host_text
 
 log = logging.getLogger(__name__)
@@ -37,13 +38,23 @@ class _Exchange:
     answer: asyncio.Future[sip.Received]
 
 
+class Explain(Protocol):
+    """Who finds out why a server is not reached over TLS: `tls_peer.Tls.fault`."""
+
+    def __call__(self, next_hop: NextHop, name: str, socket: Source, /) -> Awaitable[str]:
+        """Why `name` at `next_hop` is not believed; nothing if no reason is found."""
+
+
 class Kamailio(asyncio.DatagramProtocol):
     """A SIP client of the edge's inside socket. Made by `connect`."""
 
-    def __init__(self, inside: Source, key: str, answer_s: float) -> None:
+    def __init__(
+        self, inside: Source, key: str, answer_s: float, explain: Explain | None = None
+    ) -> None:
         self._inside = inside
         self._key = key
         self._answer_s = answer_s
+        self._explain = explain
         self._transport: asyncio.DatagramTransport | None = None
         self._via = ""
         self._exchanges: dict[str, _Exchange] = {}
@@ -51,14 +62,16 @@ class Kamailio(asyncio.DatagramProtocol):
         """Replies that were not believed."""
 
     @classmethod
-    async def connect(cls, inside: Source, key: str, answer_s: float = 36.0) -> Kamailio:
+    async def connect(
+        cls, inside: Source, key: str, answer_s: float = 36.0, explain: Explain | None = None
+    ) -> Kamailio:
         """Open our end.
 
         `inside`: the edge's inside socket; `key`: what seals both ways; `answer_s`: how long an
-        answer is waited for.
+        answer is waited for; `explain` is asked where none comes over TLS.
         """
         _, protocol = await asyncio.get_running_loop().create_datagram_endpoint(
-            lambda: cls(inside, key, answer_s),
+            lambda: cls(inside, key, answer_s, explain),
             local_addr=(str(inside.ip), 0),
             remote_addr=(str(inside.ip), inside.port),
         )
@@ -73,9 +86,32 @@ class Kamailio(asyncio.DatagramProtocol):
         self, account: Account, send: Send, call_id: str, socket: Source
     ) -> Answered | Unanswered:
         """Send a REGISTER from the edge's `socket`, and wait for its final answer."""
+        received = await self._send(account, send, call_id, socket)
+        if received is not None and received.distrust and not send.authorizations:
+            # Kamailio may have taken a connection that was opened for another name at the same
+            # place. It is closed now, and a second try has one of its own.
+            received = await self._send(account, send, call_id, socket)
+        if received is None:
+            return Unanswered("no answer from Kamailio")
+        if received.source:
+            return Answered(received.reply, Source.parse(received.source))
+        if received.distrust:
+            return Unanswered(received.distrust)
+        why = ""
+        if self._explain is not None and send.next_hop.transport == "tls":
+            why = await self._explain(send.next_hop, account.name, socket)
+        if not why and received.status == 408:  # Kamailio's own word: nobody answered it
+            why = "no answer"
+        return Unanswered(why or f"not sent: {received.status} {received.reply.reason}")
+
+    async def _send(
+        self, account: Account, send: Send, call_id: str, socket: Source
+    ) -> sip.Received | None:
         next_hop = f"sip:{host_text(send.next_hop.ip)}:{send.next_hop.port}"
         if send.next_hop.transport != "udp":
             next_hop += f";transport={send.next_hop.transport}"
+        if send.next_hop.transport == "tls":
+            next_hop += f"{stamp.NAME_PARAM}{account.name}"
         seal = stamp.request_seal(
             self._key, "REGISTER", call_id, str(send.cseq), next_hop, str(socket)
         )
@@ -87,14 +123,7 @@ class Kamailio(asyncio.DatagramProtocol):
         branch = _branch()
         request = sip.register(account, send, call_id, self._via + branch, inside)
         exchange = self._exchange(call_id, send.cseq, "REGISTER")
-        received = await self._ask(branch, exchange, request, self._answer_s)
-        if received is None:
-            return Unanswered("no answer from Kamailio")
-        if not received.source:
-            if received.status == 408:  # Kamailio's own word: nobody answered it
-                return Unanswered("no answer")
-            return Unanswered(f"not sent: {received.status} {received.reply.reason}")
-        return Answered(received.reply, Source.parse(received.source))
+        return await self._ask(branch, exchange, request, self._answer_s)
 
     async def lives(self, within_s: float = 1.0) -> bool:
         """Whether Kamailio, and the edge in it, answer."""
@@ -168,10 +197,15 @@ class Kamailio(asyncio.DatagramProtocol):
 
     def _believed(self, received: sip.Received) -> bool:
         """A registrar's word needs the seal; a local answer of Kamailio's never grants anything."""
-        if not received.source and not received.seal:
+        if not received.source and not received.distrust and not received.seal:
             return received.method == "OPTIONS" or received.status >= 300
         seal = stamp.reply_seal(
-            self._key, received.call_id, str(received.cseq), received.status, received.source
+            self._key,
+            received.call_id,
+            str(received.cseq),
+            received.status,
+            received.source,
+            received.distrust,
         )
         return stamp.same(seal, received.seal)
 

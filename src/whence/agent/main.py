@@ -21,7 +21,7 @@ import uvloop
 from whence.agent import location
 from whence.agent.api import Parts, make
 from whence.agent.directory import FILE, Directory, DirectoryError
-from whence.agent.edge_config import LOCATION_FILE
+from whence.agent.edge_config import LOCATION_FILE, write_tls_config
 from whence.agent.kamailio import PATIENCE_S, Kamailio
 from whence.agent.metrics import Metrics, registry
 from whence.agent.records import Records
@@ -110,6 +110,7 @@ def run(path: Path) -> None:
         try:
             location.make(settings.state / LOCATION_FILE)
             directory = Directory(settings.state / FILE)
+            write_tls_config(settings)
         except (DirectoryError, location.LocationError) as error:
             raise ProblemError(str(error)) from error
         try:
@@ -132,6 +133,7 @@ async def _serve(
         settings.edge.inside,
         directory.new_inside_key(),
         settings.registration.answer + PATIENCE_S,
+        settings.edge.tls.peer().fault if settings.edge.has_tls else None,
     )
     sockets = [(own.transport, own.ip.version) for own in settings.edge.listen]
     resolver = Resolver(Records(settings.agent.nameserver_place), sockets)

@@ -183,6 +183,7 @@ class Registrations:
             self._contact(trunk, token, socket),
             trunk.credentials(),
             trunk.expires,
+            trunk.server.host,
             trunk.rewrites_contact,
         )
 

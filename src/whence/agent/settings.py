@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import difflib
 import re
+import ssl
+import sys
 import tomllib
 from collections import Counter
 from ipaddress import ip_address
@@ -20,7 +22,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    PrivateAttr,
     SecretStr,
     ValidationError,
     ValidationInfo,
@@ -28,6 +29,7 @@ from pydantic import (
     model_validator,
 )
 
+from whence.agent import tls_peer
 from whence.core.address import GRACE_S, Source, Transport
 from whence.core.digest import Credentials, ha1
 from whence.core.number import spellings
@@ -36,6 +38,9 @@ from whence.core.secret import Secret
 from whence.core.uri import Uri
 
 DAY_S = 86_400
+
+DEBIANS_CAS = "/etc/ssl/certs/ca-certificates.crt"
+"""The CAs that browsers believe; Debian package ca-certificates."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}")
 _DOMAIN = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
@@ -70,8 +75,6 @@ def _socket(text: Any) -> Source:
             f'"{text}" is every address of the machine; name the one that providers reach, '
             '"udp:192.0.2.1:5060"'
         )
-    if socket.transport is Transport.TLS:
-        raise ValueError(f'"{text}": Whence does not listen on TLS yet; write udp: or tcp:')
     return socket
 
 
@@ -130,13 +133,17 @@ def _server(text: str) -> str:
             '"sip:host:port;transport=tcp"'
         )
     transport = uri.params.get("transport", "udp")
-    if transport not in ("udp", "tcp"):
-        raise ValueError(f'"{text}": transport {transport} is not known; write udp or tcp')
-    return text
+    if transport not in ("udp", "tcp", "tls"):
+        raise ValueError(f'"{text}": transport {transport} is not known; write udp, tcp or tls')
+    return sys.intern(text)  # thousands of trunks have the same
 
 
 def _optional_server(text: str) -> str:
     return _server(text) if text else text
+
+
+def _shared(text: str) -> str:
+    return sys.intern(text)
 
 
 def _target(text: str) -> str:
@@ -148,7 +155,7 @@ def _target(text: str) -> str:
             f'"{text}" is not a target; write "sip:alice@edge.example" or '
             '"sip:{number}@192.0.2.9:5060"'
         )
-    return text
+    return sys.intern(text)
 
 
 def _number(text: str) -> str:
@@ -181,7 +188,9 @@ def _secret(value: SecretStr) -> SecretStr:
 
 Name = Annotated[str, _matching(_NAME, "a name (letters, digits, _ . + -)", "acme")]
 Domain = Annotated[str, _matching(_DOMAIN, "a domain", "edge.example")]
-OptionalDomain = Annotated[str, _matching(_OPTIONAL_DOMAIN, "a domain", "provider.example")]
+OptionalDomain = Annotated[
+    str, _matching(_OPTIONAL_DOMAIN, "a domain", "provider.example"), AfterValidator(_shared)
+]
 AorUser = Annotated[str, _matching(_AOR_USER, "the user of an address-of-record", "acct1")]
 Socket = Annotated[Source, BeforeValidator(_socket)]
 Password = Annotated[SecretStr, AfterValidator(_secret)]
@@ -215,6 +224,62 @@ class Ha1(_Table):
         }
 
 
+class Tls(_Table):
+    """`[edge.tls]`: our certificate, and whose we believe. Paths: absolute, or beside the file."""
+
+    certificate: str = ""
+    key: str = ""
+    ca: str = DEBIANS_CAS
+
+    @model_validator(mode="after")
+    def _there(self, info: ValidationInfo) -> Tls:
+        folder = (info.context or {}).get("folder", Path())
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        if bool(self.certificate) != bool(self.key):
+            raise ValueError("certificate and key go together; write both")
+        if not self.certificate:
+            return self  # nothing goes over TLS then
+        for name in ("certificate", "key", "ca"):
+            object.__setattr__(self, name, _readable(name, getattr(self, name), folder))
+        try:
+            context.load_cert_chain(self.certificate, self.key, password=_no_password)
+        except (ssl.SSLError, ValueError):
+            raise ValueError(
+                f'certificate: "{self.certificate}" and key "{self.key}" do not belong '
+                "together, are not in PEM, or need a password; write a pair that needs none"
+            ) from None
+        try:
+            context.load_verify_locations(self.ca)
+        except ssl.SSLError:
+            raise ValueError(
+                f'ca: "{self.ca}" holds no certificates in PEM; write the file of the CAs that '
+                "sign registrars' certificates"
+            ) from None
+        return self
+
+    def peer(self) -> tls_peer.Tls:
+        """Who explains what is wrong with a registrar's certificate."""
+        return tls_peer.Tls(self.certificate, self.key, self.ca)
+
+
+def _readable(name: str, given: str, folder: Path) -> str:
+    path = str((folder / given).absolute())
+    if not _STATE.fullmatch(path):  # it stands in Kamailio's tls.cfg, without quotes
+        raise ValueError(f'{name}: "{path}" is no path of letters, digits and / _ . + -; rename it')
+    try:
+        Path(path).read_bytes()
+    except OSError as error:
+        raise ValueError(
+            f'{name}: "{path}" cannot be read: {error.strerror}; write the path of a file in PEM '
+            "that the user of Whence can read"
+        ) from None
+    return path
+
+
+def _no_password() -> str:
+    raise ValueError("no password")
+
+
 class Edge(_Table):
     """`[edge]`: Kamailio and its sockets."""
 
@@ -223,6 +288,7 @@ class Edge(_Table):
     advertise: Annotated[str, AfterValidator(_advertise)] = ""
     domain: Domain = "edge.example"
     workers: int = Field(default=2, ge=1, le=64)
+    tls: Tls = Tls.model_construct()
 
     @field_validator("inside")
     @classmethod
@@ -238,9 +304,19 @@ class Edge(_Table):
                 f'inside: "{self.inside}" is in listen too; it is for the agent alone, '
                 'write another port, "udp:127.0.0.1:5062"'
             )
+        if self.has_tls and not self.tls.certificate:
+            raise ValueError(
+                'listen: a "tls:" socket needs a certificate; write [edge.tls] with certificate = '
+                '"cert.pem" and key = "key.pem"'
+            )
         if len(set(self.listen)) < len(self.listen):
             raise ValueError("listen: names the same socket twice; write it once")
         return self
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether anything goes over TLS."""
+        return any(socket.transport is Transport.TLS for socket in self.listen)
 
     def socket_for(self, transport: str, ip_version: int) -> Source | None:
         """Our socket for requests over `transport` to an address of IPv4 or IPv6."""
@@ -314,6 +390,9 @@ class RegistrationSettings(_Table):
         )
 
 
+_ANY: frozenset[str] = frozenset()
+
+
 class Trunk(_Table):
     """`[[trunk]]`: one account at a provider."""
 
@@ -333,7 +412,6 @@ class Trunk(_Table):
     target: Annotated[str, AfterValidator(_target)]
     numbers: list[Annotated[str, AfterValidator(_number)]] = []
     enabled: bool = True
-    _password_read: Secret | None = PrivateAttr(default=None)
 
     @model_validator(mode="after")
     def _one_secret(self, info: ValidationInfo) -> Trunk:
@@ -346,7 +424,10 @@ class Trunk(_Table):
         if self.ha1 and not self.ha1.by_algorithm():
             raise ValueError('ha1: is empty; write ha1 = {md5 = "…", sha256 = "…"}')
         if self.password_file:
-            self._password_read = _read_secret(self.password_file, info)
+            password = _read_secret(self.password_file, info)
+            object.__setattr__(self, "password", password)
+        # Which keys were written is a third of a trunk's memory, and nobody asks.
+        object.__setattr__(self, "__pydantic_fields_set__", _ANY)
         return self
 
     @property
@@ -366,9 +447,7 @@ class Trunk(_Table):
 
     def credentials(self) -> Credentials:
         """Who we are to the registrar."""
-        password = self._password_read
-        if self.password:
-            password = Secret(self.password.get_secret_value())
+        password = Secret(self.password.get_secret_value()) if self.password else None
         known = self.ha1.by_algorithm() if self.ha1 else {}
         return Credentials(self.auth_user or self.user, password, tuple(known.items()), self.realm)
 
@@ -439,7 +518,7 @@ def load(path: Path) -> Settings:
     return settings
 
 
-def _read_secret(file: str, info: ValidationInfo) -> Secret:
+def _read_secret(file: str, info: ValidationInfo) -> SecretStr:
     folder = (info.context or {}).get("folder", Path())
     try:
         text = (folder / file).read_text(encoding="utf-8").strip()
@@ -450,7 +529,7 @@ def _read_secret(file: str, info: ValidationInfo) -> Secret:
             f'password_file: "{file}" cannot be read or holds no single line; '
             "write the password into it, and let only the agent's user read it"
         )
-    return Secret(text)
+    return SecretStr(text)
 
 
 def _doubles(data: dict[str, Any]) -> list[str]:
@@ -551,6 +630,8 @@ def _did_you_mean(loc: list[Any]) -> str:
     model = models.get(str(loc[0]), Settings) if len(loc) > 1 else Settings
     if "ha1" in loc[:-1]:
         model = Ha1
+    if loc[:-1] == ["edge", "tls"]:
+        model = Tls
     known = list(model.model_fields)
     near = difflib.get_close_matches(str(loc[-1]), known, n=1)
     return f'; did you mean "{near[0]}"?' if near else f"; known are {', '.join(known)}"

@@ -40,6 +40,7 @@ class Received:
     source: str
     seal: str
     reply: Reply
+    distrust: str = ""
 
 
 def uri_text(uri: Uri) -> str:
@@ -100,6 +101,7 @@ def read(data: bytes) -> Received:
             method=cseq.method,
             status=message.status_code,
             source=_single(message, stamp.SOURCE),
+            distrust=_single(message, stamp.DISTRUST),
             seal=_single(message, stamp.KEY),
             reply=_reply(message, cseq.seq),
         )

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from whence.agent import location
-from whence.agent.edge_config import CONFIG_FILE, LOCATION_FILE, command, render
+from whence.agent.edge_config import CONFIG_FILE, LOCATION_FILE, command, render, write_tls_config
 from whence.agent.main import LOCK_FILE, ProblemError, alone, api_socket, prepare_state
 from whence.agent.settings import Settings, load
 from whence.core.address import Source, Transport
@@ -28,6 +28,7 @@ LEFTOVERS_S = 10.0
 _PACKAGE_OF_MODULE = {
     "app_python3": "kamailio-python3-modules",
     "db_sqlite": "kamailio-sqlite-modules",
+    "tls": "kamailio-tls-modules",
 }
 
 
@@ -55,6 +56,7 @@ def ready(file: Path) -> Iterator[Settings]:
             raise ProblemError(str(error)) from None
         config = settings.state / CONFIG_FILE
         config.write_text(render(settings, file))
+        write_tls_config(settings)
         kamailio_takes(config)
         yield settings
 

@@ -67,6 +67,9 @@ class Account:
     """Ours, with the trunk's token as its user, or as its parameter `line`."""
     credentials: Credentials
     expires_s: int
+    name: str = ""
+    """The host of the registrar, or outbound proxy, as the operator wrote it: over TLS its
+    certificate must be for this name, whatever DNS or a redirection led to."""
     rewritten: bool = False
     """Whether the provider is known to rewrite Contacts, so that ours is listed as another."""
 
@@ -522,7 +525,12 @@ class _Turn:
         return r, (Forget(),)
 
     def _send(self, r: Registration, request: Request, state: State) -> Outcome:
-        nonces = tuple(replace(nonce, uses=nonce.uses + 1) for nonce in r.nonces)
+        kept = r.nonces
+        if request.next_hop.transport == "tls" and request.challenges == 0:
+            # The connection may be a new one, and its other end is known only by its first answer:
+            # until then it gets no credentials.
+            kept = ()
+        nonces = tuple(replace(nonce, uses=nonce.uses + 1) for nonce in kept)
         r = replace(
             r,
             cseq=r.cseq + 1,

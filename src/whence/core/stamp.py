@@ -16,9 +16,13 @@ import re
 from hashlib import blake2s
 
 NEXT_HOP = "X-Whence-Next-Hop"
+NAME_PARAM = ";name="
+"""Ends a next hop over TLS: the name that the certificate there must be for."""
 SOCKET = "X-Whence-Socket"
 KEY = "X-Whence-Key"
 SOURCE = "X-Whence-Source"
+DISTRUST = "X-Whence-Distrust"
+"""Instead of a source: why the edge does not believe whoever answered."""
 TRUNK = "X-Whence-Trunk"
 
 COOKIE_PARAM = "whence"
@@ -36,9 +40,11 @@ def request_seal(key: str, method: str, call_id: str, cseq: str, next_hop: str, 
     return _seal(key, "request", method, call_id, cseq, next_hop, socket)
 
 
-def reply_seal(key: str, call_id: str, cseq: str, status: int, source: str) -> str:
-    """Seal a reply's stamp: which answer, and where it came from."""
-    return _seal(key, "reply", call_id, cseq, str(status), source)
+def reply_seal(
+    key: str, call_id: str, cseq: str, status: int, source: str, distrust: str = ""
+) -> str:
+    """Seal a reply's stamp: which answer, and where it came from, or why it is not believed."""
+    return _seal(key, "reply", call_id, cseq, str(status), source, distrust)
 
 
 def same(seal: str, other: str) -> bool:

@@ -22,6 +22,7 @@ from whence.core.address import Source, Transport, canonical_ip
 from whence.core.directory import DIALOG_KEY, GENERATION_FILE, INSIDE_KEY
 from whence.core.identify import Identified, Request, Unknown, identify
 from whence.core.uri import Uri, escape_user
+from whence.edge import certificate
 from whence.edge.directory import Directory, DirectoryUnavailableError
 from whence.edge.known import Answer, Asked, Generation, Known
 from whence.edge.ksr import Ksr
@@ -39,6 +40,12 @@ SANITY_MESSAGE_CHECKS = 17895  # all that Kamailio 5.6 and 6.1 have for headers 
 SANITY_URI_CHECKS = 7  # Request-URI, From and To parse
 HOPS_LIMIT = 10
 
+PEER_NAME = "$avp(whence_name)"
+"""Of the agent's request over TLS, kept for its replies: for whom the certificate must be."""
+
+SERVER_NAME = "$xavp(tls=>server_name)"
+"""What Kamailio's tls names (SNI) when it opens a connection."""
+
 HA1_GIVEN = 1  # auth.pv_auth_check: what is handed in is an HA1, not a password
 QOP_AUTH = 1  # auth.auth_challenge: offer qop="auth", so that responses count their use
 
@@ -49,7 +56,7 @@ NOBODYS_HA1 = "0" * 32
 SCANNERS = ("friendly-scanner", "sipvicious", "sipcli", "sip-scan", "sundayddr", "pplsip")
 """User-Agents of tools that look for doors; they get no answer at all."""
 
-OURS = (stamp.TRUNK, stamp.SOURCE, stamp.KEY, stamp.NEXT_HOP, stamp.SOCKET)
+OURS = (stamp.TRUNK, stamp.SOURCE, stamp.KEY, stamp.NEXT_HOP, stamp.SOCKET, stamp.DISTRUST)
 """Headers that only Whence writes: whoever else does, they go no further."""
 
 RELAYED = frozenset({"INVITE", "MESSAGE"})
@@ -159,19 +166,27 @@ class Edge:
     def ksr_reply_inside(self, _message: object) -> None:
         """Stamp a reply to the agent's REGISTER with where it really came from.
 
-        A stamp that came with the reply is somebody else's word, and goes.
+        A stamp that came with the reply is somebody else's word, and goes. What went over TLS is
+        believed only from a certificate for the name that was asked; else the stamp says why not.
         """
         ksr = self.ksr
         self._strip()
-        source = str(self._source())
+        source, status = self._source(), ksr.kx.get_status()
+        name = ksr.pv.get(PEER_NAME)
+        distrust = "" if name is None else self._distrust(source, str(name))
+        if distrust and status >= 200 and source.transport is Transport.TLS:
+            # It may have been opened for another name at the same place: not for this one again.
+            ksr.tcpops.tcp_close_connection_id(int(ksr.pv.get("$conid") or 0))
         seal = stamp.reply_seal(
             self._directory.meta(INSIDE_KEY),
             str(ksr.kx.get_callid()),
             str(ksr.pv.get("$cs")),
-            ksr.kx.get_status(),
-            source,
+            status,
+            "" if distrust else str(source),
+            distrust,
         )
-        ksr.hdr.append(f"{stamp.SOURCE}: {source}\r\n")
+        header = stamp.DISTRUST if distrust else stamp.SOURCE
+        ksr.hdr.append(f"{header}: {distrust or source}\r\n")
         ksr.hdr.append(f"{stamp.KEY}: {seal}\r\n")
 
     @survives
@@ -214,13 +229,43 @@ class Edge:
         if method == "OPTIONS":
             ksr.sl.send_reply(200, "OK")
             return
+        where, _, name = next_hop.partition(stamp.NAME_PARAM)
+        if name:
+            self._name_peer(name)
         self._strip()
-        ksr.setdsturi(next_hop)
+        ksr.setdsturi(where)
         ksr.pv.sets("$fs", socket)
         ksr.tm.t_on_reply(INSIDE_REPLY)
         ksr.tm.t_set_fr(0, self._settings.answer_ms)
         if ksr.tm.t_relay() < 0:
             ksr.sl.sl_reply_error()  # the agent tells its reason
+
+    def _name_peer(self, name: str) -> None:
+        """Say who must be at the other end of the TLS connection by which the request goes."""
+        ksr = self.ksr
+        ksr.pv.sets(PEER_NAME, name)
+        if not certificate.is_literal(name):  # RFC 6066 3: SNI bears DNS names only
+            ksr.pv.sets(SERVER_NAME, name)
+        if any(ksr.hdr.get(header) for header in ("Authorization", "Proxy-Authorization")):
+            # They go over a connection that is there, whose other end was believed, or not at all.
+            ksr.set_forward_no_connect()
+
+    def _distrust(self, source: Source, name: str) -> str:
+        """Why whoever answered over TLS is not `name`; nothing if it is."""
+        if source.transport is not Transport.TLS:
+            return f"what was asked over TLS was answered over {source.transport}"
+        get = self.ksr.pv.get
+        uri = get("$tls_peer_san_uri")
+        if str(uri).lower() == f"sip:{name}":
+            return ""
+        alternatives = [get("$tls_peer_san_hostname"), uri, get("$tls_peer_san_ip")]
+        named = [str(one) for one in alternatives if one is not None]
+        pem = str(get("$tls_peer_raw_cert"))
+        if certificate.is_for(pem, name, has_alternatives=bool(named)):
+            return ""
+        shown = named[0] if named else str(get("$tls_peer_subject_cn"))
+        printable = "".join(c for c in shown if c.isprintable())[:200]
+        return f"its certificate is for {printable}, not {name}"
 
     def _cancel(self) -> None:
         if self.ksr.tm.t_check_trans() > 0:

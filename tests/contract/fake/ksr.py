@@ -66,6 +66,8 @@ class FakePv(_Part):
     def get(self, name: str, /) -> str | int | None:
         if name == "$cs":
             return self._message.cseq[0]
+        if name == "$avp(whence_name)":
+            return None  # nothing goes over TLS here
         if name == "$route_uri":
             route = self._message.first(b"route")
             return None if route is None else header_uri(route).decode()
@@ -319,6 +321,12 @@ class FakeNathelper(_Part):
         return 1
 
 
+class FakeTcpops(_Part):
+    @call
+    def tcp_close_connection_id(self, connection: int, /) -> int:
+        raise NotImplementedError("a connection")
+
+
 class FakeKsr(_Part):
     """The module itself."""
 
@@ -328,6 +336,7 @@ class FakeKsr(_Part):
         self.tm, self.sl, self.rr = FakeTm(kamailio), FakeSl(kamailio), FakeRr(kamailio)
         self.maxfwd, self.sanity = FakeMaxfwd(kamailio), FakeSanity(kamailio)
         self.siputils, self.auth = FakeSiputils(kamailio), FakeAuth(kamailio)
+        self.tcpops = FakeTcpops(kamailio)
         self.registrar, self.nathelper = FakeRegistrar(kamailio), FakeNathelper(kamailio)
 
     @call
@@ -352,6 +361,10 @@ class FakeKsr(_Part):
     def force_rport(self) -> bool:
         self._work.rport = True
         return True
+
+    @call
+    def set_forward_no_connect(self) -> bool:
+        raise NotImplementedError("a connection")
 
     @call
     def is_myself(self, uri: str, /) -> bool:

@@ -1,0 +1,76 @@
+"""Whether a certificate is for a name: OpenSSL's own answer, from the library Kamailio's tls uses.
+
+Kamailio (5.6 to 6.1) verifies who signed a certificate, not for whom. The rules are those of
+RFC 5922 7: a DNS name or a `sip:` URI of the subjectAltName, the common name only where there is no
+subjectAltName, an IP address for a literal address; and no wildcards (7.2).
+"""
+
+from __future__ import annotations
+
+import base64
+import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from ipaddress import ip_address
+
+_NO_WILDCARDS = 0x2  # X509_CHECK_FLAG_NO_WILDCARDS
+_NEVER_COMMON_NAME = 0x20  # X509_CHECK_FLAG_NEVER_CHECK_SUBJECT
+
+
+class UnreadableError(Exception):
+    """What should be a certificate is none."""
+
+
+def is_for(pem: str, name: str, *, has_alternatives: bool) -> bool:
+    """Whether the certificate `pem` is for `name`, a host name or literal address.
+
+    `has_alternatives`: it has a subjectAltName, so that its common name does not count. The sip:
+    URIs in it are not looked at here. Raises UnreadableError.
+    """
+    with _read(pem) as certificate:
+        if is_literal(name):
+            return bool(_libcrypto().X509_check_ip_asc(certificate, name.encode(), 0) == 1)
+        flags = _NO_WILDCARDS | (_NEVER_COMMON_NAME if has_alternatives else 0)
+        host = name.encode()
+        found = _libcrypto().X509_check_host(certificate, host, len(host), flags, None)
+        return bool(found == 1)
+
+
+def is_literal(name: str) -> bool:
+    """Whether it is an IP address."""
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+@contextmanager
+def _read(pem: str) -> Iterator[ctypes.c_void_p]:
+    try:
+        der = base64.b64decode("".join(pem.split("-----")[2].split()), validate=True)
+    except (IndexError, ValueError) as error:
+        raise UnreadableError("not PEM") from error
+    library, at = _libcrypto(), ctypes.c_char_p(der)
+    certificate = library.d2i_X509(None, ctypes.byref(at), len(der))
+    if not certificate:
+        raise UnreadableError("no certificate")
+    try:
+        yield certificate
+    finally:
+        library.X509_free(certificate)
+
+
+@cache
+def _libcrypto() -> ctypes.CDLL:
+    # In Kamailio's processes it is loaded already, and this finds that one.
+    library = ctypes.CDLL("libcrypto.so.3")
+    pointer, text, size = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t
+    library.d2i_X509.restype = pointer
+    library.d2i_X509.argtypes = [pointer, ctypes.POINTER(text), ctypes.c_long]
+    library.X509_free.restype = None
+    library.X509_free.argtypes = [pointer]
+    library.X509_check_host.argtypes = [pointer, text, size, ctypes.c_uint, pointer]
+    library.X509_check_ip_asc.argtypes = [pointer, text, ctypes.c_uint]
+    return library

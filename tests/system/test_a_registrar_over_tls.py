@@ -1,0 +1,224 @@
+"""A registrar that is reached over TLS, and what its certificate must be."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from tests.rig.certificates import Authority, Certificate
+from tests.rig.nameserver import address
+from tests.rig.network import SIP_PORT
+from tests.rig.provider import Provider
+from tests.rig.rig import Rig
+from tests.rig.sip import place
+from tests.rig.wait import eventually
+from tests.rig.whence import Whence, trunk
+from tests.system.pbx import Pbx, refused
+
+ACCOUNTS = {"acct1": "secret of acct1"}
+TLS_PORT = SIP_PORT + 1
+
+
+@dataclass
+class Scene:
+    """A Whence with a TLS socket, and the names of machines in DNS."""
+
+    rig: Rig
+    authority: Authority
+    pbx: Pbx
+    whence: Whence
+
+    @property
+    def edge(self) -> tuple[str, int]:
+        return self.whence.address[0], TLS_PORT
+
+    def provider(
+        self, certificate: Certificate, grants_s: int = 3600, **by_name: Certificate
+    ) -> Provider:
+        """Start a registrar; *by_name*: more certificates, for the name `….example`."""
+        return self.rig.provider(
+            accounts=ACCOUNTS,
+            grants_s=grants_s,
+            tls=certificate,
+            tls_by_name={f"{name}.example": other for name, other in by_name.items()},
+        )
+
+    def register(self, *trunks: tuple[str, Provider, str]) -> None:
+        """Add trunks: (id, provider, the host by which it is named)."""
+        tables = [
+            trunk(id_, provider, "acct1", self.pbx.uri, registrar=provider.uri_over("tls", host))
+            for id_, provider, host in trunks
+        ]
+        self.whence.edit(trunks=[*self.whence.trunks, *tables])
+        self.whence.reload()
+
+    def fails(self, id_: str) -> str:
+        """Wait until a trunk could not be registered, and return why."""
+        stands = self.whence.wait_state(id_, "waiting", 30)
+        assert stands["expires_at"] is None
+        assert not [a for a in self.whence.get("/v1/addresses") if a["trunk"] == id_]
+        return str(stands["reason"])
+
+
+@pytest.fixture
+def scene(rig: Rig) -> Scene:
+    authority = rig.authority()
+    ours = authority.certificate("DNS:edge.example")
+    dns = rig.nameserver(
+        address("one.example", rig.ip("provider")), address("other.example", rig.ip("provider"))
+    )
+    ip = rig.ip("edge")
+    whence = rig.whence(
+        edge={
+            "listen": [f"udp:{ip}:{SIP_PORT}", f"tls:{ip}:{TLS_PORT}"],
+            "tls": {
+                "certificate": str(ours.certificate),
+                "key": str(ours.key),
+                "ca": str(authority.file),
+            },
+        },
+        agent={"nameserver": dns.place, "on_stop": "leave"},
+        registration={"answer": 1.5},
+    )
+    return Scene(rig, authority, Pbx(rig), whence)
+
+
+def test_a_trunk_registers_over_tls_and_is_called_over_it(scene: Scene) -> None:
+    rig, whence = scene.rig, scene.whence
+    provider = scene.provider(scene.authority.certificate("DNS:one.example"))
+    scene.register(("by-tls", provider, "one.example"))
+    whence.wait_registered()
+    (learned,) = whence.get("/v1/addresses")
+    assert (learned["ip"], learned["port"]) == (provider.ip, TLS_PORT)
+    assert learned["transport"] == "tls"
+    (held,) = provider.contacts("acct1")
+    assert held.uri.endswith(f"@{place(scene.edge)};transport=tls")
+    # The provider calls over the connection of the registration, or over a new one.
+    somebody = rig.stream(rig.ip("somebody"), "tls")
+    somebody.send(
+        somebody.request("INVITE", f"sip:acct1@{provider.ip}:{TLS_PORT}"), (provider.ip, TLS_PORT)
+    )
+    came = scene.pbx.receive()
+    assert came["X-Whence-Trunk"] == "by-tls"
+    assert came["X-Whence-Source"] == f"tls:{provider.ip}:{TLS_PORT}"
+    came = scene.pbx.called_by(rig.stream(provider.ip, "tls"), scene.edge)
+    assert came["X-Whence-Trunk"] == "by-tls"
+    # What was learned over TLS admits nothing weaker, and nobody else.
+    assert refused(rig.endpoint("provider"), whence.address) == 403
+    assert refused(rig.stream(rig.ip("stranger"), "tls"), scene.edge) == 403
+
+
+@pytest.mark.parametrize(
+    ("names", "common_name", "host"),
+    [
+        (["DNS:x.example", "DNS:one.example"], "nobody", "one.example"),
+        (["URI:sip:one.example"], "nobody", "one.example"),
+        ([], "one.example", "one.example"),
+        (["IP:{ip}"], "nobody", ""),
+    ],
+    ids=["the second DNS name", "a sip URI", "only a common name", "an IP address"],
+)
+def test_a_certificate_may_bear_the_name_in_these_ways(
+    scene: Scene, names: list[str], common_name: str, host: str
+) -> None:
+    named = [name.format(ip=scene.rig.ip("provider")) for name in names]
+    certificate = scene.authority.certificate(*named, common_name=common_name)
+    scene.register(("by-tls", scene.provider(certificate), host))
+    scene.whence.wait_registered()
+
+
+@pytest.mark.parametrize(
+    ("names", "host", "reason"),
+    [
+        (["DNS:other.example"], "one.example", "is for other.example, not one.example"),
+        (["DNS:*.example"], "one.example", "is for *.example, not one.example"),
+        (["IP:127.0.0.1"], "one.example", "is for 127.0.0.1, not one.example"),
+        (["URI:sip:a@one.example"], "one.example", "is for sip:a@one.example, not one.example"),
+        ([], "other.example", "is for one.example, not other.example"),
+        (["DNS:one.example"], "", "is for one.example, not {ip}"),
+    ],
+    ids=[
+        "another name",
+        "a wildcard (RFC 5922 7.2)",
+        "a subjectAltName, so that the common name does not count",
+        "a URI of a user",
+        "another common name",
+        "a name, and not the literal address",
+    ],
+)
+def test_a_certificate_for_another_name_is_not_believed(
+    scene: Scene, names: list[str], host: str, reason: str
+) -> None:
+    """And it gets no credentials: no request follows its challenge."""
+    certificate = scene.authority.certificate(*names, common_name="one.example")
+    provider = scene.provider(certificate)
+    scene.register(("by-tls", provider, host))
+    said = scene.fails("by-tls")
+    assert said == f"its certificate {reason.format(ip=provider.ip)}"
+    assert {seen.cseq for seen in provider.registers()} == {1}
+    assert said in scene.whence.cli("trunks", "--json").stdout
+    assert refused(scene.rig.stream(provider.ip, "tls"), scene.edge) == 403
+
+
+def test_a_certificate_that_no_ca_has_signed_is_not_believed(scene: Scene) -> None:
+    stranger = scene.rig.authority("stranger").certificate("DNS:one.example")
+    provider = scene.provider(stranger)
+    scene.register(("by-tls", provider, "one.example"))
+    assert scene.fails("by-tls") == "its certificate is not signed by a CA of edge tls ca"
+    assert provider.registers() == []
+
+
+def test_an_expired_certificate_is_not_believed(scene: Scene) -> None:
+    expired = scene.authority.certificate("DNS:one.example", expired=True)
+    provider = scene.provider(expired)
+    scene.register(("by-tls", provider, "one.example"))
+    assert scene.fails("by-tls") == "its certificate has expired"
+    assert provider.registers() == []
+
+
+def test_where_nobody_listens_on_tls_that_is_said(scene: Scene) -> None:
+    provider = scene.rig.provider(accounts=ACCOUNTS)
+    scene.register(("by-tls", provider, "one.example"))
+    assert "no TLS connection" in scene.fails("by-tls")
+
+
+def test_two_names_at_one_place_each_have_their_own_certificate(scene: Scene) -> None:
+    """Kamailio would send to both over the connection that the first one opened."""
+    one, other = (scene.authority.certificate(f"DNS:{n}.example") for n in ("one", "other"))
+    provider = scene.provider(one, other=other)
+    scene.register(("to-one", provider, "one.example"))
+    scene.whence.wait_registered("to-one")
+    scene.register(("to-other", provider, "other.example"))
+    scene.whence.wait_registered("to-other")
+    assert scene.whence.trunk("to-other")["failures"] == 0
+
+
+def test_after_the_registrar_was_gone_a_new_connection_is_opened(scene: Scene) -> None:
+    """Its refreshes come every six seconds, and begin without credentials."""
+    certificate = scene.authority.certificate("DNS:one.example")
+    provider = scene.provider(certificate, grants_s=8)
+    scene.register(("by-tls", provider, "one.example"))
+    scene.whence.wait_registered()
+    provider.restart()
+    eventually(lambda: provider.contacts("acct1"), 30, "a registration after the restart")
+
+
+def test_a_registrar_whose_certificate_was_changed_for_another_is_believed_no_more(
+    scene: Scene,
+) -> None:
+    """What it granted before stands until it ends by itself; it gets no credentials."""
+    certificate = scene.authority.certificate("DNS:one.example")
+    provider = scene.provider(certificate, grants_s=8)
+    scene.register(("by-tls", provider, "one.example"))
+    scene.whence.wait_registered()
+    provider.stop()
+    seen = len(provider.registers())
+    other = scene.rig.provider(
+        "impostor",
+        accounts=ACCOUNTS,
+        at=provider.address,
+        tls=scene.authority.certificate("DNS:other.example"),
+    )
+    stands = scene.whence.wait_state("by-tls", "waiting", 30)
+    assert stands["reason"] == "its certificate is for other.example, not one.example"
+    assert len({one.cseq for one in other.registers()}) == 1
+    assert len(provider.registers()) == seen
