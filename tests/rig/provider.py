@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -32,6 +32,18 @@ class Contact:
 
 
 @dataclass(frozen=True)
+class Digest:
+    """How a registrar asks for credentials: by Kamailio's `auth`, which knows no SHA-512-256."""
+
+    algorithm: Literal["MD5", "SHA-256"] = "MD5"
+    qop: bool = True
+    nonce_s: int = 300
+    """How long a nonce is good; then the answer is 401 with stale=true."""
+    uses: Literal["any", "counted", "once"] = "any"
+    """How often a nonce is good: as often as one likes, once for each nonce count, once."""
+
+
+@dataclass(frozen=True)
 class Register:
     """A REGISTER that the registrar saw, challenged ones and retransmissions too."""
 
@@ -41,6 +53,13 @@ class Register:
     cseq: int
     contact: str
     expires: str
+    authorization: str
+    """The header's value; `<null>` without one."""
+
+    def said(self, field: str) -> str | None:
+        """A field of the credentials, without its quotes."""
+        found = re.search(rf'[ ,]{field}="?([^",]*)', self.authorization)
+        return found[1] if found else None
 
 
 class Provider:
@@ -58,7 +77,7 @@ class Provider:
         domain: str = "provider.example",
         name: str = "provider",
         auth_users: Mapping[str, str] | None = None,
-        challenge: bool = True,
+        challenge: bool | Digest = True,
         grants_s: int | None = None,
         min_expires: int | None = None,
         also_lists: str | None = None,
@@ -71,11 +90,12 @@ class Provider:
         """Start it.
 
         *auth_users*: user → the name in its credentials, where that is another. *challenge*: ask
-        for digest credentials (MD5, qop=auth). *grants_s*: the most it grants. *min_expires*: who
-        asks for less gets a 423. *also_lists*: a URI that each account has registered already,
-        with its own expiry, so that a 200 lists two Contacts. *refuses*: the status that each
-        REGISTER gets. *port*: of UDP and TCP. *tls*: with this certificate it listens on TLS too,
-        on the next port. *tls_by_name*: other certificates for those who ask for a name (SNI).
+        for digest credentials (MD5, qop=auth, unless a Digest says otherwise). *grants_s*: the
+        most it grants. *min_expires*: who asks for less gets a 423. *also_lists*: a URI that each
+        account has registered already, with its own expiry, so that a 200 lists two Contacts.
+        *refuses*: the status that each REGISTER gets. *port*: of UDP and TCP. *tls*: with this
+        certificate it listens on TLS too, on the next port. *tls_by_name*: other certificates for
+        those who ask for a name (SNI).
         """
         self.name = name
         self.domain = domain
@@ -88,7 +108,8 @@ class Provider:
         self._rpc_socket = directory / f"{name}.rpc"
         self._settings: dict[str, object] = {
             "auth_users": dict(auth_users or {}),
-            "challenge": challenge,
+            "challenge": bool(challenge),
+            "digest": challenge if isinstance(challenge, Digest) else Digest(),
             "grants_s": grants_s or 0,
             "min_expires": min_expires or 0,
             "refuses": refuses or 0,
@@ -129,13 +150,12 @@ class Provider:
         """Return every REGISTER that came, in order, over all its lives."""
         pattern = (
             r"saw REGISTER user=(\S*) source=(\S*) call_id=(\S*) cseq=(\d+) "
-            r"contact=(.*) expires=(\S*)"
+            r"contact=(.*) expires=(\S*) authorization=(.*)"
         )
+        found = re.findall(pattern, self.process.log)
         return [
-            Register(user, source, call_id, int(cseq), contact, expires)
-            for user, source, call_id, cseq, contact, expires in re.findall(
-                pattern, self.process.log
-            )
+            Register(user, source, call_id, int(cseq), contact, expires, authorization)
+            for user, source, call_id, cseq, contact, expires, authorization in found
         ]
 
     def registers_seen(self) -> int:

@@ -12,9 +12,9 @@ from typing import Self
 from tests.rig.certificates import Authority, Certificate
 from tests.rig.nameserver import NameServer
 from tests.rig.network import SIP_PORT, Network
-from tests.rig.provider import Provider
+from tests.rig.provider import Digest, Provider
 from tests.rig.sip import Address, Endpoint
-from tests.rig.sipp import Behaviour, Caller, Phone
+from tests.rig.sipp import Behaviour, Caller, Phone, Verifier
 from tests.rig.stream import StreamEndpoint, Transport
 from tests.rig.whence import Table, Whence
 
@@ -47,7 +47,7 @@ class Rig:
         accounts: Mapping[str, str],
         domain: str = "provider.example",
         auth_users: Mapping[str, str] | None = None,
-        challenge: bool = True,
+        challenge: bool | Digest = True,
         grants_s: int | None = None,
         min_expires: int | None = None,
         also_lists: str | None = None,
@@ -74,6 +74,14 @@ class Rig:
                 port=port,
                 tls=tls,
                 tls_by_name=tls_by_name,
+            )
+        )
+
+    def verifier(self, name: str, *, user: str, password: str, qop: bool = True) -> Verifier:
+        """Start a registrar that SIPp plays, which checks one response; see Verifier."""
+        return self._stack.enter_context(
+            Verifier(
+                self.ip(name), self.directory, name=name, user=user, password=password, qop=qop
             )
         )
 

@@ -354,6 +354,38 @@ class Phone:
         self.close()
 
 
+class Verifier:
+    """A registrar that SIPp plays: it challenges (MD5), checks the response, says 200 or 403.
+
+    It takes one registration; what SIPp checks with is its own `verifyauth`.
+    """
+
+    def __init__(
+        self, ip: str, directory: Path, *, name: str, user: str, password: str, qop: bool
+    ) -> None:
+        self.name = name
+        self.address = (ip, SIP_PORT)
+        stem = directory / name
+        scenario = _scenario("verifier.xml.j2", stem, user=user, password=password, qop=qop)
+        argv = [*_sipp(scenario, *self.address), *_tracing(stem), "-m", "1"]
+        self.process = Process(name, argv, stem.with_suffix(".log"))
+        eventually(lambda: udp_bound(*self.address), what=f"{name} listens")
+
+    def close(self) -> None:
+        self.process.kill()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
 def read_trace(trace: Path) -> list[tuple[str, Message]]:
     """Return ("sent" or "received", message) for each whole message in a SIPp trace."""
     with suppress(FileNotFoundError):
