@@ -20,6 +20,7 @@ from whence.agent.api import Parts, make
 from whence.agent.edge_config import LOCATION_FILE
 from whence.agent.kamailio import Kamailio
 from whence.agent.metrics import Metrics, registry
+from whence.agent.reload import Reload
 from whence.core.registration import State
 
 NOW = 1_000_000.0
@@ -74,7 +75,7 @@ class Agent:
         settings = node.settings(FILE)
         node.registrations.apply(settings)
         parts = Parts(
-            settings=lambda: settings,
+            reload=Reload(node.folder / "whence.toml", settings, node.registrations.apply),
             directory=node.directory,
             location=self.location,
             registrations=node.registrations,
@@ -86,7 +87,11 @@ class Agent:
         self._transport = httpx.ASGITransport(make(parts, clock=node.clock))
 
     async def ask(
-        self, path: str, question: object = None, host: str = "127.0.0.1:8088"
+        self,
+        path: str,
+        question: object = None,
+        host: str = "127.0.0.1:8088",
+        headers: dict[str, str] | None = None,
     ) -> httpx.Response:
         async with httpx.AsyncClient(
             transport=self._transport, base_url=f"http://{host}"
@@ -94,7 +99,7 @@ class Agent:
             if question is None:
                 answer = await client.get(path)
             else:
-                answer = await client.post(path, json=question)
+                answer = await client.post(path, json=question, headers=headers)
         assert not any(secret in answer.text for secret in SECRETS)
         return answer
 
@@ -205,6 +210,7 @@ def test_trunks_are_told_with_their_registration(tell: Callable[[Story], None]) 
             "last_status": 200,
             "reason": "granted 3600 s",
             "failures": 0,
+            "held": False,
             "aor": "sip:acct1@provider.example",
             "target": "sip:alice@edge.example",
             "numbers": ["+442071234567"],

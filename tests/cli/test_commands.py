@@ -96,6 +96,11 @@ def test_help_names_every_command() -> None:
         "addresses",
         "users",
         "explain",
+        "register",
+        "unregister",
+        "park",
+        "resume",
+        "reload",
     ):
         assert command in done.stdout
 
@@ -290,3 +295,43 @@ def test_a_failure_of_the_api_is_one_sentence(api: Api) -> None:
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"whence: {api.url}/v1/users answered 503: ")
     assert "the location table cannot be read" in line
+
+
+# Orders.
+
+
+@pytest.mark.parametrize("order", ["register", "unregister", "park", "resume"])
+def test_an_order_says_how_the_trunk_stands(api: Api, order: str) -> None:
+    answer = {**TRUNK, "state": "parked", "held": True}
+    api.answers[f"/v1/trunks/acme/{order}"] = (200, answer)
+    done = whence(order, "acme", "--api", api.url)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "acme: parked, held; whence trunks shows how it goes on\n"
+    done = whence(order, "acme", "--json", "--api", api.url)
+    assert json.loads(done.stdout) == answer
+
+
+@pytest.mark.parametrize(
+    ("status", "said"), [(404, "no trunk acme is configured"), (409, "acme is disabled")]
+)
+def test_an_order_that_cannot_be_followed_is_one_sentence(api: Api, status: int, said: str) -> None:
+    api.answers["/v1/trunks/acme/park"] = (status, {"detail": said})
+    done = whence("park", "acme", "--api", api.url)
+    assert (done.returncode, done.stderr) == (1, f"whence: {said}\n")
+
+
+def test_reload_says_what_changed(api: Api) -> None:
+    answer: dict[str, object] = {"added": ["a", "b"], "removed": [], "changed": ["c"]}
+    answer |= {"users_changed": [], "needs_restart": True}
+    api.answers["/v1/reload"] = (200, answer)
+    assert whence("reload", "--api", api.url).stdout.splitlines() == [
+        "added: a, b; changed: c",
+        "edge or agent changed: start it again for that",
+    ]
+
+
+def test_reload_of_a_faulty_file_says_its_faults(api: Api) -> None:
+    detail = [{"loc": ["file"], "msg": "whence.toml: edge: no"}]
+    api.answers["/v1/reload"] = (422, {"detail": detail})
+    done = whence("reload", "--api", api.url)
+    assert (done.returncode, done.stderr) == (1, "whence: whence.toml: edge: no\n")

@@ -23,7 +23,10 @@ Table = Mapping[str, object]
 
 INSIDE_PORT = 5062
 API_PORT = 8088
-_ASKS_THE_API = frozenset({"trunks", "addresses", "users", "explain"})
+_ASKS_THE_API = frozenset(
+    {"trunks", "addresses", "users", "explain"}
+    | {"register", "unregister", "park", "resume", "reload"}
+)
 
 
 def trunk(

@@ -1,27 +1,32 @@
 """The HTTP API: what the agent knows, in the glossary's names; bound to loopback.
 
 No secret is in any of these models. A web page that the operator's browser shows must not reach it
-by a name of its own either: requests with a foreign Host are refused.
+by a name of its own either: requests with a foreign Host are refused. Nor may such a page make it
+do something: a browser says with `Origin` whose page sends a POST, and only our own is obeyed.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, HTTPException, Response
+from fastapi import Request as HttpRequest
+from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from pydantic import AfterValidator, BaseModel, Field
+from starlette.middleware.base import RequestResponseEndpoint
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from whence.agent import location
-from whence.agent.directory import Directory
+from whence.agent.directory import Directory, DirectoryError
 from whence.agent.kamailio import Kamailio
-from whence.agent.registrations import Registrations
-from whence.agent.settings import Settings, Trunk
+from whence.agent.registrations import DisabledError, Registrations
+from whence.agent.reload import Reload
+from whence.agent.settings import FaultyFileError, Trunk
 from whence.core.address import Source
 from whence.core.identify import Decision, Identified, Refused, Request, identify
 from whence.core.registration import Registration
@@ -41,6 +46,7 @@ class TrunkView(BaseModel):
     last_status: int | None = Field(description="the last answer; null: none came")
     reason: str = Field(description="why it is in this state")
     failures: int = Field(description="failures of the same kind in a row")
+    held: bool = Field(description="whether the operator took it back or parked it")
     aor: str
     target: str
     numbers: list[str]
@@ -128,6 +134,16 @@ class Explanation(BaseModel):
     steps: list[StepView]
 
 
+class ReloadedView(BaseModel):
+    """What a new file changed."""
+
+    added: list[str] = Field(description="trunks that are registered now")
+    removed: list[str] = Field(description="trunks that are taken back")
+    changed: list[str] = Field(description="trunks of which a key changed")
+    users_changed: list[str] = Field(description="users that are new, gone or other than before")
+    needs_restart: bool = Field(description="whether edge or agent changed: they need a restart")
+
+
 class Health(BaseModel):
     """Whether calls can be identified and registrations kept."""
 
@@ -139,7 +155,7 @@ class Health(BaseModel):
 class Parts:
     """What the API tells about."""
 
-    settings: Callable[[], Settings]
+    reload: Reload
     directory: Directory
     location: Path
     registrations: Registrations
@@ -150,9 +166,16 @@ class Parts:
 def make(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
     """Build the API over the agent's parts."""
     api = FastAPI(title="Whence", description="Whence does this call come?", version="1")
-    host, _ = parts.settings().agent.api_place
+    host, _ = parts.reload.settings.agent.api_place
     own = f"[{host}]" if ":" in host else host
     api.add_middleware(TrustedHostMiddleware, allowed_hosts=[own, "localhost", "127.0.0.1"])
+
+    @api.middleware("http")
+    async def only_our_own_pages(request: HttpRequest, go_on: RequestResponseEndpoint) -> Response:
+        if request.method not in ("GET", "HEAD") and not _same_site(request.headers):
+            said = {"detail": "a web page of another site must not ask for this"}
+            return JSONResponse(said, 403)
+        return await go_on(request)
 
     @api.get("/healthz", responses={503: {"model": Health}})
     async def healthz(response: Response) -> Health:
@@ -194,7 +217,7 @@ def make(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
             contacts = location.contacts(parts.location, clock())
         except location.LocationError as error:
             raise HTTPException(503, str(error)) from error
-        domain = parts.settings().edge.domain
+        domain = parts.reload.settings.edge.domain
         return [
             UserView(
                 name=name,
@@ -218,11 +241,63 @@ def make(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
         request, now = question.request(), clock()
         return _explanation(identify(request, parts.directory.evidence(request, now), now))
 
+    _add_orders(api, parts)
+
     @api.get("/metrics", response_class=Response, include_in_schema=False)
     async def metrics() -> Response:
         return Response(generate_latest(parts.metrics), media_type=CONTENT_TYPE_LATEST)
 
     return api
+
+
+def _add_orders(api: FastAPI, parts: Parts) -> None:
+    """Add what changes something."""
+
+    @api.post(
+        "/v1/trunks/{trunk_id}/{order}",
+        responses={404: {"description": "no such trunk"}, 409: {"description": "it is disabled"}},
+    )
+    async def obey(
+        trunk_id: str, order: Literal["register", "unregister", "park", "resume"]
+    ) -> TrunkView:
+        """Register or resume: a REGISTER now. Unregister: take back, and hold. Park: send no more.
+
+        What is held stays so, restarts and new files or not, until register or resume.
+        """
+        try:
+            if order == "park":
+                parts.registrations.park(trunk_id)
+            elif order == "unregister":
+                await parts.registrations.unregister(trunk_id)
+            else:
+                parts.registrations.want(trunk_id)
+            return _trunk_view(*parts.registrations[trunk_id])
+        except KeyError:
+            raise HTTPException(404, f"no trunk {trunk_id} is configured") from None
+        except DisabledError as error:
+            raise HTTPException(409, str(error)) from None
+
+    @api.post("/v1/reload")
+    async def reload() -> ReloadedView:
+        """Read the file again. 422 tells all its faults, and nothing has changed."""
+        try:
+            change = parts.reload()
+        except FaultyFileError as error:
+            faults = [{"loc": ["file"], "msg": fault} for fault in error.faults]
+            raise HTTPException(422, faults) from None
+        except DirectoryError as error:
+            raise HTTPException(503, str(error)) from None
+        return ReloadedView(**asdict(change))
+
+
+def _same_site(headers: Mapping[str, str]) -> bool:
+    """Whether no browser sent it, or one on a page of ours. The Host is known to be ours."""
+    origin = headers.get("origin")
+    from_page = headers.get("sec-fetch-site", "none")
+    return origin in (None, f"http://{headers.get('host')}") and from_page in (
+        "none",
+        "same-origin",
+    )
 
 
 def _trunk_view(trunk: Trunk, registration: Registration) -> TrunkView:
@@ -238,6 +313,7 @@ def _trunk_view(trunk: Trunk, registration: Registration) -> TrunkView:
         last_status=r.last_status,
         reason=r.reason,
         failures=r.failures,
+        held=r.held,
         aor=trunk.aor,
         target=trunk.target,
         numbers=list(trunk.numbers),

@@ -12,7 +12,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import uvicorn
@@ -26,6 +26,7 @@ from whence.agent.kamailio import PATIENCE_S, Kamailio
 from whence.agent.metrics import Metrics, registry
 from whence.agent.records import Records
 from whence.agent.registrations import Registrations
+from whence.agent.reload import Reload
 from whence.agent.resolver import Resolver
 from whence.agent.settings import FaultyFileError, Settings, load
 
@@ -139,9 +140,10 @@ async def _serve(
     resolver = Resolver(Records(settings.agent.nameserver_place), sockets)
     registrations = Registrations(directory, kamailio, resolver)
     registrations.apply(settings)
+    reload = Reload(path, settings, registrations.apply)
     metrics = registry(Metrics(directory, registrations, kamailio))
     parts = Parts(
-        lambda: settings,
+        reload,
         directory,
         settings.state / LOCATION_FILE,
         registrations,
@@ -150,19 +152,15 @@ async def _serve(
     )
     server = _Server(uvicorn.Config(make(parts), log_level="warning", lifespan="off"))
 
-    def reload() -> None:
-        nonlocal settings
-        settings = reloaded(path, settings)
-        try:
-            registrations.apply(settings)
-        except DirectoryError as error:
-            log.error("not reloaded: %s", error)  # noqa: TRY400 - no bug of ours
+    def hang_up() -> None:
+        with suppress(FaultyFileError, DirectoryError):  # it has been logged
+            reload()
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_signal_handler(signal.SIGINT, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, reload)
+    loop.add_signal_handler(signal.SIGHUP, hang_up)
 
     log.info(
         "agent for %d trunks and %d users; API at http://%s",
@@ -180,17 +178,3 @@ async def _serve(
         await serving
     kamailio.close()
     log.info("agent stopped")
-
-
-def reloaded(path: Path, before: Settings) -> Settings:
-    """Read the file again. A faulty one changes nothing; sockets and state need a restart."""
-    try:
-        after = load(path)
-    except FaultyFileError as error:
-        log.error("not reloaded: %s", "; ".join(error.faults))  # noqa: TRY400 - no bug of ours
-        return before
-    if (after.edge, after.agent) != (before.edge, before.agent):
-        log.warning("reloaded trunks and users; what changed in edge and agent needs a restart")
-        return after.model_copy(update={"edge": before.edge, "agent": before.agent})
-    log.info("reloaded: %d trunks and %d users", len(after.trunk), len(after.user))
-    return after

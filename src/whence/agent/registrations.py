@@ -31,6 +31,7 @@ from whence.core.registration import (
     Follow,
     Learn,
     NextHop,
+    Park,
     Redirected,
     Registration,
     Send,
@@ -56,6 +57,10 @@ STOP_S = 5.0
 
 SWEEP_S = 60.0
 """How often addresses that have ended are swept out of the directory."""
+
+
+class DisabledError(Exception):
+    """The file says that this trunk is not to be registered; the message says what to do."""
 
 
 class RegisterClient(Protocol):
@@ -87,6 +92,8 @@ class Entry:
     """What the log said of it last: a refresh that changes nothing is no news."""
     leaving: bool = False
     """Gone from the file: taken back, and then forgotten."""
+    parking: bool = False
+    """Whether the operator parked it during an attempt: it is parked when that is over."""
 
 
 def account_name(trunk: Trunk) -> str:
@@ -169,8 +176,10 @@ class Registrations:
             account = replace(account, contact=contact)
         asks_otherwise, was_enabled = account != entry.account, entry.trunk.enabled
         entry.trunk, entry.account = trunk, account
-        if entry.registration.wanted and not trunk.enabled:
+        if was_enabled and not trunk.enabled:
             self._start(self._take_back(entry))
+        elif entry.registration.held:
+            return  # a new file does not undo what the operator said
         elif trunk.enabled and (asks_otherwise or not was_enabled):
             self._step(entry, Want())
 
@@ -205,12 +214,45 @@ class Registrations:
         held = entry.registration.held
         entry.registration = replace(entry.registration, wanted=trunk.enabled and not held)
         self._entries[trunk.id] = entry
-        if held:
+        if held and trunk.enabled:
             return
         if trunk.enabled:
             self._schedule(entry)
         elif entry.registration.state is not State.UNREGISTERED:
             self._start(self._take_back(entry))
+
+    # What the operator says of one trunk; KeyError where there is none with this id.
+
+    def __getitem__(self, trunk_id: str) -> tuple[Trunk, Registration]:
+        entry = self._entries[trunk_id]
+        return entry.trunk, entry.registration
+
+    def want(self, trunk_id: str) -> None:
+        """Register it now, whatever came before; DisabledError where the file says no."""
+        entry = self._entries[trunk_id]
+        if not entry.trunk.enabled:
+            raise DisabledError(
+                f"trunk {trunk_id} is disabled in the file; write enabled = true, and reload"
+            )
+        entry.parking = False
+        self._step(entry, Want())
+
+    async def unregister(self, trunk_id: str) -> None:
+        """Take it back, and leave it so until it is wanted again; returns when that has begun."""
+        entry = self._entries[trunk_id]
+        entry.parking = False
+        targets = await self._targets(entry.trunk.server)
+        if not entry.leaving:
+            asks = self._step(entry, TakeBack(targets, held=True))
+            self._start(self._carry_on(entry, asks))
+
+    def park(self, trunk_id: str) -> None:
+        """Send no more REGISTERs for it, once the attempt under way is over."""
+        entry = self._entries[trunk_id]
+        if entry.registration.in_flight is not None:
+            entry.parking = True
+        else:
+            self._step(entry, Park())
 
     # The life of a registration.
 
@@ -301,7 +343,9 @@ class Registrations:
 
     async def _go(self, entry: Entry, event: Event) -> None:
         """Take a step, and those that come of it, until nothing is in flight."""
-        asks = self._step(entry, event)
+        await self._carry_on(entry, self._step(entry, event))
+
+    async def _carry_on(self, entry: Entry, asks: Send | Follow | None) -> None:
         while asks is not None:
             if isinstance(asks, Follow):
                 outcome: Event = Redirected(await self._targets(asks.to))
@@ -332,6 +376,9 @@ class Registrations:
         entry.registration = after
         self._tell(entry, before, after)
         self._schedule(entry)
+        if entry.parking and after.in_flight is None:
+            entry.parking = False
+            self._step(entry, Park())
         return next((a for a in actions if isinstance(a, Send | Follow)), None)
 
     def _save(
@@ -385,6 +432,9 @@ def _resumed(registration: Registration, now: float) -> Registration:
     """
     r = registration
     if r.held:
+        # Parked it may be granted still; a request that was taking it back is lost.
+        if r.state in (State.REGISTERING, State.UNREGISTERING):
+            r = replace(r, state=State.UNREGISTERED, reason="taken back")
         return r
     if r.state is State.UNREGISTERED:
         return replace(r, state=State.NEW, next_at=now)

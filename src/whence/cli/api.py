@@ -23,6 +23,8 @@ def ask(api: str, path: str, question: dict[str, Any] | None = None) -> Any:
             f"no agent answers at {api} ({error}); start it with: whence run -c FILE, or name its "
             "API with --api URL"
         ) from None
+    if answer.status_code in (404, 409):
+        raise ProblemError(str(answer.json()["detail"]))
     if answer.status_code == 422:
         raise ProblemError("; ".join(_fault(f) for f in answer.json()["detail"]))
     if answer.is_error:
@@ -32,4 +34,6 @@ def ask(api: str, path: str, question: dict[str, Any] | None = None) -> Any:
 
 def _fault(fault: dict[str, Any]) -> str:
     said = str(fault["msg"]).removeprefix("Value error, ")
+    if fault["loc"] == ["file"]:  # it says its place itself
+        return said
     return f"{fault['loc'][-1]}: {said}"

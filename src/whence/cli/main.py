@@ -12,7 +12,18 @@ import typer
 
 from whence.agent.main import ProblemError
 from whence.agent.settings import FaultyFileError
-from whence.cli import addresses, agent, check, edge_config, explain, run, trunks, users
+from whence.cli import (
+    addresses,
+    agent,
+    check,
+    edge_config,
+    explain,
+    orders,
+    reload,
+    run,
+    trunks,
+    users,
+)
 
 app = typer.Typer(
     help="Tells a SIP edge whence a call comes.",
@@ -28,6 +39,11 @@ app.command("trunks")(trunks.trunks)
 app.command("addresses")(addresses.addresses)
 app.command("users")(users.users)
 app.command("explain")(explain.explain)
+app.command("register")(orders.register)
+app.command("unregister")(orders.unregister)
+app.command("park")(orders.park)
+app.command("resume")(orders.resume)
+app.command("reload")(reload.reload)
 
 
 def main() -> None:

@@ -1,0 +1,83 @@
+"""Reading the file again while the agent runs: what changes, and what has to wait for a restart."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from whence.agent.directory import DirectoryError
+from whence.agent.settings import FaultyFileError, Settings, load
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """What a new file changed: ids of trunks, names of users, each sorted."""
+
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    users_changed: tuple[str, ...] = ()
+    """Users that are new, gone or other than before."""
+    needs_restart: bool = False
+    """Whether [edge] or [agent] changed: they count at the next start."""
+
+
+class Reload:
+    """The settings that count now, and the way to newer ones."""
+
+    def __init__(self, path: Path, settings: Settings, apply: Callable[[Settings], None]) -> None:
+        """`apply` makes new settings count; DirectoryError where it cannot."""
+        self._path = path
+        self._apply = apply
+        self.settings = settings
+
+    def __call__(self) -> Reloaded:
+        """Read the file and make it count.
+
+        FaultyFileError or DirectoryError where nothing changed. After a DirectoryError the same
+        file counts as new at the next try.
+        """
+        before = self.settings
+        try:
+            read = load(self._path)
+            # Sockets and state stay those that we started with.
+            after = read.model_copy(update={"edge": before.edge, "agent": before.agent})
+            self._apply(after)
+        except FaultyFileError as error:
+            log.error("not reloaded: %s", "; ".join(error.faults))  # noqa: TRY400 - no bug of ours
+            raise
+        except DirectoryError as error:
+            log.error("not reloaded: %s", error)  # noqa: TRY400 - no bug of ours
+            raise
+        self.settings = after
+        needs_restart = (read.edge, read.agent) != (before.edge, before.agent)
+        if needs_restart:
+            log.warning("reloaded trunks and users; what changed in edge and agent needs a restart")
+        else:
+            log.info("reloaded: %d trunks and %d users", len(after.trunk), len(after.user))
+        return difference(before, after, needs_restart=needs_restart)
+
+
+def difference(before: Settings, after: Settings, *, needs_restart: bool = False) -> Reloaded:
+    """Say what changed from one file to the next."""
+    old = {trunk.id: (trunk, trunk.credentials()) for trunk in before.trunk}
+    new = {trunk.id: (trunk, trunk.credentials()) for trunk in after.trunk}
+    old_users = {user.name: user for user in before.user}
+    new_users = {user.name: user for user in after.user}
+    return Reloaded(
+        added=tuple(sorted(new.keys() - old.keys())),
+        removed=tuple(sorted(old.keys() - new.keys())),
+        changed=tuple(sorted(id_ for id_ in old.keys() & new.keys() if old[id_] != new[id_])),
+        users_changed=tuple(
+            sorted(
+                name
+                for name in old_users.keys() | new_users.keys()
+                if old_users.get(name) != new_users.get(name)
+            )
+        ),
+        needs_restart=needs_restart,
+    )

@@ -1,0 +1,25 @@
+"""`whence reload`: let the agent read its file again."""
+
+from __future__ import annotations
+
+from whence.cli import show
+from whence.cli.api import ask
+from whence.cli.options import DEFAULT_API, ApiOption, JsonOption
+
+
+def reload(api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
+    """Read the file again, and say what changed; a faulty file changes nothing."""
+    answer = ask(api, "/v1/reload", {})
+    if json:
+        show.as_json(answer)
+        return
+    words = {
+        "added": "added",
+        "removed": "removed",
+        "changed": "changed",
+        "users_changed": "users changed",
+    }
+    said = [f"{word}: {', '.join(answer[key])}" for key, word in words.items() if answer[key]]
+    print("; ".join(said) or "nothing changed in trunks and users")
+    if answer["needs_restart"]:
+        print("edge or agent changed: start it again for that")

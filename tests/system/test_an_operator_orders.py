@@ -1,0 +1,47 @@
+"""What an operator orders of a trunk, by API and command line, at a real registrar."""
+
+from tests.rig.rig import Rig
+from tests.rig.wait import eventually
+from tests.system.scene import ACCOUNTS, alices_trunk, bobs_trunk, decided
+
+
+def test_a_trunk_is_parked_taken_back_and_resumed(rig: Rig) -> None:
+    provider = rig.provider(accounts=ACCOUNTS)
+    whence = rig.whence(trunks=[alices_trunk(provider)], users=["alice"])
+    whence.wait_registered()
+
+    assert whence.cli("park", "alices-trunk").returncode == 0
+    assert whence.trunk("alices-trunk")["state"] == "parked"
+    assert decided(whence, provider) == "identified", "what is granted stands"
+
+    whence.post("/v1/trunks/alices-trunk/unregister", {})
+    assert decided(whence, provider) == "unknown", "it ends at once"
+    whence.wait_state("alices-trunk", "unregistered")
+    eventually(lambda: provider.contacts("acct1") == [], what="the registrar's own end of it")
+
+    whence.restart()
+    assert whence.trunk("alices-trunk")["held"]
+    assert provider.contacts("acct1") == []
+
+    assert whence.cli("resume", "alices-trunk").returncode == 0
+    whence.wait_registered()
+    assert decided(whence, provider) == "identified"
+    seen = provider.registers_seen()
+    assert whence.cli("register", "alices-trunk").returncode == 0
+    eventually(lambda: provider.registers_seen() > seen, what="a REGISTER at once")
+
+
+def test_a_reload_says_what_changed_or_what_is_wrong(rig: Rig) -> None:
+    provider = rig.provider(accounts=ACCOUNTS)
+    whence = rig.whence(trunks=[alices_trunk(provider)], users=["alice", "bob"])
+    whence.wait_registered()
+    whence.edit(trunks=[alices_trunk(provider), bobs_trunk(provider)])
+    said = whence.cli("reload")
+    assert (said.returncode, said.stdout) == (0, "added: bobs-trunk\n")
+    whence.wait_registered()
+
+    whence.file.write_text("[edge]\nworkers = 0\n", "utf-8")
+    said = whence.cli("reload")
+    assert said.returncode == 1
+    assert "workers: is too small; write 1 at least" in said.stderr
+    assert len(whence.get("/v1/trunks")) == 2
