@@ -33,6 +33,9 @@ SETTLED_S = 60.0
 """Who ran this long begins again with the first, short wait."""
 
 START_S = 20.0
+START_A_TRUNK_S = 0.001
+"""How much longer a start may take for each trunk: the file is read and written down."""
+
 AGENT_STOP_S = 15.0
 KAMAILIO_STOP_S = 5.0
 
@@ -76,7 +79,8 @@ async def _until_up(
     settings: Settings, stopping: asyncio.Event, children: tuple[Child, Child]
 ) -> None:
     """Wait until the agent says that Kamailio answers and the directory can be written."""
-    deadline = time.monotonic() + START_S
+    within_s = START_S + START_A_TRUNK_S * len(settings.trunk)
+    deadline = time.monotonic() + within_s
     async with httpx.AsyncClient(trust_env=False, timeout=2.0) as client:
         while not stopping.is_set():
             for child in children:
@@ -89,7 +93,7 @@ async def _until_up(
                     return
             if time.monotonic() > deadline:
                 raise ProblemError(
-                    f"Kamailio and the agent did not come up in {START_S:.0f} s; their lines above "
+                    f"Kamailio and the agent did not come up in {within_s:.0f} s; their lines above "
                     "say why"
                 )
             await asyncio.sleep(0.05)
