@@ -93,8 +93,8 @@ async def _until_up(
                     return
             if time.monotonic() > deadline:
                 raise ProblemError(
-                    f"Kamailio and the agent did not come up in {within_s:.0f} s; their lines above "
-                    "say why"
+                    f"Kamailio and the agent did not come up in {within_s:.0f} s; their lines "
+                    "above say why"
                 )
             await asyncio.sleep(0.05)
 
