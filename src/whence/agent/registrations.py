@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from whence.agent.directory import Directory, DirectoryError, Stored
+from whence.agent.places import Places
 from whence.agent.settings import Settings, Trunk
 from whence.core.address import Source
 from whence.core.pace import Pace
@@ -47,10 +48,11 @@ from whence.core.uri import Uri
 log = logging.getLogger(__name__)
 
 IN_FLIGHT_LIMIT = 256
-"""REGISTERs under way at once: Kamailio holds a transaction, and memory, for each."""
+"""REGISTERs under way at once, as far as they are answered soon: what arrives together is no flood."""
 
 BEGUN_LIMIT = 4096
-"""Attempts begun at once: those in flight, and those whose registrar is still being looked up."""
+"""Attempts begun at once: those in flight, for each of which Kamailio has a transaction in memory, and
+those whose registrar is still being looked up."""
 
 STOP_S = 5.0
 """How long the end of the program waits for registrars to confirm what is taken back."""
@@ -127,7 +129,7 @@ class Registrations:
         self._stopping = False
         self._wake = asyncio.Event()
         self._begun = asyncio.Semaphore(BEGUN_LIMIT)
-        self._room = asyncio.Semaphore(IN_FLIGHT_LIMIT)
+        self._places = Places(IN_FLIGHT_LIMIT)
         self._tasks: set[asyncio.Task[None]] = set()
         self.outcomes: Counter[str] = Counter()
         """Attempts by outcome: `granted`, or the kind of failure."""
@@ -319,7 +321,7 @@ class Registrations:
         try:
             # Looked up before a place is taken: a name that nobody answers for holds up nobody.
             targets = await self._targets(entry.trunk.server)
-            async with self._room:
+            async with self._places.take():
                 if _is_due(entry, self._clock()):  # the heap may have held it twice
                     await self._go(entry, Due(targets))
         finally:
@@ -327,7 +329,7 @@ class Registrations:
 
     async def _take_back(self, entry: Entry) -> None:
         targets = await self._targets(entry.trunk.server)
-        async with self._room:
+        async with self._places.take():
             # Meanwhile the trunk may have been enabled again.
             if entry.leaving or self._stopping or not entry.trunk.enabled:
                 await self._go(entry, TakeBack(targets))
