@@ -201,6 +201,10 @@ def api() -> Iterator[Api]:
 TRUNK = {
     "id": "acme",
     "state": "registered",
+    "since": 1_000_000,
+    "held": False,
+    "failures": 0,
+    "last_status": 200,
     "registrar": "udp:192.0.2.1:5060",
     "expires_at": 4_000_000_000,
     "next_at": None,
@@ -295,6 +299,25 @@ def test_a_failure_of_the_api_is_one_sentence(api: Api) -> None:
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"whence: {api.url}/v1/users answered 503: ")
     assert "the location table cannot be read" in line
+
+
+# One trunk.
+
+
+def test_one_trunk_is_shown_with_its_history(api: Api) -> None:
+    event = {"at": 1_000_000, "what": "waiting", "status": 403, "reason": "403 No [bold]"}
+    api.answers["/v1/trunks/acme"] = (200, {**TRUNK, "failures": 3, "events": [event]})
+    done = whence("trunk", "acme", "--api", api.url)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "failures in a row: 3" in done.stdout
+    (line,) = [line for line in done.stdout.splitlines() if "waiting" in line]
+    assert "403" in line and "403 No [bold]" in line
+
+
+def test_a_trunk_that_is_not_there_is_one_sentence(api: Api) -> None:
+    api.answers["/v1/trunks/x"] = (404, {"detail": "no trunk x is configured"})
+    done = whence("trunk", "x", "--api", api.url)
+    assert (done.returncode, done.stderr) == (1, "whence: no trunk x is configured\n")
 
 
 # Orders.

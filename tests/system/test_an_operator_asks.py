@@ -67,16 +67,19 @@ def scene(shared_rig: Rig) -> Scene:
 
 def test_trunks(scene: Scene) -> None:
     heads, alice, bob, parked, off = scene.rows("trunks")
-    assert heads == ["trunk", "state", "registrar", "granted until", "next REGISTER", "why"]
+    whole = ["trunk", "state", "since", "registrar", "granted until", "next REGISTER"]
+    assert heads == [*whole, "failures", "last answer", "why"]
     registrar = f"udp:{scene.provider.ip}:5060"
     for row, name in ((alice, "alices-trunk"), (bob, "bobs-trunk")):
-        assert row[:3] == [name, "registered", registrar]
-        assert re.fullmatch(r"\d\d:\d\d:\d\d \(in (59 min \d+ s|1 h 0 min)\)", row[3]), row
-        assert re.fullmatch(r"\d\d:\d\d:\d\d \(in 4\d min \d+ s\)", row[4]), row
-        assert row[5] == "granted 3600 s"
-    assert parked[:4] == ["parked", "parked", "-", "-"]
-    assert parked[5] == "wrong credentials"
-    assert off == ["off", "unregistered", "-", "-", "-", "taken back"]
+        assert row[:2] == [name, "registered"]
+        assert re.fullmatch(r"\d\d:\d\d:\d\d \(.* ago\)", row[2]), row
+        assert row[3] == registrar
+        assert re.fullmatch(r"\d\d:\d\d:\d\d \(in (59 min \d+ s|1 h 0 min)\)", row[4]), row
+        assert re.fullmatch(r"\d\d:\d\d:\d\d \(in 4\d min \d+ s\)", row[5]), row
+        assert row[6:] == ["0", "200", "granted 3600 s"]
+    assert parked[:2] + parked[3:5] == ["parked", "parked", "-", "-"]
+    assert parked[6:] == ["1", "401", "wrong credentials"]
+    assert off[:2] + off[3:] == ["off", "unregistered", "-", "-", "-", "0", "none", "taken back"]
     assert scene.as_json("trunks") == scene.whence.get("/v1/trunks")
 
 

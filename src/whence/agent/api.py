@@ -53,6 +53,21 @@ class TrunkView(BaseModel):
     enabled: bool
 
 
+class EventView(BaseModel):
+    """Something that happened to a trunk."""
+
+    at: float
+    what: str = Field(description="a state; or wanted, held, lapsed")
+    status: int | None = Field(description="the answer that it came of; null: of none")
+    reason: str
+
+
+class TrunkHistory(TrunkView):
+    """One trunk, and what happened to it."""
+
+    events: list[EventView] = Field(description="the last 50, the oldest first")
+
+
 class AddressView(BaseModel):
     """An address from which a trunk's calls may come."""
 
@@ -191,6 +206,18 @@ def make(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
     async def trunks() -> list[TrunkView]:
         """Every trunk, and how its registration stands."""
         return [_trunk_view(trunk, registration) for trunk, registration in parts.registrations]
+
+    @api.get("/v1/trunks/{trunk_id}", responses={404: {"description": "no such trunk"}})
+    async def trunk(trunk_id: str) -> TrunkHistory:
+        """Give one trunk, how its registration stands, and what happened to it."""
+        if trunk_id not in parts.registrations:
+            raise HTTPException(404, f"no trunk {trunk_id} is configured")
+        view = _trunk_view(*parts.registrations[trunk_id])
+        events = [
+            EventView(at=at, what=event.what, status=event.status, reason=event.reason)
+            for at, event in parts.directory.events(trunk_id)
+        ]
+        return TrunkHistory(**view.model_dump(), events=events)
 
     @api.get("/v1/addresses")
     async def addresses() -> list[AddressView]:

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from whence.agent.settings import Settings
 from whence.core import directory as tables
+from whence.core import history
 from whence.core.address import Address, Source
+from whence.core.history import Event
 from whence.core.identify import Evidence, Request
 from whence.core.number import spellings
 from whence.core.registration import Action, Forget, Learn, NextHop, Registration, State
@@ -206,8 +208,9 @@ class Directory:
         actions: Sequence[Action],
         socket: Source,
         now: float,
+        events: Sequence[Event] = (),
     ) -> None:
-        """Write one step down, with what it taught, in one transaction.
+        """Write one step down, with what it taught and what is told of it, in one transaction.
 
         `Learn` addresses carry their own `expires_at`, grace included. `socket` is ours.
         """
@@ -240,6 +243,27 @@ class Directory:
                     self._learn(r.trunk_id, action, socket, now)
                 elif isinstance(action, Forget):
                     self._forget(r.trunk_id)
+            for event in events:
+                self._note(r.trunk_id, event, now)
+
+    def _note(self, trunk_id: str, event: Event, now: float) -> None:
+        self._db.execute(
+            "INSERT INTO event (trunk_id, at, what, status, reason) VALUES (?, ?, ?, ?, ?)",
+            (trunk_id, now, event.what, event.status, event.reason),
+        )
+        self._db.execute(
+            "DELETE FROM event WHERE trunk_id = :id AND id <= (SELECT id FROM event"
+            " WHERE trunk_id = :id ORDER BY id DESC LIMIT 1 OFFSET :limit)",
+            {"id": trunk_id, "limit": history.LIMIT},
+        )
+
+    def events(self, trunk_id: str) -> list[tuple[float, Event]]:
+        """(when, what) happened to a trunk, the oldest first; the last ones only."""
+        rows = self._db.execute(
+            "SELECT at, what, reason, status FROM event WHERE trunk_id = ? ORDER BY id",
+            (trunk_id,),
+        ).fetchall()
+        return [(at, Event(*event)) for at, *event in rows]
 
     def _moves(self, trunk_id: str, action: Action, now: float) -> bool:
         """Whether an answer could change: an address that only lives longer changes none."""

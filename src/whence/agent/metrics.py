@@ -44,9 +44,31 @@ class Metrics(Collector):
             registrations.add_metric([state], states[state])
         yield registrations
 
-        granted = sum(r.granted(now) for _, r in self._registrations)
+        ends = [r.expires_at for _, r in self._registrations if r.expires_at and now < r.expires_at]
         yield GaugeMetricFamily(
-            "whence_registrations_granted", "Registrations whose grant still stands.", granted
+            "whence_registrations_granted", "Registrations whose grant still stands.", len(ends)
+        )
+        nearest = GaugeMetricFamily(
+            "whence_registration_nearest_expiry_seconds",
+            "Until the next grant ends; absent where nothing is granted.",
+        )
+        if ends:
+            nearest.add_metric([], min(ends) - now)
+        yield nearest
+        yield CounterMetricFamily(
+            "whence_registration_lapses",
+            "Grants that ended without a refresh.",
+            self._registrations.lapses,
+        )
+        yield GaugeMetricFamily(
+            "whence_registrations_waiting_for_pace",
+            "Attempts that are due, and were given a later slot.",
+            self._registrations.waiting_for_pace,
+        )
+        yield GaugeMetricFamily(
+            "whence_registrations_in_flight",
+            "Attempts under way.",
+            sum(r.in_flight is not None for _, r in self._registrations),
         )
 
         live = Counter(a.origin for _, a in self._directory.addresses() if a.live(now))

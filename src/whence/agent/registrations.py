@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from whence.agent.directory import Directory, DirectoryError, Stored
 from whence.agent.places import Places
 from whence.agent.settings import Settings, Trunk
+from whence.core import history
 from whence.core.address import Source
 from whence.core.pace import Pace
 from whence.core.registration import (
@@ -30,6 +31,7 @@ from whence.core.registration import (
     Due,
     Event,
     Follow,
+    Lapsed,
     Learn,
     NextHop,
     Park,
@@ -96,6 +98,8 @@ class Entry:
     """Gone from the file: taken back, and then forgotten."""
     parking: bool = False
     """Whether the operator parked it during an attempt: it is parked when that is over."""
+    watched_at: float | None = None
+    """When it is looked at whether the grant has lapsed; None where nothing is granted."""
 
 
 def account_name(trunk: Trunk) -> str:
@@ -123,6 +127,8 @@ class Registrations:
         self._leaving: set[Entry] = set()
         self._due: list[tuple[float, int, Entry, float | None]] = []
         """(when, tie-breaker, trunk, the `next_at` that was given this slot by the pace)."""
+        self._ends: list[tuple[float, int, Entry]] = []
+        """(when, tie-breaker, trunk): when grants end. One of a trunk counts: its `watched_at`."""
         self._pace = Pace(1000, 50)
         self.waiting_for_pace = 0
         """Attempts that are due, and were given a later slot."""
@@ -132,7 +138,9 @@ class Registrations:
         self._places = Places(IN_FLIGHT_LIMIT)
         self._tasks: set[asyncio.Task[None]] = set()
         self.outcomes: Counter[str] = Counter()
-        """Attempts by outcome: `granted`, or the kind of failure."""
+        """Attempts by outcome: `registered`, or the kind of failure."""
+        self.lapses = 0
+        """Grants that ended without a refresh."""
 
     def __iter__(self) -> Iterator[tuple[Trunk, Registration]]:
         return iter([(entry.trunk, entry.registration) for entry in self._entries.values()])
@@ -213,6 +221,8 @@ class Registrations:
             entry.registration = _resumed(stored.registration, now)
         elif stored is not None:
             self._directory.drop_registration(trunk.id)
+        entry.told = history.said(entry.registration)
+        self._watch(entry)
         held = entry.registration.held
         entry.registration = replace(entry.registration, wanted=trunk.enabled and not held)
         self._entries[trunk.id] = entry
@@ -224,6 +234,9 @@ class Registrations:
             self._start(self._take_back(entry))
 
     # What the operator says of one trunk; KeyError where there is none with this id.
+
+    def __contains__(self, trunk_id: str) -> bool:
+        return trunk_id in self._entries
 
     def __getitem__(self, trunk_id: str) -> tuple[Trunk, Registration]:
         entry = self._entries[trunk_id]
@@ -263,6 +276,7 @@ class Registrations:
         swept_at = self._clock()
         while True:
             now = self._clock()
+            self._find_lapsed(now)
             while self._due and self._due[0][0] <= now:
                 due_at, _, entry, next_at = heapq.heappop(self._due)
                 has_slot = next_at is not None
@@ -280,13 +294,52 @@ class Registrations:
             if now - swept_at > SWEEP_S:
                 swept_at = now
                 self._sweep(now)
-            wait_s = min(self._due[0][0] - now, SWEEP_S) if self._due else SWEEP_S
+            next_ats = [heap[0][0] for heap in (self._due, self._ends) if heap]
+            wait_s = min([at - now for at in next_ats] + [SWEEP_S])
             self._wake.clear()
             try:
                 async with asyncio.timeout(max(wait_s, 0.0)):
                     await self._wake.wait()
             except TimeoutError:
                 continue
+
+    def _watch(self, entry: Entry) -> None:
+        """Look at it when its grant ends: one place in the heap serves all later grants."""
+        ends_at = entry.registration.expires_at
+        if ends_at is None or entry.leaving:
+            return
+        if entry.watched_at is None or ends_at < entry.watched_at:
+            entry.watched_at = ends_at
+            heapq.heappush(self._ends, (ends_at, id(entry), entry))
+            self._wake.set()
+
+    def _find_lapsed(self, now: float) -> None:
+        while self._ends and self._ends[0][0] <= now:
+            looked_at, _, entry = heapq.heappop(self._ends)
+            if looked_at != entry.watched_at:
+                continue  # a shorter grant came after it
+            entry.watched_at = None
+            if entry.registration.granted(now):
+                self._watch(entry)
+            elif entry.registration.expires_at is not None and not entry.leaving:
+                self._lapse(entry, now)
+
+    def _lapse(self, entry: Entry, now: float) -> None:
+        # An attempt may be under way, and goes on whether this can be written down or not.
+        before = entry.registration
+        dice = Dice(0.0, "")
+        after, actions = step(before, Lapsed(), now, entry.account, dice, self._waits)
+        events = history.events(before, after, Lapsed(), entry.told)
+        try:
+            self._save(entry, after, actions, now, events)
+        except DirectoryError as error:
+            log.error("%s", error)  # noqa: TRY400 - a neighbour's fault, no bug of ours
+            entry.watched_at = now + SWEEP_S
+            heapq.heappush(self._ends, (entry.watched_at, id(entry), entry))
+            return
+        entry.registration = after
+        self.lapses += 1
+        log.warning("trunk %s: lapsed: nothing is granted any more", after.trunk_id)
 
     def _sweep(self, now: float) -> None:
         try:
@@ -370,21 +423,28 @@ class Registrations:
         now, before = self._clock(), entry.registration
         dice = Dice(random.random(), secrets.token_hex(8))  # noqa: S311 - spreads, hides nothing
         after, actions = step(before, event, now, entry.account, dice, self._waits)
+        told = history.events(before, after, event, entry.told)
         try:
-            self._save(entry, after, actions, now)
+            self._save(entry, after, actions, now, told)
         except DirectoryError as error:
             # What is not written down has not happened: nothing is sent, and it is tried again.
             after, actions = self._put_off(replace(before, wanted=after.wanted), now, error), ()
         entry.registration = after
         self._tell(entry, before, after)
         self._schedule(entry)
+        self._watch(entry)
         if entry.parking and after.in_flight is None:
             entry.parking = False
             self._step(entry, Park())
         return next((a for a in actions if isinstance(a, Send | Follow)), None)
 
     def _save(
-        self, entry: Entry, after: Registration, actions: Sequence[Action], now: float
+        self,
+        entry: Entry,
+        after: Registration,
+        actions: Sequence[Action],
+        now: float,
+        events: Sequence[history.Event],
     ) -> None:
         if entry.leaving:
             return
@@ -394,7 +454,7 @@ class Registrations:
             for a in actions
         ]
         socket = entry.socket or self._settings.edge.listen[0]
-        self._directory.save(account_name(entry.trunk), after, lasting, socket, now)
+        self._directory.save(account_name(entry.trunk), after, lasting, socket, now, events)
 
     def _put_off(self, before: Registration, now: float, error: DirectoryError) -> Registration:
         return replace(
@@ -414,10 +474,8 @@ class Registrations:
     def _tell(self, entry: Entry, before: Registration, after: Registration) -> None:
         if before.in_flight is not None and after.in_flight is None:
             self.outcomes[after.failure or after.state.value] += 1
-        where = f" by {after.registrar}" if after.state is State.REGISTERED else ""
-        said = f"{after.state}{where}: {after.reason}"
-        settled = after.state not in (State.REGISTERING, State.UNREGISTERING)
-        if settled and said != entry.told:
+        said = history.said(after)
+        if said and said != entry.told:
             entry.told = said
             log.info("trunk %s: %s", after.trunk_id, said)
 

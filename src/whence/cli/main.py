@@ -21,6 +21,7 @@ from whence.cli import (
     orders,
     reload,
     run,
+    trunk,
     trunks,
     users,
 )
@@ -36,6 +37,7 @@ app.command("agent")(agent.agent)
 app.command("edge-config")(edge_config.edge_config)
 app.command("check")(check.check)
 app.command("trunks")(trunks.trunks)
+app.command("trunk")(trunk.trunk)
 app.command("addresses")(addresses.addresses)
 app.command("users")(users.users)
 app.command("explain")(explain.explain)

@@ -14,14 +14,27 @@ def trunks(api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
         show.as_json(answer)
         return
     show.table(
-        ("trunk", "state", "registrar", "granted until", "next REGISTER", "why"),
+        (
+            "trunk",
+            "state",
+            "since",
+            "registrar",
+            "granted until",
+            "next REGISTER",
+            "failures",
+            "last answer",
+            "why",
+        ),
         [
             (
                 trunk["id"],
                 trunk["state"],
+                show.instant(trunk["since"]),
                 trunk["registrar"] or "-",
                 show.instant(trunk["expires_at"]),
                 show.instant(trunk["next_at"]),
+                str(trunk["failures"]),
+                str(trunk["last_status"] or "none"),
                 trunk["reason"],
             )
             for trunk in answer

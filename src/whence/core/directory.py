@@ -71,6 +71,16 @@ CREATE TABLE registration (
     last_status INTEGER,
     reason      TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE event (                -- the last of each trunk: core/history.py
+    id       INTEGER PRIMARY KEY,
+    trunk_id TEXT NOT NULL REFERENCES trunk (id) ON DELETE CASCADE,
+    at       REAL NOT NULL,
+    what     TEXT NOT NULL,
+    status   INTEGER,               -- the answer that it came of
+    reason   TEXT NOT NULL
+) STRICT;
+CREATE INDEX event_of_trunk ON event (trunk_id, id);
 """
 
 GENERATION_FILE = "generation"

@@ -225,7 +225,12 @@ class Want:
     """The registration is wanted, now, whatever came before: an operator's change."""
 
 
-Event = Due | Answered | Unanswered | Redirected | TakeBack | Park | Want
+@dataclass(frozen=True, slots=True)
+class Lapsed:
+    """`expires_at` has come: where no refresh came first, nothing is granted any more."""
+
+
+Event = Due | Answered | Unanswered | Redirected | TakeBack | Park | Want | Lapsed
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +300,8 @@ def step(
             return turn.park()
         case Want():
             return turn.want()
+        case Lapsed():
+            return turn.lapsed()
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,6 +359,12 @@ class _Turn:
         if r.in_flight is not None:
             return replace(r, again=True), ()
         return replace(r, next_at=self.now), ()
+
+    def lapsed(self) -> Outcome:
+        r = self.before
+        if r.expires_at is None or r.granted(self.now):
+            return r, ()
+        return replace(r, expires_at=None), ()
 
     def unanswered(self, reason: str) -> Outcome:
         request = self.before.in_flight

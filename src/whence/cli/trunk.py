@@ -1,0 +1,42 @@
+"""`whence trunk`: one trunk, and what happened to it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import quote
+
+import typer
+
+from whence.cli import show
+from whence.cli.api import ask
+from whence.cli.options import DEFAULT_API, ApiOption, JsonOption
+
+
+def trunk(
+    trunk_id: Annotated[str, typer.Argument(metavar="ID", help="the trunk")],
+    api: ApiOption = DEFAULT_API,
+    json: JsonOption = False,
+) -> None:
+    """Show how one trunk stands, and the last 50 things that happened to it."""
+    answer = ask(api, f"/v1/trunks/{quote(trunk_id, safe='')}")
+    if json:
+        show.as_json(answer)
+        return
+    held = ", held by the operator" if answer["held"] else ""
+    print(f"{trunk_id}: {answer['state']}{held} since {show.instant(answer['since'])}")
+    print(f"why: {answer['reason'] or '-'}; failures in a row: {answer['failures']}")
+    print(f"granted until {show.instant(answer['expires_at'])}, by {answer['registrar'] or '-'}")
+    print(f"next REGISTER {show.instant(answer['next_at'])}")
+    show.table(
+        ("when", "what", "answer", "why"),
+        [
+            (
+                show.instant(event["at"]),
+                event["what"],
+                str(event["status"] or "-"),
+                event["reason"],
+            )
+            for event in answer["events"]
+        ],
+        "nothing has happened to it yet",
+    )

@@ -1,0 +1,91 @@
+"""What of a registration's life is kept, and what is no event."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from whence.core.address import Source
+from whence.core.history import Event, events, said
+from whence.core.registration import (
+    Due,
+    Lapsed,
+    NextHop,
+    Park,
+    Registration,
+    Request,
+    State,
+    TakeBack,
+    Unanswered,
+    Want,
+)
+from whence.core.retry import Failure
+
+HOME = Source.parse("udp:192.0.2.1:5060")
+REGISTERED = Registration(
+    "acme",
+    "call-1",
+    state=State.REGISTERED,
+    registrar=HOME,
+    granted_s=60,
+    expires_at=100.0,
+    reason="granted 60 s",
+    last_status=200,
+)
+REFRESHING = replace(
+    REGISTERED,
+    state=State.REGISTERING,
+    in_flight=Request(NextHop("udp", "192.0.2.1", 5060), 60),
+)
+REFUSED = replace(
+    REGISTERED,
+    state=State.WAITING,
+    failure=Failure.REFUSED,
+    failures=1,
+    last_status=403,
+    reason="403 No",
+)
+REPLY = Unanswered("it does not matter which: the step has been taken")
+
+
+def test_a_first_grant_is_an_event_with_who_granted() -> None:
+    assert events(REFRESHING, REGISTERED, REPLY, "") == (
+        Event("registered", "granted 60 s by udp:192.0.2.1:5060", 200),
+    )
+
+
+def test_a_refresh_that_changes_nothing_is_none() -> None:
+    assert events(REGISTERED, REFRESHING, Due(()), said(REGISTERED)) == ()
+    assert events(REFRESHING, REGISTERED, REPLY, said(REGISTERED)) == ()
+
+
+def test_a_refresh_by_another_server_or_for_another_time_is_one() -> None:
+    moved = replace(REGISTERED, registrar=Source.parse("udp:192.0.2.2:5060"))
+    (event,) = events(REFRESHING, moved, REPLY, said(REGISTERED))
+    assert event.reason == "granted 60 s by udp:192.0.2.2:5060"
+    shorter = replace(REGISTERED, reason="granted 30 s")
+    assert len(events(REFRESHING, shorter, REPLY, said(REGISTERED))) == 1
+
+
+def test_each_failure_is_one_also_where_it_is_the_same_again() -> None:
+    refused = Event("waiting", "403 No", 403)
+    assert events(REFRESHING, REFUSED, REPLY, said(REGISTERED)) == (refused,)
+    assert events(REFRESHING, REFUSED, REPLY, said(REFUSED)) == (refused,)
+
+
+@pytest.mark.parametrize(("fact", "what"), [(Want(), "wanted"), (TakeBack((), held=True), "held")])
+def test_what_the_operator_orders_is_one(fact: Want | TakeBack, what: str) -> None:
+    assert [e.what for e in events(REGISTERED, REGISTERED, fact, said(REGISTERED))] == [what]
+
+
+def test_being_parked_is_told_as_the_state_it_is() -> None:
+    parked = replace(REGISTERED, state=State.PARKED, reason="parked by the operator")
+    (event,) = events(REGISTERED, parked, Park(), said(REGISTERED))
+    assert (event.what, event.reason) == ("parked", "parked by the operator")
+
+
+def test_a_lapse_is_one_and_a_grant_that_still_stands_is_none() -> None:
+    gone = replace(REFUSED, expires_at=None)
+    assert [e.what for e in events(REFUSED, gone, Lapsed(), said(REFUSED))] == ["lapsed"]
+    assert events(REFUSED, REFUSED, Lapsed(), said(REFUSED)) == ()

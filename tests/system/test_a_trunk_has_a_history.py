@@ -1,0 +1,30 @@
+"""A registrar that dies and comes back, as the trunk's history tells it, and the lapse between."""
+
+from tests.rig.rig import Rig
+from tests.rig.wait import eventually
+from tests.system.scene import ACCOUNTS, alices_trunk
+
+
+def test_a_registrar_that_dies_and_comes_back_is_in_the_history(rig: Rig) -> None:
+    provider = rig.provider(accounts=ACCOUNTS, grants_s=4)
+    whence = rig.whence(
+        trunks=[alices_trunk(provider)], users=["alice"], agent={"on_stop": "leave"}
+    )
+    whence.wait_registered()
+
+    def whats() -> list[str]:
+        return [event["what"] for event in whence.get("/v1/trunks/alices-trunk")["events"]]
+
+    provider.refuse(503)
+    eventually(lambda: whats() == ["registered", "waiting", "lapsed"], what="failure and lapse")
+    assert "whence_registration_lapses_total 1.0" in whence.metrics().splitlines()
+    provider.accept()
+    assert whence.cli("register", "alices-trunk").returncode == 0
+    whence.wait_registered()
+    assert whats() == ["registered", "waiting", "lapsed", "wanted", "registered"]
+
+    said = whence.cli("trunk", "alices-trunk")
+    assert (said.returncode, said.stderr) == (0, "")
+    assert "503 As Told" in said.stdout
+    assert "lapsed" in said.stdout
+    assert ACCOUNTS["acct1"] not in said.stdout
