@@ -73,7 +73,7 @@ def main(
 
 def _expires_s(trunks: int) -> int:
     """So long that no refresh falls into a cold start, and that refreshes are not awaited long."""
-    return max(20, trunks // 500)
+    return max(20, trunks // 250)
 
 
 def _measure(key: str, task: Task) -> tuple[str, Reading]:

@@ -53,8 +53,8 @@ IN_FLIGHT_LIMIT = 256
 """REGISTERs under way at once, of those that are answered soon: a cold start is no flood."""
 
 BEGUN_LIMIT = 4096
-"""Attempts begun at once: those in flight, for each of which Kamailio keeps a transaction, and those
-whose registrar is still being looked up."""
+"""Attempts begun at once: those in flight (Kamailio keeps a transaction for each), and those whose
+registrar is still being looked up."""
 
 STOP_S = 5.0
 """How long the end of the program waits for registrars to confirm what is taken back."""
