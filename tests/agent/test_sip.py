@@ -371,3 +371,20 @@ def test_no_challenge_brings_a_line_of_its_own_into_a_register(value: str) -> No
     for challenge in found:
         for text in (challenge.realm, challenge.nonce, challenge.opaque or ""):
             assert not re.search(r"[\r\n]", text)
+
+
+@pytest.mark.parametrize("field", ["realm", "nonce", "opaque", "algorithm"])
+@pytest.mark.parametrize("bad", ["\x00", "\r", "\x1b[31m", "\x85", "\u2028", "\u202e", "\udcff"])
+def test_a_challenge_with_characters_that_a_terminal_obeys_is_none(field: str, bad: str) -> None:
+    """What is in it goes into a header of ours, the log and the API."""
+    fields = {"realm": "r", "nonce": "n", "opaque": "o", "algorithm": "MD5"}
+    text = ", ".join(f'{name}="{value}"' for name, value in fields.items())
+    assert len(challenges(f"Digest {text}", proxy=False)) == 1
+    fields[field] += bad
+    text = ", ".join(f'{name}="{value}"' for name, value in fields.items())
+    assert challenges(f"Digest {text}", proxy=False) == []
+
+
+def test_a_tab_in_a_challenge_is_a_space() -> None:
+    (found,) = challenges('Digest\trealm="r",\tnonce="n"', proxy=False)
+    assert (found.realm, found.nonce) == ("r", "n")

@@ -143,8 +143,13 @@ _SCHEME = re.compile(r"(?:^|,)\s*([\w-]+)\s+(?=[\w-]+\s*=)", re.ASCII)
 
 
 def challenges(text: str, *, proxy: bool) -> list[Challenge]:
-    """Read the Digest challenges of one header; several may stand in it (RFC 7235 4.1)."""
-    if len(text) > CHALLENGE_LIMIT:
+    """Read the Digest challenges of one header; several may stand in it (RFC 7235 4.1).
+
+    Control characters, and those that turn a line's direction, are in none: what is in a challenge
+    goes into a header of ours, and before the operator's eyes.
+    """
+    text = text.replace("\t", " ")
+    if len(text) > CHALLENGE_LIMIT or not text.isprintable():
         return []
     unquoted = re.sub(r'"(?:[^"\\]|\\.)*"', lambda m: '"' + "_" * (len(m[0]) - 2) + '"', text)
     starts = [(m.start(1), m.end(), m[1]) for m in _SCHEME.finditer(unquoted)]
