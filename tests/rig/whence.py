@@ -155,6 +155,13 @@ class Whence:
         """SIGKILL Kamailio's main process alone; its workers live on. Return its pid."""
         return _kill(self.kamailio_pids()[0])
 
+    def crash_kamailio(self) -> None:
+        """Kill it, and return when another one serves: no orphaned worker answers for it."""
+        before = self.kamailio_pids()
+        self.kill_kamailio()
+        eventually(lambda: not any(map(alive, before)), what="the end of the orphaned workers")
+        self.wait_healthy()
+
     def kill_agent(self) -> int:
         """SIGKILL the agent, and return its pid."""
         return _kill(self.agent_pid())

@@ -55,9 +55,7 @@ def nobody_registers_again(scene: Scene) -> Iterator[None]:
 def test_kamailio_killed_comes_back_and_knows_everything(scene: Scene) -> None:
     scene.call()
     before = scene.whence.kamailio_pids()
-    scene.whence.kill_kamailio()
-    eventually(lambda: not any(map(alive, before)), what="the end of the orphaned workers")
-    scene.whence.wait_healthy()
+    scene.whence.crash_kamailio()
     assert not set(before) & set(scene.whence.kamailio_pids())
     scene.call()
 
@@ -65,8 +63,7 @@ def test_kamailio_killed_comes_back_and_knows_everything(scene: Scene) -> None:
 def test_a_call_in_progress_is_hung_up_properly_after_kamailio_was_killed(scene: Scene) -> None:
     call = scene.caller.dial(uri(scene.whence), talk_s=2)
     eventually(lambda: scene.phone.received()[-1].method == "ACK", what="the call connected")
-    scene.whence.kill_kamailio()
-    scene.whence.wait_healthy()
+    scene.whence.crash_kamailio()
     outcome = call.outcome()
     assert outcome.complete, outcome
     said = [message.method for message in scene.phone.received()]
@@ -119,6 +116,5 @@ def test_workers_that_nobody_ends_are_ended_by_the_next_start(scene: Scene) -> N
 
 
 def test_after_a_crash_a_stranger_is_still_one(scene: Scene, shared_rig: Rig) -> None:
-    scene.whence.kill_kamailio()
-    scene.whence.wait_healthy()
+    scene.whence.crash_kamailio()
     assert try_to_call(shared_rig.stranger(), scene.whence) == 403
