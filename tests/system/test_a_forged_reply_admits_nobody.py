@@ -14,6 +14,7 @@ from tests.rig.network import SIP_PORT
 from tests.rig.rig import Rig
 from tests.rig.sip import Address, Endpoint, Headers, Message, reply
 from tests.rig.whence import Table, Whence
+from tests.system.registrar import number
 from tests.system.scene import ALICE, ALICES_NUMBER, place, try_to_call, uri
 
 
@@ -25,7 +26,9 @@ class Scene:
     registrar: Endpoint
     stranger: Endpoint
     registered: Message
-    """The REGISTER that was granted."""
+    """The first REGISTER, which was granted."""
+    asked: int
+    """The CSeq of the last REGISTER: what comes again of it, or of those before, is no new one."""
 
     def trunk(self) -> Table:
         return next(table for table in self.whence.trunks if table["id"] == "alices-trunk")
@@ -34,7 +37,12 @@ class Scene:
         """Make Whence register, now: an operator changes the password."""
         self.whence.edit(trunks=[{**self.trunk(), "password": f"{self.trunk()['password']}'"}])
         self.whence.reload()
-        return self.registrar.expect(is_register, what="a REGISTER")
+        register = self.registrar.expect(
+            lambda message: is_register(message) and number(message) > self.asked,
+            what="a new REGISTER",
+        )
+        self.asked = number(register)
+        return register
 
     def grant(self, asked: Message, *more: tuple[str, str]) -> None:
         """Answer as a registrar does."""
@@ -101,7 +109,8 @@ def scene(shared_rig: Rig) -> Scene:
     }
     whence = rig.whence(trunks=[table], users=["alice"], agent={"on_stop": "leave"})
     asked = registrar.expect(is_register, what="a REGISTER")
-    scene = Scene(whence, registrar, rig.endpoint("stranger", SIP_PORT), asked)
+    stranger = rig.endpoint("stranger", SIP_PORT)
+    scene = Scene(whence, registrar, stranger, asked, number(asked))
     scene.grant(asked)
     whence.wait_registered()
     assert list(scene.learned()) == [registrar.address[0]]
