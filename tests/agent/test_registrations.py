@@ -15,7 +15,7 @@ from whence.agent.directory import FILE, Directory
 from whence.agent.records import Records
 from whence.agent.registrations import Registrations
 from whence.agent.resolver import Resolver
-from whence.agent.settings import Settings, load
+from whence.agent.settings import Settings, Trunk, load
 from whence.core.address import Source
 from whence.core.registration import (
     Account,
@@ -503,6 +503,48 @@ def test_a_trunk_that_went_while_no_agent_ran_leaves_no_address(node: Node) -> N
         node.apply("")
         assert node.addresses == []
         assert node.directory.registrations() == {}
+
+    tell(story)
+
+
+def test_who_watches_hears_of_each_step_that_is_written_down_and_of_who_is_gone(
+    node: Node,
+) -> None:
+    heard: list[tuple[str, State | None]] = []
+
+    class Watcher:
+        def changed(self, trunk: Trunk, registration: Registration) -> None:
+            written = node.directory.registrations().get(trunk.id)
+            assert registration.state is State.NEW or written is not None
+            assert written is None or written.registration.state is registration.state
+            heard.append((trunk.id, registration.state))
+
+        def gone(self, trunk_id: str) -> None:
+            heard.append((trunk_id, None))
+
+    async def story() -> None:
+        node.registrations.watchers.append(Watcher())
+        node.apply(ACME)
+        await node.until_all(State.REGISTERED)
+        assert heard == [("acme", s) for s in (State.NEW, State.REGISTERING, State.REGISTERED)]
+        heard.clear()
+        node.apply(BELL)
+        await node.until_all(State.REGISTERED)
+        assert heard[0] == ("acme", None)
+        assert {trunk_id for trunk_id, _ in heard[1:]} == {"bell"}
+
+    tell(story)
+
+
+def test_a_change_at_the_very_moment_of_a_slot_is_no_trouble(node: Node) -> None:
+    async def story() -> None:
+        node.apply("[registration]\nrate_per_registrar = 0.5\n" + ACME + BELL)
+        await node.until(lambda: node.registrations.waiting_for_pace == 1)
+        late = next(id_ for id_, r in node.of.items() if r.state is State.NEW)
+        node.clock.now += 1
+        node.registrations.want(late)
+        node.clock.now += 10
+        await node.until_all(State.REGISTERED)
 
     tell(story)
 

@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any, Protocol
 
 from whence.agent.directory import Directory, DirectoryError, Stored
@@ -83,6 +84,16 @@ class Resolver(Protocol):
         """Its next hops, best first; none where it has none, or nobody says."""
 
 
+class Watcher(Protocol):
+    """Who acts on how registrations stand. Called in the loop; it must not wait, nor raise."""
+
+    def changed(self, trunk: Trunk, registration: Registration) -> None:
+        """It was taken up at a start, or a step of it has been written down."""
+
+    def gone(self, trunk_id: str) -> None:
+        """The trunk is in the file no more, or is another account now: `changed` follows then."""
+
+
 @dataclass(slots=True, eq=False)
 class Entry:
     """One trunk that is kept registered."""
@@ -129,6 +140,7 @@ class Registrations:
         """(when, tie-breaker, trunk, the `next_at` that was given this slot by the pace)."""
         self._ends: list[tuple[float, int, Entry]] = []
         """(when, tie-breaker, trunk): when grants end. One of a trunk counts: its `watched_at`."""
+        self._ties = count()
         self._pace = Pace(1000, 50)
         self.waiting_for_pace = 0
         """Attempts that are due, and were given a later slot."""
@@ -141,6 +153,7 @@ class Registrations:
         """Attempts by outcome: `registered`, or the kind of failure."""
         self.lapses = 0
         """Grants that ended without a refresh."""
+        self.watchers: list[Watcher] = []
 
     def __iter__(self) -> Iterator[tuple[Trunk, Registration]]:
         return iter([(entry.trunk, entry.registration) for entry in self._entries.values()])
@@ -175,6 +188,8 @@ class Registrations:
         self._leaving.add(entry)
         self._directory.drop_registration(entry.trunk.id)
         self._directory.renew_token(entry.trunk.id)
+        for watcher in self.watchers:
+            watcher.gone(entry.trunk.id)
         self._start(self._take_back(entry))
 
     def _change(self, entry: Entry, trunk: Trunk) -> None:
@@ -226,6 +241,7 @@ class Registrations:
         held = entry.registration.held
         entry.registration = replace(entry.registration, wanted=trunk.enabled and not held)
         self._entries[trunk.id] = entry
+        self._changed(entry)
         if held and trunk.enabled:
             return
         if trunk.enabled:
@@ -286,7 +302,7 @@ class Registrations:
                     continue
                 slot = now if has_slot else self._pace.slot(entry.trunk.server.host, now)
                 if slot > now:
-                    heapq.heappush(self._due, (slot, id(entry), entry, due_at))
+                    heapq.heappush(self._due, (slot, next(self._ties), entry, due_at))
                     self.waiting_for_pace += 1
                     continue
                 await self._begun.acquire()
@@ -310,7 +326,7 @@ class Registrations:
             return
         if entry.watched_at is None or ends_at < entry.watched_at:
             entry.watched_at = ends_at
-            heapq.heappush(self._ends, (ends_at, id(entry), entry))
+            heapq.heappush(self._ends, (ends_at, next(self._ties), entry))
             self._wake.set()
 
     def _find_lapsed(self, now: float) -> None:
@@ -335,9 +351,10 @@ class Registrations:
         except DirectoryError as error:
             log.error("%s", error)  # noqa: TRY400 - a neighbour's fault, no bug of ours
             entry.watched_at = now + SWEEP_S
-            heapq.heappush(self._ends, (entry.watched_at, id(entry), entry))
+            heapq.heappush(self._ends, (entry.watched_at, next(self._ties), entry))
             return
         entry.registration = after
+        self._changed(entry)
         self.lapses += 1
         log.warning("trunk %s: lapsed: nothing is granted any more", after.trunk_id)
 
@@ -433,6 +450,7 @@ class Registrations:
         self._tell(entry, before, after)
         self._schedule(entry)
         self._watch(entry)
+        self._changed(entry)
         if entry.parking and after.in_flight is None:
             entry.parking = False
             self._step(entry, Park())
@@ -466,9 +484,14 @@ class Registrations:
             reason=str(error),
         )
 
+    def _changed(self, entry: Entry) -> None:
+        if not entry.leaving:
+            for watcher in self.watchers:
+                watcher.changed(entry.trunk, entry.registration)
+
     def _schedule(self, entry: Entry) -> None:
         if entry.registration.next_at is not None and not entry.leaving:
-            heapq.heappush(self._due, (entry.registration.next_at, id(entry), entry, None))
+            heapq.heappush(self._due, (entry.registration.next_at, next(self._ties), entry, None))
             self._wake.set()
 
     def _tell(self, entry: Entry, before: Registration, after: Registration) -> None:
