@@ -28,7 +28,7 @@ def fill(db: sqlite3.Connection, world: World) -> None:
         db.execute(f"DELETE FROM {table}")
     for trunk in world:
         row = (trunk["id"], trunk["token"], trunk["aor_user"], "sip:a@b", trunk["enabled"])
-        db.execute("INSERT INTO trunk VALUES (?, ?, ?, ?, ?)", row)
+        db.execute("INSERT INTO trunk VALUES (?, ?, ?, ?, ?, '')", row)
         for spelling in {s for number in trunk["numbers"] for s in spellings(number)}:
             db.execute("INSERT INTO number VALUES (?, ?)", (spelling, trunk["id"]))
         for one in trunk["addresses"]:

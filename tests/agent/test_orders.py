@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.agent import test_api
 from tests.agent.test_api import FILE, NOW, Agent, Story
+from tests.agent.test_full_disk import DISK_FULL
 from tests.agent.test_registrations import ACME, Node
 from tests.agent.test_registrations import tell as tell_of
+from whence.agent.directory import FILE as DIRECTORY
+from whence.agent.directory import DirectoryError
 from whence.core.registration import State
 
 Tell = Callable[[Story], None]
@@ -138,7 +143,56 @@ def test_a_trunk_parked_for_wrong_credentials_is_tried_at_once_when_it_is_told_t
     tell_of(story)
 
 
+@pytest.fixture
+def disk(node: Node) -> Iterator[sqlite3.Connection]:
+    disk = sqlite3.connect(node.folder / DIRECTORY, isolation_level=None)
+    yield disk
+    disk.close()
+
+
+def test_what_cannot_be_written_down_during_an_attempt_makes_no_second_one(
+    node: Node, disk: sqlite3.Connection
+) -> None:
+    async def story() -> None:
+        node.registrar.open = asyncio.Event()
+        node.apply(ACME)
+        await node.until(lambda: len(node.registrar.asked) == 1)
+        disk.execute(DISK_FULL)
+        with pytest.raises(DirectoryError):
+            node.registrations.want("acme")
+        with pytest.raises(DirectoryError):
+            await node.registrations.unregister("acme")
+        node.apply(ACME.replace("hunter2", "hunter3"))
+        node.clock.now += 1000
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert node.of["acme"].in_flight is not None
+        assert len(node.registrar.asked) == 1
+        disk.execute("DROP TRIGGER full")
+        node.registrar.open.set()
+        await node.until(lambda: len(node.registrar.asked) == 2)
+        await node.until_all(State.REGISTERED)
+        assert not node.of["acme"].held
+
+    tell_of(story)
+
+
 # The API.
+
+
+def test_an_order_that_cannot_be_written_down_is_a_503_and_changes_nothing(tell: Tell) -> None:
+    async def story(agent: Agent) -> None:
+        with closing(sqlite3.connect(agent.node.folder / DIRECTORY)) as disk:
+            disk.execute(DISK_FULL)
+            before = await agent.get("/v1/trunks")
+            for order in ("register", "unregister", "park"):
+                answer = await agent.ask(f"/v1/trunks/acme/{order}", {})
+                assert answer.status_code == 503
+                assert "database or disk is full" in answer.json()["detail"]
+            assert await agent.get("/v1/trunks") == before
+            disk.execute("DROP TRIGGER full")
+
+    tell(story)
 
 
 @pytest.mark.parametrize("order", ["register", "unregister", "park", "resume"])

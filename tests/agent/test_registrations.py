@@ -479,6 +479,72 @@ def test_a_restart_does_not_try_wrong_credentials_sooner_nor_forget_how_often(no
     tell(story)
 
 
+def test_a_clean_stop_does_not_shorten_a_wait_either(node: Node) -> None:
+    async def story() -> None:
+        node.registrar.status = 401
+        node.apply(ACME)
+        await node.until_quiet()
+        before = node.of["acme"]
+        node.registrar.taken()
+        await node.registrations.stop()
+        node.agent()
+        node.apply(ACME)
+        await node.until_quiet()
+        assert node.registrar.taken() == []
+        assert node.of["acme"] == before
+
+    tell(story)
+
+
+@pytest.mark.parametrize(
+    ("was", "is_now"),
+    [
+        ('password = "hunter2"', 'password = "hunter3"'),
+        ('password = "hunter2"', 'password = "hunter2"\nauth_user = "boss"'),
+        ('password = "hunter2"', 'password = "hunter2"\nrealm = "provider.example"'),
+        ('password = "hunter2"', f'ha1 = {{md5 = "{"0" * 32}"}}'),
+    ],
+)
+def test_new_credentials_that_came_with_a_restart_are_tried_at_once(
+    node: Node, was: str, is_now: str
+) -> None:
+    async def story() -> None:
+        node.registrar.status = 401
+        node.apply(ACME + BELL)
+        await node.until_quiet()
+        node.registrar.taken()
+        await node.registrations.stop()
+        node.agent()
+        node.registrar.status = 200
+        node.apply(ACME.replace(was, is_now) + BELL)
+        await node.until_quiet()
+        assert [one.aor for one in node.registrar.taken()] == ["sip:acct1@192.0.2.1"]
+        assert node.of["acme"].state is State.REGISTERED
+
+    tell(story)
+
+
+def test_what_the_operator_takes_back_is_taken_back_though_the_agent_dies_meanwhile(
+    node: Node,
+) -> None:
+    async def story() -> None:
+        node.apply(ACME)
+        await node.until_all(State.REGISTERED)
+        node.clock.now += 3000
+        node.registrar.open = asyncio.Event()
+        await node.until(lambda: node.of["acme"].in_flight is not None)
+        await node.registrations.unregister("acme")
+        node.registrar.open = None
+        node.registrar.taken()
+        node.agent()
+        node.apply(ACME)
+        await node.until_all(State.UNREGISTERED)
+        assert [one.takes_back for one in node.registrar.taken()] == [True]
+        assert node.of["acme"].held
+
+    tell(story)
+
+
 def test_another_account_in_the_file_after_a_restart_begins_anew(node: Node) -> None:
     async def story() -> None:
         node.apply(ACME)

@@ -41,9 +41,10 @@ from whence.core.registration import (
     Unanswered,
     Want,
     granted,
+    resumed,
     step,
 )
-from whence.core.retry import Failure
+from whence.core.retry import WAITS, Failure
 from whence.core.secret import Secret
 from whence.core.uri import Uri
 
@@ -806,7 +807,7 @@ taking back."""
 
 
 def after_a_restart(before: Registration, now: float) -> Registration:
-    """What the directory's columns keep; what was in flight is lost, and asked anew."""
+    """What the directory's columns keep, and what is made of it."""
     kept = Registration(
         trunk_id=before.trunk_id,
         call_id=before.call_id,
@@ -824,9 +825,7 @@ def after_a_restart(before: Registration, now: float) -> Registration:
         last_status=before.last_status,
         reason=before.reason,
     )
-    if kept.next_at is None:
-        return replace(kept, state=State.NEW, next_at=now)
-    return kept
+    return resumed(kept, now)
 
 
 TARGETS = st.lists(st.sampled_from([ONE, TWO]), unique=True, max_size=2).map(tuple)
@@ -986,19 +985,38 @@ class AnyOrder(RuleBasedStateMachine):
         assert self.take(Answered(Reply(status, "", cseq, (OURS,)), FROM_TWO)) == ()
         assert self.registration == before
 
-    @precondition(lambda self: self.registration.wanted)
-    @rule()
-    def the_agent_restarts(self) -> None:
-        self.trunk.registration = after_a_restart(self.registration, self.trunk.now)
+    @rule(hops=TARGETS, cleanly=st.booleans())
+    def the_agent_restarts(self, hops: tuple[NextHop, ...], cleanly: bool) -> None:
+        before = self.registration
+        if cleanly and (before.granted(self.trunk.now) or before.in_flight is not None):
+            self.take(TakeBack(hops))
+        ended = self.registration
+        after = self.trunk.registration = after_a_restart(ended, self.trunk.now)
         self.open = None
         self.following = False
         self.sends_of_attempt = 0
+        assert (after.held, after.wanted) == (before.held, not before.held)
+        if after.wanted:
+            self.check_the_resumption(before, after)
+        elif after.state.under_way:
+            self.take(TakeBack(hops, held=True))
 
-    @rule(hops=TARGETS)
-    def the_operator_takes_it_back(self, hops: tuple[NextHop, ...]) -> None:
-        actions = self.take(TakeBack(hops))
+    def check_the_resumption(self, before: Registration, after: Registration) -> None:
+        """It neither asks before the time that it had, nor for what is granted."""
+        assert after.next_at is not None
+        if before.next_at is not None and after.expires_at == before.expires_at:
+            assert after.next_at >= before.next_at
+        assert after.failures == before.failures
+        if after.failure is not None and before.in_flight is not None:
+            wait_s = WAITS.after(after.failure).wait_s(after.failures, 0.0)
+            assert after.next_at >= min(after.since + wait_s, before.since + wait_s)
+
+    @rule(hops=TARGETS, held=st.booleans())
+    def it_is_taken_back(self, hops: tuple[NextHop, ...], held: bool) -> None:
+        actions = self.take(TakeBack(hops, held))
         assert isinstance(actions[0], Forget)
         assert self.registration.in_flight or not self.registration.granted(self.trunk.now)
+        assert self.registration.held or not held
         self.failed_as.clear()
 
     @precondition(lambda self: self.registration.wanted)

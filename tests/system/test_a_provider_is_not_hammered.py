@@ -61,10 +61,6 @@ def test_nor_do_they_however_often_it_starts_anew(rig: Rig, how: str) -> None:
     assert registers_until(provider, whence, until) <= 7
 
 
-@pytest.mark.xfail(
-    reason="a clean stop takes back what is not granted, and so forgets how long it is to wait",
-    strict=True,
-)
 def test_a_restart_sends_nothing_before_its_time(rig: Rig) -> None:
     """The ten minutes after wrong credentials are ten minutes, whoever was restarted in them."""
     provider = rig.provider(accounts=ACCOUNTS)

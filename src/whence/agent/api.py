@@ -282,7 +282,11 @@ def _add_orders(api: FastAPI, parts: Parts) -> None:
 
     @api.post(
         "/v1/trunks/{trunk_id}/{order}",
-        responses={404: {"description": "no such trunk"}, 409: {"description": "it is disabled"}},
+        responses={
+            404: {"description": "no such trunk"},
+            409: {"description": "it is disabled"},
+            503: {"description": "it cannot be written down, and nothing has changed"},
+        },
     )
     async def obey(
         trunk_id: str, order: Literal["register", "unregister", "park", "resume"]
@@ -303,6 +307,8 @@ def _add_orders(api: FastAPI, parts: Parts) -> None:
             raise HTTPException(404, f"no trunk {trunk_id} is configured") from None
         except DisabledError as error:
             raise HTTPException(409, str(error)) from None
+        except DirectoryError as error:
+            raise HTTPException(503, str(error)) from None
 
     @api.post("/v1/reload")
     async def reload() -> ReloadedView:

@@ -6,6 +6,7 @@ any crash of a process; a power cut may cost the last moments, and never the con
 
 from __future__ import annotations
 
+import json
 import mmap
 import secrets
 import sqlite3
@@ -13,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import blake2s
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ from whence.agent.settings import Settings
 from whence.core import directory as tables
 from whence.core import history
 from whence.core.address import Address, Source
+from whence.core.digest import Credentials
 from whence.core.history import Event
 from whence.core.identify import Evidence, Request
 from whence.core.number import spellings
@@ -141,22 +144,29 @@ class Directory:
         key = secrets.token_hex(32)
         with self._transaction():
             self._set(tables.INSIDE_KEY, key)
-            made = self._db.execute(tables.META, (tables.DIALOG_KEY,)).fetchone()
-            if made is None:  # dialogs outlive us: this one stays
-                self._set(tables.DIALOG_KEY, secrets.token_hex(32))
+            self._lasting_key(tables.DIALOG_KEY)  # dialogs outlive us
         return key
+
+    def _lasting_key(self, name: str) -> str:
+        """The key of this name, made where there is none yet."""
+        made = self._db.execute(tables.META, (name,)).fetchone()
+        if made is None:
+            made = (secrets.token_hex(32),)
+            self._set(name, made[0])
+        return str(made[0])
 
     def _set(self, key: str, value: str) -> None:
         self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
-    def install(self, settings: Settings) -> None:
+    def install(self, settings: Settings) -> frozenset[str]:
         """Make trunks, numbers and users those of the file; what is gone takes its addresses along.
 
         A trunk that stays keeps its token: the registrar knows it by that. One that is another
-        account now, or disabled, loses its addresses.
+        account now, or disabled, loses its addresses. Returns the ids of those that stay and have
+        other credentials than before, as far as that is remembered.
         """
         with self._changing():
-            self._install_trunks(settings)
+            renewed = self._install_trunks(settings)
             self._db.execute("DELETE FROM user")
             self._db.executemany(
                 "INSERT INTO user VALUES (?, ?, ?)",
@@ -165,20 +175,29 @@ class Directory:
                     for user in settings.user
                 ],
             )
+        return renewed
 
-    def _install_trunks(self, settings: Settings) -> None:
+    def _install_trunks(self, settings: Settings) -> frozenset[str]:
         db = self._db
-        keep = {trunk.id for trunk in settings.trunk}
-        for (id_,) in db.execute("SELECT id FROM trunk").fetchall():
-            if id_ not in keep:
-                db.execute("DELETE FROM trunk WHERE id = ?", (id_,))
+        key = self._lasting_key(tables.MARK_KEY)
+        marks = {trunk.id: _mark(key, trunk.credentials()) for trunk in settings.trunk}
+        marked = dict(db.execute("SELECT id, mark FROM trunk").fetchall())
+        for id_ in marked.keys() - marks.keys():
+            db.execute("DELETE FROM trunk WHERE id = ?", (id_,))
         db.execute("DELETE FROM number")
         for trunk in settings.trunk:
             db.execute(
-                "INSERT INTO trunk VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
+                "INSERT INTO trunk VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
                 " aor_user = excluded.aor_user, target = excluded.target,"
-                " enabled = excluded.enabled",
-                (trunk.id, secrets.token_hex(12), trunk.user, trunk.target, trunk.enabled),
+                " enabled = excluded.enabled, mark = excluded.mark",
+                (
+                    trunk.id,
+                    secrets.token_hex(12),
+                    trunk.user,
+                    trunk.target,
+                    trunk.enabled,
+                    marks[trunk.id],
+                ),
             )
             if not trunk.enabled:
                 self._forget(trunk.id)
@@ -186,6 +205,7 @@ class Directory:
                 "INSERT OR IGNORE INTO number VALUES (?, ?)",
                 [(s, trunk.id) for number in trunk.numbers for s in sorted(spellings(number))],
             )
+        return frozenset(id_ for id_, mark in marks.items() if marked.get(id_, mark) != mark)
 
     def tokens(self) -> dict[str, str]:
         """Trunk id → its token."""
@@ -352,6 +372,19 @@ class Directory:
         except sqlite3.Error:
             return False
         return True
+
+
+def _mark(key: str, credentials: Credentials) -> str:
+    """Sixteen bits that tell other credentials from these.
+
+    The file is all that may hold a trunk's password: who steals the directory, key and all, can
+    throw away most guesses at it with this, and confirm none.
+    """
+    secrets_of = (credentials.password, *(ha1 for _, ha1 in credentials.ha1))
+    told = [secret.reveal() if secret else "" for secret in secrets_of]
+    algorithms = [algorithm for algorithm, _ in credentials.ha1]
+    text = json.dumps([credentials.user, credentials.realm, algorithms, told])
+    return blake2s(text.encode(), key=bytes.fromhex(key), digest_size=2).hexdigest()
 
 
 def _stored(row: Sequence[Any]) -> Stored:

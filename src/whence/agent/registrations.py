@@ -43,6 +43,7 @@ from whence.core.registration import (
     TakeBack,
     Unanswered,
     Want,
+    resumed,
     step,
 )
 from whence.core.retry import WAITS
@@ -56,6 +57,9 @@ IN_FLIGHT_LIMIT = 256
 BEGUN_LIMIT = 4096
 """Attempts begun at once: those in flight (Kamailio keeps a transaction for each), and those whose
 registrar is still being looked up."""
+
+_OUTCOMES = (Answered, Unanswered, Redirected)
+"""What ends, or goes on with, the attempt under way. All else is said meanwhile."""
 
 STOP_S = 5.0
 """How long the end of the program waits for registrars to confirm what is taken back."""
@@ -171,13 +175,15 @@ class Registrations:
         for id_, entry in list(self._entries.items()):
             if id_ not in after or account_name(after[id_]) != account_name(entry.trunk):
                 self._let_go(entry)
-        self._directory.install(settings)
+        renewed = self._directory.install(settings)
         tokens, stored = self._directory.tokens(), self._directory.registrations()
         for trunk in settings.trunk:
             if trunk.id in self._entries:
                 self._change(self._entries[trunk.id], trunk)
             else:
                 self._take_up(trunk, tokens[trunk.id], stored.get(trunk.id))
+                if trunk.id in renewed and self._entries[trunk.id].registration.wanted:
+                    self._step(self._entries[trunk.id], Want())
         for id_ in stored.keys() - after.keys():
             self._directory.drop_registration(id_)
             log.info("trunk %s: gone from the file", id_)
@@ -233,23 +239,23 @@ class Registrations:
         account = self._account(trunk, token)
         entry = Entry(trunk, account, Registration(trunk.id, secrets.token_hex(16)))
         if stored is not None and stored.account == account_name(trunk):
-            entry.registration = _resumed(stored.registration, now)
+            entry.registration = resumed(stored.registration, now, self._waits)
         elif stored is not None:
             self._directory.drop_registration(trunk.id)
         entry.told = history.said(entry.registration)
+        wanted = trunk.enabled and entry.registration.wanted
+        entry.registration = replace(entry.registration, wanted=wanted)
         self._watch(entry)
-        held = entry.registration.held
-        entry.registration = replace(entry.registration, wanted=trunk.enabled and not held)
         self._entries[trunk.id] = entry
         self._changed(entry)
-        if held and trunk.enabled:
-            return
-        if trunk.enabled:
+        state, held = entry.registration.state, entry.registration.held
+        if wanted:
             self._schedule(entry)
-        elif entry.registration.state is not State.UNREGISTERED:
+        elif state.under_way if held and trunk.enabled else state is not State.UNREGISTERED:
             self._start(self._take_back(entry))
 
-    # What the operator says of one trunk; KeyError where there is none with this id.
+    # What the operator says of one trunk; KeyError where there is none with this id, DirectoryError
+    # where it cannot be written down, and then nothing has changed.
 
     def __contains__(self, trunk_id: str) -> bool:
         return trunk_id in self._entries
@@ -265,16 +271,16 @@ class Registrations:
             raise DisabledError(
                 f"trunk {trunk_id} is disabled in the file; write enabled = true, and reload"
             )
+        self._written_step(entry, Want())
         entry.parking = False
-        self._step(entry, Want())
 
     async def unregister(self, trunk_id: str) -> None:
         """Take it back, and leave it so until it is wanted again; returns when that has begun."""
         entry = self._entries[trunk_id]
-        entry.parking = False
         targets = await self._targets(entry.trunk.server)
         if not entry.leaving:
-            asks = self._step(entry, TakeBack(targets, held=True))
+            asks = self._written_step(entry, TakeBack(targets, held=True))
+            entry.parking = False
             self._start(self._carry_on(entry, asks))
 
     def park(self, trunk_id: str) -> None:
@@ -283,7 +289,7 @@ class Registrations:
         if entry.registration.in_flight is not None:
             entry.parking = True
         else:
-            self._step(entry, Park())
+            self._written_step(entry, Park())
 
     # The life of a registration.
 
@@ -365,12 +371,17 @@ class Registrations:
             log.error("%s", error)  # noqa: TRY400 - a neighbour's fault, no bug of ours
 
     async def stop(self) -> None:
-        """Take back what is granted, unless the settings say that it is to be left."""
+        """Take back what is granted, unless the settings say that it is to be left.
+
+        Who waits after a failure is left to wait: the next start must not try any sooner.
+        """
         if self._settings.agent.on_stop == "leave":
             return
         self._stopping = True
+        now = self._clock()
         for entry in self._entries.values():
-            self._start(self._take_back(entry))
+            if entry.registration.granted(now) or entry.registration.in_flight is not None:
+                self._start(self._take_back(entry))
         while self._tasks:
             done, _ = await asyncio.wait(self._tasks, timeout=STOP_S)
             if not done:
@@ -400,8 +411,9 @@ class Registrations:
     async def _take_back(self, entry: Entry) -> None:
         targets = await self._targets(entry.trunk.server)
         async with self._places.take():
-            # Meanwhile the trunk may have been enabled again.
-            if entry.leaving or self._stopping or not entry.trunk.enabled:
+            # Meanwhile the trunk may have been enabled again, or be wanted again.
+            held = entry.registration.held
+            if entry.leaving or self._stopping or held or not entry.trunk.enabled:
                 await self._go(entry, TakeBack(targets))
         self._leaving.discard(entry)
 
@@ -436,17 +448,35 @@ class Registrations:
         )
 
     def _step(self, entry: Entry, event: Event) -> Send | Follow | None:
-        """One step of the core: written down first, then told, then carried out."""
+        """One step of the core, put off where it cannot be written down."""
+        try:
+            return self._written_step(entry, event)
+        except DirectoryError as error:
+            before, now = entry.registration, self._clock()
+            after = self._only_noted(entry, event)
+            if before.in_flight is None or isinstance(event, _OUTCOMES):
+                after = self._put_off(after, now, error)
+            entry.registration = after
+            self._stepped(entry, before)
+            return None
+
+    def _written_step(self, entry: Entry, event: Event) -> Send | Follow | None:
+        """One step of the core: written down first, then told, then carried out.
+
+        DirectoryError: it has not happened.
+        """
         now, before = self._clock(), entry.registration
         dice = Dice(random.random(), secrets.token_hex(8))  # noqa: S311 - spreads, hides nothing
         after, actions = step(before, event, now, entry.account, dice, self._waits)
         told = history.events(before, after, event, entry.told)
-        try:
-            self._save(entry, after, actions, now, told)
-        except DirectoryError as error:
-            # What is not written down has not happened: nothing is sent, and it is tried again.
-            after, actions = self._put_off(replace(before, wanted=after.wanted), now, error), ()
+        self._save(entry, after, actions, now, told)
         entry.registration = after
+        self._stepped(entry, before)
+        return next((a for a in actions if isinstance(a, Send | Follow)), None)
+
+    def _stepped(self, entry: Entry, before: Registration) -> None:
+        """See to all that comes of a step."""
+        after = entry.registration
         self._tell(entry, before, after)
         self._schedule(entry)
         self._watch(entry)
@@ -454,7 +484,12 @@ class Registrations:
         if entry.parking and after.in_flight is None:
             entry.parking = False
             self._step(entry, Park())
-        return next((a for a in actions if isinstance(a, Send | Follow)), None)
+
+    def _only_noted(self, entry: Entry, event: Event) -> Registration:
+        """Keep in mind what is wanted; an attempt under way goes on, and its outcome is written."""
+        now, before = self._clock(), entry.registration
+        after, _ = step(before, event, now, entry.account, Dice(0.0, ""), self._waits)
+        return replace(before, wanted=after.wanted, held=after.held, again=after.again)
 
     def _save(
         self,
@@ -475,6 +510,7 @@ class Registrations:
         self._directory.save(account_name(entry.trunk), after, lasting, socket, now, events)
 
     def _put_off(self, before: Registration, now: float, error: DirectoryError) -> Registration:
+        """What is not written down has not happened: nothing is sent, and it is tried again."""
         return replace(
             before,
             in_flight=None,
@@ -506,21 +542,3 @@ class Registrations:
 def _is_due(entry: Entry, now: float) -> bool:
     next_at = entry.registration.next_at
     return next_at is not None and next_at <= now and not entry.leaving
-
-
-def _resumed(registration: Registration, now: float) -> Registration:
-    """Make of what was written down what is true after a restart.
-
-    What is granted is not asked for again before its time; a request that was in flight is lost.
-    """
-    r = registration
-    if r.held:
-        # Parked it may be granted still; a request that was taking it back is lost.
-        if r.state in (State.REGISTERING, State.UNREGISTERING):
-            r = replace(r, state=State.UNREGISTERED, reason="taken back")
-        return r
-    if r.state is State.UNREGISTERED:
-        return replace(r, state=State.NEW, next_at=now)
-    if r.next_at is None:
-        r = replace(r, state=State.NEW, next_at=now)
-    return r

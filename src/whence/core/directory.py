@@ -21,7 +21,8 @@ CREATE TABLE trunk (
     token    TEXT NOT NULL UNIQUE,
     aor_user TEXT NOT NULL,
     target   TEXT NOT NULL,
-    enabled  INTEGER NOT NULL
+    enabled  INTEGER NOT NULL,
+    mark     TEXT NOT NULL          -- tells other credentials from these, and hardly more
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX trunk_of_aor_user ON trunk (aor_user);
 
@@ -89,6 +90,7 @@ GENERATION_BYTES = 8
 
 INSIDE_KEY = "inside_key"
 DIALOG_KEY = "dialog_key"
+MARK_KEY = "mark_key"
 META = "SELECT value FROM meta WHERE key = ?"
 
 USER_HA1 = "SELECT md5 FROM user WHERE name = ? AND domain = ?"

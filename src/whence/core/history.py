@@ -14,8 +14,6 @@ from whence.core.registration import Lapsed, Registration, State, TakeBack, Want
 LIMIT = 50
 """How many events of one trunk are kept."""
 
-_UNDER_WAY = (State.REGISTERING, State.UNREGISTERING)
-
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -29,7 +27,7 @@ class Event:
 def said(registration: Registration) -> str:
     """Say how a registration stands: what is said again is no news. Empty while an attempt runs."""
     r = registration
-    if r.state in _UNDER_WAY or r.state is State.NEW:
+    if r.state.under_way or r.state is State.NEW:
         return ""
     by = f" by {r.registrar}" if r.state is State.REGISTERED else ""
     return f"{r.state}{by}: {r.reason}"

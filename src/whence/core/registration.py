@@ -44,6 +44,11 @@ class State(StrEnum):
     UNREGISTERING = "unregistering"
     UNREGISTERED = "unregistered"
 
+    @property
+    def under_way(self) -> bool:
+        """Whether a request is in flight, or was when the last agent ended."""
+        return self in (State.REGISTERING, State.UNREGISTERING)
+
 
 @dataclass(frozen=True, slots=True)
 class NextHop:
@@ -302,6 +307,24 @@ def step(
             return turn.want()
         case Lapsed():
             return turn.lapsed()
+
+
+def resumed(registration: Registration, now: float, waits: Waits = WAITS) -> Registration:
+    """Make of what was written down what is true after a restart.
+
+    What is granted is not asked for again before its time. A request that was in flight is lost,
+    and so is what the end of the program took back: both are asked for anew, at once; after a
+    failure not before its wait is over, however often we are started. What the operator holds
+    stays so; where a request was under way for it, it is to be taken back anew.
+    """
+    r = replace(registration, wanted=not registration.held)
+    if r.held or r.next_at is not None:
+        return r
+    if r.failure is None:
+        return replace(r, state=State.NEW, next_at=now)
+    waits_until = r.since + waits.after(r.failure).wait_s(r.failures, 0.0)
+    state = State.PARKED if r.failure is Failure.WRONG_CREDENTIALS else State.WAITING
+    return replace(r, state=state, next_at=max(now, waits_until))
 
 
 @dataclass(frozen=True, slots=True)
