@@ -19,6 +19,7 @@ from whence.agent import location
 from whence.agent.api import Parts, make
 from whence.agent.edge_config import LOCATION_FILE
 from whence.agent.kamailio import Kamailio
+from whence.agent.keepalive import KeepAlives
 from whence.agent.metrics import Metrics, registry
 from whence.agent.reload import Reload
 from whence.core.registration import State
@@ -73,15 +74,18 @@ class Agent:
         self.node, self.edge = node, edge
         self.location = node.folder / LOCATION_FILE
         settings = node.settings(FILE)
+        keepalives = KeepAlives(kamailio, node.registrations, node.clock)
+        node.registrations.watchers.append(keepalives)
         node.registrations.apply(settings)
         parts = Parts(
             reload=Reload(node.folder / "whence.toml", settings, node.registrations.apply),
             directory=node.directory,
             location=self.location,
             registrations=node.registrations,
+            keepalives=keepalives,
             kamailio=kamailio,
             metrics=registry(
-                Metrics(node.directory, node.registrations, kamailio, clock=node.clock)
+                Metrics(node.directory, node.registrations, keepalives, kamailio, clock=node.clock)
             ),
         )
         self._transport = httpx.ASGITransport(make(parts, clock=node.clock))
@@ -211,6 +215,7 @@ def test_trunks_are_told_with_their_registration(tell: Callable[[Story], None]) 
             "reason": "granted 3600 s",
             "failures": 0,
             "held": False,
+            "keepalive": None,
             "aor": "sip:acct1@provider.example",
             "target": "sip:alice@edge.example",
             "numbers": ["+442071234567"],

@@ -15,6 +15,7 @@ from whence.agent.kamailio import Kamailio
 from whence.core import stamp
 from whence.core.address import Source
 from whence.core.digest import Credentials
+from whence.core.keepalive import Way
 from whence.core.registration import Account, Answered, NextHop, Send, Unanswered
 from whence.core.secret import Secret
 from whence.core.uri import Uri
@@ -34,6 +35,9 @@ SEND = Send(7, NextHop("udp", "192.0.2.1", 5060), 3600)
 
 STORY_S = 20.0
 """No story takes longer; each waits for datagrams, never for a time."""
+
+
+WAY = Way(ACCOUNT, NextHop("udp", "192.0.2.1", 5060), OUR_SOCKET)
 
 
 @dataclass
@@ -262,6 +266,49 @@ def test_a_next_hop_that_kamailio_cannot_send_to_is_said_to_be_that(ip: str) -> 
         answer = asking(kamailio)
         edge.says(await edge.hears(), "478 Unresolvable destination", source=None)
         assert await answer == Unanswered("not sent: 478 Unresolvable destination")
+
+    tell(ip, story)
+
+
+def test_an_answer_that_does_not_count_is_said_to_be_that(ip: str) -> None:
+    async def story(kamailio: Kamailio, edge: Edge) -> None:
+        answer = asking(kamailio)
+        edge.says(await edge.hears(), "200 OK", source=None)
+        assert await answer == Unanswered("no answer that counts: a 200 without the edge's seal")
+
+    tell(ip, story, answer_s=0.3)
+
+
+@pytest.mark.parametrize("status", ["200 OK", "404 Not Found"])
+def test_a_keep_alive_is_sealed_and_whatever_the_server_answers_counts(
+    ip: str, status: str
+) -> None:
+    async def story(kamailio: Kamailio, edge: Edge) -> None:
+        asking = asyncio.create_task(kamailio.keep_alive(WAY, 4))
+        heard = await edge.hears()
+        assert heard.data.startswith(b"OPTIONS sip:provider.example SIP/2.0\r\n")
+        assert heard.headers["X-Whence-Key"] == stamp.request_seal(
+            KEY,
+            "OPTIONS",
+            heard.headers["Call-ID"],
+            "1",
+            "sip:192.0.2.1:5060",
+            str(OUR_SOCKET),
+        )
+        edge.says(heard, status)
+        assert await asking == int(status[:3])
+
+    tell(ip, story)
+
+
+def test_what_kamailio_says_of_a_keep_alive_is_no_answer_to_it(ip: str) -> None:
+    async def story(kamailio: Kamailio, edge: Edge) -> None:
+        asking = asyncio.create_task(kamailio.keep_alive(WAY, 4))
+        edge.says(await edge.hears(), "408 Request Timeout", source=None)
+        assert await asking is None
+        silent = asyncio.create_task(kamailio.keep_alive(WAY, 0.1))
+        await edge.hears()
+        assert await silent is None
 
     tell(ip, story)
 

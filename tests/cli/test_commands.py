@@ -203,6 +203,7 @@ TRUNK = {
     "state": "registered",
     "since": 1_000_000,
     "held": False,
+    "keepalive": None,
     "failures": 0,
     "last_status": 200,
     "registrar": "udp:192.0.2.1:5060",

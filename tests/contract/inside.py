@@ -33,3 +33,12 @@ def register(
         contact=f"<sip:token@{world.edge[0]}:{world.edge[1]}>",
         headers=[*inside, *headers],
     )
+
+
+def keep_alive(world: World, agent: Endpoint, next_hop: Address, call_id: str) -> Message:
+    """Make an OPTIONS that the edge is to send to `next_hop` from its own socket."""
+    hop, socket = f"sip:{next_hop[0]}:{next_hop[1]}", f"udp:{world.edge[0]}:{world.edge[1]}"
+    seal = stamp.request_seal(world.books.inside_key, "OPTIONS", call_id, "1", hop, socket)
+    inside = [(stamp.NEXT_HOP, hop), (stamp.SOCKET, socket), (stamp.KEY, seal)]
+    uri = "sip:provider.example"
+    return request("OPTIONS", uri, agent.address, call_id=call_id, headers=inside)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.contract.inside import options, register
+from tests.contract.inside import keep_alive, options, register
 from tests.contract.scene import Scene
 from tests.contract.world import stamps
 from tests.rig.sip import Endpoint, Message, reply
@@ -141,6 +141,20 @@ def test_the_agent_hears_that_the_edge_lives(scene: Scene) -> None:
     agent = scene.agent()
     ask = options(scene.world, agent, scene.name("call"))
     assert agent.ask(ask, scene.inside).status == 200
+
+
+@pytest.mark.parametrize("status", [200, 404])
+def test_a_keep_alive_goes_out_and_its_answer_comes_back_vouched_for(
+    scene: Scene, status: int
+) -> None:
+    agent, registrar = scene.agent(), scene.endpoint("registrar")
+    ask = keep_alive(scene.world, agent, registrar.address, scene.name("call"))
+    agent.send(ask, scene.inside)
+    arrived = registrar.receive()
+    assert (arrived.method, arrived.source) == ("OPTIONS", scene.edge)
+    assert stamps(arrived) == []
+    registrar.send(reply(arrived, status), scene.edge)
+    assert stamped_once(scene, agent.receive(), registrar)
 
 
 def test_a_reply_that_nobody_asked_for_is_never_sealed(scene: Scene) -> None:

@@ -36,6 +36,7 @@ from whence.core.registration import (
     Registration,
     Reply,
     Send,
+    Silent,
     State,
     TakeBack,
     Unanswered,
@@ -599,6 +600,29 @@ def test_an_operators_change_tries_again_at_once() -> None:
 # What the operator holds.
 
 
+def test_a_silent_server_makes_the_refresh_due_now() -> None:
+    trunk = Trunk()
+    trunk.due(ONE)
+    trunk.answer(200, contacts=[OURS])
+    before = trunk.registration
+    trunk.now += 60
+    assert trunk.take(Silent()) == ()
+    assert trunk.registration == replace(before, next_at=trunk.now)
+    assert trunk.due(ONE).expires_s == 3600
+
+
+def test_a_silent_server_changes_nothing_where_the_refresh_is_under_way_or_waits() -> None:
+    trunk = Trunk()
+    trunk.due(ONE)
+    before = trunk.registration
+    assert trunk.take(Silent()) == ()
+    assert trunk.registration == before
+    trunk.answer(403)
+    before = trunk.registration
+    assert trunk.take(Silent()) == ()
+    assert trunk.registration == before
+
+
 def test_a_parked_trunk_keeps_what_is_granted_and_sends_nothing() -> None:
     trunk = registered()
     expires_at = trunk.registration.expires_at
@@ -1018,6 +1042,14 @@ class AnyOrder(RuleBasedStateMachine):
         assert self.registration.in_flight or not self.registration.granted(self.trunk.now)
         assert self.registration.held or not held
         self.failed_as.clear()
+
+    @rule()
+    def its_server_falls_silent(self) -> None:
+        before = self.registration
+        assert self.take(Silent()) == ()
+        registered = before.state is State.REGISTERED
+        assert self.registration.next_at == before.next_at or registered
+        assert replace(self.registration, next_at=before.next_at) == before
 
     @precondition(lambda self: self.registration.wanted)
     @rule()

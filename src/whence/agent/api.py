@@ -24,6 +24,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from whence.agent import location
 from whence.agent.directory import Directory, DirectoryError
 from whence.agent.kamailio import Kamailio
+from whence.agent.keepalive import KeepAlives
 from whence.agent.registrations import DisabledError, Registrations
 from whence.agent.reload import Reload
 from whence.agent.settings import FaultyFileError, Trunk
@@ -31,6 +32,15 @@ from whence.core.address import Source
 from whence.core.identify import Decision, Identified, Refused, Request, identify
 from whence.core.registration import Registration
 from whence.core.uri import Uri
+
+
+class KeepAliveView(BaseModel):
+    """What the OPTIONS to the server that granted come to."""
+
+    missed: int = Field(description="how many in a row found no answer")
+    answered_at: float | None
+    last_status: int | None = Field(description="the last answer")
+    next_at: float = Field(description="when the next one is due")
 
 
 class TrunkView(BaseModel):
@@ -47,6 +57,7 @@ class TrunkView(BaseModel):
     reason: str = Field(description="why it is in this state")
     failures: int = Field(description="failures of the same kind in a row")
     held: bool = Field(description="whether the operator took it back or parked it")
+    keepalive: KeepAliveView | None = Field(description="null: it has none, or is not registered")
     aor: str
     target: str
     numbers: list[str]
@@ -174,6 +185,7 @@ class Parts:
     directory: Directory
     location: Path
     registrations: Registrations
+    keepalives: KeepAlives
     kamailio: Kamailio
     metrics: CollectorRegistry
 
@@ -205,14 +217,14 @@ def make(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
     @api.get("/v1/trunks")
     async def trunks() -> list[TrunkView]:
         """Every trunk, and how its registration stands."""
-        return [_trunk_view(trunk, registration) for trunk, registration in parts.registrations]
+        return [_trunk_view(parts, trunk, standing) for trunk, standing in parts.registrations]
 
     @api.get("/v1/trunks/{trunk_id}", responses={404: {"description": "no such trunk"}})
     async def trunk(trunk_id: str) -> TrunkHistory:
         """Give one trunk, how its registration stands, and what happened to it."""
         if trunk_id not in parts.registrations:
             raise HTTPException(404, f"no trunk {trunk_id} is configured")
-        view = _trunk_view(*parts.registrations[trunk_id])
+        view = _trunk_view(parts, *parts.registrations[trunk_id])
         events = [
             EventView(at=at, what=event.what, status=event.status, reason=event.reason)
             for at, event in parts.directory.events(trunk_id)
@@ -302,7 +314,7 @@ def _add_orders(api: FastAPI, parts: Parts) -> None:
                 await parts.registrations.unregister(trunk_id)
             else:
                 parts.registrations.want(trunk_id)
-            return _trunk_view(*parts.registrations[trunk_id])
+            return _trunk_view(parts, *parts.registrations[trunk_id])
         except KeyError:
             raise HTTPException(404, f"no trunk {trunk_id} is configured") from None
         except DisabledError as error:
@@ -333,8 +345,8 @@ def _same_site(headers: Mapping[str, str]) -> bool:
     )
 
 
-def _trunk_view(trunk: Trunk, registration: Registration) -> TrunkView:
-    r = registration
+def _trunk_view(parts: Parts, trunk: Trunk, registration: Registration) -> TrunkView:
+    r, keepalive = registration, parts.keepalives[trunk.id]
     return TrunkView(
         id=trunk.id,
         state=r.state,
@@ -347,6 +359,7 @@ def _trunk_view(trunk: Trunk, registration: Registration) -> TrunkView:
         reason=r.reason,
         failures=r.failures,
         held=r.held,
+        keepalive=KeepAliveView(**asdict(keepalive)) if keepalive else None,
         aor=trunk.aor,
         target=trunk.target,
         numbers=list(trunk.numbers),

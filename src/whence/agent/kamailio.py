@@ -17,6 +17,7 @@ from typing import Protocol, cast
 from whence.agent import sip
 from whence.core import stamp
 from whence.core.address import Source
+from whence.core.keepalive import Way
 from whence.core.registration import Account, Answered, NextHop, Send, Unanswered
 from whence.core.uri import host_text
 
@@ -36,6 +37,8 @@ class _Exchange:
     cseq: int
     method: str
     answer: asyncio.Future[sip.Received]
+    ignored: str = ""
+    """Why an answer that came was not believed."""
 
 
 class Explain(Protocol):
@@ -87,12 +90,12 @@ class Kamailio(asyncio.DatagramProtocol):
     ) -> Answered | Unanswered:
         """Send a REGISTER from the edge's `socket`, and wait for its final answer."""
         received = await self._send(account, send, call_id, socket)
-        if received is not None and received.distrust and not send.authorizations:
+        if isinstance(received, sip.Received) and received.distrust and not send.authorizations:
             # Kamailio may have taken a connection that was opened for another name at the same
             # place. It is closed now, and a second try has one of its own.
             received = await self._send(account, send, call_id, socket)
-        if received is None:
-            return Unanswered("no answer from Kamailio")
+        if isinstance(received, Unanswered):
+            return received
         if received.source:
             return Answered(received.reply, Source.parse(received.source))
         if received.distrust:
@@ -106,24 +109,51 @@ class Kamailio(asyncio.DatagramProtocol):
 
     async def _send(
         self, account: Account, send: Send, call_id: str, socket: Source
-    ) -> sip.Received | None:
-        next_hop = f"sip:{host_text(send.next_hop.ip)}:{send.next_hop.port}"
-        if send.next_hop.transport != "udp":
-            next_hop += f";transport={send.next_hop.transport}"
-        if send.next_hop.transport == "tls":
+    ) -> sip.Received | Unanswered:
+        exchange = self._exchange(call_id, send.cseq, "REGISTER")
+        inside = self._inside_headers(exchange, account, send.next_hop, socket)
+        branch = _branch()
+        request = sip.register(account, send, call_id, self._via + branch, inside)
+        received = await self._ask(branch, exchange, request, self._answer_s)
+        if received is None:
+            ignored = exchange.ignored
+            return Unanswered(
+                f"no answer that counts: {ignored}" if ignored else "no answer from Kamailio"
+            )
+        return received
+
+    async def keep_alive(self, way: Way, within_s: float) -> int | None:
+        """Send an OPTIONS to the server that granted; the status of whatever it answers."""
+        call_id = secrets.token_hex(16)
+        exchange = self._exchange(call_id, 1, "OPTIONS")
+        inside = self._inside_headers(exchange, way.account, way.next_hop, way.socket)
+        branch = _branch()
+        request = sip.keep_alive(way.account, call_id, self._via + branch, inside)
+        received = await self._ask(branch, exchange, request, within_s)
+        return received.status if received is not None and received.source else None
+
+    def _inside_headers(
+        self, exchange: _Exchange, account: Account, to: NextHop, socket: Source
+    ) -> tuple[str, str, str]:
+        """What the edge is to do with a request, and our seal on it."""
+        next_hop = f"sip:{host_text(to.ip)}:{to.port}"
+        if to.transport != "udp":
+            next_hop += f";transport={to.transport}"
+        if to.transport == "tls":
             next_hop += f"{stamp.NAME_PARAM}{account.name}"
         seal = stamp.request_seal(
-            self._key, "REGISTER", call_id, str(send.cseq), next_hop, str(socket)
+            self._key,
+            exchange.method,
+            exchange.call_id,
+            str(exchange.cseq),
+            next_hop,
+            str(socket),
         )
-        inside = (
+        return (
             f"{stamp.NEXT_HOP}: {next_hop}",
             f"{stamp.SOCKET}: {socket}",
             f"{stamp.KEY}: {seal}",
         )
-        branch = _branch()
-        request = sip.register(account, send, call_id, self._via + branch, inside)
-        exchange = self._exchange(call_id, send.cseq, "REGISTER")
-        return await self._ask(branch, exchange, request, self._answer_s)
 
     async def lives(self, within_s: float = 1.0) -> bool:
         """Whether Kamailio, and the edge in it, answer."""
@@ -179,7 +209,7 @@ class Kamailio(asyncio.DatagramProtocol):
         try:
             received = sip.read(data)
         except sip.UnreadableError as error:
-            self._ignore(f"unreadable reply: {error}")
+            self._ignore(f"an unreadable reply: {error}")
             return
         exchange = self._exchanges.get(received.branch)
         if exchange is None or exchange.answer.done():
@@ -189,9 +219,11 @@ class Kamailio(asyncio.DatagramProtocol):
             exchange.cseq,
             exchange.method,
         ):
-            self._ignore("reply to another request")
+            exchange.ignored = "a reply to another request"
+            self._ignore(exchange.ignored)
         elif received.status >= 200 and not self._believed(received):
-            self._ignore(f"{received.status} without the edge's seal")
+            exchange.ignored = f"a {received.status} without the edge's seal"
+            self._ignore(exchange.ignored)
         elif received.status >= 200:
             exchange.answer.set_result(received)
 

@@ -23,6 +23,7 @@ from whence.agent.api import Parts, make
 from whence.agent.directory import FILE, Directory, DirectoryError
 from whence.agent.edge_config import LOCATION_FILE, write_tls_config
 from whence.agent.kamailio import PATIENCE_S, Kamailio
+from whence.agent.keepalive import KeepAlives
 from whence.agent.metrics import Metrics, registry
 from whence.agent.records import Records
 from whence.agent.registrations import Registrations
@@ -139,14 +140,17 @@ async def _serve(
     sockets = [(own.transport, own.ip.version) for own in settings.edge.listen]
     resolver = Resolver(Records(settings.agent.nameserver_place), sockets)
     registrations = Registrations(directory, kamailio, resolver)
+    keepalives = KeepAlives(kamailio, registrations)
+    registrations.watchers.append(keepalives)
     registrations.apply(settings)
     reload = Reload(path, settings, registrations.apply)
-    metrics = registry(Metrics(directory, registrations, kamailio))
+    metrics = registry(Metrics(directory, registrations, keepalives, kamailio))
     parts = Parts(
         reload,
         directory,
         settings.state / LOCATION_FILE,
         registrations,
+        keepalives,
         kamailio,
         metrics,
     )
@@ -170,9 +174,13 @@ async def _serve(
     )
     async with asyncio.TaskGroup() as group:
         serving = group.create_task(server.serve(sockets=[bound]), name="api")
-        keeping = group.create_task(registrations.run(), name="registrations")
+        keeping = [
+            group.create_task(registrations.run(), name="registrations"),
+            group.create_task(keepalives.run(), name="keep-alives"),
+        ]
         await stop.wait()
-        keeping.cancel()
+        for task in keeping:
+            task.cancel()
         await registrations.stop()
         server.should_exit = True
         await serving

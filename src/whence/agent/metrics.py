@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from whence.agent.directory import Directory
 from whence.agent.kamailio import Kamailio
+from whence.agent.keepalive import KeepAlives
 from whence.agent.registrations import Registrations
 from whence.core.address import Origin
 from whence.core.registration import State
@@ -25,11 +26,13 @@ class Metrics(Collector):
         self,
         directory: Directory,
         registrations: Registrations,
+        keepalives: KeepAlives,
         kamailio: Kamailio,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._directory = directory
         self._registrations = registrations
+        self._keepalives = keepalives
         self._kamailio = kamailio
         self._clock = clock
 
@@ -85,6 +88,13 @@ class Metrics(Collector):
         for outcome, count in sorted(self._registrations.outcomes.items()):
             attempts.add_metric([outcome], count)
         yield attempts
+
+        asked = CounterMetricFamily(
+            "whence_keepalives", "OPTIONS to servers that granted, by outcome.", labels=["outcome"]
+        )
+        for outcome in ("answered", "unanswered"):
+            asked.add_metric([outcome], self._keepalives.outcomes[outcome])
+        yield asked
 
         yield CounterMetricFamily(
             "whence_replies_ignored",

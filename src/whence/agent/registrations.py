@@ -23,6 +23,7 @@ from whence.agent.places import Places
 from whence.agent.settings import Settings, Trunk
 from whence.core import history
 from whence.core.address import Source
+from whence.core.keepalive import Way
 from whence.core.pace import Pace
 from whence.core.registration import (
     Account,
@@ -39,6 +40,7 @@ from whence.core.registration import (
     Redirected,
     Registration,
     Send,
+    Silent,
     State,
     TakeBack,
     Unanswered,
@@ -207,6 +209,7 @@ class Registrations:
             account = replace(account, contact=contact)
         asks_otherwise, was_enabled = account != entry.account, entry.trunk.enabled
         entry.trunk, entry.account = trunk, account
+        self._changed(entry)
         if was_enabled and not trunk.enabled:
             self._start(self._take_back(entry))
         elif entry.registration.held:
@@ -282,6 +285,19 @@ class Registrations:
             asks = self._written_step(entry, TakeBack(targets, held=True))
             entry.parking = False
             self._start(self._carry_on(entry, asks))
+
+    def way(self, trunk_id: str) -> Way | None:
+        """How its server is reached; None where none granted, or a request is in flight."""
+        entry = self._entries.get(trunk_id)
+        if entry is None or entry.registration.home is None or entry.registration.in_flight:
+            return None
+        socket = self._socket_for(entry.registration.home)
+        return Way(entry.account, entry.registration.home, socket) if socket else None
+
+    def bring_forward(self, trunk_id: str) -> None:
+        """Refresh it now: its server leaves keep-alives unanswered."""
+        if trunk_id in self._entries:
+            self._step(self._entries[trunk_id], Silent())
 
     def park(self, trunk_id: str) -> None:
         """Send no more REGISTERs for it, once the attempt under way is over."""

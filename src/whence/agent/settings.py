@@ -108,6 +108,12 @@ def _api(text: str) -> str:
     return text
 
 
+def _keepalive(seconds: float) -> float:
+    if seconds and not 1 <= seconds <= 3600:
+        raise ValueError(f"{seconds:g} is no interval; write 1 to 3600 seconds, or 0 for none")
+    return seconds
+
+
 def _matching(pattern: re.Pattern[str], what: str, example: str) -> AfterValidator:
     def check(text: str) -> str:
         if not pattern.fullmatch(text):
@@ -409,6 +415,7 @@ class Trunk(_Table):
     expires: int = Field(default=3600, ge=1, le=7 * DAY_S)
     contact: Literal["token", "line"] = "token"
     rewrites_contact: bool = False
+    keepalive: Annotated[float, AfterValidator(_keepalive)] = 0
     target: Annotated[str, AfterValidator(_target)]
     numbers: list[Annotated[str, AfterValidator(_number)]] = []
     enabled: bool = True

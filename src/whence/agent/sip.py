@@ -84,6 +84,24 @@ def options(uri: str, call_id: str, cseq: int, via: str, inside: Sequence[str]) 
     return _message(lines)
 
 
+def keep_alive(account: Account, call_id: str, via: str, inside: Sequence[str]) -> bytes:
+    """Write an OPTIONS (RFC 3261 11) to the server that granted."""
+    lines = [
+        f"OPTIONS {account.request_uri} SIP/2.0",
+        f"Via: {via}",
+        f"From: <{account.aor}>;tag={call_id[:16]}",
+        f"To: <{account.aor}>",
+        f"Call-ID: {call_id}",
+        "CSeq: 1 OPTIONS",
+        f"Contact: <{uri_text(account.contact)}>",
+        "Accept: application/sdp",
+        "Max-Forwards: 70",
+        "User-Agent: Whence",
+        *inside,
+    ]
+    return _message(lines)
+
+
 def read(data: bytes) -> Received:
     """Read a reply; Unreadable for whatever is none."""
     if len(data) > REPLY_LIMIT:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
@@ -27,6 +27,8 @@ def trunk(
     print(f"why: {answer['reason'] or '-'}; failures in a row: {answer['failures']}")
     print(f"granted until {show.instant(answer['expires_at'])}, by {answer['registrar'] or '-'}")
     print(f"next REGISTER {show.instant(answer['next_at'])}")
+    if answer["keepalive"]:
+        print(f"keep-alive: {_keepalive(answer['keepalive'])}")
     show.table(
         ("when", "what", "answer", "why"),
         [
@@ -40,3 +42,11 @@ def trunk(
         ],
         "nothing has happened to it yet",
     )
+
+
+def _keepalive(keepalive: Any) -> str:
+    last = "not answered yet"
+    if keepalive["answered_at"] is not None:
+        last = f"answered {keepalive['last_status']} at {show.instant(keepalive['answered_at'])}"
+    missed = f", {keepalive['missed']} unanswered since" if keepalive["missed"] else ""
+    return f"{last}{missed}; next {show.instant(keepalive['next_at'])}"

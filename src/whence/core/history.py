@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from whence.core.registration import Event as Fact
-from whence.core.registration import Lapsed, Registration, State, TakeBack, Want
+from whence.core.registration import Lapsed, Registration, Silent, State, TakeBack, Want
 
 LIMIT = 50
 """How many events of one trunk are kept."""
@@ -40,6 +40,8 @@ def events(before: Registration, after: Registration, fact: Fact, told: str) -> 
         found.append(Event("wanted", "to be registered now"))
     elif isinstance(fact, TakeBack) and fact.held:
         found.append(Event("held", "taken back by the operator"))
+    elif isinstance(fact, Silent) and before.next_at != after.next_at:
+        found.append(Event("silent", "keep-alives are unanswered: the refresh is brought forward"))
     elif isinstance(fact, Lapsed) and before.expires_at != after.expires_at:
         found.append(Event("lapsed", "what was granted ended without a refresh"))
     now = said(after)

@@ -231,11 +231,16 @@ class Want:
 
 
 @dataclass(frozen=True, slots=True)
+class Silent:
+    """The server that granted leaves keep-alives unanswered: its refresh is due now."""
+
+
+@dataclass(frozen=True, slots=True)
 class Lapsed:
     """`expires_at` has come: where no refresh came first, nothing is granted any more."""
 
 
-Event = Due | Answered | Unanswered | Redirected | TakeBack | Park | Want | Lapsed
+Event = Due | Answered | Unanswered | Redirected | TakeBack | Park | Want | Silent | Lapsed
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,6 +310,8 @@ def step(
             return turn.park()
         case Want():
             return turn.want()
+        case Silent():
+            return turn.silent()
         case Lapsed():
             return turn.lapsed()
 
@@ -382,6 +389,12 @@ class _Turn:
         if r.in_flight is not None:
             return replace(r, again=True), ()
         return replace(r, next_at=self.now), ()
+
+    def silent(self) -> Outcome:
+        r = self.before
+        if r.state is not State.REGISTERED or r.next_at is None:
+            return r, ()
+        return replace(r, next_at=min(r.next_at, self.now)), ()
 
     def lapsed(self) -> Outcome:
         r = self.before

@@ -46,6 +46,9 @@ PEER_NAME = "$avp(whence_name)"
 SERVER_NAME = "$xavp(tls=>server_name)"
 """What Kamailio's tls names (SNI) when it opens a connection."""
 
+KEEPALIVE_MS = 4_000
+"""How long the agent's OPTIONS to a registrar is repeated; after that it is missed."""
+
 HA1_GIVEN = 1  # auth.pv_auth_check: what is handed in is an HA1, not a password
 QOP_AUTH = 1  # auth.auth_challenge: offer qop="auth", so that responses count their use
 
@@ -164,7 +167,7 @@ class Edge:
 
     @survives
     def ksr_reply_inside(self, _message: object) -> None:
-        """Stamp a reply to the agent's REGISTER with where it really came from.
+        """Stamp a reply to a request of the agent's with where it really came from.
 
         A stamp that came with the reply is somebody else's word, and goes. What went over TLS is
         believed only from a certificate for the name that was asked; else the stamp says why not.
@@ -214,7 +217,9 @@ class Edge:
         )
 
     def _from_agent(self) -> None:
-        """Do what the agent asks, if it is the agent: send its REGISTER on, or say that we live."""
+        """Do what the agent asks, if it is the agent: send its REGISTER or its keep-alive on, or
+        say that we live.
+        """
         ksr = self.ksr
         method, cseq = ksr.kx.get_method(), str(ksr.pv.get("$cs"))
         call_id = self._text(ksr.kx.get_callid) or ""
@@ -226,7 +231,7 @@ class Edge:
         if not stamp.same(expected, self._text(lambda: ksr.hdr.get(stamp.KEY)) or ""):
             ksr.sl.send_reply(403, "Forbidden")
             return
-        if method == "OPTIONS":
+        if method == "OPTIONS" and not next_hop:
             ksr.sl.send_reply(200, "OK")
             return
         where, _, name = next_hop.partition(stamp.NAME_PARAM)
@@ -236,7 +241,7 @@ class Edge:
         ksr.setdsturi(where)
         ksr.pv.sets("$fs", socket)
         ksr.tm.t_on_reply(INSIDE_REPLY)
-        ksr.tm.t_set_fr(0, self._settings.answer_ms)
+        ksr.tm.t_set_fr(0, KEEPALIVE_MS if method == "OPTIONS" else self._settings.answer_ms)
         if ksr.tm.t_relay() < 0:
             ksr.sl.sl_reply_error()  # the agent tells its reason
 
