@@ -212,6 +212,7 @@ def test_trunks_are_told_with_their_registration(tell: Callable[[Story], None]) 
             "granted_s": 3600,
             "expires_at": NOW + 3600,
             "last_status": 200,
+            "last_answer": "200 Reason",
             "reason": "granted 3600 s",
             "failures": 0,
             "held": False,

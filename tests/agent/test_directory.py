@@ -46,6 +46,7 @@ REGISTERED = Registration(
     next_at=NOW + 2700,
     registrar=REGISTRAR,
     last_status=200,
+    last_phrase="OK",
     reason="granted 3600 s",
 )
 LEARNED = (Learn(REGISTRAR, NOW + 3632),)
@@ -198,6 +199,7 @@ def test_a_registration_is_found_again_as_it_was(directory: Directory, tmp_path:
         failures=3,
         failure=Failure.WRONG_CREDENTIALS,
         last_status=401,
+        last_phrase="Unauthorized",
         reason="wrong credentials",
     )
     directory.save(ACCOUNT, REGISTERED, LEARNED, SOCKET, NOW)

@@ -108,6 +108,9 @@ class Ask:
 class Nobody:
     """Whom nobody may ask."""
 
+    def is_silent(self, host: str) -> bool:
+        return False
+
     async def find(self, name: str, kind: Kind) -> NoReturn:
         raise AssertionError(f"asked for {name} {kind}")
 
@@ -375,10 +378,33 @@ def test_a_name_server_that_does_not_know_naptr_is_asked_for_the_rest(ask: Ask) 
 
 def test_where_nobody_says_whether_there_is_srv_the_web_site_is_not_asked() -> None:
     class WithoutSrv:
+        def is_silent(self, host: str) -> bool:
+            return True
+
         async def find(self, name: str, kind: Kind) -> tuple[dns.rdata.Rdata, ...] | None:
             assert kind not in ("A", "AAAA"), name
             return () if kind == "NAPTR" else None
 
     server = Uri.parse("sip:voip.example")
     assert server
-    assert asyncio.run(Resolver(WithoutSrv(), UDP).targets(server)) == ()
+    resolver = Resolver(WithoutSrv(), UDP)
+    assert asyncio.run(resolver.targets(server)) == ()
+    assert resolver.why_none(server) == "DNS does not answer for voip.example"
+
+
+@pytest.mark.parametrize(
+    ("uri", "why"),
+    [
+        ("sip:192.0.2.1;transport=tls", "the edge has no tls socket for IPv4"),
+        ("sip:[2001:db8::1]", "the edge has no udp socket for IPv6"),
+        ("sip:voip.example;transport=tcp", "the edge has no tcp socket"),
+        (
+            "sip:nobody.example",
+            "DNS has no address of nobody.example that the edge has a socket for",
+        ),
+    ],
+)
+def test_why_there_is_no_next_hop_is_said(uri: str, why: str) -> None:
+    server = Uri.parse(uri)
+    assert server
+    assert Resolver(Nobody(), UDP).why_none(server) == why

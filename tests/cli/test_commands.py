@@ -206,6 +206,7 @@ TRUNK = {
     "keepalive": None,
     "failures": 0,
     "last_status": 200,
+    "last_answer": "200 OK",
     "registrar": "udp:192.0.2.1:5060",
     "expires_at": 4_000_000_000,
     "next_at": None,

@@ -56,7 +56,7 @@ def test_a_first_grant_is_an_event_with_who_granted() -> None:
 
 
 def test_a_refresh_that_changes_nothing_is_none() -> None:
-    assert events(REGISTERED, REFRESHING, Due(()), said(REGISTERED)) == ()
+    assert events(REGISTERED, REFRESHING, Due((), "no address"), said(REGISTERED)) == ()
     assert events(REFRESHING, REGISTERED, REPLY, said(REGISTERED)) == ()
 
 

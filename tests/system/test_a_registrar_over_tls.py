@@ -159,6 +159,41 @@ def test_a_certificate_for_another_name_is_not_believed(
     assert refused(scene.rig.stream(provider.ip, "tls"), scene.edge) == 403
 
 
+def test_a_registrar_over_tls_at_an_ipv6_address(rig: Rig) -> None:
+    """The certificate must be for that very address."""
+    authority = rig.authority()
+    edge, pbx = rig.network.port(), Pbx(rig)
+    ours = authority.certificate("DNS:edge.example")
+    trunks = []
+    for id_, named in (("right", "IP:::1"), ("wrong", "IP:2001:db8::1")):
+        provider = rig.provider(
+            id_,
+            accounts=ACCOUNTS,
+            at=("::1", rig.network.port()),
+            tls=authority.certificate(named),
+        )
+        by_tls = provider.uri_over("tls")
+        trunks.append(trunk(id_, provider, "acct1", pbx.uri, registrar=by_tls))
+    whence = rig.whence(
+        trunks=trunks,
+        edge={
+            "listen": [f"udp:{rig.ip('edge')}:{SIP_PORT}", f"tls:[::1]:{edge}"],
+            "tls": {
+                "certificate": str(ours.certificate),
+                "key": str(ours.key),
+                "ca": str(authority.file),
+            },
+        },
+        agent={"on_stop": "leave"},
+        registration={"answer": 1.5},
+    )
+    whence.wait_registered("right")
+    stands = whence.wait_state("wrong", "waiting", 30)
+    assert stands["reason"] == "its certificate is for 2001:db8::1, not ::1"
+    (learned,) = whence.get("/v1/addresses")
+    assert (learned["trunk"], learned["ip"], learned["transport"]) == ("right", "::1", "tls")
+
+
 def test_a_certificate_that_no_ca_has_signed_is_not_believed(scene: Scene) -> None:
     stranger = scene.rig.authority("stranger").certificate("DNS:one.example")
     provider = scene.provider(stranger)

@@ -54,6 +54,7 @@ class TrunkView(BaseModel):
     expires_at: float | None = Field(description="when what is granted ends")
     next_at: float | None = Field(description="when the next REGISTER is due")
     last_status: int | None = Field(description="the last answer; null: none came")
+    last_answer: str | None = Field(description="the same in words: status and reason phrase")
     reason: str = Field(description="why it is in this state")
     failures: int = Field(description="failures of the same kind in a row")
     held: bool = Field(description="whether the operator took it back or parked it")
@@ -356,6 +357,7 @@ def _trunk_view(parts: Parts, trunk: Trunk, registration: Registration) -> Trunk
         expires_at=r.expires_at,
         next_at=r.next_at,
         last_status=r.last_status,
+        last_answer=f"{r.last_status} {r.last_phrase}".strip() if r.last_status else None,
         reason=r.reason,
         failures=r.failures,
         held=r.held,

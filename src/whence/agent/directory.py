@@ -217,7 +217,8 @@ class Directory:
         """Trunk id → what is known of its registration from before."""
         rows = self._db.execute(
             "SELECT trunk_id, account, call_id, cseq, state, since, granted_s, expires_at, next_at,"
-            " registrar, home, held, failures, failure, last_status, reason FROM registration"
+            " registrar, home, held, failures, failure, last_status, last_phrase,"
+            " reason FROM registration"
         ).fetchall()
         return {row[0]: _stored(row) for row in rows}
 
@@ -238,7 +239,7 @@ class Directory:
         moves = any(self._moves(registration.trunk_id, action, now) for action in actions)
         with self._changing() if moves else self._transaction():
             self._db.execute(
-                "INSERT OR REPLACE INTO registration VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                "INSERT OR REPLACE INTO registration VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
                 (
                     r.trunk_id,
                     account,
@@ -255,6 +256,7 @@ class Directory:
                     r.failures,
                     r.failure,
                     r.last_status,
+                    r.last_phrase,
                     r.reason,
                 ),
             )
@@ -389,7 +391,7 @@ def _mark(key: str, credentials: Credentials) -> str:
 
 def _stored(row: Sequence[Any]) -> Stored:
     (trunk_id, account, call_id, cseq, state, since, granted_s, expires_at, next_at) = row[:9]
-    registrar, home, held, failures, failure, last_status, reason = row[9:]
+    registrar, home, held, failures, failure, last_status, last_phrase, reason = row[9:]
     return Stored(
         account,
         Registration(
@@ -407,6 +409,7 @@ def _stored(row: Sequence[Any]) -> Stored:
             failures=failures,
             failure=Failure(failure) if failure else None,
             last_status=last_status,
+            last_phrase=last_phrase,
             reason=reason,
         ),
     )

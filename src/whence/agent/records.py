@@ -114,6 +114,10 @@ class Records:
                 return known.records
         return (await asked).records
 
+    def is_silent(self, host: str) -> bool:
+        """Whether nobody answered for this host, or a service of it, when asked last."""
+        return any(name == host or name.endswith("." + host) for name, _ in self._silent)
+
     def _asked(self, key: _Key) -> asyncio.Future[_Known]:
         task = self._asking.get(key)
         if task is None:
@@ -151,7 +155,7 @@ class Records:
 
     def _tell_silent(self, key: _Key, error: Exception, known: _Known) -> None:
         name, kind = key
-        if not self._is_silent(name):
+        if not self._is_told(name):
             then = "nothing is known of it" if known.records is None else "its last answer is used"
             log.warning("DNS does not answer for %s (%s), %s: %s", name, kind, then, error)
         self._silent.add(key)
@@ -159,10 +163,10 @@ class Records:
     def _tell_answered(self, key: _Key) -> None:
         if key in self._silent:
             self._silent.discard(key)
-            if not self._is_silent(key[0]):
+            if not self._is_told(key[0]):
                 log.info("DNS answers again for %s", key[0])
 
-    def _is_silent(self, name: str) -> bool:
+    def _is_told(self, name: str) -> bool:
         return any(silent == name for silent, _ in self._silent)
 
 

@@ -89,6 +89,9 @@ class Resolver(Protocol):
     async def targets(self, server: Uri) -> tuple[NextHop, ...]:
         """Its next hops, best first; none where it has none, or nobody says."""
 
+    def why_none(self, server: Uri) -> str:
+        """Say why there were none just now."""
+
 
 class Watcher(Protocol):
     """Who acts on how registrations stand. Called in the loop; it must not wait, nor raise."""
@@ -418,9 +421,10 @@ class Registrations:
         try:
             # Looked up before a place is taken: a name that nobody answers for holds up nobody.
             targets = await self._targets(entry.trunk.server)
+            why = "" if targets else self._resolver.why_none(entry.trunk.server)
             async with self._places.take():
                 if _is_due(entry, self._clock()):  # the heap may have held it twice
-                    await self._go(entry, Due(targets))
+                    await self._go(entry, Due(targets, why))
         finally:
             self._begun.release()
 

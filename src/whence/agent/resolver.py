@@ -57,6 +57,9 @@ class Finder(Protocol):
     async def find(self, name: str, kind: Kind) -> tuple[Rdata, ...] | None:
         """The records; () where there are none; None where nobody answers."""
 
+    def is_silent(self, host: str) -> bool:
+        """Whether nobody answered for a name of this host when it was asked for last."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Service:
@@ -89,6 +92,18 @@ class Resolver:
         except TimeoutError:
             return ()
         return tuple(dict.fromkeys(found))[:NEXT_HOPS_LIMIT]
+
+    def why_none(self, server: Uri) -> str:
+        """Say why there are no next hops now; as `targets` found it last."""
+        literal = _literal(server)
+        if literal is not None:
+            version = ip_address(literal.ip).version
+            return f"the edge has no {literal.transport} socket for IPv{version}"
+        if not self._transports(server):
+            return f"the edge has no {_transport(server) or 'fitting'} socket"
+        if self._records.is_silent(server.host):
+            return f"DNS does not answer for {server.host}"
+        return f"DNS has no address of {server.host} that the edge has a socket for"
 
     async def _find(self, server: Uri) -> Sequence[NextHop]:
         transports = self._transports(server)

@@ -25,6 +25,7 @@ def trunk(
     held = ", held by the operator" if answer["held"] else ""
     print(f"{trunk_id}: {answer['state']}{held} since {show.instant(answer['since'])}")
     print(f"why: {answer['reason'] or '-'}; failures in a row: {answer['failures']}")
+    print(f"last answer: {answer['last_answer'] or 'none'}")
     print(f"granted until {show.instant(answer['expires_at'])}, by {answer['registrar'] or '-'}")
     print(f"next REGISTER {show.instant(answer['next_at'])}")
     if answer["keepalive"]:

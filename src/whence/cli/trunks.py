@@ -34,7 +34,7 @@ def trunks(api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
                 show.instant(trunk["expires_at"]),
                 show.instant(trunk["next_at"]),
                 str(trunk["failures"]),
-                str(trunk["last_status"] or "none"),
+                trunk["last_answer"] or "none",
                 trunk["reason"],
             )
             for trunk in answer

@@ -70,6 +70,7 @@ CREATE TABLE registration (
     failures    INTEGER NOT NULL,
     failure     TEXT,               -- of which kind they are: a restart must not begin anew
     last_status INTEGER,
+    last_phrase TEXT NOT NULL,
     reason      TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any
 
 from whence.core.address import Source
 from whence.core.digest import Challenge, Credentials, answerable, authorization
@@ -165,6 +166,8 @@ class Registration:
     """Failures of the same kind in a row."""
     failure: Failure | None = None
     last_status: int | None = None
+    last_phrase: str = ""
+    """The last answer's status, None where none came, and its reason phrase."""
     reason: str = ""
     in_flight: Request | None = None
     again: bool = False
@@ -182,9 +185,10 @@ class Registration:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """`next_at` has come. `targets`: where the registrar is now, best first; may be empty."""
+    """`next_at` has come. `targets`: where the registrar is now, best first; else `why` nowhere."""
 
     targets: tuple[NextHop, ...]
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,8 +300,8 @@ def step(
     """Take one event; return the new state and what is to be done, in this order."""
     turn = _Turn(registration, now, account, dice, waits)
     match event:
-        case Due(targets):
-            return turn.due(targets)
+        case Due(targets, why):
+            return turn.due(targets, why)
         case Answered(reply, source):
             return turn.answered(reply, source)
         case Unanswered(reason):
@@ -344,15 +348,12 @@ class _Turn:
     dice: Dice
     waits: Waits
 
-    def due(self, targets: Sequence[NextHop]) -> Outcome:
+    def due(self, targets: Sequence[NextHop], why: str) -> Outcome:
         r = self.before
         if not r.wanted or r.in_flight is not None:
             return r, ()
         if not targets:
-            return self._failed(
-                Failure.UNREACHABLE,
-                "no address of the registrar can be reached from the edge's sockets",
-            )
+            return self._failed(Failure.UNREACHABLE, why)
         expires_s = max(self.account.expires_s, r.min_expires_s)
         first, *others = _home_first(r.home, targets)
         return self._send(r, Request(first, expires_s, tuple(others)), State.REGISTERING)
@@ -453,7 +454,7 @@ class _Turn:
             home=request.next_hop,
             failures=0,
             failure=None,
-            last_status=reply.status,
+            **_last(reply),
             reason=f"granted {granted_s} s",
         )
         if not r.wanted:  # taken back while the answer was under way
@@ -477,7 +478,7 @@ class _Turn:
         asking = tuple(c.asks for c in answers)
         kept = tuple(n for n in self.before.nonces if n.challenge.asks not in asking)
         fresh = tuple(Nonce(challenge, 0) for challenge in answers)
-        r = replace(self.before, nonces=kept + fresh, last_status=reply.status)
+        r = replace(self.before, nonces=kept + fresh, **_last(reply))
         again = replace(
             request,
             expires_s=request.expires_s if r.wanted else 0,
@@ -493,7 +494,7 @@ class _Turn:
         r = replace(
             self.before,
             in_flight=replace(request, redirected=True, following=True),
-            last_status=reply.status,
+            **_last(reply),
         )
         return r, (Follow(reply.contacts[0].uri),)
 
@@ -516,7 +517,7 @@ class _Turn:
         if least is None or request.lengthened or not asked < least <= MIN_EXPIRES_LIMIT_S:
             reason = f"423 with Min-Expires {least} to {asked} s asked"
             return self._failed(Failure.REFUSED, reason, reply)
-        r = replace(self.before, min_expires_s=least, last_status=reply.status)
+        r = replace(self.before, min_expires_s=least, **_last(reply))
         return self._send(r, replace(request, expires_s=least, lengthened=True), r.state)
 
     def _next_target(self, request: Request, reply: Reply | None, reason: str) -> Outcome:
@@ -554,7 +555,7 @@ class _Turn:
             home=None if failure is Failure.UNREACHABLE else r.home,
             failures=failures,
             failure=failure,
-            last_status=reply.status if reply else None,
+            **_last(reply),
             reason=reason,
         ), ()
 
@@ -608,6 +609,13 @@ class _Turn:
 
     def _since(self, state: State) -> float:
         return self.before.since if self.before.state is state else self.now
+
+
+def _last(reply: Reply | None) -> dict[str, Any]:
+    """What is kept of the last answer."""
+    if reply is None:
+        return {"last_status": None, "last_phrase": ""}
+    return {"last_status": reply.status, "last_phrase": reply.reason}
 
 
 def _home_first(home: NextHop | None, targets: Sequence[NextHop]) -> list[NextHop]:
