@@ -13,7 +13,7 @@ from tests.rig.provider import ask_kamailio, await_kamailio
 
 CONFIG = Path(__file__).with_name("registrar.cfg")
 DOMAIN = "provider.example"
-MEMORY = ("-x", "tlsf", "-X", "tlsf", "-m", "1024", "-M", "16")
+MEMORY = ("-x", "tlsf", "-X", "tlsf", "-m", "1024", "-M", "128")
 
 
 @dataclass(frozen=True, slots=True)

@@ -342,6 +342,25 @@ def test_two_requests_at_once_get_each_their_own_answer(ip: str) -> None:
     tell(ip, story)
 
 
+def test_answers_that_come_at_once_are_all_heard(ip: str) -> None:
+    """While the agent is busy a cold start's answers pile up, and none may be lost."""
+
+    async def story(kamailio: Kamailio, edge: Edge) -> None:
+        call_ids = [f"call-{number}" for number in range(150)]
+        answers, heard = [], {}
+        for call_id in call_ids:
+            register = kamailio.register(ACCOUNT, SEND, call_id, OUR_SOCKET)
+            answers.append(asyncio.create_task(register))
+            while call_id not in heard:
+                request = await edge.hears()
+                heard[request.headers["Call-ID"]] = request
+        for request in heard.values():  # in one turn of the loop: the agent reads none of them yet
+            edge.says(request, "200 " + "long" * 250)
+        assert all(isinstance(answer, Answered) for answer in await asyncio.gather(*answers))
+
+    tell(ip, story, answer_s=5.0)
+
+
 async def kamailio_answers_now(kamailio: Kamailio, edge: Edge) -> bool:
     """Whether it lives, with the edge answering; passes over what was heard before."""
     asked = asyncio.create_task(kamailio.lives(STORY_S))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import socket as sockets
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Protocol, cast
@@ -27,6 +28,12 @@ RETRANSMIT_S = 0.5  # T1, RFC 3261 17.1.1.1; doubled each time, to T2
 RETRANSMIT_LIMIT_S = 4.0
 PATIENCE_S = 4.0
 """How much longer we wait than the edge, which gives up first and says 408."""
+BUFFER_BYTES = 4_194_304
+"""What holds answers that come at once until we read them; the system may give less.
+
+An answer that is lost until the edge has forgotten it makes the edge send the same REGISTER once
+more, and after 20 s a Kamailio that is a registrar answers 400 to a CSeq that it knows.
+"""
 
 
 @dataclass(slots=True)
@@ -196,6 +203,8 @@ class Kamailio(asyncio.DatagramProtocol):
         """Learn our own port, for the Via."""
         # uvloop's transports are of no asyncio class; a datagram endpoint hands in none but these.
         self._transport = cast(asyncio.DatagramTransport, transport)
+        own = transport.get_extra_info("socket")
+        own.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, BUFFER_BYTES)
         host, port = transport.get_extra_info("sockname")[:2]
         self._via = f"SIP/2.0/UDP {host_text(host)}:{port};rport;branch="
 
