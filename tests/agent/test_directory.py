@@ -108,6 +108,18 @@ def broken(path: Path, write: str) -> Iterator[None]:
 # The file becomes the directory.
 
 
+def test_numbers_are_written_as_in_the_trunks_country_or_else_the_edges(
+    directory: Directory, edge: sqlite3.Connection, tmp_path: Path
+) -> None:
+    text = ACME.replace("+44 20 1", "020 7123 4567")
+    directory.install(settings(tmp_path, text))
+    assert numbers(edge) == {("acme", "02071234567")}
+    bell = text.replace("acme", "bell") + 'country = "1"\n'
+    directory.install(settings(tmp_path, '[edge]\ncountry = "44"\n' + text + bell))
+    assert {("acme", n) for n in ("+442071234567", "2071234567", "02071234567")} <= numbers(edge)
+    assert ("bell", "+442071234567") not in numbers(edge)
+
+
 def test_trunks_and_numbers_are_those_of_the_file(
     directory: Directory, edge: sqlite3.Connection, tmp_path: Path
 ) -> None:
@@ -117,6 +129,7 @@ def test_trunks_and_numbers_are_those_of_the_file(
         ("acme", "+44201"),
         ("acme", "44201"),
         ("acme", "0044201"),
+        ("acme", "+440201"),
         ("bell", "100"),
     }
     directory.install(settings(tmp_path, BELL))

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 
 from tests.core.world import NOW, Call, World, calls, oracle, worlds
+from whence.agent.spellings import spellings
 from whence.core.address import Source, Transport, canonical_ip
 from whence.core.directory import SCHEMA, gather
 from whence.core.identify import Evidence, Identified, Refused, Request, identify
-from whence.core.number import spellings
 from whence.core.uri import Uri
 
 

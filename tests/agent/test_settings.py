@@ -112,6 +112,21 @@ nameserver = "dns.example"
             'agent: nameserver: "dns.example" is not ip:port; write "192.0.2.53:53"',
         ],
     ),
+    "countries and numbers": (
+        '[edge]\ncountry = "uk"\n'
+        + TRUNK
+        + 'country = "0044"\nnumbers = ["+020 7123 4567"]\n'
+        + TRUNK.replace("acme", "bell")
+        + "country = 44\n",
+        [
+            'edge: country: "uk" is not the calling code of a country; write "44"',
+            'trunk "acme": numbers[0]: "+020 7123 4567": no country\'s code begins with 0; write '
+            '"+442071234567", or without the + as it is dialled in its country, with '
+            'country = "44"',
+            'trunk "acme": country: "0044" is not the calling code of a country; write "44"',
+            'trunk "bell": country: is no text; write it in quotes',
+        ],
+    ),
     "no socket at all": ("[edge]\nlisten = []\n", ["edge: listen: is empty; write one at least"]),
     "the inside socket outside too": (
         '[edge]\ninside = "udp:127.0.0.1:5060"\n',

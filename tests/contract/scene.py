@@ -63,6 +63,7 @@ class Scene:
         granted_s: float = HOUR_S,
         transport: Transport = Transport.UDP,
         enabled: bool = True,
+        country: str = "",
     ) -> Caller:
         """Return a trunk that has registered at the machine `at`, and somebody there who calls."""
         caller = self.endpoint(at) if isinstance(at, str) else at
@@ -75,6 +76,7 @@ class Scene:
             "target": target if target.startswith("sip:") else f"sip:{target}@{DOMAIN}",
             "numbers": list(numbers),
             "enabled": enabled,
+            "country": country,
         }
         books.add(Trunk.model_validate(trunk))
         source = Source(transport, canonical_ip(caller.address[0]), 5060)

@@ -87,6 +87,28 @@ def test_a_tel_uri_is_called_by_its_number(scene: Scene) -> None:
     assert rings(scene, one.at, changed, phone_one)["X-Whence-Trunk"] == one.id
 
 
+@pytest.mark.parametrize(
+    "called",
+    [
+        "sip:02071234567@invalid",
+        "sip:2071234567@invalid",
+        "sip:020-7123.4567@invalid;user=phone",
+        "sip:+44(0)2071234567@invalid",
+        "sip:02071234567;phone-context=+44@invalid;user=phone",
+        "sip:7123-4567;phone-context=+44-20@invalid",
+        "tel:2071234567;phone-context=+44",
+        "tel:02071234567;phone-context=invalid",
+        "sip:%2B44%202071234567@invalid",
+    ],
+)
+def test_a_number_is_found_as_it_is_written_in_its_country(scene: Scene, called: str) -> None:
+    one, phone = scene.line(numbers=(ONE,), country="44")
+    scene.line(numbers=(TWO,), country="44", user="acct2", at=one.at)
+    invite = scene.invite(one.at)
+    changed = Message(f"INVITE {called} SIP/2.0", invite.headers)
+    assert rings(scene, one.at, changed, phone)["X-Whence-Trunk"] == one.id
+
+
 def test_a_call_that_could_be_two_trunks_is_given_to_neither(scene: Scene) -> None:
     one, _, phone_one, phone_two = two_trunks(scene)
     assert refused(scene, one.at, scene.invite(one.at, "unheard"))

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 from hypothesis import event, given, settings
 
-from tests.core.world import NOW, Call, World, calls, oracle, worlds
+from tests.core.world import NOW, Call, World, calls, forms, oracle, worlds
 from whence.core.address import Address, Origin, Source, Transport, canonical_ip
 from whence.core.identify import (
     Decision,
@@ -20,7 +20,6 @@ from whence.core.identify import (
     Unknown,
     identify,
 )
-from whence.core.number import spellings
 from whence.core.trunk import Trunk
 from whence.core.uri import Uri
 
@@ -64,7 +63,7 @@ def evidence(*trunks: Trunk, numbers: dict[str, list[str]] | None = None) -> Evi
             (spelling, id_)
             for id_, owned in (numbers or {}).items()
             for number in owned
-            for spelling in spellings(number)
+            for spelling in forms(number)
         ),
     )
 
@@ -306,7 +305,7 @@ def evidence_of(world: World, request: Request) -> Evidence:
             (number, t["id"])
             for t in enabled
             for _, number in request.numbers
-            if any(number in spellings(owned) for owned in t["numbers"])
+            if any(number in forms(owned) for owned in t["numbers"])
         ),
     )
 

@@ -133,6 +133,12 @@ def admits(address: dict[str, Any], call: Call, now: float) -> bool:
     return True
 
 
+def forms(number: str) -> set[str]:
+    """The forms in which a number with a plus may come; another comes only as it is."""
+    digits = number.removeprefix("+")
+    return {number, digits, "00" + digits} if number.startswith("+") else {number}
+
+
 def value_of(ip: str) -> int:
     """An address as the number that it is, an IPv4 one as IPv6 writes it."""
     value = int(ip_address(ip))

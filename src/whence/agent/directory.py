@@ -25,7 +25,6 @@ from whence.core.address import Address, Source
 from whence.core.digest import Credentials
 from whence.core.history import Event
 from whence.core.identify import Evidence, Request
-from whence.core.number import spellings
 from whence.core.registration import Action, Forget, Learn, NextHop, Registration, State
 from whence.core.retry import Failure
 
@@ -202,8 +201,8 @@ class Directory:
             if not trunk.enabled:
                 self._forget(trunk.id)
             db.executemany(
-                "INSERT OR IGNORE INTO number VALUES (?, ?)",
-                [(s, trunk.id) for number in trunk.numbers for s in sorted(spellings(number))],
+                "INSERT INTO number VALUES (?, ?)",
+                [(spelling, trunk.id) for spelling in sorted(settings.spellings(trunk))],
             )
         return frozenset(id_ for id_, mark in marks.items() if marked.get(id_, mark) != mark)
 

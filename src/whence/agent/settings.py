@@ -29,10 +29,9 @@ from pydantic import (
     model_validator,
 )
 
-from whence.agent import tls_peer
+from whence.agent import spellings, tls_peer
 from whence.core.address import GRACE_S, Source, Transport
 from whence.core.digest import Credentials, ha1
-from whence.core.number import spellings
 from whence.core.retry import WAITS, Backoff, Waits
 from whence.core.secret import Secret
 from whence.core.uri import Uri
@@ -165,8 +164,12 @@ def _target(text: str) -> str:
 
 
 def _number(text: str) -> str:
-    spellings(text)
+    spellings.check(text)
     return text
+
+
+def _country(text: str) -> str:
+    return spellings.country_code(text) if text else text
 
 
 def _printable(text: str) -> str:
@@ -198,6 +201,7 @@ OptionalDomain = Annotated[
     str, _matching(_OPTIONAL_DOMAIN, "a domain", "provider.example"), AfterValidator(_shared)
 ]
 AorUser = Annotated[str, _matching(_AOR_USER, "the user of an address-of-record", "acct1")]
+Country = Annotated[str, AfterValidator(_country)]
 Socket = Annotated[Source, BeforeValidator(_socket)]
 Password = Annotated[SecretStr, AfterValidator(_secret)]
 
@@ -294,6 +298,7 @@ class Edge(_Table):
     advertise: Annotated[str, AfterValidator(_advertise)] = ""
     domain: Domain = "edge.example"
     workers: int = Field(default=2, ge=1, le=64)
+    country: Country = ""
     tls: Tls = Tls.model_construct()
 
     @field_validator("inside")
@@ -418,6 +423,7 @@ class Trunk(_Table):
     keepalive: Annotated[float, AfterValidator(_keepalive)] = 0
     target: Annotated[str, AfterValidator(_target)]
     numbers: list[Annotated[str, AfterValidator(_number)]] = []
+    country: Country = ""
     enabled: bool = True
 
     @model_validator(mode="after")
@@ -497,6 +503,11 @@ class Settings(_Table):
     def state(self) -> Path:
         """The state directory."""
         return Path(self.agent.state)
+
+    def spellings(self, trunk: Trunk) -> frozenset[str]:
+        """All forms in which the provider of `trunk` may write its numbers."""
+        country = trunk.country or self.edge.country
+        return frozenset().union(*(spellings.spellings(n, country) for n in trunk.numbers))
 
     def contact_socket(self, socket: Source) -> tuple[str, int]:
         """(host, port) by which providers reach our `socket`."""

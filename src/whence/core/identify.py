@@ -12,7 +12,7 @@ from enum import StrEnum
 from math import inf
 
 from whence.core.address import Source
-from whence.core.number import bare
+from whence.core.number import called
 from whence.core.trunk import Trunk
 from whence.core.uri import Uri
 
@@ -43,7 +43,7 @@ class Request:
         return tuple(
             (place, number)
             for place, uri in places
-            if uri is not None and (number := bare(uri.user)) is not None
+            if uri is not None and (number := called(uri)) is not None
         )
 
 

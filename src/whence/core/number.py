@@ -1,10 +1,15 @@
-"""Telephone numbers, compared by form: `+44 20 7123-4567` is `00442071234567`.
+"""Telephone numbers, compared by form: `+44 20 7123-4567` is `+442071234567`.
 
 The agent writes each number of a trunk into the directory in all its spellings; the edge drops
 the separators from what a request says and looks it up exactly.
 """
 
 from __future__ import annotations
+
+from whence.core.uri import Uri
+
+LONGEST = 32
+"""Digits; more than these are no telephone number (E.164 has 15, without prefixes)."""
 
 _SEPARATORS = str.maketrans("", "", " -.()")
 
@@ -13,17 +18,18 @@ def bare(text: str) -> str | None:
     """What is left of a written number without its separators; None where it is no number."""
     number = text.translate(_SEPARATORS)
     digits = number.removeprefix("+")
-    return number if digits and digits.isascii() and digits.isdigit() else None
+    is_number = 0 < len(digits) <= LONGEST and digits.isascii() and digits.isdigit()
+    return number if is_number else None
 
 
-def spellings(number: str) -> frozenset[str]:
-    """All bare forms in which a provider may write `number`; ValueError where it is no number."""
-    found = bare(number)
-    if found is None:
-        raise ValueError(f'"{number}" is not a number; write "+442071234567"')
-    if not found.startswith(("+", "00")):
-        return frozenset({found})
-    digits = found.removeprefix("+").removeprefix("00")
-    if not digits:
-        return frozenset({found})
-    return frozenset({"+" + digits, digits, "00" + digits})
+def called(uri: Uri) -> str | None:
+    """The bare number that a URI calls (RFC 3966, RFC 3261 19.1.6); None where it calls none.
+
+    A number that is local to a global context is what the two are together:
+    `2071234567;phone-context=+44` is `+442071234567`.
+    """
+    written, context = uri.subscriber
+    number = bare(written)
+    if number is None or number.startswith("+") or not context.startswith("+"):
+        return number
+    return bare(context + number)

@@ -47,6 +47,16 @@ class Uri:
             return None
         return cls(scheme, user, host, port, _params(params))
 
+    @property
+    def subscriber(self) -> tuple[str, str]:
+        """(user, phone-context) of a URI that may call a number; the context may be empty.
+
+        A sip URI has it in its user part (RFC 3261 19.1.6), and some write it behind the host.
+        """
+        user, *parts = self.user.split(";")
+        context = _params(parts).get("phone-context") or self.params.get("phone-context", "")
+        return user, context
+
     @classmethod
     def of_header(cls, text: str) -> Uri | None:
         """Read the URI of a header such as To: `"Name" <sip:…>;params`, or a bare URI.
