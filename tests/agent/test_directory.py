@@ -108,6 +108,18 @@ def broken(path: Path, write: str) -> Iterator[None]:
 # The file becomes the directory.
 
 
+def test_ranges_are_found_by_their_lengths(
+    directory: Directory, edge: sqlite3.Connection, tmp_path: Path
+) -> None:
+    ranged = ACME.replace("+44 20 1", "+44 20 712*")
+    directory.install(settings(tmp_path, ranged + BELL))
+    assert ("acme", "+4420712*") in numbers(edge)
+    lengths = {len(spelling) - 1 for _, spelling in numbers(edge) if spelling.endswith("*")}
+    assert {length for (length,) in edge.execute("SELECT length FROM range")} == lengths
+    directory.install(settings(tmp_path, BELL))
+    assert edge.execute("SELECT count(*) FROM range").fetchone() == (0,)
+
+
 def test_numbers_are_written_as_in_the_trunks_country_or_else_the_edges(
     directory: Directory, edge: sqlite3.Connection, tmp_path: Path
 ) -> None:

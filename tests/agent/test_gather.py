@@ -24,13 +24,15 @@ def db() -> Iterator[sqlite3.Connection]:
 
 
 def fill(db: sqlite3.Connection, world: World) -> None:
-    for table in ("address", "number", "trunk"):
+    for table in ("address", "number", "range", "trunk"):
         db.execute(f"DELETE FROM {table}")
     for trunk in world:
         row = (trunk["id"], trunk["token"], trunk["aor_user"], "sip:a@b", trunk["enabled"])
         db.execute("INSERT INTO trunk VALUES (?, ?, ?, ?, ?, '')", row)
         for spelling in {s for number in trunk["numbers"] for s in spellings(number)}:
             db.execute("INSERT INTO number VALUES (?, ?)", (spelling, trunk["id"]))
+            if spelling.endswith("*"):
+                db.execute("INSERT OR IGNORE INTO range VALUES (?)", (len(spelling) - 1,))
         for one in trunk["addresses"]:
             ip = str(canonical_ip(one["ip"]))
             db.execute(
@@ -119,6 +121,20 @@ def test_of_a_thousand_trunks_at_one_address_the_named_one_is_found_and_few_are_
     evidence = seen(db, request)
     assert decided(request, evidence) == ("identified", "t417")
     assert len(evidence.trunks) <= 3
+
+
+def test_of_a_thousand_ranges_at_one_address_the_one_that_is_called_is_found(
+    db: sqlite3.Connection,
+) -> None:
+    world = crowd(1000)
+    for trunk in world:
+        trunk["numbers"] = [trunk["numbers"][0] + "*"]
+    fill(db, world)
+    for called in ("+4420000041799", "44 20 0000417", "0044200000417-1"):
+        request = asked(a_call(called))
+        evidence = seen(db, request)
+        assert decided(request, evidence) == ("identified", "t417")
+        assert len(evidence.trunks) <= 3
 
 
 def test_the_one_trunk_that_was_learned_from_the_calling_port_is_found_in_a_crowd(

@@ -109,6 +109,19 @@ def test_a_number_is_found_as_it_is_written_in_its_country(scene: Scene, called:
     assert rings(scene, one.at, changed, phone)["X-Whence-Trunk"] == one.id
 
 
+def test_a_range_owns_what_begins_like_it_and_a_number_in_it_may_be_anothers(scene: Scene) -> None:
+    one, phone_one = scene.line(numbers=("+4420712345*",))
+    two, phone_two = scene.line(numbers=("+442071234566",), user="acct2", at=one.at)
+    for called, trunk, phone in (
+        ("+442071234567", one, phone_one),
+        ("0044-20-7123-45", one, phone_one),
+        ("442071234566", two, phone_two),
+    ):
+        arrived = rings(scene, one.at, scene.invite(one.at, called), phone)
+        assert arrived["X-Whence-Trunk"] == trunk.id
+    assert refused(scene, one.at, scene.invite(one.at, "+442071234"))
+
+
 def test_a_call_that_could_be_two_trunks_is_given_to_neither(scene: Scene) -> None:
     one, _, phone_one, phone_two = two_trunks(scene)
     assert refused(scene, one.at, scene.invite(one.at, "unheard"))

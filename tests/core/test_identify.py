@@ -20,6 +20,7 @@ from whence.core.identify import (
     Unknown,
     identify,
 )
+from whence.core.number import closeness, owns
 from whence.core.trunk import Trunk
 from whence.core.uri import Uri
 
@@ -54,17 +55,20 @@ def trunk(id_: str, *addresses: Address) -> Trunk:
     )
 
 
+CALLED = ("+44201", "0044201", "44201", "+44202", "+44203", "+4420177", "+44201778")
+
+
 def evidence(*trunks: Trunk, numbers: dict[str, list[str]] | None = None) -> Evidence:
-    """What the directory would hold: `numbers` is trunk id → its numbers."""
+    """What the directory would hold on calls to CALLED: `numbers` is trunk id → its numbers."""
     return Evidence(
         trunks=trunks,
         token_owners={t.token: t.id for t in trunks},
-        number_owners=frozenset(
-            (spelling, id_)
+        number_owners={
+            (number, id_): max(owning, key=closeness)
             for id_, owned in (numbers or {}).items()
-            for number in owned
-            for spelling in forms(number)
-        ),
+            for number in CALLED
+            if (owning := [form for one in owned for form in forms(one) if owns(form, number)])
+        },
     )
 
 
@@ -219,6 +223,46 @@ def test_2_a_number_of_a_trunk_elsewhere_does_not_bring_that_trunk_in() -> None:
     assert identified(decision) == ("acme", Rule.ONLY_CANDIDATE)
 
 
+def test_2_a_range_owns_every_number_that_begins_like_it() -> None:
+    known = evidence(trunk("acme"), trunk("bell"), numbers={"acme": ["+44201*"], "bell": []})
+    for called in ("+44201", "0044201", "44201", "+4420177", "+44201778"):
+        assert identified(identify(call(f"sip:{called}@h"), known, NOW)) == ("acme", Rule.NUMBER)
+    assert refused(identify(call("sip:+44202@h"), known, NOW)) == ("ambiguous", ("acme", "bell"))
+
+
+def test_2_a_number_itself_goes_before_a_range_and_a_longer_range_before_a_shorter() -> None:
+    ranges = {"acme": ["+4420*"], "bell": ["+44201*"], "cable": ["+4420177"]}
+    known = evidence(*map(trunk, ranges), numbers=ranges)
+    for called, owner in {"+44202": "acme", "+44201": "bell", "+4420177": "cable"}.items():
+        assert identified(identify(call(f"sip:{called}@h"), known, NOW)) == (owner, Rule.NUMBER)
+
+
+def test_2_the_longer_range_of_a_trunk_elsewhere_takes_nothing_from_the_candidates() -> None:
+    known = evidence(
+        trunk("acme"),
+        trunk("bell"),
+        trunk("cable", at(ELSEWHERE)),
+        numbers={"acme": ["+4420*"], "cable": ["+4420177"]},
+    )
+    decision = identify(call("sip:+4420177@h"), known, NOW)
+    assert identified(decision) == ("acme", Rule.NUMBER)
+
+
+def test_2_a_range_in_the_request_uri_goes_before_a_number_itself_in_to() -> None:
+    known = evidence(trunk("acme"), trunk("bell"), numbers={"acme": ["+4420*"], "bell": ["+44203"]})
+    decision = identify(call("sip:+44201@h", to="sip:+44203@h"), known, NOW)
+    assert identified(decision) == ("acme", Rule.NUMBER)
+
+
+def test_2_who_owns_the_same_range_is_left_to_the_rules_that_follow() -> None:
+    shared = {"acme": ["+44201*"], "bell": ["+44201*", "+4420*"], "cable": ["+4420*", "+44203"]}
+    known = evidence(*map(trunk, shared), numbers=shared)
+    decision = identify(call("sip:+4420177@h"), known, NOW)
+    assert refused(decision) == ("ambiguous", ("acme", "bell"))
+    decision = identify(call("sip:+4420177@h", to="sip:+44203@h"), known, NOW)
+    assert identified(decision) == ("bell", Rule.NUMBER)  # cable was out, bell's range holds it
+
+
 # Rule 3: the AoR user.
 
 
@@ -301,12 +345,12 @@ def evidence_of(world: World, request: Request) -> Evidence:
             for t in enabled
         ),
         token_owners={t["token"]: t["id"] for t in enabled if t["token"] in request.tokens},
-        number_owners=frozenset(
-            (number, t["id"])
+        number_owners={
+            (number, t["id"]): max(owning, key=closeness)
             for t in enabled
             for _, number in request.numbers
-            if any(number in forms(owned) for owned in t["numbers"])
-        ),
+            if (owning := [f for n in t["numbers"] for f in forms(n) if owns(f, number)])
+        },
     )
 
 

@@ -25,8 +25,9 @@ SPELT = {
 }
 PORTS = [5060, 5080]
 TRANSPORTS = ["udp", "tcp", "tls"]
-NUMBERS = ["+44201", "+44202", "0201"]
+NUMBERS = ["+44201", "+44202", "0201", "+44201*", "+4420*", "020*"]
 CALLED = ["+44201", "0044201", "44201", "+44 (20)-1", "+44202", "44.202", "0201", "02-01", "201"]
+CALLED += ["+442017", "0044 2017", "+4420", "02029"]
 AOR_USERS = ["acct1", "acct2", "44201"]
 TOKENS = ["t0", "t1", "t2", "t3"]
 
@@ -95,7 +96,10 @@ def oracle(world: World, call: Call, now: float) -> tuple[str, str | None]:
         return trunk["token"] in tokens
 
     def by_number(header: str) -> Any:
-        return lambda trunk: any(same_number(n, call[header]) for n in trunk["numbers"])
+        # Who owns the number itself; if nobody does, who owns the longest range that it is in.
+        grades = {t["id"]: grade(t["numbers"], call[header]) for t in candidates}
+        best = max(grades.values())
+        return lambda trunk: best > 0 and grades[trunk["id"]] == best
 
     def by_aor_user(trunk: dict[str, Any]) -> bool:
         return bool(trunk["aor_user"] == call["user"])
@@ -103,9 +107,11 @@ def oracle(world: World, call: Call, now: float) -> tuple[str, str | None]:
     def by_port(trunk: dict[str, Any]) -> bool:
         return any(a["port"] == call["port"] and admits(a, call, now) for a in trunk["addresses"])
 
-    number_rules = [by_number(header) for header in ("user", "p_called_party_id", "to")]
-    for rule in [by_token, *number_rules, by_aor_user, by_port]:
-        fitting = [trunk for trunk in candidates if rule(trunk)]
+    headers = ["user", "p_called_party_id", "to"]
+    rules: list[Any] = [by_token, *headers, by_aor_user, by_port]
+    for rule in rules:
+        fits = by_number(rule) if rule in headers else rule
+        fitting = [trunk for trunk in candidates if fits(trunk)]
         if len(fitting) == 1:
             return "identified", fitting[0]["id"]
         if len(fitting) > 1:
@@ -133,8 +139,28 @@ def admits(address: dict[str, Any], call: Call, now: float) -> bool:
     return True
 
 
+def grade(ours: list[str], called: str | None) -> int:
+    """How well a trunk's numbers fit a called one: 0 not at all, 1000 it is one of them.
+
+    +44…, 0044… and 44… are one where ours has a plus; what begins like a range is in it.
+    """
+    if called is None:
+        return 0
+    for separator in " -.()":
+        called = called.replace(separator, "")
+    if not called.removeprefix("+").isdigit():
+        return 0
+    grades = [0]
+    for form in [form for number in ours for form in forms(number)]:
+        if form == called:
+            grades.append(1000)
+        if form[-1] == "*" and called[: len(form) - 1] == form[:-1]:
+            grades.append(len(form))
+    return max(grades)
+
+
 def forms(number: str) -> set[str]:
-    """The forms in which a number with a plus may come; another comes only as it is."""
+    """The forms in which a number, or range, with a plus may come; another comes as it is."""
     digits = number.removeprefix("+")
     return {number, digits, "00" + digits} if number.startswith("+") else {number}
 
@@ -143,14 +169,3 @@ def value_of(ip: str) -> int:
     """An address as the number that it is, an IPv4 one as IPv6 writes it."""
     value = int(ip_address(ip))
     return value if ":" in ip else value + 0xFFFF_0000_0000
-
-
-def same_number(ours: str, called: str | None) -> bool:
-    """Whether a called number is ours: +44…, 0044… and 44… are one where ours has a plus."""
-    if called is None:
-        return False
-    for separator in " -.()":
-        ours, called = ours.replace(separator, ""), called.replace(separator, "")
-    if ours.startswith("+"):
-        return called in (ours, "00" + ours[1:], ours[1:])
-    return called == ours

@@ -184,6 +184,7 @@ class Directory:
         for id_ in marked.keys() - marks.keys():
             db.execute("DELETE FROM trunk WHERE id = ?", (id_,))
         db.execute("DELETE FROM number")
+        db.execute("DELETE FROM range")
         for trunk in settings.trunk:
             db.execute(
                 "INSERT INTO trunk VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
@@ -204,6 +205,10 @@ class Directory:
                 "INSERT INTO number VALUES (?, ?)",
                 [(spelling, trunk.id) for spelling in sorted(settings.spellings(trunk))],
             )
+        db.execute(
+            "INSERT INTO range SELECT DISTINCT length(spelling) - 1 FROM number"
+            " WHERE spelling LIKE '%*'"
+        )
         return frozenset(id_ for id_, mark in marks.items() if marked.get(id_, mark) != mark)
 
     def tokens(self) -> dict[str, str]:

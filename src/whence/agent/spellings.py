@@ -12,10 +12,13 @@ from functools import cache
 import phonenumbers
 from phonenumbers import NumberParseException, PhoneMetadata, ValidationResult
 
-from whence.core.number import bare
+from whence.core.number import LEAST, RANGE, bare
 
 INTERNATIONAL = "00"
 """What most countries dial instead of the +; providers of other countries write it too."""
+
+
+E164_DIGITS = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,32 +75,46 @@ def check(text: str) -> None:
 
 
 def spellings(text: str, code: str = "") -> frozenset[str]:
-    """All bare forms of a number of a trunk whose provider is in the country with this `code`.
+    """All bare forms of a number, or range, of a trunk whose provider is in the country of `code`.
 
     Without a code, or where it fits no number of that country, a number that is not written with
     its country is known only as it is written. ValueError where it is no number.
     """
-    number = _read(text)
+    number, star = _read(text)
     home = country(code)
     found = _abroad(number, home)
     if found is None and home is not None:
-        found = _at_home(number, home)
-    if found is None:
-        return frozenset({number})
-    there, national = found
+        found = _begins_at_home(number, home) if star else _at_home(number, home)
+    forms = {number} | (set() if found is None else _forms(*found, home))
+    return frozenset(form + star for form in forms if not star or len(form.strip("+")) >= LEAST)
+
+
+def _forms(there: Country | None, national: str, home: Country | None) -> set[str]:
     e164 = (there.code if there else "") + national
-    forms = {number, f"+{e164}", e164, INTERNATIONAL + e164}
+    forms = {f"+{e164}", e164, INTERNATIONAL + e164}
     if home and home.international_prefix:
         forms.add(home.international_prefix + e164)
     if there and there.trunk_prefix:  # +44 (0)20 7123 4567
         forms.add(f"+{there.code}{there.trunk_prefix}{national}")
     if there and there == home:
         forms |= {national, there.trunk_prefix + national} | _rewritten(e164, home)
-    return frozenset(forms)
+    return forms
 
 
-def _read(text: str) -> str:
-    number = bare(text)
+def _read(text: str) -> tuple[str, str]:
+    """(bare number, or how the numbers of a range begin; a star if it is one)."""
+    star = RANGE if text.endswith(RANGE) else ""
+    if RANGE in text.removesuffix(RANGE):
+        raise ValueError(
+            f'"{text}" has a star that is not its end; a range is all numbers that begin alike, '
+            'write "+4420712345*"'
+        )
+    number = bare(text.removesuffix(RANGE))
+    if text == RANGE or (star and number and len(number.strip("+")) < LEAST):
+        raise ValueError(
+            f'"{text}" is too wide a range; write {LEAST} digits at least before the star, '
+            '"+4420712345*"'
+        )
     if number is None:
         raise ValueError(f'"{text}" is not a number; write "+442071234567"')
     if number.startswith("+0"):
@@ -105,7 +122,7 @@ def _read(text: str) -> str:
             f'"{text}": no country\'s code begins with 0; write "+442071234567", or without the + '
             'as it is dialled in its country, with country = "44"'
         )
-    return number
+    return number, star
 
 
 def _abroad(number: str, home: Country | None) -> tuple[Country | None, str] | None:
@@ -136,6 +153,20 @@ def _at_home(number: str, home: Country) -> tuple[Country, str] | None:
     if not fits and not phonenumbers.is_valid_number(parsed):
         return None  # a short code, an extension, or without its area
     return home, phonenumbers.national_significant_number(parsed)
+
+
+def _begins_at_home(number: str, home: Country) -> tuple[Country, str] | None:
+    """(country, how national numbers begin) of a range; None if none of the country's do."""
+    if home.trunk_prefix and number.startswith(home.trunk_prefix):
+        national = number.removeprefix(home.trunk_prefix)
+        return (home, national) if national else None
+    for length in range(E164_DIGITS - len(number)):
+        for digit in "0123456789":
+            one = number + digit * length
+            if found := _at_home(one, home):
+                national = number if found[1] == one else number.removeprefix(home.code)
+                return (home, national) if national and one.endswith(found[1]) else None
+    return None
 
 
 def _rewritten(e164: str, home: Country) -> set[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from whence.core.address import ADMITTING, IP, Address, Origin, Transport, canonical_ip
 from whence.core.identify import Evidence, Request
+from whence.core.number import closeness, owns
 from whence.core.trunk import Trunk
 
 VERSION = 1
@@ -41,11 +42,15 @@ CREATE INDEX address_of_trunk ON address (trunk_id, ip);
 CREATE INDEX address_at_port ON address (ip, port, trunk_id);
 
 CREATE TABLE number (
-    spelling TEXT NOT NULL,
+    spelling TEXT NOT NULL,         -- bare; of a range, it ends in *
     trunk_id TEXT NOT NULL REFERENCES trunk (id) ON DELETE CASCADE,
     PRIMARY KEY (spelling, trunk_id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX number_of_trunk ON number (trunk_id);
+
+CREATE TABLE range (                -- of which lengths there are ranges: few
+    length INTEGER PRIMARY KEY      -- of what stands before the *
+) STRICT;
 
 CREATE TABLE user (
     name   TEXT NOT NULL,
@@ -107,6 +112,7 @@ OTHERS = 2
 _TRUNK = "t.id, t.token, t.aor_user, t.target"
 _ADDRESS = "a.port, a.transport, a.origin, a.socket, a.learned_at, a.expires_at"
 _AT_IP = "LEFT JOIN address a ON a.trunk_id = t.id AND a.ip = :ip"
+_IN_RANGE = "substr(:number{}, 1, r.length) || '*'"
 _OTHER = f"""
 SELECT NULL, {_TRUNK}, {_ADDRESS} FROM (
     SELECT a.trunk_id AS id FROM address a CROSS JOIN trunk t ON t.id = a.trunk_id
@@ -122,6 +128,10 @@ UNION ALL
 SELECT n.spelling, {_TRUNK}, {_ADDRESS}
 FROM number n CROSS JOIN trunk t ON t.id = n.trunk_id {_AT_IP}
 WHERE n.spelling IN (:number1, :number2, :number3) AND t.enabled
+UNION ALL
+SELECT n.spelling, {_TRUNK}, {_ADDRESS}
+FROM range r CROSS JOIN number n CROSS JOIN trunk t ON t.id = n.trunk_id {_AT_IP}
+WHERE n.spelling IN ({", ".join(_IN_RANGE.format(n) for n in (1, 2, 3))}) AND t.enabled
 UNION ALL
 SELECT NULL, {_TRUNK}, {_ADDRESS}
 FROM trunk t {_AT_IP} WHERE t.aor_user = :user AND t.enabled
@@ -159,10 +169,13 @@ def gather(request: Request, now: float, fetch: Fetch, others: int = OTHERS) -> 
     trunks: dict[str, tuple[str, str, str, str]] = {}
     at_ip: dict[str, dict[tuple[Any, ...], None]] = {}
     token_owners: dict[str, str] = {}
-    number_owners: set[tuple[str, str]] = set()
-    for number, id_, token, aor_user, target, *address in rows:
-        if number is not None:
-            number_owners.add((number, id_))
+    number_owners: dict[tuple[str, str], str] = {}
+    for spelling, id_, token, aor_user, target, *address in rows:
+        if spelling is not None:
+            for number in numbers:
+                if owns(spelling, number):
+                    before = number_owners.get((number, id_), spelling)
+                    number_owners[number, id_] = max(before, spelling, key=closeness)
         if token in tokens:
             token_owners[token] = id_
         if address[1] is not None:
@@ -174,7 +187,7 @@ def gather(request: Request, now: float, fetch: Fetch, others: int = OTHERS) -> 
             for id_ in sorted(trunks)
         ),
         token_owners=token_owners,
-        number_owners=frozenset(number_owners),
+        number_owners=number_owners,
     )
 
 

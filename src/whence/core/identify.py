@@ -6,13 +6,13 @@ is used only to choose *within* the candidates: headers narrow, they never widen
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
 
 from whence.core.address import Source
-from whence.core.number import called
+from whence.core.number import called, closeness
 from whence.core.trunk import Trunk
 from whence.core.uri import Uri
 
@@ -56,8 +56,9 @@ class Evidence:
     request's own words name, and of the others at least two that do admit it, if there are."""
     token_owners: dict[str, str]
     """Token in the request → id of the enabled trunk whose token it is, wherever that trunk is."""
-    number_owners: frozenset[tuple[str, str]]
-    """(bare number of the request, id of an enabled trunk that owns it)."""
+    number_owners: dict[tuple[str, str], str]
+    """(bare number of the request, id of an enabled trunk that owns it) → the number, or closest
+    range, by which it does."""
 
     def good_until(self, now: float) -> float:
         """Until when a decision on this stands, as far as time alone can change it."""
@@ -137,10 +138,10 @@ def identify(request: Request, evidence: Evidence, now: float) -> Decision:
         steps.append(Step(Rule.TOKEN, "token of a trunk that has no address there", owners))
         return Refused("token from a wrong source", _ids(candidates), tuple(steps))
 
-    for rule, compared, belongs in _rules(request, evidence, now):
+    for rule, compared, fitting in _rules(request, evidence, now):
         if rule is Rule.PORT and len(candidates) == 1:
             break  # it would tell nobody apart
-        chosen = tuple(trunk for trunk in candidates if belongs(trunk))
+        chosen = fitting(candidates)
         steps.append(Step(rule, compared, _ids(chosen)))
         if len(chosen) == 1:
             return Identified(chosen[0], rule, tuple(steps))
@@ -152,26 +153,33 @@ def identify(request: Request, evidence: Evidence, now: float) -> Decision:
     return Refused("ambiguous", _ids(candidates), tuple(steps))
 
 
-def _rules(
-    request: Request, evidence: Evidence, now: float
-) -> list[tuple[Rule, str, Callable[[Trunk], bool]]]:
+Fitting = Callable[[tuple[Trunk, ...]], tuple[Trunk, ...]]
+"""Says which of the candidates fit what was compared."""
+
+
+def _rules(request: Request, evidence: Evidence, now: float) -> Iterator[tuple[Rule, str, Fitting]]:
     """Name the tests that tell candidates apart, in their order: the first that fits one wins."""
-    tokens = request.tokens
-    rules: list[tuple[Rule, str, Callable[[Trunk], bool]]] = [
-        (Rule.TOKEN, " or ".join(tokens) or "no token", lambda t: t.token in tokens),
-    ]
+    tokens, user, source = request.tokens, request.ruri.user, request.source
+    yield Rule.TOKEN, " or ".join(tokens) or "no token", _all(lambda t: t.token in tokens)
     for place, number in request.numbers:
-        rules.append(
-            (
-                Rule.NUMBER,
-                f"{number} in {place}",
-                lambda t, number=number: (number, t.id) in evidence.number_owners,  # type: ignore[misc]
-            )
-        )
-    user, source = request.ruri.user, request.source
-    rules.append((Rule.AOR_USER, user, lambda t: bool(user) and t.aor_user == user))
-    rules.append((Rule.PORT, str(source.port), lambda t: t.learned_from(source, now)))
-    return rules
+        yield Rule.NUMBER, f"{number} in {place}", _closest(number, evidence.number_owners)
+    yield Rule.AOR_USER, user, _all(lambda t: bool(user) and t.aor_user == user)
+    yield Rule.PORT, str(source.port), _all(lambda t: t.learned_from(source, now))
+
+
+def _all(fits: Callable[[Trunk], bool]) -> Fitting:
+    return lambda candidates: tuple(trunk for trunk in candidates if fits(trunk))
+
+
+def _closest(number: str, owners: dict[tuple[str, str], str]) -> Fitting:
+    """Of those who own the number: who owns it itself, or else the longest range that holds it."""
+
+    def fitting(candidates: tuple[Trunk, ...]) -> tuple[Trunk, ...]:
+        owning = [t for t in candidates if (number, t.id) in owners]
+        best = max((closeness(owners[number, t.id]) for t in owning), default=0)
+        return tuple(t for t in owning if closeness(owners[number, t.id]) == best)
+
+    return fitting
 
 
 def _ids(trunks: tuple[Trunk, ...]) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """Telephone numbers, compared by form: `+44 20 7123-4567` is `+442071234567`.
 
 The agent writes each number of a trunk into the directory in all its spellings; the edge drops
-the separators from what a request says and looks it up exactly.
+the separators from what a request says and looks it up exactly. A range, `+4420712345*`, owns all
+numbers that begin like it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,12 @@ from whence.core.uri import Uri
 
 LONGEST = 32
 """Digits; more than these are no telephone number (E.164 has 15, without prefixes)."""
+
+RANGE = "*"
+"""Ends what is a range of numbers."""
+
+LEAST = 3
+"""Digits before it: less would own half a continent."""
 
 _SEPARATORS = str.maketrans("", "", " -.()")
 
@@ -33,3 +40,15 @@ def called(uri: Uri) -> str | None:
     if number is None or number.startswith("+") or not context.startswith("+"):
         return number
     return bare(context + number)
+
+
+def owns(spelling: str, number: str) -> bool:
+    """Whether a trunk's number, or range, in this spelling is, or holds, a bare number."""
+    if spelling.endswith(RANGE):
+        return number.startswith(spelling.removesuffix(RANGE))
+    return spelling == number
+
+
+def closeness(spelling: str) -> int:
+    """Orders what owns one number: the number itself, then the ranges, the longest first."""
+    return len(spelling) if spelling.endswith(RANGE) else LONGEST * 2
