@@ -220,6 +220,8 @@ def test_trunks_are_told_with_their_registration(tell: Callable[[Story], None]) 
             "aor": "sip:acct1@provider.example",
             "target": "sip:alice@edge.example",
             "numbers": ["+442071234567"],
+            "unmatched": "accept",
+            "fallback": False,
             "enabled": True,
         }
         assert (bell["id"], bell["aor"]) == ("bell", "sip:acct2@192.0.2.1")

@@ -108,6 +108,35 @@ def broken(path: Path, write: str) -> Iterator[None]:
 # The file becomes the directory.
 
 
+def test_where_the_fallbacks_are_is_known_whatever_changes(
+    directory: Directory, edge: sqlite3.Connection, tmp_path: Path
+) -> None:
+    def fallbacks() -> list[tuple[str, str, int]]:
+        return edge.execute("SELECT trunk_id, ip, port FROM fallback ORDER BY 1, 2").fetchall()
+
+    acme = ACME + "fallback = true\n"
+    directory.install(settings(tmp_path, acme + BELL))
+    learn(directory, "acme")
+    learn(directory, "bell")
+    assert fallbacks() == [("acme", "192.0.2.1", 5060)]
+    learn(directory, "acme", "192.0.2.7")
+    learn(directory, "acme")  # again: a refresh
+    assert fallbacks() == [("acme", "192.0.2.1", 5060), ("acme", "192.0.2.7", 5060)]
+    directory.install(settings(tmp_path, ACME + BELL + "fallback = true\n"))
+    assert fallbacks() == [("bell", "192.0.2.1", 5060)]
+    directory.install(settings(tmp_path, acme + BELL))
+    assert fallbacks() == [("acme", "192.0.2.1", 5060), ("acme", "192.0.2.7", 5060)]
+    directory.drop_expired(NOW + 61)
+    assert fallbacks() == []
+    learn(directory, "acme")
+    directory.install(settings(tmp_path, acme + "enabled = false\n" + BELL))
+    assert fallbacks() == []
+    directory.install(settings(tmp_path, acme + BELL))
+    learn(directory, "acme")
+    directory.install(settings(tmp_path, BELL))
+    assert fallbacks() == []
+
+
 def test_ranges_are_found_by_their_lengths(
     directory: Directory, edge: sqlite3.Connection, tmp_path: Path
 ) -> None:

@@ -27,8 +27,12 @@ def fill(db: sqlite3.Connection, world: World) -> None:
     for table in ("address", "number", "range", "trunk"):
         db.execute(f"DELETE FROM {table}")
     for trunk in world:
-        row = (trunk["id"], trunk["token"], trunk["aor_user"], "sip:a@b", trunk["enabled"])
-        db.execute("INSERT INTO trunk VALUES (?, ?, ?, ?, ?, '')", row)
+        row = {"unmatched": "accept", "fallback": False, "target": "sip:a@b", **trunk}
+        db.execute(
+            "INSERT INTO trunk VALUES"
+            " (:id, :token, :aor_user, :target, :unmatched, :fallback, :enabled, '')",
+            {key: value for key, value in row.items() if not isinstance(value, list)},
+        )
         for spelling in {s for number in trunk["numbers"] for s in spellings(number)}:
             db.execute("INSERT INTO number VALUES (?, ?)", (spelling, trunk["id"]))
             if spelling.endswith("*"):
@@ -143,6 +147,70 @@ def test_the_one_trunk_that_was_learned_from_the_calling_port_is_found_in_a_crow
     fill(db, crowd(1000, t999=5080))
     request = asked(a_call("nobody", port=5080))
     assert decided(request, seen(db, request)) == ("identified", "t999")
+
+
+@pytest.mark.parametrize("port", [5060, 5080])
+def test_the_fallback_of_a_crowd_is_found(db: sqlite3.Connection, port: int) -> None:
+    world = crowd(1000)
+    world[999]["fallback"] = True
+    fill(db, world)
+    request = asked(a_call("nobody", port))
+    evidence = seen(db, request)
+    assert decided(request, evidence) == ("identified", "t999")
+    assert len(evidence.trunks) <= 3
+
+
+def test_two_fallbacks_of_a_crowd_are_seen_to_be_two(db: sqlite3.Connection) -> None:
+    world = crowd(1000)
+    world[0]["fallback"] = world[999]["fallback"] = True
+    fill(db, world)
+    request = asked(a_call("nobody"))
+    assert decided(request, seen(db, request)) == ("refused", "ambiguous")
+
+
+def test_the_fallback_among_those_of_the_calling_port_is_found(db: sqlite3.Connection) -> None:
+    world = crowd(1000, t500=5080, t501=5080, t502=5080)
+    for i in (3, 4, 5, 502):
+        world[i]["fallback"] = True
+    fill(db, world)
+    request = asked(a_call("nobody", port=5080))
+    assert decided(request, seen(db, request)) == ("identified", "t502")
+
+
+def work(db: sqlite3.Connection, request: Request) -> int:
+    """How many tens of steps SQLite takes for it."""
+    steps = 0
+
+    def count() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    seen(db, request)  # its statement is prepared then
+    db.set_progress_handler(count, 10)
+    seen(db, request)
+    db.set_progress_handler(None, 0)
+    return steps
+
+
+@pytest.mark.parametrize("user", ["+44200000001", "acct1", "token1", "nobody"])
+@pytest.mark.parametrize("fallbacks", [0, 1, 2000])
+@pytest.mark.parametrize("ranges", [0, 1])
+def test_five_thousand_trunks_at_one_address_are_no_more_work_than_three(
+    db: sqlite3.Connection, user: str, fallbacks: int, ranges: int
+) -> None:
+    worked = []
+    for size in (3, 5000):
+        world = crowd(size)
+        for trunk in world[:fallbacks]:
+            trunk["fallback"] = True
+        if ranges:
+            for trunk in world:
+                trunk["numbers"] = [trunk["numbers"][0][:-1] + "*"]
+        fill(db, world)
+        worked.append(work(db, asked(a_call(user))))
+    few, many = worked
+    assert many <= few * 1.25 + 20, worked
 
 
 def test_a_trunk_with_two_addresses_there_is_one_candidate_not_two(db: sqlite3.Connection) -> None:

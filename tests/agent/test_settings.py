@@ -127,6 +127,19 @@ nameserver = "dns.example"
             'trunk "bell": country: is no text; write it in quotes',
         ],
     ),
+    "what becomes of calls that name no trunk": (
+        TRUNK
+        + 'unmatched = "refuse"\nfallback = true\n'
+        + TRUNK.replace("acme", "bell")
+        + 'unmatched = false\nfallback = "yes"\n',
+        [
+            'trunk "acme": fallback: takes the calls that name no trunk, and unmatched = "refuse" '
+            "refuses them; write one of the two",
+            'trunk "bell": unmatched: is none of the words known here; write '
+            "'accept' or 'refuse'",
+            'trunk "bell": fallback: is neither true nor false; write one of them, without quotes',
+        ],
+    ),
     "no socket at all": ("[edge]\nlisten = []\n", ["edge: listen: is empty; write one at least"]),
     "the inside socket outside too": (
         '[edge]\ninside = "udp:127.0.0.1:5060"\n',

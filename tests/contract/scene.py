@@ -63,9 +63,12 @@ class Scene:
         granted_s: float = HOUR_S,
         transport: Transport = Transport.UDP,
         enabled: bool = True,
-        country: str = "",
+        **more: object,
     ) -> Caller:
-        """Return a trunk that has registered at the machine `at`, and somebody there who calls."""
+        """Return a trunk that has registered at the machine `at`, and somebody there who calls.
+
+        *more* are further keys of the trunk.
+        """
         caller = self.endpoint(at) if isinstance(at, str) else at
         id_, now, books = self.name("trunk"), time.time(), self.world.books
         trunk = {
@@ -76,7 +79,7 @@ class Scene:
             "target": target if target.startswith("sip:") else f"sip:{target}@{DOMAIN}",
             "numbers": list(numbers),
             "enabled": enabled,
-            "country": country,
+            **more,
         }
         books.add(Trunk.model_validate(trunk))
         source = Source(transport, canonical_ip(caller.address[0]), 5060)

@@ -128,6 +128,23 @@ def test_a_call_that_could_be_two_trunks_is_given_to_neither(scene: Scene) -> No
     assert scene.nothing_came(phone_one, phone_two)
 
 
+def test_a_call_that_could_be_several_trunks_is_given_to_their_fallback(scene: Scene) -> None:
+    one, _, _, phone_two = two_trunks(scene)
+    fallback, phone = scene.line(user="acct3", at=one.at, fallback=True)
+    for _ in range(2):  # the second is known to the worker
+        arrived = rings(scene, one.at, scene.invite(one.at, "unheard"), phone)
+        assert arrived["X-Whence-Trunk"] == fallback.id
+    rings(scene, one.at, scene.invite(one.at, TWO), phone_two)
+
+
+def test_a_trunk_may_refuse_what_does_not_name_it(scene: Scene) -> None:
+    trunk, phone = scene.line(numbers=(ONE,), unmatched="refuse")
+    rings(scene, trunk.at, scene.invite(trunk.at, ONE), phone)
+    assert refused(scene, trunk.at, scene.invite(trunk.at, TWO))
+    assert refused(scene, trunk.at, scene.invite(trunk.at, "unheard", to_uri=f"sip:{TWO}@invalid"))
+    assert scene.nothing_came(phone)
+
+
 def test_a_token_from_a_wrong_source_opens_nothing(scene: Scene) -> None:
     mine, phone_of_mine = scene.line(at="provider")
     other, phone_of_other = scene.line(at="another-provider")

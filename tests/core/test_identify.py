@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 from urllib.parse import quote
 
 import pytest
@@ -44,7 +45,12 @@ def at(
     )
 
 
-def trunk(id_: str, *addresses: Address) -> Trunk:
+def trunk(
+    id_: str,
+    *addresses: Address,
+    unmatched: Literal["accept", "refuse"] = "accept",
+    fallback: bool = False,
+) -> Trunk:
     """A trunk whose token is `token-ID` and whose AoR user is `user-ID`."""
     return Trunk(
         id_,
@@ -52,6 +58,8 @@ def trunk(id_: str, *addresses: Address) -> Trunk:
         f"user-{id_}",
         "sip:alice@edge.example",
         addresses or (at(),),
+        unmatched,
+        fallback,
     )
 
 
@@ -304,6 +312,57 @@ def test_5_the_only_candidate_takes_the_call() -> None:
     assert decision.reason == "only candidate of trunk acme"
 
 
+def test_5_who_refuses_what_is_unmatched_takes_only_what_names_it() -> None:
+    acme = trunk("acme", at(port=5060), unmatched="refuse")
+    known = evidence(acme, numbers={"acme": ["+44201"]})
+    for unmatched in (call(), call("sip:+44202@h"), call(source=f"udp:{PROVIDER}:5060")):
+        assert refused(identify(unmatched, known, NOW)) == ("unmatched", ("acme",))
+    named = {
+        Rule.TOKEN: call("sip:x@h;line=token-acme"),
+        Rule.NUMBER: call(to="sip:0044201@h"),
+        Rule.AOR_USER: call("sip:user-acme@h"),
+    }
+    for rule, asked in named.items():
+        assert identified(identify(asked, known, NOW)) == ("acme", rule)
+
+
+def test_5_what_is_unmatched_counts_only_where_there_is_no_other_candidate() -> None:
+    """Where two are there, that one refuses is no reason to give it to the other."""
+    known = evidence(trunk("acme", unmatched="refuse"), trunk("bell"))
+    assert refused(identify(call(), known, NOW)) == ("ambiguous", ("acme", "bell"))
+
+
+def test_5_the_port_names_a_trunk_only_where_it_tells_it_from_another() -> None:
+    acme, bell = (trunk(i, at(port=p), unmatched="refuse") for i, p in (("a", 5060), ("b", 5080)))
+    asked = call(source=f"udp:{PROVIDER}:5080")
+    assert identified(identify(asked, evidence(acme, bell), NOW)) == ("b", Rule.PORT)
+    assert refused(identify(asked, evidence(bell), NOW)) == ("unmatched", ("b",))
+
+
+def test_6_what_nothing_tells_apart_goes_to_the_fallback() -> None:
+    known = evidence(
+        trunk("acme"), trunk("bell", fallback=True), trunk("cable"), numbers={"cable": ["+44201"]}
+    )
+    assert identified(identify(call(), known, NOW)) == ("bell", Rule.FALLBACK)
+    assert identified(identify(call("sip:+44201@h"), known, NOW)) == ("cable", Rule.NUMBER)
+
+
+def test_6_a_fallback_elsewhere_takes_nothing() -> None:
+    known = evidence(trunk("acme"), trunk("bell"), trunk("cable", at(ELSEWHERE), fallback=True))
+    assert refused(identify(call(), known, NOW)) == ("ambiguous", ("acme", "bell"))
+
+
+def test_6_a_fallback_takes_only_what_was_narrowed_to_it_and_others() -> None:
+    shared = {"acme": ["+44201"], "bell": ["+44201"]}
+    known = evidence(trunk("acme"), trunk("bell"), trunk("cable", fallback=True), numbers=shared)
+    assert refused(identify(call("sip:+44201@h"), known, NOW)) == ("ambiguous", ("acme", "bell"))
+
+
+def test_6_two_fallbacks_are_as_ambiguous_as_none() -> None:
+    known = evidence(trunk("acme"), trunk("bell", fallback=True), trunk("cable", fallback=True))
+    assert refused(identify(call(), known, NOW)) == ("ambiguous", ("bell", "cable"))
+
+
 def test_6_two_accounts_at_one_address_and_nothing_to_tell_them_apart_is_refused() -> None:
     """The most repeated complaint of the field: every call goes to the first account."""
     known = evidence(trunk("acme"), trunk("bell"))
@@ -341,6 +400,8 @@ def evidence_of(world: World, request: Request) -> Evidence:
                     for a in t["addresses"]
                     if canonical_ip(a["ip"]) == request.source.ip
                 ),
+                t["unmatched"],
+                t["fallback"],
             )
             for t in enabled
         ),

@@ -50,6 +50,8 @@ worlds: st.SearchStrategy[World] = st.lists(
         {
             "enabled": st.sampled_from([True, True, True, False]),
             "aor_user": st.sampled_from(AOR_USERS),
+            "unmatched": st.sampled_from(["accept", "accept", "refuse"]),
+            "fallback": st.sampled_from([False, False, True]),
             "numbers": st.lists(st.sampled_from(NUMBERS), max_size=2, unique=True),
             "addresses": st.lists(
                 addresses,
@@ -110,6 +112,8 @@ def oracle(world: World, call: Call, now: float) -> tuple[str, str | None]:
     headers = ["user", "p_called_party_id", "to"]
     rules: list[Any] = [by_token, *headers, by_aor_user, by_port]
     for rule in rules:
+        if rule is by_port and len(candidates) == 1:
+            break  # "where it tells the candidates apart"
         fits = by_number(rule) if rule in headers else rule
         fitting = [trunk for trunk in candidates if fits(trunk)]
         if len(fitting) == 1:
@@ -117,7 +121,12 @@ def oracle(world: World, call: Call, now: float) -> tuple[str, str | None]:
         if len(fitting) > 1:
             candidates = fitting
     if len(candidates) == 1:
+        if candidates[0]["unmatched"] == "refuse":
+            return "refused", "unmatched"
         return "identified", candidates[0]["id"]
+    fallbacks = [trunk for trunk in candidates if trunk["fallback"]]
+    if len(fallbacks) == 1:
+        return "identified", fallbacks[0]["id"]
     return "refused", "ambiguous"
 
 

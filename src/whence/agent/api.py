@@ -62,6 +62,8 @@ class TrunkView(BaseModel):
     aor: str
     target: str
     numbers: list[str]
+    unmatched: str = Field(description="accept or refuse: a call that names no trunk")
+    fallback: bool = Field(description="whether it takes what could be several trunks' call")
     enabled: bool
 
 
@@ -365,6 +367,8 @@ def _trunk_view(parts: Parts, trunk: Trunk, registration: Registration) -> Trunk
         aor=trunk.aor,
         target=trunk.target,
         numbers=list(trunk.numbers),
+        unmatched=trunk.unmatched,
+        fallback=trunk.fallback,
         enabled=trunk.enabled,
     )
 

@@ -187,14 +187,17 @@ class Directory:
         db.execute("DELETE FROM range")
         for trunk in settings.trunk:
             db.execute(
-                "INSERT INTO trunk VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
+                "INSERT INTO trunk VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
                 " aor_user = excluded.aor_user, target = excluded.target,"
+                " unmatched = excluded.unmatched, fallback = excluded.fallback,"
                 " enabled = excluded.enabled, mark = excluded.mark",
                 (
                     trunk.id,
                     secrets.token_hex(12),
                     trunk.user,
                     trunk.target,
+                    trunk.unmatched,
+                    trunk.fallback,
                     trunk.enabled,
                     marks[trunk.id],
                 ),

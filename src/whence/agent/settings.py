@@ -424,6 +424,8 @@ class Trunk(_Table):
     target: Annotated[str, AfterValidator(_target)]
     numbers: list[Annotated[str, AfterValidator(_number)]] = []
     country: Country = ""
+    unmatched: Literal["accept", "refuse"] = "accept"
+    fallback: bool = False
     enabled: bool = True
 
     @model_validator(mode="after")
@@ -436,6 +438,11 @@ class Trunk(_Table):
             )
         if self.ha1 and not self.ha1.by_algorithm():
             raise ValueError('ha1: is empty; write ha1 = {md5 = "…", sha256 = "…"}')
+        if self.fallback and self.unmatched == "refuse":
+            raise ValueError(
+                'fallback: takes the calls that name no trunk, and unmatched = "refuse" refuses '
+                "them; write one of the two"
+            )
         if self.password_file:
             password = _read_secret(self.password_file, info)
             object.__setattr__(self, "password", password)

@@ -18,12 +18,14 @@ SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 
 CREATE TABLE trunk (
-    id       TEXT PRIMARY KEY,
-    token    TEXT NOT NULL UNIQUE,
-    aor_user TEXT NOT NULL,
-    target   TEXT NOT NULL,
-    enabled  INTEGER NOT NULL,
-    mark     TEXT NOT NULL          -- tells other credentials from these, and hardly more
+    id        TEXT PRIMARY KEY,
+    token     TEXT NOT NULL UNIQUE,
+    aor_user  TEXT NOT NULL,
+    target    TEXT NOT NULL,
+    unmatched TEXT NOT NULL,        -- accept, refuse
+    fallback  INTEGER NOT NULL,
+    enabled   INTEGER NOT NULL,
+    mark      TEXT NOT NULL         -- tells other credentials from these, and hardly more
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX trunk_of_aor_user ON trunk (aor_user);
 
@@ -40,6 +42,27 @@ CREATE TABLE address (
 ) STRICT;
 CREATE INDEX address_of_trunk ON address (trunk_id, ip);
 CREATE INDEX address_at_port ON address (ip, port, trunk_id);
+
+CREATE TABLE fallback (             -- where trunks that are a fallback have addresses
+    ip       TEXT NOT NULL,
+    trunk_id TEXT NOT NULL,
+    port     INTEGER NOT NULL,      -- 0: any
+    PRIMARY KEY (ip, trunk_id, port)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX fallback_at_port ON fallback (ip, port, trunk_id);
+CREATE INDEX fallback_of_trunk ON fallback (trunk_id);
+CREATE TRIGGER fallback_comes AFTER INSERT ON address
+    WHEN (SELECT fallback FROM trunk WHERE id = NEW.trunk_id) BEGIN
+    INSERT OR IGNORE INTO fallback VALUES (NEW.ip, NEW.trunk_id, ifnull(NEW.port, 0)); END;
+CREATE TRIGGER fallback_goes AFTER DELETE ON address
+    WHEN NOT EXISTS (SELECT 1 FROM address a WHERE a.trunk_id = OLD.trunk_id AND a.ip = OLD.ip
+        AND ifnull(a.port, 0) = ifnull(OLD.port, 0)) BEGIN
+    DELETE FROM fallback
+    WHERE ip = OLD.ip AND trunk_id = OLD.trunk_id AND port = ifnull(OLD.port, 0); END;
+CREATE TRIGGER fallback_changes AFTER UPDATE OF fallback ON trunk
+    WHEN OLD.fallback <> NEW.fallback BEGIN
+    DELETE FROM fallback WHERE trunk_id = NEW.id; INSERT OR IGNORE INTO fallback
+    SELECT ip, trunk_id, ifnull(port, 0) FROM address WHERE trunk_id = NEW.id AND NEW.fallback; END;
 
 CREATE TABLE number (
     spelling TEXT NOT NULL,         -- bare; of a range, it ends in *
@@ -106,21 +129,26 @@ OTHERS = 2
 
 # One query, so that an answer comes from one state of the directory: the trunks that the request's
 # own words name, wherever they are, with their addresses at its ip; and a few more trunks that
-# admit its source, so that thousands of trunks at one address cost no more than two. CROSS JOIN
-# fixes the order of tables. UNION ALL and the order of the indexes spare every temporary table:
-# with UNION and DISTINCT the same query takes five times as long.
-_TRUNK = "t.id, t.token, t.aor_user, t.target"
+# admit its source, and fallbacks, so that thousands of trunks at one address cost no more than two.
+# CROSS JOIN fixes the order of tables. UNION ALL and the order of the indexes spare every temporary
+# table: with UNION and DISTINCT the same query takes five times as long.
+_TRUNK = "t.id, t.token, t.aor_user, t.target, t.unmatched, t.fallback"
 _ADDRESS = "a.port, a.transport, a.origin, a.socket, a.learned_at, a.expires_at"
 _AT_IP = "LEFT JOIN address a ON a.trunk_id = t.id AND a.ip = :ip"
 _IN_RANGE = "substr(:number{}, 1, r.length) || '*'"
 _OTHER = f"""
 SELECT NULL, {_TRUNK}, {_ADDRESS} FROM (
-    SELECT a.trunk_id AS id FROM address a CROSS JOIN trunk t ON t.id = a.trunk_id
+    SELECT a.trunk_id AS id FROM {{where}} CROSS JOIN trunk t ON t.id = a.trunk_id
     WHERE a.ip = :ip {{port}} AND t.enabled
     AND (a.expires_at IS NULL OR a.expires_at > :now) AND instr(:transports, a.transport)
-    GROUP BY a.trunk_id LIMIT :others
+    GROUP BY {{trunk}} LIMIT :others
 ) x CROSS JOIN trunk t ON t.id = x.id {_AT_IP}
 """
+_ANYBODY = {"where": "address a", "trunk": "a.trunk_id"}
+_FALLBACK = {
+    "where": "fallback f CROSS JOIN address a ON a.trunk_id = f.trunk_id AND a.ip = f.ip",
+    "trunk": "f.trunk_id",
+}
 _EVIDENCE = f"""
 SELECT NULL, {_TRUNK}, {_ADDRESS}
 FROM trunk t {_AT_IP} WHERE t.token IN (:user, :line) AND t.enabled
@@ -135,8 +163,10 @@ WHERE n.spelling IN ({", ".join(_IN_RANGE.format(n) for n in (1, 2, 3))}) AND t.
 UNION ALL
 SELECT NULL, {_TRUNK}, {_ADDRESS}
 FROM trunk t {_AT_IP} WHERE t.aor_user = :user AND t.enabled
-UNION ALL {_OTHER.format(port="AND a.port = :port")}
-UNION ALL {_OTHER.format(port="")}
+UNION ALL {_OTHER.format(**_ANYBODY, port="AND a.port = :port")}
+UNION ALL {_OTHER.format(**_ANYBODY, port="")}
+UNION ALL {_OTHER.format(**_FALLBACK, port="AND f.ip = :ip AND f.port = :port AND a.port = :port")}
+UNION ALL {_OTHER.format(**_FALLBACK, port="AND f.ip = :ip")}
 """
 
 Fetch = Callable[[str, dict[str, Any]], list[tuple[Any, ...]]]
@@ -167,10 +197,11 @@ def gather(request: Request, now: float, fetch: Fetch, others: int = OTHERS) -> 
         },
     )
     trunks: dict[str, tuple[str, str, str, str]] = {}
+    policy: dict[str, tuple[Any, Any]] = {}
     at_ip: dict[str, dict[tuple[Any, ...], None]] = {}
     token_owners: dict[str, str] = {}
     number_owners: dict[tuple[str, str], str] = {}
-    for spelling, id_, token, aor_user, target, *address in rows:
+    for spelling, id_, token, aor_user, target, unmatched, fallback, *address in rows:
         if spelling is not None:
             for number in numbers:
                 if owns(spelling, number):
@@ -180,10 +211,16 @@ def gather(request: Request, now: float, fetch: Fetch, others: int = OTHERS) -> 
             token_owners[token] = id_
         if address[1] is not None:
             trunks[id_] = (id_, token, aor_user, target)
+            policy[id_] = (unmatched, fallback)
             at_ip.setdefault(id_, {})[tuple(address)] = None
     return Evidence(
         trunks=tuple(
-            Trunk(*trunks[id_], tuple(_address(source.ip, row) for row in at_ip[id_]))
+            Trunk(
+                *trunks[id_],
+                tuple(_address(source.ip, row) for row in at_ip[id_]),
+                unmatched=policy[id_][0],
+                fallback=bool(policy[id_][1]),
+            )
             for id_ in sorted(trunks)
         ),
         token_owners=token_owners,

@@ -53,7 +53,8 @@ class Evidence:
 
     trunks: tuple[Trunk, ...]
     """Enabled trunks with an address at the source's ip, whether or not it admits it: all that the
-    request's own words name, and of the others at least two that do admit it, if there are."""
+    request's own words name, and at least two each, if there are, of those that do admit it, that
+    were learned from its port, and that are a fallback (there, and from its port)."""
     token_owners: dict[str, str]
     """Token in the request → id of the enabled trunk whose token it is, wherever that trunk is."""
     number_owners: dict[tuple[str, str], str]
@@ -74,6 +75,7 @@ class Rule(StrEnum):
     NUMBER = "number"
     AOR_USER = "aor user"
     PORT = "port"
+    FALLBACK = "fallback"
     ONLY_CANDIDATE = "only candidate"
 
 
@@ -139,8 +141,8 @@ def identify(request: Request, evidence: Evidence, now: float) -> Decision:
         return Refused("token from a wrong source", _ids(candidates), tuple(steps))
 
     for rule, compared, fitting in _rules(request, evidence, now):
-        if rule is Rule.PORT and len(candidates) == 1:
-            break  # it would tell nobody apart
+        if len(candidates) == 1 and rule in (Rule.PORT, Rule.FALLBACK):
+            break  # these name nobody: they only tell apart
         chosen = fitting(candidates)
         steps.append(Step(rule, compared, _ids(chosen)))
         if len(chosen) == 1:
@@ -148,9 +150,11 @@ def identify(request: Request, evidence: Evidence, now: float) -> Decision:
         candidates = chosen or candidates
 
     steps.append(Step(Rule.ONLY_CANDIDATE, "trunks left", _ids(candidates)))
-    if len(candidates) == 1:
-        return Identified(candidates[0], Rule.ONLY_CANDIDATE, tuple(steps))
-    return Refused("ambiguous", _ids(candidates), tuple(steps))
+    if len(candidates) > 1:
+        return Refused("ambiguous", _ids(candidates), tuple(steps))
+    if candidates[0].unmatched == "refuse":
+        return Refused("unmatched", _ids(candidates), tuple(steps))
+    return Identified(candidates[0], Rule.ONLY_CANDIDATE, tuple(steps))
 
 
 Fitting = Callable[[tuple[Trunk, ...]], tuple[Trunk, ...]]
@@ -165,6 +169,7 @@ def _rules(request: Request, evidence: Evidence, now: float) -> Iterator[tuple[R
         yield Rule.NUMBER, f"{number} in {place}", _closest(number, evidence.number_owners)
     yield Rule.AOR_USER, user, _all(lambda t: bool(user) and t.aor_user == user)
     yield Rule.PORT, str(source.port), _all(lambda t: t.learned_from(source, now))
+    yield Rule.FALLBACK, "what nothing tells apart", _all(lambda t: t.fallback)
 
 
 def _all(fits: Callable[[Trunk], bool]) -> Fitting:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from whence.core.address import Address, Source
 
@@ -16,6 +17,10 @@ class Trunk:
     aor_user: str
     target: str
     addresses: tuple[Address, ...]
+    unmatched: Literal["accept", "refuse"] = "accept"
+    """Whether it, as the only candidate, takes a call in which nothing names it."""
+    fallback: bool = False
+    """Whether it takes a call that could be several trunks'."""
 
     def admits(self, source: Source, now: float) -> bool:
         """Whether a live address of this trunk admits `source`."""
