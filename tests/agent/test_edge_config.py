@@ -52,6 +52,22 @@ def test_providers_see_the_advertised_place_and_the_inside_socket_has_none(
     assert 'alias="203.0.113.1:5070"' in lines(config, "alias=")
 
 
+def test_an_advertised_ip_alone_leaves_each_socket_its_port_and_the_other_family_its_ip(
+    tmp_path: Path,
+) -> None:
+    sockets = '"udp:127.0.0.1:5060", "tcp:127.0.0.1:5080", "udp:[::1]:5060"'
+    config = rendered(tmp_path, f'[edge]\nadvertise = "203.0.113.1"\nlisten = [{sockets}]\n')
+    assert lines(config, "listen=")[:3] == [
+        "listen=udp:127.0.0.1:5060 advertise 203.0.113.1:5060",
+        "listen=tcp:127.0.0.1:5080 advertise 203.0.113.1:5080",
+        "listen=udp:[::1]:5060",
+    ]
+    assert lines(config, "alias=")[-2:] == [
+        'alias="203.0.113.1:5060"',
+        'alias="203.0.113.1:5080"',
+    ]
+
+
 def test_the_domain_is_ours_with_and_without_our_ports(tmp_path: Path) -> None:
     config = rendered(
         tmp_path,

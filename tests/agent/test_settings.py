@@ -516,6 +516,19 @@ def test_providers_reach_a_socket_by_the_advertised_place(tmp_path: Path) -> Non
     assert right(tmp_path, "").contact_socket(socket) == ("127.0.0.1", 5060)
     advertised = right(tmp_path, '[edge]\nadvertise = "203.0.113.1:5070"')
     assert advertised.contact_socket(socket) == ("203.0.113.1", 5070)
+    by_ip = right(tmp_path, '[edge]\nadvertise = "203.0.113.1"')
+    assert by_ip.contact_socket(socket) == ("203.0.113.1", 5060)
+    assert by_ip.contact_socket(Source.parse("udp:[::1]:5060")) == ("::1", 5060)
+
+
+def test_one_advertised_port_does_not_serve_sockets_of_several(tmp_path: Path) -> None:
+    sockets = '"udp:127.0.0.1:5060", "tcp:127.0.0.1:5080"'
+    with pytest.raises(FaultyFileError) as error:
+        right(tmp_path, f'[edge]\nadvertise = "203.0.113.1:5060"\nlisten = [{sockets}]\n')
+    assert error.value.faults == [
+        'whence.toml: edge: advertise: "203.0.113.1:5060" is one port for sockets of several; '
+        'write the ip alone, "203.0.113.1": each socket is then seen at its own port'
+    ]
 
 
 def test_the_socket_for_a_target_fits_its_transport_and_version(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 
 from whence.agent.directory import FILE
-from whence.agent.settings import Settings
+from whence.agent.settings import Edge, Settings
 from whence.core.address import Source, Transport
+from whence.core.uri import host_text
 
 TEMPLATE = "kamailio.cfg.j2"
 SCRIPT = "whence_kemi.py"
@@ -48,9 +49,12 @@ def render(settings: Settings, file: Path) -> str:
                 "answer_ms": round(settings.registration.answer * 1000),
             }
         ),
-        listen=[{"address": str(socket), "advertise": edge.advertise} for socket in edge.listen],
+        listen=[
+            {"address": str(socket), "advertise": _advertised(edge, socket)}
+            for socket in edge.listen
+        ],
         inside=str(edge.inside),
-        aliases=_aliases(edge.domain, edge.advertise, edge.listen),
+        aliases=_aliases(edge),
         workers=edge.workers,
         tcp=any(socket.transport is not Transport.UDP for socket in edge.listen),
         tls=settings.state.absolute() / TLS_FILE if edge.has_tls else "",
@@ -76,8 +80,15 @@ def write_tls_config(settings: Settings) -> None:
     )
 
 
-def _aliases(domain: str, advertise: str, listen: list[Source]) -> list[str]:
+def _advertised(edge: Edge, socket: Source) -> str:
+    """`ip:port` by which others see a socket; nothing where it is its own."""
+    host, port = edge.place_of(socket)
+    own = (host, port) == (str(socket.ip), socket.port)
+    return "" if own else f"{host_text(host)}:{port}"
+
+
+def _aliases(edge: Edge) -> list[str]:
     """What counts as ours in a URI besides the sockets themselves."""
-    advertised = [advertise] if advertise else []
-    ports = sorted({socket.port for socket in listen})
-    return [domain, *(f"{domain}:{port}" for port in ports), *advertised]
+    ports = sorted({socket.port for socket in edge.listen})
+    advertised = dict.fromkeys(_advertised(edge, socket) for socket in edge.listen)
+    return [edge.domain, *(f"{edge.domain}:{port}" for port in ports), *filter(None, advertised)]

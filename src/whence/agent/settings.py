@@ -87,7 +87,10 @@ def _place(text: str, example: str = "192.0.2.1:5060") -> tuple[str, int]:
 
 def _advertise(text: str) -> str:
     if text:
-        _place(text)
+        try:
+            ip_address(text)
+        except ValueError:
+            _place(text)
     return text
 
 
@@ -320,9 +323,29 @@ class Edge(_Table):
                 'listen: a "tls:" socket needs a certificate; write [edge.tls] with certificate = '
                 '"cert.pem" and key = "key.pem"'
             )
+        if self._advertised[1] and len({socket.port for socket in self.listen}) > 1:
+            raise ValueError(
+                f'advertise: "{self.advertise}" is one port for sockets of several; write the ip '
+                f'alone, "{self._advertised[0]}": each socket is then seen at its own port'
+            )
         if len(set(self.listen)) < len(self.listen):
             raise ValueError("listen: names the same socket twice; write it once")
         return self
+
+    @property
+    def _advertised(self) -> tuple[str, int | None]:
+        """(ip, port or None) of `advertise`; the ip is empty where nothing is advertised."""
+        try:
+            return str(ip_address(self.advertise)), None
+        except ValueError:
+            return _place(self.advertise) if self.advertise else ("", None)
+
+    def place_of(self, socket: Source) -> tuple[str, int]:
+        """(ip, port) by which our `socket` is seen; what is advertised is of one IP version."""
+        ip, port = self._advertised
+        if not ip or ip_address(ip).version != socket.ip.version:
+            return str(socket.ip), socket.port
+        return ip, port or socket.port
 
     @property
     def has_tls(self) -> bool:
@@ -518,7 +541,7 @@ class Settings(_Table):
 
     def contact_socket(self, socket: Source) -> tuple[str, int]:
         """(host, port) by which providers reach our `socket`."""
-        return _place(self.edge.advertise) if self.edge.advertise else (str(socket.ip), socket.port)
+        return self.edge.place_of(socket)
 
 
 def load(path: Path) -> Settings:
