@@ -30,6 +30,7 @@ from pydantic import (
 )
 
 from whence.agent import spellings, tls_peer
+from whence.core import told
 from whence.core.address import GRACE_S, Source, Transport
 from whence.core.digest import Credentials, ha1
 from whence.core.retry import WAITS, Backoff, Waits
@@ -40,6 +41,9 @@ DAY_S = 86_400
 
 DEBIANS_CAS = "/etc/ssl/certs/ca-certificates.crt"
 """The CAs that browsers believe; Debian package ca-certificates."""
+
+SOCKET_PATH_LIMIT = 107
+"""How long the path of a Unix socket may be (Linux)."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}")
 _DOMAIN = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
@@ -187,6 +191,12 @@ def _state(text: str) -> str:
         raise ValueError(
             f'"{text}" is not an absolute path of letters, digits and / _ . + -; '
             'write "/var/lib/whence"'
+        )
+    longest = SOCKET_PATH_LIMIT - len(f"/{told.SOCKET_FILE}")
+    if len(text) > longest:
+        raise ValueError(
+            f'"{text}" is too long for the socket in it; write a path of {longest} characters '
+            "at most"
         )
     return text
 

@@ -30,12 +30,16 @@ class Asked(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """Where an identified call goes, and what is said of it. `until`: when to ask anew."""
+    """Where an identified call goes, and what is said of it. `until`: when to ask anew.
+
+    `told`: what the agent is told of every such call (core/told.py).
+    """
 
     trunk_id: str
     source: str
     target: str
     until: float
+    told: str
 
 
 class Generation:

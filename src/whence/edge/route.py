@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 
-from whence.core import stamp
+from whence.core import stamp, told
 from whence.core.address import Source, Transport, canonical_ip
 from whence.core.directory import DIALOG_KEY, GENERATION_FILE, INSIDE_KEY
 from whence.core.identify import Identified, Request, Unknown, identify
@@ -26,6 +26,7 @@ from whence.edge import certificate
 from whence.edge.directory import Directory, DirectoryUnavailableError
 from whence.edge.known import Answer, Asked, Generation, Known
 from whence.edge.ksr import Ksr
+from whence.edge.tell import Tell
 
 CALL_FAILURE = "ksr_failure_call"
 """The failure route of calls."""
@@ -133,6 +134,7 @@ class Edge:
         self._settings = settings
         self._directory = Directory(settings.directory)
         self._known = Known(Generation(settings.directory.with_name(GENERATION_FILE)))
+        self._tell = Tell(settings.directory.with_name(told.SOCKET_FILE))
         self._dialog_key: str | None = None
 
     def child_init(self, _rank: int) -> int:
@@ -348,7 +350,7 @@ class Edge:
             return
         known = self._known.get(asked, now)
         if known is not None and method in RELAYED:
-            self._deliver(known, now)
+            self._deliver(known, method, now, known=True)
             return
         request = read(asked)
         if request is None:
@@ -356,25 +358,30 @@ class Edge:
             return
         evidence = self._directory.evidence(request, now)
         decision = identify(request, evidence, now)
-        if method == "OPTIONS" and not isinstance(decision, Unknown):
-            ksr.sl.send_reply(200, "OK")
-        elif not isinstance(decision, Identified):
-            ksr.sl.send_reply(403, "Forbidden")
-        elif method not in RELAYED:
-            ksr.hdr.append_to_reply(f"Allow: {', '.join(sorted(RELAYED))}\r\n")
-            ksr.sl.send_reply(405, "Method Not Allowed")
-        else:
+        said = told.lasting(decision, request.source, asked.ruri, asked.to, asked.p_called_party_id)
+        if isinstance(decision, Identified) and method in RELAYED:
             trunk = decision.trunk
             answer = Answer(
                 trunk.id,
                 str(request.source),
                 fill(trunk.target, request),
                 evidence.good_until(now),
+                said,
             )
             self._known.keep(asked, answer)
-            self._deliver(answer, now)
+            self._deliver(answer, method, now, known=False)
+            return
+        if method == "OPTIONS" and not isinstance(decision, Unknown):
+            ksr.sl.send_reply(200, "OK")
+        elif not isinstance(decision, Identified):
+            ksr.sl.send_reply(403, "Forbidden")
+        else:
+            ksr.hdr.append_to_reply(f"Allow: {', '.join(sorted(RELAYED))}\r\n")
+            ksr.sl.send_reply(405, "Method Not Allowed")
+        call_id = self._text(ksr.kx.get_callid) or ""
+        self._tell(said, told.method_told(method), call_id, now, known=False)
 
-    def _deliver(self, answer: Answer, now: float) -> None:
+    def _deliver(self, answer: Answer, method: str, now: float, *, known: bool) -> None:
         ksr = self.ksr
         call_id = self._text(ksr.kx.get_callid)
         if call_id is None:
@@ -391,8 +398,9 @@ class Edge:
         ksr.seturi(answer.target)
         if ksr.is_myself_ruri() and ksr.registrar.lookup(LOCATION) < 0:
             ksr.sl.send_reply(480, "Temporarily Unavailable")
-            return
-        self._relay()
+        else:
+            self._relay()
+        self._tell(answer.told, method, call_id, now, known=known)
 
     # What the steps above share.
 

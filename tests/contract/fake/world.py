@@ -39,7 +39,9 @@ class FakeWorld:
         definition = re.findall("^#!define WHENCE_EDGE (.*)$", config, re.MULTILINE)[0]
         self.kamailio = FakeKamailio([self.edge, self.inside], [DOMAIN], definition)
         ksr = conforms(self.kamailio)
-        self.kamailio.load(Edge(ksr, Settings.parse(ksr.kx.get_def("WHENCE_EDGE") or "")))
+        edge = Edge(ksr, Settings.parse(ksr.kx.get_def("WHENCE_EDGE") or ""))
+        self._stack.callback(edge._tell.close)
+        self.kamailio.load(edge)
 
     def network(self) -> Network:
         """Return a network of which nothing but the addresses is real."""

@@ -1,0 +1,193 @@
+"""What the edge tells the agent of each decision: one datagram, which may be lost.
+
+Fields are text with a separator between them. What is the same for every request that is asked
+alike stands together (`lasting`), so that a call that was known costs one short string; the Call-ID
+stands last, where no separator in it can harm. All of it is a stranger's word but the decision:
+lengths are bounded here, and `shown` makes what may stand on a terminal or in a log.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from whence.core.address import Source
+from whence.core.identify import Decision, Identified, Refused
+from whence.core.uri import Uri
+
+SOCKET_FILE = "told.sock"
+"""The agent's socket beside the directory."""
+
+URI_LIMIT = 300
+CALL_ID_LIMIT = 256
+METHOD_LIMIT = 32
+NAMED_LIMIT = 8
+"""How many trunks a refusal names at most."""
+
+_VERSION = "1"
+_SEPARATOR = "\x1f"
+_CUT = "…"
+_FIELDS = 16
+_AT_LIMIT_MS = 1 << 50
+
+
+class UnreadableError(ValueError):
+    """A datagram that no edge of this version has sent."""
+
+
+class Kind(StrEnum):
+    """The kinds of a decision."""
+
+    IDENTIFIED = "identified"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One decision on an initial request, as the edge told it. `at` in seconds since the epoch.
+
+    `rule` is empty where none settled it. `named`: the trunk that it was given to; of a refusal,
+    those that its last step was about. `known`: whether the worker had decided it before.
+    `dropped`: how many decisions of that worker could not be told before this one.
+    """
+
+    at: float
+    method: str
+    kind: Kind
+    rule: str
+    named: tuple[str, ...]
+    reason: str
+    source: Source
+    ruri: str
+    to: str | None
+    p_called_party_id: str | None
+    known: bool
+    dropped: int
+    call_id: str
+
+    @property
+    def trunk(self) -> str | None:
+        """The trunk that it was given to."""
+        return self.named[0] if self.kind is Kind.IDENTIFIED and self.named else None
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether one of its URIs was longer than what is told of it."""
+        uris = (self.ruri, self.to or "", self.p_called_party_id or "")
+        return any(len(uri) > URI_LIMIT for uri in uris)
+
+
+def lasting(
+    decision: Decision, source: Source, ruri: str, to: str | None, p_called_party_id: str | None
+) -> str:
+    """Write down what is told alike of every request that is asked alike."""
+    kind, rule = Kind.UNKNOWN, ""
+    if isinstance(decision, Identified):
+        kind, rule = Kind.IDENTIFIED, decision.rule
+    elif isinstance(decision, Refused):
+        kind = Kind.REFUSED
+    named = () if kind is Kind.UNKNOWN else decision.steps[-1].left[:NAMED_LIMIT]
+    fields = (
+        kind,
+        rule,
+        " ".join(named),
+        decision.reason,
+        source.transport,
+        str(source.ip),
+        str(source.port),
+        _bounded(ruri, URI_LIMIT),
+        _bounded(to or "", URI_LIMIT),
+        _bounded(p_called_party_id or "", URI_LIMIT),
+    )
+    return _SEPARATOR.join(_plain(field) for field in fields)
+
+
+def message(said: str, method: str, call_id: str, at: float, *, known: bool, dropped: int) -> bytes:
+    """Write one datagram. `said`: what `lasting` wrote. `at` in seconds since the epoch."""
+    if len(call_id) > CALL_ID_LIMIT:
+        call_id = _bounded(call_id, CALL_ID_LIMIT)
+    head = f"{_VERSION}\x1f{dropped}\x1f{int(at * 1000)}\x1f{known:d}\x1f{method}"
+    return f"{head}\x1f{said}\x1f{call_id}".encode("utf-8", "replace")
+
+
+def method_told(method: str) -> str:
+    """Write a method that somebody made up as it can stand in a message."""
+    return _plain(_bounded(method, METHOD_LIMIT))
+
+
+def call_id_told(call_id: str) -> str:
+    """Write a Call-ID as a message has it: a very long one is cut."""
+    return _bounded(call_id, CALL_ID_LIMIT)
+
+
+def call_id_of(data: bytes) -> str:
+    """Take the Call-ID out of a message that could be read, without reading the rest."""
+    return data.decode("utf-8", "replace").split(_SEPARATOR, _FIELDS - 1)[-1]
+
+
+def read(data: bytes) -> Told:
+    """Read one datagram; UnreadableError where it is none of this version."""
+    try:
+        fields = data.decode().split(_SEPARATOR, _FIELDS - 1)
+        version, dropped, at_ms, known, method, kind, rule, named, reason, *rest = fields
+        transport, ip, port, ruri, to, called, call_id = rest
+        if version != _VERSION or known not in ("0", "1"):
+            raise UnreadableError("of another version")
+        return Told(
+            at=_count(at_ms) / 1000,
+            method=method,
+            kind=Kind(kind),
+            rule=rule,
+            named=tuple(named.split()),
+            reason=reason,
+            source=Source.parse(f"{transport}:{f'[{ip}]' if ':' in ip else ip}:{port}"),
+            ruri=ruri,
+            to=to or None,
+            p_called_party_id=called or None,
+            known=known == "1",
+            dropped=_count(dropped),
+            call_id=call_id,
+        )
+    except ValueError as error:  # UnicodeDecodeError is one, and what unpacking says is one
+        raise UnreadableError(str(error)[:200]) from None
+
+
+def shown(text: str) -> str:
+    """Write a stranger's text so that it can be shown: `\\x1b` for a control character.
+
+    Nothing in it moves a cursor, changes a colour, or turns the direction of what is read.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def uris(told: Told) -> tuple[Uri, Uri | None, Uri | None] | None:
+    """Read (Request-URI, To, P-Called-Party-ID) as the edge did; None where they were cut."""
+    ruri = None if told.is_cut else Uri.parse(told.ruri)
+    if ruri is None:
+        return None
+    called = told.p_called_party_id
+    return (
+        ruri,
+        Uri.parse(told.to) if told.to else None,
+        Uri.of_header(called) if called else None,
+    )
+
+
+def _bounded(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[:limit] + _CUT
+
+
+def _plain(text: str) -> str:
+    return text.replace(_SEPARATOR, "\ufffd") if _SEPARATOR in text else text
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()) or len(text) > 16:
+        raise UnreadableError("no count")
+    number = int(text)
+    if number > _AT_LIMIT_MS:
+        raise UnreadableError("too large a count")
+    return number
