@@ -15,14 +15,18 @@ import pytest
 from tests.agent.test_kamailio import KEY, Edge
 from tests.agent.test_registrations import Node
 from tests.rig.network import Network
-from whence.agent import location
+from whence.agent import api_happened, location
 from whence.agent.api import Parts, make
+from whence.agent.api_happened import Happened
+from whence.agent.calls import Calls
 from whence.agent.edge_config import LOCATION_FILE
 from whence.agent.kamailio import Kamailio
 from whence.agent.keepalive import KeepAlives
-from whence.agent.metrics import Metrics, registry
+from whence.agent.metrics import Metrics, ToldMetrics, registry
 from whence.agent.reload import Reload
+from whence.agent.told import Hearing
 from whence.core.registration import State
+from whence.core.told import SOCKET_FILE
 
 NOW = 1_000_000.0
 MD5 = "0123456789abcdef" * 2
@@ -77,6 +81,8 @@ class Agent:
         keepalives = KeepAlives(kamailio, node.registrations, node.clock)
         node.registrations.watchers.append(keepalives)
         node.registrations.apply(settings)
+        self.calls = Calls(100)
+        self.hearing = Hearing(node.folder / SOCKET_FILE)
         parts = Parts(
             reload=Reload(node.folder / "whence.toml", settings, node.registrations.apply),
             directory=node.directory,
@@ -85,10 +91,13 @@ class Agent:
             keepalives=keepalives,
             kamailio=kamailio,
             metrics=registry(
-                Metrics(node.directory, node.registrations, keepalives, kamailio, clock=node.clock)
+                Metrics(node.directory, node.registrations, keepalives, kamailio, clock=node.clock),
+                ToldMetrics(self.hearing, self.calls, node.registrations, clock=node.clock),
             ),
         )
-        self._transport = httpx.ASGITransport(make(parts, clock=node.clock))
+        api = make(parts, clock=node.clock)
+        api_happened.add(api, Happened(node.directory, self.calls), clock=node.clock)
+        self._transport = httpx.ASGITransport(api)
 
     async def ask(
         self,
@@ -139,8 +148,11 @@ def tell(tmp_path: Path) -> Iterator[Callable[[Story], None]]:
         try:
             async with asyncio.timeout(30):
                 agent = Agent(node, edge, kamailio)
-                await agent.registered()
-                await story(agent)
+                try:
+                    await agent.registered()
+                    await story(agent)
+                finally:
+                    agent.hearing.close()
         finally:
             kamailio.close()
             edge.close()

@@ -598,3 +598,23 @@ def test_a_ca_file_without_a_certificate_is_refused(tmp_path: Path, authority: A
 def test_a_path_that_could_say_more_in_tls_cfg_is_refused(tmp_path: Path) -> None:
     (said,) = faults(tmp_path, tls(certificate="a\\nca_list=x", key="b"))
     assert "is no path of letters, digits" in said
+
+
+# What happened.
+
+
+def test_the_file_of_calls_stands_beside_the_file_and_must_be_writable(tmp_path: Path) -> None:
+    assert right(tmp_path, "").agent.calls_file == ""
+    made = right(tmp_path, '[agent]\ncalls_file = "calls.json"').agent
+    assert (made.calls_file, made.calls) == (f"{tmp_path}/calls.json", 10_000)
+    said = "cannot be written; write the path of a file in a folder that the user of Whence can"
+    for wrong in ("nowhere/calls.json", ".", "/proc/1/calls", "a\\nb"):
+        (fault,) = faults(tmp_path, f'[agent]\ncalls_file = "{wrong}"')
+        assert fault.startswith("agent: calls_file: ") and said in fault
+
+
+def test_the_path_of_the_state_directory_leaves_room_for_a_socket(tmp_path: Path) -> None:
+    longest = "/" + "x" * 96
+    assert right(tmp_path, f'[agent]\nstate = "{longest}"').agent.state == longest
+    (fault,) = faults(tmp_path, f'[agent]\nstate = "{longest}x"')
+    assert fault.endswith("is too long for the socket in it; write a path of 97 characters at most")

@@ -77,7 +77,18 @@ def test_a_file_that_is_not_there_ends_with_2_and_one_sentence(
     assert done.stderr == f"{tmp_path}/nowhere.toml: cannot be read: No such file or directory\n"
 
 
-@pytest.mark.parametrize("words", [["chekc"], ["check"], ["check", "--what"], ["explain"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["chekc"],
+        ["check"],
+        ["check", "--what"],
+        ["explain"],
+        ["explain", "--source", "udp:192.0.2.1:5060"],
+        ["explain", "--call", "a", "--to", "sip:a@b"],
+        ["calls", "--limit", "0"],
+    ],
+)
 def test_a_wrong_command_line_ends_with_2(words: list[str]) -> None:
     done = whence(*words)
     assert done.returncode == 2
@@ -95,6 +106,7 @@ def test_help_names_every_command() -> None:
         "trunks",
         "addresses",
         "users",
+        "calls",
         "explain",
         "register",
         "unregister",
@@ -128,6 +140,7 @@ ASKING = [
     ["trunks"],
     ["addresses"],
     ["users"],
+    ["calls"],
     ["explain", "--source", "udp:192.0.2.1:5060", "--ruri", "sip:a@b"],
 ]
 
@@ -169,7 +182,7 @@ class Api:
                 self.answer()
 
             def answer(self) -> None:
-                status, answer = api.answers[self.path]
+                status, answer = api.answers[self.path.partition("?")[0]]
                 body = json.dumps(answer).encode()
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))
@@ -219,6 +232,7 @@ def test_json_is_the_answer_of_the_api_as_it_is(api: Api) -> None:
         "/v1/trunks": [TRUNK],
         "/v1/addresses": [{"trunk": "acme", "ip": "192.0.2.1"}],
         "/v1/users": [{"name": "ålice"}],
+        "/v1/calls": [{"call_id": "a"}],
         "/v1/explain": {"decision": "unknown"},
     }
     api.answers = {path: (200, answer) for path, answer in answers.items()}
@@ -285,6 +299,57 @@ def test_explain_asks_what_it_was_told_and_shows_each_step(api: Api) -> None:
     assert (first, second) == ("refused: ambiguous", "candidates: acme, bell")
     assert any("address" in line and "acme, bell" in line for line in table)
     assert any("token" in line and "no trunk" in line for line in table)
+
+
+CALL = {
+    "at": 1_700_000_000.0,
+    "call_id": "a/b@x",
+    "method": "INVITE",
+    "source": "udp:192.0.2.1:5060",
+    "ruri": "sip:+4420@edge.example",
+    "to": None,
+    "p_called_party_id": "sip:c@d",
+    "decision": "refused",
+    "trunk": None,
+    "rule": None,
+    "reason": "ambiguous",
+    "named": ["acme", "bell"],
+    "known": False,
+}
+
+
+def test_explain_tells_a_call_as_it_was_and_as_it_would_be_now(api: Api) -> None:
+    step = {"rule": "number", "compared": "4420 in Request-URI", "left": ["acme"]}
+    now = {
+        "decision": "identified",
+        "trunk": "acme",
+        "reason": "number of trunk acme",
+        "candidates": [],
+        "steps": [step],
+    }
+    calls = [{**CALL, "now": None}, {**CALL, "now": now}]
+    api.answers["/v1/calls/a%2Fb%40x%2E"] = (200, calls)
+    done = whence("explain", "--call", "a/b@x.", "--api", api.url)
+    assert (done.returncode, done.stderr) == (0, "")
+    said = done.stdout.splitlines()
+    assert said[0].endswith("ago): INVITE from udp:192.0.2.1:5060")
+    assert said[1:6] == [
+        "Request-URI: sip:+4420@edge.example",
+        "P-Called-Party-ID: sip:c@d",
+        "it was refused: ambiguous",
+        "trunks: acme, bell",
+        "its URIs were too long to be kept: how it would be decided now cannot be said",
+    ]
+    assert "now it would be identified as trunk acme: number of trunk acme" in said
+    assert any("4420 in Request-URI" in line for line in said)
+
+
+def test_calls_are_a_table(api: Api) -> None:
+    api.answers["/v1/calls"] = (200, [CALL])
+    said = whence("calls", "--api", api.url).stdout
+    (row,) = (line for line in said.splitlines() if "INVITE" in line)
+    for shown in ("udp:192.0.2.1:5060", "refused", "ambiguous", "a/b@x"):
+        assert shown in row
 
 
 def test_a_wrong_question_is_one_sentence(api: Api) -> None:

@@ -31,6 +31,7 @@ from whence.agent.settings import FaultyFileError, Trunk
 from whence.core.address import Source
 from whence.core.identify import Decision, Identified, Refused, Request, identify
 from whence.core.registration import Registration
+from whence.core.told import shown
 from whence.core.uri import Uri
 
 
@@ -281,7 +282,7 @@ def make(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
     async def explain(question: Question) -> Explanation:
         """Say how the edge would decide on a request, and why."""
         request, now = question.request(), clock()
-        return _explanation(identify(request, parts.directory.evidence(request, now), now))
+        return explanation(identify(request, parts.directory.evidence(request, now), now))
 
     _add_orders(api, parts)
 
@@ -373,7 +374,8 @@ def _trunk_view(parts: Parts, trunk: Trunk, registration: Registration) -> Trunk
     )
 
 
-def _explanation(decision: Decision) -> Explanation:
+def explanation(decision: Decision) -> Explanation:
+    """Tell a decision; what came from outside, `shown`."""
     kinds: dict[type[Any], Literal["identified", "refused"]] = {
         Identified: "identified",
         Refused: "refused",
@@ -384,7 +386,7 @@ def _explanation(decision: Decision) -> Explanation:
         reason=decision.reason,
         candidates=list(decision.candidates) if isinstance(decision, Refused) else [],
         steps=[
-            StepView(rule=step.rule, compared=str(step.compared), left=list(step.left))
+            StepView(rule=step.rule, compared=shown(str(step.compared)), left=list(step.left))
             for step in decision.steps
         ],
     )

@@ -18,18 +18,22 @@ from pathlib import Path
 import uvicorn
 import uvloop
 
-from whence.agent import location
+from whence.agent import api_happened, location
 from whence.agent.api import Parts, make
+from whence.agent.api_happened import Happened
+from whence.agent.calls import Calls, CallsFile
 from whence.agent.directory import FILE, Directory, DirectoryError
 from whence.agent.edge_config import LOCATION_FILE, write_tls_config
 from whence.agent.kamailio import PATIENCE_S, Kamailio
 from whence.agent.keepalive import KeepAlives
-from whence.agent.metrics import Metrics, registry
+from whence.agent.metrics import Metrics, ToldMetrics, registry
 from whence.agent.records import Records
 from whence.agent.registrations import Registrations
 from whence.agent.reload import Reload
 from whence.agent.resolver import Resolver
 from whence.agent.settings import FaultyFileError, Settings, load
+from whence.agent.told import Hearing, ToldError
+from whence.core.told import SOCKET_FILE
 
 log = logging.getLogger(__name__)
 
@@ -113,11 +117,13 @@ def run(path: Path) -> None:
             location.make(settings.state / LOCATION_FILE)
             directory = Directory(settings.state / FILE)
             write_tls_config(settings)
-        except (DirectoryError, location.LocationError) as error:
+            hearing = Hearing(settings.state / SOCKET_FILE)
+        except (DirectoryError, location.LocationError, ToldError) as error:
             raise ProblemError(str(error)) from error
         try:
-            uvloop.run(_serve(path, settings, directory, bound))
+            uvloop.run(_serve(path, settings, directory, hearing, bound))
         finally:
+            hearing.close()
             directory.close()
 
 
@@ -129,7 +135,11 @@ class _Server(uvicorn.Server):
 
 
 async def _serve(
-    path: Path, settings: Settings, directory: Directory, bound: socket.socket
+    path: Path,
+    settings: Settings,
+    directory: Directory,
+    hearing: Hearing,
+    bound: socket.socket,
 ) -> None:
     kamailio = await Kamailio.connect(
         settings.edge.inside,
@@ -144,7 +154,12 @@ async def _serve(
     registrations.watchers.append(keepalives)
     registrations.apply(settings)
     reload = Reload(path, settings, registrations.apply)
-    metrics = registry(Metrics(directory, registrations, keepalives, kamailio))
+    file = settings.agent.calls_file
+    calls = Calls(settings.agent.calls, CallsFile(Path(file)) if file else None)
+    metrics = registry(
+        Metrics(directory, registrations, keepalives, kamailio),
+        ToldMetrics(hearing, calls, registrations),
+    )
     parts = Parts(
         reload,
         directory,
@@ -154,7 +169,9 @@ async def _serve(
         kamailio,
         metrics,
     )
-    server = _Server(uvicorn.Config(make(parts), log_level="warning", lifespan="off"))
+    api = make(parts)
+    api_happened.add(api, Happened(directory, calls))
+    server = _Server(uvicorn.Config(api, log_level="warning", lifespan="off"))
 
     def hang_up() -> None:
         with suppress(FaultyFileError, DirectoryError):  # it has been logged
@@ -172,6 +189,7 @@ async def _serve(
         len(settings.user),
         settings.agent.api,
     )
+    hearing.start([calls.hear])
     async with asyncio.TaskGroup() as group:
         serving = group.create_task(server.serve(sockets=[bound]), name="api")
         keeping = [
@@ -184,5 +202,6 @@ async def _serve(
         await registrations.stop()
         server.should_exit = True
         await serving
+    hearing.stop()
     kamailio.close()
     log.info("agent stopped")

@@ -11,10 +11,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from whence.agent.calls import Calls
 from whence.agent.directory import Directory
 from whence.agent.kamailio import Kamailio
 from whence.agent.keepalive import KeepAlives
 from whence.agent.registrations import Registrations
+from whence.agent.told import Hearing
 from whence.core.address import Origin
 from whence.core.registration import State
 
@@ -103,8 +105,63 @@ class Metrics(Collector):
         )
 
 
-def registry(metrics: Metrics) -> CollectorRegistry:
+class ToldMetrics(Collector):
+    """What the edge told, counted. Only trunks of the file are named: strangers name nothing."""
+
+    def __init__(
+        self,
+        hearing: Hearing,
+        calls: Calls,
+        trunks: Registrations,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._hearing = hearing
+        self._calls = calls
+        self._trunks = trunks
+        self._clock = clock
+
+    def collect(self) -> Iterable[Metric]:
+        """Read every metric."""
+        now, calls = self._clock(), self._calls
+        decisions = CounterMetricFamily(
+            "whence_decisions",
+            "Decisions on initial requests; rule and trunk of those that were identified.",
+            labels=["decision", "rule", "trunk"],
+        )
+        for (kind, rule, trunk), count in sorted(calls.decisions.items()):
+            if not trunk or trunk in self._trunks:
+                decisions.add_metric([kind, rule, trunk], count)
+        yield decisions
+
+        ages = GaugeMetricFamily(
+            "whence_last_call_age_seconds",
+            "Since the last call of a trunk; absent where none came since the agent's start.",
+            labels=["trunk"],
+        )
+        for trunk, at in sorted(calls.last_call_at.items()):
+            if trunk in self._trunks:
+                ages.add_metric([trunk], max(now - at, 0.0))
+        yield ages
+
+        yield CounterMetricFamily(
+            "whence_decisions_untold",
+            "Decisions that the edge could not tell: nobody listened, or the socket was full.",
+            self._hearing.dropped,
+        )
+        yield CounterMetricFamily(
+            "whence_told_unreadable", "Datagrams that no edge sent.", self._hearing.unreadable
+        )
+        if calls.file is not None:
+            yield CounterMetricFamily(
+                "whence_calls_unwritten",
+                "Decisions that could not be written to the file of calls.",
+                calls.file.unwritten,
+            )
+
+
+def registry(*collectors: Collector) -> CollectorRegistry:
     """Make a registry with these metrics and no others."""
     made = CollectorRegistry()
-    made.register(metrics)
+    for collector in collectors:
+        made.register(collector)
     return made

@@ -7,6 +7,7 @@ A wrong file is refused whole. Each fault says where it is, what is there, and w
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import ssl
 import sys
@@ -299,6 +300,16 @@ def _readable(name: str, given: str, folder: Path) -> str:
     return path
 
 
+def _writable(given: str, folder: Path) -> str:
+    path = (folder / given).absolute()
+    if not given.isprintable() or path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
+        raise ValueError(
+            f'calls_file: "{given}" cannot be written; write the path of a file in a folder that '
+            "the user of Whence can write"
+        )
+    return str(path)
+
+
 def _no_password() -> str:
     raise ValueError("no password")
 
@@ -376,6 +387,15 @@ class Agent(_Table):
     on_stop: Literal["unregister", "leave"] = "unregister"
     grace: int = Field(default=int(GRACE_S), ge=0, le=3600)
     nameserver: Annotated[str, AfterValidator(_nameserver)] = ""
+    calls: int = Field(default=10_000, ge=0, le=1_000_000)
+    calls_file: str = ""
+
+    @model_validator(mode="after")
+    def _beside(self, info: ValidationInfo) -> Agent:
+        if self.calls_file:
+            folder = (info.context or {}).get("folder", Path())
+            object.__setattr__(self, "calls_file", _writable(self.calls_file, folder))
+        return self
 
     @property
     def api_place(self) -> tuple[str, int]:

@@ -1,8 +1,9 @@
-"""`whence explain`: how would the edge decide on a request, and why?"""
+"""`whence explain`: how would the edge decide on a request, how did it on a call, and why?"""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
@@ -13,24 +14,65 @@ from whence.cli.options import DEFAULT_API, ApiOption, JsonOption
 
 def explain(
     source: Annotated[
-        str, typer.Option(metavar="SOURCE", help="where it comes from: udp:203.0.113.7:5060")
-    ],
+        str | None,
+        typer.Option(metavar="SOURCE", help="where it comes from: udp:203.0.113.7:5060"),
+    ] = None,
     ruri: Annotated[
-        str, typer.Option(metavar="URI", help="its Request-URI: sip:+442071234567@edge.example")
-    ],
+        str | None,
+        typer.Option(metavar="URI", help="its Request-URI: sip:+442071234567@edge.example"),
+    ] = None,
     to: Annotated[str | None, typer.Option(metavar="URI", help="its To")] = None,
     p_called_party_id: Annotated[
         str | None, typer.Option(metavar="URI", help="its P-Called-Party-ID")
     ] = None,
+    call: Annotated[
+        str | None, typer.Option(metavar="CALL-ID", help="instead of these: a call that happened")
+    ] = None,
     api: ApiOption = DEFAULT_API,
     json: JsonOption = False,
 ) -> None:
-    """Say which trunk a made-up request would be given to, and each step to that decision."""
+    """Say which trunk a request would be given to, or a call was, and each step to that."""
+    if call is not None:
+        if not (source is ruri is to is p_called_party_id is None):
+            raise typer.BadParameter("--call goes alone: the call has the rest")
+        answer = ask(api, f"/v1/calls/{quote(call, safe='').replace('.', '%2E')}")
+        if json:
+            show.as_json(answer)
+        else:
+            _calls(answer)
+        return
+    if source is None or ruri is None:
+        raise typer.BadParameter("write --source and --ruri, or --call")
     question = {"source": source, "ruri": ruri, "to": to, "p_called_party_id": p_called_party_id}
     answer = ask(api, "/v1/explain", question)
     if json:
         show.as_json(answer)
         return
+    _decision(answer)
+
+
+def _calls(calls: list[dict[str, Any]]) -> None:
+    for call in calls:
+        given = f" as trunk {call['trunk']}" if call["trunk"] else ""
+        print(f"{show.instant(call['at'])}: {call['method']} from {call['source']}")
+        for name, key in (
+            ("Request-URI", "ruri"),
+            ("To", "to"),
+            ("P-Called-Party-ID", "p_called_party_id"),
+        ):
+            if call[key]:
+                print(f"{name}: {call[key]}")
+        print(f"it was {call['decision']}{given}: {call['reason']}")
+        if call["named"] and not call["trunk"]:
+            print(f"trunks: {', '.join(call['named'])}")
+        if call["now"] is None:
+            print("its URIs were too long to be kept: how it would be decided now cannot be said")
+            continue
+        print("now it would be ", end="")
+        _decision(call["now"])
+
+
+def _decision(answer: dict[str, Any]) -> None:
     trunk = f" as trunk {answer['trunk']}" if answer["trunk"] else ""
     print(f"{answer['decision']}{trunk}: {answer['reason']}")
     if answer["candidates"]:

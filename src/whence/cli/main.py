@@ -15,6 +15,7 @@ from whence.agent.settings import FaultyFileError
 from whence.cli import (
     addresses,
     agent,
+    calls,
     check,
     edge_config,
     explain,
@@ -40,6 +41,7 @@ app.command("trunks")(trunks.trunks)
 app.command("trunk")(trunk.trunk)
 app.command("addresses")(addresses.addresses)
 app.command("users")(users.users)
+app.command("calls")(calls.calls)
 app.command("explain")(explain.explain)
 app.command("register")(orders.register)
 app.command("unregister")(orders.unregister)

@@ -1,0 +1,35 @@
+"""Decisions as an edge would tell them."""
+
+from whence.core import told
+from whence.core.address import Source
+from whence.core.identify import Decision, Identified, Refused, Rule, Step, Unknown
+from whence.core.trunk import Trunk
+
+NOW = 1_000_000.0
+
+
+def identified(trunk: str = "acme") -> Identified:
+    step = Step(Rule.NUMBER, "442071234567 in Request-URI", (trunk,))
+    return Identified(Trunk(trunk, "t", "acct1", "sip:a@b", ()), Rule.NUMBER, (step,))
+
+
+def refused(*trunks: str, reason: str = "ambiguous") -> Refused:
+    return Refused(reason, trunks, (Step(Rule.ONLY_CANDIDATE, "trunks left", trunks),))
+
+
+UNKNOWN = Unknown("no address admits the source", ())
+
+
+def datagram(
+    decision: Decision = UNKNOWN,
+    call_id: str = "call-1",
+    source: str = "udp:192.0.2.1:5060",
+    ruri: str = "sip:+442071234567@edge.example",
+    to: str | None = None,
+    called: str | None = None,
+    method: str = "INVITE",
+    at: float = NOW,
+    dropped: int = 0,
+) -> bytes:
+    said = told.lasting(decision, Source.parse(source), ruri, to, called)
+    return told.message(said, method, call_id, at, known=False, dropped=dropped)

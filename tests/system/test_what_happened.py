@@ -1,0 +1,164 @@
+"""What became of a call, asked for afterwards; and calls go on when nobody remembers them."""
+
+import json
+import re
+from dataclasses import dataclass
+
+import pytest
+
+from tests.rig.network import SIP_PORT
+from tests.rig.provider import Provider
+from tests.rig.rig import Rig
+from tests.rig.sip import Endpoint, request
+from tests.rig.sipp import Caller, Phone
+from tests.rig.wait import eventually
+from tests.rig.whence import Whence
+from tests.system.scene import (
+    ACCOUNTS,
+    ALICES_NUMBER,
+    NOBODYS_NUMBER,
+    alices_trunk,
+    bobs_trunk,
+    try_to_call,
+    uri,
+)
+
+
+@dataclass
+class Scene:
+    whence: Whence
+    provider: Provider
+    phone: Phone
+    caller: Caller
+    at_provider: Endpoint
+    stranger: Endpoint
+
+    def told(self, call_id: str) -> str:
+        """Return what `whence explain --call` says, once the agent has heard of the call."""
+
+        def said() -> str:
+            done = self.whence.cli("explain", "--call", call_id)
+            return done.stdout if done.returncode == 0 else ""
+
+        return eventually(said, what=f"the call {call_id}")
+
+
+@pytest.fixture(scope="module")
+def scene(shared_rig: Rig) -> Scene:
+    rig = shared_rig
+    provider = rig.provider(accounts=ACCOUNTS)
+    whence = rig.whence(
+        trunks=[alices_trunk(provider), bobs_trunk(provider)],
+        users=["alice", "bob"],
+        agent={"calls_file": "calls.json"},
+    )
+    whence.wait_registered()
+    return Scene(
+        whence,
+        provider,
+        rig.phone("alice", whence),
+        rig.caller(whence, at=provider),
+        rig.endpoint("provider", 5070),
+        rig.endpoint("stranger", SIP_PORT),
+    )
+
+
+def test_a_call_that_came_through_is_found_by_its_call_id(scene: Scene) -> None:
+    scene.caller.call(uri(scene.whence), expect=200)
+    call_id = scene.phone.calls()[-1].call_id
+    said = scene.told(call_id)
+    assert "it was identified as trunk alices-trunk: number of trunk alices-trunk" in said
+    assert "now it would be identified as trunk alices-trunk" in said
+    assert f"Request-URI: {uri(scene.whence)}" in said
+    assert re.search(rf"INVITE from udp:{re.escape(scene.provider.ip)}:\d+", said)
+    rows = scene.whence.cli("calls").stdout
+    assert call_id in rows
+
+    metrics = scene.whence.metrics().splitlines()
+    counted = 'whence_decisions_total{decision="identified",rule="number",trunk="alices-trunk"} '
+    assert any(line.startswith(counted) for line in metrics)
+    assert any(
+        line.startswith('whence_last_call_age_seconds{trunk="alices-trunk"} ') for line in metrics
+    )
+    written = [
+        json.loads(line)
+        for line in (scene.whence.file.parent / "calls.json").read_text("ascii").splitlines()
+    ]
+    assert [one["trunk"] for one in written if one["call_id"] == call_id] == ["alices-trunk"]
+
+
+def test_a_call_that_was_refused_says_why(scene: Scene) -> None:
+    call = request("INVITE", uri(scene.whence, NOBODYS_NUMBER), scene.at_provider.address)
+    assert scene.at_provider.ask(call, scene.whence.address).status == 403
+    said = scene.told(call.call_id)
+    assert "it was refused: ambiguous" in said
+    assert "trunks: alices-trunk, bobs-trunk" in said
+
+
+def test_a_call_that_never_came_is_one_sentence(scene: Scene) -> None:
+    done = scene.whence.cli("explain", "--call", "nobody@nowhere")
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert "no call with the Call-ID nobody@nowhere is remembered" in line
+
+
+@pytest.mark.parametrize(
+    "hostile", ["\x1b]0;owned\x07\x1b[31m", "\x7f\x08\x08", "\u202egnp.exe", "\x9b2J", "\x1f1\x1f2"]
+)
+def test_nothing_that_strangers_write_moves_a_terminal(scene: Scene, hostile: str) -> None:
+    stranger, whence = scene.stranger, scene.whence
+    call = request(
+        "INVITE",
+        f"sip:%1b%5b31m{hostile.replace(' ', '')}x@{whence.address[0]}",
+        stranger.address,
+        to_uri=f"sip:{hostile}@x",
+        call_id=f"id{hostile}",
+        headers=[("P-Called-Party-ID", f"<sip:{hostile}@x>")],
+    )
+    before = len(whence.get("/v1/calls?limit=1000"))
+    status = stranger.ask(call, whence.address).status
+    if status == 400:
+        return  # Kamailio took it for no SIP: nothing was decided
+    assert status == 403
+    eventually(lambda: len(whence.get("/v1/calls?limit=1000")) > before, what="the decision")
+    for words in (
+        ["calls"],
+        ["calls", "--json"],
+        ["explain", "--call", f"id{hostile}"],
+        ["explain", "--call", f"id{hostile}", "--json"],
+    ):
+        done = whence.cli(*words)
+        assert done.returncode == 0, (words, done.stderr)
+        unprintable = {c for c in done.stdout if not c.isprintable()} - {"\n"}
+        assert not unprintable, (words, unprintable)
+
+
+def test_calls_go_on_without_an_agent_and_are_counted(rig: Rig) -> None:
+    provider = rig.provider(accounts=ACCOUNTS)
+    whence = rig.whence(
+        trunks=[alices_trunk(provider)],
+        users=["alice"],
+        agent={"on_stop": "leave"},
+        edge={"workers": 1},
+    )
+    whence.wait_registered()
+    phone = rig.phone("alice", whence)
+    caller = rig.caller(whence, at=provider)
+    caller.call(uri(whence), expect=200)
+
+    def untold() -> float:
+        (line,) = (
+            line
+            for line in whence.metrics().splitlines()
+            if line.startswith("whence_decisions_untold_total ")
+        )
+        return float(line.split()[1])
+
+    # It ends, and its socket stays there: who starts it again waits a little longer each time.
+    whence.kill_agent()
+    caller.call(uri(whence, ALICES_NUMBER), expect=200)
+    assert len(phone.calls()) == 2
+    whence.wait_healthy()
+    stranger = rig.stranger()
+    assert try_to_call(stranger, whence) == 403
+    eventually(lambda: untold() >= 1, what="the count of what could not be told")
