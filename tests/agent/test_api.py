@@ -24,8 +24,10 @@ from whence.agent.kamailio import Kamailio
 from whence.agent.keepalive import KeepAlives
 from whence.agent.metrics import Metrics, ToldMetrics, registry
 from whence.agent.reload import Reload
+from whence.agent.strangers import Strangers
 from whence.agent.told import Hearing
 from whence.core.registration import State
+from whence.core.strangers import Strangers as KeptStrangers
 from whence.core.told import SOCKET_FILE
 
 NOW = 1_000_000.0
@@ -82,6 +84,9 @@ class Agent:
         node.registrations.watchers.append(keepalives)
         node.registrations.apply(settings)
         self.calls = Calls(100)
+        self.strangers = Strangers(
+            node.directory, node.registrations, KeptStrangers(100), clock=node.clock
+        )
         self.hearing = Hearing(node.folder / SOCKET_FILE)
         parts = Parts(
             reload=Reload(node.folder / "whence.toml", settings, node.registrations.apply),
@@ -92,11 +97,14 @@ class Agent:
             kamailio=kamailio,
             metrics=registry(
                 Metrics(node.directory, node.registrations, keepalives, kamailio, clock=node.clock),
-                ToldMetrics(self.hearing, self.calls, node.registrations, clock=node.clock),
+                ToldMetrics(
+                    self.hearing, self.calls, self.strangers, node.registrations, clock=node.clock
+                ),
             ),
         )
         api = make(parts, clock=node.clock)
-        api_happened.add(api, Happened(node.directory, self.calls), clock=node.clock)
+        happened = Happened(node.directory, self.calls, self.strangers)
+        api_happened.add(api, happened, clock=node.clock)
         self._transport = httpx.ASGITransport(api)
 
     async def ask(

@@ -87,6 +87,8 @@ def test_a_file_that_is_not_there_ends_with_2_and_one_sentence(
         ["explain", "--source", "udp:192.0.2.1:5060"],
         ["explain", "--call", "a", "--to", "sip:a@b"],
         ["calls", "--limit", "0"],
+        ["strangers", "admit", "192.0.2.1", "--trunk", "acme"],
+        ["strangers", "admit", "192.0.2.1", "--trunk", "acme", "--for", "long"],
     ],
 )
 def test_a_wrong_command_line_ends_with_2(words: list[str]) -> None:
@@ -107,6 +109,7 @@ def test_help_names_every_command() -> None:
         "addresses",
         "users",
         "calls",
+        "strangers",
         "explain",
         "register",
         "unregister",
@@ -141,6 +144,7 @@ ASKING = [
     ["addresses"],
     ["users"],
     ["calls"],
+    ["strangers"],
     ["explain", "--source", "udp:192.0.2.1:5060", "--ruri", "sip:a@b"],
 ]
 
@@ -233,6 +237,7 @@ def test_json_is_the_answer_of_the_api_as_it_is(api: Api) -> None:
         "/v1/addresses": [{"trunk": "acme", "ip": "192.0.2.1"}],
         "/v1/users": [{"name": "ålice"}],
         "/v1/calls": [{"call_id": "a"}],
+        "/v1/strangers": [{"source": "udp:192.0.2.1:5060"}],
         "/v1/explain": {"decision": "unknown"},
     }
     api.answers = {path: (200, answer) for path, answer in answers.items()}
@@ -350,6 +355,32 @@ def test_calls_are_a_table(api: Api) -> None:
     (row,) = (line for line in said.splitlines() if "INVITE" in line)
     for shown in ("udp:192.0.2.1:5060", "refused", "ambiguous", "a/b@x"):
         assert shown in row
+
+
+def test_strangers_are_a_table(api: Api) -> None:
+    stranger = {
+        "source": "udp:192.0.2.7:5060",
+        "requests": 7,
+        "since": 1_700_000_000.0,
+        "last_at": 1_700_000_100.0,
+        "asked": ["sip:1@x", "sip:2@x"],
+    }
+    api.answers["/v1/strangers"] = (200, [stranger])
+    said = whence("strangers", "--api", api.url).stdout
+    (row,) = (line for line in said.splitlines() if "192.0.2.7" in line)
+    assert "7" in row and "sip:1@x, sip:2@x" in row
+
+
+def test_one_is_admitted_for_the_time_that_is_written(api: Api) -> None:
+    answer = {"trunk": "acme", "ip": "192.0.2.7", "transport": "udp", "expires_at": 4_000_000_000}
+    api.answers["/v1/strangers/admit"] = (200, answer)
+    words = ["strangers", "admit", "udp:192.0.2.7:5060", "--trunk", "acme", "--for", "1h"]
+    done = whence(*words, "--api", api.url)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("192.0.2.7 is admitted as trunk acme, over udp or a stronger")
+    (question,) = api.questions
+    expected = {"source": "udp:192.0.2.7:5060", "trunk": "acme", "for_s": 3600, "note": ""}
+    assert question == expected
 
 
 def test_a_wrong_question_is_one_sentence(api: Api) -> None:

@@ -48,3 +48,19 @@ def test_into_a_pipe_a_row_is_one_line_however_long(capsys: pytest.CaptureFixtur
     show.table(("trunk", "why"), [("acme", "x" * 400)], "")
     (row,) = [line for line in capsys.readouterr().out.splitlines() if "acme" in line]
     assert "x" * 400 in row
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("90s", 90), ("30m", 1800), ("30 min", 1800), ("1h", 3600), ("2d", 172_800)],
+)
+def test_a_duration_is_read_as_an_operator_writes_it(text: str, expected: int) -> None:
+    assert show.seconds(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", "1", "h", "0h", "-1h", "1.5h", "1 week", "1h2m", "٣h", "1h\n2"]
+)
+def test_what_is_no_duration_is_told_what_one_is(text: str) -> None:
+    with pytest.raises(ValueError, match='is no duration; write "30m", "1h" or "2d"'):
+        show.seconds(text)

@@ -1,18 +1,23 @@
-"""The API's paths to what happened: calls. Texts that came from outside are `shown`."""
+"""The API's paths to what happened: calls, strangers. Texts from outside are `shown`."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
+from typing import Annotated
 
 from fastapi import FastAPI, HTTPException, Query
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from whence.agent.api import Explanation, explanation
 from whence.agent.calls import Calls, as_json
-from whence.agent.directory import Directory
+from whence.agent.directory import Directory, DirectoryError
+from whence.agent.registrations import DisabledError
+from whence.agent.strangers import LONGEST_S, Strangers
 from whence.core import told
+from whence.core.address import Source, Transport, canonical_ip
 from whence.core.identify import Request, identify
 from whence.core.told import Told
 
@@ -43,12 +48,54 @@ class CallExplained(CallView):
     now: Explanation | None = Field(description="null where its URIs were too long to be kept")
 
 
+class StrangerView(BaseModel):
+    """A source that no address admits. Instants are seconds since the epoch."""
+
+    source: str = Field(description="transport:ip:port, as it came last")
+    requests: int
+    since: float
+    last_at: float
+    asked: list[str] = Field(description="the Request-URIs that it asked for last, newest first")
+
+
+def _is_source(text: str) -> str:
+    source_or_ip(text)
+    return text
+
+
+class Admission(BaseModel):
+    """Whom to admit, as whose, for how long."""
+
+    source: Annotated[str, AfterValidator(_is_source)] = Field(examples=["udp:203.0.113.7:5060"])
+    trunk: str = Field(examples=["acme"])
+    for_s: int = Field(ge=1, le=LONGEST_S, examples=[3600])
+    note: str = Field(default="", max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")
+
+
+class AdmittedView(BaseModel):
+    """An address that the operator let in for a while."""
+
+    trunk: str
+    ip: str
+    transport: str
+    expires_at: float
+
+
 @dataclass(frozen=True, slots=True)
 class Happened:
     """What these paths tell about."""
 
     directory: Directory
     calls: Calls
+    strangers: Strangers
+
+
+def source_or_ip(text: str) -> Source:
+    """Read a source, or an ip alone (then over UDP, and so over any transport); ValueError."""
+    try:
+        return Source(Transport.UDP, canonical_ip(text.strip()), 5060)
+    except ValueError:
+        return Source.parse(text)
 
 
 def add(api: FastAPI, happened: Happened, clock: Callable[[], float] = time.time) -> None:
@@ -75,6 +122,47 @@ def add(api: FastAPI, happened: Happened, clock: Callable[[], float] = time.time
             CallExplained(**_call(one).model_dump(), now=_again(happened.directory, one, clock()))
             for one in found
         ]
+
+    @api.get("/v1/strangers")
+    async def strangers(
+        limit: int = Query(default=100, ge=1, le=LIST_LIMIT),
+    ) -> list[StrangerView]:
+        """Who asked and is not known, who asked most often first."""
+        return [
+            StrangerView(
+                source=str(one.source),
+                requests=one.requests,
+                since=one.since,
+                last_at=one.last_at,
+                asked=list(one.asked),
+            )
+            for one in islice(happened.strangers.kept, limit)
+        ]
+
+    @api.post(
+        "/v1/strangers/admit",
+        responses={404: {"description": "no such trunk"}, 409: {"description": "it is disabled"}},
+    )
+    async def admit(admission: Admission) -> AdmittedView:
+        """Let a stranger's calls in as a trunk's, from any port of its ip, for a while."""
+        try:
+            address = happened.strangers.admit(
+                source_or_ip(admission.source), admission.trunk, admission.for_s, admission.note
+            )
+        except KeyError:
+            raise HTTPException(
+                404, f"no trunk {told.shown(admission.trunk)} is configured"
+            ) from None
+        except DisabledError as error:
+            raise HTTPException(409, str(error)) from None
+        except DirectoryError as error:
+            raise HTTPException(503, str(error)) from None
+        return AdmittedView(
+            trunk=admission.trunk,
+            ip=str(address.ip),
+            transport=address.transport,
+            expires_at=address.expires_at or 0.0,
+        )
 
 
 def _call(one: Told) -> CallView:

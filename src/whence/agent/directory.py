@@ -328,6 +328,32 @@ class Directory:
             "DELETE FROM address WHERE trunk_id = ? AND origin = 'learned'", (trunk_id,)
         )
 
+    def pin(self, trunk_id: str, address: Address, event: Event) -> None:
+        """Write down an address of the operator's, in the place of the same one with another end.
+
+        `event` goes into the trunk's history.
+        """
+        with self._changing():
+            self._db.execute(
+                "DELETE FROM address WHERE trunk_id = ? AND ip = ? AND port IS ? AND transport = ?"
+                " AND origin = 'pinned'",
+                (trunk_id, str(address.ip), address.port, address.transport),
+            )
+            self._db.execute(
+                "INSERT INTO address (trunk_id, ip, port, transport, origin, socket, learned_at,"
+                " expires_at) VALUES (?, ?, ?, ?, 'pinned', ?, ?, ?)",
+                (
+                    trunk_id,
+                    str(address.ip),
+                    address.port,
+                    address.transport,
+                    address.socket,
+                    address.learned_at,
+                    address.expires_at,
+                ),
+            )
+            self._note(trunk_id, event, address.learned_at)
+
     def drop_registration(self, trunk_id: str) -> None:
         """Forget a registration that is no trunk's any more, and all that it taught."""
         with self._changing():

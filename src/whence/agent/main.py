@@ -32,7 +32,9 @@ from whence.agent.registrations import Registrations
 from whence.agent.reload import Reload
 from whence.agent.resolver import Resolver
 from whence.agent.settings import FaultyFileError, Settings, load
+from whence.agent.strangers import Strangers
 from whence.agent.told import Hearing, ToldError
+from whence.core.strangers import Strangers as KeptStrangers
 from whence.core.told import SOCKET_FILE
 
 log = logging.getLogger(__name__)
@@ -156,9 +158,10 @@ async def _serve(
     reload = Reload(path, settings, registrations.apply)
     file = settings.agent.calls_file
     calls = Calls(settings.agent.calls, CallsFile(Path(file)) if file else None)
+    strangers = Strangers(directory, registrations, KeptStrangers(settings.agent.strangers))
     metrics = registry(
         Metrics(directory, registrations, keepalives, kamailio),
-        ToldMetrics(hearing, calls, registrations),
+        ToldMetrics(hearing, calls, strangers, registrations),
     )
     parts = Parts(
         reload,
@@ -170,7 +173,7 @@ async def _serve(
         metrics,
     )
     api = make(parts)
-    api_happened.add(api, Happened(directory, calls))
+    api_happened.add(api, Happened(directory, calls, strangers))
     server = _Server(uvicorn.Config(api, log_level="warning", lifespan="off"))
 
     def hang_up() -> None:
@@ -189,7 +192,7 @@ async def _serve(
         len(settings.user),
         settings.agent.api,
     )
-    hearing.start([calls.hear])
+    hearing.start([calls.hear, strangers.hear])
     async with asyncio.TaskGroup() as group:
         serving = group.create_task(server.serve(sockets=[bound]), name="api")
         keeping = [

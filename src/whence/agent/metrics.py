@@ -16,6 +16,7 @@ from whence.agent.directory import Directory
 from whence.agent.kamailio import Kamailio
 from whence.agent.keepalive import KeepAlives
 from whence.agent.registrations import Registrations
+from whence.agent.strangers import Strangers
 from whence.agent.told import Hearing
 from whence.core.address import Origin
 from whence.core.registration import State
@@ -112,11 +113,13 @@ class ToldMetrics(Collector):
         self,
         hearing: Hearing,
         calls: Calls,
+        strangers: Strangers,
         trunks: Registrations,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._hearing = hearing
         self._calls = calls
+        self._strangers = strangers
         self._trunks = trunks
         self._clock = clock
 
@@ -150,6 +153,16 @@ class ToldMetrics(Collector):
         )
         yield CounterMetricFamily(
             "whence_told_unreadable", "Datagrams that no edge sent.", self._hearing.unreadable
+        )
+        yield GaugeMetricFamily(
+            "whence_strangers",
+            "Sources that nobody knows, as remembered.",
+            len(self._strangers.kept),
+        )
+        yield CounterMetricFamily(
+            "whence_strangers_forgotten",
+            "Strangers that others pushed out.",
+            self._strangers.kept.forgotten,
         )
         if calls.file is not None:
             yield CounterMetricFamily(

@@ -389,6 +389,7 @@ class Agent(_Table):
     nameserver: Annotated[str, AfterValidator(_nameserver)] = ""
     calls: int = Field(default=10_000, ge=0, le=1_000_000)
     calls_file: str = ""
+    strangers: int = Field(default=1_000, ge=0, le=100_000)
 
     @model_validator(mode="after")
     def _beside(self, info: ValidationInfo) -> Agent:

@@ -22,6 +22,7 @@ from whence.cli import (
     orders,
     reload,
     run,
+    strangers,
     trunk,
     trunks,
     users,
@@ -42,6 +43,7 @@ app.command("trunk")(trunk.trunk)
 app.command("addresses")(addresses.addresses)
 app.command("users")(users.users)
 app.command("calls")(calls.calls)
+app.add_typer(strangers.app, name="strangers")
 app.command("explain")(explain.explain)
 app.command("register")(orders.register)
 app.command("unregister")(orders.unregister)

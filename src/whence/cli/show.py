@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -47,3 +48,14 @@ def span(seconds: float) -> str:
         if left >= large:
             return f"{left // large} {unit} {left % large // small} {part}"
     return f"{left // 60} min {left % 60} s" if left >= 60 else f"{left} s"
+
+
+_UNITS = {"s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400}
+
+
+def seconds(text: str) -> int:
+    """Read a duration as an operator writes it: `90s`, `30m`, `1h`, `2d`; ValueError."""
+    match = re.fullmatch(r"([1-9][0-9]{0,8}) ?(s|m|min|h|d)", text.strip(), re.ASCII)
+    if match is None:
+        raise ValueError(f'"{text}" is no duration; write "30m", "1h" or "2d"')
+    return int(match[1]) * _UNITS[match[2]]

@@ -1,0 +1,69 @@
+"""Strangers, as the edge tells of them; and the operator's way to admit one for a while."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from whence.agent.directory import Directory
+from whence.agent.registrations import DisabledError, Registrations
+from whence.core.address import Address, Origin, Source
+from whence.core.history import Event
+from whence.core.strangers import Rate
+from whence.core.strangers import Strangers as Kept
+from whence.core.told import Kind, Told, shown
+
+log = logging.getLogger(__name__)
+
+LONGEST_S = 30 * 86_400
+"""For how long one may be admitted: what is to stay longer belongs into the file."""
+
+
+@dataclass
+class Strangers:
+    """Who asks and is not known. `too_many` is called when more than `rate` come in a minute."""
+
+    directory: Directory
+    trunks: Registrations
+    kept: Kept
+    rate: Rate = field(default_factory=lambda: Rate(0))
+    too_many: Callable[[Told], None] = lambda _: None
+    clock: Callable[[], float] = time.time
+
+    def hear(self, heard: Told, _data: bytes) -> None:
+        """Count one decision, if it was on a stranger."""
+        if heard.kind is not Kind.UNKNOWN:
+            return
+        self.kept.saw(heard.source, shown(heard.ruri), heard.at)
+        if self.rate.exceeds(heard.at):
+            self.too_many(heard)
+
+    def admit(self, source: Source, trunk_id: str, for_s: float, note: str) -> Address:
+        """Let calls from a source's ip in as the trunk's, for a while.
+
+        It may come from any port, and over its transport or a stronger one. KeyError for no such
+        trunk, DisabledError for one that takes no calls; DirectoryError where it cannot be written.
+        """
+        trunk, _ = self.trunks[trunk_id]
+        if not trunk.enabled:
+            raise DisabledError(
+                f"trunk {trunk_id} is disabled in the file; write enabled = true, and reload"
+            )
+        now = self.clock()
+        address = Address(
+            ip=source.ip,
+            port=None,
+            transport=source.transport,
+            origin=Origin.PINNED,
+            socket="",
+            learned_at=now,
+            expires_at=now + for_s,
+        )
+        said = f"{source.ip} over {source.transport} for {for_s:.0f} s, by the operator"
+        event = Event("admitted", f"{said}: {note}" if note else said)
+        self.directory.pin(trunk_id, address, event)
+        self.kept.admitted(str(source.ip))
+        log.info("trunk %s: admitted: %s", trunk_id, event.reason)
+        return address

@@ -1,0 +1,71 @@
+"""`whence strangers`: who asked and is not known; and letting one in for a while."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from whence.cli import show
+from whence.cli.api import ask
+from whence.cli.options import DEFAULT_API, ApiOption, JsonOption
+
+app = typer.Typer()
+
+
+@app.callback(invoke_without_command=True)
+def strangers(
+    context: typer.Context,
+    limit: Annotated[int, typer.Option(metavar="N", help="how many", min=1, max=1000)] = 50,
+    api: ApiOption = DEFAULT_API,
+    json: JsonOption = False,
+) -> None:
+    """Show who asked and is not known: who asked most often first."""
+    if context.invoked_subcommand is not None:
+        return
+    answer = ask(api, f"/v1/strangers?limit={limit}")
+    if json:
+        show.as_json(answer)
+        return
+    show.table(
+        ("source", "requests", "since", "last", "asked for"),
+        [
+            (
+                stranger["source"],
+                str(stranger["requests"]),
+                show.instant(stranger["since"]),
+                show.instant(stranger["last_at"]),
+                ", ".join(stranger["asked"]),
+            )
+            for stranger in answer
+        ],
+        "no stranger has come since the agent's start",
+    )
+
+
+@app.command("admit")
+def admit(
+    source: Annotated[
+        str,
+        typer.Argument(metavar="SOURCE", help="as it is listed, udp:203.0.113.7:5060, or an ip"),
+    ],
+    trunk: Annotated[str, typer.Option(metavar="ID", help="as whose its calls count")],
+    for_: Annotated[str, typer.Option("--for", metavar="TIME", help="30m, 1h, 2d")],
+    note: Annotated[str, typer.Option(metavar="TEXT", help="why, for the trunk's history")] = "",
+    api: ApiOption = DEFAULT_API,
+    json: JsonOption = False,
+) -> None:
+    """Let calls from a stranger's ip in as a trunk's, for a while."""
+    try:
+        for_s = show.seconds(for_)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    question = {"source": source, "trunk": trunk, "for_s": for_s, "note": note}
+    answer = ask(api, "/v1/strangers/admit", question)
+    if json:
+        show.as_json(answer)
+        return
+    print(
+        f"{answer['ip']} is admitted as trunk {answer['trunk']}, over {answer['transport']} or a "
+        f"stronger transport, until {show.instant(answer['expires_at'])}"
+    )

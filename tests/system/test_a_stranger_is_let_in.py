@@ -1,0 +1,56 @@
+"""A stranger is listed, let in for a while by the operator, calls, and is a stranger again."""
+
+import pytest
+
+from tests.rig.network import SIP_PORT
+from tests.rig.rig import Rig
+from tests.rig.wait import eventually
+from tests.rig.whence import Whence
+from tests.system.scene import ACCOUNTS, alices_trunk, try_to_call, uri
+
+
+@pytest.fixture
+def whence(rig: Rig) -> Whence:
+    provider = rig.provider(accounts=ACCOUNTS)
+    whence = rig.whence(trunks=[alices_trunk(provider)], users=["alice"])
+    whence.wait_registered()
+    return whence
+
+
+def listed(whence: Whence) -> list[str]:
+    return [str(one["source"]) for one in whence.get("/v1/strangers")]
+
+
+def test_a_stranger_is_let_in_and_his_time_ends(rig: Rig, whence: Whence) -> None:
+    phone = rig.phone("alice", whence)
+    stranger = rig.endpoint("stranger", SIP_PORT)
+    source = f"udp:{stranger.address[0]}:{SIP_PORT}"
+    for _ in range(3):
+        assert try_to_call(stranger, whence) == 403
+    eventually(lambda: whence.get("/v1/strangers")[0]["requests"] == 3, what="three requests")
+    said = whence.cli("strangers")
+    assert (said.returncode, said.stderr) == (0, "")
+    (row,) = (line for line in said.stdout.splitlines() if source in line)
+    assert uri(whence) in row
+
+    said = whence.cli("strangers", "admit", source, "--trunk", "alices-trunk", "--for", "8s")
+    assert (said.returncode, said.stderr) == (0, "")
+    caller = rig.caller(whence, at="stranger")
+    caller.call(uri(whence), expect=200)
+    arrived = phone.calls()[-1]
+    assert arrived["X-Whence-Trunk"] == "alices-trunk"
+    assert listed(whence) == []
+
+    eventually(lambda: try_to_call(stranger, whence) == 403, what="the end of his time")
+    eventually(lambda: listed(whence) == [source], what="the stranger")
+    assert len(phone.calls()) >= 1
+
+
+def test_who_is_let_in_stays_so_through_restarts_of_everything(rig: Rig, whence: Whence) -> None:
+    rig.phone("alice", whence)
+    stranger = rig.endpoint("stranger", SIP_PORT)
+    assert try_to_call(stranger, whence) == 403
+    source = f"udp:{stranger.address[0]}:{SIP_PORT}"
+    whence.post("/v1/strangers/admit", {"source": source, "trunk": "alices-trunk", "for_s": 3600})
+    whence.restart()
+    rig.caller(whence, at="stranger").call(uri(whence), expect=200)
