@@ -20,13 +20,15 @@ from whence.agent.api import Parts, make
 from whence.agent.api_happened import Happened
 from whence.agent.calls import Calls
 from whence.agent.edge_config import LOCATION_FILE
+from whence.agent.events import Events
 from whence.agent.kamailio import Kamailio
 from whence.agent.keepalive import KeepAlives
-from whence.agent.metrics import Metrics, ToldMetrics, registry
+from whence.agent.metrics import EventMetrics, Metrics, ToldMetrics, registry
 from whence.agent.reload import Reload
 from whence.agent.strangers import Strangers
 from whence.agent.told import Hearing
 from whence.core.registration import State
+from whence.core.strangers import Rate
 from whence.core.strangers import Strangers as KeptStrangers
 from whence.core.told import SOCKET_FILE
 
@@ -84,8 +86,15 @@ class Agent:
         node.registrations.watchers.append(keepalives)
         node.registrations.apply(settings)
         self.calls = Calls(100)
+        self.events = Events(clock=node.clock)
+        node.registrations.happened = self.events.happened
         self.strangers = Strangers(
-            node.directory, node.registrations, KeptStrangers(100), clock=node.clock
+            node.directory,
+            node.registrations,
+            KeptStrangers(100),
+            Rate(50),
+            self.events.too_many_strangers,
+            node.clock,
         )
         self.hearing = Hearing(node.folder / SOCKET_FILE)
         parts = Parts(
@@ -100,10 +109,11 @@ class Agent:
                 ToldMetrics(
                     self.hearing, self.calls, self.strangers, node.registrations, clock=node.clock
                 ),
+                EventMetrics(self.events, None),
             ),
         )
         api = make(parts, clock=node.clock)
-        happened = Happened(node.directory, self.calls, self.strangers)
+        happened = Happened(node.directory, self.calls, self.strangers, self.events)
         api_happened.add(api, happened, clock=node.clock)
         self._transport = httpx.ASGITransport(api)
 

@@ -79,6 +79,7 @@ class Registrar:
     status: int = 200
     grants_s: int | None = None
     silent: bool = False
+    accepts_at: Source = REGISTRAR
     asked: list[Asked] = field(default_factory=list)
     open: asyncio.Event | None = None
     """Where it is set to an event, answers wait for it."""
@@ -93,7 +94,7 @@ class Registrar:
             return Unanswered("no answer")
         granted_s = send.expires_s if self.grants_s is None else self.grants_s
         ours = (Contact(account.contact, granted_s),) if send.expires_s else ()
-        return Answered(Reply(self.status, "Reason", send.cseq, ours), REGISTRAR)
+        return Answered(Reply(self.status, "Reason", send.cseq, ours), self.accepts_at)
 
     def taken(self) -> list[Asked]:
         """All that was asked since this was called last."""

@@ -618,3 +618,60 @@ def test_the_path_of_the_state_directory_leaves_room_for_a_socket(tmp_path: Path
     assert right(tmp_path, f'[agent]\nstate = "{longest}"').agent.state == longest
     (fault,) = faults(tmp_path, f'[agent]\nstate = "{longest}x"')
     assert fault.endswith("is too long for the socket in it; write a path of 97 characters at most")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "https://hooks.example/a/b?c=d",
+        "https://hooks.example:8443",
+        "https://192.0.2.1/x",
+        "https://[2001:db8::1]:8443/x",
+        "http://127.0.0.1:9000/x",
+        "http://[::1]:9000/x",
+        "http://localhost/x",
+    ],
+)
+def test_a_webhook_is_a_url_to_https_or_to_loopback(tmp_path: Path, url: str) -> None:
+    assert right(tmp_path, f'[agent]\nwebhook = "{url}"').agent.webhook == url
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("hunter2", 'is no URL; write "https://host/path"'),
+        ("ftp://x/hunter2", "is no URL"),
+        ("https://", "is no URL"),
+        ("https:///hunter2", "is no URL"),
+        ("https://x:99999/hunter2", "is no URL"),
+        ("https://x:y/hunter2", "is no URL"),
+        ("https://[::1/hunter2", "is no URL"),
+        ("https://x y/hunter2", "is no URL"),
+        ("https://x/hunter2\\n", "is no URL"),
+        ("https://ex\u00e4mple/hunter2", "is no URL"),
+        ("https://me:hunter2@x/", "has a user, password or fragment in it"),
+        ("https://x/#hunter2", "has a user, password or fragment in it"),
+        ("http://hooks.example/hunter2", "goes over plain http to another machine"),
+        ("http://192.0.2.1/hunter2", "goes over plain http to another machine"),
+        ("http://127.0.0.1.evil.example/hunter2", "goes over plain http to another machine"),
+        ("http://127.0.0.1@evil.example/hunter2", "has a user, password or fragment in it"),
+        ("http://localhost.evil.example/hunter2", "goes over plain http to another machine"),
+    ],
+)
+def test_another_webhook_is_refused_and_not_repeated(tmp_path: Path, url: str, said: str) -> None:
+    (fault,) = faults(tmp_path, f'[agent]\nwebhook = "{url}"')
+    assert fault.startswith(f"agent: webhook: {said}")
+
+
+def test_the_webhooks_token_is_one_word_in_a_file(tmp_path: Path) -> None:
+    token = tmp_path / "hook.token"
+    token.write_text("hunter2\n")
+    made = right(tmp_path, '[agent]\nwebhook_token_file = "hook.token"').agent
+    assert made.webhook_token_file == str(token)
+    for wrong in ("", "hunter2 topsecret", "hunter2\ntopsecret", "hunter2\u00e9"):
+        token.write_text(wrong, "utf-8")
+        (fault,) = faults(tmp_path, '[agent]\nwebhook_token_file = "hook.token"')
+        assert "cannot be read or holds no single word; write the token into it" in fault
+    (fault,) = faults(tmp_path, '[agent]\nwebhook_token_file = "nowhere"')
+    assert fault.startswith('agent: webhook_token_file: "nowhere" cannot be read')

@@ -110,6 +110,7 @@ def test_help_names_every_command() -> None:
         "users",
         "calls",
         "strangers",
+        "events",
         "explain",
         "register",
         "unregister",
@@ -145,6 +146,7 @@ ASKING = [
     ["users"],
     ["calls"],
     ["strangers"],
+    ["events"],
     ["explain", "--source", "udp:192.0.2.1:5060", "--ruri", "sip:a@b"],
 ]
 
@@ -238,6 +240,7 @@ def test_json_is_the_answer_of_the_api_as_it_is(api: Api) -> None:
         "/v1/users": [{"name": "ålice"}],
         "/v1/calls": [{"call_id": "a"}],
         "/v1/strangers": [{"source": "udp:192.0.2.1:5060"}],
+        "/v1/events": [{"id": 1}],
         "/v1/explain": {"decision": "unknown"},
     }
     api.answers = {path: (200, answer) for path, answer in answers.items()}
@@ -369,6 +372,22 @@ def test_strangers_are_a_table(api: Api) -> None:
     said = whence("strangers", "--api", api.url).stdout
     (row,) = (line for line in said.splitlines() if "192.0.2.7" in line)
     assert "7" in row and "sip:1@x, sip:2@x" in row
+
+
+def test_events_are_a_table(api: Api) -> None:
+    lapse = {
+        "id": 1_700_000_000_123,
+        "at": 1_700_000_000.0,
+        "kind": "lapsed",
+        "trunk": "acme",
+        "text": "what was granted ended without a refresh",
+        "left_out": 3,
+    }
+    api.answers["/v1/events"] = (200, [lapse])
+    said = whence("events", "--since", "5", "--api", api.url).stdout
+    (row,) = (line for line in said.splitlines() if "lapsed" in line)
+    for shown in ("1700000000123", "acme", "ended without a refresh", "3"):
+        assert shown in row
 
 
 def test_one_is_admitted_for_the_time_that_is_written(api: Api) -> None:

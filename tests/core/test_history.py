@@ -63,7 +63,8 @@ def test_a_refresh_that_changes_nothing_is_none() -> None:
 def test_a_refresh_by_another_server_or_for_another_time_is_one() -> None:
     moved = replace(REGISTERED, registrar=Source.parse("udp:192.0.2.2:5060"))
     (event,) = events(REFRESHING, moved, REPLY, said(REGISTERED))
-    assert event.reason == "granted 60 s by udp:192.0.2.2:5060"
+    assert event.what == "moved"
+    assert event.reason == "granted 60 s by udp:192.0.2.2:5060, before by udp:192.0.2.1:5060"
     shorter = replace(REGISTERED, reason="granted 30 s")
     assert len(events(REFRESHING, shorter, REPLY, said(REGISTERED))) == 1
 

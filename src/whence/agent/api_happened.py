@@ -1,4 +1,4 @@
-"""The API's paths to what happened: calls, strangers. Texts from outside are `shown`."""
+"""The API's paths to what happened: calls, strangers, alarms. Texts from outside are `shown`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from fastapi import FastAPI, HTTPException, Query
 from pydantic import AfterValidator, BaseModel, Field
 
 from whence.agent.api import Explanation, explanation
-from whence.agent.calls import Calls, as_json
+from whence.agent.calls import Calls
+from whence.agent.calls import as_json as call_as_json
 from whence.agent.directory import Directory, DirectoryError
+from whence.agent.events import Events, as_json
 from whence.agent.registrations import DisabledError
 from whence.agent.strangers import LONGEST_S, Strangers
 from whence.core import told
@@ -81,6 +83,17 @@ class AdmittedView(BaseModel):
     expires_at: float
 
 
+class AlarmView(BaseModel):
+    """An alarm as it was told. The webhook gets the same."""
+
+    id: int = Field(description="it grows; ask with the last one as since")
+    at: float
+    kind: str
+    trunk: str | None = Field(description="null: it is about no single trunk")
+    text: str
+    left_out: int = Field(description="how many like it came before, and were not told")
+
+
 @dataclass(frozen=True, slots=True)
 class Happened:
     """What these paths tell about."""
@@ -88,6 +101,7 @@ class Happened:
     directory: Directory
     calls: Calls
     strangers: Strangers
+    events: Events
 
 
 def source_or_ip(text: str) -> Source:
@@ -164,9 +178,20 @@ def add(api: FastAPI, happened: Happened, clock: Callable[[], float] = time.time
             expires_at=address.expires_at or 0.0,
         )
 
+    @api.get("/v1/events")
+    async def events(
+        since: int = Query(default=0, ge=0, description="the id of the last one you have"),
+        limit: int = Query(default=LIST_LIMIT, ge=1, le=LIST_LIMIT),
+    ) -> list[AlarmView]:
+        """What somebody should have heard of, the oldest first: the last 1000 alarms."""
+        return [
+            AlarmView.model_validate(as_json(event))
+            for event in happened.events.since(since, limit)
+        ]
+
 
 def _call(one: Told) -> CallView:
-    return CallView.model_validate(as_json(one))
+    return CallView.model_validate(call_as_json(one))
 
 
 def _again(directory: Directory, one: Told, now: float) -> Explanation | None:

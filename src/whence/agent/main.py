@@ -24,9 +24,10 @@ from whence.agent.api_happened import Happened
 from whence.agent.calls import Calls, CallsFile
 from whence.agent.directory import FILE, Directory, DirectoryError
 from whence.agent.edge_config import LOCATION_FILE, write_tls_config
+from whence.agent.events import Events, WrongTokens
 from whence.agent.kamailio import PATIENCE_S, Kamailio
 from whence.agent.keepalive import KeepAlives
-from whence.agent.metrics import Metrics, ToldMetrics, registry
+from whence.agent.metrics import EventMetrics, Metrics, ToldMetrics, registry
 from whence.agent.records import Records
 from whence.agent.registrations import Registrations
 from whence.agent.reload import Reload
@@ -34,6 +35,8 @@ from whence.agent.resolver import Resolver
 from whence.agent.settings import FaultyFileError, Settings, load
 from whence.agent.strangers import Strangers
 from whence.agent.told import Hearing, ToldError
+from whence.agent.webhook import Webhook
+from whence.core.strangers import Rate
 from whence.core.strangers import Strangers as KeptStrangers
 from whence.core.told import SOCKET_FILE
 
@@ -152,16 +155,26 @@ async def _serve(
     sockets = [(own.transport, own.ip.version) for own in settings.edge.listen]
     resolver = Resolver(Records(settings.agent.nameserver_place), sockets)
     registrations = Registrations(directory, kamailio, resolver)
+    own = settings.agent
+    webhook = Webhook(own.webhook, own.webhook_token_file) if own.webhook else None
+    events = Events([webhook] if webhook is not None else [])
+    registrations.happened = events.happened
     keepalives = KeepAlives(kamailio, registrations)
     registrations.watchers.append(keepalives)
     registrations.apply(settings)
     reload = Reload(path, settings, registrations.apply)
-    file = settings.agent.calls_file
-    calls = Calls(settings.agent.calls, CallsFile(Path(file)) if file else None)
-    strangers = Strangers(directory, registrations, KeptStrangers(settings.agent.strangers))
+    calls = Calls(own.calls, CallsFile(Path(own.calls_file)) if own.calls_file else None)
+    strangers = Strangers(
+        directory,
+        registrations,
+        KeptStrangers(own.strangers),
+        Rate(own.strangers_alarm),
+        events.too_many_strangers,
+    )
     metrics = registry(
         Metrics(directory, registrations, keepalives, kamailio),
         ToldMetrics(hearing, calls, strangers, registrations),
+        EventMetrics(events, webhook),
     )
     parts = Parts(
         reload,
@@ -173,7 +186,7 @@ async def _serve(
         metrics,
     )
     api = make(parts)
-    api_happened.add(api, Happened(directory, calls, strangers))
+    api_happened.add(api, Happened(directory, calls, strangers, events))
     server = _Server(uvicorn.Config(api, log_level="warning", lifespan="off"))
 
     def hang_up() -> None:
@@ -192,13 +205,16 @@ async def _serve(
         len(settings.user),
         settings.agent.api,
     )
-    hearing.start([calls.hear, strangers.hear])
+    hearing.start([calls.hear, strangers.hear, WrongTokens(events).hear])
     async with asyncio.TaskGroup() as group:
         serving = group.create_task(server.serve(sockets=[bound]), name="api")
         keeping = [
             group.create_task(registrations.run(), name="registrations"),
             group.create_task(keepalives.run(), name="keep-alives"),
+            group.create_task(events.run(), name="events"),
         ]
+        if webhook is not None:
+            keeping.append(group.create_task(webhook.run(), name="webhook"))
         await stop.wait()
         for task in keeping:
             task.cancel()

@@ -13,12 +13,15 @@ from prometheus_client.registry import Collector
 
 from whence.agent.calls import Calls
 from whence.agent.directory import Directory
+from whence.agent.events import Events
 from whence.agent.kamailio import Kamailio
 from whence.agent.keepalive import KeepAlives
 from whence.agent.registrations import Registrations
 from whence.agent.strangers import Strangers
 from whence.agent.told import Hearing
+from whence.agent.webhook import Webhook
 from whence.core.address import Origin
+from whence.core.alarm import Kind
 from whence.core.registration import State
 
 
@@ -169,6 +172,35 @@ class ToldMetrics(Collector):
                 "whence_calls_unwritten",
                 "Decisions that could not be written to the file of calls.",
                 calls.file.unwritten,
+            )
+
+
+class EventMetrics(Collector):
+    """Alarms, and what became of them."""
+
+    def __init__(self, events: Events, webhook: Webhook | None) -> None:
+        self._events = events
+        self._webhook = webhook
+
+    def collect(self) -> Iterable[Metric]:
+        """Read every metric."""
+        alarms = CounterMetricFamily(
+            "whence_alarms", "Alarms by kind, also those that were not told.", labels=["kind"]
+        )
+        for kind in Kind:
+            alarms.add_metric([kind], self._events.counts[kind])
+        yield alarms
+        if self._webhook is not None:
+            yield GaugeMetricFamily(
+                "whence_webhook_waiting", "Events that nobody took yet.", self._webhook.waiting
+            )
+            yield CounterMetricFamily(
+                "whence_webhook_delivered", "Events that were taken.", self._webhook.delivered
+            )
+            yield CounterMetricFamily(
+                "whence_webhook_dropped",
+                "Events that were refused, or gave way to newer ones.",
+                self._webhook.dropped,
             )
 
 

@@ -163,6 +163,8 @@ class Registrations:
         self.lapses = 0
         """Grants that ended without a refresh."""
         self.watchers: list[Watcher] = []
+        self.happened: Callable[[str, Sequence[history.Event]], None] = lambda *_: None
+        """Told what has been written into a trunk's history; it must not wait, nor raise."""
 
     def __iter__(self) -> Iterator[tuple[Trunk, Registration]]:
         return iter([(entry.trunk, entry.registration) for entry in self._entries.values()])
@@ -528,6 +530,7 @@ class Registrations:
         ]
         socket = entry.socket or self._settings.edge.listen[0]
         self._directory.save(account_name(entry.trunk), after, lasting, socket, now, events)
+        self.happened(entry.trunk.id, events)
 
     def _put_off(self, before: Registration, now: float, error: DirectoryError) -> Registration:
         """What is not written down has not happened: nothing is sent, and it is tried again."""

@@ -16,7 +16,9 @@ from collections import Counter
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
+import httpx
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -119,6 +121,51 @@ def _keepalive(seconds: float) -> float:
     if seconds and not 1 <= seconds <= 3600:
         raise ValueError(f"{seconds:g} is no interval; write 1 to 3600 seconds, or 0 for none")
     return seconds
+
+
+def _webhook(text: str) -> str:
+    # What is wrong is not repeated: the path of a webhook is often a secret.
+    try:
+        url = urlsplit(text)
+        host, _ = url.hostname or "", url.port
+        httpx.URL(text)
+    except (ValueError, httpx.InvalidURL):
+        url, host = urlsplit(""), ""
+    if text and (url.scheme not in ("http", "https") or not host or _unfit_in_url(text)):
+        raise ValueError('is no URL; write "https://host/path"')
+    if "@" in url.netloc or url.fragment:
+        raise ValueError(
+            "has a user, password or fragment in it; write the URL without, and the path of a "
+            "file with a token as webhook_token_file"
+        )
+    if url.scheme == "http" and not _is_loopback(host):
+        raise ValueError(
+            "goes over plain http to another machine, where all can read it; write https://"
+        )
+    return text
+
+
+def _unfit_in_url(text: str) -> bool:
+    return not text.isascii() or not text.isprintable() or re.search(r'[\s\\<>"]', text) is not None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _token(given: str, path: Path) -> None:
+    try:
+        text = path.read_text("ascii").strip()
+    except (OSError, ValueError):
+        text = ""
+    if not text or not text.isprintable() or " " in text:
+        raise ValueError(
+            f'webhook_token_file: "{given}" cannot be read or holds no single word; write the '
+            "token into it, and let only the agent's user read it"
+        )
 
 
 def _matching(pattern: re.Pattern[str], what: str, example: str) -> AfterValidator:
@@ -390,12 +437,19 @@ class Agent(_Table):
     calls: int = Field(default=10_000, ge=0, le=1_000_000)
     calls_file: str = ""
     strangers: int = Field(default=1_000, ge=0, le=100_000)
+    strangers_alarm: int = Field(default=600, ge=0, le=1_000_000_000)
+    webhook: Annotated[str, AfterValidator(_webhook)] = ""
+    webhook_token_file: str = ""
 
     @model_validator(mode="after")
     def _beside(self, info: ValidationInfo) -> Agent:
+        folder = (info.context or {}).get("folder", Path())
         if self.calls_file:
-            folder = (info.context or {}).get("folder", Path())
             object.__setattr__(self, "calls_file", _writable(self.calls_file, folder))
+        if self.webhook_token_file:
+            path = (folder / self.webhook_token_file).absolute()
+            _token(self.webhook_token_file, path)
+            object.__setattr__(self, "webhook_token_file", str(path))
         return self
 
     @property

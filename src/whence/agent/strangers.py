@@ -23,13 +23,13 @@ LONGEST_S = 30 * 86_400
 
 @dataclass
 class Strangers:
-    """Who asks and is not known. `too_many` is called when more than `rate` come in a minute."""
+    """Who asks and is not known. `too_many` hears of the one that exceeds the rate, and of it."""
 
     directory: Directory
     trunks: Registrations
     kept: Kept
     rate: Rate = field(default_factory=lambda: Rate(0))
-    too_many: Callable[[Told], None] = lambda _: None
+    too_many: Callable[[Told, int], None] = lambda *_: None
     clock: Callable[[], float] = time.time
 
     def hear(self, heard: Told, _data: bytes) -> None:
@@ -38,7 +38,7 @@ class Strangers:
             return
         self.kept.saw(heard.source, shown(heard.ruri), heard.at)
         if self.rate.exceeds(heard.at):
-            self.too_many(heard)
+            self.too_many(heard, self.rate.limit)
 
     def admit(self, source: Source, trunk_id: str, for_s: float, note: str) -> Address:
         """Let calls from a source's ip in as the trunk's, for a while.

@@ -18,6 +18,7 @@ from whence.cli import (
     calls,
     check,
     edge_config,
+    events,
     explain,
     orders,
     reload,
@@ -44,6 +45,7 @@ app.command("addresses")(addresses.addresses)
 app.command("users")(users.users)
 app.command("calls")(calls.calls)
 app.add_typer(strangers.app, name="strangers")
+app.command("events")(events.events)
 app.command("explain")(explain.explain)
 app.command("register")(orders.register)
 app.command("unregister")(orders.unregister)

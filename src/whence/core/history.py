@@ -46,7 +46,11 @@ def events(before: Registration, after: Registration, fact: Fact, told: str) -> 
         found.append(Event("lapsed", "what was granted ended without a refresh"))
     now = said(after)
     failed = after.failure is not None and now != "" and said(before) == ""
-    if now and (now != told or failed):
+    moved = None not in (before.registrar, after.registrar) and before.registrar != after.registrar
+    if now and moved:
+        reason = f"{after.reason} by {after.registrar}, before by {before.registrar}"
+        found.append(Event("moved", reason, after.last_status))
+    elif now and (now != told or failed):
         by = f" by {after.registrar}" if after.state is State.REGISTERED else ""
         found.append(Event(after.state, f"{after.reason}{by}", after.last_status))
     return tuple(found)

@@ -1,0 +1,128 @@
+"""Alarms, told: to the log, to the API, and to the webhook."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from whence.core import alarm, history
+from whence.core.alarm import Alarm, Bounded, Kind
+from whence.core.told import Kind as Decision
+from whence.core.told import Told
+
+log = logging.getLogger(__name__)
+
+LIMIT = 1000
+"""How many are remembered."""
+
+TICK_S = 5.0
+"""How often it is looked at what was left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An alarm as it was told. `id` grows, also from one agent to the next."""
+
+    id: int
+    at: float
+    alarm: Alarm
+
+
+class Events:
+    """All alarms come here: `tell` one, or let it hear what happens."""
+
+    def __init__(
+        self,
+        tellers: Sequence[Callable[[Event], None]] = (),
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`tellers` are given each event that is told."""
+        self._tellers = tellers
+        self._clock = clock
+        self._bounded = Bounded()
+        self._last: deque[Event] = deque(maxlen=LIMIT)
+        self._id = 0
+        self.counts: Counter[Kind] = Counter()
+        """Alarms by kind, also those that were left out."""
+
+    def tell(self, said: Alarm, *, logged: bool = False) -> None:
+        """Tell one, unless there were too many like it. `logged`: the log has it already."""
+        self.counts[said.kind] += 1
+        if self._bounded.passes(said, self._clock()):
+            self._out(said, logged=logged)
+
+    def _out(self, said: Alarm, *, logged: bool) -> None:
+        now = self._clock()
+        self._id = max(self._id + 1, int(now * 1000))
+        event = Event(self._id, now, said)
+        self._last.append(event)
+        if not logged:
+            log.warning("%s", sentence(said))
+        for teller in self._tellers:
+            teller(event)
+
+    def since(self, id_: int, limit: int) -> list[Event]:
+        """The first `limit` events after the one with this id, the oldest first."""
+        return [event for event in self._last if event.id > id_][:limit]
+
+    async def run(self) -> None:
+        """Tell what was left out, when its time is over; until cancelled."""
+        while True:
+            await asyncio.sleep(TICK_S)
+            self.tick()
+
+    def tick(self) -> None:
+        """Tell what is due now of what was left out."""
+        for said in self._bounded.due(self._clock()):
+            self._out(said, logged=False)
+
+    # What happens, and is one.
+
+    def happened(self, trunk_id: str, events: Sequence[history.Event]) -> None:
+        """Hear what was written into a trunk's history, which the log told."""
+        for event in events:
+            said = alarm.of_history(trunk_id, event)
+            if said is not None:
+                self.tell(said, logged=True)
+
+    def too_many_strangers(self, last: Told, limit: int) -> None:
+        """Hear that more strangers than the limit came within a minute."""
+        text = f"more than {limit} requests of strangers in a minute, the last from {last.source}"
+        self.tell(Alarm(Kind.STRANGERS, None, text))
+
+
+class WrongTokens:
+    """Hears of decisions, and tells of tokens that came from where they should not."""
+
+    def __init__(self, events: Events) -> None:
+        self._events = events
+
+    def hear(self, heard: Told, _data: bytes) -> None:
+        """Tell of one decision, if it is on such a token."""
+        if heard.kind is Decision.REFUSED and heard.reason == str(Kind.WRONG_TOKEN):
+            for trunk in heard.named:
+                text = f"a call that names its token came from {heard.source}, and was refused"
+                self._events.tell(Alarm(Kind.WRONG_TOKEN, trunk, text))
+
+
+def sentence(said: Alarm) -> str:
+    """Write an alarm as one line."""
+    trunk = f"trunk {said.trunk}: " if said.trunk else ""
+    left_out = f" (and {said.left_out} more like it)" if said.left_out else ""
+    return f"alarm: {trunk}{said.kind}: {said.text}{left_out}"
+
+
+def as_json(event: Event) -> dict[str, object]:
+    """Write an event in the API's names."""
+    return {
+        "id": event.id,
+        "at": event.at,
+        "kind": str(event.alarm.kind),
+        "trunk": event.alarm.trunk,
+        "text": event.alarm.text,
+        "left_out": event.alarm.left_out,
+    }

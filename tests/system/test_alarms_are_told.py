@@ -1,0 +1,123 @@
+"""What somebody should hear of is told: in the API, by command, in the log, and to the webhook."""
+
+import json
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from tests.rig.rig import Rig
+from tests.rig.sip import request
+from tests.rig.wait import eventually
+from tests.rig.whence import Whence, trunk
+from tests.system.scene import ACCOUNTS, ALICE, alices_trunk, place, try_to_call
+
+TOKEN = "the-webhooks-token"
+
+
+class Receiver:
+    """Takes events, and answers with what it is told to."""
+
+    def __init__(self, ip: str) -> None:
+        self.status = 200
+        self.got: list[tuple[int, dict[str, Any], str | None]] = []
+        """(the status that it was answered with, the event, who sent it)."""
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                receiver.got.append((receiver.status, body, self.headers.get("Authorization")))
+                self.send_response(receiver.status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        self._server = ThreadingHTTPServer((ip, 0), Handler)
+        self.url = f"http://{ip}:{self._server.server_port}/hidden-path"
+        self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+        self._thread.start()
+
+    def taken(self, kind: str) -> list[dict[str, Any]]:
+        return [event for status, event, _ in self.got if status == 200 and event["kind"] == kind]
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+@pytest.fixture
+def receiver(rig: Rig) -> Iterator[Receiver]:
+    receiver = Receiver(rig.ip("receiver"))
+    yield receiver
+    receiver.close()
+
+
+def told(whence: Whence, kind: str) -> list[dict[str, Any]]:
+    return [event for event in whence.get("/v1/events") if event["kind"] == kind]
+
+
+def test_a_stolen_token_and_a_lapse_reach_the_webhook_also_after_it_failed(
+    rig: Rig, receiver: Receiver
+) -> None:
+    provider = rig.provider(accounts=ACCOUNTS, grants_s=6)
+    other = rig.provider("other", accounts={"acct9": "right"}, domain="other.example")
+    (rig.directory / "hook.token").write_text(TOKEN)
+    whence = rig.whence(
+        trunks=[alices_trunk(provider), trunk("others-trunk", other, "acct9", ALICE)],
+        users=["alice"],
+        agent={
+            "webhook": receiver.url,
+            "webhook_token_file": "hook.token",
+            "on_stop": "leave",
+        },
+    )
+    whence.wait_registered()
+    receiver.status = 503
+    (held,) = provider.contacts("acct1")
+    token = held.uri.partition(":")[2].partition("@")[0]
+    thief = rig.endpoint("other", 5070)
+    for _ in range(3):
+        stolen = request("INVITE", f"sip:{token}@{place(whence.address)}", thief.address)
+        assert thief.ask(stolen, whence.address).status == 403
+    (event,) = eventually(lambda: told(whence, "token from a wrong source"), what="the alarm")
+    assert event["trunk"] == "alices-trunk"
+    assert place(thief.address) in event["text"]
+    eventually(lambda: receiver.got, what="a POST that fails")
+    receiver.status = 200
+    eventually(lambda: receiver.taken("token from a wrong source") == [event], what="the event")
+    assert {sent for _, _, sent in receiver.got} == {f"Bearer {TOKEN}"}
+
+    provider.refuse(503)
+    eventually(lambda: receiver.taken("lapsed"), what="the lapse")
+    (lapse,) = told(whence, "lapsed")
+    assert (lapse["trunk"], lapse["left_out"]) == ("alices-trunk", 0)
+    said = whence.cli("events")
+    assert (said.returncode, said.stderr) == (0, "")
+    assert "lapsed" in said.stdout and str(event["id"]) in said.stdout
+    (after,) = json.loads(whence.cli("events", "--since", str(event["id"]), "--json").stdout)
+    assert after == lapse
+
+    assert whence.log.count("token from a wrong source: a call that names its token") == 1
+    for secret in (TOKEN, "hidden-path"):
+        assert secret not in whence.log
+
+
+def test_a_storm_of_strangers_is_one_alarm(rig: Rig) -> None:
+    provider = rig.provider(accounts=ACCOUNTS)
+    whence = rig.whence(
+        trunks=[alices_trunk(provider)], users=["alice"], agent={"strangers_alarm": 10}
+    )
+    whence.wait_registered()
+    stranger = rig.stranger()
+    for _ in range(30):
+        assert try_to_call(stranger, whence) == 403
+    (event,) = eventually(lambda: told(whence, "many strangers"), what="the alarm")
+    assert "more than 10 requests of strangers in a minute" in event["text"]
+    assert f"{stranger.address[0]}" in event["text"]
+    assert len(told(whence, "many strangers")) == 1
