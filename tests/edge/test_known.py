@@ -10,8 +10,8 @@ from whence.core.directory import GENERATION_FILE
 from whence.edge.known import LIMIT, Answer, Asked, Generation, Known
 
 NOW = 1_000_000.0
-ASKED = Asked("udp", "192.0.2.1", "5060", "sip:+442071234567@edge.example", None, None)
-ANSWER = Answer("acme", "udp:192.0.2.1:5060", "sip:alice@edge.example", NOW + 60, "told")
+ASKED = Asked("udp:192.0.2.1:5060", "sip:+442071234567@edge.example", None, None)
+ANSWER = Answer("X-Whence-Trunk: acme\r\n", "sip:alice@edge.example", True, NOW + 60, "told")
 
 
 @pytest.fixture

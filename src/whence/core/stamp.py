@@ -13,7 +13,11 @@ from __future__ import annotations
 
 import hmac
 import re
+from functools import lru_cache
 from hashlib import blake2s
+
+PREFIX = "x-whence"
+"""What the name of each header here begins with, in small letters."""
 
 NEXT_HOP = "X-Whence-Next-Hop"
 NAME_PARAM = ";name="
@@ -77,5 +81,6 @@ def _seal(key: str, *parts: str) -> str:
     return blake2s(text.encode(), key=_bytes(key), digest_size=16).hexdigest()
 
 
+@lru_cache(maxsize=4)
 def _bytes(key: str) -> bytes:
     return bytes.fromhex(key)

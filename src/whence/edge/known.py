@@ -19,11 +19,9 @@ LIMIT = 2_000
 
 
 class Asked(NamedTuple):
-    """All that a decision can rest on, as the request says it: transport, ip, port, and URIs."""
+    """All that a decision can rest on, as the request says it; its source as transport:ip:port."""
 
-    transport: str
-    ip: str
-    port: str | int
+    source: str
     ruri: str
     to: str | None
     p_called_party_id: str | None
@@ -32,12 +30,13 @@ class Asked(NamedTuple):
 class Answer(NamedTuple):
     """Where an identified call goes, and what is said of it. `until`: when to ask anew.
 
+    `headers`: the lines that are added to it. `is_ours`: whether `target` is a user of ours.
     `told`: what the agent is told of every such call (core/told.py).
     """
 
-    trunk_id: str
-    source: str
+    headers: str
     target: str
+    is_ours: bool
     until: float
     told: str
 

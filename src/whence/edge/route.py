@@ -11,6 +11,7 @@ to both. Headers whose bytes are not UTF-8 are normal traffic; they count as not
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -50,6 +51,11 @@ SERVER_NAME = "$xavp(tls=>server_name)"
 KEEPALIVE_MS = 4_000
 """How long the agent's OPTIONS to a registrar is repeated; after that it is missed."""
 
+COOKIE = f";{stamp.COOKIE_PARAM}="
+
+OUR_ROUTES_LIMIT = 64
+"""How many of our own Record-Routes are remembered: one for each socket and transport."""
+
 HA1_GIVEN = 1  # auth.pv_auth_check: what is handed in is an HA1, not a password
 QOP_AUTH = 1  # auth.auth_challenge: offer qop="auth", so that responses count their use
 
@@ -57,7 +63,9 @@ SAY_STALE = 16  # auth.auth_challenge: the phone need not ask its human, the non
 NONCE_STALE = -4  # auth.pv_auth_check
 NOBODYS_HA1 = "0" * 32
 
-SCANNERS = ("friendly-scanner", "sipvicious", "sipcli", "sip-scan", "sundayddr", "pplsip")
+SCANNERS = re.compile(
+    "friendly-scanner|sipvicious|sipcli|sip-scan|sundayddr|pplsip", re.ASCII | re.IGNORECASE
+)
 """User-Agents of tools that look for doors; they get no answer at all."""
 
 OURS = (stamp.TRUNK, stamp.SOURCE, stamp.KEY, stamp.NEXT_HOP, stamp.SOCKET, stamp.DISTRUST)
@@ -136,6 +144,8 @@ class Edge:
         self._known = Known(Generation(settings.directory.with_name(GENERATION_FILE)))
         self._tell = Tell(settings.directory.with_name(told.SOCKET_FILE))
         self._dialog_key: str | None = None
+        self._our_routes: set[tuple[str, str]] = set()
+        """Routes that are ours, as they stand before and after the cookie."""
 
     def child_init(self, _rank: int) -> int:
         """Nothing is opened here: what a worker needs, it opens at its first request."""
@@ -145,7 +155,7 @@ class Edge:
     def ksr_request_route(self, _message: object) -> None:
         """Each request comes here first."""
         ksr = self.ksr
-        if not self._guard():
+        if not self._passes():
             return
         if self._on_inside_socket():
             self._from_agent()
@@ -154,10 +164,12 @@ class Edge:
         method = self._text(ksr.kx.get_method)
         if method is None:
             ksr.sl.send_reply(400, "Bad Request")
+        elif method != "CANCEL" and ksr.siputils.has_totag() > 0:
+            self._in_dialog(method)
+        elif self._is_scanner():
+            return
         elif method == "CANCEL":
             self._cancel()
-        elif ksr.siputils.has_totag() > 0:
-            self._in_dialog(method)
         elif method == "ACK":
             self._stray_ack()
         elif ksr.tm.t_check_trans() == 0:
@@ -202,15 +214,18 @@ class Edge:
 
     # The way of a request, in the order of `ksr_request_route`.
 
-    def _guard(self) -> bool:
+    def _passes(self) -> bool:
+        """Whether it is a SIP request, and has not gone round in circles."""
         ksr = self.ksr
         if ksr.maxfwd.process_maxfwd(HOPS_LIMIT) < 0:
             ksr.sl.send_reply(483, "Too Many Hops")
             return False
-        if ksr.sanity.sanity_check(SANITY_MESSAGE_CHECKS, SANITY_URI_CHECKS) < 0:
-            return False  # it has been answered
-        agent = self._text(ksr.kx.gete_ua) or ""
-        return not any(scanner in agent.lower() for scanner in SCANNERS)
+        # Where it fails, it has answered.
+        return ksr.sanity.sanity_check(SANITY_MESSAGE_CHECKS, SANITY_URI_CHECKS) > 0
+
+    def _is_scanner(self) -> bool:
+        agent = self._text(self.ksr.kx.gete_ua)
+        return bool(agent and SCANNERS.search(agent))
 
     def _on_inside_socket(self) -> bool:
         kx, settings = self.ksr.kx, self._settings
@@ -290,36 +305,44 @@ class Edge:
 
         A To tag is quickly made up. The cookie in our own Record-Route is not.
         """
-        ksr = self.ksr
-        if not self._vouched():
-            if method == "ACK":
-                self._stray_ack()
-            else:
-                ksr.sl.send_reply(481, "Call/Transaction Does Not Exist")
+        ksr, words = self.ksr, self._words()
+        if self._vouched(words):
+            if ksr.rr.loose_route() > 0:
+                self._strip(words)
+                self._relay()
+                return
+        elif self._is_scanner():
             return
-        if ksr.rr.loose_route() < 0:
-            if method != "ACK":
-                ksr.sl.send_reply(481, "Call/Transaction Does Not Exist")
-            return
-        self._strip()
-        self._relay()
+        elif method == "ACK":
+            self._stray_ack()
+        if method != "ACK":
+            ksr.sl.send_reply(481, "Call/Transaction Does Not Exist")
 
-    def _vouched(self) -> bool:
+    def _vouched(self, words: str | None) -> bool:
         """Whether the first Route is ours, and has the cookie of this very call.
 
         Another's Route with our cookie would have us send the request wherever that one says.
         """
         ksr = self.ksr
         call_id = self._text(ksr.kx.get_callid)
-        if call_id is None or self._text(lambda: ksr.hdr.get("Route")) is None:
+        if call_id is None or not self._has_route(words):
             return False  # asking 5.6 for a $route_uri that is not there writes a log line
         route = str(ksr.pv.get("$route_uri"))
-        _, named, rest = route.partition(f";{stamp.COOKIE_PARAM}=")
-        return (
-            bool(named)
-            and stamp.vouches(self._key_of_dialogs(), rest, call_id, time.time())
-            and ksr.is_myself(route)
-        )
+        before, _, rest = route.partition(COOKIE)
+        if not stamp.vouches(self._key_of_dialogs(), rest, call_id, time.time()):
+            return False
+        place = before, rest[stamp.COOKIE_LENGTH :]
+        if place not in self._our_routes:
+            if not ksr.is_myself(route):
+                return False
+            if len(self._our_routes) < OUR_ROUTES_LIMIT:
+                self._our_routes.add(place)
+        return True
+
+    def _has_route(self, words: str | None) -> bool:
+        if words is not None:
+            return "\nroute" in words
+        return self._text(lambda: self.ksr.hdr.get("Route")) is not None
 
     def _register_user(self) -> None:
         """Let a local user's phone in: digest with the directory's HA1, contacts to usrloc."""
@@ -343,14 +366,14 @@ class Edge:
 
     def _initial(self, method: str) -> None:
         """Answer the question that all this is for, and send the call to its target."""
-        ksr, now = self.ksr, time.time()
-        asked = self._asked()
+        ksr, now, words = self.ksr, time.time(), self._words()
+        asked = self._asked(words)
         if asked is None:
             ksr.sl.send_reply(400, "Bad Request")
             return
         known = self._known.get(asked, now)
         if known is not None and method in RELAYED:
-            self._deliver(known, method, now, known=True)
+            self._deliver(known, words, method, now, known=True)
             return
         request = read(asked)
         if request is None:
@@ -361,15 +384,16 @@ class Edge:
         said = told.lasting(decision, request.source, asked.ruri, asked.to, asked.p_called_party_id)
         if isinstance(decision, Identified) and method in RELAYED:
             trunk = decision.trunk
+            target = fill(trunk.target, request)
             answer = Answer(
-                trunk.id,
-                str(request.source),
-                fill(trunk.target, request),
+                f"{stamp.TRUNK}: {trunk.id}\r\n{stamp.SOURCE}: {request.source}\r\n",
+                target,
+                bool(ksr.is_myself(target)),
                 evidence.good_until(now),
                 said,
             )
             self._known.keep(asked, answer)
-            self._deliver(answer, method, now, known=False)
+            self._deliver(answer, words, method, now, known=False)
             return
         if method == "OPTIONS" and not isinstance(decision, Unknown):
             ksr.sl.send_reply(200, "OK")
@@ -381,22 +405,22 @@ class Edge:
         call_id = self._text(ksr.kx.get_callid) or ""
         self._tell(said, told.method_told(method), call_id, now, known=False)
 
-    def _deliver(self, answer: Answer, method: str, now: float, *, known: bool) -> None:
+    def _deliver(
+        self, answer: Answer, words: str | None, method: str, now: float, *, known: bool
+    ) -> None:
         ksr = self.ksr
         call_id = self._text(ksr.kx.get_callid)
         if call_id is None:
             ksr.sl.send_reply(400, "Bad Request")
             return
-        self._strip()
-        ksr.hdr.remove("Route")
-        ksr.hdr.append(f"{stamp.TRUNK}: {answer.trunk_id}\r\n")
-        ksr.hdr.append(f"{stamp.SOURCE}: {answer.source}\r\n")
-        cookie = stamp.cookie(self._key_of_dialogs(), call_id, now)
-        ksr.rr.add_rr_param(f";{stamp.COOKIE_PARAM}={cookie}")
-        ksr.rr.record_route()
+        self._strip(words)
+        if words is None or "\nroute" in words:
+            ksr.hdr.remove("Route")
+        ksr.hdr.append(answer.headers)
+        ksr.rr.record_route_params(COOKIE + stamp.cookie(self._key_of_dialogs(), call_id, now))
         ksr.tm.t_on_failure(CALL_FAILURE)
         ksr.seturi(answer.target)
-        if ksr.is_myself_ruri() and ksr.registrar.lookup(LOCATION) < 0:
+        if answer.is_ours and ksr.registrar.lookup(LOCATION) < 0:
             ksr.sl.send_reply(480, "Temporarily Unavailable")
         else:
             self._relay()
@@ -408,10 +432,20 @@ class Edge:
         if self.ksr.tm.t_relay() < 0:
             self.ksr.sl.send_reply(500, "Server Internal Error")
 
-    def _strip(self) -> None:
-        """Take off what only we may say."""
-        for header in OURS:
-            self.ksr.hdr.remove(header)
+    def _words(self) -> str | None:
+        """The whole message in small letters, to see what is not in it; None for foreign bytes.
+
+        One call tells of many headers that are not there, each of which would cost one. What is
+        in it somewhere may still not be a header: that Kamailio is asked.
+        """
+        text = self._text(self.ksr.kx.get_msgbuf)
+        return None if text is None else text.lower()
+
+    def _strip(self, words: str | None = None) -> None:
+        """Take off what only we may say; `words` where they have been read."""
+        if words is None or stamp.PREFIX in words:
+            for header in OURS:
+                self.ksr.hdr.remove(header)
 
     def _source(self) -> Source:
         kx = self.ksr.kx
@@ -419,20 +453,16 @@ class Edge:
             Transport(kx.get_proto()), canonical_ip(kx.get_srcip()), int(kx.get_srcport())
         )
 
-    def _asked(self) -> Asked | None:
+    def _asked(self, words: str | None) -> Asked | None:
         """Take from the request what identification looks at; None without a readable R-URI."""
         kx = self.ksr.kx
         ruri = self._text(kx.get_ruri)
         if ruri is None:
             return None
-        return Asked(
-            kx.get_proto(),
-            kx.get_srcip(),
-            kx.get_srcport(),
-            ruri,
-            self._text(kx.get_turi),
-            self._text(lambda: self.ksr.hdr.get("P-Called-Party-ID")),
-        )
+        called = None
+        if words is None or "p-called-party-id" in words:
+            called = self._text(lambda: self.ksr.hdr.get("P-Called-Party-ID"))
+        return Asked(kx.get_srcaddr_sock(), ruri, self._text(kx.get_turi), called)
 
     def _key_of_dialogs(self) -> str:
         if self._dialog_key is None:
@@ -454,7 +484,7 @@ def read(asked: Asked) -> Request | None:
         return None
     called = asked.p_called_party_id
     return Request(
-        source=Source(Transport(asked.transport), canonical_ip(asked.ip), int(asked.port)),
+        source=Source.parse(asked.source),
         ruri=ruri,
         to=None if asked.to is None else Uri.parse(asked.to),
         p_called_party_id=None if called is None else Uri.of_header(called),

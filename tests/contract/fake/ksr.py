@@ -115,6 +115,15 @@ class FakeKx(_Part):
         return "udp"
 
     @call
+    def get_msgbuf(self) -> str:
+        return self._message.as_it_came.decode()
+
+    @call
+    def get_srcaddr_sock(self) -> str:
+        ip, port = self._message.received
+        return f"udp:{ip}:{port}"
+
+    @call
     def get_srcip(self) -> str:
         return self._message.received[0]
 
@@ -151,7 +160,7 @@ class FakeHdr(_Part):
 
     @call
     def append(self, line: str, /) -> int:
-        self._work.appended.append(_field(line))
+        self._work.appended.extend(map(_field, line.splitlines(keepends=True)))
         return 1
 
     @call
@@ -213,12 +222,8 @@ class FakeSl(_Part):
 
 class FakeRr(_Part):
     @call
-    def add_rr_param(self, param: str, /) -> int:
-        self._work.rr_params += param
-        return 1
-
-    @call
-    def record_route(self) -> int:
+    def record_route_params(self, params: str, /) -> int:
+        self._work.rr_params += params
         self._work.record_route = True
         return 1
 
@@ -369,10 +374,6 @@ class FakeKsr(_Part):
     @call
     def is_myself(self, uri: str, /) -> bool:
         return self._kamailio.is_myself(uri.encode())
-
-    @call
-    def is_myself_ruri(self) -> bool:
-        return self._kamailio.is_myself(self._work.ruri)
 
     @call
     def is_myself_turi(self) -> bool:

@@ -64,6 +64,7 @@ class Sip:
     socket: Address = ("", 0)
     """Ours, to which it came."""
     extra: dict[str, str] = field(default_factory=dict)
+    as_it_came: bytes = b""
 
     @classmethod
     def parse(cls, data: bytes) -> "Sip":
@@ -80,7 +81,7 @@ class Sip:
             if not colon or not _NAME.fullmatch(name):
                 raise BrokenMessageError(f"bad header {line[:40]!r}")
             fields.append((name.strip(), re.sub(rb"\r?\n[ \t]+", b" ", value).strip()))
-        message = cls(start, fields, body)
+        message = cls(start, fields, body, as_it_came=data)
         needed = (b"via", b"from", b"to", b"call-id", b"cseq")
         if any(message.first(name) is None for name in needed):
             raise BrokenMessageError("a required header is missing")
