@@ -49,6 +49,16 @@ def test_an_alarm_is_one_line_in_the_log(clock: Clock, caplog: pytest.LogCapture
     ]
 
 
+def test_no_text_of_an_alarm_moves_a_terminal(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = Events(clock=clock)
+    made.tell(alarm(text="granted by \x1b[31m\r\n\u202ex"))
+    (event,) = made.since(0, 1)
+    assert event.alarm.text == r"granted by \x1b[31m\r\n\u202ex"
+    assert caplog.records[0].getMessage().isprintable()
+
+
 def test_whoever_is_told_gets_each_that_is_told(clock: Clock) -> None:
     heard: list[Event] = []
     made = Events([heard.append], clock)

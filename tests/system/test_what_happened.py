@@ -1,8 +1,11 @@
 """What became of a call, asked for afterwards; and calls go on when nobody remembers them."""
 
 import json
+import os
 import re
+import signal
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -162,3 +165,24 @@ def test_calls_go_on_without_an_agent_and_are_counted(rig: Rig) -> None:
     stranger = rig.stranger()
     assert try_to_call(stranger, whence) == 403
     eventually(lambda: untold() >= 1, what="the count of what could not be told")
+
+    # It stands still, and what it is told piles up until its socket is full.
+    before, agent = untold(), whence.agent_pid()
+    os.kill(agent, signal.SIGSTOP)
+    try:
+        for _ in range(40):
+            assert try_to_call(stranger, whence) == 403
+        caller.call(uri(whence, ALICES_NUMBER), expect=200)
+    finally:
+        os.kill(agent, signal.SIGCONT)
+
+    def counted() -> bool:
+        return try_to_call(stranger, whence) == 403 and untold() > before
+
+    if queue_length() < 40:  # the count comes with the next one that finds room
+        eventually(counted, what="the count of what found no room")
+
+
+def queue_length() -> int:
+    """Return how many datagrams the system lets wait at a unix socket."""
+    return int(Path("/proc/sys/net/unix/max_dgram_qlen").read_text("ascii"))

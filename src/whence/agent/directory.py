@@ -328,11 +328,12 @@ class Directory:
             "DELETE FROM address WHERE trunk_id = ? AND origin = 'learned'", (trunk_id,)
         )
 
-    def pin(self, trunk_id: str, address: Address, event: Event) -> None:
-        """Write down an address of the operator's, in the place of the same one with another end.
+    def pin(self, trunk_id: str, address: Address, note: str = "") -> None:
+        """Admit `address` as this trunk's until it expires; new files leave it.
 
-        `event` goes into the trunk's history.
+        `note`: why, in the operator's words. Once more: it gets the new expiry.
         """
+        del note  # the trunk's history has it
         with self._changing():
             self._db.execute(
                 "DELETE FROM address WHERE trunk_id = ? AND ip = ? AND port IS ? AND transport = ?"
@@ -352,7 +353,11 @@ class Directory:
                     address.expires_at,
                 ),
             )
-            self._note(trunk_id, event, address.learned_at)
+
+    def note(self, trunk_id: str, event: Event, now: float) -> None:
+        """Write an event into a trunk's history."""
+        with self._transaction():
+            self._note(trunk_id, event, now)
 
     def drop_registration(self, trunk_id: str) -> None:
         """Forget a registration that is no trunk's any more, and all that it taught."""

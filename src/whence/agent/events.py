@@ -7,12 +7,12 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from whence.core import alarm, history
 from whence.core.alarm import Alarm, Bounded, Kind
 from whence.core.told import Kind as Decision
-from whence.core.told import Told
+from whence.core.told import Told, shown
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +57,7 @@ class Events:
 
     def _out(self, said: Alarm, *, logged: bool) -> None:
         now = self._clock()
+        said = replace(said, text=shown(said.text))
         self._id = max(self._id + 1, int(now * 1000))
         event = Event(self._id, now, said)
         self._last.append(event)

@@ -19,7 +19,6 @@ class Kind(StrEnum):
     LAPSED = "lapsed"
     WRONG_TOKEN = "token from a wrong source"
     STRANGERS = "many strangers"
-    UNRESOLVED = "address not in DNS"
     CLASH = "clash"
 
 

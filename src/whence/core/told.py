@@ -24,7 +24,7 @@ METHOD_LIMIT = 32
 NAMED_LIMIT = 8
 """How many trunks a refusal names at most."""
 
-_VERSION = "1"
+_VERSION = "1"  # what `message` begins with
 _SEPARATOR = "\x1f"
 _CUT = "…"
 _FIELDS = 16
@@ -105,10 +105,14 @@ def lasting(
 
 def message(said: str, method: str, call_id: str, at: float, *, known: bool, dropped: int) -> bytes:
     """Write one datagram. `said`: what `lasting` wrote. `at` in seconds since the epoch."""
+    # Each call pays for this: no format codes, which take half as long again.
     if len(call_id) > CALL_ID_LIMIT:
         call_id = _bounded(call_id, CALL_ID_LIMIT)
-    head = f"{_VERSION}\x1f{dropped}\x1f{int(at * 1000)}\x1f{known:d}\x1f{method}"
-    return f"{head}\x1f{said}\x1f{call_id}".encode("utf-8", "replace")
+    seen = "1" if known else "0"
+    at_ms = int(at * 1000)
+    return f"1\x1f{dropped}\x1f{at_ms}\x1f{seen}\x1f{method}\x1f{said}\x1f{call_id}".encode(
+        "utf-8", "replace"
+    )
 
 
 def method_told(method: str) -> str:
