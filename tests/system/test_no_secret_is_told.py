@@ -14,11 +14,13 @@ import pytest
 from tests.rig.rig import Rig
 from tests.rig.wait import eventually
 from tests.rig.whence import Table, Whence
-from tests.system.scene import ACCOUNTS, alices_trunk, bobs_trunk, uri
+from tests.system.scene import ACCOUNTS, alices_trunk, bobs_trunk, try_to_call, uri
 
 TRUNK_PASSWORD = "the0secret1of2acct1"
 USER_PASSWORD = "the3secret4of5alice"
 WRONG_PASSWORD = "not6the7secret8of9acct2"
+HOOK_TOKEN = "the1token2of3the4webhook"
+HOOK_PATH = "the5hidden6path7of8it"
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +39,11 @@ def whence(shared_rig: Rig) -> Whence:
         from_file,
     ]
     users: list[str | Table] = [{"name": "alice", "password": USER_PASSWORD}, "bob"]
-    whence = rig.whence(trunks=trunks, users=users)
+    (rig.directory / "hook.token").write_text(HOOK_TOKEN, "utf-8")
+    # Nobody is there: each event fails.
+    hook = f"http://{rig.ip('hook')}:9/{HOOK_PATH}"
+    agent = {"webhook": hook, "webhook_token_file": "hook.token", "strangers_alarm": 1}
+    whence = rig.whence(trunks=trunks, users=users, agent=agent)
     whence.wait_registered("alices-trunk", "from-file")
     whence.wait_state("bobs-trunk", "parked")
     rig.phone("alice", whence)
@@ -53,6 +59,10 @@ def whence(shared_rig: Rig) -> Whence:
         assert TRUNK_PASSWORD not in whence.cli("check", "-c", str(whence.file)).stderr
     whence.file.write_text(text, "utf-8")
     reload_and_read(whence, "agent: INFO reloaded")
+    stranger = rig.stranger()
+    for _ in range(3):
+        assert try_to_call(stranger, whence) == 403
+    eventually(lambda: "webhook" in whence.log, what="an event that fails")
     return whence
 
 
@@ -68,7 +78,7 @@ def secrets(whence: Whence) -> dict[str, str]:
     """What must not be told, by name."""
     with closing(sqlite3.connect(f"file:{whence.state}/directory.db?mode=ro", uri=True)) as db:
         keys = dict(db.execute("SELECT key, value FROM meta WHERE key LIKE '%key'").fetchall())
-    assert keys.keys() == {"inside_key", "dialog_key"}
+    assert keys.keys() == {"inside_key", "dialog_key", "mark_key"}
     return {
         **keys,
         "trunk's password": TRUNK_PASSWORD,
@@ -77,6 +87,8 @@ def secrets(whence: Whence) -> dict[str, str]:
         "trunk's HA1": md5(f"acct1:provider.example:{TRUNK_PASSWORD}"),
         "user's HA1": md5(f"alice:edge.example:{USER_PASSWORD}"),
         "bob's password": whence.password("bob"),
+        "webhook's token": HOOK_TOKEN,
+        "webhook's path": HOOK_PATH,
     }
 
 
@@ -106,14 +118,14 @@ def test_no_answer_of_the_api_tells_one(
     whence: Whence, secrets: dict[str, str], shared_rig: Rig
 ) -> None:
     paths = ["/v1/trunks", "/v1/addresses", "/v1/users", "/healthz", "/openapi.json", "/docs"]
-    paths += ["/metrics", "/redoc", "/nothing"]
+    paths += ["/v1/calls", "/v1/strangers", "/v1/events", "/metrics", "/redoc", "/nothing"]
     question = {"source": f"udp:{shared_rig.ip('provider')}:5060", "ruri": uri(whence)}
     with httpx.Client(base_url=whence.api, trust_env=False) as client:
         answers = [client.get(path) for path in paths]
         answers += [client.post("/v1/explain", json=question), client.post("/v1/explain")]
         wrong = {"source": TRUNK_PASSWORD, "ruri": ""}
         answers.append(client.post("/v1/explain", json={**question, **wrong}))
-    assert [answer.status_code for answer in answers] == [200] * 8 + [404, 200, 422, 422]
+    assert [answer.status_code for answer in answers] == [200] * 11 + [404, 200, 422, 422]
     # What somebody asks, he knows: the last answer repeats it.
     assert told(secrets, *[answer.text for answer in answers[:-1]]) == []
 
@@ -124,6 +136,9 @@ def test_no_command_tells_one(whence: Whence, secrets: dict[str, str], shared_ri
         *(["trunks", *more] for more in ([], ["--json"])),
         *(["addresses", *more] for more in ([], ["--json"])),
         *(["users", *more] for more in ([], ["--json"])),
+        *(["calls", *more] for more in ([], ["--json"])),
+        *(["strangers", *more] for more in ([], ["--json"])),
+        *(["events", *more] for more in ([], ["--json"])),
         *(["explain", *asked, *more] for more in ([], ["--json"])),
         ["check", "-c", str(whence.file)],
         ["edge-config", "-c", str(whence.file)],
@@ -147,7 +162,11 @@ def test_no_process_shows_one(whence: Whence, secrets: dict[str, str]) -> None:
 
 
 def test_no_file_but_the_directory_has_one(whence: Whence, secrets: dict[str, str]) -> None:
-    files = [path for path in whence.state.rglob("*") if not path.name.startswith("directory.db")]
+    files = [
+        path
+        for path in whence.state.rglob("*")
+        if path.is_file() and not path.name.startswith("directory.db")
+    ]
     assert {"kamailio.cfg", "location.db"} <= {path.name for path in files}
     assert told(secrets, *[path.read_text("latin-1") for path in files]) == []
 

@@ -4,7 +4,8 @@ Two places. Whoever asks for the first time is a *newcomer*; newcomers push each
 oldest first. Whoever asks again while he is one has *returned*, and is pushed out only by one who
 has asked at least as often as whoever of the returned has asked the least. So a flood of packets
 from made-up addresses, one from each, changes nothing among those that came back; and what is told
-of them are their own counts, not estimates.
+of them are their own counts, not estimates. (Space-Saving, which is usual for such lists, gives a
+newcomer the count of whom he pushes out: in a flood, whoever asks seldom is soon the one.)
 """
 
 from __future__ import annotations
