@@ -1,4 +1,4 @@
-"""A stranger is listed, let in for a while by the operator, calls, and is a stranger again."""
+"""A stranger is listed whatever comes besides, let in for a while, and is a stranger again."""
 
 import pytest
 
@@ -54,3 +54,29 @@ def test_who_is_let_in_stays_so_through_restarts_of_everything(rig: Rig, whence:
     whence.post("/v1/strangers/admit", {"source": source, "trunk": "alices-trunk", "for_s": 3600})
     whence.restart()
     rig.caller(whence, at="stranger").call(uri(whence), expect=200)
+
+
+def test_a_flood_from_made_up_addresses_hides_neither_a_stranger_nor_a_call(rig: Rig) -> None:
+    provider = rig.provider(accounts=ACCOUNTS)
+    whence = rig.whence(
+        trunks=[alices_trunk(provider)], users=["alice"], agent={"strangers": 20, "calls": 20}
+    )
+    whence.wait_registered()
+    phone = rig.phone("alice", whence)
+    rig.caller(whence, at=provider).call(uri(whence), expect=200)
+    stranger = rig.endpoint("stranger", SIP_PORT)
+    for _ in range(3):
+        assert try_to_call(stranger, whence) == 403
+
+    flood = 200
+    for number in range(flood):
+        assert try_to_call(rig.endpoint(f"made-up-{number}"), whence) == 403
+    counted = f'whence_decisions_total{{decision="unknown",rule="",trunk=""}} {flood + 3}.0'
+    eventually(lambda: counted in whence.metrics().splitlines(), what="all of them")
+
+    first, *others = whence.get("/v1/strangers?limit=1000")
+    assert (first["source"], first["requests"]) == (f"udp:{stranger.address[0]}:{SIP_PORT}", 3)
+    assert len(others) == 20
+    (call,) = whence.get(f"/v1/calls/{phone.calls()[-1].call_id}")
+    assert call["trunk"] == "alices-trunk"
+    assert len(whence.get("/v1/calls?limit=1000")) == 21
