@@ -105,35 +105,39 @@ def test_a_call_that_never_came_is_one_sentence(scene: Scene) -> None:
     assert "no call with the Call-ID nobody@nowhere is remembered" in line
 
 
-@pytest.mark.parametrize(
-    "hostile", ["\x1b]0;owned\x07\x1b[31m", "\x7f\x08\x08", "\u202egnp.exe", "\x9b2J", "\x1f1\x1f2"]
-)
-def test_nothing_that_strangers_write_moves_a_terminal(scene: Scene, hostile: str) -> None:
-    stranger, whence = scene.stranger, scene.whence
+HOSTILE = ["\x1b]0;owned\x07\x1b[31m", "\x7f\x08\x08", "\u202egnp.exe", "\x9b2J", "\x1f1\x1f2"]
+IN_URIS = ["\x1bc", *HOSTILE[1:]]  # a bracket makes it no URI
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_no_call_id_of_a_strangers_moves_a_terminal(scene: Scene, hostile: str) -> None:
+    call = request("INVITE", uri(scene.whence), scene.stranger.address, call_id=f"id{hostile}")
+    assert scene.stranger.ask(call, scene.whence.address).status == 403
+    nothing_moves_a_terminal(scene, call.call_id)
+
+
+@pytest.mark.parametrize("hostile", IN_URIS)
+@pytest.mark.parametrize("where", ["Request-URI", "To", "P-Called-Party-ID"])
+def test_no_uri_of_a_strangers_moves_a_terminal(scene: Scene, hostile: str, where: str) -> None:
+    written = f"sip:%1b%5b31m{hostile}x@{scene.whence.address[0]}"
     call = request(
         "INVITE",
-        f"sip:%1b%5b31m{hostile.replace(' ', '')}x@{whence.address[0]}",
-        stranger.address,
-        to_uri=f"sip:{hostile}@x",
-        call_id=f"id{hostile}",
-        headers=[("P-Called-Party-ID", f"<sip:{hostile}@x>")],
+        written if where == "Request-URI" else uri(scene.whence),
+        scene.stranger.address,
+        to_uri=written if where == "To" else None,
+        headers=[("P-Called-Party-ID", f"<{written}>")] if where == "P-Called-Party-ID" else [],
     )
-    before = len(whence.get("/v1/calls?limit=1000"))
-    status = stranger.ask(call, whence.address).status
-    if status == 400:
-        return  # Kamailio took it for no SIP: nothing was decided
-    assert status == 403
-    eventually(lambda: len(whence.get("/v1/calls?limit=1000")) > before, what="the decision")
-    for words in (
-        ["calls"],
-        ["calls", "--json"],
-        ["explain", "--call", f"id{hostile}"],
-        ["explain", "--call", f"id{hostile}", "--json"],
-    ):
-        done = whence.cli(*words)
-        assert done.returncode == 0, (words, done.stderr)
-        unprintable = {c for c in done.stdout if not c.isprintable()} - {"\n"}
-        assert not unprintable, (words, unprintable)
+    assert scene.stranger.ask(call, scene.whence.address).status == 403
+    nothing_moves_a_terminal(scene, call.call_id)
+
+
+def nothing_moves_a_terminal(scene: Scene, call_id: str) -> None:
+    """Assert that what is said of a call can be shown, and that it is said."""
+    texts = [scene.told(call_id), scene.whence.cli("explain", "--call", call_id, "--json").stdout]
+    for path in ("/v1/calls?limit=1", "/v1/strangers"):
+        texts += [json.dumps(scene.whence.get(path), ensure_ascii=False, indent=1)]
+    assert all(texts)
+    assert not {c for text in texts for c in text if not c.isprintable()} - {"\n"}
 
 
 def test_calls_go_on_without_an_agent_and_are_counted(rig: Rig) -> None:
