@@ -76,9 +76,9 @@ def test_trunks(scene: Scene) -> None:
         assert row[3] == registrar
         assert re.fullmatch(r"\d\d:\d\d:\d\d \(in (59 min \d+ s|1 h 0 min)\)", row[4]), row
         assert re.fullmatch(r"\d\d:\d\d:\d\d \(in 4\d min \d+ s\)", row[5]), row
-        assert row[6:] == ["0", "200", "granted 3600 s"]
+        assert row[6:] == ["0", "200 OK", "granted 3600 s"]
     assert parked[:2] + parked[3:5] == ["parked", "parked", "-", "-"]
-    assert parked[6:] == ["1", "401", "wrong credentials"]
+    assert parked[6:] == ["1", "401 Unauthorized", "wrong credentials"]
     assert off[:2] + off[3:] == ["off", "unregistered", "-", "-", "-", "0", "none", "taken back"]
     assert scene.as_json("trunks") == scene.whence.get("/v1/trunks")
 
