@@ -19,11 +19,12 @@ from whence.agent import api_happened, location
 from whence.agent.api import Parts, make
 from whence.agent.api_happened import Happened
 from whence.agent.calls import Calls
+from whence.agent.clashes import Clashes
 from whence.agent.edge_config import LOCATION_FILE
 from whence.agent.events import Events
 from whence.agent.kamailio import Kamailio
 from whence.agent.keepalive import KeepAlives
-from whence.agent.metrics import EventMetrics, Metrics, ToldMetrics, registry
+from whence.agent.metrics import ClashMetrics, EventMetrics, Metrics, ToldMetrics, registry
 from whence.agent.reload import Reload
 from whence.agent.strangers import Strangers
 from whence.agent.told import Hearing
@@ -97,6 +98,7 @@ class Agent:
             node.clock,
         )
         self.hearing = Hearing(node.folder / SOCKET_FILE)
+        clashes = Clashes(node.directory.path, self.events.clash, node.clock)
         parts = Parts(
             reload=Reload(node.folder / "whence.toml", settings, node.registrations.apply),
             directory=node.directory,
@@ -104,12 +106,14 @@ class Agent:
             registrations=node.registrations,
             keepalives=keepalives,
             kamailio=kamailio,
+            clashes=clashes,
             metrics=registry(
                 Metrics(node.directory, node.registrations, keepalives, kamailio, clock=node.clock),
                 ToldMetrics(
                     self.hearing, self.calls, self.strangers, node.registrations, clock=node.clock
                 ),
                 EventMetrics(self.events, None),
+                ClashMetrics(clashes),
             ),
         )
         api = make(parts, clock=node.clock)
@@ -257,6 +261,29 @@ def test_trunks_are_told_with_their_registration(tell: Callable[[Story], None]) 
         assert (bell["id"], bell["aor"]) == ("bell", "sip:acct2@192.0.2.1")
         assert (idle["state"], idle["enabled"]) == ("unregistered", False)
         assert [idle[name] for name in ("registrar", "expires_at", "next_at")] == [None] * 3
+
+    tell(story)
+
+
+def test_clashes_are_told_and_counted(tell: Callable[[Story], None]) -> None:
+    async def story(agent: Agent) -> None:
+        for _ in range(2):
+            assert await agent.get("/v1/clashes") == [
+                {
+                    "kind": "no number",
+                    "trunks": ["bell"],
+                    "addresses": ["192.0.2.1:5060"],
+                    "shared": [],
+                    "reason": "no numbers, and others at their address",
+                    "remedy": "write the numbers of each, or fallback = true for one of them; else "
+                    "only calls to their contact, or their user, are told apart",
+                }
+            ]
+        assert "\nwhence_clashes 1.0\n" in (await agent.ask("/metrics")).text
+        (alarm,) = [event.alarm for event in agent.events.since(0, 100)]
+        assert (alarm.kind, alarm.trunk) == ("clash", "bell")
+        agent.node.clock.now += 4000
+        assert await agent.get("/v1/clashes") == []
 
     tell(story)
 

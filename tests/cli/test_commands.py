@@ -58,6 +58,21 @@ def test_a_right_file_is_said_to_be_right(file: Path) -> None:
     assert done.stdout == f"{file}: right: 1 trunks, 1 users\n"
 
 
+def test_what_would_clash_is_a_warning_and_no_fault(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    acme = 'numbers = ["+442071234567"]\n[[user]]'
+    bell = FILE[: FILE.index("[[user]]")].replace("acme", "bell").replace("acct1", "acct2")
+    both = text.replace("[[user]]", acme) + bell + 'numbers = ["0044 20 7123 4567"]\n'
+    file.write_text(both, encoding="utf-8")
+    done = whence("check", "-c", file)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        f"{file}: right: 2 trunks, 1 users",
+        f"{file}: warning: trunks acme, bell at 192.0.2.1:5060: the same number +442071234567; "
+        "leave it to one of them, or write fallback = true for the one that is to take its calls",
+    ]
+
+
 def test_a_wrong_file_ends_with_2_and_each_fault_on_a_line(file: Path) -> None:
     file.write_text('[edge]\nworkers = 0\ndomian = "x"\n', encoding="utf-8")
     done = whence("check", "-c", file)
@@ -107,6 +122,7 @@ def test_help_names_every_command() -> None:
         "check",
         "trunks",
         "addresses",
+        "clashes",
         "users",
         "calls",
         "strangers",

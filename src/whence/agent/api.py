@@ -22,6 +22,7 @@ from starlette.middleware.base import RequestResponseEndpoint
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from whence.agent import location
+from whence.agent.clashes import Clashes
 from whence.agent.directory import Directory, DirectoryError
 from whence.agent.kamailio import Kamailio
 from whence.agent.keepalive import KeepAlives
@@ -93,6 +94,17 @@ class AddressView(BaseModel):
     origin: str
     learned_at: float
     expires_at: float | None
+
+
+class ClashView(BaseModel):
+    """Trunks at one address that no rule could tell apart."""
+
+    kind: str = Field(description="number, aor user, no number or fallback")
+    trunks: list[str]
+    addresses: list[str] = Field(description="where they are together: an ip, or ip:port")
+    shared: list[str] = Field(description="the numbers, or the AoR user, that they share")
+    reason: str = Field(description="what is wrong")
+    remedy: str = Field(description="what would tell them apart")
 
 
 class ContactView(BaseModel):
@@ -191,6 +203,7 @@ class Parts:
     registrations: Registrations
     keepalives: KeepAlives
     kamailio: Kamailio
+    clashes: Clashes
     metrics: CollectorRegistry
 
 
@@ -251,6 +264,21 @@ def make(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
             )
             for trunk_id, address in parts.directory.addresses()
             if address.live(now)
+        ]
+
+    @api.get("/v1/clashes")
+    async def clashes() -> list[ClashView]:
+        """Trunks at one address that no rule could tell apart, and what would."""
+        return [
+            ClashView(
+                kind=found.kind,
+                trunks=list(found.trunks),
+                addresses=list(found.addresses),
+                shared=list(found.shared),
+                reason=found.reason,
+                remedy=found.remedy,
+            )
+            for found in await parts.clashes.look()
         ]
 
     @api.get("/v1/users")

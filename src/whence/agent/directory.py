@@ -11,7 +11,7 @@ import mmap
 import secrets
 import sqlite3
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2s
@@ -76,6 +76,8 @@ class Directory:
     def __init__(self, path: Path) -> None:
         """Open the directory, or make it; DirectoryError if that cannot be done."""
         self.path = path
+        self.on_change: Callable[[], None] = lambda: None
+        """Called after each change that could change an answer."""
         try:
             self._db = sqlite3.connect(path, isolation_level=None, timeout=2.0)
             path.chmod(0o600)
@@ -122,6 +124,7 @@ class Directory:
                 yield
         finally:
             self._generation.move()
+        self.on_change()
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from whence.core import alarm, history
 from whence.core.alarm import Alarm, Bounded, Kind
+from whence.core.clash import Clash
 from whence.core.told import Kind as Decision
 from whence.core.told import Told, shown
 
@@ -89,6 +90,10 @@ class Events:
             said = alarm.of_history(trunk_id, event)
             if said is not None:
                 self.tell(said, logged=True)
+
+    def clash(self, found: Clash) -> None:
+        """Hear of a new clash, which the log told."""
+        self.tell(Alarm(Kind.CLASH, found.trunks[0], str(found)), logged=True)
 
     def too_many_strangers(self, last: Told, limit: int) -> None:
         """Hear that more strangers than the limit came within a minute."""

@@ -22,12 +22,13 @@ from whence.agent import api_happened, location
 from whence.agent.api import Parts, make
 from whence.agent.api_happened import Happened
 from whence.agent.calls import Calls, CallsFile
+from whence.agent.clashes import Clashes
 from whence.agent.directory import FILE, Directory, DirectoryError
 from whence.agent.edge_config import LOCATION_FILE, write_tls_config
 from whence.agent.events import Events, WrongTokens
 from whence.agent.kamailio import PATIENCE_S, Kamailio
 from whence.agent.keepalive import KeepAlives
-from whence.agent.metrics import EventMetrics, Metrics, ToldMetrics, registry
+from whence.agent.metrics import ClashMetrics, EventMetrics, Metrics, ToldMetrics, registry
 from whence.agent.records import Records
 from whence.agent.registrations import Registrations
 from whence.agent.reload import Reload
@@ -171,10 +172,13 @@ async def _serve(
         Rate(own.strangers_alarm),
         events.too_many_strangers,
     )
+    clashes = Clashes(directory.path, events.clash)
+    directory.on_change = clashes.changed
     metrics = registry(
         Metrics(directory, registrations, keepalives, kamailio),
         ToldMetrics(hearing, calls, strangers, registrations),
         EventMetrics(events, webhook),
+        ClashMetrics(clashes),
     )
     parts = Parts(
         reload,
@@ -183,6 +187,7 @@ async def _serve(
         registrations,
         keepalives,
         kamailio,
+        clashes,
         metrics,
     )
     api = make(parts)
@@ -212,6 +217,7 @@ async def _serve(
             group.create_task(registrations.run(), name="registrations"),
             group.create_task(keepalives.run(), name="keep-alives"),
             group.create_task(events.run(), name="events"),
+            group.create_task(clashes.run(), name="clashes"),
         ]
         if webhook is not None:
             keeping.append(group.create_task(webhook.run(), name="webhook"))

@@ -12,6 +12,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from whence.agent.calls import Calls
+from whence.agent.clashes import Clashes
 from whence.agent.directory import Directory
 from whence.agent.events import Events
 from whence.agent.kamailio import Kamailio
@@ -202,6 +203,21 @@ class EventMetrics(Collector):
                 "Events that were refused, or gave way to newer ones.",
                 self._webhook.dropped,
             )
+
+
+class ClashMetrics(Collector):
+    """Trunks that no rule could tell apart."""
+
+    def __init__(self, clashes: Clashes) -> None:
+        self._clashes = clashes
+
+    def collect(self) -> Iterable[Metric]:
+        """Read every metric."""
+        yield GaugeMetricFamily(
+            "whence_clashes",
+            "Groups of trunks at one address that no rule could tell apart.",
+            len(self._clashes.known),
+        )
 
 
 def registry(*collectors: Collector) -> CollectorRegistry:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from whence.agent import clashes
 from whence.agent.settings import load
 from whence.cli.options import FileOption
 
 
 def check(config: FileOption) -> None:
-    """Say everything that is wrong with a file; exit 2 if anything is."""
+    """Say everything that is wrong with a file; exit 2 if anything is.
+
+    Trunks that no rule could tell apart are no fault: some calls to them will be refused.
+    """
     settings = load(config)
     print(f"{config}: right: {len(settings.trunk)} trunks, {len(settings.user)} users")
+    for clash in clashes.in_file(settings):
+        print(f"{config}: warning: {clash}")

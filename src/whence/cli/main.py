@@ -17,6 +17,7 @@ from whence.cli import (
     agent,
     calls,
     check,
+    clashes,
     edge_config,
     events,
     explain,
@@ -42,6 +43,7 @@ app.command("check")(check.check)
 app.command("trunks")(trunks.trunks)
 app.command("trunk")(trunk.trunk)
 app.command("addresses")(addresses.addresses)
+app.command("clashes")(clashes.clashes)
 app.command("users")(users.users)
 app.command("calls")(calls.calls)
 app.add_typer(strangers.app, name="strangers")

@@ -1,0 +1,24 @@
+"""`whence clashes`: which trunks could no rule tell apart?"""
+
+from __future__ import annotations
+
+from whence.cli import show
+from whence.cli.api import ask
+from whence.cli.options import DEFAULT_API, ApiOption, JsonOption
+from whence.core.clash import few
+
+
+def clashes(api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
+    """Show trunks at one address that no rule could tell apart, and what would."""
+    answer = ask(api, "/v1/clashes")
+    if json:
+        show.as_json(answer)
+        return
+    show.table(
+        ("trunks", "at", "why", "what would tell them apart"),
+        [
+            (few(clash["trunks"]), few(clash["addresses"]), clash["reason"], clash["remedy"])
+            for clash in answer
+        ],
+        "no trunks clash",
+    )

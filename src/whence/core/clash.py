@@ -1,0 +1,175 @@
+"""Clashes: trunks at one address that no rule could tell apart, found before a call is refused.
+
+Told apart are trunks that a provider's call names: by number, by account in the Request-URI, by the
+contact that we registered, or by the port it comes from. Which of these a provider sends nobody
+knows beforehand; that it calls a number is the one thing that all of them do. So trunks with
+different numbers do not clash, and those without numbers do, unless one takes what nothing names.
+
+All is linear in what is handed in: thousands of trunks at one address are one group, never pairs.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from whence.core.uri import host_text
+
+Site = tuple[str, int | None]
+"""(ip, or a network, or a registrar's host; port, None: any)."""
+
+
+class Kind(StrEnum):
+    """What it is that does not tell the trunks apart."""
+
+    NUMBER = "number"
+    AOR_USER = "aor user"
+    NO_NUMBER = "no number"
+    FALLBACK = "fallback"
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """By what calls could name a trunk, besides its numbers."""
+
+    id: str
+    aor_user: str
+    has_numbers: bool
+    fallback: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Clash:
+    """Trunks that no rule could tell apart, and what they share; all sorted."""
+
+    kind: Kind
+    trunks: tuple[str, ...]
+    addresses: tuple[str, ...]
+    shared: tuple[str, ...] = ()
+    """The numbers, or the AoR user, that they share."""
+
+    @property
+    def reason(self) -> str:
+        """What is wrong, in words."""
+        shared = few(self.shared)
+        return {
+            Kind.NUMBER: f"the same number {shared}",
+            Kind.AOR_USER: f"the same user {shared}, and no numbers",
+            Kind.NO_NUMBER: "no numbers, and others at their address",
+            Kind.FALLBACK: "more than one fallback: what nothing tells apart is refused",
+        }[self.kind]
+
+    @property
+    def remedy(self) -> str:
+        """What would tell them apart, in words."""
+        return {
+            Kind.NUMBER: "leave it to one of them, or write fallback = true for the one that is to "
+            "take its calls",
+            Kind.AOR_USER: "write the numbers of each; else only calls to the very contact that we "
+            "registered are told apart",
+            Kind.NO_NUMBER: "write the numbers of each, or fallback = true for one of them; else "
+            "only calls to their contact, or their user, are told apart",
+            Kind.FALLBACK: "leave fallback = true to one of them",
+        }[self.kind]
+
+    def __str__(self) -> str:
+        trunks = f"trunk{'s' if len(self.trunks) > 1 else ''} {few(self.trunks)}"
+        return f"{trunks} at {few(self.addresses)}: {self.reason}; {self.remedy}"
+
+
+def few(words: Collection[str]) -> str:
+    """Name the first ones, and how many more there are."""
+    first = list(words)[:5]
+    more = len(words) - len(first)
+    return ", ".join(first) + (f" and {more} more" if more else "")
+
+
+def find(
+    trunks: Iterable[Named],
+    numbers: Iterable[tuple[str, str]],
+    sites: Iterable[tuple[str, Site]],
+) -> list[Clash]:
+    """All clashes among enabled trunks.
+
+    `numbers` are (spelling, trunk id): of ranges the longest wins, so only equal ones clash; those
+    that one trunk alone owns need not be among them. `sites` are (trunk id, where its calls may
+    come from).
+    """
+    named = {trunk.id: trunk for trunk in trunks}
+    sites_of: dict[str, set[Site]] = defaultdict(set)
+    for id_, site in sites:
+        if id_ in named:
+            sites_of[id_].add(site)
+    addresses: dict[tuple[Kind, tuple[str, ...], tuple[str, ...]], list[str]] = defaultdict(list)
+
+    for owners, spellings in _owners(numbers).items():
+        for address, ids in _together(owners, sites_of):
+            if sum(named[id_].fallback for id_ in ids) != 1:
+                addresses[Kind.NUMBER, ids, _shown(spellings)].append(address)
+
+    for address, ids in _together(sites_of, sites_of):
+        fallbacks = tuple(id_ for id_ in ids if named[id_].fallback)
+        nameless = tuple(id_ for id_ in ids if not named[id_].has_numbers)
+        if len(fallbacks) > 1:
+            addresses[Kind.FALLBACK, fallbacks, ()].append(address)
+        if fallbacks or not nameless:
+            continue
+        same_user = _by_user(nameless, named)
+        for user, sharing in same_user.items():
+            addresses[Kind.AOR_USER, sharing, (user,)].append(address)
+        if nameless not in same_user.values():
+            addresses[Kind.NO_NUMBER, nameless, ()].append(address)
+
+    return sorted(
+        (
+            Clash(kind, ids, tuple(sorted(places)), shared)
+            for (kind, ids, shared), places in addresses.items()
+        ),
+        key=lambda clash: (list(Kind).index(clash.kind), clash.trunks, clash.shared),
+    )
+
+
+def _owners(numbers: Iterable[tuple[str, str]]) -> dict[tuple[str, ...], list[str]]:
+    """Trunks, several → the spellings that just these share."""
+    owners: dict[str, list[str]] = defaultdict(list)
+    for spelling, id_ in numbers:
+        owners[spelling].append(id_)
+    shared: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for spelling, ids in owners.items():
+        if len(ids) > 1:
+            shared[tuple(sorted(ids))].append(spelling)
+    return shared
+
+
+def _together(
+    ids: Iterable[str], sites_of: Mapping[str, set[Site]]
+) -> list[tuple[str, tuple[str, ...]]]:
+    """(address, those of the trunks that are there), where there are several.
+
+    The port tells trunks apart, unless one of them may come from any.
+    """
+    ids = [id_ for id_ in ids if id_ in sites_of]
+    any_port = {ip for id_ in ids for ip, port in sites_of[id_] if port is None}
+    there: dict[str, set[str]] = defaultdict(set)
+    for id_ in ids:
+        for ip, port in sites_of[id_]:
+            there[ip if ip in any_port else f"{host_text(ip)}:{port}"].add(id_)
+    return [(address, tuple(sorted(them))) for address, them in there.items() if len(them) > 1]
+
+
+def _by_user(ids: Iterable[str], named: Mapping[str, Named]) -> dict[str, tuple[str, ...]]:
+    """AoR user → the trunks that have it, where there are several."""
+    users: dict[str, list[str]] = defaultdict(list)
+    for id_ in ids:
+        users[named[id_].aor_user].append(id_)
+    return {user: tuple(them) for user, them in users.items() if len(them) > 1}
+
+
+def _shown(spellings: Collection[str]) -> tuple[str, ...]:
+    """One spelling of each number, of all that are shared: with + where there is one."""
+    with_plus = sorted((s for s in spellings if s.startswith("+")), key=lambda s: (len(s), s))
+    ends = {s[4:] for s in with_plus}
+    whole = [s for s in with_plus if not any(s[cut:] in ends for cut in (5, 6))]  # no +44(0)20
+    return tuple(whole or sorted(spellings))

@@ -1,0 +1,186 @@
+"""Clashes in a directory, and by the file alone; each is told once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.agent.test_directory import ACCOUNT, NOW, SOCKET, settings
+from whence.agent.clashes import Clashes, in_file, read
+from whence.agent.directory import FILE, Directory
+from whence.core.address import Source
+from whence.core.clash import Kind
+from whence.core.registration import Forget, Learn, Registration
+
+
+def trunk(id_: str, numbers: str = "[]", more: str = "", registrar: str = "sip:192.0.2.1") -> str:
+    return f"""
+[[trunk]]
+id = "{id_}"
+registrar = "{registrar}"
+user = "user-{id_}"
+password = "hunter2"
+target = "sip:pbx@192.0.2.9"
+numbers = {numbers}
+{more}
+"""
+
+
+LONDON = '["+442071234567"]'
+SAME = trunk("acme", LONDON) + trunk("bell", '["020 7123 4567"]', 'country = "44"')
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Iterator[Directory]:
+    with closing(Directory(tmp_path / FILE)) as made:
+        yield made
+
+
+def learn(directory: Directory, id_: str, expires_at: float = NOW + 60) -> None:
+    learned = Learn(Source.parse("udp:192.0.2.1:5060"), expires_at)
+    directory.save(ACCOUNT, Registration(id_, f"call-{id_}"), [learned], SOCKET, NOW)
+
+
+def forget(directory: Directory, id_: str) -> None:
+    directory.save(ACCOUNT, Registration(id_, f"call-{id_}"), [Forget()], SOCKET, NOW)
+
+
+def kinds(directory: Directory, now: float = NOW) -> list[tuple[Kind, tuple[str, ...]]]:
+    return [(found.kind, found.trunks) for found in read(directory.path, now)]
+
+
+def test_trunks_clash_from_when_the_second_has_an_address_until_one_has_none(
+    directory: Directory, tmp_path: Path
+) -> None:
+    directory.install(settings(tmp_path, SAME))
+    assert kinds(directory) == []
+    learn(directory, "acme")
+    assert kinds(directory) == []
+    learn(directory, "bell", expires_at=NOW + 30)
+    (found,) = read(directory.path, NOW)
+    assert (found.kind, found.trunks) == (Kind.NUMBER, ("acme", "bell"))
+    assert (found.shared, found.addresses) == (("+442071234567",), ("192.0.2.1:5060",))
+    assert kinds(directory, NOW + 30) == []
+    forget(directory, "acme")
+    assert kinds(directory) == []
+
+
+def test_a_trunk_that_is_disabled_or_gone_clashes_no_more(
+    directory: Directory, tmp_path: Path
+) -> None:
+    off = trunk("bell", LONDON, "enabled = false")
+    for text in (trunk("acme", LONDON) + off, trunk("acme", LONDON)):
+        directory.install(settings(tmp_path, SAME))
+        learn(directory, "acme")
+        learn(directory, "bell")
+        assert kinds(directory) == [(Kind.NUMBER, ("acme", "bell"))]
+        directory.install(settings(tmp_path, text))
+        assert kinds(directory) == []
+
+
+def test_each_clash_is_told_once_and_again_when_it_comes_back(
+    directory: Directory, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    async def story() -> None:
+        clashes = Clashes(directory.path, clock=lambda: NOW)
+        directory.install(settings(tmp_path, SAME + trunk("cable", LONDON)))
+        for id_ in ("acme", "bell", "cable", "cable"):  # a third in the same clash is no news
+            learn(directory, id_)
+            await clashes.look()
+        assert len(caplog.messages) == 1
+        assert caplog.messages[0].startswith(
+            "clash: trunks acme, bell at 192.0.2.1:5060: the same number +442071234567; "
+        )
+        for id_ in ("acme", "bell"):
+            forget(directory, id_)
+        assert await clashes.look() == []
+        learn(directory, "acme")
+        await clashes.look()
+        assert len(caplog.messages) == 2
+
+    asyncio.run(story())
+
+
+def test_a_change_that_could_change_an_answer_has_it_looked_for_soon(
+    directory: Directory, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        clashes = Clashes(directory.path, clock=lambda: NOW)
+        directory.on_change = clashes.changed
+        looking = asyncio.create_task(clashes.run())
+        directory.install(settings(tmp_path, SAME))
+        learn(directory, "acme")
+        learn(directory, "bell")
+        async with asyncio.timeout(20):
+            while not clashes.known:
+                await asyncio.sleep(0.01)
+            forget(directory, "bell")
+            while clashes.known:
+                await asyncio.sleep(0.01)
+        looking.cancel()
+
+    asyncio.run(story())
+
+
+def test_an_address_that_only_lives_longer_has_nothing_looked_for(
+    directory: Directory, tmp_path: Path
+) -> None:
+    directory.install(settings(tmp_path, SAME))
+    learn(directory, "acme")
+    changes = []
+    directory.on_change = lambda: changes.append(1)
+    learn(directory, "acme", NOW + 90)
+    assert changes == []
+    learn(directory, "bell")
+    assert changes == [1]
+
+
+def test_a_directory_that_cannot_be_read_ends_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clashes = Clashes(tmp_path / "nowhere.db")
+    assert asyncio.run(clashes.look()) == []
+    assert caplog.messages[0].startswith("clashes cannot be looked for: unable to open")
+
+
+def test_five_thousand_trunks_at_one_address_take_no_time_worth_speaking_of(
+    directory: Directory, tmp_path: Path
+) -> None:
+    text = "".join(trunk(f"t{i}", f'["+4420{i:07}"]', 'country = "44"') for i in range(5000))
+    directory.install(settings(tmp_path, text + trunk("last", '["020 0000 4999"]')))
+    for i in range(5000):
+        learn(directory, f"t{i}")
+    began_at = time.process_time()
+    assert read(directory.path, NOW) == []
+    assert time.process_time() - began_at < 2  # 50 ms on an idle machine; pairs take minutes
+
+
+# By the file alone.
+
+
+def test_the_file_shows_what_clashes_at_one_registrar(tmp_path: Path) -> None:
+    (found,) = in_file(settings(tmp_path, SAME))
+    assert (found.kind, found.addresses) == (Kind.NUMBER, ("192.0.2.1:5060",))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        trunk("bell", LONDON, registrar="sip:192.0.2.2"),
+        trunk("bell", LONDON, registrar="sip:192.0.2.1:5080"),
+        trunk("bell", LONDON, 'proxy = "sip:192.0.2.2"'),
+        trunk("bell", LONDON, "enabled = false"),
+        trunk("bell", LONDON, "fallback = true"),
+        trunk("bell", '["+442071234568"]'),
+    ],
+)
+def test_the_file_shows_no_clash_where_none_is(tmp_path: Path, other: str) -> None:
+    assert in_file(settings(tmp_path, trunk("acme", LONDON) + other)) == []
