@@ -78,6 +78,7 @@ class Provider:
         name: str = "provider",
         auth_users: Mapping[str, str] | None = None,
         challenge: bool | Digest = True,
+        anybody: bool = False,
         grants_s: int | None = None,
         min_expires: int | None = None,
         also_lists: str | None = None,
@@ -90,7 +91,8 @@ class Provider:
         """Start it.
 
         *auth_users*: user → the name in its credentials, where that is another. *challenge*: ask
-        for digest credentials (MD5, qop=auth, unless a Digest says otherwise). *grants_s*: the
+        for digest credentials (MD5, qop=auth, unless a Digest says otherwise). *anybody*: whoever
+        asks is registered; thousands of accounts find no room in its file. *grants_s*: the
         most it grants. *min_expires*: who asks for less gets a 423. *also_lists*: a URI that each
         account has registered already, with its own expiry, so that a 200 lists two Contacts.
         *refuses*: the status that each REGISTER gets. *port*: of UDP and TCP. *tls*: with this
@@ -109,6 +111,7 @@ class Provider:
         self._settings: dict[str, object] = {
             "auth_users": dict(auth_users or {}),
             "challenge": bool(challenge),
+            "anybody": anybody,
             "digest": challenge if isinstance(challenge, Digest) else Digest(),
             "grants_s": grants_s or 0,
             "min_expires": min_expires or 0,

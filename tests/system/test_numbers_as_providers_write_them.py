@@ -1,0 +1,116 @@
+"""Two accounts at one provider: numbers in national spelling, ranges, and what names neither."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from tests.rig.provider import Provider
+from tests.rig.rig import Rig
+from tests.rig.sipp import Phone
+from tests.rig.whence import Whence, trunk
+from tests.system.scene import ACCOUNTS, ALICE, BOB, source, uri
+
+
+@dataclass
+class Scene:
+    """Alice has one number, written as it is dialled in Britain; bob has a range around it."""
+
+    rig: Rig
+    whence: Whence
+    provider: Provider
+    alice: Phone
+    bob: Phone
+
+    def call(self, user: str, *, to: str | None = None, params: str = "") -> str:
+        """Call, and return the trunk as which the call came to its phone; or the refusal."""
+        before = len(self.alice.calls()), len(self.bob.calls())
+        caller = self.rig.caller(self.whence, at=self.provider)
+        outcome = caller.call(uri(self.whence, user) + params, to=to)
+        rang = [*self.alice.calls()[before[0] :], *self.bob.calls()[before[1] :]]
+        assert len(rang) == (1 if outcome.status == 200 else 0)
+        return rang[0]["X-Whence-Trunk"] if rang else str(outcome.status)
+
+    def change(self, **more: dict[str, object]) -> None:
+        """Write more keys into trunks of the file, and wait until they count."""
+        trunks = [{**t, **more.get(str(t["id"]), {})} for t in self.whence.trunks]
+        self.whence.edit(trunks=trunks)
+        self.whence.post("/v1/reload", {})
+
+
+@pytest.fixture
+def scene(rig: Rig) -> Scene:
+    provider = rig.provider(accounts=ACCOUNTS)
+    whence = rig.whence(
+        trunks=[
+            trunk("alices", provider, "acct1", ALICE, ["020 7123 4567"]),
+            trunk("bobs", provider, "acct2", BOB, ["+4420712345*"]),
+        ],
+        users=["alice", "bob"],
+        edge={"country": "44"},
+    )
+    whence.wait_registered()
+    return Scene(rig, whence, provider, rig.phone("alice", whence), rig.phone("bob", whence))
+
+
+def test_each_call_comes_to_the_trunk_of_its_number_however_the_provider_writes_it(
+    scene: Scene,
+) -> None:
+    for written in (
+        "+442071234567",
+        "00442071234567",
+        "02071234567",
+        "2071234567",
+        "020-7123.4567",
+        "+44(0)2071234567",
+        "%2B44%2020%207123%204567",
+        "02071234567;phone-context=+44",
+        "7123-4567;phone-context=+44-20",
+    ):
+        assert scene.call(written, params=";user=phone") == "alices", written
+    for written in ("+442071234568", "02071234599", "00442071234500"):
+        assert scene.call(written) == "bobs", written
+    assert scene.call("anybody", to="sip:02071234567@provider.example") == "alices"
+    assert scene.call("anybody", to="sip:02071234568@provider.example") == "bobs"
+    assert scene.call("+442071239999") == "403"
+
+
+def test_what_names_no_trunk_goes_to_the_fallback_and_no_further(scene: Scene) -> None:
+    assert scene.call("+442079999999") == "403"
+    scene.change(bobs={"fallback": True})
+    assert scene.call("+442079999999") == "bobs"
+    assert scene.call("02071234567") == "alices"
+    said = scene.whence.explain(source(scene.provider), uri(scene.whence, "+442079999999"))
+    assert (said["trunk"], said["reason"]) == ("bobs", "fallback of trunk bobs")
+
+
+def test_a_trunk_that_is_alone_may_refuse_what_does_not_name_it(scene: Scene) -> None:
+    scene.change(bobs={"enabled": False})
+    assert scene.call("+442079999999") == "alices"
+    scene.change(alices={"unmatched": "refuse"})
+    assert scene.call("+442079999999") == "403"
+    assert scene.call("02071234567") == "alices"
+    assert scene.call("acct1") == "alices"
+    said = scene.whence.explain(source(scene.provider), uri(scene.whence, "+442079999999"))
+    assert (said["decision"], said["reason"]) == ("refused", "unmatched")
+
+
+def test_a_clash_is_told_from_when_the_registrations_teach_one_address(scene: Scene) -> None:
+    whence = scene.whence
+    assert whence.get("/v1/clashes") == []
+    assert whence.cli("clashes").stdout == "no trunks clash\n"
+    scene.change(bobs={"numbers": ["+4420712345*", "+44 20 7123 4567"]})
+    assert scene.call("02071234567") == "403"
+    (clash,) = whence.get("/v1/clashes")
+    assert (clash["kind"], clash["trunks"]) == ("number", ["alices", "bobs"])
+    assert clash["shared"] == ["+442071234567"]
+    table = whence.cli("clashes")
+    assert table.returncode == 0
+    assert "alices, bobs" in table.stdout
+    assert "whence_clashes 1.0" in whence.metrics().splitlines()
+    assert whence.log.count("clash: trunks alices, bobs at ") == 1
+    checked = whence.cli("check", "-c", str(whence.file))
+    assert checked.returncode == 0
+    assert "warning: trunks alices, bobs at " in checked.stdout
+    scene.change(bobs={"fallback": True})
+    assert scene.call("02071234567") == "bobs"
+    assert whence.get("/v1/clashes") == []
