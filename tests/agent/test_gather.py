@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import pytest
@@ -23,17 +24,21 @@ def db() -> Iterator[sqlite3.Connection]:
     made.close()
 
 
+spelt = cache(spellings)
+
+
 def fill(db: sqlite3.Connection, world: World) -> None:
     for table in ("address", "number", "range", "trunk"):
         db.execute(f"DELETE FROM {table}")
     for trunk in world:
         row = {"unmatched": "accept", "fallback": False, "target": "sip:a@b", **trunk}
+        country = str(row.pop("country", ""))
         db.execute(
             "INSERT INTO trunk VALUES"
             " (:id, :token, :aor_user, :target, :unmatched, :fallback, :enabled, '')",
             {key: value for key, value in row.items() if not isinstance(value, list)},
         )
-        for spelling in {s for number in trunk["numbers"] for s in spellings(number)}:
+        for spelling in {s for n in trunk["numbers"] for s in spelt(n, country)}:
             db.execute("INSERT INTO number VALUES (?, ?)", (spelling, trunk["id"]))
             if spelling.endswith("*"):
                 db.execute("INSERT OR IGNORE INTO range VALUES (?)", (len(spelling) - 1,))

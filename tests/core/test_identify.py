@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, cast
 from urllib.parse import quote
 
 import pytest
@@ -410,9 +410,14 @@ def evidence_of(world: World, request: Request) -> Evidence:
             (number, t["id"]): max(owning, key=closeness)
             for t in enabled
             for _, number in request.numbers
-            if (owning := [f for n in t["numbers"] for f in forms(n) if owns(f, number)])
+            if (owning := [f for f in _forms(t) if owns(f, number)])
         },
     )
+
+
+def _forms(trunk: dict[str, object]) -> list[str]:
+    numbers, country = cast(list[str], trunk["numbers"]), str(trunk["country"])
+    return [form for number in numbers for form in forms(number, country)]
 
 
 def request_of(made_up: Call) -> Request:
