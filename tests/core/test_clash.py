@@ -109,6 +109,46 @@ def test_the_port_tells_nobody_apart_who_may_come_from_any() -> None:
     assert clash.addresses == ("2001:db8::1",)
 
 
+# Networks.
+
+
+def test_an_address_is_at_one_place_with_the_networks_that_it_is_in() -> None:
+    same = {"acme": ["+44201"], "bell": ["+44201"]}
+    for network in ("192.0.2.0/24", "192.0.2.0/31", "192.0.0.0/16"):
+        at: dict[str, list[Site]] = {"acme": [HERE], "bell": [(network, None)]}
+        (clash,) = clashes(same, at=at)
+        assert clash.addresses == (network,)
+    for network in ("192.0.2.4/30", "2001:db8::/32"):
+        assert clashes(same, at={"acme": [HERE], "bell": [(network, None)]}) == []
+
+
+def test_a_network_is_at_one_place_with_a_wider_one() -> None:
+    at: dict[str, list[Site]] = {
+        "acme": [("2001:db8::/48", None)],
+        "bell": [("2001:db8::/32", None)],
+    }
+    (clash,) = clashes({"acme": [], "bell": []}, at=at)
+    assert (clash.trunks, clash.addresses) == (("acme", "bell"), ("2001:db8::/32",))
+
+
+def test_two_addresses_in_the_network_of_a_third_are_not_one() -> None:
+    at: dict[str, list[Site]] = {
+        "acme": [HERE],
+        "bell": [ELSEWHERE],
+        "cable": [("192.0.2.0/24", None)],
+    }
+    numbers = {"acme": ["+44201"], "bell": ["+44201"], "cable": ["+44202"]}
+    assert clashes(numbers, at=at) == []
+
+
+def test_a_registrar_that_is_a_name_is_in_no_network() -> None:
+    at: dict[str, list[Site]] = {
+        "acme": [("sip.provider.example", 5060)],
+        "bell": [("192.0.2.0/24", None)],
+    }
+    assert clashes({"acme": ["+44201"], "bell": ["+44201"]}, at=at) == []
+
+
 # Trunks without numbers.
 
 

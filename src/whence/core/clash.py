@@ -11,9 +11,10 @@ All is linear in what is handed in: thousands of trunks at one address are one g
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from ipaddress import ip_network
 
 from whence.core.uri import host_text
 
@@ -98,18 +99,15 @@ def find(
     come from).
     """
     named = {trunk.id: trunk for trunk in trunks}
-    sites_of: dict[str, set[Site]] = defaultdict(set)
-    for id_, site in sites:
-        if id_ in named:
-            sites_of[id_].add(site)
+    places = _Places((id_, site) for id_, site in sites if id_ in named)
     addresses: dict[tuple[Kind, tuple[str, ...], tuple[str, ...]], list[str]] = defaultdict(list)
 
     for owners, spellings in _owners(numbers).items():
-        for address, ids in _together(owners, sites_of):
+        for address, ids in places.shared_by(owners):
             if sum(named[id_].fallback for id_ in ids) != 1:
                 addresses[Kind.NUMBER, ids, _shown(spellings)].append(address)
 
-    for address, ids in _together(sites_of, sites_of):
+    for address, ids in places.shared_by(places.ids):
         fallbacks = tuple(id_ for id_ in ids if named[id_].fallback)
         nameless = tuple(id_ for id_ in ids if not named[id_].has_numbers)
         if len(fallbacks) > 1:
@@ -143,20 +141,59 @@ def _owners(numbers: Iterable[tuple[str, str]]) -> dict[tuple[str, ...], list[st
     return shared
 
 
-def _together(
-    ids: Iterable[str], sites_of: Mapping[str, set[Site]]
-) -> list[tuple[str, tuple[str, ...]]]:
-    """(address, those of the trunks that are there), where there are several.
+class _Places:
+    """Where each trunk's calls may come from."""
 
-    The port tells trunks apart, unless one of them may come from any.
-    """
-    ids = [id_ for id_ in ids if id_ in sites_of]
-    any_port = {ip for id_ in ids for ip, port in sites_of[id_] if port is None}
-    there: dict[str, set[str]] = defaultdict(set)
-    for id_ in ids:
-        for ip, port in sites_of[id_]:
-            there[ip if ip in any_port else f"{host_text(ip)}:{port}"].add(id_)
-    return [(address, tuple(sorted(them))) for address, them in there.items() if len(them) > 1]
+    def __init__(self, sites: Iterable[tuple[str, Site]]) -> None:
+        self._of: dict[str, set[Site]] = defaultdict(set)
+        for id_, site in sites:
+            self._of[id_].add(site)
+        networks = {ip for sites in self._of.values() for ip, _ in sites if "/" in ip}
+        lengths = sorted({int(network.partition("/")[2]) for network in networks})
+        self._around: dict[str, set[Site]] = {
+            id_: {
+                (network, port)
+                for ip, port in sites
+                for network in _around(ip, lengths)
+                if network in networks
+            }
+            for id_, sites in (self._of.items() if networks else ())
+        }
+        """Trunk → the networks of others that its own addresses are in."""
+
+    @property
+    def ids(self) -> Iterable[str]:
+        """The trunks that are anywhere."""
+        return self._of.keys()
+
+    def shared_by(self, ids: Iterable[str]) -> list[tuple[str, tuple[str, ...]]]:
+        """(address, those of the trunks that are there), where there are several.
+
+        The port tells trunks apart, unless one of them may come from any.
+        """
+        ids = [id_ for id_ in ids if id_ in self._of]
+        stands = {ip for id_ in ids for ip, _ in self._of[id_]}
+        sites_of = {
+            id_: self._of[id_] | {site for site in self._around.get(id_, ()) if site[0] in stands}
+            for id_ in ids
+        }
+        any_port = {ip for sites in sites_of.values() for ip, port in sites if port is None}
+        there: dict[str, set[str]] = defaultdict(set)
+        for id_, sites in sites_of.items():
+            for ip, port in sites:
+                there[ip if ip in any_port else f"{host_text(ip)}:{port}"].add(id_)
+        return [(address, tuple(sorted(them))) for address, them in there.items() if len(them) > 1]
+
+
+def _around(ip: str, lengths: Iterable[int]) -> Iterator[str]:
+    """The networks of these lengths that an ip, or a network, is in; none for a name."""
+    try:
+        network = ip_network(ip)
+    except ValueError:
+        return
+    for length in lengths:
+        if length < network.prefixlen:
+            yield str(network.supernet(new_prefix=length))
 
 
 def _by_user(ids: Iterable[str], named: Mapping[str, Named]) -> dict[str, tuple[str, ...]]:
