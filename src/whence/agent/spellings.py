@@ -18,9 +18,6 @@ INTERNATIONAL = "00"
 """What most countries dial instead of the +; providers of other countries write it too."""
 
 
-E164_DIGITS = 15
-
-
 @dataclass(frozen=True, slots=True)
 class Country:
     """How numbers are written in a country, or in those that share its calling code."""
@@ -33,6 +30,8 @@ class Country:
     """Instead of the +: 00 in Europe, 011 in North America; empty where there are several."""
     rewrites: bool
     """Whether a national number is more than trunk prefix and digits: Argentina's mobile ones."""
+    lengths: tuple[int, ...]
+    """How many digits a national number may have."""
 
 
 @cache
@@ -54,6 +53,7 @@ def country(code: str) -> Country | None:
         known.national_prefix or "",
         dialled if dialled.isdigit() else "",
         known.national_prefix_transform_rule is not None,
+        tuple(known.general_desc.possible_length) if known.general_desc else (),
     )
 
 
@@ -160,9 +160,10 @@ def _begins_at_home(number: str, home: Country) -> tuple[Country, str] | None:
     if home.trunk_prefix and number.startswith(home.trunk_prefix):
         national = number.removeprefix(home.trunk_prefix)
         return (home, national) if national else None
-    for length in range(E164_DIGITS - len(number)):
-        for digit in "0123456789":
-            one = number + digit * length
+    code = home.code if number.startswith(home.code) else ""
+    for whole in sorted({n + len(prefix) for n in home.lengths for prefix in ("", code)}):
+        for digit in "250":  # a number of the country that begins so: a few tries find one
+            one = number + digit * (whole - len(number))
             if found := _at_home(one, home):
                 national = number if found[1] == one else number.removeprefix(home.code)
                 return (home, national) if national and one.endswith(found[1]) else None
