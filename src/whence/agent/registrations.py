@@ -11,6 +11,7 @@ import heapq
 import logging
 import random
 import secrets
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -558,7 +559,7 @@ class Registrations:
             self.outcomes[after.failure or after.state.value] += 1
         said = history.said(after)
         if said and said != entry.told:
-            entry.told = said
+            entry.told = sys.intern(said)  # thousands of trunks have the same to say
             log.info("trunk %s: %s", after.trunk_id, said)
 
 

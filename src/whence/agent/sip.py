@@ -7,8 +7,10 @@ at once. A message that cannot be read raises Unreadable.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from aiosipua.headers import parse_cseq, parse_via
 from aiosipua.message import SipMessage, SipResponse
@@ -183,15 +185,21 @@ def _challenge(text: str, *, proxy: bool) -> Challenge:
     found: dict[str, str] = {}
     for name, quoted, plain in _AUTH_PARAM.findall(text):
         found.setdefault(name.lower(), plain or re.sub(r"\\(.)", r"\1", quoted))
+    # A nonce is kept for each trunk; what thousands of trunks hear alike is kept once.
     return Challenge(
-        realm=found.get("realm", ""),
+        realm=sys.intern(found.get("realm", "")),
         nonce=found.get("nonce", ""),
-        algorithm=found.get("algorithm", "MD5"),
-        qop=tuple(q.strip().lower() for q in found.get("qop", "").split(",") if q.strip()),
+        algorithm=sys.intern(found.get("algorithm", "MD5")),
+        qop=_qop(found.get("qop", "")),
         opaque=found.get("opaque"),
         stale=found.get("stale", "").lower() == "true",
         proxy=proxy,
     )
+
+
+@lru_cache(maxsize=64)
+def _qop(text: str) -> tuple[str, ...]:
+    return tuple(q.strip().lower() for q in text.split(",") if q.strip())
 
 
 def _seconds(text: str | None) -> int | None:

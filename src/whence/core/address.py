@@ -63,6 +63,7 @@ class Source:
     port: int
 
     @classmethod
+    @lru_cache(maxsize=1024)  # thousands of trunks have one registrar: one value for all of them
     def parse(cls, text: str) -> Source:
         """Read `udp:192.0.2.1:5060` or `tls:[2001:db8::1]:5061`; a ValueError tells that form."""
         match = _SOURCE.fullmatch(text.strip())
