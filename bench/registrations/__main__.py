@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import tempfile
 from collections.abc import Callable
@@ -14,18 +15,29 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bench.registrations.contest import Reading, read
-from bench.registrations.contestants import Contestant, Task, uac, whence
+from bench.registrations.contest import InvalidError, Reading, read
+from bench.registrations.contestants import (
+    Contestant,
+    Task,
+    UacRegisters,
+    WhenceRegisters,
+    uac,
+    whence,
+)
 from bench.registrations.registrar import Registrar
-from bench.registrations.report import OURS, Report, Result
+from bench.registrations.report import OURS, NoResult, Report, Result
 from bench.registrations.storm import EXPIRES_S, SETTINGS, Storm, weather
 from tests.rig.network import Network
 
 Launch = Callable[[Network, Path, Registrar, Task], AbstractContextManager[Contestant]]
 CONTESTANTS: dict[str, Launch] = {OURS: whence, "uac": uac}
+TITLES = {OURS: WhenceRegisters.title, "uac": UacRegisters.title}
 RESULTS = Path(__file__).parent.parent / "results"
+NUMBERS = (1_000, 10_000, 20_000, 50_000)
 FEW = 10
 """Trunks of a base: what is above it is the others'."""
+STORM_RATES = (100, 1000)
+"""A limit that holds all trunks back, and one that leaves it to their waits to spread them."""
 
 
 def main(
@@ -37,7 +49,10 @@ def main(
         str, typer.Option(help="Who takes part, with commas between.")
     ] = ",".join(CONTESTANTS),
     storm_trunks: Annotated[int, typer.Option(min=0, help="0: no outage is tried.")] = 1000,
-    storm_rate: Annotated[int, typer.Option(min=1, help="Its attempts a second.")] = 100,
+    storm_rates: Annotated[
+        list[int] | None,
+        typer.Option("--storm-rate", min=1, help="Attempts a second in it; one outage each."),
+    ] = None,
     results: Annotated[
         Path,
         typer.Option(
@@ -50,24 +65,31 @@ def main(
 ) -> None:
     """Register all trunks from nothing at a registrar that challenges; then keep them registered.
 
-    Ends with 1 where a registration failed or lapsed.
+    Ends with 1 where a registration of Whence's failed or lapsed, or an outage ended in a storm.
     """
     console = Console(highlight=False, soft_wrap=True, width=110)
     found: list[Result] = []
+    missing: list[NoResult] = []
     for key in contestants.split(","):
-        base = _measure(key, Task(FEW, expires_s=5, rate=rate))[1]
-        for number in trunks or [1_000, 10_000, 50_000]:
-            title, reading = _measure(key, Task(number, _expires_s(number), rate))
-            found.append(Result(key, title, base, reading))
+        base = _measure(key, Task(FEW, expires_s=5, rate=rate))
+        for number in trunks or NUMBERS:
+            try:
+                reading = _measure(key, Task(number, _expires_s(number), rate))
+            except (InvalidError, ChildProcessError) as error:
+                missing.append(NoResult(key, TITLES[key], number, str(error)))
+                console.print(missing[-1].told())
+                continue
+            found.append(Result(key, TITLES[key], base, reading))
             console.print(
-                f"{title}, {number} trunks: {reading.cold.a_second:.0f} registrations a second, "
-                f"{reading.failures} failures"
+                f"{TITLES[key]}, {number} trunks: {reading.cold.a_second:.0f} registrations a "
+                f"second, {reading.failures} failures"
             )
-    storms = [_storm(storm_trunks, storm_rate)] if storm_trunks else []
-    report = Report(found, storms, _circumstances(rate))
+    storms = [_storm(storm_trunks, limit) for limit in storm_rates or STORM_RATES if storm_trunks]
+    report = Report(found, missing, storms, _circumstances(rate))
     report.show(console)
     report.write(results)
-    if any(result.reading.failures for result in found):
+    failed = [result.key for result in found if result.failed] + [one.key for one in missing]
+    if OURS in failed or not all(storm.held for storm in storms):
         raise typer.Exit(1)
 
 
@@ -76,14 +98,14 @@ def _expires_s(trunks: int) -> int:
     return max(20, trunks // 250)
 
 
-def _measure(key: str, task: Task) -> tuple[str, Reading]:
+def _measure(key: str, task: Task) -> Reading:
     with (
         Network() as network,
         tempfile.TemporaryDirectory(prefix="whence-bench-") as home,
         Registrar(network.ip("registrar"), Path(home)) as registrar,
         CONTESTANTS[key](network, Path(home), registrar, task) as contestant,
     ):
-        return contestant.title, read(contestant, registrar, task)
+        return read(contestant, registrar, task)
 
 
 def _storm(trunks: int, rate: int) -> Storm:
@@ -106,6 +128,7 @@ def _circumstances(rate: int) -> dict[str, str | int | float]:
         "date": datetime.now(UTC).date().isoformat(),
         "attempts_a_second_at_most": rate,
         "kamailio": version,
+        "python_of_agent": platform.python_version(),
         "cpus": os.cpu_count() or 0,
     }
 

@@ -30,6 +30,10 @@ class Result:
     reading: Reading
 
     @property
+    def failed(self) -> bool:
+        return self.reading.failures > 0
+
+    @property
     def more_trunks(self) -> int:
         return self.reading.trunks - self.base.trunks
 
@@ -68,16 +72,32 @@ class Result:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class NoResult:
+    """One contestant that could not register so many trunks."""
+
+    key: str
+    title: str
+    trunks: int
+    why: str
+
+    def told(self) -> str:
+        """Say it for people."""
+        return f"{self.title}, {self.trunks} trunks: no result: {self.why}"
+
+
 class Report:
     """The readings of a run, as a text for people and as JSON."""
 
     def __init__(
         self,
         results: Sequence[Result],
+        missing: Sequence[NoResult],
         storms: Sequence[Storm],
         circumstances: Mapping[str, str | int | float],
     ) -> None:
         self._results = results
+        self._missing = missing
         self._storms = storms
         self._circumstances = circumstances
 
@@ -88,6 +108,8 @@ class Report:
         for result in self._results:
             for goal, (held, reached) in result.goals.items():
                 console.print(f"goal: {goal}: {'held' if held else 'not held yet'} ({reached})")
+        for missing in self._missing:
+            console.print(missing.told())
         for storm in self._storms:
             console.print(storm.told())
         console.print(", ".join(f"{name} {value}" for name, value in self._circumstances.items()))
@@ -100,8 +122,10 @@ class Report:
         (directory / "registrations.json").write_text(content + "\n", "utf-8")
 
     def _costs(self) -> Table:
-        table = Table(caption="CPU time, user and system, in µs a registration")
-        for title in ("trunks", "", "", "registrations/s", "challenged", "sent again"):
+        table = Table(
+            caption="registrations a second; CPU time, user and system, in µs a registration"
+        )
+        for title in ("trunks", "", "", "a second", "challenged", "sent again"):
             table.add_column(title, justify="right")
         for title in ("agent", "Kamailio", "registrar"):
             table.add_column(title, justify="right")
@@ -142,7 +166,8 @@ class Report:
                 }
                 for result in self._results
             ],
-            "storms": [_rounded(asdict(storm)) for storm in self._storms],
+            "no_results": [asdict(missing) for missing in self._missing],
+            "storms": [_rounded({**asdict(storm), "held": storm.held}) for storm in self._storms],
         }
 
 
