@@ -63,14 +63,14 @@ class Edge:
         known = self._known.get(asked, now)
         self.knew = known is not None
         if known is not None:
-            return "identified", known.trunk_id
+            return "identified", known.told
         request = read(asked)
         assert request is not None
         evidence = gather(request, now, self._fetch)
         decision = identify(request, evidence, now)
         if isinstance(decision, Identified):
             until = evidence.good_until(now)
-            self._known.keep(asked, Answer(decision.trunk.id, str(request.source), "", until, ""))
+            self._known.keep(asked, Answer("", "", True, until, decision.trunk.id))
             return "identified", decision.trunk.id
         return ("refused", decision.reason) if isinstance(decision, Refused) else ("unknown", None)
 
@@ -83,10 +83,9 @@ def asked(call: Call) -> Asked:
     at = "@" if call["user"] else ""
     line = f";line={call['line']}" if call["line"] else ""
     to, called = call["to"], call["p_called_party_id"]
+    ip = f"[{call['ip']}]" if ":" in call["ip"] else call["ip"]
     return Asked(
-        call["transport"],
-        call["ip"],
-        call["port"],
+        f"{call['transport']}:{ip}:{call['port']}",
         f"sip:{quote(call['user'])}{at}edge.example{line}",
         None if to is None else f"sip:{quote(to)}@edge.example",
         None if called is None else f'"x" <sip:{quote(called)}@edge.example;user=phone>',
