@@ -6,6 +6,7 @@ nothing of the program's: where the two differ, one of them is wrong.
 
 from __future__ import annotations
 
+from functools import cache
 from ipaddress import ip_address
 from random import Random
 from typing import Any
@@ -173,6 +174,7 @@ def grade(trunk: dict[str, Any], called: str | None) -> int:
     return max(grades)
 
 
+@cache
 def forms(number: str, country: str = "") -> set[str]:
     """The forms in which a trunk's number, or range, may come; of countries with a 0 as Britain.
 
@@ -194,6 +196,7 @@ def forms(number: str, country: str = "") -> set[str]:
     return found | ({"0" + national, national} if code == country else set())
 
 
+@cache
 def value_of(ip: str) -> int:
     """An address as the number that it is, an IPv4 one as IPv6 writes it."""
     value = int(ip_address(ip))
