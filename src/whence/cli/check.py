@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from whence.agent.settings import load
 from whence.cli.options import FileOption
 
@@ -9,4 +11,6 @@ from whence.cli.options import FileOption
 def check(config: FileOption) -> None:
     """Say everything that is wrong with a file; exit 2 if anything is."""
     settings = load(config)
+    for note in settings.expired_pins(time.time()):
+        print(f"{config.name}: {note}")
     print(f"{config}: right: {len(settings.trunk)} trunks, {len(settings.user)} users")
