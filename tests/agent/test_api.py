@@ -295,8 +295,11 @@ def test_addresses_are_told_until_they_expire(tell: Callable[[Story], None]) -> 
             "trunk": "acme",
             "ip": "192.0.2.1",
             "port": 5060,
+            "exact": False,
             "transport": "udp",
             "origin": "learned",
+            "note": "",
+            "in_file": False,
             "learned_at": NOW,
             "expires_at": NOW + 3632,
         }

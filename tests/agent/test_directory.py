@@ -11,12 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from whence.agent.directory import FILE, Directory, DirectoryError
+from whence.agent.directory import FILE, FORMER_S, Directory, DirectoryError, NoTrunkError
 from whence.agent.settings import Settings, load
-from whence.core.address import Source
+from whence.core.address import Address, Origin, Source, Transport, canonical_network
 from whence.core.directory import DIALOG_KEY, INSIDE_KEY, META, USER_HA1
+from whence.core.identify import Identified, Request, identify
+from whence.core.nearest import nearest
 from whence.core.registration import Forget, Learn, Registration, State
 from whence.core.retry import Failure
+from whence.core.uri import Uri
 
 NOW = 1_000_000.0
 ACCOUNT = "sip:acct1@192.0.2.1 at sip:192.0.2.1"
@@ -345,6 +348,222 @@ def test_expired_addresses_are_swept_out_and_live_ones_stay(
         directory.save(ACCOUNT, step, (Learn(REGISTRAR, expires_at),), SOCKET, NOW - 60)
     directory.drop_expired(NOW)
     assert known(directory) == [("bell", "192.0.2.1")]
+
+
+def test_what_an_exact_trunk_learned_admits_one_port_and_a_new_file_says_otherwise_at_once(
+    directory: Directory, tmp_path: Path
+) -> None:
+    def exact() -> list[bool]:
+        return [address.exact for _, address in directory.addresses()]
+
+    directory.install(settings(tmp_path, ACME + 'port = "exact"\n' + BELL))
+    learn(directory, "acme")
+    learn(directory, "bell")
+    assert exact() == [True, False]
+    directory.install(settings(tmp_path, ACME + BELL + 'port = "exact"\n'))
+    assert exact() == [False, True]
+    learn(directory, "acme")
+    learn(directory, "bell")
+    assert exact() == [False, True]
+
+
+# What is pinned.
+
+PINS = (
+    ACME
+    + """networks = [
+    "198.51.100.0/24", "192.0.2.7",
+    {network = "2001:db8::/48", port = 5060, transport = "tls", note = "n", expires_at = "UNTIL"},
+]
+""".replace("UNTIL", "1970-01-12T13:50:00Z")
+)
+UNTIL = NOW + 3800
+
+
+def pinned(directory: Directory) -> list[tuple[str, int | None, str, str]]:
+    return [
+        (str(a.ip), a.port, a.transport, a.note)
+        for _, a in directory.addresses()
+        if a.origin is Origin.PINNED
+    ]
+
+
+def listed(edge: sqlite3.Connection) -> set[str]:
+    """Which networks the edge can find."""
+    lengths = set(edge.execute("SELECT version, length FROM prefix"))
+    rows = edge.execute("SELECT bits, ip FROM network").fetchall()
+    assert lengths == {(int(bits[0]), len(bits)) for bits, _ in rows}
+    return {ip for _, ip in rows}
+
+
+def a_pin(ip: str, port: int | None = None, expires_at: float | None = NOW + 60) -> Address:
+    place = canonical_network(ip)
+    return Address(place, port, Transport.UDP, Origin.PINNED, "", NOW, expires_at)
+
+
+def test_what_the_file_pins_stands_until_the_file_does_not(
+    directory: Directory, edge: sqlite3.Connection, tmp_path: Path
+) -> None:
+    directory.install(settings(tmp_path, PINS), NOW)
+    assert pinned(directory) == [
+        ("192.0.2.7", None, "udp", ""),
+        ("198.51.100.0/24", None, "udp", ""),
+        ("2001:db8::/48", 5060, "tls", "n"),
+    ]
+    assert all(a.in_file and a.exact == (a.port == 5060) for _, a in directory.addresses())
+    assert listed(edge) == {"198.51.100.0/24", "2001:db8::/48"}
+    directory.install(settings(tmp_path, ACME + 'networks = ["192.0.2.7"]\n'), NOW + 5)
+    ((_, kept),) = directory.addresses()
+    assert (str(kept.ip), kept.learned_at) == ("192.0.2.7", NOW), "what stays keeps its age"
+    assert listed(edge) == set()
+
+
+def test_what_has_expired_in_the_file_is_not_pinned(directory: Directory, tmp_path: Path) -> None:
+    directory.install(settings(tmp_path, PINS), UNTIL)
+    assert [ip for ip, *_ in pinned(directory)] == ["192.0.2.7", "198.51.100.0/24"]
+
+
+def test_a_disabled_trunk_has_no_pinned_address(
+    directory: Directory, edge: sqlite3.Connection, tmp_path: Path
+) -> None:
+    directory.install(settings(tmp_path, PINS), NOW)
+    directory.pin("acme", a_pin("203.0.113.0/24"))
+    directory.install(settings(tmp_path, PINS + "enabled = false\n"), NOW)
+    assert pinned(directory) == []
+    assert listed(edge) == set()
+    with pytest.raises(NoTrunkError, match="trunk acme is disabled"):
+        directory.pin("acme", a_pin("203.0.113.0/24"))
+    with pytest.raises(NoTrunkError, match="no trunk nobody is configured"):
+        directory.pin("nobody", a_pin("203.0.113.0/24"))
+
+
+def test_what_is_pinned_at_run_time_survives_new_files_and_what_is_taken_back(
+    directory: Directory, edge: sqlite3.Connection, tmp_path: Path
+) -> None:
+    directory.install(settings(tmp_path, PINS), NOW)
+    directory.pin("acme", a_pin("203.0.113.0/24"), "for an hour")
+    directory.pin("acme", a_pin("198.51.100.0/24"))
+    directory.install(settings(tmp_path, ACME), NOW)
+    directory.save(ACCOUNT, Registration("acme", "call-1", 3), (Forget(),), SOCKET, NOW)
+    assert pinned(directory) == [
+        ("198.51.100.0/24", None, "udp", ""),
+        ("203.0.113.0/24", None, "udp", "for an hour"),
+    ]
+    assert listed(edge) == {"198.51.100.0/24", "203.0.113.0/24"}
+
+
+def test_what_is_pinned_again_has_the_new_expiry_and_is_there_once(
+    directory: Directory, tmp_path: Path
+) -> None:
+    directory.install(settings(tmp_path, ACME), NOW)
+    directory.pin("acme", a_pin("203.0.113.7"), "once")
+    directory.pin("acme", a_pin("203.0.113.7", expires_at=NOW + 99), "again")
+    ((_, address),) = directory.addresses()
+    assert (address.expires_at, address.note, address.in_file) == (NOW + 99, "again", False)
+    assert not address.exact
+    directory.pin("acme", a_pin("203.0.113.7", 5060))
+    assert [a.exact for _, a in directory.addresses()] == [False, True]
+
+
+def test_only_what_was_pinned_at_run_time_can_be_unpinned(
+    directory: Directory, tmp_path: Path
+) -> None:
+    directory.install(settings(tmp_path, PINS), NOW)
+    directory.pin("acme", a_pin("203.0.113.7", 5060))
+    before = pinned(directory)
+    assert not directory.unpin("acme", canonical_network("203.0.113.7"))
+    assert not directory.unpin("acme", canonical_network("198.51.100.0/24"))
+    assert pinned(directory) == before
+    assert directory.unpin("acme", canonical_network("203.0.113.7"), 5060)
+    assert not directory.unpin("acme", canonical_network("203.0.113.7"), 5060)
+    assert len(pinned(directory)) == len(before) - 1
+
+
+# What has ended, and explains.
+
+
+def called(source: str, user: str = "anybody") -> Request:
+    return Request(Source.parse(source), Uri("sip", user, "edge.example"))
+
+
+def said(directory: Directory, request: Request, now: float) -> tuple[str | None, ...]:
+    """Who came nearest, and what was missing; () for nobody."""
+    evidence = directory.evidence(request, now)
+    decision = identify(request, evidence, now)
+    assert not isinstance(decision, Identified)
+    near = nearest(request, decision, directory.neighbours(request, evidence), now)
+    return (near.trunk_id, *near.missing) if near else ()
+
+
+def test_an_address_that_ended_is_told_of_for_a_day_and_never_admits(
+    directory: Directory, edge: sqlite3.Connection, tmp_path: Path
+) -> None:
+    directory.install(settings(tmp_path, ACME), NOW)
+    learn(directory, "acme")
+    request = called("udp:192.0.2.1:5060")
+    expired = ("acme", "its address 192.0.2.1 expired 40 s ago")
+    assert said(directory, request, NOW + 100) == expired, "before it is swept out"
+    directory.drop_expired(NOW + 60)
+    assert known(directory) == []
+    assert said(directory, request, NOW + 100) == expired
+    (count,) = edge.execute("SELECT count(*) FROM address").fetchone()
+    assert count == 0, "the edge reads nothing of it"
+    directory.drop_expired(NOW + 60 + FORMER_S - 1)
+    assert said(directory, request, NOW + 100) == expired
+    directory.drop_expired(NOW + 60 + FORMER_S)
+    assert said(directory, request, NOW + 100) == ()
+
+
+def test_what_was_taken_back_or_pinned_is_told_of_too(directory: Directory, tmp_path: Path) -> None:
+    directory.install(settings(tmp_path, ACME), NOW)
+    learn(directory, "acme")
+    directory.save(ACCOUNT, Registration("acme", "call-1", 3), (Forget(),), SOCKET, NOW + 10)
+    assert said(directory, called("udp:192.0.2.1:5060"), NOW + 15) == (
+        "acme",
+        "its address 192.0.2.1 was taken back 5 s ago",
+    )
+    directory.pin("acme", a_pin("198.51.100.0/24", expires_at=NOW + 60))
+    directory.drop_expired(NOW + 60)
+    directory.install(settings(tmp_path, ACME), NOW + 61)
+    assert said(directory, called("udp:198.51.100.9:5060"), NOW + 70) == (
+        "acme",
+        "its address 198.51.100.0/24 expired 10 s ago",
+    )
+    assert said(directory, called("udp:203.0.113.9:5060"), NOW + 70) == ()
+
+
+def test_the_same_address_is_kept_once_and_all_together_are_bounded(
+    directory: Directory, edge: sqlite3.Connection, tmp_path: Path
+) -> None:
+    directory.install(settings(tmp_path, ACME), NOW)
+
+    def kept() -> list[str]:
+        return [ip for (ip,) in edge.execute("SELECT ip FROM former_address ORDER BY ended_at")]
+
+    for again in range(3):
+        learn(directory, "acme")
+        directory.drop_expired(NOW + 60 + again)
+    assert kept() == ["192.0.2.1"]
+    for i in range(2, 8):
+        learn(directory, "acme", f"192.0.2.{i}")
+    directory.drop_expired(NOW + 60, limit=3)
+    assert len(kept()) == 3
+
+
+def test_a_trunk_that_the_request_names_is_told_of_wherever_it_is(
+    directory: Directory, tmp_path: Path
+) -> None:
+    directory.install(settings(tmp_path, ACME + BELL), NOW)
+    learn(directory, "acme")
+    learn(directory, "bell", "192.0.2.2")
+    source = "udp:203.0.113.9:5060"
+    assert said(directory, called(source, "+44201"), NOW) == (
+        "acme",
+        "number +44201 belongs to it, whose calls come from 192.0.2.1, not from 203.0.113.9",
+    )
+    assert said(directory, called(source, "acct2"), NOW)[0] == "bell"
+    token = directory.tokens()["bell"]
+    assert said(directory, called("udp:192.0.2.1:5060", token), NOW)[0] == "bell"
 
 
 # The keys between agent and edge.

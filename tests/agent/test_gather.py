@@ -1,8 +1,10 @@
 """What one query reads of the directory is enough: the decision is that of the whole world."""
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from functools import cache
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import given, settings
 
 from tests.core.world import NOW, Call, World, calls, oracle, worlds
 from whence.agent.spellings import spellings
-from whence.core.address import Source, Transport, canonical_ip
+from whence.core.address import Source, Transport, bits_of, canonical_ip, canonical_network
 from whence.core.directory import SCHEMA, gather
 from whence.core.identify import Evidence, Identified, Refused, Request, identify
 from whence.core.uri import Uri
@@ -28,7 +30,7 @@ spelt = cache(spellings)
 
 
 def fill(db: sqlite3.Connection, world: World) -> None:
-    for table in ("address", "number", "range", "trunk"):
+    for table in ("address", "number", "range", "trunk", "network", "prefix"):
         db.execute(f"DELETE FROM {table}")
     for trunk in world:
         row = {"unmatched": "accept", "fallback": False, "target": "sip:a@b", **trunk}
@@ -43,11 +45,23 @@ def fill(db: sqlite3.Connection, world: World) -> None:
             if spelling.endswith("*"):
                 db.execute("INSERT OR IGNORE INTO range VALUES (?)", (len(spelling) - 1,))
         for one in trunk["addresses"]:
-            ip = str(canonical_ip(one["ip"]))
+            place = canonical_network(one["ip"])
             db.execute(
-                "INSERT INTO address VALUES (?, ?, ?, ?, 'learned', 'udp:x', ?, ?)",
-                (trunk["id"], ip, one["port"], one["transport"], NOW - 9, one["expires_at"]),
+                "INSERT INTO address VALUES (?, ?, ?, ?, 'learned', 'udp:x', ?, ?, ?, '', 0)",
+                (
+                    trunk["id"],
+                    str(place),
+                    one["port"],
+                    one["transport"],
+                    NOW - 9,
+                    one["expires_at"],
+                    one["exact"],
+                ),
             )
+            if isinstance(place, IPv4Network | IPv6Network):
+                bits = bits_of(place)
+                db.execute("INSERT OR IGNORE INTO network VALUES (?, ?)", (bits, str(place)))
+                db.execute("INSERT OR IGNORE INTO prefix VALUES (?, ?)", (place.version, len(bits)))
 
 
 def asked(call: Call) -> Request:
@@ -102,6 +116,7 @@ def crowd(size: int, **addresses: int) -> World:
                     "port": addresses.get(f"t{i}", 5060),
                     "transport": "udp",
                     "expires_at": NOW + 1,
+                    "exact": False,
                 }
             ],
         }
@@ -232,3 +247,59 @@ def test_an_explanation_names_more_of_a_crowd(db: sqlite3.Connection) -> None:
     decision = identify(request, seen(db, request, others=20), NOW)
     assert isinstance(decision, Refused)
     assert len(decision.candidates) == 20
+
+
+@pytest.mark.parametrize("what", [{"transport": "tls"}, {"exact": True, "port": 9}])
+@pytest.mark.parametrize("ip", ["192.0.2.1", "192.0.2.0/24"])
+def test_a_crowd_that_does_not_admit_the_source_hides_nobody(
+    db: sqlite3.Connection, what: dict[str, Any], ip: str
+) -> None:
+    world = crowd(300)
+    for trunk in world:
+        trunk["addresses"][0].update(ip=ip, **what)
+    world[299]["addresses"][0].update(transport="udp", exact=False)
+    fill(db, world)
+    request = asked(a_call("nobody", port=5080))
+    assert decided(request, seen(db, request)) == ("identified", "t299")
+    assert len(seen(db, request).trunks) == 1
+
+
+def test_a_trunk_with_two_networks_there_is_one_candidate_not_two(db: sqlite3.Connection) -> None:
+    [trunk] = crowd(1)
+    [address] = trunk["addresses"]
+    for network in ("192.0.2.0/24", "192.0.2.0/28"):
+        trunk["addresses"].append({**address, "ip": network, "port": None})
+    fill(db, [trunk])
+    request = asked(a_call("nobody", port=9))
+    assert decided(request, seen(db, request)) == ("identified", "t0")
+
+
+def test_of_a_thousand_trunks_in_one_network_the_named_one_is_found_and_few_are_read(
+    db: sqlite3.Connection,
+) -> None:
+    world = crowd(1000)
+    for trunk in world:
+        trunk["addresses"][0]["ip"] = "192.0.2.0/28"
+    fill(db, world)
+    for user in ("+44200000417", "acct417", "token417"):
+        request = asked(a_call(user))
+        evidence = seen(db, request)
+        assert decided(request, evidence) == ("identified", "t417")
+        assert len(evidence.trunks) <= 3
+
+
+def test_all_is_found_by_index_and_nothing_is_sorted_or_copied(db: sqlite3.Connection) -> None:
+    plan: list[str] = []
+
+    def explain(query: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
+        explained = db.execute(f"EXPLAIN QUERY PLAN {query}", parameters)
+        plan.extend(str(row[3]) for row in explained)
+        return []
+
+    gather(asked(a_call("nobody")), NOW, explain)
+    searches = [line for line in plan if line.startswith("SEARCH")]
+    assert len(searches) > 20 and all(re.search("USING .*(INDEX|KEY)", line) for line in searches)
+    # What is scanned is the two rows of a subquery, or the few lengths of ranges.
+    scans = {line for line in plan if line.startswith("SCAN") and "(subquery-" not in line}
+    assert scans == {"SCAN r"}
+    assert not any(word in line for line in plan for word in ("TEMP", "LIST", "MATERIALIZE"))

@@ -7,7 +7,7 @@ import pytest
 
 from whence.agent.directory import FILE, Directory
 from whence.agent.settings import Settings
-from whence.core.address import Source
+from whence.core.address import Address, Origin, Source, Transport
 from whence.core.directory import GENERATION_FILE
 from whence.core.registration import Action, Forget, Learn, Registration
 
@@ -83,6 +83,14 @@ def test_a_grant_that_ends_sooner_than_the_one_before_moves_it(
     save(directory, Learn(FROM, NOW + 60))
     moved()
     save(directory, Learn(FROM, NOW + 50), now=NOW + 1)
+    assert moved()
+
+
+def test_what_is_pinned_and_unpinned_moves_it(directory: Directory, moved: Moved) -> None:
+    pin = Address(FROM.ip, None, Transport.UDP, Origin.PINNED, "", NOW, NOW + 60)
+    directory.pin("acme", pin)
+    assert moved()
+    directory.unpin("acme", FROM.ip)
     assert moved()
 
 

@@ -47,6 +47,10 @@ ZONE = (
     naptr("odd.example", "SIP+D2S", "_sip._tcp.voip.example", order=2),
     naptr("odd.example", "SIP+D2U", "_sip._udp.odd.example", order=3),
     srv("_sip._udp.odd.example", "one.example"),
+    # brief: a server with an address that counts for a moment.
+    srv("_sip._udp.brief.example", "moment.example"),
+    srv("_sip._udp.brief.example", "one.example"),
+    address("moment.example", "192.0.2.70", ttl_s=20),
     # off: says that it has no SIP over UDP.
     address("off.example", "192.0.2.90"),
     srv("_sip._udp.off.example", "."),
@@ -112,6 +116,9 @@ class Nobody:
         return False
 
     async def find(self, name: str, kind: Kind) -> NoReturn:
+        raise AssertionError(f"asked for {name} {kind}")
+
+    def good_for_s(self, name: str, kind: Kind) -> NoReturn:
         raise AssertionError(f"asked for {name} {kind}")
 
 
@@ -359,6 +366,29 @@ def test_a_transport_that_is_none_leads_nowhere(ask: Ask) -> None:
     assert ask("sip:voip.example;transport=TCP", ALL) == ["tcp:192.0.2.2:5070"]
 
 
+# All that DNS names, for siblings.
+
+
+def test_everywhere_is_all_that_dns_names_for_as_long_as_the_shortest_of_its_ttls(
+    ask: Ask,
+) -> None:
+    async def asking(host: str) -> tuple[set[str], float]:
+        server = Uri.parse(f"sip:{host}")
+        assert server
+        found, good_for_s = await Resolver(Records(ask._nameserver.address), UDP).everywhere(server)
+        return {hop.ip for hop in found}, good_for_s
+
+    both, good_for_s = asyncio.run(asking("voip.example"))
+    assert both == {"192.0.2.1", "192.0.2.2"}
+    assert 290 < good_for_s <= 300
+    _, good_for_s = asyncio.run(asking("brief.example"))
+    assert 10 < good_for_s <= 20
+    many, _ = asyncio.run(asking("many.example"))
+    assert NEXT_HOPS_LIMIT < len(many) <= 64
+    assert asyncio.run(asking("nobody.example"))[0] == set()
+    assert asyncio.run(asking("loop.example"))[0] == set()
+
+
 # Who does not answer.
 
 
@@ -384,6 +414,9 @@ def test_where_nobody_says_whether_there_is_srv_the_web_site_is_not_asked() -> N
         async def find(self, name: str, kind: Kind) -> tuple[dns.rdata.Rdata, ...] | None:
             assert kind not in ("A", "AAAA"), name
             return () if kind == "NAPTR" else None
+
+        def good_for_s(self, name: str, kind: Kind) -> float:
+            return 0.0
 
     server = Uri.parse("sip:voip.example")
     assert server

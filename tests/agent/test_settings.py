@@ -112,6 +112,75 @@ nameserver = "dns.example"
             'agent: nameserver: "dns.example" is not ip:port; write "192.0.2.53:53"',
         ],
     ),
+    "networks": (
+        TRUNK
+        + """networks = [
+    "10.0.0/8", "198.51.100.7/24", "0.0.0.0/0", "::/0", "0.0.0.0", "239.0.0.0/8", "fe80::1%eth0",
+    "10.0.0.0/255.0.0.0", "10.0.0.0/33", "gw.provider.example", 5, "198.051.100.1",
+    "::ffff:0.0.0.0/96",
+]
+""",
+        [
+            f'trunk "acme": networks[{i}]: "{given}" {said}'
+            for i, (given, said) in enumerate(
+                {
+                    "10.0.0/8": 'is not a network; write "10.0.0.0/8"',
+                    "198.51.100.7/24": 'has bits beyond its /24; write "198.51.100.0/24", or '
+                    '"198.51.100.7" alone',
+                    "0.0.0.0/0": "admits more than any provider has; write networks of /8 at the "
+                    "widest",
+                    "::/0": "admits more than any provider has; write networks of /16 at the "
+                    "widest",
+                    "0.0.0.0": 'is nobody\'s address; write "198.51.100.0/24"',
+                    "239.0.0.0/8": 'is nobody\'s address; write "198.51.100.0/24"',
+                    "fe80::1%eth0": 'is not a network; write "198.51.100.0/24"',
+                    "10.0.0.0/255.0.0.0": 'is not in the form ip/length; write "10.0.0.0/8"',
+                    "10.0.0.0/33": 'is not a network; write "198.51.100.0/24"',
+                    "gw.provider.example": 'is not a network; write "198.51.100.0/24"',
+                    "5": 'is not a network; write "198.51.100.0/24" or '
+                    '{network = "198.51.100.0/24", port = 5060}',
+                    "198.051.100.1": 'is not a network; write "198.51.100.0/24"',
+                    "::ffff:0.0.0.0/96": "admits more than any provider has; write networks of "
+                    "/8 at the widest",
+                }.items()
+            )
+        ],
+    ),
+    "what is said of a network": (
+        TRUNK
+        + """networks = [
+    {port = 5060},
+    {network = "192.0.2.1", port = 0},
+    {network = "192.0.2.1", port = "5060"},
+    {network = "192.0.2.1", transport = "sctp"},
+    {network = "192.0.2.1", expires_at = "2030-01-01T00:00:00"},
+    {network = "192.0.2.1", expires_at = 2030-01-01},
+    {network = "192.0.2.1", expires_at = "tomorrow"},
+    {network = "192.0.2.1", nte = "x"},
+    {network = "10/8", note = "\\u0007"},
+]
+""",
+        [
+            'trunk "acme": networks[0]: network: is missing; write network = "198.51.100.0/24"',
+            'trunk "acme": networks[1]: port: is too small; write 1 at least',
+            'trunk "acme": networks[2]: port: is no whole number; write it without quotes',
+            'trunk "acme": networks[3]: transport: is none of the words known here; write '
+            "'udp', 'tcp' or 'tls'",
+            'trunk "acme": networks[4]: expires_at: "2030-01-01T00:00:00" does not say in which '
+            'time zone; write "2030-12-31T18:00:00Z", or +01:00 for Z',
+            'trunk "acme": networks[5]: expires_at: "2030-01-01" is not an instant; write '
+            '"2030-12-31T18:00:00Z", or +01:00 for Z',
+            'trunk "acme": networks[6]: expires_at: "tomorrow" is not an instant; write '
+            '"2030-12-31T18:00:00Z", or +01:00 for Z',
+            'trunk "acme": networks[7]: nte: unknown key; did you mean "note"?',
+            'trunk "acme": networks[8]: network: "10/8" is not a network; write "10.0.0.0/8"',
+            'trunk "acme": networks[8]: note: has control characters; write it without them',
+        ],
+    ),
+    "a network twice": (
+        TRUNK + 'networks = ["192.0.2.0/24", {network = "192.0.2.0/24", note = "again"}]\n',
+        ['trunk "acme": networks: "192.0.2.0/24" is there 2 times; write it once'],
+    ),
     "countries and numbers": (
         '[edge]\ncountry = "uk"\n'
         + TRUNK
@@ -422,7 +491,7 @@ def test_the_example_shows_the_keys_of_an_ha1() -> None:
 
 def test_the_values_of_a_shown_trunk_are_the_defaults_where_it_has_one() -> None:
     shown = tomllib.loads(EXAMPLE.read_text(encoding="utf-8"))["trunk"][0]
-    for key in ("proxy", "realm", "expires", "enabled"):
+    for key in ("proxy", "realm", "expires", "follow_dns", "port", "networks", "enabled"):
         assert shown[key] == Trunk.model_fields[key].default
 
 
@@ -598,6 +667,40 @@ def test_a_ca_file_without_a_certificate_is_refused(tmp_path: Path, authority: A
 def test_a_path_that_could_say_more_in_tls_cfg_is_refused(tmp_path: Path) -> None:
     (said,) = faults(tmp_path, tls(certificate="a\\nca_list=x", key="b"))
     assert "is no path of letters, digits" in said
+
+
+# Networks.
+
+
+def test_a_network_is_read_as_a_value_and_may_say_more(tmp_path: Path) -> None:
+    text = """networks = [
+    "198.51.100.0/24", "198.51.100.7/32", "::ffff:192.0.2.0/120", "2001:0DB8::/32",
+    {network = "203.0.113.7", port = 5060, transport = "tls", note = "n", expires_at = "%s"},
+    {network = "203.0.113.8", expires_at = 2030-01-01T00:00:00Z},
+]
+"""
+    (trunk,) = right(tmp_path, TRUNK + text % "2030-01-01T01:00:00+01:00").trunk
+    assert [pin.network for pin in trunk.networks] == [
+        "198.51.100.0/24",
+        "198.51.100.7",
+        "192.0.2.0/24",
+        "2001:db8::/32",
+        "203.0.113.7",
+        "203.0.113.8",
+    ]
+    assert trunk.networks[0].place == ("198.51.100.0/24", None, "udp")
+    assert trunk.networks[4].place == ("203.0.113.7", 5060, "tls")
+    assert trunk.networks[4].expires_at == trunk.networks[5].expires_at == 1_893_456_000
+
+
+def test_a_network_that_has_expired_is_no_fault_but_can_be_asked_for(tmp_path: Path) -> None:
+    """Else a file that was right in the evening would keep Whence from starting in the morning."""
+    text = TRUNK + 'networks = [{network = "192.0.2.0/24", expires_at = "2020-01-01T00:00:00Z"}]\n'
+    settings = right(tmp_path, text)
+    assert settings.expired_pins(1_900_000_000) == [
+        'trunk "acme": networks[0]: "192.0.2.0/24" has expired; take it out'
+    ]
+    assert settings.expired_pins(1_500_000_000) == []
 
 
 # What happened.

@@ -5,6 +5,7 @@ import time
 import pytest
 
 from whence.cli import show
+from whence.core.span import span
 
 
 @pytest.mark.parametrize(
@@ -25,7 +26,7 @@ from whence.cli import show
     ],
 )
 def test_a_duration_is_said_in_its_two_largest_units(seconds: float, said: str) -> None:
-    assert show.span(seconds) == said
+    assert span(seconds) == said
 
 
 def test_an_instant_is_said_as_local_time_and_how_far_it_is() -> None:

@@ -1,8 +1,21 @@
 """Addresses and sources: the address rules (DESIGN 6)."""
 
-import pytest
+from ipaddress import ip_network
 
-from whence.core.address import Address, Origin, Source, Transport, canonical_ip
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from whence.core.address import (
+    IP,
+    Address,
+    Origin,
+    Source,
+    Transport,
+    bits_of,
+    canonical_ip,
+    canonical_network,
+)
 
 NOW = 1_000_000.0
 
@@ -48,6 +61,49 @@ def test_an_ipv4_address_written_as_ipv6_is_the_ipv4_address() -> None:
 def test_a_learned_address_admits_any_port_of_its_ip() -> None:
     assert admits(learned(port=5060), "udp:192.0.2.1:1")
     assert admits(learned(port=5060), "udp:192.0.2.1:65535")
+
+
+def network(text: str, port: int | None = None) -> Address:
+    place, now = canonical_network(text), NOW - 60
+    return Address(place, port, Transport.UDP, Origin.PINNED, "", now, None, exact=port is not None)
+
+
+def test_a_network_admits_all_that_is_in_it_and_nothing_beside_it() -> None:
+    assert admits(network("192.0.2.8/29"), "udp:192.0.2.8:5060")
+    assert admits(network("192.0.2.8/29"), "udp:192.0.2.15:5060")
+    assert not admits(network("192.0.2.8/29"), "udp:192.0.2.16:5060")
+    assert not admits(network("192.0.2.8/29"), "udp:192.0.2.7:5060")
+    assert admits(network("2001:db8::/33"), "udp:[2001:db8:7fff::1]:5060")
+    assert not admits(network("2001:db8::/33"), "udp:[2001:db8:8000::1]:5060")
+    assert not admits(network("192.0.2.0/24"), "udp:[2001:db8::1]:5060")
+
+
+def test_a_network_of_ipv4_addresses_written_as_ipv6_is_one_of_ipv4() -> None:
+    assert str(canonical_network("::ffff:192.0.2.0/120")) == "192.0.2.0/24"
+    assert admits(network("::ffff:192.0.2.0/120"), "udp:192.0.2.9:5060")
+    assert admits(network("192.0.2.0/24"), "udp:[::ffff:192.0.2.9]:5060")
+
+
+def test_a_network_of_one_is_that_address() -> None:
+    assert canonical_network("192.0.2.1/32") == canonical_ip("192.0.2.1")
+    assert canonical_network("2001:db8::1/128") == canonical_ip("2001:db8::1")
+    assert canonical_network("::ffff:192.0.2.1/128") == canonical_ip("192.0.2.1")
+
+
+@given(st.ip_addresses(), st.integers(0, 128))
+def test_a_network_is_how_the_bits_of_each_address_in_it_begin(ip: IP, length: int) -> None:
+    length = min(length, ip.max_prefixlen)
+    place = ip_network((ip, length), strict=False)
+    for one in (ip, place[0], place[-1]):
+        assert bits_of(one).startswith(bits_of(place))
+    for beside in (int(place[0]) - 1, int(place[-1]) + 1):
+        if 0 <= beside < 2**ip.max_prefixlen:
+            assert not bits_of(type(ip)(beside)).startswith(bits_of(place))
+
+
+def test_an_address_with_an_exact_port_admits_that_port_alone() -> None:
+    assert admits(network("192.0.2.0/24", port=5060), "udp:192.0.2.1:5060")
+    assert not admits(network("192.0.2.0/24", port=5060), "udp:192.0.2.1:5061")
 
 
 def test_an_address_admits_until_the_second_it_expires_and_not_in_it() -> None:

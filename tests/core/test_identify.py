@@ -10,7 +10,14 @@ import pytest
 from hypothesis import event, given, settings
 
 from tests.core.world import NOW, Call, World, calls, forms, oracle, worlds
-from whence.core.address import Address, Origin, Source, Transport, canonical_ip
+from whence.core.address import (
+    Address,
+    Origin,
+    Source,
+    Transport,
+    canonical_ip,
+    canonical_network,
+)
 from whence.core.identify import (
     Decision,
     Evidence,
@@ -33,15 +40,17 @@ def at(
     port: int | None = 5060,
     transport: str = "udp",
     expires_at: float | None = NOW + 60,
+    exact: bool = False,
 ) -> Address:
     return Address(
-        canonical_ip(ip),
+        canonical_network(ip),
         port,
         Transport(transport),
         Origin.LEARNED,
         "udp:198.51.100.1:5060",
         NOW - 60,
         expires_at,
+        exact,
     )
 
 
@@ -396,9 +405,9 @@ def evidence_of(world: World, request: Request) -> Evidence:
                 t["aor_user"],
                 "sip:alice@edge.example",
                 tuple(
-                    at(a["ip"], a["port"], a["transport"], a["expires_at"])
+                    at(a["ip"], a["port"], a["transport"], a["expires_at"], a["exact"])
                     for a in t["addresses"]
-                    if canonical_ip(a["ip"]) == request.source.ip
+                    if at(a["ip"]).holds(request.source.ip)
                 ),
                 t["unmatched"],
                 t["fallback"],

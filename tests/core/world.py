@@ -7,7 +7,7 @@ nothing of the program's: where the two differ, one of them is wrong.
 from __future__ import annotations
 
 from functools import cache
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from random import Random
 from typing import Any
 
@@ -36,14 +36,17 @@ COUNTRIES = ["", "44", "49"]
 AOR_USERS = ["acct1", "acct2", "442071234567"]
 TOKENS = ["t0", "t1", "t2", "t3", "t4", "t5"]
 
+NETWORKS = ["192.0.2.0/28", "192.0.2.0/24", "192.0.2.8/29", "2001:db8::/33", "2001:db8::/127"]
+
 addresses = st.fixed_dictionaries(
     {
-        "ip": st.sampled_from([IPS[0], *IPS]),
+        "ip": st.sampled_from([IPS[0], IPS[0], *IPS, *NETWORKS]),
+        "exact": st.booleans(),
         "port": st.sampled_from([*PORTS, None]),
         "transport": st.sampled_from(["udp", "udp", *TRANSPORTS]),
         "expires_at": st.sampled_from([NOW + 1, NOW + 0.001, None, NOW, NOW - 1]),
     }
-)
+).map(lambda address: {**address, "exact": address["exact"] and address["port"] is not None})
 
 
 def _place(address: dict[str, Any]) -> tuple[Any, ...]:
@@ -145,13 +148,22 @@ def admits(address: dict[str, Any], call: Call, now: float) -> bool:
     """The address rules, one by one."""
     if address["expires_at"] is not None and address["expires_at"] <= now:
         return False
-    if value_of(address["ip"]) != value_of(call["ip"]):
+    if not begins_alike(address["ip"], call["ip"]):
+        return False
+    if address["exact"] and address["port"] != call["port"]:
         return False
     if address["transport"] == "tls":
         return bool(call["transport"] == "tls")
     if address["transport"] == "tcp":
         return call["transport"] in ("tcp", "tls")
     return True
+
+
+def begins_alike(place: str, ip: str) -> bool:
+    """Whether an address or network has all its bits in common with an ip."""
+    network = ip_network(place)
+    beyond = network.max_prefixlen - network.prefixlen
+    return value_of(str(network.network_address)) >> beyond == value_of(ip) >> beyond
 
 
 def grade(trunk: dict[str, Any], called: str | None) -> int:
@@ -209,9 +221,11 @@ def value_of(ip: str) -> int:
 
 def some_address(dice: Random) -> dict[str, Any]:
     """Make up an address; it may end while a story is told."""
+    port = dice.choice([*PORTS, None])
     return {
-        "ip": IPS[0] if dice.random() < 0.7 else dice.choice(IPS),
-        "port": dice.choice([*PORTS, None]),
+        "ip": IPS[0] if dice.random() < 0.5 else dice.choice([*IPS, *NETWORKS]),
+        "exact": port is not None and dice.random() < 0.2,
+        "port": port,
         "transport": dice.choice(["udp", "udp", "udp", *TRANSPORTS]),
         "expires_at": dice.choice([NOW + 1, NOW + 2, NOW + 5, NOW + 900, NOW + 900, None, NOW]),
     }

@@ -85,8 +85,8 @@ def test_trunks(scene: Scene) -> None:
 
 def test_addresses(scene: Scene) -> None:
     heads, *rows = scene.rows("addresses")
-    assert heads == ["trunk", "ip", "port", "transport", "origin", "learned", "until"]
-    expected = [scene.provider.ip, "5060", "udp", "learned"]
+    assert heads == ["trunk", "ip", "port", "transport", "origin", "since", "until", "note"]
+    expected = [scene.provider.ip, "any (5060)", "udp", "learned"]
     assert [row[:5] for row in rows] == [["alices-trunk", *expected], ["bobs-trunk", *expected]]
     assert scene.as_json("addresses") == scene.whence.get("/v1/addresses")
 

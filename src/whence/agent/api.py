@@ -31,6 +31,7 @@ from whence.agent.reload import Reload
 from whence.agent.settings import FaultyFileError, Trunk
 from whence.core.address import Source
 from whence.core.identify import Decision, Identified, Refused, Request, identify
+from whence.core.nearest import Nearest, nearest
 from whence.core.registration import Registration
 from whence.core.told import shown
 from whence.core.uri import Uri
@@ -88,11 +89,14 @@ class AddressView(BaseModel):
     """An address from which a trunk's calls may come."""
 
     trunk: str
-    ip: str
-    port: int | None
-    transport: str
-    origin: str
-    learned_at: float
+    ip: str = Field(description="an ip, or a network: 198.51.100.0/24")
+    port: int | None = Field(description="the port that it is known by; null: any")
+    exact: bool = Field(description="whether no other port is admitted")
+    transport: str = Field(description="the weakest over which calls are admitted")
+    origin: str = Field(description="learned, resolved or pinned")
+    note: str = Field(description="why it was pinned, in the operator's words")
+    in_file: bool = Field(description="whether it is pinned in the file")
+    learned_at: float = Field(description="since when it is there")
     expires_at: float | None
 
 
@@ -166,6 +170,13 @@ class StepView(BaseModel):
     left: list[str] = Field(description="the trunks that fit")
 
 
+class NearestView(BaseModel):
+    """Who came nearest, where a request is given to no trunk."""
+
+    trunk: str | None
+    missing: list[str] = Field(description="what was missing for the request to be its own")
+
+
 class Explanation(BaseModel):
     """The decision on a request, and each step to it."""
 
@@ -174,6 +185,9 @@ class Explanation(BaseModel):
     reason: str
     candidates: list[str]
     steps: list[StepView]
+    nearest: NearestView | None = Field(
+        description="of what is unknown or refused; null: no trunk has to do with it"
+    )
 
 
 class ReloadedView(BaseModel):
@@ -257,8 +271,11 @@ def make(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
                 trunk=trunk_id,
                 ip=str(address.ip),
                 port=address.port,
+                exact=address.exact,
                 transport=address.transport,
                 origin=address.origin,
+                note=address.note,
+                in_file=address.in_file,
                 learned_at=address.learned_at,
                 expires_at=address.expires_at,
             )
@@ -310,7 +327,13 @@ def make(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
     async def explain(question: Question) -> Explanation:
         """Say how the edge would decide on a request, and why."""
         request, now = question.request(), clock()
-        return explanation(identify(request, parts.directory.evidence(request, now), now))
+        evidence = parts.directory.evidence(request, now)
+        decision = identify(request, evidence, now)
+        near = None
+        if not isinstance(decision, Identified):
+            neighbours = parts.directory.neighbours(request, evidence)
+            near = nearest(request, decision, neighbours, now)
+        return explanation(decision, near)
 
     _add_orders(api, parts)
 
@@ -402,8 +425,8 @@ def _trunk_view(parts: Parts, trunk: Trunk, registration: Registration) -> Trunk
     )
 
 
-def explanation(decision: Decision) -> Explanation:
-    """Tell a decision; what came from outside, `shown`."""
+def explanation(decision: Decision, near: Nearest | None = None) -> Explanation:
+    """Tell a decision, and who came nearest; what came from outside, `shown`."""
     kinds: dict[type[Any], Literal["identified", "refused"]] = {
         Identified: "identified",
         Refused: "refused",
@@ -417,4 +440,7 @@ def explanation(decision: Decision) -> Explanation:
             StepView(rule=step.rule, compared=shown(str(step.compared)), left=list(step.left))
             for step in decision.steps
         ],
+        nearest=NearestView(trunk=near.trunk_id, missing=[shown(one) for one in near.missing])
+        if near
+        else None,
     )

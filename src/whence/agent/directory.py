@@ -11,22 +11,35 @@ import mmap
 import secrets
 import sqlite3
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2s
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whence.agent.settings import Settings
 from whence.core import directory as tables
 from whence.core import history
-from whence.core.address import Address, Source
+from whence.core.address import (
+    IP,
+    Address,
+    Network,
+    Origin,
+    Source,
+    Transport,
+    bits_of,
+    canonical_network,
+)
 from whence.core.digest import Credentials
 from whence.core.history import Event
 from whence.core.identify import Evidence, Request
+from whence.core.nearest import Former, Neighbour
 from whence.core.registration import Action, Forget, Learn, NextHop, Registration, State
 from whence.core.retry import Failure
+from whence.core.siblings import LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +48,13 @@ FILE = "directory.db"
 
 EXPLAINED = 100
 """How many candidates an explanation names at most, besides those that the request names."""
+
+
+FORMER_S = 86_400.0
+"""How long an address that has ended is kept, to explain why a call was refused."""
+
+FORMER_LIMIT = 100_000
+"""How many of them at most, the latest ones."""
 
 
 class DirectoryError(Exception):
@@ -62,6 +82,10 @@ class Generation:
         self._mapped.close()
 
 
+class NoTrunkError(Exception):
+    """There is no trunk of this id whose calls are admitted; the message says so."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stored:
     """A registration as the directory keeps it, and the account that it is for."""
@@ -78,6 +102,8 @@ class Directory:
         self.path = path
         self.on_change: Callable[[], None] = lambda: None
         """Called after each change that could change an answer."""
+        self._exact: set[str] = set()
+        """Trunks whose learned addresses admit the port that answered, and no other."""
         try:
             self._db = sqlite3.connect(path, isolation_level=None, timeout=2.0)
             path.chmod(0o600)
@@ -160,15 +186,17 @@ class Directory:
     def _set(self, key: str, value: str) -> None:
         self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
-    def install(self, settings: Settings) -> frozenset[str]:
+    def install(self, settings: Settings, now: float | None = None) -> frozenset[str]:
         """Make trunks, numbers and users those of the file; what is gone takes its addresses along.
 
-        A trunk that stays keeps its token: the registrar knows it by that. One that is another
-        account now, or disabled, loses its addresses. Returns the ids of those that stay and have
-        other credentials than before, as far as that is remembered.
+        A trunk that stays keeps its token: the registrar knows it by that. One that is disabled
+        loses its addresses, those too that were pinned at run time. Returns the ids of those that
+        stay and have other credentials than before, as far as that is remembered.
         """
         with self._changing():
             renewed = self._install_trunks(settings)
+            self._exact = {trunk.id for trunk in settings.trunk if trunk.port == "exact"}
+            self._install_pins(settings, time.time() if now is None else now)
             self._db.execute("DELETE FROM user")
             self._db.executemany(
                 "INSERT INTO user VALUES (?, ?, ?)",
@@ -206,7 +234,11 @@ class Directory:
                 ),
             )
             if not trunk.enabled:
-                self._forget(trunk.id)
+                db.execute("DELETE FROM address WHERE trunk_id = ?", (trunk.id,))
+            db.execute(
+                "UPDATE address SET exact = ? WHERE trunk_id = ? AND origin = 'learned'",
+                (trunk.port == "exact", trunk.id),
+            )
             db.executemany(
                 "INSERT INTO number VALUES (?, ?)",
                 [(spelling, trunk.id) for spelling in sorted(settings.spellings(trunk))],
@@ -216,6 +248,107 @@ class Directory:
             " WHERE spelling LIKE '%*'"
         )
         return frozenset(id_ for id_, mark in marks.items() if marked.get(id_, mark) != mark)
+
+    def _install_pins(self, settings: Settings, now: float) -> None:
+        """Pin what the file pins, and no longer what it does not; what stays keeps its age."""
+        db = self._db
+        stood = {
+            tuple(row[1:]): row[0]
+            for row in db.execute(
+                "SELECT rowid, trunk_id, ip, port, transport, expires_at, note FROM address"
+                " WHERE in_file"
+            )
+        }
+        written = {
+            (trunk.id, pin.network, pin.port, pin.admits_from, pin.expires_at, pin.note)
+            for trunk in settings.trunk
+            if trunk.enabled
+            for pin in trunk.networks
+            if pin.expires_at is None or now < pin.expires_at
+        }
+        gone = [(stood[key],) for key in stood.keys() - written]
+        db.executemany("DELETE FROM address WHERE rowid = ?", gone)
+        for trunk_id, network, port, transport, expires_at, note in written - stood.keys():
+            address = Address(
+                canonical_network(network),
+                port,
+                transport,
+                Origin.PINNED,
+                socket="",
+                learned_at=now,
+                expires_at=expires_at,
+                exact=port is not None,
+                note=note,
+                in_file=True,
+            )
+            self._put(trunk_id, address)
+        self._list_networks()
+
+    def _list_networks(self) -> None:
+        """Have in `network` what there is in `address`, and nothing that is gone."""
+        db = self._db
+        pinned = db.execute("SELECT DISTINCT ip FROM address WHERE origin = 'pinned'").fetchall()
+        db.execute("DELETE FROM network")
+        db.execute("DELETE FROM prefix")
+        for (ip,) in pinned:
+            self._list_network(canonical_network(ip))
+
+    def _list_network(self, ip: IP | Network) -> None:
+        if isinstance(ip, IPv4Network | IPv6Network):
+            bits = bits_of(ip)
+            self._db.execute("INSERT OR IGNORE INTO network VALUES (?, ?)", (bits, str(ip)))
+            self._db.execute("INSERT OR IGNORE INTO prefix VALUES (?, ?)", (ip.version, len(bits)))
+
+    def _put(self, trunk_id: str, address: Address) -> None:
+        self._db.execute(tables.PUT_ADDRESS, tables.row_of(trunk_id, address))
+
+    # What the operator pins at run time.
+
+    def pin(
+        self, trunk_id: str, address: Address, note: str = "", event: Event | None = None
+    ) -> None:
+        """Admit `address` as this trunk's until it expires, or is unpinned; new files leave it.
+
+        Its port, where it has one, is the only one that is admitted. NoTrunkError where there is
+        no enabled trunk of this id. Once more: it gets the new expiry and note. `event` goes into
+        the trunk's history.
+        """
+        pinned = replace(
+            address,
+            origin=Origin.PINNED,
+            exact=address.port is not None,
+            note=note,
+            in_file=False,
+        )
+        with self._changing():
+            self._must_be_enabled(trunk_id)
+            self._put(trunk_id, pinned)
+            self._list_network(pinned.ip)
+            if event is not None:
+                self._note(trunk_id, event, address.learned_at)
+
+    def unpin(
+        self,
+        trunk_id: str,
+        ip: IP | Network,
+        port: int | None = None,
+        transport: Transport = Transport.UDP,
+    ) -> bool:
+        """Take back what was pinned at run time, as it was written; False where it was not."""
+        with self._changing():
+            done = self._db.execute(
+                "DELETE FROM address WHERE trunk_id = ? AND ip = ? AND port IS ?"
+                " AND transport = ? AND origin = 'pinned' AND NOT in_file",
+                (trunk_id, str(ip), port, transport),
+            )
+            return done.rowcount > 0
+
+    def _must_be_enabled(self, trunk_id: str) -> None:
+        row = self._db.execute("SELECT enabled FROM trunk WHERE id = ?", (trunk_id,)).fetchone()
+        if row is None:
+            raise NoTrunkError(f"no trunk {trunk_id} is configured")
+        if not row[0]:
+            raise NoTrunkError(f"trunk {trunk_id} is disabled: no call of it is admitted")
 
     def tokens(self) -> dict[str, str]:
         """Trunk id → its token."""
@@ -274,7 +407,7 @@ class Directory:
                 if isinstance(action, Learn):
                     self._learn(r.trunk_id, action, socket, now)
                 elif isinstance(action, Forget):
-                    self._forget(r.trunk_id)
+                    self._forget(r.trunk_id, now)
             for event in events:
                 self._note(r.trunk_id, event, now)
 
@@ -311,62 +444,66 @@ class Directory:
 
     def _learn(self, trunk_id: str, learn: Learn, socket: Source, now: float) -> None:
         source = learn.source
-        self._db.execute(
-            "INSERT INTO address VALUES (?, ?, ?, ?, 'learned', ?, ?, ?)"
-            " ON CONFLICT (ip, trunk_id, port, transport, origin)"
-            " DO UPDATE SET expires_at = excluded.expires_at, socket = excluded.socket",
-            (
-                trunk_id,
-                str(source.ip),
-                source.port,
-                source.transport,
-                str(socket),
-                now,
-                learn.expires_at,
-            ),
+        learned = Address(
+            source.ip,
+            source.port,
+            source.transport,
+            Origin.LEARNED,
+            str(socket),
+            now,
+            learn.expires_at,
+            trunk_id in self._exact,
         )
+        self._put(trunk_id, learned)
 
-    def _forget(self, trunk_id: str) -> None:
-        self._db.execute(
-            "DELETE FROM address WHERE trunk_id = ? AND origin = 'learned'", (trunk_id,)
-        )
+    def _forget(self, trunk_id: str, now: float) -> None:
+        self._end("trunk_id = :id AND origin IN ('learned', 'resolved')", now, id=trunk_id)
 
-    def pin(self, trunk_id: str, address: Address, note: str = "") -> None:
-        """Admit `address` as this trunk's until it expires; new files leave it.
+    # What DNS names beside what was learned.
 
-        `note`: why, in the operator's words. Once more: it gets the new expiry.
+    def resolve(self, found: Sequence[tuple[str, Address]], now: float) -> None:
+        """Write (trunk id, resolved address) down; those that are there get the new expiry.
+
+        A trunk keeps the few that last longest, however often DNS names others.
         """
-        del note  # the trunk's history has it
-        with self._changing():
-            self._db.execute(
-                "DELETE FROM address WHERE trunk_id = ? AND ip = ? AND port IS ? AND transport = ?"
-                " AND origin = 'pinned'",
-                (trunk_id, str(address.ip), address.port, address.transport),
-            )
-            self._db.execute(
-                "INSERT INTO address (trunk_id, ip, port, transport, origin, socket, learned_at,"
-                " expires_at) VALUES (?, ?, ?, ?, 'pinned', ?, ?, ?)",
-                (
-                    trunk_id,
-                    str(address.ip),
-                    address.port,
-                    address.transport,
-                    address.socket,
-                    address.learned_at,
-                    address.expires_at,
-                ),
-            )
+        new = [pair for pair in found if self._is_new(*pair, now)]
+        with self._changing() if new else self._transaction():
+            for trunk_id, address in found:
+                self._put(trunk_id, address)
+            for trunk_id in {trunk_id for trunk_id, _ in new}:
+                self._db.execute(
+                    "DELETE FROM address WHERE trunk_id = :id AND origin = 'resolved'"
+                    " AND rowid NOT IN (SELECT rowid FROM address WHERE trunk_id = :id"
+                    " AND origin = 'resolved' ORDER BY expires_at DESC, learned_at DESC"
+                    " LIMIT :limit)",
+                    {"id": trunk_id, "limit": LIMIT},
+                )
 
-    def note(self, trunk_id: str, event: Event, now: float) -> None:
-        """Write an event into a trunk's history."""
-        with self._transaction():
-            self._note(trunk_id, event, now)
+    def _is_new(self, trunk_id: str, address: Address, now: float) -> bool:
+        """Whether it could change an answer: one that only lives longer does not."""
+        a = address
+        known = self._db.execute(
+            "SELECT expires_at FROM address WHERE trunk_id = ? AND ip = ?"
+            " AND ifnull(port, 0) = ifnull(?, 0) AND transport = ? AND origin = 'resolved'",
+            (trunk_id, str(a.ip), a.port, a.transport),
+        ).fetchone()
+        return known is None or not now < known[0] <= (a.expires_at or 0.0)
+
+    def drop_resolved(self, trunk_id: str) -> None:
+        """Follow DNS no more for this trunk, or otherwise."""
+        row = (trunk_id,)
+        query = "SELECT 1 FROM address WHERE trunk_id = ? AND origin = 'resolved'"
+        if self._db.execute(query, row).fetchone() is not None:
+            with self._changing():
+                self._db.execute(
+                    "DELETE FROM address WHERE trunk_id = ? AND origin = 'resolved'", row
+                )
 
     def drop_registration(self, trunk_id: str) -> None:
         """Forget a registration that is no trunk's any more, and all that it taught."""
         with self._changing():
             self._db.execute("DELETE FROM registration WHERE trunk_id = ?", (trunk_id,))
-            self._forget(trunk_id)
+            self._forget(trunk_id, time.time())
 
     def renew_token(self, trunk_id: str) -> None:
         """Give a trunk another token, where it has become another account.
@@ -378,19 +515,28 @@ class Directory:
                 "UPDATE trunk SET token = ? WHERE id = ?", (secrets.token_hex(12), trunk_id)
             )
 
-    def drop_expired(self, now: float) -> None:
+    def drop_expired(self, now: float, limit: int = FORMER_LIMIT) -> None:
         """Take away addresses that admit nobody any more. They admit nobody before that, too."""
         with self._transaction():
-            self._db.execute("DELETE FROM address WHERE expires_at <= ?", (now,))
+            self._end("expires_at <= :now", now)
+            self._db.execute("DELETE FROM former_address WHERE ended_at <= ?", (now - FORMER_S,))
+            self._db.execute(
+                "DELETE FROM former_address WHERE rowid IN (SELECT rowid FROM former_address"
+                " ORDER BY ended_at DESC LIMIT -1 OFFSET ?)",
+                (limit,),
+            )
+
+    def _end(self, which: str, now: float, **parameters: str) -> None:
+        """Take addresses away, and keep them for a while as what explains a refusal."""
+        named = {"now": now, **parameters}
+        self._db.execute(tables.END_ADDRESSES.format(which=which), named)
+        self._db.execute(f"DELETE FROM address WHERE {which}", named)  # noqa: S608 - our own words
 
     # For the API.
 
     def addresses(self) -> list[tuple[str, Address]]:
         """(trunk id, address) of all that there are."""
-        rows = self._db.execute(
-            "SELECT trunk_id, ip, port, transport, origin, socket, learned_at, expires_at"
-            " FROM address ORDER BY trunk_id, ip, port"
-        ).fetchall()
+        rows = self._db.execute(tables.ADDRESSES).fetchall()
         return [(row[0], tables.address_of(row[1:])) for row in rows]
 
     def users(self) -> list[str]:
@@ -400,6 +546,45 @@ class Directory:
     def evidence(self, request: Request, now: float) -> Evidence:
         """What the edge would know about `request`, and more candidates, to name them."""
         return tables.gather(request, now, self._fetch, EXPLAINED)
+
+    def neighbours(self, request: Request, evidence: Evidence) -> list[Neighbour]:
+        """Who has, or had, to do with a request, or with its source: a few of each kind."""
+        ip, user = request.source.ip, request.ruri.user
+        named: dict[str, list[str]] = {}
+        for token, trunk_id in evidence.token_owners.items():
+            named.setdefault(trunk_id, []).append(f"token {token}")
+        for number, trunk_id in sorted(evidence.number_owners):
+            named.setdefault(trunk_id, []).append(f"number {number}")
+        query = "SELECT id FROM trunk WHERE aor_user = ? LIMIT 100"
+        for (trunk_id,) in self._db.execute(query, (user,)).fetchall():
+            named.setdefault(trunk_id, []).append(f"user {user}")
+        parameters = {"ip": str(ip), "version": ip.version, "bits": bits_of(ip)}
+        near = [trunk_id for (trunk_id,) in self._db.execute(tables.NEAR, parameters).fetchall()]
+        every = [
+            self._neighbour(trunk_id, tuple(named.get(trunk_id, ())))
+            for trunk_id in dict.fromkeys([*named, *near])
+        ]
+        return [
+            one
+            for one in every
+            if one.named
+            or any(address.holds(ip) for address in one.addresses)
+            or any(former.address.holds(ip) for former in one.former)
+        ]
+
+    def _neighbour(self, trunk_id: str, named: tuple[str, ...]) -> Neighbour:
+        db, row = self._db, (trunk_id,)
+        (enabled,) = db.execute("SELECT enabled FROM trunk WHERE id = ?", row).fetchone()
+        return Neighbour(
+            trunk_id,
+            bool(enabled),
+            named,
+            tuple(tables.address_of(one) for one in db.execute(tables.ADDRESSES_OF_TRUNK, row)),
+            tuple(
+                Former(tables.address_of(one), ended_at)
+                for *one, ended_at in db.execute(tables.FORMER_ADDRESSES, row)
+            ),
+        )
 
     def _fetch(self, query: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
         return self._db.execute(query, parameters).fetchall()

@@ -34,6 +34,7 @@ from whence.agent.registrations import Registrations
 from whence.agent.reload import Reload
 from whence.agent.resolver import Resolver
 from whence.agent.settings import FaultyFileError, Settings, load
+from whence.agent.siblings import Siblings
 from whence.agent.strangers import Strangers
 from whence.agent.told import Hearing, ToldError
 from whence.agent.webhook import Webhook
@@ -162,8 +163,15 @@ async def _serve(
     registrations.happened = events.happened
     keepalives = KeepAlives(kamailio, registrations)
     registrations.watchers.append(keepalives)
-    registrations.apply(settings)
-    reload = Reload(path, settings, registrations.apply)
+    siblings = Siblings(directory, resolver, settings)
+    registrations.watchers.append(siblings)
+
+    def apply(settings: Settings) -> None:
+        registrations.apply(settings)
+        siblings.apply(settings)
+
+    apply(settings)
+    reload = Reload(path, settings, apply)
     calls = Calls(own.calls, CallsFile(Path(own.calls_file)) if own.calls_file else None)
     strangers = Strangers(
         directory,
@@ -216,6 +224,7 @@ async def _serve(
         keeping = [
             group.create_task(registrations.run(), name="registrations"),
             group.create_task(keepalives.run(), name="keep-alives"),
+            group.create_task(siblings.run(), name="siblings"),
             group.create_task(events.run(), name="events"),
             group.create_task(clashes.run(), name="clashes"),
         ]

@@ -114,6 +114,11 @@ class Records:
                 return known.records
         return (await asked).records
 
+    def good_for_s(self, name: str, kind: Kind) -> float:
+        """For how many seconds more the last answer counts; a stale one for a moment only."""
+        known = self._known.get((name, kind))
+        return max(0.0, known.fresh_until - self._clock()) if known else 0.0
+
     def is_silent(self, host: str) -> bool:
         """Whether nobody answered for this host, or a service of it, when asked last."""
         return any(name == host or name.endswith("." + host) for name, _ in self._silent)

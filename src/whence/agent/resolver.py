@@ -21,6 +21,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import accumulate, groupby
+from math import inf
 from typing import Protocol
 
 import dns.name
@@ -57,6 +58,9 @@ class Finder(Protocol):
     async def find(self, name: str, kind: Kind) -> tuple[Rdata, ...] | None:
         """The records; () where there are none; None where nobody answers."""
 
+    def good_for_s(self, name: str, kind: Kind) -> float:
+        """For how many seconds more the last answer is good."""
+
     def is_silent(self, host: str) -> bool:
         """Whether nobody answered for a name of this host when it was asked for last."""
 
@@ -92,6 +96,19 @@ class Resolver:
         except TimeoutError:
             return ()
         return tuple(dict.fromkeys(found))[:NEXT_HOPS_LIMIT]
+
+    async def everywhere(self, server: Uri) -> tuple[tuple[NextHop, ...], float]:
+        """Find all its next hops, and for how many seconds that counts: the shortest TTL of all.
+
+        None where the name has none, or nobody says in time.
+        """
+        noting = _Noting(self._records)
+        try:
+            async with asyncio.timeout(RESOLVE_S):
+                found = await Resolver(noting, self._sockets, self._pick)._find(server)
+        except TimeoutError:
+            return (), 0.0
+        return tuple(dict.fromkeys(found)), noting.shortest_s
 
     def why_none(self, server: Uri) -> str:
         """Say why there are no next hops now; as `targets` found it last."""
@@ -169,6 +186,29 @@ class Resolver:
             if isinstance(record, A | AAAA)
         ]
         return [NextHop(transport, str(ip), port) for ip in addresses if _is_a_place(ip)]
+
+
+class _Noting:
+    """Passes questions on, and notes for how long the answers are good."""
+
+    def __init__(self, records: Finder) -> None:
+        self._records = records
+        self.shortest_s = inf
+
+    async def find(self, name: str, kind: Kind) -> tuple[Rdata, ...] | None:
+        """Ask, and note for how long it counts if anything was found."""
+        found = await self._records.find(name, kind)
+        if found:
+            self.shortest_s = min(self.shortest_s, self.good_for_s(name, kind))
+        return found
+
+    def good_for_s(self, name: str, kind: Kind) -> float:
+        """For how many seconds more the last answer is good."""
+        return self._records.good_for_s(name, kind)
+
+    def is_silent(self, host: str) -> bool:
+        """Whether nobody answered for a name of this host when it was asked for last."""
+        return self._records.is_silent(host)
 
 
 def by_priority(records: Iterable[Rdata], pick: Pick) -> list[SRV]:

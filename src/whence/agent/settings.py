@@ -32,7 +32,7 @@ from pydantic import (
     model_validator,
 )
 
-from whence.agent import spellings, tls_peer
+from whence.agent import pins, spellings, tls_peer
 from whence.core import told
 from whence.core.address import GRACE_S, Source, Transport
 from whence.core.digest import Credentials, ha1
@@ -426,6 +426,24 @@ class Edge(_Table):
         return next((s for s in fitting if s.ip.version == ip_version), None)
 
 
+def _growing(pair: list[float]) -> list[float]:
+    if not 0 < pair[0] <= pair[1]:
+        raise ValueError(f"{pair} does not grow; write [first, limit], both in seconds")
+    return pair
+
+
+def _share(pair: list[float]) -> list[float]:
+    if not 0 < pair[0] <= pair[1] < 1:
+        raise ValueError(f"{pair} are no shares of what was granted; write [0.7, 0.8]")
+    return pair
+
+
+_Wait = Annotated[
+    list[float], Field(min_length=2, max_length=2, strict=False), AfterValidator(_growing)
+]
+_Share = Annotated[list[float], Field(min_length=2, max_length=2), AfterValidator(_share)]
+
+
 class Agent(_Table):
     """`[agent]`: the daemon beside Kamailio."""
 
@@ -434,6 +452,7 @@ class Agent(_Table):
     on_stop: Literal["unregister", "leave"] = "unregister"
     grace: int = Field(default=int(GRACE_S), ge=0, le=3600)
     nameserver: Annotated[str, AfterValidator(_nameserver)] = ""
+    sibling_ttl: _Wait = [300, 3600]
     calls: int = Field(default=10_000, ge=0, le=1_000_000)
     calls_file: str = ""
     strangers: int = Field(default=1_000, ge=0, le=100_000)
@@ -461,24 +480,6 @@ class Agent(_Table):
     def nameserver_place(self) -> tuple[str, int] | None:
         """(ip, port) of the name server; None for those of the system."""
         return _place(self.nameserver) if self.nameserver else None
-
-
-def _growing(pair: list[float]) -> list[float]:
-    if not 0 < pair[0] <= pair[1]:
-        raise ValueError(f"{pair} does not grow; write [first, limit], both in seconds")
-    return pair
-
-
-def _share(pair: list[float]) -> list[float]:
-    if not 0 < pair[0] <= pair[1] < 1:
-        raise ValueError(f"{pair} are no shares of what was granted; write [0.7, 0.8]")
-    return pair
-
-
-_Wait = Annotated[
-    list[float], Field(min_length=2, max_length=2, strict=False), AfterValidator(_growing)
-]
-_Share = Annotated[list[float], Field(min_length=2, max_length=2), AfterValidator(_share)]
 
 
 class RegistrationSettings(_Table):
@@ -512,6 +513,37 @@ class RegistrationSettings(_Table):
 _ANY: frozenset[str] = frozenset()
 
 
+class Pin(_Table):
+    """One of a trunk's `networks`: from where its calls may come, whoever registered where."""
+
+    network: Annotated[str, BeforeValidator(pins.network)]
+    port: int | None = Field(default=None, ge=1, le=65535)
+    transport: Literal["udp", "tcp", "tls"] | None = None
+    expires_at: Annotated[float | None, BeforeValidator(pins.instant)] = None
+    note: Annotated[str, Field(max_length=200), AfterValidator(_printable)] = ""
+
+    @property
+    def admits_from(self) -> Transport:
+        """The weakest transport that it admits: any, unless it says one."""
+        return Transport(self.transport or "udp")
+
+    @property
+    def place(self) -> tuple[str, int | None, Transport]:
+        """What makes it another one than the next."""
+        return self.network, self.port, self.admits_from
+
+
+def _pin(value: Any) -> Any:
+    if isinstance(value, dict):
+        return value
+    if isinstance(value, str):
+        return {"network": pins.network(value)}
+    raise ValueError(
+        f'"{value}" is not a network; write "198.51.100.0/24" or '
+        '{network = "198.51.100.0/24", port = 5060}'
+    )
+
+
 class Trunk(_Table):
     """`[[trunk]]`: one account at a provider."""
 
@@ -534,7 +566,18 @@ class Trunk(_Table):
     country: Country = ""
     unmatched: Literal["accept", "refuse"] = "accept"
     fallback: bool = False
+    follow_dns: bool = True
+    port: Literal["any", "exact"] = "any"
+    networks: list[Annotated[Pin, BeforeValidator(_pin)]] = []
     enabled: bool = True
+
+    @field_validator("networks")
+    @classmethod
+    def _pinned_once(cls, networks: list[Pin]) -> list[Pin]:
+        for place, times in Counter(pin.place for pin in networks).items():
+            if times > 1:
+                raise ValueError(f'"{place[0]}" is there {times} times; write it once')
+        return networks
 
     @model_validator(mode="after")
     def _one_secret(self, info: ValidationInfo) -> Trunk:
@@ -618,6 +661,15 @@ class Settings(_Table):
     def state(self) -> Path:
         """The state directory."""
         return Path(self.agent.state)
+
+    def expired_pins(self, now: float) -> list[str]:
+        """One sentence for each pinned network that admits nobody any more."""
+        return [
+            f'trunk "{trunk.id}": networks[{i}]: "{pin.network}" has expired; take it out'
+            for trunk in self.trunk
+            for i, pin in enumerate(trunk.networks)
+            if pin.expires_at is not None and pin.expires_at <= now
+        ]
 
     def spellings(self, trunk: Trunk) -> frozenset[str]:
         """All forms in which the provider of `trunk` may write its numbers."""
@@ -738,6 +790,7 @@ _EXAMPLES = {
     "user": '"acct1"',
     "target": '"sip:alice@edge.example"',
     "name": '"alice"',
+    "network": '"198.51.100.0/24"',
 }
 
 
@@ -765,6 +818,8 @@ def _did_you_mean(loc: list[Any]) -> str:
         model = Ha1
     if loc[:-1] == ["edge", "tls"]:
         model = Tls
+    if "networks" in loc[:-1]:
+        model = Pin
     known = list(model.model_fields)
     near = difflib.get_close_matches(str(loc[-1]), known, n=1)
     return f'; did you mean "{near[0]}"?' if near else f"; known are {', '.join(known)}"

@@ -63,8 +63,7 @@ class Strangers:
         )
         said = f"{source.ip} over {source.transport} for {for_s:.0f} s, by the operator"
         event = Event("admitted", f"{said}: {note}" if note else said)
-        self.directory.pin(trunk_id, address, note)
-        self.directory.note(trunk_id, event, now)
+        self.directory.pin(trunk_id, address, note, event)
         self.kept.admitted(str(source.ip))
         log.info("trunk %s: admitted: %s", trunk_id, event.reason)
         return address

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from whence.cli import show
 from whence.cli.api import ask
 from whence.cli.options import DEFAULT_API, ApiOption, JsonOption
@@ -14,18 +16,25 @@ def addresses(api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
         show.as_json(answer)
         return
     show.table(
-        ("trunk", "ip", "port", "transport", "origin", "learned", "until"),
+        ("trunk", "ip", "port", "transport", "origin", "since", "until", "note"),
         [
             (
                 address["trunk"],
                 address["ip"],
-                str(address["port"] or "any"),
+                _port(address),
                 address["transport"],
-                address["origin"],
+                address["origin"] + (" (file)" if address["in_file"] else ""),
                 show.instant(address["learned_at"]),
                 show.instant(address["expires_at"], never="removed"),
+                address["note"],
             )
             for address in answer
         ],
         "no address is known: no trunk is registered",
     )
+
+
+def _port(address: dict[str, Any]) -> str:
+    """The port that is admitted; in brackets one that only tells trunks apart."""
+    port = address["port"]
+    return "any" if port is None else str(port) if address["exact"] else f"any ({port})"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from whence.agent import clashes
 from whence.agent.settings import load
 from whence.cli.options import FileOption
@@ -13,6 +15,8 @@ def check(config: FileOption) -> None:
     Trunks that no rule could tell apart are no fault: some calls to them will be refused.
     """
     settings = load(config)
+    for note in settings.expired_pins(time.time()):
+        print(f"{config.name}: {note}")
     print(f"{config}: right: {len(settings.trunk)} trunks, {len(settings.user)} users")
     for clash in clashes.in_file(settings):
         print(f"{config}: warning: {clash}")

@@ -77,6 +77,8 @@ def _decision(answer: dict[str, Any]) -> None:
     print(f"{answer['decision']}{trunk}: {answer['reason']}")
     if answer["candidates"]:
         print(f"candidates: {', '.join(answer['candidates'])}")
+    if nearest := answer.get("nearest"):
+        print(f"nearest: {nearest['trunk'] or 'no trunk'}: {'; '.join(nearest['missing'])}")
     show.table(
         ("rule", "compared", "fits"),
         [

@@ -13,6 +13,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from whence.core.span import span
+
 
 def as_json(answer: Any) -> None:
     """Write an answer of the API as it is."""
@@ -39,15 +41,6 @@ def instant(at: float | None, never: str = "-") -> str:
     clock = time.strftime("%H:%M:%S", time.localtime(at))
     away = at - time.time()
     return f"{clock} (in {span(away)})" if away >= 0 else f"{clock} ({span(-away)} ago)"
-
-
-def span(seconds: float) -> str:
-    """A duration in its two largest units: `59 s`, `12 min 5 s`, `3 h 20 min`, `2 d 4 h`."""
-    left = round(seconds)
-    for large, small, unit, part in ((86_400, 3_600, "d", "h"), (3_600, 60, "h", "min")):
-        if left >= large:
-            return f"{left // large} {unit} {left % large // small} {part}"
-    return f"{left // 60} min {left % 60} s" if left >= 60 else f"{left} s"
 
 
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400}

@@ -9,9 +9,17 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
 
 IP = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
 
 GRACE_S = 32.0
 """How long a learned address outlives its registration: calls in flight (64*T1, RFC 3261 17)."""
@@ -26,9 +34,6 @@ class Transport(StrEnum):
 
 
 _STRENGTH = {Transport.UDP: 0, Transport.TCP: 1, Transport.TLS: 2}
-
-ADMITTING = {Transport.UDP: "udp", Transport.TCP: "udp tcp", Transport.TLS: "udp tcp tls"}
-"""Transport of a source → the transports over which an address that admits it may be learned."""
 
 
 class Origin(StrEnum):
@@ -49,6 +54,35 @@ def canonical_ip(text: str) -> IP:
     if isinstance(ip, IPv6Address):
         return ip.ipv4_mapped or ip
     return ip
+
+
+@lru_cache(maxsize=4096)
+def canonical_network(text: str) -> IP | Network:
+    """Read an IP address, or a network in CIDR form; one of a single address is that address.
+
+    A network of IPv4 addresses written as IPv6 is one of IPv4. Raises ValueError if it is neither.
+    """
+    if "/" not in text:
+        return canonical_ip(text)
+    network = ip_network(text)
+    if isinstance(network, IPv6Network):
+        mapped = network.network_address.ipv4_mapped
+        if mapped is not None and network.prefixlen >= _MAPPED_BITS:
+            network = IPv4Network((mapped, network.prefixlen - _MAPPED_BITS))
+    one = network.prefixlen == network.max_prefixlen
+    return network.network_address if one else network
+
+
+_MAPPED_BITS = 96  # ::ffff:0:0/96 holds the IPv4 addresses (RFC 4291 2.5.5.2)
+
+
+def bits_of(ip: IP | Network) -> str:
+    """IP version, and bits: those of a network are how those of each address in it begin."""
+    if isinstance(ip, IPv4Address):
+        return f"4{int(ip):032b}"
+    if isinstance(ip, IPv6Address):
+        return f"6{int(ip):0128b}"
+    return bits_of(ip.network_address)[: 1 + ip.prefixlen]
 
 
 _SOURCE = re.compile(r"(\w+):(\[[0-9A-Fa-f:.]+\]|[0-9.]+):([0-9]{1,5})", re.ASCII)
@@ -85,32 +119,53 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """One address of a trunk.
+    """One address of a trunk: where its calls may come from.
 
-    `port` is where the registrar answered from; a learned address admits any port of its ip.
-    `socket` is ours, on which it was learned. `expires_at` None: until it is removed.
+    `port` None: any. Where there is one, it tells trunks apart; others are admitted too, unless it
+    is `exact`. `socket` is ours, on which it was learned. `expires_at` None: until it is removed.
     """
 
-    ip: IP
+    ip: IP | Network
     port: int | None
     transport: Transport
     origin: Origin
     socket: str
     learned_at: float
+    """When it came to be there."""
     expires_at: float | None
+    exact: bool = False
+    note: str = ""
+    """Why it is there, in the operator's words."""
+    in_file: bool = False
+    """Whether it is pinned in the file: a new file takes it away."""
 
     def live(self, now: float) -> bool:
         """Whether it still stands at `now`."""
         return self.expires_at is None or now < self.expires_at
 
-    def admits(self, source: Source, now: float) -> bool:
-        """Whether a request from `source` may be this trunk's.
+    def holds(self, ip: IP) -> bool:
+        """Whether `ip` is this very address, or in its network."""
+        if isinstance(self.ip, IPv4Address | IPv6Address):
+            return self.ip == ip
+        return ip in self.ip
+
+    def fits_transport(self, transport: Transport) -> bool:
+        """Whether what comes over `transport` is no weaker evidence than what it stands on.
 
         What was learned over a transport admits that transport and stronger ones, never a weaker:
         a UDP source is easily forged, a TLS one is not.
         """
+        return _STRENGTH[transport] >= _STRENGTH[self.transport]
+
+    def fits_port(self, port: int) -> bool:
+        """Whether it admits what comes from `port`."""
+        return not self.exact or self.port == port
+
+    def admits(self, source: Source, now: float) -> bool:
+        """Whether a request from `source` may be this trunk's."""
         return (
             self.live(now)
-            and self.ip == source.ip
-            and _STRENGTH[source.transport] >= _STRENGTH[self.transport]
+            and self.holds(source.ip)
+            and self.fits_transport(source.transport)
+            and self.fits_port(source.port)
         )

@@ -7,14 +7,24 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from whence.core.address import ADMITTING, IP, Address, Origin, Transport, canonical_ip
+from whence.core.address import (
+    Address,
+    Origin,
+    Transport,
+    bits_of,
+    canonical_network,
+)
 from whence.core.identify import Evidence, Request
 from whence.core.number import closeness, owns
 from whence.core.trunk import Trunk
 
 VERSION = 1
 
-SCHEMA = """
+STRENGTHS = "udp tcp tls"
+STRENGTH = f"instr('{STRENGTHS}', {{a}}transport)"
+"""A transport as a number that grows with its strength, in SQL and in the indexes."""
+
+_TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 
 CREATE TABLE trunk (
@@ -31,17 +41,51 @@ CREATE INDEX trunk_of_aor_user ON trunk (aor_user);
 
 CREATE TABLE address (
     trunk_id   TEXT NOT NULL REFERENCES trunk (id) ON DELETE CASCADE,
-    ip         TEXT NOT NULL,       -- canonical text of the value
+    ip         TEXT NOT NULL,       -- canonical text of the value: an ip or a network
     port       INTEGER,             -- null: any
     transport  TEXT NOT NULL,       -- udp, tcp, tls
     origin     TEXT NOT NULL,       -- learned, resolved, pinned
     socket     TEXT NOT NULL,       -- ours, on which it was learned
     learned_at REAL NOT NULL,
     expires_at REAL,                -- null: until removed
-    UNIQUE (ip, trunk_id, port, transport, origin)
+    exact      INTEGER NOT NULL,    -- whether no other port is admitted
+    note       TEXT NOT NULL,       -- the operator's words
+    in_file    INTEGER NOT NULL,    -- whether the file pins it: a new file takes it away
+    CHECK (NOT exact OR port IS NOT NULL)
 ) STRICT;
-CREATE INDEX address_of_trunk ON address (trunk_id, ip);
-CREATE INDEX address_at_port ON address (ip, port, trunk_id);
+CREATE UNIQUE INDEX address_of_trunk
+    ON address (trunk_id, ip, ifnull(port, 0), transport, origin, in_file);
+CREATE INDEX address_at ON address (ip, exact, %(strength)s);
+CREATE INDEX address_at_port ON address (ip, port, %(strength)s);
+
+CREATE TABLE former_address (       -- that ended in the last day: it admits nobody, but explains
+    trunk_id   TEXT NOT NULL REFERENCES trunk (id) ON DELETE CASCADE,
+    ip         TEXT NOT NULL,
+    port       INTEGER,
+    transport  TEXT NOT NULL,
+    origin     TEXT NOT NULL,
+    socket     TEXT NOT NULL,
+    learned_at REAL NOT NULL,
+    expires_at REAL,
+    exact      INTEGER NOT NULL,
+    note       TEXT NOT NULL,
+    in_file    INTEGER NOT NULL,
+    ended_at   REAL NOT NULL,
+    UNIQUE (trunk_id, ip, transport, origin)
+) STRICT;
+CREATE INDEX former_address_at ON former_address (ip, ended_at);
+CREATE INDEX former_address_by_end ON former_address (ended_at);
+
+CREATE TABLE network (              -- all that stand in address, found by how their bits begin
+    bits TEXT PRIMARY KEY,
+    ip   TEXT NOT NULL              -- as it stands in address
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE prefix (               -- of which lengths there are networks: few
+    version INTEGER NOT NULL,       -- 4 or 6
+    length  INTEGER NOT NULL,       -- of network.bits
+    PRIMARY KEY (version, length)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE fallback (             -- where trunks that are a fallback have addresses
     ip       TEXT NOT NULL,
@@ -113,6 +157,8 @@ CREATE TABLE event (                -- the last of each trunk: core/history.py
 CREATE INDEX event_of_trunk ON event (trunk_id, id);
 """
 
+SCHEMA = _TABLES % {"strength": STRENGTH.format(a="")}
+
 GENERATION_FILE = "generation"
 GENERATION_BYTES = 8
 """A counter beside the database, that moves when an answer could change."""
@@ -130,43 +176,104 @@ OTHERS = 2
 # One query, so that an answer comes from one state of the directory: the trunks that the request's
 # own words name, wherever they are, with their addresses at its ip; and a few more trunks that
 # admit its source, and fallbacks, so that thousands of trunks at one address cost no more than two.
-# CROSS JOIN fixes the order of tables. UNION ALL and the order of the indexes spare every temporary
-# table: with UNION and DISTINCT the same query takes five times as long.
+# All of it for the ip itself, and again for the networks that it is in.
+#
+# CROSS JOIN fixes the order of tables. UNION ALL, joins and NOT EXISTS spare every temporary table:
+# with UNION, GROUP BY, IN (SELECT …) or WITH the same query takes five to ten times as long. The
+# indexes lead past the addresses of stronger transports, however many there are.
 _TRUNK = "t.id, t.token, t.aor_user, t.target, t.unmatched, t.fallback"
-_ADDRESS = "a.port, a.transport, a.origin, a.socket, a.learned_at, a.expires_at"
-_AT_IP = "LEFT JOIN address a ON a.trunk_id = t.id AND a.ip = :ip"
+_ADDRESS = "a.ip, a.port, a.transport, a.origin, a.socket, a.learned_at, a.expires_at, a.exact"
+_NETWORKS = """prefix p CROSS JOIN network n
+    ON p.version = :version AND n.bits = substr(:bits, 1, p.length)"""
+_ANYBODY = ("address a", "a.ip = {ip}")
+_FALLBACK = (
+    "fallback f CROSS JOIN address a",
+    "f.ip = {ip} AND f.{port} AND a.trunk_id = f.trunk_id AND a.ip = f.ip"
+    " AND ifnull(a.port, 0) = f.port",
+)
+_A = {_ANYBODY: "a", _FALLBACK: "+a"}  # a unary + keeps an index of the column out
+
+
+def _stands(a: str, port: str) -> str:
+    return f"""{a}.{port} AND {STRENGTH.format(a=f"{a}.")} <= :strength
+    AND ({a}.expires_at IS NULL OR {a}.expires_at > :now)"""
+
+
+def _at_ip(port: str, of: tuple[str, str] = _ANYBODY) -> str:
+    """A few trunks with an address of the ip that admits the source; the first of each trunk."""
+    addresses, there = of
+    return f"""
+    SELECT * FROM (
+        SELECT NULL, {_TRUNK}, {_ADDRESS}
+        FROM {addresses} CROSS JOIN trunk t ON t.id = a.trunk_id
+        WHERE {there.format(ip=":ip", port=_OF_FALLBACK[port])}
+        AND {_stands(_A[of], port)} AND t.enabled AND NOT EXISTS (
+            SELECT 1 FROM address b
+            WHERE b.trunk_id = a.trunk_id AND b.ip = :ip AND b.rowid < a.rowid
+            AND {_stands("+b", port)}
+        ) LIMIT :others
+    )"""
+
+
+def _in_network(port: str, of: tuple[str, str] = _ANYBODY) -> str:
+    """The same, for the networks that the ip is in."""
+    addresses, there = of
+    return f"""
+    SELECT * FROM (
+        SELECT NULL, {_TRUNK}, {_ADDRESS}
+        FROM {_NETWORKS} CROSS JOIN {addresses} CROSS JOIN trunk t ON t.id = a.trunk_id
+        WHERE {there.format(ip="n.ip", port=_OF_FALLBACK[port])}
+        AND {_stands(_A[of], port)} AND t.enabled AND NOT EXISTS (
+            SELECT 1 FROM {_NETWORKS} CROSS JOIN address b
+            ON b.trunk_id = a.trunk_id AND b.ip = n.ip AND b.rowid < a.rowid
+            WHERE {_stands("+b", port)}
+        ) LIMIT :others
+    )"""
+
+
+_BY_TOKEN = "t.token IN (:user, :line) AND t.enabled"
+_NUMBERS = "number m CROSS JOIN trunk t ON t.id = m.trunk_id"
+_BY_NUMBER = "m.spelling IN (:number1, :number2, :number3) AND t.enabled"
 _IN_RANGE = "substr(:number{}, 1, r.length) || '*'"
-_OTHER = f"""
-SELECT NULL, {_TRUNK}, {_ADDRESS} FROM (
-    SELECT a.trunk_id AS id FROM {{where}} CROSS JOIN trunk t ON t.id = a.trunk_id
-    WHERE a.ip = :ip {{port}} AND t.enabled
-    AND (a.expires_at IS NULL OR a.expires_at > :now) AND instr(:transports, a.transport)
-    GROUP BY {{trunk}} LIMIT :others
-) x CROSS JOIN trunk t ON t.id = x.id {_AT_IP}
-"""
-_ANYBODY = {"where": "address a", "trunk": "a.trunk_id"}
-_FALLBACK = {
-    "where": "fallback f CROSS JOIN address a ON a.trunk_id = f.trunk_id AND a.ip = f.ip",
-    "trunk": "f.trunk_id",
-}
+_BY_RANGE = f"m.spelling IN ({', '.join(_IN_RANGE.format(n) for n in (1, 2, 3))}) AND t.enabled"
+_BY_AOR_USER = "t.aor_user = :user AND t.enabled"
+_ITS_ADDRESSES = "LEFT JOIN address a ON a.trunk_id = t.id AND a.ip = :ip"
+_ITS_NETWORKS = "CROSS JOIN address a ON a.trunk_id = t.id AND a.ip = n.ip"
+_PORT, _ANY_PORT = "port = :port", "exact = 0"
+_OF_FALLBACK = {_PORT: "port = :port", _ANY_PORT: "port >= 0"}
 _EVIDENCE = f"""
-SELECT NULL, {_TRUNK}, {_ADDRESS}
-FROM trunk t {_AT_IP} WHERE t.token IN (:user, :line) AND t.enabled
+SELECT NULL, {_TRUNK}, {_ADDRESS} FROM trunk t {_ITS_ADDRESSES}
+WHERE {_BY_TOKEN}
 UNION ALL
-SELECT n.spelling, {_TRUNK}, {_ADDRESS}
-FROM number n CROSS JOIN trunk t ON t.id = n.trunk_id {_AT_IP}
-WHERE n.spelling IN (:number1, :number2, :number3) AND t.enabled
+SELECT m.spelling, {_TRUNK}, {_ADDRESS} FROM {_NUMBERS} {_ITS_ADDRESSES}
+WHERE {_BY_NUMBER}
 UNION ALL
-SELECT n.spelling, {_TRUNK}, {_ADDRESS}
-FROM range r CROSS JOIN number n CROSS JOIN trunk t ON t.id = n.trunk_id {_AT_IP}
-WHERE n.spelling IN ({", ".join(_IN_RANGE.format(n) for n in (1, 2, 3))}) AND t.enabled
+SELECT m.spelling, {_TRUNK}, {_ADDRESS} FROM range r CROSS JOIN {_NUMBERS} {_ITS_ADDRESSES}
+WHERE {_BY_RANGE}
 UNION ALL
-SELECT NULL, {_TRUNK}, {_ADDRESS}
-FROM trunk t {_AT_IP} WHERE t.aor_user = :user AND t.enabled
-UNION ALL {_OTHER.format(**_ANYBODY, port="AND a.port = :port")}
-UNION ALL {_OTHER.format(**_ANYBODY, port="")}
-UNION ALL {_OTHER.format(**_FALLBACK, port="AND f.ip = :ip AND f.port = :port AND a.port = :port")}
-UNION ALL {_OTHER.format(**_FALLBACK, port="AND f.ip = :ip")}
+SELECT NULL, {_TRUNK}, {_ADDRESS} FROM trunk t {_ITS_ADDRESSES}
+WHERE {_BY_AOR_USER}
+UNION ALL {_at_ip(_PORT)}
+UNION ALL {_at_ip(_ANY_PORT)}
+UNION ALL {_at_ip(_PORT, _FALLBACK)}
+UNION ALL {_at_ip(_ANY_PORT, _FALLBACK)}
+UNION ALL
+SELECT NULL, {_TRUNK}, {_ADDRESS} FROM {_NETWORKS} CROSS JOIN trunk t {_ITS_NETWORKS}
+WHERE {_BY_TOKEN}
+UNION ALL
+SELECT m.spelling, {_TRUNK}, {_ADDRESS} FROM {_NETWORKS} CROSS JOIN {_NUMBERS} {_ITS_NETWORKS}
+WHERE {_BY_NUMBER}
+UNION ALL
+SELECT m.spelling, {_TRUNK}, {_ADDRESS}
+FROM {_NETWORKS} CROSS JOIN range r CROSS JOIN {_NUMBERS} {_ITS_NETWORKS}
+WHERE {_BY_RANGE}
+UNION ALL
+SELECT NULL, {_TRUNK}, {_ADDRESS} FROM {_NETWORKS} CROSS JOIN trunk t {_ITS_NETWORKS}
+WHERE {_BY_AOR_USER}
+UNION ALL {_in_network(_PORT)}
+UNION ALL {_in_network(_ANY_PORT)}
+UNION ALL {_in_network(_PORT, _FALLBACK)}
+UNION ALL {_in_network(_ANY_PORT, _FALLBACK)}
 """
 
 Fetch = Callable[[str, dict[str, Any]], list[tuple[Any, ...]]]
@@ -186,7 +293,9 @@ def gather(request: Request, now: float, fetch: Fetch, others: int = OTHERS) -> 
         {
             "ip": str(source.ip),
             "port": source.port,
-            "transports": ADMITTING[source.transport],
+            "bits": bits_of(source.ip),
+            "version": source.ip.version,
+            "strength": STRENGTHS.index(source.transport) + 1,
             "now": now,
             "others": others,
             "user": request.ruri.user or None,
@@ -209,7 +318,7 @@ def gather(request: Request, now: float, fetch: Fetch, others: int = OTHERS) -> 
                     number_owners[number, id_] = max(before, spelling, key=closeness)
         if token in tokens:
             token_owners[token] = id_
-        if address[1] is not None:
+        if address[0] is not None:
             trunks[id_] = (id_, token, aor_user, target)
             policy[id_] = (unmatched, fallback)
             at_ip.setdefault(id_, {})[tuple(address)] = None
@@ -217,7 +326,7 @@ def gather(request: Request, now: float, fetch: Fetch, others: int = OTHERS) -> 
         trunks=tuple(
             Trunk(
                 *trunks[id_],
-                tuple(_address(source.ip, row) for row in at_ip[id_]),
+                tuple(address_of(row) for row in at_ip[id_]),
                 unmatched=policy[id_][0],
                 fallback=bool(policy[id_][1]),
             )
@@ -228,12 +337,63 @@ def gather(request: Request, now: float, fetch: Fetch, others: int = OTHERS) -> 
     )
 
 
+_COLUMNS = "ip, port, transport, origin, socket, learned_at, expires_at, exact, note, in_file"
+ADDRESSES = f"SELECT trunk_id, {_COLUMNS} FROM address ORDER BY trunk_id, ip, port"
+
+FORMER_ADDRESSES = f"SELECT {_COLUMNS}, ended_at FROM former_address WHERE trunk_id = ? LIMIT 100"
+ADDRESSES_OF_TRUNK = f"SELECT {_COLUMNS} FROM address WHERE trunk_id = ? LIMIT 100"
+
+END_ADDRESSES = f"""
+INSERT OR REPLACE INTO former_address (trunk_id, {_COLUMNS}, ended_at)
+SELECT trunk_id, {_COLUMNS}, min(ifnull(expires_at, :now), :now) FROM address WHERE {{which}}
+"""
+"""Keep addresses that end for a while: `which` is a condition on their rows."""
+
+NEAR = """
+SELECT trunk_id FROM (SELECT trunk_id FROM address WHERE ip = :ip LIMIT 100)
+UNION SELECT trunk_id FROM (
+    SELECT a.trunk_id FROM prefix p CROSS JOIN network n
+    ON p.version = :version AND n.bits = substr(:bits, 1, p.length)
+    CROSS JOIN address a ON a.ip = n.ip LIMIT 100
+)
+UNION SELECT trunk_id FROM (
+    SELECT trunk_id FROM former_address WHERE ip = :ip ORDER BY ended_at DESC LIMIT 100
+)
+UNION SELECT trunk_id FROM (
+    SELECT trunk_id FROM former_address WHERE origin = 'pinned' ORDER BY ended_at DESC LIMIT 100
+)
+"""
+"""Trunks that have, or had, an address at an ip, or one that may hold it: a few of each kind."""
+
+PUT_ADDRESS = f"""
+INSERT INTO address (trunk_id, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (trunk_id, ip, ifnull(port, 0), transport, origin, in_file) DO UPDATE SET
+expires_at = excluded.expires_at, socket = excluded.socket, exact = excluded.exact,
+note = excluded.note
+"""
+"""Write an address; one that is there already keeps its age."""
+
+
+def row_of(trunk_id: str, address: Address) -> tuple[Any, ...]:
+    """Make the parameters of `PUT_ADDRESS`."""
+    a = address
+    place = (str(a.ip), a.port, a.transport, a.origin, a.socket)
+    return (trunk_id, *place, a.learned_at, a.expires_at, a.exact, a.note, a.in_file)
+
+
 def address_of(row: Sequence[Any]) -> Address:
-    """Make an address of (ip, port, transport, origin, socket, learned_at, expires_at)."""
-    ip, *rest = row
-    return _address(canonical_ip(ip), rest)
-
-
-def _address(ip: IP, row: Sequence[Any]) -> Address:
-    port, transport, origin, socket, learned_at, expires_at = row
-    return Address(ip, port, Transport(transport), Origin(origin), socket, learned_at, expires_at)
+    """Make an address of the columns of one, or of those up to `exact`."""
+    ip, port, transport, origin, socket, learned_at, expires_at, exact, *rest = row
+    note, in_file = rest or ("", False)
+    return Address(
+        canonical_network(ip),
+        port,
+        Transport(transport),
+        Origin(origin),
+        socket,
+        learned_at,
+        expires_at,
+        bool(exact),
+        note,
+        bool(in_file),
+    )

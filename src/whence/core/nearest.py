@@ -1,0 +1,125 @@
+"""Who came nearest, where a request was given to no trunk, and what was missing: for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from whence.core.address import Address, Origin, Source
+from whence.core.identify import Decision, Identified, Refused, Request
+from whence.core.span import span
+
+
+@dataclass(frozen=True, slots=True)
+class Former:
+    """An address that stands no more, and since when."""
+
+    address: Address
+    ended_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A trunk that has, or had, to do with what the request says or with where it comes from."""
+
+    trunk_id: str
+    enabled: bool
+    named: tuple[str, ...] = ()
+    """What in the request names it: `number +4420…`."""
+    addresses: tuple[Address, ...] = ()
+    """All that it has, wherever: expired ones too, that have not been swept out yet."""
+    former: tuple[Former, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Nearest:
+    """A trunk, and what was missing for the request to be its own. None: no trunk came near."""
+
+    trunk_id: str | None
+    missing: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.trunk_id or 'no trunk'}: {'; '.join(self.missing)}"
+
+
+def nearest(
+    request: Request, decision: Decision, neighbours: Iterable[Neighbour], now: float
+) -> Nearest | None:
+    """Say who of the neighbours came nearest; None where nobody did, or it is a trunk's."""
+    if isinstance(decision, Identified):
+        return None
+    admitted = decision.candidates if isinstance(decision, Refused) else ()
+    others = [one for one in neighbours if one.trunk_id not in admitted]
+    # Where it was refused, only a trunk that is named has anything to do with it.
+    if admitted:
+        others = [one for one in others if one.named]
+    found = min((_judge(one, request.source, now) for one in others), default=None)
+    if found is not None:
+        return Nearest(found.trunk_id, found.missing)
+    if admitted:
+        listed = " and ".join((", ".join(admitted[:-1]), admitted[-1]))
+        return Nearest(None, (f"nothing in the request is of one of {listed} alone",))
+    return None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Judged:
+    """In the order in which they are compared."""
+
+    elsewhere: bool
+    how_many: int
+    unnamed: bool
+    ended_s: float
+    trunk_id: str
+    missing: tuple[str, ...]
+
+
+def _judge(one: Neighbour, source: Source, now: float) -> _Judged:
+    here = [
+        _missing(address, None, source, now)
+        for address in one.addresses
+        if address.holds(source.ip)
+    ]
+    here += [
+        _missing(former.address, former.ended_at, source, now)
+        for former in one.former
+        if former.address.holds(source.ip)
+    ]
+    ended_s, missing = min(
+        here,
+        key=lambda judged: (len(judged[1]), judged[0]),
+        default=(0.0, (_elsewhere(one, source, now),)),
+    )
+    if not one.enabled:
+        belongs = f"{' and '.join(one.named)} belongs to it, but " if one.named else ""
+        missing = (f"{belongs}it is disabled",)
+    return _Judged(not here, len(missing), not one.named, ended_s, one.trunk_id, missing)
+
+
+def _missing(
+    address: Address, ended_at: float | None, source: Source, now: float
+) -> tuple[float, tuple[str, ...]]:
+    """For how long it has ended, and what was missing."""
+    said = []
+    ended_s = 0.0
+    if ended_at is not None and address.expires_at != ended_at:
+        ended_s = now - ended_at
+        said.append(f"its address {address.ip} was taken back {span(ended_s)} ago")
+    elif address.expires_at is not None and not address.live(now):
+        ended_s = now - address.expires_at
+        said.append(f"its address {address.ip} expired {span(ended_s)} ago")
+    if not address.fits_transport(source.transport):
+        how = "learned" if address.origin is not Origin.PINNED else "pinned"
+        said.append(f"{how} over {address.transport}, came over {source.transport}")
+    if not address.fits_port(source.port):
+        said.append(f"its port is {address.port} (exact), came from {source.port}")
+    return ended_s, tuple(said)
+
+
+def _elsewhere(one: Neighbour, source: Source, now: float) -> str:
+    names = " and ".join(one.named) or "it"
+    live = sorted({str(address.ip) for address in one.addresses if address.live(now)})
+    if not live:
+        return f"{names} belongs to it, but it has no address now: it is not registered"
+    listed = ", ".join(live[:3]) + (", …" if len(live) > 3 else "")
+    return f"{names} belongs to it, whose calls come from {listed}, not from {source.ip}"

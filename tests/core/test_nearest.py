@@ -1,0 +1,112 @@
+"""Who came nearest, and what was missing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.core.test_identify import at
+from tests.core.world import NOW
+from whence.core.address import Address, Origin, Source
+from whence.core.identify import Identified, Refused, Request, Rule, Unknown
+from whence.core.nearest import Former, Nearest, Neighbour, nearest
+from whence.core.trunk import Trunk
+from whence.core.uri import Uri
+
+UNKNOWN = Unknown("no address admits the source", ())
+REQUEST = Request(Source.parse("udp:192.0.2.1:5090"), Uri("sip", "+44201", "edge.example"))
+
+
+def near(*neighbours: Neighbour, decision: Unknown | Refused = UNKNOWN) -> Nearest | None:
+    return nearest(REQUEST, decision, neighbours, NOW)
+
+
+def has(*addresses: Address, **more: object) -> Neighbour:
+    return Neighbour("acme", True, addresses=addresses, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("neighbour", "missing"),
+    [
+        (has(at(expires_at=NOW - 42)), ["its address 192.0.2.1 expired 42 s ago"]),
+        (
+            has(former=(Former(at(expires_at=NOW - 90), NOW - 90),)),
+            ["its address 192.0.2.1 expired 1 min 30 s ago"],
+        ),
+        (
+            has(former=(Former(at(expires_at=NOW + 900), NOW - 5),)),
+            ["its address 192.0.2.1 was taken back 5 s ago"],
+        ),
+        (has(at(transport="tls")), ["learned over tls, came over udp"]),
+        (
+            has(replace(at("192.0.2.0/24", transport="tcp"), origin=Origin.PINNED)),
+            ["pinned over tcp, came over udp"],
+        ),
+        (has(at(port=5060, exact=True)), ["its port is 5060 (exact), came from 5090"]),
+        (
+            has(at(transport="tls", exact=True, expires_at=NOW - 1)),
+            [
+                "its address 192.0.2.1 expired 1 s ago",
+                "learned over tls, came over udp",
+                "its port is 5060 (exact), came from 5090",
+            ],
+        ),
+        (
+            has(at("192.0.2.7"), at("2001:db8::/32"), named=("number +44201",)),
+            [
+                "number +44201 belongs to it, whose calls come from 192.0.2.7, 2001:db8::/32, "
+                "not from 192.0.2.1"
+            ],
+        ),
+        (
+            has(at("192.0.2.7", expires_at=NOW), named=("token t0",)),
+            ["token t0 belongs to it, but it has no address now: it is not registered"],
+        ),
+        (Neighbour("acme", False), ["it is disabled"]),
+        (Neighbour("acme", False, ("user u",)), ["user u belongs to it, but it is disabled"]),
+    ],
+)
+def test_what_was_missing_is_said(neighbour: Neighbour, missing: list[str]) -> None:
+    assert near(neighbour) == Nearest("acme", tuple(missing))
+
+
+def test_of_a_trunks_addresses_the_one_that_fits_best_counts() -> None:
+    found = near(has(at(expires_at=NOW - 1, transport="tls"), at(transport="tls"), at("10.0.0.1")))
+    assert found == Nearest("acme", ("learned over tls, came over udp",))
+
+
+def test_who_has_an_address_there_comes_nearer_than_who_is_only_named() -> None:
+    named = replace(has(at("192.0.2.7"), named=("number +44201",)), trunk_id="bell")
+    found = near(named, has(at(expires_at=NOW - 9)))
+    assert found is not None and found.trunk_id == "acme"
+
+
+def test_of_two_that_ended_the_named_and_then_the_later_one_comes_nearer() -> None:
+    late, early = at(expires_at=NOW - 1), at(expires_at=NOW - 100)
+    one, two = has(late), replace(has(early), trunk_id="bell")
+    assert near(two, one) == near(one, two) == near(one)
+    named = replace(two, named=("number +44201",))
+    assert near(named, one) == near(named)
+
+
+def test_nobody_came_near_where_nobody_has_to_do_with_it() -> None:
+    assert near() is None
+
+
+def test_what_is_a_trunks_has_no_nearest() -> None:
+    trunk = Trunk("acme", "t", "u", "sip:a@b", (at(),))
+    identified = Identified(trunk, Rule.ONLY_CANDIDATE, ())
+    assert nearest(REQUEST, identified, [has(at())], NOW) is None
+
+
+def test_of_what_is_ambiguous_the_trunk_is_told_that_the_request_names_elsewhere() -> None:
+    ambiguous = Refused("ambiguous", ("one", "two"), ())
+    elsewhere = has(at("192.0.2.7"), named=("number +44201",))
+    stranger = replace(has(at(transport="tls")), trunk_id="three")
+    found = near(elsewhere, stranger, decision=ambiguous)
+    assert found is not None and found.trunk_id == "acme"
+    found = near(stranger, replace(has(at()), trunk_id="one"), decision=ambiguous)
+    assert found == Nearest(None, ("nothing in the request is of one of one and two alone",))
+    many = near(decision=Refused("ambiguous", ("a", "b", "c"), ()))
+    assert many and many.missing == ("nothing in the request is of one of a, b and c alone",)

@@ -1,0 +1,183 @@
+"""Calls come from the other addresses of the registrar's name too, while it is registered."""
+
+import time
+from typing import Any
+
+import pytest
+
+from tests.rig.nameserver import NameServer, address, srv
+from tests.rig.network import SIP_PORT
+from tests.rig.provider import Provider
+from tests.rig.rig import Rig
+from tests.rig.sip import place
+from tests.rig.wait import eventually
+from tests.rig.whence import Table, Whence, trunk
+from tests.system.pbx import Pbx, refused
+from tests.system.scene import ACCOUNTS
+
+NAME = "provider.example"
+BRIEF: Table = {"sibling_ttl": [1, 3600], "on_stop": "leave", "grace": 0}
+
+
+@pytest.fixture
+def pbx(rig: Rig) -> Pbx:
+    return Pbx(rig)
+
+
+def siblings(whence: Whence) -> set[str]:
+    shown = whence.get("/v1/addresses")
+    return {str(one["ip"]) for one in shown if one["origin"] == "resolved"}
+
+
+def wait_siblings(whence: Whence, *ips: str, within_s: float = 10) -> None:
+    eventually(lambda: siblings(whence) == set(ips), within_s, f"siblings {ips}")
+
+
+def start(rig: Rig, dns: NameServer, provider: Provider, pbx: Pbx, **more: object) -> Whence:
+    keys: dict[str, Any] = {"registrar": f"sip:{NAME}", **more}
+    return rig.whence(
+        trunks=[trunk("acme", provider, "acct1", pbx.uri, **keys)],
+        agent={"nameserver": dns.place, **BRIEF},
+        registration={"answer": 1},
+    )
+
+
+def two_servers(rig: Rig, provider: Provider, ttl_s: int = 300) -> list[str]:
+    """Two servers of which the second, that is preferred less, need not answer a REGISTER."""
+    return [
+        srv(f"_sip._udp.{NAME}", "one.example", priority=1),
+        srv(f"_sip._udp.{NAME}", "two.example", 5070, priority=2),
+        address("one.example", provider.ip, ttl_s=ttl_s),
+        address("two.example", rig.ip("two"), ttl_s=ttl_s),
+    ]
+
+
+def test_a_sibling_is_admitted_while_the_trunk_is_registered(rig: Rig, pbx: Pbx) -> None:
+    provider = rig.provider(accounts=ACCOUNTS, refuses=403)
+    dns = rig.nameserver(*two_servers(rig, provider))
+    whence = start(rig, dns, provider, pbx)
+    two = rig.endpoint("two")
+    whence.wait_state("acme", "waiting")
+    assert refused(two, whence.address) == 403
+    assert dns.asked("two.example"), "it is known, and not admitted: nobody registered"
+
+    provider.accept()
+    whence.cli("register", "acme")
+    whence.wait_registered()
+    wait_siblings(whence, rig.ip("two"))
+    assert pbx.called_by(two, whence.address)["X-Whence-Trunk"] == "acme"
+    assert refused(rig.stranger(), whence.address) == 403
+    (shown,) = (one for one in whence.get("/v1/addresses") if one["origin"] == "resolved")
+    assert (shown["port"], shown["transport"], shown["exact"]) == (None, "udp", False)
+    assert shown["expires_at"] <= whence.trunk("acme")["expires_at"]
+    assert "resolved" in whence.cli("addresses").stdout
+
+    assert whence.cli("unregister", "acme").returncode == 0
+    assert refused(two, whence.address) == 403
+    assert whence.get("/v1/addresses") == []
+
+
+def test_a_sibling_that_dns_names_no_more_ends_with_its_ttl_and_a_new_one_appears(
+    rig: Rig, pbx: Pbx
+) -> None:
+    provider = rig.provider(accounts=ACCOUNTS, grants_s=30)
+    dns = rig.nameserver(address(NAME, provider.ip, rig.ip("two"), ttl_s=1))
+    whence = start(rig, dns, provider, pbx)
+    whence.wait_registered()
+    wait_siblings(whence, rig.ip("two"))
+    dns.change(address(NAME, provider.ip, rig.ip("three"), ttl_s=1))
+    eventually(lambda: rig.ip("three") in siblings(whence), 20, "the new sibling")
+    assert pbx.called_by(rig.endpoint("three"), whence.address)["X-Whence-Trunk"] == "acme"
+    wait_siblings(whence, rig.ip("three"), within_s=45)
+    assert refused(rig.endpoint("two"), whence.address) == 403
+
+
+def test_who_does_not_follow_dns_admits_who_answered_alone(rig: Rig, pbx: Pbx) -> None:
+    provider = rig.provider(accounts=ACCOUNTS)
+    dns = rig.nameserver(*two_servers(rig, provider))
+    whence = start(rig, dns, provider, pbx)
+    whence.wait_registered()
+    wait_siblings(whence, rig.ip("two"))
+    whence.edit(trunks=[{**whence.trunks[0], "follow_dns": False}])
+    whence.post("/v1/reload", {})
+    assert siblings(whence) == set()
+    assert refused(rig.endpoint("two"), whence.address) == 403
+    assert pbx.called_by(rig.endpoint("provider"), whence.address)
+    whence.edit(trunks=[{**whence.trunks[0], "follow_dns": True}])
+    whence.post("/v1/reload", {})
+    assert whence.trunk("acme")["state"] == "registered"
+
+
+def test_the_outbound_proxys_siblings_and_the_registrars(rig: Rig, pbx: Pbx) -> None:
+    provider = rig.provider(accounts=ACCOUNTS)
+    dns = rig.nameserver(
+        address("proxy.example", provider.ip, rig.ip("two")), address(NAME, rig.ip("three"))
+    )
+    whence = start(rig, dns, provider, pbx, proxy="sip:proxy.example")
+    whence.wait_registered()
+    wait_siblings(whence, rig.ip("two"), rig.ip("three"))
+    for name in ("two", "three"):
+        assert pbx.called_by(rig.endpoint(name), whence.address)["X-Whence-Trunk"] == "acme"
+
+
+def test_of_an_exact_trunk_a_sibling_calls_from_the_port_that_srv_names(rig: Rig, pbx: Pbx) -> None:
+    provider = rig.provider(accounts=ACCOUNTS)
+    dns = rig.nameserver(*two_servers(rig, provider))
+    whence = start(rig, dns, provider, pbx, port="exact")
+    whence.wait_registered()
+    wait_siblings(whence, rig.ip("two"))
+    assert refused(rig.endpoint("two"), whence.address) == 403
+    assert pbx.called_by(rig.endpoint("two", 5070), whence.address)["X-Whence-Trunk"] == "acme"
+
+
+def test_registered_over_tls_a_sibling_is_admitted_over_tls_alone(rig: Rig, pbx: Pbx) -> None:
+    authority = rig.authority()
+    provider = rig.provider(accounts=ACCOUNTS, tls=authority.certificate(f"DNS:{NAME}"))
+    dns = rig.nameserver(address(NAME, provider.ip, rig.ip("two")))
+    edge, ours = rig.ip("edge"), authority.certificate("DNS:edge.example")
+    sockets = [f"{transport}:{edge}:{SIP_PORT}" for transport in ("udp", "tcp")]
+    whence = rig.whence(
+        trunks=[
+            trunk("acme", provider, "acct1", pbx.uri, registrar=provider.uri_over("tls", NAME))
+        ],
+        edge={
+            "listen": [*sockets, f"tls:{edge}:{SIP_PORT + 1}"],
+            "tls": {
+                "certificate": str(ours.certificate),
+                "key": str(ours.key),
+                "ca": str(authority.file),
+            },
+        },
+        agent={"nameserver": dns.place, **BRIEF},
+    )
+    whence.wait_registered()
+    wait_siblings(whence, rig.ip("two"))
+    for who in ("provider", "two"):
+        assert refused(rig.endpoint(who), whence.address) == 403, "over UDP"
+        assert refused(rig.stream(rig.ip(who), "tcp"), whence.address) == 403, "over TCP"
+        came = pbx.called_by(rig.stream(rig.ip(who), "tls"), (edge, SIP_PORT + 1))
+        assert came["X-Whence-Trunk"] == "acme"
+
+
+def test_dns_cannot_open_the_door_to_others(rig: Rig, pbx: Pbx) -> None:
+    """Thousands of addresses, our own, other networks', multicast; and DNS that then is dead."""
+    provider = rig.provider(accounts=ACCOUNTS, grants_s=20)
+    crowd = [f"127.99.{i >> 8}.{i & 255}" for i in range(1, 60)]
+    bad = ["10.0.0.1", "192.168.1.1", "8.8.8.8", "224.0.0.1", "0.0.0.0", "::1", "fe80::1"]
+    dns = rig.nameserver(
+        srv(f"_sip._udp.{NAME}", "one.example", priority=1),
+        srv(f"_sip._udp.{NAME}", "crowd.example", priority=2),
+        address("one.example", provider.ip, ttl_s=1),
+        address("crowd.example", rig.ip("edge"), *bad, *crowd, ttl_s=1),
+    )
+    whence = start(rig, dns, provider, pbx)
+    whence.wait_registered()
+    eventually(lambda: len(siblings(whence)) == 16, what="a few siblings")
+    assert not siblings(whence) & {*bad, rig.ip("edge"), provider.ip}
+    for ip in bad[:3]:
+        source = f"udp:{ip}:{SIP_PORT}"
+        assert whence.explain(source, f"sip:x@{place(whence.address)}")["decision"] == "unknown"
+    dns.kill()
+    until = whence.trunk("acme")["expires_at"]
+    eventually(lambda: time.time() > until, 30, what="the end of the first grant")
+    assert len(siblings(whence)) == 16, "what DNS said last counts on"

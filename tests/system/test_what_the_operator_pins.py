@@ -1,0 +1,108 @@
+"""Addresses that the operator wrote down admit calls, registered or not, as long as they stand."""
+
+import time
+from datetime import UTC, datetime
+
+from tests.rig.network import SIP_PORT
+from tests.rig.rig import Rig
+from tests.rig.sip import Endpoint, place
+from tests.rig.wait import eventually
+from tests.rig.whence import Table, Whence, trunk
+from tests.system.pbx import Pbx, refused
+from tests.system.scene import ACCOUNTS
+
+
+def unregistered(rig: Rig, networks: list[object], **more: object) -> tuple[Whence, Pbx]:
+    """A trunk that its registrar refuses, and that has these networks."""
+    provider, pbx = rig.provider(accounts=ACCOUNTS, refuses=403), Pbx(rig)
+    whence = rig.whence(
+        trunks=[trunk("acme", provider, "acct1", pbx.uri, networks=networks)],
+        **more,  # type: ignore[arg-type]
+    )
+    whence.wait_state("acme", "waiting")
+    return whence, pbx
+
+
+def change(whence: Whence, **keys: object) -> None:
+    whence.edit(trunks=[{**whence.trunks[0], **keys}])
+    whence.post("/v1/reload", {})
+
+
+def test_calls_come_from_a_pinned_network_until_the_file_names_it_no_more(rig: Rig) -> None:
+    one, other = rig.endpoint("one"), rig.endpoint("other")
+    whence, pbx = unregistered(rig, [{"network": one.address[0], "note": "gateway"}])
+    assert pbx.called_by(one, whence.address)["X-Whence-Trunk"] == "acme"
+    assert refused(other, whence.address) == 403
+    (shown,) = whence.get("/v1/addresses")
+    assert (shown["ip"], shown["origin"], shown["in_file"]) == (one.address[0], "pinned", True)
+    told = whence.cli("addresses").stdout
+    assert "pinned (file)" in told and "gateway" in told and "removed" in told
+
+    network = one.address[0].rpartition(".")[0] + ".0/24"
+    change(whence, networks=[network])
+    for caller in (one, other):
+        assert pbx.called_by(caller, whence.address)["X-Whence-Trunk"] == "acme"
+    assert network in whence.cli("addresses").stdout
+
+    change(whence, networks=[other.address[0]])
+    assert refused(one, whence.address) == 403
+    assert pbx.called_by(other, whence.address)["X-Whence-Trunk"] == "acme"
+    change(whence, enabled=False)
+    assert refused(other, whence.address) == 403
+    assert whence.get("/v1/addresses") == []
+
+
+def test_a_pinned_port_and_expiry_are_kept_to(rig: Rig) -> None:
+    gateway, later = rig.endpoint("gateway", SIP_PORT), rig.endpoint("later")
+    ends_at = time.time() + 6
+    whence, pbx = unregistered(
+        rig,
+        [
+            {"network": gateway.address[0], "port": SIP_PORT},
+            {
+                "network": later.address[0],
+                "expires_at": datetime.fromtimestamp(ends_at, UTC).isoformat(),
+            },
+        ],
+    )
+    pbx.called_by(gateway, whence.address)
+    assert refused(rig.endpoint("gateway"), whence.address) == 403, "it comes from another port"
+    pbx.called_by(later, whence.address)
+    eventually(lambda: time.time() > ends_at, what="its end")
+    assert refused(later, whence.address) == 403
+    # The file names what has expired still, and is right.
+    whence.post("/v1/reload", {})
+    assert refused(later, whence.address) == 403
+    assert "has expired" in whence.cli("check", "-c", str(whence.file)).stdout
+
+
+def test_a_network_pinned_for_tcp_admits_no_udp(rig: Rig) -> None:
+    edge = rig.ip("edge")
+    network = {"network": rig.ip("gateway"), "transport": "tcp"}
+    sockets = [f"udp:{edge}:{SIP_PORT}", f"tcp:{edge}:{SIP_PORT}"]
+    whence, pbx = unregistered(rig, [network], edge={"listen": sockets})
+    stream = rig.stream(rig.ip("gateway"), "tcp")
+    assert pbx.called_by(stream, whence.address)["X-Whence-Trunk"] == "acme"
+    assert refused(rig.endpoint("gateway"), whence.address) == 403
+
+
+def test_a_network_of_ipv6_addresses(rig: Rig) -> None:
+    edge = ("::1", rig.network.port())
+    listen: Table = {"listen": [f"udp:{rig.ip('edge')}:{SIP_PORT}", f"udp:{place(edge)}"]}
+    whence, pbx = unregistered(rig, ["::1/128"], edge=listen)
+    with Endpoint("::1") as caller:
+        assert pbx.called_by(caller, edge)["X-Whence-Trunk"] == "acme"
+        change(whence, networks=["2001:db8::/64", "::2/127"])
+        assert refused(caller, edge) == 403
+
+
+def test_a_file_with_a_wrong_network_changes_nothing(rig: Rig) -> None:
+    gateway = rig.endpoint("gateway")
+    whence, pbx = unregistered(rig, [gateway.address[0]])
+    whence.edit(trunks=[{**whence.trunks[0], "networks": ["0.0.0.0/0", "10.0.0/8"]}])
+    answer = whence.cli("reload")
+    said = answer.stdout + answer.stderr
+    assert answer.returncode != 0
+    assert 'networks[0]: "0.0.0.0/0" admits more than any provider has' in said
+    assert 'networks[1]: "10.0.0/8" is not a network; write "10.0.0.0/8"' in said
+    pbx.called_by(gateway, whence.address)

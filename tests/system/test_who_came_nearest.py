@@ -1,0 +1,98 @@
+"""Why was my call refused? `whence explain` names who came nearest, and what was missing."""
+
+import pytest
+
+from tests.rig.network import SIP_PORT
+from tests.rig.provider import Provider
+from tests.rig.rig import Rig
+from tests.rig.wait import eventually
+from tests.rig.whence import Whence, trunk
+from tests.system.pbx import NUMBER, Pbx, refused
+from tests.system.scene import ACCOUNTS, uri
+
+
+@pytest.fixture
+def provider(rig: Rig) -> Provider:
+    return rig.provider(accounts=ACCOUNTS, grants_s=4)
+
+
+@pytest.fixture
+def pbx(rig: Rig) -> Pbx:
+    return Pbx(rig)
+
+
+def start(rig: Rig, provider: Provider, pbx: Pbx, **more: object) -> Whence:
+    edge = rig.ip("edge")
+    whence = rig.whence(
+        trunks=[trunk("acme", provider, "acct1", pbx.uri, [NUMBER], **more)],
+        edge={"listen": [f"udp:{edge}:{SIP_PORT}", f"tcp:{edge}:{SIP_PORT}"]},
+        agent={"grace": 0, "on_stop": "leave"},
+    )
+    whence.wait_registered()
+    return whence
+
+
+def missing(whence: Whence, source: str, number: str = "nobody") -> list[str]:
+    """What `whence explain` says was missing; also what the command shows."""
+    answer = whence.explain(source, uri(whence, number))
+    near = answer["nearest"]
+    if near is None:
+        return []
+    shown = whence.cli("explain", "--source", source, "--ruri", uri(whence, number)).stdout
+    assert f"nearest: {near['trunk'] or 'no trunk'}: " in shown
+    return [str(near["trunk"]), *near["missing"]]
+
+
+def test_an_address_that_expired_is_told_of_and_admits_nobody(
+    rig: Rig, provider: Provider, pbx: Pbx
+) -> None:
+    whence = start(rig, provider, pbx)
+    provider.stop()
+    source = f"udp:{provider.ip}:{SIP_PORT}"
+    assert missing(whence, source) == []
+    eventually(lambda: whence.get("/v1/addresses") == [], 20, "the end of the address")
+    who, what = missing(whence, source)
+    assert who == "acme"
+    assert what.startswith(f"its address {provider.ip} expired ") and what.endswith(" s ago")
+    assert refused(rig.endpoint("provider"), whence.address) == 403
+    assert missing(whence, f"udp:{rig.ip('stranger')}:5060") == []
+
+    # After it is taken back, and across a restart.
+    whence.cli("unregister", "acme")
+    whence.stop()
+    whence.start()
+    assert missing(whence, source)[0] == "acme"
+    assert refused(rig.endpoint("provider"), whence.address) == 403
+
+
+def test_a_wrong_port_a_weak_transport_and_a_number_of_another_place(rig: Rig, pbx: Pbx) -> None:
+    provider = rig.provider(accounts=ACCOUNTS)
+    registrar = provider.uri_over("tcp")
+    whence = start(rig, provider, pbx, registrar=registrar, port="exact")
+    assert missing(whence, f"udp:{provider.ip}:5090") == [
+        "acme",
+        "learned over tcp, came over udp",
+        f"its port is {SIP_PORT} (exact), came from 5090",
+    ]
+    assert missing(whence, f"tcp:{provider.ip}:5090") == [
+        "acme",
+        f"its port is {SIP_PORT} (exact), came from 5090",
+    ]
+    stranger = rig.ip("stranger")
+    assert missing(whence, f"udp:{stranger}:5060", NUMBER) == [
+        "acme",
+        f"number {NUMBER} belongs to it, whose calls come from {provider.ip}, not from {stranger}",
+    ]
+
+
+def test_what_is_ambiguous_says_what_would_have_told(rig: Rig, pbx: Pbx) -> None:
+    provider = rig.provider(accounts=ACCOUNTS)
+    whence = rig.whence(
+        trunks=[trunk(user, provider, user, pbx.uri) for user in ("acct1", "acct2")],
+        agent={"on_stop": "leave"},
+    )
+    whence.wait_registered()
+    assert missing(whence, f"udp:{provider.ip}:{SIP_PORT}") == [
+        "None",
+        "nothing in the request is of one of acct1 and acct2 alone",
+    ]
