@@ -60,6 +60,7 @@ class Node:
         self.directory = Directory(folder / FILE)
         self.siblings: Siblings
         self.settings: Settings
+        self.unnamed: list[str] = []
 
     def load(self, text: str) -> Settings:
         file = self.folder / "whence.toml"
@@ -69,7 +70,15 @@ class Node:
         return self.settings
 
     def start(self, text: str = TRUNK) -> None:
-        self.siblings = Siblings(self.directory, self.dns, self.load(text), lambda: self.now)
+        self.siblings = Siblings(
+            self.directory,
+            self.dns,
+            self.load(text),
+            lambda: self.now,
+            lambda trunk_id, registrar, hosts: self.unnamed.append(
+                f"{trunk_id} {registrar.ip} {hosts}"
+            ),
+        )
 
     def registered(self, at: str = f"udp:{HERE}:5060", *, for_s: float = 3600) -> None:
         """Let every trunk be registered."""
@@ -395,5 +404,40 @@ def test_who_registers_elsewhere_hears_what_dns_says_now(node: Node) -> None:
         node.registered(f"udp:{THIRD}:5060")
         await node.settled()
         assert len(node.dns.asked) == 3
+
+    tell(story)
+
+
+def test_a_server_that_dns_does_not_name_is_told_once_and_again_when_it_is_another(
+    node: Node,
+) -> None:
+    async def story() -> None:
+        node.start()
+        node.registered()
+        await node.settled()
+        assert node.unnamed == []
+        for at in ("udp:192.0.2.77:5060", "udp:192.0.2.77:5070", "udp:192.0.2.78:5060"):
+            for _ in range(3):
+                node.now += 601
+                node.registered(at)
+                await node.settled()
+        here = "provider.example"
+        assert node.unnamed == [f"acme 192.0.2.77 {here}", f"acme 192.0.2.78 {here}"]
+        node.registered()
+        await node.settled()
+        node.registered("udp:192.0.2.77:5060")
+        await node.settled()
+        assert len(node.unnamed) == 3
+
+    tell(story)
+
+
+def test_where_dns_says_nothing_no_server_is_called_strange(node: Node) -> None:
+    async def story() -> None:
+        node.dns.says = {}
+        node.start()
+        node.registered("udp:192.0.2.77:5060")
+        await node.settled()
+        assert node.unnamed == []
 
     tell(story)

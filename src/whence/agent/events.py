@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from whence.core import alarm, history
+from whence.core.address import Source
 from whence.core.alarm import Alarm, Bounded, Kind
 from whence.core.clash import Clash
 from whence.core.told import Kind as Decision
@@ -94,6 +95,11 @@ class Events:
     def clash(self, found: Clash) -> None:
         """Hear of a new clash, which the log told."""
         self.tell(Alarm(Kind.CLASH, found.trunks[0], str(found)), logged=True)
+
+    def not_in_dns(self, trunk_id: str, registrar: Source, servers: str) -> None:
+        """Hear that a trunk was granted by an address that DNS does not name."""
+        text = f"{registrar} granted, and DNS does not name it for {servers}"
+        self.tell(Alarm(Kind.NOT_IN_DNS, trunk_id, text))
 
     def too_many_strangers(self, last: Told, limit: int) -> None:
         """Hear that more strangers than the limit came within a minute."""

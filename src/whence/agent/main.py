@@ -163,7 +163,7 @@ async def _serve(
     registrations.happened = events.happened
     keepalives = KeepAlives(kamailio, registrations)
     registrations.watchers.append(keepalives)
-    siblings = Siblings(directory, resolver, settings)
+    siblings = Siblings(directory, resolver, settings, not_in_dns=events.not_in_dns)
     registrations.watchers.append(siblings)
 
     def apply(settings: Settings) -> None:

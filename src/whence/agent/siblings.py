@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from whence.agent.directory import Directory, DirectoryError
 from whence.agent.settings import Settings, Trunk
-from whence.core.address import IP, Address, Network, Source
+from whence.core.address import IP, Address, Network, Source, canonical_ip
 from whence.core.registration import NextHop, Registration
 from whence.core.siblings import LIMIT, siblings
 from whence.core.uri import Uri
@@ -80,7 +80,12 @@ class Siblings:
         resolver: Resolver,
         settings: Settings,
         clock: Callable[[], float] = time.time,
+        not_in_dns: Callable[[str, Source, str], None] = lambda *_: None,
     ) -> None:
+        """`not_in_dns` hears of a trunk that was granted by an address that DNS does not name."""
+        self._not_in_dns = not_in_dns
+        self._unnamed: dict[str, IP] = {}
+        """Trunk → the address that was told to be not in DNS: each is told once."""
         self._directory = directory
         self._resolver = resolver
         self._clock = clock
@@ -137,6 +142,7 @@ class Siblings:
         """Follow it no more. Its siblings end with its grant, or as soon as it is taken back."""
         followed = self._followed.pop(trunk_id, None)
         self._unwritten.pop(trunk_id, None)
+        self._unnamed.pop(trunk_id, None)
         for text in followed.names if followed else ():
             name = self._names[text]
             name.trunks.discard(trunk_id)
@@ -240,7 +246,21 @@ class Siblings:
             return False
         for trunk_id in batch:
             del self._unwritten[trunk_id]
+            self._judge(trunk_id, self._followed[trunk_id])
         return True
+
+    def _judge(self, trunk_id: str, followed: _Followed) -> None:
+        """Say where a trunk was granted by an address that none of its names leads to."""
+        found = [self._names[text].found for text in followed.names]
+        ip = followed.registrar.ip
+        if not all(found):
+            return  # nobody knows yet
+        if any(canonical_ip(hop.ip) == ip for hops in found for hop in hops):
+            self._unnamed.pop(trunk_id, None)
+        elif self._unnamed.get(trunk_id) != ip:
+            self._unnamed[trunk_id] = ip
+            hosts = dict.fromkeys(self._names[text].server.host for text in followed.names)
+            self._not_in_dns(trunk_id, followed.registrar, " or ".join(hosts))
 
     def _siblings(self, followed: _Followed, now: float) -> list[Address]:
         """Those of all its names; of one that two of them name, the later end counts."""

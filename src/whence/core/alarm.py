@@ -16,6 +16,7 @@ class Kind(StrEnum):
     """What alarms are about."""
 
     SERVER_CHANGED = "server changed"
+    NOT_IN_DNS = "server not in DNS"
     LAPSED = "lapsed"
     WRONG_TOKEN = "token from a wrong source"
     STRANGERS = "many strangers"
