@@ -18,7 +18,7 @@ from whence.core.identify import Evidence, Request
 from whence.core.number import closeness, owns
 from whence.core.trunk import Trunk
 
-VERSION = 1
+VERSION = 2
 
 STRENGTHS = "udp tcp tls"
 STRENGTH = f"instr('{STRENGTHS}', {{a}}transport)"
