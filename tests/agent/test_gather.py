@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from tests.core.world import NOW, Call, World, calls, oracle, worlds
 from whence.agent.spellings import spellings
 from whence.core.address import Source, Transport, bits_of, canonical_ip, canonical_network
-from whence.core.directory import SCHEMA, gather
+from whence.core.directory import SCHEMA, decide, gather
 from whence.core.identify import Evidence, Identified, Refused, Request, identify
 from whence.core.uri import Uri
 
@@ -98,7 +98,15 @@ def test_what_one_query_reads_decides_as_the_whole_world_would(
     db: sqlite3.Connection, world: World, call: Call
 ) -> None:
     fill(db, world)
-    assert decided(asked(call), seen(db, asked(call))) == oracle(world, call, NOW)
+    request = asked(call)
+    evidence = seen(db, request)
+    assert decided(request, evidence) == oracle(world, call, NOW)
+    short, _ = decide(request, NOW, lambda query, parameters: list(db.execute(query, parameters)))
+    whole = identify(request, evidence, NOW)
+    assert type(short) is type(whole)
+    if isinstance(short, Identified) and isinstance(whole, Identified):
+        assert (short.trunk.id, short.rule) == (whole.trunk.id, whole.rule)
+        assert short.reason == whole.reason
 
 
 def crowd(size: int, **addresses: int) -> World:

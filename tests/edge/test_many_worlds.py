@@ -31,8 +31,8 @@ from tests.core.world import (
     some_trunk,
 )
 from whence.agent.directory import Generation as AgentsGeneration
-from whence.core.directory import GENERATION_FILE, SCHEMA, gather
-from whence.core.identify import Identified, Refused, identify
+from whence.core.directory import GENERATION_FILE, SCHEMA, decide
+from whence.core.identify import Identified, Refused
 from whence.edge.known import Answer, Asked, Generation, Known
 from whence.edge.route import read
 
@@ -66,8 +66,7 @@ class Edge:
             return "identified", known.told
         request = read(asked)
         assert request is not None
-        evidence = gather(request, now, self._fetch)
-        decision = identify(request, evidence, now)
+        decision, evidence = decide(request, now, self._fetch)
         if isinstance(decision, Identified):
             until = evidence.good_until(now)
             self._known.keep(asked, Answer("", "", True, until, decision.trunk.id))

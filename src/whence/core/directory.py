@@ -14,7 +14,7 @@ from whence.core.address import (
     bits_of,
     canonical_network,
 )
-from whence.core.identify import Evidence, Request
+from whence.core.identify import NAMING, Decision, Evidence, Identified, Request, identify
 from whence.core.number import closeness, owns
 from whence.core.trunk import Trunk
 
@@ -241,7 +241,7 @@ _ITS_ADDRESSES = "LEFT JOIN address a ON a.trunk_id = t.id AND a.ip = :ip"
 _ITS_NETWORKS = "CROSS JOIN address a ON a.trunk_id = t.id AND a.ip = n.ip"
 _PORT, _ANY_PORT = "port = :port", "exact = 0"
 _OF_FALLBACK = {_PORT: "port = :port", _ANY_PORT: "port >= 0"}
-_EVIDENCE = f"""
+_NAMED = f"""
 SELECT NULL, {_TRUNK}, {_ADDRESS} FROM trunk t {_ITS_ADDRESSES}
 WHERE {_BY_TOKEN}
 UNION ALL
@@ -253,10 +253,6 @@ WHERE {_BY_RANGE}
 UNION ALL
 SELECT NULL, {_TRUNK}, {_ADDRESS} FROM trunk t {_ITS_ADDRESSES}
 WHERE {_BY_AOR_USER}
-UNION ALL {_at_ip(_PORT)}
-UNION ALL {_at_ip(_ANY_PORT)}
-UNION ALL {_at_ip(_PORT, _FALLBACK)}
-UNION ALL {_at_ip(_ANY_PORT, _FALLBACK)}
 UNION ALL
 SELECT NULL, {_TRUNK}, {_ADDRESS} FROM {_NETWORKS} CROSS JOIN trunk t {_ITS_NETWORKS}
 WHERE {_BY_TOKEN}
@@ -270,6 +266,12 @@ WHERE {_BY_RANGE}
 UNION ALL
 SELECT NULL, {_TRUNK}, {_ADDRESS} FROM {_NETWORKS} CROSS JOIN trunk t {_ITS_NETWORKS}
 WHERE {_BY_AOR_USER}
+"""
+_EVIDENCE = f"""{_NAMED}
+UNION ALL {_at_ip(_PORT)}
+UNION ALL {_at_ip(_ANY_PORT)}
+UNION ALL {_at_ip(_PORT, _FALLBACK)}
+UNION ALL {_at_ip(_ANY_PORT, _FALLBACK)}
 UNION ALL {_in_network(_PORT)}
 UNION ALL {_in_network(_ANY_PORT)}
 UNION ALL {_in_network(_PORT, _FALLBACK)}
@@ -280,16 +282,34 @@ Fetch = Callable[[str, dict[str, Any]], list[tuple[Any, ...]]]
 """Runs one SELECT with its parameters and returns all its rows."""
 
 
+def decide(request: Request, now: float, fetch: Fetch) -> tuple[Decision, Evidence]:
+    """Identify a request, and say on what evidence.
+
+    Where the request names its trunk, who else is at its address does not matter, and is not read:
+    all that it names are known, wherever they are.
+    """
+    evidence = _collect(_NAMED, request, now, fetch, OTHERS)
+    decision = identify(request, evidence, now)
+    if not isinstance(decision, Identified) or decision.rule not in NAMING:
+        evidence = gather(request, now, fetch)
+        decision = identify(request, evidence, now)
+    return decision, evidence
+
+
 def gather(request: Request, now: float, fetch: Fetch, others: int = OTHERS) -> Evidence:
     """Collect what identification needs to know about `request` at `now`.
 
     Of the candidates that nothing in the request names only `others` are read, at least two: they
     matter to the decision by being none, one or several.
     """
+    return _collect(_EVIDENCE, request, now, fetch, others)
+
+
+def _collect(query: str, request: Request, now: float, fetch: Fetch, others: int) -> Evidence:
     source, tokens = request.source, request.tokens
     numbers = [number for _, number in request.numbers]
     rows = fetch(
-        _EVIDENCE,
+        query,
         {
             "ip": str(source.ip),
             "port": source.port,

@@ -79,6 +79,10 @@ class Rule(StrEnum):
     ONLY_CANDIDATE = "only candidate"
 
 
+NAMING = frozenset({Rule.TOKEN, Rule.NUMBER, Rule.AOR_USER})
+"""Rules by which a request's own words name the trunk: who else is at its address is the same."""
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One rule applied: what it compared, and the trunks that were left after it."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from whence.core import directory
-from whence.core.identify import Evidence, Request
+from whence.core.identify import Decision, Evidence, Request
 
 BUSY_S = 0.02
 """Readers of a WAL database wait for nobody, but for one who repairs it after a crash."""
@@ -28,9 +28,9 @@ class Directory:
         self._path = path
         self._connection: sqlite3.Connection | None = None
 
-    def evidence(self, request: Request, now: float) -> Evidence:
-        """What identification needs to know about `request`."""
-        return directory.gather(request, now, self._fetch)
+    def decide(self, request: Request, now: float) -> tuple[Decision, Evidence]:
+        """Whence `request` comes, and on what evidence."""
+        return directory.decide(request, now, self._fetch)
 
     def user_ha1(self, name: str, domain: str) -> str | None:
         """The HA1 (MD5) of a local user; None where there is no such user."""

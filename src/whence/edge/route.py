@@ -21,7 +21,7 @@ from pathlib import Path
 from whence.core import stamp, told
 from whence.core.address import Source, Transport, canonical_ip
 from whence.core.directory import DIALOG_KEY, GENERATION_FILE, INSIDE_KEY
-from whence.core.identify import Identified, Request, Unknown, identify
+from whence.core.identify import Identified, Request, Unknown
 from whence.core.uri import Uri, escape_user
 from whence.edge import certificate
 from whence.edge.directory import Directory, DirectoryUnavailableError
@@ -379,8 +379,7 @@ class Edge:
         if request is None:
             ksr.sl.send_reply(400, "Bad Request")
             return
-        evidence = self._directory.evidence(request, now)
-        decision = identify(request, evidence, now)
+        decision, evidence = self._directory.decide(request, now)
         said = told.lasting(decision, request.source, asked.ruri, asked.to, asked.p_called_party_id)
         if isinstance(decision, Identified) and method in RELAYED:
             trunk = decision.trunk
