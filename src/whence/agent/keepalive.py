@@ -19,6 +19,7 @@ from itertools import count
 from typing import Protocol
 
 from whence.agent.settings import Trunk
+from whence.agent.tasks import Tasks
 from whence.core import keepalive
 from whence.core.keepalive import KeepAlive, Way
 from whence.core.registration import NextHop, Registration
@@ -74,7 +75,7 @@ class KeepAlives:
         self._ties = count()
         self._wake = asyncio.Event()
         self._places = asyncio.Semaphore(UNDER_WAY_LIMIT)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks("a keep-alive")
         self.outcomes: Counter[str] = Counter()
         """OPTIONS by outcome: `answered`, `unanswered`."""
 
@@ -116,9 +117,7 @@ class KeepAlives:
                 _, _, pulse = heapq.heappop(self._due)
                 if self._pulses.get(pulse.trunk_id) is pulse:
                     await self._places.acquire()
-                    task = asyncio.create_task(self._ask(pulse))
-                    self._tasks.add(task)
-                    task.add_done_callback(self._done)
+                    self._tasks.start(self._ask(pulse))
             wait_s = self._due[0][0] - now if self._due else None
             self._wake.clear()
             try:
@@ -127,13 +126,13 @@ class KeepAlives:
             except TimeoutError:
                 continue
 
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self._places.release()
-        if not task.cancelled() and (error := task.exception()):
-            log.error("a keep-alive's task failed", exc_info=error)
-
     async def _ask(self, pulse: _Pulse) -> None:
+        try:
+            await self._ask_now(pulse)
+        finally:
+            self._places.release()
+
+    async def _ask_now(self, pulse: _Pulse) -> None:
         way = self._registrations.way(pulse.trunk_id)
         if way is None:  # it is being refreshed: that tells more
             status, asked = None, False

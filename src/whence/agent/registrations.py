@@ -14,14 +14,15 @@ import secrets
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
-from typing import Any, Protocol
+from typing import Protocol
 
 from whence.agent.directory import Directory, DirectoryError, Stored
 from whence.agent.places import Places
 from whence.agent.settings import Settings, Trunk
+from whence.agent.tasks import Tasks
 from whence.core import history
 from whence.core.address import Source
 from whence.core.keepalive import Way
@@ -158,7 +159,7 @@ class Registrations:
         self._wake = asyncio.Event()
         self._begun = asyncio.Semaphore(BEGUN_LIMIT)
         self._places = Places(IN_FLIGHT_LIMIT)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks("a registration's task")
         self.outcomes: Counter[str] = Counter()
         """Attempts by outcome: `registered`, or the kind of failure."""
         self.lapses = 0
@@ -204,7 +205,7 @@ class Registrations:
         self._directory.renew_token(entry.trunk.id)
         for watcher in self.watchers:
             watcher.gone(entry.trunk.id)
-        self._start(self._take_back(entry))
+        self._tasks.start(self._take_back(entry))
 
     def _change(self, entry: Entry, trunk: Trunk) -> None:
         """Do what the change needs: new credentials register at once, a new target does not."""
@@ -217,7 +218,7 @@ class Registrations:
         entry.trunk, entry.account = trunk, account
         self._changed(entry)
         if was_enabled and not trunk.enabled:
-            self._start(self._take_back(entry))
+            self._tasks.start(self._take_back(entry))
         elif entry.registration.held:
             return  # a new file does not undo what the operator said
         elif trunk.enabled and (asks_otherwise or not was_enabled):
@@ -261,7 +262,7 @@ class Registrations:
         if wanted:
             self._schedule(entry)
         elif state.under_way if held and trunk.enabled else state is not State.UNREGISTERED:
-            self._start(self._take_back(entry))
+            self._tasks.start(self._take_back(entry))
 
     # What the operator says of one trunk; KeyError where there is none with this id, DirectoryError
     # where it cannot be written down, and then nothing has changed.
@@ -290,7 +291,7 @@ class Registrations:
         if not entry.leaving:
             asks = self._written_step(entry, TakeBack(targets, held=True))
             entry.parking = False
-            self._start(self._carry_on(entry, asks))
+            self._tasks.start(self._carry_on(entry, asks))
 
     def way(self, trunk_id: str) -> Way | None:
         """How its server is reached; None where none granted, or a request is in flight."""
@@ -334,7 +335,7 @@ class Registrations:
                     self.waiting_for_pace += 1
                     continue
                 await self._begun.acquire()
-                self._start(self._attempt(entry))
+                self._tasks.start(self._attempt(entry))
             if now - swept_at > SWEEP_S:
                 swept_at = now
                 self._sweep(now)
@@ -403,22 +404,9 @@ class Registrations:
         now = self._clock()
         for entry in self._entries.values():
             if entry.registration.granted(now) or entry.registration.in_flight is not None:
-                self._start(self._take_back(entry))
-        while self._tasks:
-            done, _ = await asyncio.wait(self._tasks, timeout=STOP_S)
-            if not done:
-                log.warning("stopped before every registrar confirmed what was taken back")
-                return
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            log.error("a registration's task failed", exc_info=error)
+                self._tasks.start(self._take_back(entry))
+        if not await self._tasks.over(STOP_S):
+            log.warning("stopped before every registrar confirmed what was taken back")
 
     async def _attempt(self, entry: Entry) -> None:
         try:

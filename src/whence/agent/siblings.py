@@ -10,15 +10,16 @@ import asyncio
 import heapq
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import ip_address
 from itertools import count, islice
-from typing import Any, Protocol
+from typing import Protocol
 
 from whence.agent.directory import Directory, DirectoryError
 from whence.agent.settings import Settings, Trunk
+from whence.agent.tasks import Tasks
 from whence.core.address import IP, Address, Network, Source, canonical_ip
 from whence.core.registration import NextHop, Registration
 from whence.core.siblings import LIMIT, siblings
@@ -100,7 +101,7 @@ class Siblings:
         """(when, tie-breaker, name): when each name is looked up next."""
         self._ties = count()
         self._wake = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks("looking for siblings")
 
     # What it hears of registrations and of new files; called in the loop.
 
@@ -187,7 +188,7 @@ class Siblings:
             while self._looks and self._looks[0][0] <= now:
                 at, _, name = heapq.heappop(self._looks)
                 if name.trunks and at == name.look_at:
-                    self._start(self._look(name))
+                    self._tasks.start(self._look(name))
             wait_s = self._looks[0][0] - now if self._looks else None
             if self._unwritten:
                 wait_s = 0.0 if self._write() else PATIENCE_S
@@ -197,16 +198,6 @@ class Siblings:
                     await self._wake.wait()
             except TimeoutError:
                 continue
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            log.error("looking for siblings failed", exc_info=error)
 
     async def _look(self, name: _Name) -> None:
         next_at = self._clock() + AGAIN_S
