@@ -5,6 +5,7 @@ import pytest
 from tests.rig.network import SIP_PORT
 from tests.rig.provider import Provider
 from tests.rig.rig import Rig
+from tests.rig.sip import request
 from tests.rig.wait import eventually
 from tests.rig.whence import Whence, trunk
 from tests.system.pbx import NUMBER, Pbx, refused
@@ -54,7 +55,14 @@ def test_an_address_that_expired_is_told_of_and_admits_nobody(
     who, what = missing(whence, source)
     assert who == "acme"
     assert what.startswith(f"its address {provider.ip} expired ") and what.endswith(" s ago")
-    assert refused(rig.endpoint("provider"), whence.address) == 403
+    call = request("INVITE", uri(whence, "nobody"), (provider.ip, SIP_PORT))
+    assert rig.endpoint("provider").ask(call, whence.address).status == 403
+
+    def told() -> str:
+        return str(whence.cli("explain", "--call", call.call_id).stdout)
+
+    eventually(told, what="the refused call is known to the agent")
+    assert f"nearest: acme: its address {provider.ip} expired " in told()
     assert missing(whence, f"udp:{rig.ip('stranger')}:5060") == []
 
     # After it is taken back, and across a restart.

@@ -30,7 +30,7 @@ from whence.agent.registrations import DisabledError, Registrations
 from whence.agent.reload import Reload
 from whence.agent.settings import FaultyFileError, Trunk
 from whence.core.address import Source
-from whence.core.identify import Decision, Identified, Refused, Request, identify
+from whence.core.identify import Identified, Refused, Request, identify
 from whence.core.nearest import Nearest, nearest
 from whence.core.registration import Registration
 from whence.core.told import shown
@@ -326,14 +326,7 @@ def make(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
     @api.post("/v1/explain")
     async def explain(question: Question) -> Explanation:
         """Say how the edge would decide on a request, and why."""
-        request, now = question.request(), clock()
-        evidence = parts.directory.evidence(request, now)
-        decision = identify(request, evidence, now)
-        near = None
-        if not isinstance(decision, Identified):
-            neighbours = parts.directory.neighbours(request, evidence)
-            near = nearest(request, decision, neighbours, now)
-        return explanation(decision, near)
+        return explanation(parts.directory, question.request(), clock())
 
     _add_orders(api, parts)
 
@@ -425,8 +418,16 @@ def _trunk_view(parts: Parts, trunk: Trunk, registration: Registration) -> Trunk
     )
 
 
-def explanation(decision: Decision, near: Nearest | None = None) -> Explanation:
-    """Tell a decision, and who came nearest; what came from outside, `shown`."""
+def explanation(directory: Directory, request: Request, now: float) -> Explanation:
+    """Tell how a request would be decided now and, where it is given to nobody, who came nearest.
+
+    What came from outside is `shown`.
+    """
+    evidence = directory.evidence(request, now)
+    decision = identify(request, evidence, now)
+    near: Nearest | None = None
+    if not isinstance(decision, Identified):
+        near = nearest(request, decision, directory.neighbours(request, evidence), now)
     kinds: dict[type[Any], Literal["identified", "refused"]] = {
         Identified: "identified",
         Refused: "refused",

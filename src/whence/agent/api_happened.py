@@ -20,7 +20,7 @@ from whence.agent.registrations import DisabledError
 from whence.agent.strangers import LONGEST_S, Strangers
 from whence.core import told
 from whence.core.address import Source, Transport, canonical_ip
-from whence.core.identify import Request, identify
+from whence.core.identify import Request
 from whence.core.told import Told
 
 LIST_LIMIT = 1000
@@ -199,5 +199,4 @@ def _again(directory: Directory, one: Told, now: float) -> Explanation | None:
     uris = told.uris(one)
     if uris is None:
         return None
-    request = Request(one.source, *uris)
-    return explanation(identify(request, directory.evidence(request, now), now))
+    return explanation(directory, Request(one.source, *uris), now)
