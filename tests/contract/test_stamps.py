@@ -22,6 +22,8 @@ SPELLINGS = {
     "twice": "{name}: forged\r\n{name}: forged again",
     "thrice in three ways": "{lower}: forged\r\n{name} : forged\r\n{upper}\t:\r\n forged",
     "after another, folded one": "Subject: a\r\n b\r\n{name}: forged",
+    "after a NUL": "Subject: a\0b\r\n{name}: forged",
+    "after a NUL, in a mix of cases": "Subject: \0\r\n{lower}: forged\r\n{upper}: forged",
 }
 NAMES = (
     "X-Whence-Trunk",
@@ -54,6 +56,33 @@ def test_a_forged_stamp_never_reaches_the_target(scene: Scene, name: str, spelli
         assert "forged" not in str(arrived)
 
 
+HIDDEN = {
+    "after a CR alone": b"Subject: a\rX-Whence-Trunk: forged",
+    "after a CR alone, and blanks": b"Subject: a\r \tx-whence-trunk: forged",
+    "after two CRs": b"Subject: a\r\r\nX-Whence-Trunk: forged\rX-Whence-Trunk: forged",
+    "after a vertical tab": b"Subject: a\x0bX-WHENCE-TRUNK: forged",
+    "after a form feed": b"Subject: a\x0cX-Whence-Trunk: forged",
+    "after a next line": b"Subject: a\xc2\x85X-Whence-Trunk: forged",
+    "after a line separator": b"Subject: a\xe2\x80\xa8X-Whence-Trunk: forged",
+    "after a NUL": b"Subject: a\0X-Whence-Trunk: forged",
+    "in a line that is continued": b"Subject: a\r\n X-Whence-Trunk: forged",
+    "among bytes that are no UTF-8": b"Subject: caf\xe9\rX-Whence-Trunk: forged",
+    "after a NUL among bytes that are no UTF-8": b"Subject: \0\xff\rX-Whence-Trunk: forged",
+}
+
+
+@pytest.mark.parametrize("hidden", HIDDEN)
+def test_a_stamp_where_another_parser_may_see_a_line_goes_no_further(
+    scene: Scene, hidden: str
+) -> None:
+    """Kamailio ends a line at LF only; many a PBX ends it at a CR alone, too."""
+    trunk, phone = scene.line()
+    head, rest = bytes(scene.invite(trunk.at)).split(b"\r\n", 1)
+    trunk.at.send(head + b"\r\n" + HIDDEN[hidden] + b"\r\n" + rest, scene.edge)
+    for arrived in scene.came(phone):
+        assert "forged" not in str(arrived)
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_a_forged_stamp_never_travels_inside_a_dialog(
@@ -68,3 +97,14 @@ def test_a_forged_stamp_never_travels_inside_a_dialog(
         for arrived in scene.came(end):
             assert stamps(arrived) == []
             assert "forged" not in str(arrived)
+
+
+@pytest.mark.parametrize("hidden", HIDDEN)
+def test_nor_does_it_inside_a_dialog(scene: Scene, hidden: str) -> None:
+    trunk, phone = scene.line()
+    call = connect(scene, trunk.at, phone)
+    for method in ("INFO", "ACK"):
+        head, rest = bytes(call.from_caller(method)).split(b"\r\n", 1)
+        trunk.at.send(head + b"\r\n" + HIDDEN[hidden] + b"\r\n" + rest, scene.edge)
+    for arrived in scene.came(phone):
+        assert "forged" not in str(arrived)

@@ -68,6 +68,12 @@ SCANNERS = re.compile(
 )
 """User-Agents of tools that look for doors; they get no answer at all."""
 
+MESSAGE_IN_HEX = "$(mb{s.encode.hexa})"
+
+SMUGGLED = re.compile(f"[^\\n -~]{stamp.PREFIX}|[^ -~][ \\t]+{stamp.PREFIX}")
+"""One of our headers at the begin of what is no line to Kamailio: after a CR alone, say, or another
+control character, or where the line before is continued. A target may read it otherwise."""
+
 OURS = (stamp.TRUNK, stamp.SOURCE, stamp.KEY, stamp.NEXT_HOP, stamp.SOCKET, stamp.DISTRUST)
 """Headers that only Whence writes: whoever else does, they go no further."""
 
@@ -306,7 +312,10 @@ class Edge:
         A To tag is quickly made up. The cookie in our own Record-Route is not.
         """
         ksr, words = self.ksr, self._words()
-        if self._vouched(words):
+        if words is None or smuggles(words):
+            if method != "ACK":
+                ksr.sl.send_reply(400, "Bad Request")
+        elif self._vouched(words):
             if ksr.rr.loose_route() > 0:
                 self._strip(words)
                 self._relay()
@@ -318,16 +327,16 @@ class Edge:
         if method != "ACK":
             ksr.sl.send_reply(481, "Call/Transaction Does Not Exist")
 
-    def _vouched(self, words: str | None) -> bool:
+    def _vouched(self, words: str) -> bool:
         """Whether the first Route is ours, and has the cookie of this very call.
 
         Another's Route with our cookie would have us send the request wherever that one says.
         """
         ksr = self.ksr
         call_id = self._text(ksr.kx.get_callid)
-        if call_id is None or not self._has_route(words):
+        if call_id is None or "\nroute" not in words:
             return False  # asking 5.6 for a $route_uri that is not there writes a log line
-        route = str(ksr.pv.get("$route_uri"))
+        route = self._text(lambda: str(ksr.pv.get("$route_uri"))) or ""
         before, _, rest = route.partition(COOKIE)
         if not stamp.vouches(self._key_of_dialogs(), rest, call_id, time.time()):
             return False
@@ -338,11 +347,6 @@ class Edge:
             if len(self._our_routes) < OUR_ROUTES_LIMIT:
                 self._our_routes.add(place)
         return True
-
-    def _has_route(self, words: str | None) -> bool:
-        if words is not None:
-            return "\nroute" in words
-        return self._text(lambda: self.ksr.hdr.get("Route")) is not None
 
     def _register_user(self) -> None:
         """Let a local user's phone in: digest with the directory's HA1, contacts to usrloc."""
@@ -367,6 +371,9 @@ class Edge:
     def _initial(self, method: str) -> None:
         """Answer the question that all this is for, and send the call to its target."""
         ksr, now, words = self.ksr, time.time(), self._words()
+        if words is None or smuggles(words):
+            ksr.sl.send_reply(400, "Bad Request")
+            return
         asked = self._asked(words)
         if asked is None:
             ksr.sl.send_reply(400, "Bad Request")
@@ -404,16 +411,14 @@ class Edge:
         call_id = self._text(ksr.kx.get_callid) or ""
         self._tell(said, told.method_told(method), call_id, now, known=False)
 
-    def _deliver(
-        self, answer: Answer, words: str | None, method: str, now: float, *, known: bool
-    ) -> None:
+    def _deliver(self, answer: Answer, words: str, method: str, now: float, *, known: bool) -> None:
         ksr = self.ksr
         call_id = self._text(ksr.kx.get_callid)
         if call_id is None:
             ksr.sl.send_reply(400, "Bad Request")
             return
         self._strip(words)
-        if words is None or "\nroute" in words:
+        if "\nroute" in words:
             ksr.hdr.remove("Route")
         ksr.hdr.append(answer.headers)
         ksr.rr.record_route_params(COOKIE + stamp.cookie(self._key_of_dialogs(), call_id, now))
@@ -432,13 +437,17 @@ class Edge:
             self.ksr.sl.send_reply(500, "Server Internal Error")
 
     def _words(self) -> str | None:
-        """The whole message in small letters, to see what is not in it; None for foreign bytes.
+        """The whole message in small letters, to see what is not in it; None if it is too long.
 
         One call tells of many headers that are not there, each of which would cost one. What is
-        in it somewhere may still not be a header: that Kamailio is asked.
+        in it somewhere may still not be a header: that Kamailio is asked. Of a message that is not
+        UTF-8 each byte is one character.
         """
-        text = self._text(self.ksr.kx.get_msgbuf)
-        return None if text is None else text.lower()
+        try:
+            return self.ksr.kx.get_msgbuf().lower()
+        except UnicodeDecodeError:
+            digits = self.ksr.pv.get(MESSAGE_IN_HEX)
+            return bytes.fromhex(digits).decode("latin-1").lower() if digits else None  # type: ignore[arg-type]
 
     def _strip(self, words: str | None = None) -> None:
         """Take off what only we may say; `words` where they have been read."""
@@ -452,14 +461,14 @@ class Edge:
             Transport(kx.get_proto()), canonical_ip(kx.get_srcip()), int(kx.get_srcport())
         )
 
-    def _asked(self, words: str | None) -> Asked | None:
+    def _asked(self, words: str) -> Asked | None:
         """Take from the request what identification looks at; None without a readable R-URI."""
         kx = self.ksr.kx
         ruri = self._text(kx.get_ruri)
         if ruri is None:
             return None
         called = None
-        if words is None or "p-called-party-id" in words:
+        if "p-called-party-id" in words:
             called = self._text(lambda: self.ksr.hdr.get("P-Called-Party-ID"))
         return Asked(kx.get_srcaddr_sock(), ruri, self._text(kx.get_turi), called)
 
@@ -474,6 +483,11 @@ class Edge:
             return read()
         except UnicodeDecodeError:
             return None
+
+
+def smuggles(words: str) -> bool:
+    """Whether a message hides a header that only we may write."""
+    return stamp.PREFIX in words and SMUGGLED.search(words) is not None
 
 
 def read(asked: Asked) -> Request | None:

@@ -66,6 +66,8 @@ class FakePv(_Part):
     def get(self, name: str, /) -> str | int | None:
         if name == "$cs":
             return self._message.cseq[0]
+        if name == "$(mb{s.encode.hexa})":
+            return self._message.as_it_came.hex()
         if name == "$avp(whence_name)":
             return None  # nothing goes over TLS here
         if name == "$route_uri":
