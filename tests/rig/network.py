@@ -5,6 +5,7 @@ import os
 import socket
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from types import TracebackType
@@ -113,7 +114,27 @@ def tcp_bound(ip: str, port: int) -> bool:
     return _bound("/proc/net/tcp", ip, port, state="0A")
 
 
+@dataclass(frozen=True)
+class Queue:
+    """What waits at a UDP socket, in bytes, and how many datagrams it had no room for."""
+
+    waiting: int
+    dropped: int
+
+
+def udp_queue(address: tuple[str, int]) -> Queue:
+    """Return what waits at the IPv4 socket that is bound to exactly this address."""
+    local = _local(*address)
+    rows = (line.split() for line in Path("/proc/net/udp").read_text("ascii").splitlines()[1:])
+    (row,) = (row for row in rows if row[1] == local)
+    return Queue(int(row[4].partition(":")[2], 16), int(row[-1]))
+
+
+def _local(ip: str, port: int) -> str:
+    return f"{int.from_bytes(IPv4Address(ip).packed, 'little'):08X}:{port:04X}"
+
+
 def _bound(table: str, ip: str, port: int, state: str | None = None) -> bool:
-    local = f"{int.from_bytes(IPv4Address(ip).packed, 'little'):08X}:{port:04X}"
+    local = _local(ip, port)
     rows = (line.split() for line in Path(table).read_text("ascii").splitlines()[1:])
     return any(row[1] == local and state in (None, row[3]) for row in rows)

@@ -1,0 +1,211 @@
+"""An admitted provider may write into its headers what it likes: it gets no other's calls.
+
+Two trunks at one provider, a third at another. Headers choose only among those whose addresses
+admit the source.
+"""
+
+import re
+from dataclasses import dataclass
+
+import pytest
+
+from tests.rig.provider import Provider
+from tests.rig.rig import Rig
+from tests.rig.sip import Endpoint, Message, request
+from tests.rig.whence import Whence, trunk
+from tests.system.dialog import Dialog, connect, is_final
+from tests.system.pbx import Pbx
+from tests.system.scene import ACCOUNTS, ALICES_NUMBER, BOBS_NUMBER, NOBODYS_NUMBER, place
+
+OTHERS_NUMBER = "+442071234569"
+FIRST, SECOND, OTHERS = "first", "second", "others"
+
+
+@dataclass
+class Scene:
+    """Where calls come from, and what is known of the trunks to whoever forges."""
+
+    whence: Whence
+    pbx: Pbx
+    provider: Provider
+    caller: Endpoint
+    """At the provider of the first two."""
+    others_caller: Endpoint
+    call: Dialog
+    """One that the other provider's trunk has up."""
+    words: dict[str, str]
+    """What `{…}` in a header stands for."""
+
+    def invite(self, user: str, headers: dict[str, str]) -> Message:
+        said = {name: text.format_map(self.words) for name, text in headers.items()}
+        to = said.pop("To", None)
+        uri = f"sip:{user.format_map(self.words)}@{place(self.whence.address)}"
+        return request("INVITE", uri, self.caller.address, to_uri=to, headers=list(said.items()))
+
+
+@pytest.fixture(scope="module")
+def scene(shared_rig: Rig) -> Scene:
+    rig = shared_rig
+    provider = rig.provider(accounts=ACCOUNTS)
+    other = rig.provider("other", accounts={"acct9": "secret of acct9"}, domain="other.example")
+    pbx, phone = Pbx(rig), rig.endpoint("phone")
+    whence = rig.whence(
+        trunks=[
+            trunk(FIRST, provider, "acct1", pbx.uri, [ALICES_NUMBER]),
+            trunk(SECOND, provider, "acct2", pbx.uri, [BOBS_NUMBER]),
+            trunk(OTHERS, other, "acct9", f"sip:phone@{place(phone.address)}", [OTHERS_NUMBER]),
+        ],
+    )
+    whence.wait_registered()
+    caller, others_caller = rig.endpoint("provider"), rig.endpoint("other")
+    call = connect(whence, others_caller, phone)
+    tokens = {
+        user: re.split("[:@]", held.contacts(user)[0].uri)[1]
+        for held, user in ((provider, "acct1"), (provider, "acct2"), (other, "acct9"))
+    }
+    words = {
+        "edge": place(whence.address),
+        "other": other.ip,
+        "phone": place(phone.address),
+        "cookie": call.answer["Record-Route"],
+        **tokens,
+    }
+    return Scene(whence, pbx, provider, caller, others_caller, call, words)
+
+
+OTHERS_HEADERS = {
+    "P-Called-Party-ID": f"<sip:{OTHERS_NUMBER}@other.example>",
+    "To": f"sip:{OTHERS_NUMBER}@other.example",
+    "P-Asserted-Identity": f"<sip:{OTHERS_NUMBER}@other.example>",
+    "P-Preferred-Identity": "<sip:acct9@other.example>",
+    "Remote-Party-ID": "<sip:acct9@other.example>;party=called",
+    "Diversion": f"<sip:{OTHERS_NUMBER}@other.example>;reason=unconditional",
+    "History-Info": f"<sip:{OTHERS_NUMBER}@other.example>;index=1",
+    "X-Whence-Trunk": OTHERS,
+    "X-Whence-Source": "udp:{other}:5060",
+    "X-Forwarded-For": "{other}",
+    "Route": "{cookie}",
+    "Path": "<sip:{acct9}@{other};lr>",
+    "Referred-By": "<sip:{acct9}@{other}>",
+}
+"""What names the trunk that has no address at the provider, in each header that might."""
+
+
+def second_ones(value: str) -> str:
+    """The same word about the second trunk: it has an address there, but the header is no rule."""
+    value = value.replace(OTHERS_NUMBER, BOBS_NUMBER).replace("acct9", "acct2")
+    return value.replace(OTHERS, SECOND).replace("other.example", "provider.example")
+
+
+RULES = ("P-Called-Party-ID", "To")
+"""Headers that name the number that is called, where the Request-URI names none."""
+
+SPEAKS_OF_NOBODY = [name for name in OTHERS_HEADERS if name not in RULES]
+
+
+@pytest.mark.parametrize("name", OTHERS_HEADERS)
+def test_a_header_that_names_a_trunk_elsewhere_gives_nobody_the_call(
+    scene: Scene, name: str
+) -> None:
+    """Where nothing tells the two apart that are there, it stays ambiguous."""
+    call = scene.invite(NOBODYS_NUMBER, {name: OTHERS_HEADERS[name]})
+    assert scene.caller.ask(call, scene.whence.address).status == 403
+
+
+@pytest.mark.parametrize("name", SPEAKS_OF_NOBODY)
+def test_a_header_that_is_no_rule_does_not_choose_among_those_who_are_there(
+    scene: Scene, name: str
+) -> None:
+    call = scene.invite(NOBODYS_NUMBER, {name: second_ones(OTHERS_HEADERS[name])})
+    assert scene.caller.ask(call, scene.whence.address).status == 403
+
+
+@pytest.mark.parametrize("name", OTHERS_HEADERS)
+@pytest.mark.parametrize("of", ["the second", "a trunk elsewhere"])
+def test_the_number_in_the_request_uri_comes_before_every_header(
+    scene: Scene, name: str, of: str
+) -> None:
+    value = OTHERS_HEADERS[name]
+    headers = {name: second_ones(value) if of == "the second" else value}
+    assert given_to(scene, scene.invite(ALICES_NUMBER, headers)) == FIRST
+
+
+def test_all_of_them_together_do_no_more(scene: Scene) -> None:
+    assert given_to(scene, scene.invite(BOBS_NUMBER, OTHERS_HEADERS)) == SECOND
+    call = scene.invite(NOBODYS_NUMBER, OTHERS_HEADERS)
+    assert scene.caller.ask(call, scene.whence.address).status == 403
+
+
+@pytest.mark.parametrize(
+    ("user", "headers", "expected"),
+    [
+        (NOBODYS_NUMBER, {"P-Called-Party-ID": f"<sip:{BOBS_NUMBER}@x.example>"}, SECOND),
+        (NOBODYS_NUMBER, {"To": f"sip:{BOBS_NUMBER}@x.example"}, SECOND),
+        (
+            NOBODYS_NUMBER,
+            {
+                "P-Called-Party-ID": f"<sip:{ALICES_NUMBER}@x.example>",
+                "To": f"sip:{BOBS_NUMBER}@x.example",
+            },
+            FIRST,
+        ),
+        ("{acct2}", {"To": f"sip:{ALICES_NUMBER}@x.example"}, SECOND),
+        ("x;line={acct2}", {"P-Called-Party-ID": f"<sip:{ALICES_NUMBER}@x.example>"}, FIRST),
+        ("acct1", {"To": f"sip:{BOBS_NUMBER}@x.example"}, SECOND),
+        (ALICES_NUMBER, {"To": "sip:{acct9}@x.example"}, FIRST),
+    ],
+    ids=[
+        "P-Called-Party-ID",
+        "To",
+        "P-Called-Party-ID before To",
+        "a token before a number",
+        "a parameter of the user part is no line",
+        "a number before the account",
+        "a token counts in the Request-URI alone",
+    ],
+)
+def test_what_a_rule_reads_chooses_among_those_who_are_there(
+    scene: Scene, user: str, headers: dict[str, str], expected: str
+) -> None:
+    assert given_to(scene, scene.invite(user, headers)) == expected
+
+
+@pytest.mark.parametrize("headers", [{}, {"To": f"sip:{ALICES_NUMBER}@x.example"}, OTHERS_HEADERS])
+def test_the_token_of_a_trunk_elsewhere_is_refused_whatever_else_is_said(
+    scene: Scene, headers: dict[str, str]
+) -> None:
+    call = scene.invite("{acct9}", headers)
+    assert scene.caller.ask(call, scene.whence.address).status == 403
+    said = scene.whence.cli("explain", "--call", call.call_id).stdout
+    assert "token from a wrong source" in said
+
+
+@pytest.mark.parametrize("method", ["INVITE", "BYE", "INFO", "REFER"])
+def test_the_cookie_of_another_call_opens_no_dialog(scene: Scene, method: str) -> None:
+    """It is good for its own Call-ID; a call is not told, and nobody hears of it."""
+    asked = request(
+        method,
+        f"sip:phone@{scene.words['phone']}",
+        scene.caller.address,
+        to_tag="made-up",
+        headers=[("Route", scene.words["cookie"])],
+    )
+    assert scene.caller.ask(asked, scene.whence.address).status == 481
+
+
+def test_after_all_that_the_call_is_up_and_hears_only_its_own(scene: Scene) -> None:
+    call = scene.call
+    call.pass_on(call.from_caller("BYE"), call.caller, call.phone)
+
+
+def given_to(scene: Scene, call: Message) -> str:
+    """Call; return the trunk to which it was given, and see that no forged word went along."""
+    scene.caller.send(call, scene.whence.address)
+    came = scene.pbx.receive()
+    assert came.call_id == call.call_id
+    assert scene.caller.expect(is_final(call)).status == 486
+    assert came.all("X-Whence-Source") == [f"udp:{place(scene.caller.address)}"]
+    assert not came.all("Route")
+    (given,) = came.all("X-Whence-Trunk")
+    assert given in (FIRST, SECOND)
+    return given
