@@ -1,5 +1,6 @@
 # The commands of the README. Each sets up what it needs; what is done is not done again.
-.PHONY: demo test check setup bench bench-registrations lock help
+.PHONY: demo test check setup bench bench-scale bench-instructions bench-freshness \
+    bench-registrations lock help
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /make \1	/p' $(MAKEFILE_LIST)
@@ -18,6 +19,15 @@ check: setup	## ruff, mypy, import contracts: seconds
 
 bench: setup	## CPU time a call beside the known recipe and a bare relay
 	@.venv/bin/python -m bench $(ARGS)
+
+bench-scale: setup	## the same with 10, 1 000 and 100 000 trunks, at one address and at many
+	@.venv/bin/python -m bench.scale $(ARGS)
+
+bench-instructions: setup	## instructions a call, counted by callgrind (needs valgrind)
+	@.venv/bin/python -m bench.instructions $(ARGS)
+
+bench-freshness: setup	## from the 200 that teaches an address to the first call from there
+	@.venv/bin/python -m bench.freshness $(ARGS)
 
 bench-registrations: setup	## what it costs to register, beside Kamailio's own uac module
 	@.venv/bin/python -m bench.registrations $(ARGS)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import tempfile
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from bench.circumstances import circumstances
 from bench.contest import Load, hold
 from bench.contestants.native import recipe_as_debian, recipe_tlsf, relay
 from bench.contestants.whence import whence
 from bench.report import Report
+from bench.scale import SIZES, measure
 from bench.stage import Stage
 from tests.rig.network import Network
 
@@ -32,12 +31,15 @@ def main(
     providers: Annotated[
         int, typer.Option(min=1, max=32, help="Addresses the trunks are spread over.")
     ] = 4,
+    scale_rounds: Annotated[
+        int, typer.Option(min=0, help="Rounds with 10 to 100 000 trunks after that; 0: none.")
+    ] = 3,
     results: Annotated[
         Path,
         typer.Option(
             exists=True,
             file_okay=False,
-            help="Where to write calls.txt and calls.json.",
+            help="Where to write calls.* and scale.*.",
             show_default="bench/results",
         ),
     ] = RESULTS,
@@ -65,28 +67,13 @@ def main(
     if faults:
         raise typer.Exit(1)
     titles = {contestant.key: contestant.title for contestant in contestants}
-    report = Report(titles, measured, _circumstances(rounds, load, stage))
+    stood = {"trunks": stage.trunks, "provider_addresses": stage.providers}
+    report = Report(titles, measured, {**circumstances(rounds, load), **stood})
     report.show(console)
     report.write(results)
-
-
-def _circumstances(rounds: int, load: Load, stage: Stage) -> dict[str, str | int | float]:
-    """Say what one must know to compare these numbers with others; nothing that names a machine."""
-    return {
-        "date": datetime.now(UTC).date().isoformat(),
-        "rounds": rounds,
-        "calls_a_round": load.calls,
-        "calls_a_second": load.rate,
-        "trunks": stage.trunks,
-        "provider_addresses": stage.providers,
-        "kamailio": _said_by("kamailio", "-v").split()[2],
-        "python_of_kamailio": _said_by("/usr/bin/python3", "-V").split()[1],
-        "cpus": os.cpu_count() or 0,
-    }
-
-
-def _said_by(*command: str) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout
+    if scale_rounds:
+        few = Load(max(1, calls // 2), rate)
+        measure(SIZES, ("all", "few"), scale_rounds, few, results, console)
 
 
 if __name__ == "__main__":

@@ -8,21 +8,23 @@ from dataclasses import dataclass
 from bench.cpu import ProcessesChangedError, between_ns, used_ns
 from bench.spread import in_turn
 from tests.rig.process import Process, program
-from tests.rig.sipp import Caller
+from tests.rig.sip import Address
+from tests.rig.sipp import Load as Outcome
 
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
     """A Kamailio that relays calls, started and ready, with whoever calls through it.
 
-    *process* is what was started. Kamailio is that, or something below it.
+    *process* is what was started. Kamailio is that, or something below it. *make_calls* makes so
+    many calls, so many a second.
     """
 
     key: str
     title: str
     process: Process
-    caller: Caller
-    called: Sequence[str]
+    edge: Address
+    make_calls: Callable[[int, float], Outcome]
 
     def pids(self) -> tuple[list[int], list[int]]:
         """Return the Kamailio processes, all of them, and whatever runs beside them."""
@@ -61,7 +63,7 @@ def read(contestant: Contestant, load: Load) -> Reading:
     """Let the contestant carry the load, and say what a call of it cost."""
     kamailio, beside = contestant.pids()
     before = used_ns(kamailio), used_ns(beside)
-    outcome = contestant.caller.load(contestant.called, load.calls, load.rate)
+    outcome = contestant.make_calls(load.calls, load.rate)
     if (outcome.successful, outcome.failed) != (load.calls, 0):
         raise InvalidError(
             f"{contestant.title}: of {load.calls} calls {outcome.successful} went well, "

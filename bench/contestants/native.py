@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from bench.contest import Contestant
@@ -17,7 +18,9 @@ from tests.rig.wait import eventually
 HERE = Path(__file__).parent
 DEBIAN_MEMORY = ("-m", "64", "-M", "8")  # kamailio.service of the package; no -x, so qm
 TLSF = ("-x", "tlsf", "-X", "tlsf")
+ONE_WORKER = ("-n", "1")
 USER = "alice"
+LISTENS_WITHIN_S = 60
 
 
 @contextmanager
@@ -28,19 +31,19 @@ def recipe_as_debian(stage: Stage) -> Iterator[Contestant]:
 
 
 @contextmanager
-def recipe_tlsf(stage: Stage) -> Iterator[Contestant]:
+def recipe_tlsf(stage: Stage, more: Sequence[str] = ()) -> Iterator[Contestant]:
     """The same under the allocator that Whence uses: what is left is the routing."""
-    with _recipe(stage, "recipe_tlsf", "recipe with tlsf", TLSF) as contestant:
+    with _recipe(stage, "recipe_tlsf", "recipe with tlsf", (*TLSF, *more)) as contestant:
         yield contestant
 
 
 @contextmanager
-def relay(stage: Stage) -> Iterator[Contestant]:
+def relay(stage: Stage, more: Sequence[str] = ()) -> Iterator[Contestant]:
     """What any relay costs, under tlsf: nobody can be cheaper."""
     phone_ip = stage.network.ip("phone of relay")
     to_phone = ("-A", f'PHONE="sip:{phone_ip}:{SIP_PORT}"')
     with (
-        _kamailio(stage, "relay", "bare relay", (*to_phone, *TLSF)) as (contestant, home),
+        kamailio(stage, "relay", "bare relay", (*to_phone, *TLSF, *more)) as (contestant, home),
         phone(phone_ip, home),
     ):
         yield contestant
@@ -49,17 +52,17 @@ def relay(stage: Stage) -> Iterator[Contestant]:
 @contextmanager
 def _recipe(stage: Stage, key: str, title: str, options: Sequence[str]) -> Iterator[Contestant]:
     phone_ip = stage.network.ip(f"phone of {key}")
-    with _kamailio(stage, key, title, options, config="recipe") as (contestant, home):
-        edge = contestant.caller.edge
+    with kamailio(stage, key, title, options, config="recipe") as (contestant, home):
+        edge = contestant.edge
         with Endpoint(phone_ip, SIP_PORT) as ours:
             answer = ours.register(edge, USER, "", edge[0])
             assert answer.status == 200, f"{title} did not register a phone:\n{answer}"
-        _teach(edge, stage.caller_ip)
+        teach(edge, stage.caller_ip)
         with phone(phone_ip, home):
             yield contestant
 
 
-def _teach(edge: Address, ip: str) -> None:
+def teach(edge: Address, ip: str) -> None:
     """Make the recipe admit calls from *ip*, for the user.
 
     One datagram does, from anyone, in answer to nothing: the recipe's first fault (DESIGN). That it
@@ -72,7 +75,7 @@ def _teach(edge: Address, ip: str) -> None:
 
 
 @contextmanager
-def _kamailio(
+def kamailio(
     stage: Stage, key: str, title: str, options: Sequence[str], *, config: str = ""
 ) -> Iterator[tuple[Contestant, Path]]:
     """Start it in the foreground; everything else is as in Debian's unit, and the *options*."""
@@ -93,5 +96,6 @@ def _kamailio(
                 raise ChildProcessError(f"{title} ended; its log:\n{process.log}")
             return udp_bound(*edge)
 
-        eventually(listens, what=f"{title} listens")
-        yield Contestant(key, title, process, caller, stage.called(edge)), home
+        eventually(listens, LISTENS_WITHIN_S, f"{title} listens")
+        make_calls = partial(caller.load, stage.called(edge))
+        yield Contestant(key, title, process, edge, make_calls), home

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 from bench.contest import Contestant
 from bench.stage import Stage, phone
@@ -40,7 +41,8 @@ def whence(stage: Stage) -> Iterator[Contestant]:
         stack.enter_context(phone(phone_ip, home))
         caller = Caller(stage.caller_ip, edge.address, home, port=SIP_PORT + 1)
         stack.enter_context(caller)
-        yield Contestant(KEY, "Whence", edge.process, caller, stage.called(edge.address))
+        make_calls = partial(caller.load, stage.called(edge.address))
+        yield Contestant(KEY, "Whence", edge.process, edge.address, make_calls)
 
 
 def _provider(stage: Stage, number: int) -> Provider:

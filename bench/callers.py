@@ -1,0 +1,66 @@
+"""SIPp that calls from many addresses: each call from the one that it belongs to."""
+
+from __future__ import annotations
+
+import csv
+import resource
+from collections.abc import Iterator
+from itertools import count, islice
+from pathlib import Path
+
+from bench.layout import Call
+from tests.rig.process import Process
+from tests.rig.sip import Address
+from tests.rig.sipp import Load
+
+SCENARIO = Path(__file__).with_name("caller.xml")
+AT_ONCE = 1000
+GIVES_UP_S = 60
+
+
+class Callers:
+    """Whoever calls through an edge; each load goes on where the last one ended."""
+
+    def __init__(
+        self, calls: Iterator[Call], edge: Address, port: int, directory: Path, name: str
+    ) -> None:
+        self._calls = calls
+        self._edge = edge
+        self._port = port
+        self._stem = directory / name
+        self._numbers = count(1)
+
+    def load(self, calls: int, rate: float, within_s: float = 300) -> Load:
+        """Make the next calls, *rate* a second; say how many went well."""
+        stem = self._stem.with_name(f"{self._stem.name}-{next(self._numbers)}")
+        values, statistics = stem.with_suffix(".csv"), stem.with_suffix(".stat")
+        place = f"{self._edge[0]}:{self._edge[1]}"
+        rows = [
+            f"{call.ip};sip:{call.number}@{place};sip:{call.to}@{place}"
+            for call in islice(self._calls, calls)
+        ]
+        values.write_text("\n".join(["SEQUENTIAL", *rows, ""]), "ascii")
+        local = rows[0].partition(";")[0]
+        argv: list[str | Path] = [
+            *("sipp", "-sf", SCENARIO, "-nostdin", "-t", "ui", "-inf", values, "-ip_field", "0"),
+            *("-i", local, "-mi", local, "-p", str(self._port)),
+            *("-max_socket", str(_sockets())),
+            *("-trace_stat", "-stf", statistics, "-fd", "1"),
+            *("-m", str(calls), "-r", str(rate), "-l", str(AT_ONCE)),
+            *("-timeout", f"{GIVES_UP_S + round(calls / rate)}s", place),
+        ]
+        with Process(stem.name, argv, stem.with_suffix(".log")) as process:
+            process.wait(within_s)
+            if not statistics.exists():
+                raise ChildProcessError(f"SIPp made no call; it says:\n{process.log[-2000:]}")
+        with statistics.open(encoding="ascii", errors="replace") as lines:
+            last = list(csv.DictReader(lines, delimiter=";"))[-1]
+        return Load(int(last["SuccessfulCall(C)"]), int(last["FailedCall(C)"]))
+
+
+def _sockets() -> int:
+    """Let programs we start open as many files as they may; SIPp wants to be told fewer."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = 16_384 if most == resource.RLIM_INFINITY else min(most, 16_384)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, most))
+    return limit - 384

@@ -1,0 +1,37 @@
+"""What one must know to compare numbers with others; nothing that names a machine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from datetime import UTC, datetime
+
+from bench.contest import Load
+
+Circumstances = dict[str, str | int | float]
+
+
+def versions() -> Circumstances:
+    """Return the day, what runs, and on how many processors."""
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "kamailio": said_by("kamailio", "-v").split()[2],
+        "python_of_kamailio": said_by("/usr/bin/python3", "-V").split()[1],
+        "cpus": os.cpu_count() or 0,
+    }
+
+
+def circumstances(rounds: int, load: Load) -> Circumstances:
+    """Return the same, with how the rounds were held, and how busy the machine was."""
+    return {
+        **versions(),
+        "rounds": rounds,
+        "calls_a_round": load.calls,
+        "calls_a_second": load.rate,
+        "load_average": round(os.getloadavg()[1], 1),
+    }
+
+
+def said_by(*command: str) -> str:
+    """Run a command that says who it is, and return that."""
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout

@@ -1,0 +1,123 @@
+"""Whence with any number of trunks that are registered already.
+
+The directory is written by the product's own code, as if each registrar had granted a day a moment
+ago; at its start Whence asks for nothing that is still granted. So 100 000 trunks need no
+registrar, and yet agent, Kamailio and directory are all as an operator has them.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.layout import Layout
+from bench.stage import phone
+from tests.rig.network import SIP_PORT, Network
+from tests.rig.sip import Endpoint
+from tests.rig.whence import Whence
+from whence.agent.directory import FILE, Directory
+from whence.agent.registrations import account_name
+from whence.agent.settings import load
+from whence.core import directory as tables
+from whence.core.address import Address, Origin, Source, Transport
+from whence.core.registration import NextHop, Registration, State
+
+USER = "alice"
+GRANTED_S = 86_400
+ASKS_AGAIN_S = 60_000
+HEALTHY_WITHIN_S = 240
+SOURCE_PORT = 5060
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """A running Whence, and the phone that all its calls are for."""
+
+    node: Whence
+    phone_ip: str
+
+
+@contextmanager
+def granted(
+    network: Network, home: Path, key: str, layout: Layout, *, workers: int = 2
+) -> Iterator[Granted]:
+    """Run Whence with the trunks of the layout; the calls to each of their numbers are alice's."""
+    node = Whence(
+        network,
+        home,
+        name=key,
+        users=[USER],
+        edge={"workers": workers},
+        agent={"on_stop": "leave"},
+    )
+    _write_trunks(node.file, layout, node.domain)
+    _grant(node, layout)
+    with ExitStack() as stack:
+        stack.enter_context(node)
+        node.start(HEALTHY_WITHIN_S)
+        phone_ip = network.ip(f"phone of {key}")
+        with Endpoint(phone_ip, SIP_PORT) as ours:
+            answer = ours.register(node.address, USER, node.password(USER), node.domain)
+            assert answer.status == 200, f"Whence did not register a phone:\n{answer}"
+        stack.enter_context(phone(phone_ip, home))
+        yield Granted(node, phone_ip)
+
+
+def _write_trunks(file: Path, layout: Layout, domain: str) -> None:
+    """Add them to the file. They follow no DNS: what they have is what was granted."""
+    with file.open("a", encoding="utf-8") as out:
+        for trunk in range(layout.trunks):
+            values = {
+                "id": f"trunk-{trunk}",
+                "registrar": f"sip:{layout.ip(trunk)}",
+                "domain": "provider.example",
+                "user": f"account-{trunk}",
+                "password": "unasked",
+                "target": f"sip:{USER}@{domain}",
+                "numbers": [layout.number(trunk)],
+                "follow_dns": False,
+            }
+            lines = (f"{name} = {json.dumps(value)}" for name, value in values.items())
+            out.write("\n".join(["", "[[trunk]]", *lines, ""]))
+
+
+def _grant(node: Whence, layout: Layout) -> None:
+    """Write down that each has been granted a day, by its address."""
+    node.state.mkdir(mode=0o700)
+    settings = load(node.file)
+    now = time.time()
+    [socket] = settings.edge.listen
+    file = node.state / FILE
+    learned: list[tuple[object, ...]] = []
+    with closing(Directory(file)) as directory:
+        directory.install(settings, now)
+        for number, trunk in enumerate(settings.trunk):
+            ip = layout.ip(number)
+            registration = Registration(
+                trunk.id,
+                call_id=f"call-{number}",
+                cseq=1,
+                state=State.REGISTERED,
+                since=now,
+                granted_s=GRANTED_S,
+                expires_at=now + GRANTED_S,
+                next_at=now + ASKS_AGAIN_S,
+                registrar=Source(Transport.UDP, ip, SOURCE_PORT),
+                home=NextHop(Transport.UDP, str(ip), SOURCE_PORT),
+                last_status=200,
+                last_phrase="OK",
+            )
+            directory.save(account_name(trunk), registration, [], socket, now)
+            address = Address(
+                *(ip, SOURCE_PORT, Transport.UDP, Origin.LEARNED, str(socket)),
+                learned_at=now,
+                expires_at=now + GRANTED_S,
+            )
+            learned.append(tuple(tables.row_of(trunk.id, address)))
+    with closing(sqlite3.connect(file)) as db, db:
+        db.executemany(tables.PUT_ADDRESS, learned)
