@@ -72,7 +72,7 @@ def main(
     report.show(console)
     report.write(results)
     if scale_rounds:
-        few = Load(max(1, calls // 2), rate)
+        few = Load(max(1, calls // 4), rate)
         measure(SIZES, ("all", "few"), scale_rounds, few, results, console)
 
 
