@@ -88,7 +88,7 @@ class Growth:
     def write(self, directory: Path) -> None:
         """Write scale.json and scale.txt."""
         with (directory / "scale.txt").open("w", encoding="utf-8") as text:
-            self.show(Console(file=text, width=110, soft_wrap=True))
+            self.show(Console(file=text, width=140, soft_wrap=True))
         content = json.dumps(self._as_json(), indent=2, ensure_ascii=False)
         (directory / "scale.json").write_text(content + "\n", "utf-8")
 
