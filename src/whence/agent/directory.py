@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 
 FILE = "directory.db"
 
+KNOWN = """SELECT expires_at FROM address
+    WHERE trunk_id = ? AND ip = ? AND +port = ? AND transport = ? AND origin = 'learned'"""
+
 EXPLAINED = 100
 """How many candidates an explanation names at most, besides those that the request names."""
 
@@ -435,10 +438,9 @@ class Directory:
         if not isinstance(action, Learn):
             return isinstance(action, Forget)
         source = action.source
+        # The unary + keeps the index by ip and port out: thousands of trunks may be there.
         known = self._db.execute(
-            "SELECT expires_at FROM address WHERE trunk_id = ? AND ip = ? AND port = ?"
-            " AND transport = ? AND origin = 'learned'",
-            (trunk_id, str(source.ip), source.port, source.transport),
+            KNOWN, (trunk_id, str(source.ip), source.port, source.transport)
         ).fetchone()
         return known is None or not now < known[0] <= action.expires_at
 
