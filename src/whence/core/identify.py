@@ -7,7 +7,7 @@ is used only to choose *within* the candidates: headers narrow, they never widen
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from math import inf
 
@@ -25,26 +25,28 @@ class Request:
     ruri: Uri
     to: Uri | None = None
     p_called_party_id: Uri | None = None
+    numbers: tuple[tuple[str, str], ...] = field(init=False, compare=False)
+    """(where it stands, bare number) of each number that the request calls, in rule order."""
+
+    def __post_init__(self) -> None:
+        """Find the numbers once: evidence and rules both ask for them."""
+        places = (
+            ("Request-URI", self.ruri),
+            ("P-Called-Party-ID", self.p_called_party_id),
+            ("To", self.to),
+        )
+        numbers = tuple(
+            (place, number)
+            for place, uri in places
+            if uri is not None and (number := called(uri)) is not None
+        )
+        object.__setattr__(self, "numbers", numbers)
 
     @property
     def tokens(self) -> tuple[str, ...]:
         """What could be the token of a trunk: Request-URI user and `line` parameter."""
         named = (self.ruri.user, self.ruri.params.get("line", ""))
         return tuple(text for text in named if text)
-
-    @property
-    def numbers(self) -> tuple[tuple[str, str], ...]:
-        """(where it stands, bare number) of each number that the request calls, in rule order."""
-        places = (
-            ("Request-URI", self.ruri),
-            ("P-Called-Party-ID", self.p_called_party_id),
-            ("To", self.to),
-        )
-        return tuple(
-            (place, number)
-            for place, uri in places
-            if uri is not None and (number := called(uri)) is not None
-        )
 
 
 @dataclass(frozen=True, slots=True)
