@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from whence.agent.edge_config import START_OPTIONS, command, render
-from whence.agent.settings import Edge, FaultyFileError, Settings, load
+from whence.agent.faults import FaultyFileError
+from whence.agent.settings import Edge, Settings, load
 
 
 def rendered(folder: Path, text: str = "", name: str = "whence.toml") -> str:

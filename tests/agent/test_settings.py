@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.rig.certificates import Authority
+from whence.agent.faults import FaultyFileError
 from whence.agent.settings import (
     Agent,
     Edge,
-    FaultyFileError,
     Ha1,
     Settings,
     Tls,

@@ -13,7 +13,7 @@ import pytest
 
 from tests.rig.network import Network, tcp_bound, udp_bound
 from tests.rig.process import Process, beside_python
-from whence.agent.main import ProblemError
+from whence.agent.faults import ProblemError
 from whence.cli import preflight
 
 OLD = "version: kamailio 4.4.7 (x86_64/linux)"

@@ -24,11 +24,12 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from whence.agent import location
 from whence.agent.clashes import Clashes
 from whence.agent.directory import Directory, DirectoryError
+from whence.agent.faults import FaultyFileError
 from whence.agent.kamailio import Kamailio
 from whence.agent.keepalive import KeepAlives
 from whence.agent.registrations import DisabledError, Registrations
 from whence.agent.reload import Reload
-from whence.agent.settings import FaultyFileError, Trunk
+from whence.agent.settings import Trunk
 from whence.core.address import Source
 from whence.core.identify import Identified, Refused, Request, identify
 from whence.core.nearest import Nearest, nearest

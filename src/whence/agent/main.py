@@ -26,6 +26,7 @@ from whence.agent.clashes import Clashes
 from whence.agent.directory import FILE, Directory, DirectoryError
 from whence.agent.edge_config import LOCATION_FILE, write_tls_config
 from whence.agent.events import Events, WrongTokens
+from whence.agent.faults import FaultyFileError, ProblemError
 from whence.agent.kamailio import PATIENCE_S, Kamailio
 from whence.agent.keepalive import KeepAlives
 from whence.agent.metrics import ClashMetrics, EventMetrics, Metrics, ToldMetrics, registry
@@ -33,7 +34,7 @@ from whence.agent.records import Records
 from whence.agent.registrations import Registrations
 from whence.agent.reload import Reload
 from whence.agent.resolver import Resolver
-from whence.agent.settings import FaultyFileError, Settings, load
+from whence.agent.settings import Settings, load
 from whence.agent.siblings import Siblings
 from whence.agent.strangers import Strangers
 from whence.agent.told import Hearing, ToldError
@@ -45,10 +46,6 @@ from whence.core.told import SOCKET_FILE
 log = logging.getLogger(__name__)
 
 LOCK_FILE = "agent.lock"
-
-
-class ProblemError(Exception):
-    """Why it cannot start, and what to do, in one sentence."""
 
 
 def prepare_state(settings: Settings) -> None:

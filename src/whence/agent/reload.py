@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from whence.agent.directory import DirectoryError
-from whence.agent.settings import FaultyFileError, Settings, load
+from whence.agent.faults import FaultyFileError
+from whence.agent.settings import Settings, load
 
 log = logging.getLogger(__name__)
 

@@ -33,6 +33,7 @@ from pydantic import (
 )
 
 from whence.agent import pins, spellings, tls_peer
+from whence.agent.faults import FaultyFileError
 from whence.core import told
 from whence.core.address import GRACE_S, Source, Transport
 from whence.core.digest import Credentials, ha1
@@ -55,18 +56,6 @@ _AOR_USER = re.compile(r"[A-Za-z0-9_.!~*'()&=+$,-]{1,128}")
 _STATE = re.compile(r"/[A-Za-z0-9_./+-]{1,200}")
 _HA1_LENGTH = {"md5": 32, "sha256": 64}
 _ALGORITHM = {"md5": "MD5", "sha256": "SHA-256"}
-
-
-class FaultyFileError(Exception):
-    """All that is wrong with a file, one sentence each."""
-
-    def __init__(self, faults: list[str]) -> None:
-        self.faults = [_one_line(fault) for fault in faults]
-        super().__init__("\n".join(self.faults))
-
-
-def _one_line(text: str) -> str:
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _socket(text: Any) -> Source:

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from whence.agent.main import ProblemError
+from whence.agent.faults import ProblemError
 
 ANSWER_S = 10.0
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 
-from whence.agent import clashes
-from whence.agent.settings import load
 from whence.cli.options import FileOption
 
 
@@ -14,6 +12,9 @@ def check(config: FileOption) -> None:
 
     Trunks that no rule could tell apart are no fault: some calls to them will be refused.
     """
+    from whence.agent import clashes
+    from whence.agent.settings import load
+
     settings = load(config)
     for note in settings.expired_pins(time.time()):
         print(f"{config.name}: {note}")

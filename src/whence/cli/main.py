@@ -10,8 +10,7 @@ import sys
 
 import typer
 
-from whence.agent.main import ProblemError
-from whence.agent.settings import FaultyFileError
+from whence.agent.faults import FaultyFileError, ProblemError
 from whence.cli import (
     addresses,
     agent,

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from whence.agent import location
 from whence.agent.edge_config import CONFIG_FILE, LOCATION_FILE, command, render, write_tls_config
-from whence.agent.main import LOCK_FILE, ProblemError, alone, api_socket, prepare_state
+from whence.agent.faults import ProblemError
+from whence.agent.main import LOCK_FILE, alone, api_socket, prepare_state
 from whence.agent.settings import Settings, load
 from whence.core.address import Source, Transport
 

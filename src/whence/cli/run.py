@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from whence.cli import preflight
 from whence.cli.log import to_stderr
 from whence.cli.options import FileOption
-from whence.cli.supervisor import supervise
 
 
 def run(config: FileOption) -> None:
     """Start Kamailio and the agent, keep both running, and stop both on SIGINT or SIGTERM."""
+    from whence.cli import preflight
+    from whence.cli.supervisor import supervise
+
     to_stderr("run")
     with preflight.ready(config) as settings:
         supervise(config, settings)

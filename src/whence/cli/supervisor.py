@@ -22,7 +22,7 @@ from pathlib import Path
 import httpx
 
 from whence.agent.edge_config import CONFIG_FILE, command
-from whence.agent.main import ProblemError
+from whence.agent.faults import ProblemError
 from whence.agent.settings import Settings
 
 log = logging.getLogger(__name__)
