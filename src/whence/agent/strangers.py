@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from whence.agent.directory import Directory
-from whence.agent.registrations import DisabledError, Registrations
+from whence.agent.standings import Standings
 from whence.core.address import Address, Origin, Source
 from whence.core.history import Event
 from whence.core.strangers import Rate
@@ -26,7 +26,7 @@ class Strangers:
     """Who asks and is not known. `too_many` hears of the one that exceeds the rate, and of it."""
 
     directory: Directory
-    trunks: Registrations
+    trunks: Standings
     kept: Kept
     rate: Rate = field(default_factory=lambda: Rate(0))
     too_many: Callable[[Told, int], None] = lambda *_: None
@@ -46,11 +46,7 @@ class Strangers:
         It may come from any port, and over its transport or a stronger one. KeyError for no such
         trunk, DisabledError for one that takes no calls; DirectoryError where it cannot be written.
         """
-        trunk, _ = self.trunks[trunk_id]
-        if not trunk.enabled:
-            raise DisabledError(
-                f"trunk {trunk_id} is disabled in the file; write enabled = true, and reload"
-            )
+        self.trunks.must_be_enabled(trunk_id)
         now = self.clock()
         address = Address(
             ip=source.ip,

@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from whence.agent import location
+from whence.agent.daemon import LOCK_FILE, alone, api_socket, prepare_state
 from whence.agent.edge_config import CONFIG_FILE, LOCATION_FILE, command, render, write_tls_config
 from whence.agent.faults import ProblemError
-from whence.agent.main import LOCK_FILE, alone, api_socket, prepare_state
 from whence.agent.settings import Settings, load
 from whence.core.address import Source, Transport
 
@@ -42,7 +42,7 @@ def ready(file: Path) -> Iterator[Settings]:
     """
     os.environ["PATH"] += ":/usr/sbin:/sbin"
     settings = load(file)
-    prepare_state(settings)
+    prepare_state(settings.state)
     kamailio_version()
     with alone(settings.state / RUN_LOCK_FILE, "a whence run"):
         end_leftovers(settings.state)
@@ -50,7 +50,7 @@ def ready(file: Path) -> Iterator[Settings]:
             pass  # nobody runs `whence agent` here; ours takes the lock when it starts
         for wanted in (*settings.edge.listen, settings.edge.inside):
             port_is_free(wanted)
-        api_socket(settings).close()
+        api_socket(settings.agent).close()
         try:
             location.make(settings.state / LOCATION_FILE)
         except location.LocationError as error:
