@@ -16,7 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from whence.agent.faults import ProblemError
-from whence.agent.settings import Agent
+from whence.agent.settings import Watch
 
 LOCK_FILE = "agent.lock"
 
@@ -67,7 +67,7 @@ def alone(path: Path, who: str) -> Iterator[None]:
         yield
 
 
-def api_socket(agent: Agent) -> socket.socket:
+def api_socket(agent: Watch) -> socket.socket:
     """Bind the API's socket; ProblemError where its port is taken."""
     host, port = agent.api_place
     bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
