@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import pwd
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
@@ -47,6 +48,34 @@ def _takes_files(state: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def become_owner(state: Path) -> None:
+    """Run as the user that a state directory belongs to: both its programs write there.
+
+    Root becomes that user for good; ProblemError for any other one, and where there is none.
+    """
+    try:
+        owner = state.stat()
+    except OSError as error:
+        raise ProblemError(
+            f"the state directory {state} cannot be looked at: {error.strerror}; make it with: "
+            f"whence drop-in {state.parent}"
+        ) from None
+    if owner.st_uid == os.geteuid():
+        return
+    try:
+        name = pwd.getpwuid(owner.st_uid).pw_name
+    except KeyError:
+        name = str(owner.st_uid)
+    if os.geteuid() != 0:
+        raise ProblemError(
+            f"the state directory {state} belongs to {name}, as whom Kamailio runs; run this as "
+            f"that user: sudo -u {name} whence …"
+        )
+    os.setgroups([])
+    os.setgid(owner.st_gid)
+    os.setuid(owner.st_uid)
 
 
 @contextmanager

@@ -17,6 +17,9 @@ from whence.core.told import Kind, Told, shown
 
 log = logging.getLogger(__name__)
 
+ADMITTED = "admitted"
+"""What the history of a trunk says of it."""
+
 LONGEST_S = 30 * 86_400
 """For how long one may be admitted: what is to stay longer belongs into the file."""
 
@@ -58,7 +61,7 @@ class Strangers:
             expires_at=now + for_s,
         )
         said = f"{source.ip} over {source.transport} for {for_s:.0f} s, by the operator"
-        event = Event("admitted", f"{said}: {note}" if note else said)
+        event = Event(ADMITTED, f"{said}: {note}" if note else said)
         self.directory.pin(trunk_id, address, note, event)
         self.kept.admitted(str(source.ip))
         log.info("trunk %s: admitted: %s", trunk_id, event.reason)
