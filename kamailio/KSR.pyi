@@ -4,13 +4,10 @@ from whence.edge.ksr import (
     Auth,
     Hdr,
     Kx,
-    Maxfwd,
     Nathelper,
     Pv,
     Registrar,
     Rr,
-    Sanity,
-    Siputils,
     Sl,
     Tcpops,
     Tm,
@@ -22,9 +19,6 @@ hdr: Hdr
 tm: Tm
 sl: Sl
 rr: Rr
-maxfwd: Maxfwd
-sanity: Sanity
-siputils: Siputils
 auth: Auth
 registrar: Registrar
 nathelper: Nathelper
@@ -34,7 +28,6 @@ def err(line: str, /) -> None: ...
 def info(line: str, /) -> None: ...
 def seturi(uri: str, /) -> bool: ...
 def setdsturi(uri: str, /) -> bool: ...
-def force_rport() -> bool: ...
 def set_forward_no_connect() -> bool: ...
 def is_myself(uri: str, /) -> bool: ...
 def is_myself_turi() -> bool: ...
