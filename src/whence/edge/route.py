@@ -1,31 +1,23 @@
 """What is asked of the edge: kamailio.cfg does what any proxy does, and asks here what only Whence
 knows. Whose call is this? Is that the agent, and what does it want? Whose phone registers?
-
-Two rules of the house (measured on 5.6): a handler that raises leaves its caller without an answer,
-and one that returns anything but an int breaks the *next* message of that worker. `answers` and
-`survives` see to both. Headers whose bytes are not UTF-8 are normal traffic; they count as not
-there.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import wraps
 from pathlib import Path
 
 from whence.core import stamp, told
-from whence.core.address import Source, Transport, canonical_ip
-from whence.core.directory import DIALOG_KEY, GENERATION_FILE, INSIDE_KEY
+from whence.core.address import Source, Transport
+from whence.core.directory import DIALOG_KEY, INSIDE_KEY
 from whence.core.identify import Identified, Request, Unknown
-from whence.core.uri import Uri, escape_user
+from whence.core.uri import escape_user
 from whence.edge import certificate
-from whence.edge.directory import Directory, DirectoryUnavailableError
-from whence.edge.known import Answer, Asked, Generation, Known
+from whence.edge.handlers import ANSWERED, GO_ON, NO, Handlers, answers, read, survives
+from whence.edge.known import Answer, Asked
 from whence.edge.ksr import Ksr
-from whence.edge.tell import Tell
 
 LOCATION = "location"
 """Kamailio's table of the users' contacts."""
@@ -33,11 +25,9 @@ LOCATION = "location"
 INSIDE_REPLY = "INSIDE"
 """The reply route of the agent's own requests; it runs only for replies of their transactions."""
 
-# What a handler returns to kamailio.cfg.
-ANSWERED = 0  # ends kamailio.cfg's routing: there is nothing more to do
-NO = -1
-GO_ON = 1
-TO_USER = 2  # the call goes to a user of ours: kamailio.cfg looks for his phones
+TO_USER = 2
+"""What `ksr_initial` returns where the call goes to a user of ours: kamailio.cfg looks for his
+phones."""
 
 PEER_NAME = "$avp(whence_name)"
 """Of the agent's request over TLS, kept for its replies: for whom the certificate must be."""
@@ -60,11 +50,6 @@ SAY_STALE = 16  # auth.auth_challenge: the phone need not ask its human, the non
 NONCE_STALE = -4  # auth.pv_auth_check
 NOBODYS_HA1 = "0" * 32
 
-MESSAGE_IN_HEX = "$(mb{s.encode.hexa})"
-
-OURS = (stamp.TRUNK, stamp.SOURCE, stamp.KEY, stamp.NEXT_HOP, stamp.SOCKET, stamp.DISTRUST)
-"""Headers that only Whence writes: whoever else does, they go no further."""
-
 RELAYED = frozenset({"INVITE", "MESSAGE"})
 """What a trunk may begin: a call, or a message."""
 
@@ -85,59 +70,15 @@ class Settings:
         return cls(Path(values["directory"]), values["domain"], values["answer_ms"])
 
 
-Handler = Callable[["Edge", object], int]
-
-
-def answers(handler: Handler) -> Handler:
-    """Make a handler of requests that always answers: a bug is a 500 and one log line, and then
-    kamailio.cfg has nothing more to do.
-    """
-
-    @wraps(handler)
-    def answering(edge: Edge, message: object) -> int:
-        try:
-            return handler(edge, message)
-        except DirectoryUnavailableError as error:
-            edge.ksr.err(f"whence: {error}\n")
-            edge.answer(503, "Service Unavailable")
-        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
-            edge.ksr.err(f"whence: {handler.__name__}: {_one_line(error)}\n")
-            edge.answer(500, "Server Internal Error")
-        return ANSWERED
-
-    return answering
-
-
-def survives(handler: Handler) -> Handler:
-    """Make a handler of replies that lets the reply pass whatever happens."""
-
-    @wraps(handler)
-    def surviving(edge: Edge, message: object) -> int:
-        try:
-            return handler(edge, message)
-        except Exception as error:  # noqa: BLE001 - an unstamped reply teaches nobody anything
-            edge.ksr.err(f"whence: {handler.__name__}: {_one_line(error)}\n")
-        return GO_ON
-
-    return surviving
-
-
-class Edge:
+class Edge(Handlers):
     """The handlers that kamailio.cfg calls, in each of its worker processes."""
 
     def __init__(self, ksr: Ksr, settings: Settings) -> None:
-        self.ksr = ksr
+        super().__init__(ksr, settings.directory)
         self._settings = settings
-        self._directory = Directory(settings.directory)
-        self._known = Known(Generation(settings.directory.with_name(GENERATION_FILE)))
-        self._tell = Tell(settings.directory.with_name(told.SOCKET_FILE))
         self._dialog_key: str | None = None
         self._our_routes: set[tuple[str, str]] = set()
         """Routes that are ours, as they stand before and after the cookie."""
-
-    def child_init(self, _rank: int) -> int:
-        """Nothing is opened here: what a worker needs, it opens at its first request."""
-        return 0
 
     @answers
     def ksr_initial(self, _message: object) -> int:
@@ -264,12 +205,6 @@ class Edge:
             ksr.sl.sl_reply_error()
         return ANSWERED
 
-    def answer(self, status: int, phrase: str) -> int:
-        """Answer the request at hand, if it is one that is answered; returns ANSWERED."""
-        if self._text(self.ksr.kx.get_method) != "ACK":
-            self.ksr.sl.send_reply(status, phrase)
-        return ANSWERED
-
     # What the handlers above are made of.
 
     def _name_peer(self, name: str) -> None:
@@ -329,85 +264,10 @@ class Edge:
         self._tell(said, told.method_told(method), call_id, now, known=False)
         return None
 
-    def _words(self) -> str | None:
-        """The whole message in small letters, and what only we may say taken off.
-
-        None if it is too long, or if one of our headers hides in it: it goes no further. Of a
-        message that is not UTF-8 each byte is one character.
-        """
-        try:
-            words = self.ksr.kx.get_msgbuf().lower()
-        except UnicodeDecodeError:
-            digits = self.ksr.pv.get(MESSAGE_IN_HEX)
-            if not digits:
-                return None
-            words = bytes.fromhex(str(digits)).decode("latin-1").lower()
-        if stamp.PREFIX in words:
-            if smuggles(words):
-                return None
-            self._strip()
-        return words
-
-    def _strip(self) -> None:
-        """Take off what only we may say."""
-        for header in OURS:
-            self.ksr.hdr.remove(header)
-
-    def _source(self) -> Source:
-        kx = self.ksr.kx
-        return Source(
-            Transport(kx.get_proto()), canonical_ip(kx.get_srcip()), int(kx.get_srcport())
-        )
-
-    def _asked(self, words: str) -> Asked | None:
-        """Take from the request what identification looks at; None without a readable R-URI."""
-        ksr, text = self.ksr, self._text
-        ruri = text(ksr.kx.get_ruri)
-        if ruri is None:
-            return None
-        called = None
-        if "p-called-party-id" in words:
-            called = text(lambda: ksr.hdr.get("P-Called-Party-ID"))
-        return Asked(ksr.kx.get_srcaddr_sock(), ruri, text(ksr.kx.get_turi), called)
-
     def _key_of_dialogs(self) -> str:
         if self._dialog_key is None:
             self._dialog_key = self._directory.meta(DIALOG_KEY)
         return self._dialog_key
-
-    @staticmethod
-    def _text(read: Callable[[], str | None]) -> str | None:
-        try:
-            return read()
-        except UnicodeDecodeError:
-            return None
-
-
-def smuggles(words: str) -> bool:
-    """Whether one of our headers stands at the begin of what is no line to Kamailio, but may be one
-    to the target: after a CR alone, say, or another control character, or in a continued line.
-    """
-    # No regular expression: a stranger's sixty thousand tabs must not cost their square.
-    for before in words.split(stamp.PREFIX)[:-1]:
-        line = before.rstrip(" ")
-        last = line[-1:]
-        if last and not " " <= last <= "~" and (last != "\n" or line != before):
-            return True
-    return False
-
-
-def read(asked: Asked) -> Request | None:
-    """Make of a request's own words what identification takes; None where its R-URI is no URI."""
-    ruri = Uri.parse(asked.ruri)
-    if ruri is None:
-        return None
-    called = asked.p_called_party_id
-    return Request(
-        source=Source.parse(asked.source),
-        ruri=ruri,
-        to=None if asked.to is None else Uri.parse(asked.to),
-        p_called_party_id=None if called is None else Uri.of_header(called),
-    )
 
 
 def fill(target: str, request: Request) -> str:
@@ -416,7 +276,3 @@ def fill(target: str, request: Request) -> str:
         return target
     number = request.numbers[0][1] if request.numbers else request.ruri.user
     return target.replace("{number}", escape_user(number))
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".replace("\n", " ")[:300]
