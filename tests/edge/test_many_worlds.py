@@ -33,8 +33,8 @@ from tests.core.world import (
 from whence.agent.directory import Generation as AgentsGeneration
 from whence.core.directory import GENERATION_FILE, SCHEMA, decide
 from whence.core.identify import Identified, Refused
-from whence.edge.known import Answer, Asked, Generation, Known
 from whence.edge.handlers import read
+from whence.edge.known import Answer, Asked, Generation, Known
 
 CASES = 200_000
 EACH = 50

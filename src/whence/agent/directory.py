@@ -385,7 +385,7 @@ class Directory:
         moves = any(self._moves(registration.trunk_id, action, now) for action in actions)
         with self._changing() if moves else self._transaction():
             self._db.execute(
-                "INSERT OR REPLACE INTO registration VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                tables.PUT_REGISTRATION,
                 (
                     r.trunk_id,
                     account,
@@ -415,15 +415,8 @@ class Directory:
                 self._note(r.trunk_id, event, now)
 
     def _note(self, trunk_id: str, event: Event, now: float) -> None:
-        self._db.execute(
-            "INSERT INTO event (trunk_id, at, what, status, reason) VALUES (?, ?, ?, ?, ?)",
-            (trunk_id, now, event.what, event.status, event.reason),
-        )
-        self._db.execute(
-            "DELETE FROM event WHERE trunk_id = :id AND id <= (SELECT id FROM event"
-            " WHERE trunk_id = :id ORDER BY id DESC LIMIT 1 OFFSET :limit)",
-            {"id": trunk_id, "limit": history.LIMIT},
-        )
+        self._db.execute(tables.PUT_EVENT, (trunk_id, now, event.what, event.status, event.reason))
+        self._db.execute(tables.TRIM_EVENTS, {"id": trunk_id, "limit": history.LIMIT})
 
     def events(self, trunk_id: str) -> list[tuple[float, Event]]:
         """(when, what) happened to a trunk, the oldest first; the last ones only."""

@@ -394,6 +394,21 @@ note = excluded.note
 """Write an address; one that is there already keeps its age."""
 
 
+PUT_REGISTRATION = (
+    "INSERT OR REPLACE INTO registration VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+"""Write a registration: its columns in the order of the table."""
+
+PUT_EVENT = "INSERT INTO event (trunk_id, at, what, status, reason) VALUES (?, ?, ?, ?, ?)"
+
+TRIM_EVENTS = """
+DELETE FROM event WHERE trunk_id = :id AND id <= (
+    SELECT id FROM event WHERE trunk_id = :id ORDER BY id DESC LIMIT 1 OFFSET :limit
+)
+"""
+"""Keep the last `limit` events of a trunk."""
+
+
 def row_of(trunk_id: str, address: Address) -> tuple[Any, ...]:
     """Make the parameters of `PUT_ADDRESS`."""
     a = address
