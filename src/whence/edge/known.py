@@ -1,6 +1,6 @@
 """What this worker has decided already: good until the directory moves, or an address ends.
 
-The agent counts a *generation*, eight bytes mapped into every worker, which moves before and after
+Who writes the directory has a *generation*, eight bytes mapped into every worker, move before and after
 each change that could change an answer. So a call that was asked about before costs no query; and
 a trunk that is taken away is gone with the next call. Only identified calls are kept: a stranger
 cannot fill the place of others.
