@@ -11,6 +11,7 @@ from whence.edge.ksr import (
     Sl,
     Tcpops,
     Tm,
+    Uac,
 )
 
 pv: Pv
@@ -23,6 +24,7 @@ auth: Auth
 registrar: Registrar
 nathelper: Nathelper
 tcpops: Tcpops
+uac: Uac
 
 def err(line: str, /) -> None: ...
 def info(line: str, /) -> None: ...

@@ -246,6 +246,8 @@ class Edge(Handlers):
             trunk = decision.trunk
             target = fill(trunk.target, request)
             answer = Answer(
+                trunk.id,
+                decision.reason,
                 f"{stamp.TRUNK}: {trunk.id}\r\n{stamp.SOURCE}: {request.source}\r\n",
                 target,
                 bool(ksr.is_myself(target)),
