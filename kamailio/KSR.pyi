@@ -4,16 +4,14 @@ from whence.edge.ksr import (
     Auth,
     Hdr,
     Kx,
-    Maxfwd,
     Nathelper,
     Pv,
     Registrar,
     Rr,
-    Sanity,
-    Siputils,
     Sl,
     Tcpops,
     Tm,
+    Uac,
 )
 
 pv: Pv
@@ -22,19 +20,16 @@ hdr: Hdr
 tm: Tm
 sl: Sl
 rr: Rr
-maxfwd: Maxfwd
-sanity: Sanity
-siputils: Siputils
 auth: Auth
 registrar: Registrar
 nathelper: Nathelper
 tcpops: Tcpops
+uac: Uac
 
 def err(line: str, /) -> None: ...
 def info(line: str, /) -> None: ...
 def seturi(uri: str, /) -> bool: ...
 def setdsturi(uri: str, /) -> bool: ...
-def force_rport() -> bool: ...
 def set_forward_no_connect() -> bool: ...
 def is_myself(uri: str, /) -> bool: ...
 def is_myself_turi() -> bool: ...

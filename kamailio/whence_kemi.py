@@ -10,9 +10,13 @@ import KSR
 
 sys.path.append(str(Path(__file__).absolute().parents[2]))
 
-from whence.edge.route import Edge, Settings
+from whence.edge import drop_in, route
+from whence.edge.handlers import Handlers
 
 
-def mod_init() -> Edge:
+def mod_init() -> Handlers:
     """Make the handlers; Kamailio calls this once, before it forks."""
-    return Edge(KSR, Settings.parse(KSR.kx.get_def("WHENCE_EDGE") or ""))
+    for_drop_in = KSR.kx.get_def("WHENCE_DROP_IN")
+    if for_drop_in:
+        return drop_in.DropIn(KSR, drop_in.Settings.parse(for_drop_in))
+    return route.Edge(KSR, route.Settings.parse(KSR.kx.get_def("WHENCE_EDGE") or ""))

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from whence.agent.directory import FILE, FORMER_S, KNOWN, Directory, DirectoryError, NoTrunkError
+from whence.agent.directory import FILE, FORMER_S, Directory, DirectoryError, NoTrunkError
 from whence.agent.settings import Settings, load
 from whence.core.address import Address, Origin, Source, Transport, canonical_network
-from whence.core.directory import DIALOG_KEY, INSIDE_KEY, META, USER_HA1
+from whence.core.directory import DIALOG_KEY, INSIDE_KEY, LEARNED_UNTIL, META, USER_HA1
 from whence.core.identify import Identified, Request, identify
 from whence.core.nearest import nearest
 from whence.core.registration import Forget, Learn, Registration, State
@@ -651,7 +651,10 @@ def test_what_a_trunk_has_learned_is_found_by_the_trunk_and_not_among_all_at_its
 ) -> None:
     """Thousands of trunks may be at one address: each registration asks this."""
     with sqlite3.connect(directory.path) as db:
-        plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {KNOWN}", ["x", "x", 1, "udp"])]
+        plan = [
+            row[3]
+            for row in db.execute(f"EXPLAIN QUERY PLAN {LEARNED_UNTIL}", ["x", "x", 1, "udp"])
+        ]
     assert len(plan) == 1
     assert "USING INDEX" in plan[0]
     assert "trunk_id=?" in plan[0]

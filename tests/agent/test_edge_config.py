@@ -93,7 +93,7 @@ def test_the_edge_is_told_what_it_must_know_as_one_line_of_json(tmp_path: Path) 
     said = json.loads(define.removeprefix("#!define WHENCE_EDGE "))
     assert said["directory"] == "/var/lib/whence/directory.db"
     assert said["domain"] == "edge.example"
-    assert (said["inside_ip"], said["inside_port"]) == ("127.0.0.1", 5062)
+    assert 'if (dst_port == 5062 && $Ri == "127.0.0.1") {' in rendered(tmp_path)
 
 
 def test_no_secret_is_in_it(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from whence.agent.registrations import Registrations
 from whence.agent.resolver import Resolver
 from whence.agent.settings import Settings, load
 from whence.core.address import Source
-from whence.core.registration import Account, Answered, Contact, Reply, Send, State
+from whence.core.contact import Contact
+from whence.core.registration import Account, Answered, Reply, Send, State
 
 REGISTRAR = Source.parse("udp:192.0.2.5:5060")
 

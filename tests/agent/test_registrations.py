@@ -17,10 +17,10 @@ from whence.agent.registrations import Registrations
 from whence.agent.resolver import Resolver
 from whence.agent.settings import Settings, Trunk, load
 from whence.core.address import Source
+from whence.core.contact import Contact
 from whence.core.registration import (
     Account,
     Answered,
-    Contact,
     Registration,
     Reply,
     Send,

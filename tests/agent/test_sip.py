@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whence.agent.sip import Received, UnreadableError, challenges, options, read, register
+from whence.core.contact import Contact
 from whence.core.digest import Challenge, Credentials
-from whence.core.registration import Account, Contact, NextHop, Reply, Send
+from whence.core.registration import Account, NextHop, Reply, Send
 from whence.core.secret import Secret
 from whence.core.uri import Uri
 

@@ -1,8 +1,14 @@
 """The agent's side of the inside socket, as the contract has it: sealed requests."""
 
-from tests.contract.world import World
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from tests.rig.sip import Address, Endpoint, Headers, Message, request
 from whence.core import stamp
+
+if TYPE_CHECKING:
+    from tests.contract.world import World
 
 
 def options(world: World, agent: Endpoint, call_id: str) -> Message:

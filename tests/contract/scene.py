@@ -6,8 +6,9 @@ from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Self
 
+from tests.contract.books import DOMAIN
 from tests.contract.inside import options
-from tests.contract.world import DOMAIN, Caller, World
+from tests.contract.world import Caller, World
 from tests.rig.sip import Address, Endpoint, Message, request
 from whence.agent.settings import Trunk, User
 from whence.core.address import Source, Transport, canonical_ip

@@ -2,8 +2,8 @@
 
 import pytest
 
+from tests.contract.books import DOMAIN
 from tests.contract.scene import PASSWORD, Scene
-from tests.contract.world import DOMAIN
 from tests.rig.sip import Endpoint, Message, request
 from whence.core import stamp
 

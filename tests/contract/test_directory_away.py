@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.fake.world import FakeWorld
+from tests.contract.books import Hide
 from tests.contract.inside import options
-from tests.contract.real import RealWorld
 from tests.contract.scene import Scene
-from tests.contract.world import Hide, World
+from tests.contract.world import World
 from tests.rig.sip import request
 
 
@@ -36,10 +35,10 @@ def hide(request: pytest.FixtureRequest) -> Hide:
     return hide
 
 
-@pytest.fixture(params=[FakeWorld, RealWorld], ids=["fake", "real"])
-def blind(request: pytest.FixtureRequest, tmp_path: Path, hide: Hide) -> Iterator[World]:
+@pytest.fixture
+def blind(tmp_path: Path, hide: Hide) -> Iterator[World]:
     """A world whose edge has never seen its directory."""
-    with request.param(tmp_path, hide=hide) as world:
+    with World(tmp_path, hide=hide) as world:
         yield world
 
 
@@ -64,9 +63,12 @@ def test_a_bug_is_answered_500_and_the_next_request_is_fine(scene: Scene) -> Non
     spoilt, _ = scene.line(at="provider")
     trunk, phone = scene.line(at="another-provider")
     scene.world.books.spoil(spoilt.id)
+    said = scene.world.process.log.count("whence: ")
     for _ in range(3):
         answer = spoilt.at.ask(scene.invite(spoilt.at), scene.edge)
         assert answer.start_line == "SIP/2.0 500 Server Internal Error"
         invite = scene.invite(trunk.at)
         trunk.at.send(invite, scene.edge)
         phone.expect(lambda m, call=invite.call_id: m.call_id == call)  # type: ignore[misc]
+    assert scene.world.process.log.count("whence: ") == said + 3, "one line each"
+    assert "whence: ksr_initial: ValueError: " in scene.world.process.log

@@ -3,9 +3,9 @@
 import time
 from pathlib import Path
 
-from tests.contract.real import RealWorld
 from tests.contract.scene import PASSWORD, Scene
 from tests.contract.test_users import ask, credentials
+from tests.contract.world import World
 from tests.rig.wait import eventually
 from whence.agent import location
 from whence.agent.edge_config import LOCATION_FILE
@@ -15,7 +15,7 @@ PHONES = 100
 
 
 def test_phones_that_register_at_once_are_all_let_in_and_written_down(tmp_path: Path) -> None:
-    with RealWorld(tmp_path, workers=4) as world, Scene(world) as scene:
+    with World(tmp_path, workers=4) as world, Scene(world) as scene:
         names = [scene.name("user") for _ in range(PHONES)]
         world.books.add(
             *(User.model_validate({"name": name, "password": PASSWORD}) for name in names)

@@ -108,3 +108,4 @@ def test_nor_does_it_inside_a_dialog(scene: Scene, hidden: str) -> None:
         trunk.at.send(head + b"\r\n" + HIDDEN[hidden] + b"\r\n" + rest, scene.edge)
     for arrived in scene.came(phone):
         assert "forged" not in str(arrived)
+    assert [answer.status for answer in scene.came(trunk.at)] in ([], [400]), "one answer at most"

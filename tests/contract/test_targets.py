@@ -5,8 +5,8 @@ from urllib.parse import unquote
 
 import pytest
 
+from tests.contract.books import DOMAIN
 from tests.contract.scene import HOUR_S, PASSWORD, Scene
-from tests.contract.world import DOMAIN
 from tests.rig.sip import Message
 
 

@@ -4,8 +4,8 @@ import secrets
 
 import pytest
 
+from tests.contract.books import DOMAIN
 from tests.contract.scene import PASSWORD, Scene
-from tests.contract.world import DOMAIN
 from tests.rig.sip import Endpoint, Headers, Message, authorization, request
 
 URI = f"sip:{DOMAIN}"

@@ -1,98 +1,56 @@
-"""What a contract test needs of Kamailio with the edge in it: two sockets, and endpoints around.
+"""Kamailio on the configuration that Whence makes, and a network on loopback around it."""
 
-Two worlds are this: `fake`, where Kamailio is ours and the network is in memory, and `real`.
-"""
-
-import sqlite3
-from collections.abc import Callable
-from contextlib import closing
+import secrets
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
-from tests.rig.network import Network
+from tests.contract.books import Books, Hide, edge_settings
+from tests.contract.inside import options
+from tests.rig.network import SIP_PORT, Network
+from tests.rig.process import Process
 from tests.rig.sip import Address, Endpoint, Message
-from whence.agent.directory import Directory
-from whence.agent.settings import Edge, Settings, Trunk, User
-from whence.core.address import Source
-from whence.core.directory import DIALOG_KEY, META
-from whence.core.registration import Learn, Registration, State
-
-DOMAIN = "edge.example"
-
-Hide = Callable[[Path], None]
-"""Does something to the directory's file."""
+from tests.rig.wait import eventually
+from whence.agent import edge_config, location
 
 
-class World(Protocol):
-    """Kamailio with the edge in it, and the network around it."""
+class World:
+    """Kamailio with the edge in it. One for all tests of a session."""
 
-    edge: Address
-    """The socket towards providers, users and strangers."""
-    inside: Address
-    """The socket that obeys the agent alone."""
-    books: "Books"
+    def __init__(self, folder: Path, hide: Hide | None = None, workers: int = 1) -> None:
+        """Start it; `hide` does something to the directory's file before."""
+        self._stack = ExitStack()
+        network = self.network()
+        self.edge: Address = (network.ip("edge"), SIP_PORT)
+        self.inside: Address = (network.ip("edge"), SIP_PORT + 2)
+        self.books = Books(folder, edge_settings(self.edge, self.inside, workers))
+        self._stack.enter_context(self.books)
+        if hide is not None:
+            self.books.hide(hide)
+        location.make(folder / edge_config.LOCATION_FILE)
+        config = folder / edge_config.CONFIG_FILE
+        config.write_text(edge_config.render(self.books.settings, folder / "whence.toml"))
+        self.process = self._stack.enter_context(
+            Process("kamailio", edge_config.command(config), folder / "kamailio.log")
+        )
+        eventually(self._answers, what="Kamailio's answer on its inside socket")
+
+    def _answers(self) -> bool:
+        if not self.process.running:
+            raise ChildProcessError(self.process.log)
+        with Endpoint(self.inside[0]) as agent:
+            ask = options(self, agent, secrets.token_hex(8))
+            return agent.ask(ask, self.inside, within_s=0.2).status > 0
 
     def network(self) -> Network:
-        """Return a network that no other test has, or has had: late messages meet nobody."""
-        ...
+        """Return a network that is kept until this world ends."""
+        return self._stack.enter_context(Network())
 
     def endpoint(self, ip: str, port: int = 0) -> Endpoint:
-        """Return somebody at this address."""
-        ...
-
-
-class Books:
-    """The directory that the edge of a world reads, and what stands in it."""
-
-    def __init__(self, folder: Path, edge: Edge) -> None:
-        self.directory = Directory(folder / "directory.db")
-        self.settings = Settings.model_validate({"edge": edge, "agent": {"state": str(folder)}})
-        self.inside_key = self.directory.new_inside_key()
-        self.directory.install(self.settings)
-
-    @property
-    def dialog_key(self) -> str:
-        """The key of the dialogs' cookies."""
-        with closing(sqlite3.connect(self.directory.path)) as database:
-            return str(database.execute(META, (DIALOG_KEY,)).fetchone()[0])
-
-    def add(self, *entries: Trunk | User) -> None:
-        """Write trunks and users into the file, as it were, and load it again."""
-        trunks = [entry for entry in entries if isinstance(entry, Trunk)]
-        users = [entry for entry in entries if isinstance(entry, User)]
-        settings = self.settings
-        self.settings = settings.model_copy(
-            update={"trunk": settings.trunk + trunks, "user": settings.user + users}
-        )
-        self.directory.install(self.settings)
-
-    def learn(self, trunk_id: str, source: Source, now: float, expires_at: float) -> None:
-        """Write down that a registrar at `source` accepted the trunk's REGISTER."""
-        registration = Registration(trunk_id, f"call-{trunk_id}", state=State.REGISTERED)
-        socket = self.settings.edge.listen[0]
-        self.directory.save(trunk_id, registration, [Learn(source, expires_at)], socket, now)
-
-    def spoil(self, trunk_id: str) -> None:
-        """Write something of which no edge can make sense."""
-        with closing(sqlite3.connect(self.directory.path)) as database, database:
-            database.execute("UPDATE address SET origin = 'rumour' WHERE trunk_id = ?", (trunk_id,))
-
-    def hide(self, hide: Hide) -> None:
-        """Close the directory, and do something to its file."""
-        self.directory.close()
-        hide(self.directory.path)
-
-    def bring_back(self) -> None:
-        """Make the directory anew, in the place of what is there; the inside key is another."""
-        path = self.directory.path
-        made = path.with_suffix(".new")
-        with closing(Directory(made)) as directory:
-            self.inside_key = directory.new_inside_key()
-            directory.install(self.settings)
-        made.replace(path)
-        self.directory = Directory(path)
+        """Return a socket on a loopback address."""
+        return Endpoint(ip, port)
 
     def __enter__(self) -> Self:
         return self
@@ -103,7 +61,7 @@ class Books:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.directory.close()
+        self._stack.close()
 
 
 @dataclass(frozen=True)
@@ -113,18 +71,6 @@ class Caller:
     id: str
     token: str
     at: Endpoint
-
-
-def edge_settings(edge: Address, inside: Address, workers: int = 1) -> Edge:
-    """Make `[edge]`. One worker has done all with one message before it takes the next."""
-    return Edge.model_validate(
-        {
-            "listen": [f"udp:{edge[0]}:{edge[1]}"],
-            "inside": f"udp:{inside[0]}:{inside[1]}",
-            "domain": DOMAIN,
-            "workers": workers,
-        }
-    )
 
 
 def stamps(message: Message) -> list[tuple[str, str]]:

@@ -18,12 +18,12 @@ from hypothesis.stateful import (
 )
 
 from whence.core.address import Source
+from whence.core.contact import Contact
 from whence.core.digest import Challenge, Credentials, authorization
 from whence.core.registration import (
     Account,
     Action,
     Answered,
-    Contact,
     Dice,
     Due,
     Event,

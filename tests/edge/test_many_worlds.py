@@ -33,8 +33,8 @@ from tests.core.world import (
 from whence.agent.directory import Generation as AgentsGeneration
 from whence.core.directory import GENERATION_FILE, SCHEMA, decide
 from whence.core.identify import Identified, Refused
+from whence.edge.handlers import read
 from whence.edge.known import Answer, Asked, Generation, Known
-from whence.edge.route import read
 
 CASES = 200_000
 EACH = 50
@@ -63,14 +63,15 @@ class Edge:
         known = self._known.get(asked, now)
         self.knew = known is not None
         if known is not None:
-            return "identified", known.told
+            return "identified", known.trunk
         request = read(asked)
         assert request is not None
         decision, evidence = decide(request, now, self._fetch)
         if isinstance(decision, Identified):
             until = evidence.good_until(now)
-            self._known.keep(asked, Answer("", "", True, until, decision.trunk.id))
-            return "identified", decision.trunk.id
+            trunk_id = decision.trunk.id
+            self._known.keep(asked, Answer(trunk_id, "", "", "", True, until, ""))
+            return "identified", trunk_id
         return ("refused", decision.reason) if isinstance(decision, Refused) else ("unknown", None)
 
     def _fetch(self, query: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from whence.edge.route import smuggles
+from whence.edge.handlers import smuggles
 
 
 @pytest.mark.parametrize(

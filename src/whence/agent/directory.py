@@ -10,7 +10,6 @@ import json
 import mmap
 import secrets
 import sqlite3
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
@@ -37,17 +36,13 @@ from whence.core.digest import Credentials
 from whence.core.history import Event
 from whence.core.identify import Evidence, Request
 from whence.core.nearest import Former, Neighbour
-from whence.core.registration import Action, Forget, Learn, NextHop, Registration, State
-from whence.core.retry import Failure
+from whence.core.registration import Action, Forget, Learn, Registration
 from whence.core.siblings import LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FILE = "directory.db"
-
-KNOWN = """SELECT expires_at FROM address
-    WHERE trunk_id = ? AND ip = ? AND +port = ? AND transport = ? AND origin = 'learned'"""
 
 EXPLAINED = 100
 """How many candidates an explanation names at most, besides those that the request names."""
@@ -65,7 +60,7 @@ class DirectoryError(Exception):
 
 
 class Generation:
-    """The counter beside the database that tells the workers when an answer could have changed."""
+    """The bytes beside the database that tell the workers when an answer could have changed."""
 
     def __init__(self, path: Path) -> None:
         """Open it, or make it; it moves at once, for what the last agent may have left undone."""
@@ -76,9 +71,10 @@ class Generation:
         self.move()
 
     def move(self) -> None:
-        """Count on. The eight bytes are written at once."""
-        now = int.from_bytes(self._mapped[:], sys.byteorder)
-        self._mapped[:] = ((now + 1) % 2**64).to_bytes(tables.GENERATION_BYTES, sys.byteorder)
+        """Be what it never was. Random, not one more: beside a drop-in there are several writers,
+        and two that count from the same number would be one move. Eight bytes are written at once.
+        """
+        self._mapped[:] = secrets.token_bytes(tables.GENERATION_BYTES)
 
     def close(self) -> None:
         """Let it go; it stays for the workers."""
@@ -361,12 +357,8 @@ class Directory:
 
     def registrations(self) -> dict[str, Stored]:
         """Trunk id → what is known of its registration from before."""
-        rows = self._db.execute(
-            "SELECT trunk_id, account, call_id, cseq, state, since, granted_s, expires_at, next_at,"
-            " registrar, home, held, failures, failure, last_status, last_phrase,"
-            " reason FROM registration"
-        ).fetchall()
-        return {row[0]: _stored(row) for row in rows}
+        rows = self._db.execute(tables.REGISTRATIONS).fetchall()
+        return {row[0]: Stored(*tables.registration_of(row)) for row in rows}
 
     def save(
         self,
@@ -384,28 +376,7 @@ class Directory:
         r = registration
         moves = any(self._moves(registration.trunk_id, action, now) for action in actions)
         with self._changing() if moves else self._transaction():
-            self._db.execute(
-                "INSERT OR REPLACE INTO registration VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-                (
-                    r.trunk_id,
-                    account,
-                    r.call_id,
-                    r.cseq,
-                    r.state,
-                    r.since,
-                    r.granted_s,
-                    r.expires_at,
-                    r.next_at,
-                    str(r.registrar) if r.registrar else None,
-                    str(r.home) if r.home else None,
-                    r.held,
-                    r.failures,
-                    r.failure,
-                    r.last_status,
-                    r.last_phrase,
-                    r.reason,
-                ),
-            )
+            self._db.execute(tables.PUT_REGISTRATION, tables.registration_row(account, r))
             for action in actions:
                 if isinstance(action, Learn):
                     self._learn(r.trunk_id, action, socket, now)
@@ -415,15 +386,8 @@ class Directory:
                 self._note(r.trunk_id, event, now)
 
     def _note(self, trunk_id: str, event: Event, now: float) -> None:
-        self._db.execute(
-            "INSERT INTO event (trunk_id, at, what, status, reason) VALUES (?, ?, ?, ?, ?)",
-            (trunk_id, now, event.what, event.status, event.reason),
-        )
-        self._db.execute(
-            "DELETE FROM event WHERE trunk_id = :id AND id <= (SELECT id FROM event"
-            " WHERE trunk_id = :id ORDER BY id DESC LIMIT 1 OFFSET :limit)",
-            {"id": trunk_id, "limit": history.LIMIT},
-        )
+        self._db.execute(tables.PUT_EVENT, (trunk_id, now, event.what, event.status, event.reason))
+        self._db.execute(tables.TRIM_EVENTS, {"id": trunk_id, "limit": history.LIMIT})
 
     def events(self, trunk_id: str) -> list[tuple[float, Event]]:
         """(when, what) happened to a trunk, the oldest first; the last ones only."""
@@ -438,9 +402,8 @@ class Directory:
         if not isinstance(action, Learn):
             return isinstance(action, Forget)
         source = action.source
-        # The unary + keeps the index by ip and port out: thousands of trunks may be there.
         known = self._db.execute(
-            KNOWN, (trunk_id, str(source.ip), source.port, source.transport)
+            tables.LEARNED_UNTIL, (trunk_id, str(source.ip), source.port, source.transport)
         ).fetchone()
         return known is None or not now < known[0] <= action.expires_at
 
@@ -615,34 +578,3 @@ def _mark(key: str, credentials: Credentials) -> str:
     algorithms = [algorithm for algorithm, _ in credentials.ha1]
     text = json.dumps([credentials.user, credentials.realm, algorithms, told])
     return blake2s(text.encode(), key=bytes.fromhex(key), digest_size=2).hexdigest()
-
-
-def _stored(row: Sequence[Any]) -> Stored:
-    (trunk_id, account, call_id, cseq, state, since, granted_s, expires_at, next_at) = row[:9]
-    registrar, home, held, failures, failure, last_status, last_phrase, reason = row[9:]
-    return Stored(
-        account,
-        Registration(
-            trunk_id=trunk_id,
-            call_id=call_id,
-            cseq=cseq,
-            state=State(state),
-            since=since,
-            granted_s=granted_s,
-            expires_at=expires_at,
-            next_at=next_at,
-            registrar=Source.parse(registrar) if registrar else None,
-            home=_next_hop(home) if home else None,
-            held=bool(held),
-            failures=failures,
-            failure=Failure(failure) if failure else None,
-            last_status=last_status,
-            last_phrase=last_phrase,
-            reason=reason,
-        ),
-    )
-
-
-def _next_hop(text: str) -> NextHop:
-    place = Source.parse(text)
-    return NextHop(place.transport, str(place.ip), place.port)

@@ -20,6 +20,9 @@ CONFIG_FILE = "kamailio.cfg"
 LOCATION_FILE = "location.db"
 TLS_FILE = "tls.cfg"
 
+SCANNERS = "friendly-scanner|sipvicious|sipcli|sip-scan|sundayddr|pplsip"
+"""User-Agents of tools that look for doors, in any mix of cases."""
+
 # tlsf: Debian's default allocator takes nine tenths of a call's instructions (docs/operate.md).
 # 256 MB of shared memory hold the transactions of several thousand REGISTERs or calls a second.
 START_OPTIONS = ("-x", "tlsf", "-X", "tlsf", "-m", "256", "-M", "16")
@@ -44,8 +47,6 @@ def render(settings: Settings, file: Path) -> str:
             {
                 "directory": str(settings.state.absolute() / FILE),
                 "domain": edge.domain,
-                "inside_ip": str(edge.inside.ip),
-                "inside_port": edge.inside.port,
                 "answer_ms": round(settings.registration.answer * 1000),
             }
         ),
@@ -53,7 +54,8 @@ def render(settings: Settings, file: Path) -> str:
             {"address": str(socket), "advertise": _advertised(edge, socket)}
             for socket in edge.listen
         ],
-        inside=str(edge.inside),
+        inside=edge.inside,
+        scanners=SCANNERS,
         aliases=_aliases(edge),
         workers=edge.workers,
         tcp=any(socket.transport is not Transport.UDP for socket in edge.listen),

@@ -16,14 +16,14 @@ from aiosipua.headers import parse_cseq, parse_via
 from aiosipua.message import SipMessage, SipResponse
 
 from whence.core import stamp
+from whence.core.contact import Contact, seconds
 from whence.core.digest import Challenge
-from whence.core.registration import Account, Contact, Reply, Send
+from whence.core.registration import Account, Reply, Send
 from whence.core.uri import Uri, host_text
 
 REPLY_LIMIT = 65_535
 CHALLENGE_LIMIT = 2_048
 """The longest header that is read for challenges: a stranger's must not cost us seconds."""
-NUMBER_LIMIT = 2**31
 
 
 class UnreadableError(Exception):
@@ -134,10 +134,10 @@ def _reply(message: SipResponse, cseq: int) -> Reply:
         status=message.status_code,
         reason=_printable(message.reason_phrase),
         cseq=cseq,
-        contacts=tuple(_contact(text) for text in message.get_header_values("contact")),
-        expires_s=_seconds(message.get_header("expires")),
-        min_expires_s=_seconds(message.get_header("min-expires")),
-        retry_after_s=_seconds(message.get_header("retry-after")),
+        contacts=tuple(Contact.parse(text) for text in message.get_header_values("contact")),
+        expires_s=seconds(message.get_header("expires")),
+        min_expires_s=seconds(message.get_header("min-expires")),
+        retry_after_s=seconds(message.get_header("retry-after")),
         challenges=tuple(
             challenge
             for proxy, header in ((False, "www-authenticate"), (True, "proxy-authenticate"))
@@ -145,17 +145,6 @@ def _reply(message: SipResponse, cseq: int) -> Reply:
             for challenge in challenges(text, proxy=proxy)
         ),
     )
-
-
-_UNREADABLE = Uri("", "", "")
-"""A Contact that cannot be read is listed all the same, and is not ours."""
-
-
-def _contact(text: str) -> Contact:
-    uri = Uri.of_header(text) or _UNREADABLE
-    after = text.rpartition(">")[2] if ">" in text else text.partition(";")[2]
-    expires = re.search(r"(?:^|;)\s*expires\s*=\s*(\d+)", after, re.IGNORECASE)
-    return Contact(uri, _seconds(expires.group(1)) if expires else None)
 
 
 _AUTH_PARAM = re.compile(r'(?<![\w-])([\w-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))', re.ASCII)
@@ -200,11 +189,6 @@ def _challenge(text: str, *, proxy: bool) -> Challenge:
 @lru_cache(maxsize=64)
 def _qop(text: str) -> tuple[str, ...]:
     return tuple(q.strip().lower() for q in text.split(",") if q.strip())
-
-
-def _seconds(text: str | None) -> int | None:
-    number = re.match(r"\s*(\d{1,10})", text or "", re.ASCII)
-    return min(int(number.group(1)), NUMBER_LIMIT) if number else None
 
 
 def _single(message: SipResponse, name: str) -> str:

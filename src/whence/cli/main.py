@@ -17,6 +17,7 @@ from whence.cli import (
     calls,
     check,
     clashes,
+    drop_in,
     edge_config,
     events,
     explain,
@@ -37,6 +38,7 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("agent")(agent.agent)
+app.command("drop-in")(drop_in.drop_in)
 app.command("edge-config")(edge_config.edge_config)
 app.command("check")(check.check)
 app.command("trunks")(trunks.trunks)

@@ -10,12 +10,15 @@ from typing import Any
 from whence.core.address import (
     Address,
     Origin,
+    Source,
     Transport,
     bits_of,
     canonical_network,
 )
 from whence.core.identify import NAMING, Decision, Evidence, Identified, Request, identify
 from whence.core.number import closeness, owns
+from whence.core.registration import NextHop, Registration, State
+from whence.core.retry import Failure
 from whence.core.trunk import Trunk
 
 VERSION = 2
@@ -161,7 +164,7 @@ SCHEMA = _TABLES % {"strength": STRENGTH.format(a="")}
 
 GENERATION_FILE = "generation"
 GENERATION_BYTES = 8
-"""A counter beside the database, that moves when an answer could change."""
+"""Eight bytes beside the database, others whenever an answer could change."""
 
 INSIDE_KEY = "inside_key"
 DIALOG_KEY = "dialog_key"
@@ -394,6 +397,33 @@ note = excluded.note
 """Write an address; one that is there already keeps its age."""
 
 
+LEARNED_UNTIL = """SELECT expires_at FROM address
+    WHERE trunk_id = ? AND ip = ? AND +port = ? AND transport = ? AND origin = 'learned'"""
+"""Until when an address stands that a trunk has learned already. The unary + keeps the index by ip
+and port out: thousands of trunks may be there."""
+
+_REGISTRATION = (
+    "trunk_id, account, call_id, cseq, state, since, granted_s, expires_at, next_at,"
+    " registrar, home, held, failures, failure, last_status, last_phrase, reason"
+)
+REGISTRATIONS = f"SELECT {_REGISTRATION} FROM registration"
+REGISTRATION = f"{REGISTRATIONS} WHERE trunk_id = ?"
+
+PUT_REGISTRATION = (
+    "INSERT OR REPLACE INTO registration VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+"""Write a registration, as `registration_row` makes it."""
+
+PUT_EVENT = "INSERT INTO event (trunk_id, at, what, status, reason) VALUES (?, ?, ?, ?, ?)"
+
+TRIM_EVENTS = """
+DELETE FROM event WHERE trunk_id = :id AND id <= (
+    SELECT id FROM event WHERE trunk_id = :id ORDER BY id DESC LIMIT 1 OFFSET :limit
+)
+"""
+"""Keep the last `limit` events of a trunk."""
+
+
 def row_of(trunk_id: str, address: Address) -> tuple[Any, ...]:
     """Make the parameters of `PUT_ADDRESS`."""
     a = address
@@ -417,3 +447,56 @@ def address_of(row: Sequence[Any]) -> Address:
         note,
         bool(in_file),
     )
+
+
+def registration_row(account: str, registration: Registration) -> tuple[Any, ...]:
+    """Make the parameters of `PUT_REGISTRATION`. `account`: for whom, and where."""
+    r = registration
+    return (
+        r.trunk_id,
+        account,
+        r.call_id,
+        r.cseq,
+        r.state,
+        r.since,
+        r.granted_s,
+        r.expires_at,
+        r.next_at,
+        str(r.registrar) if r.registrar else None,
+        str(r.home) if r.home else None,
+        r.held,
+        r.failures,
+        r.failure,
+        r.last_status,
+        r.last_phrase,
+        r.reason,
+    )
+
+
+def registration_of(row: Sequence[Any]) -> tuple[str, Registration]:
+    """Make (account, registration) of a row of `REGISTRATIONS`."""
+    (trunk_id, account, call_id, cseq, state, since, granted_s, expires_at, next_at) = row[:9]
+    registrar, home, held, failures, failure, last_status, last_phrase, reason = row[9:]
+    return account, Registration(
+        trunk_id=trunk_id,
+        call_id=call_id,
+        cseq=cseq,
+        state=State(state),
+        since=since,
+        granted_s=granted_s,
+        expires_at=expires_at,
+        next_at=next_at,
+        registrar=Source.parse(registrar) if registrar else None,
+        home=_next_hop(home) if home else None,
+        held=bool(held),
+        failures=failures,
+        failure=Failure(failure) if failure else None,
+        last_status=last_status,
+        last_phrase=last_phrase,
+        reason=reason,
+    )
+
+
+def _next_hop(text: str) -> NextHop:
+    place = Source.parse(text)
+    return NextHop(place.transport, str(place.ip), place.port)

@@ -20,6 +20,7 @@ from enum import StrEnum
 from typing import Any
 
 from whence.core.address import Source
+from whence.core.contact import Contact
 from whence.core.digest import Challenge, Credentials, answerable, authorization
 from whence.core.retry import WAITS, Failure, Waits
 from whence.core.uri import Uri, host_text
@@ -88,14 +89,6 @@ class Account:
     def request_uri(self) -> str:
         """`sip:domain`: a REGISTER names the domain, not the user (RFC 3261 10.2)."""
         return "sip:" + self.aor.rpartition("@")[2]
-
-
-@dataclass(frozen=True, slots=True)
-class Contact:
-    """One Contact of a 200, with its `expires` parameter in seconds where it has one."""
-
-    uri: Uri
-    expires_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

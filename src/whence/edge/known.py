@@ -1,9 +1,9 @@
 """What this worker has decided already: good until the directory moves, or an address ends.
 
-The agent counts a *generation*, eight bytes mapped into every worker, which moves before and after
-each change that could change an answer. So a call that was asked about before costs no query; and
-a trunk that is taken away is gone with the next call. Only identified calls are kept: a stranger
-cannot fill the place of others.
+Who writes the directory has a *generation*, eight bytes mapped into every worker, move before and
+after each change that could change an answer. So a call that was asked about before costs no query;
+and a trunk that is taken away is gone with the next call. Only identified calls are kept: a
+stranger cannot fill the place of others.
 """
 
 from __future__ import annotations
@@ -28,12 +28,15 @@ class Asked(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """Where an identified call goes, and what is said of it. `until`: when to ask anew.
+    """Whose an identified call is, where it goes, and what is said of it.
 
-    `headers`: the lines that are added to it. `is_ours`: whether `target` is a user of ours.
+    `trunk`: its trunk's id; `reason`: why. `headers`: the lines that are added to it. `is_ours`:
+    whether `target` is a user of ours. `until`: when to ask anew.
     `told`: what the agent is told of every such call (core/told.py).
     """
 
+    trunk: str
+    reason: str
     headers: str
     target: str
     is_ours: bool

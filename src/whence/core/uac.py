@@ -1,0 +1,125 @@
+"""Registrations that are another's: Kamailio's module `uac` sends the REGISTERs, and decides when.
+
+We see what it sent and what was answered, and say what that teaches. The rules are those of our
+own registrations: only a 2xx teaches, and only what its registrar granted; a failure takes nothing
+away; what is taken back ends at once, and no answer that is under way brings it back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from whence.core.address import GRACE_S, Source
+from whence.core.digest import Credentials
+from whence.core.registration import (
+    Account,
+    Action,
+    Forget,
+    Learn,
+    Registration,
+    Reply,
+    State,
+    granted,
+)
+from whence.core.uri import Uri
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A REGISTER that `uac` sent. `at`: when, in seconds since the epoch.
+
+    `contact` has the record's `l_uuid` as its user. `answers`: whether it has credentials.
+    """
+
+    contact: Uri
+    aor: str
+    call_id: str
+    cseq: int
+    expires_s: int
+    at: float
+    answers: bool = False
+
+
+def answered(
+    before: Registration, sent: Sent, reply: Reply, source: Source, now: float
+) -> tuple[Registration, tuple[Action, ...]]:
+    """Say what a final answer from `source` teaches; `before` itself where it says nothing new."""
+    taken_back = before.state is State.UNREGISTERED and sent.at <= before.since
+    if sent.expires_s == 0 or taken_back:
+        return before, ()
+    if 200 <= reply.status < 300:
+        return _granted(before, sent, reply, source, now)
+    if reply.status in (401, 407) and not sent.answers:
+        return before, ()  # it is challenged, and answers
+    return _failed(before, sent, reply, "refused", now), ()
+
+
+def unanswered(before: Registration, sent: Sent, now: float) -> Registration:
+    """Say how it stands when no answer came."""
+    if sent.expires_s == 0 or (before.state is State.UNREGISTERED and sent.at <= before.since):
+        return before
+    return _failed(before, sent, None, "no answer", now)
+
+
+def taken_back(before: Registration, now: float) -> tuple[Registration, tuple[Action, ...]]:
+    """Say what ends as `uac` takes a registration back, or as its record goes: all of it, now."""
+    after = replace(
+        before,
+        state=State.UNREGISTERED,
+        since=now,
+        granted_s=None,
+        expires_at=None,
+        next_at=None,
+        failures=0,
+        last_status=None,
+        last_phrase="",
+        reason="taken back",
+    )
+    return after, (Forget(),)
+
+
+def _granted(
+    before: Registration, sent: Sent, reply: Reply, source: Source, now: float
+) -> tuple[Registration, tuple[Action, ...]]:
+    same = (before.call_id, before.cseq) == (sent.call_id, sent.cseq)
+    if same and before.state is State.REGISTERED:
+        return before, ()  # the same answer again: the grant counts from the first
+    account = Account(sent.aor, sent.contact, Credentials(""), sent.expires_s)
+    granted_s, fault = granted(reply, account, sent.expires_s)
+    if granted_s is None:
+        return _failed(before, sent, reply, fault, now), ()
+    expires_at = now + granted_s
+    after = replace(
+        before,
+        call_id=sent.call_id,
+        cseq=sent.cseq,
+        state=State.REGISTERED,
+        since=before.since if before.state is State.REGISTERED else now,
+        granted_s=granted_s,
+        expires_at=expires_at,
+        next_at=None,
+        registrar=source,
+        failures=0,
+        last_status=reply.status,
+        last_phrase=reply.reason,
+        reason=f"granted {granted_s} s",
+    )
+    return after, (Learn(source, expires_at + GRACE_S),)
+
+
+def _failed(
+    before: Registration, sent: Sent, reply: Reply | None, reason: str, now: float
+) -> Registration:
+    """What was granted stands: only its standing says that the refresh failed."""
+    return replace(
+        before,
+        call_id=sent.call_id,
+        cseq=sent.cseq,
+        state=State.WAITING,
+        since=before.since if before.state is State.WAITING else now,
+        next_at=None,
+        failures=before.failures + 1,
+        last_status=reply.status if reply else None,
+        last_phrase=reply.reason if reply else "",
+        reason=reason,
+    )

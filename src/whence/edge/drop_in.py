@@ -1,0 +1,306 @@
+"""The drop-in: what an existing Kamailio that registers with its module `uac` asks of Whence.
+
+The include file (kamailio/drop_in.cfg.j2) has the native routes, and they call these handlers:
+`whence_local_request` as a REGISTER is sent, `whence_answered` and `whence_unanswered` for what
+became of it, `whence_identify` for whose a call is. Whatever goes wrong, nobody is let in by it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial, wraps
+from pathlib import Path
+
+from whence.core import stamp, told, uac
+from whence.core.contact import Contact, listed, seconds
+from whence.core.identify import Decision, Identified, Refused
+from whence.core.registration import Action, Registration, Reply, State
+from whence.core.uac import Sent
+from whence.core.uri import Uri
+from whence.edge.directory import DirectoryUnavailableError
+from whence.edge.handlers import GO_ON, NO, Handlers, one_line, read, survives
+from whence.edge.known import Answer, Asked
+from whence.edge.ksr import Ksr
+from whence.edge.learned import Change, Learned, NotWrittenError, Record
+
+TRUNK = "$avp(whence_trunk)"
+REASON = "$avp(whence_reason)"
+"""What `route(WHENCE)` says of a call: whose it is, and why, or why it is nobody's."""
+
+SENT = "$avp(whence_sent)"
+"""A REGISTER of ours as it was sent, as JSON: what comes of it finds it there."""
+
+USER = "$avp(whence_user)"
+
+ANSWER_ROUTE, FAILURE_ROUTE = "WHENCE_ANSWERED", "WHENCE_UNANSWERED"
+
+CONTACTS_LIMIT = 50
+"""How many Contact headers of an answer are read."""
+
+WAIT_S = 0.2
+"""How long an answer to a REGISTER waits for other workers that write."""
+TAKE_BACK_WAIT_S = 0.05
+"""The same as an un-REGISTER is sent: `uac` holds its lock meanwhile."""
+IDENTIFY_WAIT_S = 0.05
+
+NO_RECORD, DISABLED = -1, -3  # uac_reg_status (5.6.3); others: registered, under way, failed
+
+RECORDS_LIMIT = 16
+"""How many records are looked through that are no more, before a call is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the include file tells the drop-in, as JSON in the define WHENCE_DROP_IN."""
+
+    directory: Path
+
+    @classmethod
+    def parse(cls, text: str) -> Settings:
+        """Read the define; KeyError or ValueError if it was not written by `whence drop-in`."""
+        return cls(Path(json.loads(text)["directory"]))
+
+
+Handler = Callable[["DropIn", object], int]
+
+
+def declines(handler: Handler) -> Handler:
+    """Make a handler that identifies nobody where anything goes wrong, and says why."""
+
+    @wraps(handler)
+    def declining(own: DropIn, message: object) -> int:
+        try:
+            return handler(own, message)
+        except (DirectoryUnavailableError, NotWrittenError) as error:
+            reason = str(error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody is let in by it
+            reason = f"{handler.__name__}: {one_line(error)}"
+        own.ksr.err(f"whence: {reason}\n")
+        own.ksr.pv.sets(REASON, reason)
+        return NO
+
+    return declining
+
+
+class DropIn(Handlers):
+    """The handlers that the include file calls, in each worker, and in what sends for `uac`."""
+
+    def __init__(self, ksr: Ksr, settings: Settings) -> None:
+        super().__init__(ksr, settings.directory)
+        self._learned = Learned(settings.directory)
+
+    # Registrations.
+
+    @survives
+    def whence_local_request(self, _message: object) -> int:
+        """Remember a REGISTER that is sent, so that what comes of it is known to be ours.
+
+        No call into `uac` here, on any way: it holds its lock, and would wait for itself.
+        """
+        ksr = self.ksr
+        if ksr.kx.get_method() != "REGISTER":
+            return GO_ON
+        get, now = ksr.hdr.get, time.time()
+        contact = next(iter(listed(get("Contact") or "")), None)
+        if contact is None or not contact.uri.user:
+            return GO_ON
+        asked_s = seconds(get("Expires")) if contact.expires_s is None else contact.expires_s
+        sent = {
+            "contact": get("Contact"),
+            "aor": ksr.kx.get_turi(),
+            "call_id": ksr.kx.get_callid(),
+            "cseq": int(ksr.pv.get("$cs") or 0),
+            "expires_s": asked_s or 0,
+            "at": now,
+            "answers": bool(get("Authorization") or get("Proxy-Authorization")),
+        }
+        ksr.pv.sets(SENT, json.dumps(sent))
+        ksr.tm.t_on_reply(ANSWER_ROUTE)
+        ksr.tm.t_on_failure(FAILURE_ROUTE)
+        if not asked_s:
+            self._write(contact.uri.user, partial(uac.taken_back, now=now), TAKE_BACK_WAIT_S)
+        return GO_ON
+
+    @survives
+    def whence_answered(self, _message: object) -> int:
+        """An answer came, in the transaction of our own REGISTER: a 2xx teaches where from."""
+        ksr, now = self.ksr, time.time()
+        status = ksr.kx.get_status()
+        sent = self._sent()
+        if status < 200 or sent is None:
+            return GO_ON
+        record = self._record(sent)
+        if record is None:
+            return GO_ON  # no record of `uac`'s: somebody else of this Kamailio registers too
+        reply = Reply(
+            status=status,
+            reason="".join(c for c in str(ksr.pv.get("$rr") or "") if c.isprintable())[:200],
+            cseq=sent.cseq,
+            contacts=tuple(self._contacts()),
+            expires_s=seconds(self._text(lambda: ksr.hdr.get("Expires"))),
+        )
+        source = self._source()
+        step = partial(uac.answered, sent=sent, reply=reply, source=source, now=now)
+        self._write(record.id, step, WAIT_S, sent.aor, record if 200 <= status < 300 else None)
+        return GO_ON
+
+    @survives
+    def whence_unanswered(self, _message: object) -> int:
+        """Nobody answered a REGISTER of ours: nothing ends by that, but it is known."""
+        sent, now = self._sent(), time.time()
+        if sent is not None:
+            step = partial(_unanswered, sent=sent, now=now)
+            self._write(sent.contact.user, step, WAIT_S, sent.aor)
+        return GO_ON
+
+    def _sent(self) -> Sent | None:
+        """The REGISTER at hand as it was sent; None where it is none of ours."""
+        text = self.ksr.pv.get(SENT)
+        if not text:
+            return None
+        values = json.loads(str(text))
+        contact = Contact.parse(values.pop("contact")).uri
+        return Sent(contact=contact, **values)
+
+    def _record(self, sent: Sent) -> Record | None:
+        """The record of `uac` that a REGISTER is of. Asked in a reply route only: see above."""
+        ksr, id_ = self.ksr, sent.contact.user
+        if not id_.isprintable() or ksr.uac.uac_reg_lookup(id_, USER) < 0:
+            return None
+        aor = Uri.parse(sent.aor)
+        return Record(id_, aor.user if aor else "", str(ksr.pv.get(USER) or ""))
+
+    def _contacts(self) -> list[Contact]:
+        """All Contacts of the answer at hand, in however many headers."""
+        found: list[Contact] = []
+        for at in range(CONTACTS_LIMIT):
+            try:
+                header = self.ksr.pv.get(f"$(hdr(Contact)[{at}])")
+            except UnicodeDecodeError:
+                header = "?"  # it is listed, and not ours
+            if header is None:
+                break
+            found += listed(str(header))
+        return found
+
+    def _write(
+        self,
+        trunk_id: str,
+        step: Callable[[Registration], tuple[Registration, Sequence[Action]]],
+        wait_s: float,
+        account: str = "",
+        record: Record | None = None,
+    ) -> None:
+        kx = self.ksr.kx
+        socket = f"{kx.get_proto()}:{kx.get_rcvip()}:{kx.get_rcvport()}"
+        try:
+            self._learned.write(
+                Change(trunk_id, account, socket, time.time(), step, record), wait_s
+            )
+        except NotWrittenError as error:
+            self.ksr.err(f"whence: {error}\n")
+
+    # Calls.
+
+    @declines
+    def whence_identify(self, _message: object) -> int:
+        """Say whose an initial INVITE or MESSAGE is: true only where it is one trunk's."""
+        ksr, now, words = self.ksr, time.time(), self._words()
+        if words is None:
+            return self.answer(400, "Bad Request")
+        asked = self._asked(words)
+        method, call_id = self._text(ksr.kx.get_method), self._text(ksr.kx.get_callid)
+        if asked is None or method is None or call_id is None:
+            return self._decline("it cannot be read")
+        self._catch_up()
+        for _ in range(RECORDS_LIMIT):
+            known = self._known.get(asked, now)
+            answer, decision = known, None
+            if answer is None:
+                answer, decision = self._decide(asked, now)
+            if not self._end_gone(answer, decision, now):
+                break
+        else:
+            return self._decline("too many records of its address are gone")
+        if answer is not None:
+            if ksr.uac.uac_reg_lookup(answer.trunk, "$ru") < 0:
+                return self._decline(f"the record {answer.trunk} is gone")
+            ksr.hdr.append(answer.headers)
+            ksr.pv.sets(TRUNK, answer.trunk)
+            ksr.pv.sets(REASON, answer.reason)
+            self._tell(answer.told, method, call_id, now, known=known is not None)
+            return GO_ON
+        assert decision is not None  # noqa: S101 - without an answer there is one
+        source = self._source()
+        said = told.lasting(decision, source, asked.ruri, asked.to, asked.p_called_party_id)
+        self._tell(said, told.method_told(method), call_id, now, known=False)
+        return self._decline(decision.reason)
+
+    def _decline(self, reason: str) -> int:
+        self.ksr.pv.sets(REASON, reason)
+        return NO
+
+    def _catch_up(self) -> None:
+        try:
+            self._learned.catch_up(IDENTIFY_WAIT_S)
+        except NotWrittenError as error:
+            self.ksr.err(f"whence: {error}\n")
+
+    def _decide(self, asked: Asked, now: float) -> tuple[Answer | None, Decision | None]:
+        """Decide what this worker has not decided before."""
+        request = read(asked)
+        if request is None:
+            raise ValueError("its Request-URI cannot be read")
+        decision, evidence = self._directory.decide(request, now)
+        if not isinstance(decision, Identified):
+            return None, decision
+        said = told.lasting(decision, request.source, asked.ruri, asked.to, asked.p_called_party_id)
+        answer = Answer(
+            decision.trunk.id,
+            decision.reason,
+            f"{stamp.TRUNK}: {decision.trunk.id}\r\n{stamp.SOURCE}: {request.source}\r\n",
+            decision.trunk.target,
+            True,
+            evidence.good_until(now),
+            said,
+        )
+        self._known.keep(asked, answer)
+        return answer, decision
+
+    def _end_gone(self, answer: Answer | None, decision: Decision | None, now: float) -> bool:
+        """End what was learned for records that are gone, or that the operator disabled.
+
+        `uac` says nothing when that happens: it shows when a call would be theirs. Returns whether
+        there were any; the call is then decided anew.
+        """
+        named: Iterable[str] = ()
+        if answer is not None:
+            named = (answer.trunk,)
+        elif isinstance(decision, Refused):
+            named = decision.candidates
+        gone = [id_ for id_ in named if not self._stands(id_)]
+        for id_ in gone:
+            socket, step = "", partial(uac.taken_back, now=now)
+            self._learned.write(Change(id_, "", socket, now, step), IDENTIFY_WAIT_S)
+        return bool(gone)
+
+    def _stands(self, l_uuid: str) -> bool:
+        """Whether `uac` still has the record, and nobody has disabled it.
+
+        `uac` disables a record by itself too, where a refresh fails (reg_retry_interval 0). That
+        takes nothing away: what the registrar granted stands. The last thing that was heard tells.
+        """
+        status = self.ksr.uac.uac_reg_status(l_uuid)
+        if status != DISABLED:
+            return status != NO_RECORD
+        last = self._learned.standing(l_uuid)
+        return last is not None and last.state is State.WAITING
+
+
+def _unanswered(
+    before: Registration, sent: Sent, now: float
+) -> tuple[Registration, Sequence[Action]]:
+    return uac.unanswered(before, sent, now), ()

@@ -1,0 +1,171 @@
+"""What all handlers share: how they end, and what they take from the message at hand.
+
+Two rules of the house (measured on 5.6): a handler that raises leaves its caller without an answer,
+and one that returns anything but an int breaks the *next* message of that worker. `answers` and
+`survives` see to both. Headers whose bytes are not UTF-8 are normal traffic; they count as not
+there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TypeVar
+
+from whence.core import stamp, told
+from whence.core.address import Source, Transport, canonical_ip
+from whence.core.directory import GENERATION_FILE
+from whence.core.identify import Request
+from whence.core.uri import Uri
+from whence.edge.directory import Directory, DirectoryUnavailableError
+from whence.edge.known import Asked, Generation, Known
+from whence.edge.ksr import Ksr
+from whence.edge.tell import Tell
+
+# What a handler returns to Kamailio's routing.
+ANSWERED = 0  # ends it: there is nothing more to do
+NO = -1
+GO_ON = 1
+
+MESSAGE_IN_HEX = "$(mb{s.encode.hexa})"
+
+OURS = (stamp.TRUNK, stamp.SOURCE, stamp.KEY, stamp.NEXT_HOP, stamp.SOCKET, stamp.DISTRUST)
+"""Headers that only Whence writes: whoever else does, they go no further."""
+
+H = TypeVar("H", bound="Handlers")
+Handler = Callable[[H, object], int]
+
+
+def answers(handler: Handler[H]) -> Handler[H]:
+    """Make a handler of requests that always answers: a bug is a 500 and one log line, and then
+    Kamailio's routing has nothing more to do.
+    """
+
+    @wraps(handler)
+    def answering(own: H, message: object) -> int:
+        try:
+            return handler(own, message)
+        except DirectoryUnavailableError as error:
+            own.ksr.err(f"whence: {error}\n")
+            own.answer(503, "Service Unavailable")
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
+            own.ksr.err(f"whence: {handler.__name__}: {one_line(error)}\n")
+            own.answer(500, "Server Internal Error")
+        return ANSWERED
+
+    return answering
+
+
+def survives(handler: Handler[H]) -> Handler[H]:
+    """Make a handler of replies that lets the reply pass whatever happens."""
+
+    @wraps(handler)
+    def surviving(own: H, message: object) -> int:
+        try:
+            return handler(own, message)
+        except Exception as error:  # noqa: BLE001 - an unstamped reply teaches nobody anything
+            own.ksr.err(f"whence: {handler.__name__}: {one_line(error)}\n")
+        return GO_ON
+
+    return surviving
+
+
+class Handlers:
+    """What Kamailio's routing calls in each of its worker processes."""
+
+    def __init__(self, ksr: Ksr, directory: Path) -> None:
+        self.ksr = ksr
+        self._directory = Directory(directory)
+        self._known = Known(Generation(directory.with_name(GENERATION_FILE)))
+        self._tell = Tell(directory.with_name(told.SOCKET_FILE))
+
+    def child_init(self, _rank: int) -> int:
+        """Nothing is opened here: what a worker needs, it opens at its first request."""
+        return 0
+
+    def answer(self, status: int, phrase: str) -> int:
+        """Answer the request at hand, if it is one that is answered; returns ANSWERED."""
+        if self._text(self.ksr.kx.get_method) != "ACK":
+            self.ksr.sl.send_reply(status, phrase)
+        return ANSWERED
+
+    def _words(self) -> str | None:
+        """The whole message in small letters, and what only we may say taken off.
+
+        None if it is too long, or if one of our headers hides in it: it goes no further. Of a
+        message that is not UTF-8 each byte is one character.
+        """
+        try:
+            words = self.ksr.kx.get_msgbuf().lower()
+        except UnicodeDecodeError:
+            digits = self.ksr.pv.get(MESSAGE_IN_HEX)
+            if not digits:
+                return None
+            words = bytes.fromhex(str(digits)).decode("latin-1").lower()
+        if stamp.PREFIX in words:
+            if smuggles(words):
+                return None
+            self._strip()
+        return words
+
+    def _strip(self) -> None:
+        """Take off what only we may say."""
+        for header in OURS:
+            self.ksr.hdr.remove(header)
+
+    def _source(self) -> Source:
+        kx = self.ksr.kx
+        return Source(
+            Transport(kx.get_proto()), canonical_ip(kx.get_srcip()), int(kx.get_srcport())
+        )
+
+    def _asked(self, words: str) -> Asked | None:
+        """Take from the request what identification looks at; None without a readable R-URI."""
+        ksr, text = self.ksr, self._text
+        ruri = text(ksr.kx.get_ruri)
+        if ruri is None:
+            return None
+        called = None
+        if "p-called-party-id" in words:
+            called = text(lambda: ksr.hdr.get("P-Called-Party-ID"))
+        return Asked(ksr.kx.get_srcaddr_sock(), ruri, text(ksr.kx.get_turi), called)
+
+    @staticmethod
+    def _text(read: Callable[[], str | None]) -> str | None:
+        try:
+            return read()
+        except UnicodeDecodeError:
+            return None
+
+
+def smuggles(words: str) -> bool:
+    """Whether one of our headers stands at the begin of what is no line to Kamailio, but may be one
+    to the target: after a CR alone, say, or another control character, or in a continued line.
+    """
+    # No regular expression: a stranger's sixty thousand tabs must not cost their square.
+    for before in words.split(stamp.PREFIX)[:-1]:
+        line = before.rstrip(" ")
+        last = line[-1:]
+        if last and not " " <= last <= "~" and (last != "\n" or line != before):
+            return True
+    return False
+
+
+def read(asked: Asked) -> Request | None:
+    """Make of a request's own words what identification takes; None where its R-URI is no URI."""
+    ruri = Uri.parse(asked.ruri)
+    if ruri is None:
+        return None
+    called = asked.p_called_party_id
+    return Request(
+        source=Source.parse(asked.source),
+        ruri=ruri,
+        to=None if asked.to is None else Uri.parse(asked.to),
+        p_called_party_id=None if called is None else Uri.of_header(called),
+    )
+
+
+def one_line(error: Exception) -> str:
+    """Say what went wrong, for a log."""
+    return f"{type(error).__name__}: {error}".replace("\n", " ")[:300]

@@ -1,0 +1,95 @@
+"""The directory that the edge reads, and what stands in it."""
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.rig.sip import Address
+from whence.agent.directory import Directory
+from whence.agent.settings import Edge, Settings, Trunk, User
+from whence.core.address import Source
+from whence.core.directory import DIALOG_KEY, META
+from whence.core.registration import Learn, Registration, State
+
+DOMAIN = "edge.example"
+
+Hide = Callable[[Path], None]
+"""Does something to the directory's file."""
+
+
+class Books:
+    """The directory that the edge of a world reads, and what stands in it."""
+
+    def __init__(self, folder: Path, edge: Edge) -> None:
+        self.directory = Directory(folder / "directory.db")
+        self.settings = Settings.model_validate({"edge": edge, "agent": {"state": str(folder)}})
+        self.inside_key = self.directory.new_inside_key()
+        self.directory.install(self.settings)
+
+    @property
+    def dialog_key(self) -> str:
+        """The key of the dialogs' cookies."""
+        with closing(sqlite3.connect(self.directory.path)) as database:
+            return str(database.execute(META, (DIALOG_KEY,)).fetchone()[0])
+
+    def add(self, *entries: Trunk | User) -> None:
+        """Write trunks and users into the file, as it were, and load it again."""
+        trunks = [entry for entry in entries if isinstance(entry, Trunk)]
+        users = [entry for entry in entries if isinstance(entry, User)]
+        settings = self.settings
+        self.settings = settings.model_copy(
+            update={"trunk": settings.trunk + trunks, "user": settings.user + users}
+        )
+        self.directory.install(self.settings)
+
+    def learn(self, trunk_id: str, source: Source, now: float, expires_at: float) -> None:
+        """Write down that a registrar at `source` accepted the trunk's REGISTER."""
+        registration = Registration(trunk_id, f"call-{trunk_id}", state=State.REGISTERED)
+        socket = self.settings.edge.listen[0]
+        self.directory.save(trunk_id, registration, [Learn(source, expires_at)], socket, now)
+
+    def spoil(self, trunk_id: str) -> None:
+        """Write something of which no edge can make sense."""
+        with closing(sqlite3.connect(self.directory.path)) as database, database:
+            database.execute("UPDATE address SET origin = 'rumour' WHERE trunk_id = ?", (trunk_id,))
+
+    def hide(self, hide: Hide) -> None:
+        """Close the directory, and do something to its file."""
+        self.directory.close()
+        hide(self.directory.path)
+
+    def bring_back(self) -> None:
+        """Make the directory anew, in the place of what is there; the inside key is another."""
+        path = self.directory.path
+        made = path.with_suffix(".new")
+        with closing(Directory(made)) as directory:
+            self.inside_key = directory.new_inside_key()
+            directory.install(self.settings)
+        made.replace(path)
+        self.directory = Directory(path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.directory.close()
+
+
+def edge_settings(edge: Address, inside: Address, workers: int = 1) -> Edge:
+    """Make `[edge]`. One worker has done all with one message before it takes the next."""
+    return Edge.model_validate(
+        {
+            "listen": [f"udp:{edge[0]}:{edge[1]}"],
+            "inside": f"udp:{inside[0]}:{inside[1]}",
+            "domain": DOMAIN,
+            "workers": workers,
+        }
+    )
