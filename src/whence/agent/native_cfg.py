@@ -117,6 +117,8 @@ class Cfg:
     includes: list[Path] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     """What could not be read, one sentence each."""
+    left_out: Place | None = None
+    """Where the file is included that was not to be read."""
     after_modules: int = 0
     """The line of the main file after which no module is loaded or set any more; 0: none is."""
 
@@ -146,10 +148,15 @@ class Cfg:
         return found
 
 
-def read(file: Path, defines: Mapping[str, str] | None = None) -> Cfg:
-    """Read a file and all that it includes. `defines`: those of Kamailio's command line (-A)."""
+def read(
+    file: Path, defines: Mapping[str, str] | None = None, leave_out: Path | None = None
+) -> Cfg:
+    """Read a file and all that it includes, but for what is to be left out.
+
+    `defines`: those of Kamailio's command line (-A).
+    """
     cfg = Cfg(file)
-    lexer = _Lexer(cfg, dict(defines or {}))
+    lexer = _Lexer(cfg, dict(defines or {}), leave_out)
     lexer.take_in(file, Place(file, 0, 0))
     _Parser(cfg, lexer.tokens).parse()
     ends = [*lexer.modules_skipped, cfg.after_modules]
@@ -161,7 +168,7 @@ def read(file: Path, defines: Mapping[str, str] | None = None) -> Cfg:
 class _Lexer:
     """Turns text into tokens, as the preprocessor would have it."""
 
-    def __init__(self, cfg: Cfg, defines: dict[str, str]) -> None:
+    def __init__(self, cfg: Cfg, defines: dict[str, str], leave_out: Path | None) -> None:
         self.tokens: list[Token] = []
         self.modules_skipped: list[int] = []
         """Lines of the main file with modules in conditions that do not hold."""
@@ -169,6 +176,7 @@ class _Lexer:
         """(first, last line) of the main file, of each outermost condition."""
         self._cfg = cfg
         self._defines = defines
+        self._leave_out = leave_out.resolve() if leave_out is not None else None
         self._substitutions: list[tuple[str, str, bool]] = []
         self._conditions: list[tuple[int, bool]] = []
         """Those that are open: (in which line of the main file, whether both branches count)."""
@@ -181,14 +189,14 @@ class _Lexer:
         """Read a file in the place of an include."""
         text = self._text(path, said_at, optional=optional)
         if text is not None:
-            self._stack.append(path.resolve())
+            self._stack.append(_resolved(path))
             self._cfg.includes.append(path)
             self._lex(text, path, said_at.in_main)
             self._stack.pop()
 
     def _text(self, path: Path, said_at: Place, *, optional: bool) -> str | None:
         where = f"{said_at}: " if said_at.line else ""
-        if path.resolve() in self._stack:
+        if _resolved(path) in self._stack:
             self._fault(f'{where}"{path}" includes itself; take the include out')
         elif len(self._stack) > DEPTH_LIMIT:
             self._fault(
@@ -308,6 +316,9 @@ class _Lexer:
         given = Path(name)
         # Kamailio looks in its working directory first, which is "/" for a service.
         path = given if given.is_absolute() else here.file.parent / given
+        if self._leave_out is not None and _resolved(path) == self._leave_out:
+            self._cfg.left_out = here
+            return found.end()
         self.take_in(path, here, optional=word == "import_file")
         return found.end()
 
@@ -398,6 +409,13 @@ class _Lexer:
             self._substitutions.append((word, by, "g" in flags))
             if name.startswith("substdef"):
                 self._defines[word] = f'"{by}"' if name == "substdefs" else by
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, ValueError, RuntimeError):  # no path at all, or links in a circle
+        return path
 
 
 def _unescaped(string: str) -> str:

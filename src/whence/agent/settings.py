@@ -222,7 +222,8 @@ def _printable(text: str) -> str:
     return text
 
 
-def _state(text: str) -> str:
+def state_path(text: str) -> str:
+    """Check the path of a state directory; a ValueError tells the right form."""
     # It stands in kamailio.cfg, inside quotes and in a database's URL.
     if not _STATE.fullmatch(text):
         raise ValueError(
@@ -470,7 +471,7 @@ class Watch(Table):
 class Agent(Watch):
     """`[agent]`: the daemon beside Kamailio."""
 
-    state: Annotated[str, AfterValidator(_state)] = "/var/lib/whence"
+    state: Annotated[str, AfterValidator(state_path)] = "/var/lib/whence"
     on_stop: Literal["unregister", "leave"] = "unregister"
     grace: int = Field(default=int(GRACE_S), ge=0, le=3600)
     nameserver: Annotated[str, AfterValidator(_nameserver)] = ""

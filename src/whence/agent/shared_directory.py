@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from whence.agent.directory import Directory
 from whence.core import history
-from whence.core.registration import State
 
 LAPSED = history.Event("lapsed", "what was granted ended without a refresh")
 
@@ -84,9 +83,9 @@ class SharedDirectory(Directory):
         with self._transaction():
             for trunk_id in ended:
                 done = self._db.execute(  # a worker may have written a refresh meanwhile
-                    "UPDATE registration SET state = ?, since = expires_at, expires_at = NULL,"
-                    " reason = ? WHERE trunk_id = ? AND expires_at <= ?",
-                    (State.WAITING, LAPSED.reason, trunk_id, now),
+                    "UPDATE registration SET expires_at = NULL"
+                    " WHERE trunk_id = ? AND expires_at <= ?",
+                    (trunk_id, now),
                 )
                 if done.rowcount and self.has_trunk(trunk_id):
                     self._note(trunk_id, LAPSED, now)

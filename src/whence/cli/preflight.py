@@ -62,18 +62,26 @@ def ready(file: Path) -> Iterator[Settings]:
         yield settings
 
 
-def kamailio_version() -> None:
-    """Refuse a machine without Kamailio, or with one that is too old."""
+def kamailio_version() -> str:
+    """Say which Kamailio is installed; refuse a machine without one, or with one too old."""
     if shutil.which("kamailio") is None:
         raise ProblemError("Kamailio is not installed; install it: apt-get install kamailio")
     said = subprocess.run(["kamailio", "-v"], capture_output=True, text=True, check=False).stdout
-    found = re.search(r"kamailio (\d+)\.(\d+)", said)
-    version = (int(found[1]), int(found[2])) if found else (0, 0)
+    found = re.search(r"kamailio (?P<whole>(\d+)\.(\d+)\S*)", said)
+    version = (int(found[2]), int(found[3])) if found else (0, 0)
     if version < OLDEST_KAMAILIO:
         raise ProblemError(
             f"this Kamailio is {'.'.join(map(str, version))}, and Whence needs "
             f"{'.'.join(map(str, OLDEST_KAMAILIO))} or newer; install that one"
         )
+    return found["whole"] if found else ""
+
+
+def module_folders() -> list[Path]:
+    """Where the installed Kamailio looks for its modules."""
+    said = subprocess.run(["kamailio", "-I"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"paths to modules: (\S+)", said)
+    return [Path(one) for one in found[1].split(":")] if found else []
 
 
 def kamailio_takes(config: Path) -> None:
