@@ -15,6 +15,7 @@ from jinja2 import Environment, StrictUndefined
 from whence.agent.directory import FILE, Directory, DirectoryError
 from whence.agent.edge_config import SCRIPT
 from whence.agent.faults import ProblemError
+from whence.core.address import GRACE_S
 
 TEMPLATE = "drop_in.cfg.j2"
 INCLUDE_FILE = "whence.cfg"
@@ -42,7 +43,9 @@ def render(folder: Path, theirs: Theirs) -> str:
     )
     return environment.from_string((kamailio / TEMPLATE).read_text()).render(
         file=folder.absolute() / INCLUDE_FILE,
-        settings=json.dumps({"directory": str(folder.absolute() / STATE / FILE)}),
+        settings=json.dumps(
+            {"directory": str(folder.absolute() / STATE / FILE), "grace_s": GRACE_S}
+        ),
         modules=[module for module in MODULES if module not in theirs.modules],
         script=kamailio / SCRIPT,
         own_event_route=theirs.own_event_route,

@@ -40,7 +40,7 @@ ANSWER_ROUTE, FAILURE_ROUTE = "WHENCE_ANSWERED", "WHENCE_UNANSWERED"
 CONTACTS_LIMIT = 50
 """How many Contact headers of an answer are read."""
 
-WAIT_S = 0.2
+WAIT_S = 0.5
 """How long an answer to a REGISTER waits for other workers that write."""
 TAKE_BACK_WAIT_S = 0.05
 """The same as an un-REGISTER is sent: `uac` holds its lock meanwhile."""
@@ -57,11 +57,14 @@ class Settings:
     """What the include file tells the drop-in, as JSON in the define WHENCE_DROP_IN."""
 
     directory: Path
+    grace_s: float
+    """How long an address outlives its registration, for calls in flight."""
 
     @classmethod
     def parse(cls, text: str) -> Settings:
         """Read the define; KeyError or ValueError if it was not written by `whence drop-in`."""
-        return cls(Path(json.loads(text)["directory"]))
+        values = json.loads(text)
+        return cls(Path(values["directory"]), values["grace_s"])
 
 
 Handler = Callable[["DropIn", object], int]
@@ -90,6 +93,7 @@ class DropIn(Handlers):
 
     def __init__(self, ksr: Ksr, settings: Settings) -> None:
         super().__init__(ksr, settings.directory)
+        self._settings = settings
         self._learned = Learned(settings.directory)
 
     # Registrations.
@@ -143,7 +147,10 @@ class DropIn(Handlers):
             expires_s=seconds(self._text(lambda: ksr.hdr.get("Expires"))),
         )
         source = self._source()
-        step = partial(uac.answered, sent=sent, reply=reply, source=source, now=now)
+        grace_s = self._settings.grace_s
+        step = partial(
+            uac.answered, sent=sent, reply=reply, source=source, now=now, grace_s=grace_s
+        )
         self._write(record.id, step, WAIT_S, sent.aor, record if 200 <= status < 300 else None)
         return GO_ON
 
