@@ -78,48 +78,22 @@ class DropIn:
         """Run `whence drop-in`, and return what it says."""
         argv = [
             *(str(Path(sys.executable).with_name("whence")), "drop-in", str(self.folder)),
-            # *("--kamailio-cfg", str(self._config)),
+            *("--kamailio-cfg", str(self._config)),
         ]
         done = subprocess.run(argv, capture_output=True, text=True, check=False, cwd=home)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     def _make_tables(self, records: Sequence[Record], users: Mapping[str, str]) -> None:
+        uac_tables(self._database, self.address[0], records)
         with closing(sqlite3.connect(self._database)) as database, database:
-            for table in ("standard", "usrloc", "auth_db", "uac"):
+            for table in ("usrloc", "auth_db"):
                 database.executescript((TABLES / f"{table}-create.sql").read_text())
             for user, password in users.items():
                 database.execute(
                     "INSERT INTO subscriber (username, domain, password) VALUES (?, ?, ?)",
                     (user, self.address[0], password),
                 )
-            for record in records:
-                columns = self._row(record)
-                marks = ", ".join("?" * len(columns))
-                database.execute(
-                    f"INSERT INTO uacreg ({', '.join(columns)}) VALUES ({marks})",
-                    tuple(columns.values()),
-                )
-
-    def _row(self, record: Record) -> dict[str, str | int]:
-        place = f"{record.provider.ip}:{record.provider.address[1]}"
-        return {
-            "l_uuid": record.l_uuid,
-            "l_username": record.user,
-            "l_domain": self.address[0],
-            "r_username": record.account,
-            "r_domain": record.provider.domain,
-            "realm": "",
-            "auth_username": record.account,
-            "auth_password": record.provider.accounts[record.account],
-            "auth_ha1": "",
-            "auth_proxy": f"sip:{place}",
-            "expires": record.expires_s,
-            "flags": 0,
-            "reg_delay": 0,
-            "contact_addr": f"{self.address[0]}:{SIP_PORT}",
-            "socket": "",
-        }
 
     def _kamailio_cfg(self, retry_s: int, workers: int, asks: str, own_event_route: str) -> str:
         """Debian's file, as somebody has set it up; and then the lines of Whence."""
@@ -185,7 +159,7 @@ modparam("usrloc", "preload", "location")
 
     def states(self) -> dict[str, str]:
         """l_uuid → the state of its registration."""
-        return dict(self.rows("SELECT trunk_id, state FROM registration"))
+        return registrations(self.directory)
 
     def addresses(self) -> list[tuple[str, str]]:
         """(l_uuid, ip) of all that are there."""
@@ -196,6 +170,43 @@ modparam("usrloc", "preload", "location")
         columns = ", ".join(f"{column} = ?" for column in values)
         with closing(sqlite3.connect(self._database)) as database, database:
             database.execute(f"UPDATE {table} SET {columns}", tuple(values.values()))
+
+
+def uac_tables(file: Path, ip: str, records: Sequence[Record]) -> None:
+    """Make the table of uac's records for a Kamailio at this address."""
+    with closing(sqlite3.connect(file)) as database, database:
+        for table in ("standard", "uac"):
+            database.executescript((TABLES / f"{table}-create.sql").read_text())
+        for record in records:
+            place = f"{record.provider.ip}:{record.provider.address[1]}"
+            columns: dict[str, str | int] = {
+                "l_uuid": record.l_uuid,
+                "l_username": record.user,
+                "l_domain": ip,
+                "r_username": record.account,
+                "r_domain": record.provider.domain,
+                "realm": "",
+                "auth_username": record.account,
+                "auth_password": record.provider.accounts[record.account],
+                "auth_ha1": "",
+                "auth_proxy": f"sip:{place}",
+                "expires": record.expires_s,
+                "flags": 0,
+                "reg_delay": 0,
+                "contact_addr": f"{ip}:{SIP_PORT}",
+                "socket": "",
+            }
+            database.execute(
+                f"INSERT INTO uacreg ({', '.join(columns)})"
+                f" VALUES ({', '.join('?' * len(columns))})",
+                tuple(columns.values()),
+            )
+
+
+def registrations(directory: Path) -> dict[str, str]:
+    """l_uuid → the state of its registration, as the directory has it."""
+    with closing(sqlite3.connect(directory)) as database:
+        return dict(database.execute("SELECT trunk_id, state FROM registration").fetchall())
 
 
 def _after(text: str, mark: str, more: str) -> str:

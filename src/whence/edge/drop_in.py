@@ -134,7 +134,7 @@ class DropIn(Handlers):
         ksr, now = self.ksr, time.time()
         status = ksr.kx.get_status()
         sent = self._sent()
-        if status < 200 or sent is None:
+        if status < 200 or sent is None or not self._is_of(sent):
             return GO_ON
         record = self._record(sent)
         if record is None:
@@ -171,6 +171,13 @@ class DropIn(Handlers):
         values = json.loads(str(text))
         contact = Contact.parse(values.pop("contact")).uri
         return Sent(contact=contact, **values)
+
+    def _is_of(self, sent: Sent) -> bool:
+        """Whether the answer at hand has the Call-ID and CSeq of what was sent. The transaction is
+        found by its branch alone; who guessed that must have guessed these too.
+        """
+        call_id = self._text(self.ksr.kx.get_callid)
+        return (call_id, self.ksr.pv.get("$cs")) == (sent.call_id, sent.cseq)
 
     def _record(self, sent: Sent) -> Record | None:
         """The record of `uac` that a REGISTER is of. Asked in a reply route only: see above."""
