@@ -15,8 +15,8 @@ import pytest
 from tests.agent.test_kamailio import KEY, Edge
 from tests.agent.test_registrations import Node
 from tests.rig.network import Network
-from whence.agent import api_happened, location
-from whence.agent.api import Parts, make
+from whence.agent import api_happened, api_orders, api_users, location
+from whence.agent.api import Health, Parts, make
 from whence.agent.api_happened import Happened
 from whence.agent.calls import Calls
 from whence.agent.clashes import Clashes
@@ -24,7 +24,14 @@ from whence.agent.edge_config import LOCATION_FILE
 from whence.agent.events import Events
 from whence.agent.kamailio import Kamailio
 from whence.agent.keepalive import KeepAlives
-from whence.agent.metrics import ClashMetrics, EventMetrics, Metrics, ToldMetrics, registry
+from whence.agent.metrics import (
+    ClashMetrics,
+    ClientMetrics,
+    EventMetrics,
+    StandingMetrics,
+    ToldMetrics,
+    registry,
+)
 from whence.agent.reload import Reload
 from whence.agent.strangers import Strangers
 from whence.agent.told import Hearing
@@ -99,16 +106,21 @@ class Agent:
         )
         self.hearing = Hearing(node.folder / SOCKET_FILE)
         clashes = Clashes(node.directory.path, self.events.clash, node.clock)
+
+        async def health() -> Health:
+            return Health(kamailio=await kamailio.lives(), directory=node.directory.can_write())
+
         parts = Parts(
-            reload=Reload(node.folder / "whence.toml", settings, node.registrations.apply),
+            host="127.0.0.1",
             directory=node.directory,
-            location=self.location,
-            registrations=node.registrations,
-            keepalives=keepalives,
-            kamailio=kamailio,
+            standings=node.registrations,
+            keepalive=keepalives.__getitem__,
+            health=health,
+            reload=Reload(node.folder / "whence.toml", settings, node.registrations.apply),
             clashes=clashes,
             metrics=registry(
-                Metrics(node.directory, node.registrations, keepalives, kamailio, clock=node.clock),
+                StandingMetrics(node.directory, node.registrations, clock=node.clock),
+                ClientMetrics(node.registrations, keepalives, kamailio),
                 ToldMetrics(
                     self.hearing, self.calls, self.strangers, node.registrations, clock=node.clock
                 ),
@@ -117,6 +129,8 @@ class Agent:
             ),
         )
         api = make(parts, clock=node.clock)
+        api_orders.add(api, node.registrations, keepalives.__getitem__)
+        api_users.add(api, node.directory, self.location, settings.edge.domain, clock=node.clock)
         happened = Happened(node.directory, self.calls, self.strangers, self.events)
         api_happened.add(api, happened, clock=node.clock)
         self._transport = httpx.ASGITransport(api)

@@ -8,9 +8,8 @@ do something: a browser says with `Origin` whose page sends a POST, and only our
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, HTTPException, Response
@@ -21,17 +20,14 @@ from pydantic import AfterValidator, BaseModel, Field
 from starlette.middleware.base import RequestResponseEndpoint
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from whence.agent import location
 from whence.agent.clashes import Clashes
 from whence.agent.directory import Directory, DirectoryError
 from whence.agent.faults import FaultyFileError
-from whence.agent.kamailio import Kamailio
-from whence.agent.keepalive import KeepAlives
-from whence.agent.registrations import DisabledError, Registrations
-from whence.agent.reload import Reload
-from whence.agent.settings import Trunk
+from whence.agent.reload import Reloaded
+from whence.agent.standings import Standings, Trunk
 from whence.core.address import Source
 from whence.core.identify import Identified, Refused, Request, identify
+from whence.core.keepalive import KeepAlive
 from whence.core.nearest import Nearest, nearest
 from whence.core.registration import Registration
 from whence.core.told import shown
@@ -110,23 +106,6 @@ class ClashView(BaseModel):
     shared: list[str] = Field(description="the numbers, or the AoR user, that they share")
     reason: str = Field(description="what is wrong")
     remedy: str = Field(description="what would tell them apart")
-
-
-class ContactView(BaseModel):
-    """One phone of a user."""
-
-    contact: str
-    received: str | None
-    expires_at: float
-    user_agent: str
-
-
-class UserView(BaseModel):
-    """A local user."""
-
-    name: str
-    domain: str
-    contacts: list[ContactView]
 
 
 def _is_source(text: str) -> str:
@@ -212,12 +191,14 @@ class Health(BaseModel):
 class Parts:
     """What the API tells about."""
 
-    reload: Reload
+    host: str
+    """Our own address, by which alone the API is asked."""
     directory: Directory
-    location: Path
-    registrations: Registrations
-    keepalives: KeepAlives
-    kamailio: Kamailio
+    standings: Standings
+    keepalive: Callable[[str], KeepAlive | None]
+    health: Callable[[], Awaitable[Health]]
+    reload: Callable[[], Reloaded]
+    """FaultyFileError or DirectoryError where it changed nothing."""
     clashes: Clashes
     metrics: CollectorRegistry
 
@@ -225,8 +206,7 @@ class Parts:
 def make(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
     """Build the API over the agent's parts."""
     api = FastAPI(title="Whence", description="Whence does this call come?", version="1")
-    host, _ = parts.reload.settings.agent.api_place
-    own = f"[{host}]" if ":" in host else host
+    own = f"[{parts.host}]" if ":" in parts.host else parts.host
     api.add_middleware(TrustedHostMiddleware, allowed_hosts=[own, "localhost", "127.0.0.1"])
 
     @api.middleware("http")
@@ -238,10 +218,8 @@ def make(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
 
     @api.get("/healthz", responses={503: {"model": Health}})
     async def healthz(response: Response) -> Health:
-        """200 when Kamailio answers and the directory can be written; 503 otherwise."""
-        health = Health(
-            kamailio=await parts.kamailio.lives(), directory=parts.directory.can_write()
-        )
+        """200 when Kamailio lives and the directory can be written; 503 otherwise."""
+        health = await parts.health()
         if not (health.kamailio and health.directory):
             response.status_code = 503
         return health
@@ -249,14 +227,17 @@ def make(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
     @api.get("/v1/trunks")
     async def trunks() -> list[TrunkView]:
         """Every trunk, and how its registration stands."""
-        return [_trunk_view(parts, trunk, standing) for trunk, standing in parts.registrations]
+        return [
+            trunk_view(trunk, standing, parts.keepalive(trunk.id))
+            for trunk, standing in parts.standings
+        ]
 
     @api.get("/v1/trunks/{trunk_id}", responses={404: {"description": "no such trunk"}})
     async def trunk(trunk_id: str) -> TrunkHistory:
         """Give one trunk, how its registration stands, and what happened to it."""
-        if trunk_id not in parts.registrations:
+        if trunk_id not in parts.standings:
             raise HTTPException(404, f"no trunk {trunk_id} is configured")
-        view = _trunk_view(parts, *parts.registrations[trunk_id])
+        view = trunk_view(*parts.standings[trunk_id], parts.keepalive(trunk_id))
         events = [
             EventView(at=at, what=event.what, status=event.status, reason=event.reason)
             for at, event in parts.directory.events(trunk_id)
@@ -299,77 +280,10 @@ def make(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
             for found in await parts.clashes.look()
         ]
 
-    @api.get("/v1/users")
-    async def users() -> list[UserView]:
-        """Every local user, with the phones that are registered."""
-        try:
-            contacts = location.contacts(parts.location, clock())
-        except location.LocationError as error:
-            raise HTTPException(503, str(error)) from error
-        domain = parts.reload.settings.edge.domain
-        return [
-            UserView(
-                name=name,
-                domain=domain,
-                contacts=[
-                    ContactView(
-                        contact=found.contact,
-                        received=found.received,
-                        expires_at=found.expires_at,
-                        user_agent=found.user_agent,
-                    )
-                    for found in contacts.get(name, [])
-                ],
-            )
-            for name in parts.directory.users()
-        ]
-
     @api.post("/v1/explain")
     async def explain(question: Question) -> Explanation:
         """Say how the edge would decide on a request, and why."""
         return explanation(parts.directory, question.request(), clock())
-
-    _add_orders(api, parts)
-
-    @api.get("/metrics", response_class=Response, include_in_schema=False)
-    async def metrics() -> Response:
-        return Response(generate_latest(parts.metrics), media_type=CONTENT_TYPE_LATEST)
-
-    return api
-
-
-def _add_orders(api: FastAPI, parts: Parts) -> None:
-    """Add what changes something."""
-
-    @api.post(
-        "/v1/trunks/{trunk_id}/{order}",
-        responses={
-            404: {"description": "no such trunk"},
-            409: {"description": "it is disabled"},
-            503: {"description": "it cannot be written down, and nothing has changed"},
-        },
-    )
-    async def obey(
-        trunk_id: str, order: Literal["register", "unregister", "park", "resume"]
-    ) -> TrunkView:
-        """Register or resume: a REGISTER now. Unregister: take back, and hold. Park: send no more.
-
-        What is held stays so, restarts and new files or not, until register or resume.
-        """
-        try:
-            if order == "park":
-                parts.registrations.park(trunk_id)
-            elif order == "unregister":
-                await parts.registrations.unregister(trunk_id)
-            else:
-                parts.registrations.want(trunk_id)
-            return _trunk_view(parts, *parts.registrations[trunk_id])
-        except KeyError:
-            raise HTTPException(404, f"no trunk {trunk_id} is configured") from None
-        except DisabledError as error:
-            raise HTTPException(409, str(error)) from None
-        except DirectoryError as error:
-            raise HTTPException(503, str(error)) from None
 
     @api.post("/v1/reload")
     async def reload() -> ReloadedView:
@@ -383,6 +297,12 @@ def _add_orders(api: FastAPI, parts: Parts) -> None:
             raise HTTPException(503, str(error)) from None
         return ReloadedView(**asdict(change))
 
+    @api.get("/metrics", response_class=Response, include_in_schema=False)
+    async def metrics() -> Response:
+        return Response(generate_latest(parts.metrics), media_type=CONTENT_TYPE_LATEST)
+
+    return api
+
 
 def _same_site(headers: Mapping[str, str]) -> bool:
     """Whether no browser sent it, or one on a page of ours. The Host is known to be ours."""
@@ -394,8 +314,9 @@ def _same_site(headers: Mapping[str, str]) -> bool:
     )
 
 
-def _trunk_view(parts: Parts, trunk: Trunk, registration: Registration) -> TrunkView:
-    r, keepalive = registration, parts.keepalives[trunk.id]
+def trunk_view(trunk: Trunk, registration: Registration, keepalive: KeepAlive | None) -> TrunkView:
+    """Tell of a trunk what all may know."""
+    r = registration
     return TrunkView(
         id=trunk.id,
         state=r.state,

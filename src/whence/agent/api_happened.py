@@ -16,7 +16,7 @@ from whence.agent.calls import Calls
 from whence.agent.calls import as_json as call_as_json
 from whence.agent.directory import Directory, DirectoryError
 from whence.agent.events import Events, as_json
-from whence.agent.registrations import DisabledError
+from whence.agent.standings import DisabledError
 from whence.agent.strangers import LONGEST_S, Strangers
 from whence.core import told
 from whence.core.address import Source, Transport, canonical_ip

@@ -18,6 +18,7 @@ from whence.agent.events import Events
 from whence.agent.kamailio import Kamailio
 from whence.agent.keepalive import KeepAlives
 from whence.agent.registrations import Registrations
+from whence.agent.standings import Standings
 from whence.agent.strangers import Strangers
 from whence.agent.told import Hearing
 from whence.agent.webhook import Webhook
@@ -26,27 +27,20 @@ from whence.core.alarm import Kind
 from whence.core.registration import State
 
 
-class Metrics(Collector):
-    """What the agent counts, in the glossary's names."""
+class StandingMetrics(Collector):
+    """How registrations stand, whoever keeps them, and what they taught."""
 
     def __init__(
-        self,
-        directory: Directory,
-        registrations: Registrations,
-        keepalives: KeepAlives,
-        kamailio: Kamailio,
-        clock: Callable[[], float] = time.time,
+        self, directory: Directory, standings: Standings, clock: Callable[[], float] = time.time
     ) -> None:
         self._directory = directory
-        self._registrations = registrations
-        self._keepalives = keepalives
-        self._kamailio = kamailio
+        self._standings = standings
         self._clock = clock
 
     def collect(self) -> Iterable[Metric]:
         """Read every metric."""
         now = self._clock()
-        states = Counter(r.state for _, r in self._registrations)
+        states = Counter(r.state for _, r in self._standings)
         registrations = GaugeMetricFamily(
             "whence_registrations", "Registrations by state.", labels=["state"]
         )
@@ -54,7 +48,7 @@ class Metrics(Collector):
             registrations.add_metric([state], states[state])
         yield registrations
 
-        ends = [r.expires_at for _, r in self._registrations if r.expires_at and now < r.expires_at]
+        ends = [r.expires_at for _, r in self._standings if r.expires_at and now < r.expires_at]
         yield GaugeMetricFamily(
             "whence_registrations_granted", "Registrations whose grant still stands.", len(ends)
         )
@@ -68,8 +62,30 @@ class Metrics(Collector):
         yield CounterMetricFamily(
             "whence_registration_lapses",
             "Grants that ended without a refresh.",
-            self._registrations.lapses,
+            self._standings.lapses,
         )
+
+        live = Counter(a.origin for _, a in self._directory.addresses() if a.live(now))
+        addresses = GaugeMetricFamily(
+            "whence_addresses", "Addresses that admit calls, by origin.", labels=["origin"]
+        )
+        for origin in Origin:
+            addresses.add_metric([origin], live[origin])
+        yield addresses
+
+
+class ClientMetrics(Collector):
+    """What our own registrar client does."""
+
+    def __init__(
+        self, registrations: Registrations, keepalives: KeepAlives, kamailio: Kamailio
+    ) -> None:
+        self._registrations = registrations
+        self._keepalives = keepalives
+        self._kamailio = kamailio
+
+    def collect(self) -> Iterable[Metric]:
+        """Read every metric."""
         yield GaugeMetricFamily(
             "whence_registrations_waiting_for_pace",
             "Attempts that are due, and were given a later slot.",
@@ -80,14 +96,6 @@ class Metrics(Collector):
             "Attempts under way.",
             sum(r.in_flight is not None for _, r in self._registrations),
         )
-
-        live = Counter(a.origin for _, a in self._directory.addresses() if a.live(now))
-        addresses = GaugeMetricFamily(
-            "whence_addresses", "Addresses that admit calls, by origin.", labels=["origin"]
-        )
-        for origin in Origin:
-            addresses.add_metric([origin], live[origin])
-        yield addresses
 
         attempts = CounterMetricFamily(
             "whence_registration_attempts", "Attempts to register, by outcome.", labels=["outcome"]
@@ -118,7 +126,7 @@ class ToldMetrics(Collector):
         hearing: Hearing,
         calls: Calls,
         strangers: Strangers,
-        trunks: Registrations,
+        trunks: Standings,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._hearing = hearing

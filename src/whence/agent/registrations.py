@@ -22,6 +22,7 @@ from typing import Protocol
 from whence.agent.directory import Directory, DirectoryError, Stored
 from whence.agent.places import Places
 from whence.agent.settings import Settings, Trunk
+from whence.agent.standings import DisabledError
 from whence.agent.tasks import Tasks
 from whence.core import history
 from whence.core.address import Source
@@ -70,10 +71,6 @@ STOP_S = 5.0
 
 SWEEP_S = 60.0
 """How often addresses that have ended are swept out of the directory."""
-
-
-class DisabledError(Exception):
-    """The file says that this trunk is not to be registered; the message says what to do."""
 
 
 class RegisterClient(Protocol):
@@ -274,13 +271,17 @@ class Registrations:
         entry = self._entries[trunk_id]
         return entry.trunk, entry.registration
 
-    def want(self, trunk_id: str) -> None:
-        """Register it now, whatever came before; DisabledError where the file says no."""
-        entry = self._entries[trunk_id]
-        if not entry.trunk.enabled:
+    def must_be_enabled(self, trunk_id: str) -> None:
+        """DisabledError where the file says that this trunk is not to be registered."""
+        if not self._entries[trunk_id].trunk.enabled:
             raise DisabledError(
                 f"trunk {trunk_id} is disabled in the file; write enabled = true, and reload"
             )
+
+    def want(self, trunk_id: str) -> None:
+        """Register it now, whatever came before; DisabledError where the file says no."""
+        self.must_be_enabled(trunk_id)
+        entry = self._entries[trunk_id]
         self._written_step(entry, Want())
         entry.parking = False
 

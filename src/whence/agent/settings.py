@@ -15,7 +15,7 @@ import tomllib
 from collections import Counter
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 from urllib.parse import urlsplit
 
 import httpx
@@ -222,7 +222,8 @@ def _printable(text: str) -> str:
     return text
 
 
-def _state(text: str) -> str:
+def state_path(text: str) -> str:
+    """Check the path of a state directory; a ValueError tells the right form."""
     # It stands in kamailio.cfg, inside quotes and in a database's URL.
     if not _STATE.fullmatch(text):
         raise ValueError(
@@ -251,16 +252,22 @@ OptionalDomain = Annotated[
     str, _matching(_OPTIONAL_DOMAIN, "a domain", "provider.example"), AfterValidator(_shared)
 ]
 AorUser = Annotated[str, _matching(_AOR_USER, "the user of an address-of-record", "acct1")]
+Number = Annotated[str, AfterValidator(_number)]
 Country = Annotated[str, AfterValidator(_country)]
 Socket = Annotated[Source, BeforeValidator(_socket)]
 Password = Annotated[SecretStr, AfterValidator(_secret)]
 
 
-class _Table(BaseModel):
+class Table(BaseModel):
+    """One table of a file: no key that is not known, nothing taken for what it is not."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, strict=True)
 
 
-class Ha1(_Table):
+AnyTable = TypeVar("AnyTable", bound=Table)
+
+
+class Ha1(Table):
     """H(user:realm:password), instead of the password."""
 
     md5: SecretStr | None = None
@@ -284,7 +291,7 @@ class Ha1(_Table):
         }
 
 
-class Tls(_Table):
+class Tls(Table):
     """`[edge.tls]`: our certificate, and whose we believe. Paths: absolute, or beside the file."""
 
     certificate: str = ""
@@ -350,7 +357,7 @@ def _no_password() -> str:
     raise ValueError("no password")
 
 
-class Edge(_Table):
+class Edge(Table):
     """`[edge]`: Kamailio and its sockets."""
 
     listen: list[Socket] = Field(default=[Source.parse("udp:127.0.0.1:5060")], min_length=1)
@@ -433,15 +440,10 @@ _Wait = Annotated[
 _Share = Annotated[list[float], Field(min_length=2, max_length=2), AfterValidator(_share)]
 
 
-class Agent(_Table):
-    """`[agent]`: the daemon beside Kamailio."""
+class Watch(Table):
+    """What every agent remembers, tells and serves."""
 
-    state: Annotated[str, AfterValidator(_state)] = "/var/lib/whence"
     api: Annotated[str, AfterValidator(_api)] = "127.0.0.1:8088"
-    on_stop: Literal["unregister", "leave"] = "unregister"
-    grace: int = Field(default=int(GRACE_S), ge=0, le=3600)
-    nameserver: Annotated[str, AfterValidator(_nameserver)] = ""
-    sibling_ttl: _Wait = [300, 3600]
     calls: int = Field(default=10_000, ge=0, le=1_000_000)
     calls_file: str = ""
     strangers: int = Field(default=1_000, ge=0, le=100_000)
@@ -450,7 +452,7 @@ class Agent(_Table):
     webhook_token_file: str = ""
 
     @model_validator(mode="after")
-    def _beside(self, info: ValidationInfo) -> Agent:
+    def _beside(self, info: ValidationInfo) -> Self:
         folder = (info.context or {}).get("folder", Path())
         if self.calls_file:
             object.__setattr__(self, "calls_file", _writable(self.calls_file, folder))
@@ -465,13 +467,23 @@ class Agent(_Table):
         """(ip, port) of the API."""
         return _place(self.api)
 
+
+class Agent(Watch):
+    """`[agent]`: the daemon beside Kamailio."""
+
+    state: Annotated[str, AfterValidator(state_path)] = "/var/lib/whence"
+    on_stop: Literal["unregister", "leave"] = "unregister"
+    grace: int = Field(default=int(GRACE_S), ge=0, le=3600)
+    nameserver: Annotated[str, AfterValidator(_nameserver)] = ""
+    sibling_ttl: _Wait = [300, 3600]
+
     @property
     def nameserver_place(self) -> tuple[str, int] | None:
         """(ip, port) of the name server; None for those of the system."""
         return _place(self.nameserver) if self.nameserver else None
 
 
-class RegistrationSettings(_Table):
+class RegistrationSettings(Table):
     """`[registration]`: how patient and how fast; core/retry.py has the reason of each default."""
 
     wrong_credentials: _Wait = [600, 86_400]
@@ -502,7 +514,7 @@ class RegistrationSettings(_Table):
 _ANY: frozenset[str] = frozenset()
 
 
-class Pin(_Table):
+class Pin(Table):
     """One of a trunk's `networks`: from where its calls may come, whoever registered where."""
 
     network: Annotated[str, BeforeValidator(pins.network)]
@@ -533,7 +545,7 @@ def _pin(value: Any) -> Any:
     )
 
 
-class Trunk(_Table):
+class Trunk(Table):
     """`[[trunk]]`: one account at a provider."""
 
     id: Name
@@ -551,7 +563,7 @@ class Trunk(_Table):
     rewrites_contact: bool = False
     keepalive: Annotated[float, AfterValidator(_keepalive)] = 0
     target: Annotated[str, AfterValidator(_target)]
-    numbers: list[Annotated[str, AfterValidator(_number)]] = []
+    numbers: list[Number] = []
     country: Country = ""
     unmatched: Literal["accept", "refuse"] = "accept"
     fallback: bool = False
@@ -612,7 +624,7 @@ class Trunk(_Table):
         return Credentials(self.auth_user or self.user, password, tuple(known.items()), self.realm)
 
 
-class User(_Table):
+class User(Table):
     """`[[user]]`: a local user, whose phone registers here."""
 
     name: Name
@@ -637,7 +649,7 @@ class User(_Table):
         return Secret(ha1("MD5", self.name, domain, Secret(password)))
 
 
-class Settings(_Table):
+class Settings(Table):
     """The whole file."""
 
     edge: Edge = Edge()
@@ -672,24 +684,37 @@ class Settings(_Table):
 
 def load(path: Path) -> Settings:
     """Read and check a file; FaultyFileError names all its faults."""
+    data = toml(path)
+    settings, faults = checked(Settings, data, path)
+    faults += [f"{path.name}: {fault}" for fault in _doubles(data)]
+    if settings is not None:
+        faults += [f"{path.name}: {fault}" for fault in _strangers(settings)]
+    if settings is None or faults:
+        raise FaultyFileError(faults)
+    return settings
+
+
+def toml(path: Path) -> dict[str, Any]:
+    """Read a file of ours; FaultyFileError where it cannot be read, or is no TOML."""
     name = path.name
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise FaultyFileError([f"{path}: cannot be read: {error.strerror}"]) from None
     except UnicodeDecodeError as error:
         raise FaultyFileError([f"{name}: is not UTF-8 at byte {error.start}"]) from None
     except tomllib.TOMLDecodeError as error:
         raise FaultyFileError([f"{name}: is not TOML: {error}"]) from None
+
+
+def checked(
+    model: type[AnyTable], data: dict[str, Any], path: Path
+) -> tuple[AnyTable | None, list[str]]:
+    """Check what was read of `path`: what it says, or nothing and one sentence for each fault."""
     try:
-        settings = Settings.model_validate(data, context={"folder": path.absolute().parent})
+        return model.model_validate(data, context={"folder": path.absolute().parent}), []
     except ValidationError as error:
-        faults = [f"{name}: {_sentence(data, fault)}" for fault in error.errors()]
-        raise FaultyFileError(faults + [f"{name}: {f}" for f in _doubles(data)]) from None
-    faults = [f"{name}: {fault}" for fault in [*_doubles(data), *_strangers(settings)]]
-    if faults:
-        raise FaultyFileError(faults)
-    return settings
+        return None, [f"{path.name}: {_sentence(model, data, one)}" for one in error.errors()]
 
 
 def _read_secret(file: str, info: ValidationInfo) -> SecretStr:
@@ -742,13 +767,13 @@ def _strangers(settings: Settings) -> list[str]:
     return faults
 
 
-def _sentence(data: dict[str, Any], fault: Any) -> str:
+def _sentence(model: type[Table], data: dict[str, Any], fault: Any) -> str:
     """Turn one of pydantic's errors into our sentence: place, what is there, what is right."""
-    loc = list(fault["loc"])
+    loc = [part for part in fault["loc"] if part != "[key]"]  # the key itself is what is wrong
     kind, said = fault["type"], fault["msg"].removeprefix("Value error, ")
     place = _place_in_file(data, loc)
     if kind == "extra_forbidden":
-        return f"{place}: unknown key{_did_you_mean(loc)}"
+        return f"{place}: unknown key{_did_you_mean(model, loc)}"
     if kind == "missing":
         return f"{place}: is missing; write {loc[-1]} = {_EXAMPLES[loc[-1]]}"
     if loc in (["trunk"], ["user"]):
@@ -800,18 +825,20 @@ def _place_in_file(data: Any, loc: list[Any]) -> str:
     return ": ".join(words)
 
 
-def _did_you_mean(loc: list[Any]) -> str:
-    models: dict[str, type[_Table]] = {"edge": Edge, "agent": Agent, "trunk": Trunk, "user": User}
-    model = models.get(str(loc[0]), Settings) if len(loc) > 1 else Settings
-    if "ha1" in loc[:-1]:
-        model = Ha1
-    if loc[:-1] == ["edge", "tls"]:
-        model = Tls
-    if "networks" in loc[:-1]:
-        model = Pin
+def _did_you_mean(model: type[Table], loc: list[Any]) -> str:
+    for part in loc[:-1]:
+        if part in model.model_fields:
+            model = _table_in(model.model_fields[part].annotation) or model
     known = list(model.model_fields)
     near = difflib.get_close_matches(str(loc[-1]), known, n=1)
     return f'; did you mean "{near[0]}"?' if near else f"; known are {', '.join(known)}"
+
+
+def _table_in(annotation: Any) -> type[Table] | None:
+    """Find the table that a field is, or is a list of."""
+    if isinstance(annotation, type) and issubclass(annotation, Table):
+        return annotation
+    return next(filter(None, map(_table_in, get_args(annotation))), None)
 
 
 def _holds(here: Any, part: Any) -> bool:

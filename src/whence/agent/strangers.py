@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from whence.agent.directory import Directory
-from whence.agent.registrations import DisabledError, Registrations
+from whence.agent.standings import Standings
 from whence.core.address import Address, Origin, Source
 from whence.core.history import Event
 from whence.core.strangers import Rate
@@ -16,6 +16,9 @@ from whence.core.strangers import Strangers as Kept
 from whence.core.told import Kind, Told, shown
 
 log = logging.getLogger(__name__)
+
+ADMITTED = "admitted"
+"""What the history of a trunk says of it."""
 
 LONGEST_S = 30 * 86_400
 """For how long one may be admitted: what is to stay longer belongs into the file."""
@@ -26,7 +29,7 @@ class Strangers:
     """Who asks and is not known. `too_many` hears of the one that exceeds the rate, and of it."""
 
     directory: Directory
-    trunks: Registrations
+    trunks: Standings
     kept: Kept
     rate: Rate = field(default_factory=lambda: Rate(0))
     too_many: Callable[[Told, int], None] = lambda *_: None
@@ -46,11 +49,7 @@ class Strangers:
         It may come from any port, and over its transport or a stronger one. KeyError for no such
         trunk, DisabledError for one that takes no calls; DirectoryError where it cannot be written.
         """
-        trunk, _ = self.trunks[trunk_id]
-        if not trunk.enabled:
-            raise DisabledError(
-                f"trunk {trunk_id} is disabled in the file; write enabled = true, and reload"
-            )
+        self.trunks.must_be_enabled(trunk_id)
         now = self.clock()
         address = Address(
             ip=source.ip,
@@ -62,7 +61,7 @@ class Strangers:
             expires_at=now + for_s,
         )
         said = f"{source.ip} over {source.transport} for {for_s:.0f} s, by the operator"
-        event = Event("admitted", f"{said}: {note}" if note else said)
+        event = Event(ADMITTED, f"{said}: {note}" if note else said)
         self.directory.pin(trunk_id, address, note, event)
         self.kept.admitted(str(source.ip))
         log.info("trunk %s: admitted: %s", trunk_id, event.reason)

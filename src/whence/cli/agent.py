@@ -5,13 +5,30 @@ The agent is imported when it runs: whoever only asks its API need not wait for 
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from whence.cli.log import to_stderr
 from whence.cli.options import FileOption
 
 
-def agent(config: FileOption) -> None:
-    """Run the agent alone, beside a Kamailio started on `whence edge-config`."""
-    from whence.agent import main
-
+def agent(
+    config: FileOption,
+    track_only: Annotated[
+        bool,
+        typer.Option(
+            "--track-only", help="register nothing: FILE is the drop-in.toml of a drop-in"
+        ),
+    ] = False,
+) -> None:
+    """Run the agent alone, beside a Kamailio started on `whence edge-config`, or with a drop-in."""
     to_stderr("agent")
-    main.run(config)
+    if track_only:
+        from whence.agent import track
+
+        track.run(config)
+    else:
+        from whence.agent import main
+
+        main.run(config)

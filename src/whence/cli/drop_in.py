@@ -2,23 +2,92 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from whence.agent.faults import FaultyFileError
+from whence.core.told import shown
+
+KAMAILIO_CFG = Path("/etc/kamailio/kamailio.cfg")
+
 
 def drop_in(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Where the include file and its directory go.")
+        Path, typer.Argument(metavar="DIR", help="where the include file and its directory go")
     ],
+    kamailio_cfg: Annotated[
+        Path,
+        typer.Option(metavar="FILE", help="your configuration; it is read, and never changed"),
+    ] = KAMAILIO_CFG,
     user: Annotated[
         str | None,
-        typer.Option(help="As whom Kamailio runs.", show_default="kamailio, for root"),
+        typer.Option(help="as whom Kamailio runs", show_default="kamailio, for root"),
     ] = None,
 ) -> None:
-    """Write an include file that brings Whence into an existing kamailio.cfg."""
-    from whence.agent.drop_in import INCLUDE_FILE, Theirs, kamailios_user, prepare
+    """Bring Whence into a Kamailio that registers by itself: say what to add, and what will hurt.
 
-    prepare(folder, Theirs(), kamailios_user(user))
-    typer.echo(f'include_file "{folder.absolute() / INCLUDE_FILE}"')
+    Run it again after each change of DIR/drop-in.toml, and after an upgrade.
+    """
+    from whence.agent import their_kamailio
+    from whence.agent.drop_in import (
+        INCLUDE_FILE,
+        STATE,
+        acting_as,
+        example,
+        install,
+        kamailios_user,
+        prepare,
+        script,
+    )
+    from whence.agent.drop_in_settings import FILE as SETTINGS_FILE
+    from whence.agent.drop_in_settings import DropIn, load
+    from whence.agent.native_cfg import read
+    from whence.agent.settings import state_path
+    from whence.cli.preflight import kamailio_version, module_folders
+
+    os.environ["PATH"] += ":/usr/sbin:/sbin"
+    folder = folder.absolute()
+    include = folder / INCLUDE_FILE
+    try:
+        state_path(str(folder / STATE))
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="DIR") from None
+    owner = kamailios_user(user)
+    version = kamailio_version()
+
+    options = their_kamailio.start_options(kamailio_cfg, kamailio_cfg == KAMAILIO_CFG)
+    cfg = read(kamailio_cfg, their_kamailio.defines(options or ()), leave_out=include)
+    faults = list(their_kamailio.faults(cfg))
+    settings = DropIn()
+    if (folder / SETTINGS_FILE).exists():
+        try:
+            settings = load(folder / SETTINGS_FILE)
+        except FaultyFileError as error:
+            faults += error.faults
+    if faults:
+        raise FaultyFileError(faults)
+    their_kamailio.missing_modules(cfg, module_folders())
+
+    prepare(folder, their_kamailio.theirs(cfg), owner)
+    is_new = example(folder, owner)
+    granted = install(folder, owner, settings)
+    hurts = list(their_kamailio.hurts(cfg, options, granted))
+    with acting_as(owner):
+        hurts += their_kamailio.unreadable((include, script()), owner)
+
+    print(f"Kamailio {version}, {kamailio_cfg}: {len(cfg.modules)} modules, uac among them")
+    print(f"written: {include}, {folder / SETTINGS_FILE}" if is_new else f"written: {include}")
+    print(f"numbers of {len(settings.numbers)} trunks, for {owner or 'this user'}")
+    to_add = list(their_kamailio.add(cfg, include))
+    _print("add, by your own hand:" if to_add else "what is to be added is there", to_add)
+    _print("what will hurt:" if hurts else "nothing that will hurt was found", hurts)
+    print(f"then: kamailio -c -f {kamailio_cfg}; and start Kamailio anew, if that says it is right")
+
+
+def _print(title: str, sentences: list[str]) -> None:
+    print(title)
+    for sentence in sentences:
+        print(f"  {shown(sentence)}")

@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from whence.agent import location
+from whence.agent.daemon import LOCK_FILE, alone, api_socket, prepare_state
 from whence.agent.edge_config import CONFIG_FILE, LOCATION_FILE, command, render, write_tls_config
 from whence.agent.faults import ProblemError
-from whence.agent.main import LOCK_FILE, alone, api_socket, prepare_state
 from whence.agent.settings import Settings, load
 from whence.core.address import Source, Transport
 
@@ -42,7 +42,7 @@ def ready(file: Path) -> Iterator[Settings]:
     """
     os.environ["PATH"] += ":/usr/sbin:/sbin"
     settings = load(file)
-    prepare_state(settings)
+    prepare_state(settings.state)
     kamailio_version()
     with alone(settings.state / RUN_LOCK_FILE, "a whence run"):
         end_leftovers(settings.state)
@@ -50,7 +50,7 @@ def ready(file: Path) -> Iterator[Settings]:
             pass  # nobody runs `whence agent` here; ours takes the lock when it starts
         for wanted in (*settings.edge.listen, settings.edge.inside):
             port_is_free(wanted)
-        api_socket(settings).close()
+        api_socket(settings.agent).close()
         try:
             location.make(settings.state / LOCATION_FILE)
         except location.LocationError as error:
@@ -62,18 +62,26 @@ def ready(file: Path) -> Iterator[Settings]:
         yield settings
 
 
-def kamailio_version() -> None:
-    """Refuse a machine without Kamailio, or with one that is too old."""
+def kamailio_version() -> str:
+    """Say which Kamailio is installed; refuse a machine without one, or with one too old."""
     if shutil.which("kamailio") is None:
         raise ProblemError("Kamailio is not installed; install it: apt-get install kamailio")
     said = subprocess.run(["kamailio", "-v"], capture_output=True, text=True, check=False).stdout
-    found = re.search(r"kamailio (\d+)\.(\d+)", said)
-    version = (int(found[1]), int(found[2])) if found else (0, 0)
+    found = re.search(r"kamailio (?P<whole>(\d+)\.(\d+)\S*)", said)
+    version = (int(found[2]), int(found[3])) if found else (0, 0)
     if version < OLDEST_KAMAILIO:
         raise ProblemError(
             f"this Kamailio is {'.'.join(map(str, version))}, and Whence needs "
             f"{'.'.join(map(str, OLDEST_KAMAILIO))} or newer; install that one"
         )
+    return found["whole"] if found else ""
+
+
+def module_folders() -> list[Path]:
+    """Where the installed Kamailio looks for its modules."""
+    said = subprocess.run(["kamailio", "-I"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"paths to modules: (\S+)", said)
+    return [Path(one) for one in found[1].split(":")] if found else []
 
 
 def kamailio_takes(config: Path) -> None:

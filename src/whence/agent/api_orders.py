@@ -1,0 +1,50 @@
+"""The API's paths by which the operator orders something of our own registrar client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from fastapi import FastAPI, HTTPException
+
+from whence.agent.api import TrunkView, trunk_view
+from whence.agent.directory import DirectoryError
+from whence.agent.registrations import Registrations
+from whence.agent.standings import DisabledError
+from whence.core.keepalive import KeepAlive
+
+
+def add(
+    api: FastAPI, registrations: Registrations, keepalive: Callable[[str], KeepAlive | None]
+) -> None:
+    """Add the paths to an API that `api.make` made."""
+
+    @api.post(
+        "/v1/trunks/{trunk_id}/{order}",
+        responses={
+            404: {"description": "no such trunk"},
+            409: {"description": "it is disabled"},
+            503: {"description": "it cannot be written down, and nothing has changed"},
+        },
+    )
+    async def obey(
+        trunk_id: str, order: Literal["register", "unregister", "park", "resume"]
+    ) -> TrunkView:
+        """Register or resume: a REGISTER now. Unregister: take back, and hold. Park: send no more.
+
+        What is held stays so, restarts and new files or not, until register or resume.
+        """
+        try:
+            if order == "park":
+                registrations.park(trunk_id)
+            elif order == "unregister":
+                await registrations.unregister(trunk_id)
+            else:
+                registrations.want(trunk_id)
+            return trunk_view(*registrations[trunk_id], keepalive(trunk_id))
+        except KeyError:
+            raise HTTPException(404, f"no trunk {trunk_id} is configured") from None
+        except DisabledError as error:
+            raise HTTPException(409, str(error)) from None
+        except DirectoryError as error:
+            raise HTTPException(503, str(error)) from None

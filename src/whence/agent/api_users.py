@@ -1,0 +1,64 @@
+"""The API's path to the local users, and where their phones are."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from fastapi import FastAPI, HTTPException
+from pydantic import BaseModel
+
+from whence.agent import location
+from whence.agent.directory import Directory
+
+
+class ContactView(BaseModel):
+    """One phone of a user."""
+
+    contact: str
+    received: str | None
+    expires_at: float
+    user_agent: str
+
+
+class UserView(BaseModel):
+    """A local user."""
+
+    name: str
+    domain: str
+    contacts: list[ContactView]
+
+
+def add(
+    api: FastAPI,
+    directory: Directory,
+    table: Path,
+    domain: str,
+    clock: Callable[[], float] = time.time,
+) -> None:
+    """Add the path to an API that `api.make` made. `table`: the location table."""
+
+    @api.get("/v1/users")
+    async def users() -> list[UserView]:
+        """Every local user, with the phones that are registered."""
+        try:
+            contacts = location.contacts(table, clock())
+        except location.LocationError as error:
+            raise HTTPException(503, str(error)) from error
+        return [
+            UserView(
+                name=name,
+                domain=domain,
+                contacts=[
+                    ContactView(
+                        contact=found.contact,
+                        received=found.received,
+                        expires_at=found.expires_at,
+                        user_agent=found.user_agent,
+                    )
+                    for found in contacts.get(name, [])
+                ],
+            )
+            for name in directory.users()
+        ]

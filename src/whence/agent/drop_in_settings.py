@@ -1,0 +1,70 @@
+"""The file `drop-in.toml`: what the drop-in cannot know from Kamailio. It may be empty, or absent.
+
+kamailio/drop-in.toml shows every key with its meaning; its values are the defaults.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from whence.agent import spellings
+from whence.agent.faults import FaultyFileError
+from whence.agent.settings import Country, Number, Table, Watch, checked, toml
+
+FILE = "drop-in.toml"
+
+_UUID = re.compile(r"[A-Za-z0-9_.!~*'()&=+$,?/-]{1,64}")
+
+
+def _uuid(text: str) -> str:
+    if not _UUID.fullmatch(text):
+        raise ValueError(
+            "is no l_uuid: up to 64 of the characters that the user of a SIP URI may have; write "
+            "it as it stands in uac's table"
+        )
+    return text
+
+
+def _once(numbers: list[str]) -> list[str]:
+    for number, times in Counter(numbers).items():
+        if times > 1:
+            raise ValueError(f'"{number}" is there {times} times; write it once')
+    return numbers
+
+
+def _listed(value: object) -> object:
+    if isinstance(value, str):
+        raise ValueError(f'is no list; write ["{value}"]')  # noqa: TRY004 - pydantic's
+    return value
+
+
+Uuid = Annotated[str, AfterValidator(_uuid)]
+Numbers = Annotated[list[Number], BeforeValidator(_listed), AfterValidator(_once)]
+
+
+class DropIn(Table):
+    """The whole file."""
+
+    country: Country = ""
+    numbers: dict[Uuid, Numbers] = Field(default={})
+    agent: Watch = Watch()
+
+    def spellings(self) -> dict[str, frozenset[str]]:
+        """Give each l_uuid all forms in which its provider may write its numbers."""
+        return {
+            l_uuid: frozenset().union(*(spellings.spellings(n, self.country) for n in numbers))
+            for l_uuid, numbers in self.numbers.items()
+        }
+
+
+def load(path: Path) -> DropIn:
+    """Read and check a file; FaultyFileError names all its faults."""
+    settings, faults = checked(DropIn, toml(path), path)
+    if settings is None:
+        raise FaultyFileError(faults)
+    return settings

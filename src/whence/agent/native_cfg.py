@@ -1,0 +1,535 @@
+"""Reading a `kamailio.cfg` in Kamailio's native language, as text: what it loads, sets and routes.
+
+Nothing is executed, and nothing in a file can make it raise: what cannot be read is a fault, with
+its place. It knows the preprocessor (defines, conditions, substitutions of plain words, includes),
+comments and strings, and of the language what statements and blocks look like.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from stat import S_ISREG
+
+SIZE_LIMIT = 4 * 1024 * 1024
+"""Bytes of a file with all that it includes: nobody's routing is longer."""
+
+TOKEN_LIMIT = 500_000
+"""Words and signs of it: defines of defines could make any number."""
+
+DEPTH_LIMIT = 10
+"""How deep includes go: Kamailio's own limit. For defines of defines it is ours."""
+
+SUBSTITUTIONS_LIMIT = 200
+
+BLOCKS = frozenset(
+    {"route", "request_route", "reply_route", "onreply_route", "failure_route", "branch_route"}
+    | {"onsend_route", "event_route"}
+)
+
+_CONDITION = re.compile(r"(?:#!|!!)(ifdef|ifndef|ifexp|else|endif)\b")
+_DIRECTIVE = re.compile(
+    r"(?:#!|!!)(ifdef|ifndef|ifexp|else|endif|define|def|trydefine|trydef|redefine|redef"
+    r"|substdefs|substdef|subst|include_file|import_file|def(?:env|exp)s?|trydefenvs?)\b[ \t]*"
+)
+_MODULES = re.compile(r"^[ \t]*(?:loadmodulex?|modparamx?)\b", re.MULTILINE)
+_TOKEN = re.compile(
+    r'"(?P<string>[^"\\]*(?:\\.[^"\\]*)*)"|\'(?P<raw>[^\']*)\'|(?P<word>[A-Za-z0-9_]+)', re.DOTALL
+)
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_LETTERS = {"n": "\n", "r": "\r", "t": "\t"}
+_VARIABLE = re.compile(r"\$\((?:[^()\n]|\((?:[^()\n]|\([^()\n]*\))*\))*\)")
+"""`$(ru{re.subst,/…//g})`: what stands in it is neither string nor comment."""
+
+_SPACE = re.compile(r"\s+")
+_INCLUDED = re.compile(r"[ \t]*(?:\"([^\"\n]*)\"|'([^'\n]*)')")
+_REST_OF_LINE = re.compile(r"(?:[^\n\\]|\\\r?\n|\\)*")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A line of a file; `in_main`: the line of the main file that led there."""
+
+    file: Path
+    line: int
+    in_main: int
+
+    def __str__(self) -> str:
+        return f"{self.file.name}: line {self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A word, a string (without its quotes) or a sign."""
+
+    text: str
+    place: Place
+    is_string: bool = False
+    apart: bool = True
+    """Whether there is space before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """One `modparam`: a number is written as in the file."""
+
+    module: str
+    name: str
+    value: str
+    place: Place
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """A route of any kind; `name` is empty where it has none."""
+
+    kind: str
+    name: str
+    place: Place
+    body: tuple[Token, ...]
+
+    def calls(self, function: str) -> Iterator[tuple[Place, str]]:
+        """Where this function is called, with its first argument where that is one word."""
+        body = self.body
+        for i, token in enumerate(body[:-1]):
+            called = token.text == function and not token.is_string and body[i + 1].text == "("
+            if called and (i == 0 or body[i - 1].text != "$"):
+                yield token.place, body[i + 2].text if i + 2 < len(body) else ""
+
+    def names(self, words: Iterable[str]) -> Iterator[Token]:
+        """Find these words in it, outside of strings."""
+        wanted = frozenset(words)
+        return (token for token in self.body if token.text in wanted and not token.is_string)
+
+
+@dataclass(slots=True)
+class Cfg:
+    """What a configuration says, as far as it could be read."""
+
+    file: Path
+    modules: dict[str, Place] = field(default_factory=dict)
+    params: list[Param] = field(default_factory=list)
+    settings: list[tuple[str, str, Place]] = field(default_factory=list)
+    """Global parameters: (name, value, where); `listen` and `mpath` may be there several times."""
+    blocks: list[Block] = field(default_factory=list)
+    includes: list[Path] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    """What could not be read, one sentence each."""
+    left_out: Place | None = None
+    """Where the file is included that was not to be read."""
+    after_modules: int = 0
+    """The line of the main file after which no module is loaded or set any more; 0: none is."""
+
+    def param(self, module: str, name: str) -> Param | None:
+        """Give what a module's parameter is set to last."""
+        found = [p for p in self.params if (p.module, p.name) == (module, name)]
+        return found[-1] if found else None
+
+    def setting(self, *names: str) -> tuple[str, Place] | None:
+        """Give what a global parameter is set to last."""
+        found = [(value, place) for name, value, place in self.settings if name in names]
+        return found[-1] if found else None
+
+    def block(self, *kinds: str, name: str = "") -> Block | None:
+        """Find a block by what it is and is called."""
+        return next((b for b in self.blocks if b.kind in kinds and b.name == name), None)
+
+    def within(self, block: Block) -> list[Block]:
+        """Give a block, and all routes that are called from it, as often as may be."""
+        found, left = [block], [block]
+        while left:
+            for _, name in left.pop().calls("route"):
+                called = self.block("route", name=name)
+                if called is not None and called not in found:
+                    found.append(called)
+                    left.append(called)
+        return found
+
+
+def read(
+    file: Path, defines: Mapping[str, str] | None = None, leave_out: Path | None = None
+) -> Cfg:
+    """Read a file and all that it includes, but for what is to be left out.
+
+    `defines`: those of Kamailio's command line (-A).
+    """
+    cfg = Cfg(file)
+    lexer = _Lexer(cfg, dict(defines or {}), leave_out)
+    lexer.take_in(file, Place(file, 0, 0))
+    _Parser(cfg, lexer.tokens).parse()
+    ends = [*lexer.modules_skipped, cfg.after_modules]
+    last = max(ends)
+    cfg.after_modules = max([last, *(end for start, end in lexer.regions if start <= last <= end)])
+    return cfg
+
+
+class _Lexer:
+    """Turns text into tokens, as the preprocessor would have it."""
+
+    def __init__(self, cfg: Cfg, defines: dict[str, str], leave_out: Path | None) -> None:
+        self.tokens: list[Token] = []
+        self.modules_skipped: list[int] = []
+        """Lines of the main file with modules in conditions that do not hold."""
+        self.regions: list[tuple[int, int]] = []
+        """(first, last line) of the main file, of each outermost condition."""
+        self._cfg = cfg
+        self._defines = defines
+        self._leave_out = leave_out.resolve() if leave_out is not None else None
+        self._substitutions: list[tuple[str, str, bool]] = []
+        self._conditions: list[tuple[int, bool]] = []
+        """Those that are open: (in which line of the main file, whether both branches count)."""
+        self._left = SIZE_LIMIT
+        self._stack: list[Path] = []
+
+    # Files.
+
+    def take_in(self, path: Path, said_at: Place, *, optional: bool = False) -> None:
+        """Read a file in the place of an include."""
+        text = self._text(path, said_at, optional=optional)
+        if text is not None:
+            self._stack.append(_resolved(path))
+            self._cfg.includes.append(path)
+            self._lex(text, path, said_at.in_main)
+            self._stack.pop()
+
+    def _text(self, path: Path, said_at: Place, *, optional: bool) -> str | None:
+        where = f"{said_at}: " if said_at.line else ""
+        if _resolved(path) in self._stack:
+            self._fault(f'{where}"{path}" includes itself; take the include out')
+        elif len(self._stack) > DEPTH_LIMIT:
+            self._fault(
+                f'{where}"{path}" is included too deep; Kamailio takes {DEPTH_LIMIT} levels'
+            )
+        else:
+            try:
+                if not S_ISREG(path.stat().st_mode):
+                    self._fault(f"{where}{path}: is no file; write the path of a kamailio.cfg")
+                    return None
+                with path.open("rb") as file:
+                    data = file.read(self._left + 1)
+            except (OSError, ValueError) as error:
+                missing = isinstance(error, FileNotFoundError)
+                if not (missing and optional):
+                    why = getattr(error, "strerror", None) or "no path"
+                    self._fault(f"{where}{path}: cannot be read: {why}")
+                return None
+            self._left -= len(data)
+            if self._left < 0:
+                self._fault(
+                    f"{where}{path}: is more than {SIZE_LIMIT >> 20} MB with what it includes; "
+                    "that is no kamailio.cfg"
+                )
+                self._left = 0
+                return None
+            return data.decode("utf-8", "replace")
+        return None
+
+    def _fault(self, sentence: str) -> None:
+        if len(self._cfg.faults) < 100:
+            self._cfg.faults.append(sentence)
+
+    # Text.
+
+    def _lex(self, text: str, path: Path, in_main: int) -> None:
+        at, line, apart = 0, 1, True
+        is_main = len(self._stack) == 1
+        while at < len(text):
+            here = Place(path, line, line if is_main else in_main)
+            end, apart_next = self._step(text, at, here, apart=apart)
+            line += text.count("\n", at, end)
+            at, apart = end, apart_next
+            if len(self.tokens) > TOKEN_LIMIT:
+                self._fault(f"{here}: is too long; that is no kamailio.cfg")
+                return
+        if is_main and self._conditions:
+            begun = self._conditions[0][0]
+            self._fault(f"{path.name}: line {begun}: its #!endif is missing")
+            self.regions.append((begun, line))
+
+    def _step(self, text: str, at: int, here: Place, *, apart: bool) -> tuple[int, bool]:
+        """Read what stands at `at`; where it ends, and whether what follows stands apart."""
+        sign = text[at]
+        if sign.isspace():
+            space = _SPACE.match(text, at)
+            return (space.end() if space is not None else at + 1), True
+        if (directive := _DIRECTIVE.match(text, at)) is not None:
+            return self._directive(directive, text, here), True
+        if sign == "#" or text.startswith("//", at):
+            end = text.find("\n", at)
+            return (len(text) if end < 0 else end), True
+        if text.startswith("/*", at):
+            end = text.find("*/", at + 2)
+            return (len(text) if end < 0 else end + 2), True
+        if sign == "$" and (variable := _VARIABLE.match(text, at)) is not None:
+            self.tokens.append(Token(variable[0], here, apart=apart))
+            return variable.end(), False
+        found = _TOKEN.match(text, at)
+        if found is None:
+            if sign in "\"'":
+                self._fault(f"{here}: a quote without its end")
+                return len(text), True
+            self.tokens.append(Token(sign, here, apart=apart))
+            return at + 1, False
+        word = found["word"]
+        if word in ("include_file", "import_file"):
+            return self._include(word, text, found.end(), here), True
+        if word is not None:
+            self._word(word, here, apart=apart, depth=0)
+        else:
+            raw = found["raw"]
+            string = raw if raw is not None else _unescaped(found["string"])
+            self.tokens.append(Token(self._substituted(string), here, True, apart))
+        return found.end(), False
+
+    def _word(self, word: str, here: Place, *, apart: bool, depth: int) -> None:
+        value = self._defines.get(word, "")
+        if not value or depth >= DEPTH_LIMIT:
+            self.tokens.append(Token(word, here, apart=apart))
+            return
+        at = 0
+        while at < len(value) and len(self.tokens) <= TOKEN_LIMIT:
+            found = _TOKEN.match(value, at)
+            if value[at].isspace():
+                apart, at = True, at + 1
+                continue
+            if found is None:
+                self.tokens.append(Token(value[at], here, apart=apart))
+                at += 1
+            else:
+                at = found.end()
+                if found["word"] is not None:
+                    self._word(found["word"], here, apart=apart, depth=depth + 1)
+                else:
+                    raw = found["raw"]
+                    string = raw if raw is not None else _unescaped(found["string"])
+                    self.tokens.append(Token(self._substituted(string), here, True, apart))
+            apart = False
+
+    def _include(self, word: str, text: str, at: int, here: Place) -> int:
+        found = _INCLUDED.match(text, at)
+        if found is None:
+            self._fault(f'{here}: {word} names no file; write {word} "path"')
+            return at
+        name = self._substituted(found[1] or found[2] or "")
+        given = Path(name)
+        # Kamailio looks in its working directory first, which is "/" for a service.
+        path = given if given.is_absolute() else here.file.parent / given
+        if self._leave_out is not None and _resolved(path) == self._leave_out:
+            self._cfg.left_out = here
+            return found.end()
+        self.take_in(path, here, optional=word == "import_file")
+        return found.end()
+
+    def _substituted(self, string: str) -> str:
+        for word, by, everywhere in self._substitutions:
+            string = string.replace(word, by, -1 if everywhere else 1)
+            if len(string) > 1 << 16:
+                return string[: 1 << 16]
+        return string
+
+    # The preprocessor.
+
+    def _directive(self, directive: re.Match[str], text: str, here: Place) -> int:
+        name, at = directive[1], directive.end()
+        if name in ("include_file", "import_file"):
+            return self._include(name, text, at, here)
+        rest = _REST_OF_LINE.match(text, at)
+        said = rest[0] if rest is not None else ""
+        end = rest.end() if rest is not None else at
+        if name in ("ifdef", "ifndef", "ifexp"):
+            self._conditions.append((here.in_main, name == "ifexp"))
+            known = said.split()[0] in self._defines if said.split() else False
+            # What ifexp asks is not worked out.
+            holds = name == "ifexp" or known == (name == "ifdef")
+            return end if holds else self._skip(text, end, here, to_else=True)
+        if name == "else":  # of a condition that held
+            both = bool(self._conditions) and self._conditions[-1][1]
+            return end if both else self._skip(text, end, here, to_else=False)
+        if name == "endif":
+            self._close(here.in_main)
+            return end
+        if name.startswith("subst"):
+            self._substitution(name, said)
+        else:
+            self._define(name, said)
+        return end
+
+    def _skip(self, text: str, at: int, here: Place, *, to_else: bool) -> int:
+        """Skip a branch that does not count; returns where the text counts again."""
+        depth, begun = 0, at
+        is_main = len(self._stack) == 1
+        for found in _CONDITION.finditer(text, at):
+            name = found[1]
+            ends = depth == 0 and (name == "endif" or (name == "else" and to_else))
+            if ends:
+                line = here.line + text.count("\n", begun, found.start())
+                self._note_modules(text, begun, found.start(), here)
+                if name == "endif":
+                    self._close(line if is_main else here.in_main)
+                return found.end()
+            depth += {"ifdef": 1, "ifndef": 1, "ifexp": 1, "endif": -1}.get(name, 0)
+        self._note_modules(text, begun, len(text), here)
+        return len(text)
+
+    def _note_modules(self, text: str, begun: int, end: int, here: Place) -> None:
+        is_main = len(self._stack) == 1
+        for found in _MODULES.finditer(text, begun, end):
+            lines = text.count("\n", begun, found.end()) if is_main else 0
+            self.modules_skipped.append((here.line if is_main else here.in_main) + lines)
+
+    def _close(self, in_main: int) -> None:
+        if self._conditions:
+            start, _ = self._conditions.pop()
+            if not self._conditions:
+                self.regions.append((start, in_main))
+        else:
+            self._fault(f"{self._stack[-1].name}: line {in_main}: #!endif without #!ifdef")
+
+    def _define(self, name: str, said: str) -> None:
+        word, _, value = said.replace("\\\r\n", " ").replace("\\\n", " ").strip().partition(" ")
+        word, tab, rest = word.partition("\t")
+        value = (rest if tab else value).strip()
+        if not word or ("try" in name and word in self._defines):
+            return
+        if "env" in name or "exp" in name:  # known when Kamailio starts
+            self._defines[word.partition("=")[0]] = ""
+        else:
+            self._defines[word] = value
+
+    def _substitution(self, name: str, said: str) -> None:
+        said = said.strip()
+        inner = said[1 : said.rfind(said[0])] if said[:1] in ('"', "'") else ""
+        parts = inner[1:].split(inner[0]) if inner else []
+        if len(parts) != 3 or len(self._substitutions) >= SUBSTITUTIONS_LIMIT:
+            return
+        word, by, flags = parts
+        if re.fullmatch(r"\w+", word, re.ASCII):  # others are patterns, for Kamailio to apply
+            self._substitutions.append((word, by, "g" in flags))
+            if name.startswith("substdef"):
+                self._defines[word] = f'"{by}"' if name == "substdefs" else by
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, ValueError, RuntimeError):  # no path at all, or links in a circle
+        return path
+
+
+def _unescaped(string: str) -> str:
+    return _ESCAPED.sub(lambda found: _LETTERS.get(found[1], found[1]), string)
+
+
+class _Parser:
+    """Finds statements and blocks among the tokens."""
+
+    def __init__(self, cfg: Cfg, tokens: list[Token]) -> None:
+        self._cfg = cfg
+        self._tokens = tokens
+        self._at = 0
+
+    def parse(self) -> None:
+        """Read all of it into the `cfg`."""
+        while self._at < len(self._tokens):
+            token = self._tokens[self._at]
+            word = "" if token.is_string else token.text
+            if word in ("loadmodule", "loadmodulex"):
+                self._module(token)
+            elif word in ("modparam", "modparamx"):
+                self._param(token)
+            elif word in BLOCKS:
+                self._block(token)
+            elif word == "{":
+                self._body()
+            elif word in ("mpath", "loadpath", "cfgengine") or (word and self._text(1) == "="):
+                self._setting(token)
+            else:
+                self._at += 1
+
+    def _text(self, ahead: int) -> str:
+        at = self._at + ahead
+        return self._tokens[at].text if at < len(self._tokens) else ""
+
+    def _string(self) -> str | None:
+        """Take the strings that stand here: those side by side are one."""
+        begun = self._at
+        while self._at < len(self._tokens) and self._tokens[self._at].is_string:
+            self._at += 1
+        return "".join(t.text for t in self._tokens[begun : self._at]) if self._at > begun else None
+
+    def _module(self, token: Token) -> None:
+        self._at += 1
+        self._at += self._text(0) == "("
+        name = self._text(0) if self._at < len(self._tokens) else ""
+        if name and self._tokens[self._at].is_string:
+            self._at += 1
+            self._cfg.modules.setdefault(Path(name).name.removesuffix(".so"), token.place)
+            self._ends_here()
+
+    def _param(self, token: Token) -> None:
+        self._at += 1
+        self._at += self._text(0) == "("
+        module = self._string()
+        self._at += self._text(0) == ","
+        name = self._string()
+        self._at += self._text(0) == ","
+        value = self._string()
+        if value is None:
+            value = ""
+            while self._at < len(self._tokens) and self._text(0) not in (")", "{", ";"):
+                value += self._text(0)
+                self._at += 1
+        if module is None or name is None:
+            return
+        for one in module.split("|"):
+            self._cfg.params.append(Param(one, name, value, token.place))
+        self._at += self._text(0) == ")"
+        self._ends_here()
+
+    def _ends_here(self) -> None:
+        ended = self._tokens[self._at - 1].place.in_main
+        self._cfg.after_modules = max(self._cfg.after_modules, ended)
+
+    def _setting(self, token: Token) -> None:
+        self._at += 1
+        self._at += self._text(0) == "="
+        value = self._string()
+        if value is None:
+            value, begun = "", self._at
+            while self._at < len(self._tokens):
+                one = self._tokens[self._at]
+                if (self._at > begun and one.apart) or one.text in (";", "{", "}"):
+                    break
+                value += one.text
+                self._at += 1
+        self._cfg.settings.append((token.text, value, token.place))
+
+    def _block(self, token: Token) -> None:
+        self._at += 1
+        name = ""
+        if self._text(0) == "[":
+            self._at += 1
+            while self._at < len(self._tokens) and self._text(0) not in ("]", "{"):
+                name += self._text(0)
+                self._at += 1
+            self._at += 1
+        if self._text(0) == "{":
+            kind = {"reply_route": "onreply_route"}.get(token.text, token.text)
+            if kind == "route" and not name:
+                kind = "request_route"
+            self._cfg.blocks.append(Block(kind, name, token.place, self._body()))
+
+    def _body(self) -> tuple[Token, ...]:
+        """Take what stands between this brace and its own end."""
+        depth, begun = 0, self._at
+        while self._at < len(self._tokens):
+            token = self._tokens[self._at]
+            self._at += 1
+            if not token.is_string:
+                depth += {"{": 1, "}": -1}.get(token.text, 0)
+                if depth == 0:
+                    return tuple(self._tokens[begun + 1 : self._at - 1])
+        self._cfg.faults.append(f"{self._tokens[begun].place}: its closing brace is missing")
+        return tuple(self._tokens[begun + 1 :])

@@ -1,0 +1,108 @@
+"""The directory of a drop-in: Kamailio's workers write what they learned, and the agent the rest.
+
+Trunks and registrations are theirs; numbers, what is pinned, and what has ended are ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from whence.agent.directory import Directory
+from whence.core import history
+
+LAPSED = history.Event("lapsed", "what was granted ended without a refresh")
+
+_LAPSED = "SELECT trunk_id FROM registration WHERE expires_at <= ?"
+_NO_TRUNK_OF_THEIRS = """DELETE FROM trunk WHERE NOT EXISTS
+    (SELECT 1 FROM registration r WHERE r.trunk_id = trunk.id) AND NOT EXISTS
+    (SELECT 1 FROM address a WHERE a.trunk_id = trunk.id) AND NOT EXISTS
+    (SELECT 1 FROM number n WHERE n.trunk_id = trunk.id)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A trunk, as it stands in the directory."""
+
+    id: str
+    aor_user: str
+    target: str
+    unmatched: str
+    fallback: bool
+    enabled: bool
+
+
+class SharedDirectory(Directory):
+    """The directory of one node whose registrations another one keeps."""
+
+    def install_numbers(self, spellings: Mapping[str, frozenset[str]]) -> None:
+        """Make the numbers those of the file: trunk id → how its numbers may be written.
+
+        A trunk that has not registered yet has its numbers all the same, and no address. Its token
+        is its id: uac registers that as its Contact's user.
+        """
+        with self._changing():
+            db = self._db
+            db.execute("DELETE FROM number")
+            db.execute("DELETE FROM range")
+            db.execute(_NO_TRUNK_OF_THEIRS)
+            for trunk_id, forms in spellings.items():
+                db.execute(
+                    "INSERT INTO trunk VALUES (?, ?, '', '', 'accept', 0, 1, '')"
+                    " ON CONFLICT (id) DO NOTHING",
+                    (trunk_id, trunk_id),
+                )
+                db.executemany(
+                    "INSERT INTO number VALUES (?, ?)", [(form, trunk_id) for form in sorted(forms)]
+                )
+            db.execute(_NO_TRUNK_OF_THEIRS)  # those that the file names without a number
+            db.execute(
+                "INSERT INTO range SELECT DISTINCT length(spelling) - 1 FROM number"
+                " WHERE spelling LIKE '%*'"
+            )
+
+    def trunks(self) -> list[Row]:
+        """All trunks, by id."""
+        rows = self._db.execute(
+            "SELECT id, aor_user, target, unmatched, fallback, enabled FROM trunk ORDER BY id"
+        )
+        return [
+            Row(id_, aor_user, target, unmatched, bool(fallback), bool(enabled))
+            for id_, aor_user, target, unmatched, fallback, enabled in rows
+        ]
+
+    def changes(self) -> int:
+        """Give a number that is another one after each change that a worker made."""
+        return int(self._db.execute("PRAGMA data_version").fetchone()[0])
+
+    def lapse(self, now: float) -> None:
+        """Write down which grants have ended: the workers only hear of what is granted."""
+        ended = [trunk_id for (trunk_id,) in self._db.execute(_LAPSED, (now,)).fetchall()]
+        if not ended:
+            return
+        with self._transaction():
+            for trunk_id in ended:
+                done = self._db.execute(  # a worker may have written a refresh meanwhile
+                    "UPDATE registration SET expires_at = NULL"
+                    " WHERE trunk_id = ? AND expires_at <= ?",
+                    (trunk_id, now),
+                )
+                if done.rowcount and self.has_trunk(trunk_id):
+                    self._note(trunk_id, LAPSED, now)
+
+    def has_trunk(self, trunk_id: str) -> bool:
+        """Whether there is a trunk with this id."""
+        query = "SELECT 1 FROM trunk WHERE id = ?"
+        return self._db.execute(query, (trunk_id,)).fetchone() is not None
+
+    def last_event(self) -> int:
+        """Give the number of the last event of all."""
+        return int(self._db.execute("SELECT ifnull(max(id), 0) FROM event").fetchone()[0])
+
+    def events_after(self, number: int) -> list[tuple[int, str, history.Event]]:
+        """(number, trunk id, event) of those after this one, whoever wrote them."""
+        rows = self._db.execute(
+            "SELECT id, trunk_id, what, reason, status FROM event WHERE id > ? ORDER BY id",
+            (number,),
+        ).fetchall()
+        return [(id_, trunk_id, history.Event(*event)) for id_, trunk_id, *event in rows]

@@ -1,0 +1,172 @@
+"""`whence agent --track-only`: an agent beside a Kamailio that registers by itself (the drop-in).
+
+It registers nothing and has no inside socket. It hears what the edge decided, tells how the trunks
+stand as the workers wrote it down, and raises alarms.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvloop
+
+from whence.agent import api_happened, api_uac
+from whence.agent.api import Health, Parts, make
+from whence.agent.api_happened import Happened
+from whence.agent.calls import Calls, CallsFile
+from whence.agent.clashes import Clashes
+from whence.agent.daemon import (
+    LOCK_FILE,
+    alone,
+    api_socket,
+    become_owner,
+    prepare_state,
+    run_until_told,
+)
+from whence.agent.directory import FILE, DirectoryError
+from whence.agent.drop_in_settings import DropIn, load
+from whence.agent.events import Events, WrongTokens
+from whence.agent.faults import FaultyFileError, ProblemError
+from whence.agent.metrics import (
+    ClashMetrics,
+    EventMetrics,
+    StandingMetrics,
+    ToldMetrics,
+    registry,
+)
+from whence.agent.reload import Reloaded
+from whence.agent.shared_directory import SharedDirectory
+from whence.agent.strangers import Strangers
+from whence.agent.told import Hearing, ToldError
+from whence.agent.tracked import Tracked
+from whence.agent.webhook import Webhook
+from whence.core.strangers import Rate
+from whence.core.strangers import Strangers as KeptStrangers
+from whence.core.told import SOCKET_FILE
+
+log = logging.getLogger(__name__)
+
+STATE = "state"
+"""The state directory, beside the file."""
+
+
+def run(path: Path) -> None:
+    """Run on the file `path` until SIGINT or SIGTERM. SIGHUP reads the file again."""
+    state = path.absolute().parent / STATE
+    become_owner(state)
+    settings = load(path)
+    prepare_state(state)
+    with alone(state / LOCK_FILE, "an agent"), api_socket(settings.agent) as bound:
+        try:
+            directory = SharedDirectory(state / FILE)
+            hearing = Hearing(state / SOCKET_FILE)
+        except (DirectoryError, ToldError) as error:
+            raise ProblemError(str(error)) from error
+        try:
+            uvloop.run(_serve(path, settings, directory, hearing, bound))
+        finally:
+            hearing.close()
+            directory.close()
+
+
+@dataclass
+class Reload:
+    """The way to newer numbers."""
+
+    path: Path
+    settings: DropIn
+    directory: SharedDirectory
+    tracked: Tracked
+
+    def __call__(self) -> Reloaded:
+        """Read the file and make its numbers count.
+
+        FaultyFileError or DirectoryError where nothing changed.
+        """
+        before = self.settings
+        try:
+            after = load(self.path)
+            self.directory.install_numbers(after.spellings())
+        except (FaultyFileError, DirectoryError) as error:
+            said = "; ".join(getattr(error, "faults", [str(error)]))
+            log.error("not reloaded: %s", said)  # noqa: TRY400 - no bug of ours
+            raise
+        self.settings, self.tracked.numbers = after, after.numbers
+        old, new = before.numbers, after.numbers
+        needs_restart = before.agent != after.agent
+        log.info(
+            "reloaded: numbers of %d trunks%s",
+            len(new),
+            "; what changed in agent needs a restart" if needs_restart else "",
+        )
+        return Reloaded(
+            added=tuple(sorted(new.keys() - old.keys())),
+            removed=tuple(sorted(old.keys() - new.keys())),
+            changed=tuple(sorted(id_ for id_ in old.keys() & new.keys() if old[id_] != new[id_])),
+            needs_restart=needs_restart,
+        )
+
+
+async def _serve(
+    path: Path, settings: DropIn, directory: SharedDirectory, hearing: Hearing, bound: socket.socket
+) -> None:
+    own = settings.agent
+    webhook = Webhook(own.webhook, own.webhook_token_file) if own.webhook else None
+    events = Events([webhook] if webhook is not None else [])
+    directory.install_numbers(settings.spellings())
+    tracked = Tracked(directory, settings.numbers)
+    tracked.happened = events.happened
+    calls = Calls(own.calls, CallsFile(Path(own.calls_file)) if own.calls_file else None)
+    strangers = Strangers(
+        directory,
+        tracked,
+        KeptStrangers(own.strangers),
+        Rate(own.strangers_alarm),
+        events.too_many_strangers,
+    )
+    clashes = Clashes(directory.path, events.clash)
+    directory.on_change = tracked.changed = clashes.changed
+    reload = Reload(path, settings, directory, tracked)
+
+    async def health() -> Health:
+        return Health(kamailio=tracked.lives(), directory=directory.can_write())
+
+    api = make(
+        Parts(
+            own.api_place[0],
+            directory,
+            tracked,
+            lambda _: None,
+            health,
+            reload,
+            clashes,
+            registry(
+                StandingMetrics(directory, tracked),
+                ToldMetrics(hearing, calls, strangers, tracked),
+                EventMetrics(events, webhook),
+                ClashMetrics(clashes),
+            ),
+        )
+    )
+    api_uac.add(api, tracked)
+    api_happened.add(api, Happened(directory, calls, strangers, events))
+
+    def hang_up() -> None:
+        with suppress(FaultyFileError, DirectoryError):  # it has been logged
+            reload()
+
+    async def nothing() -> None:
+        """Nothing is taken back: it is not ours."""
+
+    log.info("agent that registers nothing; API at http://%s", own.api)
+    hearing.start([calls.hear, strangers.hear, WrongTokens(events).hear])
+    keeping = {"tracked": tracked.run(), "events": events.run(), "clashes": clashes.run()}
+    if webhook is not None:
+        keeping["webhook"] = webhook.run()
+    await run_until_told(api, bound, keeping, hang_up, nothing)
+    hearing.stop()
+    log.info("agent stopped")

@@ -1,0 +1,85 @@
+"""The file drop-in.toml: it may be empty; every fault of it is told at once."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from whence.agent.drop_in_settings import DropIn, load
+from whence.agent.faults import FaultyFileError
+from whence.agent.settings import Watch
+
+
+def read(folder: Path, text: str) -> DropIn:
+    file = folder / "drop-in.toml"
+    file.write_text(text, encoding="utf-8")
+    return load(file)
+
+
+def faults(folder: Path, text: str) -> list[str]:
+    with pytest.raises(FaultyFileError) as refused:
+        read(folder, text)
+    return refused.value.faults
+
+
+def test_an_empty_file_is_right(tmp_path: Path) -> None:
+    assert read(tmp_path, "") == DropIn()
+
+
+def test_the_example_says_every_key_with_its_default(tmp_path: Path) -> None:
+    text = (files("whence") / "kamailio" / "drop-in.toml").read_text()
+    assert read(tmp_path, text) == DropIn()
+    for key in (*DropIn.model_fields, *Watch.model_fields):
+        assert f"\n{key} = " in text or f"[{key}]" in text
+    uncommented = text.replace("# acme", "acme").replace("# bell", "bell")
+    assert read(tmp_path, uncommented).numbers.keys() == {"acme", "bell"}
+
+
+def test_numbers_are_known_in_all_their_spellings(tmp_path: Path) -> None:
+    settings = read(
+        tmp_path,
+        'country = "44"\n[numbers]\nacme = ["+442071234567", "+4420712399*"]\n"b.1" = []\n',
+    )
+    acme = settings.spellings()["acme"]
+    assert {"+442071234567", "02071234567", "00442071234567", "+4420712399*"} <= acme
+    assert settings.spellings()["b.1"] == frozenset()
+
+
+def test_all_faults_are_told_at_once_with_their_place(tmp_path: Path) -> None:
+    said = faults(
+        tmp_path,
+        """
+countri = "44"
+[numbers]
+acme = ["+44 20 7123 4567", "abc", 5]
+bell = "+442071234567"
+"a b" = ["+442071234567"]
+twice = ["+442071234567", "+442071234567"]
+[agent]
+api = "0.0.0.0:8088"
+stat = "/x"
+webhook = "https://user:hunter2@example.com/secret"
+""",
+    )
+    assert said == [
+        'drop-in.toml: numbers: acme[1]: "abc" is not a number; write "+442071234567"',
+        "drop-in.toml: numbers: acme[2]: is no text; write it in quotes",
+        'drop-in.toml: numbers: bell: is no list; write ["+442071234567"]',
+        "drop-in.toml: numbers: a b: is no l_uuid: up to 64 of the characters that the user of a "
+        "SIP URI may have; write it as it stands in uac's table",
+        'drop-in.toml: numbers: twice: "+442071234567" is there 2 times; write it once',
+        'drop-in.toml: agent: api: "0.0.0.0:8088" can be reached from outside, and the API asks '
+        'nobody who they are; write a loopback address, "127.0.0.1:8088"',
+        "drop-in.toml: agent: webhook: has a user, password or fragment in it; write the URL "
+        "without, and the path of a file with a token as webhook_token_file",
+        "drop-in.toml: agent: stat: unknown key; known are api, calls, calls_file, strangers, "
+        "strangers_alarm, webhook, webhook_token_file",
+        'drop-in.toml: countri: unknown key; did you mean "country"?',
+    ]
+
+
+@pytest.mark.parametrize("text", ["numbers = 5", "agent = 5", "[numbers", "country = 44"])
+def test_what_is_of_another_form_is_a_fault(tmp_path: Path, text: str) -> None:
+    assert len(faults(tmp_path, text)) == 1
