@@ -12,6 +12,7 @@ from rich.console import Console
 
 from bench.circumstances import circumstances
 from bench.contest import Load, hold
+from bench.contestants.drop_in import drop_in
 from bench.contestants.native import recipe_as_debian, recipe_tlsf, relay
 from bench.contestants.whence import whence
 from bench.report import Report
@@ -19,7 +20,7 @@ from bench.scale import SIZES, measure
 from bench.stage import Stage
 from tests.rig.network import Network
 
-CONTESTANTS = (recipe_as_debian, recipe_tlsf, relay, whence)
+CONTESTANTS = (recipe_as_debian, recipe_tlsf, drop_in, relay, whence)
 RESULTS = Path(__file__).parent / "results"
 
 

@@ -18,6 +18,7 @@ from bench.callers import Callers
 from bench.callgrind import MissingError, busiest, counted
 from bench.circumstances import Circumstances, versions
 from bench.contest import Contestant
+from bench.contestants.drop_in import drop_in
 from bench.contestants.native import ONE_WORKER, recipe_tlsf, relay
 from bench.granted import granted
 from bench.layout import Layout, Pattern, calls
@@ -56,6 +57,7 @@ def main(
     contestants: dict[str, Launch] = {
         RELAY: lambda stage: relay(stage, ONE_WORKER),
         "recipe with tlsf": lambda stage: recipe_tlsf(stage, ONE_WORKER),
+        "drop-in with tlsf": lambda stage: drop_in(stage, ONE_WORKER),
         "Whence, known": lambda stage: _whence(stage, "few"),
         "Whence, asked anew": lambda stage: _whence(stage, "anew"),
     }

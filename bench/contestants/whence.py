@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from pathlib import Path
 
 from bench.contest import Contestant
 from bench.stage import Stage, phone
@@ -26,7 +27,7 @@ def whence(stage: Stage) -> Iterator[Contestant]:
     home = stage.directory / KEY
     home.mkdir()
     with ExitStack() as stack:
-        providers = [stack.enter_context(_provider(stage, n)) for n in range(stage.providers)]
+        providers = [stack.enter_context(provider(stage, n, home)) for n in range(stage.providers)]
         edge = Whence(stage.network, home, name=KEY, users=[USER])
         edge.edit(trunks=[_trunk(stage, n, providers, edge.domain) for n in range(stage.trunks)])
         stack.enter_context(edge)
@@ -45,15 +46,14 @@ def whence(stage: Stage) -> Iterator[Contestant]:
         yield Contestant(KEY, "Whence", edge.process, edge.address, make_calls)
 
 
-def _provider(stage: Stage, number: int) -> Provider:
+def provider(stage: Stage, number: int, home: Path) -> Provider:
     """A registrar that asks for no password: what a challenge costs is not in question here."""
     accounts = {
-        _account(trunk): "unasked"
+        account(trunk): "unasked"
         for trunk in range(stage.trunks)
         if stage.provider_of(trunk) == number
     }
     name = f"provider-{number}"
-    home = stage.directory / KEY
     ip = stage.provider_ip(number)
     return Provider(ip, home, accounts=accounts, name=name, challenge=False)
 
@@ -63,10 +63,11 @@ def _trunk(
 ) -> Mapping[str, object]:
     provider = providers[stage.provider_of(number)]
     target = f"sip:{USER}@{domain}"
-    return trunk(f"trunk-{number}", provider, _account(number), target, [stage.number(number)])
+    return trunk(f"trunk-{number}", provider, account(number), target, [stage.number(number)])
 
 
-def _account(trunk: int) -> str:
+def account(trunk: int) -> str:
+    """Return the user of a trunk's account, both counted from 0."""
     return f"account-{trunk}"
 
 

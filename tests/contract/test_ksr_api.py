@@ -37,6 +37,8 @@ debug=1
 auto_aliases=no
 loadmodule "ctl.so"
 {modules}
+loadmodule "uac.so"
+modparam("uac", "restore_mode", "none")
 modparam("ctl", "binrpc", "unix:{ctl}")
 modparam("usrloc", "preload", "location")
 cfgengine "python"
@@ -48,7 +50,9 @@ Signature = tuple[tuple[str, ...], str]
 
 
 def the_modules() -> str:
-    """Return the lines by which the edge's configuration loads its modules."""
+    """Return the lines by which the edge's configuration loads its modules: all but uac, of which
+    a drop-in asks.
+    """
     template = Path(edge_config.__file__).parents[1] / "kamailio" / edge_config.TEMPLATE
     return "\n".join(re.findall('^loadmodule "[^"]*"', template.read_text(), re.MULTILINE))
 

@@ -7,9 +7,10 @@ from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from tests.rig.certificates import Authority, Certificate
+from tests.rig.drop_in import DropIn, Record
 from tests.rig.nameserver import NameServer
 from tests.rig.network import SIP_PORT, Network
 from tests.rig.provider import Digest, Provider
@@ -126,6 +127,29 @@ class Rig:
         if start:
             whence.start()
         return whence
+
+    def drop_in(
+        self, *, records: Sequence[Record], name: str = "native", start: bool = True, **more: Any
+    ) -> DropIn:
+        """Start an existing Kamailio with the drop-in in it; see DropIn."""
+        kamailio = DropIn(self.ip(name), self.directory, records=records, name=name, **more)
+        self._stack.callback(kamailio.stop)
+        if start:
+            kamailio.start()
+        return kamailio
+
+    def native_phone(self, user: str, password: str, native: DropIn) -> Phone:
+        """Start a phone of a user of an existing Kamailio, and register it there."""
+        return self._stack.enter_context(
+            Phone(
+                user,
+                self.ip(f"phone-{user}"),
+                self.directory,
+                password=password,
+                domain=native.address[0],
+                edge=native.address,
+            )
+        )
 
     def phone(
         self,

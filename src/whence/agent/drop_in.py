@@ -19,6 +19,7 @@ from whence.agent.drop_in_settings import DropIn
 from whence.agent.edge_config import SCRIPT
 from whence.agent.faults import ProblemError
 from whence.agent.shared_directory import SharedDirectory
+from whence.core.address import GRACE_S
 
 TEMPLATE = "drop_in.cfg.j2"
 INCLUDE_FILE = "whence.cfg"
@@ -51,7 +52,9 @@ def render(folder: Path, theirs: Theirs) -> str:
     )
     return environment.from_string((kamailio / TEMPLATE).read_text()).render(
         file=folder.absolute() / INCLUDE_FILE,
-        settings=json.dumps({"directory": str(folder.absolute() / STATE / FILE)}),
+        settings=json.dumps(
+            {"directory": str(folder.absolute() / STATE / FILE), "grace_s": GRACE_S}
+        ),
         modules=[module for module in MODULES if module not in theirs.modules],
         script=script(),
         own_event_route=theirs.own_event_route,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from whence.core.address import GRACE_S, Source
+from whence.core.address import Source
 from whence.core.digest import Credentials
 from whence.core.registration import (
     Account,
@@ -41,14 +41,17 @@ class Sent:
 
 
 def answered(
-    before: Registration, sent: Sent, reply: Reply, source: Source, now: float
+    before: Registration, sent: Sent, reply: Reply, source: Source, now: float, grace_s: float
 ) -> tuple[Registration, tuple[Action, ...]]:
-    """Say what a final answer from `source` teaches; `before` itself where it says nothing new."""
+    """Say what a final answer from `source` teaches; `before` itself where it says nothing new.
+
+    `grace_s`: how long an address outlives its registration, for calls in flight.
+    """
     taken_back = before.state is State.UNREGISTERED and sent.at <= before.since
     if sent.expires_s == 0 or taken_back:
         return before, ()
     if 200 <= reply.status < 300:
-        return _granted(before, sent, reply, source, now)
+        return _granted(before, sent, reply, source, now, grace_s)
     if reply.status in (401, 407) and not sent.answers:
         return before, ()  # it is challenged, and answers
     return _failed(before, sent, reply, "refused", now), ()
@@ -79,7 +82,7 @@ def taken_back(before: Registration, now: float) -> tuple[Registration, tuple[Ac
 
 
 def _granted(
-    before: Registration, sent: Sent, reply: Reply, source: Source, now: float
+    before: Registration, sent: Sent, reply: Reply, source: Source, now: float, grace_s: float
 ) -> tuple[Registration, tuple[Action, ...]]:
     same = (before.call_id, before.cseq) == (sent.call_id, sent.cseq)
     if same and before.state is State.REGISTERED:
@@ -104,7 +107,7 @@ def _granted(
         last_phrase=reply.reason,
         reason=f"granted {granted_s} s",
     )
-    return after, (Learn(source, expires_at + GRACE_S),)
+    return after, (Learn(source, expires_at + grace_s),)
 
 
 def _failed(

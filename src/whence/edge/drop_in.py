@@ -40,7 +40,7 @@ ANSWER_ROUTE, FAILURE_ROUTE = "WHENCE_ANSWERED", "WHENCE_UNANSWERED"
 CONTACTS_LIMIT = 50
 """How many Contact headers of an answer are read."""
 
-WAIT_S = 0.2
+WAIT_S = 0.5
 """How long an answer to a REGISTER waits for other workers that write."""
 TAKE_BACK_WAIT_S = 0.05
 """The same as an un-REGISTER is sent: `uac` holds its lock meanwhile."""
@@ -57,11 +57,14 @@ class Settings:
     """What the include file tells the drop-in, as JSON in the define WHENCE_DROP_IN."""
 
     directory: Path
+    grace_s: float
+    """How long an address outlives its registration, for calls in flight."""
 
     @classmethod
     def parse(cls, text: str) -> Settings:
         """Read the define; KeyError or ValueError if it was not written by `whence drop-in`."""
-        return cls(Path(json.loads(text)["directory"]))
+        values = json.loads(text)
+        return cls(Path(values["directory"]), values["grace_s"])
 
 
 Handler = Callable[["DropIn", object], int]
@@ -90,6 +93,7 @@ class DropIn(Handlers):
 
     def __init__(self, ksr: Ksr, settings: Settings) -> None:
         super().__init__(ksr, settings.directory)
+        self._settings = settings
         self._learned = Learned(settings.directory)
 
     # Registrations.
@@ -130,7 +134,7 @@ class DropIn(Handlers):
         ksr, now = self.ksr, time.time()
         status = ksr.kx.get_status()
         sent = self._sent()
-        if status < 200 or sent is None:
+        if status < 200 or sent is None or not self._is_of(sent):
             return GO_ON
         record = self._record(sent)
         if record is None:
@@ -143,7 +147,10 @@ class DropIn(Handlers):
             expires_s=seconds(self._text(lambda: ksr.hdr.get("Expires"))),
         )
         source = self._source()
-        step = partial(uac.answered, sent=sent, reply=reply, source=source, now=now)
+        grace_s = self._settings.grace_s
+        step = partial(
+            uac.answered, sent=sent, reply=reply, source=source, now=now, grace_s=grace_s
+        )
         self._write(record.id, step, WAIT_S, sent.aor, record if 200 <= status < 300 else None)
         return GO_ON
 
@@ -164,6 +171,13 @@ class DropIn(Handlers):
         values = json.loads(str(text))
         contact = Contact.parse(values.pop("contact")).uri
         return Sent(contact=contact, **values)
+
+    def _is_of(self, sent: Sent) -> bool:
+        """Whether the answer at hand has the Call-ID and CSeq of what was sent. The transaction is
+        found by its branch alone; who guessed that must have guessed these too.
+        """
+        call_id = self._text(self.ksr.kx.get_callid)
+        return (call_id, self.ksr.pv.get("$cs")) == (sent.call_id, sent.cseq)
 
     def _record(self, sent: Sent) -> Record | None:
         """The record of `uac` that a REGISTER is of. Asked in a reply route only: see above."""

@@ -1,0 +1,143 @@
+"""What the registrations teach that Kamailio's own module uac keeps."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from whence.core.address import Source
+from whence.core.contact import Contact
+from whence.core.registration import Forget, Learn, Registration, Reply, State
+from whence.core.uac import Sent, answered, taken_back, unanswered
+from whence.core.uri import Uri
+
+NOW, GRACE_S = 1_000_000.0, 32.0
+FROM = Source.parse("udp:192.0.2.1:5060")
+OURS = Uri("sip", "acme", "192.0.2.9", 5060)
+OTHERS = Contact(Uri("sip", "another", "192.0.2.8"), 7200)
+NEW = Registration("acme", "", next_at=None)
+SENT = Sent(OURS, "sip:acct1@provider.example", "call-1", 10, 3600, NOW - 1)
+
+
+def ok(*contacts: Contact, expires_s: int | None = None, status: int = 200) -> Reply:
+    return Reply(status, "OK", 10, contacts, expires_s)
+
+
+def refusal(status: int) -> Reply:
+    return Reply(status, "No", 10)
+
+
+def registered(at: float = NOW, sent: Sent = SENT) -> Registration:
+    return answered(NEW, sent, ok(Contact(OURS, 60)), FROM, at, GRACE_S)[0]
+
+
+@pytest.mark.parametrize(
+    ("reply", "granted_s"),
+    [
+        (ok(Contact(OURS, 60)), 60),
+        (ok(OTHERS, Contact(OURS, 90)), 90),
+        (ok(Contact(OURS), expires_s=120), 120),
+        (ok(expires_s=30), 30),
+        (ok(), 3600),
+        (ok(Contact(OURS, 60), status=202), 60),
+    ],
+)
+def test_a_2xx_teaches_where_it_came_from_for_as_long_as_was_granted(
+    reply: Reply, granted_s: int
+) -> None:
+    after, actions = answered(NEW, SENT, reply, FROM, NOW, GRACE_S)
+    assert actions == (Learn(FROM, NOW + granted_s + GRACE_S),)
+    assert (after.state, after.expires_at) == (State.REGISTERED, NOW + granted_s)
+    assert after.registrar == FROM
+
+
+@pytest.mark.parametrize("reply", [ok(OTHERS), ok(Contact(OURS, 0)), ok(expires_s=0)])
+def test_a_200_that_does_not_grant_us_anything_teaches_nothing(reply: Reply) -> None:
+    after, actions = answered(NEW, SENT, reply, FROM, NOW, GRACE_S)
+    assert (after.state, actions) == (State.WAITING, ())
+
+
+def test_the_same_answer_again_does_not_grant_it_anew() -> None:
+    before = registered()
+    again = answered(before, SENT, ok(Contact(OURS, 60)), FROM, NOW + 4, GRACE_S)
+    assert again == (before, ())
+    assert again[0] is before
+
+
+def test_a_refresh_grants_it_anew() -> None:
+    refresh = replace(SENT, cseq=11, at=NOW + 40)
+    after, actions = answered(registered(), refresh, ok(Contact(OURS, 60)), FROM, NOW + 41, GRACE_S)
+    assert actions == (Learn(FROM, NOW + 101 + GRACE_S),)
+    assert after.since == NOW
+
+
+@pytest.mark.parametrize("status", [403, 404, 408, 423, 500, 503, 603, 302])
+def test_a_failed_refresh_takes_nothing_away(status: int) -> None:
+    before, refresh = registered(), replace(SENT, cseq=11, at=NOW + 40)
+    after, actions = answered(before, refresh, refusal(status), FROM, NOW + 41, GRACE_S)
+    assert actions == ()
+    assert after.expires_at == before.expires_at
+    assert (after.state, after.last_status, after.failures) == (State.WAITING, status, 1)
+    silent = unanswered(after, replace(refresh, cseq=12), NOW + 50)
+    assert (silent.expires_at, silent.failures) == (before.expires_at, 2)
+    assert (silent.reason, silent.last_status) == ("no answer", None)
+
+
+@pytest.mark.parametrize("status", [401, 407])
+def test_a_challenge_is_no_failure_but_a_second_one_is(status: int) -> None:
+    before = registered()
+    challenged, _ = answered(before, SENT, refusal(status), FROM, NOW, GRACE_S)
+    assert challenged is before
+    wrong = replace(SENT, cseq=11, answers=True)
+    assert answered(before, wrong, refusal(status), FROM, NOW, GRACE_S)[0].state is State.WAITING
+
+
+def test_what_is_taken_back_ends_at_once() -> None:
+    after, actions = taken_back(registered(), NOW + 10)
+    assert actions == (Forget(),)
+    assert (after.state, after.expires_at) == (State.UNREGISTERED, None)
+
+
+@pytest.mark.parametrize("listed", [(), (Contact(OURS, 0),), (Contact(OURS, 60),)])
+def test_no_answer_to_an_un_register_teaches_anything(listed: tuple[Contact, ...]) -> None:
+    before, _ = taken_back(registered(), NOW + 10)
+    un_register = replace(SENT, cseq=11, expires_s=0, at=NOW + 10)
+    for reply in (ok(*listed), refusal(503)):
+        assert answered(before, un_register, reply, FROM, NOW + 11, GRACE_S) == (before, ())
+    assert unanswered(before, un_register, NOW + 40) is before
+
+
+def test_an_answer_that_was_under_way_does_not_bring_it_back() -> None:
+    """The REGISTER was sent, then the un-REGISTER; the 200 to the first comes last."""
+    before, _ = taken_back(registered(), NOW + 10)
+    for at, comes_back in ((NOW + 9.9, False), (NOW + 10, False), (NOW + 10.1, True)):
+        late = replace(SENT, cseq=11, at=at)
+        after, actions = answered(before, late, ok(Contact(OURS, 60)), FROM, NOW + 11, GRACE_S)
+        assert (after is not before) == comes_back
+        assert bool(actions) == comes_back
+
+
+@given(
+    status=st.integers(100, 699),
+    contacts=st.lists(st.sampled_from([Contact(OURS, 60), Contact(OURS), OTHERS]), max_size=3),
+    expires_s=st.none() | st.integers(0, 7200),
+    asked_s=st.integers(0, 7200),
+    answers=st.booleans(),
+)
+def test_nothing_but_a_2xx_that_grants_ours_teaches(
+    status: int, contacts: list[Contact], expires_s: int | None, asked_s: int, answers: bool
+) -> None:
+    reply = Reply(status, "", 10, tuple(contacts), expires_s)
+    sent = replace(SENT, expires_s=asked_s, answers=answers)
+    before = registered(NOW - 30, replace(SENT, cseq=9))
+    after, actions = answered(before, sent, reply, FROM, NOW, GRACE_S)
+    ours = not contacts or any(contact.uri == OURS for contact in contacts)
+    if actions:
+        assert 200 <= status < 300
+        assert ours
+        assert asked_s > 0
+        assert after.expires_at is not None
+        assert after.expires_at > NOW
+    else:
+        assert after.expires_at == before.expires_at

@@ -1,0 +1,185 @@
+"""The directory as the workers of a drop-in write it."""
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from whence.agent.directory import FILE, Directory
+from whence.core import uac
+from whence.core.address import Source, Transport
+from whence.core.contact import Contact
+from whence.core.directory import GENERATION_FILE
+from whence.core.registration import Registration, Reply, State
+from whence.core.uac import Sent
+from whence.core.uri import Uri
+from whence.edge.directory import Directory as Reading
+from whence.edge.handlers import read
+from whence.edge.known import Asked
+from whence.edge.learned import Change, Learned, NotWrittenError, Record
+
+NOW = 1_000_000.0
+OURS = "udp:192.0.2.9:5060"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    Directory(tmp_path / FILE).close()
+    return tmp_path / FILE
+
+
+@pytest.fixture
+def learned(path: Path) -> Iterator[Learned]:
+    learned = Learned(path)
+    yield learned
+    learned._close()
+
+
+def granted(
+    l_uuid: str = "acme",
+    at: float = NOW,
+    source: str = "udp:192.0.2.1:5060",
+    granted_s: int = 60,
+    cseq: int = 10,
+) -> Change:
+    """Return the change that a 200 makes."""
+    contact = Uri("sip", l_uuid, "192.0.2.9", 5060)
+    sent = Sent(contact, "sip:acct1@provider.example", f"call-{l_uuid}", cseq, 3600, at)
+    reply = Reply(200, "OK", cseq, (Contact(contact, granted_s),))
+    step = partial(
+        uac.answered, sent=sent, reply=reply, source=Source.parse(source), now=at, grace_s=0.0
+    )
+    record = Record(l_uuid, "acct1", "sip:alice@edge.example")
+    return Change(l_uuid, sent.aor, OURS, at, step, record)
+
+
+def taken_back(l_uuid: str = "acme", at: float = NOW + 10) -> Change:
+    return Change(l_uuid, "", "", at, partial(uac.taken_back, now=at))
+
+
+def rows(path: Path, query: str) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(path)) as database:
+        return database.execute(query).fetchall()
+
+
+def decided(path: Path, source: str = "udp:192.0.2.1:5060", now: float = NOW) -> str:
+    """Return what a worker would decide on a call from there."""
+    request = read(Asked(source, "sip:acme@192.0.2.9", None, None))
+    assert request
+    decision, _ = Reading(path).decide(request, now)
+    return decision.reason
+
+
+def test_what_is_learned_is_decided_by(learned: Learned, path: Path) -> None:
+    learned.write(granted(), 1)
+    assert decided(path) == "token of trunk acme"
+    assert decided(path, now=NOW + 60) == "no address admits the source"
+    assert decided(path, source="udp:192.0.2.2:5060") == "no address admits the source"
+    assert rows(path, "SELECT socket, origin FROM address") == [(OURS, "learned")]
+    assert rows(path, "SELECT target FROM trunk") == [("sip:alice@edge.example",)]
+
+
+def test_what_was_learned_over_tls_is_not_widened_by_udp(learned: Learned, path: Path) -> None:
+    learned.write(granted(source="tls:192.0.2.1:5061"), 1)
+    assert decided(path, source="udp:192.0.2.1:5061") == "no address admits the source"
+    assert decided(path, source="tls:192.0.2.1:40000") == "token of trunk acme"
+    assert rows(path, "SELECT transport FROM address") == [(Transport.TLS,)]
+
+
+def test_another_server_stands_beside_the_first_until_that_ends(
+    learned: Learned, path: Path
+) -> None:
+    learned.write(granted(), 1)
+    learned.write(granted(at=NOW + 30, source="udp:192.0.2.2:5060", cseq=11), 1)
+    assert decided(path, now=NOW + 59) == "token of trunk acme"
+    assert decided(path, now=NOW + 61) == "no address admits the source"
+    assert decided(path, source="udp:192.0.2.2:5060", now=NOW + 61) == "token of trunk acme"
+    assert rows(path, "SELECT what FROM event ORDER BY id") == [("registered",), ("moved",)]
+
+
+def test_what_is_taken_back_ends_and_explains(learned: Learned, path: Path) -> None:
+    learned.write(granted(), 1)
+    learned.write(taken_back(), 1)
+    assert decided(path, now=NOW + 11) == "no address admits the source"
+    assert rows(path, "SELECT trunk_id, ended_at FROM former_address") == [("acme", NOW + 10)]
+    standing = learned.standing("acme")
+    assert standing is not None
+    assert standing.state is State.UNREGISTERED
+
+
+def test_what_has_ended_is_swept_out_by_the_next_change(learned: Learned, path: Path) -> None:
+    learned.write(granted(granted_s=5), 1)
+    learned.write(granted(at=NOW + 10, source="udp:192.0.2.2:5060", cseq=11), 1)
+    assert rows(path, "SELECT ip FROM address") == [("192.0.2.2",)]
+
+
+def test_the_generation_moves_when_an_answer_could_change(learned: Learned, path: Path) -> None:
+    seen = [path.with_name(GENERATION_FILE).read_bytes()]
+
+    def moved() -> bool:
+        seen.append(path.with_name(GENERATION_FILE).read_bytes())
+        return seen[-1] != seen[-2]
+
+    learned.write(granted(), 1)
+    assert moved()
+    learned.write(granted(at=NOW + 30, cseq=11), 1)
+    assert not moved(), "an address only lives longer"
+    learned.write(granted(at=NOW + 31, cseq=12, source="udp:192.0.2.1:5061"), 1)
+    assert moved()
+    learned.write(taken_back(at=NOW + 40), 1)
+    assert moved()
+
+
+def test_what_cannot_be_written_is_kept_in_its_order_and_written_later(
+    learned: Learned, path: Path
+) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        for change in (granted(), taken_back(), granted("other")):
+            with pytest.raises(NotWrittenError, match="kept for later"):
+                learned.write(change, 0.001)
+        other.execute("ROLLBACK")
+    learned.catch_up(1)
+    assert rows(path, "SELECT trunk_id FROM address") == [("other",)]
+    assert rows(path, "SELECT trunk_id, state FROM registration ORDER BY trunk_id") == [
+        ("acme", "unregistered"),
+        ("other", "registered"),
+    ]
+
+
+def test_a_directory_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(NotWrittenError):
+        Learned(tmp_path / "nothing" / FILE).write(granted(), 0.001)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_change_that_never_can_be_written_holds_up_no_other(learned: Learned, path: Path) -> None:
+    def fails(_before: Registration) -> tuple[Registration, tuple[()]]:
+        raise ValueError("no such thing")
+
+    with pytest.raises(NotWrittenError):
+        learned.write(Change("acme", "", "", NOW, fails), 1)
+    learned.write(granted("other"), 1)
+    assert rows(path, "SELECT trunk_id FROM address") == [("other",)]
+
+
+def test_workers_that_write_at_once_lose_nothing(path: Path) -> None:
+    """Connections of their own, as workers have; and the generation is another after each."""
+
+    def work(number: int) -> None:
+        own = Learned(path)
+        for n in range(25):
+            own.write(granted(f"trunk-{number}-{n}"), 30)
+        own._close()
+
+    workers = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert rows(path, "SELECT count(*), count(DISTINCT trunk_id) FROM address") == [(100, 100)]

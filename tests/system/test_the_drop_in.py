@@ -1,0 +1,285 @@
+"""An existing Kamailio with its module uac, and the three lines that bring Whence in."""
+
+import re
+import sqlite3
+import time
+from contextlib import closing
+
+import pytest
+
+from tests.rig.drop_in import DropIn, Record
+from tests.rig.provider import Provider
+from tests.rig.rig import Rig
+from tests.rig.sip import Endpoint, Message, reply, request
+from tests.rig.wait import eventually
+
+USERS = {"alice": "alice's secret", "bob": "bob's secret"}
+ACCOUNTS = {"acct1": "secret of acct1", "acct2": "secret of acct2"}
+DISABLED = 1
+"""A flag of uac's records."""
+
+OWN = """event_route[tm:local-request] {
+	xlog("L_NOTICE", "my own route: $rm\\n");
+	python_exec("whence_local_request");
+}
+"""
+SHORT = """event_route[tm:local-request] {
+	t_set_fr(1000, 1000);
+	python_exec("whence_local_request");
+}
+"""
+
+
+def provider(rig: Rig, name: str = "provider", **more: object) -> Provider:
+    """Start a provider with both accounts."""
+    return rig.provider(name, accounts=ACCOUNTS, **more)  # type: ignore[arg-type]
+
+
+def alices(at: Provider, expires_s: int = 3600) -> Record:
+    return Record("trunk-of-alice", "alice", "acct1", at, expires_s)
+
+
+def bobs(at: Provider, expires_s: int = 3600) -> Record:
+    return Record("trunk-of-bob", "bob", "acct2", at, expires_s)
+
+
+def registered(native: DropIn, *l_uuids: str) -> None:
+    """Wait until all of them are."""
+
+    def all_are() -> bool:
+        states = native.states()
+        return all(states.get(l_uuid) == "registered" for l_uuid in l_uuids)
+
+    eventually(all_are, what="registered, and written down")
+
+
+def phone(rig: Rig, native: DropIn, user: str) -> Endpoint:
+    """Return a user's phone, which has registered."""
+    endpoint = rig.endpoint(f"phone of {user}", 5060)
+    ip = native.address[0]
+    assert endpoint.register(native.address, user, USERS[user], ip).status == 200
+    return endpoint
+
+
+def invite(who: Endpoint, native: DropIn, user: str, **parts: object) -> Message:
+    ip = native.address[0]
+    return request("INVITE", f"sip:{user}@{ip}", who.address, **parts)  # type: ignore[arg-type]
+
+
+def rings(who: Endpoint, native: DropIn, user: str, at: Endpoint) -> Message:
+    """Call, and return the INVITE as it came to a phone, which refuses it."""
+    call = invite(who, native, user)
+    who.send(call, native.address)
+    arrived = at.expect(lambda m: m.call_id == call.call_id, what="the call at the phone")
+    at.send(reply(arrived, 486), native.address)
+    who.expect(lambda m: m.status == 486, what="the refusal")
+    return arrived
+
+
+def refused(who: Endpoint, native: DropIn, user: str) -> int:
+    """Call, and return the final answer."""
+    return who.ask(invite(who, native, user), native.address).status
+
+
+def flags(native: DropIn, l_uuid: str) -> int:
+    """What uac itself says of a record."""
+    return int(native.rpc("uac.reg_info", "l_uuid", l_uuid)["result"]["flags"])
+
+
+def at_provider(rig: Rig, provider: Provider) -> Endpoint:
+    """Return somebody who calls from a provider's address."""
+    return rig.endpoint(provider.name)
+
+
+def test_a_call_goes_to_the_user_of_the_record_whose_address_it_came_from(rig: Rig) -> None:
+    """With SIPp, from the INVITE to the BYE; what it carries says whose it is."""
+    there = provider(rig)
+    native = rig.drop_in(records=[alices(there)], users=USERS)
+    registered(native, "trunk-of-alice")
+    at = rig.native_phone("alice", USERS["alice"], native)
+    outcome = rig.caller(native.address, there).call(
+        f"sip:+442071234567@{native.address[0]}",
+        expect=200,
+        headers=[("X-Whence-Trunk", "forged")],
+    )
+    (arrived,) = [m for m in at.received() if m.method == "INVITE"]
+    assert arrived.call_id == outcome.sent[0].call_id
+    assert arrived.all("X-Whence-Trunk") == ["trunk-of-alice"]
+    assert arrived["X-Whence-Source"].startswith(f"udp:{there.ip}:")
+
+
+def test_two_records_at_one_provider(rig: Rig) -> None:
+    """Each gets its own calls, by what the provider calls; what names neither is nobody's."""
+    there = provider(rig)
+    native = rig.drop_in(records=[alices(there), bobs(there)], users=USERS)
+    registered(native, "trunk-of-alice", "trunk-of-bob")
+    alice, bob, caller = (
+        phone(rig, native, "alice"),
+        phone(rig, native, "bob"),
+        at_provider(rig, there),
+    )
+    for user, at, trunk in (
+        ("trunk-of-bob", bob, "trunk-of-bob"),  # the token: our Contact
+        ("trunk-of-alice", alice, "trunk-of-alice"),
+        ("acct2", bob, "trunk-of-bob"),  # the account's own user
+        ("acct1", alice, "trunk-of-alice"),
+    ):
+        assert rings(caller, native, user, at)["X-Whence-Trunk"] == trunk
+    assert refused(caller, native, "+442071230000") == 404
+    assert "no trunk's call: ambiguous" in native.log
+
+
+def test_a_token_from_elsewhere_opens_nothing(rig: Rig) -> None:
+    here, there = provider(rig), provider(rig, "other")
+    native = rig.drop_in(records=[alices(here), bobs(there)], users=USERS)
+    registered(native, "trunk-of-alice", "trunk-of-bob")
+    phone(rig, native, "alice")
+    for who in (at_provider(rig, there), rig.stranger()):
+        assert refused(who, native, "trunk-of-alice") == 404
+    assert "no trunk's call: token from a wrong source" in native.log
+    assert "no trunk's call: no address admits the source" in native.log
+
+
+def test_a_header_of_ours_that_hides_goes_no_further(rig: Rig) -> None:
+    there = provider(rig)
+    native = rig.drop_in(records=[alices(there)], users=USERS)
+    registered(native, "trunk-of-alice")
+    alice, caller = phone(rig, native, "alice"), at_provider(rig, there)
+    hidden = invite(caller, native, "acct1", headers=[("Subject", "a\rX-Whence-Trunk: forged")])
+    assert caller.ask(hidden, native.address).status == 400
+    rings(caller, native, "acct1", alice)  # nothing else has come before
+
+
+def test_a_restart_forgets_nothing(rig: Rig) -> None:
+    """The provider is away: nothing can be learned anew."""
+    there = provider(rig)
+    native = rig.drop_in(records=[alices(there)], users=USERS)
+    registered(native, "trunk-of-alice")
+    there.stop()
+    native.stop()
+    native.start()
+    alice, caller = phone(rig, native, "alice"), at_provider(rig, there)
+    rings(caller, native, "acct1", alice)
+
+
+def test_what_is_taken_back_ends_at_once(rig: Rig) -> None:
+    there = provider(rig)
+    native = rig.drop_in(records=[alices(there), bobs(there)], users=USERS)
+    registered(native, "trunk-of-alice", "trunk-of-bob")
+    alice, caller = phone(rig, native, "alice"), at_provider(rig, there)
+    rings(caller, native, "acct1", alice)
+    there.refuse(503)  # whatever it answers to the un-REGISTER
+    native.rpc("uac.reg_unregister", "l_uuid", "trunk-of-alice")
+    eventually(lambda: native.addresses() == [("trunk-of-bob", there.ip)])
+    assert refused(caller, native, "trunk-of-alice") == 404
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("uac.reg_remove", "trunk-of-alice"), ("uac.reg_disable", "l_uuid", "trunk-of-alice")],
+    ids=["removed", "disabled"],
+)
+def test_a_record_that_is_gone_is_nobodys_candidate(rig: Rig, command: tuple[str, ...]) -> None:
+    """uac sends nothing then. The other one at that address is the only candidate now."""
+    there = provider(rig)
+    native = rig.drop_in(records=[alices(there), bobs(there)], users=USERS)
+    registered(native, "trunk-of-alice", "trunk-of-bob")
+    bob, caller = phone(rig, native, "bob"), at_provider(rig, there)
+    assert refused(caller, native, "+442071230000") == 404
+    native.rpc(*command)
+
+    def ended() -> bool:
+        """Of one that was just disabled uac goes on to say for a second that it is registered."""
+        caller.send(invite(caller, native, "+442071230000"), native.address)
+        return native.addresses() == [("trunk-of-bob", there.ip)]
+
+    eventually(ended, what="what was learned for it has ended")
+    assert rings(caller, native, "+442071230000", bob)["X-Whence-Trunk"] == "trunk-of-bob"
+
+
+def test_a_failed_refresh_takes_nothing_away(rig: Rig) -> None:
+    """Not even where uac, by default, then disables the record for good (reg_retry_interval 0)."""
+    there = provider(rig, grants_s=60)
+    native = rig.drop_in(records=[alices(there)], users=USERS, retry_s=0)
+    registered(native, "trunk-of-alice")
+    alice, caller = phone(rig, native, "alice"), at_provider(rig, there)
+    there.refuse(403)
+    native.rpc("uac.reg_refresh", "trunk-of-alice")
+    eventually(lambda: native.states() == {"trunk-of-alice": "waiting"}, what="it was refused")
+    eventually(lambda: flags(native, "trunk-of-alice") & DISABLED, what="uac disabled it")
+    rings(caller, native, "acct1", alice)
+
+
+def test_what_is_not_refreshed_ends_when_it_was_granted_to(rig: Rig) -> None:
+    there = provider(rig, grants_s=3)
+    native = rig.drop_in(records=[alices(there)], users=USERS, retry_s=3600, grace_s=0)
+    registered(native, "trunk-of-alice")
+    there.refuse(403)
+    alice, caller = phone(rig, native, "alice"), at_provider(rig, there)
+    ((granted_s, expires_at),) = native.rows("SELECT granted_s, expires_at FROM registration")
+    assert granted_s == 3
+    ((until,),) = native.rows("SELECT expires_at FROM address")
+    assert until == expires_at
+    rings(caller, native, "acct1", alice)
+    eventually(lambda: refused(caller, native, "trunk-of-alice") == 404, what="it has ended")
+    assert time.time() >= until
+
+
+def test_who_does_not_answer_is_known_not_to(rig: Rig) -> None:
+    there = provider(rig)
+    native = rig.drop_in(records=[alices(there)], users=USERS, own_event_route=SHORT)
+    registered(native, "trunk-of-alice")
+    there.stop()
+    native.rpc("uac.reg_refresh", "trunk-of-alice")
+    eventually(lambda: native.states() == {"trunk-of-alice": "waiting"}, what="no answer")
+    assert native.rows("SELECT reason, last_status FROM registration") == [("no answer", None)]
+    assert native.addresses() == [("trunk-of-alice", there.ip)]
+
+
+def test_another_server_that_grants_is_learned_beside_the_first(rig: Rig) -> None:
+    here, there = provider(rig), provider(rig, "other")
+    native = rig.drop_in(records=[alices(here)], users=USERS)
+    registered(native, "trunk-of-alice")
+    native.update("uacreg", auth_proxy=f"sip:{there.ip}:5060")
+    native.rpc("uac.reg_refresh", "trunk-of-alice")
+    both = sorted([("trunk-of-alice", here.ip), ("trunk-of-alice", there.ip)])
+    eventually(lambda: native.addresses() == both, what="both are learned")
+    alice = phone(rig, native, "alice")
+    for at in (here, there):
+        rings(at_provider(rig, at), native, "acct1", alice)
+
+
+def test_a_busy_directory_loses_nothing(rig: Rig) -> None:
+    """One worker here: what it could not write, it writes with the next message."""
+    there = provider(rig)
+    native = rig.drop_in(records=[alices(there)], users=USERS, workers=1, start=False)
+    with closing(sqlite3.connect(native.directory, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        native.start()
+        eventually(lambda: "changes are kept for later" in native.log, what="it says so")
+        assert native.addresses() == []
+        other.execute("ROLLBACK")
+    alice, caller = phone(rig, native, "alice"), at_provider(rig, there)
+    rings(caller, native, "acct1", alice)
+
+
+def test_many_records_register_at_once(rig: Rig) -> None:
+    """A call into uac from event_route[tm:local-request] would wait for the lock that uac holds
+    there, for ever: not one of these would be registered.
+    """
+    accounts = {f"acct{n}": f"secret of {n}" for n in range(60)}
+    there = rig.provider(accounts=accounts)
+    records = [Record(f"trunk-{account}", "alice", account, there) for account in accounts]
+    native = rig.drop_in(records=records, users=USERS)
+    registered(native, *(record.l_uuid for record in records))
+    assert len(native.addresses()) == 60
+    include = (native.folder / "whence.cfg").read_text()
+    (route,) = re.findall(r"^event_route\[tm:local-request\] \{(.*?)^\}", include, re.M | re.S)
+    assert re.findall(r"\w+(?=\()", route) == ["python_exec"]
+
+
+def test_ones_own_event_route_calls_ours(rig: Rig) -> None:
+    there = provider(rig)
+    native = rig.drop_in(records=[alices(there)], users=USERS, own_event_route=OWN)
+    registered(native, "trunk-of-alice")
+    assert "my own route: REGISTER" in native.log

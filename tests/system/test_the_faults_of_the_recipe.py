@@ -1,0 +1,166 @@
+"""The known recipe's four faults: each shown in the recipe, and absent in the drop-in.
+
+The recipe stores `$si => user of the Contact` for every 200 to a REGISTER, for a day, and looks it
+up for each call. The attack, or mishap, is the same on both; what comes of it is not.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import bench
+from tests.rig.drop_in import DropIn
+from tests.rig.network import SIP_PORT, udp_bound
+from tests.rig.process import Process
+from tests.rig.provider import Provider
+from tests.rig.rig import Rig
+from tests.rig.sip import Address, Endpoint, reply, request
+from tests.rig.wait import eventually
+from tests.system.test_the_drop_in import ACCOUNTS, USERS, alices, bobs, registered
+
+RECIPE = Path(bench.__file__).parent / "contestants" / "recipe.cfg"
+
+
+class Recipe:
+    """A Kamailio with the recipe in it: its accounts are named like its users."""
+
+    def __init__(self, rig: Rig) -> None:
+        self.address: Address = (rig.ip("recipe"), SIP_PORT)
+        self._rig = rig
+        self.process = self._start()
+
+    def _start(self) -> Process:
+        place = f"LISTEN=udp:{self.address[0]}:{SIP_PORT}"
+        directory = self._rig.directory
+        argv = ["kamailio", "-DD", "-E", "-f", str(RECIPE), "-Y", str(directory), "-A", place]
+        process = Process("recipe", argv, directory / "recipe.log", stop_within_s=1)
+        eventually(lambda: udp_bound(*self.address), what="the recipe listens")
+        return process
+
+    def restart(self) -> None:
+        self.process.stop()
+        self.process = self._start()
+
+
+@pytest.fixture
+def recipe(rig: Rig) -> Iterator[Recipe]:
+    made = Recipe(rig)
+    yield made
+    made.process.stop()
+
+
+@pytest.fixture
+def provider(rig: Rig) -> Provider:
+    return rig.provider(accounts=ACCOUNTS)
+
+
+@pytest.fixture
+def native(rig: Rig, provider: Provider) -> DropIn:
+    native = rig.drop_in(records=[alices(provider), bobs(provider)], users=USERS)
+    registered(native, "trunk-of-alice", "trunk-of-bob")
+    return native
+
+
+def phone(rig: Rig, edge: Address, user: str) -> Endpoint:
+    """Return a user's phone, registered there."""
+    made = rig.endpoint(f"phone of {user} at {edge[0]}", SIP_PORT)
+    assert made.register(edge, user, USERS[user], edge[0]).status == 200
+    return made
+
+
+def accepts(
+    provider: Provider | Endpoint, edge: Address, user: str, rig: Rig, expires_s: int = 3600
+) -> None:
+    """Send the datagram by which the recipe learns: a 200 to a REGISTER, asked for or not."""
+    who = provider if isinstance(provider, Endpoint) else rig.endpoint(provider.name)
+    unasked = request("REGISTER", f"sip:{who.address[0]}", edge)
+    contact = ("Contact", f"<sip:{user}@{edge[0]}:{edge[1]}>;expires={expires_s}")
+    who.send(reply(unasked, 200, headers=[contact]), edge)
+
+
+def call(who: Endpoint, edge: Address, user: str = "+442071230000") -> str:
+    """Call; return the Call-ID."""
+    invite = request("INVITE", f"sip:{user}@{edge[0]}", who.address)
+    who.send(invite, edge)
+    return invite.call_id
+
+
+def final(who: Endpoint, call_id: str) -> int:
+    """Return the final answer to a call."""
+    return who.expect(lambda m: m.call_id == call_id and m.status >= 200).status
+
+
+def reaches(who: Endpoint, edge: Address, at: Endpoint, user: str = "+442071230000") -> bool:
+    """Return when a call has come to this phone. What was sent before it may be dealt with after
+    it, by another worker: it is called again until it comes.
+    """
+
+    def comes() -> bool:
+        call_id = call(who, edge, user)
+        return at.expect(lambda m: m.call_id == call_id, within_s=1).call_id == call_id
+
+    return eventually(comes, what="the call at the phone")
+
+
+def test_anyone_can_enter(rig: Rig, recipe: Recipe, native: DropIn) -> None:
+    stranger = rig.stranger()
+    alice = phone(rig, recipe.address, "alice")
+    accepts(stranger, recipe.address, "alice", rig)
+    assert reaches(stranger, recipe.address, alice)
+
+    phone(rig, native.address, "alice")
+    for user in ("alice", "trunk-of-alice", "acct1"):
+        accepts(stranger, native.address, user, rig)
+    for called in ("trunk-of-alice", "acct1", "+442071230000"):
+        assert final(stranger, call(stranger, native.address, called)) == 404
+    assert {trunk for trunk, _ in native.addresses()} == {"trunk-of-alice", "trunk-of-bob"}
+    assert stranger.address[0] not in {ip for _, ip in native.addresses()}
+
+
+def test_one_account_an_address(
+    rig: Rig, recipe: Recipe, native: DropIn, provider: Provider
+) -> None:
+    caller = rig.endpoint(provider.name)
+    alice, bob = phone(rig, recipe.address, "alice"), phone(rig, recipe.address, "bob")
+    accepts(provider, recipe.address, "alice", rig)
+    assert reaches(caller, recipe.address, alice, "alice")
+    accepts(provider, recipe.address, "bob", rig)
+    assert reaches(caller, recipe.address, bob, "alice"), "who registered last has all calls"
+
+    alice, bob = phone(rig, native.address, "alice"), phone(rig, native.address, "bob")
+    assert reaches(caller, native.address, alice, "acct1")
+    assert reaches(caller, native.address, bob, "acct2")
+    assert final(caller, call(caller, native.address)) == 404, "nothing says whose: nobody's"
+
+
+def test_twenty_four_hours(rig: Rig, recipe: Recipe, native: DropIn, provider: Provider) -> None:
+    """Both are taken back with an un-REGISTER, that is answered with 200."""
+    caller = rig.endpoint(provider.name)
+    alice = phone(rig, recipe.address, "alice")
+    accepts(provider, recipe.address, "alice", rig)
+    assert reaches(caller, recipe.address, alice)
+    accepts(provider, recipe.address, "alice", rig, expires_s=0)  # teaches it anew, for a day
+    assert reaches(caller, recipe.address, alice)
+
+    for trunk in ("trunk-of-alice", "trunk-of-bob"):
+        native.rpc("uac.reg_unregister", "l_uuid", trunk)
+    eventually(lambda: native.addresses() == [], what="both have ended")
+    eventually(lambda: provider.contacts("acct1") == [], what="the provider has said 200")
+    assert final(caller, call(caller, native.address, "trunk-of-alice")) == 404
+
+
+def test_it_forgets(rig: Rig, recipe: Recipe, native: DropIn, provider: Provider) -> None:
+    """Both are started anew while nobody can register anew."""
+    caller = rig.endpoint(provider.name)
+    alice = phone(rig, recipe.address, "alice")
+    accepts(provider, recipe.address, "alice", rig)
+    assert reaches(caller, recipe.address, alice)
+    recipe.restart()
+    assert final(caller, call(caller, recipe.address)) == 403
+
+    provider.stop()
+    native.stop()
+    native.start()
+    alice = phone(rig, native.address, "alice")
+    assert reaches(caller, native.address, alice, "acct1")
