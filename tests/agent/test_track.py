@@ -25,7 +25,7 @@ from tests.rig.process import Process, beside_python
 from tests.rig.wait import eventually
 from whence.agent.drop_in import STATE, Theirs, prepare
 from whence.core import uac
-from whence.core.address import Source
+from whence.core.address import GRACE_S, Source
 from whence.core.contact import Contact
 from whence.core.registration import Reply
 from whence.core.uac import Sent
@@ -71,7 +71,8 @@ class Agent:
         contact = Contact.parse(f"<sip:{l_uuid}@192.0.2.9>;expires={granted_s}")
         sent = Sent(contact.uri, "sip:acct1@provider.example", f"call-{now}", 1, granted_s, now)
         reply = Reply(200, "OK", 1, contacts=(contact,))
-        step = partial(uac.answered, sent=sent, reply=reply, source=Source.parse(source), now=now)
+        place = Source.parse(source)
+        step = partial(uac.answered, sent=sent, reply=reply, source=place, now=now, grace_s=GRACE_S)
         record = Record(l_uuid, "acct1", "sip:alice@edge.example")
         self.worker.write(Change(l_uuid, sent.aor, OURS, now, step, record), 1.0)
 
