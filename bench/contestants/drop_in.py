@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -115,5 +116,6 @@ def _replaced(text: str, old: str, new: str) -> str:
 def _whence(folder: Path, config: Path) -> None:
     whence = Path(sys.executable).with_name("whence")
     argv = [str(whence), "drop-in", str(folder), "--kamailio-cfg", str(config)]
+    argv += ["--user", getpass.getuser()]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -4,6 +4,7 @@ It is Debian's own default kamailio.cfg, with WITH_AUTH and WITH_USRLOCDB on SQL
 runs it who has trunks: users in the table subscriber, records in the table uacreg.
 """
 
+import getpass
 import re
 import sqlite3
 import subprocess
@@ -78,7 +79,7 @@ class DropIn:
         """Run `whence drop-in`, and return what it says."""
         argv = [
             *(str(Path(sys.executable).with_name("whence")), "drop-in", str(self.folder)),
-            *("--kamailio-cfg", str(self._config)),
+            *("--kamailio-cfg", str(self._config), "--user", getpass.getuser()),
         ]
         done = subprocess.run(argv, capture_output=True, text=True, check=False, cwd=home)
         assert done.returncode == 0, done.stderr

@@ -116,7 +116,7 @@ class DropIn(Handlers):
             "contact": get("Contact"),
             "aor": ksr.kx.get_turi(),
             "call_id": ksr.kx.get_callid(),
-            "cseq": int(ksr.pv.get("$cs") or 0),
+            "cseq": self._cseq(),
             "expires_s": asked_s or 0,
             "at": now,
             "answers": bool(get("Authorization") or get("Proxy-Authorization")),
@@ -177,7 +177,10 @@ class DropIn(Handlers):
         found by its branch alone; who guessed that must have guessed these too.
         """
         call_id = self._text(self.ksr.kx.get_callid)
-        return (call_id, self.ksr.pv.get("$cs")) == (sent.call_id, sent.cseq)
+        return call_id == sent.call_id and self._cseq() == sent.cseq
+
+    def _cseq(self) -> int:
+        return int(self.ksr.pv.get("$cs") or 0)
 
     def _record(self, sent: Sent) -> Record | None:
         """The record of `uac` that a REGISTER is of. Asked in a reply route only: see above."""
