@@ -80,6 +80,7 @@ def test_a_right_file_has_no_faults_and_nothing_that_hurts(tmp_path: Path) -> No
         (RIGHT.replace('loadmodule "uac.so"\n', ""), "kamailio.cfg: registers nothing: module uac"),
         (RIGHT.replace('loadmodule "tm.so"\n', ""), "kamailio.cfg: module tm is not loaded; write"),
         (RIGHT.replace("reg_db_url", "other"), "kamailio.cfg: line 4: uac: reg_db_url is not set"),
+        (RIGHT + "route[WHENCE] { exit; }\n", "line 10: route[WHENCE] has the name of one in"),
         (RIGHT + 'cfgengine "python"\n', "kamailio.cfg: line 10: cfgengine: the routing is"),
         (
             RIGHT + 'modparam("app_python3", "load", "/etc/kamailio/mine.py")\n',
@@ -220,6 +221,13 @@ def test_the_recipe_is_to_be_taken_out(tmp_path: Path) -> None:
     stores, looks = hurts(tmp_path, text)
     assert stores.startswith("kamailio.cfg: line 23: onreply_route: it stores who sent a 200")
     assert looks.startswith("kamailio.cfg: line 26: $sht(trunks=>…) is looked up")
+
+
+@pytest.mark.parametrize("stores", ["$var(x) = $si", 'sht_setxs("t", "$si", "u", "86400")'])
+def test_a_recipe_that_keeps_sources_elsewhere_is_told_too(tmp_path: Path, stores: str) -> None:
+    other = RECIPE.replace("$sht(trunks=>$si) = $(ct{nameaddr.uri}{uri.user})", stores)
+    [hurt] = hurts(tmp_path, RIGHT + ROUTES + other)
+    assert "line 23: onreply_route: it goes by the source of replies to a REGISTER" in hurt
 
 
 def test_an_onreply_route_that_does_something_else_stays(tmp_path: Path) -> None:

@@ -24,6 +24,9 @@ PACKAGES = {"app_python3": "kamailio-python3-modules", "kemix": "kamailio"}
 WHENCE = "WHENCE"
 """The route that is asked whose a call is."""
 
+OURS = frozenset({WHENCE, "WHENCE_ANSWERED", "WHENCE_UNANSWERED"})
+"""All names of routes in the include."""
+
 LOCAL_REQUEST = "tm:local-request"
 
 SHORTEST_GRANT_S = 60
@@ -165,6 +168,12 @@ def faults(cfg: Cfg) -> Iterator[str]:
                 f'"{module}.so"'
                 + (", with the registrations that it is to keep" if module == "uac" else "")
             )
+    for block in cfg.blocks:
+        if block.name in OURS:
+            yield (
+                f"{block.place}: {block.kind}[{block.name}] has the name of one in the include; "
+                "rename it, or take it out"
+            )
     if "uac" in cfg.modules and not cfg.param("uac", "reg_db_url"):
         yield (
             f"{cfg.modules['uac']}: uac: reg_db_url is not set, and without it uac registers "
@@ -300,6 +309,14 @@ def _recipe(cfg: Cfg) -> Iterator[str]:
             "every datagram that looks like a reply: whoever forges one is let in; take it out"
         )
     for block in cfg.blocks:
+        sources = [t for t in block.body if ("$si" in t.text if t.is_string else t.text == "si")]
+        by_source = bool(sources) and _is_for_all_replies(block) and not tables
+        if by_source and any("REGISTER" in token.text for token in block.body):
+            yield (
+                f"{sources[0].place}: onreply_route: it goes by the source of replies to a "
+                "REGISTER, and runs for every datagram that looks like one: if it lets that "
+                "source in, take it out"
+            )
         lines = {place: name for place, name, _ in _tables(block) if name in tables}
         for place, name in lines.items():
             if not _is_for_all_replies(block):

@@ -1,0 +1,163 @@
+"""An existing Kamailio with the drop-in, and beside it an agent that registers nothing."""
+
+from tests.rig.drop_in import DropIn, Record
+from tests.rig.provider import Provider
+from tests.rig.rig import Rig
+from tests.rig.sip import Endpoint, Message, reply, request
+from tests.rig.tracking import Tracking
+from tests.rig.wait import eventually
+
+USERS = {"alice": "alice's secret", "bob": "bob's secret"}
+ACCOUNTS = {"acct1": "secret of acct1", "acct2": "secret of acct2"}
+ALICES, BOBS = "+442071234567", "+441614960000"
+
+
+def records(there: Provider, bobs: Provider | None = None) -> list[Record]:
+    return [
+        Record("trunk-of-alice", "alice", "acct1", there),
+        Record("trunk-of-bob", "bob", "acct2", bobs or there),
+    ]
+
+
+def registered(native: DropIn) -> None:
+    eventually(
+        lambda: list(native.states().values()) == ["registered"] * 2, what="both are registered"
+    )
+
+
+def phone(rig: Rig, native: DropIn, user: str) -> Endpoint:
+    endpoint = rig.endpoint(f"phone of {user}", 5060)
+    assert endpoint.register(native.address, user, USERS[user], native.address[0]).status == 200
+    return endpoint
+
+
+def call(who: Endpoint, native: DropIn, user: str) -> Message:
+    return request("INVITE", f"sip:{user}@{native.address[0]}", who.address)
+
+
+def refused(who: Endpoint, native: DropIn, user: str) -> str:
+    """Call somebody who does not get it; the Call-ID."""
+    asked = call(who, native, user)
+    assert who.ask(asked, native.address).status in (403, 404, 407)
+    return asked.call_id
+
+
+def rings(who: Endpoint, native: DropIn, user: str, at: Endpoint) -> str:
+    """Call, and have the phone refuse; the Call-ID."""
+    asked = call(who, native, user)
+    who.send(asked, native.address)
+    arrived = at.expect(lambda m: m.call_id == asked.call_id, what="the call at the phone")
+    at.send(reply(arrived, 486), native.address)
+    who.expect(lambda m: m.status == 486, what="the refusal")
+    return asked.call_id
+
+
+def test_an_operator_sees_how_the_trunks_stand_and_why_a_call_was_refused(rig: Rig) -> None:
+    there = rig.provider(accounts=ACCOUNTS)
+    native = rig.drop_in(records=records(there), users=USERS)
+    with Tracking(native) as agent:
+        registered(native)
+        trunks = agent.says("trunks")
+        assert all(one in trunks for one in ("trunk-of-alice", "trunk-of-bob", "registered"))
+        addresses = agent.says("addresses")
+        assert addresses.count(there.ip) == 2
+        assert "learned" in addresses
+        eventually(lambda: agent.status("/healthz") == 200, what="it is healthy")
+
+        caller, alice = rig.endpoint(there.name), phone(rig, native, "alice")
+        ambiguous = refused(caller, native, ALICES)
+        eventually(lambda: agent.cli("explain", "--call", ambiguous).returncode == 0)
+        said = agent.says("explain", "--call", ambiguous)
+        assert "it was refused: ambiguous" in said
+        assert "trunks: trunk-of-alice, trunk-of-bob" in said
+        eventually(
+            lambda: [event["kind"] for event in agent.get("/v1/events")] == ["clash"],
+            what="the clash of the two is an alarm",
+        )
+
+        agent.write(f'[numbers]\ntrunk-of-alice = ["{ALICES}"]\ntrunk-of-bob = ["{BOBS}"]\n')
+        assert "trunk-of-alice" in agent.says("reload")
+        assert "now it would be identified as trunk trunk-of-alice" in (
+            agent.says("explain", "--call", ambiguous)
+        )
+        given = rings(caller, native, ALICES, alice)
+        eventually(
+            lambda: (
+                f"number {ALICES[1:]}" in agent.says("explain", "--call", given)
+                or "it was identified as trunk trunk-of-alice"
+                in agent.says("explain", "--call", given)
+            )
+        )
+        assert 'decision="identified",rule="number",trunk="trunk-of-alice"} 1.0' in agent.metrics()
+        assert 'whence_registrations{state="registered"} 2.0' in agent.metrics()
+        eventually(lambda: agent.says("clashes").startswith("no "), what="nothing clashes any more")
+
+
+def test_the_same_numbers_are_installed_without_an_agent(rig: Rig) -> None:
+    there = rig.provider(accounts=ACCOUNTS)
+    native = rig.drop_in(records=records(there), users=USERS)
+    registered(native)
+    caller, bob = rig.endpoint(there.name), phone(rig, native, "bob")
+    refused(caller, native, BOBS)
+    (native.folder / "drop-in.toml").write_text(f'[numbers]\ntrunk-of-bob = ["{BOBS}"]\n')
+    assert "numbers of 1 trunks" in native.say(native.folder.parent)
+    rings(caller, native, BOBS, bob)
+
+
+def test_a_stranger_is_let_in_for_a_while_and_many_are_an_alarm(rig: Rig) -> None:
+    there = rig.provider(accounts=ACCOUNTS)
+    native = rig.drop_in(records=records(there), users=USERS)
+    with Tracking(native) as agent:
+        registered(native)
+        alice, stranger = phone(rig, native, "alice"), rig.stranger()
+        for _ in range(4):
+            refused(stranger, native, "acct1")
+        source = f"udp:{stranger.address[0]}:{stranger.address[1]}"
+        eventually(lambda: source in agent.says("strangers"), what="the stranger is known")
+        eventually(
+            lambda: "many strangers" in {event["kind"] for event in agent.get("/v1/events")},
+            what="so many are an alarm",
+        )
+        said = agent.says("strangers", "admit", source, "--trunk", "trunk-of-alice", "--for", "1h")
+        assert "is admitted as trunk trunk-of-alice" in said
+        rings(stranger, native, "anything", alice)
+        assert "pinned" in agent.says("addresses")
+        assert "admitted" in agent.says("trunk", "trunk-of-alice")
+
+
+def test_a_token_from_elsewhere_a_lapse_and_what_uac_does_itself_are_told(rig: Rig) -> None:
+    there = rig.provider(accounts=ACCOUNTS, grants_s=3)
+    other = rig.provider("other", accounts=ACCOUNTS)
+    native = rig.drop_in(records=records(there, other), users=USERS, retry_s=3600, grace_s=0)
+    with Tracking(native) as agent:
+        registered(native)
+        refused(rig.endpoint(other.name), native, "trunk-of-alice")
+        there.refuse(403)
+        other.refuse(403)
+
+        def kinds() -> set[str]:
+            return {event["kind"] for event in agent.get("/v1/events")}
+
+        told = {"token from a wrong source", "lapsed"}
+        eventually(lambda: told <= kinds(), what="both are told")
+        eventually(lambda: "whence_registrations_granted 1.0" in agent.metrics())
+        native.rpc("uac.reg_unregister", "l_uuid", "trunk-of-bob")
+        eventually(lambda: agent.status("/healthz") == 503, what="no registration stands")
+        ordered = agent.cli("register", "trunk-of-alice")
+        assert ordered.returncode == 1
+        assert "kamcmd uac.reg_refresh s:trunk-of-alice" in ordered.stderr
+        there.accept()
+        native.rpc("uac.reg_refresh", "trunk-of-alice")
+        eventually(lambda: agent.status("/healthz") == 200, what="it stands again")
+
+
+def test_what_the_command_says_is_right_for_the_kamailio_that_runs(rig: Rig) -> None:
+    there = rig.provider(accounts=ACCOUNTS, grants_s=3)
+    native = rig.drop_in(records=records(there), users=USERS, retry_s=0)
+    registered(native)
+    said = native.say(native.folder.parent)
+    assert "what is to be added is there" in said
+    assert "uac: reg_retry_interval is 0" in said
+    assert "trunk-of-alice is granted 3 s" in said
+    assert "does not run on this file" not in said
+    assert not any(secret in said for secret in ACCOUNTS.values())
