@@ -1,5 +1,6 @@
 """The wheel: what is installed has all that it needs, Kamailio's part included."""
 
+import getpass
 import re
 import subprocess
 import sys
@@ -37,3 +38,26 @@ def test_the_wheel_holds_the_template_and_the_script(tmp_path: Path) -> None:
     assert script.read_bytes() == (ROOT / "kamailio" / "whence_kemi.py").read_bytes()
     # Kamailio's Python finds the package from where the script is.
     assert (script.parents[2] / "whence" / "edge" / "route.py").is_file()
+    assert drop_in_of(site, tmp_path) == str(script)
+
+
+def drop_in_of(site: Path, folder: Path) -> str:
+    """Have the installed Whence make a drop-in; the script that its include names."""
+    cfg = folder / "kamailio.cfg"
+    modules = "".join(f'loadmodule "{name}.so"\n' for name in ("tm", "sl", "pv", "uac"))
+    cfg.write_text(modules + 'modparam("uac", "reg_db_url", "x")\nrequest_route { exit; }\n')
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "whence", "drop-in", folder / "drop-in"),
+            *("--kamailio-cfg", cfg, "--user", getpass.getuser()),
+        ],
+        cwd=folder,
+        env={"PYTHONPATH": str(site), "PATH": ""},
+        check=True,
+        capture_output=True,
+    )
+    assert (folder / "drop-in" / "drop-in.toml").is_file()
+    include = (folder / "drop-in" / "whence.cfg").read_text()
+    found = re.search(r'modparam\("app_python3", "load", "([^"]+)"\)', include)
+    assert found
+    return found[1]

@@ -20,7 +20,11 @@ def drop_in(
     ],
     kamailio_cfg: Annotated[
         Path,
-        typer.Option(metavar="FILE", help="your configuration; it is read, and never changed"),
+        typer.Option(
+            metavar="FILE",
+            help="your configuration; it is read, and never changed",
+            readable=False,  # that is for us to say
+        ),
     ] = KAMAILIO_CFG,
     user: Annotated[
         str | None,

@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 FileOption = Annotated[
-    Path, typer.Option("-c", "--config", metavar="FILE", help="the file whence.toml")
+    Path,
+    # That it cannot be read is for us to say: as any other fault of it.
+    typer.Option("-c", "--config", metavar="FILE", help="the file whence.toml", readable=False),
 ]
 ApiOption = Annotated[
     str, typer.Option("--api", metavar="URL", envvar="WHENCE_API", help="the agent's API")
