@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from whence.agent import their_kamailio
 from whence.agent.drop_in import Theirs
@@ -254,8 +256,28 @@ def test_no_secret_of_theirs_is_told(tmp_path: Path) -> None:
     bad = RIGHT.replace("reg_retry_interval", "other") + ROUTES + RECIPE
     bad += f'modparam("uac", "reg_retry_interval", "{SECRET}")\n'
     said = [*add(tmp_path, bad), *hurts(tmp_path, bad), *faults(tmp_path, bad)]
-    assert len(said) > 3
+    assert len(said) >= 3
     assert SECRET not in "".join(said)
+
+
+def test_a_value_that_only_kamailio_knows_is_not_guessed(tmp_path: Path) -> None:
+    text = "#!defenv RETRY\n" + RIGHT.replace(
+        '"reg_retry_interval", 60', '"reg_retry_interval", RETRY'
+    )
+    assert hurts(tmp_path, text + ROUTES) == []
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.sampled_from((RIGHT + ROUTES + RECIPE).splitlines(True)) | st.text(max_size=8)))
+def test_no_text_makes_it_raise(tmp_path_factory: pytest.TempPathFactory, lines: list[str]) -> None:
+    file = tmp_path_factory.getbasetemp() / "theirs" / "kamailio.cfg"
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes((RIGHT + "".join(lines)).encode("utf-8", "surrogatepass"))
+    cfg = read(file, leave_out=INCLUDE)
+    if not list(their_kamailio.faults(cfg)):
+        said = [*their_kamailio.add(cfg, INCLUDE), *their_kamailio.hurts(cfg, None, {})]
+        assert len(said) >= 2
+        assert SECRET not in "".join(said)
 
 
 # How it runs

@@ -272,39 +272,37 @@ class _Lexer:
                 return len(text), True
             self.tokens.append(Token(sign, here, apart=apart))
             return at + 1, False
-        word = found["word"]
-        if word in ("include_file", "import_file"):
-            return self._include(word, text, found.end(), here), True
-        if word is not None:
-            self._word(word, here, apart=apart, depth=0)
-        else:
-            raw = found["raw"]
-            string = raw if raw is not None else _unescaped(found["string"])
-            self.tokens.append(Token(self._substituted(string), here, True, apart))
+        if found["word"] in ("include_file", "import_file"):
+            return self._include(found["word"], text, found.end(), here), True
+        self._take(found, here, apart=apart, depth=0)
         return found.end(), False
 
-    def _word(self, word: str, here: Place, *, apart: bool, depth: int) -> None:
-        value = self._defines.get(word, "")
-        if not value or depth >= DEPTH_LIMIT:
-            self.tokens.append(Token(word, here, apart=apart))
-            return
+    def _take(self, found: re.Match[str], here: Place, *, apart: bool, depth: int) -> None:
+        """Take a word, in the place of which its define stands, or a string."""
+        word, raw = found["word"], found["raw"]
+        if word is not None:
+            value = self._defines.get(word, "")
+            if value and depth < DEPTH_LIMIT:
+                self._expand(value, here, apart=apart, depth=depth + 1)
+            else:
+                self.tokens.append(Token(word, here, apart=apart))
+        else:
+            string = raw if raw is not None else _unescaped(found["string"])
+            self.tokens.append(Token(self._substituted(string), here, True, apart))
+
+    def _expand(self, value: str, here: Place, *, apart: bool, depth: int) -> None:
         at = 0
         while at < len(value) and len(self.tokens) <= TOKEN_LIMIT:
-            found = _TOKEN.match(value, at)
             if value[at].isspace():
                 apart, at = True, at + 1
                 continue
+            found = _TOKEN.match(value, at)
             if found is None:
                 self.tokens.append(Token(value[at], here, apart=apart))
                 at += 1
             else:
+                self._take(found, here, apart=apart, depth=depth)
                 at = found.end()
-                if found["word"] is not None:
-                    self._word(found["word"], here, apart=apart, depth=depth + 1)
-                else:
-                    raw = found["raw"]
-                    string = raw if raw is not None else _unescaped(found["string"])
-                    self.tokens.append(Token(self._substituted(string), here, True, apart))
             apart = False
 
     def _include(self, word: str, text: str, at: int, here: Place) -> int:

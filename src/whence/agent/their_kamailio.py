@@ -256,10 +256,13 @@ def hurts(cfg: Cfg, options: Sequence[str] | None, granted: Mapping[str, int]) -
 def _uac(cfg: Cfg, granted: Mapping[str, int]) -> Iterator[str]:
     loaded = cfg.modules["uac"]
 
-    def value(name: str, default: int) -> tuple[int, Place]:
-        set_ = cfg.param("uac", name)
-        number = re.fullmatch(r"-?[0-9]{1,9}", set_.value) if set_ else None
-        return (int(number[0]), set_.place) if set_ and number else (default, loaded)
+    def value(name: str, default: int) -> tuple[int | None, Place]:
+        """What it is set to, and where; None where that is no number that can be read."""
+        found = cfg.param("uac", name)
+        if found is None:
+            return default, loaded
+        number = re.fullmatch(r"-?[0-9]{1,9}", found.value)
+        return (int(number[0]) if number else None), found.place
 
     retry_s, place = value("reg_retry_interval", 0)
     if retry_s == 0:
@@ -269,6 +272,24 @@ def _uac(cfg: Cfg, granted: Mapping[str, int]) -> Iterator[str]:
             'modparam("uac", "reg_retry_interval", 60)'
         )
     timer_s, place = value("reg_timer_interval", TIMER_DEFAULT_S)
+    if timer_s is not None:
+        yield from _timer(timer_s, place, granted)
+    active, place = value("reg_active", 1)
+    if active == 0:
+        yield (
+            f"{place}: uac: reg_active is 0: it registers nothing until kamcmd uac.reg_active 1; "
+            "write 1"
+        )
+    keeps, place = value("reg_keep_callid", 0)
+    if keeps == 0:
+        yield (
+            f"{place}: uac: reg_keep_callid is 0: each refresh has another Call-ID, which some "
+            'registrars take for another phone\'s; write modparam("uac", "reg_keep_callid", 1)'
+        )
+
+
+def _timer(timer_s: int, place: Place, granted: Mapping[str, int]) -> Iterator[str]:
+    """Whether it refreshes in time what is granted, as far as that is known."""
     left_s = timer_s + TIMER_EARLY_S
     short = {id_: s for id_, s in granted.items() if s <= left_s}
     right = min([*short.values(), SHORTEST_GRANT_S]) // 3
@@ -285,18 +306,6 @@ def _uac(cfg: Cfg, granted: Mapping[str, int]) -> Iterator[str]:
             f"{place}: uac: reg_timer_interval is {timer_s}: every {timer_s} s it refreshes what "
             f"has {left_s} s left: what a registrar grants for less ends in between; {write}, or "
             "run whence drop-in again when it has registered: then what is granted is known"
-        )
-    active, place = value("reg_active", 1)
-    if active == 0:
-        yield (
-            f"{place}: uac: reg_active is 0: it registers nothing until kamcmd uac.reg_active 1; "
-            "write 1"
-        )
-    keeps, place = value("reg_keep_callid", 0)
-    if keeps == 0:
-        yield (
-            f"{place}: uac: reg_keep_callid is 0: each refresh has another Call-ID, which some "
-            'registrars take for another phone\'s; write modparam("uac", "reg_keep_callid", 1)'
         )
 
 
