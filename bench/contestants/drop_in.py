@@ -24,6 +24,8 @@ from tests.rig.wait import eventually
 KEY = "drop_in"
 TITLE = "drop-in with tlsf"
 REGISTERED_WITHIN_S = 120
+REGISTRARS_PORT = SIP_PORT + 20
+"""Whence's registrars are at the same addresses, with the port of SIP."""
 
 
 @contextmanager
@@ -35,7 +37,10 @@ def drop_in(stage: Stage, more: Sequence[str] = ()) -> Iterator[Contestant]:
     home = stage.directory / KEY
     home.mkdir()
     with ExitStack() as stack:
-        providers = [stack.enter_context(provider(stage, n, home)) for n in range(stage.providers)]
+        providers = [
+            stack.enter_context(provider(stage, n, home, REGISTRARS_PORT))
+            for n in range(stage.providers)
+        ]
         edge = (stage.network.ip(KEY), SIP_PORT)
         records = [
             Record(_trunk(n), USER, account(n), providers[stage.provider_of(n)])

@@ -46,7 +46,7 @@ def whence(stage: Stage) -> Iterator[Contestant]:
         yield Contestant(KEY, "Whence", edge.process, edge.address, make_calls)
 
 
-def provider(stage: Stage, number: int, home: Path) -> Provider:
+def provider(stage: Stage, number: int, home: Path, port: int = SIP_PORT) -> Provider:
     """A registrar that asks for no password: what a challenge costs is not in question here."""
     accounts = {
         account(trunk): "unasked"
@@ -55,7 +55,7 @@ def provider(stage: Stage, number: int, home: Path) -> Provider:
     }
     name = f"provider-{number}"
     ip = stage.provider_ip(number)
-    return Provider(ip, home, accounts=accounts, name=name, challenge=False)
+    return Provider(ip, home, accounts=accounts, name=name, challenge=False, port=port)
 
 
 def _trunk(

@@ -1,8 +1,5 @@
 """Five thousand accounts at one provider: each call to its own trunk, as if there were but two."""
 
-from statistics import median
-from time import perf_counter
-
 from tests.rig.rig import Rig
 from tests.rig.wait import eventually
 from tests.rig.whence import trunk
@@ -46,11 +43,5 @@ def test_each_of_five_thousand_trunks_at_one_address_gets_its_own_calls(rig: Rig
     assert trunk_of("+442071912345") == f"t{SIZE - 1}"
     assert trunk_of("+499999999") == f"t{SIZE - 1}"
     assert whence.get("/v1/clashes") == []
-
-    def explain_s(i: int) -> float:
-        began_at = perf_counter()
-        asked = whence.explain(source(provider), uri(whence, number(i)))
-        assert asked["trunk"] == f"t{i}"
-        return perf_counter() - began_at
-
-    assert median(explain_s(i) for i in range(1, 30)) < 0.1
+    for i in range(1, 30):
+        assert whence.explain(source(provider), uri(whence, number(i)))["trunk"] == f"t{i}"

@@ -66,11 +66,13 @@ def invite(who: Endpoint, native: DropIn, user: str, **parts: object) -> Message
     return request("INVITE", f"sip:{user}@{ip}", who.address, **parts)  # type: ignore[arg-type]
 
 
-def rings(who: Endpoint, native: DropIn, user: str, at: Endpoint) -> Message:
+def rings(who: Endpoint, native: DropIn, user: str, at: Endpoint, within_s: float = 5) -> Message:
     """Call, and return the INVITE as it came to a phone, which refuses it."""
     call = invite(who, native, user)
     who.send(call, native.address)
-    arrived = at.expect(lambda m: m.call_id == call.call_id, what="the call at the phone")
+    arrived = at.expect(
+        lambda m: m.call_id == call.call_id, within_s=within_s, what="the call at the phone"
+    )
     at.send(reply(arrived, 486), native.address)
     who.expect(lambda m: m.status == 486, what="the refusal")
     return arrived
@@ -188,13 +190,13 @@ def test_a_record_that_is_gone_is_nobodys_candidate(rig: Rig, command: tuple[str
     assert refused(caller, native, "+442071230000") == 404
     native.rpc(*command)
 
-    def ended() -> bool:
-        """Of one that was just disabled uac goes on to say for a second that it is registered."""
-        caller.send(invite(caller, native, "+442071230000"), native.address)
-        return native.addresses() == [("trunk-of-bob", there.ip)]
+    def goes_to_bob() -> bool:
+        """Of one that was just disabled uac goes on to say for a second that it is registered; and
+        just after a start none is missed, for it may not have read its table yet.
+        """
+        return bool(rings(caller, native, "+442071230000", bob, within_s=0.2))
 
-    eventually(ended, what="what was learned for it has ended")
-    assert rings(caller, native, "+442071230000", bob)["X-Whence-Trunk"] == "trunk-of-bob"
+    eventually(goes_to_bob, what="the other one is the only candidate")
 
 
 def test_a_failed_refresh_takes_nothing_away(rig: Rig) -> None:

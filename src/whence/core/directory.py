@@ -281,6 +281,9 @@ UNION ALL {_in_network(_PORT, _FALLBACK)}
 UNION ALL {_in_network(_ANY_PORT, _FALLBACK)}
 """
 
+TRUNK_ID = 1
+"""Which column of what `decide` and `gather` fetch has the trunk's id."""
+
 Fetch = Callable[[str, dict[str, Any]], list[tuple[Any, ...]]]
 """Runs one SELECT with its parameters and returns all its rows."""
 

@@ -6,7 +6,7 @@ Each worker opens it at its first request: a connection must not cross a fork.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,19 @@ class Directory:
         self._path = path
         self._connection: sqlite3.Connection | None = None
 
-    def decide(self, request: Request, now: float) -> tuple[Decision, Evidence]:
-        """Whence `request` comes, and on what evidence."""
-        return directory.decide(request, now, self._fetch)
+    def decide(
+        self, request: Request, now: float, without: Set[str] = frozenset()
+    ) -> tuple[Decision, Evidence]:
+        """Whence `request` comes, and on what evidence, as if some trunks were not there."""
+        if not without:
+            return directory.decide(request, now, self._fetch)
+
+        def fetch(query: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
+            others = parameters["others"] + len(without)
+            rows = self._fetch(query, {**parameters, "others": others})
+            return [row for row in rows if row[directory.TRUNK_ID] not in without]
+
+        return directory.decide(request, now, fetch)
 
     def user_ha1(self, name: str, domain: str) -> str | None:
         """The HA1 (MD5) of a local user; None where there is no such user."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from functools import partial, wraps
 from pathlib import Path
@@ -50,6 +50,9 @@ NO_RECORD, DISABLED = -1, -3  # uac_reg_status (5.6.3); others: registered, unde
 
 RECORDS_LIMIT = 16
 """How many records are looked through that are no more, before a call is given up."""
+
+STARTING_S = 5.0
+"""How long `uac` may take, after a start, to read its table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,12 @@ class DropIn(Handlers):
         super().__init__(ksr, settings.directory)
         self._settings = settings
         self._learned = Learned(settings.directory)
+        self._began_at = 0.0
+
+    def child_init(self, _rank: int) -> int:
+        """Remember when this process began."""
+        self._began_at = time.time()
+        return 0
 
     # Registrations.
 
@@ -233,18 +242,22 @@ class DropIn(Handlers):
         if asked is None or method is None or call_id is None:
             return self._decline("it cannot be read")
         self._catch_up()
-        for _ in range(RECORDS_LIMIT):
-            known = self._known.get(asked, now)
-            answer, decision = known, None
+        known = answer = self._known.get(asked, now)
+        decision: Decision | None = None
+        without: set[str] = set()
+        while True:
             if answer is None:
-                answer, decision = self._decide(asked, now)
-            if not self._end_gone(answer, decision, now):
+                answer, decision = self._decide(asked, now, without)
+            fallen = [id_ for id_ in _named(answer, decision) if not self._stands(id_, now)]
+            if not fallen:
                 break
-        else:
-            return self._decline("too many records of its address are gone")
+            without.update(fallen)
+            if len(without) > RECORDS_LIMIT:
+                return self._decline("too many records of its address are gone")
+            known = answer = None
         if answer is not None:
             if ksr.uac.uac_reg_lookup(answer.trunk, "$ru") < 0:
-                return self._decline(f"the record {answer.trunk} is gone")
+                ksr.seturi(answer.target)  # its user as he was when it was granted
             ksr.hdr.append(answer.headers)
             ksr.pv.sets(TRUNK, answer.trunk)
             ksr.pv.sets(REASON, answer.reason)
@@ -266,12 +279,14 @@ class DropIn(Handlers):
         except NotWrittenError as error:
             self.ksr.err(f"whence: {error}\n")
 
-    def _decide(self, asked: Asked, now: float) -> tuple[Answer | None, Decision | None]:
-        """Decide what this worker has not decided before."""
+    def _decide(
+        self, asked: Asked, now: float, without: Set[str]
+    ) -> tuple[Answer | None, Decision | None]:
+        """Decide what this worker has not decided before, as if some trunks were not there."""
         request = read(asked)
         if request is None:
             raise ValueError("its Request-URI cannot be read")
-        decision, evidence = self._directory.decide(request, now)
+        decision, evidence = self._directory.decide(request, now, without)
         if not isinstance(decision, Identified):
             return None, decision
         said = told.lasting(decision, request.source, asked.ruri, asked.to, asked.p_called_party_id)
@@ -284,37 +299,37 @@ class DropIn(Handlers):
             evidence.good_until(now),
             said,
         )
-        self._known.keep(asked, answer)
+        if not without:
+            self._known.keep(asked, answer)
         return answer, decision
 
-    def _end_gone(self, answer: Answer | None, decision: Decision | None, now: float) -> bool:
-        """End what was learned for records that are gone, or that the operator disabled.
-
-        `uac` says nothing when that happens: it shows when a call would be theirs. Returns whether
-        there were any; the call is then decided anew.
-        """
-        named: Iterable[str] = ()
-        if answer is not None:
-            named = (answer.trunk,)
-        elif isinstance(decision, Refused):
-            named = decision.candidates
-        gone = [id_ for id_ in named if not self._stands(id_)]
-        for id_ in gone:
-            socket, step = "", partial(uac.taken_back, now=now)
-            self._learned.write(Change(id_, "", socket, now, step), IDENTIFY_WAIT_S)
-        return bool(gone)
-
-    def _stands(self, l_uuid: str) -> bool:
-        """Whether `uac` still has the record, and nobody has disabled it.
+    def _stands(self, l_uuid: str, now: float) -> bool:
+        """Whether `uac` still has the record, and nobody has disabled it: it says nothing when that
+        happens, and so it is asked for each call that would be the record's.
 
         `uac` disables a record by itself too, where a refresh fails (reg_retry_interval 0). That
         takes nothing away: what the registrar granted stands. The last thing that was heard tells.
         """
         status = self.ksr.uac.uac_reg_status(l_uuid)
+        if status == NO_RECORD:
+            # Just started, `uac` has not read its table yet; and while it reads it anew, it has
+            # none for a moment: so what was learned is left as it is.
+            return now - self._began_at < STARTING_S
         if status != DISABLED:
-            return status != NO_RECORD
+            return True
         last = self._learned.standing(l_uuid)
-        return last is not None and last.state is State.WAITING
+        if last is not None and last.state is State.WAITING:
+            return True
+        change = Change(l_uuid, "", "", now, partial(uac.taken_back, now=now))
+        self._learned.write(change, IDENTIFY_WAIT_S)
+        return False
+
+
+def _named(answer: Answer | None, decision: Decision | None) -> Iterable[str]:
+    """The trunks whose call it would be."""
+    if answer is not None:
+        return (answer.trunk,)
+    return decision.candidates if isinstance(decision, Refused) else ()
 
 
 def _unanswered(
