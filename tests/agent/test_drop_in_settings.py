@@ -83,3 +83,21 @@ webhook = "https://user:hunter2@example.com/secret"
 @pytest.mark.parametrize("text", ["numbers = 5", "agent = 5", "[numbers", "country = 44"])
 def test_what_is_of_another_form_is_a_fault(tmp_path: Path, text: str) -> None:
     assert len(faults(tmp_path, text)) == 1
+
+
+def test_what_is_hardly_meant_is_told_and_is_no_fault(tmp_path: Path) -> None:
+    settings = read(
+        tmp_path,
+        'country = "44"\n[numbers]\nacme = ["+442071234567"]\nbell = ["020 7123 4567"]\n'
+        'acmee = ["+441614960000"]\n',
+    )
+    shared = (
+        "drop-in.toml: numbers: acme, bell: the same number +442071234567; leave it to one of "
+        "them, else its calls are refused"
+    )
+    assert list(settings.doubts([])) == [shared]
+    assert list(settings.doubts(["acme", "bell"])) == [
+        "drop-in.toml: numbers: acmee: no record of this l_uuid has registered yet; those that "
+        "have are acme, bell",
+        shared,
+    ]

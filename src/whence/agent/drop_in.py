@@ -105,8 +105,10 @@ def example(folder: Path, user: str | None) -> bool:
     return True
 
 
-def install(folder: Path, user: str | None, settings: DropIn) -> dict[str, int]:
-    """Make the numbers those of the file. Returns l_uuid → for how many seconds it was granted."""
+def install(folder: Path, user: str | None, settings: DropIn) -> dict[str, int | None]:
+    """Make the numbers those of the file. Returns what has registered: l_uuid → for how many
+    seconds it was granted last, None where nothing is.
+    """
     try:
         with acting_as(user):
             directory = SharedDirectory(folder / STATE / FILE)
@@ -117,8 +119,7 @@ def install(folder: Path, user: str | None, settings: DropIn) -> dict[str, int]:
                 directory.close()
     except DirectoryError as error:
         raise ProblemError(str(error)) from error
-    granted = {id_: one.registration.granted_s for id_, one in stored.items()}
-    return {id_: granted_s for id_, granted_s in granted.items() if granted_s}
+    return {id_: one.registration.granted_s for id_, one in stored.items()}
 
 
 def kamailios_user(user: str | None) -> str | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,8 @@ from whence.agent.faults import FaultyFileError
 from whence.agent.settings import Country, Number, Table, Watch, checked, toml
 
 FILE = "drop-in.toml"
+
+KNOWN_SHOWN = 5
 
 _UUID = re.compile(r"[A-Za-z0-9_.!~*'()&=+$,?/-]{1,64}")
 
@@ -60,6 +63,29 @@ class DropIn(Table):
             l_uuid: frozenset().union(*(spellings.spellings(n, self.country) for n in numbers))
             for l_uuid, numbers in self.numbers.items()
         }
+
+    def doubts(self, known: Collection[str]) -> Iterator[str]:
+        """Say what is no fault, and hardly meant. `known`: the l_uuids that have registered."""
+        for l_uuid in self.numbers:
+            if known and l_uuid not in known:
+                few = ", ".join(sorted(known)[:KNOWN_SHOWN])
+                yield (
+                    f"{FILE}: numbers: {l_uuid}: no record of this l_uuid has registered yet; "
+                    f"those that have are {few}{', …' if len(known) > KNOWN_SHOWN else ''}"
+                )
+        owners: dict[str, list[str]] = {}
+        for l_uuid, forms in self.spellings().items():
+            for form in forms:
+                owners.setdefault(form, []).append(l_uuid)
+        shared: dict[tuple[str, ...], str] = {}
+        for form in sorted(owners, key=lambda one: (not one.startswith("+"), len(one), one)):
+            if len(owners[form]) > 1:
+                shared.setdefault(tuple(owners[form]), form)
+        for them, form in shared.items():
+            yield (
+                f"{FILE}: numbers: {', '.join(them)}: the same number {form}; leave it to one of "
+                "them, else its calls are refused"
+            )
 
 
 def load(path: Path) -> DropIn:

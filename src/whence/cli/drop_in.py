@@ -77,8 +77,9 @@ def drop_in(
 
     prepare(folder, their_kamailio.theirs(cfg), owner)
     is_new = example(folder, owner)
-    granted = install(folder, owner, settings)
-    hurts = list(their_kamailio.hurts(cfg, options, granted))
+    known = install(folder, owner, settings)
+    granted = {l_uuid: granted_s for l_uuid, granted_s in known.items() if granted_s}
+    hurts = [*settings.doubts(known), *their_kamailio.hurts(cfg, options, granted)]
     with acting_as(owner):
         hurts += their_kamailio.unreadable((include, script()), owner)
 
