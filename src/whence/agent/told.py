@@ -20,6 +20,26 @@ Ear = Callable[[Told, bytes], None]
 """Who hears of a decision: what was told, and the datagram as it came."""
 
 
+QUEUE = Path("/proc/sys/net/unix/max_dgram_qlen")
+
+NAP_S = 0.02
+
+
+def nap_s(room: int) -> float:
+    """How long the agent may leave datagrams lie where the system queues `room` of them: while it
+    sleeps, a tenth of them may come at a thousand calls a second. Ten, as Linux has it by itself,
+    are no room; systemd sets 512.
+    """
+    return NAP_S if room >= 200 else 0.0
+
+
+def _room() -> int:
+    try:
+        return int(QUEUE.read_text())
+    except (OSError, ValueError):
+        return 0
+
+
 class ToldError(Exception):
     """The socket cannot be made; the message says what to do."""
 
@@ -27,9 +47,14 @@ class ToldError(Exception):
 class Hearing:
     """Reads what the edge tells, and passes it on. Nobody else can write there: mode 0600."""
 
-    def __init__(self, path: Path) -> None:
-        """Make the socket at `path`, in the place of what a former agent left; ToldError."""
+    def __init__(self, path: Path, room: int | None = None) -> None:
+        """Make the socket at `path`, in the place of what a former agent left; ToldError.
+
+        `room`: how many datagrams the system queues; None: it is asked.
+        """
         self._ears: Sequence[Ear] = ()
+        self._nap: asyncio.TimerHandle | None = None
+        self._nap_s = nap_s(_room() if room is None else room)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.dropped = 0
         """Decisions that no worker could tell."""
@@ -50,16 +75,37 @@ class Hearing:
     def start(self, ears: Sequence[Ear]) -> None:
         """Read from now on, in the running loop."""
         self._ears = ears
-        asyncio.get_running_loop().add_reader(self._socket.fileno(), self.read)
+        self._listen()
 
-    def read(self) -> None:
-        """Read what is there, up to a limit; the loop calls again while there is more."""
-        for _ in range(AT_ONCE):
+    def read(self) -> bool:
+        """Read what is there, up to a limit; whether there was anything."""
+        for number in range(AT_ONCE):
             try:
                 data = self._socket.recv(65_535)
             except OSError:
-                return  # there is no more
+                return number > 0  # there is no more
             self._hear(data)
+        return True
+
+    def _listen(self) -> None:
+        """Be woken by the next datagram."""
+        asyncio.get_running_loop().add_reader(self._socket.fileno(), self._woken)
+
+    def _woken(self) -> None:
+        """Read, and then sleep for a while, and read what has come meanwhile: a worker that tells
+        somebody who listens pays for waking him, and that is the dearest part of telling.
+        """
+        loop = asyncio.get_running_loop()
+        self.read()
+        if self._nap_s > 0:
+            loop.remove_reader(self._socket.fileno())
+            self._nap = loop.call_later(self._nap_s, self._slept)
+
+    def _slept(self) -> None:
+        if self.read():
+            self._nap = asyncio.get_running_loop().call_later(self._nap_s, self._slept)
+        else:
+            self._listen()
 
     def _hear(self, data: bytes) -> None:
         try:
@@ -75,6 +121,8 @@ class Hearing:
 
     def stop(self) -> None:
         """Read no more."""
+        if self._nap is not None:
+            self._nap.cancel()
         asyncio.get_running_loop().remove_reader(self._socket.fileno())
 
     def close(self) -> None:
