@@ -102,6 +102,15 @@ def test_another_server_stands_beside_the_first_until_that_ends(
     assert rows(path, "SELECT what FROM event ORDER BY id") == [("registered",), ("moved",)]
 
 
+def test_a_grant_after_a_lapse_is_news_and_a_refresh_is_not(learned: Learned, path: Path) -> None:
+    for at, cseq in ((NOW, 10), (NOW + 30, 11), (NOW + 91, 12)):  # the last one comes too late
+        learned.write(granted(at=at, cseq=cseq), 1)
+    assert rows(path, "SELECT at, what FROM event ORDER BY id") == [
+        (NOW, "registered"),
+        (NOW + 91, "registered"),
+    ]
+
+
 def test_what_is_taken_back_ends_and_explains(learned: Learned, path: Path) -> None:
     learned.write(granted(), 1)
     learned.write(taken_back(), 1)

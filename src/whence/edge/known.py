@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from whence.core.directory import GENERATION_BYTES
 
-LIMIT = 2_000
-"""How many answers a worker keeps; one more, and it begins anew."""
+LIMIT = 10_000
+"""How many answers a worker keeps, about a kilobyte each; one more, and it begins anew."""
 
 
 class Asked(NamedTuple):
