@@ -57,8 +57,12 @@ class DropIn:
         grace_s: float = 32,
         asks: str = ASKS,
         own_event_route: str = "",
+        also_listens: str = "",
     ) -> None:
-        """Write its files; *users*: name → password. *own_event_route*: one of the user's own."""
+        """Write its files; *users*: name → password. *own_event_route*: one of the user's own.
+        *also_listens*: another socket, as in `listen=`.
+        """
+        self._also_listens = f"listen={also_listens}\n" if also_listens else ""
         self.name = name
         self.address: Address = (ip, SIP_PORT)
         self.folder = home / f"{name}-whence"
@@ -104,7 +108,7 @@ class DropIn:
             "#!KAMAILIO\n",
             "#!define WITH_AUTH\n#!define WITH_USRLOCDB\n"
             f'#!define DBURL "sqlite:///{self._database}"\n'
-            f"listen=udp:{self.address[0]}:{SIP_PORT}\ndisable_tcp=yes\n",
+            f"listen=udp:{self.address[0]}:{SIP_PORT}\n{self._also_listens}disable_tcp=yes\n",
         )
         text, children = re.subn(r"^children=\d+", f"children={workers}", text, flags=re.M)
         assert children == 1

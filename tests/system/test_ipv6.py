@@ -50,3 +50,24 @@ def test_ipv6_alone(rig: Rig) -> None:
     assert (address["ip"], address["transport"]) == ("::1", "tcp")
     came = pbx.called_by(rig.stream("::1", "tcp"), ("::1", port))
     assert came["X-Whence-Source"].startswith("tcp:[::1]:")
+
+
+def test_an_ipv4_address_written_as_ipv6_is_that_ipv4_address(rig: Rig) -> None:
+    """In the file, and where somebody asks or admits (RFC 4291 2.5.5.2)."""
+    pbx = Pbx(rig)
+    one, other, third = rig.endpoint("one"), rig.endpoint("other"), rig.endpoint("third")
+    provider = rig.provider(accounts=ACCOUNTS, refuses=403)
+    networks = [f"::ffff:{one.address[0]}", f"::ffff:{other.address[0]}/128"]
+    whence = rig.whence(trunks=[trunk("acme", provider, "acct1", pbx.uri, networks=networks)])
+    whence.wait_state("acme", "waiting")
+    shown = {address["ip"] for address in whence.get("/v1/addresses")}
+    assert shown == {one.address[0], other.address[0]}
+    for caller in (one, other):
+        assert pbx.called_by(caller, whence.address)["X-Whence-Trunk"] == "acme"
+    assert refused(third, whence.address) == 403
+    source = f"udp:[::ffff:{third.address[0]}]:{third.address[1]}"
+    asked = (source, f"sip:acct1@{place(whence.address)}")
+    assert whence.explain(*asked)["decision"] == "unknown"
+    whence.cli("strangers", "admit", source, "--trunk", "acme", "--for", "1h")
+    assert whence.explain(*asked)["trunk"] == "acme"
+    assert pbx.called_by(third, whence.address)["X-Whence-Trunk"] == "acme"

@@ -10,7 +10,7 @@ import pytest
 from tests.rig.drop_in import DropIn, Record
 from tests.rig.provider import Provider
 from tests.rig.rig import Rig
-from tests.rig.sip import Endpoint, Message, reply, request
+from tests.rig.sip import Endpoint, Message, place, reply, request
 from tests.rig.wait import eventually
 
 USERS = {"alice": "alice's secret", "bob": "bob's secret"}
@@ -108,6 +108,24 @@ def test_a_call_goes_to_the_user_of_the_record_whose_address_it_came_from(rig: R
     assert arrived.call_id == outcome.sent[0].call_id
     assert arrived.all("X-Whence-Trunk") == ["trunk-of-alice"]
     assert arrived["X-Whence-Source"].startswith(f"udp:{there.ip}:")
+
+
+def test_a_socket_on_all_of_ipv6_hears_ipv4_callers_too(rig: Rig) -> None:
+    """As ::ffff:192.0.2.1, which is 192.0.2.1 (RFC 4291 2.5.5.2)."""
+    there, everywhere = provider(rig), rig.network.port()
+    native = rig.drop_in(
+        records=[alices(there)], users=USERS, also_listens=f"udp:[::]:{everywhere}"
+    )
+    registered(native, "trunk-of-alice")
+    alice, caller, edge = phone(rig, native, "alice"), at_provider(rig, there), native.address
+    call = request("INVITE", f"sip:acct1@{edge[0]}", caller.address)
+    caller.send(call, ("127.0.0.1", everywhere))
+    arrived = alice.expect(lambda m: m.call_id == call.call_id, what="the call at the phone")
+    assert arrived["X-Whence-Trunk"] == "trunk-of-alice"
+    assert arrived["X-Whence-Source"] == f"udp:{place(caller.address)}"
+    stranger = rig.stranger()
+    stranger.send(invite(stranger, native, "acct1"), ("127.0.0.1", everywhere))
+    stranger.expect(lambda m: m.status == 404, what="the refusal")
 
 
 def test_two_records_at_one_provider(rig: Rig) -> None:
