@@ -3,20 +3,22 @@
 import re
 import sqlite3
 import time
+from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import dataclass, field
 
 import pytest
 
 from tests.rig.drop_in import DropIn, Record
 from tests.rig.provider import Provider
 from tests.rig.rig import Rig
-from tests.rig.sip import Endpoint, Message, place, reply, request
+from tests.rig.sip import Address, Endpoint, Message, place, reply, request
 from tests.rig.wait import eventually
 
 USERS = {"alice": "alice's secret", "bob": "bob's secret"}
 ACCOUNTS = {"acct1": "secret of acct1", "acct2": "secret of acct2"}
-DISABLED = 1
-"""A flag of uac's records."""
+DISABLED, ONLINE = 1, 4
+"""Flags of uac's records."""
 
 OWN = """event_route[tm:local-request] {
 	xlog("L_NOTICE", "my own route: $rm\\n");
@@ -168,6 +170,63 @@ def test_a_header_of_ours_that_hides_goes_no_further(rig: Rig) -> None:
     hidden = invite(caller, native, "acct1", headers=[("Subject", "a\rX-Whence-Trunk: forged")])
     assert caller.ask(hidden, native.address).status == 400
     rings(caller, native, "acct1", alice)  # nothing else has come before
+
+
+@dataclass(frozen=True)
+class Played:
+    """A registrar that the test plays by hand."""
+
+    at: Endpoint
+    domain: str = "provider.example"
+    accounts: Mapping[str, str] = field(default_factory=lambda: ACCOUNTS)
+
+    @property
+    def ip(self) -> str:
+        return self.at.address[0]
+
+    @property
+    def address(self) -> Address:
+        return self.at.address
+
+    def answers(self, native: DropIn, *contacts: tuple[str, str], status: int = 200) -> Message:
+        """Wait for a REGISTER, and answer it."""
+        asked = self.at.expect(lambda m: m.method == "REGISTER", within_s=15)
+        self.at.send(reply(asked, status, headers=contacts), native.address)
+        return asked
+
+
+def test_contacts_are_found_however_a_registrar_lists_them(rig: Rig) -> None:
+    """In compact form, in several headers, with commas in names; not ours alone is no grant."""
+    registrar = Played(rig.endpoint("registrar", 5060))
+    native = rig.drop_in(records=[alices(registrar)], users=USERS)  # type: ignore[arg-type]
+    ours = f"<sip:trunk-of-alice@{native.address[0]}:5060>"
+    other = '"a, b" <sip:another@192.0.2.1>;expires=7200'
+    registrar.answers(native, ("m", other))
+    eventually(lambda: native.states() == {"trunk-of-alice": "waiting"}, what="it is no grant")
+    assert native.addresses() == []
+    native.rpc("uac.reg_refresh", "trunk-of-alice")
+    registrar.answers(
+        native, ("m", f"{other}, <sip:c@192.0.2.3>"), ("Contact", f"{ours};expires=77")
+    )
+    registered(native, "trunk-of-alice")
+    assert native.rows("SELECT granted_s FROM registration") == [(77,)]
+    assert native.addresses() == [("trunk-of-alice", registrar.ip)]
+
+
+@pytest.mark.parametrize(("name", "value"), [("Call-ID", "another"), ("CSeq", "77 REGISTER")])
+def test_an_answer_of_another_call_or_number_teaches_nothing(
+    rig: Rig, name: str, value: str
+) -> None:
+    """In the branch of ours, which is all that Kamailio looks at: uac itself believes it."""
+    registrar = Played(rig.endpoint("registrar", 5060))
+    native = rig.drop_in(records=[alices(registrar)], users=USERS)  # type: ignore[arg-type]
+    asked = registrar.at.expect(lambda m: m.method == "REGISTER", within_s=15)
+    ours = ("Contact", f"<sip:trunk-of-alice@{native.address[0]}:5060>;expires=60")
+    forged = reply(asked, 200, headers=[ours])
+    fields = tuple((n, value if n == name else v) for n, v in forged.headers)
+    rig.stranger().send(Message(forged.start_line, fields), native.address)
+    eventually(lambda: flags(native, "trunk-of-alice") & ONLINE, what="uac believes it")
+    assert native.addresses() == []
 
 
 def test_a_restart_forgets_nothing(rig: Rig) -> None:
