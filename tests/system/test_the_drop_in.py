@@ -158,6 +158,9 @@ def test_a_token_from_elsewhere_opens_nothing(rig: Rig) -> None:
     phone(rig, native, "alice")
     for who in (at_provider(rig, there), rig.stranger()):
         assert refused(who, native, "trunk-of-alice") == 404
+        odd = request("INVITE", "urn:service:sos", who.address)
+        assert who.ask(odd, native.address).status >= 400
+    assert "whence_identify" not in native.log, "no stranger writes lines of errors"
     assert "no trunk's call: token from a wrong source" in native.log
     assert "no trunk's call: no address admits the source" in native.log
 

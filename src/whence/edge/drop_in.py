@@ -37,6 +37,9 @@ USER = "$avp(whence_user)"
 
 ANSWER_ROUTE, FAILURE_ROUTE = "WHENCE_ANSWERED", "WHENCE_UNANSWERED"
 
+UNSAID_S = 3600
+"""For how long a REGISTER asks that does not say it (RFC 3261 10.2.1.1)."""
+
 CONTACTS_LIMIT = 50
 """How many Contact headers of an answer are read."""
 
@@ -121,19 +124,21 @@ class DropIn(Handlers):
         if contact is None or not contact.uri.user:
             return GO_ON
         asked_s = seconds(get("Expires")) if contact.expires_s is None else contact.expires_s
+        if asked_s is None:
+            asked_s = UNSAID_S
         sent = {
             "contact": get("Contact"),
             "aor": ksr.kx.get_turi(),
             "call_id": ksr.kx.get_callid(),
             "cseq": self._cseq(),
-            "expires_s": asked_s or 0,
+            "expires_s": asked_s,
             "at": now,
             "answers": bool(get("Authorization") or get("Proxy-Authorization")),
         }
         ksr.pv.sets(SENT, json.dumps(sent))
         ksr.tm.t_on_reply(ANSWER_ROUTE)
         ksr.tm.t_on_failure(FAILURE_ROUTE)
-        if not asked_s:
+        if asked_s == 0:
             self._write(contact.uri.user, partial(uac.taken_back, now=now), TAKE_BACK_WAIT_S)
         return GO_ON
 
@@ -167,7 +172,7 @@ class DropIn(Handlers):
     def whence_unanswered(self, _message: object) -> int:
         """Nobody answered a REGISTER of ours: nothing ends by that, but it is known."""
         sent, now = self._sent(), time.time()
-        if sent is not None:
+        if sent is not None and self._record(sent) is not None:
             step = partial(_unanswered, sent=sent, now=now)
             self._write(sent.contact.user, step, WAIT_S, sent.aor)
         return GO_ON
@@ -192,7 +197,7 @@ class DropIn(Handlers):
         return int(self.ksr.pv.get("$cs") or 0)
 
     def _record(self, sent: Sent) -> Record | None:
-        """The record of `uac` that a REGISTER is of. Asked in a reply route only: see above."""
+        """The record of `uac` that a REGISTER is of. Never asked as it is sent: see above."""
         ksr, id_ = self.ksr, sent.contact.user
         if not id_.isprintable() or ksr.uac.uac_reg_lookup(id_, USER) < 0:
             return None
@@ -248,6 +253,8 @@ class DropIn(Handlers):
         while True:
             if answer is None:
                 answer, decision = self._decide(asked, now, without)
+            if answer is None and decision is None:
+                return self._decline("its Request-URI cannot be read")
             fallen = [id_ for id_ in _named(answer, decision) if not self._stands(id_, now)]
             if not fallen:
                 break
@@ -257,13 +264,15 @@ class DropIn(Handlers):
             known = answer = None
         if answer is not None:
             if ksr.uac.uac_reg_lookup(answer.trunk, "$ru") < 0:
+                if not answer.target:
+                    return self._decline(f"the record {answer.trunk} is not there yet")
                 ksr.seturi(answer.target)  # its user as he was when it was granted
             ksr.hdr.append(answer.headers)
             ksr.pv.sets(TRUNK, answer.trunk)
             ksr.pv.sets(REASON, answer.reason)
             self._tell(answer.told, method, call_id, now, known=known is not None)
             return GO_ON
-        assert decision is not None  # noqa: S101 - without an answer there is one
+        assert decision is not None  # noqa: S101 - it was seen to above
         source = self._source()
         said = told.lasting(decision, source, asked.ruri, asked.to, asked.p_called_party_id)
         self._tell(said, told.method_told(method), call_id, now, known=False)
@@ -282,10 +291,13 @@ class DropIn(Handlers):
     def _decide(
         self, asked: Asked, now: float, without: Set[str]
     ) -> tuple[Answer | None, Decision | None]:
-        """Decide what this worker has not decided before, as if some trunks were not there."""
+        """Decide what this worker has not decided before, as if some trunks were not there.
+
+        (None, None) where the Request-URI is none that can be read.
+        """
         request = read(asked)
         if request is None:
-            raise ValueError("its Request-URI cannot be read")
+            return None, None
         decision, evidence = self._directory.decide(request, now, without)
         if not isinstance(decision, Identified):
             return None, decision
