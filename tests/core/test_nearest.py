@@ -40,7 +40,7 @@ def has(*addresses: Address, **more: object) -> Neighbour:
         ),
         (has(at(transport="tls")), ["learned over tls, came over udp"]),
         (
-            has(replace(at("192.0.2.0/24", transport="tcp"), origin=Origin.PINNED)),
+            has(at("192.0.2.0/24", transport="tcp")._replace(origin=Origin.PINNED)),
             ["pinned over tcp, came over udp"],
         ),
         (has(at(port=5060, exact=True)), ["its port is 5060 (exact), came from 5090"]),

@@ -13,7 +13,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import blake2s
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
@@ -312,8 +312,7 @@ class Directory:
         no enabled trunk of this id. Once more: it gets the new expiry and note. `event` goes into
         the trunk's history.
         """
-        pinned = replace(
-            address,
+        pinned = address._replace(
             origin=Origin.PINNED,
             exact=address.port is not None,
             note=note,
@@ -510,7 +509,11 @@ class Directory:
 
     def evidence(self, request: Request, now: float) -> Evidence:
         """What the edge would know about `request`, and more candidates, to name them."""
-        return tables.gather(request, now, self._fetch, EXPLAINED)
+        self._db.execute("BEGIN")  # one state of it: a drop-in's workers write beside us
+        try:
+            return tables.gather(request, now, self._fetch, EXPLAINED)
+        finally:
+            self._db.execute("COMMIT")
 
     def neighbours(self, request: Request, evidence: Evidence) -> list[Neighbour]:
         """Who has, or had, to do with a request, or with its source: a few of each kind."""

@@ -6,7 +6,7 @@ Addresses are compared as values, never as text: `::ffff:192.0.2.1` is `192.0.2.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 from ipaddress import (
@@ -14,12 +14,13 @@ from ipaddress import (
     IPv4Network,
     IPv6Address,
     IPv6Network,
-    ip_address,
     ip_network,
 )
+from typing import NamedTuple
 
 IP = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
+_NETWORKS = IPv4Network, IPv6Network
 
 GRACE_S = 32.0
 """How long a learned address outlives its registration: calls in flight (64*T1, RFC 3261 17)."""
@@ -32,8 +33,11 @@ class Transport(StrEnum):
     TCP = "tcp"
     TLS = "tls"
 
+    __hash__ = str.__hash__  # that of an Enum is Python, and each look into a dict pays for it
+
 
 _STRENGTH = {Transport.UDP: 0, Transport.TCP: 1, Transport.TLS: 2}
+_TRANSPORTS = {transport.value: transport for transport in Transport}
 
 
 class Origin(StrEnum):
@@ -50,10 +54,11 @@ def canonical_ip(text: str) -> IP:
 
     Raises ValueError if it is none.
     """
-    ip = ip_address(text.removeprefix("[").removesuffix("]"))
-    if isinstance(ip, IPv6Address):
-        return ip.ipv4_mapped or ip
-    return ip
+    text = text.removeprefix("[").removesuffix("]")
+    if ":" not in text:
+        return IPv4Address(text)
+    ip = IPv6Address(text)
+    return ip.ipv4_mapped or ip
 
 
 @lru_cache(maxsize=4096)
@@ -95,6 +100,12 @@ class Source:
     transport: Transport
     ip: IP
     port: int
+    ip_text: str = field(init=False, compare=False, repr=False)
+    """The ip as it is written: a request's is asked for several times."""
+
+    def __post_init__(self) -> None:
+        """Write the ip once."""
+        object.__setattr__(self, "ip_text", str(self.ip))
 
     @classmethod
     @lru_cache(maxsize=1024)  # thousands of trunks have one registrar: one value for all of them
@@ -103,8 +114,8 @@ class Source:
         match = _SOURCE.fullmatch(text.strip())
         try:
             transport, host, port = match.groups() if match else ("", "", "0")
-            source = cls(Transport(transport.lower()), canonical_ip(host), int(port))
-        except ValueError:
+            source = cls(_TRANSPORTS[transport.lower()], canonical_ip(host), int(port))
+        except (KeyError, ValueError):
             source = None
         if source is None or not 0 < source.port < 65536:
             raise ValueError(
@@ -113,12 +124,11 @@ class Source:
         return source
 
     def __str__(self) -> str:
-        host = f"[{self.ip}]" if self.ip.version == 6 else str(self.ip)
+        host = f"[{self.ip_text}]" if self.ip.version == 6 else self.ip_text
         return f"{self.transport}:{host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """One address of a trunk: where its calls may come from.
 
     `port` None: any. Where there is one, it tells trunks apart; others are admitted too, unless it
@@ -145,9 +155,8 @@ class Address:
 
     def holds(self, ip: IP) -> bool:
         """Whether `ip` is this very address, or in its network."""
-        if isinstance(self.ip, IPv4Address | IPv6Address):
-            return self.ip == ip
-        return ip in self.ip
+        at = self.ip
+        return ip in at if isinstance(at, _NETWORKS) else at == ip
 
     def fits_transport(self, transport: Transport) -> bool:
         """Whether what comes over `transport` is no weaker evidence than what it stands on.

@@ -5,6 +5,7 @@ agent, which writes it, and edge, which reads it. The SQL is text here; running 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 from whence.core.address import (
@@ -176,25 +177,50 @@ USER_HA1 = "SELECT md5 FROM user WHERE name = ? AND domain = ?"
 OTHERS = 2
 """How many candidates that nothing in a request names are read: two tell that it is not one."""
 
-# One query, so that an answer comes from one state of the directory: the trunks that the request's
-# own words name, wherever they are, with their addresses at its ip; and a few more trunks that
-# admit its source, and fallbacks, so that thousands of trunks at one address cost no more than two.
-# All of it for the ip itself, and again for the networks that it is in.
+# What a request's own words name is asked first, and names its trunk nearly always; only where it
+# does not, who else is at its address. Thousands of trunks there cost no more than two.
 #
-# CROSS JOIN fixes the order of tables. UNION ALL, joins and NOT EXISTS spare every temporary table:
-# with UNION, GROUP BY, IN (SELECT …) or WITH the same query takes five to ten times as long. The
-# indexes lead past the addresses of stronger transports, however many there are.
+# CROSS JOIN fixes the order of tables. UNION ALL, joins and NOT EXISTS spare every temporary table
+# but the few places of `_THERE`: with UNION, GROUP BY, IN (SELECT …) or WITH the same query takes
+# up to ten times as long. To open a table costs as much as to find a row in it: so all ways to a
+# named trunk lead into one join, and there is none for what the request does not have. The indexes
+# lead past the addresses of stronger transports, however many there are.
 _TRUNK = "t.id, t.token, t.aor_user, t.target, t.unmatched, t.fallback"
 _ADDRESS = "a.ip, a.port, a.transport, a.origin, a.socket, a.learned_at, a.expires_at, a.exact"
-_NETWORKS = """prefix p CROSS JOIN network n
-    ON p.version = :version AND n.bits = substr(:bits, 1, p.length)"""
-_ANYBODY = ("address a", "a.ip = {ip}")
-_FALLBACK = (
-    "fallback f CROSS JOIN address a",
-    "f.ip = {ip} AND f.{port} AND a.trunk_id = f.trunk_id AND a.ip = f.ip"
-    " AND ifnull(a.port, 0) = f.port",
-)
+_THERE = """(
+    SELECT :ip AS ip
+    UNION ALL SELECT n.ip FROM prefix p CROSS JOIN network n
+    ON p.version = :version AND n.bits = substr(:bits, 1, p.length)
+)"""
+"""The request's ip, and the networks that it is in, as they stand in `address`."""
+
+
+@cache
+def _named(tokens: int, numbers: int) -> str:
+    """All trunks that a request with so many tokens and numbers names, wherever they are, with
+    their addresses there.
+    """
+    ways = ["SELECT NULL AS spelling, id FROM trunk WHERE aor_user = :user"]
+    ways += [f"SELECT NULL, id FROM trunk WHERE token = :token{i}" for i in range(tokens)]
+    for i in range(numbers):
+        ways += [
+            f"SELECT spelling, trunk_id FROM number WHERE spelling = :number{i}",
+            "SELECT m.spelling, m.trunk_id FROM range r CROSS JOIN number m"
+            f" ON m.spelling = substr(:number{i}, 1, r.length) || '*'",
+        ]
+    return f"""
+    SELECT w.spelling, {_TRUNK}, {_ADDRESS} FROM ({" UNION ALL ".join(ways)}) w
+    CROSS JOIN trunk t ON t.id = w.id AND t.enabled
+    LEFT JOIN {_THERE} h LEFT JOIN address a ON a.trunk_id = t.id AND a.ip = h.ip"""
+
+
+_ANYBODY = f"{_THERE} h CROSS JOIN address a ON a.ip = h.ip"
+_FALLBACK = f"""{_THERE} h CROSS JOIN fallback f ON f.ip = h.ip AND f.{{port}}
+    CROSS JOIN address a ON a.trunk_id = f.trunk_id AND a.ip = f.ip
+    AND ifnull(a.port, 0) = f.port"""
 _A = {_ANYBODY: "a", _FALLBACK: "+a"}  # a unary + keeps an index of the column out
+_PORT, _ANY_PORT = "port = :port", "exact = 0"
+_OF_FALLBACK = {_PORT: "port = :port", _ANY_PORT: "port >= 0"}
 
 
 def _stands(a: str, port: str) -> str:
@@ -202,90 +228,31 @@ def _stands(a: str, port: str) -> str:
     AND ({a}.expires_at IS NULL OR {a}.expires_at > :now)"""
 
 
-def _at_ip(port: str, of: tuple[str, str] = _ANYBODY) -> str:
-    """A few trunks with an address of the ip that admits the source; the first of each trunk."""
-    addresses, there = of
+def _some(of: str, port: str) -> str:
+    """A few trunks with an address there that admits the source; the first of each trunk."""
     return f"""
     SELECT * FROM (
         SELECT NULL, {_TRUNK}, {_ADDRESS}
-        FROM {addresses} CROSS JOIN trunk t ON t.id = a.trunk_id
-        WHERE {there.format(ip=":ip", port=_OF_FALLBACK[port])}
-        AND {_stands(_A[of], port)} AND t.enabled AND NOT EXISTS (
-            SELECT 1 FROM address b
-            WHERE b.trunk_id = a.trunk_id AND b.ip = :ip AND b.rowid < a.rowid
-            AND {_stands("+b", port)}
-        ) LIMIT :others
-    )"""
-
-
-def _in_network(port: str, of: tuple[str, str] = _ANYBODY) -> str:
-    """The same, for the networks that the ip is in."""
-    addresses, there = of
-    return f"""
-    SELECT * FROM (
-        SELECT NULL, {_TRUNK}, {_ADDRESS}
-        FROM {_NETWORKS} CROSS JOIN {addresses} CROSS JOIN trunk t ON t.id = a.trunk_id
-        WHERE {there.format(ip="n.ip", port=_OF_FALLBACK[port])}
-        AND {_stands(_A[of], port)} AND t.enabled AND NOT EXISTS (
-            SELECT 1 FROM {_NETWORKS} CROSS JOIN address b
-            ON b.trunk_id = a.trunk_id AND b.ip = n.ip AND b.rowid < a.rowid
+        FROM {of.format(port=_OF_FALLBACK[port])} CROSS JOIN trunk t ON t.id = a.trunk_id
+        WHERE {_stands(_A[of], port)} AND t.enabled AND NOT EXISTS (
+            SELECT 1 FROM {_THERE} k CROSS JOIN address b
+            ON b.trunk_id = a.trunk_id AND b.ip = k.ip AND b.rowid < a.rowid
             WHERE {_stands("+b", port)}
         ) LIMIT :others
     )"""
 
 
-_BY_TOKEN = "t.token IN (:user, :line) AND t.enabled"
-_NUMBERS = "number m CROSS JOIN trunk t ON t.id = m.trunk_id"
-_BY_NUMBER = "m.spelling IN (:number1, :number2, :number3) AND t.enabled"
-_IN_RANGE = "substr(:number{}, 1, r.length) || '*'"
-_BY_RANGE = f"m.spelling IN ({', '.join(_IN_RANGE.format(n) for n in (1, 2, 3))}) AND t.enabled"
-_BY_AOR_USER = "t.aor_user = :user AND t.enabled"
-_ITS_ADDRESSES = "LEFT JOIN address a ON a.trunk_id = t.id AND a.ip = :ip"
-_ITS_NETWORKS = "CROSS JOIN address a ON a.trunk_id = t.id AND a.ip = n.ip"
-_PORT, _ANY_PORT = "port = :port", "exact = 0"
-_OF_FALLBACK = {_PORT: "port = :port", _ANY_PORT: "port >= 0"}
-_NAMED = f"""
-SELECT NULL, {_TRUNK}, {_ADDRESS} FROM trunk t {_ITS_ADDRESSES}
-WHERE {_BY_TOKEN}
-UNION ALL
-SELECT m.spelling, {_TRUNK}, {_ADDRESS} FROM {_NUMBERS} {_ITS_ADDRESSES}
-WHERE {_BY_NUMBER}
-UNION ALL
-SELECT m.spelling, {_TRUNK}, {_ADDRESS} FROM range r CROSS JOIN {_NUMBERS} {_ITS_ADDRESSES}
-WHERE {_BY_RANGE}
-UNION ALL
-SELECT NULL, {_TRUNK}, {_ADDRESS} FROM trunk t {_ITS_ADDRESSES}
-WHERE {_BY_AOR_USER}
-UNION ALL
-SELECT NULL, {_TRUNK}, {_ADDRESS} FROM {_NETWORKS} CROSS JOIN trunk t {_ITS_NETWORKS}
-WHERE {_BY_TOKEN}
-UNION ALL
-SELECT m.spelling, {_TRUNK}, {_ADDRESS} FROM {_NETWORKS} CROSS JOIN {_NUMBERS} {_ITS_NETWORKS}
-WHERE {_BY_NUMBER}
-UNION ALL
-SELECT m.spelling, {_TRUNK}, {_ADDRESS}
-FROM {_NETWORKS} CROSS JOIN range r CROSS JOIN {_NUMBERS} {_ITS_NETWORKS}
-WHERE {_BY_RANGE}
-UNION ALL
-SELECT NULL, {_TRUNK}, {_ADDRESS} FROM {_NETWORKS} CROSS JOIN trunk t {_ITS_NETWORKS}
-WHERE {_BY_AOR_USER}
-"""
-_EVIDENCE = f"""{_NAMED}
-UNION ALL {_at_ip(_PORT)}
-UNION ALL {_at_ip(_ANY_PORT)}
-UNION ALL {_at_ip(_PORT, _FALLBACK)}
-UNION ALL {_at_ip(_ANY_PORT, _FALLBACK)}
-UNION ALL {_in_network(_PORT)}
-UNION ALL {_in_network(_ANY_PORT)}
-UNION ALL {_in_network(_PORT, _FALLBACK)}
-UNION ALL {_in_network(_ANY_PORT, _FALLBACK)}
-"""
+_OTHERS = " UNION ALL ".join(
+    _some(of, port) for of in (_ANYBODY, _FALLBACK) for port in (_PORT, _ANY_PORT)
+)
 
 TRUNK_ID = 1
 """Which column of what `decide` and `gather` fetch has the trunk's id."""
 
-Fetch = Callable[[str, dict[str, Any]], list[tuple[Any, ...]]]
-"""Runs one SELECT with its parameters and returns all its rows."""
+Row = tuple[Any, ...]
+Fetch = Callable[[str, dict[str, Any]], list[Row]]
+"""Runs one SELECT with its parameters and returns all its rows. What is fetched for one decision
+must come from one state of the directory: that is the shell's to see to."""
 
 
 def decide(request: Request, now: float, fetch: Fetch) -> tuple[Decision, Evidence]:
@@ -294,10 +261,14 @@ def decide(request: Request, now: float, fetch: Fetch) -> tuple[Decision, Eviden
     Where the request names its trunk, who else is at its address does not matter, and is not read:
     all that it names are known, wherever they are.
     """
-    evidence = _collect(_NAMED, request, now, fetch, OTHERS)
+    asked = _asked(request, now, OTHERS)
+    rows = fetch(_naming(request), asked)
+    evidence = _evidence(request, rows)
     decision = identify(request, evidence, now)
-    if not isinstance(decision, Identified) or decision.rule not in NAMING:
-        evidence = gather(request, now, fetch)
+    if isinstance(decision, Identified) and decision.rule in NAMING:
+        return decision, evidence
+    if others := fetch(_OTHERS, asked):
+        evidence = _evidence(request, rows + others)
         decision = identify(request, evidence, now)
     return decision, evidence
 
@@ -308,59 +279,62 @@ def gather(request: Request, now: float, fetch: Fetch, others: int = OTHERS) -> 
     Of the candidates that nothing in the request names only `others` are read, at least two: they
     matter to the decision by being none, one or several.
     """
-    return _collect(_EVIDENCE, request, now, fetch, others)
+    asked = _asked(request, now, others)
+    return _evidence(request, fetch(_naming(request), asked) + fetch(_OTHERS, asked))
 
 
-def _collect(query: str, request: Request, now: float, fetch: Fetch, others: int) -> Evidence:
-    source, tokens = request.source, request.tokens
-    numbers = [number for _, number in request.numbers]
-    rows = fetch(
-        query,
-        {
-            "ip": str(source.ip),
-            "port": source.port,
-            "bits": bits_of(source.ip),
-            "version": source.ip.version,
-            "strength": STRENGTHS.index(source.transport) + 1,
-            "now": now,
-            "others": others,
-            "user": request.ruri.user or None,
-            "line": request.ruri.params.get("line"),
-            "number1": numbers[0] if numbers else None,
-            "number2": numbers[1] if len(numbers) > 1 else None,
-            "number3": numbers[2] if len(numbers) > 2 else None,
-        },
-    )
-    trunks: dict[str, tuple[str, str, str, str]] = {}
-    policy: dict[str, tuple[Any, Any]] = {}
-    at_ip: dict[str, dict[tuple[Any, ...], None]] = {}
+def _naming(request: Request) -> str:
+    return _named(len(request.tokens), len(_numbers(request)))
+
+
+def _numbers(request: Request) -> list[str]:
+    return list(dict.fromkeys([number for _, number in request.numbers]))
+
+
+def _asked(request: Request, now: float, others: int) -> dict[str, Any]:
+    """Make the parameters of `_named` and `_OTHERS`."""
+    source = request.source
+    asked: dict[str, Any] = {
+        "ip": source.ip_text,
+        "port": source.port,
+        "bits": bits_of(source.ip),
+        "version": source.ip.version,
+        "strength": STRENGTHS.index(source.transport) + 1,
+        "now": now,
+        "others": others,
+        "user": request.ruri.user or None,
+    }
+    for i, token in enumerate(request.tokens):
+        asked[f"token{i}"] = token
+    for i, number in enumerate(_numbers(request)):
+        asked[f"number{i}"] = number
+    return asked
+
+
+def _evidence(request: Request, rows: list[Row]) -> Evidence:
+    tokens, numbers = request.tokens, _numbers(request)
+    trunks: dict[str, Row] = {}
+    addresses: dict[str, dict[Row, None]] = {}
     token_owners: dict[str, str] = {}
     number_owners: dict[tuple[str, str], str] = {}
     for spelling, id_, token, aor_user, target, unmatched, fallback, *address in rows:
         if spelling is not None:
             for number in numbers:
                 if owns(spelling, number):
-                    before = number_owners.get((number, id_), spelling)
-                    number_owners[number, id_] = max(before, spelling, key=closeness)
+                    before = number_owners.get((number, id_))
+                    if before is None or closeness(before) < closeness(spelling):
+                        number_owners[number, id_] = spelling
         if token in tokens:
             token_owners[token] = id_
         if address[0] is not None:
-            trunks[id_] = (id_, token, aor_user, target)
-            policy[id_] = (unmatched, fallback)
-            at_ip.setdefault(id_, {})[tuple(address)] = None
-    return Evidence(
-        trunks=tuple(
-            Trunk(
-                *trunks[id_],
-                tuple(address_of(row) for row in at_ip[id_]),
-                unmatched=policy[id_][0],
-                fallback=bool(policy[id_][1]),
-            )
-            for id_ in sorted(trunks)
-        ),
-        token_owners=token_owners,
-        number_owners=number_owners,
-    )
+            trunks[id_] = (id_, token, aor_user, target, unmatched, fallback)
+            addresses.setdefault(id_, {})[tuple(address)] = None
+    found = []
+    for id_ in sorted(trunks):
+        _, token, aor_user, target, unmatched, fallback = trunks[id_]
+        there = tuple([address_of(row) for row in addresses[id_]])
+        found.append(Trunk(id_, token, aor_user, target, there, unmatched, bool(fallback)))
+    return Evidence(tuple(found), token_owners, number_owners)
 
 
 _COLUMNS = "ip, port, transport, origin, socket, learned_at, expires_at, exact, note, in_file"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import inf
+from typing import NamedTuple
 
 from whence.core.address import Source
 from whence.core.number import called, closeness
@@ -25,32 +26,29 @@ class Request:
     ruri: Uri
     to: Uri | None = None
     p_called_party_id: Uri | None = None
+    tokens: tuple[str, ...] = field(init=False, compare=False)
+    """What could be the token of a trunk: Request-URI user and `line` parameter."""
     numbers: tuple[tuple[str, str], ...] = field(init=False, compare=False)
     """(where it stands, bare number) of each number that the request calls, in rule order."""
 
     def __post_init__(self) -> None:
-        """Find the numbers once: evidence and rules both ask for them."""
+        """Find tokens and numbers once: evidence and rules both ask for them."""
+        named = (self.ruri.user, self.ruri.params.get("line"))
+        object.__setattr__(self, "tokens", tuple([text for text in named if text]))
         places = (
             ("Request-URI", self.ruri),
             ("P-Called-Party-ID", self.p_called_party_id),
             ("To", self.to),
         )
-        numbers = tuple(
+        numbers = [
             (place, number)
             for place, uri in places
             if uri is not None and (number := called(uri)) is not None
-        )
-        object.__setattr__(self, "numbers", numbers)
-
-    @property
-    def tokens(self) -> tuple[str, ...]:
-        """What could be the token of a trunk: Request-URI user and `line` parameter."""
-        named = (self.ruri.user, self.ruri.params.get("line", ""))
-        return tuple(text for text in named if text)
+        ]
+        object.__setattr__(self, "numbers", tuple(numbers))
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(NamedTuple):
     """What the directory holds about one request: no more than can matter to it."""
 
     trunks: tuple[Trunk, ...]
@@ -80,13 +78,14 @@ class Rule(StrEnum):
     FALLBACK = "fallback"
     ONLY_CANDIDATE = "only candidate"
 
+    __hash__ = str.__hash__  # that of an Enum is Python
+
 
 NAMING = frozenset({Rule.TOKEN, Rule.NUMBER, Rule.AOR_USER})
 """Rules by which a request's own words name the trunk: who else is at its address is the same."""
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """One rule applied: what it compared, and the trunks that were left after it."""
 
     rule: Rule
@@ -134,15 +133,15 @@ Decision = Identified | Refused | Unknown
 def identify(request: Request, evidence: Evidence, now: float) -> Decision:
     """Say which trunk a request comes from. `now` is in seconds since the epoch."""
     source = request.source
-    candidates = tuple(t for t in evidence.trunks if t.admits(source, now))
+    candidates = tuple([t for t in evidence.trunks if t.admits(source, now)])
     steps = [Step(Rule.ADDRESS, source, _ids(candidates))]
     if not candidates:
         return Unknown("no address admits the source", tuple(steps))
 
     ids = {trunk.id for trunk in candidates}
-    strays = [t for t in request.tokens if t in evidence.token_owners]
-    if any(evidence.token_owners[token] not in ids for token in strays):
-        owners = tuple(evidence.token_owners[token] for token in strays)
+    named = evidence.token_owners
+    owners = tuple([named[token] for token in request.tokens if token in named])
+    if not ids.issuperset(owners):
         steps.append(Step(Rule.TOKEN, "token of a trunk that has no address there", owners))
         return Refused("token from a wrong source", _ids(candidates), tuple(steps))
 
@@ -179,19 +178,21 @@ def _rules(request: Request, evidence: Evidence, now: float) -> Iterator[tuple[R
 
 
 def _all(fits: Callable[[Trunk], bool]) -> Fitting:
-    return lambda candidates: tuple(trunk for trunk in candidates if fits(trunk))
+    return lambda candidates: tuple([trunk for trunk in candidates if fits(trunk)])
 
 
 def _closest(number: str, owners: dict[tuple[str, str], str]) -> Fitting:
     """Of those who own the number: who owns it itself, or else the longest range that holds it."""
 
     def fitting(candidates: tuple[Trunk, ...]) -> tuple[Trunk, ...]:
-        owning = [t for t in candidates if (number, t.id) in owners]
-        best = max((closeness(owners[number, t.id]) for t in owning), default=0)
-        return tuple(t for t in owning if closeness(owners[number, t.id]) == best)
+        owning = tuple([t for t in candidates if (number, t.id) in owners])
+        if len(owning) < 2:
+            return owning
+        best = max([closeness(owners[number, t.id]) for t in owning])
+        return tuple([t for t in owning if closeness(owners[number, t.id]) == best])
 
     return fitting
 
 
 def _ids(trunks: tuple[Trunk, ...]) -> tuple[str, ...]:
-    return tuple(trunk.id for trunk in trunks)
+    return tuple([trunk.id for trunk in trunks])

@@ -94,13 +94,16 @@ def lasting(
         " ".join(named),
         decision.reason,
         source.transport,
-        str(source.ip),
+        source.ip_text,
         str(source.port),
         _bounded(ruri, URI_LIMIT),
         _bounded(to or "", URI_LIMIT),
         _bounded(p_called_party_id or "", URI_LIMIT),
     )
-    return _SEPARATOR.join(_plain(field) for field in fields)
+    said = _SEPARATOR.join(fields)
+    if said.count(_SEPARATOR) >= len(fields):  # one of them has it in it
+        said = _SEPARATOR.join([_plain(field) for field in fields])
+    return said
 
 
 def message(said: str, method: str, call_id: str, at: float, *, known: bool, dropped: int) -> bytes:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
 from urllib.parse import quote, unquote
 
 _QUOTED_NAME = re.compile(r'^\s*"(?:[^"\\]|\\.)*"')
@@ -14,15 +16,17 @@ _SCHEMES = frozenset({"sip", "sips", "tel"})
 _USER_SAFE = "-_.!~*'()&=+$,;?/"
 
 
-@dataclass(frozen=True, slots=True)
-class Uri:
+_NO_PARAMS: Mapping[str, str] = MappingProxyType({})
+
+
+class Uri(NamedTuple):
     """`scheme:user@host:port;params`. `user` is unescaped; a tel URI has its number there."""
 
     scheme: str
     user: str
     host: str
     port: int | None = None
-    params: dict[str, str] = field(default_factory=dict)
+    params: Mapping[str, str] = _NO_PARAMS
 
     @classmethod
     def parse(cls, text: str) -> Uri | None:
@@ -35,11 +39,12 @@ class Uri:
         scheme = scheme.lower()
         if not colon or scheme not in _SCHEMES or rest.count("@") > 1:
             return None
-        rest, _, _headers = rest.partition("?") if "@" not in rest else _cut_headers(rest)
-        userinfo, at, hostpart = rest.rpartition("@")
+        if "?" in rest:
+            rest = _without_headers(rest)
         if scheme == "tel":
             number, *params = rest.split(";")
             return cls(scheme, unquote(number), "", None, _params(params)) if number else None
+        userinfo, at, hostpart = rest.rpartition("@")
         user = unquote(userinfo.partition(":")[0])
         hostport, *params = hostpart.split(";")
         host, port = _host_and_port(hostport)
@@ -53,6 +58,8 @@ class Uri:
 
         A sip URI has it in its user part (RFC 3261 19.1.6), and some write it behind the host.
         """
+        if ";" not in self.user:
+            return self.user, self.params.get("phone-context", "")
         user, *parts = self.user.split(";")
         context = _params(parts).get("phone-context") or self.params.get("phone-context", "")
         return user, context
@@ -78,11 +85,10 @@ def host_text(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _cut_headers(rest: str) -> tuple[str, str, str]:
+def _without_headers(rest: str) -> str:
     # A `?` may stand in a user part; the one that begins the headers comes after the host.
-    userinfo, _, hostpart = rest.partition("@")
-    host, mark, headers = hostpart.partition("?")
-    return f"{userinfo}@{host}", mark, headers
+    userinfo, at, hostpart = rest.rpartition("@")
+    return userinfo + at + hostpart.partition("?")[0]
 
 
 def _host_and_port(text: str) -> tuple[str, int | None]:
@@ -103,7 +109,9 @@ def _host_and_port(text: str) -> tuple[str, int | None]:
     return host.lower(), -1
 
 
-def _params(parts: list[str]) -> dict[str, str]:
+def _params(parts: list[str]) -> Mapping[str, str]:
+    if not parts:
+        return _NO_PARAMS
     params: dict[str, str] = {}
     for part in parts:
         name, _, value = part.partition("=")

@@ -31,16 +31,24 @@ class Directory:
     def decide(
         self, request: Request, now: float, without: Set[str] = frozenset()
     ) -> tuple[Decision, Evidence]:
-        """Whence `request` comes, and on what evidence, as if some trunks were not there."""
-        if not without:
-            return directory.decide(request, now, self._fetch)
+        """Whence `request` comes, and on what evidence, as if some trunks were not there.
+
+        All that is asked for it is answered by one state of the directory.
+        """
 
         def fetch(query: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
             others = parameters["others"] + len(without)
             rows = self._fetch(query, {**parameters, "others": others})
             return [row for row in rows if row[directory.TRUNK_ID] not in without]
 
-        return directory.decide(request, now, fetch)
+        try:
+            self._fetch("BEGIN", ())
+            decided = directory.decide(request, now, fetch if without else self._fetch)
+            self._fetch("COMMIT", ())
+        except BaseException:
+            self._close()  # with all that may have begun
+            raise
+        return decided
 
     def user_ha1(self, name: str, domain: str) -> str | None:
         """The HA1 (MD5) of a local user; None where there is no such user."""
