@@ -71,3 +71,17 @@ def test_an_ipv4_address_written_as_ipv6_is_that_ipv4_address(rig: Rig) -> None:
     whence.cli("strangers", "admit", source, "--trunk", "acme", "--for", "1h")
     assert whence.explain(*asked)["trunk"] == "acme"
     assert pbx.called_by(third, whence.address)["X-Whence-Trunk"] == "acme"
+
+
+def test_a_network_of_ipv4_written_as_ipv6_is_that_network(rig: Rig) -> None:
+    pbx = Pbx(rig)
+    first, within, beyond = (str(rig.network.block[i]) for i in (224, 239, 240))
+    provider = rig.provider(accounts=ACCOUNTS, refuses=403)
+    networks = [f"::ffff:{first}/124"]
+    whence = rig.whence(trunks=[trunk("acme", provider, "acct1", pbx.uri, networks=networks)])
+    whence.wait_state("acme", "waiting")
+    (shown,) = whence.get("/v1/addresses")
+    assert shown["ip"] == f"{first}/28"
+    with Endpoint(within) as caller, Endpoint(beyond) as stranger:
+        assert pbx.called_by(caller, whence.address)["X-Whence-Trunk"] == "acme"
+        assert refused(stranger, whence.address) == 403

@@ -181,3 +181,20 @@ def test_dns_cannot_open_the_door_to_others(rig: Rig, pbx: Pbx) -> None:
     until = whence.trunk("acme")["expires_at"]
     eventually(lambda: time.time() > until, 30, what="the end of the first grant")
     assert len(siblings(whence)) == 16, "what DNS said last counts on"
+
+
+def test_an_ipv4_address_that_dns_names_as_ipv6_is_nobodys(rig: Rig, pbx: Pbx) -> None:
+    """Such a record is a mistake or a trick (RFC 4291 2.5.5.2): it admits nobody."""
+    provider = rig.provider(accounts=ACCOUNTS)
+    dns = rig.nameserver(
+        srv(f"_sip._udp.{NAME}", "one.example", priority=1),
+        srv(f"_sip._udp.{NAME}", "two.example", 5070, priority=2),
+        srv(f"_sip._udp.{NAME}", "three.example", 5070, priority=3),
+        address("one.example", provider.ip),
+        address("two.example", f"::ffff:{rig.ip('two')}"),
+        address("three.example", rig.ip("three")),
+    )
+    whence = start(rig, dns, provider, pbx)
+    whence.wait_registered()
+    wait_siblings(whence, rig.ip("three"))
+    assert refused(rig.endpoint("two"), whence.address) == 403
