@@ -276,7 +276,38 @@ def test_a_record_that_is_gone_is_nobodys_candidate(rig: Rig, command: tuple[str
         """
         return bool(rings(caller, native, "+442071230000", bob, within_s=0.2))
 
-    eventually(goes_to_bob, what="the other one is the only candidate")
+    eventually(goes_to_bob, 20, what="the other one is the only candidate")
+    assert refused(caller, native, "trunk-of-alice") == 404, "what names her is not his"
+
+
+def test_a_call_that_names_a_record_that_is_gone_is_not_anothers(rig: Rig) -> None:
+    """It is gone for a moment, too, while uac reads its table anew: then it is still hers."""
+    there = provider(rig)
+    native = rig.drop_in(records=[alices(there), bobs(there)], users=USERS)
+    registered(native, "trunk-of-alice", "trunk-of-bob")
+    alice, bob, caller = (
+        phone(rig, native, "alice"),
+        phone(rig, native, "bob"),
+        at_provider(rig, there),
+    )
+    rings(caller, native, "acct1", alice)
+    native.rpc("uac.reg_remove", "trunk-of-alice")
+    eventually(lambda: refused(caller, native, "acct1") == 404, 20, what="she is missed")
+    for user in ("acct1", "trunk-of-alice", "+442071230000"):
+        assert refused(caller, native, user) == 404
+    assert "no trunk's call: uac has no record trunk-of-alice just now" in native.log
+
+    def is_passed_over() -> bool:
+        return bool(rings(caller, native, "+442071230000", bob, within_s=0.2))
+
+    eventually(is_passed_over, 20, what="she does not come back")
+
+    def is_said() -> bool:  # each worker misses her for itself
+        for user in ("acct1", "trunk-of-alice"):
+            assert refused(caller, native, user) == 404
+        return "no trunk's call: the record that it names is gone" in native.log
+
+    eventually(is_said, 20, what="the reason in the log")
 
 
 def test_a_failed_refresh_takes_nothing_away(rig: Rig) -> None:

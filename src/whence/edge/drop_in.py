@@ -16,7 +16,7 @@ from pathlib import Path
 
 from whence.core import stamp, told, uac
 from whence.core.contact import Contact, listed, seconds
-from whence.core.identify import Decision, Identified, Refused
+from whence.core.identify import NAMING, Decision, Identified, Refused
 from whence.core.registration import Action, Registration, Reply, State
 from whence.core.uac import Sent
 from whence.core.uri import Uri
@@ -54,8 +54,8 @@ NO_RECORD, DISABLED = -1, -3  # uac_reg_status (5.6.3); others: registered, unde
 RECORDS_LIMIT = 16
 """How many records are looked through that are no more, before a call is given up."""
 
-STARTING_S = 5.0
-"""How long `uac` may take, after a start, to read its table."""
+STARTING_S = READING_S = 5.0
+"""How long `uac` may take, after a start or as it is told to, to read its table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +102,8 @@ class DropIn(Handlers):
         self._settings = settings
         self._learned = Learned(settings.directory)
         self._began_at = 0.0
+        self._missed: dict[str, float] = {}
+        """Since when `uac` has no record that the directory has; of each that was asked for."""
 
     def child_init(self, _rank: int) -> int:
         """Remember when this process began."""
@@ -250,18 +252,26 @@ class DropIn(Handlers):
         known = answer = self._known.get(asked, now)
         decision: Decision | None = None
         without: set[str] = set()
+        names_one = False
         while True:
             if answer is None:
                 answer, decision = self._decide(asked, now, without)
-            if answer is None and decision is None:
-                return self._decline("its Request-URI cannot be read")
-            fallen = [id_ for id_ in _named(answer, decision) if not self._stands(id_, now)]
+                if decision is None:
+                    return self._decline("its Request-URI cannot be read")
+            fallen = [id_ for id_ in _whose(answer, decision) if not self._stands(id_, now)]
             if not fallen:
                 break
+            known = answer = None
+            if decision is None:
+                continue  # it was known, and is decided anew to see by which rule
+            if any(self._missed_lately(id_, now) for id_ in fallen):
+                return self._decline(f"uac has no record {fallen[0]} just now")
+            names_one = names_one or _names_one(decision)
             without.update(fallen)
             if len(without) > RECORDS_LIMIT:
                 return self._decline("too many records of its address are gone")
-            known = answer = None
+        if names_one and not _names_one(decision):
+            return self._decline("the record that it names is gone")
         if answer is not None:
             if ksr.uac.uac_reg_lookup(answer.trunk, "$ru") < 0:
                 if not answer.target:
@@ -293,7 +303,7 @@ class DropIn(Handlers):
     ) -> tuple[Answer | None, Decision | None]:
         """Decide what this worker has not decided before, as if some trunks were not there.
 
-        (None, None) where the Request-URI is none that can be read.
+        No answer where it is no trunk's; no decision where its Request-URI cannot be read.
         """
         request = read(asked)
         if request is None:
@@ -326,7 +336,9 @@ class DropIn(Handlers):
         if status == NO_RECORD:
             # Just started, `uac` has not read its table yet; and while it reads it anew, it has
             # none for a moment: so what was learned is left as it is.
+            self._missed.setdefault(l_uuid, now)
             return now - self._began_at < STARTING_S
+        self._missed.pop(l_uuid, None)
         if status != DISABLED:
             return True
         last = self._learned.standing(l_uuid)
@@ -336,12 +348,23 @@ class DropIn(Handlers):
         self._learned.write(change, IDENTIFY_WAIT_S)
         return False
 
+    def _missed_lately(self, l_uuid: str, now: float) -> bool:
+        """Whether a record may be back in a moment: until then its call is not another's."""
+        return now - self._missed.get(l_uuid, 0.0) < READING_S
 
-def _named(answer: Answer | None, decision: Decision | None) -> Iterable[str]:
+
+def _whose(answer: Answer | None, decision: Decision | None) -> Iterable[str]:
     """The trunks whose call it would be."""
     if answer is not None:
         return (answer.trunk,)
     return decision.candidates if isinstance(decision, Refused) else ()
+
+
+def _names_one(decision: Decision | None) -> bool:
+    """Whether the request's own words name a trunk of its address, or several."""
+    return decision is not None and any(
+        step.rule in NAMING and step.left for step in decision.steps
+    )
 
 
 def _unanswered(
