@@ -109,7 +109,7 @@ def test_a_step_that_teaches_nothing_does_not(directory: Directory, moved: Moved
 def test_a_new_file_and_a_trunk_that_goes_move_it(directory: Directory, moved: Moved) -> None:
     directory.install(SETTINGS)
     assert moved()
-    directory.drop_registration("acme")
+    directory.install(SETTINGS, others=["acme"])
     assert moved()
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from whence.agent.directory import FILE, Directory
+from tests.agent.test_directory import broken
+from whence.agent.directory import FILE, Directory, DirectoryError
 from whence.agent.records import Records
 from whence.agent.registrations import Registrations
 from whence.agent.resolver import Resolver
@@ -411,6 +412,25 @@ def test_another_account_is_another_registration(node: Node) -> None:
         after = asked["sip:acct9@192.0.2.1"]
         assert not after.takes_back
         assert (after.call_id != before.call_id, after.send.cseq) == (True, 1)
+
+    tell(story)
+
+
+def test_another_account_that_cannot_be_written_down_changes_nothing(node: Node) -> None:
+    """The disk is full as the file is read: the trunk stays, and goes on being refreshed."""
+
+    async def story() -> None:
+        node.apply(ACME)
+        await node.until_all(State.REGISTERED)
+        node.registrar.taken()
+        token, known = node.directory.tokens(), node.addresses
+        with broken(node.directory.path, "UPDATE ON trunk"), pytest.raises(DirectoryError):
+            node.apply(ACME.replace("acct1", "acct9"))
+        assert (node.directory.tokens(), node.addresses) == (token, known)
+        node.clock.now = node.of["acme"].next_at or 0.0
+        await node.until(lambda: bool(node.registrar.asked))
+        (refresh,) = node.registrar.taken()
+        assert (refresh.aor, refresh.takes_back) == ("sip:acct1@192.0.2.1", False)
 
     tell(story)
 

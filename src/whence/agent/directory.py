@@ -11,7 +11,7 @@ import mmap
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2s
@@ -185,17 +185,24 @@ class Directory:
     def _set(self, key: str, value: str) -> None:
         self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
-    def install(self, settings: Settings, now: float | None = None) -> frozenset[str]:
+    def install(
+        self, settings: Settings, now: float | None = None, others: Iterable[str] = ()
+    ) -> frozenset[str]:
         """Make trunks, numbers and users those of the file; what is gone takes its addresses along.
 
         A trunk that stays keeps its token: the registrar knows it by that. One that is disabled
-        loses its addresses, those too that were pinned at run time. Returns the ids of those that
-        stay and have other credentials than before, as far as that is remembered.
+        loses its addresses, those too that were pinned at run time. `others`: ids of registrations
+        that are no trunk's any more, or another account's. Returns the ids of those that stay and
+        have other credentials than before, as far as that is remembered. DirectoryError, and then
+        nothing has changed.
         """
+        now = time.time() if now is None else now
         with self._changing():
+            for id_ in others:
+                self._let_go(id_, now)
             renewed = self._install_trunks(settings)
             self._exact = {trunk.id for trunk in settings.trunk if trunk.port == "exact"}
-            self._install_pins(settings, time.time() if now is None else now)
+            self._install_pins(settings, now)
             self._db.execute("DELETE FROM user")
             self._db.executemany(
                 "INSERT INTO user VALUES (?, ?, ?)",
@@ -205,6 +212,16 @@ class Directory:
                 ],
             )
         return renewed
+
+    def _let_go(self, trunk_id: str, now: float) -> None:
+        """Forget a registration and all that it taught. Another account has another token: the old
+        contact is taken back while the new one is registered, and the two must not be one.
+        """
+        self._db.execute("DELETE FROM registration WHERE trunk_id = ?", (trunk_id,))
+        self._forget(trunk_id, now)
+        self._db.execute(
+            "UPDATE trunk SET token = ? WHERE id = ?", (secrets.token_hex(12), trunk_id)
+        )
 
     def _install_trunks(self, settings: Settings) -> frozenset[str]:
         db = self._db
@@ -462,22 +479,6 @@ class Directory:
                 self._db.execute(
                     "DELETE FROM address WHERE trunk_id = ? AND origin = 'resolved'", row
                 )
-
-    def drop_registration(self, trunk_id: str) -> None:
-        """Forget a registration that is no trunk's any more, and all that it taught."""
-        with self._changing():
-            self._db.execute("DELETE FROM registration WHERE trunk_id = ?", (trunk_id,))
-            self._forget(trunk_id, time.time())
-
-    def renew_token(self, trunk_id: str) -> None:
-        """Give a trunk another token, where it has become another account.
-
-        Its old contact is taken back while the new one is registered: the two must not be one.
-        """
-        with self._changing():
-            self._db.execute(
-                "UPDATE trunk SET token = ? WHERE id = ?", (secrets.token_hex(12), trunk_id)
-            )
 
     def drop_expired(self, now: float, limit: int = FORMER_LIMIT) -> None:
         """Take away addresses that admit nobody any more. They admit nobody before that, too."""

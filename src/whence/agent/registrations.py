@@ -171,18 +171,28 @@ class Registrations:
     # Settings, at the start and at each reload.
 
     def apply(self, settings: Settings) -> None:
-        """Make the registrations those of `settings`; what did not change goes on as it was."""
+        """Make the registrations those of `settings`; what did not change goes on as it was.
+
+        DirectoryError, and then nothing has changed.
+        """
+        after = {trunk.id: account_name(trunk) for trunk in settings.trunk}
+        leaving = [
+            entry
+            for id_, entry in self._entries.items()
+            if after.get(id_) != account_name(entry.trunk)
+        ]
+        stored = self._directory.registrations()
+        others = {id_ for id_, known in stored.items() if after.get(id_) != known.account}
+        others.update(entry.trunk.id for entry in leaving)
+        renewed = self._directory.install(settings, others=others)
+        tokens, stored = self._directory.tokens(), self._directory.registrations()
         self._settings = settings
         self._waits = settings.registration.waits()
         limits = settings.registration.rate, settings.registration.rate_per_registrar
         if limits != (self._pace.total, self._pace.registrar):
             self._pace = Pace(*limits)
-        after = {trunk.id: trunk for trunk in settings.trunk}
-        for id_, entry in list(self._entries.items()):
-            if id_ not in after or account_name(after[id_]) != account_name(entry.trunk):
-                self._let_go(entry)
-        renewed = self._directory.install(settings)
-        tokens, stored = self._directory.tokens(), self._directory.registrations()
+        for entry in leaving:
+            self._let_go(entry)
         for trunk in settings.trunk:
             if trunk.id in self._entries:
                 self._change(self._entries[trunk.id], trunk)
@@ -190,16 +200,13 @@ class Registrations:
                 self._take_up(trunk, tokens[trunk.id], stored.get(trunk.id))
                 if trunk.id in renewed and self._entries[trunk.id].registration.wanted:
                     self._step(self._entries[trunk.id], Want())
-        for id_ in stored.keys() - after.keys():
-            self._directory.drop_registration(id_)
+        for id_ in others - after.keys() - {entry.trunk.id for entry in leaving}:
             log.info("trunk %s: gone from the file", id_)
 
     def _let_go(self, entry: Entry) -> None:
         del self._entries[entry.trunk.id]
         entry.leaving = True
         self._leaving.add(entry)
-        self._directory.drop_registration(entry.trunk.id)
-        self._directory.renew_token(entry.trunk.id)
         for watcher in self.watchers:
             watcher.gone(entry.trunk.id)
         self._tasks.start(self._take_back(entry))
@@ -245,10 +252,8 @@ class Registrations:
         now = self._clock()
         account = self._account(trunk, token)
         entry = Entry(trunk, account, Registration(trunk.id, secrets.token_hex(16)))
-        if stored is not None and stored.account == account_name(trunk):
+        if stored is not None:
             entry.registration = resumed(stored.registration, now, self._waits)
-        elif stored is not None:
-            self._directory.drop_registration(trunk.id)
         entry.told = history.said(entry.registration)
         wanted = trunk.enabled and entry.registration.wanted
         entry.registration = replace(entry.registration, wanted=wanted)
