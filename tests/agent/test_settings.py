@@ -777,4 +777,4 @@ def test_the_webhooks_token_is_one_word_in_a_file(tmp_path: Path) -> None:
         (fault,) = faults(tmp_path, '[agent]\nwebhook_token_file = "hook.token"')
         assert "cannot be read or holds no single word; write the token into it" in fault
     (fault,) = faults(tmp_path, '[agent]\nwebhook_token_file = "nowhere"')
-    assert fault.startswith('agent: webhook_token_file: "nowhere" cannot be read')
+    assert fault.startswith(f'agent: webhook_token_file: "{tmp_path / "nowhere"}" cannot be read')

@@ -246,8 +246,13 @@ def test_the_token_goes_along_and_is_told_nobody_else(
                 token.write_text("another")
                 hook(event(2))
                 await until(lambda: hook.delivered == 2)
-                token.unlink()
+                token.write_text(f"{TOKEN}\nand more")
                 hook(event(3))
+                await until(lambda: hook._failing)
+                token.write_text("another")
+                await until(lambda: hook.delivered == 3)
+                token.unlink()
+                hook(event(4))
                 await until(lambda: hook._failing)
         said = [
             line.partition(": ")[2]
@@ -255,7 +260,7 @@ def test_the_token_goes_along_and_is_told_nobody_else(
             for line in head.splitlines()
             if line.lower().startswith("authorization")
         ]
-        assert said == [f"Bearer {TOKEN}", f"Bearer {TOKEN}", "Bearer another"]
+        assert said == [f"Bearer {TOKEN}", f"Bearer {TOKEN}", "Bearer another", "Bearer another"]
 
     tell(story)
     assert TOKEN not in caplog.text

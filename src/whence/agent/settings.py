@@ -145,16 +145,18 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _token(given: str, path: Path) -> None:
+def webhook_token(path: Path) -> str:
+    """Read a bearer token: one word of ASCII. ValueError says so, and never what is in the file."""
     try:
         text = path.read_text("ascii").strip()
     except (OSError, ValueError):
         text = ""
     if not text or not text.isprintable() or " " in text:
         raise ValueError(
-            f'webhook_token_file: "{given}" cannot be read or holds no single word; write the '
+            f'webhook_token_file: "{path}" cannot be read or holds no single word; write the '
             "token into it, and let only the agent's user read it"
         )
+    return text
 
 
 def _matching(pattern: re.Pattern[str], what: str, example: str) -> AfterValidator:
@@ -458,7 +460,7 @@ class Watch(Table):
             object.__setattr__(self, "calls_file", _writable(self.calls_file, folder))
         if self.webhook_token_file:
             path = (folder / self.webhook_token_file).absolute()
-            _token(self.webhook_token_file, path)
+            webhook_token(path)
             object.__setattr__(self, "webhook_token_file", str(path))
         return self
 

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from whence.agent.events import Event, as_json
+from whence.agent.settings import webhook_token
 
 log = logging.getLogger(__name__)
 
@@ -105,8 +106,7 @@ class Webhook:
     async def _post(self, client: httpx.AsyncClient, event: Event) -> int:
         headers = {}
         if self._token_file is not None:
-            token = self._token_file.read_text("ascii").strip()
-            headers["Authorization"] = f"Bearer {token}"
+            headers["Authorization"] = f"Bearer {webhook_token(self._token_file)}"
         async with asyncio.timeout(ANSWER_S):
             # Its body is not read: whoever answers without end is no trouble.
             async with client.stream(
