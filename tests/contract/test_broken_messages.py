@@ -153,3 +153,13 @@ def test_a_broken_register_harms_nobody(scene: Scene) -> None:
         phone.send(data.replace(b"INVITE", b"REGISTER"), scene.edge)
     scene.is_over()
     assert phone.register(scene.edge, user, PASSWORD, DOMAIN).status == 200
+
+
+def test_a_long_message_of_bytes_is_refused_and_writes_nothing(scene: Scene) -> None:
+    """Kamailio cannot make so long a text of it, and would say so in the log each time."""
+    trunk, phone = scene.line()
+    log = scene.world.process.log
+    ask = replaced(scene.invite(trunk.at), "Subject", BYTES + "a" * 40_000)
+    assert trunk.at.ask(ask, scene.edge).status == 400
+    still_serves(scene, trunk.at, phone)
+    assert scene.world.process.log == log

@@ -36,6 +36,16 @@ def test_an_answer_is_known_until_an_address_that_it_rests_on_ends(known: Known)
 
 
 @pytest.mark.parametrize("field", Asked._fields)
+def test_what_is_long_is_asked_anew_each_time(known: Known, field: str) -> None:
+    """Ten thousand URIs of sixty kilobytes would be half a gigabyte in each worker."""
+    for length, is_kept in ((900, True), (1_001, False)):
+        asked = ASKED._replace(**{field: "x" * length})
+        known.get(asked, NOW)
+        known.keep(asked, ANSWER)
+        assert (known.get(asked, NOW) is not None) == is_kept
+
+
+@pytest.mark.parametrize("field", Asked._fields)
 def test_another_request_is_another_question(known: Known, field: str) -> None:
     known.get(ASKED, NOW)
     known.keep(ASKED, ANSWER)

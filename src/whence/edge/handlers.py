@@ -29,6 +29,8 @@ NO = -1
 GO_ON = 1
 
 MESSAGE_IN_HEX = "$(mb{s.encode.hexa})"
+LONGEST_IN_HEX = 32_000
+"""Bytes: of more Kamailio makes no text, and writes that into its log."""
 
 OURS = (stamp.TRUNK, stamp.SOURCE, stamp.KEY, stamp.NEXT_HOP, stamp.SOCKET, stamp.DISTRUST)
 """Headers that only Whence writes: whoever else does, they go no further."""
@@ -99,7 +101,8 @@ class Handlers:
         try:
             words = self.ksr.kx.get_msgbuf().lower()
         except UnicodeDecodeError:
-            digits = self.ksr.pv.get(MESSAGE_IN_HEX)
+            get = self.ksr.pv.get
+            digits = get(MESSAGE_IN_HEX) if int(get("$ml") or 0) <= LONGEST_IN_HEX else None
             if not digits:
                 return None
             words = bytes.fromhex(str(digits)).decode("latin-1").lower()

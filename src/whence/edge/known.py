@@ -17,6 +17,9 @@ from whence.core.directory import GENERATION_BYTES
 LIMIT = 10_000
 """How many answers a worker keeps, about a kilobyte each; one more, and it begins anew."""
 
+LONGEST = 1_000
+"""Characters of what is asked: nobody's long URIs fill a worker's memory."""
+
 
 class Asked(NamedTuple):
     """All that a decision can rest on, as the request says it; its source as transport:ip:port."""
@@ -83,8 +86,10 @@ class Known:
         return answer if answer is not None and now < answer.until else None
 
     def keep(self, asked: Asked, answer: Answer) -> None:
-        """Keep an answer that was read from the directory after the last `get`."""
-        if self._seen is None:
+        """Keep an answer that was read from the directory after the last `get`; not of what is
+        too long.
+        """
+        if self._seen is None or sum([len(text or "") for text in asked]) > LONGEST:
             return
         if len(self._answers) >= LIMIT:
             self._answers.clear()
