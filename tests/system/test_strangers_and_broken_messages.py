@@ -10,6 +10,7 @@ from tests.rig.provider import Provider
 from tests.rig.rig import Rig
 from tests.rig.sip import Endpoint, Message, reply, request
 from tests.rig.sipp import Caller, Phone
+from tests.rig.wait import eventually
 from tests.rig.whence import Whence
 from tests.system.scene import (
     ACCOUNTS,
@@ -195,3 +196,17 @@ def test_a_phone_that_answers_nonsense_harms_its_own_call_only(
     ):
         bob.send(nonsense, whence.address)
     scene.goes_on()
+
+
+def test_nothing_that_is_sent_looks_like_a_line_of_the_log(scene: Scene) -> None:
+    """Kamailio quotes a header that it cannot read as it came, with its line ends and all."""
+    before = len(scene.whence.log)
+    ask = bytes(request("INVITE", uri(scene.whence), scene.stranger.address))
+    forged = b"a stranger's\n12:00:00 INFO agent: trunk acme: registered \x1b[31m\x9b\r\nCSeq"
+    scene.stranger.send(ask.replace(b"\r\nCSeq", b"\r\n" + forged), scene.whence.address)
+    eventually(lambda: "trunk acme: registered" in scene.whence.log[before:])
+    scene.goes_on()
+    said = scene.whence.log[before:]
+    assert all(line.startswith("kamailio: ") for line in said.splitlines() if "acme" in line)
+    assert said.replace("\n", "").isprintable()
+    assert "\\x1b[31m" in said

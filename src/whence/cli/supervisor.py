@@ -18,12 +18,14 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 import httpx
 
 from whence.agent.edge_config import CONFIG_FILE, command
 from whence.agent.faults import ProblemError
 from whence.agent.settings import Settings
+from whence.core.told import shown
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +41,9 @@ START_A_TRUNK_S = 0.001
 AGENT_STOP_S = 15.0
 KAMAILIO_STOP_S = 5.0
 
+QUOTE_LIMIT = 65_536
+"""Bytes of a line of Kamailio's that are shown as one."""
+
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -53,7 +58,7 @@ async def _supervise(file: Path, settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
-    kamailio = Child("kamailio", command(settings.state / CONFIG_FILE), signal.SIGTERM)
+    kamailio = Child("kamailio", command(settings.state / CONFIG_FILE), signal.SIGTERM, quoted=True)
     # A killed run must not look like an operator's stop: the agent would take everything back.
     agent = Child("agent", [*_whence(), "agent", "-c", str(file.absolute())], signal.SIGKILL)
     loop.add_signal_handler(signal.SIGHUP, agent.hang_up)
@@ -102,8 +107,13 @@ async def _until_up(
 class Child:
     """One supervised process, the leader of its own group."""
 
-    def __init__(self, name: str, command: list[str], when_we_die: signal.Signals) -> None:
+    def __init__(
+        self, name: str, command: list[str], when_we_die: signal.Signals, *, quoted: bool = False
+    ) -> None:
+        """`quoted`: its lines are shown as its own, and nothing in them as anything but text."""
         self.name = name
+        self._quoted = quoted
+        self._quote: Quote | None = None
         self._command = command
         self._when_we_die = when_we_die
         self._process: subprocess.Popen[bytes] | None = None
@@ -116,13 +126,17 @@ class Child:
 
     def start(self) -> None:
         """Start it; its output is ours."""
+        self._show_rest()
         self._started_at = time.monotonic()
         self._process = subprocess.Popen(
             self._command,
             stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE if self._quoted else None,
             start_new_session=True,
             preexec_fn=_dies_with_us(self._when_we_die),  # noqa: PLW1509 - we have no threads
         )
+        if self._process.stderr is not None:
+            self._quote = Quote(self.name, self._process.stderr)
 
     async def keep(self, stopping: asyncio.Event) -> None:
         """Start it again whenever it dies, after a wait that grows while it keeps dying."""
@@ -148,6 +162,7 @@ class Child:
                     await self._ended()
         self._end_group()
         self._process.wait()
+        self._show_rest()
 
     def hang_up(self) -> None:
         """Pass SIGHUP on: read the file again."""
@@ -158,11 +173,53 @@ class Child:
         while self.running:
             await asyncio.sleep(0.05)
 
+    def _show_rest(self) -> None:
+        if self._quote is not None:
+            self._quote.close()
+            self._quote = None
+
     def _end_group(self) -> None:
         """Kill what is left of its group: Kamailio's workers outlive a parent that was killed."""
         if self._process is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
+
+
+class Quote:
+    """Passes on what another process writes to its standard error, each line after its name.
+
+    Kamailio writes what strangers sent as it came: line ends, with what looks like lines of others,
+    and control characters for the terminal of whoever looks.
+    """
+
+    def __init__(self, name: str, pipe: IO[bytes]) -> None:
+        """Begin, in the running loop."""
+        self._name, self._pipe, self._rest = name, pipe, b""
+        os.set_blocking(pipe.fileno(), False)
+        asyncio.get_running_loop().add_reader(pipe.fileno(), self._pass_on)
+
+    def _pass_on(self) -> bool:
+        """Show the lines that have come; whether there may be more at once."""
+        try:
+            data = os.read(self._pipe.fileno(), QUOTE_LIMIT)
+        except BlockingIOError:
+            return False
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) >= QUOTE_LIMIT or not data:
+            lines, self._rest = [*lines, self._rest], b""
+        for line in filter(None, lines):
+            text = shown(line.decode("utf-8", "backslashreplace"))
+            print(f"{self._name}: {text.lstrip()}", file=sys.stderr, flush=True)
+        if not data:
+            asyncio.get_running_loop().remove_reader(self._pipe.fileno())
+        return bool(data)
+
+    def close(self) -> None:
+        """Show what is left; its writers are gone."""
+        while self._pass_on():
+            pass
+        asyncio.get_running_loop().remove_reader(self._pipe.fileno())
+        self._pipe.close()
 
 
 def _dies_with_us(number: signal.Signals) -> Callable[[], None]:
