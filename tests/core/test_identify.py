@@ -414,7 +414,7 @@ def evidence_of(world: World, request: Request) -> Evidence:
             )
             for t in enabled
         ),
-        token_owners={t["token"]: t["id"] for t in enabled if t["token"] in request.tokens},
+        token_owners={t["token"]: t["id"] for t in world if t["token"] in request.tokens},
         number_owners={
             (number, t["id"]): max(owning, key=closeness)
             for t in enabled

@@ -18,6 +18,7 @@ from tests.system.scene import (
     alices_trunk,
     bobs_trunk,
     decided,
+    source,
     uri,
 )
 
@@ -121,6 +122,28 @@ def test_a_trunk_that_is_disabled_is_taken_back_and_comes_back(scene: Scene) -> 
     scene.change(alices_trunk(scene.provider))
     scene.whence.wait_registered()
     scene.caller.call(uri(scene.whence), expect=200)
+
+
+def test_the_calls_of_a_disabled_trunk_go_to_no_other_at_its_address(scene: Scene) -> None:
+    """Its provider may call the Contact that it has for a while yet."""
+    on = [alices_trunk(scene.provider), bobs_trunk(scene.provider)]
+    scene.change(*on)
+    scene.whence.wait_registered()
+    (contact,) = scene.provider.contacts("acct1")
+    scene.caller.call(contact.uri, expect=200)
+    rang = len(scene.bob.calls())
+
+    scene.change(alices_trunk(scene.provider, enabled=False), on[1])
+    scene.caller.call(contact.uri, expect=403)
+    assert len(scene.bob.calls()) == rang
+    explained = scene.whence.explain(source(scene.provider), contact.uri)
+    assert (explained["decision"], explained["reason"]) == ("refused", "token from a wrong source")
+
+    def is_told() -> bool:
+        events = scene.whence.get("/v1/events")
+        return any("token" in str(one) and "alices-trunk" in str(one) for one in events)
+
+    eventually(is_told, what="the alarm")
 
 
 def test_a_password_that_is_mended_registers_at_once(scene: Scene) -> None:

@@ -198,7 +198,7 @@ _THERE = """(
 @cache
 def _named(tokens: int, numbers: int) -> str:
     """All trunks that a request with so many tokens and numbers names, wherever they are, with
-    their addresses there.
+    their addresses there. A disabled one has none, but its token is not another's to take.
     """
     ways = ["SELECT NULL AS spelling, id FROM trunk WHERE aor_user = :user"]
     ways += [f"SELECT NULL, id FROM trunk WHERE token = :token{i}" for i in range(tokens)]
@@ -210,8 +210,8 @@ def _named(tokens: int, numbers: int) -> str:
         ]
     return f"""
     SELECT w.spelling, {_TRUNK}, {_ADDRESS} FROM ({" UNION ALL ".join(ways)}) w
-    CROSS JOIN trunk t ON t.id = w.id AND t.enabled
-    LEFT JOIN {_THERE} h LEFT JOIN address a ON a.trunk_id = t.id AND a.ip = h.ip"""
+    CROSS JOIN trunk t ON t.id = w.id
+    LEFT JOIN {_THERE} h LEFT JOIN address a ON t.enabled AND a.trunk_id = t.id AND a.ip = h.ip"""
 
 
 _ANYBODY = f"{_THERE} h CROSS JOIN address a ON a.ip = h.ip"
