@@ -389,6 +389,9 @@ def test_an_identified_request_is_explained_step_by_step(tell: Callable[[Story],
             ("number", ["acme"]),
         ]
         assert all(isinstance(step["compared"], str) for step in explained["steps"])
+        at, _, number = [step["against"] for step in explained["steps"]]
+        assert at[0].startswith("learned 192.0.2.1 over udp, port 5060, ")
+        assert number == ["its +442071234567"]
 
     tell(story)
 

@@ -240,8 +240,9 @@ def test_the_api_tells_a_call_as_it_was_decided_and_as_it_would_be_now(tell: Tel
         await happened(agent, datagram(identified("acme"), "a/b@x%41?", "udp:192.0.2.1:40000"))
         (listed,) = await agent.get("/v1/calls")
         (call,) = await agent.get("/v1/calls/a%2Fb%40x%2541%3F")
-        now = call.pop("now")
+        then, now = call.pop("then"), call.pop("now")
         assert call == listed
+        assert then == now
         assert (call["decision"], call["trunk"], call["rule"]) == ("identified", "acme", "number")
         assert (call["call_id"], call["at"]) == ("a/b@x%41?", NOW)
         assert (now["decision"], now["trunk"]) == ("identified", "acme")
@@ -249,6 +250,38 @@ def test_the_api_tells_a_call_as_it_was_decided_and_as_it_would_be_now(tell: Tel
         agent.node.clock.now = NOW + 4000
         (call,) = await agent.get("/v1/calls/a%2Fb%40x%2541%3F")
         assert (call["decision"], call["now"]["decision"]) == ("identified", "unknown")
+        assert call["then"]["steps"] == now["steps"]
+
+    tell(story)
+
+
+def test_a_refused_call_is_explained_as_it_was_also_when_it_would_be_let_in_now(
+    tell: Tell,
+) -> None:
+    async def story(agent: Agent) -> None:
+        ruri = "sip:+442071234567@edge.example"
+        data = datagram(UNKNOWN, "late", "udp:192.0.2.1:40000", ruri=ruri, at=NOW + 3700)
+        await happened(agent, data)
+        agent.node.clock.now = NOW + 4000
+        admission = {"source": "192.0.2.1", "trunk": "acme", "for_s": 60}
+        answer = await agent.ask("/v1/strangers/admit", admission)
+        assert answer.status_code == 200, answer.text
+        (call,) = await agent.get("/v1/calls/late")
+        assert (call["then"]["decision"], call["now"]["decision"]) == ("unknown", "identified")
+        assert call["then"]["nearest"] == {
+            "trunk": "acme",
+            "missing": ["its address 192.0.2.1 expired 1 min 8 s ago"],
+        }
+
+    tell(story)
+
+
+def test_what_was_decided_on_what_is_told_no_more_is_not_made_up(tell: Tell) -> None:
+    async def story(agent: Agent) -> None:
+        await happened(agent, datagram(UNKNOWN, "odd", "udp:192.0.2.1:40000", at=NOW))
+        (call,) = await agent.get("/v1/calls/odd")
+        assert (call["decision"], call["then"]) == ("unknown", None)
+        assert call["now"]["decision"] == "identified"
 
     tell(story)
 

@@ -303,8 +303,13 @@ def test_explain_asks_what_it_was_told_and_shows_each_step(api: Api) -> None:
             "reason": "ambiguous",
             "candidates": ["acme", "bell"],
             "steps": [
-                {"rule": "address", "compared": "udp:192.0.2.1:5060", "left": ["acme", "bell"]},
-                {"rule": "token", "compared": "a", "left": []},
+                {
+                    "rule": "address",
+                    "compared": "udp:192.0.2.1:5060",
+                    "left": ["acme", "bell"],
+                    "against": ["learned 192.0.2.1 over udp, port 5060", ""],
+                },
+                {"rule": "token", "compared": "a", "left": [], "against": []},
             ],
         },
     )
@@ -321,7 +326,7 @@ def test_explain_asks_what_it_was_told_and_shows_each_step(api: Api) -> None:
     ]
     first, second, *table = done.stdout.splitlines()
     assert (first, second) == ("refused: ambiguous", "candidates: acme, bell")
-    assert any("address" in line and "acme, bell" in line for line in table)
+    assert any("acme (learned 192.0.2.1 over udp, port 5060), bell" in line for line in table)
     assert any("token" in line and "no trunk" in line for line in table)
 
 
@@ -343,7 +348,12 @@ CALL = {
 
 
 def test_explain_tells_a_call_as_it_was_and_as_it_would_be_now(api: Api) -> None:
-    step = {"rule": "number", "compared": "4420 in Request-URI", "left": ["acme"]}
+    step = {
+        "rule": "number",
+        "compared": "4420 in Request-URI",
+        "left": ["acme"],
+        "against": ["its 44*"],
+    }
     now = {
         "decision": "identified",
         "trunk": "acme",
@@ -351,7 +361,14 @@ def test_explain_tells_a_call_as_it_was_and_as_it_would_be_now(api: Api) -> None
         "candidates": [],
         "steps": [step],
     }
-    calls = [{**CALL, "now": None}, {**CALL, "now": now}]
+    then = {
+        **now,
+        "decision": "refused",
+        "trunk": None,
+        "reason": "ambiguous",
+        "steps": [{**step, "left": ["acme", "bell"], "against": ["its 44*", "its 44*"]}],
+    }
+    calls = [{**CALL, "then": None, "now": None}, {**CALL, "then": then, "now": now}]
     api.answers["/v1/calls/a%2Fb%40x%2E"] = (200, calls)
     done = whence("explain", "--call", "a/b@x.", "--api", api.url)
     assert (done.returncode, done.stderr) == (0, "")
@@ -365,7 +382,8 @@ def test_explain_tells_a_call_as_it_was_and_as_it_would_be_now(api: Api) -> None
         "its URIs were too long to be kept: how it would be decided now cannot be said",
     ]
     assert "now it would be identified as trunk acme: number of trunk acme" in said
-    assert any("4420 in Request-URI" in line for line in said)
+    told = [line.split(maxsplit=4)[-1].strip() for line in said if "4420 in Request-URI" in line]
+    assert told == ["acme (its 44*), bell (its 44*)", "acme (its 44*)"]
 
 
 def test_calls_are_a_table(api: Api) -> None:

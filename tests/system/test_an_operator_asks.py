@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.rig.network import SIP_PORT
 from tests.rig.process import Process, beside_python
 from tests.rig.provider import Provider
 from tests.rig.rig import Rig
@@ -104,8 +105,11 @@ def test_explain_shows_the_decision_and_each_step_to_it(scene: Scene) -> None:
     first, heads, *steps = scene.rows("explain", *asked)
     assert first == ["identified as trunk alices-trunk: number of trunk alices-trunk"]
     assert heads == ["rule", "compared", "fits"]
-    assert steps[0] == ["address", source(scene.provider), "alices-trunk, bobs-trunk"]
-    assert steps[-1] == ["number", f"{ALICES_NUMBER} in Request-URI", "alices-trunk"]
+    learned = rf"\(learned {scene.provider.ip} over udp, port {SIP_PORT}, .* more\)"
+    assert steps[0][:2] == ["address", source(scene.provider)]
+    assert re.fullmatch(f"alices-trunk {learned}, bobs-trunk {learned}", steps[0][2])
+    assert steps[-1][:2] == ["number", f"{ALICES_NUMBER} in Request-URI"]
+    assert steps[-1][2] == f"alices-trunk (its {ALICES_NUMBER})"
     answer = scene.as_json("explain", *asked)
     assert (answer["decision"], answer["trunk"]) == ("identified", "alices-trunk")
     assert [step["left"] for step in answer["steps"]][-1] == ["alices-trunk"]

@@ -26,6 +26,7 @@ from whence.agent.faults import FaultyFileError
 from whence.agent.reload import Reloaded
 from whence.agent.standings import Standings, Trunk
 from whence.core.address import Source
+from whence.core.against import against
 from whence.core.identify import Identified, Refused, Request, identify
 from whence.core.keepalive import KeepAlive
 from whence.core.nearest import Nearest, nearest
@@ -148,6 +149,7 @@ class StepView(BaseModel):
     rule: str
     compared: str
     left: list[str] = Field(description="the trunks that fit")
+    against: list[str] = Field(description="what of each of them it was compared with, in order")
 
 
 class NearestView(BaseModel):
@@ -340,16 +342,18 @@ def trunk_view(trunk: Trunk, registration: Registration, keepalive: KeepAlive | 
     )
 
 
-def explanation(directory: Directory, request: Request, now: float) -> Explanation:
-    """Tell how a request would be decided now and, where it is given to nobody, who came nearest.
+def explanation(directory: Directory, request: Request, at: float) -> Explanation:
+    """Tell how a request would be decided and, where it is given to nobody, who came nearest.
 
-    What came from outside is `shown`.
+    `at`: now, or an instant before: then by what stood in the directory at that time, as far as it
+    still tells. What came from outside is `shown`.
     """
-    evidence = directory.evidence(request, now)
-    decision = identify(request, evidence, now)
+    evidence = directory.evidence(request, at).as_of(at)
+    decision = identify(request, evidence, at)
     near: Nearest | None = None
     if not isinstance(decision, Identified):
-        near = nearest(request, decision, directory.neighbours(request, evidence), now)
+        neighbours = [one.as_of(at) for one in directory.neighbours(request, evidence)]
+        near = nearest(request, decision, neighbours, at)
     kinds: dict[type[Any], Literal["identified", "refused"]] = {
         Identified: "identified",
         Refused: "refused",
@@ -360,7 +364,12 @@ def explanation(directory: Directory, request: Request, now: float) -> Explanati
         reason=decision.reason,
         candidates=list(decision.candidates) if isinstance(decision, Refused) else [],
         steps=[
-            StepView(rule=step.rule, compared=shown(str(step.compared)), left=list(step.left))
+            StepView(
+                rule=step.rule,
+                compared=shown(str(step.compared)),
+                left=list(step.left),
+                against=[shown(one) for one in against(step, request.source, evidence, at)],
+            )
             for step in decision.steps
         ],
         nearest=NearestView(trunk=near.trunk_id, missing=[shown(one) for one in near.missing])

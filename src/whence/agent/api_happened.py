@@ -45,8 +45,12 @@ class CallView(BaseModel):
 
 
 class CallExplained(CallView):
-    """One decision, and how the same request would be decided now."""
+    """One decision, the steps to it, and how the same request would be decided now."""
 
+    then: Explanation | None = Field(
+        description="its steps, and who came nearest; null where the directory does not tell any "
+        "more what it rested on"
+    )
     now: Explanation | None = Field(description="null where its URIs were too long to be kept")
 
 
@@ -133,7 +137,11 @@ def add(api: FastAPI, happened: Happened, clock: Callable[[], float] = time.time
                 "the last ones are (agent calls says how many), since the agent's start",
             )
         return [
-            CallExplained(**_call(one).model_dump(), now=_again(happened.directory, one, clock()))
+            CallExplained(
+                **_call(one).model_dump(),
+                then=_then(happened.directory, one),
+                now=_again(happened.directory, one, clock()),
+            )
             for one in found
         ]
 
@@ -194,9 +202,21 @@ def _call(one: Told) -> CallView:
     return CallView.model_validate(call_as_json(one))
 
 
-def _again(directory: Directory, one: Told, now: float) -> Explanation | None:
-    """How the same request would be decided now; None where it is not known in full."""
+def _then(directory: Directory, one: Told) -> Explanation | None:
+    """How it came to a decision; None where what stands now leads to another, at that time too."""
+    found = _again(directory, one, one.at)
+    was = _call(one)
+    same = found is not None and (found.decision, found.trunk, found.reason) == (
+        was.decision,
+        was.trunk,
+        was.reason,
+    )
+    return found if same else None
+
+
+def _again(directory: Directory, one: Told, at: float) -> Explanation | None:
+    """How the same request would be decided at `at`; None where it is not known in full."""
     uris = told.uris(one)
     if uris is None:
         return None
-    return explanation(directory, Request(one.source, *uris), now)
+    return explanation(directory, Request(one.source, *uris), at)

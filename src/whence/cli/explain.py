@@ -65,25 +65,44 @@ def _calls(calls: list[dict[str, Any]]) -> None:
         print(f"it was {call['decision']}{given}: {call['reason']}")
         if call["named"] and not call["trunk"]:
             print(f"trunks: {', '.join(call['named'])}")
-        if call["now"] is None:
+        then, now = call["then"], call["now"]
+        if then is not None:
+            _why(then)
+        if now is None:
             print("its URIs were too long to be kept: how it would be decided now cannot be said")
             continue
-        print("now it would be ", end="")
-        _decision(call["now"])
+        print(f"now it would be {_said(now)}")
+        if then is None or _said(now) != _said(then):
+            _why(now)
 
 
 def _decision(answer: dict[str, Any]) -> None:
-    trunk = f" as trunk {answer['trunk']}" if answer["trunk"] else ""
-    print(f"{answer['decision']}{trunk}: {answer['reason']}")
+    print(_said(answer))
     if answer["candidates"]:
         print(f"candidates: {', '.join(answer['candidates'])}")
+    _why(answer)
+
+
+def _said(answer: dict[str, Any]) -> str:
+    trunk = f" as trunk {answer['trunk']}" if answer["trunk"] else ""
+    return f"{answer['decision']}{trunk}: {answer['reason']}"
+
+
+def _why(answer: dict[str, Any]) -> None:
     if nearest := answer.get("nearest"):
         print(f"nearest: {nearest['trunk'] or 'no trunk'}: {'; '.join(nearest['missing'])}")
     show.table(
         ("rule", "compared", "fits"),
-        [
-            (step["rule"], step["compared"], ", ".join(step["left"]) or "no trunk")
-            for step in answer["steps"]
-        ],
+        [(step["rule"], step["compared"], _fitting(step)) for step in answer["steps"]],
         "",
+    )
+
+
+def _fitting(step: dict[str, Any]) -> str:
+    return (
+        ", ".join(
+            f"{trunk} ({own})" if own else trunk
+            for trunk, own in zip(step["left"], step["against"], strict=True)
+        )
+        or "no trunk"
     )

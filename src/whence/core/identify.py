@@ -56,10 +56,20 @@ class Evidence(NamedTuple):
     request's own words name, and at least two each, if there are, of those that do admit it, that
     were learned from its port, and that are a fallback (there, and from its port)."""
     token_owners: dict[str, str]
-    """Token in the request → id of the enabled trunk whose token it is, wherever that trunk is."""
+    """Token in the request → id of the trunk whose token it is, wherever that is; a disabled one's
+    too."""
     number_owners: dict[tuple[str, str], str]
-    """(bare number of the request, id of an enabled trunk that owns it) → the number, or closest
+    """(bare number of the request, id of a trunk that owns it) → the number, or closest
     range, by which it does."""
+
+    def as_of(self, at: float) -> Evidence:
+        """What of it stood at `at` already: without the addresses that came to be there later."""
+        return self._replace(
+            trunks=tuple(
+                trunk._replace(addresses=tuple(a for a in trunk.addresses if a.learned_at <= at))
+                for trunk in self.trunks
+            )
+        )
 
     def good_until(self, now: float) -> float:
         """Until when a decision on this stands, as far as time alone can change it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from whence.core.address import Address, Origin, Source
 from whence.core.identify import Decision, Identified, Refused, Request
@@ -29,6 +29,14 @@ class Neighbour:
     addresses: tuple[Address, ...] = ()
     """All that it has, wherever: expired ones too, that have not been swept out yet."""
     former: tuple[Former, ...] = ()
+
+    def as_of(self, at: float) -> Neighbour:
+        """What of it stood, or had ended, at `at` already."""
+        return replace(
+            self,
+            addresses=tuple(a for a in self.addresses if a.learned_at <= at),
+            former=tuple(f for f in self.former if f.ended_at <= at),
+        )
 
 
 @dataclass(frozen=True, slots=True)

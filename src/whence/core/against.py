@@ -1,0 +1,45 @@
+"""What a step of a decision compared the request with, trunk by trunk: for people."""
+
+from __future__ import annotations
+
+from whence.core.address import Address, Source
+from whence.core.identify import Evidence, Rule, Step
+from whence.core.span import span
+from whence.core.trunk import Trunk
+
+
+def against(step: Step, source: Source, evidence: Evidence, now: float) -> tuple[str, ...]:
+    """Say what of each trunk in `step.left` fitted, in that order; empty texts where nothing of
+    its own was compared. `source`: where the request came from; `now` as it was for the decision.
+    """
+    trunks = {trunk.id: trunk for trunk in evidence.trunks}
+    return tuple([_fitting(step, id_, trunks.get(id_), source, evidence, now) for id_ in step.left])
+
+
+def _fitting(
+    step: Step, id_: str, trunk: Trunk | None, source: Source, evidence: Evidence, now: float
+) -> str:
+    if step.rule is Rule.TOKEN:
+        return "its token"
+    if step.rule is Rule.NUMBER:
+        number = str(step.compared).partition(" in ")[0]
+        return f"its {evidence.number_owners.get((number, id_), number)}"
+    if trunk is None:
+        return ""
+    if step.rule is Rule.AOR_USER:
+        return f"its account {trunk.aor_user}"
+    if step.rule is Rule.FALLBACK:
+        return "it is a fallback"
+    admitting = [one for one in trunk.addresses if one.admits(source, now)]
+    if step.rule is Rule.PORT:
+        admitting = [one for one in admitting if one.port == source.port]
+    elif step.rule is not Rule.ADDRESS:
+        return ""
+    return _told(admitting[0], now) if admitting else ""
+
+
+def _told(address: Address, now: float) -> str:
+    port = "any port" if address.port is None else f"port {address.port}"
+    exact = " (exact)" if address.exact else ""
+    lasts = "" if address.expires_at is None else f", {span(address.expires_at - now)} more"
+    return f"{address.origin} {address.ip} over {address.transport}, {port}{exact}{lasts}"
