@@ -471,11 +471,11 @@ def test_only_what_was_pinned_at_run_time_can_be_unpinned(
     directory.install(settings(tmp_path, PINS), NOW)
     directory.pin("acme", a_pin("203.0.113.7", 5060))
     before = pinned(directory)
-    assert not directory.unpin("acme", canonical_network("203.0.113.7"))
-    assert not directory.unpin("acme", canonical_network("198.51.100.0/24"))
+    assert not directory.unpin("acme", canonical_network("203.0.113.8"), NOW)
+    assert not directory.unpin("acme", canonical_network("198.51.100.0/24"), NOW)
     assert pinned(directory) == before
-    assert directory.unpin("acme", canonical_network("203.0.113.7"), 5060)
-    assert not directory.unpin("acme", canonical_network("203.0.113.7"), 5060)
+    assert directory.unpin("acme", canonical_network("203.0.113.7"), NOW)
+    assert not directory.unpin("acme", canonical_network("203.0.113.7"), NOW)
     assert len(pinned(directory)) == len(before) - 1
 
 

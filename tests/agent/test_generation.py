@@ -90,7 +90,7 @@ def test_what_is_pinned_and_unpinned_moves_it(directory: Directory, moved: Moved
     pin = Address(FROM.ip, None, Transport.UDP, Origin.PINNED, "", NOW, NOW + 60)
     directory.pin("acme", pin)
     assert moved()
-    directory.unpin("acme", FROM.ip)
+    directory.unpin("acme", FROM.ip, NOW)
     assert moved()
 
 

@@ -11,8 +11,8 @@ import pytest
 from tests.agent import test_api
 from tests.agent.test_api import FILE, NOW, Agent, Story
 from tests.agent.told import datagram, identified, refused
-from whence.agent.strangers import LONGEST_S
 from whence.core import told
+from whence.core.strangers import LONGEST_S
 
 Tell = Callable[[Story], None]
 tell = test_api.tell  # the fixture

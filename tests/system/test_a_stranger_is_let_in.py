@@ -1,5 +1,7 @@
 """A stranger is listed whatever comes besides, let in for a while, and is a stranger again."""
 
+import re
+
 import pytest
 
 from tests.rig.network import SIP_PORT
@@ -54,6 +56,34 @@ def test_who_is_let_in_stays_so_through_restarts_of_everything(rig: Rig, whence:
     whence.post("/v1/strangers/admit", {"source": source, "trunk": "alices-trunk", "for_s": 3600})
     whence.restart()
     rig.caller(whence, at="stranger").call(uri(whence), expect=200)
+
+
+def test_who_was_let_in_by_mistake_is_expelled_at_once(rig: Rig, whence: Whence) -> None:
+    rig.phone("alice", whence)
+    stranger = rig.endpoint("stranger", SIP_PORT)
+    ip = stranger.address[0]
+    mine = ("--trunk", "alices-trunk")
+    assert whence.cli("strangers", "admit", f"tcp:{ip}:7", *mine, "--for", "1h").returncode == 0
+    assert whence.cli("strangers", "admit", ip, *mine, "--for", "1h").returncode == 0
+    caller = rig.caller(whence, at="stranger")
+    caller.call(uri(whence), expect=200)
+    said = whence.cli("strangers", "expel", ip, *mine)
+    assert (said.returncode, said.stderr) == (0, "")
+    caller.call(uri(whence), expect=403)
+    near = whence.explain(f"udp:{ip}:{SIP_PORT}", uri(whence))["nearest"]
+    assert re.fullmatch(rf"its address {ip} was taken back \d+ s ago", near["missing"][0])
+    assert "expelled" in whence.cli("trunk", "alices-trunk").stdout
+
+    for again, why in (
+        (("expel", ip, *mine), f"nobody let {ip} in as trunk alices-trunk"),
+        (("expel", ip, "--trunk", "nobody"), "no trunk nobody is configured"),
+        (("admit", "0.0.0.0", *mine, "--for", "1h"), "is nobody's address"),
+        (("admit", "224.0.0.1", *mine, "--for", "1h"), "is nobody's address"),
+        (("admit", ip, *mine, "--for", "31d"), "is more than 30d"),
+    ):
+        said = whence.cli("strangers", *again)
+        assert said.returncode != 0
+        assert why in " ".join(said.stderr.split()), said.stderr
 
 
 def test_a_flood_from_made_up_addresses_hides_neither_a_stranger_nor_a_call(rig: Rig) -> None:

@@ -11,16 +11,18 @@ from typing import Annotated
 from fastapi import FastAPI, HTTPException, Query
 from pydantic import AfterValidator, BaseModel, Field
 
+from whence.agent import pins
 from whence.agent.api import Explanation, explanation
 from whence.agent.calls import Calls
 from whence.agent.calls import as_json as call_as_json
 from whence.agent.directory import Directory, DirectoryError
 from whence.agent.events import Events, as_json
 from whence.agent.standings import DisabledError
-from whence.agent.strangers import LONGEST_S, Strangers
+from whence.agent.strangers import Strangers
 from whence.core import told
 from whence.core.address import Source, Transport, canonical_ip
 from whence.core.identify import Request
+from whence.core.strangers import LONGEST_S
 from whence.core.told import Told
 
 LIST_LIMIT = 1000
@@ -65,7 +67,7 @@ class StrangerView(BaseModel):
 
 
 def _is_source(text: str) -> str:
-    source_or_ip(text)
+    pins.network(str(source_or_ip(text).ip))
     return text
 
 
@@ -76,6 +78,20 @@ class Admission(BaseModel):
     trunk: str = Field(examples=["acme"])
     for_s: int = Field(ge=1, le=LONGEST_S, examples=[3600])
     note: str = Field(default="", max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")
+
+
+class Expulsion(BaseModel):
+    """Whom to let in no longer, and as whose he was."""
+
+    source: Annotated[str, AfterValidator(_is_source)] = Field(examples=["udp:203.0.113.7:5060"])
+    trunk: str = Field(examples=["acme"])
+
+
+class ExpelledView(BaseModel):
+    """An ip that the operator lets in no longer."""
+
+    trunk: str
+    ip: str
 
 
 class AdmittedView(BaseModel):
@@ -185,6 +201,25 @@ def add(api: FastAPI, happened: Happened, clock: Callable[[], float] = time.time
             transport=address.transport,
             expires_at=address.expires_at or 0.0,
         )
+
+    @api.post(
+        "/v1/strangers/expel", responses={404: {"description": "no such trunk, or not admitted"}}
+    )
+    async def expel(expulsion: Expulsion) -> ExpelledView:
+        """Take back what let a stranger in: from now on his calls are refused."""
+        ip, trunk = source_or_ip(expulsion.source).ip, told.shown(expulsion.trunk)
+        try:
+            done = happened.strangers.expel(source_or_ip(expulsion.source), expulsion.trunk)
+        except KeyError:
+            raise HTTPException(404, f"no trunk {trunk} is configured") from None
+        except DirectoryError as error:
+            raise HTTPException(503, str(error)) from None
+        if not done:
+            raise HTTPException(
+                404,
+                f"nobody let {ip} in as trunk {trunk}; what the file pins is taken out of the file",
+            )
+        return ExpelledView(trunk=expulsion.trunk, ip=str(ip))
 
     @api.get("/v1/events")
     async def events(

@@ -28,7 +28,6 @@ from whence.core.address import (
     Network,
     Origin,
     Source,
-    Transport,
     bits_of,
     canonical_network,
 )
@@ -343,20 +342,20 @@ class Directory:
                 self._note(trunk_id, event, address.learned_at)
 
     def unpin(
-        self,
-        trunk_id: str,
-        ip: IP | Network,
-        port: int | None = None,
-        transport: Transport = Transport.UDP,
+        self, trunk_id: str, ip: IP | Network, now: float, event: Event | None = None
     ) -> bool:
-        """Take back what was pinned at run time, as it was written; False where it was not."""
+        """End what was pinned at run time at this ip or network, over any transport; False where
+        there is nothing. `event` goes into the trunk's history.
+        """
+        which = "trunk_id = :id AND ip = :ip AND origin = 'pinned' AND NOT in_file"
+        named = {"id": trunk_id, "ip": str(ip)}
         with self._changing():
-            done = self._db.execute(
-                "DELETE FROM address WHERE trunk_id = ? AND ip = ? AND port IS ?"
-                " AND transport = ? AND origin = 'pinned' AND NOT in_file",
-                (trunk_id, str(ip), port, transport),
-            )
-            return done.rowcount > 0
+            found = self._db.execute(f"SELECT 1 FROM address WHERE {which}", named).fetchone()  # noqa: S608 - our own words
+            if found is not None:
+                self._end(which, now, **named)
+                if event is not None:
+                    self._note(trunk_id, event, now)
+        return found is not None
 
     def _must_be_enabled(self, trunk_id: str) -> None:
         row = self._db.execute("SELECT enabled FROM trunk WHERE id = ?", (trunk_id,)).fetchone()

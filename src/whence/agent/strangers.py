@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from whence.agent import pins
 from whence.agent.directory import Directory
 from whence.agent.standings import Standings
 from whence.core.address import Address, Origin, Source
@@ -17,11 +18,8 @@ from whence.core.told import Kind, Told, shown
 
 log = logging.getLogger(__name__)
 
-ADMITTED = "admitted"
+ADMITTED, EXPELLED = "admitted", "expelled"
 """What the history of a trunk says of it."""
-
-LONGEST_S = 30 * 86_400
-"""For how long one may be admitted: what is to stay longer belongs into the file."""
 
 
 @dataclass
@@ -48,7 +46,9 @@ class Strangers:
 
         It may come from any port, and over its transport or a stronger one. KeyError for no such
         trunk, DisabledError for one that takes no calls; DirectoryError where it cannot be written.
+        ValueError for an ip that is nobody's.
         """
+        pins.network(str(source.ip))
         self.trunks.must_be_enabled(trunk_id)
         now = self.clock()
         address = Address(
@@ -66,3 +66,17 @@ class Strangers:
         self.kept.admitted(str(source.ip))
         log.info("trunk %s: admitted: %s", trunk_id, event.reason)
         return address
+
+    def expel(self, source: Source, trunk_id: str) -> bool:
+        """Take back what let a source's ip in as the trunk's; False where nothing did.
+
+        What the file pins stays. KeyError for no such trunk; DirectoryError where it cannot be
+        written.
+        """
+        if trunk_id not in self.trunks:
+            raise KeyError(trunk_id)
+        event = Event(EXPELLED, f"{source.ip}, by the operator")
+        done = self.directory.unpin(trunk_id, source.ip, self.clock(), event)
+        if done:
+            log.info("trunk %s: expelled: %s", trunk_id, event.reason)
+        return done

@@ -17,7 +17,7 @@ from typing import Literal, cast
 from whence.agent.directory import DirectoryError
 from whence.agent.shared_directory import LAPSED, Row, SharedDirectory
 from whence.agent.standings import DisabledError
-from whence.agent.strangers import ADMITTED
+from whence.agent.strangers import ADMITTED, EXPELLED
 from whence.core import history
 from whence.core.registration import Registration, State
 from whence.core.told import shown
@@ -145,7 +145,7 @@ class Tracked:
         for number, trunk_id, event in self._directory.events_after(self._seen):
             self._seen = number
             self.lapses += event.what == LAPSED.what
-            if event.what != ADMITTED:  # that is told by who let it in
+            if event.what not in (ADMITTED, EXPELLED):  # that is told by who did it
                 log.info("trunk %s: %s: %s", shown(trunk_id), event.what, shown(event.reason))
             self.happened(trunk_id, [event])
 

@@ -9,8 +9,14 @@ import typer
 from whence.cli import show
 from whence.cli.api import ask
 from whence.cli.options import DEFAULT_API, ApiOption, JsonOption
+from whence.core.strangers import LONGEST_S
 
 app = typer.Typer()
+
+SourceArgument = Annotated[
+    str, typer.Argument(metavar="SOURCE", help="as it is listed, udp:203.0.113.7:5060, or an ip")
+]
+TrunkOption = Annotated[str, typer.Option(metavar="ID", help="as whose its calls count")]
 
 
 @app.callback(invoke_without_command=True)
@@ -45,11 +51,8 @@ def strangers(
 
 @app.command("admit")
 def admit(
-    source: Annotated[
-        str,
-        typer.Argument(metavar="SOURCE", help="as it is listed, udp:203.0.113.7:5060, or an ip"),
-    ],
-    trunk: Annotated[str, typer.Option(metavar="ID", help="as whose its calls count")],
+    source: SourceArgument,
+    trunk: TrunkOption,
     for_: Annotated[str, typer.Option("--for", metavar="TIME", help="30m, 1h, 2d")],
     note: Annotated[str, typer.Option(metavar="TEXT", help="why, for the trunk's history")] = "",
     api: ApiOption = DEFAULT_API,
@@ -60,6 +63,11 @@ def admit(
         for_s = show.seconds(for_)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+    if for_s > LONGEST_S:
+        raise typer.BadParameter(
+            f'--for "{for_}" is more than 30d; what is to stay longer belongs into the file, as '
+            "networks of the trunk"
+        )
     question = {"source": source, "trunk": trunk, "for_s": for_s, "note": note}
     answer = ask(api, "/v1/strangers/admit", question)
     if json:
@@ -69,3 +77,18 @@ def admit(
         f"{answer['ip']} is admitted as trunk {answer['trunk']}, over {answer['transport']} or a "
         f"stronger transport, until {show.instant(answer['expires_at'])}"
     )
+
+
+@app.command("expel")
+def expel(
+    source: SourceArgument,
+    trunk: TrunkOption,
+    api: ApiOption = DEFAULT_API,
+    json: JsonOption = False,
+) -> None:
+    """Take back what `admit` let in: its calls are refused from now on."""
+    answer = ask(api, "/v1/strangers/expel", {"source": source, "trunk": trunk})
+    if json:
+        show.as_json(answer)
+        return
+    print(f"{answer['ip']} is not admitted as trunk {answer['trunk']} any more")

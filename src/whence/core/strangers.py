@@ -18,6 +18,9 @@ from itertools import count
 
 from whence.core.address import Source
 
+LONGEST_S = 30 * 86_400
+"""For how long one may be let in: what is to stay longer belongs into the file."""
+
 ASKED_LIMIT = 5
 """How many different Request-URIs of one stranger are kept: the last ones."""
 
