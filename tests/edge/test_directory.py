@@ -11,6 +11,7 @@ from whence.agent.directory import FILE, Directory
 from whence.core.directory import PUT_ADDRESS
 from whence.core.identify import Decision, Identified, Unknown
 from whence.edge.directory import Directory as Reading
+from whence.edge.directory import DirectoryUnavailableError
 from whence.edge.handlers import read
 from whence.edge.known import Asked
 
@@ -74,3 +75,17 @@ def test_what_fails_in_between_leaves_nothing_open(
     assert isinstance(decided(edge), Identified)
     # No reader holds on to an old state: all that is written can go into the database's own file.
     assert agent.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone() == (0, 0, 0)
+
+
+def test_a_directory_that_was_moved_away_is_read_no_more(
+    agent: sqlite3.Connection, edge: Reading, tmp_path: Path
+) -> None:
+    """The operator moves it to begin anew; Kamailio runs on."""
+    assert isinstance(decided(edge), Identified)
+    agent.close()
+    for file in tmp_path.glob(f"{FILE}*"):
+        file.rename(tmp_path / f"moved-{file.name}")
+    with pytest.raises(DirectoryUnavailableError):
+        decided(edge)
+    Directory(tmp_path / FILE).close()
+    assert isinstance(decided(edge), Unknown)

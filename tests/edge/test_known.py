@@ -1,6 +1,7 @@
 """What a worker has decided already, and when it must ask anew."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,18 @@ def test_what_is_kept_is_bounded(known: Known) -> None:
     for number in range(3 * LIMIT):
         known.keep(ASKED._replace(ruri=f"sip:{number}@edge.example"), ANSWER)
         assert len(known._answers) <= LIMIT
+
+
+def test_a_generation_that_was_moved_away_is_believed_no_more(
+    known: Known, counter: Counter, tmp_path: Path
+) -> None:
+    """The operator moves the whole state away: nobody moves the old generation any more."""
+    known.get(ASKED, NOW)
+    known.keep(ASKED, ANSWER)
+    assert known.get(ASKED, NOW + 0.5) == ANSWER
+    (tmp_path / GENERATION_FILE).rename(tmp_path / "moved")
+    assert known.get(ASKED, NOW + 1.5) is None
+    with closing(Counter(tmp_path / GENERATION_FILE)):
+        assert known.get(ASKED, NOW + 3) is None
+        known.keep(ASKED, ANSWER)
+        assert known.get(ASKED, NOW + 3.5) == ANSWER

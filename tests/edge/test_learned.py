@@ -167,6 +167,20 @@ def test_a_directory_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_directory_that_was_moved_away_is_written_no_more(
+    learned: Learned, path: Path, tmp_path: Path
+) -> None:
+    """The operator moves it to begin anew; Kamailio runs on."""
+    learned.write(granted(), 1)
+    (tmp_path / "moved").mkdir()
+    for file in [*tmp_path.glob(f"{FILE}*"), tmp_path / GENERATION_FILE]:
+        file.rename(tmp_path / "moved" / file.name)
+    Directory(path).close()
+    learned.write(granted("other", source="udp:192.0.2.2:5060"), 1)
+    assert rows(path, "SELECT trunk_id, ip FROM address") == [("other", "192.0.2.2")]
+    assert rows(tmp_path / "moved" / FILE, "SELECT trunk_id FROM address") == [("acme",)]
+
+
 def test_a_change_that_never_can_be_written_holds_up_no_other(learned: Learned, path: Path) -> None:
     def fails(_before: Registration) -> tuple[Registration, tuple[()]]:
         raise ValueError("no such thing")

@@ -12,6 +12,7 @@ from typing import Any
 
 from whence.core import directory
 from whence.core.identify import Decision, Evidence, Request
+from whence.edge.known import Identity, identity
 
 BUSY_S = 0.02
 """Readers of a WAL database wait for nobody, but for one who repairs it after a crash."""
@@ -27,6 +28,7 @@ class Directory:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._connection: sqlite3.Connection | None = None
+        self._opened: Identity = None
 
     def decide(
         self, request: Request, now: float, without: Set[str] = frozenset()
@@ -41,6 +43,7 @@ class Directory:
             rows = self._fetch(query, {**parameters, "others": others})
             return [row for row in rows if row[directory.TRUNK_ID] not in without]
 
+        self._let_go_if_replaced()
         try:
             self._fetch("BEGIN", ())
             decided = directory.decide(request, now, fetch if without else self._fetch)
@@ -62,14 +65,21 @@ class Directory:
         return value
 
     def _value(self, query: str, parameters: Sequence[Any]) -> str | None:
+        self._let_go_if_replaced()
         rows = self._fetch(query, parameters)
         return str(rows[0][0]) if rows else None
+
+    def _let_go_if_replaced(self) -> None:
+        """Read no file on that the operator moved away: the agent writes another one."""
+        if self._connection is not None and self._opened != identity(self._path):
+            self._close()
 
     def _fetch(
         self, query: str, parameters: Sequence[Any] | dict[str, Any]
     ) -> list[tuple[Any, ...]]:
         try:
             if self._connection is None:
+                self._opened = identity(self._path)
                 self._connection = sqlite3.connect(
                     f"file:{self._path}?mode=ro", uri=True, timeout=BUSY_S, isolation_level=None
                 )

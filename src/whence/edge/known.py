@@ -21,6 +21,10 @@ LONGEST = 1_000
 """Characters of what is asked: nobody's long URIs fill a worker's memory."""
 
 
+LOOK_S = 1.0
+"""How often it is looked whether the generation is still the file that is there."""
+
+
 class Asked(NamedTuple):
     """All that a decision can rest on, as the request says it; its source as transport:ip:port."""
 
@@ -47,17 +51,38 @@ class Answer(NamedTuple):
     told: str
 
 
+Identity = tuple[int, int] | None
+"""(device, inode) of a file: another one in its place has another."""
+
+
+def identity(path: Path) -> Identity:
+    """Say which file is there; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 class Generation:
     """The directory's generation, read without a system call."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._mapped: mmap.mmap | None = None
+        self._opened: Identity = None
+
+    def look(self) -> None:
+        """See whether it is still the file that is there: an operator may have moved it away."""
+        if self._mapped is not None and self._opened != identity(self._path):
+            self._mapped.close()
+            self._mapped = None
 
     def now(self) -> bytes | None:
         """What it is; None while there is none, and then nothing may be kept."""
         if self._mapped is None:
             try:
+                self._opened = identity(self._path)
                 with self._path.open("rb") as file:
                     self._mapped = mmap.mmap(
                         file.fileno(), GENERATION_BYTES, access=mmap.ACCESS_READ
@@ -73,10 +98,14 @@ class Known:
     def __init__(self, generation: Generation) -> None:
         self._generation = generation
         self._seen: bytes | None = None
+        self._look_at = 0.0
         self._answers: dict[Asked, Answer] = {}
 
     def get(self, asked: Asked, now: float) -> Answer | None:
         """The answer, if it is known and still good. Ask this *before* the directory is read."""
+        if now >= self._look_at:
+            self._look_at = now + LOOK_S
+            self._generation.look()
         generation = self._generation.now()
         if generation is None or generation != self._seen:
             self._answers.clear()

@@ -21,6 +21,7 @@ from whence.core import history
 from whence.core.address import Address, Origin
 from whence.core.history import Event
 from whence.core.registration import Action, Forget, Learn, Registration, State
+from whence.edge.known import Identity, identity
 
 FORMER_S = 86_400.0
 """How long an address that has ended is kept, to explain why a call was refused."""
@@ -65,6 +66,7 @@ class Learned:
         self._path = path
         self._connection: sqlite3.Connection | None = None
         self._generation: mmap.mmap | None = None
+        self._opened: Identity = None
         self._left: deque[Change] = deque(maxlen=LEFT_LIMIT)
 
     def write(self, change: Change, wait_s: float) -> None:
@@ -104,7 +106,10 @@ class Learned:
             raise NotWrittenError(f"{self._path.name}: {error}") from error
 
     def _open(self) -> sqlite3.Connection:
+        if self._connection is not None and self._opened != identity(self._path):
+            self._close()  # the operator has moved it away, and made another
         if self._connection is None:
+            self._opened = identity(self._path)
             place = self._path.with_name(tables.GENERATION_FILE)
             with place.open("r+b") as file:
                 self._generation = mmap.mmap(file.fileno(), tables.GENERATION_BYTES)
