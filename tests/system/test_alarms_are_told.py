@@ -12,7 +12,7 @@ from tests.rig.rig import Rig
 from tests.rig.sip import request
 from tests.rig.wait import eventually
 from tests.rig.whence import Whence, trunk
-from tests.system.scene import ACCOUNTS, ALICE, alices_trunk, place, try_to_call
+from tests.system.scene import ACCOUNTS, ALICE, ALICES_NUMBER, alices_trunk, place, try_to_call
 
 TOKEN = "the-webhooks-token"
 
@@ -121,3 +121,22 @@ def test_a_storm_of_strangers_is_one_alarm(rig: Rig) -> None:
     assert "more than 10 requests of strangers in a minute" in event["text"]
     assert f"{stranger.address[0]}" in event["text"]
     assert len(told(whence, "many strangers")) == 1
+
+
+def test_a_clash_is_told_as_the_registrations_teach_one_address(rig: Rig) -> None:
+    """Nobody asks for clashes: they are found by themselves, and told once."""
+    provider = rig.provider(accounts=ACCOUNTS, refuses=403)
+    both = [trunk(user, provider, user, ALICE, [ALICES_NUMBER]) for user in ("acct1", "acct2")]
+    whence = rig.whence(trunks=both, users=["alice"], agent={"on_stop": "leave"})
+    for one in ("acct1", "acct2"):
+        whence.wait_state(one, "waiting")
+    assert told(whence, "clash") == [], "they have no address yet"
+    provider.accept()
+    whence.cli("register", "acct1")
+    whence.cli("register", "acct2")
+    whence.wait_registered()
+    (event,) = eventually(lambda: told(whence, "clash"), what="the alarm")
+    assert event["trunk"] == "acct1"
+    assert f"trunks acct1, acct2 at {provider.ip}" in event["text"]
+    assert "whence_clashes 1.0" in whence.metrics().splitlines()
+    assert whence.log.count("clash: trunks acct1, acct2 at ") == 1

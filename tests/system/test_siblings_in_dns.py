@@ -120,6 +120,21 @@ def test_the_outbound_proxys_siblings_and_the_registrars(rig: Rig, pbx: Pbx) -> 
         assert pbx.called_by(rig.endpoint(name), whence.address)["X-Whence-Trunk"] == "acme"
 
 
+def test_a_server_that_dns_names_no_more_is_told_of(rig: Rig, pbx: Pbx) -> None:
+    provider = rig.provider(accounts=ACCOUNTS)
+    dns = rig.nameserver(address(NAME, provider.ip, rig.ip("two"), ttl_s=1))
+    whence = start(rig, dns, provider, pbx)
+    whence.wait_registered()
+    wait_siblings(whence, rig.ip("two"))
+    assert whence.get("/v1/events") == []
+    dns.change(address(NAME, rig.ip("three"), ttl_s=1))
+    (event,) = eventually(lambda: whence.get("/v1/events"), 40, "the alarm")
+    assert (event["kind"], event["trunk"]) == ("server not in DNS", "acme")
+    assert event["text"] == (
+        f"udp:{provider.ip}:{SIP_PORT} granted, and DNS does not name it for {NAME}"
+    )
+
+
 def test_of_an_exact_trunk_a_sibling_calls_from_the_port_that_srv_names(rig: Rig, pbx: Pbx) -> None:
     provider = rig.provider(accounts=ACCOUNTS)
     dns = rig.nameserver(*two_servers(rig, provider))
