@@ -192,6 +192,7 @@ class Api:
     def __init__(self, ip: str) -> None:
         self.answers: dict[str, tuple[int, Any]] = {}
         self.questions: list[Any] = []
+        self.raw = False
         api = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -205,7 +206,7 @@ class Api:
 
             def answer(self) -> None:
                 status, answer = api.answers[self.path.partition("?")[0]]
-                body = json.dumps(answer).encode()
+                body = (answer if api.raw else json.dumps(answer)).encode()
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
@@ -231,6 +232,25 @@ def api() -> Iterator[Api]:
         api = Api(network.ip("api"))
         yield api
         api.close()
+
+
+@pytest.mark.parametrize("answer", ["<html>\x1b[31m", '"text"'])
+@pytest.mark.parametrize("status", [404, 422, 500])
+def test_what_is_not_whences_api_is_told_in_one_line(api: Api, status: int, answer: str) -> None:
+    api.answers["/v1/calls/x"] = (status, answer)
+    api.raw = True
+    done = whence("explain", "--call", "x", "--api", api.url)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert f"answered {status}: " in line
+    assert line.isprintable()
+
+
+def test_a_page_is_not_whences_api(api: Api) -> None:
+    api.answers["/v1/trunks"], api.raw = (200, "<html>hello</html>"), True
+    done = whence("trunks", "--api", api.url)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"whence: what answers at {api.url} is not Whence's API; ")
 
 
 TRUNK = {

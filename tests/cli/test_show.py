@@ -31,13 +31,20 @@ def test_a_duration_is_said_in_its_two_largest_units(seconds: float, said: str) 
 
 def test_an_instant_is_said_as_local_time_and_how_far_it_is() -> None:
     soon, past = time.time() + 7230, time.time() - 7230
-    assert show.instant(soon) == f"{time.strftime('%H:%M:%S', time.localtime(soon))} (in 2 h 0 min)"
+    clock = time.strftime("%H:%M:%S", time.localtime(soon))
+    assert show.instant(soon).endswith(f"{clock} (in 2 h 0 min)")
     assert show.instant(past).endswith(" (2 h 0 min ago)")
+
+
+def test_an_instant_of_another_day_has_its_date() -> None:
+    far, now = time.time() + 40 * 86_400, time.time()
+    assert show.instant(far).startswith(time.strftime("%Y-%m-%d ", time.localtime(far)))
+    assert not show.instant(now).startswith("20")
 
 
 def test_no_instant_is_said_in_the_words_of_its_place() -> None:
     assert show.instant(None) == "-"
-    assert show.instant(None, never="removed") == "removed"
+    assert show.instant(None, never="no end") == "no end"
 
 
 def test_no_rows_are_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:

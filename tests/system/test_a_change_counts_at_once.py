@@ -124,6 +124,19 @@ def test_a_trunk_that_is_disabled_is_taken_back_and_comes_back(scene: Scene) -> 
     scene.caller.call(uri(scene.whence), expect=200)
 
 
+def test_a_file_that_was_cut_off_takes_nothing_away(scene: Scene) -> None:
+    whole = scene.whence.file.read_text()
+    scene.whence.file.write_text("# begun anew\n")
+    try:
+        said = scene.whence.cli("reload")
+    finally:
+        scene.whence.file.write_text(whole)
+    assert said.returncode == 1
+    assert "is empty; to have no trunk any more, leave [edge] in it" in said.stderr
+    assert scene.known() == {"alices-trunk"}
+    scene.caller.call(uri(scene.whence), expect=200)
+
+
 def test_the_calls_of_a_disabled_trunk_go_to_no_other_at_its_address(scene: Scene) -> None:
     """Its provider may call the Contact that it has for a while yet."""
     on = [alices_trunk(scene.provider), bobs_trunk(scene.provider)]

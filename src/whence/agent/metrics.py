@@ -48,6 +48,11 @@ class StandingMetrics(Collector):
             registrations.add_metric([state], states[state])
         yield registrations
 
+        yield GaugeMetricFamily(
+            "whence_trunks_enabled",
+            "Trunks that are to be registered: those of the file that are not disabled.",
+            sum(trunk.enabled for trunk, _ in self._standings),
+        )
         ends = [r.expires_at for _, r in self._standings if r.expires_at and now < r.expires_at]
         yield GaugeMetricFamily(
             "whence_registrations_granted", "Registrations whose grant still stands.", len(ends)

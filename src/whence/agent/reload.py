@@ -44,7 +44,7 @@ class Reload:
         """
         before = self.settings
         try:
-            read = load(self._path)
+            read = self._read()
             # Sockets and state stay those that we started with.
             after = read.model_copy(update={"edge": before.edge, "agent": before.agent})
             self._apply(after)
@@ -61,6 +61,14 @@ class Reload:
         else:
             log.info("reloaded: %d trunks and %d users", len(after.trunk), len(after.user))
         return difference(before, after, needs_restart=needs_restart)
+
+    def _read(self) -> Settings:
+        read = load(self._path)
+        if self.settings.trunk and not read.model_fields_set:  # it was cut off, most likely
+            raise FaultyFileError(
+                [f"{self._path.name}: is empty; to have no trunk any more, leave [edge] in it"]
+            )
+        return read
 
 
 def difference(before: Settings, after: Settings, *, needs_restart: bool = False) -> Reloaded:

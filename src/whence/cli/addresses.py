@@ -25,7 +25,7 @@ def addresses(api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
                 address["transport"],
                 address["origin"] + (" (file)" if address["in_file"] else ""),
                 show.instant(address["learned_at"]),
-                show.instant(address["expires_at"], never="removed"),
+                show.instant(address["expires_at"], never="no end"),
                 address["note"],
             )
             for address in answer

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 
 from whence.agent.faults import ProblemError
+from whence.core.told import shown
 
 ANSWER_S = 10.0
 
@@ -23,13 +24,22 @@ def ask(api: str, path: str, question: dict[str, Any] | None = None) -> Any:
             f"no agent answers at {api} ({error}); start it with: whence run -c FILE, or name its "
             "API with --api URL"
         ) from None
-    if answer.status_code in (404, 409):
-        raise ProblemError(str(answer.json()["detail"]))
-    if answer.status_code == 422:
-        raise ProblemError("; ".join(_fault(f) for f in answer.json()["detail"]))
+    try:
+        told = answer.json()
+        if answer.status_code in (404, 409):
+            raise ProblemError(str(told["detail"]))
+        if answer.status_code == 422:
+            raise ProblemError("; ".join(_fault(f) for f in told["detail"]))
+    except (ValueError, KeyError, TypeError):
+        told = None
     if answer.is_error:
-        raise ProblemError(f"{url} answered {answer.status_code}: {answer.text[:200]}")
-    return answer.json()
+        raise ProblemError(f"{url} answered {answer.status_code}: {shown(answer.text[:200])}")
+    if told is None:
+        raise ProblemError(
+            f"what answers at {api} is not Whence's API; name that with --api URL, as it stands "
+            "in [agent]"
+        )
+    return told
 
 
 def _fault(fault: dict[str, Any]) -> str:

@@ -19,5 +19,7 @@ def check(config: FileOption) -> None:
     for note in settings.expired_pins(time.time()):
         print(f"{config.name}: {note}")
     print(f"{config}: right: {len(settings.trunk)} trunks, {len(settings.user)} users")
+    if not settings.model_fields_set:
+        print(f"{config}: warning: it is empty")
     for clash in clashes.in_file(settings):
         print(f"{config}: warning: {clash}")

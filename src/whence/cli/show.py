@@ -35,11 +35,13 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], empty: str) -> 
 
 
 def instant(at: float | None, never: str = "-") -> str:
-    """An instant as local time, and how far it is from now."""
+    """An instant as local time, with its date where it is not today, and how far it is from now."""
     if at is None:
         return never
-    clock = time.strftime("%H:%M:%S", time.localtime(at))
-    away = at - time.time()
+    now, then = time.time(), time.localtime(at)
+    is_today = then[:3] == time.localtime(now)[:3]
+    clock = time.strftime("%H:%M:%S" if is_today else "%Y-%m-%d %H:%M:%S", then)
+    away = at - now
     return f"{clock} (in {span(away)})" if away >= 0 else f"{clock} ({span(-away)} ago)"
 
 

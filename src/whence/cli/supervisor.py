@@ -128,13 +128,19 @@ class Child:
         """Start it; its output is ours."""
         self._show_rest()
         self._started_at = time.monotonic()
-        self._process = subprocess.Popen(
-            self._command,
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE if self._quoted else None,
-            start_new_session=True,
-            preexec_fn=_dies_with_us(self._when_we_die),  # noqa: PLW1509 - we have no threads
-        )
+        try:
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stderr=subprocess.PIPE if self._quoted else None,
+                start_new_session=True,
+                preexec_fn=_dies_with_us(self._when_we_die),  # noqa: PLW1509 - we have no threads
+            )
+        except OSError as error:
+            raise ProblemError(
+                f"{self.name} cannot be started: {self._command[0]}: {error.strerror}; it must be "
+                "there, and this user must be let to run it"
+            ) from error
         if self._process.stderr is not None:
             self._quote = Quote(self.name, self._process.stderr)
 
