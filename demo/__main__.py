@@ -25,7 +25,8 @@ def main() -> int:
             if keep:
                 story.put_back()
                 print(story.commands(), flush=True)
-                signal.pause()
+                while True:
+                    time.sleep(1)  # not pause(): a signal just before it would be waited for again
     except AssertionError as failed:
         print(f"\nThis did not happen:\n{failed}", file=sys.stderr)
         return 1
