@@ -14,7 +14,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make demo")
     parser.add_argument("--keep", action="store_true", help="leave it running (make demo KEEP=1)")
     keep = parser.parse_args().keep
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end what was started, too
+    for end in (signal.SIGTERM, signal.SIGINT):  # who starts it in the background ignores SIGINT
+        signal.signal(end, signal.default_int_handler)  # end what was started, too
 
     begun = time.monotonic()
     try:
