@@ -85,6 +85,15 @@ def refused(who: Endpoint, native: DropIn, user: str) -> int:
     return who.ask(invite(who, native, user), native.address).status
 
 
+def both_at_one_provider(rig: Rig) -> tuple[DropIn, Endpoint, Endpoint, Endpoint]:
+    """Register both; (the edge, alice's phone, bob's, and a caller at their provider)."""
+    there = provider(rig)
+    native = rig.drop_in(records=[alices(there), bobs(there)], users=USERS)
+    registered(native, "trunk-of-alice", "trunk-of-bob")
+    alice, bob = (phone(rig, native, user) for user in ("alice", "bob"))
+    return native, alice, bob, at_provider(rig, there)
+
+
 def flags(native: DropIn, l_uuid: str) -> int:
     """What uac itself says of a record."""
     return int(native.rpc("uac.reg_info", "l_uuid", l_uuid)["result"]["flags"])
@@ -132,14 +141,7 @@ def test_a_socket_on_all_of_ipv6_hears_ipv4_callers_too(rig: Rig) -> None:
 
 def test_two_records_at_one_provider(rig: Rig) -> None:
     """Each gets its own calls, by what the provider calls; what names neither is nobody's."""
-    there = provider(rig)
-    native = rig.drop_in(records=[alices(there), bobs(there)], users=USERS)
-    registered(native, "trunk-of-alice", "trunk-of-bob")
-    alice, bob, caller = (
-        phone(rig, native, "alice"),
-        phone(rig, native, "bob"),
-        at_provider(rig, there),
-    )
+    native, alice, bob, caller = both_at_one_provider(rig)
     for user, at, trunk in (
         ("trunk-of-bob", bob, "trunk-of-bob"),  # the token: our Contact
         ("trunk-of-alice", alice, "trunk-of-alice"),
@@ -282,14 +284,7 @@ def test_a_record_that_is_gone_is_nobodys_candidate(rig: Rig, command: tuple[str
 
 def test_a_call_that_names_a_record_that_is_gone_is_not_anothers(rig: Rig) -> None:
     """It is gone for a moment, too, while uac reads its table anew: then it is still hers."""
-    there = provider(rig)
-    native = rig.drop_in(records=[alices(there), bobs(there)], users=USERS)
-    registered(native, "trunk-of-alice", "trunk-of-bob")
-    alice, bob, caller = (
-        phone(rig, native, "alice"),
-        phone(rig, native, "bob"),
-        at_provider(rig, there),
-    )
+    native, alice, bob, caller = both_at_one_provider(rig)
     rings(caller, native, "acct1", alice)
     native.rpc("uac.reg_remove", "trunk-of-alice")
     eventually(lambda: refused(caller, native, "acct1") == 404, 20, what="she is missed")
