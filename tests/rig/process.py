@@ -15,6 +15,8 @@ from tests.rig.wait import eventually
 
 MARK = "WHENCE_RIG_PROCESS"
 
+_ENDED = ("", "Z", "X")
+
 
 class Process:
     """A started child. Its log has standard output and error of all its lives.
@@ -160,8 +162,17 @@ def cpu_s(pid: int) -> float:
 
 
 def alive(pid: int) -> bool:
-    """Whether *pid* is a process that is no zombie."""
-    return _stat(pid)[0] not in ("", "Z", "X")
+    """Whether *pid* is a process that is no zombie.
+
+    One whose first thread has ended is not yet one: the others hold its sockets until they end too.
+    """
+    if _stat(pid)[0] not in _ENDED:
+        return True
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208 (as below)
+    except OSError:
+        return False
+    return any(_stat(pid, int(thread))[0] not in _ENDED for thread in threads)
 
 
 def beside_python(program: str) -> Path:
@@ -175,10 +186,11 @@ def _living() -> Iterator[int]:
             yield int(entry)
 
 
-def _stat(pid: int) -> list[str]:
-    """Return /proc/PID/stat from the state on: state, parent, group, session, …"""
+def _stat(pid: int, thread: int | None = None) -> list[str]:
+    """Return /proc/PID/stat, or a thread's, from the state on: state, parent, group, session, …"""
+    of = f"{pid}" if thread is None else f"{pid}/task/{thread}"
     try:
-        line = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
+        line = Path(f"/proc/{of}/stat").read_text("utf-8", "replace")
     except OSError:
         return [""] * 50
     return line.rpartition(")")[2].split()

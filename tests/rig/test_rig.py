@@ -51,6 +51,21 @@ def test_a_process_ends_with_all_that_it_started(tmp_path: Path) -> None:
     assert process.log == "started\n"
 
 
+def test_a_process_lives_as_long_as_any_of_its_threads(tmp_path: Path) -> None:
+    """What a kill leaves for a moment: the first thread is a zombie, another has the port."""
+    script = """if True:
+        import ctypes, threading, time
+        threading.Thread(target=time.sleep, args=(1000,)).start()
+        ctypes.CDLL(None).pthread_exit(None)
+    """
+    with Process("threads", [sys.executable, "-c", script], tmp_path / "log") as process:
+        first = Path(f"/proc/{process.pid}/task/{process.pid}/stat")
+        eventually(lambda: ") Z " in first.read_text("ascii"), what="the first thread's end")
+        assert alive(process.pid)
+        process.kill()
+        assert not alive(process.pid)
+
+
 def test_a_killed_provider_leaves_no_process_behind(rig: Rig) -> None:
     provider = rig.provider(accounts=ACCOUNTS)
     processes = [provider.process.pid, *provider.process.descendants()]
