@@ -123,6 +123,17 @@ def test_a_port_in_use_is_named(
     assert place.nothing_listens()
 
 
+def test_what_a_killed_run_still_holds_for_a_moment_is_waited_for() -> None:
+    asked = iter(["in use", "in use", None])
+
+    def check() -> None:
+        if problem := next(asked):
+            raise ProblemError(problem)
+
+    preflight.patiently(check, within_s=60)
+    assert list(asked) == []
+
+
 @pytest.mark.parametrize("command", ["run", "agent"])
 def test_an_api_port_in_use_is_named(place: Place, command: str) -> None:
     with taken(socket.SOCK_STREAM, place.ip, 8088):

@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,6 +25,7 @@ RUN_LOCK_FILE = "run.lock"
 
 OLDEST_KAMAILIO = (5, 6)
 LEFTOVERS_S = 10.0
+LEAVING_S = 1.0
 
 _PACKAGE_OF_MODULE = {
     "app_python3": "kamailio-python3-modules",
@@ -46,11 +47,7 @@ def ready(file: Path) -> Iterator[Settings]:
     kamailio_version()
     with alone(settings.state / RUN_LOCK_FILE, "a whence run"):
         end_leftovers(settings.state)
-        with alone(settings.state / LOCK_FILE, "an agent"):
-            pass  # nobody runs `whence agent` here; ours takes the lock when it starts
-        for wanted in (*settings.edge.listen, settings.edge.inside):
-            port_is_free(wanted)
-        api_socket(settings.agent).close()
+        patiently(lambda: _nobody_is_in_the_way(settings))
         try:
             location.make(settings.state / LOCATION_FILE)
         except location.LocationError as error:
@@ -60,6 +57,26 @@ def ready(file: Path) -> Iterator[Settings]:
         write_tls_config(settings)
         kamailio_takes(config)
         yield settings
+
+
+def patiently(check: Callable[[], None], within_s: float = LEAVING_S) -> None:
+    """Ask again for a while: who was killed is gone from the table before its locks and ports."""
+    until = time.monotonic() + within_s
+    while True:
+        try:
+            return check()
+        except ProblemError:
+            if time.monotonic() > until:
+                raise
+        time.sleep(0.02)
+
+
+def _nobody_is_in_the_way(settings: Settings) -> None:
+    with alone(settings.state / LOCK_FILE, "an agent"):
+        pass  # nobody runs `whence agent` here; ours takes the lock when it starts
+    for wanted in (*settings.edge.listen, settings.edge.inside):
+        port_is_free(wanted)
+    api_socket(settings.agent).close()
 
 
 def kamailio_version() -> str:
@@ -128,7 +145,10 @@ def port_is_free(wanted: Source) -> None:
 
 
 def end_leftovers(state: Path) -> None:
-    """End the Kamailio and the agent that a killed run left on `state`, and wait until they did."""
+    """End the Kamailio that a killed run left on `state`, and wait until it did.
+
+    Its agent needs no end: it is killed with the run.
+    """
     signals = [signal.SIGTERM, signal.SIGKILL]
     deadline = time.monotonic() + LEFTOVERS_S
     while leftovers := _leftovers(state):
