@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from whence.agent.directory import FILE, FORMER_S, Directory, DirectoryError, NoTrunkError
+from whence.agent.directory import FILE, FORMER_S, GONE_S, Directory, DirectoryError, NoTrunkError
 from whence.agent.settings import Settings, load
 from whence.core.address import Address, Origin, Source, Transport, canonical_network
 from whence.core.directory import DIALOG_KEY, INSIDE_KEY, LEARNED_UNTIL, META, USER_HA1
-from whence.core.identify import Identified, Request, identify
+from whence.core.identify import Identified, Refused, Request, identify
 from whence.core.nearest import nearest
 from whence.core.registration import Forget, Learn, Registration, State
 from whence.core.retry import Failure
@@ -213,6 +213,32 @@ def test_a_trunk_that_goes_and_comes_back_has_another_token(
     directory.install(settings(tmp_path, ""))
     directory.install(settings(tmp_path, ACME))
     assert directory.tokens()["acme"] != before["acme"]
+
+
+@pytest.mark.parametrize("after", [BELL, ACME + BELL], ids=["gone", "another account"])
+def test_the_token_of_what_was_registered_is_nobody_elses_for_a_week(
+    directory: Directory, tmp_path: Path, after: str
+) -> None:
+    directory.install(settings(tmp_path, ACME + BELL))
+    directory.save(ACCOUNT, REGISTERED, LEARNED, SOCKET, NOW)
+    learn(directory, "bell")
+    old = directory.tokens()["acme"]
+    directory.install(settings(tmp_path, after), NOW, others=["acme"])
+    directory.install(settings(tmp_path, after), NOW)  # and each later file leaves it
+    assert old not in directory.tokens().values()
+
+    request = called("udp:192.0.2.1:5060", old)
+    gone = "acme:gone@1970-01-12T13:46:40+00:00"
+    decision = identify(request, directory.evidence(request, NOW), NOW)
+    assert isinstance(decision, Refused)
+    assert (decision.reason, decision.steps[-1].left) == ("token from a wrong source", (gone,))
+    belongs = f"token {old} belongs to it, but it is gone from the file"
+    assert said(directory, request, NOW) == (gone, belongs)
+
+    directory.drop_expired(NOW + GONE_S - 1)
+    assert directory.evidence(request, NOW).token_owners == {old: gone}
+    directory.drop_expired(NOW + GONE_S)
+    assert directory.evidence(request, NOW).token_owners == {}
 
 
 def test_a_trunk_that_goes_takes_its_addresses_along(directory: Directory, tmp_path: Path) -> None:
@@ -615,7 +641,7 @@ def test_a_directory_of_another_version_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(DirectoryError) as error:
         Directory(path)
     assert str(error.value) == (
-        f"the directory {path} has version 99, and this Whence writes version 2; move the file "
+        f"the directory {path} has version 99, and this Whence writes version 3; move the file "
         "away to begin anew: every trunk then registers again"
     )
 

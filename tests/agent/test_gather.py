@@ -37,7 +37,7 @@ def fill(db: sqlite3.Connection, world: World) -> None:
         country = str(row.pop("country", ""))
         db.execute(
             "INSERT INTO trunk VALUES"
-            " (:id, :token, :aor_user, :target, :unmatched, :fallback, :enabled, '')",
+            " (:id, :token, :aor_user, :target, :unmatched, :fallback, :enabled, '', NULL)",
             {key: value for key, value in row.items() if not isinstance(value, list)},
         )
         for spelling in {s for n in trunk["numbers"] for s in spelt(n, country)}:

@@ -57,7 +57,7 @@ class Node:
         """What a worker writes after a 2xx."""
         with self.there._transaction():
             self.there._db.execute(
-                "INSERT INTO trunk VALUES (?, ?, 'acct1', '', 'accept', 0, 1, '')"
+                "INSERT INTO trunk VALUES (?, ?, 'acct1', '', 'accept', 0, 1, '', NULL)"
                 " ON CONFLICT (id) DO UPDATE SET aor_user = excluded.aor_user",
                 (trunk_id, trunk_id),
             )

@@ -128,7 +128,7 @@ def test_what_is_there_stays(tmp_path: Path, cfg: Path) -> None:
     settings = folder / "drop-in.toml"
     settings.write_text('country = "44"\n')
     with closing(sqlite3.connect(folder / "state" / "directory.db")) as db, db:
-        db.execute("INSERT INTO trunk VALUES ('acme', 'acme', 'u', 't', 'accept', 0, 1, '')")
+        db.execute("INSERT INTO trunk VALUES ('acme', 'acme', 'u', 't', 'accept', 0, 1, '', NULL)")
         db.execute(
             "INSERT INTO address VALUES ('acme', '192.0.2.1', 5060, 'udp', 'learned', '', 1, 9e9,"
             " 0, '', 0)"

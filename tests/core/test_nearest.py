@@ -65,6 +65,10 @@ def has(*addresses: Address, **more: object) -> Neighbour:
         ),
         (Neighbour("acme", False), ["it is disabled"]),
         (Neighbour("acme", False, ("user u",)), ["user u belongs to it, but it is disabled"]),
+        (
+            Neighbour("acme", False, ("token t",), gone=True),
+            ["token t belongs to it, but it is gone from the file"],
+        ),
     ],
 )
 def test_what_was_missing_is_said(neighbour: Neighbour, missing: list[str]) -> None:

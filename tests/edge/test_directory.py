@@ -24,7 +24,9 @@ def agent(tmp_path: Path) -> Iterator[sqlite3.Connection]:
     """The agent's connection; trunk acme is at 192.0.2.1."""
     Directory(tmp_path / FILE).close()
     with closing(sqlite3.connect(tmp_path / FILE, isolation_level=None)) as db:
-        db.execute("INSERT INTO trunk VALUES ('acme', 't', 'u', 'sip:a@b', 'accept', 0, 1, '')")
+        db.execute(
+            "INSERT INTO trunk VALUES ('acme', 't', 'u', 'sip:a@b', 'accept', 0, 1, '', NULL)"
+        )
         row = ("acme", "192.0.2.1", 5060, "udp", "learned", "", NOW, None, False, "", False)
         db.execute(PUT_ADDRESS, row)
         yield db

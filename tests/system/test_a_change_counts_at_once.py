@@ -22,6 +22,8 @@ from tests.system.scene import (
     uri,
 )
 
+ACCOUNT_3 = {"user": "acct3", "password": "secret of acct3"}
+
 
 @dataclass
 class Scene:
@@ -46,7 +48,7 @@ class Scene:
 @pytest.fixture(scope="module")
 def started(shared_rig: Rig) -> Scene:
     rig = shared_rig
-    provider = rig.provider(accounts=ACCOUNTS)
+    provider = rig.provider(accounts={**ACCOUNTS, ACCOUNT_3["user"]: ACCOUNT_3["password"]})
     whence = rig.whence(users=["alice", "bob"])
     return Scene(
         provider,
@@ -137,24 +139,40 @@ def test_a_file_that_was_cut_off_takes_nothing_away(scene: Scene) -> None:
     scene.caller.call(uri(scene.whence), expect=200)
 
 
-def test_the_calls_of_a_disabled_trunk_go_to_no_other_at_its_address(scene: Scene) -> None:
+@pytest.mark.parametrize("change", ["disabled", "removed", "another account"])
+def test_the_calls_of_what_is_no_trunk_any_more_go_to_no_other_at_its_address(
+    scene: Scene, change: str
+) -> None:
     """Its provider may call the Contact that it has for a while yet."""
+    after: dict[str, list[Table]] = {
+        "disabled": [alices_trunk(scene.provider, enabled=False)],
+        "removed": [],
+        "another account": [{**alices_trunk(scene.provider), **ACCOUNT_3}],
+    }
     on = [alices_trunk(scene.provider), bobs_trunk(scene.provider)]
     scene.change(*on)
     scene.whence.wait_registered()
     (contact,) = scene.provider.contacts("acct1")
     scene.caller.call(contact.uri, expect=200)
-    rang = len(scene.bob.calls())
+    rang = len(scene.alice.calls()), len(scene.bob.calls())
 
-    scene.change(alices_trunk(scene.provider, enabled=False), on[1])
+    scene.change(*after[change], on[1])
+    scene.whence.wait_registered()
     scene.caller.call(contact.uri, expect=403)
-    assert len(scene.bob.calls()) == rang
+    assert (len(scene.alice.calls()), len(scene.bob.calls())) == rang
     explained = scene.whence.explain(source(scene.provider), contact.uri)
     assert (explained["decision"], explained["reason"]) == ("refused", "token from a wrong source")
 
+    (owner,) = explained["steps"][-1]["left"]
+    assert (
+        owner == "alices-trunk" if change == "disabled" else owner.startswith("alices-trunk:gone@")
+    )
+
     def is_told() -> bool:
         events = scene.whence.get("/v1/events")
-        return any("token" in str(one) and "alices-trunk" in str(one) for one in events)
+        return (owner, "token from a wrong source") in {
+            (one["trunk"], one["kind"]) for one in events
+        }
 
     eventually(is_told, what="the alarm")
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from hashlib import blake2s
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
@@ -35,7 +36,7 @@ from whence.core.digest import Credentials
 from whence.core.history import Event
 from whence.core.identify import Evidence, Request
 from whence.core.nearest import Former, Neighbour
-from whence.core.registration import Action, Forget, Learn, Registration
+from whence.core.registration import GRANT_LIMIT_S, Action, Forget, Learn, Registration
 from whence.core.siblings import LIMIT
 
 if TYPE_CHECKING:
@@ -52,6 +53,9 @@ FORMER_S = 86_400.0
 
 FORMER_LIMIT = 100_000
 """How many of them at most, the latest ones."""
+
+GONE_S = float(GRANT_LIMIT_S)
+"""How long the token of a trunk that is gone is kept: its registrar may go on calling by it."""
 
 
 class DirectoryError(Exception):
@@ -214,26 +218,36 @@ class Directory:
 
     def _let_go(self, trunk_id: str, now: float) -> None:
         """Forget a registration and all that it taught. Another account has another token: the old
-        contact is taken back while the new one is registered, and the two must not be one.
+        contact is taken back while the new one is registered, and the two must not be one. The old
+        one stays nobody else's: its registrar may not have heard, and call by it.
         """
         self._db.execute("DELETE FROM registration WHERE trunk_id = ?", (trunk_id,))
         self._forget(trunk_id, now)
+        before = self._db.execute("SELECT token FROM trunk WHERE id = ?", (trunk_id,)).fetchone()
+        if before is None:
+            return
         self._db.execute(
             "UPDATE trunk SET token = ? WHERE id = ?", (secrets.token_hex(12), trunk_id)
+        )
+        self._db.execute(
+            "INSERT INTO trunk VALUES (?, ?, '', '', 'refuse', 0, 0, '', ?)",
+            (_gone_id(trunk_id, now), *before, now),
         )
 
     def _install_trunks(self, settings: Settings) -> frozenset[str]:
         db = self._db
         key = self._lasting_key(tables.MARK_KEY)
         marks = {trunk.id: _mark(key, trunk.credentials()) for trunk in settings.trunk}
-        marked = dict(db.execute("SELECT id, mark FROM trunk").fetchall())
+        known = "SELECT id, mark FROM trunk WHERE gone_at IS NULL"
+        marked = dict(db.execute(known).fetchall())
         for id_ in marked.keys() - marks.keys():
             db.execute("DELETE FROM trunk WHERE id = ?", (id_,))
         db.execute("DELETE FROM number")
         db.execute("DELETE FROM range")
         for trunk in settings.trunk:
             db.execute(
-                "INSERT INTO trunk VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
+                "INSERT INTO trunk VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)"
+                " ON CONFLICT (id) DO UPDATE SET"
                 " aor_user = excluded.aor_user, target = excluded.target,"
                 " unmatched = excluded.unmatched, fallback = excluded.fallback,"
                 " enabled = excluded.enabled, mark = excluded.mark",
@@ -365,8 +379,9 @@ class Directory:
             raise NoTrunkError(f"trunk {trunk_id} is disabled: no call of it is admitted")
 
     def tokens(self) -> dict[str, str]:
-        """Trunk id → its token."""
-        return dict(self._db.execute("SELECT id, token FROM trunk").fetchall())
+        """Trunk id → its token, of those of the file."""
+        query = "SELECT id, token FROM trunk WHERE gone_at IS NULL"
+        return dict(self._db.execute(query).fetchall())
 
     # Registrations, and what they taught.
 
@@ -480,8 +495,11 @@ class Directory:
                 )
 
     def drop_expired(self, now: float, limit: int = FORMER_LIMIT) -> None:
-        """Take away addresses that admit nobody any more. They admit nobody before that, too."""
+        """Take away addresses that admit nobody any more. They admit nobody before that, too. And
+        trunks that went so long ago that no registrar calls by their tokens.
+        """
         with self._transaction():
+            self._db.execute("DELETE FROM trunk WHERE gone_at <= ?", (now - GONE_S,))
             self._end("expires_at <= :now", now)
             self._db.execute("DELETE FROM former_address WHERE ended_at <= ?", (now - FORMER_S,))
             self._db.execute(
@@ -524,7 +542,7 @@ class Directory:
         for number, trunk_id in sorted(evidence.number_owners):
             named.setdefault(trunk_id, []).append(f"number {number}")
         query = "SELECT id FROM trunk WHERE aor_user = ? LIMIT 100"
-        for (trunk_id,) in self._db.execute(query, (user,)).fetchall():
+        for (trunk_id,) in self._db.execute(query, (user or None,)).fetchall():
             named.setdefault(trunk_id, []).append(f"user {user}")
         parameters = {"ip": str(ip), "version": ip.version, "bits": bits_of(ip)}
         near = [trunk_id for (trunk_id,) in self._db.execute(tables.NEAR, parameters).fetchall()]
@@ -542,16 +560,18 @@ class Directory:
 
     def _neighbour(self, trunk_id: str, named: tuple[str, ...]) -> Neighbour:
         db, row = self._db, (trunk_id,)
-        (enabled,) = db.execute("SELECT enabled FROM trunk WHERE id = ?", row).fetchone()
+        query = "SELECT enabled, gone_at IS NOT NULL FROM trunk WHERE id = ?"
+        enabled, gone = map(bool, db.execute(query, row).fetchone())
         return Neighbour(
             trunk_id,
-            bool(enabled),
+            enabled,
             named,
             tuple(tables.address_of(one) for one in db.execute(tables.ADDRESSES_OF_TRUNK, row)),
             tuple(
                 Former(tables.address_of(one), ended_at)
                 for *one, ended_at in db.execute(tables.FORMER_ADDRESSES, row)
             ),
+            gone,
         )
 
     def _fetch(self, query: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
@@ -568,6 +588,11 @@ class Directory:
         except sqlite3.Error:
             return False
         return True
+
+
+def _gone_id(trunk_id: str, at: float) -> str:
+    """Make the id of a trunk that went at `at`: no trunk of the file can have it."""
+    return f"{trunk_id}:gone@{datetime.fromtimestamp(at, UTC).isoformat()}"
 
 
 def _mark(key: str, credentials: Credentials) -> str:

@@ -48,7 +48,7 @@ class SharedDirectory(Directory):
             db.execute(_NO_TRUNK_OF_THEIRS)
             for trunk_id, forms in spellings.items():
                 db.execute(
-                    "INSERT INTO trunk VALUES (?, ?, '', '', 'accept', 0, 1, '')"
+                    "INSERT INTO trunk VALUES (?, ?, '', '', 'accept', 0, 1, '', NULL)"
                     " ON CONFLICT (id) DO NOTHING",
                     (trunk_id, trunk_id),
                 )

@@ -22,7 +22,7 @@ from whence.core.registration import NextHop, Registration, State
 from whence.core.retry import Failure
 from whence.core.trunk import Trunk
 
-VERSION = 2
+VERSION = 3
 
 STRENGTHS = "udp tcp tls"
 STRENGTH = f"instr('{STRENGTHS}', {{a}}transport)"
@@ -39,7 +39,8 @@ CREATE TABLE trunk (
     unmatched TEXT NOT NULL,        -- accept, refuse
     fallback  INTEGER NOT NULL,
     enabled   INTEGER NOT NULL,
-    mark      TEXT NOT NULL         -- tells other credentials from these, and hardly more
+    mark      TEXT NOT NULL,        -- tells other credentials from these, and hardly more
+    gone_at   REAL                  -- null: in the file; else only the token counts
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX trunk_of_aor_user ON trunk (aor_user);
 
@@ -198,7 +199,8 @@ _THERE = """(
 @cache
 def _named(tokens: int, numbers: int) -> str:
     """All trunks that a request with so many tokens and numbers names, wherever they are, with
-    their addresses there. A disabled one has none, but its token is not another's to take.
+    their addresses there. One that is disabled, or gone, has none, but its token is not another's
+    to take.
     """
     ways = ["SELECT NULL AS spelling, id FROM trunk WHERE aor_user = :user"]
     ways += [f"SELECT NULL, id FROM trunk WHERE token = :token{i}" for i in range(tokens)]

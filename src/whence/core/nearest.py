@@ -29,6 +29,8 @@ class Neighbour:
     addresses: tuple[Address, ...] = ()
     """All that it has, wherever: expired ones too, that have not been swept out yet."""
     former: tuple[Former, ...] = ()
+    gone: bool = False
+    """Whether it is in the file no more: for a while its token is still nobody else's."""
 
     def as_of(self, at: float) -> Neighbour:
         """What of it stood, or had ended, at `at` already."""
@@ -100,7 +102,7 @@ def _judge(one: Neighbour, source: Source, now: float) -> _Judged:
     )
     if not one.enabled:
         belongs = f"{' and '.join(one.named)} belongs to it, but " if one.named else ""
-        missing = (f"{belongs}it is disabled",)
+        missing = (f"{belongs}it is {'gone from the file' if one.gone else 'disabled'}",)
     return _Judged(not here, len(missing), not one.named, ended_s, one.trunk_id, missing)
 
 
