@@ -46,6 +46,7 @@ REGISTERED = Registration(
     since=NOW,
     granted_s=3600,
     expires_at=NOW + 3600,
+    registered_at=NOW - 60,
     next_at=NOW + 2700,
     registrar=REGISTRAR,
     last_status=200,

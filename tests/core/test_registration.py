@@ -256,6 +256,23 @@ def test_a_refresh_keeps_the_call_id_and_counts_on() -> None:
     assert trunk.registration.call_id == "call-1"
 
 
+def test_it_is_registered_since_the_first_grant_as_long_as_none_ended_without_another() -> None:
+    trunk = registered()
+    first_at = trunk.registration.since
+    trunk.due()
+    trunk.answer(503)
+    assert trunk.registration.since == trunk.now > first_at
+    trunk.due()
+    trunk.answer(200, contacts=[replace(OURS, expires_s=3600)])
+    assert trunk.registration.state is State.REGISTERED
+    assert trunk.registration.since == first_at
+
+    trunk.now += 3601
+    trunk.due()
+    trunk.answer(200, contacts=[replace(OURS, expires_s=3600)])
+    assert trunk.registration.since == trunk.now
+
+
 def test_an_answer_from_another_server_teaches_that_address_too() -> None:
     trunk = registered()
     trunk.due(TWO)
@@ -837,6 +854,7 @@ def after_a_restart(before: Registration, now: float) -> Registration:
         since=before.since,
         granted_s=before.granted_s,
         expires_at=before.expires_at,
+        registered_at=before.registered_at,
         next_at=before.next_at,
         registrar=before.registrar,
         held=before.held,

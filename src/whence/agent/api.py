@@ -49,7 +49,7 @@ class TrunkView(BaseModel):
 
     id: str
     state: str
-    since: float = Field(description="when this state was entered")
+    since: float = Field(description="when this state was entered; no refresh leaves it")
     registrar: str | None = Field(description="the address that granted last: transport:ip:port")
     granted_s: int | None = Field(description="for how long it was granted last")
     expires_at: float | None = Field(description="when what is granted ends")

@@ -140,6 +140,7 @@ CREATE TABLE registration (
     since       REAL NOT NULL,
     granted_s   INTEGER,
     expires_at  REAL,
+    registered_at REAL,             -- since when something has been granted without a gap
     next_at     REAL,
     registrar   TEXT,               -- the address that granted last
     home        TEXT,               -- the next hop that it was reached by
@@ -382,15 +383,13 @@ LEARNED_UNTIL = """SELECT expires_at FROM address
 and port out: thousands of trunks may be there."""
 
 _REGISTRATION = (
-    "trunk_id, account, call_id, cseq, state, since, granted_s, expires_at, next_at,"
-    " registrar, home, held, failures, failure, last_status, last_phrase, reason"
+    "trunk_id, account, call_id, cseq, state, since, granted_s, expires_at, registered_at,"
+    " next_at, registrar, home, held, failures, failure, last_status, last_phrase, reason"
 )
 REGISTRATIONS = f"SELECT {_REGISTRATION} FROM registration"
 REGISTRATION = f"{REGISTRATIONS} WHERE trunk_id = ?"
 
-PUT_REGISTRATION = (
-    "INSERT OR REPLACE INTO registration VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
+PUT_REGISTRATION = f"INSERT OR REPLACE INTO registration VALUES ({', '.join('?' * 18)})"
 """Write a registration, as `registration_row` makes it."""
 
 PUT_EVENT = "INSERT INTO event (trunk_id, at, what, status, reason) VALUES (?, ?, ?, ?, ?)"
@@ -440,6 +439,7 @@ def registration_row(account: str, registration: Registration) -> tuple[Any, ...
         r.since,
         r.granted_s,
         r.expires_at,
+        r.registered_at,
         r.next_at,
         str(r.registrar) if r.registrar else None,
         str(r.home) if r.home else None,
@@ -454,8 +454,9 @@ def registration_row(account: str, registration: Registration) -> tuple[Any, ...
 
 def registration_of(row: Sequence[Any]) -> tuple[str, Registration]:
     """Make (account, registration) of a row of `REGISTRATIONS`."""
-    (trunk_id, account, call_id, cseq, state, since, granted_s, expires_at, next_at) = row[:9]
-    registrar, home, held, failures, failure, last_status, last_phrase, reason = row[9:]
+    (trunk_id, account, call_id, cseq, state, since, granted_s, expires_at) = row[:8]
+    registered_at, next_at, registrar, home, held, failures, failure = row[8:15]
+    last_status, last_phrase, reason = row[15:]
     return account, Registration(
         trunk_id=trunk_id,
         call_id=call_id,
@@ -464,6 +465,7 @@ def registration_of(row: Sequence[Any]) -> tuple[str, Registration]:
         since=since,
         granted_s=granted_s,
         expires_at=expires_at,
+        registered_at=registered_at,
         next_at=next_at,
         registrar=Source.parse(registrar) if registrar else None,
         home=_next_hop(home) if home else None,

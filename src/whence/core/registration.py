@@ -143,7 +143,7 @@ class Registration:
     cseq: int = 0
     state: State = State.NEW
     since: float = 0.0
-    """When `state` was entered."""
+    """When `state` was entered. A refresh does not leave REGISTERED: see `registered_at`."""
     wanted: bool = True
     """Whether we want it registered; the operator, or the end of the program, say otherwise."""
     held: bool = False
@@ -151,6 +151,8 @@ class Registration:
     granted_s: int | None = None
     expires_at: float | None = None
     """When what the registrar granted ends; None where nothing is granted."""
+    registered_at: float | None = None
+    """Since when something has been granted without a gap, at the last grant."""
     next_at: float | None = 0.0
     """When the next REGISTER is due; None while one is in flight, or none is wanted."""
     registrar: Source | None = None
@@ -174,6 +176,12 @@ class Registration:
     def granted(self, now: float) -> bool:
         """Whether the registrar's grant still stands."""
         return self.expires_at is not None and now < self.expires_at
+
+    def unbroken_since(self, now: float) -> float:
+        """Since when something is granted without a gap, where it is granted anew at `now`."""
+        if self.registered_at is None or not self.granted(now):
+            return now
+        return self.registered_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -432,11 +440,13 @@ class _Turn:
         if granted_s is None:
             return self._failed(Failure.REFUSED, fault, reply)
         expires_at = self.now + granted_s
+        registered_at = self.before.unbroken_since(self.now)
         r = replace(
             self.before,
             in_flight=None,
             state=State.REGISTERED,
-            since=self._since(State.REGISTERED),
+            since=registered_at,
+            registered_at=registered_at,
             granted_s=granted_s,
             expires_at=expires_at,
             again=False,

@@ -92,12 +92,14 @@ def _granted(
     if granted_s is None:
         return _failed(before, sent, reply, fault, now), ()
     expires_at = now + granted_s
+    registered_at = before.unbroken_since(now)
     after = replace(
         before,
         call_id=sent.call_id,
         cseq=sent.cseq,
         state=State.REGISTERED,
-        since=before.since if before.state is State.REGISTERED else now,
+        since=registered_at,
+        registered_at=registered_at,
         granted_s=granted_s,
         expires_at=expires_at,
         next_at=None,
