@@ -6,7 +6,7 @@ import hashlib
 import sqlite3
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -677,7 +677,7 @@ def test_what_a_trunk_has_learned_is_found_by_the_trunk_and_not_among_all_at_its
     directory: Directory,
 ) -> None:
     """Thousands of trunks may be at one address: each registration asks this."""
-    with sqlite3.connect(directory.path) as db:
+    with closing(sqlite3.connect(directory.path)) as db:
         plan = [
             row[3]
             for row in db.execute(f"EXPLAIN QUERY PLAN {LEARNED_UNTIL}", ["x", "x", 1, "udp"])

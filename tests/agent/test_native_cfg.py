@@ -60,6 +60,7 @@ def test_modules_are_those_that_kamailio_itself_would_load(defines: tuple[str, .
     assert list(ours.modules) == [line.removesuffix(".so") for line in lines]
 
 
+@pytest.mark.skipif(not EXAMPLES.exists(), reason="Debian 13's kamailio has no examples in it")
 def test_every_example_that_kamailio_ships_is_read() -> None:
     found = [read(file) for file in sorted(EXAMPLES.rglob("*.cfg"))]
     assert len(found) > 15

@@ -56,6 +56,7 @@ class Agent:
         eventually(lambda: self.get("/v1/trunks") is not None, what="the API answers")
 
     def stop(self) -> int:
+        self.worker.close()
         return self.process.stop() if self.process else 0
 
     def ask(self, method: str, path: str, **more: Any) -> httpx.Response:

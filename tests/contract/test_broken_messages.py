@@ -6,6 +6,7 @@ from tests.contract.books import DOMAIN
 from tests.contract.scene import PASSWORD, Scene
 from tests.rig.sip import Endpoint, Message, request
 from whence.core import stamp
+from whence.edge.handlers import LONGEST_IN_HEX
 
 BYTES = "a\udcff\udcfe\udc80b"
 
@@ -156,10 +157,14 @@ def test_a_broken_register_harms_nobody(scene: Scene) -> None:
 
 
 def test_a_long_message_of_bytes_is_refused_and_writes_nothing(scene: Scene) -> None:
-    """Kamailio cannot make so long a text of it, and would say so in the log each time."""
+    """Kamailio cannot make so long a text of it, and would say so in the log each time. One that
+    is a little longer still never comes so far: Kamailio 6 drops what has more than 32 767 bytes.
+    """
     trunk, phone = scene.line()
     log = scene.world.process.log
-    ask = replaced(scene.invite(trunk.at), "Subject", BYTES + "a" * 40_000)
+    invite = scene.invite(trunk.at)
+    ask = replaced(invite, "Subject", BYTES + "a" * (32_500 - len(bytes(invite))))
+    assert LONGEST_IN_HEX < len(bytes(ask)) < 32_767
     assert trunk.at.ask(ask, scene.edge).status == 400
     still_serves(scene, trunk.at, phone)
     assert scene.world.process.log == log

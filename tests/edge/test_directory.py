@@ -36,7 +36,7 @@ def agent(tmp_path: Path) -> Iterator[sqlite3.Connection]:
 def edge(tmp_path: Path) -> Iterator[Reading]:
     reading = Reading(tmp_path / FILE)
     yield reading
-    reading._close()
+    reading.close()
 
 
 def decided(edge: Reading) -> Decision:

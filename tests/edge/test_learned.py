@@ -37,7 +37,7 @@ def path(tmp_path: Path) -> Path:
 def learned(path: Path) -> Iterator[Learned]:
     learned = Learned(path)
     yield learned
-    learned._close()
+    learned.close()
 
 
 def granted(
@@ -71,7 +71,8 @@ def decided(path: Path, source: str = "udp:192.0.2.1:5060", now: float = NOW) ->
     """Return what a worker would decide on a call from there."""
     request = read(Asked(source, "sip:acme@192.0.2.9", None, None))
     assert request
-    decision, _ = Reading(path).decide(request, now)
+    with closing(Reading(path)) as reading:
+        decision, _ = reading.decide(request, now)
     return decision.reason
 
 
@@ -198,7 +199,7 @@ def test_workers_that_write_at_once_lose_nothing(path: Path) -> None:
         own = Learned(path)
         for n in range(25):
             own.write(granted(f"trunk-{number}-{n}"), 30)
-        own._close()
+        own.close()
 
     workers = [threading.Thread(target=work, args=(number,)) for number in range(4)]
     for worker in workers:

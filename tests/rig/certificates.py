@@ -25,7 +25,8 @@ class Authority:
         self.file = directory / f"{name}.pem"
         """Its own certificate: the CA file for those who believe it."""
         self._key = directory / f"{name}.key"
-        said = ["-subj", f"/CN={name}", "-days", "30"]
+        uses = ["-addext", "keyUsage=critical,keyCertSign,cRLSign"]
+        said = ["-subj", f"/CN={name}", "-days", "30", *uses]
         _openssl("req", "-x509", *_KEY, *said, "-keyout", self._key, "-out", self.file)
 
     def certificate(
@@ -40,12 +41,14 @@ class Authority:
         _openssl("req", "-new", *_KEY, *subject, "-keyout", made.key, "-out", request)
         extensions.write_text(
             "basicConstraints=CA:FALSE\n"
+            "subjectKeyIdentifier=hash\n"
+            "authorityKeyIdentifier=keyid\n"
             + (f"subjectAltName={','.join(names)}\n" if names else ""),
             "utf-8",
         )
         signer = ("-CA", self.file, "-CAkey", self._key, "-CAcreateserial")
-        # -days -1: it ended yesterday.
-        days = ("-days", "-1" if expired else "30")
+        # -days 0: it ends in the second in which it begins.
+        days = ("-days", "0" if expired else "30")
         _openssl(
             "x509", "-req", "-in", request, *signer, *days, "-extfile", extensions,
             "-out", made.certificate,

@@ -114,10 +114,10 @@ def test_a_provider_grants_less_lists_another_and_asks_for_more(rig: Rig) -> Non
     provider = rig.provider(accounts=ACCOUNTS, grants_s=40, min_expires=20, also_lists=other)
     client = rig.stranger()
     granted = register(client, provider, contact="<sip:token@192.0.2.1>")
-    assert granted.contacts == [
-        f"<{other}>;q=0;expires=7200",
-        "<sip:token@192.0.2.1>;expires=40",
-    ]
+    another, ours = granted.contacts
+    # A second may begin between its being written down and being listed.
+    assert another in {f"<{other}>;q=0;expires={s}" for s in (7200, 7199)}
+    assert ours == "<sip:token@192.0.2.1>;expires=40"
     too_brief = register(client, provider, expires_s=19)
     assert (too_brief.status, too_brief["Min-Expires"]) == (423, "20")
 

@@ -12,7 +12,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2s
@@ -107,13 +107,16 @@ class Directory:
         self._exact: set[str] = set()
         """Trunks whose learned addresses admit the port that answered, and no other."""
         try:
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=2.0)
-            path.chmod(0o600)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = NORMAL")
-            self._db.execute("PRAGMA foreign_keys = ON")
-            self._prepare()
-            self._generation = Generation(path.with_name(tables.GENERATION_FILE))
+            with ExitStack() as undo:
+                self._db = sqlite3.connect(path, isolation_level=None, timeout=2.0)
+                undo.callback(self._db.close)
+                path.chmod(0o600)
+                self._db.execute("PRAGMA journal_mode = WAL")
+                self._db.execute("PRAGMA synchronous = NORMAL")
+                self._db.execute("PRAGMA foreign_keys = ON")
+                self._prepare()
+                self._generation = Generation(path.with_name(tables.GENERATION_FILE))
+                undo.pop_all()
         except (sqlite3.Error, OSError) as error:
             raise DirectoryError(
                 f"the directory {path} cannot be opened: {error}; make its folder writable for "

@@ -49,7 +49,7 @@ class Directory:
             decided = directory.decide(request, now, fetch if without else self._fetch)
             self._fetch("COMMIT", ())
         except BaseException:
-            self._close()  # with all that may have begun
+            self.close()  # with all that may have begun
             raise
         return decided
 
@@ -72,7 +72,7 @@ class Directory:
     def _let_go_if_replaced(self) -> None:
         """Read no file on that the operator moved away: the agent writes another one."""
         if self._connection is not None and self._opened != identity(self._path):
-            self._close()
+            self.close()
 
     def _fetch(
         self, query: str, parameters: Sequence[Any] | dict[str, Any]
@@ -85,10 +85,11 @@ class Directory:
                 )
             return self._connection.execute(query, parameters).fetchall()
         except sqlite3.Error as error:
-            self._close()  # what it has open may be a file that has been replaced since
+            self.close()  # what it has open may be a file that has been replaced since
             raise DirectoryUnavailableError(f"{self._path.name}: {error}") from error
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Let the file go; the next question opens it again."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None

@@ -91,7 +91,7 @@ class Learned:
                     raise
                 self._left.popleft()
         except (sqlite3.Error, OSError, ValueError) as error:
-            self._close()  # what it has open may be a file that has been replaced since
+            self.close()  # what it has open may be a file that has been replaced since
             raise NotWrittenError(
                 f"{self._path.name} cannot be written now ({error}); "
                 f"{len(self._left)} changes are kept for later"
@@ -102,12 +102,12 @@ class Learned:
         try:
             return _standing(self._open(), trunk_id)[1]
         except (sqlite3.Error, OSError, ValueError) as error:
-            self._close()
+            self.close()
             raise NotWrittenError(f"{self._path.name}: {error}") from error
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is not None and self._opened != identity(self._path):
-            self._close()  # the operator has moved it away, and made another
+            self.close()  # the operator has moved it away, and made another
         if self._connection is None:
             self._opened = identity(self._path)
             place = self._path.with_name(tables.GENERATION_FILE)
@@ -121,7 +121,8 @@ class Learned:
             self._connection.execute("PRAGMA foreign_keys = ON")
         return self._connection
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Let the files go; the next question opens them again."""
         if self._connection is not None:
             self._connection.close()
         if self._generation is not None:
