@@ -421,6 +421,12 @@ def test_a_file_that_is_not_there_is_said_to_be_unreadable(tmp_path: Path) -> No
     ]
 
 
+def test_a_byte_order_mark_before_the_first_table_is_none_of_its_text(tmp_path: Path) -> None:
+    file = tmp_path / "whence.toml"
+    file.write_bytes(b'\xef\xbb\xbf[edge]\r\ndomain = "edge.example"\r\n')
+    assert load(file).edge.domain == "edge.example"
+
+
 def test_a_file_that_is_not_utf_8_is_refused_with_the_byte(tmp_path: Path) -> None:
     file = tmp_path / "whence.toml"
     file.write_bytes(b'[edge]\ndomain = "\xff"\n')

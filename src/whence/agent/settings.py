@@ -700,7 +700,7 @@ def toml(path: Path) -> dict[str, Any]:
     """Read a file of ours; FaultyFileError where it cannot be read, or is no TOML."""
     name = path.name
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise FaultyFileError([f"{path}: cannot be read: {error.strerror}"]) from None
     except UnicodeDecodeError as error:
