@@ -303,6 +303,20 @@ def test_a_challenge_again_means_wrong_credentials_and_parks_for_ten_minutes() -
     assert trunk.wait_s() == 10 * MINUTE
 
 
+def test_an_attempt_that_was_lost_after_a_failure_counts_as_one_more_of_them() -> None:
+    """Else an agent that dies in each of its attempts would never wait longer."""
+    trunk = Trunk()
+    trunk.due()
+    trunk.answer(401, challenges=[CHALLENGE])
+    trunk.answer(401, challenges=[CHALLENGE])
+    for failures in (2, 3, 4):
+        trunk.due()
+        trunk.registration = after_a_restart(trunk.registration, trunk.now)
+        assert trunk.registration.state is State.PARKED
+        assert trunk.registration.failures == failures
+        assert trunk.wait_s() == 600 * 2 ** (failures - 1)
+
+
 def test_a_stale_nonce_is_answered_at_once_and_is_no_failure() -> None:
     trunk = Trunk()
     trunk.due()
@@ -1037,6 +1051,8 @@ class AnyOrder(RuleBasedStateMachine):
         self.sends_of_attempt = 0
         assert (after.held, after.wanted) == (before.held, not before.held)
         if after.wanted:
+            lost = ended.state.under_way and ended.failure is not None
+            assert after.failures == before.failures + lost
             self.check_the_resumption(before, after)
         elif after.state.under_way:
             self.take(TakeBack(hops, held=True))
@@ -1046,7 +1062,6 @@ class AnyOrder(RuleBasedStateMachine):
         assert after.next_at is not None
         if before.next_at is not None and after.expires_at == before.expires_at:
             assert after.next_at >= before.next_at
-        assert after.failures == before.failures
         if after.failure is not None and before.in_flight is not None:
             wait_s = WAITS.after(after.failure).wait_s(after.failures, 0.0)
             assert after.next_at >= min(after.since + wait_s, before.since + wait_s)

@@ -326,7 +326,8 @@ def resumed(registration: Registration, now: float, waits: Waits = WAITS) -> Reg
 
     What is granted is not asked for again before its time. A request that was in flight is lost,
     and so is what the end of the program took back: both are asked for anew, at once; after a
-    failure not before its wait is over, however often we are started. What the operator holds
+    failure not before its wait is over, however often we are started. What came of the lost request
+    nobody knows: it counts as one more such failure. What the operator holds
     stays so; where a request was under way for it, it is to be taken back anew.
     """
     r = replace(registration, wanted=not registration.held)
@@ -334,9 +335,10 @@ def resumed(registration: Registration, now: float, waits: Waits = WAITS) -> Reg
         return r
     if r.failure is None:
         return replace(r, state=State.NEW, next_at=now)
-    waits_until = r.since + waits.after(r.failure).wait_s(r.failures, 0.0)
+    failures = r.failures + r.state.under_way
+    waits_until = r.since + waits.after(r.failure).wait_s(failures, 0.0)
     state = State.PARKED if r.failure is Failure.WRONG_CREDENTIALS else State.WAITING
-    return replace(r, state=state, next_at=max(now, waits_until))
+    return replace(r, state=state, failures=failures, next_at=max(now, waits_until))
 
 
 @dataclass(frozen=True, slots=True)
