@@ -47,6 +47,8 @@ class Digest:
 class Register:
     """A REGISTER that the registrar saw, challenged ones and retransmissions too."""
 
+    at: float
+    """When, in seconds since the epoch."""
     user: str
     source: str
     call_id: str
@@ -152,13 +154,13 @@ class Provider:
     def registers(self) -> list[Register]:
         """Return every REGISTER that came, in order, over all its lives."""
         pattern = (
-            r"saw REGISTER user=(\S*) source=(\S*) call_id=(\S*) cseq=(\d+) "
+            r"saw REGISTER at=(\S*) user=(\S*) source=(\S*) call_id=(\S*) cseq=(\d+) "
             r"contact=(.*) expires=(\S*) authorization=(.*)"
         )
         found = re.findall(pattern, self.process.log)
         return [
-            Register(user, source, call_id, int(cseq), contact, expires, authorization)
-            for user, source, call_id, cseq, contact, expires, authorization in found
+            Register(float(at), user, source, call_id, int(cseq), contact, expires, authorization)
+            for at, user, source, call_id, cseq, contact, expires, authorization in found
         ]
 
     def registers_seen(self) -> int:
