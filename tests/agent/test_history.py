@@ -91,7 +91,7 @@ def test_orders_are_in_the_history(node: Node) -> None:
     async def story() -> None:
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
-        await node.registrations.unregister("acme")
+        node.registrations.unregister("acme")
         await node.until_all(State.UNREGISTERED)
         node.registrations.want("acme")
         await node.until_all(State.REGISTERED)
@@ -173,7 +173,7 @@ def test_a_refresh_in_time_and_an_order_are_no_lapse(node: Node) -> None:
     async def story() -> None:
         node.apply(ACME + BELL)
         await node.until_all(State.REGISTERED)
-        await node.registrations.unregister("bell")
+        node.registrations.unregister("bell")
         node.clock.now = NOW + 3000
         await node.until(lambda: node.of["acme"].expires_at == NOW + 6600)
         node.clock.now = NOW + 3700

@@ -113,7 +113,7 @@ def test_who_is_taken_back_parked_or_gone_is_asked_about_no_more(kept: Kept) -> 
     async def story() -> None:
         kept.node.apply(ASKED + BELL + "keepalive = 30\n")
         await kept.node.until_all(State.REGISTERED)
-        await kept.node.registrations.unregister("acme")
+        kept.node.registrations.unregister("acme")
         await kept.node.until_quiet()
         kept.node.apply(ASKED)
         assert kept.keepalives["acme"] is None

@@ -13,7 +13,7 @@ import pytest
 from tests.agent import test_api
 from tests.agent.test_api import FILE, NOW, Agent, Story
 from tests.agent.test_full_disk import DISK_FULL
-from tests.agent.test_registrations import ACME, Node
+from tests.agent.test_registrations import ACME, Dns, Node
 from tests.agent.test_registrations import tell as tell_of
 from whence.agent.directory import FILE as DIRECTORY
 from whence.agent.directory import DirectoryError
@@ -38,9 +38,30 @@ def test_unregister_ends_the_address_before_it_returns_and_takes_back(node: Node
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
         node.registrar.taken()
-        await node.registrations.unregister("acme")
+        node.registrations.unregister("acme")
         assert node.addresses == []
         assert node.directory.registrations()["acme"].registration.held
+        await node.until_all(State.UNREGISTERED)
+        assert [a.takes_back for a in node.registrar.taken()] == [True]
+        assert node.registrations.outcomes == {"registered": 1}  # of what was to register
+
+    tell_of(story)
+
+
+def test_unregister_ends_the_address_though_nobody_says_where_the_registrar_is(node: Node) -> None:
+    async def story() -> None:
+        node.apply(ACME)
+        await node.until_all(State.REGISTERED)
+        node.resolver = Dns(wait=asyncio.Event())
+        node.agent()
+        node.apply(ACME)
+        node.registrations.unregister("acme")
+        assert node.addresses == []
+        assert node.of["acme"].state is State.UNREGISTERING
+        node.resolver = Dns()  # and a restart takes it back all the same
+        node.registrar.taken()
+        node.agent()
+        node.apply(ACME)
         await node.until_all(State.UNREGISTERED)
         assert [a.takes_back for a in node.registrar.taken()] == [True]
 
@@ -55,7 +76,7 @@ def test_what_is_held_stays_so_through_restarts_and_new_files(node: Node, order:
         if order == "park":
             node.registrations.park("acme")
         else:
-            await node.registrations.unregister("acme")
+            node.registrations.unregister("acme")
             await node.until_all(State.UNREGISTERED)
         held = node.of["acme"].state
         node.registrar.taken()
@@ -161,7 +182,7 @@ def test_what_cannot_be_written_down_during_an_attempt_makes_no_second_one(
         with pytest.raises(DirectoryError):
             node.registrations.want("acme")
         with pytest.raises(DirectoryError):
-            await node.registrations.unregister("acme")
+            node.registrations.unregister("acme")
         node.apply(ACME.replace("hunter2", "hunter3"))
         node.clock.now += 1000
         for _ in range(50):

@@ -15,6 +15,7 @@ from tests.agent.test_directory import broken
 from whence.agent.directory import FILE, Directory, DirectoryError
 from whence.agent.records import Records
 from whence.agent.registrations import Registrations
+from whence.agent.registrations import Resolver as WhereIs
 from whence.agent.resolver import Resolver
 from whence.agent.settings import Settings, Trunk, load
 from whence.core.address import Source
@@ -22,6 +23,7 @@ from whence.core.contact import Contact
 from whence.core.registration import (
     Account,
     Answered,
+    NextHop,
     Registration,
     Reply,
     Send,
@@ -29,6 +31,7 @@ from whence.core.registration import (
     Unanswered,
 )
 from whence.core.secret import Secret
+from whence.core.uri import Uri
 
 NOW = 1_000_000.0
 REGISTRAR = Source.parse("udp:192.0.2.1:5060")
@@ -103,6 +106,24 @@ class Registrar:
         return asked
 
 
+@dataclass
+class Dns:
+    """Says where every registrar is, or that nobody answers; where it is to wait, not before."""
+
+    says: tuple[NextHop, ...] = ()
+    wait: asyncio.Event | None = None
+    asked: bool = False
+
+    async def targets(self, server: Uri) -> tuple[NextHop, ...]:
+        self.asked = True
+        if self.wait is not None:
+            await self.wait.wait()
+        return self.says
+
+    def why_none(self, server: Uri) -> str:
+        return f"no answer from DNS for {server.host}"
+
+
 class Node:
     """One node's state directory, and the agents that live on it one after the other."""
 
@@ -110,6 +131,7 @@ class Node:
         self.folder = folder
         self.clock = Clock()
         self.registrar = Registrar()
+        self.resolver: WhereIs = Resolver(Records(), [])
         self.directory = Directory(folder / FILE)
         self.registrations = self.agent()
 
@@ -118,7 +140,7 @@ class Node:
         self.directory.close()
         self.directory = Directory(self.folder / FILE)
         self.registrations = Registrations(
-            self.directory, self.registrar, Resolver(Records(), []), self.clock
+            self.directory, self.registrar, self.resolver, self.clock
         )
         return self.registrations
 
@@ -460,6 +482,43 @@ def test_after_a_restart_what_is_still_granted_is_not_asked_for_again(node: Node
     tell(story)
 
 
+def test_after_a_restart_in_which_dns_is_silent_the_server_that_granted_is_asked(
+    node: Node,
+) -> None:
+    """What DNS said before is gone with the agent that had asked; who granted is written down."""
+
+    async def story() -> None:
+        node.apply(ACME)
+        await node.until_all(State.REGISTERED)
+        granted_until = node.of["acme"].expires_at
+        node.resolver = Dns()
+        node.agent()
+        node.apply(ACME)
+        node.clock.now += 3000
+        await node.until(lambda: node.of["acme"].expires_at != granted_until)
+        assert node.of["acme"].expires_at == node.clock.now + 3600
+
+    tell(story)
+
+
+def test_what_is_due_while_the_agent_stops_is_not_asked_for(node: Node) -> None:
+    """It would be granted, and left so."""
+
+    async def story() -> None:
+        answered = asyncio.Event()
+        node.resolver = dns = Dns((NextHop("udp", "192.0.2.1", 5060),), answered)
+        node.agent()
+        node.apply(ACME)
+        await node.until(lambda: dns.asked)
+        stopping = asyncio.create_task(node.registrations.stop())
+        await asyncio.sleep(0)
+        answered.set()
+        await stopping
+        assert node.registrar.taken() == []
+
+    tell(story)
+
+
 def test_after_a_restart_a_request_that_was_in_flight_is_sent_anew_with_the_next_cseq(
     node: Node,
 ) -> None:
@@ -554,7 +613,7 @@ def test_what_the_operator_takes_back_is_taken_back_though_the_agent_dies_meanwh
         node.clock.now += 3000
         node.registrar.open = asyncio.Event()
         await node.until(lambda: node.of["acme"].in_flight is not None)
-        await node.registrations.unregister("acme")
+        node.registrations.unregister("acme")
         node.registrar.open = None
         node.registrar.taken()
         node.agent()

@@ -130,6 +130,32 @@ def tell(story: Story) -> None:
     asyncio.run(story())
 
 
+def test_what_is_taken_back_during_a_refresh_gets_no_sibling_anew(node: Node) -> None:
+    """Something is granted until the registrar has heard; but it is not to be admitted any more."""
+
+    async def story() -> None:
+        node.start()
+        node.registered()
+        await node.settled()
+        assert node.live() == {"acme": [BESIDE]}
+        (trunk,) = node.settings.trunk
+        node.directory.save("x", Registration("acme", "call-1"), [Forget()], OURS, node.now)
+        taken_back = Registration(
+            "acme",
+            "call-1",
+            state=State.REGISTERING,
+            wanted=False,
+            expires_at=node.now + 3600,
+            registrar=Source.parse(f"udp:{HERE}:5060"),
+        )
+        node.siblings.changed(trunk, taken_back)
+        node.now += 700
+        await node.settled()
+        assert node.live() == {}
+
+    tell(story)
+
+
 def test_siblings_stand_beside_a_registration_as_long_as_the_answer_counts(node: Node) -> None:
     async def story() -> None:
         node.start()

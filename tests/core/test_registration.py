@@ -546,6 +546,34 @@ def test_what_we_take_back_ends_at_once_before_the_registrar_has_heard_of_it() -
     assert trunk.registration.state is State.UNREGISTERING
 
 
+def test_it_ends_before_it_is_known_where_the_registrar_is_to_be_told() -> None:
+    trunk = registered()
+    assert trunk.take(TakeBack(None)) == (Forget(),)
+    assert not trunk.registration.stands(trunk.now)
+    assert trunk.registration.state.under_way  # a restart in between takes it back all the same
+    assert trunk.take(TakeBack((ONE,))) == (Forget(), Send(2, ONE, 0))
+
+
+def test_the_server_that_granted_is_told_also_where_nobody_answers_for_its_name() -> None:
+    trunk = registered()
+    assert trunk.take(TakeBack(())) == (Forget(), Send(2, ONE, 0))
+
+
+def test_what_is_taken_back_during_a_refresh_stands_no_more_whatever_is_granted_yet() -> None:
+    trunk = registered()
+    trunk.due()
+    assert trunk.take(TakeBack((ONE,))) == (Forget(),)
+    assert trunk.registration.granted(trunk.now)
+    assert not trunk.registration.stands(trunk.now)
+
+
+def test_what_is_parked_stands_until_its_time() -> None:
+    trunk = registered()
+    trunk.take(Park())
+    assert trunk.registration.stands(trunk.now)
+    assert not trunk.registration.stands(trunk.now + 3600)
+
+
 @pytest.mark.parametrize("status", [200, 403, 481, 500])
 def test_any_answer_to_the_taking_back_ends_it(status: int) -> None:
     trunk = registered()
@@ -798,6 +826,38 @@ def test_a_refresh_stays_with_the_server_that_granted() -> None:
     assert trunk.registration.in_flight.others == (ONE,)
 
 
+def test_the_server_that_granted_is_asked_also_where_nobody_answers_for_its_name() -> None:
+    """DNS is silent and the registrar is not: nothing need lapse."""
+    trunk = registered()
+    trunk.take(Due(()))  # before its time: only while the grant stands
+    for _ in range(3):
+        assert trunk.sent().next_hop == ONE
+        trunk.take(Unanswered("no answer"))
+        trunk.now += 60
+        trunk.take(Due(()))
+    trunk.answer(200, contacts=[OURS])
+    assert trunk.registration.state is State.REGISTERED
+
+
+def test_after_its_grant_it_is_asked_only_where_its_name_says_so() -> None:
+    """Its address may be somebody else's by then."""
+    trunk = registered()
+    trunk.now += 3600
+    assert trunk.take(Due((), "no answer from DNS")) == ()
+    assert trunk.registration.reason == "no answer from DNS"
+
+
+def test_a_server_that_has_failed_is_one_among_the_others() -> None:
+    trunk = registered()
+    trunk.due(TWO)
+    trunk.take(Unanswered("no answer"))
+    trunk.take(Unanswered("no answer"))
+    trunk.due(TWO)
+    assert trunk.sent().next_hop == TWO
+    assert trunk.registration.in_flight is not None
+    assert trunk.registration.in_flight.others == (ONE,)
+
+
 def test_when_every_server_is_dead_the_next_attempt_asks_the_name_again() -> None:
     trunk = Trunk()
     trunk.due(TWO)
@@ -994,8 +1054,13 @@ class AnyOrder(RuleBasedStateMachine):
         assert self.registration.next_at is not None
         self.trunk.now = max(self.trunk.now, self.registration.next_at) + late_s
         self.take(Due(hops))
-        if not hops:
+        if hops:
+            return
+        if self.open is None:
             self.check_the_wait(None)
+        else:
+            assert self.registration.granted(self.trunk.now)
+            assert self.open.next_hop == self.registration.home
 
     @precondition(lambda self: self.open is not None)
     @rule(reply=REPLIES, source=st.sampled_from([FROM_ONE, FROM_TWO]), after_s=st.floats(0, 36))
@@ -1066,11 +1131,11 @@ class AnyOrder(RuleBasedStateMachine):
             wait_s = WAITS.after(after.failure).wait_s(after.failures, 0.0)
             assert after.next_at >= min(after.since + wait_s, before.since + wait_s)
 
-    @rule(hops=TARGETS, held=st.booleans())
-    def it_is_taken_back(self, hops: tuple[NextHop, ...], held: bool) -> None:
+    @rule(hops=st.none() | TARGETS, held=st.booleans())
+    def it_is_taken_back(self, hops: tuple[NextHop, ...] | None, held: bool) -> None:
         actions = self.take(TakeBack(hops, held))
         assert isinstance(actions[0], Forget)
-        assert self.registration.in_flight or not self.registration.granted(self.trunk.now)
+        assert not self.registration.stands(self.trunk.now)
         assert self.registration.held or not held
         self.failed_as.clear()
 
@@ -1115,8 +1180,11 @@ class AnyOrder(RuleBasedStateMachine):
             assert r.next_at is None
         else:
             assert r.next_at is not None
-        if not r.wanted and r.in_flight is None and r.state is not State.PARKED:
-            assert r.expires_at is None
+        if not r.wanted and r.state is not State.PARKED:
+            assert not r.stands(self.trunk.now)
+            # Nothing is left, or it is still to be said whom the taking back goes to.
+            told = r.in_flight is None and r.state is not State.UNREGISTERING
+            assert r.expires_at is None or not told
 
     @invariant()
     def an_attempt_is_bounded_whatever_is_answered(self) -> None:

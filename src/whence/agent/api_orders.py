@@ -38,7 +38,7 @@ def add(
             if order == "park":
                 registrations.park(trunk_id)
             elif order == "unregister":
-                await registrations.unregister(trunk_id)
+                registrations.unregister(trunk_id)
             else:
                 registrations.want(trunk_id)
             return trunk_view(*registrations[trunk_id], keepalive(trunk_id))

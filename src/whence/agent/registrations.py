@@ -143,7 +143,6 @@ class Registrations:
         self._settings = Settings()
         self._waits = WAITS
         self._entries: dict[str, Entry] = {}
-        self._leaving: set[Entry] = set()
         self._due: list[tuple[float, int, Entry, float | None]] = []
         """(when, tie-breaker, trunk, the `next_at` that was given this slot by the pace)."""
         self._ends: list[tuple[float, int, Entry]] = []
@@ -158,7 +157,7 @@ class Registrations:
         self._places = Places(IN_FLIGHT_LIMIT)
         self._tasks = Tasks("a registration's task")
         self.outcomes: Counter[str] = Counter()
-        """Attempts by outcome: `registered`, or the kind of failure."""
+        """Attempts by outcome: `registered`, the kind of failure, or `unwritten` (a full disk)."""
         self.lapses = 0
         """Grants that ended without a refresh."""
         self.watchers: list[Watcher] = []
@@ -206,7 +205,6 @@ class Registrations:
     def _let_go(self, entry: Entry) -> None:
         del self._entries[entry.trunk.id]
         entry.leaving = True
-        self._leaving.add(entry)
         for watcher in self.watchers:
             watcher.gone(entry.trunk.id)
         self._tasks.start(self._take_back(entry))
@@ -290,14 +288,12 @@ class Registrations:
         self._written_step(entry, Want())
         entry.parking = False
 
-    async def unregister(self, trunk_id: str) -> None:
-        """Take it back, and leave it so until it is wanted again; returns when that has begun."""
+    def unregister(self, trunk_id: str) -> None:
+        """Take it back, and leave it so until it is wanted again; its addresses end at once."""
         entry = self._entries[trunk_id]
-        targets = await self._targets(entry.trunk.server)
-        if not entry.leaving:
-            asks = self._written_step(entry, TakeBack(targets, held=True))
-            entry.parking = False
-            self._tasks.start(self._carry_on(entry, asks))
+        self._written_step(entry, TakeBack(None, held=True))
+        entry.parking = False
+        self._tasks.start(self._take_back(entry))
 
     def way(self, trunk_id: str) -> Way | None:
         """How its server is reached; None where none granted, or a request is in flight."""
@@ -420,7 +416,8 @@ class Registrations:
             targets = await self._targets(entry.trunk.server)
             why = "" if targets else self._resolver.why_none(entry.trunk.server)
             async with self._places.take():
-                if _is_due(entry, self._clock()):  # the heap may have held it twice
+                # The heap may have held it twice; and what is asked for at the end is not wanted.
+                if _is_due(entry, self._clock()) and not self._stopping:
                     await self._go(entry, Due(targets, why))
         finally:
             self._begun.release()
@@ -428,11 +425,10 @@ class Registrations:
     async def _take_back(self, entry: Entry) -> None:
         targets = await self._targets(entry.trunk.server)
         async with self._places.take():
-            # Meanwhile the trunk may have been enabled again, or be wanted again.
-            held = entry.registration.held
+            # Meanwhile the trunk may have been enabled again, or be wanted again, or be taken back.
+            held = entry.registration.held and entry.registration.state is not State.UNREGISTERED
             if entry.leaving or self._stopping or held or not entry.trunk.enabled:
                 await self._go(entry, TakeBack(targets))
-        self._leaving.discard(entry)
 
     async def _targets(self, server: Uri) -> tuple[NextHop, ...]:
         found = await self._resolver.targets(server)
@@ -549,8 +545,11 @@ class Registrations:
             self._wake.set()
 
     def _tell(self, entry: Entry, before: Registration, after: Registration) -> None:
-        if before.in_flight is not None and after.in_flight is None:
-            self.outcomes[after.failure or after.state.value] += 1
+        ended = before.in_flight is not None and after.in_flight is None
+        if ended and after.state is State.REGISTERED:
+            self.outcomes[State.REGISTERED] += 1
+        elif ended and after.state is not State.UNREGISTERED:  # that was asked for
+            self.outcomes[after.failure or "unwritten"] += 1
         said = history.said(after)
         if said and said != entry.told:
             entry.told = sys.intern(said)  # thousands of trunks have the same to say

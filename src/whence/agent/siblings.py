@@ -109,7 +109,7 @@ class Siblings:
         """See whether the trunk is registered, and where."""
         r, now = registration, self._clock()
         names = _names(trunk)
-        if not names or not r.granted(now) or r.registrar is None or r.expires_at is None:
+        if not names or not r.stands(now) or r.registrar is None or r.expires_at is None:
             self.gone(trunk.id)
             return
         ends_at = r.expires_at + self._grace_s

@@ -177,6 +177,12 @@ class Registration:
         """Whether the registrar's grant still stands."""
         return self.expires_at is not None and now < self.expires_at
 
+    def stands(self, now: float) -> bool:
+        """Whether its addresses do: it is granted, and we are not taking it back. A parked one
+        stands until its time.
+        """
+        return self.granted(now) and (self.wanted or self.state is State.PARKED)
+
     def unbroken_since(self, now: float) -> float:
         """Since when something is granted without a gap, where it is granted anew at `now`."""
         if self.registered_at is None or not self.granted(now):
@@ -216,12 +222,13 @@ class Redirected:
 
 @dataclass(frozen=True, slots=True)
 class TakeBack:
-    """The registration is not wanted any more. `targets` as in Due.
+    """The registration is not wanted any more. `targets` as in Due; None where they are not looked
+    up yet: all that was learned ends at once, and the registrar hears of it when it is said again.
 
     `held`: because the operator said so; it stays so until he wants it again, restarts or not.
     """
 
-    targets: tuple[NextHop, ...]
+    targets: tuple[NextHop, ...] | None
     held: bool = False
 
 
@@ -355,24 +362,43 @@ class _Turn:
         r = self.before
         if not r.wanted or r.in_flight is not None:
             return r, ()
-        if not targets:
+        hops = self._hops(targets)
+        if not hops:
             return self._failed(Failure.UNREACHABLE, why)
         expires_s = max(self.account.expires_s, r.min_expires_s)
-        first, *others = _home_first(r.home, targets)
+        first, *others = hops
         return self._send(r, Request(first, expires_s, tuple(others)), State.REGISTERING)
 
-    def take_back(self, targets: Sequence[NextHop], held: bool) -> Outcome:
+    def take_back(self, targets: Sequence[NextHop] | None, held: bool) -> Outcome:
         r = replace(self.before, wanted=False, held=held or self.before.held)
         if r.in_flight is not None:
             # What was granted before, or is granted by its answer, is taken back when it comes.
             return replace(r, next_at=None, again=False), (Forget(),)
-        if not r.granted(self.now) or not targets:
+        if not r.granted(self.now):
             return self._ended(r, "taken back")
+        if targets is None:
+            state = State.UNREGISTERING
+            return replace(r, next_at=None, state=state, since=self._since(state)), (Forget(),)
+        hops = self._hops(targets)
+        if not hops:
+            return self._ended(r, "taken back; no server of the registrar is known")
         r = replace(r, expires_at=None)
-        first, *others = _home_first(r.home, targets)
+        first, *others = hops
         request = Request(first, 0, tuple(others))
         r, sends = self._send(r, request, State.UNREGISTERING)
         return r, (Forget(), *sends)
+
+    def _hops(self, targets: Sequence[NextHop]) -> Sequence[NextHop]:
+        """Whom to ask, in order. Stay with the server that granted, also where the name does not
+        say it any more; where nobody answers for the name, only while its grant stands. After it
+        has failed, it is one among the others.
+        """
+        home = self.before.home
+        if home is None or not (targets or self.before.granted(self.now)):
+            return targets
+        if self.before.failure is not Failure.UNREACHABLE:
+            return [home, *(target for target in targets if target != home)]
+        return targets if home in targets else [*targets, home]
 
     def park(self) -> Outcome:
         r = self.before
@@ -557,7 +583,7 @@ class _Turn:
             state=state,
             since=self._since(state),
             next_at=self.now if r.again else self.now + wait_s,
-            home=None if failure is Failure.UNREACHABLE else r.home,
+            home=r.home if r.granted(self.now) or failure is not Failure.UNREACHABLE else None,
             failures=failures,
             failure=failure,
             **_last(reply),
@@ -621,11 +647,6 @@ def _last(reply: Reply | None) -> dict[str, Any]:
     if reply is None:
         return {"last_status": None, "last_phrase": ""}
     return {"last_status": reply.status, "last_phrase": reply.reason}
-
-
-def _home_first(home: NextHop | None, targets: Sequence[NextHop]) -> list[NextHop]:
-    """Stay with the server that granted, also where the name does not say it any more."""
-    return [*([home] if home else []), *(target for target in targets if target != home)]
 
 
 def granted(reply: Reply, account: Account, asked_s: int) -> tuple[int | None, str]:
