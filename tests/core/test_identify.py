@@ -26,6 +26,7 @@ from whence.core.identify import (
     Request,
     Rule,
     Unknown,
+    dialled,
     identify,
 )
 from whence.core.number import closeness, owns
@@ -488,3 +489,31 @@ def test_headers_narrow_and_never_widen(world: World, made_up: Call, other: Call
     decisions = [identify(r, evidence_of(world, r), NOW) for r in (one, two)]
     unknown = [isinstance(d, Unknown) for d in decisions]
     assert unknown[0] == unknown[1]
+
+
+# The number that is dialled.
+
+
+@pytest.mark.parametrize(
+    ("ruri", "to", "number"),
+    [
+        ("sip:+44%20(20)%2071@h", None, "+442071"),
+        ("sip:token-acme@h", "sip:+4420@h", "+4420"),  # by our Contact: To has the number
+        ("sip:sales@h", "sip:shop@h", "sales"),
+        ("sip:+4420@h", "sip:+4930@h", "+4420"),
+        ("sip:+4930@h", "sip:+44201@h", "+44201"),  # a number of its own goes before another
+        ("sip:123456@h", "sip:+4930@h", "+4930"),  # the account, as the one that is called
+        ("sip:123456@h", "sip:shop@h", "123456"),
+        ("sip:987654321098765432109876@h", "sip:+4930@h", "+4930"),  # a token may be all digits
+        ("sip:987654321098765432109876@h", "sip:shop@h", "123456"),
+        ("sip:h", "sip:shop@h", ""),
+    ],
+)
+def test_what_is_dialled_is_its_number_then_another_then_the_user(
+    ruri: str, to: str | None, number: str
+) -> None:
+    acme = trunk("acme")
+    if "token-acme" not in ruri:
+        acme = acme._replace(aor_user="123456", token="987654321098765432109876")
+    known = evidence(acme, numbers={"acme": ["+44201"]})
+    assert dialled(call(ruri, to=to), acme, known) == number

@@ -172,6 +172,19 @@ def identify(request: Request, evidence: Evidence, now: float) -> Decision:
     return Identified(candidates[0], Rule.ONLY_CANDIDATE, tuple(steps))
 
 
+def dialled(request: Request, trunk: Trunk, evidence: Evidence) -> str:
+    """Say which number of the trunk to whom a request was given is called, or else which name.
+
+    A number that it owns goes before others. What the provider calls the account by, our token or
+    the account itself, is no number though it may be all digits, where another one is named.
+    """
+    numbers = [number for _, number in request.numbers if number != trunk.token]
+    owned = [number for number in numbers if (number, trunk.id) in evidence.number_owners]
+    others = [number for number in numbers if number != trunk.aor_user]
+    user = trunk.aor_user if request.ruri.user == trunk.token else request.ruri.user
+    return next(iter(owned + others + numbers), user)
+
+
 Fitting = Callable[[tuple[Trunk, ...]], tuple[Trunk, ...]]
 """Says which of the candidates fit what was compared."""
 

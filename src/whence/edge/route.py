@@ -12,7 +12,7 @@ from pathlib import Path
 from whence.core import stamp, told
 from whence.core.address import Source, Transport
 from whence.core.directory import DIALOG_KEY, INSIDE_KEY
-from whence.core.identify import Identified, Request, Unknown
+from whence.core.identify import Identified, Unknown, dialled
 from whence.core.uri import escape_user
 from whence.edge import certificate
 from whence.edge.handlers import ANSWERED, GO_ON, NO, Handlers, answers, read, survives
@@ -244,7 +244,7 @@ class Edge(Handlers):
         said = told.lasting(decision, request.source, asked.ruri, asked.to, asked.p_called_party_id)
         if isinstance(decision, Identified) and method in RELAYED:
             trunk = decision.trunk
-            target = fill(trunk.target, request)
+            target = fill(trunk.target, dialled(request, trunk, evidence))
             answer = Answer(
                 trunk.id,
                 decision.reason,
@@ -272,9 +272,8 @@ class Edge(Handlers):
         return self._dialog_key
 
 
-def fill(target: str, request: Request) -> str:
+def fill(target: str, number: str) -> str:
     """Write the called number into a target's `{number}`, escaped so that it stays a user part."""
-    if "{number}" not in target:
-        return target
-    number = request.numbers[0][1] if request.numbers else request.ruri.user
+    if not number:
+        target = target.replace("{number}@", "")  # `sip:@host` is no URI
     return target.replace("{number}", escape_user(number))
