@@ -1,14 +1,19 @@
 """What the registrations teach that Kamailio's own module uac keeps."""
 
+from collections.abc import Set
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.core.test_identify import call, evidence, trunk
+from whence.core import uac
 from whence.core.address import Source
 from whence.core.contact import Contact
+from whence.core.identify import Decision, Evidence, Identified, Refused, Request, identify
 from whence.core.registration import Forget, Learn, Registration, Reply, State
+from whence.core.trunk import Trunk
 from whence.core.uac import Sent, answered, taken_back, unanswered
 from whence.core.uri import Uri
 
@@ -141,3 +146,66 @@ def test_nothing_but_a_2xx_that_grants_ours_teaches(
         assert after.expires_at > NOW
     else:
         assert after.expires_at == before.expires_at
+
+
+# Whose a call is, among the records that uac still has.
+
+ACME, BELL, COAL = trunk("acme"), trunk("bell"), trunk("coal")
+
+
+def choose(
+    request: Request, *records: Trunk, gone: Set[str] = frozenset(), missed: Set[str] = frozenset()
+) -> uac.Chosen | uac.Nobody:
+    def decide(without: Set[str]) -> tuple[Decision, Evidence]:
+        seen = evidence(*(t for t in records if t.id not in without))
+        return identify(request, seen, NOW), seen
+
+    return uac.choose(decide, lambda id_: id_ not in gone, missed.__contains__)
+
+
+def test_where_every_record_stands_it_is_what_was_decided_among_all() -> None:
+    chosen = choose(call("sip:token-acme@h"), ACME, BELL)
+    assert isinstance(chosen, uac.Chosen)
+    assert isinstance(chosen.decision, Identified)
+    assert (chosen.decision.trunk.id, chosen.among_all) == ("acme", True)
+
+
+def test_a_record_that_is_gone_does_not_stand_in_the_way_of_the_only_other() -> None:
+    chosen = choose(call(), ACME, BELL, gone={"bell"})
+    assert isinstance(chosen, uac.Chosen)
+    assert isinstance(chosen.decision, Identified)
+    assert (chosen.decision.trunk.id, chosen.among_all) == ("acme", False)
+
+
+def test_a_call_that_names_a_gone_record_is_not_another_ones() -> None:
+    chosen = choose(call("sip:token-bell@h"), ACME, BELL, gone={"bell"})
+    assert chosen == uac.Nobody("the record that it names is gone")
+
+
+def test_while_uac_may_just_be_reading_its_table_a_missing_records_call_is_nobodys() -> None:
+    chosen = choose(call(), ACME, BELL, gone={"bell"}, missed={"bell"})
+    assert chosen == uac.Nobody("uac has no record bell just now")
+
+
+def test_of_several_that_stand_none_is_chosen() -> None:
+    chosen = choose(call(), ACME, BELL, COAL, gone={"bell"})
+    assert isinstance(chosen, uac.Chosen)
+    assert isinstance(chosen.decision, Refused)
+    assert chosen.decision.candidates == ("acme", "coal")
+
+
+def test_a_heap_of_gone_records_is_not_looked_through_to_its_end() -> None:
+    records = [trunk(f"gone-{n}") for n in range(40)]
+    asked: list[str] = []
+
+    def stands(id_: str) -> bool:
+        asked.append(id_)
+        return False
+
+    def decide(without: Set[str]) -> tuple[Decision, Evidence]:
+        left = [t for t in records if t.id not in without][:2]
+        return identify(call(), evidence(*left), NOW), evidence(*left)
+
+    chosen = uac.choose(decide, stands, lambda _: False)
+    assert chosen == uac.Nobody("too many records of its address are gone")
+    assert len(asked) < 40

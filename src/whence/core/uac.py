@@ -3,14 +3,19 @@
 We see what it sent and what was answered, and say what that teaches. The rules are those of our
 own registrations: only a 2xx teaches, and only what its registrar granted; a failure takes nothing
 away; what is taken back ends at once, and no answer that is under way brings it back.
+
+A record that is removed or disabled says nothing: so whose a call is is decided among those that
+`uac` still has, and what may have been a gone one's is nobody's.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Set
 from dataclasses import dataclass, replace
 
 from whence.core.address import Source
 from whence.core.digest import Credentials
+from whence.core.identify import NAMING, Decision, Evidence, Identified, Refused
 from whence.core.registration import (
     Account,
     Action,
@@ -128,3 +133,65 @@ def _failed(
         last_phrase=reply.reason if reply else "",
         reason=reason,
     )
+
+
+# Whose a call is, among the records that `uac` still has.
+
+RECORDS_LIMIT = 16
+"""How many records are looked through that are no more, before a call is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A decision in which every record stands. `among_all`: none had to be left out for it."""
+
+    decision: Decision
+    evidence: Evidence
+    among_all: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Nobody:
+    """A record is gone, and the call may have been its own: it is not another's."""
+
+    reason: str
+
+
+def choose(
+    decide: Callable[[Set[str]], tuple[Decision, Evidence]],
+    stands: Callable[[str], bool],
+    missed_lately: Callable[[str], bool],
+) -> Chosen | Nobody:
+    """Decide, and decide anew without the records that are no more, until all that it rests on are.
+
+    `decide`: as if some trunks were not there. `stands`: whether `uac` has a record, enabled.
+    `missed_lately`: whether it has none just now and may have it again in a moment.
+    """
+    without: set[str] = set()
+    named = False
+    while True:
+        decision, evidence = decide(without)
+        fallen = [id_ for id_ in _whose(decision) if not stands(id_)]
+        if not fallen:
+            break
+        if any(missed_lately(id_) for id_ in fallen):
+            return Nobody(f"uac has no record {fallen[0]} just now")
+        named = named or _names_one(decision)
+        without.update(fallen)
+        if len(without) > RECORDS_LIMIT:
+            return Nobody("too many records of its address are gone")
+    if named and not _names_one(decision):
+        return Nobody("the record that it names is gone")
+    return Chosen(decision, evidence, among_all=not without)
+
+
+def _whose(decision: Decision) -> tuple[str, ...]:
+    """The trunks whose call it would be."""
+    if isinstance(decision, Identified):
+        return (decision.trunk.id,)
+    return decision.candidates if isinstance(decision, Refused) else ()
+
+
+def _names_one(decision: Decision) -> bool:
+    """Whether the request's own words name a trunk of its address, or several."""
+    return any(step.rule in NAMING and step.left for step in decision.steps)

@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial, wraps
 from pathlib import Path
 
 from whence.core import stamp, told, uac
 from whence.core.contact import Contact, listed, seconds
-from whence.core.identify import NAMING, Decision, Identified, Refused
+from whence.core.identify import Identified
 from whence.core.registration import Action, Registration, Reply, State
 from whence.core.uac import Sent
 from whence.core.uri import Uri
 from whence.edge.directory import DirectoryUnavailableError
 from whence.edge.handlers import GO_ON, NO, Handlers, one_line, read, survives
-from whence.edge.known import Answer, Asked
+from whence.edge.known import Answer
 from whence.edge.ksr import Ksr
 from whence.edge.learned import Change, Learned, NotWrittenError, Record
 
@@ -50,9 +50,6 @@ TAKE_BACK_WAIT_S = 0.05
 IDENTIFY_WAIT_S = 0.05
 
 NO_RECORD, DISABLED = -1, -3  # uac_reg_status (5.6.3); others: registered, under way, failed
-
-RECORDS_LIMIT = 16
-"""How many records are looked through that are no more, before a call is given up."""
 
 STARTING_S = READING_S = 5.0
 """How long `uac` may take, after a start or as it is told to, to read its table."""
@@ -249,44 +246,49 @@ class DropIn(Handlers):
         if asked is None or method is None or call_id is None:
             return self._decline("it cannot be read")
         self._catch_up()
-        known = answer = self._known.get(asked, now)
-        decision: Decision | None = None
-        without: set[str] = set()
-        names_one = False
-        while True:
-            if answer is None:
-                answer, decision = self._decide(asked, now, without)
-                if decision is None:
-                    return self._decline("its Request-URI cannot be read")
-            fallen = [id_ for id_ in _whose(answer, decision) if not self._stands(id_, now)]
-            if not fallen:
-                break
-            known = answer = None
-            if decision is None:
-                continue  # it was known, and is decided anew to see by which rule
-            if any(self._missed_lately(id_, now) for id_ in fallen):
-                return self._decline(f"uac has no record {fallen[0]} just now")
-            names_one = names_one or _names_one(decision)
-            without.update(fallen)
-            if len(without) > RECORDS_LIMIT:
-                return self._decline("too many records of its address are gone")
-        if names_one and not _names_one(decision):
-            return self._decline("the record that it names is gone")
-        if answer is not None:
-            if ksr.uac.uac_reg_lookup(answer.trunk, "$ru") < 0:
-                if not answer.target:
-                    return self._decline(f"the record {answer.trunk} is not there yet")
-                ksr.seturi(answer.target)  # its user as he was when it was granted
-            ksr.hdr.append(answer.headers)
-            ksr.pv.sets(TRUNK, answer.trunk)
-            ksr.pv.sets(REASON, answer.reason)
-            self._tell(answer.told, method, call_id, now, known=known is not None)
-            return GO_ON
-        assert decision is not None  # noqa: S101 - it was seen to above
-        source = self._source()
+        known = self._known.get(asked, now)
+        if known is not None and self._stands(known.trunk, now):
+            return self._give(known, method, call_id, now, known=True)
+        request = read(asked)
+        if request is None:
+            return self._decline("its Request-URI cannot be read")
+        chosen = uac.choose(
+            lambda without: self._directory.decide(request, now, without),
+            lambda id_: self._stands(id_, now),
+            lambda id_: self._missed_lately(id_, now),
+        )
+        if isinstance(chosen, uac.Nobody):
+            return self._decline(chosen.reason)
+        decision, source = chosen.decision, request.source
         said = told.lasting(decision, source, asked.ruri, asked.to, asked.p_called_party_id)
-        self._tell(said, told.method_told(method), call_id, now, known=False)
-        return self._decline(decision.reason)
+        if not isinstance(decision, Identified):
+            self._tell(said, told.method_told(method), call_id, now, known=False)
+            return self._decline(decision.reason)
+        answer = Answer(
+            decision.trunk.id,
+            decision.reason,
+            f"{stamp.TRUNK}: {decision.trunk.id}\r\n{stamp.SOURCE}: {source}\r\n",
+            decision.trunk.target,
+            True,
+            chosen.evidence.good_until(now),
+            said,
+        )
+        if chosen.among_all:
+            self._known.keep(asked, answer)
+        return self._give(answer, method, call_id, now, known=False)
+
+    def _give(self, answer: Answer, method: str, call_id: str, now: float, *, known: bool) -> int:
+        """Send the call to its record's user, as `uac` has him now."""
+        ksr = self.ksr
+        if ksr.uac.uac_reg_lookup(answer.trunk, "$ru") < 0:
+            if not answer.target:
+                return self._decline(f"the record {answer.trunk} is not there yet")
+            ksr.seturi(answer.target)  # its user as he was when it was granted
+        ksr.hdr.append(answer.headers)
+        ksr.pv.sets(TRUNK, answer.trunk)
+        ksr.pv.sets(REASON, answer.reason)
+        self._tell(answer.told, method, call_id, now, known=known)
+        return GO_ON
 
     def _decline(self, reason: str) -> int:
         self.ksr.pv.sets(REASON, reason)
@@ -297,33 +299,6 @@ class DropIn(Handlers):
             self._learned.catch_up(IDENTIFY_WAIT_S)
         except NotWrittenError as error:
             self.ksr.err(f"whence: {error}\n")
-
-    def _decide(
-        self, asked: Asked, now: float, without: Set[str]
-    ) -> tuple[Answer | None, Decision | None]:
-        """Decide what this worker has not decided before, as if some trunks were not there.
-
-        No answer where it is no trunk's; no decision where its Request-URI cannot be read.
-        """
-        request = read(asked)
-        if request is None:
-            return None, None
-        decision, evidence = self._directory.decide(request, now, without)
-        if not isinstance(decision, Identified):
-            return None, decision
-        said = told.lasting(decision, request.source, asked.ruri, asked.to, asked.p_called_party_id)
-        answer = Answer(
-            decision.trunk.id,
-            decision.reason,
-            f"{stamp.TRUNK}: {decision.trunk.id}\r\n{stamp.SOURCE}: {request.source}\r\n",
-            decision.trunk.target,
-            True,
-            evidence.good_until(now),
-            said,
-        )
-        if not without:
-            self._known.keep(asked, answer)
-        return answer, decision
 
     def _stands(self, l_uuid: str, now: float) -> bool:
         """Whether `uac` still has the record, and nobody has disabled it: it says nothing when that
@@ -351,20 +326,6 @@ class DropIn(Handlers):
     def _missed_lately(self, l_uuid: str, now: float) -> bool:
         """Whether a record may be back in a moment: until then its call is not another's."""
         return now - self._missed.get(l_uuid, 0.0) < READING_S
-
-
-def _whose(answer: Answer | None, decision: Decision | None) -> Iterable[str]:
-    """The trunks whose call it would be."""
-    if answer is not None:
-        return (answer.trunk,)
-    return decision.candidates if isinstance(decision, Refused) else ()
-
-
-def _names_one(decision: Decision | None) -> bool:
-    """Whether the request's own words name a trunk of its address, or several."""
-    return decision is not None and any(
-        step.rule in NAMING and step.left for step in decision.steps
-    )
 
 
 def _unanswered(
