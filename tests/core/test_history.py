@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from whence.core.address import Source
-from whence.core.history import Event, events, said
+from whence.core.history import Event, events, heard, said
 from whence.core.registration import (
     Due,
     Lapsed,
@@ -90,3 +90,23 @@ def test_a_lapse_is_one_and_a_grant_that_still_stands_is_none() -> None:
     gone = replace(REFUSED, expires_at=None)
     assert [e.what for e in events(REFUSED, gone, Lapsed(), said(REFUSED))] == ["lapsed"]
     assert events(REFUSED, REFUSED, Lapsed(), said(REFUSED)) == ()
+
+
+# Of a registration that another one keeps.
+
+
+def test_a_first_grant_and_one_after_a_lapse_are_news_and_a_refresh_is_not() -> None:
+    granted = replace(REGISTERED, expires_at=100.0)
+    (first,) = heard(None, granted, 1.0)
+    assert first.what == "registered"
+    assert heard(granted, replace(granted, expires_at=200.0), 50.0) == ()
+    (after_a_lapse,) = heard(granted, replace(granted, expires_at=200.0), 150.0)
+    assert after_a_lapse.what == "registered"
+
+
+def test_another_server_and_each_failure_are_news() -> None:
+    granted = replace(REGISTERED, expires_at=100.0)
+    moved = replace(granted, registrar=Source.parse("udp:192.0.2.2:5060"))
+    assert [event.what for event in heard(granted, moved, 50.0)] == ["moved"]
+    failing = replace(granted, state=State.WAITING, failures=2, reason="503 No")
+    assert [event.what for event in heard(failing, failing, 50.0)] == ["waiting"]

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from whence.agent.directory import Directory
 from whence.core import history
 
-LAPSED = history.Event("lapsed", "what was granted ended without a refresh")
-
 _LAPSED = "SELECT trunk_id FROM registration WHERE expires_at <= ?"
 _NO_TRUNK_OF_THEIRS = """DELETE FROM trunk WHERE NOT EXISTS
     (SELECT 1 FROM registration r WHERE r.trunk_id = trunk.id) AND NOT EXISTS
@@ -88,7 +86,7 @@ class SharedDirectory(Directory):
                     (trunk_id, now),
                 )
                 if done.rowcount and self.has_trunk(trunk_id):
-                    self._note(trunk_id, LAPSED, now)
+                    self._note(trunk_id, history.LAPSED, now)
 
     def has_trunk(self, trunk_id: str) -> bool:
         """Whether there is a trunk with this id."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 from whence.agent.directory import DirectoryError
-from whence.agent.shared_directory import LAPSED, Row, SharedDirectory
+from whence.agent.shared_directory import Row, SharedDirectory
 from whence.agent.standings import DisabledError
 from whence.agent.strangers import ADMITTED, EXPELLED
 from whence.core import history
@@ -144,7 +144,7 @@ class Tracked:
             self.changed()
         for number, trunk_id, event in self._directory.events_after(self._seen):
             self._seen = number
-            self.lapses += event.what == LAPSED.what
+            self.lapses += event.what == history.LAPSED.what
             if event.what not in (ADMITTED, EXPELLED):  # that is told by who did it
                 log.info("trunk %s: %s: %s", shown(trunk_id), event.what, shown(event.reason))
             self.happened(trunk_id, [event])
@@ -152,6 +152,6 @@ class Tracked:
 
 def _standing(registration: Registration, now: float) -> Registration:
     if registration.state is State.REGISTERED and not registration.granted(now):
-        return replace(registration, state=State.WAITING, reason=LAPSED.reason)
+        return replace(registration, state=State.WAITING, reason=history.LAPSED.reason)
     r = registration  # what the registrar said stands in it
     return replace(r, reason=shown(r.reason), last_phrase=shown(r.last_phrase))

@@ -24,6 +24,9 @@ class Event:
     status: int | None = None
 
 
+LAPSED = Event("lapsed", "what was granted ended without a refresh")
+
+
 def said(registration: Registration) -> str:
     """Say how a registration stands: what is said again is no news. Empty while an attempt runs."""
     r = registration
@@ -43,14 +46,34 @@ def events(before: Registration, after: Registration, fact: Fact, told: str) -> 
     elif isinstance(fact, Silent) and before.next_at != after.next_at:
         found.append(Event("silent", "keep-alives are unanswered: the refresh is brought forward"))
     elif isinstance(fact, Lapsed) and before.expires_at != after.expires_at:
-        found.append(Event("lapsed", "what was granted ended without a refresh"))
+        found.append(LAPSED)
     now = said(after)
     failed = after.failure is not None and now != "" and said(before) == ""
-    moved = None not in (before.registrar, after.registrar) and before.registrar != after.registrar
-    if now and moved:
-        reason = f"{after.reason} by {after.registrar}, before by {before.registrar}"
-        found.append(Event("moved", reason, after.last_status))
-    elif now and (now != told or failed):
-        by = f" by {after.registrar}" if after.state is State.REGISTERED else ""
-        found.append(Event(after.state, f"{after.reason}{by}", after.last_status))
+    if now and (_has_moved(before, after) or now != told or failed):
+        found.append(_standing(before, after))
     return tuple(found)
+
+
+def heard(before: Registration | None, after: Registration, at: float) -> tuple[Event, ...]:
+    """Tell what is worth keeping of a registration that another one keeps: it stood as `before`, if
+    it was known, and an answer made it `after`.
+    """
+    if before is not None and not _has_moved(before, after):
+        lapsed = before.state is State.REGISTERED and not before.granted(at)
+        if not lapsed and not after.failures and said(before) == said(after):
+            return ()
+    return (_standing(before, after),)
+
+
+def _has_moved(before: Registration, after: Registration) -> bool:
+    both = before.registrar is not None and after.registrar is not None
+    return both and before.registrar != after.registrar
+
+
+def _standing(before: Registration | None, after: Registration) -> Event:
+    """How it stands now, and where another server granted, that it is another one."""
+    if before is not None and _has_moved(before, after):
+        reason = f"{after.reason} by {after.registrar}, before by {before.registrar}"
+        return Event("moved", reason, after.last_status)
+    by = f" by {after.registrar}" if after.state is State.REGISTERED else ""
+    return Event(after.state, f"{after.reason}{by}", after.last_status)

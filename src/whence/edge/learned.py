@@ -19,7 +19,6 @@ from pathlib import Path
 from whence.core import directory as tables
 from whence.core import history
 from whence.core.address import Address, Origin
-from whence.core.history import Event
 from whence.core.registration import Action, Forget, Learn, Registration, State
 from whence.edge.known import Identity, identity
 
@@ -227,21 +226,10 @@ def _tell(
     """Keep what is news in the trunk's history, as far as the trunk is known."""
     if database.execute("SELECT 1 FROM trunk WHERE id = ?", (after.trunk_id,)).fetchone() is None:
         return
-    for event in _news(before, after, at):
+    for event in history.heard(before, after, at):
         row = (after.trunk_id, at, event.what, event.status, event.reason)
         database.execute(tables.PUT_EVENT, row)
         database.execute(tables.TRIM_EVENTS, {"id": after.trunk_id, "limit": history.LIMIT})
-
-
-def _news(before: Registration | None, after: Registration, at: float) -> Iterator[Event]:
-    was = before.registrar if before else None
-    lapsed = before is not None and before.state is State.REGISTERED and not before.granted(at)
-    if was is not None and after.registrar is not None and was != after.registrar:
-        reason = f"{after.reason} by {after.registrar}, before by {was}"
-        yield Event("moved", reason, after.last_status)
-    elif before is None or lapsed or history.said(after) != history.said(before) or after.failures:
-        by = f" by {after.registrar}" if after.state is State.REGISTERED else ""
-        yield Event(after.state, f"{after.reason}{by}", after.last_status)
 
 
 def _sweep(database: sqlite3.Connection, change: Change) -> None:
