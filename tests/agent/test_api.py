@@ -6,6 +6,7 @@ import asyncio
 import re
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -240,6 +241,33 @@ def test_it_is_not_healthy_when_the_directory_cannot_be_written(
         answer = await asked
         assert answer.status_code == 503
         assert answer.json() == {"kamailio": True, "directory": False}
+
+    tell(story)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v1/trunks/acme"),
+        ("GET", "/v1/addresses"),
+        ("GET", "/v1/users"),
+        ("GET", "/metrics"),
+        ("POST", "/v1/explain"),
+        ("POST", "/v1/reload"),
+    ],
+)
+def test_a_directory_that_cannot_be_read_is_a_503_with_a_sentence(
+    tell: Callable[[Story], None], method: str, path: str
+) -> None:
+    async def story(agent: Agent) -> None:
+        location.make(agent.location)
+        with closing(sqlite3.connect(agent.node.directory.path)) as other:
+            for table in ("trunk", "address", "user", "registration", "event"):
+                other.execute(f"ALTER TABLE {table} RENAME TO {table}_that_was")
+        question = {"source": "udp:192.0.2.1:5060", "ruri": "sip:anybody@edge.example"}
+        answer = await agent.ask(path, None if method == "GET" else question)
+        assert answer.status_code == 503
+        assert " cannot be read: no such table" in answer.json()["detail"]
 
     tell(story)
 

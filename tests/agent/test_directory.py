@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from whence.agent.directory import FILE, FORMER_S, GONE_S, Directory, DirectoryE
 from whence.agent.settings import Settings, load
 from whence.core.address import Address, Origin, Source, Transport, canonical_network
 from whence.core.directory import DIALOG_KEY, INSIDE_KEY, LEARNED_UNTIL, META, USER_HA1
-from whence.core.identify import Identified, Refused, Request, identify
+from whence.core.identify import Evidence, Identified, Refused, Request, identify
 from whence.core.nearest import nearest
 from whence.core.registration import Forget, Learn, Registration, State
 from whence.core.retry import Failure
@@ -647,17 +647,80 @@ def test_a_directory_of_another_version_is_left_alone(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("content", [b"this is no database at all" * 100, None])
-def test_what_is_no_directory_is_refused_in_one_sentence(
-    tmp_path: Path, content: bytes | None
-) -> None:
+def test_what_cannot_be_opened_is_refused_in_one_sentence(tmp_path: Path) -> None:
     path = tmp_path / FILE
-    if content is None:
-        path.mkdir()
-    else:
-        path.write_bytes(content)
+    path.mkdir()
     with pytest.raises(DirectoryError, match=r"^the directory .* cannot be opened: .*; make its"):
         Directory(path)
+
+
+def torn(content: bytes) -> bytes:
+    """A database whose beginning is right, and nothing else."""
+    return content[:100] + b"\xff" * (len(content) - 100)
+
+
+@pytest.mark.parametrize("broken", [lambda _: b"this is no database at all" * 100, torn])
+def test_what_is_no_database_or_a_broken_one_is_to_be_moved_away(
+    tmp_path: Path, broken: Callable[[bytes], bytes]
+) -> None:
+    path = tmp_path / FILE
+    Directory(path).close()
+    path.write_bytes(broken(path.read_bytes()))
+    with pytest.raises(DirectoryError) as error:
+        directory = Directory(path)
+        try:
+            directory.tokens()
+        finally:
+            directory.close()
+    assert str(error.value).endswith(
+        "; move the file away to begin anew: every trunk then registers again"
+    )
+
+
+def test_a_full_disk_is_called_full_and_changes_nothing(
+    directory: Directory, edge: sqlite3.Connection, tmp_path: Path
+) -> None:
+    """SQLite then ends the transaction itself."""
+    directory.install(settings(tmp_path, ACME))
+    before = (trunks(edge), numbers(edge))
+    (pages,) = directory._db.execute("PRAGMA page_count").fetchone()
+    directory._db.execute(f"PRAGMA max_page_count = {pages}")
+    many = "".join(BELL.replace("bell", f"bell{i}") for i in range(500))
+    with pytest.raises(DirectoryError) as error:
+        directory.install(settings(tmp_path, many))
+    assert str(error.value) == (
+        f"the directory {directory.path} cannot be written: database or disk is full; make room "
+        "on its disk"
+    )
+    assert (trunks(edge), numbers(edge)) == before
+
+
+REQUEST = Request(Source.parse("udp:192.0.2.1:5060"), Uri("sip", "anybody", "edge.example"))
+READS: dict[str, Callable[[Directory], object]] = {
+    "tokens": Directory.tokens,
+    "registrations": Directory.registrations,
+    "events": lambda directory: directory.events("acme"),
+    "addresses": Directory.addresses,
+    "users": Directory.users,
+    "evidence": lambda directory: directory.evidence(REQUEST, NOW),
+    "neighbours": lambda directory: directory.neighbours(REQUEST, Evidence((), {}, {})),
+    "learn": lambda directory: learn(directory, "acme"),
+    "resolve": lambda directory: directory.resolve([("acme", a_pin("192.0.2.1"))], NOW),
+    "drop_resolved": lambda directory: directory.drop_resolved("acme"),
+}
+
+
+@pytest.mark.parametrize("read", READS)
+def test_what_cannot_be_read_is_an_error_of_the_directory(
+    directory: Directory, tmp_path: Path, read: str
+) -> None:
+    directory.install(settings(tmp_path, ACME + ALICE))
+    with closing(sqlite3.connect(directory.path)) as other:
+        for table in ("trunk", "address", "user", "registration", "event"):
+            other.execute(f"ALTER TABLE {table} RENAME TO {table}_that_was")
+    with pytest.raises(DirectoryError, match=r"^the directory .* cannot be read: no such table"):
+        READS[read](directory)
+    assert directory.can_write(), "no transaction is left open"
 
 
 def test_a_reader_and_the_writer_never_wait_for_each_other(

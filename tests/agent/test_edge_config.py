@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from whence.agent.edge_config import START_OPTIONS, command, render
-from whence.agent.faults import FaultyFileError
+from tests.rig.certificates import Authority
+from whence.agent.edge_config import START_OPTIONS, TLS_FILE, command, render, write_tls_config
+from whence.agent.faults import FaultyFileError, ProblemError
 from whence.agent.settings import Edge, Settings, load
 
 
@@ -21,6 +22,19 @@ def rendered(folder: Path, text: str = "", name: str = "whence.toml") -> str:
 
 def lines(config: str, beginning: str) -> list[str]:
     return [line for line in config.splitlines() if line.startswith(beginning)]
+
+
+def test_a_file_for_tls_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    authority = Authority("authority", tmp_path)
+    own = authority.certificate("DNS:edge.example")
+    file = tmp_path / "whence.toml"
+    file.write_text(
+        f'[edge]\nlisten = ["tls:127.0.0.1:5061"]\n[edge.tls]\ncertificate = "{own.certificate}"\n'
+        f'key = "{own.key}"\nca = "{authority.file}"\n[agent]\nstate = "{tmp_path}"\n'
+    )
+    (tmp_path / TLS_FILE).symlink_to("/dev/full")
+    with pytest.raises(ProblemError, match=r"tls\.cfg cannot be written: No space left on device"):
+        write_tls_config(load(file))
 
 
 def test_each_socket_is_listened_on_and_the_inside_one_has_a_worker_of_its_own(

@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sqlite3
 import stat
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -210,6 +212,19 @@ def test_there_is_one_agent_of_a_directory(agent: Agent) -> None:
     with Process("second", argv, agent.folder / "second.log") as second:
         assert second.wait(20) == 1
         assert "already runs on the state directory" in second.log
+
+
+def test_a_directory_that_somebody_has_locked_is_named(agent: Agent) -> None:
+    path = agent.state / "directory.db"
+    argv: list[str | Path] = [beside_python("whence"), "agent", "--track-only", "-c", agent.file]
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with Process("refused", argv, agent.folder / "refused.log") as refused:
+            assert refused.wait(20) == 1
+            assert refused.log.splitlines() == [
+                f"whence: the directory {path} cannot be written: database is locked; end what "
+                "has locked it"
+            ]
 
 
 def test_without_a_directory_it_says_how_to_make_one(agent: Agent) -> None:

@@ -4,8 +4,9 @@ import os
 import re
 import signal
 import socket
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from tests.rig.process import Process, beside_python
 from tests.rig.rig import Rig
 from tests.rig.wait import eventually
 from tests.rig.whence import API_PORT, INSIDE_PORT, Whence
+from whence.agent.directory import Directory
 
 
 def read_only(folder: Path) -> list[str]:
@@ -150,8 +152,53 @@ def test_a_directory_of_another_time_is_not_touched(rig: Rig) -> None:
     directory = whence.state / "directory.db"
     directory.write_bytes(b"not a database" * 100)
     said = sentence(refused(whence, "agent"))
-    assert str(directory) in said
+    assert said.startswith(f"the directory {directory} cannot be opened: file is not a database; ")
+    assert "move the file away" in said
     assert directory.read_bytes() == b"not a database" * 100
+
+
+@contextmanager
+def full(directory: sqlite3.Connection) -> Iterator[None]:
+    """Let no user be written, as on a full disk."""
+    directory.execute(
+        "CREATE TRIGGER full BEFORE INSERT ON user"
+        " BEGIN SELECT RAISE(FAIL, 'database or disk is full'); END"
+    )
+    yield
+
+
+@contextmanager
+def locked(directory: sqlite3.Connection) -> Iterator[None]:
+    """Let somebody else write, and not come to an end."""
+    directory.execute("BEGIN IMMEDIATE")
+    yield
+    directory.execute("ROLLBACK")
+
+
+@pytest.mark.parametrize(
+    ("hold", "expected"),
+    [
+        (full, "cannot be written: database or disk is full"),
+        (locked, "cannot be written: database is locked; end what has locked it"),
+    ],
+)
+def test_a_directory_that_cannot_be_written_is_named(
+    rig: Rig, hold: Callable[[sqlite3.Connection], AbstractContextManager[None]], expected: str
+) -> None:
+    whence = rig.whence(users=["alice"], start=False)
+    whence.state.mkdir()
+    path = whence.state / "directory.db"
+    Directory(path).close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other, hold(other):
+        assert sentence(refused(whence, "agent")) == f"the directory {path} {expected}"
+
+
+def test_a_lock_that_cannot_be_written_is_named(rig: Rig) -> None:
+    whence = rig.whence(start=False)
+    whence.state.mkdir()
+    lock = whence.state / "agent.lock"
+    lock.symlink_to("/dev/full")
+    assert sentence(refused(whence, "agent")).startswith(f"{lock} cannot be written: ")
 
 
 @pytest.mark.parametrize("mode", [None, 0o755], ids=["made", "there"])

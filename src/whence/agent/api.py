@@ -206,7 +206,7 @@ class Parts:
 
 
 def make(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
-    """Build the API over the agent's parts."""
+    """Build the API over the agent's parts. What the directory does not do is a 503."""
     api = FastAPI(title="Whence", description="Whence does this call come?", version="1")
     own = f"[{parts.host}]" if ":" in parts.host else parts.host
     api.add_middleware(TrustedHostMiddleware, allowed_hosts=[own, "localhost", "127.0.0.1"])
@@ -217,6 +217,10 @@ def make(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
             said = {"detail": "a web page of another site must not ask for this"}
             return JSONResponse(said, 403)
         return await go_on(request)
+
+    @api.exception_handler(DirectoryError)
+    async def cannot_be_asked(_: HttpRequest, error: Exception) -> Response:
+        return JSONResponse({"detail": str(error)}, 503)
 
     @api.get("/healthz", responses={503: {"model": Health}})
     async def healthz(response: Response) -> Health:
@@ -295,8 +299,6 @@ def make(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
         except FaultyFileError as error:
             faults = [{"loc": ["file"], "msg": fault} for fault in error.faults]
             raise HTTPException(422, faults) from None
-        except DirectoryError as error:
-            raise HTTPException(503, str(error)) from None
         return ReloadedView(**asdict(change))
 
     @api.get("/metrics", response_class=Response, include_in_schema=False)

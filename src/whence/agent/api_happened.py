@@ -15,7 +15,7 @@ from whence.agent import pins
 from whence.agent.api import Explanation, explanation
 from whence.agent.calls import Calls
 from whence.agent.calls import as_json as call_as_json
-from whence.agent.directory import Directory, DirectoryError
+from whence.agent.directory import Directory
 from whence.agent.events import Events, as_json
 from whence.agent.standings import DisabledError
 from whence.agent.strangers import Strangers
@@ -193,8 +193,6 @@ def add(api: FastAPI, happened: Happened, clock: Callable[[], float] = time.time
             ) from None
         except DisabledError as error:
             raise HTTPException(409, str(error)) from None
-        except DirectoryError as error:
-            raise HTTPException(503, str(error)) from None
         return AdmittedView(
             trunk=admission.trunk,
             ip=str(address.ip),
@@ -212,8 +210,6 @@ def add(api: FastAPI, happened: Happened, clock: Callable[[], float] = time.time
             done = happened.strangers.expel(source_or_ip(expulsion.source), expulsion.trunk)
         except KeyError:
             raise HTTPException(404, f"no trunk {trunk} is configured") from None
-        except DirectoryError as error:
-            raise HTTPException(503, str(error)) from None
         if not done:
             raise HTTPException(
                 404,

@@ -8,7 +8,6 @@ from typing import Literal
 from fastapi import FastAPI, HTTPException
 
 from whence.agent.api import TrunkView, trunk_view
-from whence.agent.directory import DirectoryError
 from whence.agent.registrations import Registrations
 from whence.agent.standings import DisabledError
 from whence.core.keepalive import KeepAlive
@@ -46,5 +45,3 @@ def add(
             raise HTTPException(404, f"no trunk {trunk_id} is configured") from None
         except DisabledError as error:
             raise HTTPException(409, str(error)) from None
-        except DirectoryError as error:
-            raise HTTPException(503, str(error)) from None

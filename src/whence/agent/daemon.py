@@ -9,7 +9,7 @@ import pwd
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -80,19 +80,24 @@ def become_owner(state: Path) -> None:
 
 @contextmanager
 def alone(path: Path, who: str) -> Iterator[None]:
-    """Hold the lock at `path` while inside; ProblemError says who has it."""
-    with path.open("a+") as file:
+    """Hold the lock at `path` while inside; ProblemError says who has it, or why nobody can."""
+    with ExitStack() as holding:
         try:
+            file = holding.enter_context(path.open("a+b", buffering=0))
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.truncate(0)
+            file.write(str(os.getpid()).encode())
         except BlockingIOError:
             file.seek(0)
             raise ProblemError(
                 f"{who} already runs on the state directory {path.parent}, as process "
-                f"{file.read().strip() or 'unknown'}; stop it, or name another agent state"
+                f"{file.read().decode().strip() or 'unknown'}; stop it, or name another agent state"
             ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+        except OSError as error:
+            raise ProblemError(
+                f"{path} cannot be written: {error.strerror}; mend that, or name another agent "
+                "state"
+            ) from None
         yield
 
 

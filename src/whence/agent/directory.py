@@ -33,6 +33,7 @@ from whence.core.address import (
     canonical_network,
 )
 from whence.core.digest import Credentials
+from whence.core.directory import Row
 from whence.core.history import Event
 from whence.core.identify import Evidence, Request
 from whence.core.nearest import Former, Neighbour
@@ -56,6 +57,18 @@ FORMER_LIMIT = 100_000
 
 GONE_S = float(GRANT_LIMIT_S)
 """How long the token of a trunk that is gone is kept: its registrar may go on calling by it."""
+
+
+BEGIN_ANEW = "move the file away to begin anew: every trunk then registers again"
+
+_REMEDIES = {
+    sqlite3.SQLITE_NOTADB: BEGIN_ANEW,
+    sqlite3.SQLITE_CORRUPT: BEGIN_ANEW,
+    sqlite3.SQLITE_BUSY: "end what has locked it",
+    sqlite3.SQLITE_FULL: "make room on its disk",
+    sqlite3.SQLITE_IOERR: "look at its disk, which may be full, or broken",
+}
+"""SQLite's primary result code → what the operator can do about it."""
 
 
 class DirectoryError(Exception):
@@ -118,10 +131,8 @@ class Directory:
                 self._generation = Generation(path.with_name(tables.GENERATION_FILE))
                 undo.pop_all()
         except (sqlite3.Error, OSError) as error:
-            raise DirectoryError(
-                f"the directory {path} cannot be opened: {error}; make its folder writable for "
-                "this user, or name another one as agent state"
-            ) from error
+            permit = "make its folder writable for this user, or name another one as agent state"
+            raise self._fault("opened", error, permit) from error
 
     def close(self) -> None:
         """Close it; the edge goes on reading."""
@@ -138,9 +149,14 @@ class Directory:
         elif version != tables.VERSION:
             raise DirectoryError(
                 f"the directory {self.path} has version {version}, and this Whence writes version "
-                f"{tables.VERSION}; move the file away to begin anew: every trunk then registers "
-                "again"
+                f"{tables.VERSION}; {BEGIN_ANEW}"
             )
+
+    def _fault(self, done: str, error: sqlite3.Error | OSError, remedy: str = "") -> DirectoryError:
+        """Say what could not be done, why, and what to do; `remedy` where SQLite knows no more."""
+        remedy = _REMEDIES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, remedy)
+        said = f"the directory {self.path} cannot be {done}: {error}"
+        return DirectoryError(f"{said}; {remedy}" if remedy else said)
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
@@ -164,11 +180,28 @@ class Directory:
             try:
                 yield
             except BaseException:
-                self._db.execute("ROLLBACK")
+                self._undo()
                 raise
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
-            raise DirectoryError(f"the directory {self.path} cannot be written: {error}") from error
+            raise self._fault("written", error) from error
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self._fault("read", error) from error
+
+    def _fetch(self, query: str, parameters: dict[str, Any] | Sequence[Any] = ()) -> list[Row]:
+        """All rows of one SELECT; DirectoryError where they cannot be read."""
+        with self._reading():
+            return self._db.execute(query, parameters).fetchall()
+
+    def _undo(self) -> None:
+        """End a transaction, as if it had not been. What a full disk ends, SQLite has ended."""
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
 
     # Written once at the start, and at each reload.
 
@@ -384,13 +417,13 @@ class Directory:
     def tokens(self) -> dict[str, str]:
         """Trunk id → its token, of those of the file."""
         query = "SELECT id, token FROM trunk WHERE gone_at IS NULL"
-        return dict(self._db.execute(query).fetchall())
+        return dict(self._fetch(query))
 
     # Registrations, and what they taught.
 
     def registrations(self) -> dict[str, Stored]:
         """Trunk id → what is known of its registration from before."""
-        rows = self._db.execute(tables.REGISTRATIONS).fetchall()
+        rows = self._fetch(tables.REGISTRATIONS)
         return {row[0]: Stored(*tables.registration_of(row)) for row in rows}
 
     def save(
@@ -424,10 +457,8 @@ class Directory:
 
     def events(self, trunk_id: str) -> list[tuple[float, Event]]:
         """(when, what) happened to a trunk, the oldest first; the last ones only."""
-        rows = self._db.execute(
-            "SELECT at, what, reason, status FROM event WHERE trunk_id = ? ORDER BY id",
-            (trunk_id,),
-        ).fetchall()
+        query = "SELECT at, what, reason, status FROM event WHERE trunk_id = ? ORDER BY id"
+        rows = self._fetch(query, (trunk_id,))
         return [(at, Event(*event)) for at, *event in rows]
 
     def _moves(self, trunk_id: str, action: Action, now: float) -> bool:
@@ -435,10 +466,10 @@ class Directory:
         if not isinstance(action, Learn):
             return isinstance(action, Forget)
         source = action.source
-        known = self._db.execute(
+        known = self._fetch(
             tables.LEARNED_UNTIL, (trunk_id, str(source.ip), source.port, source.transport)
-        ).fetchone()
-        return known is None or not now < known[0] <= action.expires_at
+        )
+        return not known or not now < known[0][0] <= action.expires_at
 
     def _learn(self, trunk_id: str, learn: Learn, socket: Source, now: float) -> None:
         source = learn.source
@@ -480,18 +511,18 @@ class Directory:
     def _is_new(self, trunk_id: str, address: Address, now: float) -> bool:
         """Whether it could change an answer: one that only lives longer does not."""
         a = address
-        known = self._db.execute(
+        known = self._fetch(
             "SELECT expires_at FROM address WHERE trunk_id = ? AND ip = ?"
             " AND ifnull(port, 0) = ifnull(?, 0) AND transport = ? AND origin = 'resolved'",
             (trunk_id, str(a.ip), a.port, a.transport),
-        ).fetchone()
-        return known is None or not now < known[0] <= (a.expires_at or 0.0)
+        )
+        return not known or not now < known[0][0] <= (a.expires_at or 0.0)
 
     def drop_resolved(self, trunk_id: str) -> None:
         """Follow DNS no more for this trunk, or otherwise."""
         row = (trunk_id,)
         query = "SELECT 1 FROM address WHERE trunk_id = ? AND origin = 'resolved'"
-        if self._db.execute(query, row).fetchone() is not None:
+        if self._fetch(query, row):
             with self._changing():
                 self._db.execute(
                     "DELETE FROM address WHERE trunk_id = ? AND origin = 'resolved'", row
@@ -521,20 +552,20 @@ class Directory:
 
     def addresses(self) -> list[tuple[str, Address]]:
         """(trunk id, address) of all that there are."""
-        rows = self._db.execute(tables.ADDRESSES).fetchall()
-        return [(row[0], tables.address_of(row[1:])) for row in rows]
+        return [(row[0], tables.address_of(row[1:])) for row in self._fetch(tables.ADDRESSES)]
 
     def users(self) -> list[str]:
         """The names of the local users."""
-        return [name for (name,) in self._db.execute("SELECT name FROM user ORDER BY name")]
+        return [name for (name,) in self._fetch("SELECT name FROM user ORDER BY name")]
 
     def evidence(self, request: Request, now: float) -> Evidence:
         """What the edge would know about `request`, and more candidates, to name them."""
-        self._db.execute("BEGIN")  # one state of it: a drop-in's workers write beside us
-        try:
-            return tables.gather(request, now, self._fetch, EXPLAINED)
-        finally:
-            self._db.execute("COMMIT")
+        with self._reading():
+            self._db.execute("BEGIN")  # one state of it: a drop-in's workers write beside us
+            try:
+                return tables.gather(request, now, self._fetch, EXPLAINED)
+            finally:
+                self._undo()
 
     def neighbours(self, request: Request, evidence: Evidence) -> list[Neighbour]:
         """Who has, or had, to do with a request, or with its source: a few of each kind."""
@@ -545,10 +576,10 @@ class Directory:
         for number, trunk_id in sorted(evidence.number_owners):
             named.setdefault(trunk_id, []).append(f"number {number}")
         query = "SELECT id FROM trunk WHERE aor_user = ? LIMIT 100"
-        for (trunk_id,) in self._db.execute(query, (user or None,)).fetchall():
+        for (trunk_id,) in self._fetch(query, (user or None,)):
             named.setdefault(trunk_id, []).append(f"user {user}")
         parameters = {"ip": str(ip), "version": ip.version, "bits": bits_of(ip)}
-        near = [trunk_id for (trunk_id,) in self._db.execute(tables.NEAR, parameters).fetchall()]
+        near = [trunk_id for (trunk_id,) in self._fetch(tables.NEAR, parameters)]
         every = [
             self._neighbour(trunk_id, tuple(named.get(trunk_id, ())))
             for trunk_id in dict.fromkeys([*named, *near])
@@ -562,23 +593,20 @@ class Directory:
         ]
 
     def _neighbour(self, trunk_id: str, named: tuple[str, ...]) -> Neighbour:
-        db, row = self._db, (trunk_id,)
+        row = (trunk_id,)
         query = "SELECT enabled, gone_at IS NOT NULL FROM trunk WHERE id = ?"
-        enabled, gone = map(bool, db.execute(query, row).fetchone())
+        [(enabled, gone)] = self._fetch(query, row)
         return Neighbour(
             trunk_id,
-            enabled,
+            bool(enabled),
             named,
-            tuple(tables.address_of(one) for one in db.execute(tables.ADDRESSES_OF_TRUNK, row)),
+            tuple(tables.address_of(one) for one in self._fetch(tables.ADDRESSES_OF_TRUNK, row)),
             tuple(
                 Former(tables.address_of(one), ended_at)
-                for *one, ended_at in db.execute(tables.FORMER_ADDRESSES, row)
+                for *one, ended_at in self._fetch(tables.FORMER_ADDRESSES, row)
             ),
-            gone,
+            bool(gone),
         )
-
-    def _fetch(self, query: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
-        return self._db.execute(query, parameters).fetchall()
 
     def can_write(self) -> bool:
         """Whether a row can be written now: it is tried, and taken back."""
@@ -587,7 +615,7 @@ class Directory:
             try:
                 self._set("written", "yes")
             finally:
-                self._db.execute("ROLLBACK")
+                self._undo()
         except sqlite3.Error:
             return False
         return True

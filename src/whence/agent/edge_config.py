@@ -9,6 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 
 from whence.agent.directory import FILE
+from whence.agent.faults import ProblemError
 from whence.agent.settings import Edge, Settings
 from whence.core.address import Source, Transport
 from whence.core.uri import host_text
@@ -69,17 +70,24 @@ def write_tls_config(settings: Settings) -> None:
     """Write the file of Kamailio's module tls into the state directory, where TLS is used.
 
     Servers must show a certificate that a CA of ours has signed; that it is for the right name is
-    for the edge to see. Clients (phones, and providers that call) need not show one.
+    for the edge to see. Clients (phones, and providers that call) need not show one. ProblemError
+    where it cannot be written.
     """
     tls = settings.edge.tls
     if not settings.edge.has_tls:
         return
     ours = f"method = TLSv1.2+\ncertificate = {tls.certificate}\nprivate_key = {tls.key}\n"
-    (settings.state / TLS_FILE).write_text(
-        f"[server:default]\n{ours}verify_certificate = no\nrequire_certificate = no\n\n"
-        f"[client:default]\n{ours}verify_certificate = yes\nrequire_certificate = yes\n"
-        f"verify_depth = 9\nca_list = {tls.ca}\n"
-    )
+    file = settings.state / TLS_FILE
+    try:
+        file.write_text(
+            f"[server:default]\n{ours}verify_certificate = no\nrequire_certificate = no\n\n"
+            f"[client:default]\n{ours}verify_certificate = yes\nrequire_certificate = yes\n"
+            f"verify_depth = 9\nca_list = {tls.ca}\n"
+        )
+    except OSError as error:
+        raise ProblemError(
+            f"{file} cannot be written: {error.strerror}; mend that, or name another agent state"
+        ) from None
 
 
 def _advertised(edge: Edge, socket: Source) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import uvloop
@@ -55,16 +55,14 @@ def run(path: Path) -> None:
     with alone(settings.state / LOCK_FILE, "an agent"), api_socket(settings.agent) as bound:
         try:
             location.make(settings.state / LOCATION_FILE)
-            directory = Directory(settings.state / FILE)
             write_tls_config(settings)
-            hearing = Hearing(settings.state / SOCKET_FILE)
+            with (
+                closing(Directory(settings.state / FILE)) as directory,
+                closing(Hearing(settings.state / SOCKET_FILE)) as hearing,
+            ):
+                uvloop.run(_serve(path, settings, directory, hearing, bound))
         except (DirectoryError, location.LocationError, ToldError) as error:
             raise ProblemError(str(error)) from error
-        try:
-            uvloop.run(_serve(path, settings, directory, hearing, bound))
-        finally:
-            hearing.close()
-            directory.close()
 
 
 async def _serve(

@@ -61,7 +61,7 @@ class SharedDirectory(Directory):
 
     def trunks(self) -> list[Row]:
         """All trunks, by id."""
-        rows = self._db.execute(
+        rows = self._fetch(
             "SELECT id, aor_user, target, unmatched, fallback, enabled FROM trunk ORDER BY id"
         )
         return [
@@ -71,11 +71,11 @@ class SharedDirectory(Directory):
 
     def changes(self) -> int:
         """Give a number that is another one after each change that a worker made."""
-        return int(self._db.execute("PRAGMA data_version").fetchone()[0])
+        return int(self._fetch("PRAGMA data_version")[0][0])
 
     def lapse(self, now: float) -> None:
         """Write down which grants have ended: the workers only hear of what is granted."""
-        ended = [trunk_id for (trunk_id,) in self._db.execute(_LAPSED, (now,)).fetchall()]
+        ended = [trunk_id for (trunk_id,) in self._fetch(_LAPSED, (now,))]
         if not ended:
             return
         with self._transaction():
@@ -90,17 +90,16 @@ class SharedDirectory(Directory):
 
     def has_trunk(self, trunk_id: str) -> bool:
         """Whether there is a trunk with this id."""
-        query = "SELECT 1 FROM trunk WHERE id = ?"
-        return self._db.execute(query, (trunk_id,)).fetchone() is not None
+        return bool(self._fetch("SELECT 1 FROM trunk WHERE id = ?", (trunk_id,)))
 
     def last_event(self) -> int:
         """Give the number of the last event of all."""
-        return int(self._db.execute("SELECT ifnull(max(id), 0) FROM event").fetchone()[0])
+        return int(self._fetch("SELECT ifnull(max(id), 0) FROM event")[0][0])
 
     def events_after(self, number: int) -> list[tuple[int, str, history.Event]]:
         """(number, trunk id, event) of those after this one, whoever wrote them."""
-        rows = self._db.execute(
+        rows = self._fetch(
             "SELECT id, trunk_id, what, reason, status FROM event WHERE id > ? ORDER BY id",
             (number,),
-        ).fetchall()
+        )
         return [(id_, trunk_id, history.Event(*event)) for id_, trunk_id, *event in rows]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,15 +62,13 @@ def run(path: Path) -> None:
     prepare_state(state)
     with alone(state / LOCK_FILE, "an agent"), api_socket(settings.agent) as bound:
         try:
-            directory = SharedDirectory(state / FILE)
-            hearing = Hearing(state / SOCKET_FILE)
+            with (
+                closing(SharedDirectory(state / FILE)) as directory,
+                closing(Hearing(state / SOCKET_FILE)) as hearing,
+            ):
+                uvloop.run(_serve(path, settings, directory, hearing, bound))
         except (DirectoryError, ToldError) as error:
             raise ProblemError(str(error)) from error
-        try:
-            uvloop.run(_serve(path, settings, directory, hearing, bound))
-        finally:
-            hearing.close()
-            directory.close()
 
 
 @dataclass

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -130,13 +129,13 @@ class Tracked:
                 if self._clock() - swept_at > SWEEP_S:
                     swept_at = self._clock()
                     self._directory.drop_expired(swept_at)
-            except (DirectoryError, sqlite3.Error) as error:
+            except DirectoryError as error:
                 log.error("the directory: %s", error)  # noqa: TRY400 - a neighbour's fault
                 await asyncio.sleep(SWEEP_S)
             await asyncio.sleep(LOOK_S)
 
     def look(self) -> None:
-        """Tell what happened since it was looked last; DirectoryError or sqlite3.Error."""
+        """Tell what happened since it was looked last; DirectoryError where it cannot be."""
         self._directory.lapse(self._clock())
         changes = self._directory.changes()
         if changes != self._changes:
