@@ -268,6 +268,17 @@ def test_a_file_that_cannot_be_written_down_changes_nothing(
     assert (trunks(edge), numbers(edge)) == before
 
 
+def test_a_file_that_cannot_be_written_down_makes_no_port_exact(
+    directory: Directory, tmp_path: Path
+) -> None:
+    directory.install(settings(tmp_path, ACME))
+    with broken(directory.path, "INSERT ON user"), pytest.raises(DirectoryError):
+        directory.install(settings(tmp_path, ACME + 'port = "exact"\n' + ALICE))
+    learn(directory, "acme")
+    [(_, address)] = directory.addresses()
+    assert not address.exact
+
+
 # Registrations, and what they taught.
 
 

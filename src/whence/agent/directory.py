@@ -240,7 +240,6 @@ class Directory:
             for id_ in others:
                 self._let_go(id_, now)
             renewed = self._install_trunks(settings)
-            self._exact = {trunk.id for trunk in settings.trunk if trunk.port == "exact"}
             self._install_pins(settings, now)
             self._db.execute("DELETE FROM user")
             self._db.executemany(
@@ -250,6 +249,7 @@ class Directory:
                     for user in settings.user
                 ],
             )
+        self._exact = {trunk.id for trunk in settings.trunk if trunk.port == "exact"}
         return renewed
 
     def _let_go(self, trunk_id: str, now: float) -> None:
