@@ -260,10 +260,39 @@ def test_reload_answers_what_changed(tell: Tell) -> None:
             "removed": ["bell"],
             "changed": ["idle"],
             "users_changed": ["alice"],
+            "registration_changed": False,
             "needs_restart": True,
         }
         assert [trunk["id"] for trunk in await agent.get("/v1/trunks")] == ["acme", "idle", "belle"]
         await agent.registered()
+
+    tell(story)
+
+
+@pytest.mark.parametrize(
+    ("written", "counts_now", "at_the_next_start"),
+    [("rate = 7", True, False), ("answer = 8", False, True), ("rate = 7\nanswer = 8", True, True)],
+)
+def test_reload_tells_what_of_registration_counts_now_and_what_at_the_next_start(
+    tell: Tell,
+    caplog: pytest.LogCaptureFixture,
+    written: str,
+    counts_now: bool,
+    at_the_next_start: bool,
+) -> None:
+    """What waits for a start is said at each reload until then; what counts is said once."""
+
+    async def story(agent: Agent) -> None:
+        agent.node.settings(f"{FILE}\n[registration]\n{written}\n")
+        for first in (True, False):
+            caplog.clear()
+            change = (await agent.ask("/v1/reload", {})).json()
+            said = change.pop("registration_changed"), change.pop("needs_restart")
+            assert said == (counts_now and first, at_the_next_start)
+            assert not any(change.values())
+            assert at_the_next_start == (
+                "what changed in registration answer counts at the next start" in caplog.text
+            )
 
     tell(story)
 

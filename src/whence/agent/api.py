@@ -179,7 +179,13 @@ class ReloadedView(BaseModel):
     removed: list[str] = Field(description="trunks that are taken back")
     changed: list[str] = Field(description="trunks of which a key changed")
     users_changed: list[str] = Field(description="users that are new, gone or other than before")
-    needs_restart: bool = Field(description="whether edge or agent changed: they need a restart")
+    registration_changed: bool = Field(
+        description="whether registration changed, but for answer: it counts now"
+    )
+    needs_restart: bool = Field(
+        description="whether edge, agent or registration answer changed: they count at the next "
+        "start; whoever starts Kamailio himself writes its configuration anew"
+    )
 
 
 class Health(BaseModel):

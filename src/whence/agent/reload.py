@@ -23,8 +23,11 @@ class Reloaded:
     changed: tuple[str, ...] = ()
     users_changed: tuple[str, ...] = ()
     """Users that are new, gone or other than before."""
+    registration_changed: bool = False
+    """Whether [registration] changed, but for `answer`: it counts at once."""
     needs_restart: bool = False
-    """Whether [edge] or [agent] changed: they count at the next start."""
+    """Whether [edge], [agent] or `answer` of [registration] changed: they count at the next start.
+    """
 
 
 class Reload:
@@ -45,8 +48,7 @@ class Reload:
         before = self.settings
         try:
             read = self._read()
-            # Sockets and state stay those that we started with.
-            after = read.model_copy(update={"edge": before.edge, "agent": before.agent})
+            after = _as_started(read, before)
             self._apply(after)
         except FaultyFileError as error:
             log.error("not reloaded: %s", "; ".join(error.faults))  # noqa: TRY400 - no bug of ours
@@ -55,12 +57,14 @@ class Reload:
             log.error("not reloaded: %s", error)  # noqa: TRY400 - no bug of ours
             raise
         self.settings = after
-        needs_restart = (read.edge, read.agent) != (before.edge, before.agent)
-        if needs_restart:
-            log.warning("reloaded trunks and users; what changed in edge and agent needs a restart")
-        else:
-            log.info("reloaded: %d trunks and %d users", len(after.trunk), len(after.user))
-        return difference(before, after, needs_restart=needs_restart)
+        log.info("reloaded: %d trunks and %d users", len(after.trunk), len(after.user))
+        if waiting := _waiting(read, before):
+            log.warning(
+                "what changed in %s counts at the next start; whoever starts Kamailio himself "
+                "writes its configuration anew (whence edge-config)",
+                ", ".join(waiting),
+            )
+        return difference(before, after, needs_restart=bool(waiting))
 
     def _read(self) -> Settings:
         read = load(self._path)
@@ -69,6 +73,27 @@ class Reload:
                 [f"{self._path.name}: is empty; to have no trunk any more, leave [edge] in it"]
             )
         return read
+
+
+def _as_started(read: Settings, before: Settings) -> Settings:
+    """Leave what Kamailio was started on, and with it the agent, as it is."""
+    registration = read.registration.model_copy(update={"answer": before.registration.answer})
+    return read.model_copy(
+        update={"edge": before.edge, "agent": before.agent, "registration": registration}
+    )
+
+
+def _waiting(read: Settings, before: Settings) -> list[str]:
+    """Name what is to be started on that."""
+    return [
+        name
+        for name, new, old in (
+            ("edge", read.edge, before.edge),
+            ("agent", read.agent, before.agent),
+            ("registration answer", read.registration.answer, before.registration.answer),
+        )
+        if new != old
+    ]
 
 
 def difference(before: Settings, after: Settings, *, needs_restart: bool = False) -> Reloaded:
@@ -88,5 +113,6 @@ def difference(before: Settings, after: Settings, *, needs_restart: bool = False
                 if old_users.get(name) != new_users.get(name)
             )
         ),
+        registration_changed=before.registration != after.registration,
         needs_restart=needs_restart,
     )
