@@ -72,7 +72,9 @@ class EventView(BaseModel):
     """Something that happened to a trunk."""
 
     at: float
-    what: str = Field(description="a state; or wanted, held, lapsed, moved, admitted")
+    what: str = Field(
+        description="a state; or wanted, held, silent, lapsed, moved, admitted, expelled"
+    )
     status: int | None = Field(description="the answer that it came of; null: of none")
     reason: str
 

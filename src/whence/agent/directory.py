@@ -1,4 +1,5 @@
-"""The directory, written: the agent is its one writer. One transaction for each fact.
+"""The directory, written: one transaction for each fact. The agent is its one writer, but beside a
+drop-in: there Kamailio's workers write too what they learned (edge/learned.py).
 
 WAL, so that the edge's readers never wait for us. `synchronous=NORMAL`: what is committed survives
 any crash of a process; a power cut may cost the last moments, and never the consistency.

@@ -1,8 +1,9 @@
 """The neighbour Kamailio: requests through the edge's inside socket, and what comes back.
 
 The socket is connected, so the kernel drops what comes from any other place. A reply counts only
-with the branch, Call-ID and CSeq of a request under way, and a final answer of a registrar only
-with the edge's seal on it; what has none is ignored, and counted.
+with the branch, Call-ID and CSeq of a request under way, and a registrar's final answer, and any
+that grants, only with the edge's seal on it; others are ignored, and counted. A failure (300 and
+more) that names no source is Kamailio's own, and needs no seal: it is Unanswered.
 """
 
 from __future__ import annotations

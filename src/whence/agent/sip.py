@@ -1,7 +1,7 @@
 """SIP text, at the border: our REGISTER and OPTIONS written, their answers read.
 
 The text is taken apart by `aiosipua`, here and nowhere else; what it finds becomes the core's types
-at once. A message that cannot be read raises Unreadable.
+at once. A message that cannot be read raises UnreadableError.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def keep_alive(account: Account, call_id: str, via: str, inside: Sequence[str]) 
 
 
 def read(data: bytes) -> Received:
-    """Read a reply; Unreadable for whatever is none."""
+    """Read a reply; UnreadableError for whatever is none."""
     if len(data) > REPLY_LIMIT:
         raise UnreadableError("too long")
     try:

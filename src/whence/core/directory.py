@@ -132,7 +132,7 @@ CREATE TABLE user (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE registration (
-    trunk_id    TEXT PRIMARY KEY,   -- outlives its trunk: what is granted must be taken back
+    trunk_id    TEXT PRIMARY KEY,   -- goes with its trunk: the taking back is the agent's own
     account     TEXT NOT NULL,      -- for whom and where; another account is another registration
     call_id     TEXT NOT NULL,
     cseq        INTEGER NOT NULL,
