@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from hashlib import blake2s
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from whence.agent.settings import Settings
 from whence.core import directory as tables
@@ -40,9 +40,6 @@ from whence.core.identify import Evidence, Request
 from whence.core.nearest import Former, Neighbour
 from whence.core.registration import GRANT_LIMIT_S, Action, Forget, Learn, Registration
 from whence.core.siblings import LIMIT
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 FILE = "directory.db"
 
@@ -266,10 +263,7 @@ class Directory:
         self._db.execute(
             "UPDATE trunk SET token = ? WHERE id = ?", (secrets.token_hex(12), trunk_id)
         )
-        self._db.execute(
-            "INSERT INTO trunk VALUES (?, ?, '', '', 'refuse', 0, 0, '', ?)",
-            (_gone_id(trunk_id, now), *before, now),
-        )
+        self._db.execute(tables.PUT_GONE, (_gone_id(trunk_id, now), *before, now))
 
     def _install_trunks(self, settings: Settings) -> frozenset[str]:
         db = self._db
@@ -283,11 +277,7 @@ class Directory:
         db.execute("DELETE FROM range")
         for trunk in settings.trunk:
             db.execute(
-                "INSERT INTO trunk VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)"
-                " ON CONFLICT (id) DO UPDATE SET"
-                " aor_user = excluded.aor_user, target = excluded.target,"
-                " unmatched = excluded.unmatched, fallback = excluded.fallback,"
-                " enabled = excluded.enabled, mark = excluded.mark",
+                tables.PUT_TRUNK,
                 (
                     trunk.id,
                     secrets.token_hex(12),
@@ -306,13 +296,10 @@ class Directory:
                 (trunk.port == "exact", trunk.id),
             )
             db.executemany(
-                "INSERT INTO number VALUES (?, ?)",
+                tables.PUT_NUMBER,
                 [(spelling, trunk.id) for spelling in sorted(settings.spellings(trunk))],
             )
-        db.execute(
-            "INSERT INTO range SELECT DISTINCT length(spelling) - 1 FROM number"
-            " WHERE spelling LIKE '%*'"
-        )
+        db.execute(tables.PUT_RANGES)
         return frozenset(id_ for id_, mark in marks.items() if marked.get(id_, mark) != mark)
 
     def _install_pins(self, settings: Settings, now: float) -> None:

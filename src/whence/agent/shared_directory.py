@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from whence.agent.directory import Directory
+from whence.core import directory as tables
 from whence.core import history
 
 _LAPSED = "SELECT trunk_id FROM registration WHERE expires_at <= ?"
@@ -45,19 +46,10 @@ class SharedDirectory(Directory):
             db.execute("DELETE FROM range")
             db.execute(_NO_TRUNK_OF_THEIRS)
             for trunk_id, forms in spellings.items():
-                db.execute(
-                    "INSERT INTO trunk VALUES (?, ?, '', '', 'accept', 0, 1, '', NULL)"
-                    " ON CONFLICT (id) DO NOTHING",
-                    (trunk_id, trunk_id),
-                )
-                db.executemany(
-                    "INSERT INTO number VALUES (?, ?)", [(form, trunk_id) for form in sorted(forms)]
-                )
+                db.execute(tables.PUT_NAMED, (trunk_id, trunk_id))
+                db.executemany(tables.PUT_NUMBER, [(form, trunk_id) for form in sorted(forms)])
             db.execute(_NO_TRUNK_OF_THEIRS)  # those that the file names without a number
-            db.execute(
-                "INSERT INTO range SELECT DISTINCT length(spelling) - 1 FROM number"
-                " WHERE spelling LIKE '%*'"
-            )
+            db.execute(tables.PUT_RANGES)
 
     def trunks(self) -> list[Row]:
         """All trunks, by id."""

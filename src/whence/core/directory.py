@@ -368,6 +368,30 @@ UNION SELECT trunk_id FROM (
 """
 """Trunks that have, or had, an address at an ip, or one that may hold it: a few of each kind."""
 
+PUT_TRUNK = """
+INSERT INTO trunk VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)
+ON CONFLICT (id) DO UPDATE SET aor_user = excluded.aor_user, target = excluded.target,
+unmatched = excluded.unmatched, fallback = excluded.fallback, enabled = excluded.enabled,
+mark = excluded.mark
+"""
+"""Write a trunk of the file; one that is there already keeps its token."""
+
+PUT_GONE = "INSERT INTO trunk VALUES (?, ?, '', '', 'refuse', 0, 0, '', ?)"
+"""Keep the token of a trunk that is gone: its id, the token, and since when."""
+
+PUT_NAMED = """
+INSERT INTO trunk VALUES (?, ?, '', '', 'accept', 0, 1, '', NULL) ON CONFLICT (id) DO NOTHING
+"""
+"""Write a trunk of which no more than its id and token is known yet."""
+
+PUT_NUMBER = "INSERT INTO number VALUES (?, ?)"
+"""Write a spelling, and the id of the trunk that it belongs to."""
+
+PUT_RANGES = """
+INSERT INTO range SELECT DISTINCT length(spelling) - 1 FROM number WHERE spelling LIKE '%*'
+"""
+"""Write of which lengths there are ranges in `number`; there must be none before."""
+
 PUT_ADDRESS = f"""
 INSERT INTO address (trunk_id, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (trunk_id, ip, ifnull(port, 0), transport, origin, in_file) DO UPDATE SET
