@@ -1,11 +1,14 @@
 """The generation moves when an answer could change, and not when an address only lives longer."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from whence.agent.directory import FILE, Directory
+from whence.agent.directory import FILE, Directory, Generation
 from whence.agent.settings import Settings
 from whence.core.address import Address, Origin, Source, Transport
 from whence.core.directory import GENERATION_FILE
@@ -118,3 +121,29 @@ def test_a_change_that_fails_moves_it_all_the_same(directory: Directory, moved: 
     with pytest.raises(Exception, match="FOREIGN KEY"):
         directory.save("x", Registration("nobody", "c"), [Learn(FROM, NOW + 60)], OURS, NOW)
     assert moved()
+
+
+@pytest.mark.parametrize("length", [0, 3, 8, 100])
+def test_it_is_eight_bytes_whatever_was_there(tmp_path: Path, length: int) -> None:
+    path = tmp_path / GENERATION_FILE
+    path.write_bytes(bytes(length))
+    Generation(path).close()
+    assert len(path.read_bytes()) == 8
+    assert path.read_bytes() != bytes(8)
+
+
+FULL_DISK = """
+mount -t tmpfs -o size=64k none "$0" && touch "$0/generation" || exit 99
+dd if=/dev/zero of="$0/filler" bs=1k 2>/dev/null
+exec "$@"
+"""
+MAKE = "import sys, pathlib, whence.agent.directory as d; d.Generation(pathlib.Path(sys.argv[1]))"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may mount a disk that is soon full")
+def test_a_full_disk_is_an_error_and_ends_no_process(tmp_path: Path) -> None:
+    """The disk is the child's own, and nobody else sees it."""
+    script = ["unshare", "--mount", "sh", "-c", FULL_DISK, str(tmp_path)]
+    python = [sys.executable, "-c", MAKE, str(tmp_path / GENERATION_FILE)]
+    done = subprocess.run([*script, *python], capture_output=True, text=True, check=False)
+    assert (done.returncode, "No space left on device" in done.stderr) == (1, True), done

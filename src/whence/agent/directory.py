@@ -78,7 +78,10 @@ class Generation:
 
     def __init__(self, path: Path) -> None:
         """Open it, or make it; it moves at once, for what the last agent may have left undone."""
-        with path.open("a+b") as file:
+        with path.open("a+b", buffering=0) as file:
+            # Written, not only made long: on a full disk this fails, and writing to memory would
+            # end the process.
+            file.write(bytes(max(0, tables.GENERATION_BYTES - file.tell())))
             file.truncate(tables.GENERATION_BYTES)
             path.chmod(0o600)
             self._mapped = mmap.mmap(file.fileno(), tables.GENERATION_BYTES)
