@@ -1,12 +1,20 @@
-"""What `whence run` says of processes that it cannot start."""
+"""How `whence run` keeps its processes, and what it says of those that it cannot start."""
 
+import asyncio
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from whence.agent.faults import ProblemError
-from whence.cli.supervisor import Child
+from whence.cli.supervisor import Child, keep_running
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.005)
 
 
 @pytest.mark.parametrize(
@@ -21,3 +29,46 @@ def test_what_cannot_be_started_is_told_in_a_sentence(
         program.chmod(mode)
     with pytest.raises(ProblemError, match=f"agent cannot be started: {program}: {why}; "):
         Child("agent", [str(program)], signal.SIGKILL).start()
+
+
+def test_a_program_that_is_away_for_a_while_is_started_when_it_is_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    program, away = tmp_path / "kamailio", tmp_path / "kamailio.upgraded"
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    program.chmod(0o755)
+
+    async def story() -> None:
+        child, stopping = Child("kamailio", [str(program)], signal.SIGTERM), asyncio.Event()
+        child.start()
+        keeping = asyncio.create_task(keep_running([child], stopping))
+        try:
+            program.rename(away)
+            await child.stop(5)
+            said = f"kamailio cannot be started: {program}: No such file or directory; "
+            await until(lambda: sum(line.startswith(said) for line in caplog.messages) == 2)
+            assert not keeping.done()
+            away.rename(program)
+            await until(lambda: child.running)
+            stopping.set()
+            await keeping
+        finally:
+            await child.stop(5)
+
+    asyncio.run(story())
+    waits = [line.rpartition("it starts again in ")[2] for line in caplog.messages]
+    assert waits == ["0.2 s", "0.4 s", "0.8 s"]
+
+
+def test_what_keeps_a_child_does_not_fail_in_silence() -> None:
+    class Faulty(Child):
+        def start(self) -> None:
+            raise RuntimeError("a bug")
+
+    async def story() -> None:
+        async with asyncio.timeout(20):
+            await keep_running([Faulty("agent", [], signal.SIGKILL)], asyncio.Event())
+
+    with pytest.raises(ExceptionGroup) as failure:
+        asyncio.run(story())
+    assert failure.group_contains(RuntimeError, match="a bug")

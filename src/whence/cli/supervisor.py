@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -66,18 +66,24 @@ async def _supervise(file: Path, settings: Settings) -> None:
         kamailio.start()
         agent.start()
         await _until_up(settings, stopping, (kamailio, agent))
-        keeping = [
-            asyncio.create_task(child.keep(stopping), name=child.name)
-            for child in (kamailio, agent)
-        ]
-        await stopping.wait()
-        for task in keeping:
-            task.cancel()
+        await keep_running((kamailio, agent), stopping)
     finally:
         # The agent first: what it takes back goes out through Kamailio.
         await agent.stop(AGENT_STOP_S)
         await kamailio.stop(KAMAILIO_STOP_S)
         log.info("stopped")
+
+
+async def keep_running(children: Sequence[Child], stopping: asyncio.Event) -> None:
+    """Start each child again that ends, until `stopping`.
+
+    What is raised by one that keeps a child is a bug: it ends them all, and surfaces.
+    """
+    async with asyncio.TaskGroup() as group:
+        keeping = [group.create_task(child.keep(), name=child.name) for child in children]
+        await stopping.wait()
+        for task in keeping:
+            task.cancel()
 
 
 async def _until_up(
@@ -125,8 +131,9 @@ class Child:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start it; its output is ours."""
+        """Start it; its output is ours. ProblemError where it cannot be started."""
         self._show_rest()
+        self._process = None  # one that ended, if any: its pid may be anybody's by now
         self._started_at = time.monotonic()
         try:
             self._process = subprocess.Popen(
@@ -144,18 +151,25 @@ class Child:
         if self._process.stderr is not None:
             self._quote = Quote(self.name, self._process.stderr)
 
-    async def keep(self, stopping: asyncio.Event) -> None:
-        """Start it again whenever it dies, after a wait that grows while it keeps dying."""
-        wait_s = RESTART_FIRST_S
-        while not stopping.is_set():
+    async def keep(self) -> None:
+        """Start it again whenever it dies, after a wait that grows while it keeps dying.
+
+        A start that fails is one that died at once: a program is away while it is upgraded, and a
+        machine short of memory for a while.
+        """
+        wait_s, said = RESTART_FIRST_S, f"{self.name} ended"
+        while True:
             await self._ended()
             self._end_group()
             if time.monotonic() - self._started_at > SETTLED_S:
                 wait_s = RESTART_FIRST_S
-            log.warning("%s ended; it starts again in %.1f s", self.name, wait_s)
+            log.warning("%s; it starts again in %.1f s", said, wait_s)
             await asyncio.sleep(wait_s)
-            wait_s = min(wait_s * 2, RESTART_LIMIT_S)
-            self.start()
+            wait_s, said = min(wait_s * 2, RESTART_LIMIT_S), f"{self.name} ended"
+            try:
+                self.start()
+            except ProblemError as problem:
+                said = str(problem)
 
     async def stop(self, within_s: float) -> None:
         """End it cleanly, and by force what does not end in time."""
