@@ -456,6 +456,30 @@ def test_one_is_admitted_for_the_time_that_is_written(api: Api) -> None:
     assert question == expected
 
 
+ADMIT = ["admit", "192.0.2.7", "--trunk", "acme", "--for", "1h"]
+EXPEL = ["expel", "192.0.2.7", "--trunk", "acme"]
+ELSEWHERE = "http://127.0.0.1:1"
+
+
+@pytest.mark.parametrize("words", [ADMIT, EXPEL], ids=lambda words: words[0])
+def test_an_option_counts_before_a_subcommand_too(api: Api, words: list[str]) -> None:
+    answer = {"trunk": "acme", "ip": "192.0.2.7", "transport": "udp", "expires_at": 4_000_000_000}
+    api.answers[f"/v1/strangers/{words[0]}"] = (200, answer)
+    done = whence("strangers", "--api", api.url, "--json", *words, WHENCE_API=ELSEWHERE)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout) == answer
+    assert len(api.questions) == 1
+
+
+@pytest.mark.parametrize("words", [ADMIT, EXPEL], ids=lambda words: words[0])
+def test_a_subcommands_own_api_is_the_one_that_is_asked(api: Api, words: list[str]) -> None:
+    answer = {"trunk": "acme", "ip": "192.0.2.7", "transport": "udp", "expires_at": 4_000_000_000}
+    api.answers[f"/v1/strangers/{words[0]}"] = (200, answer)
+    assert whence("strangers", "--api", ELSEWHERE, *words, "--api", api.url).returncode == 0
+    assert whence("strangers", *words, WHENCE_API=api.url).returncode == 0
+    assert len(api.questions) == 2
+
+
 def test_a_wrong_question_is_one_sentence(api: Api) -> None:
     detail = [{"loc": ["body", "source"], "msg": 'Value error, "x" is not a source'}]
     api.answers["/v1/explain"] = (422, {"detail": detail})
