@@ -231,6 +231,40 @@ def test_a_stop_right_after_the_start_ends_everything_in_time(rig: Rig, processe
     whence.start()
 
 
+@pytest.mark.parametrize("command", ["run", "agent"])
+def test_a_hang_up_in_the_middle_of_the_start_ends_nothing_and_counts(
+    rig: Rig, command: str
+) -> None:
+    """The state directory is made when the file has been read, and long before all is ready."""
+    whence = rig.whence(start=False)
+    argv: list[str | Path] = [beside_python("whence"), command, "-c", whence.file]
+    with Process("early", argv, rig.directory / "early.log") as early:
+        eventually(whence.state.exists, what="the state directory")
+        whence.edit(users=["alice"])
+        early.signal(signal.SIGHUP)
+
+        def there() -> bool:
+            assert early.running, early.log
+            if command == "run":
+                early.signal(signal.SIGHUP)  # the agent, too, begins at some time
+            return [user["name"] for user in whence.get("/v1/users")] == ["alice"]
+
+        eventually(there, within_s=30, what="the user that was added")
+        assert early.stop() == 0, early.log
+        assert "starts again" not in early.log
+
+
+def test_kamailio_does_not_mind_a_hang_up(rig: Rig) -> None:
+    whence = rig.whence()
+    before = whence.kamailio_pids()
+    for _ in range(2):
+        os.killpg(before[0], signal.SIGHUP)
+        assert whence.health() == 200
+    assert whence.kamailio_pids() == before
+    assert whence.stop() == 0
+    assert "starts again" not in whence.log
+
+
 FAULTS = {
     "no file at all": (None, r"cannot be read"),
     "not TOML": ("[edge", r"is not TOML"),

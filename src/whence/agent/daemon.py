@@ -16,6 +16,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
+from whence.agent import hang_up
 from whence.agent.faults import ProblemError
 from whence.agent.settings import Watch
 
@@ -129,12 +130,12 @@ async def run_until_told(
     api: FastAPI,
     bound: socket.socket,
     parts: Mapping[str, Coroutine[Any, Any, None]],
-    hang_up: Callable[[], None],
+    at_hang_up: Callable[[], None],
     last: Callable[[], Awaitable[None]],
 ) -> None:
     """Serve the API, and run each of the `parts`, by name, until SIGINT or SIGTERM.
 
-    SIGHUP is a `hang_up`. At the end the parts are cancelled, then comes what is to be done `last`,
+    SIGHUP is a hang-up. At the end the parts are cancelled, then comes what is to be done `last`,
     while the API still answers.
     """
     server = _Server(uvicorn.Config(api, log_level="warning", lifespan="off"))
@@ -142,7 +143,7 @@ async def run_until_told(
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_signal_handler(signal.SIGINT, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, hang_up)
+    hang_up.hear(loop, at_hang_up)
     async with asyncio.TaskGroup() as group:
         serving = group.create_task(server.serve(sockets=[bound]), name="api")
         keeping = [group.create_task(part, name=name) for name, part in parts.items()]

@@ -7,63 +7,76 @@ command line, is wrong.
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
-import typer
-
+from whence.agent import hang_up
 from whence.agent.faults import FaultyFileError, ProblemError
-from whence.cli import (
-    addresses,
-    agent,
-    calls,
-    check,
-    clashes,
-    drop_in,
-    edge_config,
-    events,
-    explain,
-    orders,
-    reload,
-    run,
-    strangers,
-    trunk,
-    trunks,
-    users,
-)
 
-app = typer.Typer(
-    help="Tells a SIP edge whence a call comes.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-app.command("run")(run.run)
-app.command("agent")(agent.agent)
-app.command("drop-in")(drop_in.drop_in)
-app.command("edge-config")(edge_config.edge_config)
-app.command("check")(check.check)
-app.command("trunks")(trunks.trunks)
-app.command("trunk")(trunk.trunk)
-app.command("addresses")(addresses.addresses)
-app.command("clashes")(clashes.clashes)
-app.command("users")(users.users)
-app.command("calls")(calls.calls)
-app.add_typer(strangers.app, name="strangers")
-app.command("events")(events.events)
-app.command("explain")(explain.explain)
-app.command("register")(orders.register)
-app.command("unregister")(orders.unregister)
-app.command("park")(orders.park)
-app.command("resume")(orders.resume)
-app.command("reload")(reload.reload)
+if TYPE_CHECKING:
+    from typer import Typer
+
+HEAR_HANG_UPS = (["run"], ["agent"])
 
 
 def main() -> None:
     """Run the command line."""
+    if sys.argv[1:2] in HEAR_HANG_UPS:
+        hang_up.wait()  # before the imports, which take longest
     try:
-        app()
+        _commands()()
     except FaultyFileError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
     except ProblemError as error:
         print(f"whence: {error}", file=sys.stderr)
         sys.exit(1)
+
+
+def _commands() -> Typer:
+    import typer
+
+    from whence.cli import (
+        addresses,
+        agent,
+        calls,
+        check,
+        clashes,
+        drop_in,
+        edge_config,
+        events,
+        explain,
+        orders,
+        reload,
+        run,
+        strangers,
+        trunk,
+        trunks,
+        users,
+    )
+
+    app = typer.Typer(
+        help="Tells a SIP edge whence a call comes.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    app.command("run")(run.run)
+    app.command("agent")(agent.agent)
+    app.command("drop-in")(drop_in.drop_in)
+    app.command("edge-config")(edge_config.edge_config)
+    app.command("check")(check.check)
+    app.command("trunks")(trunks.trunks)
+    app.command("trunk")(trunk.trunk)
+    app.command("addresses")(addresses.addresses)
+    app.command("clashes")(clashes.clashes)
+    app.command("users")(users.users)
+    app.command("calls")(calls.calls)
+    app.add_typer(strangers.app, name="strangers")
+    app.command("events")(events.events)
+    app.command("explain")(explain.explain)
+    app.command("register")(orders.register)
+    app.command("unregister")(orders.unregister)
+    app.command("park")(orders.park)
+    app.command("resume")(orders.resume)
+    app.command("reload")(reload.reload)
+    return app

@@ -22,6 +22,7 @@ from typing import IO
 
 import httpx
 
+from whence.agent import hang_up
 from whence.agent.edge_config import CONFIG_FILE, command
 from whence.agent.faults import ProblemError
 from whence.agent.settings import Settings
@@ -61,7 +62,7 @@ async def _supervise(file: Path, settings: Settings) -> None:
     kamailio = Child("kamailio", command(settings.state / CONFIG_FILE), signal.SIGTERM, quoted=True)
     # A killed run must not look like an operator's stop: the agent would take everything back.
     agent = Child("agent", [*_whence(), "agent", "-c", str(file.absolute())], signal.SIGKILL)
-    loop.add_signal_handler(signal.SIGHUP, agent.hang_up)
+    hang_up.hear(loop, agent.hang_up)
     try:
         kamailio.start()
         agent.start()
@@ -246,6 +247,7 @@ def _dies_with_us(number: signal.Signals) -> Callable[[], None]:
     parent = os.getpid()
 
     def arrange() -> None:
+        hang_up.wait()  # we hear them already, and pass them on
         _libc.prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
         if os.getppid() != parent:  # we died before the line above
             os._exit(1)
