@@ -355,12 +355,16 @@ def test_addresses_are_told_until_they_expire(tell: Callable[[Story], None]) -> 
 # /v1/users
 
 
-def phone(path: Path, user: str, contact: str, expires: str) -> None:
+def phone(
+    path: Path, user: str, contact: str, expires: str, user_agent: bytes = b"Phone 1"
+) -> None:
+    """Write one down as Kamailio does: the bytes that it sent, whatever they are."""
     table = sqlite3.connect(path)
     table.execute(
         "INSERT INTO location (ruid, username, domain, contact, received, expires, callid,"
-        " user_agent) VALUES (?, ?, 'edge.example', ?, 'sip:192.0.2.50:1024', ?, 'c', 'Phone 1')",
-        (contact, user, contact, expires),
+        " user_agent) VALUES (?, ?, 'edge.example', CAST(? AS TEXT), 'sip:192.0.2.50:1024', ?, 'c',"
+        " CAST(? AS TEXT))",
+        (contact, user, contact.encode("latin-1"), expires, user_agent),
     )
     table.commit()
     table.close()
@@ -388,6 +392,23 @@ def test_users_are_told_with_the_phones_that_are_registered_now(
             },
             {"name": "bob", "domain": "edge.example", "contacts": []},
         ]
+
+    tell(story)
+
+
+def test_what_a_phone_calls_itself_harms_nobodys_list_and_nobodys_terminal(
+    tell: Callable[[Story], None],
+) -> None:
+    async def story(agent: Agent) -> None:
+        location.make(agent.location)
+        later = "1970-01-12 14:00:00"
+        phone(agent.location, "alice", "sip:al\xefce@192.0.2.50", later, b"T\xe9l\xe9phone")
+        phone(agent.location, "bob", "sip:bob\x1b[31m@192.0.2.51", later, "Télé\u202e\x07".encode())
+        alice, bob = (user["contacts"][0] for user in await agent.get("/v1/users"))
+        assert alice["contact"] == r"sip:al\xefce@192.0.2.50"
+        assert alice["user_agent"] == r"T\xe9l\xe9phone"
+        assert bob["contact"] == r"sip:bob\x1b[31m@192.0.2.51"
+        assert bob["user_agent"] == r"Télé\u202e\x07"
 
     tell(story)
 

@@ -1,4 +1,4 @@
-"""The API's path to the local users, and where their phones are."""
+"""The API's path to the local users, and where their phones are. What phones wrote is `shown`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from whence.agent import location
 from whence.agent.directory import Directory
+from whence.core.told import shown
 
 
 class ContactView(BaseModel):
@@ -52,10 +53,10 @@ def add(
                 domain=domain,
                 contacts=[
                     ContactView(
-                        contact=found.contact,
-                        received=found.received,
+                        contact=shown(found.contact),
+                        received=None if found.received is None else shown(found.received),
                         expires_at=found.expires_at,
-                        user_agent=found.user_agent,
+                        user_agent=shown(found.user_agent),
                     )
                     for found in contacts.get(name, [])
                 ],

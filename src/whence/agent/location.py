@@ -21,7 +21,10 @@ class LocationError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class UserContact:
-    """One phone of a user. `received`: where its REGISTER really came from, if not the contact."""
+    """One phone of a user. `received`: where its REGISTER really came from, if not the contact.
+
+    All but `expires_at` are the words of the phone: `shown` makes of them what may be told.
+    """
 
     contact: str
     received: str | None
@@ -59,6 +62,8 @@ def contacts(path: Path, now: float) -> dict[str, list[UserContact]]:
     """User name → the phones that are registered at `now`."""
     try:
         database = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=1.0)
+        # Kamailio writes down the bytes that a phone sent, and these need not be UTF-8.
+        database.text_factory = _text
         try:
             rows = database.execute(_CONTACTS).fetchall()
         finally:
@@ -71,3 +76,7 @@ def contacts(path: Path, now: float) -> dict[str, list[UserContact]]:
             phone = UserContact(contact, received, expires_at, user_agent)
             found.setdefault(name, []).append(phone)
     return found
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "backslashreplace")
