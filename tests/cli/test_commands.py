@@ -487,13 +487,21 @@ def test_a_wrong_question_is_one_sentence(api: Api) -> None:
     assert (done.returncode, done.stderr) == (1, 'whence: source: "x" is not a source\n')
 
 
-def test_a_failure_of_the_api_is_one_sentence(api: Api) -> None:
-    api.answers["/v1/users"] = (503, {"detail": "the location table cannot be read"})
+@pytest.mark.parametrize("status", [400, 403, 404, 409, 422, 500, 503])
+def test_what_the_api_says_is_wrong_is_the_sentence(api: Api, status: int) -> None:
+    api.answers["/v1/users"] = (status, {"detail": "the location table \x1b[31m cannot be read"})
     done = whence("users", "--api", api.url)
     assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
-    assert line.startswith(f"whence: {api.url}/v1/users answered 503: ")
-    assert "the location table cannot be read" in line
+    assert done.stderr == "whence: the location table \\x1b[31m cannot be read\n"
+
+
+@pytest.mark.parametrize("detail", [None, "", [], [{}], {"a": 1}, 7])
+def test_a_failure_that_says_nothing_is_told_as_it_is(api: Api, detail: object) -> None:
+    api.answers["/v1/users"] = (503, {"detail": detail})
+    done = whence("users", "--api", api.url)
+    assert done.returncode == 1
+    said = json.dumps({"detail": detail})
+    assert done.stderr == f"whence: {api.url}/v1/users answered 503: {said}\n"
 
 
 # One trunk.

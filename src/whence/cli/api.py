@@ -26,11 +26,9 @@ def ask(api: str, path: str, question: dict[str, Any] | None = None) -> Any:
         ) from None
     try:
         told = answer.json()
-        if answer.status_code in (404, 409):
-            raise ProblemError(str(told["detail"]))
-        if answer.status_code == 422:
-            raise ProblemError("; ".join(_fault(f) for f in told["detail"]))
-    except (ValueError, KeyError, TypeError):
+        if answer.is_error and told["detail"]:
+            raise ProblemError(_sentence(told["detail"]))
+    except (ValueError, LookupError, TypeError):
         told = None
     if answer.is_error:
         raise ProblemError(f"{url} answered {answer.status_code}: {shown(answer.text[:200])}")
@@ -40,6 +38,11 @@ def ask(api: str, path: str, question: dict[str, Any] | None = None) -> Any:
             "in [agent]"
         )
     return told
+
+
+def _sentence(detail: Any) -> str:
+    """What the API says is wrong: a sentence, or the faults of a question or a file."""
+    return shown(detail if isinstance(detail, str) else "; ".join(_fault(f) for f in detail))
 
 
 def _fault(fault: dict[str, Any]) -> str:
