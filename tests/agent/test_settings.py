@@ -239,6 +239,39 @@ nameserver = "dns.example"
             '"tls:ip:port" to edge listen'
         ],
     ),
+    "a proxy that is reached over TCP, and no socket for it": (
+        TRUNK + 'proxy = "sip:proxy.example;transport=tcp"\n',
+        [
+            'trunk "acme": proxy: is reached over tcp, on which the edge does not listen; add '
+            '"tcp:ip:port" to edge listen'
+        ],
+    ),
+    "a proxy and a registrar of IPv6 without a socket for them": (
+        '[edge]\nlisten = ["udp:127.0.0.1:5060", "tcp:[::1]:5060"]\nadvertise = "2001:db8::7"\n'
+        + TRUNK.replace("192.0.2.1", "[2001:db8::1]")
+        + TRUNK.replace("acme", "bell")
+        + 'proxy = "sip:[2001:db8::1];transport=udp"\n'
+        + TRUNK.replace("acme", "coil").replace("192.0.2.1", "[2001:db8::1];transport=tcp")
+        + TRUNK.replace("acme", "dyer").replace("192.0.2.1", "[2001:db8::1];transport=tls"),
+        [
+            *(
+                f"trunk {trunk}: is reached over udp at an address of IPv6, for which the edge has "
+                'no socket; add "udp:[ip]:port" to edge listen'
+                for trunk in ('"acme": registrar', '"bell": proxy')
+            ),
+            'trunk "dyer": registrar: is reached over tls, on which the edge does not listen; add '
+            '"tls:[ip]:port" to edge listen',
+        ],
+    ),
+    "a registrar of IPv4 without a socket for it": (
+        '[edge]\nlisten = ["udp:[::1]:5060", "tcp:127.0.0.1:5060"]\n'
+        + TRUNK
+        + TRUNK.replace("acme", "bell").replace("192.0.2.1", "192.0.2.1;transport=tcp"),
+        [
+            'trunk "acme": registrar: is reached over udp at an address of IPv4, for which the '
+            'edge has no socket; add "udp:ip:port" to edge listen'
+        ],
+    ),
     "an unknown key of TLS": (
         '[edge.tls]\ncert = "cert.pem"\n',
         ["edge: tls: cert: unknown key; known are certificate, key, ca"],
@@ -506,7 +539,8 @@ def test_the_domain_is_the_registrars_host_where_none_is_given(tmp_path: Path) -
     assert trunk.aor == "sip:acct1@192.0.2.1"
     (trunk,) = right(tmp_path, TRUNK + 'domain = "provider.example"').trunk
     assert trunk.aor == "sip:acct1@provider.example"
-    (trunk,) = right(tmp_path, TRUNK.replace("192.0.2.1", "[2001:db8::1]:5070")).trunk
+    of_ipv6 = '[edge]\nlisten = ["udp:[::1]:5060"]\n'
+    (trunk,) = right(tmp_path, of_ipv6 + TRUNK.replace("192.0.2.1", "[2001:db8::1]:5070")).trunk
     assert trunk.aor == "sip:acct1@[2001:db8::1]"
 
 

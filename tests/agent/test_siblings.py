@@ -261,7 +261,8 @@ def test_the_outbound_proxys_name_counts_too_and_literal_addresses_have_none(nod
     async def story() -> None:
         node.dns.says["proxy.example"] = ((THIRD,), 900.0)
         node.start(
-            TRUNK
+            '[edge]\nlisten = ["udp:127.0.0.1:5060", "udp:[::1]:5060"]\n'
+            + TRUNK
             + 'proxy = "sip:proxy.example"\n'
             + BELL.replace("provider.example", HERE)
             + 'proxy = "sip:[2001:db8::1]:5060"\n'

@@ -760,13 +760,32 @@ def _strangers(settings: Settings) -> list[str]:
                 f'trunk "{trunk.id}": target: there is no user "{target.user}"; '
                 f'add [[user]] with name = "{target.user}"'
             )
-        transport = trunk.server.params.get("transport")
-        if transport and not any(s.transport == transport for s in settings.edge.listen):
-            faults.append(
-                f'trunk "{trunk.id}": registrar: is reached over {transport}, on which the edge '
-                f'does not listen; add "{transport}:ip:port" to edge listen'
-            )
+        if missing := _no_socket(settings.edge, trunk.server):
+            place = "proxy" if trunk.proxy else "registrar"
+            faults.append(f'trunk "{trunk.id}": {place}: {missing} to edge listen')
     return faults
+
+
+def _no_socket(edge: Edge, server: Uri) -> str:
+    """Which socket the edge lacks to reach a server; empty where none, or only DNS can tell."""
+    transport = server.params.get("transport")
+    try:
+        version = ip_address(server.host).version
+    except ValueError:  # a name: of which version its addresses are, nobody knows yet
+        version = None
+    if version is not None:
+        transport = transport or "udp"  # RFC 3263 4.1
+    if not transport or (version and edge.socket_for(transport, version)):
+        return ""
+    socket = f'"{transport}:{"[ip]" if version == 6 else "ip"}:port"'
+    if not any(own.transport == transport for own in edge.listen):
+        return f"is reached over {transport}, on which the edge does not listen; add {socket}"
+    if version is None:
+        return ""
+    return (
+        f"is reached over {transport} at an address of IPv{version}, for which the edge has no "
+        f"socket; add {socket}"
+    )
 
 
 def _sentence(model: type[Table], data: dict[str, Any], fault: Any) -> str:
