@@ -13,7 +13,7 @@ from rich.console import Console
 from bench.circumstances import Circumstances
 
 MOST_MS = 10.0
-"""The goal (DESIGN 10), for the 99th of a hundred."""
+"""The goal (bench/README.md), for the 99th of a hundred."""
 
 
 @dataclass(frozen=True, slots=True)

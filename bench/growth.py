@@ -16,7 +16,7 @@ from bench.layout import Pattern, Places
 from bench.spread import Spread, ratios
 
 MOST = 1.05
-"""The goal (DESIGN 10): growth from the fewest to the most trunks."""
+"""The goal (bench/README.md): growth from the fewest to the most trunks."""
 
 CALLED: dict[str, str] = {
     "all": "all in turn",

@@ -17,7 +17,7 @@ from bench.spread import Spread, ratios
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """A number to hold (DESIGN 10): the most that Whence may cost, measured in another's cost."""
+    """A number to hold (bench/README.md): the most that Whence may cost, in another's cost."""
 
     against: str
     title: str

@@ -65,8 +65,9 @@ def _recipe(stage: Stage, key: str, title: str, options: Sequence[str]) -> Itera
 def teach(edge: Address, ip: str) -> None:
     """Make the recipe admit calls from *ip*, for the user.
 
-    One datagram does, from anyone, in answer to nothing: the recipe's first fault (DESIGN). That it
-    also gives all calls from there to one account is the second, and spares it a decision.
+    One datagram does, from anyone, in answer to nothing: the recipe's first fault of those
+    in docs/drop-in.md. That it also gives all calls from there to one account is the second, and
+    spares it a decision.
     """
     with Endpoint(ip) as stranger:
         unasked = request("REGISTER", f"sip:{ip}", edge)

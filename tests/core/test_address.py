@@ -1,4 +1,4 @@
-"""Addresses and sources: the address rules (DESIGN 6)."""
+"""Addresses and sources: the rules of what an address admits."""
 
 from ipaddress import ip_network
 

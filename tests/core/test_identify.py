@@ -1,4 +1,4 @@
-"""Whence does this call come? The identification rules (DESIGN 7), each as a test."""
+"""Whence does this call come? The identification rules, each as a test."""
 
 from __future__ import annotations
 

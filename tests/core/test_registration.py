@@ -1,4 +1,4 @@
-"""The registration of one trunk: each rule of DESIGN 5 as a test, then all of them in any order."""
+"""The registration of one trunk: each registration rule as a test, then all in any order."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Worlds of trunks and calls, and an oracle that says whose each call is.
 
-The oracle is written from the rules as they stand in the design, over plain dictionaries, and uses
-nothing of the program's: where the two differ, one of them is wrong.
+The oracle is written from the rules in words, over plain dictionaries, and uses nothing of the
+program's: where the two differ, one of them is wrong.
 """
 
 from __future__ import annotations

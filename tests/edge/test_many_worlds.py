@@ -1,4 +1,4 @@
-"""What the edge decides, through SQLite and through what it knows, is what the design says.
+"""What the edge decides, through SQLite and through what it knows, is what the rules say.
 
 A story makes up trunks, calls, and what happens between them: time goes by, addresses come and go,
 trunks change. After each thing the edge is asked, and the slow oracle says what must come of it.

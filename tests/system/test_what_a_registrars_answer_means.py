@@ -1,4 +1,4 @@
-"""The table of answers (DESIGN 5), played by hand; the waits are made short by settings."""
+"""What each answer of a registrar means, played by hand; the waits are made short by settings."""
 
 import time
 
