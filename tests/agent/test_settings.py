@@ -622,12 +622,12 @@ def test_no_secret_is_in_the_text_of_settings(tmp_path: Path) -> None:
 
 def test_providers_reach_a_socket_by_the_advertised_place(tmp_path: Path) -> None:
     socket = Source.parse("udp:127.0.0.1:5060")
-    assert right(tmp_path, "").contact_socket(socket) == ("127.0.0.1", 5060)
+    assert right(tmp_path, "").edge.place_of(socket) == ("127.0.0.1", 5060)
     advertised = right(tmp_path, '[edge]\nadvertise = "203.0.113.1:5070"')
-    assert advertised.contact_socket(socket) == ("203.0.113.1", 5070)
+    assert advertised.edge.place_of(socket) == ("203.0.113.1", 5070)
     by_ip = right(tmp_path, '[edge]\nadvertise = "203.0.113.1"')
-    assert by_ip.contact_socket(socket) == ("203.0.113.1", 5060)
-    assert by_ip.contact_socket(Source.parse("udp:[::1]:5060")) == ("::1", 5060)
+    assert by_ip.edge.place_of(socket) == ("203.0.113.1", 5060)
+    assert by_ip.edge.place_of(Source.parse("udp:[::1]:5060")) == ("::1", 5060)
 
 
 def test_one_advertised_port_does_not_serve_sockets_of_several(tmp_path: Path) -> None:

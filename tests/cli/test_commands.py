@@ -548,11 +548,12 @@ def test_an_order_that_cannot_be_followed_is_one_sentence(api: Api, status: int,
 
 def test_reload_says_what_changed(api: Api) -> None:
     answer: dict[str, object] = {"added": ["a", "b"], "removed": [], "changed": ["c"]}
-    answer |= {"users_changed": [], "needs_restart": True}
+    answer |= {"users_changed": [], "registration_changed": True, "needs_restart": True}
     api.answers["/v1/reload"] = (200, answer)
     assert whence("reload", "--api", api.url).stdout.splitlines() == [
-        "added: a, b; changed: c",
-        "edge or agent changed: start it again for that",
+        "added: a, b; changed: c; registration changed",
+        "edge, agent or registration answer changed: start it again for that; who starts Kamailio "
+        "himself writes its configuration anew (whence edge-config)",
     ]
 
 

@@ -77,13 +77,18 @@ def write_tls_config(settings: Settings) -> None:
     if not settings.edge.has_tls:
         return
     ours = f"method = TLSv1.2+\ncertificate = {tls.certificate}\nprivate_key = {tls.key}\n"
-    file = settings.state / TLS_FILE
+    write(
+        settings.state / TLS_FILE,
+        f"[server:default]\n{ours}verify_certificate = no\nrequire_certificate = no\n\n"
+        f"[client:default]\n{ours}verify_certificate = yes\nrequire_certificate = yes\n"
+        f"verify_depth = 9\nca_list = {tls.ca}\n",
+    )
+
+
+def write(file: Path, text: str) -> None:
+    """Write a file of the state directory; ProblemError where that cannot be done."""
     try:
-        file.write_text(
-            f"[server:default]\n{ours}verify_certificate = no\nrequire_certificate = no\n\n"
-            f"[client:default]\n{ours}verify_certificate = yes\nrequire_certificate = yes\n"
-            f"verify_depth = 9\nca_list = {tls.ca}\n"
-        )
+        file.write_text(text)
     except OSError as error:
         raise ProblemError(
             f"{file} cannot be written: {error.strerror}; mend that, or name another agent state"

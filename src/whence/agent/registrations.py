@@ -240,7 +240,7 @@ class Registrations:
         )
 
     def _contact(self, trunk: Trunk, token: str, socket: Source) -> Uri:
-        host, port = self._settings.contact_socket(socket)
+        host, port = self._settings.edge.place_of(socket)
         params = {} if socket.transport == "udp" else {"transport": str(socket.transport)}
         if trunk.contact == "line":
             return Uri("sip", trunk.user, host, port, params | {"line": token})

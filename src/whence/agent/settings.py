@@ -679,10 +679,6 @@ class Settings(Table):
         country = trunk.country or self.edge.country
         return frozenset().union(*(spellings.spellings(n, country) for n in trunk.numbers))
 
-    def contact_socket(self, socket: Source) -> tuple[str, int]:
-        """(host, port) by which providers reach our `socket`."""
-        return self.edge.place_of(socket)
-
 
 def load(path: Path) -> Settings:
     """Read and check a file; FaultyFileError names all its faults."""

@@ -16,7 +16,14 @@ from pathlib import Path
 
 from whence.agent import location
 from whence.agent.daemon import LOCK_FILE, alone, api_socket, prepare_state
-from whence.agent.edge_config import CONFIG_FILE, LOCATION_FILE, command, render, write_tls_config
+from whence.agent.edge_config import (
+    CONFIG_FILE,
+    LOCATION_FILE,
+    command,
+    render,
+    write,
+    write_tls_config,
+)
 from whence.agent.faults import ProblemError
 from whence.agent.settings import Settings, load
 from whence.core.address import Source, Transport
@@ -53,7 +60,7 @@ def ready(file: Path) -> Iterator[Settings]:
         except location.LocationError as error:
             raise ProblemError(str(error)) from None
         config = settings.state / CONFIG_FILE
-        config.write_text(render(settings, file))
+        write(config, render(settings, file))
         write_tls_config(settings)
         kamailio_takes(config)
         yield settings

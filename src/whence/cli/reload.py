@@ -20,6 +20,11 @@ def reload(api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
         "users_changed": "users changed",
     }
     said = [f"{word}: {', '.join(answer[key])}" for key, word in words.items() if answer[key]]
-    print("; ".join(said) or "nothing changed in trunks and users")
+    if answer["registration_changed"]:
+        said.append("registration changed")
+    print("; ".join(said) or "nothing changed that counts at once")
     if answer["needs_restart"]:
-        print("edge or agent changed: start it again for that")
+        print(
+            "edge, agent or registration answer changed: start it again for that; who starts "
+            "Kamailio himself writes its configuration anew (whence edge-config)"
+        )

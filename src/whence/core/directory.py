@@ -384,6 +384,12 @@ INSERT INTO trunk VALUES (?, ?, '', '', 'accept', 0, 1, '', NULL) ON CONFLICT (i
 """
 """Write a trunk of which no more than its id and token is known yet."""
 
+PUT_RECORD = """
+INSERT INTO trunk VALUES (?, ?, ?, ?, 'accept', 0, 1, '', NULL)
+ON CONFLICT (id) DO UPDATE SET aor_user = excluded.aor_user, target = excluded.target, enabled = 1
+"""
+"""Write a trunk of which another one keeps the registration: id, token, user, target."""
+
 PUT_NUMBER = "INSERT INTO number VALUES (?, ?)"
 """Write a spelling, and the id of the trunk that it belongs to."""
 

@@ -195,12 +195,8 @@ def _moves(database: sqlite3.Connection, change: Change, actions: Sequence[Actio
 
 
 def _put_record(database: sqlite3.Connection, record: Record) -> None:
-    database.execute(
-        "INSERT INTO trunk VALUES (?, ?, ?, ?, 'accept', 0, 1, '', NULL)"
-        " ON CONFLICT (id) DO UPDATE SET"
-        " aor_user = excluded.aor_user, target = excluded.target, enabled = 1",
-        (record.id, record.id, record.aor_user, record.target),
-    )
+    named = (record.id, record.id, record.aor_user, record.target)
+    database.execute(tables.PUT_RECORD, named)
 
 
 def _carry_out(database: sqlite3.Connection, change: Change, action: Action) -> None:
