@@ -68,6 +68,20 @@ def test_with_the_right_password_it_is_registered(scene: Scene) -> None:
     assert 3590 < contact["expires_at"] - time.time() <= 3601
 
 
+def test_a_phone_that_speaks_no_utf_8_is_told_like_any_other(scene: Scene) -> None:
+    whence, phone = scene.whence, scene.phone
+    latin_1 = b"T\xe9l\xe9phone".decode("utf-8", "surrogateescape")
+    name, password, domain = "alice", whence.password("alice"), whence.domain
+    headers = [("User-Agent", latin_1)]
+    assert phone.register(whence.address, name, password, domain, headers=headers).status == 200
+
+    def told() -> str:
+        (contact,) = scene.contacts()
+        return str(contact["user_agent"])
+
+    eventually(lambda: told() == r"T\xe9l\xe9phone", what="its name")
+
+
 def test_it_may_register_for_less_and_take_it_back(scene: Scene) -> None:
     def is_brief() -> bool:
         (contact,) = scene.contacts()
