@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -497,6 +498,25 @@ def test_after_a_restart_in_which_dns_is_silent_the_server_that_granted_is_asked
         node.clock.now += 3000
         await node.until(lambda: node.of["acme"].expires_at != granted_until)
         assert node.of["acme"].expires_at == node.clock.now + 3600
+
+    tell(story)
+
+
+def test_what_a_new_file_takes_back_keeps_the_pace_of_its_registrar(node: Node) -> None:
+    """Else a file of other trunks would be a flood of un-REGISTERs."""
+
+    async def story() -> None:
+        pace = "[registration]\nrate_per_registrar = 10\n"
+        every = "".join(ACME.replace("acme", f"t{n}").replace("acct1", f"a{n}") for n in range(15))
+        node.apply(every)
+        await node.until_all(State.REGISTERED)
+        node.registrar.taken()
+        began = time.monotonic()
+        node.apply(pace)
+        await node.until(lambda: len(node.registrar.asked) == 15)
+        assert all(asked.takes_back for asked in node.registrar.taken())
+        # Ten may go at once, the last of the others half a second later.
+        assert time.monotonic() - began >= 0.4
 
     tell(story)
 

@@ -72,3 +72,19 @@ def test_what_keeps_a_child_does_not_fail_in_silence() -> None:
     with pytest.raises(ExceptionGroup) as failure:
         asyncio.run(story())
     assert failure.group_contains(RuntimeError, match="a bug")
+
+
+def test_what_does_not_end_in_time_is_killed_and_that_is_told(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def story() -> None:
+        argv = ["sh", "-c", f"trap '' TERM; touch {tmp_path}/trapped; while :; do sleep 1; done"]
+        child = Child("stubborn", argv, signal.SIGKILL)
+        child.start()
+        await until((tmp_path / "trapped").exists)
+        await child.stop(0.1)
+        assert not child.running
+
+    asyncio.run(story())
+    assert "stubborn did not end in 0.1 s, and is killed" in caplog.text

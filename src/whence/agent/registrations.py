@@ -424,6 +424,10 @@ class Registrations:
 
     async def _take_back(self, entry: Entry) -> None:
         targets = await self._targets(entry.trunk.server)
+        now = self._clock()
+        if entry.registration.granted(now) and not self._stopping:
+            # At the end of the program there is no time for it: few are in flight at once.
+            await asyncio.sleep(self._pace.slot(entry.trunk.server.host, now) - now)
         async with self._places.take():
             # Meanwhile the trunk may have been enabled again, or be wanted again, or be taken back.
             held = entry.registration.held and entry.registration.state is not State.UNREGISTERED

@@ -178,9 +178,11 @@ class Child:
             return
         if self.running:
             self._process.terminate()
-            with suppress(TimeoutError):
+            try:
                 async with asyncio.timeout(within_s):
                     await self._ended()
+            except TimeoutError:
+                log.warning("%s did not end in %g s, and is killed", self.name, within_s)
         self._end_group()
         self._process.wait()
         self._show_rest()
