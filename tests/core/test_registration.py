@@ -26,7 +26,7 @@ from whence.core.registration import (
     Answered,
     Dice,
     Due,
-    Event,
+    Fact,
     Follow,
     Forget,
     Learn,
@@ -78,7 +78,7 @@ class Trunk:
     chance: float = 0.5
     actions: tuple[Action, ...] = ()
 
-    def take(self, event: Event) -> tuple[Action, ...]:
+    def take(self, event: Fact) -> tuple[Action, ...]:
         dice = Dice(self.chance, f"cnonce-{self.registration.cseq}")
         self.registration, self.actions = step(
             self.registration, event, self.now, self.account, dice
@@ -999,7 +999,7 @@ class AnyOrder(RuleBasedStateMachine):
     def registration(self) -> Registration:
         return self.trunk.registration
 
-    def take(self, event: Event, answered: Send | None = None) -> tuple[Action, ...]:
+    def take(self, event: Fact, answered: Send | None = None) -> tuple[Action, ...]:
         """Take one event; `answered` is the request that it answers, if it answers one."""
         if answered is not None:
             self.open = None
@@ -1022,7 +1022,7 @@ class AnyOrder(RuleBasedStateMachine):
             self.sends_of_attempt = 0
         return actions
 
-    def check_what_is_learned(self, learn: Learn, event: Event, answered: Send | None) -> None:
+    def check_what_is_learned(self, learn: Learn, event: Fact, answered: Send | None) -> None:
         """Only a 2xx to a request in flight teaches, and only one that lists us or nobody."""
         assert isinstance(event, Answered) and answered is not None
         assert answered.expires_s > 0 and event.reply.cseq == answered.cseq
@@ -1076,7 +1076,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.trunk.now += 36
         self.check_the_outcome(Unanswered("no answer"), None)
 
-    def check_the_outcome(self, event: Event, retry_after_s: int | None) -> None:
+    def check_the_outcome(self, event: Fact, retry_after_s: int | None) -> None:
         """A failed attempt takes nothing away, and waits; a success forgets all failures."""
         before, answered = self.registration, self.open
         actions = self.take(event, answered)

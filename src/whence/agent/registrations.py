@@ -34,7 +34,7 @@ from whence.core.registration import (
     Answered,
     Dice,
     Due,
-    Event,
+    Fact,
     Follow,
     Lapsed,
     Learn,
@@ -442,14 +442,14 @@ class Registrations:
         version = 6 if ":" in target.ip else 4
         return self._settings.edge.socket_for(target.transport, version)
 
-    async def _go(self, entry: Entry, event: Event) -> None:
+    async def _go(self, entry: Entry, fact: Fact) -> None:
         """Take a step, and those that come of it, until nothing is in flight."""
-        await self._carry_on(entry, self._step(entry, event))
+        await self._carry_on(entry, self._step(entry, fact))
 
     async def _carry_on(self, entry: Entry, asks: Send | Follow | None) -> None:
         while asks is not None:
             if isinstance(asks, Follow):
-                outcome: Event = Redirected(await self._targets(asks.to))
+                outcome: Fact = Redirected(await self._targets(asks.to))
             else:
                 outcome = await self._register(entry, asks)
             asks = self._step(entry, outcome)
@@ -464,28 +464,28 @@ class Registrations:
             entry.account, send, entry.registration.call_id, entry.socket
         )
 
-    def _step(self, entry: Entry, event: Event) -> Send | Follow | None:
+    def _step(self, entry: Entry, fact: Fact) -> Send | Follow | None:
         """One step of the core, put off where it cannot be written down."""
         try:
-            return self._written_step(entry, event)
+            return self._written_step(entry, fact)
         except DirectoryError as error:
             before, now = entry.registration, self._clock()
-            after = self._only_noted(entry, event)
-            if before.in_flight is None or isinstance(event, _OUTCOMES):
+            after = self._only_noted(entry, fact)
+            if before.in_flight is None or isinstance(fact, _OUTCOMES):
                 after = self._put_off(after, now, error)
             entry.registration = after
             self._stepped(entry, before)
             return None
 
-    def _written_step(self, entry: Entry, event: Event) -> Send | Follow | None:
+    def _written_step(self, entry: Entry, fact: Fact) -> Send | Follow | None:
         """One step of the core: written down first, then told, then carried out.
 
         DirectoryError: it has not happened.
         """
         now, before = self._clock(), entry.registration
         dice = Dice(random.random(), secrets.token_hex(8))  # noqa: S311 - spreads, hides nothing
-        after, actions = step(before, event, now, entry.account, dice, self._waits)
-        told = history.events(before, after, event, entry.told)
+        after, actions = step(before, fact, now, entry.account, dice, self._waits)
+        told = history.events(before, after, fact, entry.told)
         self._save(entry, after, actions, now, told)
         entry.registration = after
         self._stepped(entry, before)
@@ -502,10 +502,10 @@ class Registrations:
             entry.parking = False
             self._step(entry, Park())
 
-    def _only_noted(self, entry: Entry, event: Event) -> Registration:
+    def _only_noted(self, entry: Entry, fact: Fact) -> Registration:
         """Keep in mind what is wanted; an attempt under way goes on, and its outcome is written."""
         now, before = self._clock(), entry.registration
-        after, _ = step(before, event, now, entry.account, Dice(0.0, ""), self._waits)
+        after, _ = step(before, fact, now, entry.account, Dice(0.0, ""), self._waits)
         return replace(before, wanted=after.wanted, held=after.held, again=after.again)
 
     def _save(

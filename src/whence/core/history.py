@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from whence.core.registration import Event as Fact
-from whence.core.registration import Lapsed, Registration, Silent, State, TakeBack, Want
+from whence.core.registration import Fact, Lapsed, Registration, Silent, State, TakeBack, Want
 
 LIMIT = 50
 """How many events of one trunk are kept."""

@@ -1,4 +1,4 @@
-"""The registration of one trunk, as a state machine: (state, event, now) -> (state, actions).
+"""The registration of one trunk, as a state machine: (state, fact, now) -> (state, actions).
 
 The rules it keeps:
 - Never two requests in flight. Call-ID stays for life, CSeq only grows.
@@ -9,7 +9,7 @@ The rules it keeps:
   `next_at`. And never hasty: after each failure it waits as `retry` says.
 
 The shell carries the actions out in their order, after it has written the new state down; whatever
-comes of them is the next event. It asks for a step at `next_at`. Randomness is handed in.
+comes of them is the next fact. It asks for a step at `next_at`. Randomness is handed in.
 """
 
 from __future__ import annotations
@@ -252,7 +252,7 @@ class Lapsed:
     """`expires_at` has come: where no refresh came first, nothing is granted any more."""
 
 
-Event = Due | Answered | Unanswered | Redirected | TakeBack | Park | Want | Silent | Lapsed
+Fact = Due | Answered | Unanswered | Redirected | TakeBack | Park | Want | Silent | Lapsed
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,15 +299,15 @@ class Dice:
 
 def step(
     registration: Registration,
-    event: Event,
+    fact: Fact,
     now: float,
     account: Account,
     dice: Dice,
     waits: Waits = WAITS,
 ) -> Outcome:
-    """Take one event; return the new state and what is to be done, in this order."""
+    """Take one fact; return the new state and what is to be done, in this order."""
     turn = _Turn(registration, now, account, dice, waits)
-    match event:
+    match fact:
         case Due(targets, why):
             return turn.due(targets, why)
         case Answered(reply, source):
