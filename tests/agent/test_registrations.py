@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.agent.test_directory import broken
+from whence.agent import registrations as module
 from whence.agent.directory import FILE, Directory, DirectoryError
 from whence.agent.records import Records
 from whence.agent.registrations import Registrations
@@ -498,6 +499,32 @@ def test_after_a_restart_in_which_dns_is_silent_the_server_that_granted_is_asked
         node.clock.now += 3000
         await node.until(lambda: node.of["acme"].expires_at != granted_until)
         assert node.of["acme"].expires_at == node.clock.now + 3600
+
+    tell(story)
+
+
+def test_a_registrar_that_nobody_finds_holds_up_no_other(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many trunks there are at it: they wait for one another, and nobody for them."""
+    monkeypatch.setattr(module, "BEGUN_LIMIT", 4)
+    monkeypatch.setattr(module, "BEGUN_AT_REGISTRAR", 2)
+
+    @dataclass
+    class OneHangs(Dns):
+        async def targets(self, server: Uri) -> tuple[NextHop, ...]:
+            if server.host == "nobody.example":
+                await asyncio.Event().wait()
+            return self.says
+
+    async def story() -> None:
+        node.resolver = OneHangs((NextHop("udp", "192.0.2.1", 5060),))
+        node.agent()
+        hanging = [ACME.replace("acme", f"t{n}").replace("acct1", f"a{n}") for n in range(9)]
+        hanging = [one.replace("192.0.2.1", "nobody.example") for one in hanging]
+        node.apply("".join(hanging) + ACME)
+        await node.until(lambda: node.of["acme"].state is State.REGISTERED)
+        assert node.registrations.waiting_for_pace == 7
 
     tell(story)
 

@@ -63,6 +63,12 @@ BEGUN_LIMIT = 4096
 """Attempts begun at once: those in flight (Kamailio keeps a transaction for each), and those whose
 registrar is still being looked up."""
 
+BEGUN_AT_REGISTRAR = BEGUN_LIMIT // 2
+"""How many of them at one registrar: where it is silent, they are not all, and others go on."""
+
+FULL_S = 1.0
+"""When it is looked again whether there is room for one more."""
+
 _OUTCOMES = (Answered, Unanswered, Redirected)
 """What ends, or goes on with, the attempt under way. All else is said meanwhile."""
 
@@ -153,7 +159,9 @@ class Registrations:
         """Attempts that are due, and were given a later slot."""
         self._stopping = False
         self._wake = asyncio.Event()
-        self._begun = asyncio.Semaphore(BEGUN_LIMIT)
+        self._begun = Counter[str]()
+        """Registrar → attempts at it that have begun."""
+        self._begun_in_all = 0
         self._places = Places(IN_FLIGHT_LIMIT)
         self._tasks = Tasks("a registration's task")
         self.outcomes: Counter[str] = Counter()
@@ -331,13 +339,17 @@ class Registrations:
                 wanted_at = next_at if has_slot else due_at
                 if entry.registration.next_at != wanted_at or not _is_due(entry, now):
                     continue
-                slot = now if has_slot else self._pace.slot(entry.trunk.server.host, now)
+                host = entry.trunk.server.host
+                slot = now if has_slot else self._pace.slot(host, now)
+                if slot <= now and self._is_full(host):
+                    slot = now + FULL_S
                 if slot > now:
                     heapq.heappush(self._due, (slot, next(self._ties), entry, due_at))
                     self.waiting_for_pace += 1
                     continue
-                await self._begun.acquire()
-                self._tasks.start(self._attempt(entry))
+                self._begun[host] += 1
+                self._begun_in_all += 1
+                self._tasks.start(self._attempt(entry, host))
             if now - swept_at > SWEEP_S:
                 swept_at = now
                 self._sweep(now)
@@ -410,7 +422,11 @@ class Registrations:
         if not await self._tasks.over(STOP_S):
             log.warning("stopped before every registrar confirmed what was taken back")
 
-    async def _attempt(self, entry: Entry) -> None:
+    def _is_full(self, host: str) -> bool:
+        """Whether there is no room for one more attempt, at this registrar or at all."""
+        return self._begun[host] >= BEGUN_AT_REGISTRAR or self._begun_in_all >= BEGUN_LIMIT
+
+    async def _attempt(self, entry: Entry, host: str) -> None:
         try:
             # Looked up before a place is taken: a name that nobody answers for holds up nobody.
             targets = await self._targets(entry.trunk.server)
@@ -420,7 +436,10 @@ class Registrations:
                 if _is_due(entry, self._clock()) and not self._stopping:
                     await self._go(entry, Due(targets, why))
         finally:
-            self._begun.release()
+            self._begun_in_all -= 1
+            self._begun[host] -= 1
+            if not self._begun[host]:
+                del self._begun[host]
 
     async def _take_back(self, entry: Entry) -> None:
         targets = await self._targets(entry.trunk.server)
