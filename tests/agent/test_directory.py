@@ -607,6 +607,18 @@ def test_a_trunk_that_the_request_names_is_told_of_wherever_it_is(
 # The keys between agent and edge.
 
 
+def test_a_trunk_that_goes_while_a_call_is_explained_is_passed_over(
+    directory: Directory, tmp_path: Path
+) -> None:
+    """Beside a drop-in, others write."""
+    directory.install(settings(tmp_path, ACME + BELL))
+    request = called("udp:192.0.2.77:5060", "+44201")
+    evidence = directory.evidence(request, NOW)
+    assert [one.trunk_id for one in directory.neighbours(request, evidence)] == ["acme"]
+    directory.install(settings(tmp_path, BELL))
+    assert directory.neighbours(request, evidence) == []
+
+
 def test_the_inside_key_is_new_at_each_start_and_the_dialog_key_stays(
     directory: Directory, edge: sqlite3.Connection
 ) -> None:

@@ -551,10 +551,16 @@ class Directory:
 
     def evidence(self, request: Request, now: float) -> Evidence:
         """What the edge would know about `request`, and more candidates, to name them."""
+        with self._one_state():
+            return tables.gather(request, now, self._fetch, EXPLAINED)
+
+    @contextmanager
+    def _one_state(self) -> Iterator[None]:
+        """Read one state of it while inside: a drop-in's workers write beside us."""
         with self._reading():
-            self._db.execute("BEGIN")  # one state of it: a drop-in's workers write beside us
+            self._db.execute("BEGIN")
             try:
-                return tables.gather(request, now, self._fetch, EXPLAINED)
+                yield
             finally:
                 self._undo()
 
@@ -567,14 +573,16 @@ class Directory:
         for number, trunk_id in sorted(evidence.number_owners):
             named.setdefault(trunk_id, []).append(f"number {number}")
         query = "SELECT id FROM trunk WHERE aor_user = ? LIMIT 100"
-        for (trunk_id,) in self._fetch(query, (user or None,)):
-            named.setdefault(trunk_id, []).append(f"user {user}")
         parameters = {"ip": str(ip), "version": ip.version, "bits": bits_of(ip)}
-        near = [trunk_id for (trunk_id,) in self._fetch(tables.NEAR, parameters)]
-        every = [
-            self._neighbour(trunk_id, tuple(named.get(trunk_id, ())))
-            for trunk_id in dict.fromkeys([*named, *near])
-        ]
+        with self._one_state():
+            for (trunk_id,) in self._fetch(query, (user or None,)):
+                named.setdefault(trunk_id, []).append(f"user {user}")
+            near = [trunk_id for (trunk_id,) in self._fetch(tables.NEAR, parameters)]
+            every = [
+                one
+                for trunk_id in dict.fromkeys([*named, *near])
+                for one in self._neighbour(trunk_id, tuple(named.get(trunk_id, ())))
+            ]
         return [
             one
             for one in every
@@ -583,21 +591,21 @@ class Directory:
             or any(former.address.holds(ip) for former in one.former)
         ]
 
-    def _neighbour(self, trunk_id: str, named: tuple[str, ...]) -> Neighbour:
+    def _neighbour(self, trunk_id: str, named: tuple[str, ...]) -> Iterator[Neighbour]:
+        """The trunk as a neighbour; none where it has gone since the evidence was read."""
         row = (trunk_id,)
         query = "SELECT enabled, gone_at IS NOT NULL FROM trunk WHERE id = ?"
-        [(enabled, gone)] = self._fetch(query, row)
-        return Neighbour(
-            trunk_id,
-            bool(enabled),
-            named,
-            tuple(tables.address_of(one) for one in self._fetch(tables.ADDRESSES_OF_TRUNK, row)),
-            tuple(
-                Former(tables.address_of(one), ended_at)
-                for *one, ended_at in self._fetch(tables.FORMER_ADDRESSES, row)
-            ),
-            bool(gone),
-        )
+        for enabled, gone in self._fetch(query, row):
+            addresses = self._fetch(tables.ADDRESSES_OF_TRUNK, row)
+            former = self._fetch(tables.FORMER_ADDRESSES, row)
+            yield Neighbour(
+                trunk_id,
+                bool(enabled),
+                named,
+                tuple(tables.address_of(one) for one in addresses),
+                tuple(Former(tables.address_of(one), ended_at) for *one, ended_at in former),
+                bool(gone),
+            )
 
     def can_write(self) -> bool:
         """Whether a row can be written now: it is tried, and taken back."""
