@@ -15,7 +15,8 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from whence.agent import spellings
 from whence.agent.faults import FaultyFileError
-from whence.agent.settings import Country, Number, Table, Watch, checked, toml
+from whence.agent.settings import Country, Number, Watch
+from whence.agent.table import Table, checked, toml
 
 FILE = "drop-in.toml"
 

@@ -1,0 +1,127 @@
+"""A table of a file that an operator writes: how it is read, and each fault of it as a sentence.
+
+A sentence says where the fault is, what is there, and what would be right.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from whence.agent.faults import FaultyFileError
+
+
+class Table(BaseModel):
+    """One table of a file: no key that is not known, nothing taken for what it is not."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, strict=True)
+
+
+AnyTable = TypeVar("AnyTable", bound=Table)
+
+
+def toml(path: Path) -> dict[str, Any]:
+    """Read a file of ours; FaultyFileError where it cannot be read, or is no TOML."""
+    name = path.name
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise FaultyFileError([f"{path}: cannot be read: {error.strerror}"]) from None
+    except UnicodeDecodeError as error:
+        raise FaultyFileError([f"{name}: is not UTF-8 at byte {error.start}"]) from None
+    except tomllib.TOMLDecodeError as error:
+        raise FaultyFileError([f"{name}: is not TOML: {error}"]) from None
+
+
+def checked(
+    model: type[AnyTable], data: dict[str, Any], path: Path
+) -> tuple[AnyTable | None, list[str]]:
+    """Check what was read of `path`: what it says, or nothing and one sentence for each fault."""
+    try:
+        return model.model_validate(data, context={"folder": path.absolute().parent}), []
+    except ValidationError as error:
+        return None, [f"{path.name}: {_sentence(model, data, one)}" for one in error.errors()]
+
+
+def _sentence(model: type[Table], data: dict[str, Any], fault: Any) -> str:
+    """Turn one of pydantic's errors into our sentence: place, what is there, what is right."""
+    loc = [part for part in fault["loc"] if part != "[key]"]  # the key itself is what is wrong
+    kind, said = fault["type"], fault["msg"].removeprefix("Value error, ")
+    place = _place_in_file(data, loc)
+    if kind == "extra_forbidden":
+        return f"{place}: unknown key{_did_you_mean(model, loc)}"
+    if kind == "missing":
+        return f"{place}: is missing; write {loc[-1]} = {_EXAMPLES[loc[-1]]}"
+    if loc in (["trunk"], ["user"]):
+        return f"{place}: is no list of tables; write [[{place}]] above each"
+    if kind in _RIGHT_FORM:
+        said = _RIGHT_FORM[kind].format(**fault.get("ctx", {}))
+    elif kind != "value_error":
+        said = said[:1].lower() + said[1:]
+    return f"{place}: {said}" if place else said
+
+
+_RIGHT_FORM = {
+    "string_type": "is no text; write it in quotes",
+    "int_type": "is no whole number; write it without quotes",
+    "bool_type": "is neither true nor false; write one of them, without quotes",
+    "list_type": 'is no list; write ["…"]',
+    "model_type": "is no table; write {{key = …}}, or its keys below [its name]",
+    "too_short": "is empty; write one at least",
+    "greater_than_equal": "is too small; write {ge} at least",
+    "less_than_equal": "is too large; write {le} at most",
+    "literal_error": "is none of the words known here; write {expected}",
+}
+"""What pydantic calls a fault → what is there, and what would be right."""
+
+_EXAMPLES = {
+    "id": '"acme"',
+    "registrar": '"sip:sip.provider.example"',
+    "user": '"acct1"',
+    "target": '"sip:alice@edge.example"',
+    "name": '"alice"',
+    "network": '"198.51.100.0/24"',
+}
+
+
+def _place_in_file(data: Any, loc: list[Any]) -> str:
+    """(`trunk`, 0, `numbers`, 1) → `trunk "acme": numbers[1]`."""
+    words: list[str] = []
+    here = data
+    for depth, part in enumerate(loc):
+        here = here[part] if _holds(here, part) else None
+        if isinstance(part, int) and depth == 1 and loc[0] in ("trunk", "user"):
+            key = "id" if loc[0] == "trunk" else "name"
+            name = here.get(key) if isinstance(here, dict) else None
+            words[-1] += f' "{name}"' if isinstance(name, str) else f" number {part + 1}"
+        elif isinstance(part, int) and words:
+            words[-1] += f"[{part}]"
+        else:
+            words.append(str(part))
+    return ": ".join(words)
+
+
+def _did_you_mean(model: type[Table], loc: list[Any]) -> str:
+    for part in loc[:-1]:
+        if part in model.model_fields:
+            model = _table_in(model.model_fields[part].annotation) or model
+    known = list(model.model_fields)
+    near = difflib.get_close_matches(str(loc[-1]), known, n=1)
+    return f'; did you mean "{near[0]}"?' if near else f"; known are {', '.join(known)}"
+
+
+def _table_in(annotation: Any) -> type[Table] | None:
+    """Find the table that a field is, or is a list of."""
+    if isinstance(annotation, type) and issubclass(annotation, Table):
+        return annotation
+    return next(filter(None, map(_table_in, get_args(annotation))), None)
+
+
+def _holds(here: Any, part: Any) -> bool:
+    if isinstance(here, dict):
+        return part in here
+    return isinstance(here, list) and isinstance(part, int) and part < len(here)
