@@ -260,6 +260,8 @@ def test_what_kamailio_says_by_itself_is_no_word_of_the_registrars(ip: str) -> N
         edge.says(await edge.hears(), "408 Request Timeout", source=None)
         assert await answer == Unanswered("no answer")
 
+    tell(ip, story)
+
 
 def test_a_next_hop_that_kamailio_cannot_send_to_is_said_to_be_that(ip: str) -> None:
     async def story(kamailio: Kamailio, edge: Edge) -> None:
