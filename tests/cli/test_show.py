@@ -1,5 +1,6 @@
 """Instants and durations as people read them."""
 
+import re
 import time
 
 import pytest
@@ -39,7 +40,7 @@ def test_an_instant_is_said_as_local_time_and_how_far_it_is() -> None:
 def test_an_instant_of_another_day_has_its_date() -> None:
     far, now = time.time() + 40 * 86_400, time.time()
     assert show.instant(far).startswith(time.strftime("%Y-%m-%d ", time.localtime(far)))
-    assert not show.instant(now).startswith("20")
+    assert re.match(r"\d\d:\d\d:\d\d \(", show.instant(now))
 
 
 def test_no_instant_is_said_in_the_words_of_its_place() -> None:
