@@ -54,17 +54,11 @@ def test_calls_come_from_a_pinned_network_until_the_file_names_it_no_more(rig: R
 
 def test_a_pinned_port_and_expiry_are_kept_to(rig: Rig) -> None:
     gateway, later = rig.endpoint("gateway", SIP_PORT), rig.endpoint("later")
+    of_gateway = {"network": gateway.address[0], "port": SIP_PORT}
+    whence, pbx = unregistered(rig, [of_gateway])
     ends_at = time.time() + 6
-    whence, pbx = unregistered(
-        rig,
-        [
-            {"network": gateway.address[0], "port": SIP_PORT},
-            {
-                "network": later.address[0],
-                "expires_at": datetime.fromtimestamp(ends_at, UTC).isoformat(),
-            },
-        ],
-    )
+    ends = datetime.fromtimestamp(ends_at, UTC).isoformat()
+    change(whence, networks=[of_gateway, {"network": later.address[0], "expires_at": ends}])
     pbx.called_by(gateway, whence.address)
     assert refused(rig.endpoint("gateway"), whence.address) == 403, "it comes from another port"
     pbx.called_by(later, whence.address)
