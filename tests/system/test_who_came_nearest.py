@@ -14,7 +14,7 @@ from tests.system.scene import ACCOUNTS, uri
 
 @pytest.fixture
 def provider(rig: Rig) -> Provider:
-    return rig.provider(accounts=ACCOUNTS, grants_s=4)
+    return rig.provider(accounts=ACCOUNTS, grants_s=5)
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_an_address_that_expired_is_told_of_and_admits_nobody(
     rig: Rig, provider: Provider, pbx: Pbx
 ) -> None:
     whence = start(rig, provider, pbx)
-    provider.stop()
+    provider.kill()
     source = f"udp:{provider.ip}:{SIP_PORT}"
     assert missing(whence, source) == []
     eventually(lambda: whence.get("/v1/addresses") == [], 20, "the end of the address")
