@@ -92,7 +92,12 @@ def scene(rig: Rig) -> Scene:
         trunk(f"t{i}", provider, user, ALICE, [f"+4420712345{i:02}"])
         for i, user in enumerate(accounts)
     ]
-    whence = rig.whence(trunks=trunks, users=["alice"], agent={"on_stop": "leave"})
+    whence = rig.whence(
+        trunks=trunks,
+        users=["alice"],
+        agent={"on_stop": "leave"},
+        registration={"answer": 120},  # the REGISTER that is under way is so for all of the story
+    )
     whence.wait_registered()
     registrar = by_hand(rig, whence)
     asked = registrar.asked()
