@@ -160,7 +160,7 @@ def test_a_name_for_which_nobody_answers_delays_no_other_trunk(rig: Rig) -> None
         users=["alice", "bob"],
         agent={"nameserver": dns.place, **LEAVE},
     )
-    whence.wait_registered("bobs-trunk", within_s=3)
+    whence.wait_registered("bobs-trunk", within_s=5)
     assert {whence.trunk(str(one["id"]))["state"] for one in slow} == {"new"}
     rig.phone("bob", whence)
     rig.caller(whence, at=provider).call(uri(whence, BOBS_NUMBER), expect=200)
