@@ -44,7 +44,7 @@ def test_eventually_says_what_it_waited_for_and_how_the_last_try_ended() -> None
 def test_a_process_ends_with_all_that_it_started(tmp_path: Path) -> None:
     script = "setsid sleep 1000 & sleep 1000 & echo started; wait"
     process = Process("parent", ["sh", "-c", script], tmp_path / "log")
-    eventually(lambda: len(process.descendants()) == 2, what="two children")
+    eventually(lambda: process.log and len(process.descendants()) == 2, what="two children")
     descendants = process.descendants()
     process.stop()
     assert not [pid for pid in [process.pid, *descendants] if alive(pid)]
