@@ -45,10 +45,10 @@ class Digest:
 
 @dataclass(frozen=True)
 class Register:
-    """A REGISTER that the registrar saw, challenged ones and retransmissions too."""
+    """A REGISTER that the registrar saw, challenged ones too; sent again it is the same one."""
 
     at: float
-    """When, in seconds since the epoch."""
+    """When it came first, in seconds since the epoch."""
     user: str
     source: str
     call_id: str
@@ -155,13 +155,13 @@ class Provider:
         """Return every REGISTER that came, in order, over all its lives."""
         pattern = (
             r"saw REGISTER at=(\S*) user=(\S*) source=(\S*) call_id=(\S*) cseq=(\d+) "
-            r"contact=(.*) expires=(\S*) authorization=(.*)"
+            r"via=(.*?) contact=(.*) expires=(\S*) authorization=(.*)"
         )
-        found = re.findall(pattern, self.process.log)
-        return [
-            Register(float(at), user, source, call_id, int(cseq), contact, expires, authorization)
-            for at, user, source, call_id, cseq, contact, expires, authorization in found
-        ]
+        first: dict[tuple[str, ...], Register] = {}
+        for at, user, source, call_id, cseq, via, *rest in re.findall(pattern, self.process.log):
+            register = Register(float(at), user, source, call_id, int(cseq), *rest)
+            first.setdefault((call_id, cseq, via), register)
+        return list(first.values())
 
     def registers_seen(self) -> int:
         return len(self.registers())
