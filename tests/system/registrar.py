@@ -38,6 +38,17 @@ class Registrar:
         self.cseq = number(found)
         return found
 
+    def is_silent_for(self, seconds: float) -> bool:
+        """Whether no REGISTER comes in this time, but for what is sent again.
+
+        For "asks no more" there is no event.
+        """
+        try:
+            self.asked(seconds)
+        except AssertionError:
+            return True
+        return False
+
     def answer(self, to: Message, status: int, *headers: tuple[str, str]) -> None:
         """Answer a REGISTER, with these headers besides what each answer has."""
         self.endpoint.send(reply(to, status, headers=headers), self.whence.address)
