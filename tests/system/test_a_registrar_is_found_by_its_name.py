@@ -20,8 +20,8 @@ from tests.system.scene import (
     uri,
 )
 
-QUICK: Table = {"answer": 1}
-"""A second is enough for a registrar on this machine; one that is dead is given up after it."""
+QUICK: Table = {"answer": 3}
+"""Enough for a registrar on a busy machine; one that is dead is given up after it."""
 
 LEAVE: Table = {"on_stop": "leave"}
 NAME = "provider.example"
@@ -124,7 +124,7 @@ def test_a_registrar_that_moved_is_found_at_its_new_address(rig: Rig) -> None:
     def moved() -> bool:
         return bool(whence.trunk("alices-trunk")["registrar"] == f"udp:{place(after.address)}")
 
-    eventually(moved, within_s=40, what="registered at the new address")
+    eventually(moved, within_s=60, what="registered at the new address")
     assert decided(whence, after) == "identified"
     eventually(lambda: learned(whence) == {after.ip}, what="the end of what the old one granted")
     assert decided(whence, before) == "unknown"

@@ -38,7 +38,7 @@ def start(rig: Rig, dns: NameServer, provider: Provider, pbx: Pbx, **more: objec
     return rig.whence(
         trunks=[trunk("acme", provider, "acct1", pbx.uri, **keys)],
         agent={"nameserver": dns.place, **BRIEF},
-        registration={"answer": 1},
+        registration={"answer": 4},
     )
 
 
