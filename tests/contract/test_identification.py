@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.contract.call import refuse
 from tests.contract.scene import Scene
 from tests.contract.world import Caller
 from tests.rig.sip import Endpoint, Headers, Message
@@ -139,7 +140,7 @@ def test_a_call_that_could_be_several_trunks_is_given_to_their_fallback(scene: S
 
 def test_a_trunk_may_refuse_what_does_not_name_it(scene: Scene) -> None:
     trunk, phone = scene.line(numbers=(ONE,), unmatched="refuse")
-    rings(scene, trunk.at, scene.invite(trunk.at, ONE), phone)
+    refuse(scene, phone, rings(scene, trunk.at, scene.invite(trunk.at, ONE), phone), 486)
     assert refused(scene, trunk.at, scene.invite(trunk.at, TWO))
     assert refused(scene, trunk.at, scene.invite(trunk.at, "unheard", to_uri=f"sip:{TWO}@invalid"))
     assert scene.nothing_came(phone)
