@@ -381,18 +381,23 @@ def test_of_a_thousand_records_some_are_kept(scene: Scene) -> None:
 
 
 def test_the_name_not_asked_for_longest_is_forgotten_first(scene: Scene) -> None:
+    def asked_of(name: str) -> int:
+        return len(scene.nameserver.asked(name))
+
     async def story() -> None:
         scene.nameserver.change(address(NAME, "192.0.2.1"))
         await scene.find()
+        first = asked_of(NAME)
         for start in range(0, NAMES_LIMIT, 256):
             await asyncio.gather(*(scene.find(f"n{start + i}.example") for i in range(256)))
             await scene.find()
-        asked = scene.asked()
-        assert asked == NAMES_LIMIT + 1
+        # Of what a slow answer makes it ask twice, each counts once.
+        assert len(set(scene.nameserver.asked())) == NAMES_LIMIT + 1
+        before = asked_of("n0.example")
         await scene.find()
-        assert scene.asked() == asked
+        assert asked_of(NAME) == first
         await scene.find("n0.example")
-        assert scene.asked() == asked + 1
+        assert asked_of("n0.example") > before
 
     asyncio.run(story())
 

@@ -161,10 +161,13 @@ def test_a_long_message_of_bytes_is_refused_and_writes_nothing(scene: Scene) -> 
     is a little longer still never comes so far: Kamailio 6 drops what has more than 32 767 bytes.
     """
     trunk, phone = scene.line()
-    log = scene.world.process.log
+    logged = len(scene.world.process.log)
     invite = scene.invite(trunk.at)
     ask = replaced(invite, "Subject", BYTES + "a" * (32_500 - len(bytes(invite))))
     assert LONGEST_IN_HEX < len(bytes(ask)) < 32_767
     assert trunk.at.ask(ask, scene.edge).status == 400
     still_serves(scene, trunk.at, phone)
-    assert scene.world.process.log == log
+    said = scene.world.process.log[logged:].splitlines()
+    # Other tests' calls end in their own time, and that may be told meanwhile.
+    marks = (ask.call_id, "ERROR", "CRITICAL")
+    assert not [line for line in said if any(mark in line for mark in marks)]
