@@ -12,6 +12,7 @@ import pytest
 from tests.rig.provider import Provider
 from tests.rig.rig import Rig
 from tests.rig.sip import Endpoint, Message, request
+from tests.rig.wait import eventually
 from tests.rig.whence import Whence, trunk
 from tests.system.dialog import Dialog, connect, is_final
 from tests.system.pbx import Pbx
@@ -176,8 +177,12 @@ def test_the_token_of_a_trunk_elsewhere_is_refused_whatever_else_is_said(
 ) -> None:
     call = scene.invite("{acct9}", headers)
     assert scene.caller.ask(call, scene.whence.address).status == 403
-    said = scene.whence.cli("explain", "--call", call.call_id).stdout
-    assert "token from a wrong source" in said
+
+    def is_told() -> bool:
+        said = scene.whence.cli("explain", "--call", call.call_id).stdout
+        return "token from a wrong source" in said
+
+    eventually(is_told, what="why the call was refused")
 
 
 @pytest.mark.parametrize("method", ["INVITE", "BYE", "INFO", "REFER"])

@@ -319,13 +319,13 @@ def test_a_failed_refresh_takes_nothing_away(rig: Rig) -> None:
 
 
 def test_what_is_not_refreshed_ends_when_it_was_granted_to(rig: Rig) -> None:
-    there = provider(rig, grants_s=3)
+    there = provider(rig, grants_s=5)
     native = rig.drop_in(records=[alices(there)], users=USERS, retry_s=3600, grace_s=0)
+    alice, caller = phone(rig, native, "alice"), at_provider(rig, there)
     registered(native, "trunk-of-alice")
     there.refuse(403)
-    alice, caller = phone(rig, native, "alice"), at_provider(rig, there)
     ((granted_s, expires_at),) = native.rows("SELECT granted_s, expires_at FROM registration")
-    assert granted_s == 3
+    assert granted_s == 5
     ((until,),) = native.rows("SELECT expires_at FROM address")
     assert until == expires_at
     rings(caller, native, "acct1", alice)

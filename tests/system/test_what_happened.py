@@ -162,9 +162,13 @@ def test_calls_go_on_without_an_agent_and_are_counted(rig: Rig) -> None:
         return float(line.split()[1])
 
     # It ends, and its socket stays there: who starts it again waits a little longer each time.
+    phone.behave("busy")
+    at_provider = rig.endpoint("provider")
+    call = request("INVITE", uri(whence), at_provider.address)
     whence.kill_agent()
-    caller.call(uri(whence, ALICES_NUMBER), expect=200)
+    assert at_provider.ask(call, whence.address).status == 486  # before it is there again
     assert len(phone.calls()) == 2
+    phone.behave("answers")
     whence.wait_healthy()
     stranger = rig.stranger()
     assert try_to_call(stranger, whence) == 403
