@@ -103,6 +103,19 @@ def test_a_provider_challenges_and_registers(rig: Rig) -> None:
     assert register(client, provider, user="acct2", password="secret").status == 401
 
 
+def test_a_register_that_is_sent_again_is_seen_once(rig: Rig) -> None:
+    """And one that only says the same, on a branch of its own, is another."""
+    provider, client = rig.provider(accounts=ACCOUNTS), rig.stranger()
+    uri = f"sip:acct1@{provider.domain}"
+    first, other = (
+        request("REGISTER", uri, client.address, call_id="known", contact=f"<{uri}>")
+        for _ in range(2)
+    )
+    for ask in (first, first, other, first):
+        assert client.ask(ask, provider.address).status == 401
+    assert [seen.call_id for seen in provider.registers()] == ["known"] * 2
+
+
 def test_a_provider_may_not_challenge(rig: Rig) -> None:
     provider, client = rig.provider(accounts=ACCOUNTS, challenge=False), rig.stranger()
     assert register(client, provider)["CSeq"] == "1 REGISTER"
