@@ -170,6 +170,11 @@ class Node:
     async def until_all(self, state: State) -> None:
         await self.until(lambda: all(r.state is state for r in self.of.values()))
 
+    async def until_loop(self) -> None:
+        """Let the agent do what is due now, whatever is in flight."""
+        turns = iter(range(50))
+        await self.until(lambda: next(turns, None) is None)
+
     async def until_quiet(self) -> None:
         """Let the agent do what is due now; nothing is in flight after it."""
         turns = iter(range(50))
@@ -525,6 +530,28 @@ def test_a_registrar_that_nobody_finds_holds_up_no_other(
         node.apply("".join(hanging) + ACME)
         await node.until(lambda: node.of["acme"].state is State.REGISTERED)
         assert node.registrations.waiting_for_pace == 7
+
+    tell(story)
+
+
+def test_who_finds_no_room_again_and_again_comes_in_when_there_is_some(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BEGUN_AT_REGISTRAR", 2)
+
+    async def story() -> None:
+        node.registrar.open = asyncio.Event()
+        node.apply("".join(ACME.replace("acme", f"t{n}") for n in range(5)))
+        await node.until(lambda: len(node.registrar.asked) == 2)
+        for _ in range(3):
+            node.clock.now += module.FULL_S
+            await node.until_loop()
+            assert node.registrations.waiting_for_pace == 3
+        node.registrar.open.set()
+        for _ in range(3):
+            node.clock.now += module.FULL_S
+            await node.until_loop()
+        await node.until_all(State.REGISTERED)
 
     tell(story)
 

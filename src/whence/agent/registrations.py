@@ -344,7 +344,7 @@ class Registrations:
                 if slot <= now and self._is_full(host):
                     slot = now + FULL_S
                 if slot > now:
-                    heapq.heappush(self._due, (slot, next(self._ties), entry, due_at))
+                    heapq.heappush(self._due, (slot, next(self._ties), entry, wanted_at))
                     self.waiting_for_pace += 1
                     continue
                 self._begun[host] += 1
