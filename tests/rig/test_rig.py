@@ -174,6 +174,20 @@ def test_a_caller_calls_a_phone(rig: Rig) -> None:
     assert second["To"] == "<sip:someone@else.example>"
 
 
+def test_a_caller_minds_no_ringing_that_comes_after_the_answer(rig: Rig) -> None:
+    """Two workers of a Kamailio may overtake one another, and UDP promises no order."""
+    phone = rig.endpoint("phone", 5060)
+    call = rig.caller(phone.address).dial(f"sip:alice@{phone.address[0]}")
+    asked = phone.receive()
+    assert asked.source
+    contact = [("Contact", f"<sip:{phone.address[0]}>")]
+    for status in (200, 180):
+        phone.send(reply(asked, status, headers=contact), asked.source)
+    bye = phone.expect(lambda message: message.method == "BYE", what="the BYE")
+    phone.send(reply(bye, 200), asked.source)
+    assert call.outcome().complete
+
+
 def test_a_phone_behaves_as_told(rig: Rig) -> None:
     phone = rig.phone("alice", behaviour="busy")
     caller = rig.caller(phone.address)
