@@ -3,6 +3,7 @@
 from whence.edge.ksr import (
     Auth,
     Hdr,
+    Htable,
     Kx,
     Nathelper,
     Pv,
@@ -10,6 +11,8 @@ from whence.edge.ksr import (
     Rr,
     Sl,
     Tcpops,
+    Textops,
+    Textopsx,
     Tm,
     Uac,
 )
@@ -17,6 +20,9 @@ from whence.edge.ksr import (
 pv: Pv
 kx: Kx
 hdr: Hdr
+textops: Textops
+textopsx: Textopsx
+htable: Htable
 tm: Tm
 sl: Sl
 rr: Rr

@@ -83,11 +83,15 @@ class Books:
         self.directory.close()
 
 
-def edge_settings(edge: Address, inside: Address, workers: int = 1) -> Edge:
+def edge_settings(
+    edge: Address, inside: Address, workers: int = 1, *, stream: bool = False
+) -> Edge:
     """Make `[edge]`. One worker has done all with one message before it takes the next."""
     return Edge.model_validate(
         {
-            "listen": [f"udp:{edge[0]}:{edge[1]}"],
+            "listen": [
+                f"{transport}:{edge[0]}:{edge[1]}" for transport in ("udp", "tcp")[: 1 + stream]
+            ],
             "inside": f"udp:{inside[0]}:{inside[1]}",
             "domain": DOMAIN,
             "workers": workers,

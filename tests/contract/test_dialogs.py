@@ -5,10 +5,11 @@ import time
 
 import pytest
 
-from tests.contract.call import connect, refuse, ring
+from tests.contract.call import Call, connect, refuse, ring
 from tests.contract.scene import Scene
 from tests.rig.sip import Message, reply, request
-from whence.core import stamp
+from whence.core import dialog
+from whence.core.dialog import Side
 
 
 def test_a_call_lives_from_invite_to_bye(scene: Scene) -> None:
@@ -65,8 +66,11 @@ def bad_routes(scene: Scene, good: str, somebody_elses: str) -> dict[str, str]:
         "none": "",
         "without the cookie": good.replace(";" + cookie.findall(good)[0], ""),
         "an empty one": cookie.sub("whence=", good),
-        "a made-up one": cookie.sub("whence=" + "0" * 32, good),
-        "a part of it": re.sub("(whence=[0-9a-f]{31})[0-9a-f]", r"\1", good),
+        "a made-up one": cookie.sub("whence=" + "0" * dialog.COOKIE_LENGTH, good),
+        "a part of it": re.sub("(whence=[0-9a-f]+)[0-9a-f]", r"\1", good),
+        "another end": re.sub("(whence=[0-9a-f]+)[0-9a-f]{4}", r"\g<1>0000", good),
+        "another middle": re.sub("(whence=[0-9a-f]{30})[0-9a-f]{4}", r"\g<1>0000", good),
+        "a NUL in it": re.sub("(whence=[0-9a-f]{30})[0-9a-f]", "\\g<1>\0", good),
         "of another call": somebody_elses,
         "bytes": cookie.sub("whence=\udcff\udcfe", good),
     }
@@ -78,22 +82,58 @@ def test_a_request_in_a_dialog_needs_the_cookie_of_that_dialog(scene: Scene, rou
     call, other = connect(scene, trunk.at, phone), connect(scene, trunk.at, phone)
     value = bad_routes(scene, call.route, other.route)[route]
     for method in ("BYE", "INVITE", "INFO"):
-        assert trunk.at.ask(call.from_caller(method, value), scene.edge).status == 481
+        expected = 400 if "\0" in value else 481
+        assert trunk.at.ask(call.from_caller(method, value), scene.edge).status == expected
     assert scene.nothing_came(phone)
 
 
-def test_a_cookie_opens_nothing_when_its_day_is_over(scene: Scene) -> None:
+def cookie_of(
+    scene: Scene,
+    call: Call,
+    age_s: float,
+    *,
+    to: Side = Side.CALLEE,
+    there: str | None = None,
+    from_ip: str | None = None,
+) -> str:
+    """Return the Route by which the caller would reach the phone in a call of that age."""
+    ip, port = call.phone.address
+    cookie = dialog.write_cookie(
+        scene.world.books.dialog_key,
+        dialog.new_id(time.time() - age_s, "0123456789abcdef"),
+        call.sent.call_id,
+        f"udp:{call.caller.address[0]}:{call.caller.address[1]}",
+        to,
+        (there or f"udp:{ip}:{port}",),
+        call.caller.address[0] if from_ip is None else from_ip,
+    )
+    return re.sub("whence=[0-9a-f]+", f"whence={cookie}", call.route)
+
+
+def test_cookie_of_before_the_start_opens_its_dialog(scene: Scene) -> None:
     trunk, phone = scene.line()
-    call, key = connect(scene, trunk.at, phone), scene.world.books.dialog_key
-    day_s = stamp.DIALOG_S
-    # One of the next minute: the clock was set back meanwhile.
-    for age_s, status in ((day_s + 2, 481), (-day_s - 2, 481), (-60, 200), (day_s - 60, 200)):
-        cookie = stamp.cookie(key, call.sent.call_id, time.time() - age_s)
-        route = re.sub("whence=[0-9a-f]+", f"whence={cookie}", call.route)
-        trunk.at.send(call.from_caller("INFO", route), scene.edge)
+    call = connect(scene, trunk.at, phone)
+    day_s = dialog.OLD_S
+    for age_s, status in ((day_s + 2, 481), (-60, 481), (-day_s, 481), (day_s - 60, 200)):
+        trunk.at.send(call.from_caller("INFO", cookie_of(scene, call, age_s)), scene.edge)
         for arrived in scene.came(phone):
             phone.send(reply(arrived, 200), scene.edge)
         assert trunk.at.receive().status == status, age_s
+
+
+def test_cookie_of_before_the_start_opens_nothing_else(scene: Scene) -> None:
+    trunk, phone = scene.line()
+    call = connect(scene, trunk.at, phone)
+    ip, port = scene.endpoint("victim").address
+    routes = {
+        "another way": cookie_of(scene, call, 3600, there=f"udp:{ip}:{port}"),
+        "the other party": cookie_of(scene, call, 3600, to=Side.CALLER),
+        "another caller": cookie_of(scene, call, 3600, from_ip="192.0.2.1"),
+        "an unknown one": cookie_of(scene, call, 3600, from_ip=""),
+    }
+    for what, route in routes.items():
+        assert trunk.at.ask(call.from_caller("INFO", route), scene.edge).status == 481, what
+    assert scene.nothing_came(phone)
 
 
 def test_an_ack_without_the_cookie_is_passed_over_in_silence(scene: Scene) -> None:

@@ -1,6 +1,7 @@
 """Kamailio on the configuration that Whence makes, and a network on loopback around it."""
 
 import secrets
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from tests.contract.books import Books, Hide, edge_settings
 from tests.contract.inside import options
 from tests.rig.network import SIP_PORT, Network
 from tests.rig.process import Process
+from tests.rig.resolv import with_nameserver
 from tests.rig.sip import Address, Endpoint, Message
 from tests.rig.wait import eventually
 from whence.agent import edge_config, location
@@ -19,22 +21,49 @@ from whence.agent import edge_config, location
 class World:
     """Kamailio with the edge in it. One for all tests of a session."""
 
-    def __init__(self, folder: Path, hide: Hide | None = None, workers: int = 1) -> None:
-        """Start it; `hide` does something to the directory's file before."""
+    def __init__(
+        self,
+        folder: Path,
+        hide: Hide | None = None,
+        workers: int = 1,
+        *,
+        nameserver: bool = False,
+        stream: bool = False,
+    ) -> None:
+        """Start it; `hide` does something to the directory's file before.
+
+        `nameserver`: Kamailio asks the socket `self.nameserver`, which never answers. `stream`: it
+        listens on TCP too.
+        """
         self._stack = ExitStack()
         network = self.network()
+        self.nameserver = (
+            self._stack.enter_context(Endpoint(network.ip("dns"), 53)) if nameserver else None
+        )
         self.edge: Address = (network.ip("edge"), SIP_PORT)
         self.inside: Address = (network.ip("edge"), SIP_PORT + 2)
-        self.books = Books(folder, edge_settings(self.edge, self.inside, workers))
+        self.books = Books(folder, edge_settings(self.edge, self.inside, workers, stream=stream))
         self._stack.enter_context(self.books)
         if hide is not None:
             self.books.hide(hide)
         location.make(folder / edge_config.LOCATION_FILE)
         config = folder / edge_config.CONFIG_FILE
         config.write_text(edge_config.render(self.books.settings, folder / "whence.toml"))
-        self.process = self._stack.enter_context(
-            Process("kamailio", edge_config.command(config), folder / "kamailio.log")
-        )
+        command = edge_config.command(config)
+        if self.nameserver is not None:
+            command = with_nameserver(command, self.nameserver.address[0], folder)
+        self._command, self._log = command, folder / "kamailio.log"
+        self.process = self._start()
+        eventually(self._answers, what="Kamailio's answer on its inside socket")
+
+    def _start(self) -> Process:
+        return self._stack.enter_context(Process("kamailio", self._command, self._log))
+
+    def restart(self) -> None:
+        """Kill Kamailio, and start it again on the same configuration."""
+        self.process.kill()
+        self.process = self._start()
+        eventually(self._answers, what="Kamailio's answer after its start")
         eventually(self._answers, what="Kamailio's answer on its inside socket")
 
     def _answers(self) -> bool:
@@ -43,6 +72,10 @@ class World:
         with Endpoint(self.inside[0]) as agent:
             ask = options(self, agent, secrets.token_hex(8))
             return agent.ask(ask, self.inside, within_s=0.2).status > 0
+
+    def now(self) -> float:
+        """Return what the edge's clock shows."""
+        return time.time()
 
     def network(self) -> Network:
         """Return a network that is kept until this world ends."""

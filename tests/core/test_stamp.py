@@ -1,12 +1,11 @@
-"""The seals between edge and agent, and the dialog cookie."""
+"""The seals between edge and agent."""
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from whence.core.stamp import cookie, reply_seal, request_seal, same, vouches
+from whence.core.stamp import reply_seal, request_seal, same
 
 KEY, OTHER_KEY = "11" * 32, "22" * 32
-NOON = 1_800_000_000
 
 REQUEST = ("REGISTER", "call-1", "7", "sip:192.0.2.1:5060", "udp:192.0.2.9:5060")
 
@@ -53,42 +52,3 @@ def test_a_border_between_two_parts_cannot_be_moved(left: str, right: str, by: i
 @given(st.text(), st.text())
 def test_two_seals_are_the_same_only_if_their_text_is(one: str, other: str) -> None:
     assert same(one, other) == (one == other)
-
-
-def test_a_cookie_belongs_to_one_call_and_one_key() -> None:
-    made = cookie(KEY, "call-1", NOON)
-    assert vouches(KEY, made, "call-1", NOON)
-    assert not vouches(KEY, made, "call-2", NOON)
-    assert not vouches(OTHER_KEY, made, "call-1", NOON)
-
-
-def test_a_cookie_vouches_for_a_day() -> None:
-    made = cookie(KEY, "call-1", NOON)
-    assert vouches(KEY, made, "call-1", NOON + 86_400)
-    assert not vouches(KEY, made, "call-1", NOON + 86_401)
-
-
-def test_a_clock_that_is_set_back_ends_no_call() -> None:
-    made = cookie(KEY, "call-1", NOON)
-    assert vouches(KEY, made, "call-1", NOON - 3600)
-    assert not vouches(KEY, made, "call-1", NOON - 86_401)
-
-
-def test_the_time_of_a_cookie_cannot_be_rewritten() -> None:
-    made = cookie(KEY, "call-1", NOON)
-    later = f"{NOON + 86_400:08x}" + made[8:]
-    assert not vouches(KEY, later, "call-1", NOON + 86_401)
-
-
-def test_what_follows_a_cookie_in_a_route_is_not_part_of_it() -> None:
-    assert vouches(KEY, cookie(KEY, "call-1", NOON) + ";lr>", "call-1", NOON)
-
-
-@given(st.text())
-def test_no_other_text_vouches(text: str) -> None:
-    assert not vouches(KEY, text, "call-1", NOON)
-
-
-@given(st.text())
-def test_a_cookie_can_stand_in_a_route_as_it_is(call_id: str) -> None:
-    assert set(cookie(KEY, call_id, NOON)) <= set("0123456789abcdef")

@@ -5,19 +5,24 @@ from pathlib import Path
 
 import pytest
 
+from whence.core.address import Source
+from whence.core.dialog import Own
 from whence.edge.route import Settings
 
+SOCKETS = ["udp:192.0.2.1:5060", "udp:127.0.0.1:5062"]
 WRITTEN = {
     "directory": "/var/lib/whence/directory.db",
     "domain": "edge.example",
     "answer_ms": 32000,
+    "sockets": SOCKETS,
 }
 
 
 def test_what_edge_config_writes_is_read() -> None:
     settings = Settings.parse(json.dumps(WRITTEN))
     place = Path("/var/lib/whence/directory.db")
-    assert settings == Settings(place, "edge.example", 32000)
+    sockets = [Source.parse(socket) for socket in SOCKETS]
+    assert settings == Settings(place, "edge.example", 32000, Own.of(sockets))
 
 
 @pytest.mark.parametrize("gone", WRITTEN)

@@ -223,6 +223,14 @@ class Endpoint:
         """Return the next datagram as a message, or fail."""
         return self.expect(lambda _: True, within_s, "a message")
 
+    def receive_bytes(self, within_s: float = 5) -> bytes:
+        """Return the next datagram, or fail."""
+        self._socket.settimeout(within_s)
+        try:
+            return self._socket.recv(65535)
+        except TimeoutError:
+            raise AssertionError(f"no datagram came within {within_s:g} s") from None
+
     def expect(
         self, wanted: Callable[[Message], bool], within_s: float = 5, what: str = "the message"
     ) -> Message:

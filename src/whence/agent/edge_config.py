@@ -11,6 +11,7 @@ from jinja2 import Environment, StrictUndefined
 from whence.agent.directory import FILE
 from whence.agent.faults import ProblemError
 from whence.agent.settings import Edge, Settings
+from whence.core import dialog
 from whence.core.address import Source, Transport
 from whence.core.uri import host_text
 
@@ -49,6 +50,7 @@ def render(settings: Settings, file: Path) -> str:
                 "directory": str(settings.state.absolute() / FILE),
                 "domain": edge.domain,
                 "answer_ms": round(settings.registration.answer * 1000),
+                "sockets": _sockets(edge),
             }
         ),
         listen=[
@@ -56,6 +58,8 @@ def render(settings: Settings, file: Path) -> str:
             for socket in edge.listen
         ],
         inside=edge.inside,
+        dialog_s=dialog.OLD_S,
+        ended=dialog.ENDED,
         scanners=SCANNERS,
         aliases=_aliases(edge),
         workers=edge.workers,
@@ -93,6 +97,13 @@ def write(file: Path, text: str) -> None:
         raise ProblemError(
             f"{file} cannot be written: {error.strerror}; mend that, or name another agent state"
         ) from None
+
+
+def _sockets(edge: Edge) -> list[str]:
+    """Our own sockets, and the addresses by which others see them: no request is sent there."""
+    places = [(socket.transport, *edge.place_of(socket)) for socket in edge.listen]
+    seen = [f"{transport}:{host_text(host)}:{port}" for transport, host, port in places]
+    return list(dict.fromkeys([*map(str, edge.listen), str(edge.inside), *seen]))
 
 
 def _advertised(edge: Edge, socket: Source) -> str:

@@ -249,6 +249,11 @@ _OTHERS = " UNION ALL ".join(
     _some(of, port) for of in (_ANYBODY, _FALLBACK) for port in (_PORT, _ANY_PORT)
 )
 
+TRUNK_AT = f"""
+SELECT {_ADDRESS} FROM {_THERE} h CROSS JOIN address a ON a.trunk_id = :id AND a.ip = h.ip
+"""
+"""The addresses of one trunk at an ip, or that hold it; `at` makes the parameters."""
+
 TRUNK_ID = 1
 """Which column of what `decide` and `gather` fetch has the trunk's id."""
 
@@ -284,6 +289,12 @@ def gather(request: Request, now: float, fetch: Fetch, others: int = OTHERS) -> 
     """
     asked = _asked(request, now, others)
     return _evidence(request, fetch(_naming(request), asked) + fetch(_OTHERS, asked))
+
+
+def at(trunk_id: str, source: Source) -> dict[str, Any]:
+    """Make the parameters of `TRUNK_AT`."""
+    ip = source.ip
+    return {"id": trunk_id, "ip": source.ip_text, "bits": bits_of(ip), "version": ip.version}
 
 
 def _naming(request: Request) -> str:

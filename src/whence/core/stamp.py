@@ -4,9 +4,6 @@ The agent's REGISTER asks the edge to send it to a next hop from one of its sock
 reply says where the answer really came from. Both are sealed with the inside key, that only the two
 know: a reply that some stranger makes the edge pass on statelessly, and a local process that sits
 on the loopback port while one of the two is down, can make neither. The key itself never travels.
-
-The dialog cookie stands in the Record-Route of each call that was identified: a request that claims
-to be inside a dialog is let through only with it.
 """
 
 from __future__ import annotations
@@ -28,13 +25,6 @@ DISTRUST = "X-Whence-Distrust"
 """Instead of a source: why the edge does not believe whoever answered."""
 TRUNK = "X-Whence-Trunk"
 
-COOKIE_PARAM = "whence"
-COOKIE_LENGTH = 32
-
-DIALOG_S = 86_400.0
-"""How long a cookie vouches. Whoever took part in a call, or saw it, has its cookie: a day later it
-opens nothing any more. A call that lasts longer cannot be changed or hung up through the edge."""
-
 
 def request_seal(key: str, method: str, call_id: str, cseq: str, next_hop: str, socket: str) -> str:
     """Seal a request of the agent's: what it is, and what the edge is to do with it."""
@@ -49,36 +39,19 @@ def reply_seal(
 
 
 def same(seal: str, other: str) -> bool:
-    """Compare two seals, or cookies, in a time that does not tell where they differ."""
+    """Compare two seals in a time that does not tell where they differ."""
     return hmac.compare_digest(seal.encode(), other.encode())
 
 
-def cookie(key: str, call_id: str, at: float) -> str:
-    """Make the dialog cookie of the call that was let in at `at`: 32 hex digits."""
-    return _cookie(key, f"{int(at):08x}", call_id)
-
-
-def vouches(key: str, text: str, call_id: str, now: float) -> bool:
-    """Whether `text` begins with the cookie of that call, made no longer than DIALOG_S ago.
-
-    One that will be made only later was made before the clock was set back: nobody else can make
-    one, and its call goes on.
-    """
-    made = text[:8]
-    if not same(text[:COOKIE_LENGTH], _cookie(key, made, call_id)):
-        return False
-    return abs(now - int(made, 16)) <= DIALOG_S
-
-
-def _cookie(key: str, made: str, call_id: str) -> str:
-    """`made`: when, as eight hex digits; that what vouches has them is what the hash says."""
-    return made + blake2s((made + call_id).encode(), key=_bytes(key), digest_size=12).hexdigest()
+def mac(key: str, size: int, *parts: str) -> str:
+    """Return a keyed hash of `size` bytes over the parts, in hex. `key` is hex, too."""
+    # The length before each part: no two lists of parts are sealed alike.
+    text = "".join([f"{len(part)}:{part}" for part in parts])
+    return blake2s(text.encode(), key=_bytes(key), digest_size=size).hexdigest()
 
 
 def _seal(key: str, *parts: str) -> str:
-    # The length before each part: no two lists of parts are sealed alike.
-    text = "".join(f"{len(part)}:{part}" for part in parts)
-    return blake2s(text.encode(), key=_bytes(key), digest_size=16).hexdigest()
+    return mac(key, 16, *parts)
 
 
 @lru_cache(maxsize=4)

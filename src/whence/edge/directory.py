@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from whence.core import directory
+from whence.core.address import Source
 from whence.core.identify import Decision, Evidence, Request
 from whence.edge.known import Identity, identity
 
@@ -52,6 +53,12 @@ class Directory:
             self.close()  # with all that may have begun
             raise
         return decided
+
+    def admits(self, trunk_id: str, source: Source, now: float) -> bool:
+        """Return whether a valid address of the trunk admits `source`."""
+        self._let_go_if_replaced()
+        rows = self._fetch(directory.TRUNK_AT, directory.at(trunk_id, source))
+        return any(directory.address_of(row).admits(source, now) for row in rows)
 
     def user_ha1(self, name: str, domain: str) -> str | None:
         """The HA1 (MD5) of a local user; None where there is no such user."""

@@ -238,10 +238,10 @@ class DropIn(Handlers):
     @declines
     def whence_identify(self, _message: object) -> int:
         """Say whose an initial INVITE or MESSAGE is: true only where it is one trunk's."""
-        ksr, now, words = self.ksr, time.time(), self._words()
-        if words is None:
+        ksr, now, message = self.ksr, time.time(), self._message()
+        if message is None or message.request_fault():
             return self.answer(400, "Bad Request")
-        asked = self._asked(words)
+        asked = self._asked(message)
         method, call_id = self._text(ksr.kx.get_method), self._text(ksr.kx.get_callid)
         if asked is None or method is None or call_id is None:
             return self._decline("it cannot be read")

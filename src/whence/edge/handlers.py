@@ -17,6 +17,7 @@ from whence.core import stamp, told
 from whence.core.address import Source, Transport, canonical_ip
 from whence.core.directory import GENERATION_FILE
 from whence.core.identify import Request
+from whence.core.message import Message
 from whence.core.uri import Uri
 from whence.edge.directory import Directory, DirectoryUnavailableError
 from whence.edge.known import Asked, Generation, Known
@@ -73,6 +74,20 @@ def survives(handler: Handler[H]) -> Handler[H]:
     return surviving
 
 
+def judges(handler: Handler[H]) -> Handler[H]:
+    """Make a handler of replies that lets none pass where anything goes wrong."""
+
+    @wraps(handler)
+    def judging(own: H, message: object) -> int:
+        try:
+            return handler(own, message)
+        except Exception as error:  # noqa: BLE001 - what was not judged goes no further
+            own.ksr.err(f"whence: {handler.__name__}: {one_line(error)}\n")
+        return NO
+
+    return judging
+
+
 class Handlers:
     """What Kamailio's routing calls in each of its worker processes."""
 
@@ -92,30 +107,32 @@ class Handlers:
             self.ksr.sl.send_reply(status, phrase)
         return ANSWERED
 
-    def _words(self) -> str | None:
-        """The whole message in small letters, and what only we may say taken off.
+    def _message(self) -> Message | None:
+        """Return the message at hand, with what only we may say taken off.
 
-        None if it is too long, or if one of our headers hides in it: it goes no further. Of a
-        message that is not UTF-8 each byte is one character.
+        None where it has a fault, is too long, or one of our headers hides in it: it goes no
+        further.
         """
+        message = self._read()
+        if message is None or message.fault or smuggles(message.text):
+            return None
+        self._strip(message)
+        return message
+
+    def _read(self) -> Message | None:
+        """Read the message at hand, as characters or as bytes; None if it is too long."""
         try:
-            words = self.ksr.kx.get_msgbuf().lower()
+            return Message(self.ksr.kx.get_msgbuf())
         except UnicodeDecodeError:
             get = self.ksr.pv.get
             digits = get(MESSAGE_IN_HEX) if int(get("$ml") or 0) <= LONGEST_IN_HEX else None
-            if not digits:
-                return None
-            words = bytes.fromhex(str(digits)).decode("latin-1").lower()
-        if stamp.PREFIX in words:
-            if smuggles(words):
-                return None
-            self._strip()
-        return words
+            return Message(bytes.fromhex(str(digits))) if digits else None
 
-    def _strip(self) -> None:
-        """Take off what only we may say."""
-        for header in OURS:
-            self.ksr.hdr.remove(header)
+    def _strip(self, message: Message | None = None) -> None:
+        """Take off what only we may say, if there may be any of it."""
+        if message is None or stamp.PREFIX in message.text:
+            for header in OURS:
+                self.ksr.hdr.remove(header)
 
     def _source(self) -> Source:
         kx = self.ksr.kx
@@ -123,14 +140,14 @@ class Handlers:
             Transport(kx.get_proto()), canonical_ip(kx.get_srcip()), int(kx.get_srcport())
         )
 
-    def _asked(self, words: str) -> Asked | None:
+    def _asked(self, message: Message) -> Asked | None:
         """Take from the request what identification looks at; None without a readable R-URI."""
         ksr, text = self.ksr, self._text
         ruri = text(ksr.kx.get_ruri)
         if ruri is None:
             return None
         called = None
-        if "p-called-party-id" in words:
+        if "p-called-party-id" in message.text:
             called = text(lambda: ksr.hdr.get("P-Called-Party-ID"))
         return Asked(ksr.kx.get_srcaddr_sock(), ruri, text(ksr.kx.get_turi), called)
 

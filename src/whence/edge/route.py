@@ -11,11 +11,13 @@ from pathlib import Path
 
 from whence.core import stamp, told
 from whence.core.address import Source, Transport
-from whence.core.directory import DIALOG_KEY, INSIDE_KEY
+from whence.core.dialog import Own
+from whence.core.directory import INSIDE_KEY
 from whence.core.identify import Identified, Unknown, dialled
 from whence.core.uri import escape_user
 from whence.edge import certificate
-from whence.edge.handlers import ANSWERED, GO_ON, NO, Handlers, answers, read, survives
+from whence.edge.dialogs import Dialogs
+from whence.edge.handlers import ANSWERED, GO_ON, NO, answers, judges, read, survives
 from whence.edge.known import Answer, Asked
 from whence.edge.ksr import Ksr
 
@@ -38,11 +40,6 @@ SERVER_NAME = "$xavp(tls=>server_name)"
 KEEPALIVE_MS = 4_000
 """How long the agent's OPTIONS to a registrar is repeated; after that it is missed."""
 
-COOKIE = f";{stamp.COOKIE_PARAM}="
-
-OUR_ROUTES_LIMIT = 64
-"""How many of our own Record-Routes are remembered: one for each socket and transport."""
-
 HA1_GIVEN = 1  # auth.pv_auth_check: what is handed in is an HA1, not a password
 QOP_AUTH = 1  # auth.auth_challenge: offer qop="auth", so that responses count their use
 
@@ -62,23 +59,23 @@ class Settings:
     domain: str
     answer_ms: int
     """How long a registrar may take to answer before the agent is told that it did not."""
+    own: Own
+    """The sockets of the edge, and what it advertises."""
 
     @classmethod
     def parse(cls, text: str) -> Settings:
         """Read the define; KeyError or ValueError if it was not written by `whence edge-config`."""
         values = json.loads(text)
-        return cls(Path(values["directory"]), values["domain"], values["answer_ms"])
+        own = Own.of([Source.parse(socket) for socket in values["sockets"]])
+        return cls(Path(values["directory"]), values["domain"], values["answer_ms"], own)
 
 
-class Edge(Handlers):
+class Edge(Dialogs):
     """The handlers that kamailio.cfg calls, in each of its worker processes."""
 
     def __init__(self, ksr: Ksr, settings: Settings) -> None:
-        super().__init__(ksr, settings.directory)
+        super().__init__(ksr, settings.directory, settings.own)
         self._settings = settings
-        self._dialog_key: str | None = None
-        self._our_routes: set[tuple[str, str]] = set()
-        """Routes that are ours, as they stand before and after the cookie."""
 
     @answers
     def ksr_initial(self, _message: object) -> int:
@@ -86,8 +83,8 @@ class Edge(Handlers):
 
         Returns GO_ON or TO_USER where it is a trunk's: its target is the Request-URI then.
         """
-        ksr, now, words = self.ksr, time.time(), self._words()
-        asked = None if words is None else self._asked(words)
+        ksr, now, message = self.ksr, time.time(), self._at_hand
+        asked = self._asked(message)
         method, call_id = self._text(ksr.kx.get_method), self._text(ksr.kx.get_callid)
         if asked is None or method is None or call_id is None:
             return self.answer(400, "Bad Request")
@@ -96,36 +93,16 @@ class Edge(Handlers):
         if answer is None:
             return ANSWERED
         ksr.hdr.append(answer.headers)
-        cookie = stamp.cookie(self._key_of_dialogs(), call_id, now)
-        ksr.rr.record_route_params(COOKIE + cookie)
+        if method == "INVITE":
+            self._begin(message, call_id, Source.parse(asked.source), answer.trunk)
         ksr.seturi(answer.target)
         self._tell(answer.told, method, call_id, now, known=known is not None)
         return TO_USER if answer.is_ours else GO_ON
 
-    @answers
-    def ksr_in_dialog(self, _message: object) -> int:
-        """Whether the request belongs to a call that we let in. A To tag is quickly made up.
-
-        The first Route must be ours, and have the cookie of this very call: another's Route with
-        our cookie would have us send the request wherever that one says.
-        """
-        ksr, words = self.ksr, self._words()
-        if words is None:
-            return self.answer(400, "Bad Request")
-        call_id = self._text(ksr.kx.get_callid)
-        if call_id is None or "\nroute" not in words:
-            return NO  # asking 5.6 for a $route_uri that is not there writes a log line
-        route = self._text(lambda: str(ksr.pv.get("$route_uri"))) or ""
-        before, _, rest = route.partition(COOKIE)
-        if not stamp.vouches(self._key_of_dialogs(), rest, call_id, time.time()):
-            return NO
-        place = before, rest[stamp.COOKIE_LENGTH :]
-        if place not in self._our_routes:
-            if not ksr.is_myself(route):
-                return NO
-            if len(self._our_routes) < OUR_ROUTES_LIMIT:
-                self._our_routes.add(place)
-        return GO_ON
+    @judges
+    def ksr_reply(self, _message: object) -> int:
+        """Return whether a reply that is sent on has no fault; take off what only we may say."""
+        return GO_ON if self._message() is not None else NO
 
     @answers
     def ksr_inside(self, _message: object) -> int:
@@ -265,11 +242,6 @@ class Edge(Handlers):
             self.answer(405, "Method Not Allowed")
         self._tell(said, told.method_told(method), call_id, now, known=False)
         return None
-
-    def _key_of_dialogs(self) -> str:
-        if self._dialog_key is None:
-            self._dialog_key = self._directory.meta(DIALOG_KEY)
-        return self._dialog_key
 
 
 def fill(target: str, number: str) -> str:

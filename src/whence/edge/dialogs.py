@@ -1,0 +1,400 @@
+"""Inside the dialogs that the edge let in: what passes, and where it goes (core/dialog.py).
+
+A call begins with `_begin`; its answer is read by `ksr_answer`; requests inside it are judged by
+`ksr_in_dialog`. Kamailio's table DIALOGS has a record of each dialog that began since its start.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from pathlib import Path
+
+from whence.core import dialog
+from whence.core.address import Source, canonical_ip
+from whence.core.dialog import ENDED, Own, Party, Record, Side, Way
+from whence.core.directory import DIALOG_KEY
+from whence.core.message import Message
+from whence.core.uri import Uri, host_text
+from whence.edge.handlers import GO_ON, NO, Handlers, answers, judges, smuggles, survives
+from whence.edge.ksr import Ksr
+
+DIALOGS = "dialogs"
+"""Kamailio's table (htable): id of a dialog → its record."""
+
+DIALOG_ID = "$avp(whence_dialog)"
+"""Of a request inside a dialog, or that begins one: the dialog's id, for its replies."""
+
+SENT = "$avp(whence_sent)"
+"""Of the same: who sent it, and the cookie in our Record-Route of it."""
+
+OLD = "$avp(whence_old)"
+"""Set where the dialog is older than this Kamailio."""
+
+EXPIRY = f"$shtex({DIALOGS}=>{DIALOG_ID})"
+"""After how many seconds the record of the dialog at hand goes. Kamailio keeps each name of a
+pseudo-variable that it was ever asked for: so the id stands in none.
+"""
+
+REFRESHES = frozenset({"INVITE", "UPDATE"})
+"""Requests that may change a Contact (RFC 3261 12.2, RFC 3311 5.1)."""
+
+OUR_ROUTES_LIMIT = 64
+"""How many of our own Record-Routes are remembered: one for each socket and transport."""
+
+
+class Dialogs(Handlers):
+    """The handlers for what belongs to a dialog."""
+
+    def __init__(self, ksr: Ksr, directory: Path, own: Own) -> None:
+        super().__init__(ksr, directory)
+        self._own = own
+        self._started_at = time.time()
+        """When Kamailio read its configuration: the same in all of its processes."""
+        self._dialog_key: str | None = None
+        self._at_hand = Message("")
+        """The request that `ksr_guard` has let in: the one that the worker is busy with."""
+        self._our_routes: set[str] = set()
+
+    @answers
+    def ksr_guard(self, _message: object) -> int:
+        """Return whether a request is well formed: all parsers read its headers alike.
+
+        What only we may say is taken off, headers are unfolded, and octets after the body are
+        discarded (RFC 3261 7.3.1, 18.3).
+        """
+        ksr, message = self.ksr, self._read()
+        if message is None or message.fault or smuggles(message.text):
+            return self.answer(400, "Bad Request")
+        if message.request_fault():
+            outline = message.outline()
+            if outline is not None:  # Kamailio answers nothing that it cannot parse
+                ksr.textopsx.msg_set_buffer(outline)
+            return self.answer(400, "Bad Request")
+        extra = message.has_extra_octets and ksr.kx.get_proto() == "udp"
+        if message.is_folded or extra:
+            text = message.rewritten()
+            if text is None or ksr.textopsx.msg_set_buffer(text) < 0:
+                return self.answer(400, "Bad Request")
+            message = Message(text)
+        self._strip(message)
+        self._at_hand = message
+        return GO_ON
+
+    def _begin(self, message: Message, call_id: str, source: Source, trunk_id: str) -> None:
+        """Write down the dialog that an INVITE may begin, and the cookie of its Record-Route."""
+        id_ = dialog.new_id(time.time(), secrets.token_hex(8))
+        way = self._way_back(message, source)
+        cookie = self._cookie(id_, call_id, self._via(source), Side.CALLER, way, "")
+        record = Record(
+            self._hidden("call", call_id),
+            trunk_id,
+            self._hidden("tag", self._text(lambda: str(self.ksr.pv.get("$ft"))) or ""),
+            Party().with_more(str(source.ip), way, cookie),
+        )
+        self._save(id_, record)
+        self._record_route(id_, Side.CALLER, cookie)
+
+    @answers
+    def ksr_in_dialog(self, _message: object) -> int:
+        """Return whether the request belongs to a dialog that we let in, and send it on its way.
+
+        A To tag is quickly made up: the first Route must be ours, with the cookie of this very
+        call; the rest of the Routes and the Request-URI must lead to one party of it, and the
+        request must come from the other one.
+        """
+        ksr = self.ksr
+        message = self._at_hand
+        call_id, target = self._text(ksr.kx.get_callid), self._text(ksr.kx.get_ruri)
+        routes = dialog.uris(message.all("route"))
+        cookie = self._take_ours(routes)
+        there = dialog.places(routes, Uri.parse(target or ""))
+        if cookie is None or there is None or call_id is None:
+            return NO
+        source, id_ = self._source(), cookie[: dialog.ID_LENGTH]
+        record = self._load(id_)
+        if record == ENDED or (isinstance(record, Record) and not self._is_of(record, call_id)):
+            return NO
+        found = self._direction(record, cookie, call_id, there, source)
+        if found is None or ksr.rr.loose_route() < 0:
+            return NO
+        sender, way = found
+        ksr.setdsturi(way.hop)
+        self._pass(message, id_, call_id, cookie, sender, way, source)
+        return GO_ON
+
+    @survives
+    def ksr_answer(self, _message: object) -> int:
+        """Learn from an answer that begins or refreshes a dialog where its sender is to be reached,
+        and write the cookie for requests to him into our Record-Route.
+        """
+        ksr = self.ksr
+        id_, sent = str(ksr.pv.get(DIALOG_ID)), str(ksr.pv.get(SENT))
+        record, call_id = self._load(id_), self._text(ksr.kx.get_callid)
+        message = self._message()
+        if message is None or not isinstance(record, Record) or call_id is None:
+            return GO_ON
+        if self._is_of(record, call_id):
+            sender, _, cookie = sent.partition(" ")
+            self._learn(message, id_, call_id, record, Side(sender), cookie)
+        return GO_ON
+
+    @judges
+    def ksr_late_answer(self, _message: object) -> int:
+        """Return whether a reply of no transaction is a 2xx of a dialog of ours, that goes to where
+        the INVITE came from: it was sent again, or Kamailio was started meanwhile.
+        """
+        ksr = self.ksr
+        message, call_id = self._message(), self._text(ksr.kx.get_callid)
+        if message is None or call_id is None or not 200 <= ksr.kx.get_status() < 300:
+            return NO
+        via = _second_via(message)
+        cookie = _cookie_of(dialog.uris(message.all("record-route")))
+        if via is None or cookie is None:
+            return NO
+        if not dialog.covers_via(self._key_of_dialogs(), cookie, call_id, via):
+            return NO
+        id_, source = cookie[: dialog.ID_LENGTH], self._source()
+        record = self._load(id_)
+        if record == ENDED or (record is None and not self._is_old(cookie)):
+            return NO
+        if isinstance(record, Record):
+            tag = self._hidden("tag", self._text(lambda: str(ksr.pv.get("$ft"))) or "")
+            sender = Side.CALLER if tag == record.tag else Side.CALLEE
+            ips = record.party(sender.other).ips
+            if ips and str(source.ip) not in ips:
+                return NO
+        else:  # it began before this Kamailio: the answer of who rang meanwhile
+            sender = Side.CALLER
+            ip = via.partition(":")[2].rpartition(":")[0].strip("[]")
+            record = Record("", "", "", Party((ip,)))
+        self._learn(message, id_, call_id, record, sender, cookie)
+        return GO_ON
+
+    # What the handlers above are made of.
+
+    def _direction(
+        self,
+        record: Record | str | None,
+        cookie: str,
+        call_id: str,
+        there: tuple[str, ...],
+        source: Source,
+    ) -> tuple[Side, Way] | None:
+        """Return who sends a request, and its way, if it comes from a party of the dialog."""
+        if isinstance(record, Record):
+            found = dialog.direction(record, cookie, there)
+            if found is not None and self._comes_from(record, found[0], source):
+                return found
+        if not self._is_old(cookie):
+            return None
+        key = self._key_of_dialogs()
+        return dialog.direction_of_old(key, cookie, call_id, there, str(source.ip))
+
+    def _comes_from(self, record: Record, sender: Side, source: Source) -> bool:
+        if str(source.ip) in record.party(sender).ips:
+            return True
+        if sender is Side.CALLEE or not record.trunk_id:
+            return False
+        return self._directory.admits(record.trunk_id, source, time.time())
+
+    def _pass(
+        self,
+        message: Message,
+        id_: str,
+        call_id: str,
+        cookie: str,
+        sender: Side,
+        way: Way,
+        source: Source,
+    ) -> None:
+        """Write down what a request inside a dialog changes, and what its replies need."""
+        ksr = self.ksr
+        method = ksr.kx.get_method()
+        if method == "ACK":
+            return
+        ksr.pv.sets(DIALOG_ID, id_)
+        if self._is_old(cookie):
+            ksr.pv.sets(OLD, "yes")
+        record = self._load(id_)
+        if method not in REFRESHES:
+            if isinstance(record, Record):
+                ksr.pv.seti(EXPIRY, dialog.OLD_S)
+            return
+        if not isinstance(record, Record):
+            tag = str(ksr.pv.get("$ft" if sender is Side.CALLER else "$tt"))
+            hidden = self._hidden("call", call_id), "", self._hidden("tag", tag)
+            record = Record(*hidden, Party(), Party(), answered=True)
+        receiver = record.party(sender.other).with_more("", way, cookie)
+        record = record.with_party(sender.other, receiver)
+        party = record.party(sender)
+        contact = next(iter(dialog.uris(message.all("contact"))), None)
+        before = next(iter(party.ways), Way(("",), ""))
+        after = dialog.refreshed(before, contact, source, self._own)
+        ours = ""
+        if method == "INVITE":
+            from_ip = _first_ip(record.caller) if sender is Side.CALLEE else ""
+            ours = self._cookie(id_, call_id, self._via(source), sender, after or before, from_ip)
+            self._record_route(id_, sender, ours)
+        else:
+            ksr.pv.sets(SENT, f"{sender} ")
+        self._save(id_, record.with_party(sender, party.with_more(str(source.ip), after, ours)))
+
+    def _learn(
+        self,
+        message: Message,
+        id_: str,
+        call_id: str,
+        record: Record,
+        requester: Side,
+        cookie: str,
+    ) -> None:
+        """Write down how the answering party is reached, and give the other one the cookie for it.
+
+        `cookie`: ours in the Record-Route of the request, and so of the answer.
+        """
+        replier, source = requester.other, self._source()
+        party = record.party(replier)
+        contact = next(iter(dialog.uris(message.all("contact"))), None)
+        if party.ways:
+            way = dialog.refreshed(party.ways[0], contact, source, self._own)
+        else:
+            recorded = dialog.uris(message.all("record-route"))
+            at = next((i for i, uri in enumerate(recorded) if _cookie_of([uri])), len(recorded))
+            way = dialog.way(recorded[:at][::-1], contact, source, self._own)
+        ours = ""
+        if way is not None and cookie:
+            from_ip = _first_ip(record.caller) if replier is Side.CALLEE else ""
+            via = _second_via(message) or ""
+            ours = self._cookie(id_, call_id, via, replier, way, from_ip)
+            self.ksr.textops.replace_hdrs_str(cookie, ours, "a")
+        after = record.with_party(replier, party.with_more(str(source.ip), way, ours))
+        if record.call and after != record:
+            self._save(id_, after)
+
+    def _way_back(self, message: Message, source: Source) -> Way | None:
+        routes = dialog.uris(message.all("record-route"))
+        contact = next(iter(dialog.uris(message.all("contact"))), None)
+        return dialog.way(routes, contact, source, self._own)
+
+    def _take_ours(self, routes: list[Uri | None]) -> str | None:
+        """Take our own Routes off the begin of a route set, and return their cookie, or None."""
+        cookie = _cookie_of(routes[:1])
+        if cookie is None or not self._is_ours(routes[0]):
+            return None
+        del routes[0]
+        if _cookie_of(routes[:1]) == cookie and self._is_ours(routes[0]):
+            del routes[0]  # the call came in by one socket, and went out by another
+        return cookie
+
+    def _is_ours(self, uri: Uri | None) -> bool:
+        where = dialog.place(uri) if uri is not None else None
+        if where is None or uri is None:
+            return False
+        if where not in self._our_routes:
+            if not self.ksr.is_myself(f"sip:{where.partition(':')[2]}"):
+                return False
+            if len(self._our_routes) < OUR_ROUTES_LIMIT:
+                self._our_routes.add(where)
+        return True
+
+    def _record_route(self, id_: str, sender: Side, cookie: str) -> None:
+        self.ksr.rr.record_route_params(f";{dialog.PARAM}={cookie}")
+        self.ksr.pv.sets(DIALOG_ID, id_)
+        self.ksr.pv.sets(SENT, f"{sender} {cookie}")
+
+    def _cookie(
+        self, id_: str, call_id: str, via: str, to: Side, way: Way | None, from_ip: str
+    ) -> str:
+        key, there = self._key_of_dialogs(), way.places if way else ()
+        return dialog.write_cookie(key, id_, call_id, via, to, there, from_ip)
+
+    def _via(self, source: Source) -> str:
+        """Return where answers to the request at hand go."""
+        connection = "" if source.transport == "udp" else f"#{self.ksr.kx.get_conid()}"
+        return f"{source}{connection}"
+
+    def _load(self, id_: str) -> Record | str | None:
+        """Return the record of a dialog, ENDED, or None where there is neither."""
+        text = self.ksr.htable.sht_get(DIALOGS, id_)
+        if not text:
+            return None
+        return ENDED if text == ENDED else Record.from_text(str(text))
+
+    def _save(self, id_: str, record: Record) -> None:
+        self.ksr.htable.sht_sets(DIALOGS, id_, record.to_text())
+
+    def _is_of(self, record: Record, call_id: str) -> bool:
+        return record.call == self._hidden("call", call_id)
+
+    def _is_old(self, cookie: str) -> bool:
+        """Return whether a dialog began before this Kamailio, and not too long ago."""
+        try:
+            began_at = dialog.began_at(cookie)
+        except ValueError:
+            return False
+        return time.time() - dialog.OLD_S <= began_at < self._started_at
+
+    def _hidden(self, what: str, text: str) -> str:
+        return dialog.hidden(self._key_of_dialogs(), what, text)
+
+    def _key_of_dialogs(self) -> str:
+        if self._dialog_key is None:
+            self._dialog_key = self._directory.meta(DIALOG_KEY)
+        return self._dialog_key
+
+
+def _cookie_of(routes: list[Uri | None]) -> str | None:
+    """Return the cookie of the first of these that has one."""
+    for uri in routes:
+        cookie = uri.params.get(dialog.PARAM, "") if uri is not None else ""
+        if _COOKIE.fullmatch(cookie):
+            return cookie
+    return None
+
+
+_COOKIE = re.compile(rf"[0-9a-f]{{{dialog.COOKIE_LENGTH}}}", re.ASCII)
+
+
+def _first_ip(party: Party) -> str:
+    return next(iter(party.ips), "")
+
+
+_VIA = re.compile(
+    r"sip\s*/\s*2\.0\s*/\s*(udp|tcp|tls)\s+(\[[0-9a-f:.]+\]|[0-9.]+)(?::([0-9]{1,5}))?\s*"
+    r"((?:;\s*[a-z0-9_.-]+\s*(?:=\s*[a-z0-9_.:!%*+~\[\]-]*\s*)?)*)",
+    re.ASCII,
+)
+"""A Via of which no two readers see two places; in small letters."""
+
+
+def _second_via(message: Message) -> str | None:
+    """Return where Kamailio sends a reply without a transaction, as `Dialogs._via` writes it.
+
+    None where it cannot be read, or is a name: that would be resolved.
+    """
+    vias = [one for value in message.all("via") for one in value.split(",")]
+    read = [_VIA.fullmatch(one.strip()) for one in vias[:2]]
+    if len(read) < 2 or read[0] is None or read[1] is None:
+        return None
+    transport, host, port, _ = read[1].groups()
+    ours, theirs = _params(read[0][4]), _params(read[1][4])
+    if ours is None or theirs is None or "maddr" in theirs:
+        return None
+    try:
+        ip = canonical_ip(theirs.get("received") or host)
+        to_port = int(theirs.get("rport") or port or (5061 if transport == "tls" else 5060))
+        connection = "" if transport == "udp" else f"#{int(ours['i'][::-1], 16)}"
+    except (KeyError, ValueError):
+        return None
+    return f"{transport}:{host_text(str(ip))}:{to_port}{connection}"
+
+
+def _params(text: str) -> dict[str, str] | None:
+    """Read the parameters of a Via; None where one of them stands there twice."""
+    found: dict[str, str] = {}
+    for part in text.split(";")[1:]:
+        name, _, value = part.partition("=")
+        found[name.strip()] = value.strip()
+    return found if len(found) == text.count(";") else None

@@ -1,0 +1,385 @@
+"""Inside a dialog requests go from one party to the other, while the call lives."""
+
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+
+import pytest
+
+from tests.contract.call import Call, connect, refuse, ring
+from tests.contract.scene import Scene
+from tests.contract.test_dialogs import cancel
+from tests.contract.test_replies import is_method
+from tests.contract.world import World
+from tests.rig.sip import Endpoint, Message, place, reply, request
+from tests.rig.stream import StreamEndpoint
+from whence.core.address import Source
+
+METHODS = ["BYE", "INFO", "INVITE", "MESSAGE", "OPTIONS", "REFER", "UPDATE", "ACK", "ODD"]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A Kamailio whose name server never answers, with TCP too."""
+    with World(tmp_path_factory.mktemp("bounds"), nameserver=True, stream=True) as world:
+        yield world
+
+
+def no_questions(world: World) -> bool:
+    """Whether no worker has asked the name server."""
+    assert world.nameserver is not None
+    with suppress(AssertionError):
+        return not world.nameserver.receive_bytes(within_s=0.001)
+    return True
+
+
+def to(message: Message, uri: str) -> Message:
+    """Send a request to another Request-URI."""
+    return Message(message.start_line.replace(message.request_uri, uri, 1), message.headers)
+
+
+def refused(scene: Scene, sender: Endpoint, ask: Message) -> bool:
+    """Whether a request is refused as one of no dialog, or of no sense; an ACK with silence."""
+    sender.send(ask, scene.edge)
+    answers = [m.status for m in scene.came(sender) if m["CSeq"] == ask["CSeq"]]
+    return answers in ([[]] if ask.method == "ACK" else [[481], [400], [416]])
+
+
+def passes(scene: Scene, ask: Message, sender: Endpoint, receiver: Endpoint) -> Message:
+    """Send a request inside a call, answer it, and return it as it arrived."""
+    sender.send(ask, scene.edge)
+    arrived = receiver.expect(lambda m: m.method == ask.method and not m.is_reply)
+    at = f"<sip:{place(receiver.address)}>"
+    receiver.send(reply(arrived, 200, headers=[("Contact", at)]), scene.edge)
+    answer = sender.expect(lambda m: m.status >= 200 and m["CSeq"] == ask["CSeq"])
+    assert answer.status == 200
+    return arrived
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_party_sends_nothing_elsewhere(scene: Scene, method: str) -> None:
+    trunk, phone = scene.line()
+    call, victim = connect(scene, trunk.at, phone), scene.endpoint("victim")
+    with socket.create_server((victim.address[0], 0)) as tcp:
+        tcp.setblocking(False)
+        there, by_tcp = place(victim.address), place(tcp.getsockname()[:2])
+        elsewhere = [
+            f"sip:x@{there}",
+            f"sip:x@{by_tcp};transport=tcp",
+            f"sips:x@{by_tcp}",
+            f"sip:x@{place(phone.address)};maddr={victim.address[0]}",
+            f"sip:x@{place(phone.address)};transport=tcp",
+            f"sip:{place(phone.address)};x@{there}",
+            "sip:x@never-answers.example",
+            "sip:x@never-answers.example:5070;transport=tcp",
+            f"sip:{scene.edge[0]}:{scene.inside[1]}",
+            f"sip:{place(scene.edge)}",
+            "tel:+4420",
+        ]
+        for uri in elsewhere:
+            assert refused(scene, trunk.at, to(call.from_caller(method), uri)), uri
+            assert refused(scene, phone, to(call.from_phone(method), uri)), uri
+        with pytest.raises(BlockingIOError):
+            tcp.accept()
+    assert scene.nothing_came(victim, trunk.at, phone)
+    assert no_questions(scene.world)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_party_sends_nothing_by_a_further_route(scene: Scene, method: str) -> None:
+    trunk, phone = scene.line()
+    call, victim = connect(scene, trunk.at, phone), scene.endpoint("victim")
+    for host in (place(victim.address), "never-answers.example", place(scene.edge)):
+        for more in (f", <sip:{host};lr>", f",<sip:{host}>", f", x <sip:{host};lr>"):
+            for route in (call.route + more, more.strip(" ,") + "," + call.route):
+                assert refused(scene, trunk.at, call.from_caller(method, route)), route
+        further = [("Route", f"<sip:{host};lr>")]
+        assert refused(scene, trunk.at, call.from_caller(method, headers=further))
+        assert refused(scene, phone, call.from_phone(method, headers=further))
+    assert scene.nothing_came(victim, phone, trunk.at)
+    assert no_questions(scene.world)
+
+
+def test_request_of_a_third_party_is_refused(scene: Scene) -> None:
+    trunk, phone = scene.line()
+    call = connect(scene, trunk.at, phone)
+    for who in (scene.endpoint(), scene.trunk("alice", at="another").at):
+        for method in METHODS:
+            for ask in (call.from_caller(method), call.from_phone(method)):
+                own = re.sub(r"127\.\d+\.\d+\.\d+:\d+", place(who.address), ask["Via"], count=1)
+                fields = [(n, own if n == "Via" else v) for n, v in ask.headers]
+                assert refused(scene, who, Message(ask.start_line, tuple(fields)))
+    assert scene.nothing_came(trunk.at, phone)
+
+
+def test_party_reaches_the_other_one_only(scene: Scene) -> None:
+    trunk, phone = scene.line()
+    call = connect(scene, trunk.at, phone)
+    itself = replace(call, caller=phone, phone=trunk.at)
+    assert refused(scene, phone, itself.from_caller("INFO"))
+    assert refused(scene, trunk.at, itself.from_phone("INFO"))
+    passes(scene, call.from_caller("INFO"), trunk.at, phone)
+    passes(scene, call.from_phone("INFO"), phone, trunk.at)
+
+
+@pytest.mark.parametrize("status", [200, 481, 408])
+def test_dialog_ends_with_its_bye(scene: Scene, status: int) -> None:
+    trunk, phone = scene.line()
+    call = connect(scene, trunk.at, phone)
+    bye = call.from_phone("BYE")
+    phone.send(bye, scene.edge)
+    arrived = trunk.at.expect(lambda m: m.method == "BYE")
+    trunk.at.send(reply(arrived, status), scene.edge)
+    assert phone.receive().status == status
+    phone.send(bye, scene.edge)
+    assert phone.receive().status == status  # sent again, it hears its answer again
+    for method in METHODS:
+        assert refused(scene, trunk.at, call.from_caller(method))
+        assert refused(scene, phone, call.from_phone(method))
+    assert scene.nothing_came(trunk.at, phone)
+
+
+def test_challenged_bye_ends_nothing(scene: Scene) -> None:
+    trunk, phone = scene.line()
+    call = connect(scene, trunk.at, phone)
+    phone.send(call.from_phone("BYE"), scene.edge)
+    arrived = trunk.at.expect(lambda m: m.method == "BYE")
+    trunk.at.send(reply(arrived, 401), scene.edge)
+    assert phone.receive().status == 401
+    passes(scene, call.from_phone("BYE"), phone, trunk.at)
+
+
+def test_refused_or_cancelled_call_opens_nothing(scene: Scene) -> None:
+    trunk, phone = scene.line()
+    for cancelled in (False, True):
+        invite = scene.invite(trunk.at)
+        arrived = ring(scene, trunk.at, phone, invite)
+        if cancelled:
+            trunk.at.send(cancel(invite), scene.edge)
+            phone.send(reply(phone.expect(lambda m: m.method == "CANCEL"), 200), scene.edge)
+        refuse(scene, phone, arrived, 487)
+        answer = trunk.at.expect(lambda m: m.status == 487)
+        with_contact = Message(answer.start_line, (*answer.headers, ("Contact", "<sip:a@b>")))
+        call = Call(trunk.at, phone, invite, arrived, with_contact)
+        for method in METHODS:
+            assert refused(scene, phone, call.from_phone(method))
+    assert not [m for m in scene.came(trunk.at) if m.method in METHODS and not m.is_reply]
+
+
+def test_refreshed_contact_is_followed(scene: Scene) -> None:
+    trunk, phone = scene.line()
+    for method in ("INVITE", "UPDATE"):
+        call = connect(scene, trunk.at, phone)
+        elsewhere = scene.endpoint("provider")
+        uri = f"sip:new@{place(elsewhere.address)}"
+        assert refused(scene, phone, to(call.from_phone("INFO"), uri))
+        ask = call.from_caller(method)
+        fields = [f for f in ask.headers if f[0] != "Contact"] + [("Contact", f"<{uri}>")]
+        passes(scene, Message(ask.start_line, tuple(fields)), trunk.at, phone)
+        passes(scene, to(call.from_phone("INFO"), uri), phone, elsewhere)
+        # The answer to a refresh has a Contact, too.
+        moved = scene.endpoint("provider")
+        ask = to(call.from_phone(method), uri)
+        fields = [f for f in ask.headers if f[0] != "Contact"]
+        fields.append(("Contact", f"<sip:{place(phone.address)}>"))
+        phone.send(Message(ask.start_line, tuple(fields)), scene.edge)
+        arrived = elsewhere.expect(is_method(method))
+        there = f"sip:{place(moved.address)}"
+        trunk.at.send(reply(arrived, 200, headers=[("Contact", f"<{there}>")]), scene.edge)
+        assert phone.expect(lambda m: m.status == 200)
+        passes(scene, to(call.from_phone("INFO"), there), phone, moved)
+
+
+def test_contact_may_change_its_user(scene: Scene) -> None:
+    trunk, phone = scene.line()
+    call = connect(scene, trunk.at, phone)
+    uri = f"sip:another;odd=yes@{place(trunk.at.address)};ob"
+    arrived = passes(scene, to(call.from_phone("INFO"), uri), phone, trunk.at)
+    assert arrived.request_uri == uri
+
+
+def called_with(scene: Scene, trunk: Endpoint, phone: Endpoint, contact: str) -> Call:
+    """Return a call whose INVITE has this Contact."""
+    invite = scene.invite(trunk, contact=f"<{contact}>")
+    arrived = ring(scene, trunk, phone, invite)
+    at = f"<sip:{place(phone.address)}>"
+    phone.send(reply(arrived, 200, headers=[("Contact", at)]), scene.edge)
+    return Call(trunk, phone, invite, arrived, trunk.expect(lambda m: m.status == 200))
+
+
+def test_contact_in_no_place_of_the_partys_is_not_followed(scene: Scene) -> None:
+    """Not on loopback but where the party is, not at our sockets, not where nobody can be."""
+    trunk, phone = scene.line()
+    victim = scene.endpoint("victim")
+    with socket.create_server((victim.address[0], 0)) as tcp:
+        tcp.setblocking(False)
+        contacts = [
+            f"sip:x@{place(victim.address)}",
+            f"sip:x@{place(tcp.getsockname()[:2])};transport=tcp",
+            f"sip:x@[::ffff:{victim.address[0]}]:{victim.address[1]}",
+            f"sip:x@{place(scene.edge)}",
+            f"sip:x@{place(scene.inside)}",
+            f"sip:x@{place(scene.edge)};transport=tcp",
+            "sip:x@0.0.0.0:5060",
+            "sip:x@[::1]:5060",
+            "sip:x@224.0.0.1",
+            "sip:x@255.255.255.255",
+            f"sip:x@{place(trunk.at.address)};maddr={victim.address[0]}",
+            f"sip:x@{place(trunk.at.address)};transport=sctp",
+        ]
+        for contact in contacts:
+            call = called_with(scene, trunk.at, phone, contact)
+            assert call.arrived["Contact"] == f"<{contact}>"
+            assert refused(scene, phone, call.from_phone("INFO")), contact
+            passes(scene, call.from_caller("BYE"), trunk.at, phone)
+        with pytest.raises(BlockingIOError):
+            tcp.accept()
+    assert scene.nothing_came(victim)
+
+
+@pytest.mark.parametrize("name", ["never-answers.example", "never-answers.example:5070", "127.1"])
+def test_contact_that_is_a_name_leads_where_it_came_from(scene: Scene, name: str) -> None:
+    trunk, phone = scene.line()
+    call = called_with(scene, trunk.at, phone, f"sip:x@{name}")
+    arrived = passes(scene, call.from_phone("INFO"), phone, trunk.at)
+    assert arrived.request_uri == f"sip:x@{name}"
+    # The phone's as well.
+    invite = scene.invite(trunk.at)
+    rang = ring(scene, trunk.at, phone, invite)
+    phone.send(reply(rang, 200, headers=[("Contact", f"<sip:y@{name}>")]), scene.edge)
+    call = Call(trunk.at, phone, invite, rang, trunk.at.expect(lambda m: m.status == 200))
+    trunk.at.send(call.from_caller("ACK"), scene.edge)
+    assert phone.expect(lambda m: m.method == "ACK").request_uri == f"sip:y@{name}"
+    passes(scene, call.from_caller("BYE"), trunk.at, phone)
+    assert no_questions(scene.world)
+
+
+def test_contact_that_is_a_name_over_tcp_uses_its_connection(scene: Scene) -> None:
+    trunk, phone = scene.line()
+    with StreamEndpoint(trunk.at.address[0]) as caller:
+        invite = caller.request(
+            "INVITE", scene.uri("+4420"), contact="<sip:x@never-answers.example;transport=tcp>"
+        )
+        arrived = ring(scene, caller, phone, invite)
+        at = f"<sip:{place(phone.address)}>"
+        phone.send(reply(arrived, 200, headers=[("Contact", at)]), scene.edge)
+        answer = caller.expect(lambda m: m.status == 200)
+        call = Call(caller, phone, invite, arrived, answer)
+        phone.send(call.from_phone("BYE"), scene.edge)
+        assert caller.expect(lambda m: m.method == "BYE" and not m.is_reply)
+    assert no_questions(scene.world)
+
+
+def test_route_sets_of_both_sides_are_followed(scene: Scene) -> None:
+    trunk, phone = scene.line()
+    near, far = (scene.endpoint(machine) for machine in ("provider", "phones"))
+    invite = scene.invite(
+        trunk.at,
+        contact="<sip:caller@192.0.2.77:5060>",
+        headers=[
+            ("Record-Route", f"<sip:{place(near.address)};lr>, <sip:proxy.example;lr;x=y>"),
+            ("Record-Route", "<sip:192.0.2.78;lr>"),
+        ],
+    )
+    arrived = ring(scene, trunk.at, phone, invite)
+    recorded = [("Record-Route", f"<sip:192.0.2.99;lr>,<sip:{place(far.address)};lr>")]
+    answer = reply(arrived, 200, headers=[("Contact", "<sip:callee@192.0.2.98>")])
+    phone.send(Message(answer.start_line, (*recorded, *answer.headers)), scene.edge)
+    got = trunk.at.expect(lambda m: m.status == 200)
+
+    towards_callee = ",".join(got.all("Record-Route")).split(",")[::-1]
+    assert "192.0.2.78" in towards_callee[0]  # the caller's own proxies come first
+    routes = ",".join(one.strip() for one in towards_callee[3:])
+    call = Call(trunk.at, phone, invite, arrived, got)
+    trunk.at.send(call.from_caller("INFO", routes), scene.edge)
+    came = far.expect(lambda m: m.method == "INFO")
+    assert came.request_uri == "sip:callee@192.0.2.98"
+    assert ",".join(came.all("Route")).count("sip:") == 2
+
+    towards_caller = ",".join(arrived.all("Record-Route"))
+    ask = call.from_phone("INFO")
+    fields = [(n, towards_caller if n == "Route" else v) for n, v in ask.headers]
+    phone.send(Message(ask.start_line, tuple(fields)), scene.edge)
+    came = near.expect(lambda m: m.method == "INFO")
+    assert came.request_uri == "sip:caller@192.0.2.77:5060"
+    assert ",".join(came.all("Route")).count("sip:") == 3
+    ask = call.from_phone("OPTIONS")
+    shorter = [(n, arrived.all("Record-Route")[0] if n == "Route" else v) for n, v in ask.headers]
+    assert refused(scene, phone, Message(ask.start_line, tuple(shorter)))
+    assert no_questions(scene.world)
+
+
+def test_trunk_may_go_on_from_another_of_its_addresses(scene: Scene) -> None:
+    trunk, phone = scene.line()
+    call, other = connect(scene, trunk.at, phone), scene.endpoint("sibling")
+    ask = call.from_caller("INFO")
+    via = ask["Via"].replace(place(trunk.at.address), place(other.address))
+    moved = Message(ask.start_line, (("Via", via), *ask.headers[1:]))
+    assert refused(scene, other, moved)
+    source = Source.parse(f"udp:{other.address[0]}:5060")
+    now = scene.world.now()
+    scene.world.books.learn(trunk.id, source, now, now + 60)
+    passes(scene, Message(moved.start_line, moved.headers), other, phone)
+
+
+def test_dialog_outlives_a_crash_and_then_ends(scene: Scene) -> None:
+    trunk, phone = scene.line()
+    call = connect(scene, trunk.at, phone)
+    scene.world.restart()
+    victim = scene.endpoint("victim")
+    uri = f"sip:x@{place(victim.address)}"
+    assert refused(scene, trunk.at, to(call.from_caller("INFO"), uri))
+    assert refused(scene, phone, to(call.from_phone("INFO"), uri))
+    assert refused(scene, scene.endpoint(), call.from_caller("INFO"))
+    passes(scene, call.from_caller("INFO"), trunk.at, phone)
+    passes(scene, call.from_phone("INFO"), phone, trunk.at)
+    moved = scene.endpoint("moved")
+    ask = call.from_phone("INVITE")
+    fields = [f for f in ask.headers if f[0] != "Contact"]
+    fields.append(("Contact", f"<sip:{place(moved.address)}>"))
+    assert refused(scene, trunk.at, to(call.from_caller("INFO"), f"sip:{place(moved.address)}"))
+    passes(scene, call.from_phone("BYE"), phone, trunk.at)
+    assert refused(scene, trunk.at, call.from_caller("INFO"))
+    assert refused(scene, phone, call.from_phone("INFO"))
+    assert scene.nothing_came(victim)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "From: <sip:a@invalid>\r\n x;tag=1",
+        "From: <sip:a@\r\n invalid>;tag=1",
+        "To: <sip:a@invalid>\r\n x;tag=1",
+        "CSeq: 5 INFO\r\nCSeq: 6 INFO",
+        "CSeq: 5 OPTIONS",
+        "Content-Length: 77",
+        "Content-Length: 0\r\nContent-Length: 0",
+        "Max-Forwards: many",
+        "Expires: soon",
+    ],
+)
+def test_request_in_a_dialog_is_as_sane_as_others(scene: Scene, odd: str) -> None:
+    trunk, phone = scene.line()
+    call = connect(scene, trunk.at, phone)
+    ask = call.from_caller("INFO")
+    name = odd.partition(":")[0]
+    fields = [f"{n}: {v}" for n, v in ask.headers if n != name]
+    trunk.at.send("\r\n".join([ask.start_line, *fields, odd, "", ""]), scene.edge)
+    answers = {m.status for m in scene.came(trunk.at)}
+    for arrived in scene.came(phone):
+        assert "\0" not in str(arrived)
+        assert answers == set()
+    assert len(answers) <= 1
+    assert answers <= {400, 481, 483}
+    passes(scene, call.from_caller("INFO"), trunk.at, phone)
+
+
+def test_register_and_message_begin_no_dialog(scene: Scene) -> None:
+    trunk, phone = scene.line()
+    trunk.at.send(request("MESSAGE", scene.uri("+4420"), trunk.at.address), scene.edge)
+    arrived = phone.expect(lambda m: m.method == "MESSAGE")
+    assert "Record-Route" not in arrived
+    phone.send(reply(arrived, 200), scene.edge)
+    assert trunk.at.receive().status == 200

@@ -1,0 +1,126 @@
+"""The header part of a message: one reading for all parsers."""
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from whence.core.message import Fault, Message
+
+HEAD = "INVITE sip:b@h SIP/2.0\r\nVia: SIP/2.0/UDP a\r\nFrom: <sip:a@h>;tag=1\r\nTo: <sip:b@h>\r\n"
+REST = "Call-ID: c\r\nCSeq: 1 INVITE\r\n"
+GOOD = f"{HEAD}{REST}Content-Length: 0\r\n\r\n"
+
+lines = st.text(st.sampled_from("ab:; \t\r\n\0é"), max_size=12)
+
+
+def test_message_well_formed_has_no_fault() -> None:
+    message = Message(GOOD)
+    assert message.fault is None
+    assert message.request_fault() is None
+    assert not message.is_folded
+    assert not message.has_extra_octets
+    assert message.all("call-id") == ["c"]
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("a\rb", Fault.LINE_END),
+        ("a\nb", Fault.LINE_END),
+        ("a\n\rb", Fault.LINE_END),
+        ("a\r\r\nb", Fault.LINE_END),
+        ("a\r\n\nb", Fault.LINE_END),
+        ("a\0b", Fault.NUL),
+    ],
+)
+def test_message_with_a_broken_line_has_a_fault(line: str, fault: Fault) -> None:
+    assert Message(f"{HEAD}X: {line}\r\n{REST}\r\n").fault is fault
+    assert Message(f"{HEAD}X: {line}\r\n{REST}\r\n".encode()).fault is fault
+
+
+def test_message_without_an_empty_line_has_a_fault() -> None:
+    assert Message(GOOD.removesuffix("\r\n")).fault is Fault.NO_END
+    assert Message("").fault is Fault.NO_END
+
+
+def test_message_whose_start_line_goes_on_has_a_fault() -> None:
+    assert Message("INVITE sip:b SIP/2.0\r\n Via: x\r\n\r\n").fault is Fault.LINE_END
+
+
+@given(lines)
+@example("a\r\n b")
+def test_message_without_fault_has_one_set_of_lines(line: str) -> None:
+    message = Message(f"{HEAD}X: {line}\r\n{REST}\r\n")
+    if message.fault is None:
+        by_lf = [one.removesuffix("\r") for one in message.head.split("\n")]
+        by_cr = [one.removeprefix("\n") for one in message.head.split("\r")]
+        assert message.head.split("\r\n") == by_lf == by_cr
+
+
+@pytest.mark.parametrize("name", ["From", "f", "T", "to ", "Call-ID\t", "i", "cseq", "l", "L "])
+def test_request_with_a_repeated_header_has_a_fault(name: str) -> None:
+    text = GOOD.replace("\r\nVia", f"\r\n{name}: 0\r\nVia")
+    assert Message(text).request_fault() is Fault.REPEATED
+
+
+def test_request_may_repeat_other_headers() -> None:
+    assert Message(GOOD.replace("\r\nVia", "\r\nv: x\r\nVia")).request_fault() is None
+
+
+@pytest.mark.parametrize("length", ["1", "-1", "x", "0x0", "9" * 20, "1 2", "", "٠"])
+def test_request_with_less_than_its_length_has_a_fault(length: str) -> None:
+    text = GOOD.replace("Content-Length: 0", f"Content-Length: {length}")
+    assert Message(text).request_fault() is Fault.CONTENT_LENGTH
+
+
+@given(st.binary(max_size=20), st.integers(0, 20))
+def test_message_loses_octets_after_its_body(body: bytes, length: int) -> None:
+    head = GOOD.replace("Content-Length: 0", f"Content-Length: {length}").encode()
+    try:
+        message = Message((head + body).decode())
+    except UnicodeDecodeError:
+        message = Message(head + body)
+    assert message.has_extra_octets == (len(body) > length)
+    text = message.rewritten() if message.has_extra_octets else None
+    if text is not None:
+        assert text.encode() == head + body[:length]
+        assert not Message(text).has_extra_octets
+
+
+@given(lines)
+def test_message_rewritten_has_a_line_for_each_header(line: str) -> None:
+    message = Message(f"{HEAD}X: {line}\r\n{REST}\r\n")
+    text = message.rewritten() if message.fault is None else None
+    if text is not None:
+        again = Message(text)
+        assert not again.is_folded
+        assert again.fault is None
+        assert again.fields == message.fields
+
+
+def test_message_of_bytes_is_rewritten_only_if_it_is_ascii() -> None:
+    assert Message(GOOD.replace("To:", "To:\r\n é").encode("latin-1")).rewritten() is None
+    assert Message(GOOD.replace("To:", "To:\r\n ").encode()).rewritten() is not None
+
+
+def test_outline_has_what_an_answer_needs() -> None:
+    text = GOOD.replace("From", "f : <sip:x@h>\r\nX: y\r\nv: b\r\nFrom", 1)
+    outline = Message(text).outline()
+    assert outline is not None
+    assert outline.split("\r\n") == [
+        "INVITE sip:invalid SIP/2.0",
+        "Via: SIP/2.0/UDP a",
+        "v: b",
+        "f : <sip:x@h>",
+        "To: <sip:b@h>",
+        "Call-ID: c",
+        "CSeq: 1 INVITE",
+        "Content-Length: 0",
+        "",
+        "",
+    ]
+
+
+@pytest.mark.parametrize("name", ["Via", "From", "To", "Call-ID", "CSeq"])
+def test_outline_of_less_than_that_is_none(name: str) -> None:
+    assert Message(GOOD.replace(f"{name}:", "X:")).outline() is None

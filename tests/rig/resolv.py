@@ -1,0 +1,15 @@
+"""A program that asks a name server of the test's own, whatever /etc/resolv.conf says."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+_RUN = 'mount --bind "$1" /etc/resolv.conf && shift && exec "$@"'
+
+
+def with_nameserver(argv: Sequence[str | Path], ip: str, folder: Path) -> list[str]:
+    """Return the command that runs *argv* with another resolv.conf in a mount namespace."""
+    file = folder / "resolv.conf"
+    file.write_text(f"nameserver {ip}\n")
+    namespace = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
+    return [*namespace, "sh", "-c", _RUN, "sh", str(file), *map(str, argv)]
