@@ -1,8 +1,8 @@
 """Dialogs that the edge let in: who takes part, and where requests inside lead.
 
 The Record-Route of each INVITE and of its answers carries a *cookie*. It names the dialog, and a
-MAC in it covers where the requests that carry it may lead: along the route set and to the Contact that
-the other party gave (RFC 3261 12.1). The cookie alone vouches for dialogs that began before
+MAC in it covers where the requests that carry it may lead: along the route set and to the Contact
+that the other party gave (RFC 3261 12.1). The cookie alone vouches for dialogs that began before
 Kamailio's last start. For those that began since, Kamailio's memory has a record too: the addresses
 of both parties, and Contacts that were refreshed (RFC 3261 12.2). A dialog without a record has
 ended.
