@@ -103,6 +103,40 @@ def test_repeated_header_is_answered_400(scene: Scene, header: str) -> None:
     assert scene.nothing_came(phone)
 
 
+@pytest.mark.parametrize(
+    ("start", "status"),
+    [
+        ("{} nobodyKnowsThisScheme:totallyopaquecontent SIP/2.0", 416),
+        ("{} soap.beep://192.0.2.103:3002 SIP/2.0", 416),
+        ("{} http://h/ SIP/2.0", 416),
+        ("{} <sip:b@h> SIP/2.0", 400),
+        ("{} sip:b@h SIP/2.0 ", 400),
+        ("{} sip:b@h:99999 SIP/2.0", 400),
+    ],
+)
+@pytest.mark.parametrize("method", METHODS)
+def test_odd_start_line_is_answered(scene: Scene, method: str, start: str, status: int) -> None:
+    trunk, phone = scene.line()
+    for who in (trunk.at, scene.endpoint()):
+        tag = "made-up" if method in ("BYE", "INFO") else None
+        ask = request(method, scene.uri("+4420"), who.address, to_tag=tag)
+        who.send(Message(start.format(method), ask.headers), scene.edge)
+        assert [m.status for m in scene.came(who)] == [status]
+    assert scene.nothing_came(phone)
+
+
+def test_unknown_proxy_require_is_answered_420(scene: Scene) -> None:
+    trunk, phone = scene.line()
+    ask = scene.invite(trunk.at, headers=[("Proxy-Require", "foo"), ("Require", "bar")])
+    trunk.at.send(ask, scene.edge)
+    answer = trunk.at.receive()
+    assert (answer.status, answer["Unsupported"]) == (420, "foo")
+    assert scene.nothing_came(phone)
+    call = connect(scene, trunk.at, phone)
+    inside = call.from_caller("INFO", headers=[("Proxy-Require", "foo")])
+    assert trunk.at.ask(inside, scene.edge).status == 420
+
+
 SDP = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\n"
 
 

@@ -63,6 +63,28 @@ def test_request_with_a_repeated_header_has_a_fault(name: str) -> None:
     assert Message(text).request_fault() is Fault.REPEATED
 
 
+@pytest.mark.parametrize(
+    ("start", "fault"),
+    [
+        ("INVITE sip:b@h SIP/2.0", None),
+        ("INVITE SIPS:b@h sip/2.0", None),
+        ("INVITE tel:+4420 SIP/2.0", None),
+        ("INVITE sip:b@h SIP/2.0 ", Fault.START_LINE),
+        ("INVITE  sip:b@h SIP/2.0", Fault.START_LINE),
+        ("INVITE sip:b@h;x y SIP/2.0", Fault.START_LINE),
+        ("INVITE <sip:b@h> SIP/2.0", Fault.START_LINE),
+        ("INVITE sip:b@h SIP/7.0", Fault.START_LINE),
+        ("INVITE h SIP/2.0", Fault.START_LINE),
+        ("INVITE 1x:h SIP/2.0", Fault.START_LINE),
+        ("INVITE http://h/ SIP/2.0", Fault.SCHEME),
+        ("INVITE soap.beep://192.0.2.103:3002 SIP/2.0", Fault.SCHEME),
+        ("INVITE nobodyKnowsThisScheme:totallyopaquecontent SIP/2.0", Fault.SCHEME),
+    ],
+)
+def test_request_has_one_start_line_with_a_known_scheme(start: str, fault: Fault | None) -> None:
+    assert Message(GOOD.replace("INVITE sip:b@h SIP/2.0", start)).request_fault() is fault
+
+
 def test_request_may_repeat_other_headers() -> None:
     assert Message(GOOD.replace("\r\nVia", "\r\nv: x\r\nVia")).request_fault() is None
 

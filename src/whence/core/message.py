@@ -28,6 +28,9 @@ _LONG = {
 }
 """Compact names of headers (RFC 3261 7.3.3, RFC 6665, RFC 3515, RFC 3892)."""
 
+_SCHEMES = frozenset({"sip", "sips", "tel"})
+_SCHEME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789+-.")
+
 _SINGLE = ("from", "to", "call-id", "cseq", "max-forwards", "content-length")
 """Headers that stand in a message once."""
 
@@ -42,6 +45,8 @@ class Fault(StrEnum):
     NUL = "nul_in_headers"
     REPEATED = "header_repeated"
     CONTENT_LENGTH = "content_length"
+    START_LINE = "start_line"
+    SCHEME = "uri_scheme"
 
 
 class Message:
@@ -75,6 +80,13 @@ class Message:
 
     def request_fault(self) -> Fault | None:
         """Return what is wrong with a request, besides its line ends."""
+        start = self.head.partition("\r\n")[0].split(" ")
+        if len(start) != 3 or start[2] != "sip/2.0" or not all(start):
+            return Fault.START_LINE
+        scheme, colon, _ = start[1].partition(":")
+        if scheme not in _SCHEMES:
+            is_one = colon and scheme[:1].isalpha() and _SCHEME_CHARACTERS.issuperset(scheme)
+            return Fault.SCHEME if is_one else Fault.START_LINE
         if any(len(self.all(name)) > 1 for name in _SINGLE):
             return Fault.REPEATED
         return Fault.CONTENT_LENGTH if (self._length or 0) > len(self._body) else None

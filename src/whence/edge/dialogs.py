@@ -15,7 +15,7 @@ from whence.core import dialog
 from whence.core.address import Source, canonical_ip
 from whence.core.dialog import ENDED, Own, Party, Record, Side, Way
 from whence.core.directory import DIALOG_KEY
-from whence.core.message import Message
+from whence.core.message import Fault, Message
 from whence.core.uri import Uri, host_text
 from whence.edge.handlers import GO_ON, NO, Handlers, answers, judges, smuggles, survives
 from whence.edge.ksr import Ksr
@@ -67,10 +67,13 @@ class Dialogs(Handlers):
         ksr, message = self.ksr, self._read()
         if message is None or message.fault or smuggles(message.text):
             return self.answer(400, "Bad Request")
-        if message.request_fault():
+        fault = message.request_fault()
+        if fault is not None:
             outline = message.outline()
             if outline is not None:  # Kamailio answers nothing that it cannot parse
                 ksr.textopsx.msg_set_buffer(outline)
+            if fault is Fault.SCHEME:
+                return self.answer(416, "Unsupported URI Scheme")
             return self.answer(400, "Bad Request")
         extra = message.has_extra_octets and ksr.kx.get_proto() == "udp"
         if message.is_folded or extra:
