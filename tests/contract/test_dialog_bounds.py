@@ -8,8 +8,9 @@ from dataclasses import replace
 
 import pytest
 
+from tests.contract.books import DOMAIN
 from tests.contract.call import Call, connect, refuse, ring
-from tests.contract.scene import Scene
+from tests.contract.scene import PASSWORD, Scene
 from tests.contract.test_dialogs import cancel
 from tests.contract.test_replies import is_method
 from tests.contract.world import World
@@ -322,6 +323,24 @@ def test_trunk_may_go_on_from_another_of_its_addresses(scene: Scene) -> None:
     now = scene.world.now()
     scene.world.books.learn(trunk.id, source, now, now + 60)
     passes(scene, Message(moved.start_line, moved.headers), other, phone)
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+def test_phone_that_moved_and_registered_goes_on(scene: Scene, transport: str) -> None:
+    user = scene.user()
+    trunk, phone = scene.trunk(user), scene.phone(user)
+    call, there = connect(scene, trunk.at, phone), scene.endpoint("elsewhere")
+    other = scene.user()
+    with there if transport == "udp" else StreamEndpoint(there.address[0]) as moved:
+        ask = call.from_phone("INFO")
+        via = ask["Via"].replace(place(phone.address), place(moved.address))
+        via = via.replace("UDP", transport.upper())
+        ask = Message(ask.start_line, (("Via", via), *ask.headers[1:]))
+        assert refused(scene, moved, ask)
+        assert moved.register(scene.edge, other, PASSWORD, DOMAIN).status == 200
+        assert refused(scene, moved, ask)
+        assert moved.register(scene.edge, user, PASSWORD, DOMAIN).status == 200
+        passes(scene, ask, moved, trunk.at)
 
 
 def test_dialog_outlives_a_crash_and_then_ends(scene: Scene) -> None:

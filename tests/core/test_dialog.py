@@ -149,7 +149,9 @@ def test_began_at_refuses_what_is_no_cookie() -> None:
 
 
 A, B = Way(("udp:192.0.2.1:5060",), "sip:192.0.2.1:5060"), Way(("udp:192.0.2.2:5060",), "sip:b")
-RECORD = Record("call", "acme", "tag", Party(("192.0.2.1",), (A,), ("a",)), Party((), (B,), ("b",)))
+RECORD = Record(
+    "call", "tag", "acme", "", Party(("192.0.2.1",), (A,), ("a",)), Party((), (B,), ("b",))
+)
 
 
 def test_direction_needs_cookie_and_way_of_one_party() -> None:
@@ -168,9 +170,9 @@ def test_party_remembers_the_last_ones() -> None:
     assert party.with_more("", None, "") == party
 
 
-@given(st.text(), st.text(), st.text(), st.booleans())
-def test_record_reads_what_it_wrote(call: str, trunk: str, ip: str, answered: bool) -> None:
-    record = Record(call, trunk, "tag", Party((ip,), (A, B), ("x",)), Party(), answered)
+@given(st.text(), st.text(), st.text(), st.text())
+def test_record_reads_what_it_wrote(call: str, trunk: str, user: str, ip: str) -> None:
+    record = Record(call, "tag", trunk, user, Party((ip,), (A, B), ("x",)), Party())
     assert Record.from_text(record.to_text()) == record
     assert record.to_text().isascii()
 

@@ -105,16 +105,18 @@ class Party:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What Kamailio's memory has of a dialog. `call`: a MAC of its Call-ID; `tag`: of the caller's
-    tag.
+    """What Kamailio's memory has of a dialog.
+
+    `call`: a MAC of its Call-ID; `tag`: of the caller's tag. `trunk_id`: the trunk that it came by;
+    `user`: the URI of the local user that it went to. Both are empty where there is none.
     """
 
     call: str
-    trunk_id: str
     tag: str
+    trunk_id: str
+    user: str
     caller: Party
     callee: Party = Party()
-    answered: bool = False
 
     def party(self, side: Side) -> Party:
         """Return the caller or the callee."""
@@ -129,20 +131,20 @@ class Record:
     def to_text(self) -> str:
         """Write the record as one line of ASCII."""
         parties = [[one.ips, one.ways, one.cookies] for one in (self.caller, self.callee)]
-        values = [self.call, self.trunk_id, self.tag, self.answered, *parties]
+        values = [self.call, self.tag, self.trunk_id, self.user, *parties]
         return json.dumps(values, separators=(",", ":"))
 
     @classmethod
     def from_text(cls, text: str) -> Record:
         """Read what `to_text` wrote. Raises ValueError for anything else."""
-        call, trunk_id, tag, answered, *parties = json.loads(text)
+        call, tag, trunk_id, user, *parties = json.loads(text)
         caller, callee = [
             Party(
                 tuple(ips), tuple(Way(tuple(places), hop) for places, hop in ways), tuple(cookies)
             )
             for ips, ways, cookies in parties
         ]
-        return cls(call, trunk_id, tag, caller, callee, answered)
+        return cls(call, tag, trunk_id, user, caller, callee)
 
 
 _T = TypeVar("_T")

@@ -37,6 +37,14 @@ EXPIRY = f"$shtex({DIALOGS}=>{DIALOG_ID})"
 pseudo-variable that it was ever asked for: so the id stands in none.
 """
 
+LOCATION = "location"
+"""Kamailio's table of the users' contacts."""
+
+RECEIVED = "$xavp(registrar=>match_received)"
+"""Where a phone's REGISTER must have come from, as Kamailio's nathelper writes it."""
+
+RECEIVED_FLAG = 2  # registrar.registered_flags: compare that
+
 REFRESHES = frozenset({"INVITE", "UPDATE"})
 """Requests that may change a Contact (RFC 3261 12.2, RFC 3311 5.1)."""
 
@@ -85,15 +93,21 @@ class Dialogs(Handlers):
         self._at_hand = message
         return GO_ON
 
-    def _begin(self, message: Message, call_id: str, source: Source, trunk_id: str) -> None:
-        """Write down the dialog that an INVITE may begin, and the cookie of its Record-Route."""
+    def _begin(
+        self, message: Message, call_id: str, source: Source, trunk_id: str, user: str
+    ) -> None:
+        """Write down the dialog that an INVITE may begin, and the cookie of its Record-Route.
+
+        `user`: the URI of the local user whom it is for, or nothing.
+        """
         id_ = dialog.new_id(time.time(), secrets.token_hex(8))
         way = self._way_back(message, source)
         cookie = self._cookie(id_, call_id, self._via(source), Side.CALLER, way, "")
         record = Record(
             self._hidden("call", call_id),
-            trunk_id,
             self._hidden("tag", self._text(lambda: str(self.ksr.pv.get("$ft"))) or ""),
+            trunk_id,
+            user,
             Party().with_more(str(source.ip), way, cookie),
         )
         self._save(id_, record)
@@ -171,7 +185,7 @@ class Dialogs(Handlers):
         else:  # it began before this Kamailio: the answer of who rang meanwhile
             sender = Side.CALLER
             ip = via.partition(":")[2].rpartition(":")[0].strip("[]")
-            record = Record("", "", "", Party((ip,)))
+            record = Record("", "", "", "", Party((ip,)))
         self._learn(message, id_, call_id, record, sender, cookie)
         return GO_ON
 
@@ -198,9 +212,18 @@ class Dialogs(Handlers):
     def _comes_from(self, record: Record, sender: Side, source: Source) -> bool:
         if str(source.ip) in record.party(sender).ips:
             return True
-        if sender is Side.CALLEE or not record.trunk_id:
-            return False
-        return self._directory.admits(record.trunk_id, source, time.time())
+        if sender is Side.CALLEE:
+            return bool(record.user) and self._is_phone_of(record.user, source)
+        return bool(record.trunk_id) and self._directory.admits(
+            record.trunk_id, source, time.time()
+        )
+
+    def _is_phone_of(self, user: str, source: Source) -> bool:
+        """Return whether a phone of the user has registered from there: phones move in mid-call."""
+        transport = "" if source.transport == "udp" else f";transport={source.transport}"
+        uri = f"sip:{host_text(str(source.ip))}:{source.port}{transport}"
+        self.ksr.pv.sets(RECEIVED, uri)
+        return self.ksr.registrar.registered_flags(LOCATION, user, RECEIVED_FLAG) > 0
 
     def _pass(
         self,
@@ -227,8 +250,8 @@ class Dialogs(Handlers):
             return
         if not isinstance(record, Record):
             tag = str(ksr.pv.get("$ft" if sender is Side.CALLER else "$tt"))
-            hidden = self._hidden("call", call_id), "", self._hidden("tag", tag)
-            record = Record(*hidden, Party(), Party(), answered=True)
+            hidden = self._hidden("call", call_id), self._hidden("tag", tag)
+            record = Record(*hidden, "", "", Party())
         receiver = record.party(sender.other).with_more("", way, cookie)
         record = record.with_party(sender.other, receiver)
         party = record.party(sender)

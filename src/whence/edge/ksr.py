@@ -103,6 +103,7 @@ class Registrar(Protocol):
     """The location table."""
 
     def save(self, table: str, flags: int, /) -> int: ...
+    def registered_flags(self, table: str, uri: str, flags: int, /) -> int: ...
 
 
 class Tcpops(Protocol):

@@ -16,13 +16,10 @@ from whence.core.directory import INSIDE_KEY
 from whence.core.identify import Identified, Unknown, dialled
 from whence.core.uri import escape_user
 from whence.edge import certificate
-from whence.edge.dialogs import Dialogs
+from whence.edge.dialogs import LOCATION, Dialogs
 from whence.edge.handlers import ANSWERED, GO_ON, NO, answers, judges, read, survives
 from whence.edge.known import Answer, Asked
 from whence.edge.ksr import Ksr
-
-LOCATION = "location"
-"""Kamailio's table of the users' contacts."""
 
 INSIDE_REPLY = "INSIDE"
 """The reply route of the agent's own requests; it runs only for replies of their transactions."""
@@ -94,7 +91,8 @@ class Edge(Dialogs):
             return ANSWERED
         ksr.hdr.append(answer.headers)
         if method == "INVITE":
-            self._begin(message, call_id, Source.parse(asked.source), answer.trunk)
+            user = answer.target if answer.is_ours else ""
+            self._begin(message, call_id, Source.parse(asked.source), answer.trunk, user)
         ksr.seturi(answer.target)
         self._tell(answer.told, method, call_id, now, known=known is not None)
         return TO_USER if answer.is_ours else GO_ON
