@@ -6,10 +6,11 @@ from contextlib import suppress
 
 import pytest
 
+from tests.contract.books import DOMAIN
 from tests.contract.call import Call, connect, ring
-from tests.contract.scene import Scene
+from tests.contract.scene import PASSWORD, Scene
 from tests.contract.world import World, stamps
-from tests.rig.sip import Endpoint, Message, reply
+from tests.rig.sip import Endpoint, Message, reply, request
 
 
 @pytest.fixture(scope="module")
@@ -230,3 +231,36 @@ def test_late_200_of_a_call_that_ended_reaches_nobody(scene: Scene) -> None:
     trunk.at.expect(lambda m: m.status == 200)
     phone.send(the_200(call), scene.edge)
     assert scene.nothing_came(trunk.at)
+
+
+NAMED_VIAS = [
+    "SIP/2.0/UDP never-answers.example",
+    "SIP/2.0/UDP never-answers.example;rport",
+    "SIP/2.0/UDP 192.0.2.1;maddr=never-answers.example",
+    "SIP/2.0/UDP never-answers.example;received=never-answers.example;rport=7",
+    "SIP/2.0/TCP never-answers.example;alias;rport",
+]
+
+
+@pytest.mark.parametrize("method", ["INVITE", "OPTIONS", "BYE", "REGISTER", "CANCEL"])
+@pytest.mark.parametrize("via", NAMED_VIAS)
+def test_answer_to_a_request_resolves_no_name(scene: Scene, via: str, method: str) -> None:
+    trunk, _ = scene.line()
+    for who in (scene.endpoint(), trunk.at):
+        tag = "made-up" if method == "BYE" else None
+        ask = request(method, scene.uri("+4420"), who.address, to_tag=tag)
+        fields = (("Via", f"{via};branch=z9hG4bK{ask.call_id}"), *ask.headers[1:])
+        who.send(Message(ask.start_line, fields), scene.edge)
+        assert who.receive().status
+    assert questions(scene.world) == []
+
+
+def test_call_to_a_phone_with_a_name_resolves_nothing(scene: Scene) -> None:
+    user = scene.user()
+    trunk, phone = scene.trunk(user), scene.endpoint("phones")
+    contact = f"<sip:{user}@never-answers.example>"
+    assert phone.register(scene.edge, user, PASSWORD, DOMAIN, contact=contact).status == 200
+    trunk.at.send(scene.invite(trunk.at), scene.edge)
+    arrived = phone.expect(lambda m: m.method == "INVITE")
+    assert arrived.request_uri == contact.strip("<>")
+    assert questions(scene.world) == []
