@@ -1,7 +1,7 @@
 """The directory that the edge reads, and what stands in it."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from types import TracebackType
@@ -83,11 +83,13 @@ class Books:
         self.directory.close()
 
 
-def edge_settings(edge: Address, inside: Address, workers: int = 1) -> Edge:
+def edge_settings(
+    edge: Address, inside: Address, workers: int = 1, transports: Sequence[str] = ("udp",)
+) -> Edge:
     """Make `[edge]`. One worker has done all with one message before it takes the next."""
     return Edge.model_validate(
         {
-            "listen": [f"udp:{edge[0]}:{edge[1]}"],
+            "listen": [f"{transport}:{edge[0]}:{edge[1]}" for transport in transports],
             "inside": f"udp:{inside[0]}:{inside[1]}",
             "domain": DOMAIN,
             "workers": workers,

@@ -1,6 +1,7 @@
 """Kamailio on the configuration that Whence makes, and a network on loopback around it."""
 
 import secrets
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Self
 
 from tests.contract.books import Books, Hide, edge_settings
 from tests.contract.inside import options
+from tests.rig.namespace import Namespace
 from tests.rig.network import SIP_PORT, Network
 from tests.rig.process import Process
 from tests.rig.sip import Address, Endpoint, Message
@@ -19,28 +21,43 @@ from whence.agent import edge_config, location
 class World:
     """Kamailio with the edge in it. One for all tests of a session."""
 
-    def __init__(self, folder: Path, hide: Hide | None = None, workers: int = 1) -> None:
-        """Start it; `hide` does something to the directory's file before."""
+    def __init__(
+        self,
+        folder: Path,
+        hide: Hide | None = None,
+        workers: int = 1,
+        *,
+        namespace: Namespace | None = None,
+        transports: Sequence[str] = ("udp",),
+    ) -> None:
+        """Start it; `hide` does something to the directory's file before.
+
+        In a namespace everything of this world is inside, and nothing gets out.
+        """
         self._stack = ExitStack()
+        self._namespace = namespace
         network = self.network()
         self.edge: Address = (network.ip("edge"), SIP_PORT)
         self.inside: Address = (network.ip("edge"), SIP_PORT + 2)
-        self.books = Books(folder, edge_settings(self.edge, self.inside, workers))
+        self.books = Books(folder, edge_settings(self.edge, self.inside, workers, transports))
         self._stack.enter_context(self.books)
         if hide is not None:
             self.books.hide(hide)
         location.make(folder / edge_config.LOCATION_FILE)
         config = folder / edge_config.CONFIG_FILE
         config.write_text(edge_config.render(self.books.settings, folder / "whence.toml"))
+        command = edge_config.command(config)
+        if namespace is not None:
+            command = namespace.enter(command)
         self.process = self._stack.enter_context(
-            Process("kamailio", edge_config.command(config), folder / "kamailio.log")
+            Process("kamailio", command, folder / "kamailio.log")
         )
         eventually(self._answers, what="Kamailio's answer on its inside socket")
 
     def _answers(self) -> bool:
         if not self.process.running:
             raise ChildProcessError(self.process.log)
-        with Endpoint(self.inside[0]) as agent:
+        with self.endpoint(self.inside[0]) as agent:
             ask = options(self, agent, secrets.token_hex(8))
             return agent.ask(ask, self.inside, within_s=0.2).status > 0
 
@@ -50,7 +67,8 @@ class World:
 
     def endpoint(self, ip: str, port: int = 0) -> Endpoint:
         """Return a socket on a loopback address."""
-        return Endpoint(ip, port)
+        bound = self._namespace.socket("udp", ip, port) if self._namespace else None
+        return Endpoint(ip, port, bound)
 
     def __enter__(self) -> Self:
         return self

@@ -1,0 +1,196 @@
+"""A trunk, its phone and a stranger around one edge, and what must hold whatever they send it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tests.contract.call import connect
+from tests.contract.scene import Scene
+from tests.contract.world import Caller, World
+from tests.rig.namespace import Namespace, Sniffer
+from tests.rig.network import SIP_PORT
+from tests.rig.parsers import SHORT, WHOLE, prefixed
+from tests.rig.sip import Endpoint, Message, reply
+from tests.rig.stream import StreamEndpoint
+from whence.core import stamp
+
+ANSWER_PORTS = (5050, 5061, 5070)
+"""Where answers may go besides: the ports of the Vias that the RFC's messages have."""
+
+
+@dataclass(frozen=True)
+class Became:
+    """What became of a message."""
+
+    arrived: list[bytes]
+    """What the target got."""
+    answers: list[Message]
+    """Final answers to its sender."""
+
+    @property
+    def statuses(self) -> list[int]:
+        return [answer.status for answer in self.answers]
+
+
+class Sender:
+    """Somebody with one address, who sends over UDP and TCP, and sees all that comes back."""
+
+    def __init__(self, scene: Scene, namespace: Namespace, machine: str) -> None:
+        self.udp: Endpoint = scene.endpoint(machine, SIP_PORT)
+        self.ip = self.udp.address[0]
+        self._others = [scene.endpoint(machine, port) for port in ANSWER_PORTS]
+        self._namespace = namespace
+
+    def came(self) -> list[bytes]:
+        """Return the datagrams that have come to any port of his."""
+        return [data for one in (self.udp, *self._others) for data in one.waiting()]
+
+    def connection(self) -> StreamEndpoint:
+        """Return a connection of his, that is not open yet."""
+        return StreamEndpoint(self.ip, bound=self._namespace.socket("tcp", self.ip))
+
+
+class Arena:
+    """One Kamailio for many messages; it lives in a namespace of its own."""
+
+    def __init__(self, world: World, scene: Scene, namespace: Namespace) -> None:
+        self.scene, self._world, self._namespace = scene, world, namespace
+        user = scene.user()
+        self.phone = scene.phone(user)
+        self.provider = Sender(scene, namespace, "provider")
+        self.stranger = Sender(scene, namespace, "stranger")
+        self.trunk: Caller = scene.trunk(user, at=self.provider.udp, networks=[self.provider.ip])
+        self._fence = scene.endpoint("fence").address[0]
+        phones = self.phone.address[0]
+        self._tests = {self.provider.ip, self.stranger.ip, phones, self._fence}
+        """Addresses from which the tests send: what any other sends is the edge's."""
+        self._sniffer = Sniffer(namespace)
+        self._refused = namespace.refused
+        self._pids = sorted(world.process.descendants())
+        self._logged = len(world.process.log)
+
+    # --- sending
+
+    def by_udp(self, sender: Sender, data: bytes) -> Became:
+        """Send a datagram, answer what reaches the target, and return what became of it."""
+        sender.udp.send(data, self.scene.edge)
+        self.scene.is_over()
+        arrived = self.pick_up()
+        self.scene.is_over()
+        return Became(arrived, finals(sender.came()))
+
+    def by_tcp(self, sender: Sender, data: bytes, *, framed: bool, awaited: bool) -> Became:
+        """Do so over a connection. Where the data is framed, another request follows on it.
+
+        *awaited*: where it is not, something must come back all the same.
+        """
+        with sender.connection() as connection:
+            connection.send(data, self.scene.edge)
+            answers: list[Message] = []
+            if framed:
+                answers += self._up_to_a_fence(connection)
+            else:
+                if awaited:
+                    answers.append(connection.expect(is_final, what="an answer over TCP"))
+                with sender.connection() as another:
+                    self._up_to_a_fence(another)
+            arrived = self.pick_up()
+            if arrived and not answers:
+                answers.append(connection.expect(is_final, what="the target's answer over TCP"))
+            self.scene.is_over()
+            answers += [message for message in connection.rest() if is_final(message)]
+            return Became(arrived, answers)
+
+    def pick_up(self) -> list[bytes]:
+        """Let the target answer what has reached it, and return that."""
+        arrived = self.phone.waiting()
+        for data in arrived:
+            accept(self.phone, data, self.scene)
+        return arrived
+
+    def _up_to_a_fence(self, connection: StreamEndpoint) -> list[Message]:
+        """Ask something harmless on this connection; return the final answers before its own."""
+        fence = connection.request("OPTIONS", self.scene.uri(), call_id=self.scene.name("fence"))
+        connection.send(fence, self.scene.edge)
+        before: list[Message] = []
+
+        def is_fence(message: Message) -> bool:
+            before.append(message)
+            return message.get("Call-ID") == fence.call_id
+
+        connection.expect(is_fence, what="the answer to what follows on the connection")
+        return [message for message in before[:-1] if is_final(message)]
+
+    # --- what must hold
+
+    def stays_sound(self, messages: int = 1, *to: str) -> None:
+        """Assert what holds after so many messages.
+
+        The edge sent to no address but *to*; no process has changed; a normal call passes; and no
+        more lines were logged than messages sent.
+        """
+        self.sends_only(*to)
+        assert sorted(self._world.process.descendants()) == self._pids, "a process has changed"
+        self.calls()
+        self.sends_only(self.provider.ip, self.phone.address[0])
+        said = self._world.process.log[self._logged :]
+        self._logged += len(said)
+        assert len(said.splitlines()) <= messages, f"{messages} messages, and the log: {said}"
+
+    def sends_only(self, *to: str) -> None:
+        """Assert that nothing was sent anywhere else since this was last asked."""
+        others = {sent for sent in self._sniffer.seen() if sent.source[0] not in self._tests}
+        astray = {sent for sent in others if sent.to[0] not in {*to, self._fence}}
+        before, self._refused = self._refused, self._namespace.refused
+        assert not astray, f"the edge sent to {astray}"
+        assert self._refused == before, "the edge wanted to send out of its network"
+
+    def calls(self) -> None:
+        """Make a normal call: INVITE, 200, ACK, BYE, 200."""
+        call = connect(self.scene, self.provider.udp, self.phone)
+        self.provider.udp.send(call.from_caller("BYE"), self.scene.edge)
+        bye = self.phone.expect(lambda m: m.method == "BYE", what="the BYE at the phone")
+        self.phone.send(reply(bye, 200), self.scene.edge)
+        self.provider.udp.expect(
+            lambda m: m.status == 200 and m.call_id == bye.call_id and m.method == "BYE",
+            what="the end of the call",
+        )
+
+    def assert_stamped(self, data: bytes, source: str | None = None) -> None:
+        """Assert that every reader sees the right trunk and the right source, each once."""
+        right = {
+            stamp.TRUNK.lower(): self.trunk.id,
+            stamp.SOURCE.lower(): source or f"udp:{self.provider.ip}:{SIP_PORT}",
+        }
+        for name, reader in (WHOLE | SHORT).items():
+            seen = sorted((n.lower(), value) for n, value in prefixed(reader, data, stamp.PREFIX))
+            due = sorted(right.items())
+            if name in SHORT:
+                due = [one for one in due if one in seen]
+            assert seen == due, f"what the reader {name!r} sees is {seen} in {data!r}"
+
+    def assert_unstamped(self, data: bytes) -> None:
+        """Assert that no reader sees anything that only Whence says."""
+        for name, reader in (WHOLE | SHORT).items():
+            seen = prefixed(reader, data, stamp.PREFIX)
+            assert not seen, f"what the reader {name!r} sees is {seen} in {data!r}"
+
+
+def accept(phone: Endpoint, data: bytes, scene: Scene) -> None:
+    """Answer a request with 200, as far as it can be read."""
+    try:
+        message = Message.parse(data)
+        answer = reply(message, 200, headers=[("Contact", f"<sip:{phone.address[0]}>")])
+    except (KeyError, IndexError):
+        return
+    if message.method != "ACK":
+        phone.send(answer, scene.edge)
+
+
+def is_final(message: Message) -> bool:
+    return message.status >= 200
+
+
+def finals(datagrams: list[bytes]) -> list[Message]:
+    """Return the final answers among them."""
+    return [message for message in map(Message.parse, datagrams) if is_final(message)]
