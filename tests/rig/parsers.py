@@ -81,8 +81,7 @@ def aiosipua(data: bytes) -> list[Field]:
         message = SipMessage.parse(data)
     except ValueError:
         return []
-    names = message.headers.keys()
-    return [(name, value) for name in names for value in message.headers.get(name)]
+    return [(name, value) for name, values in message.headers.items() for value in values]
 
 
 def to_nul(data: bytes) -> list[Field]:

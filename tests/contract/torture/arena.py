@@ -9,7 +9,7 @@ from tests.contract.scene import Scene
 from tests.contract.world import Caller, World
 from tests.rig.namespace import Namespace, Sniffer
 from tests.rig.network import SIP_PORT
-from tests.rig.parsers import SHORT, WHOLE, prefixed
+from tests.rig.parsers import READERS, WHOLE, prefixed
 from tests.rig.sip import Endpoint, Message, reply
 from tests.rig.stream import StreamEndpoint
 from whence.core import stamp
@@ -22,6 +22,8 @@ ANSWER_PORTS = (5050, 5061, 5070)
 class Became:
     """What became of a message."""
 
+    source: str
+    """Where it was sent from."""
     arrived: list[bytes]
     """What the target got."""
     answers: list[Message]
@@ -77,12 +79,13 @@ class Arena:
         self.scene.is_over()
         arrived = self.pick_up()
         self.scene.is_over()
-        return Became(arrived, finals(sender.came()))
+        return Became(f"udp:{sender.ip}:{SIP_PORT}", arrived, finals(sender.came()))
 
     def by_tcp(self, sender: Sender, data: bytes, *, framed: bool, awaited: bool) -> Became:
-        """Do so over a connection. Where the data is framed, another request follows on it.
+        """Do so over a connection of its own.
 
-        *awaited*: where it is not, something must come back all the same.
+        *framed*: another request follows on it, and is answered. *awaited*: without that, some
+        answer must come before anything else is done.
         """
         with sender.connection() as connection:
             connection.send(data, self.scene.edge)
@@ -99,7 +102,7 @@ class Arena:
                 answers.append(connection.expect(is_final, what="the target's answer over TCP"))
             self.scene.is_over()
             answers += [message for message in connection.rest() if is_final(message)]
-            return Became(arrived, answers)
+            return Became(f"tcp:{sender.ip}:{connection.address[1]}", arrived, answers)
 
     def pick_up(self) -> list[bytes]:
         """Let the target answer what has reached it, and return that."""
@@ -123,29 +126,28 @@ class Arena:
 
     # --- what must hold
 
-    def stays_sound(self, messages: int = 1, *to: str) -> None:
-        """Assert what holds after so many messages.
+    def faults(self, messages: int, *to: str) -> list[str]:
+        """Return what is wrong after so many messages.
 
-        The edge sent to no address but *to*; no process has changed; a normal call passes; and no
-        more lines were logged than messages sent.
+        The edge must have sent to no address but *to*, no process changed, no more lines been
+        logged than messages sent, and a normal call must pass.
         """
-        self.sends_only(*to)
-        assert sorted(self._world.process.descendants()) == self._pids, "a process has changed"
-        self.calls()
-        self.sends_only(self.provider.ip, self.phone.address[0])
+        faults = self._strays(*to)
+        if sorted(self._world.process.descendants()) != self._pids:
+            faults.append("a process has changed")
+        try:
+            self.call()
+        except AssertionError as error:
+            faults.append(f"a normal call does not pass: {error}")
+        faults += self._strays(*to, self.provider.ip, self.phone.address[0])
         said = self._world.process.log[self._logged :]
         self._logged += len(said)
-        assert len(said.splitlines()) <= messages, f"{messages} messages, and the log: {said}"
+        lines = said.splitlines()
+        if len(lines) > messages:
+            faults.append(f"{len(lines)} lines in the log for {messages} messages: {lines[:3]}")
+        return faults
 
-    def sends_only(self, *to: str) -> None:
-        """Assert that nothing was sent anywhere else since this was last asked."""
-        others = {sent for sent in self._sniffer.seen() if sent.source[0] not in self._tests}
-        astray = {sent for sent in others if sent.to[0] not in {*to, self._fence}}
-        before, self._refused = self._refused, self._namespace.refused
-        assert not astray, f"the edge sent to {astray}"
-        assert self._refused == before, "the edge wanted to send out of its network"
-
-    def calls(self) -> None:
+    def call(self) -> None:
         """Make a normal call: INVITE, 200, ACK, BYE, 200."""
         call = connect(self.scene, self.provider.udp, self.phone)
         self.provider.udp.send(call.from_caller("BYE"), self.scene.edge)
@@ -156,24 +158,35 @@ class Arena:
             what="the end of the call",
         )
 
-    def assert_stamped(self, data: bytes, source: str | None = None) -> None:
-        """Assert that every reader sees the right trunk and the right source, each once."""
-        right = {
-            stamp.TRUNK.lower(): self.trunk.id,
-            stamp.SOURCE.lower(): source or f"udp:{self.provider.ip}:{SIP_PORT}",
-        }
-        for name, reader in (WHOLE | SHORT).items():
-            seen = sorted((n.lower(), value) for n, value in prefixed(reader, data, stamp.PREFIX))
-            due = sorted(right.items())
-            if name in SHORT:
-                due = [one for one in due if one in seen]
-            assert seen == due, f"what the reader {name!r} sees is {seen} in {data!r}"
+    def stamp_faults(self, data: bytes, source: str) -> list[str]:
+        """Return which readers do not see the right trunk and the right source, each once."""
+        right = sorted([(stamp.TRUNK.lower(), self.trunk.id), (stamp.SOURCE.lower(), source)])
+        return _stamp_faults(data, right)
 
-    def assert_unstamped(self, data: bytes) -> None:
-        """Assert that no reader sees anything that only Whence says."""
-        for name, reader in (WHOLE | SHORT).items():
-            seen = prefixed(reader, data, stamp.PREFIX)
-            assert not seen, f"what the reader {name!r} sees is {seen} in {data!r}"
+    def _strays(self, *to: str) -> list[str]:
+        """Return what was sent anywhere else since this was last asked."""
+        others = {sent for sent in self._sniffer.seen() if sent.source[0] not in self._tests}
+        astray = {sent for sent in others if sent.to[0] not in {*to, self._fence}}
+        before, self._refused = self._refused, self._namespace.refused
+        faults = [f"the edge sent to {sent.protocol}:{sent.to}" for sent in astray]
+        if self._refused != before:
+            faults.append("the edge wanted to send out of its network, or to resolve a name")
+        return faults
+
+
+def unstamped_faults(data: bytes) -> list[str]:
+    """Return which readers see anything that only Whence says."""
+    return _stamp_faults(data, [])
+
+
+def _stamp_faults(data: bytes, right: list[tuple[str, str]]) -> list[str]:
+    faults = []
+    for name, reader in READERS.items():
+        seen = sorted((n.lower(), value) for n, value in prefixed(reader, data, stamp.PREFIX))
+        due = right if name in WHOLE else [one for one in right if one in seen]
+        if seen != due:
+            faults.append(f"the reader {name!r} sees {seen}, not {due}, in {data!r}")
+    return faults
 
 
 def accept(phone: Endpoint, data: bytes, scene: Scene) -> None:
