@@ -126,6 +126,16 @@ class Arena:
 
     # --- what must hold
 
+    def begin(self) -> None:
+        """Forget what another test left behind."""
+        self.scene.is_over()
+        for endpoint in (self.provider, self.stranger):
+            endpoint.came()
+        self.phone.waiting()
+        self._sniffer.seen()
+        self._refused = self._namespace.refused
+        self._logged = len(self._world.process.log)
+
     def faults(self, messages: int, *to: str) -> list[str]:
         """Return what is wrong after so many messages.
 

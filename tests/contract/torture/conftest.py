@@ -11,7 +11,7 @@ from tests.rig.namespace import Namespace
 
 
 @pytest.fixture(scope="module")
-def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
+def shared_arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
     folder = tmp_path_factory.mktemp("torture")
     with (
         Namespace(folder) as namespace,
@@ -19,3 +19,9 @@ def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
         Scene(world) as scene,
     ):
         yield Arena(world, scene, namespace)
+
+
+@pytest.fixture
+def arena(shared_arena: Arena) -> Arena:
+    shared_arena.begin()
+    return shared_arena
