@@ -1,7 +1,7 @@
 """The directory that the edge reads, and what stands in it."""
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from types import TracebackType
@@ -83,15 +83,17 @@ class Books:
         self.directory.close()
 
 
-def edge_settings(
-    edge: Address, inside: Address, workers: int = 1, transports: Sequence[str] = ("udp",)
-) -> Edge:
-    """Make `[edge]`. One worker has done all with one message before it takes the next."""
+def edge_settings(edge: Address, inside: Address, workers: int = 1, **more: object) -> Edge:
+    """Make `[edge]`. One worker has done all with one message before it takes the next.
+
+    *more* are further keys of it.
+    """
     return Edge.model_validate(
         {
-            "listen": [f"{transport}:{edge[0]}:{edge[1]}" for transport in transports],
+            "listen": [f"udp:{edge[0]}:{edge[1]}"],
             "inside": f"udp:{inside[0]}:{inside[1]}",
             "domain": DOMAIN,
             "workers": workers,
+            **more,
         }
     )

@@ -1,7 +1,6 @@
 """Kamailio on the configuration that Whence makes, and a network on loopback around it."""
 
 import secrets
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,20 +25,22 @@ class World:
         folder: Path,
         hide: Hide | None = None,
         workers: int = 1,
-        *,
         namespace: Namespace | None = None,
-        transports: Sequence[str] = ("udp",),
+        **edge: object,
     ) -> None:
         """Start it; `hide` does something to the directory's file before.
 
-        In a namespace everything of this world is inside, and nothing gets out.
+        *edge* are further keys of `[edge]`; `tcp=True` has it listen over TCP too. In a
+        *namespace* everything of this world is inside, and nothing gets out.
         """
         self._stack = ExitStack()
         self._namespace = namespace
         network = self.network()
         self.edge: Address = (network.ip("edge"), SIP_PORT)
         self.inside: Address = (network.ip("edge"), SIP_PORT + 2)
-        self.books = Books(folder, edge_settings(self.edge, self.inside, workers, transports))
+        if edge.pop("tcp", False):
+            edge["listen"] = [f"{t}:{self.edge[0]}:{self.edge[1]}" for t in ("udp", "tcp")]
+        self.books = Books(folder, edge_settings(self.edge, self.inside, workers, **edge))
         self._stack.enter_context(self.books)
         if hide is not None:
             self.books.hide(hide)

@@ -4,7 +4,8 @@ RFC 3261 7.3.1 has one way: CR LF. Targets are not so strict, and each in its ow
 attacker hides behind a line end that only some readers know, the edge may let pass as a part of a
 value, and the target takes for a header of its own. So what reaches a target is given to all these.
 
-A reader returns the fields in their order, names and values without the blanks around them.
+A reader returns the fields in their order, names and values without the blanks around them. All of
+them pass over line ends before the start line (RFC 3261 7.5).
 """
 
 import re
@@ -18,12 +19,14 @@ Reader = Callable[[bytes], list[Field]]
 
 def fields(reader: Reader, data: bytes, name: str) -> list[str]:
     """Return the values of the headers of this name, as a reader sees them."""
-    return [value for header, value in reader(data) if header.lower() == name.lower()]
+    seen = reader(data.lstrip(b"\r\n"))
+    return [value for header, value in seen if header.lower() == name.lower()]
 
 
 def prefixed(reader: Reader, data: bytes, prefix: str) -> list[Field]:
     """Return the headers whose names begin so, as a reader sees them."""
-    return [field for field in reader(data) if field[0].lower().startswith(prefix.lower())]
+    seen = reader(data.lstrip(b"\r\n"))
+    return [field for field in seen if field[0].lower().startswith(prefix.lower())]
 
 
 def strict(data: bytes) -> list[Field]:

@@ -1,6 +1,7 @@
 """One Kamailio for all that tortures it, in a network from which nothing leaves."""
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -8,6 +9,10 @@ from tests.contract.scene import Scene
 from tests.contract.torture.arena import Arena
 from tests.contract.world import World
 from tests.rig.namespace import Namespace
+from whence.agent.settings import Edge
+
+BOUNDLESS = {key: 0 for key in ("flood", "connections_per_source") if key in Edge.model_fields}
+"""One address sends here what many would."""
 
 
 @pytest.fixture(scope="module")
@@ -15,10 +20,11 @@ def shared_arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
     folder = tmp_path_factory.mktemp("torture")
     with (
         Namespace(folder) as namespace,
-        World(folder, namespace=namespace, transports=("udp", "tcp")) as world,
+        World(folder, namespace=namespace, tcp=True, **BOUNDLESS) as world,
         Scene(world) as scene,
+        closing(Arena(world, scene, namespace)) as arena,
     ):
-        yield Arena(world, scene, namespace)
+        yield arena
 
 
 @pytest.fixture
