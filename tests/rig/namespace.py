@@ -1,13 +1,12 @@
 """A network namespace of its own: a loopback, and no way out of it.
 
 Linux counts what was to leave it, and shows each packet in it. The tests stay outside, and get
-sockets that are inside. Root makes a namespace as it is; anybody else makes a user namespace for it.
+sockets that are inside. Whoever is not root gets a user namespace around it.
 """
 
 import os
 import socket
 import struct
-import subprocess
 import sys
 from pathlib import Path
 from types import TracebackType

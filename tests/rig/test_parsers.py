@@ -35,7 +35,9 @@ def test_reader_sees_what_is_hidden_for_it(reader: str) -> None:
 
 @pytest.mark.parametrize("hidden", HIDDEN)
 def test_what_is_hidden_is_seen_by_some_reader(hidden: str) -> None:
-    seen = {value for r in READERS.values() for value in fields(r, HEAD + HIDDEN[hidden] + END, NAME)}
+    seen = {
+        value for r in READERS.values() for value in fields(r, HEAD + HIDDEN[hidden] + END, NAME)
+    }
     assert "forged" in seen
 
 

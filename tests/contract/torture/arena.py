@@ -108,8 +108,18 @@ class Arena:
         """Let the target answer what has reached it, and return that."""
         arrived = self.phone.waiting()
         for data in arrived:
-            accept(self.phone, data, self.scene)
+            self.accept(self.phone, data)
         return arrived
+
+    def accept(self, who: Endpoint, data: bytes) -> None:
+        """Answer a request with 200, as far as it can be read."""
+        try:
+            message = Message.parse(data)
+            answer = reply(message, 200, headers=[("Contact", f"<sip:{who.address[0]}>")])
+        except (KeyError, IndexError):
+            return
+        if not message.is_reply and message.method != "ACK":
+            who.send(answer, self.scene.edge)
 
     def _up_to_a_fence(self, connection: StreamEndpoint) -> list[Message]:
         """Ask something harmless on this connection; return the final answers before its own."""
@@ -159,10 +169,13 @@ class Arena:
         """Make a normal call: INVITE, 200, ACK, BYE, 200."""
         call = connect(self.scene, self.provider.udp, self.phone)
         self.provider.udp.send(call.from_caller("BYE"), self.scene.edge)
-        bye = self.phone.expect(lambda m: m.method == "BYE", what="the BYE at the phone")
+        bye = self.phone.expect(
+            lambda m: m.start_line.startswith("BYE ") and m.get("Call-ID") == call.sent.call_id,
+            what="the BYE at the phone",
+        )
         self.phone.send(reply(bye, 200), self.scene.edge)
         self.provider.udp.expect(
-            lambda m: m.status == 200 and m.call_id == bye.call_id and m.method == "BYE",
+            lambda m: m.get("Call-ID") == call.sent.call_id and m.get("CSeq") == "2 BYE",
             what="the end of the call",
         )
 
@@ -185,7 +198,6 @@ class Arena:
             faults.append("the edge wanted to send out of its network, or to resolve a name")
         return faults
 
-
     def close(self) -> None:
         self._log.close()
         self._sniffer.close()
@@ -204,17 +216,6 @@ def _stamp_faults(data: bytes, right: list[tuple[str, str]]) -> list[str]:
         if seen != due:
             faults.append(f"the reader {name!r} sees {seen}, not {due}, in {data!r}")
     return faults
-
-
-def accept(phone: Endpoint, data: bytes, scene: Scene) -> None:
-    """Answer a request with 200, as far as it can be read."""
-    try:
-        message = Message.parse(data)
-        answer = reply(message, 200, headers=[("Contact", f"<sip:{phone.address[0]}>")])
-    except (KeyError, IndexError):
-        return
-    if message.method != "ACK":
-        phone.send(answer, scene.edge)
 
 
 def is_final(message: Message) -> bool:

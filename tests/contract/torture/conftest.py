@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import closing
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,9 @@ from tests.contract.world import World
 from tests.rig.namespace import Namespace
 from whence.agent.settings import Edge
 
-BOUNDLESS = {key: 0 for key in ("flood", "connections_per_source") if key in Edge.model_fields}
+BOUNDLESS: dict[str, Any] = {
+    key: 0 for key in ("flood", "connections_per_source") if key in Edge.model_fields
+}
 """One address sends here what many would."""
 
 

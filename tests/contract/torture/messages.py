@@ -1,8 +1,8 @@
 """The 49 messages of RFC 4475, and what the edge makes of each.
 
-The messages stand here as the RFC has them, hosts and all: nothing may be resolved, and nothing sent
-to them. Each lists what may become of it when it comes from a trunk; `of_a_stranger` follows from
-that.
+The messages stand here as the RFC has them, hosts and all: no name may be resolved, and nothing
+sent to them. Each lists what may become of it when it comes from a trunk; what a stranger may hear
+follows from that.
 """
 
 import base64

@@ -296,6 +296,6 @@ LONGEST = 40_000
 
 def mutated(data: bytes, dice: Random) -> bytes:
     """Make a message worse, in one to four ways."""
-    for _ in range(dice.choice([1, 1, 2, 2, 3, 4])):
+    for _ in range(dice.choice([1, 1, 1, 2, 2, 3, 4])):
         data = dice.choice(MUTATIONS)(data, dice)[:LONGEST] or b"\0"
     return data

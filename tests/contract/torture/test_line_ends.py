@@ -91,6 +91,16 @@ def test_odd_line_end_in_a_request_is_400(
     assert not arena.faults(len(LINES), arena.provider.ip)
 
 
+def test_odd_line_end_over_tcp_reaches_nobody(arena: Arena) -> None:
+    """Where the headers end, there, is where the next request begins."""
+    for what, line in LINES.items():
+        data = with_line(made(arena, arena.provider), line)
+        became = arena.by_tcp(arena.provider, data, framed=False, awaited=False)
+        assert not became.arrived, what
+        assert became.statuses in ([400], []), what
+    assert not arena.faults(len(LINES), arena.provider.ip)
+
+
 def test_odd_line_end_of_a_stranger_is_refused(arena: Arena) -> None:
     for what, line in LINES.items():
         became = arena.by_udp(arena.stranger, with_line(made(arena, arena.stranger), line))

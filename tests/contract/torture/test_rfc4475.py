@@ -1,10 +1,11 @@
 """The torture messages of RFC 4475, each from a trunk and from a stranger, over UDP and TCP.
 
-Nothing that they say gets anybody in, a worker down or a name resolved, and they are answered as the
-RFC says. After each of them a normal call passes.
+Nothing that they say gets anybody in, a worker down or a name resolved, and they are answered as
+the RFC says. After each of them a normal call passes.
 """
 
 import re
+from collections import Counter
 from itertools import count
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from tests.contract.torture.arena import Arena, Became
 from tests.contract.torture.messages import DROPPED, MESSAGES, RELAYED, SILENCE, Torture
 from tests.rig.parsers import strict
+from tests.rig.sip import place
 
 NAMED = {torture.name: torture for torture in MESSAGES}
 
@@ -52,7 +54,9 @@ def outcomes(became: Became) -> list[int]:
     return [RELAYED] * len(became.arrived) + own or [SILENCE]
 
 
-def outcome_faults(torture: Torture, transport: str, became: Became, *, of_a_trunk: bool) -> list[str]:
+def outcome_faults(
+    torture: Torture, transport: str, became: Became, *, of_a_trunk: bool
+) -> list[str]:
     """Return what is not as it should be."""
     due = torture.outcomes(of_a_trunk=of_a_trunk, over_tcp=transport == "tcp")
     happened = outcomes(became)
@@ -66,9 +70,22 @@ def carried(data: bytes) -> list[tuple[str, str]]:
     return sorted(field for field in strict(data) if field[0].lower() not in HOP_BY_HOP)
 
 
+def test_messages_are_the_49_of_the_rfc() -> None:
+    assert len(NAMED) == len(MESSAGES) == 49
+    counted = Counter(torture.kind for torture in MESSAGES)
+    assert list(counted.values()) == [13, 19, 1, 15, 1]
+    for torture in MESSAGES:
+        head, _, body = torture.data.partition(b"\r\n\r\n")
+        said = re.search(rb"(?im)^(?:content-length|l)\s*:\s*(\d+)", head)
+        if torture.is_framed:
+            assert said and int(said[1]) == len(body), torture.name
+
+
 @EACH
 @BOTH
-def test_torture_from_a_trunk(arena: Arena, torture: Torture, transport: str) -> None:
+def test_torture_from_a_trunk_ends_as_the_rfc_says(
+    arena: Arena, torture: Torture, transport: str
+) -> None:
     became = send(arena, torture, transport, of_a_trunk=True)
     faults = arena.faults(1, arena.provider.ip, arena.phone.address[0])
     faults += outcome_faults(torture, transport, became, of_a_trunk=True)
@@ -79,7 +96,7 @@ def test_torture_from_a_trunk(arena: Arena, torture: Torture, transport: str) ->
 
 @EACH
 @BOTH
-def test_torture_from_a_stranger(arena: Arena, torture: Torture, transport: str) -> None:
+def test_torture_from_a_stranger_is_refused(arena: Arena, torture: Torture, transport: str) -> None:
     became = send(arena, torture, transport, of_a_trunk=False)
     faults = arena.faults(1, arena.stranger.ip)
     faults += outcome_faults(torture, transport, became, of_a_trunk=False)
@@ -90,7 +107,7 @@ def test_torture_from_a_stranger(arena: Arena, torture: Torture, transport: str)
 @pytest.mark.parametrize(
     "torture", [one for one in MESSAGES if one.of_a_trunk == {RELAYED}], ids=lambda one: one.name
 )
-def test_what_a_proxy_need_not_read_it_passes_on(arena: Arena, torture: Torture) -> None:
+def test_relayed_torture_keeps_its_headers_and_body(arena: Arena, torture: Torture) -> None:
     sent = once_more(torture.data)
     (arrived,) = arena.by_udp(arena.provider, sent).arrived
     ours = ("x-whence-trunk", "x-whence-source")
@@ -100,14 +117,14 @@ def test_what_a_proxy_need_not_read_it_passes_on(arena: Arena, torture: Torture)
     assert b"127.0.0.1:5080" not in arrived, "a Route that we did not ask for"
 
 
-def test_what_no_proxy_supports_is_listed(arena: Arena) -> None:
+def test_unknown_proxy_require_is_listed_in_the_420(arena: Arena) -> None:
     (answer,) = arena.by_udp(arena.provider, once_more(NAMED["bext01"].data)).answers
     assert answer.status == 420
     listed = {tag.strip() for value in answer.all("Unsupported") for tag in value.split(",")}
     assert listed == {"noProxiesSupportThis", "norDoAnyProxiesSupportThis"}
 
 
-def test_octets_after_a_datagrams_body_go_no_further(arena: Arena) -> None:
+def test_octets_after_a_body_over_udp_are_discarded(arena: Arena) -> None:
     """RFC 3261 18.3. The octets look like another call, or are anything else."""
     for more in (NAMED["dblreq"].data, b"\r\n", b"\0", b"X-Whence-Trunk: forged\r\n\r\n"):
         call = once_more(NAMED["sdp01"].data)
@@ -117,3 +134,24 @@ def test_octets_after_a_datagrams_body_go_no_further(arena: Arena) -> None:
         assert arrived.partition(b"\r\n\r\n")[2] == call.partition(b"\r\n\r\n")[2]
         assert not arena.stamp_faults(arrived, became.source)
     assert not arena.faults(4, arena.provider.ip, arena.phone.address[0])
+
+
+@pytest.mark.parametrize("of_a_trunk", [True, False], ids=["trunk", "stranger"])
+@pytest.mark.parametrize("below", ["255.255.255.255", "name.example.com", "TCP", "the target"])
+def test_reply_of_no_transaction_goes_nowhere(
+    arena: Arena, below: str, *, of_a_trunk: bool
+) -> None:
+    """The RFC's replies, as if the edge had asked, and somebody else had asked the edge."""
+    target = place(arena.phone.address)
+    second = {"TCP": f"SIP/2.0/TCP {target}", "the target": f"SIP/2.0/UDP {target}"}.get(below)
+    second = second or f"SIP/2.0/UDP {below}"
+    first = f"SIP/2.0/UDP {place(arena.scene.edge)};branch=z9hG4bKmadeup"
+    vias = f"Via: {first}\r\nVia: {second};branch=z9hG4bKbelow\r\n"
+    replies = [NAMED[name] for name in ("unreason", "noreason", "scalarlg", "bcast")]
+    sender = arena.provider if of_a_trunk else arena.stranger
+    for torture in replies:
+        data = re.sub(rb"(?m)^Via:[^\n]*\n", b"", torture.data)
+        start, _, rest = data.partition(b"\r\n")
+        became = arena.by_udp(sender, start + b"\r\n" + vias.encode() + rest)
+        assert outcomes(became) == [SILENCE]
+    assert not arena.faults(len(replies))
