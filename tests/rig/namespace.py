@@ -44,6 +44,11 @@ class Namespace:
         assert self._process.running, self._process.log
         return self._door.exists()
 
+    @property
+    def pid(self) -> int:
+        """The process that keeps it open."""
+        return self._process.pid
+
     def enter(self, command: list[str]) -> list[str]:
         """Return what runs this command inside."""
         user = [] if os.getuid() == 0 else ["--user", "--preserve-credentials"]
