@@ -25,11 +25,11 @@ class StreamEndpoint(Endpoint):
         client_certificate: Certificate | None = None,
         bound: socket.socket | None = None,
     ) -> None:
-        """Bind a socket; or take one that is bound already, in another network namespace."""
+        """Bind a socket; or take one that is bound, or connected, already."""
         self.transport = transport
         self._certificate = client_certificate
         self._socket = bound or socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET)
-        self._connected = False
+        self._connected = _is_connected(self._socket)
         self._read = b""
         try:
             if bound is None:
@@ -101,3 +101,11 @@ class StreamEndpoint(Endpoint):
             return None
         self._read = rest[size:]
         return Message.parse(head + end + rest[:size], self.address)
+
+
+def _is_connected(one: socket.socket) -> bool:
+    try:
+        one.getpeername()
+    except OSError:
+        return False
+    return True

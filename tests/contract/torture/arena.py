@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 
 from tests.contract.call import connect
@@ -70,6 +71,13 @@ class Arena:
         self._refused = namespace.refused
         self._pids = sorted(world.process.descendants())
         self._log = world.process.log_file.open("rb")
+
+    def listener(self, machine: str) -> socket.socket:
+        """Return a target that waits for connections."""
+        bound = self._namespace.socket("tcp", self.scene.ip(machine))
+        bound.settimeout(5)
+        bound.listen()
+        return bound
 
     # --- sending
 
