@@ -14,7 +14,7 @@ import pytest
 from tests.contract.torture.arena import Arena, Became
 from tests.contract.torture.messages import DROPPED, MESSAGES, RELAYED, SILENCE, Torture
 from tests.rig.parsers import strict
-from tests.rig.sip import place, reply, request
+from tests.rig.sip import Headers, Message, place, reply, request
 from tests.rig.stream import StreamEndpoint
 
 NAMED = {torture.name: torture for torture in MESSAGES}
@@ -119,11 +119,54 @@ def test_relayed_torture_keeps_its_headers_and_body(arena: Arena, torture: Tortu
     assert b"127.0.0.1:5080" not in arrived, "a Route that we did not ask for"
 
 
+# --- the same in other words than the RFC's
+
+
+def asked(arena: Arena, method: str, uri: str = "", headers: Headers = ()) -> Message:
+    """Make a good request of the trunk's, but for what is given."""
+    uri = uri or arena.scene.uri("+4420")
+    return request(method, uri, arena.provider.udp.address, to_uri="sip:a@b", headers=headers)
+
+
 def test_unknown_proxy_require_is_listed_in_the_420(arena: Arena) -> None:
     (answer,) = arena.by_udp(arena.provider, once_more(NAMED["bext01"].data)).answers
     assert answer.status == 420
     listed = {tag.strip() for value in answer.all("Unsupported") for tag in value.split(",")}
     assert listed == {"noProxiesSupportThis", "norDoAnyProxiesSupportThis"}
+
+
+@pytest.mark.parametrize("method", ["INVITE", "MESSAGE", "OPTIONS"])
+def test_unknown_proxy_require_of_any_method_is_420(arena: Arena, method: str) -> None:
+    headers = [("Proxy-Require", "one"), ("proxy-require", "two")]
+    became = arena.by_udp(arena.provider, bytes(asked(arena, method, headers=headers)))
+    assert outcomes(became) == [420]
+    assert not arena.faults(1, arena.provider.ip)
+
+
+@pytest.mark.parametrize("method", ["INVITE", "MESSAGE", "OPTIONS"])
+@pytest.mark.parametrize(
+    "uri", ["mailto:a@example.com", "http://example.com/", "x:", "soap.beep://192.0.2.103:3002"]
+)
+def test_unknown_scheme_of_any_method_is_416(arena: Arena, uri: str, method: str) -> None:
+    became = arena.by_udp(arena.provider, bytes(asked(arena, method, uri)))
+    assert outcomes(became) == [416]
+    assert not arena.faults(1, arena.provider.ip)
+
+
+@pytest.mark.parametrize("method", ["INVITE", "MESSAGE", "OPTIONS"])
+@pytest.mark.parametrize("version", ["SIP/7.0", "SIP/3.0"])
+def test_unknown_version_is_505_or_passed_over(arena: Arena, version: str, method: str) -> None:
+    """Kamailio takes it for no SIP at all, before any routing."""
+    data = bytes(asked(arena, method)).replace(b" SIP/2.0\r\n", f" {version}\r\n".encode(), 1)
+    assert outcomes(arena.by_udp(arena.provider, data)) in ([505], [SILENCE])
+    assert not arena.faults(1, arena.provider.ip)
+
+
+@pytest.mark.parametrize("of_a_trunk", [True, False], ids=["trunk", "stranger"])
+def test_cancel_of_nothing_is_481(arena: Arena, *, of_a_trunk: bool) -> None:
+    sender = arena.provider if of_a_trunk else arena.stranger
+    assert outcomes(arena.by_udp(sender, bytes(asked(arena, "CANCEL")))) == [481]
+    assert not arena.faults(1, sender.ip)
 
 
 def test_octets_after_a_body_over_udp_are_discarded(arena: Arena) -> None:
