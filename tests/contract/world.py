@@ -40,6 +40,7 @@ class World:
         self.inside: Address = (network.ip("edge"), SIP_PORT + 2)
         if edge.pop("tcp", False):
             edge["listen"] = [f"{t}:{self.edge[0]}:{self.edge[1]}" for t in ("udp", "tcp")]
+        self.folder = folder
         self.books = Books(folder, edge_settings(self.edge, self.inside, workers, **edge))
         self._stack.enter_context(self.books)
         if hide is not None:
