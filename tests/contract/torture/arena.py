@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import socket
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.contract.call import connect
@@ -71,6 +74,7 @@ class Arena:
         self._refused = namespace.refused
         self._pids = sorted(world.process.descendants())
         self._log = world.process.log_file.open("rb")
+        self._shows = shown_lines()
 
     def listener(self, machine: str) -> socket.socket:
         """Return a target that waits for connections."""
@@ -193,8 +197,9 @@ class Arena:
         return _stamp_faults(data, right)
 
     def _said(self) -> list[str]:
-        """Return what was logged since this was last asked."""
-        return self._log.read().decode("utf-8", "replace").splitlines()
+        """Return what was logged since this was last asked, as far as Whence shows it."""
+        lines = self._log.read().splitlines()
+        return [line.decode("utf-8", "replace") for line in lines if self._shows(line)]
 
     def _strays(self, *to: str) -> list[str]:
         """Return what was sent anywhere else since this was last asked."""
@@ -224,6 +229,16 @@ def _stamp_faults(data: bytes, right: list[tuple[str, str]]) -> list[str]:
         if seen != due:
             faults.append(f"the reader {name!r} sees {seen}, not {due}, in {data!r}")
     return faults
+
+
+def shown_lines() -> Callable[[bytes], bool]:
+    """Return what tells which of Kamailio's lines are shown: all, where nothing leaves any out."""
+    try:
+        module = importlib.import_module("whence.core.kamailio_log")
+    except ModuleNotFoundError:
+        return lambda _: True
+    shows = module.Filter().shows
+    return lambda line: bool(shows(line, time.monotonic()))
 
 
 def is_final(message: Message) -> bool:
