@@ -1,6 +1,7 @@
 """A call that was let in and answered, and the requests inside it."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.contract.scene import Scene
@@ -63,10 +64,11 @@ class Call:
 
 def ring(scene: Scene, caller: Endpoint, phone: Endpoint, invite: Message | None = None) -> Message:
     """Call, and return the INVITE as it reached the phone, which says that it rings."""
-    caller.send(invite or scene.invite(caller), scene.edge)
-    arrived = phone.expect(lambda m: m.method == "INVITE", what="the call at the phone")
+    invite = invite or scene.invite(caller)
+    caller.send(invite, scene.edge)
+    arrived = phone.expect(_of(invite, "INVITE"), what="the call at the phone")
     phone.send(reply(arrived, 180), scene.edge)
-    caller.expect(lambda m: m.status == 180, what="the ringing at the caller")
+    caller.expect(_of(invite, status=180), what="the ringing at the caller")
     return arrived
 
 
@@ -76,10 +78,10 @@ def connect(scene: Scene, caller: Endpoint, phone: Endpoint) -> Call:
     arrived = ring(scene, caller, phone, invite)
     contact = f"<sip:{phone.address[0]}:{phone.address[1]}>"
     phone.send(reply(arrived, 200, headers=[("Contact", contact)]), scene.edge)
-    answer = caller.expect(lambda m: m.status == 200, what="the answer at the caller")
+    answer = caller.expect(_of(invite, status=200), what="the answer at the caller")
     call = Call(caller, phone, invite, arrived, answer)
     caller.send(call.from_caller("ACK"), scene.edge)
-    phone.expect(lambda m: m.method == "ACK", what="the ACK at the phone")
+    phone.expect(_of(invite, "ACK"), what="the ACK at the phone")
     return call
 
 
@@ -88,6 +90,17 @@ def refuse(scene: Scene, phone: Endpoint, arrived: Message, status: int) -> None
     refusal = reply(arrived, status)
     phone.send(refusal, scene.edge)
     phone.expect(lambda m: m.method == "ACK", what="the ACK of the refusal")
+
+
+def _of(invite: Message, method: str = "INVITE", status: int = 0) -> Callable[[Message], bool]:
+    """Return what knows a call's message: other calls' may be sent again meanwhile."""
+
+    def is_it(message: Message) -> bool:
+        if message.get("Call-ID") != invite.call_id or message.is_reply != bool(status):
+            return False
+        return message.method == method and message.status == status
+
+    return is_it
 
 
 def _routes(value: str) -> Headers:

@@ -31,7 +31,11 @@ class Scene:
 
     def endpoint(self, machine: str = "stranger", port: int = 0) -> Endpoint:
         """Return somebody on the machine of this name."""
-        return self._stack.enter_context(self.world.endpoint(self._network.ip(machine), port))
+        return self._stack.enter_context(self.world.endpoint(self.ip(machine), port))
+
+    def ip(self, machine: str) -> str:
+        """Return the address of the machine of this name."""
+        return self._network.ip(machine)
 
     def agent(self) -> Endpoint:
         """Return a process on the edge's own machine."""

@@ -24,7 +24,7 @@ METHODS = ["BYE", "INFO", "INVITE", "MESSAGE", "OPTIONS", "REFER", "UPDATE", "AC
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A Kamailio whose name server never answers, with TCP too."""
-    with World(tmp_path_factory.mktemp("bounds"), nameserver=True, stream=True) as world:
+    with World(tmp_path_factory.mktemp("bounds"), nameserver=True, tcp=True) as world:
         yield world
 
 

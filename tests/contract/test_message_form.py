@@ -127,10 +127,12 @@ def test_odd_start_line_is_answered(scene: Scene, method: str, start: str, statu
 
 def test_unknown_proxy_require_is_answered_420(scene: Scene) -> None:
     trunk, phone = scene.line()
-    ask = scene.invite(trunk.at, headers=[("Proxy-Require", "foo"), ("Require", "bar")])
+    ask = scene.invite(
+        trunk.at, headers=[("Proxy-Require", "Foo, b"), ("Require", "c"), ("Proxy-Require", "d")]
+    )
     trunk.at.send(ask, scene.edge)
     answer = trunk.at.receive()
-    assert (answer.status, answer["Unsupported"]) == (420, "foo")
+    assert (answer.status, answer["Unsupported"]) == (420, "Foo, b, d")
     assert scene.nothing_came(phone)
     call = connect(scene, trunk.at, phone)
     inside = call.from_caller("INFO", headers=[("Proxy-Require", "foo")])
@@ -190,7 +192,7 @@ def test_body_of_bytes_passes_and_its_extra_octets_do_not(scene: Scene) -> None:
 
 @pytest.fixture(scope="module")
 def streams(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with World(tmp_path_factory.mktemp("streams"), stream=True) as world:
+    with World(tmp_path_factory.mktemp("streams"), tcp=True) as world:
         yield world
 
 

@@ -17,7 +17,7 @@ from tests.rig.sip import Endpoint, Message, reply, request
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A Kamailio whose name server never answers, with TCP too."""
     folder = tmp_path_factory.mktemp("replies")
-    with World(folder, nameserver=True, stream=True) as world:
+    with World(folder, nameserver=True, tcp=True) as world:
         yield world
 
 
@@ -136,6 +136,8 @@ LINE_ENDS = {
     "a NUL": b"Subject: a\0\r\nX-Whence-Trunk: forged",
     "a CR alone, nothing of ours": b"Subject: a\rb",
     "a form feed": b"Subject: a\x0cX-Whence-Trunk: forged",
+    "a line that is none": b"Co\r\nX-Whence-Trunk: forged",
+    "a line without a name": b": a\r\nX-Whence-Trunk: forged",
     "a line separator": b"Subject: a\xe2\x80\xa8X-Whence-Trunk: forged",
 }
 

@@ -10,6 +10,7 @@ from typing import Self
 
 from tests.contract.books import Books, Hide, edge_settings
 from tests.contract.inside import options
+from tests.rig.namespace import Namespace
 from tests.rig.network import SIP_PORT, Network
 from tests.rig.process import Process
 from tests.rig.resolv import with_nameserver
@@ -26,23 +27,29 @@ class World:
         folder: Path,
         hide: Hide | None = None,
         workers: int = 1,
+        namespace: Namespace | None = None,
         *,
         nameserver: bool = False,
-        stream: bool = False,
+        **edge: object,
     ) -> None:
         """Start it; `hide` does something to the directory's file before.
 
-        `nameserver`: Kamailio asks the socket `self.nameserver`, which never answers. `stream`: it
-        listens on TCP too.
+        *edge* are further keys of `[edge]`; `tcp=True` has it listen over TCP too. In a
+        *namespace* everything of this world is inside, and nothing gets out. `nameserver`:
+        Kamailio asks the socket `self.nameserver`, which never answers.
         """
         self._stack = ExitStack()
+        self._namespace = namespace
         network = self.network()
         self.nameserver = (
             self._stack.enter_context(Endpoint(network.ip("dns"), 53)) if nameserver else None
         )
         self.edge: Address = (network.ip("edge"), SIP_PORT)
         self.inside: Address = (network.ip("edge"), SIP_PORT + 2)
-        self.books = Books(folder, edge_settings(self.edge, self.inside, workers, stream=stream))
+        if edge.pop("tcp", False):
+            edge["listen"] = [f"{t}:{self.edge[0]}:{self.edge[1]}" for t in ("udp", "tcp")]
+        self.folder = folder
+        self.books = Books(folder, edge_settings(self.edge, self.inside, workers, **edge))
         self._stack.enter_context(self.books)
         if hide is not None:
             self.books.hide(hide)
@@ -52,6 +59,8 @@ class World:
         command = edge_config.command(config)
         if self.nameserver is not None:
             command = with_nameserver(command, self.nameserver.address[0], folder)
+        if namespace is not None:
+            command = namespace.enter(command)
         self._command, self._log = command, folder / "kamailio.log"
         self.process = self._start()
         eventually(self._answers, what="Kamailio's answer on its inside socket")
@@ -63,13 +72,12 @@ class World:
         """Kill Kamailio, and start it again on the same configuration."""
         self.process.kill()
         self.process = self._start()
-        eventually(self._answers, what="Kamailio's answer after its start")
         eventually(self._answers, what="Kamailio's answer on its inside socket")
 
     def _answers(self) -> bool:
         if not self.process.running:
             raise ChildProcessError(self.process.log)
-        with Endpoint(self.inside[0]) as agent:
+        with self.endpoint(self.inside[0]) as agent:
             ask = options(self, agent, secrets.token_hex(8))
             return agent.ask(ask, self.inside, within_s=0.2).status > 0
 
@@ -83,7 +91,8 @@ class World:
 
     def endpoint(self, ip: str, port: int = 0) -> Endpoint:
         """Return a socket on a loopback address."""
-        return Endpoint(ip, port)
+        bound = self._namespace.socket("udp", ip, port) if self._namespace else None
+        return Endpoint(ip, port, bound)
 
     def __enter__(self) -> Self:
         return self

@@ -85,6 +85,13 @@ def test_request_has_one_start_line_with_a_known_scheme(start: str, fault: Fault
     assert Message(GOOD.replace("INVITE sip:b@h SIP/2.0", start)).request_fault() is fault
 
 
+@pytest.mark.parametrize("line", ["Nonsense", ": x", "a b: x", "é: x", '"a": x', "a,b: x"])
+def test_request_with_a_broken_line_has_a_fault(line: str) -> None:
+    text = GOOD.replace("\r\nVia", f"\r\n{line}\r\nVia")
+    assert Message(text).request_fault() is Fault.HEADER_NAME
+    assert Message(text).has_broken_line
+
+
 def test_request_may_repeat_other_headers() -> None:
     assert Message(GOOD.replace("\r\nVia", "\r\nv: x\r\nVia")).request_fault() is None
 

@@ -9,6 +9,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from types import TracebackType
@@ -203,21 +204,36 @@ def authorization(
 class Endpoint:
     """A UDP socket that speaks what it is told to, well-formed or not."""
 
-    def __init__(self, ip: str, port: int = 0) -> None:
-        family = socket.AF_INET6 if ":" in ip else socket.AF_INET
-        self._socket = socket.socket(family, socket.SOCK_DGRAM)
-        try:
-            self._socket.bind((ip, port))
-        except OSError:
-            self._socket.close()
-            raise
+    def __init__(self, ip: str, port: int = 0, bound: socket.socket | None = None) -> None:
+        """Bind a socket; or take one that is bound already, in another network namespace."""
+        self._socket = bound or self._bound(ip, port)
         self.address: Address = self._socket.getsockname()[:2]
+
+    @staticmethod
+    def _bound(ip: str, port: int) -> socket.socket:
+        family = socket.AF_INET6 if ":" in ip else socket.AF_INET
+        made = socket.socket(family, socket.SOCK_DGRAM)
+        try:
+            made.bind((ip, port))
+        except OSError:
+            made.close()
+            raise
+        return made
 
     def send(self, what: Message | str | bytes, to: Address) -> None:
         """Send one datagram as it is; a text gets no line endings it does not have."""
         if isinstance(what, str):
             what = what.encode("utf-8", "surrogateescape")
         self._socket.sendto(bytes(what), to)
+
+    def waiting(self) -> list[bytes]:
+        """Return the datagrams that have come, as they are, without waiting for more."""
+        self._socket.setblocking(False)
+        datagrams = []
+        with suppress(BlockingIOError):
+            while True:
+                datagrams.append(self._socket.recv(65535))
+        return datagrams
 
     def receive(self, within_s: float = 5) -> Message:
         """Return the next datagram as a message, or fail."""

@@ -5,6 +5,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Literal
 
 from tests.rig.certificates import Certificate
@@ -22,14 +23,17 @@ class StreamEndpoint(Endpoint):
         transport: Transport = "tcp",
         port: int = 0,
         client_certificate: Certificate | None = None,
+        bound: socket.socket | None = None,
     ) -> None:
+        """Bind a socket; or take one that is bound, or connected, already."""
         self.transport = transport
         self._certificate = client_certificate
-        self._socket = socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET)
-        self._connected = False
+        self._socket = bound or socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET)
+        self._connected = _is_connected(self._socket)
         self._read = b""
         try:
-            self._socket.bind((ip, port))
+            if bound is None:
+                self._socket.bind((ip, port))
         except OSError:
             self._socket.close()
             raise
@@ -66,6 +70,16 @@ class StreamEndpoint(Endpoint):
                 raise AssertionError(f"{what} did not come within {within_s:g} s; came: {seen}")
             self._read += came
 
+    def rest(self, within_s: float = 5) -> list[Message]:
+        """Say that no more will come, and return what still comes before the other end closes."""
+        self._socket.settimeout(within_s)
+        with suppress(ConnectionError, OSError):
+            self._socket.shutdown(socket.SHUT_WR)
+        with suppress(ConnectionError):
+            while came := self._socket.recv(65535):
+                self._read += came
+        return list(iter(self._next, None))
+
     def _connect(self, to: Address) -> None:
         self._socket.settimeout(5)
         self._socket.connect(to)
@@ -87,3 +101,11 @@ class StreamEndpoint(Endpoint):
             return None
         self._read = rest[size:]
         return Message.parse(head + end + rest[:size], self.address)
+
+
+def _is_connected(one: socket.socket) -> bool:
+    try:
+        one.getpeername()
+    except OSError:
+        return False
+    return True

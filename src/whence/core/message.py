@@ -31,6 +31,9 @@ _LONG = {
 _SCHEMES = frozenset({"sip", "sips", "tel"})
 _SCHEME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789+-.")
 
+_TOKEN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-.!%*_+`'~")
+"""What a header's name is made of (RFC 3261 25.1), in small letters."""
+
 _SINGLE = ("from", "to", "call-id", "cseq", "max-forwards", "content-length")
 """Headers that stand in a message once."""
 
@@ -47,6 +50,7 @@ class Fault(StrEnum):
     CONTENT_LENGTH = "content_length"
     START_LINE = "start_line"
     SCHEME = "uri_scheme"
+    HEADER_NAME = "header_name"
 
 
 class Message:
@@ -78,6 +82,11 @@ class Message:
                 self._fields.setdefault(name, []).append(line.partition(":")[2].strip(" \t"))
         return self._fields
 
+    def as_written(self, name: str) -> list[str]:
+        """Return the values of all headers of this name, unfolded, in the letters that they have."""
+        lines = _lines(self._raw.partition(END)[0])
+        return [line.partition(":")[2].strip(" \t") for found, line in lines if found == name]
+
     def request_fault(self) -> Fault | None:
         """Return what is wrong with a request, besides its line ends."""
         start = self.head.partition("\r\n")[0].split(" ")
@@ -87,9 +96,19 @@ class Message:
         if scheme not in _SCHEMES:
             is_one = colon and scheme[:1].isalpha() and _SCHEME_CHARACTERS.issuperset(scheme)
             return Fault.SCHEME if is_one else Fault.START_LINE
+        if self.has_broken_line:
+            return Fault.HEADER_NAME
         if any(len(self.all(name)) > 1 for name in _SINGLE):
             return Fault.REPEATED
         return Fault.CONTENT_LENGTH if (self._length or 0) > len(self._body) else None
+
+    @property
+    def has_broken_line(self) -> bool:
+        """Whether a line of the header part does not begin with a header's name and a colon.
+
+        Kamailio reads no further there: what comes behind it finds nobody to take it off.
+        """
+        return any(not _TOKEN.issuperset(name) or not name for name in self.fields)
 
     @property
     def is_folded(self) -> bool:
@@ -130,6 +149,14 @@ class Message:
         lines = [f"{method} sip:invalid SIP/2.0", *vias, *[lines[0] for lines in others]]
         return "\r\n".join([*lines, "Content-Length: 0", "", ""])
 
+    @property
+    def extensions_asked_of_proxies(self) -> list[str]:
+        """The option tags of Proxy-Require (RFC 3261 20.29)."""
+        if not self.all("proxy-require"):
+            return []
+        tags = [tag for value in self.as_written("proxy-require") for tag in value.split(",")]
+        return [tag.strip() for tag in tags if _TOKEN.issuperset(tag.strip().lower())]
+
     def _is_text(self, text: str) -> bool:
         return "\0" not in text and (self._encoding == "utf-8" or text.isascii())
 
@@ -161,5 +188,6 @@ def _unfolded(head: str) -> str:
 def _lines(head: str) -> Iterator[tuple[str, str]]:
     """Yield (long name in small letters, line) of each header."""
     for line in _unfolded(head).split("\r\n")[1:]:
-        name = line.partition(":")[0].rstrip(" \t").lower()
+        name, colon, _ = line.partition(":")
+        name = name.rstrip(" \t").lower() if colon else ""
         yield _LONG.get(name, name), line

@@ -17,7 +17,7 @@ from whence.core.dialog import ENDED, Own, Party, Record, Side, Way
 from whence.core.directory import DIALOG_KEY
 from whence.core.message import Fault, Message
 from whence.core.uri import Uri, host_text
-from whence.edge.handlers import GO_ON, NO, Handlers, answers, judges, smuggles, survives
+from whence.edge.handlers import GO_ON, NO, Handlers, answers, hides, judges, survives
 from whence.edge.ksr import Ksr
 
 DIALOGS = "dialogs"
@@ -73,7 +73,7 @@ class Dialogs(Handlers):
         discarded (RFC 3261 7.3.1, 18.3).
         """
         ksr, message = self.ksr, self._read()
-        if message is None or message.fault or smuggles(message.text):
+        if message is None or message.fault or hides(message):
             return self.answer(400, "Bad Request")
         fault = message.request_fault()
         if fault is not None:
@@ -83,6 +83,9 @@ class Dialogs(Handlers):
             if fault is Fault.SCHEME:
                 return self.answer(416, "Unsupported URI Scheme")
             return self.answer(400, "Bad Request")
+        if extensions := message.extensions_asked_of_proxies:  # the edge has none
+            ksr.hdr.append_to_reply(f"Unsupported: {', '.join(extensions)}\r\n")
+            return self.answer(420, "Bad Extension")
         extra = message.has_extra_octets and ksr.kx.get_proto() == "udp"
         if message.is_folded or extra:
             text = message.rewritten()

@@ -114,7 +114,7 @@ class Handlers:
         further.
         """
         message = self._read()
-        if message is None or message.fault or smuggles(message.text):
+        if message is None or message.fault or hides(message):
             return None
         self._strip(message)
         return message
@@ -157,6 +157,13 @@ class Handlers:
             return read()
         except UnicodeDecodeError:
             return None
+
+
+def hides(message: Message) -> bool:
+    """Return whether one of our headers may be in the message where Kamailio cannot take it off."""
+    if stamp.PREFIX not in message.text:
+        return False
+    return message.has_broken_line or smuggles(message.text)
 
 
 def smuggles(words: str) -> bool:

@@ -1,0 +1,254 @@
+"""A trunk, its phone and a stranger around one edge, and what must hold whatever they send it."""
+
+from __future__ import annotations
+
+import importlib
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tests.contract.call import connect
+from tests.contract.scene import Scene
+from tests.contract.world import Caller, World
+from tests.rig.namespace import Namespace, Sniffer
+from tests.rig.network import SIP_PORT
+from tests.rig.parsers import READERS, WHOLE, prefixed
+from tests.rig.sip import Endpoint, Message, reply
+from tests.rig.stream import StreamEndpoint
+from whence.core import stamp
+
+ANSWER_PORTS = (5050, 5061, 5070)
+"""Where answers may go besides: the ports of the Vias that the RFC's messages have."""
+
+
+@dataclass(frozen=True)
+class Became:
+    """What became of a message."""
+
+    source: str
+    """Where it was sent from."""
+    arrived: list[bytes]
+    """What the target got."""
+    answers: list[Message]
+    """Final answers to its sender."""
+
+    @property
+    def statuses(self) -> list[int]:
+        return [answer.status for answer in self.answers]
+
+
+class Sender:
+    """Somebody with one address, who sends over UDP and TCP, and sees all that comes back."""
+
+    def __init__(self, scene: Scene, namespace: Namespace, machine: str) -> None:
+        self.udp: Endpoint = scene.endpoint(machine, SIP_PORT)
+        self.ip = self.udp.address[0]
+        self._others = [scene.endpoint(machine, port) for port in ANSWER_PORTS]
+        self._namespace = namespace
+
+    def came(self) -> list[bytes]:
+        """Return the datagrams that have come to any port of his."""
+        return [data for one in (self.udp, *self._others) for data in one.waiting()]
+
+    def connection(self) -> StreamEndpoint:
+        """Return a connection of his, that is not open yet."""
+        return StreamEndpoint(self.ip, bound=self._namespace.socket("tcp", self.ip))
+
+
+class Arena:
+    """One Kamailio for many messages; it lives in a namespace of its own."""
+
+    def __init__(self, world: World, scene: Scene, namespace: Namespace) -> None:
+        self.scene, self._world, self._namespace = scene, world, namespace
+        user = scene.user()
+        self.phone = scene.phone(user)
+        self.provider = Sender(scene, namespace, "provider")
+        self.stranger = Sender(scene, namespace, "stranger")
+        self.trunk: Caller = scene.trunk(user, at=self.provider.udp, networks=[self.provider.ip])
+        self._fence = scene.endpoint("fence").address[0]
+        phones = self.phone.address[0]
+        self._tests = {self.provider.ip, self.stranger.ip, phones, self._fence}
+        """Addresses from which the tests send: what any other sends is the edge's."""
+        self._sniffer = Sniffer(namespace)
+        self._refused = namespace.refused
+        self._pids = sorted(world.process.descendants())
+        self._log = world.process.log_file.open("rb")
+        self._shows = shown_lines()
+
+    def listener(self, machine: str) -> socket.socket:
+        """Return a target that waits for connections."""
+        bound = self._namespace.socket("tcp", self.scene.ip(machine))
+        bound.settimeout(5)
+        bound.listen()
+        return bound
+
+    # --- sending
+
+    def by_udp(self, sender: Sender, data: bytes) -> Became:
+        """Send a datagram, answer what reaches the target, and return what became of it."""
+        sender.udp.send(data, self.scene.edge)
+        self.scene.is_over()
+        arrived = self.pick_up()
+        self.scene.is_over()
+        return Became(f"udp:{sender.ip}:{SIP_PORT}", arrived, finals(sender.came()))
+
+    def by_tcp(self, sender: Sender, data: bytes, *, framed: bool, awaited: bool) -> Became:
+        """Do so over a connection of its own.
+
+        *framed*: another request follows on it, and is answered. *awaited*: without that, some
+        answer must come before anything else is done.
+        """
+        with sender.connection() as connection:
+            connection.send(data, self.scene.edge)
+            answers: list[Message] = []
+            if framed:
+                answers += self._up_to_a_fence(connection)
+            else:
+                if awaited:
+                    answers.append(connection.expect(is_final, what="an answer over TCP"))
+                with sender.connection() as another:
+                    self._up_to_a_fence(another)
+            arrived = self.pick_up()
+            if arrived and not answers:
+                answers.append(connection.expect(is_final, what="the target's answer over TCP"))
+            self.scene.is_over()
+            answers += [message for message in connection.rest() if is_final(message)]
+            return Became(f"tcp:{sender.ip}:{connection.address[1]}", arrived, answers)
+
+    def pick_up(self) -> list[bytes]:
+        """Let the target answer what has reached it, and return that."""
+        arrived = self.phone.waiting()
+        for data in arrived:
+            self.accept(self.phone, data)
+        return arrived
+
+    def accept(self, who: Endpoint, data: bytes) -> None:
+        """Answer a request with 200, as far as it can be read."""
+        try:
+            message = Message.parse(data)
+            answer = reply(message, 200, headers=[("Contact", f"<sip:{who.address[0]}>")])
+        except (KeyError, IndexError):
+            return
+        if not message.is_reply and message.method != "ACK":
+            who.send(answer, self.scene.edge)
+
+    def _up_to_a_fence(self, connection: StreamEndpoint) -> list[Message]:
+        """Ask something harmless on this connection; return the final answers before its own."""
+        fence = connection.request("OPTIONS", self.scene.uri(), call_id=self.scene.name("fence"))
+        connection.send(fence, self.scene.edge)
+        before: list[Message] = []
+
+        def is_fence(message: Message) -> bool:
+            before.append(message)
+            return message.get("Call-ID") == fence.call_id
+
+        connection.expect(is_fence, what="the answer to what follows on the connection")
+        return [message for message in before[:-1] if is_final(message)]
+
+    # --- what must hold
+
+    def begin(self) -> None:
+        """Forget what another test left behind."""
+        self.scene.is_over()
+        for endpoint in (self.provider, self.stranger):
+            endpoint.came()
+        self.phone.waiting()
+        self._sniffer.seen()
+        self._refused = self._namespace.refused
+        self._said()
+
+    def faults(self, messages: int, *to: str) -> list[str]:
+        """Return what is wrong after so many messages.
+
+        The edge must have sent to no address but *to*, no process changed, no more lines been
+        logged than messages sent, and a normal call must pass.
+        """
+        faults = self._strays(*to)
+        if sorted(self._world.process.descendants()) != self._pids:
+            faults.append("a process has changed")
+        try:
+            self.call()
+        except AssertionError as error:
+            faults.append(f"a normal call does not pass: {error}")
+        faults += self._strays(*to, self.provider.ip, self.phone.address[0])
+        lines = self._said()
+        if len(lines) > messages:
+            faults.append(f"{len(lines)} lines in the log for {messages} messages: {lines[:3]}")
+        return faults
+
+    def call(self) -> None:
+        """Make a normal call: INVITE, 200, ACK, BYE, 200."""
+        call = connect(self.scene, self.provider.udp, self.phone)
+        self.provider.udp.send(call.from_caller("BYE"), self.scene.edge)
+        bye = self.phone.expect(
+            lambda m: m.start_line.startswith("BYE ") and m.get("Call-ID") == call.sent.call_id,
+            what="the BYE at the phone",
+        )
+        self.phone.send(reply(bye, 200), self.scene.edge)
+        self.provider.udp.expect(
+            lambda m: m.get("Call-ID") == call.sent.call_id and m.get("CSeq") == "2 BYE",
+            what="the end of the call",
+        )
+
+    def stamp_faults(self, data: bytes, source: str) -> list[str]:
+        """Return which readers do not see the right trunk and the right source, each once."""
+        right = sorted([(stamp.TRUNK.lower(), self.trunk.id), (stamp.SOURCE.lower(), source)])
+        return _stamp_faults(data, right)
+
+    def _said(self) -> list[str]:
+        """Return what was logged since this was last asked, as far as Whence shows it."""
+        lines = self._log.read().splitlines()
+        return [line.decode("utf-8", "replace") for line in lines if self._shows(line)]
+
+    def _strays(self, *to: str) -> list[str]:
+        """Return what was sent anywhere else since this was last asked."""
+        others = {sent for sent in self._sniffer.seen() if sent.source[0] not in self._tests}
+        astray = {sent for sent in others if sent.to[0] not in {*to, self._fence}}
+        before, self._refused = self._refused, self._namespace.refused
+        faults = [f"the edge sent to {sent.protocol}:{sent.to}" for sent in astray]
+        if self._refused != before:
+            faults.append("the edge wanted to send out of its network, or to resolve a name")
+        return faults
+
+    def close(self) -> None:
+        self._log.close()
+        self._sniffer.close()
+
+
+def unstamped_faults(data: bytes) -> list[str]:
+    """Return which readers see anything that only Whence says."""
+    return _stamp_faults(data, [])
+
+
+def _stamp_faults(data: bytes, right: list[tuple[str, str]]) -> list[str]:
+    faults = []
+    for name, reader in READERS.items():
+        seen = sorted((n.lower(), value) for n, value in prefixed(reader, data, stamp.PREFIX))
+        due = right if name in WHOLE else [one for one in right if one in seen]
+        if seen != due:
+            faults.append(f"the reader {name!r} sees {seen}, not {due}, in {data!r}")
+    return faults
+
+
+def shown_lines() -> Callable[[bytes], bool]:
+    """Return what tells which of Kamailio's lines are shown: all, where nothing leaves any out."""
+    try:
+        module = importlib.import_module("whence.core.kamailio_log")
+    except ModuleNotFoundError:
+        return lambda _: True
+    shows = module.Filter().shows
+    return lambda line: bool(shows(line, time.monotonic()))
+
+
+def is_final(message: Message) -> bool:
+    """Whether it is a final answer, as far as it can be read."""
+    try:
+        return message.status >= 200
+    except (IndexError, ValueError):
+        return False
+
+
+def finals(datagrams: list[bytes]) -> list[Message]:
+    """Return the final answers among them."""
+    return [message for message in map(Message.parse, datagrams) if is_final(message)]

@@ -1,0 +1,36 @@
+"""One Kamailio for all that tortures it, in a network from which nothing leaves."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from tests.contract.scene import Scene
+from tests.contract.torture.arena import Arena
+from tests.contract.world import World
+from tests.rig.namespace import Namespace
+from whence.agent.settings import Edge
+
+BOUNDLESS: dict[str, Any] = {
+    key: 0 for key in ("flood", "connections_per_source") if key in Edge.model_fields
+}
+"""One address sends here what many would."""
+
+
+@pytest.fixture(scope="module")
+def shared_arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
+    folder = tmp_path_factory.mktemp("torture")
+    with (
+        Namespace(folder) as namespace,
+        World(folder, namespace=namespace, tcp=True, **BOUNDLESS) as world,
+        Scene(world) as scene,
+        closing(Arena(world, scene, namespace)) as arena,
+    ):
+        yield arena
+
+
+@pytest.fixture
+def arena(shared_arena: Arena) -> Arena:
+    shared_arena.begin()
+    return shared_arena
