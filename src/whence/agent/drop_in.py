@@ -72,13 +72,13 @@ def prepare(folder: Path, theirs: Theirs, user: str | None = None) -> None:
     `user`: as whom Kamailio runs; the directory is this user's alone. ProblemError says what to do.
     """
     state = folder / STATE
+    text = render(folder, theirs)  # before we are another user, who may not reach our package
     try:
         with _open(folder, user) as opened:
             _give(state, opened, user)
             with acting_as(user):
                 state.chmod(0o700)
                 Directory(state / FILE).close()
-            text = render(folder, theirs)
             trusted_paths.write_whole(folder / INCLUDE_FILE, text, 0o644, opened)
     except DirectoryError as error:
         raise ProblemError(str(error)) from error
@@ -92,13 +92,14 @@ def prepare(folder: Path, theirs: Theirs, user: str | None = None) -> None:
 def example(folder: Path, user: str | None) -> bool:
     """Write drop-in.toml where it is not there yet, for this user alone; whether it was written."""
     file = folder / SETTINGS_FILE
+    text = (files("whence") / "kamailio" / SETTINGS_FILE).read_text()
     try:
         with (
             _open(folder, user) as opened,
             os.fdopen(os.open(SETTINGS_FILE, _NEW, 0o600, dir_fd=opened), "w") as new,
         ):
             os.fchmod(new.fileno(), 0o600)  # the path of a webhook is often a secret
-            new.write((files("whence") / "kamailio" / SETTINGS_FILE).read_text())
+            new.write(text)
             if user is not None and os.geteuid() == 0:
                 known = pwd.getpwnam(user)
                 os.fchown(new.fileno(), known.pw_uid, known.pw_gid)
