@@ -43,9 +43,12 @@ def prepare_state(state: Path) -> None:
     os.umask(0o077)
     try:
         with trusted_paths.directory(state, make=0o700) as opened:
-            _check_state_files(state, opened)
             writable = _takes_files(opened)
+            if writable:
+                _check_state_files(state, opened)
     except UntrustedError as error:
+        if _is_read_only(state):
+            raise _cannot_be_written(state) from None
         raise _cannot_be_used(state, error) from None
     except OSError as error:
         raise ProblemError(
@@ -53,10 +56,7 @@ def prepare_state(state: Path) -> None:
             "user, or name another one as agent state"
         ) from None
     if not writable:
-        raise ProblemError(
-            f"the state directory {state} cannot be written; give it to this user, or name "
-            "another one as agent state"
-        )
+        raise _cannot_be_written(state)
 
 
 def state_doubt(state: Path, users: Users) -> str:
@@ -83,6 +83,20 @@ def state_doubt(state: Path, users: Users) -> str:
         f"the state directory {state} belongs to user {name}; run Kamailio and the agent as that "
         "user, or name another one as agent state"
     )
+
+
+def _cannot_be_written(state: Path) -> ProblemError:
+    return ProblemError(
+        f"the state directory {state} cannot be written; give it to this user, or name another "
+        "one as agent state"
+    )
+
+
+def _is_read_only(state: Path) -> bool:
+    try:
+        return bool(os.statvfs(state).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
 
 
 def _cannot_be_used(state: Path, error: UntrustedError) -> ProblemError:
