@@ -224,6 +224,31 @@ def test_check_passwords_all_may_read_are_warned_of(home: Path) -> None:
     assert f"{file} holds a secret" in whence("check", "-c", file).stdout
 
 
+def test_load_trusted_file_taken_away_meanwhile_is_refused(home: Path) -> None:
+    """Another user shows his file only while it is read."""
+    file = settings_file(home)
+    hidden = home / "hidden"
+    file.rename(hidden)
+
+    def read(path: Path) -> Settings:
+        hidden.rename(path)
+        settings = load(path)
+        path.rename(hidden)
+        return settings
+
+    with pytest.raises(FaultyFileError, match=r"whence\.toml cannot be judged"):
+        load_trusted(file, read)
+
+
+@pytest.mark.parametrize("command", ["run", "agent"])
+def test_start_on_a_fifo_ends_with_2(home: Path, command: str) -> None:
+    file = home / "whence.toml"
+    os.mkfifo(file, 0o600)
+    done = whence(command, "-c", file)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"{file} is no regular file; ")
+
+
 def test_reload_file_others_write_changes_nothing(
     home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -348,8 +373,8 @@ def test_drop_in_hard_link_in_roots_state_is_not_given_away(home: Path, cfg: Pat
     folder, victim = home / "whence", home / "victim"
     assert drop_in(folder, cfg, "root").returncode == 0
     victim.write_text("")
-    (folder / "state" / "more").hardlink_to(victim)
+    (folder / "state" / "more\x1b[2J").hardlink_to(victim)
     done = drop_in(folder, cfg, "nobody")
     assert done.returncode == 1
-    assert f"{folder / 'state' / 'more'} has 2 names (hard links)" in done.stderr
+    assert f"{folder / 'state' / 'more'}\\x1b[2J has 2 names (hard links)" in done.stderr
     assert victim.stat().st_uid == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import pwd
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
@@ -152,8 +153,12 @@ def become_owner(state: Path) -> None:
             f"the state directory {state} belongs to {name}, as whom Kamailio runs; run this as "
             f"that user: sudo -u {name} whence …"
         )
+    try:  # not the directory's group: that may be one that its owner is not in
+        group = pwd.getpwuid(found.st_uid).pw_gid
+    except KeyError:
+        group = found.st_gid
     os.setgroups([])
-    os.setgid(found.st_gid)
+    os.setgid(group)
     os.setuid(found.st_uid)
 
 

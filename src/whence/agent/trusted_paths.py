@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from whence.agent.faults import FaultyFileError, ProblemError
+from whence.agent.faults import FaultyFileError, ProblemError, one_line
 
 OF_DATABASE = ("", "-wal", "-shm", "-journal")
 """What SQLite adds to the name of a database for the files that it keeps beside it."""
@@ -47,7 +47,7 @@ class UntrustedError(ProblemError):
 
     def __init__(self, path: Path, why: str, cure: str) -> None:
         self.path, self.why, self.cure = path, why, cure
-        super().__init__(f"{path} {why}; {cure}")
+        super().__init__(one_line(f"{path} {why}; {cure}"))  # others choose names
 
 
 def root_and_us() -> frozenset[int]:
@@ -376,8 +376,8 @@ def load_trusted(
 ) -> tuple[AnySettings, list[str]]:
     """Read a settings file to act on it: no other user may change it, or what it names.
 
-    Returns the settings, and a sentence for each secret that all users may read. FaultyFileError
-    names all faults.
+    `users`: who may decide, for a command that looks only; None: root and we. Returns the settings,
+    and a sentence for each secret that all users may read. FaultyFileError names all faults.
     """
     with suppress(OSError):  # that it cannot be read is for `load` to say
         try:
@@ -400,11 +400,16 @@ def load_trusted(
 
 
 def _doubt(named: Named, users: Users | None) -> str:
-    with suppress(OSError):
+    try:
         if not named.written:
             return read_doubt(named.path, users, secret=named.secret)
         with directory(named.path.parent, users) as opened:
             check_entries((named.path.name,), named.path.parent, opened, users)
+    except OSError as error:
+        if users is None:  # it was there when it was read: somebody takes it away and puts it back
+            raise UntrustedError(
+                named.path, f"cannot be judged: {error.strerror}", "write a file of its own"
+            ) from None
     return ""
 
 
