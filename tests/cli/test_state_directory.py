@@ -8,6 +8,7 @@ import socket
 import stat
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -460,9 +461,11 @@ def test_prepare_state_directory_swapped_meanwhile_harms_nothing(place: Place) -
     before = (place.victim.read_bytes(), [path.name for path in place.vault.iterdir()])
     argv = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--"]
     swapper = subprocess.Popen([*argv, "sh", "-c", script], cwd="/")
-    refused = 0
+    refused, until = 0, time.monotonic() + 60
     try:
-        for _ in range(500):
+        while refused < 200:
+            assert swapper.poll() is None
+            assert time.monotonic() < until
             try:
                 prepare_state(state)
             except ProblemError:
@@ -474,7 +477,6 @@ def test_prepare_state_directory_swapped_meanwhile_harms_nothing(place: Place) -
     finally:
         swapper.kill()
         swapper.wait()
-    assert refused > 0
     now = (place.victim.read_bytes(), [path.name for path in place.vault.iterdir()])
     assert now == before
 

@@ -358,7 +358,7 @@ def test_drop_in_folder_others_write_is_refused(home: Path, cfg: Path, how: str)
     assert sorted(home.rglob("*")) == before
 
 
-def test_drop_in_folder_of_kamailios_user_is_written_as_that_user(home: Path, cfg: Path) -> None:
+def test_drop_in_folder_of_kamailios_user_is_written_as_it(home: Path, cfg: Path) -> None:
     folder = home / "whence"
     folder.mkdir()
     os.chown(folder, NOBODY, NOBODY)
