@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
+from whence.agent.trusted_paths import UntrustedError, open_file
 from whence.core import told
 from whence.core.told import Kind, Told, shown
 
@@ -95,14 +97,16 @@ class CallsFile:
         """Add one line. A full disk costs the line, and one line in the log."""
         line = json.dumps(as_json(heard)) + "\n"
         try:
-            with self._path.open("a", encoding="ascii") as file:
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+            with os.fdopen(open_file(self._path, flags), "a", encoding="ascii") as file:
                 size = file.tell() + file.write(line)
             if size >= self._limit:
                 self._path.replace(self._path.with_name(f"{self._path.name}.1"))
-        except OSError as error:
+        except (OSError, UntrustedError) as error:
             self.unwritten += 1
             if not self._failed:
-                log.error("%s: calls are not written: %s", self._path, error.strerror)  # noqa: TRY400
+                why = error.strerror if isinstance(error, OSError) else error
+                log.error("%s: calls are not written: %s", self._path, why)  # noqa: TRY400
             self._failed = True
         else:
             self._failed = False

@@ -16,36 +16,113 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
-from whence.agent import hang_up
+from whence.agent import hang_up, trusted_paths
+from whence.agent.directory import FILE
+from whence.agent.edge_config import CONFIG_FILE, LOCATION_FILE, TLS_FILE
 from whence.agent.faults import ProblemError
 from whence.agent.settings import Watch
+from whence.agent.trusted_paths import OF_DATABASE, UntrustedError, Users, open_file, user_name
+from whence.core.directory import GENERATION_FILE
+from whence.core.told import SOCKET_FILE
 
 LOCK_FILE = "agent.lock"
+RUN_LOCK_FILE = "run.lock"
+
+STATE_FILES = (
+    *(FILE + suffix for suffix in OF_DATABASE),
+    *(LOCATION_FILE + suffix for suffix in OF_DATABASE),
+    *(GENERATION_FILE, CONFIG_FILE, TLS_FILE, LOCK_FILE, RUN_LOCK_FILE),
+)
+"""All that is opened or made in a state directory, but for the socket."""
 
 
 def prepare_state(state: Path) -> None:
-    """Make the state directory, for this user alone; ProblemError if that cannot be done."""
+    """Make the state directory, for this user alone, and check all that another may have laid.
+
+    ProblemError if it cannot be made, or if another user can decide what is in it.
+    """
     os.umask(0o077)
     try:
-        state.mkdir(parents=True, exist_ok=True)
+        with trusted_paths.directory(state, make=0o700) as opened:
+            writable = _takes_files(opened)
+            if writable:
+                _check_state_files(state, opened)
+    except UntrustedError as error:
+        if _is_read_only(state):
+            raise _cannot_be_written(state) from None
+        raise _cannot_be_used(state, error) from None
     except OSError as error:
         raise ProblemError(
             f"the state directory {state} cannot be made: {error.strerror}; make it for this "
             "user, or name another one as agent state"
         ) from None
-    if not os.access(state, os.R_OK | os.W_OK | os.X_OK) or not _takes_files(state):
-        raise ProblemError(
-            f"the state directory {state} cannot be written; give it to this user, or name "
-            "another one as agent state"
-        )
+    if not writable:
+        raise _cannot_be_written(state)
 
 
-def _takes_files(state: Path) -> bool:
-    # A read-only file system says yes to root's os.access, and no to this.
-    probe = state / f".probe.{os.getpid()}"
+def state_doubt(state: Path, users: Users) -> str:
+    """Look at a state directory that another user may run on, and change nothing.
+
+    `users`: who is expected to. Returns as whom it is to be run, where it is another one, or
+    nothing. ProblemError if a third user can decide what is in it.
+    """
     try:
-        probe.touch()
-        probe.unlink()
+        owner = os.lstat(state).st_uid
+    except OSError:
+        owner = os.geteuid()
+    try:
+        with trusted_paths.directory(state, {*users, owner}):
+            pass
+    except UntrustedError as error:
+        raise _cannot_be_used(state, error) from None
+    except OSError:
+        return ""  # there is none, or not for us: who starts there is told
+    if owner in users:
+        return ""
+    name = user_name(owner)
+    return (
+        f"the state directory {state} belongs to user {name}; run Kamailio and the agent as that "
+        "user, or name another one as agent state"
+    )
+
+
+def _cannot_be_written(state: Path) -> ProblemError:
+    return ProblemError(
+        f"the state directory {state} cannot be written; give it to this user, or name another "
+        "one as agent state"
+    )
+
+
+def _is_read_only(state: Path) -> bool:
+    try:
+        return bool(os.statvfs(state).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
+
+
+def _cannot_be_used(state: Path, error: UntrustedError) -> ProblemError:
+    what = error.why if error.path == state else f"cannot be used: {error.path} {error.why}"
+    return ProblemError(f"the state directory {state} {what}; {error.cure}")
+
+
+def _check_state_files(state: Path, opened: int) -> None:
+    try:
+        trusted_paths.check_entries(STATE_FILES, state, opened)
+        trusted_paths.check_entries((SOCKET_FILE,), state, opened, sockets=True)
+    except UntrustedError as error:
+        raise ProblemError(
+            f"{error.path} cannot be written: it {error.why}; {error.cure}"
+        ) from None
+
+
+def _takes_files(opened: int) -> bool:
+    """Whether files can be made there. A read-only file system says yes to root's os.access."""
+    if not os.access(".", os.R_OK | os.W_OK | os.X_OK, dir_fd=opened):
+        return False
+    probe = f".probe.{os.getpid()}"
+    try:
+        os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=opened))
+        os.unlink(probe, dir_fd=opened)
     except OSError:
         return False
     return True
@@ -54,29 +131,35 @@ def _takes_files(state: Path) -> bool:
 def become_owner(state: Path) -> None:
     """Run as the user that a state directory belongs to: both its programs write there.
 
-    Root becomes that user for good; ProblemError for any other one, and where there is none.
+    Root becomes that user for good; ProblemError for any other one, where there is none, and where
+    a third user can decide what is in it.
     """
     try:
-        owner = state.stat()
+        owner = os.lstat(state).st_uid
+        with trusted_paths.directory(state, {0, owner}) as opened:
+            found = os.fstat(opened)
+    except UntrustedError as error:
+        raise _cannot_be_used(state, error) from None
     except OSError as error:
         raise ProblemError(
             f"the state directory {state} cannot be looked at: {error.strerror}; make it with: "
             f"whence drop-in {state.parent}"
         ) from None
-    if owner.st_uid == os.geteuid():
+    if found.st_uid == os.geteuid():
         return
-    try:
-        name = pwd.getpwuid(owner.st_uid).pw_name
-    except KeyError:
-        name = str(owner.st_uid)
+    name = user_name(found.st_uid)
     if os.geteuid() != 0:
         raise ProblemError(
             f"the state directory {state} belongs to {name}, as whom Kamailio runs; run this as "
             f"that user: sudo -u {name} whence …"
         )
+    try:  # not the directory's group: that may be one that its owner is not in
+        group = pwd.getpwuid(found.st_uid).pw_gid
+    except KeyError:
+        group = found.st_gid
     os.setgroups([])
-    os.setgid(owner.st_gid)
-    os.setuid(owner.st_uid)
+    os.setgid(group)
+    os.setuid(found.st_uid)
 
 
 @contextmanager
@@ -84,7 +167,8 @@ def alone(path: Path, who: str) -> Iterator[None]:
     """Hold the lock at `path` while inside; ProblemError says who has it, or why nobody can."""
     with ExitStack() as holding:
         try:
-            file = holding.enter_context(path.open("a+b", buffering=0))
+            opened = open_file(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+            file = holding.enter_context(os.fdopen(opened, "a+b", buffering=0))
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             file.truncate(0)
             file.write(str(os.getpid()).encode())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import mmap
+import os
 import secrets
 import sqlite3
 import time
@@ -21,7 +22,9 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
+from whence.agent import trusted_paths
 from whence.agent.settings import Settings
+from whence.agent.trusted_paths import UntrustedError
 from whence.core import directory as tables
 from whence.core import history
 from whence.core.address import (
@@ -78,12 +81,13 @@ class Generation:
 
     def __init__(self, path: Path) -> None:
         """Open it, or make it; it moves at once, for what the last agent may have left undone."""
-        with path.open("a+b", buffering=0) as file:
+        opened = trusted_paths.open_file(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+        with os.fdopen(opened, "a+b", buffering=0) as file:
+            os.fchmod(file.fileno(), 0o600)
             # Written, not only made long: on a full disk this fails, and writing to memory would
             # end the process.
             file.write(bytes(max(0, tables.GENERATION_BYTES - file.tell())))
             file.truncate(tables.GENERATION_BYTES)
-            path.chmod(0o600)
             self._mapped = mmap.mmap(file.fileno(), tables.GENERATION_BYTES)
         self.move()
 
@@ -122,15 +126,19 @@ class Directory:
         """Trunks whose learned addresses admit the port that answered, and no other."""
         try:
             with ExitStack() as undo:
+                trusted_paths.make_database(path)
                 self._db = sqlite3.connect(path, isolation_level=None, timeout=2.0)
                 undo.callback(self._db.close)
-                path.chmod(0o600)
                 self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.execute("PRAGMA synchronous = NORMAL")
                 self._db.execute("PRAGMA foreign_keys = ON")
                 self._prepare()
                 self._generation = Generation(path.with_name(tables.GENERATION_FILE))
                 undo.pop_all()
+        except UntrustedError as error:
+            raise DirectoryError(
+                f"the directory {path} cannot be opened: {error.path} {error.why}; {error.cure}"
+            ) from error
         except (sqlite3.Error, OSError) as error:
             permit = "make its folder writable for this user, or name another one as agent state"
             raise self._fault("opened", error, permit) from error

@@ -5,25 +5,30 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 
+from whence.agent import trusted_paths
 from whence.agent.directory import FILE, Directory, DirectoryError
 from whence.agent.drop_in_settings import FILE as SETTINGS_FILE
 from whence.agent.drop_in_settings import DropIn
 from whence.agent.edge_config import SCRIPT
 from whence.agent.faults import ProblemError
 from whence.agent.shared_directory import SharedDirectory
+from whence.agent.trusted_paths import user_name
 from whence.core.address import GRACE_S
 
 TEMPLATE = "drop_in.cfg.j2"
 INCLUDE_FILE = "whence.cfg"
 STATE = "state"
+
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 MODULES = ("kemix", "app_python3")
 """What the include needs and an ordinary kamailio.cfg has not loaded, in this order."""
@@ -67,15 +72,14 @@ def prepare(folder: Path, theirs: Theirs, user: str | None = None) -> None:
     `user`: as whom Kamailio runs; the directory is this user's alone. ProblemError says what to do.
     """
     state = folder / STATE
+    text = render(folder, theirs)  # before we are another user, who may not reach our package
     try:
-        if not folder.exists():
-            folder.mkdir(parents=True)
-            folder.chmod(0o755)  # Kamailio's user reads the include, whatever our umask is
-        _give(state, user)
-        with acting_as(user):
-            state.chmod(0o700)
-            Directory(state / FILE).close()
-        _replace(folder / INCLUDE_FILE, render(folder, theirs))
+        with _open(folder, user) as opened:
+            _give(state, opened, user)
+            with acting_as(user):
+                state.chmod(0o700)
+                Directory(state / FILE).close()
+            trusted_paths.write_whole(folder / INCLUDE_FILE, text, 0o644, opened)
     except DirectoryError as error:
         raise ProblemError(str(error)) from error
     except OSError as error:
@@ -88,10 +92,14 @@ def prepare(folder: Path, theirs: Theirs, user: str | None = None) -> None:
 def example(folder: Path, user: str | None) -> bool:
     """Write drop-in.toml where it is not there yet, for this user alone; whether it was written."""
     file = folder / SETTINGS_FILE
+    text = (files("whence") / "kamailio" / SETTINGS_FILE).read_text()
     try:
-        with file.open("x", encoding="utf-8") as new:  # nor through a link
+        with (
+            _open(folder, user) as opened,
+            os.fdopen(os.open(SETTINGS_FILE, _NEW, 0o600, dir_fd=opened), "w") as new,
+        ):
             os.fchmod(new.fileno(), 0o600)  # the path of a webhook is often a secret
-            new.write((files("whence") / "kamailio" / SETTINGS_FILE).read_text())
+            new.write(text)
             if user is not None and os.geteuid() == 0:
                 known = pwd.getpwnam(user)
                 os.fchown(new.fileno(), known.pw_uid, known.pw_gid)
@@ -152,40 +160,47 @@ def acting_as(user: str | None) -> Iterator[None]:
         os.setgroups(groups)
 
 
-def _give(state: Path, user: str | None) -> None:
+@contextmanager
+def _open(folder: Path, user: str | None) -> Iterator[int]:
+    """Open the folder, and make it where there is none; yields its descriptor.
+
+    What belongs to Kamailio's user is written as that user. UntrustedError where a third one could
+    change what is there: Kamailio would run it.
+    """
+    try:
+        is_theirs = user is not None and os.lstat(folder).st_uid == pwd.getpwnam(user).pw_uid
+    except OSError:
+        is_theirs = False
+    with (
+        acting_as(user if is_theirs else None),
+        # Kamailio's user reads the include.
+        trusted_paths.directory(folder, make=0o755) as opened,
+    ):
+        yield opened
+
+
+def _give(state: Path, folder: int, user: str | None) -> None:
     """Make the state directory, and make it this user's: what root made there goes along."""
-    if not state.is_symlink() and not state.exists():
-        state.mkdir(mode=0o700)
-    if state.is_symlink() or not state.is_dir():
+    with suppress(FileExistsError):
+        os.mkdir(STATE, 0o700, dir_fd=folder)
+    found = os.stat(STATE, dir_fd=folder, follow_symlinks=False)
+    if not stat.S_ISDIR(found.st_mode):
         raise ProblemError(f"{state} is no folder of its own; remove it, or name another DIR")
     wanted = pwd.getpwnam(user).pw_uid if user is not None else os.geteuid()
-    owner = state.stat().st_uid
+    owner = found.st_uid
     if owner == wanted:
         return
     if os.geteuid() != 0 or owner != 0:
         raise ProblemError(
-            f"{state} belongs to user {_name(owner)}, and not to {_name(wanted)}; name as --user "
-            "as whom Kamailio runs, or another DIR"
+            f"{state} belongs to user {user_name(owner)}, and not to {user_name(wanted)}; name as "
+            "--user as whom Kamailio runs, or another DIR"
         )
     group = pwd.getpwuid(wanted).pw_gid
-    for path in (*state.iterdir(), state):
-        os.chown(path, wanted, group, follow_symlinks=False)
-
-
-def _name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file that Kamailio reads: whole, or not at all."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with unfinished.open("x", encoding="utf-8") as file:
-            file.write(text)
-        unfinished.chmod(0o644)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with trusted_paths.directory(state) as opened:
+        names = [path.name for path in state.iterdir()]
+        for name in names:
+            is_socket = stat.S_ISSOCK(os.stat(name, dir_fd=opened, follow_symlinks=False).st_mode)
+            trusted_paths.check_entries((name,), state, opened, sockets=is_socket)
+        for name in names:
+            os.chown(name, wanted, group, dir_fd=opened, follow_symlinks=False)
+    os.chown(STATE, wanted, group, dir_fd=folder, follow_symlinks=False)

@@ -17,6 +17,7 @@ from whence.agent import spellings
 from whence.agent.faults import FaultyFileError
 from whence.agent.settings import Country, Number, Watch
 from whence.agent.table import Table, checked, toml
+from whence.agent.trusted_paths import Named
 
 FILE = "drop-in.toml"
 
@@ -57,6 +58,11 @@ class DropIn(Table):
     country: Country = ""
     numbers: dict[Uuid, Numbers] = Field(default={})
     agent: Watch = Watch()
+
+    def named_files(self, file: Path) -> Iterator[Named]:
+        """Give the files whose content counts: `file`, from which these were read, and others."""
+        yield Named("", file, secret=bool(self.agent.webhook))
+        yield from self.agent.named_files()
 
     def spellings(self) -> dict[str, frozenset[str]]:
         """Give each l_uuid all forms in which its provider may write its numbers."""

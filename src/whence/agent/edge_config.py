@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 
+from whence.agent import trusted_paths
 from whence.agent.directory import FILE
 from whence.agent.faults import ProblemError
 from whence.agent.settings import Edge, Settings
@@ -92,7 +93,7 @@ def write_tls_config(settings: Settings) -> None:
 def write(file: Path, text: str) -> None:
     """Write a file of the state directory; ProblemError where that cannot be done."""
     try:
-        file.write_text(text)
+        trusted_paths.write_whole(file, text)
     except OSError as error:
         raise ProblemError(
             f"{file} cannot be written: {error.strerror}; mend that, or name another agent state"

@@ -11,9 +11,10 @@ class FaultyFileError(Exception):
     """All that is wrong with a file, one sentence each."""
 
     def __init__(self, faults: list[str]) -> None:
-        self.faults = [_one_line(fault) for fault in faults]
+        self.faults = [one_line(fault) for fault in faults]
         super().__init__("\n".join(self.faults))
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """Show control characters, line ends among them, as what they are."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -6,6 +6,9 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
+from whence.agent import trusted_paths
+from whence.agent.trusted_paths import UntrustedError
+
 TABLES = Path("/usr/share/kamailio/db_sqlite")
 """Kamailio's own definitions of its tables, so that they are those of the Kamailio installed."""
 
@@ -34,15 +37,16 @@ class UserContact:
 
 def make(path: Path) -> None:
     """Make the location database, where it is not there yet."""
-    if path.exists():
-        return
     try:
+        if path.exists():
+            trusted_paths.make_database(path)
+            return
         sql = [(TABLES / f"{name}-create.sql").read_text() for name in ("standard", "usrloc")]
         unfinished = path.with_suffix(".new")
         unfinished.unlink(missing_ok=True)
+        trusted_paths.make_database(unfinished)
         database = sqlite3.connect(unfinished)
         try:
-            unfinished.chmod(0o600)
             # It stays with the file. Kamailio's processes, each setting it at the start, would
             # find the file locked by one another.
             database.execute("PRAGMA journal_mode = WAL")
@@ -50,6 +54,8 @@ def make(path: Path) -> None:
         finally:
             database.close()
         unfinished.replace(path)
+    except UntrustedError as error:
+        raise LocationError(f"the location table {path} cannot be made: {error}") from None
     except FileNotFoundError:
         raise LocationError(
             f"{TABLES} is missing; install it: apt-get install kamailio-sqlite-modules"

@@ -40,6 +40,7 @@ from whence.agent.settings import Settings, load
 from whence.agent.siblings import Siblings
 from whence.agent.strangers import Strangers
 from whence.agent.told import Hearing, ToldError
+from whence.agent.trusted_paths import load_trusted
 from whence.agent.webhook import Webhook
 from whence.core.strangers import Rate
 from whence.core.strangers import Strangers as KeptStrangers
@@ -50,7 +51,9 @@ log = logging.getLogger(__name__)
 
 def run(path: Path) -> None:
     """Run the agent on the file `path` until SIGINT or SIGTERM. SIGHUP reads the file again."""
-    settings = load(path)
+    settings, doubts = load_trusted(path, load)
+    for doubt in doubts:
+        log.warning("%s", doubt)
     prepare_state(settings.state)
     with alone(settings.state / LOCK_FILE, "an agent"), api_socket(settings.agent) as bound:
         try:

@@ -10,6 +10,7 @@ from pathlib import Path
 from whence.agent.directory import DirectoryError
 from whence.agent.faults import FaultyFileError
 from whence.agent.settings import Settings, load
+from whence.agent.trusted_paths import load_trusted
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ class Reload:
         return difference(before, after, needs_restart=bool(waiting))
 
     def _read(self) -> Settings:
-        read = load(self._path)
+        read, _ = load_trusted(self._path, load)
         if self.settings.trunk and not read.model_fields_set:  # it was cut off, most likely
             raise FaultyFileError(
                 [f"{self._path.name}: is empty; to have no trunk any more, leave [edge] in it"]

@@ -11,6 +11,7 @@ import re
 import ssl
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -30,6 +31,7 @@ from pydantic import (
 from whence.agent import pins, spellings, tls_peer
 from whence.agent.faults import FaultyFileError
 from whence.agent.table import Table, checked, toml
+from whence.agent.trusted_paths import Named
 from whence.core import told
 from whence.core.address import GRACE_S, Source, Transport
 from whence.core.digest import Credentials, ha1
@@ -451,6 +453,13 @@ class Watch(Table):
             object.__setattr__(self, "webhook_token_file", str(path))
         return self
 
+    def named_files(self) -> Iterator[Named]:
+        """Give the files that are named here."""
+        if self.calls_file:
+            yield Named("agent: calls_file", Path(self.calls_file), written=True)
+        if self.webhook_token_file:
+            yield Named("agent: webhook_token_file", Path(self.webhook_token_file), secret=True)
+
     @property
     def api_place(self) -> tuple[str, int]:
         """(ip, port) of the API."""
@@ -651,6 +660,21 @@ class Settings(Table):
     def state(self) -> Path:
         """The state directory."""
         return Path(self.agent.state)
+
+    def named_files(self, file: Path) -> Iterator[Named]:
+        """Give the files whose content counts: `file`, from which these were read, and those that
+        are named in it.
+        """
+        has_secret = bool(self.user) or any(not trunk.password_file for trunk in self.trunk)
+        yield Named("", file, secret=has_secret)
+        folder = file.absolute().parent
+        for named in sorted({trunk.password_file for trunk in self.trunk} - {""}):
+            yield Named("password_file", folder / named, secret=True)
+        if self.edge.tls.certificate:
+            yield Named("edge: tls: certificate", Path(self.edge.tls.certificate))
+            yield Named("edge: tls: key", Path(self.edge.tls.key), secret=True)
+            yield Named("edge: tls: ca", Path(self.edge.tls.ca))
+        yield from self.agent.named_files()
 
     def expired_pins(self, now: float) -> list[str]:
         """One sentence for each pinned network that admits nobody any more."""

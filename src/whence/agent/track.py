@@ -43,6 +43,7 @@ from whence.agent.shared_directory import SharedDirectory
 from whence.agent.strangers import Strangers
 from whence.agent.told import Hearing, ToldError
 from whence.agent.tracked import Tracked
+from whence.agent.trusted_paths import load_trusted
 from whence.agent.webhook import Webhook
 from whence.core.strangers import Rate
 from whence.core.strangers import Strangers as KeptStrangers
@@ -58,7 +59,9 @@ def run(path: Path) -> None:
     """Run on the file `path` until SIGINT or SIGTERM. SIGHUP reads the file again."""
     state = path.absolute().parent / STATE
     become_owner(state)
-    settings = load(path)
+    settings, doubts = load_trusted(path, load)
+    for doubt in doubts:
+        log.warning("%s", doubt)
     prepare_state(state)
     with alone(state / LOCK_FILE, "an agent"), api_socket(settings.agent) as bound:
         try:
@@ -87,7 +90,7 @@ class Reload:
         """
         before = self.settings
         try:
-            after = load(self.path)
+            after, _ = load_trusted(self.path, load)
             self.directory.install_numbers(after.spellings())
         except (FaultyFileError, DirectoryError) as error:
             said = "; ".join(getattr(error, "faults", [str(error)]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from whence.agent.faults import ProblemError
 from whence.cli.options import FileOption
 
 
@@ -13,13 +14,22 @@ def check(config: FileOption) -> None:
     Trunks that no rule could tell apart are no fault: some calls to them will be refused.
     """
     from whence.agent import clashes
+    from whence.agent.daemon import state_doubt
     from whence.agent.settings import load
+    from whence.agent.trusted_paths import load_trusted, owner_too
 
-    settings = load(config)
+    users = owner_too(config)
+    settings, doubts = load_trusted(config, load, users)
+    try:
+        doubts.append(state_doubt(settings.state, users))
+    except ProblemError as problem:
+        doubts.append(str(problem))
     for note in settings.expired_pins(time.time()):
         print(f"{config.name}: {note}")
     print(f"{config}: right: {len(settings.trunk)} trunks, {len(settings.user)} users")
     if not settings.model_fields_set:
         print(f"{config}: warning: it is empty")
+    for doubt in filter(None, doubts):
+        print(f"{config}: warning: {doubt}")
     for clash in clashes.in_file(settings):
         print(f"{config}: warning: {clash}")

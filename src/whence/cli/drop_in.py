@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 from pathlib import Path
 from typing import Annotated
 
@@ -50,6 +51,7 @@ def drop_in(
     from whence.agent.drop_in_settings import DropIn, load
     from whence.agent.native_cfg import read
     from whence.agent.settings import state_path
+    from whence.agent.trusted_paths import load_trusted, root_and_us
     from whence.cli.preflight import kamailio_version, module_folders
 
     os.environ["PATH"] += ":/usr/sbin:/sbin"
@@ -65,10 +67,11 @@ def drop_in(
     options = their_kamailio.start_options(kamailio_cfg, kamailio_cfg == KAMAILIO_CFG)
     cfg = read(kamailio_cfg, their_kamailio.defines(options or ()), leave_out=include)
     faults = list(their_kamailio.faults(cfg))
-    settings = DropIn()
+    settings, doubts = DropIn(), list[str]()
+    decide = {*root_and_us(), *([pwd.getpwnam(owner).pw_uid] if owner is not None else [])}
     if (folder / SETTINGS_FILE).exists():
         try:
-            settings = load(folder / SETTINGS_FILE)
+            settings, doubts = load_trusted(folder / SETTINGS_FILE, load, decide)
         except FaultyFileError as error:
             faults += error.faults
     if faults:
@@ -79,7 +82,7 @@ def drop_in(
     is_new = example(folder, owner)
     known = install(folder, owner, settings)
     granted = {l_uuid: granted_s for l_uuid, granted_s in known.items() if granted_s}
-    hurts = [*settings.doubts(known), *their_kamailio.hurts(cfg, options, granted)]
+    hurts = [*doubts, *settings.doubts(known), *their_kamailio.hurts(cfg, options, granted)]
     with acting_as(owner):
         hurts += their_kamailio.unreadable((include, script()), owner)
 

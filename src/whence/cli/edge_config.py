@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+
 from whence.cli.options import FileOption
 
 
 def edge_config(config: FileOption) -> None:
     """Print the generated kamailio.cfg."""
+    from whence.agent.daemon import state_doubt
     from whence.agent.edge_config import render
     from whence.agent.settings import load
+    from whence.agent.trusted_paths import load_trusted, owner_too
 
-    print(render(load(config), config), end="")
+    users = owner_too(config)
+    settings, doubts = load_trusted(config, load, users)
+    doubts.append(state_doubt(settings.state, users))
+    for doubt in filter(None, doubts):
+        print(f"warning: {doubt}", file=sys.stderr)
+    print(render(settings, config), end="")

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from whence.agent import location
-from whence.agent.daemon import LOCK_FILE, alone, api_socket, prepare_state
+from whence.agent.daemon import LOCK_FILE, RUN_LOCK_FILE, alone, api_socket, prepare_state
 from whence.agent.edge_config import (
     CONFIG_FILE,
     LOCATION_FILE,
@@ -26,9 +26,8 @@ from whence.agent.edge_config import (
 )
 from whence.agent.faults import ProblemError
 from whence.agent.settings import Settings, load
+from whence.agent.trusted_paths import load_trusted
 from whence.core.address import Source, Transport
-
-RUN_LOCK_FILE = "run.lock"
 
 OLDEST_KAMAILIO = (5, 6)
 LEFTOVERS_S = 10.0
@@ -49,7 +48,7 @@ def ready(file: Path) -> Iterator[Settings]:
     other run is alive, and its processes are known by the state directory in their command.
     """
     os.environ["PATH"] += ":/usr/sbin:/sbin"
-    settings = load(file)
+    settings, _ = load_trusted(file, load)  # the agent tells the doubts
     prepare_state(settings.state)
     kamailio_version()
     with alone(settings.state / RUN_LOCK_FILE, "a whence run"):

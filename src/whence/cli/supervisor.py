@@ -258,5 +258,8 @@ def _dies_with_us(number: signal.Signals) -> Callable[[], None]:
 
 
 def _whence() -> list[str]:
-    """Ourselves, with the same interpreter and the same package."""
-    return [sys.executable, "-m", "whence"]
+    """Ourselves, with the same interpreter and the same package.
+
+    `-P`: nothing is imported from the current directory, which may be another user's.
+    """
+    return [sys.executable, "-P", "-m", "whence"]

@@ -14,6 +14,7 @@ from whence.core import directory
 from whence.core.address import Source
 from whence.core.identify import Decision, Evidence, Request
 from whence.edge.known import Identity, identity
+from whence.edge.trusted import refuse_others
 
 BUSY_S = 0.02
 """Readers of a WAL database wait for nobody, but for one who repairs it after a crash."""
@@ -87,11 +88,12 @@ class Directory:
         try:
             if self._connection is None:
                 self._opened = identity(self._path)
+                refuse_others(self._path)
                 self._connection = sqlite3.connect(
                     f"file:{self._path}?mode=ro", uri=True, timeout=BUSY_S, isolation_level=None
                 )
             return self._connection.execute(query, parameters).fetchall()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             self.close()  # what it has open may be a file that has been replaced since
             raise DirectoryUnavailableError(f"{self._path.name}: {error}") from error
 

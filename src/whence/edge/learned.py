@@ -21,6 +21,7 @@ from whence.core import history
 from whence.core.address import Address, Origin
 from whence.core.registration import Action, Forget, Learn, Registration, State
 from whence.edge.known import Identity, identity
+from whence.edge.trusted import refuse_others
 
 FORMER_S = 86_400.0
 """How long an address that has ended is kept, to explain why a call was refused."""
@@ -109,6 +110,7 @@ class Learned:
             self.close()  # the operator has moved it away, and made another
         if self._connection is None:
             self._opened = identity(self._path)
+            refuse_others(self._path)
             place = self._path.with_name(tables.GENERATION_FILE)
             with place.open("r+b") as file:
                 self._generation = mmap.mmap(file.fileno(), tables.GENERATION_BYTES)
