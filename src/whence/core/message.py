@@ -83,7 +83,7 @@ class Message:
         return self._fields
 
     def as_written(self, name: str) -> list[str]:
-        """Return the values of all headers of this name, unfolded, in the letters that they have."""
+        """Return the values of all headers of this name, unfolded, in their own letters."""
         lines = _lines(self._raw.partition(END)[0])
         return [line.partition(":")[2].strip(" \t") for found, line in lines if found == name]
 
