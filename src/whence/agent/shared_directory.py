@@ -16,7 +16,7 @@ _LAPSED = "SELECT trunk_id FROM registration WHERE expires_at <= ?"
 _NO_TRUNK_OF_THEIRS = """DELETE FROM trunk WHERE NOT EXISTS
     (SELECT 1 FROM registration r WHERE r.trunk_id = trunk.id) AND NOT EXISTS
     (SELECT 1 FROM address a WHERE a.trunk_id = trunk.id) AND NOT EXISTS
-    (SELECT 1 FROM number n WHERE n.trunk_id = trunk.id)"""
+    (SELECT 1 FROM number n WHERE n.trunk_id = trunk.id AND NOT n.of_account)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +42,14 @@ class SharedDirectory(Directory):
         """
         with self._changing():
             db = self._db
-            db.execute("DELETE FROM number")
+            db.execute(tables.DROP_NUMBERS)
             db.execute("DELETE FROM range")
             db.execute(_NO_TRUNK_OF_THEIRS)
             for trunk_id, forms in spellings.items():
                 db.execute(tables.PUT_NAMED, (trunk_id, trunk_id))
-                db.executemany(tables.PUT_NUMBER, [(form, trunk_id) for form in sorted(forms)])
+                db.executemany(
+                    tables.PUT_NUMBER, [(form, trunk_id, 0, "") for form in sorted(forms)]
+                )
             db.execute(_NO_TRUNK_OF_THEIRS)  # those that the file names without a number
             db.execute(tables.PUT_RANGES)
 
