@@ -124,6 +124,8 @@ class WrongTokens:
     def hear(self, heard: Told, _data: bytes) -> None:
         """Tell of one decision, if it was refused for that."""
         text = _OF_REFUSAL.get(heard.reason) if heard.kind is Decision.REFUSED else None
+        if heard.method == "OPTIONS" and heard.reason == str(Kind.NUMBER_OF_ANOTHER):
+            return  # a provider asks whether an account lives: that is no call
         if text is not None:
             for trunk in heard.named:
                 said = Alarm(Kind(heard.reason), trunk, text.format(source=heard.source))

@@ -322,14 +322,7 @@ def gather(request: Request, now: float, fetch: Fetch, others: int = OTHERS) -> 
 
 
 def _naming(request: Request) -> str:
-    numbers, accounts = _words(request)
-    return _named(len(request.tokens), len(numbers), len(accounts))
-
-
-def _words(request: Request) -> tuple[list[str], list[str]]:
-    """(numbers, all that could be an account with the numbers first) of a request."""
-    numbers = request.numbers
-    return numbers, list(dict.fromkeys(numbers + request.accounts))
+    return _named(len(request.tokens), len(request.numbers), len(request.accounts))
 
 
 def _asked(request: Request, now: float, others: int) -> dict[str, Any]:
@@ -346,7 +339,7 @@ def _asked(request: Request, now: float, others: int) -> dict[str, Any]:
     }
     for i, token in enumerate(request.tokens):
         asked[f"token{i}"] = token
-    for i, account in enumerate(_words(request)[1]):
+    for i, account in enumerate(request.accounts):
         asked[f"account{i}"] = account
     return asked
 
@@ -359,9 +352,8 @@ def _evidence(request: Request, rows: list[Row]) -> Evidence:
     owning: dict[tuple[str, str], dict[str, str]] = {}
     accounts: dict[str, dict[str, None]] = {}
     e164s: dict[tuple[str, str], str] = {}
-    for spelling, of_account, e164, *trunk in rows:
-        id_, token = trunk[:2]
-        address = tuple(trunk[ADDRESS_AT - TRUNK_ID :])
+    for row in rows:
+        spelling, of_account, e164, id_, token = row[:5]
         if of_account:
             accounts.setdefault(spelling, {})[id_] = None
             e164s[spelling, id_] = e164
@@ -371,25 +363,30 @@ def _evidence(request: Request, rows: list[Row]) -> Evidence:
                     owning.setdefault((number, id_), {})[spelling] = e164
         if token in tokens:
             token_owners[token] = id_
-        if address[0] is not None:
-            trunks[id_] = tuple(trunk[: ADDRESS_AT - TRUNK_ID])
-            addresses.setdefault(id_, {})[address] = None
-    number_owners = {named: max(by, key=closeness) for named, by in owning.items()}
-    for (number, id_), spelling in number_owners.items():
-        e164 = owning[number, id_][spelling]
-        e164s[number, id_] = e164 and e164 + number[len(spelling.removesuffix(RANGE)) :]
+        if row[ADDRESS_AT] is not None:
+            trunks[id_] = row
+            addresses.setdefault(id_, {})[row[ADDRESS_AT:]] = None
+    number_owners: dict[tuple[str, str], str] = {}
+    pilots = set()
+    for named, by in owning.items():
+        spelling = next(iter(by)) if len(by) == 1 else max(by, key=closeness)
+        number_owners[named] = spelling
+        e164 = by[spelling]
+        e164s[named] = e164 and e164 + named[0][len(spelling.removesuffix(RANGE)) :]
+        if _is_pilot(named[0], by):
+            pilots.add(named)
     return Evidence(
         tuple([_trunk(trunks[id_], addresses[id_]) for id_ in sorted(trunks)]),
         token_owners,
         number_owners,
         {account: tuple(ids) for account, ids in accounts.items()},
         e164s,
-        {named for named, by in owning.items() if _is_pilot(named[0], by)},
+        pilots,
     )
 
 
 def _trunk(row: Row, addresses: Iterable[Row]) -> Trunk:
-    id_, token, aor_user, target, unmatched, fallback, headers, format_ = row
+    id_, token, aor_user, target, unmatched, fallback, headers, format_ = row[TRUNK_ID:ADDRESS_AT]
     there = tuple([address_of(address) for address in addresses])
     looked = _headers(headers)
     return Trunk(id_, token, aor_user, target, there, unmatched, bool(fallback), looked, format_)
@@ -402,8 +399,7 @@ def _headers(text: str) -> tuple[str, ...]:
 
 def _is_pilot(number: str, owning: Collection[str]) -> bool:
     """Whether a number begins a range of its trunk, or is in one and written down besides."""
-    ranges = [spelling for spelling in owning if spelling.endswith(RANGE)]
-    return number + RANGE in ranges or (bool(ranges) and number in owning)
+    return number + RANGE in owning or (len(owning) > 1 and number in owning)
 
 
 _COLUMNS = "ip, port, transport, origin, socket, learned_at, expires_at, exact, note, in_file"

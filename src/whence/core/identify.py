@@ -42,8 +42,12 @@ class Called(NamedTuple):
     def by(cls, uri: Uri) -> Called:
         """Read what a URI names."""
         user, number = uri.user, called(uri)
-        accounts = (user, user.partition(";")[0], number)
-        return cls(user, number, tuple(dict.fromkeys([text for text in accounts if text])))
+        if user == number or not user:
+            return cls(user, number, (user,) if user else ())
+        texts = [user] if number is None else [user, number]
+        if ";" in user:
+            texts.append(user.partition(";")[0])
+        return cls(user, number, tuple([text for text in texts if text]))
 
 
 _NONE: Mapping[Any, Any] = MappingProxyType({})
@@ -66,12 +70,13 @@ class Request:
     """What could be the token of a trunk: Request-URI user and `line` parameter."""
     called: Mapping[str, tuple[Called, ...]] = field(init=False, compare=False)
     """Place → what is called there; only places that the request has."""
+    numbers: tuple[str, ...] = field(init=False, compare=False)
+    """The different bare numbers that it calls, in the order of places."""
+    accounts: tuple[str, ...] = field(init=False, compare=False)
+    """The different texts that could be the account of a trunk; its numbers come first."""
 
     def __post_init__(self) -> None:
         """Find tokens and numbers once: evidence and rules both ask for them."""
-        user = self.ruri.user
-        named = (user, user.partition(";")[0], self.ruri.params.get("line"))
-        object.__setattr__(self, "tokens", tuple(dict.fromkeys([text for text in named if text])))
         places: dict[str, tuple[Called, ...]] = {REQUEST_URI: (Called.by(self.ruri),)}
         if self.p_called_party_id is not None:
             places[P_CALLED_PARTY_ID] = (Called.by(self.p_called_party_id),)
@@ -79,19 +84,22 @@ class Request:
             places[TO] = (Called.by(self.to),)
         for header, uris in self.others.items():
             places[header] = tuple([Called.by(uri) for uri in uris])
-        object.__setattr__(self, "called", places)
-
-    @property
-    def numbers(self) -> list[str]:
-        """The different bare numbers that the request calls, in the order of places."""
-        found = [one.number for place in self.called.values() for one in place]
-        return list(dict.fromkeys([number for number in found if number is not None]))
-
-    @property
-    def accounts(self) -> list[str]:
-        """The different texts that could be the account of a trunk, numbers among them."""
-        found = [text for place in self.called.values() for one in place for text in one.accounts]
-        return list(dict.fromkeys(found))
+        every = [one for place in places.values() for one in place]
+        numbers = dict.fromkeys([one.number for one in every if one.number is not None])
+        accounts = numbers.copy()
+        for one in every:
+            accounts.update(dict.fromkeys(one.accounts))
+        user, line = self.ruri.user, self.ruri.params.get("line")
+        tokens = [user] if user else []
+        if ";" in user:
+            tokens.append(user.partition(";")[0])
+        if line and line != user:
+            tokens.append(line)
+        put = object.__setattr__
+        put(self, "tokens", tuple(tokens))
+        put(self, "called", places)
+        put(self, "numbers", tuple(numbers))
+        put(self, "accounts", tuple(accounts))
 
 
 class Evidence(NamedTuple):
