@@ -250,7 +250,7 @@ def test_five_thousand_trunks_at_one_address_are_no_more_work_than_three(
         fill(db, world)
         worked.append(work(db, asked(a_call(user))))
     few, many = worked
-    assert many <= few * 1.25 + 20, worked
+    assert many <= few * 1.25 + 30, worked  # ten of the many share the range that is called
 
 
 def test_a_trunk_with_two_addresses_there_is_one_candidate_not_two(db: sqlite3.Connection) -> None:
