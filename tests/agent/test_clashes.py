@@ -184,3 +184,18 @@ def test_the_file_shows_what_clashes_at_one_registrar(tmp_path: Path) -> None:
 )
 def test_the_file_shows_no_clash_where_none_is(tmp_path: Path, other: str) -> None:
     assert in_file(settings(tmp_path, trunk("acme", LONDON) + other)) == []
+
+
+def test_number_that_is_anothers_account_is_reported(directory: Directory, tmp_path: Path) -> None:
+    three = trunk("three", '["+4930111"]').replace("user-three", "4930222")
+    for number in ("+4930222", "030222", "+4930222*", "+4930*"):
+        text = three + trunk("four", f'["{number}"]', 'country = "49"')
+        made = settings(tmp_path, text)
+        (found,) = in_file(made)
+        assert (found.kind, found.trunks) == (Kind.NUMBER_IS_ACCOUNT, ("four", "three"))
+        directory.install(made)
+        learn(directory, "three")
+        learn(directory, "four")
+        assert kinds(directory) == [(Kind.NUMBER_IS_ACCOUNT, ("four", "three"))]
+        forget(directory, "four")
+        assert kinds(directory) == []

@@ -82,7 +82,7 @@ def trunks(edge: sqlite3.Connection) -> list[tuple[str, str, int]]:
 
 
 def numbers(edge: sqlite3.Connection) -> set[tuple[str, str]]:
-    return set(edge.execute("SELECT trunk_id, spelling FROM number"))
+    return set(edge.execute("SELECT trunk_id, spelling FROM number WHERE NOT of_account"))
 
 
 def learn(directory: Directory, trunk_id: str, ip: str = "192.0.2.1") -> None:
@@ -665,7 +665,7 @@ def test_a_directory_of_another_version_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(DirectoryError) as error:
         Directory(path)
     assert str(error.value) == (
-        f"the directory {path} has version 99, and this Whence writes version 3; move the file "
+        f"the directory {path} has version 99, and this Whence writes version 4; move the file "
         "away to begin anew: every trunk then registers again"
     )
 

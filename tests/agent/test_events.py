@@ -115,6 +115,21 @@ def test_a_token_from_a_wrong_source_is_an_alarm_of_its_trunk(clock: Clock) -> N
     assert "udp:192.0.2.66:5060" in event.alarm.text
 
 
+def test_number_of_another_trunk_is_an_alarm_of_each_owner(clock: Clock) -> None:
+    made = Events(clock=clock)
+    hears = WrongTokens(made)
+    for _ in range(3):
+        data = datagram(refused("acme", "bell", reason="number_of_another_trunk"))
+        hears.hear(told.read(data), data)
+    alarms = [event.alarm for event in made.since(0, 10)]
+    assert [(one.kind, one.trunk) for one in alarms] == [
+        (Kind.NUMBER_OF_ANOTHER, "acme"),
+        (Kind.NUMBER_OF_ANOTHER, "bell"),
+    ]
+    assert str(alarms[0].kind) == "number_of_another_trunk"
+    assert made.counts == {Kind.NUMBER_OF_ANOTHER: 6}
+
+
 def test_a_server_that_changed_and_a_lapse_are_told_once(
     tell: Tell, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from tests.core.world import NOW, Call, World, calls, oracle, worlds
+from tests.core.world import NOW, USUAL, Call, World, calls, oracle, worlds
 from whence.agent.spellings import spellings
 from whence.core.address import Source, Transport, bits_of, canonical_ip, canonical_network
-from whence.core.directory import SCHEMA, decide, gather
+from whence.core.directory import PUT_ACCOUNT, PUT_NUMBER, SCHEMA, decide, gather
 from whence.core.identify import Evidence, Identified, Refused, Request, identify
+from whence.core.number import account_spellings, bare
 from whence.core.uri import Uri
 
 
@@ -35,13 +36,17 @@ def fill(db: sqlite3.Connection, world: World) -> None:
     for trunk in world:
         row = {"unmatched": "accept", "fallback": False, "target": "sip:a@b", **trunk}
         country = str(row.pop("country", ""))
+        looked = " ".join(trunk.get("number_headers", USUAL[0]))
         db.execute(
-            "INSERT INTO trunk VALUES"
-            " (:id, :token, :aor_user, :target, :unmatched, :fallback, :enabled, '', NULL)",
+            "INSERT INTO trunk VALUES (:id, :token, :aor_user, :target, :unmatched, :fallback,"
+            f" :enabled, '', NULL, '{looked}', '')",
             {key: value for key, value in row.items() if not isinstance(value, list)},
         )
+        account = trunk["aor_user"]
+        found = account_spellings(account) | (spelt(account, country) if bare(account) else set())
+        db.executemany(PUT_ACCOUNT, [(spelling, trunk["id"]) for spelling in found])
         for spelling in {s for n in trunk["numbers"] for s in spelt(n, country)}:
-            db.execute("INSERT INTO number VALUES (?, ?)", (spelling, trunk["id"]))
+            db.execute(PUT_NUMBER, (spelling, trunk["id"], 0, ""))
             if spelling.endswith("*"):
                 db.execute("INSERT OR IGNORE INTO range VALUES (?)", (len(spelling) - 1,))
         for one in trunk["addresses"]:
@@ -75,7 +80,14 @@ def asked(call: Call) -> Request:
     ruri = uri(call["user"], call["line"])
     assert ruri is not None
     source = Source(Transport(call["transport"]), canonical_ip(call["ip"]), call["port"])
-    return Request(source, ruri, uri(call["to"]), uri(call["p_called_party_id"]))
+    others = {"diversion": uri(call.get("diversion")), "x-called": uri(call.get("x_called"))}
+    return Request(
+        source,
+        ruri,
+        uri(call["to"]),
+        uri(call["p_called_party_id"]),
+        {name: (one,) for name, one in others.items() if one is not None},
+    )
 
 
 def seen(db: sqlite3.Connection, request: Request, **more: int) -> Evidence:
@@ -238,7 +250,7 @@ def test_five_thousand_trunks_at_one_address_are_no_more_work_than_three(
         fill(db, world)
         worked.append(work(db, asked(a_call(user))))
     few, many = worked
-    assert many <= few * 1.25 + 20, worked
+    assert many <= few * 1.25 + 30, worked  # ten of the many share the range that is called
 
 
 def test_a_trunk_with_two_addresses_there_is_one_candidate_not_two(db: sqlite3.Connection) -> None:

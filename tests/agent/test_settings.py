@@ -818,3 +818,78 @@ def test_the_webhooks_token_is_one_word_in_a_file(tmp_path: Path) -> None:
         assert "cannot be read or holds no single word; write the token into it" in fault
     (fault,) = faults(tmp_path, '[agent]\nwebhook_token_file = "nowhere"')
     assert fault.startswith(f'agent: webhook_token_file: "{tmp_path / "nowhere"}" cannot be read')
+
+
+def test_number_headers_and_format_have_the_usual_values(tmp_path: Path) -> None:
+    (trunk,) = right(tmp_path, TRUNK).trunk
+    assert trunk.number_headers == ("p-called-party-id", "to")
+    assert trunk.number_format == "as_sent"
+    assert right(tmp_path, TRUNK).number_headers == []
+
+
+def test_number_headers_are_kept_in_order_and_small_letters(tmp_path: Path) -> None:
+    more = 'number_headers = ["X-DID", "Diversion", "history-info", "To"]\n'
+    settings = right(tmp_path, TRUNK + more)
+    assert settings.trunk[0].number_headers == ("x-did", "diversion", "history-info", "to")
+    assert settings.number_headers == ["diversion", "history-info", "x-did"]
+    assert right(tmp_path, TRUNK + "number_headers = []\n").trunk[0].number_headers == ()
+
+
+NO_HEADERS = ["", "X Called", "X-Called:", "X-Cälled", "X-Called\\r\\nVia", "$hdr(To)", "x" * 65]
+STRUCTURE = [
+    "Via",
+    "v",
+    "Route",
+    "Record-Route",
+    "contact",
+    "M",
+    "Call-ID",
+    "From",
+    "CSeq",
+    "t",
+    "Request-URI",
+    "Authorization",
+]
+OUR_OWN = ["X-Whence-Trunk", "x-whence-anything"]
+
+
+@pytest.mark.parametrize("name", [*NO_HEADERS, *STRUCTURE, *OUR_OWN])
+def test_header_that_names_no_called_number_is_refused(tmp_path: Path, name: str) -> None:
+    (fault,) = faults(tmp_path, TRUNK + f'number_headers = ["To", "{name}"]\n')
+    assert fault.startswith('trunk "acme": number_headers[1]: "')
+
+
+@pytest.mark.parametrize(
+    "value", ['"To"', '["To", "to"]', "[1]", str([f"X-{n}" for n in range(9)]).replace("'", '"')]
+)
+def test_number_headers_of_another_form_are_refused(tmp_path: Path, value: str) -> None:
+    (fault,) = faults(tmp_path, TRUNK + f"number_headers = {value}\n")
+    assert fault.startswith('trunk "acme": number_headers')
+
+
+def test_more_headers_than_are_looked_for_are_refused(tmp_path: Path) -> None:
+    text = "".join(
+        TRUNK.replace('"acme"', f'"acme{n}"') + f'number_headers = ["X-{n}"]\n' for n in range(17)
+    )
+    (fault,) = faults(tmp_path, text)
+    assert fault.startswith("trunk: number_headers: the trunks name 17 different headers")
+
+
+def test_national_format_needs_a_country(tmp_path: Path) -> None:
+    more = 'number_format = "national"\n'
+    (fault,) = faults(tmp_path, TRUNK + more)
+    assert fault.startswith('trunk "acme": number_format: "national" is of a country')
+    settings = right(tmp_path, TRUNK + more + 'country = "44"\n')
+    assert settings.number_style(settings.trunk[0]) == "national:44:0:00"
+    (fault,) = faults(tmp_path, TRUNK + 'number_format = "sip"\n')
+    assert fault.startswith('trunk "acme": number_format: ')
+
+
+def test_account_that_is_a_number_has_the_spellings_of_its_country(tmp_path: Path) -> None:
+    text = TRUNK.replace('user = "acct1"', 'user = "02071234567"') + 'country = "44"\n'
+    settings = right(tmp_path, text)
+    forms = settings.account_spellings(settings.trunk[0])
+    assert set(forms) >= {"02071234567", "+442071234567", "00442071234567", "2071234567"}
+    assert set(forms.values()) == {"+442071234567"}
+    (trunk,) = (settings := right(tmp_path, TRUNK)).trunk
+    assert settings.account_spellings(trunk) == {"acct1": ""}

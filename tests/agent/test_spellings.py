@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whence.agent.spellings import check, country_code, spellings
+from whence.agent.spellings import check, country_code, e164, spellings
 from whence.core.number import LEAST, bare, owns
 
 LONDON = {"+442071234567", "442071234567", "00442071234567", "+4402071234567"}
@@ -223,3 +223,19 @@ def test_a_number_and_its_spelling_with_plus_are_one(code: str, data: st.DataObj
     written = phonenumbers.format_number(example, style).replace("/", "")
     plus = phonenumbers.format_number(example, formats.E164)
     assert spellings(plus, code) <= spellings(written, code)
+
+
+@pytest.mark.parametrize(
+    ("written", "code", "expected"),
+    [
+        ("+44 (0)20 7123 4567", "", "+442071234567"),
+        ("020 7123 4567", "44", "+442071234567"),
+        ("20 7123 4567", "44", "+442071234567"),
+        ("020 7123*", "44", "+44207123"),
+        ("+49301234*", "49", "+49301234"),
+        ("020 7123 4567", "", ""),
+        ("100", "44", ""),
+    ],
+)
+def test_number_in_e164_where_its_country_is_known(written: str, code: str, expected: str) -> None:
+    assert e164(written, code) == expected

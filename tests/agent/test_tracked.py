@@ -57,7 +57,8 @@ class Node:
         """What a worker writes after a 2xx."""
         with self.there._transaction():
             self.there._db.execute(
-                "INSERT INTO trunk VALUES (?, ?, 'acct1', '', 'accept', 0, 1, '', NULL)"
+                "INSERT INTO trunk (id, token, aor_user, target, unmatched, fallback, enabled,"
+                " mark) VALUES (?, ?, 'acct1', '', 'accept', 0, 1, '')"
                 " ON CONFLICT (id) DO UPDATE SET aor_user = excluded.aor_user",
                 (trunk_id, trunk_id),
             )
@@ -246,7 +247,9 @@ def test_new_numbers_are_in_the_place_of_the_old_ones(node: Node) -> None:
     node.registers("acme")
     node.here.install_numbers({"acme": frozenset({"+442071234567"}), "none": frozenset()})
     db = node.there._db
-    assert db.execute("SELECT * FROM number").fetchall() == [("+442071234567", "acme")]
+    assert db.execute("SELECT * FROM number WHERE NOT of_account").fetchall() == [
+        ("+442071234567", "acme", 0, "")
+    ]
     assert db.execute("SELECT * FROM range").fetchall() == []
     assert [row.id for row in node.here.trunks()] == ["acme"]
     assert node.here.trunks()[0].aor_user == "acct1"
@@ -268,5 +271,22 @@ def test_numbers_that_cannot_be_written_leave_the_old_ones(node: Node) -> None:
         )
     with pytest.raises(DirectoryError):
         node.here.install_numbers({"acme": frozenset({"+1"})})
-    rows = node.there._db.execute("SELECT * FROM number").fetchall()
-    assert rows == [("+442071234567", "acme")]
+    rows = node.there._db.execute("SELECT * FROM number WHERE NOT of_account").fetchall()
+    assert rows == [("+442071234567", "acme", 0, "")]
+
+
+def test_number_headers_of_the_file_count_until_they_are_taken_out(node: Node) -> None:
+    def looked() -> dict[str, str]:
+        return dict(node.there._db.execute("SELECT id, number_headers FROM trunk").fetchall())
+
+    def further() -> str:
+        query = "SELECT value FROM meta WHERE key = 'number_headers'"
+        return str(node.there._db.execute(query).fetchone()[0])
+
+    node.here.install_numbers({}, {"acme": ("x-called", "to"), "bell": ("diversion",)})
+    assert looked() == {"acme": "x-called to", "bell": "diversion"}
+    assert further() == "diversion x-called"
+    node.here.install_numbers({"acme": frozenset({"+4420"})}, {"bell": ("diversion",)})
+    assert looked() == {"acme": "p-called-party-id to", "bell": "diversion"}
+    node.here.install_numbers({})
+    assert (looked(), further()) == ({}, "")

@@ -334,6 +334,7 @@ def test_explain_asks_what_it_was_told_and_shows_each_step(api: Api) -> None:
         },
     )
     words = ["explain", "--source", "udp:192.0.2.1:5060", "--ruri", "sip:a@b", "--to", "sip:c@d"]
+    words += ["--header", "Diversion: <sip:g@h>"]
     done = whence(*words, "--p-called-party-id", "sip:e@f", "--api", api.url)
     assert done.returncode == 0
     assert api.questions == [
@@ -342,6 +343,7 @@ def test_explain_asks_what_it_was_told_and_shows_each_step(api: Api) -> None:
             "ruri": "sip:a@b",
             "to": "sip:c@d",
             "p_called_party_id": "sip:e@f",
+            "headers": ["Diversion: <sip:g@h>"],
         }
     ]
     first, second, *table = done.stdout.splitlines()
@@ -358,6 +360,7 @@ CALL = {
     "ruri": "sip:+4420@edge.example",
     "to": None,
     "p_called_party_id": "sip:c@d",
+    "headers": ["diversion: <sip:e@f>"],
     "decision": "refused",
     "trunk": None,
     "rule": None,
@@ -394,9 +397,10 @@ def test_explain_tells_a_call_as_it_was_and_as_it_would_be_now(api: Api) -> None
     assert (done.returncode, done.stderr) == (0, "")
     said = done.stdout.splitlines()
     assert said[0].endswith("ago): INVITE from udp:192.0.2.1:5060")
-    assert said[1:6] == [
+    assert said[1:7] == [
         "Request-URI: sip:+4420@edge.example",
         "P-Called-Party-ID: sip:c@d",
+        "diversion: <sip:e@f>",
         "it was refused: ambiguous",
         "trunks: acme, bell",
         "its URIs were too long to be kept: how it would be decided now cannot be said",

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 import pytest
 
-from whence.core.clash import Clash, Kind, Named, Site, find
+from whence.core.clash import Clash, Kind, Named, Site, accounts_of_others, find
+from whence.core.number import account_spellings
 
 HERE: Site = ("192.0.2.1", 5060)
 ELSEWHERE: Site = ("192.0.2.2", 5060)
@@ -18,6 +19,7 @@ def clashes(
     at: dict[str, list[Site]] | None = None,
     users: dict[str, str] | None = None,
     fallbacks: Iterable[str] = (),
+    accounts: dict[str, str] | None = None,
 ) -> list[Clash]:
     """Clashes of trunks with these numbers; all are HERE, have a user of their own."""
     return find(
@@ -27,6 +29,14 @@ def clashes(
         ],
         [(number, id_) for id_, owned in numbers.items() for number in owned],
         [(id_, site) for id_ in numbers for site in (at or {}).get(id_, [HERE])],
+        accounts_of_others(
+            [
+                (form, id_)
+                for id_, one in (accounts or {}).items()
+                for form in account_spellings(one)
+            ],
+            [(number, id_) for id_, owned in numbers.items() for number in owned],
+        ),
     )
 
 
@@ -92,6 +102,31 @@ def test_a_clash_at_several_addresses_is_one_and_names_them_all() -> None:
     at = {"acme": both, "bell": both}
     (clash,) = clashes({"acme": ["+44201"], "bell": ["+44201"]}, at=at)
     assert clash.addresses == ("192.0.2.1:5060", "192.0.2.2:5060")
+
+
+# A number that is another one's account.
+
+
+@pytest.mark.parametrize("owned", ["+4930222", "4930222", "+4930*"])
+@pytest.mark.parametrize("account", ["4930222", "+4930222", "004930222"])
+def test_number_that_is_anothers_account_conflicts(owned: str, account: str) -> None:
+    numbers = {"three": ["+4930111"], "four": [owned]}
+    for fallbacks in ([], ["four"]):
+        (clash,) = clashes(numbers, accounts={"three": account}, fallbacks=fallbacks)
+        assert (clash.kind, clash.trunks) == (Kind.NUMBER_IS_ACCOUNT, ("four", "three"))
+        assert clash.addresses == ("192.0.2.1:5060",)
+        assert "4930222" in str(clash)
+
+
+def test_account_and_number_at_two_places_do_not_conflict() -> None:
+    numbers = {"three": ["+4930111"], "four": ["+4930222"]}
+    at = {"three": [HERE], "four": [ELSEWHERE]}
+    assert clashes(numbers, accounts={"three": "4930222"}, at=at) == []
+
+
+def test_account_that_is_its_own_number_does_not_conflict() -> None:
+    numbers = {"three": ["4930222", "+4930222", "004930222"], "four": ["+4930*", "4930*"]}
+    assert clashes(numbers, accounts={"three": "4930222"}) == []
 
 
 # Ports.

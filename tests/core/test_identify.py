@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal, cast
+from typing import Any, Literal
 from urllib.parse import quote
 
 import pytest
 from hypothesis import event, given, settings
 
-from tests.core.world import NOW, Call, World, calls, forms, oracle, worlds
+from tests.core.world import NOW, Call, World, account_forms, calls, forms, oracle, worlds
+from whence.core import called
 from whence.core.address import (
     Address,
     Origin,
@@ -29,8 +30,8 @@ from whence.core.identify import (
     dialled,
     identify,
 )
-from whence.core.number import closeness, owns
-from whence.core.trunk import Trunk
+from whence.core.number import account_spellings, closeness, owns
+from whence.core.trunk import NUMBER_HEADERS, Trunk
 from whence.core.uri import Uri
 
 PROVIDER, ELSEWHERE = "192.0.2.1", "192.0.2.2"
@@ -60,32 +61,46 @@ def trunk(
     *addresses: Address,
     unmatched: Literal["accept", "refuse"] = "accept",
     fallback: bool = False,
+    user: str = "",
+    headers: tuple[str, ...] = NUMBER_HEADERS,
 ) -> Trunk:
-    """A trunk whose token is `token-ID` and whose AoR user is `user-ID`."""
+    """A trunk whose token is `token-ID` and whose AoR user is `user-ID`, if it has no other."""
     return Trunk(
         id_,
         f"token-{id_}",
-        f"user-{id_}",
+        user or f"user-{id_}",
         "sip:alice@edge.example",
         addresses or (at(),),
         unmatched,
         fallback,
+        headers,
     )
 
 
-CALLED = ("+44201", "0044201", "44201", "+44202", "+44203", "+4420177", "+44201778")
+CALLED = ("+44201", "0044201", "44201", "+44202", "0044202", "+44203", "+4420177", "+44201778")
 
 
 def evidence(*trunks: Trunk, numbers: dict[str, list[str]] | None = None) -> Evidence:
     """What the directory would hold on calls to CALLED: `numbers` is trunk id → its numbers."""
+    owned = {id_: [f for one in them for f in forms(one)] for id_, them in (numbers or {}).items()}
+    owning = {
+        (number, id_): [form for form in them if owns(form, number)]
+        for id_, them in owned.items()
+        for number in CALLED
+    }
+    accounts: dict[str, tuple[str, ...]] = {}
+    for one in trunks:
+        for form in account_spellings(one.aor_user):
+            accounts[form] = (*accounts.get(form, ()), one.id)
     return Evidence(
-        trunks=trunks,
+        trunks=tuple(one for one in trunks if one.id != "disabled"),
         token_owners={t.token: t.id for t in trunks},
-        number_owners={
-            (number, id_): max(owning, key=closeness)
-            for id_, owned in (numbers or {}).items()
-            for number in CALLED
-            if (owning := [form for one in owned for form in forms(one) if owns(form, number)])
+        number_owners={named: max(by, key=closeness) for named, by in owning.items() if by},
+        account_owners=accounts,
+        pilots={
+            (number, id_)
+            for (number, id_), by in owning.items()
+            if f"{number}*" in by or (number in by and len(by) > 1)
         },
     )
 
@@ -101,12 +116,16 @@ def call(
     source: str = f"udp:{PROVIDER}:40000",
     to: str | None = None,
     p_called_party_id: str | None = None,
+    **others: str,
 ) -> Request:
+    """A request; `others` are further headers, with _ for -."""
+    lines = [(name.replace("_", "-"), value) for name, value in others.items()]
     return Request(
         Source.parse(source),
         uri(ruri),
         uri(to) if to else None,
         uri(p_called_party_id) if p_called_party_id else None,
+        called.read(called.text_of(lines)),
     )
 
 
@@ -235,24 +254,18 @@ def test_2_a_number_that_two_candidates_own_narrows_to_these_two() -> None:
     assert refused(decision) == ("ambiguous", ("acme", "bell"))
 
 
-def test_2_a_number_of_a_trunk_elsewhere_does_not_bring_that_trunk_in() -> None:
-    known = evidence(trunk("acme"), trunk("bell", at(ELSEWHERE)), numbers={"bell": ["+44202"]})
-    decision = identify(call("sip:+44202@h"), known, NOW)
-    assert identified(decision) == ("acme", Rule.ONLY_CANDIDATE)
-
-
 def test_2_a_range_owns_every_number_that_begins_like_it() -> None:
     known = evidence(trunk("acme"), trunk("bell"), numbers={"acme": ["+44201*"], "bell": []})
-    for called in ("+44201", "0044201", "44201", "+4420177", "+44201778"):
-        assert identified(identify(call(f"sip:{called}@h"), known, NOW)) == ("acme", Rule.NUMBER)
+    for number in ("+44201", "0044201", "44201", "+4420177", "+44201778"):
+        assert identified(identify(call(f"sip:{number}@h"), known, NOW)) == ("acme", Rule.NUMBER)
     assert refused(identify(call("sip:+44202@h"), known, NOW)) == ("ambiguous", ("acme", "bell"))
 
 
 def test_2_a_number_itself_goes_before_a_range_and_a_longer_range_before_a_shorter() -> None:
     ranges = {"acme": ["+4420*"], "bell": ["+44201*"], "cable": ["+4420177"]}
     known = evidence(*map(trunk, ranges), numbers=ranges)
-    for called, owner in {"+44202": "acme", "+44201": "bell", "+4420177": "cable"}.items():
-        assert identified(identify(call(f"sip:{called}@h"), known, NOW)) == (owner, Rule.NUMBER)
+    for number, owner in {"+44202": "acme", "+44201": "bell", "+4420177": "cable"}.items():
+        assert identified(identify(call(f"sip:{number}@h"), known, NOW)) == (owner, Rule.NUMBER)
 
 
 def test_2_the_longer_range_of_a_trunk_elsewhere_takes_nothing_from_the_candidates() -> None:
@@ -281,18 +294,176 @@ def test_2_who_owns_the_same_range_is_left_to_the_rules_that_follow() -> None:
     assert identified(decision) == ("bell", Rule.NUMBER)  # cable was out, bell's range holds it
 
 
-# Rule 3: the AoR user.
+# The account, in the same places.
 
 
-def test_3_the_aor_user_in_the_request_uri_chooses_the_trunk() -> None:
+@pytest.mark.parametrize("place", ["ruri", "to", "p_called_party_id"])
+def test_account_in_each_place_chooses_its_trunk(place: str) -> None:
     known = evidence(trunk("acme"), trunk("bell"))
-    assert identified(identify(call("sip:user-bell@h"), known, NOW)) == ("bell", Rule.AOR_USER)
+    asked = call(**{place: "sip:user-bell@h"})
+    assert identified(identify(asked, known, NOW)) == ("bell", Rule.AOR_USER)
 
 
-def test_3_a_number_in_to_goes_before_the_aor_user() -> None:
+def test_account_in_another_case_names_nobody() -> None:
+    known = evidence(trunk("acme"), trunk("bell"))
+    assert refused(identify(call("sip:USER-bell@h"), known, NOW))[0] == "ambiguous"
+
+
+def test_request_uri_account_beats_number_in_to() -> None:
     known = evidence(trunk("acme"), trunk("bell"), numbers={"acme": ["+44201"]})
-    decision = identify(call("sip:user-bell@h", to="sip:+44201@h"), known, NOW)
-    assert identified(decision) == ("acme", Rule.NUMBER)
+    for header in ("to", "p_called_party_id"):
+        asked = call("sip:user-bell@h", **{header: "sip:+44201@h"})
+        assert identified(identify(asked, known, NOW)) == ("bell", Rule.AOR_USER)
+
+
+@pytest.mark.parametrize("place", ["ruri", "to", "p_called_party_id"])
+@pytest.mark.parametrize("account", ["44201", "+44201", "0044201"])
+@pytest.mark.parametrize("owned", ["+44201", "+4420*"])
+@pytest.mark.parametrize("fallback", [False, True])
+def test_number_that_is_anothers_account_is_ambiguous(
+    place: str, account: str, owned: str, fallback: bool
+) -> None:
+    three, four = trunk("three", user=account), trunk("four")
+    known = evidence(three, four, trunk("five", fallback=fallback), numbers={"four": [owned]})
+    decision = identify(call(**{place: f"sip:{account}@h"}), known, NOW)
+    assert refused(decision)[0] == "ambiguous"
+    assert decision.steps[-1].left == ("four", "three")
+
+
+def test_account_that_is_a_number_of_the_same_trunk_is_its_own() -> None:
+    known = evidence(trunk("acme", user="44201"), trunk("bell"), numbers={"acme": ["+44201"]})
+    for called_ in ("44201", "+44201"):
+        assert identified(identify(call(f"sip:{called_}@h"), known, NOW))[0] == "acme"
+
+
+def test_own_number_closer_than_anothers_range_is_no_conflict() -> None:
+    numbers = {"acme": ["+44201"], "bell": ["+4420*"]}
+    known = evidence(trunk("acme", user="44201"), trunk("bell"), numbers=numbers)
+    assert identified(identify(call("sip:44201@h"), known, NOW))[0] == "acme"
+
+
+# A trunk that is named, and is no candidate.
+
+GONE = {
+    "disabled": trunk("disabled", at(ELSEWHERE)),
+    "elsewhere": trunk("elsewhere", at(ELSEWHERE)),
+    "expired": trunk("expired", at(expires_at=NOW)),
+}
+
+
+@pytest.mark.parametrize("gone", GONE)
+@pytest.mark.parametrize("place", ["ruri", "p_called_party_id"])
+@pytest.mark.parametrize("named", ["number", "spelling", "range", "account"])
+@pytest.mark.parametrize("others", ["alone", "fallback", "port"])
+def test_name_of_trunk_that_is_no_candidate_is_refused(
+    gone: str, place: str, named: str, others: str
+) -> None:
+    here = {
+        "alone": [trunk("mine")],
+        "fallback": [trunk("mine", fallback=True), trunk("two")],
+        "port": [trunk("mine", at(port=5080)), trunk("two")],
+    }[others]
+    user = {"number": "+44202", "spelling": "0044202", "range": "+44201778"}.get(
+        named, f"user-{gone}"
+    )
+    known = evidence(*here, GONE[gone], numbers={gone: ["+44202", "+44201*"], "mine": ["+44203"]})
+    asked = call(source=f"udp:{PROVIDER}:5080", **{place: f"sip:{user}@h"})
+    decision = identify(asked, known, NOW)
+    assert refused(decision) == ("number_of_another_trunk", tuple(t.id for t in here))
+    assert decision.steps[-1].left == (gone,)
+
+
+def test_to_overrides_no_request_uri_that_names_another() -> None:
+    numbers = {"mine": ["+44201"], "elsewhere": ["+44202"]}
+    known = evidence(trunk("mine"), trunk("two"), GONE["elsewhere"], numbers=numbers)
+    for first in ({"ruri": "sip:+44202@h"}, {"p_called_party_id": "sip:+44202@h"}):
+        decision = identify(call(to="sip:+44201@h", **first), known, NOW)
+        assert refused(decision)[0] == "number_of_another_trunk"
+
+
+def test_to_of_another_trunk_takes_nothing_from_a_candidate() -> None:
+    numbers = {"mine": ["+44201"], "elsewhere": ["+44202"]}
+    known = evidence(trunk("mine"), GONE["elsewhere"], numbers=numbers)
+    for ruri, rule in (("sip:+44201@h", Rule.NUMBER), ("sip:x@h", Rule.ONLY_CANDIDATE)):
+        decision = identify(call(ruri, to="sip:+44202@h"), known, NOW)
+        assert identified(decision) == ("mine", rule)
+
+
+def test_candidate_that_owns_the_number_too_gets_the_call() -> None:
+    for owned in ("+44202", "+4420*"):
+        numbers = {"mine": [owned], "elsewhere": ["+44202"]}
+        known = evidence(trunk("mine"), trunk("two"), GONE["elsewhere"], numbers=numbers)
+        assert identified(identify(call("sip:+44202@h"), known, NOW)) == ("mine", Rule.NUMBER)
+
+
+def test_token_of_a_candidate_beats_a_name_of_another_trunk() -> None:
+    known = evidence(trunk("mine"), GONE["elsewhere"], numbers={"elsewhere": ["+44202"]})
+    asked = call("sip:token-mine@h", p_called_party_id="sip:+44202@h")
+    assert identified(identify(asked, known, NOW)) == ("mine", Rule.TOKEN)
+
+
+def test_several_absent_owners_are_all_named() -> None:
+    numbers = {"elsewhere": ["+44202"], "expired": ["+44202"]}
+    known = evidence(trunk("mine"), GONE["elsewhere"], GONE["expired"], numbers=numbers)
+    decision = identify(call("sip:+44202@h"), known, NOW)
+    assert decision.steps[-1].left == ("elsewhere", "expired")
+
+
+# number_headers: in which headers each trunk is looked for.
+
+
+def test_number_headers_name_the_trunk_in_their_order() -> None:
+    headers = ("x-called", "diversion", "to")
+    numbers = {"acme": ["+44201"], "bell": ["+44202"]}
+    known = evidence(*(trunk(id_, headers=headers) for id_ in numbers), numbers=numbers)
+    asked = call(x_called="+44 201", diversion="<sip:+44202@h>", to="sip:+44202@h")
+    assert identified(identify(asked, known, NOW)) == ("acme", Rule.NUMBER)
+    asked = call(diversion="<sip:x@h>, <sip:+44202@h>", to="sip:+44201@h")
+    assert identified(identify(asked, known, NOW)) == ("bell", Rule.NUMBER)
+
+
+def test_header_that_no_trunk_has_is_not_looked_at() -> None:
+    numbers = {"acme": ["+44201"], "bell": ["+44202"]}
+    known = evidence(*map(trunk, numbers), numbers=numbers)
+    decision = identify(call(x_called="+44201", diversion="<sip:+44201@h>"), known, NOW)
+    assert refused(decision)[0] == "ambiguous"
+
+
+def test_trunk_without_to_in_its_headers_is_not_found_there() -> None:
+    acme = trunk("acme", headers=("p-called-party-id",))
+    known = evidence(acme, trunk("bell"), numbers={"acme": ["+44201"]})
+    assert refused(identify(call(to="sip:+44201@h"), known, NOW))[0] == "ambiguous"
+
+
+def test_first_headers_of_two_trunks_at_odds_are_ambiguous() -> None:
+    acme, bell = trunk("acme", headers=("x-a",)), trunk("bell", headers=("x-b",), fallback=True)
+    known = evidence(acme, bell, numbers={"acme": ["+44201"], "bell": ["+44202"]})
+    decision = identify(call(x_a="+44201", x_b="+44202"), known, NOW)
+    assert refused(decision) == ("ambiguous", ("acme", "bell"))
+
+
+@pytest.mark.parametrize("header", ["x-called", "p-preferred-identity"])
+@pytest.mark.parametrize("to", ["sip:nobody@h", "sip:+44201@h"])
+def test_own_header_that_names_another_trunk_is_refused(header: str, to: str) -> None:
+    mine = trunk("mine", headers=(header, "to"))
+    numbers = {"mine": ["+44201"], "elsewhere": ["+44202"]}
+    known = evidence(mine, GONE["elsewhere"], numbers=numbers)
+    asked = call(to=to, **{header.replace("-", "_"): "<sip:+44202@h>"})
+    assert refused(identify(asked, known, NOW))[0] == "number_of_another_trunk"
+
+
+def test_diversion_by_another_trunk_is_no_reason_to_refuse() -> None:
+    mine = trunk("mine", headers=("diversion", "history-info", "to"))
+    known = evidence(mine, GONE["elsewhere"], numbers={"elsewhere": ["+44202"]})
+    asked = call(diversion="<sip:+44202@h>", history_info="<sip:+44202@h>;index=1")
+    assert identified(identify(asked, known, NOW)) == ("mine", Rule.ONLY_CANDIDATE)
+
+
+def test_history_info_counts_from_its_last_entry() -> None:
+    numbers = {"acme": ["+44201"], "bell": ["+44202"]}
+    known = evidence(*(trunk(i, headers=("history-info",)) for i in numbers), numbers=numbers)
+    asked = call(history_info="<sip:+44201@h>;index=1, <sip:+44202@h?Reason=x>;index=1.1")
+    assert identified(identify(asked, known, NOW)) == ("bell", Rule.NUMBER)
 
 
 # Rule 4: the exact port.
@@ -397,7 +568,10 @@ def test_a_decision_shows_each_rule_that_was_applied_and_who_was_left() -> None:
 
 def evidence_of(world: World, request: Request) -> Evidence:
     """What the directory holds about a request, looked for by hand."""
-    enabled = [t for t in world if t["enabled"]]
+    accounts = {
+        text: tuple(t["id"] for t in world if text == t["aor_user"] or text in account_forms(t))
+        for text in request.accounts
+    }
     return Evidence(
         trunks=tuple(
             Trunk(
@@ -412,34 +586,38 @@ def evidence_of(world: World, request: Request) -> Evidence:
                 ),
                 t["unmatched"],
                 t["fallback"],
+                tuple(t["number_headers"]),
             )
-            for t in enabled
+            for t in world
+            if t["enabled"]
         ),
         token_owners={t["token"]: t["id"] for t in world if t["token"] in request.tokens},
         number_owners={
             (number, t["id"]): max(owning, key=closeness)
-            for t in enabled
-            for _, number in request.numbers
+            for t in world
+            for number in request.numbers
             if (owning := [f for f in _forms(t) if owns(f, number)])
         },
+        account_owners={text: ids for text, ids in accounts.items() if ids},
     )
 
 
-def _forms(trunk: dict[str, object]) -> list[str]:
-    numbers, country = cast(list[str], trunk["numbers"]), str(trunk["country"])
-    return [form for number in numbers for form in forms(number, country)]
+def _forms(trunk: dict[str, Any]) -> list[str]:
+    return [form for number in trunk["numbers"] for form in forms(number, trunk["country"])]
 
 
 def request_of(made_up: Call) -> Request:
     def sip(user: str, params: str = "") -> Uri:
         return uri(f"sip:{quote(user)}@h{params}" if user else f"sip:h{params}")
 
-    called, to = made_up["p_called_party_id"], made_up["to"]
+    pcpid, to = made_up["p_called_party_id"], made_up["to"]
+    others = {"diversion": made_up["diversion"], "x-called": made_up["x_called"]}
     return Request(
         Source(Transport(made_up["transport"]), canonical_ip(made_up["ip"]), made_up["port"]),
         sip(made_up["user"], f";line={made_up['line']}" if made_up["line"] else ""),
         None if to is None else sip(to),
-        None if called is None else sip(called),
+        None if pcpid is None else sip(pcpid),
+        {name: (sip(word),) for name, word in others.items() if word is not None},
     )
 
 
@@ -517,3 +695,37 @@ def test_what_is_dialled_is_its_number_then_another_then_the_user(
         acme = acme._replace(aor_user="123456", token="987654321098765432109876")
     known = evidence(acme, numbers={"acme": ["+44201"]})
     assert dialled(call(ruri, to=to), acme, known) == number
+
+
+@pytest.mark.parametrize(
+    ("numbers", "user", "ruri", "more", "number"),
+    [
+        # The account is the number of a block, and To has the extension.
+        (["+4420*"], "44201", "sip:44201@h", {"to": "sip:+4420177@h"}, "+4420177"),
+        (["+4420*"], "44201", "sip:+44201@h", {"to": "sip:+4420177@h"}, "+4420177"),
+        (["+4420*"], "44201", "sip:44201@h", {"p_called_party_id": "sip:+4420177@h"}, "+4420177"),
+        # A pilot number: it begins the block, or is written down beside it.
+        (["+44201*"], "", "sip:+44201@h", {"to": "sip:+4420177@h"}, "+4420177"),
+        (["+44202", "+4420*"], "", "sip:+44202@h", {"to": "sip:+4420177@h"}, "+4420177"),
+        # An extension in the Request-URI is what is called now, To what was called first.
+        (["+44201*"], "44201", "sip:+44201778@h", {"to": "sip:+4420177@h"}, "+44201778"),
+        # A number of somebody else's in To is none of its block.
+        (["+44201*"], "44201", "sip:44201@h", {"to": "sip:+44203@h"}, "44201"),
+        (["+44201*"], "44201", "sip:44201@h", {"to": "sip:x@h"}, "44201"),
+        (["+44201*"], "44201", "sip:44201@h", {}, "44201"),
+    ],
+)
+def test_account_or_pilot_yields_to_an_extension_of_its_block(
+    numbers: list[str], user: str, ruri: str, more: dict[str, str], number: str
+) -> None:
+    acme = trunk("acme", user=user)
+    known = evidence(acme, numbers={"acme": numbers})
+    assert dialled(call(ruri, **more), acme, known) == number
+
+
+def test_number_is_taken_from_number_headers_alone() -> None:
+    acme = trunk("acme", user="44201", headers=("x-called",))
+    known = evidence(acme, numbers={"acme": ["+4420*"]})
+    asked = call("sip:44201@h", to="sip:+44202@h", x_called="+4420177")
+    assert dialled(asked, acme, known) == "+4420177"
+    assert dialled(replace(asked, others={}), acme, known) == "44201"

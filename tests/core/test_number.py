@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whence.core.number import LONGEST, bare, called, closeness, owns
+from whence.core.number import (
+    LONGEST,
+    Format,
+    Style,
+    account_spellings,
+    bare,
+    called,
+    closeness,
+    owns,
+    written,
+)
 from whence.core.uri import Uri
 
 
@@ -111,3 +121,49 @@ def test_a_range_holds_the_number_that_is_no_longer_than_it_begins() -> None:
     assert owns("+4420712345*", "+4420712345")
     assert not owns("+4420712345*", "+442071234")
     assert closeness("+4420712345") > closeness("+4420712345*")
+
+
+@pytest.mark.parametrize("account", ["4930222", "+4930222", "004930222"])
+def test_account_that_is_a_number_has_its_spellings(account: str) -> None:
+    assert account_spellings(account) == {"4930222", "+4930222", "004930222"}
+
+
+@pytest.mark.parametrize("account", ["acct1", "100", "030222", "+0123456", "4420*", "", "49a30222"])
+def test_account_that_is_no_international_number_is_itself(account: str) -> None:
+    assert account_spellings(account) == {account}
+
+
+BRITAIN, GERMANY = ("44", "0", "00"), ("49", "0", "00")
+AMERICA, NOWHERE = ("1", "1", "011"), ("", "", "00")
+
+
+@pytest.mark.parametrize(
+    ("number", "e164", "country", "expected"),
+    [
+        ("02071234567", "+442071234567", BRITAIN, ("+442071234567", "02071234567", "442071234567")),
+        ("2071234567", "+442071234567", BRITAIN, ("+442071234567", "02071234567", "442071234567")),
+        # A number that the trunk does not own: its prefix tells.
+        ("02071234567", "", BRITAIN, ("+442071234567", "02071234567", "442071234567")),
+        ("00442071234567", "", GERMANY, ("+442071234567", "00442071234567", "442071234567")),
+        ("+4930222", "", GERMANY, ("+4930222", "030222", "4930222")),
+        ("12125551234", "", AMERICA, ("+12125551234", "12125551234", "12125551234")),
+        ("01149301234", "", AMERICA, ("+49301234", "01149301234", "49301234")),
+        # Nothing tells its country: it stays as it was sent.
+        ("2071234567", "", BRITAIN, ("2071234567", "2071234567", "2071234567")),
+        ("100", "", BRITAIN, ("100", "100", "100")),
+        ("0100", "", BRITAIN, ("0100", "0100", "0100")),
+        ("02071234567", "", NOWHERE, ("02071234567", "02071234567", "02071234567")),
+    ],
+)
+def test_number_is_written_in_each_format(
+    number: str, e164: str, country: tuple[str, str, str], expected: tuple[str, str, str]
+) -> None:
+    formats = (Format.E164, Format.NATIONAL, Format.PLAIN)
+    assert tuple(written(number, e164, Style(one, *country)) for one in formats) == expected
+    assert written(number, e164, Style(Format.AS_SENT, *country)) == number
+
+
+def test_style_is_read_as_it_was_written() -> None:
+    style = Style(Format.NATIONAL, "44", "0", "00")
+    assert Style.parse(str(style)) == style
+    assert Style.parse("") == Style()

@@ -49,6 +49,7 @@ def test_an_identified_call_arrives_with_its_trunk_rule_and_reason() -> None:
         ruri=RURI,
         to="sip:b@x",
         p_called_party_id="<sip:c@x>",
+        headers="",
         known=True,
         dropped=7,
         call_id="call-1",
@@ -120,7 +121,7 @@ def test_however_long_it_is_the_datagram_stays_small(char: str) -> None:
     assert len(data) < 6_000
     was = read(data)
     assert was.is_cut
-    assert told.uris(was) is None
+    assert told.request(was) is None
     assert was.call_id == told.call_id_told(long)
     assert told.call_id_of(data) == was.call_id
 
@@ -171,8 +172,23 @@ def test_what_is_shown_says_what_was_there(text: str, expected: str) -> None:
     assert shown(text) == expected
 
 
-def test_the_uris_are_read_as_the_edge_reads_them() -> None:
-    uris = told.uris(read(tell(to="sip:b@x", called='"C" <sip:c@x>;p=1')))
-    assert uris is not None
-    assert [uri.user if uri else None for uri in uris] == ["+4420", "b", "c"]
-    assert told.uris(read(tell(ruri="nonsense"))) is None
+def test_the_request_is_read_as_the_edge_reads_it() -> None:
+    said = told.lasting(
+        UNKNOWN, SOURCE, RURI, "sip:b@x", '"C" <sip:c@x>;p=1', "diversion: <sip:d@x>;reason=x"
+    )
+    request = told.request(read(told.message(said, "INVITE", "1", NOW, known=False, dropped=0)))
+    assert request is not None
+    assert {place: one[0].user for place, one in request.called.items()} == {
+        "request-uri": "+4420",
+        "p-called-party-id": "c",
+        "to": "b",
+        "diversion": "d",
+    }
+    assert told.request(read(tell(ruri="nonsense"))) is None
+
+
+@given(WORDS)
+def test_further_headers_are_read_as_they_were_told(headers: str) -> None:
+    said = told.lasting(UNKNOWN, SOURCE, RURI, None, None, headers)
+    was = read(told.message(said, "INVITE", "1", NOW, known=False, dropped=0))
+    assert was.headers == headers

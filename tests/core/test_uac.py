@@ -157,7 +157,10 @@ def choose(
     request: Request, *records: Trunk, gone: Set[str] = frozenset(), missed: Set[str] = frozenset()
 ) -> uac.Chosen | uac.Nobody:
     def decide(without: Set[str]) -> tuple[Decision, Evidence]:
-        seen = evidence(*(t for t in records if t.id not in without))
+        seen = evidence(
+            *(t._replace(addresses=()) if t.id in without else t for t in records),
+            numbers={"bell": ["+44202"], "acme": ["+44201"]},
+        )
         return identify(request, seen, NOW), seen
 
     return uac.choose(decide, lambda id_: id_ not in gone, missed.__contains__)
@@ -180,6 +183,12 @@ def test_a_record_that_is_gone_does_not_stand_in_the_way_of_the_only_other() -> 
 def test_a_call_that_names_a_gone_record_is_not_another_ones() -> None:
     chosen = choose(call("sip:token-bell@h"), ACME, BELL, gone={"bell"})
     assert chosen == uac.Nobody("the record that it names is gone")
+
+
+def test_to_gives_a_gone_records_call_to_no_other() -> None:
+    for ruri in ("sip:+44202@h", "sip:user-bell@h", "sip:token-bell@h"):
+        chosen = choose(call(ruri, to="sip:+44201@h"), ACME, BELL, COAL, gone={"bell"})
+        assert chosen == uac.Nobody("the record that it names is gone")
 
 
 def test_while_uac_may_just_be_reading_its_table_a_missing_records_call_is_nobodys() -> None:

@@ -6,6 +6,7 @@ program's: where the two differ, one of them is wrong.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from ipaddress import ip_address, ip_network
 from random import Random
@@ -33,8 +34,12 @@ CALLED = ["+442071234567", "00442071234567", "442071234567", "02071234567", "207
 CALLED += ["+44 (20)-7123.4567", "+44(0)2071234567", "0207-1234568", "44.2071234568"]
 CALLED += ["+44207123459", "0044 207 99", "+44207", "0207123", "20712", "100", "1000", "+4420"]
 COUNTRIES = ["", "44", "49"]
-AOR_USERS = ["acct1", "acct2", "442071234567"]
+AOR_USERS = ["acct1", "acct2", "ACCT1", "442071234567", "+442071234568", "2071234567", "100"]
+HEADERS = ["p-called-party-id", "to", "diversion", "x-called"]
 TOKENS = ["t0", "t1", "t2", "t3", "t4", "t5"]
+
+USUAL = [["p-called-party-id", "to"]]
+"""In which headers a trunk is looked for that does not say it."""
 
 NETWORKS = ["192.0.2.0/28", "192.0.2.0/24", "192.0.2.8/29", "2001:db8::/33", "2001:db8::/127"]
 
@@ -62,6 +67,8 @@ worlds: st.SearchStrategy[World] = st.lists(
             "fallback": st.sampled_from([False, False, True]),
             "country": st.sampled_from(COUNTRIES),
             "numbers": st.lists(st.sampled_from(NUMBERS), max_size=2, unique=True),
+            "number_headers": st.sampled_from(USUAL)
+            | st.lists(st.sampled_from(HEADERS), max_size=3, unique=True),
             "addresses": st.lists(
                 addresses,
                 min_size=1,
@@ -85,57 +92,147 @@ calls: st.SearchStrategy[Call] = st.fixed_dictionaries(
         "transport": st.sampled_from(TRANSPORTS),
         "user": users,
         "line": st.sampled_from(["", "", "", *TOKENS, "nobody"]),
-        "p_called_party_id": st.sampled_from([None, None, *CALLED, "nobody"]),
-        "to": st.sampled_from([None, *CALLED, "nobody"]),
+        "p_called_party_id": st.sampled_from([None, None, *CALLED, *AOR_USERS, "nobody"]),
+        "to": st.sampled_from([None, *CALLED, *AOR_USERS, "nobody"]),
+        "diversion": st.sampled_from([None, None, *CALLED, "acct2"]),
+        "x_called": st.sampled_from([None, None, *CALLED, "acct2"]),
     }
 )
 
 
-def oracle(world: World, call: Call, now: float) -> tuple[str, str | None]:
+Said = tuple[str, str | None]
+
+AMBIGUOUS: Said = ("refused", "ambiguous")
+ELSEWHERE: Said = ("refused", "number_of_another_trunk")
+
+FIELDS = {"p-called-party-id": "p_called_party_id", "x-called": "x_called"}
+"""Header → under which name a call has it, where that is another one."""
+
+
+def oracle(world: World, call: Call, now: float) -> Said:
     """Say ("identified", trunk id), ("refused", reason) or ("unknown", None)."""
     candidates = [t for t in world if t["enabled"] and may_come(t, call, now)]
+    absent = [t for t in world if t not in candidates]
     if candidates == []:
         return "unknown", None
 
+    # 1. Token. A disabled trunk has one too.
     tokens = {call["user"], call["line"]} - {""}
-    for trunk in world:  # a disabled one has a token too
-        if trunk["token"] in tokens and trunk not in candidates:
-            return "refused", "token from a wrong source"
+    if any(trunk["token"] in tokens for trunk in absent):
+        return "refused", "token from a wrong source"
+    left = [t for t in candidates if t["token"] in tokens] or candidates
+    if len(left) == 1 and left[0]["token"] in tokens:
+        return "identified", left[0]["id"]
 
-    def by_token(trunk: dict[str, Any]) -> bool:
-        return trunk["token"] in tokens
+    def names_another(header: str) -> bool:
+        """Whether no candidate is named there, but a trunk that is none."""
+        word = call[FIELDS.get(header, header)]
+        named = [t for t in world if owns_number(t, word) or has_account(t, word)]
+        return named != [] and not any(t in candidates for t in named)
 
-    def by_number(header: str) -> Any:
-        # Who owns the number itself; if nobody does, who owns the longest range that it is in.
-        grades = {t["id"]: grade(t, call[header]) for t in candidates}
-        best = max(grades.values())
-        return lambda trunk: best > 0 and grades[trunk["id"]] == best
+    # 2. Request-URI: whatever else is said, it is not overridden.
+    named, contradicts = who_is_named(left, call["user"])
+    if contradicts:
+        return AMBIGUOUS
+    if len(named) == 1:
+        return "identified", named[0]["id"]
+    if names_another("user"):
+        return ELSEWHERE
+    left = named or left
 
-    def by_aor_user(trunk: dict[str, Any]) -> bool:
-        return bool(trunk["aor_user"] == call["user"])
+    # 3. The headers in which each trunk is looked for: the first of each, then the second, …
+    for rank in range(len(HEADERS)):
+        found: dict[str, World] = {}
+        for header in HEADERS:
+            named, contradicts = who_is_named(left, call[FIELDS.get(header, header)])
+            theirs = [t for t in named if t["number_headers"][rank : rank + 1] == [header]]
+            if theirs and contradicts:
+                return AMBIGUOUS
+            if theirs:
+                found[header] = theirs
+        if len(found) > 1:
+            return AMBIGUOUS  # one header names one trunk, another names another
+        for header, theirs in found.items():
+            assert header in HEADERS
+            if any(present_names_another(t, names_another, rank) for t in theirs):
+                return ELSEWHERE
+            if len(theirs) == 1:
+                return "identified", theirs[0]["id"]
+            left = theirs
 
-    def by_port(trunk: dict[str, Any]) -> bool:
-        return any(a["port"] == call["port"] and admits(a, call, now) for a in trunk["addresses"])
+    # 4. Named elsewhere.
+    if names_another("p-called-party-id"):
+        return ELSEWHERE
 
-    headers = ["user", "p_called_party_id", "to"]
-    rules: list[Any] = [by_token, *headers, by_aor_user, by_port]
-    for rule in rules:
-        if rule is by_port and len(candidates) == 1:
-            break  # "where it tells the candidates apart"
-        fits = by_number(rule) if rule in headers else rule
-        fitting = [trunk for trunk in candidates if fits(trunk)]
-        if len(fitting) == 1:
-            return "identified", fitting[0]["id"]
-        if len(fitting) > 1:
-            candidates = fitting
+    # 5. to 7. The exact port where it tells apart, the fallback, the only candidate.
     if len(candidates) == 1:
-        if candidates[0]["unmatched"] == "refuse":
+        if present_names_another(left[0], names_another):
+            return ELSEWHERE
+        if left[0]["unmatched"] == "refuse":
             return "refused", "unmatched"
-        return "identified", candidates[0]["id"]
-    fallbacks = [trunk for trunk in candidates if trunk["fallback"]]
-    if len(fallbacks) == 1:
-        return "identified", fallbacks[0]["id"]
-    return "refused", "ambiguous"
+        return "identified", left[0]["id"]
+    by_port = [t for t in left if came_by_port(t, call, now)]
+    by_fallback = [t for t in by_port or left if t["fallback"]]
+    for chosen in (by_port, by_fallback):
+        if len(chosen) == 1:
+            if present_names_another(chosen[0], names_another):
+                return ELSEWHERE
+            return "identified", chosen[0]["id"]
+    return AMBIGUOUS
+
+
+def who_is_named(trunks: World, word: str | None) -> tuple[World, bool]:
+    """Say which of the trunks a number or account names, and whether it names two at odds.
+
+    Number and account are looked up at once. A number that is another one's account names both.
+    """
+    grades = {t["id"]: grade(t, word) for t in trunks}
+    best = max(grades.values())
+    by_number = [t for t in trunks if best > 0 and grades[t["id"]] == best]
+    by_account = [t for t in trunks if has_account(t, word)]
+    both = [t for t in trunks if t in by_number or t in by_account]
+    at_odds = by_number != [] and by_account != [] and len(both) > 1
+    return (both if at_odds else by_number or by_account), at_odds
+
+
+def present_names_another(
+    trunk: dict[str, Any], names_another: Callable[[str], bool], until: int | None = None
+) -> bool:
+    """Whether one of the trunk's own headers, before that rank, names a trunk that is not there.
+
+    To and Diversion tell of the past: they may.
+    """
+    headers = set(trunk["number_headers"][:until]) - {"to", "diversion"}
+    return any(names_another(header) for header in headers)
+
+
+def came_by_port(trunk: dict[str, Any], call: Call, now: float) -> bool:
+    """Whether it comes from exactly the port that one of the trunk's addresses has."""
+    return any(a["port"] == call["port"] and admits(a, call, now) for a in trunk["addresses"])
+
+
+def owns_number(trunk: dict[str, Any], word: str | None) -> bool:
+    """Whether one of the trunk's numbers or ranges is, or holds, what is called."""
+    return grade(trunk, word) > 0
+
+
+def has_account(trunk: dict[str, Any], word: str | None) -> bool:
+    """Whether it is the trunk's account, letter by letter, or the same telephone number."""
+    account = trunk["aor_user"]
+    return word is not None and (word == account or bare(word) in account_forms(trunk))
+
+
+def account_forms(trunk: dict[str, Any]) -> set[str]:
+    """The forms of an account that is a telephone number. Five digits may have a country."""
+    account, country = trunk["aor_user"], trunk["country"]
+    if bare(account) is None:
+        return set()
+    found = forms(account, country) | {account}
+    if account.startswith(country) and country == "44":
+        found |= forms("+" + account, country)
+    if len(account) >= 5 and account[0] not in "+0":
+        found |= {"+" + account, "00" + account}
+    return found
 
 
 def may_come(trunk: dict[str, Any], call: Call, now: float) -> bool:
@@ -170,11 +267,8 @@ def grade(trunk: dict[str, Any], called: str | None) -> int:
 
     What begins like a range is in it, and the better the longer the range is.
     """
+    called = bare(called)
     if called is None:
-        return 0
-    for separator in " -.()":
-        called = called.replace(separator, "")
-    if not called.removeprefix("+").isdigit():
         return 0
     grades = [0]
     for form in [form for n in trunk["numbers"] for form in forms(n, trunk["country"])]:
@@ -183,6 +277,13 @@ def grade(trunk: dict[str, Any], called: str | None) -> int:
         if form[-1] == "*" and called[: len(form) - 1] == form[:-1]:
             grades.append(len(form))
     return max(grades)
+
+
+def bare(word: str | None) -> str | None:
+    """A number without what is written between its digits; None where it is none."""
+    for separator in " -.()":
+        word = word and word.replace(separator, "")
+    return word if word and word.removeprefix("+").isdigit() else None
 
 
 @cache
@@ -242,8 +343,14 @@ def some_trunk(dice: Random, i: int) -> dict[str, Any]:
         "fallback": dice.random() < 0.25,
         "country": dice.choice(COUNTRIES),
         "numbers": dice.sample(NUMBERS, dice.randint(0, 2)),
+        "number_headers": USUAL[0] if dice.random() < 0.6 else some_headers(dice),
         "addresses": list({_place(a): a for a in addresses}.values()),
     }
+
+
+def some_headers(dice: Random) -> list[str]:
+    """Make up in which headers a trunk is looked for."""
+    return dice.sample(HEADERS, dice.randint(0, 3))
 
 
 def some_call(dice: Random) -> Call:
@@ -255,6 +362,13 @@ def some_call(dice: Random) -> Call:
         "transport": dice.choice(["udp", *TRANSPORTS]),
         "user": dice.choice([dice.choice(TOKENS), *AOR_USERS, *CALLED, *nobody]),
         "line": dice.choice(TOKENS) if dice.random() < 0.15 else "",
-        "p_called_party_id": dice.choice([*CALLED, "nobody"]) if dice.random() < 0.3 else None,
-        "to": dice.choice(CALLED) if dice.random() < 0.4 else dice.choice([None, "nobody"]),
+        "p_called_party_id": some_word(dice, 0.3),
+        "to": some_word(dice, 0.5),
+        "diversion": some_word(dice, 0.15),
+        "x_called": some_word(dice, 0.15),
     }
+
+
+def some_word(dice: Random, chance: float) -> str | None:
+    """Make up what a header calls; None: it is not there."""
+    return dice.choice([*CALLED, *AOR_USERS, "nobody"]) if dice.random() < chance else None

@@ -25,7 +25,8 @@ def agent(tmp_path: Path) -> Iterator[sqlite3.Connection]:
     Directory(tmp_path / FILE).close()
     with closing(sqlite3.connect(tmp_path / FILE, isolation_level=None)) as db:
         db.execute(
-            "INSERT INTO trunk VALUES ('acme', 't', 'u', 'sip:a@b', 'accept', 0, 1, '', NULL)"
+            "INSERT INTO trunk (id, token, aor_user, target, unmatched, fallback, enabled, mark)"
+            " VALUES ('acme', 't', 'u', 'sip:a@b', 'accept', 0, 1, '')"
         )
         row = ("acme", "192.0.2.1", 5060, "udp", "learned", "", NOW, None, False, "", False)
         db.execute(PUT_ADDRESS, row)

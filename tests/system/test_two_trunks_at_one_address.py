@@ -129,9 +129,15 @@ def test_the_other_provider_needs_no_number(scene: Scene) -> None:
     assert scene.call(uri(scene.whence, NOBODYS_NUMBER), scene.other) == "bobs-other-trunk"
 
 
-def test_a_number_of_another_provider_does_not_widen(scene: Scene) -> None:
-    """Alice's number called by the other provider is a call on the other provider's trunk."""
-    assert scene.call(uri(scene.whence, ALICES_NUMBER), scene.other) == "bobs-other-trunk"
+def test_number_of_a_trunk_elsewhere_goes_to_no_other(scene: Scene) -> None:
+    scene.call(uri(scene.whence, ALICES_NUMBER), scene.other, expect=403)
+    explained = scene.whence.explain(source(scene.other), uri(scene.whence, ALICES_NUMBER))
+    assert explained["reason"] == "number_of_another_trunk"
+
+
+def test_account_in_the_request_uri_beats_a_number_in_to(scene: Scene) -> None:
+    to = f"sip:{BOBS_NUMBER}@provider.example"
+    assert scene.call(uri(scene.whence, "acct1"), scene.provider, to=to) == "alices-trunk"
 
 
 def test_a_token_from_the_wrong_provider_is_refused(scene: Scene) -> None:

@@ -24,7 +24,9 @@ from whence.agent.clashes import Clashes
 from whence.agent.directory import Directory, DirectoryError
 from whence.agent.faults import FaultyFileError
 from whence.agent.reload import Reloaded
+from whence.agent.settings import ALL_HEADERS_LIMIT
 from whence.agent.standings import Standings, Trunk
+from whence.core import called
 from whence.core.address import Source
 from whence.core.against import against
 from whence.core.identify import Identified, Refused, Request, identify
@@ -122,6 +124,13 @@ def _is_uri(text: str) -> str:
     return text
 
 
+def _is_header(text: str) -> str:
+    name, colon, _ = text.partition(":")
+    if not name.strip() or not colon or not text.isprintable():
+        raise ValueError(f'"{text}" is not a header; write "Diversion: <sip:+442071234567@h>"')
+    return text
+
+
 UriText = Annotated[str, AfterValidator(_is_uri)]
 
 
@@ -132,6 +141,12 @@ class Question(BaseModel):
     ruri: UriText = Field(examples=["sip:+442071234567@edge.example"])
     to: UriText | None = None
     p_called_party_id: UriText | None = None
+    headers: list[Annotated[str, AfterValidator(_is_header)]] = Field(
+        default=[],
+        max_length=ALL_HEADERS_LIMIT,
+        description="further headers, as a trunk's number_headers names them",
+        examples=[["Diversion: <sip:+442071234567@provider.example>"]],
+    )
 
     def request(self) -> Request:
         """Make of it what the edge makes of a real one."""
@@ -142,7 +157,9 @@ class Question(BaseModel):
         ruri = uris[0]
         if ruri is None:  # the validators have seen to that
             raise ValueError(self.ruri)
-        return Request(Source.parse(self.source), ruri, uris[1], uris[2])
+        headers = [header.partition(":") for header in self.headers]
+        text = called.text_of((name.strip().lower(), value) for name, _, value in headers)
+        return Request(Source.parse(self.source), ruri, uris[1], uris[2], called.read(text))
 
 
 class StepView(BaseModel):

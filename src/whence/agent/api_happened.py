@@ -21,7 +21,6 @@ from whence.agent.standings import DisabledError
 from whence.agent.strangers import Strangers
 from whence.core import told
 from whence.core.address import Source, Transport, canonical_ip
-from whence.core.identify import Request
 from whence.core.strangers import LONGEST_S
 from whence.core.told import Told
 
@@ -38,6 +37,7 @@ class CallView(BaseModel):
     ruri: str
     to: str | None
     p_called_party_id: str | None
+    headers: list[str] = Field(description="those that some trunk has in number_headers")
     decision: str = Field(description="identified, refused or unknown")
     trunk: str | None = Field(description="to which it was given")
     rule: str | None = Field(description="what settled it; null where it was not identified")
@@ -247,7 +247,5 @@ def _then(directory: Directory, one: Told) -> Explanation | None:
 
 def _again(directory: Directory, one: Told, at: float) -> Explanation | None:
     """How the same request would be decided at `at`; None where it is not known in full."""
-    uris = told.uris(one)
-    if uris is None:
-        return None
-    return explanation(directory, Request(one.source, *uris), at)
+    request = told.request(one)
+    return None if request is None else explanation(directory, request, at)

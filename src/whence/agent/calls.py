@@ -123,6 +123,7 @@ def as_json(heard: Told) -> dict[str, object]:
         "ruri": shown(heard.ruri),
         "to": shown(heard.to) if heard.to is not None else None,
         "p_called_party_id": shown(called) if called is not None else None,
+        "headers": [shown(line) for line in heard.headers.split("\n") if line],
         "decision": str(heard.kind),
         "trunk": heard.trunk,
         "rule": heard.rule or None,

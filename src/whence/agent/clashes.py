@@ -29,11 +29,19 @@ PAUSE_S = 0.5
 SHARE = 0.05
 """The share of the time that looking may take."""
 
-_TRUNKS = """SELECT id, aor_user, EXISTS (SELECT 1 FROM number WHERE trunk_id = trunk.id), fallback
-    FROM trunk WHERE enabled"""
+_TRUNKS = """SELECT id, aor_user, EXISTS (
+        SELECT 1 FROM number WHERE trunk_id = trunk.id AND NOT of_account
+    ), fallback FROM trunk WHERE enabled"""
 _NUMBERS = """SELECT n.spelling, n.trunk_id FROM (
-        SELECT spelling FROM number GROUP BY spelling HAVING count(*) > 1
-    ) s CROSS JOIN number n ON n.spelling = s.spelling"""
+        SELECT spelling FROM number WHERE NOT of_account GROUP BY spelling HAVING count(*) > 1
+    ) s CROSS JOIN number n ON n.spelling = s.spelling WHERE NOT n.of_account"""
+_ACCOUNTS_AND_NUMBERS = """SELECT a.spelling, a.trunk_id, n.spelling, n.trunk_id FROM number a
+    CROSS JOIN number n ON n.spelling = a.spelling WHERE a.of_account AND NOT n.of_account
+    UNION ALL SELECT a.spelling, a.trunk_id, n.spelling, n.trunk_id FROM number a
+    CROSS JOIN range r CROSS JOIN number n ON n.spelling = substr(a.spelling, 1, r.length) || '*'
+    WHERE a.of_account AND NOT n.of_account
+    AND substr(a.spelling, 2) NOT GLOB '*[^0-9]*' AND a.spelling GLOB '[+0-9]*'"""
+"""Forms of accounts, each with a number or range that is, or holds, it."""
 _SITES = """SELECT trunk_id, ip, port FROM address
     WHERE expires_at IS NULL OR expires_at > ?"""
 
@@ -98,16 +106,28 @@ def read(path: Path, now: float) -> list[Clash]:
             [Named(id_, user, bool(has), bool(fb)) for id_, user, has, fb in db.execute(_TRUNKS)],
             db.execute(_NUMBERS).fetchall(),
             [(id_, (ip, port)) for id_, ip, port in db.execute(_SITES, (now,))],
+            _accounts_of_others(db),
         )
+
+
+def _accounts_of_others(db: sqlite3.Connection) -> list[tuple[str, str, str]]:
+    found = db.execute(_ACCOUNTS_AND_NUMBERS).fetchall()
+    return clash.accounts_of_others(
+        sorted({(form, account) for form, account, *_ in found}),
+        sorted({(spelling, owner) for *_, spelling, owner in found}),
+    )
 
 
 def in_file(settings: Settings) -> list[Clash]:
     """Find what clashes by the file alone: trunks at one registrar are at one address."""
     enabled = [trunk for trunk in settings.trunk if trunk.enabled]
+    numbers = [(spelling, t.id) for t in enabled for spelling in settings.spellings(t)]
+    accounts = [(form, t.id) for t in enabled for form in settings.account_spellings(t)]
     return clash.find(
         [Named(t.id, t.user, bool(t.numbers), t.fallback) for t in enabled],
-        [(spelling, t.id) for t in enabled for spelling in settings.spellings(t)],
+        numbers,
         [(t.id, (t.server.host, t.server.port or 5060)) for t in enabled],
+        clash.accounts_of_others(accounts, numbers),
     )
 
 

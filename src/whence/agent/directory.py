@@ -286,6 +286,7 @@ class Directory:
             db.execute("DELETE FROM trunk WHERE id = ?", (id_,))
         db.execute("DELETE FROM number")
         db.execute("DELETE FROM range")
+        self._set(tables.NUMBER_HEADERS_KEY, " ".join(settings.number_headers))
         for trunk in settings.trunk:
             db.execute(
                 tables.PUT_TRUNK,
@@ -298,6 +299,8 @@ class Directory:
                     trunk.fallback,
                     trunk.enabled,
                     marks[trunk.id],
+                    " ".join(trunk.number_headers),
+                    settings.number_style(trunk),
                 ),
             )
             if not trunk.enabled:
@@ -306,9 +309,14 @@ class Directory:
                 "UPDATE address SET exact = ? WHERE trunk_id = ? AND origin = 'learned'",
                 (trunk.port == "exact", trunk.id),
             )
+            named = (settings.spellings(trunk), settings.account_spellings(trunk))
             db.executemany(
                 tables.PUT_NUMBER,
-                [(spelling, trunk.id) for spelling in sorted(settings.spellings(trunk))],
+                [
+                    (spelling, trunk.id, of_account, e164)
+                    for of_account, forms in enumerate(named)
+                    for spelling, e164 in sorted(forms.items())
+                ],
             )
         db.execute(tables.PUT_RANGES)
         return frozenset(id_ for id_, mark in marks.items() if marked.get(id_, mark) != mark)
@@ -574,17 +582,17 @@ class Directory:
 
     def neighbours(self, request: Request, evidence: Evidence) -> list[Neighbour]:
         """Who has, or had, to do with a request, or with its source: a few of each kind."""
-        ip, user = request.source.ip, request.ruri.user
+        ip = request.source.ip
         named: dict[str, list[str]] = {}
         for token, trunk_id in evidence.token_owners.items():
             named.setdefault(trunk_id, []).append(f"token {token}")
         for number, trunk_id in sorted(evidence.number_owners):
             named.setdefault(trunk_id, []).append(f"number {number}")
-        query = "SELECT id FROM trunk WHERE aor_user = ? LIMIT 100"
+        for account, trunk_ids in sorted(evidence.account_owners.items()):
+            for trunk_id in sorted(trunk_ids)[:100]:
+                named.setdefault(trunk_id, []).append(f"user {account}")
         parameters = {"ip": str(ip), "version": ip.version, "bits": bits_of(ip)}
         with self._one_state():
-            for (trunk_id,) in self._fetch(query, (user or None,)):
-                named.setdefault(trunk_id, []).append(f"user {user}")
             near = [trunk_id for (trunk_id,) in self._fetch(tables.NEAR, parameters)]
             every = [
                 one

@@ -121,7 +121,7 @@ def install(folder: Path, user: str | None, settings: DropIn) -> dict[str, int |
         with acting_as(user):
             directory = SharedDirectory(folder / STATE / FILE)
             try:
-                directory.install_numbers(settings.spellings())
+                directory.install_numbers(settings.spellings(), settings.number_headers)
                 stored = directory.registrations()
             finally:
                 directory.close()

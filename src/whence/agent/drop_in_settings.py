@@ -11,11 +11,11 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
 from whence.agent import spellings
 from whence.agent.faults import FaultyFileError
-from whence.agent.settings import Country, Number, Watch
+from whence.agent.settings import ALL_HEADERS_LIMIT, Country, Number, NumberHeaders, Watch
 from whence.agent.table import Table, checked, toml
 from whence.agent.trusted_paths import Named
 
@@ -57,12 +57,20 @@ class DropIn(Table):
 
     country: Country = ""
     numbers: dict[Uuid, Numbers] = Field(default={})
+    number_headers: dict[Uuid, NumberHeaders] = Field(default={})
     agent: Watch = Watch()
 
     def named_files(self, file: Path) -> Iterator[Named]:
         """Give the files whose content counts: `file`, from which these were read, and others."""
         yield Named("", file, secret=bool(self.agent.webhook))
         yield from self.agent.named_files()
+
+    @field_validator("number_headers")
+    @classmethod
+    def _few(cls, given: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        if len({header for headers in given.values() for header in headers}) > ALL_HEADERS_LIMIT:
+            raise ValueError(f"name too many different headers; write {ALL_HEADERS_LIMIT} at most")
+        return given
 
     def spellings(self) -> dict[str, frozenset[str]]:
         """Give each l_uuid all forms in which its provider may write its numbers."""

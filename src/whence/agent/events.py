@@ -107,18 +107,29 @@ class Events:
         self.tell(Alarm(Kind.STRANGERS, None, text))
 
 
+_OF_REFUSAL = {
+    str(Kind.WRONG_TOKEN): "a call that names its token came from {source}, and was refused",
+    str(Kind.NUMBER_OF_ANOTHER): "a call that names its number or account came from {source}, "
+    "where it has no address, and was refused",
+}
+"""Reason of a refusal → what is told of it, of each trunk that the request names."""
+
+
 class WrongTokens:
-    """Hears of decisions, and tells of tokens that came from where they should not."""
+    """Raises an alarm when a request names a trunk at a source that is not the trunk's own."""
 
     def __init__(self, events: Events) -> None:
         self._events = events
 
     def hear(self, heard: Told, _data: bytes) -> None:
-        """Tell of one decision, if it is on such a token."""
-        if heard.kind is Decision.REFUSED and heard.reason == str(Kind.WRONG_TOKEN):
+        """Tell of one decision, if it was refused for that."""
+        text = _OF_REFUSAL.get(heard.reason) if heard.kind is Decision.REFUSED else None
+        if heard.method == "OPTIONS" and heard.reason == str(Kind.NUMBER_OF_ANOTHER):
+            return  # a provider asks whether an account lives: that is no call
+        if text is not None:
             for trunk in heard.named:
-                text = f"a call that names its token came from {heard.source}, and was refused"
-                self._events.tell(Alarm(Kind.WRONG_TOKEN, trunk, text))
+                said = Alarm(Kind(heard.reason), trunk, text.format(source=heard.source))
+                self._events.tell(said)
 
 
 def sentence(said: Alarm) -> str:

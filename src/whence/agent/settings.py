@@ -12,6 +12,7 @@ import ssl
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -32,11 +33,13 @@ from whence.agent import pins, spellings, tls_peer
 from whence.agent.faults import FaultyFileError
 from whence.agent.table import Table, checked, toml
 from whence.agent.trusted_paths import Named
-from whence.core import told
+from whence.core import stamp, told
 from whence.core.address import GRACE_S, Source, Transport
 from whence.core.digest import Credentials, ha1
+from whence.core.number import account_spellings
 from whence.core.retry import WAITS, Backoff, Waits
 from whence.core.secret import Secret
+from whence.core.trunk import NUMBER_HEADERS
 from whence.core.uri import Uri
 
 DAY_S = 86_400
@@ -46,6 +49,26 @@ DEBIANS_CAS = "/etc/ssl/certs/ca-certificates.crt"
 
 SOCKET_PATH_LIMIT = 107
 """How long the path of a Unix socket may be (Linux)."""
+
+HEADERS_LIMIT = 8
+"""In how many headers one trunk's number may be looked for."""
+
+ALL_HEADERS_LIMIT = 16
+"""How many different ones all trunks together may name: the edge looks for each in each call."""
+
+_TOKEN = re.compile(r"[A-Za-z0-9.!%*_+`'~-]{1,64}")  # RFC 3261 25.1
+
+_STRUCTURE_NAMES = (
+    "accept accept-encoding accept-language allow allow-events authentication-info authorization"
+    " call-id contact content-disposition content-encoding content-language content-length"
+    " content-type cseq date event expires from max-forwards mime-version min-expires min-se path"
+    " proxy-authenticate proxy-authorization proxy-require rack record-route require route rseq"
+    " security-client security-server security-verify service-route session-expires supported"
+    " timestamp unsupported user-agent server via warning www-authenticate"
+    " request-uri a b c d e f i k l m o r s t u v x y"
+)
+_STRUCTURE = frozenset(_STRUCTURE_NAMES.split())
+"""Headers that say how a message travels or who sends it, and compact forms: not who is called."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}")
 _DOMAIN = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
@@ -216,6 +239,40 @@ def _country(text: str) -> str:
     return spellings.country_code(text) if text else text
 
 
+def _header(name: str) -> str:
+    small = name.lower()
+    if not _TOKEN.fullmatch(name):
+        raise ValueError(
+            f'"{name}" is not the name of a header; write "P-Called-Party-ID", "To" or "X-Called"'
+        )
+    if small in _STRUCTURE or small.startswith(stamp.PREFIX):
+        raise ValueError(
+            f'"{name}" names no called number; write "P-Called-Party-ID", "To", "Diversion", '
+            '"History-Info" or a header of the provider\'s own. The Request-URI always comes first'
+        )
+    return sys.intern(small)
+
+
+def _listed(value: Any) -> Any:
+    if isinstance(value, str):
+        raise ValueError(f'is no list; write ["{value}"]')  # noqa: TRY004 - pydantic's
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _headers(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name, times in Counter(names).items():
+        if times > 1:
+            raise ValueError(f'"{name}" is there {times} times; write it once')
+    if len(names) > HEADERS_LIMIT:
+        raise ValueError(f"names more than {HEADERS_LIMIT} headers; write those that matter")
+    return _same(names)
+
+
+@lru_cache(maxsize=1024)
+def _same(names: tuple[str, ...]) -> tuple[str, ...]:
+    return names  # thousands of trunks have the same
+
+
 def _printable(text: str) -> str:
     if not text.isprintable():
         raise ValueError("has control characters; write it without them")
@@ -254,6 +311,11 @@ OptionalDomain = Annotated[
 AorUser = Annotated[str, _matching(_AOR_USER, "the user of an address-of-record", "acct1")]
 Number = Annotated[str, AfterValidator(_number)]
 Country = Annotated[str, AfterValidator(_country)]
+NumberHeaders = Annotated[
+    tuple[Annotated[str, AfterValidator(_header)], ...],
+    BeforeValidator(_listed),
+    AfterValidator(_headers),
+]
 Socket = Annotated[Source, BeforeValidator(_socket)]
 Password = Annotated[SecretStr, AfterValidator(_secret)]
 
@@ -563,6 +625,8 @@ class Trunk(Table):
     target: Annotated[str, AfterValidator(_target)]
     numbers: list[Number] = []
     country: Country = ""
+    number_headers: NumberHeaders = NUMBER_HEADERS
+    number_format: Literal["as_sent", "e164", "national", "plain"] = "as_sent"
     unmatched: Literal["accept", "refuse"] = "accept"
     fallback: bool = False
     follow_dns: bool = True
@@ -685,10 +749,40 @@ class Settings(Table):
             if pin.expires_at is not None and pin.expires_at <= now
         ]
 
-    def spellings(self, trunk: Trunk) -> frozenset[str]:
-        """All forms in which the provider of `trunk` may write its numbers."""
-        country = trunk.country or self.edge.country
-        return frozenset().union(*(spellings.spellings(n, country) for n in trunk.numbers))
+    def country_of(self, trunk: Trunk) -> str:
+        """The calling code of the country in which a trunk's provider is; empty: not said."""
+        return trunk.country or self.edge.country
+
+    def spellings(self, trunk: Trunk) -> dict[str, str]:
+        """All forms in which the provider of `trunk` may write its numbers → each in E.164."""
+        country = self.country_of(trunk)
+        found: dict[str, str] = {}
+        for number in trunk.numbers:
+            forms = spellings.spellings(number, country)
+            found |= dict.fromkeys(forms, spellings.e164(number, country))
+        return found
+
+    def account_spellings(self, trunk: Trunk) -> dict[str, str]:
+        """All forms in which the account of `trunk` may be called → each in E.164; empty: none."""
+        forms = dict.fromkeys(account_spellings(trunk.user), "")
+        try:
+            country = self.country_of(trunk)
+            e164 = spellings.e164(trunk.user, country)
+            return dict.fromkeys([*forms, *spellings.spellings(trunk.user, country)], e164)
+        except ValueError:  # it is no number
+            return forms
+
+    def number_style(self, trunk: Trunk) -> str:
+        """How `{number}` is written for the target of `trunk`, for the directory."""
+        if trunk.number_format == "as_sent":
+            return ""
+        return str(spellings.style(trunk.number_format, self.country_of(trunk)))
+
+    @property
+    def number_headers(self) -> list[str]:
+        """All headers that some trunk names, but for those that are always read."""
+        named = {header for trunk in self.trunk for header in trunk.number_headers}
+        return sorted(named - set(NUMBER_HEADERS))
 
 
 def load(path: Path) -> Settings:
@@ -736,6 +830,11 @@ def _at_odds(settings: Settings) -> list[str]:
     """Say what one table denies of another: a target's user, a socket that reaches a server."""
     users = {user.name for user in settings.user}
     faults = []
+    if len(settings.number_headers) > ALL_HEADERS_LIMIT:
+        faults.append(
+            f"trunk: number_headers: the trunks name {len(settings.number_headers)} different "
+            f"headers; write {ALL_HEADERS_LIMIT} at most"
+        )
     for trunk in settings.trunk:
         target = Uri.parse(trunk.target.replace("{number}", "0"))
         at_home = target is not None and target.host == settings.edge.domain.lower()
@@ -743,6 +842,11 @@ def _at_odds(settings: Settings) -> list[str]:
             faults.append(
                 f'trunk "{trunk.id}": target: there is no user "{target.user}"; '
                 f'add [[user]] with name = "{target.user}"'
+            )
+        if trunk.number_format == "national" and not settings.country_of(trunk):
+            faults.append(
+                f'trunk "{trunk.id}": number_format: "national" is of a country; write its '
+                'country = "44", or that of [edge]'
             )
         if missing := _no_socket(settings.edge, trunk.server):
             place = "proxy" if trunk.proxy else "registrar"

@@ -5,18 +5,22 @@ Trunks and registrations are theirs; numbers, what is pinned, and what has ended
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from whence.agent.directory import Directory
 from whence.core import directory as tables
 from whence.core import history
+from whence.core.trunk import NUMBER_HEADERS
 
 _LAPSED = "SELECT trunk_id FROM registration WHERE expires_at <= ?"
 _NO_TRUNK_OF_THEIRS = """DELETE FROM trunk WHERE NOT EXISTS
     (SELECT 1 FROM registration r WHERE r.trunk_id = trunk.id) AND NOT EXISTS
     (SELECT 1 FROM address a WHERE a.trunk_id = trunk.id) AND NOT EXISTS
-    (SELECT 1 FROM number n WHERE n.trunk_id = trunk.id)"""
+    (SELECT 1 FROM number n WHERE n.trunk_id = trunk.id AND NOT n.of_account)
+    AND number_headers = ?"""
+_USUAL_HEADERS = (" ".join(NUMBER_HEADERS),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,21 +38,38 @@ class Row:
 class SharedDirectory(Directory):
     """The directory of one node whose registrations another one keeps."""
 
-    def install_numbers(self, spellings: Mapping[str, frozenset[str]]) -> None:
+    def install_numbers(
+        self,
+        spellings: Mapping[str, frozenset[str]],
+        headers: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    ) -> None:
         """Make the numbers those of the file: trunk id → how its numbers may be written.
 
+        `headers`: trunk id → in which headers its number is looked for, where it is not as usual.
         A trunk that has not registered yet has its numbers all the same, and no address. Its token
         is its id: uac registers that as its Contact's user.
         """
         with self._changing():
             db = self._db
-            db.execute("DELETE FROM number")
+            db.execute(tables.DROP_NUMBERS)
             db.execute("DELETE FROM range")
-            db.execute(_NO_TRUNK_OF_THEIRS)
+            db.execute("UPDATE trunk SET number_headers = ?", _USUAL_HEADERS)
+            db.execute(_NO_TRUNK_OF_THEIRS, _USUAL_HEADERS)
+            for trunk_id, looked in headers.items():
+                db.execute(tables.PUT_NAMED, (trunk_id, trunk_id))
+                row = (" ".join(looked), trunk_id)
+                db.execute("UPDATE trunk SET number_headers = ? WHERE id = ?", row)
+            named = {header for looked in headers.values() for header in looked}
+            further = " ".join(sorted(named - set(NUMBER_HEADERS)))
+            self._set(tables.NUMBER_HEADERS_KEY, further)
             for trunk_id, forms in spellings.items():
                 db.execute(tables.PUT_NAMED, (trunk_id, trunk_id))
-                db.executemany(tables.PUT_NUMBER, [(form, trunk_id) for form in sorted(forms)])
-            db.execute(_NO_TRUNK_OF_THEIRS)  # those that the file names without a number
+                db.executemany(
+                    tables.PUT_NUMBER, [(form, trunk_id, 0, "") for form in sorted(forms)]
+                )
+            db.execute(
+                _NO_TRUNK_OF_THEIRS, _USUAL_HEADERS
+            )  # those that the file names without a number
             db.execute(tables.PUT_RANGES)
 
     def trunks(self) -> list[Row]:

@@ -12,7 +12,7 @@ from functools import cache
 import phonenumbers
 from phonenumbers import NumberParseException, PhoneMetadata, ValidationResult
 
-from whence.core.number import LEAST, RANGE, bare
+from whence.core.number import LEAST, RANGE, Format, Style, bare
 
 INTERNATIONAL = "00"
 """What most countries dial instead of the +; providers of other countries write it too."""
@@ -82,11 +82,37 @@ def spellings(text: str, code: str = "") -> frozenset[str]:
     """
     number, star = _read(text)
     home = country(code)
+    found = _place(number, star, home)
+    forms = {number} | (set() if found is None else _forms(*found, home))
+    return frozenset(form + star for form in forms if not star or len(form.strip("+")) >= LEAST)
+
+
+def e164(text: str, code: str = "") -> str:
+    """Write a number, or what a range begins with, with its + and country; empty: not known."""
+    number, star = _read(text)
+    found = _place(number, star, country(code))
+    if found is None:
+        return ""
+    there, national = found
+    return f"+{there.code if there else ''}{national}"
+
+
+def style(format_: str, code: str) -> Style:
+    """Say how a trunk in the country of `code` wants its numbers written; empty: none."""
+    home = country(code)
+    if home is None:
+        return Style(Format(format_))
+    return Style(
+        Format(format_), home.code, home.trunk_prefix, home.international_prefix or INTERNATIONAL
+    )
+
+
+def _place(number: str, star: str, home: Country | None) -> tuple[Country | None, str] | None:
+    """(country, national number) of a number, or of what a range begins with."""
     found = _abroad(number, home)
     if found is None and home is not None:
         found = _begins_at_home(number, home) if star else _at_home(number, home)
-    forms = {number} | (set() if found is None else _forms(*found, home))
-    return frozenset(form + star for form in forms if not star or len(form.strip("+")) >= LEAST)
+    return found
 
 
 def _forms(there: Country | None, national: str, home: Country | None) -> set[str]:

@@ -91,7 +91,7 @@ class Reload:
         before = self.settings
         try:
             after, _ = load_trusted(self.path, load)
-            self.directory.install_numbers(after.spellings())
+            self.directory.install_numbers(after.spellings(), after.number_headers)
         except (FaultyFileError, DirectoryError) as error:
             said = "; ".join(getattr(error, "faults", [str(error)]))
             log.error("not reloaded: %s", said)  # noqa: TRY400 - no bug of ours
@@ -118,7 +118,7 @@ async def _serve(
     own = settings.agent
     webhook = Webhook(own.webhook, own.webhook_token_file) if own.webhook else None
     events = Events([webhook] if webhook is not None else [])
-    directory.install_numbers(settings.spellings())
+    directory.install_numbers(settings.spellings(), settings.number_headers)
     tracked = Tracked(directory, settings.numbers)
     tracked.happened = events.happened
     calls = Calls(own.calls, CallsFile(Path(own.calls_file)) if own.calls_file else None)

@@ -25,6 +25,13 @@ def explain(
     p_called_party_id: Annotated[
         str | None, typer.Option(metavar="URI", help="its P-Called-Party-ID")
     ] = None,
+    header: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HEADER",
+            help='one that a trunk has in number_headers: "Diversion: <sip:+44…@h>"',
+        ),
+    ] = None,
     call: Annotated[
         str | None, typer.Option(metavar="CALL-ID", help="instead of these: a call that happened")
     ] = None,
@@ -33,7 +40,7 @@ def explain(
 ) -> None:
     """Say which trunk a request would be given to, or a call was, and each step to that."""
     if call is not None:
-        if not (source is ruri is to is p_called_party_id is None):
+        if header or not (source is ruri is to is p_called_party_id is None):
             raise typer.BadParameter("--call goes alone: the call has the rest")
         answer = ask(api, f"/v1/calls/{quote(call, safe='').replace('.', '%2E')}")
         if json:
@@ -43,7 +50,13 @@ def explain(
         return
     if source is None or ruri is None:
         raise typer.BadParameter("write --source and --ruri, or --call")
-    question = {"source": source, "ruri": ruri, "to": to, "p_called_party_id": p_called_party_id}
+    question = {
+        "source": source,
+        "ruri": ruri,
+        "to": to,
+        "p_called_party_id": p_called_party_id,
+        "headers": header or [],
+    }
     answer = ask(api, "/v1/explain", question)
     if json:
         show.as_json(answer)
@@ -62,6 +75,8 @@ def _calls(calls: list[dict[str, Any]]) -> None:
         ):
             if call[key]:
                 print(f"{name}: {call[key]}")
+        for line in call["headers"]:
+            print(line)
         print(f"it was {call['decision']}{given}: {call['reason']}")
         if call["named"] and not call["trunk"]:
             print(f"trunks: {', '.join(call['named'])}")

@@ -23,7 +23,7 @@ def _fitting(
         return "its token"
     if step.rule is Rule.NUMBER:
         number = str(step.compared).partition(" in ")[0]
-        return f"its {evidence.number_owners.get((number, id_), number)}"
+        return f"its {evidence.number_owners.get((number, id_), 'account')}"
     if trunk is None:
         return ""
     if step.rule is Rule.AOR_USER:

@@ -19,6 +19,7 @@ class Kind(StrEnum):
     NOT_IN_DNS = "server not in DNS"
     LAPSED = "lapsed"
     WRONG_TOKEN = "token from a wrong source"
+    NUMBER_OF_ANOTHER = "number_of_another_trunk"
     STRANGERS = "many strangers"
     CLASH = "clash"
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import ip_network
 
+from whence.core.number import RANGE
 from whence.core.uri import host_text
 
 Site = tuple[str, int | None]
@@ -26,6 +27,7 @@ class Kind(StrEnum):
     """What it is that does not tell the trunks apart."""
 
     NUMBER = "number"
+    NUMBER_IS_ACCOUNT = "number_is_account"
     AOR_USER = "aor user"
     NO_NUMBER = "no number"
     FALLBACK = "fallback"
@@ -57,6 +59,7 @@ class Clash:
         shared = few(self.shared)
         return {
             Kind.NUMBER: f"the same number {shared}",
+            Kind.NUMBER_IS_ACCOUNT: f"{shared} is a number of one and the account of another",
             Kind.AOR_USER: f"the same user {shared}, and no numbers",
             Kind.NO_NUMBER: "no numbers, and others at their address",
             Kind.FALLBACK: "more than one fallback: what nothing tells apart is refused",
@@ -68,6 +71,8 @@ class Clash:
         return {
             Kind.NUMBER: "leave it to one of them, or write fallback = true for the one that is to "
             "take its calls",
+            Kind.NUMBER_IS_ACCOUNT: "write the number down for the trunk whose account it is, and "
+            "for no other; else calls to it are refused",
             Kind.AOR_USER: "write the numbers of each; else only calls to the very contact that we "
             "registered are told apart",
             Kind.NO_NUMBER: "write the numbers of each, or fallback = true for one of them; else "
@@ -91,12 +96,14 @@ def find(
     trunks: Iterable[Named],
     numbers: Iterable[tuple[str, str]],
     sites: Iterable[tuple[str, Site]],
+    accounts: Iterable[tuple[str, str, str]] = (),
 ) -> list[Clash]:
     """All clashes among enabled trunks.
 
     `numbers` are (spelling, trunk id): of ranges the longest wins, so only equal ones clash; those
     that one trunk alone owns need not be among them. `sites` are (trunk id, where its calls may
-    come from).
+    come from). `accounts` are (form of an account as a number, trunk id, id of another trunk to
+    whom a call to that number would be given).
     """
     named = {trunk.id: trunk for trunk in trunks}
     places = _Places((id_, site) for id_, site in sites if id_ in named)
@@ -106,6 +113,14 @@ def find(
         for address, ids in places.shared_by(owners):
             if sum(named[id_].fallback for id_ in ids) != 1:
                 addresses[Kind.NUMBER, ids, _shown(spellings)].append(address)
+
+    pairs: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for form, account, other in accounts:
+        if account in named and other in named:
+            pairs[account, other].append(form)
+    for pair, forms in pairs.items():
+        for address, ids in places.shared_by(pair):
+            addresses[Kind.NUMBER_IS_ACCOUNT, ids, _shown(forms)].append(address)
 
     for address, ids in places.shared_by(places.ids):
         fallbacks = tuple(id_ for id_ in ids if named[id_].fallback)
@@ -139,6 +154,27 @@ def _owners(numbers: Iterable[tuple[str, str]]) -> dict[tuple[str, ...], list[st
         if len(ids) > 1:
             shared[tuple(sorted(ids))].append(spelling)
     return shared
+
+
+def accounts_of_others(
+    accounts: Iterable[tuple[str, str]], numbers: Iterable[tuple[str, str]]
+) -> list[tuple[str, str, str]]:
+    """Find accounts that are numbers of other trunks, as `find` takes them.
+
+    `accounts` are (form of it as a number, trunk id), `numbers` are (spelling, trunk id).
+    """
+    owners: dict[str, set[str]] = defaultdict(set)
+    for spelling, id_ in numbers:
+        owners[spelling].add(id_)
+    lengths = sorted({len(s) - 1 for s in owners if s.endswith(RANGE)}, reverse=True)
+    found = []
+    for form, id_ in accounts:
+        for spelling in (form, *(form[:n] + RANGE for n in lengths if n <= len(form))):
+            owning = owners.get(spelling, set())
+            found += [(form, id_, other) for other in sorted(owning - {id_})]
+            if id_ in owning:
+                break  # what others own less closely gets no call to it
+    return found
 
 
 class _Places:

@@ -37,10 +37,10 @@ _SECONDS = re.compile(r"\s*(\d{1,10})", re.ASCII)
 
 def listed(header: str) -> list[Contact]:
     """Read a Contact header that may list several, with commas between them."""
-    return [Contact.parse(text) for text in _parts(header)]
+    return [Contact.parse(text) for text in parts(header)]
 
 
-def _parts(header: str) -> Iterator[str]:
+def parts(header: str) -> Iterator[str]:
     """Cut at the commas that stand in no quotes and no angle brackets."""
     begin, quoted, escaped, inside, found = 0, False, False, False, 0
     for at, c in enumerate(header):

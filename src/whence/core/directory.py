@@ -4,8 +4,8 @@ agent, which writes it, and edge, which reads it. The SQL is text here; running 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from whence.core.address import (
@@ -17,12 +17,12 @@ from whence.core.address import (
     canonical_network,
 )
 from whence.core.identify import NAMING, Decision, Evidence, Identified, Request, identify
-from whence.core.number import closeness, owns
+from whence.core.number import RANGE, closeness, owns
 from whence.core.registration import NextHop, Registration, State
 from whence.core.retry import Failure
 from whence.core.trunk import Trunk
 
-VERSION = 3
+VERSION = 4
 
 STRENGTHS = "udp tcp tls"
 STRENGTH = f"instr('{STRENGTHS}', {{a}}transport)"
@@ -40,9 +40,10 @@ CREATE TABLE trunk (
     fallback  INTEGER NOT NULL,
     enabled   INTEGER NOT NULL,
     mark      TEXT NOT NULL,        -- tells other credentials from these, and hardly more
-    gone_at   REAL                  -- null: in the file; else only the token counts
+    gone_at   REAL,                 -- null: in the file; else only the token counts
+    number_headers TEXT NOT NULL DEFAULT 'p-called-party-id to',    -- small letters, blanks between
+    number_format  TEXT NOT NULL DEFAULT ''             -- core/number.py Style; empty: as sent
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX trunk_of_aor_user ON trunk (aor_user);
 
 CREATE TABLE address (
     trunk_id   TEXT NOT NULL REFERENCES trunk (id) ON DELETE CASCADE,
@@ -113,12 +114,21 @@ CREATE TRIGGER fallback_changes AFTER UPDATE OF fallback ON trunk
     DELETE FROM fallback WHERE trunk_id = NEW.id; INSERT OR IGNORE INTO fallback
     SELECT ip, trunk_id, ifnull(port, 0) FROM address WHERE trunk_id = NEW.id AND NEW.fallback; END;
 
-CREATE TABLE number (
-    spelling TEXT NOT NULL,         -- bare; of a range, it ends in *
-    trunk_id TEXT NOT NULL REFERENCES trunk (id) ON DELETE CASCADE,
-    PRIMARY KEY (spelling, trunk_id)
+CREATE TABLE number (               -- what names a trunk in a request: its numbers, its account
+    spelling   TEXT NOT NULL,       -- of a number: bare; of a range, it ends in *
+    trunk_id   TEXT NOT NULL REFERENCES trunk (id) ON DELETE CASCADE,
+    of_account INTEGER NOT NULL DEFAULT 0,  -- 1: its account, or a form of it as a number
+    e164       TEXT NOT NULL DEFAULT '',    -- with + and country, without *; empty: unknown
+    PRIMARY KEY (spelling, trunk_id, of_account)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX number_of_trunk ON number (trunk_id);
+CREATE INDEX number_of_trunk ON number (trunk_id, of_account);
+CREATE TRIGGER account_comes AFTER INSERT ON trunk WHEN NEW.aor_user <> '' BEGIN
+    INSERT OR IGNORE INTO number (spelling, trunk_id, of_account)
+    VALUES (NEW.aor_user, NEW.id, 1); END;
+CREATE TRIGGER account_changes AFTER UPDATE OF aor_user ON trunk
+    WHEN OLD.aor_user <> NEW.aor_user BEGIN
+    DELETE FROM number WHERE trunk_id = NEW.id AND of_account; INSERT OR IGNORE INTO number
+    (spelling, trunk_id, of_account) SELECT NEW.aor_user, NEW.id, 1 WHERE NEW.aor_user <> ''; END;
 
 CREATE TABLE range (                -- of which lengths there are ranges: few
     length INTEGER PRIMARY KEY      -- of what stands before the *
@@ -172,6 +182,8 @@ GENERATION_BYTES = 8
 INSIDE_KEY = "inside_key"
 DIALOG_KEY = "dialog_key"
 MARK_KEY = "mark_key"
+NUMBER_HEADERS_KEY = "number_headers"
+"""In `meta`: the headers, but P-Called-Party-ID and To, that some trunk has in `number_headers`."""
 META = "SELECT value FROM meta WHERE key = ?"
 
 USER_HA1 = "SELECT md5 FROM user WHERE name = ? AND domain = ?"
@@ -185,9 +197,13 @@ OTHERS = 2
 # CROSS JOIN fixes the order of tables. UNION ALL, joins and NOT EXISTS spare every temporary table
 # but the few places of `_THERE`: with UNION, GROUP BY, IN (SELECT …) or WITH the same query takes
 # up to ten times as long. To open a table costs as much as to find a row in it: so all ways to a
-# named trunk lead into one join, and there is none for what the request does not have. The indexes
-# lead past the addresses of stronger transports, however many there are.
-_TRUNK = "t.id, t.token, t.aor_user, t.target, t.unmatched, t.fallback"
+# named trunk lead into one join, and there is none for what the request does not have. Accounts
+# stand among the numbers, so that one look finds both. The indexes lead past the addresses of
+# stronger transports, however many there are.
+_TRUNK = (
+    "t.id, t.token, t.aor_user, t.target, t.unmatched, t.fallback, t.number_headers,"
+    " t.number_format"
+)
 _ADDRESS = "a.ip, a.port, a.transport, a.origin, a.socket, a.learned_at, a.expires_at, a.exact"
 _THERE = """(
     SELECT :ip AS ip
@@ -197,23 +213,32 @@ _THERE = """(
 """The request's ip, and the networks that it is in, as they stand in `address`."""
 
 
-@cache
-def _named(tokens: int, numbers: int) -> str:
-    """All trunks that a request with so many tokens and numbers names, wherever they are, with
-    their addresses there. One that is disabled, or gone, has none, but its token is not another's
-    to take.
+@lru_cache(maxsize=256)
+def _named(tokens: int, numbers: int, accounts: int) -> str:
+    """All trunks that a request with so many tokens, numbers and accounts names, wherever they
+    are, with their addresses there. One that is disabled, or gone, has none, but its token, number
+    and account are not another's to take. `accounts`: with the numbers, which come first.
     """
-    ways = ["SELECT NULL AS spelling, id FROM trunk WHERE aor_user = :user"]
-    ways += [f"SELECT NULL, id FROM trunk WHERE token = :token{i}" for i in range(tokens)]
-    for i in range(numbers):
-        ways += [
-            f"SELECT spelling, trunk_id FROM number WHERE spelling = :number{i}",
-            "SELECT m.spelling, m.trunk_id FROM range r CROSS JOIN number m"
-            f" ON m.spelling = substr(:number{i}, 1, r.length) || '*'",
-        ]
+    ways = [
+        "SELECT NULL AS spelling, 0 AS of_account, '' AS e164, id FROM trunk"
+        f" WHERE token = :token{i}"
+        for i in range(tokens)
+    ]
+    ways += [
+        "SELECT spelling, of_account, e164, trunk_id AS id FROM number"
+        f" WHERE spelling = :account{i}"
+        for i in range(accounts)
+    ]
+    ways += [
+        "SELECT m.spelling, 0, m.e164, m.trunk_id FROM range r CROSS JOIN number m"
+        f" ON m.spelling = substr(:account{i}, 1, r.length) || '*' WHERE NOT m.of_account"
+        for i in range(numbers)
+    ]
+    if not ways:  # `sip:host` alone names nobody
+        ways = ["SELECT NULL AS spelling, 0 AS of_account, '' AS e164, NULL AS id WHERE 0"]
     return f"""
-    SELECT w.spelling, {_TRUNK}, {_ADDRESS} FROM ({" UNION ALL ".join(ways)}) w
-    CROSS JOIN trunk t ON t.id = w.id
+    SELECT w.spelling, w.of_account, w.e164, {_TRUNK}, {_ADDRESS}
+    FROM ({" UNION ALL ".join(ways)}) w CROSS JOIN trunk t ON t.id = w.id
     LEFT JOIN {_THERE} h LEFT JOIN address a ON t.enabled AND a.trunk_id = t.id AND a.ip = h.ip"""
 
 
@@ -235,7 +260,7 @@ def _some(of: str, port: str) -> str:
     """A few trunks with an address there that admits the source; the first of each trunk."""
     return f"""
     SELECT * FROM (
-        SELECT NULL, {_TRUNK}, {_ADDRESS}
+        SELECT NULL, 0, '', {_TRUNK}, {_ADDRESS}
         FROM {of.format(port=_OF_FALLBACK[port])} CROSS JOIN trunk t ON t.id = a.trunk_id
         WHERE {_stands(_A[of], port)} AND t.enabled AND NOT EXISTS (
             SELECT 1 FROM {_THERE} k CROSS JOIN address b
@@ -254,10 +279,20 @@ SELECT {_ADDRESS} FROM {_THERE} h CROSS JOIN address a ON a.trunk_id = :id AND a
 """
 """The addresses of one trunk at an ip, or that hold it; `at` makes the parameters."""
 
-TRUNK_ID = 1
+TRUNK_ID = 3
 """Which column of what `decide` and `gather` fetch has the trunk's id."""
 
+ADDRESS_AT = 11
+"""At which column its address begins; all of these are None where it has none there."""
+
 Row = tuple[Any, ...]
+
+
+def without_address(row: Row) -> Row:
+    """Make of a row what it is of a trunk that has no address there: it is named, no candidate."""
+    return row[:ADDRESS_AT] + (None,) * (len(row) - ADDRESS_AT)
+
+
 Fetch = Callable[[str, dict[str, Any]], list[Row]]
 """Runs one SELECT with its parameters and returns all its rows. What is fetched for one decision
 must come from one state of the directory: that is the shell's to see to."""
@@ -298,11 +333,7 @@ def at(trunk_id: str, source: Source) -> dict[str, Any]:
 
 
 def _naming(request: Request) -> str:
-    return _named(len(request.tokens), len(_numbers(request)))
-
-
-def _numbers(request: Request) -> list[str]:
-    return list(dict.fromkeys([number for _, number in request.numbers]))
+    return _named(len(request.tokens), len(request.numbers), len(request.accounts))
 
 
 def _asked(request: Request, now: float, others: int) -> dict[str, Any]:
@@ -316,39 +347,70 @@ def _asked(request: Request, now: float, others: int) -> dict[str, Any]:
         "strength": STRENGTHS.index(source.transport) + 1,
         "now": now,
         "others": others,
-        "user": request.ruri.user or None,
     }
     for i, token in enumerate(request.tokens):
         asked[f"token{i}"] = token
-    for i, number in enumerate(_numbers(request)):
-        asked[f"number{i}"] = number
+    for i, account in enumerate(request.accounts):
+        asked[f"account{i}"] = account
     return asked
 
 
 def _evidence(request: Request, rows: list[Row]) -> Evidence:
-    tokens, numbers = request.tokens, _numbers(request)
+    tokens, numbers = request.tokens, request.numbers
     trunks: dict[str, Row] = {}
     addresses: dict[str, dict[Row, None]] = {}
     token_owners: dict[str, str] = {}
-    number_owners: dict[tuple[str, str], str] = {}
-    for spelling, id_, token, aor_user, target, unmatched, fallback, *address in rows:
-        if spelling is not None:
+    owning: dict[tuple[str, str], dict[str, str]] = {}
+    accounts: dict[str, dict[str, None]] = {}
+    e164s: dict[tuple[str, str], str] = {}
+    for row in rows:
+        spelling, of_account, e164, id_, token = row[:5]
+        if of_account:
+            accounts.setdefault(spelling, {})[id_] = None
+            e164s[spelling, id_] = e164
+        elif spelling is not None:
             for number in numbers:
                 if owns(spelling, number):
-                    before = number_owners.get((number, id_))
-                    if before is None or closeness(before) < closeness(spelling):
-                        number_owners[number, id_] = spelling
+                    owning.setdefault((number, id_), {})[spelling] = e164
         if token in tokens:
             token_owners[token] = id_
-        if address[0] is not None:
-            trunks[id_] = (id_, token, aor_user, target, unmatched, fallback)
-            addresses.setdefault(id_, {})[tuple(address)] = None
-    found = []
-    for id_ in sorted(trunks):
-        _, token, aor_user, target, unmatched, fallback = trunks[id_]
-        there = tuple([address_of(row) for row in addresses[id_]])
-        found.append(Trunk(id_, token, aor_user, target, there, unmatched, bool(fallback)))
-    return Evidence(tuple(found), token_owners, number_owners)
+        if row[ADDRESS_AT] is not None:
+            trunks[id_] = row
+            addresses.setdefault(id_, {})[row[ADDRESS_AT:]] = None
+    number_owners: dict[tuple[str, str], str] = {}
+    pilots = set()
+    for named, by in owning.items():
+        spelling = next(iter(by)) if len(by) == 1 else max(by, key=closeness)
+        number_owners[named] = spelling
+        e164 = by[spelling]
+        e164s[named] = e164 and e164 + named[0][len(spelling.removesuffix(RANGE)) :]
+        if _is_pilot(named[0], by):
+            pilots.add(named)
+    return Evidence(
+        tuple([_trunk(trunks[id_], addresses[id_]) for id_ in sorted(trunks)]),
+        token_owners,
+        number_owners,
+        {account: tuple(ids) for account, ids in accounts.items()},
+        e164s,
+        pilots,
+    )
+
+
+def _trunk(row: Row, addresses: Iterable[Row]) -> Trunk:
+    id_, token, aor_user, target, unmatched, fallback, headers, format_ = row[TRUNK_ID:ADDRESS_AT]
+    there = tuple([address_of(address) for address in addresses])
+    looked = _headers(headers)
+    return Trunk(id_, token, aor_user, target, there, unmatched, bool(fallback), looked, format_)
+
+
+@lru_cache(maxsize=1024)
+def _headers(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+def _is_pilot(number: str, owning: Collection[str]) -> bool:
+    """Whether a number begins a range of its trunk, or is in one and written down besides."""
+    return number + RANGE in owning or (len(owning) > 1 and number in owning)
 
 
 _COLUMNS = "ip, port, transport, origin, socket, learned_at, expires_at, exact, note, in_file"
@@ -379,33 +441,45 @@ UNION SELECT trunk_id FROM (
 """
 """Trunks that have, or had, an address at an ip, or one that may hold it: a few of each kind."""
 
-PUT_TRUNK = """
-INSERT INTO trunk VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)
+_KEYS = "id, token, aor_user, target, unmatched, fallback, enabled, mark, gone_at"
+
+PUT_TRUNK = f"""
+INSERT INTO trunk ({_KEYS}, number_headers, number_format)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL, ?, ?)
 ON CONFLICT (id) DO UPDATE SET aor_user = excluded.aor_user, target = excluded.target,
 unmatched = excluded.unmatched, fallback = excluded.fallback, enabled = excluded.enabled,
-mark = excluded.mark
+mark = excluded.mark, number_headers = excluded.number_headers,
+number_format = excluded.number_format
 """
 """Write a trunk of the file; one that is there already keeps its token."""
 
-PUT_GONE = "INSERT INTO trunk VALUES (?, ?, '', '', 'refuse', 0, 0, '', ?)"
+PUT_GONE = f"INSERT INTO trunk ({_KEYS}) VALUES (?, ?, '', '', 'refuse', 0, 0, '', ?)"
 """Keep the token of a trunk that is gone: its id, the token, and since when."""
 
-PUT_NAMED = """
-INSERT INTO trunk VALUES (?, ?, '', '', 'accept', 0, 1, '', NULL) ON CONFLICT (id) DO NOTHING
+PUT_NAMED = f"""
+INSERT INTO trunk ({_KEYS}) VALUES (?, ?, '', '', 'accept', 0, 1, '', NULL)
+ON CONFLICT (id) DO NOTHING
 """
 """Write a trunk of which no more than its id and token is known yet."""
 
-PUT_RECORD = """
-INSERT INTO trunk VALUES (?, ?, ?, ?, 'accept', 0, 1, '', NULL)
+PUT_RECORD = f"""
+INSERT INTO trunk ({_KEYS}) VALUES (?, ?, ?, ?, 'accept', 0, 1, '', NULL)
 ON CONFLICT (id) DO UPDATE SET aor_user = excluded.aor_user, target = excluded.target, enabled = 1
 """
 """Write a trunk of which another one keeps the registration: id, token, user, target."""
 
-PUT_NUMBER = "INSERT INTO number VALUES (?, ?)"
-"""Write a spelling, and the id of the trunk that it belongs to."""
+PUT_NUMBER = "INSERT OR REPLACE INTO number VALUES (?, ?, ?, ?)"
+"""Write a spelling, the id of the trunk that it belongs to, whether it is the account's, and the
+number in E.164."""
+
+DROP_NUMBERS = "DELETE FROM number WHERE NOT of_account"
+
+PUT_ACCOUNT = "INSERT OR IGNORE INTO number (spelling, trunk_id, of_account) VALUES (?, ?, 1)"
+"""Write one form of a trunk's account; the account itself is written with its trunk."""
 
 PUT_RANGES = """
-INSERT INTO range SELECT DISTINCT length(spelling) - 1 FROM number WHERE spelling LIKE '%*'
+INSERT INTO range SELECT DISTINCT length(spelling) - 1 FROM number
+WHERE spelling LIKE '%*' AND NOT of_account
 """
 """Write of which lengths there are ranges in `number`; there must be none before."""
 

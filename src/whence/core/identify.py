@@ -1,21 +1,58 @@
 """Whence does this request come? The identification rules; pure, the same for edge and dry run.
 
 The candidates are the trunks with a live address that admits the source. Whatever the headers say
-is used only to choose *within* the candidates: headers narrow, they never widen.
+is used only to choose *within* the candidates: headers narrow, they never widen. A request that
+names a trunk which is no candidate is refused: no other trunk may be given its call.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import inf
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from whence.core.address import Source
-from whence.core.number import called, closeness
-from whence.core.trunk import Trunk
+from whence.core.number import Style, called, closeness, written
+from whence.core.trunk import P_CALLED_PARTY_ID, PAST, TO, Trunk
 from whence.core.uri import Uri
+
+REQUEST_URI = "request-uri"
+
+PLACES = {REQUEST_URI: "Request-URI", P_CALLED_PARTY_ID: "P-Called-Party-ID", TO: "To"}
+"""Where a request may name a trunk → how it is written for people."""
+
+AMBIGUOUS = "ambiguous"
+WRONG_TOKEN = "token from a wrong source"
+NUMBER_OF_ANOTHER = "number_of_another_trunk"
+
+
+class Called(NamedTuple):
+    """What one URI of a request may name a trunk by."""
+
+    user: str
+    number: str | None
+    """The bare telephone number; None where it calls none."""
+    accounts: tuple[str, ...]
+    """What could be the account of a trunk: compared with case (RFC 3261 19.1.4)."""
+
+    @classmethod
+    def by(cls, uri: Uri) -> Called:
+        """Read what a URI names."""
+        user, number = uri.user, called(uri)
+        if user == number or not user:
+            return cls(user, number, (user,) if user else ())
+        texts = [user] if number is None else [user, number]
+        if ";" in user:
+            texts.append(user.partition(";")[0])
+        return cls(user, number, tuple([text for text in texts if text]))
+
+
+_NONE: Mapping[Any, Any] = MappingProxyType({})
+
+NO_HEADERS: Mapping[str, tuple[Uri, ...]] = _NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,26 +63,43 @@ class Request:
     ruri: Uri
     to: Uri | None = None
     p_called_party_id: Uri | None = None
+    others: Mapping[str, tuple[Uri, ...]] = field(default_factory=lambda: NO_HEADERS)
+    """Further headers that some trunk has in its `number_headers`, by name in small letters →
+    their values; the one that counts first comes first."""
     tokens: tuple[str, ...] = field(init=False, compare=False)
     """What could be the token of a trunk: Request-URI user and `line` parameter."""
-    numbers: tuple[tuple[str, str], ...] = field(init=False, compare=False)
-    """(where it stands, bare number) of each number that the request calls, in rule order."""
+    called: Mapping[str, tuple[Called, ...]] = field(init=False, compare=False)
+    """Place → what is called there; only places that the request has."""
+    numbers: tuple[str, ...] = field(init=False, compare=False)
+    """The different bare numbers that it calls, in the order of places."""
+    accounts: tuple[str, ...] = field(init=False, compare=False)
+    """The different texts that could be the account of a trunk; its numbers come first."""
 
     def __post_init__(self) -> None:
         """Find tokens and numbers once: evidence and rules both ask for them."""
-        named = (self.ruri.user, self.ruri.params.get("line"))
-        object.__setattr__(self, "tokens", tuple([text for text in named if text]))
-        places = (
-            ("Request-URI", self.ruri),
-            ("P-Called-Party-ID", self.p_called_party_id),
-            ("To", self.to),
-        )
-        numbers = [
-            (place, number)
-            for place, uri in places
-            if uri is not None and (number := called(uri)) is not None
-        ]
-        object.__setattr__(self, "numbers", tuple(numbers))
+        places: dict[str, tuple[Called, ...]] = {REQUEST_URI: (Called.by(self.ruri),)}
+        if self.p_called_party_id is not None:
+            places[P_CALLED_PARTY_ID] = (Called.by(self.p_called_party_id),)
+        if self.to is not None:
+            places[TO] = (Called.by(self.to),)
+        for header, uris in self.others.items():
+            places[header] = tuple([Called.by(uri) for uri in uris])
+        every = [one for place in places.values() for one in place]
+        numbers = dict.fromkeys([one.number for one in every if one.number is not None])
+        accounts = numbers.copy()
+        for one in every:
+            accounts.update(dict.fromkeys(one.accounts))
+        user, line = self.ruri.user, self.ruri.params.get("line")
+        tokens = [user] if user else []
+        if ";" in user:
+            tokens.append(user.partition(";")[0])
+        if line and line != user:
+            tokens.append(line)
+        put = object.__setattr__
+        put(self, "tokens", tuple(tokens))
+        put(self, "called", places)
+        put(self, "numbers", tuple(numbers))
+        put(self, "accounts", tuple(accounts))
 
 
 class Evidence(NamedTuple):
@@ -60,7 +114,22 @@ class Evidence(NamedTuple):
     too."""
     number_owners: dict[tuple[str, str], str]
     """(bare number of the request, id of a trunk that owns it) → the number, or closest
-    range, by which it does."""
+    range, by which it does. Wherever the trunk is; a disabled one too."""
+    account_owners: Mapping[str, tuple[str, ...]] = _NONE
+    """Text of the request → ids of the trunks whose account it is. An account that is a telephone
+    number is there in all its spellings. Wherever they are; disabled ones too."""
+    e164: Mapping[tuple[str, str], str] = _NONE
+    """(bare number, trunk id) → the same with + and country, of a number or account of that trunk;
+    none where it is not known."""
+    pilots: Collection[tuple[str, str]] = frozenset()
+    """(bare number, trunk id) of numbers that begin a range of the trunk, or stand beside one that
+    holds them too: the number of its whole block."""
+
+    def owners(self, one: Called) -> tuple[str, ...]:
+        """Ids of all trunks that are named by their number or account, in order."""
+        found = [id_ for text in one.accounts for id_ in self.account_owners.get(text, ())]
+        found += [id_ for number, id_ in self.number_owners if number == one.number]
+        return tuple(sorted(set(found)))
 
     def as_of(self, at: float) -> Evidence:
         """What of it stood at `at` already: without the addresses that came to be there later."""
@@ -142,80 +211,204 @@ Decision = Identified | Refused | Unknown
 
 def identify(request: Request, evidence: Evidence, now: float) -> Decision:
     """Say which trunk a request comes from. `now` is in seconds since the epoch."""
-    source = request.source
-    candidates = tuple([t for t in evidence.trunks if t.admits(source, now)])
-    steps = [Step(Rule.ADDRESS, source, _ids(candidates))]
-    if not candidates:
-        return Unknown("no address admits the source", tuple(steps))
+    return _Identification(request, evidence, now).decide()
 
-    ids = {trunk.id for trunk in candidates}
-    named = evidence.token_owners
-    owners = tuple([named[token] for token in request.tokens if token in named])
-    if not ids.issuperset(owners):
-        steps.append(Step(Rule.TOKEN, "token of a trunk that has no address there", owners))
-        return Refused("token from a wrong source", _ids(candidates), tuple(steps))
 
-    for rule, compared, fitting in _rules(request, evidence, now):
-        if len(candidates) == 1 and rule in (Rule.PORT, Rule.FALLBACK):
-            break  # these name nobody: they only tell apart
-        chosen = fitting(candidates)
-        steps.append(Step(rule, compared, _ids(chosen)))
+class _Identification:
+    """One request on its way through the rules. A method that returns a decision has settled it."""
+
+    def __init__(self, request: Request, evidence: Evidence, now: float) -> None:
+        self._request, self._evidence, self._now = request, evidence, now
+        source = request.source
+        self._candidates = tuple([t for t in evidence.trunks if t.admits(source, now)])
+        self._ids = frozenset([trunk.id for trunk in self._candidates])
+        """Of all candidates, also of those that a rule has left out."""
+        self._steps = [Step(Rule.ADDRESS, source, _ids(self._candidates))]
+
+    def decide(self) -> Decision:
+        if not self._candidates:
+            return Unknown("no address admits the source", tuple(self._steps))
+        return (
+            self._by_token()
+            or self._by_request_uri()
+            or self._by_headers()
+            or self._named_elsewhere([P_CALLED_PARTY_ID])
+            or self._by_nothing_said()
+        )
+
+    # What the request says.
+
+    def _by_token(self) -> Decision | None:
+        tokens, named = self._request.tokens, self._evidence.token_owners
+        owners = tuple([named[token] for token in tokens if token in named])
+        if not self._ids.issuperset(owners):
+            return self._refuse(
+                WRONG_TOKEN, Rule.TOKEN, "token of a trunk that has no address there", owners
+            )
+        named_here = [t for t in self._candidates if t.token in tokens]
+        return self._narrow(Rule.TOKEN, " or ".join(tokens) or "no token", named_here)
+
+    def _by_request_uri(self) -> Decision | None:
+        (one,) = self._request.called[REQUEST_URI]
+        rule, found, at_odds = self._named_by(REQUEST_URI, one)
+        if at_odds:
+            return self._contradiction(rule, [one])
+        return self._narrow(rule, "", found) or self._named_elsewhere([REQUEST_URI])
+
+    def _by_headers(self) -> Decision | None:
+        """Look at each candidate's first header, then at each one's second, and so on."""
+        rank = 0
+        while True:
+            headers = dict.fromkeys(
+                [t.number_headers[rank] for t in self._candidates if rank < len(t.number_headers)]
+            )
+            if not headers:
+                return None
+            if decision := self._by_rank(rank, headers):
+                return decision
+            rank += 1
+
+    def _by_rank(self, rank: int, headers: Iterable[str]) -> Decision | None:
+        named: list[tuple[Rule, Called, list[Trunk]]] = []
+        for header in headers:
+            for one in self._request.called.get(header, ()):
+                rule, found, at_odds = self._named_by(header, one)
+                theirs = [t for t in found if t.number_headers[rank : rank + 1] == (header,)]
+                if at_odds and theirs:
+                    return self._contradiction(rule, [one])
+                if theirs:
+                    named.append((rule, one, theirs))
+                    break
+        if not named:
+            return None
+        if len(named) > 1:
+            return self._contradiction(Rule.NUMBER, [one for _, one, _ in named])
+        [(rule, _, found)] = named
+        for trunk in found:
+            if decision := self._named_elsewhere(trunk.number_headers[:rank]):
+                return decision
+        return self._narrow(rule, "", found)
+
+    def _named_by(self, place: str, one: Called) -> tuple[Rule, list[Trunk], bool]:
+        """Say which candidates are named there, and whether a number of one of them is the account
+        of another; write it down.
+        """
+        evidence, where = self._evidence, PLACES.get(place, place)
+        numbers: list[Trunk] = []
+        if one.number is not None:
+            numbers = _closest(one.number, self._candidates, evidence.number_owners)
+            self._steps.append(Step(Rule.NUMBER, f"{one.number} in {where}", _ids(numbers)))
+        owners = {id_ for text in one.accounts for id_ in evidence.account_owners.get(text, ())}
+        accounts = [t for t in self._candidates if t.id in owners]
+        both = [t for t in self._candidates if t in accounts or t in numbers]
+        if accounts != numbers and (accounts or (place == REQUEST_URI and not numbers)):
+            account = Step(Rule.AOR_USER, f"{one.user} in {where}", _ids(accounts))
+            if accounts or one.user:
+                self._steps.append(account)
+        if numbers and accounts and len(both) > 1:
+            return Rule.AOR_USER, both, True
+        return (Rule.NUMBER, numbers, False) if numbers else (Rule.AOR_USER, accounts, False)
+
+    def _contradiction(self, rule: Rule, called: Iterable[Called]) -> Refused:
+        """Refuse what names several candidates, each in another way."""
+        named = {id_ for one in called for id_ in self._evidence.owners(one)} & self._ids
+        compared = "what names one trunk names another too"
+        return self._refuse(AMBIGUOUS, rule, compared, tuple(sorted(named)))
+
+    def _named_elsewhere(self, places: Iterable[str]) -> Refused | None:
+        """Refuse what names no candidate, but a trunk that is none, at one of the places."""
+        for place in places:
+            if place in PAST:
+                continue
+            for one in self._request.called.get(place, ()):
+                owners = self._evidence.owners(one)
+                if owners and self._ids.isdisjoint(owners):
+                    by_number = self._evidence.number_owners
+                    numbered = any((one.number, id_) in by_number for id_ in owners)
+                    rule = Rule.NUMBER if numbered else Rule.AOR_USER
+                    said = f"{one.number if numbered else one.user} in {PLACES.get(place, place)}"
+                    compared = f"{said}, of a trunk that has no address there"
+                    return self._refuse(NUMBER_OF_ANOTHER, rule, compared, owners)
+        return None
+
+    # What is left where it says nothing.
+
+    def _by_nothing_said(self) -> Decision:
+        source, now = self._request.source, self._now
+        rules: list[tuple[Rule, str, Callable[[Trunk], bool]]] = [
+            (Rule.PORT, str(source.port), lambda t: t.learned_from(source, now)),
+            (Rule.FALLBACK, "what nothing tells apart", lambda t: t.fallback),
+        ]
+        for rule, compared, fits in rules:
+            if len(self._candidates) == 1:
+                break  # these name nobody: they only tell apart
+            chosen = [t for t in self._candidates if fits(t)]
+            if len(chosen) == 1 and (refused := self._named_elsewhere(chosen[0].number_headers)):
+                return refused
+            if decision := self._narrow(rule, compared, chosen):
+                return decision
+        return self._only_candidate()
+
+    def _only_candidate(self) -> Decision:
+        left = self._candidates
+        if len(left) == 1 and (refused := self._named_elsewhere(left[0].number_headers)):
+            return refused
+        self._steps.append(Step(Rule.ONLY_CANDIDATE, "trunks left", _ids(left)))
+        if len(left) > 1:
+            return Refused(AMBIGUOUS, _ids(left), tuple(self._steps))
+        if left[0].unmatched == "refuse":
+            return Refused("unmatched", _ids(left), tuple(self._steps))
+        return Identified(left[0], Rule.ONLY_CANDIDATE, tuple(self._steps))
+
+    # How it goes on.
+
+    def _narrow(self, rule: Rule, compared: str, chosen: list[Trunk]) -> Identified | None:
+        """Go on with the chosen ones, if any; a single one is it. `compared` empty: told before."""
+        if compared:
+            self._steps.append(Step(rule, compared, _ids(chosen)))
         if len(chosen) == 1:
-            return Identified(chosen[0], rule, tuple(steps))
-        candidates = chosen or candidates
+            return Identified(chosen[0], rule, tuple(self._steps))
+        self._candidates = tuple(chosen) or self._candidates
+        return None
 
-    steps.append(Step(Rule.ONLY_CANDIDATE, "trunks left", _ids(candidates)))
-    if len(candidates) > 1:
-        return Refused("ambiguous", _ids(candidates), tuple(steps))
-    if candidates[0].unmatched == "refuse":
-        return Refused("unmatched", _ids(candidates), tuple(steps))
-    return Identified(candidates[0], Rule.ONLY_CANDIDATE, tuple(steps))
+    def _refuse(self, reason: str, rule: Rule, compared: str, owners: tuple[str, ...]) -> Refused:
+        self._steps.append(Step(rule, compared, owners))
+        return Refused(reason, _ids(self._candidates), tuple(self._steps))
 
 
 def dialled(request: Request, trunk: Trunk, evidence: Evidence) -> str:
     """Say which number of the trunk to whom a request was given is called, or else which name.
 
-    A number that it owns goes before others. What the provider calls the account by, our token or
-    the account itself, is no number though it may be all digits, where another one is named.
+    The most specific one: an extension that the trunk owns, then its account or pilot number, then
+    a number that is not its own. What the provider calls the account by, our token or the account
+    itself, is no number though it may be all digits, where another one is named. It is written in
+    the trunk's `number_format`.
     """
-    numbers = [number for _, number in request.numbers if number != trunk.token]
+    places = (REQUEST_URI, *trunk.number_headers)
+    called = [one.number for place in places for one in request.called.get(place, ())]
+    numbers = [number for number in called if number is not None and number != trunk.token]
     owned = [number for number in numbers if (number, trunk.id) in evidence.number_owners]
-    others = [number for number in numbers if number != trunk.aor_user]
-    user = trunk.aor_user if request.ruri.user == trunk.token else request.ruri.user
-    return next(iter(owned + others + numbers), user)
+    accounts = {n for n in numbers if trunk.id in evidence.account_owners.get(n, ())}
+    extensions = [n for n in owned if n not in accounts and (n, trunk.id) not in evidence.pilots]
+    others = [number for number in numbers if number not in accounts]
+    found = next(iter(extensions + owned + others + numbers), None)
+    if found is None:
+        return trunk.aor_user if request.ruri.user == trunk.token else request.ruri.user
+    return written(
+        found, evidence.e164.get((found, trunk.id), ""), Style.parse(trunk.number_format)
+    )
 
 
-Fitting = Callable[[tuple[Trunk, ...]], tuple[Trunk, ...]]
-"""Says which of the candidates fit what was compared."""
-
-
-def _rules(request: Request, evidence: Evidence, now: float) -> Iterator[tuple[Rule, str, Fitting]]:
-    """Name the tests that tell candidates apart, in their order: the first that fits one wins."""
-    tokens, user, source = request.tokens, request.ruri.user, request.source
-    yield Rule.TOKEN, " or ".join(tokens) or "no token", _all(lambda t: t.token in tokens)
-    for place, number in request.numbers:
-        yield Rule.NUMBER, f"{number} in {place}", _closest(number, evidence.number_owners)
-    yield Rule.AOR_USER, user, _all(lambda t: bool(user) and t.aor_user == user)
-    yield Rule.PORT, str(source.port), _all(lambda t: t.learned_from(source, now))
-    yield Rule.FALLBACK, "what nothing tells apart", _all(lambda t: t.fallback)
-
-
-def _all(fits: Callable[[Trunk], bool]) -> Fitting:
-    return lambda candidates: tuple([trunk for trunk in candidates if fits(trunk)])
-
-
-def _closest(number: str, owners: dict[tuple[str, str], str]) -> Fitting:
-    """Of those who own the number: who owns it itself, or else the longest range that holds it."""
-
-    def fitting(candidates: tuple[Trunk, ...]) -> tuple[Trunk, ...]:
-        owning = tuple([t for t in candidates if (number, t.id) in owners])
-        if len(owning) < 2:
-            return owning
-        best = max([closeness(owners[number, t.id]) for t in owning])
-        return tuple([t for t in owning if closeness(owners[number, t.id]) == best])
-
-    return fitting
-
-
-def _ids(trunks: tuple[Trunk, ...]) -> tuple[str, ...]:
+def _ids(trunks: Iterable[Trunk]) -> tuple[str, ...]:
     return tuple([trunk.id for trunk in trunks])
+
+
+def _closest(
+    number: str, candidates: Iterable[Trunk], owners: Mapping[tuple[str, str], str]
+) -> list[Trunk]:
+    """Of those who own the number: who owns it itself, or else the longest range that holds it."""
+    owning = [t for t in candidates if (number, t.id) in owners]
+    if len(owning) < 2:
+        return owning
+    best = max([closeness(owners[number, t.id]) for t in owning])
+    return [t for t in owning if closeness(owners[number, t.id]) == best]

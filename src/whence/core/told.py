@@ -11,23 +11,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from whence.core import called
 from whence.core.address import Source
-from whence.core.identify import Decision, Identified, Refused
+from whence.core.identify import NO_HEADERS, Decision, Identified, Refused, Request
 from whence.core.uri import Uri
 
 SOCKET_FILE = "told.sock"
 """The agent's socket beside the directory."""
 
 URI_LIMIT = 300
+HEADERS_LIMIT = 1_000
 CALL_ID_LIMIT = 256
 METHOD_LIMIT = 32
 NAMED_LIMIT = 8
 """How many trunks a refusal names at most."""
 
-_VERSION = "1"  # what `message` begins with
+_VERSION = "2"  # what `message` begins with
 _SEPARATOR = "\x1f"
 _CUT = "…"
-_FIELDS = 16
+_FIELDS = 17
 _AT_LIMIT_MS = 1 << 50
 
 
@@ -62,6 +64,8 @@ class Told:
     ruri: str
     to: str | None
     p_called_party_id: str | None
+    headers: str
+    """Further headers that some trunk has in its `number_headers`, one line each."""
     known: bool
     dropped: int
     call_id: str
@@ -75,11 +79,16 @@ class Told:
     def is_cut(self) -> bool:
         """Whether one of its URIs was longer than what is told of it."""
         uris = (self.ruri, self.to or "", self.p_called_party_id or "")
-        return any(len(uri) > URI_LIMIT for uri in uris)
+        return any(len(uri) > URI_LIMIT for uri in uris) or len(self.headers) > HEADERS_LIMIT
 
 
 def lasting(
-    decision: Decision, source: Source, ruri: str, to: str | None, p_called_party_id: str | None
+    decision: Decision,
+    source: Source,
+    ruri: str,
+    to: str | None,
+    p_called_party_id: str | None,
+    headers: str = "",
 ) -> str:
     """Write down what is told alike of every request that is asked alike."""
     kind, rule = Kind.UNKNOWN, ""
@@ -99,6 +108,7 @@ def lasting(
         _bounded(ruri, URI_LIMIT),
         _bounded(to or "", URI_LIMIT),
         _bounded(p_called_party_id or "", URI_LIMIT),
+        _bounded(headers, HEADERS_LIMIT),
     )
     said = _SEPARATOR.join(fields)
     if said.count(_SEPARATOR) >= len(fields):  # one of them has it in it
@@ -113,7 +123,7 @@ def message(said: str, method: str, call_id: str, at: float, *, known: bool, dro
         call_id = _bounded(call_id, CALL_ID_LIMIT)
     seen = "1" if known else "0"
     at_ms = int(at * 1000)
-    return f"1\x1f{dropped}\x1f{at_ms}\x1f{seen}\x1f{method}\x1f{said}\x1f{call_id}".encode(
+    return f"2\x1f{dropped}\x1f{at_ms}\x1f{seen}\x1f{method}\x1f{said}\x1f{call_id}".encode(
         "utf-8", "replace"
     )
 
@@ -138,7 +148,7 @@ def read(data: bytes) -> Told:
     try:
         fields = data.decode().split(_SEPARATOR, _FIELDS - 1)
         version, dropped, at_ms, known, method, kind, rule, named, reason, *rest = fields
-        transport, ip, port, ruri, to, called, call_id = rest
+        transport, ip, port, ruri, to, p_called_party_id, headers, call_id = rest
         if version != _VERSION or known not in ("0", "1"):
             raise UnreadableError("of another version")
         return Told(
@@ -151,7 +161,8 @@ def read(data: bytes) -> Told:
             source=Source.parse(f"{transport}:{f'[{ip}]' if ':' in ip else ip}:{port}"),
             ruri=ruri,
             to=to or None,
-            p_called_party_id=called or None,
+            p_called_party_id=p_called_party_id or None,
+            headers=headers,
             known=known == "1",
             dropped=_count(dropped),
             call_id=call_id,
@@ -170,16 +181,28 @@ def shown(text: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
-def uris(told: Told) -> tuple[Uri, Uri | None, Uri | None] | None:
-    """Read (Request-URI, To, P-Called-Party-ID) as the edge did; None where they were cut."""
-    ruri = None if told.is_cut else Uri.parse(told.ruri)
-    if ruri is None:
-        return None
-    called = told.p_called_party_id
+def request(told: Told) -> Request | None:
+    """Read the request that was decided on as the edge did; None where its URIs were cut."""
     return (
-        ruri,
-        Uri.parse(told.to) if told.to else None,
-        Uri.of_header(called) if called else None,
+        None
+        if told.is_cut
+        else read_request(told.source, told.ruri, told.to, told.p_called_party_id, told.headers)
+    )
+
+
+def read_request(
+    source: Source, ruri: str, to: str | None, p_called_party_id: str | None, headers: str
+) -> Request | None:
+    """Make of a request's own words what identification takes; None where its R-URI is no URI."""
+    uri = Uri.parse(ruri)
+    if uri is None:
+        return None
+    return Request(
+        source,
+        uri,
+        None if to is None else Uri.parse(to),
+        None if p_called_party_id is None else Uri.of_header(p_called_party_id),
+        called.read(headers) if headers else NO_HEADERS,
     )
 
 

@@ -164,7 +164,7 @@ def choose(
 ) -> Chosen | Nobody:
     """Decide, and decide anew without the records that are no more, until all that it rests on are.
 
-    `decide`: as if some trunks were not there. `stands`: whether `uac` has a record, enabled.
+    `decide`: as if some trunks had no address there. `stands`: whether `uac` has a record, enabled.
     `missed_lately`: whether it has none just now and may have it again in a moment.
     """
     without: set[str] = set()
@@ -180,7 +180,8 @@ def choose(
         without.update(fallen)
         if len(without) > RECORDS_LIMIT:
             return Nobody("too many records of its address are gone")
-    if named and not _names_one(decision):
+    gone = isinstance(decision, Refused) and without.intersection(decision.steps[-1].left)
+    if named and (gone or not _names_one(decision)):
         return Nobody("the record that it names is gone")
     return Chosen(decision, evidence, among_all=not without)
 

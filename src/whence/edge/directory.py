@@ -35,7 +35,7 @@ class Directory:
     def decide(
         self, request: Request, now: float, without: Set[str] = frozenset()
     ) -> tuple[Decision, Evidence]:
-        """Whence `request` comes, and on what evidence, as if some trunks were not there.
+        """Whence `request` comes, and on what evidence, as if some trunks had no address there.
 
         All that is asked for it is answered by one state of the directory.
         """
@@ -43,7 +43,10 @@ class Directory:
         def fetch(query: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
             others = parameters["others"] + len(without)
             rows = self._fetch(query, {**parameters, "others": others})
-            return [row for row in rows if row[directory.TRUNK_ID] not in without]
+            return [
+                directory.without_address(row) if row[directory.TRUNK_ID] in without else row
+                for row in rows
+            ]
 
         self._let_go_if_replaced()
         try:
@@ -64,6 +67,10 @@ class Directory:
     def user_ha1(self, name: str, domain: str) -> str | None:
         """The HA1 (MD5) of a local user; None where there is no such user."""
         return self._value(directory.USER_HA1, (name, domain))
+
+    def number_headers(self) -> tuple[str, ...]:
+        """Headers in which some trunk's number is looked for, but for those that all look at."""
+        return tuple((self._value(directory.META, (directory.NUMBER_HEADERS_KEY,)) or "").split())
 
     def meta(self, key: str) -> str:
         """One value of the table `meta`, that the agent wrote at its start."""

@@ -252,6 +252,9 @@ class DropIn(Handlers):
         request = read(asked)
         if request is None:
             return self._decline("its Request-URI cannot be read")
+        if self._has_other_headers(now):
+            asked = self._asked(message) or asked
+            request = read(asked) or request
         chosen = uac.choose(
             lambda without: self._directory.decide(request, now, without),
             lambda id_: self._stands(id_, now),
@@ -260,7 +263,7 @@ class DropIn(Handlers):
         if isinstance(chosen, uac.Nobody):
             return self._decline(chosen.reason)
         decision, source = chosen.decision, request.source
-        said = told.lasting(decision, source, asked.ruri, asked.to, asked.p_called_party_id)
+        said = told.lasting(decision, source, *asked[1:])
         if not isinstance(decision, Identified):
             self._tell(said, told.method_told(method), call_id, now, known=False)
             return self._decline(decision.reason)

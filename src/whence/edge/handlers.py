@@ -13,12 +13,12 @@ from functools import wraps
 from pathlib import Path
 from typing import TypeVar
 
-from whence.core import stamp, told
+from whence.core import called, stamp, told
 from whence.core.address import Source, Transport, canonical_ip
 from whence.core.directory import GENERATION_FILE
 from whence.core.identify import Request
 from whence.core.message import Message
-from whence.core.uri import Uri
+from whence.core.trunk import P_CALLED_PARTY_ID
 from whence.edge.directory import Directory, DirectoryUnavailableError
 from whence.edge.known import Asked, Generation, Known
 from whence.edge.ksr import Ksr
@@ -96,6 +96,10 @@ class Handlers:
         self._directory = Directory(directory)
         self._known = Known(Generation(directory.with_name(GENERATION_FILE)))
         self._tell = Tell(directory.with_name(told.SOCKET_FILE))
+        self._headers: tuple[str, ...] = ()
+        """Headers in which some trunk's number is looked for, besides those that all look at."""
+        self._headers_of: bytes | None = None
+        """The generation of the directory that they were read of."""
 
     def child_init(self, _rank: int) -> int:
         """Nothing is opened here: what a worker needs, it opens at its first request."""
@@ -146,15 +150,47 @@ class Handlers:
         ruri = text(ksr.kx.get_ruri)
         if ruri is None:
             return None
-        called = None
-        if "p-called-party-id" in message.text:
-            called = text(lambda: ksr.hdr.get("P-Called-Party-ID"))
-        return Asked(ksr.kx.get_srcaddr_sock(), ruri, text(ksr.kx.get_turi), called)
+        p_called_party_id, others = None, ""
+        if P_CALLED_PARTY_ID in message.text:
+            p_called_party_id = text(lambda: ksr.hdr.get("P-Called-Party-ID")) or ""
+        if self._headers:
+            others = self._others(message.text)
+        to = text(ksr.kx.get_turi)
+        return Asked(ksr.kx.get_srcaddr_sock(), ruri, to, p_called_party_id, others)
+
+    def _others(self, words: str) -> str:
+        """Take the further headers that the request has."""
+        found = []
+        for name in self._headers:
+            value = self._value(name) if name in words else None
+            if value is not None:
+                found.append((name, value))
+        return called.text_of(found)
+
+    def _value(self, name: str) -> str | None:
+        if name in called.SEVERAL:
+            return self._text(lambda: self.ksr.pv.get(f"$(hdr({name})[*])"))
+        return self._text(lambda: self.ksr.hdr.get(name))
+
+    def _has_other_headers(self, now: float) -> bool:
+        """Read again which headers count, where the directory has moved; whether these are others.
+
+        Not asked for a call that was decided before: its headers are those of the same directory.
+        """
+        self._known.stands(now)
+        seen = self._known.seen
+        if seen is not None and seen == self._headers_of:
+            return False
+        headers = self._directory.number_headers()
+        changed = headers != self._headers
+        self._headers, self._headers_of = headers, seen
+        return changed
 
     @staticmethod
-    def _text(read: Callable[[], str | None]) -> str | None:
+    def _text(read: Callable[[], str | int | None]) -> str | None:
         try:
-            return read()
+            value = read()
+            return None if value is None else str(value)
         except UnicodeDecodeError:
             return None
 
@@ -181,16 +217,8 @@ def smuggles(words: str) -> bool:
 
 def read(asked: Asked) -> Request | None:
     """Make of a request's own words what identification takes; None where its R-URI is no URI."""
-    ruri = Uri.parse(asked.ruri)
-    if ruri is None:
-        return None
-    called = asked.p_called_party_id
-    return Request(
-        source=Source.parse(asked.source),
-        ruri=ruri,
-        to=None if asked.to is None else Uri.parse(asked.to),
-        p_called_party_id=None if called is None else Uri.of_header(called),
-    )
+    source, ruri, to, p_called_party_id, others = asked
+    return told.read_request(Source.parse(source), ruri, to, p_called_party_id, others)
 
 
 def one_line(error: Exception) -> str:

@@ -32,6 +32,8 @@ class Asked(NamedTuple):
     ruri: str
     to: str | None
     p_called_party_id: str | None
+    others: str = ""
+    """Further headers that some trunk has in its `number_headers`: core/told.py `headers_text`."""
 
 
 class Answer(NamedTuple):
@@ -40,6 +42,7 @@ class Answer(NamedTuple):
     `trunk`: its trunk's id; `reason`: why. `headers`: the lines that are added to it. `is_ours`:
     whether `target` is a user of ours. `until`: when to ask anew.
     `told`: what the agent is told of every such call (core/told.py).
+    `says_called`: whether there is a P-Called-Party-ID in `headers`, in the place of the request's.
     """
 
     trunk: str
@@ -49,6 +52,7 @@ class Answer(NamedTuple):
     is_ours: bool
     until: float
     told: str
+    says_called: bool = False
 
 
 Identity = tuple[int, int] | None
@@ -101,8 +105,20 @@ class Known:
         self._look_at = 0.0
         self._answers: dict[Asked, Answer] = {}
 
+    @property
+    def seen(self) -> bytes | None:
+        """The generation that was looked at last; None: there was none."""
+        return self._seen
+
     def get(self, asked: Asked, now: float) -> Answer | None:
         """The answer, if it is known and still good. Ask this *before* the directory is read."""
+        if not self.stands(now):
+            return None
+        answer = self._answers.get(asked)
+        return answer if answer is not None and now < answer.until else None
+
+    def stands(self, now: float) -> bool:
+        """Whether the directory is as it was when this was asked last; else all is forgotten."""
         if now >= self._look_at:
             self._look_at = now + LOOK_S
             self._generation.look()
@@ -110,9 +126,8 @@ class Known:
         if generation is None or generation != self._seen:
             self._answers.clear()
             self._seen = generation
-            return None
-        answer = self._answers.get(asked)
-        return answer if answer is not None and now < answer.until else None
+            return False
+        return True
 
     def keep(self, asked: Asked, answer: Answer) -> None:
         """Keep an answer that was read from the directory after the last `get`; not of what is

@@ -19,6 +19,7 @@ from pathlib import Path
 from whence.core import directory as tables
 from whence.core import history
 from whence.core.address import Address, Origin
+from whence.core.number import account_spellings
 from whence.core.registration import Action, Forget, Learn, Registration, State
 from whence.edge.known import Identity, identity
 from whence.edge.trusted import refuse_others
@@ -199,6 +200,8 @@ def _moves(database: sqlite3.Connection, change: Change, actions: Sequence[Actio
 def _put_record(database: sqlite3.Connection, record: Record) -> None:
     named = (record.id, record.id, record.aor_user, record.target)
     database.execute(tables.PUT_RECORD, named)
+    forms = sorted(account_spellings(record.aor_user)) if record.aor_user else []
+    database.executemany(tables.PUT_ACCOUNT, [(form, record.id) for form in forms])
 
 
 def _carry_out(database: sqlite3.Connection, change: Change, action: Action) -> None:

@@ -14,6 +14,7 @@ from whence.core.address import Source, Transport
 from whence.core.dialog import Own
 from whence.core.directory import INSIDE_KEY
 from whence.core.identify import Identified, Unknown, dialled
+from whence.core.number import bare
 from whence.core.uri import escape_user
 from whence.edge import certificate
 from whence.edge.dialogs import LOCATION, Dialogs
@@ -89,6 +90,8 @@ class Edge(Dialogs):
         answer = known or self._decide(asked, method, call_id, now)
         if answer is None:
             return ANSWERED
+        if answer.says_called and asked.p_called_party_id is not None:
+            ksr.hdr.remove("P-Called-Party-ID")
         ksr.hdr.append(answer.headers)
         if method == "INVITE":
             user = answer.target if answer.is_ours else ""
@@ -212,22 +215,33 @@ class Edge(Dialogs):
     def _decide(self, asked: Asked, method: str, call_id: str, now: float) -> Answer | None:
         """Decide what this worker has not decided before; None where the answer is no call's."""
         ksr, request = self.ksr, read(asked)
+        if request is not None and self._has_other_headers(now):
+            asked = self._asked(self._at_hand) or asked
+            request = read(asked)
         if request is None:
             self.answer(400, "Bad Request")
             return None
         decision, evidence = self._directory.decide(request, now)
-        said = told.lasting(decision, request.source, asked.ruri, asked.to, asked.p_called_party_id)
+        said = told.lasting(decision, request.source, *asked[1:])
         if isinstance(decision, Identified) and method in RELAYED:
             trunk = decision.trunk
-            target = fill(trunk.target, dialled(request, trunk, evidence))
+            number = dialled(request, trunk, evidence)
+            target = fill(trunk.target, number)
+            is_ours = bool(ksr.is_myself(target))
+            headers = f"{stamp.TRUNK}: {trunk.id}\r\n{stamp.SOURCE}: {request.source}\r\n"
+            called = f"sip:{escape_user(number)}@{self._settings.domain}"
+            says_called = is_ours and bare(number) is not None
+            if says_called:  # his phone's own Contact will be the Request-URI: RFC 7315 4.2
+                headers += f"P-Called-Party-ID: <{called}>\r\n"
             answer = Answer(
                 trunk.id,
                 decision.reason,
-                f"{stamp.TRUNK}: {trunk.id}\r\n{stamp.SOURCE}: {request.source}\r\n",
+                headers,
                 target,
-                bool(ksr.is_myself(target)),
+                is_ours,
                 evidence.good_until(now),
                 said,
+                says_called,
             )
             self._known.keep(asked, answer)
             return answer
