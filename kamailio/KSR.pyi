@@ -2,9 +2,12 @@
 
 from whence.edge.ksr import (
     Auth,
+    Corex,
     Hdr,
+    Htable,
     Kx,
     Nathelper,
+    Pike,
     Pv,
     Registrar,
     Rr,
@@ -24,6 +27,9 @@ auth: Auth
 registrar: Registrar
 nathelper: Nathelper
 tcpops: Tcpops
+htable: Htable
+pike: Pike
+corex: Corex
 uac: Uac
 
 def err(line: str, /) -> None: ...

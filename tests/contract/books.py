@@ -83,13 +83,17 @@ class Books:
         self.directory.close()
 
 
-def edge_settings(edge: Address, inside: Address, workers: int = 1) -> Edge:
-    """Make `[edge]`. One worker has done all with one message before it takes the next."""
+def edge_settings(edge: Address, inside: Address, workers: int = 1, **more: object) -> Edge:
+    """Make `[edge]`. One worker has done all with one message before it takes the next.
+
+    *more* are further keys of it.
+    """
     return Edge.model_validate(
         {
             "listen": [f"udp:{edge[0]}:{edge[1]}"],
             "inside": f"udp:{inside[0]}:{inside[1]}",
             "domain": DOMAIN,
             "workers": workers,
+            **more,
         }
     )

@@ -7,8 +7,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.contract.books import Books, Hide, edge_settings
+from tests.contract.books import DOMAIN, Books, Hide, edge_settings
 from tests.contract.inside import options
+from tests.rig.certificates import Authority
 from tests.rig.network import SIP_PORT, Network
 from tests.rig.process import Process
 from tests.rig.sip import Address, Endpoint, Message
@@ -19,17 +20,36 @@ from whence.agent import edge_config, location
 class World:
     """Kamailio with the edge in it. One for all tests of a session."""
 
-    def __init__(self, folder: Path, hide: Hide | None = None, workers: int = 1) -> None:
-        """Start it; `hide` does something to the directory's file before."""
+    def __init__(
+        self, folder: Path, hide: Hide | None = None, workers: int = 1, **edge: object
+    ) -> None:
+        """Start it; `hide` does something to the directory's file before.
+
+        *edge* are further keys of `[edge]`; `tcp=True` has it listen over TCP too, `streams=True`
+        over TCP, TLS and at an IPv6 address.
+        """
         self._stack = ExitStack()
         network = self.network()
         self.edge: Address = (network.ip("edge"), SIP_PORT)
         self.inside: Address = (network.ip("edge"), SIP_PORT + 2)
-        self.books = Books(folder, edge_settings(self.edge, self.inside, workers))
+        self.tls: Address = (network.ip("edge"), SIP_PORT + 1)
+        self.edge6: Address = ("::1", network.port())
+        streams = bool(edge.pop("streams", False))
+        if edge.pop("tcp", False) or streams:
+            sockets = [f"{t}:{self.edge[0]}:{self.edge[1]}" for t in ("udp", "tcp")]
+            if streams:
+                sockets += [f"{t}:[::1]:{self.edge6[1]}" for t in ("udp", "tcp")]
+                sockets.append(f"tls:{self.tls[0]}:{self.tls[1]}")
+                ours = Authority("limits", folder).certificate(f"DNS:{DOMAIN}")
+                edge["tls"] = {"certificate": str(ours.certificate), "key": str(ours.key)}
+            edge["listen"] = sockets
+        self.folder = folder
+        self.books = Books(folder, edge_settings(self.edge, self.inside, workers, **edge))
         self._stack.enter_context(self.books)
         if hide is not None:
             self.books.hide(hide)
         location.make(folder / edge_config.LOCATION_FILE)
+        edge_config.write_tls_config(self.books.settings)
         config = folder / edge_config.CONFIG_FILE
         config.write_text(edge_config.render(self.books.settings, folder / "whence.toml"))
         self.process = self._stack.enter_context(

@@ -1,23 +1,31 @@
 """What kamailio.cfg tells the edge."""
 
 import json
+import sys
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
+from whence.core.connections import hex_of
+from whence.edge.guard import Limits
 from whence.edge.route import Settings
 
 WRITTEN = {
     "directory": "/var/lib/whence/directory.db",
     "domain": "edge.example",
     "answer_ms": 32000,
+    "listen": ["udp:192.0.2.1:5060", "tcp:192.0.2.1:5060"],
+    "limits": {"connections": 8192, "connections_per_source": 64, "password_failures": 10},
 }
 
 
 def test_what_edge_config_writes_is_read() -> None:
     settings = Settings.parse(json.dumps(WRITTEN))
     place = Path("/var/lib/whence/directory.db")
-    assert settings == Settings(place, "edge.example", 32000)
+    streams = (hex_of(ip_address("192.0.2.1"), 5060, sys.byteorder),)
+    limits = Limits(8192, 64, 10, streams)
+    assert settings == Settings(place, "edge.example", 32000, limits)
 
 
 @pytest.mark.parametrize("gone", WRITTEN)

@@ -11,7 +11,8 @@ from jinja2 import Environment, StrictUndefined
 from whence.agent.directory import FILE
 from whence.agent.faults import ProblemError
 from whence.agent.settings import Edge, Settings
-from whence.core.address import Source, Transport
+from whence.core.address import Source
+from whence.core.stamp import COOKIE_PARAM
 from whence.core.uri import host_text
 
 TEMPLATE = "kamailio.cfg.j2"
@@ -49,6 +50,12 @@ def render(settings: Settings, file: Path) -> str:
                 "directory": str(settings.state.absolute() / FILE),
                 "domain": edge.domain,
                 "answer_ms": round(settings.registration.answer * 1000),
+                "listen": [str(socket) for socket in edge.listen],
+                "limits": {
+                    "connections": edge.connections,
+                    "connections_per_source": edge.connections_per_source,
+                    "password_failures": edge.password_failures,
+                },
             }
         ),
         listen=[
@@ -57,9 +64,12 @@ def render(settings: Settings, file: Path) -> str:
         ],
         inside=edge.inside,
         scanners=SCANNERS,
+        cookie=COOKIE_PARAM,
+        flood=edge.flood,
+        connections=edge.connections,
         aliases=_aliases(edge),
         workers=edge.workers,
-        tcp=any(socket.transport is not Transport.UDP for socket in edge.listen),
+        tcp=edge.has_streams,
         tls=settings.state.absolute() / TLS_FILE if edge.has_tls else "",
         location=settings.state.absolute() / LOCATION_FILE,
         script=str(folder / SCRIPT),

@@ -249,6 +249,10 @@ _OTHERS = " UNION ALL ".join(
     _some(of, port) for of in (_ANYBODY, _FALLBACK) for port in (_PORT, _ANY_PORT)
 )
 
+ADMITS_IP = f"""
+SELECT 1 FROM {_ANYBODY} WHERE a.expires_at IS NULL OR a.expires_at > :now LIMIT 1"""
+"""Whether a trunk has an address there, whatever its port and transport."""
+
 TRUNK_ID = 1
 """Which column of what `decide` and `gather` fetch has the trunk's id."""
 

@@ -114,6 +114,10 @@ class Known:
         answer = self._answers.get(asked)
         return answer if answer is not None and now < answer.until else None
 
+    def generation(self) -> bytes | None:
+        """Return the directory's generation; None while it has none."""
+        return self._generation.now()
+
     def keep(self, asked: Asked, answer: Answer) -> None:
         """Keep an answer that was read from the directory after the last `get`; not of what is
         too long.
