@@ -28,10 +28,12 @@ from whence.agent.metrics import (
     ClashMetrics,
     ClientMetrics,
     EventMetrics,
+    NoticeMetrics,
     StandingMetrics,
     ToldMetrics,
     registry,
 )
+from whence.agent.notices import Notices
 from whence.agent.records import Records
 from whence.agent.registrations import Registrations
 from whence.agent.reload import Reload
@@ -104,6 +106,7 @@ async def _serve(
         Rate(own.strangers_alarm),
         events.too_many_strangers,
     )
+    notices = Notices(strangers.kept, events.password_guessed)
     clashes = Clashes(directory.path, events.clash)
     directory.on_change = clashes.changed
     metrics = registry(
@@ -111,6 +114,7 @@ async def _serve(
         ClientMetrics(registrations, keepalives, kamailio),
         ToldMetrics(hearing, calls, strangers, registrations),
         EventMetrics(events, webhook),
+        NoticeMetrics(notices),
         ClashMetrics(clashes),
     )
 
@@ -142,7 +146,7 @@ async def _serve(
         len(settings.user),
         settings.agent.api,
     )
-    hearing.start([calls.hear, strangers.hear, WrongTokens(events).hear])
+    hearing.start([calls.hear, strangers.hear, WrongTokens(events).hear], [notices.hear])
     keeping = {
         "registrations": registrations.run(),
         "keep-alives": keepalives.run(),

@@ -21,6 +21,7 @@ class Kind(StrEnum):
     WRONG_TOKEN = "token from a wrong source"
     STRANGERS = "many strangers"
     CLASH = "clash"
+    PASSWORD_GUESSED = "phone_password_guessed"
 
 
 OF_HISTORY = {"moved": Kind.SERVER_CHANGED, "lapsed": Kind.LAPSED}
