@@ -11,7 +11,7 @@ BROKEN_VIA = b"""\
  1(77) ERROR: <core> [core/parser/msg_parser.c:749]: parse_msg(): ERROR: parse_msg: message=<A a
 Via: SIP/2.0/UDP h;;,;,,
 >
- 1(77) ERROR: <core> [core/receive.c:376]: receive_msg(): core parsing failed (192.0.2.1:5060/1)
+ 1(77) ERROR: <core> [core/receive.c:376]: receive_msg(): core parsing of SIP message failed (a:5/1)
 """.splitlines()
 
 MISSING = (
@@ -23,7 +23,8 @@ EDGE = b" 1(77) ERROR: {tcp:192.0.2.1:5060} <core> [core/kemi.c:96]: sr_kemi_cor
 
 
 def shown(lines: list[bytes], filter_: Filter, now: float = 0.0) -> list[bytes]:
-    return [line for line in lines if filter_.shows(line, now)]
+    passed = [filter_.shown(line, now) for line in lines]
+    return [line for line in passed if line is not None]
 
 
 def test_broken_message_shows_the_line_with_its_source() -> None:
@@ -79,6 +80,12 @@ def test_lines_without_a_head_at_the_start_are_shown() -> None:
         b"Listening on ",
         b"   udp: 127.0.0.1",
     ]
+
+
+def test_line_on_a_message_holds_no_bytes_of_its_sender() -> None:
+    said = b" 1(77) WARNING: {udp:192.0.2.1:5060} sanity [sanity.c:282]: f(): bad uri "
+    assert shown([said + b"[sip:evil]"], Filter()) == [said]
+    assert shown([said + b"<sip:evil>", b"more of it"], Filter()) == [said]
 
 
 def test_source_of_a_message_without_headers_is_kept() -> None:

@@ -49,6 +49,7 @@ BROKEN: dict[str, str | tuple[str, str]] = {
     "folded-cseq": ("CSeq: 1 ", "CSeq: 1\r\n "),
     "to": ("To: .*?\r\n", 'To: "<sip:\r\n'),
     "no-call-id": ("Call-ID: .*?\r\n", ""),
+    "max-forwards": ("Max-Forwards: 70", "Max-Forwards: x"),
     "length": ("Content-Length: 0", "Content-Length: xx"),
 }
 

@@ -336,8 +336,9 @@ class Quote:
             lines, self._rest = [*lines, self._rest], b""
         now = time.monotonic()
         for line in filter(None, lines):
-            if self._filter.shows(line, now):
-                self._show(shown(line.decode("utf-8", "backslashreplace")))
+            passed = self._filter.shown(line, now)
+            if passed is not None:
+                self._show(shown(passed.decode("utf-8", "backslashreplace")))
         self._tell_left_out()
         if self._filter.unreadable:
             self._unreadable(self._filter.unreadable)

@@ -29,12 +29,17 @@ HEAD = re.compile(
 """How a line of Kamailio begins: process, level, source of the message (log_prefix), place."""
 
 OF_MESSAGES = re.compile(
-    rb"<core> \[core/(?:parser/|receive\.c|msg_translator\.c|tcp_read\.c)|sanity \["
+    rb"<core> \[core/(?:parser/|receive\.c|msg_translator\.c|tcp_read\.c)"
+    rb"|(?:sanity|maxfwd|kemix|registrar|auth|rr|siputils|textops|nathelper) \["
+    rb"|sl \[sl_funcs\.c|tm \[t_lookup\.c"
 )
-"""Places that write about the message at hand."""
+"""Places that write about the message at hand, where its sender made it so."""
 
-SAYS_WHOSE = re.compile(rb"receive_msg\(\): (?:core parsing|required headers|no via)|sanity\.c")
-"""Of those, the ones that name the source and what is wrong, and hold no bytes of the sender."""
+PARSING_FAILED = b"receive_msg(): core parsing of SIP message failed"
+"""The line that names its source by itself: it is not known before."""
+
+QUOTED = re.compile(rb"[\[<\"']")
+"""What begins the bytes of a sender, behind the place."""
 
 OURS = re.compile(rb"core/kemi\.c")
 """Where all that the edge itself logs comes from: what it says tells it apart."""
@@ -43,8 +48,6 @@ OURS_LENGTH = 60
 
 UNANSWERED = re.compile(rb"receive_msg\(\): (?:required headers not found|no via found) in request")
 """Messages that no route of kamailio.cfg sees."""
-
-SHOW, LEAVE_OUT = True, False
 
 
 @dataclass
@@ -61,46 +64,48 @@ class Filter:
     _messages: int = 0
     _left_out: int = 0
     _places: dict[bytes, int] = field(default_factory=dict)
-    _last: bool = SHOW
-    """What became of the last line that had a head: those after it belong to it."""
+    _shows_rest: bool = True
+    """Whether lines without a head are shown: they belong to the last one that had one."""
 
-    def shows(self, line: bytes, now: float) -> bool:
-        """Say whether a line is shown."""
+    def shown(self, line: bytes, now: float) -> bytes | None:
+        """Return what is shown of a line; None where it is left out."""
         if self._begun_at is None:
             self._begun_at = now
         head = HEAD.match(line)
-        if head is not None and self.is_kamailio(int(head["pid"])):
-            self._last = self._decide(line, head, now)
-        return self._last
-
-    def _decide(self, line: bytes, head: re.Match[bytes], now: float) -> bool:
+        if head is None or not self.is_kamailio(int(head["pid"])):
+            return line if self._shows_rest else None
         place = head["place"] or b""
-        if not OF_MESSAGES.match(place):
-            key = place
-            if OURS.search(place):
-                key += line[head.end() :][:OURS_LENGTH]
-            key = key if len(self._places) < PLACES_LIMIT or key in self._places else b""
-            count = self._places[key] = self._places.get(key, 0) + 1
-            return count <= PLACE_LINES
+        if OF_MESSAGES.match(place):
+            self._shows_rest = False
+            return self._of_message(line, head, now)
+        self._shows_rest = self._has_room(line, head, place)
+        return line if self._shows_rest else None
+
+    def _has_room(self, line: bytes, head: re.Match[bytes], place: bytes) -> bool:
+        key = place
+        if OURS.search(place):
+            key += line[head.end() :][:OURS_LENGTH]
+        key = key if len(self._places) < PLACES_LIMIT or key in self._places else b""
+        count = self._places[key] = self._places.get(key, 0) + 1
+        return count <= PLACE_LINES
+
+    def _of_message(self, line: bytes, head: re.Match[bytes], now: float) -> bytes | None:
         if head["source"] and UNANSWERED.search(line):
             self.unreadable.append(head["source"].decode("ascii"))
-        if (
-            not SAYS_WHOSE.search(line)
-            or self._messages >= MESSAGE_LINES
-            or now - self._shown_at < 1.0
-        ):
+        names_source = head["source"] or PARSING_FAILED in line
+        if not names_source or self._messages >= MESSAGE_LINES or now - self._shown_at < 1.0:
             self._left_out += 1
-            return LEAVE_OUT
+            return None
         self._messages += 1
         self._shown_at = now
-        return SHOW
+        return line[: head.end()] + QUOTED.split(line[head.end() :], maxsplit=1)[0]
 
     def over(self, now: float) -> Iterator[str]:
         """Yield what is to be told of a window that is over, and begin the next one."""
         if self._begun_at is None or now - self._begun_at < WINDOW_S:
             return
         if self._left_out:
-            yield f"{self._left_out} lines on messages that cannot be parsed were left out"
+            yield f"{self._left_out} lines on messages that cannot be read were left out"
         for place, count in self._places.items():
             if count > PLACE_LINES:
                 where = place.decode("ascii", "replace") or "other places"
