@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from whence.agent.notices import LINES_A_MINUTE, WINDOW_S, Notices
+from whence.agent.notices import LINES_A_MINUTE, USERS_LIMIT, WINDOW_S, Notices
 from whence.core.address import Source
 from whence.core.notice import Notice, Reason
 from whence.core.strangers import Strangers
@@ -51,6 +51,15 @@ def test_wrong_passwords_of_many_are_bounded(caplog: pytest.LogCaptureFixture) -
     assert len(caplog.records) == LINES_A_MINUTE
     notices.hear(password(at=WINDOW_S))
     assert lines(caplog)[-2].endswith(f"{9 * LINES_A_MINUTE} more were not logged")
+
+
+def test_wrong_passwords_are_counted_by_user_within_bounds() -> None:
+    notices = Notices(Strangers(10))
+    notices.hear(password())
+    for i in range(2 * USERS_LIMIT):
+        notices.hear(password(user=f"made-up-{i}"))
+    notices.hear(password())
+    assert (notices.users["alice"], len(notices.users)) == (2, USERS_LIMIT)
 
 
 def test_block_is_reported_and_counted() -> None:

@@ -98,6 +98,8 @@ def test_guessed_password_is_logged_listed_and_blocked(
     with pytest.raises(AssertionError):
         guesser.register(whence.address, "alice", whence.password("alice"), "edge.example")
     assert reasons(whence, ip) == ["wrong_password"]
+    (alice,) = whence.get("/v1/users")
+    assert alice["wrong_passwords"] == FAILURES
     kinds = [one["kind"] for one in whence.get("/v1/events")]
     assert "phone_password_guessed" in kinds
     metrics = whence.metrics()

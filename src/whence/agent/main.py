@@ -133,7 +133,13 @@ async def _serve(
     )
     api = make(parts)
     api_orders.add(api, registrations, keepalives.__getitem__)
-    api_users.add(api, directory, settings.state / LOCATION_FILE, settings.edge.domain)
+    api_users.add(
+        api,
+        directory,
+        settings.state / LOCATION_FILE,
+        settings.edge.domain,
+        wrong_passwords=notices.users.__getitem__,
+    )
     api_happened.add(api, Happened(directory, calls, strangers, events))
 
     def hang_up() -> None:

@@ -21,6 +21,9 @@ LINES_A_MINUTE = 60
 
 WINDOW_S = 60.0
 
+USERS_LIMIT = 10_000
+"""A source has few tries before it is blocked: names made up push no user out soon."""
+
 
 @dataclass
 class Notices:
@@ -32,6 +35,8 @@ class Notices:
     blocks: int = 0
     left_out: int = 0
     """How many the edge did not send."""
+    users: Counter[str] = field(default_factory=Counter)
+    """Wrong passwords by the name that was tried, of at most USERS_LIMIT names."""
     _window_at: float = float("-inf")
     _lines: int = 0
     _unlogged: int = 0
@@ -46,6 +51,8 @@ class Notices:
         if not is_password:
             return
         self._log_password(noticed)
+        if noticed.detail in self.users or len(self.users) < USERS_LIMIT:
+            self.users[noticed.detail] += noticed.count
         if noticed.blocked_s:
             self.blocks += 1
             self.blocked(noticed)
