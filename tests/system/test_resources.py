@@ -127,7 +127,7 @@ def test_phone_elsewhere_registers_while_a_guesser_is_blocked(
 def test_idle_connections_leave_room_for_a_phone(shared_rig: Rig) -> None:
     """Of several sources, more than Kamailio takes by default, at a `whence run` over TCP."""
     rig = shared_rig
-    provider = rig.provider(accounts=ACCOUNTS)
+    provider = rig.provider("other-provider", accounts=ACCOUNTS)
     own = rig.network.ip("streams")
     edge = {"listen": [f"udp:{own}:{SIP_PORT}", f"tcp:{own}:{SIP_PORT}"]}
     whence = rig.whence("streams", trunks=[alices_trunk(provider)], users=["alice"], edge=edge)

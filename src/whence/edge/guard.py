@@ -59,7 +59,7 @@ SCAN_EARLIER = 16
 SOCKSTAT = (Path("/proc/net/sockstat"), Path("/proc/net/sockstat6"))
 TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 
-PROTOCOLS = {1: Transport.UDP, 2: Transport.TCP, 3: Transport.TLS}
+PROTOCOLS = {"1": Transport.UDP, "2": Transport.TCP, "3": Transport.TLS}
 """What `$rcv(proto)` says."""
 
 PEER = "$var(peer)"
@@ -239,6 +239,8 @@ class Guard(Handlers):
         checked = self._checked
         if generation is None or generation != checked.generation:
             self._checked = checked = _Checked(generation)
+        if self.ksr.htable.sht_get(PHONES, str(ip)) is not None:
+            return GO_ON
         if text in checked.ips:
             return NO
         if self._belongs(ip, time.time()):
@@ -254,7 +256,7 @@ class Guard(Handlers):
         Runs before the message is parsed: only `$rcv` is to be asked for its source.
         """
         get = self.ksr.pv.get
-        transport = PROTOCOLS[int(get("$rcv(proto)") or 0)]
+        transport = PROTOCOLS[str(get("$rcv(proto)"))]
         source = _place(transport, get("$rcv(srcip)"), get("$rcv(srcport)"))
         text = ""
         if int(get("$rcv(len)") or 0) <= LONGEST_IN_HEX:
