@@ -2,10 +2,12 @@
 
 from whence.edge.ksr import (
     Auth,
+    Corex,
     Hdr,
     Htable,
     Kx,
     Nathelper,
+    Pike,
     Pv,
     Registrar,
     Rr,
@@ -30,6 +32,8 @@ auth: Auth
 registrar: Registrar
 nathelper: Nathelper
 tcpops: Tcpops
+pike: Pike
+corex: Corex
 uac: Uac
 
 def err(line: str, /) -> None: ...

@@ -389,8 +389,9 @@ def test_users_are_told_with_the_phones_that_are_registered_now(
                         "user_agent": "Phone 1",
                     }
                 ],
+                "wrong_passwords": 0,
             },
-            {"name": "bob", "domain": "edge.example", "contacts": []},
+            {"name": "bob", "domain": "edge.example", "contacts": [], "wrong_passwords": 0},
         ]
 
     tell(story)

@@ -425,11 +425,12 @@ def test_strangers_are_a_table(api: Api) -> None:
         "since": 1_700_000_000.0,
         "last_at": 1_700_000_100.0,
         "asked": ["sip:1@x", "sip:2@x"],
+        "reasons": ["flood", "unknown_address"],
     }
     api.answers["/v1/strangers"] = (200, [stranger])
     said = whence("strangers", "--api", api.url).stdout
     (row,) = (line for line in said.splitlines() if "192.0.2.7" in line)
-    assert "7" in row and "sip:1@x, sip:2@x" in row
+    assert "7" in row and "sip:1@x, sip:2@x" in row and "flood, unknown_address" in row
 
 
 def test_events_are_a_table(api: Api) -> None:

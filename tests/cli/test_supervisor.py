@@ -2,6 +2,8 @@
 
 import asyncio
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -88,3 +90,32 @@ def test_what_does_not_end_in_time_is_killed_and_that_is_told(
 
     asyncio.run(story())
     assert "stubborn did not end in 0.1 s, and is killed" in caplog.text
+
+
+LIMITS = """
+import logging, resource, sys
+from whence.agent.settings import Edge
+from whence.cli.supervisor import raise_file_limit
+logging.basicConfig(level=logging.WARNING)
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, int(sys.argv[1])))
+raise_file_limit(Edge.model_validate({"listen": [sys.argv[2]], "connections": 1000}))
+print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+"""
+
+
+@pytest.mark.parametrize(
+    ("hard", "socket", "soft", "warns"),
+    [
+        (4096, "tcp:192.0.2.1:5060", "2024", False),
+        (512, "tcp:192.0.2.1:5060", "512", True),
+        (4096, "udp:192.0.2.1:5060", "256", False),
+    ],
+    ids=["enough", "too-few", "udp"],
+)
+def test_raise_file_limit_gives_room_for_connections(
+    hard: int, socket: str, soft: str, warns: bool
+) -> None:
+    command = [sys.executable, "-c", LIMITS, str(hard), socket]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == soft
+    assert ("LimitNOFILE=2024" in done.stderr) == warns

@@ -103,12 +103,14 @@ def test_credentials_are_good_once(scene: Scene) -> None:
     assert thief.ask(ask(thief, user, answer), scene.edge).status == 401
 
 
-def test_a_nonce_serves_again_with_the_next_count_only(scene: Scene) -> None:
+def test_nonce_is_good_once_whatever_its_count(scene: Scene) -> None:
     user, phone = scene.user(), scene.endpoint("phones")
     challenge = challenged(scene, phone, user)
-    for count, status in ((1, 200), (2, 200), (2, 401), (1, 401), (3, 200)):
+    for count, status in ((1, 200), (2, 401), (1, 401), (3, 401)):
         headers = credentials(challenge, user, count=count)
-        assert phone.ask(ask(phone, user, headers), scene.edge).status == status, count
+        answer = phone.ask(ask(phone, user, headers), scene.edge)
+        assert answer.status == status, count
+        assert status == 200 or "stale=true" in answer["WWW-Authenticate"], count
 
 
 def test_a_used_nonce_is_stale_so_that_the_phone_tries_again_by_itself(scene: Scene) -> None:

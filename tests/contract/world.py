@@ -8,8 +8,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.contract.books import Books, Hide, edge_settings
+from tests.contract.books import DOMAIN, Books, Hide, edge_settings
 from tests.contract.inside import options
+from tests.rig.certificates import Authority
 from tests.rig.namespace import Namespace
 from tests.rig.network import SIP_PORT, Network
 from tests.rig.process import Process
@@ -34,9 +35,10 @@ class World:
     ) -> None:
         """Start it; `hide` does something to the directory's file before.
 
-        *edge* are further keys of `[edge]`; `tcp=True` has it listen over TCP too. In a
-        *namespace* everything of this world is inside, and nothing gets out. `nameserver`:
-        Kamailio asks the socket `self.nameserver`, which never answers.
+        *edge* are further keys of `[edge]`; `tcp=True` has it listen over TCP too, `streams=True`
+        over TCP, TLS and at an IPv6 address. In a *namespace* everything of this world is inside,
+        and nothing gets out. `nameserver`: Kamailio asks the socket `self.nameserver`, which never
+        answers.
         """
         self._stack = ExitStack()
         self._namespace = namespace
@@ -46,14 +48,24 @@ class World:
         )
         self.edge: Address = (network.ip("edge"), SIP_PORT)
         self.inside: Address = (network.ip("edge"), SIP_PORT + 2)
-        if edge.pop("tcp", False):
-            edge["listen"] = [f"{t}:{self.edge[0]}:{self.edge[1]}" for t in ("udp", "tcp")]
+        self.tls: Address = (network.ip("edge"), SIP_PORT + 1)
+        self.edge6: Address = ("::1", network.port())
+        streams = bool(edge.pop("streams", False))
+        if edge.pop("tcp", False) or streams:
+            sockets = [f"{t}:{self.edge[0]}:{self.edge[1]}" for t in ("udp", "tcp")]
+            if streams:
+                sockets += [f"{t}:[::1]:{self.edge6[1]}" for t in ("udp", "tcp")]
+                sockets.append(f"tls:{self.tls[0]}:{self.tls[1]}")
+                ours = Authority("limits", folder).certificate(f"DNS:{DOMAIN}")
+                edge["tls"] = {"certificate": str(ours.certificate), "key": str(ours.key)}
+            edge["listen"] = sockets
         self.folder = folder
         self.books = Books(folder, edge_settings(self.edge, self.inside, workers, **edge))
         self._stack.enter_context(self.books)
         if hide is not None:
             self.books.hide(hide)
         location.make(folder / edge_config.LOCATION_FILE)
+        edge_config.write_tls_config(self.books.settings)
         config = folder / edge_config.CONFIG_FILE
         config.write_text(edge_config.render(self.books.settings, folder / "whence.toml"))
         command = edge_config.command(config)

@@ -85,7 +85,9 @@ def test_request_has_one_start_line_with_a_known_scheme(start: str, fault: Fault
     assert Message(GOOD.replace("INVITE sip:b@h SIP/2.0", start)).request_fault() is fault
 
 
-@pytest.mark.parametrize("line", ["Nonsense", ": x", "a b: x", "é: x", '"a": x', "a,b: x"])
+@pytest.mark.parametrize(
+    "line", ["Nonsense", "a\r\n : x", ": x", "a b: x", "é: x", '"a": x', "a,b: x"]
+)
 def test_request_with_a_broken_line_has_a_fault(line: str) -> None:
     text = GOOD.replace("\r\nVia", f"\r\n{line}\r\nVia")
     assert Message(text).request_fault() is Fault.HEADER_NAME
@@ -110,7 +112,7 @@ def test_message_loses_octets_after_its_body(body: bytes, length: int) -> None:
     except UnicodeDecodeError:
         message = Message(head + body)
     assert message.has_extra_octets == (len(body) > length)
-    text = message.rewritten() if message.has_extra_octets else None
+    text = message.rewritten("x-whence") if message.has_extra_octets else None
     if text is not None:
         assert text.encode() == head + body[:length]
         assert not Message(text).has_extra_octets
@@ -119,7 +121,7 @@ def test_message_loses_octets_after_its_body(body: bytes, length: int) -> None:
 @given(lines)
 def test_message_rewritten_has_a_line_for_each_header(line: str) -> None:
     message = Message(f"{HEAD}X: {line}\r\n{REST}\r\n")
-    text = message.rewritten() if message.fault is None else None
+    text = message.rewritten("x-whence") if message.fault is None else None
     if text is not None:
         again = Message(text)
         assert not again.is_folded
@@ -127,21 +129,25 @@ def test_message_rewritten_has_a_line_for_each_header(line: str) -> None:
         assert again.fields == message.fields
 
 
+def test_message_rewritten_lacks_headers_of_the_prefix() -> None:
+    ours = "X-Whence-Trunk: a\r\n b\r\nx-whence-x \t: c\r\nX-WHENCE: d\r\n"
+    text = Message(GOOD.replace("To:", f"{ours}To:")).rewritten("x-whence")
+    assert text == GOOD
+
+
 def test_message_of_bytes_is_rewritten_only_if_it_is_ascii() -> None:
-    assert Message(GOOD.replace("To:", "To:\r\n é").encode("latin-1")).rewritten() is None
-    assert Message(GOOD.replace("To:", "To:\r\n ").encode()).rewritten() is not None
+    assert Message(GOOD.replace("To:", "To:\r\n é").encode("latin-1")).rewritten("x-whence") is None
+    assert Message(GOOD.replace("To:", "To:\r\n ").encode()).rewritten("x-whence") is not None
 
 
-def test_outline_has_what_an_answer_needs() -> None:
+def test_refusal_repeats_what_an_answer_needs() -> None:
     text = GOOD.replace("From", "f : <sip:x@h>\r\nX: y\r\nv: b\r\nFrom", 1)
-    outline = Message(text).outline()
-    assert outline is not None
-    assert outline.split("\r\n") == [
-        "INVITE sip:invalid SIP/2.0",
+    assert Message(text).refusal(400, "No", "t").split("\r\n") == [
+        "SIP/2.0 400 No",
         "Via: SIP/2.0/UDP a",
         "v: b",
         "f : <sip:x@h>",
-        "To: <sip:b@h>",
+        "To: <sip:b@h>;tag=t",
         "Call-ID: c",
         "CSeq: 1 INVITE",
         "Content-Length: 0",
@@ -150,6 +156,21 @@ def test_outline_has_what_an_answer_needs() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["Via", "From", "To", "Call-ID", "CSeq"])
-def test_outline_of_less_than_that_is_none(name: str) -> None:
-    assert Message(GOOD.replace(f"{name}:", "X:")).outline() is None
+def test_refusal_keeps_a_tag_and_unfolds() -> None:
+    text = GOOD.replace("To: <sip:b@h>", "To: <sip:b@h>\r\n\t; Tag = x")
+    assert "To: <sip:b@h> ; Tag = x\r\n" in Message(text).refusal(400, "No", "t")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *[GOOD.replace(f"{name}:", "X:") for name in ("Via", "From", "To", "Call-ID", "CSeq")],
+        *[GOOD.replace(f"{name}:", f"{name}: \x07") for name in ("From", "To", "CSeq")],
+        GOOD.replace("INVITE sip", "ACK sip"),
+        GOOD.replace("INVITE sip", " sip"),
+        GOOD.replace("INVITE sip:b@h SIP/2.0", "SIP/2.0 200 OK"),
+        "",
+    ],
+)
+def test_refusal_of_what_needs_none_is_empty(text: str) -> None:
+    assert Message(text).refusal(400, "No", "t") == ""

@@ -1,12 +1,16 @@
 """What kamailio.cfg tells the edge."""
 
 import json
+import sys
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
 from whence.core.address import Source
+from whence.core.connections import hex_of
 from whence.core.dialog import Own
+from whence.edge.guard import Limits
 from whence.edge.route import Settings
 
 SOCKETS = ["udp:192.0.2.1:5060", "udp:127.0.0.1:5062"]
@@ -15,14 +19,18 @@ WRITTEN = {
     "domain": "edge.example",
     "answer_ms": 32000,
     "sockets": SOCKETS,
+    "listen": ["udp:192.0.2.1:5060", "tcp:192.0.2.1:5060"],
+    "limits": {"connections": 8192, "connections_per_source": 64, "password_failures": 10},
 }
 
 
 def test_what_edge_config_writes_is_read() -> None:
     settings = Settings.parse(json.dumps(WRITTEN))
     place = Path("/var/lib/whence/directory.db")
-    sockets = [Source.parse(socket) for socket in SOCKETS]
-    assert settings == Settings(place, "edge.example", 32000, Own.of(sockets))
+    own = Own.of([Source.parse(socket) for socket in SOCKETS])
+    streams = (hex_of(ip_address("192.0.2.1"), 5060, sys.byteorder),)
+    limits = Limits(8192, 64, 10, streams)
+    assert settings == Settings(place, "edge.example", 32000, own, limits)
 
 
 @pytest.mark.parametrize("gone", WRITTEN)

@@ -199,14 +199,24 @@ def test_a_phone_that_answers_nonsense_harms_its_own_call_only(
 
 
 def test_nothing_that_is_sent_looks_like_a_line_of_the_log(scene: Scene) -> None:
-    """Kamailio quotes a header that it cannot read as it came, with its line ends and all."""
+    """Kamailio quotes a header that it cannot read as it came, with its line ends and all. Nothing
+    of that is shown, nor what looks like the next line of Kamailio's.
+    """
     before = len(scene.whence.log)
     ask = bytes(request("INVITE", uri(scene.whence), scene.stranger.address))
-    forged = b"a stranger's\n12:00:00 INFO agent: trunk acme: registered \x1b[31m\x9b\r\nCSeq"
+    forged = (
+        b"a stranger's\n12:00:00 INFO agent: trunk acme: registered \x1b[31m\x9b\r\n"
+        b" 1(77) ERROR: tm [t.c:1]: f(): trunk acme\r\nCSeq"
+    )
     scene.stranger.send(ask.replace(b"\r\nCSeq", b"\r\n" + forged), scene.whence.address)
-    eventually(lambda: "trunk acme: registered" in scene.whence.log[before:])
+    ip = scene.stranger.address[0]
+
+    def listed() -> bool:
+        found = scene.whence.get("/v1/strangers")
+        return any(f":{ip}:" in s["source"] and "unreadable_message" in s["reasons"] for s in found)
+
+    eventually(listed, what="the sender in the list")
     scene.goes_on()
     said = scene.whence.log[before:]
-    assert all(line.startswith("kamailio: ") for line in said.splitlines() if "acme" in line)
+    assert "acme" not in said
     assert said.replace("\n", "").isprintable()
-    assert "\\x1b[31m" in said

@@ -64,6 +64,10 @@ class StrangerView(BaseModel):
     since: float
     last_at: float
     asked: list[str] = Field(description="the Request-URIs that it asked for last, newest first")
+    reasons: list[str] = Field(
+        description="why it is listed, newest first: unknown_address, unreadable_message, flood, "
+        "wrong_password, too_many_connections"
+    )
 
 
 def _is_source(text: str) -> str:
@@ -173,6 +177,7 @@ def add(api: FastAPI, happened: Happened, clock: Callable[[], float] = time.time
                 since=one.since,
                 last_at=one.last_at,
                 asked=list(one.asked),
+                reasons=list(one.reasons),
             )
             for one in islice(happened.strangers.kept, limit)
         ]

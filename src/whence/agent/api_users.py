@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fastapi import FastAPI, HTTPException
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from whence.agent import location
 from whence.agent.directory import Directory
@@ -29,6 +29,9 @@ class UserView(BaseModel):
     name: str
     domain: str
     contacts: list[ContactView]
+    wrong_passwords: int = Field(
+        default=0, description="REGISTERs with a wrong password, since the agent's start"
+    )
 
 
 def add(
@@ -37,8 +40,12 @@ def add(
     table: Path,
     domain: str,
     clock: Callable[[], float] = time.time,
+    wrong_passwords: Callable[[str], int] = lambda _name: 0,
 ) -> None:
-    """Add the path to an API that `api.make` made. `table`: the location table."""
+    """Add the path to an API that `api.make` made. `table`: the location table.
+
+    `wrong_passwords`: how many were sent for a user of this name.
+    """
 
     @api.get("/v1/users")
     async def users() -> list[UserView]:
@@ -51,6 +58,7 @@ def add(
             UserView(
                 name=name,
                 domain=domain,
+                wrong_passwords=wrong_passwords(name),
                 contacts=[
                     ContactView(
                         contact=shown(found.contact),

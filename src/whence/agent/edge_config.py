@@ -13,7 +13,7 @@ from whence.agent.directory import FILE
 from whence.agent.faults import ProblemError
 from whence.agent.settings import Edge, Settings
 from whence.core import dialog
-from whence.core.address import Source, Transport
+from whence.core.address import Source
 from whence.core.uri import host_text
 
 TEMPLATE = "kamailio.cfg.j2"
@@ -52,6 +52,12 @@ def render(settings: Settings, file: Path) -> str:
                 "domain": edge.domain,
                 "answer_ms": round(settings.registration.answer * 1000),
                 "sockets": _sockets(edge),
+                "listen": [str(socket) for socket in edge.listen],
+                "limits": {
+                    "connections": edge.connections,
+                    "connections_per_source": edge.connections_per_source,
+                    "password_failures": edge.password_failures,
+                },
             }
         ),
         listen=[
@@ -62,9 +68,12 @@ def render(settings: Settings, file: Path) -> str:
         dialog_s=dialog.OLD_S,
         ended=dialog.ENDED,
         scanners=SCANNERS,
+        cookie=dialog.PARAM,
+        flood=edge.flood,
+        connections=edge.connections,
         aliases=_aliases(edge),
         workers=edge.workers,
-        tcp=any(socket.transport is not Transport.UDP for socket in edge.listen),
+        tcp=edge.has_streams,
         tls=settings.state.absolute() / TLS_FILE if edge.has_tls else "",
         location=settings.state.absolute() / LOCATION_FILE,
         script=str(folder / SCRIPT),

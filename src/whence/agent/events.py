@@ -13,6 +13,7 @@ from whence.core import alarm, history
 from whence.core.address import Source
 from whence.core.alarm import Alarm, Bounded, Kind
 from whence.core.clash import Clash
+from whence.core.notice import Notice
 from whence.core.told import Kind as Decision
 from whence.core.told import Told, shown
 
@@ -105,6 +106,14 @@ class Events:
         """Hear that more strangers than the limit came within a minute."""
         text = f"more than {limit} requests of strangers in a minute, the last from {last.source}"
         self.tell(Alarm(Kind.STRANGERS, None, text))
+
+    def password_guessed(self, noticed: Notice) -> None:
+        """Report that a source was blocked because it guessed phones' passwords."""
+        text = (
+            f"too many wrong passwords from {noticed.source}; its REGISTERs are dropped for "
+            f"{noticed.blocked_s} s"
+        )
+        self.tell(Alarm(Kind.PASSWORD_GUESSED, None, text), logged=True)
 
 
 _OF_REFUSAL = {

@@ -28,10 +28,12 @@ from whence.agent.metrics import (
     ClashMetrics,
     ClientMetrics,
     EventMetrics,
+    NoticeMetrics,
     StandingMetrics,
     ToldMetrics,
     registry,
 )
+from whence.agent.notices import Notices
 from whence.agent.records import Records
 from whence.agent.registrations import Registrations
 from whence.agent.reload import Reload
@@ -107,6 +109,7 @@ async def _serve(
         Rate(own.strangers_alarm),
         events.too_many_strangers,
     )
+    notices = Notices(strangers.kept, events.password_guessed)
     clashes = Clashes(directory.path, events.clash)
     directory.on_change = clashes.changed
     metrics = registry(
@@ -114,6 +117,7 @@ async def _serve(
         ClientMetrics(registrations, keepalives, kamailio),
         ToldMetrics(hearing, calls, strangers, registrations),
         EventMetrics(events, webhook),
+        NoticeMetrics(notices),
         ClashMetrics(clashes),
     )
 
@@ -132,7 +136,13 @@ async def _serve(
     )
     api = make(parts)
     api_orders.add(api, registrations, keepalives.__getitem__)
-    api_users.add(api, directory, settings.state / LOCATION_FILE, settings.edge.domain)
+    api_users.add(
+        api,
+        directory,
+        settings.state / LOCATION_FILE,
+        settings.edge.domain,
+        wrong_passwords=notices.users.__getitem__,
+    )
     api_happened.add(api, Happened(directory, calls, strangers, events))
 
     def hang_up() -> None:
@@ -145,7 +155,7 @@ async def _serve(
         len(settings.user),
         settings.agent.api,
     )
-    hearing.start([calls.hear, strangers.hear, WrongTokens(events).hear])
+    hearing.start([calls.hear, strangers.hear, WrongTokens(events).hear], [notices.hear])
     keeping = {
         "registrations": registrations.run(),
         "keep-alives": keepalives.run(),

@@ -17,6 +17,7 @@ from whence.agent.directory import Directory
 from whence.agent.events import Events
 from whence.agent.kamailio import Kamailio
 from whence.agent.keepalive import KeepAlives
+from whence.agent.notices import Notices
 from whence.agent.registrations import Registrations
 from whence.agent.standings import Standings
 from whence.agent.strangers import Strangers
@@ -24,6 +25,7 @@ from whence.agent.told import Hearing
 from whence.agent.webhook import Webhook
 from whence.core.address import Origin
 from whence.core.alarm import Kind
+from whence.core.notice import Reason
 from whence.core.registration import State
 
 
@@ -216,6 +218,34 @@ class EventMetrics(Collector):
                 "Events that were refused, or gave way to newer ones.",
                 self._webhook.dropped,
             )
+
+
+class NoticeMetrics(Collector):
+    """What the edge noticed of unknown sources."""
+
+    def __init__(self, notices: Notices) -> None:
+        self._notices = notices
+
+    def collect(self) -> Iterable[Metric]:
+        """Read every metric."""
+        noticed = CounterMetricFamily(
+            "whence_unknown_source_notices",
+            "What the edge noticed of unknown sources, by reason.",
+            labels=["reason"],
+        )
+        for reason in Reason:
+            noticed.add_metric([reason], self._notices.counts[reason])
+        yield noticed
+        yield CounterMetricFamily(
+            "whence_phone_password_blocks",
+            "Blocks of sources that sent too many wrong passwords.",
+            self._notices.blocks,
+        )
+        yield CounterMetricFamily(
+            "whence_unknown_source_notices_left_out",
+            "Notices that the edge did not send: too many at once, or nobody read them.",
+            self._notices.left_out,
+        )
 
 
 class ClashMetrics(Collector):

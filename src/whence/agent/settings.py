@@ -419,6 +419,10 @@ class Edge(Table):
     domain: Domain = "edge.example"
     workers: int = Field(default=2, ge=1, le=64)
     country: Country = ""
+    flood: int = Field(default=100, ge=0, le=30_000)
+    connections: int = Field(default=8192, ge=64, le=100_000)
+    connections_per_source: int = Field(default=64, ge=0, le=100_000)
+    password_failures: int = Field(default=10, ge=0, le=10_000)
     tls: Tls = Tls.model_construct()
 
     @field_validator("inside")
@@ -468,6 +472,11 @@ class Edge(Table):
     def has_tls(self) -> bool:
         """Whether anything goes over TLS."""
         return any(socket.transport is Transport.TLS for socket in self.listen)
+
+    @property
+    def has_streams(self) -> bool:
+        """Whether it listens over TCP or TLS."""
+        return any(socket.transport is not Transport.UDP for socket in self.listen)
 
     def socket_for(self, transport: str, ip_version: int) -> Source | None:
         """Our socket for requests over `transport` to an address of IPv4 or IPv6."""

@@ -8,7 +8,8 @@ import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from whence.core import told
+from whence.core import notice, told
+from whence.core.notice import Notice
 from whence.core.told import Told
 
 log = logging.getLogger(__name__)
@@ -18,6 +19,9 @@ AT_ONCE = 200
 
 Ear = Callable[[Told, bytes], None]
 """Who hears of a decision: what was told, and the datagram as it came."""
+
+NoticeEar = Callable[[Notice], None]
+"""Receives what the edge noticed of unknown sources."""
 
 
 QUEUE = Path("/proc/sys/net/unix/max_dgram_qlen")
@@ -53,6 +57,7 @@ class Hearing:
         `room`: how many datagrams the system queues; None: it is asked.
         """
         self._ears: Sequence[Ear] = ()
+        self._notice_ears: Sequence[NoticeEar] = ()
         self._nap: asyncio.TimerHandle | None = None
         self._nap_s = nap_s(_room() if room is None else room)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -72,9 +77,9 @@ class Hearing:
                 "its place, or name another agent state"
             ) from None
 
-    def start(self, ears: Sequence[Ear]) -> None:
+    def start(self, ears: Sequence[Ear], notice_ears: Sequence[NoticeEar] = ()) -> None:
         """Read from now on, in the running loop."""
-        self._ears = ears
+        self._ears, self._notice_ears = ears, notice_ears
         self._listen()
 
     def read(self) -> bool:
@@ -109,6 +114,11 @@ class Hearing:
 
     def _hear(self, data: bytes) -> None:
         try:
+            if data.startswith(notice.PREFIX):
+                noticed = notice.read(data)
+                for notice_ear in self._notice_ears:
+                    notice_ear(noticed)
+                return
             heard = told.read(data)
         except told.UnreadableError as error:
             self.unreadable += 1

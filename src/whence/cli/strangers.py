@@ -34,13 +34,14 @@ def strangers(
         show.as_json(answer)
         return
     show.table(
-        ("source", "requests", "since", "last", "asked for"),
+        ("source", "requests", "since", "last", "why", "asked for"),
         [
             (
                 stranger["source"],
                 str(stranger["requests"]),
                 show.instant(stranger["since"]),
                 show.instant(stranger["last_at"]),
+                ", ".join(stranger["reasons"]),
                 ", ".join(stranger["asked"]),
             )
             for stranger in answer

@@ -11,10 +11,13 @@ import asyncio
 import ctypes
 import logging
 import os
+import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -25,7 +28,11 @@ import httpx
 from whence.agent import hang_up
 from whence.agent.edge_config import CONFIG_FILE, command
 from whence.agent.faults import ProblemError
-from whence.agent.settings import Settings
+from whence.agent.settings import Edge, Settings
+from whence.core import notice, told
+from whence.core.address import Source
+from whence.core.kamailio_log import WINDOW_S, Filter
+from whence.core.notice import Notice, Reason
 from whence.core.told import shown
 
 log = logging.getLogger(__name__)
@@ -41,6 +48,12 @@ START_A_TRUNK_S = 0.001
 
 AGENT_STOP_S = 15.0
 KAMAILIO_STOP_S = 5.0
+
+FILES_BESIDE = 1024
+"""How many files Kamailio opens besides inbound connections, at most."""
+
+UNREADABLE_AT_ONCE = 20
+"""How many sources of unreadable messages are reported of what Kamailio wrote at once."""
 
 QUOTE_LIMIT = 65_536
 """Bytes of a line of Kamailio's that are shown as one."""
@@ -59,7 +72,14 @@ async def _supervise(file: Path, settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
-    kamailio = Child("kamailio", command(settings.state / CONFIG_FILE), signal.SIGTERM, quoted=True)
+    raise_file_limit(settings.edge)
+    kamailio = Child(
+        "kamailio",
+        command(settings.state / CONFIG_FILE),
+        signal.SIGTERM,
+        quoted=True,
+        unreadable=Unreadable(settings.state / told.SOCKET_FILE),
+    )
     # A killed run must not look like an operator's stop: the agent would take everything back.
     agent = Child("agent", [*_whence(), "agent", "-c", str(file.absolute())], signal.SIGKILL)
     hang_up.hear(loop, agent.hang_up)
@@ -111,14 +131,65 @@ async def _until_up(
             await asyncio.sleep(0.05)
 
 
+def raise_file_limit(edge: Edge) -> None:
+    """Let Kamailio open as many files as it may have connections, and some; warn if it may not."""
+    wanted = edge.connections + FILES_BESIDE
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft >= wanted or not edge.has_streams:
+        return
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, allowed), hard))
+    if allowed < wanted:
+        log.warning(
+            "this process may open %d files, and [edge] connections = %d need %d; raise the hard "
+            "limit (systemd: LimitNOFILE=%d), or write fewer connections",
+            allowed,
+            edge.connections,
+            wanted,
+            wanted,
+        )
+
+
+class Unreadable:
+    """Reports sources of messages that only Kamailio's log tells of, to the agent."""
+
+    def __init__(self, path: Path) -> None:
+        """`path`: the agent's socket, which need not be there."""
+        self._path = str(path)
+
+    def __call__(self, sources: Sequence[str]) -> None:
+        """Report them; what nobody reads is lost."""
+        counts = Counter(sources)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as own, suppress(OSError):
+            own.setblocking(False)
+            for text, count in counts.most_common(UNREADABLE_AT_ONCE):
+                with suppress(ValueError):  # Kamailio writes IPv6 addresses without brackets
+                    transport, _, place = text.partition(":")
+                    ip, _, port = place.rpartition(":")
+                    ip = f"[{ip}]" if ":" in ip and not ip.startswith("[") else ip
+                    source = Source.parse(f"{transport}:{ip}:{port}")
+                    said = Notice(time.time(), Reason.UNREADABLE, source, count)
+                    own.sendto(notice.message(said), self._path)
+
+
 class Child:
     """One supervised process, the leader of its own group."""
 
     def __init__(
-        self, name: str, command: list[str], when_we_die: signal.Signals, *, quoted: bool = False
+        self,
+        name: str,
+        command: list[str],
+        when_we_die: signal.Signals,
+        *,
+        quoted: bool = False,
+        unreadable: Callable[[Sequence[str]], None] | None = None,
     ) -> None:
-        """`quoted`: its lines are shown as its own, and nothing in them as anything but text."""
+        """`quoted`: its lines are shown as its own, and nothing in them as anything but text.
+
+        `unreadable`: see `Quote`.
+        """
         self.name = name
+        self._unreadable = unreadable
         self._quoted = quoted
         self._quote: Quote | None = None
         self._command = command
@@ -150,7 +221,8 @@ class Child:
                 "there, and this user must be let to run it"
             ) from error
         if self._process.stderr is not None:
-            self._quote = Quote(self.name, self._process.stderr)
+            group = self._process.pid
+            self._quote = Quote(self.name, self._process.stderr, group, self._unreadable)
 
     async def keep(self) -> None:
         """Start it again whenever it dies, after a wait that grows while it keeps dying.
@@ -208,16 +280,48 @@ class Child:
                 os.killpg(self._process.pid, signal.SIGKILL)
 
 
+class _Members:
+    """Whether a process is, or was while it wrote, in a process group."""
+
+    def __init__(self, group: int) -> None:
+        self._group = group
+        self._seen: set[int] = {group}
+
+    def __call__(self, pid: int) -> bool:
+        if pid not in self._seen:
+            try:
+                if os.getpgid(pid) != self._group:
+                    return False
+            except ProcessLookupError:
+                return False
+            self._seen.add(pid)
+        return True
+
+
 class Quote:
     """Passes on what another process writes to its standard error, each line after its name.
 
     Kamailio writes what strangers sent as it came: line ends, with what looks like lines of others,
-    and control characters for the terminal of whoever looks.
+    and control characters for the terminal of whoever looks. `core/kamailio_log.py` says which
+    lines are left out, and counted.
     """
 
-    def __init__(self, name: str, pipe: IO[bytes]) -> None:
-        """Begin, in the running loop."""
+    def __init__(
+        self,
+        name: str,
+        pipe: IO[bytes],
+        group: int | None = None,
+        unreadable: Callable[[Sequence[str]], None] | None = None,
+    ) -> None:
+        """Begin, in the running loop.
+
+        `group`: of the processes that write; None: it is not asked. `unreadable` is given the
+        sources of messages that only the log tells of.
+        """
         self._name, self._pipe, self._rest = name, pipe, b""
+        self._filter = Filter() if group is None else Filter(_Members(group))
+        self._unreadable = unreadable or (lambda _: None)
+        self._due: asyncio.TimerHandle | None = None
         os.set_blocking(pipe.fileno(), False)
         asyncio.get_running_loop().add_reader(pipe.fileno(), self._pass_on)
 
@@ -230,17 +334,39 @@ class Quote:
         *lines, self._rest = (self._rest + data).split(b"\n")
         if len(self._rest) >= QUOTE_LIMIT or not data:
             lines, self._rest = [*lines, self._rest], b""
+        now = time.monotonic()
         for line in filter(None, lines):
-            text = shown(line.decode("utf-8", "backslashreplace"))
-            print(f"{self._name}: {text.lstrip()}", file=sys.stderr, flush=True)
+            passed = self._filter.shown(line, now)
+            if passed is not None:
+                self._show(shown(passed.decode("utf-8", "backslashreplace")))
+        self._tell_left_out()
+        if self._filter.unreadable:
+            self._unreadable(self._filter.unreadable)
+            self._filter.unreadable.clear()
         if not data:
             asyncio.get_running_loop().remove_reader(self._pipe.fileno())
         return bool(data)
+
+    def _tell_left_out(self) -> None:
+        for text in self._filter.over(time.monotonic()):
+            self._show(text)
+        if self._due is None:
+            self._due = asyncio.get_running_loop().call_later(WINDOW_S, self._window_over)
+
+    def _window_over(self) -> None:
+        self._due = None
+        for text in self._filter.over(time.monotonic()):
+            self._show(text)
+
+    def _show(self, text: str) -> None:
+        print(f"{self._name}: {text.lstrip()}", file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """Show what is left; its writers are gone."""
         while self._pass_on():
             pass
+        if self._due is not None:
+            self._due.cancel()
         asyncio.get_running_loop().remove_reader(self._pipe.fileno())
         self._pipe.close()
 

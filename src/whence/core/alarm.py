@@ -22,6 +22,7 @@ class Kind(StrEnum):
     NUMBER_OF_ANOTHER = "number_of_another_trunk"
     STRANGERS = "many strangers"
     CLASH = "clash"
+    PASSWORD_GUESSED = "phone_password_guessed"
 
 
 OF_HISTORY = {"moved": Kind.SERVER_CHANGED, "lapsed": Kind.LAPSED}

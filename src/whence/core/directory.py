@@ -279,6 +279,10 @@ SELECT {_ADDRESS} FROM {_THERE} h CROSS JOIN address a ON a.trunk_id = :id AND a
 """
 """The addresses of one trunk at an ip, or that hold it; `at` makes the parameters."""
 
+ADMITS_IP = f"""
+SELECT 1 FROM {_ANYBODY} WHERE a.expires_at IS NULL OR a.expires_at > :now LIMIT 1"""
+"""Whether a trunk has an address there, whatever its port and transport."""
+
 TRUNK_ID = 3
 """Which column of what `decide` and `gather` fetch has the trunk's id."""
 

@@ -277,6 +277,9 @@ class _Identification:
                 if at_odds and theirs:
                     return self._contradiction(rule, [one])
                 if theirs:
+                    if theirs != found:
+                        listed = f"those whose number_headers have {PLACES.get(header, header)}"
+                        self._steps.append(Step(rule, listed, _ids(theirs)))
                     named.append((rule, one, theirs))
                     break
         if not named:

@@ -104,11 +104,18 @@ class Message:
 
     @property
     def has_broken_line(self) -> bool:
-        """Whether a line of the header part does not begin with a header's name and a colon.
+        """Whether a line of the header part begins neither with a header's name and a colon, nor as
+        one that goes on (RFC 3261 25.1: nothing is folded before the colon).
 
         Kamailio reads no further there: what comes behind it finds nobody to take it off.
         """
-        return any(not _TOKEN.issuperset(name) or not name for name in self.fields)
+        for line in self.head.split("\r\n")[1:]:
+            if line[:1] not in (" ", "\t"):
+                name, colon, _ = line.partition(":")
+                name = name.rstrip(" \t")
+                if not colon or not name or not _TOKEN.issuperset(name):
+                    return True
+        return False
 
     @property
     def is_folded(self) -> bool:
@@ -120,33 +127,41 @@ class Message:
         """Whether a datagram has octets after its body."""
         return self._length is not None and len(self._body) > self._length
 
-    def rewritten(self) -> str | None:
-        """Return the message with each header in one line, and without octets after its body.
+    def rewritten(self, without: str) -> str | None:
+        """Return the message with each header in one line, without those whose names begin like
+        this (in small letters), and without octets after its body.
 
         None where that is no text that Kamailio takes from Python.
         """
         head, end, _ = self._raw.partition(END)
+        if without in self.head:
+            kept = [line for name, line in _lines(head) if not name.startswith(without)]
+            head = "\r\n".join([head.partition("\r\n")[0], *kept])
         try:
             whole = _unfolded(head) + end + self._body[: self._length].decode()
         except UnicodeDecodeError:
             return None
         return whole if self._is_text(whole) else None
 
-    def outline(self) -> str | None:
-        """Return a request with no more of this one than an answer needs (RFC 3261 8.2.6.2).
+    def refusal(self, status: int, phrase: str, tag: str) -> str:
+        """Write an answer to this request without Kamailio's help (RFC 3261 8.2.6).
 
-        None where it has not got that, or is no text.
+        `tag`: of us in its To. Nothing where the request is an ACK, or has not got what an answer
+        needs in a form that can be repeated.
         """
-        head = self._raw.partition(END)[0]
+        method, _, rest = self.head.partition("\r\n")[0].partition(" ")
+        if method in ("", "ack") or not rest.rstrip(" ").endswith(" sip/2.0"):
+            return ""
         needed: dict[str, list[str]] = {"via": [], "from": [], "to": [], "call-id": [], "cseq": []}
-        for name, line in _lines(head):
-            if name in needed:
+        for name, line in _lines(self._raw.partition(END)[0]):
+            if name in needed and line.replace("\t", " ").isprintable():
                 needed[name].append(line)
-        method = head.partition(" ")[0]
-        if not all(needed.values()) or not self._is_text(head):
-            return None
-        vias, *others = needed.values()
-        lines = [f"{method} sip:invalid SIP/2.0", *vias, *[lines[0] for lines in others]]
+        if not all(needed.values()):
+            return ""
+        vias, (from_, *_), (to, *_), (call_id, *_), (cseq, *_) = needed.values()
+        if ";tag=" not in to.replace(" ", "").lower():
+            to += f";tag={tag}"
+        lines = [f"SIP/2.0 {status} {phrase}", *vias, from_, to, call_id, cseq]
         return "\r\n".join([*lines, "Content-Length: 0", "", ""])
 
     @property

@@ -26,6 +26,12 @@ ASKED_LIMIT = 5
 
 ASKED_LENGTH = 100
 
+REASONS_LIMIT = 6
+"""How many reasons of one stranger are kept: more kinds than there are."""
+
+UNKNOWN_ADDRESS = "unknown_address"
+"""The reason of who asked, and whom no address admits."""
+
 FORGOTTEN_AFTER_S = 7 * 86_400.0
 """A stranger who has not come for so long is nobody's business any more."""
 
@@ -42,16 +48,30 @@ class Stranger:
     last_at: float
     asked: tuple[str, ...]
     """The Request-URIs that it asked for last, the newest first."""
+    reasons: tuple[str, ...] = ()
+    """Why it is listed, as snake_case codes, the newest first."""
 
-    def again(self, source: Source, ruri: str, now: float) -> Stranger:
-        """Make of it what it is after one more request."""
-        asked = (ruri[:ASKED_LENGTH], *(uri for uri in self.asked if uri != ruri[:ASKED_LENGTH]))
+    def again(
+        self,
+        source: Source,
+        ruri: str,
+        now: float,
+        reason: str = UNKNOWN_ADDRESS,
+        count: int = 1,
+    ) -> Stranger:
+        """Make of it what it is after `count` more requests. `ruri` empty: none was read."""
+        asked = self.asked
+        if ruri:
+            newest = ruri[:ASKED_LENGTH]
+            asked = (newest, *(uri for uri in asked if uri != newest))[:ASKED_LIMIT]
+        reasons = (reason, *(one for one in self.reasons if one != reason))[:REASONS_LIMIT]
         return replace(
             self,
             source=source,
-            requests=self.requests + 1,
+            requests=self.requests + count,
             last_at=now,
-            asked=asked[:ASKED_LIMIT],
+            asked=asked,
+            reasons=reasons,
         )
 
 
@@ -70,19 +90,27 @@ class Strangers:
     _ties: Iterator[int] = field(default_factory=count)
     _swept_at: float = 0.0
 
-    def saw(self, source: Source, ruri: str, now: float) -> None:
-        """Count one request."""
+    def saw(
+        self,
+        source: Source,
+        ruri: str,
+        now: float,
+        reason: str = UNKNOWN_ADDRESS,
+        count: int = 1,
+    ) -> None:
+        """Count `count` requests. `ruri` empty: none was read. `reason`: a snake_case code."""
         if not self.limit:
             return
         if now - self._swept_at > SWEEP_S:
             self._sweep(now)
         ip = str(source.ip)
         if ip in self._returned:
-            self._returned[ip] = self._returned[ip].again(source, ruri, now)
+            self._returned[ip] = self._returned[ip].again(source, ruri, now, reason, count)
         elif ip in self._newcomers:
-            self._return(ip, self._newcomers.pop(ip).again(source, ruri, now))
+            self._return(ip, self._newcomers.pop(ip).again(source, ruri, now, reason, count))
         else:
-            self._come(ip, Stranger(source, 1, now, now, (ruri[:ASKED_LENGTH],)))
+            new = Stranger(source, 0, now, now, ())
+            self._come(ip, new.again(source, ruri, now, reason, count))
 
     def _come(self, ip: str, stranger: Stranger) -> None:
         if len(self._newcomers) >= self.limit:

@@ -11,13 +11,14 @@ import secrets
 import time
 from pathlib import Path
 
-from whence.core import dialog
+from whence.core import dialog, stamp
 from whence.core.address import Source, canonical_ip
 from whence.core.dialog import ENDED, Own, Party, Record, Side, Way
 from whence.core.directory import DIALOG_KEY
 from whence.core.message import Fault, Message
 from whence.core.uri import Uri, host_text
-from whence.edge.handlers import GO_ON, NO, Handlers, answers, hides, judges, survives
+from whence.edge.guard import Guard, Limits
+from whence.edge.handlers import ANSWERED, GO_ON, NO, answers, hides, judges, survives
 from whence.edge.ksr import Ksr
 
 DIALOGS = "dialogs"
@@ -52,21 +53,21 @@ OUR_ROUTES_LIMIT = 64
 """How many of our own Record-Routes are remembered: one for each socket and transport."""
 
 
-class Dialogs(Handlers):
+class Dialogs(Guard):
     """The handlers for what belongs to a dialog."""
 
-    def __init__(self, ksr: Ksr, directory: Path, own: Own) -> None:
-        super().__init__(ksr, directory)
+    def __init__(self, ksr: Ksr, directory: Path, own: Own, limits: Limits) -> None:
+        super().__init__(ksr, directory, limits)
         self._own = own
         self._started_at = time.time()
         """When Kamailio read its configuration: the same in all of its processes."""
         self._dialog_key: str | None = None
         self._at_hand = Message("")
-        """The request that `ksr_guard` has let in: the one that the worker is busy with."""
+        """The request that `ksr_well_formed` has let in: the one that the worker is busy with."""
         self._our_routes: set[str] = set()
 
     @answers
-    def ksr_guard(self, _message: object) -> int:
+    def ksr_well_formed(self, _message: object) -> int:
         """Return whether a request is well formed: all parsers read its headers alike.
 
         What only we may say is taken off, headers are unfolded, and octets after the body are
@@ -74,27 +75,46 @@ class Dialogs(Handlers):
         """
         ksr, message = self.ksr, self._read()
         if message is None or message.fault or hides(message):
-            return self.answer(400, "Bad Request")
+            return self._refuse(400, "Bad Request")
         fault = message.request_fault()
-        if fault is not None:
-            outline = message.outline()
-            if outline is not None:  # Kamailio answers nothing that it cannot parse
-                ksr.textopsx.msg_set_buffer(outline)
-            if fault is Fault.SCHEME:
-                return self.answer(416, "Unsupported URI Scheme")
-            return self.answer(400, "Bad Request")
+        if fault is not None:  # Kamailio answers nothing that it cannot parse
+            unknown = fault is Fault.SCHEME
+            refusal = (416, "Unsupported URI Scheme") if unknown else (400, "Bad Request")
+            self._send_refusal(message, *refusal)
+            self._report_unreadable(self._source())
+            return ANSWERED
         if extensions := message.extensions_asked_of_proxies:  # the edge has none
             ksr.hdr.append_to_reply(f"Unsupported: {', '.join(extensions)}\r\n")
-            return self.answer(420, "Bad Extension")
+            return self._refuse(420, "Bad Extension")
         extra = message.has_extra_octets and ksr.kx.get_proto() == "udp"
-        if message.is_folded or extra:
-            text = message.rewritten()
-            if text is None or ksr.textopsx.msg_set_buffer(text) < 0:
-                return self.answer(400, "Bad Request")
-            message = Message(text)
-        self._strip(message)
-        self._at_hand = message
+        rewritten = self._rewritten(message) if message.is_folded or extra else self._clean(message)
+        if rewritten is None:
+            self._send_refusal(message, 400, "Bad Request")
+            return ANSWERED
+        self._at_hand = rewritten
         return GO_ON
+
+    def _refuse(self, status: int, phrase: str) -> int:
+        """Answer a request that is not well formed, and report its source."""
+        self._report_unreadable(self._source())
+        return self.answer(status, phrase)
+
+    def _clean(self, message: Message) -> Message | None:
+        """Return the message at hand without headers that only we may write; None where it has
+        some, and cannot be rewritten.
+
+        Not by Kamailio's own means: its parser stops at a header that it cannot read.
+        """
+        return self._rewritten(message) if stamp.PREFIX in message.head else message
+
+    def _rewritten(self, message: Message) -> Message | None:
+        """Rewrite the message at hand. After a None nothing may be asked of it any more: Kamailio
+        5.6 has half of it then, and crashes.
+        """
+        text = message.rewritten(stamp.PREFIX)
+        if text is None or self.ksr.textopsx.msg_set_buffer(text) < 0:
+            return None
+        return Message(text)
 
     def _begin(
         self, message: Message, call_id: str, source: Source, trunk_id: str, user: str
@@ -152,7 +172,7 @@ class Dialogs(Handlers):
         ksr = self.ksr
         id_, sent = str(ksr.pv.get(DIALOG_ID)), str(ksr.pv.get(SENT))
         record, call_id = self._load(id_), self._text(ksr.kx.get_callid)
-        message = self._message()
+        message = self._read()
         if message is None or not isinstance(record, Record) or call_id is None:
             return GO_ON
         if self._is_of(record, call_id):
@@ -166,7 +186,7 @@ class Dialogs(Handlers):
         the INVITE came from: it was sent again, or Kamailio was started meanwhile.
         """
         ksr = self.ksr
-        message, call_id = self._message(), self._text(ksr.kx.get_callid)
+        message, call_id = self._reply(), self._text(ksr.kx.get_callid)
         if message is None or call_id is None or not 200 <= ksr.kx.get_status() < 300:
             return NO
         via = _second_via(message)
@@ -192,7 +212,18 @@ class Dialogs(Handlers):
         self._learn(message, id_, call_id, record, sender, cookie)
         return GO_ON
 
+    @judges
+    def ksr_reply(self, _message: object) -> int:
+        """Return whether a reply that is sent on is well formed; take off what only we may say."""
+        return GO_ON if self._reply() is not None else NO
+
     # What the handlers above are made of.
+
+    def _reply(self) -> Message | None:
+        message = self._read()
+        if message is None or message.fault or hides(message):
+            return None
+        return self._clean(message)
 
     def _direction(
         self,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from whence.core import directory
-from whence.core.address import Source
+from whence.core.address import IP, Source, bits_of
 from whence.core.identify import Decision, Evidence, Request
 from whence.edge.known import Identity, identity
 from whence.edge.trusted import refuse_others
@@ -63,6 +63,12 @@ class Directory:
         self._let_go_if_replaced()
         rows = self._fetch(directory.TRUNK_AT, directory.at(trunk_id, source))
         return any(directory.address_of(row).admits(source, now) for row in rows)
+
+    def admits_ip(self, ip: IP, now: float) -> bool:
+        """Whether a trunk has a valid address at this ip, whatever its port and transport."""
+        asked = {"ip": str(ip), "bits": bits_of(ip), "version": ip.version, "now": now}
+        self._let_go_if_replaced()
+        return bool(self._fetch(directory.ADMITS_IP, asked))
 
     def user_ha1(self, name: str, domain: str) -> str | None:
         """The HA1 (MD5) of a local user; None where there is no such user."""

@@ -120,7 +120,8 @@ class Handlers:
         message = self._read()
         if message is None or message.fault or hides(message):
             return None
-        self._strip(message)
+        if stamp.PREFIX in message.head:
+            self._strip()
         return message
 
     def _read(self) -> Message | None:
@@ -132,11 +133,10 @@ class Handlers:
             digits = get(MESSAGE_IN_HEX) if int(get("$ml") or 0) <= LONGEST_IN_HEX else None
             return Message(bytes.fromhex(str(digits))) if digits else None
 
-    def _strip(self, message: Message | None = None) -> None:
-        """Take off what only we may say, if there may be any of it."""
-        if message is None or stamp.PREFIX in message.text:
-            for header in OURS:
-                self.ksr.hdr.remove(header)
+    def _strip(self) -> None:
+        """Take off what only we may say."""
+        for header in OURS:
+            self.ksr.hdr.remove(header)
 
     def _source(self) -> Source:
         kx = self.ksr.kx

@@ -129,6 +129,10 @@ class Known:
             return False
         return True
 
+    def generation(self) -> bytes | None:
+        """Return the directory's generation; None while it has none."""
+        return self._generation.now()
+
     def keep(self, asked: Asked, answer: Answer) -> None:
         """Keep an answer that was read from the directory after the last `get`; not of what is
         too long.

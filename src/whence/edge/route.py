@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from whence.core import stamp, told
@@ -18,7 +18,8 @@ from whence.core.number import bare
 from whence.core.uri import escape_user
 from whence.edge import certificate
 from whence.edge.dialogs import LOCATION, Dialogs
-from whence.edge.handlers import ANSWERED, GO_ON, NO, answers, judges, read, survives
+from whence.edge.guard import WRONG_PASSWORD, Limits
+from whence.edge.handlers import ANSWERED, GO_ON, answers, read, survives
 from whence.edge.known import Answer, Asked
 from whence.edge.ksr import Ksr
 
@@ -42,7 +43,7 @@ HA1_GIVEN = 1  # auth.pv_auth_check: what is handed in is an HA1, not a password
 QOP_AUTH = 1  # auth.auth_challenge: offer qop="auth", so that responses count their use
 
 SAY_STALE = 16  # auth.auth_challenge: the phone need not ask its human, the nonce was used or old
-NONCE_STALE = -4  # auth.pv_auth_check
+NONCE_STALE = frozenset({-4, -6})  # auth.pv_auth_check: old, or of another ip; used
 NOBODYS_HA1 = "0" * 32
 
 RELAYED = frozenset({"INVITE", "MESSAGE"})
@@ -59,20 +60,22 @@ class Settings:
     """How long a registrar may take to answer before the agent is told that it did not."""
     own: Own
     """The sockets of the edge, and what it advertises."""
+    limits: Limits = field(default_factory=Limits)
 
     @classmethod
     def parse(cls, text: str) -> Settings:
         """Read the define; KeyError or ValueError if it was not written by `whence edge-config`."""
         values = json.loads(text)
         own = Own.of([Source.parse(socket) for socket in values["sockets"]])
-        return cls(Path(values["directory"]), values["domain"], values["answer_ms"], own)
+        limits = Limits.parse(values["limits"], values["listen"])
+        return cls(Path(values["directory"]), values["domain"], values["answer_ms"], own, limits)
 
 
 class Edge(Dialogs):
     """The handlers that kamailio.cfg calls, in each of its worker processes."""
 
     def __init__(self, ksr: Ksr, settings: Settings) -> None:
-        super().__init__(ksr, settings.directory, settings.own)
+        super().__init__(ksr, settings.directory, settings.own, settings.limits)
         self._settings = settings
 
     @answers
@@ -99,11 +102,6 @@ class Edge(Dialogs):
         ksr.seturi(answer.target)
         self._tell(answer.told, method, call_id, now, known=known is not None)
         return TO_USER if answer.is_ours else GO_ON
-
-    @judges
-    def ksr_reply(self, _message: object) -> int:
-        """Return whether a reply that is sent on has no fault; take off what only we may say."""
-        return GO_ON if self._message() is not None else NO
 
     @answers
     def ksr_inside(self, _message: object) -> int:
@@ -165,18 +163,25 @@ class Edge(Dialogs):
     @answers
     def ksr_register(self, _message: object) -> int:
         """Let a local user's phone in: digest with the directory's HA1, contacts to usrloc."""
-        ksr, domain = self.ksr, self._settings.domain
+        ksr, domain, source = self.ksr, self._settings.domain, self._source()
+        if self._is_blocked(source):
+            return ANSWERED  # without an answer: a guesser waits for it
         name = self._text(ksr.kx.gete_tuser)
         if not name or not ksr.is_myself_turi():
+            self._count_refused()
             return self.answer(403, "Forbidden")
         ha1 = self._directory.user_ha1(name, domain)
         # A name that is not there is checked, and challenged, like one that is: neither the answer
         # nor the time that it takes tells which are.
         checked = ksr.auth.pv_auth_check(domain, ha1 or NOBODYS_HA1, HA1_GIVEN, 0)
         if ha1 is None or checked < 0 or self._text(ksr.kx.gete_au) != name:
-            stale = SAY_STALE if checked == NONCE_STALE else 0
+            stale = SAY_STALE if checked in NONCE_STALE else 0
             ksr.auth.auth_challenge(domain, QOP_AUTH | stale)
+            if checked == WRONG_PASSWORD or (checked > 0 and ha1 is None):
+                self._wrong_password(source, name, time.time())
+            self._count_refused()
             return ANSWERED
+        self._registered(source)
         ksr.auth.consume_credentials()
         ksr.nathelper.fix_nated_register()
         if ksr.registrar.save(LOCATION, 0) < 0:
@@ -253,6 +258,8 @@ class Edge(Dialogs):
             ksr.hdr.append_to_reply(f"Allow: {', '.join(sorted(RELAYED))}\r\n")
             self.answer(405, "Method Not Allowed")
         self._tell(said, told.method_told(method), call_id, now, known=False)
+        if isinstance(decision, Unknown):
+            self._count_refused()
         return None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import socket
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from tests.rig.parsers import READERS, WHOLE, prefixed
 from tests.rig.sip import Endpoint, Message, reply
 from tests.rig.stream import StreamEndpoint
 from whence.core import stamp
+from whence.core.kamailio_log import Filter
 
 ANSWER_PORTS = (5050, 5061, 5070)
 """Where answers may go besides: the ports of the Vias that the RFC's messages have."""
@@ -232,13 +232,9 @@ def _stamp_faults(data: bytes, right: list[tuple[str, str]]) -> list[str]:
 
 
 def shown_lines() -> Callable[[bytes], bool]:
-    """Return what tells which of Kamailio's lines are shown: all, where nothing leaves any out."""
-    try:
-        module = importlib.import_module("whence.core.kamailio_log")
-    except ModuleNotFoundError:
-        return lambda _: True
-    shows = module.Filter().shows
-    return lambda line: bool(shows(line, time.monotonic()))
+    """Return what tells which of Kamailio's lines `whence run` shows."""
+    shown = Filter().shown
+    return lambda line: shown(line, time.monotonic()) is not None
 
 
 def is_final(message: Message) -> bool:

@@ -10,11 +10,8 @@ from tests.contract.scene import Scene
 from tests.contract.torture.arena import Arena
 from tests.contract.world import World
 from tests.rig.namespace import Namespace
-from whence.agent.settings import Edge
 
-BOUNDLESS: dict[str, Any] = {
-    key: 0 for key in ("flood", "connections_per_source") if key in Edge.model_fields
-}
+BOUNDLESS: dict[str, Any] = {"flood": 0, "connections_per_source": 0}
 """One address sends here what many would."""
 
 

@@ -112,7 +112,7 @@ def test_torture_from_a_stranger_is_refused(arena: Arena, torture: Torture, tran
 def test_relayed_torture_keeps_its_headers_and_body(arena: Arena, torture: Torture) -> None:
     sent = once_more(torture.data)
     (arrived,) = arena.by_udp(arena.provider, sent).arrived
-    ours = ("x-whence-trunk", "x-whence-source")
+    ours = ("x-whence-trunk", "x-whence-source", "p-called-party-id")
     assert [f for f in carried(arrived) if f[0].lower() not in ours] == carried(sent)
     assert arrived.partition(b"\r\n\r\n")[2] == sent.partition(b"\r\n\r\n")[2]
     assert b"?" not in arrived.partition(b"\r\n")[0]
