@@ -74,9 +74,15 @@ class Dialog:
         return arrived, answer
 
 
-def connect(whence: Whence, caller: Endpoint, phone: Endpoint, headers: Headers = ()) -> Dialog:
+def connect(
+    whence: Whence,
+    caller: Endpoint,
+    phone: Endpoint,
+    headers: Headers = (),
+    user: str = ALICES_NUMBER,
+) -> Dialog:
     """Call, answer, acknowledge."""
-    invite = request("INVITE", uri(whence, ALICES_NUMBER), caller.address, headers=headers)
+    invite = request("INVITE", uri(whence, user), caller.address, headers=headers)
     arrived = ring(whence, caller, phone, invite)
     phone.send(reply(arrived, 200, headers=_contact(phone)), whence.address)
     answer = caller.expect(is_final(invite), what="the answer")

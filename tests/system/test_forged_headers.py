@@ -59,7 +59,7 @@ def scene(shared_rig: Rig) -> Scene:
     )
     whence.wait_registered()
     caller, others_caller = rig.endpoint("provider"), rig.endpoint("other")
-    call = connect(whence, others_caller, phone)
+    call = connect(whence, others_caller, phone, user=OTHERS_NUMBER)
     tokens = {
         user: re.split("[:@]", held.contacts(user)[0].uri)[1]
         for held, user in ((provider, "acct1"), (provider, "acct2"), (other, "acct9"))
@@ -152,7 +152,8 @@ def test_all_of_them_together_do_no_more(scene: Scene) -> None:
         ),
         ("{acct2}", {"To": f"sip:{ALICES_NUMBER}@x.example"}, SECOND),
         ("x;line={acct2}", {"P-Called-Party-ID": f"<sip:{ALICES_NUMBER}@x.example>"}, FIRST),
-        ("acct1", {"To": f"sip:{BOBS_NUMBER}@x.example"}, SECOND),
+        ("acct1", {"To": f"sip:{BOBS_NUMBER}@x.example"}, FIRST),
+        ("acct1", {"P-Called-Party-ID": f"<sip:{BOBS_NUMBER}@x.example>"}, FIRST),
         (ALICES_NUMBER, {"To": "sip:{acct9}@x.example"}, FIRST),
     ],
     ids=[
@@ -161,7 +162,8 @@ def test_all_of_them_together_do_no_more(scene: Scene) -> None:
         "P-Called-Party-ID before To",
         "a token before a number",
         "a parameter of the user part is no line",
-        "a number before the account",
+        "the account before a number in To",
+        "the account before a number in P-Called-Party-ID",
         "a token counts in the Request-URI alone",
     ],
 )
