@@ -665,7 +665,7 @@ def test_a_directory_of_another_version_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(DirectoryError) as error:
         Directory(path)
     assert str(error.value) == (
-        f"the directory {path} has version 99, and this Whence writes version 3; move the file "
+        f"the directory {path} has version 99, and this Whence writes version 4; move the file "
         "away to begin anew: every trunk then registers again"
     )
 

@@ -21,7 +21,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
-from whence.agent.settings import Settings
+from whence.agent.settings import Settings, pinned
 from whence.core import directory as tables
 from whence.core import history
 from whence.core.address import (
@@ -31,14 +31,16 @@ from whence.core.address import (
     Origin,
     Source,
     bits_of,
+    canonical_ip,
     canonical_network,
 )
 from whence.core.digest import Credentials
 from whence.core.directory import Row
 from whence.core.history import Event
 from whence.core.identify import Evidence, Request
-from whence.core.nearest import Former, Neighbour
-from whence.core.registration import GRANT_LIMIT_S, Action, Forget, Learn, Registration
+from whence.core.learning import Ground
+from whence.core.nearest import Former, IgnoredReply, Neighbour
+from whence.core.registration import GRANT_LIMIT_S, Action, Forget, Ignore, Learn, Registration
 from whence.core.siblings import LIMIT
 
 FILE = "directory.db"
@@ -242,6 +244,7 @@ class Directory:
                 self._let_go(id_, now)
             renewed = self._install_trunks(settings)
             self._install_pins(settings, now)
+            self._end_what_is_not_permitted(settings, now)
             self._db.execute("DELETE FROM user")
             self._db.executemany(
                 "INSERT INTO user VALUES (?, ?, ?)",
@@ -259,6 +262,7 @@ class Directory:
         one stays nobody else's: its registrar may not have heard, and call by it.
         """
         self._db.execute("DELETE FROM registration WHERE trunk_id = ?", (trunk_id,))
+        self._db.execute("DELETE FROM ignored_reply WHERE trunk_id = ?", (trunk_id,))
         self._forget(trunk_id, now)
         before = self._db.execute("SELECT token FROM trunk WHERE id = ?", (trunk_id,)).fetchone()
         if before is None:
@@ -295,7 +299,8 @@ class Directory:
             if not trunk.enabled:
                 db.execute("DELETE FROM address WHERE trunk_id = ?", (trunk.id,))
             db.execute(
-                "UPDATE address SET exact = ? WHERE trunk_id = ? AND origin = 'learned'",
+                "UPDATE address SET exact = ? WHERE trunk_id = ? AND origin = 'learned'"
+                " AND ground <> 'networks'",
                 (trunk.port == "exact", trunk.id),
             )
             db.executemany(
@@ -325,20 +330,39 @@ class Directory:
         gone = [(stood[key],) for key in stood.keys() - written]
         db.executemany("DELETE FROM address WHERE rowid = ?", gone)
         for trunk_id, network, port, transport, expires_at, note in written - stood.keys():
-            address = Address(
-                canonical_network(network),
-                port,
-                transport,
-                Origin.PINNED,
-                socket="",
-                learned_at=now,
-                expires_at=expires_at,
-                exact=port is not None,
-                note=note,
-                in_file=True,
-            )
-            self._put(trunk_id, address)
+            self._put(trunk_id, pinned(network, port, transport, expires_at, note, now))
         self._list_networks()
+
+    def _end_what_is_not_permitted(self, settings: Settings, now: float) -> None:
+        """End learned addresses that the former file permitted, and this one does not.
+
+        Where a trunk has no learned address left, no address that DNS names stands beside it.
+        """
+        trunks = {trunk.id: trunk for trunk in settings.trunk}
+        grounds = (Ground.ANY, Ground.NETWORKS)
+        query = (
+            "SELECT trunk_id, ip, port, transport, ground, rowid FROM address"
+            " WHERE origin = 'learned' AND ground IN (?, ?)"
+        )
+        for id_, ip, port, transport, ground, row in self._db.execute(query, grounds).fetchall():
+            trunk, source = trunks[id_], Source(transport, canonical_ip(ip), port)
+            if trunk.learn_from == "any" or (
+                ground == Ground.NETWORKS
+                and any(network.admits(source, now) for network in trunk.pinned(now))
+            ):
+                continue
+            self._end("rowid = :row", now, row=row)
+            if not self._has_learned(id_):
+                self._end("trunk_id = :id AND origin = 'resolved'", now, id=id_)
+
+    def _has_learned(self, trunk_id: str) -> bool:
+        query = "SELECT 1 FROM address WHERE trunk_id = ? AND origin = 'learned'"
+        return bool(self._fetch(query, (trunk_id,)))
+
+    def have_learned(self) -> frozenset[str]:
+        """Return the ids of the trunks with a learned address, also one that has just expired."""
+        query = "SELECT DISTINCT trunk_id FROM address WHERE origin = 'learned'"
+        return frozenset(id_ for (id_,) in self._fetch(query))
 
     def _list_networks(self) -> None:
         """Have in `network` what there is in `address`, and nothing that is gone."""
@@ -437,6 +461,11 @@ class Directory:
             for action in actions:
                 if isinstance(action, Learn):
                     self._learn(r.trunk_id, action, socket, now)
+                elif isinstance(action, Ignore):
+                    ip = str(action.source.ip)
+                    row = (r.trunk_id, ip, action.asked, now)
+                    self._db.execute(tables.PUT_IGNORED, row)
+                    self._db.execute(tables.TRIM_IGNORED, (r.trunk_id,))
                 elif isinstance(action, Forget):
                     self._forget(r.trunk_id, now)
             for event in events:
@@ -460,7 +489,8 @@ class Directory:
         known = self._fetch(
             tables.LEARNED_UNTIL, (trunk_id, str(source.ip), source.port, source.transport)
         )
-        return not known or not now < known[0][0] <= action.expires_at
+        exact = action.exact or trunk_id in self._exact
+        return not known or not now < known[0][0] <= action.expires_at or known[0][1] != exact
 
     def _learn(self, trunk_id: str, learn: Learn, socket: Source, now: float) -> None:
         source = learn.source
@@ -472,9 +502,11 @@ class Directory:
             str(socket),
             now,
             learn.expires_at,
-            trunk_id in self._exact,
+            learn.exact or trunk_id in self._exact,
+            ground=learn.ground,
         )
         self._put(trunk_id, learned)
+        self._db.execute(tables.DROP_IGNORED, (trunk_id, str(source.ip)))
 
     def _forget(self, trunk_id: str, now: float) -> None:
         self._end("trunk_id = :id AND origin IN ('learned', 'resolved')", now, id=trunk_id)
@@ -527,13 +559,14 @@ class Directory:
             self._db.execute("DELETE FROM trunk WHERE gone_at <= ?", (now - GONE_S,))
             self._end("expires_at <= :now", now)
             self._db.execute("DELETE FROM former_address WHERE ended_at <= ?", (now - FORMER_S,))
+            self._db.execute("DELETE FROM ignored_reply WHERE at <= ?", (now - FORMER_S,))
             self._db.execute(
                 "DELETE FROM former_address WHERE rowid IN (SELECT rowid FROM former_address"
                 " ORDER BY ended_at DESC LIMIT -1 OFFSET ?)",
                 (limit,),
             )
 
-    def _end(self, which: str, now: float, **parameters: str) -> None:
+    def _end(self, which: str, now: float, **parameters: str | int) -> None:
         """Take addresses away, and keep them for a while as what explains a refusal."""
         named = {"now": now, **parameters}
         self._db.execute(tables.END_ADDRESSES.format(which=which), named)
@@ -583,13 +616,7 @@ class Directory:
                 for trunk_id in dict.fromkeys([*named, *near])
                 for one in self._neighbour(trunk_id, tuple(named.get(trunk_id, ())))
             ]
-        return [
-            one
-            for one in every
-            if one.named
-            or any(address.holds(ip) for address in one.addresses)
-            or any(former.address.holds(ip) for former in one.former)
-        ]
+        return [one for one in every if one.has_to_do_with(ip)]
 
     def _neighbour(self, trunk_id: str, named: tuple[str, ...]) -> Iterator[Neighbour]:
         """The trunk as a neighbour; none where it has gone since the evidence was read."""
@@ -598,6 +625,7 @@ class Directory:
         for enabled, gone in self._fetch(query, row):
             addresses = self._fetch(tables.ADDRESSES_OF_TRUNK, row)
             former = self._fetch(tables.FORMER_ADDRESSES, row)
+            ignored = self._fetch(tables.IGNORED_REPLIES, row)
             yield Neighbour(
                 trunk_id,
                 bool(enabled),
@@ -605,6 +633,7 @@ class Directory:
                 tuple(tables.address_of(one) for one in addresses),
                 tuple(Former(tables.address_of(one), ended_at) for *one, ended_at in former),
                 bool(gone),
+                tuple(IgnoredReply(canonical_ip(ip), asked, at) for ip, asked, at in ignored),
             )
 
     def can_write(self) -> bool:

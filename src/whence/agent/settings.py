@@ -31,7 +31,14 @@ from whence.agent import pins, spellings, tls_peer
 from whence.agent.faults import FaultyFileError
 from whence.agent.table import Table, checked, toml
 from whence.core import told
-from whence.core.address import GRACE_S, Source, Transport
+from whence.core.address import (
+    GRACE_S,
+    Address,
+    Origin,
+    Source,
+    Transport,
+    canonical_network,
+)
 from whence.core.digest import Credentials, ha1
 from whence.core.retry import WAITS, Backoff, Waits
 from whence.core.secret import Secret
@@ -523,6 +530,29 @@ class Pin(Table):
         return self.network, self.port, self.admits_from
 
 
+def pinned(
+    network: str,
+    port: int | None,
+    transport: Transport,
+    expires_at: float | None,
+    note: str,
+    now: float,
+) -> Address:
+    """Make an address of one of a trunk's `networks`."""
+    return Address(
+        canonical_network(network),
+        port,
+        transport,
+        Origin.PINNED,
+        socket="",
+        learned_at=now,
+        expires_at=expires_at,
+        exact=port is not None,
+        note=note,
+        in_file=True,
+    )
+
+
 def _pin(value: Any) -> Any:
     if isinstance(value, dict):
         return value
@@ -557,6 +587,7 @@ class Trunk(Table):
     unmatched: Literal["accept", "refuse"] = "accept"
     fallback: bool = False
     follow_dns: bool = True
+    learn_from: Literal["asked", "any"] = "asked"
     port: Literal["any", "exact"] = "any"
     networks: list[Annotated[Pin, BeforeValidator(_pin)]] = []
     enabled: bool = True
@@ -605,6 +636,20 @@ class Trunk(Table):
         if uri is None:  # the validators have seen to that
             raise ValueError(self.registrar)
         return uri
+
+    @property
+    def servers(self) -> tuple[Uri, ...]:
+        """The registrar and the outbound proxy: whose addresses in DNS may answer a REGISTER."""
+        texts = dict.fromkeys(text for text in (self.proxy, self.registrar) if text)
+        return tuple(uri for uri in map(Uri.parse, texts) if uri is not None)
+
+    def pinned(self, now: float) -> tuple[Address, ...]:
+        """Return its `networks` as addresses, without those that have expired."""
+        return tuple(
+            pinned(pin.network, pin.port, pin.admits_from, pin.expires_at, pin.note, now)
+            for pin in self.networks
+            if pin.expires_at is None or now < pin.expires_at
+        )
 
     def credentials(self) -> Credentials:
         """Who we are to the registrar."""

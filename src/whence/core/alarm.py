@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from whence.core.history import Event
+from whence.core.history import UNEXPECTED, Event
 
 
 class Kind(StrEnum):
@@ -21,9 +21,14 @@ class Kind(StrEnum):
     WRONG_TOKEN = "token from a wrong source"
     STRANGERS = "many strangers"
     CLASH = "clash"
+    UNEXPECTED_REPLY = "reply_from_unexpected_address"
 
 
-OF_HISTORY = {"moved": Kind.SERVER_CHANGED, "lapsed": Kind.LAPSED}
+OF_HISTORY = {
+    "moved": Kind.SERVER_CHANGED,
+    "lapsed": Kind.LAPSED,
+    UNEXPECTED: Kind.UNEXPECTED_REPLY,
+}
 """What of a trunk's history is an alarm too."""
 
 EACH_S = 60.0

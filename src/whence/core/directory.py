@@ -22,7 +22,7 @@ from whence.core.registration import NextHop, Registration, State
 from whence.core.retry import Failure
 from whence.core.trunk import Trunk
 
-VERSION = 3
+VERSION = 4
 
 STRENGTHS = "udp tcp tls"
 STRENGTH = f"instr('{STRENGTHS}', {{a}}transport)"
@@ -56,6 +56,7 @@ CREATE TABLE address (
     exact      INTEGER NOT NULL,    -- whether no other port is admitted
     note       TEXT NOT NULL,       -- the operator's words
     in_file    INTEGER NOT NULL,    -- whether the file pins it: a new file takes it away
+    ground     TEXT NOT NULL,       -- of a learned one: asked, dns, networks, rspauth, any
     CHECK (NOT exact OR port IS NOT NULL)
 ) STRICT;
 CREATE UNIQUE INDEX address_of_trunk
@@ -75,11 +76,21 @@ CREATE TABLE former_address (       -- that ended in the last day: it admits nob
     exact      INTEGER NOT NULL,
     note       TEXT NOT NULL,
     in_file    INTEGER NOT NULL,
+    ground     TEXT NOT NULL,
     ended_at   REAL NOT NULL,
     UNIQUE (trunk_id, ip, transport, origin)
 ) STRICT;
 CREATE INDEX former_address_at ON former_address (ip, ended_at);
 CREATE INDEX former_address_by_end ON former_address (ended_at);
+
+CREATE TABLE ignored_reply (        -- to REGISTERs, of the last day, from whom was not asked
+    trunk_id TEXT NOT NULL REFERENCES trunk (id) ON DELETE CASCADE,
+    ip       TEXT NOT NULL,
+    asked    TEXT NOT NULL,         -- the next hop of that REGISTER
+    at       REAL NOT NULL,
+    PRIMARY KEY (trunk_id, ip)
+) STRICT;
+CREATE INDEX ignored_reply_from ON ignored_reply (ip, at);
 
 CREATE TABLE network (              -- all that stand in address, found by how their bits begin
     bits TEXT PRIMARY KEY,
@@ -149,7 +160,9 @@ CREATE TABLE registration (
     failure     TEXT,               -- of which kind they are: a restart must not begin anew
     last_status INTEGER,
     last_phrase TEXT NOT NULL,
-    reason      TEXT NOT NULL
+    reason      TEXT NOT NULL,
+    learned_until REAL,             -- when the last grant ends that taught an address
+    unexpected  TEXT                -- who granted last, where nothing was learned from it
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE event (                -- the last of each trunk: core/history.py
@@ -340,7 +353,9 @@ def _evidence(request: Request, rows: list[Row]) -> Evidence:
     return Evidence(tuple(found), token_owners, number_owners)
 
 
-_COLUMNS = "ip, port, transport, origin, socket, learned_at, expires_at, exact, note, in_file"
+_COLUMNS = (
+    "ip, port, transport, origin, socket, learned_at, expires_at, exact, note, in_file, ground"
+)
 ADDRESSES = f"SELECT trunk_id, {_COLUMNS} FROM address ORDER BY trunk_id, ip, port"
 
 FORMER_ADDRESSES = f"SELECT {_COLUMNS}, ended_at FROM former_address WHERE trunk_id = ? LIMIT 100"
@@ -365,8 +380,29 @@ UNION SELECT trunk_id FROM (
 UNION SELECT trunk_id FROM (
     SELECT trunk_id FROM former_address WHERE origin = 'pinned' ORDER BY ended_at DESC LIMIT 100
 )
+UNION SELECT trunk_id FROM (
+    SELECT trunk_id FROM ignored_reply WHERE ip = :ip ORDER BY at DESC LIMIT 100
+)
 """
-"""Trunks that have, or had, an address at an ip, or one that may hold it: a few of each kind."""
+"""Trunks that have, or had, an address at an ip, or one that may hold it, or whose REGISTER was
+answered from there: a few of each kind."""
+
+IGNORED_REPLIES = "SELECT ip, asked, at FROM ignored_reply WHERE trunk_id = ? LIMIT 100"
+
+IGNORED_LIMIT = 16
+"""How many ips are kept of one trunk, from which a reply taught nothing."""
+
+PUT_IGNORED = "INSERT OR REPLACE INTO ignored_reply SELECT ?, ?, ?, ? FROM trunk WHERE id = ?1"
+"""Write that a reply taught nothing: trunk id, ip, whom was asked, when."""
+
+TRIM_IGNORED = f"""
+DELETE FROM ignored_reply WHERE trunk_id = ? AND rowid NOT IN (
+    SELECT rowid FROM ignored_reply WHERE trunk_id = ?1 ORDER BY at DESC LIMIT {IGNORED_LIMIT}
+)
+"""
+
+DROP_IGNORED = "DELETE FROM ignored_reply WHERE trunk_id = ? AND ip = ?"
+"""Forget it: the ip is learned now."""
 
 PUT_TRUNK = """
 INSERT INTO trunk VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)
@@ -399,27 +435,28 @@ INSERT INTO range SELECT DISTINCT length(spelling) - 1 FROM number WHERE spellin
 """Write of which lengths there are ranges in `number`; there must be none before."""
 
 PUT_ADDRESS = f"""
-INSERT INTO address (trunk_id, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO address (trunk_id, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (trunk_id, ip, ifnull(port, 0), transport, origin, in_file) DO UPDATE SET
 expires_at = excluded.expires_at, socket = excluded.socket, exact = excluded.exact,
-note = excluded.note
+note = excluded.note, ground = excluded.ground
 """
 """Write an address; one that is there already keeps its age."""
 
 
-LEARNED_UNTIL = """SELECT expires_at FROM address
+LEARNED_UNTIL = """SELECT expires_at, exact FROM address
     WHERE trunk_id = ? AND ip = ? AND +port = ? AND transport = ? AND origin = 'learned'"""
 """Until when an address stands that a trunk has learned already. The unary + keeps the index by ip
 and port out: thousands of trunks may be there."""
 
 _REGISTRATION = (
     "trunk_id, account, call_id, cseq, state, since, granted_s, expires_at, registered_at,"
-    " next_at, registrar, home, held, failures, failure, last_status, last_phrase, reason"
+    " next_at, registrar, home, held, failures, failure, last_status, last_phrase, reason,"
+    " learned_until, unexpected"
 )
 REGISTRATIONS = f"SELECT {_REGISTRATION} FROM registration"
 REGISTRATION = f"{REGISTRATIONS} WHERE trunk_id = ?"
 
-PUT_REGISTRATION = f"INSERT OR REPLACE INTO registration VALUES ({', '.join('?' * 18)})"
+PUT_REGISTRATION = f"INSERT OR REPLACE INTO registration VALUES ({', '.join('?' * 20)})"
 """Write a registration, as `registration_row` makes it."""
 
 PUT_EVENT = "INSERT INTO event (trunk_id, at, what, status, reason) VALUES (?, ?, ?, ?, ?)"
@@ -436,13 +473,13 @@ def row_of(trunk_id: str, address: Address) -> tuple[Any, ...]:
     """Make the parameters of `PUT_ADDRESS`."""
     a = address
     place = (str(a.ip), a.port, a.transport, a.origin, a.socket)
-    return (trunk_id, *place, a.learned_at, a.expires_at, a.exact, a.note, a.in_file)
+    return (trunk_id, *place, a.learned_at, a.expires_at, a.exact, a.note, a.in_file, a.ground)
 
 
 def address_of(row: Sequence[Any]) -> Address:
     """Make an address of the columns of one, or of those up to `exact`."""
     ip, port, transport, origin, socket, learned_at, expires_at, exact, *rest = row
-    note, in_file = rest or ("", False)
+    note, in_file, ground = rest or ("", False, "")
     return Address(
         canonical_network(ip),
         port,
@@ -454,6 +491,7 @@ def address_of(row: Sequence[Any]) -> Address:
         bool(exact),
         note,
         bool(in_file),
+        ground,
     )
 
 
@@ -479,6 +517,8 @@ def registration_row(account: str, registration: Registration) -> tuple[Any, ...
         r.last_status,
         r.last_phrase,
         r.reason,
+        r.learned_until,
+        str(r.unexpected) if r.unexpected else None,
     )
 
 
@@ -486,7 +526,7 @@ def registration_of(row: Sequence[Any]) -> tuple[str, Registration]:
     """Make (account, registration) of a row of `REGISTRATIONS`."""
     (trunk_id, account, call_id, cseq, state, since, granted_s, expires_at) = row[:8]
     registered_at, next_at, registrar, home, held, failures, failure = row[8:15]
-    last_status, last_phrase, reason = row[15:]
+    last_status, last_phrase, reason, learned_until, unexpected = row[15:]
     return account, Registration(
         trunk_id=trunk_id,
         call_id=call_id,
@@ -505,6 +545,8 @@ def registration_of(row: Sequence[Any]) -> tuple[str, Registration]:
         last_status=last_status,
         last_phrase=last_phrase,
         reason=reason,
+        learned_until=learned_until,
+        unexpected=Source.parse(unexpected) if unexpected else None,
     )
 
 
