@@ -27,7 +27,7 @@ from whence.agent.tasks import Tasks
 from whence.core import history
 from whence.core.address import Source
 from whence.core.keepalive import Way
-from whence.core.learning import NOBODY_ELSE, Expected, ips
+from whence.core.learning import NOBODY_ELSE, Expected, ips, permit
 from whence.core.pace import Pace
 from whence.core.registration import (
     Account,
@@ -332,6 +332,17 @@ class Registrations:
             return None
         socket = self._socket_for(entry.registration.home)
         return Way(entry.account, entry.registration.home, socket) if socket else None
+
+    async def expects(self, trunk_id: str, asked: NextHop, source: Source) -> bool:
+        """Return whether a reply from `source` is from whom was asked, or from whom granted."""
+        entry = self._entries.get(trunk_id)
+        if entry is None:
+            return False
+        registrar = entry.registration.registrar
+        if registrar is not None and registrar.ip == source.ip:
+            return True
+        expected = await self._expected(entry, asked, source)
+        return permit(source, ips(asked.ip), expected, self._clock()) is not None
 
     def bring_forward(self, trunk_id: str) -> None:
         """Refresh it now: its server leaves keep-alives unanswered."""
