@@ -326,6 +326,24 @@ def test_a_2xx_from_elsewhere_neither_ends_nor_extends() -> None:
     assert r.stands(NOW + 599) and not r.stands(NOW + 600)
 
 
+def test_a_2xx_from_elsewhere_puts_no_refresh_off() -> None:
+    """Else whoever grants a week keeps the server's own address from being learned for days."""
+    trunk = registered(600)
+    trunk.due()
+    week = replace(OURS, expires_s=7 * DAY)
+    trunk.answer(200, contacts=[week], source=IMPOSTOR)
+    assert trunk.registration.granted_s == 3600
+    assert trunk.registration.next_at is not None
+    assert trunk.now < trunk.registration.next_at < NOW + 600
+    trunk.now = NOW + 599.9
+    trunk.answer(200, contacts=[week], source=IMPOSTOR)
+    trunk = Trunk()
+    trunk.due()
+    trunk.answer(200, contacts=[week], source=IMPOSTOR)
+    assert trunk.registration.next_at is not None
+    assert trunk.registration.next_at < NOW + 3600
+
+
 def test_the_servers_next_2xx_is_learned_after_an_impostors() -> None:
     trunk = registered(600)
     trunk.due()

@@ -12,7 +12,7 @@ import mmap
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
-from whence.agent.settings import Settings, pinned
+from whence.agent.settings import Settings
 from whence.core import directory as tables
 from whence.core import history
 from whence.core.address import (
@@ -30,6 +30,7 @@ from whence.core.address import (
     Network,
     Origin,
     Source,
+    Transport,
     bits_of,
     canonical_ip,
     canonical_network,
@@ -38,7 +39,7 @@ from whence.core.digest import Credentials
 from whence.core.directory import Row
 from whence.core.history import Event
 from whence.core.identify import Evidence, Request
-from whence.core.learning import Ground
+from whence.core.learning import Expected, Ground, permit
 from whence.core.nearest import Former, IgnoredReply, Neighbour
 from whence.core.registration import GRANT_LIMIT_S, Action, Forget, Ignore, Learn, Registration
 from whence.core.siblings import LIMIT
@@ -243,8 +244,12 @@ class Directory:
             for id_ in others:
                 self._let_go(id_, now)
             renewed = self._install_trunks(settings)
-            self._install_pins(settings, now)
-            self._end_what_is_not_permitted(settings, now)
+            pinned = {trunk.id: trunk.pinned(now) for trunk in settings.trunk if trunk.enabled}
+            self._install_pins(pinned)
+            anyone = {trunk.id for trunk in settings.trunk if trunk.learn_from == "any"}
+            self._end_what_is_not_permitted(
+                lambda id_: Expected(networks=pinned.get(id_, ()), anyone=id_ in anyone), now
+            )
             self._db.execute("DELETE FROM user")
             self._db.executemany(
                 "INSERT INTO user VALUES (?, ?, ?)",
@@ -310,7 +315,7 @@ class Directory:
         db.execute(tables.PUT_RANGES)
         return frozenset(id_ for id_, mark in marks.items() if marked.get(id_, mark) != mark)
 
-    def _install_pins(self, settings: Settings, now: float) -> None:
+    def _install_pins(self, pinned: Mapping[str, Sequence[Address]]) -> None:
         """Pin what the file pins, and no longer what it does not; what stays keeps its age."""
         db = self._db
         stood = {
@@ -321,35 +326,30 @@ class Directory:
             )
         }
         written = {
-            (trunk.id, pin.network, pin.port, pin.admits_from, pin.expires_at, pin.note)
-            for trunk in settings.trunk
-            if trunk.enabled
-            for pin in trunk.networks
-            if pin.expires_at is None or now < pin.expires_at
+            (trunk_id, str(a.ip), a.port, a.transport, a.expires_at, a.note): a
+            for trunk_id, addresses in pinned.items()
+            for a in addresses
         }
-        gone = [(stood[key],) for key in stood.keys() - written]
+        gone = [(stood[key],) for key in stood.keys() - written.keys()]
         db.executemany("DELETE FROM address WHERE rowid = ?", gone)
-        for trunk_id, network, port, transport, expires_at, note in written - stood.keys():
-            self._put(trunk_id, pinned(network, port, transport, expires_at, note, now))
+        for key in written.keys() - stood.keys():
+            self._put(key[0], written[key])
         self._list_networks()
 
-    def _end_what_is_not_permitted(self, settings: Settings, now: float) -> None:
+    def _end_what_is_not_permitted(self, expected: Callable[[str], Expected], now: float) -> None:
         """End learned addresses that the former file permitted, and this one does not.
 
-        Where a trunk has no learned address left, no address that DNS names stands beside it.
+        `expected`: of a trunk's id. Where a trunk has no learned address left, no address that DNS
+        names stands beside it.
         """
-        trunks = {trunk.id: trunk for trunk in settings.trunk}
         grounds = (Ground.ANY, Ground.NETWORKS)
         query = (
-            "SELECT trunk_id, ip, port, transport, ground, rowid FROM address"
+            "SELECT trunk_id, ip, port, transport, rowid FROM address"
             " WHERE origin = 'learned' AND ground IN (?, ?)"
         )
-        for id_, ip, port, transport, ground, row in self._db.execute(query, grounds).fetchall():
-            trunk, source = trunks[id_], Source(transport, canonical_ip(ip), port)
-            if trunk.learn_from == "any" or (
-                ground == Ground.NETWORKS
-                and any(network.admits(source, now) for network in trunk.pinned(now))
-            ):
+        for id_, ip, port, transport, row in self._db.execute(query, grounds).fetchall():
+            source = Source(Transport(transport), canonical_ip(ip), port)
+            if permit(source, (), expected(id_), now) is not None:
                 continue
             self._end("rowid = :row", now, row=row)
             if not self._has_learned(id_):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -113,7 +114,7 @@ def install(folder: Path, user: str | None, settings: DropIn) -> dict[str, int |
         with acting_as(user):
             directory = SharedDirectory(folder / STATE / FILE)
             try:
-                directory.install_numbers(settings.spellings())
+                directory.install_numbers(settings.spellings(), settings.permits(time.time()))
                 stored = directory.registrations()
             finally:
                 directory.close()

@@ -529,31 +529,28 @@ class Pin(Table):
         """What makes it another one than the next."""
         return self.network, self.port, self.admits_from
 
+    def lasts(self, now: float) -> bool:
+        """Return whether it has not expired."""
+        return self.expires_at is None or now < self.expires_at
 
-def pinned(
-    network: str,
-    port: int | None,
-    transport: Transport,
-    expires_at: float | None,
-    note: str,
-    now: float,
-) -> Address:
-    """Make an address of one of a trunk's `networks`."""
-    return Address(
-        canonical_network(network),
-        port,
-        transport,
-        Origin.PINNED,
-        socket="",
-        learned_at=now,
-        expires_at=expires_at,
-        exact=port is not None,
-        note=note,
-        in_file=True,
-    )
+    def address(self, now: float) -> Address:
+        """Return it as an address that stands from `now` on."""
+        return Address(
+            canonical_network(self.network),
+            self.port,
+            self.admits_from,
+            Origin.PINNED,
+            socket="",
+            learned_at=now,
+            expires_at=self.expires_at,
+            exact=self.port is not None,
+            note=self.note,
+            in_file=True,
+        )
 
 
-def _pin(value: Any) -> Any:
+def as_pin(value: Any) -> Any:
+    """Read one of `networks`: a text, or a table of what is wanted of it."""
     if isinstance(value, dict):
         return value
     if isinstance(value, str):
@@ -589,7 +586,7 @@ class Trunk(Table):
     follow_dns: bool = True
     learn_from: Literal["asked", "any"] = "asked"
     port: Literal["any", "exact"] = "any"
-    networks: list[Annotated[Pin, BeforeValidator(_pin)]] = []
+    networks: list[Annotated[Pin, BeforeValidator(as_pin)]] = []
     enabled: bool = True
 
     @field_validator("networks")
@@ -645,11 +642,7 @@ class Trunk(Table):
 
     def pinned(self, now: float) -> tuple[Address, ...]:
         """Return its `networks` as addresses, without those that have expired."""
-        return tuple(
-            pinned(pin.network, pin.port, pin.admits_from, pin.expires_at, pin.note, now)
-            for pin in self.networks
-            if pin.expires_at is None or now < pin.expires_at
-        )
+        return tuple(pin.address(now) for pin in self.networks if pin.lasts(now))
 
     def credentials(self) -> Credentials:
         """Who we are to the registrar."""

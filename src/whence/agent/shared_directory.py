@@ -5,12 +5,16 @@ Trunks and registrations are theirs; numbers, what is pinned, and what has ended
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from whence.agent.directory import Directory
 from whence.core import directory as tables
 from whence.core import history
+from whence.core.address import Address
+from whence.core.learning import Expected
 
 _LAPSED = "SELECT trunk_id FROM registration WHERE expires_at <= ?"
 _NO_TRUNK_OF_THEIRS = """DELETE FROM trunk WHERE NOT EXISTS
@@ -31,15 +35,41 @@ class Row:
     enabled: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Permits:
+    """From where addresses are learned, besides from whom was asked: trunk id → what the file says.
+
+    `learn_from`: "asked" or "any"; its "" stands for all trunks that it does not name.
+    """
+
+    networks: Mapping[str, tuple[Address, ...]] = field(default_factory=dict)
+    learn_from: Mapping[str, str] = field(default_factory=dict)
+
+    def expected(self, trunk_id: str) -> Expected:
+        """Return what is permitted to one trunk."""
+        says = self.learn_from.get(trunk_id, self.learn_from.get("", "asked"))
+        return Expected(networks=self.networks.get(trunk_id, ()), anyone=says == "any")
+
+
+NO_PERMITS = Permits()
+
+
 class SharedDirectory(Directory):
     """The directory of one node whose registrations another one keeps."""
 
-    def install_numbers(self, spellings: Mapping[str, frozenset[str]]) -> None:
+    def install_numbers(
+        self,
+        spellings: Mapping[str, frozenset[str]],
+        permits: Permits = NO_PERMITS,
+        now: float | None = None,
+    ) -> None:
         """Make the numbers those of the file: trunk id → how its numbers may be written.
 
-        A trunk that has not registered yet has its numbers all the same, and no address. Its token
-        is its id: uac registers that as its Contact's user.
+        So are its networks, and from where addresses are learned. A trunk that has not registered
+        yet has its numbers all the same, and no address that is learned. Its token is its id: uac
+        registers that as its Contact's user.
         """
+        now = time.time() if now is None else now
         with self._changing():
             db = self._db
             db.execute("DELETE FROM number")
@@ -48,6 +78,11 @@ class SharedDirectory(Directory):
             for trunk_id, forms in spellings.items():
                 db.execute(tables.PUT_NAMED, (trunk_id, trunk_id))
                 db.executemany(tables.PUT_NUMBER, [(form, trunk_id) for form in sorted(forms)])
+            for trunk_id in permits.networks:
+                db.execute(tables.PUT_NAMED, (trunk_id, trunk_id))
+            self._install_pins(permits.networks)
+            self._set(tables.LEARN_FROM_KEY, json.dumps(dict(permits.learn_from)))
+            self._end_what_is_not_permitted(permits.expected, now)
             db.execute(_NO_TRUNK_OF_THEIRS)  # those that the file names without a number
             db.execute(tables.PUT_RANGES)
 

@@ -4,6 +4,7 @@ agent, which writes it, and edge, which reads it. The SQL is text here; running 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -185,6 +186,8 @@ GENERATION_BYTES = 8
 INSIDE_KEY = "inside_key"
 DIALOG_KEY = "dialog_key"
 MARK_KEY = "mark_key"
+LEARN_FROM_KEY = "learn_from"
+"""Of a drop-in: JSON of trunk id → from where its addresses are learned; "" stands for all."""
 META = "SELECT value FROM meta WHERE key = ?"
 
 USER_HA1 = "SELECT md5 FROM user WHERE name = ? AND domain = ?"
@@ -443,6 +446,9 @@ note = excluded.note, ground = excluded.ground
 """Write an address; one that is there already keeps its age."""
 
 
+IN_FILE = f"SELECT {_COLUMNS} FROM address WHERE trunk_id = ? AND in_file LIMIT 1000"
+"""What the file pins of a trunk."""
+
 LEARNED_UNTIL = """SELECT expires_at, exact FROM address
     WHERE trunk_id = ? AND ip = ? AND +port = ? AND transport = ? AND origin = 'learned'"""
 """Until when an address stands that a trunk has learned already. The unary + keeps the index by ip
@@ -467,6 +473,17 @@ DELETE FROM event WHERE trunk_id = :id AND id <= (
 )
 """
 """Keep the last `limit` events of a trunk."""
+
+
+def learns_from_any(meta: str, trunk_id: str) -> bool:
+    """Return whether a drop-in's trunk learns from any address. `meta`: see LEARN_FROM_KEY.
+
+    Raises ValueError where it is no such text.
+    """
+    says = json.loads(meta or "{}")
+    if not isinstance(says, dict):
+        raise ValueError(f"{LEARN_FROM_KEY} is no table")  # noqa: TRY004 - of the directory
+    return bool(says.get(trunk_id, says.get("", "asked")) == "any")
 
 
 def row_of(trunk_id: str, address: Address) -> tuple[Any, ...]:

@@ -534,6 +534,9 @@ class _Turn:
         granted_s, fault = granted(reply, self.account, request.expires_s)
         if granted_s is None:
             return self._failed(Failure.REFUSED, fault, reply)
+        permitted = self._permit(request, reply, source, expected)
+        if permitted is None:  # nobody who was not asked keeps us from asking longer than we wanted
+            granted_s = min(granted_s, request.expires_s)
         expires_at = self.now + granted_s
         registered_at = self.before.unbroken_since(self.now)
         r = replace(
@@ -556,11 +559,18 @@ class _Turn:
         if not r.wanted:  # taken back while the answer was under way
             r = replace(r, expires_at=None, learned_until=None)
             return self._send(r, Request(request.next_hop, 0), State.UNREGISTERING)
-        permitted = self._permit(request, reply, source, expected)
         if permitted is None:
             # `registrar` and `home` stay: who answered is not the server.
+            r = replace(r, next_at=self._next_at_beside_learned(r))
             return unexpected(r, source, str(request.next_hop))
         return learned(replace(r, home=request.next_hop), source, expires_at, permitted)
+
+    def _next_at_beside_learned(self, r: Registration) -> float | None:
+        """Refresh before what the server granted ends, though another one granted for longer."""
+        if r.next_at is None or r.learned_until is None or not r.learned(self.now):
+            return r.next_at
+        left_s = self.waits.refresh_s(r.learned_until - self.now, self.dice.chance)
+        return min(r.next_at, self.now + max(left_s, self.waits.unreachable.first_s))
 
     def _challenged(self, request: Request, reply: Reply) -> Outcome:
         answers = answerable(reply.challenges, self.account.credentials)

@@ -16,7 +16,9 @@ from pathlib import Path
 
 from whence.core import stamp, told, uac
 from whence.core.contact import Contact, listed, seconds
+from whence.core.history import UNEXPECTED, Event
 from whence.core.identify import Identified
+from whence.core.learning import NOBODY_ELSE, Expected
 from whence.core.registration import Action, Registration, Reply, State
 from whence.core.uac import Sent
 from whence.core.uri import Uri
@@ -34,6 +36,9 @@ SENT = "$avp(whence_sent)"
 """A REGISTER of ours as it was sent, as JSON: what comes of it finds it there."""
 
 USER = "$avp(whence_user)"
+
+ASKED = "$sndto(ip)"
+"""Where the REGISTER at hand is sent, in event_route[tm:local-request] (5.6.3)."""
 
 ANSWER_ROUTE, FAILURE_ROUTE = "WHENCE_ANSWERED", "WHENCE_UNANSWERED"
 
@@ -133,6 +138,7 @@ class DropIn(Handlers):
             "expires_s": asked_s,
             "at": now,
             "answers": bool(get("Authorization") or get("Proxy-Authorization")),
+            "asked": str(ksr.pv.get(ASKED) or ""),
         }
         ksr.pv.sets(SENT, json.dumps(sent))
         ksr.tm.t_on_reply(ANSWER_ROUTE)
@@ -162,7 +168,13 @@ class DropIn(Handlers):
         source = self._source()
         grace_s = self._settings.grace_s
         step = partial(
-            uac.answered, sent=sent, reply=reply, source=source, now=now, grace_s=grace_s
+            uac.answered,
+            sent=sent,
+            reply=reply,
+            source=source,
+            now=now,
+            grace_s=grace_s,
+            expected=self._expected(record.id),
         )
         self._write(record.id, step, WAIT_S, sent.aor, record if 200 <= status < 300 else None)
         return GO_ON
@@ -216,6 +228,14 @@ class DropIn(Handlers):
             found += listed(str(header))
         return found
 
+    def _expected(self, trunk_id: str) -> Expected:
+        """From where a reply may teach, besides whom was asked; nowhere if it cannot be read."""
+        try:
+            return self._learned.expected(trunk_id)
+        except NotWrittenError as error:
+            self.ksr.err(f"whence: {error}\n")
+            return NOBODY_ELSE
+
     def _write(
         self,
         trunk_id: str,
@@ -227,11 +247,19 @@ class DropIn(Handlers):
         kx = self.ksr.kx
         socket = f"{kx.get_proto()}:{kx.get_rcvip()}:{kx.get_rcvport()}"
         try:
-            self._learned.write(
+            news = self._learned.write(
                 Change(trunk_id, account, socket, time.time(), step, record), wait_s
             )
         except NotWrittenError as error:
             self.ksr.err(f"whence: {error}\n")
+        else:
+            self._log(news)
+
+    def _log(self, news: Sequence[tuple[str, Event]]) -> None:
+        """Log which replies taught nothing: without an agent nobody else does."""
+        for id_, event in news:
+            if event.what == UNEXPECTED:
+                self.ksr.err(f"whence: trunk {id_}: {event.what}: {event.reason}\n")
 
     # Calls.
 
@@ -296,7 +324,7 @@ class DropIn(Handlers):
 
     def _catch_up(self) -> None:
         try:
-            self._learned.catch_up(IDENTIFY_WAIT_S)
+            self._log(self._learned.catch_up(IDENTIFY_WAIT_S))
         except NotWrittenError as error:
             self.ksr.err(f"whence: {error}\n")
 
