@@ -5,7 +5,6 @@ The impostor gets a copy of each REGISTER, and answers with its branch, Call-ID,
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 
@@ -203,9 +202,7 @@ def test_the_registrars_name_counts_behind_a_proxy(scene: Scene) -> None:
 @pytest.mark.parametrize("how", ["networks", "learn_from"])
 def test_what_the_operator_permits_is_learned(scene: Scene, how: str) -> None:
     ip = scene.rig.ip(f"impostor of by-{how}")
-    more: dict[str, Any] = {"networks": {"networks": [ip]}, "learn_from": {"learn_from": "any"}}[
-        how
-    ]
+    more: dict[str, object] = {"networks": [ip]} if how == "networks" else {how: "any"}
     story = scene.trunk(f"by-{how}", **more)
     story.answer(story.registrar.asked(), story.impostor)
     assert list(story.learned()) == [ip]
@@ -258,3 +255,30 @@ def proof(asked: Message, password: str = PASSWORD) -> tuple[str, str]:
     rspauth = digest(a1, *parts, "auth", digest("", given["uri"]))
     fields = f'rspauth="{rspauth}", cnonce="{given["cnonce"]}", nc={given["nc"]}, qop=auth'
     return "Authentication-Info", fields
+
+
+@pytest.mark.parametrize("port", [SIP_PORT, 5070])
+def test_a_trunk_learned_at_anothers_address_is_a_clash_at_once(scene: Scene, port: int) -> None:
+    """Both have numbers; a call that names neither was the other's before, and is refused now."""
+    number = f"+44207123{port}"
+    bell = scene.trunk(f"bell-{port}", numbers=[number])
+    bells = bell.registrar.endpoint
+    bell.answer(bell.registrar.asked(), bells)
+    assert bell.is_admitted(bells)
+    acme = scene.trunk(f"acme-{port}", numbers=[f"{number}1"], learn_from="any")
+    asked = acme.registrar.asked()
+    assert not clashes_of(scene, bell.id)
+    who = bells if port == SIP_PORT else scene.rig.endpoint(bell.id, port)
+    acme.answer(asked, who)
+    assert clashes_of(scene, bell.id) == [("other_server", [acme.id, bell.id])]
+    assert "different servers" in scene.whence.cli("clashes").stdout
+    caller = scene.rig.endpoint(bell.id)
+    assert refused(caller, scene.whence.address) == 403
+    told = scene.whence.get("/v1/events")
+    assert any(e["kind"] == "clash" and bell.id in e["text"] for e in told)
+
+
+def clashes_of(scene: Scene, trunk_id: str) -> list[tuple[str, list[str]]]:
+    """Return (kind, trunks) of each clash of a trunk."""
+    found = scene.whence.get("/v1/clashes")
+    return [(one["kind"], one["trunks"]) for one in found if trunk_id in one["trunks"]]

@@ -17,6 +17,7 @@ from pathlib import Path
 from whence.agent.settings import Settings
 from whence.core import clash
 from whence.core.clash import Clash, Kind, Named
+from whence.core.uri import Uri
 
 log = logging.getLogger(__name__)
 
@@ -29,12 +30,13 @@ PAUSE_S = 0.5
 SHARE = 0.05
 """The share of the time that looking may take."""
 
-_TRUNKS = """SELECT id, aor_user, EXISTS (SELECT 1 FROM number WHERE trunk_id = trunk.id), fallback
-    FROM trunk WHERE enabled"""
+_TRUNKS = """SELECT id, aor_user, EXISTS (SELECT 1 FROM number WHERE trunk_id = trunk.id),
+    fallback, r.account, unmatched
+    FROM trunk LEFT JOIN registration r ON r.trunk_id = trunk.id WHERE enabled"""
 _NUMBERS = """SELECT n.spelling, n.trunk_id FROM (
         SELECT spelling FROM number GROUP BY spelling HAVING count(*) > 1
     ) s CROSS JOIN number n ON n.spelling = s.spelling"""
-_SITES = """SELECT trunk_id, ip, port FROM address
+_SITES = """SELECT trunk_id, ip, port, exact FROM address
     WHERE expires_at IS NULL OR expires_at > ?"""
 
 
@@ -94,11 +96,22 @@ def read(path: Path, now: float) -> list[Clash]:
     """Find the clashes in a directory, in one state of it."""
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)) as db:
         db.execute("BEGIN")
+        sites = db.execute(_SITES, (now,)).fetchall()
         return clash.find(
-            [Named(id_, user, bool(has), bool(fb)) for id_, user, has, fb in db.execute(_TRUNKS)],
+            [
+                Named(id_, user, bool(has), bool(fallback), _server(account), unmatched == "accept")
+                for id_, user, has, fallback, account, unmatched in db.execute(_TRUNKS)
+            ],
             db.execute(_NUMBERS).fetchall(),
-            [(id_, (ip, port)) for id_, ip, port in db.execute(_SITES, (now,))],
+            [(id_, (ip, port)) for id_, ip, port, _ in sites],
+            [(id_, (ip, port if exact else None)) for id_, ip, port, exact in sites],
         )
+
+
+def _server(account: str | None) -> str:
+    """Return the host that an account is registered at: `AOR at SERVER`, or `AOR` of a drop-in."""
+    uri = Uri.parse((account or "").rpartition(" at ")[2])
+    return uri.host if uri else ""
 
 
 def in_file(settings: Settings) -> list[Clash]:
