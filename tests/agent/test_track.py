@@ -83,7 +83,7 @@ class Agent:
             1,
             granted_s,
             now,
-            asked=asked or str(Source.parse(source).ip),
+            asked=(asked or str(Source.parse(source).ip),),
         )
         reply = Reply(200, "OK", 1, contacts=(contact,))
         place = Source.parse(source)

@@ -23,7 +23,7 @@ FROM = Source.parse("udp:192.0.2.1:5060")
 OURS = Uri("sip", "acme", "192.0.2.9", 5060)
 OTHERS = Contact(Uri("sip", "another", "192.0.2.8"), 7200)
 NEW = Registration("acme", "", next_at=None)
-SENT = Sent(OURS, "sip:acct1@provider.example", "call-1", 10, 3600, NOW - 1, asked="192.0.2.1")
+SENT = Sent(OURS, "sip:acct1@provider.example", "call-1", 10, 3600, NOW - 1, asked=("192.0.2.1",))
 
 
 def ok(*contacts: Contact, expires_s: int | None = None, status: int = 200) -> Reply:
@@ -88,14 +88,14 @@ def test_the_servers_answer_counts_after_an_impostors_to_the_same_request() -> N
 
 def test_where_nobody_knows_whom_was_asked_nothing_is_learned() -> None:
     for asked in ("", "?"):
-        sent = replace(SENT, asked=asked)
+        sent = replace(SENT, asked=(asked,))
         _, actions = answered(NEW, sent, ok(), FROM, NOW, GRACE_S)
         assert [type(action) for action in actions] == [Ignore]
 
 
 @pytest.mark.parametrize("asked", ["192.0.2.1", "[::ffff:192.0.2.1]", "::ffff:c000:201"])
 def test_the_ip_that_was_asked_is_compared_as_a_value(asked: str) -> None:
-    _, actions = answered(NEW, replace(SENT, asked=asked), ok(), FROM, NOW, GRACE_S)
+    _, actions = answered(NEW, replace(SENT, asked=(asked,)), ok(), FROM, NOW, GRACE_S)
     assert [type(action) for action in actions] == [Learn]
 
 

@@ -57,7 +57,7 @@ def granted(
     """Return the change that a 200 makes."""
     contact = Uri("sip", l_uuid, "192.0.2.9", 5060)
     sent = Sent(contact, "sip:acct1@provider.example", f"call-{l_uuid}", cseq, 3600, at)
-    sent = replace(sent, asked=asked or str(Source.parse(source).ip))
+    sent = replace(sent, asked=(asked or str(Source.parse(source).ip),))
     reply = Reply(200, "OK", cseq, (Contact(contact, granted_s),))
     step = partial(
         uac.answered,

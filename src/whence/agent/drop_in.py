@@ -38,6 +38,8 @@ class Theirs:
     """Modules that are loaded there, as `app_python3`."""
     own_event_route: bool = False
     """Whether there is an event_route[tm:local-request]."""
+    failover: bool = False
+    """Whether tm asks another server where one fails, and no onsend_route of theirs is there."""
 
 
 def script() -> Path:
@@ -59,6 +61,7 @@ def render(folder: Path, theirs: Theirs) -> str:
         modules=[module for module in MODULES if module not in theirs.modules],
         script=script(),
         own_event_route=theirs.own_event_route,
+        failover=theirs.failover,
     )
 
 

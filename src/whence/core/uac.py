@@ -37,7 +37,7 @@ class Sent:
     """A REGISTER that `uac` sent. `at`: when, in seconds since the epoch.
 
     `contact` has the record's `l_uuid` as its user. `answers`: whether it has credentials.
-    `asked`: the ip that it went to; empty where that is not known.
+    `asked`: the ips that it went to, in a failover several; empty where that is not known.
     """
 
     contact: Uri
@@ -47,7 +47,7 @@ class Sent:
     expires_s: int
     at: float
     answers: bool = False
-    asked: str = ""
+    asked: tuple[str, ...] = ()
 
 
 def answered(
@@ -109,7 +109,7 @@ def _granted(
     grace_s: float,
     expected: Expected,
 ) -> tuple[Registration, tuple[Action, ...]]:
-    permitted = permit(source, ips(sent.asked), expected, now)
+    permitted = permit(source, ips(*sent.asked), expected, now)
     same = (before.call_id, before.cseq) == (sent.call_id, sent.cseq)
     # The server's own answer counts, though somebody else's came before it.
     is_late = before.unexpected is not None and permitted is not None
@@ -137,7 +137,7 @@ def _granted(
         reason=f"granted {granted_s} s",
     )
     if permitted is None:
-        return unexpected(after, source, sent.asked or "an address that is not known")
+        return unexpected(after, source, " or ".join(sent.asked) or "an address that is not known")
     after, lessons = learned(after, source, expires_at, permitted)
     return after, tuple(lesson.with_grace(grace_s) for lesson in lessons)
 

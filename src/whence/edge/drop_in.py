@@ -40,6 +40,9 @@ USER = "$avp(whence_user)"
 ASKED = "$sndto(ip)"
 """Where the REGISTER at hand is sent, in event_route[tm:local-request] (5.6.3)."""
 
+ASKED_LATER = "$(avp(whence_sent_to)[*])"
+"""Where tm sent it after the first server failed (use_dns_failover): onsend_route writes it."""
+
 ANSWER_ROUTE, FAILURE_ROUTE = "WHENCE_ANSWERED", "WHENCE_UNANSWERED"
 
 UNSAID_S = 3600
@@ -138,7 +141,7 @@ class DropIn(Handlers):
             "expires_s": asked_s,
             "at": now,
             "answers": bool(get("Authorization") or get("Proxy-Authorization")),
-            "asked": str(ksr.pv.get(ASKED) or ""),
+            "asked": [str(ksr.pv.get(ASKED) or "")],
         }
         ksr.pv.sets(SENT, json.dumps(sent))
         ksr.tm.t_on_reply(ANSWER_ROUTE)
@@ -195,7 +198,9 @@ class DropIn(Handlers):
             return None
         values = json.loads(str(text))
         contact = Contact.parse(values.pop("contact")).uri
-        return Sent(contact=contact, **values)
+        later = str(self.ksr.pv.get(ASKED_LATER) or "").split(", ")
+        asked = tuple(filter(None, (*values.pop("asked"), *later)))
+        return Sent(contact=contact, asked=asked, **values)
 
     def _is_of(self, sent: Sent) -> bool:
         """Whether the answer at hand has the Call-ID and CSeq of what was sent. The transaction is
