@@ -485,6 +485,8 @@ class Registrations:
             # Meanwhile the trunk may have been enabled again, or be wanted again, or be taken back.
             held = entry.registration.held and entry.registration.state is not State.UNREGISTERED
             if entry.leaving or self._stopping or held or not entry.trunk.enabled:
+                if entry.registration.in_flight is None:
+                    entry.led_to = None
                 await self._go(entry, TakeBack(targets))
 
     async def _targets(self, server: Uri) -> tuple[NextHop, ...]:
@@ -561,7 +563,8 @@ class Registrations:
         dice = Dice(random.random(), secrets.token_hex(8))  # noqa: S311 - spreads, hides nothing
         after, actions = step(before, fact, now, entry.account, dice, self._waits)
         told = history.events(before, after, fact, entry.told)
-        told += history.ignored(before, actions, after.last_status)
+        status = fact.reply.status if isinstance(fact, Answered) else None
+        told += history.ignored(before, actions, status)
         self._save(entry, after, actions, now, told)
         entry.registration = after
         self._stepped(entry, before)

@@ -177,7 +177,7 @@ class DropIn(Handlers):
             source=source,
             now=now,
             grace_s=grace_s,
-            expected=self._expected(record.id),
+            expected=self._expected(record.id) if 200 <= status < 300 else NOBODY_ELSE,
         )
         self._write(record.id, step, WAIT_S, sent.aor, record if 200 <= status < 300 else None)
         return GO_ON
