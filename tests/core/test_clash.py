@@ -293,7 +293,7 @@ def of(id_: str, server: str = "", *, fallback: bool = False, accepts: bool = Tr
 FOUND = [("other_server", ("acme", "bell"), ("192.0.2.1",))]
 
 
-def test_trunks_of_two_servers_at_one_address_clash_with_numbers_too() -> None:
+def test_two_servers_at_one_address_clash_with_numbers_too() -> None:
     """Whatever port each was learned from: their calls may come from any."""
     assert met(of("acme", "a.example"), of("bell", "b.example")) == FOUND
     assert met(of("acme"), of("bell")) == FOUND, "nobody knows that it is one server"
@@ -303,7 +303,7 @@ def test_trunks_of_one_server_may_share_its_addresses() -> None:
     assert met(of("acme", "a.example"), of("bell", "a.example")) == []
 
 
-def test_two_servers_with_one_fallback_among_the_trunks_do_not_clash() -> None:
+def test_two_servers_with_one_fallback_do_not_clash() -> None:
     assert met(of("acme", "a.example", fallback=True), of("bell", "b.example")) == []
 
 

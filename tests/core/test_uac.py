@@ -77,7 +77,7 @@ def test_a_2xx_from_elsewhere_leaves_the_server_and_its_end() -> None:
     assert (after.registrar, after.learned_until) == (FROM, NOW + 60)
 
 
-def test_the_servers_answer_counts_after_an_impostors_to_the_same_request() -> None:
+def test_the_servers_answer_counts_after_an_impostors() -> None:
     impostors, _ = answered(NEW, SENT, ok(Contact(OURS, 60)), IMPOSTOR, NOW, GRACE_S)
     after, actions = answered(impostors, SENT, ok(Contact(OURS, 90)), FROM, NOW + 1, GRACE_S)
     assert actions == (Learn(FROM, NOW + 91 + GRACE_S),)

@@ -112,7 +112,7 @@ def test_an_impostors_200_admits_none_of_his_calls(rig: Rig) -> None:
         assert kinds == {ALARM}, "no server has changed"
 
 
-def test_the_servers_answer_counts_though_an_impostors_came_first(rig: Rig) -> None:
+def test_the_servers_late_answer_counts(rig: Rig) -> None:
     story = start(rig)
     asked = story.asked()
     story.answer(asked, story.impostor)
