@@ -27,7 +27,7 @@ def agent(tmp_path: Path) -> Iterator[sqlite3.Connection]:
         db.execute(
             "INSERT INTO trunk VALUES ('acme', 't', 'u', 'sip:a@b', 'accept', 0, 1, '', NULL)"
         )
-        row = ("acme", "192.0.2.1", 5060, "udp", "learned", "", NOW, None, False, "", False)
+        row = ("acme", "192.0.2.1", 5060, "udp", "learned", "", NOW, None, False, "", False, "")
         db.execute(PUT_ADDRESS, row)
         yield db
 
