@@ -340,6 +340,7 @@ def test_addresses_are_told_until_they_expire(tell: Callable[[Story], None]) -> 
             "exact": False,
             "transport": "udp",
             "origin": "learned",
+            "ground": "asked",
             "note": "",
             "in_file": False,
             "learned_at": NOW,

@@ -14,8 +14,9 @@ import pytest
 from tests.agent.test_directory import ACCOUNT, NOW, SOCKET, settings
 from whence.agent.clashes import Clashes, in_file, read
 from whence.agent.directory import FILE, Directory
-from whence.core.address import Source
-from whence.core.clash import Kind
+from whence.core.address import Address, Origin, Source, Transport, canonical_ip
+from whence.core.clash import Clash, Kind
+from whence.core.learning import Ground
 from whence.core.registration import Forget, Learn, Registration
 
 
@@ -199,3 +200,58 @@ def test_number_that_is_anothers_account_is_reported(directory: Directory, tmp_p
         assert kinds(directory) == [(Kind.NUMBER_IS_ACCOUNT, ("four", "three"))]
         forget(directory, "four")
         assert kinds(directory) == []
+
+
+# Trunks of different servers that meet at one address.
+
+BELL_ELSEWHERE = trunk("bell", '["+442071230000"]', registrar="sip:192.0.2.2")
+ELSEWHERE = trunk("acme", LONDON) + BELL_ELSEWHERE
+
+
+def learn_at(directory: Directory, id_: str, source: str, registrar: str) -> None:
+    learned = Learn(Source.parse(source), NOW + 60, Ground.ANY)
+    account = f"sip:user-{id_}@{registrar} at sip:{registrar}"
+    directory.save(account, Registration(id_, f"call-{id_}"), [learned], SOCKET, NOW)
+
+
+@pytest.mark.parametrize("port", [5060, 5070])
+@pytest.mark.parametrize("how", ["learned", "pinned", "resolved"])
+def test_a_trunk_that_comes_to_anothers_address_clashes_at_once(
+    directory: Directory, tmp_path: Path, port: int, how: str
+) -> None:
+    told: list[Clash] = []
+
+    async def story() -> None:
+        clashes = Clashes(directory.path, told.append, clock=lambda: NOW)
+        directory.on_change = clashes.changed
+        directory.install(settings(tmp_path, ELSEWHERE))
+        learn_at(directory, "bell", "udp:192.0.2.2:5060", "192.0.2.2")
+        learn_at(directory, "acme", "udp:192.0.2.1:5060", "192.0.2.1")
+        assert await clashes.look() == []
+        there = Address(
+            canonical_ip("192.0.2.2"), None, Transport.UDP, Origin.RESOLVED, "", NOW, NOW + 60
+        )
+        if how == "learned":
+            learn_at(directory, "acme", f"udp:192.0.2.2:{port}", "192.0.2.1")
+        elif how == "pinned":
+            directory.pin("acme", there)
+        else:
+            directory.resolve([("acme", there)], NOW)
+        (found,) = await clashes.look()
+        assert (found.kind, found.trunks) == (Kind.OTHER_SERVER, ("acme", "bell"))
+        assert found.addresses == ("192.0.2.2",)
+        assert told == [found]
+
+    asyncio.run(story())
+
+
+def test_a_drop_ins_records_of_one_domain_may_share_an_address(
+    directory: Directory, tmp_path: Path
+) -> None:
+    directory.install(settings(tmp_path, ELSEWHERE))
+    for domain, kinds_of in (("provider.example", []), ("other.example", [Kind.OTHER_SERVER])):
+        for id_, host in (("acme", "provider.example"), ("bell", domain)):
+            learned = Learn(Source.parse("udp:192.0.2.1:5060"), NOW + 60)
+            aor = f"sip:user-{id_}@{host}"
+            directory.save(aor, Registration(id_, f"call-{id_}"), [learned], SOCKET, NOW)
+        assert [kind for kind, _ in kinds(directory)] == kinds_of

@@ -101,3 +101,43 @@ def test_what_is_hardly_meant_is_told_and_is_no_fault(tmp_path: Path) -> None:
         "have are acme, bell",
         shared,
     ]
+
+
+def test_learn_from_is_for_all_or_for_single_records(tmp_path: Path) -> None:
+    for text, acme, bell in (
+        ("", False, False),
+        ('learn_from = "any"', True, True),
+        ('learn_from = {acme = "any"}', True, False),
+        ('[learn_from]\nacme = "any"', True, False),
+    ):
+        permits = read(tmp_path, text).permits(0.0)
+        assert (permits.expected("acme").anyone, permits.expected("bell").anyone) == (acme, bell)
+
+
+def test_networks_are_pinned_until_they_expire(tmp_path: Path) -> None:
+    text = """[networks]
+acme = ["198.51.100.0/24", {network = "192.0.2.7", port = 5060, transport = "tls"}]
+bell = [{network = "192.0.2.8", expires_at = "2000-01-01T00:00:00Z"}]
+"""
+    permits = read(tmp_path, text).permits(1e9)
+    assert [(str(a.ip), a.port, a.exact) for a in permits.networks["acme"]] == [
+        ("198.51.100.0/24", None, False),
+        ("192.0.2.7", 5060, True),
+    ]
+    assert permits.networks["bell"] == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('learn_from = "all"', 'learn_from: "all" is not known; write "asked" or "any"'),
+        ('learn_from = {acme = "no"}', 'learn_from: "no" is not known; write "asked" or "any"'),
+        ("learn_from = 1", 'learn_from: "1" is not known; write "asked" or "any"'),
+        ('[networks]\nacme = "192.0.2.0/24"', 'write ["192.0.2.0/24"]'),
+        ('[networks]\nacme = ["192.0.2.1/24"]', 'write "192.0.2.0/24"'),
+        ('[networks]\nacme = ["192.0.2.7", "192.0.2.7"]', "is there 2 times"),
+    ],
+)
+def test_a_fault_of_learn_from_or_networks_is_told(tmp_path: Path, text: str, said: str) -> None:
+    (fault,) = faults(tmp_path, text)
+    assert said in fault

@@ -52,7 +52,7 @@ def fill(db: sqlite3.Connection, world: World) -> None:
         for one in trunk["addresses"]:
             place = canonical_network(one["ip"])
             db.execute(
-                "INSERT INTO address VALUES (?, ?, ?, ?, 'learned', 'udp:x', ?, ?, ?, '', 0)",
+                "INSERT INTO address VALUES (?, ?, ?, ?, 'learned', 'udp:x', ?, ?, ?, '', 0, '')",
                 (
                     trunk["id"],
                     str(place),

@@ -298,7 +298,8 @@ def test_a_keep_alive_is_sealed_and_whatever_the_server_answers_counts(
             str(OUR_SOCKET),
         )
         edge.says(heard, status)
-        assert await asking == int(status[:3])
+        pong = await asking
+        assert pong is not None and pong.status == int(status[:3])
 
     tell(ip, story)
 

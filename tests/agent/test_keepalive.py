@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.agent.test_registrations import ACME, BELL, Node, tell
+from tests.agent.test_registrations import ACME, BELL, REGISTRAR, Node, tell
 from whence.agent.keepalive import KeepAlives
-from whence.core.keepalive import Way
+from whence.core.address import Source
+from whence.core.keepalive import Pong, Way
 from whence.core.registration import State
 
 ASKED = ACME + "keepalive = 30\n"
@@ -22,12 +23,13 @@ class Server:
 
     def __init__(self) -> None:
         self.status: int | None = 200
+        self.source = REGISTRAR
         self.asked: list[Way] = []
 
-    async def keep_alive(self, way: Way, within_s: float) -> int | None:
+    async def keep_alive(self, way: Way, within_s: float) -> Pong | None:
         assert 0 < within_s <= 4
         self.asked.append(way)
-        return self.status
+        return None if self.status is None else Pong(self.status, self.source)
 
 
 class Kept:
@@ -153,5 +155,20 @@ def test_while_a_register_is_in_flight_nobody_is_asked_and_nothing_is_missed(kep
         stands = kept.keepalives["acme"]
         assert kept.server.asked == []
         assert stands is not None and stands.missed == 0
+
+    tell(story)
+
+
+@pytest.mark.parametrize(("more", "counts"), [("", False), ('networks = ["192.0.2.66"]\n', True)])
+def test_an_answer_from_elsewhere_is_no_answer(kept: Kept, more: str, counts: bool) -> None:
+    async def story() -> None:
+        kept.node.apply(ASKED + more)
+        await kept.node.until_all(State.REGISTERED)
+        kept.server.source = Source.parse("udp:192.0.2.66:5060")
+        for _ in range(3):
+            await kept.interval()
+        assert kept.keepalives.outcomes == {"answered" if counts else "unanswered": 3}
+        whats = [event.what for _, event in kept.node.directory.events("acme")]
+        assert ("silent" in whats) != counts
 
     tell(story)

@@ -122,6 +122,9 @@ class Dns:
             await self.wait.wait()
         return self.says
 
+    async def everywhere(self, server: Uri) -> tuple[tuple[NextHop, ...], float]:
+        return self.says, 60.0
+
     def why_none(self, server: Uri) -> str:
         return f"no answer from DNS for {server.host}"
 

@@ -87,6 +87,7 @@ class Node:
                 "call-1",
                 state=State.REGISTERED,
                 expires_at=self.now + for_s,
+                learned_until=self.now + for_s,
                 registrar=Source.parse(at),
             )
             self.siblings.changed(trunk, registration)
@@ -146,6 +147,7 @@ def test_what_is_taken_back_during_a_refresh_gets_no_sibling_anew(node: Node) ->
             state=State.REGISTERING,
             wanted=False,
             expires_at=node.now + 3600,
+            learned_until=node.now + 3600,
             registrar=Source.parse(f"udp:{HERE}:5060"),
         )
         node.siblings.changed(trunk, taken_back)

@@ -10,9 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from whence.agent.sip import Received, UnreadableError, challenges, options, read, register
+from whence.agent.sip import (
+    Received,
+    UnreadableError,
+    authentication_infos,
+    challenges,
+    options,
+    read,
+    register,
+)
 from whence.core.contact import Contact
-from whence.core.digest import Challenge, Credentials
+from whence.core.digest import AuthenticationInfo, Challenge, Credentials
 from whence.core.registration import Account, NextHop, Reply, Send
 from whence.core.secret import Secret
 from whence.core.uri import Uri
@@ -389,3 +397,24 @@ def test_a_challenge_with_characters_that_a_terminal_obeys_is_none(field: str, b
 def test_a_tab_in_a_challenge_is_a_space() -> None:
     (found,) = challenges('Digest\trealm="r",\tnonce="n"', proxy=False)
     assert (found.realm, found.nonce) == ("r", "n")
+
+
+INFO = 'nextnonce="a, b", qop=auth, rspauth="6629", cnonce="0a\\"4f", nc=00000001'
+
+
+@pytest.mark.parametrize("proxy", [False, True])
+def test_what_a_reply_proves_is_read(proxy: bool) -> None:
+    (info,) = authentication_infos([INFO], proxy=proxy)
+    assert info == AuthenticationInfo("6629", '0a"4f', "00000001", "auth", proxy)
+
+
+@pytest.mark.parametrize(
+    "values", [[], [""], ["qop=auth"], ["rspauth"], ["x" * 3000], ["rspauth=\0"]]
+)
+def test_a_reply_that_proves_nothing_has_no_proof(values: list[str]) -> None:
+    assert authentication_infos(values, proxy=False) == []
+
+
+def test_of_two_proofs_in_one_reply_the_first_counts() -> None:
+    (info,) = authentication_infos(["rspauth=1, RSPAUTH=2", "rspauth=3"], proxy=False)
+    assert info.rspauth == "1"

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whence.agent import their_kamailio
-from whence.agent.drop_in import Theirs
+from whence.agent.drop_in import Theirs, render
 from whence.agent.faults import ProblemError
 from whence.agent.native_cfg import Cfg, read
 from whence.agent.their_kamailio import defines, missing_modules, option, start_options
@@ -278,6 +278,36 @@ def test_no_text_makes_it_raise(tmp_path_factory: pytest.TempPathFactory, lines:
         said = [*their_kamailio.add(cfg, INCLUDE), *their_kamailio.hurts(cfg, None, {})]
         assert len(said) >= 2
         assert SECRET not in "".join(said)
+
+
+# A failover of tm
+
+FAILOVER = "use_dns_failover=on\n"
+ONSEND = 'onsend_route { xlog("$rm"); }\n'
+
+
+def test_a_failover_needs_an_onsend_route_unless_they_have_one(tmp_path: Path) -> None:
+    for text, needed in (
+        ("", False),
+        (FAILOVER, True),
+        ("use_dns_failover = yes\n", True),
+        ("use_dns_failover=off\n", False),
+        (FAILOVER + ONSEND, False),
+    ):
+        cfg = their(tmp_path, text + RIGHT + ROUTES)
+        assert their_kamailio.theirs(cfg).failover == needed
+        include = render(tmp_path, their_kamailio.theirs(cfg))
+        assert ("onsend_route {" in include) == needed
+
+
+def test_an_onsend_route_of_theirs_is_told_what_to_add(tmp_path: Path) -> None:
+    def told(text: str) -> bool:
+        return any("whence_sent_to" in said for said in add(tmp_path, text + RIGHT + ROUTES))
+
+    assert told(FAILOVER + ONSEND)
+    assert not told(ONSEND)
+    assert not told(FAILOVER)
+    assert not told(FAILOVER + "onsend_route { $avp(whence_sent_to) = $sndto(ip); }\n")
 
 
 # How it runs

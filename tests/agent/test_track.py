@@ -70,11 +70,21 @@ class Agent:
     def get(self, path: str) -> Any:
         return self.ask("GET", path).raise_for_status().json()
 
-    def registers(self, l_uuid: str, granted_s: int, source: str = "udp:192.0.2.1:5060") -> None:
+    def registers(
+        self, l_uuid: str, granted_s: int, source: str = "udp:192.0.2.1:5060", asked: str = ""
+    ) -> None:
         """A 2xx came for a record of uac."""
         now = time.time()
         contact = Contact.parse(f"<sip:{l_uuid}@192.0.2.9>;expires={granted_s}")
-        sent = Sent(contact.uri, "sip:acct1@provider.example", f"call-{now}", 1, granted_s, now)
+        sent = Sent(
+            contact.uri,
+            "sip:acct1@provider.example",
+            f"call-{now}",
+            1,
+            granted_s,
+            now,
+            asked=(asked or str(Source.parse(source).ip),),
+        )
         reply = Reply(200, "OK", 1, contacts=(contact,))
         place = Source.parse(source)
         step = partial(uac.answered, sent=sent, reply=reply, source=place, now=now, grace_s=GRACE_S)
@@ -122,6 +132,19 @@ def test_a_grant_that_ends_and_a_server_that_changed_are_alarms(agent: Agent) ->
     assert agent.ask("GET", "/healthz").status_code == 503
     agent.registers("acme", 600)
     assert agent.ask("GET", "/healthz").json() == {"kamailio": True, "directory": True}
+
+
+def test_a_reply_from_elsewhere_is_an_alarm_and_is_explained(agent: Agent) -> None:
+    agent.start()
+    agent.registers("acme", 600, source="udp:192.0.2.66:5060", asked="192.0.2.1")
+    (event,) = eventually(lambda: agent.get("/v1/events"), what="an alarm")
+    assert (event["kind"], event["trunk"]) == ("reply_from_unexpected_address", "acme")
+    assert "udp:192.0.2.66:5060" in event["text"]
+    assert "192.0.2.1" in event["text"]
+    assert agent.get("/v1/addresses") == []
+    question = {"source": "udp:192.0.2.66:5060", "ruri": "sip:x@192.0.2.9"}
+    said = agent.ask("POST", "/v1/explain", json=question).json()
+    assert "a reply to its REGISTER came from 192.0.2.66" in str(said["nearest"])
 
 
 def test_it_hears_what_the_edge_decided(agent: Agent) -> None:

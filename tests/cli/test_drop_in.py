@@ -134,7 +134,7 @@ def test_what_is_there_stays(tmp_path: Path, cfg: Path) -> None:
         )
         db.execute(
             "INSERT INTO address VALUES ('acme', '192.0.2.1', 5060, 'udp', 'learned', '', 1, 9e9,"
-            " 0, '', 0)"
+            " 0, '', 0, '')"
         )
     assert drop_in(folder, cfg).returncode == 0
     assert settings.read_text() == 'country = "44"\n'

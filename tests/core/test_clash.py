@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 
@@ -29,7 +30,7 @@ def clashes(
         ],
         [(number, id_) for id_, owned in numbers.items() for number in owned],
         [(id_, site) for id_ in numbers for site in (at or {}).get(id_, [HERE])],
-        accounts_of_others(
+        accounts=accounts_of_others(
             [
                 (form, id_)
                 for id_, one in (accounts or {}).items()
@@ -303,3 +304,64 @@ def test_thousands_of_trunks_at_one_address_are_one_group_and_never_pairs() -> N
         assert {clash.kind for clash in found} == {Kind.NUMBER, Kind.FALLBACK}
         reads.append(count)
     assert reads[1] < reads[0] * 15
+
+
+# Trunks of different servers that meet at one address.
+
+OTHER: Site = ("192.0.2.1", None)
+
+
+def met(
+    *trunks: Named, at: dict[str, list[Site]] | None = None
+) -> list[tuple[str, tuple[str, ...], tuple[str, ...]]]:
+    """Return the clashes of trunks that all have numbers of their own, and are at one ip."""
+    admitted = [(t.id, site) for t in trunks for site in (at or {}).get(t.id, [OTHER])]
+    ports = {"acme": 5060, "bell": 5070}
+    sites = [(id_, (ip, port or ports.get(id_, 5080))) for id_, (ip, port) in admitted]
+    return [(c.kind.value, c.trunks, c.addresses) for c in find(trunks, [], sites, admitted)]
+
+
+def of(id_: str, server: str = "", *, fallback: bool = False, accepts: bool = True) -> Named:
+    return Named(id_, f"user-{id_}", True, fallback, server, accepts)
+
+
+FOUND = [("other_server", ("acme", "bell"), ("192.0.2.1",))]
+
+
+def test_two_servers_at_one_address_clash_with_numbers_too() -> None:
+    """Whatever port each was learned from: their calls may come from any."""
+    assert met(of("acme", "a.example"), of("bell", "b.example")) == FOUND
+    assert met(of("acme"), of("bell")) == FOUND, "nobody knows that it is one server"
+
+
+def test_trunks_of_one_server_may_share_its_addresses() -> None:
+    assert met(of("acme", "a.example"), of("bell", "a.example")) == []
+
+
+def test_two_servers_with_one_fallback_do_not_clash() -> None:
+    assert met(of("acme", "a.example", fallback=True), of("bell", "b.example")) == []
+
+
+def test_two_servers_clash_only_where_a_call_was_given_before() -> None:
+    refusing = [of("acme", "a.example", accepts=False), of("bell", "b.example", accepts=False)]
+    assert met(*refusing) == []
+    assert met(refusing[0], of("bell", "b.example")) == FOUND
+    same_user = [refusing[0], replace(refusing[1], aor_user="user-acme")]
+    assert met(*same_user) == FOUND
+
+
+def test_two_servers_at_exact_ports_do_not_clash() -> None:
+    at: dict[str, list[Site]] = {"acme": [("192.0.2.1", 5060)], "bell": [("192.0.2.1", 5070)]}
+    assert met(of("acme", "a.example"), of("bell", "b.example"), at=at) == []
+
+
+def test_a_network_around_another_servers_address_clashes() -> None:
+    at: dict[str, list[Site]] = {"acme": [("192.0.2.0/24", None)]}
+    ((kind, ids, addresses),) = met(of("acme", "a.example"), of("bell", "b.example"), at=at)
+    assert (kind, ids, addresses) == ("other_server", ("acme", "bell"), ("192.0.2.0/24",))
+
+
+def test_trunks_without_numbers_are_told_once() -> None:
+    named = [Named(id_, f"user-{id_}", False, False, id_) for id_ in ("acme", "bell")]
+    found = find(named, [], [(t.id, HERE) for t in named], [(t.id, OTHER) for t in named])
+    assert briefly(found) == [("no number", ("acme", "bell"), ())]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -17,9 +18,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from whence.core.address import Source
+from whence.core.address import Address, Origin, Source, Transport, canonical_ip, canonical_network
 from whence.core.contact import Contact
-from whence.core.digest import Challenge, Credentials, authorization
+from whence.core.digest import AuthenticationInfo, Challenge, Credentials, authorization
+from whence.core.learning import NOBODY_ELSE, Expected, Ground
 from whence.core.registration import (
     Account,
     Action,
@@ -29,6 +31,7 @@ from whence.core.registration import (
     Fact,
     Follow,
     Forget,
+    Ignore,
     Learn,
     NextHop,
     Park,
@@ -103,6 +106,8 @@ class Trunk:
         retry_after_s: int | None = None,
         source: Source = FROM_ONE,
         cseq: int | None = None,
+        infos: Sequence[AuthenticationInfo] = (),
+        expected: Expected = NOBODY_ELSE,
     ) -> tuple[Action, ...]:
         reply = Reply(
             status,
@@ -113,8 +118,9 @@ class Trunk:
             min_expires_s,
             retry_after_s,
             tuple(challenges),
+            tuple(infos),
         )
-        return self.take(Answered(reply, source))
+        return self.take(Answered(reply, source, expected))
 
     def sent(self) -> Send:
         """The one REGISTER that the last event caused."""
@@ -275,10 +281,263 @@ def test_it_is_registered_since_the_first_grant_as_long_as_none_ended_without_an
 
 def test_an_answer_from_another_server_teaches_that_address_too() -> None:
     trunk = registered()
-    trunk.due(TWO)
+    trunk.due(ONE, TWO)
+    trunk.take(Unanswered("no answer"))
     expires_at = trunk.now + 3600
     assert trunk.answer(200, contacts=[OURS], source=FROM_TWO) == (Learn(FROM_TWO, expires_at),)
     assert trunk.registration.registrar == FROM_TWO
+
+
+# From whom an address is learned.
+
+IMPOSTOR = Source.parse("udp:192.0.2.66:5060")
+IGNORED = Ignore(IMPOSTOR, "udp:192.0.2.1:5060")
+
+
+def pin(
+    network: str, port: int | None = None, transport: str = "udp", until: float | None = None
+) -> Address:
+    place = canonical_network(network)
+    pinned = Origin.PINNED
+    return Address(place, port, Transport(transport), pinned, "", 0.0, until, port is not None)
+
+
+def test_a_2xx_from_elsewhere_registers_and_teaches_nothing() -> None:
+    trunk = Trunk()
+    trunk.due()
+    assert trunk.answer(200, contacts=[OURS], source=IMPOSTOR) == (IGNORED,)
+    r = trunk.registration
+    assert (r.state, r.granted_s, r.expires_at) == (State.REGISTERED, 3600, NOW + 3600)
+    assert r.next_at is not None and NOW < r.next_at < NOW + 3600
+    assert (r.registrar, r.home, r.learned_until, r.unexpected) == (None, None, None, IMPOSTOR)
+    assert not r.stands(NOW)
+    assert str(IMPOSTOR) in r.reason
+
+
+def test_a_2xx_from_elsewhere_neither_ends_nor_extends() -> None:
+    trunk = registered(600)
+    before = trunk.registration
+    trunk.due()
+    assert trunk.answer(200, contacts=[OURS], source=IMPOSTOR) == (IGNORED,)
+    r = trunk.registration
+    assert (r.registrar, r.home) == (before.registrar, before.home) == (FROM_ONE, ONE)
+    assert r.learned_until == before.expires_at == NOW + 600
+    assert r.expires_at == trunk.now + 3600
+    assert r.stands(NOW + 599) and not r.stands(NOW + 600)
+
+
+def test_a_2xx_from_elsewhere_puts_no_refresh_off() -> None:
+    """Else whoever grants a week keeps the server's own address from being learned for days."""
+    trunk = registered(600)
+    trunk.due()
+    week = replace(OURS, expires_s=7 * DAY)
+    trunk.answer(200, contacts=[week], source=IMPOSTOR)
+    assert trunk.registration.granted_s == 3600
+    assert trunk.registration.next_at is not None
+    assert trunk.now < trunk.registration.next_at < NOW + 600
+    trunk.now = NOW + 599.9
+    trunk.answer(200, contacts=[week], source=IMPOSTOR)
+    trunk = Trunk()
+    trunk.due()
+    trunk.answer(200, contacts=[week], source=IMPOSTOR)
+    assert trunk.registration.next_at is not None
+    assert trunk.registration.next_at < NOW + 3600
+
+
+def test_the_servers_next_2xx_is_learned_after_an_impostors() -> None:
+    trunk = registered(600)
+    trunk.due()
+    trunk.answer(200, contacts=[OURS], source=IMPOSTOR)
+    trunk.due()
+    assert trunk.answer(200, contacts=[OURS]) == (Learn(FROM_ONE, trunk.now + 3600),)
+    assert trunk.registration.unexpected is None
+    assert trunk.registration.learned_until == trunk.now + 3600
+
+
+@pytest.mark.parametrize(
+    ("expected", "ground"),
+    [
+        (Expected(named=frozenset({IMPOSTOR.ip})), Ground.DNS),
+        (Expected(anyone=True), Ground.ANY),
+        (Expected(networks=(pin("192.0.2.64/29"),)), Ground.NETWORKS),
+        (Expected(networks=(pin("::ffff:192.0.2.66"),)), Ground.NETWORKS),
+    ],
+)
+def test_a_2xx_from_whom_dns_or_the_file_names_is_learned(
+    expected: Expected, ground: Ground
+) -> None:
+    trunk = Trunk()
+    trunk.due()
+    learned = Learn(IMPOSTOR, NOW + 3600, ground)
+    assert trunk.answer(200, contacts=[OURS], source=IMPOSTOR, expected=expected) == (learned,)
+    assert (trunk.registration.registrar, trunk.registration.home) == (IMPOSTOR, ONE)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        pin("192.0.2.66", port=5070),
+        pin("192.0.2.66", transport="tcp"),
+        pin("192.0.2.66", until=NOW),
+        pin("192.0.2.67"),
+    ],
+)
+def test_a_network_permits_only_what_it_says(network: Address) -> None:
+    trunk = Trunk()
+    trunk.due()
+    expected = Expected(networks=(network,))
+    assert trunk.answer(200, source=IMPOSTOR, expected=expected) == (IGNORED,)
+
+
+def test_a_networks_end_and_port_bound_what_is_learned() -> None:
+    trunk = Trunk()
+    trunk.due()
+    expected = Expected(networks=(pin("192.0.2.66", port=5060, until=NOW + 60),))
+    (learn,) = trunk.answer(200, source=IMPOSTOR, expected=expected)
+    assert learn == Learn(IMPOSTOR, NOW + 60, Ground.NETWORKS, NOW + 60, exact=True)
+    assert isinstance(learn, Learn) and learn.with_grace(32).expires_at == NOW + 60
+    assert trunk.registration.learned_until == NOW + 60
+
+
+def test_the_ip_that_was_asked_is_compared_as_a_value() -> None:
+    trunk = Trunk()
+    trunk.due(NextHop("udp", "::ffff:192.0.2.1", 5080))
+    assert trunk.answer(200) == (Learn(FROM_ONE, NOW + 3600),)
+
+
+def test_a_failovers_former_server_is_not_asked() -> None:
+    """It answers too late, and to another request: the CSeq tells. Its ip alone is not enough."""
+    trunk = Trunk()
+    trunk.due(ONE, TWO)
+    trunk.take(Unanswered("no answer"))
+    assert trunk.answer(200, source=FROM_ONE) == (Ignore(FROM_ONE, str(TWO)),)
+    assert trunk.registration.home is None
+
+
+def test_a_redirections_target_is_whom_was_asked() -> None:
+    trunk = Trunk()
+    trunk.due()
+    trunk.answer(302, contacts=[Contact(Uri("sip", "", "reg2.provider.example"))])
+    three = NextHop("udp", "192.0.2.3", 5060)
+    trunk.take(Redirected((TWO, three)))
+    from_three = Source.parse("udp:192.0.2.3:5060")
+    assert trunk.answer(200, source=from_three) == (Learn(from_three, NOW + 3600),)
+
+
+def test_a_redirection_from_elsewhere_is_not_followed() -> None:
+    """Else its target would be asked next, and its answer be learned."""
+    trunk = Trunk()
+    trunk.due()
+    here = Contact(Uri("sip", "", "192.0.2.66"))
+    assert trunk.answer(302, contacts=[here], source=IMPOSTOR) == (IGNORED,)
+    assert trunk.registration.state is State.WAITING
+    assert trunk.registration.unexpected == IMPOSTOR
+
+
+def test_a_redirection_from_elsewhere_tries_the_next_target() -> None:
+    trunk = Trunk()
+    trunk.due(ONE, TWO)
+    here = Contact(Uri("sip", "", "192.0.2.66"))
+    assert trunk.answer(302, contacts=[here], source=IMPOSTOR) == (IGNORED, Send(2, TWO, 3600))
+
+
+def challenged(challenge: Challenge = CHALLENGE) -> Trunk:
+    """A trunk whose REGISTER with credentials is in flight."""
+    trunk = Trunk()
+    trunk.due()
+    trunk.answer(401, challenges=[challenge])
+    return trunk
+
+
+def proof(
+    challenge: Challenge = CHALLENGE,
+    *,
+    password: str = "secret",
+    cnonce: str = "cnonce-1",
+    count: int = 1,
+) -> AuthenticationInfo:
+    """What a server says that knows the password: RFC 7616 3.5, without the product's code."""
+    name = {"MD5": "md5", "SHA-256": "sha256", "SHA-512-256": "sha512_256"}
+    algorithm = challenge.algorithm.removesuffix("-sess")
+
+    def digest(*parts: str) -> str:
+        return hashlib.new(name[algorithm], ":".join(parts).encode()).hexdigest()
+
+    a1 = digest("auth1", challenge.realm, password)
+    if challenge.algorithm.endswith("-sess"):
+        a1 = digest(a1, challenge.nonce, cnonce)
+    nc = f"{count:08x}"
+    rspauth = digest(a1, challenge.nonce, nc, cnonce, "auth", digest("", "sip:provider.example"))
+    return AuthenticationInfo(rspauth, cnonce, nc, "auth", challenge.proxy)
+
+
+@pytest.mark.parametrize("algorithm", ["MD5", "SHA-256", "SHA-512-256", "MD5-sess", "SHA-256-sess"])
+def test_a_valid_rspauth_is_learned_from_anywhere(algorithm: str) -> None:
+    challenge = replace(CHALLENGE, algorithm=algorithm)
+    trunk = challenged(challenge)
+    learned = Learn(IMPOSTOR, NOW + 3600, Ground.RSPAUTH)
+    assert trunk.answer(200, source=IMPOSTOR, infos=[proof(challenge)]) == (learned,)
+
+
+def test_a_valid_rspauth_in_a_refresh_has_the_next_nonce_count() -> None:
+    trunk = challenged()
+    trunk.answer(200)
+    trunk.due()
+    old, new = proof(cnonce="cnonce-2"), proof(cnonce="cnonce-2", count=2)
+    assert trunk.answer(200, source=IMPOSTOR, infos=[old]) == (IGNORED,)
+    trunk = challenged()
+    trunk.answer(200)
+    trunk.due()
+    learned = Learn(IMPOSTOR, trunk.now + 3600, Ground.RSPAUTH)
+    assert trunk.answer(200, source=IMPOSTOR, infos=[new]) == (learned,)
+
+
+@pytest.mark.parametrize(
+    "info",
+    [
+        proof(password="wrong"),
+        proof(cnonce="cnonce-0"),
+        proof(count=2),
+        replace(proof(), cnonce=""),
+        replace(proof(), nonce_count=""),
+        replace(proof(), qop=""),
+        replace(proof(), qop="auth-int"),
+        replace(proof(), proxy=True),
+        replace(proof(), rspauth=""),
+        replace(proof(), rspauth="\udcff\u00e9"),
+        proof(replace(CHALLENGE, nonce="another")),
+        proof(replace(CHALLENGE, algorithm="SHA-256")),
+    ],
+)
+def test_an_rspauth_that_is_not_ours_teaches_nothing(info: AuthenticationInfo) -> None:
+    assert challenged().answer(200, source=IMPOSTOR, infos=[info]) == (IGNORED,)
+
+
+def test_an_rspauth_without_qop_teaches_nothing() -> None:
+    plain = replace(CHALLENGE, qop=())
+    ha1 = hashlib.md5(b"auth1:provider.example:secret").hexdigest()
+    ha2 = hashlib.md5(b":sip:provider.example").hexdigest()
+    rspauth = hashlib.md5(f"{ha1}:nonce-1:{ha2}".encode()).hexdigest()
+    info = AuthenticationInfo(rspauth, "cnonce-1", "00000001", "auth")
+    assert challenged(plain).answer(200, source=IMPOSTOR, infos=[info]) == (IGNORED,)
+
+
+def test_an_rspauth_to_no_credentials_teaches_nothing() -> None:
+    trunk = Trunk()
+    trunk.due()
+    empty = [proof(cnonce=""), proof(cnonce="cnonce-0")]
+    assert trunk.answer(200, source=IMPOSTOR, infos=empty) == (IGNORED,)
+
+
+def test_what_is_learned_ends_when_it_is_taken_back() -> None:
+    """Also where only an impostor's grant is left of the registration, and an older one stands."""
+    trunk = registered(600)
+    trunk.due()
+    trunk.answer(200, contacts=[replace(OURS, expires_s=1)], source=IMPOSTOR)
+    trunk.now += 2
+    actions = trunk.take(TakeBack((ONE,)))
+    assert actions[0] == Forget() and isinstance(actions[1], Send)
+    assert trunk.registration.learned_until is None
 
 
 # Challenges.
@@ -796,7 +1055,7 @@ def test_a_redirection_is_followed_once() -> None:
     elsewhere = Contact(Uri("sip", "", "reg2.provider.example"))
     assert trunk.answer(302, contacts=[elsewhere]) == (Follow(elsewhere.uri),)
     assert trunk.take(Redirected((TWO,))) == (Send(2, TWO, 3600),)
-    assert trunk.answer(302, contacts=[elsewhere]) == ()
+    assert trunk.answer(302, contacts=[elsewhere], source=FROM_TWO) == ()
     assert trunk.registration.failure is Failure.REFUSED
 
 
@@ -990,7 +1249,8 @@ class AnyOrder(RuleBasedStateMachine):
     def it_begins(self, chance: float) -> None:
         self.trunk = Trunk(chance=chance)
         self.open = None
-        self.following = False
+        self.following = self.was_redirected = False
+        self.learned_until: float | None = None
         self.last_cseq = 0
         self.sends_of_attempt = 0
         self.failed_as: list[str] = []
@@ -1018,6 +1278,9 @@ class AnyOrder(RuleBasedStateMachine):
         self.following = any(isinstance(action, Follow) for action in actions) or (
             self.following and not isinstance(event, Redirected)
         )
+        if isinstance(event, Due):
+            self.was_redirected = False
+        self.was_redirected |= isinstance(event, Redirected)
         if self.open is None and not self.following:
             self.sends_of_attempt = 0
         return actions
@@ -1029,7 +1292,11 @@ class AnyOrder(RuleBasedStateMachine):
         assert 200 <= event.reply.status < 300
         contacts = event.reply.contacts
         assert not contacts or any(c.uri.user == "token1" for c in contacts)
-        assert learn.source == event.source
+        assert learn.source == event.source != IMPOSTOR
+        if learn.source.ip not in event.expected.named:
+            assert learn.ground is Ground.ASKED
+            assert canonical_ip(answered.next_hop.ip) == learn.source.ip or self.was_redirected
+        self.learned_until = learn.expires_at
         assert learn.expires_at == self.registration.expires_at
         assert learn.expires_at is not None and learn.expires_at > self.trunk.now
 
@@ -1063,11 +1330,18 @@ class AnyOrder(RuleBasedStateMachine):
             assert self.open.next_hop == self.registration.home
 
     @precondition(lambda self: self.open is not None)
-    @rule(reply=REPLIES, source=st.sampled_from([FROM_ONE, FROM_TWO]), after_s=st.floats(0, 36))
-    def the_registrar_answers(self, reply: Reply, source: Source, after_s: float) -> None:
+    @rule(
+        reply=REPLIES,
+        source=st.sampled_from([FROM_ONE, FROM_TWO, IMPOSTOR]),
+        expected=st.sampled_from([NOBODY_ELSE, Expected(named=frozenset({FROM_TWO.ip}))]),
+        after_s=st.floats(0, 36),
+    )
+    def the_registrar_answers(
+        self, reply: Reply, source: Source, expected: Expected, after_s: float
+    ) -> None:
         assert self.open is not None
         self.trunk.now += after_s
-        answer = Answered(replace(reply, cseq=self.open.cseq), source)
+        answer = Answered(replace(reply, cseq=self.open.cseq), source, expected)
         self.check_the_outcome(answer, reply.retry_after_s)
 
     @precondition(lambda self: self.open is not None)
@@ -1082,7 +1356,7 @@ class AnyOrder(RuleBasedStateMachine):
         actions = self.take(event, answered)
         after = self.registration
         if after.state in (State.WAITING, State.PARKED):
-            assert actions == ()
+            assert all(isinstance(action, Ignore) for action in actions)
             assert after.expires_at == before.expires_at
             if before.again:  # what is wanted changed meanwhile
                 assert self.trunk.wait_s() == 0
@@ -1185,6 +1459,13 @@ class AnyOrder(RuleBasedStateMachine):
             # Nothing is left, or it is still to be said whom the taking back goes to.
             told = r.in_flight is None and r.state is not State.UNREGISTERING
             assert r.expires_at is None or not told
+
+    @invariant()
+    def nobody_who_was_not_asked_is_the_server_or_changes_what_is_learned(self) -> None:
+        r = self.registration
+        assert r.registrar != IMPOSTOR
+        assert r.learned_until in (None, self.learned_until)
+        assert r.learned_until is None or r.registrar is not None
 
     @invariant()
     def an_attempt_is_bounded_whatever_is_answered(self) -> None:

@@ -12,7 +12,8 @@ from whence.core import uac
 from whence.core.address import Source
 from whence.core.contact import Contact
 from whence.core.identify import Decision, Evidence, Identified, Refused, Request, identify
-from whence.core.registration import Forget, Learn, Registration, Reply, State
+from whence.core.learning import Expected, Ground
+from whence.core.registration import Forget, Ignore, Learn, Registration, Reply, State
 from whence.core.trunk import Trunk
 from whence.core.uac import Sent, answered, taken_back, unanswered
 from whence.core.uri import Uri
@@ -22,7 +23,7 @@ FROM = Source.parse("udp:192.0.2.1:5060")
 OURS = Uri("sip", "acme", "192.0.2.9", 5060)
 OTHERS = Contact(Uri("sip", "another", "192.0.2.8"), 7200)
 NEW = Registration("acme", "", next_at=None)
-SENT = Sent(OURS, "sip:acct1@provider.example", "call-1", 10, 3600, NOW - 1)
+SENT = Sent(OURS, "sip:acct1@provider.example", "call-1", 10, 3600, NOW - 1, asked=("192.0.2.1",))
 
 
 def ok(*contacts: Contact, expires_s: int | None = None, status: int = 200) -> Reply:
@@ -55,6 +56,53 @@ def test_a_2xx_teaches_where_it_came_from_for_as_long_as_was_granted(
     assert actions == (Learn(FROM, NOW + granted_s + GRACE_S),)
     assert (after.state, after.expires_at) == (State.REGISTERED, NOW + granted_s)
     assert after.registrar == FROM
+
+
+IMPOSTOR = Source.parse("udp:192.0.2.66:5060")
+IGNORED = Ignore(IMPOSTOR, "192.0.2.1")
+
+
+def test_a_2xx_from_elsewhere_registers_and_teaches_nothing() -> None:
+    after, actions = answered(NEW, SENT, ok(Contact(OURS, 60)), IMPOSTOR, NOW, GRACE_S)
+    assert actions == (IGNORED,)
+    assert (after.state, after.expires_at) == (State.REGISTERED, NOW + 60)
+    assert (after.registrar, after.learned_until, after.unexpected) == (None, None, IMPOSTOR)
+
+
+def test_a_2xx_from_elsewhere_leaves_the_server_and_its_end() -> None:
+    refresh = replace(SENT, cseq=11, at=NOW + 40)
+    reply = ok(Contact(OURS, 600))
+    after, actions = answered(registered(), refresh, reply, IMPOSTOR, NOW + 41, GRACE_S)
+    assert actions == (IGNORED,)
+    assert (after.registrar, after.learned_until) == (FROM, NOW + 60)
+
+
+def test_the_servers_answer_counts_after_an_impostors() -> None:
+    impostors, _ = answered(NEW, SENT, ok(Contact(OURS, 60)), IMPOSTOR, NOW, GRACE_S)
+    after, actions = answered(impostors, SENT, ok(Contact(OURS, 90)), FROM, NOW + 1, GRACE_S)
+    assert actions == (Learn(FROM, NOW + 91 + GRACE_S),)
+    assert (after.registrar, after.unexpected) == (FROM, None)
+    again = answered(after, SENT, ok(Contact(OURS, 60)), IMPOSTOR, NOW + 2, GRACE_S)
+    assert again == (after, ())
+
+
+def test_where_nobody_knows_whom_was_asked_nothing_is_learned() -> None:
+    for asked in ("", "?"):
+        sent = replace(SENT, asked=(asked,))
+        _, actions = answered(NEW, sent, ok(), FROM, NOW, GRACE_S)
+        assert [type(action) for action in actions] == [Ignore]
+
+
+@pytest.mark.parametrize("asked", ["192.0.2.1", "[::ffff:192.0.2.1]", "::ffff:c000:201"])
+def test_the_ip_that_was_asked_is_compared_as_a_value(asked: str) -> None:
+    _, actions = answered(NEW, replace(SENT, asked=(asked,)), ok(), FROM, NOW, GRACE_S)
+    assert [type(action) for action in actions] == [Learn]
+
+
+def test_learn_from_any_teaches_from_anywhere() -> None:
+    expected = Expected(anyone=True)
+    _, actions = answered(NEW, SENT, ok(), IMPOSTOR, NOW, GRACE_S, expected)
+    assert actions == (Learn(IMPOSTOR, NOW + 3600 + GRACE_S, Ground.ANY),)
 
 
 @pytest.mark.parametrize("reply", [ok(OTHERS), ok(Contact(OURS, 0)), ok(expires_s=0)])

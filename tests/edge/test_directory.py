@@ -28,7 +28,7 @@ def agent(tmp_path: Path) -> Iterator[sqlite3.Connection]:
             "INSERT INTO trunk (id, token, aor_user, target, unmatched, fallback, enabled, mark)"
             " VALUES ('acme', 't', 'u', 'sip:a@b', 'accept', 0, 1, '')"
         )
-        row = ("acme", "192.0.2.1", 5060, "udp", "learned", "", NOW, None, False, "", False)
+        row = ("acme", "192.0.2.1", 5060, "udp", "learned", "", NOW, None, False, "", False, "")
         db.execute(PUT_ADDRESS, row)
         yield db
 

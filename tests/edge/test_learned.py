@@ -4,6 +4,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,14 @@ from typing import Any
 import pytest
 
 from whence.agent.directory import FILE, Directory
+from whence.agent.settings import Pin
+from whence.agent.shared_directory import Permits, SharedDirectory
 from whence.core import uac
 from whence.core.address import Source, Transport
 from whence.core.contact import Contact
 from whence.core.directory import GENERATION_FILE
+from whence.core.history import UNEXPECTED
+from whence.core.learning import NOBODY_ELSE, Expected
 from whence.core.registration import Registration, Reply, State
 from whence.core.uac import Sent
 from whence.core.uri import Uri
@@ -46,13 +51,22 @@ def granted(
     source: str = "udp:192.0.2.1:5060",
     granted_s: int = 60,
     cseq: int = 10,
+    asked: str = "",
+    expected: Expected = NOBODY_ELSE,
 ) -> Change:
     """Return the change that a 200 makes."""
     contact = Uri("sip", l_uuid, "192.0.2.9", 5060)
     sent = Sent(contact, "sip:acct1@provider.example", f"call-{l_uuid}", cseq, 3600, at)
+    sent = replace(sent, asked=(asked or str(Source.parse(source).ip),))
     reply = Reply(200, "OK", cseq, (Contact(contact, granted_s),))
     step = partial(
-        uac.answered, sent=sent, reply=reply, source=Source.parse(source), now=at, grace_s=0.0
+        uac.answered,
+        sent=sent,
+        reply=reply,
+        source=Source.parse(source),
+        now=at,
+        grace_s=0.0,
+        expected=expected,
     )
     record = Record(l_uuid, "acct1", "sip:alice@edge.example")
     return Change(l_uuid, sent.aor, OURS, at, step, record)
@@ -207,3 +221,56 @@ def test_workers_that_write_at_once_lose_nothing(path: Path) -> None:
     for worker in workers:
         worker.join()
     assert rows(path, "SELECT count(*), count(DISTINCT trunk_id) FROM address") == [(100, 100)]
+
+
+IMPOSTOR = "udp:192.0.2.66:5060"
+
+
+def install(path: Path, **permits: Any) -> None:
+    """Write what drop-in.toml says: networks of acme, and learn_from."""
+    with closing(SharedDirectory(path)) as directory:
+        directory.install_numbers({}, permits=Permits(**permits), now=NOW)
+
+
+def test_a_reply_from_elsewhere_is_told_once_and_admits_nobody(
+    learned: Learned, path: Path
+) -> None:
+    for cseq in (10, 11):
+        news = learned.write(granted(source=IMPOSTOR, asked="192.0.2.1", cseq=cseq), 1)
+        told = [event for _, event in news if event.what == UNEXPECTED]
+        assert len(told) == (cseq == 10)
+    assert rows(path, "SELECT trunk_id, ip, asked FROM ignored_reply") == [
+        ("acme", "192.0.2.66", "192.0.2.1")
+    ]
+    assert decided(path, IMPOSTOR) == "no address admits the source"
+    learned.write(granted(source=IMPOSTOR, cseq=12), 1)
+    assert decided(path, IMPOSTOR) == "token of trunk acme"
+    assert rows(path, "SELECT * FROM ignored_reply") == []
+
+
+def test_drop_in_toml_says_from_where_else_is_learned(learned: Learned, path: Path) -> None:
+    assert learned.expected("acme") == NOBODY_ELSE
+    pin = Pin.model_validate({"network": "192.0.2.64/29", "port": 5060})
+    install(path, networks={"acme": (pin.address(NOW),)}, learn_from={"": "asked", "bell": "any"})
+    acme, bell = learned.expected("acme"), learned.expected("bell")
+    assert [str(a.ip) for a in acme.networks] == ["192.0.2.64/29"]
+    assert (acme.anyone, bell.anyone, bell.networks) == (False, True, ())
+    learned.write(granted(source=IMPOSTOR, asked="192.0.2.1", expected=acme), 1)
+    learned.write(granted("bell", source=IMPOSTOR, asked="192.0.2.1", expected=bell), 1)
+    query = "SELECT trunk_id, ground, exact FROM address WHERE origin = 'learned' ORDER BY 1"
+    assert rows(path, query) == [("acme", "networks", 1), ("bell", "any", 0)]
+    install(path, learn_from={"": "any"})
+    assert learned.expected("acme").anyone
+    assert [row[0] for row in rows(path, query)] == ["acme", "bell"]
+    install(path)
+    assert rows(path, query) == [], "what the file permits no more has ended"
+
+
+def test_a_learn_from_that_cannot_be_read_permits_nobody(learned: Learned, path: Path) -> None:
+    for broken in ("[]", "{", '{"": ["any"]}'):
+        with closing(sqlite3.connect(path)) as database, database:
+            database.execute("INSERT OR REPLACE INTO meta VALUES ('learn_from', ?)", (broken,))
+        try:
+            assert not learned.expected("acme").anyone
+        except NotWrittenError:
+            continue

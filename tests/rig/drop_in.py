@@ -58,10 +58,14 @@ class DropIn:
         asks: str = ASKS,
         own_event_route: str = "",
         also_listens: str = "",
+        settings: str = "",
+        nameserver: str = "",
     ) -> None:
         """Write its files; *users*: name → password. *own_event_route*: one of the user's own.
-        *also_listens*: another socket, as in `listen=`.
+        *also_listens*: another socket, as in `listen=`. *settings*: lines of global parameters.
+        *nameserver*: see `start_kamailio`.
         """
+        self._settings, self._nameserver = settings, nameserver
         self._also_listens = f"listen={also_listens}\n" if also_listens else ""
         self.name = name
         self.address: Address = (ip, SIP_PORT)
@@ -108,7 +112,8 @@ class DropIn:
             "#!KAMAILIO\n",
             "#!define WITH_AUTH\n#!define WITH_USRLOCDB\n"
             f'#!define DBURL "sqlite:///{self._database}"\n'
-            f"listen=udp:{self.address[0]}:{SIP_PORT}\n{self._also_listens}disable_tcp=yes\n",
+            f"listen=udp:{self.address[0]}:{SIP_PORT}\n{self._also_listens}disable_tcp=yes\n"
+            f"{self._settings}",
         )
         text, children = re.subn(r"^children=\d+", f"children={workers}", text, flags=re.M)
         assert children == 1
@@ -139,7 +144,9 @@ modparam("usrloc", "preload", "location")
 
     def start(self) -> None:
         """Start it, and return when it answers."""
-        self.process = start_kamailio(self.name, self._config, self._home)
+        self.process = start_kamailio(
+            self.name, self._config, self._home, nameserver=self._nameserver
+        )
         await_kamailio(self.process, self._rpc)
 
     def stop(self) -> None:

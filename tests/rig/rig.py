@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from tests.rig.certificates import Authority, Certificate
 from tests.rig.drop_in import DropIn, Record
-from tests.rig.nameserver import NameServer
+from tests.rig.nameserver import DNS_PORT, NameServer
 from tests.rig.network import SIP_PORT, Network
 from tests.rig.provider import Digest, Provider
 from tests.rig.sip import Address, Endpoint
@@ -92,10 +92,12 @@ class Rig:
         """Make a certificate authority."""
         return Authority(name, self.directory)
 
-    def nameserver(self, *records: str, name: str = "nameserver") -> NameServer:
+    def nameserver(
+        self, *records: str, name: str = "nameserver", port: int = DNS_PORT
+    ) -> NameServer:
         """Start a DNS server with these records; see NameServer."""
         return self._stack.enter_context(
-            NameServer(self.ip(name), self.directory, records, name=name)
+            NameServer(self.ip(name), self.directory, records, name=name, port=port)
         )
 
     def whence(

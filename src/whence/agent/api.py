@@ -96,6 +96,9 @@ class AddressView(BaseModel):
     exact: bool = Field(description="whether no other port is admitted")
     transport: str = Field(description="the weakest over which calls are admitted")
     origin: str = Field(description="learned, resolved or pinned")
+    ground: str = Field(
+        description="why it was learned from there: asked, dns, networks, rspauth or any"
+    )
     note: str = Field(description="why it was pinned, in the operator's words")
     in_file: bool = Field(description="whether it is pinned in the file")
     learned_at: float = Field(description="since when it is there")
@@ -105,7 +108,7 @@ class AddressView(BaseModel):
 class ClashView(BaseModel):
     """Trunks at one address that no rule could tell apart."""
 
-    kind: str = Field(description="number, aor user, no number or fallback")
+    kind: str = Field(description="number, aor user, no number, fallback or other_server")
     trunks: list[str]
     addresses: list[str] = Field(description="where they are together: an ip, or ip:port")
     shared: list[str] = Field(description="the numbers, or the AoR user, that they share")
@@ -287,6 +290,7 @@ def make(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
                 exact=address.exact,
                 transport=address.transport,
                 origin=address.origin,
+                ground=address.ground,
                 note=address.note,
                 in_file=address.in_file,
                 learned_at=address.learned_at,

@@ -17,6 +17,7 @@ from pathlib import Path
 from whence.agent.settings import Settings
 from whence.core import clash
 from whence.core.clash import Clash, Kind, Named
+from whence.core.uri import Uri
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,8 @@ SHARE = 0.05
 
 _TRUNKS = """SELECT id, aor_user, EXISTS (
         SELECT 1 FROM number WHERE trunk_id = trunk.id AND NOT of_account
-    ), fallback FROM trunk WHERE enabled"""
+    ), fallback, r.account, unmatched
+    FROM trunk LEFT JOIN registration r ON r.trunk_id = trunk.id WHERE enabled"""
 _NUMBERS = """SELECT n.spelling, n.trunk_id FROM (
         SELECT spelling FROM number WHERE NOT of_account GROUP BY spelling HAVING count(*) > 1
     ) s CROSS JOIN number n ON n.spelling = s.spelling WHERE NOT n.of_account"""
@@ -42,7 +44,7 @@ _ACCOUNTS_AND_NUMBERS = """SELECT a.spelling, a.trunk_id, n.spelling, n.trunk_id
     WHERE a.of_account AND NOT n.of_account
     AND substr(a.spelling, 2) NOT GLOB '*[^0-9]*' AND a.spelling GLOB '[+0-9]*'"""
 """Forms of accounts, each with a number or range that is, or holds, it."""
-_SITES = """SELECT trunk_id, ip, port FROM address
+_SITES = """SELECT trunk_id, ip, port, exact FROM address
     WHERE expires_at IS NULL OR expires_at > ?"""
 
 
@@ -102,12 +104,23 @@ def read(path: Path, now: float) -> list[Clash]:
     """Find the clashes in a directory, in one state of it."""
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)) as db:
         db.execute("BEGIN")
+        sites = db.execute(_SITES, (now,)).fetchall()
         return clash.find(
-            [Named(id_, user, bool(has), bool(fb)) for id_, user, has, fb in db.execute(_TRUNKS)],
+            [
+                Named(id_, user, bool(has), bool(fallback), _server(account), unmatched == "accept")
+                for id_, user, has, fallback, account, unmatched in db.execute(_TRUNKS)
+            ],
             db.execute(_NUMBERS).fetchall(),
-            [(id_, (ip, port)) for id_, ip, port in db.execute(_SITES, (now,))],
+            [(id_, (ip, port)) for id_, ip, port, _ in sites],
+            [(id_, (ip, port if exact else None)) for id_, ip, port, exact in sites],
             _accounts_of_others(db),
         )
+
+
+def _server(account: str | None) -> str:
+    """Return the host that an account is registered at: `AOR at SERVER`, or `AOR` of a drop-in."""
+    uri = Uri.parse((account or "").rpartition(" at ")[2])
+    return uri.host if uri else ""
 
 
 def _accounts_of_others(db: sqlite3.Connection) -> list[tuple[str, str, str]]:
@@ -127,7 +140,7 @@ def in_file(settings: Settings) -> list[Clash]:
         [Named(t.id, t.user, bool(t.numbers), t.fallback) for t in enabled],
         numbers,
         [(t.id, (t.server.host, t.server.port or 5060)) for t in enabled],
-        clash.accounts_of_others(accounts, numbers),
+        accounts=clash.accounts_of_others(accounts, numbers),
     )
 
 

@@ -13,7 +13,7 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -33,15 +33,18 @@ from whence.core.address import (
     Network,
     Origin,
     Source,
+    Transport,
     bits_of,
+    canonical_ip,
     canonical_network,
 )
 from whence.core.digest import Credentials
 from whence.core.directory import Row
 from whence.core.history import Event
 from whence.core.identify import Evidence, Request
-from whence.core.nearest import Former, Neighbour
-from whence.core.registration import GRANT_LIMIT_S, Action, Forget, Learn, Registration
+from whence.core.learning import Expected, Ground, permit
+from whence.core.nearest import Former, IgnoredReply, Neighbour
+from whence.core.registration import GRANT_LIMIT_S, Action, Forget, Ignore, Learn, Registration
 from whence.core.siblings import LIMIT
 
 FILE = "directory.db"
@@ -249,7 +252,12 @@ class Directory:
             for id_ in others:
                 self._let_go(id_, now)
             renewed = self._install_trunks(settings)
-            self._install_pins(settings, now)
+            pinned = {trunk.id: trunk.pinned(now) for trunk in settings.trunk if trunk.enabled}
+            self._install_pins(pinned)
+            anyone = {trunk.id for trunk in settings.trunk if trunk.learn_from == "any"}
+            self._end_what_is_not_permitted(
+                lambda id_: Expected(networks=pinned.get(id_, ()), anyone=id_ in anyone), now
+            )
             self._db.execute("DELETE FROM user")
             self._db.executemany(
                 "INSERT INTO user VALUES (?, ?, ?)",
@@ -267,6 +275,7 @@ class Directory:
         one stays nobody else's: its registrar may not have heard, and call by it.
         """
         self._db.execute("DELETE FROM registration WHERE trunk_id = ?", (trunk_id,))
+        self._db.execute("DELETE FROM ignored_reply WHERE trunk_id = ?", (trunk_id,))
         self._forget(trunk_id, now)
         before = self._db.execute("SELECT token FROM trunk WHERE id = ?", (trunk_id,)).fetchone()
         if before is None:
@@ -306,7 +315,8 @@ class Directory:
             if not trunk.enabled:
                 db.execute("DELETE FROM address WHERE trunk_id = ?", (trunk.id,))
             db.execute(
-                "UPDATE address SET exact = ? WHERE trunk_id = ? AND origin = 'learned'",
+                "UPDATE address SET exact = ? WHERE trunk_id = ? AND origin = 'learned'"
+                " AND ground <> 'networks'",
                 (trunk.port == "exact", trunk.id),
             )
             named = (settings.spellings(trunk), settings.account_spellings(trunk))
@@ -321,7 +331,7 @@ class Directory:
         db.execute(tables.PUT_RANGES)
         return frozenset(id_ for id_, mark in marks.items() if marked.get(id_, mark) != mark)
 
-    def _install_pins(self, settings: Settings, now: float) -> None:
+    def _install_pins(self, pinned: Mapping[str, Sequence[Address]]) -> None:
         """Pin what the file pins, and no longer what it does not; what stays keeps its age."""
         db = self._db
         stood = {
@@ -332,29 +342,43 @@ class Directory:
             )
         }
         written = {
-            (trunk.id, pin.network, pin.port, pin.admits_from, pin.expires_at, pin.note)
-            for trunk in settings.trunk
-            if trunk.enabled
-            for pin in trunk.networks
-            if pin.expires_at is None or now < pin.expires_at
+            (trunk_id, str(a.ip), a.port, a.transport, a.expires_at, a.note): a
+            for trunk_id, addresses in pinned.items()
+            for a in addresses
         }
-        gone = [(stood[key],) for key in stood.keys() - written]
+        gone = [(stood[key],) for key in stood.keys() - written.keys()]
         db.executemany("DELETE FROM address WHERE rowid = ?", gone)
-        for trunk_id, network, port, transport, expires_at, note in written - stood.keys():
-            address = Address(
-                canonical_network(network),
-                port,
-                transport,
-                Origin.PINNED,
-                socket="",
-                learned_at=now,
-                expires_at=expires_at,
-                exact=port is not None,
-                note=note,
-                in_file=True,
-            )
-            self._put(trunk_id, address)
+        for key in written.keys() - stood.keys():
+            self._put(key[0], written[key])
         self._list_networks()
+
+    def _end_what_is_not_permitted(self, expected: Callable[[str], Expected], now: float) -> None:
+        """End learned addresses that the former file permitted, and this one does not.
+
+        `expected`: of a trunk's id. Where a trunk has no learned address left, no address that DNS
+        names stands beside it.
+        """
+        grounds = (Ground.ANY, Ground.NETWORKS)
+        query = (
+            "SELECT trunk_id, ip, port, transport, rowid FROM address"
+            " WHERE origin = 'learned' AND ground IN (?, ?)"
+        )
+        for id_, ip, port, transport, row in self._db.execute(query, grounds).fetchall():
+            source = Source(Transport(transport), canonical_ip(ip), port)
+            if permit(source, (), expected(id_), now) is not None:
+                continue
+            self._end("rowid = :row", now, row=row)
+            if not self._has_learned(id_):
+                self._end("trunk_id = :id AND origin = 'resolved'", now, id=id_)
+
+    def _has_learned(self, trunk_id: str) -> bool:
+        query = "SELECT 1 FROM address WHERE trunk_id = ? AND origin = 'learned'"
+        return bool(self._fetch(query, (trunk_id,)))
+
+    def have_learned(self) -> frozenset[str]:
+        """Return the ids of the trunks with a learned address, also one that has just expired."""
+        query = "SELECT DISTINCT trunk_id FROM address WHERE origin = 'learned'"
+        return frozenset(id_ for (id_,) in self._fetch(query))
 
     def _list_networks(self) -> None:
         """Have in `network` what there is in `address`, and nothing that is gone."""
@@ -453,6 +477,11 @@ class Directory:
             for action in actions:
                 if isinstance(action, Learn):
                     self._learn(r.trunk_id, action, socket, now)
+                elif isinstance(action, Ignore):
+                    ip = str(action.source.ip)
+                    row = (r.trunk_id, ip, action.asked, now)
+                    self._db.execute(tables.PUT_IGNORED, row)
+                    self._db.execute(tables.TRIM_IGNORED, (r.trunk_id,))
                 elif isinstance(action, Forget):
                     self._forget(r.trunk_id, now)
             for event in events:
@@ -476,7 +505,8 @@ class Directory:
         known = self._fetch(
             tables.LEARNED_UNTIL, (trunk_id, str(source.ip), source.port, source.transport)
         )
-        return not known or not now < known[0][0] <= action.expires_at
+        exact = action.exact or trunk_id in self._exact
+        return not known or not now < known[0][0] <= action.expires_at or known[0][1] != exact
 
     def _learn(self, trunk_id: str, learn: Learn, socket: Source, now: float) -> None:
         source = learn.source
@@ -488,9 +518,11 @@ class Directory:
             str(socket),
             now,
             learn.expires_at,
-            trunk_id in self._exact,
+            learn.exact or trunk_id in self._exact,
+            ground=learn.ground,
         )
         self._put(trunk_id, learned)
+        self._db.execute(tables.DROP_IGNORED, (trunk_id, str(source.ip)))
 
     def _forget(self, trunk_id: str, now: float) -> None:
         self._end("trunk_id = :id AND origin IN ('learned', 'resolved')", now, id=trunk_id)
@@ -543,13 +575,14 @@ class Directory:
             self._db.execute("DELETE FROM trunk WHERE gone_at <= ?", (now - GONE_S,))
             self._end("expires_at <= :now", now)
             self._db.execute("DELETE FROM former_address WHERE ended_at <= ?", (now - FORMER_S,))
+            self._db.execute("DELETE FROM ignored_reply WHERE at <= ?", (now - FORMER_S,))
             self._db.execute(
                 "DELETE FROM former_address WHERE rowid IN (SELECT rowid FROM former_address"
                 " ORDER BY ended_at DESC LIMIT -1 OFFSET ?)",
                 (limit,),
             )
 
-    def _end(self, which: str, now: float, **parameters: str) -> None:
+    def _end(self, which: str, now: float, **parameters: str | int) -> None:
         """Take addresses away, and keep them for a while as what explains a refusal."""
         named = {"now": now, **parameters}
         self._db.execute(tables.END_ADDRESSES.format(which=which), named)
@@ -599,13 +632,7 @@ class Directory:
                 for trunk_id in dict.fromkeys([*named, *near])
                 for one in self._neighbour(trunk_id, tuple(named.get(trunk_id, ())))
             ]
-        return [
-            one
-            for one in every
-            if one.named
-            or any(address.holds(ip) for address in one.addresses)
-            or any(former.address.holds(ip) for former in one.former)
-        ]
+        return [one for one in every if one.has_to_do_with(ip)]
 
     def _neighbour(self, trunk_id: str, named: tuple[str, ...]) -> Iterator[Neighbour]:
         """The trunk as a neighbour; none where it has gone since the evidence was read."""
@@ -614,6 +641,7 @@ class Directory:
         for enabled, gone in self._fetch(query, row):
             addresses = self._fetch(tables.ADDRESSES_OF_TRUNK, row)
             former = self._fetch(tables.FORMER_ADDRESSES, row)
+            ignored = self._fetch(tables.IGNORED_REPLIES, row)
             yield Neighbour(
                 trunk_id,
                 bool(enabled),
@@ -621,6 +649,7 @@ class Directory:
                 tuple(tables.address_of(one) for one in addresses),
                 tuple(Former(tables.address_of(one), ended_at) for *one, ended_at in former),
                 bool(gone),
+                tuple(IgnoredReply(canonical_ip(ip), asked, at) for ip, asked, at in ignored),
             )
 
     def can_write(self) -> bool:

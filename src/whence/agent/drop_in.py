@@ -6,6 +6,7 @@ import json
 import os
 import pwd
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -42,6 +43,8 @@ class Theirs:
     """Modules that are loaded there, as `app_python3`."""
     own_event_route: bool = False
     """Whether there is an event_route[tm:local-request]."""
+    failover: bool = False
+    """Whether tm asks another server where one fails, and no onsend_route of theirs is there."""
 
 
 def script() -> Path:
@@ -63,6 +66,7 @@ def render(folder: Path, theirs: Theirs) -> str:
         modules=[module for module in MODULES if module not in theirs.modules],
         script=script(),
         own_event_route=theirs.own_event_route,
+        failover=theirs.failover,
     )
 
 
@@ -121,7 +125,8 @@ def install(folder: Path, user: str | None, settings: DropIn) -> dict[str, int |
         with acting_as(user):
             directory = SharedDirectory(folder / STATE / FILE)
             try:
-                directory.install_numbers(settings.spellings(), settings.number_headers)
+                permits = settings.permits(time.time())
+                directory.install_numbers(settings.spellings(), settings.number_headers, permits)
                 stored = directory.registrations()
             finally:
                 directory.close()

@@ -15,7 +15,16 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
 from whence.agent import spellings
 from whence.agent.faults import FaultyFileError
-from whence.agent.settings import ALL_HEADERS_LIMIT, Country, Number, NumberHeaders, Watch
+from whence.agent.settings import (
+    ALL_HEADERS_LIMIT,
+    Country,
+    Number,
+    NumberHeaders,
+    Pin,
+    Watch,
+    as_pin,
+)
+from whence.agent.shared_directory import Permits
 from whence.agent.table import Table, checked, toml
 from whence.agent.trusted_paths import Named
 
@@ -48,16 +57,44 @@ def _listed(value: object) -> object:
     return value
 
 
+def _pinned_once(networks: list[Pin]) -> list[Pin]:
+    for place, times in Counter(pin.place for pin in networks).items():
+        if times > 1:
+            raise ValueError(f'"{place[0]}" is there {times} times; write it once')
+    return networks
+
+
+def _learn_from(value: object) -> object:
+    """Read "asked" or "any" for all, or a table of l_uuid = "any"; "" stands for all."""
+    table = value if isinstance(value, dict) else {"": value}
+    for l_uuid, said in table.items():
+        if said not in ("asked", "any"):
+            raise ValueError(f'"{said}" is not known; write "asked" or "any"')
+        if l_uuid:
+            _uuid(l_uuid)
+    return {"": "asked", **table}
+
+
 Uuid = Annotated[str, AfterValidator(_uuid)]
 Numbers = Annotated[list[Number], BeforeValidator(_listed), AfterValidator(_once)]
+
+
+Networks = Annotated[
+    list[Annotated[Pin, BeforeValidator(as_pin)]],
+    BeforeValidator(_listed),
+    AfterValidator(_pinned_once),
+]
+LearnFrom = Annotated[dict[str, str], BeforeValidator(_learn_from)]
 
 
 class DropIn(Table):
     """The whole file."""
 
     country: Country = ""
+    learn_from: LearnFrom = Field(default={"": "asked"})
     numbers: dict[Uuid, Numbers] = Field(default={})
     number_headers: dict[Uuid, NumberHeaders] = Field(default={})
+    networks: dict[Uuid, Networks] = Field(default={})
     agent: Watch = Watch()
 
     def named_files(self, file: Path) -> Iterator[Named]:
@@ -79,13 +116,27 @@ class DropIn(Table):
             for l_uuid, numbers in self.numbers.items()
         }
 
+    def permits(self, now: float) -> Permits:
+        """From where each record's addresses are learned, besides from whom was asked."""
+        return Permits(
+            {
+                l_uuid: tuple(pin.address(now) for pin in pins if pin.lasts(now))
+                for l_uuid, pins in self.networks.items()
+            },
+            self.learn_from,
+        )
+
     def doubts(self, known: Collection[str]) -> Iterator[str]:
         """Say what is no fault, and hardly meant. `known`: the l_uuids that have registered."""
-        for l_uuid in self.numbers:
+        named = {**self.numbers, **self.networks, **self.learn_from}
+        for l_uuid in filter(None, named):
+            place = "numbers" if l_uuid in self.numbers else "networks"
+            if l_uuid not in self.networks and l_uuid not in self.numbers:
+                place = "learn_from"
             if known and l_uuid not in known:
                 few = ", ".join(sorted(known)[:KNOWN_SHOWN])
                 yield (
-                    f"{FILE}: numbers: {l_uuid}: no record of this l_uuid has registered yet; "
+                    f"{FILE}: {place}: {l_uuid}: no record of this l_uuid has registered yet; "
                     f"those that have are {few}{', …' if len(known) > KNOWN_SHOWN else ''}"
                 )
         owners: dict[str, list[str]] = {}

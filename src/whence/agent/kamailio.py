@@ -19,7 +19,7 @@ from typing import Protocol, cast
 from whence.agent import sip
 from whence.core import stamp
 from whence.core.address import Source
-from whence.core.keepalive import Way
+from whence.core.keepalive import Pong, Way
 from whence.core.registration import Account, Answered, NextHop, Send, Unanswered
 from whence.core.uri import host_text
 
@@ -130,15 +130,17 @@ class Kamailio(asyncio.DatagramProtocol):
             )
         return received
 
-    async def keep_alive(self, way: Way, within_s: float) -> int | None:
-        """Send an OPTIONS to the server that granted; the status of whatever it answers."""
+    async def keep_alive(self, way: Way, within_s: float) -> Pong | None:
+        """Send an OPTIONS to the server that granted; return what was answered, and from where."""
         call_id = secrets.token_hex(16)
         exchange = self._exchange(call_id, 1, "OPTIONS")
         inside = self._inside_headers(exchange, way.account, way.next_hop, way.socket)
         branch = _branch()
         request = sip.keep_alive(way.account, call_id, self._via + branch, inside)
         received = await self._ask(branch, exchange, request, within_s)
-        return received.status if received is not None and received.source else None
+        if received is None or not received.source:
+            return None
+        return Pong(received.status, Source.parse(received.source))
 
     def _inside_headers(
         self, exchange: _Exchange, account: Account, to: NextHop, socket: Source

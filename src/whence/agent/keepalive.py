@@ -21,7 +21,8 @@ from typing import Protocol
 from whence.agent.settings import Trunk
 from whence.agent.tasks import Tasks
 from whence.core import keepalive
-from whence.core.keepalive import KeepAlive, Way
+from whence.core.address import Source
+from whence.core.keepalive import KeepAlive, Pong, Way
 from whence.core.registration import NextHop, Registration
 
 log = logging.getLogger(__name__)
@@ -36,8 +37,8 @@ UNDER_WAY_LIMIT = 512
 class Client(Protocol):
     """Who sends an OPTIONS: the neighbour Kamailio."""
 
-    async def keep_alive(self, way: Way, within_s: float) -> int | None:
-        """The status of its answer; None where none came in time."""
+    async def keep_alive(self, way: Way, within_s: float) -> Pong | None:
+        """Its answer; None where none came in time."""
 
 
 class Registrations(Protocol):
@@ -45,6 +46,9 @@ class Registrations(Protocol):
 
     def way(self, trunk_id: str) -> Way | None:
         """How its server is reached; None where nothing is granted, or a request is in flight."""
+
+    async def expects(self, trunk_id: str, asked: NextHop, source: Source) -> bool:
+        """Whether an answer from `source` is one of the server that was asked."""
 
     def bring_forward(self, trunk_id: str) -> None:
         """Its server answers no more: its refresh is due now."""
@@ -138,7 +142,11 @@ class KeepAlives:
             status, asked = None, False
         else:
             within_s = min(ANSWER_S, pulse.interval_s)
-            status, asked = await self._client.keep_alive(way, within_s), True
+            pong, asked = await self._client.keep_alive(way, within_s), True
+            # Others may answer in its place, to hide that it is silent.
+            place = (pulse.trunk_id, way.next_hop)
+            counts = pong and await self._registrations.expects(*place, pong.source)
+            status = pong.status if pong and counts else None
         if self._pulses.get(pulse.trunk_id) is not pulse:
             return  # it is another server's affair by now
         now, brings_forward = self._clock(), False

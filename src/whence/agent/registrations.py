@@ -27,6 +27,7 @@ from whence.agent.tasks import Tasks
 from whence.core import history
 from whence.core.address import Source
 from whence.core.keepalive import Way
+from whence.core.learning import NOBODY_ELSE, Expected, ips, permit
 from whence.core.pace import Pace
 from whence.core.registration import (
     Account,
@@ -94,6 +95,9 @@ class Resolver(Protocol):
     async def targets(self, server: Uri) -> tuple[NextHop, ...]:
         """Its next hops, best first; none where it has none, or nobody says."""
 
+    async def everywhere(self, server: Uri) -> tuple[tuple[NextHop, ...], float]:
+        """All its next hops, and for how many seconds that is good."""
+
     def why_none(self, server: Uri) -> str:
         """Say why there were none just now."""
 
@@ -123,6 +127,8 @@ class Entry:
     """Gone from the file: taken back, and then forgotten."""
     parking: bool = False
     """Whether the operator parked it during an attempt: it is parked when that is over."""
+    led_to: Uri | None = None
+    """Where a 3xx led to in the attempt under way."""
     watched_at: float | None = None
     """When it is looked at whether the grant has lapsed; None where nothing is granted."""
 
@@ -193,6 +199,7 @@ class Registrations:
         others.update(entry.trunk.id for entry in leaving)
         renewed = self._directory.install(settings, others=others)
         tokens, stored = self._directory.tokens(), self._directory.registrations()
+        learned = self._directory.have_learned()
         self._settings = settings
         self._waits = settings.registration.waits()
         limits = settings.registration.rate, settings.registration.rate_per_registrar
@@ -202,9 +209,9 @@ class Registrations:
             self._let_go(entry)
         for trunk in settings.trunk:
             if trunk.id in self._entries:
-                self._change(self._entries[trunk.id], trunk)
+                self._change(self._entries[trunk.id], trunk, learned)
             else:
-                self._take_up(trunk, tokens[trunk.id], stored.get(trunk.id))
+                self._take_up(trunk, tokens[trunk.id], stored.get(trunk.id), learned)
                 if trunk.id in renewed and self._entries[trunk.id].registration.wanted:
                     self._step(self._entries[trunk.id], Want())
         for id_ in others - after.keys() - {entry.trunk.id for entry in leaving}:
@@ -217,14 +224,24 @@ class Registrations:
             watcher.gone(entry.trunk.id)
         self._tasks.start(self._take_back(entry))
 
-    def _change(self, entry: Entry, trunk: Trunk) -> None:
-        """Do what the change needs: new credentials register at once, a new target does not."""
+    def _change(self, entry: Entry, trunk: Trunk, learned: frozenset[str]) -> None:
+        """Do what the change needs: new credentials register at once, a new target does not.
+
+        `learned`: the trunks that still have a learned address.
+        """
         # The contact follows the socket of the next hop, and no new file changes the sockets.
         contact = entry.account.contact
         account = self._account(trunk, entry.account.token)
         if trunk.contact == entry.trunk.contact:
             account = replace(account, contact=contact)
-        asks_otherwise, was_enabled = account != entry.account, entry.trunk.enabled
+        learns = (trunk.learn_from, trunk.networks)
+        permits_otherwise = learns != (entry.trunk.learn_from, entry.trunk.networks)
+        before, entry.registration = entry.registration, _with_learned(entry.registration, learned)
+        # Who answered last may be permitted now; or what he taught has ended.
+        asks_otherwise = account != entry.account or (
+            permits_otherwise and (before.unexpected is not None or before != entry.registration)
+        )
+        was_enabled = entry.trunk.enabled
         entry.trunk, entry.account = trunk, account
         self._changed(entry)
         if was_enabled and not trunk.enabled:
@@ -254,12 +271,17 @@ class Registrations:
             return Uri("sip", trunk.user, host, port, params | {"line": token})
         return Uri("sip", token, host, port, params)
 
-    def _take_up(self, trunk: Trunk, token: str, stored: Stored | None) -> None:
+    def _take_up(
+        self, trunk: Trunk, token: str, stored: Stored | None, learned: frozenset[str]
+    ) -> None:
         now = self._clock()
         account = self._account(trunk, token)
         entry = Entry(trunk, account, Registration(trunk.id, secrets.token_hex(16)))
         if stored is not None:
-            entry.registration = resumed(stored.registration, now, self._waits)
+            known = _with_learned(stored.registration, learned)
+            entry.registration = resumed(known, now, self._waits)
+            if known != stored.registration and entry.registration.wanted:
+                entry.registration = replace(entry.registration, next_at=now)
         entry.told = history.said(entry.registration)
         wanted = trunk.enabled and entry.registration.wanted
         entry.registration = replace(entry.registration, wanted=wanted)
@@ -310,6 +332,17 @@ class Registrations:
             return None
         socket = self._socket_for(entry.registration.home)
         return Way(entry.account, entry.registration.home, socket) if socket else None
+
+    async def expects(self, trunk_id: str, asked: NextHop, source: Source) -> bool:
+        """Return whether a reply from `source` is from whom was asked, or from whom granted."""
+        entry = self._entries.get(trunk_id)
+        if entry is None:
+            return False
+        registrar = entry.registration.registrar
+        if registrar is not None and registrar.ip == source.ip:
+            return True
+        expected = await self._expected(entry, asked, source)
+        return permit(source, ips(asked.ip), expected, self._clock()) is not None
 
     def bring_forward(self, trunk_id: str) -> None:
         """Refresh it now: its server leaves keep-alives unanswered."""
@@ -434,6 +467,7 @@ class Registrations:
             async with self._places.take():
                 # The heap may have held it twice; and what is asked for at the end is not wanted.
                 if _is_due(entry, self._clock()) and not self._stopping:
+                    entry.led_to = None
                     await self._go(entry, Due(targets, why))
         finally:
             self._begun_in_all -= 1
@@ -451,6 +485,8 @@ class Registrations:
             # Meanwhile the trunk may have been enabled again, or be wanted again, or be taken back.
             held = entry.registration.held and entry.registration.state is not State.UNREGISTERED
             if entry.leaving or self._stopping or held or not entry.trunk.enabled:
+                if entry.registration.in_flight is None:
+                    entry.led_to = None
                 await self._go(entry, TakeBack(targets))
 
     async def _targets(self, server: Uri) -> tuple[NextHop, ...]:
@@ -468,6 +504,7 @@ class Registrations:
     async def _carry_on(self, entry: Entry, asks: Send | Follow | None) -> None:
         while asks is not None:
             if isinstance(asks, Follow):
+                entry.led_to = asks.to
                 outcome: Fact = Redirected(await self._targets(asks.to))
             else:
                 outcome = await self._register(entry, asks)
@@ -479,8 +516,29 @@ class Registrations:
             return Unanswered("the edge has no socket for it any more")
         contact = self._contact(entry.trunk, entry.account.token, entry.socket)
         entry.account = replace(entry.account, contact=contact)
-        return await self._kamailio.register(
+        outcome = await self._kamailio.register(
             entry.account, send, entry.registration.call_id, entry.socket
+        )
+        if isinstance(outcome, Answered) and outcome.reply.status < 400:
+            expected = await self._expected(entry, send.next_hop, outcome.source)
+            outcome = replace(outcome, expected=expected)
+        return outcome
+
+    async def _expected(self, entry: Entry, asked: NextHop, source: Source) -> Expected:
+        """Return from where a reply to the trunk's requests counts, besides from whom was asked.
+
+        DNS is asked only where the reply comes from elsewhere. What it said last is used while it
+        is silent; where it never said anything, it names nobody.
+        """
+        trunk = entry.trunk
+        if source.ip in ips(asked.ip):
+            return NOBODY_ELSE
+        servers = trunk.servers + ((entry.led_to,) if entry.led_to is not None else ())
+        named = await asyncio.gather(*(self._resolver.everywhere(server) for server in servers))
+        return Expected(
+            ips(*(hop.ip for hops, _ in named for hop in hops)),
+            trunk.pinned(self._clock()),
+            trunk.learn_from == "any",
         )
 
     def _step(self, entry: Entry, fact: Fact) -> Send | Follow | None:
@@ -505,6 +563,8 @@ class Registrations:
         dice = Dice(random.random(), secrets.token_hex(8))  # noqa: S311 - spreads, hides nothing
         after, actions = step(before, fact, now, entry.account, dice, self._waits)
         told = history.events(before, after, fact, entry.told)
+        status = fact.reply.status if isinstance(fact, Answered) else None
+        told += history.ignored(before, actions, status)
         self._save(entry, after, actions, now, told)
         entry.registration = after
         self._stepped(entry, before)
@@ -538,10 +598,7 @@ class Registrations:
         if entry.leaving:
             return
         grace_s = self._settings.agent.grace
-        lasting = [
-            replace(a, expires_at=a.expires_at + grace_s) if isinstance(a, Learn) else a
-            for a in actions
-        ]
+        lasting = [a.with_grace(grace_s) if isinstance(a, Learn) else a for a in actions]
         socket = entry.socket or self._settings.edge.listen[0]
         self._directory.save(account_name(entry.trunk), after, lasting, socket, now, events)
         self.happened(entry.trunk.id, events)
@@ -577,6 +634,13 @@ class Registrations:
         if said and said != entry.told:
             entry.told = sys.intern(said)  # thousands of trunks have the same to say
             log.info("trunk %s: %s", after.trunk_id, said)
+
+
+def _with_learned(registration: Registration, learned: frozenset[str]) -> Registration:
+    """Return what stands of it, where only these trunks have a learned address."""
+    if registration.learned_until is None or registration.trunk_id in learned:
+        return registration
+    return replace(registration, learned_until=None)
 
 
 def _is_due(entry: Entry, now: float) -> bool:

@@ -100,8 +100,11 @@ class Resolver:
     async def everywhere(self, server: Uri) -> tuple[tuple[NextHop, ...], float]:
         """Find all its next hops, and for how many seconds that counts: the shortest TTL of all.
 
-        None where the name has none, or nobody says in time.
+        None where the name has none, or nobody says in time. A literal address is itself.
         """
+        literal = _literal(server)
+        if literal is not None:
+            return (literal,), inf
         noting = _Noting(self._records)
         try:
             async with asyncio.timeout(RESOLVE_S):

@@ -34,7 +34,14 @@ from whence.agent.faults import FaultyFileError
 from whence.agent.table import Table, checked, toml
 from whence.agent.trusted_paths import Named
 from whence.core import stamp, told
-from whence.core.address import GRACE_S, Source, Transport
+from whence.core.address import (
+    GRACE_S,
+    Address,
+    Origin,
+    Source,
+    Transport,
+    canonical_network,
+)
 from whence.core.digest import Credentials, ha1
 from whence.core.number import account_spellings
 from whence.core.retry import WAITS, Backoff, Waits
@@ -602,8 +609,28 @@ class Pin(Table):
         """What makes it another one than the next."""
         return self.network, self.port, self.admits_from
 
+    def lasts(self, now: float) -> bool:
+        """Return whether it has not expired."""
+        return self.expires_at is None or now < self.expires_at
 
-def _pin(value: Any) -> Any:
+    def address(self, now: float) -> Address:
+        """Return it as an address that stands from `now` on."""
+        return Address(
+            canonical_network(self.network),
+            self.port,
+            self.admits_from,
+            Origin.PINNED,
+            socket="",
+            learned_at=now,
+            expires_at=self.expires_at,
+            exact=self.port is not None,
+            note=self.note,
+            in_file=True,
+        )
+
+
+def as_pin(value: Any) -> Any:
+    """Read one of `networks`: a text, or a table of what is wanted of it."""
     if isinstance(value, dict):
         return value
     if isinstance(value, str):
@@ -639,8 +666,9 @@ class Trunk(Table):
     unmatched: Literal["accept", "refuse"] = "accept"
     fallback: bool = False
     follow_dns: bool = True
+    learn_from: Literal["asked", "any"] = "asked"
     port: Literal["any", "exact"] = "any"
-    networks: list[Annotated[Pin, BeforeValidator(_pin)]] = []
+    networks: list[Annotated[Pin, BeforeValidator(as_pin)]] = []
     enabled: bool = True
 
     @field_validator("networks")
@@ -687,6 +715,16 @@ class Trunk(Table):
         if uri is None:  # the validators have seen to that
             raise ValueError(self.registrar)
         return uri
+
+    @property
+    def servers(self) -> tuple[Uri, ...]:
+        """The registrar and the outbound proxy: whose addresses in DNS may answer a REGISTER."""
+        texts = dict.fromkeys(text for text in (self.proxy, self.registrar) if text)
+        return tuple(uri for uri in map(Uri.parse, texts) if uri is not None)
+
+    def pinned(self, now: float) -> tuple[Address, ...]:
+        """Return its `networks` as addresses, without those that have expired."""
+        return tuple(pin.address(now) for pin in self.networks if pin.lasts(now))
 
     def credentials(self) -> Credentials:
         """Who we are to the registrar."""

@@ -5,13 +5,17 @@ Trunks and registrations are theirs; numbers, what is pinned, and what has ended
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from whence.agent.directory import Directory
 from whence.core import directory as tables
 from whence.core import history
+from whence.core.address import Address
+from whence.core.learning import Expected
 from whence.core.trunk import NUMBER_HEADERS
 
 _LAPSED = "SELECT trunk_id FROM registration WHERE expires_at <= ?"
@@ -35,6 +39,25 @@ class Row:
     enabled: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Permits:
+    """From where addresses are learned, besides from whom was asked: trunk id → what the file says.
+
+    `learn_from`: "asked" or "any"; its "" stands for all trunks that it does not name.
+    """
+
+    networks: Mapping[str, tuple[Address, ...]] = field(default_factory=dict)
+    learn_from: Mapping[str, str] = field(default_factory=dict)
+
+    def expected(self, trunk_id: str) -> Expected:
+        """Return what is permitted to one trunk."""
+        says = self.learn_from.get(trunk_id, self.learn_from.get("", "asked"))
+        return Expected(networks=self.networks.get(trunk_id, ()), anyone=says == "any")
+
+
+NO_PERMITS = Permits()
+
+
 class SharedDirectory(Directory):
     """The directory of one node whose registrations another one keeps."""
 
@@ -42,13 +65,17 @@ class SharedDirectory(Directory):
         self,
         spellings: Mapping[str, frozenset[str]],
         headers: Mapping[str, Sequence[str]] = MappingProxyType({}),
+        permits: Permits = NO_PERMITS,
+        now: float | None = None,
     ) -> None:
         """Make the numbers those of the file: trunk id → how its numbers may be written.
 
         `headers`: trunk id → in which headers its number is looked for, where it is not as usual.
-        A trunk that has not registered yet has its numbers all the same, and no address. Its token
-        is its id: uac registers that as its Contact's user.
+        `permits`: its networks, and from where addresses are learned. A trunk that has not
+        registered yet has its numbers all the same, and no address that is learned. Its token is
+        its id: uac registers that as its Contact's user.
         """
+        now = time.time() if now is None else now
         with self._changing():
             db = self._db
             db.execute(tables.DROP_NUMBERS)
@@ -67,9 +94,13 @@ class SharedDirectory(Directory):
                 db.executemany(
                     tables.PUT_NUMBER, [(form, trunk_id, 0, "") for form in sorted(forms)]
                 )
-            db.execute(
-                _NO_TRUNK_OF_THEIRS, _USUAL_HEADERS
-            )  # those that the file names without a number
+            for trunk_id in permits.networks:
+                db.execute(tables.PUT_NAMED, (trunk_id, trunk_id))
+            self._install_pins(permits.networks)
+            self._set(tables.LEARN_FROM_KEY, json.dumps(dict(permits.learn_from)))
+            self._end_what_is_not_permitted(permits.expected, now)
+            # Those that the file names without a number:
+            db.execute(_NO_TRUNK_OF_THEIRS, _USUAL_HEADERS)
             db.execute(tables.PUT_RANGES)
 
     def trunks(self) -> list[Row]:

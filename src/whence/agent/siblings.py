@@ -109,10 +109,12 @@ class Siblings:
         """See whether the trunk is registered, and where."""
         r, now = registration, self._clock()
         names = _names(trunk)
-        if not names or not r.stands(now) or r.registrar is None or r.expires_at is None:
+        # Only a grant that taught an address has siblings, and no longer than it lasts: what others
+        # answer to a REGISTER admits nobody.
+        if not names or not r.stands(now) or r.registrar is None or r.learned_until is None:
             self.gone(trunk.id)
             return
-        ends_at = r.expires_at + self._grace_s
+        ends_at = r.learned_until + self._grace_s
         followed = _Followed(names, trunk.port == "exact", r.registrar, ends_at)
         before = self._followed.get(trunk.id)
         if before == followed:

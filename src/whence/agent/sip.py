@@ -17,7 +17,7 @@ from aiosipua.message import SipMessage, SipResponse
 
 from whence.core import stamp
 from whence.core.contact import Contact, seconds
-from whence.core.digest import Challenge
+from whence.core.digest import AuthenticationInfo, Challenge
 from whence.core.registration import Account, Reply, Send
 from whence.core.uri import Uri, host_text
 
@@ -144,6 +144,14 @@ def _reply(message: SipResponse, cseq: int) -> Reply:
             for text in message.get_header_values(header)
             for challenge in challenges(text, proxy=proxy)
         ),
+        infos=tuple(
+            info
+            for proxy, header in (
+                (False, "authentication-info"),
+                (True, "proxy-authentication-info"),
+            )
+            for info in authentication_infos(message.get_header_values(header), proxy=proxy)
+        ),
     )
 
 
@@ -170,10 +178,35 @@ def challenges(text: str, *, proxy: bool) -> list[Challenge]:
     ]
 
 
-def _challenge(text: str, *, proxy: bool) -> Challenge:
+def authentication_infos(values: Sequence[str], *, proxy: bool) -> list[AuthenticationInfo]:
+    """Read the proof of a reply (RFC 7616 3.5); empty if there is none."""
+    text = ", ".join(values)
+    if len(text) > CHALLENGE_LIMIT or not text.isprintable():
+        return []
+    found = _parameters(text)
+    if "rspauth" not in found:
+        return []
+    return [
+        AuthenticationInfo(
+            rspauth=found["rspauth"],
+            cnonce=found.get("cnonce", ""),
+            nonce_count=found.get("nc", ""),
+            qop=found.get("qop", ""),
+            proxy=proxy,
+        )
+    ]
+
+
+def _parameters(text: str) -> dict[str, str]:
+    """Name in small letters → value; the first of each name."""
     found: dict[str, str] = {}
     for name, quoted, plain in _AUTH_PARAM.findall(text):
         found.setdefault(name.lower(), plain or re.sub(r"\\(.)", r"\1", quoted))
+    return found
+
+
+def _challenge(text: str, *, proxy: bool) -> Challenge:
+    found = _parameters(text)
     # A nonce is kept for each trunk; what thousands of trunks hear alike is kept once.
     return Challenge(
         realm=sys.intern(found.get("realm", "")),

@@ -28,6 +28,7 @@ OURS = frozenset({WHENCE, "WHENCE_ANSWERED", "WHENCE_UNANSWERED"})
 """All names of routes in the include."""
 
 LOCAL_REQUEST = "tm:local-request"
+_ON = frozenset({"on", "yes", "true", "enable", "1"})
 
 SHORTEST_GRANT_S = 60
 """What registrars grant at least, as far as one can expect."""
@@ -132,7 +133,29 @@ def _same(named: str, process: Path, file: Path) -> bool:
 def theirs(cfg: Cfg) -> Theirs:
     """Say what the include must know of a configuration."""
     own = cfg.block("event_route", name=LOCAL_REQUEST)
-    return Theirs(frozenset(cfg.modules), own is not None)
+    failover = _fails_over(cfg) is not None and cfg.block("onsend_route") is None
+    return Theirs(frozenset(cfg.modules), own is not None, failover)
+
+
+def _fails_over(cfg: Cfg) -> Place | None:
+    """Return where the configuration has tm ask another server where one fails, if it does."""
+    said = cfg.setting("use_dns_failover")
+    return said[1] if said and said[0].lower() in _ON else None
+
+
+def _onsend(cfg: Cfg) -> Iterator[str]:
+    """Say what an onsend_route of theirs lacks, so that each server of a failover is known."""
+    own = cfg.block("onsend_route")
+    if own is None or _fails_over(cfg) is None:
+        return
+    if any(token.text == "whence_sent_to" for block in cfg.within(own) for token in block.body):
+        return
+    yield (
+        f"{own.place}: at the end of your onsend_route: "
+        'if ($rm == "REGISTER" && $avp(whence_sent) != $null) '
+        "{ $avp(whence_sent_to) = $sndto(ip); } "
+        "(else use_dns_failover loses what a second server grants)"
+    )
 
 
 def faults(cfg: Cfg) -> Iterator[str]:
@@ -202,6 +225,7 @@ def add(cfg: Cfg, include: Path) -> Iterator[str]:
             f"{own.place}: at the end of your event_route[{LOCAL_REQUEST}]: "
             'python_exec("whence_local_request");'
         )
+    yield from _onsend(cfg)
 
 
 def _before_authentication(cfg: Cfg, main: Block | None) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import time
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,7 +92,9 @@ class Reload:
         before = self.settings
         try:
             after, _ = load_trusted(self.path, load)
-            self.directory.install_numbers(after.spellings(), after.number_headers)
+            self.directory.install_numbers(
+                after.spellings(), after.number_headers, after.permits(time.time())
+            )
         except (FaultyFileError, DirectoryError) as error:
             said = "; ".join(getattr(error, "faults", [str(error)]))
             log.error("not reloaded: %s", said)  # noqa: TRY400 - no bug of ours
@@ -118,7 +121,9 @@ async def _serve(
     own = settings.agent
     webhook = Webhook(own.webhook, own.webhook_token_file) if own.webhook else None
     events = Events([webhook] if webhook is not None else [])
-    directory.install_numbers(settings.spellings(), settings.number_headers)
+    directory.install_numbers(
+        settings.spellings(), settings.number_headers, settings.permits(time.time())
+    )
     tracked = Tracked(directory, settings.numbers)
     tracked.happened = events.happened
     calls = Calls(own.calls, CallsFile(Path(own.calls_file)) if own.calls_file else None)

@@ -23,7 +23,7 @@ def addresses(api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
                 address["ip"],
                 _port(address),
                 address["transport"],
-                address["origin"] + (" (file)" if address["in_file"] else ""),
+                address["origin"] + _why(address),
                 show.instant(address["learned_at"]),
                 show.instant(address["expires_at"], never="no end"),
                 address["note"],
@@ -32,6 +32,12 @@ def addresses(api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
         ],
         "no address is known: no trunk is registered",
     )
+
+
+def _why(address: dict[str, Any]) -> str:
+    """Say why it is there, unless it was learned from whom was asked."""
+    why = "file" if address["in_file"] else address["ground"]
+    return "" if why in ("", "asked") else f" ({why})"
 
 
 def _port(address: dict[str, Any]) -> str:

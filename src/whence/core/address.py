@@ -148,6 +148,8 @@ class Address(NamedTuple):
     """Why it is there, in the operator's words."""
     in_file: bool = False
     """Whether it is pinned in the file: a new file takes it away."""
+    ground: str = ""
+    """Of a learned address: why it was learned from there (`core.learning.Ground`)."""
 
     def live(self, now: float) -> bool:
         """Whether it still stands at `now`."""

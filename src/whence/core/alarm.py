@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from whence.core.history import Event
+from whence.core.history import UNEXPECTED, Event
 
 
 class Kind(StrEnum):
@@ -23,9 +23,14 @@ class Kind(StrEnum):
     STRANGERS = "many strangers"
     CLASH = "clash"
     PASSWORD_GUESSED = "phone_password_guessed"
+    UNEXPECTED_REPLY = "reply_from_unexpected_address"
 
 
-OF_HISTORY = {"moved": Kind.SERVER_CHANGED, "lapsed": Kind.LAPSED}
+OF_HISTORY = {
+    "moved": Kind.SERVER_CHANGED,
+    "lapsed": Kind.LAPSED,
+    UNEXPECTED: Kind.UNEXPECTED_REPLY,
+}
 """What of a trunk's history is an alarm too."""
 
 EACH_S = 60.0

@@ -5,13 +5,17 @@ contact that we registered, or by the port it comes from. Which of these a provi
 knows beforehand; that it calls a number is the one thing that all of them do. So trunks with
 different numbers do not clash, and those without numbers do, unless one takes what nothing names.
 
+Trunks that register at one server are expected to share its addresses. Trunks of different servers
+are not: where one of them comes to another's address, calls there that name none of them were given
+before, and are refused now. That is a clash whatever numbers they have, unless one is a fallback.
+
 All is linear in what is handed in: thousands of trunks at one address are one group, never pairs.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import ip_network
@@ -31,6 +35,7 @@ class Kind(StrEnum):
     AOR_USER = "aor user"
     NO_NUMBER = "no number"
     FALLBACK = "fallback"
+    OTHER_SERVER = "other_server"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,10 @@ class Named:
     aor_user: str
     has_numbers: bool
     fallback: bool
+    server: str = ""
+    """The host of the server that it registers at; empty where that is not known."""
+    accepts_unmatched: bool = True
+    """Whether, alone at an address, it takes calls that name no trunk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +72,8 @@ class Clash:
             Kind.AOR_USER: f"the same user {shared}, and no numbers",
             Kind.NO_NUMBER: "no numbers, and others at their address",
             Kind.FALLBACK: "more than one fallback: what nothing tells apart is refused",
+            Kind.OTHER_SERVER: "they register at different servers, and share an address: calls "
+            "that name none of them are refused",
         }[self.kind]
 
     @property
@@ -78,6 +89,9 @@ class Clash:
             Kind.NO_NUMBER: "write the numbers of each, or fallback = true for one of them; else "
             "only calls to their contact, or their user, are told apart",
             Kind.FALLBACK: "leave fallback = true to one of them",
+            Kind.OTHER_SERVER: "see whence addresses for why each is there: what networks or "
+            "learn_from permit may be too much; else write fallback = true for the one that is to "
+            "take such calls",
         }[self.kind]
 
     def __str__(self) -> str:
@@ -96,14 +110,16 @@ def find(
     trunks: Iterable[Named],
     numbers: Iterable[tuple[str, str]],
     sites: Iterable[tuple[str, Site]],
+    admitted: Iterable[tuple[str, Site]] = (),
     accounts: Iterable[tuple[str, str, str]] = (),
 ) -> list[Clash]:
     """All clashes among enabled trunks.
 
     `numbers` are (spelling, trunk id): of ranges the longest wins, so only equal ones clash; those
     that one trunk alone owns need not be among them. `sites` are (trunk id, where its calls may
-    come from). `accounts` are (form of an account as a number, trunk id, id of another trunk to
-    whom a call to that number would be given).
+    come from); `admitted` are the same with port None, unless no other port is admitted.
+    `accounts` are (form of an account as a number, trunk id, id of another trunk to whom a call to
+    that number would be given).
     """
     named = {trunk.id: trunk for trunk in trunks}
     places = _Places((id_, site) for id_, site in sites if id_ in named)
@@ -135,6 +151,12 @@ def find(
         if nameless not in same_user.values():
             addresses[Kind.NO_NUMBER, nameless, ()].append(address)
 
+    told = {ids for kind, ids, _ in addresses if kind is not Kind.NUMBER}
+    at = _Places((id_, site) for id_, site in admitted if id_ in named)
+    for address, ids in at.shared_by(at.ids):
+        if ids not in told and _was_given_before(tuple(named[id_] for id_ in ids)):
+            addresses[Kind.OTHER_SERVER, ids, ()].append(address)
+
     return sorted(
         (
             Clash(kind, ids, tuple(sorted(places)), shared)
@@ -142,6 +164,18 @@ def find(
         ),
         key=lambda clash: (list(Kind).index(clash.kind), clash.trunks, clash.shared),
     )
+
+
+def _was_given_before(there: Sequence[Named]) -> bool:
+    """Return whether a call that is ambiguous among these was one trunk's before they met.
+
+    Such a call names no trunk, or an account that several have.
+    """
+    servers = {trunk.server or trunk.id for trunk in there}
+    if len(servers) < 2 or sum(trunk.fallback for trunk in there) == 1:
+        return False
+    users = {trunk.aor_user for trunk in there}
+    return any(trunk.accepts_unmatched for trunk in there) or len(users) < len(there)
 
 
 def _owners(numbers: Iterable[tuple[str, str]]) -> dict[tuple[str, ...], list[str]]:

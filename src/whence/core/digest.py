@@ -8,6 +8,7 @@ a quality of protection other than `auth`, is passed over, never guessed at.
 from __future__ import annotations
 
 import hashlib
+import hmac
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -58,6 +59,18 @@ class Challenge:
     def of_session(self) -> bool:
         """Whether A1 also has nonce and cnonce in it (RFC 7616 3.4.2)."""
         return self.algorithm.upper().endswith(_SESS)
+
+
+@dataclass(frozen=True, slots=True)
+class AuthenticationInfo:
+    """What a reply says of its sender (RFC 7616 3.5). `proxy`: in Proxy-Authentication-Info."""
+
+    rspauth: str
+    cnonce: str
+    nonce_count: str
+    """As it is written: eight hex digits."""
+    qop: str
+    proxy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +136,6 @@ def authorization(
 
     `nonce_count` is how often this nonce has been used, this time included; `cnonce` is random.
     """
-    digest = _HASHES[challenge.hash_name]
-    a1 = credentials._ha1(challenge)
-    if challenge.of_session:
-        a1 = digest(f"{a1}:{challenge.nonce}:{cnonce}".encode())
-    a2 = digest(f"{method}:{uri}".encode())
     quoted = {
         "username": credentials.user,
         "realm": challenge.realm,
@@ -138,17 +146,49 @@ def authorization(
     if challenge.qop or challenge.of_session:
         quoted["cnonce"] = cnonce
     if challenge.qop:
-        count = f"{nonce_count:08x}"
-        middle = f"{challenge.nonce}:{count}:{cnonce}:auth"
-        plain |= {"qop": "auth", "nc": count}
-    else:
-        middle = challenge.nonce
-    quoted["response"] = digest(f"{a1}:{middle}:{a2}".encode())
+        plain |= {"qop": "auth", "nc": f"{nonce_count:08x}"}
+    quoted["response"] = _response(challenge, credentials, f"{method}:{uri}", nonce_count, cnonce)
     if challenge.opaque is not None:
         quoted["opaque"] = challenge.opaque
     fields = [f'{name}="{_escape(value)}"' for name, value in quoted.items()]
     fields += [f"{name}={value}" for name, value in plain.items()]
     return "Digest " + ", ".join(fields)
+
+
+def proves(
+    info: AuthenticationInfo,
+    challenge: Challenge,
+    credentials: Credentials,
+    uri: str,
+    nonce_count: int,
+    cnonce: str,
+) -> bool:
+    """Return whether a reply proves that its sender knows the password (RFC 7616 3.5).
+
+    `challenge`, `nonce_count` and `cnonce` are those of the request that the reply answers. Without
+    `qop` nothing is proven: such a digest has nothing of that request in it, and can be replayed.
+    """
+    if not challenge.qop or info.proxy != challenge.proxy or info.qop.lower() != "auth":
+        return False
+    ours = (cnonce, f"{nonce_count:08x}")
+    if not cnonce or (info.cnonce, info.nonce_count.lower()) != ours:
+        return False
+    right = _response(challenge, credentials, f":{uri}", nonce_count, cnonce)
+    return hmac.compare_digest(info.rspauth.lower().encode("utf-8", "replace"), right.encode())
+
+
+def _response(
+    challenge: Challenge, credentials: Credentials, a2: str, nonce_count: int, cnonce: str
+) -> str:
+    """Make the digest of a request, or of a reply: they differ in A2 (RFC 7616 3.4.1, 3.5)."""
+    digest = _HASHES[challenge.hash_name]
+    a1 = credentials._ha1(challenge)
+    if challenge.of_session:
+        a1 = digest(f"{a1}:{challenge.nonce}:{cnonce}".encode())
+    middle = challenge.nonce
+    if challenge.qop:
+        middle += f":{nonce_count:08x}:{cnonce}:auth"
+    return digest(f"{a1}:{middle}:{digest(a2.encode())}".encode())
 
 
 def _escape(text: str) -> str:

@@ -4,6 +4,7 @@ agent, which writes it, and edge, which reads it. The SQL is text here; running 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import lru_cache
 from typing import Any
@@ -57,6 +58,7 @@ CREATE TABLE address (
     exact      INTEGER NOT NULL,    -- whether no other port is admitted
     note       TEXT NOT NULL,       -- the operator's words
     in_file    INTEGER NOT NULL,    -- whether the file pins it: a new file takes it away
+    ground     TEXT NOT NULL,       -- of a learned one: asked, dns, networks, rspauth, any
     CHECK (NOT exact OR port IS NOT NULL)
 ) STRICT;
 CREATE UNIQUE INDEX address_of_trunk
@@ -76,11 +78,21 @@ CREATE TABLE former_address (       -- that ended in the last day: it admits nob
     exact      INTEGER NOT NULL,
     note       TEXT NOT NULL,
     in_file    INTEGER NOT NULL,
+    ground     TEXT NOT NULL,
     ended_at   REAL NOT NULL,
     UNIQUE (trunk_id, ip, transport, origin)
 ) STRICT;
 CREATE INDEX former_address_at ON former_address (ip, ended_at);
 CREATE INDEX former_address_by_end ON former_address (ended_at);
+
+CREATE TABLE ignored_reply (        -- to REGISTERs, of the last day, from whom was not asked
+    trunk_id TEXT NOT NULL REFERENCES trunk (id) ON DELETE CASCADE,
+    ip       TEXT NOT NULL,
+    asked    TEXT NOT NULL,         -- the next hop of that REGISTER
+    at       REAL NOT NULL,
+    PRIMARY KEY (trunk_id, ip)
+) STRICT;
+CREATE INDEX ignored_reply_from ON ignored_reply (ip, at);
 
 CREATE TABLE network (              -- all that stand in address, found by how their bits begin
     bits TEXT PRIMARY KEY,
@@ -159,7 +171,9 @@ CREATE TABLE registration (
     failure     TEXT,               -- of which kind they are: a restart must not begin anew
     last_status INTEGER,
     last_phrase TEXT NOT NULL,
-    reason      TEXT NOT NULL
+    reason      TEXT NOT NULL,
+    learned_until REAL,             -- when the last grant ends that taught an address
+    unexpected  TEXT                -- who granted last, where nothing was learned from it
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE event (                -- the last of each trunk: core/history.py
@@ -184,6 +198,8 @@ DIALOG_KEY = "dialog_key"
 MARK_KEY = "mark_key"
 NUMBER_HEADERS_KEY = "number_headers"
 """In `meta`: the headers, but P-Called-Party-ID and To, that some trunk has in `number_headers`."""
+LEARN_FROM_KEY = "learn_from"
+"""Of a drop-in: JSON of trunk id → from where its addresses are learned; "" stands for all."""
 META = "SELECT value FROM meta WHERE key = ?"
 
 USER_HA1 = "SELECT md5 FROM user WHERE name = ? AND domain = ?"
@@ -417,7 +433,9 @@ def _is_pilot(number: str, owning: Collection[str]) -> bool:
     return number + RANGE in owning or (len(owning) > 1 and number in owning)
 
 
-_COLUMNS = "ip, port, transport, origin, socket, learned_at, expires_at, exact, note, in_file"
+_COLUMNS = (
+    "ip, port, transport, origin, socket, learned_at, expires_at, exact, note, in_file, ground"
+)
 ADDRESSES = f"SELECT trunk_id, {_COLUMNS} FROM address ORDER BY trunk_id, ip, port"
 
 FORMER_ADDRESSES = f"SELECT {_COLUMNS}, ended_at FROM former_address WHERE trunk_id = ? LIMIT 100"
@@ -442,8 +460,29 @@ UNION SELECT trunk_id FROM (
 UNION SELECT trunk_id FROM (
     SELECT trunk_id FROM former_address WHERE origin = 'pinned' ORDER BY ended_at DESC LIMIT 100
 )
+UNION SELECT trunk_id FROM (
+    SELECT trunk_id FROM ignored_reply WHERE ip = :ip ORDER BY at DESC LIMIT 100
+)
 """
-"""Trunks that have, or had, an address at an ip, or one that may hold it: a few of each kind."""
+"""Trunks that have, or had, an address at an ip, or one that may hold it, or whose REGISTER was
+answered from there: a few of each kind."""
+
+IGNORED_REPLIES = "SELECT ip, asked, at FROM ignored_reply WHERE trunk_id = ? LIMIT 100"
+
+IGNORED_LIMIT = 16
+"""How many ips are kept of one trunk, from which a reply taught nothing."""
+
+PUT_IGNORED = "INSERT OR REPLACE INTO ignored_reply SELECT ?, ?, ?, ? FROM trunk WHERE id = ?1"
+"""Write that a reply taught nothing: trunk id, ip, whom was asked, when."""
+
+TRIM_IGNORED = f"""
+DELETE FROM ignored_reply WHERE trunk_id = ? AND rowid NOT IN (
+    SELECT rowid FROM ignored_reply WHERE trunk_id = ?1 ORDER BY at DESC LIMIT {IGNORED_LIMIT}
+)
+"""
+
+DROP_IGNORED = "DELETE FROM ignored_reply WHERE trunk_id = ? AND ip = ?"
+"""Forget it: the ip is learned now."""
 
 _KEYS = "id, token, aor_user, target, unmatched, fallback, enabled, mark, gone_at"
 
@@ -488,27 +527,31 @@ WHERE spelling LIKE '%*' AND NOT of_account
 """Write of which lengths there are ranges in `number`; there must be none before."""
 
 PUT_ADDRESS = f"""
-INSERT INTO address (trunk_id, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO address (trunk_id, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (trunk_id, ip, ifnull(port, 0), transport, origin, in_file) DO UPDATE SET
 expires_at = excluded.expires_at, socket = excluded.socket, exact = excluded.exact,
-note = excluded.note
+note = excluded.note, ground = excluded.ground
 """
 """Write an address; one that is there already keeps its age."""
 
 
-LEARNED_UNTIL = """SELECT expires_at FROM address
+IN_FILE = f"SELECT {_COLUMNS} FROM address WHERE trunk_id = ? AND in_file LIMIT 1000"
+"""What the file pins of a trunk."""
+
+LEARNED_UNTIL = """SELECT expires_at, exact FROM address
     WHERE trunk_id = ? AND ip = ? AND +port = ? AND transport = ? AND origin = 'learned'"""
 """Until when an address stands that a trunk has learned already. The unary + keeps the index by ip
 and port out: thousands of trunks may be there."""
 
 _REGISTRATION = (
     "trunk_id, account, call_id, cseq, state, since, granted_s, expires_at, registered_at,"
-    " next_at, registrar, home, held, failures, failure, last_status, last_phrase, reason"
+    " next_at, registrar, home, held, failures, failure, last_status, last_phrase, reason,"
+    " learned_until, unexpected"
 )
 REGISTRATIONS = f"SELECT {_REGISTRATION} FROM registration"
 REGISTRATION = f"{REGISTRATIONS} WHERE trunk_id = ?"
 
-PUT_REGISTRATION = f"INSERT OR REPLACE INTO registration VALUES ({', '.join('?' * 18)})"
+PUT_REGISTRATION = f"INSERT OR REPLACE INTO registration VALUES ({', '.join('?' * 20)})"
 """Write a registration, as `registration_row` makes it."""
 
 PUT_EVENT = "INSERT INTO event (trunk_id, at, what, status, reason) VALUES (?, ?, ?, ?, ?)"
@@ -521,17 +564,28 @@ DELETE FROM event WHERE trunk_id = :id AND id <= (
 """Keep the last `limit` events of a trunk."""
 
 
+def learns_from_any(meta: str, trunk_id: str) -> bool:
+    """Return whether a drop-in's trunk learns from any address. `meta`: see LEARN_FROM_KEY.
+
+    Raises ValueError where it is no such text.
+    """
+    says = json.loads(meta or "{}")
+    if not isinstance(says, dict):
+        raise ValueError(f"{LEARN_FROM_KEY} is no table")  # noqa: TRY004 - of the directory
+    return bool(says.get(trunk_id, says.get("", "asked")) == "any")
+
+
 def row_of(trunk_id: str, address: Address) -> tuple[Any, ...]:
     """Make the parameters of `PUT_ADDRESS`."""
     a = address
     place = (str(a.ip), a.port, a.transport, a.origin, a.socket)
-    return (trunk_id, *place, a.learned_at, a.expires_at, a.exact, a.note, a.in_file)
+    return (trunk_id, *place, a.learned_at, a.expires_at, a.exact, a.note, a.in_file, a.ground)
 
 
 def address_of(row: Sequence[Any]) -> Address:
     """Make an address of the columns of one, or of those up to `exact`."""
     ip, port, transport, origin, socket, learned_at, expires_at, exact, *rest = row
-    note, in_file = rest or ("", False)
+    note, in_file, ground = rest or ("", False, "")
     return Address(
         canonical_network(ip),
         port,
@@ -543,6 +597,7 @@ def address_of(row: Sequence[Any]) -> Address:
         bool(exact),
         note,
         bool(in_file),
+        ground,
     )
 
 
@@ -568,6 +623,8 @@ def registration_row(account: str, registration: Registration) -> tuple[Any, ...
         r.last_status,
         r.last_phrase,
         r.reason,
+        r.learned_until,
+        str(r.unexpected) if r.unexpected else None,
     )
 
 
@@ -575,7 +632,7 @@ def registration_of(row: Sequence[Any]) -> tuple[str, Registration]:
     """Make (account, registration) of a row of `REGISTRATIONS`."""
     (trunk_id, account, call_id, cseq, state, since, granted_s, expires_at) = row[:8]
     registered_at, next_at, registrar, home, held, failures, failure = row[8:15]
-    last_status, last_phrase, reason = row[15:]
+    last_status, last_phrase, reason, learned_until, unexpected = row[15:]
     return account, Registration(
         trunk_id=trunk_id,
         call_id=call_id,
@@ -594,6 +651,8 @@ def registration_of(row: Sequence[Any]) -> tuple[str, Registration]:
         last_status=last_status,
         last_phrase=last_phrase,
         reason=reason,
+        learned_until=learned_until,
+        unexpected=Source.parse(unexpected) if unexpected else None,
     )
 
 

@@ -6,9 +6,20 @@ event says is what the registration says: states, answers and reasons, never a s
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from whence.core.registration import Fact, Lapsed, Registration, Silent, State, TakeBack, Want
+from whence.core.registration import (
+    Action,
+    Fact,
+    Ignore,
+    Lapsed,
+    Registration,
+    Silent,
+    State,
+    TakeBack,
+    Want,
+)
 
 LIMIT = 50
 """How many events of one trunk are kept."""
@@ -23,6 +34,8 @@ class Event:
     status: int | None = None
 
 
+UNEXPECTED = "reply_from_unexpected_address"
+
 LAPSED = Event("lapsed", "what was granted ended without a refresh")
 
 
@@ -31,8 +44,12 @@ def said(registration: Registration) -> str:
     r = registration
     if r.state.under_way or r.state is State.NEW:
         return ""
-    by = f" by {r.registrar}" if r.state is State.REGISTERED else ""
-    return f"{r.state}{by}: {r.reason}"
+    return f"{r.state}{_by(r)}: {r.reason}"
+
+
+def _by(r: Registration) -> str:
+    """Name the server that granted; where it was not asked, the reason says who answered."""
+    return f" by {r.registrar}" if r.state is State.REGISTERED and r.unexpected is None else ""
 
 
 def events(before: Registration, after: Registration, fact: Fact, told: str) -> tuple[Event, ...]:
@@ -74,5 +91,23 @@ def _standing(before: Registration | None, after: Registration) -> Event:
     if before is not None and _has_moved(before, after):
         reason = f"{after.reason} by {after.registrar}, before by {before.registrar}"
         return Event("moved", reason, after.last_status)
-    by = f" by {after.registrar}" if after.state is State.REGISTERED else ""
-    return Event(after.state, f"{after.reason}{by}", after.last_status)
+    return Event(after.state, f"{after.reason}{_by(after)}", after.last_status)
+
+
+def ignored(
+    before: Registration | None, actions: Iterable[Action], status: int | None
+) -> tuple[Event, ...]:
+    """Return what is worth keeping of replies that taught nothing: each address once in a row.
+
+    `status`: of the reply.
+    """
+    known = before.unexpected if before is not None else None
+    return tuple(
+        Event(
+            UNEXPECTED,
+            f"{a.source} answered a REGISTER that went to {a.asked}: no address is learned",
+            status,
+        )
+        for a in actions
+        if isinstance(a, Ignore) and (known is None or known.ip != a.source.ip)
+    )

@@ -26,6 +26,14 @@ class Way:
 
 
 @dataclass(frozen=True, slots=True)
+class Pong:
+    """An answer to an OPTIONS, and where it came from."""
+
+    status: int
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
 class KeepAlive:
     """What the last OPTIONS to one server came to. Instants are seconds since the epoch."""
 

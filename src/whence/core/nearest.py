@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from whence.core.address import Address, Origin, Source
+from whence.core.address import IP, Address, Origin, Source
 from whence.core.identify import Decision, Identified, Refused, Request
 from whence.core.span import span
 
@@ -16,6 +16,15 @@ class Former:
 
     address: Address
     ended_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class IgnoredReply:
+    """A reply to a REGISTER from `ip`, which was not `asked`: no address was learned."""
+
+    ip: IP
+    asked: str
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +40,16 @@ class Neighbour:
     former: tuple[Former, ...] = ()
     gone: bool = False
     """Whether it is in the file no more: for a while its token is still nobody else's."""
+    ignored: tuple[IgnoredReply, ...] = ()
+
+    def has_to_do_with(self, ip: IP) -> bool:
+        """Return whether it is named, has or had an address there, or got a reply from there."""
+        return (
+            bool(self.named)
+            or any(address.holds(ip) for address in self.addresses)
+            or any(former.address.holds(ip) for former in self.former)
+            or any(reply.ip == ip for reply in self.ignored)
+        )
 
     def as_of(self, at: float) -> Neighbour:
         """What of it stood, or had ended, at `at` already."""
@@ -38,6 +57,7 @@ class Neighbour:
             self,
             addresses=tuple(a for a in self.addresses if a.learned_at <= at),
             former=tuple(f for f in self.former if f.ended_at <= at),
+            ignored=tuple(i for i in self.ignored if i.at <= at),
         )
 
 
@@ -59,6 +79,7 @@ def nearest(
     if isinstance(decision, Identified):
         return None
     admitted = decision.candidates if isinstance(decision, Refused) else ()
+    neighbours = list(neighbours)
     others = [one for one in neighbours if one.trunk_id not in admitted]
     # Where it was refused, only a trunk that is named has anything to do with it.
     if admitted:
@@ -68,7 +89,14 @@ def nearest(
         return Nearest(found.trunk_id, found.missing)
     if admitted:
         listed = " and ".join((", ".join(admitted[:-1]), admitted[-1]))
-        return Nearest(None, (f"nothing in the request is of one of {listed} alone",))
+        unlearned = [
+            f"{one.trunk_id}: {_ignored(reply, now)}"
+            for one in neighbours
+            for reply in one.ignored
+            if reply.ip == request.source.ip
+        ]
+        said = f"nothing in the request is of one of {listed} alone"
+        return Nearest(None, (said, *unlearned))
     return None
 
 
@@ -94,6 +122,9 @@ def _judge(one: Neighbour, source: Source, now: float) -> _Judged:
         _missing(former.address, former.ended_at, source, now)
         for former in one.former
         if former.address.holds(source.ip)
+    ]
+    here += [
+        (now - reply.at, (_ignored(reply, now),)) for reply in one.ignored if reply.ip == source.ip
     ]
     ended_s, missing = min(
         here,
@@ -124,6 +155,14 @@ def _missing(
     if not address.fits_port(source.port):
         said.append(f"its port is {address.port} (exact), came from {source.port}")
     return ended_s, tuple(said)
+
+
+def _ignored(reply: IgnoredReply, now: float) -> str:
+    return (
+        f"a reply to its REGISTER came from {reply.ip} {span(now - reply.at)} ago, but"
+        f" {reply.asked} was asked: no address was learned; if this is the provider's, write it"
+        ' in networks, or learn_from = "any"'
+    )
 
 
 def _elsewhere(one: Neighbour, source: Source, now: float) -> str:

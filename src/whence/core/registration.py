@@ -2,7 +2,10 @@
 
 The rules it keeps:
 - Never two requests in flight. Call-ID stays for life, CSeq only grows.
-- An address is learned from a 2xx to our own REGISTER that lists our Contact; from nothing else.
+- An address is learned from a 2xx to our own REGISTER that lists our Contact, and only from whom
+  was asked (core/learning.py); from nothing else. A 2xx from elsewhere counts as registered, and
+  changes nothing of what was learned: neither its end nor the server that granted it.
+- Only whom was asked redirects us.
 - A failed refresh takes nothing away: what the registrar granted stands until it ends by itself.
 - What we take back ourselves ends at once, before the registrar has heard of it.
 - Never silent for ever: unless it is taken back, a registration has a request in flight or a
@@ -19,9 +22,17 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from whence.core.address import Source
+from whence.core.address import IP, Source
 from whence.core.contact import Contact
-from whence.core.digest import Challenge, Credentials, answerable, authorization
+from whence.core.digest import (
+    AuthenticationInfo,
+    Challenge,
+    Credentials,
+    answerable,
+    authorization,
+    proves,
+)
+from whence.core.learning import NOBODY_ELSE, Expected, Ground, Permit, ips, permit
 from whence.core.retry import WAITS, Failure, Waits
 from whence.core.uri import Uri, host_text
 
@@ -103,6 +114,7 @@ class Reply:
     min_expires_s: int | None = None
     retry_after_s: int | None = None
     challenges: tuple[Challenge, ...] = ()
+    infos: tuple[AuthenticationInfo, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +136,10 @@ class Request:
     """Whether it was answered with a 3xx, and the new target is being looked up."""
     lengthened: bool = False
     """Whether a 423 has been obeyed in this attempt. A second one is refused: no loop."""
+    cnonce: str = ""
+    """Of the credentials that it was sent with."""
+    led_to: frozenset[IP] = frozenset()
+    """Where a 3xx of this attempt led to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +172,11 @@ class Registration:
     next_at: float | None = 0.0
     """When the next REGISTER is due; None while one is in flight, or none is wanted."""
     registrar: Source | None = None
-    """The address that granted last."""
+    """The address that granted last, of those that were asked."""
+    learned_until: float | None = None
+    """When the last grant ends that taught an address; None where nothing is learned."""
+    unexpected: Source | None = None
+    """The address that granted last, where it was not asked and nothing was learned from it."""
     failures: int = 0
     """Failures of the same kind in a row."""
     failure: Failure | None = None
@@ -177,11 +197,15 @@ class Registration:
         """Whether the registrar's grant still stands."""
         return self.expires_at is not None and now < self.expires_at
 
+    def learned(self, now: float) -> bool:
+        """Return whether a grant that taught an address has not ended."""
+        return self.learned_until is not None and now < self.learned_until
+
     def stands(self, now: float) -> bool:
-        """Whether its addresses do: it is granted, and we are not taking it back. A parked one
+        """Whether its addresses do: one is learned, and we are not taking it back. A parked one
         stands until its time.
         """
-        return self.granted(now) and (self.wanted or self.state is State.PARKED)
+        return self.learned(now) and (self.wanted or self.state is State.PARKED)
 
     def unbroken_since(self, now: float) -> float:
         """Since when something is granted without a gap, where it is granted anew at `now`."""
@@ -200,10 +224,14 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A final reply came, and the edge vouches for where it came from."""
+    """A final reply came, and the edge vouches for where it came from.
+
+    `expected`: from where it may teach an address, besides the ip that was asked.
+    """
 
     reply: Reply
     source: Source
+    expected: Expected = NOBODY_ELSE
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,10 +302,31 @@ class Follow:
 
 @dataclass(frozen=True, slots=True)
 class Learn:
-    """Calls may come from this address until the registration expires."""
+    """Calls may come from this address until the registration expires.
+
+    `until`: no longer than this instant, grace or not. `exact`: from this port alone.
+    """
 
     source: Source
     expires_at: float
+    ground: Ground = Ground.ASKED
+    until: float | None = None
+    exact: bool = False
+
+    def with_grace(self, grace_s: float) -> Learn:
+        """Return the same with `grace_s` more, for calls in flight."""
+        expires_at = self.expires_at + grace_s
+        return replace(
+            self, expires_at=expires_at if self.until is None else min(expires_at, self.until)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Ignore:
+    """A reply came from `source`, which was not `asked`: nothing is learned, and it is told."""
+
+    source: Source
+    asked: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +334,7 @@ class Forget:
     """All that was learned ends now."""
 
 
-Action = Send | Follow | Learn | Forget
+Action = Send | Follow | Learn | Ignore | Forget
 Outcome = tuple[Registration, tuple[Action, ...]]
 
 
@@ -310,8 +359,8 @@ def step(
     match fact:
         case Due(targets, why):
             return turn.due(targets, why)
-        case Answered(reply, source):
-            return turn.answered(reply, source)
+        case Answered(reply, source, expected):
+            return turn.answered(reply, source, expected)
         case Unanswered(reason):
             return turn.unanswered(reason)
         case Redirected(targets):
@@ -373,16 +422,17 @@ class _Turn:
         r = replace(self.before, wanted=False, held=held or self.before.held)
         if r.in_flight is not None:
             # What was granted before, or is granted by its answer, is taken back when it comes.
-            return replace(r, next_at=None, again=False), (Forget(),)
-        if not r.granted(self.now):
+            return replace(r, next_at=None, again=False, learned_until=None), (Forget(),)
+        if not r.granted(self.now) and not r.learned(self.now):
             return self._ended(r, "taken back")
         if targets is None:
             state = State.UNREGISTERING
-            return replace(r, next_at=None, state=state, since=self._since(state)), (Forget(),)
+            r = replace(r, next_at=None, state=state, since=self._since(state), learned_until=None)
+            return r, (Forget(),)
         hops = self._hops(targets)
         if not hops:
             return self._ended(r, "taken back; no server of the registrar is known")
-        r = replace(r, expires_at=None)
+        r = replace(r, expires_at=None, learned_until=None)
         first, *others = hops
         request = Request(first, 0, tuple(others))
         r, sends = self._send(r, request, State.UNREGISTERING)
@@ -438,7 +488,7 @@ class _Turn:
             return self.before, ()
         return self._next_target(request, None, reason)
 
-    def answered(self, reply: Reply, source: Source) -> Outcome:
+    def answered(self, reply: Reply, source: Source, expected: Expected) -> Outcome:
         request = self.before.in_flight
         if request is None or request.following or reply.cseq != self.before.cseq:
             return self.before, ()  # late, or not to what we asked
@@ -451,9 +501,9 @@ class _Turn:
         said = f"{reply.status} {reply.reason}".strip()
         match reply.status:
             case status if 200 <= status < 300:
-                return self._accepted(request, reply, source)
+                return self._accepted(request, reply, source, expected)
             case status if status < 400:
-                return self._told_elsewhere(request, reply, said)
+                return self._told_elsewhere(request, reply, source, expected)
             case 401 | 407:
                 return self._challenged(request, reply)
             case 423:
@@ -463,10 +513,30 @@ class _Turn:
             case _:
                 return self._failed(Failure.REFUSED, said, reply)
 
-    def _accepted(self, request: Request, reply: Reply, source: Source) -> Outcome:
+    def _permit(
+        self, request: Request, reply: Reply, source: Source, expected: Expected
+    ) -> Permit | None:
+        asked = request.led_to | ips(request.next_hop.ip)
+        return permit(source, asked, expected, self.now, proven=self._is_proven(request, reply))
+
+    def _is_proven(self, request: Request, reply: Reply) -> bool:
+        """Return whether the reply proves knowledge of the password to this very request."""
+        uri = self.account.request_uri
+        return any(
+            proves(info, n.challenge, self.account.credentials, uri, n.uses, request.cnonce)
+            for info in reply.infos
+            for n in self.before.nonces
+        )
+
+    def _accepted(
+        self, request: Request, reply: Reply, source: Source, expected: Expected
+    ) -> Outcome:
         granted_s, fault = granted(reply, self.account, request.expires_s)
         if granted_s is None:
             return self._failed(Failure.REFUSED, fault, reply)
+        permitted = self._permit(request, reply, source, expected)
+        if permitted is None:  # nobody who was not asked keeps us from asking longer than we wanted
+            granted_s = min(granted_s, request.expires_s)
         expires_at = self.now + granted_s
         registered_at = self.before.unbroken_since(self.now)
         r = replace(
@@ -481,17 +551,26 @@ class _Turn:
             next_at=self.now
             if self.before.again
             else self.now + self.waits.refresh_s(granted_s, self.dice.chance),
-            registrar=source,
-            home=request.next_hop,
             failures=0,
             failure=None,
             **_last(reply),
             reason=f"granted {granted_s} s",
         )
         if not r.wanted:  # taken back while the answer was under way
-            r = replace(r, expires_at=None)
+            r = replace(r, expires_at=None, learned_until=None)
             return self._send(r, Request(request.next_hop, 0), State.UNREGISTERING)
-        return r, (Learn(source, expires_at),)
+        if permitted is None:
+            # `registrar` and `home` stay: who answered is not the server.
+            r = replace(r, next_at=self._next_at_beside_learned(r))
+            return unexpected(r, source, str(request.next_hop))
+        return learned(replace(r, home=request.next_hop), source, expires_at, permitted)
+
+    def _next_at_beside_learned(self, r: Registration) -> float | None:
+        """Refresh before what the server granted ends, though another one granted for longer."""
+        if r.next_at is None or r.learned_until is None or not r.learned(self.now):
+            return r.next_at
+        left_s = self.waits.refresh_s(r.learned_until - self.now, self.dice.chance)
+        return min(r.next_at, self.now + max(left_s, self.waits.unreachable.first_s))
 
     def _challenged(self, request: Request, reply: Reply) -> Outcome:
         answers = answerable(reply.challenges, self.account.credentials)
@@ -518,8 +597,19 @@ class _Turn:
         )
         return self._send(r, again, r.state)
 
-    def _told_elsewhere(self, request: Request, reply: Reply, said: str) -> Outcome:
-        """Follow a 3xx, once in an attempt (RFC 3261 8.1.3.4); the Request-URI stays ours."""
+    def _told_elsewhere(
+        self, request: Request, reply: Reply, source: Source, expected: Expected
+    ) -> Outcome:
+        """Follow a 3xx, once in an attempt (RFC 3261 8.1.3.4); the Request-URI stays ours.
+
+        A 3xx from elsewhere is not followed: its target would be asked next, and so be learned.
+        """
+        said = f"{reply.status} {reply.reason}".strip()
+        if self._permit(request, reply, source, expected) is None:
+            ignored = Ignore(source, str(request.next_hop))
+            said = f"{said} by {source}, which was not asked: it is not followed"
+            after, actions = self._next_target(request, reply, said)
+            return replace(after, unexpected=source), (ignored, *actions)
         if request.redirected or not reply.contacts:
             return self._failed(Failure.REFUSED, said, reply)
         r = replace(
@@ -539,7 +629,11 @@ class _Turn:
             return self._next_target(request, None, "redirected to a name that has no address")
         first, *others = targets
         request = replace(
-            request, next_hop=first, others=tuple(others) + request.others, following=False
+            request,
+            next_hop=first,
+            others=tuple(others) + request.others,
+            following=False,
+            led_to=request.led_to | ips(*(target.ip for target in targets)),
         )
         return self._send(self.before, request, self.before.state)
 
@@ -556,7 +650,13 @@ class _Turn:
             return self._ended(self.before, "taken back; the registrar did not answer")
         if request.others:
             first, *others = request.others
-            tried = Request(first, request.expires_s, tuple(others), redirected=request.redirected)
+            tried = Request(
+                first,
+                request.expires_s,
+                tuple(others),
+                redirected=request.redirected,
+                led_to=request.led_to,
+            )
             return self._send(self.before, tried, self.before.state)
         return self._failed(Failure.UNREACHABLE, reason, reply)
 
@@ -565,7 +665,7 @@ class _Turn:
         request = r.in_flight
         if request is not None and (not r.wanted or request.expires_s == 0):
             answers = failure is not Failure.UNREACHABLE
-            if request.expires_s > 0 and answers and r.granted(self.now):
+            if request.expires_s > 0 and answers and (r.granted(self.now) or r.learned(self.now)):
                 # Taken back during a refresh that failed: the older grant still stands.
                 return self._send(r, Request(request.next_hop, 0), State.UNREGISTERING)
             return self._ended(r, f"taken back; {reason}")
@@ -600,6 +700,8 @@ class _Turn:
             since=self._since(State.UNREGISTERED),
             granted_s=None,
             expires_at=None,
+            learned_until=None,
+            unexpected=None,
             next_at=self.now if r.wanted else None,
             reason=reason,
         )
@@ -615,7 +717,7 @@ class _Turn:
         r = replace(
             r,
             cseq=r.cseq + 1,
-            in_flight=request,
+            in_flight=replace(request, cnonce=self.dice.cnonce if nonces else ""),
             next_at=None,
             nonces=nonces,
             state=state,
@@ -640,6 +742,25 @@ class _Turn:
 
     def _since(self, state: State) -> float:
         return self.before.since if self.before.state is state else self.now
+
+
+def learned(
+    r: Registration, source: Source, expires_at: float, permitted: Permit
+) -> tuple[Registration, tuple[Learn, ...]]:
+    """Return the registration after a grant that teaches `source`, and what it teaches."""
+    if permitted.until is not None:
+        expires_at = min(expires_at, permitted.until)
+    after = replace(r, registrar=source, learned_until=expires_at, unexpected=None)
+    p = permitted
+    return after, (Learn(source, expires_at, p.ground, p.until, p.exact),)
+
+
+def unexpected(
+    r: Registration, source: Source, asked: str
+) -> tuple[Registration, tuple[Ignore, ...]]:
+    """Return the registration after a grant by `source`, which was not asked, and what is told."""
+    reason = f"{r.reason} by {source}, but {asked} was asked: no address is learned"
+    return replace(r, unexpected=source, reason=reason), (Ignore(source, asked),)
 
 
 def _last(reply: Reply | None) -> dict[str, Any]:

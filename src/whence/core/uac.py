@@ -1,8 +1,9 @@
 """Registrations that are another's: Kamailio's module `uac` sends the REGISTERs, and decides when.
 
 We see what it sent and what was answered, and say what that teaches. The rules are those of our
-own registrations: only a 2xx teaches, and only what its registrar granted; a failure takes nothing
-away; what is taken back ends at once, and no answer that is under way brings it back.
+own registrations: only a 2xx teaches, only what its registrar granted, and only from whom was
+asked (core/learning.py); a failure takes nothing away; what is taken back ends at once, and no
+answer that is under way brings it back. Only `uac` knows the passwords: no `rspauth` is verified.
 
 A record that is removed or disabled says nothing: so whose a call is is decided among those that
 `uac` still has, and what may have been a gone one's is nobody's.
@@ -16,15 +17,17 @@ from dataclasses import dataclass, replace
 from whence.core.address import Source
 from whence.core.digest import Credentials
 from whence.core.identify import NAMING, Decision, Evidence, Identified, Refused
+from whence.core.learning import NOBODY_ELSE, Expected, ips, permit
 from whence.core.registration import (
     Account,
     Action,
     Forget,
-    Learn,
     Registration,
     Reply,
     State,
     granted,
+    learned,
+    unexpected,
 )
 from whence.core.uri import Uri
 
@@ -34,6 +37,7 @@ class Sent:
     """A REGISTER that `uac` sent. `at`: when, in seconds since the epoch.
 
     `contact` has the record's `l_uuid` as its user. `answers`: whether it has credentials.
+    `asked`: the ips that it went to, in a failover several; empty where that is not known.
     """
 
     contact: Uri
@@ -43,20 +47,28 @@ class Sent:
     expires_s: int
     at: float
     answers: bool = False
+    asked: tuple[str, ...] = ()
 
 
 def answered(
-    before: Registration, sent: Sent, reply: Reply, source: Source, now: float, grace_s: float
+    before: Registration,
+    sent: Sent,
+    reply: Reply,
+    source: Source,
+    now: float,
+    grace_s: float,
+    expected: Expected = NOBODY_ELSE,
 ) -> tuple[Registration, tuple[Action, ...]]:
     """Say what a final answer from `source` teaches; `before` itself where it says nothing new.
 
-    `grace_s`: how long an address outlives its registration, for calls in flight.
+    `grace_s`: how long an address outlives its registration, for calls in flight. `expected`: from
+    where it may teach, besides the ip that was asked.
     """
     taken_back = before.state is State.UNREGISTERED and sent.at <= before.since
     if sent.expires_s == 0 or taken_back:
         return before, ()
     if 200 <= reply.status < 300:
-        return _granted(before, sent, reply, source, now, grace_s)
+        return _granted(before, sent, reply, source, now, grace_s, expected)
     if reply.status in (401, 407) and not sent.answers:
         return before, ()  # it is challenged, and answers
     return _failed(before, sent, reply, "refused", now), ()
@@ -77,6 +89,8 @@ def taken_back(before: Registration, now: float) -> tuple[Registration, tuple[Ac
         since=now,
         granted_s=None,
         expires_at=None,
+        learned_until=None,
+        unexpected=None,
         next_at=None,
         failures=0,
         last_status=None,
@@ -87,10 +101,19 @@ def taken_back(before: Registration, now: float) -> tuple[Registration, tuple[Ac
 
 
 def _granted(
-    before: Registration, sent: Sent, reply: Reply, source: Source, now: float, grace_s: float
+    before: Registration,
+    sent: Sent,
+    reply: Reply,
+    source: Source,
+    now: float,
+    grace_s: float,
+    expected: Expected,
 ) -> tuple[Registration, tuple[Action, ...]]:
+    permitted = permit(source, ips(*sent.asked), expected, now)
     same = (before.call_id, before.cseq) == (sent.call_id, sent.cseq)
-    if same and before.state is State.REGISTERED:
+    # The server's own answer counts, though somebody else's came before it.
+    is_late = before.unexpected is not None and permitted is not None
+    if same and before.state is State.REGISTERED and not is_late:
         return before, ()  # the same answer again: the grant counts from the first
     account = Account(sent.aor, sent.contact, Credentials(""), sent.expires_s)
     granted_s, fault = granted(reply, account, sent.expires_s)
@@ -108,13 +131,15 @@ def _granted(
         granted_s=granted_s,
         expires_at=expires_at,
         next_at=None,
-        registrar=source,
         failures=0,
         last_status=reply.status,
         last_phrase=reply.reason,
         reason=f"granted {granted_s} s",
     )
-    return after, (Learn(source, expires_at + grace_s),)
+    if permitted is None:
+        return unexpected(after, source, " or ".join(sent.asked) or "an address that is not known")
+    after, lessons = learned(after, source, expires_at, permitted)
+    return after, tuple(lesson.with_grace(grace_s) for lesson in lessons)
 
 
 def _failed(

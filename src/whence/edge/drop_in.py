@@ -16,7 +16,9 @@ from pathlib import Path
 
 from whence.core import stamp, told, uac
 from whence.core.contact import Contact, listed, seconds
+from whence.core.history import UNEXPECTED, Event
 from whence.core.identify import Identified
+from whence.core.learning import NOBODY_ELSE, Expected
 from whence.core.registration import Action, Registration, Reply, State
 from whence.core.uac import Sent
 from whence.core.uri import Uri
@@ -34,6 +36,12 @@ SENT = "$avp(whence_sent)"
 """A REGISTER of ours as it was sent, as JSON: what comes of it finds it there."""
 
 USER = "$avp(whence_user)"
+
+ASKED = "$sndto(ip)"
+"""Where the REGISTER at hand is sent, in event_route[tm:local-request] (5.6.3)."""
+
+ASKED_LATER = "$(avp(whence_sent_to)[*])"
+"""Where tm sent it after the first server failed (use_dns_failover): onsend_route writes it."""
 
 ANSWER_ROUTE, FAILURE_ROUTE = "WHENCE_ANSWERED", "WHENCE_UNANSWERED"
 
@@ -133,6 +141,7 @@ class DropIn(Handlers):
             "expires_s": asked_s,
             "at": now,
             "answers": bool(get("Authorization") or get("Proxy-Authorization")),
+            "asked": [str(ksr.pv.get(ASKED) or "")],
         }
         ksr.pv.sets(SENT, json.dumps(sent))
         ksr.tm.t_on_reply(ANSWER_ROUTE)
@@ -162,7 +171,13 @@ class DropIn(Handlers):
         source = self._source()
         grace_s = self._settings.grace_s
         step = partial(
-            uac.answered, sent=sent, reply=reply, source=source, now=now, grace_s=grace_s
+            uac.answered,
+            sent=sent,
+            reply=reply,
+            source=source,
+            now=now,
+            grace_s=grace_s,
+            expected=self._expected(record.id) if 200 <= status < 300 else NOBODY_ELSE,
         )
         self._write(record.id, step, WAIT_S, sent.aor, record if 200 <= status < 300 else None)
         return GO_ON
@@ -183,7 +198,9 @@ class DropIn(Handlers):
             return None
         values = json.loads(str(text))
         contact = Contact.parse(values.pop("contact")).uri
-        return Sent(contact=contact, **values)
+        later = str(self.ksr.pv.get(ASKED_LATER) or "").split(", ")
+        asked = tuple(filter(None, (*values.pop("asked"), *later)))
+        return Sent(contact=contact, asked=asked, **values)
 
     def _is_of(self, sent: Sent) -> bool:
         """Whether the answer at hand has the Call-ID and CSeq of what was sent. The transaction is
@@ -216,6 +233,14 @@ class DropIn(Handlers):
             found += listed(str(header))
         return found
 
+    def _expected(self, trunk_id: str) -> Expected:
+        """From where a reply may teach, besides whom was asked; nowhere if it cannot be read."""
+        try:
+            return self._learned.expected(trunk_id)
+        except NotWrittenError as error:
+            self.ksr.err(f"whence: {error}\n")
+            return NOBODY_ELSE
+
     def _write(
         self,
         trunk_id: str,
@@ -227,11 +252,19 @@ class DropIn(Handlers):
         kx = self.ksr.kx
         socket = f"{kx.get_proto()}:{kx.get_rcvip()}:{kx.get_rcvport()}"
         try:
-            self._learned.write(
+            news = self._learned.write(
                 Change(trunk_id, account, socket, time.time(), step, record), wait_s
             )
         except NotWrittenError as error:
             self.ksr.err(f"whence: {error}\n")
+        else:
+            self._log(news)
+
+    def _log(self, news: Sequence[tuple[str, Event]]) -> None:
+        """Log which replies taught nothing: without an agent nobody else does."""
+        for id_, event in news:
+            if event.what == UNEXPECTED:
+                self.ksr.err(f"whence: trunk {id_}: {event.what}: {event.reason}\n")
 
     # Calls.
 
@@ -299,7 +332,7 @@ class DropIn(Handlers):
 
     def _catch_up(self) -> None:
         try:
-            self._learned.catch_up(IDENTIFY_WAIT_S)
+            self._log(self._learned.catch_up(IDENTIFY_WAIT_S))
         except NotWrittenError as error:
             self.ksr.err(f"whence: {error}\n")
 

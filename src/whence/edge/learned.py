@@ -19,8 +19,9 @@ from pathlib import Path
 from whence.core import directory as tables
 from whence.core import history
 from whence.core.address import Address, Origin
+from whence.core.learning import Expected
 from whence.core.number import account_spellings
-from whence.core.registration import Action, Forget, Learn, Registration, State
+from whence.core.registration import Action, Forget, Ignore, Learn, Registration, State
 from whence.edge.known import Identity, identity
 from whence.edge.trusted import refuse_others
 
@@ -70,33 +71,59 @@ class Learned:
         self._opened: Identity = None
         self._left: deque[Change] = deque(maxlen=LEFT_LIMIT)
 
-    def write(self, change: Change, wait_s: float) -> None:
-        """Write a change, after those that were left; NotWrittenError where it must wait."""
-        self._left.append(change)
-        self.catch_up(wait_s)
+    def write(self, change: Change, wait_s: float) -> list[tuple[str, history.Event]]:
+        """Write a change, after those that were left; NotWrittenError where it must wait.
 
-    def catch_up(self, wait_s: float) -> None:
-        """Write what was left; NotWrittenError where it must still wait."""
+        Returns (trunk id, event) of what is news.
+        """
+        self._left.append(change)
+        return self.catch_up(wait_s)
+
+    def catch_up(self, wait_s: float) -> list[tuple[str, history.Event]]:
+        """Write what was left; NotWrittenError where it must still wait.
+
+        Returns (trunk id, event) of what is news.
+        """
+        news: list[tuple[str, history.Event]] = []
         if not self._left:
-            return
+            return news
         try:
             database = self._open()
             database.execute(f"PRAGMA busy_timeout = {round(wait_s * 1000)}")
             while self._left:
                 try:
-                    self._write(database, self._left[0])
+                    events = self._write(database, self._left[0])
                 except sqlite3.OperationalError:  # busy, or the disk: it stays for later
                     raise
                 except (sqlite3.Error, ValueError):  # it never will be: the others are not held up
                     self._left.popleft()
                     raise
-                self._left.popleft()
+                id_ = self._left.popleft().trunk_id
+                news += [(id_, event) for event in events]
         except (sqlite3.Error, OSError, ValueError) as error:
             self.close()  # what it has open may be a file that has been replaced since
             raise NotWrittenError(
                 f"{self._path.name} cannot be written now ({error}); "
                 f"{len(self._left)} changes are kept for later"
             ) from error
+        return news
+
+    def expected(self, trunk_id: str) -> Expected:
+        """Return from where, besides whom was asked, a reply may teach: drop-in.toml says so.
+
+        NotWrittenError where it cannot be read.
+        """
+        try:
+            database = self._open()
+            meta = database.execute(tables.META, (tables.LEARN_FROM_KEY,)).fetchone()
+            pinned = database.execute(tables.IN_FILE, (trunk_id,)).fetchall()
+            return Expected(
+                networks=tuple(tables.address_of(row) for row in pinned),
+                anyone=tables.learns_from_any(meta[0] if meta else "", trunk_id),
+            )
+        except (sqlite3.Error, OSError, ValueError) as error:
+            self.close()
+            raise NotWrittenError(f"{self._path.name}: {error}") from error
 
     def standing(self, trunk_id: str) -> Registration | None:
         """How a registration stands; None where nothing is known of it. NotWrittenError."""
@@ -146,7 +173,7 @@ class Learned:
             raise
         database.execute("COMMIT")
 
-    def _write(self, database: sqlite3.Connection, change: Change) -> None:
+    def _write(self, database: sqlite3.Connection, change: Change) -> Sequence[history.Event]:
         moves = False
         try:
             with self._transaction(database):
@@ -155,7 +182,7 @@ class Learned:
                     before or Registration(change.trunk_id, "", next_at=None)
                 )
                 if after is before or (before is None and after.state is State.NEW):
-                    return
+                    return ()
                 moves = _moves(database, change, actions)
                 if moves:
                     self._move()  # who reads the old state from here on must not keep it
@@ -165,8 +192,9 @@ class Learned:
                 database.execute(tables.PUT_REGISTRATION, row)
                 for action in actions:
                     _carry_out(database, change, action)
-                _tell(database, before, after, change.at)
+                events = _tell(database, before, after, actions, change.at)
                 _sweep(database, change)
+                return events
         finally:
             if moves:
                 self._move()  # and who has kept it must not keep it any longer
@@ -194,6 +222,8 @@ def _moves(database: sqlite3.Connection, change: Change, actions: Sequence[Actio
             known = database.execute(tables.LEARNED_UNTIL, place).fetchone()
             if known is None or not change.at < known[0] <= action.expires_at:
                 return True
+            if known[1] != action.exact:
+                return True
     return False
 
 
@@ -215,22 +245,36 @@ def _carry_out(database: sqlite3.Connection, change: Change, action: Action) -> 
             change.socket,
             change.at,
             action.expires_at,
+            action.exact,
+            ground=action.ground,
         )
         database.execute(tables.PUT_ADDRESS, tables.row_of(change.trunk_id, learned))
+        database.execute(tables.DROP_IGNORED, (change.trunk_id, str(source.ip)))
+    elif isinstance(action, Ignore):
+        row = (change.trunk_id, str(action.source.ip), action.asked, change.at)
+        database.execute(tables.PUT_IGNORED, row)
+        database.execute(tables.TRIM_IGNORED, (change.trunk_id,))
     elif isinstance(action, Forget):
         _end(database, "trunk_id = :id AND origin IN ('learned', 'resolved')", change)
 
 
 def _tell(
-    database: sqlite3.Connection, before: Registration | None, after: Registration, at: float
-) -> None:
-    """Keep what is news in the trunk's history, as far as the trunk is known."""
+    database: sqlite3.Connection,
+    before: Registration | None,
+    after: Registration,
+    actions: Sequence[Action],
+    at: float,
+) -> Sequence[history.Event]:
+    """Keep what is news in the trunk's history, as far as the trunk is known; and return it."""
     if database.execute("SELECT 1 FROM trunk WHERE id = ?", (after.trunk_id,)).fetchone() is None:
-        return
-    for event in history.heard(before, after, at):
+        return ()
+    events = history.heard(before, after, at)
+    events += history.ignored(before, actions, after.last_status)
+    for event in events:
         row = (after.trunk_id, at, event.what, event.status, event.reason)
         database.execute(tables.PUT_EVENT, row)
         database.execute(tables.TRIM_EVENTS, {"id": after.trunk_id, "limit": history.LIMIT})
+    return events
 
 
 def _sweep(database: sqlite3.Connection, change: Change) -> None:
@@ -238,6 +282,10 @@ def _sweep(database: sqlite3.Connection, change: Change) -> None:
     _end(database, "trunk_id = :id AND expires_at <= :now", change)
     database.execute(
         "DELETE FROM former_address WHERE trunk_id = ? AND ended_at <= ?",
+        (change.trunk_id, change.at - FORMER_S),
+    )
+    database.execute(
+        "DELETE FROM ignored_reply WHERE trunk_id = ? AND at <= ?",
         (change.trunk_id, change.at - FORMER_S),
     )
 
