@@ -104,6 +104,19 @@ def test_repeated_header_is_answered_400(scene: Scene, header: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "fold", ["1\r\n INVITE", "1\r\n\tINVITE", "\r\n 1 INVITE", "1 \r\n\t INVITE"]
+)
+def test_folded_cseq_is_answered(scene: Scene, fold: str) -> None:
+    """It is legal (RFC 3261 7.3.1), and Kamailio cannot read it."""
+    trunk, phone = scene.line()
+    for who in (trunk.at, scene.endpoint()):
+        ask = scene.invite(who)
+        who.send(str(ask).replace("CSeq: 1 INVITE", f"CSeq: {fold}"), scene.edge)
+        assert who.receive().status in (100, 400, 403)
+    assert len(scene.came(phone)) <= 1
+
+
+@pytest.mark.parametrize(
     ("start", "status"),
     [
         ("{} nobodyKnowsThisScheme:totallyopaquecontent SIP/2.0", 416),

@@ -96,6 +96,7 @@ def scene(rig: Rig) -> Scene:
         trunks=trunks,
         users=["alice"],
         agent={"on_stop": "leave"},
+        edge={"flood": 0},  # the witness asks more often than a stranger may
         registration={"answer": 120},  # the REGISTER that is under way is so for all of the story
     )
     whence.wait_registered()
@@ -118,7 +119,7 @@ def test_none_of_a_hundred_thousand_is_learned_and_no_registration_is_lost(scene
     amid = len(scene.provider.registers())
     assert amid > len(began), "trunks registered in the midst of it"
     assert sum(scene.dropped()) < FORGERIES / 100, "nearly all were read"
-    assert scene.metric("whence_replies_ignored_total") > FORGERIES / 100, "some reached the agent"
+    assert scene.metric("whence_replies_ignored_total") == 0, "the edge dropped them all"
     assert scene.learned() == learned
     assert registrar.trunk()["state"] == "registering"
     assert len(whence.log) - logged < 10_000

@@ -105,10 +105,8 @@ def test_another_trunk_that_the_same_server_granted_over_less_widens_its_own_alo
     provider, whence = scene.provider, scene.whence
     assert scene.all_over() == ONLY_TLS
     registrar = provider.uri_over(transport)
-    scene.change(
-        trunk("by-less", provider, "acct2", scene.pbx.uri, registrar=registrar),
-        numbers=["+442071234567"],
-    )
+    by_less = trunk("by-less", provider, "acct2", scene.pbx.uri, registrar=registrar)
+    scene.change(by_less, fallback=True)
     whence.wait_registered()
     assert scene.transports("learned") == {
         ("by-tls", provider.ip, "tls"),
@@ -124,6 +122,8 @@ def test_another_trunk_that_the_same_server_granted_over_less_widens_its_own_alo
         source = f"{weaker}:{provider.ip}:40000"
         said = whence.explain(source, f"sip:{token}@{whence.address[0]}")
         assert said["decision"] in ("refused", "unknown")
+    scene.change(by_less, numbers=["+442071234567"])
+    assert scene.all_over() == ONLY_TLS, "whose number it is does not call over less"
 
 
 def test_a_sibling_of_another_trunk_over_less_widens_nothing(scene: Scene) -> None:
@@ -131,10 +131,8 @@ def test_a_sibling_of_another_trunk_over_less_widens_nothing(scene: Scene) -> No
     provider, whence = scene.provider, scene.whence
     sibling = scene.rig.ip("sibling")
     registrar = f"sip:{NAME}:{SIP_PORT}"
-    scene.change(
-        trunk("by-udp", provider, "acct2", scene.pbx.uri, registrar=registrar),
-        numbers=["+442071234567"],
-    )
+    by_udp = trunk("by-udp", provider, "acct2", scene.pbx.uri, registrar=registrar)
+    scene.change(by_udp, fallback=True)
     whence.wait_registered()
     expected = {("by-tls", sibling, "tls"), ("by-udp", sibling, "udp")}
     eventually(lambda: scene.transports("resolved") == expected, what="the siblings of both")
@@ -185,7 +183,7 @@ def test_a_network_of_another_trunk_over_less_widens_nothing(scene: Scene) -> No
         registrar=provider.uri_over("tls", NAME),
         networks=[provider.ip],
     )
-    scene.change(other, numbers=["+442071234567"])
+    scene.change(other, fallback=True)
     scene.whence.wait_registered()
     assert scene.all_over() == {"udp": "pinned", "tcp": "pinned", "tls": "by-tls"}
 

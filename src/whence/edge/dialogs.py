@@ -80,7 +80,7 @@ class Dialogs(Guard):
         if fault is not None:  # Kamailio answers nothing that it cannot parse
             unknown = fault is Fault.SCHEME
             refusal = (416, "Unsupported URI Scheme") if unknown else (400, "Bad Request")
-            self._send_refusal(message, *refusal)
+            self._send_refusal(message, *refusal, *self._ends())
             self._report_unreadable(self._source())
             return ANSWERED
         if extensions := message.extensions_asked_of_proxies:  # the edge has none
@@ -89,7 +89,7 @@ class Dialogs(Guard):
         extra = message.has_extra_octets and ksr.kx.get_proto() == "udp"
         rewritten = self._rewritten(message) if message.is_folded or extra else self._clean(message)
         if rewritten is None:
-            self._send_refusal(message, 400, "Bad Request")
+            self._send_refusal(message, 400, "Bad Request", *self._ends())
             return ANSWERED
         self._at_hand = rewritten
         return GO_ON

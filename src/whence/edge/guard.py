@@ -7,6 +7,7 @@ phone are never blocked for a flood: UDP sources can be forged.
 
 from __future__ import annotations
 
+import re
 import secrets
 import socket
 import sys
@@ -25,7 +26,7 @@ from whence.core.message import Message
 from whence.core.notice import Notice, Reason
 from whence.core.uri import host_text
 from whence.edge.directory import DirectoryUnavailableError
-from whence.edge.handlers import GO_ON, NO, Handlers, survives
+from whence.edge.handlers import GO_ON, NO, Handlers, judges, survives
 from whence.edge.ksr import Ksr
 
 FLOOD = "flood"
@@ -59,6 +60,12 @@ SCAN_EARLIER = 16
 
 SOCKSTAT = (Path("/proc/net/sockstat"), Path("/proc/net/sockstat6"))
 TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
+
+PROTOCOLS = {"1": Transport.UDP, "2": Transport.TCP, "3": Transport.TLS}
+"""What `$rcv(proto)` says."""
+
+FOLDED_CSEQ = re.compile(r"\r\ncseq[ \t]*:[ \t]*[0-9]*[ \t]*\r\n[ \t]")
+"""In the header part of a message in small letters."""
 
 PEER = "$var(peer)"
 """What kamailio.cfg closes next."""
@@ -211,23 +218,44 @@ class Guard(Handlers):
             checked.ips.add(text)
         return NO
 
+    @judges
+    def ksr_folded_cseq(self, _message: object) -> int:
+        """Answer a request whose CSeq is folded, which Kamailio cannot read; NO if it is not.
+
+        Runs before the message is parsed: only `$rcv` is to be asked for its source.
+        """
+        get = self.ksr.pv.get
+        message = Message(bytes.fromhex(str(get("$(rcv(buf){s.encode.hexa})"))))
+        if not FOLDED_CSEQ.search(message.head):
+            return NO
+        transport = PROTOCOLS[str(get("$rcv(proto)"))]
+        source = _place(transport, get("$rcv(srcip)"), get("$rcv(srcport)"))
+        own = _place(transport, get("$rcv(rcvip)"), get("$rcv(rcvport)"))
+        self._send_refusal(message, 400, "Folded CSeq", source, own)
+        self._report_unreadable(source)
+        return GO_ON
+
     @survives
     def ksr_unparsed(self, _message: object) -> int:
         """Answer a request that Kamailio cannot parse, if it has what an answer needs."""
         message = self._read()
         if message is not None:
-            self._send_refusal(message, 400, "Bad Request")
+            self._send_refusal(message, 400, "Bad Request", *self._ends())
         self._report_unreadable(self._source())
         return GO_ON
 
-    def _send_refusal(self, message: Message, status: int, phrase: str) -> None:
-        """Answer a request by which Kamailio could make no answer."""
+    def _ends(self) -> tuple[Source, Source]:
+        """Return where the message at hand came from, and our socket that it came to."""
         kx, source = self.ksr.kx, self._source()
+        return source, _place(source.transport, kx.get_rcvip(), kx.get_rcvport())
+
+    def _send_refusal(
+        self, message: Message, status: int, phrase: str, source: Source, own: Source
+    ) -> None:
+        """Answer a request by which Kamailio could make no answer."""
         answer = message.refusal(status, phrase, secrets.token_hex(8))
         if answer:
-            transport = source.transport
-            own = Source(transport, canonical_ip(kx.get_rcvip()), int(kx.get_rcvport()))
-            to = f"sip:{host_text(source.ip_text)}:{source.port};transport={transport}"
+            to = f"sip:{host_text(source.ip_text)}:{source.port};transport={source.transport}"
             self.ksr.corex.sendx(to, str(own), answer)
 
     def _report_unreadable(self, source: Source) -> None:
@@ -341,6 +369,11 @@ class Guard(Handlers):
             source = Source(Transport.TCP, of_one[0].ip, of_one[0].port)
             self._notices(Reason.CONNECTIONS, source, time.time(), count=len(of_one))
         return closing
+
+
+def _place(transport: Transport, ip: str | int | None, port: str | int | None) -> Source:
+    """Make a source of what Kamailio says."""
+    return Source(transport, canonical_ip(str(ip)), int(port or 0))
 
 
 def _in_use(sockstat: Path) -> int:
