@@ -170,11 +170,13 @@ def test_party_remembers_the_last_ones() -> None:
     assert party.with_more("", None, "") == party
 
 
-@given(st.text(), st.text(), st.text(), st.text())
+lines = st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]))
+
+
+@given(lines, lines, lines, st.ip_addresses().map(str))
 def test_record_reads_what_it_wrote(call: str, trunk: str, user: str, ip: str) -> None:
     record = Record(call, "tag", trunk, user, Party((ip,), (A, B), ("x",)), Party())
     assert Record.from_text(record.to_text()) == record
-    assert record.to_text().isascii()
 
 
 @pytest.mark.parametrize("text", ["", "ended", "[]", "[1]", "{}", "null"])

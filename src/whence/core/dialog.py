@@ -13,11 +13,11 @@ address that the party's own message came from.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from ipaddress import IPv4Address
 from typing import NamedTuple, TypeVar
 
@@ -42,6 +42,9 @@ OLD_S = 86_400
 
 PARTS_LIMIT = 8
 """How many addresses, ways and cookies of one party are remembered: the last ones."""
+
+KEPT_LENGTH = 128
+"""The longest Call-ID or tag that a record has as it is."""
 
 ROUTES_LIMIT = 16
 """The longest route set that is accepted."""
@@ -107,8 +110,9 @@ class Party:
 class Record:
     """What Kamailio's memory has of a dialog.
 
-    `call`: a MAC of its Call-ID; `tag`: of the caller's tag. `trunk_id`: the trunk that it came by;
-    `user`: the URI of the local user that it went to. Both are empty where there is none.
+    `call`: its Call-ID, and `tag` the caller's tag, as `kept` writes them. `trunk_id`: the trunk
+    that it came by; `user`: the URI of the local user that it went to. Both are empty where there
+    is none.
     """
 
     call: str
@@ -124,27 +128,38 @@ class Record:
 
     def with_party(self, side: Side, party: Party) -> Record:
         """Return the record with another caller or callee."""
-        if side is Side.CALLER:
-            return replace(self, caller=party)
-        return replace(self, callee=party)
+        of_caller = side is Side.CALLER
+        caller, callee = (party, self.callee) if of_caller else (self.caller, party)
+        return Record(self.call, self.tag, self.trunk_id, self.user, caller, callee)
 
     def to_text(self) -> str:
-        """Write the record as one line of ASCII."""
-        parties = [[one.ips, one.ways, one.cookies] for one in (self.caller, self.callee)]
-        values = [self.call, self.tag, self.trunk_id, self.user, *parties]
-        return json.dumps(values, separators=(",", ":"))
+        """Write the record as one text, without a quotation mark or a NUL in it."""
+        values = (self.call, self.tag, self.trunk_id, self.user)
+        return "\n".join([*values, *_party_lines(self.caller), *_party_lines(self.callee)])
 
     @classmethod
     def from_text(cls, text: str) -> Record:
         """Read what `to_text` wrote. Raises ValueError for anything else."""
-        call, tag, trunk_id, user, *parties = json.loads(text)
-        caller, callee = [
-            Party(
-                tuple(ips), tuple(Way(tuple(places), hop) for places, hop in ways), tuple(cookies)
-            )
-            for ips, ways, cookies in parties
-        ]
-        return cls(call, tag, trunk_id, user, caller, callee)
+        call, tag, trunk_id, user, *lines = text.split("\n")
+        a, b, c, d, e, f = lines
+        return cls(call, tag, trunk_id, user, _party(a, b, c), _party(d, e, f))
+
+
+# A place, a hop, an ip and a cookie have no blank in them: `_NAME`, `place` and `write_cookie` see
+# to that. An id of a trunk and the URI of a user have no line feed.
+
+
+def _party_lines(party: Party) -> tuple[str, str, str]:
+    ways = "\t".join([" ".join((way.hop, *way.places)) for way in party.ways])
+    return " ".join(party.ips), ways, " ".join(party.cookies)
+
+
+def _party(ips: str, ways: str, cookies: str) -> Party:
+    read = []
+    for one in ways.split("\t") if ways else ():
+        hop, *there = one.split(" ")
+        read.append(Way(tuple(there), hop))
+    return Party(tuple(ips.split()), tuple(read), tuple(cookies.split()))
 
 
 _T = TypeVar("_T")
@@ -165,16 +180,24 @@ def place(uri: Uri) -> str | None:
 
     User, password and other parameters lead nowhere: parties may change them in mid-call.
     """
-    transport = uri.params.get("transport", "tls" if uri.scheme == "sips" else "udp").lower()
-    if uri.scheme == "sips" and transport == "tcp":
+    if "maddr" in uri.params:
+        return None
+    return _place(uri.scheme, uri.host, uri.port, uri.params.get("transport"))
+
+
+@lru_cache(maxsize=4096)  # the parties of many calls are at few places
+def _place(scheme: str, host: str, port: int | None, transport: str | None) -> str | None:
+    secure = scheme == "sips"
+    transport = (transport or ("tls" if secure else "udp")).lower()
+    if secure and transport == "tcp":
         transport = "tls"
-    host = uri.host.lower()
-    if uri.scheme == "tel" or transport not in _TRANSPORTS or "maddr" in uri.params:
+    host = host.lower()
+    if scheme == "tel" or transport not in _TRANSPORTS:
         return None
     ip = _ip(host)
     if ip is None and not _NAME.fullmatch(host):
         return None
-    port = uri.port or (5061 if transport == "tls" else 5060)
+    port = port or (5061 if transport == "tls" else 5060)
     return f"{transport}:{host if ip is None else host_text(str(ip))}:{port}"
 
 
@@ -191,7 +214,14 @@ def places(routes: Sequence[Uri | None], target: Uri | None) -> tuple[str, ...] 
 
 def uris(values: Sequence[str]) -> list[Uri | None]:
     """Read the URIs of Route, Record-Route or Contact headers; None for each that is none."""
-    return [entry.uri if entry.uri.scheme else None for value in values for entry in listed(value)]
+    found: list[Uri | None] = []
+    for value in values:
+        if '"' in value or "," in value:
+            entries = listed(value)
+            found += [entry.uri if entry.uri.scheme else None for entry in entries]
+        else:
+            found.append(Uri.of_header(value))
+    return found
 
 
 def way(routes: Sequence[Uri | None], contact: Uri | None, source: Source, own: Own) -> Way | None:
@@ -202,12 +232,16 @@ def way(routes: Sequence[Uri | None], contact: Uri | None, source: Source, own: 
     our own sockets; a loopback address, or one of our own, but for a party that is there.
     """
     there = places(routes, contact)
-    if there is None:
-        return None
-    transport, ip, port = _hop(there[0], source)
+    hop = None if there is None else _next_hop(there[0], source, own)
+    return None if there is None or hop is None else Way(there, hop)
+
+
+@lru_cache(maxsize=4096)
+def _next_hop(first: str, source: Source, own: Own) -> str | None:
+    transport, ip, port = _hop(first, source)
     if (ip, port) in own.sockets or not _may_lead(ip, source, own):
         return None
-    return Way(there, _uri_of(f"{transport}:{host_text(str(ip))}:{port}"))
+    return _uri_of(f"{transport}:{host_text(str(ip))}:{port}")
 
 
 def _hop(first: str, source: Source) -> tuple[str, IP, int]:
@@ -281,9 +315,11 @@ def covers_way(
     return same(theirs, _way_mac(key, cookie[:ID_LENGTH], call_id, to, there, from_ip))
 
 
-def hidden(key: str, what: str, text: str) -> str:
-    """Return a MAC of a text that a record must compare but not show: of any length."""
-    return mac(key, MAC_LENGTH // 2, what, text)
+def kept(key: str, text: str) -> str:
+    """Return what a record has of a Call-ID or tag: itself, or a MAC of a long or odd one."""
+    if len(text) <= KEPT_LENGTH and text.isprintable():
+        return text
+    return "\x1f" + mac(key, MAC_LENGTH // 2, "kept", text)
 
 
 def _via_mac(key: str, id_: str, call_id: str, via: str) -> str:

@@ -66,7 +66,8 @@ class Uri(NamedTuple):
 
         Parameters after a bare URI are the header's, not the URI's (RFC 3261 20.10).
         """
-        text = _QUOTED_NAME.sub("", text, count=1)
+        if '"' in text:
+            text = _QUOTED_NAME.sub("", text, count=1)
         _, bracket, rest = text.partition("<")
         return cls.parse(rest.partition(">")[0] if bracket else text.partition(";")[0])
 

@@ -63,7 +63,7 @@ class Dialogs(Guard):
         """When Kamailio read its configuration: the same in all of its processes."""
         self._dialog_key: str | None = None
         self._at_hand = Message("")
-        """The request that `ksr_well_formed` has let in: the one that the worker is busy with."""
+        """What `ksr_well_formed` or `ksr_reply` has let in: the worker is busy with it."""
         self._our_routes: set[str] = set()
 
     @answers
@@ -127,8 +127,8 @@ class Dialogs(Guard):
         way = self._way_back(message, source)
         cookie = self._cookie(id_, call_id, self._via(source), Side.CALLER, way, "")
         record = Record(
-            self._hidden("call", call_id),
-            self._hidden("tag", self._text(lambda: str(self.ksr.pv.get("$ft"))) or ""),
+            self._kept(call_id),
+            self._kept(self._text(lambda: str(self.ksr.pv.get("$ft"))) or ""),
             trunk_id,
             user,
             Party().with_more(str(source.ip), way, cookie),
@@ -161,7 +161,7 @@ class Dialogs(Guard):
             return NO
         sender, way = found
         ksr.setdsturi(way.hop)
-        self._pass(message, id_, call_id, cookie, sender, way, source)
+        self._pass(message, id_, record, call_id, cookie, sender, way, source)
         return GO_ON
 
     @survives
@@ -172,12 +172,11 @@ class Dialogs(Guard):
         ksr = self.ksr
         id_, sent = str(ksr.pv.get(DIALOG_ID)), str(ksr.pv.get(SENT))
         record, call_id = self._load(id_), self._text(ksr.kx.get_callid)
-        message = self._read()
-        if message is None or not isinstance(record, Record) or call_id is None:
+        if not isinstance(record, Record) or call_id is None:
             return GO_ON
         if self._is_of(record, call_id):
             sender, _, cookie = sent.partition(" ")
-            self._learn(message, id_, call_id, record, Side(sender), cookie)
+            self._learn(self._at_hand, id_, call_id, record, Side(sender), cookie)
         return GO_ON
 
     @judges
@@ -200,7 +199,7 @@ class Dialogs(Guard):
         if record == ENDED or (record is None and not self._is_old(cookie)):
             return NO
         if isinstance(record, Record):
-            tag = self._hidden("tag", self._text(lambda: str(ksr.pv.get("$ft"))) or "")
+            tag = self._kept(self._text(lambda: str(ksr.pv.get("$ft"))) or "")
             sender = Side.CALLER if tag == record.tag else Side.CALLEE
             ips = record.party(sender.other).ips
             if ips and str(source.ip) not in ips:
@@ -215,7 +214,11 @@ class Dialogs(Guard):
     @judges
     def ksr_reply(self, _message: object) -> int:
         """Return whether a reply that is sent on is well formed; take off what only we may say."""
-        return GO_ON if self._reply() is not None else NO
+        message = self._reply()
+        if message is None:
+            return NO
+        self._at_hand = message
+        return GO_ON
 
     # What the handlers above are made of.
 
@@ -263,6 +266,7 @@ class Dialogs(Guard):
         self,
         message: Message,
         id_: str,
+        record: Record | str | None,
         call_id: str,
         cookie: str,
         sender: Side,
@@ -277,14 +281,13 @@ class Dialogs(Guard):
         ksr.pv.sets(DIALOG_ID, id_)
         if self._is_old(cookie):
             ksr.pv.sets(OLD, "yes")
-        record = self._load(id_)
         if method not in REFRESHES:
             if isinstance(record, Record):
                 ksr.pv.seti(EXPIRY, dialog.OLD_S)
             return
         if not isinstance(record, Record):
             tag = str(ksr.pv.get("$ft" if sender is Side.CALLER else "$tt"))
-            hidden = self._hidden("call", call_id), self._hidden("tag", tag)
+            hidden = self._kept(call_id), self._kept(tag)
             record = Record(*hidden, "", "", Party())
         receiver = record.party(sender.other).with_more("", way, cookie)
         record = record.with_party(sender.other, receiver)
@@ -386,7 +389,7 @@ class Dialogs(Guard):
         self.ksr.htable.sht_sets(DIALOGS, id_, record.to_text())
 
     def _is_of(self, record: Record, call_id: str) -> bool:
-        return record.call == self._hidden("call", call_id)
+        return record.call == self._kept(call_id)
 
     def _is_old(self, cookie: str) -> bool:
         """Return whether a dialog began before this Kamailio, and not too long ago."""
@@ -396,8 +399,8 @@ class Dialogs(Guard):
             return False
         return time.time() - dialog.OLD_S <= began_at < self._started_at
 
-    def _hidden(self, what: str, text: str) -> str:
-        return dialog.hidden(self._key_of_dialogs(), what, text)
+    def _kept(self, text: str) -> str:
+        return dialog.kept(self._key_of_dialogs(), text)
 
     def _key_of_dialogs(self) -> str:
         if self._dialog_key is None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from whence.core import called, stamp, told
-from whence.core.address import Source, Transport, canonical_ip
+from whence.core.address import Source
 from whence.core.directory import GENERATION_FILE
 from whence.core.identify import Request
 from whence.core.message import Message
@@ -139,10 +139,7 @@ class Handlers:
             self.ksr.hdr.remove(header)
 
     def _source(self) -> Source:
-        kx = self.ksr.kx
-        return Source(
-            Transport(kx.get_proto()), canonical_ip(kx.get_srcip()), int(kx.get_srcport())
-        )
+        return Source.parse(self.ksr.kx.get_srcaddr_sock())
 
     def _asked(self, message: Message) -> Asked | None:
         """Take from the request what identification looks at; None without a readable R-URI."""
