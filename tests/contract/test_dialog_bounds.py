@@ -3,7 +3,6 @@
 import re
 import socket
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -12,7 +11,7 @@ from tests.contract.books import DOMAIN
 from tests.contract.call import Call, connect, refuse, ring
 from tests.contract.scene import PASSWORD, Scene
 from tests.contract.test_dialogs import cancel
-from tests.contract.test_replies import is_method
+from tests.contract.test_replies import is_method, questions
 from tests.contract.world import World
 from tests.rig.sip import Endpoint, Message, place, reply, request
 from tests.rig.stream import StreamEndpoint
@@ -30,10 +29,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 def no_questions(world: World) -> bool:
     """Whether no worker has asked the name server."""
-    assert world.nameserver is not None
-    with suppress(AssertionError):
-        return not world.nameserver.receive_bytes(within_s=0.001)
-    return True
+    return not questions(world)
 
 
 def to(message: Message, uri: str) -> Message:

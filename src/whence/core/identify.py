@@ -287,6 +287,10 @@ class _Identification:
         if len(named) > 1:
             return self._contradiction(Rule.NUMBER, [one for _, one, _ in named])
         [(rule, _, found)] = named
+        # The last step is the one that settles it, though another header was looked at later.
+        step = next(one for one in reversed(self._steps) if one.left == _ids(found))
+        self._steps.remove(step)
+        self._steps.append(step)
         for trunk in found:
             if decision := self._named_elsewhere(trunk.number_headers[:rank]):
                 return decision
