@@ -308,6 +308,29 @@ def test_route_sets_of_both_sides_are_followed(scene: Scene) -> None:
     assert no_questions(scene.world)
 
 
+def test_each_phone_of_a_user_has_a_way_of_its_own(scene: Scene) -> None:
+    """Two phones answer at once: each by its own Contact and its own proxies."""
+    user = scene.user()
+    trunk, desk, other = scene.trunk(user), scene.phone(user), scene.endpoint("elsewhere")
+    assert other.register(scene.edge, user, PASSWORD, DOMAIN).status == 200
+    invite = scene.invite(trunk.at)
+    trunk.at.send(invite, scene.edge)
+    calls = []
+    for phone in (desk, other):
+        arrived = phone.expect(is_method("INVITE"))
+        answer = reply(
+            arrived, 200, headers=[("Contact", "<sip:callee@192.0.2.98>")], to_tag=scene.name("tag")
+        )
+        proxy = ("Record-Route", f"<sip:{place(phone.address)};lr>")
+        phone.send(Message(answer.start_line, (proxy, *answer.headers)), scene.edge)
+        got = trunk.at.expect(lambda m: m.status == 200)
+        calls.append(Call(trunk.at, phone, invite, arrived, got))
+    for call in calls:
+        routes = ",".join(call.answer.all("Record-Route")[::-1])
+        trunk.at.send(call.from_caller("INFO", routes), scene.edge)
+        assert call.phone.expect(is_method("INFO"))["Route"]
+
+
 def test_trunk_may_go_on_from_another_of_its_addresses(scene: Scene) -> None:
     trunk, phone = scene.line()
     call, other = connect(scene, trunk.at, phone), scene.endpoint("sibling")

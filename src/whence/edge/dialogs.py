@@ -90,6 +90,7 @@ class Dialogs(Guard):
         rewritten = self._rewritten(message) if message.is_folded or extra else self._clean(message)
         if rewritten is None:
             self._send_refusal(message, 400, "Bad Request", *self._ends())
+            self._report_unreadable(self._source())
             return ANSWERED
         self._at_hand = rewritten
         return GO_ON
@@ -320,7 +321,8 @@ class Dialogs(Guard):
         replier, source = requester.other, self._source()
         party = record.party(replier)
         contact = next(iter(dialog.uris(message.all("contact"))), None)
-        if party.ways:
+        began = next(iter(record.party(requester).cookies), cookie) == cookie
+        if party.ways and not began:
             way = dialog.refreshed(party.ways[0], contact, source, self._own)
         else:
             recorded = dialog.uris(message.all("record-route"))
