@@ -147,6 +147,9 @@ def test_unknown_proxy_require_is_answered_420(scene: Scene) -> None:
     answer = trunk.at.receive()
     assert (answer.status, answer["Unsupported"]) == (420, "Foo, b, d")
     assert scene.nothing_came(phone)
+    for odd in ("", ";;", "a b", ", ,", "(foo)"):
+        ask = scene.invite(trunk.at, headers=[("Proxy-Require", odd)])
+        assert trunk.at.ask(ask, scene.edge).status == 420, odd
     call = connect(scene, trunk.at, phone)
     inside = call.from_caller("INFO", headers=[("Proxy-Require", "foo")])
     assert trunk.at.ask(inside, scene.edge).status == 420

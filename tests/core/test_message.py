@@ -140,6 +140,16 @@ def test_message_of_bytes_is_rewritten_only_if_it_is_ascii() -> None:
     assert Message(GOOD.replace("To:", "To:\r\n ").encode()).rewritten("x-whence") is not None
 
 
+def test_extensions_are_the_tags_of_all_headers() -> None:
+    text = GOOD.replace("To:", "Proxy-Require: Foo,\r\n b, (c)\r\nproxy-require : d\r\nTo:")
+    assert Message(text).extensions_asked_of_proxies == ["Foo", "b", "d"]
+    assert Message(GOOD).extensions_asked_of_proxies is None
+    assert (
+        Message(GOOD.replace("To:", "Proxy-Require2: a\r\nTo:")).extensions_asked_of_proxies is None
+    )
+    assert Message(GOOD.replace("To:", "Proxy-Require:\r\nTo:")).extensions_asked_of_proxies == []
+
+
 def test_refusal_repeats_what_an_answer_needs() -> None:
     text = GOOD.replace("From", "f : <sip:x@h>\r\nX: y\r\nv: b\r\nFrom", 1)
     assert Message(text).refusal(400, "No", "t").split("\r\n") == [

@@ -185,10 +185,12 @@ class Message:
         return "\r\n".join([*lines, "Content-Length: 0", "", ""])
 
     @property
-    def extensions_asked_of_proxies(self) -> list[str]:
-        """The option tags of Proxy-Require (RFC 3261 20.29)."""
-        if "\r\nproxy-require" not in self.head:
-            return []
+    def extensions_asked_of_proxies(self) -> list[str] | None:
+        """The option tags of Proxy-Require (RFC 3261 20.29), as far as they are some; None where
+        there is no such header.
+        """
+        if "\r\nproxy-require" not in self.head or not self.all("proxy-require"):
+            return None
         tags = [tag for value in self.as_written("proxy-require") for tag in value.split(",")]
         return [tag.strip() for tag in tags if _TAG.fullmatch(tag.strip())]
 

@@ -83,8 +83,10 @@ class Dialogs(Guard):
             self._send_refusal(message, *refusal, *self._ends())
             self._report_unreadable(self._source())
             return ANSWERED
-        if extensions := message.extensions_asked_of_proxies:  # the edge has none
-            ksr.hdr.append_to_reply(f"Unsupported: {', '.join(extensions)}\r\n")
+        extensions = message.extensions_asked_of_proxies
+        if extensions is not None:  # the edge has none
+            if extensions:
+                ksr.hdr.append_to_reply(f"Unsupported: {', '.join(extensions)}\r\n")
             return self._refuse(420, "Bad Extension")
         extra = message.has_extra_octets and ksr.kx.get_proto() == "udp"
         rewritten = self._rewritten(message) if message.is_folded or extra else self._clean(message)
