@@ -266,3 +266,23 @@ def test_call_to_a_phone_with_a_name_resolves_nothing(scene: Scene) -> None:
     arrived = phone.expect(lambda m: m.method == "INVITE")
     assert arrived.request_uri == contact.strip("<>")
     assert questions(scene.world) == []
+
+
+@pytest.mark.parametrize("method", ["REGISTER", "OPTIONS", "CANCEL", "ODD"])
+@pytest.mark.parametrize("status", [100, 183, 200, 486])
+def test_reply_with_another_method_brings_no_header_of_ours(
+    scene: Scene, status: int, method: str
+) -> None:
+    """A transaction is found by its branch: the method in CSeq is the sender's own word."""
+    trunk, phone = scene.line()
+    invite = scene.invite(trunk.at)
+    arrived = ring(scene, trunk.at, phone, invite)
+    call = connect(scene, trunk.at, phone)
+    trunk.at.send(call.from_caller("INFO"), scene.edge)
+    info = phone.expect(is_method("INFO"))
+    for asked in (arrived, info):
+        headers = [contact(phone), ("X-Whence-Trunk", "forged")]
+        answer = reply(asked, status, headers=headers)
+        phone.send(changed(answer, "CSeq", f"1 {method}"), scene.edge)
+    for came in scene.came(trunk.at):
+        assert "forged" not in str(came)
