@@ -135,16 +135,7 @@ class Arena:
 
     def _up_to_a_fence(self, connection: StreamEndpoint) -> list[Message]:
         """Ask something harmless on this connection; return the final answers before its own."""
-        fence = connection.request("OPTIONS", self.scene.uri(), call_id=self.scene.name("fence"))
-        connection.send(fence, self.scene.edge)
-        before: list[Message] = []
-
-        def is_fence(message: Message) -> bool:
-            before.append(message)
-            return message.get("Call-ID") == fence.call_id
-
-        connection.expect(is_fence, what="the answer to what follows on the connection")
-        return [message for message in before[:-1] if is_final(message)]
+        return [one for one in self.scene.came_before_fence(connection) if is_final(one)]
 
     # --- what must hold
 
