@@ -16,9 +16,10 @@ from tests.agent import test_api
 from tests.agent.test_api import NOW, Agent, Story
 from tests.agent.told import UNKNOWN, datagram, identified, refused
 from whence.agent.calls import SAME_LIMIT, Calls, CallsFile
-from whence.agent.told import Hearing, ToldError
+from whence.agent.told import Hearing
 from whence.core import told
 from whence.core.identify import Decision
+from whence.errors import DecisionSocketError
 
 Tell = Callable[[Story], None]
 tell = test_api.tell  # the fixture
@@ -224,7 +225,9 @@ def test_what_a_former_agent_left_is_replaced(path: Path) -> None:
 
 def test_where_it_cannot_be_made_one_sentence_says_so(path: Path) -> None:
     path.mkdir()
-    with pytest.raises(ToldError, match=r"cannot be made: .*; remove what is in its place"):
+    with pytest.raises(
+        DecisionSocketError, match=r"cannot be made: .*; remove what is in its place"
+    ):
         Hearing(path)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from whence.agent.directory import FILE, FORMER_S, GONE_S, Directory, DirectoryError, NoTrunkError
+from whence.agent.directory import FILE, FORMER_S, GONE_S, Directory
 from whence.agent.settings import Settings, load
 from whence.core.address import Address, Origin, Source, Transport, canonical_network
 from whence.core.directory import DIALOG_KEY, INSIDE_KEY, LEARNED_UNTIL, META, USER_HA1
@@ -20,6 +20,7 @@ from whence.core.nearest import nearest
 from whence.core.registration import Forget, Learn, Registration, State
 from whence.core.retry import Failure
 from whence.core.uri import Uri
+from whence.errors import DisabledTrunkError, StoreError, UnknownTrunkError
 
 NOW = 1_000_000.0
 ACCOUNT = "sip:acct1@192.0.2.1 at sip:192.0.2.1"
@@ -263,7 +264,7 @@ def test_a_file_that_cannot_be_written_down_changes_nothing(
 ) -> None:
     directory.install(settings(tmp_path, ACME))
     before = (trunks(edge), numbers(edge))
-    with broken(directory.path, "INSERT ON user"), pytest.raises(DirectoryError):
+    with broken(directory.path, "INSERT ON user"), pytest.raises(StoreError):
         directory.install(settings(tmp_path, BELL + ALICE))
     assert (trunks(edge), numbers(edge)) == before
 
@@ -272,7 +273,7 @@ def test_a_file_that_cannot_be_written_down_makes_no_port_exact(
     directory: Directory, tmp_path: Path
 ) -> None:
     directory.install(settings(tmp_path, ACME))
-    with broken(directory.path, "INSERT ON user"), pytest.raises(DirectoryError):
+    with broken(directory.path, "INSERT ON user"), pytest.raises(StoreError):
         directory.install(settings(tmp_path, ACME + 'port = "exact"\n' + ALICE))
     learn(directory, "acme")
     [(_, address)] = directory.addresses()
@@ -359,7 +360,7 @@ def test_a_registration_is_not_written_without_its_address(
     directory: Directory, tmp_path: Path
 ) -> None:
     directory.install(settings(tmp_path, ACME))
-    with broken(directory.path, "INSERT ON address"), pytest.raises(DirectoryError):
+    with broken(directory.path, "INSERT ON address"), pytest.raises(StoreError):
         directory.save(ACCOUNT, REGISTERED, LEARNED, SOCKET, NOW)
     assert directory.registrations() == {}
     assert known(directory) == []
@@ -371,7 +372,7 @@ def test_an_address_is_not_written_without_its_registration(
     directory: Directory, tmp_path: Path
 ) -> None:
     directory.install(settings(tmp_path, ACME))
-    with broken(directory.path, "INSERT ON registration"), pytest.raises(DirectoryError) as error:
+    with broken(directory.path, "INSERT ON registration"), pytest.raises(StoreError) as error:
         directory.save(ACCOUNT, REGISTERED, LEARNED, SOCKET, NOW)
     assert str(error.value) == f"the directory {directory.path} cannot be written: disk"
     assert known(directory) == []
@@ -469,9 +470,9 @@ def test_a_disabled_trunk_has_no_pinned_address(
     directory.install(settings(tmp_path, PINS + "enabled = false\n"), NOW)
     assert pinned(directory) == []
     assert listed(edge) == set()
-    with pytest.raises(NoTrunkError, match="trunk acme is disabled"):
+    with pytest.raises(DisabledTrunkError, match="trunk acme is disabled"):
         directory.pin("acme", a_pin("203.0.113.0/24"))
-    with pytest.raises(NoTrunkError, match="no trunk nobody is configured"):
+    with pytest.raises(UnknownTrunkError, match="no trunk nobody is configured"):
         directory.pin("nobody", a_pin("203.0.113.0/24"))
 
 
@@ -662,7 +663,7 @@ def test_a_directory_of_another_version_is_left_alone(tmp_path: Path) -> None:
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(DirectoryError) as error:
+    with pytest.raises(StoreError) as error:
         Directory(path)
     assert str(error.value) == (
         f"the directory {path} has version 99, and this Whence writes version 4; move the file "
@@ -673,7 +674,7 @@ def test_a_directory_of_another_version_is_left_alone(tmp_path: Path) -> None:
 def test_what_cannot_be_opened_is_refused_in_one_sentence(tmp_path: Path) -> None:
     path = tmp_path / FILE
     path.mkdir()
-    with pytest.raises(DirectoryError, match=r"^the directory .* cannot be opened: .*; make its"):
+    with pytest.raises(StoreError, match=r"^the directory .* cannot be opened: .*; make its"):
         Directory(path)
 
 
@@ -689,7 +690,7 @@ def test_what_is_no_database_or_a_broken_one_is_to_be_moved_away(
     path = tmp_path / FILE
     Directory(path).close()
     path.write_bytes(broken(path.read_bytes()))
-    with pytest.raises(DirectoryError) as error:
+    with pytest.raises(StoreError) as error:
         directory = Directory(path)
         try:
             directory.tokens()
@@ -709,7 +710,7 @@ def test_a_full_disk_is_called_full_and_changes_nothing(
     (pages,) = directory._db.execute("PRAGMA page_count").fetchone()
     directory._db.execute(f"PRAGMA max_page_count = {pages}")
     many = "".join(BELL.replace("bell", f"bell{i}") for i in range(500))
-    with pytest.raises(DirectoryError) as error:
+    with pytest.raises(StoreError) as error:
         directory.install(settings(tmp_path, many))
     assert str(error.value) == (
         f"the directory {directory.path} cannot be written: database or disk is full; make room "
@@ -741,7 +742,7 @@ def test_what_cannot_be_read_is_an_error_of_the_directory(
     with closing(sqlite3.connect(directory.path)) as other:
         for table in ("trunk", "address", "user", "registration", "event"):
             other.execute(f"ALTER TABLE {table} RENAME TO {table}_that_was")
-    with pytest.raises(DirectoryError, match=r"^the directory .* cannot be read: no such table"):
+    with pytest.raises(StoreError, match=r"^the directory .* cannot be read: no such table"):
         READS[read](directory)
     assert directory.can_write(), "no transaction is left open"
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from whence.agent.drop_in_settings import DropIn, load
-from whence.agent.faults import FaultyFileError
 from whence.agent.settings import Watch
+from whence.errors import ConfigError
 
 
 def read(folder: Path, text: str) -> DropIn:
@@ -19,7 +19,7 @@ def read(folder: Path, text: str) -> DropIn:
 
 
 def faults(folder: Path, text: str) -> list[str]:
-    with pytest.raises(FaultyFileError) as refused:
+    with pytest.raises(ConfigError) as refused:
         read(folder, text)
     return refused.value.faults
 

@@ -10,8 +10,8 @@ import pytest
 
 from tests.rig.certificates import Authority
 from whence.agent.edge_config import START_OPTIONS, TLS_FILE, command, render, write_tls_config
-from whence.agent.faults import FaultyFileError, ProblemError
 from whence.agent.settings import Edge, Settings, load
+from whence.errors import ConfigError, OperatorError
 
 
 def rendered(folder: Path, text: str = "", name: str = "whence.toml") -> str:
@@ -33,7 +33,7 @@ def test_a_file_for_tls_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         f'key = "{own.key}"\nca = "{authority.file}"\n[agent]\nstate = "{tmp_path}"\n'
     )
     (tmp_path / TLS_FILE).mkdir()
-    with pytest.raises(ProblemError, match=r"tls\.cfg cannot be written: Is a directory"):
+    with pytest.raises(OperatorError, match=r"tls\.cfg cannot be written: Is a directory"):
         write_tls_config(load(file))
 
 
@@ -135,7 +135,7 @@ def test_no_secret_is_in_it(tmp_path: Path) -> None:
     ],
 )
 def test_no_value_of_the_file_brings_a_line_of_its_own(tmp_path: Path, text: str) -> None:
-    with pytest.raises(FaultyFileError):
+    with pytest.raises(ConfigError):
         rendered(tmp_path, text)
 
 

@@ -9,7 +9,6 @@ import pytest
 
 from tests.agent.test_registrations import ACME, NOW, Dns, Node, tell
 from whence.agent.directory import FORMER_S, Directory
-from whence.agent.faults import FaultyFileError
 from whence.core import alarm
 from whence.core.address import Source
 from whence.core.directory import IGNORED_LIMIT
@@ -18,6 +17,7 @@ from whence.core.identify import Request, identify
 from whence.core.nearest import nearest
 from whence.core.registration import Ignore, NextHop, Registration, State
 from whence.core.uri import Uri
+from whence.errors import ConfigError
 
 HERE, BESIDE = "192.0.2.1", "192.0.2.2"
 IMPOSTOR = Source.parse("udp:192.0.2.66:5060")
@@ -181,6 +181,6 @@ def test_replies_that_taught_nothing_are_bounded_and_swept(node: Node) -> None:
 
 
 def test_an_unknown_learn_from_is_a_fault_of_the_file(node: Node) -> None:
-    with pytest.raises(FaultyFileError) as error:
+    with pytest.raises(ConfigError) as error:
         node.settings(ACME + f"learn_from = {json.dumps('all')}\n")
     assert "learn_from" in str(error.value.faults)

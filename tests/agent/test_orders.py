@@ -16,8 +16,8 @@ from tests.agent.test_full_disk import DISK_FULL
 from tests.agent.test_registrations import ACME, Dns, Node
 from tests.agent.test_registrations import tell as tell_of
 from whence.agent.directory import FILE as DIRECTORY
-from whence.agent.directory import DirectoryError
 from whence.core.registration import State
+from whence.errors import StoreError
 
 Tell = Callable[[Story], None]
 tell = test_api.tell  # the fixture
@@ -179,9 +179,9 @@ def test_what_cannot_be_written_down_during_an_attempt_makes_no_second_one(
         node.apply(ACME)
         await node.until(lambda: len(node.registrar.asked) == 1)
         disk.execute(DISK_FULL)
-        with pytest.raises(DirectoryError):
+        with pytest.raises(StoreError):
             node.registrations.want("acme")
-        with pytest.raises(DirectoryError):
+        with pytest.raises(StoreError):
             node.registrations.unregister("acme")
         node.apply(ACME.replace("hunter2", "hunter3"))
         node.clock.now += 1000
@@ -233,7 +233,9 @@ def test_an_order_for_nobody_is_a_404_and_an_unknown_order_a_422(tell: Tell) -> 
         for order in ("register", "unregister", "park", "resume"):
             answer = await agent.ask(f"/v1/trunks/nobody/{order}", {})
             assert answer.status_code == 404
-            assert answer.json() == {"detail": "no trunk nobody is configured"}
+            assert answer.json() == {
+                "detail": "no trunk nobody is configured; list the trunks: whence trunks"
+            }
         assert (await agent.ask("/v1/trunks/acme/explode", {})).status_code == 422
 
     tell(story)

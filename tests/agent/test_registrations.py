@@ -14,7 +14,7 @@ import pytest
 
 from tests.agent.test_directory import broken
 from whence.agent import registrations as module
-from whence.agent.directory import FILE, Directory, DirectoryError
+from whence.agent.directory import FILE, Directory
 from whence.agent.records import Records
 from whence.agent.registrations import Registrations
 from whence.agent.registrations import Resolver as WhereIs
@@ -34,6 +34,7 @@ from whence.core.registration import (
 )
 from whence.core.secret import Secret
 from whence.core.uri import Uri
+from whence.errors import StoreError
 
 NOW = 1_000_000.0
 REGISTRAR = Source.parse("udp:192.0.2.1:5060")
@@ -456,7 +457,7 @@ def test_another_account_that_cannot_be_written_down_changes_nothing(node: Node)
         await node.until_all(State.REGISTERED)
         node.registrar.taken()
         token, known = node.directory.tokens(), node.addresses
-        with broken(node.directory.path, "UPDATE ON trunk"), pytest.raises(DirectoryError):
+        with broken(node.directory.path, "UPDATE ON trunk"), pytest.raises(StoreError):
             node.apply(ACME.replace("acct1", "acct9"))
         assert (node.directory.tokens(), node.addresses) == (token, known)
         node.clock.now = node.of["acme"].next_at or 0.0

@@ -11,7 +11,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.rig.certificates import Authority
-from whence.agent.faults import FaultyFileError
 from whence.agent.settings import (
     Agent,
     Edge,
@@ -25,6 +24,7 @@ from whence.agent.settings import (
 from whence.core.address import Source
 from whence.core.digest import ha1
 from whence.core.secret import Secret
+from whence.errors import ConfigError
 
 EXAMPLE = Path(__file__).parents[2] / "etc" / "whence.toml"
 
@@ -52,7 +52,7 @@ def right(folder: Path, text: str) -> Settings:
 
 def faults(folder: Path, text: str) -> list[str]:
     """All that is said about a wrong file, without the file's name, which each sentence bears."""
-    with pytest.raises(FaultyFileError) as refused:
+    with pytest.raises(ConfigError) as refused:
         load(write(folder, text))
     said = refused.value.faults
     for seen in (*said, str(refused.value), repr(refused.value)):
@@ -447,7 +447,7 @@ def test_a_fault_of_syntax_in_a_password_says_its_line_and_not_the_password(
 
 
 def test_a_file_that_is_not_there_is_said_to_be_unreadable(tmp_path: Path) -> None:
-    with pytest.raises(FaultyFileError) as refused:
+    with pytest.raises(ConfigError) as refused:
         load(tmp_path / "whence.toml")
     assert refused.value.faults == [
         f"{tmp_path}/whence.toml: cannot be read: No such file or directory"
@@ -463,7 +463,7 @@ def test_a_byte_order_mark_before_the_first_table_is_none_of_its_text(tmp_path: 
 def test_a_file_that_is_not_utf_8_is_refused_with_the_byte(tmp_path: Path) -> None:
     file = tmp_path / "whence.toml"
     file.write_bytes(b'[edge]\ndomain = "\xff"\n')
-    with pytest.raises(FaultyFileError) as refused:
+    with pytest.raises(ConfigError) as refused:
         load(file)
     assert refused.value.faults == ["whence.toml: is not UTF-8 at byte 17"]
 
@@ -632,7 +632,7 @@ def test_providers_reach_a_socket_by_the_advertised_place(tmp_path: Path) -> Non
 
 def test_one_advertised_port_does_not_serve_sockets_of_several(tmp_path: Path) -> None:
     sockets = '"udp:127.0.0.1:5060", "tcp:127.0.0.1:5080"'
-    with pytest.raises(FaultyFileError) as error:
+    with pytest.raises(ConfigError) as error:
         right(tmp_path, f'[edge]\nadvertise = "203.0.113.1:5060"\nlisten = [{sockets}]\n')
     assert error.value.faults == [
         'whence.toml: edge: advertise: "203.0.113.1:5060" is one port for sockets of several; '

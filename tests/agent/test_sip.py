@@ -10,20 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from whence.agent.sip import (
-    Received,
-    UnreadableError,
-    authentication_infos,
-    challenges,
-    options,
-    read,
-    register,
-)
+from whence.agent.sip import Received, authentication_infos, challenges, options, read, register
 from whence.core.contact import Contact
 from whence.core.digest import AuthenticationInfo, Challenge, Credentials
 from whence.core.registration import Account, NextHop, Reply, Send
 from whence.core.secret import Secret
 from whence.core.uri import Uri
+from whence.errors import InvalidReplyError
 
 ACCOUNT = Account(
     "sip:acct1@provider.example",
@@ -314,7 +307,7 @@ def test_a_stamp_that_stands_there_twice_counts_as_none() -> None:
     ],
 )
 def test_what_is_no_reply_is_unreadable(data: bytes) -> None:
-    with pytest.raises(UnreadableError):
+    with pytest.raises(InvalidReplyError):
         read(data)
 
 
@@ -335,7 +328,7 @@ def test_no_bytes_raise_anything_but_unreadable(data: bytes) -> None:
     for message in (data, b"SIP/2.0 200 OK\r\n" + data):
         try:
             read(message)
-        except UnreadableError:
+        except InvalidReplyError:
             continue
 
 
@@ -364,7 +357,7 @@ def test_no_headers_raise_anything_but_unreadable(headers: list[tuple[str, str]]
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
     try:
         received = read(f"SIP/2.0 200 OK\r\n{lines}\r\n".encode())
-    except UnreadableError:
+    except InvalidReplyError:
         return
     assert all(0 <= (c.expires_s or 0) <= 2**31 for c in received.reply.contacts)
 
@@ -375,7 +368,7 @@ def test_no_challenge_brings_a_line_of_its_own_into_a_register(value: str) -> No
     data = reply(f'WWW-Authenticate: Digest realm="{value}", nonce="{value}", opaque="{value}"')
     try:
         found = read(data).reply.challenges
-    except UnreadableError:
+    except InvalidReplyError:
         return
     for challenge in found:
         for text in (challenge.realm, challenge.nonce, challenge.opaque or ""):

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from whence.agent import their_kamailio
 from whence.agent.drop_in import Theirs, render
-from whence.agent.faults import ProblemError
 from whence.agent.native_cfg import Cfg, read
 from whence.agent.their_kamailio import defines, missing_modules, option, start_options
+from whence.errors import OperatorError
 
 INCLUDE = Path("/etc/kamailio/whence/whence.cfg")
 SECRET = "hunter2"
@@ -361,7 +361,7 @@ def test_the_kamailio_that_runs_on_the_file_is_found(tmp_path: Path) -> None:
 def test_a_module_that_is_not_installed_is_told_with_its_package(tmp_path: Path) -> None:
     cfg = their(tmp_path, RIGHT)
     (tmp_path / "kemix.so").touch()
-    with pytest.raises(ProblemError, match="apt-get install kamailio-python3-modules"):
+    with pytest.raises(OperatorError, match="apt-get install kamailio-python3-modules"):
         missing_modules(cfg, [tmp_path])
     (tmp_path / "app_python3.so").touch()
     missing_modules(cfg, [tmp_path])

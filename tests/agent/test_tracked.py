@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from whence.agent.directory import FILE, DirectoryError
+from whence.agent.directory import FILE
 from whence.agent.events import Events
 from whence.agent.shared_directory import SharedDirectory
-from whence.agent.standings import DisabledError
 from whence.agent.tracked import Tracked
 from whence.core.address import Source
 from whence.core.alarm import Kind
@@ -20,6 +19,7 @@ from whence.core.history import Event
 from whence.core.identify import Identified, Refused, Request, identify
 from whence.core.registration import Learn, Registration, State
 from whence.core.uri import Uri
+from whence.errors import DisabledTrunkError, StoreError, UnknownTrunkError
 
 NOW = 1_000_000.0
 OURS, PROVIDER = Source.parse("udp:192.0.2.9:5060"), Source.parse("udp:192.0.2.1:5060")
@@ -118,9 +118,9 @@ def test_a_trunk_that_only_the_file_names_is_new(node: Node) -> None:
 
 def test_what_nobody_has_heard_of_is_no_trunk(node: Node) -> None:
     assert "acme" not in node.tracked
-    with pytest.raises(KeyError):
+    with pytest.raises(UnknownTrunkError, match="no trunk acme is configured"):
         node.tracked["acme"]
-    with pytest.raises(KeyError):
+    with pytest.raises(UnknownTrunkError, match="no trunk acme is configured"):
         node.tracked.must_be_enabled("acme")
 
 
@@ -129,7 +129,7 @@ def test_a_trunk_that_uac_disabled_says_how_to_enable_it(node: Node) -> None:
     node.tracked.must_be_enabled("acme")
     with node.there._transaction():
         node.there._db.execute("UPDATE trunk SET enabled = 0")
-    with pytest.raises(DisabledError, match=r"uac\.reg_enable l_uuid s:acme"):
+    with pytest.raises(DisabledTrunkError, match=r"uac\.reg_enable l_uuid s:acme"):
         node.tracked.must_be_enabled("acme")
 
 
@@ -269,7 +269,7 @@ def test_numbers_that_cannot_be_written_leave_the_old_ones(node: Node) -> None:
             "CREATE TRIGGER full BEFORE INSERT ON number WHEN NEW.spelling = '+1' BEGIN"
             " SELECT RAISE(ABORT, 'disk full'); END"
         )
-    with pytest.raises(DirectoryError):
+    with pytest.raises(StoreError):
         node.here.install_numbers({"acme": frozenset({"+1"})})
     rows = node.there._db.execute("SELECT * FROM number WHERE NOT of_account").fetchall()
     assert rows == [("+442071234567", "acme", 0, "")]

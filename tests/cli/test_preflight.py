@@ -13,8 +13,8 @@ import pytest
 
 from tests.rig.network import Network, tcp_bound, udp_bound
 from tests.rig.process import Process, beside_python
-from whence.agent.faults import ProblemError
 from whence.cli import preflight
+from whence.errors import OperatorError
 
 OLD = "version: kamailio 4.4.7 (x86_64/linux)"
 RIGHT = "version: kamailio 5.6.3 (x86_64/linux)"
@@ -128,7 +128,7 @@ def test_what_a_killed_run_still_holds_for_a_moment_is_waited_for() -> None:
 
     def check() -> None:
         if problem := next(asked):
-            raise ProblemError(problem)
+            raise OperatorError(problem)
 
     preflight.patiently(check, within_s=60)
     assert list(asked) == []
@@ -172,7 +172,7 @@ def test_a_machine_without_kamailio_is_told_the_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ProblemError) as problem:
+    with pytest.raises(OperatorError) as problem:
         preflight.kamailio_version()
     said = str(problem.value)
     assert said == "Kamailio is not installed; install it: apt-get install kamailio"
@@ -233,7 +233,7 @@ def test_the_real_error_text_is_that_of_this_kamailio(
     monkeypatch.setenv("PATH", f"{os.environ['PATH']}:/usr/sbin")
     config = tmp_path / "kamailio.cfg"
     config.write_text('loadmodule "nowhere.so"\n', encoding="utf-8")
-    with pytest.raises(ProblemError) as problem:
+    with pytest.raises(OperatorError) as problem:
         preflight.kamailio_takes(config)
     assert str(problem.value).startswith("Kamailio has no module nowhere; install it: ")
     real = subprocess.run(

@@ -17,9 +17,9 @@ import pytest
 
 from tests.cli.test_commands import whence
 from whence.agent.daemon import STATE_FILES, become_owner, prepare_state
-from whence.agent.faults import ProblemError
-from whence.agent.trusted_paths import UntrustedError, directory, open_file
+from whence.agent.trusted_paths import directory, open_file
 from whence.core.told import SOCKET_FILE
+from whence.errors import OperatorError, UntrustedError
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0, reason="only root can make what belongs to another user"
@@ -231,7 +231,7 @@ ATTACKS: list[Attack] = [
 def test_prepare_state_untrusted_directory_is_refused(place: Place, attack: Attack) -> None:
     state, named = attack(place)
     before = place.snapshot()
-    with pytest.raises(ProblemError) as refused:
+    with pytest.raises(OperatorError) as refused:
         prepare_state(state)
     said = str(refused.value)
     assert said.startswith(f"the state directory {state} ")
@@ -352,7 +352,7 @@ def test_prepare_state_untrusted_file_is_refused(
     roots(place.state, 0o700)
     why = lay(place, place.state / name)
     before = place.snapshot()
-    with pytest.raises(ProblemError) as refused:
+    with pytest.raises(OperatorError) as refused:
         prepare_state(place.state)
     assert str(refused.value).startswith(f"{place.state / name} cannot be written: it {why}")
     assert place.snapshot() == before
@@ -415,7 +415,7 @@ def test_prepare_state_roots_link_on_the_way_is_followed(place: Place) -> None:
 def test_prepare_state_links_in_a_circle_are_refused(place: Place) -> None:
     (place.home / "a").symlink_to("b")
     (place.home / "b").symlink_to("a")
-    with pytest.raises(ProblemError, match="Too many levels of symbolic links"):
+    with pytest.raises(OperatorError, match="Too many levels of symbolic links"):
         prepare_state(place.home / "a" / "state")
 
 
@@ -430,7 +430,7 @@ def in_child(uid: int, do: Callable[[], None]) -> int:
             os.setuid(uid)
             do()
             status = 0
-        except ProblemError:
+        except OperatorError:
             status = 1
         finally:
             os._exit(status)
@@ -468,7 +468,7 @@ def test_prepare_state_directory_swapped_meanwhile_harms_nothing(place: Place) -
             assert time.monotonic() < until
             try:
                 prepare_state(state)
-            except ProblemError:
+            except OperatorError:
                 refused += 1
             else:  # root was first, and made it: nobody can take it away again
                 assert state.lstat().st_uid == 0

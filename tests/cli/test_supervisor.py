@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from whence.agent.faults import ProblemError
 from whence.cli.supervisor import Child, keep_running
+from whence.errors import OperatorError
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -29,7 +29,7 @@ def test_what_cannot_be_started_is_told_in_a_sentence(
     if mode is not None:
         program.write_text("#!/bin/sh\n")
         program.chmod(mode)
-    with pytest.raises(ProblemError, match=f"agent cannot be started: {program}: {why}; "):
+    with pytest.raises(OperatorError, match=f"agent cannot be started: {program}: {why}; "):
         Child("agent", [str(program)], signal.SIGKILL).start()
 
 

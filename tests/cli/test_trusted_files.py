@@ -19,11 +19,11 @@ from tests.cli.test_drop_in import DEBIANS, UAC
 from tests.rig.certificates import Authority
 from whence.agent.calls import CallsFile
 from whence.agent.drop_in_settings import load as load_drop_in
-from whence.agent.faults import FaultyFileError
 from whence.agent.reload import Reload
 from whence.agent.settings import Settings, load
 from whence.agent.trusted_paths import load_trusted
 from whence.core import told
+from whence.errors import ConfigError
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0, reason="only root can make what belongs to another user"
@@ -116,7 +116,7 @@ def test_load_trusted_file_others_write_is_refused(
     (home / "calls" / "calls.json").touch(0o600)
     assert load_trusted(file, load)[1] == []
     said = change(home / name)
-    with pytest.raises(FaultyFileError) as refused:
+    with pytest.raises(ConfigError) as refused:
         load_trusted(file, load)
     (fault,) = refused.value.faults
     assert fault.startswith(key + said)
@@ -159,7 +159,7 @@ def test_load_trusted_all_faults_are_told_at_once(home: Path) -> None:
     file = settings_file(home)
     open_to_all(home / "acme.password")
     anothers(home / "ca.pem")
-    with pytest.raises(FaultyFileError) as refused:
+    with pytest.raises(ConfigError) as refused:
         load_trusted(file, load)
     assert len(refused.value.faults) == 2
 
@@ -175,7 +175,7 @@ def test_load_trusted_folder_others_write_is_refused(home: Path, sticky: bool) -
     if sticky:  # nobody can replace what is root's there
         assert load_trusted(file, load)[1] == []
         return
-    with pytest.raises(FaultyFileError, match=f"^{home}/open may be written by other users"):
+    with pytest.raises(ConfigError, match=f"^{home}/open may be written by other users"):
         load_trusted(file, load)
 
 
@@ -186,7 +186,7 @@ def test_load_trusted_anothers_link_is_refused(home: Path) -> None:
     link = home / "sticky" / "whence.toml"
     link.symlink_to(real)
     os.chown(link, NOBODY, NOBODY, follow_symlinks=False)
-    with pytest.raises(FaultyFileError, match=f"^{link} is a symbolic link"):
+    with pytest.raises(ConfigError, match=f"^{link} is a symbolic link"):
         load_trusted(link, load)
 
 
@@ -197,7 +197,7 @@ def test_load_trusted_roots_link_is_followed(home: Path) -> None:
     (home / "key.pem").symlink_to("key1.pem")
     assert load_trusted(file, load)[1] == []
     open_to_all(home / "key1.pem")
-    with pytest.raises(FaultyFileError, match=r"edge: tls: key: .*mode 0666"):
+    with pytest.raises(ConfigError, match=r"edge: tls: key: .*mode 0666"):
         load_trusted(file, load)
 
 
@@ -236,7 +236,7 @@ def test_load_trusted_file_taken_away_meanwhile_is_refused(home: Path) -> None:
         path.rename(hidden)
         return settings
 
-    with pytest.raises(FaultyFileError, match=r"whence\.toml cannot be judged"):
+    with pytest.raises(ConfigError, match=r"whence\.toml cannot be judged"):
         load_trusted(file, read)
 
 
@@ -256,7 +256,7 @@ def test_reload_file_others_write_changes_nothing(
     applied: list[Settings] = []
     reload = Reload(file, load(file), applied.append)
     said = open_to_all(file)
-    with pytest.raises(FaultyFileError):
+    with pytest.raises(ConfigError):
         reload()
     assert applied == []
     assert f"not reloaded: {said}" in caplog.text
@@ -270,7 +270,7 @@ def test_drop_in_settings_others_write_are_refused(home: Path) -> None:
     file.write_text("")
     assert load_trusted(file, load_drop_in)[1] == []
     file.chmod(0o666)
-    with pytest.raises(FaultyFileError, match="mode 0666"):
+    with pytest.raises(ConfigError, match="mode 0666"):
         load_trusted(file, load_drop_in)
 
 

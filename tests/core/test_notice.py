@@ -6,7 +6,7 @@ from whence.core import notice
 from whence.core.address import Source
 from whence.core.block import LONGEST_BLOCK_S, is_too_many, lasts_s
 from whence.core.notice import Notice, Reason
-from whence.core.told import UnreadableError
+from whence.errors import InvalidDatagramError
 
 SOURCE = Source.parse("udp:[2001:db8::7]:5060")
 
@@ -30,7 +30,7 @@ def test_message_with_a_long_detail_is_cut() -> None:
     [b"", b"n1\x1f", b"1\x1f0", b"n1\x1f" + b"\x1f" * 8, b"n1\x1f-1\x1fflood", b"n1\x1f\xff"],
 )
 def test_read_of_anything_else_is_refused(data: bytes) -> None:
-    with pytest.raises(UnreadableError):
+    with pytest.raises(InvalidDatagramError):
         notice.read(data)
 
 

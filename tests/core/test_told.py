@@ -8,8 +8,9 @@ from tests.core.world import NOW
 from whence.core import told
 from whence.core.address import Source
 from whence.core.identify import Decision, Identified, Refused, Rule, Step, Unknown
-from whence.core.told import Kind, Told, UnreadableError, read, shown
+from whence.core.told import Kind, Told, read, shown
 from whence.core.trunk import Trunk
+from whence.errors import InvalidDatagramError
 
 SOURCE = Source.parse("udp:192.0.2.1:5060")
 TRUNK = Trunk("acme", "token", "acct1", "sip:alice@edge.example", ())
@@ -128,7 +129,7 @@ def test_however_long_it_is_the_datagram_stays_small(char: str) -> None:
 
 @given(st.binary(max_size=300))
 def test_what_no_edge_has_sent_is_unreadable(data: bytes) -> None:
-    with pytest.raises(UnreadableError):
+    with pytest.raises(InvalidDatagramError):
         read(data)
 
 
@@ -138,7 +139,7 @@ def test_a_message_with_a_spoilt_field_is_read_or_unreadable(which: int, spoilt:
     fields[which] = spoilt
     try:
         was = read("\x1f".join(fields).encode("utf-8", "replace"))
-    except UnreadableError:
+    except InvalidDatagramError:
         return
     assert 0 <= was.at < 1 << 41
     assert was.dropped >= 0
@@ -149,7 +150,7 @@ def test_a_message_with_a_spoilt_field_is_read_or_unreadable(which: int, spoilt:
 def test_a_count_is_a_small_plain_number(which: int, wrong: str) -> None:
     fields = tell().decode().split("\x1f")
     fields[which] = wrong
-    with pytest.raises(UnreadableError):
+    with pytest.raises(InvalidDatagramError):
         read("\x1f".join(fields).encode())
 
 

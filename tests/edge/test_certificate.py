@@ -3,7 +3,8 @@
 import pytest
 
 from tests.rig.certificates import Authority
-from whence.edge.certificate import UnreadableError, is_for
+from whence.edge.certificate import is_for
+from whence.errors import InvalidCertificateError
 
 
 @pytest.fixture(scope="module")
@@ -45,5 +46,5 @@ def test_the_common_name_counts_only_where_there_is_nothing_else(authority: Auth
     "pem", ["", "None", "-----BEGIN CERTIFICATE-----\n!\n-----END", "-----a-----aGFsbG8=-----"]
 )
 def test_what_is_no_certificate_is_for_nobody(pem: str) -> None:
-    with pytest.raises(UnreadableError):
+    with pytest.raises(InvalidCertificateError):
         is_for(pem, "sip.example", has_alternatives=True)

@@ -11,9 +11,9 @@ from whence.agent.directory import FILE, Directory
 from whence.core.directory import PUT_ADDRESS
 from whence.core.identify import Decision, Identified, Unknown
 from whence.edge.directory import Directory as Reading
-from whence.edge.directory import DirectoryUnavailableError
 from whence.edge.handlers import read
 from whence.edge.known import Asked
+from whence.errors import StoreUnavailableError
 
 NOW = 1_000_000.0
 ASKED = Asked("udp:192.0.2.1:5060", "sip:nobody@edge.example", None, None)
@@ -88,7 +88,7 @@ def test_a_directory_that_was_moved_away_is_read_no_more(
     agent.close()
     for file in tmp_path.glob(f"{FILE}*"):
         file.rename(tmp_path / f"moved-{file.name}")
-    with pytest.raises(DirectoryUnavailableError):
+    with pytest.raises(StoreUnavailableError):
         decided(edge)
     Directory(tmp_path / FILE).close()
     assert isinstance(decided(edge), Unknown)

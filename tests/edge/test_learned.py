@@ -26,7 +26,8 @@ from whence.core.uri import Uri
 from whence.edge.directory import Directory as Reading
 from whence.edge.handlers import read
 from whence.edge.known import Asked
-from whence.edge.learned import Change, Learned, NotWrittenError, Record
+from whence.edge.learned import Change, Learned, Record
+from whence.errors import StoreUnavailableError, WriteDeferredError
 
 NOW = 1_000_000.0
 OURS = "udp:192.0.2.9:5060"
@@ -165,7 +166,7 @@ def test_what_cannot_be_written_is_kept_in_its_order_and_written_later(
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         for change in (granted(), taken_back(), granted("other")):
-            with pytest.raises(NotWrittenError, match="kept for later"):
+            with pytest.raises(WriteDeferredError, match="kept for later"):
                 learned.write(change, 0.001)
         other.execute("ROLLBACK")
     learned.catch_up(1)
@@ -177,7 +178,7 @@ def test_what_cannot_be_written_is_kept_in_its_order_and_written_later(
 
 
 def test_a_directory_that_is_not_there_is_not_made(tmp_path: Path) -> None:
-    with pytest.raises(NotWrittenError):
+    with pytest.raises(WriteDeferredError):
         Learned(tmp_path / "nothing" / FILE).write(granted(), 0.001)
     assert list(tmp_path.iterdir()) == []
 
@@ -200,7 +201,7 @@ def test_a_change_that_never_can_be_written_holds_up_no_other(learned: Learned, 
     def fails(_before: Registration) -> tuple[Registration, tuple[()]]:
         raise ValueError("no such thing")
 
-    with pytest.raises(NotWrittenError):
+    with pytest.raises(WriteDeferredError):
         learned.write(Change("acme", "", "", NOW, fails), 1)
     learned.write(granted("other"), 1)
     assert rows(path, "SELECT trunk_id FROM address") == [("other",)]
@@ -272,5 +273,5 @@ def test_a_learn_from_that_cannot_be_read_permits_nobody(learned: Learned, path:
             database.execute("INSERT OR REPLACE INTO meta VALUES ('learn_from', ?)", (broken,))
         try:
             assert not learned.expected("acme").anyone
-        except NotWrittenError:
+        except StoreUnavailableError:
             continue

@@ -11,8 +11,8 @@ import pytest
 from tests.edge.test_learned import granted
 from whence.agent.directory import FILE, Directory
 from whence.edge.directory import Directory as Reading
-from whence.edge.directory import DirectoryUnavailableError
-from whence.edge.learned import Learned, NotWrittenError
+from whence.edge.learned import Learned
+from whence.errors import StoreUnavailableError, WriteDeferredError
 
 NOBODY = 65534
 
@@ -67,7 +67,7 @@ def test_reader_of_anothers_directory_reads_nothing(
     path: Path, change: Callable[[Path], str]
 ) -> None:
     said = change(path)
-    with pytest.raises(DirectoryUnavailableError) as error:
+    with pytest.raises(StoreUnavailableError) as error:
         Reading(path).user_ha1("alice", "edge.example")
     assert said in str(error.value)
     assert not path.with_name("victim").exists()
@@ -78,7 +78,7 @@ def test_writer_of_anothers_directory_writes_nothing(
     path: Path, change: Callable[[Path], str]
 ) -> None:
     said = change(path)
-    with pytest.raises(NotWrittenError) as error:
+    with pytest.raises(WriteDeferredError) as error:
         Learned(path).write(granted(), 0.1)
     assert said in str(error.value)
     assert not path.with_name("victim").exists()

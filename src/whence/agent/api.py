@@ -21,8 +21,7 @@ from starlette.middleware.base import RequestResponseEndpoint
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from whence.agent.clashes import Clashes
-from whence.agent.directory import Directory, DirectoryError
-from whence.agent.faults import FaultyFileError
+from whence.agent.directory import Directory
 from whence.agent.reload import Reloaded
 from whence.agent.settings import ALL_HEADERS_LIMIT
 from whence.agent.standings import Standings, Trunk
@@ -35,6 +34,22 @@ from whence.core.nearest import Nearest, nearest
 from whence.core.registration import Registration
 from whence.core.told import shown
 from whence.core.uri import Uri
+from whence.errors import (
+    ConfigError,
+    DisabledTrunkError,
+    LocationError,
+    StoreError,
+    UnknownTrunkError,
+    WhenceError,
+)
+
+STATUSES: Mapping[type[WhenceError], int] = {
+    UnknownTrunkError: 404,
+    DisabledTrunkError: 409,
+    StoreError: 503,
+    LocationError: 503,
+}
+"""The exception of a path → the status of the answer; its message is the detail."""
 
 
 class KeepAliveView(BaseModel):
@@ -228,13 +243,13 @@ class Parts:
     keepalive: Callable[[str], KeepAlive | None]
     health: Callable[[], Awaitable[Health]]
     reload: Callable[[], Reloaded]
-    """FaultyFileError or DirectoryError where it changed nothing."""
+    """ConfigError or StoreError where it changed nothing."""
     clashes: Clashes
     metrics: CollectorRegistry
 
 
 def make(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
-    """Build the API over the agent's parts. What the directory does not do is a 503."""
+    """Build the API over the agent's parts. It answers the exceptions of STATUSES by these."""
     api = FastAPI(title="Whence", description="Whence does this call come?", version="1")
     own = f"[{parts.host}]" if ":" in parts.host else parts.host
     api.add_middleware(TrustedHostMiddleware, allowed_hosts=[own, "localhost", "127.0.0.1"])
@@ -246,9 +261,12 @@ def make(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
             return JSONResponse(said, 403)
         return await go_on(request)
 
-    @api.exception_handler(DirectoryError)
-    async def cannot_be_asked(_: HttpRequest, error: Exception) -> Response:
-        return JSONResponse({"detail": str(error)}, 503)
+    async def refuse(_: HttpRequest, error: Exception) -> Response:
+        status = next(code for kind, code in STATUSES.items() if isinstance(error, kind))
+        return JSONResponse({"detail": str(error)}, status)
+
+    for kind in STATUSES:
+        api.add_exception_handler(kind, refuse)
 
     @api.get("/healthz", responses={503: {"model": Health}})
     async def healthz(response: Response) -> Health:
@@ -269,8 +287,6 @@ def make(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
     @api.get("/v1/trunks/{trunk_id}", responses={404: {"description": "no such trunk"}})
     async def trunk(trunk_id: str) -> TrunkHistory:
         """Give one trunk, how its registration stands, and what happened to it."""
-        if trunk_id not in parts.standings:
-            raise HTTPException(404, f"no trunk {trunk_id} is configured")
         view = trunk_view(*parts.standings[trunk_id], parts.keepalive(trunk_id))
         events = [
             EventView(at=at, what=event.what, status=event.status, reason=event.reason)
@@ -325,7 +341,7 @@ def make(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
         """Read the file again. 422 tells all its faults, and nothing has changed."""
         try:
             change = parts.reload()
-        except FaultyFileError as error:
+        except ConfigError as error:
             faults = [{"loc": ["file"], "msg": fault} for fault in error.faults]
             raise HTTPException(422, faults) from None
         return ReloadedView(**asdict(change))

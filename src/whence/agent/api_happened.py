@@ -17,7 +17,6 @@ from whence.agent.calls import Calls
 from whence.agent.calls import as_json as call_as_json
 from whence.agent.directory import Directory
 from whence.agent.events import Events, as_json
-from whence.agent.standings import DisabledError
 from whence.agent.strangers import Strangers
 from whence.core import told
 from whence.core.address import Source, Transport, canonical_ip
@@ -188,16 +187,9 @@ def add(api: FastAPI, happened: Happened, clock: Callable[[], float] = time.time
     )
     async def admit(admission: Admission) -> AdmittedView:
         """Let a stranger's calls in as a trunk's, from any port of its ip, for a while."""
-        try:
-            address = happened.strangers.admit(
-                source_or_ip(admission.source), admission.trunk, admission.for_s, admission.note
-            )
-        except KeyError:
-            raise HTTPException(
-                404, f"no trunk {told.shown(admission.trunk)} is configured"
-            ) from None
-        except DisabledError as error:
-            raise HTTPException(409, str(error)) from None
+        address = happened.strangers.admit(
+            source_or_ip(admission.source), admission.trunk, admission.for_s, admission.note
+        )
         return AdmittedView(
             trunk=admission.trunk,
             ip=str(address.ip),
@@ -211,10 +203,7 @@ def add(api: FastAPI, happened: Happened, clock: Callable[[], float] = time.time
     async def expel(expulsion: Expulsion) -> ExpelledView:
         """Take back what let a stranger in: from now on his calls are refused."""
         ip, trunk = source_or_ip(expulsion.source).ip, told.shown(expulsion.trunk)
-        try:
-            done = happened.strangers.expel(source_or_ip(expulsion.source), expulsion.trunk)
-        except KeyError:
-            raise HTTPException(404, f"no trunk {trunk} is configured") from None
+        done = happened.strangers.expel(source_or_ip(expulsion.source), expulsion.trunk)
         if not done:
             raise HTTPException(
                 404,

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from fastapi import FastAPI, HTTPException
+from fastapi import FastAPI
 
 from whence.agent.api import TrunkView, trunk_view
 from whence.agent.registrations import Registrations
-from whence.agent.standings import DisabledError
 from whence.core.keepalive import KeepAlive
 
 
@@ -33,15 +32,10 @@ def add(
 
         What is held stays so, restarts and new files or not, until register or resume.
         """
-        try:
-            if order == "park":
-                registrations.park(trunk_id)
-            elif order == "unregister":
-                registrations.unregister(trunk_id)
-            else:
-                registrations.want(trunk_id)
-            return trunk_view(*registrations[trunk_id], keepalive(trunk_id))
-        except KeyError:
-            raise HTTPException(404, f"no trunk {trunk_id} is configured") from None
-        except DisabledError as error:
-            raise HTTPException(409, str(error)) from None
+        if order == "park":
+            registrations.park(trunk_id)
+        elif order == "unregister":
+            registrations.unregister(trunk_id)
+        else:
+            registrations.want(trunk_id)
+        return trunk_view(*registrations[trunk_id], keepalive(trunk_id))

@@ -8,6 +8,7 @@ from fastapi import FastAPI, HTTPException
 
 from whence.agent.standings import Standings
 from whence.core.told import shown
+from whence.errors import UnknownTrunkError
 
 _COMMANDS = {
     "register": "kamcmd uac.reg_refresh s:{id}",
@@ -34,7 +35,7 @@ def add(api: FastAPI, standings: Standings) -> None:
     ) -> NoReturn:
         """Say how to order that of Kamailio."""
         if trunk_id not in standings:
-            raise HTTPException(404, f"no trunk {shown(trunk_id)} is known")
+            raise UnknownTrunkError(trunk_id)
         raise HTTPException(
             409,
             f"this Kamailio's uac registers trunk {shown(trunk_id)}; order it there: "

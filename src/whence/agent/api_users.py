@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from fastapi import FastAPI, HTTPException
+from fastapi import FastAPI
 from pydantic import BaseModel, Field
 
 from whence.agent import location
@@ -50,10 +50,7 @@ def add(
     @api.get("/v1/users")
     async def users() -> list[UserView]:
         """Every local user, with the phones that are registered."""
-        try:
-            contacts = location.contacts(table, clock())
-        except location.LocationError as error:
-            raise HTTPException(503, str(error)) from error
+        contacts = location.contacts(table, clock())
         return [
             UserView(
                 name=name,

@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
-from whence.agent.trusted_paths import UntrustedError, open_file
+from whence.agent.trusted_paths import open_file
 from whence.core import told
 from whence.core.told import Kind, Told, shown
+from whence.errors import UntrustedError
 
 log = logging.getLogger(__name__)
 

@@ -19,11 +19,11 @@ from fastapi import FastAPI
 from whence.agent import hang_up, trusted_paths
 from whence.agent.directory import FILE
 from whence.agent.edge_config import CONFIG_FILE, LOCATION_FILE, TLS_FILE
-from whence.agent.faults import ProblemError
 from whence.agent.settings import Watch
-from whence.agent.trusted_paths import OF_DATABASE, UntrustedError, Users, open_file, user_name
+from whence.agent.trusted_paths import OF_DATABASE, Users, open_file, user_name
 from whence.core.directory import GENERATION_FILE
 from whence.core.told import SOCKET_FILE
+from whence.errors import OperatorError, UntrustedError
 
 LOCK_FILE = "agent.lock"
 RUN_LOCK_FILE = "run.lock"
@@ -39,7 +39,7 @@ STATE_FILES = (
 def prepare_state(state: Path) -> None:
     """Make the state directory, for this user alone, and check all that another may have laid.
 
-    ProblemError if it cannot be made, or if another user can decide what is in it.
+    OperatorError if it cannot be made, or if another user can decide what is in it.
     """
     os.umask(0o077)
     try:
@@ -52,7 +52,7 @@ def prepare_state(state: Path) -> None:
             raise _cannot_be_written(state) from None
         raise _cannot_be_used(state, error) from None
     except OSError as error:
-        raise ProblemError(
+        raise OperatorError(
             f"the state directory {state} cannot be made: {error.strerror}; make it for this "
             "user, or name another one as agent state"
         ) from None
@@ -64,7 +64,7 @@ def state_doubt(state: Path, users: Users) -> str:
     """Look at a state directory that another user may run on, and change nothing.
 
     `users`: who is expected to. Returns as whom it is to be run, where it is another one, or
-    nothing. ProblemError if a third user can decide what is in it.
+    nothing. OperatorError if a third user can decide what is in it.
     """
     try:
         owner = os.lstat(state).st_uid
@@ -86,8 +86,8 @@ def state_doubt(state: Path, users: Users) -> str:
     )
 
 
-def _cannot_be_written(state: Path) -> ProblemError:
-    return ProblemError(
+def _cannot_be_written(state: Path) -> OperatorError:
+    return OperatorError(
         f"the state directory {state} cannot be written; give it to this user, or name another "
         "one as agent state"
     )
@@ -100,9 +100,9 @@ def _is_read_only(state: Path) -> bool:
         return False
 
 
-def _cannot_be_used(state: Path, error: UntrustedError) -> ProblemError:
+def _cannot_be_used(state: Path, error: UntrustedError) -> OperatorError:
     what = error.why if error.path == state else f"cannot be used: {error.path} {error.why}"
-    return ProblemError(f"the state directory {state} {what}; {error.cure}")
+    return OperatorError(f"the state directory {state} {what}; {error.cure}")
 
 
 def _check_state_files(state: Path, opened: int) -> None:
@@ -110,7 +110,7 @@ def _check_state_files(state: Path, opened: int) -> None:
         trusted_paths.check_entries(STATE_FILES, state, opened)
         trusted_paths.check_entries((SOCKET_FILE,), state, opened, sockets=True)
     except UntrustedError as error:
-        raise ProblemError(
+        raise OperatorError(
             f"{error.path} cannot be written: it {error.why}; {error.cure}"
         ) from None
 
@@ -131,7 +131,7 @@ def _takes_files(opened: int) -> bool:
 def become_owner(state: Path) -> None:
     """Run as the user that a state directory belongs to: both its programs write there.
 
-    Root becomes that user for good; ProblemError for any other one, where there is none, and where
+    Root becomes that user for good; OperatorError for any other one, where there is none, and where
     a third user can decide what is in it.
     """
     try:
@@ -141,7 +141,7 @@ def become_owner(state: Path) -> None:
     except UntrustedError as error:
         raise _cannot_be_used(state, error) from None
     except OSError as error:
-        raise ProblemError(
+        raise OperatorError(
             f"the state directory {state} cannot be looked at: {error.strerror}; make it with: "
             f"whence drop-in {state.parent}"
         ) from None
@@ -149,7 +149,7 @@ def become_owner(state: Path) -> None:
         return
     name = user_name(found.st_uid)
     if os.geteuid() != 0:
-        raise ProblemError(
+        raise OperatorError(
             f"the state directory {state} belongs to {name}, as whom Kamailio runs; run this as "
             f"that user: sudo -u {name} whence …"
         )
@@ -164,7 +164,7 @@ def become_owner(state: Path) -> None:
 
 @contextmanager
 def alone(path: Path, who: str) -> Iterator[None]:
-    """Hold the lock at `path` while inside; ProblemError says who has it, or why nobody can."""
+    """Hold the lock at `path` while inside; OperatorError says who has it, or why nobody can."""
     with ExitStack() as holding:
         try:
             opened = open_file(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
@@ -174,12 +174,12 @@ def alone(path: Path, who: str) -> Iterator[None]:
             file.write(str(os.getpid()).encode())
         except BlockingIOError:
             file.seek(0)
-            raise ProblemError(
+            raise OperatorError(
                 f"{who} already runs on the state directory {path.parent}, as process "
                 f"{file.read().decode().strip() or 'unknown'}; stop it, or name another agent state"
             ) from None
         except OSError as error:
-            raise ProblemError(
+            raise OperatorError(
                 f"{path} cannot be written: {error.strerror}; mend that, or name another agent "
                 "state"
             ) from None
@@ -187,7 +187,7 @@ def alone(path: Path, who: str) -> Iterator[None]:
 
 
 def api_socket(agent: Watch) -> socket.socket:
-    """Bind the API's socket; ProblemError where its port is taken."""
+    """Bind the API's socket; OperatorError where its port is taken."""
     host, port = agent.api_place
     bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -196,7 +196,7 @@ def api_socket(agent: Watch) -> socket.socket:
         bound.listen(64)
     except OSError as error:
         bound.close()
-        raise ProblemError(
+        raise OperatorError(
             f"the API's address {agent.api} cannot be used: {error.strerror}; stop what "
             "listens there, or name another one as agent api"
         ) from None

@@ -24,7 +24,6 @@ from typing import Any
 
 from whence.agent import trusted_paths
 from whence.agent.settings import Settings
-from whence.agent.trusted_paths import UntrustedError
 from whence.core import directory as tables
 from whence.core import history
 from whence.core.address import (
@@ -46,6 +45,7 @@ from whence.core.learning import Expected, Ground, permit
 from whence.core.nearest import Former, IgnoredReply, Neighbour
 from whence.core.registration import GRANT_LIMIT_S, Action, Forget, Ignore, Learn, Registration
 from whence.core.siblings import LIMIT
+from whence.errors import DisabledTrunkError, StoreError, UnknownTrunkError, UntrustedError
 
 FILE = "directory.db"
 
@@ -75,10 +75,6 @@ _REMEDIES = {
 """SQLite's primary result code → what the operator can do about it."""
 
 
-class DirectoryError(Exception):
-    """The directory cannot be opened, read or written; the message says what to do."""
-
-
 class Generation:
     """The bytes beside the database that tell the workers when an answer could have changed."""
 
@@ -105,10 +101,6 @@ class Generation:
         self._mapped.close()
 
 
-class NoTrunkError(Exception):
-    """There is no trunk of this id whose calls are admitted; the message says so."""
-
-
 @dataclass(frozen=True, slots=True)
 class Stored:
     """A registration as the directory keeps it, and the account that it is for."""
@@ -121,7 +113,7 @@ class Directory:
     """The directory of one node."""
 
     def __init__(self, path: Path) -> None:
-        """Open the directory, or make it; DirectoryError if that cannot be done."""
+        """Open the directory, or make it; StoreError if that cannot be done."""
         self.path = path
         self.on_change: Callable[[], None] = lambda: None
         """Called after each change that could change an answer."""
@@ -139,7 +131,7 @@ class Directory:
                 self._generation = Generation(path.with_name(tables.GENERATION_FILE))
                 undo.pop_all()
         except UntrustedError as error:
-            raise DirectoryError(
+            raise StoreError(
                 f"the directory {path} cannot be opened: {error.path} {error.why}; {error.cure}"
             ) from error
         except (sqlite3.Error, OSError) as error:
@@ -159,16 +151,16 @@ class Directory:
                     self._db.execute(statement)
                 self._db.execute(f"PRAGMA user_version = {tables.VERSION}")
         elif version != tables.VERSION:
-            raise DirectoryError(
+            raise StoreError(
                 f"the directory {self.path} has version {version}, and this Whence writes version "
                 f"{tables.VERSION}; {BEGIN_ANEW}"
             )
 
-    def _fault(self, done: str, error: sqlite3.Error | OSError, remedy: str = "") -> DirectoryError:
+    def _fault(self, done: str, error: sqlite3.Error | OSError, remedy: str = "") -> StoreError:
         """Say what could not be done, why, and what to do; `remedy` where SQLite knows no more."""
         remedy = _REMEDIES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, remedy)
         said = f"the directory {self.path} cannot be {done}: {error}"
-        return DirectoryError(f"{said}; {remedy}" if remedy else said)
+        return StoreError(f"{said}; {remedy}" if remedy else said)
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
@@ -206,7 +198,7 @@ class Directory:
             raise self._fault("read", error) from error
 
     def _fetch(self, query: str, parameters: dict[str, Any] | Sequence[Any] = ()) -> list[Row]:
-        """All rows of one SELECT; DirectoryError where they cannot be read."""
+        """All rows of one SELECT; StoreError where they cannot be read."""
         with self._reading():
             return self._db.execute(query, parameters).fetchall()
 
@@ -244,7 +236,7 @@ class Directory:
         A trunk that stays keeps its token: the registrar knows it by that. One that is disabled
         loses its addresses, those too that were pinned at run time. `others`: ids of registrations
         that are no trunk's any more, or another account's. Returns the ids of those that stay and
-        have other credentials than before, as far as that is remembered. DirectoryError, and then
+        have other credentials than before, as far as that is remembered. StoreError, and then
         nothing has changed.
         """
         now = time.time() if now is None else now
@@ -405,9 +397,9 @@ class Directory:
     ) -> None:
         """Admit `address` as this trunk's until it expires, or is unpinned; new files leave it.
 
-        Its port, where it has one, is the only one that is admitted. NoTrunkError where there is
-        no enabled trunk of this id. Once more: it gets the new expiry and note. `event` goes into
-        the trunk's history.
+        Its port, where it has one, is the only one that is admitted. UnknownTrunkError;
+        DisabledTrunkError for one that takes no calls. Once more: it gets the new expiry and
+        note. `event` goes into the trunk's history.
         """
         pinned = address._replace(
             origin=Origin.PINNED,
@@ -441,9 +433,9 @@ class Directory:
     def _must_be_enabled(self, trunk_id: str) -> None:
         row = self._db.execute("SELECT enabled FROM trunk WHERE id = ?", (trunk_id,)).fetchone()
         if row is None:
-            raise NoTrunkError(f"no trunk {trunk_id} is configured")
+            raise UnknownTrunkError(trunk_id)
         if not row[0]:
-            raise NoTrunkError(f"trunk {trunk_id} is disabled: no call of it is admitted")
+            raise DisabledTrunkError(f"trunk {trunk_id} is disabled: no call of it is admitted")
 
     def tokens(self) -> dict[str, str]:
         """Trunk id → its token, of those of the file."""

@@ -16,14 +16,14 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 
 from whence.agent import trusted_paths
-from whence.agent.directory import FILE, Directory, DirectoryError
+from whence.agent.directory import FILE, Directory
 from whence.agent.drop_in_settings import FILE as SETTINGS_FILE
 from whence.agent.drop_in_settings import DropIn
 from whence.agent.edge_config import SCRIPT
-from whence.agent.faults import ProblemError
 from whence.agent.shared_directory import SharedDirectory
 from whence.agent.trusted_paths import user_name
 from whence.core.address import GRACE_S
+from whence.errors import OperatorError, StoreError
 
 TEMPLATE = "drop_in.cfg.j2"
 INCLUDE_FILE = "whence.cfg"
@@ -73,7 +73,8 @@ def render(folder: Path, theirs: Theirs) -> str:
 def prepare(folder: Path, theirs: Theirs, user: str | None = None) -> None:
     """Make the folder, the include file and the directory; what is there of the last one stays.
 
-    `user`: as whom Kamailio runs; the directory is this user's alone. ProblemError says what to do.
+    `user`: as whom Kamailio runs; the directory is this user's alone. OperatorError says what
+    to do.
     """
     state = folder / STATE
     text = render(folder, theirs)  # before we are another user, who may not reach our package
@@ -84,10 +85,10 @@ def prepare(folder: Path, theirs: Theirs, user: str | None = None) -> None:
                 state.chmod(0o700)
                 Directory(state / FILE).close()
             trusted_paths.write_whole(folder / INCLUDE_FILE, text, 0o644, opened)
-    except DirectoryError as error:
-        raise ProblemError(str(error)) from error
+    except StoreError as error:
+        raise OperatorError(str(error)) from error
     except OSError as error:
-        raise ProblemError(
+        raise OperatorError(
             f"{error.filename or folder} cannot be written: {error.strerror}; run this as a user "
             "that may, or name another folder"
         ) from None
@@ -110,7 +111,7 @@ def example(folder: Path, user: str | None) -> bool:
     except FileExistsError:
         return False
     except OSError as error:
-        raise ProblemError(
+        raise OperatorError(
             f"{file} cannot be written: {error.strerror}; run this as a user that may, or name "
             "another folder"
         ) from None
@@ -130,8 +131,8 @@ def install(folder: Path, user: str | None, settings: DropIn) -> dict[str, int |
                 stored = directory.registrations()
             finally:
                 directory.close()
-    except DirectoryError as error:
-        raise ProblemError(str(error)) from error
+    except StoreError as error:
+        raise OperatorError(str(error)) from error
     return {id_: one.registration.granted_s for id_, one in stored.items()}
 
 
@@ -144,7 +145,9 @@ def kamailios_user(user: str | None) -> str | None:
     except KeyError:
         if user is None:
             return None
-        raise ProblemError(f"there is no user {user}; name the one that Kamailio runs as") from None
+        raise OperatorError(
+            f"there is no user {user}; name the one that Kamailio runs as"
+        ) from None
 
 
 @contextmanager
@@ -190,13 +193,13 @@ def _give(state: Path, folder: int, user: str | None) -> None:
         os.mkdir(STATE, 0o700, dir_fd=folder)
     found = os.stat(STATE, dir_fd=folder, follow_symlinks=False)
     if not stat.S_ISDIR(found.st_mode):
-        raise ProblemError(f"{state} is no folder of its own; remove it, or name another DIR")
+        raise OperatorError(f"{state} is no folder of its own; remove it, or name another DIR")
     wanted = pwd.getpwnam(user).pw_uid if user is not None else os.geteuid()
     owner = found.st_uid
     if owner == wanted:
         return
     if os.geteuid() != 0 or owner != 0:
-        raise ProblemError(
+        raise OperatorError(
             f"{state} belongs to user {user_name(owner)}, and not to {user_name(wanted)}; name as "
             "--user as whom Kamailio runs, or another DIR"
         )

@@ -14,7 +14,6 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
 from whence.agent import spellings
-from whence.agent.faults import FaultyFileError
 from whence.agent.settings import (
     ALL_HEADERS_LIMIT,
     Country,
@@ -27,6 +26,7 @@ from whence.agent.settings import (
 from whence.agent.shared_directory import Permits
 from whence.agent.table import Table, checked, toml
 from whence.agent.trusted_paths import Named
+from whence.errors import ConfigError
 
 FILE = "drop-in.toml"
 
@@ -155,8 +155,8 @@ class DropIn(Table):
 
 
 def load(path: Path) -> DropIn:
-    """Read and check a file; FaultyFileError names all its faults."""
+    """Read and check a file; ConfigError names all its faults."""
     settings, faults = checked(DropIn, toml(path), path)
     if settings is None:
-        raise FaultyFileError(faults)
+        raise ConfigError(faults)
     return settings

@@ -10,11 +10,11 @@ from jinja2 import Environment, StrictUndefined
 
 from whence.agent import trusted_paths
 from whence.agent.directory import FILE
-from whence.agent.faults import ProblemError
 from whence.agent.settings import Edge, Settings
 from whence.core import dialog
 from whence.core.address import Source
 from whence.core.uri import host_text
+from whence.errors import OperatorError
 
 TEMPLATE = "kamailio.cfg.j2"
 SCRIPT = "whence_kemi.py"
@@ -84,7 +84,7 @@ def write_tls_config(settings: Settings) -> None:
     """Write the file of Kamailio's module tls into the state directory, where TLS is used.
 
     Servers must show a certificate that a CA of ours has signed; that it is for the right name is
-    for the edge to see. Clients (phones, and providers that call) need not show one. ProblemError
+    for the edge to see. Clients (phones, and providers that call) need not show one. OperatorError
     where it cannot be written.
     """
     tls = settings.edge.tls
@@ -100,11 +100,11 @@ def write_tls_config(settings: Settings) -> None:
 
 
 def write(file: Path, text: str) -> None:
-    """Write a file of the state directory; ProblemError where that cannot be done."""
+    """Write a file of the state directory; OperatorError where that cannot be done."""
     try:
         trusted_paths.write_whole(file, text)
     except OSError as error:
-        raise ProblemError(
+        raise OperatorError(
             f"{file} cannot be written: {error.strerror}; mend that, or name another agent state"
         ) from None
 

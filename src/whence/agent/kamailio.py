@@ -22,6 +22,7 @@ from whence.core.address import Source
 from whence.core.keepalive import Pong, Way
 from whence.core.registration import Account, Answered, NextHop, Send, Unanswered
 from whence.core.uri import host_text
+from whence.errors import InvalidReplyError
 
 log = logging.getLogger(__name__)
 
@@ -220,7 +221,7 @@ class Kamailio(asyncio.DatagramProtocol):
         del addr  # the socket is connected: there is only one
         try:
             received = sip.read(data)
-        except sip.UnreadableError as error:
+        except InvalidReplyError as error:
             self._ignore(f"an unreadable reply: {error}")
             return
         exchange = self._exchanges.get(received.branch)

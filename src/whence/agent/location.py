@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from whence.agent import trusted_paths
-from whence.agent.trusted_paths import UntrustedError
+from whence.errors import LocationError, UntrustedError
 
 TABLES = Path("/usr/share/kamailio/db_sqlite")
 """Kamailio's own definitions of its tables, so that they are those of the Kamailio installed."""
@@ -16,10 +16,6 @@ _CONTACTS = """
 SELECT username, contact, received, CAST(strftime('%s', expires) AS REAL), user_agent
 FROM location ORDER BY username, contact
 """
-
-
-class LocationError(Exception):
-    """The location table cannot be made or read; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """The agent: builds all parts, runs them in one task group, ends them in order.
 
-A problem that the operator can mend is a ProblemError with one sentence; nothing is half-started.
+A problem that the operator can mend is a OperatorError with one sentence; nothing is half-started.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ from whence.agent.api_happened import Happened
 from whence.agent.calls import Calls, CallsFile
 from whence.agent.clashes import Clashes
 from whence.agent.daemon import LOCK_FILE, alone, api_socket, prepare_state, run_until_told
-from whence.agent.directory import FILE, Directory, DirectoryError
+from whence.agent.directory import FILE, Directory
 from whence.agent.edge_config import LOCATION_FILE, write_tls_config
 from whence.agent.events import Events, WrongTokens
-from whence.agent.faults import FaultyFileError, ProblemError
 from whence.agent.kamailio import PATIENCE_S, Kamailio
 from whence.agent.keepalive import KeepAlives
 from whence.agent.metrics import (
@@ -41,12 +40,13 @@ from whence.agent.resolver import Resolver
 from whence.agent.settings import Settings, load
 from whence.agent.siblings import Siblings
 from whence.agent.strangers import Strangers
-from whence.agent.told import Hearing, ToldError
+from whence.agent.told import Hearing
 from whence.agent.trusted_paths import load_trusted
 from whence.agent.webhook import Webhook
 from whence.core.strangers import Rate
 from whence.core.strangers import Strangers as KeptStrangers
 from whence.core.told import SOCKET_FILE
+from whence.errors import ConfigError, LocationError, OperatorError, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +66,8 @@ def run(path: Path) -> None:
                 closing(Hearing(settings.state / SOCKET_FILE)) as hearing,
             ):
                 uvloop.run(_serve(path, settings, directory, hearing, bound))
-        except (DirectoryError, location.LocationError, ToldError) as error:
-            raise ProblemError(str(error)) from error
+        except (StoreError, LocationError) as error:
+            raise OperatorError(str(error)) from error
 
 
 async def _serve(
@@ -146,7 +146,7 @@ async def _serve(
     api_happened.add(api, Happened(directory, calls, strangers, events))
 
     def hang_up() -> None:
-        with suppress(FaultyFileError, DirectoryError):  # it has been logged
+        with suppress(ConfigError, StoreError):  # it has been logged
             reload()
 
     log.info(

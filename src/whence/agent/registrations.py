@@ -19,10 +19,9 @@ from dataclasses import dataclass, replace
 from itertools import count
 from typing import Protocol
 
-from whence.agent.directory import Directory, DirectoryError, Stored
+from whence.agent.directory import Directory, Stored
 from whence.agent.places import Places
 from whence.agent.settings import Settings, Trunk
-from whence.agent.standings import DisabledError
 from whence.agent.tasks import Tasks
 from whence.core import history
 from whence.core.address import Source
@@ -54,6 +53,7 @@ from whence.core.registration import (
 )
 from whence.core.retry import WAITS
 from whence.core.uri import Uri
+from whence.errors import DisabledTrunkError, StoreError, UnknownTrunkError
 
 log = logging.getLogger(__name__)
 
@@ -186,7 +186,7 @@ class Registrations:
     def apply(self, settings: Settings) -> None:
         """Make the registrations those of `settings`; what did not change goes on as it was.
 
-        DirectoryError, and then nothing has changed.
+        StoreError, and then nothing has changed.
         """
         after = {trunk.id: account_name(trunk) for trunk in settings.trunk}
         leaving = [
@@ -294,33 +294,39 @@ class Registrations:
         elif state.under_way if held and trunk.enabled else state is not State.UNREGISTERED:
             self._tasks.start(self._take_back(entry))
 
-    # What the operator says of one trunk; KeyError where there is none with this id, DirectoryError
-    # where it cannot be written down, and then nothing has changed.
+    # What the operator says of one trunk; UnknownTrunkError where there is none with this
+    # id, StoreError where it cannot be written down, and then nothing has changed.
 
     def __contains__(self, trunk_id: str) -> bool:
         return trunk_id in self._entries
 
     def __getitem__(self, trunk_id: str) -> tuple[Trunk, Registration]:
-        entry = self._entries[trunk_id]
+        entry = self._entry(trunk_id)
         return entry.trunk, entry.registration
 
+    def _entry(self, trunk_id: str) -> Entry:
+        try:
+            return self._entries[trunk_id]
+        except KeyError:
+            raise UnknownTrunkError(trunk_id) from None
+
     def must_be_enabled(self, trunk_id: str) -> None:
-        """DisabledError where the file says that this trunk is not to be registered."""
-        if not self._entries[trunk_id].trunk.enabled:
-            raise DisabledError(
+        """DisabledTrunkError where the file says that this trunk is not to be registered."""
+        if not self._entry(trunk_id).trunk.enabled:
+            raise DisabledTrunkError(
                 f"trunk {trunk_id} is disabled in the file; write enabled = true, and reload"
             )
 
     def want(self, trunk_id: str) -> None:
-        """Register it now, whatever came before; DisabledError where the file says no."""
+        """Register it now, whatever came before; DisabledTrunkError where the file says no."""
         self.must_be_enabled(trunk_id)
-        entry = self._entries[trunk_id]
+        entry = self._entry(trunk_id)
         self._written_step(entry, Want())
         entry.parking = False
 
     def unregister(self, trunk_id: str) -> None:
         """Take it back, and leave it so until it is wanted again; its addresses end at once."""
-        entry = self._entries[trunk_id]
+        entry = self._entry(trunk_id)
         self._written_step(entry, TakeBack(None, held=True))
         entry.parking = False
         self._tasks.start(self._take_back(entry))
@@ -351,7 +357,7 @@ class Registrations:
 
     def park(self, trunk_id: str) -> None:
         """Send no more REGISTERs for it, once the attempt under way is over."""
-        entry = self._entries[trunk_id]
+        entry = self._entry(trunk_id)
         if entry.registration.in_flight is not None:
             entry.parking = True
         else:
@@ -424,7 +430,7 @@ class Registrations:
         events = history.events(before, after, Lapsed(), entry.told)
         try:
             self._save(entry, after, actions, now, events)
-        except DirectoryError as error:
+        except StoreError as error:
             log.error("%s", error)  # noqa: TRY400 - a neighbour's fault, no bug of ours
             entry.watched_at = now + SWEEP_S
             heapq.heappush(self._ends, (entry.watched_at, next(self._ties), entry))
@@ -437,7 +443,7 @@ class Registrations:
     def _sweep(self, now: float) -> None:
         try:
             self._directory.drop_expired(now)
-        except DirectoryError as error:
+        except StoreError as error:
             log.error("%s", error)  # noqa: TRY400 - a neighbour's fault, no bug of ours
 
     async def stop(self) -> None:
@@ -545,7 +551,7 @@ class Registrations:
         """One step of the core, put off where it cannot be written down."""
         try:
             return self._written_step(entry, fact)
-        except DirectoryError as error:
+        except StoreError as error:
             before, now = entry.registration, self._clock()
             after = self._only_noted(entry, fact)
             if before.in_flight is None or isinstance(fact, _OUTCOMES):
@@ -557,7 +563,7 @@ class Registrations:
     def _written_step(self, entry: Entry, fact: Fact) -> Send | Follow | None:
         """One step of the core: written down first, then told, then carried out.
 
-        DirectoryError: it has not happened.
+        StoreError: it has not happened.
         """
         now, before = self._clock(), entry.registration
         dice = Dice(random.random(), secrets.token_hex(8))  # noqa: S311 - spreads, hides nothing
@@ -603,7 +609,7 @@ class Registrations:
         self._directory.save(account_name(entry.trunk), after, lasting, socket, now, events)
         self.happened(entry.trunk.id, events)
 
-    def _put_off(self, before: Registration, now: float, error: DirectoryError) -> Registration:
+    def _put_off(self, before: Registration, now: float, error: StoreError) -> Registration:
         """What is not written down has not happened: nothing is sent, and it is tried again."""
         return replace(
             before,

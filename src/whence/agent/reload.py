@@ -7,10 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from whence.agent.directory import DirectoryError
-from whence.agent.faults import FaultyFileError
 from whence.agent.settings import Settings, load
 from whence.agent.trusted_paths import load_trusted
+from whence.errors import ConfigError, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +34,7 @@ class Reload:
     """The settings that count now, and the way to newer ones."""
 
     def __init__(self, path: Path, settings: Settings, apply: Callable[[Settings], None]) -> None:
-        """`apply` makes new settings count; DirectoryError where it cannot."""
+        """`apply` makes new settings count; StoreError where it cannot."""
         self._path = path
         self._apply = apply
         self.settings = settings
@@ -43,7 +42,7 @@ class Reload:
     def __call__(self) -> Reloaded:
         """Read the file and make it count.
 
-        FaultyFileError or DirectoryError where nothing changed. After a DirectoryError the same
+        ConfigError or StoreError where nothing changed. After a StoreError the same
         file counts as new at the next try.
         """
         before = self.settings
@@ -51,10 +50,10 @@ class Reload:
             read = self._read()
             after = _as_started(read, before)
             self._apply(after)
-        except FaultyFileError as error:
+        except ConfigError as error:
             log.error("not reloaded: %s", "; ".join(error.faults))  # noqa: TRY400 - no bug of ours
             raise
-        except DirectoryError as error:
+        except StoreError as error:
             log.error("not reloaded: %s", error)  # noqa: TRY400 - no bug of ours
             raise
         self.settings = after
@@ -70,7 +69,7 @@ class Reload:
     def _read(self) -> Settings:
         read, _ = load_trusted(self._path, load)
         if self.settings.trunk and not read.model_fields_set:  # it was cut off, most likely
-            raise FaultyFileError(
+            raise ConfigError(
                 [f"{self._path.name}: is empty; to have no trunk any more, leave [edge] in it"]
             )
         return read

@@ -30,7 +30,6 @@ from pydantic import (
 )
 
 from whence.agent import pins, spellings, tls_peer
-from whence.agent.faults import FaultyFileError
 from whence.agent.table import Table, checked, toml
 from whence.agent.trusted_paths import Named
 from whence.core import stamp, told
@@ -48,6 +47,7 @@ from whence.core.retry import WAITS, Backoff, Waits
 from whence.core.secret import Secret
 from whence.core.trunk import NUMBER_HEADERS
 from whence.core.uri import Uri
+from whence.errors import ConfigError
 
 DAY_S = 86_400
 
@@ -833,14 +833,14 @@ class Settings(Table):
 
 
 def load(path: Path) -> Settings:
-    """Read and check a file; FaultyFileError names all its faults."""
+    """Read and check a file; ConfigError names all its faults."""
     data = toml(path)
     settings, faults = checked(Settings, data, path)
     faults += [f"{path.name}: {fault}" for fault in _doubles(data)]
     if settings is not None:
         faults += [f"{path.name}: {fault}" for fault in _at_odds(settings)]
     if settings is None or faults:
-        raise FaultyFileError(faults)
+        raise ConfigError(faults)
     return settings
 
 

@@ -17,13 +17,14 @@ from ipaddress import ip_address
 from itertools import count, islice
 from typing import Protocol
 
-from whence.agent.directory import Directory, DirectoryError
+from whence.agent.directory import Directory
 from whence.agent.settings import Settings, Trunk
 from whence.agent.tasks import Tasks
 from whence.core.address import IP, Address, Network, Source, canonical_ip
 from whence.core.registration import NextHop, Registration
 from whence.core.siblings import LIMIT, siblings
 from whence.core.uri import Uri
+from whence.errors import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -234,7 +235,7 @@ class Siblings:
         try:
             if rows:
                 self._directory.resolve(rows, now)
-        except DirectoryError as error:
+        except StoreError as error:
             log.error("%s", error)  # noqa: TRY400 - a neighbour's fault, no bug of ours
             return False
         for trunk_id in batch:

@@ -1,7 +1,7 @@
 """SIP text, at the border: our REGISTER and OPTIONS written, their answers read.
 
 The text is taken apart by `aiosipua`, here and nowhere else; what it finds becomes the core's types
-at once. A message that cannot be read raises UnreadableError.
+at once. A message that cannot be read raises InvalidReplyError.
 """
 
 from __future__ import annotations
@@ -20,14 +20,11 @@ from whence.core.contact import Contact, seconds
 from whence.core.digest import AuthenticationInfo, Challenge
 from whence.core.registration import Account, Reply, Send
 from whence.core.uri import Uri, host_text
+from whence.errors import InvalidReplyError
 
 REPLY_LIMIT = 65_535
 CHALLENGE_LIMIT = 2_048
 """The longest header that is read for challenges: a stranger's must not cost us seconds."""
-
-
-class UnreadableError(Exception):
-    """Bytes that are no SIP reply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +102,13 @@ def keep_alive(account: Account, call_id: str, via: str, inside: Sequence[str]) 
 
 
 def read(data: bytes) -> Received:
-    """Read a reply; UnreadableError for whatever is none."""
+    """Read a reply; InvalidReplyError for whatever is none."""
     if len(data) > REPLY_LIMIT:
-        raise UnreadableError("too long")
+        raise InvalidReplyError("too long")
     try:
         message = SipMessage.parse(data)
         if not isinstance(message, SipResponse) or not 100 <= message.status_code < 700:
-            raise UnreadableError("not a reply")
+            raise InvalidReplyError("not a reply")
         cseq = parse_cseq(message.get_header("cseq") or "")
         via = parse_via(message.get_header("via") or "//")
         return Received(
@@ -126,7 +123,7 @@ def read(data: bytes) -> Received:
             reply=_reply(message, cseq.seq),
         )
     except (ValueError, IndexError) as error:
-        raise UnreadableError(type(error).__name__) from error
+        raise InvalidReplyError(type(error).__name__) from error
 
 
 def _reply(message: SipResponse, cseq: int) -> Reply:

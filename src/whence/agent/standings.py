@@ -12,10 +12,6 @@ from typing import Literal, Protocol
 from whence.core.registration import Registration
 
 
-class DisabledError(Exception):
-    """No call of this trunk is let in; the message says what to do."""
-
-
 class Trunk(Protocol):
     """What is told of a trunk, wherever it is written."""
 
@@ -59,7 +55,7 @@ class Standings(Protocol):
     def __contains__(self, trunk_id: str) -> bool: ...
 
     def __getitem__(self, trunk_id: str) -> tuple[Trunk, Registration]:
-        """One of them; KeyError where there is none with this id."""
+        """One of them; UnknownTrunkError where there is none with this id."""
 
     def must_be_enabled(self, trunk_id: str) -> None:
-        """KeyError where there is no such trunk, DisabledError where its calls are not let in."""
+        """UnknownTrunkError where there is none, DisabledTrunkError where it takes no calls."""

@@ -15,6 +15,7 @@ from whence.core.history import Event
 from whence.core.strangers import Rate
 from whence.core.strangers import Strangers as Kept
 from whence.core.told import Kind, Told, shown
+from whence.errors import UnknownTrunkError
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +45,8 @@ class Strangers:
     def admit(self, source: Source, trunk_id: str, for_s: float, note: str) -> Address:
         """Let calls from a source's ip in as the trunk's, for a while.
 
-        It may come from any port, and over its transport or a stronger one. KeyError for no such
-        trunk, DisabledError for one that takes no calls; DirectoryError where it cannot be written.
+        It may come from any port, and over its transport or a stronger one. UnknownTrunkError;
+        DisabledTrunkError for one that takes no calls; StoreError where it cannot be written.
         ValueError for an ip that is nobody's.
         """
         pins.network(str(source.ip))
@@ -70,11 +71,10 @@ class Strangers:
     def expel(self, source: Source, trunk_id: str) -> bool:
         """Take back what let a source's ip in as the trunk's; False where nothing did.
 
-        What the file pins stays. KeyError for no such trunk; DirectoryError where it cannot be
-        written.
+        What the file pins stays. UnknownTrunkError; StoreError where it cannot be written.
         """
         if trunk_id not in self.trunks:
-            raise KeyError(trunk_id)
+            raise UnknownTrunkError(trunk_id)
         event = Event(EXPELLED, f"{source.ip}, by the operator")
         done = self.directory.unpin(trunk_id, source.ip, self.clock(), event)
         if done:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from whence.agent.faults import FaultyFileError
+from whence.errors import ConfigError
 
 
 class Table(BaseModel):
@@ -25,16 +25,16 @@ AnyTable = TypeVar("AnyTable", bound=Table)
 
 
 def toml(path: Path) -> dict[str, Any]:
-    """Read a file of ours; FaultyFileError where it cannot be read, or is no TOML."""
+    """Read a file of ours; ConfigError where it cannot be read, or is no TOML."""
     name = path.name
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise FaultyFileError([f"{path}: cannot be read: {error.strerror}"]) from None
+        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from None
     except UnicodeDecodeError as error:
-        raise FaultyFileError([f"{name}: is not UTF-8 at byte {error.start}"]) from None
+        raise ConfigError([f"{name}: is not UTF-8 at byte {error.start}"]) from None
     except tomllib.TOMLDecodeError as error:
-        raise FaultyFileError([f"{name}: is not TOML: {error}"]) from None
+        raise ConfigError([f"{name}: is not TOML: {error}"]) from None
 
 
 def checked(

@@ -12,9 +12,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from whence.agent.drop_in import MODULES, Theirs
-from whence.agent.faults import ProblemError
 from whence.agent.native_cfg import Block, Cfg, Place
 from whence.core.told import shown
+from whence.errors import OperatorError
 
 NEEDED = ("tm", "sl", "pv", "uac")
 """Modules that the include uses, and that an ordinary kamailio.cfg has loaded by itself."""
@@ -56,14 +56,14 @@ _ITS_LOCK = frozenset(
 
 
 def missing_modules(cfg: Cfg, folders: Sequence[Path]) -> None:
-    """ProblemError where a module that the include loads is not installed."""
+    """OperatorError where a module that the include loads is not installed."""
     written = cfg.setting("mpath", "loadpath")
     places = [Path(one) for one in written[0].split(":")] if written else list(folders)
     if not any(place.is_dir() for place in places):
         return  # Kamailio itself will say what it finds
     for module in MODULES:
         if not any((place / f"{module}.so").exists() for place in places):
-            raise ProblemError(
+            raise OperatorError(
                 f"Kamailio has no module {module}; install it: apt-get install {PACKAGES[module]}"
             )
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from whence.core import notice, told
 from whence.core.notice import Notice
 from whence.core.told import Told
+from whence.errors import DecisionSocketError, InvalidDatagramError
 
 log = logging.getLogger(__name__)
 
@@ -44,15 +45,11 @@ def _room() -> int:
         return 0
 
 
-class ToldError(Exception):
-    """The socket cannot be made; the message says what to do."""
-
-
 class Hearing:
     """Reads what the edge tells, and passes it on. Nobody else can write there: mode 0600."""
 
     def __init__(self, path: Path, room: int | None = None) -> None:
-        """Make the socket at `path`, in the place of what a former agent left; ToldError.
+        """Make the socket at `path`, in the place of what a former agent left; DecisionSocketError.
 
         `room`: how many datagrams the system queues; None: it is asked.
         """
@@ -72,7 +69,7 @@ class Hearing:
             path.chmod(0o600)
         except OSError as error:
             self._socket.close()
-            raise ToldError(
+            raise DecisionSocketError(
                 f"the socket {path} cannot be made: {error.strerror or error}; remove what is in "
                 "its place, or name another agent state"
             ) from None
@@ -120,7 +117,7 @@ class Hearing:
                     notice_ear(noticed)
                 return
             heard = told.read(data)
-        except told.UnreadableError as error:
+        except InvalidDatagramError as error:
             self.unreadable += 1
             if self.unreadable == 1:
                 log.warning("told what cannot be read (%s); is Kamailio of this version?", error)

@@ -28,10 +28,9 @@ from whence.agent.daemon import (
     prepare_state,
     run_until_told,
 )
-from whence.agent.directory import FILE, DirectoryError
+from whence.agent.directory import FILE
 from whence.agent.drop_in_settings import DropIn, load
 from whence.agent.events import Events, WrongTokens
-from whence.agent.faults import FaultyFileError, ProblemError
 from whence.agent.metrics import (
     ClashMetrics,
     EventMetrics,
@@ -42,13 +41,14 @@ from whence.agent.metrics import (
 from whence.agent.reload import Reloaded
 from whence.agent.shared_directory import SharedDirectory
 from whence.agent.strangers import Strangers
-from whence.agent.told import Hearing, ToldError
+from whence.agent.told import Hearing
 from whence.agent.tracked import Tracked
 from whence.agent.trusted_paths import load_trusted
 from whence.agent.webhook import Webhook
 from whence.core.strangers import Rate
 from whence.core.strangers import Strangers as KeptStrangers
 from whence.core.told import SOCKET_FILE
+from whence.errors import ConfigError, OperatorError, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -71,8 +71,8 @@ def run(path: Path) -> None:
                 closing(Hearing(state / SOCKET_FILE)) as hearing,
             ):
                 uvloop.run(_serve(path, settings, directory, hearing, bound))
-        except (DirectoryError, ToldError) as error:
-            raise ProblemError(str(error)) from error
+        except StoreError as error:
+            raise OperatorError(str(error)) from error
 
 
 @dataclass
@@ -87,7 +87,7 @@ class Reload:
     def __call__(self) -> Reloaded:
         """Read the file and make its numbers count.
 
-        FaultyFileError or DirectoryError where nothing changed.
+        ConfigError or StoreError where nothing changed.
         """
         before = self.settings
         try:
@@ -95,7 +95,7 @@ class Reload:
             self.directory.install_numbers(
                 after.spellings(), after.number_headers, after.permits(time.time())
             )
-        except (FaultyFileError, DirectoryError) as error:
+        except (ConfigError, StoreError) as error:
             said = "; ".join(getattr(error, "faults", [str(error)]))
             log.error("not reloaded: %s", said)  # noqa: TRY400 - no bug of ours
             raise
@@ -162,7 +162,7 @@ async def _serve(
     api_happened.add(api, Happened(directory, calls, strangers, events))
 
     def hang_up() -> None:
-        with suppress(FaultyFileError, DirectoryError):  # it has been logged
+        with suppress(ConfigError, StoreError):  # it has been logged
             reload()
 
     async def nothing() -> None:

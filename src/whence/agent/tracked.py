@@ -13,13 +13,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, cast
 
-from whence.agent.directory import DirectoryError
 from whence.agent.shared_directory import Row, SharedDirectory
-from whence.agent.standings import DisabledError
 from whence.agent.strangers import ADMITTED, EXPELLED
 from whence.core import history
 from whence.core.registration import Registration, State
 from whence.core.told import shown
+from whence.errors import DisabledTrunkError, StoreError, UnknownTrunkError
 
 log = logging.getLogger(__name__)
 
@@ -87,12 +86,12 @@ class Tracked:
         for trunk, registration in self:
             if trunk.id == trunk_id:
                 return trunk, registration
-        raise KeyError(trunk_id)
+        raise UnknownTrunkError(trunk_id)
 
     def must_be_enabled(self, trunk_id: str) -> None:
-        """KeyError where there is no such trunk; DisabledError where its calls are not let in."""
+        """UnknownTrunkError where there is none; DisabledTrunkError where it takes no calls."""
         if not self[trunk_id][0].enabled:
-            raise DisabledError(
+            raise DisabledTrunkError(
                 f"trunk {trunk_id} is disabled in uac; enable it: "
                 f"kamcmd uac.reg_enable l_uuid s:{trunk_id}"
             )
@@ -129,13 +128,13 @@ class Tracked:
                 if self._clock() - swept_at > SWEEP_S:
                     swept_at = self._clock()
                     self._directory.drop_expired(swept_at)
-            except DirectoryError as error:
+            except StoreError as error:
                 log.error("the directory: %s", error)  # noqa: TRY400 - a neighbour's fault
                 await asyncio.sleep(SWEEP_S)
             await asyncio.sleep(LOOK_S)
 
     def look(self) -> None:
-        """Tell what happened since it was looked last; DirectoryError where it cannot be."""
+        """Tell what happened since it was looked last; StoreError where it cannot be."""
         self._directory.lapse(self._clock())
         changes = self._directory.changes()
         if changes != self._changes:

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from whence.agent.faults import FaultyFileError, ProblemError, one_line
+from whence.errors import ConfigError, UntrustedError
 
 OF_DATABASE = ("", "-wal", "-shm", "-journal")
 """What SQLite adds to the name of a database for the files that it keeps beside it."""
@@ -40,14 +40,6 @@ LINKS_LIMIT = 40
 
 Users = Collection[int]
 """The ids of the users who may decide."""
-
-
-class UntrustedError(ProblemError):
-    """Another user can decide what is found at a path."""
-
-    def __init__(self, path: Path, why: str, cure: str) -> None:
-        self.path, self.why, self.cure = path, why, cure
-        super().__init__(one_line(f"{path} {why}; {cure}"))  # others choose names
 
 
 def root_and_us() -> frozenset[int]:
@@ -377,13 +369,13 @@ def load_trusted(
     """Read a settings file to act on it: no other user may change it, or what it names.
 
     `users`: who may decide, for a command that looks only; None: root and we. Returns the settings,
-    and a sentence for each secret that all users may read. FaultyFileError names all faults.
+    and a sentence for each secret that all users may read. ConfigError names all faults.
     """
     with suppress(OSError):  # that it cannot be read is for `load` to say
         try:
             read_doubt(file, users)
         except UntrustedError as error:
-            raise FaultyFileError([str(error)]) from None
+            raise ConfigError([str(error)]) from None
     settings = load(file)
     faults, doubts = [], []
     for named in settings.named_files(file):
@@ -395,7 +387,7 @@ def load_trusted(
         else:
             doubts += [f"{place}{doubt}"] if doubt else []
     if faults:
-        raise FaultyFileError(faults)
+        raise ConfigError(faults)
     return settings, doubts
 
 

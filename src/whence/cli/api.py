@@ -6,34 +6,34 @@ from typing import Any
 
 import httpx
 
-from whence.agent.faults import ProblemError
 from whence.core.told import shown
+from whence.errors import OperatorError
 
 ANSWER_S = 10.0
 
 
 def ask(api: str, path: str, question: dict[str, Any] | None = None) -> Any:
-    """GET `path`, or POST `question` to it; the JSON answer. ProblemError where there is none."""
+    """GET `path`, or POST `question` to it; the JSON answer. OperatorError where there is none."""
     url = api.rstrip("/") + path
     try:
         # trust_env: a proxy from the environment has no business between us and loopback.
         with httpx.Client(trust_env=False, timeout=ANSWER_S) as client:
             answer = client.get(url) if question is None else client.post(url, json=question)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise ProblemError(
+        raise OperatorError(
             f"no agent answers at {api} ({error}); start it with: whence run -c FILE, or name its "
             "API with --api URL"
         ) from None
     try:
         told = answer.json()
         if answer.is_error and told["detail"]:
-            raise ProblemError(_sentence(told["detail"]))
+            raise OperatorError(_sentence(told["detail"]))
     except (ValueError, LookupError, TypeError):
         told = None
     if answer.is_error:
-        raise ProblemError(f"{url} answered {answer.status_code}: {shown(answer.text[:200])}")
+        raise OperatorError(f"{url} answered {answer.status_code}: {shown(answer.text[:200])}")
     if told is None:
-        raise ProblemError(
+        raise OperatorError(
             f"what answers at {api} is not Whence's API; name that with --api URL, as it stands "
             "in [agent]"
         )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from whence.agent.faults import ProblemError
 from whence.cli.options import FileOption
+from whence.errors import OperatorError
 
 
 def check(config: FileOption) -> None:
@@ -22,7 +22,7 @@ def check(config: FileOption) -> None:
     settings, doubts = load_trusted(config, load, users)
     try:
         doubts.append(state_doubt(settings.state, users))
-    except ProblemError as problem:
+    except OperatorError as problem:
         doubts.append(str(problem))
     for note in settings.expired_pins(time.time()):
         print(f"{config.name}: {note}")

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from whence.agent.faults import FaultyFileError
 from whence.core.told import shown
+from whence.errors import ConfigError
 
 KAMAILIO_CFG = Path("/etc/kamailio/kamailio.cfg")
 
@@ -72,10 +72,10 @@ def drop_in(
     if (folder / SETTINGS_FILE).exists():
         try:
             settings, doubts = load_trusted(folder / SETTINGS_FILE, load, decide)
-        except FaultyFileError as error:
+        except ConfigError as error:
             faults += error.faults
     if faults:
-        raise FaultyFileError(faults)
+        raise ConfigError(faults)
     their_kamailio.missing_modules(cfg, module_folders())
 
     prepare(folder, their_kamailio.theirs(cfg), owner)

@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from whence.agent import hang_up
-from whence.agent.faults import FaultyFileError, ProblemError
+from whence.errors import ConfigError, OperatorError
 
 if TYPE_CHECKING:
     from typer import Typer
@@ -24,10 +24,10 @@ def main() -> None:
         hang_up.wait()  # before the imports, which take longest
     try:
         _commands()()
-    except FaultyFileError as error:
+    except ConfigError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
-    except ProblemError as error:
+    except OperatorError as error:
         print(f"whence: {error}", file=sys.stderr)
         sys.exit(1)
 

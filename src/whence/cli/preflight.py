@@ -24,10 +24,10 @@ from whence.agent.edge_config import (
     write,
     write_tls_config,
 )
-from whence.agent.faults import ProblemError
 from whence.agent.settings import Settings, load
 from whence.agent.trusted_paths import load_trusted
 from whence.core.address import Source, Transport
+from whence.errors import LocationError, OperatorError
 
 OLDEST_KAMAILIO = (5, 6)
 LEFTOVERS_S = 10.0
@@ -56,8 +56,8 @@ def ready(file: Path) -> Iterator[Settings]:
         patiently(lambda: _nobody_is_in_the_way(settings))
         try:
             location.make(settings.state / LOCATION_FILE)
-        except location.LocationError as error:
-            raise ProblemError(str(error)) from None
+        except LocationError as error:
+            raise OperatorError(str(error)) from None
         config = settings.state / CONFIG_FILE
         write(config, render(settings, file))
         write_tls_config(settings)
@@ -71,7 +71,7 @@ def patiently(check: Callable[[], None], within_s: float = LEAVING_S) -> None:
     while True:
         try:
             return check()
-        except ProblemError:
+        except OperatorError:
             if time.monotonic() > until:
                 raise
         time.sleep(0.02)
@@ -88,12 +88,12 @@ def _nobody_is_in_the_way(settings: Settings) -> None:
 def kamailio_version() -> str:
     """Say which Kamailio is installed; refuse a machine without one, or with one too old."""
     if shutil.which("kamailio") is None:
-        raise ProblemError("Kamailio is not installed; install it: apt-get install kamailio")
+        raise OperatorError("Kamailio is not installed; install it: apt-get install kamailio")
     said = subprocess.run(["kamailio", "-v"], capture_output=True, text=True, check=False).stdout
     found = re.search(r"kamailio (?P<whole>(\d+)\.(\d+)\S*)", said)
     version = (int(found[2]), int(found[3])) if found else (0, 0)
     if version < OLDEST_KAMAILIO:
-        raise ProblemError(
+        raise OperatorError(
             f"this Kamailio is {'.'.join(map(str, version))}, and Whence needs "
             f"{'.'.join(map(str, OLDEST_KAMAILIO))} or newer; install that one"
         )
@@ -123,11 +123,11 @@ def kamailio_takes(config: Path) -> None:
     missing = re.search(r"could not find module <(\w+?)(?:\.so)?>", said)
     if missing:
         package = _PACKAGE_OF_MODULE.get(missing[1], "kamailio")
-        raise ProblemError(
+        raise OperatorError(
             f"Kamailio has no module {missing[1]}; install it: apt-get install {package}"
         )
     errors = [line for line in said.splitlines() if "ERROR" in line or "CRITICAL" in line]
-    raise ProblemError(
+    raise OperatorError(
         f"Kamailio does not take its configuration {config}: {errors[0] if errors else said[-300:]}"
     )
 
@@ -147,7 +147,7 @@ def port_is_free(wanted: Source) -> None:
                 if error.errno == errno.EADDRINUSE
                 else f"cannot be used: {error.strerror}; name an address of this machine"
             )
-            raise ProblemError(f"the socket {wanted} {what}, or name another one") from None
+            raise OperatorError(f"the socket {wanted} {what}, or name another one") from None
 
 
 def end_leftovers(state: Path) -> None:
@@ -159,7 +159,7 @@ def end_leftovers(state: Path) -> None:
     deadline = time.monotonic() + LEFTOVERS_S
     while leftovers := _leftovers(state):
         if time.monotonic() > deadline:
-            raise ProblemError(
+            raise OperatorError(
                 f"processes {leftovers} of an earlier run do not end; end them with kill -9"
             )
         # Kamailio's children do not end by themselves when their parent was killed.
@@ -193,6 +193,6 @@ def _signal(pid: int, number: signal.Signals) -> None:
     except ProcessLookupError:
         return
     except PermissionError:
-        raise ProblemError(
+        raise OperatorError(
             f"process {pid} of an earlier run belongs to another user; end it as that user"
         ) from None

@@ -27,13 +27,13 @@ import httpx
 
 from whence.agent import hang_up
 from whence.agent.edge_config import CONFIG_FILE, command
-from whence.agent.faults import ProblemError
 from whence.agent.settings import Edge, Settings
 from whence.core import notice, told
 from whence.core.address import Source
 from whence.core.kamailio_log import WINDOW_S, Filter
 from whence.core.notice import Notice, Reason
 from whence.core.told import shown
+from whence.errors import OperatorError
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def supervise(file: Path, settings: Settings) -> None:
-    """Run Kamailio and the agent until SIGINT or SIGTERM; ProblemError if they do not come up."""
+    """Run Kamailio and the agent until SIGINT or SIGTERM; OperatorError if they do not come up."""
     asyncio.run(_supervise(file, settings))
 
 
@@ -117,14 +117,14 @@ async def _until_up(
         while not stopping.is_set():
             for child in children:
                 if not child.running:
-                    raise ProblemError(f"{child.name} did not start; its last lines stand above")
+                    raise OperatorError(f"{child.name} did not start; its last lines stand above")
             with suppress(httpx.HTTPError):
                 health = await client.get(f"http://{settings.agent.api}/healthz")
                 if health.status_code == 200:
                     log.info("up: Kamailio and the agent answer")
                     return
             if time.monotonic() > deadline:
-                raise ProblemError(
+                raise OperatorError(
                     f"Kamailio and the agent did not come up in {within_s:.0f} s; their lines "
                     "above say why"
                 )
@@ -203,7 +203,7 @@ class Child:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start it; its output is ours. ProblemError where it cannot be started."""
+        """Start it; its output is ours. OperatorError where it cannot be started."""
         self._show_rest()
         self._process = None  # one that ended, if any: its pid may be anybody's by now
         self._started_at = time.monotonic()
@@ -216,7 +216,7 @@ class Child:
                 preexec_fn=_dies_with_us(self._when_we_die),  # noqa: PLW1509 - we have no threads
             )
         except OSError as error:
-            raise ProblemError(
+            raise OperatorError(
                 f"{self.name} cannot be started: {self._command[0]}: {error.strerror}; it must be "
                 "there, and this user must be let to run it"
             ) from error
@@ -241,7 +241,7 @@ class Child:
             wait_s, said = min(wait_s * 2, RESTART_LIMIT_S), f"{self.name} ended"
             try:
                 self.start()
-            except ProblemError as problem:
+            except OperatorError as problem:
                 said = str(problem)
 
     async def stop(self, within_s: float) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from whence.core.address import Source
-from whence.core.told import UnreadableError
+from whence.errors import InvalidDatagramError
 
 PREFIX = b"n1\x1f"
 """What a notice begins with; a decision begins with its own version."""
@@ -68,10 +68,10 @@ def message(notice: Notice) -> bytes:
 
 
 def read(data: bytes) -> Notice:
-    """Read one datagram; UnreadableError where it is none of this version."""
+    """Read one datagram; InvalidDatagramError where it is none of this version."""
     try:
         if not data.startswith(PREFIX):
-            raise UnreadableError("of another version")
+            raise InvalidDatagramError("of another version")
         fields = data[len(PREFIX) :].decode().split(_SEPARATOR, _FIELDS - 1)
         at_ms, reason, transport, ip, port, count, blocked_s, left_out, detail = fields
         return Notice(
@@ -84,10 +84,10 @@ def read(data: bytes) -> Notice:
             detail,
         )
     except ValueError as error:  # UnicodeDecodeError is one, and what unpacking says is one
-        raise UnreadableError(str(error)[:200]) from None
+        raise InvalidDatagramError(str(error)[:200]) from None
 
 
 def _count(text: str) -> int:
     if not (text.isascii() and text.isdecimal()) or len(text) > 16 or int(text) > COUNT_LIMIT:
-        raise UnreadableError("no count")
+        raise InvalidDatagramError("no count")
     return int(text)

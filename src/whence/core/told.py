@@ -15,6 +15,7 @@ from whence.core import called
 from whence.core.address import Source
 from whence.core.identify import NO_HEADERS, Decision, Identified, Refused, Request
 from whence.core.uri import Uri
+from whence.errors import InvalidDatagramError
 
 SOCKET_FILE = "told.sock"
 """The agent's socket beside the directory."""
@@ -31,10 +32,6 @@ _SEPARATOR = "\x1f"
 _CUT = "…"
 _FIELDS = 17
 _AT_LIMIT_MS = 1 << 50
-
-
-class UnreadableError(ValueError):
-    """A datagram that no edge of this version has sent."""
 
 
 class Kind(StrEnum):
@@ -144,13 +141,13 @@ def call_id_of(data: bytes) -> str:
 
 
 def read(data: bytes) -> Told:
-    """Read one datagram; UnreadableError where it is none of this version."""
+    """Read one datagram; InvalidDatagramError where it is none of this version."""
     try:
         fields = data.decode().split(_SEPARATOR, _FIELDS - 1)
         version, dropped, at_ms, known, method, kind, rule, named, reason, *rest = fields
         transport, ip, port, ruri, to, p_called_party_id, headers, call_id = rest
         if version != _VERSION or known not in ("0", "1"):
-            raise UnreadableError("of another version")
+            raise InvalidDatagramError("of another version")
         return Told(
             at=_count(at_ms) / 1000,
             method=method,
@@ -168,7 +165,7 @@ def read(data: bytes) -> Told:
             call_id=call_id,
         )
     except ValueError as error:  # UnicodeDecodeError is one, and what unpacking says is one
-        raise UnreadableError(str(error)[:200]) from None
+        raise InvalidDatagramError(str(error)[:200]) from None
 
 
 def shown(text: str) -> str:
@@ -216,8 +213,8 @@ def _plain(text: str) -> str:
 
 def _count(text: str) -> int:
     if not (text.isascii() and text.isdecimal()) or len(text) > 16:
-        raise UnreadableError("no count")
+        raise InvalidDatagramError("no count")
     number = int(text)
     if number > _AT_LIMIT_MS:
-        raise UnreadableError("too large a count")
+        raise InvalidDatagramError("too large a count")
     return number

@@ -14,19 +14,17 @@ from contextlib import contextmanager
 from functools import cache
 from ipaddress import ip_address
 
+from whence.errors import InvalidCertificateError
+
 _NO_WILDCARDS = 0x2  # X509_CHECK_FLAG_NO_WILDCARDS
 _NEVER_COMMON_NAME = 0x20  # X509_CHECK_FLAG_NEVER_CHECK_SUBJECT
-
-
-class UnreadableError(Exception):
-    """What should be a certificate is none."""
 
 
 def is_for(pem: str, name: str, *, has_alternatives: bool) -> bool:
     """Whether the certificate `pem` is for `name`, a host name or literal address.
 
     `has_alternatives`: it has a subjectAltName, so that its common name does not count. The sip:
-    URIs in it are not looked at here. Raises UnreadableError.
+    URIs in it are not looked at here. Raises InvalidCertificateError.
     """
     with _read(pem) as certificate:
         if is_literal(name):
@@ -51,11 +49,11 @@ def _read(pem: str) -> Iterator[ctypes.c_void_p]:
     try:
         der = base64.b64decode("".join(pem.split("-----")[2].split()), validate=True)
     except (IndexError, ValueError) as error:
-        raise UnreadableError("not PEM") from error
+        raise InvalidCertificateError("not PEM") from error
     library, at = _libcrypto(), ctypes.c_char_p(der)
     certificate = library.d2i_X509(None, ctypes.byref(at), len(der))
     if not certificate:
-        raise UnreadableError("no certificate")
+        raise InvalidCertificateError("no certificate")
     try:
         yield certificate
     finally:

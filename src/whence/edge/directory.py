@@ -15,13 +15,10 @@ from whence.core.address import IP, Source, bits_of
 from whence.core.identify import Decision, Evidence, Request
 from whence.edge.known import Identity, identity
 from whence.edge.trusted import refuse_others
+from whence.errors import StoreUnavailableError
 
 BUSY_S = 0.02
 """Readers of a WAL database wait for nobody, but for one who repairs it after a crash."""
-
-
-class DirectoryUnavailableError(Exception):
-    """The directory cannot be read now: the agent has not made it yet, or the disk fails."""
 
 
 class Directory:
@@ -82,7 +79,7 @@ class Directory:
         """One value of the table `meta`, that the agent wrote at its start."""
         value = self._value(directory.META, (key,))
         if value is None:
-            raise DirectoryUnavailableError(f"the directory has no {key}")
+            raise StoreUnavailableError(f"the directory has no {key}")
         return value
 
     def _value(self, query: str, parameters: Sequence[Any]) -> str | None:
@@ -108,7 +105,7 @@ class Directory:
             return self._connection.execute(query, parameters).fetchall()
         except (sqlite3.Error, OSError) as error:
             self.close()  # what it has open may be a file that has been replaced since
-            raise DirectoryUnavailableError(f"{self._path.name}: {error}") from error
+            raise StoreUnavailableError(f"{self._path.name}: {error}") from error
 
     def close(self) -> None:
         """Let the file go; the next question opens it again."""

@@ -22,11 +22,11 @@ from whence.core.learning import NOBODY_ELSE, Expected
 from whence.core.registration import Action, Registration, Reply, State
 from whence.core.uac import Sent
 from whence.core.uri import Uri
-from whence.edge.directory import DirectoryUnavailableError
 from whence.edge.handlers import GO_ON, NO, Handlers, one_line, read, survives
 from whence.edge.known import Answer
 from whence.edge.ksr import Ksr
-from whence.edge.learned import Change, Learned, NotWrittenError, Record
+from whence.edge.learned import Change, Learned, Record
+from whence.errors import StoreError, StoreUnavailableError, WriteDeferredError
 
 TRUNK = "$avp(whence_trunk)"
 REASON = "$avp(whence_reason)"
@@ -88,7 +88,7 @@ def declines(handler: Handler) -> Handler:
     def declining(own: DropIn, message: object) -> int:
         try:
             return handler(own, message)
-        except (DirectoryUnavailableError, NotWrittenError) as error:
+        except StoreError as error:
             reason = str(error)
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody is let in by it
             reason = f"{handler.__name__}: {one_line(error)}"
@@ -237,7 +237,7 @@ class DropIn(Handlers):
         """From where a reply may teach, besides whom was asked; nowhere if it cannot be read."""
         try:
             return self._learned.expected(trunk_id)
-        except NotWrittenError as error:
+        except StoreUnavailableError as error:
             self.ksr.err(f"whence: {error}\n")
             return NOBODY_ELSE
 
@@ -255,7 +255,7 @@ class DropIn(Handlers):
             news = self._learned.write(
                 Change(trunk_id, account, socket, time.time(), step, record), wait_s
             )
-        except NotWrittenError as error:
+        except WriteDeferredError as error:
             self.ksr.err(f"whence: {error}\n")
         else:
             self._log(news)
@@ -333,7 +333,7 @@ class DropIn(Handlers):
     def _catch_up(self) -> None:
         try:
             self._log(self._learned.catch_up(IDENTIFY_WAIT_S))
-        except NotWrittenError as error:
+        except WriteDeferredError as error:
             self.ksr.err(f"whence: {error}\n")
 
     def _stands(self, l_uuid: str, now: float) -> bool:

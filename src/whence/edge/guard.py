@@ -25,9 +25,9 @@ from whence.core.connections import Connections, Peer, hex_of, network_of, peers
 from whence.core.message import Message
 from whence.core.notice import Notice, Reason
 from whence.core.uri import host_text
-from whence.edge.directory import DirectoryUnavailableError
 from whence.edge.handlers import GO_ON, NO, Handlers, judges, survives
 from whence.edge.ksr import Ksr
+from whence.errors import StoreUnavailableError
 
 FLOOD = "flood"
 """Table: source → 1 while what it sends is dropped; an entry lasts a few seconds."""
@@ -285,7 +285,7 @@ class Guard(Handlers):
             return True
         try:
             return self._directory.admits_ip(ip, now)
-        except DirectoryUnavailableError:
+        except StoreUnavailableError:
             return True
 
     # Passwords.
@@ -357,7 +357,7 @@ class Guard(Handlers):
             if peer.ip not in trunks:
                 try:
                     trunks[peer.ip] = self._directory.admits_ip(peer.ip, time.time())
-                except DirectoryUnavailableError:
+                except StoreUnavailableError:
                     trunks[peer.ip] = True
             return trunks[peer.ip]
 

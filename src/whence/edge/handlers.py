@@ -19,10 +19,11 @@ from whence.core.directory import GENERATION_FILE
 from whence.core.identify import Request
 from whence.core.message import Message
 from whence.core.trunk import P_CALLED_PARTY_ID
-from whence.edge.directory import Directory, DirectoryUnavailableError
+from whence.edge.directory import Directory
 from whence.edge.known import Asked, Generation, Known
 from whence.edge.ksr import Ksr
 from whence.edge.tell import Tell
+from whence.errors import StoreUnavailableError
 
 # What a handler returns to Kamailio's routing.
 ANSWERED = 0  # ends it: there is nothing more to do
@@ -49,7 +50,7 @@ def answers(handler: Handler[H]) -> Handler[H]:
     def answering(own: H, message: object) -> int:
         try:
             return handler(own, message)
-        except DirectoryUnavailableError as error:
+        except StoreUnavailableError as error:
             own.ksr.err(f"whence: {error}\n")
             own.answer(503, "Service Unavailable")
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer

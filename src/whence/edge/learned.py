@@ -24,16 +24,13 @@ from whence.core.number import account_spellings
 from whence.core.registration import Action, Forget, Ignore, Learn, Registration, State
 from whence.edge.known import Identity, identity
 from whence.edge.trusted import refuse_others
+from whence.errors import StoreUnavailableError, WriteDeferredError
 
 FORMER_S = 86_400.0
 """How long an address that has ended is kept, to explain why a call was refused."""
 
 LEFT_LIMIT = 10_000
 """How many changes one worker keeps that could not be written."""
-
-
-class NotWrittenError(Exception):
-    """The directory could not be written now; the change is kept, and written later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +69,7 @@ class Learned:
         self._left: deque[Change] = deque(maxlen=LEFT_LIMIT)
 
     def write(self, change: Change, wait_s: float) -> list[tuple[str, history.Event]]:
-        """Write a change, after those that were left; NotWrittenError where it must wait.
+        """Write a change, after those that were left; WriteDeferredError where it must wait.
 
         Returns (trunk id, event) of what is news.
         """
@@ -80,7 +77,7 @@ class Learned:
         return self.catch_up(wait_s)
 
     def catch_up(self, wait_s: float) -> list[tuple[str, history.Event]]:
-        """Write what was left; NotWrittenError where it must still wait.
+        """Write what was left; WriteDeferredError where it must still wait.
 
         Returns (trunk id, event) of what is news.
         """
@@ -102,7 +99,7 @@ class Learned:
                 news += [(id_, event) for event in events]
         except (sqlite3.Error, OSError, ValueError) as error:
             self.close()  # what it has open may be a file that has been replaced since
-            raise NotWrittenError(
+            raise WriteDeferredError(
                 f"{self._path.name} cannot be written now ({error}); "
                 f"{len(self._left)} changes are kept for later"
             ) from error
@@ -111,7 +108,7 @@ class Learned:
     def expected(self, trunk_id: str) -> Expected:
         """Return from where, besides whom was asked, a reply may teach: drop-in.toml says so.
 
-        NotWrittenError where it cannot be read.
+        StoreUnavailableError where it cannot be read.
         """
         try:
             database = self._open()
@@ -123,15 +120,15 @@ class Learned:
             )
         except (sqlite3.Error, OSError, ValueError) as error:
             self.close()
-            raise NotWrittenError(f"{self._path.name}: {error}") from error
+            raise StoreUnavailableError(f"{self._path.name}: {error}") from error
 
     def standing(self, trunk_id: str) -> Registration | None:
-        """How a registration stands; None where nothing is known of it. NotWrittenError."""
+        """How a registration stands; None where nothing is known of it. StoreUnavailableError."""
         try:
             return _standing(self._open(), trunk_id)[1]
         except (sqlite3.Error, OSError, ValueError) as error:
             self.close()
-            raise NotWrittenError(f"{self._path.name}: {error}") from error
+            raise StoreUnavailableError(f"{self._path.name}: {error}") from error
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is not None and self._opened != identity(self._path):

@@ -1,0 +1,98 @@
+"""The exceptions of Whence: one root, and one class for each kind of failure.
+
+This module imports nothing of Whence, and of the standard library nothing that does I/O: the core
+and the edge use it too. A message is a sentence for the operator: it says why, and what to do.
+"""
+
+from __future__ import annotations
+
+
+class WhenceError(Exception):
+    """The root of all exceptions that Whence defines."""
+
+
+# The operator's input, machine and rights.
+
+
+class ConfigError(WhenceError):
+    """A file of the operator is wrong. `faults`: all that is wrong with it, one sentence each."""
+
+    def __init__(self, faults: list[str]) -> None:
+        self.faults = [_one_line(fault) for fault in faults]
+        super().__init__("\n".join(self.faults))
+
+
+class OperatorError(WhenceError):
+    """The operator can mend it. It ends the program with a sentence, never with a traceback."""
+
+
+class UntrustedError(OperatorError):
+    """Another user can decide the content of `path`. `why` and `cure` complete the sentence."""
+
+    def __init__(self, path: object, why: str, cure: str) -> None:
+        self.path, self.why, self.cure = path, why, cure
+        super().__init__(_one_line(f"{path} {why}; {cure}"))  # others choose names
+
+
+class DecisionSocketError(OperatorError):
+    """The agent cannot make the socket on which it hears the edge's decisions."""
+
+
+# Trunks.
+
+
+class UnknownTrunkError(WhenceError):
+    """No trunk has the id `trunk_id`."""
+
+    def __init__(self, trunk_id: str) -> None:
+        self.trunk_id = trunk_id
+        super().__init__(
+            f"no trunk {_one_line(trunk_id)} is configured; list the trunks: whence trunks"
+        )
+
+
+class DisabledTrunkError(WhenceError):
+    """The trunk is disabled, so it takes no calls; the message says how to enable it."""
+
+
+# The store (the directory), and the location table of Kamailio.
+
+
+class StoreError(WhenceError):
+    """The store cannot be opened, read or written."""
+
+
+class StoreUnavailableError(StoreError):
+    """A worker cannot read the store now: the agent has not made it yet, or the disk fails."""
+
+
+class WriteDeferredError(StoreError):
+    """A worker cannot write a change to the store now; it keeps the change and writes it later."""
+
+
+class LocationError(WhenceError):
+    """The location table cannot be made or read."""
+
+
+# What others send.
+
+
+class InvalidDatagramError(WhenceError, ValueError):
+    """A datagram that no edge of this version has sent.
+
+    It is a ValueError too: a reader of datagrams handles its own checks and those of the types that
+    it calls (enumerations, `int`, `decode`) in one place, as invalid values.
+    """
+
+
+class InvalidReplyError(WhenceError):
+    """Bytes that are no SIP reply."""
+
+
+class InvalidCertificateError(WhenceError):
+    """Text that is no certificate in PEM."""
+
+
+def _one_line(text: str) -> str:
+    """Show control characters, line ends among them, as escapes."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
