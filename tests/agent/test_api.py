@@ -37,7 +37,7 @@ from whence.agent.reload import Reload
 from whence.agent.strangers import Strangers
 from whence.agent.told import Hearing
 from whence.core.history import EventKind
-from whence.core.reason import Reason
+from whence.core.reason import RegistrationReason
 from whence.core.registration import State
 from whence.core.strangers import Rate
 from whence.core.strangers import Strangers as KeptStrangers
@@ -588,7 +588,7 @@ def test_the_documents_name_every_path_and_no_secret(tell: Callable[[Story], Non
         }
         assert (await agent.ask("/docs")).status_code == 200
         schemas = described["components"]["schemas"]
-        assert set(schemas["Reason"]["enum"]) == set(Reason)
+        assert set(schemas["RegistrationReason"]["enum"]) == set(RegistrationReason)
         assert set(schemas["State"]["enum"]) == set(State)
         assert set(schemas["EventKind"]["enum"]) == set(EventKind)
 

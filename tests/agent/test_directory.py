@@ -17,7 +17,7 @@ from whence.core.address import Address, Origin, Source, Transport, canonical_ne
 from whence.core.directory import DIALOG_KEY, INSIDE_KEY, LEARNED_UNTIL, META, USER_HA1
 from whence.core.identify import Evidence, Identified, Refused, Request, identify
 from whence.core.nearest import nearest
-from whence.core.reason import Reason
+from whence.core.reason import RegistrationReason
 from whence.core.registration import AccountKey, Forget, Learn, Registration, State
 from whence.core.retry import Failure
 from whence.core.uri import Uri
@@ -53,7 +53,7 @@ REGISTERED = Registration(
     registrar=REGISTRAR,
     last_status=200,
     last_phrase="OK",
-    reason=Reason.GRANTED,
+    reason=RegistrationReason.GRANTED,
     message="granted 3600 s",
 )
 LEARNED = (Learn(REGISTRAR, NOW + 3632),)
@@ -298,7 +298,7 @@ def test_a_registration_is_found_again_as_it_was(directory: Directory, tmp_path:
         failure=Failure.WRONG_CREDENTIALS,
         last_status=401,
         last_phrase="Unauthorized",
-        reason=Reason.WRONG_CREDENTIALS,
+        reason=RegistrationReason.WRONG_CREDENTIALS,
         message="wrong credentials",
     )
     directory.save(ACCOUNT, REGISTERED, LEARNED, SOCKET, NOW)

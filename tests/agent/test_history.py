@@ -16,7 +16,7 @@ from tests.agent.test_registrations import ACME, BELL, NOW, Node
 from tests.agent.test_registrations import tell as tell_of
 from whence.agent.directory import FILE
 from whence.core.history import LIMIT, EventKind
-from whence.core.reason import Reason
+from whence.core.reason import RegistrationReason
 from whence.core.registration import State
 
 Tell = Callable[[Story], None]
@@ -64,7 +64,7 @@ def test_each_failure_is_kept_with_its_status_and_the_oldest_go(node: Node) -> N
         kept = node.directory.events("acme")
         assert len(kept) == LIMIT
         assert {(e.what, e.status, e.reason, e.message) for _, e in kept} == {
-            (EventKind.WAITING, 403, Reason.REJECTED, "403 Reason")
+            (EventKind.WAITING, 403, RegistrationReason.REJECTED, "403 Reason")
         }
         assert kept[-1][0] == node.clock.now
         assert [at for at, _ in kept] == sorted(at for at, _ in kept)

@@ -16,7 +16,7 @@ from whence.core import stamp
 from whence.core.address import Source
 from whence.core.digest import Credentials
 from whence.core.keepalive import Way
-from whence.core.reason import NO_ANSWER, Reason, Why
+from whence.core.reason import NO_ANSWER, RegistrationReason, Why
 from whence.core.registration import Account, Answered, NextHop, Send, Unanswered
 from whence.core.secret import Secret
 from whence.core.uri import Uri
@@ -269,7 +269,7 @@ def test_a_next_hop_that_kamailio_cannot_send_to_is_said_to_be_that(ip: str) -> 
         answer = asking(kamailio)
         edge.says(await edge.hears(), "478 Unresolvable destination", source=None)
         assert await answer == Unanswered(
-            Why(Reason.NOT_SENT, "not sent: 478 Unresolvable destination")
+            Why(RegistrationReason.NOT_SENT, "not sent: 478 Unresolvable destination")
         )
 
     tell(ip, story)
@@ -280,7 +280,10 @@ def test_an_answer_that_does_not_count_is_said_to_be_that(ip: str) -> None:
         answer = asking(kamailio)
         edge.says(await edge.hears(), "200 OK", source=None)
         assert await answer == Unanswered(
-            Why(Reason.ANSWER_NOT_BELIEVED, "no answer that counts: a 200 without the edge's seal")
+            Why(
+                RegistrationReason.ANSWER_NOT_BELIEVED,
+                "no answer that counts: a 200 without the edge's seal",
+            )
         )
 
     tell(ip, story, answer_s=0.3)
@@ -325,7 +328,7 @@ def test_no_answer_in_time_is_said_to_be_none(ip: str) -> None:
     async def story(kamailio: Kamailio, edge: Edge) -> None:
         unanswered = await asking(kamailio)
         assert isinstance(unanswered, Unanswered)
-        assert unanswered.why.reason is Reason.NO_ANSWER_FROM_KAMAILIO
+        assert unanswered.why.reason is RegistrationReason.NO_ANSWER_FROM_KAMAILIO
         heard = await edge.hears()
         edge.says(heard, "200 OK")  # late
         assert await kamailio_answers_now(kamailio, edge)

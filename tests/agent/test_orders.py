@@ -18,7 +18,7 @@ from tests.agent.test_registrations import tell as tell_of
 from whence.agent.directory import FILE as DIRECTORY
 from whence.agent.directory import DirectoryError
 from whence.agent.registrations import Outcome
-from whence.core.reason import Reason
+from whence.core.reason import RegistrationReason
 from whence.core.registration import State
 
 Tell = Callable[[Story], None]
@@ -186,7 +186,7 @@ def test_an_attempt_whose_outcome_cannot_be_written_counts_as_unwritten(
         disk.execute(DISK_FULL)
         node.registrar.open.set()
         await node.until_all(State.WAITING)
-        assert node.of["acme"].reason is Reason.NOT_WRITTEN
+        assert node.of["acme"].reason is RegistrationReason.NOT_WRITTEN
         assert node.registrations.outcomes == {Outcome.REFUSED: 1, Outcome.UNWRITTEN: 1}
 
     tell_of(story)

@@ -22,7 +22,7 @@ from whence.agent.resolver import Resolver
 from whence.agent.settings import Settings, Trunk, load
 from whence.core.address import Source
 from whence.core.contact import Contact
-from whence.core.reason import Reason, Why
+from whence.core.reason import RegistrationReason, Why
 from whence.core.registration import (
     Account,
     Answered,
@@ -127,7 +127,7 @@ class Dns:
         return self.says, 60.0
 
     def why_none(self, server: Uri) -> Why:
-        return Why(Reason.DNS_SILENT, f"no answer from DNS for {server.host}")
+        return Why(RegistrationReason.DNS_SILENT, f"no answer from DNS for {server.host}")
 
 
 class Node:

@@ -18,7 +18,7 @@ from whence.core.alarm import Kind
 from whence.core.directory import GENERATION_FILE
 from whence.core.history import Event, EventKind
 from whence.core.identify import Identified, Refused, Request, identify
-from whence.core.reason import Reason
+from whence.core.reason import RegistrationReason
 from whence.core.registration import AccountKey, Learn, Registration, State
 from whence.core.uri import Uri
 
@@ -75,7 +75,7 @@ class Node:
             registrar=source,
             last_status=200,
             last_phrase="OK\x1b[2J",
-            reason=Reason.GRANTED,
+            reason=RegistrationReason.GRANTED,
             message="200 OK\x1b[2J",
         )
         learn = Learn(source, until + 32)

@@ -8,7 +8,8 @@ import pytest
 
 from whence.core.address import Source
 from whence.core.history import Event, EventKind, events, heard, said, sentence
-from whence.core.reason import Reason, Why
+from whence.core.reason import RegistrationReason as Code
+from whence.core.reason import Why
 from whence.core.registration import (
     Due,
     Lapsed,
@@ -31,7 +32,7 @@ REGISTERED = Registration(
     registrar=HOME,
     granted_s=60,
     expires_at=100.0,
-    reason=Reason.GRANTED,
+    reason=Code.GRANTED,
     message="granted 60 s",
     last_status=200,
 )
@@ -47,7 +48,7 @@ REFUSED = replace(
     failures=1,
     last_status=403,
     last_phrase="No",
-    reason=Reason.REJECTED,
+    reason=Code.REJECTED,
     message="403 No",
 )
 REPLY = Unanswered()
@@ -56,14 +57,22 @@ REPLY = Unanswered()
 
 def test_a_first_grant_is_an_event_with_who_granted() -> None:
     assert events(REFRESHING, REGISTERED, REPLY, None) == (
-        Event(EventKind.REGISTERED, "granted 60 s by udp:192.0.2.1:5060", 200, Reason.GRANTED),
+        Event(
+            EventKind.REGISTERED,
+            "granted 60 s by udp:192.0.2.1:5060",
+            200,
+            Code.GRANTED,
+        ),
     )
 
 
 def test_a_refresh_that_changes_nothing_is_none() -> None:
     assert (
         events(
-            REGISTERED, REFRESHING, Due((), Why(Reason.NO_ADDRESS, "no address")), said(REGISTERED)
+            REGISTERED,
+            REFRESHING,
+            Due((), Why(Code.NO_ADDRESS, "no address")),
+            said(REGISTERED),
         )
         == ()
     )
@@ -73,14 +82,14 @@ def test_a_refresh_that_changes_nothing_is_none() -> None:
 def test_a_refresh_by_another_server_or_for_another_time_is_one() -> None:
     moved = replace(REGISTERED, registrar=Source.parse("udp:192.0.2.2:5060"))
     (event,) = events(REFRESHING, moved, REPLY, said(REGISTERED))
-    assert (event.what, event.reason) == (EventKind.MOVED, Reason.GRANTED)
+    assert (event.what, event.reason) == (EventKind.MOVED, Code.GRANTED)
     assert event.message == "granted 60 s by udp:192.0.2.2:5060, before by udp:192.0.2.1:5060"
     shorter = replace(REGISTERED, granted_s=30, message="granted 30 s")
     assert len(events(REFRESHING, shorter, REPLY, said(REGISTERED))) == 1
 
 
 def test_each_failure_is_one_also_where_it_is_the_same_again() -> None:
-    refused = Event(EventKind.WAITING, "403 No", 403, Reason.REJECTED)
+    refused = Event(EventKind.WAITING, "403 No", 403, Code.REJECTED)
     assert events(REFRESHING, REFUSED, REPLY, said(REGISTERED)) == (refused,)
     assert events(REFRESHING, REFUSED, REPLY, said(REFUSED)) == (refused,)
 
@@ -91,9 +100,9 @@ def test_what_the_operator_orders_is_one(fact: Want | TakeBack, what: str) -> No
 
 
 def test_being_parked_is_told_as_the_state_it_is() -> None:
-    parked = replace(REGISTERED, state=State.PARKED, reason=Reason.PARKED_BY_OPERATOR)
+    parked = replace(REGISTERED, state=State.PARKED, reason=Code.PARKED_BY_OPERATOR)
     (event,) = events(REGISTERED, parked, Park(), said(REGISTERED))
-    assert (event.what, event.reason) == (EventKind.PARKED, Reason.PARKED_BY_OPERATOR)
+    assert (event.what, event.reason) == (EventKind.PARKED, Code.PARKED_BY_OPERATOR)
 
 
 def test_a_lapse_is_one_and_a_grant_that_still_stands_is_none() -> None:
@@ -133,5 +142,5 @@ def test_another_server_and_each_failure_are_news() -> None:
     granted = replace(REGISTERED, expires_at=100.0)
     moved = replace(granted, registrar=Source.parse("udp:192.0.2.2:5060"))
     assert [event.what for event in heard(granted, moved, 50.0)] == ["moved"]
-    failing = replace(granted, state=State.WAITING, failures=2, reason=Reason.SERVER_FAILED)
+    failing = replace(granted, state=State.WAITING, failures=2, reason=Code.SERVER_FAILED)
     assert [event.what for event in heard(failing, failing, 50.0)] == ["waiting"]

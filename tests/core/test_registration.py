@@ -22,7 +22,7 @@ from whence.core.address import Address, Origin, Source, Transport, canonical_ip
 from whence.core.contact import Contact
 from whence.core.digest import AuthenticationInfo, Challenge, Credentials, authorization
 from whence.core.learning import NOBODY_ELSE, Expected, Ground
-from whence.core.reason import Reason, Why
+from whence.core.reason import RegistrationReason, Why
 from whence.core.registration import (
     Account,
     Action,
@@ -231,7 +231,7 @@ def test_a_200_that_lists_others_and_not_us_is_no_registration() -> None:
     actions = trunk.answer(200, contacts=[Contact(Uri("sip", "someone", "203.0.113.1"), 3600)])
     assert actions == ()
     assert trunk.registration.state is State.WAITING
-    assert trunk.registration.reason is Reason.CONTACT_NOT_LISTED
+    assert trunk.registration.reason is RegistrationReason.CONTACT_NOT_LISTED
     assert not trunk.registration.granted(NOW)
 
 
@@ -240,7 +240,7 @@ def test_a_200_that_grants_no_time_is_no_registration(granted_s: int) -> None:
     trunk = Trunk()
     trunk.due()
     assert trunk.answer(200, contacts=[replace(OURS, expires_s=granted_s)]) == ()
-    assert trunk.registration.reason is Reason.NO_TIME_GRANTED
+    assert trunk.registration.reason is RegistrationReason.NO_TIME_GRANTED
 
 
 # The refresh.
@@ -312,7 +312,7 @@ def test_a_2xx_from_elsewhere_registers_and_teaches_nothing() -> None:
     assert r.next_at is not None and NOW < r.next_at < NOW + 3600
     assert (r.registrar, r.home, r.learned_until, r.unexpected) == (None, None, None, IMPOSTOR)
     assert not r.stands(NOW)
-    assert r.reason is Reason.GRANTED_BY_UNEXPECTED_ADDRESS
+    assert r.reason is RegistrationReason.GRANTED_BY_UNEXPECTED_ADDRESS
     assert str(IMPOSTOR) in r.message
 
 
@@ -560,7 +560,7 @@ def test_a_challenge_again_means_wrong_credentials_and_parks_for_ten_minutes() -
     trunk.answer(401, challenges=[CHALLENGE])
     assert trunk.answer(401, challenges=[replace(CHALLENGE, nonce="another")]) == ()
     assert trunk.registration.state is State.PARKED
-    assert trunk.registration.reason is Reason.WRONG_CREDENTIALS
+    assert trunk.registration.reason is RegistrationReason.WRONG_CREDENTIALS
     assert trunk.wait_s() == 10 * MINUTE
 
 
@@ -595,7 +595,7 @@ def test_a_registrar_that_says_stale_for_ever_is_given_up() -> None:
         trunk.answer(401, challenges=[replace(STALE, nonce=f"nonce-{n}")])
         assert trunk.sent().authorizations != ()
     assert trunk.answer(401, challenges=[STALE]) == ()
-    assert trunk.registration.reason is Reason.CHALLENGED_TOO_OFTEN
+    assert trunk.registration.reason is RegistrationReason.CHALLENGED_TOO_OFTEN
     assert trunk.wait_s() >= 5 * MINUTE
 
 
@@ -659,7 +659,7 @@ def test_a_challenge_that_cannot_be_answered_parks_and_says_what_was_offered(
     trunk.due()
     assert trunk.answer(401, challenges=challenges) == ()
     assert trunk.registration.state is State.PARKED
-    assert trunk.registration.reason is Reason.NO_USABLE_CHALLENGE
+    assert trunk.registration.reason is RegistrationReason.NO_USABLE_CHALLENGE
     assert trunk.registration.message == f"no challenge that can be answered ({said})"
 
 
@@ -709,7 +709,11 @@ def test_a_refusal_waits_five_minutes_doubling_to_an_hour(status: int) -> None:
         assert trunk.answer(status) == ()
         waits.append(trunk.wait_s() / MINUTE)
     assert waits == [5, 10, 20, 40, 60, 60]
-    assert trunk.registration.reason == f"{status} Reason"
+    is_redirect = status == 302
+    assert trunk.registration.reason is (
+        RegistrationReason.REDIRECT_REFUSED if is_redirect else RegistrationReason.REJECTED
+    )
+    assert trunk.registration.message == f"{status} Reason"
 
 
 @pytest.mark.parametrize("status", [408, 500, 503, 600, 603])
@@ -730,15 +734,15 @@ def test_no_answer_sends_us_to_the_next_target_and_then_backs_off_with_jitter() 
         assert trunk.take(Unanswered()) == ()
         waits.append(trunk.wait_s())
     assert waits == [15, 30, 60, 120, 240, 480, 900, 900]
-    assert trunk.registration.reason is Reason.NO_ANSWER
+    assert trunk.registration.reason is RegistrationReason.NO_ANSWER
     assert trunk.registration.last_status is None
 
 
 def test_a_name_without_any_address_backs_off_too() -> None:
     trunk = Trunk(chance=0.0)
-    trunk.take(Due((), Why(Reason.DNS_SILENT, "DNS is silent")))
+    trunk.take(Due((), Why(RegistrationReason.DNS_SILENT, "DNS is silent")))
     assert trunk.wait_s() == 15
-    assert trunk.registration.reason is Reason.DNS_SILENT
+    assert trunk.registration.reason is RegistrationReason.DNS_SILENT
 
 
 @pytest.mark.parametrize(
@@ -1105,8 +1109,8 @@ def test_after_its_grant_it_is_asked_only_where_its_name_says_so() -> None:
     """Its address may be somebody else's by then."""
     trunk = registered()
     trunk.now += 3600
-    assert trunk.take(Due((), Why(Reason.DNS_SILENT, "no answer from DNS"))) == ()
-    assert trunk.registration.reason is Reason.DNS_SILENT
+    assert trunk.take(Due((), Why(RegistrationReason.DNS_SILENT, "no answer from DNS"))) == ()
+    assert trunk.registration.reason is RegistrationReason.DNS_SILENT
 
 
 def test_a_server_that_has_failed_is_one_among_the_others() -> None:

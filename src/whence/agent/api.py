@@ -33,7 +33,7 @@ from whence.core.history import EventKind
 from whence.core.identify import Identified, Refused, Request, identify
 from whence.core.keepalive import KeepAlive
 from whence.core.nearest import Nearest, nearest
-from whence.core.reason import Reason
+from whence.core.reason import RegistrationReason
 from whence.core.registration import Registration, State
 from whence.core.told import shown
 from whence.core.uri import Uri
@@ -60,7 +60,7 @@ class TrunkView(BaseModel):
     next_at: float | None = Field(description="when the next REGISTER is due")
     last_status: int | None = Field(description="the last answer; null: none came")
     last_answer: str | None = Field(description="the same in words: status and reason phrase")
-    reason: Reason | None = Field(
+    reason: RegistrationReason | None = Field(
         description="why it is in this state, as a code; null: nothing has come of it yet"
     )
     message: str = Field(description="why it is in this state, for people")
@@ -83,7 +83,7 @@ class EventView(BaseModel):
     at: float
     what: EventKind = Field(description="a state that it entered, or something else")
     status: int | None = Field(description="the answer that it came of; null: of none")
-    reason: Reason | None = Field(
+    reason: RegistrationReason | None = Field(
         description="why the registration is in its state, as a code; null: it is not about that"
     )
     message: str = Field(description="the same for people")

@@ -20,7 +20,7 @@ from whence.agent import sip
 from whence.core import stamp
 from whence.core.address import Source
 from whence.core.keepalive import Pong, Way
-from whence.core.reason import NO_ANSWER, Reason, Why
+from whence.core.reason import NO_ANSWER, RegistrationReason, Why
 from whence.core.registration import Account, Answered, NextHop, Send, Unanswered
 from whence.core.uri import host_text
 
@@ -53,8 +53,8 @@ class _Exchange:
 def _why_none(exchange: _Exchange) -> Why:
     if exchange.ignored:
         said = f"no answer that counts: {exchange.ignored}"
-        return Why(Reason.ANSWER_NOT_BELIEVED, said)
-    return Why(Reason.NO_ANSWER_FROM_KAMAILIO, "no answer from Kamailio")
+        return Why(RegistrationReason.ANSWER_NOT_BELIEVED, said)
+    return Why(RegistrationReason.NO_ANSWER_FROM_KAMAILIO, "no answer from Kamailio")
 
 
 class Explain(Protocol):
@@ -115,7 +115,7 @@ class Kamailio(asyncio.DatagramProtocol):
         if received.source:
             return Answered(received.reply, Source.parse(received.source))
         if received.distrust:
-            return Unanswered(Why(Reason.TLS_ANSWER_NOT_BELIEVED, received.distrust))
+            return Unanswered(Why(RegistrationReason.TLS_ANSWER_NOT_BELIEVED, received.distrust))
         if self._explain is not None and send.next_hop.transport == "tls":
             fault = await self._explain(send.next_hop, account.name, socket)
             if fault is not None:
@@ -123,7 +123,7 @@ class Kamailio(asyncio.DatagramProtocol):
         if received.status == 408:  # Kamailio's own word: nobody answered it
             return Unanswered(NO_ANSWER)
         said = f"not sent: {received.status} {received.reply.reason}"
-        return Unanswered(Why(Reason.NOT_SENT, said))
+        return Unanswered(Why(RegistrationReason.NOT_SENT, said))
 
     async def _send(
         self, account: Account, send: Send, call_id: str, socket: Source

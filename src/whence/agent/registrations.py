@@ -30,7 +30,7 @@ from whence.core.address import Source
 from whence.core.keepalive import Way
 from whence.core.learning import NOBODY_ELSE, Expected, ips, permit
 from whence.core.pace import Pace
-from whence.core.reason import Reason, Why
+from whence.core.reason import RegistrationReason, Why
 from whence.core.registration import (
     Account,
     AccountKey,
@@ -534,7 +534,9 @@ class Registrations:
     async def _register(self, entry: Entry, send: Send) -> Answered | Unanswered:
         entry.socket = self._socket_for(send.next_hop)
         if entry.socket is None:
-            return Unanswered(Why(Reason.NO_SOCKET, "the edge has no socket for it any more"))
+            return Unanswered(
+                Why(RegistrationReason.NO_SOCKET, "the edge has no socket for it any more")
+            )
         contact = self._contact(entry.trunk, entry.account.token, entry.socket)
         entry.account = replace(entry.account, contact=contact)
         outcome = await self._kamailio.register(
@@ -632,7 +634,7 @@ class Registrations:
             state=State.WAITING,
             since=now,
             next_at=now + self._waits.unreachable.first_s if before.wanted else None,
-            reason=Reason.NOT_WRITTEN,
+            reason=RegistrationReason.NOT_WRITTEN,
             message=str(error),
         )
 
@@ -659,7 +661,7 @@ class Registrations:
 
 
 def _outcome(failed: Registration) -> Outcome:
-    if failed.failure is None or failed.reason is Reason.NOT_WRITTEN:
+    if failed.failure is None or failed.reason is RegistrationReason.NOT_WRITTEN:
         return Outcome.UNWRITTEN
     return _OF_FAILURE[failed.failure]
 

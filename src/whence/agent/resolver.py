@@ -32,7 +32,7 @@ from dns.rdtypes.IN.NAPTR import NAPTR
 from dns.rdtypes.IN.SRV import SRV
 
 from whence.agent.records import Kind
-from whence.core.reason import Reason, Why
+from whence.core.reason import RegistrationReason, Why
 from whence.core.registration import NextHop
 from whence.core.uri import Uri
 
@@ -120,14 +120,14 @@ class Resolver:
         if literal is not None:
             version = ip_address(literal.ip).version
             said = f"the edge has no {literal.transport} socket for IPv{version}"
-            return Why(Reason.NO_SOCKET, said)
+            return Why(RegistrationReason.NO_SOCKET, said)
         if not self._transports(server):
             said = f"the edge has no {_transport(server) or 'fitting'} socket"
-            return Why(Reason.NO_SOCKET, said)
+            return Why(RegistrationReason.NO_SOCKET, said)
         if self._records.is_silent(server.host):
-            return Why(Reason.DNS_SILENT, f"DNS does not answer for {server.host}")
+            return Why(RegistrationReason.DNS_SILENT, f"DNS does not answer for {server.host}")
         said = f"DNS has no address of {server.host} that the edge has a socket for"
-        return Why(Reason.NO_ADDRESS, said)
+        return Why(RegistrationReason.NO_ADDRESS, said)
 
     async def _find(self, server: Uri) -> Sequence[NextHop]:
         transports = self._transports(server)

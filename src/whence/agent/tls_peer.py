@@ -12,7 +12,7 @@ import ssl
 from dataclasses import dataclass
 
 from whence.core.address import Source
-from whence.core.reason import Reason, Why
+from whence.core.reason import RegistrationReason, Why
 from whence.core.registration import NextHop
 
 CONNECT_S = 5.0
@@ -48,12 +48,12 @@ class Tls:
             return _of_certificate(error, name)
         except ssl.SSLError as error:
             said = (error.reason or str(error)).lower().replace("_", " ")
-            return Why(Reason.TLS_FAILED, f"TLS failed: {said}")
+            return Why(RegistrationReason.TLS_FAILED, f"TLS failed: {said}")
         except TimeoutError:
-            return Why(Reason.TLS_NO_CONNECTION, "no TLS connection")
+            return Why(RegistrationReason.TLS_NO_CONNECTION, "no TLS connection")
         except OSError as error:
             said = f"no TLS connection: {error.strerror or error}"
-            return Why(Reason.TLS_NO_CONNECTION, said)
+            return Why(RegistrationReason.TLS_NO_CONNECTION, said)
         writer.close()
         return None
 
@@ -62,12 +62,14 @@ def _of_certificate(error: ssl.SSLCertVerificationError, name: str) -> Why:
     code = error.verify_code
     if code in _UNSIGNED:
         said = "its certificate is not signed by a CA of edge tls ca"
-        return Why(Reason.CERTIFICATE_UNSIGNED, said)
+        return Why(RegistrationReason.CERTIFICATE_UNSIGNED, said)
     if code in _OTHER_NAME:
-        return Why(Reason.CERTIFICATE_FOR_ANOTHER_NAME, f"its certificate is not for {name}")
+        return Why(
+            RegistrationReason.CERTIFICATE_FOR_ANOTHER_NAME, f"its certificate is not for {name}"
+        )
     if code == _EXPIRED:
-        return Why(Reason.CERTIFICATE_EXPIRED, "its certificate has expired")
+        return Why(RegistrationReason.CERTIFICATE_EXPIRED, "its certificate has expired")
     if code == _NOT_YET:
-        return Why(Reason.CERTIFICATE_NOT_YET_VALID, "its certificate begins later")
+        return Why(RegistrationReason.CERTIFICATE_NOT_YET_VALID, "its certificate begins later")
     said = f"its certificate is not believed: {error.verify_message}"
-    return Why(Reason.CERTIFICATE_NOT_BELIEVED, said)
+    return Why(RegistrationReason.CERTIFICATE_NOT_BELIEVED, said)

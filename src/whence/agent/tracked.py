@@ -18,7 +18,7 @@ from whence.agent.shared_directory import Row, SharedDirectory
 from whence.agent.standings import DisabledError
 from whence.core import history
 from whence.core.history import EventKind
-from whence.core.reason import Reason, Why
+from whence.core.reason import RegistrationReason, Why
 from whence.core.registration import AccountKey, Registration, State
 from whence.core.told import shown
 
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 LOOK_S = 0.5
 """How often it is looked whether the workers wrote something."""
 
-NOT_YET = Why(Reason.NOT_REGISTERED_YET, "uac has not registered it yet")
+NOT_YET = Why(RegistrationReason.NOT_REGISTERED_YET, "uac has not registered it yet")
 
 _TOLD_BY_WHO_DID_IT = frozenset({EventKind.ADMITTED, EventKind.EXPELLED})
 
@@ -163,6 +163,8 @@ class Tracked:
 def _standing(registration: Registration, now: float) -> Registration:
     if registration.state is State.REGISTERED and not registration.granted(now):
         message = history.LAPSED.message
-        return replace(registration, state=State.WAITING, reason=Reason.LAPSED, message=message)
+        return replace(
+            registration, state=State.WAITING, reason=RegistrationReason.LAPSED, message=message
+        )
     r = registration  # what the registrar said stands in it
     return replace(r, message=shown(r.message), last_phrase=shown(r.last_phrase))

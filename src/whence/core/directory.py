@@ -20,7 +20,7 @@ from whence.core.address import (
 from whence.core.history import Event, EventKind
 from whence.core.identify import NAMING, Decision, Evidence, Identified, Request, identify
 from whence.core.number import RANGE, closeness, owns
-from whence.core.reason import Reason
+from whence.core.reason import RegistrationReason
 from whence.core.registration import AccountKey, NextHop, Registration, State
 from whence.core.retry import Failure
 from whence.core.trunk import Trunk
@@ -622,8 +622,8 @@ def event_of(row: Sequence[Any]) -> Event:
     return Event(EventKind(what), message, status, _reason(reason))
 
 
-def _reason(code: str | None) -> Reason | None:
-    return Reason(code) if code is not None else None
+def _reason(code: str | None) -> RegistrationReason | None:
+    return RegistrationReason(code) if code is not None else None
 
 
 def registration_row(account: AccountKey, registration: Registration) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from whence.core.address import Source
-from whence.core.reason import Reason
+from whence.core.reason import RegistrationReason
 from whence.core.registration import (
     Action,
     Fact,
@@ -53,7 +53,7 @@ class Event:
     message: str
     """For people: no code reads it."""
     status: int | None = None
-    reason: Reason | None = None
+    reason: RegistrationReason | None = None
     """Why the registration is in its state, where the event is about that."""
 
 
@@ -65,7 +65,7 @@ class Standing:
     """How a registration stands, as far as a change of it is news."""
 
     state: State
-    reason: Reason | None
+    reason: RegistrationReason | None
     granted_s: int | None
     """None where it is not registered."""
     by: Source | None

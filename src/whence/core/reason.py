@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Reason(StrEnum):
+class RegistrationReason(StrEnum):
     """Why a registration is in its state."""
 
     GRANTED = "granted"
@@ -65,9 +65,9 @@ class Reason(StrEnum):
 class Why:
     """A reason, and the message that tells it to people."""
 
-    reason: Reason
+    reason: RegistrationReason
     message: str
 
 
-NO_ANSWER = Why(Reason.NO_ANSWER, "no answer")
-TAKEN_BACK = Why(Reason.TAKEN_BACK, "taken back")
+NO_ANSWER = Why(RegistrationReason.NO_ANSWER, "no answer")
+TAKEN_BACK = Why(RegistrationReason.TAKEN_BACK, "taken back")

@@ -33,7 +33,7 @@ from whence.core.digest import (
     proves,
 )
 from whence.core.learning import NOBODY_ELSE, Expected, Ground, Permit, ips, permit
-from whence.core.reason import NO_ANSWER, TAKEN_BACK, Reason, Why
+from whence.core.reason import NO_ANSWER, TAKEN_BACK, RegistrationReason, Why
 from whence.core.retry import WAITS, Failure, Waits
 from whence.core.uri import Uri, host_text
 
@@ -194,7 +194,7 @@ class Registration:
     last_status: int | None = None
     last_phrase: str = ""
     """The last answer's status, None where none came, and its reason phrase."""
-    reason: Reason | None = None
+    reason: RegistrationReason | None = None
     """Why it is in this state; None while nothing has come of it yet."""
     message: str = ""
     """The same for people: no code reads it."""
@@ -475,7 +475,7 @@ class _Turn:
             state=State.PARKED,
             since=self._since(State.PARKED),
             next_at=None,
-            reason=Reason.PARKED_BY_OPERATOR,
+            reason=RegistrationReason.PARKED_BY_OPERATOR,
             message="parked by the operator",
         ), ()
 
@@ -524,9 +524,11 @@ class _Turn:
             case 423:
                 return self._too_brief(request, reply)
             case status if status in (408, 430) or status >= 500:
-                return self._next_target(request, reply, Why(Reason.SERVER_FAILED, said))
+                return self._next_target(
+                    request, reply, Why(RegistrationReason.SERVER_FAILED, said)
+                )
             case _:
-                return self._failed(Failure.REFUSED, Why(Reason.REJECTED, said), reply)
+                return self._failed(Failure.REFUSED, Why(RegistrationReason.REJECTED, said), reply)
 
     def _permit(
         self, request: Request, reply: Reply, source: Source, expected: Expected
@@ -569,7 +571,7 @@ class _Turn:
             failures=0,
             failure=None,
             **_last(reply),
-            reason=Reason.GRANTED,
+            reason=RegistrationReason.GRANTED,
             message=granted_message(granted_s),
         )
         if not r.wanted:  # taken back while the answer was under way
@@ -593,7 +595,7 @@ class _Turn:
         if not answers:
             offered = ", ".join(f"{c.algorithm} for realm {c.realm}" for c in reply.challenges)
             said = f"no challenge that can be answered ({offered or 'none was sent'})"
-            why = Why(Reason.NO_USABLE_CHALLENGE, said)
+            why = Why(RegistrationReason.NO_USABLE_CHALLENGE, said)
             return self._failed(Failure.WRONG_CREDENTIALS, why, reply)
         unwanted = not self.before.wanted and request.expires_s > 0
         if unwanted and not self.before.granted(self.now):
@@ -625,11 +627,13 @@ class _Turn:
         if self._permit(request, reply, source, expected) is None:
             ignored = Ignore(source, str(request.next_hop))
             said = f"{said} by {source}, which was not asked: it is not followed"
-            why = Why(Reason.REDIRECT_BY_UNEXPECTED_ADDRESS, said)
+            why = Why(RegistrationReason.REDIRECT_BY_UNEXPECTED_ADDRESS, said)
             after, actions = self._next_target(request, reply, why)
             return replace(after, unexpected=source), (ignored, *actions)
         if request.redirected or not reply.contacts:
-            return self._failed(Failure.REFUSED, Why(Reason.REDIRECT_REFUSED, said), reply)
+            return self._failed(
+                Failure.REFUSED, Why(RegistrationReason.REDIRECT_REFUSED, said), reply
+            )
         r = replace(
             self.before,
             in_flight=replace(request, redirected=True, following=True),
@@ -659,7 +663,7 @@ class _Turn:
         asked, least = request.expires_s, reply.min_expires_s
         if least is None or request.lengthened or not asked < least <= MIN_EXPIRES_LIMIT_S:
             said = f"423 with Min-Expires {least} to {asked} s asked"
-            why = Why(Reason.INTERVAL_TOO_BRIEF, said)
+            why = Why(RegistrationReason.INTERVAL_TOO_BRIEF, said)
             return self._failed(Failure.REFUSED, why, reply)
         r = replace(self.before, min_expires_s=least, **_last(reply))
         return self._send(r, replace(request, expires_s=least, lengthened=True), r.state)
@@ -781,7 +785,7 @@ def unexpected(
 ) -> tuple[Registration, tuple[Ignore, ...]]:
     """Return the registration after a grant by `source`, which was not asked, and what is told."""
     message = f"{r.message} by {source}, but {asked} was asked: no address is learned"
-    reason = Reason.GRANTED_BY_UNEXPECTED_ADDRESS
+    reason = RegistrationReason.GRANTED_BY_UNEXPECTED_ADDRESS
     return replace(r, unexpected=source, reason=reason, message=message), (Ignore(source, asked),)
 
 
@@ -790,20 +794,20 @@ def granted_message(granted_s: int) -> str:
     return f"granted {granted_s} s"
 
 
-_NOWHERE = Why(Reason.NO_ADDRESS, "no address of the registrar is known")
-_WRONG_CREDENTIALS = Why(Reason.WRONG_CREDENTIALS, "wrong credentials")
-_CHALLENGED_TOO_OFTEN = Why(Reason.CHALLENGED_TOO_OFTEN, "challenged again and again")
+_NOWHERE = Why(RegistrationReason.NO_ADDRESS, "no address of the registrar is known")
+_WRONG_CREDENTIALS = Why(RegistrationReason.WRONG_CREDENTIALS, "wrong credentials")
+_CHALLENGED_TOO_OFTEN = Why(RegistrationReason.CHALLENGED_TOO_OFTEN, "challenged again and again")
 _REDIRECTED_NOWHERE = Why(
-    Reason.REDIRECT_WITHOUT_ADDRESS, "redirected to a name that has no address"
+    RegistrationReason.REDIRECT_WITHOUT_ADDRESS, "redirected to a name that has no address"
 )
 _CONTACT_NOT_LISTED = Why(
-    Reason.CONTACT_NOT_LISTED, "the registrar lists other contacts, and not ours"
+    RegistrationReason.CONTACT_NOT_LISTED, "the registrar lists other contacts, and not ours"
 )
-_NO_TIME_GRANTED = Why(Reason.NO_TIME_GRANTED, "the registrar granted no time")
+_NO_TIME_GRANTED = Why(RegistrationReason.NO_TIME_GRANTED, "the registrar granted no time")
 
 
 def _unconfirmed(detail: str) -> Why:
-    return Why(Reason.TAKEN_BACK_UNCONFIRMED, f"taken back; {detail}")
+    return Why(RegistrationReason.TAKEN_BACK_UNCONFIRMED, f"taken back; {detail}")
 
 
 def _last(reply: Reply | None) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from whence.core.address import Source
 from whence.core.digest import Credentials
 from whence.core.identify import NAMING, Decision, Evidence, Identified, Refused
 from whence.core.learning import NOBODY_ELSE, Expected, ips, permit
-from whence.core.reason import NO_ANSWER, TAKEN_BACK, Reason, Why
+from whence.core.reason import NO_ANSWER, TAKEN_BACK, RegistrationReason, Why
 from whence.core.registration import (
     Account,
     Action,
@@ -33,7 +33,7 @@ from whence.core.registration import (
 )
 from whence.core.uri import Uri
 
-_REFUSED = Why(Reason.REJECTED, "refused")
+_REFUSED = Why(RegistrationReason.REJECTED, "refused")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ def _granted(
         failures=0,
         last_status=reply.status,
         last_phrase=reply.reason,
-        reason=Reason.GRANTED,
+        reason=RegistrationReason.GRANTED,
         message=granted_message(granted_s),
     )
     if permitted is None:
