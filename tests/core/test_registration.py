@@ -1176,8 +1176,8 @@ def test_silence_about_nothing_changes_nothing() -> None:
 
 # All of it, in any order.
 
-FIRST_WAIT_S = {"wrong credentials": 600, "refused": 300, "unreachable": 15}
-LONGEST_WAIT_S = {"wrong credentials": DAY, "refused": HOUR, "unreachable": 900}
+FIRST_WAIT_S = {"wrong_credentials": 600, "refused": 300, "unreachable": 15}
+LONGEST_WAIT_S = {"wrong_credentials": DAY, "refused": HOUR, "unreachable": 900}
 
 SENDS_OF_AN_ATTEMPT = 32
 """Two targets and two of a 3xx, each with a first REGISTER, four challenges and a 423; and the
@@ -1312,7 +1312,7 @@ class AnyOrder(RuleBasedStateMachine):
         """After a failure: the wait of its kind, doubled each time, or what Retry-After says."""
         kind = str(self.registration.failure)
         self.failed_as.append(kind)
-        if retry_after_s is not None and kind != "wrong credentials":
+        if retry_after_s is not None and kind != "wrong_credentials":
             assert self.trunk.wait_s() == pytest.approx(max(1, min(retry_after_s, DAY)))
             return
         in_a_row = 0
