@@ -21,7 +21,7 @@ from tests.rig.network import SIP_PORT, Network
 from tests.rig.sip import Endpoint
 from tests.rig.whence import Whence
 from whence.agent.directory import FILE, Directory
-from whence.agent.registrations import account_name
+from whence.agent.registrations import account_key
 from whence.agent.settings import load
 from whence.core import directory as tables
 from whence.core.address import Address, Origin, Source, Transport
@@ -112,7 +112,7 @@ def _grant(node: Whence, layout: Layout) -> None:
                 last_status=200,
                 last_phrase="OK",
             )
-            directory.save(account_name(trunk), registration, [], socket, now)
+            directory.save(account_key(trunk), registration, [], socket, now)
             address = Address(
                 *(ip, SOURCE_PORT, Transport.UDP, Origin.LEARNED, str(socket)),
                 learned_at=now,

@@ -36,6 +36,8 @@ from whence.agent.metrics import (
 from whence.agent.reload import Reload
 from whence.agent.strangers import Strangers
 from whence.agent.told import Hearing
+from whence.core.history import EventKind
+from whence.core.reason import RegistrationReason
 from whence.core.registration import State
 from whence.core.strangers import Rate
 from whence.core.strangers import Strangers as KeptStrangers
@@ -289,7 +291,8 @@ def test_trunks_are_told_with_their_registration(tell: Callable[[Story], None]) 
             "expires_at": NOW + 3600,
             "last_status": 200,
             "last_answer": "200 Reason",
-            "reason": "granted 3600 s",
+            "reason": "granted",
+            "message": "granted 3600 s",
             "failures": 0,
             "held": False,
             "keepalive": None,
@@ -562,6 +565,7 @@ def test_metrics_count_registrations_addresses_and_attempts(
         assert samples['whence_addresses{origin="learned"}'] == "2.0"
         assert samples['whence_addresses{origin="pinned"}'] == "0.0"
         assert samples['whence_registration_attempts_total{outcome="registered"}'] == "2.0"
+        assert samples['whence_registration_attempts_total{outcome="wrong_credentials"}'] == "0.0"
         assert samples["whence_replies_ignored_total"] == "0.0"
 
         agent.node.clock.now = NOW + 4000
@@ -583,5 +587,9 @@ def test_the_documents_name_every_path_and_no_secret(tell: Callable[[Story], Non
             "/v1/explain",
         }
         assert (await agent.ask("/docs")).status_code == 200
+        schemas = described["components"]["schemas"]
+        assert set(schemas["RegistrationReason"]["enum"]) == set(RegistrationReason)
+        assert set(schemas["State"]["enum"]) == set(State)
+        assert set(schemas["EventKind"]["enum"]) == set(EventKind)
 
     tell(story)

@@ -17,7 +17,7 @@ from whence.agent.directory import FILE, Directory
 from whence.core.address import Address, Origin, Source, Transport, canonical_ip
 from whence.core.clash import Clash, Kind
 from whence.core.learning import Ground
-from whence.core.registration import Forget, Learn, Registration
+from whence.core.registration import AccountKey, Forget, Learn, Registration
 
 
 def trunk(id_: str, numbers: str = "[]", more: str = "", registrar: str = "sip:192.0.2.1") -> str:
@@ -210,7 +210,7 @@ ELSEWHERE = trunk("acme", LONDON) + BELL_ELSEWHERE
 
 def learn_at(directory: Directory, id_: str, source: str, registrar: str) -> None:
     learned = Learn(Source.parse(source), NOW + 60, Ground.ANY)
-    account = f"sip:user-{id_}@{registrar} at sip:{registrar}"
+    account = AccountKey(f"sip:user-{id_}@{registrar}", f"sip:{registrar}")
     directory.save(account, Registration(id_, f"call-{id_}"), [learned], SOCKET, NOW)
 
 
@@ -253,5 +253,7 @@ def test_a_drop_ins_records_of_one_domain_may_share_an_address(
         for id_, host in (("acme", "provider.example"), ("bell", domain)):
             learned = Learn(Source.parse("udp:192.0.2.1:5060"), NOW + 60)
             aor = f"sip:user-{id_}@{host}"
-            directory.save(aor, Registration(id_, f"call-{id_}"), [learned], SOCKET, NOW)
+            directory.save(
+                AccountKey(aor), Registration(id_, f"call-{id_}"), [learned], SOCKET, NOW
+            )
         assert [kind for kind, _ in kinds(directory)] == kinds_of

@@ -17,13 +17,15 @@ from whence.core.address import Address, Origin, Source, Transport, canonical_ne
 from whence.core.directory import DIALOG_KEY, INSIDE_KEY, LEARNED_UNTIL, META, USER_HA1
 from whence.core.identify import Evidence, Identified, Refused, Request, identify
 from whence.core.nearest import nearest
-from whence.core.registration import Forget, Learn, Registration, State
+from whence.core.reason import RegistrationReason
+from whence.core.registration import AccountKey, Forget, Learn, Registration, State
 from whence.core.retry import Failure
 from whence.core.uri import Uri
 from whence.errors import DisabledTrunkError, StoreError, UnknownTrunkError
 
 NOW = 1_000_000.0
-ACCOUNT = "sip:acct1@192.0.2.1 at sip:192.0.2.1"
+ACCOUNT = AccountKey("sip:acct1@192.0.2.1", "sip:192.0.2.1")
+ANOTHER = AccountKey("sip:x at y@192.0.2.1", "sip:192.0.2.1")
 SOCKET = Source.parse("udp:198.51.100.1:5060")
 REGISTRAR = Source.parse("udp:192.0.2.1:5060")
 
@@ -52,7 +54,8 @@ REGISTERED = Registration(
     registrar=REGISTRAR,
     last_status=200,
     last_phrase="OK",
-    reason="granted 3600 s",
+    reason=RegistrationReason.GRANTED,
+    message="granted 3600 s",
 )
 LEARNED = (Learn(REGISTRAR, NOW + 3632),)
 
@@ -296,16 +299,17 @@ def test_a_registration_is_found_again_as_it_was(directory: Directory, tmp_path:
         failure=Failure.WRONG_CREDENTIALS,
         last_status=401,
         last_phrase="Unauthorized",
-        reason="wrong credentials",
+        reason=RegistrationReason.WRONG_CREDENTIALS,
+        message="wrong credentials",
     )
     directory.save(ACCOUNT, REGISTERED, LEARNED, SOCKET, NOW)
-    directory.save("another", parked, (), SOCKET, NOW)
+    directory.save(ANOTHER, parked, (), SOCKET, NOW)
     directory.close()
     again = Directory(directory.path)
     try:
         stored = again.registrations()
         assert (stored["acme"].account, stored["acme"].registration) == (ACCOUNT, REGISTERED)
-        assert (stored["bell"].account, stored["bell"].registration) == ("another", parked)
+        assert (stored["bell"].account, stored["bell"].registration) == (ANOTHER, parked)
         assert known(again) == [("acme", "192.0.2.1")]
     finally:
         again.close()
@@ -666,7 +670,7 @@ def test_a_directory_of_another_version_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(StoreError) as error:
         Directory(path)
     assert str(error.value) == (
-        f"the directory {path} has version 99, and this Whence writes version 4; move the file "
+        f"the directory {path} has version 99, and this Whence writes version 5; move the file "
         "away to begin anew: every trunk then registers again"
     )
 

@@ -11,6 +11,7 @@ from whence.agent.resolver import Resolver
 from whence.agent.settings import Settings, load
 from whence.core.address import Source
 from whence.core.contact import Contact
+from whence.core.reason import RegistrationReason
 from whence.core.registration import Account, Answered, Reply, Send, State
 
 REGISTRAR = Source.parse("udp:192.0.2.5:5060")
@@ -67,7 +68,9 @@ def test_a_step_that_cannot_be_written_sends_nothing_and_is_tried_again(tmp_path
         [(_, registration)] = registrations
         assert registrar.asked == []
         assert registration.next_at == 1030.0
-        assert "database or disk is full" in registration.reason
+        assert registration.reason is RegistrationReason.NOT_WRITTEN
+        assert registrations.outcomes == {}  # nothing was sent
+        assert "database or disk is full" in registration.message
 
         disk.execute("DROP TRIGGER full")
         later = Registrations(directory, registrar, Resolver(Records(), []), clock=lambda: 1030.0)

@@ -12,7 +12,7 @@ from whence.agent.directory import FILE, Directory, Generation
 from whence.agent.settings import Settings
 from whence.core.address import Address, Origin, Source, Transport
 from whence.core.directory import GENERATION_FILE
-from whence.core.registration import Action, Forget, Learn, Registration
+from whence.core.registration import AccountKey, Action, Forget, Learn, Registration
 
 NOW = 1_000_000.0
 OURS, FROM = Source.parse("udp:192.0.2.9:5060"), Source.parse("udp:192.0.2.1:5060")
@@ -56,7 +56,7 @@ def moved(directory: Directory, tmp_path: Path) -> Moved:
 
 
 def save(directory: Directory, *actions: Action, now: float = NOW) -> None:
-    directory.save("acct1", Registration("acme", "call-1"), list(actions), OURS, now)
+    directory.save(AccountKey("acct1"), Registration("acme", "call-1"), list(actions), OURS, now)
 
 
 def test_an_address_that_appears_moves_it(directory: Directory, moved: Moved) -> None:
@@ -119,7 +119,9 @@ def test_a_new_file_and_a_trunk_that_goes_move_it(directory: Directory, moved: M
 def test_a_change_that_fails_moves_it_all_the_same(directory: Directory, moved: Moved) -> None:
     """Too often is a query more; too rarely would be a wrong trunk."""
     with pytest.raises(Exception, match="FOREIGN KEY"):
-        directory.save("x", Registration("nobody", "c"), [Learn(FROM, NOW + 60)], OURS, NOW)
+        directory.save(
+            AccountKey("x"), Registration("nobody", "c"), [Learn(FROM, NOW + 60)], OURS, NOW
+        )
     assert moved()
 
 

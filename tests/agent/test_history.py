@@ -15,7 +15,8 @@ from tests.agent.test_full_disk import DISK_FULL
 from tests.agent.test_registrations import ACME, BELL, NOW, Node
 from tests.agent.test_registrations import tell as tell_of
 from whence.agent.directory import FILE
-from whence.core.history import LIMIT
+from whence.core.history import LIMIT, EventKind
+from whence.core.reason import RegistrationReason
 from whence.core.registration import State
 
 Tell = Callable[[Story], None]
@@ -62,7 +63,9 @@ def test_each_failure_is_kept_with_its_status_and_the_oldest_go(node: Node) -> N
         await fails(node, LIMIT + 5)
         kept = node.directory.events("acme")
         assert len(kept) == LIMIT
-        assert {(e.what, e.status, e.reason) for _, e in kept} == {("waiting", 403, "403 Reason")}
+        assert {(e.what, e.status, e.reason, e.message) for _, e in kept} == {
+            (EventKind.WAITING, 403, RegistrationReason.REJECTED, "403 Reason")
+        }
         assert kept[-1][0] == node.clock.now
         assert [at for at, _ in kept] == sorted(at for at, _ in kept)
 
@@ -212,7 +215,8 @@ def test_the_api_tells_the_history_of_one_trunk(tell: Tell) -> None:
                 "at": NOW,
                 "what": "registered",
                 "status": 200,
-                "reason": "granted 3600 s by udp:192.0.2.1:5060",
+                "reason": "granted",
+                "message": "granted 3600 s by udp:192.0.2.1:5060",
             }
         ]
         assert acme == (await agent.get("/v1/trunks"))[0]

@@ -16,6 +16,7 @@ from whence.core import stamp
 from whence.core.address import Source
 from whence.core.digest import Credentials
 from whence.core.keepalive import Way
+from whence.core.reason import NO_ANSWER, RegistrationReason, Why
 from whence.core.registration import Account, Answered, NextHop, Send, Unanswered
 from whence.core.secret import Secret
 from whence.core.uri import Uri
@@ -258,7 +259,7 @@ def test_what_kamailio_says_by_itself_is_no_word_of_the_registrars(ip: str) -> N
     async def story(kamailio: Kamailio, edge: Edge) -> None:
         answer = asking(kamailio)
         edge.says(await edge.hears(), "408 Request Timeout", source=None)
-        assert await answer == Unanswered("no answer")
+        assert await answer == Unanswered(NO_ANSWER)
 
     tell(ip, story)
 
@@ -267,7 +268,9 @@ def test_a_next_hop_that_kamailio_cannot_send_to_is_said_to_be_that(ip: str) -> 
     async def story(kamailio: Kamailio, edge: Edge) -> None:
         answer = asking(kamailio)
         edge.says(await edge.hears(), "478 Unresolvable destination", source=None)
-        assert await answer == Unanswered("not sent: 478 Unresolvable destination")
+        assert await answer == Unanswered(
+            Why(RegistrationReason.NOT_SENT, "not sent: 478 Unresolvable destination")
+        )
 
     tell(ip, story)
 
@@ -276,7 +279,12 @@ def test_an_answer_that_does_not_count_is_said_to_be_that(ip: str) -> None:
     async def story(kamailio: Kamailio, edge: Edge) -> None:
         answer = asking(kamailio)
         edge.says(await edge.hears(), "200 OK", source=None)
-        assert await answer == Unanswered("no answer that counts: a 200 without the edge's seal")
+        assert await answer == Unanswered(
+            Why(
+                RegistrationReason.ANSWER_NOT_BELIEVED,
+                "no answer that counts: a 200 without the edge's seal",
+            )
+        )
 
     tell(ip, story, answer_s=0.3)
 
@@ -318,7 +326,9 @@ def test_what_kamailio_says_of_a_keep_alive_is_no_answer_to_it(ip: str) -> None:
 
 def test_no_answer_in_time_is_said_to_be_none(ip: str) -> None:
     async def story(kamailio: Kamailio, edge: Edge) -> None:
-        assert await asking(kamailio) == Unanswered("no answer from Kamailio")
+        unanswered = await asking(kamailio)
+        assert isinstance(unanswered, Unanswered)
+        assert unanswered.why.reason is RegistrationReason.NO_ANSWER_FROM_KAMAILIO
         heard = await edge.hears()
         edge.says(heard, "200 OK")  # late
         assert await kamailio_answers_now(kamailio, edge)

@@ -15,7 +15,7 @@ from whence.core.directory import IGNORED_LIMIT
 from whence.core.history import Event
 from whence.core.identify import Request, identify
 from whence.core.nearest import nearest
-from whence.core.registration import Ignore, NextHop, Registration, State
+from whence.core.registration import AccountKey, Ignore, NextHop, Registration, State
 from whence.core.uri import Uri
 from whence.errors import ConfigError
 
@@ -171,7 +171,7 @@ def test_replies_that_taught_nothing_are_bounded_and_swept(node: Node) -> None:
         source = Source.parse(f"udp:192.0.2.{100 + i}:5060")
         ignored = [Ignore(source, f"udp:{HERE}:5060")]
         here = Source.parse("udp:192.0.2.9:5060")
-        node.directory.save("x", Registration("acme", "c"), ignored, here, NOW + i)
+        node.directory.save(AccountKey("x"), Registration("acme", "c"), ignored, here, NOW + i)
     newest = Source.parse(f"udp:192.0.2.{99 + 3 * IGNORED_LIMIT}:5060")
     assert "a reply to its REGISTER" in explained(node.directory, newest, NOW + 60)
     oldest = Source.parse("udp:192.0.2.100:5060")

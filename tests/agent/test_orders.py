@@ -16,6 +16,8 @@ from tests.agent.test_full_disk import DISK_FULL
 from tests.agent.test_registrations import ACME, Dns, Node
 from tests.agent.test_registrations import tell as tell_of
 from whence.agent.directory import FILE as DIRECTORY
+from whence.agent.registrations import Outcome
+from whence.core.reason import RegistrationReason
 from whence.core.registration import State
 from whence.errors import StoreError
 
@@ -169,6 +171,25 @@ def disk(node: Node) -> Iterator[sqlite3.Connection]:
     disk = sqlite3.connect(node.folder / DIRECTORY, isolation_level=None)
     yield disk
     disk.close()
+
+
+def test_an_attempt_whose_outcome_cannot_be_written_counts_as_unwritten(
+    node: Node, disk: sqlite3.Connection
+) -> None:
+    async def story() -> None:
+        node.registrar.status = 403
+        node.apply(ACME)
+        await node.until_all(State.WAITING)
+        node.registrar.open = asyncio.Event()
+        node.registrations.want("acme")
+        await node.until(lambda: len(node.registrar.asked) == 2)
+        disk.execute(DISK_FULL)
+        node.registrar.open.set()
+        await node.until_all(State.WAITING)
+        assert node.of["acme"].reason is RegistrationReason.NOT_WRITTEN
+        assert node.registrations.outcomes == {Outcome.REFUSED: 1, Outcome.UNWRITTEN: 1}
+
+    tell_of(story)
 
 
 def test_what_cannot_be_written_down_during_an_attempt_makes_no_second_one(

@@ -22,6 +22,7 @@ from whence.agent.resolver import Resolver
 from whence.agent.settings import Settings, Trunk, load
 from whence.core.address import Source
 from whence.core.contact import Contact
+from whence.core.reason import RegistrationReason, Why
 from whence.core.registration import (
     Account,
     Answered,
@@ -98,7 +99,7 @@ class Registrar:
         if self.open is not None:
             await self.open.wait()
         if self.silent:
-            return Unanswered("no answer")
+            return Unanswered()
         granted_s = send.expires_s if self.grants_s is None else self.grants_s
         ours = (Contact(account.contact, granted_s),) if send.expires_s else ()
         return Answered(Reply(self.status, "Reason", send.cseq, ours), self.accepts_at)
@@ -126,8 +127,8 @@ class Dns:
     async def everywhere(self, server: Uri) -> tuple[tuple[NextHop, ...], float]:
         return self.says, 60.0
 
-    def why_none(self, server: Uri) -> str:
-        return f"no answer from DNS for {server.host}"
+    def why_none(self, server: Uri) -> Why:
+        return Why(RegistrationReason.DNS_SILENT, f"no answer from DNS for {server.host}")
 
 
 class Node:

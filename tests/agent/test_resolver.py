@@ -15,6 +15,8 @@ from tests.rig.nameserver import NameServer, address, cname, naptr, srv
 from tests.rig.network import Network
 from whence.agent.records import Kind, Records
 from whence.agent.resolver import NEXT_HOPS_LIMIT, Resolver, by_priority
+from whence.core.reason import RegistrationReason as Code
+from whence.core.reason import Why
 from whence.core.uri import Uri
 
 UDP = [("udp", 4)]
@@ -422,22 +424,31 @@ def test_where_nobody_says_whether_there_is_srv_the_web_site_is_not_asked() -> N
     assert server
     resolver = Resolver(WithoutSrv(), UDP)
     assert asyncio.run(resolver.targets(server)) == ()
-    assert resolver.why_none(server) == "DNS does not answer for voip.example"
+    assert resolver.why_none(server) == Why(Code.DNS_SILENT, "DNS does not answer for voip.example")
 
 
 @pytest.mark.parametrize(
-    ("uri", "why"),
+    ("uri", "reason", "message"),
     [
-        ("sip:192.0.2.1;transport=tls", "the edge has no tls socket for IPv4"),
-        ("sip:[2001:db8::1]", "the edge has no udp socket for IPv6"),
-        ("sip:voip.example;transport=tcp", "the edge has no tcp socket"),
+        (
+            "sip:192.0.2.1;transport=tls",
+            Code.NO_SOCKET,
+            "the edge has no tls socket for IPv4",
+        ),
+        ("sip:[2001:db8::1]", Code.NO_SOCKET, "the edge has no udp socket for IPv6"),
+        (
+            "sip:voip.example;transport=tcp",
+            Code.NO_SOCKET,
+            "the edge has no tcp socket",
+        ),
         (
             "sip:nobody.example",
+            Code.NO_ADDRESS,
             "DNS has no address of nobody.example that the edge has a socket for",
         ),
     ],
 )
-def test_why_there_is_no_next_hop_is_said(uri: str, why: str) -> None:
+def test_why_there_is_no_next_hop_is_said(uri: str, reason: Code, message: str) -> None:
     server = Uri.parse(uri)
     assert server
-    assert Resolver(Nobody(), UDP).why_none(server) == why
+    assert Resolver(Nobody(), UDP).why_none(server) == Why(reason, message)

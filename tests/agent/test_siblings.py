@@ -16,7 +16,7 @@ from whence.agent.settings import Settings, load
 from whence.agent.siblings import SLACK_S, Siblings
 from whence.core.address import Origin, Source
 from whence.core.directory import GENERATION_FILE
-from whence.core.registration import Forget, NextHop, Registration, State
+from whence.core.registration import AccountKey, Forget, NextHop, Registration, State
 from whence.core.uri import Uri
 
 NOW = 1_000_000.0
@@ -140,7 +140,9 @@ def test_what_is_taken_back_during_a_refresh_gets_no_sibling_anew(node: Node) ->
         await node.settled()
         assert node.live() == {"acme": [BESIDE]}
         (trunk,) = node.settings.trunk
-        node.directory.save("x", Registration("acme", "call-1"), [Forget()], OURS, node.now)
+        node.directory.save(
+            AccountKey("x"), Registration("acme", "call-1"), [Forget()], OURS, node.now
+        )
         taken_back = Registration(
             "acme",
             "call-1",
@@ -234,7 +236,7 @@ def test_what_is_taken_back_has_no_siblings_from_that_moment(node: Node) -> None
         node.registered()
         await node.settled()
         back = Registration("acme", "call-1", state=State.UNREGISTERING)
-        node.directory.save("acct1", back, [Forget()], OURS, node.now)
+        node.directory.save(AccountKey("acct1"), back, [Forget()], OURS, node.now)
         node.siblings.changed(node.settings.trunk[0], back)
         assert node.live() == {}
         await node.settled()

@@ -84,7 +84,7 @@ def test_who_is_admitted_calls_as_the_trunk_until_his_time_is_over(tell: Tell) -
         )
         event = (await agent.get("/v1/trunks/acme"))["events"][-1]
         assert event["what"] == "admitted"
-        assert event["reason"] == "198.51.100.7 over udp for 3600 s, by the operator: moves house"
+        assert event["message"] == "198.51.100.7 over udp for 3600 s, by the operator: moves house"
         agent.node.clock.now = NOW + 3600
         assert await decided(agent) == "unknown"
 

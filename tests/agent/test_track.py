@@ -29,7 +29,7 @@ from whence.agent.drop_in import STATE, Theirs, prepare
 from whence.core import uac
 from whence.core.address import GRACE_S, Source
 from whence.core.contact import Contact
-from whence.core.registration import Reply
+from whence.core.registration import AccountKey, Reply
 from whence.core.uac import Sent
 from whence.edge.learned import Change, Learned, Record
 
@@ -89,7 +89,7 @@ class Agent:
         place = Source.parse(source)
         step = partial(uac.answered, sent=sent, reply=reply, source=place, now=now, grace_s=GRACE_S)
         record = Record(l_uuid, "acct1", "sip:alice@edge.example")
-        self.worker.write(Change(l_uuid, sent.aor, OURS, now, step, record), 1.0)
+        self.worker.write(Change(l_uuid, AccountKey(sent.aor), OURS, now, step, record), 1.0)
 
     def tells(self, data: bytes) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as teller:

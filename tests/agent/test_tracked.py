@@ -15,15 +15,16 @@ from whence.agent.tracked import Tracked
 from whence.core.address import Source
 from whence.core.alarm import Kind
 from whence.core.directory import GENERATION_FILE
-from whence.core.history import Event
+from whence.core.history import Event, EventKind
 from whence.core.identify import Identified, Refused, Request, identify
-from whence.core.registration import Learn, Registration, State
+from whence.core.reason import RegistrationReason
+from whence.core.registration import AccountKey, Learn, Registration, State
 from whence.core.uri import Uri
 from whence.errors import DisabledTrunkError, StoreError, UnknownTrunkError
 
 NOW = 1_000_000.0
 OURS, PROVIDER = Source.parse("udp:192.0.2.9:5060"), Source.parse("udp:192.0.2.1:5060")
-ACCOUNT = "sip:acct1@provider.example at sip:provider.example"
+ACCOUNT = AccountKey("sip:acct1@provider.example", "sip:provider.example")
 
 
 @dataclass
@@ -74,7 +75,8 @@ class Node:
             registrar=source,
             last_status=200,
             last_phrase="OK\x1b[2J",
-            reason="200 OK\x1b[2J",
+            reason=RegistrationReason.GRANTED,
+            message="200 OK\x1b[2J",
         )
         learn = Learn(source, until + 32)
         self.there.save(ACCOUNT, registration, [learn], OURS, self.now, events)
@@ -105,7 +107,7 @@ def test_a_trunk_stands_as_the_worker_wrote_it(node: Node) -> None:
     [(trunk, registration)] = node.tracked
     assert (trunk.id, trunk.aor, trunk.enabled) == ("acme", "sip:acct1@provider.example", True)
     assert (registration.state, registration.registrar) == (State.REGISTERED, PROVIDER)
-    assert registration.reason == "200 OK\\x1b[2J"
+    assert registration.message == "200 OK\\x1b[2J"
     assert "acme" in node.tracked
     assert node.tracked["acme"] == (trunk, registration)
 
@@ -188,14 +190,15 @@ def test_what_the_worker_noted_is_told_and_becomes_an_alarm(node: Node) -> None:
     events = Events(clock=lambda: node.now)
     node.registers("acme")
     node.tracked.happened = events.happened
-    moved = Event("moved", "registered by udp:192.0.2.2:5060, before by udp:192.0.2.1:5060", 200)
+    said = "registered by udp:192.0.2.2:5060, before by udp:192.0.2.1:5060"
+    moved = Event(EventKind.MOVED, said, 200)
     node.registers("acme", source=Source.parse("udp:192.0.2.2:5060"), events=[moved])
     node.tracked.look()
     assert [event.alarm.kind for event in events.since(0, 10)] == [Kind.SERVER_CHANGED]
 
 
 def test_what_was_told_before_a_restart_is_not_told_again(node: Node) -> None:
-    node.registers("acme", events=[Event("moved", "…")])
+    node.registers("acme", events=[Event(EventKind.MOVED, "…")])
     node.tracked.look()
     assert len(node.told) == 1
     node.agent().look()

@@ -265,7 +265,8 @@ TRUNK = {
     "registrar": "udp:192.0.2.1:5060",
     "expires_at": 4_000_000_000,
     "next_at": None,
-    "reason": "granted [bold]3600[/bold] s",
+    "reason": "granted",
+    "message": "granted [bold]3600[/bold] s",
 }
 
 
@@ -513,7 +514,8 @@ def test_a_failure_that_says_nothing_is_told_as_it_is(api: Api, detail: object) 
 
 
 def test_one_trunk_is_shown_with_its_history(api: Api) -> None:
-    event = {"at": 1_000_000, "what": "waiting", "status": 403, "reason": "403 No [bold]"}
+    event = {"at": 1_000_000, "what": "waiting", "status": 403, "reason": "rejected"}
+    event["message"] = "403 No [bold]"
     api.answers["/v1/trunks/acme"] = (200, {**TRUNK, "failures": 3, "events": [event]})
     done = whence("trunk", "acme", "--api", api.url)
     assert (done.returncode, done.stderr) == (0, "")

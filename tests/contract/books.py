@@ -12,7 +12,7 @@ from whence.agent.directory import Directory
 from whence.agent.settings import Edge, Settings, Trunk, User
 from whence.core.address import Source
 from whence.core.directory import DIALOG_KEY, META
-from whence.core.registration import Learn, Registration, State
+from whence.core.registration import AccountKey, Learn, Registration, State
 
 DOMAIN = "edge.example"
 
@@ -49,7 +49,9 @@ class Books:
         """Write down that a registrar at `source` accepted the trunk's REGISTER."""
         registration = Registration(trunk_id, f"call-{trunk_id}", state=State.REGISTERED)
         socket = self.settings.edge.listen[0]
-        self.directory.save(trunk_id, registration, [Learn(source, expires_at)], socket, now)
+        self.directory.save(
+            AccountKey(trunk_id), registration, [Learn(source, expires_at)], socket, now
+        )
 
     def spoil(self, trunk_id: str) -> None:
         """Write something of which no edge can make sense."""

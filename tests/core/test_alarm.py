@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from tests.core.world import NOW
 from whence.core import alarm
 from whence.core.alarm import EACH_S, KIND_LIMIT, Alarm, Bounded, Kind
-from whence.core.history import Event
+from whence.core.history import Event, EventKind
 
 
 def lapsed(trunk: str | None = "acme", text: str = "it lapsed") -> Alarm:
@@ -14,10 +14,13 @@ def lapsed(trunk: str | None = "acme", text: str = "it lapsed") -> Alarm:
 
 
 def test_of_a_trunks_history_some_are_alarms() -> None:
-    assert alarm.of_history("acme", Event("lapsed", "why")) == Alarm(Kind.LAPSED, "acme", "why")
-    moved = alarm.of_history("acme", Event("moved", "to there"))
+    assert alarm.of_history("acme", Event(EventKind.LAPSED, "why")) == Alarm(
+        Kind.LAPSED, "acme", "why"
+    )
+    moved = alarm.of_history("acme", Event(EventKind.MOVED, "to there"))
     assert moved is not None and moved.kind is Kind.SERVER_CHANGED
-    for what in ("registered", "waiting", "held", "wanted", "admitted"):
+    kinds = EventKind
+    for what in (kinds.REGISTERED, kinds.WAITING, kinds.HELD, kinds.WANTED, kinds.ADMITTED):
         assert alarm.of_history("acme", Event(what, "why")) is None
 
 

@@ -22,6 +22,7 @@ from whence.core.address import Address, Origin, Source, Transport, canonical_ip
 from whence.core.contact import Contact
 from whence.core.digest import AuthenticationInfo, Challenge, Credentials, authorization
 from whence.core.learning import NOBODY_ELSE, Expected, Ground
+from whence.core.reason import RegistrationReason, Why
 from whence.core.registration import (
     Account,
     Action,
@@ -230,7 +231,7 @@ def test_a_200_that_lists_others_and_not_us_is_no_registration() -> None:
     actions = trunk.answer(200, contacts=[Contact(Uri("sip", "someone", "203.0.113.1"), 3600)])
     assert actions == ()
     assert trunk.registration.state is State.WAITING
-    assert trunk.registration.reason == "the registrar lists other contacts, and not ours"
+    assert trunk.registration.reason is RegistrationReason.CONTACT_NOT_LISTED
     assert not trunk.registration.granted(NOW)
 
 
@@ -239,7 +240,7 @@ def test_a_200_that_grants_no_time_is_no_registration(granted_s: int) -> None:
     trunk = Trunk()
     trunk.due()
     assert trunk.answer(200, contacts=[replace(OURS, expires_s=granted_s)]) == ()
-    assert trunk.registration.reason == "the registrar granted no time"
+    assert trunk.registration.reason is RegistrationReason.NO_TIME_GRANTED
 
 
 # The refresh.
@@ -282,7 +283,7 @@ def test_it_is_registered_since_the_first_grant_as_long_as_none_ended_without_an
 def test_an_answer_from_another_server_teaches_that_address_too() -> None:
     trunk = registered()
     trunk.due(ONE, TWO)
-    trunk.take(Unanswered("no answer"))
+    trunk.take(Unanswered())
     expires_at = trunk.now + 3600
     assert trunk.answer(200, contacts=[OURS], source=FROM_TWO) == (Learn(FROM_TWO, expires_at),)
     assert trunk.registration.registrar == FROM_TWO
@@ -311,7 +312,8 @@ def test_a_2xx_from_elsewhere_registers_and_teaches_nothing() -> None:
     assert r.next_at is not None and NOW < r.next_at < NOW + 3600
     assert (r.registrar, r.home, r.learned_until, r.unexpected) == (None, None, None, IMPOSTOR)
     assert not r.stands(NOW)
-    assert str(IMPOSTOR) in r.reason
+    assert r.reason is RegistrationReason.GRANTED_BY_UNEXPECTED_ADDRESS
+    assert str(IMPOSTOR) in r.message
 
 
 def test_a_2xx_from_elsewhere_neither_ends_nor_extends() -> None:
@@ -409,7 +411,7 @@ def test_a_failovers_former_server_is_not_asked() -> None:
     """It answers too late, and to another request: the CSeq tells. Its ip alone is not enough."""
     trunk = Trunk()
     trunk.due(ONE, TWO)
-    trunk.take(Unanswered("no answer"))
+    trunk.take(Unanswered())
     assert trunk.answer(200, source=FROM_ONE) == (Ignore(FROM_ONE, str(TWO)),)
     assert trunk.registration.home is None
 
@@ -558,7 +560,7 @@ def test_a_challenge_again_means_wrong_credentials_and_parks_for_ten_minutes() -
     trunk.answer(401, challenges=[CHALLENGE])
     assert trunk.answer(401, challenges=[replace(CHALLENGE, nonce="another")]) == ()
     assert trunk.registration.state is State.PARKED
-    assert trunk.registration.reason == "wrong credentials"
+    assert trunk.registration.reason is RegistrationReason.WRONG_CREDENTIALS
     assert trunk.wait_s() == 10 * MINUTE
 
 
@@ -593,7 +595,7 @@ def test_a_registrar_that_says_stale_for_ever_is_given_up() -> None:
         trunk.answer(401, challenges=[replace(STALE, nonce=f"nonce-{n}")])
         assert trunk.sent().authorizations != ()
     assert trunk.answer(401, challenges=[STALE]) == ()
-    assert trunk.registration.reason == "challenged again and again"
+    assert trunk.registration.reason is RegistrationReason.CHALLENGED_TOO_OFTEN
     assert trunk.wait_s() >= 5 * MINUTE
 
 
@@ -618,7 +620,7 @@ def test_over_tls_each_attempt_begins_without_credentials() -> None:
     assert trunk.due(*over_tls).authorizations == ()
     trunk.answer(401, challenges=[STALE])
     assert trunk.sent().authorizations != ()
-    trunk.take(Unanswered("no answer"))
+    trunk.take(Unanswered())
     assert trunk.sent().next_hop == over_tls[1]
     assert trunk.sent().authorizations == ()
     trunk.answer(401, challenges=[CHALLENGE])
@@ -657,7 +659,8 @@ def test_a_challenge_that_cannot_be_answered_parks_and_says_what_was_offered(
     trunk.due()
     assert trunk.answer(401, challenges=challenges) == ()
     assert trunk.registration.state is State.PARKED
-    assert trunk.registration.reason == f"no challenge that can be answered ({said})"
+    assert trunk.registration.reason is RegistrationReason.NO_USABLE_CHALLENGE
+    assert trunk.registration.message == f"no challenge that can be answered ({said})"
 
 
 def test_no_retry_after_makes_wrong_credentials_be_tried_sooner() -> None:
@@ -706,7 +709,11 @@ def test_a_refusal_waits_five_minutes_doubling_to_an_hour(status: int) -> None:
         assert trunk.answer(status) == ()
         waits.append(trunk.wait_s() / MINUTE)
     assert waits == [5, 10, 20, 40, 60, 60]
-    assert trunk.registration.reason == f"{status} Reason"
+    is_redirect = status == 302
+    assert trunk.registration.reason is (
+        RegistrationReason.REDIRECT_REFUSED if is_redirect else RegistrationReason.REJECTED
+    )
+    assert trunk.registration.message == f"{status} Reason"
 
 
 @pytest.mark.parametrize("status", [408, 500, 503, 600, 603])
@@ -722,20 +729,20 @@ def test_no_answer_sends_us_to_the_next_target_and_then_backs_off_with_jitter() 
     waits = []
     for _ in range(8):
         trunk.due(ONE, TWO)
-        trunk.take(Unanswered("no answer"))
+        trunk.take(Unanswered())
         assert trunk.sent().next_hop == TWO
-        assert trunk.take(Unanswered("no answer")) == ()
+        assert trunk.take(Unanswered()) == ()
         waits.append(trunk.wait_s())
     assert waits == [15, 30, 60, 120, 240, 480, 900, 900]
-    assert trunk.registration.reason == "no answer"
+    assert trunk.registration.reason is RegistrationReason.NO_ANSWER
     assert trunk.registration.last_status is None
 
 
 def test_a_name_without_any_address_backs_off_too() -> None:
     trunk = Trunk(chance=0.0)
-    trunk.take(Due((), "DNS does not answer for sip.example"))
+    trunk.take(Due((), Why(RegistrationReason.DNS_SILENT, "DNS is silent")))
     assert trunk.wait_s() == 15
-    assert trunk.registration.reason == "DNS does not answer for sip.example"
+    assert trunk.registration.reason is RegistrationReason.DNS_SILENT
 
 
 @pytest.mark.parametrize(
@@ -790,7 +797,7 @@ def test_an_unanswered_refresh_takes_nothing_away() -> None:
     trunk = registered()
     granted_until = trunk.registration.expires_at
     trunk.due()
-    trunk.take(Unanswered("no answer"))
+    trunk.take(Unanswered())
     assert trunk.registration.expires_at == granted_until
 
 
@@ -854,9 +861,9 @@ def test_a_challenge_to_the_taking_back_is_answered() -> None:
 def test_a_taking_back_that_nobody_answers_is_tried_at_each_target_and_ends() -> None:
     trunk = registered()
     trunk.take(TakeBack((ONE, TWO)))
-    trunk.take(Unanswered("no answer"))
+    trunk.take(Unanswered())
     assert (trunk.sent().next_hop, trunk.sent().expires_s) == (TWO, 0)
-    trunk.take(Unanswered("no answer"))
+    trunk.take(Unanswered())
     assert trunk.registration.state is State.UNREGISTERED
 
 
@@ -1029,21 +1036,21 @@ def listed(text: str, expires_s: int | None = 60) -> Contact:
 )
 def test_a_contact_with_line_is_found_also_where_the_registrar_changes_it(text: str) -> None:
     reply = Reply(200, "OK", 1, (listed("sip:acct1@192.0.2.99", 7), listed(text, 60)))
-    assert granted(reply, LINE, 3600) == (60, "")
+    assert granted(reply, LINE, 3600) == 60
 
 
 def test_a_contact_of_the_same_account_at_another_place_is_not_ours() -> None:
     reply = Reply(200, "OK", 1, (listed("sip:acct1@192.0.2.99"),))
-    assert granted(reply, LINE, 3600)[0] is None
+    assert isinstance(granted(reply, LINE, 3600), Why)
 
 
 def test_the_only_contact_is_ours_where_the_provider_is_known_to_rewrite_them() -> None:
     rewriting = replace(ACCOUNT, rewritten=True)
     one = Reply(200, "OK", 1, (listed("sip:x@192.0.2.99"),))
     two = Reply(200, "OK", 1, (listed("sip:x@192.0.2.99"), listed("sip:y@192.0.2.99")))
-    assert granted(one, rewriting, 3600) == (60, "")
-    assert granted(one, ACCOUNT, 3600)[0] is None
-    assert granted(two, rewriting, 3600)[0] is None
+    assert granted(one, rewriting, 3600) == 60
+    assert isinstance(granted(one, ACCOUNT, 3600), Why)
+    assert isinstance(granted(two, rewriting, 3600), Why)
 
 
 # Elsewhere.
@@ -1078,7 +1085,7 @@ def test_what_is_taken_back_while_a_redirection_is_looked_up_is_not_registered()
 def test_a_refresh_stays_with_the_server_that_granted() -> None:
     trunk = Trunk()
     trunk.due(ONE, TWO)
-    trunk.take(Unanswered("dead"))
+    trunk.take(Unanswered())
     trunk.answer(200, contacts=[OURS], source=FROM_TWO)
     assert trunk.due(ONE, TWO).next_hop == TWO
     assert trunk.registration.in_flight is not None
@@ -1091,7 +1098,7 @@ def test_the_server_that_granted_is_asked_also_where_nobody_answers_for_its_name
     trunk.take(Due(()))  # before its time: only while the grant stands
     for _ in range(3):
         assert trunk.sent().next_hop == ONE
-        trunk.take(Unanswered("no answer"))
+        trunk.take(Unanswered())
         trunk.now += 60
         trunk.take(Due(()))
     trunk.answer(200, contacts=[OURS])
@@ -1102,15 +1109,15 @@ def test_after_its_grant_it_is_asked_only_where_its_name_says_so() -> None:
     """Its address may be somebody else's by then."""
     trunk = registered()
     trunk.now += 3600
-    assert trunk.take(Due((), "no answer from DNS")) == ()
-    assert trunk.registration.reason == "no answer from DNS"
+    assert trunk.take(Due((), Why(RegistrationReason.DNS_SILENT, "no answer from DNS"))) == ()
+    assert trunk.registration.reason is RegistrationReason.DNS_SILENT
 
 
 def test_a_server_that_has_failed_is_one_among_the_others() -> None:
     trunk = registered()
     trunk.due(TWO)
-    trunk.take(Unanswered("no answer"))
-    trunk.take(Unanswered("no answer"))
+    trunk.take(Unanswered())
+    trunk.take(Unanswered())
     trunk.due(TWO)
     assert trunk.sent().next_hop == TWO
     assert trunk.registration.in_flight is not None
@@ -1122,7 +1129,7 @@ def test_when_every_server_is_dead_the_next_attempt_asks_the_name_again() -> Non
     trunk.due(TWO)
     trunk.answer(200, contacts=[OURS], source=FROM_TWO)
     trunk.due(TWO)
-    trunk.take(Unanswered("dead"))
+    trunk.take(Unanswered())
     assert trunk.due(ONE).next_hop == ONE
 
 
@@ -1163,14 +1170,14 @@ def test_a_reply_to_another_cseq_changes_nothing() -> None:
 def test_silence_about_nothing_changes_nothing() -> None:
     trunk = registered()
     before = trunk.registration
-    assert trunk.take(Unanswered("late")) == ()
+    assert trunk.take(Unanswered()) == ()
     assert trunk.registration == before
 
 
 # All of it, in any order.
 
-FIRST_WAIT_S = {"wrong credentials": 600, "refused": 300, "unreachable": 15}
-LONGEST_WAIT_S = {"wrong credentials": DAY, "refused": HOUR, "unreachable": 900}
+FIRST_WAIT_S = {"wrong_credentials": 600, "refused": 300, "unreachable": 15}
+LONGEST_WAIT_S = {"wrong_credentials": DAY, "refused": HOUR, "unreachable": 900}
 
 SENDS_OF_AN_ATTEMPT = 32
 """Two targets and two of a 3xx, each with a first REGISTER, four challenges and a 423; and the
@@ -1197,6 +1204,7 @@ def after_a_restart(before: Registration, now: float) -> Registration:
         last_status=before.last_status,
         last_phrase=before.last_phrase,
         reason=before.reason,
+        message=before.message,
     )
     return resumed(kept, now)
 
@@ -1304,7 +1312,7 @@ class AnyOrder(RuleBasedStateMachine):
         """After a failure: the wait of its kind, doubled each time, or what Retry-After says."""
         kind = str(self.registration.failure)
         self.failed_as.append(kind)
-        if retry_after_s is not None and kind != "wrong credentials":
+        if retry_after_s is not None and kind != "wrong_credentials":
             assert self.trunk.wait_s() == pytest.approx(max(1, min(retry_after_s, DAY)))
             return
         in_a_row = 0
@@ -1348,7 +1356,7 @@ class AnyOrder(RuleBasedStateMachine):
     @rule()
     def nobody_answers(self) -> None:
         self.trunk.now += 36
-        self.check_the_outcome(Unanswered("no answer"), None)
+        self.check_the_outcome(Unanswered(), None)
 
     def check_the_outcome(self, event: Fact, retry_after_s: int | None) -> None:
         """A failed attempt takes nothing away, and waits; a success forgets all failures."""

@@ -13,6 +13,7 @@ from whence.core.address import Source
 from whence.core.contact import Contact
 from whence.core.identify import Decision, Evidence, Identified, Refused, Request, identify
 from whence.core.learning import Expected, Ground
+from whence.core.reason import RegistrationReason
 from whence.core.registration import Forget, Ignore, Learn, Registration, Reply, State
 from whence.core.trunk import Trunk
 from whence.core.uac import Sent, answered, taken_back, unanswered
@@ -134,7 +135,7 @@ def test_a_failed_refresh_takes_nothing_away(status: int) -> None:
     assert (after.state, after.last_status, after.failures) == (State.WAITING, status, 1)
     silent = unanswered(after, replace(refresh, cseq=12), NOW + 50)
     assert (silent.expires_at, silent.failures) == (before.expires_at, 2)
-    assert (silent.reason, silent.last_status) == ("no answer", None)
+    assert (silent.reason, silent.last_status) == (RegistrationReason.NO_ANSWER, None)
 
 
 @pytest.mark.parametrize("status", [401, 407])

@@ -18,9 +18,9 @@ from whence.core import uac
 from whence.core.address import Source, Transport
 from whence.core.contact import Contact
 from whence.core.directory import GENERATION_FILE
-from whence.core.history import UNEXPECTED
+from whence.core.history import EventKind
 from whence.core.learning import NOBODY_ELSE, Expected
-from whence.core.registration import Registration, Reply, State
+from whence.core.registration import AccountKey, Registration, Reply, State
 from whence.core.uac import Sent
 from whence.core.uri import Uri
 from whence.edge.directory import Directory as Reading
@@ -70,11 +70,11 @@ def granted(
         expected=expected,
     )
     record = Record(l_uuid, "acct1", "sip:alice@edge.example")
-    return Change(l_uuid, sent.aor, OURS, at, step, record)
+    return Change(l_uuid, AccountKey(sent.aor), OURS, at, step, record)
 
 
 def taken_back(l_uuid: str = "acme", at: float = NOW + 10) -> Change:
-    return Change(l_uuid, "", "", at, partial(uac.taken_back, now=at))
+    return Change(l_uuid, None, "", at, partial(uac.taken_back, now=at))
 
 
 def rows(path: Path, query: str) -> list[tuple[Any, ...]]:
@@ -202,7 +202,7 @@ def test_a_change_that_never_can_be_written_holds_up_no_other(learned: Learned, 
         raise ValueError("no such thing")
 
     with pytest.raises(WriteDeferredError):
-        learned.write(Change("acme", "", "", NOW, fails), 1)
+        learned.write(Change("acme", None, "", NOW, fails), 1)
     learned.write(granted("other"), 1)
     assert rows(path, "SELECT trunk_id FROM address") == [("other",)]
 
@@ -238,7 +238,7 @@ def test_a_reply_from_elsewhere_is_told_once_and_admits_nobody(
 ) -> None:
     for cseq in (10, 11):
         news = learned.write(granted(source=IMPOSTOR, asked="192.0.2.1", cseq=cseq), 1)
-        told = [event for _, event in news if event.what == UNEXPECTED]
+        told = [event for _, event in news if event.what is EventKind.UNEXPECTED_REPLY]
         assert len(told) == (cseq == 10)
     assert rows(path, "SELECT trunk_id, ip, asked FROM ignored_reply") == [
         ("acme", "192.0.2.66", "192.0.2.1")

@@ -273,7 +273,7 @@ class Whence:
         def reached() -> dict[str, Any]:
             now = self.trunk(trunk_id)
             if now["state"] != state:
-                raise LookupError(f"{now['state']}: {now.get('reason')}")
+                raise LookupError(f"{now['state']}: {now.get('message')}")
             return now
 
         return eventually(reached, within_s, f'trunk "{trunk_id}" {state}')

@@ -65,7 +65,7 @@ def test_sipp_finds_the_response_to_a_wrong_password_wrong(shared_rig: Rig, when
     name = f"verifier-{len(whence.trunks)}"
     verifier = shared_rig.verifier(name, user="acct1", password=PASSWORD)
     add(whence, sipp_trunk(name, place(verifier.address), "another"))
-    assert whence.wait_state(name, "waiting")["reason"] == "403 Wrong Response"
+    assert whence.wait_state(name, "waiting")["message"] == "403 Wrong Response"
 
 
 def sipp_trunk(name: str, registrar: str, password: str) -> dict[str, object]:
@@ -111,7 +111,8 @@ def test_a_hash_of_another_algorithm_is_no_answer_and_that_is_said(
     more = {"password": None, "ha1": {known: ha1}}
     provider, name = at_kamailio(shared_rig, whence, Digest(asked), **more)  # type: ignore[arg-type]
     stands = whence.wait_state(name, "parked")
-    assert f"{asked} for realm {DOMAIN}" in stands["reason"]
+    assert stands["reason"] == "no_usable_challenge"
+    assert f"{asked} for realm {DOMAIN}" in stands["message"]
     assert len(provider.registers()) == 1
 
 
@@ -119,7 +120,7 @@ def test_a_hash_of_another_algorithm_is_no_answer_and_that_is_said(
 def test_a_wrong_password_is_found_wrong(shared_rig: Rig, whence: Whence, algorithm: str) -> None:
     asks = Digest(algorithm)  # type: ignore[arg-type]
     _, name = at_kamailio(shared_rig, whence, asks, password="another")
-    assert whence.wait_state(name, "parked")["reason"] == "wrong credentials"
+    assert whence.wait_state(name, "parked")["reason"] == "wrong_credentials"
 
 
 def test_a_nonce_is_used_again_with_a_true_count_and_a_replay_is_refused(
@@ -269,7 +270,8 @@ def test_a_foreign_realm_gets_no_response_where_one_is_pinned(
     registrar = by_hand(shared_rig, whence, realm=DOMAIN)
     registrar.answer(registrar.asked(), 401, challenge("thief.example", "n1"))
     stands = whence.wait_state(registrar.trunk_id, "parked")
-    assert "MD5 for realm thief.example" in stands["reason"]
+    assert stands["reason"] == "no_usable_challenge"
+    assert "MD5 for realm thief.example" in stands["message"]
     assert registrar.is_silent_for(0.7)
 
 
@@ -292,7 +294,7 @@ def test_a_stale_nonce_is_answered_a_few_times_and_not_for_ever(
     assert all(map(proves, credentials(asked)))
     registrar.answer(asked, 401, challenge(DOMAIN, "n5", AUTH, "stale=TRUE"))
     stands = whence.wait_state(registrar.trunk_id, "waiting")
-    assert stands["reason"] == "challenged again and again"
+    assert stands["reason"] == "challenged_too_often"
 
 
 def test_a_second_challenge_that_is_not_stale_is_wrong_credentials(
@@ -301,7 +303,7 @@ def test_a_second_challenge_that_is_not_stale_is_wrong_credentials(
     registrar = by_hand(shared_rig, whence)
     for nonce in ("n1", "n2"):
         registrar.answer(registrar.asked(), 401, challenge(DOMAIN, nonce, AUTH))
-    assert whence.wait_state(registrar.trunk_id, "parked")["reason"] == "wrong credentials"
+    assert whence.wait_state(registrar.trunk_id, "parked")["reason"] == "wrong_credentials"
     assert registrar.is_silent_for(0.7)
 
 

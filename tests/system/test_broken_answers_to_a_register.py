@@ -153,7 +153,7 @@ def test_an_enormous_challenge_costs_nothing(shared_rig: Rig, whence: Whence) ->
     name, value = challenge(DOMAIN, "n" * 10_000, 'qop="' + "auth-int," * 2000 + 'auth"')
     registrar.answer(registrar.asked(), 401, (name, value))
     whence.wait_state(registrar.trunk_id, "parked")
-    assert len(str(whence.trunk(registrar.trunk_id)["reason"])) < 500
+    assert len(str(whence.trunk(registrar.trunk_id)["message"])) < 500
 
 
 def test_an_answer_twice_is_one(shared_rig: Rig, whence: Whence) -> None:
@@ -209,7 +209,7 @@ def test_no_reason_phrase_speaks_to_the_operators_terminal(shared_rig: Rig, when
     headers = [("Retry-After", "1000")]
     answer = reply(asked, 403, f"No {HOSTILE} more", headers=headers)
     registrar.endpoint.send(answer, whence.address)
-    assert "more" in whence.wait_state(registrar.trunk_id, "waiting")["reason"]
+    assert "more" in whence.wait_state(registrar.trunk_id, "waiting")["message"]
     assert not unprintable(told(whence, registrar))
 
 

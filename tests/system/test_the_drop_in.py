@@ -340,7 +340,7 @@ def test_who_does_not_answer_is_known_not_to(rig: Rig) -> None:
     there.stop()
     native.rpc("uac.reg_refresh", "trunk-of-alice")
     eventually(lambda: native.states() == {"trunk-of-alice": "waiting"}, what="no answer")
-    assert native.rows("SELECT reason, last_status FROM registration") == [("no answer", None)]
+    assert native.rows("SELECT reason, last_status FROM registration") == [("no_answer", None)]
     assert native.addresses() == [("trunk-of-alice", there.ip)]
 
 

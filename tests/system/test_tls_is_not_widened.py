@@ -205,7 +205,7 @@ def test_an_answer_over_udp_to_what_was_asked_over_tls_is_not_believed(
                 granting = reply(asked, 200, headers=[("Contact", asked["Contact"])])
                 answerer.send(granting, whence.address)
             stands = whence.wait_state("by-hand", "waiting", 20)
-    assert stands["reason"] == "what was asked over TLS was answered over udp"
+    assert stands["reason"] == "tls_answer_not_believed"
     assert stands["expires_at"] is None
     assert {one["trunk"] for one in whence.get("/v1/addresses")} == {"by-tls"}
     assert scene.all_over("by-hand") == {"udp": "", "tcp": "", "tls": ""}

@@ -28,10 +28,12 @@ from whence.agent.standings import Standings, Trunk
 from whence.core import called
 from whence.core.address import Source
 from whence.core.against import against
+from whence.core.history import EventKind
 from whence.core.identify import Identified, Refused, Request, identify
 from whence.core.keepalive import KeepAlive
 from whence.core.nearest import Nearest, nearest
-from whence.core.registration import Registration
+from whence.core.reason import RegistrationReason
+from whence.core.registration import Registration, State
 from whence.core.told import shown
 from whence.core.uri import Uri
 from whence.errors import (
@@ -65,7 +67,7 @@ class TrunkView(BaseModel):
     """One trunk and its registration. Instants are seconds since the epoch."""
 
     id: str
-    state: str
+    state: State
     since: float = Field(description="when this state was entered; no refresh leaves it")
     registrar: str | None = Field(description="the address that granted last: transport:ip:port")
     granted_s: int | None = Field(description="for how long it was granted last")
@@ -73,14 +75,19 @@ class TrunkView(BaseModel):
     next_at: float | None = Field(description="when the next REGISTER is due")
     last_status: int | None = Field(description="the last answer; null: none came")
     last_answer: str | None = Field(description="the same in words: status and reason phrase")
-    reason: str = Field(description="why it is in this state")
+    reason: RegistrationReason | None = Field(
+        description="why it is in this state, as a code; null: nothing has come of it yet"
+    )
+    message: str = Field(description="why it is in this state, for people")
     failures: int = Field(description="failures of the same kind in a row")
     held: bool = Field(description="whether the operator took it back or parked it")
     keepalive: KeepAliveView | None = Field(description="null: it has none, or is not registered")
     aor: str
     target: str
     numbers: list[str]
-    unmatched: str = Field(description="accept or refuse: a call that names no trunk")
+    unmatched: Literal["accept", "refuse"] = Field(
+        description="what becomes of a call that names no trunk"
+    )
     fallback: bool = Field(description="whether it takes what could be several trunks' call")
     enabled: bool
 
@@ -89,11 +96,12 @@ class EventView(BaseModel):
     """Something that happened to a trunk."""
 
     at: float
-    what: str = Field(
-        description="a state; or wanted, held, silent, lapsed, moved, admitted, expelled"
-    )
+    what: EventKind = Field(description="a state that it entered, or something else")
     status: int | None = Field(description="the answer that it came of; null: of none")
-    reason: str
+    reason: RegistrationReason | None = Field(
+        description="why the registration is in its state, as a code; null: it is not about that"
+    )
+    message: str = Field(description="the same for people")
 
 
 class TrunkHistory(TrunkView):
@@ -289,7 +297,13 @@ def make(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
         """Give one trunk, how its registration stands, and what happened to it."""
         view = trunk_view(*parts.standings[trunk_id], parts.keepalive(trunk_id))
         events = [
-            EventView(at=at, what=event.what, status=event.status, reason=event.reason)
+            EventView(
+                at=at,
+                what=event.what,
+                status=event.status,
+                reason=event.reason,
+                message=event.message,
+            )
             for at, event in parts.directory.events(trunk_id)
         ]
         return TrunkHistory(**view.model_dump(), events=events)
@@ -377,6 +391,7 @@ def trunk_view(trunk: Trunk, registration: Registration, keepalive: KeepAlive | 
         last_status=r.last_status,
         last_answer=f"{r.last_status} {r.last_phrase}".strip() if r.last_status else None,
         reason=r.reason,
+        message=r.message,
         failures=r.failures,
         held=r.held,
         keepalive=KeepAliveView(**asdict(keepalive)) if keepalive else None,

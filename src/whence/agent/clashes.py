@@ -32,7 +32,7 @@ SHARE = 0.05
 
 _TRUNKS = """SELECT id, aor_user, EXISTS (
         SELECT 1 FROM number WHERE trunk_id = trunk.id AND NOT of_account
-    ), fallback, r.account, unmatched
+    ), fallback, r.aor, r.server, unmatched
     FROM trunk LEFT JOIN registration r ON r.trunk_id = trunk.id WHERE enabled"""
 _NUMBERS = """SELECT n.spelling, n.trunk_id FROM (
         SELECT spelling FROM number WHERE NOT of_account GROUP BY spelling HAVING count(*) > 1
@@ -107,8 +107,15 @@ def read(path: Path, now: float) -> list[Clash]:
         sites = db.execute(_SITES, (now,)).fetchall()
         return clash.find(
             [
-                Named(id_, user, bool(has), bool(fallback), _server(account), unmatched == "accept")
-                for id_, user, has, fallback, account, unmatched in db.execute(_TRUNKS)
+                Named(
+                    id_,
+                    user,
+                    bool(has),
+                    bool(fallback),
+                    _server(aor, server),
+                    unmatched == "accept",
+                )
+                for id_, user, has, fallback, aor, server, unmatched in db.execute(_TRUNKS)
             ],
             db.execute(_NUMBERS).fetchall(),
             [(id_, (ip, port)) for id_, ip, port, _ in sites],
@@ -117,9 +124,9 @@ def read(path: Path, now: float) -> list[Clash]:
         )
 
 
-def _server(account: str | None) -> str:
-    """Return the host that an account is registered at: `AOR at SERVER`, or `AOR` of a drop-in."""
-    uri = Uri.parse((account or "").rpartition(" at ")[2])
+def _server(aor: str | None, server: str | None) -> str:
+    """Return the host that an account is registered at: of a drop-in, only the AoR is known."""
+    uri = Uri.parse(server or aor or "")
     return uri.host if uri else ""
 
 

@@ -43,7 +43,15 @@ from whence.core.history import Event
 from whence.core.identify import Evidence, Request
 from whence.core.learning import Expected, Ground, permit
 from whence.core.nearest import Former, IgnoredReply, Neighbour
-from whence.core.registration import GRANT_LIMIT_S, Action, Forget, Ignore, Learn, Registration
+from whence.core.registration import (
+    GRANT_LIMIT_S,
+    AccountKey,
+    Action,
+    Forget,
+    Ignore,
+    Learn,
+    Registration,
+)
 from whence.core.siblings import LIMIT
 from whence.errors import DisabledTrunkError, StoreError, UnknownTrunkError, UntrustedError
 
@@ -105,7 +113,7 @@ class Generation:
 class Stored:
     """A registration as the directory keeps it, and the account that it is for."""
 
-    account: str
+    account: AccountKey
     registration: Registration
 
 
@@ -451,7 +459,7 @@ class Directory:
 
     def save(
         self,
-        account: str,
+        account: AccountKey,
         registration: Registration,
         actions: Sequence[Action],
         socket: Source,
@@ -480,14 +488,13 @@ class Directory:
                 self._note(r.trunk_id, event, now)
 
     def _note(self, trunk_id: str, event: Event, now: float) -> None:
-        self._db.execute(tables.PUT_EVENT, (trunk_id, now, event.what, event.status, event.reason))
+        self._db.execute(tables.PUT_EVENT, tables.event_row(trunk_id, now, event))
         self._db.execute(tables.TRIM_EVENTS, {"id": trunk_id, "limit": history.LIMIT})
 
     def events(self, trunk_id: str) -> list[tuple[float, Event]]:
         """(when, what) happened to a trunk, the oldest first; the last ones only."""
-        query = "SELECT at, what, reason, status FROM event WHERE trunk_id = ? ORDER BY id"
-        rows = self._fetch(query, (trunk_id,))
-        return [(at, Event(*event)) for at, *event in rows]
+        rows = self._fetch(tables.EVENTS_OF_TRUNK, (trunk_id,))
+        return [(at, tables.event_of(event)) for at, *event in rows]
 
     def _moves(self, trunk_id: str, action: Action, now: float) -> bool:
         """Whether an answer could change: an address that only lives longer changes none."""

@@ -20,6 +20,7 @@ from whence.agent import sip
 from whence.core import stamp
 from whence.core.address import Source
 from whence.core.keepalive import Pong, Way
+from whence.core.reason import NO_ANSWER, RegistrationReason, Why
 from whence.core.registration import Account, Answered, NextHop, Send, Unanswered
 from whence.core.uri import host_text
 from whence.errors import InvalidReplyError
@@ -50,11 +51,18 @@ class _Exchange:
     """Why an answer that came was not believed."""
 
 
+def _why_none(exchange: _Exchange) -> Why:
+    if exchange.ignored:
+        said = f"no answer that counts: {exchange.ignored}"
+        return Why(RegistrationReason.ANSWER_NOT_BELIEVED, said)
+    return Why(RegistrationReason.NO_ANSWER_FROM_KAMAILIO, "no answer from Kamailio")
+
+
 class Explain(Protocol):
     """Who finds out why a server is not reached over TLS: `tls_peer.Tls.fault`."""
 
-    def __call__(self, next_hop: NextHop, name: str, socket: Source, /) -> Awaitable[str]:
-        """Why `name` at `next_hop` is not believed; nothing if no reason is found."""
+    def __call__(self, next_hop: NextHop, name: str, socket: Source, /) -> Awaitable[Why | None]:
+        """Why `name` at `next_hop` is not believed; None if no reason is found."""
 
 
 class Kamailio(asyncio.DatagramProtocol):
@@ -108,13 +116,15 @@ class Kamailio(asyncio.DatagramProtocol):
         if received.source:
             return Answered(received.reply, Source.parse(received.source))
         if received.distrust:
-            return Unanswered(received.distrust)
-        why = ""
+            return Unanswered(Why(RegistrationReason.TLS_ANSWER_NOT_BELIEVED, received.distrust))
         if self._explain is not None and send.next_hop.transport == "tls":
-            why = await self._explain(send.next_hop, account.name, socket)
-        if not why and received.status == 408:  # Kamailio's own word: nobody answered it
-            why = "no answer"
-        return Unanswered(why or f"not sent: {received.status} {received.reply.reason}")
+            fault = await self._explain(send.next_hop, account.name, socket)
+            if fault is not None:
+                return Unanswered(fault)
+        if received.status == 408:  # Kamailio's own word: nobody answered it
+            return Unanswered(NO_ANSWER)
+        said = f"not sent: {received.status} {received.reply.reason}"
+        return Unanswered(Why(RegistrationReason.NOT_SENT, said))
 
     async def _send(
         self, account: Account, send: Send, call_id: str, socket: Source
@@ -125,10 +135,7 @@ class Kamailio(asyncio.DatagramProtocol):
         request = sip.register(account, send, call_id, self._via + branch, inside)
         received = await self._ask(branch, exchange, request, self._answer_s)
         if received is None:
-            ignored = exchange.ignored
-            return Unanswered(
-                f"no answer that counts: {ignored}" if ignored else "no answer from Kamailio"
-            )
+            return Unanswered(_why_none(exchange))
         return received
 
     async def keep_alive(self, way: Way, within_s: float) -> Pong | None:

@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from itertools import count
 from typing import Protocol
 
@@ -32,6 +33,13 @@ ANSWER_S = 4.0
 
 UNDER_WAY_LIMIT = 512
 """OPTIONS under way at once, which Kamailio keeps transactions for."""
+
+
+class Outcome(StrEnum):
+    """What an OPTIONS came to."""
+
+    ANSWERED = "answered"
+    UNANSWERED = "unanswered"
 
 
 class Client(Protocol):
@@ -80,8 +88,8 @@ class KeepAlives:
         self._wake = asyncio.Event()
         self._places = asyncio.Semaphore(UNDER_WAY_LIMIT)
         self._tasks = Tasks("a keep-alive")
-        self.outcomes: Counter[str] = Counter()
-        """OPTIONS by outcome: `answered`, `unanswered`."""
+        self.outcomes: Counter[Outcome] = Counter()
+        """OPTIONS by outcome."""
 
     def __getitem__(self, trunk_id: str) -> KeepAlive | None:
         """How it stands; None where the trunk is not asked about now."""
@@ -151,12 +159,12 @@ class KeepAlives:
             return  # it is another server's affair by now
         now, brings_forward = self._clock(), False
         if status is not None:
-            self.outcomes["answered"] += 1
+            self.outcomes[Outcome.ANSWERED] += 1
             if pulse.keepalive.missed >= keepalive.MISSES:
                 log.info("trunk %s: %s answers OPTIONS again", pulse.trunk_id, pulse.server)
             pulse.keepalive = keepalive.answered(pulse.keepalive, status, now, pulse.interval_s)
         elif asked:
-            self.outcomes["unanswered"] += 1
+            self.outcomes[Outcome.UNANSWERED] += 1
             pulse.keepalive, brings_forward = keepalive.unanswered(
                 pulse.keepalive, now, pulse.interval_s
             )

@@ -17,8 +17,9 @@ from whence.agent.directory import Directory
 from whence.agent.events import Events
 from whence.agent.kamailio import Kamailio
 from whence.agent.keepalive import KeepAlives
+from whence.agent.keepalive import Outcome as KeepAliveOutcome
 from whence.agent.notices import Notices
-from whence.agent.registrations import Registrations
+from whence.agent.registrations import Outcome, Registrations
 from whence.agent.standings import Standings
 from whence.agent.strangers import Strangers
 from whence.agent.told import Hearing
@@ -107,15 +108,15 @@ class ClientMetrics(Collector):
         attempts = CounterMetricFamily(
             "whence_registration_attempts", "Attempts to register, by outcome.", labels=["outcome"]
         )
-        for outcome, count in sorted(self._registrations.outcomes.items()):
-            attempts.add_metric([outcome], count)
+        for outcome in Outcome:
+            attempts.add_metric([outcome], self._registrations.outcomes[outcome])
         yield attempts
 
         asked = CounterMetricFamily(
             "whence_keepalives", "OPTIONS to servers that granted, by outcome.", labels=["outcome"]
         )
-        for outcome in ("answered", "unanswered"):
-            asked.add_metric([outcome], self._keepalives.outcomes[outcome])
+        for asked_outcome in KeepAliveOutcome:
+            asked.add_metric([asked_outcome], self._keepalives.outcomes[asked_outcome])
         yield asked
 
         yield CounterMetricFamily(

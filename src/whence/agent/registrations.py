@@ -11,11 +11,12 @@ import heapq
 import logging
 import random
 import secrets
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import lru_cache
 from itertools import count
 from typing import Protocol
 
@@ -28,8 +29,10 @@ from whence.core.address import Source
 from whence.core.keepalive import Way
 from whence.core.learning import NOBODY_ELSE, Expected, ips, permit
 from whence.core.pace import Pace
+from whence.core.reason import RegistrationReason, Why
 from whence.core.registration import (
     Account,
+    AccountKey,
     Action,
     Answered,
     Dice,
@@ -51,7 +54,7 @@ from whence.core.registration import (
     resumed,
     step,
 )
-from whence.core.retry import WAITS
+from whence.core.retry import WAITS, Failure
 from whence.core.uri import Uri
 from whence.errors import DisabledTrunkError, StoreError, UnknownTrunkError
 
@@ -70,7 +73,7 @@ BEGUN_AT_REGISTRAR = BEGUN_LIMIT // 2
 FULL_S = 1.0
 """When it is looked again whether there is room for one more."""
 
-_OUTCOMES = (Answered, Unanswered, Redirected)
+_ENDS = (Answered, Unanswered, Redirected)
 """What ends, or goes on with, the attempt under way. All else is said meanwhile."""
 
 STOP_S = 5.0
@@ -78,6 +81,24 @@ STOP_S = 5.0
 
 SWEEP_S = 60.0
 """How often addresses that have ended are swept out of the directory."""
+
+
+class Outcome(StrEnum):
+    """How an attempt to register ended."""
+
+    REGISTERED = "registered"
+    WRONG_CREDENTIALS = "wrong_credentials"
+    REFUSED = "refused"
+    UNREACHABLE = "unreachable"
+    UNWRITTEN = "unwritten"
+    """The directory could not be written: a full disk, for example."""
+
+
+_OF_FAILURE = {
+    Failure.WRONG_CREDENTIALS: Outcome.WRONG_CREDENTIALS,
+    Failure.REFUSED: Outcome.REFUSED,
+    Failure.UNREACHABLE: Outcome.UNREACHABLE,
+}
 
 
 class RegisterClient(Protocol):
@@ -98,7 +119,7 @@ class Resolver(Protocol):
     async def everywhere(self, server: Uri) -> tuple[tuple[NextHop, ...], float]:
         """All its next hops, and for how many seconds that is good."""
 
-    def why_none(self, server: Uri) -> str:
+    def why_none(self, server: Uri) -> Why:
         """Say why there were none just now."""
 
 
@@ -121,7 +142,7 @@ class Entry:
     registration: Registration
     socket: Source | None = None
     """Ours, from which the last request went."""
-    told: str = ""
+    told: history.Standing | None = None
     """What the log said of it last: a refresh that changes nothing is no news."""
     leaving: bool = False
     """Gone from the file: taken back, and then forgotten."""
@@ -133,9 +154,9 @@ class Entry:
     """When it is looked at whether the grant has lapsed; None where nothing is granted."""
 
 
-def account_name(trunk: Trunk) -> str:
+def account_key(trunk: Trunk) -> AccountKey:
     """For whom, and where: what makes a registration another one, where it changes."""
-    return f"{trunk.aor} at {trunk.proxy or trunk.registrar}"
+    return AccountKey(trunk.aor, trunk.proxy or trunk.registrar)
 
 
 class Registrations:
@@ -170,8 +191,8 @@ class Registrations:
         self._begun_in_all = 0
         self._places = Places(IN_FLIGHT_LIMIT)
         self._tasks = Tasks("a registration's task")
-        self.outcomes: Counter[str] = Counter()
-        """Attempts by outcome: `registered`, the kind of failure, or `unwritten` (a full disk)."""
+        self.outcomes: Counter[Outcome] = Counter()
+        """Attempts by outcome."""
         self.lapses = 0
         """Grants that ended without a refresh."""
         self.watchers: list[Watcher] = []
@@ -188,11 +209,11 @@ class Registrations:
 
         StoreError, and then nothing has changed.
         """
-        after = {trunk.id: account_name(trunk) for trunk in settings.trunk}
+        after = {trunk.id: account_key(trunk) for trunk in settings.trunk}
         leaving = [
             entry
             for id_, entry in self._entries.items()
-            if after.get(id_) != account_name(entry.trunk)
+            if after.get(id_) != account_key(entry.trunk)
         ]
         stored = self._directory.registrations()
         others = {id_ for id_, known in stored.items() if after.get(id_) != known.account}
@@ -282,7 +303,7 @@ class Registrations:
             entry.registration = resumed(known, now, self._waits)
             if known != stored.registration and entry.registration.wanted:
                 entry.registration = replace(entry.registration, next_at=now)
-        entry.told = history.said(entry.registration)
+        entry.told = _same(history.said(entry.registration))
         wanted = trunk.enabled and entry.registration.wanted
         entry.registration = replace(entry.registration, wanted=wanted)
         self._watch(entry)
@@ -469,7 +490,7 @@ class Registrations:
         try:
             # Looked up before a place is taken: a name that nobody answers for holds up nobody.
             targets = await self._targets(entry.trunk.server)
-            why = "" if targets else self._resolver.why_none(entry.trunk.server)
+            why = None if targets else self._resolver.why_none(entry.trunk.server)
             async with self._places.take():
                 # The heap may have held it twice; and what is asked for at the end is not wanted.
                 if _is_due(entry, self._clock()) and not self._stopping:
@@ -519,7 +540,9 @@ class Registrations:
     async def _register(self, entry: Entry, send: Send) -> Answered | Unanswered:
         entry.socket = self._socket_for(send.next_hop)
         if entry.socket is None:
-            return Unanswered("the edge has no socket for it any more")
+            return Unanswered(
+                Why(RegistrationReason.NO_SOCKET, "the edge has no socket for it any more")
+            )
         contact = self._contact(entry.trunk, entry.account.token, entry.socket)
         entry.account = replace(entry.account, contact=contact)
         outcome = await self._kamailio.register(
@@ -554,7 +577,7 @@ class Registrations:
         except StoreError as error:
             before, now = entry.registration, self._clock()
             after = self._only_noted(entry, fact)
-            if before.in_flight is None or isinstance(fact, _OUTCOMES):
+            if before.in_flight is None or isinstance(fact, _ENDS):
                 after = self._put_off(after, now, error)
             entry.registration = after
             self._stepped(entry, before)
@@ -606,7 +629,7 @@ class Registrations:
         grace_s = self._settings.agent.grace
         lasting = [a.with_grace(grace_s) if isinstance(a, Learn) else a for a in actions]
         socket = entry.socket or self._settings.edge.listen[0]
-        self._directory.save(account_name(entry.trunk), after, lasting, socket, now, events)
+        self._directory.save(account_key(entry.trunk), after, lasting, socket, now, events)
         self.happened(entry.trunk.id, events)
 
     def _put_off(self, before: Registration, now: float, error: StoreError) -> Registration:
@@ -617,7 +640,8 @@ class Registrations:
             state=State.WAITING,
             since=now,
             next_at=now + self._waits.unreachable.first_s if before.wanted else None,
-            reason=str(error),
+            reason=RegistrationReason.NOT_WRITTEN,
+            message=str(error),
         )
 
     def _changed(self, entry: Entry) -> None:
@@ -633,13 +657,25 @@ class Registrations:
     def _tell(self, entry: Entry, before: Registration, after: Registration) -> None:
         ended = before.in_flight is not None and after.in_flight is None
         if ended and after.state is State.REGISTERED:
-            self.outcomes[State.REGISTERED] += 1
+            self.outcomes[Outcome.REGISTERED] += 1
         elif ended and after.state is not State.UNREGISTERED:  # that was asked for
-            self.outcomes[after.failure or "unwritten"] += 1
+            self.outcomes[_outcome(after)] += 1
         said = history.said(after)
-        if said and said != entry.told:
-            entry.told = sys.intern(said)  # thousands of trunks have the same to say
-            log.info("trunk %s: %s", after.trunk_id, said)
+        if said is not None and said != entry.told:
+            entry.told = _same(said)
+            log.info("trunk %s: %s", after.trunk_id, history.sentence(after))
+
+
+def _outcome(failed: Registration) -> Outcome:
+    if failed.failure is None or failed.reason is RegistrationReason.NOT_WRITTEN:
+        return Outcome.UNWRITTEN
+    return _OF_FAILURE[failed.failure]
+
+
+@lru_cache(maxsize=1024)
+def _same(standing: history.Standing | None) -> history.Standing | None:
+    """Return one value for all that are equal: thousands of trunks stand alike."""
+    return standing
 
 
 def _with_learned(registration: Registration, learned: frozenset[str]) -> Registration:

@@ -32,6 +32,7 @@ from dns.rdtypes.IN.NAPTR import NAPTR
 from dns.rdtypes.IN.SRV import SRV
 
 from whence.agent.records import Kind
+from whence.core.reason import RegistrationReason, Why
 from whence.core.registration import NextHop
 from whence.core.uri import Uri
 
@@ -113,17 +114,20 @@ class Resolver:
             return (), 0.0
         return tuple(dict.fromkeys(found)), noting.shortest_s
 
-    def why_none(self, server: Uri) -> str:
+    def why_none(self, server: Uri) -> Why:
         """Say why there are no next hops now; as `targets` found it last."""
         literal = _literal(server)
         if literal is not None:
             version = ip_address(literal.ip).version
-            return f"the edge has no {literal.transport} socket for IPv{version}"
+            said = f"the edge has no {literal.transport} socket for IPv{version}"
+            return Why(RegistrationReason.NO_SOCKET, said)
         if not self._transports(server):
-            return f"the edge has no {_transport(server) or 'fitting'} socket"
+            said = f"the edge has no {_transport(server) or 'fitting'} socket"
+            return Why(RegistrationReason.NO_SOCKET, said)
         if self._records.is_silent(server.host):
-            return f"DNS does not answer for {server.host}"
-        return f"DNS has no address of {server.host} that the edge has a socket for"
+            return Why(RegistrationReason.DNS_SILENT, f"DNS does not answer for {server.host}")
+        said = f"DNS has no address of {server.host} that the edge has a socket for"
+        return Why(RegistrationReason.NO_ADDRESS, said)
 
     async def _find(self, server: Uri) -> Sequence[NextHop]:
         transports = self._transports(server)

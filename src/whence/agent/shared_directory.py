@@ -142,8 +142,5 @@ class SharedDirectory(Directory):
 
     def events_after(self, number: int) -> list[tuple[int, str, history.Event]]:
         """(number, trunk id, event) of those after this one, whoever wrote them."""
-        rows = self._fetch(
-            "SELECT id, trunk_id, what, reason, status FROM event WHERE id > ? ORDER BY id",
-            (number,),
-        )
-        return [(id_, trunk_id, history.Event(*event)) for id_, trunk_id, *event in rows]
+        rows = self._fetch(tables.EVENTS_AFTER, (number,))
+        return [(id_, trunk_id, tables.event_of(event)) for id_, trunk_id, *event in rows]

@@ -11,16 +11,13 @@ from whence.agent import pins
 from whence.agent.directory import Directory
 from whence.agent.standings import Standings
 from whence.core.address import Address, Origin, Source
-from whence.core.history import Event
+from whence.core.history import Event, EventKind
 from whence.core.strangers import Rate
 from whence.core.strangers import Strangers as Kept
 from whence.core.told import Kind, Told, shown
 from whence.errors import UnknownTrunkError
 
 log = logging.getLogger(__name__)
-
-ADMITTED, EXPELLED = "admitted", "expelled"
-"""What the history of a trunk says of it."""
 
 
 @dataclass
@@ -62,10 +59,10 @@ class Strangers:
             expires_at=now + for_s,
         )
         said = f"{source.ip} over {source.transport} for {for_s:.0f} s, by the operator"
-        event = Event(ADMITTED, f"{said}: {note}" if note else said)
+        event = Event(EventKind.ADMITTED, f"{said}: {note}" if note else said)
         self.directory.pin(trunk_id, address, note, event)
         self.kept.admitted(str(source.ip))
-        log.info("trunk %s: admitted: %s", trunk_id, event.reason)
+        log.info("trunk %s: admitted: %s", trunk_id, event.message)
         return address
 
     def expel(self, source: Source, trunk_id: str) -> bool:
@@ -75,8 +72,8 @@ class Strangers:
         """
         if trunk_id not in self.trunks:
             raise UnknownTrunkError(trunk_id)
-        event = Event(EXPELLED, f"{source.ip}, by the operator")
+        event = Event(EventKind.EXPELLED, f"{source.ip}, by the operator")
         done = self.directory.unpin(trunk_id, source.ip, self.clock(), event)
         if done:
-            log.info("trunk %s: expelled: %s", trunk_id, event.reason)
+            log.info("trunk %s: expelled: %s", trunk_id, event.message)
         return done

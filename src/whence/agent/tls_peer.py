@@ -12,6 +12,7 @@ import ssl
 from dataclasses import dataclass
 
 from whence.core.address import Source
+from whence.core.reason import RegistrationReason, Why
 from whence.core.registration import NextHop
 
 CONNECT_S = 5.0
@@ -30,8 +31,8 @@ class Tls:
     key: str
     ca: str
 
-    async def fault(self, next_hop: NextHop, name: str, socket: Source) -> str:
-        """Why `name` at `next_hop` is not believed; nothing if no reason is found."""
+    async def fault(self, next_hop: NextHop, name: str, socket: Source) -> Why | None:
+        """Why `name` at `next_hop` is not believed; None if no reason is found."""
         try:
             context = ssl.create_default_context(cafile=self.ca)
             context.load_cert_chain(self.certificate, self.key)
@@ -44,23 +45,31 @@ class Tls:
                     local_addr=(str(socket.ip), 0),
                 )
         except ssl.SSLCertVerificationError as error:
-            return _in_words(error, name)
+            return _of_certificate(error, name)
         except ssl.SSLError as error:
-            return f"TLS failed: {(error.reason or str(error)).lower().replace('_', ' ')}"
+            said = (error.reason or str(error)).lower().replace("_", " ")
+            return Why(RegistrationReason.TLS_FAILED, f"TLS failed: {said}")
         except TimeoutError:
-            return "no TLS connection"
+            return Why(RegistrationReason.TLS_NO_CONNECTION, "no TLS connection")
         except OSError as error:
-            return f"no TLS connection: {error.strerror or error}"
+            said = f"no TLS connection: {error.strerror or error}"
+            return Why(RegistrationReason.TLS_NO_CONNECTION, said)
         writer.close()
-        return ""
+        return None
 
 
-def _in_words(error: ssl.SSLCertVerificationError, name: str) -> str:
+def _of_certificate(error: ssl.SSLCertVerificationError, name: str) -> Why:
     code = error.verify_code
     if code in _UNSIGNED:
-        return "its certificate is not signed by a CA of edge tls ca"
+        said = "its certificate is not signed by a CA of edge tls ca"
+        return Why(RegistrationReason.CERTIFICATE_UNSIGNED, said)
     if code in _OTHER_NAME:
-        return f"its certificate is not for {name}"
-    if code in (_NOT_YET, _EXPIRED):
-        return "its certificate has expired" if code == _EXPIRED else "its certificate begins later"
-    return f"its certificate is not believed: {error.verify_message}"
+        return Why(
+            RegistrationReason.CERTIFICATE_FOR_ANOTHER_NAME, f"its certificate is not for {name}"
+        )
+    if code == _EXPIRED:
+        return Why(RegistrationReason.CERTIFICATE_EXPIRED, "its certificate has expired")
+    if code == _NOT_YET:
+        return Why(RegistrationReason.CERTIFICATE_NOT_YET_VALID, "its certificate begins later")
+    said = f"its certificate is not believed: {error.verify_message}"
+    return Why(RegistrationReason.CERTIFICATE_NOT_BELIEVED, said)

@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 from whence.agent.shared_directory import Row, SharedDirectory
-from whence.agent.strangers import ADMITTED, EXPELLED
 from whence.core import history
-from whence.core.registration import Registration, State
+from whence.core.history import EventKind
+from whence.core.reason import RegistrationReason, Why
+from whence.core.registration import AccountKey, Registration, State
 from whence.core.told import shown
 from whence.errors import DisabledTrunkError, StoreError, UnknownTrunkError
 
@@ -25,7 +26,9 @@ log = logging.getLogger(__name__)
 LOOK_S = 0.5
 """How often it is looked whether the workers wrote something."""
 
-NOT_YET = "uac has not registered it yet"
+NOT_YET = Why(RegistrationReason.NOT_REGISTERED_YET, "uac has not registered it yet")
+
+_TOLD_BY_WHO_DID_IT = frozenset({EventKind.ADMITTED, EventKind.EXPELLED})
 
 SWEEP_S = 60.0
 """How often addresses that have ended are swept out of the directory."""
@@ -73,8 +76,15 @@ class Tracked:
         pairs = []
         for row in self._directory.trunks():
             known = stored.get(row.id)
-            account = "" if known is None else known.account
-            before = Registration(row.id, "", since=self._began_at, next_at=None, reason=NOT_YET)
+            account = None if known is None else known.account
+            before = Registration(
+                row.id,
+                "",
+                since=self._began_at,
+                next_at=None,
+                reason=NOT_YET.reason,
+                message=NOT_YET.message,
+            )
             standing = before if known is None else _standing(known.registration, now)
             pairs.append((self._trunk(row, account), standing))
         return iter(pairs)
@@ -96,10 +106,11 @@ class Tracked:
                 f"kamcmd uac.reg_enable l_uuid s:{trunk_id}"
             )
 
-    def _trunk(self, row: Row, account: str) -> TrackedTrunk:
+    def _trunk(self, row: Row, account: AccountKey | None) -> TrackedTrunk:
+        aor = account.aor if account is not None else ""
         return TrackedTrunk(
             row.id,
-            account.partition(" at ")[0] or (f"sip:{row.aor_user}" if row.aor_user else ""),
+            aor or (f"sip:{row.aor_user}" if row.aor_user else ""),
             row.target,
             tuple(self.numbers.get(row.id, ())),
             cast(Literal["accept", "refuse"], row.unmatched),
@@ -142,14 +153,17 @@ class Tracked:
             self.changed()
         for number, trunk_id, event in self._directory.events_after(self._seen):
             self._seen = number
-            self.lapses += event.what == history.LAPSED.what
-            if event.what not in (ADMITTED, EXPELLED):  # that is told by who did it
-                log.info("trunk %s: %s: %s", shown(trunk_id), event.what, shown(event.reason))
+            self.lapses += event.what is EventKind.LAPSED
+            if event.what not in _TOLD_BY_WHO_DID_IT:
+                log.info("trunk %s: %s: %s", shown(trunk_id), event.what, shown(event.message))
             self.happened(trunk_id, [event])
 
 
 def _standing(registration: Registration, now: float) -> Registration:
     if registration.state is State.REGISTERED and not registration.granted(now):
-        return replace(registration, state=State.WAITING, reason=history.LAPSED.reason)
+        message = history.LAPSED.message
+        return replace(
+            registration, state=State.WAITING, reason=RegistrationReason.LAPSED, message=message
+        )
     r = registration  # what the registrar said stands in it
-    return replace(r, reason=shown(r.reason), last_phrase=shown(r.last_phrase))
+    return replace(r, message=shown(r.message), last_phrase=shown(r.last_phrase))

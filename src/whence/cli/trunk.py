@@ -24,7 +24,7 @@ def trunk(
         return
     held = ", held by the operator" if answer["held"] else ""
     print(f"{trunk_id}: {answer['state']}{held} since {show.instant(answer['since'])}")
-    print(f"why: {answer['reason'] or '-'}; failures in a row: {answer['failures']}")
+    print(f"why: {answer['message'] or '-'}; failures in a row: {answer['failures']}")
     print(f"last answer: {answer['last_answer'] or 'none'}")
     print(f"granted until {show.instant(answer['expires_at'])}, by {answer['registrar'] or '-'}")
     print(f"next REGISTER {show.instant(answer['next_at'])}")
@@ -37,7 +37,7 @@ def trunk(
                 show.instant(event["at"]),
                 event["what"],
                 str(event["status"] or "-"),
-                event["reason"],
+                event["message"],
             )
             for event in answer["events"]
         ],

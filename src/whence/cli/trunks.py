@@ -35,7 +35,7 @@ def trunks(api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
                 show.instant(trunk["next_at"]),
                 str(trunk["failures"]),
                 trunk["last_answer"] or "none",
-                trunk["reason"],
+                trunk["message"],
             )
             for trunk in answer
         ],

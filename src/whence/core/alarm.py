@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from whence.core.history import UNEXPECTED, Event
+from whence.core.history import Event, EventKind
 
 
 class Kind(StrEnum):
@@ -27,9 +27,9 @@ class Kind(StrEnum):
 
 
 OF_HISTORY = {
-    "moved": Kind.SERVER_CHANGED,
-    "lapsed": Kind.LAPSED,
-    UNEXPECTED: Kind.UNEXPECTED_REPLY,
+    EventKind.MOVED: Kind.SERVER_CHANGED,
+    EventKind.LAPSED: Kind.LAPSED,
+    EventKind.UNEXPECTED_REPLY: Kind.UNEXPECTED_REPLY,
 }
 """What of a trunk's history is an alarm too."""
 
@@ -53,7 +53,7 @@ class Alarm:
 def of_history(trunk_id: str, event: Event) -> Alarm | None:
     """Make an alarm of what happened to a trunk, if it is one."""
     kind = OF_HISTORY.get(event.what)
-    return Alarm(kind, trunk_id, event.reason) if kind else None
+    return Alarm(kind, trunk_id, event.message) if kind else None
 
 
 @dataclass(slots=True)

@@ -17,13 +17,15 @@ from whence.core.address import (
     bits_of,
     canonical_network,
 )
+from whence.core.history import Event, EventKind
 from whence.core.identify import NAMING, Decision, Evidence, Identified, Request, identify
 from whence.core.number import RANGE, closeness, owns
-from whence.core.registration import NextHop, Registration, State
+from whence.core.reason import RegistrationReason
+from whence.core.registration import AccountKey, NextHop, Registration, State
 from whence.core.retry import Failure
 from whence.core.trunk import Trunk
 
-VERSION = 4
+VERSION = 5
 
 STRENGTHS = "udp tcp tls"
 STRENGTH = f"instr('{STRENGTHS}', {{a}}transport)"
@@ -155,7 +157,8 @@ CREATE TABLE user (
 
 CREATE TABLE registration (
     trunk_id    TEXT PRIMARY KEY,   -- goes with its trunk: the taking back is the agent's own
-    account     TEXT NOT NULL,      -- for whom and where; another account is another registration
+    aor         TEXT NOT NULL,      -- for whom, and at which server: with another aor or server
+    server      TEXT NOT NULL,      -- it is another registration; empty of a drop-in's
     call_id     TEXT NOT NULL,
     cseq        INTEGER NOT NULL,
     state       TEXT NOT NULL,
@@ -171,7 +174,8 @@ CREATE TABLE registration (
     failure     TEXT,               -- of which kind they are: a restart must not begin anew
     last_status INTEGER,
     last_phrase TEXT NOT NULL,
-    reason      TEXT NOT NULL,
+    reason      TEXT,               -- core/reason.py; null: nothing has come of it yet
+    message     TEXT NOT NULL,      -- the same for people
     learned_until REAL,             -- when the last grant ends that taught an address
     unexpected  TEXT                -- who granted last, where nothing was learned from it
 ) STRICT, WITHOUT ROWID;
@@ -180,9 +184,10 @@ CREATE TABLE event (                -- the last of each trunk: core/history.py
     id       INTEGER PRIMARY KEY,
     trunk_id TEXT NOT NULL REFERENCES trunk (id) ON DELETE CASCADE,
     at       REAL NOT NULL,
-    what     TEXT NOT NULL,
+    what     TEXT NOT NULL,         -- core/history.py EventKind
     status   INTEGER,               -- the answer that it came of
-    reason   TEXT NOT NULL
+    reason   TEXT,                  -- core/reason.py; null: it is not about a state
+    message  TEXT NOT NULL          -- the same for people
 ) STRICT;
 CREATE INDEX event_of_trunk ON event (trunk_id, id);
 """
@@ -544,17 +549,22 @@ LEARNED_UNTIL = """SELECT expires_at, exact FROM address
 and port out: thousands of trunks may be there."""
 
 _REGISTRATION = (
-    "trunk_id, account, call_id, cseq, state, since, granted_s, expires_at, registered_at,"
+    "trunk_id, aor, server, call_id, cseq, state, since, granted_s, expires_at, registered_at,"
     " next_at, registrar, home, held, failures, failure, last_status, last_phrase, reason,"
-    " learned_until, unexpected"
+    " message, learned_until, unexpected"
 )
 REGISTRATIONS = f"SELECT {_REGISTRATION} FROM registration"
 REGISTRATION = f"{REGISTRATIONS} WHERE trunk_id = ?"
 
-PUT_REGISTRATION = f"INSERT OR REPLACE INTO registration VALUES ({', '.join('?' * 20)})"
+PUT_REGISTRATION = f"INSERT OR REPLACE INTO registration VALUES ({', '.join('?' * 22)})"
 """Write a registration, as `registration_row` makes it."""
 
-PUT_EVENT = "INSERT INTO event (trunk_id, at, what, status, reason) VALUES (?, ?, ?, ?, ?)"
+_EVENT = "what, message, status, reason"
+PUT_EVENT = f"INSERT INTO event (trunk_id, at, {_EVENT}) VALUES (?, ?, ?, ?, ?, ?)"
+"""Write an event, as `event_row` makes it."""
+
+EVENTS_OF_TRUNK = f"SELECT at, {_EVENT} FROM event WHERE trunk_id = ? ORDER BY id"
+EVENTS_AFTER = f"SELECT id, trunk_id, {_EVENT} FROM event WHERE id > ? ORDER BY id"
 
 TRIM_EVENTS = """
 DELETE FROM event WHERE trunk_id = :id AND id <= (
@@ -601,12 +611,28 @@ def address_of(row: Sequence[Any]) -> Address:
     )
 
 
-def registration_row(account: str, registration: Registration) -> tuple[Any, ...]:
+def event_row(trunk_id: str, at: float, event: Event) -> tuple[Any, ...]:
+    """Make the parameters of `PUT_EVENT`."""
+    return trunk_id, at, event.what, event.message, event.status, event.reason
+
+
+def event_of(row: Sequence[Any]) -> Event:
+    """Make an event of its columns, without what stands before them in a row."""
+    what, message, status, reason = row
+    return Event(EventKind(what), message, status, _reason(reason))
+
+
+def _reason(code: str | None) -> RegistrationReason | None:
+    return RegistrationReason(code) if code is not None else None
+
+
+def registration_row(account: AccountKey, registration: Registration) -> tuple[Any, ...]:
     """Make the parameters of `PUT_REGISTRATION`. `account`: for whom, and where."""
     r = registration
     return (
         r.trunk_id,
-        account,
+        account.aor,
+        account.server,
         r.call_id,
         r.cseq,
         r.state,
@@ -623,17 +649,18 @@ def registration_row(account: str, registration: Registration) -> tuple[Any, ...
         r.last_status,
         r.last_phrase,
         r.reason,
+        r.message,
         r.learned_until,
         str(r.unexpected) if r.unexpected else None,
     )
 
 
-def registration_of(row: Sequence[Any]) -> tuple[str, Registration]:
+def registration_of(row: Sequence[Any]) -> tuple[AccountKey, Registration]:
     """Make (account, registration) of a row of `REGISTRATIONS`."""
-    (trunk_id, account, call_id, cseq, state, since, granted_s, expires_at) = row[:8]
-    registered_at, next_at, registrar, home, held, failures, failure = row[8:15]
-    last_status, last_phrase, reason, learned_until, unexpected = row[15:]
-    return account, Registration(
+    (trunk_id, aor, server, call_id, cseq, state, since, granted_s, expires_at) = row[:9]
+    registered_at, next_at, registrar, home, held, failures, failure = row[9:16]
+    last_status, last_phrase, reason, message, learned_until, unexpected = row[16:]
+    return AccountKey(aor, server), Registration(
         trunk_id=trunk_id,
         call_id=call_id,
         cseq=cseq,
@@ -650,7 +677,8 @@ def registration_of(row: Sequence[Any]) -> tuple[str, Registration]:
         failure=Failure(failure) if failure else None,
         last_status=last_status,
         last_phrase=last_phrase,
-        reason=reason,
+        reason=_reason(reason),
+        message=message,
         learned_until=learned_until,
         unexpected=Source.parse(unexpected) if unexpected else None,
     )

@@ -33,6 +33,7 @@ from whence.core.digest import (
     proves,
 )
 from whence.core.learning import NOBODY_ELSE, Expected, Ground, Permit, ips, permit
+from whence.core.reason import NO_ANSWER, TAKEN_BACK, RegistrationReason, Why
 from whence.core.retry import WAITS, Failure, Waits
 from whence.core.uri import Uri, host_text
 
@@ -73,6 +74,16 @@ class NextHop:
 
     def __str__(self) -> str:
         return f"{self.transport}:{host_text(self.ip)}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class AccountKey:
+    """For whom, and where, a trunk is registered: with another key it is another registration."""
+
+    aor: str
+    """`sip:user@domain`"""
+    server: str = ""
+    """The URI of the outbound proxy, else of the registrar; empty where `uac` alone knows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +194,10 @@ class Registration:
     last_status: int | None = None
     last_phrase: str = ""
     """The last answer's status, None where none came, and its reason phrase."""
-    reason: str = ""
+    reason: RegistrationReason | None = None
+    """Why it is in this state; None while nothing has come of it yet."""
+    message: str = ""
+    """The same for people: no code reads it."""
     in_flight: Request | None = None
     again: bool = False
     """Whether what is wanted changed while a request was in flight: it is then done again."""
@@ -219,7 +233,7 @@ class Due:
     """`next_at` has come. `targets`: where the registrar is now, best first; else `why` nowhere."""
 
     targets: tuple[NextHop, ...]
-    why: str = ""
+    why: Why | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +252,7 @@ class Answered:
 class Unanswered:
     """No answer came, or the edge could not send."""
 
-    reason: str
+    why: Why = NO_ANSWER
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,8 +375,8 @@ def step(
             return turn.due(targets, why)
         case Answered(reply, source, expected):
             return turn.answered(reply, source, expected)
-        case Unanswered(reason):
-            return turn.unanswered(reason)
+        case Unanswered(why):
+            return turn.unanswered(why)
         case Redirected(targets):
             return turn.redirected(targets)
         case TakeBack(targets, held):
@@ -407,13 +421,13 @@ class _Turn:
     dice: Dice
     waits: Waits
 
-    def due(self, targets: Sequence[NextHop], why: str) -> Outcome:
+    def due(self, targets: Sequence[NextHop], why: Why | None) -> Outcome:
         r = self.before
         if not r.wanted or r.in_flight is not None:
             return r, ()
         hops = self._hops(targets)
         if not hops:
-            return self._failed(Failure.UNREACHABLE, why)
+            return self._failed(Failure.UNREACHABLE, why or _NOWHERE)
         expires_s = max(self.account.expires_s, r.min_expires_s)
         first, *others = hops
         return self._send(r, Request(first, expires_s, tuple(others)), State.REGISTERING)
@@ -424,14 +438,14 @@ class _Turn:
             # What was granted before, or is granted by its answer, is taken back when it comes.
             return replace(r, next_at=None, again=False, learned_until=None), (Forget(),)
         if not r.granted(self.now) and not r.learned(self.now):
-            return self._ended(r, "taken back")
+            return self._ended(r, TAKEN_BACK)
         if targets is None:
             state = State.UNREGISTERING
             r = replace(r, next_at=None, state=state, since=self._since(state), learned_until=None)
             return r, (Forget(),)
         hops = self._hops(targets)
         if not hops:
-            return self._ended(r, "taken back; no server of the registrar is known")
+            return self._ended(r, _unconfirmed("no server of the registrar is known"))
         r = replace(r, expires_at=None, learned_until=None)
         first, *others = hops
         request = Request(first, 0, tuple(others))
@@ -461,7 +475,8 @@ class _Turn:
             state=State.PARKED,
             since=self._since(State.PARKED),
             next_at=None,
-            reason="parked by the operator",
+            reason=RegistrationReason.PARKED_BY_OPERATOR,
+            message="parked by the operator",
         ), ()
 
     def want(self) -> Outcome:
@@ -482,11 +497,11 @@ class _Turn:
             return r, ()
         return replace(r, expires_at=None), ()
 
-    def unanswered(self, reason: str) -> Outcome:
+    def unanswered(self, why: Why) -> Outcome:
         request = self.before.in_flight
         if request is None or request.following:
             return self.before, ()
-        return self._next_target(request, None, reason)
+        return self._next_target(request, None, why)
 
     def answered(self, reply: Reply, source: Source, expected: Expected) -> Outcome:
         request = self.before.in_flight
@@ -497,7 +512,7 @@ class _Turn:
             and not 300 <= reply.status < 400
             and reply.status not in (401, 407)
         ):
-            return self._ended(self.before, "taken back")
+            return self._ended(self.before, TAKEN_BACK)
         said = f"{reply.status} {reply.reason}".strip()
         match reply.status:
             case status if 200 <= status < 300:
@@ -509,9 +524,11 @@ class _Turn:
             case 423:
                 return self._too_brief(request, reply)
             case status if status in (408, 430) or status >= 500:
-                return self._next_target(request, reply, said)
+                return self._next_target(
+                    request, reply, Why(RegistrationReason.SERVER_FAILED, said)
+                )
             case _:
-                return self._failed(Failure.REFUSED, said, reply)
+                return self._failed(Failure.REFUSED, Why(RegistrationReason.REJECTED, said), reply)
 
     def _permit(
         self, request: Request, reply: Reply, source: Source, expected: Expected
@@ -531,9 +548,9 @@ class _Turn:
     def _accepted(
         self, request: Request, reply: Reply, source: Source, expected: Expected
     ) -> Outcome:
-        granted_s, fault = granted(reply, self.account, request.expires_s)
-        if granted_s is None:
-            return self._failed(Failure.REFUSED, fault, reply)
+        granted_s = granted(reply, self.account, request.expires_s)
+        if isinstance(granted_s, Why):
+            return self._failed(Failure.REFUSED, granted_s, reply)
         permitted = self._permit(request, reply, source, expected)
         if permitted is None:  # nobody who was not asked keeps us from asking longer than we wanted
             granted_s = min(granted_s, request.expires_s)
@@ -554,7 +571,8 @@ class _Turn:
             failures=0,
             failure=None,
             **_last(reply),
-            reason=f"granted {granted_s} s",
+            reason=RegistrationReason.GRANTED,
+            message=granted_message(granted_s),
         )
         if not r.wanted:  # taken back while the answer was under way
             r = replace(r, expires_at=None, learned_until=None)
@@ -576,15 +594,16 @@ class _Turn:
         answers = answerable(reply.challenges, self.account.credentials)
         if not answers:
             offered = ", ".join(f"{c.algorithm} for realm {c.realm}" for c in reply.challenges)
-            reason = f"no challenge that can be answered ({offered or 'none was sent'})"
-            return self._failed(Failure.WRONG_CREDENTIALS, reason, reply)
+            said = f"no challenge that can be answered ({offered or 'none was sent'})"
+            why = Why(RegistrationReason.NO_USABLE_CHALLENGE, said)
+            return self._failed(Failure.WRONG_CREDENTIALS, why, reply)
         unwanted = not self.before.wanted and request.expires_s > 0
         if unwanted and not self.before.granted(self.now):
-            return self._ended(self.before, "taken back")
+            return self._ended(self.before, TAKEN_BACK)
         if any(c.asks in request.answered and not c.stale for c in answers):
-            return self._failed(Failure.WRONG_CREDENTIALS, "wrong credentials", reply)
+            return self._failed(Failure.WRONG_CREDENTIALS, _WRONG_CREDENTIALS, reply)
         if request.challenges >= CHALLENGES_LIMIT:
-            return self._failed(Failure.REFUSED, "challenged again and again", reply)
+            return self._failed(Failure.REFUSED, _CHALLENGED_TOO_OFTEN, reply)
         asking = tuple(c.asks for c in answers)
         kept = tuple(n for n in self.before.nonces if n.challenge.asks not in asking)
         fresh = tuple(Nonce(challenge, 0) for challenge in answers)
@@ -608,10 +627,13 @@ class _Turn:
         if self._permit(request, reply, source, expected) is None:
             ignored = Ignore(source, str(request.next_hop))
             said = f"{said} by {source}, which was not asked: it is not followed"
-            after, actions = self._next_target(request, reply, said)
+            why = Why(RegistrationReason.REDIRECT_BY_UNEXPECTED_ADDRESS, said)
+            after, actions = self._next_target(request, reply, why)
             return replace(after, unexpected=source), (ignored, *actions)
         if request.redirected or not reply.contacts:
-            return self._failed(Failure.REFUSED, said, reply)
+            return self._failed(
+                Failure.REFUSED, Why(RegistrationReason.REDIRECT_REFUSED, said), reply
+            )
         r = replace(
             self.before,
             in_flight=replace(request, redirected=True, following=True),
@@ -624,9 +646,9 @@ class _Turn:
         if request is None or not request.following:
             return self.before, ()
         if not self.before.wanted and request.expires_s > 0:
-            return self._ended(self.before, "taken back")
+            return self._ended(self.before, TAKEN_BACK)
         if not targets:
-            return self._next_target(request, None, "redirected to a name that has no address")
+            return self._next_target(request, None, _REDIRECTED_NOWHERE)
         first, *others = targets
         request = replace(
             request,
@@ -640,14 +662,15 @@ class _Turn:
     def _too_brief(self, request: Request, reply: Reply) -> Outcome:
         asked, least = request.expires_s, reply.min_expires_s
         if least is None or request.lengthened or not asked < least <= MIN_EXPIRES_LIMIT_S:
-            reason = f"423 with Min-Expires {least} to {asked} s asked"
-            return self._failed(Failure.REFUSED, reason, reply)
+            said = f"423 with Min-Expires {least} to {asked} s asked"
+            why = Why(RegistrationReason.INTERVAL_TOO_BRIEF, said)
+            return self._failed(Failure.REFUSED, why, reply)
         r = replace(self.before, min_expires_s=least, **_last(reply))
         return self._send(r, replace(request, expires_s=least, lengthened=True), r.state)
 
-    def _next_target(self, request: Request, reply: Reply | None, reason: str) -> Outcome:
+    def _next_target(self, request: Request, reply: Reply | None, why: Why) -> Outcome:
         if request.expires_s == 0 and not request.others:
-            return self._ended(self.before, "taken back; the registrar did not answer")
+            return self._ended(self.before, _unconfirmed("the registrar did not answer"))
         if request.others:
             first, *others = request.others
             tried = Request(
@@ -658,9 +681,9 @@ class _Turn:
                 led_to=request.led_to,
             )
             return self._send(self.before, tried, self.before.state)
-        return self._failed(Failure.UNREACHABLE, reason, reply)
+        return self._failed(Failure.UNREACHABLE, why, reply)
 
-    def _failed(self, failure: Failure, reason: str, reply: Reply | None = None) -> Outcome:
+    def _failed(self, failure: Failure, why: Why, reply: Reply | None = None) -> Outcome:
         r = self.before
         request = r.in_flight
         if request is not None and (not r.wanted or request.expires_s == 0):
@@ -668,7 +691,7 @@ class _Turn:
             if request.expires_s > 0 and answers and (r.granted(self.now) or r.learned(self.now)):
                 # Taken back during a refresh that failed: the older grant still stands.
                 return self._send(r, Request(request.next_hop, 0), State.UNREGISTERING)
-            return self._ended(r, f"taken back; {reason}")
+            return self._ended(r, _unconfirmed(why.message))
         failures = r.failures + 1 if r.failure is failure else 1
         wait_s = self.waits.after(failure).wait_s(failures, self.dice.chance)
         parked = failure is Failure.WRONG_CREDENTIALS  # then no Retry-After makes us hammer
@@ -687,10 +710,11 @@ class _Turn:
             failures=failures,
             failure=failure,
             **_last(reply),
-            reason=reason,
+            reason=why.reason,
+            message=why.message,
         ), ()
 
-    def _ended(self, r: Registration, reason: str) -> Outcome:
+    def _ended(self, r: Registration, why: Why) -> Outcome:
         r = replace(
             r,
             in_flight=None,
@@ -703,7 +727,8 @@ class _Turn:
             learned_until=None,
             unexpected=None,
             next_at=self.now if r.wanted else None,
-            reason=reason,
+            reason=why.reason,
+            message=why.message,
         )
         return r, (Forget(),)
 
@@ -759,8 +784,30 @@ def unexpected(
     r: Registration, source: Source, asked: str
 ) -> tuple[Registration, tuple[Ignore, ...]]:
     """Return the registration after a grant by `source`, which was not asked, and what is told."""
-    reason = f"{r.reason} by {source}, but {asked} was asked: no address is learned"
-    return replace(r, unexpected=source, reason=reason), (Ignore(source, asked),)
+    message = f"{r.message} by {source}, but {asked} was asked: no address is learned"
+    reason = RegistrationReason.GRANTED_BY_UNEXPECTED_ADDRESS
+    return replace(r, unexpected=source, reason=reason, message=message), (Ignore(source, asked),)
+
+
+def granted_message(granted_s: int) -> str:
+    """Tell people for how long a registration is granted."""
+    return f"granted {granted_s} s"
+
+
+_NOWHERE = Why(RegistrationReason.NO_ADDRESS, "no address of the registrar is known")
+_WRONG_CREDENTIALS = Why(RegistrationReason.WRONG_CREDENTIALS, "wrong credentials")
+_CHALLENGED_TOO_OFTEN = Why(RegistrationReason.CHALLENGED_TOO_OFTEN, "challenged again and again")
+_REDIRECTED_NOWHERE = Why(
+    RegistrationReason.REDIRECT_WITHOUT_ADDRESS, "redirected to a name that has no address"
+)
+_CONTACT_NOT_LISTED = Why(
+    RegistrationReason.CONTACT_NOT_LISTED, "the registrar lists other contacts, and not ours"
+)
+_NO_TIME_GRANTED = Why(RegistrationReason.NO_TIME_GRANTED, "the registrar granted no time")
+
+
+def _unconfirmed(detail: str) -> Why:
+    return Why(RegistrationReason.TAKEN_BACK_UNCONFIRMED, f"taken back; {detail}")
 
 
 def _last(reply: Reply | None) -> dict[str, Any]:
@@ -770,8 +817,8 @@ def _last(reply: Reply | None) -> dict[str, Any]:
     return {"last_status": reply.status, "last_phrase": reply.reason}
 
 
-def granted(reply: Reply, account: Account, asked_s: int) -> tuple[int | None, str]:
-    """How long a 2xx grants us (RFC 3261 10.2.4), or None and why it is no registration.
+def granted(reply: Reply, account: Account, asked_s: int) -> int | Why:
+    """Return for how many seconds a 2xx grants us (RFC 3261 10.2.4), or why it grants nothing.
 
     Our own Contact's `expires`, else the Expires header, else what was asked for. Registrars list
     all Contacts of the account; one that lists others and not ours has not registered us.
@@ -780,12 +827,12 @@ def granted(reply: Reply, account: Account, asked_s: int) -> tuple[int | None, s
     if reply.contacts:
         ours = _ours(reply.contacts, account)
         if ours is None:
-            return None, "the registrar lists other contacts, and not ours"
+            return _CONTACT_NOT_LISTED
         if ours.expires_s is not None:
             seconds = ours.expires_s
     if seconds <= 0:
-        return None, "the registrar granted no time"
-    return min(seconds, GRANT_LIMIT_S), ""
+        return _NO_TIME_GRANTED
+    return min(seconds, GRANT_LIMIT_S)
 
 
 def _ours(contacts: Sequence[Contact], account: Account) -> Contact | None:

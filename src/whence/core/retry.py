@@ -9,7 +9,7 @@ from enum import StrEnum
 class Failure(StrEnum):
     """Why an attempt came to nothing, as far as it decides how long to wait."""
 
-    WRONG_CREDENTIALS = "wrong credentials"
+    WRONG_CREDENTIALS = "wrong_credentials"
     REFUSED = "refused"
     UNREACHABLE = "unreachable"
 

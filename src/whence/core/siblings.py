@@ -25,10 +25,10 @@ _SHARED = IPv4Network("100.64.0.0/10")
 class Reach(StrEnum):
     """From where an address can be reached."""
 
-    HERE = "this machine"
-    LINK = "this link"
-    PRIVATE = "this network"
-    SHARED = "the carrier's network"
+    HERE = "this_machine"
+    LINK = "this_link"
+    PRIVATE = "this_network"
+    SHARED = "carrier_network"
     WORLD = "everywhere"
 
 

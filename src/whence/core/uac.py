@@ -18,6 +18,7 @@ from whence.core.address import Source
 from whence.core.digest import Credentials
 from whence.core.identify import NAMING, Decision, Evidence, Identified, Refused
 from whence.core.learning import NOBODY_ELSE, Expected, ips, permit
+from whence.core.reason import NO_ANSWER, TAKEN_BACK, RegistrationReason, Why
 from whence.core.registration import (
     Account,
     Action,
@@ -26,10 +27,13 @@ from whence.core.registration import (
     Reply,
     State,
     granted,
+    granted_message,
     learned,
     unexpected,
 )
 from whence.core.uri import Uri
+
+_REFUSED = Why(RegistrationReason.REJECTED, "refused")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +75,14 @@ def answered(
         return _granted(before, sent, reply, source, now, grace_s, expected)
     if reply.status in (401, 407) and not sent.answers:
         return before, ()  # it is challenged, and answers
-    return _failed(before, sent, reply, "refused", now), ()
+    return _failed(before, sent, reply, _REFUSED, now), ()
 
 
 def unanswered(before: Registration, sent: Sent, now: float) -> Registration:
     """Say how it stands when no answer came."""
     if sent.expires_s == 0 or (before.state is State.UNREGISTERED and sent.at <= before.since):
         return before
-    return _failed(before, sent, None, "no answer", now)
+    return _failed(before, sent, None, NO_ANSWER, now)
 
 
 def taken_back(before: Registration, now: float) -> tuple[Registration, tuple[Action, ...]]:
@@ -95,7 +99,8 @@ def taken_back(before: Registration, now: float) -> tuple[Registration, tuple[Ac
         failures=0,
         last_status=None,
         last_phrase="",
-        reason="taken back",
+        reason=TAKEN_BACK.reason,
+        message=TAKEN_BACK.message,
     )
     return after, (Forget(),)
 
@@ -116,9 +121,9 @@ def _granted(
     if same and before.state is State.REGISTERED and not is_late:
         return before, ()  # the same answer again: the grant counts from the first
     account = Account(sent.aor, sent.contact, Credentials(""), sent.expires_s)
-    granted_s, fault = granted(reply, account, sent.expires_s)
-    if granted_s is None:
-        return _failed(before, sent, reply, fault, now), ()
+    granted_s = granted(reply, account, sent.expires_s)
+    if isinstance(granted_s, Why):
+        return _failed(before, sent, reply, granted_s, now), ()
     expires_at = now + granted_s
     registered_at = before.unbroken_since(now)
     after = replace(
@@ -134,7 +139,8 @@ def _granted(
         failures=0,
         last_status=reply.status,
         last_phrase=reply.reason,
-        reason=f"granted {granted_s} s",
+        reason=RegistrationReason.GRANTED,
+        message=granted_message(granted_s),
     )
     if permitted is None:
         return unexpected(after, source, " or ".join(sent.asked) or "an address that is not known")
@@ -143,7 +149,7 @@ def _granted(
 
 
 def _failed(
-    before: Registration, sent: Sent, reply: Reply | None, reason: str, now: float
+    before: Registration, sent: Sent, reply: Reply | None, why: Why, now: float
 ) -> Registration:
     """What was granted stands: only its standing says that the refresh failed."""
     return replace(
@@ -156,7 +162,8 @@ def _failed(
         failures=before.failures + 1,
         last_status=reply.status if reply else None,
         last_phrase=reply.reason if reply else "",
-        reason=reason,
+        reason=why.reason,
+        message=why.message,
     )
 
 

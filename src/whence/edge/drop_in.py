@@ -16,10 +16,10 @@ from pathlib import Path
 
 from whence.core import stamp, told, uac
 from whence.core.contact import Contact, listed, seconds
-from whence.core.history import UNEXPECTED, Event
+from whence.core.history import Event, EventKind
 from whence.core.identify import Identified
 from whence.core.learning import NOBODY_ELSE, Expected
-from whence.core.registration import Action, Registration, Reply, State
+from whence.core.registration import AccountKey, Action, Registration, Reply, State
 from whence.core.uac import Sent
 from whence.core.uri import Uri
 from whence.edge.handlers import GO_ON, NO, Handlers, one_line, read, survives
@@ -179,7 +179,8 @@ class DropIn(Handlers):
             grace_s=grace_s,
             expected=self._expected(record.id) if 200 <= status < 300 else NOBODY_ELSE,
         )
-        self._write(record.id, step, WAIT_S, sent.aor, record if 200 <= status < 300 else None)
+        known = record if 200 <= status < 300 else None
+        self._write(record.id, step, WAIT_S, AccountKey(sent.aor), known)
         return GO_ON
 
     @survives
@@ -188,7 +189,7 @@ class DropIn(Handlers):
         sent, now = self._sent(), time.time()
         if sent is not None and self._record(sent) is not None:
             step = partial(_unanswered, sent=sent, now=now)
-            self._write(sent.contact.user, step, WAIT_S, sent.aor)
+            self._write(sent.contact.user, step, WAIT_S, AccountKey(sent.aor))
         return GO_ON
 
     def _sent(self) -> Sent | None:
@@ -246,7 +247,7 @@ class DropIn(Handlers):
         trunk_id: str,
         step: Callable[[Registration], tuple[Registration, Sequence[Action]]],
         wait_s: float,
-        account: str = "",
+        account: AccountKey | None = None,
         record: Record | None = None,
     ) -> None:
         kx = self.ksr.kx
@@ -263,8 +264,8 @@ class DropIn(Handlers):
     def _log(self, news: Sequence[tuple[str, Event]]) -> None:
         """Log which replies taught nothing: without an agent nobody else does."""
         for id_, event in news:
-            if event.what == UNEXPECTED:
-                self.ksr.err(f"whence: trunk {id_}: {event.what}: {event.reason}\n")
+            if event.what is EventKind.UNEXPECTED_REPLY:
+                self.ksr.err(f"whence: trunk {id_}: {event.what}: {event.message}\n")
 
     # Calls.
 
@@ -355,7 +356,7 @@ class DropIn(Handlers):
         last = self._learned.standing(l_uuid)
         if last is not None and last.state is State.WAITING:
             return True
-        change = Change(l_uuid, "", "", now, partial(uac.taken_back, now=now))
+        change = Change(l_uuid, None, "", now, partial(uac.taken_back, now=now))
         self._learned.write(change, IDENTIFY_WAIT_S)
         return False
 

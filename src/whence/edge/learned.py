@@ -21,7 +21,15 @@ from whence.core import history
 from whence.core.address import Address, Origin
 from whence.core.learning import Expected
 from whence.core.number import account_spellings
-from whence.core.registration import Action, Forget, Ignore, Learn, Registration, State
+from whence.core.registration import (
+    AccountKey,
+    Action,
+    Forget,
+    Ignore,
+    Learn,
+    Registration,
+    State,
+)
 from whence.edge.known import Identity, identity
 from whence.edge.trusted import refuse_others
 from whence.errors import StoreUnavailableError, WriteDeferredError
@@ -51,7 +59,8 @@ class Change:
     """
 
     trunk_id: str
-    account: str
+    account: AccountKey | None
+    """For whom, and where; None: as it was before."""
     socket: str
     at: float
     step: Callable[[Registration], tuple[Registration, Sequence[Action]]]
@@ -197,9 +206,11 @@ class Learned:
                 self._move()  # and who has kept it must not keep it any longer
 
 
-def _standing(database: sqlite3.Connection, trunk_id: str) -> tuple[str, Registration | None]:
+def _standing(
+    database: sqlite3.Connection, trunk_id: str
+) -> tuple[AccountKey, Registration | None]:
     row = database.execute(tables.REGISTRATION, (trunk_id,)).fetchone()
-    return tables.registration_of(row) if row else ("", None)
+    return tables.registration_of(row) if row else (AccountKey(""), None)
 
 
 def _moves(database: sqlite3.Connection, change: Change, actions: Sequence[Action]) -> bool:
@@ -268,8 +279,7 @@ def _tell(
     events = history.heard(before, after, at)
     events += history.ignored(before, actions, after.last_status)
     for event in events:
-        row = (after.trunk_id, at, event.what, event.status, event.reason)
-        database.execute(tables.PUT_EVENT, row)
+        database.execute(tables.PUT_EVENT, tables.event_row(after.trunk_id, at, event))
         database.execute(tables.TRIM_EVENTS, {"id": after.trunk_id, "limit": history.LIMIT})
     return events
 

@@ -1,0 +1,73 @@
+"""Why a registration stands as it does: a stable code, and beside it a message for people.
+
+Programs decide by the code. The wording of a message may change at any time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class RegistrationReason(StrEnum):
+    """Why a registration is in its state."""
+
+    GRANTED = "granted"
+    GRANTED_BY_UNEXPECTED_ADDRESS = "granted_by_unexpected_address"
+    """A 2xx came from an address that was not asked: no address is learned."""
+    TAKEN_BACK = "taken_back"
+    TAKEN_BACK_UNCONFIRMED = "taken_back_unconfirmed"
+    """It was taken back, and the registrar did not confirm that."""
+    PARKED_BY_OPERATOR = "parked_by_operator"
+    WRONG_CREDENTIALS = "wrong_credentials"
+    NO_USABLE_CHALLENGE = "no_usable_challenge"
+    CHALLENGED_TOO_OFTEN = "challenged_too_often"
+    REDIRECT_REFUSED = "redirect_refused"
+    """A 3xx without a Contact, or a second one in the same attempt."""
+    REDIRECT_BY_UNEXPECTED_ADDRESS = "redirect_by_unexpected_address"
+    REDIRECT_WITHOUT_ADDRESS = "redirect_without_address"
+    INTERVAL_TOO_BRIEF = "interval_too_brief"
+    """A 423 whose Min-Expires is not adopted."""
+    CONTACT_NOT_LISTED = "contact_not_listed"
+    NO_TIME_GRANTED = "no_time_granted"
+    REJECTED = "rejected"
+    """A final answer that refuses the registration."""
+    SERVER_FAILED = "server_failed"
+    """A final answer that says that this server cannot serve now: 5xx, 408 or 430."""
+    NO_ANSWER = "no_answer"
+    NO_ANSWER_FROM_KAMAILIO = "no_answer_from_kamailio"
+    ANSWER_NOT_BELIEVED = "answer_not_believed"
+    TLS_ANSWER_NOT_BELIEVED = "tls_answer_not_believed"
+    """What answered over TLS did not show that it is the server that was asked."""
+    TLS_NO_CONNECTION = "tls_no_connection"
+    TLS_FAILED = "tls_failed"
+    CERTIFICATE_UNSIGNED = "certificate_unsigned"
+    CERTIFICATE_FOR_ANOTHER_NAME = "certificate_for_another_name"
+    CERTIFICATE_EXPIRED = "certificate_expired"
+    CERTIFICATE_NOT_YET_VALID = "certificate_not_yet_valid"
+    CERTIFICATE_NOT_BELIEVED = "certificate_not_believed"
+    NOT_SENT = "not_sent"
+    """Kamailio could not send the REGISTER."""
+    NO_SOCKET = "no_socket"
+    """The edge has no socket that fits the server."""
+    DNS_SILENT = "dns_silent"
+    NO_ADDRESS = "no_address"
+    """DNS has no address of the server that the edge can reach."""
+    NOT_WRITTEN = "not_written"
+    """The directory could not be written; what is not written has not happened."""
+    NOT_REGISTERED_YET = "not_registered_yet"
+    """Of a tracked trunk: Kamailio's `uac` has not registered it yet."""
+    LAPSED = "lapsed"
+    """Of a tracked trunk: what was granted ended without a refresh."""
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """A reason, and the message that tells it to people."""
+
+    reason: RegistrationReason
+    message: str
+
+
+NO_ANSWER = Why(RegistrationReason.NO_ANSWER, "no answer")
+TAKEN_BACK = Why(RegistrationReason.TAKEN_BACK, "taken back")
