@@ -25,11 +25,11 @@ _SHARED = IPv4Network("100.64.0.0/10")
 class Reach(StrEnum):
     """From where an address can be reached."""
 
-    HERE = "this machine"
-    LINK = "this link"
-    PRIVATE = "this network"
-    SHARED = "the carrier's network"
-    WORLD = "everywhere"
+    HERE = "machine"
+    LINK = "link"
+    PRIVATE = "private"
+    SHARED = "shared"
+    WORLD = "world"
 
 
 def reach(ip: IP) -> Reach | None:
