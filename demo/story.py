@@ -123,7 +123,7 @@ class Story:
         assert asked["decision"] == "unknown", asked
         self._say(
             "a stranger called alice's number: 403, with nothing in it; no phone rang. "
-            f"whence explain says why: {asked['reason']}"
+            f"whence explain says why: {asked['message']}"
         )
 
     def _a_forged_reply_admits_nobody(self) -> None:

@@ -315,11 +315,11 @@ def test_clashes_are_told_and_counted(tell: Callable[[Story], None]) -> None:
         for _ in range(2):
             assert await agent.get("/v1/clashes") == [
                 {
-                    "kind": "no number",
+                    "kind": "no_number",
                     "trunks": ["bell"],
                     "addresses": ["192.0.2.1:5060"],
                     "shared": [],
-                    "reason": "no numbers, and others at their address",
+                    "message": "no numbers, and others at their address",
                     "remedy": "write the numbers of each, or fallback = true for one of them; else "
                     "only calls to their contact, or their user, are told apart",
                 }
@@ -436,13 +436,17 @@ def test_an_identified_request_is_explained_step_by_step(tell: Callable[[Story],
     async def story(agent: Agent) -> None:
         explained = await agent.explain("udp:192.0.2.1:40000", "sip:+442071234567@edge.example")
         assert (explained["decision"], explained["trunk"]) == ("identified", "acme")
-        assert explained["reason"] == "number of trunk acme"
+        assert explained["reason"] == "number"
+        assert explained["message"] == "number of trunk acme"
         assert [(step["rule"], step["left"]) for step in explained["steps"]] == [
             ("address", ["acme", "bell"]),
             ("token", []),
             ("number", ["acme"]),
         ]
-        assert all(isinstance(step["compared"], str) for step in explained["steps"])
+        named = explained["steps"][-1]
+        assert (named["compared"], named["place"]) == ("number", "request-uri")
+        assert named["values"] == ["+442071234567"]
+        assert named["message"] == "+442071234567 in Request-URI"
         at, _, number = [step["against"] for step in explained["steps"]]
         assert at[0].startswith("learned 192.0.2.1 over udp, port 5060, ")
         assert number == ["its +442071234567"]
@@ -485,7 +489,7 @@ def test_a_strangers_request_is_unknown(tell: Callable[[Story], None]) -> None:
         )
         assert explained["decision"] == "unknown"
         assert (explained["trunk"], explained["candidates"]) == (None, [])
-        assert explained["reason"] == "no address admits the source"
+        assert explained["reason"] == "unknown_address"
 
     tell(story)
 

@@ -128,7 +128,8 @@ def test_trunks_calls_are_written_as_lines_of_json(tmp_path: Path) -> None:
         "decision": "identified",
         "trunk": "acme",
         "rule": "number",
-        "reason": "number of trunk acme",
+        "reason": "number",
+        "message": "number of trunk acme",
         "named": ["acme"],
         "known": False,
     }
@@ -274,7 +275,12 @@ def test_a_refused_call_is_explained_as_it_was_also_when_it_would_be_let_in_now(
         assert (call["then"]["decision"], call["now"]["decision"]) == ("unknown", "identified")
         assert call["then"]["nearest"] == {
             "trunk": "acme",
-            "missing": ["its address 192.0.2.1 expired 1 min 8 s ago"],
+            "missing": [
+                {
+                    "code": "address_expired",
+                    "message": "its address 192.0.2.1 expired 1 min 8 s ago",
+                }
+            ],
         }
 
     tell(story)

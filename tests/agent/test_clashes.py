@@ -15,7 +15,7 @@ from tests.agent.test_directory import ACCOUNT, NOW, SOCKET, settings
 from whence.agent.clashes import Clashes, in_file, read
 from whence.agent.directory import FILE, Directory
 from whence.core.address import Address, Origin, Source, Transport, canonical_ip
-from whence.core.clash import Clash, Kind
+from whence.core.clash import Clash, ClashKind
 from whence.core.learning import Ground
 from whence.core.registration import AccountKey, Forget, Learn, Registration
 
@@ -52,7 +52,7 @@ def forget(directory: Directory, id_: str) -> None:
     directory.save(ACCOUNT, Registration(id_, f"call-{id_}"), [Forget()], SOCKET, NOW)
 
 
-def kinds(directory: Directory, now: float = NOW) -> list[tuple[Kind, tuple[str, ...]]]:
+def kinds(directory: Directory, now: float = NOW) -> list[tuple[ClashKind, tuple[str, ...]]]:
     return [(found.kind, found.trunks) for found in read(directory.path, now)]
 
 
@@ -65,7 +65,7 @@ def test_trunks_clash_from_when_the_second_has_an_address_until_one_has_none(
     assert kinds(directory) == []
     learn(directory, "bell", expires_at=NOW + 30)
     (found,) = read(directory.path, NOW)
-    assert (found.kind, found.trunks) == (Kind.NUMBER, ("acme", "bell"))
+    assert (found.kind, found.trunks) == (ClashKind.NUMBER, ("acme", "bell"))
     assert (found.shared, found.addresses) == (("+442071234567",), ("192.0.2.1:5060",))
     assert kinds(directory, NOW + 30) == []
     forget(directory, "acme")
@@ -80,7 +80,7 @@ def test_a_trunk_that_is_disabled_or_gone_clashes_no_more(
         directory.install(settings(tmp_path, SAME))
         learn(directory, "acme")
         learn(directory, "bell")
-        assert kinds(directory) == [(Kind.NUMBER, ("acme", "bell"))]
+        assert kinds(directory) == [(ClashKind.NUMBER, ("acme", "bell"))]
         directory.install(settings(tmp_path, text))
         assert kinds(directory) == []
 
@@ -169,7 +169,7 @@ def test_five_thousand_trunks_at_one_address_take_no_time_worth_speaking_of(
 
 def test_the_file_shows_what_clashes_at_one_registrar(tmp_path: Path) -> None:
     (found,) = in_file(settings(tmp_path, SAME))
-    assert (found.kind, found.addresses) == (Kind.NUMBER, ("192.0.2.1:5060",))
+    assert (found.kind, found.addresses) == (ClashKind.NUMBER, ("192.0.2.1:5060",))
 
 
 @pytest.mark.parametrize(
@@ -193,11 +193,11 @@ def test_number_that_is_anothers_account_is_reported(directory: Directory, tmp_p
         text = three + trunk("four", f'["{number}"]', 'country = "49"')
         made = settings(tmp_path, text)
         (found,) = in_file(made)
-        assert (found.kind, found.trunks) == (Kind.NUMBER_IS_ACCOUNT, ("four", "three"))
+        assert (found.kind, found.trunks) == (ClashKind.NUMBER_IS_ACCOUNT, ("four", "three"))
         directory.install(made)
         learn(directory, "three")
         learn(directory, "four")
-        assert kinds(directory) == [(Kind.NUMBER_IS_ACCOUNT, ("four", "three"))]
+        assert kinds(directory) == [(ClashKind.NUMBER_IS_ACCOUNT, ("four", "three"))]
         forget(directory, "four")
         assert kinds(directory) == []
 
@@ -238,7 +238,7 @@ def test_a_trunk_that_comes_to_anothers_address_clashes_at_once(
         else:
             directory.resolve([("acme", there)], NOW)
         (found,) = await clashes.look()
-        assert (found.kind, found.trunks) == (Kind.OTHER_SERVER, ("acme", "bell"))
+        assert (found.kind, found.trunks) == (ClashKind.OTHER_SERVER, ("acme", "bell"))
         assert found.addresses == ("192.0.2.2",)
         assert told == [found]
 
@@ -249,7 +249,7 @@ def test_a_drop_ins_records_of_one_domain_may_share_an_address(
     directory: Directory, tmp_path: Path
 ) -> None:
     directory.install(settings(tmp_path, ELSEWHERE))
-    for domain, kinds_of in (("provider.example", []), ("other.example", [Kind.OTHER_SERVER])):
+    for domain, kinds_of in (("provider.example", []), ("other.example", [ClashKind.OTHER_SERVER])):
         for id_, host in (("acme", "provider.example"), ("bell", domain)):
             learned = Learn(Source.parse("udp:192.0.2.1:5060"), NOW + 60)
             aor = f"sip:user-{id_}@{host}"

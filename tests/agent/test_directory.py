@@ -236,7 +236,7 @@ def test_the_token_of_what_was_registered_is_nobody_elses_for_a_week(
     gone = "acme:gone@1970-01-12T13:46:40+00:00"
     decision = identify(request, directory.evidence(request, NOW), NOW)
     assert isinstance(decision, Refused)
-    assert (decision.reason, decision.steps[-1].left) == ("token from a wrong source", (gone,))
+    assert (decision.reason, decision.steps[-1].left) == ("token_from_wrong_source", (gone,))
     belongs = f"token {old} belongs to it, but it is gone from the file"
     assert said(directory, request, NOW) == (gone, belongs)
 
@@ -535,7 +535,7 @@ def said(directory: Directory, request: Request, now: float) -> tuple[str | None
     decision = identify(request, evidence, now)
     assert not isinstance(decision, Identified)
     near = nearest(request, decision, directory.neighbours(request, evidence), now)
-    return (near.trunk_id, *near.missing) if near else ()
+    return (near.trunk_id, *(one.message for one in near.missing)) if near else ()
 
 
 def test_an_address_that_ended_is_told_of_for_a_day_and_never_admits(

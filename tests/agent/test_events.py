@@ -14,7 +14,8 @@ from whence.agent import events
 from whence.agent.events import Event, Events, WrongTokens
 from whence.core import told
 from whence.core.address import Source
-from whence.core.alarm import EACH_S, KIND_LIMIT, Alarm, Kind
+from whence.core.alarm import EACH_S, KIND_LIMIT, Alarm, AlarmKind
+from whence.core.identify import Reason
 from whence.core.registration import State
 
 Tell = Callable[[Story], None]
@@ -34,18 +35,20 @@ def clock() -> Clock:
     return Clock()
 
 
-def alarm(trunk: str | None = "acme", kind: Kind = Kind.CLASH, text: str = "why") -> Alarm:
+def alarm(
+    trunk: str | None = "acme", kind: AlarmKind = AlarmKind.CLASH, text: str = "why"
+) -> Alarm:
     return Alarm(kind, trunk, text)
 
 
 def test_an_alarm_is_one_line_in_the_log(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     made = Events(clock=clock)
     made.tell(alarm())
-    made.tell(alarm("bell", Kind.LAPSED), logged=True)
-    made.tell(alarm(None, Kind.STRANGERS, "many"))
+    made.tell(alarm("bell", AlarmKind.LAPSED), logged=True)
+    made.tell(alarm(None, AlarmKind.MANY_STRANGERS, "many"))
     assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
         ("WARNING", "alarm: trunk acme: clash: why"),
-        ("WARNING", "alarm: many strangers: many"),
+        ("WARNING", "alarm: many_strangers: many"),
     ]
 
 
@@ -55,7 +58,7 @@ def test_no_text_of_an_alarm_moves_a_terminal(
     made = Events(clock=clock)
     made.tell(alarm(text="granted by \x1b[31m\r\n\u202ex"))
     (event,) = made.since(0, 1)
-    assert event.alarm.text == r"granted by \x1b[31m\r\n\u202ex"
+    assert event.alarm.message == r"granted by \x1b[31m\r\n\u202ex"
     assert caplog.records[0].getMessage().isprintable()
 
 
@@ -68,7 +71,7 @@ def test_whoever_is_told_gets_each_that_is_told(clock: Clock) -> None:
     clock.now += EACH_S
     made.tick()
     assert [event.alarm.left_out for event in heard] == [0, 3]
-    assert made.counts == {Kind.CLASH: 5}
+    assert made.counts == {AlarmKind.CLASH: 5}
 
 
 def test_ids_grow_in_one_instant_and_from_one_agent_to_the_next(clock: Clock) -> None:
@@ -105,29 +108,29 @@ def test_a_token_from_a_wrong_source_is_an_alarm_of_its_trunk(clock: Clock) -> N
     made = Events(clock=clock)
     hears = WrongTokens(made)
     for decision in (
-        refused("acme", reason="token from a wrong source"),
-        refused("bell", reason="ambiguous"),
+        refused("acme", reason=Reason.TOKEN_FROM_WRONG_SOURCE),
+        refused("bell", reason=Reason.AMBIGUOUS),
     ):
         data = datagram(decision, source="udp:192.0.2.66:5060")
         hears.hear(told.read(data), data)
     (event,) = made.since(0, 10)
-    assert (event.alarm.kind, event.alarm.trunk) == (Kind.WRONG_TOKEN, "acme")
-    assert "udp:192.0.2.66:5060" in event.alarm.text
+    assert (event.alarm.kind, event.alarm.trunk) == (AlarmKind.TOKEN_FROM_WRONG_SOURCE, "acme")
+    assert "udp:192.0.2.66:5060" in event.alarm.message
 
 
 def test_number_of_another_trunk_is_an_alarm_of_each_owner(clock: Clock) -> None:
     made = Events(clock=clock)
     hears = WrongTokens(made)
     for _ in range(3):
-        data = datagram(refused("acme", "bell", reason="number_of_another_trunk"))
+        data = datagram(refused("acme", "bell", reason=Reason.NUMBER_OF_ANOTHER_TRUNK))
         hears.hear(told.read(data), data)
     alarms = [event.alarm for event in made.since(0, 10)]
     assert [(one.kind, one.trunk) for one in alarms] == [
-        (Kind.NUMBER_OF_ANOTHER, "acme"),
-        (Kind.NUMBER_OF_ANOTHER, "bell"),
+        (AlarmKind.NUMBER_OF_ANOTHER_TRUNK, "acme"),
+        (AlarmKind.NUMBER_OF_ANOTHER_TRUNK, "bell"),
     ]
     assert str(alarms[0].kind) == "number_of_another_trunk"
-    assert made.counts == {Kind.NUMBER_OF_ANOTHER: 6}
+    assert made.counts == {AlarmKind.NUMBER_OF_ANOTHER_TRUNK: 6}
 
 
 def test_a_server_that_changed_and_a_lapse_are_told_once(
@@ -144,8 +147,8 @@ def test_a_server_that_changed_and_a_lapse_are_told_once(
         node.registrations.want("acme")
         await node.until(lambda: node.of["acme"].registrar == elsewhere)
         (event,) = await agent.get("/v1/events")
-        assert (event["kind"], event["trunk"]) == ("server changed", "acme")
-        assert event["text"] == (
+        assert (event["kind"], event["trunk"]) == ("server_changed", "acme")
+        assert event["message"] == (
             "granted 3600 s by udp:192.0.2.2:5060, before by udp:192.0.2.1:5060"
         )
         assert (event["at"], event["left_out"]) == (NOW, 0)
@@ -170,8 +173,8 @@ def test_a_rate_of_strangers_is_an_alarm(tell: Tell) -> None:
             data = datagram(source=f"udp:198.51.100.{number}:5060")
             agent.strangers.hear(told.read(data), data)
         (event,) = await agent.get("/v1/events")
-        assert (event["kind"], event["trunk"]) == ("many strangers", None)
-        assert event["text"] == (
+        assert (event["kind"], event["trunk"]) == ("many_strangers", None)
+        assert event["message"] == (
             "more than 50 requests of strangers in a minute, the last from udp:198.51.100.50:5060"
         )
 

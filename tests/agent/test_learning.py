@@ -53,8 +53,8 @@ def test_an_impostors_answer_registers_and_teaches_nothing(node: Node) -> None:
         assert node.of["acme"].registrar is None
         told = [alarm.of_history(id_, event) for id_, event in happened]
         (said,) = [one for one in told if one is not None]
-        assert (said.kind, said.trunk) == (alarm.Kind.UNEXPECTED_REPLY, "acme")
-        assert str(IMPOSTOR) in said.text and f"udp:{HERE}:5060" in said.text
+        assert (said.kind, said.trunk) == (alarm.AlarmKind.UNEXPECTED_REPLY, "acme")
+        assert str(IMPOSTOR) in said.message and f"udp:{HERE}:5060" in said.message
         text = explained(node.directory, IMPOSTOR, NOW + 60)
         assert text.startswith(
             f"acme: a reply to its REGISTER came from {IMPOSTOR.ip} 1 min 0 s ago"

@@ -8,7 +8,7 @@ import pytest
 
 from whence.agent.notices import LINES_A_MINUTE, USERS_LIMIT, WINDOW_S, Notices
 from whence.core.address import Source
-from whence.core.notice import Notice, Reason
+from whence.core.notice import Notice, NoticeReason
 from whence.core.strangers import Strangers
 
 FILTER = Path(__file__).parents[2] / "etc/fail2ban/filter.d/whence.conf"
@@ -18,7 +18,7 @@ PLAIN = logging.Formatter("%(asctime)s agent: %(levelname)s %(message)s", "%H:%M
 
 def password(ip: str = "203.0.113.7", user: str = "alice", at: float = 0.0) -> Notice:
     place = f"[{ip}]" if ":" in ip else ip
-    return Notice(at, Reason.PASSWORD, Source.parse(f"udp:{place}:5060"), detail=user)
+    return Notice(at, NoticeReason.PASSWORD, Source.parse(f"udp:{place}:5060"), detail=user)
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -27,12 +27,12 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 def test_notice_lists_its_source_with_the_reason() -> None:
     notices = Notices(Strangers(10))
-    for reason in (Reason.UNREADABLE, Reason.FLOOD, Reason.UNREADABLE):
+    for reason in (NoticeReason.UNREADABLE, NoticeReason.FLOOD, NoticeReason.UNREADABLE):
         notices.hear(Notice(1.0, reason, Source.parse("udp:203.0.113.7:5060"), count=2))
     (one,) = notices.strangers
     assert (one.requests, one.reasons) == (6, ("unreadable_message", "flood"))
     assert one.asked == ()
-    assert notices.counts[Reason.UNREADABLE] == 4
+    assert notices.counts[NoticeReason.UNREADABLE] == 4
 
 
 def test_wrong_password_is_logged_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
@@ -66,7 +66,7 @@ def test_block_is_reported_and_counted() -> None:
     blocked: list[Notice] = []
     notices = Notices(Strangers(10), blocked.append)
     notices.hear(password())
-    said = Notice(0.0, Reason.PASSWORD, Source.parse("udp:203.0.113.7:5060"), blocked_s=60)
+    said = Notice(0.0, NoticeReason.PASSWORD, Source.parse("udp:203.0.113.7:5060"), blocked_s=60)
     notices.hear(said)
     assert (blocked, notices.blocks) == ([said], 1)
 

@@ -53,6 +53,7 @@ def test_strangers_are_told_and_nobody_else(tell: Tell) -> None:
             "last_at": NOW + 5,
             "asked": ["sip:2@x", "sip:1@x"],
             "reasons": ["unknown_address"],
+            "message": "no address admits the source",
         }
         assert second["asked"] == [r"sip:\x1b[31m@x"]
         assert len(await agent.get("/v1/strangers?limit=1")) == 1

@@ -126,7 +126,7 @@ def test_a_grant_that_ends_and_a_server_that_changed_are_alarms(agent: Agent) ->
     agent.registers("acme", 1, source="udp:192.0.2.2:5060")
     eventually(lambda: len(agent.get("/v1/events")) == 2, what="two alarms")
     kinds = [event["kind"] for event in agent.get("/v1/events")]
-    assert kinds == ["server changed", "lapsed"]
+    assert kinds == ["server_changed", "lapsed"]
     assert agent.get("/v1/trunks")[0]["state"] == "waiting"
     assert "whence_registration_lapses_total 1.0" in agent.ask("GET", "/metrics").text
     assert agent.ask("GET", "/healthz").status_code == 503
@@ -139,12 +139,14 @@ def test_a_reply_from_elsewhere_is_an_alarm_and_is_explained(agent: Agent) -> No
     agent.registers("acme", 600, source="udp:192.0.2.66:5060", asked="192.0.2.1")
     (event,) = eventually(lambda: agent.get("/v1/events"), what="an alarm")
     assert (event["kind"], event["trunk"]) == ("reply_from_unexpected_address", "acme")
-    assert "udp:192.0.2.66:5060" in event["text"]
-    assert "192.0.2.1" in event["text"]
+    assert "udp:192.0.2.66:5060" in event["message"]
+    assert "192.0.2.1" in event["message"]
     assert agent.get("/v1/addresses") == []
     question = {"source": "udp:192.0.2.66:5060", "ruri": "sip:x@192.0.2.9"}
     said = agent.ask("POST", "/v1/explain", json=question).json()
-    assert "a reply to its REGISTER came from 192.0.2.66" in str(said["nearest"])
+    (missing,) = said["nearest"]["missing"]
+    assert missing["code"] == "reply_ignored"
+    assert "a reply to its REGISTER came from 192.0.2.66" in missing["message"]
 
 
 def test_it_hears_what_the_edge_decided(agent: Agent) -> None:

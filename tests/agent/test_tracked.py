@@ -13,7 +13,7 @@ from whence.agent.events import Events
 from whence.agent.shared_directory import SharedDirectory
 from whence.agent.tracked import Tracked
 from whence.core.address import Source
-from whence.core.alarm import Kind
+from whence.core.alarm import AlarmKind
 from whence.core.directory import GENERATION_FILE
 from whence.core.history import Event, EventKind
 from whence.core.identify import Identified, Refused, Request, identify
@@ -194,7 +194,7 @@ def test_what_the_worker_noted_is_told_and_becomes_an_alarm(node: Node) -> None:
     moved = Event(EventKind.MOVED, said, 200)
     node.registers("acme", source=Source.parse("udp:192.0.2.2:5060"), events=[moved])
     node.tracked.look()
-    assert [event.alarm.kind for event in events.since(0, 10)] == [Kind.SERVER_CHANGED]
+    assert [event.alarm.kind for event in events.since(0, 10)] == [AlarmKind.SERVER_CHANGED]
 
 
 def test_what_was_told_before_a_restart_is_not_told_again(node: Node) -> None:

@@ -17,14 +17,14 @@ from tests.rig.network import Network
 from whence.agent import webhook
 from whence.agent.events import Event
 from whence.agent.webhook import Webhook
-from whence.core.alarm import Alarm, Kind
+from whence.core.alarm import Alarm, AlarmKind
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 TOKEN = "s3cr3t-token"
 
 
 def event(id_: int) -> Event:
-    return Event(id_, 1_000_000.0, Alarm(Kind.LAPSED, "acme", "it lapsed", 2))
+    return Event(id_, 1_000_000.0, Alarm(AlarmKind.LAPSED, "acme", "it lapsed", 2))
 
 
 class Receiver:
@@ -115,7 +115,7 @@ def test_each_event_is_posted_as_json_in_their_order(ip: str) -> None:
             "at": 1_000_000.0,
             "kind": "lapsed",
             "trunk": "acme",
-            "text": "it lapsed",
+            "message": "it lapsed",
             "left_out": 2,
         }
         assert receiver.heads[0].startswith("POST /hook?key=hidden HTTP/1.1\r\n")

@@ -2,22 +2,33 @@
 
 from whence.core import told
 from whence.core.address import Source
-from whence.core.identify import Decision, Identified, Refused, Rule, Step, Unknown
+from whence.core.identify import (
+    REQUEST_URI,
+    Compared,
+    Decision,
+    Identified,
+    Reason,
+    Refused,
+    Rule,
+    Step,
+    Unknown,
+)
 from whence.core.trunk import Trunk
 
 NOW = 1_000_000.0
 
 
 def identified(trunk: str = "acme") -> Identified:
-    step = Step(Rule.NUMBER, "442071234567 in Request-URI", (trunk,))
+    step = Step(Rule.NUMBER, Compared.NUMBER, (trunk,), ("442071234567",), REQUEST_URI)
     return Identified(Trunk(trunk, "t", "acct1", "sip:a@b", ()), Rule.NUMBER, (step,))
 
 
-def refused(*trunks: str, reason: str = "ambiguous") -> Refused:
-    return Refused(reason, trunks, (Step(Rule.ONLY_CANDIDATE, "trunks left", trunks),))
+def refused(*trunks: str, reason: Reason = Reason.AMBIGUOUS) -> Refused:
+    step = Step(Rule.ONLY_CANDIDATE, Compared.CANDIDATES_LEFT, trunks)
+    return Refused(reason, trunks, (step,))
 
 
-UNKNOWN = Unknown("no address admits the source", ())
+UNKNOWN = Unknown(())
 
 
 def datagram(

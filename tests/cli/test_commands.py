@@ -322,15 +322,16 @@ def test_explain_asks_what_it_was_told_and_shows_each_step(api: Api) -> None:
             "decision": "refused",
             "trunk": None,
             "reason": "ambiguous",
+            "message": "nothing tells them apart",
             "candidates": ["acme", "bell"],
             "steps": [
                 {
                     "rule": "address",
-                    "compared": "udp:192.0.2.1:5060",
+                    "message": "udp:192.0.2.1:5060",
                     "left": ["acme", "bell"],
                     "against": ["learned 192.0.2.1 over udp, port 5060", ""],
                 },
-                {"rule": "token", "compared": "a", "left": [], "against": []},
+                {"rule": "token", "message": "a", "left": [], "against": []},
             ],
         },
     )
@@ -348,7 +349,10 @@ def test_explain_asks_what_it_was_told_and_shows_each_step(api: Api) -> None:
         }
     ]
     first, second, *table = done.stdout.splitlines()
-    assert (first, second) == ("refused: ambiguous", "candidates: acme, bell")
+    assert (first, second) == (
+        "refused: nothing tells them apart",
+        "candidates: acme, bell",
+    )
     assert any("acme (learned 192.0.2.1 over udp, port 5060), bell" in line for line in table)
     assert any("token" in line and "no trunk" in line for line in table)
 
@@ -366,6 +370,7 @@ CALL = {
     "trunk": None,
     "rule": None,
     "reason": "ambiguous",
+    "message": "nothing tells them apart",
     "named": ["acme", "bell"],
     "known": False,
 }
@@ -374,14 +379,15 @@ CALL = {
 def test_explain_tells_a_call_as_it_was_and_as_it_would_be_now(api: Api) -> None:
     step = {
         "rule": "number",
-        "compared": "4420 in Request-URI",
+        "message": "4420 in Request-URI",
         "left": ["acme"],
         "against": ["its 44*"],
     }
     now = {
         "decision": "identified",
         "trunk": "acme",
-        "reason": "number of trunk acme",
+        "reason": "number",
+        "message": "number of trunk acme",
         "candidates": [],
         "steps": [step],
     }
@@ -390,6 +396,7 @@ def test_explain_tells_a_call_as_it_was_and_as_it_would_be_now(api: Api) -> None
         "decision": "refused",
         "trunk": None,
         "reason": "ambiguous",
+        "message": "nothing tells them apart",
         "steps": [{**step, "left": ["acme", "bell"], "against": ["its 44*", "its 44*"]}],
     }
     calls = [{**CALL, "then": None, "now": None}, {**CALL, "then": then, "now": now}]
@@ -402,7 +409,7 @@ def test_explain_tells_a_call_as_it_was_and_as_it_would_be_now(api: Api) -> None
         "Request-URI: sip:+4420@edge.example",
         "P-Called-Party-ID: sip:c@d",
         "diversion: <sip:e@f>",
-        "it was refused: ambiguous",
+        "it was refused: nothing tells them apart",
         "trunks: acme, bell",
         "its URIs were too long to be kept: how it would be decided now cannot be said",
     ]
@@ -415,7 +422,7 @@ def test_calls_are_a_table(api: Api) -> None:
     api.answers["/v1/calls"] = (200, [CALL])
     said = whence("calls", "--api", api.url).stdout
     (row,) = (line for line in said.splitlines() if "INVITE" in line)
-    for shown in ("udp:192.0.2.1:5060", "refused", "ambiguous", "a/b@x"):
+    for shown in ("udp:192.0.2.1:5060", "refused", "nothing tells them apart", "a/b@x"):
         assert shown in row
 
 
@@ -427,11 +434,12 @@ def test_strangers_are_a_table(api: Api) -> None:
         "last_at": 1_700_000_100.0,
         "asked": ["sip:1@x", "sip:2@x"],
         "reasons": ["flood", "unknown_address"],
+        "message": "flood, no address admits the source",
     }
     api.answers["/v1/strangers"] = (200, [stranger])
     said = whence("strangers", "--api", api.url).stdout
     (row,) = (line for line in said.splitlines() if "192.0.2.7" in line)
-    assert "7" in row and "sip:1@x, sip:2@x" in row and "flood, unknown_address" in row
+    assert "7" in row and "sip:1@x, sip:2@x" in row and "flood, no address admits" in row
 
 
 def test_events_are_a_table(api: Api) -> None:
@@ -440,7 +448,7 @@ def test_events_are_a_table(api: Api) -> None:
         "at": 1_700_000_000.0,
         "kind": "lapsed",
         "trunk": "acme",
-        "text": "what was granted ended without a refresh",
+        "message": "what was granted ended without a refresh",
         "left_out": 3,
     }
     api.answers["/v1/events"] = (200, [lapse])

@@ -9,7 +9,7 @@ import pytest
 from tests.contract.scene import Scene
 from tests.rig.sip import request
 from whence.core import told
-from whence.core.told import Kind, Told
+from whence.core.told import DecisionKind, Told
 
 
 class Agent:
@@ -55,8 +55,12 @@ def test_a_call_is_told_with_its_trunk_also_when_the_worker_knows_it(
         phone.expect(lambda m: m.method == "INVITE", what="the call")
         heard = agent.hears()
         assert (heard.call_id, heard.method) == (invite.call_id, "INVITE")
-        assert (heard.kind, heard.trunk, heard.rule) == (Kind.IDENTIFIED, trunk.id, "number")
-        assert heard.reason == f"number of trunk {trunk.id}"
+        assert (heard.kind, heard.trunk, heard.rule) == (
+            DecisionKind.IDENTIFIED,
+            trunk.id,
+            "number",
+        )
+        assert heard.message == f"number of trunk {trunk.id}"
         ip, port = trunk.at.address
         assert str(heard.source) == f"udp:{ip}:{port}"
         assert (heard.ruri, heard.to) == (invite.request_uri, "sip:+44201234@edge.example")
@@ -69,7 +73,7 @@ def test_a_strangers_request_is_told(scene: Scene, agent: Agent, method: str) ->
     asked = request(method, scene.uri("+4420"), stranger.address)
     assert stranger.ask(asked, scene.edge).status == 403
     heard = agent.hears()
-    assert (heard.kind, heard.method, heard.trunk) == (Kind.UNKNOWN, method, None)
+    assert (heard.kind, heard.method, heard.trunk) == (DecisionKind.UNKNOWN, method, None)
     assert (heard.call_id, heard.ruri) == (asked.call_id, scene.uri("+4420"))
 
 
@@ -79,7 +83,7 @@ def test_a_refusal_is_told_with_the_trunks_it_was_about(scene: Scene, agent: Age
     stolen = scene.invite(trunk.at, elsewhere.token)
     assert trunk.at.ask(stolen, scene.edge).status == 403
     heard = agent.hears()
-    assert (heard.kind, heard.reason) == (Kind.REFUSED, "token from a wrong source")
+    assert (heard.kind, heard.reason) == (DecisionKind.REFUSED, "token_from_wrong_source")
     assert heard.named == (elsewhere.id,)
 
 
@@ -88,7 +92,7 @@ def test_what_a_trunk_asks_besides_calls_is_told(scene: Scene, agent: Agent, met
     trunk = scene.trunk("nobody")
     trunk.at.ask(request(method, scene.uri(), trunk.at.address), scene.edge)
     heard = agent.hears()
-    assert (heard.kind, heard.trunk, heard.method) == (Kind.IDENTIFIED, trunk.id, method)
+    assert (heard.kind, heard.trunk, heard.method) == (DecisionKind.IDENTIFIED, trunk.id, method)
 
 
 def test_a_call_to_a_phone_that_is_not_there_is_told(scene: Scene, agent: Agent) -> None:
@@ -124,7 +128,7 @@ def test_hostile_headers_change_nothing_of_the_decision(
         return
     assert answer.status == 403
     heard = agent.hears()
-    assert (heard.kind, heard.named) == (Kind.UNKNOWN, ())
+    assert (heard.kind, heard.named) == (DecisionKind.UNKNOWN, ())
     if "call_id" in parts:
         assert heard.call_id == parts["call_id"]
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from whence.core.clash import Clash, Kind, Named, Site, accounts_of_others, find
+from whence.core.clash import Clash, ClashKind, Named, Site, accounts_of_others, find
 from whence.core.number import account_spellings
 
 HERE: Site = ("192.0.2.1", 5060)
@@ -54,7 +54,7 @@ def test_trunks_with_different_numbers_at_one_address_do_not_clash() -> None:
 
 def test_the_same_number_at_two_trunks_of_one_address_clashes() -> None:
     (clash,) = clashes({"acme": ["+44201", "+44202"], "bell": ["+44201"]})
-    assert clash == Clash(Kind.NUMBER, ("acme", "bell"), ("192.0.2.1:5060",), ("+44201",))
+    assert clash == Clash(ClashKind.NUMBER, ("acme", "bell"), ("192.0.2.1:5060",), ("+44201",))
 
 
 def test_one_shared_spelling_is_enough() -> None:
@@ -114,7 +114,7 @@ def test_number_that_is_anothers_account_conflicts(owned: str, account: str) -> 
     numbers = {"three": ["+4930111"], "four": [owned]}
     for fallbacks in ([], ["four"]):
         (clash,) = clashes(numbers, accounts={"three": account}, fallbacks=fallbacks)
-        assert (clash.kind, clash.trunks) == (Kind.NUMBER_IS_ACCOUNT, ("four", "three"))
+        assert (clash.kind, clash.trunks) == (ClashKind.NUMBER_IS_ACCOUNT, ("four", "three"))
         assert clash.addresses == ("192.0.2.1:5060",)
         assert "4930222" in str(clash)
 
@@ -190,13 +190,13 @@ def test_a_registrar_that_is_a_name_is_in_no_network() -> None:
 
 def test_two_trunks_without_numbers_at_one_address_clash() -> None:
     assert briefly(clashes({"acme": [], "bell": [], "cable": ["+44201"]})) == [
-        ("no number", ("acme", "bell"), ())
+        ("no_number", ("acme", "bell"), ())
     ]
 
 
 def test_one_trunk_without_numbers_beside_others_clashes_with_them() -> None:
     """Whoever calls its number names nobody, and two are left."""
-    assert briefly(clashes({"acme": ["+44201"], "bell": []})) == [("no number", ("bell",), ())]
+    assert briefly(clashes({"acme": ["+44201"], "bell": []})) == [("no_number", ("bell",), ())]
 
 
 def test_one_trunk_alone_needs_no_number() -> None:
@@ -212,11 +212,11 @@ def test_trunks_without_numbers_and_with_the_same_user_are_told_apart_by_their_c
 ):
     users = {"acme": "acct", "bell": "acct"}
     assert briefly(clashes({"acme": [], "bell": []}, users=users)) == [
-        ("aor user", ("acme", "bell"), ("acct",))
+        ("aor_user", ("acme", "bell"), ("acct",))
     ]
     assert briefly(clashes({"acme": [], "bell": [], "cable": []}, users=users)) == [
-        ("aor user", ("acme", "bell"), ("acct",)),
-        ("no number", ("acme", "bell", "cable"), ()),
+        ("aor_user", ("acme", "bell"), ("acct",)),
+        ("no_number", ("acme", "bell", "cable"), ()),
     ]
 
 
@@ -244,31 +244,31 @@ def test_two_fallbacks_at_one_address_clash() -> None:
     ("kind", "said"),
     [
         (
-            Kind.NUMBER,
+            ClashKind.NUMBER,
             "trunks acme, bell at 192.0.2.1:5060: the same number +44201; leave it to one of "
             "them, or write fallback = true for the one that is to take its calls",
         ),
         (
-            Kind.AOR_USER,
+            ClashKind.AOR_USER,
             "trunks acme, bell at 192.0.2.1:5060: the same user +44201, and no numbers; write "
             "the numbers of each; else only calls to the very contact that we registered are told "
             "apart",
         ),
         (
-            Kind.NO_NUMBER,
+            ClashKind.NO_NUMBER,
             "trunks acme, bell at 192.0.2.1:5060: no numbers, and others at their "
             "address; write the numbers of each, or fallback = true for one of them; else only "
             "calls to their contact, or their user, are told apart",
         ),
         (
-            Kind.FALLBACK,
+            ClashKind.FALLBACK,
             "trunks acme, bell at 192.0.2.1:5060: more than one fallback: what nothing tells apart "
             "is refused; leave fallback = true to one of them",
         ),
     ],
 )
 def test_a_clash_says_what_is_wrong_and_what_would_separate_the_trunks(
-    kind: Kind, said: str
+    kind: ClashKind, said: str
 ) -> None:
     assert str(Clash(kind, ("acme", "bell"), ("192.0.2.1:5060",), ("+44201",))) == said
 
@@ -301,7 +301,7 @@ def test_thousands_of_trunks_at_one_address_are_one_group_and_never_pairs() -> N
         shared = [(number, id_) for id_ in ids for number in ("+44201", "44201", "+44202*")]
         named = [Named(id_, "acct", i % 2 == 0, i % 3 == 0) for i, id_ in enumerate(ids)]
         found = find(named, own + shared, [(id_, HERE) for id_ in ids])
-        assert {clash.kind for clash in found} == {Kind.NUMBER, Kind.FALLBACK}
+        assert {clash.kind for clash in found} == {ClashKind.NUMBER, ClashKind.FALLBACK}
         reads.append(count)
     assert reads[1] < reads[0] * 15
 
@@ -364,4 +364,4 @@ def test_a_network_around_another_servers_address_clashes() -> None:
 def test_trunks_without_numbers_are_told_once() -> None:
     named = [Named(id_, f"user-{id_}", False, False, id_) for id_ in ("acme", "bell")]
     found = find(named, [], [(t.id, HERE) for t in named], [(t.id, OTHER) for t in named])
-    assert briefly(found) == [("no number", ("acme", "bell"), ())]
+    assert briefly(found) == [("no_number", ("acme", "bell"), ())]

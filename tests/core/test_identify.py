@@ -23,6 +23,7 @@ from whence.core.identify import (
     Decision,
     Evidence,
     Identified,
+    Reason,
     Refused,
     Request,
     Rule,
@@ -147,7 +148,7 @@ def test_a_source_that_no_address_admits_is_unknown_whatever_its_headers_say() -
     for ruri in ("sip:token-acme@h", "sip:+44201@h", "sip:user-acme@h", "sip:x@h;line=token-acme"):
         decision = identify(call(ruri, source=f"udp:{ELSEWHERE}:5060"), known, NOW)
         assert isinstance(decision, Unknown)
-        assert decision.reason == "no address admits the source"
+        assert decision.reason is Reason.UNKNOWN_ADDRESS
 
 
 def test_an_address_identifies_until_the_second_it_expires() -> None:
@@ -196,18 +197,18 @@ def test_1_the_token_wins_over_a_number_of_another_candidate() -> None:
 def test_1_a_token_of_a_trunk_that_the_source_may_not_use_is_refused() -> None:
     known = evidence(trunk("acme"), trunk("bell", at(ELSEWHERE)))
     decision = identify(call("sip:token-bell@h"), known, NOW)
-    assert refused(decision) == ("token from a wrong source", ("acme",))
+    assert refused(decision) == ("token_from_wrong_source", ("acme",))
 
 
 def test_1_a_wrong_token_is_refused_also_beside_a_right_one() -> None:
     known = evidence(trunk("acme"), trunk("bell", at(ELSEWHERE)))
     decision = identify(call("sip:token-acme@h;line=token-bell"), known, NOW)
-    assert refused(decision)[0] == "token from a wrong source"
+    assert refused(decision)[0] == "token_from_wrong_source"
 
 
 def test_1_a_token_of_a_trunk_whose_address_has_expired_is_refused() -> None:
     known = evidence(trunk("acme"), trunk("bell", at(expires_at=NOW)))
-    assert refused(identify(call("sip:token-bell@h"), known, NOW))[0] == "token from a wrong source"
+    assert refused(identify(call("sip:token-bell@h"), known, NOW))[0] == "token_from_wrong_source"
 
 
 def test_1_what_is_nobodys_token_says_nothing() -> None:
@@ -490,7 +491,8 @@ def test_5_the_only_candidate_takes_the_call() -> None:
     decision = identify(call(), evidence(trunk("acme")), NOW)
     assert identified(decision) == ("acme", Rule.ONLY_CANDIDATE)
     assert isinstance(decision, Identified)
-    assert decision.reason == "only candidate of trunk acme"
+    assert decision.reason is Rule.ONLY_CANDIDATE
+    assert decision.message == "only candidate of trunk acme"
 
 
 def test_5_who_refuses_what_is_unmatched_takes_only_what_names_it() -> None:

@@ -5,15 +5,15 @@ import pytest
 from whence.core import notice
 from whence.core.address import Source
 from whence.core.block import LONGEST_BLOCK_S, is_too_many, lasts_s
-from whence.core.notice import Notice, Reason
+from whence.core.notice import Notice, NoticeReason
 from whence.errors import InvalidDatagramError
 
 SOURCE = Source.parse("udp:[2001:db8::7]:5060")
 
 
-@pytest.mark.parametrize("reason", Reason)
+@pytest.mark.parametrize("reason", NoticeReason)
 @pytest.mark.parametrize("detail", ["", "alice", "a\x1fb\nc", "é\udcff"])
-def test_message_is_read_back(reason: Reason, detail: str) -> None:
+def test_message_is_read_back(reason: NoticeReason, detail: str) -> None:
     said = Notice(1_000_000.5, reason, SOURCE, 3, 60, 2, detail)
     read = notice.read(notice.message(said))
     shown = detail.encode("utf-8", "replace").decode()
@@ -21,7 +21,7 @@ def test_message_is_read_back(reason: Reason, detail: str) -> None:
 
 
 def test_message_with_a_long_detail_is_cut() -> None:
-    said = Notice(1.0, Reason.PASSWORD, SOURCE, detail="x" * 10_000)
+    said = Notice(1.0, NoticeReason.PASSWORD, SOURCE, detail="x" * 10_000)
     assert len(notice.message(said)) < 200
 
 

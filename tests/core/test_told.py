@@ -7,18 +7,29 @@ from hypothesis import strategies as st
 from tests.core.world import NOW
 from whence.core import told
 from whence.core.address import Source
-from whence.core.identify import Decision, Identified, Refused, Rule, Step, Unknown
-from whence.core.told import Kind, Told, read, shown
+from whence.core.identify import (
+    REQUEST_URI,
+    Compared,
+    Decision,
+    Identified,
+    Reason,
+    Refused,
+    Rule,
+    Step,
+    Unknown,
+)
+from whence.core.told import DecisionKind, Told, read, shown
 from whence.core.trunk import Trunk
 from whence.errors import InvalidDatagramError
 
 SOURCE = Source.parse("udp:192.0.2.1:5060")
 TRUNK = Trunk("acme", "token", "acct1", "sip:alice@edge.example", ())
-STEP = Step(Rule.NUMBER, "+4420 in Request-URI", ("acme",))
+STEP = Step(Rule.NUMBER, Compared.NUMBER, ("acme",), ("+4420",), REQUEST_URI)
 IDENTIFIED = Identified(TRUNK, Rule.NUMBER, (STEP,))
-CHOICE = Step(Rule.ONLY_CANDIDATE, "trunks left", tuple(f"trunk-{n}" for n in range(20)))
-AMBIGUOUS = Refused("ambiguous", CHOICE.left, (CHOICE,))
-UNKNOWN = Unknown("no address admits the source", (Step(Rule.ADDRESS, SOURCE, ()),))
+TWENTY = tuple(f"trunk-{n}" for n in range(20))
+CHOICE = Step(Rule.ONLY_CANDIDATE, Compared.CANDIDATES_LEFT, TWENTY)
+AMBIGUOUS = Refused(Reason.AMBIGUOUS, CHOICE.left, (CHOICE,))
+UNKNOWN = Unknown((Step(Rule.ADDRESS, Compared.SOURCE, (), (SOURCE,)),))
 RURI = "sip:+4420@edge.example"
 
 
@@ -42,10 +53,9 @@ def test_an_identified_call_arrives_with_its_trunk_rule_and_reason() -> None:
     assert read(tell(to="sip:b@x", called="<sip:c@x>", known=True, dropped=7)) == Told(
         at=NOW,
         method="INVITE",
-        kind=Kind.IDENTIFIED,
-        rule="number",
+        kind=DecisionKind.IDENTIFIED,
         named=("acme",),
-        reason="number of trunk acme",
+        reason=Rule.NUMBER,
         source=SOURCE,
         ruri=RURI,
         to="sip:b@x",
@@ -55,16 +65,37 @@ def test_an_identified_call_arrives_with_its_trunk_rule_and_reason() -> None:
         dropped=7,
         call_id="call-1",
     )
-    assert read(tell()).trunk == "acme"
+    identified = read(tell())
+    assert (identified.trunk, identified.rule) == ("acme", Rule.NUMBER)
+    assert identified.message == IDENTIFIED.message == "number of trunk acme"
+
+
+@pytest.mark.parametrize("decision", [IDENTIFIED, AMBIGUOUS, UNKNOWN])
+def test_no_words_for_people_are_sent(decision: Decision) -> None:
+    *fields, _ = tell(decision).decode().split("\x1f")
+    assert decision.reason in fields
+    assert not any(" " in field for field in fields if field not in " ".join(TWENTY))
+
+
+def test_a_code_of_another_kind_of_decision_is_unreadable() -> None:
+    for decision, spoilt in ((IDENTIFIED, "ambiguous"), (AMBIGUOUS, "number"), (UNKNOWN, "port")):
+        fields = tell(decision).decode().split("\x1f")
+        fields[fields.index(decision.reason)] = spoilt
+        with pytest.raises(InvalidDatagramError):
+            read("\x1f".join(fields).encode())
 
 
 def test_a_refusal_names_whom_it_was_about_and_no_more_than_a_few() -> None:
     refused = read(tell(AMBIGUOUS))
-    assert (refused.kind, refused.reason, refused.rule) == (Kind.REFUSED, "ambiguous", "")
+    assert (refused.kind, refused.reason, refused.rule) == (
+        DecisionKind.REFUSED,
+        Reason.AMBIGUOUS,
+        None,
+    )
     assert refused.named == CHOICE.left[: told.NAMED_LIMIT]
     assert refused.trunk is None
     unknown = read(tell(UNKNOWN))
-    assert (unknown.kind, unknown.named, unknown.trunk) == (Kind.UNKNOWN, (), None)
+    assert (unknown.kind, unknown.named, unknown.trunk) == (DecisionKind.UNKNOWN, (), None)
 
 
 SOURCES = st.builds(
@@ -111,7 +142,7 @@ def test_no_text_of_a_strangers_changes_what_was_decided(
     ruri: str, to: str, called: str, call_id: str, method: str
 ) -> None:
     was = read(tell(UNKNOWN, SOURCE, ruri, to, called, call_id, method))
-    assert (was.kind, was.named, was.reason) == (Kind.UNKNOWN, (), UNKNOWN.reason)
+    assert (was.kind, was.named, was.reason) == (DecisionKind.UNKNOWN, (), UNKNOWN.reason)
     assert (was.source, was.dropped, was.known) == (SOURCE, 0, False)
 
 

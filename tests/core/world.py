@@ -119,7 +119,7 @@ def oracle(world: World, call: Call, now: float) -> Said:
     # 1. Token. A disabled trunk has one too.
     tokens = {call["user"], call["line"]} - {""}
     if any(trunk["token"] in tokens for trunk in absent):
-        return "refused", "token from a wrong source"
+        return "refused", "token_from_wrong_source"
     left = [t for t in candidates if t["token"] in tokens] or candidates
     if len(left) == 1 and left[0]["token"] in tokens:
         return "identified", left[0]["id"]

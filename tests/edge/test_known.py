@@ -8,12 +8,19 @@ import pytest
 
 from whence.agent.directory import Generation as Counter
 from whence.core.directory import GENERATION_FILE
+from whence.core.identify import Rule
 from whence.edge.known import LIMIT, Answer, Asked, Generation, Known
 
 NOW = 1_000_000.0
 ASKED = Asked("udp:192.0.2.1:5060", "sip:+442071234567@edge.example", None, None)
 ANSWER = Answer(
-    "acme", "why", "X-Whence-Trunk: acme\r\n", "sip:alice@edge.example", True, NOW + 60, "told"
+    "acme",
+    Rule.NUMBER,
+    "X-Whence-Trunk: acme\r\n",
+    "sip:alice@edge.example",
+    True,
+    NOW + 60,
+    "told",
 )
 
 

@@ -70,7 +70,7 @@ class Edge:
         if isinstance(decision, Identified):
             until = evidence.good_until(now)
             trunk_id = decision.trunk.id
-            self._known.keep(asked, Answer(trunk_id, "", "", "", True, until, ""))
+            self._known.keep(asked, Answer(trunk_id, decision.rule, "", "", True, until, ""))
             return "identified", trunk_id
         return ("refused", decision.reason) if isinstance(decision, Refused) else ("unknown", None)
 
@@ -167,5 +167,5 @@ def test_in_two_hundred_thousand_cases_the_edge_says_what_the_design_says(
     if stories > 1:  # every kind of answer came, and not by a few
         for kind in ("identified", "unknown", "ambiguous", "number_of_another_trunk", "known"):
             assert said[kind] > CASES // 100, said
-        for kind in ("token from a wrong source", "unmatched"):
+        for kind in ("token_from_wrong_source", "unmatched"):
             assert said[kind] > CASES // 200, said

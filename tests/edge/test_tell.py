@@ -16,7 +16,7 @@ from whence.edge.tell import Tell
 
 NOW = 1_000_000.0
 SAID = told.lasting(
-    Unknown("no address admits the source", ()),
+    Unknown(()),
     Source.parse("udp:192.0.2.1:5060"),
     "sip:x",
     None,

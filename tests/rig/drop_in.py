@@ -24,7 +24,7 @@ DEBIANS = Path("/etc/kamailio/kamailio.cfg")
 TABLES = Path("/usr/share/kamailio/db_sqlite")
 
 ASKS = """	if (!route(WHENCE)) {
-		xlog("L_NOTICE", "no trunk's call: $avp(whence_reason)\\n");
+		xlog("L_NOTICE", "no trunk's call: $avp(whence_reason): $avp(whence_message)\\n");
 		route(AUTH);
 	}
 """

@@ -162,7 +162,7 @@ def test_the_calls_of_what_is_no_trunk_any_more_go_to_no_other_at_its_address(
     scene.caller.call(contact.uri, expect=403)
     assert (len(scene.alice.calls()), len(scene.bob.calls())) == rang
     explained = scene.whence.explain(source(scene.provider), contact.uri)
-    assert (explained["decision"], explained["reason"]) == ("refused", "token from a wrong source")
+    assert (explained["decision"], explained["reason"]) == ("refused", "token_from_wrong_source")
 
     (owner,) = explained["steps"][-1]["left"]
     assert (
@@ -171,9 +171,7 @@ def test_the_calls_of_what_is_no_trunk_any_more_go_to_no_other_at_its_address(
 
     def is_told() -> bool:
         events = scene.whence.get("/v1/events")
-        return (owner, "token from a wrong source") in {
-            (one["trunk"], one["kind"]) for one in events
-        }
+        return (owner, "token_from_wrong_source") in {(one["trunk"], one["kind"]) for one in events}
 
     eventually(is_told, what="the alarm")
 

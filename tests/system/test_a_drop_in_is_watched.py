@@ -115,7 +115,7 @@ def test_a_stranger_is_let_in_for_a_while_and_many_are_an_alarm(rig: Rig) -> Non
         source = f"udp:{stranger.address[0]}:{stranger.address[1]}"
         eventually(lambda: source in agent.says("strangers"), what="the stranger is known")
         eventually(
-            lambda: "many strangers" in {event["kind"] for event in agent.get("/v1/events")},
+            lambda: "many_strangers" in {event["kind"] for event in agent.get("/v1/events")},
             what="so many are an alarm",
         )
         said = agent.says("strangers", "admit", source, "--trunk", "trunk-of-alice", "--for", "1h")
@@ -138,7 +138,7 @@ def test_a_token_from_elsewhere_a_lapse_and_what_uac_does_itself_are_told(rig: R
         def kinds() -> set[str]:
             return {event["kind"] for event in agent.get("/v1/events")}
 
-        told = {"token from a wrong source", "lapsed"}
+        told = {"token_from_wrong_source", "lapsed"}
         eventually(lambda: told <= kinds(), what="both are told")
         eventually(lambda: "whence_registrations_granted 1.0" in agent.metrics())
         native.rpc("uac.reg_unregister", "l_uuid", "trunk-of-bob")

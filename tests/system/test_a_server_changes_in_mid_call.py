@@ -125,9 +125,9 @@ def test_the_call_goes_on_and_each_server_is_admitted_for_as_long_as_it_granted(
     call.pass_on(call.from_caller("INVITE"), caller, phone)
     call.pass_on(call.from_phone("INVITE"), phone, caller)
     second = connect(whence, caller, phone)
-    (told,) = [one for one in whence.get("/v1/events") if one["kind"] == "server changed"]
+    (told,) = [one for one in whence.get("/v1/events") if one["kind"] == "server_changed"]
     assert told["trunk"] == "acme"
-    assert place(scene.new.endpoint.address) in told["text"]
+    assert place(scene.new.endpoint.address) in told["message"]
 
     eventually(lambda: time.time() > former_until[caller.address[0]], 2 * GRANTED_S, "its end")
     assert try_to_call(caller, whence) == 403

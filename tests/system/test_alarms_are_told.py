@@ -85,12 +85,12 @@ def test_a_stolen_token_and_a_lapse_reach_the_webhook_also_after_it_failed(
     for _ in range(3):
         stolen = request("INVITE", f"sip:{token}@{place(whence.address)}", thief.address)
         assert thief.ask(stolen, whence.address).status == 403
-    (event,) = eventually(lambda: told(whence, "token from a wrong source"), what="the alarm")
+    (event,) = eventually(lambda: told(whence, "token_from_wrong_source"), what="the alarm")
     assert event["trunk"] == "alices-trunk"
-    assert place(thief.address) in event["text"]
+    assert place(thief.address) in event["message"]
     eventually(lambda: receiver.got, what="a POST that fails")
     receiver.status = 200
-    eventually(lambda: receiver.taken("token from a wrong source") == [event], what="the event")
+    eventually(lambda: receiver.taken("token_from_wrong_source") == [event], what="the event")
     assert {sent for _, _, sent in receiver.got} == {f"Bearer {TOKEN}"}
 
     provider.refuse(503)
@@ -103,7 +103,7 @@ def test_a_stolen_token_and_a_lapse_reach_the_webhook_also_after_it_failed(
     (after,) = json.loads(whence.cli("events", "--since", str(event["id"]), "--json").stdout)
     assert after == lapse
 
-    assert whence.log.count("token from a wrong source: a call that names its token") == 1
+    assert whence.log.count("token_from_wrong_source: a call that names its token") == 1
     for secret in (TOKEN, "hidden-path"):
         assert secret not in whence.log
 
@@ -117,10 +117,10 @@ def test_a_storm_of_strangers_is_one_alarm(rig: Rig) -> None:
     stranger = rig.stranger()
     for _ in range(30):
         assert try_to_call(stranger, whence) == 403
-    (event,) = eventually(lambda: told(whence, "many strangers"), what="the alarm")
-    assert "more than 10 requests of strangers in a minute" in event["text"]
-    assert f"{stranger.address[0]}" in event["text"]
-    assert len(told(whence, "many strangers")) == 1
+    (event,) = eventually(lambda: told(whence, "many_strangers"), what="the alarm")
+    assert "more than 10 requests of strangers in a minute" in event["message"]
+    assert f"{stranger.address[0]}" in event["message"]
+    assert len(told(whence, "many_strangers")) == 1
 
 
 def test_a_clash_is_told_as_the_registrations_teach_one_address(rig: Rig) -> None:
@@ -137,6 +137,6 @@ def test_a_clash_is_told_as_the_registrations_teach_one_address(rig: Rig) -> Non
     whence.wait_registered()
     (event,) = eventually(lambda: told(whence, "clash"), what="the alarm")
     assert event["trunk"] == "acct1"
-    assert f"trunks acct1, acct2 at {provider.ip}" in event["text"]
+    assert f"trunks acct1, acct2 at {provider.ip}" in event["message"]
     assert "whence_clashes 1.0" in whence.metrics().splitlines()
     assert whence.log.count("clash: trunks acct1, acct2 at ") == 1

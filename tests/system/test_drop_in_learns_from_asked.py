@@ -93,8 +93,8 @@ def test_an_impostors_200_admits_none_of_his_calls(rig: Rig) -> None:
         assert not story.is_admitted(impostor)
         (event,) = eventually(lambda: agent.get("/v1/events"), what="the alarm")
         assert (event["kind"], event["trunk"]) == (ALARM, "acme")
-        assert place(impostor.address) in event["text"]
-        assert registrar.address[0] in event["text"]
+        assert place(impostor.address) in event["message"]
+        assert registrar.address[0] in event["message"]
         assert f"trunk acme: {ALARM}: udp:{place(impostor.address)}" in story.native.log
         source = f"udp:{place(impostor.address)}"
         said = agent.says("explain", "--source", source, "--ruri", "sip:x@edge.example")

@@ -93,7 +93,7 @@ def test_explain_and_events_name_code_and_trunk(scene: Scene, absent: str) -> No
     asked = ["--source", source(scene.provider), "--ruri", uri(scene.whence, number)]
     said = scene.whence.cli("explain", *asked)
     assert said.returncode == 0
-    assert said.stdout.splitlines()[0] == f"refused: {KIND}"
+    assert said.stdout.splitlines()[0] == "refused: number of another trunk"
     assert f"nearest: {absent}: " in said.stdout
     eventually(lambda: scene.events(absent), what="the alarm")
     said = scene.whence.cli("events")

@@ -81,7 +81,7 @@ class Story:
 
     def alarms(self) -> list[str]:
         told = self.whence.get("/v1/events")
-        return [e["text"] for e in told if (e["kind"], e["trunk"]) == (ALARM, self.id)]
+        return [e["message"] for e in told if (e["kind"], e["trunk"]) == (ALARM, self.id)]
 
     def is_admitted(self, who: Endpoint) -> bool:
         """Call from there; a call that is let in rings at the PBX as this trunk's."""
@@ -275,7 +275,7 @@ def test_a_trunk_learned_at_anothers_address_is_a_clash_at_once(scene: Scene, po
     caller = scene.rig.endpoint(bell.id)
     assert refused(caller, scene.whence.address) == 403
     told = scene.whence.get("/v1/events")
-    assert any(e["kind"] == "clash" and bell.id in e["text"] for e in told)
+    assert any(e["kind"] == "clash" and bell.id in e["message"] for e in told)
 
 
 def clashes_of(scene: Scene, trunk_id: str) -> list[tuple[str, list[str]]]:

@@ -129,8 +129,8 @@ def test_a_server_that_dns_names_no_more_is_told_of(rig: Rig, pbx: Pbx) -> None:
     assert whence.get("/v1/events") == []
     dns.change(address(NAME, rig.ip("three"), ttl_s=1))
     (event,) = eventually(lambda: whence.get("/v1/events"), 40, "the alarm")
-    assert (event["kind"], event["trunk"]) == ("server not in DNS", "acme")
-    assert event["text"] == (
+    assert (event["kind"], event["trunk"]) == ("server_not_in_dns", "acme")
+    assert event["message"] == (
         f"udp:{provider.ip}:{SIP_PORT} granted, and DNS does not name it for {NAME}"
     )
 

@@ -163,8 +163,8 @@ def test_a_token_from_elsewhere_opens_nothing(rig: Rig) -> None:
         odd = request("INVITE", "urn:service:sos", who.address)
         assert who.ask(odd, native.address).status >= 400
     assert "whence_identify" not in native.log, "no stranger writes lines of errors"
-    assert "no trunk's call: token from a wrong source" in native.log
-    assert "no trunk's call: no address admits the source" in native.log
+    assert "no trunk's call: token_from_wrong_source" in native.log
+    assert "no trunk's call: unknown_address: no address admits the source" in native.log
 
 
 def test_a_header_of_ours_that_hides_goes_no_further(rig: Rig) -> None:

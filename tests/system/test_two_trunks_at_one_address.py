@@ -144,7 +144,7 @@ def test_a_token_from_the_wrong_provider_is_refused(scene: Scene) -> None:
     (held,) = scene.provider.contacts("acct1")
     scene.call(held.uri, scene.other, expect=403)
     assert scene.whence.explain(source(scene.other), held.uri)["reason"] == (
-        "token from a wrong source"
+        "token_from_wrong_source"
     )
 
 

@@ -34,14 +34,14 @@ def start(rig: Rig, provider: Provider, pbx: Pbx, **more: object) -> Whence:
 
 
 def missing(whence: Whence, source: str, number: str = "nobody") -> list[str]:
-    """What `whence explain` says was missing; also what the command shows."""
+    """The codes of what `whence explain` says was missing; the command shows it in words."""
     answer = whence.explain(source, uri(whence, number))
     near = answer["nearest"]
     if near is None:
         return []
     shown = whence.cli("explain", "--source", source, "--ruri", uri(whence, number)).stdout
     assert f"nearest: {near['trunk'] or 'no trunk'}: " in shown
-    return [str(near["trunk"]), *near["missing"]]
+    return [str(near["trunk"]), *(one["code"] for one in near["missing"])]
 
 
 def test_an_address_that_expired_is_told_of_and_admits_nobody(
@@ -52,9 +52,7 @@ def test_an_address_that_expired_is_told_of_and_admits_nobody(
     source = f"udp:{provider.ip}:{SIP_PORT}"
     assert missing(whence, source) == []
     eventually(lambda: whence.get("/v1/addresses") == [], 20, "the end of the address")
-    who, what = missing(whence, source)
-    assert who == "acme"
-    assert what.startswith(f"its address {provider.ip} expired ") and what.endswith(" s ago")
+    assert missing(whence, source) == ["acme", "address_expired"]
     call = request("INVITE", uri(whence, "nobody"), (provider.ip, SIP_PORT))
     assert rig.endpoint("provider").ask(call, whence.address).status == 403
 
@@ -79,17 +77,17 @@ def test_a_wrong_port_a_weak_transport_and_a_number_of_another_place(rig: Rig, p
     whence = start(rig, provider, pbx, registrar=registrar, port="exact")
     assert missing(whence, f"udp:{provider.ip}:5090") == [
         "acme",
-        "learned over tcp, came over udp",
-        f"its port is {SIP_PORT} (exact), came from 5090",
+        "transport_too_weak",
+        "port_differs",
     ]
     assert missing(whence, f"tcp:{provider.ip}:5090") == [
         "acme",
-        f"its port is {SIP_PORT} (exact), came from 5090",
+        "port_differs",
     ]
     stranger = rig.ip("stranger")
     assert missing(whence, f"udp:{stranger}:5060", NUMBER) == [
         "acme",
-        f"number {NUMBER} belongs to it, whose calls come from {provider.ip}, not from {stranger}",
+        "elsewhere",
     ]
 
 
@@ -102,5 +100,5 @@ def test_what_is_ambiguous_says_what_would_have_told(rig: Rig, pbx: Pbx) -> None
     whence.wait_registered()
     assert missing(whence, f"udp:{provider.ip}:{SIP_PORT}") == [
         "None",
-        "nothing in the request is of one of acct1 and acct2 alone",
+        "nothing_distinguishes",
     ]

@@ -25,13 +25,13 @@ from whence.agent.directory import Directory
 from whence.agent.reload import Reloaded
 from whence.agent.settings import ALL_HEADERS_LIMIT
 from whence.agent.standings import Standings, Trunk
-from whence.core import called
+from whence.core import called, clash
 from whence.core.address import Source
 from whence.core.against import against
 from whence.core.history import EventKind
-from whence.core.identify import Identified, Refused, Request, identify
+from whence.core.identify import Compared, Identified, Reason, Refused, Request, Rule, identify
 from whence.core.keepalive import KeepAlive
-from whence.core.nearest import Nearest, nearest
+from whence.core.nearest import Lack, Nearest, nearest
 from whence.core.reason import RegistrationReason
 from whence.core.registration import Registration, State
 from whence.core.told import shown
@@ -131,11 +131,11 @@ class AddressView(BaseModel):
 class ClashView(BaseModel):
     """Trunks at one address that no rule could tell apart."""
 
-    kind: str = Field(description="number, aor user, no number, fallback or other_server")
+    kind: clash.ClashKind
     trunks: list[str]
     addresses: list[str] = Field(description="where they are together: an ip, or ip:port")
     shared: list[str] = Field(description="the numbers, or the AoR user, that they share")
-    reason: str = Field(description="what is wrong")
+    message: str = Field(description="what is wrong")
     remedy: str = Field(description="what would tell them apart")
 
 
@@ -191,17 +191,27 @@ class Question(BaseModel):
 class StepView(BaseModel):
     """One rule applied."""
 
-    rule: str
-    compared: str
+    rule: Rule
+    compared: Compared
+    values: list[str] = Field(description="what the request has of it: a number, tokens, a port")
+    place: str | None = Field(description="where: request-uri, or a header in small letters")
+    message: str = Field(description="what was compared, in words")
     left: list[str] = Field(description="the trunks that fit")
     against: list[str] = Field(description="what of each of them it was compared with, in order")
+
+
+class MissingView(BaseModel):
+    """One thing that was missing for a request to be a trunk's."""
+
+    code: Lack
+    message: str
 
 
 class NearestView(BaseModel):
     """Who came nearest, where a request is given to no trunk."""
 
     trunk: str | None
-    missing: list[str] = Field(description="what was missing for the request to be its own")
+    missing: list[MissingView] = Field(description="what was missing for the request to be its own")
 
 
 class Explanation(BaseModel):
@@ -209,7 +219,8 @@ class Explanation(BaseModel):
 
     decision: Literal["identified", "refused", "unknown"]
     trunk: str | None
-    reason: str
+    reason: Rule | Reason = Field(description="the rule, or why it is given to no trunk")
+    message: str = Field(description="the reason in words")
     candidates: list[str]
     steps: list[StepView]
     nearest: NearestView | None = Field(
@@ -339,7 +350,7 @@ def make(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
                 trunks=list(found.trunks),
                 addresses=list(found.addresses),
                 shared=list(found.shared),
-                reason=found.reason,
+                message=found.message,
                 remedy=found.remedy,
             )
             for found in await parts.clashes.look()
@@ -424,17 +435,24 @@ def explanation(directory: Directory, request: Request, at: float) -> Explanatio
         decision=kinds.get(type(decision), "unknown"),
         trunk=decision.trunk.id if isinstance(decision, Identified) else None,
         reason=decision.reason,
+        message=decision.message,
         candidates=list(decision.candidates) if isinstance(decision, Refused) else [],
         steps=[
             StepView(
                 rule=step.rule,
-                compared=shown(str(step.compared)),
+                compared=step.compared,
+                values=[shown(str(value)) for value in step.values],
+                place=step.place,
+                message=shown(step.message),
                 left=list(step.left),
                 against=[shown(one) for one in against(step, request.source, evidence, at)],
             )
             for step in decision.steps
         ],
-        nearest=NearestView(trunk=near.trunk_id, missing=[shown(one) for one in near.missing])
-        if near
-        else None,
+        nearest=_nearest_view(near) if near else None,
     )
+
+
+def _nearest_view(near: Nearest) -> NearestView:
+    missing = [MissingView(code=one.code, message=shown(one.message)) for one in near.missing]
+    return NearestView(trunk=near.trunk_id, missing=missing)

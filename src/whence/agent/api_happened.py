@@ -18,9 +18,10 @@ from whence.agent.calls import as_json as call_as_json
 from whence.agent.directory import Directory
 from whence.agent.events import Events, as_json
 from whence.agent.strangers import Strangers
-from whence.core import told
+from whence.core import alarm, told
 from whence.core.address import Source, Transport, canonical_ip
-from whence.core.strangers import LONGEST_S
+from whence.core.identify import Reason, Rule
+from whence.core.strangers import LONGEST_S, Why
 from whence.core.told import Told
 
 LIST_LIMIT = 1000
@@ -37,10 +38,11 @@ class CallView(BaseModel):
     to: str | None
     p_called_party_id: str | None
     headers: list[str] = Field(description="those that some trunk has in number_headers")
-    decision: str = Field(description="identified, refused or unknown")
+    decision: told.DecisionKind
     trunk: str | None = Field(description="to which it was given")
-    rule: str | None = Field(description="what settled it; null where it was not identified")
-    reason: str
+    rule: Rule | None = Field(description="what settled it; null where it was not identified")
+    reason: Rule | Reason = Field(description="the rule, or why it was given to no trunk")
+    message: str = Field(description="the reason in words")
     named: list[str] = Field(description="the trunks that the last step of a refusal was about")
     known: bool = Field(description="whether the edge had decided it before, and remembered")
 
@@ -63,10 +65,8 @@ class StrangerView(BaseModel):
     since: float
     last_at: float
     asked: list[str] = Field(description="the Request-URIs that it asked for last, newest first")
-    reasons: list[str] = Field(
-        description="why it is listed, newest first: unknown_address, unreadable_message, flood, "
-        "wrong_password, too_many_connections"
-    )
+    reasons: list[Why] = Field(description="why it is listed, newest first")
+    message: str = Field(description="the reasons in words")
 
 
 def _is_source(text: str) -> str:
@@ -111,9 +111,9 @@ class AlarmView(BaseModel):
 
     id: int = Field(description="it grows; ask with the last one as since")
     at: float
-    kind: str
+    kind: alarm.AlarmKind
     trunk: str | None = Field(description="null: it is about no single trunk")
-    text: str
+    message: str
     left_out: int = Field(description="how many like it came before, and were not told")
 
 
@@ -177,6 +177,7 @@ def add(api: FastAPI, happened: Happened, clock: Callable[[], float] = time.time
                 last_at=one.last_at,
                 asked=list(one.asked),
                 reasons=list(one.reasons),
+                message=one.message,
             )
             for one in islice(happened.strangers.kept, limit)
         ]

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from whence.agent.trusted_paths import open_file
 from whence.core import told
-from whence.core.told import Kind, Told, shown
+from whence.core.told import DecisionKind, Told, shown
 from whence.errors import UntrustedError
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class Calls:
 
     limit: int
     file: CallsFile | None = None
-    decisions: Counter[tuple[Kind, str, str]] = field(default_factory=Counter)
+    decisions: Counter[tuple[DecisionKind, str, str]] = field(default_factory=Counter)
     """(kind, rule, trunk or nothing) → how many."""
     last_call_at: dict[str, float] = field(default_factory=dict)
     """Trunk id → when its last call came."""
@@ -48,13 +48,13 @@ class Calls:
     def hear(self, heard: Told, data: bytes) -> None:
         """Count one decision, and keep it."""
         trunk = heard.trunk or ""
-        self.decisions[heard.kind, heard.rule, trunk] += 1
+        self.decisions[heard.kind, heard.rule or "", trunk] += 1
         if trunk and heard.method == "INVITE":
             self.last_call_at[trunk] = heard.at
-        if heard.method == "OPTIONS" and heard.kind is not Kind.UNKNOWN:
+        if heard.method == "OPTIONS" and heard.kind is not DecisionKind.UNKNOWN:
             return  # providers ask every few seconds whether we live: that is no call
-        (self._strangers if heard.kind is Kind.UNKNOWN else self._known).append(data)
-        if self.file is not None and heard.kind is not Kind.UNKNOWN:
+        (self._strangers if heard.kind is DecisionKind.UNKNOWN else self._known).append(data)
+        if self.file is not None and heard.kind is not DecisionKind.UNKNOWN:
             self.file.write(heard)
 
     def last(self, limit: int) -> list[Told]:
@@ -127,8 +127,9 @@ def as_json(heard: Told) -> dict[str, object]:
         "headers": [shown(line) for line in heard.headers.split("\n") if line],
         "decision": str(heard.kind),
         "trunk": heard.trunk,
-        "rule": heard.rule or None,
+        "rule": heard.rule,
         "reason": heard.reason,
+        "message": heard.message,
         "named": list(heard.named),
         "known": heard.known,
     }

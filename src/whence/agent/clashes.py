@@ -16,7 +16,7 @@ from pathlib import Path
 
 from whence.agent.settings import Settings
 from whence.core import clash
-from whence.core.clash import Clash, Kind, Named
+from whence.core.clash import Clash, ClashKind, Named
 from whence.core.uri import Uri
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class Clashes:
         self._tell = tell
         self._clock = clock
         self._changed = asyncio.Event()
-        self._told: set[tuple[Kind, str, str]] = set()
+        self._told: set[tuple[ClashKind, str, str]] = set()
         self.known: list[Clash] = []
         """As they were when it was looked last."""
 
@@ -151,7 +151,7 @@ def in_file(settings: Settings) -> list[Clash]:
     )
 
 
-def _marks(found: Clash) -> set[tuple[Kind, str, str]]:
+def _marks(found: Clash) -> set[tuple[ClashKind, str, str]]:
     """By what it is known again, though one trunk more may be in it."""
     shared = found.shared[0] if found.shared else ""
     return {(found.kind, shared, address) for address in found.addresses}

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 
 from whence.core import alarm, history
 from whence.core.address import Source
-from whence.core.alarm import Alarm, Bounded, Kind
+from whence.core.alarm import Alarm, AlarmKind, Bounded
 from whence.core.clash import Clash
+from whence.core.identify import Reason, Rule
 from whence.core.notice import Notice
-from whence.core.told import Kind as Decision
-from whence.core.told import Told, shown
+from whence.core.told import DecisionKind, Told, shown
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class Events:
         self._bounded = Bounded()
         self._last: deque[Event] = deque(maxlen=LIMIT)
         self._id = 0
-        self.counts: Counter[Kind] = Counter()
+        self.counts: Counter[AlarmKind] = Counter()
         """Alarms by kind, also those that were left out."""
 
     def tell(self, said: Alarm, *, logged: bool = False) -> None:
@@ -60,7 +60,7 @@ class Events:
 
     def _out(self, said: Alarm, *, logged: bool) -> None:
         now = self._clock()
-        said = replace(said, text=shown(said.text))
+        said = replace(said, message=shown(said.message))
         self._id = max(self._id + 1, int(now * 1000))
         event = Event(self._id, now, said)
         self._last.append(event)
@@ -95,33 +95,41 @@ class Events:
 
     def clash(self, found: Clash) -> None:
         """Hear of a new clash, which the log told."""
-        self.tell(Alarm(Kind.CLASH, found.trunks[0], str(found)), logged=True)
+        self.tell(Alarm(AlarmKind.CLASH, found.trunks[0], str(found)), logged=True)
 
     def not_in_dns(self, trunk_id: str, registrar: Source, servers: str) -> None:
         """Hear that a trunk was granted by an address that DNS does not name."""
-        text = f"{registrar} granted, and DNS does not name it for {servers}"
-        self.tell(Alarm(Kind.NOT_IN_DNS, trunk_id, text))
+        message = f"{registrar} granted, and DNS does not name it for {servers}"
+        self.tell(Alarm(AlarmKind.SERVER_NOT_IN_DNS, trunk_id, message))
 
     def too_many_strangers(self, last: Told, limit: int) -> None:
         """Hear that more strangers than the limit came within a minute."""
-        text = f"more than {limit} requests of strangers in a minute, the last from {last.source}"
-        self.tell(Alarm(Kind.STRANGERS, None, text))
+        message = (
+            f"more than {limit} requests of strangers in a minute, the last from {last.source}"
+        )
+        self.tell(Alarm(AlarmKind.MANY_STRANGERS, None, message))
 
     def password_guessed(self, noticed: Notice) -> None:
         """Report that a source was blocked because it guessed phones' passwords."""
-        text = (
+        message = (
             f"too many wrong passwords from {noticed.source}; its REGISTERs are dropped for "
             f"{noticed.blocked_s} s"
         )
-        self.tell(Alarm(Kind.PASSWORD_GUESSED, None, text), logged=True)
+        self.tell(Alarm(AlarmKind.PASSWORD_GUESSED, None, message), logged=True)
 
 
-_OF_REFUSAL = {
-    str(Kind.WRONG_TOKEN): "a call that names its token came from {source}, and was refused",
-    str(Kind.NUMBER_OF_ANOTHER): "a call that names its number or account came from {source}, "
-    "where it has no address, and was refused",
+_OF_REFUSAL: dict[Rule | Reason, tuple[AlarmKind, str]] = {
+    Reason.TOKEN_FROM_WRONG_SOURCE: (
+        AlarmKind.TOKEN_FROM_WRONG_SOURCE,
+        "a call that names its token came from {source}, and was refused",
+    ),
+    Reason.NUMBER_OF_ANOTHER_TRUNK: (
+        AlarmKind.NUMBER_OF_ANOTHER_TRUNK,
+        "a call that names its number or account came from {source}, where it has no address, "
+        "and was refused",
+    ),
 }
-"""Reason of a refusal → what is told of it, of each trunk that the request names."""
+"""Reason of a refusal → the alarm that it is, of each trunk that the request names."""
 
 
 class WrongTokens:
@@ -132,20 +140,20 @@ class WrongTokens:
 
     def hear(self, heard: Told, _data: bytes) -> None:
         """Tell of one decision, if it was refused for that."""
-        text = _OF_REFUSAL.get(heard.reason) if heard.kind is Decision.REFUSED else None
-        if heard.method == "OPTIONS" and heard.reason == str(Kind.NUMBER_OF_ANOTHER):
+        found = _OF_REFUSAL.get(heard.reason) if heard.kind is DecisionKind.REFUSED else None
+        if heard.method == "OPTIONS" and heard.reason is Reason.NUMBER_OF_ANOTHER_TRUNK:
             return  # a provider asks whether an account lives: that is no call
-        if text is not None:
+        if found is not None:
+            kind, message = found
             for trunk in heard.named:
-                said = Alarm(Kind(heard.reason), trunk, text.format(source=heard.source))
-                self._events.tell(said)
+                self._events.tell(Alarm(kind, trunk, message.format(source=heard.source)))
 
 
 def sentence(said: Alarm) -> str:
     """Write an alarm as one line."""
     trunk = f"trunk {said.trunk}: " if said.trunk else ""
     left_out = f" (and {said.left_out} more like it)" if said.left_out else ""
-    return f"alarm: {trunk}{said.kind}: {said.text}{left_out}"
+    return f"alarm: {trunk}{said.kind}: {said.message}{left_out}"
 
 
 def as_json(event: Event) -> dict[str, object]:
@@ -155,6 +163,6 @@ def as_json(event: Event) -> dict[str, object]:
         "at": event.at,
         "kind": str(event.alarm.kind),
         "trunk": event.alarm.trunk,
-        "text": event.alarm.text,
+        "message": event.alarm.message,
         "left_out": event.alarm.left_out,
     }

@@ -25,8 +25,8 @@ from whence.agent.strangers import Strangers
 from whence.agent.told import Hearing
 from whence.agent.webhook import Webhook
 from whence.core.address import Origin
-from whence.core.alarm import Kind
-from whence.core.notice import Reason
+from whence.core.alarm import AlarmKind
+from whence.core.notice import NoticeReason
 from whence.core.registration import State
 
 
@@ -204,7 +204,7 @@ class EventMetrics(Collector):
         alarms = CounterMetricFamily(
             "whence_alarms", "Alarms by kind, also those that were not told.", labels=["kind"]
         )
-        for kind in Kind:
+        for kind in AlarmKind:
             alarms.add_metric([kind], self._events.counts[kind])
         yield alarms
         if self._webhook is not None:
@@ -234,7 +234,7 @@ class NoticeMetrics(Collector):
             "What the edge noticed of unknown sources, by reason.",
             labels=["reason"],
         )
-        for reason in Reason:
+        for reason in NoticeReason:
             noticed.add_metric([reason], self._notices.counts[reason])
         yield noticed
         yield CounterMetricFamily(

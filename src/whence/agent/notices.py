@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from whence.core.notice import Notice, Reason
+from whence.core.notice import Notice, NoticeReason
 from whence.core.strangers import Strangers
 from whence.core.told import shown
 
@@ -31,7 +31,7 @@ class Notices:
 
     strangers: Strangers
     blocked: Callable[[Notice], None] = lambda _: None
-    counts: Counter[Reason] = field(default_factory=Counter)
+    counts: Counter[NoticeReason] = field(default_factory=Counter)
     blocks: int = 0
     left_out: int = 0
     """How many the edge did not send."""
@@ -45,7 +45,7 @@ class Notices:
         """Count one notice, and log it if it is a wrong password."""
         self.counts[noticed.reason] += noticed.count
         self.left_out += noticed.left_out
-        is_password = noticed.reason is Reason.PASSWORD
+        is_password = noticed.reason is NoticeReason.PASSWORD
         user = f"user {shown(noticed.detail)}" if is_password else ""
         self.strangers.saw(noticed.source, user, noticed.at, noticed.reason, noticed.count)
         if not is_password:

@@ -14,7 +14,7 @@ from whence.core.address import Address, Origin, Source
 from whence.core.history import Event, EventKind
 from whence.core.strangers import Rate
 from whence.core.strangers import Strangers as Kept
-from whence.core.told import Kind, Told, shown
+from whence.core.told import DecisionKind, Told, shown
 from whence.errors import UnknownTrunkError
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class Strangers:
 
     def hear(self, heard: Told, _data: bytes) -> None:
         """Count one decision, if it was on a stranger."""
-        if heard.kind is not Kind.UNKNOWN:
+        if heard.kind is not DecisionKind.UNKNOWN:
             return
         self.kept.saw(heard.source, shown(heard.ruri), heard.at)
         if self.rate.exceeds(heard.at):

@@ -31,7 +31,7 @@ def calls(
                 call["ruri"],
                 call["decision"],
                 call["trunk"] or "-",
-                call["reason"],
+                call["message"],
                 call["call_id"],
             )
             for call in answer

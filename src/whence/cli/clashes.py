@@ -17,7 +17,7 @@ def clashes(api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
     show.table(
         ("trunks", "at", "why", "what would tell them apart"),
         [
-            (few(clash["trunks"]), few(clash["addresses"]), clash["reason"], clash["remedy"])
+            (few(clash["trunks"]), few(clash["addresses"]), clash["message"], clash["remedy"])
             for clash in answer
         ],
         "no trunks clash",

@@ -31,7 +31,7 @@ def events(
                 show.instant(event["at"]),
                 event["kind"],
                 event["trunk"] or "-",
-                event["text"],
+                event["message"],
                 str(event["left_out"] or "-"),
             )
             for event in answer

@@ -77,7 +77,7 @@ def _calls(calls: list[dict[str, Any]]) -> None:
                 print(f"{name}: {call[key]}")
         for line in call["headers"]:
             print(line)
-        print(f"it was {call['decision']}{given}: {call['reason']}")
+        print(f"it was {call['decision']}{given}: {call['message']}")
         if call["named"] and not call["trunk"]:
             print(f"trunks: {', '.join(call['named'])}")
         then, now = call["then"], call["now"]
@@ -100,15 +100,16 @@ def _decision(answer: dict[str, Any]) -> None:
 
 def _said(answer: dict[str, Any]) -> str:
     trunk = f" as trunk {answer['trunk']}" if answer["trunk"] else ""
-    return f"{answer['decision']}{trunk}: {answer['reason']}"
+    return f"{answer['decision']}{trunk}: {answer['message']}"
 
 
 def _why(answer: dict[str, Any]) -> None:
     if nearest := answer.get("nearest"):
-        print(f"nearest: {nearest['trunk'] or 'no trunk'}: {'; '.join(nearest['missing'])}")
+        missing = "; ".join(one["message"] for one in nearest["missing"])
+        print(f"nearest: {nearest['trunk'] or 'no trunk'}: {missing}")
     show.table(
         ("rule", "compared", "fits"),
-        [(step["rule"], step["compared"], _fitting(step)) for step in answer["steps"]],
+        [(step["rule"], step["message"], _fitting(step)) for step in answer["steps"]],
         "",
     )
 

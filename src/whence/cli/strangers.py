@@ -41,7 +41,7 @@ def strangers(
                 str(stranger["requests"]),
                 show.instant(stranger["since"]),
                 show.instant(stranger["last_at"]),
-                ", ".join(stranger["reasons"]),
+                stranger["message"],
                 ", ".join(stranger["asked"]),
             )
             for stranger in answer

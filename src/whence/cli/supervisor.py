@@ -31,7 +31,7 @@ from whence.agent.settings import Edge, Settings
 from whence.core import notice, told
 from whence.core.address import Source
 from whence.core.kamailio_log import WINDOW_S, Filter
-from whence.core.notice import Notice, Reason
+from whence.core.notice import Notice, NoticeReason
 from whence.core.told import shown
 from whence.errors import OperatorError
 
@@ -168,7 +168,7 @@ class Unreadable:
                     ip, _, port = place.rpartition(":")
                     ip = f"[{ip}]" if ":" in ip and not ip.startswith("[") else ip
                     source = Source.parse(f"{transport}:{ip}:{port}")
-                    said = Notice(time.time(), Reason.UNREADABLE, source, count)
+                    said = Notice(time.time(), NoticeReason.UNREADABLE, source, count)
                     own.sendto(notice.message(said), self._path)
 
 

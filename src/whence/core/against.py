@@ -22,8 +22,9 @@ def _fitting(
     if step.rule is Rule.TOKEN:
         return "its token"
     if step.rule is Rule.NUMBER:
-        number = str(step.compared).partition(" in ")[0]
-        return f"its {evidence.number_owners.get((number, id_), 'account')}"
+        owners = evidence.number_owners
+        owned = [owners[str(v), id_] for v in step.values if (str(v), id_) in owners]
+        return f"its {owned[0] if owned else 'account'}"
     if trunk is None:
         return ""
     if step.rule is Rule.AOR_USER:

@@ -12,24 +12,24 @@ from enum import StrEnum
 from whence.core.history import Event, EventKind
 
 
-class Kind(StrEnum):
-    """What alarms are about."""
+class AlarmKind(StrEnum):
+    """The code of what an alarm is about."""
 
-    SERVER_CHANGED = "server changed"
-    NOT_IN_DNS = "server not in DNS"
+    SERVER_CHANGED = "server_changed"
+    SERVER_NOT_IN_DNS = "server_not_in_dns"
     LAPSED = "lapsed"
-    WRONG_TOKEN = "token from a wrong source"
-    NUMBER_OF_ANOTHER = "number_of_another_trunk"
-    STRANGERS = "many strangers"
+    TOKEN_FROM_WRONG_SOURCE = "token_from_wrong_source"
+    NUMBER_OF_ANOTHER_TRUNK = "number_of_another_trunk"
+    MANY_STRANGERS = "many_strangers"
     CLASH = "clash"
     PASSWORD_GUESSED = "phone_password_guessed"
     UNEXPECTED_REPLY = "reply_from_unexpected_address"
 
 
 OF_HISTORY = {
-    EventKind.MOVED: Kind.SERVER_CHANGED,
-    EventKind.LAPSED: Kind.LAPSED,
-    EventKind.UNEXPECTED_REPLY: Kind.UNEXPECTED_REPLY,
+    EventKind.MOVED: AlarmKind.SERVER_CHANGED,
+    EventKind.LAPSED: AlarmKind.LAPSED,
+    EventKind.UNEXPECTED_REPLY: AlarmKind.UNEXPECTED_REPLY,
 }
 """What of a trunk's history is an alarm too."""
 
@@ -44,9 +44,9 @@ KIND_LIMIT = 50
 class Alarm:
     """One alarm. `trunk` None: it is about none. `left_out`: how many like it were not told."""
 
-    kind: Kind
+    kind: AlarmKind
     trunk: str | None
-    text: str
+    message: str
     left_out: int = 0
 
 
@@ -69,10 +69,10 @@ class Bounded:
 
     each_s: float = EACH_S
     kind_limit: int = KIND_LIMIT
-    _since: dict[tuple[Kind, str | None], _Since] = field(default_factory=dict)
-    _kinds: dict[Kind, tuple[float, int]] = field(default_factory=dict)
+    _since: dict[tuple[AlarmKind, str | None], _Since] = field(default_factory=dict)
+    _kinds: dict[AlarmKind, tuple[float, int]] = field(default_factory=dict)
     """Kind → (when its while began, how many were told in it)."""
-    _others: dict[Kind, tuple[float, int]] = field(default_factory=dict)
+    _others: dict[AlarmKind, tuple[float, int]] = field(default_factory=dict)
     """Kind → (since when, how many) were left out because there were so many of it."""
 
     def passes(self, alarm: Alarm, now: float) -> bool:
@@ -112,7 +112,7 @@ class Bounded:
         # A clock that was set back begins anew.
         return begun_at <= now < begun_at + self.each_s
 
-    def _has_room(self, kind: Kind, now: float) -> bool:
+    def _has_room(self, kind: AlarmKind, now: float) -> bool:
         begun_at, told = self._kinds.get(kind, (now, 0))
         if not self._lasts(begun_at, now):
             begun_at, told = now, 0
@@ -121,6 +121,6 @@ class Bounded:
         self._kinds[kind] = (begun_at, told + 1)
         return True
 
-    def _count_other(self, kind: Kind, count: int, now: float) -> None:
+    def _count_other(self, kind: AlarmKind, count: int, now: float) -> None:
         since_at, counted = self._others.get(kind, (now, 0))
         self._others[kind] = (since_at, counted + count)

@@ -27,13 +27,13 @@ Site = tuple[str, int | None]
 """(ip, or a network, or a registrar's host; port, None: any)."""
 
 
-class Kind(StrEnum):
-    """What it is that does not tell the trunks apart."""
+class ClashKind(StrEnum):
+    """The code of what does not tell the trunks apart."""
 
     NUMBER = "number"
     NUMBER_IS_ACCOUNT = "number_is_account"
-    AOR_USER = "aor user"
-    NO_NUMBER = "no number"
+    AOR_USER = "aor_user"
+    NO_NUMBER = "no_number"
     FALLBACK = "fallback"
     OTHER_SERVER = "other_server"
 
@@ -56,47 +56,47 @@ class Named:
 class Clash:
     """Trunks that no rule could tell apart, and what they share; all sorted."""
 
-    kind: Kind
+    kind: ClashKind
     trunks: tuple[str, ...]
     addresses: tuple[str, ...]
     shared: tuple[str, ...] = ()
     """The numbers, or the AoR user, that they share."""
 
     @property
-    def reason(self) -> str:
+    def message(self) -> str:
         """What is wrong, in words."""
         shared = few(self.shared)
         return {
-            Kind.NUMBER: f"the same number {shared}",
-            Kind.NUMBER_IS_ACCOUNT: f"{shared} is a number of one and the account of another",
-            Kind.AOR_USER: f"the same user {shared}, and no numbers",
-            Kind.NO_NUMBER: "no numbers, and others at their address",
-            Kind.FALLBACK: "more than one fallback: what nothing tells apart is refused",
-            Kind.OTHER_SERVER: "they register at different servers, and share an address: calls "
-            "that name none of them are refused",
+            ClashKind.NUMBER: f"the same number {shared}",
+            ClashKind.NUMBER_IS_ACCOUNT: f"{shared} is a number of one and the account of another",
+            ClashKind.AOR_USER: f"the same user {shared}, and no numbers",
+            ClashKind.NO_NUMBER: "no numbers, and others at their address",
+            ClashKind.FALLBACK: "more than one fallback: what nothing tells apart is refused",
+            ClashKind.OTHER_SERVER: "they register at different servers, and share an address: "
+            "calls that name none of them are refused",
         }[self.kind]
 
     @property
     def remedy(self) -> str:
         """What would tell them apart, in words."""
         return {
-            Kind.NUMBER: "leave it to one of them, or write fallback = true for the one that is to "
-            "take its calls",
-            Kind.NUMBER_IS_ACCOUNT: "write the number down for the trunk whose account it is, and "
-            "for no other; else calls to it are refused",
-            Kind.AOR_USER: "write the numbers of each; else only calls to the very contact that we "
-            "registered are told apart",
-            Kind.NO_NUMBER: "write the numbers of each, or fallback = true for one of them; else "
-            "only calls to their contact, or their user, are told apart",
-            Kind.FALLBACK: "leave fallback = true to one of them",
-            Kind.OTHER_SERVER: "see whence addresses for why each is there: what networks or "
+            ClashKind.NUMBER: "leave it to one of them, or write fallback = true for the one that "
+            "is to take its calls",
+            ClashKind.NUMBER_IS_ACCOUNT: "write the number down for the trunk whose account it is, "
+            "and for no other; else calls to it are refused",
+            ClashKind.AOR_USER: "write the numbers of each; else only calls to the very contact "
+            "that we registered are told apart",
+            ClashKind.NO_NUMBER: "write the numbers of each, or fallback = true for one of them; "
+            "else only calls to their contact, or their user, are told apart",
+            ClashKind.FALLBACK: "leave fallback = true to one of them",
+            ClashKind.OTHER_SERVER: "see whence addresses for why each is there: what networks or "
             "learn_from permit may be too much; else write fallback = true for the one that is to "
             "take such calls",
         }[self.kind]
 
     def __str__(self) -> str:
         trunks = f"trunk{'s' if len(self.trunks) > 1 else ''} {few(self.trunks)}"
-        return f"{trunks} at {few(self.addresses)}: {self.reason}; {self.remedy}"
+        return f"{trunks} at {few(self.addresses)}: {self.message}; {self.remedy}"
 
 
 def few(words: Collection[str]) -> str:
@@ -123,12 +123,14 @@ def find(
     """
     named = {trunk.id: trunk for trunk in trunks}
     places = _Places((id_, site) for id_, site in sites if id_ in named)
-    addresses: dict[tuple[Kind, tuple[str, ...], tuple[str, ...]], list[str]] = defaultdict(list)
+    addresses: dict[tuple[ClashKind, tuple[str, ...], tuple[str, ...]], list[str]] = defaultdict(
+        list
+    )
 
     for owners, spellings in _owners(numbers).items():
         for address, ids in places.shared_by(owners):
             if sum(named[id_].fallback for id_ in ids) != 1:
-                addresses[Kind.NUMBER, ids, _shown(spellings)].append(address)
+                addresses[ClashKind.NUMBER, ids, _shown(spellings)].append(address)
 
     pairs: dict[tuple[str, str], list[str]] = defaultdict(list)
     for form, account, other in accounts:
@@ -136,33 +138,33 @@ def find(
             pairs[account, other].append(form)
     for pair, forms in pairs.items():
         for address, ids in places.shared_by(pair):
-            addresses[Kind.NUMBER_IS_ACCOUNT, ids, _shown(forms)].append(address)
+            addresses[ClashKind.NUMBER_IS_ACCOUNT, ids, _shown(forms)].append(address)
 
     for address, ids in places.shared_by(places.ids):
         fallbacks = tuple(id_ for id_ in ids if named[id_].fallback)
         nameless = tuple(id_ for id_ in ids if not named[id_].has_numbers)
         if len(fallbacks) > 1:
-            addresses[Kind.FALLBACK, fallbacks, ()].append(address)
+            addresses[ClashKind.FALLBACK, fallbacks, ()].append(address)
         if fallbacks or not nameless:
             continue
         same_user = _by_user(nameless, named)
         for user, sharing in same_user.items():
-            addresses[Kind.AOR_USER, sharing, (user,)].append(address)
+            addresses[ClashKind.AOR_USER, sharing, (user,)].append(address)
         if nameless not in same_user.values():
-            addresses[Kind.NO_NUMBER, nameless, ()].append(address)
+            addresses[ClashKind.NO_NUMBER, nameless, ()].append(address)
 
-    told = {ids for kind, ids, _ in addresses if kind is not Kind.NUMBER}
+    told = {ids for kind, ids, _ in addresses if kind is not ClashKind.NUMBER}
     at = _Places((id_, site) for id_, site in admitted if id_ in named)
     for address, ids in at.shared_by(at.ids):
         if ids not in told and _was_given_before(tuple(named[id_] for id_ in ids)):
-            addresses[Kind.OTHER_SERVER, ids, ()].append(address)
+            addresses[ClashKind.OTHER_SERVER, ids, ()].append(address)
 
     return sorted(
         (
             Clash(kind, ids, tuple(sorted(places)), shared)
             for (kind, ids, shared), places in addresses.items()
         ),
-        key=lambda clash: (list(Kind).index(clash.kind), clash.trunks, clash.shared),
+        key=lambda clash: (list(ClashKind).index(clash.kind), clash.trunks, clash.shared),
     )
 
 

@@ -24,10 +24,6 @@ REQUEST_URI = "request-uri"
 PLACES = {REQUEST_URI: "Request-URI", P_CALLED_PARTY_ID: "P-Called-Party-ID", TO: "To"}
 """Where a request may name a trunk → how it is written for people."""
 
-AMBIGUOUS = "ambiguous"
-WRONG_TOKEN = "token from a wrong source"
-NUMBER_OF_ANOTHER = "number_of_another_trunk"
-
 
 class Called(NamedTuple):
     """What one URI of a request may name a trunk by."""
@@ -147,17 +143,86 @@ class Evidence(NamedTuple):
 
 
 class Rule(StrEnum):
-    """What settled, or narrowed, a decision."""
+    """The code of the rule that settled, or narrowed, a decision."""
 
     ADDRESS = "address"
     TOKEN = "token"
     NUMBER = "number"
-    AOR_USER = "aor user"
+    AOR_USER = "aor_user"
     PORT = "port"
     FALLBACK = "fallback"
-    ONLY_CANDIDATE = "only candidate"
+    ONLY_CANDIDATE = "only_candidate"
 
     __hash__ = str.__hash__  # that of an Enum is Python
+
+    @property
+    def message(self) -> str:
+        """Return the rule in words."""
+        return _RULES.get(self, str(self))
+
+
+class Reason(StrEnum):
+    """The code of why a request was given to no trunk."""
+
+    AMBIGUOUS = "ambiguous"
+    TOKEN_FROM_WRONG_SOURCE = "token_from_wrong_source"
+    NUMBER_OF_ANOTHER_TRUNK = "number_of_another_trunk"
+    UNMATCHED = "unmatched"
+    UNKNOWN_ADDRESS = "unknown_address"
+
+    __hash__ = str.__hash__
+
+    @property
+    def message(self) -> str:
+        """Return the reason in words."""
+        return _REASONS[self]
+
+
+class Compared(StrEnum):
+    """The code of what a step compared."""
+
+    SOURCE = "source"
+    TOKENS = "tokens"
+    TOKEN_ELSEWHERE = "token_elsewhere"
+    """A token of a trunk that has no address at the source."""
+    NUMBER = "number"
+    AOR_USER = "aor_user"
+    NAMED_ELSEWHERE = "named_elsewhere"
+    """A number or account of a trunk that has no address at the source."""
+    NUMBER_HEADERS = "number_headers"
+    """Which of the named trunks have the place in their `number_headers`."""
+    CONTRADICTION = "contradiction"
+    PORT = "port"
+    FALLBACK = "fallback"
+    CANDIDATES_LEFT = "candidates_left"
+
+    __hash__ = str.__hash__
+
+
+_RULES = {Rule.AOR_USER: "aor user", Rule.ONLY_CANDIDATE: "only candidate"}
+"""Rule → its words, where they are not its code."""
+
+_REASONS = {
+    Reason.AMBIGUOUS: "ambiguous",
+    Reason.TOKEN_FROM_WRONG_SOURCE: "token from a wrong source",
+    Reason.NUMBER_OF_ANOTHER_TRUNK: "number of another trunk",
+    Reason.UNMATCHED: "unmatched",
+    Reason.UNKNOWN_ADDRESS: "no address admits the source",
+}
+
+_COMPARED = {
+    Compared.SOURCE: "{values}",
+    Compared.TOKENS: "{values}",
+    Compared.TOKEN_ELSEWHERE: "token of a trunk that has no address there",
+    Compared.NUMBER: "{values} in {place}",
+    Compared.AOR_USER: "{values} in {place}",
+    Compared.NAMED_ELSEWHERE: "{values} in {place}, of a trunk that has no address there",
+    Compared.NUMBER_HEADERS: "those whose number_headers have {place}",
+    Compared.CONTRADICTION: "what names one trunk names another too",
+    Compared.PORT: "{values}",
+    Compared.FALLBACK: "what nothing tells apart",
+    Compared.CANDIDATES_LEFT: "trunks left",
+}
 
 
 NAMING = frozenset({Rule.TOKEN, Rule.NUMBER, Rule.AOR_USER})
@@ -168,11 +233,32 @@ class Step(NamedTuple):
     """One rule applied: what it compared, and the trunks that were left after it."""
 
     rule: Rule
-    compared: str | Source
+    compared: Compared
     left: tuple[str, ...]
+    values: tuple[str | Source, ...] = ()
+    """What the request has of it: the source, its tokens, a number, an account, a port."""
+    place: str | None = None
+    """Where in the request the value was: REQUEST_URI, or a header in small letters."""
+
+    @property
+    def message(self) -> str:
+        """Say in words what was compared."""
+        values = " or ".join(map(str, self.values))
+        if self.compared is Compared.TOKENS and not values:
+            return "no token"
+        place = PLACES.get(self.place or "", self.place)
+        return _COMPARED[self.compared].format(values=values, place=place)
 
     def __str__(self) -> str:
-        return f"{self.rule}: {self.compared}: {', '.join(self.left) or 'no trunk'}"
+        left = ", ".join(self.left) or "no trunk"
+        return f"{self.rule.message}: {self.message}: {left}"
+
+
+def message(reason: Rule | Reason, trunk_id: str | None) -> str:
+    """Say in words why a request was given to a trunk, or to none."""
+    if isinstance(reason, Reason) or trunk_id is None:
+        return reason.message
+    return f"{reason.message} of trunk {trunk_id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,26 +270,45 @@ class Identified:
     steps: tuple[Step, ...]
 
     @property
-    def reason(self) -> str:
-        """The rule that settled it, in words."""
-        return f"{self.rule} of trunk {self.trunk.id}"
+    def reason(self) -> Rule:
+        """Return the code of what settled it: its rule."""
+        return self.rule
+
+    @property
+    def message(self) -> str:
+        """Say the rule that settled it in words."""
+        return message(self.rule, self.trunk.id)
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
     """The source is admitted, but no trunk may be given the request. Never told to the sender."""
 
-    reason: str
+    reason: Reason
     candidates: tuple[str, ...]
     steps: tuple[Step, ...]
+
+    @property
+    def message(self) -> str:
+        """Say the reason in words."""
+        return self.reason.message
 
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
     """No trunk has an address that admits the source."""
 
-    reason: str
     steps: tuple[Step, ...]
+
+    @property
+    def reason(self) -> Reason:
+        """Return the code of why it is unknown."""
+        return Reason.UNKNOWN_ADDRESS
+
+    @property
+    def message(self) -> str:
+        """Say the reason in words."""
+        return self.reason.message
 
 
 Decision = Identified | Refused | Unknown
@@ -223,11 +328,11 @@ class _Identification:
         self._candidates = tuple([t for t in evidence.trunks if t.admits(source, now)])
         self._ids = frozenset([trunk.id for trunk in self._candidates])
         """Of all candidates, also of those that a rule has left out."""
-        self._steps = [Step(Rule.ADDRESS, source, _ids(self._candidates))]
+        self._steps = [Step(Rule.ADDRESS, Compared.SOURCE, _ids(self._candidates), (source,))]
 
     def decide(self) -> Decision:
         if not self._candidates:
-            return Unknown("no address admits the source", tuple(self._steps))
+            return Unknown(tuple(self._steps))
         return (
             self._by_token()
             or self._by_request_uri()
@@ -242,18 +347,18 @@ class _Identification:
         tokens, named = self._request.tokens, self._evidence.token_owners
         owners = tuple([named[token] for token in tokens if token in named])
         if not self._ids.issuperset(owners):
-            return self._refuse(
-                WRONG_TOKEN, Rule.TOKEN, "token of a trunk that has no address there", owners
-            )
+            elsewhere = tuple([t for t in tokens if t in named and named[t] not in self._ids])
+            step = Step(Rule.TOKEN, Compared.TOKEN_ELSEWHERE, owners, elsewhere)
+            return self._refuse(Reason.TOKEN_FROM_WRONG_SOURCE, step)
         named_here = [t for t in self._candidates if t.token in tokens]
-        return self._narrow(Rule.TOKEN, " or ".join(tokens) or "no token", named_here)
+        return self._narrow(Rule.TOKEN, named_here, Compared.TOKENS, tokens)
 
     def _by_request_uri(self) -> Decision | None:
         (one,) = self._request.called[REQUEST_URI]
         rule, found, at_odds = self._named_by(REQUEST_URI, one)
         if at_odds:
             return self._contradiction(rule, [one])
-        return self._narrow(rule, "", found) or self._named_elsewhere([REQUEST_URI])
+        return self._narrow(rule, found) or self._named_elsewhere([REQUEST_URI])
 
     def _by_headers(self) -> Decision | None:
         """Look at each candidate's first header, then at each one's second, and so on."""
@@ -278,8 +383,10 @@ class _Identification:
                     return self._contradiction(rule, [one])
                 if theirs:
                     if theirs != found:
-                        listed = f"those whose number_headers have {PLACES.get(header, header)}"
-                        self._steps.append(Step(rule, listed, _ids(theirs)))
+                        value = one.number if rule is Rule.NUMBER and one.number else one.user
+                        self._steps.append(
+                            Step(rule, Compared.NUMBER_HEADERS, _ids(theirs), (value,), header)
+                        )
                     named.append((rule, one, theirs))
                     break
         if not named:
@@ -294,24 +401,27 @@ class _Identification:
         for trunk in found:
             if decision := self._named_elsewhere(trunk.number_headers[:rank]):
                 return decision
-        return self._narrow(rule, "", found)
+        return self._narrow(rule, found)
 
     def _named_by(self, place: str, one: Called) -> tuple[Rule, list[Trunk], bool]:
         """Say which candidates are named there, and whether a number of one of them is the account
         of another; write it down.
         """
-        evidence, where = self._evidence, PLACES.get(place, place)
+        evidence = self._evidence
         numbers: list[Trunk] = []
         if one.number is not None:
             numbers = _closest(one.number, self._candidates, evidence.number_owners)
-            self._steps.append(Step(Rule.NUMBER, f"{one.number} in {where}", _ids(numbers)))
+            self._steps.append(
+                Step(Rule.NUMBER, Compared.NUMBER, _ids(numbers), (one.number,), place)
+            )
         owners = {id_ for text in one.accounts for id_ in evidence.account_owners.get(text, ())}
         accounts = [t for t in self._candidates if t.id in owners]
         both = [t for t in self._candidates if t in accounts or t in numbers]
-        if accounts != numbers and (accounts or (place == REQUEST_URI and not numbers)):
-            account = Step(Rule.AOR_USER, f"{one.user} in {where}", _ids(accounts))
-            if accounts or one.user:
-                self._steps.append(account)
+        tried = accounts or (place == REQUEST_URI and not numbers and one.user)
+        if accounts != numbers and tried:
+            self._steps.append(
+                Step(Rule.AOR_USER, Compared.AOR_USER, _ids(accounts), (one.user,), place)
+            )
         if numbers and accounts and len(both) > 1:
             return Rule.AOR_USER, both, True
         return (Rule.NUMBER, numbers, False) if numbers else (Rule.AOR_USER, accounts, False)
@@ -319,8 +429,8 @@ class _Identification:
     def _contradiction(self, rule: Rule, called: Iterable[Called]) -> Refused:
         """Refuse what names several candidates, each in another way."""
         named = {id_ for one in called for id_ in self._evidence.owners(one)} & self._ids
-        compared = "what names one trunk names another too"
-        return self._refuse(AMBIGUOUS, rule, compared, tuple(sorted(named)))
+        step = Step(rule, Compared.CONTRADICTION, tuple(sorted(named)))
+        return self._refuse(Reason.AMBIGUOUS, step)
 
     def _named_elsewhere(self, places: Iterable[str]) -> Refused | None:
         """Refuse what names no candidate, but a trunk that is none, at one of the places."""
@@ -333,26 +443,27 @@ class _Identification:
                     by_number = self._evidence.number_owners
                     numbered = any((one.number, id_) in by_number for id_ in owners)
                     rule = Rule.NUMBER if numbered else Rule.AOR_USER
-                    said = f"{one.number if numbered else one.user} in {PLACES.get(place, place)}"
-                    compared = f"{said}, of a trunk that has no address there"
-                    return self._refuse(NUMBER_OF_ANOTHER, rule, compared, owners)
+                    value = one.number if numbered and one.number else one.user
+                    step = Step(rule, Compared.NAMED_ELSEWHERE, owners, (value,), place)
+                    return self._refuse(Reason.NUMBER_OF_ANOTHER_TRUNK, step)
         return None
 
     # What is left where it says nothing.
 
     def _by_nothing_said(self) -> Decision:
         source, now = self._request.source, self._now
-        rules: list[tuple[Rule, str, Callable[[Trunk], bool]]] = [
-            (Rule.PORT, str(source.port), lambda t: t.learned_from(source, now)),
-            (Rule.FALLBACK, "what nothing tells apart", lambda t: t.fallback),
+        port = (str(source.port),)
+        rules: list[tuple[Rule, Compared, tuple[str, ...], Callable[[Trunk], bool]]] = [
+            (Rule.PORT, Compared.PORT, port, lambda t: t.learned_from(source, now)),
+            (Rule.FALLBACK, Compared.FALLBACK, (), lambda t: t.fallback),
         ]
-        for rule, compared, fits in rules:
+        for rule, compared, values, fits in rules:
             if len(self._candidates) == 1:
                 break  # these name nobody: they only tell apart
             chosen = [t for t in self._candidates if fits(t)]
             if len(chosen) == 1 and (refused := self._named_elsewhere(chosen[0].number_headers)):
                 return refused
-            if decision := self._narrow(rule, compared, chosen):
+            if decision := self._narrow(rule, chosen, compared, values):
                 return decision
         return self._only_candidate()
 
@@ -360,26 +471,32 @@ class _Identification:
         left = self._candidates
         if len(left) == 1 and (refused := self._named_elsewhere(left[0].number_headers)):
             return refused
-        self._steps.append(Step(Rule.ONLY_CANDIDATE, "trunks left", _ids(left)))
+        self._steps.append(Step(Rule.ONLY_CANDIDATE, Compared.CANDIDATES_LEFT, _ids(left)))
         if len(left) > 1:
-            return Refused(AMBIGUOUS, _ids(left), tuple(self._steps))
+            return Refused(Reason.AMBIGUOUS, _ids(left), tuple(self._steps))
         if left[0].unmatched == "refuse":
-            return Refused("unmatched", _ids(left), tuple(self._steps))
+            return Refused(Reason.UNMATCHED, _ids(left), tuple(self._steps))
         return Identified(left[0], Rule.ONLY_CANDIDATE, tuple(self._steps))
 
     # How it goes on.
 
-    def _narrow(self, rule: Rule, compared: str, chosen: list[Trunk]) -> Identified | None:
-        """Go on with the chosen ones, if any; a single one is it. `compared` empty: told before."""
-        if compared:
-            self._steps.append(Step(rule, compared, _ids(chosen)))
+    def _narrow(
+        self,
+        rule: Rule,
+        chosen: list[Trunk],
+        compared: Compared | None = None,
+        values: tuple[str, ...] = (),
+    ) -> Identified | None:
+        """Go on with the chosen ones, if any; a single one is it. `compared` None: told before."""
+        if compared is not None:
+            self._steps.append(Step(rule, compared, _ids(chosen), values))
         if len(chosen) == 1:
             return Identified(chosen[0], rule, tuple(self._steps))
         self._candidates = tuple(chosen) or self._candidates
         return None
 
-    def _refuse(self, reason: str, rule: Rule, compared: str, owners: tuple[str, ...]) -> Refused:
-        self._steps.append(Step(rule, compared, owners))
+    def _refuse(self, reason: Reason, step: Step) -> Refused:
+        self._steps.append(step)
         return Refused(reason, _ids(self._candidates), tuple(self._steps))
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import NamedTuple
 
 from whence.core.address import IP, Address, Origin, Source
 from whence.core.identify import Decision, Identified, Refused, Request
@@ -61,15 +63,43 @@ class Neighbour:
         )
 
 
+class Lack(StrEnum):
+    """The code of what was missing for a request to be a trunk's."""
+
+    ADDRESS_EXPIRED = "address_expired"
+    ADDRESS_REVOKED = "address_revoked"
+    TRANSPORT_TOO_WEAK = "transport_too_weak"
+    PORT_DIFFERS = "port_differs"
+    ELSEWHERE = "elsewhere"
+    """It is named, and its addresses are at other places."""
+    NOT_REGISTERED = "not_registered"
+    """It is named, and has no address now."""
+    DISABLED = "disabled"
+    GONE = "gone"
+    """It is in the file no more."""
+    REPLY_IGNORED = "reply_ignored"
+    """A reply to its REGISTER came from there, and no address was learned."""
+    NOTHING_DISTINGUISHES = "nothing_distinguishes"
+    """The request names none of its candidates alone."""
+
+
+class Missing(NamedTuple):
+    """One thing that was missing: its code, and the same in words."""
+
+    code: Lack
+    message: str
+
+
 @dataclass(frozen=True, slots=True)
 class Nearest:
     """A trunk, and what was missing for the request to be its own. None: no trunk came near."""
 
     trunk_id: str | None
-    missing: tuple[str, ...]
+    missing: tuple[Missing, ...]
 
     def __str__(self) -> str:
-        return f"{self.trunk_id or 'no trunk'}: {'; '.join(self.missing)}"
+        missing = "; ".join(one.message for one in self.missing)
+        return f"{self.trunk_id or 'no trunk'}: {missing}"
 
 
 def nearest(
@@ -90,13 +120,13 @@ def nearest(
     if admitted:
         listed = " and ".join((", ".join(admitted[:-1]), admitted[-1]))
         unlearned = [
-            f"{one.trunk_id}: {_ignored(reply, now)}"
+            Missing(Lack.REPLY_IGNORED, f"{one.trunk_id}: {_ignored(reply, now).message}")
             for one in neighbours
             for reply in one.ignored
             if reply.ip == request.source.ip
         ]
-        said = f"nothing in the request is of one of {listed} alone"
-        return Nearest(None, (said, *unlearned))
+        message = f"nothing in the request is of one of {listed} alone"
+        return Nearest(None, (Missing(Lack.NOTHING_DISTINGUISHES, message), *unlearned))
     return None
 
 
@@ -109,7 +139,7 @@ class _Judged:
     unnamed: bool
     ended_s: float
     trunk_id: str
-    missing: tuple[str, ...]
+    missing: tuple[Missing, ...]
 
 
 def _judge(one: Neighbour, source: Source, now: float) -> _Judged:
@@ -133,42 +163,50 @@ def _judge(one: Neighbour, source: Source, now: float) -> _Judged:
     )
     if not one.enabled:
         belongs = f"{' and '.join(one.named)} belongs to it, but " if one.named else ""
-        missing = (f"{belongs}it is {'gone from the file' if one.gone else 'disabled'}",)
+        gone = (Lack.GONE, "gone from the file") if one.gone else (Lack.DISABLED, "disabled")
+        missing = (Missing(gone[0], f"{belongs}it is {gone[1]}"),)
     return _Judged(not here, len(missing), not one.named, ended_s, one.trunk_id, missing)
 
 
 def _missing(
     address: Address, ended_at: float | None, source: Source, now: float
-) -> tuple[float, tuple[str, ...]]:
+) -> tuple[float, tuple[Missing, ...]]:
     """For how long it has ended, and what was missing."""
-    said = []
+    missing = []
     ended_s = 0.0
     if ended_at is not None and address.expires_at != ended_at:
         ended_s = now - ended_at
-        said.append(f"its address {address.ip} was taken back {span(ended_s)} ago")
+        message = f"its address {address.ip} was taken back {span(ended_s)} ago"
+        missing.append(Missing(Lack.ADDRESS_REVOKED, message))
     elif address.expires_at is not None and not address.live(now):
         ended_s = now - address.expires_at
-        said.append(f"its address {address.ip} expired {span(ended_s)} ago")
+        message = f"its address {address.ip} expired {span(ended_s)} ago"
+        missing.append(Missing(Lack.ADDRESS_EXPIRED, message))
     if not address.fits_transport(source.transport):
         how = "learned" if address.origin is not Origin.PINNED else "pinned"
-        said.append(f"{how} over {address.transport}, came over {source.transport}")
+        message = f"{how} over {address.transport}, came over {source.transport}"
+        missing.append(Missing(Lack.TRANSPORT_TOO_WEAK, message))
     if not address.fits_port(source.port):
-        said.append(f"its port is {address.port} (exact), came from {source.port}")
-    return ended_s, tuple(said)
+        message = f"its port is {address.port} (exact), came from {source.port}"
+        missing.append(Missing(Lack.PORT_DIFFERS, message))
+    return ended_s, tuple(missing)
 
 
-def _ignored(reply: IgnoredReply, now: float) -> str:
-    return (
+def _ignored(reply: IgnoredReply, now: float) -> Missing:
+    return Missing(
+        Lack.REPLY_IGNORED,
         f"a reply to its REGISTER came from {reply.ip} {span(now - reply.at)} ago, but"
         f" {reply.asked} was asked: no address was learned; if this is the provider's, write it"
-        ' in networks, or learn_from = "any"'
+        ' in networks, or learn_from = "any"',
     )
 
 
-def _elsewhere(one: Neighbour, source: Source, now: float) -> str:
+def _elsewhere(one: Neighbour, source: Source, now: float) -> Missing:
     names = " and ".join(one.named) or "it"
     live = sorted({str(address.ip) for address in one.addresses if address.live(now)})
     if not live:
-        return f"{names} belongs to it, but it has no address now: it is not registered"
+        message = f"{names} belongs to it, but it has no address now: it is not registered"
+        return Missing(Lack.NOT_REGISTERED, message)
     listed = ", ".join(live[:3]) + (", …" if len(live) > 3 else "")
-    return f"{names} belongs to it, whose calls come from {listed}, not from {source.ip}"
+    message = f"{names} belongs to it, whose calls come from {listed}, not from {source.ip}"
+    return Missing(Lack.ELSEWHERE, message)

@@ -23,7 +23,7 @@ _SEPARATOR = "\x1f"
 _FIELDS = 9
 
 
-class Reason(StrEnum):
+class NoticeReason(StrEnum):
     """What was noticed."""
 
     UNREADABLE = "unreadable_message"
@@ -42,7 +42,7 @@ class Notice:
     """
 
     at: float
-    reason: Reason
+    reason: NoticeReason
     source: Source
     count: int = 1
     blocked_s: int = 0
@@ -76,7 +76,7 @@ def read(data: bytes) -> Notice:
         at_ms, reason, transport, ip, port, count, blocked_s, left_out, detail = fields
         return Notice(
             _count(at_ms) / 1000,
-            Reason(reason),
+            NoticeReason(reason),
             Source.parse(f"{transport}:{f'[{ip}]' if ':' in ip else ip}:{port}"),
             _count(count),
             _count(blocked_s),

@@ -15,8 +15,11 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import count
+from typing import Final, Literal
 
 from whence.core.address import Source
+from whence.core.identify import Reason
+from whence.core.notice import NoticeReason
 
 LONGEST_S = 30 * 86_400
 """For how long one may be let in: what is to stay longer belongs into the file."""
@@ -29,8 +32,19 @@ ASKED_LENGTH = 100
 REASONS_LIMIT = 6
 """How many reasons of one stranger are kept: more kinds than there are."""
 
-UNKNOWN_ADDRESS = "unknown_address"
+UNKNOWN_ADDRESS: Final = Reason.UNKNOWN_ADDRESS
 """The reason of who asked, and whom no address admits."""
+
+Why = Literal[Reason.UNKNOWN_ADDRESS] | NoticeReason
+"""The codes of why a stranger is listed."""
+
+_WORDS: dict[Why, str] = {
+    UNKNOWN_ADDRESS: UNKNOWN_ADDRESS.message,
+    NoticeReason.UNREADABLE: "unreadable message",
+    NoticeReason.FLOOD: "flood",
+    NoticeReason.PASSWORD: "wrong password",
+    NoticeReason.CONNECTIONS: "too many connections",
+}
 
 FORGOTTEN_AFTER_S = 7 * 86_400.0
 """A stranger who has not come for so long is nobody's business any more."""
@@ -48,15 +62,20 @@ class Stranger:
     last_at: float
     asked: tuple[str, ...]
     """The Request-URIs that it asked for last, the newest first."""
-    reasons: tuple[str, ...] = ()
-    """Why it is listed, as snake_case codes, the newest first."""
+    reasons: tuple[Why, ...] = ()
+    """Why it is listed, the newest first."""
+
+    @property
+    def message(self) -> str:
+        """Say in words why it is listed."""
+        return ", ".join(_WORDS[reason] for reason in self.reasons)
 
     def again(
         self,
         source: Source,
         ruri: str,
         now: float,
-        reason: str = UNKNOWN_ADDRESS,
+        reason: Why = UNKNOWN_ADDRESS,
         count: int = 1,
     ) -> Stranger:
         """Make of it what it is after `count` more requests. `ruri` empty: none was read."""
@@ -95,10 +114,10 @@ class Strangers:
         source: Source,
         ruri: str,
         now: float,
-        reason: str = UNKNOWN_ADDRESS,
+        reason: Why = UNKNOWN_ADDRESS,
         count: int = 1,
     ) -> None:
-        """Count `count` requests. `ruri` empty: none was read. `reason`: a snake_case code."""
+        """Count `count` requests. `ruri` empty: none was read."""
         if not self.limit:
             return
         if now - self._swept_at > SWEEP_S:

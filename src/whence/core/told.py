@@ -11,9 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from whence.core import called
+from whence.core import called, identify
 from whence.core.address import Source
-from whence.core.identify import NO_HEADERS, Decision, Identified, Refused, Request
+from whence.core.identify import NO_HEADERS, Decision, Identified, Reason, Refused, Request, Rule
 from whence.core.uri import Uri
 from whence.errors import InvalidDatagramError
 
@@ -27,14 +27,14 @@ METHOD_LIMIT = 32
 NAMED_LIMIT = 8
 """How many trunks a refusal names at most."""
 
-_VERSION = "2"  # what `message` begins with
+_VERSION = "3"  # what `message` begins with
 _SEPARATOR = "\x1f"
 _CUT = "…"
-_FIELDS = 17
+_FIELDS = 16
 _AT_LIMIT_MS = 1 << 50
 
 
-class Kind(StrEnum):
+class DecisionKind(StrEnum):
     """The kinds of a decision."""
 
     IDENTIFIED = "identified"
@@ -46,17 +46,17 @@ class Kind(StrEnum):
 class Told:
     """One decision on an initial request, as the edge told it. `at` in seconds since the epoch.
 
-    `rule` is empty where none settled it. `named`: the trunk that it was given to; of a refusal,
-    those that its last step was about. `known`: whether the worker had decided it before.
-    `dropped`: how many decisions of that worker could not be told before this one.
+    `reason`: the rule that identified it, or why it was given to no trunk. `named`: the trunk that
+    it was given to; of a refusal, those that its last step was about. `known`: whether the worker
+    had decided it before. `dropped`: how many decisions of that worker could not be told before
+    this one.
     """
 
     at: float
     method: str
-    kind: Kind
-    rule: str
+    kind: DecisionKind
     named: tuple[str, ...]
-    reason: str
+    reason: Rule | Reason
     source: Source
     ruri: str
     to: str | None
@@ -70,7 +70,17 @@ class Told:
     @property
     def trunk(self) -> str | None:
         """The trunk that it was given to."""
-        return self.named[0] if self.kind is Kind.IDENTIFIED and self.named else None
+        return self.named[0] if self.kind is DecisionKind.IDENTIFIED and self.named else None
+
+    @property
+    def rule(self) -> Rule | None:
+        """The rule that settled it; None where it was given to no trunk."""
+        return self.reason if isinstance(self.reason, Rule) else None
+
+    @property
+    def message(self) -> str:
+        """The reason in words."""
+        return identify.message(self.reason, self.trunk)
 
     @property
     def is_cut(self) -> bool:
@@ -88,15 +98,14 @@ def lasting(
     headers: str = "",
 ) -> str:
     """Write down what is told alike of every request that is asked alike."""
-    kind, rule = Kind.UNKNOWN, ""
+    kind = DecisionKind.UNKNOWN
     if isinstance(decision, Identified):
-        kind, rule = Kind.IDENTIFIED, decision.rule
+        kind = DecisionKind.IDENTIFIED
     elif isinstance(decision, Refused):
-        kind = Kind.REFUSED
-    named = () if kind is Kind.UNKNOWN else decision.steps[-1].left[:NAMED_LIMIT]
+        kind = DecisionKind.REFUSED
+    named = () if kind is DecisionKind.UNKNOWN else decision.steps[-1].left[:NAMED_LIMIT]
     fields = (
         kind,
-        rule,
         " ".join(named),
         decision.reason,
         source.transport,
@@ -120,7 +129,7 @@ def message(said: str, method: str, call_id: str, at: float, *, known: bool, dro
         call_id = _bounded(call_id, CALL_ID_LIMIT)
     seen = "1" if known else "0"
     at_ms = int(at * 1000)
-    return f"2\x1f{dropped}\x1f{at_ms}\x1f{seen}\x1f{method}\x1f{said}\x1f{call_id}".encode(
+    return f"3\x1f{dropped}\x1f{at_ms}\x1f{seen}\x1f{method}\x1f{said}\x1f{call_id}".encode(
         "utf-8", "replace"
     )
 
@@ -144,17 +153,16 @@ def read(data: bytes) -> Told:
     """Read one datagram; InvalidDatagramError where it is none of this version."""
     try:
         fields = data.decode().split(_SEPARATOR, _FIELDS - 1)
-        version, dropped, at_ms, known, method, kind, rule, named, reason, *rest = fields
+        version, dropped, at_ms, known, method, kind, named, reason, *rest = fields
         transport, ip, port, ruri, to, p_called_party_id, headers, call_id = rest
         if version != _VERSION or known not in ("0", "1"):
             raise InvalidDatagramError("of another version")
         return Told(
             at=_count(at_ms) / 1000,
             method=method,
-            kind=Kind(kind),
-            rule=rule,
+            kind=DecisionKind(kind),
             named=tuple(named.split()),
-            reason=reason,
+            reason=Rule(reason) if kind == DecisionKind.IDENTIFIED else Reason(reason),
             source=Source.parse(f"{transport}:{f'[{ip}]' if ':' in ip else ip}:{port}"),
             ruri=ruri,
             to=to or None,

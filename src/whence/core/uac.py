@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Set
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
 from whence.core.address import Source
 from whence.core.digest import Credentials
@@ -182,11 +183,29 @@ class Chosen:
     among_all: bool
 
 
+class Declined(StrEnum):
+    """The code of why the drop-in says of a request that it is no trunk's, before any decision.
+
+    The include says `not_initial` itself.
+    """
+
+    UNREADABLE_REQUEST = "unreadable_request"
+    UNREADABLE_REQUEST_URI = "unreadable_request_uri"
+    RECORD_MISSED = "record_missed"
+    """`uac` has no such record just now, and may have it again in a moment."""
+    RECORD_GONE = "record_gone"
+    TOO_MANY_RECORDS_GONE = "too_many_records_gone"
+    RECORD_NOT_READY = "record_not_ready"
+    DIRECTORY_UNAVAILABLE = "directory_unavailable"
+    INTERNAL_ERROR = "internal_error"
+
+
 @dataclass(frozen=True, slots=True)
 class Nobody:
     """A record is gone, and the call may have been its own: it is not another's."""
 
-    reason: str
+    reason: Declined
+    message: str
 
 
 def choose(
@@ -207,14 +226,16 @@ def choose(
         if not fallen:
             break
         if any(missed_lately(id_) for id_ in fallen):
-            return Nobody(f"uac has no record {fallen[0]} just now")
+            message = f"uac has no record {fallen[0]} just now"
+            return Nobody(Declined.RECORD_MISSED, message)
         named = named or _names_one(decision)
         without.update(fallen)
         if len(without) > RECORDS_LIMIT:
-            return Nobody("too many records of its address are gone")
+            message = "too many records of its address are gone"
+            return Nobody(Declined.TOO_MANY_RECORDS_GONE, message)
     gone = isinstance(decision, Refused) and without.intersection(decision.steps[-1].left)
     if named and (gone or not _names_one(decision)):
-        return Nobody("the record that it names is gone")
+        return Nobody(Declined.RECORD_GONE, "the record that it names is gone")
     return Chosen(decision, evidence, among_all=not without)
 
 

@@ -17,10 +17,11 @@ from pathlib import Path
 from whence.core import stamp, told, uac
 from whence.core.contact import Contact, listed, seconds
 from whence.core.history import Event, EventKind
-from whence.core.identify import Identified
+from whence.core.identify import Identified, Reason
+from whence.core.identify import message as message_of
 from whence.core.learning import NOBODY_ELSE, Expected
 from whence.core.registration import AccountKey, Action, Registration, Reply, State
-from whence.core.uac import Sent
+from whence.core.uac import Declined, Sent
 from whence.core.uri import Uri
 from whence.edge.handlers import GO_ON, NO, Handlers, one_line, read, survives
 from whence.edge.known import Answer
@@ -30,7 +31,10 @@ from whence.errors import StoreError, StoreUnavailableError, WriteDeferredError
 
 TRUNK = "$avp(whence_trunk)"
 REASON = "$avp(whence_reason)"
-"""What `route(WHENCE)` says of a call: whose it is, and why, or why it is nobody's."""
+MESSAGE = "$avp(whence_message)"
+"""What `route(WHENCE)` says of a call: whose it is, and why, or why it is nobody's: as a code, and
+in words.
+"""
 
 SENT = "$avp(whence_sent)"
 """A REGISTER of ours as it was sent, as JSON: what comes of it finds it there."""
@@ -89,12 +93,11 @@ def declines(handler: Handler) -> Handler:
         try:
             return handler(own, message)
         except StoreError as error:
-            reason = str(error)
+            reason, said = Declined.DIRECTORY_UNAVAILABLE, str(error)
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody is let in by it
-            reason = f"{handler.__name__}: {one_line(error)}"
-        own.ksr.err(f"whence: {reason}\n")
-        own.ksr.pv.sets(REASON, reason)
-        return NO
+            reason, said = Declined.INTERNAL_ERROR, f"{handler.__name__}: {one_line(error)}"
+        own.ksr.err(f"whence: {said}\n")
+        return own.decline(reason, said)
 
     return declining
 
@@ -278,14 +281,15 @@ class DropIn(Handlers):
         asked = self._asked(message)
         method, call_id = self._text(ksr.kx.get_method), self._text(ksr.kx.get_callid)
         if asked is None or method is None or call_id is None:
-            return self._decline("it cannot be read")
+            return self.decline(Declined.UNREADABLE_REQUEST, "it cannot be read")
         self._catch_up()
         known = self._known.get(asked, now)
         if known is not None and self._stands(known.trunk, now):
             return self._give(known, method, call_id, now, known=True)
         request = read(asked)
         if request is None:
-            return self._decline("its Request-URI cannot be read")
+            said = "its Request-URI cannot be read"
+            return self.decline(Declined.UNREADABLE_REQUEST_URI, said)
         if self._has_other_headers(now):
             asked = self._asked(message) or asked
             request = read(asked) or request
@@ -295,15 +299,15 @@ class DropIn(Handlers):
             lambda id_: self._missed_lately(id_, now),
         )
         if isinstance(chosen, uac.Nobody):
-            return self._decline(chosen.reason)
+            return self.decline(chosen.reason, chosen.message)
         decision, source = chosen.decision, request.source
         said = told.lasting(decision, source, *asked[1:])
         if not isinstance(decision, Identified):
             self._tell(said, told.method_told(method), call_id, now, known=False)
-            return self._decline(decision.reason)
+            return self.decline(decision.reason, decision.message)
         answer = Answer(
             decision.trunk.id,
-            decision.reason,
+            decision.rule,
             f"{stamp.TRUNK}: {decision.trunk.id}\r\n{stamp.SOURCE}: {source}\r\n",
             decision.trunk.target,
             True,
@@ -319,16 +323,20 @@ class DropIn(Handlers):
         ksr = self.ksr
         if ksr.uac.uac_reg_lookup(answer.trunk, "$ru") < 0:
             if not answer.target:
-                return self._decline(f"the record {answer.trunk} is not there yet")
+                said = f"the record {answer.trunk} is not there yet"
+                return self.decline(Declined.RECORD_NOT_READY, said)
             ksr.seturi(answer.target)  # its user as he was when it was granted
         ksr.hdr.append(answer.headers)
         ksr.pv.sets(TRUNK, answer.trunk)
-        ksr.pv.sets(REASON, answer.reason)
+        ksr.pv.sets(REASON, answer.rule)
+        ksr.pv.sets(MESSAGE, message_of(answer.rule, answer.trunk))
         self._tell(answer.told, method, call_id, now, known=known)
         return GO_ON
 
-    def _decline(self, reason: str) -> int:
+    def decline(self, reason: Reason | Declined, said: str) -> int:
+        """Say why a call is nobody's, as a code and in words."""
         self.ksr.pv.sets(REASON, reason)
+        self.ksr.pv.sets(MESSAGE, said)
         return NO
 
     def _catch_up(self) -> None:

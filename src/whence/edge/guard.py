@@ -23,7 +23,7 @@ from whence.core import block, notice, told
 from whence.core.address import IP, Source, Transport, canonical_ip
 from whence.core.connections import Connections, Peer, hex_of, network_of, peers
 from whence.core.message import Message
-from whence.core.notice import Notice, Reason
+from whence.core.notice import Notice, NoticeReason
 from whence.core.uri import host_text
 from whence.edge.handlers import GO_ON, NO, Handlers, judges, survives
 from whence.edge.ksr import Ksr
@@ -121,10 +121,10 @@ class Notices:
         self._path = str(path)
         self._socket: socket.socket | None = None
         self._second = 0
-        self._sent: Counter[Reason] = Counter()
+        self._sent: Counter[NoticeReason] = Counter()
         self._left_out = 0
 
-    def has_room(self, reason: Reason, now: float) -> bool:
+    def has_room(self, reason: NoticeReason, now: float) -> bool:
         """Whether one more of this reason may be sent in this second."""
         if int(now) != self._second:
             self._second = int(now)
@@ -133,7 +133,7 @@ class Notices:
 
     def __call__(
         self,
-        reason: Reason,
+        reason: NoticeReason,
         source: Source,
         now: float,
         *,
@@ -260,8 +260,10 @@ class Guard(Handlers):
 
     def _report_unreadable(self, source: Source) -> None:
         now = time.time()
-        if self._notices.has_room(Reason.UNREADABLE, now) and not self._belongs(source.ip, now):
-            self._notices(Reason.UNREADABLE, source, now)
+        if self._notices.has_room(NoticeReason.UNREADABLE, now) and not self._belongs(
+            source.ip, now
+        ):
+            self._notices(NoticeReason.UNREADABLE, source, now)
         self._count_refused(source)
 
     def _count_refused(self, source: Source | None = None) -> None:
@@ -274,7 +276,7 @@ class Guard(Handlers):
             self.ksr.htable.sht_seti(FLOOD, key, 1)
             if source.ip.version == 6:
                 self.ksr.htable.sht_seti(FLOOD, ANY_IPV6, 1)
-            self._notices(Reason.FLOOD, source, now)
+            self._notices(NoticeReason.FLOOD, source, now)
 
     def _belongs(self, ip: IP, now: float) -> bool:
         """Whether a trunk's address, or a phone that registered, is at this ip.
@@ -318,7 +320,7 @@ class Guard(Handlers):
             htable.sht_seti(BLOCKS, key, blocks + 1)
             htable.sht_rm(FAILURES, key)
             htable.sht_setxi(BLOCKED, key, 1, blocked_s)
-        self._notices(Reason.PASSWORD, source, now, blocked_s=blocked_s, detail=user)
+        self._notices(NoticeReason.PASSWORD, source, now, blocked_s=blocked_s, detail=user)
 
     # Connections.
 
@@ -367,7 +369,7 @@ class Guard(Handlers):
             counted.setdefault(network_of(peer.ip), []).append(peer)
         for of_one in counted.values():
             source = Source(Transport.TCP, of_one[0].ip, of_one[0].port)
-            self._notices(Reason.CONNECTIONS, source, time.time(), count=len(of_one))
+            self._notices(NoticeReason.CONNECTIONS, source, time.time(), count=len(of_one))
         return closing
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from whence.core.directory import GENERATION_BYTES
+from whence.core.identify import Rule
 
 LIMIT = 10_000
 """How many answers a worker keeps, about a kilobyte each; one more, and it begins anew."""
@@ -39,14 +40,14 @@ class Asked(NamedTuple):
 class Answer(NamedTuple):
     """Whose an identified call is, where it goes, and what is said of it.
 
-    `trunk`: its trunk's id; `reason`: why. `headers`: the lines that are added to it. `is_ours`:
+    `trunk`: its trunk's id; `rule`: why. `headers`: the lines that are added to it. `is_ours`:
     whether `target` is a user of ours. `until`: when to ask anew.
     `told`: what the agent is told of every such call (core/told.py).
     `says_called`: whether there is a P-Called-Party-ID in `headers`, in the place of the request's.
     """
 
     trunk: str
-    reason: str
+    rule: Rule
     headers: str
     target: str
     is_ours: bool

@@ -240,7 +240,7 @@ class Edge(Dialogs):
                 headers += f"P-Called-Party-ID: <{called}>\r\n"
             answer = Answer(
                 trunk.id,
-                decision.reason,
+                decision.rule,
                 headers,
                 target,
                 is_ours,
