@@ -1,9 +1,15 @@
 # The commands of the README. Each sets up what it needs; what is done is not done again.
-.PHONY: demo test check setup bench bench-scale bench-instructions bench-freshness \
-    bench-registrations lock help
+.PHONY: demo test test-fast check fmt cov docs dist setup bench bench-scale bench-instructions \
+    bench-freshness bench-registrations lock help
+
+# The pure tests: no Kamailio, no database server, no sleep. Folders that do not exist are left out.
+PURE := $(wildcard tests/core tests/edge tests/bench tests/tools tests/unit/core tests/unit/edge \
+    tests/unit/store tests/unit/ipc tests/unit/bench tests/unit/tools)
+# `make cov` adds the tests of the agent and of the command line.
+COVERED := $(PURE) $(wildcard tests/agent tests/cli tests/unit/agent tests/unit/cli)
 
 help:
-	@sed -n 's/^\([a-z-]*\):.*## /make \1	/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*##[[:space:]]*/make \1	/p' $(MAKEFILE_LIST) | expand -t 28
 
 demo: setup	## run the main job and tell its story; KEEP=1 leaves it running
 	@.venv/bin/python -m demo $(if $(KEEP),--keep)
@@ -11,11 +17,30 @@ demo: setup	## run the main job and tell its story; KEEP=1 leaves it running
 test: setup	## run every test, against real Kamailios and SIPp
 	@.venv/bin/pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
+test-fast: setup	## run the pure tests alone, without those marked slow: seconds
+	@.venv/bin/pytest -q -n auto --dist load -m "not slow" $(PURE) $(ARGS)
+
+cov: setup	## branch coverage of the pure tests and the agent's: terminal, build/coverage
+	@.venv/bin/pytest -q -n 2 --dist loadfile -m "not slow" --cov --cov-report=term \
+	    --cov-report=html $(COVERED) $(ARGS)
+
+fmt: setup	## format the code, and repair what ruff can repair
+	@.venv/bin/ruff check --fix .
+	@.venv/bin/ruff format .
+
 check: setup	## ruff, mypy, import contracts: seconds
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports --no-logo
+
+docs:	## build the documentation into build/site; a warning is an error
+	@tools/environment docs
+	@NO_MKDOCS_2_WARNING=1 .make/docs/bin/mkdocs build -q --strict
+
+dist:	## build sdist and wheel into dist, and try the wheel in a fresh environment
+	@tools/environment dist
+	@tools/dist
 
 bench: setup	## CPU time a call beside the known recipe and a bare relay
 	@.venv/bin/python -m bench $(ARGS)
@@ -35,7 +60,5 @@ bench-registrations: setup	## what it costs to register, beside Kamailio's own u
 setup:	## Debian packages and .venv
 	@tools/setup
 
-lock: setup	## write requirements.lock anew from pyproject.toml
-	@.venv/bin/python -m pip install -q pip-tools && .venv/bin/pip-compile -q --extra dev \
-	    --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-	    --strip-extras --allow-unsafe -o requirements.lock pyproject.toml
+lock: setup	## write the lock files anew from pyproject.toml
+	@tools/lock

@@ -633,6 +633,7 @@ def said(decision: Decision) -> tuple[str, str | None]:
             return "unknown", None
 
 
+@pytest.mark.slow
 @settings(max_examples=1500, deadline=None)
 @given(worlds, calls)
 def test_in_any_world_the_decision_is_the_oracles(world: World, made_up: Call) -> None:
@@ -642,6 +643,7 @@ def test_in_any_world_the_decision_is_the_oracles(world: World, made_up: Call) -
     assert said(decision) == oracle(world, made_up, NOW)
 
 
+@pytest.mark.slow
 @settings(max_examples=500, deadline=None)
 @given(worlds, calls)
 def test_no_answer_names_a_trunk_whose_live_addresses_do_not_admit_the_source(
@@ -660,6 +662,7 @@ def test_no_answer_names_a_trunk_whose_live_addresses_do_not_admit_the_source(
         assert not admitted
 
 
+@pytest.mark.slow
 @settings(max_examples=500, deadline=None)
 @given(worlds, calls, calls)
 def test_headers_narrow_and_never_widen(world: World, made_up: Call, other: Call) -> None:

@@ -1480,6 +1480,7 @@ class AnyOrder(RuleBasedStateMachine):
         assert self.sends_of_attempt <= SENDS_OF_AN_ATTEMPT
 
 
+@pytest.mark.slow
 def test_no_order_of_events_breaks_an_invariant() -> None:
     run_state_machine_as_test(
         AnyOrder, settings=settings(max_examples=120, stateful_step_count=50, deadline=None)

@@ -61,6 +61,7 @@ def test_who_asks_most_stands_first() -> None:
     assert list(counts(strangers).values()) == [9, 5, 2, 1]
 
 
+@pytest.mark.slow
 def test_a_flood_of_made_up_addresses_pushes_out_nobody_who_came_back() -> None:
     strangers = Strangers(LIMIT)
     saw(strangers, 1, 2)
@@ -71,6 +72,7 @@ def test_a_flood_of_made_up_addresses_pushes_out_nobody_who_came_back() -> None:
     assert strangers.forgotten == 100_000 - LIMIT
 
 
+@pytest.mark.slow
 def test_one_who_comes_back_during_a_flood_is_found_in_it() -> None:
     strangers = Strangers(LIMIT)
     for number in range(100_000):
@@ -102,6 +104,7 @@ def test_where_all_have_asked_often_a_newcomer_counts_on_until_he_has_too() -> N
     assert strangers.forgotten == 1
 
 
+@pytest.mark.slow
 def test_the_memory_does_not_grow() -> None:
     strangers = Strangers(LIMIT)
 

@@ -149,6 +149,7 @@ def tell(
     return said
 
 
+@pytest.mark.slow
 def test_in_two_hundred_thousand_cases_the_edge_says_what_the_design_says(
     generation: AgentsGeneration, tmp_path: Path
 ) -> None:
