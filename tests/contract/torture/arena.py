@@ -15,6 +15,7 @@ from tests.rig.network import SIP_PORT
 from tests.rig.parsers import READERS, WHOLE, prefixed
 from tests.rig.sip import Endpoint, Message, reply
 from tests.rig.stream import StreamEndpoint
+from tests.rig.wait import PATIENCE_S
 from whence.core import stamp
 from whence.core.kamailio_log import Filter
 
@@ -79,7 +80,7 @@ class Arena:
     def listener(self, machine: str) -> socket.socket:
         """Return a target that waits for connections."""
         bound = self._namespace.socket("tcp", self.scene.ip(machine))
-        bound.settimeout(5)
+        bound.settimeout(PATIENCE_S)
         bound.listen()
         return bound
 
