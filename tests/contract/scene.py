@@ -3,6 +3,7 @@
 import secrets
 import time
 from contextlib import ExitStack
+from itertools import cycle
 from types import TracebackType
 from typing import Self
 
@@ -16,7 +17,8 @@ from whence.core.address import Source, Transport, canonical_ip
 
 HOUR_S = 3600.0
 PASSWORD = "secret"
-FENCES = 50
+FENCES = 20
+"""Sources of fences: none of them asks so often that it is taken for a flood."""
 
 
 class Scene:
@@ -30,7 +32,8 @@ class Scene:
         self._network = world.network()
         self._name = secrets.token_hex(4)
         self._made = 0
-        self._fences = 0
+        self.fences = [self.ip(f"fence-{number}") for number in range(FENCES)]
+        self._next_fence = cycle(self.fences)
 
     def endpoint(self, machine: str = "stranger", port: int = 0) -> Endpoint:
         """Return somebody on the machine of this name."""
@@ -118,8 +121,7 @@ class Scene:
 
     def is_over(self) -> None:
         """Return when the edge has dealt with all that was sent to it."""
-        self._fences += 1  # no source asks so often that it is taken for a flood
-        with self.world.endpoint(self._network.ip(f"fence-{self._fences % FENCES}")) as asker:
+        with self.world.endpoint(next(self._next_fence)) as asker:
             assert self.answered_first(asker).status == 403
 
     def inside_is_over(self) -> None:

@@ -204,11 +204,16 @@ def authorization(
 
 
 class Endpoint:
-    """A UDP socket that speaks what it is told to, well-formed or not."""
+    """A UDP socket that speaks what it is told to, well-formed or not.
+
+    A request that it has read before is passed over, as SIP says (RFC 3261 17.2): on a busy machine
+    it comes again before its answer has been read.
+    """
 
     def __init__(self, ip: str, port: int = 0, bound: socket.socket | None = None) -> None:
         """Bind a socket; or take one that is bound already, in another network namespace."""
         self._socket = bound or self._bound(ip, port)
+        self._requests: set[tuple[Address, bytes]] = set()
         self.address: Address = self._socket.getsockname()[:2]
 
     @staticmethod
@@ -264,11 +269,20 @@ class Endpoint:
                 data, source = self._socket.recvfrom(65535)
             except TimeoutError:
                 break
+            if self._is_repeated(data, source):
+                continue
             message = Message.parse(data, source)
             if wanted(message):
                 return message
             seen.append(message.start_line)
         raise AssertionError(f"{what} did not come within {within_s:g} s; came: {seen}")
+
+    def _is_repeated(self, data: bytes, source: Address) -> bool:
+        if data.startswith(b"SIP/2.0 "):
+            return False
+        known = (source, data) in self._requests
+        self._requests.add((source, data))
+        return known
 
     def ask(self, what: Message, to: Address, within_s: float = PATIENCE_S) -> Message:
         """Send a request and return its final answer; a refusal of an INVITE is acknowledged."""
