@@ -16,6 +16,7 @@ import pytest
 from tests.agent.test_kamailio import KEY, Edge
 from tests.agent.test_registrations import Node
 from tests.rig.network import Network
+from tests.rig.wait import PATIENCE_S
 from whence.agent import api_happened, api_orders, api_users, location
 from whence.agent.api import Health, Parts, make
 from whence.agent.api_happened import Happened
@@ -185,7 +186,7 @@ def tell(tmp_path: Path) -> Iterator[Callable[[Story], None]]:
         edge = Edge(ip)
         kamailio = await Kamailio.connect(edge.inside, KEY)
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE_S):
                 agent = Agent(node, edge, kamailio)
                 try:
                     await agent.registered()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.agent.test_directory import ACCOUNT, NOW, SOCKET, settings
+from tests.rig.wait import PATIENCE_S
 from whence.agent.clashes import Clashes, in_file, read
 from whence.agent.directory import FILE, Directory
 from whence.core.address import Address, Origin, Source, Transport, canonical_ip
@@ -120,7 +121,7 @@ def test_a_change_that_could_change_an_answer_has_it_looked_for_soon(
         directory.install(settings(tmp_path, SAME))
         learn(directory, "acme")
         learn(directory, "bell")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while not clashes.known:
                 await asyncio.sleep(0.01)
             forget(directory, "bell")

@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 from pathlib import Path
 
+from tests.rig.wait import PATIENCE_S
 from whence.agent.directory import FILE, Directory
 from whence.agent.records import Records
 from whence.agent.registrations import Registrations
@@ -47,7 +48,7 @@ def settings(folder: Path) -> Settings:
 
 async def until(registrations: Registrations, state: State) -> None:
     running = asyncio.create_task(registrations.run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while [r.state for _, r in registrations] != [state]:
             await asyncio.sleep(0)
     running.cancel()

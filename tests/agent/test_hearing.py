@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.agent.told import UNKNOWN
+from tests.rig.wait import PATIENCE_S
 from whence.agent.told import NAP_S, Hearing, nap_s
 from whence.core.address import Source
 from whence.core.told import SOCKET_FILE, Told, lasting
@@ -38,7 +39,7 @@ def test_all_that_is_told_is_heard_in_its_order(tmp_path: Path, room: int) -> No
             await asyncio.sleep(NAP_S * burst)  # awake, asleep, and listening again
         hearing.stop()
 
-    asyncio.run(asyncio.wait_for(story(), 30))
+    asyncio.run(asyncio.wait_for(story(), PATIENCE_S))
     hearing.close()
     tell.close()
     assert heard == [f"{burst}-{number}" for burst in range(5) for number in range(8)]

@@ -2,6 +2,7 @@
 
 import asyncio
 
+from tests.rig.wait import PATIENCE_S
 from whence.agent.places import Places
 
 LONG_S = 60.0
@@ -38,7 +39,7 @@ def test_who_takes_long_holds_up_nobody() -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(_sit(places, done, sat, "silent"))
             await _turn()
-            async with asyncio.timeout(5), places.take():
+            async with asyncio.timeout(PATIENCE_S), places.take():
                 sat.append("next")
             assert sat == ["silent", "next"]
             done.set()
@@ -52,7 +53,7 @@ def test_a_place_is_given_back_once() -> None:
         async with asyncio.TaskGroup() as group:
             silent = group.create_task(_sit(places, done, sat, "silent"))
             await _turn()
-            async with asyncio.timeout(5), places.take():
+            async with asyncio.timeout(PATIENCE_S), places.take():
                 done.set()
                 await silent  # gives nothing back: it has no place any more
                 last = group.create_task(_sit(places, done, sat, "last"))

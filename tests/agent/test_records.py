@@ -33,6 +33,8 @@ from whence.agent.records import (
 )
 
 NAME = "sip.example"
+BUSY_S = 20
+"""So much longer than it should a story may take on a busy machine."""
 
 
 class Clock:
@@ -198,7 +200,7 @@ def test_who_stops_waiting_does_not_stop_it_for_the_others(scene: Scene) -> None
 def test_a_dead_server_is_given_up_in_time(scene: Scene) -> None:
     async def story() -> None:
         scene.nameserver.stop()
-        async with asyncio.timeout(QUERY_S + 2):
+        async with asyncio.timeout(QUERY_S + BUSY_S):
             assert await scene.find() is None
 
     asyncio.run(story())
@@ -220,7 +222,7 @@ def test_a_slow_server_delays_only_who_asks_it(network: Network, tmp_path: Path)
             await asyncio.sleep(0)
             assert await scene.find() == {"192.0.2.1"}
             assert not any(task.done() for task in slow)
-            async with asyncio.timeout(QUERY_S + 5):
+            async with asyncio.timeout(QUERY_S + BUSY_S):
                 assert await asyncio.gather(*slow) == [None] * len(slow)
 
         asyncio.run(story())
@@ -278,7 +280,7 @@ def test_while_nobody_answers_the_last_answer_counts_for_a_day(
         scene.nameserver.stop()
         scene.clock.now += 100
         assert await scene.find() == {"192.0.2.1"}
-        async with asyncio.timeout(QUERY_S + 2):
+        async with asyncio.timeout(QUERY_S + BUSY_S):
             while not caplog.messages:
                 await asyncio.sleep(0)
         scene.nameserver.change(refused(NAME))

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.agent.test_directory import broken
+from tests.rig.wait import PATIENCE_S
 from whence.agent import registrations as module
 from whence.agent.directory import FILE, Directory
 from whence.agent.records import Records
@@ -163,7 +164,7 @@ class Node:
         """Let the agent work until the condition holds."""
         running = asyncio.create_task(self.registrations.run())
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_S):
                 while not condition():
                     assert not running.done()
                     await asyncio.sleep(0)

@@ -24,7 +24,7 @@ import pytest
 from tests.agent.told import UNKNOWN, datagram
 from tests.rig.network import Network
 from tests.rig.process import Process, beside_python
-from tests.rig.wait import eventually
+from tests.rig.wait import PATIENCE_S, eventually
 from whence.agent.drop_in import STATE, Theirs, prepare
 from whence.core import uac
 from whence.core.address import GRACE_S, Source
@@ -64,7 +64,9 @@ class Agent:
     def ask(self, method: str, path: str, **more: Any) -> httpx.Response:
         url = f"http://{self.api}"
         # Only http:// is asked; to load the CA certificates would cost more than the question.
-        with httpx.Client(base_url=url, trust_env=False, timeout=5, verify=False) as client:
+        with httpx.Client(
+            base_url=url, trust_env=False, timeout=PATIENCE_S, verify=False
+        ) as client:
             return client.request(method, path, **more)
 
     def get(self, path: str) -> Any:

@@ -14,6 +14,7 @@ import pytest
 
 from tests.rig.certificates import Authority
 from tests.rig.network import Network
+from tests.rig.wait import PATIENCE_S
 from whence.agent import webhook
 from whence.agent.events import Event
 from whence.agent.webhook import Webhook
@@ -65,7 +66,7 @@ async def listening(
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while not condition():
             await asyncio.sleep(0.005)
 

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.rig.wait import PATIENCE_S
 from whence.cli.supervisor import Child, keep_running
 from whence.errors import OperatorError
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while not condition():
             await asyncio.sleep(0.005)
 
@@ -68,7 +69,7 @@ def test_what_keeps_a_child_does_not_fail_in_silence() -> None:
             raise RuntimeError("a bug")
 
     async def story() -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             await keep_running([Faulty("agent", [], signal.SIGKILL)], asyncio.Event())
 
     with pytest.raises(ExceptionGroup) as failure:

@@ -77,7 +77,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Signatur
 def api_list(ctl: Path) -> dict[str, Signature]:
     """Ask a Kamailio for the calls that it has; fails while it cannot answer."""
     command = ["kamcmd", "-s", f"unix:{ctl}", "app_python.api_list"]
-    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
     entry = r"ret: (\S+)\s+module: ?(\S*)\s+name: (\S+)\s+params: ([^\n]*)"
     found = {}
     for returned, module, name, parameters in re.findall(entry, said):

@@ -75,23 +75,25 @@ class World:
             command = namespace.enter(command)
         self._command, self._log = command, folder / "kamailio.log"
         self.process = self._start()
-        eventually(self._answers, what="Kamailio's answer on its inside socket")
 
     def _start(self) -> Process:
-        return self._stack.enter_context(Process("kamailio", self._command, self._log))
+        """Start Kamailio, and return when it answers on its inside socket."""
+        process = self._stack.enter_context(Process("kamailio", self._command, self._log))
+        with self.endpoint(self.inside[0]) as agent:
+            ask = options(self, agent, secrets.token_hex(8))
+
+            def answers() -> bool:
+                if not process.running:
+                    raise ChildProcessError(process.log)
+                return agent.ask(ask, self.inside, within_s=0.2).status > 0  # to any of them
+
+            eventually(answers, what="Kamailio's answer on its inside socket")
+        return process
 
     def restart(self) -> None:
         """Kill Kamailio, and start it again on the same configuration."""
         self.process.kill()
         self.process = self._start()
-        eventually(self._answers, what="Kamailio's answer on its inside socket")
-
-    def _answers(self) -> bool:
-        if not self.process.running:
-            raise ChildProcessError(self.process.log)
-        with self.endpoint(self.inside[0]) as agent:
-            ask = options(self, agent, secrets.token_hex(8))
-            return agent.ask(ask, self.inside, within_s=0.2).status > 0
 
     def now(self) -> float:
         """Return what the edge's clock shows."""

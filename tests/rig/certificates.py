@@ -4,6 +4,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.rig.wait import PATIENCE_S
+
 _KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
 
 
@@ -58,4 +60,6 @@ class Authority:
 
 def _openssl(*arguments: str | Path) -> None:
     argv = ["openssl", *map(str, arguments)]
-    subprocess.run(argv, check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=30)
+    subprocess.run(
+        argv, check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=PATIENCE_S
+    )

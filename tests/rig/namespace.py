@@ -14,7 +14,7 @@ from typing import NamedTuple, Self
 
 from tests.rig.process import Process
 from tests.rig.sip import Address
-from tests.rig.wait import eventually
+from tests.rig.wait import PATIENCE_S, eventually
 
 _ETH_P_IP = 0x0800
 _PROTOCOLS = {socket.IPPROTO_UDP: "udp", socket.IPPROTO_TCP: "tcp"}
@@ -57,7 +57,7 @@ class Namespace:
     def socket(self, kind: str, ip: str = "", port: int = 0) -> socket.socket:
         """Return a socket inside, bound: `udp` or `tcp`; or `packet`, which sees all packets."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as ask:
-            ask.settimeout(10)
+            ask.settimeout(PATIENCE_S)
             ask.connect(str(self._door))
             ask.sendall(f"{kind} {ip or '-'} {port}\n".encode())
             said, descriptors, _, _ = socket.recv_fds(ask, 500, 1)

@@ -1,32 +1,36 @@
 """A loopback network of its own for each run, so that standard ports are free at every address."""
 
-import fcntl
-import os
 import socket
-import tempfile
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, ip_address
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 SIP_PORT = 5060
-LOCKS = Path(tempfile.gettempdir()) / f"whence-rig-networks-{os.getuid()}"
+CLAIM_PORT = 19_999
+"""Bound at the last address of a block as long as the block is used. No host has that address."""
+
+PORTS = range(12_000, CLAIM_PORT - 1, 2)  # below what the system gives out by itself
+PORT_CLAIMS = "127.32.0.1"
+"""A port of ::1 is claimed by the same port here."""
 
 
 class Network:
-    """A block 127.a.b.0/24 that no other run of this user holds at the same time.
+    """A block 127.a.b.0/24 that no other run on this network stack holds at the same time.
 
-    The claim is an flock: the system takes it back however the holder ends. Lock files are never
-    unlinked, because two processes could then hold "the same" file.
+    The claim is a bound socket: processes of any user and of any container with this network see
+    it, and the system takes it back however the holder ends.
     """
 
     def __init__(self) -> None:
-        self._lock, self.block = _claim()
+        self._claim, self.block = _claim()
         self._free = self.block.hosts()
         self._addresses: dict[str, IPv4Address] = {}
-        self._ports: list[int] = []
+        self._ports: list[socket.socket] = []
 
     def ip(self, name: str) -> str:
         """Return the address of the machine called *name*: always the same, never another's."""
@@ -39,17 +43,15 @@ class Network:
 
         There is only one IPv6 loopback address: what IPv4 has as networks, IPv6 has as ports.
         """
-        lock, port = _claim_port()
-        self._ports.append(lock)
+        claim, port = _claim_port()
+        self._ports.append(claim)
         return port
 
     def close(self) -> None:
         """Give the block and the ports back."""
         while self._ports:
-            os.close(self._ports.pop())
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+            self._ports.pop().close()
+        self._claim.close()
 
     def __enter__(self) -> Self:
         return self
@@ -63,31 +65,38 @@ class Network:
         self.close()
 
 
-def _claim() -> tuple[int, IPv4Network]:
-    LOCKS.mkdir(exist_ok=True)
+def _claim() -> tuple[socket.socket, IPv4Network]:
     for block in _blocks():
-        lock = os.open(LOCKS / str(block.network_address), os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(lock)
-        else:
-            return lock, block
-    raise RuntimeError(f"all test networks are taken; see {LOCKS}")
+        with suppress(OSError):
+            return _held(str(block.broadcast_address), CLAIM_PORT), block
+    raise RuntimeError(
+        f"all test networks are taken; ss -lunp 'sport = {CLAIM_PORT}' shows by whom"
+    )
 
 
-def _claim_port() -> tuple[int, int]:
-    for port in range(20_000, 32_000, 2):  # below what the system gives out by itself
-        lock = os.open(LOCKS / f"port-{port}", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for one in (port, port + 1):
-                _bind(one)
-        except OSError:
-            os.close(lock)
-        else:
-            return lock, port
-    raise RuntimeError(f"all test ports are taken; see {LOCKS}")
+def _claim_port() -> tuple[socket.socket, int]:
+    for port in PORTS:
+        with suppress(OSError):
+            claim = _held(PORT_CLAIMS, port)
+            try:
+                for one in (port, port + 1):
+                    _bind(one)
+            except OSError:
+                claim.close()
+                raise
+            return claim, port
+    raise RuntimeError(f"all test ports are taken; ss -lunp 'src {PORT_CLAIMS}' shows by whom")
+
+
+def _held(ip: str, port: int) -> socket.socket:
+    """Return a socket that nobody else can bind meanwhile; OSError where somebody has it."""
+    claim = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        claim.bind((ip, port))
+    except OSError:
+        claim.close()
+        raise
+    return claim
 
 
 def _bind(port: int) -> None:
@@ -98,8 +107,8 @@ def _bind(port: int) -> None:
 
 
 def _blocks() -> Iterator[IPv4Network]:
-    """From 127.16.1.0/24 up: 127.0.0.0/16 belongs to the machine."""
-    for second in range(16, 32):
+    """From 127.32.1.0/24 up: 127.0.0.0/16 belongs to the machine."""
+    for second in range(32, 48):
         for third in range(1, 255):
             yield IPv4Network((f"127.{second}.{third}.0", 24))
 
@@ -123,15 +132,19 @@ class Queue:
 
 
 def udp_queue(address: tuple[str, int]) -> Queue:
-    """Return what waits at the IPv4 socket that is bound to exactly this address."""
+    """Return what waits at the socket that is bound to exactly this address."""
     local = _local(*address)
-    rows = (line.split() for line in Path("/proc/net/udp").read_text("ascii").splitlines()[1:])
+    table = "/proc/net/udp6" if ":" in address[0] else "/proc/net/udp"
+    rows = (line.split() for line in Path(table).read_text("ascii").splitlines()[1:])
     (row,) = (row for row in rows if row[1] == local)
     return Queue(int(row[4].partition(":")[2], 16), int(row[-1]))
 
 
 def _local(ip: str, port: int) -> str:
-    return f"{int.from_bytes(IPv4Address(ip).packed, 'little'):08X}:{port:04X}"
+    """Write an address as the kernel does: words of four bytes, each as this machine's number."""
+    packed = ip_address(ip).packed
+    words = (packed[at : at + 4] for at in range(0, len(packed), 4))
+    return f"{''.join(f'{int.from_bytes(word, sys.byteorder):08X}' for word in words)}:{port:04X}"
 
 
 def _bound(table: str, ip: str, port: int, state: str | None = None) -> bool:

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 from uuid import uuid4
 
-from tests.rig.wait import eventually
+from tests.rig.wait import PATIENCE_S, eventually
 
 MARK = "WHENCE_RIG_PROCESS"
 
@@ -72,7 +72,7 @@ class Process:
         """All that the child and its descendants said."""
         return self.log_file.read_text("utf-8", "replace")
 
-    def wait(self, within_s: float) -> int:
+    def wait(self, within_s: float = PATIENCE_S) -> int:
         """Wait for the child to end by itself, and return its exit status."""
         try:
             return self._child.wait(within_s)

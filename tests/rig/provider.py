@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from tests.rig.certificates import Certificate
 from tests.rig.network import SIP_PORT
 from tests.rig.process import Process
-from tests.rig.wait import eventually
+from tests.rig.wait import PATIENCE_S, eventually
 
 _TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent),
@@ -301,7 +301,7 @@ def ask_kamailio(rpc_socket: Path, method: str, *params: str | int) -> dict[str,
     question = {"jsonrpc": "2.0", "id": 1, "method": method, "params": list(params)}
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as asker:
         asker.bind("")  # the kernel gives a free abstract name, to be answered at
-        asker.settimeout(5)
+        asker.settimeout(PATIENCE_S)
         asker.sendto(json.dumps(question).encode(), str(rpc_socket))
         answer: dict[str, Any] = json.loads(asker.recv(262144))
     return answer

@@ -15,6 +15,8 @@ from itertools import count, groupby
 from types import TracebackType
 from typing import Self
 
+from tests.rig.wait import PATIENCE_S
+
 Headers = Iterable[tuple[str, str]]
 Address = tuple[str, int]
 
@@ -202,11 +204,16 @@ def authorization(
 
 
 class Endpoint:
-    """A UDP socket that speaks what it is told to, well-formed or not."""
+    """A UDP socket that speaks what it is told to, well-formed or not.
+
+    A request that it has read before is passed over, as SIP says (RFC 3261 17.2): on a busy machine
+    it comes again before its answer has been read.
+    """
 
     def __init__(self, ip: str, port: int = 0, bound: socket.socket | None = None) -> None:
         """Bind a socket; or take one that is bound already, in another network namespace."""
         self._socket = bound or self._bound(ip, port)
+        self._requests: set[tuple[Address, bytes]] = set()
         self.address: Address = self._socket.getsockname()[:2]
 
     @staticmethod
@@ -235,11 +242,11 @@ class Endpoint:
                 datagrams.append(self._socket.recv(65535))
         return datagrams
 
-    def receive(self, within_s: float = 5) -> Message:
+    def receive(self, within_s: float = PATIENCE_S) -> Message:
         """Return the next datagram as a message, or fail."""
         return self.expect(lambda _: True, within_s, "a message")
 
-    def receive_bytes(self, within_s: float = 5) -> bytes:
+    def receive_bytes(self, within_s: float = PATIENCE_S) -> bytes:
         """Return the next datagram, or fail."""
         self._socket.settimeout(within_s)
         try:
@@ -248,7 +255,10 @@ class Endpoint:
             raise AssertionError(f"no datagram came within {within_s:g} s") from None
 
     def expect(
-        self, wanted: Callable[[Message], bool], within_s: float = 5, what: str = "the message"
+        self,
+        wanted: Callable[[Message], bool],
+        within_s: float = PATIENCE_S,
+        what: str = "the message",
     ) -> Message:
         """Return the first message that is *wanted*; what comes before it is dropped."""
         seen: list[str] = []
@@ -259,13 +269,22 @@ class Endpoint:
                 data, source = self._socket.recvfrom(65535)
             except TimeoutError:
                 break
+            if self._is_repeated(data, source):
+                continue
             message = Message.parse(data, source)
             if wanted(message):
                 return message
             seen.append(message.start_line)
         raise AssertionError(f"{what} did not come within {within_s:g} s; came: {seen}")
 
-    def ask(self, what: Message, to: Address, within_s: float = 5) -> Message:
+    def _is_repeated(self, data: bytes, source: Address) -> bool:
+        if data.startswith(b"SIP/2.0 "):
+            return False
+        known = (source, data) in self._requests
+        self._requests.add((source, data))
+        return known
+
+    def ask(self, what: Message, to: Address, within_s: float = PATIENCE_S) -> Message:
         """Send a request and return its final answer; a refusal of an INVITE is acknowledged."""
         self.send(what, to)
         final = self.expect(
@@ -310,7 +329,7 @@ class Endpoint:
             return self.ask(ask, registrar)
 
         answer = attempt(1)
-        give_up_at = time.monotonic() + 5
+        give_up_at = time.monotonic() + PATIENCE_S
         for cseq in count(2):
             challenge = answer.get("WWW-Authenticate") or answer.get("Proxy-Authenticate") or ""
             is_stale = "stale=true" in challenge and time.monotonic() < give_up_at

@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from tests.rig.network import SIP_PORT, udp_bound
 from tests.rig.process import Process
 from tests.rig.sip import Address, Endpoint, Headers, Message
-from tests.rig.wait import eventually
+from tests.rig.wait import PATIENCE_S, eventually
 
 Behaviour = Literal["answers", "hangs_up", "rings", "busy"] | int
 """What a phone does: answers and is hung up on; answers and hangs up itself; rings until it is
@@ -35,7 +35,7 @@ _REFUSALS = (
     *(433, 436, 437, 438, 480, 481, 482, 483, 484, 485, 486, 487, 488, 491, 493, 494),
     *(500, 501, 502, 503, 504, 505, 513, 580, 600, 603, 604, 606, 607, 608),
 )
-_GIVES_UP_S = 120
+_GIVES_UP_S = 120.0
 _TALK_MS = 20  # a BYE right behind its ACK may overtake it, in another worker
 
 
@@ -82,11 +82,11 @@ class Call:
         """The final status of the INVITE, once it is there."""
         return next((status for status in self._statuses() if status >= 200), None)
 
-    def wait_for(self, status: int, within_s: float = 15) -> None:
+    def wait_for(self, status: int, within_s: float = PATIENCE_S) -> None:
         """Wait until this status has come, for example 180, or 200 for an answered call."""
         eventually(lambda: status in self._statuses(), within_s, f"{status} for the INVITE")
 
-    def outcome(self, within_s: float = 30) -> Outcome:
+    def outcome(self, within_s: float = _GIVES_UP_S) -> Outcome:
         """Wait for the end of the call."""
         ended_well = self.process.wait(within_s) == 0
         return Outcome(self.status, ended_well, self.sent, self.received)
@@ -126,7 +126,7 @@ class Caller:
         talk_s: float = 0,
         hung_up_by: Literal["caller", "phone"] = "caller",
         max_forwards: int = 70,
-        within_s: float = 30,
+        within_s: float = _GIVES_UP_S,
     ) -> Outcome:
         """Call and wait for the end. With *expect*, another status is an AssertionError."""
         call = self.dial(
@@ -191,7 +191,7 @@ class Caller:
         rate: float,
         *,
         at_once: int = 1000,
-        within_s: float = 120,
+        within_s: float = _GIVES_UP_S,
     ) -> Load:
         """Make many calls, *rate* a second, to each of the URIs in turn; nothing is traced."""
         assert not any(";" in uri for uri in request_uris), "SIPp splits its values at semicolons"
@@ -229,7 +229,7 @@ class Caller:
     def _argv(self, number: int, scenario: Path) -> list[str | Path]:
         port = self._port or SIP_PORT + 1000 + number
         edge = f"{self.edge[0]}:{self.edge[1]}"
-        return [*_sipp(scenario, self.ip, port), "-timeout", f"{_GIVES_UP_S}s", edge]
+        return [*_sipp(scenario, self.ip, port), "-timeout", f"{_GIVES_UP_S:g}s", edge]
 
     def _start(self, argv: Sequence[str | Path], stem: Path) -> Process:
         process = Process(stem.name, argv, stem.with_suffix(".log"))

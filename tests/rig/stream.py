@@ -10,6 +10,7 @@ from typing import Literal
 
 from tests.rig.certificates import Certificate
 from tests.rig.sip import Address, Endpoint, Message, request
+from tests.rig.wait import PATIENCE_S
 
 Transport = Literal["tcp", "tls"]
 
@@ -52,7 +53,10 @@ class StreamEndpoint(Endpoint):
         self._socket.sendall(bytes(what))
 
     def expect(
-        self, wanted: Callable[[Message], bool], within_s: float = 5, what: str = "the message"
+        self,
+        wanted: Callable[[Message], bool],
+        within_s: float = PATIENCE_S,
+        what: str = "the message",
     ) -> Message:
         seen: list[str] = []
         give_up_at = time.monotonic() + within_s
@@ -70,7 +74,7 @@ class StreamEndpoint(Endpoint):
                 raise AssertionError(f"{what} did not come within {within_s:g} s; came: {seen}")
             self._read += came
 
-    def rest(self, within_s: float = 5) -> list[Message]:
+    def rest(self, within_s: float = PATIENCE_S) -> list[Message]:
         """Say that no more will come, and return what still comes before the other end closes."""
         self._socket.settimeout(within_s)
         with suppress(ConnectionError, OSError):
@@ -81,7 +85,7 @@ class StreamEndpoint(Endpoint):
         return list(iter(self._next, None))
 
     def _connect(self, to: Address) -> None:
-        self._socket.settimeout(5)
+        self._socket.settimeout(PATIENCE_S)
         self._socket.connect(to)
         self._connected = True
         if self.transport == "tls":

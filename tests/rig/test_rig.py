@@ -1,5 +1,6 @@
 """The rig by itself, without Whence: what every other test relies on."""
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import dns.query
 import dns.rcode
 import pytest
 
+from tests.rig import network
 from tests.rig.nameserver import address, refused
 from tests.rig.network import Network
 from tests.rig.process import Process, alive
@@ -24,6 +26,42 @@ ACCOUNTS = {"acct1": "secret", "acct2": "terces"}
 def test_two_networks_never_overlap() -> None:
     with Network() as one, Network() as other:
         assert not one.block.overlaps(other.block)
+
+
+def test_ports_of_two_networks_never_overlap() -> None:
+    with Network() as one, Network() as other:
+        ports = [one.port(), one.port(), other.port()]
+    assert len(set(ports)) == 3
+    assert all(port % 2 == 0 for port in ports)
+
+
+CLAIMANT = """if True:
+    import sys, time
+    from tests.rig import network
+    network.CLAIM_PORT = int(sys.argv[1])
+    claimed = network.Network()
+    print(claimed.block, claimed.port(), flush=True)
+    time.sleep(1000)
+"""
+
+
+def test_what_another_process_claims_is_free_again_when_that_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No file tells of a claim: who shares nothing but the network with us sees it, too."""
+    own = 10_000 + os.getpid() % 1000  # no other run claims by this port
+    monkeypatch.setattr(network, "CLAIM_PORT", own)
+    environment = {"TMPDIR": str(tmp_path)}
+    argv = [sys.executable, "-c", CLAIMANT, str(own)]
+    with Process("claimant", argv, tmp_path / "log", env=environment) as claimant:
+        block, port = eventually(lambda: tuple(claimant.log.split()), what="the other's claim")
+        with Network() as ours:
+            assert str(ours.block) != block
+            assert str(ours.port()) != port
+        claimant.signal(signal.SIGKILL)
+        claimant.wait()
+    with Network() as ours:
+        assert str(ours.block) == block, "the first one is free again"
 
 
 def test_a_name_keeps_its_address() -> None:
@@ -87,7 +125,7 @@ def test_a_test_run_that_is_killed_leaves_no_process_behind(rig: Rig) -> None:
     with Process("run", [sys.executable, "-c", script], rig.directory / "run.log") as run:
         processes = eventually(lambda: [int(pid) for pid in run.log.split()], what="a provider")
         run.signal(signal.SIGKILL)
-        assert run.wait(5) == -signal.SIGKILL
+        assert run.wait() == -signal.SIGKILL
     eventually(lambda: not any(map(alive, processes)), what="the provider's end")
 
 

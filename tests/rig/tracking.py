@@ -9,7 +9,7 @@ import httpx
 
 from tests.rig.drop_in import DropIn
 from tests.rig.process import Process, beside_python
-from tests.rig.wait import eventually
+from tests.rig.wait import PATIENCE_S, eventually
 from tests.rig.whence import API_PORT
 
 
@@ -53,7 +53,7 @@ class Tracking:
     def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `whence` with these arguments, and this agent's API."""
         argv = [str(beside_python("whence")), *arguments, "--api", self.api]
-        return subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+        return subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
 
     def says(self, *arguments: str) -> str:
         """Run a command that must succeed: what it printed."""
@@ -63,7 +63,7 @@ class Tracking:
 
     def _client(self) -> httpx.Client:
         # Only http:// is asked; to load the CA certificates would cost more than the question.
-        return httpx.Client(base_url=self.api, timeout=5, trust_env=False, verify=False)
+        return httpx.Client(base_url=self.api, timeout=PATIENCE_S, trust_env=False, verify=False)
 
     def __enter__(self) -> Self:
         return self

@@ -7,9 +7,13 @@ from typing import TypeVar
 T = TypeVar("T")
 
 POLL_S = 0.02
+PATIENCE_S = 60.0
+"""How long the rig waits for what must come. Only a failure takes so long: it is long enough for a
+machine that has other work. Nothing is proved by what does not come in a shorter time.
+"""
 
 
-def eventually(condition: Callable[[], T], within_s: float = 15, what: str = "") -> T:
+def eventually(condition: Callable[[], T], within_s: float = PATIENCE_S, what: str = "") -> T:
     """Call *condition* until it returns something truthy, and return that.
 
     A condition that raises is not met yet. When *within_s* is over, the AssertionError says

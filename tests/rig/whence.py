@@ -17,7 +17,7 @@ import httpx
 from tests.rig.network import SIP_PORT, Network
 from tests.rig.process import Process, alive, beside_python, command_line, parent, program
 from tests.rig.provider import Provider
-from tests.rig.wait import eventually
+from tests.rig.wait import PATIENCE_S, eventually
 
 Table = Mapping[str, object]
 
@@ -108,7 +108,7 @@ class Whence:
 
     # --- its life
 
-    def start(self, within_s: float = 30) -> None:
+    def start(self, within_s: float = PATIENCE_S) -> None:
         """Start `whence run`, and wait until it says that it is healthy.
 
         What a killed life left behind is left alone: that this start succeeds is Whence's task.
@@ -120,10 +120,10 @@ class Whence:
         """Start `whence run`, and wait for nothing."""
         assert not (self.process and self.process.running), f"{self.name} runs"
         argv: list[str | Path] = [beside_python("whence"), "run", "-c", self.file]
-        self.process = Process(self.name, argv, self._log_file, stop_within_s=20)
+        self.process = Process(self.name, argv, self._log_file, stop_within_s=PATIENCE_S)
         self._lives.append(self.process)
 
-    def wait_healthy(self, within_s: float = 30) -> None:
+    def wait_healthy(self, within_s: float = PATIENCE_S) -> None:
         """Wait until /healthz answers 200."""
         process = self._running()
 
@@ -150,7 +150,7 @@ class Whence:
         """SIGKILL `whence run` alone: what it started must cope by itself."""
         process = self._running()
         process.signal(signal.SIGKILL)
-        process.wait(5)
+        process.wait()
 
     def kill_kamailio(self) -> int:
         """SIGKILL Kamailio's main process alone; its workers live on. Return its pid."""
@@ -261,13 +261,13 @@ class Whence:
         answer: dict[str, Any] = self.post("/v1/explain", {"source": source, "ruri": ruri, **more})
         return answer
 
-    def wait_registered(self, *trunk_ids: str, within_s: float = 15) -> None:
+    def wait_registered(self, *trunk_ids: str, within_s: float = PATIENCE_S) -> None:
         """Wait until these trunks, or all enabled ones, are registered."""
         enabled = [str(table["id"]) for table in self.trunks if table.get("enabled", True)]
         for trunk_id in trunk_ids or enabled:
             self.wait_state(trunk_id, "registered", within_s)
 
-    def wait_state(self, trunk_id: str, state: str, within_s: float = 15) -> dict[str, Any]:
+    def wait_state(self, trunk_id: str, state: str, within_s: float = PATIENCE_S) -> dict[str, Any]:
         """Wait until a trunk is in this state, and return what the API said of it then."""
 
         def reached() -> dict[str, Any]:
@@ -278,7 +278,9 @@ class Whence:
 
         return eventually(reached, within_s, f'trunk "{trunk_id}" {state}')
 
-    def cli(self, *arguments: str, within_s: float = 30) -> subprocess.CompletedProcess[str]:
+    def cli(
+        self, *arguments: str, within_s: float = PATIENCE_S
+    ) -> subprocess.CompletedProcess[str]:
         """Run `whence` with these arguments (and this node's API) to its end."""
         asks = bool(arguments) and arguments[0] in _ASKS_THE_API and "--api" not in arguments
         argv = [str(beside_python("whence")), *arguments, *(["--api", self.api] if asks else [])]
@@ -292,7 +294,7 @@ class Whence:
 
     def _client(self) -> httpx.Client:
         # Only http:// is asked; to load the CA certificates would cost more than the question.
-        return httpx.Client(base_url=self.api, timeout=5, trust_env=False, verify=False)
+        return httpx.Client(base_url=self.api, timeout=PATIENCE_S, trust_env=False, verify=False)
 
     def _running(self) -> Process:
         assert self.process, f"{self.name} was never started"

@@ -20,7 +20,7 @@ from tests.system.scene import (
     uri,
 )
 
-QUICK: Table = {"answer": 3}
+QUICK: Table = {"answer": 6}
 """Enough for a registrar on a busy machine; one that is dead is given up after it."""
 
 LEAVE: Table = {"on_stop": "leave"}
@@ -47,7 +47,7 @@ def test_a_dead_server_is_passed_over_within_one_attempt(rig: Rig) -> None:
         agent={"nameserver": dns.place, **LEAVE},
         registration=QUICK,
     )
-    whence.wait_registered(within_s=30)
+    whence.wait_registered()
     stands = whence.trunk("alices-trunk")
     assert stands["registrar"] == f"udp:{place(second.address)}"
     assert stands["failures"] == 0
@@ -124,14 +124,14 @@ def test_a_registrar_that_moved_is_found_at_its_new_address(rig: Rig) -> None:
     def moved() -> bool:
         return bool(whence.trunk("alices-trunk")["registrar"] == f"udp:{place(after.address)}")
 
-    eventually(moved, within_s=60, what="registered at the new address")
+    eventually(moved, what="registered at the new address")
     assert decided(whence, after) == "identified"
     eventually(lambda: learned(whence) == {after.ip}, what="the end of what the old one granted")
     assert decided(whence, before) == "unknown"
 
 
 def test_a_registrar_is_still_found_while_dns_is_down(rig: Rig) -> None:
-    provider = rig.provider(accounts=ACCOUNTS, grants_s=10)
+    provider = rig.provider(accounts=ACCOUNTS, grants_s=20)
     dns = rig.nameserver(address(NAME, provider.ip, ttl_s=1))
     whence = rig.whence(
         trunks=[alices_trunk(provider, registrar=f"sip:{NAME}")],
@@ -145,8 +145,8 @@ def test_a_registrar_is_still_found_while_dns_is_down(rig: Rig) -> None:
     def refreshed() -> bool:
         return bool(whence.trunk("alices-trunk")["expires_at"] > until)
 
-    eventually(refreshed, within_s=30, what="a refresh without DNS")
-    assert time.time() < until, "it did not lapse"
+    eventually(refreshed, what="a refresh without DNS")
+    assert provider.registers()[-1].at < until, "it did not lapse"
     eventually(lambda: f"DNS does not answer for {NAME}" in whence.log, what="a line in the log")
 
 
@@ -160,10 +160,19 @@ def test_a_name_for_which_nobody_answers_delays_no_other_trunk(rig: Rig) -> None
         users=["alice", "bob"],
         agent={"nameserver": dns.place, **LEAVE},
     )
-    whence.wait_registered("bobs-trunk", within_s=5)
-    assert {whence.trunk(str(one["id"]))["state"] for one in slow} == {"new"}
+    whence.wait_registered("bobs-trunk")
+    (learned_at,) = (one["learned_at"] for one in whence.get("/v1/addresses"))
+    for one in slow:
+        assert learned_at < failed_at(whence, str(one["id"]))
     rig.phone("bob", whence)
     rig.caller(whence, at=provider).call(uri(whence, BOBS_NUMBER), expect=200)
+
+
+def failed_at(whence: Whence, trunk_id: str) -> float:
+    """Return when the trunk's first attempt was over."""
+    stands = whence.wait_state(trunk_id, "waiting")
+    assert "DNS" in stands["reason"]
+    return float(min(event["at"] for event in whence.get(f"/v1/trunks/{trunk_id}")["events"]))
 
 
 def slow_trunk(number: int, provider: Provider) -> Table:

@@ -88,13 +88,14 @@ def test_what_was_learned_ends_when_the_grant_does_and_a_grace_later(
 
 
 def test_less_than_asked_for_is_what_counts(whence: Whence, added: Register) -> None:
-    _, name = added(grants_s=600)
     before = time.time()
+    _, name = added(grants_s=600)
     whence.wait_registered(name)
     stands = whence.trunk(name)
     assert stands["granted_s"] == 600
-    assert stands["expires_at"] <= time.time() + 600
-    assert 0.7 * 600 <= stands["next_at"] - before <= 0.8 * 600 + 5
+    assert before + 600 <= stands["expires_at"] <= time.time() + 600
+    refresh_s = 600 - (stands["expires_at"] - stands["next_at"])
+    assert 0.7 * 600 - 0.01 <= refresh_s <= 0.8 * 600 + 0.01
 
 
 def test_of_two_contacts_ours_says_for_how_long(whence: Whence, added: Register) -> None:
@@ -130,10 +131,11 @@ def test_wrong_credentials_park_a_trunk_after_two_requests(
     shared_rig: Rig, whence: Whence, added: Register
 ) -> None:
     """A provider bans who hammers it. Ten minutes later it is tried again, not before."""
+    before = time.time()
     provider, name = added({"password": "wrong"})
     stands = whence.wait_state(name, "parked")
     assert (stands["reason"], stands["last_status"]) == ("wrong_credentials", 401)
-    assert 595 < stands["next_at"] - time.time() <= 600
+    assert before + 600 <= stands["next_at"] <= time.time() + 600
     assert len(provider.registers()) == 2
     assert stands["expires_at"] is None
     caller = shared_rig.caller(whence, at=provider)
@@ -151,12 +153,13 @@ def test_a_refused_trunk_waits(
     shortest_s: float,
     longest_s: float,
 ) -> None:
+    before = time.time()
     provider, name = added(refuses=status)
     stands = whence.wait_state(name, "waiting")
     assert stands["last_status"] == status
     assert stands["reason"] == ("server_failed" if status == 503 else "rejected")
     assert str(status) in stands["message"]
-    assert shortest_s - 5 < stands["next_at"] - time.time() <= longest_s
+    assert before + shortest_s <= stands["next_at"] <= time.time() + longest_s
     assert len(provider.registers()) == 1
     shared_rig.caller(whence, at=provider).call(uri(whence), expect=403)
 
@@ -172,11 +175,11 @@ def test_retry_after_is_obeyed(shared_rig: Rig, whence: Whence) -> None:
     }
     whence.edit(trunks=[*whence.trunks, table])
     whence.reload()
-    asked = registrar.receive()
+    asked, before = registrar.receive(), time.time()
     assert asked.request_uri == f"sip:{registrar.address[0]}"
     registrar.send(reply(asked, 503, headers=[("Retry-After", "1234")]), whence.address)
     stands = whence.wait_state("told-to-wait", "waiting")
-    assert 1230 < stands["next_at"] - time.time() <= 1234
+    assert before + 1234 <= stands["next_at"] <= time.time() + 1234
 
 
 def test_a_200_that_lists_only_others_is_no_registration(shared_rig: Rig, whence: Whence) -> None:

@@ -14,7 +14,7 @@ from tests.rig.network import SIP_PORT
 from tests.rig.process import Process, beside_python
 from tests.rig.provider import Provider
 from tests.rig.rig import Rig
-from tests.rig.wait import eventually
+from tests.rig.wait import PATIENCE_S, eventually
 from tests.rig.whence import API_PORT, Whence, trunk
 from tests.system.scene import (
     ACCOUNTS,
@@ -212,7 +212,7 @@ def test_health_says_what_is_wrong(scene: Scene) -> None:
         os.kill(pid, signal.SIGSTOP)
     try:
         eventually(lambda: scene.whence.health() == 503, what="the fault")
-        with httpx.Client(base_url=scene.whence.api, trust_env=False, timeout=5) as client:
+        with httpx.Client(base_url=scene.whence.api, trust_env=False, timeout=PATIENCE_S) as client:
             assert client.get("/healthz").json() == {"kamailio": False, "directory": True}
     finally:
         for pid in pids:

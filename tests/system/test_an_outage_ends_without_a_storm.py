@@ -10,16 +10,16 @@ from contextlib import suppress
 from tests.rig.network import SIP_PORT
 from tests.rig.rig import Rig
 from tests.rig.sip import Endpoint, reply
-from tests.rig.wait import eventually
+from tests.rig.wait import PATIENCE_S, eventually
 from tests.rig.whence import Whence
 from tests.system.registrar import DOMAIN, number
 from tests.system.scene import ALICE, place
 
-TRUNKS = 30
+TRUNKS = 60
 RATE = 5
 AT_ONCE_S = 1.0
 """The pace lets a second's worth begin at once."""
-SLACK_S = 1.0  # on a busy machine the story reads late what came in time
+SLACK_S = 3.0  # on a busy machine the story reads late what came in time; a storm is far more
 
 
 class Registrar:
@@ -32,7 +32,7 @@ class Registrar:
         self.attempts: dict[tuple[str, int], float] = {}
         """(Call-ID, CSeq) → when it first came: what is sent again is no attempt."""
 
-    def serve(self, whence: Whence, done: Callable[[], object], within_s: float, what: str) -> None:
+    def serve(self, whence: Whence, done: Callable[[], object], what: str) -> None:
         """Do so until something is done."""
 
         def is_done() -> object:
@@ -42,7 +42,7 @@ class Registrar:
                     self._hear(whence)
             return done()
 
-        eventually(is_done, within_s, what)
+        eventually(is_done, 2 * PATIENCE_S, what)
 
     def _hear(self, whence: Whence) -> None:
         asked = self._endpoint.receive(0.1)
@@ -69,7 +69,7 @@ def test_an_outage_ends_without_a_storm(rig: Rig) -> None:
         trunks=[table | {"id": name, "user": name, "password": "secret"} for name in names],
         users=["alice"],
         agent={"on_stop": "leave"},
-        registration={"rate_per_registrar": RATE, "unreachable": [1, 2], "answer": 1},
+        registration={"rate_per_registrar": RATE, "unreachable": [1, 2], "answer": 2},
     )
 
     def granted() -> list[bool]:
@@ -79,15 +79,15 @@ def test_an_outage_ends_without_a_storm(rig: Rig) -> None:
     def failed() -> list[bool]:
         return [one["failures"] > 0 for one in whence.get("/v1/trunks")]
 
-    registrar.grants_s = 10
-    registrar.serve(whence, lambda: all(granted()), 30, "all trunks registered")
+    registrar.grants_s = 20
+    registrar.serve(whence, lambda: all(granted()), "all trunks registered")
     registrar.grants_s = 0
     registrar.serve(
-        whence, lambda: not any(granted()) and all(failed()), 60, "all trunks failed and lapsed"
+        whence, lambda: not any(granted()) and all(failed()), "all trunks failed and lapsed"
     )
     registrar.attempts.clear()
     registrar.grants_s = 3600
-    registrar.serve(whence, lambda: all(granted()), 60, "all trunks registered again")
+    registrar.serve(whence, lambda: all(granted()), "all trunks registered again")
     instants = list(registrar.attempts.values())
     assert len(instants) >= TRUNKS
     assert most_above_the_limit(instants) <= RATE * (AT_ONCE_S + SLACK_S)

@@ -151,9 +151,9 @@ def test_a_grant_of_a_few_seconds_is_refreshed_again_and_again(
     shared_rig: Rig, whence: Whence
 ) -> None:
     registrar = by_hand(shared_rig, whence)
-    lists(registrar, "OURS;expires=6")
+    lists(registrar, "OURS;expires=15")
     for _ in range(2):
         granted_at = time.time()
-        lists(registrar, "OURS;expires=6")
-        assert time.time() - granted_at < 5.9
+        lists(registrar, "OURS;expires=15")
+        assert time.time() - granted_at < 15
     assert registrar.addresses() == [registrar.endpoint.address[0]]

@@ -14,7 +14,7 @@ import pytest
 from tests.rig.network import SIP_PORT
 from tests.rig.process import Process, beside_python
 from tests.rig.rig import Rig
-from tests.rig.wait import eventually
+from tests.rig.wait import PATIENCE_S, eventually
 from tests.rig.whence import API_PORT, INSIDE_PORT, Whence
 from whence.agent.directory import Directory
 
@@ -41,7 +41,7 @@ def refused(
         f"refused-{command}", [*first, beside_python("whence"), command, "-c", whence.file], log
     )
     try:
-        assert process.wait(30) == status, process.log
+        assert process.wait() == status, process.log
         assert process.descendants() == []
     finally:
         process.kill()
@@ -224,8 +224,8 @@ def test_a_stop_right_after_the_start_ends_everything_in_time(rig: Rig, processe
     try:
         eventually(lambda: len(early.descendants()) >= processes, what=f"{processes} processes")
         early.signal(signal.SIGTERM)
-        assert early.wait(20) in (0, -signal.SIGTERM), early.log
-        eventually(lambda: not early.descendants(), within_s=10, what="nothing left")
+        assert early.wait() in (0, -signal.SIGTERM), early.log
+        eventually(lambda: not early.descendants(), what="nothing left")
     finally:
         early.kill()
     whence.start()
@@ -238,7 +238,8 @@ def test_a_hang_up_in_the_middle_of_the_start_ends_nothing_and_counts(
     """The state directory is made when the file has been read, and long before all is ready."""
     whence = rig.whence(start=False)
     argv: list[str | Path] = [beside_python("whence"), command, "-c", whence.file]
-    with Process("early", argv, rig.directory / "early.log") as early:
+    log = rig.directory / "early.log"
+    with Process("early", argv, log, stop_within_s=PATIENCE_S) as early:
         eventually(whence.state.exists, what="the state directory")
         whence.edit(users=["alice"])
         early.signal(signal.SIGHUP)
@@ -249,7 +250,7 @@ def test_a_hang_up_in_the_middle_of_the_start_ends_nothing_and_counts(
                 early.signal(signal.SIGHUP)  # the agent, too, begins at some time
             return [user["name"] for user in whence.get("/v1/users")] == ["alice"]
 
-        eventually(there, within_s=30, what="the user that was added")
+        eventually(there, what="the user that was added")
         assert early.stop() == 0, early.log
         assert "starts again" not in early.log
 

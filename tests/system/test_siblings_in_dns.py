@@ -29,8 +29,8 @@ def siblings(whence: Whence) -> set[str]:
     return {str(one["ip"]) for one in shown if one["origin"] == "resolved"}
 
 
-def wait_siblings(whence: Whence, *ips: str, within_s: float = 10) -> None:
-    eventually(lambda: siblings(whence) == set(ips), within_s, f"siblings {ips}")
+def wait_siblings(whence: Whence, *ips: str) -> None:
+    eventually(lambda: siblings(whence) == set(ips), what=f"siblings {ips}")
 
 
 def start(rig: Rig, dns: NameServer, provider: Provider, pbx: Pbx, **more: object) -> Whence:
@@ -38,7 +38,7 @@ def start(rig: Rig, dns: NameServer, provider: Provider, pbx: Pbx, **more: objec
     return rig.whence(
         trunks=[trunk("acme", provider, "acct1", pbx.uri, **keys)],
         agent={"nameserver": dns.place, **BRIEF},
-        registration={"answer": 4},
+        registration={"answer": 10},
     )
 
 
@@ -86,9 +86,9 @@ def test_a_sibling_that_dns_names_no_more_ends_with_its_ttl_and_a_new_one_appear
     whence.wait_registered()
     wait_siblings(whence, rig.ip("two"))
     dns.change(address(NAME, provider.ip, rig.ip("three"), ttl_s=1))
-    eventually(lambda: rig.ip("three") in siblings(whence), 20, "the new sibling")
+    eventually(lambda: rig.ip("three") in siblings(whence), what="the new sibling")
     assert pbx.called_by(rig.endpoint("three"), whence.address)["X-Whence-Trunk"] == "acme"
-    wait_siblings(whence, rig.ip("three"), within_s=45)
+    wait_siblings(whence, rig.ip("three"))
     assert refused(rig.endpoint("two"), whence.address) == 403
 
 
@@ -128,7 +128,7 @@ def test_a_server_that_dns_names_no_more_is_told_of(rig: Rig, pbx: Pbx) -> None:
     wait_siblings(whence, rig.ip("two"))
     assert whence.get("/v1/events") == []
     dns.change(address(NAME, rig.ip("three"), ttl_s=1))
-    (event,) = eventually(lambda: whence.get("/v1/events"), 40, "the alarm")
+    (event,) = eventually(lambda: whence.get("/v1/events"), what="the alarm")
     assert (event["kind"], event["trunk"]) == ("server_not_in_dns", "acme")
     assert event["message"] == (
         f"udp:{provider.ip}:{SIP_PORT} granted, and DNS does not name it for {NAME}"
@@ -194,7 +194,7 @@ def test_dns_cannot_open_the_door_to_others(rig: Rig, pbx: Pbx) -> None:
         assert whence.explain(source, f"sip:x@{place(whence.address)}")["decision"] == "unknown"
     dns.kill()
     until = whence.trunk("acme")["expires_at"]
-    eventually(lambda: time.time() > until, 30, what="the end of the first grant")
+    eventually(lambda: time.time() > until, what="the end of the first grant")
     assert len(siblings(whence)) == 16, "what DNS said last counts on"
 
 

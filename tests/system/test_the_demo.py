@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from tests.rig.process import Process, beside_python
-from tests.rig.wait import eventually
+from tests.rig.wait import PATIENCE_S, eventually
 
 SENTENCES = (
     "whence run started Kamailio and the agent",
@@ -40,8 +40,8 @@ def test_the_demo_tells_its_whole_story(tmp_path: Path) -> None:
 def test_a_demo_that_is_kept_goes_on_until_it_is_ended(tmp_path: Path) -> None:
     out, errors = tmp_path / "out", tmp_path / "errors"
     argv = [sys.executable, "-m", "demo", "--keep"]
-    with Process("demo", argv, errors, out_file=out, stop_within_s=20) as demo:
-        eventually(lambda: "Ctrl-C ends everything." in out.read_text("utf-8"), within_s=60)
+    with Process("demo", argv, errors, out_file=out, stop_within_s=PATIENCE_S) as demo:
+        eventually(lambda: "Ctrl-C ends everything." in out.read_text("utf-8"))
         assert demo.running
         (words,) = re.findall(r"^  \S+/whence (trunks --api \S+)$", out.read_text("utf-8"), re.M)
         command = [beside_python("whence"), *words.split()]

@@ -65,7 +65,7 @@ def test_node_started_beside_anothers_python_runs_its_own(rig: Rig, tmp_path: Pa
             (there / name / file).write_text(f"open({str(tmp_path / 'imported')!r}, 'w')\n")
     (there / "json.py").write_text(f"open({str(tmp_path / 'imported')!r}, 'w')\n")
     argv: list[str | Path] = ["env", "-C", there, beside_python("whence"), "run", "-c", whence.file]
-    with Process("run", argv, tmp_path / "run.log", stop_within_s=20) as run:
+    with Process("run", argv, tmp_path / "run.log", stop_within_s=60) as run:
         whence.process = run
         whence.wait_healthy()
         assert run.stop() == 0

@@ -15,6 +15,7 @@ from tests.rig.network import SIP_PORT
 from tests.rig.parsers import READERS, WHOLE, prefixed
 from tests.rig.sip import Endpoint, Message, reply
 from tests.rig.stream import StreamEndpoint
+from tests.rig.wait import PATIENCE_S
 from whence.core import stamp
 from whence.core.kamailio_log import Filter
 
@@ -66,9 +67,9 @@ class Arena:
         self.provider = Sender(scene, namespace, "provider")
         self.stranger = Sender(scene, namespace, "stranger")
         self.trunk: Caller = scene.trunk(user, at=self.provider.udp, networks=[self.provider.ip])
-        self._fence = scene.endpoint("fence").address[0]
+        self._fences = set(scene.fences)
         phones = self.phone.address[0]
-        self._tests = {self.provider.ip, self.stranger.ip, phones, self._fence}
+        self._tests = {self.provider.ip, self.stranger.ip, phones, *self._fences}
         """Addresses from which the tests send: what any other sends is the edge's."""
         self._sniffer = Sniffer(namespace)
         self._refused = namespace.refused
@@ -79,7 +80,7 @@ class Arena:
     def listener(self, machine: str) -> socket.socket:
         """Return a target that waits for connections."""
         bound = self._namespace.socket("tcp", self.scene.ip(machine))
-        bound.settimeout(5)
+        bound.settimeout(PATIENCE_S)
         bound.listen()
         return bound
 
@@ -195,7 +196,7 @@ class Arena:
     def _strays(self, *to: str) -> list[str]:
         """Return what was sent anywhere else since this was last asked."""
         others = {sent for sent in self._sniffer.seen() if sent.source[0] not in self._tests}
-        astray = {sent for sent in others if sent.to[0] not in {*to, self._fence}}
+        astray = {sent for sent in others if sent.to[0] not in {*to, *self._fences}}
         before, self._refused = self._refused, self._namespace.refused
         faults = [f"the edge sent to {sent.protocol}:{sent.to}" for sent in astray]
         if self._refused != before:
