@@ -2,11 +2,10 @@
 .PHONY: demo test test-fast check fmt cov docs dist setup bench bench-scale bench-instructions \
     bench-freshness bench-registrations lock help
 
-# The pure tests: no Kamailio, no database server, no sleep. Folders that do not exist are left out.
-PURE := $(wildcard tests/core tests/edge tests/bench tests/tools tests/unit/core tests/unit/edge \
-    tests/unit/store tests/unit/ipc tests/unit/bench tests/unit/tools)
+# The pure tests: no Kamailio, no database server, no sleep.
+PURE := $(addprefix tests/unit/,core edge store ipc bench tools)
 # `make cov` adds the tests of the agent and of the command line.
-COVERED := $(PURE) $(wildcard tests/agent tests/cli tests/unit/agent tests/unit/cli)
+COVERED := $(PURE) tests/unit/agent tests/unit/cli
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*##[[:space:]]*/make \1	/p' $(MAKEFILE_LIST) | expand -t 28

@@ -18,7 +18,7 @@ from bench.contestants.whence import whence
 from bench.report import Report
 from bench.scale import SIZES, measure
 from bench.stage import Stage
-from tests.rig.network import Network
+from testkit.network import Network
 
 CONTESTANTS = (recipe_as_debian, recipe_tlsf, drop_in, relay, whence)
 RESULTS = Path(__file__).parent / "results"

@@ -9,9 +9,9 @@ from itertools import count, islice
 from pathlib import Path
 
 from bench.layout import Call
-from tests.rig.process import Process
-from tests.rig.sip import Address
-from tests.rig.sipp import Load
+from testkit.process import Process
+from testkit.sip import Address
+from testkit.sipp import Load
 
 SCENARIO = Path(__file__).with_name("caller.xml")
 AT_ONCE = 1000

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from bench.cpu import ProcessesChangedError, between_ns, used_ns
 from bench.spread import in_turn
-from tests.rig.process import Process, program
-from tests.rig.sip import Address
-from tests.rig.sipp import Load as Outcome
+from testkit.process import Process, program
+from testkit.sip import Address
+from testkit.sipp import Load as Outcome
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,9 @@ from rich.console import Console
 from bench.circumstances import versions
 from bench.fresh import Fresh, Probe
 from bench.registrations.registrar import DOMAIN, Registrar, password
-from tests.rig.network import SIP_PORT, Network
-from tests.rig.sip import Address, Endpoint, Message, acknowledgement, reply, request
-from tests.rig.whence import Whence
+from testkit.network import SIP_PORT, Network
+from testkit.sip import Address, Endpoint, Message, acknowledgement, reply, request
+from testkit.whence import Whence
 
 RESULTS = Path(__file__).parent / "results"
 PROBE_TRUNKS = 300

@@ -17,15 +17,15 @@ from pathlib import Path
 
 from bench.layout import Layout
 from bench.stage import phone
-from tests.rig.network import SIP_PORT, Network
-from tests.rig.sip import Endpoint
-from tests.rig.whence import Whence
-from whence.agent.directory import FILE, Directory
-from whence.agent.registrations import account_key
-from whence.agent.settings import load
-from whence.core import directory as tables
-from whence.core.address import Address, Origin, Source, Transport
-from whence.core.registration import NextHop, Registration, State
+from testkit.network import SIP_PORT, Network
+from testkit.sip import Endpoint
+from testkit.whence import Whence
+from whence.agent.config.models import load
+from whence.agent.registration.service import account_key
+from whence.core.identification.address import Address, Origin, Source, Transport
+from whence.core.registration.machine import NextHop, Registration, State
+from whence.store import schema as tables
+from whence.store.directory import FILE, Directory
 
 USER = "alice"
 GRANTED_S = 86_400

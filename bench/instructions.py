@@ -24,7 +24,7 @@ from bench.contestants.native import ONE_WORKER, recipe_tlsf, relay
 from bench.granted import granted
 from bench.layout import Layout, Pattern, calls
 from bench.stage import Stage
-from tests.rig.network import Network
+from testkit.network import Network
 
 RESULTS = Path(__file__).parent / "results"
 TRUNKS = 1_000

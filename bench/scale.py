@@ -22,8 +22,8 @@ from bench.granted import granted
 from bench.growth import Growth, Key
 from bench.layout import Layout, Pattern, Places, calls
 from bench.stage import Stage, phone
-from tests.rig.network import SIP_PORT, Network
-from tests.rig.sip import Endpoint, request
+from testkit.network import SIP_PORT, Network
+from testkit.sip import Endpoint, request
 
 SIZES = (10, 1_000, 100_000)
 RESULTS = Path(__file__).parent / "results"

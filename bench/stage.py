@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.rig.network import SIP_PORT, Network, udp_bound
-from tests.rig.process import Process
-from tests.rig.sip import Address
-from tests.rig.wait import eventually
+from testkit.network import SIP_PORT, Network, udp_bound
+from testkit.process import Process
+from testkit.sip import Address
+from testkit.wait import eventually
 
 ANSWERS_AT_ONCE = Path(__file__).parent / "phone.xml"
 

@@ -6,7 +6,7 @@ import sys
 import time
 
 from demo.story import Story
-from tests.rig.rig import Rig
+from testkit.rig import Rig
 
 
 def main() -> int:

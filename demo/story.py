@@ -5,12 +5,12 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from tests.rig.rig import Rig
-from tests.rig.sip import Message
-from tests.rig.sip import request as sip_request
-from tests.rig.sipp import Phone
-from tests.rig.wait import eventually
-from tests.rig.whence import trunk
+from testkit.rig import Rig
+from testkit.sip import Message
+from testkit.sip import request as sip_request
+from testkit.sipp import Phone
+from testkit.wait import eventually
+from testkit.whence import trunk
 
 ALICES_NUMBER = "+442071234567"
 BOBS_NUMBER = "+442071234568"

@@ -10,13 +10,14 @@ import KSR
 
 sys.path.append(str(Path(__file__).absolute().parents[2]))
 
-from whence.edge import drop_in, route
-from whence.edge.handlers import Handlers
+from whence.edge import inbound
+from whence.edge.base import Handlers
+from whence.edge.dropin import handlers
 
 
 def mod_init() -> Handlers:
     """Make the handlers; Kamailio calls this once, before it forks."""
     for_drop_in = KSR.kx.get_def("WHENCE_DROP_IN")
     if for_drop_in:
-        return drop_in.DropIn(KSR, drop_in.Settings.parse(for_drop_in))
-    return route.Edge(KSR, route.Settings.parse(KSR.kx.get_def("WHENCE_EDGE") or ""))
+        return handlers.DropIn(KSR, handlers.Settings.parse(for_drop_in))
+    return inbound.Edge(KSR, inbound.Settings.parse(KSR.kx.get_def("WHENCE_EDGE") or ""))

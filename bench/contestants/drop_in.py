@@ -14,12 +14,12 @@ from bench.contest import Contestant
 from bench.contestants.native import DEBIAN_MEMORY, HERE, TLSF, USER
 from bench.contestants.whence import account, provider
 from bench.stage import Stage, phone
-from tests.rig.drop_in import Record, registrations, uac_tables
-from tests.rig.network import SIP_PORT, udp_bound
-from tests.rig.process import Process
-from tests.rig.sip import Endpoint
-from tests.rig.sipp import Caller
-from tests.rig.wait import eventually
+from testkit.drop_in import Record, registrations, uac_tables
+from testkit.network import SIP_PORT, udp_bound
+from testkit.process import Process
+from testkit.sip import Endpoint
+from testkit.sipp import Caller
+from testkit.wait import eventually
 
 KEY = "drop_in"
 TITLE = "drop-in with tlsf"

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from bench.contest import Contestant
 from bench.stage import Stage, phone
-from tests.rig.network import SIP_PORT, udp_bound
-from tests.rig.process import Process
-from tests.rig.sip import Address, Endpoint, reply, request
-from tests.rig.sipp import Caller
-from tests.rig.wait import eventually
+from testkit.network import SIP_PORT, udp_bound
+from testkit.process import Process
+from testkit.sip import Address, Endpoint, reply, request
+from testkit.sipp import Caller
+from testkit.wait import eventually
 
 HERE = Path(__file__).parent
 DEBIAN_MEMORY = ("-m", "64", "-M", "8")  # kamailio.service of the package; no -x, so qm

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from bench.contest import Contestant
 from bench.stage import Stage, phone
-from tests.rig.network import SIP_PORT
-from tests.rig.provider import Provider
-from tests.rig.sip import Endpoint
-from tests.rig.sipp import Caller
-from tests.rig.wait import eventually
-from tests.rig.whence import Whence, trunk
+from testkit.network import SIP_PORT
+from testkit.provider import Provider
+from testkit.sip import Endpoint
+from testkit.sipp import Caller
+from testkit.wait import eventually
+from testkit.whence import Whence, trunk
 
 KEY = "whence"
 USER = "alice"

@@ -27,7 +27,7 @@ from bench.registrations.contestants import (
 from bench.registrations.registrar import Registrar
 from bench.registrations.report import OURS, NoResult, Report, Result
 from bench.registrations.storm import EXPIRES_S, SETTINGS, Storm, weather
-from tests.rig.network import Network
+from testkit.network import Network
 
 Launch = Callable[[Network, Path, Registrar, Task], AbstractContextManager[Contestant]]
 CONTESTANTS: dict[str, Launch] = {OURS: whence, "uac": uac}

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Protocol
 
 from bench.registrations.registrar import DOMAIN, MEMORY, Registrar, password
-from tests.rig.network import SIP_PORT, Network
-from tests.rig.process import Process, command_line, program
-from tests.rig.provider import await_kamailio
-from tests.rig.whence import Whence
+from testkit.network import SIP_PORT, Network
+from testkit.process import Process, command_line, program
+from testkit.provider import await_kamailio
+from testkit.whence import Whence
 
 UAC = Path(__file__).with_name("uac.cfg")
 TABLES = Path("/usr/share/kamailio/db_sqlite")

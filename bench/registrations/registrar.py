@@ -7,9 +7,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.rig.network import SIP_PORT
-from tests.rig.process import Process
-from tests.rig.provider import ask_kamailio, await_kamailio
+from testkit.network import SIP_PORT
+from testkit.process import Process
+from testkit.provider import ask_kamailio, await_kamailio
 
 CONFIG = Path(__file__).with_name("registrar.cfg")
 DOMAIN = "provider.example"

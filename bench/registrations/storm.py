@@ -13,9 +13,9 @@ from itertools import pairwise
 
 from bench.registrations.contestants import WhenceRegisters, all_run
 from bench.registrations.registrar import Registrar
-from whence.agent.kamailio import RETRANSMIT_S
-from whence.core.pace import BURST_S
-from whence.core.retry import WAITS
+from whence.agent.registration.client import RETRANSMIT_S
+from whence.core.registration.backoff import WAITS
+from whence.core.registration.rate_limit import BURST_S
 
 LOOK_S = 0.1
 WITHIN_S = 120.0

@@ -7,12 +7,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.rig.sip import Address
-from whence.agent.directory import Directory
-from whence.agent.settings import Edge, Settings, Trunk, User
-from whence.core.address import Source
-from whence.core.directory import DIALOG_KEY, META
-from whence.core.registration import AccountKey, Learn, Registration, State
+from testkit.sip import Address
+from whence.agent.config.models import Edge, Settings, Trunk, User
+from whence.core.identification.address import Source
+from whence.core.registration.machine import AccountKey, Learn, Registration, State
+from whence.store.directory import Directory
+from whence.store.schema import DIALOG_KEY, META
 
 DOMAIN = "edge.example"
 

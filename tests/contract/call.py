@@ -4,8 +4,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from testkit.sip import Endpoint, Headers, Message, reply, request
 from tests.contract.scene import Scene
-from tests.rig.sip import Endpoint, Headers, Message, reply, request
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.rig.sip import Address, Endpoint, Headers, Message, request
-from whence.core import stamp
+from testkit.sip import Address, Endpoint, Headers, Message, request
+from whence.ipc import headers as stamp
 
 if TYPE_CHECKING:
     from tests.contract.world import World

@@ -7,13 +7,13 @@ from itertools import cycle
 from types import TracebackType
 from typing import Self
 
+from testkit.sip import Address, Endpoint, Message, request
+from testkit.stream import StreamEndpoint
 from tests.contract.books import DOMAIN
 from tests.contract.inside import options
 from tests.contract.world import Caller, World
-from tests.rig.sip import Address, Endpoint, Message, request
-from tests.rig.stream import StreamEndpoint
-from whence.agent.settings import Trunk, User
-from whence.core.address import Source, Transport, canonical_ip
+from whence.agent.config.models import Trunk, User
+from whence.core.identification.address import Source, Transport, canonical_ip
 
 HOUR_S = 3600.0
 PASSWORD = "secret"

@@ -2,11 +2,11 @@
 
 import pytest
 
+from testkit.sip import Endpoint, Message, request
 from tests.contract.books import DOMAIN
 from tests.contract.scene import PASSWORD, Scene
-from tests.rig.sip import Endpoint, Message, request
-from whence.cli.preflight import kamailio_version
-from whence.core import stamp
+from whence.cli.service.preflight import kamailio_version
+from whence.ipc import headers
 
 BYTES = "a\udcff\udcfe\udc80b"
 
@@ -72,7 +72,7 @@ def test_a_method_of_bytes_harms_nobody(scene: Scene) -> None:
 
 def test_bytes_that_are_not_utf8_on_the_inside_socket_harm_nobody(scene: Scene) -> None:
     process = scene.agent()
-    for name in (stamp.KEY, stamp.NEXT_HOP, stamp.SOCKET, "Call-ID", "User-Agent"):
+    for name in (headers.KEY, headers.NEXT_HOP, headers.SOCKET, "Call-ID", "User-Agent"):
         ask = request("REGISTER", f"sip:{DOMAIN}", process.address)
         process.send(replaced(ask, name, BYTES), scene.inside)
         assert process.receive().status >= 400
@@ -137,7 +137,7 @@ def test_a_broken_message_harms_nobody_but_itself(scene: Scene) -> None:
             who.send(data, scene.edge)
             scene.is_over()
             for came in scene.came(phone):
-                assert came.all(stamp.TRUNK) == [trunk.id], what
+                assert came.all(headers.TRUNK) == [trunk.id], what
     still_serves(scene, trunk.at, phone)
 
 

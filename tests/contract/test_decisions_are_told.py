@@ -6,24 +6,24 @@ from contextlib import suppress
 
 import pytest
 
+from testkit.sip import request
 from tests.contract.scene import Scene
-from tests.rig.sip import request
-from whence.core import told
-from whence.core.told import DecisionKind, Told
+from whence.ipc import decisions
+from whence.ipc.decisions import DecisionKind, Told
 
 
 class Agent:
     """The agent's end: it hears what has come."""
 
     def __init__(self, scene: Scene) -> None:
-        self._path = scene.world.books.directory.path.with_name(told.SOCKET_FILE)
+        self._path = scene.world.books.directory.path.with_name(decisions.SOCKET_FILE)
         self._path.unlink(missing_ok=True)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.settimeout(5)
         self._socket.bind(str(self._path))
 
     def hears(self) -> Told:
-        return told.read(self._socket.recv(65535))
+        return decisions.read(self._socket.recv(65535))
 
     def is_idle(self) -> bool:
         """Whether nothing has been told."""

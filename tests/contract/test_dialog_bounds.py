@@ -7,15 +7,15 @@ from dataclasses import replace
 
 import pytest
 
+from testkit.sip import Endpoint, Message, place, reply, request
+from testkit.stream import StreamEndpoint
 from tests.contract.books import DOMAIN
 from tests.contract.call import Call, connect, refuse, ring
 from tests.contract.scene import PASSWORD, Scene
 from tests.contract.test_dialogs import cancel
 from tests.contract.test_replies import is_method, questions
 from tests.contract.world import World
-from tests.rig.sip import Endpoint, Message, place, reply, request
-from tests.rig.stream import StreamEndpoint
-from whence.core.address import Source
+from whence.core.identification.address import Source
 
 METHODS = ["BYE", "INFO", "INVITE", "MESSAGE", "OPTIONS", "REFER", "UPDATE", "ACK", "ODD"]
 

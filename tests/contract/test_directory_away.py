@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from testkit.sip import request
 from tests.contract.books import Hide
 from tests.contract.inside import options
 from tests.contract.scene import Scene
 from tests.contract.world import World
-from tests.rig.sip import request
 
 
 def missing(directory: Path) -> None:

@@ -2,11 +2,11 @@
 
 import pytest
 
+from testkit.sip import Endpoint, Headers, Message
 from tests.contract.call import refuse
 from tests.contract.scene import Scene
 from tests.contract.world import Caller
-from tests.rig.sip import Endpoint, Headers, Message
-from whence.core.address import Transport
+from whence.core.identification.address import Transport
 
 ONE, TWO = "+442071234567", "+442071234568"
 

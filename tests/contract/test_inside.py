@@ -2,11 +2,11 @@
 
 import pytest
 
+from testkit.sip import Endpoint, Message, reply
 from tests.contract.inside import keep_alive, options, register
 from tests.contract.scene import Scene
 from tests.contract.world import stamps
-from tests.rig.sip import Endpoint, Message, reply
-from whence.core import stamp
+from whence.ipc import headers
 
 SPELLINGS = ["{0}: forged", "{1} : forged", "{0}\t:\r\n forged", "{0}: forged\r\n{1}: again"]
 
@@ -17,8 +17,8 @@ def stamped_once(scene: Scene, answer: Message, registrar: Endpoint) -> bool:
     ip, port = registrar.address
     source, number = f"udp:{ip}:{port}", answer["CSeq"].split()[0]
     key = scene.world.books.inside_key
-    seal = stamp.reply_seal(key, answer.call_id, number, answer.status, source)
-    return said == [(stamp.SOURCE, source), (stamp.KEY, seal)]
+    seal = headers.reply_seal(key, answer.call_id, number, answer.status, source)
+    return said == [(headers.SOURCE, source), (headers.KEY, seal)]
 
 
 def changed(message: Message, **values: str) -> Message:
@@ -63,7 +63,9 @@ def test_a_stamp_that_the_registrar_sent_is_taken_off(scene: Scene, spelling: st
     agent, registrar = scene.agent(), scene.endpoint("registrar")
     agent.send(register(scene.world, agent, registrar.address, scene.name("call")), scene.inside)
     answer = str(reply(registrar.receive(), 200))
-    lines = [spelling.format(name, name.lower()) for name in (stamp.SOURCE, stamp.KEY, stamp.TRUNK)]
+    lines = [
+        spelling.format(name, name.lower()) for name in (headers.SOURCE, headers.KEY, headers.TRUNK)
+    ]
     head, rest = answer.split("\r\n", 1)
     fields = rest.removesuffix("\r\n\r\n")
     registrar.send("\r\n".join([head, *lines, fields, *lines, "", ""]), scene.edge)
@@ -166,9 +168,9 @@ def test_a_reply_that_nobody_asked_for_is_never_sealed(scene: Scene) -> None:
     forged = reply(Message(ask.start_line, (("Via", via), *ask.headers)), 200)
     stranger.send(forged, scene.edge)
     stranger.send(forged, scene.inside)
-    stranger.send(reply(ask, 200, headers=[(stamp.SOURCE, "udp:192.0.2.1:5060")]), scene.edge)
+    stranger.send(reply(ask, 200, headers=[(headers.SOURCE, "udp:192.0.2.1:5060")]), scene.edge)
     scene.is_over()
     scene.inside_is_over()
     for came in scene.came(agent):
-        assert not came.get(stamp.KEY)
+        assert not came.get(headers.KEY)
         assert not stamped_once(scene, came, stranger)

@@ -9,10 +9,10 @@ from typing import get_type_hints
 
 import pytest
 
-from tests.rig.network import SIP_PORT, Network
-from tests.rig.provider import start_kamailio
-from tests.rig.wait import eventually
-from whence.agent import edge_config
+from testkit.network import SIP_PORT, Network
+from testkit.provider import start_kamailio
+from testkit.wait import eventually
+from whence.agent.kamailio import config as edge_config
 from whence.edge import ksr
 
 HANDLERS = """
@@ -53,7 +53,7 @@ def the_modules() -> str:
     """Return the lines by which the edge's configuration loads its modules: all but uac, of which
     a drop-in asks.
     """
-    template = Path(edge_config.__file__).parents[1] / "kamailio" / edge_config.TEMPLATE
+    template = Path(edge_config.__file__).parents[2] / "kamailio" / edge_config.TEMPLATE
     return "\n".join(re.findall('^loadmodule "[^"]*"', template.read_text(), re.MULTILINE))
 
 

@@ -6,15 +6,15 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
+from testkit.network import udp_queue
+from testkit.sip import Address, Endpoint, Message, reply, request
+from testkit.stream import StreamEndpoint
+from testkit.wait import PATIENCE_S, eventually
 from tests.contract.books import DOMAIN
 from tests.contract.scene import PASSWORD, Scene
 from tests.contract.test_users import ask, challenged, credentials
 from tests.contract.world import World
-from tests.rig.network import udp_queue
-from tests.rig.sip import Address, Endpoint, Message, reply, request
-from tests.rig.stream import StreamEndpoint
-from tests.rig.wait import PATIENCE_S, eventually
-from whence.core.address import Transport
+from whence.core.identification.address import Transport
 
 IDLE = 2_500
 """Connections of the attacker: more than Kamailio has by default (2 048)."""

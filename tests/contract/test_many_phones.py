@@ -3,13 +3,13 @@
 import time
 from pathlib import Path
 
+from testkit.wait import eventually
 from tests.contract.scene import PASSWORD, Scene
 from tests.contract.test_users import ask, credentials
 from tests.contract.world import World
-from tests.rig.wait import eventually
-from whence.agent import location
-from whence.agent.edge_config import LOCATION_FILE
-from whence.agent.settings import User
+from whence.agent.config.models import User
+from whence.agent.kamailio import location
+from whence.agent.kamailio.config import LOCATION_FILE
 
 PHONES = 100
 

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from testkit.sip import Endpoint, Message, place, reply, request
+from testkit.stream import StreamEndpoint
 from tests.contract.books import DOMAIN
 from tests.contract.call import connect, ring
 from tests.contract.scene import Scene
 from tests.contract.test_dialogs import cancel
 from tests.contract.world import World, stamps
-from tests.rig.sip import Endpoint, Message, place, reply, request
-from tests.rig.stream import StreamEndpoint
 
 BREAKS = {
     "an LF line, then LF CR": b"X-a: b\n\rS: b\r\nX-Whence-Trunk: forged\r\n\r\n",

@@ -2,9 +2,9 @@
 
 import pytest
 
+from testkit.sip import Endpoint, Headers, Message
 from tests.contract.scene import Scene
 from tests.contract.world import Caller
-from tests.rig.sip import Endpoint, Headers, Message
 
 Parts = dict[str, object]
 

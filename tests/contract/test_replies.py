@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from testkit.sip import Endpoint, Message, reply, request
 from tests.contract.books import DOMAIN
 from tests.contract.call import Call, connect, ring
 from tests.contract.scene import PASSWORD, Scene
 from tests.contract.world import World, stamps
-from tests.rig.sip import Endpoint, Message, reply, request
 
 
 @pytest.fixture(scope="module")

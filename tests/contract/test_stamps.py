@@ -2,10 +2,10 @@
 
 import pytest
 
+from testkit.sip import Message
 from tests.contract.call import connect
 from tests.contract.scene import Scene
 from tests.contract.world import stamps
-from tests.rig.sip import Message
 
 SPELLINGS = {
     "as we do": "{name}: forged",

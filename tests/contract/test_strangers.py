@@ -2,8 +2,8 @@
 
 import pytest
 
+from testkit.sip import Message, request
 from tests.contract.scene import Scene
-from tests.rig.sip import Message, request
 
 PLAIN = {"via", "from", "to", "call-id", "cseq", "content-length"}
 

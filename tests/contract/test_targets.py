@@ -5,9 +5,9 @@ from urllib.parse import unquote
 
 import pytest
 
+from testkit.sip import Message
 from tests.contract.books import DOMAIN
 from tests.contract.scene import HOUR_S, PASSWORD, Scene
-from tests.rig.sip import Message
 
 
 def test_a_target_whose_phone_is_not_registered_is_unavailable(scene: Scene) -> None:

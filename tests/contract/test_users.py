@@ -4,9 +4,9 @@ import secrets
 
 import pytest
 
+from testkit.sip import Endpoint, Headers, Message, authorization, request
 from tests.contract.books import DOMAIN
 from tests.contract.scene import PASSWORD, Scene
-from tests.rig.sip import Endpoint, Headers, Message, authorization, request
 
 URI = f"sip:{DOMAIN}"
 

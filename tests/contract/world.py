@@ -8,16 +8,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from testkit.certificates import Authority
+from testkit.namespace import Namespace
+from testkit.network import SIP_PORT, Network
+from testkit.process import Process
+from testkit.resolv import with_nameserver
+from testkit.sip import Address, Endpoint, Message
+from testkit.wait import eventually
 from tests.contract.books import DOMAIN, Books, Hide, edge_settings
 from tests.contract.inside import options
-from tests.rig.certificates import Authority
-from tests.rig.namespace import Namespace
-from tests.rig.network import SIP_PORT, Network
-from tests.rig.process import Process
-from tests.rig.resolv import with_nameserver
-from tests.rig.sip import Address, Endpoint, Message
-from tests.rig.wait import eventually
-from whence.agent import edge_config, location
+from whence.agent.kamailio import config as edge_config
+from whence.agent.kamailio import location
 
 
 class World:

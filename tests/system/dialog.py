@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 
-from tests.rig.sip import Endpoint, Headers, Message, reply, request
-from tests.rig.whence import Whence
+from testkit.sip import Endpoint, Headers, Message, reply, request
+from testkit.whence import Whence
 from tests.system.scene import ALICES_NUMBER, place, uri
 
 

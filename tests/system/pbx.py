@@ -1,8 +1,8 @@
 """A PBX that is the target of trunks, and tells to which trunk a call was given."""
 
-from tests.rig.rig import Rig
-from tests.rig.sip import Address, Endpoint, Message, place, reply, request
-from tests.rig.stream import StreamEndpoint
+from testkit.rig import Rig
+from testkit.sip import Address, Endpoint, Message, place, reply, request
+from testkit.stream import StreamEndpoint
 
 NUMBER = "+442071234567"
 

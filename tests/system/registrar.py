@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from tests.rig.network import SIP_PORT
-from tests.rig.rig import Rig
-from tests.rig.sip import Endpoint, Message, reply
-from tests.rig.wait import PATIENCE_S, eventually
-from tests.rig.whence import Table, Whence
+from testkit.network import SIP_PORT
+from testkit.rig import Rig
+from testkit.sip import Endpoint, Message, reply
+from testkit.wait import PATIENCE_S, eventually
+from testkit.whence import Table, Whence
 from tests.system.scene import ALICE, place
 
 DOMAIN = "provider.example"

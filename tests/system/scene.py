@@ -1,9 +1,9 @@
 """The people and places that most stories share: one provider, a number for each of two users."""
 
-from tests.rig.network import SIP_PORT
-from tests.rig.provider import Provider
-from tests.rig.sip import Address, Endpoint, Message, request
-from tests.rig.whence import Table, Whence, trunk
+from testkit.network import SIP_PORT
+from testkit.provider import Provider
+from testkit.sip import Address, Endpoint, Message, request
+from testkit.whence import Table, Whence, trunk
 
 ALICES_NUMBER = "+442071234567"
 BOBS_NUMBER = "+442071234568"

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.rig.network import SIP_PORT
-from tests.rig.provider import Provider
-from tests.rig.rig import Rig
-from tests.rig.sip import Endpoint, Message, acknowledgement, once, reply, request
-from tests.rig.sipp import Caller, Phone
-from tests.rig.wait import eventually
-from tests.rig.whence import Whence, trunk
+from testkit.network import SIP_PORT
+from testkit.provider import Provider
+from testkit.rig import Rig
+from testkit.sip import Endpoint, Message, acknowledgement, once, reply, request
+from testkit.sipp import Caller, Phone
+from testkit.wait import eventually
+from testkit.whence import Whence, trunk
 from tests.system.dialog import connect, is_final, is_request, ring
 from tests.system.scene import (
     ACCOUNTS,

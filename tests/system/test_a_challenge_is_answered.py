@@ -4,11 +4,11 @@ import hashlib
 
 import pytest
 
-from tests.rig.provider import Digest, Provider
-from tests.rig.rig import Rig
-from tests.rig.sip import request
-from tests.rig.wait import eventually
-from tests.rig.whence import Whence, trunk
+from testkit.provider import Digest, Provider
+from testkit.rig import Rig
+from testkit.sip import request
+from testkit.wait import eventually
+from testkit.whence import Whence, trunk
 from tests.system.registrar import (
     DOMAIN,
     PASSWORD,

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.rig.process import alive
-from tests.rig.provider import Provider
-from tests.rig.rig import Rig
-from tests.rig.sipp import Caller, Phone
-from tests.rig.wait import eventually
-from tests.rig.whence import Table, Whence
+from testkit.process import alive
+from testkit.provider import Provider
+from testkit.rig import Rig
+from testkit.sipp import Caller, Phone
+from testkit.wait import eventually
+from testkit.whence import Table, Whence
 from tests.system.scene import (
     ACCOUNTS,
     ALICES_NUMBER,

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.rig.network import tcp_bound, udp_bound
-from tests.rig.process import alive
-from tests.rig.provider import Provider
-from tests.rig.rig import Rig
-from tests.rig.sip import once
-from tests.rig.sipp import Caller, Phone
-from tests.rig.wait import eventually
-from tests.rig.whence import API_PORT, Whence
+from testkit.network import tcp_bound, udp_bound
+from testkit.process import alive
+from testkit.provider import Provider
+from testkit.rig import Rig
+from testkit.sip import once
+from testkit.sipp import Caller, Phone
+from testkit.wait import eventually
+from testkit.whence import API_PORT, Whence
 from tests.system.scene import ACCOUNTS, alices_trunk, try_to_call, uri
 
 

@@ -1,11 +1,11 @@
 """An existing Kamailio with the drop-in, and beside it an agent that registers nothing."""
 
-from tests.rig.drop_in import DropIn, Record
-from tests.rig.provider import Provider
-from tests.rig.rig import Rig
-from tests.rig.sip import Endpoint, Message, reply, request
-from tests.rig.tracking import Tracking
-from tests.rig.wait import eventually
+from testkit.drop_in import DropIn, Record
+from testkit.provider import Provider
+from testkit.rig import Rig
+from testkit.sip import Endpoint, Message, reply, request
+from testkit.tracking import Tracking
+from testkit.wait import eventually
 
 USERS = {"alice": "alice's secret", "bob": "bob's secret"}
 ACCOUNTS = {"acct1": "secret of acct1", "acct2": "secret of acct2"}

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.rig.network import SIP_PORT, udp_queue
-from tests.rig.provider import Provider, Register
-from tests.rig.rig import Rig
-from tests.rig.sip import Address, Endpoint, Message, place, request
-from tests.rig.wait import eventually
-from tests.rig.whence import Whence, trunk
+from testkit.network import SIP_PORT, udp_queue
+from testkit.provider import Provider, Register
+from testkit.rig import Rig
+from testkit.sip import Address, Endpoint, Message, place, request
+from testkit.wait import eventually
+from testkit.whence import Whence, trunk
 from tests.system.registrar import Registrar, by_hand
 from tests.system.scene import ALICE, try_to_call
 from tests.system.test_a_forged_reply_admits_nobody import ports_of

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.rig.network import SIP_PORT
-from tests.rig.rig import Rig
-from tests.rig.sip import Address, Endpoint, Headers, Message, reply
-from tests.rig.whence import Table, Whence
+from testkit.network import SIP_PORT
+from testkit.rig import Rig
+from testkit.sip import Address, Endpoint, Headers, Message, reply
+from testkit.whence import Table, Whence
 from tests.system.registrar import number
 from tests.system.scene import ALICE, ALICES_NUMBER, place, try_to_call, uri
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.rig.provider import Provider
-from tests.rig.rig import Rig
-from tests.rig.wait import eventually
-from tests.rig.whence import Whence
+from testkit.provider import Provider
+from testkit.rig import Rig
+from testkit.wait import eventually
+from testkit.whence import Whence
 from tests.system.scene import ACCOUNTS, alices_trunk, decided, uri
 
 GRANTED_S = 15

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from tests.rig.network import SIP_PORT
-from tests.rig.provider import Provider
-from tests.rig.rig import Rig
-from tests.rig.sip import Endpoint, Message, acknowledgement, authorization, reply, request
-from tests.rig.sipp import Phone
-from tests.rig.wait import eventually
-from tests.rig.whence import Whence
+from testkit.network import SIP_PORT
+from testkit.provider import Provider
+from testkit.rig import Rig
+from testkit.sip import Endpoint, Message, acknowledgement, authorization, reply, request
+from testkit.sipp import Phone
+from testkit.wait import eventually
+from testkit.whence import Whence
 from tests.system.scene import (
     ACCOUNTS,
     ALICE,

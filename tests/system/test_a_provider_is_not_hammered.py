@@ -8,10 +8,10 @@ import time
 
 import pytest
 
-from tests.rig.provider import Provider
-from tests.rig.rig import Rig
-from tests.rig.wait import eventually
-from tests.rig.whence import Whence
+from testkit.provider import Provider
+from testkit.rig import Rig
+from testkit.wait import eventually
+from testkit.whence import Whence
 from tests.system.scene import ACCOUNTS, alices_trunk
 
 HOUR_S = 3.6

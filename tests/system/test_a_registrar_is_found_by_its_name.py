@@ -4,12 +4,12 @@ import time
 
 import pytest
 
-from tests.rig.nameserver import address, forwarded, naptr, srv
-from tests.rig.network import SIP_PORT
-from tests.rig.provider import Provider
-from tests.rig.rig import Rig
-from tests.rig.wait import eventually
-from tests.rig.whence import Table, Whence
+from testkit.nameserver import address, forwarded, naptr, srv
+from testkit.network import SIP_PORT
+from testkit.provider import Provider
+from testkit.rig import Rig
+from testkit.wait import eventually
+from testkit.whence import Table, Whence
 from tests.system.scene import (
     ACCOUNTS,
     BOBS_NUMBER,

@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.rig.certificates import Authority, Certificate
-from tests.rig.nameserver import address
-from tests.rig.network import SIP_PORT
-from tests.rig.provider import Provider
-from tests.rig.rig import Rig
-from tests.rig.sip import place
-from tests.rig.wait import eventually
-from tests.rig.whence import Whence, trunk
+from testkit.certificates import Authority, Certificate
+from testkit.nameserver import address
+from testkit.network import SIP_PORT
+from testkit.provider import Provider
+from testkit.rig import Rig
+from testkit.sip import place
+from testkit.wait import eventually
+from testkit.whence import Whence, trunk
 from tests.system.pbx import Pbx, refused
 
 ACCOUNTS = {"acct1": "secret of acct1"}

@@ -4,11 +4,11 @@ import signal
 
 import pytest
 
-from tests.rig.process import alive
-from tests.rig.provider import Provider
-from tests.rig.rig import Rig
-from tests.rig.wait import eventually
-from tests.rig.whence import Whence
+from testkit.process import alive
+from testkit.provider import Provider
+from testkit.rig import Rig
+from testkit.wait import eventually
+from testkit.whence import Whence
 from tests.system.scene import ACCOUNTS, alices_trunk, bobs_trunk, uri
 
 

@@ -10,12 +10,12 @@ from typing import Literal
 
 import pytest
 
-from tests.rig.nameserver import NameServer, address
-from tests.rig.network import SIP_PORT
-from tests.rig.rig import Rig
-from tests.rig.sip import Endpoint, place
-from tests.rig.wait import eventually
-from tests.rig.whence import Whence
+from testkit.nameserver import NameServer, address
+from testkit.network import SIP_PORT
+from testkit.rig import Rig
+from testkit.sip import Endpoint, place
+from testkit.wait import eventually
+from testkit.whence import Whence
 from tests.system.dialog import connect
 from tests.system.registrar import DOMAIN, PASSWORD, Registrar
 from tests.system.scene import try_to_call

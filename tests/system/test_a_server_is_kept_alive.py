@@ -2,10 +2,10 @@
 
 import pytest
 
-from tests.rig.rig import Rig
-from tests.rig.sip import Message
-from tests.rig.wait import eventually
-from tests.rig.whence import Whence
+from testkit.rig import Rig
+from testkit.sip import Message
+from testkit.wait import eventually
+from testkit.whence import Whence
 from tests.system.registrar import Registrar, by_hand
 
 

@@ -4,10 +4,10 @@ from functools import partial
 
 import pytest
 
-from tests.rig.network import SIP_PORT
-from tests.rig.rig import Rig
-from tests.rig.wait import eventually
-from tests.rig.whence import Whence
+from testkit.network import SIP_PORT
+from testkit.rig import Rig
+from testkit.wait import eventually
+from testkit.whence import Whence
 from tests.system.scene import ACCOUNTS, alices_trunk, try_to_call, uri
 
 TOLD_AT_ONCE = 7

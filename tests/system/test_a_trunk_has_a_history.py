@@ -1,7 +1,7 @@
 """A registrar that dies and comes back, as the trunk's history tells it, and the lapse between."""
 
-from tests.rig.rig import Rig
-from tests.rig.wait import eventually
+from testkit.rig import Rig
+from testkit.wait import eventually
 from tests.system.scene import ACCOUNTS, alices_trunk
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from tests.rig.network import SIP_PORT
-from tests.rig.provider import Provider
-from tests.rig.rig import Rig
-from tests.rig.sip import reply
-from tests.rig.wait import eventually
-from tests.rig.whence import Table, Whence, trunk
+from testkit.network import SIP_PORT
+from testkit.provider import Provider
+from testkit.rig import Rig
+from testkit.sip import reply
+from testkit.wait import eventually
+from testkit.whence import Table, Whence, trunk
 from tests.system.scene import ALICE, place, try_to_call, uri
 
 GRACE_S = 32

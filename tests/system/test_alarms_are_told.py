@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.rig.rig import Rig
-from tests.rig.sip import request
-from tests.rig.wait import eventually
-from tests.rig.whence import Whence, trunk
+from testkit.rig import Rig
+from testkit.sip import request
+from testkit.wait import eventually
+from testkit.whence import Whence, trunk
 from tests.system.scene import ACCOUNTS, ALICE, ALICES_NUMBER, alices_trunk, place, try_to_call
 
 TOKEN = "the-webhooks-token"

@@ -1,8 +1,8 @@
 """A trunk may say that its calls come from the very port that answered its REGISTER."""
 
-from tests.rig.network import SIP_PORT
-from tests.rig.rig import Rig
-from tests.rig.whence import trunk
+from testkit.network import SIP_PORT
+from testkit.rig import Rig
+from testkit.whence import trunk
 from tests.system.pbx import Pbx, refused
 from tests.system.scene import ACCOUNTS, alices_trunk
 

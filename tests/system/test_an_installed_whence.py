@@ -37,7 +37,7 @@ def test_the_wheel_holds_the_template_and_the_script(tmp_path: Path) -> None:
     assert script.is_relative_to(site)
     assert script.read_bytes() == (ROOT / "kamailio" / "whence_kemi.py").read_bytes()
     # Kamailio's Python finds the package from where the script is.
-    assert (script.parents[2] / "whence" / "edge" / "route.py").is_file()
+    assert (script.parents[2] / "whence" / "edge" / "inbound.py").is_file()
     assert drop_in_of(site, tmp_path) == str(script)
 
 

@@ -10,12 +10,12 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.rig.network import SIP_PORT
-from tests.rig.process import Process, beside_python
-from tests.rig.provider import Provider
-from tests.rig.rig import Rig
-from tests.rig.wait import PATIENCE_S, eventually
-from tests.rig.whence import API_PORT, Whence, trunk
+from testkit.network import SIP_PORT
+from testkit.process import Process, beside_python
+from testkit.provider import Provider
+from testkit.rig import Rig
+from testkit.wait import PATIENCE_S, eventually
+from testkit.whence import API_PORT, Whence, trunk
 from tests.system.scene import (
     ACCOUNTS,
     ALICE,

@@ -1,7 +1,7 @@
 """What an operator orders of a trunk, by API and command line, at a real registrar."""
 
-from tests.rig.rig import Rig
-from tests.rig.wait import eventually
+from testkit.rig import Rig
+from testkit.wait import eventually
 from tests.system.scene import ACCOUNTS, alices_trunk, bobs_trunk, decided
 
 

@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from tests.rig.network import SIP_PORT
-from tests.rig.rig import Rig
-from tests.rig.sip import Endpoint, reply
-from tests.rig.wait import PATIENCE_S, eventually
-from tests.rig.whence import Whence
+from testkit.network import SIP_PORT
+from testkit.rig import Rig
+from testkit.sip import Endpoint, reply
+from testkit.wait import PATIENCE_S, eventually
+from testkit.whence import Whence
 from tests.system.registrar import DOMAIN, number
 from tests.system.scene import ALICE, place
 

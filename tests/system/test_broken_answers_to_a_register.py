@@ -10,10 +10,10 @@ from contextlib import suppress
 
 import pytest
 
-from tests.rig.rig import Rig
-from tests.rig.sip import Message, reply
-from tests.rig.wait import eventually
-from tests.rig.whence import Whence
+from testkit.rig import Rig
+from testkit.sip import Message, reply
+from testkit.wait import eventually
+from testkit.whence import Whence
 from tests.system.registrar import DOMAIN, Registrar, by_hand, challenge, credentials, number
 
 HOSTILE = "\x1b[31mred\x07\u202egnp.exe\u2066\x7f\x9b0m\u200b"

@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from tests.rig.rig import Rig
-from tests.rig.sip import Message, request
-from tests.rig.whence import Whence
+from testkit.rig import Rig
+from testkit.sip import Message, request
+from testkit.whence import Whence
 from tests.system.registrar import Registrar, by_hand
 from tests.system.scene import place
 

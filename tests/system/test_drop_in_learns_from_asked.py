@@ -4,13 +4,13 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tests.rig.drop_in import DropIn, Record
-from tests.rig.nameserver import address, srv
-from tests.rig.network import SIP_PORT
-from tests.rig.rig import Rig
-from tests.rig.sip import Endpoint, Message, place, reply, request
-from tests.rig.tracking import Tracking
-from tests.rig.wait import eventually
+from testkit.drop_in import DropIn, Record
+from testkit.nameserver import address, srv
+from testkit.network import SIP_PORT
+from testkit.rig import Rig
+from testkit.sip import Endpoint, Message, place, reply, request
+from testkit.tracking import Tracking
+from testkit.wait import eventually
 
 ACCOUNTS = {"acct1": "secret of acct1"}
 USERS = {"alice": "alice's secret"}

@@ -4,9 +4,9 @@ from functools import partial
 
 import pytest
 
-from tests.rig.rig import Rig
-from tests.rig.wait import eventually
-from tests.rig.whence import Whence, trunk
+from testkit.rig import Rig
+from testkit.wait import eventually
+from testkit.whence import Whence, trunk
 from tests.system.scene import ALICE, source, uri
 
 SIZE = 5000

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.rig.provider import Provider
-from tests.rig.rig import Rig
-from tests.rig.sip import Endpoint, Message, request
-from tests.rig.wait import eventually
-from tests.rig.whence import Whence, trunk
+from testkit.provider import Provider
+from testkit.rig import Rig
+from testkit.sip import Endpoint, Message, request
+from testkit.wait import eventually
+from testkit.whence import Whence, trunk
 from tests.system.dialog import Dialog, connect, is_final
 from tests.system.pbx import Pbx
 from tests.system.scene import ACCOUNTS, ALICES_NUMBER, BOBS_NUMBER, NOBODYS_NUMBER, place

@@ -1,9 +1,9 @@
 """A registrar at an IPv6 address. There is one on loopback, so that ports tell who is who."""
 
-from tests.rig.network import SIP_PORT
-from tests.rig.rig import Rig
-from tests.rig.sip import Endpoint, place
-from tests.rig.whence import trunk
+from testkit.network import SIP_PORT
+from testkit.rig import Rig
+from testkit.sip import Endpoint, place
+from testkit.whence import trunk
 from tests.system.pbx import Pbx, refused
 
 ACCOUNTS = {"acct1": "secret of acct1"}

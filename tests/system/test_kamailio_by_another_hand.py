@@ -7,11 +7,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.rig.network import udp_bound
-from tests.rig.process import Process, beside_python
-from tests.rig.rig import Rig
-from tests.rig.wait import eventually
-from tests.rig.whence import Whence
+from testkit.network import udp_bound
+from testkit.process import Process, beside_python
+from testkit.rig import Rig
+from testkit.wait import eventually
+from testkit.whence import Whence
 from tests.system.scene import ACCOUNTS, alices_trunk, try_to_call, uri
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.rig.rig import Rig
-from tests.rig.wait import eventually
-from tests.rig.whence import Table, Whence
+from testkit.rig import Rig
+from testkit.wait import eventually
+from testkit.whence import Table, Whence
 from tests.system.scene import ACCOUNTS, alices_trunk, bobs_trunk, try_to_call, uri
 
 TRUNK_PASSWORD = "the0secret1of2acct1"

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.rig.network import SIP_PORT
-from tests.rig.process import Process, beside_python
-from tests.rig.rig import Rig
-from tests.rig.wait import PATIENCE_S, eventually
-from tests.rig.whence import API_PORT, INSIDE_PORT, Whence
-from whence.agent.directory import Directory
+from testkit.network import SIP_PORT
+from testkit.process import Process, beside_python
+from testkit.rig import Rig
+from testkit.wait import PATIENCE_S, eventually
+from testkit.whence import API_PORT, INSIDE_PORT, Whence
+from whence.store.directory import Directory
 
 
 def read_only(folder: Path) -> list[str]:

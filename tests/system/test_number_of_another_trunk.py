@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from tests.rig.provider import Provider
-from tests.rig.rig import Rig
-from tests.rig.sip import Endpoint, place, request
-from tests.rig.sipp import Phone
-from tests.rig.wait import eventually
-from tests.rig.whence import Whence, trunk
+from testkit.provider import Provider
+from testkit.rig import Rig
+from testkit.sip import Endpoint, place, request
+from testkit.sipp import Phone
+from testkit.wait import eventually
+from testkit.whence import Whence, trunk
 from tests.system.pbx import Pbx
 from tests.system.scene import ALICE, source, uri
 

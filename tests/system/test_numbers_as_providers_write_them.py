@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.rig.provider import Provider
-from tests.rig.rig import Rig
-from tests.rig.sipp import Phone
-from tests.rig.whence import Whence, trunk
+from testkit.provider import Provider
+from testkit.rig import Rig
+from testkit.sipp import Phone
+from testkit.whence import Whence, trunk
 from tests.system.scene import ACCOUNTS, ALICE, BOB, source, uri
 
 

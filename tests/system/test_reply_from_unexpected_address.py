@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.rig.nameserver import NameServer, address
-from tests.rig.network import SIP_PORT
-from tests.rig.rig import Rig
-from tests.rig.sip import Endpoint, Message, place, reply
-from tests.rig.wait import eventually
-from tests.rig.whence import Whence
+from testkit.nameserver import NameServer, address
+from testkit.network import SIP_PORT
+from testkit.rig import Rig
+from testkit.sip import Endpoint, Message, place, reply
+from testkit.wait import eventually
+from testkit.whence import Whence
 from tests.system.pbx import Pbx, refused
 from tests.system.registrar import (
     DOMAIN,

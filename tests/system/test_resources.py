@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.rig.network import SIP_PORT
-from tests.rig.rig import Rig
-from tests.rig.sip import Endpoint, request
-from tests.rig.stream import StreamEndpoint
-from tests.rig.wait import PATIENCE_S, eventually
-from tests.rig.whence import Whence
+from testkit.network import SIP_PORT
+from testkit.rig import Rig
+from testkit.sip import Endpoint, request
+from testkit.stream import StreamEndpoint
+from testkit.wait import PATIENCE_S, eventually
+from testkit.whence import Whence
 from tests.system.scene import ACCOUNTS, alices_trunk, try_to_call, uri
 
 FAILURES = 4
-FILTER = Path(__file__).parents[2] / "etc/fail2ban/filter.d/whence.conf"
+FILTER = Path(__file__).parents[2] / "packaging/fail2ban/filter.d/whence.conf"
 
 
 @pytest.fixture(scope="module")

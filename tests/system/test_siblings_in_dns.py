@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from tests.rig.nameserver import NameServer, address, srv
-from tests.rig.network import SIP_PORT
-from tests.rig.provider import Provider
-from tests.rig.rig import Rig
-from tests.rig.sip import place
-from tests.rig.wait import eventually
-from tests.rig.whence import Table, Whence, trunk
+from testkit.nameserver import NameServer, address, srv
+from testkit.network import SIP_PORT
+from testkit.provider import Provider
+from testkit.rig import Rig
+from testkit.sip import place
+from testkit.wait import eventually
+from testkit.whence import Table, Whence, trunk
 from tests.system.pbx import Pbx, refused
 from tests.system.scene import ACCOUNTS
 

@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.rig.process import Process, beside_python
-from tests.rig.wait import PATIENCE_S, eventually
+from testkit.process import Process, beside_python
+from testkit.wait import PATIENCE_S, eventually
 
 SENTENCES = (
     "whence run started Kamailio and the agent",

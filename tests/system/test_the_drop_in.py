@@ -9,19 +9,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tests.rig.drop_in import DropIn, Record
-from tests.rig.provider import Provider
-from tests.rig.rig import Rig
-from tests.rig.sip import (
-    Address,
-    Endpoint,
-    Message,
-    acknowledgement,
-    place,
-    reply,
-    request,
-)
-from tests.rig.wait import eventually
+from testkit.drop_in import DropIn, Record
+from testkit.provider import Provider
+from testkit.rig import Rig
+from testkit.sip import Address, Endpoint, Message, acknowledgement, place, reply, request
+from testkit.wait import eventually
 
 USERS = {"alice": "alice's secret", "bob": "bob's secret"}
 ACCOUNTS = {"acct1": "secret of acct1", "acct2": "secret of acct2"}

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 import bench
-from tests.rig.drop_in import DropIn
-from tests.rig.network import SIP_PORT, udp_bound
-from tests.rig.process import Process
-from tests.rig.provider import Provider
-from tests.rig.rig import Rig
-from tests.rig.sip import Address, Endpoint, reply, request
-from tests.rig.wait import eventually
+from testkit.drop_in import DropIn
+from testkit.network import SIP_PORT, udp_bound
+from testkit.process import Process
+from testkit.provider import Provider
+from testkit.rig import Rig
+from testkit.sip import Address, Endpoint, reply, request
+from testkit.wait import eventually
 from tests.system.test_the_drop_in import ACCOUNTS, USERS, alices, bobs, registered
 
 RECIPE = Path(bench.__file__).parent / "contestants" / "recipe.cfg"

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.rig.certificates import Authority, Certificate
-from tests.rig.nameserver import address
-from tests.rig.network import SIP_PORT
-from tests.rig.provider import Provider
-from tests.rig.rig import Rig
-from tests.rig.sip import Message, reply
-from tests.rig.wait import eventually
-from tests.rig.whence import Table, Whence, trunk
+from testkit.certificates import Authority, Certificate
+from testkit.nameserver import address
+from testkit.network import SIP_PORT
+from testkit.provider import Provider
+from testkit.rig import Rig
+from testkit.sip import Message, reply
+from testkit.wait import eventually
+from testkit.whence import Table, Whence, trunk
 from tests.system.pbx import Pbx, refused
 from tests.system.scene import ACCOUNTS
 

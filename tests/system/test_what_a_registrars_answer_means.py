@@ -4,11 +4,11 @@ import time
 
 import pytest
 
-from tests.rig.network import SIP_PORT
-from tests.rig.rig import Rig
-from tests.rig.sip import Message, reply
-from tests.rig.wait import eventually
-from tests.rig.whence import Whence
+from testkit.network import SIP_PORT
+from testkit.rig import Rig
+from testkit.sip import Message, reply
+from testkit.wait import eventually
+from testkit.whence import Whence
 from tests.system.registrar import (
     DOMAIN,
     Registrar,

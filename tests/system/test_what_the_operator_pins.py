@@ -3,11 +3,11 @@
 import time
 from datetime import UTC, datetime
 
-from tests.rig.network import SIP_PORT
-from tests.rig.rig import Rig
-from tests.rig.sip import Endpoint, place
-from tests.rig.wait import eventually
-from tests.rig.whence import Table, Whence, trunk
+from testkit.network import SIP_PORT
+from testkit.rig import Rig
+from testkit.sip import Endpoint, place
+from testkit.wait import eventually
+from testkit.whence import Table, Whence, trunk
 from tests.system.pbx import Pbx, refused
 from tests.system.scene import ACCOUNTS
 

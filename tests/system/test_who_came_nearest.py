@@ -2,12 +2,12 @@
 
 import pytest
 
-from tests.rig.network import SIP_PORT
-from tests.rig.provider import Provider
-from tests.rig.rig import Rig
-from tests.rig.sip import request
-from tests.rig.wait import eventually
-from tests.rig.whence import Whence, trunk
+from testkit.network import SIP_PORT
+from testkit.provider import Provider
+from testkit.rig import Rig
+from testkit.sip import request
+from testkit.wait import eventually
+from testkit.whence import Whence, trunk
 from tests.system.pbx import NUMBER, Pbx, refused
 from tests.system.scene import ACCOUNTS, uri
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.rig.process import Process, beside_python
-from tests.rig.rig import Rig
+from testkit.process import Process, beside_python
+from testkit.rig import Rig
 from tests.system.scene import ACCOUNTS, alices_trunk, uri
 
 NOBODY = 65534

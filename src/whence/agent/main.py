@@ -12,18 +12,21 @@ from pathlib import Path
 
 import uvloop
 
-from whence.agent import api_happened, api_orders, api_users, location
-from whence.agent.api import Health, Parts, make
-from whence.agent.api_happened import Happened
-from whence.agent.calls import Calls, CallsFile
-from whence.agent.clashes import Clashes
-from whence.agent.daemon import LOCK_FILE, alone, api_socket, prepare_state, run_until_told
-from whence.agent.directory import FILE, Directory
-from whence.agent.edge_config import LOCATION_FILE, write_tls_config
-from whence.agent.events import Events, WrongTokens
-from whence.agent.kamailio import PATIENCE_S, Kamailio
-from whence.agent.keepalive import KeepAlives
-from whence.agent.metrics import (
+from whence.agent.api import actions, monitoring, users
+from whence.agent.api.app import Health, Parts, make
+from whence.agent.api.monitoring import Happened
+from whence.agent.config.models import Settings, load
+from whence.agent.config.trusted_paths import load_trusted
+from whence.agent.dns.cache import Records
+from whence.agent.dns.resolver import Resolver
+from whence.agent.dns.siblings import Siblings
+from whence.agent.kamailio import location
+from whence.agent.kamailio.config import LOCATION_FILE, write_tls_config
+from whence.agent.monitoring.alarms import Events, WrongTokens
+from whence.agent.monitoring.calls import Calls, CallsFile
+from whence.agent.monitoring.conflicts import Clashes
+from whence.agent.monitoring.decision_receiver import Hearing
+from whence.agent.monitoring.metrics import (
     ClashMetrics,
     ClientMetrics,
     EventMetrics,
@@ -32,21 +35,19 @@ from whence.agent.metrics import (
     ToldMetrics,
     registry,
 )
-from whence.agent.notices import Notices
-from whence.agent.records import Records
-from whence.agent.registrations import Registrations
-from whence.agent.reload import Reload
-from whence.agent.resolver import Resolver
-from whence.agent.settings import Settings, load
-from whence.agent.siblings import Siblings
-from whence.agent.strangers import Strangers
-from whence.agent.told import Hearing
-from whence.agent.trusted_paths import load_trusted
-from whence.agent.webhook import Webhook
-from whence.core.strangers import Rate
-from whence.core.strangers import Strangers as KeptStrangers
-from whence.core.told import SOCKET_FILE
+from whence.agent.monitoring.notices import Notices
+from whence.agent.monitoring.unknown_sources import Strangers
+from whence.agent.monitoring.webhook import Webhook
+from whence.agent.provisioning.reload import Reload
+from whence.agent.registration.client import PATIENCE_S, Kamailio
+from whence.agent.registration.keepalive import KeepAlives
+from whence.agent.registration.service import Registrations
+from whence.agent.runtime.process import LOCK_FILE, alone, api_socket, prepare_state, run_until_told
+from whence.core.monitoring.unknown_sources import Rate
+from whence.core.monitoring.unknown_sources import Strangers as KeptStrangers
 from whence.errors import ConfigError, LocationError, OperatorError, StoreError
+from whence.ipc.decisions import SOCKET_FILE
+from whence.store.directory import FILE, Directory
 
 log = logging.getLogger(__name__)
 
@@ -135,15 +136,15 @@ async def _serve(
         metrics,
     )
     api = make(parts)
-    api_orders.add(api, registrations, keepalives.__getitem__)
-    api_users.add(
+    actions.add(api, registrations, keepalives.__getitem__)
+    users.add(
         api,
         directory,
         settings.state / LOCATION_FILE,
         settings.edge.domain,
         wrong_passwords=notices.users.__getitem__,
     )
-    api_happened.add(api, Happened(directory, calls, strangers, events))
+    monitoring.add(api, Happened(directory, calls, strangers, events))
 
     def hang_up() -> None:
         with suppress(ConfigError, StoreError):  # it has been logged

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from whence.cli import show
-from whence.cli.api import ask
+from whence.cli import output
+from whence.cli.client import ask
 from whence.cli.options import DEFAULT_API, ApiOption, JsonOption
 
 
@@ -19,13 +19,13 @@ def calls(
     """Show the last calls, the newest first; `whence explain --call CALL-ID` says more of one."""
     answer = ask(api, f"/v1/calls?limit={limit}")
     if json:
-        show.as_json(answer)
+        output.as_json(answer)
         return
-    show.table(
+    output.table(
         ("when", "method", "source", "asked for", "decision", "trunk", "why", "Call-ID"),
         [
             (
-                show.instant(call["at"]),
+                output.instant(call["at"]),
                 call["method"],
                 call["source"],
                 call["ruri"],

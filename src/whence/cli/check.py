@@ -13,10 +13,10 @@ def check(config: FileOption) -> None:
 
     Trunks that no rule could tell apart are no fault: some calls to them will be refused.
     """
-    from whence.agent import clashes
-    from whence.agent.daemon import state_doubt
-    from whence.agent.settings import load
-    from whence.agent.trusted_paths import load_trusted, owner_too
+    from whence.agent.config.models import load
+    from whence.agent.config.trusted_paths import load_trusted, owner_too
+    from whence.agent.monitoring import conflicts
+    from whence.agent.runtime.process import state_doubt
 
     users = owner_too(config)
     settings, doubts = load_trusted(config, load, users)
@@ -31,5 +31,5 @@ def check(config: FileOption) -> None:
         print(f"{config}: warning: it is empty")
     for doubt in filter(None, doubts):
         print(f"{config}: warning: {doubt}")
-    for clash in clashes.in_file(settings):
+    for clash in conflicts.in_file(settings):
         print(f"{config}: warning: {clash}")

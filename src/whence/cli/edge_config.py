@@ -9,10 +9,10 @@ from whence.cli.options import FileOption
 
 def edge_config(config: FileOption) -> None:
     """Print the generated kamailio.cfg."""
-    from whence.agent.daemon import state_doubt
-    from whence.agent.edge_config import render
-    from whence.agent.settings import load
-    from whence.agent.trusted_paths import load_trusted, owner_too
+    from whence.agent.config.models import load
+    from whence.agent.config.trusted_paths import load_trusted, owner_too
+    from whence.agent.kamailio.config import render
+    from whence.agent.runtime.process import state_doubt
 
     users = owner_too(config)
     settings, doubts = load_trusted(config, load, users)

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from whence.cli import show
-from whence.cli.api import ask
+from whence.cli import output
+from whence.cli.client import ask
 from whence.cli.options import DEFAULT_API, ApiOption, JsonOption
 
 
@@ -21,14 +21,14 @@ def events(
     """Show the last alarms, the oldest first."""
     answer = ask(api, f"/v1/events?since={since}")
     if json:
-        show.as_json(answer)
+        output.as_json(answer)
         return
-    show.table(
+    output.table(
         ("event", "when", "kind", "trunk", "what", "more like it"),
         [
             (
                 str(event["id"]),
-                show.instant(event["at"]),
+                output.instant(event["at"]),
                 event["kind"],
                 event["trunk"] or "-",
                 event["message"],

@@ -7,8 +7,8 @@ from urllib.parse import quote
 
 import typer
 
-from whence.cli import show
-from whence.cli.api import ask
+from whence.cli import output
+from whence.cli.client import ask
 from whence.cli.options import DEFAULT_API, ApiOption, JsonOption
 
 
@@ -44,7 +44,7 @@ def explain(
             raise typer.BadParameter("--call goes alone: the call has the rest")
         answer = ask(api, f"/v1/calls/{quote(call, safe='').replace('.', '%2E')}")
         if json:
-            show.as_json(answer)
+            output.as_json(answer)
         else:
             _calls(answer)
         return
@@ -59,7 +59,7 @@ def explain(
     }
     answer = ask(api, "/v1/explain", question)
     if json:
-        show.as_json(answer)
+        output.as_json(answer)
         return
     _decision(answer)
 
@@ -67,7 +67,7 @@ def explain(
 def _calls(calls: list[dict[str, Any]]) -> None:
     for call in calls:
         given = f" as trunk {call['trunk']}" if call["trunk"] else ""
-        print(f"{show.instant(call['at'])}: {call['method']} from {call['source']}")
+        print(f"{output.instant(call['at'])}: {call['method']} from {call['source']}")
         for name, key in (
             ("Request-URI", "ruri"),
             ("To", "to"),
@@ -107,7 +107,7 @@ def _why(answer: dict[str, Any]) -> None:
     if nearest := answer.get("nearest"):
         missing = "; ".join(one["message"] for one in nearest["missing"])
         print(f"nearest: {nearest['trunk'] or 'no trunk'}: {missing}")
-    show.table(
+    output.table(
         ("rule", "compared", "fits"),
         [(step["rule"], step["message"], _fitting(step)) for step in answer["steps"]],
         "",

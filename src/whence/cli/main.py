@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from whence.agent import hang_up
+from whence.agent.runtime import sighup
 from whence.errors import ConfigError, OperatorError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ HEAR_HANG_UPS = (["run"], ["agent"])
 def main() -> None:
     """Run the command line."""
     if sys.argv[1:2] in HEAR_HANG_UPS:
-        hang_up.wait()  # before the imports, which take longest
+        sighup.wait()  # before the imports, which take longest
     try:
         _commands()()
     except ConfigError as error:
@@ -36,23 +36,22 @@ def _commands() -> Typer:
     import typer
 
     from whence.cli import (
-        addresses,
-        agent,
+        actions,
         calls,
         check,
         clashes,
-        drop_in,
+        dropin,
         edge_config,
         events,
         explain,
-        orders,
+        queries,
         reload,
-        run,
         strangers,
         trunk,
         trunks,
         users,
     )
+    from whence.cli.service import agent, run
 
     app = typer.Typer(
         help="Tells a SIP edge whence a call comes.",
@@ -62,21 +61,21 @@ def _commands() -> Typer:
     )
     app.command("run")(run.run)
     app.command("agent")(agent.agent)
-    app.command("drop-in")(drop_in.drop_in)
+    app.command("drop-in")(dropin.drop_in)
     app.command("edge-config")(edge_config.edge_config)
     app.command("check")(check.check)
     app.command("trunks")(trunks.trunks)
     app.command("trunk")(trunk.trunk)
-    app.command("addresses")(addresses.addresses)
+    app.command("addresses")(queries.addresses)
     app.command("clashes")(clashes.clashes)
     app.command("users")(users.users)
     app.command("calls")(calls.calls)
     app.add_typer(strangers.app, name="strangers")
     app.command("events")(events.events)
     app.command("explain")(explain.explain)
-    app.command("register")(orders.register)
-    app.command("unregister")(orders.unregister)
-    app.command("park")(orders.park)
-    app.command("resume")(orders.resume)
+    app.command("register")(actions.register)
+    app.command("unregister")(actions.unregister)
+    app.command("park")(actions.park)
+    app.command("resume")(actions.resume)
     app.command("reload")(reload.reload)
     return app

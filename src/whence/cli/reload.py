@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from whence.cli import show
-from whence.cli.api import ask
+from whence.cli import output
+from whence.cli.client import ask
 from whence.cli.options import DEFAULT_API, ApiOption, JsonOption
 
 
@@ -11,7 +11,7 @@ def reload(api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
     """Read the file again, and say what changed; a faulty file changes nothing."""
     answer = ask(api, "/v1/reload", {})
     if json:
-        show.as_json(answer)
+        output.as_json(answer)
         return
     words = {
         "added": "added",

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from whence.cli import show
-from whence.cli.api import ask
+from whence.cli import output
+from whence.cli.client import ask
 from whence.cli.options import DEFAULT_API, ApiOption, JsonOption
-from whence.core.strangers import LONGEST_S
+from whence.core.monitoring.unknown_sources import LONGEST_S
 
 app = typer.Typer()
 
@@ -31,16 +31,16 @@ def strangers(
         return
     answer = ask(api, f"/v1/strangers?limit={limit}")
     if json:
-        show.as_json(answer)
+        output.as_json(answer)
         return
-    show.table(
+    output.table(
         ("source", "requests", "since", "last", "why", "asked for"),
         [
             (
                 stranger["source"],
                 str(stranger["requests"]),
-                show.instant(stranger["since"]),
-                show.instant(stranger["last_at"]),
+                output.instant(stranger["since"]),
+                output.instant(stranger["last_at"]),
                 stranger["message"],
                 ", ".join(stranger["asked"]),
             )
@@ -61,7 +61,7 @@ def admit(
 ) -> None:
     """Let calls from a stranger's ip in as a trunk's, for a while."""
     try:
-        for_s = show.seconds(for_)
+        for_s = output.seconds(for_)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     if for_s > LONGEST_S:
@@ -72,11 +72,11 @@ def admit(
     question = {"source": source, "trunk": trunk, "for_s": for_s, "note": note}
     answer = ask(api, "/v1/strangers/admit", question)
     if json:
-        show.as_json(answer)
+        output.as_json(answer)
         return
     print(
         f"{answer['ip']} is admitted as trunk {answer['trunk']}, over {answer['transport']} or a "
-        f"stronger transport, until {show.instant(answer['expires_at'])}"
+        f"stronger transport, until {output.instant(answer['expires_at'])}"
     )
 
 
@@ -90,6 +90,6 @@ def expel(
     """Take back what `admit` let in: its calls are refused from now on."""
     answer = ask(api, "/v1/strangers/expel", {"source": source, "trunk": trunk})
     if json:
-        show.as_json(answer)
+        output.as_json(answer)
         return
     print(f"{answer['ip']} is not admitted as trunk {answer['trunk']} any more")

@@ -7,8 +7,8 @@ from urllib.parse import quote
 
 import typer
 
-from whence.cli import show
-from whence.cli.api import ask
+from whence.cli import output
+from whence.cli.client import ask
 from whence.cli.options import DEFAULT_API, ApiOption, JsonOption
 
 
@@ -20,21 +20,21 @@ def trunk(
     """Show how one trunk stands, and the last 50 things that happened to it."""
     answer = ask(api, f"/v1/trunks/{quote(trunk_id, safe='')}")
     if json:
-        show.as_json(answer)
+        output.as_json(answer)
         return
     held = ", held by the operator" if answer["held"] else ""
-    print(f"{trunk_id}: {answer['state']}{held} since {show.instant(answer['since'])}")
+    print(f"{trunk_id}: {answer['state']}{held} since {output.instant(answer['since'])}")
     print(f"why: {answer['message'] or '-'}; failures in a row: {answer['failures']}")
     print(f"last answer: {answer['last_answer'] or 'none'}")
-    print(f"granted until {show.instant(answer['expires_at'])}, by {answer['registrar'] or '-'}")
-    print(f"next REGISTER {show.instant(answer['next_at'])}")
+    print(f"granted until {output.instant(answer['expires_at'])}, by {answer['registrar'] or '-'}")
+    print(f"next REGISTER {output.instant(answer['next_at'])}")
     if answer["keepalive"]:
         print(f"keep-alive: {_keepalive(answer['keepalive'])}")
-    show.table(
+    output.table(
         ("when", "what", "answer", "why"),
         [
             (
-                show.instant(event["at"]),
+                output.instant(event["at"]),
                 event["what"],
                 str(event["status"] or "-"),
                 event["message"],
@@ -48,6 +48,6 @@ def trunk(
 def _keepalive(keepalive: Any) -> str:
     last = "not answered yet"
     if keepalive["answered_at"] is not None:
-        last = f"answered {keepalive['last_status']} at {show.instant(keepalive['answered_at'])}"
+        last = f"answered {keepalive['last_status']} at {output.instant(keepalive['answered_at'])}"
     missed = f", {keepalive['missed']} unanswered since" if keepalive["missed"] else ""
-    return f"{last}{missed}; next {show.instant(keepalive['next_at'])}"
+    return f"{last}{missed}; next {output.instant(keepalive['next_at'])}"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from whence.cli import show
-from whence.cli.api import ask
+from whence.cli import output
+from whence.cli.client import ask
 from whence.cli.options import DEFAULT_API, ApiOption, JsonOption
 
 
@@ -11,9 +11,9 @@ def trunks(api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
     """Show each trunk: its state, what is granted and by whom, and what comes next."""
     answer = ask(api, "/v1/trunks")
     if json:
-        show.as_json(answer)
+        output.as_json(answer)
         return
-    show.table(
+    output.table(
         (
             "trunk",
             "state",
@@ -29,10 +29,10 @@ def trunks(api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
             (
                 trunk["id"],
                 trunk["state"],
-                show.instant(trunk["since"]),
+                output.instant(trunk["since"]),
                 trunk["registrar"] or "-",
-                show.instant(trunk["expires_at"]),
-                show.instant(trunk["next_at"]),
+                output.instant(trunk["expires_at"]),
+                output.instant(trunk["next_at"]),
                 str(trunk["failures"]),
                 trunk["last_answer"] or "none",
                 trunk["message"],

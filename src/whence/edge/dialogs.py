@@ -1,4 +1,4 @@
-"""Inside the dialogs that the edge let in: what passes, and where it goes (core/dialog.py).
+"""Inside the dialogs that the edge let in: what passes, and where it goes (core/dialogs).
 
 A call begins with `_begin`; its answer is read by `ksr_answer`; requests inside it are judged by
 `ksr_in_dialog`. Kamailio's table DIALOGS has a record of each dialog that began since its start.
@@ -11,15 +11,16 @@ import secrets
 import time
 from pathlib import Path
 
-from whence.core import dialog, stamp
-from whence.core.address import Source, canonical_ip
-from whence.core.dialog import ENDED, Own, Party, Record, Side, Way
-from whence.core.directory import DIALOG_KEY
-from whence.core.message import Fault, Message
-from whence.core.uri import Uri, host_text
+from whence.core.dialogs import targets
+from whence.core.dialogs.targets import ENDED, Own, Party, Record, Side, Way
+from whence.core.identification.address import Source, canonical_ip
+from whence.core.sip.message import Fault, Message
+from whence.core.sip.uri import Uri, host_text
+from whence.edge.base import ANSWERED, GO_ON, NO, answers, hides, judges, survives
 from whence.edge.guard import Guard, Limits
-from whence.edge.handlers import ANSWERED, GO_ON, NO, answers, hides, judges, survives
 from whence.edge.ksr import Ksr
+from whence.ipc import headers
+from whence.store.schema import DIALOG_KEY
 
 DIALOGS = "dialogs"
 """Kamailio's table (htable): id of a dialog → its record."""
@@ -108,13 +109,13 @@ class Dialogs(Guard):
 
         Not by Kamailio's own means: its parser stops at a header that it cannot read.
         """
-        return self._rewritten(message) if stamp.PREFIX in message.head else message
+        return self._rewritten(message) if headers.PREFIX in message.head else message
 
     def _rewritten(self, message: Message) -> Message | None:
         """Rewrite the message at hand. After a None nothing may be asked of it any more: Kamailio
         5.6 has half of it then, and crashes.
         """
-        text = message.rewritten(stamp.PREFIX)
+        text = message.rewritten(headers.PREFIX)
         if text is None or self.ksr.textopsx.msg_set_buffer(text) < 0:
             return None
         return Message(text)
@@ -126,7 +127,7 @@ class Dialogs(Guard):
 
         `user`: the URI of the local user whom it is for, or nothing.
         """
-        id_ = dialog.new_id(time.time(), secrets.token_hex(8))
+        id_ = targets.new_id(time.time(), secrets.token_hex(8))
         way = self._way_back(message, source)
         cookie = self._cookie(id_, call_id, self._via(source), Side.CALLER, way, "")
         record = Record(
@@ -150,12 +151,12 @@ class Dialogs(Guard):
         ksr = self.ksr
         message = self._at_hand
         call_id, target = self._text(ksr.kx.get_callid), self._text(ksr.kx.get_ruri)
-        routes = dialog.uris(message.all("route"))
+        routes = targets.uris(message.all("route"))
         cookie = self._take_ours(routes)
-        there = dialog.places(routes, Uri.parse(target or ""))
+        there = targets.places(routes, Uri.parse(target or ""))
         if cookie is None or there is None or call_id is None:
             return NO
-        source, id_ = self._source(), cookie[: dialog.ID_LENGTH]
+        source, id_ = self._source(), cookie[: targets.ID_LENGTH]
         record = self._load(id_)
         if record == ENDED or (isinstance(record, Record) and not self._is_of(record, call_id)):
             return NO
@@ -192,12 +193,12 @@ class Dialogs(Guard):
         if message is None or call_id is None or not 200 <= ksr.kx.get_status() < 300:
             return NO
         via = _second_via(message)
-        cookie = _cookie_of(dialog.uris(message.all("record-route")))
+        cookie = _cookie_of(targets.uris(message.all("record-route")))
         if via is None or cookie is None:
             return NO
-        if not dialog.covers_via(self._key_of_dialogs(), cookie, call_id, via):
+        if not targets.covers_via(self._key_of_dialogs(), cookie, call_id, via):
             return NO
-        id_, source = cookie[: dialog.ID_LENGTH], self._source()
+        id_, source = cookie[: targets.ID_LENGTH], self._source()
         record = self._load(id_)
         if record == ENDED or (record is None and not self._is_old(cookie)):
             return NO
@@ -241,13 +242,13 @@ class Dialogs(Guard):
     ) -> tuple[Side, Way] | None:
         """Return who sends a request, and its way, if it comes from a party of the dialog."""
         if isinstance(record, Record):
-            found = dialog.direction(record, cookie, there)
+            found = targets.direction(record, cookie, there)
             if found is not None and self._comes_from(record, found[0], source):
                 return found
         if not self._is_old(cookie):
             return None
         key = self._key_of_dialogs()
-        return dialog.direction_of_old(key, cookie, call_id, there, str(source.ip))
+        return targets.direction_of_old(key, cookie, call_id, there, str(source.ip))
 
     def _comes_from(self, record: Record, sender: Side, source: Source) -> bool:
         if str(source.ip) in record.party(sender).ips:
@@ -286,7 +287,7 @@ class Dialogs(Guard):
             ksr.pv.sets(OLD, "yes")
         if method not in REFRESHES:
             if isinstance(record, Record):
-                ksr.pv.seti(EXPIRY, dialog.OLD_S)
+                ksr.pv.seti(EXPIRY, targets.OLD_S)
             return
         if not isinstance(record, Record):
             tag = str(ksr.pv.get("$ft" if sender is Side.CALLER else "$tt"))
@@ -295,9 +296,9 @@ class Dialogs(Guard):
         receiver = record.party(sender.other).with_more("", way, cookie)
         record = record.with_party(sender.other, receiver)
         party = record.party(sender)
-        contact = next(iter(dialog.uris(message.all("contact"))), None)
+        contact = next(iter(targets.uris(message.all("contact"))), None)
         before = next(iter(party.ways), Way(("",), ""))
-        after = dialog.refreshed(before, contact, source, self._own)
+        after = targets.refreshed(before, contact, source, self._own)
         ours = ""
         if method == "INVITE":
             from_ip = _first_ip(record.caller) if sender is Side.CALLEE else ""
@@ -322,14 +323,14 @@ class Dialogs(Guard):
         """
         replier, source = requester.other, self._source()
         party = record.party(replier)
-        contact = next(iter(dialog.uris(message.all("contact"))), None)
+        contact = next(iter(targets.uris(message.all("contact"))), None)
         began = next(iter(record.party(requester).cookies), cookie) == cookie
         if party.ways and not began:
-            way = dialog.refreshed(party.ways[0], contact, source, self._own)
+            way = targets.refreshed(party.ways[0], contact, source, self._own)
         else:
-            recorded = dialog.uris(message.all("record-route"))
+            recorded = targets.uris(message.all("record-route"))
             at = next((i for i, uri in enumerate(recorded) if _cookie_of([uri])), len(recorded))
-            way = dialog.way(recorded[:at][::-1], contact, source, self._own)
+            way = targets.way(recorded[:at][::-1], contact, source, self._own)
         ours = ""
         if way is not None and cookie:
             from_ip = _first_ip(record.caller) if replier is Side.CALLEE else ""
@@ -341,9 +342,9 @@ class Dialogs(Guard):
             self._save(id_, after)
 
     def _way_back(self, message: Message, source: Source) -> Way | None:
-        routes = dialog.uris(message.all("record-route"))
-        contact = next(iter(dialog.uris(message.all("contact"))), None)
-        return dialog.way(routes, contact, source, self._own)
+        routes = targets.uris(message.all("record-route"))
+        contact = next(iter(targets.uris(message.all("contact"))), None)
+        return targets.way(routes, contact, source, self._own)
 
     def _take_ours(self, routes: list[Uri | None]) -> str | None:
         """Take our own Routes off the begin of a route set, and return their cookie, or None."""
@@ -356,7 +357,7 @@ class Dialogs(Guard):
         return cookie
 
     def _is_ours(self, uri: Uri | None) -> bool:
-        where = dialog.place(uri) if uri is not None else None
+        where = targets.place(uri) if uri is not None else None
         if where is None or uri is None:
             return False
         if where not in self._our_routes:
@@ -367,7 +368,7 @@ class Dialogs(Guard):
         return True
 
     def _record_route(self, id_: str, sender: Side, cookie: str) -> None:
-        self.ksr.rr.record_route_params(f";{dialog.PARAM}={cookie}")
+        self.ksr.rr.record_route_params(f";{targets.PARAM}={cookie}")
         self.ksr.pv.sets(DIALOG_ID, id_)
         self.ksr.pv.sets(SENT, f"{sender} {cookie}")
 
@@ -375,7 +376,7 @@ class Dialogs(Guard):
         self, id_: str, call_id: str, via: str, to: Side, way: Way | None, from_ip: str
     ) -> str:
         key, there = self._key_of_dialogs(), way.places if way else ()
-        return dialog.write_cookie(key, id_, call_id, via, to, there, from_ip)
+        return targets.write_cookie(key, id_, call_id, via, to, there, from_ip)
 
     def _via(self, source: Source) -> str:
         """Return where answers to the request at hand go."""
@@ -398,13 +399,13 @@ class Dialogs(Guard):
     def _is_old(self, cookie: str) -> bool:
         """Return whether a dialog began before this Kamailio, and not too long ago."""
         try:
-            began_at = dialog.began_at(cookie)
+            began_at = targets.began_at(cookie)
         except ValueError:
             return False
-        return time.time() - dialog.OLD_S <= began_at < self._started_at
+        return time.time() - targets.OLD_S <= began_at < self._started_at
 
     def _kept(self, text: str) -> str:
-        return dialog.kept(self._key_of_dialogs(), text)
+        return targets.kept(self._key_of_dialogs(), text)
 
     def _key_of_dialogs(self) -> str:
         if self._dialog_key is None:
@@ -415,13 +416,13 @@ class Dialogs(Guard):
 def _cookie_of(routes: list[Uri | None]) -> str | None:
     """Return the cookie of the first of these that has one."""
     for uri in routes:
-        cookie = uri.params.get(dialog.PARAM, "") if uri is not None else ""
+        cookie = uri.params.get(targets.PARAM, "") if uri is not None else ""
         if _COOKIE.fullmatch(cookie):
             return cookie
     return None
 
 
-_COOKIE = re.compile(rf"[0-9a-f]{{{dialog.COOKIE_LENGTH}}}", re.ASCII)
+_COOKIE = re.compile(rf"[0-9a-f]{{{targets.COOKIE_LENGTH}}}", re.ASCII)
 
 
 def _first_ip(party: Party) -> str:

@@ -19,15 +19,16 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from whence.core import block, notice, told
-from whence.core.address import IP, Source, Transport, canonical_ip
-from whence.core.connections import Connections, Peer, hex_of, network_of, peers
-from whence.core.message import Message
-from whence.core.notice import Notice, NoticeReason
-from whence.core.uri import host_text
-from whence.edge.handlers import GO_ON, NO, Handlers, judges, survives
+from whence.core.identification.address import IP, Source, Transport, canonical_ip
+from whence.core.protection import blocks as block
+from whence.core.protection.connections import Connections, Peer, hex_of, network_of, peers
+from whence.core.sip.message import Message
+from whence.core.sip.uri import host_text
+from whence.edge.base import GO_ON, NO, Handlers, judges, survives
 from whence.edge.ksr import Ksr
 from whence.errors import StoreUnavailableError
+from whence.ipc import decisions, notices
+from whence.ipc.notices import Notice, NoticeReason
 
 FLOOD = "flood"
 """Table: source → 1 while what it sends is dropped; an entry lasts a few seconds."""
@@ -146,7 +147,9 @@ class Notices:
             self._left_out += 1
             return
         self._sent[reason] += 1
-        data = notice.message(Notice(now, reason, source, count, blocked_s, self._left_out, detail))
+        data = notices.message(
+            Notice(now, reason, source, count, blocked_s, self._left_out, detail)
+        )
         try:
             if self._socket is None:
                 self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -172,7 +175,7 @@ class Guard(Handlers):
     def __init__(self, ksr: Ksr, directory: Path, limits: Limits) -> None:
         super().__init__(ksr, directory)
         self._limits = limits
-        self._notices = Notices(directory.with_name(told.SOCKET_FILE))
+        self._notices = Notices(directory.with_name(decisions.SOCKET_FILE))
         self._checked = _Checked()
         self._connections = Connections(limits.connections, limits.connections_per_source)
         self._streams = frozenset(limits.streams)

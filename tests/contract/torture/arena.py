@@ -7,17 +7,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from testkit.namespace import Namespace, Sniffer
+from testkit.network import SIP_PORT
+from testkit.parsers import READERS, WHOLE, prefixed
+from testkit.sip import Endpoint, Message, reply
+from testkit.stream import StreamEndpoint
+from testkit.wait import PATIENCE_S
 from tests.contract.call import connect
 from tests.contract.scene import Scene
 from tests.contract.world import Caller, World
-from tests.rig.namespace import Namespace, Sniffer
-from tests.rig.network import SIP_PORT
-from tests.rig.parsers import READERS, WHOLE, prefixed
-from tests.rig.sip import Endpoint, Message, reply
-from tests.rig.stream import StreamEndpoint
-from tests.rig.wait import PATIENCE_S
-from whence.core import stamp
-from whence.core.kamailio_log import Filter
+from whence.core.protection.kamailio_log import Filter
+from whence.ipc import headers
 
 ANSWER_PORTS = (5050, 5061, 5070)
 """Where answers may go besides: the ports of the Vias that the RFC's messages have."""
@@ -185,7 +185,7 @@ class Arena:
 
     def stamp_faults(self, data: bytes, source: str) -> list[str]:
         """Return which readers do not see the right trunk and the right source, each once."""
-        right = sorted([(stamp.TRUNK.lower(), self.trunk.id), (stamp.SOURCE.lower(), source)])
+        right = sorted([(headers.TRUNK.lower(), self.trunk.id), (headers.SOURCE.lower(), source)])
         return _stamp_faults(data, right)
 
     def _said(self) -> list[str]:
@@ -216,7 +216,7 @@ def unstamped_faults(data: bytes) -> list[str]:
 def _stamp_faults(data: bytes, right: list[tuple[str, str]]) -> list[str]:
     faults = []
     for name, reader in READERS.items():
-        seen = sorted((n.lower(), value) for n, value in prefixed(reader, data, stamp.PREFIX))
+        seen = sorted((n.lower(), value) for n, value in prefixed(reader, data, headers.PREFIX))
         due = right if name in WHOLE else [one for one in right if one in seen]
         if seen != due:
             faults.append(f"the reader {name!r} sees {seen}, not {due}, in {data!r}")

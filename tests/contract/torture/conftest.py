@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from testkit.namespace import Namespace
 from tests.contract.scene import Scene
 from tests.contract.torture.arena import Arena
 from tests.contract.world import World
-from tests.rig.namespace import Namespace
 
 BOUNDLESS: dict[str, Any] = {"flood": 0, "connections_per_source": 0}
 """One address sends here what many would."""

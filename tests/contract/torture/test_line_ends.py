@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
+from testkit.sip import Message, reply, request
 from tests.contract.call import connect
 from tests.contract.torture.arena import Arena, Sender, finals, unstamped_faults
-from tests.rig.sip import Message, reply, request
 
 FORGED = b"X-Whence-Trunk: forged"
 

@@ -11,11 +11,11 @@ from itertools import count
 
 import pytest
 
+from testkit.parsers import strict
+from testkit.sip import Headers, Message, place, reply, request
+from testkit.stream import StreamEndpoint
 from tests.contract.torture.arena import Arena, Became
 from tests.contract.torture.messages import DROPPED, MESSAGES, RELAYED, SILENCE, Torture
-from tests.rig.parsers import strict
-from tests.rig.sip import Headers, Message, place, reply, request
-from tests.rig.stream import StreamEndpoint
 
 NAMED = {torture.name: torture for torture in MESSAGES}
 

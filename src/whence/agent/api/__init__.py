@@ -1,0 +1,1 @@
+"""The HTTP API: routers and models; no rule lives here."""

@@ -1,0 +1,41 @@
+"""The API's paths by which the operator orders something of our own registrar client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from fastapi import FastAPI
+
+from whence.agent.api.app import TrunkView, trunk_view
+from whence.agent.registration.service import Registrations
+from whence.core.registration.keepalive import KeepAlive
+
+
+def add(
+    api: FastAPI, registrations: Registrations, keepalive: Callable[[str], KeepAlive | None]
+) -> None:
+    """Add the paths to an API that `api.make` made."""
+
+    @api.post(
+        "/v1/trunks/{trunk_id}/{order}",
+        responses={
+            404: {"description": "no such trunk"},
+            409: {"description": "it is disabled"},
+            503: {"description": "it cannot be written down, and nothing has changed"},
+        },
+    )
+    async def obey(
+        trunk_id: str, order: Literal["register", "unregister", "park", "resume"]
+    ) -> TrunkView:
+        """Register or resume: a REGISTER now. Unregister: take back, and hold. Park: send no more.
+
+        What is held stays so, restarts and new files or not, until register or resume.
+        """
+        if order == "park":
+            registrations.park(trunk_id)
+        elif order == "unregister":
+            registrations.unregister(trunk_id)
+        else:
+            registrations.want(trunk_id)
+        return trunk_view(*registrations[trunk_id], keepalive(trunk_id))

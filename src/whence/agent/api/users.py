@@ -1,0 +1,70 @@
+"""The API's path to the local users, and where their phones are. What phones wrote is `shown`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from fastapi import FastAPI
+from pydantic import BaseModel, Field
+
+from whence.agent.kamailio import location
+from whence.ipc.decisions import shown
+from whence.store.directory import Directory
+
+
+class ContactView(BaseModel):
+    """One phone of a user."""
+
+    contact: str
+    received: str | None
+    expires_at: float
+    user_agent: str
+
+
+class UserView(BaseModel):
+    """A local user."""
+
+    name: str
+    domain: str
+    contacts: list[ContactView]
+    wrong_passwords: int = Field(
+        default=0, description="REGISTERs with a wrong password, since the agent's start"
+    )
+
+
+def add(
+    api: FastAPI,
+    directory: Directory,
+    table: Path,
+    domain: str,
+    clock: Callable[[], float] = time.time,
+    wrong_passwords: Callable[[str], int] = lambda _name: 0,
+) -> None:
+    """Add the path to an API that `api.make` made. `table`: the location table.
+
+    `wrong_passwords`: how many were sent for a user of this name.
+    """
+
+    @api.get("/v1/users")
+    async def users() -> list[UserView]:
+        """Every local user, with the phones that are registered."""
+        contacts = location.contacts(table, clock())
+        return [
+            UserView(
+                name=name,
+                domain=domain,
+                wrong_passwords=wrong_passwords(name),
+                contacts=[
+                    ContactView(
+                        contact=shown(found.contact),
+                        received=None if found.received is None else shown(found.received),
+                        expires_at=found.expires_at,
+                        user_agent=shown(found.user_agent),
+                    )
+                    for found in contacts.get(name, [])
+                ],
+            )
+            for name in directory.users()
+        ]

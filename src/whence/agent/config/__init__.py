@@ -1,0 +1,1 @@
+"""The configuration file: its models, and how it is read and checked."""

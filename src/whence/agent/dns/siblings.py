@@ -1,0 +1,292 @@
+"""The other addresses of a registrar's name in DNS, kept in step with DNS and with registrations.
+
+Each name is looked up once for all trunks that have it. What is found stands in the directory as
+`resolved` addresses of each trunk that is registered, until the answer ends, or the grant.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from ipaddress import ip_address
+from itertools import count, islice
+from typing import Protocol
+
+from whence.agent.config.models import Settings, Trunk
+from whence.agent.runtime.tasks import Tasks
+from whence.core.identification.address import IP, Address, Network, Source, canonical_ip
+from whence.core.identification.dns_siblings import LIMIT, siblings
+from whence.core.registration.machine import NextHop, Registration
+from whence.core.sip.uri import Uri
+from whence.errors import StoreError
+from whence.store.directory import Directory
+
+log = logging.getLogger(__name__)
+
+SLACK_S = 30.0
+"""How long a sibling outlives the answer that named it: the next one may be late."""
+
+AGAIN_S = 10.0
+"""When a name is looked up again of which nothing was found."""
+
+BATCH = 100
+"""Trunks written in one transaction: the loop is not held up for long."""
+
+PATIENCE_S = 5.0
+"""When writing is tried again after it failed."""
+
+
+class Resolver(Protocol):
+    """Who says where a server is: the neighbour DNS."""
+
+    async def everywhere(self, server: Uri) -> tuple[tuple[NextHop, ...], float]:
+        """All its next hops, and for how many seconds that is good."""
+
+
+@dataclass(slots=True, eq=False)
+class _Name:
+    """A server's name, and what DNS said of it last."""
+
+    server: Uri
+    trunks: set[str] = field(default_factory=set)
+    found: tuple[NextHop, ...] = ()
+    good_until: float = 0.0
+    waiting: set[str] = field(default_factory=set)
+    """Trunks that registered at another server than before: what DNS says now counts for them."""
+    look_at: float = 0.0
+    """When it is looked up next; earlier entries in the heap count no more."""
+
+
+@dataclass(slots=True)
+class _Followed:
+    """A registered trunk whose siblings count."""
+
+    names: tuple[str, ...]
+    exact: bool
+    registrar: Source
+    ends_at: float
+    """When the grant ends, grace included."""
+
+
+class Siblings:
+    """Keeps resolved addresses in the directory. `run` it; it watches registrations."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        resolver: Resolver,
+        settings: Settings,
+        clock: Callable[[], float] = time.time,
+        not_in_dns: Callable[[str, Source, str], None] = lambda *_: None,
+    ) -> None:
+        """`not_in_dns` hears of a trunk that was granted by an address that DNS does not name."""
+        self._not_in_dns = not_in_dns
+        self._unnamed: dict[str, IP] = {}
+        """Trunk → the address that was told to be not in DNS: each is told once."""
+        self._directory = directory
+        self._resolver = resolver
+        self._clock = clock
+        self._own = {socket.ip for socket in settings.edge.listen}
+        self._grace_s = settings.agent.grace
+        self._least_s, self._most_s = settings.agent.sibling_ttl
+        self._names: dict[str, _Name] = {}
+        self._followed: dict[str, _Followed] = {}
+        self._unwritten: dict[str, None] = {}
+        """Trunks whose siblings are to be written, the first to be so first."""
+        self._looks: list[tuple[float, int, _Name]] = []
+        """(when, tie-breaker, name): when each name is looked up next."""
+        self._ties = count()
+        self._wake = asyncio.Event()
+        self._tasks = Tasks("looking for siblings")
+
+    # What it hears of registrations and of new files; called in the loop.
+
+    def changed(self, trunk: Trunk, registration: Registration) -> None:
+        """See whether the trunk is registered, and where."""
+        r, now = registration, self._clock()
+        names = _names(trunk)
+        # Only a grant that taught an address has siblings, and no longer than it lasts: what others
+        # answer to a REGISTER admits nobody.
+        if not names or not r.stands(now) or r.registrar is None or r.learned_until is None:
+            self.gone(trunk.id)
+            return
+        ends_at = r.learned_until + self._grace_s
+        followed = _Followed(names, trunk.port == "exact", r.registrar, ends_at)
+        before = self._followed.get(trunk.id)
+        if before == followed:
+            return
+        if before is not None and before.names != names:
+            self.gone(trunk.id)
+        self._follow(trunk.id, followed)
+        if before is not None and before.registrar.ip != followed.registrar.ip:
+            for name in (self._names[text] for text in names):
+                name.waiting.add(trunk.id)
+                self._look_at(min(now, name.look_at), name)
+        else:
+            self._write_later([trunk.id])
+
+    def _follow(self, trunk_id: str, followed: _Followed) -> None:
+        self._followed[trunk_id] = followed
+        for text in followed.names:
+            name = self._names.get(text)
+            if name is None:
+                server = Uri.parse(text)
+                if server is None:  # the settings' validators have seen to that
+                    raise ValueError(text)
+                name = self._names[text] = _Name(server)
+                self._look_at(self._clock(), name)
+            name.trunks.add(trunk_id)
+
+    def gone(self, trunk_id: str) -> None:
+        """Follow it no more. Its siblings end with its grant, or as soon as it is taken back."""
+        followed = self._followed.pop(trunk_id, None)
+        self._unwritten.pop(trunk_id, None)
+        self._unnamed.pop(trunk_id, None)
+        for text in followed.names if followed else ():
+            name = self._names[text]
+            name.trunks.discard(trunk_id)
+            name.waiting.discard(trunk_id)
+            if not name.trunks:
+                del self._names[text]
+
+    def apply(self, settings: Settings) -> None:
+        """Heed a new file, after the registrations have: what it follows no more ends at once."""
+        for trunk in settings.trunk:
+            followed = self._followed.get(trunk.id)
+            names, exact = _names(trunk), trunk.port == "exact"
+            if followed is None:
+                if not names:
+                    self._directory.drop_resolved(trunk.id)
+                continue
+            if (followed.names, followed.exact) == (names, exact):
+                continue
+            registrar, ends_at = followed.registrar, followed.ends_at
+            self.gone(trunk.id)
+            self._directory.drop_resolved(trunk.id)
+            if names:
+                self._follow(trunk.id, _Followed(names, exact, registrar, ends_at))
+                self._write_later([trunk.id])
+
+    def _look_at(self, at: float, name: _Name) -> None:
+        if at != name.look_at:
+            name.look_at = at
+            heapq.heappush(self._looks, (at, next(self._ties), name))
+            self._wake.set()
+
+    def _write_later(self, trunk_ids: Iterable[str]) -> None:
+        self._unwritten.update(dict.fromkeys(trunk_ids))
+        self._wake.set()
+
+    # Its own life.
+
+    async def run(self) -> None:
+        """Keep siblings in step until cancelled."""
+        while True:
+            now = self._clock()
+            while self._looks and self._looks[0][0] <= now:
+                at, _, name = heapq.heappop(self._looks)
+                if name.trunks and at == name.look_at:
+                    self._tasks.start(self._look(name))
+            wait_s = self._looks[0][0] - now if self._looks else None
+            if self._unwritten:
+                wait_s = 0.0 if self._write() else PATIENCE_S
+            self._wake.clear()
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    async def _look(self, name: _Name) -> None:
+        next_at = self._clock() + AGAIN_S
+        name.waiting, waiting = set(), name.waiting
+        try:
+            found, good_for_s = await self._resolver.everywhere(name.server)
+            now = self._clock()
+            if found and now < name.good_until and set(found) == set(name.found):
+                next_at = name.good_until  # it was asked before its time
+                self._write_later(waiting & self._followed.keys())
+            elif found:
+                next_at = now + max(self._least_s, min(good_for_s, self._most_s))
+                name.found, name.good_until = found, next_at
+                self._write_later(name.trunks)
+            else:
+                name.waiting |= waiting
+                return
+            if name.waiting:  # they came meanwhile
+                next_at = now
+        finally:
+            self._look_at(next_at, name)
+
+    def _write(self) -> bool:
+        """Write the siblings of some trunks; False where the directory cannot be written."""
+        now = self._clock()
+        batch = list(islice(self._unwritten, BATCH))
+        rows = [
+            (trunk_id, address)
+            for trunk_id in batch
+            for address in self._siblings(self._followed[trunk_id], now)
+        ]
+        try:
+            if rows:
+                self._directory.resolve(rows, now)
+        except StoreError as error:
+            log.error("%s", error)  # noqa: TRY400 - a neighbour's fault, no bug of ours
+            return False
+        for trunk_id in batch:
+            del self._unwritten[trunk_id]
+            self._judge(trunk_id, self._followed[trunk_id])
+        return True
+
+    def _judge(self, trunk_id: str, followed: _Followed) -> None:
+        """Say where a trunk was granted by an address that none of its names leads to."""
+        found = [self._names[text].found for text in followed.names]
+        ip = followed.registrar.ip
+        if not all(found):
+            return  # nobody knows yet
+        if any(canonical_ip(hop.ip) == ip for hops in found for hop in hops):
+            self._unnamed.pop(trunk_id, None)
+        elif self._unnamed.get(trunk_id) != ip:
+            self._unnamed[trunk_id] = ip
+            hosts = dict.fromkeys(self._names[text].server.host for text in followed.names)
+            self._not_in_dns(trunk_id, followed.registrar, " or ".join(hosts))
+
+    def _siblings(self, followed: _Followed, now: float) -> list[Address]:
+        """Those of all its names; of one that two of them name, the later end counts."""
+        of: dict[tuple[IP | Network, int | None], Address] = {}
+        names = [self._names[text] for text in followed.names]
+        for name in sorted(names, key=lambda name: name.good_until):
+            ends_at = min(name.good_until + SLACK_S, followed.ends_at)
+            found = siblings(
+                name.found,
+                followed.registrar,
+                self._own,
+                exact=followed.exact,
+                now=now,
+                expires_at=ends_at,
+            )
+            of.update({(address.ip, address.port): address for address in found})
+        return [address for address in of.values() if address.live(now)][:LIMIT]
+
+
+def _names(trunk: Trunk) -> tuple[str, ...]:
+    """The servers of a trunk that DNS is asked about; none where it is not to be followed."""
+    if not (trunk.follow_dns and trunk.enabled):
+        return ()
+    servers = dict.fromkeys(text for text in (trunk.registrar, trunk.proxy) if text)
+    return tuple(text for text in servers if not _is_literal(text))
+
+
+@lru_cache(maxsize=4096)
+def _is_literal(server: str) -> bool:
+    uri = Uri.parse(server)
+    try:
+        ip_address(uri.host if uri else "")
+    except ValueError:
+        return False
+    return True

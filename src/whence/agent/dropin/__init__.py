@@ -1,0 +1,1 @@
+"""Beside an existing Kamailio: what its `uac` module registers."""

@@ -1,0 +1,162 @@
+"""The file `drop-in.toml`: what the drop-in cannot know from Kamailio. It may be empty, or absent.
+
+kamailio/drop-in.toml shows every key with its meaning; its values are the defaults.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator
+
+from whence.agent.config import phone_numbers as spellings
+from whence.agent.config.models import (
+    ALL_HEADERS_LIMIT,
+    Country,
+    Number,
+    NumberHeaders,
+    Pin,
+    Watch,
+    as_pin,
+)
+from whence.agent.config.toml import Table, checked, toml
+from whence.agent.config.trusted_paths import Named
+from whence.errors import ConfigError
+from whence.store.uac import Permits
+
+FILE = "drop-in.toml"
+
+KNOWN_SHOWN = 5
+
+_UUID = re.compile(r"[A-Za-z0-9_.!~*'()&=+$,?/-]{1,64}")
+
+
+def _uuid(text: str) -> str:
+    if not _UUID.fullmatch(text):
+        raise ValueError(
+            "is no l_uuid: up to 64 of the characters that the user of a SIP URI may have; write "
+            "it as it stands in uac's table"
+        )
+    return text
+
+
+def _once(numbers: list[str]) -> list[str]:
+    for number, times in Counter(numbers).items():
+        if times > 1:
+            raise ValueError(f'"{number}" is there {times} times; write it once')
+    return numbers
+
+
+def _listed(value: object) -> object:
+    if isinstance(value, str):
+        raise ValueError(f'is no list; write ["{value}"]')  # noqa: TRY004 - pydantic's
+    return value
+
+
+def _pinned_once(networks: list[Pin]) -> list[Pin]:
+    for place, times in Counter(pin.place for pin in networks).items():
+        if times > 1:
+            raise ValueError(f'"{place[0]}" is there {times} times; write it once')
+    return networks
+
+
+def _learn_from(value: object) -> object:
+    """Read "asked" or "any" for all, or a table of l_uuid = "any"; "" stands for all."""
+    table = value if isinstance(value, dict) else {"": value}
+    for l_uuid, said in table.items():
+        if said not in ("asked", "any"):
+            raise ValueError(f'"{said}" is not known; write "asked" or "any"')
+        if l_uuid:
+            _uuid(l_uuid)
+    return {"": "asked", **table}
+
+
+Uuid = Annotated[str, AfterValidator(_uuid)]
+Numbers = Annotated[list[Number], BeforeValidator(_listed), AfterValidator(_once)]
+
+
+Networks = Annotated[
+    list[Annotated[Pin, BeforeValidator(as_pin)]],
+    BeforeValidator(_listed),
+    AfterValidator(_pinned_once),
+]
+LearnFrom = Annotated[dict[str, str], BeforeValidator(_learn_from)]
+
+
+class DropIn(Table):
+    """The whole file."""
+
+    country: Country = ""
+    learn_from: LearnFrom = Field(default={"": "asked"})
+    numbers: dict[Uuid, Numbers] = Field(default={})
+    number_headers: dict[Uuid, NumberHeaders] = Field(default={})
+    networks: dict[Uuid, Networks] = Field(default={})
+    agent: Watch = Watch()
+
+    def named_files(self, file: Path) -> Iterator[Named]:
+        """Give the files whose content counts: `file`, from which these were read, and others."""
+        yield Named("", file, secret=bool(self.agent.webhook))
+        yield from self.agent.named_files()
+
+    @field_validator("number_headers")
+    @classmethod
+    def _few(cls, given: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        if len({header for headers in given.values() for header in headers}) > ALL_HEADERS_LIMIT:
+            raise ValueError(f"name too many different headers; write {ALL_HEADERS_LIMIT} at most")
+        return given
+
+    def spellings(self) -> dict[str, frozenset[str]]:
+        """Give each l_uuid all forms in which its provider may write its numbers."""
+        return {
+            l_uuid: frozenset().union(*(spellings.spellings(n, self.country) for n in numbers))
+            for l_uuid, numbers in self.numbers.items()
+        }
+
+    def permits(self, now: float) -> Permits:
+        """From where each record's addresses are learned, besides from whom was asked."""
+        return Permits(
+            {
+                l_uuid: tuple(pin.address(now) for pin in pins if pin.lasts(now))
+                for l_uuid, pins in self.networks.items()
+            },
+            self.learn_from,
+        )
+
+    def doubts(self, known: Collection[str]) -> Iterator[str]:
+        """Say what is no fault, and hardly meant. `known`: the l_uuids that have registered."""
+        named = {**self.numbers, **self.networks, **self.learn_from}
+        for l_uuid in filter(None, named):
+            place = "numbers" if l_uuid in self.numbers else "networks"
+            if l_uuid not in self.networks and l_uuid not in self.numbers:
+                place = "learn_from"
+            if known and l_uuid not in known:
+                few = ", ".join(sorted(known)[:KNOWN_SHOWN])
+                yield (
+                    f"{FILE}: {place}: {l_uuid}: no record of this l_uuid has registered yet; "
+                    f"those that have are {few}{', …' if len(known) > KNOWN_SHOWN else ''}"
+                )
+        owners: dict[str, list[str]] = {}
+        for l_uuid, forms in self.spellings().items():
+            for form in forms:
+                owners.setdefault(form, []).append(l_uuid)
+        shared: dict[tuple[str, ...], str] = {}
+        for form in sorted(owners, key=lambda one: (not one.startswith("+"), len(one), one)):
+            if len(owners[form]) > 1:
+                shared.setdefault(tuple(owners[form]), form)
+        for them, form in shared.items():
+            yield (
+                f"{FILE}: numbers: {', '.join(them)}: the same number {form}; leave it to one of "
+                "them, else its calls are refused"
+            )
+
+
+def load(path: Path) -> DropIn:
+    """Read and check a file; ConfigError names all its faults."""
+    settings, faults = checked(DropIn, toml(path), path)
+    if settings is None:
+        raise ConfigError(faults)
+    return settings

@@ -1,0 +1,1 @@
+"""A reader of Kamailio's configuration language."""

@@ -1,0 +1,1 @@
+"""What the agent writes for Kamailio and reads of it."""

@@ -1,0 +1,130 @@
+"""The generated kamailio.cfg, and how Kamailio is started on it."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined
+
+from whence.agent.config import trusted_paths
+from whence.agent.config.models import Edge, Settings
+from whence.core.dialogs import targets
+from whence.core.identification.address import Source
+from whence.core.sip.uri import host_text
+from whence.errors import OperatorError
+from whence.store.directory import FILE
+
+TEMPLATE = "kamailio.cfg.j2"
+SCRIPT = "whence_kemi.py"
+
+CONFIG_FILE = "kamailio.cfg"
+LOCATION_FILE = "location.db"
+TLS_FILE = "tls.cfg"
+
+SCANNERS = "friendly-scanner|sipvicious|sipcli|sip-scan|sundayddr|pplsip"
+"""User-Agents of tools that look for doors, in any mix of cases."""
+
+# tlsf: Debian's default allocator takes nine tenths of a call's instructions (docs/operate.md).
+# 256 MB of shared memory hold the transactions of several thousand REGISTERs or calls a second.
+START_OPTIONS = ("-x", "tlsf", "-X", "tlsf", "-m", "256", "-M", "16")
+
+
+def command(config: Path) -> list[str]:
+    """The command that runs Kamailio in the foreground, logging to standard error."""
+    return ["kamailio", "-f", str(config), "-DD", "-E", *START_OPTIONS]
+
+
+def render(settings: Settings, file: Path) -> str:
+    """Write kamailio.cfg for `settings`, which were read from `file`."""
+    folder = files("whence") / "kamailio"
+    environment = Environment(  # noqa: S701 - it makes no HTML
+        undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True
+    )
+    edge = settings.edge
+    return environment.from_string((folder / TEMPLATE).read_text()).render(
+        file="".join(c if c.isprintable() else "?" for c in file.name),  # a comment has one line
+        start_options=" ".join(START_OPTIONS),
+        edge=json.dumps(
+            {
+                "directory": str(settings.state.absolute() / FILE),
+                "domain": edge.domain,
+                "answer_ms": round(settings.registration.answer * 1000),
+                "sockets": _sockets(edge),
+                "listen": [str(socket) for socket in edge.listen],
+                "limits": {
+                    "connections": edge.connections,
+                    "connections_per_source": edge.connections_per_source,
+                    "password_failures": edge.password_failures,
+                },
+            }
+        ),
+        listen=[
+            {"address": str(socket), "advertise": _advertised(edge, socket)}
+            for socket in edge.listen
+        ],
+        inside=edge.inside,
+        dialog_s=targets.OLD_S,
+        ended=targets.ENDED,
+        scanners=SCANNERS,
+        cookie=targets.PARAM,
+        flood=edge.flood,
+        connections=edge.connections,
+        aliases=_aliases(edge),
+        workers=edge.workers,
+        tcp=edge.has_streams,
+        tls=settings.state.absolute() / TLS_FILE if edge.has_tls else "",
+        location=settings.state.absolute() / LOCATION_FILE,
+        script=str(folder / SCRIPT),
+    )
+
+
+def write_tls_config(settings: Settings) -> None:
+    """Write the file of Kamailio's module tls into the state directory, where TLS is used.
+
+    Servers must show a certificate that a CA of ours has signed; that it is for the right name is
+    for the edge to see. Clients (phones, and providers that call) need not show one. OperatorError
+    where it cannot be written.
+    """
+    tls = settings.edge.tls
+    if not settings.edge.has_tls:
+        return
+    ours = f"method = TLSv1.2+\ncertificate = {tls.certificate}\nprivate_key = {tls.key}\n"
+    write(
+        settings.state / TLS_FILE,
+        f"[server:default]\n{ours}verify_certificate = no\nrequire_certificate = no\n\n"
+        f"[client:default]\n{ours}verify_certificate = yes\nrequire_certificate = yes\n"
+        f"verify_depth = 9\nca_list = {tls.ca}\n",
+    )
+
+
+def write(file: Path, text: str) -> None:
+    """Write a file of the state directory; OperatorError where that cannot be done."""
+    try:
+        trusted_paths.write_whole(file, text)
+    except OSError as error:
+        raise OperatorError(
+            f"{file} cannot be written: {error.strerror}; mend that, or name another agent state"
+        ) from None
+
+
+def _sockets(edge: Edge) -> list[str]:
+    """Our own sockets, and the addresses by which others see them: no request is sent there."""
+    places = [(socket.transport, *edge.place_of(socket)) for socket in edge.listen]
+    seen = [f"{transport}:{host_text(host)}:{port}" for transport, host, port in places]
+    return list(dict.fromkeys([*map(str, edge.listen), str(edge.inside), *seen]))
+
+
+def _advertised(edge: Edge, socket: Source) -> str:
+    """`ip:port` by which others see a socket; nothing where it is its own."""
+    host, port = edge.place_of(socket)
+    own = (host, port) == (str(socket.ip), socket.port)
+    return "" if own else f"{host_text(host)}:{port}"
+
+
+def _aliases(edge: Edge) -> list[str]:
+    """What counts as ours in a URI besides the sockets themselves."""
+    ports = sorted({socket.port for socket in edge.listen})
+    advertised = dict.fromkeys(_advertised(edge, socket) for socket in edge.listen)
+    return [edge.domain, *(f"{edge.domain}:{port}" for port in ports), *filter(None, advertised)]

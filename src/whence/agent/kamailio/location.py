@@ -1,0 +1,84 @@
+"""The neighbour location table: where users' phones are, as Kamailio's usrloc wrote it down."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+
+from whence.agent.config import trusted_paths
+from whence.errors import LocationError, UntrustedError
+
+TABLES = Path("/usr/share/kamailio/db_sqlite")
+"""Kamailio's own definitions of its tables, so that they are those of the Kamailio installed."""
+
+_CONTACTS = """
+SELECT username, contact, received, CAST(strftime('%s', expires) AS REAL), user_agent
+FROM location ORDER BY username, contact
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class UserContact:
+    """One phone of a user. `received`: where its REGISTER really came from, if not the contact.
+
+    All but `expires_at` are the words of the phone: `shown` makes of them what may be told.
+    """
+
+    contact: str
+    received: str | None
+    expires_at: float
+    user_agent: str
+
+
+def make(path: Path) -> None:
+    """Make the location database, where it is not there yet."""
+    try:
+        if path.exists():
+            trusted_paths.make_database(path)
+            return
+        sql = [(TABLES / f"{name}-create.sql").read_text() for name in ("standard", "usrloc")]
+        unfinished = path.with_suffix(".new")
+        unfinished.unlink(missing_ok=True)
+        trusted_paths.make_database(unfinished)
+        database = sqlite3.connect(unfinished)
+        try:
+            # It stays with the file. Kamailio's processes, each setting it at the start, would
+            # find the file locked by one another.
+            database.execute("PRAGMA journal_mode = WAL")
+            database.executescript("".join(sql))
+        finally:
+            database.close()
+        unfinished.replace(path)
+    except UntrustedError as error:
+        raise LocationError(f"the location table {path} cannot be made: {error}") from None
+    except FileNotFoundError:
+        raise LocationError(
+            f"{TABLES} is missing; install it: apt-get install kamailio-sqlite-modules"
+        ) from None
+    except (sqlite3.Error, OSError) as error:
+        raise LocationError(f"the location table {path} cannot be made: {error}") from error
+
+
+def contacts(path: Path, now: float) -> dict[str, list[UserContact]]:
+    """User name → the phones that are registered at `now`."""
+    try:
+        database = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=1.0)
+        # Kamailio writes down the bytes that a phone sent, and these need not be UTF-8.
+        database.text_factory = _text
+        try:
+            rows = database.execute(_CONTACTS).fetchall()
+        finally:
+            database.close()
+    except sqlite3.Error as error:
+        raise LocationError(f"the location table {path} cannot be read: {error}") from error
+    found: dict[str, list[UserContact]] = {}
+    for name, contact, received, expires_at, user_agent in rows:
+        if expires_at is not None and expires_at > now:
+            phone = UserContact(contact, received, expires_at, user_agent)
+            found.setdefault(name, []).append(phone)
+    return found
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "backslashreplace")

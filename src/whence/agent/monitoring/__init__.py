@@ -1,0 +1,1 @@
+"""What happened: calls, alarms, conflicts, unknown sources, metrics."""

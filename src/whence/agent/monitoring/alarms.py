@@ -1,0 +1,169 @@
+"""Alarms, told: to the log, to the API, and to the webhook."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from whence.core.identification.address import Source
+from whence.core.identification.conflicts import Clash
+from whence.core.identification.identify import Reason, Rule
+from whence.core.monitoring import alarms as alarm
+from whence.core.monitoring.alarms import Alarm, AlarmKind, Bounded
+from whence.core.registration import history
+from whence.ipc.decisions import DecisionKind, Told, shown
+from whence.ipc.notices import Notice
+
+log = logging.getLogger(__name__)
+
+LIMIT = 1000
+"""How many are remembered."""
+
+TICK_S = 5.0
+"""How often it is looked at what was left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An alarm as it was told. `id` grows, also from one agent to the next."""
+
+    id: int
+    at: float
+    alarm: Alarm
+
+
+class Events:
+    """All alarms come here: `tell` one, or let it hear what happens."""
+
+    def __init__(
+        self,
+        tellers: Sequence[Callable[[Event], None]] = (),
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`tellers` are given each event that is told."""
+        self._tellers = tellers
+        self._clock = clock
+        self._bounded = Bounded()
+        self._last: deque[Event] = deque(maxlen=LIMIT)
+        self._id = 0
+        self.counts: Counter[AlarmKind] = Counter()
+        """Alarms by kind, also those that were left out."""
+
+    def tell(self, said: Alarm, *, logged: bool = False) -> None:
+        """Tell one, unless there were too many like it. `logged`: the log has it already."""
+        self.counts[said.kind] += 1
+        if self._bounded.passes(said, self._clock()):
+            self._out(said, logged=logged)
+
+    def _out(self, said: Alarm, *, logged: bool) -> None:
+        now = self._clock()
+        said = replace(said, message=shown(said.message))
+        self._id = max(self._id + 1, int(now * 1000))
+        event = Event(self._id, now, said)
+        self._last.append(event)
+        if not logged:
+            log.warning("%s", sentence(said))
+        for teller in self._tellers:
+            teller(event)
+
+    def since(self, id_: int, limit: int) -> list[Event]:
+        """The first `limit` events after the one with this id, the oldest first."""
+        return [event for event in self._last if event.id > id_][:limit]
+
+    async def run(self) -> None:
+        """Tell what was left out, when its time is over; until cancelled."""
+        while True:
+            await asyncio.sleep(TICK_S)
+            self.tick()
+
+    def tick(self) -> None:
+        """Tell what is due now of what was left out."""
+        for said in self._bounded.due(self._clock()):
+            self._out(said, logged=False)
+
+    # What happens, and is one.
+
+    def happened(self, trunk_id: str, events: Sequence[history.Event]) -> None:
+        """Hear what was written into a trunk's history, which the log told."""
+        for event in events:
+            said = alarm.of_history(trunk_id, event)
+            if said is not None:
+                self.tell(said, logged=True)
+
+    def clash(self, found: Clash) -> None:
+        """Hear of a new clash, which the log told."""
+        self.tell(Alarm(AlarmKind.CLASH, found.trunks[0], str(found)), logged=True)
+
+    def not_in_dns(self, trunk_id: str, registrar: Source, servers: str) -> None:
+        """Hear that a trunk was granted by an address that DNS does not name."""
+        message = f"{registrar} granted, and DNS does not name it for {servers}"
+        self.tell(Alarm(AlarmKind.SERVER_NOT_IN_DNS, trunk_id, message))
+
+    def too_many_strangers(self, last: Told, limit: int) -> None:
+        """Hear that more strangers than the limit came within a minute."""
+        message = (
+            f"more than {limit} requests of strangers in a minute, the last from {last.source}"
+        )
+        self.tell(Alarm(AlarmKind.MANY_STRANGERS, None, message))
+
+    def password_guessed(self, noticed: Notice) -> None:
+        """Report that a source was blocked because it guessed phones' passwords."""
+        message = (
+            f"too many wrong passwords from {noticed.source}; its REGISTERs are dropped for "
+            f"{noticed.blocked_s} s"
+        )
+        self.tell(Alarm(AlarmKind.PASSWORD_GUESSED, None, message), logged=True)
+
+
+_OF_REFUSAL: dict[Rule | Reason, tuple[AlarmKind, str]] = {
+    Reason.TOKEN_FROM_WRONG_SOURCE: (
+        AlarmKind.TOKEN_FROM_WRONG_SOURCE,
+        "a call that names its token came from {source}, and was refused",
+    ),
+    Reason.NUMBER_OF_ANOTHER_TRUNK: (
+        AlarmKind.NUMBER_OF_ANOTHER_TRUNK,
+        "a call that names its number or account came from {source}, where it has no address, "
+        "and was refused",
+    ),
+}
+"""Reason of a refusal → the alarm that it is, of each trunk that the request names."""
+
+
+class WrongTokens:
+    """Raises an alarm when a request names a trunk at a source that is not the trunk's own."""
+
+    def __init__(self, events: Events) -> None:
+        self._events = events
+
+    def hear(self, heard: Told, _data: bytes) -> None:
+        """Tell of one decision, if it was refused for that."""
+        found = _OF_REFUSAL.get(heard.reason) if heard.kind is DecisionKind.REFUSED else None
+        if heard.method == "OPTIONS" and heard.reason is Reason.NUMBER_OF_ANOTHER_TRUNK:
+            return  # a provider asks whether an account lives: that is no call
+        if found is not None:
+            kind, message = found
+            for trunk in heard.named:
+                self._events.tell(Alarm(kind, trunk, message.format(source=heard.source)))
+
+
+def sentence(said: Alarm) -> str:
+    """Write an alarm as one line."""
+    trunk = f"trunk {said.trunk}: " if said.trunk else ""
+    left_out = f" (and {said.left_out} more like it)" if said.left_out else ""
+    return f"alarm: {trunk}{said.kind}: {said.message}{left_out}"
+
+
+def as_json(event: Event) -> dict[str, object]:
+    """Write an event in the API's names."""
+    return {
+        "id": event.id,
+        "at": event.at,
+        "kind": str(event.alarm.kind),
+        "trunk": event.alarm.trunk,
+        "message": event.alarm.message,
+        "left_out": event.alarm.left_out,
+    }

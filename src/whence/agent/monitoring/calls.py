@@ -1,0 +1,135 @@
+"""What happened: the last decisions that the edge told, and counts of all of them.
+
+What trunks' addresses sent and what strangers sent is kept apart, so that no flood of strangers
+pushes a call out. Kept as it came, a decision takes few hundred bytes; it is read when it is asked
+for.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+
+from whence.agent.config.trusted_paths import open_file
+from whence.errors import UntrustedError
+from whence.ipc import decisions as told
+from whence.ipc.decisions import DecisionKind, Told, shown
+
+log = logging.getLogger(__name__)
+
+FILE_LIMIT = 64 * 1024 * 1024
+"""How large `calls_file` grows before it becomes the former one: both take twice that at most."""
+
+SAME_LIMIT = 20
+"""How many decisions with one Call-ID are told."""
+
+
+@dataclass
+class Calls:
+    """The last decisions, at most `limit` of trunks' sources and as many of strangers."""
+
+    limit: int
+    file: CallsFile | None = None
+    decisions: Counter[tuple[DecisionKind, str, str]] = field(default_factory=Counter)
+    """(kind, rule, trunk or nothing) → how many."""
+    last_call_at: dict[str, float] = field(default_factory=dict)
+    """Trunk id → when its last call came."""
+
+    def __post_init__(self) -> None:
+        self._known: deque[bytes] = deque(maxlen=self.limit)
+        self._strangers: deque[bytes] = deque(maxlen=self.limit)
+
+    def hear(self, heard: Told, data: bytes) -> None:
+        """Count one decision, and keep it."""
+        trunk = heard.trunk or ""
+        self.decisions[heard.kind, heard.rule or "", trunk] += 1
+        if trunk and heard.method == "INVITE":
+            self.last_call_at[trunk] = heard.at
+        if heard.method == "OPTIONS" and heard.kind is not DecisionKind.UNKNOWN:
+            return  # providers ask every few seconds whether we live: that is no call
+        (self._strangers if heard.kind is DecisionKind.UNKNOWN else self._known).append(data)
+        if self.file is not None and heard.kind is not DecisionKind.UNKNOWN:
+            self.file.write(heard)
+
+    def last(self, limit: int) -> list[Told]:
+        """The last `limit` decisions, the newest first."""
+        newest = [
+            told.read(data)
+            for kept in (self._known, self._strangers)
+            for _, data in zip(range(limit), reversed(kept), strict=False)
+        ]
+        return sorted(newest, key=lambda one: one.at, reverse=True)[:limit]
+
+    def of(self, call_id: str) -> list[Told]:
+        """All that was decided on requests with this Call-ID, the oldest first; the last ones.
+
+        It is given as it was sent, or as it is `shown`.
+        """
+        cut = told.call_id_told(call_id)
+        found = [told.read(data) for data in self._with(cut)]
+        return sorted(found, key=lambda one: one.at)[-SAME_LIMIT:]
+
+    def _with(self, call_id: str) -> Iterator[bytes]:
+        ending = call_id.encode("utf-8", "replace")
+        for data in chain(self._known, self._strangers):
+            if data.endswith(ending) or b"\\" in ending:
+                sent = told.call_id_of(data)
+                if call_id in (sent, shown(sent)):
+                    yield data
+
+
+class CallsFile:
+    """Decisions on what trunks' addresses sent, as lines of JSON, in a file of bounded size."""
+
+    def __init__(self, path: Path, limit: int = FILE_LIMIT) -> None:
+        self._path = path
+        self._limit = limit
+        self._failed = False
+        self.unwritten = 0
+        """Decisions that could not be written."""
+
+    def write(self, heard: Told) -> None:
+        """Add one line. A full disk costs the line, and one line in the log."""
+        line = json.dumps(as_json(heard)) + "\n"
+        try:
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+            with os.fdopen(open_file(self._path, flags), "a", encoding="ascii") as file:
+                size = file.tell() + file.write(line)
+            if size >= self._limit:
+                self._path.replace(self._path.with_name(f"{self._path.name}.1"))
+        except (OSError, UntrustedError) as error:
+            self.unwritten += 1
+            if not self._failed:
+                why = error.strerror if isinstance(error, OSError) else error
+                log.error("%s: calls are not written: %s", self._path, why)  # noqa: TRY400
+            self._failed = True
+        else:
+            self._failed = False
+
+
+def as_json(heard: Told) -> dict[str, object]:
+    """Write a decision in the API's names; no text in it can harm a terminal."""
+    called = heard.p_called_party_id
+    return {
+        "at": heard.at,
+        "call_id": shown(heard.call_id),
+        "method": shown(heard.method),
+        "source": str(heard.source),
+        "ruri": shown(heard.ruri),
+        "to": shown(heard.to) if heard.to is not None else None,
+        "p_called_party_id": shown(called) if called is not None else None,
+        "headers": [shown(line) for line in heard.headers.split("\n") if line],
+        "decision": str(heard.kind),
+        "trunk": heard.trunk,
+        "rule": heard.rule,
+        "reason": heard.reason,
+        "message": heard.message,
+        "named": list(heard.named),
+        "known": heard.known,
+    }

@@ -1,0 +1,74 @@
+"""What the edge noticed of unknown sources: listed, counted, and a bounded part of it logged.
+
+The line of a wrong password is what packaging/fail2ban/filter.d/whence.conf matches: change both.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from whence.core.monitoring.unknown_sources import Strangers
+from whence.ipc.decisions import shown
+from whence.ipc.notices import Notice, NoticeReason
+
+log = logging.getLogger(__name__)
+
+LINES_A_MINUTE = 60
+"""How many lines on wrong passwords are logged in a minute; more are counted."""
+
+WINDOW_S = 60.0
+
+USERS_LIMIT = 10_000
+"""A source has few tries before it is blocked: names made up push no user out soon."""
+
+
+@dataclass
+class Notices:
+    """Receives notices. `blocked` is called with each one that says that a source was blocked."""
+
+    strangers: Strangers
+    blocked: Callable[[Notice], None] = lambda _: None
+    counts: Counter[NoticeReason] = field(default_factory=Counter)
+    blocks: int = 0
+    left_out: int = 0
+    """How many the edge did not send."""
+    users: Counter[str] = field(default_factory=Counter)
+    """Wrong passwords by the name that was tried, of at most USERS_LIMIT names."""
+    _window_at: float = float("-inf")
+    _lines: int = 0
+    _unlogged: int = 0
+
+    def hear(self, noticed: Notice) -> None:
+        """Count one notice, and log it if it is a wrong password."""
+        self.counts[noticed.reason] += noticed.count
+        self.left_out += noticed.left_out
+        is_password = noticed.reason is NoticeReason.PASSWORD
+        user = f"user {shown(noticed.detail)}" if is_password else ""
+        self.strangers.saw(noticed.source, user, noticed.at, noticed.reason, noticed.count)
+        if not is_password:
+            return
+        self._log_password(noticed)
+        if noticed.detail in self.users or len(self.users) < USERS_LIMIT:
+            self.users[noticed.detail] += noticed.count
+        if noticed.blocked_s:
+            self.blocks += 1
+            self.blocked(noticed)
+
+    def _log_password(self, noticed: Notice) -> None:
+        if not self._window_at <= noticed.at < self._window_at + WINDOW_S:
+            if self._unlogged:
+                log.warning("phone_password_wrong: %d more were not logged", self._unlogged)
+            self._window_at, self._lines, self._unlogged = noticed.at, 0, 0
+        self._lines += 1
+        if self._lines > LINES_A_MINUTE:
+            self._unlogged += 1
+            return
+        log.warning(
+            "phone_password_wrong source=%s blocked_s=%d user=%s",
+            noticed.source.ip_text,
+            noticed.blocked_s,
+            shown(noticed.detail),
+        )

@@ -1,0 +1,79 @@
+"""Strangers, as the edge tells of them; and the operator's way to admit one for a while."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from whence.agent.config import networks
+from whence.agent.registration.status import Standings
+from whence.core.identification.address import Address, Origin, Source
+from whence.core.monitoring.unknown_sources import Rate
+from whence.core.monitoring.unknown_sources import Strangers as Kept
+from whence.core.registration.history import Event, EventKind
+from whence.errors import UnknownTrunkError
+from whence.ipc.decisions import DecisionKind, Told, shown
+from whence.store.directory import Directory
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Strangers:
+    """Who asks and is not known. `too_many` hears of the one that exceeds the rate, and of it."""
+
+    directory: Directory
+    trunks: Standings
+    kept: Kept
+    rate: Rate = field(default_factory=lambda: Rate(0))
+    too_many: Callable[[Told, int], None] = lambda *_: None
+    clock: Callable[[], float] = time.time
+
+    def hear(self, heard: Told, _data: bytes) -> None:
+        """Count one decision, if it was on a stranger."""
+        if heard.kind is not DecisionKind.UNKNOWN:
+            return
+        self.kept.saw(heard.source, shown(heard.ruri), heard.at)
+        if self.rate.exceeds(heard.at):
+            self.too_many(heard, self.rate.limit)
+
+    def admit(self, source: Source, trunk_id: str, for_s: float, note: str) -> Address:
+        """Let calls from a source's ip in as the trunk's, for a while.
+
+        It may come from any port, and over its transport or a stronger one. UnknownTrunkError;
+        DisabledTrunkError for one that takes no calls; StoreError where it cannot be written.
+        ValueError for an ip that is nobody's.
+        """
+        networks.network(str(source.ip))
+        self.trunks.must_be_enabled(trunk_id)
+        now = self.clock()
+        address = Address(
+            ip=source.ip,
+            port=None,
+            transport=source.transport,
+            origin=Origin.PINNED,
+            socket="",
+            learned_at=now,
+            expires_at=now + for_s,
+        )
+        said = f"{source.ip} over {source.transport} for {for_s:.0f} s, by the operator"
+        event = Event(EventKind.ADMITTED, f"{said}: {note}" if note else said)
+        self.directory.pin(trunk_id, address, note, event)
+        self.kept.admitted(str(source.ip))
+        log.info("trunk %s: admitted: %s", trunk_id, event.message)
+        return address
+
+    def expel(self, source: Source, trunk_id: str) -> bool:
+        """Take back what let a source's ip in as the trunk's; False where nothing did.
+
+        What the file pins stays. UnknownTrunkError; StoreError where it cannot be written.
+        """
+        if trunk_id not in self.trunks:
+            raise UnknownTrunkError(trunk_id)
+        event = Event(EventKind.EXPELLED, f"{source.ip}, by the operator")
+        done = self.directory.unpin(trunk_id, source.ip, self.clock(), event)
+        if done:
+            log.info("trunk %s: expelled: %s", trunk_id, event.message)
+        return done

@@ -1,0 +1,121 @@
+"""The neighbour webhook: a POST of JSON for each event, to where the operator wants to hear it.
+
+One after the other, in their order. What is not taken is sent again after a wait that grows; what
+the other side says is wrong with a 4xx would be so again, and is dropped. While nobody takes them
+they wait in a queue of bounded length, the oldest go first, and what went is counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections import deque
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+
+from whence.agent.config.models import webhook_token
+from whence.agent.monitoring.alarms import Event, as_json
+
+log = logging.getLogger(__name__)
+
+QUEUE_LIMIT = 1000
+ANSWER_S = 10.0
+"""How long one POST may take, from the connection to the status."""
+
+FIRST_WAIT_S = 1.0
+LONGEST_WAIT_S = 300.0
+
+_ONCE_MORE = frozenset({408, 425, 429})
+"""Of the 4xx those that ask for another try."""
+
+
+class Webhook:
+    """Posts events to one URL. `run` it; give it events by calling it."""
+
+    def __init__(self, url: str, token_file: str = "", first_wait_s: float = FIRST_WAIT_S) -> None:
+        """`token_file`: its text goes along as a bearer token; it is read anew for each POST."""
+        self._url = url
+        self._host = urlsplit(url).hostname  # the rest of a URL may be a secret
+        self._token_file = Path(token_file) if token_file else None
+        self._first_wait_s = first_wait_s
+        self._queue: deque[Event] = deque()
+        self._wake = asyncio.Event()
+        self._failing = False
+        self.dropped = 0
+        """Events that went before they were taken, or were refused."""
+        self.delivered = 0
+
+    def __call__(self, event: Event) -> None:
+        """Have an event posted."""
+        if len(self._queue) >= QUEUE_LIMIT:
+            self._queue.popleft()
+            self.dropped += 1
+        self._queue.append(event)
+        self._wake.set()
+
+    @property
+    def waiting(self) -> int:
+        """How many wait to be taken."""
+        return len(self._queue)
+
+    async def run(self) -> None:
+        """Post what comes, until cancelled."""
+        # The system's CAs; no proxy of the environment's, and no redirection to anywhere else.
+        context = ssl.create_default_context()
+        async with httpx.AsyncClient(
+            trust_env=False, follow_redirects=False, timeout=ANSWER_S, verify=context
+        ) as client:
+            wait_s = self._first_wait_s
+            while True:
+                if not self._queue:
+                    self._wake.clear()
+                    await self._wake.wait()
+                event = self._queue[0]
+                if await self._settled(client, event):
+                    wait_s = self._first_wait_s
+                    if self._queue and self._queue[0] is event:  # else it was pushed out
+                        self._queue.popleft()
+                else:
+                    await asyncio.sleep(wait_s)
+                    wait_s = min(wait_s * 2, LONGEST_WAIT_S)
+
+    async def _settled(self, client: httpx.AsyncClient, event: Event) -> bool:
+        """Post one; whether there is nothing more to be done about it."""
+        try:
+            status = await self._post(client, event)
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, OSError, ValueError) as error:
+            self._tell_failure(f"{type(error).__name__}: {error}" if str(error) else "no answer")
+            return False
+        if 200 <= status < 300:
+            self.delivered += 1
+            if self._failing:
+                log.info("webhook %s: takes events again", self._host)
+            self._failing = False
+            return True
+        if status >= 500 or status in _ONCE_MORE:
+            self._tell_failure(f"it answered {status}")
+            return False
+        hint = "; redirections are not followed" if 300 <= status < 400 else ""
+        log.error("webhook %s: event %d refused with %d%s", self._host, event.id, status, hint)
+        self.dropped += 1
+        return True
+
+    async def _post(self, client: httpx.AsyncClient, event: Event) -> int:
+        headers = {}
+        if self._token_file is not None:
+            headers["Authorization"] = f"Bearer {webhook_token(self._token_file)}"
+        async with asyncio.timeout(ANSWER_S):
+            # Its body is not read: whoever answers without end is no trouble.
+            async with client.stream(
+                "POST", self._url, json=as_json(event), headers=headers
+            ) as answer:
+                return answer.status_code
+
+    def _tell_failure(self, why: str) -> None:
+        if not self._failing:
+            said = "".join(c if c.isprintable() else " " for c in why)[:200]
+            log.warning("webhook %s: not taken, and sent again: %s", self._host, said)
+        self._failing = True

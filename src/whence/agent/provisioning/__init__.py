@@ -1,0 +1,1 @@
+"""A set of trunks and users, made effective while the agent runs."""

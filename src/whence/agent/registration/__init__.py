@@ -1,0 +1,1 @@
+"""Keeps trunks registered: requests, answers, schedules."""

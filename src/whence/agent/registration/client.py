@@ -1,0 +1,275 @@
+"""The neighbour Kamailio: requests through the edge's inside socket, and what comes back.
+
+The socket is connected, so the kernel drops what comes from any other place. A reply counts only
+with the branch, Call-ID and CSeq of a request under way, and a registrar's final answer, and any
+that grants, only with the edge's seal on it; others are ignored, and counted. A failure (300 and
+more) that names no source is Kamailio's own, and needs no seal: it is Unanswered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import socket as sockets
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+from whence.agent.registration import messages
+from whence.core.identification.address import Source
+from whence.core.registration.keepalive import Pong, Way
+from whence.core.registration.machine import Account, Answered, NextHop, Send, Unanswered
+from whence.core.registration.reason import NO_ANSWER, RegistrationReason, Why
+from whence.core.sip.uri import host_text
+from whence.errors import InvalidReplyError
+from whence.ipc import headers
+
+log = logging.getLogger(__name__)
+
+RETRANSMIT_S = 0.5  # T1, RFC 3261 17.1.1.1; doubled each time, to T2
+RETRANSMIT_LIMIT_S = 4.0
+PATIENCE_S = 4.0
+"""How much longer we wait than the edge, which gives up first and says 408."""
+BUFFER_BYTES = 4_194_304
+"""What holds answers that come at once until we read them; the system may give less.
+
+An answer that is lost until the edge has forgotten it makes the edge send the same REGISTER once
+more, and after 20 s a Kamailio that is a registrar answers 400 to a CSeq that it knows.
+"""
+
+
+@dataclass(slots=True)
+class _Exchange:
+    """A request under way."""
+
+    call_id: str
+    cseq: int
+    method: str
+    answer: asyncio.Future[messages.Received]
+    ignored: str = ""
+    """Why an answer that came was not believed."""
+
+
+def _why_none(exchange: _Exchange) -> Why:
+    if exchange.ignored:
+        said = f"no answer that counts: {exchange.ignored}"
+        return Why(RegistrationReason.ANSWER_NOT_BELIEVED, said)
+    return Why(RegistrationReason.NO_ANSWER_FROM_KAMAILIO, "no answer from Kamailio")
+
+
+class Explain(Protocol):
+    """Who finds out why a server is not reached over TLS: `tls_peer.Tls.fault`."""
+
+    def __call__(self, next_hop: NextHop, name: str, socket: Source, /) -> Awaitable[Why | None]:
+        """Why `name` at `next_hop` is not believed; None if no reason is found."""
+
+
+class Kamailio(asyncio.DatagramProtocol):
+    """A SIP client of the edge's inside socket. Made by `connect`."""
+
+    def __init__(
+        self, inside: Source, key: str, answer_s: float, explain: Explain | None = None
+    ) -> None:
+        self._inside = inside
+        self._key = key
+        self._answer_s = answer_s
+        self._explain = explain
+        self._transport: asyncio.DatagramTransport | None = None
+        self._via = ""
+        self._exchanges: dict[str, _Exchange] = {}
+        self.ignored = 0
+        """Replies that were not believed."""
+
+    @classmethod
+    async def connect(
+        cls, inside: Source, key: str, answer_s: float = 36.0, explain: Explain | None = None
+    ) -> Kamailio:
+        """Open our end.
+
+        `inside`: the edge's inside socket; `key`: what seals both ways; `answer_s`: how long an
+        answer is waited for; `explain` is asked where none comes over TLS.
+        """
+        _, protocol = await asyncio.get_running_loop().create_datagram_endpoint(
+            lambda: cls(inside, key, answer_s, explain),
+            local_addr=(str(inside.ip), 0),
+            remote_addr=(str(inside.ip), inside.port),
+        )
+        return protocol
+
+    def close(self) -> None:
+        """Close our end; what is under way is never answered."""
+        if self._transport:
+            self._transport.close()
+
+    async def register(
+        self, account: Account, send: Send, call_id: str, socket: Source
+    ) -> Answered | Unanswered:
+        """Send a REGISTER from the edge's `socket`, and wait for its final answer."""
+        received = await self._send(account, send, call_id, socket)
+        if (
+            isinstance(received, messages.Received)
+            and received.distrust
+            and not send.authorizations
+        ):
+            # Kamailio may have taken a connection that was opened for another name at the same
+            # place. It is closed now, and a second try has one of its own.
+            received = await self._send(account, send, call_id, socket)
+        if isinstance(received, Unanswered):
+            return received
+        if received.source:
+            return Answered(received.reply, Source.parse(received.source))
+        if received.distrust:
+            return Unanswered(Why(RegistrationReason.TLS_ANSWER_NOT_BELIEVED, received.distrust))
+        if self._explain is not None and send.next_hop.transport == "tls":
+            fault = await self._explain(send.next_hop, account.name, socket)
+            if fault is not None:
+                return Unanswered(fault)
+        if received.status == 408:  # Kamailio's own word: nobody answered it
+            return Unanswered(NO_ANSWER)
+        said = f"not sent: {received.status} {received.reply.reason}"
+        return Unanswered(Why(RegistrationReason.NOT_SENT, said))
+
+    async def _send(
+        self, account: Account, send: Send, call_id: str, socket: Source
+    ) -> messages.Received | Unanswered:
+        exchange = self._exchange(call_id, send.cseq, "REGISTER")
+        inside = self._inside_headers(exchange, account, send.next_hop, socket)
+        branch = _branch()
+        request = messages.register(account, send, call_id, self._via + branch, inside)
+        received = await self._ask(branch, exchange, request, self._answer_s)
+        if received is None:
+            return Unanswered(_why_none(exchange))
+        return received
+
+    async def keep_alive(self, way: Way, within_s: float) -> Pong | None:
+        """Send an OPTIONS to the server that granted; return what was answered, and from where."""
+        call_id = secrets.token_hex(16)
+        exchange = self._exchange(call_id, 1, "OPTIONS")
+        inside = self._inside_headers(exchange, way.account, way.next_hop, way.socket)
+        branch = _branch()
+        request = messages.keep_alive(way.account, call_id, self._via + branch, inside)
+        received = await self._ask(branch, exchange, request, within_s)
+        if received is None or not received.source:
+            return None
+        return Pong(received.status, Source.parse(received.source))
+
+    def _inside_headers(
+        self, exchange: _Exchange, account: Account, to: NextHop, socket: Source
+    ) -> tuple[str, str, str]:
+        """What the edge is to do with a request, and our seal on it."""
+        next_hop = f"sip:{host_text(to.ip)}:{to.port}"
+        if to.transport != "udp":
+            next_hop += f";transport={to.transport}"
+        if to.transport == "tls":
+            next_hop += f"{headers.NAME_PARAM}{account.name}"
+        seal = headers.request_seal(
+            self._key,
+            exchange.method,
+            exchange.call_id,
+            str(exchange.cseq),
+            next_hop,
+            str(socket),
+        )
+        return (
+            f"{headers.NEXT_HOP}: {next_hop}",
+            f"{headers.SOCKET}: {socket}",
+            f"{headers.KEY}: {seal}",
+        )
+
+    async def lives(self, within_s: float = 1.0) -> bool:
+        """Whether Kamailio, and the edge in it, answer."""
+        call_id = secrets.token_hex(16)
+        seal = headers.request_seal(self._key, "OPTIONS", call_id, "1", "", "")
+        uri = f"sip:{host_text(str(self._inside.ip))}:{self._inside.port}"
+        branch = _branch()
+        request = messages.options(uri, call_id, 1, self._via + branch, (f"{headers.KEY}: {seal}",))
+        exchange = self._exchange(call_id, 1, "OPTIONS")
+        received = await self._ask(branch, exchange, request, within_s)
+        return received is not None and received.status == 200
+
+    async def _ask(
+        self, branch: str, exchange: _Exchange, request: bytes, within_s: float
+    ) -> messages.Received | None:
+        """Send until a final reply comes; None when none came in time."""
+        self._exchanges[branch] = exchange
+        wait_s = RETRANSMIT_S
+        try:
+            async with asyncio.timeout(within_s):
+                while True:
+                    if self._transport is not None:
+                        self._transport.sendto(request)
+                    done, _ = await asyncio.wait((exchange.answer,), timeout=wait_s)
+                    if done:
+                        return exchange.answer.result()
+                    wait_s = min(wait_s * 2, RETRANSMIT_LIMIT_S)
+        except TimeoutError:
+            return None
+        finally:
+            del self._exchanges[branch]
+
+    def _exchange(self, call_id: str, cseq: int, method: str) -> _Exchange:
+        answer = asyncio.get_running_loop().create_future()
+        return _Exchange(call_id, cseq, method, answer)
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Learn our own port, for the Via."""
+        # uvloop's transports are of no asyncio class; a datagram endpoint hands in none but these.
+        self._transport = cast(asyncio.DatagramTransport, transport)
+        own = transport.get_extra_info("socket")
+        own.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, BUFFER_BYTES)
+        host, port = transport.get_extra_info("sockname")[:2]
+        self._via = f"SIP/2.0/UDP {host_text(host)}:{port};rport;branch="
+
+    def error_received(self, exc: Exception) -> None:
+        """Nobody listens there: the request is sent again, and given up in time."""
+        log.debug("inside socket: %s", exc)
+
+    def datagram_received(self, data: bytes, addr: object) -> None:
+        """Give a reply to the request it answers, if it can be believed."""
+        del addr  # the socket is connected: there is only one
+        try:
+            received = messages.read(data)
+        except InvalidReplyError as error:
+            self._ignore(f"an unreadable reply: {error}")
+            return
+        exchange = self._exchanges.get(received.branch)
+        if exchange is None or exchange.answer.done():
+            return  # late, or not ours
+        if (received.call_id, received.cseq, received.method) != (
+            exchange.call_id,
+            exchange.cseq,
+            exchange.method,
+        ):
+            exchange.ignored = "a reply to another request"
+            self._ignore(exchange.ignored)
+        elif received.status >= 200 and not self._believed(received):
+            exchange.ignored = f"a {received.status} without the edge's seal"
+            self._ignore(exchange.ignored)
+        elif received.status >= 200:
+            exchange.answer.set_result(received)
+
+    def _believed(self, received: messages.Received) -> bool:
+        """A registrar's word needs the seal; a local answer of Kamailio's never grants anything."""
+        if not received.source and not received.distrust and not received.seal:
+            return received.method == "OPTIONS" or received.status >= 300
+        seal = headers.reply_seal(
+            self._key,
+            received.call_id,
+            str(received.cseq),
+            received.status,
+            received.source,
+            received.distrust,
+        )
+        return headers.same(seal, received.seal)
+
+    def _ignore(self, why: str) -> None:
+        self.ignored += 1
+        if self.ignored == 1 or self.ignored % 1000 == 0:
+            log.warning("ignored a reply (%d so far): %s", self.ignored, why)
+
+
+def _branch() -> str:
+    return "z9hG4bK" + secrets.token_hex(16)

@@ -1,0 +1,235 @@
+"""SIP text, at the border: our REGISTER and OPTIONS written, their answers read.
+
+The text is taken apart by `aiosipua`, here and nowhere else; what it finds becomes the core's types
+at once. A message that cannot be read raises InvalidReplyError.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from aiosipua.headers import parse_cseq, parse_via
+from aiosipua.message import SipMessage, SipResponse
+
+from whence.core.registration.machine import Account, Reply, Send
+from whence.core.sip.contact import Contact, seconds
+from whence.core.sip.digest import AuthenticationInfo, Challenge
+from whence.core.sip.uri import Uri, host_text
+from whence.errors import InvalidReplyError
+from whence.ipc import headers
+
+REPLY_LIMIT = 65_535
+CHALLENGE_LIMIT = 2_048
+"""The longest header that is read for challenges: a stranger's must not cost us seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A reply as it came from the edge: whose it is, whether it is stamped, what it says."""
+
+    branch: str
+    call_id: str
+    cseq: int
+    method: str
+    status: int
+    source: str
+    seal: str
+    reply: Reply
+    distrust: str = ""
+
+
+def uri_text(uri: Uri) -> str:
+    """Write a URI of ours."""
+    port = f":{uri.port}" if uri.port else ""
+    params = "".join(f";{name}={value}" for name, value in uri.params.items())
+    return f"{uri.scheme}:{uri.user}@{host_text(uri.host)}{port}{params}"
+
+
+def register(account: Account, send: Send, call_id: str, via: str, inside: Sequence[str]) -> bytes:
+    """Write a REGISTER (RFC 3261 10.2). `inside`: the header lines for the edge."""
+    lines = [
+        f"REGISTER {account.request_uri} SIP/2.0",
+        f"Via: {via}",
+        f"From: <{account.aor}>;tag={call_id[:16]}",
+        f"To: <{account.aor}>",
+        f"Call-ID: {call_id}",
+        f"CSeq: {send.cseq} REGISTER",
+        f"Contact: <{uri_text(account.contact)}>;expires={send.expires_s}",
+        f"Expires: {send.expires_s}",
+        "Max-Forwards: 70",
+        "User-Agent: Whence",
+        *inside,
+    ]
+    lines += [f"{name}: {value}" for name, value in send.authorizations]
+    return _message(lines)
+
+
+def options(uri: str, call_id: str, cseq: int, via: str, inside: Sequence[str]) -> bytes:
+    """Write an OPTIONS to the edge itself: does it live?"""
+    lines = [
+        f"OPTIONS {uri} SIP/2.0",
+        f"Via: {via}",
+        f"From: <{uri}>;tag={call_id[:16]}",
+        f"To: <{uri}>",
+        f"Call-ID: {call_id}",
+        f"CSeq: {cseq} OPTIONS",
+        "Max-Forwards: 1",
+        *inside,
+    ]
+    return _message(lines)
+
+
+def keep_alive(account: Account, call_id: str, via: str, inside: Sequence[str]) -> bytes:
+    """Write an OPTIONS (RFC 3261 11) to the server that granted."""
+    lines = [
+        f"OPTIONS {account.request_uri} SIP/2.0",
+        f"Via: {via}",
+        f"From: <{account.aor}>;tag={call_id[:16]}",
+        f"To: <{account.aor}>",
+        f"Call-ID: {call_id}",
+        "CSeq: 1 OPTIONS",
+        f"Contact: <{uri_text(account.contact)}>",
+        "Accept: application/sdp",
+        "Max-Forwards: 70",
+        "User-Agent: Whence",
+        *inside,
+    ]
+    return _message(lines)
+
+
+def read(data: bytes) -> Received:
+    """Read a reply; InvalidReplyError for whatever is none."""
+    if len(data) > REPLY_LIMIT:
+        raise InvalidReplyError("too long")
+    try:
+        message = SipMessage.parse(data)
+        if not isinstance(message, SipResponse) or not 100 <= message.status_code < 700:
+            raise InvalidReplyError("not a reply")
+        cseq = parse_cseq(message.get_header("cseq") or "")
+        via = parse_via(message.get_header("via") or "//")
+        return Received(
+            branch=via.branch or "",
+            call_id=message.call_id or "",
+            cseq=cseq.seq,
+            method=cseq.method,
+            status=message.status_code,
+            source=_single(message, headers.SOURCE),
+            distrust=_single(message, headers.DISTRUST),
+            seal=_single(message, headers.KEY),
+            reply=_reply(message, cseq.seq),
+        )
+    except (ValueError, IndexError) as error:
+        raise InvalidReplyError(type(error).__name__) from error
+
+
+def _reply(message: SipResponse, cseq: int) -> Reply:
+    return Reply(
+        status=message.status_code,
+        reason=_printable(message.reason_phrase),
+        cseq=cseq,
+        contacts=tuple(Contact.parse(text) for text in message.get_header_values("contact")),
+        expires_s=seconds(message.get_header("expires")),
+        min_expires_s=seconds(message.get_header("min-expires")),
+        retry_after_s=seconds(message.get_header("retry-after")),
+        challenges=tuple(
+            challenge
+            for proxy, header in ((False, "www-authenticate"), (True, "proxy-authenticate"))
+            for text in message.get_header_values(header)
+            for challenge in challenges(text, proxy=proxy)
+        ),
+        infos=tuple(
+            info
+            for proxy, header in (
+                (False, "authentication-info"),
+                (True, "proxy-authentication-info"),
+            )
+            for info in authentication_infos(message.get_header_values(header), proxy=proxy)
+        ),
+    )
+
+
+_AUTH_PARAM = re.compile(r'(?<![\w-])([\w-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))', re.ASCII)
+_SCHEME = re.compile(r"(?:^|,)\s*([\w-]+)\s+(?=[\w-]+\s*=)", re.ASCII)
+
+
+def challenges(text: str, *, proxy: bool) -> list[Challenge]:
+    """Read the Digest challenges of one header; several may stand in it (RFC 7235 4.1).
+
+    Control characters, and those that turn a line's direction, are in none: what is in a challenge
+    goes into a header of ours, and before the operator's eyes.
+    """
+    text = text.replace("\t", " ")
+    if len(text) > CHALLENGE_LIMIT or not text.isprintable():
+        return []
+    unquoted = re.sub(r'"(?:[^"\\]|\\.)*"', lambda m: '"' + "_" * (len(m[0]) - 2) + '"', text)
+    starts = [(m.start(1), m.end(), m[1]) for m in _SCHEME.finditer(unquoted)]
+    ends = [start for start, _, _ in starts[1:]] + [len(text)]
+    return [
+        _challenge(text[begin:end], proxy=proxy)
+        for (_, begin, scheme), end in zip(starts, ends, strict=False)  # none: no start, one end
+        if scheme.lower() == "digest"
+    ]
+
+
+def authentication_infos(values: Sequence[str], *, proxy: bool) -> list[AuthenticationInfo]:
+    """Read the proof of a reply (RFC 7616 3.5); empty if there is none."""
+    text = ", ".join(values)
+    if len(text) > CHALLENGE_LIMIT or not text.isprintable():
+        return []
+    found = _parameters(text)
+    if "rspauth" not in found:
+        return []
+    return [
+        AuthenticationInfo(
+            rspauth=found["rspauth"],
+            cnonce=found.get("cnonce", ""),
+            nonce_count=found.get("nc", ""),
+            qop=found.get("qop", ""),
+            proxy=proxy,
+        )
+    ]
+
+
+def _parameters(text: str) -> dict[str, str]:
+    """Name in small letters → value; the first of each name."""
+    found: dict[str, str] = {}
+    for name, quoted, plain in _AUTH_PARAM.findall(text):
+        found.setdefault(name.lower(), plain or re.sub(r"\\(.)", r"\1", quoted))
+    return found
+
+
+def _challenge(text: str, *, proxy: bool) -> Challenge:
+    found = _parameters(text)
+    # A nonce is kept for each trunk; what thousands of trunks hear alike is kept once.
+    return Challenge(
+        realm=sys.intern(found.get("realm", "")),
+        nonce=found.get("nonce", ""),
+        algorithm=sys.intern(found.get("algorithm", "MD5")),
+        qop=_qop(found.get("qop", "")),
+        opaque=found.get("opaque"),
+        stale=found.get("stale", "").lower() == "true",
+        proxy=proxy,
+    )
+
+
+@lru_cache(maxsize=64)
+def _qop(text: str) -> tuple[str, ...]:
+    return tuple(q.strip().lower() for q in text.split(",") if q.strip())
+
+
+def _single(message: SipResponse, name: str) -> str:
+    """Read a header that must be there once: a second one is somebody else's."""
+    values = message.get_header_values(name)
+    return values[0] if len(values) == 1 else ""
+
+
+def _printable(text: str) -> str:
+    return "".join(c for c in text if c.isprintable())[:200]
+
+
+def _message(lines: Sequence[str]) -> bytes:
+    return ("\r\n".join([*lines, "Content-Length: 0", "", ""])).encode()

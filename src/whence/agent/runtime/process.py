@@ -1,0 +1,240 @@
+"""What an agent is as a process: its state directory, its lock, its API's socket, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import pwd
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+
+from whence.agent.config import trusted_paths
+from whence.agent.config.models import Watch
+from whence.agent.config.trusted_paths import OF_DATABASE, Users, open_file, user_name
+from whence.agent.kamailio.config import CONFIG_FILE, LOCATION_FILE, TLS_FILE
+from whence.agent.runtime import sighup
+from whence.errors import OperatorError, UntrustedError
+from whence.ipc.decisions import SOCKET_FILE
+from whence.store.directory import FILE
+from whence.store.schema import GENERATION_FILE
+
+LOCK_FILE = "agent.lock"
+RUN_LOCK_FILE = "run.lock"
+
+STATE_FILES = (
+    *(FILE + suffix for suffix in OF_DATABASE),
+    *(LOCATION_FILE + suffix for suffix in OF_DATABASE),
+    *(GENERATION_FILE, CONFIG_FILE, TLS_FILE, LOCK_FILE, RUN_LOCK_FILE),
+)
+"""All that is opened or made in a state directory, but for the socket."""
+
+
+def prepare_state(state: Path) -> None:
+    """Make the state directory, for this user alone, and check all that another may have laid.
+
+    OperatorError if it cannot be made, or if another user can decide what is in it.
+    """
+    os.umask(0o077)
+    try:
+        with trusted_paths.directory(state, make=0o700) as opened:
+            writable = _takes_files(opened)
+            if writable:
+                _check_state_files(state, opened)
+    except UntrustedError as error:
+        if _is_read_only(state):
+            raise _cannot_be_written(state) from None
+        raise _cannot_be_used(state, error) from None
+    except OSError as error:
+        raise OperatorError(
+            f"the state directory {state} cannot be made: {error.strerror}; make it for this "
+            "user, or name another one as agent state"
+        ) from None
+    if not writable:
+        raise _cannot_be_written(state)
+
+
+def state_doubt(state: Path, users: Users) -> str:
+    """Look at a state directory that another user may run on, and change nothing.
+
+    `users`: who is expected to. Returns as whom it is to be run, where it is another one, or
+    nothing. OperatorError if a third user can decide what is in it.
+    """
+    try:
+        owner = os.lstat(state).st_uid
+    except OSError:
+        owner = os.geteuid()
+    try:
+        with trusted_paths.directory(state, {*users, owner}):
+            pass
+    except UntrustedError as error:
+        raise _cannot_be_used(state, error) from None
+    except OSError:
+        return ""  # there is none, or not for us: who starts there is told
+    if owner in users:
+        return ""
+    name = user_name(owner)
+    return (
+        f"the state directory {state} belongs to user {name}; run Kamailio and the agent as that "
+        "user, or name another one as agent state"
+    )
+
+
+def _cannot_be_written(state: Path) -> OperatorError:
+    return OperatorError(
+        f"the state directory {state} cannot be written; give it to this user, or name another "
+        "one as agent state"
+    )
+
+
+def _is_read_only(state: Path) -> bool:
+    try:
+        return bool(os.statvfs(state).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
+
+
+def _cannot_be_used(state: Path, error: UntrustedError) -> OperatorError:
+    what = error.why if error.path == state else f"cannot be used: {error.path} {error.why}"
+    return OperatorError(f"the state directory {state} {what}; {error.cure}")
+
+
+def _check_state_files(state: Path, opened: int) -> None:
+    try:
+        trusted_paths.check_entries(STATE_FILES, state, opened)
+        trusted_paths.check_entries((SOCKET_FILE,), state, opened, sockets=True)
+    except UntrustedError as error:
+        raise OperatorError(
+            f"{error.path} cannot be written: it {error.why}; {error.cure}"
+        ) from None
+
+
+def _takes_files(opened: int) -> bool:
+    """Whether files can be made there. A read-only file system says yes to root's os.access."""
+    if not os.access(".", os.R_OK | os.W_OK | os.X_OK, dir_fd=opened):
+        return False
+    probe = f".probe.{os.getpid()}"
+    try:
+        os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=opened))
+        os.unlink(probe, dir_fd=opened)
+    except OSError:
+        return False
+    return True
+
+
+def become_owner(state: Path) -> None:
+    """Run as the user that a state directory belongs to: both its programs write there.
+
+    Root becomes that user for good; OperatorError for any other one, where there is none, and where
+    a third user can decide what is in it.
+    """
+    try:
+        owner = os.lstat(state).st_uid
+        with trusted_paths.directory(state, {0, owner}) as opened:
+            found = os.fstat(opened)
+    except UntrustedError as error:
+        raise _cannot_be_used(state, error) from None
+    except OSError as error:
+        raise OperatorError(
+            f"the state directory {state} cannot be looked at: {error.strerror}; make it with: "
+            f"whence drop-in {state.parent}"
+        ) from None
+    if found.st_uid == os.geteuid():
+        return
+    name = user_name(found.st_uid)
+    if os.geteuid() != 0:
+        raise OperatorError(
+            f"the state directory {state} belongs to {name}, as whom Kamailio runs; run this as "
+            f"that user: sudo -u {name} whence …"
+        )
+    try:  # not the directory's group: that may be one that its owner is not in
+        group = pwd.getpwuid(found.st_uid).pw_gid
+    except KeyError:
+        group = found.st_gid
+    os.setgroups([])
+    os.setgid(group)
+    os.setuid(found.st_uid)
+
+
+@contextmanager
+def alone(path: Path, who: str) -> Iterator[None]:
+    """Hold the lock at `path` while inside; OperatorError says who has it, or why nobody can."""
+    with ExitStack() as holding:
+        try:
+            opened = open_file(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+            file = holding.enter_context(os.fdopen(opened, "a+b", buffering=0))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.truncate(0)
+            file.write(str(os.getpid()).encode())
+        except BlockingIOError:
+            file.seek(0)
+            raise OperatorError(
+                f"{who} already runs on the state directory {path.parent}, as process "
+                f"{file.read().decode().strip() or 'unknown'}; stop it, or name another agent state"
+            ) from None
+        except OSError as error:
+            raise OperatorError(
+                f"{path} cannot be written: {error.strerror}; mend that, or name another agent "
+                "state"
+            ) from None
+        yield
+
+
+def api_socket(agent: Watch) -> socket.socket:
+    """Bind the API's socket; OperatorError where its port is taken."""
+    host, port = agent.api_place
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+        bound.listen(64)
+    except OSError as error:
+        bound.close()
+        raise OperatorError(
+            f"the API's address {agent.api} cannot be used: {error.strerror}; stop what "
+            "listens there, or name another one as agent api"
+        ) from None
+    return bound
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn without its own signal handlers: the agent has one for all its parts."""
+
+    def capture_signals(self) -> nullcontext[None]:  # type: ignore[override]
+        return nullcontext()
+
+
+async def run_until_told(
+    api: FastAPI,
+    bound: socket.socket,
+    parts: Mapping[str, Coroutine[Any, Any, None]],
+    at_hang_up: Callable[[], None],
+    last: Callable[[], Awaitable[None]],
+) -> None:
+    """Serve the API, and run each of the `parts`, by name, until SIGINT or SIGTERM.
+
+    SIGHUP is a hang-up. At the end the parts are cancelled, then comes what is to be done `last`,
+    while the API still answers.
+    """
+    server = _Server(uvicorn.Config(api, log_level="warning", lifespan="off"))
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    loop.add_signal_handler(signal.SIGINT, stop.set)
+    sighup.hear(loop, at_hang_up)
+    async with asyncio.TaskGroup() as group:
+        serving = group.create_task(server.serve(sockets=[bound]), name="api")
+        keeping = [group.create_task(part, name=name) for name, part in parts.items()]
+        await stop.wait()
+        for task in keeping:
+            task.cancel()
+        await last()
+        server.should_exit = True
+        await serving

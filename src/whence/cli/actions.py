@@ -1,0 +1,45 @@
+"""`whence register`, `unregister`, `park`, `resume`: what the operator orders of one trunk."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import quote
+
+import typer
+
+from whence.cli import output
+from whence.cli.client import ask
+from whence.cli.options import DEFAULT_API, ApiOption, JsonOption
+
+TrunkArgument = Annotated[str, typer.Argument(metavar="ID", help="the trunk")]
+
+
+def register(trunk: TrunkArgument, api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
+    """Register a trunk now, whatever came before."""
+    _order(api, trunk, "register", json)
+
+
+def unregister(
+    trunk: TrunkArgument, api: ApiOption = DEFAULT_API, json: JsonOption = False
+) -> None:
+    """Take a trunk back, and leave it so until `register` or `resume`."""
+    _order(api, trunk, "unregister", json)
+
+
+def park(trunk: TrunkArgument, api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
+    """Send no more REGISTERs for a trunk; what is granted stands until it ends."""
+    _order(api, trunk, "park", json)
+
+
+def resume(trunk: TrunkArgument, api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
+    """Register a trunk again that was parked or taken back."""
+    _order(api, trunk, "resume", json)
+
+
+def _order(api: str, trunk: str, order: str, json: bool) -> None:
+    answer = ask(api, f"/v1/trunks/{quote(trunk, safe='')}/{order}", {})
+    if json:
+        output.as_json(answer)
+        return
+    held = ", held" if answer["held"] else ""
+    print(f"{trunk}: {answer['state']}{held}; whence trunks shows how it goes on")

@@ -1,0 +1,198 @@
+"""Before anything is started: can it be? Each problem is one sentence that says what to do."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from whence.agent.config.models import Settings, load
+from whence.agent.config.trusted_paths import load_trusted
+from whence.agent.kamailio import location
+from whence.agent.kamailio.config import (
+    CONFIG_FILE,
+    LOCATION_FILE,
+    command,
+    render,
+    write,
+    write_tls_config,
+)
+from whence.agent.runtime.process import LOCK_FILE, RUN_LOCK_FILE, alone, api_socket, prepare_state
+from whence.core.identification.address import Source, Transport
+from whence.errors import LocationError, OperatorError
+
+OLDEST_KAMAILIO = (5, 6)
+LEFTOVERS_S = 10.0
+LEAVING_S = 1.0
+
+_PACKAGE_OF_MODULE = {
+    "app_python3": "kamailio-python3-modules",
+    "db_sqlite": "kamailio-sqlite-modules",
+    "tls": "kamailio-tls-modules",
+}
+
+
+@contextmanager
+def ready(file: Path) -> Iterator[Settings]:
+    """Make sure that all can start on `file`; hold the state directory while inside.
+
+    What an earlier run left behind when it was killed is ended first: with the lock in hand, no
+    other run is alive, and its processes are known by the state directory in their command.
+    """
+    os.environ["PATH"] += ":/usr/sbin:/sbin"
+    settings, _ = load_trusted(file, load)  # the agent tells the doubts
+    prepare_state(settings.state)
+    kamailio_version()
+    with alone(settings.state / RUN_LOCK_FILE, "a whence run"):
+        end_leftovers(settings.state)
+        patiently(lambda: _nobody_is_in_the_way(settings))
+        try:
+            location.make(settings.state / LOCATION_FILE)
+        except LocationError as error:
+            raise OperatorError(str(error)) from None
+        config = settings.state / CONFIG_FILE
+        write(config, render(settings, file))
+        write_tls_config(settings)
+        kamailio_takes(config)
+        yield settings
+
+
+def patiently(check: Callable[[], None], within_s: float = LEAVING_S) -> None:
+    """Ask again for a while: who was killed is gone from the table before its locks and ports."""
+    until = time.monotonic() + within_s
+    while True:
+        try:
+            return check()
+        except OperatorError:
+            if time.monotonic() > until:
+                raise
+        time.sleep(0.02)
+
+
+def _nobody_is_in_the_way(settings: Settings) -> None:
+    with alone(settings.state / LOCK_FILE, "an agent"):
+        pass  # nobody runs `whence agent` here; ours takes the lock when it starts
+    for wanted in (*settings.edge.listen, settings.edge.inside):
+        port_is_free(wanted)
+    api_socket(settings.agent).close()
+
+
+def kamailio_version() -> str:
+    """Say which Kamailio is installed; refuse a machine without one, or with one too old."""
+    if shutil.which("kamailio") is None:
+        raise OperatorError("Kamailio is not installed; install it: apt-get install kamailio")
+    said = subprocess.run(["kamailio", "-v"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"kamailio (?P<whole>(\d+)\.(\d+)\S*)", said)
+    version = (int(found[2]), int(found[3])) if found else (0, 0)
+    if version < OLDEST_KAMAILIO:
+        raise OperatorError(
+            f"this Kamailio is {'.'.join(map(str, version))}, and Whence needs "
+            f"{'.'.join(map(str, OLDEST_KAMAILIO))} or newer; install that one"
+        )
+    return found["whole"] if found else ""
+
+
+def module_folders() -> list[Path]:
+    """Where the installed Kamailio looks for its modules."""
+    said = subprocess.run(["kamailio", "-I"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"paths to modules: (\S+)", said)
+    return [Path(one) for one in found[1].split(":")] if found else []
+
+
+def kamailio_takes(config: Path) -> None:
+    """Let Kamailio itself read the configuration: modules and parameters are there, or it says."""
+    checked = subprocess.run(
+        ["kamailio", "-c", "-f", str(config)],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    if checked.returncode == 0:
+        return
+    said = checked.stderr + checked.stdout
+    missing = re.search(r"could not find module <(\w+?)(?:\.so)?>", said)
+    if missing:
+        package = _PACKAGE_OF_MODULE.get(missing[1], "kamailio")
+        raise OperatorError(
+            f"Kamailio has no module {missing[1]}; install it: apt-get install {package}"
+        )
+    errors = [line for line in said.splitlines() if "ERROR" in line or "CRITICAL" in line]
+    raise OperatorError(
+        f"Kamailio does not take its configuration {config}: {errors[0] if errors else said[-300:]}"
+    )
+
+
+def port_is_free(wanted: Source) -> None:
+    """Bind a socket as Kamailio will, and let it go."""
+    family = socket.AF_INET6 if wanted.ip.version == 6 else socket.AF_INET
+    kind = socket.SOCK_DGRAM if wanted.transport is Transport.UDP else socket.SOCK_STREAM
+    with socket.socket(family, kind) as probe:
+        if kind == socket.SOCK_STREAM:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((str(wanted.ip), wanted.port))
+        except OSError as error:
+            what = (
+                "is in use; stop what listens there (ss -lnp shows it)"
+                if error.errno == errno.EADDRINUSE
+                else f"cannot be used: {error.strerror}; name an address of this machine"
+            )
+            raise OperatorError(f"the socket {wanted} {what}, or name another one") from None
+
+
+def end_leftovers(state: Path) -> None:
+    """End the Kamailio that a killed run left on `state`, and wait until it did.
+
+    Its agent needs no end: it is killed with the run.
+    """
+    signals = [signal.SIGTERM, signal.SIGKILL]
+    deadline = time.monotonic() + LEFTOVERS_S
+    while leftovers := _leftovers(state):
+        if time.monotonic() > deadline:
+            raise OperatorError(
+                f"processes {leftovers} of an earlier run do not end; end them with kill -9"
+            )
+        # Kamailio's children do not end by themselves when their parent was killed.
+        signal_number = signals.pop(0) if len(signals) > 1 else signals[0]
+        for pid in leftovers:
+            _signal(pid, signal_number)
+        until = time.monotonic() + 2.0
+        while _leftovers(state) and time.monotonic() < until:
+            time.sleep(0.02)
+
+
+def _leftovers(state: Path) -> list[int]:
+    """Processes that run Kamailio on this state directory's configuration."""
+    wanted = command(state / CONFIG_FILE)
+    found = []
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit():
+            continue
+        try:
+            words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue  # it has ended meanwhile
+        if Path(words[0]).name == wanted[0] and words[1:3] == wanted[1:3]:
+            found.append(int(process.name))
+    return found
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
+    except PermissionError:
+        raise OperatorError(
+            f"process {pid} of an earlier run belongs to another user; end it as that user"
+        ) from None

@@ -1,0 +1,1 @@
+"""Dialogs that the edge let in: their parties, and where requests inside lead."""

@@ -1,0 +1,1 @@
+"""Which trunk an inbound request comes from, and why."""

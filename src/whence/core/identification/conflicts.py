@@ -1,0 +1,284 @@
+"""Clashes: trunks at one address that no rule could tell apart, found before a call is refused.
+
+Told apart are trunks that a provider's call names: by number, by account in the Request-URI, by the
+contact that we registered, or by the port it comes from. Which of these a provider sends nobody
+knows beforehand; that it calls a number is the one thing that all of them do. So trunks with
+different numbers do not clash, and those without numbers do, unless one takes what nothing names.
+
+Trunks that register at one server are expected to share its addresses. Trunks of different servers
+are not: where one of them comes to another's address, calls there that name none of them were given
+before, and are refused now. That is a clash whatever numbers they have, unless one is a fallback.
+
+All is linear in what is handed in: thousands of trunks at one address are one group, never pairs.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import ip_network
+
+from whence.core.sip.phone_number import RANGE
+from whence.core.sip.uri import host_text
+
+Site = tuple[str, int | None]
+"""(ip, or a network, or a registrar's host; port, None: any)."""
+
+
+class ClashKind(StrEnum):
+    """The code of what does not tell the trunks apart."""
+
+    NUMBER = "number"
+    NUMBER_IS_ACCOUNT = "number_is_account"
+    AOR_USER = "aor_user"
+    NO_NUMBER = "no_number"
+    FALLBACK = "fallback"
+    OTHER_SERVER = "other_server"
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """By what calls could name a trunk, besides its numbers."""
+
+    id: str
+    aor_user: str
+    has_numbers: bool
+    fallback: bool
+    server: str = ""
+    """The host of the server that it registers at; empty where that is not known."""
+    accepts_unmatched: bool = True
+    """Whether, alone at an address, it takes calls that name no trunk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clash:
+    """Trunks that no rule could tell apart, and what they share; all sorted."""
+
+    kind: ClashKind
+    trunks: tuple[str, ...]
+    addresses: tuple[str, ...]
+    shared: tuple[str, ...] = ()
+    """The numbers, or the AoR user, that they share."""
+
+    @property
+    def message(self) -> str:
+        """What is wrong, in words."""
+        shared = few(self.shared)
+        return {
+            ClashKind.NUMBER: f"the same number {shared}",
+            ClashKind.NUMBER_IS_ACCOUNT: f"{shared} is a number of one and the account of another",
+            ClashKind.AOR_USER: f"the same user {shared}, and no numbers",
+            ClashKind.NO_NUMBER: "no numbers, and others at their address",
+            ClashKind.FALLBACK: "more than one fallback: what nothing tells apart is refused",
+            ClashKind.OTHER_SERVER: "they register at different servers, and share an address: "
+            "calls that name none of them are refused",
+        }[self.kind]
+
+    @property
+    def remedy(self) -> str:
+        """What would tell them apart, in words."""
+        return {
+            ClashKind.NUMBER: "leave it to one of them, or write fallback = true for the one that "
+            "is to take its calls",
+            ClashKind.NUMBER_IS_ACCOUNT: "write the number down for the trunk whose account it is, "
+            "and for no other; else calls to it are refused",
+            ClashKind.AOR_USER: "write the numbers of each; else only calls to the very contact "
+            "that we registered are told apart",
+            ClashKind.NO_NUMBER: "write the numbers of each, or fallback = true for one of them; "
+            "else only calls to their contact, or their user, are told apart",
+            ClashKind.FALLBACK: "leave fallback = true to one of them",
+            ClashKind.OTHER_SERVER: "see whence addresses for why each is there: what networks or "
+            "learn_from permit may be too much; else write fallback = true for the one that is to "
+            "take such calls",
+        }[self.kind]
+
+    def __str__(self) -> str:
+        trunks = f"trunk{'s' if len(self.trunks) > 1 else ''} {few(self.trunks)}"
+        return f"{trunks} at {few(self.addresses)}: {self.message}; {self.remedy}"
+
+
+def few(words: Collection[str]) -> str:
+    """Name the first ones, and how many more there are."""
+    first = list(words)[:5]
+    more = len(words) - len(first)
+    return ", ".join(first) + (f" and {more} more" if more else "")
+
+
+def find(
+    trunks: Iterable[Named],
+    numbers: Iterable[tuple[str, str]],
+    sites: Iterable[tuple[str, Site]],
+    admitted: Iterable[tuple[str, Site]] = (),
+    accounts: Iterable[tuple[str, str, str]] = (),
+) -> list[Clash]:
+    """All clashes among enabled trunks.
+
+    `numbers` are (spelling, trunk id): of ranges the longest wins, so only equal ones clash; those
+    that one trunk alone owns need not be among them. `sites` are (trunk id, where its calls may
+    come from); `admitted` are the same with port None, unless no other port is admitted.
+    `accounts` are (form of an account as a number, trunk id, id of another trunk to whom a call to
+    that number would be given).
+    """
+    named = {trunk.id: trunk for trunk in trunks}
+    places = _Places((id_, site) for id_, site in sites if id_ in named)
+    addresses: dict[tuple[ClashKind, tuple[str, ...], tuple[str, ...]], list[str]] = defaultdict(
+        list
+    )
+
+    for owners, spellings in _owners(numbers).items():
+        for address, ids in places.shared_by(owners):
+            if sum(named[id_].fallback for id_ in ids) != 1:
+                addresses[ClashKind.NUMBER, ids, _shown(spellings)].append(address)
+
+    pairs: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for form, account, other in accounts:
+        if account in named and other in named:
+            pairs[account, other].append(form)
+    for pair, forms in pairs.items():
+        for address, ids in places.shared_by(pair):
+            addresses[ClashKind.NUMBER_IS_ACCOUNT, ids, _shown(forms)].append(address)
+
+    for address, ids in places.shared_by(places.ids):
+        fallbacks = tuple(id_ for id_ in ids if named[id_].fallback)
+        nameless = tuple(id_ for id_ in ids if not named[id_].has_numbers)
+        if len(fallbacks) > 1:
+            addresses[ClashKind.FALLBACK, fallbacks, ()].append(address)
+        if fallbacks or not nameless:
+            continue
+        same_user = _by_user(nameless, named)
+        for user, sharing in same_user.items():
+            addresses[ClashKind.AOR_USER, sharing, (user,)].append(address)
+        if nameless not in same_user.values():
+            addresses[ClashKind.NO_NUMBER, nameless, ()].append(address)
+
+    told = {ids for kind, ids, _ in addresses if kind is not ClashKind.NUMBER}
+    at = _Places((id_, site) for id_, site in admitted if id_ in named)
+    for address, ids in at.shared_by(at.ids):
+        if ids not in told and _was_given_before(tuple(named[id_] for id_ in ids)):
+            addresses[ClashKind.OTHER_SERVER, ids, ()].append(address)
+
+    return sorted(
+        (
+            Clash(kind, ids, tuple(sorted(places)), shared)
+            for (kind, ids, shared), places in addresses.items()
+        ),
+        key=lambda clash: (list(ClashKind).index(clash.kind), clash.trunks, clash.shared),
+    )
+
+
+def _was_given_before(there: Sequence[Named]) -> bool:
+    """Return whether a call that is ambiguous among these was one trunk's before they met.
+
+    Such a call names no trunk, or an account that several have.
+    """
+    servers = {trunk.server or trunk.id for trunk in there}
+    if len(servers) < 2 or sum(trunk.fallback for trunk in there) == 1:
+        return False
+    users = {trunk.aor_user for trunk in there}
+    return any(trunk.accepts_unmatched for trunk in there) or len(users) < len(there)
+
+
+def _owners(numbers: Iterable[tuple[str, str]]) -> dict[tuple[str, ...], list[str]]:
+    """Trunks, several → the spellings that just these share."""
+    owners: dict[str, list[str]] = defaultdict(list)
+    for spelling, id_ in numbers:
+        owners[spelling].append(id_)
+    shared: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for spelling, ids in owners.items():
+        if len(ids) > 1:
+            shared[tuple(sorted(ids))].append(spelling)
+    return shared
+
+
+def accounts_of_others(
+    accounts: Iterable[tuple[str, str]], numbers: Iterable[tuple[str, str]]
+) -> list[tuple[str, str, str]]:
+    """Find accounts that are numbers of other trunks, as `find` takes them.
+
+    `accounts` are (form of it as a number, trunk id), `numbers` are (spelling, trunk id).
+    """
+    owners: dict[str, set[str]] = defaultdict(set)
+    for spelling, id_ in numbers:
+        owners[spelling].add(id_)
+    lengths = sorted({len(s) - 1 for s in owners if s.endswith(RANGE)}, reverse=True)
+    found = []
+    for form, id_ in accounts:
+        for spelling in (form, *(form[:n] + RANGE for n in lengths if n <= len(form))):
+            owning = owners.get(spelling, set())
+            found += [(form, id_, other) for other in sorted(owning - {id_})]
+            if id_ in owning:
+                break  # what others own less closely gets no call to it
+    return found
+
+
+class _Places:
+    """Where each trunk's calls may come from."""
+
+    def __init__(self, sites: Iterable[tuple[str, Site]]) -> None:
+        self._of: dict[str, set[Site]] = defaultdict(set)
+        for id_, site in sites:
+            self._of[id_].add(site)
+        networks = {ip for sites in self._of.values() for ip, _ in sites if "/" in ip}
+        lengths = sorted({int(network.partition("/")[2]) for network in networks})
+        self._around: dict[str, set[Site]] = {
+            id_: {
+                (network, port)
+                for ip, port in sites
+                for network in _around(ip, lengths)
+                if network in networks
+            }
+            for id_, sites in (self._of.items() if networks else ())
+        }
+        """Trunk → the networks of others that its own addresses are in."""
+
+    @property
+    def ids(self) -> Iterable[str]:
+        """The trunks that are anywhere."""
+        return self._of.keys()
+
+    def shared_by(self, ids: Iterable[str]) -> list[tuple[str, tuple[str, ...]]]:
+        """(address, those of the trunks that are there), where there are several.
+
+        The port tells trunks apart, unless one of them may come from any.
+        """
+        ids = [id_ for id_ in ids if id_ in self._of]
+        stands = {ip for id_ in ids for ip, _ in self._of[id_]}
+        sites_of = {
+            id_: self._of[id_] | {site for site in self._around.get(id_, ()) if site[0] in stands}
+            for id_ in ids
+        }
+        any_port = {ip for sites in sites_of.values() for ip, port in sites if port is None}
+        there: dict[str, set[str]] = defaultdict(set)
+        for id_, sites in sites_of.items():
+            for ip, port in sites:
+                there[ip if ip in any_port else f"{host_text(ip)}:{port}"].add(id_)
+        return [(address, tuple(sorted(them))) for address, them in there.items() if len(them) > 1]
+
+
+def _around(ip: str, lengths: Iterable[int]) -> Iterator[str]:
+    """The networks of these lengths that an ip, or a network, is in; none for a name."""
+    try:
+        network = ip_network(ip)
+    except ValueError:
+        return
+    for length in lengths:
+        if length < network.prefixlen:
+            yield str(network.supernet(new_prefix=length))
+
+
+def _by_user(ids: Iterable[str], named: Mapping[str, Named]) -> dict[str, tuple[str, ...]]:
+    """AoR user → the trunks that have it, where there are several."""
+    users: dict[str, list[str]] = defaultdict(list)
+    for id_ in ids:
+        users[named[id_].aor_user].append(id_)
+    return {user: tuple(them) for user, them in users.items() if len(them) > 1}
+
+
+def _shown(spellings: Collection[str]) -> tuple[str, ...]:
+    """One spelling of each number, of all that are shared: with + where there is one."""
+    with_plus = sorted((s for s in spellings if s.startswith("+")), key=lambda s: (len(s), s))
+    ends = {s[4:] for s in with_plus}
+    whole = [s for s in with_plus if not any(s[cut:] in ends for cut in (5, 6))]  # no +44(0)20
+    return tuple(whole or sorted(spellings))

@@ -1,0 +1,212 @@
+"""Who came nearest, where a request was given to no trunk, and what was missing: for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import NamedTuple
+
+from whence.core.identification.address import IP, Address, Origin, Source
+from whence.core.identification.identify import Decision, Identified, Refused, Request
+from whence.core.text import span
+
+
+@dataclass(frozen=True, slots=True)
+class Former:
+    """An address that stands no more, and since when."""
+
+    address: Address
+    ended_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class IgnoredReply:
+    """A reply to a REGISTER from `ip`, which was not `asked`: no address was learned."""
+
+    ip: IP
+    asked: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A trunk that has, or had, to do with what the request says or with where it comes from."""
+
+    trunk_id: str
+    enabled: bool
+    named: tuple[str, ...] = ()
+    """What in the request names it: `number +4420…`."""
+    addresses: tuple[Address, ...] = ()
+    """All that it has, wherever: expired ones too, that have not been swept out yet."""
+    former: tuple[Former, ...] = ()
+    gone: bool = False
+    """Whether it is in the file no more: for a while its token is still nobody else's."""
+    ignored: tuple[IgnoredReply, ...] = ()
+
+    def has_to_do_with(self, ip: IP) -> bool:
+        """Return whether it is named, has or had an address there, or got a reply from there."""
+        return (
+            bool(self.named)
+            or any(address.holds(ip) for address in self.addresses)
+            or any(former.address.holds(ip) for former in self.former)
+            or any(reply.ip == ip for reply in self.ignored)
+        )
+
+    def as_of(self, at: float) -> Neighbour:
+        """What of it stood, or had ended, at `at` already."""
+        return replace(
+            self,
+            addresses=tuple(a for a in self.addresses if a.learned_at <= at),
+            former=tuple(f for f in self.former if f.ended_at <= at),
+            ignored=tuple(i for i in self.ignored if i.at <= at),
+        )
+
+
+class Lack(StrEnum):
+    """The code of what was missing for a request to be a trunk's."""
+
+    ADDRESS_EXPIRED = "address_expired"
+    ADDRESS_REVOKED = "address_revoked"
+    TRANSPORT_TOO_WEAK = "transport_too_weak"
+    PORT_DIFFERS = "port_differs"
+    ELSEWHERE = "elsewhere"
+    """It is named, and its addresses are at other places."""
+    NOT_REGISTERED = "not_registered"
+    """It is named, and has no address now."""
+    DISABLED = "disabled"
+    GONE = "gone"
+    """It is in the file no more."""
+    REPLY_IGNORED = "reply_ignored"
+    """A reply to its REGISTER came from there, and no address was learned."""
+    NOTHING_DISTINGUISHES = "nothing_distinguishes"
+    """The request names none of its candidates alone."""
+
+
+class Missing(NamedTuple):
+    """One thing that was missing: its code, and the same in words."""
+
+    code: Lack
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Nearest:
+    """A trunk, and what was missing for the request to be its own. None: no trunk came near."""
+
+    trunk_id: str | None
+    missing: tuple[Missing, ...]
+
+    def __str__(self) -> str:
+        missing = "; ".join(one.message for one in self.missing)
+        return f"{self.trunk_id or 'no trunk'}: {missing}"
+
+
+def nearest(
+    request: Request, decision: Decision, neighbours: Iterable[Neighbour], now: float
+) -> Nearest | None:
+    """Say who of the neighbours came nearest; None where nobody did, or it is a trunk's."""
+    if isinstance(decision, Identified):
+        return None
+    admitted = decision.candidates if isinstance(decision, Refused) else ()
+    neighbours = list(neighbours)
+    others = [one for one in neighbours if one.trunk_id not in admitted]
+    # Where it was refused, only a trunk that is named has anything to do with it.
+    if admitted:
+        others = [one for one in others if one.named]
+    found = min((_judge(one, request.source, now) for one in others), default=None)
+    if found is not None:
+        return Nearest(found.trunk_id, found.missing)
+    if admitted:
+        listed = " and ".join((", ".join(admitted[:-1]), admitted[-1]))
+        unlearned = [
+            Missing(Lack.REPLY_IGNORED, f"{one.trunk_id}: {_ignored(reply, now).message}")
+            for one in neighbours
+            for reply in one.ignored
+            if reply.ip == request.source.ip
+        ]
+        message = f"nothing in the request is of one of {listed} alone"
+        return Nearest(None, (Missing(Lack.NOTHING_DISTINGUISHES, message), *unlearned))
+    return None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Judged:
+    """In the order in which they are compared."""
+
+    elsewhere: bool
+    how_many: int
+    unnamed: bool
+    ended_s: float
+    trunk_id: str
+    missing: tuple[Missing, ...]
+
+
+def _judge(one: Neighbour, source: Source, now: float) -> _Judged:
+    here = [
+        _missing(address, None, source, now)
+        for address in one.addresses
+        if address.holds(source.ip)
+    ]
+    here += [
+        _missing(former.address, former.ended_at, source, now)
+        for former in one.former
+        if former.address.holds(source.ip)
+    ]
+    here += [
+        (now - reply.at, (_ignored(reply, now),)) for reply in one.ignored if reply.ip == source.ip
+    ]
+    ended_s, missing = min(
+        here,
+        key=lambda judged: (len(judged[1]), judged[0]),
+        default=(0.0, (_elsewhere(one, source, now),)),
+    )
+    if not one.enabled:
+        belongs = f"{' and '.join(one.named)} belongs to it, but " if one.named else ""
+        gone = (Lack.GONE, "gone from the file") if one.gone else (Lack.DISABLED, "disabled")
+        missing = (Missing(gone[0], f"{belongs}it is {gone[1]}"),)
+    return _Judged(not here, len(missing), not one.named, ended_s, one.trunk_id, missing)
+
+
+def _missing(
+    address: Address, ended_at: float | None, source: Source, now: float
+) -> tuple[float, tuple[Missing, ...]]:
+    """For how long it has ended, and what was missing."""
+    missing = []
+    ended_s = 0.0
+    if ended_at is not None and address.expires_at != ended_at:
+        ended_s = now - ended_at
+        message = f"its address {address.ip} was taken back {span(ended_s)} ago"
+        missing.append(Missing(Lack.ADDRESS_REVOKED, message))
+    elif address.expires_at is not None and not address.live(now):
+        ended_s = now - address.expires_at
+        message = f"its address {address.ip} expired {span(ended_s)} ago"
+        missing.append(Missing(Lack.ADDRESS_EXPIRED, message))
+    if not address.fits_transport(source.transport):
+        how = "learned" if address.origin is not Origin.PINNED else "pinned"
+        message = f"{how} over {address.transport}, came over {source.transport}"
+        missing.append(Missing(Lack.TRANSPORT_TOO_WEAK, message))
+    if not address.fits_port(source.port):
+        message = f"its port is {address.port} (exact), came from {source.port}"
+        missing.append(Missing(Lack.PORT_DIFFERS, message))
+    return ended_s, tuple(missing)
+
+
+def _ignored(reply: IgnoredReply, now: float) -> Missing:
+    return Missing(
+        Lack.REPLY_IGNORED,
+        f"a reply to its REGISTER came from {reply.ip} {span(now - reply.at)} ago, but"
+        f" {reply.asked} was asked: no address was learned; if this is the provider's, write it"
+        ' in networks, or learn_from = "any"',
+    )
+
+
+def _elsewhere(one: Neighbour, source: Source, now: float) -> Missing:
+    names = " and ".join(one.named) or "it"
+    live = sorted({str(address.ip) for address in one.addresses if address.live(now)})
+    if not live:
+        message = f"{names} belongs to it, but it has no address now: it is not registered"
+        return Missing(Lack.NOT_REGISTERED, message)
+    listed = ", ".join(live[:3]) + (", …" if len(live) > 3 else "")
+    message = f"{names} belongs to it, whose calls come from {listed}, not from {source.ip}"
+    return Missing(Lack.ELSEWHERE, message)

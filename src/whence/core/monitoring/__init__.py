@@ -1,0 +1,1 @@
+"""Alarms and unknown sources, bounded whatever strangers send."""

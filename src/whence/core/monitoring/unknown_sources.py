@@ -1,0 +1,202 @@
+"""Who asks, and is not known: bounded, however many addresses somebody makes up.
+
+Two places. Whoever asks for the first time is a *newcomer*; newcomers push each other out, the
+oldest first. Whoever asks again while he is one has *returned*, and is pushed out only by one who
+has asked at least as often as whoever of the returned has asked the least. So a flood of packets
+from made-up addresses, one from each, changes nothing among those that came back; and what is told
+of them are their own counts, not estimates. (Space-Saving, which is usual for such lists, gives a
+newcomer the count of whom he pushes out: in a flood, whoever asks seldom is soon the one.)
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from itertools import count
+from typing import Final, Literal
+
+from whence.core.identification.address import Source
+from whence.core.identification.identify import Reason
+from whence.ipc.notices import NoticeReason
+
+LONGEST_S = 30 * 86_400
+"""For how long one may be let in: what is to stay longer belongs into the file."""
+
+ASKED_LIMIT = 5
+"""How many different Request-URIs of one stranger are kept: the last ones."""
+
+ASKED_LENGTH = 100
+
+REASONS_LIMIT = 6
+"""How many reasons of one stranger are kept: more kinds than there are."""
+
+UNKNOWN_ADDRESS: Final = Reason.UNKNOWN_ADDRESS
+"""The reason of who asked, and whom no address admits."""
+
+Why = Literal[Reason.UNKNOWN_ADDRESS] | NoticeReason
+"""The codes of why a stranger is listed."""
+
+_WORDS: dict[Why, str] = {
+    UNKNOWN_ADDRESS: UNKNOWN_ADDRESS.message,
+    NoticeReason.UNREADABLE: "unreadable message",
+    NoticeReason.FLOOD: "flood",
+    NoticeReason.PASSWORD: "wrong password",
+    NoticeReason.CONNECTIONS: "too many connections",
+}
+
+FORGOTTEN_AFTER_S = 7 * 86_400.0
+"""A stranger who has not come for so long is nobody's business any more."""
+
+SWEEP_S = 3_600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stranger:
+    """One ip that no address admits. `source`: as it came last. Instants in seconds since 1970."""
+
+    source: Source
+    requests: int
+    since: float
+    last_at: float
+    asked: tuple[str, ...]
+    """The Request-URIs that it asked for last, the newest first."""
+    reasons: tuple[Why, ...] = ()
+    """Why it is listed, the newest first."""
+
+    @property
+    def message(self) -> str:
+        """Say in words why it is listed."""
+        return ", ".join(_WORDS[reason] for reason in self.reasons)
+
+    def again(
+        self,
+        source: Source,
+        ruri: str,
+        now: float,
+        reason: Why = UNKNOWN_ADDRESS,
+        count: int = 1,
+    ) -> Stranger:
+        """Make of it what it is after `count` more requests. `ruri` empty: none was read."""
+        asked = self.asked
+        if ruri:
+            newest = ruri[:ASKED_LENGTH]
+            asked = (newest, *(uri for uri in asked if uri != newest))[:ASKED_LIMIT]
+        reasons = (reason, *(one for one in self.reasons if one != reason))[:REASONS_LIMIT]
+        return replace(
+            self,
+            source=source,
+            requests=self.requests + count,
+            last_at=now,
+            asked=asked,
+            reasons=reasons,
+        )
+
+
+@dataclass
+class Strangers:
+    """At most `limit` that have returned, and as many newcomers."""
+
+    limit: int
+    forgotten: int = 0
+    """How many were pushed out."""
+    _newcomers: OrderedDict[str, Stranger] = field(default_factory=OrderedDict)
+    _returned: dict[str, Stranger] = field(default_factory=dict)
+    _least: list[tuple[int, int, str]] = field(default_factory=list)
+    """(requests when it was put here, tie-breaker, ip), a heap, in which each of the returned
+    stands once: what it says of one may be less than he has asked by now."""
+    _ties: Iterator[int] = field(default_factory=count)
+    _swept_at: float = 0.0
+
+    def saw(
+        self,
+        source: Source,
+        ruri: str,
+        now: float,
+        reason: Why = UNKNOWN_ADDRESS,
+        count: int = 1,
+    ) -> None:
+        """Count `count` requests. `ruri` empty: none was read."""
+        if not self.limit:
+            return
+        if now - self._swept_at > SWEEP_S:
+            self._sweep(now)
+        ip = str(source.ip)
+        if ip in self._returned:
+            self._returned[ip] = self._returned[ip].again(source, ruri, now, reason, count)
+        elif ip in self._newcomers:
+            self._return(ip, self._newcomers.pop(ip).again(source, ruri, now, reason, count))
+        else:
+            new = Stranger(source, 0, now, now, ())
+            self._come(ip, new.again(source, ruri, now, reason, count))
+
+    def _come(self, ip: str, stranger: Stranger) -> None:
+        if len(self._newcomers) >= self.limit:
+            self._newcomers.popitem(last=False)
+            self.forgotten += 1
+        self._newcomers[ip] = stranger
+
+    def _return(self, ip: str, stranger: Stranger) -> None:
+        if len(self._returned) >= self.limit:
+            least = self._find_least()
+            if stranger.requests < self._returned[least].requests:
+                self._come(ip, stranger)  # it goes on counting there
+                return
+            heapq.heappop(self._least)
+            del self._returned[least]
+            self.forgotten += 1
+        self._returned[ip] = stranger
+        heapq.heappush(self._least, (stranger.requests, next(self._ties), ip))
+
+    def _find_least(self) -> str:
+        """Who of the returned has asked the least; among equals, who returned first."""
+        while True:
+            requests, tie, ip = self._least[0]
+            now = self._returned[ip].requests
+            if now == requests:
+                return ip
+            heapq.heapreplace(self._least, (now, tie, ip))
+
+    def admitted(self, ip: str) -> None:
+        """Forget one: it is no stranger any more."""
+        self._newcomers.pop(ip, None)
+        if self._returned.pop(ip, None) is not None:
+            self._put_in_order()
+
+    def _sweep(self, now: float) -> None:
+        self._swept_at = now
+        for kept in (self._newcomers, self._returned):
+            for ip in [ip for ip, s in kept.items() if now - s.last_at > FORGOTTEN_AFTER_S]:
+                del kept[ip]
+        self._put_in_order()
+
+    def _put_in_order(self) -> None:
+        self._least = [(s.requests, next(self._ties), ip) for ip, s in self._returned.items()]
+        heapq.heapify(self._least)
+
+    def __iter__(self) -> Iterator[Stranger]:
+        """All of them, who asked most often first."""
+        everybody = [*self._returned.values(), *self._newcomers.values()]
+        everybody.sort(key=lambda s: (s.requests, s.last_at), reverse=True)
+        return iter(everybody)
+
+    def __len__(self) -> int:
+        return len(self._returned) + len(self._newcomers)
+
+
+@dataclass
+class Rate:
+    """Whether more than `limit` come within a window of `window_s` seconds; 0: never."""
+
+    limit: int
+    window_s: float = 60.0
+    _begun_at: float = float("-inf")
+    _counted: int = 0
+
+    def exceeds(self, now: float) -> bool:
+        """Count one; whether it is the one that is too many in its window."""
+        if not self._begun_at <= now < self._begun_at + self.window_s:
+            self._begun_at, self._counted = now, 0
+        self._counted += 1
+        return bool(self.limit) and self._counted == self.limit + 1

@@ -1,0 +1,1 @@
+"""Bounds for unknown sources: connections, password guesses, log lines."""

@@ -1,0 +1,1 @@
+"""The registration of one trunk: its states, its waits, its history."""

@@ -1,0 +1,165 @@
+"""What of a registration's life is worth keeping: the history of one trunk.
+
+A refresh that changes nothing is no event. Each failure is one, also the tenth of its kind. What an
+event says is what the registration says: states, answers and reasons, never a secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from whence.core.identification.address import Source
+from whence.core.registration.machine import (
+    Action,
+    Fact,
+    Ignore,
+    Lapsed,
+    Registration,
+    Silent,
+    State,
+    TakeBack,
+    Want,
+)
+from whence.core.registration.reason import RegistrationReason
+
+LIMIT = 50
+"""How many events of one trunk are kept."""
+
+
+class EventKind(StrEnum):
+    """What happened to a trunk: it entered a state, or something else."""
+
+    REGISTERED = "registered"
+    WAITING = "waiting"
+    PARKED = "parked"
+    UNREGISTERED = "unregistered"
+    WANTED = "wanted"
+    HELD = "held"
+    SILENT = "silent"
+    LAPSED = "lapsed"
+    MOVED = "moved"
+    ADMITTED = "admitted"
+    EXPELLED = "expelled"
+    UNEXPECTED_REPLY = "reply_from_unexpected_address"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to a trunk. `status`: the answer that it came of, where one did."""
+
+    what: EventKind
+    message: str
+    """For people: no code reads it."""
+    status: int | None = None
+    reason: RegistrationReason | None = None
+    """Why the registration is in its state, where the event is about that."""
+
+
+LAPSED = Event(EventKind.LAPSED, "what was granted ended without a refresh")
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a registration stands, as far as a change of it is news."""
+
+    state: State
+    reason: RegistrationReason | None
+    granted_s: int | None
+    """None where it is not registered."""
+    by: Source | None
+    """Who granted; None where it is not registered."""
+    answer: tuple[int | None, str]
+    """The status and reason phrase of the answer that made it wait; (None, "") in other states."""
+
+
+def said(registration: Registration) -> Standing | None:
+    """Say how a registration stands: what is said again is no news. None while an attempt runs."""
+    r = registration
+    if r.state.under_way or r.state is State.NEW:
+        return None
+    is_registered, waits = r.state is State.REGISTERED, r.state is State.WAITING
+    return Standing(
+        r.state,
+        r.reason,
+        r.granted_s if is_registered else None,
+        (r.unexpected or r.registrar) if is_registered else None,
+        (r.last_status, r.last_phrase) if waits else (None, ""),
+    )
+
+
+def sentence(registration: Registration) -> str:
+    """Tell people how a registration stands."""
+    r = registration
+    return f"{r.state}{_by(r)}: {r.message}"
+
+
+def _by(r: Registration) -> str:
+    """Name the server that granted; where it was not asked, the message says who answered."""
+    return f" by {r.registrar}" if r.state is State.REGISTERED and r.unexpected is None else ""
+
+
+def events(
+    before: Registration, after: Registration, fact: Fact, told: Standing | None
+) -> tuple[Event, ...]:
+    """Tell what one step is worth keeping. `told`: what was `said` last."""
+    found = []
+    if isinstance(fact, Want):
+        found.append(Event(EventKind.WANTED, "to be registered now"))
+    elif isinstance(fact, TakeBack) and fact.held:
+        found.append(Event(EventKind.HELD, "taken back by the operator"))
+    elif isinstance(fact, Silent) and before.next_at != after.next_at:
+        message = "keep-alives are unanswered: the refresh is brought forward"
+        found.append(Event(EventKind.SILENT, message))
+    elif isinstance(fact, Lapsed) and before.expires_at != after.expires_at:
+        found.append(LAPSED)
+    now = said(after)
+    failed = after.failure is not None and now is not None and said(before) is None
+    if now is not None and (_has_moved(before, after) or now != told or failed):
+        found.append(_standing(before, after))
+    return tuple(found)
+
+
+def heard(before: Registration | None, after: Registration, at: float) -> tuple[Event, ...]:
+    """Tell what is worth keeping of a registration that another one keeps: it stood as `before`, if
+    it was known, and an answer made it `after`.
+    """
+    if before is not None and not _has_moved(before, after):
+        lapsed = before.state is State.REGISTERED and not before.granted(at)
+        if not lapsed and not after.failures and said(before) == said(after):
+            return ()
+    return (_standing(before, after),)
+
+
+def _has_moved(before: Registration, after: Registration) -> bool:
+    both = before.registrar is not None and after.registrar is not None
+    return both and before.registrar != after.registrar
+
+
+def _standing(before: Registration | None, after: Registration) -> Event:
+    """How it stands now, and where another server granted, that it is another one."""
+    if before is not None and _has_moved(before, after):
+        message = f"{after.message} by {after.registrar}, before by {before.registrar}"
+        return Event(EventKind.MOVED, message, after.last_status, after.reason)
+    message = f"{after.message}{_by(after)}"
+    return Event(EventKind(after.state), message, after.last_status, after.reason)
+
+
+def ignored(
+    before: Registration | None, actions: Iterable[Action], status: int | None
+) -> tuple[Event, ...]:
+    """Return what is worth keeping of replies that taught nothing: each address once in a row.
+
+    `status`: of the reply.
+    """
+    known = before.unexpected if before is not None else None
+    return tuple(
+        Event(
+            EventKind.UNEXPECTED_REPLY,
+            f"{a.source} answered a REGISTER that went to {a.asked}: no address is learned",
+            status,
+        )
+        for a in actions
+        if isinstance(a, Ignore) and (known is None or known.ip != a.source.ip)
+    )

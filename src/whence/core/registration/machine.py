@@ -1,0 +1,850 @@
+"""The registration of one trunk, as a state machine: (state, fact, now) -> (state, actions).
+
+The rules it keeps:
+- Never two requests in flight. Call-ID stays for life, CSeq only grows.
+- An address is learned from a 2xx to our own REGISTER that lists our Contact, and only from whom
+  was asked (learning.py); from nothing else. A 2xx from elsewhere counts as registered, and
+  changes nothing of what was learned: neither its end nor the server that granted it.
+- Only whom was asked redirects us.
+- A failed refresh takes nothing away: what the registrar granted stands until it ends by itself.
+- What we take back ourselves ends at once, before the registrar has heard of it.
+- Never silent for ever: unless it is taken back, a registration has a request in flight or a
+  `next_at`. And never hasty: after each failure it waits as `retry` says.
+
+The shell carries the actions out in their order, after it has written the new state down; whatever
+comes of them is the next fact. It asks for a step at `next_at`. Randomness is handed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from whence.core.identification.address import IP, Source
+from whence.core.registration.backoff import WAITS, Failure, Waits
+from whence.core.registration.learning import NOBODY_ELSE, Expected, Ground, Permit, ips, permit
+from whence.core.registration.reason import NO_ANSWER, TAKEN_BACK, RegistrationReason, Why
+from whence.core.sip.contact import Contact
+from whence.core.sip.digest import (
+    AuthenticationInfo,
+    Challenge,
+    Credentials,
+    answerable,
+    authorization,
+    proves,
+)
+from whence.core.sip.uri import Uri, host_text
+
+MIN_EXPIRES_LIMIT_S = 7 * 86_400
+"""The longest Min-Expires (423) that is adopted."""
+
+GRANT_LIMIT_S = 7 * 86_400
+"""The longest grant that is believed: an address that was learned does not stay for years."""
+
+CHALLENGES_LIMIT = 4
+"""How many challenges one attempt answers: a first, and stale ones. A registrar cannot loop us."""
+
+
+class State(StrEnum):
+    """What is going on. Whether something is granted is another question: see `expires_at`."""
+
+    NEW = "new"
+    REGISTERING = "registering"
+    REGISTERED = "registered"
+    WAITING = "waiting"
+    PARKED = "parked"
+    UNREGISTERING = "unregistering"
+    UNREGISTERED = "unregistered"
+
+    @property
+    def under_way(self) -> bool:
+        """Whether a request is in flight, or was when the last agent ended."""
+        return self in (State.REGISTERING, State.UNREGISTERING)
+
+
+@dataclass(frozen=True, slots=True)
+class NextHop:
+    """Where a request goes: a resolved address and a transport."""
+
+    transport: str
+    ip: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.transport}:{host_text(self.ip)}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class AccountKey:
+    """For whom, and where, a trunk is registered: with another key it is another registration."""
+
+    aor: str
+    """`sip:user@domain`"""
+    server: str = ""
+    """The URI of the outbound proxy, else of the registrar; empty where `uac` alone knows it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What the registrar knows us by, and what we ask of it."""
+
+    aor: str
+    """`sip:user@domain`"""
+    contact: Uri
+    """Ours, with the trunk's token as its user, or as its parameter `line`."""
+    credentials: Credentials
+    expires_s: int
+    name: str = ""
+    """The host of the registrar, or outbound proxy, as the operator wrote it: over TLS its
+    certificate must be for this name, whatever DNS or a redirection led to."""
+    rewritten: bool = False
+    """Whether the provider is known to rewrite Contacts, so that ours is listed as another."""
+
+    @property
+    def token(self) -> str:
+        """What nobody else's Contact has in it."""
+        return self.contact.params.get("line", self.contact.user)
+
+    @property
+    def request_uri(self) -> str:
+        """`sip:domain`: a REGISTER names the domain, not the user (RFC 3261 10.2)."""
+        return "sip:" + self.aor.rpartition("@")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A final answer to a REGISTER, as far as it matters."""
+
+    status: int
+    reason: str
+    cseq: int
+    contacts: tuple[Contact, ...] = ()
+    expires_s: int | None = None
+    min_expires_s: int | None = None
+    retry_after_s: int | None = None
+    challenges: tuple[Challenge, ...] = ()
+    infos: tuple[AuthenticationInfo, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A REGISTER in flight."""
+
+    next_hop: NextHop
+    expires_s: int
+    """0 takes the registration back."""
+    others: tuple[NextHop, ...] = ()
+    """The targets that have not been tried in this attempt."""
+    challenges: int = 0
+    """How many challenging replies this attempt has answered."""
+    answered: tuple[tuple[bool, str], ...] = ()
+    """Whose challenges this attempt has answered: (proxy, realm)."""
+    redirected: bool = False
+    """Whether a 3xx has been followed in this attempt. A second one is refused."""
+    following: bool = False
+    """Whether it was answered with a 3xx, and the new target is being looked up."""
+    lengthened: bool = False
+    """Whether a 423 has been obeyed in this attempt. A second one is refused: no loop."""
+    cnonce: str = ""
+    """Of the credentials that it was sent with."""
+    led_to: frozenset[IP] = frozenset()
+    """Where a 3xx of this attempt led to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Nonce:
+    """A challenge that was answered, kept so that a refresh need not be challenged anew."""
+
+    challenge: Challenge
+    uses: int
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """Our standing at the registrar for one trunk. Instants are seconds since the epoch."""
+
+    trunk_id: str
+    call_id: str
+    cseq: int = 0
+    state: State = State.NEW
+    since: float = 0.0
+    """When `state` was entered. A refresh does not leave REGISTERED: see `registered_at`."""
+    wanted: bool = True
+    """Whether we want it registered; the operator, or the end of the program, say otherwise."""
+    held: bool = False
+    """Whether the operator took it back, or parked it: a restart does not change that."""
+    granted_s: int | None = None
+    expires_at: float | None = None
+    """When what the registrar granted ends; None where nothing is granted."""
+    registered_at: float | None = None
+    """Since when something has been granted without a gap, at the last grant."""
+    next_at: float | None = 0.0
+    """When the next REGISTER is due; None while one is in flight, or none is wanted."""
+    registrar: Source | None = None
+    """The address that granted last, of those that were asked."""
+    learned_until: float | None = None
+    """When the last grant ends that taught an address; None where nothing is learned."""
+    unexpected: Source | None = None
+    """The address that granted last, where it was not asked and nothing was learned from it."""
+    failures: int = 0
+    """Failures of the same kind in a row."""
+    failure: Failure | None = None
+    last_status: int | None = None
+    last_phrase: str = ""
+    """The last answer's status, None where none came, and its reason phrase."""
+    reason: RegistrationReason | None = None
+    """Why it is in this state; None while nothing has come of it yet."""
+    message: str = ""
+    """The same for people: no code reads it."""
+    in_flight: Request | None = None
+    again: bool = False
+    """Whether what is wanted changed while a request was in flight: it is then done again."""
+    nonces: tuple[Nonce, ...] = ()
+    """One for each realm that asks."""
+    home: NextHop | None = None
+    """The server that granted last; refreshes stay with it while it answers."""
+    min_expires_s: int = 0
+
+    def granted(self, now: float) -> bool:
+        """Whether the registrar's grant still stands."""
+        return self.expires_at is not None and now < self.expires_at
+
+    def learned(self, now: float) -> bool:
+        """Return whether a grant that taught an address has not ended."""
+        return self.learned_until is not None and now < self.learned_until
+
+    def stands(self, now: float) -> bool:
+        """Whether its addresses do: one is learned, and we are not taking it back. A parked one
+        stands until its time.
+        """
+        return self.learned(now) and (self.wanted or self.state is State.PARKED)
+
+    def unbroken_since(self, now: float) -> float:
+        """Since when something is granted without a gap, where it is granted anew at `now`."""
+        if self.registered_at is None or not self.granted(now):
+            return now
+        return self.registered_at
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """`next_at` has come. `targets`: where the registrar is now, best first; else `why` nowhere."""
+
+    targets: tuple[NextHop, ...]
+    why: Why | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A final reply came, and the edge vouches for where it came from.
+
+    `expected`: from where it may teach an address, besides the ip that was asked.
+    """
+
+    reply: Reply
+    source: Source
+    expected: Expected = NOBODY_ELSE
+
+
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """No answer came, or the edge could not send."""
+
+    why: Why = NO_ANSWER
+
+
+@dataclass(frozen=True, slots=True)
+class Redirected:
+    """A 3xx was followed: `targets` are where its Contact is now; may be empty."""
+
+    targets: tuple[NextHop, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TakeBack:
+    """The registration is not wanted any more. `targets` as in Due; None where they are not looked
+    up yet: all that was learned ends at once, and the registrar hears of it when it is said again.
+
+    `held`: because the operator said so; it stays so until he wants it again, restarts or not.
+    """
+
+    targets: tuple[NextHop, ...] | None
+    held: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Park:
+    """The operator wants no more REGISTERs for now; what is granted stands until it ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """The registration is wanted, now, whatever came before: an operator's change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Silent:
+    """The server that granted leaves keep-alives unanswered: its refresh is due now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lapsed:
+    """`expires_at` has come: where no refresh came first, nothing is granted any more."""
+
+
+Fact = Due | Answered | Unanswered | Redirected | TakeBack | Park | Want | Silent | Lapsed
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send a REGISTER. `authorizations`: (header name, value) of each."""
+
+    cseq: int
+    next_hop: NextHop
+    expires_s: int
+    authorizations: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """Find out where `to` is, and come back with Redirected."""
+
+    to: Uri
+
+
+@dataclass(frozen=True, slots=True)
+class Learn:
+    """Calls may come from this address until the registration expires.
+
+    `until`: no longer than this instant, grace or not. `exact`: from this port alone.
+    """
+
+    source: Source
+    expires_at: float
+    ground: Ground = Ground.ASKED
+    until: float | None = None
+    exact: bool = False
+
+    def with_grace(self, grace_s: float) -> Learn:
+        """Return the same with `grace_s` more, for calls in flight."""
+        expires_at = self.expires_at + grace_s
+        return replace(
+            self, expires_at=expires_at if self.until is None else min(expires_at, self.until)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Ignore:
+    """A reply came from `source`, which was not `asked`: nothing is learned, and it is told."""
+
+    source: Source
+    asked: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """All that was learned ends now."""
+
+
+Action = Send | Follow | Learn | Ignore | Forget
+Outcome = tuple[Registration, tuple[Action, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Dice:
+    """Randomness for one step: `chance` in [0, 1), `cnonce` never used before."""
+
+    chance: float
+    cnonce: str
+
+
+def step(
+    registration: Registration,
+    fact: Fact,
+    now: float,
+    account: Account,
+    dice: Dice,
+    waits: Waits = WAITS,
+) -> Outcome:
+    """Take one fact; return the new state and what is to be done, in this order."""
+    turn = _Turn(registration, now, account, dice, waits)
+    match fact:
+        case Due(targets, why):
+            return turn.due(targets, why)
+        case Answered(reply, source, expected):
+            return turn.answered(reply, source, expected)
+        case Unanswered(why):
+            return turn.unanswered(why)
+        case Redirected(targets):
+            return turn.redirected(targets)
+        case TakeBack(targets, held):
+            return turn.take_back(targets, held)
+        case Park():
+            return turn.park()
+        case Want():
+            return turn.want()
+        case Silent():
+            return turn.silent()
+        case Lapsed():
+            return turn.lapsed()
+
+
+def resumed(registration: Registration, now: float, waits: Waits = WAITS) -> Registration:
+    """Make of what was written down what is true after a restart.
+
+    What is granted is not asked for again before its time. A request that was in flight is lost,
+    and so is what the end of the program took back: both are asked for anew, at once; after a
+    failure not before its wait is over, however often we are started. What came of the lost request
+    nobody knows: it counts as one more such failure. What the operator holds
+    stays so; where a request was under way for it, it is to be taken back anew.
+    """
+    r = replace(registration, wanted=not registration.held)
+    if r.held or r.next_at is not None:
+        return r
+    if r.failure is None:
+        return replace(r, state=State.NEW, next_at=now)
+    failures = r.failures + r.state.under_way
+    waits_until = r.since + waits.after(r.failure).wait_s(failures, 0.0)
+    state = State.PARKED if r.failure is Failure.WRONG_CREDENTIALS else State.WAITING
+    return replace(r, state=state, failures=failures, next_at=max(now, waits_until))
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """One step: what it starts from, so that the rules below need no long argument lists."""
+
+    before: Registration
+    now: float
+    account: Account
+    dice: Dice
+    waits: Waits
+
+    def due(self, targets: Sequence[NextHop], why: Why | None) -> Outcome:
+        r = self.before
+        if not r.wanted or r.in_flight is not None:
+            return r, ()
+        hops = self._hops(targets)
+        if not hops:
+            return self._failed(Failure.UNREACHABLE, why or _NOWHERE)
+        expires_s = max(self.account.expires_s, r.min_expires_s)
+        first, *others = hops
+        return self._send(r, Request(first, expires_s, tuple(others)), State.REGISTERING)
+
+    def take_back(self, targets: Sequence[NextHop] | None, held: bool) -> Outcome:
+        r = replace(self.before, wanted=False, held=held or self.before.held)
+        if r.in_flight is not None:
+            # What was granted before, or is granted by its answer, is taken back when it comes.
+            return replace(r, next_at=None, again=False, learned_until=None), (Forget(),)
+        if not r.granted(self.now) and not r.learned(self.now):
+            return self._ended(r, TAKEN_BACK)
+        if targets is None:
+            state = State.UNREGISTERING
+            r = replace(r, next_at=None, state=state, since=self._since(state), learned_until=None)
+            return r, (Forget(),)
+        hops = self._hops(targets)
+        if not hops:
+            return self._ended(r, _unconfirmed("no server of the registrar is known"))
+        r = replace(r, expires_at=None, learned_until=None)
+        first, *others = hops
+        request = Request(first, 0, tuple(others))
+        r, sends = self._send(r, request, State.UNREGISTERING)
+        return r, (Forget(), *sends)
+
+    def _hops(self, targets: Sequence[NextHop]) -> Sequence[NextHop]:
+        """Whom to ask, in order. Stay with the server that granted, also where the name does not
+        say it any more; where nobody answers for the name, only while its grant stands. After it
+        has failed, it is one among the others.
+        """
+        home = self.before.home
+        if home is None or not (targets or self.before.granted(self.now)):
+            return targets
+        if self.before.failure is not Failure.UNREACHABLE:
+            return [home, *(target for target in targets if target != home)]
+        return targets if home in targets else [*targets, home]
+
+    def park(self) -> Outcome:
+        r = self.before
+        if r.in_flight is not None:  # it will be told again when that is answered
+            return r, ()
+        return replace(
+            r,
+            wanted=False,
+            held=True,
+            state=State.PARKED,
+            since=self._since(State.PARKED),
+            next_at=None,
+            reason=RegistrationReason.PARKED_BY_OPERATOR,
+            message="parked by the operator",
+        ), ()
+
+    def want(self) -> Outcome:
+        r = replace(self.before, wanted=True, held=False, failures=0, failure=None)
+        if r.in_flight is not None:
+            return replace(r, again=True), ()
+        return replace(r, next_at=self.now), ()
+
+    def silent(self) -> Outcome:
+        r = self.before
+        if r.state is not State.REGISTERED or r.next_at is None:
+            return r, ()
+        return replace(r, next_at=min(r.next_at, self.now)), ()
+
+    def lapsed(self) -> Outcome:
+        r = self.before
+        if r.expires_at is None or r.granted(self.now):
+            return r, ()
+        return replace(r, expires_at=None), ()
+
+    def unanswered(self, why: Why) -> Outcome:
+        request = self.before.in_flight
+        if request is None or request.following:
+            return self.before, ()
+        return self._next_target(request, None, why)
+
+    def answered(self, reply: Reply, source: Source, expected: Expected) -> Outcome:
+        request = self.before.in_flight
+        if request is None or request.following or reply.cseq != self.before.cseq:
+            return self.before, ()  # late, or not to what we asked
+        if (
+            request.expires_s == 0
+            and not 300 <= reply.status < 400
+            and reply.status not in (401, 407)
+        ):
+            return self._ended(self.before, TAKEN_BACK)
+        said = f"{reply.status} {reply.reason}".strip()
+        match reply.status:
+            case status if 200 <= status < 300:
+                return self._accepted(request, reply, source, expected)
+            case status if status < 400:
+                return self._told_elsewhere(request, reply, source, expected)
+            case 401 | 407:
+                return self._challenged(request, reply)
+            case 423:
+                return self._too_brief(request, reply)
+            case status if status in (408, 430) or status >= 500:
+                return self._next_target(
+                    request, reply, Why(RegistrationReason.SERVER_FAILED, said)
+                )
+            case _:
+                return self._failed(Failure.REFUSED, Why(RegistrationReason.REJECTED, said), reply)
+
+    def _permit(
+        self, request: Request, reply: Reply, source: Source, expected: Expected
+    ) -> Permit | None:
+        asked = request.led_to | ips(request.next_hop.ip)
+        return permit(source, asked, expected, self.now, proven=self._is_proven(request, reply))
+
+    def _is_proven(self, request: Request, reply: Reply) -> bool:
+        """Return whether the reply proves knowledge of the password to this very request."""
+        uri = self.account.request_uri
+        return any(
+            proves(info, n.challenge, self.account.credentials, uri, n.uses, request.cnonce)
+            for info in reply.infos
+            for n in self.before.nonces
+        )
+
+    def _accepted(
+        self, request: Request, reply: Reply, source: Source, expected: Expected
+    ) -> Outcome:
+        granted_s = granted(reply, self.account, request.expires_s)
+        if isinstance(granted_s, Why):
+            return self._failed(Failure.REFUSED, granted_s, reply)
+        permitted = self._permit(request, reply, source, expected)
+        if permitted is None:  # nobody who was not asked keeps us from asking longer than we wanted
+            granted_s = min(granted_s, request.expires_s)
+        expires_at = self.now + granted_s
+        registered_at = self.before.unbroken_since(self.now)
+        r = replace(
+            self.before,
+            in_flight=None,
+            state=State.REGISTERED,
+            since=registered_at,
+            registered_at=registered_at,
+            granted_s=granted_s,
+            expires_at=expires_at,
+            again=False,
+            next_at=self.now
+            if self.before.again
+            else self.now + self.waits.refresh_s(granted_s, self.dice.chance),
+            failures=0,
+            failure=None,
+            **_last(reply),
+            reason=RegistrationReason.GRANTED,
+            message=granted_message(granted_s),
+        )
+        if not r.wanted:  # taken back while the answer was under way
+            r = replace(r, expires_at=None, learned_until=None)
+            return self._send(r, Request(request.next_hop, 0), State.UNREGISTERING)
+        if permitted is None:
+            # `registrar` and `home` stay: who answered is not the server.
+            r = replace(r, next_at=self._next_at_beside_learned(r))
+            return unexpected(r, source, str(request.next_hop))
+        return learned(replace(r, home=request.next_hop), source, expires_at, permitted)
+
+    def _next_at_beside_learned(self, r: Registration) -> float | None:
+        """Refresh before what the server granted ends, though another one granted for longer."""
+        if r.next_at is None or r.learned_until is None or not r.learned(self.now):
+            return r.next_at
+        left_s = self.waits.refresh_s(r.learned_until - self.now, self.dice.chance)
+        return min(r.next_at, self.now + max(left_s, self.waits.unreachable.first_s))
+
+    def _challenged(self, request: Request, reply: Reply) -> Outcome:
+        answers = answerable(reply.challenges, self.account.credentials)
+        if not answers:
+            offered = ", ".join(f"{c.algorithm} for realm {c.realm}" for c in reply.challenges)
+            said = f"no challenge that can be answered ({offered or 'none was sent'})"
+            why = Why(RegistrationReason.NO_USABLE_CHALLENGE, said)
+            return self._failed(Failure.WRONG_CREDENTIALS, why, reply)
+        unwanted = not self.before.wanted and request.expires_s > 0
+        if unwanted and not self.before.granted(self.now):
+            return self._ended(self.before, TAKEN_BACK)
+        if any(c.asks in request.answered and not c.stale for c in answers):
+            return self._failed(Failure.WRONG_CREDENTIALS, _WRONG_CREDENTIALS, reply)
+        if request.challenges >= CHALLENGES_LIMIT:
+            return self._failed(Failure.REFUSED, _CHALLENGED_TOO_OFTEN, reply)
+        asking = tuple(c.asks for c in answers)
+        kept = tuple(n for n in self.before.nonces if n.challenge.asks not in asking)
+        fresh = tuple(Nonce(challenge, 0) for challenge in answers)
+        r = replace(self.before, nonces=kept + fresh, **_last(reply))
+        again = replace(
+            request,
+            expires_s=request.expires_s if r.wanted else 0,
+            challenges=request.challenges + 1,
+            answered=tuple({*request.answered, *asking}),
+        )
+        return self._send(r, again, r.state)
+
+    def _told_elsewhere(
+        self, request: Request, reply: Reply, source: Source, expected: Expected
+    ) -> Outcome:
+        """Follow a 3xx, once in an attempt (RFC 3261 8.1.3.4); the Request-URI stays ours.
+
+        A 3xx from elsewhere is not followed: its target would be asked next, and so be learned.
+        """
+        said = f"{reply.status} {reply.reason}".strip()
+        if self._permit(request, reply, source, expected) is None:
+            ignored = Ignore(source, str(request.next_hop))
+            said = f"{said} by {source}, which was not asked: it is not followed"
+            why = Why(RegistrationReason.REDIRECT_BY_UNEXPECTED_ADDRESS, said)
+            after, actions = self._next_target(request, reply, why)
+            return replace(after, unexpected=source), (ignored, *actions)
+        if request.redirected or not reply.contacts:
+            return self._failed(
+                Failure.REFUSED, Why(RegistrationReason.REDIRECT_REFUSED, said), reply
+            )
+        r = replace(
+            self.before,
+            in_flight=replace(request, redirected=True, following=True),
+            **_last(reply),
+        )
+        return r, (Follow(reply.contacts[0].uri),)
+
+    def redirected(self, targets: Sequence[NextHop]) -> Outcome:
+        request = self.before.in_flight
+        if request is None or not request.following:
+            return self.before, ()
+        if not self.before.wanted and request.expires_s > 0:
+            return self._ended(self.before, TAKEN_BACK)
+        if not targets:
+            return self._next_target(request, None, _REDIRECTED_NOWHERE)
+        first, *others = targets
+        request = replace(
+            request,
+            next_hop=first,
+            others=tuple(others) + request.others,
+            following=False,
+            led_to=request.led_to | ips(*(target.ip for target in targets)),
+        )
+        return self._send(self.before, request, self.before.state)
+
+    def _too_brief(self, request: Request, reply: Reply) -> Outcome:
+        asked, least = request.expires_s, reply.min_expires_s
+        if least is None or request.lengthened or not asked < least <= MIN_EXPIRES_LIMIT_S:
+            said = f"423 with Min-Expires {least} to {asked} s asked"
+            why = Why(RegistrationReason.INTERVAL_TOO_BRIEF, said)
+            return self._failed(Failure.REFUSED, why, reply)
+        r = replace(self.before, min_expires_s=least, **_last(reply))
+        return self._send(r, replace(request, expires_s=least, lengthened=True), r.state)
+
+    def _next_target(self, request: Request, reply: Reply | None, why: Why) -> Outcome:
+        if request.expires_s == 0 and not request.others:
+            return self._ended(self.before, _unconfirmed("the registrar did not answer"))
+        if request.others:
+            first, *others = request.others
+            tried = Request(
+                first,
+                request.expires_s,
+                tuple(others),
+                redirected=request.redirected,
+                led_to=request.led_to,
+            )
+            return self._send(self.before, tried, self.before.state)
+        return self._failed(Failure.UNREACHABLE, why, reply)
+
+    def _failed(self, failure: Failure, why: Why, reply: Reply | None = None) -> Outcome:
+        r = self.before
+        request = r.in_flight
+        if request is not None and (not r.wanted or request.expires_s == 0):
+            answers = failure is not Failure.UNREACHABLE
+            if request.expires_s > 0 and answers and (r.granted(self.now) or r.learned(self.now)):
+                # Taken back during a refresh that failed: the older grant still stands.
+                return self._send(r, Request(request.next_hop, 0), State.UNREGISTERING)
+            return self._ended(r, _unconfirmed(why.message))
+        failures = r.failures + 1 if r.failure is failure else 1
+        wait_s = self.waits.after(failure).wait_s(failures, self.dice.chance)
+        parked = failure is Failure.WRONG_CREDENTIALS  # then no Retry-After makes us hammer
+        if reply is not None and reply.retry_after_s is not None and not parked:
+            wait_s = max(1.0, min(reply.retry_after_s, self.waits.retry_after_limit_s))
+        state = State.PARKED if parked else State.WAITING
+        return replace(
+            r,
+            in_flight=None,
+            nonces=(),
+            again=False,
+            state=state,
+            since=self._since(state),
+            next_at=self.now if r.again else self.now + wait_s,
+            home=r.home if r.granted(self.now) or failure is not Failure.UNREACHABLE else None,
+            failures=failures,
+            failure=failure,
+            **_last(reply),
+            reason=why.reason,
+            message=why.message,
+        ), ()
+
+    def _ended(self, r: Registration, why: Why) -> Outcome:
+        r = replace(
+            r,
+            in_flight=None,
+            nonces=(),
+            again=False,
+            state=State.UNREGISTERED,
+            since=self._since(State.UNREGISTERED),
+            granted_s=None,
+            expires_at=None,
+            learned_until=None,
+            unexpected=None,
+            next_at=self.now if r.wanted else None,
+            reason=why.reason,
+            message=why.message,
+        )
+        return r, (Forget(),)
+
+    def _send(self, r: Registration, request: Request, state: State) -> Outcome:
+        kept = r.nonces
+        if request.next_hop.transport == "tls" and request.challenges == 0:
+            # The connection may be a new one, and its other end is known only by its first answer:
+            # until then it gets no credentials.
+            kept = ()
+        nonces = tuple(replace(nonce, uses=nonce.uses + 1) for nonce in kept)
+        r = replace(
+            r,
+            cseq=r.cseq + 1,
+            in_flight=replace(request, cnonce=self.dice.cnonce if nonces else ""),
+            next_at=None,
+            nonces=nonces,
+            state=state,
+            since=self._since(state),
+        )
+        headers = tuple(self._authorization(nonce) for nonce in nonces)
+        return r, (Send(r.cseq, request.next_hop, request.expires_s, headers),)
+
+    def _authorization(self, nonce: Nonce) -> tuple[str, str]:
+        challenge = nonce.challenge
+        return (
+            "Proxy-Authorization" if challenge.proxy else "Authorization",
+            authorization(
+                challenge,
+                self.account.credentials,
+                "REGISTER",
+                self.account.request_uri,
+                nonce.uses,
+                self.dice.cnonce,
+            ),
+        )
+
+    def _since(self, state: State) -> float:
+        return self.before.since if self.before.state is state else self.now
+
+
+def learned(
+    r: Registration, source: Source, expires_at: float, permitted: Permit
+) -> tuple[Registration, tuple[Learn, ...]]:
+    """Return the registration after a grant that teaches `source`, and what it teaches."""
+    if permitted.until is not None:
+        expires_at = min(expires_at, permitted.until)
+    after = replace(r, registrar=source, learned_until=expires_at, unexpected=None)
+    p = permitted
+    return after, (Learn(source, expires_at, p.ground, p.until, p.exact),)
+
+
+def unexpected(
+    r: Registration, source: Source, asked: str
+) -> tuple[Registration, tuple[Ignore, ...]]:
+    """Return the registration after a grant by `source`, which was not asked, and what is told."""
+    message = f"{r.message} by {source}, but {asked} was asked: no address is learned"
+    reason = RegistrationReason.GRANTED_BY_UNEXPECTED_ADDRESS
+    return replace(r, unexpected=source, reason=reason, message=message), (Ignore(source, asked),)
+
+
+def granted_message(granted_s: int) -> str:
+    """Tell people for how long a registration is granted."""
+    return f"granted {granted_s} s"
+
+
+_NOWHERE = Why(RegistrationReason.NO_ADDRESS, "no address of the registrar is known")
+_WRONG_CREDENTIALS = Why(RegistrationReason.WRONG_CREDENTIALS, "wrong credentials")
+_CHALLENGED_TOO_OFTEN = Why(RegistrationReason.CHALLENGED_TOO_OFTEN, "challenged again and again")
+_REDIRECTED_NOWHERE = Why(
+    RegistrationReason.REDIRECT_WITHOUT_ADDRESS, "redirected to a name that has no address"
+)
+_CONTACT_NOT_LISTED = Why(
+    RegistrationReason.CONTACT_NOT_LISTED, "the registrar lists other contacts, and not ours"
+)
+_NO_TIME_GRANTED = Why(RegistrationReason.NO_TIME_GRANTED, "the registrar granted no time")
+
+
+def _unconfirmed(detail: str) -> Why:
+    return Why(RegistrationReason.TAKEN_BACK_UNCONFIRMED, f"taken back; {detail}")
+
+
+def _last(reply: Reply | None) -> dict[str, Any]:
+    """What is kept of the last answer."""
+    if reply is None:
+        return {"last_status": None, "last_phrase": ""}
+    return {"last_status": reply.status, "last_phrase": reply.reason}
+
+
+def granted(reply: Reply, account: Account, asked_s: int) -> int | Why:
+    """Return for how many seconds a 2xx grants us (RFC 3261 10.2.4), or why it grants nothing.
+
+    Our own Contact's `expires`, else the Expires header, else what was asked for. Registrars list
+    all Contacts of the account; one that lists others and not ours has not registered us.
+    """
+    seconds = asked_s if reply.expires_s is None else reply.expires_s
+    if reply.contacts:
+        ours = _ours(reply.contacts, account)
+        if ours is None:
+            return _CONTACT_NOT_LISTED
+        if ours.expires_s is not None:
+            seconds = ours.expires_s
+    if seconds <= 0:
+        return _NO_TIME_GRANTED
+    return min(seconds, GRANT_LIMIT_S)
+
+
+def _ours(contacts: Sequence[Contact], account: Account) -> Contact | None:
+    """Find our Contact: our token at our place; our token elsewhere, as NAT helpers rewrite it; our
+    user at our place, where a registrar drops the parameter `line`. The only one that is listed is
+    ours in any case where the provider is known to rewrite Contacts.
+    """
+    own, token = account.contact, account.token
+    place = (own.host, own.port)
+    named = [c for c in contacts if token in (c.uri.user, c.uri.params.get("line"))]
+    here = [c for c in contacts if (c.uri.host, c.uri.port) == place]
+    exact = [c for c in here if c in named]
+    dropped = [c for c in here if c.uri.user == own.user]
+    rewritten = contacts if account.rewritten and len(contacts) == 1 else ()
+    return next(iter([*exact, *named, *dropped, *rewritten]), None)

@@ -1,0 +1,251 @@
+"""Registrations that are another's: Kamailio's module `uac` sends the REGISTERs, and decides when.
+
+We see what it sent and what was answered, and say what that teaches. The rules are those of our
+own registrations: only a 2xx teaches, only what its registrar granted, and only from whom was
+asked (learning.py); a failure takes nothing away; what is taken back ends at once, and no
+answer that is under way brings it back. Only `uac` knows the passwords: no `rspauth` is verified.
+
+A record that is removed or disabled says nothing: so whose a call is is decided among those that
+`uac` still has, and what may have been a gone one's is nobody's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Set
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from whence.core.identification.address import Source
+from whence.core.identification.identify import NAMING, Decision, Evidence, Identified, Refused
+from whence.core.registration.learning import NOBODY_ELSE, Expected, ips, permit
+from whence.core.registration.machine import (
+    Account,
+    Action,
+    Forget,
+    Registration,
+    Reply,
+    State,
+    granted,
+    granted_message,
+    learned,
+    unexpected,
+)
+from whence.core.registration.reason import NO_ANSWER, TAKEN_BACK, RegistrationReason, Why
+from whence.core.sip.digest import Credentials
+from whence.core.sip.uri import Uri
+
+_REFUSED = Why(RegistrationReason.REJECTED, "refused")
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A REGISTER that `uac` sent. `at`: when, in seconds since the epoch.
+
+    `contact` has the record's `l_uuid` as its user. `answers`: whether it has credentials.
+    `asked`: the ips that it went to, in a failover several; empty where that is not known.
+    """
+
+    contact: Uri
+    aor: str
+    call_id: str
+    cseq: int
+    expires_s: int
+    at: float
+    answers: bool = False
+    asked: tuple[str, ...] = ()
+
+
+def answered(
+    before: Registration,
+    sent: Sent,
+    reply: Reply,
+    source: Source,
+    now: float,
+    grace_s: float,
+    expected: Expected = NOBODY_ELSE,
+) -> tuple[Registration, tuple[Action, ...]]:
+    """Say what a final answer from `source` teaches; `before` itself where it says nothing new.
+
+    `grace_s`: how long an address outlives its registration, for calls in flight. `expected`: from
+    where it may teach, besides the ip that was asked.
+    """
+    taken_back = before.state is State.UNREGISTERED and sent.at <= before.since
+    if sent.expires_s == 0 or taken_back:
+        return before, ()
+    if 200 <= reply.status < 300:
+        return _granted(before, sent, reply, source, now, grace_s, expected)
+    if reply.status in (401, 407) and not sent.answers:
+        return before, ()  # it is challenged, and answers
+    return _failed(before, sent, reply, _REFUSED, now), ()
+
+
+def unanswered(before: Registration, sent: Sent, now: float) -> Registration:
+    """Say how it stands when no answer came."""
+    if sent.expires_s == 0 or (before.state is State.UNREGISTERED and sent.at <= before.since):
+        return before
+    return _failed(before, sent, None, NO_ANSWER, now)
+
+
+def taken_back(before: Registration, now: float) -> tuple[Registration, tuple[Action, ...]]:
+    """Say what ends as `uac` takes a registration back, or as its record goes: all of it, now."""
+    after = replace(
+        before,
+        state=State.UNREGISTERED,
+        since=now,
+        granted_s=None,
+        expires_at=None,
+        learned_until=None,
+        unexpected=None,
+        next_at=None,
+        failures=0,
+        last_status=None,
+        last_phrase="",
+        reason=TAKEN_BACK.reason,
+        message=TAKEN_BACK.message,
+    )
+    return after, (Forget(),)
+
+
+def _granted(
+    before: Registration,
+    sent: Sent,
+    reply: Reply,
+    source: Source,
+    now: float,
+    grace_s: float,
+    expected: Expected,
+) -> tuple[Registration, tuple[Action, ...]]:
+    permitted = permit(source, ips(*sent.asked), expected, now)
+    same = (before.call_id, before.cseq) == (sent.call_id, sent.cseq)
+    # The server's own answer counts, though somebody else's came before it.
+    is_late = before.unexpected is not None and permitted is not None
+    if same and before.state is State.REGISTERED and not is_late:
+        return before, ()  # the same answer again: the grant counts from the first
+    account = Account(sent.aor, sent.contact, Credentials(""), sent.expires_s)
+    granted_s = granted(reply, account, sent.expires_s)
+    if isinstance(granted_s, Why):
+        return _failed(before, sent, reply, granted_s, now), ()
+    expires_at = now + granted_s
+    registered_at = before.unbroken_since(now)
+    after = replace(
+        before,
+        call_id=sent.call_id,
+        cseq=sent.cseq,
+        state=State.REGISTERED,
+        since=registered_at,
+        registered_at=registered_at,
+        granted_s=granted_s,
+        expires_at=expires_at,
+        next_at=None,
+        failures=0,
+        last_status=reply.status,
+        last_phrase=reply.reason,
+        reason=RegistrationReason.GRANTED,
+        message=granted_message(granted_s),
+    )
+    if permitted is None:
+        return unexpected(after, source, " or ".join(sent.asked) or "an address that is not known")
+    after, lessons = learned(after, source, expires_at, permitted)
+    return after, tuple(lesson.with_grace(grace_s) for lesson in lessons)
+
+
+def _failed(
+    before: Registration, sent: Sent, reply: Reply | None, why: Why, now: float
+) -> Registration:
+    """What was granted stands: only its standing says that the refresh failed."""
+    return replace(
+        before,
+        call_id=sent.call_id,
+        cseq=sent.cseq,
+        state=State.WAITING,
+        since=before.since if before.state is State.WAITING else now,
+        next_at=None,
+        failures=before.failures + 1,
+        last_status=reply.status if reply else None,
+        last_phrase=reply.reason if reply else "",
+        reason=why.reason,
+        message=why.message,
+    )
+
+
+# Whose a call is, among the records that `uac` still has.
+
+RECORDS_LIMIT = 16
+"""How many records are looked through that are no more, before a call is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A decision in which every record stands. `among_all`: none had to be left out for it."""
+
+    decision: Decision
+    evidence: Evidence
+    among_all: bool
+
+
+class Declined(StrEnum):
+    """The code of why the drop-in says of a request that it is no trunk's, before any decision.
+
+    The include says `not_initial` itself.
+    """
+
+    UNREADABLE_REQUEST = "unreadable_request"
+    UNREADABLE_REQUEST_URI = "unreadable_request_uri"
+    RECORD_MISSED = "record_missed"
+    """`uac` has no such record just now, and may have it again in a moment."""
+    RECORD_GONE = "record_gone"
+    TOO_MANY_RECORDS_GONE = "too_many_records_gone"
+    RECORD_NOT_READY = "record_not_ready"
+    DIRECTORY_UNAVAILABLE = "directory_unavailable"
+    INTERNAL_ERROR = "internal_error"
+
+
+@dataclass(frozen=True, slots=True)
+class Nobody:
+    """A record is gone, and the call may have been its own: it is not another's."""
+
+    reason: Declined
+    message: str
+
+
+def choose(
+    decide: Callable[[Set[str]], tuple[Decision, Evidence]],
+    stands: Callable[[str], bool],
+    missed_lately: Callable[[str], bool],
+) -> Chosen | Nobody:
+    """Decide, and decide anew without the records that are no more, until all that it rests on are.
+
+    `decide`: as if some trunks had no address there. `stands`: whether `uac` has a record, enabled.
+    `missed_lately`: whether it has none just now and may have it again in a moment.
+    """
+    without: set[str] = set()
+    named = False
+    while True:
+        decision, evidence = decide(without)
+        fallen = [id_ for id_ in _whose(decision) if not stands(id_)]
+        if not fallen:
+            break
+        if any(missed_lately(id_) for id_ in fallen):
+            message = f"uac has no record {fallen[0]} just now"
+            return Nobody(Declined.RECORD_MISSED, message)
+        named = named or _names_one(decision)
+        without.update(fallen)
+        if len(without) > RECORDS_LIMIT:
+            message = "too many records of its address are gone"
+            return Nobody(Declined.TOO_MANY_RECORDS_GONE, message)
+    gone = isinstance(decision, Refused) and without.intersection(decision.steps[-1].left)
+    if named and (gone or not _names_one(decision)):
+        return Nobody(Declined.RECORD_GONE, "the record that it names is gone")
+    return Chosen(decision, evidence, among_all=not without)
+
+
+def _whose(decision: Decision) -> tuple[str, ...]:
+    """The trunks whose call it would be."""
+    if isinstance(decision, Identified):
+        return (decision.trunk.id,)
+    return decision.candidates if isinstance(decision, Refused) else ()
+
+
+def _names_one(decision: Decision) -> bool:
+    """Whether the request's own words name a trunk of its address, or several."""
+    return any(step.rule in NAMING and step.left for step in decision.steps)

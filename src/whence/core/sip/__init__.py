@@ -1,0 +1,1 @@
+"""SIP as text and values: addresses, URIs, Contacts, digests, messages, telephone numbers."""

@@ -1,0 +1,153 @@
+"""Telephone numbers, compared by form: `+44 20 7123-4567` is `+442071234567`.
+
+The agent writes each number of a trunk into the directory in all its spellings; the edge drops
+the separators from what a request says and looks it up exactly. A range, `+4420712345*`, owns all
+numbers that begin like it.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from functools import lru_cache
+from typing import NamedTuple
+
+from whence.core.sip.uri import Uri
+
+LONGEST = 32
+"""Digits; more than these are no telephone number (E.164 has 15, without prefixes)."""
+
+RANGE = "*"
+"""Ends what is a range of numbers."""
+
+LEAST = 3
+"""Digits before it: less would own half a continent."""
+
+LEAST_ACCOUNT = 5
+"""Digits of an account that may be a telephone number with its country, but without the +."""
+
+LEAST_SUBSCRIBER = 5
+"""Digits behind a prefix: with less it is a short code, and no prefix of the country's."""
+
+_SEPARATORS = str.maketrans("", "", " -.()")
+
+
+def bare(text: str) -> str | None:
+    """What is left of a written number without its separators; None where it is no number."""
+    number = text.translate(_SEPARATORS)
+    digits = number.removeprefix("+")
+    is_number = 0 < len(digits) <= LONGEST and digits.isascii() and digits.isdigit()
+    return number if is_number else None
+
+
+def called(uri: Uri) -> str | None:
+    """The bare number that a URI calls (RFC 3966, RFC 3261 19.1.6); None where it calls none.
+
+    A number that is local to a global context is what the two are together:
+    `2071234567;phone-context=+44` is `+442071234567`.
+    """
+    written, context = uri.subscriber
+    number = bare(written)
+    if number is None or number.startswith("+") or not context.startswith("+"):
+        return number
+    return bare(context + number)
+
+
+def owns(spelling: str, number: str) -> bool:
+    """Whether a trunk's number, or range, in this spelling is, or holds, a bare number."""
+    if spelling.endswith(RANGE):
+        return number.startswith(spelling.removesuffix(RANGE))
+    return spelling == number
+
+
+def closeness(spelling: str) -> int:
+    """Orders what owns one number: the number itself, then the ranges, the longest first."""
+    return len(spelling) if spelling.endswith(RANGE) else LONGEST * 2
+
+
+def account_spellings(account: str) -> frozenset[str]:
+    """List the forms of an account that is a telephone number; the account alone where it is none.
+
+    An account `4930222` may be the number `+4930222`. Whether it is depends on its provider, so it
+    counts as that number wherever this prevents a call to a wrong trunk.
+    """
+    number = bare(account)
+    if number is None:
+        return frozenset({account})
+    digits = number.removeprefix("+").removeprefix("00")
+    if number.startswith("0") and not number.startswith("00"):
+        digits = ""
+    forms = {account, number}
+    if len(digits) >= LEAST_ACCOUNT and not digits.startswith("0"):
+        forms |= {digits, f"+{digits}", f"00{digits}"}
+    return frozenset(forms)
+
+
+class Format(StrEnum):
+    """How a number is written for a target."""
+
+    AS_SENT = "as_sent"
+    E164 = "e164"
+    NATIONAL = "national"
+    PLAIN = "plain"
+
+
+class Style(NamedTuple):
+    """A format, and what its country writes before numbers."""
+
+    format: Format = Format.AS_SENT
+    code: str = ""
+    """The calling code of the country: `49`; empty where none is configured."""
+    trunk_prefix: str = ""
+    """Before a national number: `0` in most of Europe."""
+    international: str = "00"
+    """Instead of the +."""
+
+    def __str__(self) -> str:
+        return ":".join(self)
+
+    @classmethod
+    def parse(cls, text: str) -> Style:
+        """Read what `str` wrote; empty text is the default."""
+        return _style(text)
+
+
+@lru_cache(maxsize=1024)
+def _style(text: str) -> Style:
+    if not text:
+        return Style()
+    format_, code, trunk_prefix, international = text.split(":")
+    return Style(Format(format_), code, trunk_prefix, international)
+
+
+def written(number: str, e164: str, style: Style) -> str:
+    """Write a bare number in a style. `e164`: the same with its + and country; empty: unknown.
+
+    A number of which nothing tells the country is written as it was sent.
+    """
+    if style.format is Format.AS_SENT:
+        return number
+    e164 = e164 or _e164(number, style)
+    if not e164:
+        return number
+    if style.format is Format.E164:
+        return e164
+    digits = e164.removeprefix("+")
+    if style.format is Format.PLAIN:
+        return digits
+    if style.code and digits.startswith(style.code):
+        return style.trunk_prefix + digits.removeprefix(style.code)
+    return style.international + digits
+
+
+def _e164(number: str, style: Style) -> str:
+    """Tell the country of a number by its prefix; empty where no prefix tells it."""
+    if number.startswith("+"):
+        return number
+    prefixes = [(style.international, "+"), ("00", "+")]
+    if style.code and style.trunk_prefix:
+        prefixes.append((style.trunk_prefix, f"+{style.code}"))
+    for prefix, country in prefixes:
+        rest = number.removeprefix(prefix)
+        if prefix and number.startswith(prefix) and len(rest) >= LEAST_SUBSCRIBER:
+            return country + rest
+    return ""

@@ -1,0 +1,1 @@
+"""What the edge and the agent send to each other."""

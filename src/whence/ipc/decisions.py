@@ -1,0 +1,236 @@
+"""What the edge tells the agent of each decision: one datagram, which may be lost.
+
+Fields are text with a separator between them. What is the same for every request that is asked
+alike stands together (`lasting`), so that a call that was known costs one short string; the Call-ID
+stands last, where no separator in it can harm. All of it is a stranger's word but the decision:
+lengths are bounded here, and `shown` makes what may stand on a terminal or in a log.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from whence.core.identification import identify, number_headers
+from whence.core.identification.address import Source
+from whence.core.identification.identify import (
+    NO_HEADERS,
+    Decision,
+    Identified,
+    Reason,
+    Refused,
+    Request,
+    Rule,
+)
+from whence.core.sip.uri import Uri
+from whence.errors import InvalidDatagramError
+
+SOCKET_FILE = "told.sock"
+"""The agent's socket beside the directory."""
+
+URI_LIMIT = 300
+HEADERS_LIMIT = 1_000
+CALL_ID_LIMIT = 256
+METHOD_LIMIT = 32
+NAMED_LIMIT = 8
+"""How many trunks a refusal names at most."""
+
+_VERSION = "3"  # what `message` begins with
+_SEPARATOR = "\x1f"
+_CUT = "…"
+_FIELDS = 16
+_AT_LIMIT_MS = 1 << 50
+
+
+class DecisionKind(StrEnum):
+    """The kinds of a decision."""
+
+    IDENTIFIED = "identified"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One decision on an initial request, as the edge told it. `at` in seconds since the epoch.
+
+    `reason`: the rule that identified it, or why it was given to no trunk. `named`: the trunk that
+    it was given to; of a refusal, those that its last step was about. `known`: whether the worker
+    had decided it before. `dropped`: how many decisions of that worker could not be told before
+    this one.
+    """
+
+    at: float
+    method: str
+    kind: DecisionKind
+    named: tuple[str, ...]
+    reason: Rule | Reason
+    source: Source
+    ruri: str
+    to: str | None
+    p_called_party_id: str | None
+    headers: str
+    """Further headers that some trunk has in its `number_headers`, one line each."""
+    known: bool
+    dropped: int
+    call_id: str
+
+    @property
+    def trunk(self) -> str | None:
+        """The trunk that it was given to."""
+        return self.named[0] if self.kind is DecisionKind.IDENTIFIED and self.named else None
+
+    @property
+    def rule(self) -> Rule | None:
+        """The rule that settled it; None where it was given to no trunk."""
+        return self.reason if isinstance(self.reason, Rule) else None
+
+    @property
+    def message(self) -> str:
+        """The reason in words."""
+        return identify.message(self.reason, self.trunk)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether one of its URIs was longer than what is told of it."""
+        uris = (self.ruri, self.to or "", self.p_called_party_id or "")
+        return any(len(uri) > URI_LIMIT for uri in uris) or len(self.headers) > HEADERS_LIMIT
+
+
+def lasting(
+    decision: Decision,
+    source: Source,
+    ruri: str,
+    to: str | None,
+    p_called_party_id: str | None,
+    headers: str = "",
+) -> str:
+    """Write down what is told alike of every request that is asked alike."""
+    kind = DecisionKind.UNKNOWN
+    if isinstance(decision, Identified):
+        kind = DecisionKind.IDENTIFIED
+    elif isinstance(decision, Refused):
+        kind = DecisionKind.REFUSED
+    named = () if kind is DecisionKind.UNKNOWN else decision.steps[-1].left[:NAMED_LIMIT]
+    fields = (
+        kind,
+        " ".join(named),
+        decision.reason,
+        source.transport,
+        source.ip_text,
+        str(source.port),
+        _bounded(ruri, URI_LIMIT),
+        _bounded(to or "", URI_LIMIT),
+        _bounded(p_called_party_id or "", URI_LIMIT),
+        _bounded(headers, HEADERS_LIMIT),
+    )
+    said = _SEPARATOR.join(fields)
+    if said.count(_SEPARATOR) >= len(fields):  # one of them has it in it
+        said = _SEPARATOR.join([_plain(field) for field in fields])
+    return said
+
+
+def message(said: str, method: str, call_id: str, at: float, *, known: bool, dropped: int) -> bytes:
+    """Write one datagram. `said`: what `lasting` wrote. `at` in seconds since the epoch."""
+    # Each call pays for this: no format codes, which take half as long again.
+    if len(call_id) > CALL_ID_LIMIT:
+        call_id = _bounded(call_id, CALL_ID_LIMIT)
+    seen = "1" if known else "0"
+    at_ms = int(at * 1000)
+    return f"3\x1f{dropped}\x1f{at_ms}\x1f{seen}\x1f{method}\x1f{said}\x1f{call_id}".encode(
+        "utf-8", "replace"
+    )
+
+
+def method_told(method: str) -> str:
+    """Write a method that somebody made up as it can stand in a message."""
+    return _plain(_bounded(method, METHOD_LIMIT))
+
+
+def call_id_told(call_id: str) -> str:
+    """Write a Call-ID as a message has it: a very long one is cut."""
+    return _bounded(call_id, CALL_ID_LIMIT)
+
+
+def call_id_of(data: bytes) -> str:
+    """Take the Call-ID out of a message that could be read, without reading the rest."""
+    return data.decode("utf-8", "replace").split(_SEPARATOR, _FIELDS - 1)[-1]
+
+
+def read(data: bytes) -> Told:
+    """Read one datagram; InvalidDatagramError where it is none of this version."""
+    try:
+        fields = data.decode().split(_SEPARATOR, _FIELDS - 1)
+        version, dropped, at_ms, known, method, kind, named, reason, *rest = fields
+        transport, ip, port, ruri, to, p_called_party_id, headers, call_id = rest
+        if version != _VERSION or known not in ("0", "1"):
+            raise InvalidDatagramError("of another version")
+        return Told(
+            at=_count(at_ms) / 1000,
+            method=method,
+            kind=DecisionKind(kind),
+            named=tuple(named.split()),
+            reason=Rule(reason) if kind == DecisionKind.IDENTIFIED else Reason(reason),
+            source=Source.parse(f"{transport}:{f'[{ip}]' if ':' in ip else ip}:{port}"),
+            ruri=ruri,
+            to=to or None,
+            p_called_party_id=p_called_party_id or None,
+            headers=headers,
+            known=known == "1",
+            dropped=_count(dropped),
+            call_id=call_id,
+        )
+    except ValueError as error:  # UnicodeDecodeError is one, and what unpacking says is one
+        raise InvalidDatagramError(str(error)[:200]) from None
+
+
+def shown(text: str) -> str:
+    """Write a stranger's text so that it can be shown: `\\x1b` for a control character.
+
+    Nothing in it moves a cursor, changes a colour, or turns the direction of what is read.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def request(told: Told) -> Request | None:
+    """Read the request that was decided on as the edge did; None where its URIs were cut."""
+    return (
+        None
+        if told.is_cut
+        else read_request(told.source, told.ruri, told.to, told.p_called_party_id, told.headers)
+    )
+
+
+def read_request(
+    source: Source, ruri: str, to: str | None, p_called_party_id: str | None, headers: str
+) -> Request | None:
+    """Make of a request's own words what identification takes; None where its R-URI is no URI."""
+    uri = Uri.parse(ruri)
+    if uri is None:
+        return None
+    return Request(
+        source,
+        uri,
+        None if to is None else Uri.parse(to),
+        None if p_called_party_id is None else Uri.of_header(p_called_party_id),
+        number_headers.read(headers) if headers else NO_HEADERS,
+    )
+
+
+def _bounded(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[:limit] + _CUT
+
+
+def _plain(text: str) -> str:
+    return text.replace(_SEPARATOR, "\ufffd") if _SEPARATOR in text else text
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()) or len(text) > 16:
+        raise InvalidDatagramError("no count")
+    number = int(text)
+    if number > _AT_LIMIT_MS:
+        raise InvalidDatagramError("too large a count")
+    return number

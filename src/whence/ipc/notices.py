@@ -1,0 +1,93 @@
+"""What the edge notices of unknown sources besides decisions: one datagram, which may be lost.
+
+Kinds: a message that cannot be parsed, a flood, a wrong password, too many connections. The agent
+counts them (`whence strangers`, metrics) and logs a bounded number. Fields are separated as those
+of `ipc/decisions.py`; what a sender wrote stands last, cut, and is `shown` by who reads it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from whence.core.identification.address import Source
+from whence.errors import InvalidDatagramError
+
+PREFIX = b"n1\x1f"
+"""What a notice begins with; a decision begins with its own version."""
+
+DETAIL_LIMIT = 64
+COUNT_LIMIT = 1 << 50
+
+_SEPARATOR = "\x1f"
+_FIELDS = 9
+
+
+class NoticeReason(StrEnum):
+    """What was noticed."""
+
+    UNREADABLE = "unreadable_message"
+    FLOOD = "flood"
+    PASSWORD = "wrong_password"
+    CONNECTIONS = "too_many_connections"
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One thing noticed of one source. `at` in seconds since the epoch.
+
+    `count`: how many times, since the last notice of it. `blocked_s`: for how many seconds the
+    source is blocked now; 0: it is not. `detail`: of a wrong password the user.
+    `left_out`: how many notices that process did not send before this one.
+    """
+
+    at: float
+    reason: NoticeReason
+    source: Source
+    count: int = 1
+    blocked_s: int = 0
+    left_out: int = 0
+    detail: str = ""
+
+
+def message(notice: Notice) -> bytes:
+    """Write one datagram."""
+    source = notice.source
+    fields = (
+        str(int(notice.at * 1000)),
+        notice.reason,
+        source.transport,
+        source.ip_text,
+        str(source.port),
+        str(notice.count),
+        str(notice.blocked_s),
+        str(notice.left_out),
+        notice.detail[:DETAIL_LIMIT],
+    )
+    return PREFIX + _SEPARATOR.join(fields).encode("utf-8", "replace")
+
+
+def read(data: bytes) -> Notice:
+    """Read one datagram; InvalidDatagramError where it is none of this version."""
+    try:
+        if not data.startswith(PREFIX):
+            raise InvalidDatagramError("of another version")
+        fields = data[len(PREFIX) :].decode().split(_SEPARATOR, _FIELDS - 1)
+        at_ms, reason, transport, ip, port, count, blocked_s, left_out, detail = fields
+        return Notice(
+            _count(at_ms) / 1000,
+            NoticeReason(reason),
+            Source.parse(f"{transport}:{f'[{ip}]' if ':' in ip else ip}:{port}"),
+            _count(count),
+            _count(blocked_s),
+            _count(left_out),
+            detail,
+        )
+    except ValueError as error:  # UnicodeDecodeError is one, and what unpacking says is one
+        raise InvalidDatagramError(str(error)[:200]) from None
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()) or len(text) > 16 or int(text) > COUNT_LIMIT:
+        raise InvalidDatagramError("no count")
+    return int(text)

@@ -1,0 +1,114 @@
+"""Reading the directory inside a Kamailio worker: never writes, never waits.
+
+Each worker opens it at its first request: a connection must not cross a fork.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence, Set
+from pathlib import Path
+from typing import Any
+
+from whence.core.identification.address import IP, Source, bits_of
+from whence.core.identification.identify import Decision, Evidence, Request
+from whence.edge.decision_cache import Identity, identity
+from whence.errors import StoreUnavailableError
+from whence.store import schema
+from whence.store.ownership import refuse_others
+
+BUSY_S = 0.02
+"""Readers of a WAL database wait for nobody, but for one who repairs it after a crash."""
+
+
+class Directory:
+    """The directory, read-only."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+        self._opened: Identity = None
+
+    def decide(
+        self, request: Request, now: float, without: Set[str] = frozenset()
+    ) -> tuple[Decision, Evidence]:
+        """Whence `request` comes, and on what evidence, as if some trunks had no address there.
+
+        All that is asked for it is answered by one state of the directory.
+        """
+
+        def fetch(query: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
+            others = parameters["others"] + len(without)
+            rows = self._fetch(query, {**parameters, "others": others})
+            return [
+                schema.without_address(row) if row[schema.TRUNK_ID] in without else row
+                for row in rows
+            ]
+
+        self._let_go_if_replaced()
+        try:
+            self._fetch("BEGIN", ())
+            decided = schema.decide(request, now, fetch if without else self._fetch)
+            self._fetch("COMMIT", ())
+        except BaseException:
+            self.close()  # with all that may have begun
+            raise
+        return decided
+
+    def admits(self, trunk_id: str, source: Source, now: float) -> bool:
+        """Return whether a valid address of the trunk admits `source`."""
+        self._let_go_if_replaced()
+        rows = self._fetch(schema.TRUNK_AT, schema.at(trunk_id, source))
+        return any(schema.address_of(row).admits(source, now) for row in rows)
+
+    def admits_ip(self, ip: IP, now: float) -> bool:
+        """Whether a trunk has a valid address at this ip, whatever its port and transport."""
+        asked = {"ip": str(ip), "bits": bits_of(ip), "version": ip.version, "now": now}
+        self._let_go_if_replaced()
+        return bool(self._fetch(schema.ADMITS_IP, asked))
+
+    def user_ha1(self, name: str, domain: str) -> str | None:
+        """The HA1 (MD5) of a local user; None where there is no such user."""
+        return self._value(schema.USER_HA1, (name, domain))
+
+    def number_headers(self) -> tuple[str, ...]:
+        """Headers in which some trunk's number is looked for, but for those that all look at."""
+        return tuple((self._value(schema.META, (schema.NUMBER_HEADERS_KEY,)) or "").split())
+
+    def meta(self, key: str) -> str:
+        """One value of the table `meta`, that the agent wrote at its start."""
+        value = self._value(schema.META, (key,))
+        if value is None:
+            raise StoreUnavailableError(f"the directory has no {key}")
+        return value
+
+    def _value(self, query: str, parameters: Sequence[Any]) -> str | None:
+        self._let_go_if_replaced()
+        rows = self._fetch(query, parameters)
+        return str(rows[0][0]) if rows else None
+
+    def _let_go_if_replaced(self) -> None:
+        """Read no file on that the operator moved away: the agent writes another one."""
+        if self._connection is not None and self._opened != identity(self._path):
+            self.close()
+
+    def _fetch(
+        self, query: str, parameters: Sequence[Any] | dict[str, Any]
+    ) -> list[tuple[Any, ...]]:
+        try:
+            if self._connection is None:
+                self._opened = identity(self._path)
+                refuse_others(self._path)
+                self._connection = sqlite3.connect(
+                    f"file:{self._path}?mode=ro", uri=True, timeout=BUSY_S, isolation_level=None
+                )
+            return self._connection.execute(query, parameters).fetchall()
+        except (sqlite3.Error, OSError) as error:
+            self.close()  # what it has open may be a file that has been replaced since
+            raise StoreUnavailableError(f"{self._path.name}: {error}") from error
+
+    def close(self) -> None:
+        """Let the file go; the next question opens it again."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

@@ -1,0 +1,1 @@
+"""Real neighbours for tests, benchmarks and the demo: SIP endpoints, Kamailio, DNS, SIPp."""

@@ -1,0 +1,307 @@
+"""A trunk provider: a second, real Kamailio with a registrar."""
+
+import json
+import re
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from testkit.certificates import Certificate
+from testkit.network import SIP_PORT
+from testkit.process import Process
+from testkit.wait import PATIENCE_S, eventually
+
+_TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent),
+    undefined=StrictUndefined,
+    autoescape=False,
+)
+
+
+@dataclass(frozen=True)
+class Contact:
+    """One Contact in the registrar's location table."""
+
+    uri: str
+    expires_s: int
+
+
+@dataclass(frozen=True)
+class Digest:
+    """How a registrar asks for credentials: by Kamailio's `auth`, which knows no SHA-512-256."""
+
+    algorithm: Literal["MD5", "SHA-256"] = "MD5"
+    qop: bool = True
+    nonce_s: int = 300
+    """How long a nonce is good; then the answer is 401 with stale=true."""
+    uses: Literal["any", "counted", "once"] = "any"
+    """How often a nonce is good: as often as one likes, once for each nonce count, once."""
+
+
+@dataclass(frozen=True)
+class Register:
+    """A REGISTER that the registrar saw, challenged ones too; sent again it is the same one."""
+
+    at: float
+    """When it came first, in seconds since the epoch."""
+    user: str
+    source: str
+    call_id: str
+    cseq: int
+    contact: str
+    expires: str
+    authorization: str
+    """The header's value; `<null>` without one."""
+
+    def said(self, field: str) -> str | None:
+        """A field of the credentials, without its quotes."""
+        found = re.search(rf'[ ,]{field}="?([^",]*)', self.authorization)
+        return found[1] if found else None
+
+
+class Provider:
+    """A registrar for *accounts* (user → password), and a proxy for the calls to their Contacts.
+
+    It keeps what is registered in memory only: after a restart it knows nobody.
+    """
+
+    def __init__(
+        self,
+        ip: str,
+        directory: Path,
+        *,
+        accounts: Mapping[str, str],
+        domain: str = "provider.example",
+        name: str = "provider",
+        auth_users: Mapping[str, str] | None = None,
+        challenge: bool | Digest = True,
+        anybody: bool = False,
+        grants_s: int | None = None,
+        min_expires: int | None = None,
+        also_lists: str | None = None,
+        also_lists_expires_s: int = 7200,
+        refuses: int | None = None,
+        port: int = SIP_PORT,
+        tls: Certificate | None = None,
+        tls_by_name: Mapping[str, Certificate] | None = None,
+    ) -> None:
+        """Start it.
+
+        *auth_users*: user → the name in its credentials, where that is another. *challenge*: ask
+        for digest credentials (MD5, qop=auth, unless a Digest says otherwise). *anybody*: whoever
+        asks is registered; thousands of accounts find no room in its file. *grants_s*: the
+        most it grants. *min_expires*: who asks for less gets a 423. *also_lists*: a URI that each
+        account has registered already, with its own expiry, so that a 200 lists two Contacts.
+        *refuses*: the status that each REGISTER gets. *port*: of UDP and TCP. *tls*: with this
+        certificate it listens on TLS too, on the next port. *tls_by_name*: other certificates for
+        those who ask for a name (SNI).
+        """
+        self.name = name
+        self.domain = domain
+        self.accounts = dict(accounts)
+        self.address = (ip, port)
+        self._certificates = {"": tls, **(tls_by_name or {})} if tls else {}
+        self._directory = directory
+        self._also_lists = also_lists
+        self._also_lists_expires_s = also_lists_expires_s
+        self._rpc_socket = directory / f"{name}.rpc"
+        self._settings: dict[str, object] = {
+            "auth_users": dict(auth_users or {}),
+            "challenge": bool(challenge),
+            "anybody": anybody,
+            "digest": challenge if isinstance(challenge, Digest) else Digest(),
+            "grants_s": grants_s or 0,
+            "min_expires": min_expires or 0,
+            "refuses": refuses or 0,
+        }
+        self.process = self._start()
+
+    @property
+    def ip(self) -> str:
+        return self.address[0]
+
+    @property
+    def uri(self) -> str:
+        """The registrar as whence.toml names it."""
+        return f"sip:{self._host}:{self.address[1]}"
+
+    def uri_over(self, transport: str, name: str = "") -> str:
+        """The registrar as whence.toml names it for TCP or TLS, by its address or by a *name*."""
+        port = self.address[1] + (transport == "tls")
+        return f"sip:{name or self._host}:{port};transport={transport}"
+
+    @property
+    def _host(self) -> str:
+        return f"[{self.ip}]" if ":" in self.ip else self.ip
+
+    def contacts(self, user: str) -> list[Contact]:
+        """Return what is registered for *user* now."""
+        answer = self.rpc("ul.lookup", "location", user)
+        if "error" in answer:  # 404: no such AoR
+            return []
+        entries = (entry["Contact"] for entry in answer["result"]["Contacts"])
+        return [
+            Contact(entry["Address"], int(entry["Expires"]))
+            for entry in entries
+            if str(entry["Expires"]).isdecimal()  # else "expired" or "deleted", soon to go
+        ]
+
+    def registers(self) -> list[Register]:
+        """Return every REGISTER that came, in order, over all its lives."""
+        pattern = (
+            r"saw REGISTER at=(\S*) user=(\S*) source=(\S*) call_id=(\S*) cseq=(\d+) "
+            r"via=(.*?) contact=(.*) expires=(\S*) authorization=(.*)"
+        )
+        first: dict[tuple[str, ...], Register] = {}
+        for at, user, source, call_id, cseq, via, *rest in re.findall(pattern, self.process.log):
+            register = Register(float(at), user, source, call_id, int(cseq), *rest)
+            first.setdefault((call_id, cseq, via), register)
+        return list(first.values())
+
+    def registers_seen(self) -> int:
+        return len(self.registers())
+
+    def refuse(self, status: int) -> None:
+        """From now on answer each REGISTER with this status."""
+        self._settings["refuses"] = status
+        self.rpc("pv.shvSet", "refuses", "int", status)
+
+    def accept(self) -> None:
+        """No longer refuse."""
+        self.refuse(0)
+
+    def forget(self, user: str) -> None:
+        """Drop all Contacts of *user*, as a registrar that lost its memory."""
+        self.rpc("ul.rm", "location", user)
+
+    def rpc(self, method: str, *params: str | int) -> dict[str, Any]:
+        """Ask its JSONRPC (a datagram socket: answers above about 131 kB are lost)."""
+        return ask_kamailio(self._rpc_socket, method, *params)
+
+    def stop(self) -> None:
+        """End it as an operator does."""
+        self.process.stop()
+
+    def kill(self) -> None:
+        """End it as a power cut does."""
+        self.process.kill()
+
+    def start(self) -> None:
+        """Start it again after stop or kill, with no memory of who was registered."""
+        assert not self.process.running, f"{self.name} runs"
+        self.process = self._start()
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def _start(self) -> Process:
+        config = self._directory / f"{self.name}.cfg"
+        config.write_text(
+            _TEMPLATES.get_template("provider.cfg.j2").render(
+                host=self._host,
+                tls=self._tls_config(),
+                port=self.address[1],
+                domain=self.domain,
+                accounts=self.accounts,
+                rpc_socket=self._rpc_socket,
+                **self._settings,
+            ),
+            "utf-8",
+        )
+        process = start_kamailio(self.name, config, self._directory)
+        try:
+            await_kamailio(process, self._rpc_socket)
+            self._list_another()
+        except BaseException:
+            process.kill()
+            raise
+        return process
+
+    def _tls_config(self) -> Path | None:
+        """Write the file of Kamailio's module tls, if it listens on TLS."""
+        if not self._certificates:
+            return None
+        file = self._directory / f"{self.name}-tls.cfg"
+        profiles = []
+        for name, certificate in self._certificates.items():
+            profiles += ["[server:any]" if name else "[server:default]", "method = TLSv1.2+"]
+            profiles += [f"certificate = {certificate.certificate}"]
+            profiles += [f"private_key = {certificate.key}"]
+            profiles += [f"server_name = {name}"] if name else []
+        client = ["[client:default]", "method = TLSv1.2+", "verify_certificate = no"]
+        file.write_text("\n".join([*profiles, *client, ""]), "utf-8")
+        return file
+
+    def _list_another(self) -> None:
+        if self._also_lists is None:
+            return
+        for user in self.accounts:
+            expires_s = self._also_lists_expires_s
+            # table, AoR, contact, expires, q, path, flags, cflags, methods
+            values = (user, self._also_lists, expires_s, "1.0", "0", 0, 0, 0)
+            answer = self.rpc("ul.add", "location", *values)
+            assert "error" not in answer, answer
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+def start_kamailio(
+    name: str,
+    config: Path,
+    directory: Path,
+    *,
+    allocator: str = "tlsf",
+    shm_mb: int = 64,
+    nameserver: str = "",
+) -> Process:
+    """Start a Kamailio of the rig in the foreground; its log goes to the directory.
+
+    *nameserver*: the ip of the one that it asks, at port 53, instead of the system's.
+    """
+    memory = ["-x", allocator, "-X", allocator, "-m", str(shm_mb)]
+    argv: list[str | Path] = ["kamailio", "-DD", "-E", *memory, "-Y", directory, "-f", config]
+    if nameserver:
+        resolv_conf = directory / f"{name}.resolv.conf"
+        resolv_conf.write_text(f"nameserver {nameserver}\n")
+        script = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
+        argv = ["unshare", "--mount", "sh", "-c", script, resolv_conf, *argv]
+    # A worker that SIGTERM meets just after its fork takes itself for the main process and stays,
+    # and the main one waits 60 s for it (5.6.3). Nothing here is worth that wait.
+    return Process(name, argv, directory / f"{name}.log", stop_within_s=1)
+
+
+def await_kamailio(process: Process, rpc_socket: Path) -> None:
+    """Wait until it answers; its SIP sockets are bound before its first child is."""
+
+    def answers() -> bool:
+        if not process.running:
+            raise ChildProcessError(f"{process.name} ended; its log:\n{process.log}")
+        return "result" in ask_kamailio(rpc_socket, "core.uptime")
+
+    eventually(answers, what=f"{process.name} answers")
+
+
+def ask_kamailio(rpc_socket: Path, method: str, *params: str | int) -> dict[str, Any]:
+    """Call JSONRPC over Kamailio's datagram socket, and return the whole answer."""
+    question = {"jsonrpc": "2.0", "id": 1, "method": method, "params": list(params)}
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as asker:
+        asker.bind("")  # the kernel gives a free abstract name, to be answered at
+        asker.settimeout(PATIENCE_S)
+        asker.sendto(json.dumps(question).encode(), str(rpc_socket))
+        answer: dict[str, Any] = json.loads(asker.recv(262144))
+    return answer

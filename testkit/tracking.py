@@ -1,0 +1,77 @@
+"""`whence agent --track-only` beside an existing Kamailio, and the commands that ask it."""
+
+import subprocess
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from testkit.drop_in import DropIn
+from testkit.process import Process, beside_python
+from testkit.wait import PATIENCE_S, eventually
+from testkit.whence import API_PORT
+
+
+class Tracking:
+    """Started, and answering; it ends with its `with`."""
+
+    def __init__(self, native: DropIn, file: str = "") -> None:
+        """*file*: what drop-in.toml says besides the address of the API."""
+        self.folder = native.folder
+        self.api = f"http://{native.address[0]}:{API_PORT}"
+        self._file = self.folder / "drop-in.toml"
+        self.write(file)
+        argv: list[str | Path] = [beside_python("whence"), "agent", "--track-only", "-c"]
+        self._process = Process(
+            "tracking", [*argv, self._file], self.folder.with_name("tracking.log")
+        )
+        eventually(lambda: self.status("/v1/trunks") == 200, what="the agent answers")
+
+    def write(self, file: str) -> None:
+        """Write drop-in.toml anew; what it says counts after `whence reload`."""
+        place = self.api.removeprefix("http://")
+        self._file.write_text(f'{file}\n[agent]\napi = "{place}"\nstrangers_alarm = 3\n')
+
+    def status(self, path: str) -> int:
+        """GET from the API: the status; 0 when nobody answers."""
+        try:
+            with self._client() as client:
+                return client.get(path).status_code
+        except httpx.TransportError:
+            return 0
+
+    def get(self, path: str) -> Any:
+        """GET from the API: what its JSON says."""
+        with self._client() as client:
+            return client.get(path).raise_for_status().json()
+
+    def metrics(self) -> str:
+        with self._client() as client:
+            return client.get("/metrics").raise_for_status().text
+
+    def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `whence` with these arguments, and this agent's API."""
+        argv = [str(beside_python("whence")), *arguments, "--api", self.api]
+        return subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+
+    def says(self, *arguments: str) -> str:
+        """Run a command that must succeed: what it printed."""
+        done = self.cli(*arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def _client(self) -> httpx.Client:
+        # Only http:// is asked; to load the CA certificates would cost more than the question.
+        return httpx.Client(base_url=self.api, timeout=PATIENCE_S, trust_env=False, verify=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._process.stop()

@@ -1,5 +1,0 @@
-"""Every test here may ask for a rig."""
-
-from tests.rig.fixture import pytest_runtest_makereport, rig
-
-__all__ = ["pytest_runtest_makereport", "rig"]

@@ -1,0 +1,366 @@
+"""What the operator orders: register, unregister, park, resume, reload; and who may not order."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.unit.agent.api import test_app
+from tests.unit.agent.api.test_app import FILE, NOW, Agent, Story
+from tests.unit.agent.registration.test_full_disk import DISK_FULL
+from tests.unit.agent.registration.test_service import ACME, Dns, Node
+from tests.unit.agent.registration.test_service import tell as tell_of
+from whence.agent.registration.service import Outcome
+from whence.core.registration.machine import State
+from whence.core.registration.reason import RegistrationReason
+from whence.errors import StoreError
+from whence.store.directory import FILE as DIRECTORY
+
+Tell = Callable[[Story], None]
+tell = test_app.tell  # the fixture
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    node = Node(tmp_path)
+    yield node
+    node.directory.close()
+
+
+# Orders, and what they do to a registration.
+
+
+def test_unregister_ends_the_address_before_it_returns_and_takes_back(node: Node) -> None:
+    async def story() -> None:
+        node.apply(ACME)
+        await node.until_all(State.REGISTERED)
+        node.registrar.taken()
+        node.registrations.unregister("acme")
+        assert node.addresses == []
+        assert node.directory.registrations()["acme"].registration.held
+        await node.until_all(State.UNREGISTERED)
+        assert [a.takes_back for a in node.registrar.taken()] == [True]
+        assert node.registrations.outcomes == {"registered": 1}  # of what was to register
+
+    tell_of(story)
+
+
+def test_unregister_ends_the_address_though_nobody_says_where_the_registrar_is(node: Node) -> None:
+    async def story() -> None:
+        node.apply(ACME)
+        await node.until_all(State.REGISTERED)
+        node.resolver = Dns(wait=asyncio.Event())
+        node.agent()
+        node.apply(ACME)
+        node.registrations.unregister("acme")
+        assert node.addresses == []
+        assert node.of["acme"].state is State.UNREGISTERING
+        node.resolver = Dns()  # and a restart takes it back all the same
+        node.registrar.taken()
+        node.agent()
+        node.apply(ACME)
+        await node.until_all(State.UNREGISTERED)
+        assert [a.takes_back for a in node.registrar.taken()] == [True]
+
+    tell_of(story)
+
+
+@pytest.mark.parametrize("order", ["unregister", "park"])
+def test_what_is_held_stays_so_through_restarts_and_new_files(node: Node, order: str) -> None:
+    async def story() -> None:
+        node.apply(ACME)
+        await node.until_all(State.REGISTERED)
+        if order == "park":
+            node.registrations.park("acme")
+        else:
+            node.registrations.unregister("acme")
+            await node.until_all(State.UNREGISTERED)
+        held = node.of["acme"].state
+        node.registrar.taken()
+        node.apply(ACME.replace("hunter2", "other"))
+        node.agent()
+        node.apply(ACME)
+        node.clock.now += 100_000
+        await node.until_quiet()
+        assert (node.of["acme"].state, node.of["acme"].held) == (held, True)
+        assert node.registrar.taken() == []
+        node.registrations.want("acme")
+        await node.until_all(State.REGISTERED)
+        assert not node.of["acme"].held
+
+    tell_of(story)
+
+
+def test_a_parked_trunk_keeps_its_address_until_the_grant_ends(node: Node) -> None:
+    async def story() -> None:
+        node.apply(ACME)
+        await node.until_all(State.REGISTERED)
+        known = node.addresses
+        node.registrations.park("acme")
+        assert (node.of["acme"].state, node.addresses) == (State.PARKED, known)
+
+    tell_of(story)
+
+
+def test_a_parked_trunk_that_is_disabled_is_taken_back(node: Node) -> None:
+    async def story() -> None:
+        node.apply(ACME)
+        await node.until_all(State.REGISTERED)
+        node.registrations.park("acme")
+        node.registrar.taken()
+        node.apply(ACME + "enabled = false")
+        await node.until_all(State.UNREGISTERED)
+        assert [a.takes_back for a in node.registrar.taken()] == [True]
+
+    tell_of(story)
+
+
+def test_a_trunk_parked_during_an_attempt_is_parked_when_that_is_over(node: Node) -> None:
+    async def story() -> None:
+        node.registrar.open = asyncio.Event()
+        node.apply(ACME)
+        await node.until(lambda: len(node.registrar.asked) == 1)
+        node.registrations.park("acme")
+        assert node.of["acme"].state is State.REGISTERING
+        node.registrar.open.set()
+        await node.until_all(State.PARKED)
+        assert [id_ for id_, *_ in node.addresses] == ["acme"], "what was granted meanwhile stands"
+        assert len(node.registrar.asked) == 1
+
+    tell_of(story)
+
+
+def test_a_trunk_resumed_during_the_attempt_that_it_was_parked_in_is_not_parked(
+    node: Node,
+) -> None:
+    async def story() -> None:
+        node.registrar.open = asyncio.Event()
+        node.apply(ACME)
+        await node.until(lambda: len(node.registrar.asked) == 1)
+        node.registrations.park("acme")
+        node.registrations.want("acme")
+        node.registrar.open.set()
+        await node.until_all(State.REGISTERED)
+        assert not node.of["acme"].held
+
+    tell_of(story)
+
+
+def test_a_trunk_parked_for_wrong_credentials_is_tried_at_once_when_it_is_told_to(
+    node: Node,
+) -> None:
+    async def story() -> None:
+        node.registrar.status = 401
+        node.apply(ACME)
+        await node.until_all(State.PARKED)
+        node.registrar.status = 200
+        node.registrations.want("acme")
+        await node.until_all(State.REGISTERED)
+        assert node.clock.now == NOW
+
+    tell_of(story)
+
+
+@pytest.fixture
+def disk(node: Node) -> Iterator[sqlite3.Connection]:
+    disk = sqlite3.connect(node.folder / DIRECTORY, isolation_level=None)
+    yield disk
+    disk.close()
+
+
+def test_an_attempt_whose_outcome_cannot_be_written_counts_as_unwritten(
+    node: Node, disk: sqlite3.Connection
+) -> None:
+    async def story() -> None:
+        node.registrar.status = 403
+        node.apply(ACME)
+        await node.until_all(State.WAITING)
+        node.registrar.open = asyncio.Event()
+        node.registrations.want("acme")
+        await node.until(lambda: len(node.registrar.asked) == 2)
+        disk.execute(DISK_FULL)
+        node.registrar.open.set()
+        await node.until_all(State.WAITING)
+        assert node.of["acme"].reason is RegistrationReason.NOT_WRITTEN
+        assert node.registrations.outcomes == {Outcome.REFUSED: 1, Outcome.UNWRITTEN: 1}
+
+    tell_of(story)
+
+
+def test_what_cannot_be_written_down_during_an_attempt_makes_no_second_one(
+    node: Node, disk: sqlite3.Connection
+) -> None:
+    async def story() -> None:
+        node.registrar.open = asyncio.Event()
+        node.apply(ACME)
+        await node.until(lambda: len(node.registrar.asked) == 1)
+        disk.execute(DISK_FULL)
+        with pytest.raises(StoreError):
+            node.registrations.want("acme")
+        with pytest.raises(StoreError):
+            node.registrations.unregister("acme")
+        node.apply(ACME.replace("hunter2", "hunter3"))
+        node.clock.now += 1000
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert node.of["acme"].in_flight is not None
+        assert len(node.registrar.asked) == 1
+        disk.execute("DROP TRIGGER full")
+        node.registrar.open.set()
+        await node.until(lambda: len(node.registrar.asked) == 2)
+        await node.until_all(State.REGISTERED)
+        assert not node.of["acme"].held
+
+    tell_of(story)
+
+
+# The API.
+
+
+def test_an_order_that_cannot_be_written_down_is_a_503_and_changes_nothing(tell: Tell) -> None:
+    async def story(agent: Agent) -> None:
+        with closing(sqlite3.connect(agent.node.folder / DIRECTORY)) as disk:
+            disk.execute(DISK_FULL)
+            before = await agent.get("/v1/trunks")
+            for order in ("register", "unregister", "park"):
+                answer = await agent.ask(f"/v1/trunks/acme/{order}", {})
+                assert answer.status_code == 503
+                assert "database or disk is full" in answer.json()["detail"]
+            assert await agent.get("/v1/trunks") == before
+            disk.execute("DROP TRIGGER full")
+
+    tell(story)
+
+
+@pytest.mark.parametrize("order", ["register", "unregister", "park", "resume"])
+def test_an_order_answers_with_the_trunk(tell: Tell, order: str) -> None:
+    async def story(agent: Agent) -> None:
+        answer = await agent.ask(f"/v1/trunks/acme/{order}", {})
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["id"] == "acme"
+        assert answer.json()["held"] is (order in ("unregister", "park"))
+        await agent.node.until_quiet()
+
+    tell(story)
+
+
+def test_an_order_for_nobody_is_a_404_and_an_unknown_order_a_422(tell: Tell) -> None:
+    async def story(agent: Agent) -> None:
+        for order in ("register", "unregister", "park", "resume"):
+            answer = await agent.ask(f"/v1/trunks/nobody/{order}", {})
+            assert answer.status_code == 404
+            assert answer.json() == {
+                "detail": "no trunk nobody is configured; list the trunks: whence trunks"
+            }
+        assert (await agent.ask("/v1/trunks/acme/explode", {})).status_code == 422
+
+    tell(story)
+
+
+def test_a_trunk_that_the_file_disables_is_not_registered_by_an_order(tell: Tell) -> None:
+    async def story(agent: Agent) -> None:
+        answer = await agent.ask("/v1/trunks/idle/register", {})
+        assert answer.status_code == 409
+        assert "write enabled = true, and reload" in answer.json()["detail"]
+
+    tell(story)
+
+
+def test_reload_answers_what_changed(tell: Tell) -> None:
+    async def story(agent: Agent) -> None:
+        changed = FILE.replace('id = "bell"', 'id = "belle"').replace("topsecret", "other")
+        changed = changed.replace("sip:pbx@192.0.2.9", "sip:pbx@192.0.2.10")
+        agent.node.settings(changed.replace('"edge.example"', '"edge.example"\nworkers = 3', 1))
+        answer = await agent.ask("/v1/reload", {})
+        assert answer.status_code == 200, answer.text
+        assert answer.json() == {
+            "added": ["belle"],
+            "removed": ["bell"],
+            "changed": ["idle"],
+            "users_changed": ["alice"],
+            "registration_changed": False,
+            "needs_restart": True,
+        }
+        assert [trunk["id"] for trunk in await agent.get("/v1/trunks")] == ["acme", "idle", "belle"]
+        await agent.registered()
+
+    tell(story)
+
+
+@pytest.mark.parametrize(
+    ("written", "counts_now", "at_the_next_start"),
+    [("rate = 7", True, False), ("answer = 8", False, True), ("rate = 7\nanswer = 8", True, True)],
+)
+def test_reload_tells_what_of_registration_counts_now_and_what_at_the_next_start(
+    tell: Tell,
+    caplog: pytest.LogCaptureFixture,
+    written: str,
+    counts_now: bool,
+    at_the_next_start: bool,
+) -> None:
+    """What waits for a start is said at each reload until then; what counts is said once."""
+
+    async def story(agent: Agent) -> None:
+        agent.node.settings(f"{FILE}\n[registration]\n{written}\n")
+        for first in (True, False):
+            caplog.clear()
+            change = (await agent.ask("/v1/reload", {})).json()
+            said = change.pop("registration_changed"), change.pop("needs_restart")
+            assert said == (counts_now and first, at_the_next_start)
+            assert not any(change.values())
+            assert at_the_next_start == (
+                "what changed in registration answer counts at the next start" in caplog.text
+            )
+
+    tell(story)
+
+
+def test_a_faulty_file_is_a_422_with_every_fault_and_changes_nothing(tell: Tell) -> None:
+    async def story(agent: Agent) -> None:
+        before = await agent.get("/v1/trunks")
+        file = agent.node.folder / "whence.toml"
+        file.write_text('[edge]\nworkers = 0\ndomian = "x"\n', encoding="utf-8")
+        answer = await agent.ask("/v1/reload", {})
+        assert answer.status_code == 422
+        assert [fault["msg"] for fault in answer.json()["detail"]] == [
+            "whence.toml: edge: workers: is too small; write 1 at least",
+            'whence.toml: edge: domian: unknown key; did you mean "domain"?',
+        ]
+        assert await agent.get("/v1/trunks") == before
+
+    tell(story)
+
+
+# Who may not.
+
+PAGES = [
+    {"Origin": "http://evil.example"},
+    {"Origin": "null"},
+    {"Origin": "http://127.0.0.1:3000"},
+    {"Origin": "https://127.0.0.1:8088"},
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site", "Origin": "http://127.0.0.1:8088"},
+]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+@pytest.mark.parametrize("path", ["/v1/reload", "/v1/trunks/acme/unregister"])
+def test_a_page_of_another_site_orders_nothing(tell: Tell, path: str, page: dict[str, str]) -> None:
+    async def story(agent: Agent) -> None:
+        assert (await agent.ask(path, {}, headers=page)).status_code == 403
+        assert not (await agent.get("/v1/trunks"))[0]["held"]
+
+    tell(story)
+
+
+def test_the_apis_own_page_may_order(tell: Tell) -> None:
+    async def story(agent: Agent) -> None:
+        page = {"Origin": "http://127.0.0.1:8088", "Sec-Fetch-Site": "same-origin"}
+        assert (await agent.ask("/v1/trunks/acme/park", {}, headers=page)).status_code == 200
+
+    tell(story)

@@ -1,0 +1,601 @@
+"""The HTTP API: its names, its answers, and what never stands in them."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from testkit.network import Network
+from testkit.wait import PATIENCE_S
+from tests.unit.agent.registration.test_client import KEY, Edge
+from tests.unit.agent.registration.test_service import Node
+from whence.agent.api import actions, monitoring, users
+from whence.agent.api.app import Health, Parts, make
+from whence.agent.api.monitoring import Happened
+from whence.agent.kamailio import location
+from whence.agent.kamailio.config import LOCATION_FILE
+from whence.agent.monitoring.alarms import Events
+from whence.agent.monitoring.calls import Calls
+from whence.agent.monitoring.conflicts import Clashes
+from whence.agent.monitoring.decision_receiver import Hearing
+from whence.agent.monitoring.metrics import (
+    ClashMetrics,
+    ClientMetrics,
+    EventMetrics,
+    StandingMetrics,
+    ToldMetrics,
+    registry,
+)
+from whence.agent.monitoring.unknown_sources import Strangers
+from whence.agent.provisioning.reload import Reload
+from whence.agent.registration.client import Kamailio
+from whence.agent.registration.keepalive import KeepAlives
+from whence.core.monitoring.unknown_sources import Rate
+from whence.core.monitoring.unknown_sources import Strangers as KeptStrangers
+from whence.core.registration.history import EventKind
+from whence.core.registration.machine import State
+from whence.core.registration.reason import RegistrationReason
+from whence.ipc.decisions import SOCKET_FILE
+
+NOW = 1_000_000.0
+MD5 = "0123456789abcdef" * 2
+
+FILE = f"""
+[edge]
+domain = "edge.example"
+
+[[trunk]]
+id = "acme"
+registrar = "sip:192.0.2.1"
+domain = "provider.example"
+user = "acct1"
+password = "hunter2"
+target = "sip:alice@edge.example"
+numbers = ["+442071234567"]
+
+[[trunk]]
+id = "bell"
+registrar = "sip:192.0.2.1"
+user = "acct2"
+ha1 = {{ md5 = "{MD5}" }}
+target = "sip:pbx@192.0.2.9"
+
+[[trunk]]
+id = "idle"
+registrar = "sip:192.0.2.7"
+user = "acct3"
+password = "hunter2"
+target = "sip:pbx@192.0.2.9"
+enabled = false
+
+[[user]]
+name = "alice"
+password = "topsecret"
+
+[[user]]
+name = "bob"
+ha1 = {{ md5 = "{MD5}" }}
+"""
+
+SECRETS = ("hunter2", "topsecret", MD5, KEY)
+
+
+class Agent:
+    """The API over real parts; `edge` is the other end of the inside socket."""
+
+    def __init__(self, node: Node, edge: Edge, kamailio: Kamailio) -> None:
+        self.node, self.edge = node, edge
+        self.location = node.folder / LOCATION_FILE
+        settings = node.settings(FILE)
+        keepalives = KeepAlives(kamailio, node.registrations, node.clock)
+        node.registrations.watchers.append(keepalives)
+        node.registrations.apply(settings)
+        self.calls = Calls(100)
+        self.events = Events(clock=node.clock)
+        node.registrations.happened = self.events.happened
+        self.strangers = Strangers(
+            node.directory,
+            node.registrations,
+            KeptStrangers(100),
+            Rate(50),
+            self.events.too_many_strangers,
+            node.clock,
+        )
+        self.hearing = Hearing(node.folder / SOCKET_FILE)
+        clashes = Clashes(node.directory.path, self.events.clash, node.clock)
+
+        async def health() -> Health:
+            return Health(kamailio=await kamailio.lives(), directory=node.directory.can_write())
+
+        parts = Parts(
+            host="127.0.0.1",
+            directory=node.directory,
+            standings=node.registrations,
+            keepalive=keepalives.__getitem__,
+            health=health,
+            reload=Reload(node.folder / "whence.toml", settings, node.registrations.apply),
+            clashes=clashes,
+            metrics=registry(
+                StandingMetrics(node.directory, node.registrations, clock=node.clock),
+                ClientMetrics(node.registrations, keepalives, kamailio),
+                ToldMetrics(
+                    self.hearing, self.calls, self.strangers, node.registrations, clock=node.clock
+                ),
+                EventMetrics(self.events, None),
+                ClashMetrics(clashes),
+            ),
+        )
+        api = make(parts, clock=node.clock)
+        actions.add(api, node.registrations, keepalives.__getitem__)
+        users.add(api, node.directory, self.location, settings.edge.domain, clock=node.clock)
+        happened = Happened(node.directory, self.calls, self.strangers, self.events)
+        monitoring.add(api, happened, clock=node.clock)
+        self._transport = httpx.ASGITransport(api)
+
+    async def ask(
+        self,
+        path: str,
+        question: object = None,
+        host: str = "127.0.0.1:8088",
+        headers: dict[str, str] | None = None,
+    ) -> httpx.Response:
+        async with httpx.AsyncClient(
+            transport=self._transport, base_url=f"http://{host}"
+        ) as client:
+            if question is None:
+                answer = await client.get(path)
+            else:
+                answer = await client.post(path, json=question, headers=headers)
+        assert not any(secret in answer.text for secret in SECRETS)
+        return answer
+
+    async def get(self, path: str) -> Any:
+        answer = await self.ask(path)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def explain(self, source: str, ruri: str, **more: str | None) -> Any:
+        answer = await self.ask("/v1/explain", {"source": source, "ruri": ruri, **more})
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def registered(self) -> None:
+        """Until all enabled trunks are registered."""
+        of = self.node.registrations
+        await self.node.until(
+            lambda: all((r.state is State.REGISTERED) == t.enabled for t, r in of)
+        )
+
+
+Story = Callable[[Agent], Awaitable[None]]
+
+
+@pytest.fixture
+def tell(tmp_path: Path) -> Iterator[Callable[[Story], None]]:
+    """Tell a story with the API of an agent whose trunks have just been registered."""
+    node = Node(tmp_path)
+
+    async def telling(story: Story, ip: str) -> None:
+        edge = Edge(ip)
+        kamailio = await Kamailio.connect(edge.inside, KEY)
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                agent = Agent(node, edge, kamailio)
+                try:
+                    await agent.registered()
+                    await story(agent)
+                finally:
+                    agent.hearing.close()
+        finally:
+            kamailio.close()
+            edge.close()
+            await asyncio.sleep(0)
+
+    with Network() as network:
+        yield lambda story: asyncio.run(telling(story, network.ip("edge")))
+    node.directory.close()
+
+
+# /healthz
+
+
+def test_it_is_healthy_while_kamailio_answers_and_the_directory_can_be_written(
+    tell: Callable[[Story], None],
+) -> None:
+    async def story(agent: Agent) -> None:
+        asked = asyncio.create_task(agent.ask("/healthz"))
+        agent.edge.says(await agent.edge.hears(), "200 OK", source=None)
+        answer = await asked
+        assert answer.status_code == 200
+        assert answer.json() == {"kamailio": True, "directory": True}
+
+    tell(story)
+
+
+def test_it_is_not_healthy_when_kamailio_does_not_know_us(tell: Callable[[Story], None]) -> None:
+    async def story(agent: Agent) -> None:
+        asked = asyncio.create_task(agent.ask("/healthz"))
+        agent.edge.says(await agent.edge.hears(), "403 Forbidden", source=None)
+        answer = await asked
+        assert answer.status_code == 503
+        assert answer.json() == {"kamailio": False, "directory": True}
+
+    tell(story)
+
+
+def test_it_is_not_healthy_when_the_directory_cannot_be_written(
+    tell: Callable[[Story], None],
+) -> None:
+    async def story(agent: Agent) -> None:
+        disk = sqlite3.connect(agent.node.directory.path, isolation_level=None)
+        disk.execute(
+            "CREATE TRIGGER full BEFORE INSERT ON meta BEGIN SELECT RAISE(ABORT, 'full'); END"
+        )
+        disk.close()
+        asked = asyncio.create_task(agent.ask("/healthz"))
+        agent.edge.says(await agent.edge.hears(), "200 OK", source=None)
+        answer = await asked
+        assert answer.status_code == 503
+        assert answer.json() == {"kamailio": True, "directory": False}
+
+    tell(story)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v1/trunks/acme"),
+        ("GET", "/v1/addresses"),
+        ("GET", "/v1/users"),
+        ("GET", "/metrics"),
+        ("POST", "/v1/explain"),
+        ("POST", "/v1/reload"),
+    ],
+)
+def test_a_directory_that_cannot_be_read_is_a_503_with_a_sentence(
+    tell: Callable[[Story], None], method: str, path: str
+) -> None:
+    async def story(agent: Agent) -> None:
+        location.make(agent.location)
+        with closing(sqlite3.connect(agent.node.directory.path)) as other:
+            for table in ("trunk", "address", "user", "registration", "event"):
+                other.execute(f"ALTER TABLE {table} RENAME TO {table}_that_was")
+        question = {"source": "udp:192.0.2.1:5060", "ruri": "sip:anybody@edge.example"}
+        answer = await agent.ask(path, None if method == "GET" else question)
+        assert answer.status_code == 503
+        assert " cannot be read: no such table" in answer.json()["detail"]
+
+    tell(story)
+
+
+# /v1/trunks and /v1/addresses
+
+
+def test_trunks_are_told_with_their_registration(tell: Callable[[Story], None]) -> None:
+    async def story(agent: Agent) -> None:
+        acme, bell, idle = await agent.get("/v1/trunks")
+        next_at = acme.pop("next_at")
+        assert NOW + 0.7 * 3600 <= next_at <= NOW + 0.8 * 3600
+        assert acme == {
+            "id": "acme",
+            "state": "registered",
+            "since": NOW,
+            "registrar": "udp:192.0.2.1:5060",
+            "granted_s": 3600,
+            "expires_at": NOW + 3600,
+            "last_status": 200,
+            "last_answer": "200 Reason",
+            "reason": "granted",
+            "message": "granted 3600 s",
+            "failures": 0,
+            "held": False,
+            "keepalive": None,
+            "aor": "sip:acct1@provider.example",
+            "target": "sip:alice@edge.example",
+            "numbers": ["+442071234567"],
+            "unmatched": "accept",
+            "fallback": False,
+            "enabled": True,
+        }
+        assert (bell["id"], bell["aor"]) == ("bell", "sip:acct2@192.0.2.1")
+        assert (idle["state"], idle["enabled"]) == ("unregistered", False)
+        assert [idle[name] for name in ("registrar", "expires_at", "next_at")] == [None] * 3
+
+    tell(story)
+
+
+def test_clashes_are_told_and_counted(tell: Callable[[Story], None]) -> None:
+    async def story(agent: Agent) -> None:
+        for _ in range(2):
+            assert await agent.get("/v1/clashes") == [
+                {
+                    "kind": "no_number",
+                    "trunks": ["bell"],
+                    "addresses": ["192.0.2.1:5060"],
+                    "shared": [],
+                    "message": "no numbers, and others at their address",
+                    "remedy": "write the numbers of each, or fallback = true for one of them; else "
+                    "only calls to their contact, or their user, are told apart",
+                }
+            ]
+        assert "\nwhence_clashes 1.0\n" in (await agent.ask("/metrics")).text
+        (alarm,) = [event.alarm for event in agent.events.since(0, 100)]
+        assert (alarm.kind, alarm.trunk) == ("clash", "bell")
+        agent.node.clock.now += 4000
+        assert await agent.get("/v1/clashes") == []
+
+    tell(story)
+
+
+def test_addresses_are_told_until_they_expire(tell: Callable[[Story], None]) -> None:
+    async def story(agent: Agent) -> None:
+        acme, bell = await agent.get("/v1/addresses")
+        assert acme == {
+            "trunk": "acme",
+            "ip": "192.0.2.1",
+            "port": 5060,
+            "exact": False,
+            "transport": "udp",
+            "origin": "learned",
+            "ground": "asked",
+            "note": "",
+            "in_file": False,
+            "learned_at": NOW,
+            "expires_at": NOW + 3632,
+        }
+        assert bell["trunk"] == "bell"
+        agent.node.clock.now = NOW + 3632
+        assert await agent.get("/v1/addresses") == []
+
+    tell(story)
+
+
+# /v1/users
+
+
+def phone(
+    path: Path, user: str, contact: str, expires: str, user_agent: bytes = b"Phone 1"
+) -> None:
+    """Write one down as Kamailio does: the bytes that it sent, whatever they are."""
+    table = sqlite3.connect(path)
+    table.execute(
+        "INSERT INTO location (ruid, username, domain, contact, received, expires, callid,"
+        " user_agent) VALUES (?, ?, 'edge.example', CAST(? AS TEXT), 'sip:192.0.2.50:1024', ?, 'c',"
+        " CAST(? AS TEXT))",
+        (contact, user, contact.encode("latin-1"), expires, user_agent),
+    )
+    table.commit()
+    table.close()
+
+
+def test_users_are_told_with_the_phones_that_are_registered_now(
+    tell: Callable[[Story], None],
+) -> None:
+    async def story(agent: Agent) -> None:
+        location.make(agent.location)
+        phone(agent.location, "alice", "sip:alice@192.0.2.50", "1970-01-12 14:00:00")
+        phone(agent.location, "alice", "sip:alice@192.0.2.51", "1970-01-12 13:46:40")
+        assert await agent.get("/v1/users") == [
+            {
+                "name": "alice",
+                "domain": "edge.example",
+                "contacts": [
+                    {
+                        "contact": "sip:alice@192.0.2.50",
+                        "received": "sip:192.0.2.50:1024",
+                        "expires_at": NOW + 800,
+                        "user_agent": "Phone 1",
+                    }
+                ],
+                "wrong_passwords": 0,
+            },
+            {"name": "bob", "domain": "edge.example", "contacts": [], "wrong_passwords": 0},
+        ]
+
+    tell(story)
+
+
+def test_what_a_phone_calls_itself_harms_nobodys_list_and_nobodys_terminal(
+    tell: Callable[[Story], None],
+) -> None:
+    async def story(agent: Agent) -> None:
+        location.make(agent.location)
+        later = "1970-01-12 14:00:00"
+        phone(agent.location, "alice", "sip:al\xefce@192.0.2.50", later, b"T\xe9l\xe9phone")
+        phone(agent.location, "bob", "sip:bob\x1b[31m@192.0.2.51", later, "Télé\u202e\x07".encode())
+        alice, bob = (user["contacts"][0] for user in await agent.get("/v1/users"))
+        assert alice["contact"] == r"sip:al\xefce@192.0.2.50"
+        assert alice["user_agent"] == r"T\xe9l\xe9phone"
+        assert bob["contact"] == r"sip:bob\x1b[31m@192.0.2.51"
+        assert bob["user_agent"] == r"Télé\u202e\x07"
+
+    tell(story)
+
+
+def test_users_whose_phones_cannot_be_read_are_a_503_with_a_sentence(
+    tell: Callable[[Story], None],
+) -> None:
+    async def story(agent: Agent) -> None:
+        answer = await agent.ask("/v1/users")
+        assert answer.status_code == 503
+        assert answer.json()["detail"].startswith(f"the location table {agent.location} cannot be")
+
+    tell(story)
+
+
+# /v1/explain
+
+
+def test_an_identified_request_is_explained_step_by_step(tell: Callable[[Story], None]) -> None:
+    async def story(agent: Agent) -> None:
+        explained = await agent.explain("udp:192.0.2.1:40000", "sip:+442071234567@edge.example")
+        assert (explained["decision"], explained["trunk"]) == ("identified", "acme")
+        assert explained["reason"] == "number"
+        assert explained["message"] == "number of trunk acme"
+        assert [(step["rule"], step["left"]) for step in explained["steps"]] == [
+            ("address", ["acme", "bell"]),
+            ("token", []),
+            ("number", ["acme"]),
+        ]
+        named = explained["steps"][-1]
+        assert (named["compared"], named["place"]) == ("number", "request-uri")
+        assert named["values"] == ["+442071234567"]
+        assert named["message"] == "+442071234567 in Request-URI"
+        at, _, number = [step["against"] for step in explained["steps"]]
+        assert at[0].startswith("learned 192.0.2.1 over udp, port 5060, ")
+        assert number == ["its +442071234567"]
+
+    tell(story)
+
+
+@pytest.mark.parametrize("header", ["to", "p_called_party_id"])
+def test_the_number_is_found_in_the_other_headers_too(
+    tell: Callable[[Story], None], header: str
+) -> None:
+    async def story(agent: Agent) -> None:
+        explained = await agent.explain(
+            "udp:192.0.2.1:40000",
+            "sip:main@edge.example",
+            **{header: '"A" <sip:00442071234567@edge.example>'},
+        )
+        assert (explained["decision"], explained["trunk"]) == ("identified", "acme")
+
+    tell(story)
+
+
+def test_an_ambiguous_request_is_refused_and_names_the_candidates(
+    tell: Callable[[Story], None],
+) -> None:
+    async def story(agent: Agent) -> None:
+        explained = await agent.explain("udp:192.0.2.1:40000", "sip:nobody@edge.example")
+        assert explained["decision"] == "refused"
+        assert explained["trunk"] is None
+        assert explained["reason"] == "ambiguous"
+        assert explained["candidates"] == ["acme", "bell"]
+
+    tell(story)
+
+
+def test_a_strangers_request_is_unknown(tell: Callable[[Story], None]) -> None:
+    async def story(agent: Agent) -> None:
+        explained = await agent.explain(
+            "udp:192.0.2.66:5060", "sip:+442071234567@edge.example", to=None
+        )
+        assert explained["decision"] == "unknown"
+        assert (explained["trunk"], explained["candidates"]) == (None, [])
+        assert explained["reason"] == "unknown_address"
+
+    tell(story)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (
+            {"source": "192.0.2.1"},
+            '"192.0.2.1" is not a source; write transport:ip:port, "udp:203.0.113.7:5060"',
+        ),
+        (
+            {"ruri": "alice"},
+            '"alice" is not a SIP URI; write "sip:+442071234567@edge.example"',
+        ),
+        ({"to": "sip:a@b@c"}, '"sip:a@b@c" is not a SIP URI; write "sip:+442071234567@edge'),
+    ],
+)
+def test_a_wrong_question_is_told_what_would_be_right(
+    tell: Callable[[Story], None], changed: dict[str, str], said: str
+) -> None:
+    async def story(agent: Agent) -> None:
+        question = {"source": "udp:192.0.2.1:5060", "ruri": "sip:a@b", **changed}
+        answer = await agent.ask("/v1/explain", question)
+        assert answer.status_code == 422
+        (fault,) = answer.json()["detail"]
+        assert fault["loc"][-1] == next(iter(changed))
+        assert fault["msg"].removeprefix("Value error, ").startswith(said)
+
+    tell(story)
+
+
+@pytest.mark.parametrize("question", [{}, [], {"source": 5, "ruri": None}, "x"])
+def test_what_is_no_question_is_a_422(tell: Callable[[Story], None], question: object) -> None:
+    async def story(agent: Agent) -> None:
+        assert (await agent.ask("/v1/explain", question)).status_code == 422
+
+    tell(story)
+
+
+# Who may ask.
+
+
+@pytest.mark.parametrize("path", ["/v1/trunks", "/healthz", "/metrics", "/docs", "/openapi.json"])
+def test_a_web_page_cannot_reach_it_by_a_name_of_its_own(
+    tell: Callable[[Story], None], path: str
+) -> None:
+    async def story(agent: Agent) -> None:
+        answer = await agent.ask(path, host="evil.example:8088")
+        assert (answer.status_code, answer.text) == (400, "Invalid host header")
+
+    tell(story)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:8088", "localhost:8088"])
+def test_the_loopback_names_are_its_own(tell: Callable[[Story], None], host: str) -> None:
+    async def story(agent: Agent) -> None:
+        assert (await agent.ask("/v1/trunks", host=host)).status_code == 200
+
+    tell(story)
+
+
+# /metrics and the documents.
+
+
+def test_metrics_count_registrations_addresses_and_attempts(
+    tell: Callable[[Story], None],
+) -> None:
+    async def story(agent: Agent) -> None:
+        answer = await agent.ask("/metrics")
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith("text/plain")
+        samples = dict(re.findall(r"^(\w+(?:\{.*?\})?) (\S+)$", answer.text, re.MULTILINE))
+        assert samples['whence_registrations{state="registered"}'] == "2.0"
+        assert samples['whence_registrations{state="parked"}'] == "0.0"
+        assert samples["whence_registrations_granted"] == "2.0"
+        assert samples['whence_addresses{origin="learned"}'] == "2.0"
+        assert samples['whence_addresses{origin="pinned"}'] == "0.0"
+        assert samples['whence_registration_attempts_total{outcome="registered"}'] == "2.0"
+        assert samples['whence_registration_attempts_total{outcome="wrong_credentials"}'] == "0.0"
+        assert samples["whence_replies_ignored_total"] == "0.0"
+
+        agent.node.clock.now = NOW + 4000
+        later = (await agent.ask("/metrics")).text
+        assert "\nwhence_registrations_granted 0.0\n" in later
+        assert '\nwhence_addresses{origin="learned"} 0.0\n' in later
+
+    tell(story)
+
+
+def test_the_documents_name_every_path_and_no_secret(tell: Callable[[Story], None]) -> None:
+    async def story(agent: Agent) -> None:
+        described = await agent.get("/openapi.json")
+        assert set(described["paths"]) >= {
+            "/healthz",
+            "/v1/trunks",
+            "/v1/addresses",
+            "/v1/users",
+            "/v1/explain",
+        }
+        assert (await agent.ask("/docs")).status_code == 200
+        schemas = described["components"]["schemas"]
+        assert set(schemas["RegistrationReason"]["enum"]) == set(RegistrationReason)
+        assert set(schemas["State"]["enum"]) == set(State)
+        assert set(schemas["EventKind"]["enum"]) == set(EventKind)
+
+    tell(story)

@@ -1,0 +1,886 @@
+"""The file: every fault told at once, with its place and the right form; and never a secret."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from testkit.certificates import Authority
+from whence.agent.config.models import Agent, Edge, Ha1, Settings, Tls, Trunk, User, load
+from whence.core.identification.address import Source
+from whence.core.sip.digest import ha1
+from whence.core.sip.secret import Secret
+from whence.errors import ConfigError
+
+EXAMPLE = Path(__file__).parents[4] / "packaging" / "whence.toml"
+
+TRUNK = """
+[[trunk]]
+id = "acme"
+registrar = "sip:192.0.2.1"
+user = "acct1"
+password = "hunter2"
+target = "sip:pbx@192.0.2.9"
+"""
+
+SECRETS = ("hunter2", "topsecret")
+
+
+def write(folder: Path, text: str) -> Path:
+    file = folder / "whence.toml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def right(folder: Path, text: str) -> Settings:
+    return load(write(folder, text))
+
+
+def faults(folder: Path, text: str) -> list[str]:
+    """All that is said about a wrong file, without the file's name, which each sentence bears."""
+    with pytest.raises(ConfigError) as refused:
+        load(write(folder, text))
+    said = refused.value.faults
+    for seen in (*said, str(refused.value), repr(refused.value)):
+        assert not any(secret in seen for secret in SECRETS)
+    assert refused.value.__cause__ is None, "the cause would show what the file holds"
+    assert str(refused.value) == "\n".join(said)
+    assert all(sentence.startswith("whence.toml: ") for sentence in said)
+    return [sentence.removeprefix("whence.toml: ") for sentence in said]
+
+
+# Broken files, and the exact sentences on each.
+
+BROKEN = {
+    "tables and types": (
+        """
+[edge]
+listen = "udp:127.0.0.1:5060"
+domain = 5
+workers = "2"
+[agent]
+on_stop = "stay"
+grace = -1
+""",
+        [
+            'edge: listen: is no list; write ["…"]',
+            "edge: domain: is no text; write it in quotes",
+            "edge: workers: is no whole number; write it without quotes",
+            "agent: on_stop: is none of the words known here; write 'unregister' or 'leave'",
+            "agent: grace: is too small; write 0 at least",
+        ],
+    ),
+    "sockets": (
+        """
+[edge]
+listen = ["udp:0.0.0.0:5060", "127.0.0.1:5060", 7, "sctp:127.0.0.1:5061", "udp:127.0.0.1:99999"]
+inside = "udp:192.0.2.1:5062"
+advertise = "sip.example"
+[agent]
+api = "0.0.0.0:8088"
+nameserver = "dns.example"
+""",
+        [
+            'edge: listen[0]: "udp:0.0.0.0:5060" is every address of the machine; name the one '
+            'that providers reach, "udp:192.0.2.1:5060"',
+            'edge: listen[1]: "127.0.0.1:5060" is not a socket; write transport:ip:port, '
+            '"udp:192.0.2.1:5060"',
+            'edge: listen[2]: "7" is not a socket; write transport:ip:port, "udp:192.0.2.1:5060"',
+            'edge: listen[3]: "sctp:127.0.0.1:5061" is not a socket; write transport:ip:port, '
+            '"udp:192.0.2.1:5060"',
+            'edge: listen[4]: "udp:127.0.0.1:99999" is not a socket; write transport:ip:port, '
+            '"udp:192.0.2.1:5060"',
+            'edge: inside: "udp:192.0.2.1:5062" is not a loopback UDP socket; write '
+            '"udp:127.0.0.1:5062"',
+            'edge: advertise: "sip.example" is not ip:port; write "192.0.2.1:5060"',
+            'agent: api: "0.0.0.0:8088" can be reached from outside, and the API asks nobody who '
+            'they are; write a loopback address, "127.0.0.1:8088"',
+            'agent: nameserver: "dns.example" is not ip:port; write "192.0.2.53:53"',
+        ],
+    ),
+    "networks": (
+        TRUNK
+        + """networks = [
+    "10.0.0/8", "198.51.100.7/24", "0.0.0.0/0", "::/0", "0.0.0.0", "239.0.0.0/8", "fe80::1%eth0",
+    "10.0.0.0/255.0.0.0", "10.0.0.0/33", "gw.provider.example", 5, "198.051.100.1",
+    "::ffff:0.0.0.0/96",
+]
+""",
+        [
+            f'trunk "acme": networks[{i}]: "{given}" {said}'
+            for i, (given, said) in enumerate(
+                {
+                    "10.0.0/8": 'is not a network; write "10.0.0.0/8"',
+                    "198.51.100.7/24": 'has bits beyond its /24; write "198.51.100.0/24", or '
+                    '"198.51.100.7" alone',
+                    "0.0.0.0/0": "admits more than any provider has; write networks of /8 at the "
+                    "widest",
+                    "::/0": "admits more than any provider has; write networks of /16 at the "
+                    "widest",
+                    "0.0.0.0": 'is nobody\'s address; write "198.51.100.0/24"',
+                    "239.0.0.0/8": 'is nobody\'s address; write "198.51.100.0/24"',
+                    "fe80::1%eth0": 'is not a network; write "198.51.100.0/24"',
+                    "10.0.0.0/255.0.0.0": 'is not in the form ip/length; write "10.0.0.0/8"',
+                    "10.0.0.0/33": 'is not a network; write "198.51.100.0/24"',
+                    "gw.provider.example": 'is not a network; write "198.51.100.0/24"',
+                    "5": 'is not a network; write "198.51.100.0/24" or '
+                    '{network = "198.51.100.0/24", port = 5060}',
+                    "198.051.100.1": 'is not a network; write "198.51.100.0/24"',
+                    "::ffff:0.0.0.0/96": "admits more than any provider has; write networks of "
+                    "/8 at the widest",
+                }.items()
+            )
+        ],
+    ),
+    "what is said of a network": (
+        TRUNK
+        + """networks = [
+    {port = 5060},
+    {network = "192.0.2.1", port = 0},
+    {network = "192.0.2.1", port = "5060"},
+    {network = "192.0.2.1", transport = "sctp"},
+    {network = "192.0.2.1", expires_at = "2030-01-01T00:00:00"},
+    {network = "192.0.2.1", expires_at = 2030-01-01},
+    {network = "192.0.2.1", expires_at = "tomorrow"},
+    {network = "192.0.2.1", nte = "x"},
+    {network = "10/8", note = "\\u0007"},
+]
+""",
+        [
+            'trunk "acme": networks[0]: network: is missing; write network = "198.51.100.0/24"',
+            'trunk "acme": networks[1]: port: is too small; write 1 at least',
+            'trunk "acme": networks[2]: port: is no whole number; write it without quotes',
+            'trunk "acme": networks[3]: transport: is none of the words known here; write '
+            "'udp', 'tcp' or 'tls'",
+            'trunk "acme": networks[4]: expires_at: "2030-01-01T00:00:00" does not say in which '
+            'time zone; write "2030-12-31T18:00:00Z", or +01:00 for Z',
+            'trunk "acme": networks[5]: expires_at: "2030-01-01" is not an instant; write '
+            '"2030-12-31T18:00:00Z", or +01:00 for Z',
+            'trunk "acme": networks[6]: expires_at: "tomorrow" is not an instant; write '
+            '"2030-12-31T18:00:00Z", or +01:00 for Z',
+            'trunk "acme": networks[7]: nte: unknown key; did you mean "note"?',
+            'trunk "acme": networks[8]: network: "10/8" is not a network; write "10.0.0.0/8"',
+            'trunk "acme": networks[8]: note: has control characters; write it without them',
+        ],
+    ),
+    "a network twice": (
+        TRUNK + 'networks = ["192.0.2.0/24", {network = "192.0.2.0/24", note = "again"}]\n',
+        ['trunk "acme": networks: "192.0.2.0/24" is there 2 times; write it once'],
+    ),
+    "countries and numbers": (
+        '[edge]\ncountry = "uk"\n'
+        + TRUNK
+        + 'country = "0044"\nnumbers = ["+020 7123 4567"]\n'
+        + TRUNK.replace("acme", "bell")
+        + "country = 44\n",
+        [
+            'edge: country: "uk" is not the calling code of a country; write "44"',
+            'trunk "acme": numbers[0]: "+020 7123 4567": no country\'s code begins with 0; write '
+            '"+442071234567", or without the + as it is dialled in its country, with '
+            'country = "44"',
+            'trunk "acme": country: "0044" is not the calling code of a country; write "44"',
+            'trunk "bell": country: is no text; write it in quotes',
+        ],
+    ),
+    "what becomes of calls that name no trunk": (
+        TRUNK
+        + 'unmatched = "refuse"\nfallback = true\n'
+        + TRUNK.replace("acme", "bell")
+        + 'unmatched = false\nfallback = "yes"\n',
+        [
+            'trunk "acme": fallback: takes the calls that name no trunk, and unmatched = "refuse" '
+            "refuses them; write one of the two",
+            'trunk "bell": unmatched: is none of the words known here; write '
+            "'accept' or 'refuse'",
+            'trunk "bell": fallback: is neither true nor false; write one of them, without quotes',
+        ],
+    ),
+    "no socket at all": ("[edge]\nlisten = []\n", ["edge: listen: is empty; write one at least"]),
+    "the inside socket outside too": (
+        '[edge]\ninside = "udp:127.0.0.1:5060"\n',
+        [
+            'edge: inside: "udp:127.0.0.1:5060" is in listen too; it is for the agent alone, '
+            'write another port, "udp:127.0.0.1:5062"'
+        ],
+    ),
+    "a socket twice": (
+        '[edge]\nlisten = ["udp:127.0.0.1:5060", "udp:127.0.0.1:5060"]\n',
+        ["edge: listen: names the same socket twice; write it once"],
+    ),
+    "TLS without a certificate": (
+        '[edge]\nlisten = ["tls:127.0.0.1:5061"]\n',
+        [
+            'edge: listen: a "tls:" socket needs a certificate; write [edge.tls] with '
+            'certificate = "cert.pem" and key = "key.pem"'
+        ],
+    ),
+    "a certificate without its key": (
+        '[edge.tls]\ncertificate = "cert.pem"\n',
+        ["edge: tls: certificate and key go together; write both"],
+    ),
+    "TLS to a registrar without a socket for it": (
+        TRUNK.replace("sip:192.0.2.1", "sip:192.0.2.1;transport=tls"),
+        [
+            'trunk "acme": registrar: is reached over tls, on which the edge does not listen; add '
+            '"tls:ip:port" to edge listen'
+        ],
+    ),
+    "a proxy that is reached over TCP, and no socket for it": (
+        TRUNK + 'proxy = "sip:proxy.example;transport=tcp"\n',
+        [
+            'trunk "acme": proxy: is reached over tcp, on which the edge does not listen; add '
+            '"tcp:ip:port" to edge listen'
+        ],
+    ),
+    "a proxy and a registrar of IPv6 without a socket for them": (
+        '[edge]\nlisten = ["udp:127.0.0.1:5060", "tcp:[::1]:5060"]\nadvertise = "2001:db8::7"\n'
+        + TRUNK.replace("192.0.2.1", "[2001:db8::1]")
+        + TRUNK.replace("acme", "bell")
+        + 'proxy = "sip:[2001:db8::1];transport=udp"\n'
+        + TRUNK.replace("acme", "coil").replace("192.0.2.1", "[2001:db8::1];transport=tcp")
+        + TRUNK.replace("acme", "dyer").replace("192.0.2.1", "[2001:db8::1];transport=tls"),
+        [
+            *(
+                f"trunk {trunk}: is reached over udp at an address of IPv6, for which the edge has "
+                'no socket; add "udp:[ip]:port" to edge listen'
+                for trunk in ('"acme": registrar', '"bell": proxy')
+            ),
+            'trunk "dyer": registrar: is reached over tls, on which the edge does not listen; add '
+            '"tls:[ip]:port" to edge listen',
+        ],
+    ),
+    "a registrar of IPv4 without a socket for it": (
+        '[edge]\nlisten = ["udp:[::1]:5060", "tcp:127.0.0.1:5060"]\n'
+        + TRUNK
+        + TRUNK.replace("acme", "bell").replace("192.0.2.1", "192.0.2.1;transport=tcp"),
+        [
+            'trunk "acme": registrar: is reached over udp at an address of IPv4, for which the '
+            'edge has no socket; add "udp:ip:port" to edge listen'
+        ],
+    ),
+    "an unknown key of TLS": (
+        '[edge.tls]\ncert = "cert.pem"\n',
+        ["edge: tls: cert: unknown key; known are certificate, key, ca"],
+    ),
+    "missing keys": (
+        '[[trunk]]\nid = "acme"\n[[trunk]]\n[[user]]\n',
+        [
+            'trunk "acme": registrar: is missing; write registrar = "sip:sip.provider.example"',
+            'trunk "acme": user: is missing; write user = "acct1"',
+            'trunk "acme": target: is missing; write target = "sip:alice@edge.example"',
+            'trunk number 2: id: is missing; write id = "acme"',
+            'trunk number 2: registrar: is missing; write registrar = "sip:sip.provider.example"',
+            'trunk number 2: user: is missing; write user = "acct1"',
+            'trunk number 2: target: is missing; write target = "sip:alice@edge.example"',
+            'user number 1: name: is missing; write name = "alice"',
+        ],
+    ),
+    "unknown keys": (
+        "[edge]\nlissen = []\n[agnt]\n[zoo]\n" + TRUNK + 'pasword = "topsecret"\n',
+        [
+            'edge: lissen: unknown key; did you mean "listen"?',
+            'trunk "acme": pasword: unknown key; did you mean "password"?',
+            'agnt: unknown key; did you mean "agent"?',
+            "zoo: unknown key; known are edge, agent, registration, trunk, user",
+        ],
+    ),
+    "single brackets": (
+        '[trunk]\nid = "acme"\npassword = "topsecret"\n',
+        ["trunk: is no list of tables; write [[trunk]] above each"],
+    ),
+    "a trunk's values": (
+        """
+[[trunk]]
+id = "a b"
+registrar = "sip.provider.example"
+proxy = "sip:192.0.2.1;transport=ws"
+user = "acct1@provider.example"
+domain = "provider example"
+password = "hunter2"
+target = "alice"
+numbers = ["+44 20 7123", "alice", 5]
+expires = 0
+enabled = "yes"
+""",
+        [
+            'trunk "a b": id: "a b" is not a name (letters, digits, _ . + -); write "acme"',
+            'trunk "a b": registrar: "sip.provider.example" is not a server; write "sip:host", '
+            '"sip:host:port" or "sip:host:port;transport=tcp"',
+            'trunk "a b": proxy: "sip:192.0.2.1;transport=ws": transport ws is not known; write '
+            "udp, tcp or tls",
+            'trunk "a b": user: "acct1@provider.example" is not the user of an '
+            'address-of-record; write "acct1"',
+            'trunk "a b": domain: "provider example" is not a domain; write "provider.example"',
+            'trunk "a b": expires: is too small; write 1 at least',
+            'trunk "a b": target: "alice" is not a target; write "sip:alice@edge.example" or '
+            '"sip:{number}@192.0.2.9:5060"',
+            'trunk "a b": numbers[1]: "alice" is not a number; write "+442071234567"',
+            'trunk "a b": numbers[2]: is no text; write it in quotes',
+            'trunk "a b": enabled: is neither true nor false; write one of them, without quotes',
+        ],
+    ),
+    "secrets of the wrong kind": (
+        TRUNK.replace('"hunter2"', '{ topsecret = "topsecret" }')
+        + """
+[[user]]
+name = "a"
+password = ["topsecret"]
+[[user]]
+name = "b"
+ha1 = "topsecret"
+[[user]]
+name = "c"
+ha1 = { md5 = "topsecret" }
+[[user]]
+name = "d"
+ha1 = { md5 = 5, sha = "topsecret" }
+[[user]]
+name = "e"
+password = "top\\nsecret\\u0000topsecret"
+[[user]]
+name = "f"
+password = ""
+""",
+        [
+            'trunk "acme": password: is no text; write it in quotes',
+            'user "a": password: is no text; write it in quotes',
+            'user "b": ha1: is no table; write {key = …}, or its keys below [its name]',
+            'user "c": ha1: md5: is not 32 hex digits; write H(user:realm:password) in hex',
+            'user "d": ha1: md5: is no text; write it in quotes',
+            'user "d": ha1: sha: unknown key; did you mean "sha256"?',
+            'user "e": password: is empty or has control characters; write the password in quotes',
+            'user "f": password: is empty or has control characters; write the password in quotes',
+        ],
+    ),
+    "two secrets, and none": (
+        TRUNK
+        + 'password_file = "topsecret"\n'
+        + TRUNK.replace("acme", "bell").replace('password = "hunter2"', "")
+        + '[[user]]\nname = "a"\n[[user]]\nname = "b"\nha1 = { sha256 = "'
+        + "0" * 64
+        + '" }\n',
+        [
+            'trunk "acme": says not once how to log in; write one of password = "…", '
+            'password_file = "…", ha1 = {md5 = "…"}',
+            'trunk "bell": says not once how to log in; write one of password = "…", '
+            'password_file = "…", ha1 = {md5 = "…"}',
+            'user "a": says not once how to log in; write password = "…" or ha1 = {md5 = "…"}',
+            'user "b": ha1: has no md5, which phones are asked for; write ha1 = {md5 = "…"}',
+        ],
+    ),
+    "doubles and strangers": (
+        TRUNK
+        + TRUNK.replace("sip:pbx@192.0.2.9", "sip:bob@edge.example")
+        + TRUNK.replace("acme", "bell").replace("sip:192.0.2.1", "sip:192.0.2.1;transport=tcp")
+        + '[[user]]\nname = "a"\npassword = "hunter2"\n' * 3,
+        [
+            'trunk "acme": is there 2 times; give each its id',
+            'user "a": is there 3 times; give each its name',
+            'trunk "acme": target: there is no user "bob"; add [[user]] with name = "bob"',
+            'trunk "bell": registrar: is reached over tcp, on which the edge does not listen; add '
+            '"tcp:ip:port" to edge listen',
+        ],
+    ),
+    "a missing password file": (
+        TRUNK.replace('password = "hunter2"', 'password_file = "nowhere"'),
+        [
+            'trunk "acme": password_file: "nowhere" cannot be read or holds no single line; write '
+            "the password into it, and let only the agent's user read it"
+        ],
+    ),
+    "line breaks": (
+        TRUNK.replace("sip:192.0.2.1", "sip:h\\r\\nX-Evil")
+        + 'auth_user = "a\\r\\nX-Evil: 1"\nrealm = "a\\nb"\n'
+        + '[agent]\nstate = "/var/lib/whence\\nlisten=udp:192.0.2.1:5060"\n',
+        [
+            'agent: state: "/var/lib/whence\\nlisten=udp:192.0.2.1:5060" is not an absolute path '
+            'of letters, digits and / _ . + -; write "/var/lib/whence"',
+            'trunk "acme": registrar: "sip:h\\r\\nX-Evil" is not a server; write "sip:host", '
+            '"sip:host:port" or "sip:host:port;transport=tcp"',
+            'trunk "acme": auth_user: has control characters; write it without them',
+            'trunk "acme": realm: has control characters; write it without them',
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "said"), BROKEN.values(), ids=BROKEN.keys())
+def test_all_faults_of_a_file_are_told_at_once(tmp_path: Path, text: str, said: list[str]) -> None:
+    assert faults(tmp_path, text) == said
+
+
+PASSWORD_LINES = [
+    "password = topsecret",
+    'password = "topsecret',
+    'password = "top\\qtopsecret"',
+    'password = "a"topsecret"',
+    "password = topsecret=x",
+    'password = "topsecret"\npassword = "topsecret"',
+    '"topsecret"',
+    'ha1 = { md5 = "topsecret" sha256 = "x" }',
+    "password = '''topsecret",
+    'password = "topsecret\\u12"',
+]
+
+
+@pytest.mark.parametrize("line", PASSWORD_LINES)
+def test_a_fault_of_syntax_in_a_password_says_its_line_and_not_the_password(
+    tmp_path: Path, line: str
+) -> None:
+    (fault,) = faults(tmp_path, TRUNK.replace('password = "hunter2"', line))
+    assert fault.startswith("is not TOML: ")
+    assert re.search(r"\((at line [67], column \d+|at end of document)\)$", fault)
+
+
+def test_a_file_that_is_not_there_is_said_to_be_unreadable(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load(tmp_path / "whence.toml")
+    assert refused.value.faults == [
+        f"{tmp_path}/whence.toml: cannot be read: No such file or directory"
+    ]
+
+
+def test_a_byte_order_mark_before_the_first_table_is_none_of_its_text(tmp_path: Path) -> None:
+    file = tmp_path / "whence.toml"
+    file.write_bytes(b'\xef\xbb\xbf[edge]\r\ndomain = "edge.example"\r\n')
+    assert load(file).edge.domain == "edge.example"
+
+
+def test_a_file_that_is_not_utf_8_is_refused_with_the_byte(tmp_path: Path) -> None:
+    file = tmp_path / "whence.toml"
+    file.write_bytes(b'[edge]\ndomain = "\xff"\n')
+    with pytest.raises(ConfigError) as refused:
+        load(file)
+    assert refused.value.faults == ["whence.toml: is not UTF-8 at byte 17"]
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.recursive(
+        st.one_of(st.just('"topsecret"'), st.just("5"), st.just("true"), st.just("1979-05-27")),
+        lambda inner: st.one_of(
+            st.lists(inner, max_size=2).map(lambda parts: f"[{', '.join(parts)}]"),
+            inner.map(lambda part: f"{{ some = {part} }}"),
+        ),
+        max_leaves=4,
+    ),
+    st.sampled_from(["password", "ha1", "ha1.md5", "password_file"]),
+    st.sampled_from(["trunk", "user"]),
+)
+def test_whatever_stands_where_a_secret_should_no_secret_is_shown(
+    tmp_path: Path, value: str, key: str, table: str
+) -> None:
+    text = f'[[{table}]]\n{key} = {value}\nid = "x"\nname = "x"\n'
+    assert faults(tmp_path, text.replace('"topsecret"', '"hunter2\\u0007"'))
+
+
+# Right files.
+
+
+def test_an_empty_file_has_the_defaults(tmp_path: Path) -> None:
+    assert right(tmp_path, "") == Settings()
+
+
+def test_the_example_is_right_and_shows_the_defaults() -> None:
+    example = load(EXAMPLE)
+    assert example.edge == Edge()
+    assert example.agent == Agent()
+    assert example.trunk and example.user
+
+
+@pytest.mark.parametrize(
+    ("model", "above"),
+    [
+        (Edge, "[edge]"),
+        (Tls, "[edge.tls]"),
+        (Agent, "[agent]"),
+        (Trunk, "[[trunk]]"),
+        (User, "[[user]]"),
+    ],
+)
+def test_the_example_shows_every_key(model: type[Edge], above: str) -> None:
+    text = EXAMPLE.read_text(encoding="utf-8")
+    section = text[text.index(f"\n{above}") + 1 :]
+    section = re.split(rf"^\[(?!{re.escape(above[1:])})", section, flags=re.MULTILINE)[0]
+    keys = [key for key in model.model_fields if f"[{above.strip('[]')}.{key}]" not in text]
+    missing = [key for key in keys if not re.search(rf"(^|[\s#]){key}\s*=", section)]
+    assert missing == []
+
+
+def test_the_example_shows_the_keys_of_an_ha1() -> None:
+    text = EXAMPLE.read_text(encoding="utf-8")
+    assert all(f"{key} = " in text for key in Ha1.model_fields)
+
+
+def test_the_values_of_a_shown_trunk_are_the_defaults_where_it_has_one() -> None:
+    shown = tomllib.loads(EXAMPLE.read_text(encoding="utf-8"))["trunk"][0]
+    for key in ("proxy", "realm", "expires", "follow_dns", "port", "networks", "enabled"):
+        assert shown[key] == Trunk.model_fields[key].default
+
+
+def test_the_domain_is_the_registrars_host_where_none_is_given(tmp_path: Path) -> None:
+    (trunk,) = right(tmp_path, TRUNK).trunk
+    assert trunk.aor == "sip:acct1@192.0.2.1"
+    (trunk,) = right(tmp_path, TRUNK + 'domain = "provider.example"').trunk
+    assert trunk.aor == "sip:acct1@provider.example"
+    of_ipv6 = '[edge]\nlisten = ["udp:[::1]:5060"]\n'
+    (trunk,) = right(tmp_path, of_ipv6 + TRUNK.replace("192.0.2.1", "[2001:db8::1]:5070")).trunk
+    assert trunk.aor == "sip:acct1@[2001:db8::1]"
+
+
+def test_registers_go_to_the_proxy_where_one_is_given(tmp_path: Path) -> None:
+    (trunk,) = right(tmp_path, TRUNK + 'proxy = "sip:192.0.2.7:5070"').trunk
+    assert (trunk.server.host, trunk.server.port) == ("192.0.2.7", 5070)
+    assert trunk.aor == "sip:acct1@192.0.2.1"
+
+
+def test_the_digests_user_is_the_aor_user_where_none_is_given(tmp_path: Path) -> None:
+    (trunk,) = right(tmp_path, TRUNK).trunk
+    assert trunk.credentials().user == "acct1"
+    (trunk,) = right(tmp_path, TRUNK + 'auth_user = "other"\nrealm = "r"').trunk
+    assert (trunk.credentials().user, trunk.credentials().realm) == ("other", "r")
+
+
+def test_a_password_file_is_looked_for_beside_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "acme.password").write_text("hunter2\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    text = TRUNK.replace('password = "hunter2"', 'password_file = "acme.password"')
+    write(tmp_path / "conf", text)
+    (trunk,) = load(Path("conf/whence.toml")).trunk
+    assert trunk.credentials().password == Secret("hunter2")
+    absolute = text.replace("acme.password", f"{tmp_path}/conf/acme.password")
+    (trunk,) = right(tmp_path, absolute).trunk
+    assert trunk.credentials().password == Secret("hunter2")
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"two\nlines\n", b"\xff\xfe"])
+def test_a_password_file_holds_one_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "p").write_bytes(content)
+    (fault,) = faults(tmp_path, TRUNK.replace('password = "hunter2"', 'password_file = "p"'))
+    assert fault.startswith('trunk "acme": password_file: "p" cannot be read or holds no single')
+
+
+def test_an_ha1_serves_instead_of_the_password(tmp_path: Path) -> None:
+    known = {"md5": "ab" * 16, "sha256": "CD" * 32}
+    line = f'ha1 = {{ md5 = "{known["md5"]}", sha256 = "{known["sha256"]}" }}'
+    (trunk,) = right(tmp_path, TRUNK.replace('password = "hunter2"', line)).trunk
+    assert dict(trunk.credentials().ha1) == {
+        "MD5": Secret("ab" * 16),
+        "SHA-256": Secret("cd" * 32),
+    }
+    assert trunk.credentials().password is None
+
+
+def test_a_users_ha1_is_that_of_name_domain_and_password(tmp_path: Path) -> None:
+    (user,) = right(tmp_path, '[[user]]\nname = "alice"\npassword = "hunter2"').user
+    known = ha1("MD5", "alice", "edge.example", Secret("hunter2"))
+    assert user.md5("edge.example").reveal() == known
+    (user,) = right(tmp_path, f'[[user]]\nname = "alice"\nha1 = {{ md5 = "{known}" }}').user
+    assert user.md5("edge.example").reveal() == known
+
+
+def test_a_target_at_home_may_be_the_called_number(tmp_path: Path) -> None:
+    text = TRUNK.replace("sip:pbx@192.0.2.9", "sip:{number}@edge.example")
+    assert right(tmp_path, text).trunk[0].target == "sip:{number}@edge.example"
+
+
+def test_no_secret_is_in_the_text_of_settings(tmp_path: Path) -> None:
+    (tmp_path / "p").write_text("topsecret", encoding="utf-8")
+    known = "ab" * 16
+    loaded = right(
+        tmp_path,
+        TRUNK
+        + TRUNK.replace("acme", "bell").replace('password = "hunter2"', 'password_file = "p"')
+        + '[[user]]\nname = "a"\npassword = "hunter2"\n'
+        + f'[[user]]\nname = "b"\nha1 = {{ md5 = "{known}" }}\n',
+    )
+    seen = [repr(loaded), str(loaded), loaded.model_dump_json(), str(loaded.model_dump())]
+    seen += [repr(trunk.credentials()) for trunk in loaded.trunk]
+    seen += [repr(user.md5("edge.example")) for user in loaded.user]
+    for text in seen:
+        assert not any(secret in text for secret in (*SECRETS, known))
+
+
+def test_providers_reach_a_socket_by_the_advertised_place(tmp_path: Path) -> None:
+    socket = Source.parse("udp:127.0.0.1:5060")
+    assert right(tmp_path, "").edge.place_of(socket) == ("127.0.0.1", 5060)
+    advertised = right(tmp_path, '[edge]\nadvertise = "203.0.113.1:5070"')
+    assert advertised.edge.place_of(socket) == ("203.0.113.1", 5070)
+    by_ip = right(tmp_path, '[edge]\nadvertise = "203.0.113.1"')
+    assert by_ip.edge.place_of(socket) == ("203.0.113.1", 5060)
+    assert by_ip.edge.place_of(Source.parse("udp:[::1]:5060")) == ("::1", 5060)
+
+
+def test_one_advertised_port_does_not_serve_sockets_of_several(tmp_path: Path) -> None:
+    sockets = '"udp:127.0.0.1:5060", "tcp:127.0.0.1:5080"'
+    with pytest.raises(ConfigError) as error:
+        right(tmp_path, f'[edge]\nadvertise = "203.0.113.1:5060"\nlisten = [{sockets}]\n')
+    assert error.value.faults == [
+        'whence.toml: edge: advertise: "203.0.113.1:5060" is one port for sockets of several; '
+        'write the ip alone, "203.0.113.1": each socket is then seen at its own port'
+    ]
+
+
+def test_the_socket_for_a_target_fits_its_transport_and_version(tmp_path: Path) -> None:
+    edge = right(
+        tmp_path, '[edge]\nlisten = ["udp:127.0.0.1:5060", "tcp:127.0.0.1:5061", "udp:[::1]:5060"]'
+    ).edge
+    assert str(edge.socket_for("udp", 4)) == "udp:127.0.0.1:5060"
+    assert str(edge.socket_for("udp", 6)) == "udp:[::1]:5060"
+    assert str(edge.socket_for("tcp", 4)) == "tcp:127.0.0.1:5061"
+    assert edge.socket_for("tcp", 6) is None
+
+
+def test_without_a_transport_it_is_dns_that_says_how_a_registrar_is_reached(tmp_path: Path) -> None:
+    file = tmp_path / "whence.toml"
+    file.write_text(
+        '[edge]\nlisten = ["tcp:127.0.0.1:5060"]\n'
+        '[[trunk]]\nid = "acme"\nregistrar = "sip:sip.provider.example"\nuser = "acct1"\n'
+        'password = "secret"\ntarget = "sip:pbx@192.0.2.9"\n'
+    )
+    assert load(file).trunk[0].registrar == "sip:sip.provider.example"
+
+
+# --- the files of [edge.tls]
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority("authority", tmp_path_factory.mktemp("certificates"))
+
+
+def tls(**keys: object) -> str:
+    lines = [f'{key} = "{value}"' for key, value in keys.items()]
+    return "\n".join(['[edge]\nlisten = ["tls:127.0.0.1:5061"]', "[edge.tls]", *lines, ""])
+
+
+def test_the_files_of_tls_may_stand_beside_the_file(tmp_path: Path, authority: Authority) -> None:
+    made = authority.certificate("DNS:edge.example")
+    (tmp_path / "cert.pem").write_bytes(made.certificate.read_bytes())
+    (tmp_path / "key.pem").write_bytes(made.key.read_bytes())
+    read = right(tmp_path, tls(certificate="cert.pem", key="key.pem", ca=authority.file)).edge.tls
+    assert (read.certificate, read.key) == (f"{tmp_path}/cert.pem", f"{tmp_path}/key.pem")
+    assert read.ca == str(authority.file)
+
+
+def test_a_file_of_tls_that_is_not_there_is_named(tmp_path: Path, authority: Authority) -> None:
+    made = authority.certificate("DNS:edge.example")
+    whole = {"certificate": made.certificate, "key": made.key, "ca": authority.file}
+    for key in whole:
+        assert faults(tmp_path, tls(**(whole | {key: "nowhere.pem"}))) == [
+            f'edge: tls: {key}: "{tmp_path}/nowhere.pem" cannot be read: No such file or '
+            "directory; write the path of a file in PEM that the user of Whence can read"
+        ]
+
+
+def test_a_key_of_another_certificate_is_refused(tmp_path: Path, authority: Authority) -> None:
+    made, other = (authority.certificate("DNS:edge.example") for _ in range(2))
+    (said,) = faults(tmp_path, tls(certificate=made.certificate, key=other.key, ca=authority.file))
+    assert "do not belong together" in said
+
+
+def test_a_ca_file_without_a_certificate_is_refused(tmp_path: Path, authority: Authority) -> None:
+    made = authority.certificate("DNS:edge.example")
+    (said,) = faults(tmp_path, tls(certificate=made.certificate, key=made.key, ca=made.key))
+    assert "holds no certificates in PEM" in said
+
+
+def test_a_path_that_could_say_more_in_tls_cfg_is_refused(tmp_path: Path) -> None:
+    (said,) = faults(tmp_path, tls(certificate="a\\nca_list=x", key="b"))
+    assert "is no path of letters, digits" in said
+
+
+# Networks.
+
+
+def test_a_network_is_read_as_a_value_and_may_say_more(tmp_path: Path) -> None:
+    text = """networks = [
+    "198.51.100.0/24", "198.51.100.7/32", "::ffff:192.0.2.0/120", "2001:0DB8::/32",
+    {network = "203.0.113.7", port = 5060, transport = "tls", note = "n", expires_at = "%s"},
+    {network = "203.0.113.8", expires_at = 2030-01-01T00:00:00Z},
+]
+"""
+    (trunk,) = right(tmp_path, TRUNK + text % "2030-01-01T01:00:00+01:00").trunk
+    assert [pin.network for pin in trunk.networks] == [
+        "198.51.100.0/24",
+        "198.51.100.7",
+        "192.0.2.0/24",
+        "2001:db8::/32",
+        "203.0.113.7",
+        "203.0.113.8",
+    ]
+    assert trunk.networks[0].place == ("198.51.100.0/24", None, "udp")
+    assert trunk.networks[4].place == ("203.0.113.7", 5060, "tls")
+    assert trunk.networks[4].expires_at == trunk.networks[5].expires_at == 1_893_456_000
+
+
+def test_a_network_that_has_expired_is_no_fault_but_can_be_asked_for(tmp_path: Path) -> None:
+    """Else a file that was right in the evening would keep Whence from starting in the morning."""
+    text = TRUNK + 'networks = [{network = "192.0.2.0/24", expires_at = "2020-01-01T00:00:00Z"}]\n'
+    settings = right(tmp_path, text)
+    assert settings.expired_pins(1_900_000_000) == [
+        'trunk "acme": networks[0]: "192.0.2.0/24" has expired; take it out'
+    ]
+    assert settings.expired_pins(1_500_000_000) == []
+
+
+# What happened.
+
+
+def test_the_file_of_calls_stands_beside_the_file_and_must_be_writable(tmp_path: Path) -> None:
+    assert right(tmp_path, "").agent.calls_file == ""
+    made = right(tmp_path, '[agent]\ncalls_file = "calls.json"').agent
+    assert (made.calls_file, made.calls) == (f"{tmp_path}/calls.json", 10_000)
+    said = "cannot be written; write the path of a file in a folder that the user of Whence can"
+    for wrong in ("nowhere/calls.json", ".", "/proc/1/calls", "a\\nb"):
+        (fault,) = faults(tmp_path, f'[agent]\ncalls_file = "{wrong}"')
+        assert fault.startswith("agent: calls_file: ") and said in fault
+
+
+def test_the_path_of_the_state_directory_leaves_room_for_a_socket(tmp_path: Path) -> None:
+    longest = "/" + "x" * 96
+    assert right(tmp_path, f'[agent]\nstate = "{longest}"').agent.state == longest
+    (fault,) = faults(tmp_path, f'[agent]\nstate = "{longest}x"')
+    assert fault.endswith("is too long for the socket in it; write a path of 97 characters at most")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "https://hooks.example/a/b?c=d",
+        "https://hooks.example:8443",
+        "https://192.0.2.1/x",
+        "https://[2001:db8::1]:8443/x",
+        "http://127.0.0.1:9000/x",
+        "http://[::1]:9000/x",
+        "http://localhost/x",
+    ],
+)
+def test_a_webhook_is_a_url_to_https_or_to_loopback(tmp_path: Path, url: str) -> None:
+    assert right(tmp_path, f'[agent]\nwebhook = "{url}"').agent.webhook == url
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("hunter2", 'is no URL; write "https://host/path"'),
+        ("ftp://x/hunter2", "is no URL"),
+        ("https://", "is no URL"),
+        ("https:///hunter2", "is no URL"),
+        ("https://x:99999/hunter2", "is no URL"),
+        ("https://x:y/hunter2", "is no URL"),
+        ("https://[::1/hunter2", "is no URL"),
+        ("https://x y/hunter2", "is no URL"),
+        ("https://x/hunter2\\n", "is no URL"),
+        ("https://ex\u00e4mple/hunter2", "is no URL"),
+        ("https://me:hunter2@x/", "has a user, password or fragment in it"),
+        ("https://x/#hunter2", "has a user, password or fragment in it"),
+        ("http://hooks.example/hunter2", "goes over plain http to another machine"),
+        ("http://192.0.2.1/hunter2", "goes over plain http to another machine"),
+        ("http://127.0.0.1.evil.example/hunter2", "goes over plain http to another machine"),
+        ("http://127.0.0.1@evil.example/hunter2", "has a user, password or fragment in it"),
+        ("http://localhost.evil.example/hunter2", "goes over plain http to another machine"),
+    ],
+)
+def test_another_webhook_is_refused_and_not_repeated(tmp_path: Path, url: str, said: str) -> None:
+    (fault,) = faults(tmp_path, f'[agent]\nwebhook = "{url}"')
+    assert fault.startswith(f"agent: webhook: {said}")
+
+
+def test_the_webhooks_token_is_one_word_in_a_file(tmp_path: Path) -> None:
+    token = tmp_path / "hook.token"
+    token.write_text("hunter2\n")
+    made = right(tmp_path, '[agent]\nwebhook_token_file = "hook.token"').agent
+    assert made.webhook_token_file == str(token)
+    for wrong in ("", "hunter2 topsecret", "hunter2\ntopsecret", "hunter2\u00e9"):
+        token.write_text(wrong, "utf-8")
+        (fault,) = faults(tmp_path, '[agent]\nwebhook_token_file = "hook.token"')
+        assert "cannot be read or holds no single word; write the token into it" in fault
+    (fault,) = faults(tmp_path, '[agent]\nwebhook_token_file = "nowhere"')
+    assert fault.startswith(f'agent: webhook_token_file: "{tmp_path / "nowhere"}" cannot be read')
+
+
+def test_number_headers_and_format_have_the_usual_values(tmp_path: Path) -> None:
+    (trunk,) = right(tmp_path, TRUNK).trunk
+    assert trunk.number_headers == ("p-called-party-id", "to")
+    assert trunk.number_format == "as_sent"
+    assert right(tmp_path, TRUNK).number_headers == []
+
+
+def test_number_headers_are_kept_in_order_and_small_letters(tmp_path: Path) -> None:
+    more = 'number_headers = ["X-DID", "Diversion", "history-info", "To"]\n'
+    settings = right(tmp_path, TRUNK + more)
+    assert settings.trunk[0].number_headers == ("x-did", "diversion", "history-info", "to")
+    assert settings.number_headers == ["diversion", "history-info", "x-did"]
+    assert right(tmp_path, TRUNK + "number_headers = []\n").trunk[0].number_headers == ()
+
+
+NO_HEADERS = ["", "X Called", "X-Called:", "X-Cälled", "X-Called\\r\\nVia", "$hdr(To)", "x" * 65]
+STRUCTURE = [
+    "Via",
+    "v",
+    "Route",
+    "Record-Route",
+    "contact",
+    "M",
+    "Call-ID",
+    "From",
+    "CSeq",
+    "t",
+    "Request-URI",
+    "Authorization",
+]
+OUR_OWN = ["X-Whence-Trunk", "x-whence-anything"]
+
+
+@pytest.mark.parametrize("name", [*NO_HEADERS, *STRUCTURE, *OUR_OWN])
+def test_header_that_names_no_called_number_is_refused(tmp_path: Path, name: str) -> None:
+    (fault,) = faults(tmp_path, TRUNK + f'number_headers = ["To", "{name}"]\n')
+    assert fault.startswith('trunk "acme": number_headers[1]: "')
+
+
+@pytest.mark.parametrize(
+    "value", ['"To"', '["To", "to"]', "[1]", str([f"X-{n}" for n in range(9)]).replace("'", '"')]
+)
+def test_number_headers_of_another_form_are_refused(tmp_path: Path, value: str) -> None:
+    (fault,) = faults(tmp_path, TRUNK + f"number_headers = {value}\n")
+    assert fault.startswith('trunk "acme": number_headers')
+
+
+def test_more_headers_than_are_looked_for_are_refused(tmp_path: Path) -> None:
+    text = "".join(
+        TRUNK.replace('"acme"', f'"acme{n}"') + f'number_headers = ["X-{n}"]\n' for n in range(17)
+    )
+    (fault,) = faults(tmp_path, text)
+    assert fault.startswith("trunk: number_headers: the trunks name 17 different headers")
+
+
+def test_national_format_needs_a_country(tmp_path: Path) -> None:
+    more = 'number_format = "national"\n'
+    (fault,) = faults(tmp_path, TRUNK + more)
+    assert fault.startswith('trunk "acme": number_format: "national" is of a country')
+    settings = right(tmp_path, TRUNK + more + 'country = "44"\n')
+    assert settings.number_style(settings.trunk[0]) == "national:44:0:00"
+    (fault,) = faults(tmp_path, TRUNK + 'number_format = "sip"\n')
+    assert fault.startswith('trunk "acme": number_format: ')
+
+
+def test_account_that_is_a_number_has_the_spellings_of_its_country(tmp_path: Path) -> None:
+    text = TRUNK.replace('user = "acct1"', 'user = "02071234567"') + 'country = "44"\n'
+    settings = right(tmp_path, text)
+    forms = settings.account_spellings(settings.trunk[0])
+    assert set(forms) >= {"02071234567", "+442071234567", "00442071234567", "2071234567"}
+    assert set(forms.values()) == {"+442071234567"}
+    (trunk,) = (settings := right(tmp_path, TRUNK)).trunk
+    assert settings.account_spellings(trunk) == {"acct1": ""}

@@ -1,0 +1,454 @@
+"""Where a server is now, as a real DNS server tells it: each rule of RFC 3263 and RFC 2782."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Iterator
+from typing import NoReturn
+
+import dns.rdata
+import pytest
+
+from testkit.nameserver import NameServer, address, cname, naptr, srv
+from testkit.network import Network
+from whence.agent.dns.cache import Kind, Records
+from whence.agent.dns.resolver import NEXT_HOPS_LIMIT, Resolver, by_priority
+from whence.core.registration.reason import RegistrationReason as Code
+from whence.core.registration.reason import Why
+from whence.core.sip.uri import Uri
+
+UDP = [("udp", 4)]
+ALL = [(transport, version) for transport in ("udp", "tcp", "tls") for version in (4, 6)]
+
+ZONE = (
+    # Two servers, each with an address: most names lead to them.
+    address("one.example", "192.0.2.1"),
+    address("two.example", "192.0.2.2"),
+    address("both.example", "192.0.2.3", "2001:db8::3"),
+    address("six.example", "2001:db8::6"),
+    # plain: addresses only.
+    address("plain.example", "192.0.2.10"),
+    cname("alias.example", "plain.example"),
+    # voip: SRV records and, to show who asks for what, addresses of the web site.
+    address("voip.example", "192.0.2.80", "2001:db8::80"),
+    srv("_sip._udp.voip.example", "two.example", 5062, priority=20),
+    srv("_sip._udp.voip.example", "one.example", 5061, priority=10),
+    srv("_sip._tcp.voip.example", "two.example", 5070),
+    srv("_sips._tcp.voip.example", "one.example", 5071),
+    # big: prefers TCP, then TLS, then UDP, whose order counts before their preference.
+    naptr("big.example", "SIP+D2U", "_sip._udp.voip.example", order=30, preference=1),
+    naptr("big.example", "SIP+D2T", "_sip._tcp.voip.example", order=20, preference=10),
+    naptr("big.example", "SIPS+D2T", "_sips._tcp.voip.example", order=20, preference=20),
+    # safe: prefers TLS.
+    naptr("safe.example", "SIP+D2T", "_sip._tcp.voip.example", order=20),
+    naptr("safe.example", "SIPS+D2T", "_sips._tcp.voip.example", order=10),
+    # odd: offers what is no SIP, or leads nowhere.
+    naptr("odd.example", "E2U+sip", "_sip._tcp.voip.example", order=1),
+    naptr("odd.example", "SIP+D2S", "_sip._tcp.voip.example", order=2),
+    naptr("odd.example", "SIP+D2U", "_sip._udp.odd.example", order=3),
+    srv("_sip._udp.odd.example", "one.example"),
+    # brief: a server with an address that counts for a moment.
+    srv("_sip._udp.brief.example", "moment.example"),
+    srv("_sip._udp.brief.example", "one.example"),
+    address("moment.example", "192.0.2.70", ttl_s=20),
+    # off: says that it has no SIP over UDP.
+    address("off.example", "192.0.2.90"),
+    srv("_sip._udp.off.example", "."),
+    srv("_sip._tcp.off.example", "two.example"),
+    # same: the same server twice, and one whose name does not exist.
+    srv("_sip._udp.same.example", "gone.example", priority=1),
+    srv("_sip._udp.same.example", "one.example", priority=2),
+    srv("_sip._udp.same.example", "one.example", priority=3),
+    # Every family, one family.
+    srv("_sip._udp.mixed.example", "both.example", priority=1),
+    srv("_sip._udp.mixed.example", "six.example", priority=2),
+    srv("_sip._udp.mixed.example", "one.example", priority=3),
+    # Nonsense.
+    address(
+        "nowhere.example", "0.0.0.0", "224.0.0.1", "::", "ff02::1", "fe80::1", "::ffff:1.2.3.4"
+    ),
+    cname("loop.example", "pool.example"),
+    *(address("many.example", f"10.0.{i >> 8}.{i & 255}") for i in range(1000)),
+    *(srv("_sip._udp.crowd.example", f"host-{i}.example") for i in range(100)),
+    *(address(f"host-{i}.example", f"10.1.0.{i}", f"2001:db8::{i:x}") for i in range(100)),
+)
+
+
+@pytest.fixture(scope="module")
+def nameserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NameServer]:
+    folder = tmp_path_factory.mktemp("dns")
+    with Network() as network, NameServer(network.ip("nameserver"), folder, ZONE) as server:
+        yield server
+
+
+@pytest.fixture
+def ask(nameserver: NameServer) -> Ask:
+    return Ask(nameserver)
+
+
+class Ask:
+    """A resolver, made anew for each question: nothing is remembered."""
+
+    def __init__(self, nameserver: NameServer) -> None:
+        self._nameserver = nameserver
+
+    def __call__(self, uri: str, sockets: list[tuple[str, int]] = UDP) -> list[str]:
+        server = Uri.parse(uri)
+        assert server
+
+        async def asking() -> list[str]:
+            resolver = Resolver(Records(self._nameserver.address), sockets, lambda low, high: high)
+            return [str(hop) for hop in await resolver.targets(server)]
+
+        return asyncio.run(asking())
+
+    def asked(self, uri: str, sockets: list[tuple[str, int]] = UDP) -> set[tuple[str, str]]:
+        """What the DNS server was asked for that."""
+        before = len(self._nameserver.asked())
+        self(uri, sockets)
+        return set(self._nameserver.asked()[before:])
+
+
+class Nobody:
+    """Whom nobody may ask."""
+
+    def is_silent(self, host: str) -> bool:
+        return False
+
+    async def find(self, name: str, kind: Kind) -> NoReturn:
+        raise AssertionError(f"asked for {name} {kind}")
+
+    def good_for_s(self, name: str, kind: Kind) -> NoReturn:
+        raise AssertionError(f"asked for {name} {kind}")
+
+
+# A literal address, a port, a transport.
+
+
+@pytest.mark.parametrize(
+    ("uri", "next_hop"),
+    [
+        ("sip:192.0.2.1", "udp:192.0.2.1:5060"),
+        ("sip:192.0.2.1:5070", "udp:192.0.2.1:5070"),
+        ("sip:192.0.2.1;transport=tcp", "tcp:192.0.2.1:5060"),
+        ("sip:192.0.2.1;transport=tls", "tls:192.0.2.1:5061"),
+        ("sip:192.0.2.1;transport=TCP", "tcp:192.0.2.1:5060"),
+        ("sips:192.0.2.1", "tls:192.0.2.1:5061"),
+        ("sip:[2001:db8::0:1]:5070", "udp:[2001:db8::1]:5070"),
+    ],
+)
+def test_a_literal_address_is_itself_and_dns_is_not_asked(uri: str, next_hop: str) -> None:
+    server = Uri.parse(uri)
+    assert server
+    (found,) = asyncio.run(Resolver(Nobody(), UDP).targets(server))
+    assert str(found) == next_hop
+
+
+def test_with_a_port_only_addresses_are_asked_for(ask: Ask) -> None:
+    assert ask("sip:voip.example:5080") == ["udp:192.0.2.80:5080"]
+    assert ask("sip:voip.example:5080;transport=tcp", ALL) == [
+        "tcp:[2001:db8::80]:5080",
+        "tcp:192.0.2.80:5080",
+    ]
+    assert ask.asked("sip:voip.example:5080") == {("A", "voip.example")}
+
+
+def test_with_a_transport_its_srv_records_count_and_no_naptr(ask: Ask) -> None:
+    assert ask("sip:voip.example;transport=tcp", ALL) == ["tcp:192.0.2.2:5070"]
+    assert ask("sip:voip.example;transport=tls", ALL) == ["tls:192.0.2.1:5071"]
+    assert ask.asked("sip:big.example;transport=udp") == {
+        ("SRV", "_sip._udp.big.example"),
+        ("A", "big.example"),
+    }
+
+
+def test_with_a_transport_and_no_srv_the_name_itself_is_the_server(ask: Ask) -> None:
+    assert ask("sip:plain.example;transport=udp") == ["udp:192.0.2.10:5060"]
+    assert ask("sip:plain.example;transport=tcp", ALL) == ["tcp:192.0.2.10:5060"]
+    assert ask("sip:plain.example;transport=tls", ALL) == ["tls:192.0.2.10:5061"]
+
+
+def test_a_transport_that_the_edge_lacks_leads_nowhere(ask: Ask) -> None:
+    assert ask("sip:voip.example;transport=tcp", UDP) == []
+    assert ask.asked("sip:voip.example;transport=tcp", UDP) == set()
+
+
+# NAPTR.
+
+
+def test_naptr_says_which_transports_in_which_order(ask: Ask) -> None:
+    assert ask("sip:big.example", ALL) == [
+        "tcp:192.0.2.2:5070",
+        "tls:192.0.2.1:5071",
+        "udp:192.0.2.1:5061",
+        "udp:192.0.2.2:5062",
+    ]
+
+
+def test_of_naptr_only_what_the_edge_can_send_on_counts(ask: Ask) -> None:
+    assert ask("sip:big.example", [("udp", 4), ("tls", 4)]) == [
+        "tls:192.0.2.1:5071",
+    ]
+    assert ask("sip:big.example", UDP) == ["udp:192.0.2.1:5061", "udp:192.0.2.2:5062"]
+
+
+def test_a_domain_that_prefers_tls_is_reached_by_nothing_weaker(ask: Ask) -> None:
+    """Else it would be enough to block TLS."""
+    assert ask("sip:safe.example", ALL) == ["tls:192.0.2.1:5071"]
+    assert ask("sip:safe.example", [("tcp", 4)]) == ["tcp:192.0.2.2:5070"]
+
+
+def test_what_naptr_says_of_other_services_is_passed_over(ask: Ask) -> None:
+    assert ask("sip:odd.example", ALL) == ["udp:192.0.2.1:5060"]
+
+
+# SRV.
+
+
+def test_without_naptr_srv_of_each_transport_is_asked_for(ask: Ask) -> None:
+    assert ask("sip:voip.example", ALL) == [
+        "udp:192.0.2.1:5061",
+        "udp:192.0.2.2:5062",
+        "tcp:192.0.2.2:5070",
+        "tls:192.0.2.1:5071",
+    ]
+    assert ask.asked("sip:voip.example", [("udp", 4), ("tcp", 4)]) == {
+        ("NAPTR", "voip.example"),
+        ("SRV", "_sip._udp.voip.example"),
+        ("SRV", "_sip._tcp.voip.example"),
+        ("A", "one.example"),
+        ("A", "two.example"),
+    }
+
+
+def test_a_lower_priority_comes_first(ask: Ask) -> None:
+    assert ask("sip:voip.example;transport=udp") == ["udp:192.0.2.1:5061", "udp:192.0.2.2:5062"]
+
+
+def test_a_target_of_a_dot_means_that_there_is_no_such_service(ask: Ask) -> None:
+    assert ask("sip:off.example;transport=udp") == []
+    assert ask("sip:off.example", UDP) == []
+    assert ask("sip:off.example", ALL) == ["tcp:192.0.2.2:5060"]
+
+
+def test_no_next_hop_comes_twice_and_a_target_without_address_is_passed_over(ask: Ask) -> None:
+    assert ask("sip:same.example") == ["udp:192.0.2.1:5060"]
+
+
+def test_without_naptr_and_srv_the_name_itself_is_the_server(ask: Ask) -> None:
+    assert ask("sip:plain.example", ALL) == ["udp:192.0.2.10:5060"]
+    assert ask("sip:alias.example", ALL) == ["udp:192.0.2.10:5060"]
+    assert ask("sip:plain.example", [("tcp", 4)]) == ["tcp:192.0.2.10:5060"]
+
+
+def test_a_name_that_does_not_exist_leads_nowhere(ask: Ask) -> None:
+    assert ask("sip:nobody.example", ALL) == []
+
+
+def test_a_sips_uri_is_reached_by_tls_only(ask: Ask) -> None:
+    assert ask("sips:big.example", ALL) == ["tls:192.0.2.1:5071"]
+    assert ask("sips:voip.example", ALL) == ["tls:192.0.2.1:5071"]
+    assert ask("sips:plain.example", ALL) == ["tls:192.0.2.10:5061"]
+    assert ask("sips:plain.example", UDP) == []
+
+
+# Weights (RFC 2782).
+
+
+def servers(*weights: int) -> list[dns.rdata.Rdata]:
+    return [dns.rdata.from_text("IN", "SRV", f"1 {w} 5060 w{w}.example.") for w in weights]
+
+
+def test_servers_of_one_priority_come_first_as_often_as_their_weight_says() -> None:
+    pick = random.Random(1).randint
+    first = Counter(by_priority(servers(10, 30, 60), pick)[0].weight for _ in range(3000))
+    assert {weight: round(n / 300) for weight, n in first.items()} == {10: 1, 30: 3, 60: 6}
+
+
+def test_after_the_first_the_others_are_drawn_by_their_weights_too() -> None:
+    pick = random.Random(1).randint
+    orders = [[s.weight for s in by_priority(servers(10, 30, 60), pick)] for _ in range(3000)]
+    assert all(sorted(order) == [10, 30, 60] for order in orders)
+    second = Counter(order[1] for order in orders if order[0] == 60)
+    assert 2 < second[30] / second[10] < 4
+
+
+def test_a_server_of_weight_0_comes_last_but_for_the_smallest_draw() -> None:
+    smallest, next_one = (
+        by_priority(servers(5, 0), min),
+        by_priority(servers(5, 0), lambda _, most: min(1, most)),
+    )
+    assert [srv.weight for srv in smallest] == [0, 5]
+    assert [srv.weight for srv in next_one[:1]] == [5]
+    assert len(by_priority(servers(0, 0, 0), random.Random(1).randint)) == 3
+
+
+def test_a_weight_never_counts_before_a_priority() -> None:
+    listed = [
+        dns.rdata.from_text("IN", "SRV", f"{priority} {weight} 5060 w.example.")
+        for priority, weight in [(2, 65535), (1, 0), (2, 1), (1, 1)]
+    ]
+    for seed in range(20):
+        order = by_priority(listed, random.Random(seed).randint)
+        assert [srv.priority for srv in order] == [1, 1, 2, 2]
+
+
+# IPv4 and IPv6.
+
+
+def test_ipv6_comes_before_ipv4_where_the_edge_has_a_socket_for_it(ask: Ask) -> None:
+    both = [("udp", 4), ("udp", 6)]
+    assert ask("sip:mixed.example", both) == [
+        "udp:[2001:db8::3]:5060",
+        "udp:192.0.2.3:5060",
+        "udp:[2001:db8::6]:5060",
+        "udp:192.0.2.1:5060",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("version", "found"),
+    [
+        (4, ["udp:192.0.2.3:5060", "udp:192.0.2.1:5060"]),
+        (6, ["udp:[2001:db8::3]:5060", "udp:[2001:db8::6]:5060"]),
+    ],
+)
+def test_a_family_without_a_socket_is_not_even_asked_for(
+    ask: Ask, version: int, found: list[str]
+) -> None:
+    # The edge's TCP socket of the other family does not help: the service is one over UDP.
+    sockets = [("udp", version), ("tcp", 10 - version)]
+    assert ask("sip:mixed.example;transport=udp", sockets) == found
+    unasked = {4: "AAAA", 6: "A"}[version]
+    asked = ask.asked("sip:mixed.example;transport=udp", sockets)
+    assert unasked not in {kind for kind, _ in asked}
+
+
+# Absurd answers.
+
+
+def test_addresses_that_are_no_place_are_passed_over(ask: Ask) -> None:
+    assert ask("sip:nowhere.example", ALL) == []
+
+
+def test_a_thousand_addresses_are_sixteen_next_hops(ask: Ask) -> None:
+    assert len(ask("sip:many.example")) == NEXT_HOPS_LIMIT == 16
+
+
+def test_of_a_hundred_servers_sixteen_are_looked_up(ask: Ask) -> None:
+    assert len(ask("sip:crowd.example", ALL)) == 16
+    asked = ask.asked("sip:crowd.example", ALL)
+    assert len({name for kind, name in asked if kind in ("A", "AAAA")}) == 16
+
+
+def test_an_alias_that_leads_nowhere_ends(ask: Ask) -> None:
+    assert ask("sip:loop.example") == []
+
+
+@pytest.mark.parametrize(
+    "host", ["bad..example", "x" * 64 + ".example", ".example", "a." * 130, "192.0.2.256", "."]
+)
+def test_a_name_that_dns_cannot_bear_leads_nowhere(ask: Ask, host: str) -> None:
+    assert ask(f"sip:{host}", ALL) == []
+
+
+@pytest.mark.parametrize(
+    "uri", ["tel:+4420", "sip:a b", "sip:\x1b[2J", "sip:\\000.example", "sip:ü"]
+)
+def test_what_is_no_host_name_is_not_asked_for(uri: str) -> None:
+    """A registrar that redirects us may write what it likes."""
+    server = Uri.parse(uri)
+    assert server is None or asyncio.run(Resolver(Nobody(), ALL).targets(server)) == ()
+
+
+def test_a_transport_that_is_none_leads_nowhere(ask: Ask) -> None:
+    assert ask("sip:voip.example;transport=ws", ALL) == []
+    assert ask("sip:voip.example;transport=TCP", ALL) == ["tcp:192.0.2.2:5070"]
+
+
+# All that DNS names, for siblings.
+
+
+def test_everywhere_is_all_that_dns_names_for_as_long_as_the_shortest_of_its_ttls(
+    ask: Ask,
+) -> None:
+    async def asking(host: str) -> tuple[set[str], float]:
+        server = Uri.parse(f"sip:{host}")
+        assert server
+        found, good_for_s = await Resolver(Records(ask._nameserver.address), UDP).everywhere(server)
+        return {hop.ip for hop in found}, good_for_s
+
+    both, good_for_s = asyncio.run(asking("voip.example"))
+    assert both == {"192.0.2.1", "192.0.2.2"}
+    assert 290 < good_for_s <= 300
+    _, good_for_s = asyncio.run(asking("brief.example"))
+    assert 10 < good_for_s <= 20
+    many, _ = asyncio.run(asking("many.example"))
+    assert NEXT_HOPS_LIMIT < len(many) <= 64
+    assert asyncio.run(asking("nobody.example"))[0] == set()
+    assert asyncio.run(asking("loop.example"))[0] == set()
+
+
+# Who does not answer.
+
+
+def test_a_name_server_that_does_not_know_naptr_is_asked_for_the_rest(ask: Ask) -> None:
+    async def asking() -> list[str]:
+        class WithoutNaptr(Records):
+            async def find(self, name: str, kind: Kind):  # type: ignore[no-untyped-def]
+                return None if kind == "NAPTR" else await super().find(name, kind)
+
+        resolver = Resolver(WithoutNaptr(ask._nameserver.address), UDP)
+        server = Uri.parse("sip:voip.example")
+        assert server
+        return [str(hop) for hop in await resolver.targets(server)]
+
+    assert asyncio.run(asking()) == ["udp:192.0.2.1:5061", "udp:192.0.2.2:5062"]
+
+
+def test_where_nobody_says_whether_there_is_srv_the_web_site_is_not_asked() -> None:
+    class WithoutSrv:
+        def is_silent(self, host: str) -> bool:
+            return True
+
+        async def find(self, name: str, kind: Kind) -> tuple[dns.rdata.Rdata, ...] | None:
+            assert kind not in ("A", "AAAA"), name
+            return () if kind == "NAPTR" else None
+
+        def good_for_s(self, name: str, kind: Kind) -> float:
+            return 0.0
+
+    server = Uri.parse("sip:voip.example")
+    assert server
+    resolver = Resolver(WithoutSrv(), UDP)
+    assert asyncio.run(resolver.targets(server)) == ()
+    assert resolver.why_none(server) == Why(Code.DNS_SILENT, "DNS does not answer for voip.example")
+
+
+@pytest.mark.parametrize(
+    ("uri", "reason", "message"),
+    [
+        (
+            "sip:192.0.2.1;transport=tls",
+            Code.NO_SOCKET,
+            "the edge has no tls socket for IPv4",
+        ),
+        ("sip:[2001:db8::1]", Code.NO_SOCKET, "the edge has no udp socket for IPv6"),
+        (
+            "sip:voip.example;transport=tcp",
+            Code.NO_SOCKET,
+            "the edge has no tcp socket",
+        ),
+        (
+            "sip:nobody.example",
+            Code.NO_ADDRESS,
+            "DNS has no address of nobody.example that the edge has a socket for",
+        ),
+    ],
+)
+def test_why_there_is_no_next_hop_is_said(uri: str, reason: Code, message: str) -> None:
+    server = Uri.parse(uri)
+    assert server
+    assert Resolver(Nobody(), UDP).why_none(server) == Why(reason, message)

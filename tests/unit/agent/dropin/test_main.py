@@ -1,0 +1,288 @@
+"""`whence agent --track-only`, beside a worker that writes: no Kamailio is needed for what it does.
+
+The worker here is the edge's own code that writes what uac was answered (edge/dropin/writer.py).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sqlite3
+import stat
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from testkit.network import Network
+from testkit.process import Process, beside_python
+from testkit.wait import PATIENCE_S, eventually
+from tests.unit.agent.monitoring.reports import UNKNOWN, datagram
+from whence.agent.dropin.install import STATE, Theirs, prepare
+from whence.core.identification.address import GRACE_S, Source
+from whence.core.registration import uac
+from whence.core.registration.machine import AccountKey, Reply
+from whence.core.registration.uac import Sent
+from whence.core.sip.contact import Contact
+from whence.edge.dropin.writer import Change, Learned, Record
+
+OURS = "udp:192.0.2.9:5060"
+
+
+class Agent:
+    """The agent, and a worker of the Kamailio that it is beside of."""
+
+    def __init__(self, network: Network, folder: Path) -> None:
+        self.folder = folder
+        self.state = folder / STATE
+        self.api = f"{network.ip('edge')}:8088"
+        self.file = folder / "drop-in.toml"
+        prepare(folder, Theirs())
+        self.write("")
+        self.worker = Learned(self.state / "directory.db")
+        self.process: Process | None = None
+
+    def write(self, text: str) -> None:
+        self.file.write_text(f'{text}\n[agent]\napi = "{self.api}"\n')
+
+    def start(self) -> None:
+        argv: list[str | Path] = [beside_python("whence"), "agent", "--track-only", "-c", self.file]
+        self.process = Process("agent", argv, self.folder / "agent.log")
+        eventually(lambda: self.get("/v1/trunks") is not None, what="the API answers")
+
+    def stop(self) -> int:
+        self.worker.close()
+        return self.process.stop() if self.process else 0
+
+    def ask(self, method: str, path: str, **more: Any) -> httpx.Response:
+        url = f"http://{self.api}"
+        # Only http:// is asked; to load the CA certificates would cost more than the question.
+        with httpx.Client(
+            base_url=url, trust_env=False, timeout=PATIENCE_S, verify=False
+        ) as client:
+            return client.request(method, path, **more)
+
+    def get(self, path: str) -> Any:
+        return self.ask("GET", path).raise_for_status().json()
+
+    def registers(
+        self, l_uuid: str, granted_s: int, source: str = "udp:192.0.2.1:5060", asked: str = ""
+    ) -> None:
+        """A 2xx came for a record of uac."""
+        now = time.time()
+        contact = Contact.parse(f"<sip:{l_uuid}@192.0.2.9>;expires={granted_s}")
+        sent = Sent(
+            contact.uri,
+            "sip:acct1@provider.example",
+            f"call-{now}",
+            1,
+            granted_s,
+            now,
+            asked=(asked or str(Source.parse(source).ip),),
+        )
+        reply = Reply(200, "OK", 1, contacts=(contact,))
+        place = Source.parse(source)
+        step = partial(uac.answered, sent=sent, reply=reply, source=place, now=now, grace_s=GRACE_S)
+        record = Record(l_uuid, "acct1", "sip:alice@edge.example")
+        self.worker.write(Change(l_uuid, AccountKey(sent.aor), OURS, now, step, record), 1.0)
+
+    def tells(self, data: bytes) -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as teller:
+            teller.sendto(data, str(self.state / "told.sock"))
+
+
+@pytest.fixture
+def agent() -> Iterator[Agent]:
+    with Network() as network, tempfile.TemporaryDirectory(prefix="whence-track-") as folder:
+        agent = Agent(network, Path(folder))
+        yield agent
+        agent.stop()
+
+
+def test_what_the_worker_wrote_is_told(agent: Agent) -> None:
+    agent.start()
+    agent.registers("acme", 600)
+    [trunk] = eventually(lambda: agent.get("/v1/trunks"))
+    assert (trunk["id"], trunk["state"], trunk["granted_s"]) == ("acme", "registered", 600)
+    assert trunk["aor"] == "sip:acct1@provider.example"
+    assert trunk["registrar"] == "udp:192.0.2.1:5060"
+    [address] = agent.get("/v1/addresses")
+    assert (address["trunk"], address["ip"], address["origin"]) == ("acme", "192.0.2.1", "learned")
+    question = {"source": "udp:192.0.2.1:5060", "ruri": "sip:acme@192.0.2.9"}
+    assert agent.ask("POST", "/v1/explain", json=question).json()["trunk"] == "acme"
+    assert 'whence_registrations{state="registered"} 1.0' in agent.ask("GET", "/metrics").text
+    history = agent.get("/v1/trunks/acme")["events"]
+    assert [event["what"] for event in history] == ["registered"]
+
+
+def test_a_grant_that_ends_and_a_server_that_changed_are_alarms(agent: Agent) -> None:
+    agent.start()
+    agent.registers("acme", 600)
+    agent.registers("acme", 1, source="udp:192.0.2.2:5060")
+    eventually(lambda: len(agent.get("/v1/events")) == 2, what="two alarms")
+    kinds = [event["kind"] for event in agent.get("/v1/events")]
+    assert kinds == ["server_changed", "lapsed"]
+    assert agent.get("/v1/trunks")[0]["state"] == "waiting"
+    assert "whence_registration_lapses_total 1.0" in agent.ask("GET", "/metrics").text
+    assert agent.ask("GET", "/healthz").status_code == 503
+    agent.registers("acme", 600)
+    assert agent.ask("GET", "/healthz").json() == {"kamailio": True, "directory": True}
+
+
+def test_a_reply_from_elsewhere_is_an_alarm_and_is_explained(agent: Agent) -> None:
+    agent.start()
+    agent.registers("acme", 600, source="udp:192.0.2.66:5060", asked="192.0.2.1")
+    (event,) = eventually(lambda: agent.get("/v1/events"), what="an alarm")
+    assert (event["kind"], event["trunk"]) == ("reply_from_unexpected_address", "acme")
+    assert "udp:192.0.2.66:5060" in event["message"]
+    assert "192.0.2.1" in event["message"]
+    assert agent.get("/v1/addresses") == []
+    question = {"source": "udp:192.0.2.66:5060", "ruri": "sip:x@192.0.2.9"}
+    said = agent.ask("POST", "/v1/explain", json=question).json()
+    (missing,) = said["nearest"]["missing"]
+    assert missing["code"] == "reply_ignored"
+    assert "a reply to its REGISTER came from 192.0.2.66" in missing["message"]
+
+
+def test_it_hears_what_the_edge_decided(agent: Agent) -> None:
+    agent.start()
+    agent.tells(datagram(UNKNOWN, call_id="c-1", at=time.time()))
+    [call] = eventually(lambda: agent.get("/v1/calls"))
+    assert (call["call_id"], call["decision"]) == ("c-1", "unknown")
+    [stranger] = agent.get("/v1/strangers")
+    assert stranger["source"] == "udp:192.0.2.1:5060"
+    [explained] = agent.get("/v1/calls/c-1")
+    assert explained["now"]["decision"] == "unknown"
+
+
+def test_nobody_else_can_tell_it_anything(agent: Agent) -> None:
+    agent.start()
+    assert stat.S_IMODE((agent.state / "told.sock").stat().st_mode) == 0o600
+    assert stat.S_IMODE(agent.state.stat().st_mode) == 0o700
+    owner = agent.state.stat().st_uid
+    assert {path.stat().st_uid for path in agent.state.iterdir()} == {owner}
+
+
+def test_a_stranger_is_admitted_as_a_trunk_for_a_while(agent: Agent) -> None:
+    agent.start()
+    admission = {"source": "udp:192.0.2.7:5060", "trunk": "acme", "for_s": 60}
+    assert agent.ask("POST", "/v1/strangers/admit", json=admission).status_code == 404
+    agent.registers("acme", 600)
+    assert agent.ask("POST", "/v1/strangers/admit", json=admission).status_code == 200
+    question = {"source": "udp:192.0.2.7:5060", "ruri": "sip:+1@x"}
+    assert agent.ask("POST", "/v1/explain", json=question).json()["trunk"] == "acme"
+
+
+@pytest.mark.parametrize(
+    ("order", "command"),
+    [
+        ("register", "kamcmd uac.reg_refresh s:acme"),
+        ("resume", "kamcmd uac.reg_enable l_uuid s:acme"),
+        ("unregister", "kamcmd uac.reg_unregister l_uuid s:acme"),
+        ("park", "kamcmd uac.reg_disable l_uuid s:acme"),
+    ],
+)
+def test_what_uac_does_is_to_be_ordered_of_uac(agent: Agent, order: str, command: str) -> None:
+    agent.registers("acme", 600)
+    agent.start()
+    refused = agent.ask("POST", f"/v1/trunks/acme/{order}")
+    assert refused.status_code == 409
+    assert refused.json()["detail"].endswith(command)
+    assert agent.ask("POST", f"/v1/trunks/bell/{order}").status_code == 404
+    users = agent.ask("GET", "/v1/users")
+    assert (users.status_code, "kamcmd ul.dump" in users.json()["detail"]) == (409, True)
+
+
+def test_a_new_file_counts_after_reload_or_hang_up_and_a_faulty_one_changes_nothing(
+    agent: Agent,
+) -> None:
+    agent.registers("acme", 600)
+    agent.registers("bell", 600)
+    agent.start()
+    assert agent.process is not None
+    question = {"source": "udp:192.0.2.1:5060", "ruri": "sip:+442071234567@x"}
+
+    def whose() -> Any:
+        return agent.ask("POST", "/v1/explain", json=question).json()["trunk"]
+
+    assert whose() is None
+    agent.write('[numbers]\nacme = ["+442071234567"]')
+    change = agent.ask("POST", "/v1/reload").json()
+    assert (change["added"], change["needs_restart"]) == (["acme"], False)
+    assert whose() == "acme"
+    agent.write('[numbers]\nbell = ["+44"]\nacme = ["x"]')
+    refused = agent.ask("POST", "/v1/reload")
+    assert (refused.status_code, len(refused.json()["detail"])) == (422, 1)
+    assert whose() == "acme"
+    agent.write('[numbers]\nbell = ["+442071234567"]')
+    agent.process.signal(signal.SIGHUP)
+    eventually(lambda: whose() == "bell", what="the new file counts")
+    assert agent.get("/v1/trunks/bell")["numbers"] == ["+442071234567"]
+
+
+def test_it_ends_cleanly_and_takes_nothing_back(agent: Agent) -> None:
+    agent.start()
+    agent.registers("acme", 600)
+    assert agent.stop() == 0
+    agent.start()
+    assert agent.get("/v1/trunks")[0]["state"] == "registered"
+
+
+def test_there_is_one_agent_of_a_directory(agent: Agent) -> None:
+    agent.start()
+    argv: list[str | Path] = [beside_python("whence"), "agent", "--track-only", "-c", agent.file]
+    with Process("second", argv, agent.folder / "second.log") as second:
+        assert second.wait(20) == 1
+        assert "already runs on the state directory" in second.log
+
+
+def test_a_directory_that_somebody_has_locked_is_named(agent: Agent) -> None:
+    path = agent.state / "directory.db"
+    argv: list[str | Path] = [beside_python("whence"), "agent", "--track-only", "-c", agent.file]
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with Process("refused", argv, agent.folder / "refused.log") as refused:
+            assert refused.wait(20) == 1
+            assert refused.log.splitlines() == [
+                f"whence: the directory {path} cannot be written: database is locked; end what "
+                "has locked it"
+            ]
+
+
+def test_without_a_directory_it_says_how_to_make_one(agent: Agent) -> None:
+    elsewhere = agent.folder / "elsewhere"
+    elsewhere.mkdir()
+    file = elsewhere / "drop-in.toml"
+    file.write_text("")
+    argv: list[str | Path] = [beside_python("whence"), "agent", "--track-only", "-c", file]
+    with Process("lost", argv, agent.folder / "lost.log") as lost:
+        assert lost.wait(20) == 1
+        assert f"make it with: whence drop-in {elsewhere}" in lost.log
+        assert "Traceback" not in lost.log
+
+
+def test_who_is_not_the_directorys_owner_is_refused_or_becomes_him(agent: Agent) -> None:
+    """Root becomes the owner for good; the test's own Python may be out of that user's reach."""
+    if os.geteuid() != 0:
+        agent.start()
+        return
+    for path in (*agent.state.iterdir(), agent.state):
+        os.chown(path, 65534, 65534)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            from whence.agent.runtime.process import become_owner
+
+            become_owner(agent.state)
+            alike = os.getresuid() == (65534,) * 3 and os.getresgid() == (65534,) * 3
+            os._exit(0 if alike and os.getgroups() == [] else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

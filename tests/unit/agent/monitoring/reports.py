@@ -1,0 +1,46 @@
+"""Decisions as an edge would tell them."""
+
+from whence.core.identification.address import Source
+from whence.core.identification.identify import (
+    REQUEST_URI,
+    Compared,
+    Decision,
+    Identified,
+    Reason,
+    Refused,
+    Rule,
+    Step,
+    Unknown,
+)
+from whence.core.identification.trunk import Trunk
+from whence.ipc import decisions
+
+NOW = 1_000_000.0
+
+
+def identified(trunk: str = "acme") -> Identified:
+    step = Step(Rule.NUMBER, Compared.NUMBER, (trunk,), ("442071234567",), REQUEST_URI)
+    return Identified(Trunk(trunk, "t", "acct1", "sip:a@b", ()), Rule.NUMBER, (step,))
+
+
+def refused(*trunks: str, reason: Reason = Reason.AMBIGUOUS) -> Refused:
+    step = Step(Rule.ONLY_CANDIDATE, Compared.CANDIDATES_LEFT, trunks)
+    return Refused(reason, trunks, (step,))
+
+
+UNKNOWN = Unknown(())
+
+
+def datagram(
+    decision: Decision = UNKNOWN,
+    call_id: str = "call-1",
+    source: str = "udp:192.0.2.1:5060",
+    ruri: str = "sip:+442071234567@edge.example",
+    to: str | None = None,
+    called: str | None = None,
+    method: str = "INVITE",
+    at: float = NOW,
+    dropped: int = 0,
+) -> bytes:
+    said = decisions.lasting(decision, Source.parse(source), ruri, to, called)
+    return decisions.message(said, method, call_id, at, known=False, dropped=dropped)

@@ -1,0 +1,189 @@
+"""Alarms: told once, in the log, the API and to whoever is told; and bounded."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import pytest
+
+from tests.unit.agent.api import test_app
+from tests.unit.agent.api.test_app import NOW, Agent, Story
+from tests.unit.agent.monitoring.reports import datagram, refused
+from whence.agent.monitoring import alarms as events
+from whence.agent.monitoring.alarms import Event, Events, WrongTokens
+from whence.core.identification.address import Source
+from whence.core.identification.identify import Reason
+from whence.core.monitoring.alarms import EACH_S, KIND_LIMIT, Alarm, AlarmKind
+from whence.core.registration.machine import State
+from whence.ipc import decisions
+
+Tell = Callable[[Story], None]
+tell = test_app.tell  # the fixture
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def alarm(
+    trunk: str | None = "acme", kind: AlarmKind = AlarmKind.CLASH, text: str = "why"
+) -> Alarm:
+    return Alarm(kind, trunk, text)
+
+
+def test_an_alarm_is_one_line_in_the_log(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    made = Events(clock=clock)
+    made.tell(alarm())
+    made.tell(alarm("bell", AlarmKind.LAPSED), logged=True)
+    made.tell(alarm(None, AlarmKind.MANY_STRANGERS, "many"))
+    assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
+        ("WARNING", "alarm: trunk acme: clash: why"),
+        ("WARNING", "alarm: many_strangers: many"),
+    ]
+
+
+def test_no_text_of_an_alarm_moves_a_terminal(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = Events(clock=clock)
+    made.tell(alarm(text="granted by \x1b[31m\r\n\u202ex"))
+    (event,) = made.since(0, 1)
+    assert event.alarm.message == r"granted by \x1b[31m\r\n\u202ex"
+    assert caplog.records[0].getMessage().isprintable()
+
+
+def test_whoever_is_told_gets_each_that_is_told(clock: Clock) -> None:
+    heard: list[Event] = []
+    made = Events([heard.append], clock)
+    for _ in range(5):
+        made.tell(alarm())
+    assert [event.alarm for event in heard] == [alarm()]
+    clock.now += EACH_S
+    made.tick()
+    assert [event.alarm.left_out for event in heard] == [0, 3]
+    assert made.counts == {AlarmKind.CLASH: 5}
+
+
+def test_ids_grow_in_one_instant_and_from_one_agent_to_the_next(clock: Clock) -> None:
+    first = Events(clock=clock)
+    for number in range(10):
+        first.tell(alarm(str(number)))
+    ids = [event.id for event in first.since(0, 100)]
+    assert ids == sorted(set(ids))
+    clock.now += 1
+    second = Events(clock=clock)
+    second.tell(alarm())
+    assert second.since(ids[-1], 100)[0].id > ids[-1]
+
+
+def test_they_are_asked_for_from_where_one_was(clock: Clock) -> None:
+    made = Events(clock=clock)
+    for number in range(10):
+        made.tell(alarm(str(number)))
+    all_of_them = made.since(0, 100)
+    assert made.since(all_of_them[3].id, 2) == all_of_them[4:6]
+    assert made.since(all_of_them[-1].id, 100) == []
+
+
+def test_what_is_remembered_is_bounded(clock: Clock) -> None:
+    made = Events(clock=clock)
+    for _ in range(events.LIMIT // KIND_LIMIT + 10):
+        for number in range(KIND_LIMIT):
+            made.tell(alarm(str(number)))
+        clock.now += EACH_S
+    assert len(made.since(0, 10_000)) == events.LIMIT
+
+
+def test_a_token_from_a_wrong_source_is_an_alarm_of_its_trunk(clock: Clock) -> None:
+    made = Events(clock=clock)
+    hears = WrongTokens(made)
+    for decision in (
+        refused("acme", reason=Reason.TOKEN_FROM_WRONG_SOURCE),
+        refused("bell", reason=Reason.AMBIGUOUS),
+    ):
+        data = datagram(decision, source="udp:192.0.2.66:5060")
+        hears.hear(decisions.read(data), data)
+    (event,) = made.since(0, 10)
+    assert (event.alarm.kind, event.alarm.trunk) == (AlarmKind.TOKEN_FROM_WRONG_SOURCE, "acme")
+    assert "udp:192.0.2.66:5060" in event.alarm.message
+
+
+def test_number_of_another_trunk_is_an_alarm_of_each_owner(clock: Clock) -> None:
+    made = Events(clock=clock)
+    hears = WrongTokens(made)
+    for _ in range(3):
+        data = datagram(refused("acme", "bell", reason=Reason.NUMBER_OF_ANOTHER_TRUNK))
+        hears.hear(decisions.read(data), data)
+    alarms = [event.alarm for event in made.since(0, 10)]
+    assert [(one.kind, one.trunk) for one in alarms] == [
+        (AlarmKind.NUMBER_OF_ANOTHER_TRUNK, "acme"),
+        (AlarmKind.NUMBER_OF_ANOTHER_TRUNK, "bell"),
+    ]
+    assert str(alarms[0].kind) == "number_of_another_trunk"
+    assert made.counts == {AlarmKind.NUMBER_OF_ANOTHER_TRUNK: 6}
+
+
+def test_a_server_that_changed_and_a_lapse_are_told_once(
+    tell: Tell, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "whence")
+
+    async def story(agent: Agent) -> None:
+        assert await agent.get("/v1/events") == [], "the first one changed nothing"
+        node = agent.node
+        elsewhere = Source.parse("udp:192.0.2.2:5060")
+        node.registrar.accepts_at = elsewhere
+        node.apply(test_app.FILE.replace("[[trunk]]", '[[trunk]]\nlearn_from = "any"'))
+        node.registrations.want("acme")
+        await node.until(lambda: node.of["acme"].registrar == elsewhere)
+        (event,) = await agent.get("/v1/events")
+        assert (event["kind"], event["trunk"]) == ("server_changed", "acme")
+        assert event["message"] == (
+            "granted 3600 s by udp:192.0.2.2:5060, before by udp:192.0.2.1:5060"
+        )
+        assert (event["at"], event["left_out"]) == (NOW, 0)
+
+        node.registrar.status = 503
+        node.clock.now = NOW + 3600
+        await node.until(lambda: node.registrations.lapses == 2)
+        lapses = await agent.get(f"/v1/events?since={event['id']}")
+        assert [(e["kind"], e["trunk"]) for e in lapses] == [("lapsed", "acme"), ("lapsed", "bell")]
+        assert node.of["acme"].state is not State.REGISTERED
+        metrics = (await agent.ask("/metrics")).text
+        assert '\nwhence_alarms_total{kind="lapsed"} 2.0\n' in metrics
+        assert sum("lapsed" in r.getMessage() for r in caplog.records) == 2
+        assert sum("192.0.2.2" in r.getMessage() for r in caplog.records) == 1
+
+    tell(story)
+
+
+def test_a_rate_of_strangers_is_an_alarm(tell: Tell) -> None:
+    async def story(agent: Agent) -> None:
+        for number in range(200):
+            data = datagram(source=f"udp:198.51.100.{number}:5060")
+            agent.strangers.hear(decisions.read(data), data)
+        (event,) = await agent.get("/v1/events")
+        assert (event["kind"], event["trunk"]) == ("many_strangers", None)
+        assert event["message"] == (
+            "more than 50 requests of strangers in a minute, the last from udp:198.51.100.50:5060"
+        )
+
+    tell(story)
+
+
+@pytest.mark.parametrize("query", ["since=-1", "since=x", "limit=0", "limit=1001"])
+def test_a_wrong_question_is_a_422(tell: Tell, query: str) -> None:
+    async def story(agent: Agent) -> None:
+        assert (await agent.ask(f"/v1/events?{query}")).status_code == 422
+
+    tell(story)

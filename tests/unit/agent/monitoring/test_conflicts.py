@@ -1,0 +1,260 @@
+"""Clashes in a directory, and by the file alone; each is told once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from testkit.wait import PATIENCE_S
+from tests.unit.store.test_directory import ACCOUNT, NOW, SOCKET, settings
+from whence.agent.monitoring.conflicts import Clashes, in_file, read
+from whence.core.identification.address import Address, Origin, Source, Transport, canonical_ip
+from whence.core.identification.conflicts import Clash, ClashKind
+from whence.core.registration.learning import Ground
+from whence.core.registration.machine import AccountKey, Forget, Learn, Registration
+from whence.store.directory import FILE, Directory
+
+
+def trunk(id_: str, numbers: str = "[]", more: str = "", registrar: str = "sip:192.0.2.1") -> str:
+    return f"""
+[[trunk]]
+id = "{id_}"
+registrar = "{registrar}"
+user = "user-{id_}"
+password = "hunter2"
+target = "sip:pbx@192.0.2.9"
+numbers = {numbers}
+{more}
+"""
+
+
+LONDON = '["+442071234567"]'
+SAME = trunk("acme", LONDON) + trunk("bell", '["020 7123 4567"]', 'country = "44"')
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Iterator[Directory]:
+    with closing(Directory(tmp_path / FILE)) as made:
+        yield made
+
+
+def learn(directory: Directory, id_: str, expires_at: float = NOW + 60) -> None:
+    learned = Learn(Source.parse("udp:192.0.2.1:5060"), expires_at)
+    directory.save(ACCOUNT, Registration(id_, f"call-{id_}"), [learned], SOCKET, NOW)
+
+
+def forget(directory: Directory, id_: str) -> None:
+    directory.save(ACCOUNT, Registration(id_, f"call-{id_}"), [Forget()], SOCKET, NOW)
+
+
+def kinds(directory: Directory, now: float = NOW) -> list[tuple[ClashKind, tuple[str, ...]]]:
+    return [(found.kind, found.trunks) for found in read(directory.path, now)]
+
+
+def test_trunks_clash_from_when_the_second_has_an_address_until_one_has_none(
+    directory: Directory, tmp_path: Path
+) -> None:
+    directory.install(settings(tmp_path, SAME))
+    assert kinds(directory) == []
+    learn(directory, "acme")
+    assert kinds(directory) == []
+    learn(directory, "bell", expires_at=NOW + 30)
+    (found,) = read(directory.path, NOW)
+    assert (found.kind, found.trunks) == (ClashKind.NUMBER, ("acme", "bell"))
+    assert (found.shared, found.addresses) == (("+442071234567",), ("192.0.2.1:5060",))
+    assert kinds(directory, NOW + 30) == []
+    forget(directory, "acme")
+    assert kinds(directory) == []
+
+
+def test_a_trunk_that_is_disabled_or_gone_clashes_no_more(
+    directory: Directory, tmp_path: Path
+) -> None:
+    off = trunk("bell", LONDON, "enabled = false")
+    for text in (trunk("acme", LONDON) + off, trunk("acme", LONDON)):
+        directory.install(settings(tmp_path, SAME))
+        learn(directory, "acme")
+        learn(directory, "bell")
+        assert kinds(directory) == [(ClashKind.NUMBER, ("acme", "bell"))]
+        directory.install(settings(tmp_path, text))
+        assert kinds(directory) == []
+
+
+def test_each_clash_is_told_once_and_again_when_it_comes_back(
+    directory: Directory, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    async def story() -> None:
+        clashes = Clashes(directory.path, clock=lambda: NOW)
+        directory.install(settings(tmp_path, SAME + trunk("cable", LONDON)))
+        for id_ in ("acme", "bell", "cable", "cable"):  # a third in the same clash is no news
+            learn(directory, id_)
+            await clashes.look()
+        assert len(caplog.messages) == 1
+        assert caplog.messages[0].startswith(
+            "clash: trunks acme, bell at 192.0.2.1:5060: the same number +442071234567; "
+        )
+        for id_ in ("acme", "bell"):
+            forget(directory, id_)
+        assert await clashes.look() == []
+        learn(directory, "acme")
+        await clashes.look()
+        assert len(caplog.messages) == 2
+
+    asyncio.run(story())
+
+
+def test_a_change_that_could_change_an_answer_has_it_looked_for_soon(
+    directory: Directory, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        clashes = Clashes(directory.path, clock=lambda: NOW)
+        directory.on_change = clashes.changed
+        looking = asyncio.create_task(clashes.run())
+        directory.install(settings(tmp_path, SAME))
+        learn(directory, "acme")
+        learn(directory, "bell")
+        async with asyncio.timeout(PATIENCE_S):
+            while not clashes.known:
+                await asyncio.sleep(0.01)
+            forget(directory, "bell")
+            while clashes.known:
+                await asyncio.sleep(0.01)
+        looking.cancel()
+
+    asyncio.run(story())
+
+
+def test_an_address_that_only_lives_longer_has_nothing_looked_for(
+    directory: Directory, tmp_path: Path
+) -> None:
+    directory.install(settings(tmp_path, SAME))
+    learn(directory, "acme")
+    changes = []
+    directory.on_change = lambda: changes.append(1)
+    learn(directory, "acme", NOW + 90)
+    assert changes == []
+    learn(directory, "bell")
+    assert changes == [1]
+
+
+def test_a_directory_that_cannot_be_read_ends_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clashes = Clashes(tmp_path / "nowhere.db")
+    assert asyncio.run(clashes.look()) == []
+    assert caplog.messages[0].startswith("clashes cannot be looked for: unable to open")
+
+
+def test_five_thousand_trunks_at_one_address_take_no_time_worth_speaking_of(
+    directory: Directory, tmp_path: Path
+) -> None:
+    text = "".join(trunk(f"t{i}", f'["+4420{i:07}"]', 'country = "44"') for i in range(5000))
+    directory.install(settings(tmp_path, text + trunk("last", '["020 0000 4999"]')))
+    for i in range(5000):
+        learn(directory, f"t{i}")
+    began_at = time.process_time()
+    assert read(directory.path, NOW) == []
+    assert time.process_time() - began_at < 2  # 50 ms on an idle machine; pairs take minutes
+
+
+# By the file alone.
+
+
+def test_the_file_shows_what_clashes_at_one_registrar(tmp_path: Path) -> None:
+    (found,) = in_file(settings(tmp_path, SAME))
+    assert (found.kind, found.addresses) == (ClashKind.NUMBER, ("192.0.2.1:5060",))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        trunk("bell", LONDON, registrar="sip:192.0.2.2"),
+        trunk("bell", LONDON, registrar="sip:192.0.2.1:5080"),
+        trunk("bell", LONDON, 'proxy = "sip:192.0.2.2"'),
+        trunk("bell", LONDON, "enabled = false"),
+        trunk("bell", LONDON, "fallback = true"),
+        trunk("bell", '["+442071234568"]'),
+    ],
+)
+def test_the_file_shows_no_clash_where_none_is(tmp_path: Path, other: str) -> None:
+    assert in_file(settings(tmp_path, trunk("acme", LONDON) + other)) == []
+
+
+def test_number_that_is_anothers_account_is_reported(directory: Directory, tmp_path: Path) -> None:
+    three = trunk("three", '["+4930111"]').replace("user-three", "4930222")
+    for number in ("+4930222", "030222", "+4930222*", "+4930*"):
+        text = three + trunk("four", f'["{number}"]', 'country = "49"')
+        made = settings(tmp_path, text)
+        (found,) = in_file(made)
+        assert (found.kind, found.trunks) == (ClashKind.NUMBER_IS_ACCOUNT, ("four", "three"))
+        directory.install(made)
+        learn(directory, "three")
+        learn(directory, "four")
+        assert kinds(directory) == [(ClashKind.NUMBER_IS_ACCOUNT, ("four", "three"))]
+        forget(directory, "four")
+        assert kinds(directory) == []
+
+
+# Trunks of different servers that meet at one address.
+
+BELL_ELSEWHERE = trunk("bell", '["+442071230000"]', registrar="sip:192.0.2.2")
+ELSEWHERE = trunk("acme", LONDON) + BELL_ELSEWHERE
+
+
+def learn_at(directory: Directory, id_: str, source: str, registrar: str) -> None:
+    learned = Learn(Source.parse(source), NOW + 60, Ground.ANY)
+    account = AccountKey(f"sip:user-{id_}@{registrar}", f"sip:{registrar}")
+    directory.save(account, Registration(id_, f"call-{id_}"), [learned], SOCKET, NOW)
+
+
+@pytest.mark.parametrize("port", [5060, 5070])
+@pytest.mark.parametrize("how", ["learned", "pinned", "resolved"])
+def test_a_trunk_that_comes_to_anothers_address_clashes_at_once(
+    directory: Directory, tmp_path: Path, port: int, how: str
+) -> None:
+    told: list[Clash] = []
+
+    async def story() -> None:
+        clashes = Clashes(directory.path, told.append, clock=lambda: NOW)
+        directory.on_change = clashes.changed
+        directory.install(settings(tmp_path, ELSEWHERE))
+        learn_at(directory, "bell", "udp:192.0.2.2:5060", "192.0.2.2")
+        learn_at(directory, "acme", "udp:192.0.2.1:5060", "192.0.2.1")
+        assert await clashes.look() == []
+        there = Address(
+            canonical_ip("192.0.2.2"), None, Transport.UDP, Origin.RESOLVED, "", NOW, NOW + 60
+        )
+        if how == "learned":
+            learn_at(directory, "acme", f"udp:192.0.2.2:{port}", "192.0.2.1")
+        elif how == "pinned":
+            directory.pin("acme", there)
+        else:
+            directory.resolve([("acme", there)], NOW)
+        (found,) = await clashes.look()
+        assert (found.kind, found.trunks) == (ClashKind.OTHER_SERVER, ("acme", "bell"))
+        assert found.addresses == ("192.0.2.2",)
+        assert told == [found]
+
+    asyncio.run(story())
+
+
+def test_a_drop_ins_records_of_one_domain_may_share_an_address(
+    directory: Directory, tmp_path: Path
+) -> None:
+    directory.install(settings(tmp_path, ELSEWHERE))
+    for domain, kinds_of in (("provider.example", []), ("other.example", [ClashKind.OTHER_SERVER])):
+        for id_, host in (("acme", "provider.example"), ("bell", domain)):
+            learned = Learn(Source.parse("udp:192.0.2.1:5060"), NOW + 60)
+            aor = f"sip:user-{id_}@{host}"
+            directory.save(
+                AccountKey(aor), Registration(id_, f"call-{id_}"), [learned], SOCKET, NOW
+            )
+        assert [kind for kind, _ in kinds(directory)] == kinds_of

@@ -1,0 +1,46 @@
+"""The agent's end of the socket on which the edge tells what it decided."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from testkit.wait import PATIENCE_S
+from tests.unit.agent.monitoring.reports import UNKNOWN
+from whence.agent.monitoring.decision_receiver import NAP_S, Hearing, nap_s
+from whence.core.identification.address import Source
+from whence.edge.decision_sender import Tell
+from whence.ipc.decisions import SOCKET_FILE, Told, lasting
+
+SAID = lasting(UNKNOWN, Source.parse("udp:192.0.2.1:5060"), "sip:x", None, None)
+
+
+def test_only_who_has_room_to_queue_is_left_alone_for_a_while() -> None:
+    assert nap_s(10) == 0, "Linux by itself: ten, and then they are dropped"
+    assert nap_s(512) == NAP_S
+
+
+@pytest.mark.parametrize("room", [10, 512])
+def test_all_that_is_told_is_heard_in_its_order(tmp_path: Path, room: int) -> None:
+    """In bursts, with the agent's sleep between them, and after it has listened again."""
+    path = tmp_path / SOCKET_FILE
+    hearing, tell, heard = Hearing(path, room), Tell(path), []
+
+    def hear(told: Told, _data: bytes) -> None:
+        heard.append(told.call_id)
+
+    async def story() -> None:
+        hearing.start([hear])
+        for burst in range(5):
+            for number in range(8):
+                tell(SAID, "INVITE", f"{burst}-{number}", 1_000_000.0, known=False)
+            while len(heard) < (burst + 1) * 8:
+                await asyncio.sleep(0)
+            await asyncio.sleep(NAP_S * burst)  # awake, asleep, and listening again
+        hearing.stop()
+
+    asyncio.run(asyncio.wait_for(story(), PATIENCE_S))
+    hearing.close()
+    tell.close()
+    assert heard == [f"{burst}-{number}" for burst in range(5) for number in range(8)]
+    assert hearing.dropped == hearing.unreadable == 0

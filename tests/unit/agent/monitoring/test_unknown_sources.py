@@ -1,0 +1,194 @@
+"""Strangers in the API, and how one of them is let in for a while."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.unit.agent.api import test_app
+from tests.unit.agent.api.test_app import FILE, NOW, Agent, Story
+from tests.unit.agent.monitoring.reports import datagram, identified, refused
+from whence.core.monitoring.unknown_sources import LONGEST_S
+from whence.ipc import decisions
+
+Tell = Callable[[Story], None]
+tell = test_app.tell  # the fixture
+
+STRANGER = "udp:198.51.100.7:5060"
+RURI = "sip:+442071234567@edge.example"
+
+
+def came(agent: Agent, *datagrams: bytes) -> None:
+    for data in datagrams:
+        agent.strangers.hear(decisions.read(data), data)
+
+
+async def admit(agent: Agent, **more: Any) -> Any:
+    question = {"source": STRANGER, "trunk": "acme", "for_s": 3600, **more}
+    return await agent.ask("/v1/strangers/admit", question)
+
+
+async def decided(agent: Agent, source: str = STRANGER) -> str:
+    return str((await agent.explain(source, RURI))["decision"])
+
+
+def test_strangers_are_told_and_nobody_else(tell: Tell) -> None:
+    async def story(agent: Agent) -> None:
+        came(
+            agent,
+            datagram(source="udp:198.51.100.8:5060", ruri="sip:\x1b[31m@x"),
+            datagram(source=STRANGER, ruri="sip:1@x"),
+            datagram(source="udp:198.51.100.7:5999", ruri="sip:2@x", at=NOW + 5, method="OPTIONS"),
+            datagram(identified()),
+            datagram(refused("acme", "bell")),
+        )
+        first, second = await agent.get("/v1/strangers")
+        assert first == {
+            "source": "udp:198.51.100.7:5999",
+            "requests": 2,
+            "since": NOW,
+            "last_at": NOW + 5,
+            "asked": ["sip:2@x", "sip:1@x"],
+            "reasons": ["unknown_address"],
+            "message": "no address admits the source",
+        }
+        assert second["asked"] == [r"sip:\x1b[31m@x"]
+        assert len(await agent.get("/v1/strangers?limit=1")) == 1
+        assert "\nwhence_strangers 2.0\n" in (await agent.ask("/metrics")).text
+
+    tell(story)
+
+
+def test_who_is_admitted_calls_as_the_trunk_until_his_time_is_over(tell: Tell) -> None:
+    async def story(agent: Agent) -> None:
+        came(agent, datagram(source=STRANGER))
+        assert await decided(agent) == "unknown"
+        answer = await admit(agent, note="moves house")
+        assert answer.status_code == 200
+        assert answer.json() == {
+            "trunk": "acme",
+            "ip": "198.51.100.7",
+            "transport": "udp",
+            "expires_at": NOW + 3600,
+        }
+        assert await agent.get("/v1/strangers") == []
+        explained = await agent.explain("tls:198.51.100.7:12345", RURI)
+        assert (explained["decision"], explained["trunk"]) == ("identified", "acme")
+        (pinned,) = [a for a in await agent.get("/v1/addresses") if a["origin"] == "pinned"]
+        assert (pinned["ip"], pinned["port"], pinned["expires_at"]) == (
+            "198.51.100.7",
+            None,
+            NOW + 3600,
+        )
+        event = (await agent.get("/v1/trunks/acme"))["events"][-1]
+        assert event["what"] == "admitted"
+        assert event["message"] == "198.51.100.7 over udp for 3600 s, by the operator: moves house"
+        agent.node.clock.now = NOW + 3600
+        assert await decided(agent) == "unknown"
+
+    tell(story)
+
+
+def test_who_is_admitted_stays_so_through_a_reload_and_goes_with_his_trunk(tell: Tell) -> None:
+    async def story(agent: Agent) -> None:
+        await admit(agent)
+        agent.node.apply(FILE + "\n")
+        assert await decided(agent) == "identified"
+        agent.node.apply(FILE.replace('id = "acme"', 'id = "other"'))
+        assert await decided(agent) == "unknown"
+
+    tell(story)
+
+
+def test_who_is_admitted_again_has_one_address_with_the_new_end(tell: Tell) -> None:
+    async def story(agent: Agent) -> None:
+        for for_s in (3600, 60):
+            await admit(agent, for_s=for_s)
+        pinned = [a for a in await agent.get("/v1/addresses") if a["origin"] == "pinned"]
+        assert [a["expires_at"] for a in pinned] == [NOW + 60]
+
+    tell(story)
+
+
+def test_over_tls_he_is_admitted_over_tls_alone(tell: Tell) -> None:
+    async def story(agent: Agent) -> None:
+        await admit(agent, source="tls:[2001:db8::7]:5061")
+        assert await decided(agent, "tls:[2001:db8::7]:9") == "identified"
+        assert await decided(agent, "udp:[2001:db8::7]:5061") == "unknown"
+
+    tell(story)
+
+
+@pytest.mark.parametrize("ip", ["198.51.100.7", "::ffff:198.51.100.7", "2001:db8::7"])
+def test_an_ip_alone_is_enough(tell: Tell, ip: str) -> None:
+    async def story(agent: Agent) -> None:
+        answer = await admit(agent, source=ip)
+        assert answer.json()["ip"] == ip.removeprefix("::ffff:")
+
+    tell(story)
+
+
+def test_workers_hear_of_it_at_once(tell: Tell) -> None:
+    async def story(agent: Agent) -> None:
+        generation = agent.node.folder / "generation"
+        before = generation.read_bytes()
+        await admit(agent)
+        assert generation.read_bytes() != before
+
+    tell(story)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "status", "said"),
+    [
+        ({"trunk": "nobody"}, 404, "no trunk nobody is configured"),
+        ({"trunk": "\x1b[31m"}, 404, r"no trunk \x1b[31m is configured"),
+        ({"trunk": "idle"}, 409, "trunk idle is disabled in the file; write enabled = true"),
+        ({"source": "198.51.100.0/24"}, 422, "is not a source; write transport:ip:port"),
+        ({"source": "provider.example"}, 422, "is not a source"),
+        ({"for_s": 0}, 422, "greater than or equal to 1"),
+        ({"for_s": LONGEST_S + 1}, 422, f"less than or equal to {LONGEST_S}"),
+        ({"note": "a\x1b[31m"}, 422, "should match"),
+        ({"note": "a" * 201}, 422, "at most 200"),
+    ],
+)
+def test_a_wrong_admission_changes_nothing(
+    tell: Tell, wrong: dict[str, Any], status: int, said: str
+) -> None:
+    async def story(agent: Agent) -> None:
+        answer = await admit(agent, **wrong)
+        assert answer.status_code == status
+        detail = answer.json()["detail"]
+        assert said in (detail if isinstance(detail, str) else detail[0]["msg"])
+        assert all(a["origin"] == "learned" for a in await agent.get("/v1/addresses"))
+
+    tell(story)
+
+
+def test_a_page_of_another_site_admits_nobody(tell: Tell) -> None:
+    async def story(agent: Agent) -> None:
+        question = {"source": STRANGER, "trunk": "acme", "for_s": 3600}
+        headers = {"Origin": "http://evil.example"}
+        answer = await agent.ask("/v1/strangers/admit", question, headers=headers)
+        assert answer.status_code == 403
+        assert await decided(agent) == "unknown"
+
+    tell(story)
+
+
+def test_where_it_cannot_be_written_down_nobody_is_admitted(tell: Tell) -> None:
+    async def story(agent: Agent) -> None:
+        came(agent, datagram(source=STRANGER))
+        disk = sqlite3.connect(agent.node.directory.path, isolation_level=None)
+        disk.execute(
+            "CREATE TRIGGER full BEFORE INSERT ON address BEGIN SELECT RAISE(ABORT, 'full'); END"
+        )
+        disk.close()
+        assert (await admit(agent)).status_code == 503
+        assert len(await agent.get("/v1/strangers")) == 1
+        assert await decided(agent) == "unknown"
+
+    tell(story)

@@ -1,0 +1,421 @@
+"""The agent's client of Kamailio's inside socket, against a real UDP socket that plays the edge."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from testkit.network import Network
+from whence.agent.registration.client import Kamailio
+from whence.core.identification.address import Source
+from whence.core.registration.keepalive import Way
+from whence.core.registration.machine import Account, Answered, NextHop, Send, Unanswered
+from whence.core.registration.reason import NO_ANSWER, RegistrationReason, Why
+from whence.core.sip.digest import Credentials
+from whence.core.sip.secret import Secret
+from whence.core.sip.uri import Uri
+from whence.ipc import headers as stamp
+
+KEY = "11" * 32
+INSIDE_PORT = 5062
+REGISTRAR = "udp:192.0.2.1:5060"
+OUR_SOCKET = Source.parse("udp:198.51.100.1:5060")
+
+ACCOUNT = Account(
+    "sip:acct1@provider.example",
+    Uri("sip", "token1", "198.51.100.1", 5060),
+    Credentials("acct1", Secret("hunter2")),
+    3600,
+)
+SEND = Send(7, NextHop("udp", "192.0.2.1", 5060), 3600)
+
+STORY_S = 60.0
+"""No story takes longer; each waits for datagrams, never for a time."""
+
+
+WAY = Way(ACCOUNT, NextHop("udp", "192.0.2.1", 5060), OUR_SOCKET)
+
+
+@dataclass
+class Heard:
+    """A request as the edge heard it."""
+
+    data: bytes
+    headers: dict[str, str]
+    sender: tuple[str, int]
+
+
+class Edge:
+    """The other end of the inside socket: hears requests, and answers as the test says."""
+
+    def __init__(self, ip: str) -> None:
+        self.inside = Source.parse(f"udp:{ip}:{INSIDE_PORT}")
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+        self._socket.bind((ip, INSIDE_PORT))
+
+    def close(self) -> None:
+        self._socket.close()
+
+    async def hears(self) -> Heard:
+        data, sender = await asyncio.get_running_loop().sock_recvfrom(self._socket, 65_536)
+        lines = data.decode().split("\r\n")
+        pairs = (line.partition(": ") for line in lines[1:] if line)
+        return Heard(data, {name: value for name, _, value in pairs}, sender)
+
+    def says(
+        self,
+        heard: Heard,
+        status: str,
+        *,
+        source: str | None = REGISTRAR,
+        key: str = KEY,
+        seal: str | None = None,
+        **changed: str,
+    ) -> None:
+        """Answer, sealed where a source is given; `changed` replaces headers (call_id=…)."""
+        names = {"via": "Via", "call_id": "Call-ID", "cseq": "CSeq"}
+        headers = {name: changed.get(word, heard.headers[name]) for word, name in names.items()}
+        lines = [f"SIP/2.0 {status}", *(f"{name}: {value}" for name, value in headers.items())]
+        if source is not None:
+            sealed = stamp.reply_seal(
+                key, headers["Call-ID"], headers["CSeq"].split()[0], int(status[:3]), source
+            )
+            lines += [f"X-Whence-Source: {source}", f"X-Whence-Key: {seal or sealed}"]
+        self.sends("\r\n".join([*lines, "", ""]).encode(), heard.sender)
+
+    def sends(self, data: bytes, to: tuple[str, int]) -> None:
+        self._socket.sendto(data, to)
+
+
+@pytest.fixture(scope="module")
+def ip() -> Iterator[str]:
+    with Network() as network:
+        yield network.ip("edge")
+
+
+@asynccontextmanager
+async def started(ip: str, answer_s: float) -> AsyncIterator[tuple[Kamailio, Edge]]:
+    edge = Edge(ip)
+    try:
+        kamailio = await Kamailio.connect(edge.inside, KEY, answer_s)
+        try:
+            yield kamailio, edge
+        finally:
+            kamailio.close()
+    finally:
+        edge.close()
+
+
+Story = Callable[[Kamailio, Edge], Awaitable[None]]
+
+
+def tell(ip: str, story: Story, answer_s: float = 36.0) -> None:
+    async def telling() -> None:
+        async with asyncio.timeout(STORY_S), started(ip, answer_s) as (kamailio, edge):
+            await story(kamailio, edge)
+        await asyncio.sleep(0)  # the transport closes in the next turn of the loop
+
+    asyncio.run(telling())
+
+
+def asking(kamailio: Kamailio, send: Send = SEND) -> asyncio.Task[Answered | Unanswered]:
+    return asyncio.create_task(kamailio.register(ACCOUNT, send, "call-1", OUR_SOCKET))
+
+
+def test_a_register_says_where_it_is_to_go_under_the_seal(ip: str) -> None:
+    async def story(kamailio: Kamailio, edge: Edge) -> None:
+        answer = asking(kamailio)
+        heard = await edge.hears()
+        assert heard.data.startswith(b"REGISTER sip:provider.example SIP/2.0\r\n")
+        assert heard.headers["X-Whence-Next-Hop"] == "sip:192.0.2.1:5060"
+        assert heard.headers["X-Whence-Socket"] == str(OUR_SOCKET)
+        assert heard.headers["X-Whence-Key"] == stamp.request_seal(
+            KEY, "REGISTER", "call-1", "7", "sip:192.0.2.1:5060", str(OUR_SOCKET)
+        )
+        assert KEY not in heard.data.decode()
+        edge.says(heard, "200 OK")
+        await answer
+
+    tell(ip, story)
+
+
+@pytest.mark.parametrize(
+    ("hop", "written"),
+    [
+        (NextHop("tcp", "192.0.2.1", 5070), "sip:192.0.2.1:5070;transport=tcp"),
+        (NextHop("udp", "2001:db8::1", 5060), "sip:[2001:db8::1]:5060"),
+    ],
+)
+def test_a_next_hop_is_written_as_a_uri(ip: str, hop: NextHop, written: str) -> None:
+    async def story(kamailio: Kamailio, edge: Edge) -> None:
+        answer = asking(kamailio, Send(7, hop, 3600))
+        heard = await edge.hears()
+        assert heard.headers["X-Whence-Next-Hop"] == written
+        edge.says(heard, "200 OK")
+        await answer
+
+    tell(ip, story)
+
+
+@pytest.mark.parametrize("status", ["200 OK", "401 Unauthorized", "503 Busy"])
+def test_a_sealed_answer_is_believed_with_where_it_came_from(ip: str, status: str) -> None:
+    async def story(kamailio: Kamailio, edge: Edge) -> None:
+        answer = asking(kamailio)
+        edge.says(await edge.hears(), status)
+        answered = await answer
+        assert isinstance(answered, Answered)
+        assert (answered.reply.status, answered.reply.cseq) == (int(status[:3]), 7)
+        assert answered.source == Source.parse(REGISTRAR)
+        assert kamailio.ignored == 0
+
+    tell(ip, story)
+
+
+def test_an_answer_is_not_believed_without_the_edges_seal(ip: str) -> None:
+    """A forged 200 that some stranger makes Kamailio pass on must grant nothing."""
+
+    async def story(kamailio: Kamailio, edge: Edge) -> None:
+        answer = asking(kamailio)
+        heard = await edge.hears()
+        edge.says(heard, "200 OK", source=None)
+        edge.says(heard, "200 OK", seal="0" * 32)
+        edge.says(heard, "401 Unauthorized", seal="0" * 32)
+        edge.says(heard, "200 OK", key="22" * 32)
+        edge.says(heard, "200 OK", seal="x")
+        edge.says(heard, "200 OK", source="udp:192.0.2.2:5060")
+        answered = await answer
+        assert isinstance(answered, Answered)
+        assert answered.source == Source.parse("udp:192.0.2.2:5060")
+        assert kamailio.ignored == 5
+
+    tell(ip, story)
+
+
+def test_a_seal_is_good_for_its_own_status_only(ip: str) -> None:
+    async def story(kamailio: Kamailio, edge: Edge) -> None:
+        answer = asking(kamailio)
+        heard = await edge.hears()
+        seal_of_403 = stamp.reply_seal(KEY, "call-1", "7", 403, REGISTRAR)
+        edge.says(heard, "200 OK", seal=seal_of_403)
+        edge.says(heard, "403 Forbidden", seal=seal_of_403)
+        answered = await answer
+        assert isinstance(answered, Answered) and answered.reply.status == 403
+        assert kamailio.ignored == 1
+
+    tell(ip, story)
+
+
+def test_an_answer_to_another_request_is_ignored(ip: str) -> None:
+    async def story(kamailio: Kamailio, edge: Edge) -> None:
+        answer = asking(kamailio)
+        heard = await edge.hears()
+        edge.says(heard, "200 OK", via=heard.headers["Via"] + "x")
+        assert kamailio.ignored == 0, "another branch is late, and no forgery"
+        edge.says(heard, "200 OK", call_id="call-2")
+        edge.says(heard, "200 OK", cseq="8 REGISTER")
+        edge.says(heard, "200 OK", cseq="7 OPTIONS")
+        edge.sends(b"SIP/2.0 nonsense\r\n\r\n", heard.sender)
+        edge.sends(heard.data, heard.sender)  # a request is no reply
+        edge.says(heard, "200 OK")
+        assert isinstance(await answer, Answered)
+        assert kamailio.ignored == 5
+
+    tell(ip, story)
+
+
+def test_a_provisional_answer_is_waited_through(ip: str) -> None:
+    async def story(kamailio: Kamailio, edge: Edge) -> None:
+        answer = asking(kamailio)
+        heard = await edge.hears()
+        edge.says(heard, "100 Trying", source=None)
+        edge.says(heard, "200 OK")
+        assert isinstance(await answer, Answered)
+        assert kamailio.ignored == 0
+
+    tell(ip, story)
+
+
+def test_a_request_is_sent_again_until_it_is_answered(ip: str) -> None:
+    async def story(kamailio: Kamailio, edge: Edge) -> None:
+        answer = asking(kamailio)
+        first, second = await edge.hears(), await edge.hears()
+        assert first.data == second.data
+        edge.says(second, "200 OK")
+        assert isinstance(await answer, Answered)
+        edge.says(second, "200 OK")  # a late duplicate finds nobody
+        assert await kamailio_answers_now(kamailio, edge)
+        assert kamailio.ignored == 0
+
+    tell(ip, story)
+
+
+def test_what_kamailio_says_by_itself_is_no_word_of_the_registrars(ip: str) -> None:
+    async def story(kamailio: Kamailio, edge: Edge) -> None:
+        answer = asking(kamailio)
+        edge.says(await edge.hears(), "408 Request Timeout", source=None)
+        assert await answer == Unanswered(NO_ANSWER)
+
+    tell(ip, story)
+
+
+def test_a_next_hop_that_kamailio_cannot_send_to_is_said_to_be_that(ip: str) -> None:
+    async def story(kamailio: Kamailio, edge: Edge) -> None:
+        answer = asking(kamailio)
+        edge.says(await edge.hears(), "478 Unresolvable destination", source=None)
+        assert await answer == Unanswered(
+            Why(RegistrationReason.NOT_SENT, "not sent: 478 Unresolvable destination")
+        )
+
+    tell(ip, story)
+
+
+def test_an_answer_that_does_not_count_is_said_to_be_that(ip: str) -> None:
+    async def story(kamailio: Kamailio, edge: Edge) -> None:
+        answer = asking(kamailio)
+        edge.says(await edge.hears(), "200 OK", source=None)
+        assert await answer == Unanswered(
+            Why(
+                RegistrationReason.ANSWER_NOT_BELIEVED,
+                "no answer that counts: a 200 without the edge's seal",
+            )
+        )
+
+    tell(ip, story, answer_s=2)
+
+
+@pytest.mark.parametrize("status", ["200 OK", "404 Not Found"])
+def test_a_keep_alive_is_sealed_and_whatever_the_server_answers_counts(
+    ip: str, status: str
+) -> None:
+    async def story(kamailio: Kamailio, edge: Edge) -> None:
+        asking = asyncio.create_task(kamailio.keep_alive(WAY, 4))
+        heard = await edge.hears()
+        assert heard.data.startswith(b"OPTIONS sip:provider.example SIP/2.0\r\n")
+        assert heard.headers["X-Whence-Key"] == stamp.request_seal(
+            KEY,
+            "OPTIONS",
+            heard.headers["Call-ID"],
+            "1",
+            "sip:192.0.2.1:5060",
+            str(OUR_SOCKET),
+        )
+        edge.says(heard, status)
+        pong = await asking
+        assert pong is not None and pong.status == int(status[:3])
+
+    tell(ip, story)
+
+
+def test_what_kamailio_says_of_a_keep_alive_is_no_answer_to_it(ip: str) -> None:
+    async def story(kamailio: Kamailio, edge: Edge) -> None:
+        asking = asyncio.create_task(kamailio.keep_alive(WAY, 4))
+        edge.says(await edge.hears(), "408 Request Timeout", source=None)
+        assert await asking is None
+        silent = asyncio.create_task(kamailio.keep_alive(WAY, 0.1))
+        await edge.hears()
+        assert await silent is None
+
+    tell(ip, story)
+
+
+def test_no_answer_in_time_is_said_to_be_none(ip: str) -> None:
+    async def story(kamailio: Kamailio, edge: Edge) -> None:
+        unanswered = await asking(kamailio)
+        assert isinstance(unanswered, Unanswered)
+        assert unanswered.why.reason is RegistrationReason.NO_ANSWER_FROM_KAMAILIO
+        heard = await edge.hears()
+        edge.says(heard, "200 OK")  # late
+        assert await kamailio_answers_now(kamailio, edge)
+        assert kamailio.ignored == 0
+
+    tell(ip, story, answer_s=0.1)
+
+
+def test_two_requests_at_once_get_each_their_own_answer(ip: str) -> None:
+    async def story(kamailio: Kamailio, edge: Edge) -> None:
+        one = asking(kamailio)
+        first = await edge.hears()
+        two = asyncio.create_task(kamailio.register(ACCOUNT, SEND, "call-2", OUR_SOCKET))
+        second = await edge.hears()
+        edge.says(second, "403 Forbidden")
+        edge.says(first, "200 OK")
+        statuses = []
+        for answer in (one, two):
+            answered = await answer
+            assert isinstance(answered, Answered)
+            statuses.append(answered.reply.status)
+        assert statuses == [200, 403]
+
+    tell(ip, story)
+
+
+def test_answers_that_come_at_once_are_all_heard(ip: str) -> None:
+    """While the agent is busy a cold start's answers pile up, and none may be lost."""
+
+    async def story(kamailio: Kamailio, edge: Edge) -> None:
+        call_ids = [f"call-{number}" for number in range(150)]
+        answers, heard = [], {}
+        for call_id in call_ids:
+            register = kamailio.register(ACCOUNT, SEND, call_id, OUR_SOCKET)
+            answers.append(asyncio.create_task(register))
+            while call_id not in heard:
+                request = await edge.hears()
+                heard[request.headers["Call-ID"]] = request
+        for request in heard.values():  # in one turn of the loop: the agent reads none of them yet
+            edge.says(request, "200 " + "long" * 250)
+        assert all(isinstance(answer, Answered) for answer in await asyncio.gather(*answers))
+
+    tell(ip, story, answer_s=5.0)
+
+
+async def kamailio_answers_now(kamailio: Kamailio, edge: Edge) -> bool:
+    """Whether it lives, with the edge answering; passes over what was heard before."""
+    asked = asyncio.create_task(kamailio.lives(STORY_S))
+    while not asked.done():
+        hearing = asyncio.create_task(edge.hears())
+        await asyncio.wait({hearing, asked}, return_when=asyncio.FIRST_COMPLETED)
+        if not hearing.done():
+            hearing.cancel()
+            break
+        heard = hearing.result()
+        if heard.data.startswith(b"OPTIONS"):
+            edge.says(heard, "200 OK", source=None)
+            break
+    return await asked
+
+
+def test_kamailio_lives_when_it_answers_our_sealed_options(ip: str) -> None:
+    async def story(kamailio: Kamailio, edge: Edge) -> None:
+        asked = asyncio.create_task(kamailio.lives(STORY_S))
+        heard = await edge.hears()
+        assert heard.data.startswith(f"OPTIONS sip:{ip}:5062 SIP/2.0\r\n".encode())
+        assert heard.headers["X-Whence-Key"] == stamp.request_seal(
+            KEY, "OPTIONS", heard.headers["Call-ID"], "1", "", ""
+        )
+        edge.says(heard, "200 OK", source=None)
+        assert await asked
+
+    tell(ip, story)
+
+
+def test_a_kamailio_that_does_not_know_our_key_is_not_the_one_we_need(ip: str) -> None:
+    async def story(kamailio: Kamailio, edge: Edge) -> None:
+        asked = asyncio.create_task(kamailio.lives(STORY_S))
+        edge.says(await edge.hears(), "403 Forbidden", source=None)
+        assert not await asked
+
+    tell(ip, story)
+
+
+def test_where_nobody_listens_nobody_lives(ip: str) -> None:
+    async def story(kamailio: Kamailio, edge: Edge) -> None:
+        edge.close()
+        assert not await kamailio.lives(0.1)
+
+    tell(ip, story)

@@ -1,0 +1,87 @@
+"""What is not written down has not happened, and is tried again."""
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+from testkit.wait import PATIENCE_S
+from whence.agent.config.models import Settings, load
+from whence.agent.dns.cache import Records
+from whence.agent.dns.resolver import Resolver
+from whence.agent.registration.service import Registrations
+from whence.core.identification.address import Source
+from whence.core.registration.machine import Account, Answered, Reply, Send, State
+from whence.core.registration.reason import RegistrationReason
+from whence.core.sip.contact import Contact
+from whence.store.directory import FILE, Directory
+
+REGISTRAR = Source.parse("udp:192.0.2.5:5060")
+
+DISK_FULL = """
+CREATE TRIGGER full BEFORE INSERT ON registration
+BEGIN SELECT RAISE(FAIL, 'database or disk is full'); END
+"""
+
+
+class Granting:
+    """A registrar that grants whatever is asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[Send] = []
+
+    async def register(
+        self, account: Account, send: Send, call_id: str, socket: Source
+    ) -> Answered:
+        self.asked.append(send)
+        ours = Contact(account.contact, send.expires_s)
+        return Answered(Reply(200, "OK", send.cseq, contacts=(ours,)), REGISTRAR)
+
+
+def settings(folder: Path) -> Settings:
+    file = folder / "whence.toml"
+    file.write_text(
+        '[[trunk]]\nid = "acme"\nregistrar = "sip:192.0.2.5"\nuser = "acct1"\n'
+        'password = "secret"\ntarget = "sip:pbx@192.0.2.9"\n'
+    )
+    return load(file)
+
+
+async def until(registrations: Registrations, state: State) -> None:
+    running = asyncio.create_task(registrations.run())
+    async with asyncio.timeout(PATIENCE_S):
+        while [r.state for _, r in registrations] != [state]:
+            await asyncio.sleep(0)
+    running.cancel()
+
+
+def test_a_step_that_cannot_be_written_sends_nothing_and_is_tried_again(tmp_path: Path) -> None:
+    directory = Directory(tmp_path / FILE)
+    disk = sqlite3.connect(tmp_path / FILE, isolation_level=None)
+    registrar = Granting()
+
+    async def story() -> None:
+        registrations = Registrations(
+            directory, registrar, Resolver(Records(), []), clock=lambda: 1000.0
+        )
+        registrations.apply(settings(tmp_path))
+        disk.execute(DISK_FULL)
+        await until(registrations, State.WAITING)
+        [(_, registration)] = registrations
+        assert registrar.asked == []
+        assert registration.next_at == 1030.0
+        assert registration.reason is RegistrationReason.NOT_WRITTEN
+        assert registrations.outcomes == {}  # nothing was sent
+        assert "database or disk is full" in registration.message
+
+        disk.execute("DROP TRIGGER full")
+        later = Registrations(directory, registrar, Resolver(Records(), []), clock=lambda: 1030.0)
+        later.apply(settings(tmp_path))
+        await until(later, State.REGISTERED)
+
+    try:
+        asyncio.run(story())
+        assert len(registrar.asked) == 1
+        assert [trunk_id for trunk_id, _ in directory.addresses()] == ["acme"]
+    finally:
+        disk.close()
+        directory.close()

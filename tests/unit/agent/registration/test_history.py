@@ -1,0 +1,245 @@
+"""The history of a trunk: in the directory, in the API, told once; and lapses."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.unit.agent.api import test_app
+from tests.unit.agent.api.test_app import Agent, Story
+from tests.unit.agent.registration.test_full_disk import DISK_FULL
+from tests.unit.agent.registration.test_service import ACME, BELL, NOW, Node
+from tests.unit.agent.registration.test_service import tell as tell_of
+from whence.core.registration.history import LIMIT, EventKind
+from whence.core.registration.machine import State
+from whence.core.registration.reason import RegistrationReason
+from whence.store.directory import FILE
+
+Tell = Callable[[Story], None]
+tell = test_app.tell  # the fixture
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    node = Node(tmp_path)
+    yield node
+    node.directory.close()
+
+
+def whats(node: Node, trunk_id: str = "acme") -> list[str]:
+    return [event.what for _, event in node.directory.events(trunk_id)]
+
+
+async def fails(node: Node, times: int) -> None:
+    for _ in range(times):
+        node.clock.now = node.of["acme"].next_at or node.clock.now
+        before = node.of["acme"].failures
+        await node.until(lambda before=before: node.of["acme"].failures > before)  # type: ignore[misc]
+
+
+def test_refreshes_are_no_events_also_not_the_first_after_a_restart(node: Node) -> None:
+    async def story() -> None:
+        node.apply(ACME)
+        await node.until_all(State.REGISTERED)
+        for restart in (False, True):
+            if restart:
+                node.agent()
+                node.apply(ACME)
+            node.clock.now += 3000
+            await node.until(lambda: node.of["acme"].expires_at == node.clock.now + 3600)
+        assert whats(node) == ["registered"]
+
+    tell_of(story)
+
+
+def test_each_failure_is_kept_with_its_status_and_the_oldest_go(node: Node) -> None:
+    async def story() -> None:
+        node.registrar.status = 403
+        node.apply(ACME)
+        await fails(node, LIMIT + 5)
+        kept = node.directory.events("acme")
+        assert len(kept) == LIMIT
+        assert {(e.what, e.status, e.reason, e.message) for _, e in kept} == {
+            (EventKind.WAITING, 403, RegistrationReason.REJECTED, "403 Reason")
+        }
+        assert kept[-1][0] == node.clock.now
+        assert [at for at, _ in kept] == sorted(at for at, _ in kept)
+
+    tell_of(story)
+
+
+def test_one_trunks_history_does_not_push_out_anothers_and_goes_with_its_trunk(
+    node: Node,
+) -> None:
+    async def story() -> None:
+        node.apply(ACME + BELL)
+        await node.until_all(State.REGISTERED)
+        node.registrar.status = 403
+        node.registrations.want("acme")
+        await node.until(lambda: node.of["acme"].failures == 1)
+        await fails(node, LIMIT)
+        assert whats(node, "bell")[0] == "registered"
+        node.apply(BELL)
+        assert whats(node, "acme") == []
+        assert whats(node, "bell") != []
+
+    tell_of(story)
+
+
+def test_orders_are_in_the_history(node: Node) -> None:
+    async def story() -> None:
+        node.apply(ACME)
+        await node.until_all(State.REGISTERED)
+        node.registrations.unregister("acme")
+        await node.until_all(State.UNREGISTERED)
+        node.registrations.want("acme")
+        await node.until_all(State.REGISTERED)
+        node.registrations.park("acme")
+        assert whats(node) == [
+            "registered",
+            "held",
+            "unregistered",
+            "wanted",
+            "registered",
+            "parked",
+        ]
+
+    tell_of(story)
+
+
+# Lapses.
+
+
+def test_a_lapse_is_told_once_when_the_grant_ends(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "whence.agent.registration.service")
+
+    async def story() -> None:
+        node.apply(ACME)
+        await node.until_all(State.REGISTERED)
+        node.registrar.silent = True
+        node.clock.now = NOW + 3599
+        await node.until_all(State.WAITING)
+        await node.until_quiet()
+        assert node.registrations.lapses == 0
+        node.clock.now = NOW + 3600
+        await node.until(lambda: node.registrations.lapses == 1)
+        assert node.of["acme"].expires_at is None
+        node.agent()
+        node.apply(ACME)
+        await node.until_quiet()
+        assert node.registrations.lapses == 0, "it was told before the restart"
+        assert whats(node).count("lapsed") == 1
+
+    tell_of(story)
+    assert [r.getMessage() for r in caplog.records] == [
+        "trunk acme: lapsed: nothing is granted any more"
+    ]
+
+
+def test_a_lapse_while_no_agent_ran_is_told_at_the_start(node: Node) -> None:
+    async def story() -> None:
+        node.apply(ACME)
+        await node.until_all(State.REGISTERED)
+        node.registrar.silent = True
+        node.agent()
+        node.clock.now = NOW + 4000
+        node.apply(ACME)
+        await node.until(lambda: node.registrations.lapses == 1)
+
+    tell_of(story)
+
+
+def test_a_shorter_grant_lapses_in_its_own_time(node: Node) -> None:
+    async def story() -> None:
+        node.apply(ACME)
+        await node.until_all(State.REGISTERED)
+        node.registrar.grants_s = 60
+        node.registrations.want("acme")
+        await node.until(lambda: node.of["acme"].expires_at == NOW + 60)
+        node.registrar.silent = True
+        node.clock.now = NOW + 60
+        await node.until(lambda: node.registrations.lapses == 1)
+        node.clock.now = NOW + 3600
+        await node.until_quiet()
+        assert node.registrations.lapses == 1
+
+    tell_of(story)
+
+
+def test_a_refresh_in_time_and_an_order_are_no_lapse(node: Node) -> None:
+    async def story() -> None:
+        node.apply(ACME + BELL)
+        await node.until_all(State.REGISTERED)
+        node.registrations.unregister("bell")
+        node.clock.now = NOW + 3000
+        await node.until(lambda: node.of["acme"].expires_at == NOW + 6600)
+        node.clock.now = NOW + 3700
+        await node.until_quiet()
+        assert node.registrations.lapses == 0
+
+    tell_of(story)
+
+
+def test_a_lapse_that_cannot_be_written_down_is_told_later_and_stops_nothing(node: Node) -> None:
+    async def story() -> None:
+        node.apply(ACME)
+        await node.until_all(State.REGISTERED)
+        disk = sqlite3.connect(node.folder / FILE, isolation_level=None)
+        disk.execute(DISK_FULL)
+        node.clock.now = NOW + 3600
+        await node.until_all(State.WAITING)
+        assert node.registrations.lapses == 0
+        disk.execute("DROP TRIGGER full")
+        disk.close()
+        node.registrar.silent = True
+        node.clock.now += 100
+        await node.until(lambda: node.registrations.lapses == 1)
+
+    tell_of(story)
+
+
+# The API.
+
+
+def test_the_api_tells_the_history_of_one_trunk(tell: Tell) -> None:
+    async def story(agent: Agent) -> None:
+        acme = await agent.get("/v1/trunks/acme")
+        assert acme.pop("events") == [
+            {
+                "at": NOW,
+                "what": "registered",
+                "status": 200,
+                "reason": "granted",
+                "message": "granted 3600 s by udp:192.0.2.1:5060",
+            }
+        ]
+        assert acme == (await agent.get("/v1/trunks"))[0]
+        assert (await agent.ask("/v1/trunks/nobody")).status_code == 404
+
+    tell(story)
+
+
+def test_metrics_tell_lapses_the_nearest_end_and_what_is_under_way(tell: Tell) -> None:
+    async def story(agent: Agent) -> None:
+        said = (await agent.ask("/metrics")).text.splitlines()
+        assert "whence_registration_nearest_expiry_seconds 3600.0" in said
+        assert "whence_registration_lapses_total 0.0" in said
+        assert "whence_registrations_waiting_for_pace 0.0" in said
+        assert "whence_registrations_in_flight 0.0" in said
+        assert not any("acme" in line for line in said), "no label a trunk"
+
+        node = agent.node
+        node.registrar.silent = True
+        node.clock.now = NOW + 3600
+        await node.until(lambda: node.registrations.lapses == 2)
+        said = (await agent.ask("/metrics")).text.splitlines()
+        assert "whence_registration_lapses_total 2.0" in said
+        assert not any(line.startswith("whence_registration_nearest") for line in said)
+
+    tell(story)

@@ -1,0 +1,174 @@
+"""Keep-alives: who is asked, when, and what comes of it; with real registrations under them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.unit.agent.registration.test_service import ACME, BELL, REGISTRAR, Node, tell
+from whence.agent.registration.keepalive import KeepAlives
+from whence.core.identification.address import Source
+from whence.core.registration.keepalive import Pong, Way
+from whence.core.registration.machine import State
+
+ASKED = ACME + "keepalive = 30\n"
+
+
+class Server:
+    """The servers that granted: they answer OPTIONS with `status`, or nothing."""
+
+    def __init__(self) -> None:
+        self.status: int | None = 200
+        self.source = REGISTRAR
+        self.asked: list[Way] = []
+
+    async def keep_alive(self, way: Way, within_s: float) -> Pong | None:
+        assert 0 < within_s <= 4
+        self.asked.append(way)
+        return None if self.status is None else Pong(self.status, self.source)
+
+
+class Kept:
+    """A node with keep-alives, which live as long as its registrations."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.server = Server()
+        self.keepalives = KeepAlives(self.server, node.registrations, node.clock)
+        node.registrations.watchers.append(self.keepalives)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        running = asyncio.create_task(self.keepalives.run())
+        try:
+            await self.node.until(condition)
+        finally:
+            running.cancel()
+            with suppress(asyncio.CancelledError):
+                await running
+
+    async def interval(self) -> None:
+        """Let an interval pass, and what is due in it be done."""
+        self.node.clock.now += 30
+        turns = iter(range(30))
+        await self.until(lambda: next(turns, None) is None)
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Iterator[Kept]:
+    node = Node(tmp_path)
+    yield Kept(node)
+    node.directory.close()
+
+
+def test_who_wants_it_is_asked_about_once_an_interval_and_nobody_else(kept: Kept) -> None:
+    async def story() -> None:
+        kept.node.apply(ASKED + BELL)
+        await kept.node.until_all(State.REGISTERED)
+        for asked in (1, 2, 3):
+            await kept.interval()
+            assert len(kept.server.asked) == asked
+        (way, *_) = kept.server.asked
+        assert way.account.aor == "sip:acct1@192.0.2.1"
+        assert (str(way.next_hop), str(way.socket)) == ("udp:192.0.2.1:5060", "udp:127.0.0.1:5060")
+        assert kept.keepalives["bell"] is None
+        stands = kept.keepalives["acme"]
+        assert stands is not None and (stands.missed, stands.last_status) == (0, 200)
+
+    tell(story)
+
+
+def test_a_server_that_says_no_lives(kept: Kept) -> None:
+    async def story() -> None:
+        kept.server.status = 405
+        kept.node.apply(ASKED)
+        await kept.node.until_all(State.REGISTERED)
+        for _ in range(5):
+            await kept.interval()
+        assert len(kept.node.registrar.taken()) == 1
+        assert kept.keepalives.outcomes == {"answered": 5}
+
+    tell(story)
+
+
+def test_three_silences_bring_the_refresh_forward_once(kept: Kept) -> None:
+    async def story() -> None:
+        kept.node.apply(ASKED)
+        await kept.node.until_all(State.REGISTERED)
+        kept.server.status = None
+        sent = []
+        for _ in range(6):
+            await kept.interval()
+            sent.append(len(kept.node.registrar.asked))
+        assert sent == [1, 1, 2, 2, 2, 2]
+        assert kept.node.of["acme"].state is State.REGISTERED
+        whats = [event.what for _, event in kept.node.directory.events("acme")]
+        assert whats == ["registered", "silent"]
+
+    tell(story)
+
+
+def test_who_is_taken_back_parked_or_gone_is_asked_about_no_more(kept: Kept) -> None:
+    async def story() -> None:
+        kept.node.apply(ASKED + BELL + "keepalive = 30\n")
+        await kept.node.until_all(State.REGISTERED)
+        kept.node.registrations.unregister("acme")
+        await kept.node.until_quiet()
+        kept.node.apply(ASKED)
+        assert kept.keepalives["acme"] is None
+        assert kept.keepalives["bell"] is None
+        await kept.interval()
+        assert kept.server.asked == []
+
+    tell(story)
+
+
+def test_a_new_interval_counts_at_once_and_a_restart_goes_on(kept: Kept) -> None:
+    async def story() -> None:
+        kept.node.apply(ACME)
+        await kept.node.until_all(State.REGISTERED)
+        await kept.interval()
+        assert kept.server.asked == []
+        kept.node.apply(ASKED)
+        await kept.interval()
+        assert len(kept.server.asked) == 1
+        kept.node.agent()
+        again = Kept(kept.node)
+        kept.node.apply(ASKED)
+        await again.interval()
+        assert len(again.server.asked) == 1
+
+    tell(story)
+
+
+def test_while_a_register_is_in_flight_nobody_is_asked_and_nothing_is_missed(kept: Kept) -> None:
+    async def story() -> None:
+        kept.node.apply(ASKED)
+        await kept.node.until_all(State.REGISTERED)
+        kept.node.registrar.open = asyncio.Event()
+        kept.node.registrations.want("acme")
+        await kept.node.until(lambda: kept.node.of["acme"].in_flight is not None)
+        await kept.interval()
+        stands = kept.keepalives["acme"]
+        assert kept.server.asked == []
+        assert stands is not None and stands.missed == 0
+
+    tell(story)
+
+
+@pytest.mark.parametrize(("more", "counts"), [("", False), ('networks = ["192.0.2.66"]\n', True)])
+def test_an_answer_from_elsewhere_is_no_answer(kept: Kept, more: str, counts: bool) -> None:
+    async def story() -> None:
+        kept.node.apply(ASKED + more)
+        await kept.node.until_all(State.REGISTERED)
+        kept.server.source = Source.parse("udp:192.0.2.66:5060")
+        for _ in range(3):
+            await kept.interval()
+        assert kept.keepalives.outcomes == {"answered" if counts else "unanswered": 3}
+        whats = [event.what for _, event in kept.node.directory.events("acme")]
+        assert ("silent" in whats) != counts
+
+    tell(story)

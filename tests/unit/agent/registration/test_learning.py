@@ -1,0 +1,186 @@
+"""From whom the agent learns an address: the next hop, DNS, networks, or learn_from = "any"."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.unit.agent.registration.test_service import ACME, NOW, Dns, Node, tell
+from whence.core.identification.address import Source
+from whence.core.identification.explain import nearest
+from whence.core.identification.identify import Request, identify
+from whence.core.monitoring import alarms
+from whence.core.registration.history import Event
+from whence.core.registration.machine import AccountKey, Ignore, NextHop, Registration, State
+from whence.core.sip.uri import Uri
+from whence.errors import ConfigError
+from whence.store.directory import FORMER_S, Directory
+from whence.store.schema import IGNORED_LIMIT
+
+HERE, BESIDE = "192.0.2.1", "192.0.2.2"
+IMPOSTOR = Source.parse("udp:192.0.2.66:5060")
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Node:
+    return Node(tmp_path)
+
+
+def learned(node: Node) -> list[tuple[str, str]]:
+    """Return (ip, why it was learned) of each address."""
+    return [(str(a.ip), a.ground) for _, a in node.directory.addresses() if a.origin == "learned"]
+
+
+def explained(directory: Directory, source: Source, now: float) -> str:
+    """Return who came nearest to a call from there."""
+    request = Request(source, Uri("sip", "x", "198.51.100.1", None))
+    evidence = directory.evidence(request, now)
+    decision = identify(request, evidence, now)
+    return str(nearest(request, decision, directory.neighbours(request, evidence), now))
+
+
+def test_an_impostors_answer_registers_and_teaches_nothing(node: Node) -> None:
+    happened: list[tuple[str, Event]] = []
+
+    async def story() -> None:
+        node.registrations.happened = lambda id_, events: happened.extend((id_, e) for e in events)
+        node.registrar.accepts_at = IMPOSTOR
+        node.apply(ACME)
+        await node.until_all(State.REGISTERED)
+        assert node.addresses == []
+        assert node.of["acme"].registrar is None
+        told = [alarms.of_history(id_, event) for id_, event in happened]
+        (said,) = [one for one in told if one is not None]
+        assert (said.kind, said.trunk) == (alarms.AlarmKind.UNEXPECTED_REPLY, "acme")
+        assert str(IMPOSTOR) in said.message and f"udp:{HERE}:5060" in said.message
+        text = explained(node.directory, IMPOSTOR, NOW + 60)
+        assert text.startswith(
+            f"acme: a reply to its REGISTER came from {IMPOSTOR.ip} 1 min 0 s ago"
+        )
+        assert "networks" in text and 'learn_from = "any"' in text
+
+    tell(story)
+
+
+def test_an_impostors_refresh_leaves_what_was_learned(node: Node) -> None:
+    async def story() -> None:
+        node.apply(ACME)
+        await node.until_all(State.REGISTERED)
+        before = node.addresses
+        node.registrar.accepts_at = IMPOSTOR
+        node.clock.now += 600
+        node.registrations.want("acme")
+        await node.until(lambda: node.of["acme"].unexpected == IMPOSTOR)
+        assert node.addresses == before
+        assert node.of["acme"].registrar == Source.parse(f"udp:{HERE}:5060")
+        node.agent().apply(node.settings(ACME))  # a restart
+        await node.until_loop()
+        assert node.addresses == before
+        assert node.of["acme"].unexpected == IMPOSTOR
+        assert node.of["acme"].learned_until == NOW + 3600
+
+    tell(story)
+
+
+@pytest.mark.parametrize("name", ["registrar", "proxy"])
+def test_an_answer_from_an_address_that_dns_names_is_learned(node: Node, name: str) -> None:
+    async def story() -> None:
+        node.resolver = Dns((NextHop("udp", HERE, 5060), NextHop("udp", BESIDE, 5060)))
+        node.agent()
+        node.registrar.accepts_at = Source.parse(f"udp:{BESIDE}:6000")
+        servers = {
+            "registrar": 'registrar = "sip:provider.example"',
+            "proxy": 'registrar = "sip:192.0.2.9"\nproxy = "sip:proxy.example"',
+        }
+        node.apply(ACME.replace(f'registrar = "sip:{HERE}"', servers[name]))
+        await node.until_all(State.REGISTERED)
+        assert learned(node) == [(BESIDE, "dns")]
+
+    tell(story)
+
+
+def test_dns_that_is_silent_permits_nobody_else(node: Node) -> None:
+    async def story() -> None:
+        dns = Dns((NextHop("udp", HERE, 5060),))
+        node.resolver = dns
+        node.agent()
+        node.registrar.accepts_at = Source.parse(f"udp:{BESIDE}:5060")
+        node.apply(ACME.replace(f"sip:{HERE}", "sip:provider.example"))
+        await node.until_all(State.REGISTERED)
+        assert node.addresses == []
+
+    tell(story)
+
+
+NETWORKS = f'networks = ["{IMPOSTOR.ip}/32"]\n'
+WITH_PORT = f'networks = [{{network = "{IMPOSTOR.ip}", port = 5060}}]\n'
+
+
+@pytest.mark.parametrize(
+    ("more", "ground", "exact"),
+    [
+        ('learn_from = "any"\n', "any", False),
+        (NETWORKS, "networks", False),
+        (WITH_PORT, "networks", True),
+    ],
+)
+def test_what_the_file_permits_is_learned_and_ends_with_it(
+    node: Node, more: str, ground: str, exact: bool
+) -> None:
+    async def story() -> None:
+        node.registrar.accepts_at = IMPOSTOR
+        node.apply(ACME + more)
+        await node.until_all(State.REGISTERED)
+        assert learned(node) == [(str(IMPOSTOR.ip), ground)]
+        (address,) = [a for _, a in node.directory.addresses() if a.origin == "learned"]
+        assert address.exact == exact
+        asked = len(node.registrar.asked)
+        node.apply(ACME + more)
+        await node.until_quiet()
+        assert learned(node) == [(str(IMPOSTOR.ip), ground)]
+        assert len(node.registrar.asked) == asked, "nothing changed"
+        node.apply(ACME)
+        assert node.addresses == []
+        assert not node.of["acme"].stands(node.clock.now)
+        await node.until(lambda: node.of["acme"].unexpected == IMPOSTOR)
+        assert node.addresses == []
+        node.apply(ACME + more)  # and back: it registers at once, and counts
+        await node.until(lambda: bool(learned(node)))
+
+    tell(story)
+
+
+def test_what_a_file_permits_no_more_ends_at_a_restart(node: Node) -> None:
+    async def story() -> None:
+        node.registrar.accepts_at = IMPOSTOR
+        node.apply(ACME + 'learn_from = "any"\n')
+        await node.until_all(State.REGISTERED)
+        node.agent().apply(node.settings(ACME))
+        assert node.addresses == []
+        assert not node.of["acme"].stands(node.clock.now)
+        assert node.of["acme"].next_at == node.clock.now
+
+    tell(story)
+
+
+def test_replies_that_taught_nothing_are_bounded_and_swept(node: Node) -> None:
+    node.directory.install(node.settings(ACME), NOW)
+    for i in range(3 * IGNORED_LIMIT):
+        source = Source.parse(f"udp:192.0.2.{100 + i}:5060")
+        ignored = [Ignore(source, f"udp:{HERE}:5060")]
+        here = Source.parse("udp:192.0.2.9:5060")
+        node.directory.save(AccountKey("x"), Registration("acme", "c"), ignored, here, NOW + i)
+    newest = Source.parse(f"udp:192.0.2.{99 + 3 * IGNORED_LIMIT}:5060")
+    assert "a reply to its REGISTER" in explained(node.directory, newest, NOW + 60)
+    oldest = Source.parse("udp:192.0.2.100:5060")
+    assert "a reply to its REGISTER" not in explained(node.directory, oldest, NOW + 60)
+    node.directory.drop_expired(NOW + 60 + FORMER_S)
+    assert "a reply to its REGISTER" not in explained(node.directory, newest, NOW + 60)
+
+
+def test_an_unknown_learn_from_is_a_fault_of_the_file(node: Node) -> None:
+    with pytest.raises(ConfigError) as error:
+        node.settings(ACME + f"learn_from = {json.dumps('all')}\n")
+    assert "learn_from" in str(error.value.faults)

@@ -1,0 +1,420 @@
+"""SIP text at the border: our requests written, replies read."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from whence.agent.registration.messages import (
+    Received,
+    authentication_infos,
+    challenges,
+    options,
+    read,
+    register,
+)
+from whence.core.registration.machine import Account, NextHop, Reply, Send
+from whence.core.sip.contact import Contact
+from whence.core.sip.digest import AuthenticationInfo, Challenge, Credentials
+from whence.core.sip.secret import Secret
+from whence.core.sip.uri import Uri
+from whence.errors import InvalidReplyError
+
+ACCOUNT = Account(
+    "sip:acct1@provider.example",
+    Uri("sip", "token1", "198.51.100.1", 5060),
+    Credentials("acct1", Secret("hunter2")),
+    3600,
+)
+SEND = Send(7, NextHop("udp", "192.0.2.1", 5060), 3600)
+VIA = "SIP/2.0/UDP 127.0.0.1:40000;rport;branch=z9hG4bKabc"
+
+
+def reply(*headers: str, status: str = "200 OK") -> bytes:
+    lines = [
+        f"SIP/2.0 {status}",
+        "Via: SIP/2.0/UDP 127.0.0.1:40000;rport=40000;branch=z9hG4bKabc",
+        "From: <sip:acct1@provider.example>;tag=a",
+        "To: <sip:acct1@provider.example>;tag=b",
+        "Call-ID: call-1",
+        "CSeq: 7 REGISTER",
+        *headers,
+        "Content-Length: 0",
+    ]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def contacts(*headers: str) -> list[tuple[str, str, int | None]]:
+    """(user, host, expires) of each contact read."""
+    return [(c.uri.user, c.uri.host, c.expires_s) for c in read(reply(*headers)).reply.contacts]
+
+
+# Written.
+
+
+def test_a_register_has_these_lines_and_no_others() -> None:
+    written = register(ACCOUNT, SEND, "call-1", VIA, ["X-Whence-Socket: udp:198.51.100.1:5060"])
+    assert written.decode().split("\r\n") == [
+        "REGISTER sip:provider.example SIP/2.0",
+        f"Via: {VIA}",
+        "From: <sip:acct1@provider.example>;tag=call-1",
+        "To: <sip:acct1@provider.example>",
+        "Call-ID: call-1",
+        "CSeq: 7 REGISTER",
+        "Contact: <sip:token1@198.51.100.1:5060>;expires=3600",
+        "Expires: 3600",
+        "Max-Forwards: 70",
+        "User-Agent: Whence",
+        "X-Whence-Socket: udp:198.51.100.1:5060",
+        "Content-Length: 0",
+        "",
+        "",
+    ]
+
+
+def test_credentials_stand_in_the_header_that_was_asked_for() -> None:
+    send = replace(SEND, authorizations=(("Proxy-Authorization", "Digest x"),))
+    assert b"\r\nProxy-Authorization: Digest x\r\n" in register(ACCOUNT, send, "c", VIA, [])
+
+
+def test_an_ipv6_contact_stands_in_brackets_with_its_transport() -> None:
+    account = replace(
+        ACCOUNT, contact=Uri("sip", "token1", "2001:db8::1", 5060, {"transport": "tcp"})
+    )
+    written = register(account, SEND, "c", VIA, [])
+    assert b"\r\nContact: <sip:token1@[2001:db8::1]:5060;transport=tcp>;expires=3600\r\n" in written
+
+
+def test_a_taking_back_asks_for_no_time() -> None:
+    written = register(ACCOUNT, replace(SEND, expires_s=0), "c", VIA, [])
+    assert b";expires=0\r\nExpires: 0\r\n" in written
+
+
+def test_an_options_goes_no_further_than_the_edge() -> None:
+    lines = options("sip:127.0.0.1:5062", "call-1", 1, VIA, ["X-Whence-Key: k"]).decode()
+    assert lines.startswith("OPTIONS sip:127.0.0.1:5062 SIP/2.0\r\n")
+    assert "\r\nMax-Forwards: 1\r\n" in lines
+    assert lines.endswith("\r\n\r\n")
+
+
+# Read.
+
+
+def test_a_reply_is_read_with_all_that_matters() -> None:
+    received = read(
+        reply(
+            "Contact: <sip:token1@198.51.100.1:5060>;expires=120",
+            "Expires: 3600",
+            "Min-Expires: 60",
+            "Retry-After: 5 (busy);duration=10",
+            "X-Whence-Source: udp:192.0.2.1:5060",
+            "X-Whence-Key: seal",
+        )
+    )
+    assert received == Received(
+        branch="z9hG4bKabc",
+        call_id="call-1",
+        cseq=7,
+        method="REGISTER",
+        status=200,
+        source="udp:192.0.2.1:5060",
+        seal="seal",
+        reply=Reply(
+            status=200,
+            reason="OK",
+            cseq=7,
+            contacts=(Contact(Uri("sip", "token1", "198.51.100.1", 5060), 120),),
+            expires_s=3600,
+            min_expires_s=60,
+            retry_after_s=5,
+        ),
+    )
+
+
+def test_compact_and_folded_headers_are_the_same_headers() -> None:
+    data = (
+        b"SIP/2.0 200 OK\r\nv: SIP/2.0/UDP 127.0.0.1;branch=z9hG4bKabc\r\ni: call-1\r\n"
+        b"CSeq: 7\r\n REGISTER\r\nm: <sip:token1@h>;expires=9\r\nl: 0\r\n\r\n"
+    )
+    received = read(data)
+    assert (received.branch, received.call_id, received.method) == (
+        "z9hG4bKabc",
+        "call-1",
+        "REGISTER",
+    )
+    assert received.reply.contacts[0].expires_s == 9
+
+
+@pytest.mark.parametrize(
+    ("headers", "found"),
+    [
+        (["Contact: <sip:a@h>;expires=5"], [("a", "h", 5)]),
+        (["Contact: <sip:a@h>"], [("a", "h", None)]),
+        (["Contact: sip:a@h;expires=5"], [("a", "h", 5)]),
+        (["Contact: <sip:a@h>;Expires = 5;q=0.1"], [("a", "h", 5)]),
+        (["Contact: <sip:a@h>;q=1;expires=5"], [("a", "h", 5)]),
+        (["Contact: <sip:a@h;expires=9>;expires=5"], [("a", "h", 5)]),
+        (["Contact: <sip:a@h;expires=9>"], [("a", "h", None)]),
+        (["Contact: <sip:a@h>;x-expires=9"], [("a", "h", None)]),
+        (["Contact: <sip:a@h>;expires=none"], [("a", "h", None)]),
+        (["Contact: <sip:a@h>;expires=5, <sip:b@h>;expires=6"], [("a", "h", 5), ("b", "h", 6)]),
+        (["Contact: <sip:a@h>", "Contact: <sip:b@h>"], [("a", "h", None), ("b", "h", None)]),
+        (["Contact: <sip:a,b@h>;expires=5, <sip:c@h>"], [("a,b", "h", 5), ("c", "h", None)]),
+        (['Contact: "Al, \\"x\\" <sip:m@evil>" <sip:a@h>;expires=5'], [("a", "h", 5)]),
+        (['Contact: "<sip:m@evil>" <sip:a@h>, <sip:b@h>'], [("a", "h", None), ("b", "h", None)]),
+        (["Contact: Al <sip:a@h>;expires=5"], [("a", "h", 5)]),
+        # What cannot be read is listed all the same, and is not ours.
+        (["Contact: *"], [("", "", None)]),
+        (["Contact: <sip:a@b@c>"], [("", "", None)]),
+        (["Contact:"], []),
+    ],
+)
+def test_contacts_are_read_as_registrars_write_them(
+    headers: list[str], found: list[tuple[str, str, int | None]]
+) -> None:
+    assert contacts(*headers) == found
+
+
+def test_a_time_beyond_all_measure_is_cut_and_one_that_is_no_number_ignored() -> None:
+    received = read(reply("Expires: 99999999999999999999", "Min-Expires: soon", "Retry-After: -5"))
+    assert received.reply.expires_s == 2**31
+    assert received.reply.min_expires_s is None
+    assert received.reply.retry_after_s is None
+
+
+# Challenges.
+
+MD5 = Challenge("r", "n1", "MD5", ("auth",))
+SHA = Challenge("r", "n2", "SHA-256", ("auth",))
+
+
+def test_several_challenges_in_one_header_are_all_read() -> None:
+    text = (
+        'Digest realm="r", nonce="n2", algorithm=SHA-256, qop="auth", '
+        'Digest realm="r", nonce="n1", algorithm=MD5, qop="auth"'
+    )
+    assert challenges(text, proxy=False) == [SHA, MD5]
+
+
+def test_several_challenges_in_several_headers_are_all_read() -> None:
+    received = read(
+        reply(
+            'WWW-Authenticate: Digest realm="r",nonce="n1",algorithm=MD5,qop="auth"',
+            'Proxy-Authenticate: Digest realm="r",nonce="n2",algorithm=SHA-256,qop="auth"',
+            'WWW-Authenticate: Digest realm="r",nonce="n2",algorithm=SHA-256,qop="auth"',
+            status="401 Unauthorized",
+        )
+    )
+    assert received.reply.challenges == (MD5, SHA, replace(SHA, proxy=True))
+
+
+def test_other_schemes_are_passed_over_and_hide_no_digest() -> None:
+    digest = 'Digest realm="r", nonce="n1", algorithm=MD5, qop="auth"'
+    assert challenges(f'Basic realm="x", {digest}', proxy=False) == [MD5]
+    assert challenges(f'{digest}, Bearer realm="x", error="y"', proxy=False) == [MD5]
+
+
+@pytest.mark.parametrize("scheme", ["Negotiate", "NTLM", "Digest", 'Basic realm="x"', ""])
+def test_a_challenge_that_is_none_does_not_spoil_the_reply(scheme: str) -> None:
+    received = read(
+        reply(
+            f"WWW-Authenticate: {scheme}",
+            'WWW-Authenticate: Digest realm="r", nonce="n1", qop="auth"',
+            status="401 Unauthorized",
+        )
+    )
+    assert received.reply.challenges == (MD5,)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('Digest realm="a, b", nonce="n"', Challenge("a, b", "n")),
+        ('Digest realm="Digest realm=x", nonce="n"', Challenge("Digest realm=x", "n")),
+        (
+            'Digest realm="x, Digest nonce=\\"y\\"", nonce="n"',
+            Challenge('x, Digest nonce="y"', "n"),
+        ),
+        ('Digest realm="a\\"b\\\\c", nonce="n"', Challenge('a"b\\c', "n")),
+        ('digest  REALM = "r" ,  Nonce = "n"', Challenge("r", "n")),
+        ("Digest realm=r, nonce=n", Challenge("r", "n")),
+        ('Digest realm="r", nonce="n", opaque=""', Challenge("r", "n", opaque="")),
+        ('Digest realm="r", nonce="n", stale=TRUE', Challenge("r", "n", stale=True)),
+        ('Digest realm="r", nonce="n", stale="true"', Challenge("r", "n", stale=True)),
+        ('Digest realm="r", nonce="n", stale=false', Challenge("r", "n")),
+        (
+            'Digest realm="r", nonce="n", qop="auth-int , AUTH"',
+            Challenge("r", "n", qop=("auth-int", "auth")),
+        ),
+        ('Digest realm="r", nonce="n", qop=auth', Challenge("r", "n", qop=("auth",))),
+        ('Digest realm="r", nonce="n", nonce="second"', Challenge("r", "n")),
+        ('Digest realm="r", nonce="n", algorithm="MD5"', Challenge("r", "n")),
+    ],
+)
+def test_a_challenge_is_read_as_it_is_quoted(text: str, found: Challenge) -> None:
+    assert challenges(text, proxy=False) == [found]
+
+
+@pytest.mark.parametrize(
+    "long",
+    [
+        "x" * 60_000,
+        'a="' + '\\"' * 30_000,
+        ", " * 30_000,
+        "a=" * 30_000,
+        'a="' * 20_000,
+        " " * 60_000 + "x=1",
+    ],
+)
+def test_a_long_challenge_costs_a_moment_and_is_none(long: str) -> None:
+    data = reply(f'WWW-Authenticate: Digest realm="r", {long}', status="401 Unauthorized")
+    began = time.process_time()
+    assert read(data).reply.challenges == ()
+    assert time.process_time() - began < 0.5
+
+
+# The stamp.
+
+
+def test_a_stamp_that_stands_there_twice_counts_as_none() -> None:
+    received = read(
+        reply(
+            "X-Whence-Source: udp:192.0.2.66:5060",
+            "X-Whence-Source: udp:192.0.2.1:5060",
+            "X-Whence-Key: one",
+            "X-Whence-Key: two",
+        )
+    )
+    assert (received.source, received.seal) == ("", "")
+
+
+# Whatever else comes.
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\r\n\r\n",
+        b"\0" * 20,
+        b"SIP/2.0",
+        b"SIP/2.0 abc OK\r\n\r\n",
+        b"SIP/2.0 99 Low\r\n\r\n",
+        b"SIP/2.0 700 High\r\n\r\n",
+        b"REGISTER sip:h SIP/2.0\r\nCSeq: 1 REGISTER\r\n\r\n",
+        reply().replace(b"7 REGISTER", b"x REGISTER"),
+        reply().replace(b"7 REGISTER", b"9" * 5000 + b" REGISTER"),
+        reply() + b"x" * 65_536,
+        reply(*["X: y"] * 300),
+    ],
+)
+def test_what_is_no_reply_is_unreadable(data: bytes) -> None:
+    with pytest.raises(InvalidReplyError):
+        read(data)
+
+
+def test_bytes_that_are_not_utf_8_spoil_only_their_own_header() -> None:
+    data = reply("Contact: <sip:token1@h>;expires=5", "Server: X").replace(b"Server: X", b"X: \xff")
+    assert read(data).reply.contacts[0].expires_s == 5
+
+
+def test_the_reason_is_printable_and_short() -> None:
+    received = read(reply(status="403 " + "No\x1b[31m\x07 " + "x" * 500))
+    assert received.reply.reason.startswith("No[31m x")
+    assert len(received.reply.reason) == 200
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=300))
+def test_no_bytes_raise_anything_but_unreadable(data: bytes) -> None:
+    for message in (data, b"SIP/2.0 200 OK\r\n" + data):
+        try:
+            read(message)
+        except InvalidReplyError:
+            continue
+
+
+HEADERS = [
+    "Via",
+    "Call-ID",
+    "CSeq",
+    "Contact",
+    "Expires",
+    "Min-Expires",
+    "WWW-Authenticate",
+    "X-Whence-Source",
+    "Content-Length",
+]
+WORDS = "sip: a@h expires 7 REGISTER Digest realm nonce SIP/2.0/UDP [::1 ] 99999999999999999999 é"
+PIECES = st.sampled_from([*'<>"\\,;= \t\0', *WORDS.split()])
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(HEADERS), st.lists(PIECES, max_size=12).map("".join)), max_size=8
+    )
+)
+def test_no_headers_raise_anything_but_unreadable(headers: list[tuple[str, str]]) -> None:
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
+    try:
+        received = read(f"SIP/2.0 200 OK\r\n{lines}\r\n".encode())
+    except InvalidReplyError:
+        return
+    assert all(0 <= (c.expires_s or 0) <= 2**31 for c in received.reply.contacts)
+
+
+@given(st.text(st.sampled_from('ab\r\n:"'), max_size=20))
+def test_no_challenge_brings_a_line_of_its_own_into_a_register(value: str) -> None:
+    """What a registrar writes comes back in the Authorization: as a value, not as a header."""
+    data = reply(f'WWW-Authenticate: Digest realm="{value}", nonce="{value}", opaque="{value}"')
+    try:
+        found = read(data).reply.challenges
+    except InvalidReplyError:
+        return
+    for challenge in found:
+        for text in (challenge.realm, challenge.nonce, challenge.opaque or ""):
+            assert not re.search(r"[\r\n]", text)
+
+
+@pytest.mark.parametrize("field", ["realm", "nonce", "opaque", "algorithm"])
+@pytest.mark.parametrize("bad", ["\x00", "\r", "\x1b[31m", "\x85", "\u2028", "\u202e", "\udcff"])
+def test_a_challenge_with_characters_that_a_terminal_obeys_is_none(field: str, bad: str) -> None:
+    """What is in it goes into a header of ours, the log and the API."""
+    fields = {"realm": "r", "nonce": "n", "opaque": "o", "algorithm": "MD5"}
+    text = ", ".join(f'{name}="{value}"' for name, value in fields.items())
+    assert len(challenges(f"Digest {text}", proxy=False)) == 1
+    fields[field] += bad
+    text = ", ".join(f'{name}="{value}"' for name, value in fields.items())
+    assert challenges(f"Digest {text}", proxy=False) == []
+
+
+def test_a_tab_in_a_challenge_is_a_space() -> None:
+    (found,) = challenges('Digest\trealm="r",\tnonce="n"', proxy=False)
+    assert (found.realm, found.nonce) == ("r", "n")
+
+
+INFO = 'nextnonce="a, b", qop=auth, rspauth="6629", cnonce="0a\\"4f", nc=00000001'
+
+
+@pytest.mark.parametrize("proxy", [False, True])
+def test_what_a_reply_proves_is_read(proxy: bool) -> None:
+    (info,) = authentication_infos([INFO], proxy=proxy)
+    assert info == AuthenticationInfo("6629", '0a"4f', "00000001", "auth", proxy)
+
+
+@pytest.mark.parametrize(
+    "values", [[], [""], ["qop=auth"], ["rspauth"], ["x" * 3000], ["rspauth=\0"]]
+)
+def test_a_reply_that_proves_nothing_has_no_proof(values: list[str]) -> None:
+    assert authentication_infos(values, proxy=False) == []
+
+
+def test_of_two_proofs_in_one_reply_the_first_counts() -> None:
+    (info,) = authentication_infos(["rspauth=1, RSPAUTH=2", "rspauth=3"], proxy=False)
+    assert info.rspauth == "1"

@@ -1,0 +1,56 @@
+"""Work that nobody waits for: it is kept alive, and what it raises is seen."""
+
+import asyncio
+import gc
+import logging
+
+import pytest
+
+from whence.agent.runtime.tasks import Tasks
+
+
+def test_what_is_started_goes_on_though_nobody_holds_it() -> None:
+    async def story() -> None:
+        tasks, done = Tasks("it"), asyncio.Event()
+
+        async def work() -> None:
+            await asyncio.sleep(0)
+            done.set()
+
+        tasks.start(work())
+        gc.collect()
+        assert await tasks.over(5)
+        assert done.is_set()
+
+    asyncio.run(story())
+
+
+def test_what_it_raises_is_logged_and_harms_nobody_else(caplog: pytest.LogCaptureFixture) -> None:
+    async def story() -> None:
+        tasks = Tasks("a keep-alive")
+
+        async def fails() -> None:
+            raise RuntimeError("a bug")
+
+        tasks.start(fails())
+        tasks.start(asyncio.sleep(0))
+        assert await tasks.over(5)
+
+    with caplog.at_level(logging.ERROR):
+        asyncio.run(story())
+    (record,) = caplog.records
+    assert record.getMessage() == "a keep-alive failed"
+    assert "a bug" in str(record.exc_info)
+
+
+def test_what_does_not_end_is_not_waited_for_for_ever() -> None:
+    async def story() -> None:
+        tasks = Tasks("it")
+
+        async def never() -> None:
+            await asyncio.Event().wait()
+
+        tasks.start(never())
+        assert not await tasks.over(0.01)
+
+    asyncio.run(story())

@@ -1,0 +1,242 @@
+"""What keeps Whence from starting is one sentence that says what to do; nothing is half-started."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from testkit.network import Network, tcp_bound, udp_bound
+from testkit.process import Process, beside_python
+from whence.cli.service import preflight
+from whence.errors import OperatorError
+
+OLD = "version: kamailio 4.4.7 (x86_64/linux)"
+RIGHT = "version: kamailio 5.6.3 (x86_64/linux)"
+NO_PYTHON = (
+    " 0(4711) ERROR: <core> [core/sr_module.c:510]: ksr_locate_module(): could not find module "
+    "<app_python3> in </usr/lib/x86_64-linux-gnu/kamailio/modules>\n"
+    " 0(4711) CRITICAL: <core> [core/cfg.y:3787]: yyerror_at(): parse error in config file "
+    "/x/kamailio.cfg, line 60, column 12-27: failed to load module"
+)
+NO_SQLITE = NO_PYTHON.replace("app_python3", "db_sqlite")
+BAD_PARAMETER = (
+    " 0(4711) ERROR: <core> [core/modparam.c:168]: set_mod_param_regex(): parameter <new_one> of "
+    "type <2:int> not found in module <tm>"
+)
+
+
+class Place:
+    """A network and a folder of its own, and a file that could start there."""
+
+    def __init__(self, network: Network, folder: Path) -> None:
+        self.ip = network.ip("edge")
+        self.folder = folder
+        self.state = folder / "state"
+        self.file = folder / "whence.toml"
+        self.write()
+
+    def write(self, state: Path | None = None, **edge: str) -> None:
+        keys = {
+            "listen": f'["udp:{self.ip}:5060", "tcp:{self.ip}:5060"]',
+            "inside": f'"udp:{self.ip}:5062"',
+            **edge,
+        }
+        lines = ["[edge]", *(f"{key} = {value}" for key, value in keys.items())]
+        lines += ["[agent]", f'state = "{state or self.state}"', f'api = "{self.ip}:8088"']
+        self.file.write_text("\n".join(lines), encoding="utf-8")
+
+    def kamailio(self, version: str = RIGHT, says: str = "", status: int = 0) -> None:
+        """Put a stand-in before the real Kamailio: it knows its version, and checks a file."""
+        said = self.folder / "said"
+        said.write_text(says + "\n", encoding="utf-8")
+        script = self.folder / "kamailio"
+        script.write_text(
+            f'#!/bin/sh\n[ "$1" = -v ] && echo "{version}" && exit 0\n'
+            f"cat '{said}' >&2\nexit {status}\n",
+            encoding="utf-8",
+        )
+        script.chmod(0o755)
+
+    def run(self, command: str = "run") -> str:
+        """Run it; it must refuse. Return the sentence that says why."""
+        process = Process(
+            command,
+            [beside_python("whence"), command, "-c", self.file],
+            self.folder / "log",
+            env={"PATH": f"{self.folder}:{os.environ['PATH']}"},
+        )
+        try:
+            assert process.wait(30) == 1, process.log
+            assert process.descendants() == []
+        finally:
+            process.kill()
+        (line,) = process.log.splitlines()
+        assert line.startswith("whence: ")
+        return line.removeprefix("whence: ")
+
+    def nothing_listens(self) -> bool:
+        return not (
+            udp_bound(self.ip, 5060)
+            or udp_bound(self.ip, 5062)
+            or tcp_bound(self.ip, 5060)
+            or tcp_bound(self.ip, 8088)
+        )
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    with Network() as network:
+        yield Place(network, tmp_path)
+
+
+@contextmanager
+def taken(kind: socket.SocketKind, ip: str, port: int) -> Iterator[None]:
+    with socket.socket(socket.AF_INET, kind) as other:
+        other.bind((ip, port))
+        if kind is socket.SOCK_STREAM:
+            other.listen()
+        yield
+
+
+@pytest.mark.parametrize(
+    ("kind", "transport", "port"),
+    [
+        (socket.SOCK_DGRAM, "udp", 5060),
+        (socket.SOCK_STREAM, "tcp", 5060),
+        (socket.SOCK_DGRAM, "udp", 5062),
+    ],
+)
+def test_a_port_in_use_is_named(
+    place: Place, kind: socket.SocketKind, transport: str, port: int
+) -> None:
+    with taken(kind, place.ip, port):
+        assert place.run() == (
+            f"the socket {transport}:{place.ip}:{port} is in use; stop what listens there "
+            "(ss -lnp shows it), or name another one"
+        )
+    assert place.nothing_listens()
+
+
+def test_what_a_killed_run_still_holds_for_a_moment_is_waited_for() -> None:
+    asked = iter(["in use", "in use", None])
+
+    def check() -> None:
+        if problem := next(asked):
+            raise OperatorError(problem)
+
+    preflight.patiently(check, within_s=60)
+    assert list(asked) == []
+
+
+@pytest.mark.parametrize("command", ["run", "agent"])
+def test_an_api_port_in_use_is_named(place: Place, command: str) -> None:
+    with taken(socket.SOCK_STREAM, place.ip, 8088):
+        assert place.run(command) == (
+            f"the API's address {place.ip}:8088 cannot be used: Address already in use; stop what "
+            "listens there, or name another one as agent api"
+        )
+    assert place.nothing_listens()
+
+
+def test_an_address_that_this_machine_has_not_is_named(place: Place) -> None:
+    place.write(listen='["udp:192.0.2.1:5060"]')
+    assert place.run() == (
+        "the socket udp:192.0.2.1:5060 cannot be used: Cannot assign requested address; name an "
+        "address of this machine, or name another one"
+    )
+
+
+@pytest.mark.parametrize("command", ["run", "agent"])
+@pytest.mark.parametrize("below", ["", "below/state"])
+def test_a_state_directory_that_cannot_be_made_is_named(
+    place: Place, command: str, below: str
+) -> None:
+    in_the_way = place.folder / "file"
+    in_the_way.write_text("", encoding="utf-8")
+    state = in_the_way / below if below else in_the_way
+    place.write(state=state)
+    why = "Not a directory" if below else "File exists"
+    assert place.run(command) == (
+        f"the state directory {state} cannot be made: {why}; make it for this user, or name "
+        "another one as agent state"
+    )
+
+
+def test_a_machine_without_kamailio_is_told_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(OperatorError) as problem:
+        preflight.kamailio_version()
+    said = str(problem.value)
+    assert said == "Kamailio is not installed; install it: apt-get install kamailio"
+
+
+@pytest.mark.parametrize(
+    ("version", "number"), [(OLD, "4.4"), (OLD.replace("4.4.7", "5.5.9"), "5.5"), ("?", "0.0")]
+)
+def test_a_kamailio_that_is_too_old_is_refused(place: Place, version: str, number: str) -> None:
+    place.kamailio(version)
+    assert place.run() == (
+        f"this Kamailio is {number}, and Whence needs 5.6 or newer; install that one"
+    )
+    assert place.nothing_listens()
+
+
+@pytest.mark.parametrize("version", ["5.6.3", "5.10.0", "6.1.4", "10.0.0"])
+def test_newer_kamailios_are_taken(
+    place: Place, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    place.kamailio(RIGHT.replace("5.6.3", version))
+    monkeypatch.setenv("PATH", f"{place.folder}:{os.environ['PATH']}")
+    preflight.kamailio_version()
+
+
+@pytest.mark.parametrize(
+    ("says", "module", "package"),
+    [
+        (NO_PYTHON, "app_python3", "kamailio-python3-modules"),
+        (NO_SQLITE, "db_sqlite", "kamailio-sqlite-modules"),
+        (NO_SQLITE.replace("db_sqlite", "tls"), "tls", "kamailio-tls-modules"),
+    ],
+)
+def test_a_module_that_is_missing_is_told_with_its_package(
+    place: Place, says: str, module: str, package: str
+) -> None:
+    place.kamailio(says=says, status=255)
+    assert place.run() == (
+        f"Kamailio has no module {module}; install it: apt-get install {package}"
+    )
+    assert place.nothing_listens()
+
+
+def test_a_configuration_that_kamailio_does_not_take_is_told_with_its_first_error(
+    place: Place,
+) -> None:
+    place.kamailio(says=BAD_PARAMETER, status=255)
+    said = place.run()
+    assert said.startswith(f"Kamailio does not take its configuration {place.state}/kamailio.cfg: ")
+    assert "parameter <new_one>" in said
+    assert place.nothing_listens()
+
+
+def test_the_real_error_text_is_that_of_this_kamailio(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stand-in above says what the real one says."""
+    monkeypatch.setenv("PATH", f"{os.environ['PATH']}:/usr/sbin")
+    config = tmp_path / "kamailio.cfg"
+    config.write_text('loadmodule "nowhere.so"\n', encoding="utf-8")
+    with pytest.raises(OperatorError) as problem:
+        preflight.kamailio_takes(config)
+    assert str(problem.value).startswith("Kamailio has no module nowhere; install it: ")
+    real = subprocess.run(
+        ["kamailio", "-c", "-f", config], capture_output=True, text=True, check=False
+    )
+    assert "could not find module <nowhere>" in real.stderr

@@ -1,0 +1,122 @@
+"""How `whence run` keeps its processes, and what it says of those that it cannot start."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from testkit.wait import PATIENCE_S
+from whence.cli.service.supervisor import Child, keep_running
+from whence.errors import OperatorError
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize(
+    ("mode", "why"), [(None, "No such file or directory"), (0o600, "Permission denied")]
+)
+def test_what_cannot_be_started_is_told_in_a_sentence(
+    tmp_path: Path, mode: int | None, why: str
+) -> None:
+    program = tmp_path / "whence"
+    if mode is not None:
+        program.write_text("#!/bin/sh\n")
+        program.chmod(mode)
+    with pytest.raises(OperatorError, match=f"agent cannot be started: {program}: {why}; "):
+        Child("agent", [str(program)], signal.SIGKILL).start()
+
+
+def test_a_program_that_is_away_for_a_while_is_started_when_it_is_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    program, away = tmp_path / "kamailio", tmp_path / "kamailio.upgraded"
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    program.chmod(0o755)
+
+    async def story() -> None:
+        child, stopping = Child("kamailio", [str(program)], signal.SIGTERM), asyncio.Event()
+        child.start()
+        keeping = asyncio.create_task(keep_running([child], stopping))
+        try:
+            program.rename(away)
+            await child.stop(5)
+            said = f"kamailio cannot be started: {program}: No such file or directory; "
+            await until(lambda: sum(line.startswith(said) for line in caplog.messages) == 2)
+            assert not keeping.done()
+            away.rename(program)
+            await until(lambda: child.running)
+            stopping.set()
+            await keeping
+        finally:
+            await child.stop(5)
+
+    asyncio.run(story())
+    waits = [line.rpartition("it starts again in ")[2] for line in caplog.messages]
+    assert waits == ["0.2 s", "0.4 s", "0.8 s"]
+
+
+def test_what_keeps_a_child_does_not_fail_in_silence() -> None:
+    class Faulty(Child):
+        def start(self) -> None:
+            raise RuntimeError("a bug")
+
+    async def story() -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            await keep_running([Faulty("agent", [], signal.SIGKILL)], asyncio.Event())
+
+    with pytest.raises(ExceptionGroup) as failure:
+        asyncio.run(story())
+    assert failure.group_contains(RuntimeError, match="a bug")
+
+
+def test_what_does_not_end_in_time_is_killed_and_that_is_told(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def story() -> None:
+        argv = ["sh", "-c", f"trap '' TERM; touch {tmp_path}/trapped; while :; do sleep 1; done"]
+        child = Child("stubborn", argv, signal.SIGKILL)
+        child.start()
+        await until((tmp_path / "trapped").exists)
+        await child.stop(0.1)
+        assert not child.running
+
+    asyncio.run(story())
+    assert "stubborn did not end in 0.1 s, and is killed" in caplog.text
+
+
+LIMITS = """
+import logging, resource, sys
+from whence.agent.settings import Edge
+from whence.cli.supervisor import raise_file_limit
+logging.basicConfig(level=logging.WARNING)
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, int(sys.argv[1])))
+raise_file_limit(Edge.model_validate({"listen": [sys.argv[2]], "connections": 1000}))
+print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+"""
+
+
+@pytest.mark.parametrize(
+    ("hard", "socket", "soft", "warns"),
+    [
+        (4096, "tcp:192.0.2.1:5060", "2024", False),
+        (512, "tcp:192.0.2.1:5060", "512", True),
+        (4096, "udp:192.0.2.1:5060", "256", False),
+    ],
+    ids=["enough", "too-few", "udp"],
+)
+def test_raise_file_limit_gives_room_for_connections(
+    hard: int, socket: str, soft: str, warns: bool
+) -> None:
+    command = [sys.executable, "-c", LIMITS, str(hard), socket]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == soft
+    assert ("LimitNOFILE=2024" in done.stderr) == warns

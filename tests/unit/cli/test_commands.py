@@ -1,0 +1,579 @@
+"""The `whence` command as it is typed: what it prints, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from testkit.network import Network
+from testkit.process import beside_python
+
+FILE = """
+[[trunk]]
+id = "acme"
+registrar = "sip:192.0.2.1"
+user = "acct1"
+password = "hunter2"
+target = "sip:alice@edge.example"
+
+[[user]]
+name = "alice"
+password = "topsecret"
+"""
+
+
+def whence(*words: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [beside_python("whence"), *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "COLUMNS": "200", **environment},
+    )
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    file = tmp_path / "whence.toml"
+    file.write_text(f'[agent]\nstate = "{tmp_path}/state"\n' + FILE, encoding="utf-8")
+    return file
+
+
+# check
+
+
+def test_a_right_file_is_said_to_be_right(file: Path) -> None:
+    done = whence("check", "-c", file)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{file}: right: 1 trunks, 1 users\n"
+
+
+def test_what_would_clash_is_a_warning_and_no_fault(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    acme = 'numbers = ["+442071234567"]\n[[user]]'
+    bell = FILE[: FILE.index("[[user]]")].replace("acme", "bell").replace("acct1", "acct2")
+    both = text.replace("[[user]]", acme) + bell + 'numbers = ["0044 20 7123 4567"]\n'
+    file.write_text(both, encoding="utf-8")
+    done = whence("check", "-c", file)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        f"{file}: right: 2 trunks, 1 users",
+        f"{file}: warning: trunks acme, bell at 192.0.2.1:5060: the same number +442071234567; "
+        "leave it to one of them, or write fallback = true for the one that is to take its calls",
+    ]
+
+
+def test_a_wrong_file_ends_with_2_and_each_fault_on_a_line(file: Path) -> None:
+    file.write_text('[edge]\nworkers = 0\ndomian = "x"\n', encoding="utf-8")
+    done = whence("check", "-c", file)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines() == [
+        "whence.toml: edge: workers: is too small; write 1 at least",
+        'whence.toml: edge: domian: unknown key; did you mean "domain"?',
+    ]
+
+
+@pytest.mark.parametrize("command", ["check", "run", "agent", "edge-config"])
+def test_a_file_that_is_not_there_ends_with_2_and_one_sentence(
+    tmp_path: Path, command: str
+) -> None:
+    done = whence(command, "-c", tmp_path / "nowhere.toml")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"{tmp_path}/nowhere.toml: cannot be read: No such file or directory\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["chekc"],
+        ["check"],
+        ["check", "--what"],
+        ["explain"],
+        ["explain", "--source", "udp:192.0.2.1:5060"],
+        ["explain", "--call", "a", "--to", "sip:a@b"],
+        ["calls", "--limit", "0"],
+        ["strangers", "admit", "192.0.2.1", "--trunk", "acme"],
+        ["strangers", "admit", "192.0.2.1", "--trunk", "acme", "--for", "long"],
+    ],
+)
+def test_a_wrong_command_line_ends_with_2(words: list[str]) -> None:
+    done = whence(*words)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_help_names_every_command() -> None:
+    done = whence("--help")
+    assert done.returncode == 0
+    for command in (
+        "run",
+        "agent",
+        "edge-config",
+        "check",
+        "trunks",
+        "addresses",
+        "clashes",
+        "users",
+        "calls",
+        "strangers",
+        "events",
+        "explain",
+        "register",
+        "unregister",
+        "park",
+        "resume",
+        "reload",
+    ):
+        assert command in done.stdout
+
+
+# edge-config
+
+
+def test_kamailio_itself_takes_the_generated_configuration(file: Path, tmp_path: Path) -> None:
+    done = whence("edge-config", "-c", file)
+    assert (done.returncode, done.stderr) == (0, "")
+    config = tmp_path / "kamailio.cfg"
+    config.write_text(done.stdout, encoding="utf-8")
+    kamailio = shutil.which("kamailio", path=f"{os.environ['PATH']}:/usr/sbin")
+    assert kamailio is not None
+    checked = subprocess.run(
+        [kamailio, "-c", "-f", config], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert checked.returncode == 0, checked.stderr
+    assert "ERROR" not in checked.stderr and "WARNING" not in checked.stderr
+
+
+# The commands that ask the API.
+
+ASKING = [
+    ["trunks"],
+    ["addresses"],
+    ["users"],
+    ["calls"],
+    ["strangers"],
+    ["events"],
+    ["explain", "--source", "udp:192.0.2.1:5060", "--ruri", "sip:a@b"],
+]
+
+
+@pytest.mark.parametrize("words", ASKING, ids=lambda words: words[0])
+def test_without_an_agent_one_sentence_says_what_to_do(words: list[str]) -> None:
+    with Network() as network:
+        api = f"http://{network.ip('nobody')}:8088"
+        done = whence(*words, "--api", api)
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"whence: no agent answers at {api} (")
+    assert line.endswith("; start it with: whence run -c FILE, or name its API with --api URL")
+
+
+@pytest.mark.parametrize("api", ["nonsense", "http://[", "ftp://127.0.0.1", "http://127.0.0.1:0"])
+def test_an_api_that_is_no_url_is_one_sentence_too(api: str) -> None:
+    done = whence("trunks", "--api", api)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"whence: no agent answers at {api} (")
+
+
+class Api:
+    """An HTTP server that answers with what it is given, and keeps what it is asked."""
+
+    def __init__(self, ip: str) -> None:
+        self.answers: dict[str, tuple[int, Any]] = {}
+        self.questions: list[Any] = []
+        self.raw = False
+        api = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.answer()
+
+            def do_POST(self) -> None:
+                length = int(self.headers["Content-Length"])
+                api.questions.append(json.loads(self.rfile.read(length)))
+                self.answer()
+
+            def answer(self) -> None:
+                status, answer = api.answers[self.path.partition("?")[0]]
+                body = (answer if api.raw else json.dumps(answer)).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        self._server = ThreadingHTTPServer((ip, 0), Handler)
+        self.url = f"http://{ip}:{self._server.server_port}"
+        self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    with Network() as network:
+        api = Api(network.ip("api"))
+        yield api
+        api.close()
+
+
+@pytest.mark.parametrize("answer", ["<html>\x1b[31m", '"text"'])
+@pytest.mark.parametrize("status", [404, 422, 500])
+def test_what_is_not_whences_api_is_told_in_one_line(api: Api, status: int, answer: str) -> None:
+    api.answers["/v1/calls/x"] = (status, answer)
+    api.raw = True
+    done = whence("explain", "--call", "x", "--api", api.url)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert f"answered {status}: " in line
+    assert line.isprintable()
+
+
+def test_a_page_is_not_whences_api(api: Api) -> None:
+    api.answers["/v1/trunks"], api.raw = (200, "<html>hello</html>"), True
+    done = whence("trunks", "--api", api.url)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"whence: what answers at {api.url} is not Whence's API; ")
+
+
+TRUNK = {
+    "id": "acme",
+    "state": "registered",
+    "since": 1_000_000,
+    "held": False,
+    "keepalive": None,
+    "failures": 0,
+    "last_status": 200,
+    "last_answer": "200 OK",
+    "registrar": "udp:192.0.2.1:5060",
+    "expires_at": 4_000_000_000,
+    "next_at": None,
+    "reason": "granted",
+    "message": "granted [bold]3600[/bold] s",
+}
+
+
+def test_json_is_the_answer_of_the_api_as_it_is(api: Api) -> None:
+    answers: dict[str, Any] = {
+        "/v1/trunks": [TRUNK],
+        "/v1/addresses": [{"trunk": "acme", "ip": "192.0.2.1"}],
+        "/v1/users": [{"name": "ålice"}],
+        "/v1/calls": [{"call_id": "a"}],
+        "/v1/strangers": [{"source": "udp:192.0.2.1:5060"}],
+        "/v1/events": [{"id": 1}],
+        "/v1/explain": {"decision": "unknown"},
+    }
+    api.answers = {path: (200, answer) for path, answer in answers.items()}
+    for words in ASKING:
+        done = whence(*words, "--json", "--api", api.url)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert json.loads(done.stdout) == answers[f"/v1/{words[0]}"]
+
+
+def test_the_api_may_be_named_in_the_environment_and_no_proxy_is_asked(api: Api) -> None:
+    api.answers["/v1/trunks"] = (200, [])
+    done = whence("trunks", WHENCE_API=api.url, HTTP_PROXY="http://192.0.2.1:1", NO_PROXY="")
+    assert (done.returncode, done.stdout) == (0, "no trunk is configured\n")
+
+
+def test_a_table_has_a_line_for_each_trunk_and_prints_what_it_is_given(api: Api) -> None:
+    api.answers["/v1/trunks"] = (200, [TRUNK, {**TRUNK, "id": "bell", "registrar": None}])
+    lines = whence("trunks", "--api", api.url).stdout.splitlines()
+    acme, bell = (next(line for line in lines if id_ in line) for id_ in ("acme", "bell"))
+    assert "udp:192.0.2.1:5060" in acme and "granted [bold]3600[/bold] s" in acme
+    assert "registered" in bell and "udp" not in bell
+
+
+def test_users_without_a_phone_are_in_the_table_too(api: Api) -> None:
+    contact = {"contact": "sip:alice@192.0.2.50", "expires_at": 4_000_000_000}
+    api.answers["/v1/users"] = (
+        200,
+        [
+            {"name": "alice", "domain": "edge.example", "contacts": [contact, contact]},
+            {"name": "bob", "domain": "edge.example", "contacts": []},
+        ],
+    )
+    shown = whence("users", "--api", api.url).stdout
+    assert shown.count("alice@edge.example") == 2
+    assert "bob@edge.example" in shown and "not registered" in shown
+
+
+def test_explain_asks_what_it_was_told_and_shows_each_step(api: Api) -> None:
+    api.answers["/v1/explain"] = (
+        200,
+        {
+            "decision": "refused",
+            "trunk": None,
+            "reason": "ambiguous",
+            "message": "nothing tells them apart",
+            "candidates": ["acme", "bell"],
+            "steps": [
+                {
+                    "rule": "address",
+                    "message": "udp:192.0.2.1:5060",
+                    "left": ["acme", "bell"],
+                    "against": ["learned 192.0.2.1 over udp, port 5060", ""],
+                },
+                {"rule": "token", "message": "a", "left": [], "against": []},
+            ],
+        },
+    )
+    words = ["explain", "--source", "udp:192.0.2.1:5060", "--ruri", "sip:a@b", "--to", "sip:c@d"]
+    words += ["--header", "Diversion: <sip:g@h>"]
+    done = whence(*words, "--p-called-party-id", "sip:e@f", "--api", api.url)
+    assert done.returncode == 0
+    assert api.questions == [
+        {
+            "source": "udp:192.0.2.1:5060",
+            "ruri": "sip:a@b",
+            "to": "sip:c@d",
+            "p_called_party_id": "sip:e@f",
+            "headers": ["Diversion: <sip:g@h>"],
+        }
+    ]
+    first, second, *table = done.stdout.splitlines()
+    assert (first, second) == (
+        "refused: nothing tells them apart",
+        "candidates: acme, bell",
+    )
+    assert any("acme (learned 192.0.2.1 over udp, port 5060), bell" in line for line in table)
+    assert any("token" in line and "no trunk" in line for line in table)
+
+
+CALL = {
+    "at": 1_700_000_000.0,
+    "call_id": "a/b@x",
+    "method": "INVITE",
+    "source": "udp:192.0.2.1:5060",
+    "ruri": "sip:+4420@edge.example",
+    "to": None,
+    "p_called_party_id": "sip:c@d",
+    "headers": ["diversion: <sip:e@f>"],
+    "decision": "refused",
+    "trunk": None,
+    "rule": None,
+    "reason": "ambiguous",
+    "message": "nothing tells them apart",
+    "named": ["acme", "bell"],
+    "known": False,
+}
+
+
+def test_explain_tells_a_call_as_it_was_and_as_it_would_be_now(api: Api) -> None:
+    step = {
+        "rule": "number",
+        "message": "4420 in Request-URI",
+        "left": ["acme"],
+        "against": ["its 44*"],
+    }
+    now = {
+        "decision": "identified",
+        "trunk": "acme",
+        "reason": "number",
+        "message": "number of trunk acme",
+        "candidates": [],
+        "steps": [step],
+    }
+    then = {
+        **now,
+        "decision": "refused",
+        "trunk": None,
+        "reason": "ambiguous",
+        "message": "nothing tells them apart",
+        "steps": [{**step, "left": ["acme", "bell"], "against": ["its 44*", "its 44*"]}],
+    }
+    calls = [{**CALL, "then": None, "now": None}, {**CALL, "then": then, "now": now}]
+    api.answers["/v1/calls/a%2Fb%40x%2E"] = (200, calls)
+    done = whence("explain", "--call", "a/b@x.", "--api", api.url)
+    assert (done.returncode, done.stderr) == (0, "")
+    said = done.stdout.splitlines()
+    assert said[0].endswith("ago): INVITE from udp:192.0.2.1:5060")
+    assert said[1:7] == [
+        "Request-URI: sip:+4420@edge.example",
+        "P-Called-Party-ID: sip:c@d",
+        "diversion: <sip:e@f>",
+        "it was refused: nothing tells them apart",
+        "trunks: acme, bell",
+        "its URIs were too long to be kept: how it would be decided now cannot be said",
+    ]
+    assert "now it would be identified as trunk acme: number of trunk acme" in said
+    told = [line.split(maxsplit=4)[-1].strip() for line in said if "4420 in Request-URI" in line]
+    assert told == ["acme (its 44*), bell (its 44*)", "acme (its 44*)"]
+
+
+def test_calls_are_a_table(api: Api) -> None:
+    api.answers["/v1/calls"] = (200, [CALL])
+    said = whence("calls", "--api", api.url).stdout
+    (row,) = (line for line in said.splitlines() if "INVITE" in line)
+    for shown in ("udp:192.0.2.1:5060", "refused", "nothing tells them apart", "a/b@x"):
+        assert shown in row
+
+
+def test_strangers_are_a_table(api: Api) -> None:
+    stranger = {
+        "source": "udp:192.0.2.7:5060",
+        "requests": 7,
+        "since": 1_700_000_000.0,
+        "last_at": 1_700_000_100.0,
+        "asked": ["sip:1@x", "sip:2@x"],
+        "reasons": ["flood", "unknown_address"],
+        "message": "flood, no address admits the source",
+    }
+    api.answers["/v1/strangers"] = (200, [stranger])
+    said = whence("strangers", "--api", api.url).stdout
+    (row,) = (line for line in said.splitlines() if "192.0.2.7" in line)
+    assert "7" in row and "sip:1@x, sip:2@x" in row and "flood, no address admits" in row
+
+
+def test_events_are_a_table(api: Api) -> None:
+    lapse = {
+        "id": 1_700_000_000_123,
+        "at": 1_700_000_000.0,
+        "kind": "lapsed",
+        "trunk": "acme",
+        "message": "what was granted ended without a refresh",
+        "left_out": 3,
+    }
+    api.answers["/v1/events"] = (200, [lapse])
+    said = whence("events", "--since", "5", "--api", api.url).stdout
+    (row,) = (line for line in said.splitlines() if "lapsed" in line)
+    for shown in ("1700000000123", "acme", "ended without a refresh", "3"):
+        assert shown in row
+
+
+def test_one_is_admitted_for_the_time_that_is_written(api: Api) -> None:
+    answer = {"trunk": "acme", "ip": "192.0.2.7", "transport": "udp", "expires_at": 4_000_000_000}
+    api.answers["/v1/strangers/admit"] = (200, answer)
+    words = ["strangers", "admit", "udp:192.0.2.7:5060", "--trunk", "acme", "--for", "1h"]
+    done = whence(*words, "--api", api.url)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("192.0.2.7 is admitted as trunk acme, over udp or a stronger")
+    (question,) = api.questions
+    expected = {"source": "udp:192.0.2.7:5060", "trunk": "acme", "for_s": 3600, "note": ""}
+    assert question == expected
+
+
+ADMIT = ["admit", "192.0.2.7", "--trunk", "acme", "--for", "1h"]
+EXPEL = ["expel", "192.0.2.7", "--trunk", "acme"]
+ELSEWHERE = "http://127.0.0.1:1"
+
+
+@pytest.mark.parametrize("words", [ADMIT, EXPEL], ids=lambda words: words[0])
+def test_an_option_counts_before_a_subcommand_too(api: Api, words: list[str]) -> None:
+    answer = {"trunk": "acme", "ip": "192.0.2.7", "transport": "udp", "expires_at": 4_000_000_000}
+    api.answers[f"/v1/strangers/{words[0]}"] = (200, answer)
+    done = whence("strangers", "--api", api.url, "--json", *words, WHENCE_API=ELSEWHERE)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout) == answer
+    assert len(api.questions) == 1
+
+
+@pytest.mark.parametrize("words", [ADMIT, EXPEL], ids=lambda words: words[0])
+def test_a_subcommands_own_api_is_the_one_that_is_asked(api: Api, words: list[str]) -> None:
+    answer = {"trunk": "acme", "ip": "192.0.2.7", "transport": "udp", "expires_at": 4_000_000_000}
+    api.answers[f"/v1/strangers/{words[0]}"] = (200, answer)
+    assert whence("strangers", "--api", ELSEWHERE, *words, "--api", api.url).returncode == 0
+    assert whence("strangers", *words, WHENCE_API=api.url).returncode == 0
+    assert len(api.questions) == 2
+
+
+def test_a_wrong_question_is_one_sentence(api: Api) -> None:
+    detail = [{"loc": ["body", "source"], "msg": 'Value error, "x" is not a source'}]
+    api.answers["/v1/explain"] = (422, {"detail": detail})
+    done = whence("explain", "--source", "x", "--ruri", "sip:a@b", "--api", api.url)
+    assert (done.returncode, done.stderr) == (1, 'whence: source: "x" is not a source\n')
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 409, 422, 500, 503])
+def test_what_the_api_says_is_wrong_is_the_sentence(api: Api, status: int) -> None:
+    api.answers["/v1/users"] = (status, {"detail": "the location table \x1b[31m cannot be read"})
+    done = whence("users", "--api", api.url)
+    assert done.returncode == 1
+    assert done.stderr == "whence: the location table \\x1b[31m cannot be read\n"
+
+
+@pytest.mark.parametrize("detail", [None, "", [], [{}], {"a": 1}, 7])
+def test_a_failure_that_says_nothing_is_told_as_it_is(api: Api, detail: object) -> None:
+    api.answers["/v1/users"] = (503, {"detail": detail})
+    done = whence("users", "--api", api.url)
+    assert done.returncode == 1
+    said = json.dumps({"detail": detail})
+    assert done.stderr == f"whence: {api.url}/v1/users answered 503: {said}\n"
+
+
+# One trunk.
+
+
+def test_one_trunk_is_shown_with_its_history(api: Api) -> None:
+    event = {"at": 1_000_000, "what": "waiting", "status": 403, "reason": "rejected"}
+    event["message"] = "403 No [bold]"
+    api.answers["/v1/trunks/acme"] = (200, {**TRUNK, "failures": 3, "events": [event]})
+    done = whence("trunk", "acme", "--api", api.url)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "failures in a row: 3" in done.stdout
+    (line,) = [line for line in done.stdout.splitlines() if "waiting" in line]
+    assert "403" in line and "403 No [bold]" in line
+
+
+def test_a_trunk_that_is_not_there_is_one_sentence(api: Api) -> None:
+    api.answers["/v1/trunks/x"] = (404, {"detail": "no trunk x is configured"})
+    done = whence("trunk", "x", "--api", api.url)
+    assert (done.returncode, done.stderr) == (1, "whence: no trunk x is configured\n")
+
+
+# Orders.
+
+
+@pytest.mark.parametrize("order", ["register", "unregister", "park", "resume"])
+def test_an_order_says_how_the_trunk_stands(api: Api, order: str) -> None:
+    answer = {**TRUNK, "state": "parked", "held": True}
+    api.answers[f"/v1/trunks/acme/{order}"] = (200, answer)
+    done = whence(order, "acme", "--api", api.url)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "acme: parked, held; whence trunks shows how it goes on\n"
+    done = whence(order, "acme", "--json", "--api", api.url)
+    assert json.loads(done.stdout) == answer
+
+
+@pytest.mark.parametrize(
+    ("status", "said"), [(404, "no trunk acme is configured"), (409, "acme is disabled")]
+)
+def test_an_order_that_cannot_be_followed_is_one_sentence(api: Api, status: int, said: str) -> None:
+    api.answers["/v1/trunks/acme/park"] = (status, {"detail": said})
+    done = whence("park", "acme", "--api", api.url)
+    assert (done.returncode, done.stderr) == (1, f"whence: {said}\n")
+
+
+def test_reload_says_what_changed(api: Api) -> None:
+    answer: dict[str, object] = {"added": ["a", "b"], "removed": [], "changed": ["c"]}
+    answer |= {"users_changed": [], "registration_changed": True, "needs_restart": True}
+    api.answers["/v1/reload"] = (200, answer)
+    assert whence("reload", "--api", api.url).stdout.splitlines() == [
+        "added: a, b; changed: c; registration changed",
+        "edge, agent or registration answer changed: start it again for that; who starts Kamailio "
+        "himself writes its configuration anew (whence edge-config)",
+    ]
+
+
+def test_reload_of_a_faulty_file_says_its_faults(api: Api) -> None:
+    detail = [{"loc": ["file"], "msg": "whence.toml: edge: no"}]
+    api.answers["/v1/reload"] = (422, {"detail": detail})
+    done = whence("reload", "--api", api.url)
+    assert (done.returncode, done.stderr) == (1, "whence: whence.toml: edge: no\n")

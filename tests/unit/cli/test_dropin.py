@@ -1,0 +1,282 @@
+"""`whence drop-in` as it is typed: what it writes, what it says, and that it harms nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sqlite3
+import stat
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.unit.cli.test_commands import whence
+
+DEBIANS = Path("/etc/kamailio/kamailio.cfg")
+ME = "root" if os.geteuid() == 0 else str(os.environ.get("USER", ""))
+
+UAC = """loadmodule "uac.so"
+modparam("uac", "reg_db_url", "sqlite:///etc/kamailio/hunter2.sqlite")
+modparam("uac", "reg_contact_addr", "192.0.2.9:5060")
+"""
+
+
+@pytest.fixture
+def cfg(tmp_path: Path) -> Path:
+    """Debian's own configuration, with registrations by uac."""
+    cfg = tmp_path / "kamailio.cfg"
+    text = DEBIANS.read_text()
+    cfg.write_text(text.replace('loadmodule "counters.so"\n', f'loadmodule "counters.so"\n{UAC}'))
+    return cfg
+
+
+@pytest.fixture
+def open_place() -> Iterator[Path]:
+    """A folder that other users reach: pytest's own are for one alone."""
+    place = Path(tempfile.mkdtemp(prefix="whence-drop-in-"))
+    place.chmod(0o755)
+    yield place
+    shutil.rmtree(place)
+
+
+def drop_in(folder: Path, cfg: Path, *more: str | Path) -> subprocess.CompletedProcess[str]:
+    user = ("--user", ME) if ME == "root" else ()
+    return whence("drop-in", folder, "--kamailio-cfg", cfg, *user, *more)
+
+
+def put_in(cfg: Path, said: str) -> None:
+    """Do to the configuration what the command says, line for line."""
+    lines = cfg.read_text().splitlines()
+    include = re.search(r"after line (\d+): (include_file .*)", said)
+    place = re.search(r"line (\d+): in the place of (route\(\w+\)): (.*)", said)
+    assert include is not None and place is not None, said
+    at = int(place[1]) - 1
+    assert f"{place[2]};" in lines[at]
+    lines[at] = lines[at].replace(f"{place[2]};", place[3])
+    lines.insert(int(include[1]), include[2])
+    cfg.write_text("\n".join(lines) + "\n")
+
+
+def kamailio_takes(cfg: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [shutil.which("kamailio") or "/usr/sbin/kamailio", "-c", "-f", cfg],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+
+
+def rows(folder: Path, query: str) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(folder / "state" / "directory.db")) as db:
+        return db.execute(query).fetchall()
+
+
+# The first time
+
+
+def test_debians_own_configuration_takes_the_lines_that_are_told(tmp_path: Path, cfg: Path) -> None:
+    folder, before = tmp_path / "whence", cfg.read_text()
+    done = drop_in(folder, cfg)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert cfg.read_text() == before, "their file is theirs"
+    assert "reg_retry_interval is 0" in done.stdout
+    assert "hunter2" not in done.stdout
+    put_in(cfg, done.stdout)
+    taken = kamailio_takes(cfg)
+    assert taken.returncode == 0, taken.stderr
+    again = drop_in(folder, cfg)
+    assert "what is to be added is there" in again.stdout
+
+
+def test_an_event_route_of_their_own_is_left_to_them(tmp_path: Path, cfg: Path) -> None:
+    with cfg.open("a") as file:
+        file.write('event_route[tm:local-request] {\n\txlog("it goes\\n");\n}\n')
+    done = drop_in(tmp_path / "whence", cfg)
+    assert "at the end of your event_route[tm:local-request]: python_exec" in done.stdout
+    put_in(cfg, done.stdout)
+    call = 'xlog("it goes\\n");\n\tpython_exec("whence_local_request");'
+    cfg.write_text(cfg.read_text().replace('xlog("it goes\\n");', call))
+    taken = kamailio_takes(cfg)
+    assert taken.returncode == 0, taken.stderr
+
+
+def test_what_is_written_is_for_one_user_alone(tmp_path: Path, cfg: Path) -> None:
+    folder = tmp_path / "whence"
+    assert drop_in(folder, cfg).returncode == 0
+    modes = {
+        str(path.relative_to(folder)): stat.S_IMODE(path.stat().st_mode)
+        for path in folder.rglob("*")
+    }
+    assert modes == {
+        "whence.cfg": 0o644,
+        "drop-in.toml": 0o600,
+        "state": 0o700,
+        "state/directory.db": 0o600,
+        "state/generation": 0o600,
+    }
+
+
+def test_what_is_there_stays(tmp_path: Path, cfg: Path) -> None:
+    folder = tmp_path / "whence"
+    drop_in(folder, cfg)
+    settings = folder / "drop-in.toml"
+    settings.write_text('country = "44"\n')
+    with closing(sqlite3.connect(folder / "state" / "directory.db")) as db, db:
+        db.execute(
+            "INSERT INTO trunk (id, token, aor_user, target, unmatched, fallback, enabled, mark)"
+            " VALUES ('acme', 'acme', 'u', 't', 'accept', 0, 1, '')"
+        )
+        db.execute(
+            "INSERT INTO address VALUES ('acme', '192.0.2.1', 5060, 'udp', 'learned', '', 1, 9e9,"
+            " 0, '', 0, '')"
+        )
+    assert drop_in(folder, cfg).returncode == 0
+    assert settings.read_text() == 'country = "44"\n'
+    assert rows(folder, "SELECT trunk_id FROM address") == [("acme",)]
+
+
+# Numbers
+
+
+def test_the_numbers_of_the_file_are_installed_each_time(tmp_path: Path, cfg: Path) -> None:
+    folder = tmp_path / "whence"
+    drop_in(folder, cfg)
+    generation = (folder / "state" / "generation").read_bytes()
+    settings = folder / "drop-in.toml"
+    settings.write_text('country = "44"\n[numbers]\nacme = ["+442071234567", "+4420799999*"]\n')
+    done = drop_in(folder, cfg)
+    assert "numbers of 1 trunks" in done.stdout
+    spellings = {
+        spelling for (spelling,) in rows(folder, "SELECT spelling FROM number WHERE NOT of_account")
+    }
+    assert {"+442071234567", "02071234567", "+4420799999*"} <= spellings
+    assert rows(folder, "SELECT id, token, enabled FROM trunk") == [("acme", "acme", 1)]
+    assert (folder / "state" / "generation").read_bytes() != generation
+
+
+def test_a_faulty_file_tells_all_faults_and_the_old_numbers_stay(tmp_path: Path, cfg: Path) -> None:
+    folder = tmp_path / "whence"
+    drop_in(folder, cfg)
+    settings = folder / "drop-in.toml"
+    settings.write_text('[numbers]\nacme = ["+442071234567"]\n')
+    drop_in(folder, cfg)
+    installed = rows(folder, "SELECT * FROM number")
+    assert installed != []
+    settings.write_text('countri = "44"\n[numbers]\nacme = ["abc"]\n')
+    cfg.write_text(cfg.read_text().replace('loadmodule "uac.so"\n', ""))
+    done = drop_in(folder, cfg)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert [line.partition(":")[0] for line in done.stderr.splitlines()] == [
+        "kamailio.cfg", "drop-in.toml", "drop-in.toml",
+    ]  # fmt: skip
+    assert rows(folder, "SELECT * FROM number") == installed
+
+
+# What it refuses
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "kamailio.cfg: cannot be read: No such file or directory"),
+        ("", "kamailio.cfg: is no kamailio.cfg: it loads no module"),
+        ('include_file "kamailio.cfg"\n', "kamailio.cfg: is no kamailio.cfg"),
+        ('loadmodule "tm.so"\nloadmodule "sl.so"\nloadmodule "pv.so"\n', "module uac is not load"),
+    ],
+)
+def test_a_file_that_it_cannot_serve_ends_with_2_and_nothing_is_written(
+    tmp_path: Path, text: str | None, said: str
+) -> None:
+    cfg = tmp_path / "kamailio.cfg"
+    if text is not None:
+        cfg.write_text(text)
+    done = drop_in(tmp_path / "whence", cfg)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert not (tmp_path / "whence").exists()
+
+
+@pytest.mark.parametrize("name", ["with space", 'with"quote', "x" * 120, "with;semicolon"])
+def test_a_folder_that_cannot_stand_in_a_kamailio_cfg_is_refused(
+    tmp_path: Path, cfg: Path, name: str
+) -> None:
+    done = drop_in(tmp_path / name, cfg)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / name).exists()
+
+
+def test_a_folder_that_cannot_be_made_ends_with_1_and_one_sentence(
+    tmp_path: Path, cfg: Path
+) -> None:
+    (tmp_path / "file").touch()
+    done = drop_in(tmp_path / "file" / "whence", cfg)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("whence: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_link_in_the_place_of_the_state_directory_is_not_followed(
+    tmp_path: Path, cfg: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir(mode=0o755)
+    (tmp_path / "whence").mkdir()
+    (tmp_path / "whence" / "state").symlink_to(tmp_path / "elsewhere")
+    done = drop_in(tmp_path / "whence", cfg)
+    assert done.returncode == 1
+    assert "is no folder of its own" in done.stderr
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    assert stat.S_IMODE((tmp_path / "elsewhere").stat().st_mode) == 0o755
+
+
+def test_a_user_that_is_not_there_ends_with_1(tmp_path: Path, cfg: Path) -> None:
+    done = whence("drop-in", tmp_path / "w", "--kamailio-cfg", cfg, "--user", "nobody-of-this-name")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "there is no user nobody-of-this-name" in done.stderr
+
+
+def test_a_kamailio_that_is_too_old_ends_with_1(tmp_path: Path, cfg: Path) -> None:
+    other = tmp_path / "bin" / "kamailio"
+    other.parent.mkdir()
+    other.write_text("#!/bin/sh\necho 'version: kamailio 4.4.0 (x86_64/linux)'\n")
+    other.chmod(0o755)
+    path = f"{other.parent}:{os.environ['PATH']}"
+    done = whence("drop-in", tmp_path / "w", "--kamailio-cfg", cfg, PATH=path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "this Kamailio is 4.4, and Whence needs 5.6" in done.stderr
+
+
+def test_a_link_that_kamailios_user_made_leads_root_nowhere(open_place: Path, cfg: Path) -> None:
+    """Root opens nothing in a folder that another user may write: it is done as that user."""
+    folder, target = open_place / "whence", open_place / "roots"
+    assert drop_in(folder, cfg).returncode == 0
+    target.write_text("")
+    target.chmod(0o644)
+    state = folder / "state"
+    if os.geteuid() != 0:
+        done = whence("drop-in", folder, "--kamailio-cfg", cfg, "--user", "root")
+        assert (done.returncode, "belongs to user" in done.stderr) == (1, True)
+        return
+    (state / "directory.db").unlink()
+    (state / "directory.db").symlink_to(target)
+    shutil.chown(state, "nobody")
+    done = whence("drop-in", folder, "--kamailio-cfg", cfg, "--user", "nobody")
+    assert done.returncode == 1
+    assert "directory.db cannot be opened" in done.stderr
+    assert (target.read_text(), stat.S_IMODE(target.stat().st_mode)) == ("", 0o644)
+    assert target.stat().st_uid == 0
+
+
+def test_a_directory_that_root_made_becomes_kamailios(open_place: Path, cfg: Path) -> None:
+    folder = open_place / "whence"
+    assert drop_in(folder, cfg).returncode == 0
+    user = "nobody" if os.geteuid() == 0 else ME
+    assert whence("drop-in", folder, "--kamailio-cfg", cfg, "--user", user).returncode == 0
+    owners = {path.owner() for path in (folder / "state", *(folder / "state").iterdir())}
+    assert owners == {user}

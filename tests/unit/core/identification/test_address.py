@@ -1,0 +1,174 @@
+"""Addresses and sources: the rules of what an address admits."""
+
+from ipaddress import ip_network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from whence.core.identification.address import (
+    IP,
+    Address,
+    Origin,
+    Source,
+    Transport,
+    bits_of,
+    canonical_ip,
+    canonical_network,
+)
+
+NOW = 1_000_000.0
+
+
+def learned(
+    ip: str = "192.0.2.1",
+    transport: Transport = Transport.UDP,
+    expires_at: float | None = NOW + 60,
+    port: int = 5060,
+) -> Address:
+    return Address(
+        canonical_ip(ip),
+        port,
+        transport,
+        Origin.LEARNED,
+        "udp:198.51.100.1:5060",
+        NOW - 60,
+        expires_at,
+    )
+
+
+def admits(address: Address, source: str, now: float = NOW) -> bool:
+    return address.admits(Source.parse(source), now)
+
+
+def test_an_address_admits_its_own_ip_and_no_other() -> None:
+    assert admits(learned(), "udp:192.0.2.1:5060")
+    assert not admits(learned(), "udp:192.0.2.2:5060")
+
+
+def test_an_ip_is_compared_as_a_value_and_never_as_the_beginning_of_a_text() -> None:
+    assert not admits(learned("192.0.2.1"), "udp:192.0.2.10:5060")
+    assert not admits(learned("192.0.2.10"), "udp:192.0.2.1:5060")
+    assert admits(learned("2001:db8::1"), "udp:[2001:0DB8:0:0::1]:5060")
+
+
+def test_an_ipv4_address_written_as_ipv6_is_the_ipv4_address() -> None:
+    assert admits(learned("192.0.2.1"), "udp:[::ffff:192.0.2.1]:5060")
+    assert admits(learned("::ffff:192.0.2.1"), "udp:192.0.2.1:5060")
+    assert canonical_ip("::ffff:192.0.2.1") == canonical_ip("192.0.2.1")
+
+
+def test_a_learned_address_admits_any_port_of_its_ip() -> None:
+    assert admits(learned(port=5060), "udp:192.0.2.1:1")
+    assert admits(learned(port=5060), "udp:192.0.2.1:65535")
+
+
+def network(text: str, port: int | None = None) -> Address:
+    place, now = canonical_network(text), NOW - 60
+    return Address(place, port, Transport.UDP, Origin.PINNED, "", now, None, exact=port is not None)
+
+
+def test_a_network_admits_all_that_is_in_it_and_nothing_beside_it() -> None:
+    assert admits(network("192.0.2.8/29"), "udp:192.0.2.8:5060")
+    assert admits(network("192.0.2.8/29"), "udp:192.0.2.15:5060")
+    assert not admits(network("192.0.2.8/29"), "udp:192.0.2.16:5060")
+    assert not admits(network("192.0.2.8/29"), "udp:192.0.2.7:5060")
+    assert admits(network("2001:db8::/33"), "udp:[2001:db8:7fff::1]:5060")
+    assert not admits(network("2001:db8::/33"), "udp:[2001:db8:8000::1]:5060")
+    assert not admits(network("192.0.2.0/24"), "udp:[2001:db8::1]:5060")
+
+
+def test_a_network_of_ipv4_addresses_written_as_ipv6_is_one_of_ipv4() -> None:
+    assert str(canonical_network("::ffff:192.0.2.0/120")) == "192.0.2.0/24"
+    assert admits(network("::ffff:192.0.2.0/120"), "udp:192.0.2.9:5060")
+    assert admits(network("192.0.2.0/24"), "udp:[::ffff:192.0.2.9]:5060")
+
+
+def test_a_network_of_one_is_that_address() -> None:
+    assert canonical_network("192.0.2.1/32") == canonical_ip("192.0.2.1")
+    assert canonical_network("2001:db8::1/128") == canonical_ip("2001:db8::1")
+    assert canonical_network("::ffff:192.0.2.1/128") == canonical_ip("192.0.2.1")
+
+
+@given(st.ip_addresses(), st.integers(0, 128))
+def test_a_network_is_how_the_bits_of_each_address_in_it_begin(ip: IP, length: int) -> None:
+    length = min(length, ip.max_prefixlen)
+    place = ip_network((ip, length), strict=False)
+    for one in (ip, place[0], place[-1]):
+        assert bits_of(one).startswith(bits_of(place))
+    for beside in (int(place[0]) - 1, int(place[-1]) + 1):
+        if 0 <= beside < 2**ip.max_prefixlen:
+            assert not bits_of(type(ip)(beside)).startswith(bits_of(place))
+
+
+def test_an_address_with_an_exact_port_admits_that_port_alone() -> None:
+    assert admits(network("192.0.2.0/24", port=5060), "udp:192.0.2.1:5060")
+    assert not admits(network("192.0.2.0/24", port=5060), "udp:192.0.2.1:5061")
+
+
+def test_an_address_admits_until_the_second_it_expires_and_not_in_it() -> None:
+    address = learned(expires_at=NOW + 60)
+    assert admits(address, "udp:192.0.2.1:5060", NOW + 59.999)
+    assert not admits(address, "udp:192.0.2.1:5060", NOW + 60)
+    assert not admits(address, "udp:192.0.2.1:5060", NOW + 3600)
+
+
+def test_an_address_without_expiry_admits_until_it_is_removed() -> None:
+    assert admits(learned(expires_at=None), "udp:192.0.2.1:5060", NOW + 1e9)
+
+
+@pytest.mark.parametrize(
+    ("learned_over", "admitted"),
+    [
+        (Transport.UDP, {"udp", "tcp", "tls"}),
+        (Transport.TCP, {"tcp", "tls"}),
+        (Transport.TLS, {"tls"}),
+    ],
+)
+def test_what_was_learned_over_a_transport_admits_that_and_stronger_ones(
+    learned_over: Transport, admitted: set[str]
+) -> None:
+    address = learned(transport=learned_over)
+    assert {t for t in ("udp", "tcp", "tls") if admits(address, f"{t}:192.0.2.1:5060")} == admitted
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("udp:192.0.2.1:5060", "udp:192.0.2.1:5060"),
+        (" UDP:192.0.2.1:5060 ", "udp:192.0.2.1:5060"),
+        ("tls:[2001:db8::1]:5061", "tls:[2001:db8::1]:5061"),
+        ("tcp:[::ffff:192.0.2.1]:5060", "tcp:192.0.2.1:5060"),
+        ("udp:192.0.2.1:65535", "udp:192.0.2.1:65535"),
+    ],
+)
+def test_a_source_is_written_as_it_is_read(written: str, read: str) -> None:
+    assert str(Source.parse(written)) == read
+    assert Source.parse(read) == Source.parse(written)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "udp",
+        "192.0.2.1:5060",
+        "udp:192.0.2.1",
+        "udp:192.0.2.1:",
+        "udp:192.0.2.1:0",
+        "udp:192.0.2.1:65536",
+        "udp:192.0.2.1:-1",
+        "udp:192.0.2.256:5060",
+        "udp:192.0.2:5060",
+        "sctp:192.0.2.1:5060",
+        "udp:2001:db8::1:5060",
+        "udp:[2001:db8::1:5060",
+        "udp:sip.example:5060",
+        "udp:192.0.2.1:5060;x",
+        "udp:192.0.2.1:５０６０",
+        "udp:192.0.2.1:5060\nudp:192.0.2.2:5060",
+    ],
+)
+def test_what_is_no_source_is_refused_and_the_right_form_is_said(text: str) -> None:
+    with pytest.raises(ValueError, match='is not a source; write transport:ip:port, "udp:203'):
+        Source.parse(text)

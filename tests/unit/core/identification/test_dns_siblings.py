@@ -1,0 +1,91 @@
+"""Which places that DNS names are siblings of a registrar."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from whence.core.identification.address import IP, Origin, Source, Transport, canonical_ip
+from whence.core.identification.dns_siblings import LIMIT, Reach, reach, siblings
+from whence.core.registration.machine import NextHop
+
+NOW = 1_000_000.0
+WORLD = "udp:8.8.8.8:5060"
+
+
+def hops(*ips: str, transport: str = "udp", port: int = 5060) -> list[NextHop]:
+    return [NextHop(transport, ip, port) for ip in ips]
+
+
+def of(registrar: str, found: list[NextHop], *own: str, exact: bool = False) -> Any:
+    ours: list[IP] = [canonical_ip(ip) for ip in own]
+    source = Source.parse(registrar)
+    return siblings(found, source, ours, exact=exact, now=NOW, expires_at=NOW + 300)
+
+
+def ips(registrar: str, found: list[NextHop], *own: str, exact: bool = False) -> list[str]:
+    return [str(address.ip) for address in of(registrar, found, *own, exact=exact)]
+
+
+def test_the_other_addresses_are_siblings_as_long_as_it_is_said_and_from_any_port() -> None:
+    (sibling,) = of(WORLD, hops("8.8.8.8", "8.8.4.4"))
+    assert (str(sibling.ip), sibling.port, sibling.exact) == ("8.8.4.4", None, False)
+    assert (sibling.origin, sibling.learned_at) == (Origin.RESOLVED, NOW)
+    assert sibling.expires_at == NOW + 300
+
+
+@pytest.mark.parametrize("transport", list(Transport))
+def test_a_sibling_is_admitted_over_no_weaker_transport_than_the_registrar(
+    transport: Transport,
+) -> None:
+    """Whatever transport DNS names it for."""
+    for named in ("udp", "tcp", "tls"):
+        (sibling,) = of(f"{transport}:8.8.8.8:5060", hops("8.8.4.4", transport=named))
+        assert sibling.transport is transport
+
+
+def test_of_an_exact_trunk_a_sibling_has_the_port_that_it_is_found_at() -> None:
+    found = [*hops("8.8.4.4", port=5070), *hops("1.1.1.1", port=5071, transport="tcp")]
+    (sibling,) = of(WORLD, found, exact=True)
+    assert (str(sibling.ip), sibling.port, sibling.exact) == ("8.8.4.4", 5070, True)
+
+
+BAD = ["127.0.0.1", "10.0.0.1", "192.168.1.1", "172.16.0.1", "169.254.1.1", "100.64.0.1"]
+BAD += ["224.0.0.1", "0.0.0.0", "255.255.255.255", "240.0.0.1", "::1", "fe80::1", "fd00::1"]
+BAD += ["ff02::1", "::", "::ffff:127.0.0.1", "::ffff:10.0.0.1"]
+
+
+@pytest.mark.parametrize("ip", BAD)
+def test_a_registrar_on_the_internet_has_no_sibling_in_our_own_network(ip: str) -> None:
+    assert ips(WORLD, hops(ip)) == []
+    assert ips("udp:[2a00::1]:5060", hops(ip)) == []
+
+
+def test_one_in_our_own_network_has_siblings_there_and_nowhere_else() -> None:
+    found = hops("10.0.0.2", "192.168.0.2", "127.0.0.2", "8.8.8.8", "fd00::2", "100.64.0.2")
+    assert ips("udp:10.0.0.1:5060", found) == ["10.0.0.2", "192.168.0.2", "fd00::2"]
+    assert ips("udp:127.0.0.1:5060", found) == ["127.0.0.2"]
+    assert ips("udp:100.64.0.1:5060", found) == ["100.64.0.2"]
+
+
+def test_our_own_addresses_are_nobodys_siblings() -> None:
+    assert ips(WORLD, hops("8.8.4.4", "1.1.1.1"), "8.8.4.4") == ["1.1.1.1"]
+
+
+def test_ipv4_written_as_ipv6_is_the_ipv4_address() -> None:
+    assert ips(WORLD, hops("::ffff:8.8.8.8", "::ffff:8.8.4.4", "8.8.4.4")) == ["8.8.4.4"]
+
+
+def test_of_thousands_a_few_are_taken_and_the_same_in_any_order() -> None:
+    found = hops(*(f"11.0.{i >> 8}.{i & 255}" for i in range(5000)))
+    taken = ips(WORLD, found)
+    assert len(taken) == LIMIT
+    assert ips(WORLD, found[::-1]) == taken
+
+
+def test_multicast_and_its_like_can_be_reached_from_nowhere() -> None:
+    for ip in ("224.0.0.1", "0.0.0.0", "255.255.255.255", "ff02::1", "::"):
+        assert reach(canonical_ip(ip)) is None
+        assert ips(f"udp:{'[ff02::2]' if ':' in ip else '224.0.0.2'}:5060", hops(ip)) == []
+    assert reach(canonical_ip("8.8.8.8")) is Reach.WORLD

@@ -1,0 +1,1517 @@
+"""The registration of one trunk: each registration rule as a test, then all in any order."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from whence.core.identification.address import (
+    Address,
+    Origin,
+    Source,
+    Transport,
+    canonical_ip,
+    canonical_network,
+)
+from whence.core.registration.backoff import WAITS, Failure
+from whence.core.registration.learning import NOBODY_ELSE, Expected, Ground
+from whence.core.registration.machine import (
+    Account,
+    Action,
+    Answered,
+    Dice,
+    Due,
+    Fact,
+    Follow,
+    Forget,
+    Ignore,
+    Learn,
+    NextHop,
+    Park,
+    Redirected,
+    Registration,
+    Reply,
+    Send,
+    Silent,
+    State,
+    TakeBack,
+    Unanswered,
+    Want,
+    granted,
+    resumed,
+    step,
+)
+from whence.core.registration.reason import RegistrationReason, Why
+from whence.core.sip.contact import Contact
+from whence.core.sip.digest import AuthenticationInfo, Challenge, Credentials, authorization
+from whence.core.sip.secret import Secret
+from whence.core.sip.uri import Uri
+
+NOW = 1_000_000.0
+MINUTE, HOUR, DAY = 60, 3600, 86_400
+
+ACCOUNT = Account(
+    "sip:acct1@provider.example",
+    Uri("sip", "token1", "198.51.100.1", 5060),
+    Credentials("auth1", Secret("secret")),
+    3600,
+)
+OURS = Contact(ACCOUNT.contact)
+ONE = NextHop("udp", "192.0.2.1", 5060)
+TWO = NextHop("udp", "192.0.2.2", 5060)
+FROM_ONE = Source.parse("udp:192.0.2.1:5060")
+FROM_TWO = Source.parse("udp:192.0.2.2:5060")
+
+CHALLENGE = Challenge("provider.example", "nonce-1", qop=("auth",))
+STALE = replace(CHALLENGE, nonce="nonce-2", stale=True)
+
+
+@dataclass
+class Trunk:
+    """A trunk in a test: its registration, and what the last event made it do."""
+
+    registration: Registration = field(default_factory=lambda: Registration("acme", "call-1"))
+    now: float = NOW
+    account: Account = ACCOUNT
+    chance: float = 0.5
+    actions: tuple[Action, ...] = ()
+
+    def take(self, event: Fact) -> tuple[Action, ...]:
+        dice = Dice(self.chance, f"cnonce-{self.registration.cseq}")
+        self.registration, self.actions = step(
+            self.registration, event, self.now, self.account, dice
+        )
+        return self.actions
+
+    def due(self, *targets: NextHop) -> Send:
+        """Its time has come, at the moment it asked for."""
+        assert self.registration.next_at is not None
+        self.now = max(self.now, self.registration.next_at)
+        self.take(Due(targets or (ONE,)))
+        return self.sent()
+
+    def answer(
+        self,
+        status: int,
+        *,
+        contacts: Sequence[Contact] = (),
+        challenges: Sequence[Challenge] = (),
+        expires_s: int | None = None,
+        min_expires_s: int | None = None,
+        retry_after_s: int | None = None,
+        source: Source = FROM_ONE,
+        cseq: int | None = None,
+        infos: Sequence[AuthenticationInfo] = (),
+        expected: Expected = NOBODY_ELSE,
+    ) -> tuple[Action, ...]:
+        reply = Reply(
+            status,
+            "Reason",
+            self.registration.cseq if cseq is None else cseq,
+            tuple(contacts),
+            expires_s,
+            min_expires_s,
+            retry_after_s,
+            tuple(challenges),
+            tuple(infos),
+        )
+        return self.take(Answered(reply, source, expected))
+
+    def sent(self) -> Send:
+        """The one REGISTER that the last event caused."""
+        (send,) = [a for a in self.actions if isinstance(a, Send)]
+        return send
+
+    def wait_s(self) -> float:
+        """How long it waits now, with nothing in flight."""
+        assert self.registration.in_flight is None
+        assert self.registration.next_at is not None
+        return self.registration.next_at - self.now
+
+
+def registered(granted_s: int = 3600) -> Trunk:
+    """A trunk registered at ONE without any challenge."""
+    trunk = Trunk()
+    trunk.due()
+    trunk.answer(200, contacts=[replace(OURS, expires_s=granted_s)])
+    assert trunk.registration.state is State.REGISTERED
+    return trunk
+
+
+def expected_authorization(challenge: Challenge, uses: int, cseq_before: int) -> tuple[str, str]:
+    name = "Proxy-Authorization" if challenge.proxy else "Authorization"
+    text = authorization(
+        challenge,
+        ACCOUNT.credentials,
+        "REGISTER",
+        "sip:provider.example",
+        uses,
+        f"cnonce-{cseq_before}",
+    )
+    return name, text
+
+
+# What is sent.
+
+
+def test_the_first_register_goes_to_the_first_target_without_credentials() -> None:
+    assert Trunk().due(ONE, TWO) == Send(1, ONE, 3600)
+
+
+def test_a_register_names_the_domain_and_not_the_user() -> None:
+    assert ACCOUNT.request_uri == "sip:provider.example"
+
+
+def test_while_one_is_in_flight_no_second_one_is_sent() -> None:
+    trunk = Trunk()
+    trunk.due()
+    before = trunk.registration
+    assert trunk.take(Due((ONE,))) == ()
+    assert trunk.registration == before
+
+
+# How long it is granted.
+
+
+def test_the_granted_time_is_that_of_our_own_contact_among_two() -> None:
+    trunk = Trunk()
+    trunk.due()
+    other = Contact(Uri("sip", "someone", "203.0.113.1"), 7200)
+    actions = trunk.answer(200, contacts=[other, replace(OURS, expires_s=120)], expires_s=9000)
+    assert trunk.registration.granted_s == 120
+    assert trunk.registration.expires_at == NOW + 120
+    assert actions == (Learn(FROM_ONE, NOW + 120),)
+
+
+def test_our_contact_is_known_by_its_token_also_where_a_nat_helper_rewrote_its_host() -> None:
+    trunk = Trunk()
+    trunk.due()
+    trunk.answer(200, contacts=[Contact(Uri("sip", "token1", "203.0.113.77", 1024), 300)])
+    assert trunk.registration.granted_s == 300
+
+
+def test_of_two_contacts_with_our_token_the_one_at_our_own_address_counts() -> None:
+    trunk = Trunk()
+    trunk.due()
+    before_move = Contact(Uri("sip", "token1", "198.51.100.99", 5060), 60)
+    trunk.answer(200, contacts=[before_move, replace(OURS, expires_s=600)])
+    assert trunk.registration.granted_s == 600
+
+
+def test_without_a_time_at_our_contact_the_expires_header_counts() -> None:
+    trunk = Trunk()
+    trunk.due()
+    trunk.answer(200, contacts=[OURS], expires_s=1800)
+    assert trunk.registration.granted_s == 1800
+
+
+def test_where_no_contact_is_listed_the_expires_header_counts() -> None:
+    trunk = Trunk()
+    trunk.due()
+    trunk.answer(200, expires_s=1800)
+    assert trunk.registration.granted_s == 1800
+
+
+def test_where_the_answer_names_no_time_what_we_asked_for_is_granted() -> None:
+    trunk = Trunk()
+    trunk.due()
+    trunk.answer(200, contacts=[OURS])
+    assert trunk.registration.granted_s == 3600
+
+
+def test_a_200_that_lists_others_and_not_us_is_no_registration() -> None:
+    trunk = Trunk()
+    trunk.due()
+    actions = trunk.answer(200, contacts=[Contact(Uri("sip", "someone", "203.0.113.1"), 3600)])
+    assert actions == ()
+    assert trunk.registration.state is State.WAITING
+    assert trunk.registration.reason is RegistrationReason.CONTACT_NOT_LISTED
+    assert not trunk.registration.granted(NOW)
+
+
+@pytest.mark.parametrize("granted_s", [0, -1])
+def test_a_200_that_grants_no_time_is_no_registration(granted_s: int) -> None:
+    trunk = Trunk()
+    trunk.due()
+    assert trunk.answer(200, contacts=[replace(OURS, expires_s=granted_s)]) == ()
+    assert trunk.registration.reason is RegistrationReason.NO_TIME_GRANTED
+
+
+# The refresh.
+
+
+@pytest.mark.parametrize(("chance", "share"), [(0.0, 0.7), (0.5, 0.75), (0.999, 0.7999)])
+@pytest.mark.parametrize("granted_s", [30, 3600, DAY])
+def test_the_refresh_is_due_at_70_to_80_per_cent_of_what_was_granted(
+    granted_s: int, chance: float, share: float
+) -> None:
+    trunk = Trunk(chance=chance)
+    trunk.due()
+    trunk.answer(200, contacts=[replace(OURS, expires_s=granted_s)])
+    assert trunk.wait_s() == pytest.approx(share * granted_s)
+
+
+def test_a_refresh_keeps_the_call_id_and_counts_on() -> None:
+    trunk = registered()
+    assert trunk.due().cseq == 2
+    assert trunk.registration.call_id == "call-1"
+
+
+def test_it_is_registered_since_the_first_grant_as_long_as_none_ended_without_another() -> None:
+    trunk = registered()
+    first_at = trunk.registration.since
+    trunk.due()
+    trunk.answer(503)
+    assert trunk.registration.since == trunk.now > first_at
+    trunk.due()
+    trunk.answer(200, contacts=[replace(OURS, expires_s=3600)])
+    assert trunk.registration.state is State.REGISTERED
+    assert trunk.registration.since == first_at
+
+    trunk.now += 3601
+    trunk.due()
+    trunk.answer(200, contacts=[replace(OURS, expires_s=3600)])
+    assert trunk.registration.since == trunk.now
+
+
+def test_an_answer_from_another_server_teaches_that_address_too() -> None:
+    trunk = registered()
+    trunk.due(ONE, TWO)
+    trunk.take(Unanswered())
+    expires_at = trunk.now + 3600
+    assert trunk.answer(200, contacts=[OURS], source=FROM_TWO) == (Learn(FROM_TWO, expires_at),)
+    assert trunk.registration.registrar == FROM_TWO
+
+
+# From whom an address is learned.
+
+IMPOSTOR = Source.parse("udp:192.0.2.66:5060")
+IGNORED = Ignore(IMPOSTOR, "udp:192.0.2.1:5060")
+
+
+def pin(
+    network: str, port: int | None = None, transport: str = "udp", until: float | None = None
+) -> Address:
+    place = canonical_network(network)
+    pinned = Origin.PINNED
+    return Address(place, port, Transport(transport), pinned, "", 0.0, until, port is not None)
+
+
+def test_a_2xx_from_elsewhere_registers_and_teaches_nothing() -> None:
+    trunk = Trunk()
+    trunk.due()
+    assert trunk.answer(200, contacts=[OURS], source=IMPOSTOR) == (IGNORED,)
+    r = trunk.registration
+    assert (r.state, r.granted_s, r.expires_at) == (State.REGISTERED, 3600, NOW + 3600)
+    assert r.next_at is not None and NOW < r.next_at < NOW + 3600
+    assert (r.registrar, r.home, r.learned_until, r.unexpected) == (None, None, None, IMPOSTOR)
+    assert not r.stands(NOW)
+    assert r.reason is RegistrationReason.GRANTED_BY_UNEXPECTED_ADDRESS
+    assert str(IMPOSTOR) in r.message
+
+
+def test_a_2xx_from_elsewhere_neither_ends_nor_extends() -> None:
+    trunk = registered(600)
+    before = trunk.registration
+    trunk.due()
+    assert trunk.answer(200, contacts=[OURS], source=IMPOSTOR) == (IGNORED,)
+    r = trunk.registration
+    assert (r.registrar, r.home) == (before.registrar, before.home) == (FROM_ONE, ONE)
+    assert r.learned_until == before.expires_at == NOW + 600
+    assert r.expires_at == trunk.now + 3600
+    assert r.stands(NOW + 599) and not r.stands(NOW + 600)
+
+
+def test_a_2xx_from_elsewhere_puts_no_refresh_off() -> None:
+    """Else whoever grants a week keeps the server's own address from being learned for days."""
+    trunk = registered(600)
+    trunk.due()
+    week = replace(OURS, expires_s=7 * DAY)
+    trunk.answer(200, contacts=[week], source=IMPOSTOR)
+    assert trunk.registration.granted_s == 3600
+    assert trunk.registration.next_at is not None
+    assert trunk.now < trunk.registration.next_at < NOW + 600
+    trunk.now = NOW + 599.9
+    trunk.answer(200, contacts=[week], source=IMPOSTOR)
+    trunk = Trunk()
+    trunk.due()
+    trunk.answer(200, contacts=[week], source=IMPOSTOR)
+    assert trunk.registration.next_at is not None
+    assert trunk.registration.next_at < NOW + 3600
+
+
+def test_the_servers_next_2xx_is_learned_after_an_impostors() -> None:
+    trunk = registered(600)
+    trunk.due()
+    trunk.answer(200, contacts=[OURS], source=IMPOSTOR)
+    trunk.due()
+    assert trunk.answer(200, contacts=[OURS]) == (Learn(FROM_ONE, trunk.now + 3600),)
+    assert trunk.registration.unexpected is None
+    assert trunk.registration.learned_until == trunk.now + 3600
+
+
+@pytest.mark.parametrize(
+    ("expected", "ground"),
+    [
+        (Expected(named=frozenset({IMPOSTOR.ip})), Ground.DNS),
+        (Expected(anyone=True), Ground.ANY),
+        (Expected(networks=(pin("192.0.2.64/29"),)), Ground.NETWORKS),
+        (Expected(networks=(pin("::ffff:192.0.2.66"),)), Ground.NETWORKS),
+    ],
+)
+def test_a_2xx_from_whom_dns_or_the_file_names_is_learned(
+    expected: Expected, ground: Ground
+) -> None:
+    trunk = Trunk()
+    trunk.due()
+    learned = Learn(IMPOSTOR, NOW + 3600, ground)
+    assert trunk.answer(200, contacts=[OURS], source=IMPOSTOR, expected=expected) == (learned,)
+    assert (trunk.registration.registrar, trunk.registration.home) == (IMPOSTOR, ONE)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        pin("192.0.2.66", port=5070),
+        pin("192.0.2.66", transport="tcp"),
+        pin("192.0.2.66", until=NOW),
+        pin("192.0.2.67"),
+    ],
+)
+def test_a_network_permits_only_what_it_says(network: Address) -> None:
+    trunk = Trunk()
+    trunk.due()
+    expected = Expected(networks=(network,))
+    assert trunk.answer(200, source=IMPOSTOR, expected=expected) == (IGNORED,)
+
+
+def test_a_networks_end_and_port_bound_what_is_learned() -> None:
+    trunk = Trunk()
+    trunk.due()
+    expected = Expected(networks=(pin("192.0.2.66", port=5060, until=NOW + 60),))
+    (learn,) = trunk.answer(200, source=IMPOSTOR, expected=expected)
+    assert learn == Learn(IMPOSTOR, NOW + 60, Ground.NETWORKS, NOW + 60, exact=True)
+    assert isinstance(learn, Learn) and learn.with_grace(32).expires_at == NOW + 60
+    assert trunk.registration.learned_until == NOW + 60
+
+
+def test_the_ip_that_was_asked_is_compared_as_a_value() -> None:
+    trunk = Trunk()
+    trunk.due(NextHop("udp", "::ffff:192.0.2.1", 5080))
+    assert trunk.answer(200) == (Learn(FROM_ONE, NOW + 3600),)
+
+
+def test_a_failovers_former_server_is_not_asked() -> None:
+    """It answers too late, and to another request: the CSeq tells. Its ip alone is not enough."""
+    trunk = Trunk()
+    trunk.due(ONE, TWO)
+    trunk.take(Unanswered())
+    assert trunk.answer(200, source=FROM_ONE) == (Ignore(FROM_ONE, str(TWO)),)
+    assert trunk.registration.home is None
+
+
+def test_a_redirections_target_is_whom_was_asked() -> None:
+    trunk = Trunk()
+    trunk.due()
+    trunk.answer(302, contacts=[Contact(Uri("sip", "", "reg2.provider.example"))])
+    three = NextHop("udp", "192.0.2.3", 5060)
+    trunk.take(Redirected((TWO, three)))
+    from_three = Source.parse("udp:192.0.2.3:5060")
+    assert trunk.answer(200, source=from_three) == (Learn(from_three, NOW + 3600),)
+
+
+def test_a_redirection_from_elsewhere_is_not_followed() -> None:
+    """Else its target would be asked next, and its answer be learned."""
+    trunk = Trunk()
+    trunk.due()
+    here = Contact(Uri("sip", "", "192.0.2.66"))
+    assert trunk.answer(302, contacts=[here], source=IMPOSTOR) == (IGNORED,)
+    assert trunk.registration.state is State.WAITING
+    assert trunk.registration.unexpected == IMPOSTOR
+
+
+def test_a_redirection_from_elsewhere_tries_the_next_target() -> None:
+    trunk = Trunk()
+    trunk.due(ONE, TWO)
+    here = Contact(Uri("sip", "", "192.0.2.66"))
+    assert trunk.answer(302, contacts=[here], source=IMPOSTOR) == (IGNORED, Send(2, TWO, 3600))
+
+
+def challenged(challenge: Challenge = CHALLENGE) -> Trunk:
+    """A trunk whose REGISTER with credentials is in flight."""
+    trunk = Trunk()
+    trunk.due()
+    trunk.answer(401, challenges=[challenge])
+    return trunk
+
+
+def proof(
+    challenge: Challenge = CHALLENGE,
+    *,
+    password: str = "secret",
+    cnonce: str = "cnonce-1",
+    count: int = 1,
+) -> AuthenticationInfo:
+    """What a server says that knows the password: RFC 7616 3.5, without the product's code."""
+    name = {"MD5": "md5", "SHA-256": "sha256", "SHA-512-256": "sha512_256"}
+    algorithm = challenge.algorithm.removesuffix("-sess")
+
+    def digest(*parts: str) -> str:
+        return hashlib.new(name[algorithm], ":".join(parts).encode()).hexdigest()
+
+    a1 = digest("auth1", challenge.realm, password)
+    if challenge.algorithm.endswith("-sess"):
+        a1 = digest(a1, challenge.nonce, cnonce)
+    nc = f"{count:08x}"
+    rspauth = digest(a1, challenge.nonce, nc, cnonce, "auth", digest("", "sip:provider.example"))
+    return AuthenticationInfo(rspauth, cnonce, nc, "auth", challenge.proxy)
+
+
+@pytest.mark.parametrize("algorithm", ["MD5", "SHA-256", "SHA-512-256", "MD5-sess", "SHA-256-sess"])
+def test_a_valid_rspauth_is_learned_from_anywhere(algorithm: str) -> None:
+    challenge = replace(CHALLENGE, algorithm=algorithm)
+    trunk = challenged(challenge)
+    learned = Learn(IMPOSTOR, NOW + 3600, Ground.RSPAUTH)
+    assert trunk.answer(200, source=IMPOSTOR, infos=[proof(challenge)]) == (learned,)
+
+
+def test_a_valid_rspauth_in_a_refresh_has_the_next_nonce_count() -> None:
+    trunk = challenged()
+    trunk.answer(200)
+    trunk.due()
+    old, new = proof(cnonce="cnonce-2"), proof(cnonce="cnonce-2", count=2)
+    assert trunk.answer(200, source=IMPOSTOR, infos=[old]) == (IGNORED,)
+    trunk = challenged()
+    trunk.answer(200)
+    trunk.due()
+    learned = Learn(IMPOSTOR, trunk.now + 3600, Ground.RSPAUTH)
+    assert trunk.answer(200, source=IMPOSTOR, infos=[new]) == (learned,)
+
+
+@pytest.mark.parametrize(
+    "info",
+    [
+        proof(password="wrong"),
+        proof(cnonce="cnonce-0"),
+        proof(count=2),
+        replace(proof(), cnonce=""),
+        replace(proof(), nonce_count=""),
+        replace(proof(), qop=""),
+        replace(proof(), qop="auth-int"),
+        replace(proof(), proxy=True),
+        replace(proof(), rspauth=""),
+        replace(proof(), rspauth="\udcff\u00e9"),
+        proof(replace(CHALLENGE, nonce="another")),
+        proof(replace(CHALLENGE, algorithm="SHA-256")),
+    ],
+)
+def test_an_rspauth_that_is_not_ours_teaches_nothing(info: AuthenticationInfo) -> None:
+    assert challenged().answer(200, source=IMPOSTOR, infos=[info]) == (IGNORED,)
+
+
+def test_an_rspauth_without_qop_teaches_nothing() -> None:
+    plain = replace(CHALLENGE, qop=())
+    ha1 = hashlib.md5(b"auth1:provider.example:secret").hexdigest()
+    ha2 = hashlib.md5(b":sip:provider.example").hexdigest()
+    rspauth = hashlib.md5(f"{ha1}:nonce-1:{ha2}".encode()).hexdigest()
+    info = AuthenticationInfo(rspauth, "cnonce-1", "00000001", "auth")
+    assert challenged(plain).answer(200, source=IMPOSTOR, infos=[info]) == (IGNORED,)
+
+
+def test_an_rspauth_to_no_credentials_teaches_nothing() -> None:
+    trunk = Trunk()
+    trunk.due()
+    empty = [proof(cnonce=""), proof(cnonce="cnonce-0")]
+    assert trunk.answer(200, source=IMPOSTOR, infos=empty) == (IGNORED,)
+
+
+def test_what_is_learned_ends_when_it_is_taken_back() -> None:
+    """Also where only an impostor's grant is left of the registration, and an older one stands."""
+    trunk = registered(600)
+    trunk.due()
+    trunk.answer(200, contacts=[replace(OURS, expires_s=1)], source=IMPOSTOR)
+    trunk.now += 2
+    actions = trunk.take(TakeBack((ONE,)))
+    assert actions[0] == Forget() and isinstance(actions[1], Send)
+    assert trunk.registration.learned_until is None
+
+
+# Challenges.
+
+
+@pytest.mark.parametrize("status", [401, 407])
+def test_a_first_challenge_is_answered_where_it_came_from(status: int) -> None:
+    trunk = Trunk()
+    trunk.due(ONE, TWO)
+    challenge = replace(CHALLENGE, proxy=status == 407)
+    trunk.answer(status, challenges=[challenge])
+    assert trunk.sent() == Send(2, ONE, 3600, (expected_authorization(challenge, 1, 1),))
+
+
+def test_a_challenge_again_means_wrong_credentials_and_parks_for_ten_minutes() -> None:
+    trunk = Trunk()
+    trunk.due(ONE, TWO)
+    trunk.answer(401, challenges=[CHALLENGE])
+    assert trunk.answer(401, challenges=[replace(CHALLENGE, nonce="another")]) == ()
+    assert trunk.registration.state is State.PARKED
+    assert trunk.registration.reason is RegistrationReason.WRONG_CREDENTIALS
+    assert trunk.wait_s() == 10 * MINUTE
+
+
+def test_an_attempt_that_was_lost_after_a_failure_counts_as_one_more_of_them() -> None:
+    """Else an agent that dies in each of its attempts would never wait longer."""
+    trunk = Trunk()
+    trunk.due()
+    trunk.answer(401, challenges=[CHALLENGE])
+    trunk.answer(401, challenges=[CHALLENGE])
+    for failures in (2, 3, 4):
+        trunk.due()
+        trunk.registration = after_a_restart(trunk.registration, trunk.now)
+        assert trunk.registration.state is State.PARKED
+        assert trunk.registration.failures == failures
+        assert trunk.wait_s() == 600 * 2 ** (failures - 1)
+
+
+def test_a_stale_nonce_is_answered_at_once_and_is_no_failure() -> None:
+    trunk = Trunk()
+    trunk.due()
+    trunk.answer(401, challenges=[CHALLENGE])
+    trunk.answer(401, challenges=[STALE])
+    assert trunk.sent().authorizations == (expected_authorization(STALE, 1, 2),)
+    trunk.answer(200, contacts=[OURS])
+    assert (trunk.registration.state, trunk.registration.failures) == (State.REGISTERED, 0)
+
+
+def test_a_registrar_that_says_stale_for_ever_is_given_up() -> None:
+    trunk = Trunk()
+    trunk.due()
+    for n in range(4):
+        trunk.answer(401, challenges=[replace(STALE, nonce=f"nonce-{n}")])
+        assert trunk.sent().authorizations != ()
+    assert trunk.answer(401, challenges=[STALE]) == ()
+    assert trunk.registration.reason is RegistrationReason.CHALLENGED_TOO_OFTEN
+    assert trunk.wait_s() >= 5 * MINUTE
+
+
+def test_a_nonce_that_was_accepted_is_used_again_with_its_count() -> None:
+    trunk = Trunk()
+    trunk.due()
+    trunk.answer(401, challenges=[CHALLENGE])
+    trunk.answer(200, contacts=[OURS])
+    assert trunk.due().authorizations == (expected_authorization(CHALLENGE, 2, 2),)
+    trunk.answer(200, contacts=[OURS])
+    assert trunk.due().authorizations == (expected_authorization(CHALLENGE, 3, 3),)
+
+
+def test_over_tls_each_attempt_begins_without_credentials() -> None:
+    """Its connection may be a new one, and who is at the other end is known by the answer alone."""
+    over_tls = [NextHop("tls", f"192.0.2.{n}", 5061) for n in (1, 2)]
+    trunk = Trunk()
+    assert trunk.due(*over_tls).authorizations == ()
+    trunk.answer(401, challenges=[CHALLENGE])
+    assert trunk.sent().authorizations == (expected_authorization(CHALLENGE, 1, 1),)
+    trunk.answer(200, contacts=[OURS])
+    assert trunk.due(*over_tls).authorizations == ()
+    trunk.answer(401, challenges=[STALE])
+    assert trunk.sent().authorizations != ()
+    trunk.take(Unanswered())
+    assert trunk.sent().next_hop == over_tls[1]
+    assert trunk.sent().authorizations == ()
+    trunk.answer(401, challenges=[CHALLENGE])
+    trunk.answer(200, contacts=[OURS])
+    trunk.take(TakeBack(tuple(over_tls)))
+    assert trunk.sent().authorizations == ()
+
+
+@pytest.mark.parametrize("stale", [True, False])
+def test_a_new_challenge_to_a_remembered_nonce_is_answered_and_counts_from_one(
+    stale: bool,
+) -> None:
+    trunk = Trunk()
+    trunk.due()
+    trunk.answer(401, challenges=[CHALLENGE])
+    trunk.answer(200, contacts=[OURS])
+    trunk.due()
+    fresh = replace(CHALLENGE, nonce="nonce-2", stale=stale)
+    trunk.answer(401, challenges=[fresh])
+    assert trunk.sent().authorizations == (expected_authorization(fresh, 1, 3),)
+    trunk.answer(200, contacts=[OURS])
+    assert trunk.registration.state is State.REGISTERED
+
+
+@pytest.mark.parametrize(
+    ("challenges", "said"),
+    [
+        ((), "none was sent"),
+        ((replace(CHALLENGE, algorithm="SHA-512"),), "SHA-512 for realm provider.example"),
+    ],
+)
+def test_a_challenge_that_cannot_be_answered_parks_and_says_what_was_offered(
+    challenges: tuple[Challenge, ...], said: str
+) -> None:
+    trunk = Trunk()
+    trunk.due()
+    assert trunk.answer(401, challenges=challenges) == ()
+    assert trunk.registration.state is State.PARKED
+    assert trunk.registration.reason is RegistrationReason.NO_USABLE_CHALLENGE
+    assert trunk.registration.message == f"no challenge that can be answered ({said})"
+
+
+def test_no_retry_after_makes_wrong_credentials_be_tried_sooner() -> None:
+    trunk = Trunk()
+    trunk.due()
+    trunk.answer(401, challenges=[CHALLENGE])
+    trunk.answer(401, challenges=[CHALLENGE], retry_after_s=1)
+    assert trunk.wait_s() == 10 * MINUTE
+
+
+# Other answers.
+
+
+def test_423_is_obeyed_at_once_and_remembered() -> None:
+    trunk = Trunk()
+    trunk.due()
+    trunk.answer(423, min_expires_s=7200)
+    assert (trunk.sent().expires_s, trunk.sent().next_hop) == (7200, ONE)
+    trunk.answer(200, contacts=[OURS])
+    assert trunk.registration.granted_s == 7200
+    assert trunk.due().expires_s == 7200
+
+
+@pytest.mark.parametrize("min_expires_s", [None, 0, 3600, 8 * DAY])
+def test_a_423_that_asks_for_nothing_sensible_is_a_refusal(min_expires_s: int | None) -> None:
+    trunk = Trunk()
+    trunk.due()
+    assert trunk.answer(423, min_expires_s=min_expires_s) == ()
+    assert trunk.wait_s() == 5 * MINUTE
+
+
+def test_a_423_that_grows_each_time_does_not_make_us_hammer() -> None:
+    trunk = Trunk()
+    trunk.due()
+    trunk.answer(423, min_expires_s=3601)
+    assert trunk.answer(423, min_expires_s=3602) == ()
+    assert trunk.wait_s() == 5 * MINUTE
+
+
+@pytest.mark.parametrize("status", [403, 404, 480, 405, 302])
+def test_a_refusal_waits_five_minutes_doubling_to_an_hour(status: int) -> None:
+    trunk = Trunk()
+    waits = []
+    for _ in range(6):
+        trunk.due(ONE, TWO)
+        assert trunk.answer(status) == ()
+        waits.append(trunk.wait_s() / MINUTE)
+    assert waits == [5, 10, 20, 40, 60, 60]
+    is_redirect = status == 302
+    assert trunk.registration.reason is (
+        RegistrationReason.REDIRECT_REFUSED if is_redirect else RegistrationReason.REJECTED
+    )
+    assert trunk.registration.message == f"{status} Reason"
+
+
+@pytest.mark.parametrize("status", [408, 500, 503, 600, 603])
+def test_a_server_in_trouble_sends_us_to_the_next_target_at_once(status: int) -> None:
+    trunk = Trunk()
+    trunk.due(ONE, TWO)
+    trunk.answer(status)
+    assert trunk.sent() == Send(2, TWO, 3600)
+
+
+def test_no_answer_sends_us_to_the_next_target_and_then_backs_off_with_jitter() -> None:
+    trunk = Trunk(chance=0.0)
+    waits = []
+    for _ in range(8):
+        trunk.due(ONE, TWO)
+        trunk.take(Unanswered())
+        assert trunk.sent().next_hop == TWO
+        assert trunk.take(Unanswered()) == ()
+        waits.append(trunk.wait_s())
+    assert waits == [15, 30, 60, 120, 240, 480, 900, 900]
+    assert trunk.registration.reason is RegistrationReason.NO_ANSWER
+    assert trunk.registration.last_status is None
+
+
+def test_a_name_without_any_address_backs_off_too() -> None:
+    trunk = Trunk(chance=0.0)
+    trunk.take(Due((), Why(RegistrationReason.DNS_SILENT, "DNS is silent")))
+    assert trunk.wait_s() == 15
+    assert trunk.registration.reason is RegistrationReason.DNS_SILENT
+
+
+@pytest.mark.parametrize(
+    ("retry_after_s", "wait_s"), [(120, 120), (0, 1), (5, 5), (DAY, DAY), (10 * DAY, DAY)]
+)
+def test_retry_after_wins_within_a_second_and_a_day(retry_after_s: int, wait_s: int) -> None:
+    trunk = Trunk()
+    trunk.due()
+    trunk.answer(503, retry_after_s=retry_after_s)
+    assert trunk.wait_s() == wait_s
+
+
+def test_a_failure_of_another_kind_begins_again_with_the_first_wait() -> None:
+    trunk = Trunk()
+    for _ in range(3):
+        trunk.due()
+        trunk.answer(403)
+    trunk.due()
+    trunk.answer(503)
+    assert trunk.registration.failures == 1
+    assert trunk.wait_s() <= 30
+
+
+def test_a_success_makes_all_failures_forgotten() -> None:
+    trunk = Trunk()
+    trunk.due()
+    trunk.answer(403)
+    trunk.due()
+    trunk.answer(200, contacts=[OURS])
+    assert trunk.registration.failures == 0
+    trunk.due()
+    trunk.answer(403)
+    assert trunk.wait_s() == 5 * MINUTE
+
+
+# What failures take away: nothing.
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 408, 423, 480, 500, 503, 603, 302])
+def test_a_failed_refresh_takes_nothing_away(status: int) -> None:
+    trunk = registered()
+    granted_until = trunk.registration.expires_at
+    trunk.due()
+    trunk.answer(status)
+    assert trunk.actions == ()
+    assert trunk.registration.expires_at == granted_until
+    assert trunk.registration.granted(trunk.now)
+    assert trunk.registration.registrar == FROM_ONE
+
+
+def test_an_unanswered_refresh_takes_nothing_away() -> None:
+    trunk = registered()
+    granted_until = trunk.registration.expires_at
+    trunk.due()
+    trunk.take(Unanswered())
+    assert trunk.registration.expires_at == granted_until
+
+
+# Taking back.
+
+
+def test_what_we_take_back_ends_at_once_before_the_registrar_has_heard_of_it() -> None:
+    trunk = registered()
+    actions = trunk.take(TakeBack((ONE, TWO)))
+    assert actions == (Forget(), Send(2, ONE, 0))
+    assert not trunk.registration.granted(trunk.now)
+    assert trunk.registration.state is State.UNREGISTERING
+
+
+def test_it_ends_before_it_is_known_where_the_registrar_is_to_be_told() -> None:
+    trunk = registered()
+    assert trunk.take(TakeBack(None)) == (Forget(),)
+    assert not trunk.registration.stands(trunk.now)
+    assert trunk.registration.state.under_way  # a restart in between takes it back all the same
+    assert trunk.take(TakeBack((ONE,))) == (Forget(), Send(2, ONE, 0))
+
+
+def test_the_server_that_granted_is_told_also_where_nobody_answers_for_its_name() -> None:
+    trunk = registered()
+    assert trunk.take(TakeBack(())) == (Forget(), Send(2, ONE, 0))
+
+
+def test_what_is_taken_back_during_a_refresh_stands_no_more_whatever_is_granted_yet() -> None:
+    trunk = registered()
+    trunk.due()
+    assert trunk.take(TakeBack((ONE,))) == (Forget(),)
+    assert trunk.registration.granted(trunk.now)
+    assert not trunk.registration.stands(trunk.now)
+
+
+def test_what_is_parked_stands_until_its_time() -> None:
+    trunk = registered()
+    trunk.take(Park())
+    assert trunk.registration.stands(trunk.now)
+    assert not trunk.registration.stands(trunk.now + 3600)
+
+
+@pytest.mark.parametrize("status", [200, 403, 481, 500])
+def test_any_answer_to_the_taking_back_ends_it(status: int) -> None:
+    trunk = registered()
+    trunk.take(TakeBack((ONE,)))
+    trunk.answer(status)
+    assert trunk.registration.state is State.UNREGISTERED
+    assert (trunk.registration.in_flight, trunk.registration.next_at) == (None, None)
+
+
+def test_a_challenge_to_the_taking_back_is_answered() -> None:
+    trunk = registered()
+    trunk.take(TakeBack((ONE,)))
+    trunk.answer(401, challenges=[CHALLENGE])
+    assert trunk.sent() == Send(3, ONE, 0, (expected_authorization(CHALLENGE, 1, 2),))
+    trunk.answer(401, challenges=[CHALLENGE])
+    assert trunk.registration.state is State.UNREGISTERED
+
+
+def test_a_taking_back_that_nobody_answers_is_tried_at_each_target_and_ends() -> None:
+    trunk = registered()
+    trunk.take(TakeBack((ONE, TWO)))
+    trunk.take(Unanswered())
+    assert (trunk.sent().next_hop, trunk.sent().expires_s) == (TWO, 0)
+    trunk.take(Unanswered())
+    assert trunk.registration.state is State.UNREGISTERED
+
+
+def test_what_is_not_granted_is_taken_back_without_asking_anybody() -> None:
+    trunk = Trunk()
+    assert trunk.take(TakeBack((ONE,))) == (Forget(),)
+    assert trunk.registration.state is State.UNREGISTERED
+
+
+def test_a_trunk_taken_back_is_due_no_more() -> None:
+    trunk = registered()
+    trunk.take(TakeBack((ONE,)))
+    trunk.answer(200)
+    assert trunk.take(Due((ONE,))) == ()
+
+
+def test_what_is_granted_after_it_was_taken_back_teaches_nothing_and_is_taken_back() -> None:
+    trunk = Trunk()
+    trunk.due()
+    assert trunk.take(TakeBack((ONE,))) == (Forget(),)
+    assert trunk.answer(200, contacts=[OURS]) == (Send(2, ONE, 0),)
+    trunk.answer(200)
+    assert trunk.registration.state is State.UNREGISTERED
+    assert not trunk.registration.granted(trunk.now)
+
+
+def test_what_fails_after_it_was_taken_back_is_not_tried_again() -> None:
+    trunk = Trunk()
+    trunk.due()
+    trunk.take(TakeBack((ONE,)))
+    trunk.answer(403)
+    assert (trunk.registration.state, trunk.registration.next_at) == (State.UNREGISTERED, None)
+
+
+def test_what_is_wanted_again_while_it_is_taken_back_registers_when_that_is_done() -> None:
+    trunk = registered()
+    trunk.take(TakeBack((ONE,)))
+    trunk.take(Want())
+    trunk.answer(200)
+    assert trunk.due() == Send(3, ONE, 3600)
+
+
+# The operator's change.
+
+
+def test_an_operators_change_tries_again_at_once() -> None:
+    trunk = Trunk()
+    trunk.due()
+    trunk.answer(401, challenges=[CHALLENGE])
+    trunk.answer(401, challenges=[CHALLENGE])
+    trunk.take(Want())
+    assert trunk.wait_s() == 0
+    assert trunk.registration.failures == 0
+
+
+# What the operator holds.
+
+
+def test_a_silent_server_makes_the_refresh_due_now() -> None:
+    trunk = Trunk()
+    trunk.due(ONE)
+    trunk.answer(200, contacts=[OURS])
+    before = trunk.registration
+    trunk.now += 60
+    assert trunk.take(Silent()) == ()
+    assert trunk.registration == replace(before, next_at=trunk.now)
+    assert trunk.due(ONE).expires_s == 3600
+
+
+def test_a_silent_server_changes_nothing_where_the_refresh_is_under_way_or_waits() -> None:
+    trunk = Trunk()
+    trunk.due(ONE)
+    before = trunk.registration
+    assert trunk.take(Silent()) == ()
+    assert trunk.registration == before
+    trunk.answer(403)
+    before = trunk.registration
+    assert trunk.take(Silent()) == ()
+    assert trunk.registration == before
+
+
+def test_a_parked_trunk_keeps_what_is_granted_and_sends_nothing() -> None:
+    trunk = registered()
+    expires_at = trunk.registration.expires_at
+    assert trunk.take(Park()) == ()
+    assert trunk.registration.state is State.PARKED
+    assert trunk.registration.held
+    assert (trunk.registration.expires_at, trunk.registration.next_at) == (expires_at, None)
+    assert trunk.take(Due((ONE,))) == ()
+
+
+def test_a_trunk_is_not_parked_while_a_request_is_in_flight() -> None:
+    trunk = Trunk()
+    trunk.due()
+    before = trunk.registration
+    assert trunk.take(Park()) == ()
+    assert trunk.registration == before
+
+
+def test_what_the_operator_took_back_stays_so_until_he_wants_it() -> None:
+    trunk = registered()
+    trunk.take(TakeBack((ONE,), held=True))
+    trunk.answer(200)
+    assert trunk.registration.held
+    trunk.take(TakeBack((ONE,)))
+    assert trunk.registration.held
+    trunk.take(Want())
+    assert not trunk.registration.held
+    assert trunk.wait_s() == 0
+
+
+def test_a_change_during_an_attempt_is_tried_at_once_when_the_attempt_fails() -> None:
+    """The operator mends the password while the wrong one is on its way."""
+    trunk = Trunk()
+    trunk.due()
+    trunk.answer(401, challenges=[CHALLENGE])
+    trunk.take(Want())
+    trunk.answer(401, challenges=[CHALLENGE])
+    assert trunk.registration.state is State.PARKED
+    assert trunk.wait_s() == 0
+    trunk.due()
+    trunk.answer(403)
+    assert trunk.wait_s() == 300
+
+
+def test_what_is_taken_back_during_a_refresh_that_fails_is_taken_back_all_the_same() -> None:
+    """The older grant stands at the registrar, whatever becomes of the refresh."""
+    trunk = registered()
+    trunk.due()
+    assert trunk.take(TakeBack((ONE,))) == (Forget(),)
+    assert trunk.answer(403) == (Send(3, ONE, 0),)
+    trunk.answer(200)
+    assert trunk.registration.state is State.UNREGISTERED
+
+
+def test_a_challenge_to_a_refresh_that_nobody_wants_is_answered_with_the_taking_back() -> None:
+    trunk = registered()
+    trunk.due()
+    trunk.take(TakeBack((ONE,)))
+    trunk.answer(401, challenges=[CHALLENGE])
+    assert trunk.sent().expires_s == 0
+
+
+def test_a_grant_of_years_is_believed_for_a_week() -> None:
+    trunk = Trunk()
+    trunk.due()
+    trunk.answer(200, contacts=[replace(OURS, expires_s=2**31)])
+    assert trunk.registration.granted_s == 7 * DAY
+
+
+# Our Contact among others.
+
+LINE = replace(ACCOUNT, contact=Uri("sip", "acct1", "198.51.100.1", 5060, {"line": "token1"}))
+
+
+def listed(text: str, expires_s: int | None = 60) -> Contact:
+    found = Uri.parse(text)
+    assert found is not None
+    return Contact(found, expires_s)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sip:acct1@198.51.100.1:5060;line=token1",
+        "sip:acct1@203.0.113.9:1024;line=token1",
+        "sip:acct1@198.51.100.1:5060",
+        "sip:token1@198.51.100.1:5060",
+    ],
+)
+def test_a_contact_with_line_is_found_also_where_the_registrar_changes_it(text: str) -> None:
+    reply = Reply(200, "OK", 1, (listed("sip:acct1@192.0.2.99", 7), listed(text, 60)))
+    assert granted(reply, LINE, 3600) == 60
+
+
+def test_a_contact_of_the_same_account_at_another_place_is_not_ours() -> None:
+    reply = Reply(200, "OK", 1, (listed("sip:acct1@192.0.2.99"),))
+    assert isinstance(granted(reply, LINE, 3600), Why)
+
+
+def test_the_only_contact_is_ours_where_the_provider_is_known_to_rewrite_them() -> None:
+    rewriting = replace(ACCOUNT, rewritten=True)
+    one = Reply(200, "OK", 1, (listed("sip:x@192.0.2.99"),))
+    two = Reply(200, "OK", 1, (listed("sip:x@192.0.2.99"), listed("sip:y@192.0.2.99")))
+    assert granted(one, rewriting, 3600) == 60
+    assert isinstance(granted(one, ACCOUNT, 3600), Why)
+    assert isinstance(granted(two, rewriting, 3600), Why)
+
+
+# Elsewhere.
+
+
+def test_a_redirection_is_followed_once() -> None:
+    trunk = Trunk()
+    trunk.due()
+    elsewhere = Contact(Uri("sip", "", "reg2.provider.example"))
+    assert trunk.answer(302, contacts=[elsewhere]) == (Follow(elsewhere.uri),)
+    assert trunk.take(Redirected((TWO,))) == (Send(2, TWO, 3600),)
+    assert trunk.answer(302, contacts=[elsewhere], source=FROM_TWO) == ()
+    assert trunk.registration.failure is Failure.REFUSED
+
+
+def test_a_redirection_to_nowhere_goes_on_with_the_next_target() -> None:
+    trunk = Trunk()
+    trunk.due(ONE, TWO)
+    trunk.answer(302, contacts=[Contact(Uri("sip", "", "nowhere.example"))])
+    assert trunk.take(Redirected(())) == (Send(2, TWO, 3600),)
+
+
+def test_what_is_taken_back_while_a_redirection_is_looked_up_is_not_registered() -> None:
+    trunk = Trunk()
+    trunk.due()
+    trunk.answer(302, contacts=[Contact(Uri("sip", "", "reg2.provider.example"))])
+    trunk.take(TakeBack((ONE,)))
+    assert trunk.take(Redirected((TWO,))) == (Forget(),)
+    assert trunk.registration.state is State.UNREGISTERED
+
+
+def test_a_refresh_stays_with_the_server_that_granted() -> None:
+    trunk = Trunk()
+    trunk.due(ONE, TWO)
+    trunk.take(Unanswered())
+    trunk.answer(200, contacts=[OURS], source=FROM_TWO)
+    assert trunk.due(ONE, TWO).next_hop == TWO
+    assert trunk.registration.in_flight is not None
+    assert trunk.registration.in_flight.others == (ONE,)
+
+
+def test_the_server_that_granted_is_asked_also_where_nobody_answers_for_its_name() -> None:
+    """DNS is silent and the registrar is not: nothing need lapse."""
+    trunk = registered()
+    trunk.take(Due(()))  # before its time: only while the grant stands
+    for _ in range(3):
+        assert trunk.sent().next_hop == ONE
+        trunk.take(Unanswered())
+        trunk.now += 60
+        trunk.take(Due(()))
+    trunk.answer(200, contacts=[OURS])
+    assert trunk.registration.state is State.REGISTERED
+
+
+def test_after_its_grant_it_is_asked_only_where_its_name_says_so() -> None:
+    """Its address may be somebody else's by then."""
+    trunk = registered()
+    trunk.now += 3600
+    assert trunk.take(Due((), Why(RegistrationReason.DNS_SILENT, "no answer from DNS"))) == ()
+    assert trunk.registration.reason is RegistrationReason.DNS_SILENT
+
+
+def test_a_server_that_has_failed_is_one_among_the_others() -> None:
+    trunk = registered()
+    trunk.due(TWO)
+    trunk.take(Unanswered())
+    trunk.take(Unanswered())
+    trunk.due(TWO)
+    assert trunk.sent().next_hop == TWO
+    assert trunk.registration.in_flight is not None
+    assert trunk.registration.in_flight.others == (ONE,)
+
+
+def test_when_every_server_is_dead_the_next_attempt_asks_the_name_again() -> None:
+    trunk = Trunk()
+    trunk.due(TWO)
+    trunk.answer(200, contacts=[OURS], source=FROM_TWO)
+    trunk.due(TWO)
+    trunk.take(Unanswered())
+    assert trunk.due(ONE).next_hop == ONE
+
+
+def test_every_realm_that_asks_is_answered() -> None:
+    trunk = Trunk()
+    trunk.due()
+    proxy = replace(CHALLENGE, proxy=True, realm="proxy.example", nonce="p")
+    trunk.answer(407, challenges=[proxy])
+    assert [name for name, _ in trunk.sent().authorizations] == ["Proxy-Authorization"]
+    trunk.answer(401, challenges=[CHALLENGE])
+    names = [name for name, _ in trunk.sent().authorizations]
+    assert names == ["Proxy-Authorization", "Authorization"]
+    trunk.answer(200, contacts=[OURS])
+    assert trunk.registration.state is State.REGISTERED
+
+
+# Replies that are not to what we asked.
+
+
+def test_a_late_reply_changes_nothing() -> None:
+    trunk = registered()
+    before = trunk.registration
+    assert trunk.answer(200, contacts=[OURS], source=FROM_TWO) == ()
+    assert trunk.answer(403) == ()
+    assert trunk.registration == before
+
+
+def test_a_reply_to_another_cseq_changes_nothing() -> None:
+    trunk = Trunk()
+    trunk.due()
+    trunk.answer(401, challenges=[CHALLENGE])
+    before = trunk.registration
+    assert trunk.answer(200, contacts=[OURS], cseq=1) == ()
+    assert trunk.answer(200, contacts=[OURS], cseq=3) == ()
+    assert trunk.registration == before
+
+
+def test_silence_about_nothing_changes_nothing() -> None:
+    trunk = registered()
+    before = trunk.registration
+    assert trunk.take(Unanswered()) == ()
+    assert trunk.registration == before
+
+
+# All of it, in any order.
+
+FIRST_WAIT_S = {"wrong_credentials": 600, "refused": 300, "unreachable": 15}
+LONGEST_WAIT_S = {"wrong_credentials": DAY, "refused": HOUR, "unreachable": 900}
+
+SENDS_OF_AN_ATTEMPT = 32
+"""Two targets and two of a 3xx, each with a first REGISTER, four challenges and a 423; and the
+taking back."""
+
+
+def after_a_restart(before: Registration, now: float) -> Registration:
+    """What the directory's columns keep, and what is made of it."""
+    kept = Registration(
+        trunk_id=before.trunk_id,
+        call_id=before.call_id,
+        cseq=before.cseq,
+        state=before.state,
+        since=before.since,
+        granted_s=before.granted_s,
+        expires_at=before.expires_at,
+        registered_at=before.registered_at,
+        next_at=before.next_at,
+        registrar=before.registrar,
+        held=before.held,
+        home=before.home,
+        failures=before.failures,
+        failure=before.failure,
+        last_status=before.last_status,
+        last_phrase=before.last_phrase,
+        reason=before.reason,
+        message=before.message,
+    )
+    return resumed(kept, now)
+
+
+TARGETS = st.lists(st.sampled_from([ONE, TWO]), unique=True, max_size=2).map(tuple)
+SECONDS = st.sampled_from([None, 0, 1, 30, 3600, 3601, 7200, DAY, 8 * DAY])
+CONTACTS = st.lists(
+    st.sampled_from(
+        [
+            OURS,
+            replace(OURS, expires_s=0),
+            replace(OURS, expires_s=30),
+            replace(OURS, expires_s=DAY),
+            Contact(Uri("sip", "token1", "203.0.113.77", 1024), 60),
+            Contact(Uri("sip", "someone", "203.0.113.1"), 60),
+        ]
+    ),
+    max_size=2,
+).map(tuple)
+CHALLENGES = st.lists(
+    st.sampled_from(
+        [CHALLENGE, STALE, replace(CHALLENGE, proxy=True), replace(CHALLENGE, algorithm="SHA-512")]
+    ),
+    max_size=2,
+).map(tuple)
+STATUSES = st.sampled_from(
+    [200, 200, 200, 202, 302, 401, 401, 401, 407, 403, 408, 423, 430, 480, 500, 503, 603]
+)
+REPLIES = st.builds(
+    Reply,
+    status=STATUSES,
+    reason=st.just("Reason"),
+    cseq=st.just(0),
+    contacts=CONTACTS,
+    expires_s=SECONDS,
+    min_expires_s=SECONDS,
+    retry_after_s=st.sampled_from([None, None, None, 0, 1, 120, 10 * DAY]),
+    challenges=CHALLENGES,
+)
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """Every answer, loss, restart and operator's change, in any order, while the clock goes on."""
+
+    trunk: Trunk
+    open: Send | None
+    """The REGISTER that the world has received, and not answered."""
+
+    @initialize(chance=st.floats(0, 1, exclude_max=True))
+    def it_begins(self, chance: float) -> None:
+        self.trunk = Trunk(chance=chance)
+        self.open = None
+        self.following = self.was_redirected = False
+        self.learned_until: float | None = None
+        self.last_cseq = 0
+        self.sends_of_attempt = 0
+        self.failed_as: list[str] = []
+
+    @property
+    def registration(self) -> Registration:
+        return self.trunk.registration
+
+    def take(self, event: Fact, answered: Send | None = None) -> tuple[Action, ...]:
+        """Take one event; `answered` is the request that it answers, if it answers one."""
+        if answered is not None:
+            self.open = None
+        before = self.registration
+        actions = self.trunk.take(event)
+        assert self.registration.call_id == before.call_id
+        for action in actions:
+            if isinstance(action, Learn):
+                assert before.wanted
+                self.check_what_is_learned(action, event, answered)
+            elif isinstance(action, Send):
+                assert self.open is None, "two requests in flight"
+                assert action.cseq > self.last_cseq
+                self.open, self.last_cseq = action, action.cseq
+                self.sends_of_attempt += 1
+        self.following = any(isinstance(action, Follow) for action in actions) or (
+            self.following and not isinstance(event, Redirected)
+        )
+        if isinstance(event, Due):
+            self.was_redirected = False
+        self.was_redirected |= isinstance(event, Redirected)
+        if self.open is None and not self.following:
+            self.sends_of_attempt = 0
+        return actions
+
+    def check_what_is_learned(self, learn: Learn, event: Fact, answered: Send | None) -> None:
+        """Only a 2xx to a request in flight teaches, and only one that lists us or nobody."""
+        assert isinstance(event, Answered) and answered is not None
+        assert answered.expires_s > 0 and event.reply.cseq == answered.cseq
+        assert 200 <= event.reply.status < 300
+        contacts = event.reply.contacts
+        assert not contacts or any(c.uri.user == "token1" for c in contacts)
+        assert learn.source == event.source != IMPOSTOR
+        if learn.source.ip not in event.expected.named:
+            assert learn.ground is Ground.ASKED
+            assert canonical_ip(answered.next_hop.ip) == learn.source.ip or self.was_redirected
+        self.learned_until = learn.expires_at
+        assert learn.expires_at == self.registration.expires_at
+        assert learn.expires_at is not None and learn.expires_at > self.trunk.now
+
+    def check_the_wait(self, retry_after_s: int | None) -> None:
+        """After a failure: the wait of its kind, doubled each time, or what Retry-After says."""
+        kind = str(self.registration.failure)
+        self.failed_as.append(kind)
+        if retry_after_s is not None and kind != "wrong_credentials":
+            assert self.trunk.wait_s() == pytest.approx(max(1, min(retry_after_s, DAY)))
+            return
+        in_a_row = 0
+        for failed_as in reversed(self.failed_as):
+            if failed_as != kind:
+                break
+            in_a_row += 1
+        least = min(FIRST_WAIT_S[kind] * 2.0 ** (in_a_row - 1), LONGEST_WAIT_S[kind])
+        assert self.trunk.wait_s() >= least - 1e-3
+
+    @precondition(lambda self: self.registration.next_at is not None)
+    @rule(hops=TARGETS, late_s=st.sampled_from([0.0, 0.5, 100.0]))
+    def its_time_comes(self, hops: tuple[NextHop, ...], late_s: float) -> None:
+        assert self.registration.next_at is not None
+        self.trunk.now = max(self.trunk.now, self.registration.next_at) + late_s
+        self.take(Due(hops))
+        if hops:
+            return
+        if self.open is None:
+            self.check_the_wait(None)
+        else:
+            assert self.registration.granted(self.trunk.now)
+            assert self.open.next_hop == self.registration.home
+
+    @precondition(lambda self: self.open is not None)
+    @rule(
+        reply=REPLIES,
+        source=st.sampled_from([FROM_ONE, FROM_TWO, IMPOSTOR]),
+        expected=st.sampled_from([NOBODY_ELSE, Expected(named=frozenset({FROM_TWO.ip}))]),
+        after_s=st.floats(0, 36),
+    )
+    def the_registrar_answers(
+        self, reply: Reply, source: Source, expected: Expected, after_s: float
+    ) -> None:
+        assert self.open is not None
+        self.trunk.now += after_s
+        answer = Answered(replace(reply, cseq=self.open.cseq), source, expected)
+        self.check_the_outcome(answer, reply.retry_after_s)
+
+    @precondition(lambda self: self.open is not None)
+    @rule()
+    def nobody_answers(self) -> None:
+        self.trunk.now += 36
+        self.check_the_outcome(Unanswered(), None)
+
+    def check_the_outcome(self, event: Fact, retry_after_s: int | None) -> None:
+        """A failed attempt takes nothing away, and waits; a success forgets all failures."""
+        before, answered = self.registration, self.open
+        actions = self.take(event, answered)
+        after = self.registration
+        if after.state in (State.WAITING, State.PARKED):
+            assert all(isinstance(action, Ignore) for action in actions)
+            assert after.expires_at == before.expires_at
+            if before.again:  # what is wanted changed meanwhile
+                assert self.trunk.wait_s() == 0
+                self.failed_as.clear()
+            else:
+                self.check_the_wait(retry_after_s)
+        elif self.open is None and not self.following:
+            self.failed_as.clear()
+
+    @precondition(lambda self: self.following)
+    @rule(hops=TARGETS)
+    def the_new_target_is_looked_up(self, hops: tuple[NextHop, ...]) -> None:
+        self.check_the_outcome(Redirected(hops), None)
+
+    @rule(status=STATUSES, back=st.integers(1, 5))
+    def a_late_or_foreign_reply_comes(self, status: int, back: int) -> None:
+        before = self.registration
+        cseq = before.cseq - back if self.open else before.cseq
+        assert self.take(Answered(Reply(status, "", cseq, (OURS,)), FROM_TWO)) == ()
+        assert self.registration == before
+
+    @rule(hops=TARGETS, cleanly=st.booleans())
+    def the_agent_restarts(self, hops: tuple[NextHop, ...], cleanly: bool) -> None:
+        before = self.registration
+        if cleanly and (before.granted(self.trunk.now) or before.in_flight is not None):
+            self.take(TakeBack(hops))
+        ended = self.registration
+        after = self.trunk.registration = after_a_restart(ended, self.trunk.now)
+        self.open = None
+        self.following = False
+        self.sends_of_attempt = 0
+        assert (after.held, after.wanted) == (before.held, not before.held)
+        if after.wanted:
+            lost = ended.state.under_way and ended.failure is not None
+            assert after.failures == before.failures + lost
+            self.check_the_resumption(before, after)
+        elif after.state.under_way:
+            self.take(TakeBack(hops, held=True))
+
+    def check_the_resumption(self, before: Registration, after: Registration) -> None:
+        """It neither asks before the time that it had, nor for what is granted."""
+        assert after.next_at is not None
+        if before.next_at is not None and after.expires_at == before.expires_at:
+            assert after.next_at >= before.next_at
+        if after.failure is not None and before.in_flight is not None:
+            wait_s = WAITS.after(after.failure).wait_s(after.failures, 0.0)
+            assert after.next_at >= min(after.since + wait_s, before.since + wait_s)
+
+    @rule(hops=st.none() | TARGETS, held=st.booleans())
+    def it_is_taken_back(self, hops: tuple[NextHop, ...] | None, held: bool) -> None:
+        actions = self.take(TakeBack(hops, held))
+        assert isinstance(actions[0], Forget)
+        assert not self.registration.stands(self.trunk.now)
+        assert self.registration.held or not held
+        self.failed_as.clear()
+
+    @rule()
+    def its_server_falls_silent(self) -> None:
+        before = self.registration
+        assert self.take(Silent()) == ()
+        registered = before.state is State.REGISTERED
+        assert self.registration.next_at == before.next_at or registered
+        assert replace(self.registration, next_at=before.next_at) == before
+
+    @precondition(lambda self: self.registration.wanted)
+    @rule()
+    def the_operator_parks_it(self) -> None:
+        before = self.registration
+        assert self.take(Park()) == ()
+        assert self.registration.expires_at == before.expires_at
+        if before.in_flight is None:
+            self.failed_as.clear()
+
+    @rule()
+    def the_operator_wants_it(self) -> None:
+        self.take(Want())
+        in_flight = self.open is not None or self.following
+        assert in_flight or self.registration.next_at == self.trunk.now
+        self.failed_as.clear()
+
+    @invariant()
+    def what_is_in_flight_is_what_the_world_has_received(self) -> None:
+        in_flight = self.registration.in_flight
+        assert self.following == bool(in_flight and in_flight.following)
+        if self.following:
+            assert self.open is None
+            return
+        ours = in_flight and (in_flight.next_hop, in_flight.expires_s)
+        assert ours == (self.open and (self.open.next_hop, self.open.expires_s))
+
+    @invariant()
+    def it_is_never_silent_for_ever(self) -> None:
+        r = self.registration
+        if r.in_flight is not None or not r.wanted:
+            assert r.next_at is None
+        else:
+            assert r.next_at is not None
+        if not r.wanted and r.state is not State.PARKED:
+            assert not r.stands(self.trunk.now)
+            # Nothing is left, or it is still to be said whom the taking back goes to.
+            told = r.in_flight is None and r.state is not State.UNREGISTERING
+            assert r.expires_at is None or not told
+
+    @invariant()
+    def nobody_who_was_not_asked_is_the_server_or_changes_what_is_learned(self) -> None:
+        r = self.registration
+        assert r.registrar != IMPOSTOR
+        assert r.learned_until in (None, self.learned_until)
+        assert r.learned_until is None or r.registrar is not None
+
+    @invariant()
+    def an_attempt_is_bounded_whatever_is_answered(self) -> None:
+        assert self.sends_of_attempt <= SENDS_OF_AN_ATTEMPT
+
+
+@pytest.mark.slow
+def test_no_order_of_events_breaks_an_invariant() -> None:
+    run_state_machine_as_test(
+        AnyOrder, settings=settings(max_examples=120, stateful_step_count=50, deadline=None)
+    )
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+@pytest.mark.parametrize(
+    "answers", [[CHALLENGE], [CHALLENGE, replace(CHALLENGE, nonce="n2")], [STALE, CHALLENGE]]
+)
+def test_wrong_credentials_cause_seven_registers_at_most_in_any_hour(
+    answers: list[Challenge], restarts: bool
+) -> None:
+    """A provider bans who hammers it; a restart of the agent is no reason to begin anew."""
+    trunk = Trunk()
+    sent_at: list[float] = []
+    while trunk.now < NOW + 3 * DAY:
+        trunk.due()
+        sent_at.append(trunk.now)
+        while trunk.registration.in_flight is not None:
+            trunk.now += 0.05
+            trunk.answer(401, challenges=[answers[len(sent_at) % len(answers)]])
+            sent_at.extend(trunk.now for a in trunk.actions if isinstance(a, Send))
+        if restarts:
+            trunk.registration = after_a_restart(trunk.registration, trunk.now)
+    for begin in sent_at:
+        assert sum(begin <= at < begin + HOUR for at in sent_at) <= 7

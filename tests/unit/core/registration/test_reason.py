@@ -1,0 +1,31 @@
+"""Codes are stable words for programs; messages are for people."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from pathlib import Path
+
+import pytest
+
+from whence.core.registration.backoff import Failure
+from whence.core.registration.history import EventKind
+from whence.core.registration.machine import State
+from whence.core.registration.reason import RegistrationReason
+
+OPERATE = Path(__file__).parents[4] / "docs" / "operate.md"
+
+
+@pytest.mark.parametrize("codes", [EventKind, Failure, RegistrationReason, State])
+def test_codes_are_snake_case(codes: type[StrEnum]) -> None:
+    assert [code for code in codes if not re.fullmatch(r"[a-z]+(_[a-z]+)*", code)] == []
+
+
+def test_the_document_for_operators_names_each_reason() -> None:
+    text = OPERATE.read_text()
+    assert [reason for reason in RegistrationReason if f"`{reason}`" not in text] == []
+
+
+@pytest.mark.parametrize("state", [s for s in State if not s.under_way and s is not State.NEW])
+def test_each_state_that_lasts_is_an_event(state: State) -> None:
+    assert EventKind(state).value == state.value

@@ -1,0 +1,281 @@
+"""What the registrations teach that Kamailio's own module uac keeps."""
+
+from collections.abc import Set
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.core.identification.test_identify import call, evidence, trunk
+from whence.core.identification.address import Source
+from whence.core.identification.identify import (
+    Decision,
+    Evidence,
+    Identified,
+    Refused,
+    Request,
+    identify,
+)
+from whence.core.identification.trunk import Trunk
+from whence.core.registration import uac
+from whence.core.registration.learning import Expected, Ground
+from whence.core.registration.machine import Forget, Ignore, Learn, Registration, Reply, State
+from whence.core.registration.reason import RegistrationReason
+from whence.core.registration.uac import Declined, Sent, answered, taken_back, unanswered
+from whence.core.sip.contact import Contact
+from whence.core.sip.uri import Uri
+
+NOW, GRACE_S = 1_000_000.0, 32.0
+FROM = Source.parse("udp:192.0.2.1:5060")
+OURS = Uri("sip", "acme", "192.0.2.9", 5060)
+OTHERS = Contact(Uri("sip", "another", "192.0.2.8"), 7200)
+NEW = Registration("acme", "", next_at=None)
+SENT = Sent(OURS, "sip:acct1@provider.example", "call-1", 10, 3600, NOW - 1, asked=("192.0.2.1",))
+
+
+def ok(*contacts: Contact, expires_s: int | None = None, status: int = 200) -> Reply:
+    return Reply(status, "OK", 10, contacts, expires_s)
+
+
+def refusal(status: int) -> Reply:
+    return Reply(status, "No", 10)
+
+
+def registered(at: float = NOW, sent: Sent = SENT) -> Registration:
+    return answered(NEW, sent, ok(Contact(OURS, 60)), FROM, at, GRACE_S)[0]
+
+
+@pytest.mark.parametrize(
+    ("reply", "granted_s"),
+    [
+        (ok(Contact(OURS, 60)), 60),
+        (ok(OTHERS, Contact(OURS, 90)), 90),
+        (ok(Contact(OURS), expires_s=120), 120),
+        (ok(expires_s=30), 30),
+        (ok(), 3600),
+        (ok(Contact(OURS, 60), status=202), 60),
+    ],
+)
+def test_a_2xx_teaches_where_it_came_from_for_as_long_as_was_granted(
+    reply: Reply, granted_s: int
+) -> None:
+    after, actions = answered(NEW, SENT, reply, FROM, NOW, GRACE_S)
+    assert actions == (Learn(FROM, NOW + granted_s + GRACE_S),)
+    assert (after.state, after.expires_at) == (State.REGISTERED, NOW + granted_s)
+    assert after.registrar == FROM
+
+
+IMPOSTOR = Source.parse("udp:192.0.2.66:5060")
+IGNORED = Ignore(IMPOSTOR, "192.0.2.1")
+
+
+def test_a_2xx_from_elsewhere_registers_and_teaches_nothing() -> None:
+    after, actions = answered(NEW, SENT, ok(Contact(OURS, 60)), IMPOSTOR, NOW, GRACE_S)
+    assert actions == (IGNORED,)
+    assert (after.state, after.expires_at) == (State.REGISTERED, NOW + 60)
+    assert (after.registrar, after.learned_until, after.unexpected) == (None, None, IMPOSTOR)
+
+
+def test_a_2xx_from_elsewhere_leaves_the_server_and_its_end() -> None:
+    refresh = replace(SENT, cseq=11, at=NOW + 40)
+    reply = ok(Contact(OURS, 600))
+    after, actions = answered(registered(), refresh, reply, IMPOSTOR, NOW + 41, GRACE_S)
+    assert actions == (IGNORED,)
+    assert (after.registrar, after.learned_until) == (FROM, NOW + 60)
+
+
+def test_the_servers_answer_counts_after_an_impostors() -> None:
+    impostors, _ = answered(NEW, SENT, ok(Contact(OURS, 60)), IMPOSTOR, NOW, GRACE_S)
+    after, actions = answered(impostors, SENT, ok(Contact(OURS, 90)), FROM, NOW + 1, GRACE_S)
+    assert actions == (Learn(FROM, NOW + 91 + GRACE_S),)
+    assert (after.registrar, after.unexpected) == (FROM, None)
+    again = answered(after, SENT, ok(Contact(OURS, 60)), IMPOSTOR, NOW + 2, GRACE_S)
+    assert again == (after, ())
+
+
+def test_where_nobody_knows_whom_was_asked_nothing_is_learned() -> None:
+    for asked in ("", "?"):
+        sent = replace(SENT, asked=(asked,))
+        _, actions = answered(NEW, sent, ok(), FROM, NOW, GRACE_S)
+        assert [type(action) for action in actions] == [Ignore]
+
+
+@pytest.mark.parametrize("asked", ["192.0.2.1", "[::ffff:192.0.2.1]", "::ffff:c000:201"])
+def test_the_ip_that_was_asked_is_compared_as_a_value(asked: str) -> None:
+    _, actions = answered(NEW, replace(SENT, asked=(asked,)), ok(), FROM, NOW, GRACE_S)
+    assert [type(action) for action in actions] == [Learn]
+
+
+def test_learn_from_any_teaches_from_anywhere() -> None:
+    expected = Expected(anyone=True)
+    _, actions = answered(NEW, SENT, ok(), IMPOSTOR, NOW, GRACE_S, expected)
+    assert actions == (Learn(IMPOSTOR, NOW + 3600 + GRACE_S, Ground.ANY),)
+
+
+@pytest.mark.parametrize("reply", [ok(OTHERS), ok(Contact(OURS, 0)), ok(expires_s=0)])
+def test_a_200_that_does_not_grant_us_anything_teaches_nothing(reply: Reply) -> None:
+    after, actions = answered(NEW, SENT, reply, FROM, NOW, GRACE_S)
+    assert (after.state, actions) == (State.WAITING, ())
+
+
+def test_the_same_answer_again_does_not_grant_it_anew() -> None:
+    before = registered()
+    again = answered(before, SENT, ok(Contact(OURS, 60)), FROM, NOW + 4, GRACE_S)
+    assert again == (before, ())
+    assert again[0] is before
+
+
+def test_a_refresh_grants_it_anew() -> None:
+    refresh = replace(SENT, cseq=11, at=NOW + 40)
+    after, actions = answered(registered(), refresh, ok(Contact(OURS, 60)), FROM, NOW + 41, GRACE_S)
+    assert actions == (Learn(FROM, NOW + 101 + GRACE_S),)
+    assert after.since == NOW
+
+
+@pytest.mark.parametrize("status", [403, 404, 408, 423, 500, 503, 603, 302])
+def test_a_failed_refresh_takes_nothing_away(status: int) -> None:
+    before, refresh = registered(), replace(SENT, cseq=11, at=NOW + 40)
+    after, actions = answered(before, refresh, refusal(status), FROM, NOW + 41, GRACE_S)
+    assert actions == ()
+    assert after.expires_at == before.expires_at
+    assert (after.state, after.last_status, after.failures) == (State.WAITING, status, 1)
+    silent = unanswered(after, replace(refresh, cseq=12), NOW + 50)
+    assert (silent.expires_at, silent.failures) == (before.expires_at, 2)
+    assert (silent.reason, silent.last_status) == (RegistrationReason.NO_ANSWER, None)
+
+
+@pytest.mark.parametrize("status", [401, 407])
+def test_a_challenge_is_no_failure_but_a_second_one_is(status: int) -> None:
+    before = registered()
+    challenged, _ = answered(before, SENT, refusal(status), FROM, NOW, GRACE_S)
+    assert challenged is before
+    wrong = replace(SENT, cseq=11, answers=True)
+    assert answered(before, wrong, refusal(status), FROM, NOW, GRACE_S)[0].state is State.WAITING
+
+
+def test_what_is_taken_back_ends_at_once() -> None:
+    after, actions = taken_back(registered(), NOW + 10)
+    assert actions == (Forget(),)
+    assert (after.state, after.expires_at) == (State.UNREGISTERED, None)
+
+
+@pytest.mark.parametrize("listed", [(), (Contact(OURS, 0),), (Contact(OURS, 60),)])
+def test_no_answer_to_an_un_register_teaches_anything(listed: tuple[Contact, ...]) -> None:
+    before, _ = taken_back(registered(), NOW + 10)
+    un_register = replace(SENT, cseq=11, expires_s=0, at=NOW + 10)
+    for reply in (ok(*listed), refusal(503)):
+        assert answered(before, un_register, reply, FROM, NOW + 11, GRACE_S) == (before, ())
+    assert unanswered(before, un_register, NOW + 40) is before
+
+
+def test_an_answer_that_was_under_way_does_not_bring_it_back() -> None:
+    """The REGISTER was sent, then the un-REGISTER; the 200 to the first comes last."""
+    before, _ = taken_back(registered(), NOW + 10)
+    for at, comes_back in ((NOW + 9.9, False), (NOW + 10, False), (NOW + 10.1, True)):
+        late = replace(SENT, cseq=11, at=at)
+        after, actions = answered(before, late, ok(Contact(OURS, 60)), FROM, NOW + 11, GRACE_S)
+        assert (after is not before) == comes_back
+        assert bool(actions) == comes_back
+
+
+@given(
+    status=st.integers(100, 699),
+    contacts=st.lists(st.sampled_from([Contact(OURS, 60), Contact(OURS), OTHERS]), max_size=3),
+    expires_s=st.none() | st.integers(0, 7200),
+    asked_s=st.integers(0, 7200),
+    answers=st.booleans(),
+)
+def test_nothing_but_a_2xx_that_grants_ours_teaches(
+    status: int, contacts: list[Contact], expires_s: int | None, asked_s: int, answers: bool
+) -> None:
+    reply = Reply(status, "", 10, tuple(contacts), expires_s)
+    sent = replace(SENT, expires_s=asked_s, answers=answers)
+    before = registered(NOW - 30, replace(SENT, cseq=9))
+    after, actions = answered(before, sent, reply, FROM, NOW, GRACE_S)
+    ours = not contacts or any(contact.uri == OURS for contact in contacts)
+    if actions:
+        assert 200 <= status < 300
+        assert ours
+        assert asked_s > 0
+        assert after.expires_at is not None
+        assert after.expires_at > NOW
+    else:
+        assert after.expires_at == before.expires_at
+
+
+# Whose a call is, among the records that uac still has.
+
+ACME, BELL, COAL = trunk("acme"), trunk("bell"), trunk("coal")
+
+
+def choose(
+    request: Request, *records: Trunk, gone: Set[str] = frozenset(), missed: Set[str] = frozenset()
+) -> uac.Chosen | uac.Nobody:
+    def decide(without: Set[str]) -> tuple[Decision, Evidence]:
+        seen = evidence(
+            *(t._replace(addresses=()) if t.id in without else t for t in records),
+            numbers={"bell": ["+44202"], "acme": ["+44201"]},
+        )
+        return identify(request, seen, NOW), seen
+
+    return uac.choose(decide, lambda id_: id_ not in gone, missed.__contains__)
+
+
+def test_where_every_record_stands_it_is_what_was_decided_among_all() -> None:
+    chosen = choose(call("sip:token-acme@h"), ACME, BELL)
+    assert isinstance(chosen, uac.Chosen)
+    assert isinstance(chosen.decision, Identified)
+    assert (chosen.decision.trunk.id, chosen.among_all) == ("acme", True)
+
+
+def test_a_record_that_is_gone_does_not_stand_in_the_way_of_the_only_other() -> None:
+    chosen = choose(call(), ACME, BELL, gone={"bell"})
+    assert isinstance(chosen, uac.Chosen)
+    assert isinstance(chosen.decision, Identified)
+    assert (chosen.decision.trunk.id, chosen.among_all) == ("acme", False)
+
+
+def test_a_call_that_names_a_gone_record_is_not_another_ones() -> None:
+    chosen = choose(call("sip:token-bell@h"), ACME, BELL, gone={"bell"})
+    assert isinstance(chosen, uac.Nobody)
+    assert chosen.reason is Declined.RECORD_GONE
+
+
+def test_to_gives_a_gone_records_call_to_no_other() -> None:
+    for ruri in ("sip:+44202@h", "sip:user-bell@h", "sip:token-bell@h"):
+        chosen = choose(call(ruri, to="sip:+44201@h"), ACME, BELL, COAL, gone={"bell"})
+        assert isinstance(chosen, uac.Nobody)
+        assert chosen.reason is Declined.RECORD_GONE
+
+
+def test_while_uac_may_just_be_reading_its_table_a_missing_records_call_is_nobodys() -> None:
+    chosen = choose(call(), ACME, BELL, gone={"bell"}, missed={"bell"})
+    assert isinstance(chosen, uac.Nobody)
+    assert chosen.reason is Declined.RECORD_MISSED
+    assert chosen.message == "uac has no record bell just now"
+
+
+def test_of_several_that_stand_none_is_chosen() -> None:
+    chosen = choose(call(), ACME, BELL, COAL, gone={"bell"})
+    assert isinstance(chosen, uac.Chosen)
+    assert isinstance(chosen.decision, Refused)
+    assert chosen.decision.candidates == ("acme", "coal")
+
+
+def test_a_heap_of_gone_records_is_not_looked_through_to_its_end() -> None:
+    records = [trunk(f"gone-{n}") for n in range(40)]
+    asked: list[str] = []
+
+    def stands(id_: str) -> bool:
+        asked.append(id_)
+        return False
+
+    def decide(without: Set[str]) -> tuple[Decision, Evidence]:
+        left = [t for t in records if t.id not in without][:2]
+        return identify(call(), evidence(*left), NOW), evidence(*left)
+
+    chosen = uac.choose(decide, stands, lambda _: False)
+    assert isinstance(chosen, uac.Nobody)
+    assert chosen.reason is Declined.TOO_MANY_RECORDS_GONE
+    assert len(asked) < 40

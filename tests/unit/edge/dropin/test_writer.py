@@ -1,0 +1,277 @@
+"""The directory as the workers of a drop-in write it."""
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from whence.agent.config.models import Pin
+from whence.core.identification.address import Source, Transport
+from whence.core.registration import uac
+from whence.core.registration.history import EventKind
+from whence.core.registration.learning import NOBODY_ELSE, Expected
+from whence.core.registration.machine import AccountKey, Registration, Reply, State
+from whence.core.registration.uac import Sent
+from whence.core.sip.contact import Contact
+from whence.core.sip.uri import Uri
+from whence.edge.base import read
+from whence.edge.decision_cache import Asked
+from whence.edge.dropin.writer import Change, Learned, Record
+from whence.errors import StoreUnavailableError, WriteDeferredError
+from whence.store.directory import FILE, Directory
+from whence.store.reader import Directory as Reading
+from whence.store.schema import GENERATION_FILE
+from whence.store.uac import Permits, SharedDirectory
+
+NOW = 1_000_000.0
+OURS = "udp:192.0.2.9:5060"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    Directory(tmp_path / FILE).close()
+    return tmp_path / FILE
+
+
+@pytest.fixture
+def learned(path: Path) -> Iterator[Learned]:
+    learned = Learned(path)
+    yield learned
+    learned.close()
+
+
+def granted(
+    l_uuid: str = "acme",
+    at: float = NOW,
+    source: str = "udp:192.0.2.1:5060",
+    granted_s: int = 60,
+    cseq: int = 10,
+    asked: str = "",
+    expected: Expected = NOBODY_ELSE,
+) -> Change:
+    """Return the change that a 200 makes."""
+    contact = Uri("sip", l_uuid, "192.0.2.9", 5060)
+    sent = Sent(contact, "sip:acct1@provider.example", f"call-{l_uuid}", cseq, 3600, at)
+    sent = replace(sent, asked=(asked or str(Source.parse(source).ip),))
+    reply = Reply(200, "OK", cseq, (Contact(contact, granted_s),))
+    step = partial(
+        uac.answered,
+        sent=sent,
+        reply=reply,
+        source=Source.parse(source),
+        now=at,
+        grace_s=0.0,
+        expected=expected,
+    )
+    record = Record(l_uuid, "acct1", "sip:alice@edge.example")
+    return Change(l_uuid, AccountKey(sent.aor), OURS, at, step, record)
+
+
+def taken_back(l_uuid: str = "acme", at: float = NOW + 10) -> Change:
+    return Change(l_uuid, None, "", at, partial(uac.taken_back, now=at))
+
+
+def rows(path: Path, query: str) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(path)) as database:
+        return database.execute(query).fetchall()
+
+
+def decided(path: Path, source: str = "udp:192.0.2.1:5060", now: float = NOW) -> str:
+    """Return what a worker would decide on a call from there."""
+    request = read(Asked(source, "sip:acme@192.0.2.9", None, None))
+    assert request
+    with closing(Reading(path)) as reading:
+        decision, _ = reading.decide(request, now)
+    return decision.reason
+
+
+def test_what_is_learned_is_decided_by(learned: Learned, path: Path) -> None:
+    learned.write(granted(), 1)
+    assert decided(path) == "token"
+    assert decided(path, now=NOW + 60) == "unknown_address"
+    assert decided(path, source="udp:192.0.2.2:5060") == "unknown_address"
+    assert rows(path, "SELECT socket, origin FROM address") == [(OURS, "learned")]
+    assert rows(path, "SELECT target FROM trunk") == [("sip:alice@edge.example",)]
+
+
+def test_what_was_learned_over_tls_is_not_widened_by_udp(learned: Learned, path: Path) -> None:
+    learned.write(granted(source="tls:192.0.2.1:5061"), 1)
+    assert decided(path, source="udp:192.0.2.1:5061") == "unknown_address"
+    assert decided(path, source="tls:192.0.2.1:40000") == "token"
+    assert rows(path, "SELECT transport FROM address") == [(Transport.TLS,)]
+
+
+def test_another_server_stands_beside_the_first_until_that_ends(
+    learned: Learned, path: Path
+) -> None:
+    learned.write(granted(), 1)
+    learned.write(granted(at=NOW + 30, source="udp:192.0.2.2:5060", cseq=11), 1)
+    assert decided(path, now=NOW + 59) == "token"
+    assert decided(path, now=NOW + 61) == "unknown_address"
+    assert decided(path, source="udp:192.0.2.2:5060", now=NOW + 61) == "token"
+    assert rows(path, "SELECT what FROM event ORDER BY id") == [("registered",), ("moved",)]
+
+
+def test_a_grant_after_a_lapse_is_news_and_a_refresh_is_not(learned: Learned, path: Path) -> None:
+    for at, cseq in ((NOW, 10), (NOW + 30, 11), (NOW + 91, 12)):  # the last one comes too late
+        learned.write(granted(at=at, cseq=cseq), 1)
+    assert rows(path, "SELECT at, what FROM event ORDER BY id") == [
+        (NOW, "registered"),
+        (NOW + 91, "registered"),
+    ]
+
+
+def test_what_is_taken_back_ends_and_explains(learned: Learned, path: Path) -> None:
+    learned.write(granted(), 1)
+    learned.write(taken_back(), 1)
+    assert decided(path, now=NOW + 11) == "unknown_address"
+    assert rows(path, "SELECT trunk_id, ended_at FROM former_address") == [("acme", NOW + 10)]
+    standing = learned.standing("acme")
+    assert standing is not None
+    assert standing.state is State.UNREGISTERED
+
+
+def test_what_has_ended_is_swept_out_by_the_next_change(learned: Learned, path: Path) -> None:
+    learned.write(granted(granted_s=5), 1)
+    learned.write(granted(at=NOW + 10, source="udp:192.0.2.2:5060", cseq=11), 1)
+    assert rows(path, "SELECT ip FROM address") == [("192.0.2.2",)]
+
+
+def test_the_generation_moves_when_an_answer_could_change(learned: Learned, path: Path) -> None:
+    seen = [path.with_name(GENERATION_FILE).read_bytes()]
+
+    def moved() -> bool:
+        seen.append(path.with_name(GENERATION_FILE).read_bytes())
+        return seen[-1] != seen[-2]
+
+    learned.write(granted(), 1)
+    assert moved()
+    learned.write(granted(at=NOW + 30, cseq=11), 1)
+    assert not moved(), "an address only lives longer"
+    learned.write(granted(at=NOW + 31, cseq=12, source="udp:192.0.2.1:5061"), 1)
+    assert moved()
+    learned.write(taken_back(at=NOW + 40), 1)
+    assert moved()
+
+
+def test_what_cannot_be_written_is_kept_in_its_order_and_written_later(
+    learned: Learned, path: Path
+) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        for change in (granted(), taken_back(), granted("other")):
+            with pytest.raises(WriteDeferredError, match="kept for later"):
+                learned.write(change, 0.001)
+        other.execute("ROLLBACK")
+    learned.catch_up(1)
+    assert rows(path, "SELECT trunk_id FROM address") == [("other",)]
+    assert rows(path, "SELECT trunk_id, state FROM registration ORDER BY trunk_id") == [
+        ("acme", "unregistered"),
+        ("other", "registered"),
+    ]
+
+
+def test_a_directory_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(WriteDeferredError):
+        Learned(tmp_path / "nothing" / FILE).write(granted(), 0.001)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_that_was_moved_away_is_written_no_more(
+    learned: Learned, path: Path, tmp_path: Path
+) -> None:
+    """The operator moves it to begin anew; Kamailio runs on."""
+    learned.write(granted(), 1)
+    (tmp_path / "moved").mkdir()
+    for file in [*tmp_path.glob(f"{FILE}*"), tmp_path / GENERATION_FILE]:
+        file.rename(tmp_path / "moved" / file.name)
+    Directory(path).close()
+    learned.write(granted("other", source="udp:192.0.2.2:5060"), 1)
+    assert rows(path, "SELECT trunk_id, ip FROM address") == [("other", "192.0.2.2")]
+    assert rows(tmp_path / "moved" / FILE, "SELECT trunk_id FROM address") == [("acme",)]
+
+
+def test_a_change_that_never_can_be_written_holds_up_no_other(learned: Learned, path: Path) -> None:
+    def fails(_before: Registration) -> tuple[Registration, tuple[()]]:
+        raise ValueError("no such thing")
+
+    with pytest.raises(WriteDeferredError):
+        learned.write(Change("acme", None, "", NOW, fails), 1)
+    learned.write(granted("other"), 1)
+    assert rows(path, "SELECT trunk_id FROM address") == [("other",)]
+
+
+def test_workers_that_write_at_once_lose_nothing(path: Path) -> None:
+    """Connections of their own, as workers have; and the generation is another after each."""
+
+    def work(number: int) -> None:
+        own = Learned(path)
+        for n in range(25):
+            own.write(granted(f"trunk-{number}-{n}"), 30)
+        own.close()
+
+    workers = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert rows(path, "SELECT count(*), count(DISTINCT trunk_id) FROM address") == [(100, 100)]
+
+
+IMPOSTOR = "udp:192.0.2.66:5060"
+
+
+def install(path: Path, **permits: Any) -> None:
+    """Write what drop-in.toml says: networks of acme, and learn_from."""
+    with closing(SharedDirectory(path)) as directory:
+        directory.install_numbers({}, permits=Permits(**permits), now=NOW)
+
+
+def test_a_reply_from_elsewhere_is_told_once_and_admits_nobody(
+    learned: Learned, path: Path
+) -> None:
+    for cseq in (10, 11):
+        news = learned.write(granted(source=IMPOSTOR, asked="192.0.2.1", cseq=cseq), 1)
+        told = [event for _, event in news if event.what is EventKind.UNEXPECTED_REPLY]
+        assert len(told) == (cseq == 10)
+    assert rows(path, "SELECT trunk_id, ip, asked FROM ignored_reply") == [
+        ("acme", "192.0.2.66", "192.0.2.1")
+    ]
+    assert decided(path, IMPOSTOR) == "unknown_address"
+    learned.write(granted(source=IMPOSTOR, cseq=12), 1)
+    assert decided(path, IMPOSTOR) == "token"
+    assert rows(path, "SELECT * FROM ignored_reply") == []
+
+
+def test_drop_in_toml_says_from_where_else_is_learned(learned: Learned, path: Path) -> None:
+    assert learned.expected("acme") == NOBODY_ELSE
+    pin = Pin.model_validate({"network": "192.0.2.64/29", "port": 5060})
+    install(path, networks={"acme": (pin.address(NOW),)}, learn_from={"": "asked", "bell": "any"})
+    acme, bell = learned.expected("acme"), learned.expected("bell")
+    assert [str(a.ip) for a in acme.networks] == ["192.0.2.64/29"]
+    assert (acme.anyone, bell.anyone, bell.networks) == (False, True, ())
+    learned.write(granted(source=IMPOSTOR, asked="192.0.2.1", expected=acme), 1)
+    learned.write(granted("bell", source=IMPOSTOR, asked="192.0.2.1", expected=bell), 1)
+    query = "SELECT trunk_id, ground, exact FROM address WHERE origin = 'learned' ORDER BY 1"
+    assert rows(path, query) == [("acme", "networks", 1), ("bell", "any", 0)]
+    install(path, learn_from={"": "any"})
+    assert learned.expected("acme").anyone
+    assert [row[0] for row in rows(path, query)] == ["acme", "bell"]
+    install(path)
+    assert rows(path, query) == [], "what the file permits no more has ended"
+
+
+def test_a_learn_from_that_cannot_be_read_permits_nobody(learned: Learned, path: Path) -> None:
+    for broken in ("[]", "{", '{"": ["any"]}'):
+        with closing(sqlite3.connect(path)) as database, database:
+            database.execute("INSERT OR REPLACE INTO meta VALUES ('learn_from', ?)", (broken,))
+        try:
+            assert not learned.expected("acme").anyone
+        except StoreUnavailableError:
+            continue

@@ -1,0 +1,46 @@
+"""What kamailio.cfg tells the edge."""
+
+import json
+import sys
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+
+from whence.core.dialogs.targets import Own
+from whence.core.identification.address import Source
+from whence.core.protection.connections import hex_of
+from whence.edge.guard import Limits
+from whence.edge.inbound import Settings
+
+SOCKETS = ["udp:192.0.2.1:5060", "udp:127.0.0.1:5062"]
+WRITTEN = {
+    "directory": "/var/lib/whence/directory.db",
+    "domain": "edge.example",
+    "answer_ms": 32000,
+    "sockets": SOCKETS,
+    "listen": ["udp:192.0.2.1:5060", "tcp:192.0.2.1:5060"],
+    "limits": {"connections": 8192, "connections_per_source": 64, "password_failures": 10},
+}
+
+
+def test_what_edge_config_writes_is_read() -> None:
+    settings = Settings.parse(json.dumps(WRITTEN))
+    place = Path("/var/lib/whence/directory.db")
+    own = Own.of([Source.parse(socket) for socket in SOCKETS])
+    streams = (hex_of(ip_address("192.0.2.1"), 5060, sys.byteorder),)
+    limits = Limits(8192, 64, 10, streams)
+    assert settings == Settings(place, "edge.example", 32000, own, limits)
+
+
+@pytest.mark.parametrize("gone", WRITTEN)
+def test_nothing_of_it_may_be_missing(gone: str) -> None:
+    text = json.dumps({name: value for name, value in WRITTEN.items() if name != gone})
+    with pytest.raises(KeyError, match=gone):
+        Settings.parse(text)
+
+
+@pytest.mark.parametrize("text", ["", "{", "nothing"])
+def test_what_is_no_json_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="Expecting"):
+        Settings.parse(text)

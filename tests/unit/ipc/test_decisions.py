@@ -1,0 +1,228 @@
+"""What the edge tells of a decision arrives as it was, whatever bytes strangers send."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.core.registration.world import NOW
+from whence.core.identification.address import Source
+from whence.core.identification.identify import (
+    REQUEST_URI,
+    Compared,
+    Decision,
+    Identified,
+    Reason,
+    Refused,
+    Rule,
+    Step,
+    Unknown,
+)
+from whence.core.identification.trunk import Trunk
+from whence.errors import InvalidDatagramError
+from whence.ipc import decisions
+from whence.ipc.decisions import DecisionKind, Told, read, shown
+
+SOURCE = Source.parse("udp:192.0.2.1:5060")
+TRUNK = Trunk("acme", "token", "acct1", "sip:alice@edge.example", ())
+STEP = Step(Rule.NUMBER, Compared.NUMBER, ("acme",), ("+4420",), REQUEST_URI)
+IDENTIFIED = Identified(TRUNK, Rule.NUMBER, (STEP,))
+TWENTY = tuple(f"trunk-{n}" for n in range(20))
+CHOICE = Step(Rule.ONLY_CANDIDATE, Compared.CANDIDATES_LEFT, TWENTY)
+AMBIGUOUS = Refused(Reason.AMBIGUOUS, CHOICE.left, (CHOICE,))
+UNKNOWN = Unknown((Step(Rule.ADDRESS, Compared.SOURCE, (), (SOURCE,)),))
+RURI = "sip:+4420@edge.example"
+
+
+def tell(
+    decision: Decision = IDENTIFIED,
+    source: Source = SOURCE,
+    ruri: str = RURI,
+    to: str | None = None,
+    called: str | None = None,
+    call_id: str = "call-1",
+    method: str = "INVITE",
+    known: bool = False,
+    dropped: int = 0,
+) -> bytes:
+    said = decisions.lasting(decision, source, ruri, to, called)
+    method = decisions.method_told(method)
+    return decisions.message(said, method, call_id, NOW, known=known, dropped=dropped)
+
+
+def test_an_identified_call_arrives_with_its_trunk_rule_and_reason() -> None:
+    assert read(tell(to="sip:b@x", called="<sip:c@x>", known=True, dropped=7)) == Told(
+        at=NOW,
+        method="INVITE",
+        kind=DecisionKind.IDENTIFIED,
+        named=("acme",),
+        reason=Rule.NUMBER,
+        source=SOURCE,
+        ruri=RURI,
+        to="sip:b@x",
+        p_called_party_id="<sip:c@x>",
+        headers="",
+        known=True,
+        dropped=7,
+        call_id="call-1",
+    )
+    identified = read(tell())
+    assert (identified.trunk, identified.rule) == ("acme", Rule.NUMBER)
+    assert identified.message == IDENTIFIED.message == "number of trunk acme"
+
+
+@pytest.mark.parametrize("decision", [IDENTIFIED, AMBIGUOUS, UNKNOWN])
+def test_no_words_for_people_are_sent(decision: Decision) -> None:
+    *fields, _ = tell(decision).decode().split("\x1f")
+    assert decision.reason in fields
+    assert not any(" " in field for field in fields if field not in " ".join(TWENTY))
+
+
+def test_a_code_of_another_kind_of_decision_is_unreadable() -> None:
+    for decision, spoilt in ((IDENTIFIED, "ambiguous"), (AMBIGUOUS, "number"), (UNKNOWN, "port")):
+        fields = tell(decision).decode().split("\x1f")
+        fields[fields.index(decision.reason)] = spoilt
+        with pytest.raises(InvalidDatagramError):
+            read("\x1f".join(fields).encode())
+
+
+def test_a_refusal_names_whom_it_was_about_and_no_more_than_a_few() -> None:
+    refused = read(tell(AMBIGUOUS))
+    assert (refused.kind, refused.reason, refused.rule) == (
+        DecisionKind.REFUSED,
+        Reason.AMBIGUOUS,
+        None,
+    )
+    assert refused.named == CHOICE.left[: decisions.NAMED_LIMIT]
+    assert refused.trunk is None
+    unknown = read(tell(UNKNOWN))
+    assert (unknown.kind, unknown.named, unknown.trunk) == (DecisionKind.UNKNOWN, (), None)
+
+
+SOURCES = st.builds(
+    Source,
+    st.sampled_from(["udp", "tcp", "tls"]).map(
+        lambda t: Source.parse(f"{t}:192.0.2.1:1").transport
+    ),
+    st.ip_addresses()
+    .filter(lambda ip: getattr(ip, "ipv4_mapped", None) is None)
+    .filter(lambda ip: getattr(ip, "scope_id", None) is None),
+    st.integers(1, 65535),
+)
+WORDS = st.text(max_size=80).filter(lambda text: "\x1f" not in text)
+
+
+@given(
+    st.sampled_from([IDENTIFIED, AMBIGUOUS, UNKNOWN]),
+    SOURCES,
+    WORDS,
+    st.none() | WORDS.filter(bool),
+    st.none() | WORDS.filter(bool),
+    st.text(max_size=80),
+    st.booleans(),
+    st.integers(0, 1 << 40),
+)
+def test_what_is_told_is_read(
+    decision: Decision,
+    source: Source,
+    ruri: str,
+    to: str | None,
+    called: str | None,
+    call_id: str,
+    known: bool,
+    dropped: int,
+) -> None:
+    was = read(tell(decision, source, ruri, to, called, call_id, known=known, dropped=dropped))
+    assert (was.source, was.ruri, was.to, was.p_called_party_id) == (source, ruri, to, called)
+    assert (was.call_id, was.known, was.dropped, was.at) == (call_id, known, dropped, NOW)
+    assert was.reason == decision.reason
+
+
+@given(st.text(), st.text(), st.text(), st.text(), st.text())
+def test_no_text_of_a_strangers_changes_what_was_decided(
+    ruri: str, to: str, called: str, call_id: str, method: str
+) -> None:
+    was = read(tell(UNKNOWN, SOURCE, ruri, to, called, call_id, method))
+    assert (was.kind, was.named, was.reason) == (DecisionKind.UNKNOWN, (), UNKNOWN.reason)
+    assert (was.source, was.dropped, was.known) == (SOURCE, 0, False)
+
+
+@pytest.mark.parametrize("char", ["a", "\x00", "\x1f", "é", "😀", "\n"])
+def test_however_long_it_is_the_datagram_stays_small(char: str) -> None:
+    long = char * 100_000
+    data = tell(AMBIGUOUS, SOURCE, long, long, long, long, long)
+    assert len(data) < 6_000
+    was = read(data)
+    assert was.is_cut
+    assert decisions.request(was) is None
+    assert was.call_id == decisions.call_id_told(long)
+    assert decisions.call_id_of(data) == was.call_id
+
+
+@given(st.binary(max_size=300))
+def test_what_no_edge_has_sent_is_unreadable(data: bytes) -> None:
+    with pytest.raises(InvalidDatagramError):
+        read(data)
+
+
+@given(st.integers(0, 14), st.text(max_size=40))
+def test_a_message_with_a_spoilt_field_is_read_or_unreadable(which: int, spoilt: str) -> None:
+    fields = tell().decode().split("\x1f")
+    fields[which] = spoilt
+    try:
+        was = read("\x1f".join(fields).encode("utf-8", "replace"))
+    except InvalidDatagramError:
+        return
+    assert 0 <= was.at < 1 << 41
+    assert was.dropped >= 0
+
+
+@pytest.mark.parametrize("which", [1, 2])
+@pytest.mark.parametrize("wrong", ["", "-1", "1.5", "²", "٣", "9" * 17, "9" * 5000, "1_0"])
+def test_a_count_is_a_small_plain_number(which: int, wrong: str) -> None:
+    fields = tell().decode().split("\x1f")
+    fields[which] = wrong
+    with pytest.raises(InvalidDatagramError):
+        read("\x1f".join(fields).encode())
+
+
+@given(st.text())
+def test_what_is_shown_has_nothing_that_a_terminal_obeys(text: str) -> None:
+    assert shown(text).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a-1@x", "a-1@x"),
+        ("\x1b[31m", "\\x1b[31m"),
+        ("a\r\nb\x7f\x9b", "a\\r\\nb\\x7f\\x9b"),
+        ("\u202eevil", "\\u202eevil"),
+        ("Zoë", "Zoë"),
+    ],
+)
+def test_what_is_shown_says_what_was_there(text: str, expected: str) -> None:
+    assert shown(text) == expected
+
+
+def test_the_request_is_read_as_the_edge_reads_it() -> None:
+    said = decisions.lasting(
+        UNKNOWN, SOURCE, RURI, "sip:b@x", '"C" <sip:c@x>;p=1', "diversion: <sip:d@x>;reason=x"
+    )
+    request = decisions.request(
+        read(decisions.message(said, "INVITE", "1", NOW, known=False, dropped=0))
+    )
+    assert request is not None
+    assert {place: one[0].user for place, one in request.called.items()} == {
+        "request-uri": "+4420",
+        "p-called-party-id": "c",
+        "to": "b",
+        "diversion": "d",
+    }
+    assert decisions.request(read(tell(ruri="nonsense"))) is None
+
+
+@given(WORDS)
+def test_further_headers_are_read_as_they_were_told(headers: str) -> None:
+    said = decisions.lasting(UNKNOWN, SOURCE, RURI, None, None, headers)
+    was = read(decisions.message(said, "INVITE", "1", NOW, known=False, dropped=0))
+    assert was.headers == headers

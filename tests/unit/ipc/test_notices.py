@@ -1,0 +1,46 @@
+"""What the edge notices, as a datagram."""
+
+import pytest
+
+from whence.core.identification.address import Source
+from whence.core.protection.blocks import LONGEST_BLOCK_S, is_too_many, lasts_s
+from whence.errors import InvalidDatagramError
+from whence.ipc import notices
+from whence.ipc.notices import Notice, NoticeReason
+
+SOURCE = Source.parse("udp:[2001:db8::7]:5060")
+
+
+@pytest.mark.parametrize("reason", NoticeReason)
+@pytest.mark.parametrize("detail", ["", "alice", "a\x1fb\nc", "é\udcff"])
+def test_message_is_read_back(reason: NoticeReason, detail: str) -> None:
+    said = Notice(1_000_000.5, reason, SOURCE, 3, 60, 2, detail)
+    read = notices.read(notices.message(said))
+    shown = detail.encode("utf-8", "replace").decode()
+    assert read == Notice(1_000_000.5, reason, SOURCE, 3, 60, 2, shown)
+
+
+def test_message_with_a_long_detail_is_cut() -> None:
+    said = Notice(1.0, NoticeReason.PASSWORD, SOURCE, detail="x" * 10_000)
+    assert len(notices.message(said)) < 200
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"n1\x1f", b"1\x1f0", b"n1\x1f" + b"\x1f" * 8, b"n1\x1f-1\x1fflood", b"n1\x1f\xff"],
+)
+def test_read_of_anything_else_is_refused(data: bytes) -> None:
+    with pytest.raises(InvalidDatagramError):
+        notices.read(data)
+
+
+def test_blocks_grow_to_an_hour() -> None:
+    assert [lasts_s(n) for n in (1, 2, 3, 7, 8, 1000)] == [60, 120, 240, 3600, 3600, 3600]
+    assert LONGEST_BLOCK_S == 3600
+
+
+def test_source_that_was_blocked_has_fewer_tries() -> None:
+    assert [is_too_many(n, 0, 10) for n in (9, 10)] == [False, True]
+    assert [is_too_many(n, 1, 10) for n in (2, 3)] == [False, True]
+    assert is_too_many(1, 1, 1)
+    assert not is_too_many(1000, 5, 0), "0: never"

@@ -1,0 +1,778 @@
+"""The directory, written: what is installed, what is kept, and in one transaction."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from whence.agent.config.models import Settings, load
+from whence.core.identification.address import Address, Origin, Source, Transport, canonical_network
+from whence.core.identification.explain import nearest
+from whence.core.identification.identify import Evidence, Identified, Refused, Request, identify
+from whence.core.registration.backoff import Failure
+from whence.core.registration.machine import AccountKey, Forget, Learn, Registration, State
+from whence.core.registration.reason import RegistrationReason
+from whence.core.sip.uri import Uri
+from whence.errors import DisabledTrunkError, StoreError, UnknownTrunkError
+from whence.store.directory import FILE, FORMER_S, GONE_S, Directory
+from whence.store.schema import DIALOG_KEY, INSIDE_KEY, LEARNED_UNTIL, META, USER_HA1
+
+NOW = 1_000_000.0
+ACCOUNT = AccountKey("sip:acct1@192.0.2.1", "sip:192.0.2.1")
+ANOTHER = AccountKey("sip:x at y@192.0.2.1", "sip:192.0.2.1")
+SOCKET = Source.parse("udp:198.51.100.1:5060")
+REGISTRAR = Source.parse("udp:192.0.2.1:5060")
+
+ACME = """
+[[trunk]]
+id = "acme"
+registrar = "sip:192.0.2.1"
+user = "acct1"
+password = "hunter2"
+target = "sip:pbx@192.0.2.9"
+numbers = ["+44 20 1"]
+"""
+BELL = ACME.replace("acme", "bell").replace("acct1", "acct2").replace("+44 20 1", "100")
+ALICE = '[[user]]\nname = "alice"\npassword = "topsecret"\n'
+
+REGISTERED = Registration(
+    trunk_id="acme",
+    call_id="call-1",
+    cseq=2,
+    state=State.REGISTERED,
+    since=NOW,
+    granted_s=3600,
+    expires_at=NOW + 3600,
+    registered_at=NOW - 60,
+    next_at=NOW + 2700,
+    registrar=REGISTRAR,
+    last_status=200,
+    last_phrase="OK",
+    reason=RegistrationReason.GRANTED,
+    message="granted 3600 s",
+)
+LEARNED = (Learn(REGISTRAR, NOW + 3632),)
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Iterator[Directory]:
+    directory = Directory(tmp_path / FILE)
+    yield directory
+    directory.close()
+
+
+@pytest.fixture
+def edge(directory: Directory) -> Iterator[sqlite3.Connection]:
+    """A reader beside the agent, as the edge is one."""
+    connection = sqlite3.connect(f"file:{directory.path}?mode=ro", uri=True, isolation_level=None)
+    yield connection
+    connection.close()
+
+
+def settings(folder: Path, text: str) -> Settings:
+    file = folder / "whence.toml"
+    file.write_text(text, encoding="utf-8")
+    return load(file)
+
+
+def trunks(edge: sqlite3.Connection) -> list[tuple[str, str, int]]:
+    return edge.execute("SELECT id, aor_user, enabled FROM trunk ORDER BY id").fetchall()
+
+
+def numbers(edge: sqlite3.Connection) -> set[tuple[str, str]]:
+    return set(edge.execute("SELECT trunk_id, spelling FROM number WHERE NOT of_account"))
+
+
+def learn(directory: Directory, trunk_id: str, ip: str = "192.0.2.1") -> None:
+    registration = Registration(trunk_id, f"call-{trunk_id}", 1)
+    learned = Learn(Source.parse(f"udp:{ip}:5060"), NOW + 60)
+    directory.save(ACCOUNT, registration, [learned], SOCKET, NOW)
+
+
+def known(directory: Directory) -> list[tuple[str, str]]:
+    return [(id_, str(address.ip)) for id_, address in directory.addresses()]
+
+
+@contextmanager
+def broken(path: Path, write: str) -> Iterator[None]:
+    """Make one kind of write fail, as a full disk does."""
+    other = sqlite3.connect(path, isolation_level=None)
+    try:
+        other.execute(
+            f"CREATE TRIGGER broken BEFORE {write} BEGIN SELECT RAISE(ABORT, 'disk'); END"
+        )
+        yield
+        other.execute("DROP TRIGGER broken")
+    finally:
+        other.close()
+
+
+# The file becomes the directory.
+
+
+def test_where_the_fallbacks_are_is_known_whatever_changes(
+    directory: Directory, edge: sqlite3.Connection, tmp_path: Path
+) -> None:
+    def fallbacks() -> list[tuple[str, str, int]]:
+        return edge.execute("SELECT trunk_id, ip, port FROM fallback ORDER BY 1, 2").fetchall()
+
+    acme = ACME + "fallback = true\n"
+    directory.install(settings(tmp_path, acme + BELL))
+    learn(directory, "acme")
+    learn(directory, "bell")
+    assert fallbacks() == [("acme", "192.0.2.1", 5060)]
+    learn(directory, "acme", "192.0.2.7")
+    learn(directory, "acme")  # again: a refresh
+    assert fallbacks() == [("acme", "192.0.2.1", 5060), ("acme", "192.0.2.7", 5060)]
+    directory.install(settings(tmp_path, ACME + BELL + "fallback = true\n"))
+    assert fallbacks() == [("bell", "192.0.2.1", 5060)]
+    directory.install(settings(tmp_path, acme + BELL))
+    assert fallbacks() == [("acme", "192.0.2.1", 5060), ("acme", "192.0.2.7", 5060)]
+    directory.drop_expired(NOW + 61)
+    assert fallbacks() == []
+    learn(directory, "acme")
+    directory.install(settings(tmp_path, acme + "enabled = false\n" + BELL))
+    assert fallbacks() == []
+    directory.install(settings(tmp_path, acme + BELL))
+    learn(directory, "acme")
+    directory.install(settings(tmp_path, BELL))
+    assert fallbacks() == []
+
+
+def test_ranges_are_found_by_their_lengths(
+    directory: Directory, edge: sqlite3.Connection, tmp_path: Path
+) -> None:
+    ranged = ACME.replace("+44 20 1", "+44 20 712*")
+    directory.install(settings(tmp_path, ranged + BELL))
+    assert ("acme", "+4420712*") in numbers(edge)
+    lengths = {len(spelling) - 1 for _, spelling in numbers(edge) if spelling.endswith("*")}
+    assert {length for (length,) in edge.execute("SELECT length FROM range")} == lengths
+    directory.install(settings(tmp_path, BELL))
+    assert edge.execute("SELECT count(*) FROM range").fetchone() == (0,)
+
+
+def test_numbers_are_written_as_in_the_trunks_country_or_else_the_edges(
+    directory: Directory, edge: sqlite3.Connection, tmp_path: Path
+) -> None:
+    text = ACME.replace("+44 20 1", "020 7123 4567")
+    directory.install(settings(tmp_path, text))
+    assert numbers(edge) == {("acme", "02071234567")}
+    bell = text.replace("acme", "bell") + 'country = "1"\n'
+    directory.install(settings(tmp_path, '[edge]\ncountry = "44"\n' + text + bell))
+    assert {("acme", n) for n in ("+442071234567", "2071234567", "02071234567")} <= numbers(edge)
+    assert ("bell", "+442071234567") not in numbers(edge)
+
+
+def test_trunks_and_numbers_are_those_of_the_file(
+    directory: Directory, edge: sqlite3.Connection, tmp_path: Path
+) -> None:
+    directory.install(settings(tmp_path, ACME + BELL + "enabled = false\n"))
+    assert trunks(edge) == [("acme", "acct1", 1), ("bell", "acct2", 0)]
+    assert numbers(edge) == {
+        ("acme", "+44201"),
+        ("acme", "44201"),
+        ("acme", "0044201"),
+        ("acme", "+440201"),
+        ("bell", "100"),
+    }
+    directory.install(settings(tmp_path, BELL))
+    assert trunks(edge) == [("bell", "acct2", 1)]
+    assert numbers(edge) == {("bell", "100")}
+
+
+def test_users_stand_there_with_their_ha1_and_never_with_a_password(
+    directory: Directory, edge: sqlite3.Connection, tmp_path: Path
+) -> None:
+    directory.install(settings(tmp_path, ACME + ALICE))
+    assert directory.users() == ["alice"]
+    ((ha1,),) = edge.execute(USER_HA1, ("alice", "edge.example")).fetchall()
+    assert ha1 == hashlib.md5(b"alice:edge.example:topsecret").hexdigest()
+    files = b"".join(file.read_bytes() for file in directory.path.parent.glob(f"{FILE}*"))
+    assert b"topsecret" not in files and b"hunter2" not in files
+    directory.install(settings(tmp_path, ACME))
+    assert directory.users() == []
+
+
+def test_a_trunk_that_stays_keeps_its_token_because_the_registrar_knows_it_by_that(
+    directory: Directory, tmp_path: Path
+) -> None:
+    directory.install(settings(tmp_path, ACME + BELL))
+    before = directory.tokens()
+    assert len(set(before.values())) == 2
+    assert all(len(token) >= 24 for token in before.values())
+    directory.install(settings(tmp_path, ACME.replace("pbx", "other") + BELL))
+    assert directory.tokens() == before
+
+
+def test_a_trunk_that_goes_and_comes_back_has_another_token(
+    directory: Directory, tmp_path: Path
+) -> None:
+    directory.install(settings(tmp_path, ACME))
+    before = directory.tokens()
+    directory.install(settings(tmp_path, ""))
+    directory.install(settings(tmp_path, ACME))
+    assert directory.tokens()["acme"] != before["acme"]
+
+
+@pytest.mark.parametrize("after", [BELL, ACME + BELL], ids=["gone", "another account"])
+def test_the_token_of_what_was_registered_is_nobody_elses_for_a_week(
+    directory: Directory, tmp_path: Path, after: str
+) -> None:
+    directory.install(settings(tmp_path, ACME + BELL))
+    directory.save(ACCOUNT, REGISTERED, LEARNED, SOCKET, NOW)
+    learn(directory, "bell")
+    old = directory.tokens()["acme"]
+    directory.install(settings(tmp_path, after), NOW, others=["acme"])
+    directory.install(settings(tmp_path, after), NOW)  # and each later file leaves it
+    assert old not in directory.tokens().values()
+
+    request = called("udp:192.0.2.1:5060", old)
+    gone = "acme:gone@1970-01-12T13:46:40+00:00"
+    decision = identify(request, directory.evidence(request, NOW), NOW)
+    assert isinstance(decision, Refused)
+    assert (decision.reason, decision.steps[-1].left) == ("token_from_wrong_source", (gone,))
+    belongs = f"token {old} belongs to it, but it is gone from the file"
+    assert said(directory, request, NOW) == (gone, belongs)
+
+    directory.drop_expired(NOW + GONE_S - 1)
+    assert directory.evidence(request, NOW).token_owners == {old: gone}
+    directory.drop_expired(NOW + GONE_S)
+    assert directory.evidence(request, NOW).token_owners == {}
+
+
+def test_a_trunk_that_goes_takes_its_addresses_along(directory: Directory, tmp_path: Path) -> None:
+    directory.install(settings(tmp_path, ACME + BELL))
+    learn(directory, "acme")
+    learn(directory, "bell")
+    directory.install(settings(tmp_path, BELL))
+    assert known(directory) == [("bell", "192.0.2.1")]
+
+
+def test_a_disabled_trunk_has_no_learned_address(directory: Directory, tmp_path: Path) -> None:
+    directory.install(settings(tmp_path, ACME + BELL))
+    learn(directory, "acme")
+    learn(directory, "bell")
+    directory.install(settings(tmp_path, ACME + "enabled = false\n" + BELL))
+    assert known(directory) == [("bell", "192.0.2.1")]
+
+
+def test_a_file_that_cannot_be_written_down_changes_nothing(
+    directory: Directory, edge: sqlite3.Connection, tmp_path: Path
+) -> None:
+    directory.install(settings(tmp_path, ACME))
+    before = (trunks(edge), numbers(edge))
+    with broken(directory.path, "INSERT ON user"), pytest.raises(StoreError):
+        directory.install(settings(tmp_path, BELL + ALICE))
+    assert (trunks(edge), numbers(edge)) == before
+
+
+def test_a_file_that_cannot_be_written_down_makes_no_port_exact(
+    directory: Directory, tmp_path: Path
+) -> None:
+    directory.install(settings(tmp_path, ACME))
+    with broken(directory.path, "INSERT ON user"), pytest.raises(StoreError):
+        directory.install(settings(tmp_path, ACME + 'port = "exact"\n' + ALICE))
+    learn(directory, "acme")
+    [(_, address)] = directory.addresses()
+    assert not address.exact
+
+
+# Registrations, and what they taught.
+
+
+def test_a_registration_is_found_again_as_it_was(directory: Directory, tmp_path: Path) -> None:
+    directory.install(settings(tmp_path, ACME + BELL))
+    parked = Registration(
+        trunk_id="bell",
+        call_id="call-2",
+        cseq=9,
+        state=State.PARKED,
+        since=NOW,
+        next_at=NOW + 600,
+        failures=3,
+        failure=Failure.WRONG_CREDENTIALS,
+        last_status=401,
+        last_phrase="Unauthorized",
+        reason=RegistrationReason.WRONG_CREDENTIALS,
+        message="wrong credentials",
+    )
+    directory.save(ACCOUNT, REGISTERED, LEARNED, SOCKET, NOW)
+    directory.save(ANOTHER, parked, (), SOCKET, NOW)
+    directory.close()
+    again = Directory(directory.path)
+    try:
+        stored = again.registrations()
+        assert (stored["acme"].account, stored["acme"].registration) == (ACCOUNT, REGISTERED)
+        assert (stored["bell"].account, stored["bell"].registration) == (ANOTHER, parked)
+        assert known(again) == [("acme", "192.0.2.1")]
+    finally:
+        again.close()
+
+
+def test_an_address_says_where_when_and_on_which_of_our_sockets_it_was_learned(
+    directory: Directory, tmp_path: Path
+) -> None:
+    directory.install(settings(tmp_path, ACME))
+    directory.save(ACCOUNT, REGISTERED, LEARNED, SOCKET, NOW)
+    ((trunk_id, address),) = directory.addresses()
+    assert (trunk_id, str(address.ip), address.port) == ("acme", "192.0.2.1", 5060)
+    assert (address.transport, address.origin) == ("udp", "learned")
+    assert (address.socket, address.learned_at) == (str(SOCKET), NOW)
+    assert address.expires_at == NOW + 3632
+
+
+def test_a_refresh_extends_an_address_and_leaves_when_it_was_learned(
+    directory: Directory, tmp_path: Path
+) -> None:
+    directory.install(settings(tmp_path, ACME))
+    directory.save(ACCOUNT, REGISTERED, LEARNED, SOCKET, NOW)
+    directory.save(ACCOUNT, REGISTERED, (Learn(REGISTRAR, NOW + 9000),), SOCKET, NOW + 2700)
+    ((_, address),) = directory.addresses()
+    assert (address.learned_at, address.expires_at) == (NOW, NOW + 9000)
+
+
+def test_another_server_adds_an_address_and_the_former_keeps_its_own_expiry(
+    directory: Directory, tmp_path: Path
+) -> None:
+    directory.install(settings(tmp_path, ACME))
+    directory.save(ACCOUNT, REGISTERED, LEARNED, SOCKET, NOW)
+    other = Learn(Source.parse("udp:192.0.2.2:5060"), NOW + 9000)
+    directory.save(ACCOUNT, REGISTERED, (other,), SOCKET, NOW + 2700)
+    assert [(str(a.ip), a.expires_at) for _, a in directory.addresses()] == [
+        ("192.0.2.1", NOW + 3632),
+        ("192.0.2.2", NOW + 9000),
+    ]
+
+
+def test_what_is_forgotten_is_gone_with_the_step_that_forgets_it(
+    directory: Directory, tmp_path: Path
+) -> None:
+    directory.install(settings(tmp_path, ACME + BELL))
+    learn(directory, "acme")
+    learn(directory, "bell")
+    directory.save(ACCOUNT, Registration("acme", "call-1", 3), (Forget(),), SOCKET, NOW)
+    assert known(directory) == [("bell", "192.0.2.1")]
+
+
+def test_a_registration_is_not_written_without_its_address(
+    directory: Directory, tmp_path: Path
+) -> None:
+    directory.install(settings(tmp_path, ACME))
+    with broken(directory.path, "INSERT ON address"), pytest.raises(StoreError):
+        directory.save(ACCOUNT, REGISTERED, LEARNED, SOCKET, NOW)
+    assert directory.registrations() == {}
+    assert known(directory) == []
+    directory.save(ACCOUNT, REGISTERED, LEARNED, SOCKET, NOW)
+    assert known(directory) == [("acme", "192.0.2.1")]
+
+
+def test_an_address_is_not_written_without_its_registration(
+    directory: Directory, tmp_path: Path
+) -> None:
+    directory.install(settings(tmp_path, ACME))
+    with broken(directory.path, "INSERT ON registration"), pytest.raises(StoreError) as error:
+        directory.save(ACCOUNT, REGISTERED, LEARNED, SOCKET, NOW)
+    assert str(error.value) == f"the directory {directory.path} cannot be written: disk"
+    assert known(directory) == []
+
+
+def test_expired_addresses_are_swept_out_and_live_ones_stay(
+    directory: Directory, tmp_path: Path
+) -> None:
+    directory.install(settings(tmp_path, ACME + BELL))
+    for trunk_id, expires_at in (("acme", NOW), ("bell", NOW + 1)):
+        step = Registration(trunk_id, f"call-{trunk_id}", 1)
+        directory.save(ACCOUNT, step, (Learn(REGISTRAR, expires_at),), SOCKET, NOW - 60)
+    directory.drop_expired(NOW)
+    assert known(directory) == [("bell", "192.0.2.1")]
+
+
+def test_what_an_exact_trunk_learned_admits_one_port_and_a_new_file_says_otherwise_at_once(
+    directory: Directory, tmp_path: Path
+) -> None:
+    def exact() -> list[bool]:
+        return [address.exact for _, address in directory.addresses()]
+
+    directory.install(settings(tmp_path, ACME + 'port = "exact"\n' + BELL))
+    learn(directory, "acme")
+    learn(directory, "bell")
+    assert exact() == [True, False]
+    directory.install(settings(tmp_path, ACME + BELL + 'port = "exact"\n'))
+    assert exact() == [False, True]
+    learn(directory, "acme")
+    learn(directory, "bell")
+    assert exact() == [False, True]
+
+
+# What is pinned.
+
+PINS = (
+    ACME
+    + """networks = [
+    "198.51.100.0/24", "192.0.2.7",
+    {network = "2001:db8::/48", port = 5060, transport = "tls", note = "n", expires_at = "UNTIL"},
+]
+""".replace("UNTIL", "1970-01-12T13:50:00Z")
+)
+UNTIL = NOW + 3800
+
+
+def pinned(directory: Directory) -> list[tuple[str, int | None, str, str]]:
+    return [
+        (str(a.ip), a.port, a.transport, a.note)
+        for _, a in directory.addresses()
+        if a.origin is Origin.PINNED
+    ]
+
+
+def listed(edge: sqlite3.Connection) -> set[str]:
+    """Which networks the edge can find."""
+    lengths = set(edge.execute("SELECT version, length FROM prefix"))
+    rows = edge.execute("SELECT bits, ip FROM network").fetchall()
+    assert lengths == {(int(bits[0]), len(bits)) for bits, _ in rows}
+    return {ip for _, ip in rows}
+
+
+def a_pin(ip: str, port: int | None = None, expires_at: float | None = NOW + 60) -> Address:
+    place = canonical_network(ip)
+    return Address(place, port, Transport.UDP, Origin.PINNED, "", NOW, expires_at)
+
+
+def test_what_the_file_pins_stands_until_the_file_does_not(
+    directory: Directory, edge: sqlite3.Connection, tmp_path: Path
+) -> None:
+    directory.install(settings(tmp_path, PINS), NOW)
+    assert pinned(directory) == [
+        ("192.0.2.7", None, "udp", ""),
+        ("198.51.100.0/24", None, "udp", ""),
+        ("2001:db8::/48", 5060, "tls", "n"),
+    ]
+    assert all(a.in_file and a.exact == (a.port == 5060) for _, a in directory.addresses())
+    assert listed(edge) == {"198.51.100.0/24", "2001:db8::/48"}
+    directory.install(settings(tmp_path, ACME + 'networks = ["192.0.2.7"]\n'), NOW + 5)
+    ((_, kept),) = directory.addresses()
+    assert (str(kept.ip), kept.learned_at) == ("192.0.2.7", NOW), "what stays keeps its age"
+    assert listed(edge) == set()
+
+
+def test_what_has_expired_in_the_file_is_not_pinned(directory: Directory, tmp_path: Path) -> None:
+    directory.install(settings(tmp_path, PINS), UNTIL)
+    assert [ip for ip, *_ in pinned(directory)] == ["192.0.2.7", "198.51.100.0/24"]
+
+
+def test_a_disabled_trunk_has_no_pinned_address(
+    directory: Directory, edge: sqlite3.Connection, tmp_path: Path
+) -> None:
+    directory.install(settings(tmp_path, PINS), NOW)
+    directory.pin("acme", a_pin("203.0.113.0/24"))
+    directory.install(settings(tmp_path, PINS + "enabled = false\n"), NOW)
+    assert pinned(directory) == []
+    assert listed(edge) == set()
+    with pytest.raises(DisabledTrunkError, match="trunk acme is disabled"):
+        directory.pin("acme", a_pin("203.0.113.0/24"))
+    with pytest.raises(UnknownTrunkError, match="no trunk nobody is configured"):
+        directory.pin("nobody", a_pin("203.0.113.0/24"))
+
+
+def test_what_is_pinned_at_run_time_survives_new_files_and_what_is_taken_back(
+    directory: Directory, edge: sqlite3.Connection, tmp_path: Path
+) -> None:
+    directory.install(settings(tmp_path, PINS), NOW)
+    directory.pin("acme", a_pin("203.0.113.0/24"), "for an hour")
+    directory.pin("acme", a_pin("198.51.100.0/24"))
+    directory.install(settings(tmp_path, ACME), NOW)
+    directory.save(ACCOUNT, Registration("acme", "call-1", 3), (Forget(),), SOCKET, NOW)
+    assert pinned(directory) == [
+        ("198.51.100.0/24", None, "udp", ""),
+        ("203.0.113.0/24", None, "udp", "for an hour"),
+    ]
+    assert listed(edge) == {"198.51.100.0/24", "203.0.113.0/24"}
+
+
+def test_what_is_pinned_again_has_the_new_expiry_and_is_there_once(
+    directory: Directory, tmp_path: Path
+) -> None:
+    directory.install(settings(tmp_path, ACME), NOW)
+    directory.pin("acme", a_pin("203.0.113.7"), "once")
+    directory.pin("acme", a_pin("203.0.113.7", expires_at=NOW + 99), "again")
+    ((_, address),) = directory.addresses()
+    assert (address.expires_at, address.note, address.in_file) == (NOW + 99, "again", False)
+    assert not address.exact
+    directory.pin("acme", a_pin("203.0.113.7", 5060))
+    assert [a.exact for _, a in directory.addresses()] == [False, True]
+
+
+def test_only_what_was_pinned_at_run_time_can_be_unpinned(
+    directory: Directory, tmp_path: Path
+) -> None:
+    directory.install(settings(tmp_path, PINS), NOW)
+    directory.pin("acme", a_pin("203.0.113.7", 5060))
+    before = pinned(directory)
+    assert not directory.unpin("acme", canonical_network("203.0.113.8"), NOW)
+    assert not directory.unpin("acme", canonical_network("198.51.100.0/24"), NOW)
+    assert pinned(directory) == before
+    assert directory.unpin("acme", canonical_network("203.0.113.7"), NOW)
+    assert not directory.unpin("acme", canonical_network("203.0.113.7"), NOW)
+    assert len(pinned(directory)) == len(before) - 1
+
+
+# What has ended, and explains.
+
+
+def called(source: str, user: str = "anybody") -> Request:
+    return Request(Source.parse(source), Uri("sip", user, "edge.example"))
+
+
+def said(directory: Directory, request: Request, now: float) -> tuple[str | None, ...]:
+    """Who came nearest, and what was missing; () for nobody."""
+    evidence = directory.evidence(request, now)
+    decision = identify(request, evidence, now)
+    assert not isinstance(decision, Identified)
+    near = nearest(request, decision, directory.neighbours(request, evidence), now)
+    return (near.trunk_id, *(one.message for one in near.missing)) if near else ()
+
+
+def test_an_address_that_ended_is_told_of_for_a_day_and_never_admits(
+    directory: Directory, edge: sqlite3.Connection, tmp_path: Path
+) -> None:
+    directory.install(settings(tmp_path, ACME), NOW)
+    learn(directory, "acme")
+    request = called("udp:192.0.2.1:5060")
+    expired = ("acme", "its address 192.0.2.1 expired 40 s ago")
+    assert said(directory, request, NOW + 100) == expired, "before it is swept out"
+    directory.drop_expired(NOW + 60)
+    assert known(directory) == []
+    assert said(directory, request, NOW + 100) == expired
+    (count,) = edge.execute("SELECT count(*) FROM address").fetchone()
+    assert count == 0, "the edge reads nothing of it"
+    directory.drop_expired(NOW + 60 + FORMER_S - 1)
+    assert said(directory, request, NOW + 100) == expired
+    directory.drop_expired(NOW + 60 + FORMER_S)
+    assert said(directory, request, NOW + 100) == ()
+
+
+def test_what_was_taken_back_or_pinned_is_told_of_too(directory: Directory, tmp_path: Path) -> None:
+    directory.install(settings(tmp_path, ACME), NOW)
+    learn(directory, "acme")
+    directory.save(ACCOUNT, Registration("acme", "call-1", 3), (Forget(),), SOCKET, NOW + 10)
+    assert said(directory, called("udp:192.0.2.1:5060"), NOW + 15) == (
+        "acme",
+        "its address 192.0.2.1 was taken back 5 s ago",
+    )
+    directory.pin("acme", a_pin("198.51.100.0/24", expires_at=NOW + 60))
+    directory.drop_expired(NOW + 60)
+    directory.install(settings(tmp_path, ACME), NOW + 61)
+    assert said(directory, called("udp:198.51.100.9:5060"), NOW + 70) == (
+        "acme",
+        "its address 198.51.100.0/24 expired 10 s ago",
+    )
+    assert said(directory, called("udp:203.0.113.9:5060"), NOW + 70) == ()
+
+
+def test_the_same_address_is_kept_once_and_all_together_are_bounded(
+    directory: Directory, edge: sqlite3.Connection, tmp_path: Path
+) -> None:
+    directory.install(settings(tmp_path, ACME), NOW)
+
+    def kept() -> list[str]:
+        return [ip for (ip,) in edge.execute("SELECT ip FROM former_address ORDER BY ended_at")]
+
+    for again in range(3):
+        learn(directory, "acme")
+        directory.drop_expired(NOW + 60 + again)
+    assert kept() == ["192.0.2.1"]
+    for i in range(2, 8):
+        learn(directory, "acme", f"192.0.2.{i}")
+    directory.drop_expired(NOW + 60, limit=3)
+    assert len(kept()) == 3
+
+
+def test_a_trunk_that_the_request_names_is_told_of_wherever_it_is(
+    directory: Directory, tmp_path: Path
+) -> None:
+    directory.install(settings(tmp_path, ACME + BELL), NOW)
+    learn(directory, "acme")
+    learn(directory, "bell", "192.0.2.2")
+    source = "udp:203.0.113.9:5060"
+    assert said(directory, called(source, "+44201"), NOW) == (
+        "acme",
+        "number +44201 belongs to it, whose calls come from 192.0.2.1, not from 203.0.113.9",
+    )
+    assert said(directory, called(source, "acct2"), NOW)[0] == "bell"
+    token = directory.tokens()["bell"]
+    assert said(directory, called("udp:192.0.2.1:5060", token), NOW)[0] == "bell"
+
+
+# The keys between agent and edge.
+
+
+def test_a_trunk_that_goes_while_a_call_is_explained_is_passed_over(
+    directory: Directory, tmp_path: Path
+) -> None:
+    """Beside a drop-in, others write."""
+    directory.install(settings(tmp_path, ACME + BELL))
+    request = called("udp:192.0.2.77:5060", "+44201")
+    evidence = directory.evidence(request, NOW)
+    assert [one.trunk_id for one in directory.neighbours(request, evidence)] == ["acme"]
+    directory.install(settings(tmp_path, BELL))
+    assert directory.neighbours(request, evidence) == []
+
+
+def test_the_inside_key_is_new_at_each_start_and_the_dialog_key_stays(
+    directory: Directory, edge: sqlite3.Connection
+) -> None:
+    def meta(key: str) -> str:
+        return str(edge.execute(META, (key,)).fetchone()[0])
+
+    first = directory.new_inside_key()
+    dialog_key = meta(DIALOG_KEY)
+    assert meta(INSIDE_KEY) == first
+    assert len(bytes.fromhex(first)) == len(bytes.fromhex(dialog_key)) == 32
+    second = directory.new_inside_key()
+    assert second != first
+    assert (meta(INSIDE_KEY), meta(DIALOG_KEY)) == (second, dialog_key)
+
+
+# The file of the directory.
+
+
+def test_only_its_own_user_may_read_it(directory: Directory, tmp_path: Path) -> None:
+    directory.install(settings(tmp_path, ACME + ALICE))
+    for file in directory.path.parent.glob(f"{FILE}*"):
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600, file.name
+
+
+def test_it_can_be_written_or_it_says_that_it_cannot(directory: Directory) -> None:
+    assert directory.can_write()
+    with broken(directory.path, "INSERT ON meta"):
+        assert not directory.can_write()
+    assert directory.can_write()
+
+
+def test_trying_to_write_leaves_nothing_behind(
+    directory: Directory, edge: sqlite3.Connection
+) -> None:
+    assert directory.can_write()
+    assert edge.execute("SELECT * FROM meta").fetchall() == []
+
+
+def test_a_directory_of_another_version_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / FILE
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(StoreError) as error:
+        Directory(path)
+    assert str(error.value) == (
+        f"the directory {path} has version 99, and this Whence writes version 5; move the file "
+        "away to begin anew: every trunk then registers again"
+    )
+
+
+def test_what_cannot_be_opened_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / FILE
+    path.mkdir()
+    with pytest.raises(StoreError, match=r"^the directory .* cannot be opened: .*; make its"):
+        Directory(path)
+
+
+def torn(content: bytes) -> bytes:
+    """A database whose beginning is right, and nothing else."""
+    return content[:100] + b"\xff" * (len(content) - 100)
+
+
+@pytest.mark.parametrize("broken", [lambda _: b"this is no database at all" * 100, torn])
+def test_what_is_no_database_or_a_broken_one_is_to_be_moved_away(
+    tmp_path: Path, broken: Callable[[bytes], bytes]
+) -> None:
+    path = tmp_path / FILE
+    Directory(path).close()
+    path.write_bytes(broken(path.read_bytes()))
+    with pytest.raises(StoreError) as error:
+        directory = Directory(path)
+        try:
+            directory.tokens()
+        finally:
+            directory.close()
+    assert str(error.value).endswith(
+        "; move the file away to begin anew: every trunk then registers again"
+    )
+
+
+def test_a_full_disk_is_called_full_and_changes_nothing(
+    directory: Directory, edge: sqlite3.Connection, tmp_path: Path
+) -> None:
+    """SQLite then ends the transaction itself."""
+    directory.install(settings(tmp_path, ACME))
+    before = (trunks(edge), numbers(edge))
+    (pages,) = directory._db.execute("PRAGMA page_count").fetchone()
+    directory._db.execute(f"PRAGMA max_page_count = {pages}")
+    many = "".join(BELL.replace("bell", f"bell{i}") for i in range(500))
+    with pytest.raises(StoreError) as error:
+        directory.install(settings(tmp_path, many))
+    assert str(error.value) == (
+        f"the directory {directory.path} cannot be written: database or disk is full; make room "
+        "on its disk"
+    )
+    assert (trunks(edge), numbers(edge)) == before
+
+
+REQUEST = Request(Source.parse("udp:192.0.2.1:5060"), Uri("sip", "anybody", "edge.example"))
+READS: dict[str, Callable[[Directory], object]] = {
+    "tokens": Directory.tokens,
+    "registrations": Directory.registrations,
+    "events": lambda directory: directory.events("acme"),
+    "addresses": Directory.addresses,
+    "users": Directory.users,
+    "evidence": lambda directory: directory.evidence(REQUEST, NOW),
+    "neighbours": lambda directory: directory.neighbours(REQUEST, Evidence((), {}, {})),
+    "learn": lambda directory: learn(directory, "acme"),
+    "resolve": lambda directory: directory.resolve([("acme", a_pin("192.0.2.1"))], NOW),
+    "drop_resolved": lambda directory: directory.drop_resolved("acme"),
+}
+
+
+@pytest.mark.parametrize("read", READS)
+def test_what_cannot_be_read_is_an_error_of_the_directory(
+    directory: Directory, tmp_path: Path, read: str
+) -> None:
+    directory.install(settings(tmp_path, ACME + ALICE))
+    with closing(sqlite3.connect(directory.path)) as other:
+        for table in ("trunk", "address", "user", "registration", "event"):
+            other.execute(f"ALTER TABLE {table} RENAME TO {table}_that_was")
+    with pytest.raises(StoreError, match=r"^the directory .* cannot be read: no such table"):
+        READS[read](directory)
+    assert directory.can_write(), "no transaction is left open"
+
+
+def test_a_reader_and_the_writer_never_wait_for_each_other(
+    directory: Directory, edge: sqlite3.Connection, tmp_path: Path
+) -> None:
+    directory.install(settings(tmp_path, ACME))
+    edge.execute("PRAGMA busy_timeout = 0")
+    edge.execute("BEGIN")
+    assert trunks(edge) == [("acme", "acct1", 1)]
+    directory.install(settings(tmp_path, BELL))
+    assert trunks(edge) == [("acme", "acct1", 1)], "a transaction sees one state from end to end"
+    edge.execute("COMMIT")
+    assert trunks(edge) == [("bell", "acct2", 1)]
+
+
+def test_what_a_trunk_has_learned_is_found_by_the_trunk_and_not_among_all_at_its_address(
+    directory: Directory,
+) -> None:
+    """Thousands of trunks may be at one address: each registration asks this."""
+    with closing(sqlite3.connect(directory.path)) as db:
+        plan = [
+            row[3]
+            for row in db.execute(f"EXPLAIN QUERY PLAN {LEARNED_UNTIL}", ["x", "x", 1, "udp"])
+        ]
+    assert len(plan) == 1
+    assert "USING INDEX" in plan[0]
+    assert "trunk_id=?" in plan[0]

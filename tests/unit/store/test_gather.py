@@ -1,0 +1,336 @@
+"""What one query reads of the directory is enough: the decision is that of the whole world."""
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from functools import cache
+from ipaddress import IPv4Network, IPv6Network
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+
+from tests.unit.core.registration.world import NOW, USUAL, Call, World, calls, oracle, worlds
+from whence.agent.config.phone_numbers import spellings
+from whence.core.identification.address import (
+    Source,
+    Transport,
+    bits_of,
+    canonical_ip,
+    canonical_network,
+)
+from whence.core.identification.identify import Evidence, Identified, Refused, Request, identify
+from whence.core.sip.phone_number import account_spellings, bare
+from whence.core.sip.uri import Uri
+from whence.store.schema import PUT_ACCOUNT, PUT_NUMBER, SCHEMA, decide, gather
+
+
+@pytest.fixture(scope="module")
+def db() -> Iterator[sqlite3.Connection]:
+    made = sqlite3.connect(":memory:", isolation_level=None)
+    made.executescript(SCHEMA)
+    yield made
+    made.close()
+
+
+spelt = cache(spellings)
+
+
+def fill(db: sqlite3.Connection, world: World) -> None:
+    for table in ("address", "number", "range", "trunk", "network", "prefix"):
+        db.execute(f"DELETE FROM {table}")
+    for trunk in world:
+        row = {"unmatched": "accept", "fallback": False, "target": "sip:a@b", **trunk}
+        country = str(row.pop("country", ""))
+        looked = " ".join(trunk.get("number_headers", USUAL[0]))
+        db.execute(
+            "INSERT INTO trunk VALUES (:id, :token, :aor_user, :target, :unmatched, :fallback,"
+            f" :enabled, '', NULL, '{looked}', '')",
+            {key: value for key, value in row.items() if not isinstance(value, list)},
+        )
+        account = trunk["aor_user"]
+        found = account_spellings(account) | (spelt(account, country) if bare(account) else set())
+        db.executemany(PUT_ACCOUNT, [(spelling, trunk["id"]) for spelling in found])
+        for spelling in {s for n in trunk["numbers"] for s in spelt(n, country)}:
+            db.execute(PUT_NUMBER, (spelling, trunk["id"], 0, ""))
+            if spelling.endswith("*"):
+                db.execute("INSERT OR IGNORE INTO range VALUES (?)", (len(spelling) - 1,))
+        for one in trunk["addresses"]:
+            place = canonical_network(one["ip"])
+            db.execute(
+                "INSERT INTO address VALUES (?, ?, ?, ?, 'learned', 'udp:x', ?, ?, ?, '', 0, '')",
+                (
+                    trunk["id"],
+                    str(place),
+                    one["port"],
+                    one["transport"],
+                    NOW - 9,
+                    one["expires_at"],
+                    one["exact"],
+                ),
+            )
+            if isinstance(place, IPv4Network | IPv6Network):
+                bits = bits_of(place)
+                db.execute("INSERT OR IGNORE INTO network VALUES (?, ?)", (bits, str(place)))
+                db.execute("INSERT OR IGNORE INTO prefix VALUES (?, ?)", (place.version, len(bits)))
+
+
+def asked(call: Call) -> Request:
+    """The request of a call, with nothing but what its headers say."""
+
+    def uri(user: str | None, line: str = "") -> Uri | None:
+        if user is None:
+            return None
+        return Uri("sip", user, "edge.example", None, {"line": line} if line else {})
+
+    ruri = uri(call["user"], call["line"])
+    assert ruri is not None
+    source = Source(Transport(call["transport"]), canonical_ip(call["ip"]), call["port"])
+    others = {"diversion": uri(call.get("diversion")), "x-called": uri(call.get("x_called"))}
+    return Request(
+        source,
+        ruri,
+        uri(call["to"]),
+        uri(call["p_called_party_id"]),
+        {name: (one,) for name, one in others.items() if one is not None},
+    )
+
+
+def seen(db: sqlite3.Connection, request: Request, **more: int) -> Evidence:
+    def fetch(query: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
+        return db.execute(query, parameters).fetchall()
+
+    return gather(request, NOW, fetch, **more)
+
+
+def decided(request: Request, evidence: Evidence) -> tuple[str, str | None]:
+    decision = identify(request, evidence, NOW)
+    if isinstance(decision, Identified):
+        return "identified", decision.trunk.id
+    return ("refused", decision.reason) if isinstance(decision, Refused) else ("unknown", None)
+
+
+@settings(max_examples=1500, deadline=None)
+@given(worlds, calls)
+def test_what_one_query_reads_decides_as_the_whole_world_would(
+    db: sqlite3.Connection, world: World, call: Call
+) -> None:
+    fill(db, world)
+    request = asked(call)
+    evidence = seen(db, request)
+    assert decided(request, evidence) == oracle(world, call, NOW)
+    short, _ = decide(request, NOW, lambda query, parameters: list(db.execute(query, parameters)))
+    whole = identify(request, evidence, NOW)
+    assert type(short) is type(whole)
+    if isinstance(short, Identified) and isinstance(whole, Identified):
+        assert (short.trunk.id, short.rule) == (whole.trunk.id, whole.rule)
+        assert short.reason == whole.reason
+
+
+def crowd(size: int, **addresses: int) -> World:
+    """Trunks at one address, each with a number of its own; `addresses`: trunk id → its port."""
+    return [
+        {
+            "id": f"t{i}",
+            "token": f"token{i}",
+            "aor_user": f"acct{i}",
+            "numbers": [f"+4420{i:07}"],
+            "enabled": True,
+            "addresses": [
+                {
+                    "ip": "192.0.2.1",
+                    "port": addresses.get(f"t{i}", 5060),
+                    "transport": "udp",
+                    "expires_at": NOW + 1,
+                    "exact": False,
+                }
+            ],
+        }
+        for i in range(size)
+    ]
+
+
+def a_call(user: str, port: int = 5060) -> Call:
+    return {
+        "ip": "192.0.2.1",
+        "port": port,
+        "transport": "udp",
+        "user": user,
+        "line": "",
+        "p_called_party_id": None,
+        "to": None,
+    }
+
+
+@pytest.mark.parametrize("user", ["+44200000417", "acct417", "token417"])
+def test_of_a_thousand_trunks_at_one_address_the_named_one_is_found_and_few_are_read(
+    db: sqlite3.Connection, user: str
+) -> None:
+    fill(db, crowd(1000))
+    request = asked(a_call(user))
+    evidence = seen(db, request)
+    assert decided(request, evidence) == ("identified", "t417")
+    assert len(evidence.trunks) <= 3
+
+
+def test_of_a_thousand_ranges_at_one_address_the_one_that_is_called_is_found(
+    db: sqlite3.Connection,
+) -> None:
+    world = crowd(1000)
+    for trunk in world:
+        trunk["numbers"] = [trunk["numbers"][0] + "*"]
+    fill(db, world)
+    for called in ("+4420000041799", "44 20 0000417", "0044200000417-1"):
+        request = asked(a_call(called))
+        evidence = seen(db, request)
+        assert decided(request, evidence) == ("identified", "t417")
+        assert len(evidence.trunks) <= 3
+
+
+def test_the_one_trunk_that_was_learned_from_the_calling_port_is_found_in_a_crowd(
+    db: sqlite3.Connection,
+) -> None:
+    fill(db, crowd(1000, t999=5080))
+    request = asked(a_call("nobody", port=5080))
+    assert decided(request, seen(db, request)) == ("identified", "t999")
+
+
+@pytest.mark.parametrize("port", [5060, 5080])
+def test_the_fallback_of_a_crowd_is_found(db: sqlite3.Connection, port: int) -> None:
+    world = crowd(1000)
+    world[999]["fallback"] = True
+    fill(db, world)
+    request = asked(a_call("nobody", port))
+    evidence = seen(db, request)
+    assert decided(request, evidence) == ("identified", "t999")
+    assert len(evidence.trunks) <= 3
+
+
+def test_two_fallbacks_of_a_crowd_are_seen_to_be_two(db: sqlite3.Connection) -> None:
+    world = crowd(1000)
+    world[0]["fallback"] = world[999]["fallback"] = True
+    fill(db, world)
+    request = asked(a_call("nobody"))
+    assert decided(request, seen(db, request)) == ("refused", "ambiguous")
+
+
+def test_the_fallback_among_those_of_the_calling_port_is_found(db: sqlite3.Connection) -> None:
+    world = crowd(1000, t500=5080, t501=5080, t502=5080)
+    for i in (3, 4, 5, 502):
+        world[i]["fallback"] = True
+    fill(db, world)
+    request = asked(a_call("nobody", port=5080))
+    assert decided(request, seen(db, request)) == ("identified", "t502")
+
+
+def work(db: sqlite3.Connection, request: Request) -> int:
+    """How many tens of steps SQLite takes for it."""
+    steps = 0
+
+    def count() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    seen(db, request)  # its statement is prepared then
+    db.set_progress_handler(count, 10)
+    seen(db, request)
+    db.set_progress_handler(None, 0)
+    return steps
+
+
+@pytest.mark.parametrize("user", ["+44200000001", "acct1", "token1", "nobody"])
+@pytest.mark.parametrize("fallbacks", [0, 1, 2000])
+@pytest.mark.parametrize("ranges", [0, 1])
+def test_five_thousand_trunks_at_one_address_are_no_more_work_than_three(
+    db: sqlite3.Connection, user: str, fallbacks: int, ranges: int
+) -> None:
+    worked = []
+    for size in (3, 5000):
+        world = crowd(size)
+        for trunk in world[:fallbacks]:
+            trunk["fallback"] = True
+        if ranges:
+            for trunk in world:
+                trunk["numbers"] = [trunk["numbers"][0][:-1] + "*"]
+        fill(db, world)
+        worked.append(work(db, asked(a_call(user))))
+    few, many = worked
+    assert many <= few * 1.25 + 30, worked  # ten of the many share the range that is called
+
+
+def test_a_trunk_with_two_addresses_there_is_one_candidate_not_two(db: sqlite3.Connection) -> None:
+    [trunk] = crowd(1)
+    trunk["addresses"].append({**trunk["addresses"][0], "port": 5080})
+    fill(db, [trunk])
+    request = asked(a_call("nobody", port=9))
+    assert decided(request, seen(db, request)) == ("identified", "t0")
+
+
+def test_an_explanation_names_more_of_a_crowd(db: sqlite3.Connection) -> None:
+    fill(db, crowd(50))
+    request = asked(a_call("nobody"))
+    decision = identify(request, seen(db, request, others=20), NOW)
+    assert isinstance(decision, Refused)
+    assert len(decision.candidates) == 20
+
+
+@pytest.mark.parametrize("what", [{"transport": "tls"}, {"exact": True, "port": 9}])
+@pytest.mark.parametrize("ip", ["192.0.2.1", "192.0.2.0/24"])
+def test_a_crowd_that_does_not_admit_the_source_hides_nobody(
+    db: sqlite3.Connection, what: dict[str, Any], ip: str
+) -> None:
+    world = crowd(300)
+    for trunk in world:
+        trunk["addresses"][0].update(ip=ip, **what)
+    world[299]["addresses"][0].update(transport="udp", exact=False)
+    fill(db, world)
+    request = asked(a_call("nobody", port=5080))
+    assert decided(request, seen(db, request)) == ("identified", "t299")
+    assert len(seen(db, request).trunks) == 1
+
+
+def test_a_trunk_with_two_networks_there_is_one_candidate_not_two(db: sqlite3.Connection) -> None:
+    [trunk] = crowd(1)
+    [address] = trunk["addresses"]
+    for network in ("192.0.2.0/24", "192.0.2.0/28"):
+        trunk["addresses"].append({**address, "ip": network, "port": None})
+    fill(db, [trunk])
+    request = asked(a_call("nobody", port=9))
+    assert decided(request, seen(db, request)) == ("identified", "t0")
+
+
+def test_of_a_thousand_trunks_in_one_network_the_named_one_is_found_and_few_are_read(
+    db: sqlite3.Connection,
+) -> None:
+    world = crowd(1000)
+    for trunk in world:
+        trunk["addresses"][0]["ip"] = "192.0.2.0/28"
+    fill(db, world)
+    for user in ("+44200000417", "acct417", "token417"):
+        request = asked(a_call(user))
+        evidence = seen(db, request)
+        assert decided(request, evidence) == ("identified", "t417")
+        assert len(evidence.trunks) <= 3
+
+
+def test_all_is_found_by_index_and_nothing_is_sorted_and_only_the_few_places_are_copied(
+    db: sqlite3.Connection,
+) -> None:
+    plan: list[str] = []
+
+    def explain(query: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
+        explained = db.execute(f"EXPLAIN QUERY PLAN {query}", parameters)
+        plan.extend(str(row[3]) for row in explained)
+        return []
+
+    gather(asked(a_call("+442071234567")), NOW, explain)
+    searches = [line for line in plan if line.startswith("SEARCH")]
+    assert len(searches) > 20 and all(re.search("USING .*(INDEX|KEY)", line) for line in searches)
+    # What is scanned is what a subquery has found: the trunks that are named (w), two others, the
+    # few places where the source is (h, k), copied once; or the few lengths of ranges (r).
+    scans = {line for line in plan if line.startswith("SCAN") and "(subquery-" not in line}
+    places = {"SCAN CONSTANT ROW", "SCAN h", "SCAN h LEFT-JOIN", "SCAN k"}
+    assert scans == {"SCAN r", "SCAN w", *places}
+    assert {line for line in plan if line.startswith("MATERIALIZE")} == {"MATERIALIZE h"}
+    assert not any(word in line for line in plan for word in ("TEMP", "LIST", "AUTOMATIC"))

@@ -1,0 +1,178 @@
+"""What the edge decides, through SQLite and through what it knows, is what the rules say.
+
+A story makes up trunks, calls, and what happens between them: time goes by, addresses come and go,
+trunks change. After each thing the edge is asked, and the slow oracle says what must come of it.
+A failure says the seed of its story: WHENCE_SEED=seed tells that one again.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from tests.unit.core.registration.world import (
+    NOW,
+    TOKENS,
+    Call,
+    World,
+    may_come,
+    oracle,
+    some_address,
+    some_call,
+    some_trunk,
+)
+from tests.unit.store.test_gather import fill
+from whence.core.identification.identify import Identified, Refused
+from whence.edge.base import read
+from whence.edge.decision_cache import Answer, Asked, Generation, Known
+from whence.store.directory import Generation as AgentsGeneration
+from whence.store.schema import GENERATION_FILE, SCHEMA, decide
+
+CASES = 200_000
+EACH = 50
+"""Calls of one story."""
+
+SEED = os.environ.get("WHENCE_SEED")
+PARTS = 1 if SEED else 10
+"""Tests into which the stories are split, so that none of them takes long on a busy machine."""
+
+Said = tuple[str, str | None]
+
+
+@pytest.fixture
+def generation(tmp_path: Path) -> Iterator[AgentsGeneration]:
+    made = AgentsGeneration(tmp_path / GENERATION_FILE)
+    yield made
+    made.close()
+
+
+class Edge:
+    """A worker's way from a request to its answer, as `edge/inbound.py` has it."""
+
+    def __init__(self, db: sqlite3.Connection, generation: Path) -> None:
+        self._db = db
+        self._known = Known(Generation(generation))
+        self.knew = False
+        """Whether the last answer was known."""
+
+    def decide(self, asked: Asked, now: float) -> Said:
+        known = self._known.get(asked, now)
+        self.knew = known is not None
+        if known is not None:
+            return "identified", known.trunk
+        request = read(asked)
+        assert request is not None
+        decision, evidence = decide(request, now, self._fetch)
+        if isinstance(decision, Identified):
+            until = evidence.good_until(now)
+            trunk_id = decision.trunk.id
+            self._known.keep(asked, Answer(trunk_id, decision.rule, "", "", True, until, ""))
+            return "identified", trunk_id
+        return ("refused", decision.reason) if isinstance(decision, Refused) else ("unknown", None)
+
+    def _fetch(self, query: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
+        return self._db.execute(query, parameters).fetchall()
+
+
+def asked(call: Call) -> Asked:
+    """The words of a call, as Kamailio hands them over."""
+    at = "@" if call["user"] else ""
+    line = f";line={call['line']}" if call["line"] else ""
+    to, called = call["to"], call["p_called_party_id"]
+    ip = f"[{call['ip']}]" if ":" in call["ip"] else call["ip"]
+    return Asked(
+        f"{call['transport']}:{ip}:{call['port']}",
+        f"sip:{quote(call['user'])}{at}edge.example{line}",
+        None if to is None else f"sip:{quote(to)}@edge.example",
+        None if called is None else f'"x" <sip:{quote(called)}@edge.example;user=phone>',
+        "\n".join(
+            f'{header}: "x, y" <sip:{quote(call[field])}@edge.example>;reason=unconditional'
+            for header, field in (("diversion", "diversion"), ("x-called", "x_called"))
+            if call[field] is not None
+        ),
+    )
+
+
+def change(world: World, dice: Random) -> None:
+    """Let something happen to one of the trunks."""
+    i = dice.randrange(len(world))
+    trunk = world[i]
+    kind = dice.choice(["another", "comes", "goes", "longer"])
+    if kind == "another" or not trunk["addresses"]:
+        world[i] = some_trunk(dice, i)
+    elif kind == "comes":
+        new = some_address(dice)
+        place = (new["ip"], new["port"], new["transport"])
+        if all((a["ip"], a["port"], a["transport"]) != place for a in trunk["addresses"]):
+            trunk["addresses"].append(new)
+    elif kind == "goes":
+        trunk["addresses"].pop(dice.randrange(len(trunk["addresses"])))
+    else:
+        dice.choice(trunk["addresses"])["expires_at"] = NOW + 900
+
+
+def tell(
+    seed: int, db: sqlite3.Connection, generation: AgentsGeneration, path: Path
+) -> Counter[str]:
+    """Tell one story; count what was said."""
+    dice = Random(seed)
+    world = [some_trunk(dice, i) for i in range(dice.randint(1, len(TOKENS)))]
+    calls = [some_call(dice) for _ in range(12)]
+    now, said = NOW, Counter[str]()
+    edge = Edge(db, path)
+    fill(db, world)
+    generation.move()
+    for _ in range(EACH):
+        chance = dice.random()
+        if chance < 0.08:
+            generation.move()
+            change(world, dice)
+            fill(db, world)
+            generation.move()
+        elif chance < 0.2:
+            now += dice.choice([0.25, 0.5, 1.0])
+        call = dice.choice(calls)
+        if chance > 0.9:
+            call = calls[dice.randrange(len(calls))] = some_call(dice)
+        decided = edge.decide(asked(call), now)
+        assert decided == oracle(world, call, now), (now - NOW, call, world)
+        if decided[0] == "identified":
+            (trunk,) = (t for t in world if t["id"] == decided[1])
+            assert trunk["enabled"]
+            assert may_come(trunk, call, now)
+        said[decided[0] if decided[0] != "refused" else str(decided[1])] += 1
+        said["known"] += edge.knew
+    return said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(PARTS))
+def test_in_two_hundred_thousand_cases_the_edge_says_what_the_design_says(
+    generation: AgentsGeneration, tmp_path: Path, part: int
+) -> None:
+    cases = CASES // PARTS
+    first = int(SEED or Random().randrange(2**40))
+    stories = 1 if SEED else cases // EACH
+    said = Counter[str]()
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    db.executescript(SCHEMA)
+    for seed in range(first, first + stories):
+        try:
+            said += tell(seed, db, generation, tmp_path / GENERATION_FILE)
+        except BaseException as error:
+            error.add_note(f"the story's seed: WHENCE_SEED={seed}")
+            raise
+    db.close()
+    if stories > 1:  # every kind of answer came, and not by a few
+        for kind in ("identified", "unknown", "ambiguous", "number_of_another_trunk", "known"):
+            assert said[kind] > cases // 100, (part, said)
+        for kind in ("token_from_wrong_source", "unmatched"):
+            assert said[kind] > cases // 200, (part, said)

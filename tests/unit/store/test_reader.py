@@ -1,0 +1,94 @@
+"""The directory as a worker reads it: while the agent writes, and after something went wrong."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from whence.core.identification.identify import Decision, Identified, Unknown
+from whence.edge.base import read
+from whence.edge.decision_cache import Asked
+from whence.errors import StoreUnavailableError
+from whence.store.directory import FILE, Directory
+from whence.store.reader import Directory as Reading
+from whence.store.schema import PUT_ADDRESS
+
+NOW = 1_000_000.0
+ASKED = Asked("udp:192.0.2.1:5060", "sip:nobody@edge.example", None, None)
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    """The agent's connection; trunk acme is at 192.0.2.1."""
+    Directory(tmp_path / FILE).close()
+    with closing(sqlite3.connect(tmp_path / FILE, isolation_level=None)) as db:
+        db.execute(
+            "INSERT INTO trunk (id, token, aor_user, target, unmatched, fallback, enabled, mark)"
+            " VALUES ('acme', 't', 'u', 'sip:a@b', 'accept', 0, 1, '')"
+        )
+        row = ("acme", "192.0.2.1", 5060, "udp", "learned", "", NOW, None, False, "", False, "")
+        db.execute(PUT_ADDRESS, row)
+        yield db
+
+
+@pytest.fixture
+def edge(tmp_path: Path) -> Iterator[Reading]:
+    reading = Reading(tmp_path / FILE)
+    yield reading
+    reading.close()
+
+
+def decided(edge: Reading) -> Decision:
+    request = read(ASKED)
+    assert request is not None
+    decision, _ = edge.decide(request, NOW)
+    return decision
+
+
+def test_a_decision_rests_on_one_state_of_the_directory(
+    agent: sqlite3.Connection, edge: Reading
+) -> None:
+    """The agent takes the address away between what the edge asks first and what it asks next."""
+    assert isinstance(decided(edge), Identified)
+    asked: list[str] = []
+
+    def taken_away(statement: str) -> None:
+        asked.append(statement)
+        if len([one for one in asked if "SELECT" in one]) == 2:
+            agent.execute("DELETE FROM address")
+
+    assert edge._connection is not None
+    edge._connection.set_trace_callback(taken_away)
+    assert isinstance(decided(edge), Identified)
+    assert agent.execute("SELECT count(*) FROM address").fetchone() == (0,)
+    edge._connection.set_trace_callback(None)
+    assert isinstance(decided(edge), Unknown)
+
+
+def test_what_fails_in_between_leaves_nothing_open(
+    agent: sqlite3.Connection, edge: Reading
+) -> None:
+    agent.execute("UPDATE address SET transport = 'tcp?', expires_at = NULL")
+    agent.execute("UPDATE trunk SET aor_user = 'nobody'")
+    with pytest.raises(ValueError, match=r"tcp\?"):
+        decided(edge)
+    agent.execute("UPDATE address SET transport = 'udp'")
+    assert isinstance(decided(edge), Identified)
+    # No reader holds on to an old state: all that is written can go into the database's own file.
+    assert agent.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone() == (0, 0, 0)
+
+
+def test_a_directory_that_was_moved_away_is_read_no_more(
+    agent: sqlite3.Connection, edge: Reading, tmp_path: Path
+) -> None:
+    """The operator moves it to begin anew; Kamailio runs on."""
+    assert isinstance(decided(edge), Identified)
+    agent.close()
+    for file in tmp_path.glob(f"{FILE}*"):
+        file.rename(tmp_path / f"moved-{file.name}")
+    with pytest.raises(StoreUnavailableError):
+        decided(edge)
+    Directory(tmp_path / FILE).close()
+    assert isinstance(decided(edge), Unknown)

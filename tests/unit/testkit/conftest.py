@@ -1,0 +1,5 @@
+"""Every test here may ask for a rig."""
+
+from testkit.fixture import pytest_runtest_makereport, rig
+
+__all__ = ["pytest_runtest_makereport", "rig"]
