@@ -20,11 +20,12 @@ from bench.stage import phone
 from testkit.network import SIP_PORT, Network
 from testkit.sip import Endpoint
 from testkit.whence import Whence
-from whence.agent.config.models import load
+from whence.agent.config.load import load
 from whence.agent.registration.service import account_key
-from whence.core.identification.address import Address, Origin, Source, Transport
-from whence.core.registration.machine import NextHop, Registration, State
-from whence.store import schema as tables
+from whence.core.identification.address import Address, Origin
+from whence.core.registration.model import NextHop, Registration, State
+from whence.core.sip.transport_address import Source, Transport
+from whence.store import rows, statements
 from whence.store.directory import FILE, Directory
 
 USER = "alice"
@@ -118,6 +119,6 @@ def _grant(node: Whence, layout: Layout) -> None:
                 learned_at=now,
                 expires_at=now + GRANTED_S,
             )
-            learned.append(tuple(tables.row_of(trunk.id, address)))
+            learned.append(tuple(rows.row_of(trunk.id, address)))
     with closing(sqlite3.connect(file)) as db, db:
-        db.executemany(tables.PUT_ADDRESS, learned)
+        db.executemany(statements.PUT_ADDRESS, learned)

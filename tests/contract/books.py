@@ -8,9 +8,11 @@ from types import TracebackType
 from typing import Self
 
 from testkit.sip import Address
-from whence.agent.config.models import Edge, Settings, Trunk, User
-from whence.core.identification.address import Source
-from whence.core.registration.machine import AccountKey, Learn, Registration, State
+from whence.agent.config.models import Edge, Settings
+from whence.agent.config.trunk import Trunk, User
+from whence.core.registration.events import Learn
+from whence.core.registration.model import AccountKey, Registration, State
+from whence.core.sip.transport_address import Source
 from whence.store.directory import Directory
 from whence.store.schema import DIALOG_KEY, META
 

@@ -12,8 +12,8 @@ from testkit.stream import StreamEndpoint
 from tests.contract.books import DOMAIN
 from tests.contract.inside import options
 from tests.contract.world import Caller, World
-from whence.agent.config.models import Trunk, User
-from whence.core.identification.address import Source, Transport, canonical_ip
+from whence.agent.config.trunk import Trunk, User
+from whence.core.sip.transport_address import Source, Transport, canonical_ip
 
 HOUR_S = 3600.0
 PASSWORD = "secret"

@@ -15,7 +15,7 @@ from tests.contract.scene import PASSWORD, Scene
 from tests.contract.test_dialogs import cancel
 from tests.contract.test_replies import is_method, questions
 from tests.contract.world import World
-from whence.core.identification.address import Source
+from whence.core.sip.transport_address import Source
 
 METHODS = ["BYE", "INFO", "INVITE", "MESSAGE", "OPTIONS", "REFER", "UPDATE", "ACK", "ODD"]
 

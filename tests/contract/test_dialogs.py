@@ -8,8 +8,8 @@ import pytest
 from testkit.sip import Message, reply, request
 from tests.contract.call import Call, connect, refuse, ring
 from tests.contract.scene import Scene
-from whence.core.dialogs import targets
-from whence.core.dialogs.targets import Side
+from whence.core.dialogs.cookie import COOKIE_LENGTH, OLD_S, new_id, write_cookie
+from whence.core.dialogs.record import Side
 
 
 def test_a_call_lives_from_invite_to_bye(scene: Scene) -> None:
@@ -66,7 +66,7 @@ def bad_routes(scene: Scene, good: str, somebody_elses: str) -> dict[str, str]:
         "none": "",
         "without the cookie": good.replace(";" + cookie.findall(good)[0], ""),
         "an empty one": cookie.sub("whence=", good),
-        "a made-up one": cookie.sub("whence=" + "0" * targets.COOKIE_LENGTH, good),
+        "a made-up one": cookie.sub("whence=" + "0" * COOKIE_LENGTH, good),
         "a part of it": re.sub("(whence=[0-9a-f]+)[0-9a-f]", r"\1", good),
         "another end": re.sub("(whence=[0-9a-f]+)[0-9a-f]{4}", r"\g<1>0000", good),
         "another middle": re.sub("(whence=[0-9a-f]{30})[0-9a-f]{4}", r"\g<1>0000", good),
@@ -98,9 +98,9 @@ def cookie_of(
 ) -> str:
     """Return the Route by which the caller would reach the phone in a call of that age."""
     ip, port = call.phone.address
-    cookie = targets.write_cookie(
+    cookie = write_cookie(
         scene.world.books.dialog_key,
-        targets.new_id(time.time() - age_s, "0123456789abcdef"),
+        new_id(time.time() - age_s, "0123456789abcdef"),
         call.sent.call_id,
         f"udp:{call.caller.address[0]}:{call.caller.address[1]}",
         to,
@@ -113,7 +113,7 @@ def cookie_of(
 def test_cookie_of_before_the_start_opens_its_dialog(scene: Scene) -> None:
     trunk, phone = scene.line()
     call = connect(scene, trunk.at, phone)
-    day_s = targets.OLD_S
+    day_s = OLD_S
     for age_s, status in ((day_s + 2, 481), (-60, 481), (-day_s, 481), (day_s - 60, 200)):
         trunk.at.send(call.from_caller("INFO", cookie_of(scene, call, age_s)), scene.edge)
         for arrived in scene.came(phone):

@@ -6,7 +6,7 @@ from testkit.sip import Endpoint, Headers, Message
 from tests.contract.call import refuse
 from tests.contract.scene import Scene
 from tests.contract.world import Caller
-from whence.core.identification.address import Transport
+from whence.core.sip.transport_address import Transport
 
 ONE, TWO = "+442071234567", "+442071234568"
 

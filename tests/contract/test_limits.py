@@ -14,7 +14,7 @@ from tests.contract.books import DOMAIN
 from tests.contract.scene import PASSWORD, Scene
 from tests.contract.test_users import ask, challenged, credentials
 from tests.contract.world import World
-from whence.core.identification.address import Transport
+from whence.core.sip.transport_address import Transport
 
 IDLE = 2_500
 """Connections of the attacker: more than Kamailio has by default (2 048)."""

@@ -7,7 +7,7 @@ from testkit.wait import eventually
 from tests.contract.scene import PASSWORD, Scene
 from tests.contract.test_users import ask, credentials
 from tests.contract.world import World
-from whence.agent.config.models import User
+from whence.agent.config.trunk import User
 from whence.agent.kamailio import location
 from whence.agent.kamailio.config import LOCATION_FILE
 

@@ -13,9 +13,11 @@ from pathlib import Path
 import uvloop
 
 from whence.agent.api import actions, monitoring, users
-from whence.agent.api.app import Health, Parts, make
+from whence.agent.api.app import Parts, make
+from whence.agent.api.models import Health
 from whence.agent.api.monitoring import Happened
-from whence.agent.config.models import Settings, load
+from whence.agent.config.load import load
+from whence.agent.config.models import Settings
 from whence.agent.config.trusted_paths import load_trusted
 from whence.agent.dns.cache import Records
 from whence.agent.dns.resolver import Resolver

@@ -13,7 +13,7 @@ def check(config: FileOption) -> None:
 
     Trunks that no rule could tell apart are no fault: some calls to them will be refused.
     """
-    from whence.agent.config.models import load
+    from whence.agent.config.load import load
     from whence.agent.config.trusted_paths import load_trusted, owner_too
     from whence.agent.monitoring import conflicts
     from whence.agent.runtime.process import state_doubt

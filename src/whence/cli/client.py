@@ -6,8 +6,8 @@ from typing import Any
 
 import httpx
 
+from whence.core.text import escape_untrusted
 from whence.errors import OperatorError
-from whence.ipc.decisions import shown
 
 ANSWER_S = 10.0
 
@@ -31,7 +31,9 @@ def ask(api: str, path: str, question: dict[str, Any] | None = None) -> Any:
     except (ValueError, LookupError, TypeError):
         told = None
     if answer.is_error:
-        raise OperatorError(f"{url} answered {answer.status_code}: {shown(answer.text[:200])}")
+        raise OperatorError(
+            f"{url} answered {answer.status_code}: {escape_untrusted(answer.text[:200])}"
+        )
     if told is None:
         raise OperatorError(
             f"what answers at {api} is not Whence's API; name that with --api URL, as it stands "
@@ -42,7 +44,9 @@ def ask(api: str, path: str, question: dict[str, Any] | None = None) -> Any:
 
 def _sentence(detail: Any) -> str:
     """What the API says is wrong: a sentence, or the faults of a question or a file."""
-    return shown(detail if isinstance(detail, str) else "; ".join(_fault(f) for f in detail))
+    return escape_untrusted(
+        detail if isinstance(detail, str) else "; ".join(_fault(f) for f in detail)
+    )
 
 
 def _fault(fault: dict[str, Any]) -> str:

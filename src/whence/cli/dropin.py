@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
+from whence.core.text import escape_untrusted
 from whence.errors import ConfigError
-from whence.ipc.decisions import shown
 
 KAMAILIO_CFG = Path("/etc/kamailio/kamailio.cfg")
 
@@ -36,8 +36,8 @@ def drop_in(
 
     Run it again after each change of DIR/drop-in.toml, and after an upgrade.
     """
-    from whence.agent.config.models import state_path
     from whence.agent.config.trusted_paths import load_trusted, root_and_us
+    from whence.agent.config.validators import state_path
     from whence.agent.dropin import advice
     from whence.agent.dropin.config import FILE as SETTINGS_FILE
     from whence.agent.dropin.config import DropIn, load
@@ -98,4 +98,4 @@ def drop_in(
 def _print(title: str, sentences: list[str]) -> None:
     print(title)
     for sentence in sentences:
-        print(f"  {shown(sentence)}")
+        print(f"  {escape_untrusted(sentence)}")

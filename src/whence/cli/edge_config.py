@@ -9,7 +9,7 @@ from whence.cli.options import FileOption
 
 def edge_config(config: FileOption) -> None:
     """Print the generated kamailio.cfg."""
-    from whence.agent.config.models import load
+    from whence.agent.config.load import load
     from whence.agent.config.trusted_paths import load_trusted, owner_too
     from whence.agent.kamailio.config import render
     from whence.agent.runtime.process import state_doubt

@@ -37,19 +37,12 @@ def _commands() -> Typer:
 
     from whence.cli import (
         actions,
-        calls,
         check,
-        clashes,
         dropin,
         edge_config,
-        events,
         explain,
         queries,
-        reload,
         strangers,
-        trunk,
-        trunks,
-        users,
     )
     from whence.cli.service import agent, run
 
@@ -64,18 +57,18 @@ def _commands() -> Typer:
     app.command("drop-in")(dropin.drop_in)
     app.command("edge-config")(edge_config.edge_config)
     app.command("check")(check.check)
-    app.command("trunks")(trunks.trunks)
-    app.command("trunk")(trunk.trunk)
+    app.command("trunks")(queries.trunks)
+    app.command("trunk")(queries.trunk)
     app.command("addresses")(queries.addresses)
-    app.command("clashes")(clashes.clashes)
-    app.command("users")(users.users)
-    app.command("calls")(calls.calls)
+    app.command("clashes")(queries.clashes)
+    app.command("users")(queries.users)
+    app.command("calls")(queries.calls)
     app.add_typer(strangers.app, name="strangers")
-    app.command("events")(events.events)
+    app.command("events")(queries.events)
     app.command("explain")(explain.explain)
     app.command("register")(actions.register)
     app.command("unregister")(actions.unregister)
     app.command("park")(actions.park)
     app.command("resume")(actions.resume)
-    app.command("reload")(reload.reload)
+    app.command("reload")(actions.reload)
     return app

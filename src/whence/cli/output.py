@@ -13,7 +13,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from whence.core.text import span
+from whence.core.text import format_duration
 
 
 def as_json(answer: Any) -> None:
@@ -42,7 +42,11 @@ def instant(at: float | None, never: str = "-") -> str:
     is_today = then[:3] == time.localtime(now)[:3]
     clock = time.strftime("%H:%M:%S" if is_today else "%Y-%m-%d %H:%M:%S", then)
     away = at - now
-    return f"{clock} (in {span(away)})" if away >= 0 else f"{clock} ({span(-away)} ago)"
+    return (
+        f"{clock} (in {format_duration(away)})"
+        if away >= 0
+        else f"{clock} ({format_duration(-away)} ago)"
+    )
 
 
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400}

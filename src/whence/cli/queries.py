@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
 
 from whence.cli import output
 from whence.cli.client import ask
 from whence.cli.options import DEFAULT_API, ApiOption, JsonOption
+from whence.core.text import summarize
 
 
 def addresses(api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
@@ -44,3 +48,173 @@ def _port(address: dict[str, Any]) -> str:
     """The port that is admitted; in brackets one that only tells trunks apart."""
     port = address["port"]
     return "any" if port is None else str(port) if address["exact"] else f"any ({port})"
+
+
+def trunks(api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
+    """Show each trunk: its state, what is granted and by whom, and what comes next."""
+    answer = ask(api, "/v1/trunks")
+    if json:
+        output.as_json(answer)
+        return
+    output.table(
+        (
+            "trunk",
+            "state",
+            "since",
+            "registrar",
+            "granted until",
+            "next REGISTER",
+            "failures",
+            "last answer",
+            "why",
+        ),
+        [
+            (
+                trunk["id"],
+                trunk["state"],
+                output.instant(trunk["since"]),
+                trunk["registrar"] or "-",
+                output.instant(trunk["expires_at"]),
+                output.instant(trunk["next_at"]),
+                str(trunk["failures"]),
+                trunk["last_answer"] or "none",
+                trunk["message"],
+            )
+            for trunk in answer
+        ],
+        "no trunk is configured",
+    )
+
+
+def users(api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
+    """Show the local users and their registered phones."""
+    answer = ask(api, "/v1/users")
+    if json:
+        output.as_json(answer)
+        return
+    rows = [
+        (f"{user['name']}@{user['domain']}", phone["contact"], output.instant(phone["expires_at"]))
+        for user in answer
+        for phone in user["contacts"] or [{"contact": "not registered", "expires_at": None}]
+    ]
+    output.table(("user", "phone", "until"), rows, "no user is configured")
+
+
+def calls(
+    limit: Annotated[int, typer.Option(metavar="N", help="how many", min=1, max=1000)] = 20,
+    api: ApiOption = DEFAULT_API,
+    json: JsonOption = False,
+) -> None:
+    """Show the last calls, the newest first; `whence explain --call CALL-ID` says more of one."""
+    answer = ask(api, f"/v1/calls?limit={limit}")
+    if json:
+        output.as_json(answer)
+        return
+    output.table(
+        ("when", "method", "source", "asked for", "decision", "trunk", "why", "Call-ID"),
+        [
+            (
+                output.instant(call["at"]),
+                call["method"],
+                call["source"],
+                call["ruri"],
+                call["decision"],
+                call["trunk"] or "-",
+                call["message"],
+                call["call_id"],
+            )
+            for call in answer
+        ],
+        "no call has come since the agent's start",
+    )
+
+
+def clashes(api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
+    """Show trunks at one address that no rule could tell apart, and what would."""
+    answer = ask(api, "/v1/clashes")
+    if json:
+        output.as_json(answer)
+        return
+    output.table(
+        ("trunks", "at", "why", "what would tell them apart"),
+        [
+            (
+                summarize(clash["trunks"]),
+                summarize(clash["addresses"]),
+                clash["message"],
+                clash["remedy"],
+            )
+            for clash in answer
+        ],
+        "no trunks clash",
+    )
+
+
+def events(
+    since: Annotated[
+        int, typer.Option(metavar="EVENT", help="only those after this one", min=0)
+    ] = 0,
+    api: ApiOption = DEFAULT_API,
+    json: JsonOption = False,
+) -> None:
+    """Show the last alarms, the oldest first."""
+    answer = ask(api, f"/v1/events?since={since}")
+    if json:
+        output.as_json(answer)
+        return
+    output.table(
+        ("event", "when", "kind", "trunk", "what", "more like it"),
+        [
+            (
+                str(event["id"]),
+                output.instant(event["at"]),
+                event["kind"],
+                event["trunk"] or "-",
+                event["message"],
+                str(event["left_out"] or "-"),
+            )
+            for event in answer
+        ],
+        "nothing has happened that needs anybody",
+    )
+
+
+def trunk(
+    trunk_id: Annotated[str, typer.Argument(metavar="ID", help="the trunk")],
+    api: ApiOption = DEFAULT_API,
+    json: JsonOption = False,
+) -> None:
+    """Show how one trunk stands, and the last 50 things that happened to it."""
+    answer = ask(api, f"/v1/trunks/{quote(trunk_id, safe='')}")
+    if json:
+        output.as_json(answer)
+        return
+    held = ", held by the operator" if answer["held"] else ""
+    print(f"{trunk_id}: {answer['state']}{held} since {output.instant(answer['since'])}")
+    print(f"why: {answer['message'] or '-'}; failures in a row: {answer['failures']}")
+    print(f"last answer: {answer['last_answer'] or 'none'}")
+    print(f"granted until {output.instant(answer['expires_at'])}, by {answer['registrar'] or '-'}")
+    print(f"next REGISTER {output.instant(answer['next_at'])}")
+    if answer["keepalive"]:
+        print(f"keep-alive: {_keepalive(answer['keepalive'])}")
+    output.table(
+        ("when", "what", "answer", "why"),
+        [
+            (
+                output.instant(event["at"]),
+                event["what"],
+                str(event["status"] or "-"),
+                event["message"],
+            )
+            for event in answer["events"]
+        ],
+        "nothing has happened to it yet",
+    )
+
+
+def _keepalive(keepalive: Any) -> str:
+    last = "not answered yet"
+    if keepalive["answered_at"] is not None:
+        last = f"answered {keepalive['last_status']} at {output.instant(keepalive['answered_at'])}"
+    missed = f", {keepalive['missed']} unanswered since" if keepalive["missed"] else ""
+    return f"{last}{missed}; next {output.instant(keepalive['next_at'])}"

@@ -14,16 +14,17 @@ from pathlib import Path
 from typing import TypeVar
 
 from whence.core.identification import number_headers
-from whence.core.identification.address import Source
-from whence.core.identification.identify import Request
+from whence.core.identification.request import Request
 from whence.core.identification.trunk import P_CALLED_PARTY_ID
 from whence.core.sip.message import Message
-from whence.edge.decision_cache import Asked, Generation, Known
+from whence.core.sip.transport_address import Source
+from whence.edge.decision_cache import Asked, Known
 from whence.edge.decision_sender import Tell
 from whence.edge.ksr import Ksr
 from whence.errors import StoreUnavailableError
 from whence.ipc import decisions
 from whence.ipc import headers as stamp
+from whence.store.generation import Generation
 from whence.store.reader import Directory
 from whence.store.schema import GENERATION_FILE
 

@@ -8,12 +8,10 @@ stranger cannot fill the place of others.
 
 from __future__ import annotations
 
-import mmap
-from pathlib import Path
 from typing import NamedTuple
 
-from whence.core.identification.identify import Rule
-from whence.store.schema import GENERATION_BYTES
+from whence.core.identification.decision import Rule
+from whence.store.generation import Generation
 
 LIMIT = 10_000
 """How many answers a worker keeps, about a kilobyte each; one more, and it begins anew."""
@@ -54,47 +52,6 @@ class Answer(NamedTuple):
     until: float
     told: str
     says_called: bool = False
-
-
-Identity = tuple[int, int] | None
-"""(device, inode) of a file: another one in its place has another."""
-
-
-def identity(path: Path) -> Identity:
-    """Say which file is there; None where there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-class Generation:
-    """The directory's generation, read without a system call."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._mapped: mmap.mmap | None = None
-        self._opened: Identity = None
-
-    def look(self) -> None:
-        """See whether it is still the file that is there: an operator may have moved it away."""
-        if self._mapped is not None and self._opened != identity(self._path):
-            self._mapped.close()
-            self._mapped = None
-
-    def now(self) -> bytes | None:
-        """What it is; None while there is none, and then nothing may be kept."""
-        if self._mapped is None:
-            try:
-                self._opened = identity(self._path)
-                with self._path.open("rb") as file:
-                    self._mapped = mmap.mmap(
-                        file.fileno(), GENERATION_BYTES, access=mmap.ACCESS_READ
-                    )
-            except (OSError, ValueError):
-                return None
-        return self._mapped[:GENERATION_BYTES]
 
 
 class Known:

@@ -11,10 +11,21 @@ import secrets
 import time
 from pathlib import Path
 
+from whence.core.dialogs import cookie as cookie_
 from whence.core.dialogs import targets
-from whence.core.dialogs.targets import ENDED, Own, Party, Record, Side, Way
-from whence.core.identification.address import Source, canonical_ip
+from whence.core.dialogs.cookie import (
+    COOKIE_LENGTH,
+    ID_LENGTH,
+    OLD_S,
+    PARAM,
+    covers_via,
+    kept,
+    new_id,
+    write_cookie,
+)
+from whence.core.dialogs.record import ENDED, Own, Party, Record, Side, Way
 from whence.core.sip.message import Fault, Message
+from whence.core.sip.transport_address import Source, canonical_ip
 from whence.core.sip.uri import Uri, host_text
 from whence.edge.base import ANSWERED, GO_ON, NO, answers, hides, judges, survives
 from whence.edge.guard import Guard, Limits
@@ -127,7 +138,7 @@ class Dialogs(Guard):
 
         `user`: the URI of the local user whom it is for, or nothing.
         """
-        id_ = targets.new_id(time.time(), secrets.token_hex(8))
+        id_ = new_id(time.time(), secrets.token_hex(8))
         way = self._way_back(message, source)
         cookie = self._cookie(id_, call_id, self._via(source), Side.CALLER, way, "")
         record = Record(
@@ -156,7 +167,7 @@ class Dialogs(Guard):
         there = targets.places(routes, Uri.parse(target or ""))
         if cookie is None or there is None or call_id is None:
             return NO
-        source, id_ = self._source(), cookie[: targets.ID_LENGTH]
+        source, id_ = self._source(), cookie[:ID_LENGTH]
         record = self._load(id_)
         if record == ENDED or (isinstance(record, Record) and not self._is_of(record, call_id)):
             return NO
@@ -196,9 +207,9 @@ class Dialogs(Guard):
         cookie = _cookie_of(targets.uris(message.all("record-route")))
         if via is None or cookie is None:
             return NO
-        if not targets.covers_via(self._key_of_dialogs(), cookie, call_id, via):
+        if not covers_via(self._key_of_dialogs(), cookie, call_id, via):
             return NO
-        id_, source = cookie[: targets.ID_LENGTH], self._source()
+        id_, source = cookie[:ID_LENGTH], self._source()
         record = self._load(id_)
         if record == ENDED or (record is None and not self._is_old(cookie)):
             return NO
@@ -287,7 +298,7 @@ class Dialogs(Guard):
             ksr.pv.sets(OLD, "yes")
         if method not in REFRESHES:
             if isinstance(record, Record):
-                ksr.pv.seti(EXPIRY, targets.OLD_S)
+                ksr.pv.seti(EXPIRY, OLD_S)
             return
         if not isinstance(record, Record):
             tag = str(ksr.pv.get("$ft" if sender is Side.CALLER else "$tt"))
@@ -368,7 +379,7 @@ class Dialogs(Guard):
         return True
 
     def _record_route(self, id_: str, sender: Side, cookie: str) -> None:
-        self.ksr.rr.record_route_params(f";{targets.PARAM}={cookie}")
+        self.ksr.rr.record_route_params(f";{PARAM}={cookie}")
         self.ksr.pv.sets(DIALOG_ID, id_)
         self.ksr.pv.sets(SENT, f"{sender} {cookie}")
 
@@ -376,7 +387,7 @@ class Dialogs(Guard):
         self, id_: str, call_id: str, via: str, to: Side, way: Way | None, from_ip: str
     ) -> str:
         key, there = self._key_of_dialogs(), way.places if way else ()
-        return targets.write_cookie(key, id_, call_id, via, to, there, from_ip)
+        return write_cookie(key, id_, call_id, via, to, there, from_ip)
 
     def _via(self, source: Source) -> str:
         """Return where answers to the request at hand go."""
@@ -399,13 +410,13 @@ class Dialogs(Guard):
     def _is_old(self, cookie: str) -> bool:
         """Return whether a dialog began before this Kamailio, and not too long ago."""
         try:
-            began_at = targets.began_at(cookie)
+            began_at = cookie_.began_at(cookie)
         except ValueError:
             return False
-        return time.time() - targets.OLD_S <= began_at < self._started_at
+        return time.time() - OLD_S <= began_at < self._started_at
 
     def _kept(self, text: str) -> str:
-        return targets.kept(self._key_of_dialogs(), text)
+        return kept(self._key_of_dialogs(), text)
 
     def _key_of_dialogs(self) -> str:
         if self._dialog_key is None:
@@ -416,13 +427,13 @@ class Dialogs(Guard):
 def _cookie_of(routes: list[Uri | None]) -> str | None:
     """Return the cookie of the first of these that has one."""
     for uri in routes:
-        cookie = uri.params.get(targets.PARAM, "") if uri is not None else ""
+        cookie = uri.params.get(PARAM, "") if uri is not None else ""
         if _COOKIE.fullmatch(cookie):
             return cookie
     return None
 
 
-_COOKIE = re.compile(rf"[0-9a-f]{{{targets.COOKIE_LENGTH}}}", re.ASCII)
+_COOKIE = re.compile(rf"[0-9a-f]{{{COOKIE_LENGTH}}}", re.ASCII)
 
 
 def _first_ip(party: Party) -> str:

@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from whence.core.identification.address import IP, Source, Transport, canonical_ip
 from whence.core.protection import blocks as block
 from whence.core.protection.connections import Connections, Peer, hex_of, network_of, peers
 from whence.core.sip.message import Message
+from whence.core.sip.transport_address import IP, Source, Transport, canonical_ip
 from whence.core.sip.uri import host_text
 from whence.edge.base import GO_ON, NO, Handlers, judges, survives
 from whence.edge.ksr import Ksr

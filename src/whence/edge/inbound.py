@@ -9,10 +9,12 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from whence.core.dialogs.targets import Own
-from whence.core.identification.address import Source, Transport
-from whence.core.identification.identify import Identified, Unknown, dialled
+from whence.core import mac
+from whence.core.dialogs.record import Own
+from whence.core.identification.decision import Identified, Unknown
+from whence.core.identification.identify import dialled
 from whence.core.sip.phone_number import bare
+from whence.core.sip.transport_address import Source, Transport
 from whence.core.sip.uri import escape_user
 from whence.edge import tls_identity
 from whence.edge.base import ANSWERED, GO_ON, answers, read, survives
@@ -117,7 +119,7 @@ class Edge(Dialogs):
         expected = stamp.request_seal(
             self._directory.meta(INSIDE_KEY), method, call_id, cseq, next_hop, socket
         )
-        if not stamp.same(expected, self._text(lambda: ksr.hdr.get(stamp.KEY)) or ""):
+        if not mac.is_same(expected, self._text(lambda: ksr.hdr.get(stamp.KEY)) or ""):
             return self.answer(403, "Forbidden")
         if method == "OPTIONS" and not next_hop:
             return self.answer(200, "OK")

@@ -11,17 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from whence.core.identification import identify, number_headers
-from whence.core.identification.address import Source
-from whence.core.identification.identify import (
-    NO_HEADERS,
-    Decision,
-    Identified,
-    Reason,
-    Refused,
-    Request,
-    Rule,
-)
+from whence.core.identification import decision as decision_
+from whence.core.identification import number_headers
+from whence.core.identification.decision import Decision, Identified, Reason, Refused, Rule
+from whence.core.identification.request import NO_HEADERS, Request
+from whence.core.sip.transport_address import Source
 from whence.core.sip.uri import Uri
 from whence.errors import InvalidDatagramError
 
@@ -88,7 +82,7 @@ class Told:
     @property
     def message(self) -> str:
         """The reason in words."""
-        return identify.message(self.reason, self.trunk)
+        return decision_.message(self.reason, self.trunk)
 
     @property
     def is_cut(self) -> bool:
@@ -182,16 +176,6 @@ def read(data: bytes) -> Told:
         )
     except ValueError as error:  # UnicodeDecodeError is one, and what unpacking says is one
         raise InvalidDatagramError(str(error)[:200]) from None
-
-
-def shown(text: str) -> str:
-    """Write a stranger's text so that it can be shown: `\\x1b` for a control character.
-
-    Nothing in it moves a cursor, changes a colour, or turns the direction of what is read.
-    """
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def request(told: Told) -> Request | None:

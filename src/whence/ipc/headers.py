@@ -8,9 +8,7 @@ on the loopback port while one of the two is down, can make neither. The key its
 
 from __future__ import annotations
 
-import hmac
-from functools import lru_cache
-from hashlib import blake2s
+from whence.core.mac import mac
 
 PREFIX = "x-whence"
 """What the name of each header here begins with, in small letters."""
@@ -38,22 +36,5 @@ def reply_seal(
     return _seal(key, "reply", call_id, cseq, str(status), source, distrust)
 
 
-def same(seal: str, other: str) -> bool:
-    """Compare two seals in a time that does not tell where they differ."""
-    return hmac.compare_digest(seal.encode(), other.encode())
-
-
-def mac(key: str, size: int, *parts: str) -> str:
-    """Return a keyed hash of `size` bytes over the parts, in hex. `key` is hex, too."""
-    # The length before each part: no two lists of parts are sealed alike.
-    text = "".join([f"{len(part)}:{part}" for part in parts])
-    return blake2s(text.encode(), key=_bytes(key), digest_size=size).hexdigest()
-
-
 def _seal(key: str, *parts: str) -> str:
     return mac(key, 16, *parts)
-
-
-@lru_cache(maxsize=4)
-def _bytes(key: str) -> bytes:
-    return bytes.fromhex(key)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from whence.core.identification.address import Source
+from whence.core.sip.transport_address import Source
 from whence.errors import InvalidDatagramError
 
 PREFIX = b"n1\x1f"

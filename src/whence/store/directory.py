@@ -24,36 +24,38 @@ from typing import Any
 
 from whence.agent.config import trusted_paths
 from whence.agent.config.models import Settings
-from whence.core.identification.address import (
+from whence.core.identification.address import Address, Origin
+from whence.core.identification.dns_siblings import LIMIT
+from whence.core.identification.explain import Former, IgnoredReply, Neighbour
+from whence.core.identification.request import Evidence, Request
+from whence.core.registration import history
+from whence.core.registration.events import Action, Forget, Ignore, Learn
+from whence.core.registration.grant import GRANT_LIMIT_S
+from whence.core.registration.history import Event
+from whence.core.registration.learning import Expected, Ground, permit
+from whence.core.registration.model import AccountKey, Registration
+from whence.core.sip.digest import Credentials
+from whence.core.sip.transport_address import (
     IP,
-    Address,
     Network,
-    Origin,
     Source,
     Transport,
     bits_of,
     canonical_ip,
     canonical_network,
 )
-from whence.core.identification.dns_siblings import LIMIT
-from whence.core.identification.explain import Former, IgnoredReply, Neighbour
-from whence.core.identification.identify import Evidence, Request
-from whence.core.registration import history
-from whence.core.registration.history import Event
-from whence.core.registration.learning import Expected, Ground, permit
-from whence.core.registration.machine import (
-    GRANT_LIMIT_S,
-    AccountKey,
-    Action,
-    Forget,
-    Ignore,
-    Learn,
-    Registration,
-)
-from whence.core.sip.digest import Credentials
 from whence.errors import DisabledTrunkError, StoreError, UnknownTrunkError, UntrustedError
+from whence.store import lookup, statements
 from whence.store import schema as tables
-from whence.store.schema import Row
+from whence.store.lookup import Row
+from whence.store.rows import (
+    address_of,
+    event_of,
+    event_row,
+    registration_of,
+    registration_row,
+    row_of,
+)
 
 FILE = "directory.db"
 
@@ -283,7 +285,7 @@ class Directory:
         self._db.execute(
             "UPDATE trunk SET token = ? WHERE id = ?", (secrets.token_hex(12), trunk_id)
         )
-        self._db.execute(tables.PUT_GONE, (_gone_id(trunk_id, now), *before, now))
+        self._db.execute(statements.PUT_GONE, (_gone_id(trunk_id, now), *before, now))
 
     def _install_trunks(self, settings: Settings) -> frozenset[str]:
         db = self._db
@@ -298,7 +300,7 @@ class Directory:
         self._set(tables.NUMBER_HEADERS_KEY, " ".join(settings.number_headers))
         for trunk in settings.trunk:
             db.execute(
-                tables.PUT_TRUNK,
+                statements.PUT_TRUNK,
                 (
                     trunk.id,
                     secrets.token_hex(12),
@@ -321,14 +323,14 @@ class Directory:
             )
             named = (settings.spellings(trunk), settings.account_spellings(trunk))
             db.executemany(
-                tables.PUT_NUMBER,
+                statements.PUT_NUMBER,
                 [
                     (spelling, trunk.id, of_account, e164)
                     for of_account, forms in enumerate(named)
                     for spelling, e164 in sorted(forms.items())
                 ],
             )
-        db.execute(tables.PUT_RANGES)
+        db.execute(statements.PUT_RANGES)
         return frozenset(id_ for id_, mark in marks.items() if marked.get(id_, mark) != mark)
 
     def _install_pins(self, pinned: Mapping[str, Sequence[Address]]) -> None:
@@ -396,7 +398,7 @@ class Directory:
             self._db.execute("INSERT OR IGNORE INTO prefix VALUES (?, ?)", (ip.version, len(bits)))
 
     def _put(self, trunk_id: str, address: Address) -> None:
-        self._db.execute(tables.PUT_ADDRESS, tables.row_of(trunk_id, address))
+        self._db.execute(statements.PUT_ADDRESS, row_of(trunk_id, address))
 
     # What the operator pins at run time.
 
@@ -431,7 +433,7 @@ class Directory:
         which = "trunk_id = :id AND ip = :ip AND origin = 'pinned' AND NOT in_file"
         named = {"id": trunk_id, "ip": str(ip)}
         with self._changing():
-            found = self._db.execute(f"SELECT 1 FROM address WHERE {which}", named).fetchone()  # noqa: S608 - our own words
+            found = self._db.execute(f"SELECT 1 FROM address WHERE {which}", named).fetchone()
             if found is not None:
                 self._end(which, now, **named)
                 if event is not None:
@@ -454,8 +456,8 @@ class Directory:
 
     def registrations(self) -> dict[str, Stored]:
         """Trunk id → what is known of its registration from before."""
-        rows = self._fetch(tables.REGISTRATIONS)
-        return {row[0]: Stored(*tables.registration_of(row)) for row in rows}
+        rows = self._fetch(statements.REGISTRATIONS)
+        return {row[0]: Stored(*registration_of(row)) for row in rows}
 
     def save(
         self,
@@ -473,28 +475,28 @@ class Directory:
         r = registration
         moves = any(self._moves(registration.trunk_id, action, now) for action in actions)
         with self._changing() if moves else self._transaction():
-            self._db.execute(tables.PUT_REGISTRATION, tables.registration_row(account, r))
+            self._db.execute(statements.PUT_REGISTRATION, registration_row(account, r))
             for action in actions:
                 if isinstance(action, Learn):
                     self._learn(r.trunk_id, action, socket, now)
                 elif isinstance(action, Ignore):
                     ip = str(action.source.ip)
                     row = (r.trunk_id, ip, action.asked, now)
-                    self._db.execute(tables.PUT_IGNORED, row)
-                    self._db.execute(tables.TRIM_IGNORED, (r.trunk_id,))
+                    self._db.execute(statements.PUT_IGNORED, row)
+                    self._db.execute(statements.TRIM_IGNORED, (r.trunk_id,))
                 elif isinstance(action, Forget):
                     self._forget(r.trunk_id, now)
             for event in events:
                 self._note(r.trunk_id, event, now)
 
     def _note(self, trunk_id: str, event: Event, now: float) -> None:
-        self._db.execute(tables.PUT_EVENT, tables.event_row(trunk_id, now, event))
-        self._db.execute(tables.TRIM_EVENTS, {"id": trunk_id, "limit": history.LIMIT})
+        self._db.execute(statements.PUT_EVENT, event_row(trunk_id, now, event))
+        self._db.execute(statements.TRIM_EVENTS, {"id": trunk_id, "limit": history.LIMIT})
 
     def events(self, trunk_id: str) -> list[tuple[float, Event]]:
         """(when, what) happened to a trunk, the oldest first; the last ones only."""
-        rows = self._fetch(tables.EVENTS_OF_TRUNK, (trunk_id,))
-        return [(at, tables.event_of(event)) for at, *event in rows]
+        rows = self._fetch(statements.EVENTS_OF_TRUNK, (trunk_id,))
+        return [(at, event_of(event)) for at, *event in rows]
 
     def _moves(self, trunk_id: str, action: Action, now: float) -> bool:
         """Whether an answer could change: an address that only lives longer changes none."""
@@ -502,7 +504,7 @@ class Directory:
             return isinstance(action, Forget)
         source = action.source
         known = self._fetch(
-            tables.LEARNED_UNTIL, (trunk_id, str(source.ip), source.port, source.transport)
+            statements.LEARNED_UNTIL, (trunk_id, str(source.ip), source.port, source.transport)
         )
         exact = action.exact or trunk_id in self._exact
         return not known or not now < known[0][0] <= action.expires_at or known[0][1] != exact
@@ -521,7 +523,7 @@ class Directory:
             ground=learn.ground,
         )
         self._put(trunk_id, learned)
-        self._db.execute(tables.DROP_IGNORED, (trunk_id, str(source.ip)))
+        self._db.execute(statements.DROP_IGNORED, (trunk_id, str(source.ip)))
 
     def _forget(self, trunk_id: str, now: float) -> None:
         self._end("trunk_id = :id AND origin IN ('learned', 'resolved')", now, id=trunk_id)
@@ -584,14 +586,14 @@ class Directory:
     def _end(self, which: str, now: float, **parameters: str | int) -> None:
         """Take addresses away, and keep them for a while as what explains a refusal."""
         named = {"now": now, **parameters}
-        self._db.execute(tables.END_ADDRESSES.format(which=which), named)
-        self._db.execute(f"DELETE FROM address WHERE {which}", named)  # noqa: S608 - our own words
+        self._db.execute(statements.END_ADDRESSES.format(which=which), named)
+        self._db.execute(f"DELETE FROM address WHERE {which}", named)
 
     # For the API.
 
     def addresses(self) -> list[tuple[str, Address]]:
         """(trunk id, address) of all that there are."""
-        return [(row[0], tables.address_of(row[1:])) for row in self._fetch(tables.ADDRESSES)]
+        return [(row[0], address_of(row[1:])) for row in self._fetch(statements.ADDRESSES)]
 
     def users(self) -> list[str]:
         """The names of the local users."""
@@ -600,7 +602,7 @@ class Directory:
     def evidence(self, request: Request, now: float) -> Evidence:
         """What the edge would know about `request`, and more candidates, to name them."""
         with self._one_state():
-            return tables.gather(request, now, self._fetch, EXPLAINED)
+            return lookup.gather(request, now, self._fetch, EXPLAINED)
 
     @contextmanager
     def _one_state(self) -> Iterator[None]:
@@ -625,7 +627,7 @@ class Directory:
                 named.setdefault(trunk_id, []).append(f"user {account}")
         parameters = {"ip": str(ip), "version": ip.version, "bits": bits_of(ip)}
         with self._one_state():
-            near = [trunk_id for (trunk_id,) in self._fetch(tables.NEAR, parameters)]
+            near = [trunk_id for (trunk_id,) in self._fetch(statements.NEAR, parameters)]
             every = [
                 one
                 for trunk_id in dict.fromkeys([*named, *near])
@@ -638,15 +640,15 @@ class Directory:
         row = (trunk_id,)
         query = "SELECT enabled, gone_at IS NOT NULL FROM trunk WHERE id = ?"
         for enabled, gone in self._fetch(query, row):
-            addresses = self._fetch(tables.ADDRESSES_OF_TRUNK, row)
-            former = self._fetch(tables.FORMER_ADDRESSES, row)
-            ignored = self._fetch(tables.IGNORED_REPLIES, row)
+            addresses = self._fetch(statements.ADDRESSES_OF_TRUNK, row)
+            former = self._fetch(statements.FORMER_ADDRESSES, row)
+            ignored = self._fetch(statements.IGNORED_REPLIES, row)
             yield Neighbour(
                 trunk_id,
                 bool(enabled),
                 named,
-                tuple(tables.address_of(one) for one in addresses),
-                tuple(Former(tables.address_of(one), ended_at) for *one, ended_at in former),
+                tuple(address_of(one) for one in addresses),
+                tuple(Former(address_of(one), ended_at) for *one, ended_at in former),
                 bool(gone),
                 tuple(IgnoredReply(canonical_ip(ip), asked, at) for ip, asked, at in ignored),
             )

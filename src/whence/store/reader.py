@@ -10,12 +10,14 @@ from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any
 
-from whence.core.identification.address import IP, Source, bits_of
-from whence.core.identification.identify import Decision, Evidence, Request
-from whence.edge.decision_cache import Identity, identity
+from whence.core.identification.decision import Decision
+from whence.core.identification.request import Evidence, Request
+from whence.core.sip.transport_address import IP, Source, bits_of
 from whence.errors import StoreUnavailableError
-from whence.store import schema
+from whence.store import lookup, schema, statements
+from whence.store.generation import Identity, identity
 from whence.store.ownership import refuse_others
+from whence.store.rows import address_of
 
 BUSY_S = 0.02
 """Readers of a WAL database wait for nobody, but for one who repairs it after a crash."""
@@ -41,14 +43,14 @@ class Directory:
             others = parameters["others"] + len(without)
             rows = self._fetch(query, {**parameters, "others": others})
             return [
-                schema.without_address(row) if row[schema.TRUNK_ID] in without else row
+                lookup.without_address(row) if row[lookup.TRUNK_ID] in without else row
                 for row in rows
             ]
 
         self._let_go_if_replaced()
         try:
             self._fetch("BEGIN", ())
-            decided = schema.decide(request, now, fetch if without else self._fetch)
+            decided = lookup.decide(request, now, fetch if without else self._fetch)
             self._fetch("COMMIT", ())
         except BaseException:
             self.close()  # with all that may have begun
@@ -58,18 +60,18 @@ class Directory:
     def admits(self, trunk_id: str, source: Source, now: float) -> bool:
         """Return whether a valid address of the trunk admits `source`."""
         self._let_go_if_replaced()
-        rows = self._fetch(schema.TRUNK_AT, schema.at(trunk_id, source))
-        return any(schema.address_of(row).admits(source, now) for row in rows)
+        rows = self._fetch(lookup.TRUNK_AT, lookup.at(trunk_id, source))
+        return any(address_of(row).admits(source, now) for row in rows)
 
     def admits_ip(self, ip: IP, now: float) -> bool:
         """Whether a trunk has a valid address at this ip, whatever its port and transport."""
         asked = {"ip": str(ip), "bits": bits_of(ip), "version": ip.version, "now": now}
         self._let_go_if_replaced()
-        return bool(self._fetch(schema.ADMITS_IP, asked))
+        return bool(self._fetch(lookup.ADMITS_IP, asked))
 
     def user_ha1(self, name: str, domain: str) -> str | None:
         """The HA1 (MD5) of a local user; None where there is no such user."""
-        return self._value(schema.USER_HA1, (name, domain))
+        return self._value(statements.USER_HA1, (name, domain))
 
     def number_headers(self) -> tuple[str, ...]:
         """Headers in which some trunk's number is looked for, but for those that all look at."""

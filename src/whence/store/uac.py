@@ -16,7 +16,9 @@ from whence.core.identification.trunk import NUMBER_HEADERS
 from whence.core.registration import history
 from whence.core.registration.learning import Expected
 from whence.store import schema as tables
+from whence.store import statements
 from whence.store.directory import Directory
+from whence.store.rows import event_of
 
 _LAPSED = "SELECT trunk_id FROM registration WHERE expires_at <= ?"
 _NO_TRUNK_OF_THEIRS = """DELETE FROM trunk WHERE NOT EXISTS
@@ -78,30 +80,30 @@ class SharedDirectory(Directory):
         now = time.time() if now is None else now
         with self._changing():
             db = self._db
-            db.execute(tables.DROP_NUMBERS)
+            db.execute(statements.DROP_NUMBERS)
             db.execute("DELETE FROM range")
             db.execute("UPDATE trunk SET number_headers = ?", _USUAL_HEADERS)
             db.execute(_NO_TRUNK_OF_THEIRS, _USUAL_HEADERS)
             for trunk_id, looked in headers.items():
-                db.execute(tables.PUT_NAMED, (trunk_id, trunk_id))
+                db.execute(statements.PUT_NAMED, (trunk_id, trunk_id))
                 row = (" ".join(looked), trunk_id)
                 db.execute("UPDATE trunk SET number_headers = ? WHERE id = ?", row)
             named = {header for looked in headers.values() for header in looked}
             further = " ".join(sorted(named - set(NUMBER_HEADERS)))
             self._set(tables.NUMBER_HEADERS_KEY, further)
             for trunk_id, forms in spellings.items():
-                db.execute(tables.PUT_NAMED, (trunk_id, trunk_id))
+                db.execute(statements.PUT_NAMED, (trunk_id, trunk_id))
                 db.executemany(
-                    tables.PUT_NUMBER, [(form, trunk_id, 0, "") for form in sorted(forms)]
+                    statements.PUT_NUMBER, [(form, trunk_id, 0, "") for form in sorted(forms)]
                 )
             for trunk_id in permits.networks:
-                db.execute(tables.PUT_NAMED, (trunk_id, trunk_id))
+                db.execute(statements.PUT_NAMED, (trunk_id, trunk_id))
             self._install_pins(permits.networks)
             self._set(tables.LEARN_FROM_KEY, json.dumps(dict(permits.learn_from)))
             self._end_what_is_not_permitted(permits.expected, now)
             # Those that the file names without a number:
             db.execute(_NO_TRUNK_OF_THEIRS, _USUAL_HEADERS)
-            db.execute(tables.PUT_RANGES)
+            db.execute(statements.PUT_RANGES)
 
     def trunks(self) -> list[Row]:
         """All trunks, by id."""
@@ -142,5 +144,5 @@ class SharedDirectory(Directory):
 
     def events_after(self, number: int) -> list[tuple[int, str, history.Event]]:
         """(number, trunk id, event) of those after this one, whoever wrote them."""
-        rows = self._fetch(tables.EVENTS_AFTER, (number,))
-        return [(id_, trunk_id, tables.event_of(event)) for id_, trunk_id, *event in rows]
+        rows = self._fetch(statements.EVENTS_AFTER, (number,))
+        return [(id_, trunk_id, event_of(event)) for id_, trunk_id, *event in rows]

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from whence.cli import output
-from whence.core.text import span
+from whence.core.text import format_duration
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ from whence.core.text import span
     ],
 )
 def test_a_duration_is_said_in_its_two_largest_units(seconds: float, said: str) -> None:
-    assert span(seconds) == said
+    assert format_duration(seconds) == said
 
 
 def test_an_instant_is_said_as_local_time_and_how_far_it_is() -> None:

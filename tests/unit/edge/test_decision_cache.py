@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from whence.core.identification.identify import Rule
-from whence.edge.decision_cache import LIMIT, Answer, Asked, Generation, Known
+from whence.core.identification.decision import Rule
+from whence.edge.decision_cache import LIMIT, Answer, Asked, Known
 from whence.store.directory import Generation as Counter
+from whence.store.generation import Generation
 from whence.store.schema import GENERATION_FILE
 
 NOW = 1_000_000.0

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from whence.core.identification.address import Source
-from whence.core.identification.identify import Unknown
+from whence.core.identification.decision import Unknown
+from whence.core.sip.transport_address import Source
 from whence.edge.decision_sender import Tell
 from whence.ipc import decisions
 from whence.ipc.decisions import Told, read

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from whence.core.dialogs.targets import Own
-from whence.core.identification.address import Source
+from whence.core.dialogs.record import Own
 from whence.core.protection.connections import hex_of
+from whence.core.sip.transport_address import Source
 from whence.edge.guard import Limits
 from whence.edge.inbound import Settings
 

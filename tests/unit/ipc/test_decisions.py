@@ -5,9 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.core.registration.world import NOW
-from whence.core.identification.address import Source
-from whence.core.identification.identify import (
-    REQUEST_URI,
+from whence.core.identification.decision import (
     Compared,
     Decision,
     Identified,
@@ -17,10 +15,13 @@ from whence.core.identification.identify import (
     Step,
     Unknown,
 )
+from whence.core.identification.request import REQUEST_URI
 from whence.core.identification.trunk import Trunk
+from whence.core.sip.transport_address import Source
+from whence.core.text import escape_untrusted
 from whence.errors import InvalidDatagramError
 from whence.ipc import decisions
-from whence.ipc.decisions import DecisionKind, Told, read, shown
+from whence.ipc.decisions import DecisionKind, Told, read
 
 SOURCE = Source.parse("udp:192.0.2.1:5060")
 TRUNK = Trunk("acme", "token", "acct1", "sip:alice@edge.example", ())
@@ -187,7 +188,7 @@ def test_a_count_is_a_small_plain_number(which: int, wrong: str) -> None:
 
 @given(st.text())
 def test_what_is_shown_has_nothing_that_a_terminal_obeys(text: str) -> None:
-    assert shown(text).isprintable()
+    assert escape_untrusted(text).isprintable()
 
 
 @pytest.mark.parametrize(
@@ -201,7 +202,7 @@ def test_what_is_shown_has_nothing_that_a_terminal_obeys(text: str) -> None:
     ],
 )
 def test_what_is_shown_says_what_was_there(text: str, expected: str) -> None:
-    assert shown(text) == expected
+    assert escape_untrusted(text) == expected
 
 
 def test_the_request_is_read_as_the_edge_reads_it() -> None:

@@ -3,7 +3,8 @@
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from whence.ipc.headers import reply_seal, request_seal, same
+from whence.core.mac import is_same
+from whence.ipc.headers import reply_seal, request_seal
 
 KEY, OTHER_KEY = "11" * 32, "22" * 32
 
@@ -11,8 +12,8 @@ REQUEST = ("REGISTER", "call-1", "7", "sip:192.0.2.1:5060", "udp:192.0.2.9:5060"
 
 
 def test_a_request_is_sealed_the_same_each_time_and_otherwise_with_another_key() -> None:
-    assert same(request_seal(KEY, *REQUEST), request_seal(KEY, *REQUEST))
-    assert not same(request_seal(KEY, *REQUEST), request_seal(OTHER_KEY, *REQUEST))
+    assert is_same(request_seal(KEY, *REQUEST), request_seal(KEY, *REQUEST))
+    assert not is_same(request_seal(KEY, *REQUEST), request_seal(OTHER_KEY, *REQUEST))
 
 
 def test_each_part_of_a_request_is_under_its_seal() -> None:
@@ -20,16 +21,16 @@ def test_each_part_of_a_request_is_under_its_seal() -> None:
     for place in range(len(REQUEST)):
         changed = list(REQUEST)
         changed[place] += "x"
-        assert not same(sealed, request_seal(KEY, *changed))
+        assert not is_same(sealed, request_seal(KEY, *changed))
 
 
 def test_each_part_of_a_reply_is_under_its_seal() -> None:
     sealed = reply_seal(KEY, "call-1", "7", 200, "udp:192.0.2.1:5060")
-    assert not same(sealed, reply_seal(KEY, "call-2", "7", 200, "udp:192.0.2.1:5060"))
-    assert not same(sealed, reply_seal(KEY, "call-1", "8", 200, "udp:192.0.2.1:5060"))
-    assert not same(sealed, reply_seal(KEY, "call-1", "7", 401, "udp:192.0.2.1:5060"))
-    assert not same(sealed, reply_seal(KEY, "call-1", "7", 200, "udp:192.0.2.2:5060"))
-    assert not same(sealed, reply_seal(OTHER_KEY, "call-1", "7", 200, "udp:192.0.2.1:5060"))
+    assert not is_same(sealed, reply_seal(KEY, "call-2", "7", 200, "udp:192.0.2.1:5060"))
+    assert not is_same(sealed, reply_seal(KEY, "call-1", "8", 200, "udp:192.0.2.1:5060"))
+    assert not is_same(sealed, reply_seal(KEY, "call-1", "7", 401, "udp:192.0.2.1:5060"))
+    assert not is_same(sealed, reply_seal(KEY, "call-1", "7", 200, "udp:192.0.2.2:5060"))
+    assert not is_same(sealed, reply_seal(OTHER_KEY, "call-1", "7", 200, "udp:192.0.2.1:5060"))
 
 
 def test_a_request_seal_never_serves_as_a_reply_seal() -> None:
@@ -51,4 +52,4 @@ def test_a_border_between_two_parts_cannot_be_moved(left: str, right: str, by: i
 
 @given(st.text(), st.text())
 def test_two_seals_are_the_same_only_if_their_text_is(one: str, other: str) -> None:
-    assert same(one, other) == (one == other)
+    assert is_same(one, other) == (one == other)

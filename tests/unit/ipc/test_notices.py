@@ -2,8 +2,8 @@
 
 import pytest
 
-from whence.core.identification.address import Source
 from whence.core.protection.blocks import LONGEST_BLOCK_S, is_too_many, lasts_s
+from whence.core.sip.transport_address import Source
 from whence.errors import InvalidDatagramError
 from whence.ipc import notices
 from whence.ipc.notices import Notice, NoticeReason

@@ -11,17 +11,23 @@ from pathlib import Path
 
 import pytest
 
-from whence.agent.config.models import Settings, load
-from whence.core.identification.address import Address, Origin, Source, Transport, canonical_network
+from whence.agent.config.load import load
+from whence.agent.config.models import Settings
+from whence.core.identification.address import Address, Origin
+from whence.core.identification.decision import Identified, Refused
 from whence.core.identification.explain import nearest
-from whence.core.identification.identify import Evidence, Identified, Refused, Request, identify
+from whence.core.identification.identify import identify
+from whence.core.identification.request import Evidence, Request
 from whence.core.registration.backoff import Failure
-from whence.core.registration.machine import AccountKey, Forget, Learn, Registration, State
+from whence.core.registration.events import Forget, Learn
+from whence.core.registration.model import AccountKey, Registration, State
 from whence.core.registration.reason import RegistrationReason
+from whence.core.sip.transport_address import Source, Transport, canonical_network
 from whence.core.sip.uri import Uri
 from whence.errors import DisabledTrunkError, StoreError, UnknownTrunkError
 from whence.store.directory import FILE, FORMER_S, GONE_S, Directory
-from whence.store.schema import DIALOG_KEY, INSIDE_KEY, LEARNED_UNTIL, META, USER_HA1
+from whence.store.schema import DIALOG_KEY, INSIDE_KEY, META
+from whence.store.statements import LEARNED_UNTIL, USER_HA1
 
 NOW = 1_000_000.0
 ACCOUNT = AccountKey("sip:acct1@192.0.2.1", "sip:192.0.2.1")

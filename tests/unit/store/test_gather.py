@@ -12,17 +12,21 @@ from hypothesis import given, settings
 
 from tests.unit.core.registration.world import NOW, USUAL, Call, World, calls, oracle, worlds
 from whence.agent.config.phone_numbers import spellings
-from whence.core.identification.address import (
+from whence.core.identification.decision import Identified, Refused
+from whence.core.identification.identify import identify
+from whence.core.identification.request import Evidence, Request
+from whence.core.sip.phone_number import account_spellings, bare
+from whence.core.sip.transport_address import (
     Source,
     Transport,
     bits_of,
     canonical_ip,
     canonical_network,
 )
-from whence.core.identification.identify import Evidence, Identified, Refused, Request, identify
-from whence.core.sip.phone_number import account_spellings, bare
 from whence.core.sip.uri import Uri
-from whence.store.schema import PUT_ACCOUNT, PUT_NUMBER, SCHEMA, decide, gather
+from whence.store.lookup import decide, gather
+from whence.store.schema import SCHEMA
+from whence.store.statements import PUT_ACCOUNT, PUT_NUMBER
 
 
 @pytest.fixture(scope="module")

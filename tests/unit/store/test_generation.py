@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from whence.agent.config.models import Settings
-from whence.core.identification.address import Address, Origin, Source, Transport
-from whence.core.registration.machine import AccountKey, Action, Forget, Learn, Registration
+from whence.core.identification.address import Address, Origin
+from whence.core.registration.events import Action, Forget, Learn
+from whence.core.registration.model import AccountKey, Registration
+from whence.core.sip.transport_address import Source, Transport
 from whence.store.directory import FILE, Directory, Generation
 from whence.store.schema import GENERATION_FILE
 

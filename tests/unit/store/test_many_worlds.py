@@ -30,11 +30,13 @@ from tests.unit.core.registration.world import (
     some_trunk,
 )
 from tests.unit.store.test_gather import fill
-from whence.core.identification.identify import Identified, Refused
+from whence.core.identification.decision import Identified, Refused
 from whence.edge.base import read
-from whence.edge.decision_cache import Answer, Asked, Generation, Known
+from whence.edge.decision_cache import Answer, Asked, Known
 from whence.store.directory import Generation as AgentsGeneration
-from whence.store.schema import GENERATION_FILE, SCHEMA, decide
+from whence.store.generation import Generation
+from whence.store.lookup import decide
+from whence.store.schema import GENERATION_FILE, SCHEMA
 
 CASES = 200_000
 EACH = 50

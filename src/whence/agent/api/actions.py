@@ -7,7 +7,7 @@ from typing import Literal
 
 from fastapi import FastAPI
 
-from whence.agent.api.app import TrunkView, trunk_view
+from whence.agent.api.models import TrunkView, trunk_view
 from whence.agent.registration.service import Registrations
 from whence.core.registration.keepalive import KeepAlive
 

@@ -6,116 +6,30 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
-from typing import Annotated
 
 from fastapi import FastAPI, HTTPException, Query
-from pydantic import AfterValidator, BaseModel, Field
 
-from whence.agent.api.app import Explanation, explanation
-from whence.agent.config import networks
+from whence.agent.api.models import (
+    LIST_LIMIT,
+    Admission,
+    AdmittedView,
+    AlarmView,
+    CallExplained,
+    CallView,
+    ExpelledView,
+    Expulsion,
+    StrangerView,
+    source_or_ip,
+)
 from whence.agent.monitoring.alarms import Events, as_json
 from whence.agent.monitoring.calls import Calls
 from whence.agent.monitoring.calls import as_json as call_as_json
+from whence.agent.monitoring.explain import Explanation, explanation
 from whence.agent.monitoring.unknown_sources import Strangers
-from whence.core.identification.address import Source, Transport, canonical_ip
-from whence.core.identification.identify import Reason, Rule
-from whence.core.monitoring import alarms
-from whence.core.monitoring.unknown_sources import LONGEST_S, Why
+from whence.core.text import escape_untrusted
 from whence.ipc import decisions
 from whence.ipc.decisions import Told
 from whence.store.directory import Directory
-
-LIST_LIMIT = 1000
-
-
-class CallView(BaseModel):
-    """One decision on an initial request, as it was."""
-
-    at: float
-    call_id: str
-    method: str
-    source: str
-    ruri: str
-    to: str | None
-    p_called_party_id: str | None
-    headers: list[str] = Field(description="those that some trunk has in number_headers")
-    decision: decisions.DecisionKind
-    trunk: str | None = Field(description="to which it was given")
-    rule: Rule | None = Field(description="what settled it; null where it was not identified")
-    reason: Rule | Reason = Field(description="the rule, or why it was given to no trunk")
-    message: str = Field(description="the reason in words")
-    named: list[str] = Field(description="the trunks that the last step of a refusal was about")
-    known: bool = Field(description="whether the edge had decided it before, and remembered")
-
-
-class CallExplained(CallView):
-    """One decision, the steps to it, and how the same request would be decided now."""
-
-    then: Explanation | None = Field(
-        description="its steps, and who came nearest; null where the directory does not tell any "
-        "more what it rested on"
-    )
-    now: Explanation | None = Field(description="null where its URIs were too long to be kept")
-
-
-class StrangerView(BaseModel):
-    """A source that no address admits. Instants are seconds since the epoch."""
-
-    source: str = Field(description="transport:ip:port, as it came last")
-    requests: int
-    since: float
-    last_at: float
-    asked: list[str] = Field(description="the Request-URIs that it asked for last, newest first")
-    reasons: list[Why] = Field(description="why it is listed, newest first")
-    message: str = Field(description="the reasons in words")
-
-
-def _is_source(text: str) -> str:
-    networks.network(str(source_or_ip(text).ip))
-    return text
-
-
-class Admission(BaseModel):
-    """Whom to admit, as whose, for how long."""
-
-    source: Annotated[str, AfterValidator(_is_source)] = Field(examples=["udp:203.0.113.7:5060"])
-    trunk: str = Field(examples=["acme"])
-    for_s: int = Field(ge=1, le=LONGEST_S, examples=[3600])
-    note: str = Field(default="", max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")
-
-
-class Expulsion(BaseModel):
-    """Whom to let in no longer, and as whose he was."""
-
-    source: Annotated[str, AfterValidator(_is_source)] = Field(examples=["udp:203.0.113.7:5060"])
-    trunk: str = Field(examples=["acme"])
-
-
-class ExpelledView(BaseModel):
-    """An ip that the operator lets in no longer."""
-
-    trunk: str
-    ip: str
-
-
-class AdmittedView(BaseModel):
-    """An address that the operator let in for a while."""
-
-    trunk: str
-    ip: str
-    transport: str
-    expires_at: float
-
-
-class AlarmView(BaseModel):
-    """An alarm as it was told. The webhook gets the same."""
-
-    id: int = Field(description="it grows; ask with the last one as since")
-    at: float
-    kind: alarms.AlarmKind
-    trunk: str | None = Field(description="null: it is about no single trunk")
-    message: str
-    left_out: int = Field(description="how many like it came before, and were not told")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +40,6 @@ class Happened:
     calls: Calls
     strangers: Strangers
     events: Events
-
-
-def source_or_ip(text: str) -> Source:
-    """Read a source, or an ip alone (then over UDP, and so over any transport); ValueError."""
-    try:
-        return Source(Transport.UDP, canonical_ip(text.strip()), 5060)
-    except ValueError:
-        return Source.parse(text)
 
 
 def add(api: FastAPI, happened: Happened, clock: Callable[[], float] = time.time) -> None:
@@ -153,7 +59,7 @@ def add(api: FastAPI, happened: Happened, clock: Callable[[], float] = time.time
         if not found:
             raise HTTPException(
                 404,
-                f"no call with the Call-ID {decisions.shown(call_id)} is remembered; "
+                f"no call with the Call-ID {escape_untrusted(call_id)} is remembered; "
                 "the last ones are (agent calls says how many), since the agent's start",
             )
         return [
@@ -204,7 +110,7 @@ def add(api: FastAPI, happened: Happened, clock: Callable[[], float] = time.time
     )
     async def expel(expulsion: Expulsion) -> ExpelledView:
         """Take back what let a stranger in: from now on his calls are refused."""
-        ip, trunk = source_or_ip(expulsion.source).ip, decisions.shown(expulsion.trunk)
+        ip, trunk = source_or_ip(expulsion.source).ip, escape_untrusted(expulsion.trunk)
         done = happened.strangers.expel(source_or_ip(expulsion.source), expulsion.trunk)
         if not done:
             raise HTTPException(

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel, Field
 
 from whence.agent.kamailio import location
-from whence.ipc.decisions import shown
+from whence.core.text import escape_untrusted
 from whence.store.directory import Directory
 
 
@@ -58,10 +58,12 @@ def add(
                 wrong_passwords=wrong_passwords(name),
                 contacts=[
                     ContactView(
-                        contact=shown(found.contact),
-                        received=None if found.received is None else shown(found.received),
+                        contact=escape_untrusted(found.contact),
+                        received=None
+                        if found.received is None
+                        else escape_untrusted(found.received),
                         expires_at=found.expires_at,
-                        user_agent=shown(found.user_agent),
+                        user_agent=escape_untrusted(found.user_agent),
                     )
                     for found in contacts.get(name, [])
                 ],

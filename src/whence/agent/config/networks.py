@@ -8,7 +8,7 @@ from datetime import datetime
 from ipaddress import ip_network
 from typing import Any
 
-from whence.core.identification.address import IP, Network, canonical_network
+from whence.core.sip.transport_address import IP, Network, canonical_network
 
 WIDEST = {4: 8, 6: 16}
 """IP version → the shortest prefix that may be pinned: no provider has more."""

@@ -32,7 +32,7 @@ from dns.rdtypes.IN.NAPTR import NAPTR
 from dns.rdtypes.IN.SRV import SRV
 
 from whence.agent.dns.cache import Kind
-from whence.core.registration.machine import NextHop
+from whence.core.registration.model import NextHop
 from whence.core.registration.reason import RegistrationReason, Why
 from whence.core.sip.uri import Uri
 

@@ -17,11 +17,13 @@ from ipaddress import ip_address
 from itertools import count, islice
 from typing import Protocol
 
-from whence.agent.config.models import Settings, Trunk
+from whence.agent.config.models import Settings
+from whence.agent.config.trunk import Trunk
 from whence.agent.runtime.tasks import Tasks
-from whence.core.identification.address import IP, Address, Network, Source, canonical_ip
+from whence.core.identification.address import Address
 from whence.core.identification.dns_siblings import LIMIT, siblings
-from whence.core.registration.machine import NextHop, Registration
+from whence.core.registration.model import NextHop, Registration
+from whence.core.sip.transport_address import IP, Network, Source, canonical_ip
 from whence.core.sip.uri import Uri
 from whence.errors import StoreError
 from whence.store.directory import Directory

@@ -12,9 +12,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from whence.agent.dropin.install import MODULES, Theirs
-from whence.agent.dropin.kamailio_cfg.parser import Block, Cfg, Place
+from whence.agent.dropin.kamailio_cfg.model import Block, Cfg, Place
+from whence.core.text import escape_untrusted
 from whence.errors import OperatorError
-from whence.ipc.decisions import shown
 
 NEEDED = ("tm", "sl", "pv", "uac")
 """Modules that the include uses, and that an ordinary kamailio.cfg has loaded by itself."""
@@ -322,8 +322,8 @@ def _timer(timer_s: int, place: Place, granted: Mapping[str, int]) -> Iterator[s
         id_, least_s = min(short.items(), key=lambda pair: (pair[1], pair[0]))
         yield (
             f"{place}: uac: reg_timer_interval is {timer_s}: every {timer_s} s it refreshes what "
-            f"has {left_s} s left, and {shown(id_)} is granted {least_s} s: it ends in between; "
-            f"{write}"
+            f"has {left_s} s left, and {escape_untrusted(id_)} is granted {least_s} s: it ends in "
+            f"between; {write}"
         )
     elif left_s >= SHORTEST_GRANT_S and not granted:
         yield (

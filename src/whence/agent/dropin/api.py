@@ -7,8 +7,8 @@ from typing import Literal, NoReturn
 from fastapi import FastAPI, HTTPException
 
 from whence.agent.registration.status import Standings
+from whence.core.text import escape_untrusted
 from whence.errors import UnknownTrunkError
-from whence.ipc.decisions import shown
 
 _COMMANDS = {
     "register": "kamcmd uac.reg_refresh s:{id}",
@@ -38,8 +38,8 @@ def add(api: FastAPI, standings: Standings) -> None:
             raise UnknownTrunkError(trunk_id)
         raise HTTPException(
             409,
-            f"this Kamailio's uac registers trunk {shown(trunk_id)}; order it there: "
-            + _COMMANDS[order].format(id=shown(trunk_id)),
+            f"this Kamailio's uac registers trunk {escape_untrusted(trunk_id)}; order it there: "
+            + _COMMANDS[order].format(id=escape_untrusted(trunk_id)),
         )
 
     @api.get(

@@ -14,17 +14,11 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
 from whence.agent.config import phone_numbers as spellings
-from whence.agent.config.models import (
-    ALL_HEADERS_LIMIT,
-    Country,
-    Number,
-    NumberHeaders,
-    Pin,
-    Watch,
-    as_pin,
-)
+from whence.agent.config.models import Watch
 from whence.agent.config.toml import Table, checked, toml
+from whence.agent.config.trunk import Pin, as_pin
 from whence.agent.config.trusted_paths import Named
+from whence.agent.config.validators import ALL_HEADERS_LIMIT, Country, Number, NumberHeaders
 from whence.errors import ConfigError
 from whence.store.uac import Permits
 

@@ -16,7 +16,8 @@ from pathlib import Path
 import uvloop
 
 from whence.agent.api import monitoring
-from whence.agent.api.app import Health, Parts, make
+from whence.agent.api.app import Parts, make
+from whence.agent.api.models import Health
 from whence.agent.api.monitoring import Happened
 from whence.agent.config.trusted_paths import load_trusted
 from whence.agent.dropin import api as api_uac

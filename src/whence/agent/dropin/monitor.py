@@ -15,10 +15,10 @@ from typing import Literal, cast
 
 from whence.core.registration import history
 from whence.core.registration.history import EventKind
-from whence.core.registration.machine import AccountKey, Registration, State
+from whence.core.registration.model import AccountKey, Registration, State
 from whence.core.registration.reason import RegistrationReason, Why
+from whence.core.text import escape_untrusted
 from whence.errors import DisabledTrunkError, StoreError, UnknownTrunkError
-from whence.ipc.decisions import shown
 from whence.store.uac import Row, SharedDirectory
 
 log = logging.getLogger(__name__)
@@ -155,7 +155,12 @@ class Tracked:
             self._seen = number
             self.lapses += event.what is EventKind.LAPSED
             if event.what not in _TOLD_BY_WHO_DID_IT:
-                log.info("trunk %s: %s: %s", shown(trunk_id), event.what, shown(event.message))
+                log.info(
+                    "trunk %s: %s: %s",
+                    escape_untrusted(trunk_id),
+                    event.what,
+                    escape_untrusted(event.message),
+                )
             self.happened(trunk_id, [event])
 
 
@@ -166,4 +171,6 @@ def _standing(registration: Registration, now: float) -> Registration:
             registration, state=State.WAITING, reason=RegistrationReason.LAPSED, message=message
         )
     r = registration  # what the registrar said stands in it
-    return replace(r, message=shown(r.message), last_phrase=shown(r.last_phrase))
+    return replace(
+        r, message=escape_untrusted(r.message), last_phrase=escape_untrusted(r.last_phrase)
+    )

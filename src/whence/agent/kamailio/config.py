@@ -10,8 +10,8 @@ from jinja2 import Environment, StrictUndefined
 
 from whence.agent.config import trusted_paths
 from whence.agent.config.models import Edge, Settings
-from whence.core.dialogs import targets
-from whence.core.identification.address import Source
+from whence.core.dialogs import cookie, record
+from whence.core.sip.transport_address import Source
 from whence.core.sip.uri import host_text
 from whence.errors import OperatorError
 from whence.store.directory import FILE
@@ -65,10 +65,10 @@ def render(settings: Settings, file: Path) -> str:
             for socket in edge.listen
         ],
         inside=edge.inside,
-        dialog_s=targets.OLD_S,
-        ended=targets.ENDED,
+        dialog_s=cookie.OLD_S,
+        ended=record.ENDED,
         scanners=SCANNERS,
-        cookie=targets.PARAM,
+        cookie=cookie.PARAM,
         flood=edge.flood,
         connections=edge.connections,
         aliases=_aliases(edge),

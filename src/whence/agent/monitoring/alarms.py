@@ -9,13 +9,14 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from whence.core.identification.address import Source
 from whence.core.identification.conflicts import Clash
-from whence.core.identification.identify import Reason, Rule
+from whence.core.identification.decision import Reason, Rule
 from whence.core.monitoring import alarms as alarm
 from whence.core.monitoring.alarms import Alarm, AlarmKind, Bounded
 from whence.core.registration import history
-from whence.ipc.decisions import DecisionKind, Told, shown
+from whence.core.sip.transport_address import Source
+from whence.core.text import escape_untrusted
+from whence.ipc.decisions import DecisionKind, Told
 from whence.ipc.notices import Notice
 
 log = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ class Events:
 
     def _out(self, said: Alarm, *, logged: bool) -> None:
         now = self._clock()
-        said = replace(said, message=shown(said.message))
+        said = replace(said, message=escape_untrusted(said.message))
         self._id = max(self._id + 1, int(now * 1000))
         event = Event(self._id, now, said)
         self._last.append(event)

@@ -17,9 +17,10 @@ from itertools import chain
 from pathlib import Path
 
 from whence.agent.config.trusted_paths import open_file
+from whence.core.text import escape_untrusted
 from whence.errors import UntrustedError
 from whence.ipc import decisions as told
-from whence.ipc.decisions import DecisionKind, Told, shown
+from whence.ipc.decisions import DecisionKind, Told
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ class Calls:
         for data in chain(self._known, self._strangers):
             if data.endswith(ending) or b"\\" in ending:
                 sent = told.call_id_of(data)
-                if call_id in (sent, shown(sent)):
+                if call_id in (sent, escape_untrusted(sent)):
                     yield data
 
 
@@ -118,13 +119,13 @@ def as_json(heard: Told) -> dict[str, object]:
     called = heard.p_called_party_id
     return {
         "at": heard.at,
-        "call_id": shown(heard.call_id),
-        "method": shown(heard.method),
+        "call_id": escape_untrusted(heard.call_id),
+        "method": escape_untrusted(heard.method),
         "source": str(heard.source),
-        "ruri": shown(heard.ruri),
-        "to": shown(heard.to) if heard.to is not None else None,
-        "p_called_party_id": shown(called) if called is not None else None,
-        "headers": [shown(line) for line in heard.headers.split("\n") if line],
+        "ruri": escape_untrusted(heard.ruri),
+        "to": escape_untrusted(heard.to) if heard.to is not None else None,
+        "p_called_party_id": escape_untrusted(called) if called is not None else None,
+        "headers": [escape_untrusted(line) for line in heard.headers.split("\n") if line],
         "decision": str(heard.kind),
         "trunk": heard.trunk,
         "rule": heard.rule,

@@ -25,7 +25,7 @@ from whence.agent.registration.service import Outcome, Registrations
 from whence.agent.registration.status import Standings
 from whence.core.identification.address import Origin
 from whence.core.monitoring.alarms import AlarmKind
-from whence.core.registration.machine import State
+from whence.core.registration.model import State
 from whence.ipc.notices import NoticeReason
 from whence.store.directory import Directory
 

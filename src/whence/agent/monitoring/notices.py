@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from whence.core.monitoring.unknown_sources import Strangers
-from whence.ipc.decisions import shown
+from whence.core.text import escape_untrusted
 from whence.ipc.notices import Notice, NoticeReason
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class Notices:
         self.counts[noticed.reason] += noticed.count
         self.left_out += noticed.left_out
         is_password = noticed.reason is NoticeReason.PASSWORD
-        user = f"user {shown(noticed.detail)}" if is_password else ""
+        user = f"user {escape_untrusted(noticed.detail)}" if is_password else ""
         self.strangers.saw(noticed.source, user, noticed.at, noticed.reason, noticed.count)
         if not is_password:
             return
@@ -70,5 +70,5 @@ class Notices:
             "phone_password_wrong source=%s blocked_s=%d user=%s",
             noticed.source.ip_text,
             noticed.blocked_s,
-            shown(noticed.detail),
+            escape_untrusted(noticed.detail),
         )

@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 
 from whence.agent.config import networks
 from whence.agent.registration.status import Standings
-from whence.core.identification.address import Address, Origin, Source
+from whence.core.identification.address import Address, Origin
 from whence.core.monitoring.unknown_sources import Rate
 from whence.core.monitoring.unknown_sources import Strangers as Kept
 from whence.core.registration.history import Event, EventKind
+from whence.core.sip.transport_address import Source
+from whence.core.text import escape_untrusted
 from whence.errors import UnknownTrunkError
-from whence.ipc.decisions import DecisionKind, Told, shown
+from whence.ipc.decisions import DecisionKind, Told
 from whence.store.directory import Directory
 
 log = logging.getLogger(__name__)
@@ -35,7 +37,7 @@ class Strangers:
         """Count one decision, if it was on a stranger."""
         if heard.kind is not DecisionKind.UNKNOWN:
             return
-        self.kept.saw(heard.source, shown(heard.ruri), heard.at)
+        self.kept.saw(heard.source, escape_untrusted(heard.ruri), heard.at)
         if self.rate.exceeds(heard.at):
             self.too_many(heard, self.rate.limit)
 

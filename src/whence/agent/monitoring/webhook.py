@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from whence.agent.config.models import webhook_token
+from whence.agent.config.files import webhook_token
 from whence.agent.monitoring.alarms import Event, as_json
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from whence.agent.config.models import Settings, load
+from whence.agent.config.load import load
+from whence.agent.config.models import Settings
 from whence.agent.config.trusted_paths import load_trusted
 from whence.errors import ConfigError, StoreError
 

@@ -17,10 +17,12 @@ from dataclasses import dataclass
 from typing import Protocol, cast
 
 from whence.agent.registration import messages
-from whence.core.identification.address import Source
+from whence.core import mac
+from whence.core.registration.events import Answered, Send, Unanswered
 from whence.core.registration.keepalive import Pong, Way
-from whence.core.registration.machine import Account, Answered, NextHop, Send, Unanswered
+from whence.core.registration.model import Account, NextHop
 from whence.core.registration.reason import NO_ANSWER, RegistrationReason, Why
+from whence.core.sip.transport_address import Source
 from whence.core.sip.uri import host_text
 from whence.errors import InvalidReplyError
 from whence.ipc import headers
@@ -263,7 +265,7 @@ class Kamailio(asyncio.DatagramProtocol):
             received.source,
             received.distrust,
         )
-        return headers.same(seal, received.seal)
+        return mac.is_same(seal, received.seal)
 
     def _ignore(self, why: str) -> None:
         self.ignored += 1

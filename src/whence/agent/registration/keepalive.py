@@ -19,12 +19,12 @@ from enum import StrEnum
 from itertools import count
 from typing import Protocol
 
-from whence.agent.config.models import Trunk
+from whence.agent.config.trunk import Trunk
 from whence.agent.runtime.tasks import Tasks
-from whence.core.identification.address import Source
 from whence.core.registration import keepalive
 from whence.core.registration.keepalive import KeepAlive, Pong, Way
-from whence.core.registration.machine import NextHop, Registration
+from whence.core.registration.model import NextHop, Registration
+from whence.core.sip.transport_address import Source
 
 log = logging.getLogger(__name__)
 

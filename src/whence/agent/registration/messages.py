@@ -15,7 +15,8 @@ from functools import lru_cache
 from aiosipua.headers import parse_cseq, parse_via
 from aiosipua.message import SipMessage, SipResponse
 
-from whence.core.registration.machine import Account, Reply, Send
+from whence.core.registration.events import Send
+from whence.core.registration.model import Account, Reply
 from whence.core.sip.contact import Contact, seconds
 from whence.core.sip.digest import AuthenticationInfo, Challenge
 from whence.core.sip.uri import Uri, host_text

@@ -14,23 +14,20 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from functools import lru_cache
 from itertools import count
 from typing import Protocol
 
-from whence.agent.config.models import Settings, Trunk
+from whence.agent.config.models import Settings
+from whence.agent.config.trunk import Trunk
 from whence.agent.registration.concurrency import Places
+from whence.agent.registration.entry import BEGUN_AT_REGISTRAR, BEGUN_LIMIT, FULL_S, SWEEP_S, Entry
 from whence.agent.runtime.tasks import Tasks
-from whence.core.identification.address import Source
 from whence.core.registration import history
 from whence.core.registration.backoff import WAITS, Failure
-from whence.core.registration.keepalive import Way
-from whence.core.registration.learning import NOBODY_ELSE, Expected, ips, permit
-from whence.core.registration.machine import (
-    Account,
-    AccountKey,
+from whence.core.registration.events import (
     Action,
     Answered,
     Dice,
@@ -39,21 +36,21 @@ from whence.core.registration.machine import (
     Follow,
     Lapsed,
     Learn,
-    NextHop,
     Park,
     Redirected,
-    Registration,
     Send,
     Silent,
-    State,
     TakeBack,
     Unanswered,
     Want,
-    resumed,
-    step,
 )
+from whence.core.registration.keepalive import Way
+from whence.core.registration.learning import NOBODY_ELSE, Expected, ips, permit
+from whence.core.registration.machine import resumed, step
+from whence.core.registration.model import Account, AccountKey, NextHop, Registration, State
 from whence.core.registration.rate_limit import Pace
 from whence.core.registration.reason import RegistrationReason, Why
+from whence.core.sip.transport_address import Source
 from whence.core.sip.uri import Uri
 from whence.errors import DisabledTrunkError, StoreError, UnknownTrunkError
 from whence.store.directory import Directory, Stored
@@ -63,24 +60,11 @@ log = logging.getLogger(__name__)
 IN_FLIGHT_LIMIT = 256
 """REGISTERs under way at once, of those that are answered soon: a cold start is no flood."""
 
-BEGUN_LIMIT = 4096
-"""Attempts begun at once: those in flight (Kamailio keeps a transaction for each), and those whose
-registrar is still being looked up."""
-
-BEGUN_AT_REGISTRAR = BEGUN_LIMIT // 2
-"""How many of them at one registrar: where it is silent, they are not all, and others go on."""
-
-FULL_S = 1.0
-"""When it is looked again whether there is room for one more."""
-
 _ENDS = (Answered, Unanswered, Redirected)
 """What ends, or goes on with, the attempt under way. All else is said meanwhile."""
 
 STOP_S = 5.0
 """How long the end of the program waits for registrars to confirm what is taken back."""
-
-SWEEP_S = 60.0
-"""How often addresses that have ended are swept out of the directory."""
 
 
 class Outcome(StrEnum):
@@ -131,27 +115,6 @@ class Watcher(Protocol):
 
     def gone(self, trunk_id: str) -> None:
         """The trunk is in the file no more, or is another account now: `changed` follows then."""
-
-
-@dataclass(slots=True, eq=False)
-class Entry:
-    """One trunk that is kept registered."""
-
-    trunk: Trunk
-    account: Account
-    registration: Registration
-    socket: Source | None = None
-    """Ours, from which the last request went."""
-    told: history.Standing | None = None
-    """What the log said of it last: a refresh that changes nothing is no news."""
-    leaving: bool = False
-    """Gone from the file: taken back, and then forgotten."""
-    parking: bool = False
-    """Whether the operator parked it during an attempt: it is parked when that is over."""
-    led_to: Uri | None = None
-    """Where a 3xx led to in the attempt under way."""
-    watched_at: float | None = None
-    """When it is looked at whether the grant has lapsed; None where nothing is granted."""
 
 
 def account_key(trunk: Trunk) -> AccountKey:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Literal, Protocol
 
-from whence.core.registration.machine import Registration
+from whence.core.registration.model import Registration
 
 
 class Trunk(Protocol):

@@ -11,9 +11,9 @@ import asyncio
 import ssl
 from dataclasses import dataclass
 
-from whence.core.identification.address import Source
-from whence.core.registration.machine import NextHop
+from whence.core.registration.model import NextHop
 from whence.core.registration.reason import RegistrationReason, Why
+from whence.core.sip.transport_address import Source
 
 CONNECT_S = 5.0
 

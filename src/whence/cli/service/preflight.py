@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from whence.agent.config.models import Settings, load
+from whence.agent.config.load import load
+from whence.agent.config.models import Settings
 from whence.agent.config.trusted_paths import load_trusted
 from whence.agent.kamailio import location
 from whence.agent.kamailio.config import (
@@ -26,7 +27,7 @@ from whence.agent.kamailio.config import (
     write_tls_config,
 )
 from whence.agent.runtime.process import LOCK_FILE, RUN_LOCK_FILE, alone, api_socket, prepare_state
-from whence.core.identification.address import Source, Transport
+from whence.core.sip.transport_address import Source, Transport
 from whence.errors import LocationError, OperatorError
 
 OLDEST_KAMAILIO = (5, 6)

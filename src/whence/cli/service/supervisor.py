@@ -28,11 +28,11 @@ import httpx
 from whence.agent.config.models import Edge, Settings
 from whence.agent.kamailio.config import CONFIG_FILE, command
 from whence.agent.runtime import sighup as hang_up
-from whence.core.identification.address import Source
 from whence.core.protection.kamailio_log import WINDOW_S, Filter
+from whence.core.sip.transport_address import Source
+from whence.core.text import escape_untrusted
 from whence.errors import OperatorError
 from whence.ipc import decisions, notices
-from whence.ipc.decisions import shown
 from whence.ipc.notices import Notice, NoticeReason
 
 log = logging.getLogger(__name__)
@@ -338,7 +338,7 @@ class Quote:
         for line in filter(None, lines):
             passed = self._filter.shown(line, now)
             if passed is not None:
-                self._show(shown(passed.decode("utf-8", "backslashreplace")))
+                self._show(escape_untrusted(passed.decode("utf-8", "backslashreplace")))
         self._tell_left_out()
         if self._filter.unreadable:
             self._unreadable(self._filter.unreadable)

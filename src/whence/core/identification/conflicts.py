@@ -22,6 +22,7 @@ from ipaddress import ip_network
 
 from whence.core.sip.phone_number import RANGE
 from whence.core.sip.uri import host_text
+from whence.core.text import summarize
 
 Site = tuple[str, int | None]
 """(ip, or a network, or a registrar's host; port, None: any)."""
@@ -65,7 +66,7 @@ class Clash:
     @property
     def message(self) -> str:
         """What is wrong, in words."""
-        shared = few(self.shared)
+        shared = summarize(self.shared)
         return {
             ClashKind.NUMBER: f"the same number {shared}",
             ClashKind.NUMBER_IS_ACCOUNT: f"{shared} is a number of one and the account of another",
@@ -95,15 +96,8 @@ class Clash:
         }[self.kind]
 
     def __str__(self) -> str:
-        trunks = f"trunk{'s' if len(self.trunks) > 1 else ''} {few(self.trunks)}"
-        return f"{trunks} at {few(self.addresses)}: {self.message}; {self.remedy}"
-
-
-def few(words: Collection[str]) -> str:
-    """Name the first ones, and how many more there are."""
-    first = list(words)[:5]
-    more = len(words) - len(first)
-    return ", ".join(first) + (f" and {more} more" if more else "")
+        trunks = f"trunk{'s' if len(self.trunks) > 1 else ''} {summarize(self.trunks)}"
+        return f"{trunks} at {summarize(self.addresses)}: {self.message}; {self.remedy}"
 
 
 def find(

@@ -13,8 +13,9 @@ from collections.abc import Collection, Iterable
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
 
-from whence.core.identification.address import IP, Address, Origin, Source, canonical_ip
-from whence.core.registration.machine import NextHop
+from whence.core.identification.address import Address, Origin
+from whence.core.registration.model import NextHop
+from whence.core.sip.transport_address import IP, Source, canonical_ip
 
 LIMIT = 16
 """How many siblings one trunk has at most, whatever DNS says."""

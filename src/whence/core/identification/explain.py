@@ -7,9 +7,12 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
 
-from whence.core.identification.address import IP, Address, Origin, Source
-from whence.core.identification.identify import Decision, Identified, Refused, Request
-from whence.core.text import span
+from whence.core.identification.address import Address, Origin
+from whence.core.identification.decision import Decision, Identified, Refused, Rule, Step
+from whence.core.identification.request import Evidence, Request
+from whence.core.identification.trunk import Trunk
+from whence.core.sip.transport_address import IP, Source
+from whence.core.text import format_duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,11 +179,11 @@ def _missing(
     ended_s = 0.0
     if ended_at is not None and address.expires_at != ended_at:
         ended_s = now - ended_at
-        message = f"its address {address.ip} was taken back {span(ended_s)} ago"
+        message = f"its address {address.ip} was taken back {format_duration(ended_s)} ago"
         missing.append(Missing(Lack.ADDRESS_REVOKED, message))
     elif address.expires_at is not None and not address.live(now):
         ended_s = now - address.expires_at
-        message = f"its address {address.ip} expired {span(ended_s)} ago"
+        message = f"its address {address.ip} expired {format_duration(ended_s)} ago"
         missing.append(Missing(Lack.ADDRESS_EXPIRED, message))
     if not address.fits_transport(source.transport):
         how = "learned" if address.origin is not Origin.PINNED else "pinned"
@@ -195,7 +198,7 @@ def _missing(
 def _ignored(reply: IgnoredReply, now: float) -> Missing:
     return Missing(
         Lack.REPLY_IGNORED,
-        f"a reply to its REGISTER came from {reply.ip} {span(now - reply.at)} ago, but"
+        f"a reply to its REGISTER came from {reply.ip} {format_duration(now - reply.at)} ago, but"
         f" {reply.asked} was asked: no address was learned; if this is the provider's, write it"
         ' in networks, or learn_from = "any"',
     )
@@ -210,3 +213,43 @@ def _elsewhere(one: Neighbour, source: Source, now: float) -> Missing:
     listed = ", ".join(live[:3]) + (", …" if len(live) > 3 else "")
     message = f"{names} belongs to it, whose calls come from {listed}, not from {source.ip}"
     return Missing(Lack.ELSEWHERE, message)
+
+
+def against(step: Step, source: Source, evidence: Evidence, now: float) -> tuple[str, ...]:
+    """Say what of each trunk in `step.left` fitted, in that order; empty texts where nothing of
+    its own was compared. `source`: where the request came from; `now` as it was for the decision.
+    """
+    trunks = {trunk.id: trunk for trunk in evidence.trunks}
+    return tuple([_fitting(step, id_, trunks.get(id_), source, evidence, now) for id_ in step.left])
+
+
+def _fitting(
+    step: Step, id_: str, trunk: Trunk | None, source: Source, evidence: Evidence, now: float
+) -> str:
+    if step.rule is Rule.TOKEN:
+        return "its token"
+    if step.rule is Rule.NUMBER:
+        owners = evidence.number_owners
+        owned = [owners[str(v), id_] for v in step.values if (str(v), id_) in owners]
+        return f"its {owned[0] if owned else 'account'}"
+    if trunk is None:
+        return ""
+    if step.rule is Rule.AOR_USER:
+        return f"its account {trunk.aor_user}"
+    if step.rule is Rule.FALLBACK:
+        return "it is a fallback"
+    admitting = [one for one in trunk.addresses if one.admits(source, now)]
+    if step.rule is Rule.PORT:
+        admitting = [one for one in admitting if one.port == source.port]
+    elif step.rule is not Rule.ADDRESS:
+        return ""
+    return _address_sentence(admitting[0], now) if admitting else ""
+
+
+def _address_sentence(address: Address, now: float) -> str:
+    port = "any port" if address.port is None else f"port {address.port}"
+    exact = " (exact)" if address.exact else ""
+    lasts = (
+        "" if address.expires_at is None else f", {format_duration(address.expires_at - now)} more"
+    )
+    return f"{address.origin} {address.ip} over {address.transport}, {port}{exact}{lasts}"

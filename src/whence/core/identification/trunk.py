@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from whence.core.identification.address import Address, Source
+from whence.core.identification.address import Address
+from whence.core.sip.transport_address import Source
 
 P_CALLED_PARTY_ID = "p-called-party-id"
 TO = "to"

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Final, Literal
 
-from whence.core.identification.address import Source
-from whence.core.identification.identify import Reason
+from whence.core.identification.decision import Reason
+from whence.core.sip.transport_address import Source
 from whence.ipc.notices import NoticeReason
 
 LONGEST_S = 30 * 86_400

@@ -10,19 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from whence.core.identification.address import Source
-from whence.core.registration.machine import (
-    Action,
-    Fact,
-    Ignore,
-    Lapsed,
-    Registration,
-    Silent,
-    State,
-    TakeBack,
-    Want,
-)
+from whence.core.registration.events import Action, Fact, Ignore, Lapsed, Silent, TakeBack, Want
+from whence.core.registration.model import Registration, State
 from whence.core.registration.reason import RegistrationReason
+from whence.core.sip.transport_address import Source
 
 LIMIT = 50
 """How many events of one trunk are kept."""

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from whence.core.identification.address import Source
-from whence.core.registration.machine import Account, NextHop
+from whence.core.registration.model import Account, NextHop
+from whence.core.sip.transport_address import Source
 
 MISSES = 3
 

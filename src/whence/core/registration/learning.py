@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
 
-from whence.core.identification.address import IP, Address, Source, canonical_ip
+from whence.core.identification.address import Address
+from whence.core.sip.transport_address import IP, Source, canonical_ip
 
 
 class Ground(StrEnum):

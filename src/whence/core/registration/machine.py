@@ -19,345 +19,52 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Any
 
-from whence.core.identification.address import IP, Source
 from whence.core.registration.backoff import WAITS, Failure, Waits
-from whence.core.registration.learning import NOBODY_ELSE, Expected, Ground, Permit, ips, permit
-from whence.core.registration.reason import NO_ANSWER, TAKEN_BACK, RegistrationReason, Why
-from whence.core.sip.contact import Contact
+from whence.core.registration.events import (
+    Answered,
+    Dice,
+    Due,
+    Fact,
+    Follow,
+    Forget,
+    Ignore,
+    Lapsed,
+    Learn,
+    Outcome,
+    Park,
+    Redirected,
+    Send,
+    Silent,
+    TakeBack,
+    Unanswered,
+    Want,
+)
+from whence.core.registration.grant import granted
+from whence.core.registration.learning import Expected, Permit, ips, permit
+from whence.core.registration.model import (
+    Account,
+    NextHop,
+    Nonce,
+    Registration,
+    Reply,
+    Request,
+    State,
+)
+from whence.core.registration.reason import TAKEN_BACK, RegistrationReason, Why
 from whence.core.sip.digest import (
-    AuthenticationInfo,
-    Challenge,
-    Credentials,
     answerable,
     authorization,
     proves,
 )
-from whence.core.sip.uri import Uri, host_text
+from whence.core.sip.transport_address import Source
 
 MIN_EXPIRES_LIMIT_S = 7 * 86_400
 """The longest Min-Expires (423) that is adopted."""
 
-GRANT_LIMIT_S = 7 * 86_400
-"""The longest grant that is believed: an address that was learned does not stay for years."""
-
 CHALLENGES_LIMIT = 4
 """How many challenges one attempt answers: a first, and stale ones. A registrar cannot loop us."""
-
-
-class State(StrEnum):
-    """What is going on. Whether something is granted is another question: see `expires_at`."""
-
-    NEW = "new"
-    REGISTERING = "registering"
-    REGISTERED = "registered"
-    WAITING = "waiting"
-    PARKED = "parked"
-    UNREGISTERING = "unregistering"
-    UNREGISTERED = "unregistered"
-
-    @property
-    def under_way(self) -> bool:
-        """Whether a request is in flight, or was when the last agent ended."""
-        return self in (State.REGISTERING, State.UNREGISTERING)
-
-
-@dataclass(frozen=True, slots=True)
-class NextHop:
-    """Where a request goes: a resolved address and a transport."""
-
-    transport: str
-    ip: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"{self.transport}:{host_text(self.ip)}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True)
-class AccountKey:
-    """For whom, and where, a trunk is registered: with another key it is another registration."""
-
-    aor: str
-    """`sip:user@domain`"""
-    server: str = ""
-    """The URI of the outbound proxy, else of the registrar; empty where `uac` alone knows it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """What the registrar knows us by, and what we ask of it."""
-
-    aor: str
-    """`sip:user@domain`"""
-    contact: Uri
-    """Ours, with the trunk's token as its user, or as its parameter `line`."""
-    credentials: Credentials
-    expires_s: int
-    name: str = ""
-    """The host of the registrar, or outbound proxy, as the operator wrote it: over TLS its
-    certificate must be for this name, whatever DNS or a redirection led to."""
-    rewritten: bool = False
-    """Whether the provider is known to rewrite Contacts, so that ours is listed as another."""
-
-    @property
-    def token(self) -> str:
-        """What nobody else's Contact has in it."""
-        return self.contact.params.get("line", self.contact.user)
-
-    @property
-    def request_uri(self) -> str:
-        """`sip:domain`: a REGISTER names the domain, not the user (RFC 3261 10.2)."""
-        return "sip:" + self.aor.rpartition("@")[2]
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A final answer to a REGISTER, as far as it matters."""
-
-    status: int
-    reason: str
-    cseq: int
-    contacts: tuple[Contact, ...] = ()
-    expires_s: int | None = None
-    min_expires_s: int | None = None
-    retry_after_s: int | None = None
-    challenges: tuple[Challenge, ...] = ()
-    infos: tuple[AuthenticationInfo, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A REGISTER in flight."""
-
-    next_hop: NextHop
-    expires_s: int
-    """0 takes the registration back."""
-    others: tuple[NextHop, ...] = ()
-    """The targets that have not been tried in this attempt."""
-    challenges: int = 0
-    """How many challenging replies this attempt has answered."""
-    answered: tuple[tuple[bool, str], ...] = ()
-    """Whose challenges this attempt has answered: (proxy, realm)."""
-    redirected: bool = False
-    """Whether a 3xx has been followed in this attempt. A second one is refused."""
-    following: bool = False
-    """Whether it was answered with a 3xx, and the new target is being looked up."""
-    lengthened: bool = False
-    """Whether a 423 has been obeyed in this attempt. A second one is refused: no loop."""
-    cnonce: str = ""
-    """Of the credentials that it was sent with."""
-    led_to: frozenset[IP] = frozenset()
-    """Where a 3xx of this attempt led to."""
-
-
-@dataclass(frozen=True, slots=True)
-class Nonce:
-    """A challenge that was answered, kept so that a refresh need not be challenged anew."""
-
-    challenge: Challenge
-    uses: int
-
-
-@dataclass(frozen=True, slots=True)
-class Registration:
-    """Our standing at the registrar for one trunk. Instants are seconds since the epoch."""
-
-    trunk_id: str
-    call_id: str
-    cseq: int = 0
-    state: State = State.NEW
-    since: float = 0.0
-    """When `state` was entered. A refresh does not leave REGISTERED: see `registered_at`."""
-    wanted: bool = True
-    """Whether we want it registered; the operator, or the end of the program, say otherwise."""
-    held: bool = False
-    """Whether the operator took it back, or parked it: a restart does not change that."""
-    granted_s: int | None = None
-    expires_at: float | None = None
-    """When what the registrar granted ends; None where nothing is granted."""
-    registered_at: float | None = None
-    """Since when something has been granted without a gap, at the last grant."""
-    next_at: float | None = 0.0
-    """When the next REGISTER is due; None while one is in flight, or none is wanted."""
-    registrar: Source | None = None
-    """The address that granted last, of those that were asked."""
-    learned_until: float | None = None
-    """When the last grant ends that taught an address; None where nothing is learned."""
-    unexpected: Source | None = None
-    """The address that granted last, where it was not asked and nothing was learned from it."""
-    failures: int = 0
-    """Failures of the same kind in a row."""
-    failure: Failure | None = None
-    last_status: int | None = None
-    last_phrase: str = ""
-    """The last answer's status, None where none came, and its reason phrase."""
-    reason: RegistrationReason | None = None
-    """Why it is in this state; None while nothing has come of it yet."""
-    message: str = ""
-    """The same for people: no code reads it."""
-    in_flight: Request | None = None
-    again: bool = False
-    """Whether what is wanted changed while a request was in flight: it is then done again."""
-    nonces: tuple[Nonce, ...] = ()
-    """One for each realm that asks."""
-    home: NextHop | None = None
-    """The server that granted last; refreshes stay with it while it answers."""
-    min_expires_s: int = 0
-
-    def granted(self, now: float) -> bool:
-        """Whether the registrar's grant still stands."""
-        return self.expires_at is not None and now < self.expires_at
-
-    def learned(self, now: float) -> bool:
-        """Return whether a grant that taught an address has not ended."""
-        return self.learned_until is not None and now < self.learned_until
-
-    def stands(self, now: float) -> bool:
-        """Whether its addresses do: one is learned, and we are not taking it back. A parked one
-        stands until its time.
-        """
-        return self.learned(now) and (self.wanted or self.state is State.PARKED)
-
-    def unbroken_since(self, now: float) -> float:
-        """Since when something is granted without a gap, where it is granted anew at `now`."""
-        if self.registered_at is None or not self.granted(now):
-            return now
-        return self.registered_at
-
-
-@dataclass(frozen=True, slots=True)
-class Due:
-    """`next_at` has come. `targets`: where the registrar is now, best first; else `why` nowhere."""
-
-    targets: tuple[NextHop, ...]
-    why: Why | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """A final reply came, and the edge vouches for where it came from.
-
-    `expected`: from where it may teach an address, besides the ip that was asked.
-    """
-
-    reply: Reply
-    source: Source
-    expected: Expected = NOBODY_ELSE
-
-
-@dataclass(frozen=True, slots=True)
-class Unanswered:
-    """No answer came, or the edge could not send."""
-
-    why: Why = NO_ANSWER
-
-
-@dataclass(frozen=True, slots=True)
-class Redirected:
-    """A 3xx was followed: `targets` are where its Contact is now; may be empty."""
-
-    targets: tuple[NextHop, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class TakeBack:
-    """The registration is not wanted any more. `targets` as in Due; None where they are not looked
-    up yet: all that was learned ends at once, and the registrar hears of it when it is said again.
-
-    `held`: because the operator said so; it stays so until he wants it again, restarts or not.
-    """
-
-    targets: tuple[NextHop, ...] | None
-    held: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Park:
-    """The operator wants no more REGISTERs for now; what is granted stands until it ends."""
-
-
-@dataclass(frozen=True, slots=True)
-class Want:
-    """The registration is wanted, now, whatever came before: an operator's change."""
-
-
-@dataclass(frozen=True, slots=True)
-class Silent:
-    """The server that granted leaves keep-alives unanswered: its refresh is due now."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lapsed:
-    """`expires_at` has come: where no refresh came first, nothing is granted any more."""
-
-
-Fact = Due | Answered | Unanswered | Redirected | TakeBack | Park | Want | Silent | Lapsed
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Send a REGISTER. `authorizations`: (header name, value) of each."""
-
-    cseq: int
-    next_hop: NextHop
-    expires_s: int
-    authorizations: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Follow:
-    """Find out where `to` is, and come back with Redirected."""
-
-    to: Uri
-
-
-@dataclass(frozen=True, slots=True)
-class Learn:
-    """Calls may come from this address until the registration expires.
-
-    `until`: no longer than this instant, grace or not. `exact`: from this port alone.
-    """
-
-    source: Source
-    expires_at: float
-    ground: Ground = Ground.ASKED
-    until: float | None = None
-    exact: bool = False
-
-    def with_grace(self, grace_s: float) -> Learn:
-        """Return the same with `grace_s` more, for calls in flight."""
-        expires_at = self.expires_at + grace_s
-        return replace(
-            self, expires_at=expires_at if self.until is None else min(expires_at, self.until)
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Ignore:
-    """A reply came from `source`, which was not `asked`: nothing is learned, and it is told."""
-
-    source: Source
-    asked: str
-
-
-@dataclass(frozen=True, slots=True)
-class Forget:
-    """All that was learned ends now."""
-
-
-Action = Send | Follow | Learn | Ignore | Forget
-Outcome = tuple[Registration, tuple[Action, ...]]
-
-
-@dataclass(frozen=True, slots=True)
-class Dice:
-    """Randomness for one step: `chance` in [0, 1), `cnonce` never used before."""
-
-    chance: float
-    cnonce: str
 
 
 def step(
@@ -800,10 +507,6 @@ _CHALLENGED_TOO_OFTEN = Why(RegistrationReason.CHALLENGED_TOO_OFTEN, "challenged
 _REDIRECTED_NOWHERE = Why(
     RegistrationReason.REDIRECT_WITHOUT_ADDRESS, "redirected to a name that has no address"
 )
-_CONTACT_NOT_LISTED = Why(
-    RegistrationReason.CONTACT_NOT_LISTED, "the registrar lists other contacts, and not ours"
-)
-_NO_TIME_GRANTED = Why(RegistrationReason.NO_TIME_GRANTED, "the registrar granted no time")
 
 
 def _unconfirmed(detail: str) -> Why:
@@ -815,36 +518,3 @@ def _last(reply: Reply | None) -> dict[str, Any]:
     if reply is None:
         return {"last_status": None, "last_phrase": ""}
     return {"last_status": reply.status, "last_phrase": reply.reason}
-
-
-def granted(reply: Reply, account: Account, asked_s: int) -> int | Why:
-    """Return for how many seconds a 2xx grants us (RFC 3261 10.2.4), or why it grants nothing.
-
-    Our own Contact's `expires`, else the Expires header, else what was asked for. Registrars list
-    all Contacts of the account; one that lists others and not ours has not registered us.
-    """
-    seconds = asked_s if reply.expires_s is None else reply.expires_s
-    if reply.contacts:
-        ours = _ours(reply.contacts, account)
-        if ours is None:
-            return _CONTACT_NOT_LISTED
-        if ours.expires_s is not None:
-            seconds = ours.expires_s
-    if seconds <= 0:
-        return _NO_TIME_GRANTED
-    return min(seconds, GRANT_LIMIT_S)
-
-
-def _ours(contacts: Sequence[Contact], account: Account) -> Contact | None:
-    """Find our Contact: our token at our place; our token elsewhere, as NAT helpers rewrite it; our
-    user at our place, where a registrar drops the parameter `line`. The only one that is listed is
-    ours in any case where the provider is known to rewrite Contacts.
-    """
-    own, token = account.contact, account.token
-    place = (own.host, own.port)
-    named = [c for c in contacts if token in (c.uri.user, c.uri.params.get("line"))]
-    here = [c for c in contacts if (c.uri.host, c.uri.port) == place]
-    exact = [c for c in here if c in named]
-    dropped = [c for c in here if c.uri.user == own.user]
-    rewritten = contacts if account.rewritten and len(contacts) == 1 else ()
-    return next(iter([*exact, *named, *dropped, *rewritten]), None)

@@ -14,13 +14,16 @@ from dataclasses import dataclass
 from functools import partial, wraps
 from pathlib import Path
 
-from whence.core.identification.identify import Identified, Reason
-from whence.core.identification.identify import message as message_of
+from whence.core.identification import uac_accounts
+from whence.core.identification.decision import Identified, Reason
+from whence.core.identification.decision import message as message_of
+from whence.core.identification.uac_accounts import Declined
 from whence.core.registration import uac
+from whence.core.registration.events import Action
 from whence.core.registration.history import Event, EventKind
 from whence.core.registration.learning import NOBODY_ELSE, Expected
-from whence.core.registration.machine import AccountKey, Action, Registration, Reply, State
-from whence.core.registration.uac import Declined, Sent
+from whence.core.registration.model import AccountKey, Registration, Reply, State
+from whence.core.registration.uac import Sent
 from whence.core.sip.contact import Contact, listed, seconds
 from whence.core.sip.uri import Uri
 from whence.edge.base import GO_ON, NO, Handlers, one_line, read, survives
@@ -294,12 +297,12 @@ class DropIn(Handlers):
         if self._has_other_headers(now):
             asked = self._asked(message) or asked
             request = read(asked) or request
-        chosen = uac.choose(
+        chosen = uac_accounts.choose(
             lambda without: self._directory.decide(request, now, without),
             lambda id_: self._stands(id_, now),
             lambda id_: self._missed_lately(id_, now),
         )
-        if isinstance(chosen, uac.Nobody):
+        if isinstance(chosen, uac_accounts.Nobody):
             return self.decline(chosen.reason, chosen.message)
         decision, source = chosen.decision, request.source
         said = decisions.lasting(decision, source, *asked[1:])

@@ -18,20 +18,14 @@ from pathlib import Path
 
 from whence.core.identification.address import Address, Origin
 from whence.core.registration import history
+from whence.core.registration.events import Action, Forget, Ignore, Learn
 from whence.core.registration.learning import Expected
-from whence.core.registration.machine import (
-    AccountKey,
-    Action,
-    Forget,
-    Ignore,
-    Learn,
-    Registration,
-    State,
-)
+from whence.core.registration.model import AccountKey, Registration, State
 from whence.core.sip.phone_number import account_spellings
-from whence.edge.decision_cache import Identity, identity
 from whence.errors import StoreUnavailableError, WriteDeferredError
+from whence.store import rows, statements
 from whence.store import schema as tables
+from whence.store.generation import Identity, identity
 from whence.store.ownership import refuse_others
 
 FORMER_S = 86_400.0
@@ -122,10 +116,10 @@ class Learned:
         try:
             database = self._open()
             meta = database.execute(tables.META, (tables.LEARN_FROM_KEY,)).fetchone()
-            pinned = database.execute(tables.IN_FILE, (trunk_id,)).fetchall()
+            pinned = database.execute(statements.IN_FILE, (trunk_id,)).fetchall()
             return Expected(
-                networks=tuple(tables.address_of(row) for row in pinned),
-                anyone=tables.learns_from_any(meta[0] if meta else "", trunk_id),
+                networks=tuple(rows.address_of(row) for row in pinned),
+                anyone=rows.learns_from_any(meta[0] if meta else "", trunk_id),
             )
         except (sqlite3.Error, OSError, ValueError) as error:
             self.close()
@@ -194,8 +188,8 @@ class Learned:
                     self._move()  # who reads the old state from here on must not keep it
                 if change.record is not None:
                     _put_record(database, change.record)
-                row = tables.registration_row(change.account or account, after)
-                database.execute(tables.PUT_REGISTRATION, row)
+                row = rows.registration_row(change.account or account, after)
+                database.execute(statements.PUT_REGISTRATION, row)
                 for action in actions:
                     _carry_out(database, change, action)
                 events = _tell(database, before, after, actions, change.at)
@@ -209,8 +203,8 @@ class Learned:
 def _standing(
     database: sqlite3.Connection, trunk_id: str
 ) -> tuple[AccountKey, Registration | None]:
-    row = database.execute(tables.REGISTRATION, (trunk_id,)).fetchone()
-    return tables.registration_of(row) if row else (AccountKey(""), None)
+    row = database.execute(statements.REGISTRATION, (trunk_id,)).fetchone()
+    return rows.registration_of(row) if row else (AccountKey(""), None)
 
 
 def _moves(database: sqlite3.Connection, change: Change, actions: Sequence[Action]) -> bool:
@@ -227,7 +221,7 @@ def _moves(database: sqlite3.Connection, change: Change, actions: Sequence[Actio
         if isinstance(action, Learn):
             s = action.source
             place = (change.trunk_id, str(s.ip), s.port, s.transport)
-            known = database.execute(tables.LEARNED_UNTIL, place).fetchone()
+            known = database.execute(statements.LEARNED_UNTIL, place).fetchone()
             if known is None or not change.at < known[0] <= action.expires_at:
                 return True
             if known[1] != action.exact:
@@ -237,9 +231,9 @@ def _moves(database: sqlite3.Connection, change: Change, actions: Sequence[Actio
 
 def _put_record(database: sqlite3.Connection, record: Record) -> None:
     named = (record.id, record.id, record.aor_user, record.target)
-    database.execute(tables.PUT_RECORD, named)
+    database.execute(statements.PUT_RECORD, named)
     forms = sorted(account_spellings(record.aor_user)) if record.aor_user else []
-    database.executemany(tables.PUT_ACCOUNT, [(form, record.id) for form in forms])
+    database.executemany(statements.PUT_ACCOUNT, [(form, record.id) for form in forms])
 
 
 def _carry_out(database: sqlite3.Connection, change: Change, action: Action) -> None:
@@ -256,12 +250,12 @@ def _carry_out(database: sqlite3.Connection, change: Change, action: Action) -> 
             action.exact,
             ground=action.ground,
         )
-        database.execute(tables.PUT_ADDRESS, tables.row_of(change.trunk_id, learned))
-        database.execute(tables.DROP_IGNORED, (change.trunk_id, str(source.ip)))
+        database.execute(statements.PUT_ADDRESS, rows.row_of(change.trunk_id, learned))
+        database.execute(statements.DROP_IGNORED, (change.trunk_id, str(source.ip)))
     elif isinstance(action, Ignore):
         row = (change.trunk_id, str(action.source.ip), action.asked, change.at)
-        database.execute(tables.PUT_IGNORED, row)
-        database.execute(tables.TRIM_IGNORED, (change.trunk_id,))
+        database.execute(statements.PUT_IGNORED, row)
+        database.execute(statements.TRIM_IGNORED, (change.trunk_id,))
     elif isinstance(action, Forget):
         _end(database, "trunk_id = :id AND origin IN ('learned', 'resolved')", change)
 
@@ -279,8 +273,8 @@ def _tell(
     events = history.heard(before, after, at)
     events += history.ignored(before, actions, after.last_status)
     for event in events:
-        database.execute(tables.PUT_EVENT, tables.event_row(after.trunk_id, at, event))
-        database.execute(tables.TRIM_EVENTS, {"id": after.trunk_id, "limit": history.LIMIT})
+        database.execute(statements.PUT_EVENT, rows.event_row(after.trunk_id, at, event))
+        database.execute(statements.TRIM_EVENTS, {"id": after.trunk_id, "limit": history.LIMIT})
     return events
 
 
@@ -299,5 +293,5 @@ def _sweep(database: sqlite3.Connection, change: Change) -> None:
 
 def _end(database: sqlite3.Connection, which: str, change: Change) -> None:
     named = {"id": change.trunk_id, "now": change.at}
-    database.execute(tables.END_ADDRESSES.format(which=which), named)
+    database.execute(statements.END_ADDRESSES.format(which=which), named)
     database.execute(f"DELETE FROM address WHERE {which}", named)  # noqa: S608 - our own words

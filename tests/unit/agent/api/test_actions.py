@@ -16,7 +16,7 @@ from tests.unit.agent.registration.test_full_disk import DISK_FULL
 from tests.unit.agent.registration.test_service import ACME, Dns, Node
 from tests.unit.agent.registration.test_service import tell as tell_of
 from whence.agent.registration.service import Outcome
-from whence.core.registration.machine import State
+from whence.core.registration.model import State
 from whence.core.registration.reason import RegistrationReason
 from whence.errors import StoreError
 from whence.store.directory import FILE as DIRECTORY

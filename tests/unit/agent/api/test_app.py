@@ -18,7 +18,8 @@ from testkit.wait import PATIENCE_S
 from tests.unit.agent.registration.test_client import KEY, Edge
 from tests.unit.agent.registration.test_service import Node
 from whence.agent.api import actions, monitoring, users
-from whence.agent.api.app import Health, Parts, make
+from whence.agent.api.app import Parts, make
+from whence.agent.api.models import Health
 from whence.agent.api.monitoring import Happened
 from whence.agent.kamailio import location
 from whence.agent.kamailio.config import LOCATION_FILE
@@ -41,7 +42,7 @@ from whence.agent.registration.keepalive import KeepAlives
 from whence.core.monitoring.unknown_sources import Rate
 from whence.core.monitoring.unknown_sources import Strangers as KeptStrangers
 from whence.core.registration.history import EventKind
-from whence.core.registration.machine import State
+from whence.core.registration.model import State
 from whence.core.registration.reason import RegistrationReason
 from whence.ipc.decisions import SOCKET_FILE
 

@@ -11,10 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from testkit.certificates import Authority
-from whence.agent.config.models import Agent, Edge, Ha1, Settings, Tls, Trunk, User, load
-from whence.core.identification.address import Source
+from whence.agent.config.load import load
+from whence.agent.config.models import Agent, Edge, Settings, Tls
+from whence.agent.config.trunk import Ha1, Trunk, User
 from whence.core.sip.digest import ha1
 from whence.core.sip.secret import Secret
+from whence.core.sip.transport_address import Source
 from whence.errors import ConfigError
 
 EXAMPLE = Path(__file__).parents[4] / "packaging" / "whence.toml"

@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 
 from tests.unit.store.test_directory import broken
-from whence.agent.config.models import Settings, load
+from whence.agent.config.load import load
+from whence.agent.config.models import Settings
 from whence.agent.dns import siblings as module
 from whence.agent.dns.siblings import SLACK_S, Siblings
-from whence.core.identification.address import Origin, Source
-from whence.core.registration.machine import AccountKey, Forget, NextHop, Registration, State
+from whence.core.identification.address import Origin
+from whence.core.registration.events import Forget
+from whence.core.registration.model import AccountKey, NextHop, Registration, State
+from whence.core.sip.transport_address import Source
 from whence.core.sip.uri import Uri
 from whence.store.directory import FILE, Directory
 from whence.store.schema import GENERATION_FILE

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from whence.agent.dropin import advice
 from whence.agent.dropin.advice import defines, missing_modules, option, start_options
 from whence.agent.dropin.install import Theirs, render
-from whence.agent.dropin.kamailio_cfg.parser import Cfg, read
+from whence.agent.dropin.kamailio_cfg.model import Cfg
+from whence.agent.dropin.kamailio_cfg.parser import read
 from whence.errors import OperatorError
 
 INCLUDE = Path("/etc/kamailio/whence/whence.cfg")

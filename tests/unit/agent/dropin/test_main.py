@@ -26,11 +26,12 @@ from testkit.process import Process, beside_python
 from testkit.wait import PATIENCE_S, eventually
 from tests.unit.agent.monitoring.reports import UNKNOWN, datagram
 from whence.agent.dropin.install import STATE, Theirs, prepare
-from whence.core.identification.address import GRACE_S, Source
+from whence.core.identification.address import GRACE_S
 from whence.core.registration import uac
-from whence.core.registration.machine import AccountKey, Reply
+from whence.core.registration.model import AccountKey, Reply
 from whence.core.registration.uac import Sent
 from whence.core.sip.contact import Contact
+from whence.core.sip.transport_address import Source
 from whence.edge.dropin.writer import Change, Learned, Record
 
 OURS = "udp:192.0.2.9:5060"

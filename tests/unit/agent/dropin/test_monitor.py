@@ -10,12 +10,15 @@ import pytest
 
 from whence.agent.dropin.monitor import Tracked
 from whence.agent.monitoring.alarms import Events
-from whence.core.identification.address import Source
-from whence.core.identification.identify import Identified, Refused, Request, identify
+from whence.core.identification.decision import Identified, Refused
+from whence.core.identification.identify import identify
+from whence.core.identification.request import Request
 from whence.core.monitoring.alarms import AlarmKind
+from whence.core.registration.events import Learn
 from whence.core.registration.history import Event, EventKind
-from whence.core.registration.machine import AccountKey, Learn, Registration, State
+from whence.core.registration.model import AccountKey, Registration, State
 from whence.core.registration.reason import RegistrationReason
+from whence.core.sip.transport_address import Source
 from whence.core.sip.uri import Uri
 from whence.errors import DisabledTrunkError, StoreError, UnknownTrunkError
 from whence.store.directory import FILE

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from testkit.certificates import Authority
-from whence.agent.config.models import Edge, Settings, load
+from whence.agent.config.load import load
+from whence.agent.config.models import Edge, Settings
 from whence.agent.kamailio.config import START_OPTIONS, TLS_FILE, command, render, write_tls_config
 from whence.errors import ConfigError, OperatorError
 

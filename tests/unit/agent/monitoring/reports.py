@@ -1,8 +1,6 @@
 """Decisions as an edge would tell them."""
 
-from whence.core.identification.address import Source
-from whence.core.identification.identify import (
-    REQUEST_URI,
+from whence.core.identification.decision import (
     Compared,
     Decision,
     Identified,
@@ -12,7 +10,9 @@ from whence.core.identification.identify import (
     Step,
     Unknown,
 )
+from whence.core.identification.request import REQUEST_URI
 from whence.core.identification.trunk import Trunk
+from whence.core.sip.transport_address import Source
 from whence.ipc import decisions
 
 NOW = 1_000_000.0

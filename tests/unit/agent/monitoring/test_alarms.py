@@ -12,10 +12,10 @@ from tests.unit.agent.api.test_app import NOW, Agent, Story
 from tests.unit.agent.monitoring.reports import datagram, refused
 from whence.agent.monitoring import alarms as events
 from whence.agent.monitoring.alarms import Event, Events, WrongTokens
-from whence.core.identification.address import Source
-from whence.core.identification.identify import Reason
+from whence.core.identification.decision import Reason
 from whence.core.monitoring.alarms import EACH_S, KIND_LIMIT, Alarm, AlarmKind
-from whence.core.registration.machine import State
+from whence.core.registration.model import State
+from whence.core.sip.transport_address import Source
 from whence.ipc import decisions
 
 Tell = Callable[[Story], None]

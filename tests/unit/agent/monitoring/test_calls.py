@@ -17,7 +17,7 @@ from tests.unit.agent.api.test_app import NOW, Agent, Story
 from tests.unit.agent.monitoring.reports import UNKNOWN, datagram, identified, refused
 from whence.agent.monitoring.calls import SAME_LIMIT, Calls, CallsFile
 from whence.agent.monitoring.decision_receiver import Hearing
-from whence.core.identification.identify import Decision
+from whence.core.identification.decision import Decision
 from whence.errors import DecisionSocketError
 from whence.ipc import decisions
 

@@ -14,10 +14,12 @@ import pytest
 from testkit.wait import PATIENCE_S
 from tests.unit.store.test_directory import ACCOUNT, NOW, SOCKET, settings
 from whence.agent.monitoring.conflicts import Clashes, in_file, read
-from whence.core.identification.address import Address, Origin, Source, Transport, canonical_ip
+from whence.core.identification.address import Address, Origin
 from whence.core.identification.conflicts import Clash, ClashKind
+from whence.core.registration.events import Forget, Learn
 from whence.core.registration.learning import Ground
-from whence.core.registration.machine import AccountKey, Forget, Learn, Registration
+from whence.core.registration.model import AccountKey, Registration
+from whence.core.sip.transport_address import Source, Transport, canonical_ip
 from whence.store.directory import FILE, Directory
 
 

@@ -8,7 +8,7 @@ import pytest
 from testkit.wait import PATIENCE_S
 from tests.unit.agent.monitoring.reports import UNKNOWN
 from whence.agent.monitoring.decision_receiver import NAP_S, Hearing, nap_s
-from whence.core.identification.address import Source
+from whence.core.sip.transport_address import Source
 from whence.edge.decision_sender import Tell
 from whence.ipc.decisions import SOCKET_FILE, Told, lasting
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from whence.agent.monitoring.notices import LINES_A_MINUTE, USERS_LIMIT, WINDOW_S, Notices
-from whence.core.identification.address import Source
 from whence.core.monitoring.unknown_sources import Strangers
+from whence.core.sip.transport_address import Source
 from whence.ipc.notices import Notice, NoticeReason
 
 FILTER = Path(__file__).parents[4] / "packaging/fail2ban/filter.d/whence.conf"

@@ -12,12 +12,13 @@ import pytest
 
 from testkit.network import Network
 from whence.agent.registration.client import Kamailio
-from whence.core.identification.address import Source
+from whence.core.registration.events import Answered, Send, Unanswered
 from whence.core.registration.keepalive import Way
-from whence.core.registration.machine import Account, Answered, NextHop, Send, Unanswered
+from whence.core.registration.model import Account, NextHop
 from whence.core.registration.reason import NO_ANSWER, RegistrationReason, Why
 from whence.core.sip.digest import Credentials
 from whence.core.sip.secret import Secret
+from whence.core.sip.transport_address import Source
 from whence.core.sip.uri import Uri
 from whence.ipc import headers as stamp
 

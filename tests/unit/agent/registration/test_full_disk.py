@@ -5,14 +5,16 @@ import sqlite3
 from pathlib import Path
 
 from testkit.wait import PATIENCE_S
-from whence.agent.config.models import Settings, load
+from whence.agent.config.load import load
+from whence.agent.config.models import Settings
 from whence.agent.dns.cache import Records
 from whence.agent.dns.resolver import Resolver
 from whence.agent.registration.service import Registrations
-from whence.core.identification.address import Source
-from whence.core.registration.machine import Account, Answered, Reply, Send, State
+from whence.core.registration.events import Answered, Send
+from whence.core.registration.model import Account, Reply, State
 from whence.core.registration.reason import RegistrationReason
 from whence.core.sip.contact import Contact
+from whence.core.sip.transport_address import Source
 from whence.store.directory import FILE, Directory
 
 REGISTRAR = Source.parse("udp:192.0.2.5:5060")

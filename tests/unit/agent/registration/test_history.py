@@ -15,7 +15,7 @@ from tests.unit.agent.registration.test_full_disk import DISK_FULL
 from tests.unit.agent.registration.test_service import ACME, BELL, NOW, Node
 from tests.unit.agent.registration.test_service import tell as tell_of
 from whence.core.registration.history import LIMIT, EventKind
-from whence.core.registration.machine import State
+from whence.core.registration.model import State
 from whence.core.registration.reason import RegistrationReason
 from whence.store.directory import FILE
 

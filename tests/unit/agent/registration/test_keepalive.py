@@ -11,9 +11,9 @@ import pytest
 
 from tests.unit.agent.registration.test_service import ACME, BELL, REGISTRAR, Node, tell
 from whence.agent.registration.keepalive import KeepAlives
-from whence.core.identification.address import Source
 from whence.core.registration.keepalive import Pong, Way
-from whence.core.registration.machine import State
+from whence.core.registration.model import State
+from whence.core.sip.transport_address import Source
 
 ASKED = ACME + "keepalive = 30\n"
 

@@ -8,16 +8,18 @@ from pathlib import Path
 import pytest
 
 from tests.unit.agent.registration.test_service import ACME, NOW, Dns, Node, tell
-from whence.core.identification.address import Source
 from whence.core.identification.explain import nearest
-from whence.core.identification.identify import Request, identify
+from whence.core.identification.identify import identify
+from whence.core.identification.request import Request
 from whence.core.monitoring import alarms
+from whence.core.registration.events import Ignore
 from whence.core.registration.history import Event
-from whence.core.registration.machine import AccountKey, Ignore, NextHop, Registration, State
+from whence.core.registration.model import AccountKey, NextHop, Registration, State
+from whence.core.sip.transport_address import Source
 from whence.core.sip.uri import Uri
 from whence.errors import ConfigError
 from whence.store.directory import FORMER_S, Directory
-from whence.store.schema import IGNORED_LIMIT
+from whence.store.statements import IGNORED_LIMIT
 
 HERE, BESIDE = "192.0.2.1", "192.0.2.2"
 IMPOSTOR = Source.parse("udp:192.0.2.66:5060")

@@ -18,7 +18,8 @@ from whence.agent.registration.messages import (
     read,
     register,
 )
-from whence.core.registration.machine import Account, NextHop, Reply, Send
+from whence.core.registration.events import Send
+from whence.core.registration.model import Account, NextHop, Reply
 from whence.core.sip.contact import Contact
 from whence.core.sip.digest import AuthenticationInfo, Challenge, Credentials
 from whence.core.sip.secret import Secret

@@ -14,26 +14,21 @@ import pytest
 
 from testkit.wait import PATIENCE_S
 from tests.unit.store.test_directory import broken
-from whence.agent.config.models import Settings, Trunk, load
+from whence.agent.config.load import load
+from whence.agent.config.models import Settings
+from whence.agent.config.trunk import Trunk
 from whence.agent.dns.cache import Records
 from whence.agent.dns.resolver import Resolver
+from whence.agent.registration import entry
 from whence.agent.registration import service as module
 from whence.agent.registration.service import Registrations
 from whence.agent.registration.service import Resolver as WhereIs
-from whence.core.identification.address import Source
-from whence.core.registration.machine import (
-    Account,
-    Answered,
-    NextHop,
-    Registration,
-    Reply,
-    Send,
-    State,
-    Unanswered,
-)
+from whence.core.registration.events import Answered, Send, Unanswered
+from whence.core.registration.model import Account, NextHop, Registration, Reply, State
 from whence.core.registration.reason import RegistrationReason, Why
 from whence.core.sip.contact import Contact
 from whence.core.sip.secret import Secret
+from whence.core.sip.transport_address import Source
 from whence.core.sip.uri import Uri
 from whence.errors import StoreError
 from whence.store.directory import FILE, Directory
@@ -550,12 +545,12 @@ def test_who_finds_no_room_again_and_again_comes_in_when_there_is_some(
         node.apply("".join(ACME.replace("acme", f"t{n}") for n in range(5)))
         await node.until(lambda: len(node.registrar.asked) == 2)
         for _ in range(3):
-            node.clock.now += module.FULL_S
+            node.clock.now += entry.FULL_S
             await node.until_loop()
             assert node.registrations.waiting_for_pace == 3
         node.registrar.open.set()
         for _ in range(3):
-            node.clock.now += module.FULL_S
+            node.clock.now += entry.FULL_S
             await node.until_loop()
         await node.until_all(State.REGISTERED)
 

@@ -17,7 +17,8 @@ from testkit.certificates import Authority
 from tests.unit.agent.monitoring.reports import datagram
 from tests.unit.cli.test_commands import whence
 from tests.unit.cli.test_dropin import DEBIANS, UAC
-from whence.agent.config.models import Settings, load
+from whence.agent.config.load import load
+from whence.agent.config.models import Settings
 from whence.agent.config.trusted_paths import load_trusted
 from whence.agent.dropin.config import load as load_drop_in
 from whence.agent.monitoring.calls import CallsFile

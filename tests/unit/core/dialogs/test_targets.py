@@ -5,15 +5,23 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from whence.core.dialogs import targets
-from whence.core.dialogs.targets import Own, Party, Record, Side, Way
-from whence.core.identification.address import Source
+from whence.core.dialogs.cookie import (
+    COOKIE_LENGTH,
+    began_at,
+    covers_via,
+    covers_way,
+    new_id,
+    write_cookie,
+)
+from whence.core.dialogs.record import Own, Party, Record, Side, Way
+from whence.core.sip.transport_address import Source
 from whence.core.sip.uri import Uri
 
 KEY = "11" * 32
 NOON = 1_800_000_000.0
 OWN = Own.of([Source.parse("udp:203.0.113.1:5060"), Source.parse("udp:127.0.0.1:5062")])
 FAR = Source.parse("udp:198.51.100.7:5060")
-ID = targets.new_id(NOON, "0123456789abcdef")
+ID = new_id(NOON, "0123456789abcdef")
 
 
 def read(text: str) -> Uri | None:
@@ -113,7 +121,7 @@ parts = st.tuples(texts, texts, st.sampled_from(list(Side)), st.lists(texts, max
 
 def cookie(of: tuple[str, str, Side, list[str], str]) -> str:
     call_id, via, to, there, from_ip = of
-    return targets.write_cookie(KEY, ID, call_id, via, to, there, from_ip)
+    return write_cookie(KEY, ID, call_id, via, to, there, from_ip)
 
 
 @given(parts, parts)
@@ -121,17 +129,17 @@ def test_cookie_covers_just_what_it_was_made_for(
     made: tuple[str, str, Side, list[str], str], asked: tuple[str, str, Side, list[str], str]
 ) -> None:
     word = cookie(made)
-    assert len(word) == targets.COOKIE_LENGTH
-    assert targets.began_at(word) == NOON
+    assert len(word) == COOKIE_LENGTH
+    assert began_at(word) == NOON
     call_id, via, to, there, from_ip = asked
     same_call = call_id == made[0]
-    assert targets.covers_via(KEY, word, call_id, via) == (same_call and via == made[1])
-    covers = targets.covers_way(KEY, word, call_id, to, there, from_ip)
+    assert covers_via(KEY, word, call_id, via) == (same_call and via == made[1])
+    covers = covers_way(KEY, word, call_id, to, there, from_ip)
     assert covers == (same_call and (to, there, from_ip) == made[2:])
-    assert not targets.covers_via("22" * 32, word, *made[:2])
+    assert not covers_via("22" * 32, word, *made[:2])
 
 
-@given(parts, st.integers(0, targets.COOKIE_LENGTH - 1), st.sampled_from("0123456789abcdef"))
+@given(parts, st.integers(0, COOKIE_LENGTH - 1), st.sampled_from("0123456789abcdef"))
 def test_cookie_with_another_digit_covers_less(
     made: tuple[str, str, Side, list[str], str], at: int, digit: str
 ) -> None:
@@ -139,13 +147,13 @@ def test_cookie_with_another_digit_covers_less(
     assume(word[at] != digit)
     changed = word[:at] + digit + word[at + 1 :]
     call_id, via, to, there, from_ip = made
-    via_holds = targets.covers_via(KEY, changed, call_id, via)
-    assert not (via_holds and targets.covers_way(KEY, changed, call_id, to, there, from_ip))
+    via_holds = covers_via(KEY, changed, call_id, via)
+    assert not (via_holds and covers_way(KEY, changed, call_id, to, there, from_ip))
 
 
 def test_began_at_refuses_what_is_no_cookie() -> None:
     with pytest.raises(ValueError, match="invalid literal"):
-        targets.began_at("x" * targets.COOKIE_LENGTH)
+        began_at("x" * COOKIE_LENGTH)
 
 
 A, B = Way(("udp:192.0.2.1:5060",), "sip:192.0.2.1:5060"), Way(("udp:192.0.2.2:5060",), "sip:b")

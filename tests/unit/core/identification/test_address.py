@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whence.core.identification.address import (
+from whence.core.identification.address import Address, Origin
+from whence.core.sip.transport_address import (
     IP,
-    Address,
-    Origin,
     Source,
     Transport,
     bits_of,

@@ -6,10 +6,12 @@ import pytest
 
 from tests.unit.core.identification.test_identify import at
 from tests.unit.core.registration.world import NOW
-from whence.core.identification.address import Address, Origin, Source
-from whence.core.identification.against import against
-from whence.core.identification.identify import Compared, Evidence, Rule, Step
+from whence.core.identification.address import Address, Origin
+from whence.core.identification.decision import Compared, Rule, Step
+from whence.core.identification.explain import against
+from whence.core.identification.request import Evidence
 from whence.core.identification.trunk import Trunk
+from whence.core.sip.transport_address import Source
 
 SOURCE = Source.parse("udp:192.0.2.1:5060")
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from whence.core.identification.address import IP, Origin, Source, Transport, canonical_ip
+from whence.core.identification.address import Origin
 from whence.core.identification.dns_siblings import LIMIT, Reach, reach, siblings
-from whence.core.registration.machine import NextHop
+from whence.core.registration.model import NextHop
+from whence.core.sip.transport_address import IP, Source, Transport, canonical_ip
 
 NOW = 1_000_000.0
 WORLD = "udp:8.8.8.8:5060"

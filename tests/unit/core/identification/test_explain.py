@@ -8,7 +8,8 @@ import pytest
 
 from tests.unit.core.identification.test_identify import at
 from tests.unit.core.registration.world import NOW
-from whence.core.identification.address import Address, Origin, Source
+from whence.core.identification.address import Address, Origin
+from whence.core.identification.decision import Identified, Reason, Refused, Rule, Unknown
 from whence.core.identification.explain import (
     Former,
     IgnoredReply,
@@ -18,8 +19,9 @@ from whence.core.identification.explain import (
     Neighbour,
     nearest,
 )
-from whence.core.identification.identify import Identified, Reason, Refused, Request, Rule, Unknown
+from whence.core.identification.request import Request
 from whence.core.identification.trunk import Trunk
+from whence.core.sip.transport_address import Source
 from whence.core.sip.uri import Uri
 
 UNKNOWN = Unknown(())

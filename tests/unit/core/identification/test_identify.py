@@ -20,28 +20,13 @@ from tests.unit.core.registration.world import (
     worlds,
 )
 from whence.core.identification import number_headers as called
-from whence.core.identification.address import (
-    Address,
-    Origin,
-    Source,
-    Transport,
-    canonical_ip,
-    canonical_network,
-)
-from whence.core.identification.identify import (
-    Decision,
-    Evidence,
-    Identified,
-    Reason,
-    Refused,
-    Request,
-    Rule,
-    Unknown,
-    dialled,
-    identify,
-)
+from whence.core.identification.address import Address, Origin
+from whence.core.identification.decision import Decision, Identified, Reason, Refused, Rule, Unknown
+from whence.core.identification.identify import dialled, identify
+from whence.core.identification.request import Evidence, Request
 from whence.core.identification.trunk import NUMBER_HEADERS, Trunk
 from whence.core.sip.phone_number import account_spellings, closeness, owns
+from whence.core.sip.transport_address import Source, Transport, canonical_ip, canonical_network
 from whence.core.sip.uri import Uri
 
 PROVIDER, ELSEWHERE = "192.0.2.1", "192.0.2.2"

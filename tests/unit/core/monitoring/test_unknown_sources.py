@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.core.registration.world import NOW
-from whence.core.identification.address import Source, Transport
 from whence.core.monitoring.unknown_sources import (
     ASKED_LENGTH,
     ASKED_LIMIT,
@@ -16,6 +15,7 @@ from whence.core.monitoring.unknown_sources import (
     Rate,
     Strangers,
 )
+from whence.core.sip.transport_address import Source, Transport
 
 LIMIT = 50
 

@@ -6,23 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from whence.core.identification.address import Source
 from whence.core.registration.backoff import Failure
+from whence.core.registration.events import Due, Lapsed, Park, TakeBack, Unanswered, Want
 from whence.core.registration.history import Event, EventKind, events, heard, said, sentence
-from whence.core.registration.machine import (
-    Due,
-    Lapsed,
-    NextHop,
-    Park,
-    Registration,
-    Request,
-    State,
-    TakeBack,
-    Unanswered,
-    Want,
-)
+from whence.core.registration.model import NextHop, Registration, Request, State
 from whence.core.registration.reason import RegistrationReason as Code
 from whence.core.registration.reason import Why
+from whence.core.sip.transport_address import Source
 
 HOME = Source.parse("udp:192.0.2.1:5060")
 REGISTERED = Registration(

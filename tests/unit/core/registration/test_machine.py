@@ -18,18 +18,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from whence.core.identification.address import (
-    Address,
-    Origin,
-    Source,
-    Transport,
-    canonical_ip,
-    canonical_network,
-)
+from whence.core.identification.address import Address, Origin
 from whence.core.registration.backoff import WAITS, Failure
-from whence.core.registration.learning import NOBODY_ELSE, Expected, Ground
-from whence.core.registration.machine import (
-    Account,
+from whence.core.registration.events import (
     Action,
     Answered,
     Dice,
@@ -39,25 +30,23 @@ from whence.core.registration.machine import (
     Forget,
     Ignore,
     Learn,
-    NextHop,
     Park,
     Redirected,
-    Registration,
-    Reply,
     Send,
     Silent,
-    State,
     TakeBack,
     Unanswered,
     Want,
-    granted,
-    resumed,
-    step,
 )
+from whence.core.registration.grant import granted
+from whence.core.registration.learning import NOBODY_ELSE, Expected, Ground
+from whence.core.registration.machine import resumed, step
+from whence.core.registration.model import Account, NextHop, Registration, Reply, State
 from whence.core.registration.reason import RegistrationReason, Why
 from whence.core.sip.contact import Contact
 from whence.core.sip.digest import AuthenticationInfo, Challenge, Credentials, authorization
 from whence.core.sip.secret import Secret
+from whence.core.sip.transport_address import Source, Transport, canonical_ip, canonical_network
 from whence.core.sip.uri import Uri
 
 NOW = 1_000_000.0

@@ -10,7 +10,7 @@ import pytest
 
 from whence.core.registration.backoff import Failure
 from whence.core.registration.history import EventKind
-from whence.core.registration.machine import State
+from whence.core.registration.model import State
 from whence.core.registration.reason import RegistrationReason
 
 OPERATE = Path(__file__).parents[4] / "docs" / "operate.md"

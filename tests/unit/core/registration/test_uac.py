@@ -8,22 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.core.identification.test_identify import call, evidence, trunk
-from whence.core.identification.address import Source
-from whence.core.identification.identify import (
-    Decision,
-    Evidence,
-    Identified,
-    Refused,
-    Request,
-    identify,
-)
+from whence.core.identification import uac_accounts
+from whence.core.identification.decision import Decision, Identified, Refused
+from whence.core.identification.identify import identify
+from whence.core.identification.request import Evidence, Request
 from whence.core.identification.trunk import Trunk
-from whence.core.registration import uac
+from whence.core.identification.uac_accounts import Declined
+from whence.core.registration.events import Forget, Ignore, Learn
 from whence.core.registration.learning import Expected, Ground
-from whence.core.registration.machine import Forget, Ignore, Learn, Registration, Reply, State
+from whence.core.registration.model import Registration, Reply, State
 from whence.core.registration.reason import RegistrationReason
-from whence.core.registration.uac import Declined, Sent, answered, taken_back, unanswered
+from whence.core.registration.uac import Sent, answered, taken_back, unanswered
 from whence.core.sip.contact import Contact
+from whence.core.sip.transport_address import Source
 from whence.core.sip.uri import Uri
 
 NOW, GRACE_S = 1_000_000.0, 32.0
@@ -211,7 +208,7 @@ ACME, BELL, COAL = trunk("acme"), trunk("bell"), trunk("coal")
 
 def choose(
     request: Request, *records: Trunk, gone: Set[str] = frozenset(), missed: Set[str] = frozenset()
-) -> uac.Chosen | uac.Nobody:
+) -> uac_accounts.Chosen | uac_accounts.Nobody:
     def decide(without: Set[str]) -> tuple[Decision, Evidence]:
         seen = evidence(
             *(t._replace(addresses=()) if t.id in without else t for t in records),
@@ -219,46 +216,46 @@ def choose(
         )
         return identify(request, seen, NOW), seen
 
-    return uac.choose(decide, lambda id_: id_ not in gone, missed.__contains__)
+    return uac_accounts.choose(decide, lambda id_: id_ not in gone, missed.__contains__)
 
 
 def test_where_every_record_stands_it_is_what_was_decided_among_all() -> None:
     chosen = choose(call("sip:token-acme@h"), ACME, BELL)
-    assert isinstance(chosen, uac.Chosen)
+    assert isinstance(chosen, uac_accounts.Chosen)
     assert isinstance(chosen.decision, Identified)
     assert (chosen.decision.trunk.id, chosen.among_all) == ("acme", True)
 
 
 def test_a_record_that_is_gone_does_not_stand_in_the_way_of_the_only_other() -> None:
     chosen = choose(call(), ACME, BELL, gone={"bell"})
-    assert isinstance(chosen, uac.Chosen)
+    assert isinstance(chosen, uac_accounts.Chosen)
     assert isinstance(chosen.decision, Identified)
     assert (chosen.decision.trunk.id, chosen.among_all) == ("acme", False)
 
 
 def test_a_call_that_names_a_gone_record_is_not_another_ones() -> None:
     chosen = choose(call("sip:token-bell@h"), ACME, BELL, gone={"bell"})
-    assert isinstance(chosen, uac.Nobody)
+    assert isinstance(chosen, uac_accounts.Nobody)
     assert chosen.reason is Declined.RECORD_GONE
 
 
 def test_to_gives_a_gone_records_call_to_no_other() -> None:
     for ruri in ("sip:+44202@h", "sip:user-bell@h", "sip:token-bell@h"):
         chosen = choose(call(ruri, to="sip:+44201@h"), ACME, BELL, COAL, gone={"bell"})
-        assert isinstance(chosen, uac.Nobody)
+        assert isinstance(chosen, uac_accounts.Nobody)
         assert chosen.reason is Declined.RECORD_GONE
 
 
 def test_while_uac_may_just_be_reading_its_table_a_missing_records_call_is_nobodys() -> None:
     chosen = choose(call(), ACME, BELL, gone={"bell"}, missed={"bell"})
-    assert isinstance(chosen, uac.Nobody)
+    assert isinstance(chosen, uac_accounts.Nobody)
     assert chosen.reason is Declined.RECORD_MISSED
     assert chosen.message == "uac has no record bell just now"
 
 
 def test_of_several_that_stand_none_is_chosen() -> None:
     chosen = choose(call(), ACME, BELL, COAL, gone={"bell"})
-    assert isinstance(chosen, uac.Chosen)
+    assert isinstance(chosen, uac_accounts.Chosen)
     assert isinstance(chosen.decision, Refused)
     assert chosen.decision.candidates == ("acme", "coal")
 
@@ -275,7 +272,7 @@ def test_a_heap_of_gone_records_is_not_looked_through_to_its_end() -> None:
         left = [t for t in records if t.id not in without][:2]
         return identify(call(), evidence(*left), NOW), evidence(*left)
 
-    chosen = uac.choose(decide, stands, lambda _: False)
-    assert isinstance(chosen, uac.Nobody)
+    chosen = uac_accounts.choose(decide, stands, lambda _: False)
+    assert isinstance(chosen, uac_accounts.Nobody)
     assert chosen.reason is Declined.TOO_MANY_RECORDS_GONE
     assert len(asked) < 40

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from whence.agent.config.models import Pin
-from whence.core.identification.address import Source, Transport
+from whence.agent.config.trunk import Pin
 from whence.core.registration import uac
 from whence.core.registration.history import EventKind
 from whence.core.registration.learning import NOBODY_ELSE, Expected
-from whence.core.registration.machine import AccountKey, Registration, Reply, State
+from whence.core.registration.model import AccountKey, Registration, Reply, State
 from whence.core.registration.uac import Sent
 from whence.core.sip.contact import Contact
+from whence.core.sip.transport_address import Source, Transport
 from whence.core.sip.uri import Uri
 from whence.edge.base import read
 from whence.edge.decision_cache import Asked

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from whence.agent.dropin.kamailio_cfg.parser import SIZE_LIMIT, Cfg, read
+from whence.agent.dropin.kamailio_cfg.lexer import SIZE_LIMIT
+from whence.agent.dropin.kamailio_cfg.model import Cfg
+from whence.agent.dropin.kamailio_cfg.parser import read
 
 DEBIANS = Path("/etc/kamailio/kamailio.cfg")
 EXAMPLES = Path("/usr/share/doc/kamailio/examples")

@@ -1,0 +1,313 @@
+"""What the API takes and answers."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, Field
+
+from whence.agent.config import networks
+from whence.agent.config.validators import ALL_HEADERS_LIMIT
+from whence.agent.monitoring.explain import Explanation
+from whence.agent.registration.status import Trunk
+from whence.core.identification import conflicts, number_headers
+from whence.core.identification.decision import Reason, Rule
+from whence.core.identification.request import Request
+from whence.core.monitoring import alarms
+from whence.core.monitoring.unknown_sources import LONGEST_S, Why
+from whence.core.registration.history import EventKind
+from whence.core.registration.keepalive import KeepAlive
+from whence.core.registration.model import Registration, State
+from whence.core.registration.reason import RegistrationReason
+from whence.core.sip.transport_address import Source, Transport, canonical_ip
+from whence.core.sip.uri import Uri
+from whence.ipc import decisions
+
+
+class KeepAliveView(BaseModel):
+    """What the OPTIONS to the server that granted come to."""
+
+    missed: int = Field(description="how many in a row found no answer")
+    answered_at: float | None
+    last_status: int | None = Field(description="the last answer")
+    next_at: float = Field(description="when the next one is due")
+
+
+class TrunkView(BaseModel):
+    """One trunk and its registration. Instants are seconds since the epoch."""
+
+    id: str
+    state: State
+    since: float = Field(description="when this state was entered; no refresh leaves it")
+    registrar: str | None = Field(description="the address that granted last: transport:ip:port")
+    granted_s: int | None = Field(description="for how long it was granted last")
+    expires_at: float | None = Field(description="when what is granted ends")
+    next_at: float | None = Field(description="when the next REGISTER is due")
+    last_status: int | None = Field(description="the last answer; null: none came")
+    last_answer: str | None = Field(description="the same in words: status and reason phrase")
+    reason: RegistrationReason | None = Field(
+        description="why it is in this state, as a code; null: nothing has come of it yet"
+    )
+    message: str = Field(description="why it is in this state, for people")
+    failures: int = Field(description="failures of the same kind in a row")
+    held: bool = Field(description="whether the operator took it back or parked it")
+    keepalive: KeepAliveView | None = Field(description="null: it has none, or is not registered")
+    aor: str
+    target: str
+    numbers: list[str]
+    unmatched: Literal["accept", "refuse"] = Field(
+        description="what becomes of a call that names no trunk"
+    )
+    fallback: bool = Field(description="whether it takes what could be several trunks' call")
+    enabled: bool
+
+
+class EventView(BaseModel):
+    """Something that happened to a trunk."""
+
+    at: float
+    what: EventKind = Field(description="a state that it entered, or something else")
+    status: int | None = Field(description="the answer that it came of; null: of none")
+    reason: RegistrationReason | None = Field(
+        description="why the registration is in its state, as a code; null: it is not about that"
+    )
+    message: str = Field(description="the same for people")
+
+
+class TrunkHistory(TrunkView):
+    """One trunk, and what happened to it."""
+
+    events: list[EventView] = Field(description="the last 50, the oldest first")
+
+
+class AddressView(BaseModel):
+    """An address from which a trunk's calls may come."""
+
+    trunk: str
+    ip: str = Field(description="an ip, or a network: 198.51.100.0/24")
+    port: int | None = Field(description="the port that it is known by; null: any")
+    exact: bool = Field(description="whether no other port is admitted")
+    transport: str = Field(description="the weakest over which calls are admitted")
+    origin: str = Field(description="learned, resolved or pinned")
+    ground: str = Field(
+        description="why it was learned from there: asked, dns, networks, rspauth or any"
+    )
+    note: str = Field(description="why it was pinned, in the operator's words")
+    in_file: bool = Field(description="whether it is pinned in the file")
+    learned_at: float = Field(description="since when it is there")
+    expires_at: float | None
+
+
+class ClashView(BaseModel):
+    """Trunks at one address that no rule could tell apart."""
+
+    kind: conflicts.ClashKind
+    trunks: list[str]
+    addresses: list[str] = Field(description="where they are together: an ip, or ip:port")
+    shared: list[str] = Field(description="the numbers, or the AoR user, that they share")
+    message: str = Field(description="what is wrong")
+    remedy: str = Field(description="what would tell them apart")
+
+
+def _is_source(text: str) -> str:
+    Source.parse(text)
+    return text
+
+
+def _is_uri(text: str) -> str:
+    if Uri.of_header(text) is None:
+        raise ValueError(f'"{text}" is not a SIP URI; write "sip:+442071234567@edge.example"')
+    return text
+
+
+def _is_header(text: str) -> str:
+    name, colon, _ = text.partition(":")
+    if not name.strip() or not colon or not text.isprintable():
+        raise ValueError(f'"{text}" is not a header; write "Diversion: <sip:+442071234567@h>"')
+    return text
+
+
+UriText = Annotated[str, AfterValidator(_is_uri)]
+
+
+class Question(BaseModel):
+    """A made-up request: whence would it come?"""
+
+    source: Annotated[str, AfterValidator(_is_source)] = Field(examples=["udp:203.0.113.7:5060"])
+    ruri: UriText = Field(examples=["sip:+442071234567@edge.example"])
+    to: UriText | None = None
+    p_called_party_id: UriText | None = None
+    headers: list[Annotated[str, AfterValidator(_is_header)]] = Field(
+        default=[],
+        max_length=ALL_HEADERS_LIMIT,
+        description="further headers, as a trunk's number_headers names them",
+        examples=[["Diversion: <sip:+442071234567@provider.example>"]],
+    )
+
+    def request(self) -> Request:
+        """Make of it what the edge makes of a real one."""
+        uris = [
+            Uri.of_header(text) if text is not None else None
+            for text in (self.ruri, self.to, self.p_called_party_id)
+        ]
+        ruri = uris[0]
+        if ruri is None:  # the validators have seen to that
+            raise ValueError(self.ruri)
+        headers = [header.partition(":") for header in self.headers]
+        text = number_headers.text_of((name.strip().lower(), value) for name, _, value in headers)
+        return Request(Source.parse(self.source), ruri, uris[1], uris[2], number_headers.read(text))
+
+
+class ReloadedView(BaseModel):
+    """What a new file changed."""
+
+    added: list[str] = Field(description="trunks that are registered now")
+    removed: list[str] = Field(description="trunks that are taken back")
+    changed: list[str] = Field(description="trunks of which a key changed")
+    users_changed: list[str] = Field(description="users that are new, gone or other than before")
+    registration_changed: bool = Field(
+        description="whether registration changed, but for answer: it counts now"
+    )
+    needs_restart: bool = Field(
+        description="whether edge, agent or registration answer changed: they count at the next "
+        "start; whoever starts Kamailio himself writes its configuration anew"
+    )
+
+
+class Health(BaseModel):
+    """Whether calls can be identified and registrations kept."""
+
+    kamailio: bool
+    directory: bool
+
+
+def trunk_view(trunk: Trunk, registration: Registration, keepalive: KeepAlive | None) -> TrunkView:
+    """Tell of a trunk what all may know."""
+    r = registration
+    return TrunkView(
+        id=trunk.id,
+        state=r.state,
+        since=r.since,
+        registrar=str(r.registrar) if r.registrar else None,
+        granted_s=r.granted_s,
+        expires_at=r.expires_at,
+        next_at=r.next_at,
+        last_status=r.last_status,
+        last_answer=f"{r.last_status} {r.last_phrase}".strip() if r.last_status else None,
+        reason=r.reason,
+        message=r.message,
+        failures=r.failures,
+        held=r.held,
+        keepalive=KeepAliveView(**asdict(keepalive)) if keepalive else None,
+        aor=trunk.aor,
+        target=trunk.target,
+        numbers=list(trunk.numbers),
+        unmatched=trunk.unmatched,
+        fallback=trunk.fallback,
+        enabled=trunk.enabled,
+    )
+
+
+LIST_LIMIT = 1000
+
+
+class CallView(BaseModel):
+    """One decision on an initial request, as it was."""
+
+    at: float
+    call_id: str
+    method: str
+    source: str
+    ruri: str
+    to: str | None
+    p_called_party_id: str | None
+    headers: list[str] = Field(description="those that some trunk has in number_headers")
+    decision: decisions.DecisionKind
+    trunk: str | None = Field(description="to which it was given")
+    rule: Rule | None = Field(description="what settled it; null where it was not identified")
+    reason: Rule | Reason = Field(description="the rule, or why it was given to no trunk")
+    message: str = Field(description="the reason in words")
+    named: list[str] = Field(description="the trunks that the last step of a refusal was about")
+    known: bool = Field(description="whether the edge had decided it before, and remembered")
+
+
+class CallExplained(CallView):
+    """One decision, the steps to it, and how the same request would be decided now."""
+
+    then: Explanation | None = Field(
+        description="its steps, and who came nearest; null where the directory does not tell any "
+        "more what it rested on"
+    )
+    now: Explanation | None = Field(description="null where its URIs were too long to be kept")
+
+
+class StrangerView(BaseModel):
+    """A source that no address admits. Instants are seconds since the epoch."""
+
+    source: str = Field(description="transport:ip:port, as it came last")
+    requests: int
+    since: float
+    last_at: float
+    asked: list[str] = Field(description="the Request-URIs that it asked for last, newest first")
+    reasons: list[Why] = Field(description="why it is listed, newest first")
+    message: str = Field(description="the reasons in words")
+
+
+def _is_source_or_ip(text: str) -> str:
+    networks.network(str(source_or_ip(text).ip))
+    return text
+
+
+SourceOrIp = Annotated[str, AfterValidator(_is_source_or_ip)]
+
+
+class Admission(BaseModel):
+    """Whom to admit, as whose, for how long."""
+
+    source: SourceOrIp = Field(examples=["udp:203.0.113.7:5060"])
+    trunk: str = Field(examples=["acme"])
+    for_s: int = Field(ge=1, le=LONGEST_S, examples=[3600])
+    note: str = Field(default="", max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")
+
+
+class Expulsion(BaseModel):
+    """Whom to let in no longer, and as whose he was."""
+
+    source: SourceOrIp = Field(examples=["udp:203.0.113.7:5060"])
+    trunk: str = Field(examples=["acme"])
+
+
+class ExpelledView(BaseModel):
+    """An ip that the operator lets in no longer."""
+
+    trunk: str
+    ip: str
+
+
+class AdmittedView(BaseModel):
+    """An address that the operator let in for a while."""
+
+    trunk: str
+    ip: str
+    transport: str
+    expires_at: float
+
+
+class AlarmView(BaseModel):
+    """An alarm as it was told. The webhook gets the same."""
+
+    id: int = Field(description="it grows; ask with the last one as since")
+    at: float
+    kind: alarms.AlarmKind
+    trunk: str | None = Field(description="null: it is about no single trunk")
+    message: str
+    left_out: int = Field(description="how many like it came before, and were not told")
+
+
+def source_or_ip(text: str) -> Source:
+    """Read a source, or an ip alone (then over UDP, and so over any transport); ValueError."""
+    try:
+        return Source(Transport.UDP, canonical_ip(text.strip()), 5060)
+    except ValueError:
+        return Source.parse(text)

@@ -1,0 +1,76 @@
+"""The files that the configuration names."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import (
+    SecretStr,
+    ValidationInfo,
+)
+
+from whence.agent.config.validators import STATE_PATH
+
+DEBIANS_CAS = "/etc/ssl/certs/ca-certificates.crt"
+"""The CAs that browsers believe; Debian package ca-certificates."""
+
+
+def webhook_token(path: Path) -> str:
+    """Read a bearer token: one word of ASCII. ValueError says so, and never what is in the file."""
+    try:
+        text = path.read_text("ascii").strip()
+    except (OSError, ValueError):
+        text = ""
+    if not text or not text.isprintable() or " " in text:
+        raise ValueError(
+            f'webhook_token_file: "{path}" cannot be read or holds no single word; write the '
+            "token into it, and let only the agent's user read it"
+        )
+    return text
+
+
+def readable(name: str, given: str, folder: Path) -> str:
+    """Return the absolute path of a PEM file that can be read now. Raises ValueError."""
+    path = str((folder / given).absolute())
+    if not STATE_PATH.fullmatch(path):  # it stands in Kamailio's tls.cfg, without quotes
+        raise ValueError(f'{name}: "{path}" is no path of letters, digits and / _ . + -; rename it')
+    try:
+        Path(path).read_bytes()
+    except OSError as error:
+        raise ValueError(
+            f'{name}: "{path}" cannot be read: {error.strerror}; write the path of a file in PEM '
+            "that the user of Whence can read"
+        ) from None
+    return path
+
+
+def writable(given: str, folder: Path) -> str:
+    """Return the absolute path of a file that can be written. Raises ValueError."""
+    path = (folder / given).absolute()
+    if not given.isprintable() or path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
+        raise ValueError(
+            f'calls_file: "{given}" cannot be written; write the path of a file in a folder that '
+            "the user of Whence can write"
+        )
+    return str(path)
+
+
+def no_password() -> str:
+    """Refuse to ask for the password of an encrypted key. Raises ValueError."""
+    raise ValueError("no password")
+
+
+def read_secret(file: str, info: ValidationInfo) -> SecretStr:
+    """Read a password from the first and only line of a file. Raises ValueError."""
+    folder = (info.context or {}).get("folder", Path())
+    try:
+        text = (folder / file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        text = ""
+    if not text or not text.isprintable():
+        raise ValueError(
+            f'password_file: "{file}" cannot be read or holds no single line; '
+            "write the password into it, and let only the agent's user read it"
+        )
+    return SecretStr(text)

@@ -1,0 +1,91 @@
+"""Reads the file: every fault of it, told at once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from whence.agent.config.models import Edge, Settings
+from whence.agent.config.toml import checked, toml
+from whence.agent.config.validators import ALL_HEADERS_LIMIT
+from whence.core.sip.uri import Uri
+from whence.errors import ConfigError
+
+
+def load(path: Path) -> Settings:
+    """Read and check a file; ConfigError names all its faults."""
+    data = toml(path)
+    settings, faults = checked(Settings, data, path)
+    faults += [f"{path.name}: {fault}" for fault in _doubles(data)]
+    if settings is not None:
+        faults += [f"{path.name}: {fault}" for fault in _at_odds(settings)]
+    if settings is None or faults:
+        raise ConfigError(faults)
+    return settings
+
+
+def _doubles(data: dict[str, Any]) -> list[str]:
+    faults = []
+    for table, key in (("trunk", "id"), ("user", "name")):
+        entries = data.get(table)
+        listed = entries if isinstance(entries, list) else []
+        names = [entry.get(key) for entry in listed if isinstance(entry, dict)]
+        counted = Counter(name for name in names if isinstance(name, str))
+        faults += [
+            f'{table} "{name}": is there {times} times; give each its {key}'
+            for name, times in sorted(counted.items())
+            if times > 1
+        ]
+    return faults
+
+
+def _at_odds(settings: Settings) -> list[str]:
+    """Say what one table denies of another: a target's user, a socket that reaches a server."""
+    users = {user.name for user in settings.user}
+    faults = []
+    if len(settings.number_headers) > ALL_HEADERS_LIMIT:
+        faults.append(
+            f"trunk: number_headers: the trunks name {len(settings.number_headers)} different "
+            f"headers; write {ALL_HEADERS_LIMIT} at most"
+        )
+    for trunk in settings.trunk:
+        target = Uri.parse(trunk.target.replace("{number}", "0"))
+        at_home = target is not None and target.host == settings.edge.domain.lower()
+        if target and at_home and "{number}" not in trunk.target and target.user not in users:
+            faults.append(
+                f'trunk "{trunk.id}": target: there is no user "{target.user}"; '
+                f'add [[user]] with name = "{target.user}"'
+            )
+        if trunk.number_format == "national" and not settings.country_of(trunk):
+            faults.append(
+                f'trunk "{trunk.id}": number_format: "national" is of a country; write its '
+                'country = "44", or that of [edge]'
+            )
+        if missing := _no_socket(settings.edge, trunk.server):
+            place = "proxy" if trunk.proxy else "registrar"
+            faults.append(f'trunk "{trunk.id}": {place}: {missing} to edge listen')
+    return faults
+
+
+def _no_socket(edge: Edge, server: Uri) -> str:
+    """Which socket the edge lacks to reach a server; empty where none, or only DNS can tell."""
+    transport = server.params.get("transport")
+    try:
+        version = ip_address(server.host).version
+    except ValueError:  # a name: of which version its addresses are, nobody knows yet
+        version = None
+    if version is not None:
+        transport = transport or "udp"  # RFC 3263 4.1
+    if not transport or (version and edge.socket_for(transport, version)):
+        return ""
+    socket = f'"{transport}:{"[ip]" if version == 6 else "ip"}:port"'
+    if not any(own.transport == transport for own in edge.listen):
+        return f"is reached over {transport}, on which the edge does not listen; add {socket}"
+    if version is None:
+        return ""
+    return (
+        f"is reached over {transport} at an address of IPv{version}, for which the edge has no "
+        f"socket; add {socket}"
+    )

@@ -1,0 +1,344 @@
+"""What a value in the file must be: one function a kind, one sentence a fault."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import Counter
+from functools import lru_cache
+from ipaddress import ip_address
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import httpx
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+)
+
+from whence.agent.config import phone_numbers as spellings
+from whence.core.sip.transport_address import Source
+from whence.core.sip.uri import Uri
+from whence.ipc import decisions, headers
+
+DAY_S = 86_400
+
+
+SOCKET_PATH_LIMIT = 107
+"""How long the path of a Unix socket may be (Linux)."""
+
+
+HEADERS_LIMIT = 8
+"""In how many headers one trunk's number may be looked for."""
+
+
+ALL_HEADERS_LIMIT = 16
+"""How many different ones all trunks together may name: the edge looks for each in each call."""
+
+
+_TOKEN = re.compile(r"[A-Za-z0-9.!%*_+`'~-]{1,64}")  # RFC 3261 25.1
+
+
+_STRUCTURE_NAMES = (
+    "accept accept-encoding accept-language allow allow-events authentication-info authorization"
+    " call-id contact content-disposition content-encoding content-language content-length"
+    " content-type cseq date event expires from max-forwards mime-version min-expires min-se path"
+    " proxy-authenticate proxy-authorization proxy-require rack record-route require route rseq"
+    " security-client security-server security-verify service-route session-expires supported"
+    " timestamp unsupported user-agent server via warning www-authenticate"
+    " request-uri a b c d e f i k l m o r s t u v x y"
+)
+
+
+_STRUCTURE = frozenset(_STRUCTURE_NAMES.split())
+"""Headers that say how a message travels or who sends it, and compact forms: not who is called."""
+
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}")
+
+
+_DOMAIN = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
+
+
+_OPTIONAL_DOMAIN = re.compile(f"({_DOMAIN.pattern})?")
+
+
+_AOR_USER = re.compile(r"[A-Za-z0-9_.!~*'()&=+$,-]{1,128}")
+
+
+STATE_PATH = re.compile(r"/[A-Za-z0-9_./+-]{1,200}")
+
+
+def _socket(text: Any) -> Source:
+    try:
+        socket = Source.parse(text if isinstance(text, str) else "")
+    except ValueError:
+        raise ValueError(
+            f'"{text}" is not a socket; write transport:ip:port, "udp:192.0.2.1:5060"'
+        ) from None
+    if socket.ip.is_unspecified:
+        raise ValueError(
+            f'"{text}" is every address of the machine; name the one that providers reach, '
+            '"udp:192.0.2.1:5060"'
+        )
+    return socket
+
+
+def ip_and_port(text: str, example: str = "192.0.2.1:5060") -> tuple[str, int]:
+    """Read `ip:port`. Raises ValueError with an example."""
+    try:
+        place = Source.parse(f"udp:{text}")
+    except ValueError:
+        raise ValueError(f'"{text}" is not ip:port; write "{example}"') from None
+    return str(place.ip), place.port
+
+
+def advertised(text: str) -> str:
+    """Check the address that the edge advertises. Raises ValueError."""
+    if text:
+        try:
+            ip_address(text)
+        except ValueError:
+            ip_and_port(text)
+    return text
+
+
+def nameserver(text: str) -> str:
+    """Check the address of a name server; an empty text is none. Raises ValueError."""
+    if text:
+        ip_and_port(text, "192.0.2.53:53")
+    return text
+
+
+def api_address(text: str) -> str:
+    """Check the address that the API listens on. Raises ValueError."""
+    host, _ = ip_and_port(text)
+    if not ip_address(host).is_loopback:
+        raise ValueError(
+            f'"{text}" can be reached from outside, and the API asks nobody who they are; '
+            'write a loopback address, "127.0.0.1:8088"'
+        )
+    return text
+
+
+def keepalive_interval(seconds: float) -> float:
+    """Check an interval in seconds; 0 is off. Raises ValueError."""
+    if seconds and not 1 <= seconds <= 3600:
+        raise ValueError(f"{seconds:g} is no interval; write 1 to 3600 seconds, or 0 for none")
+    return seconds
+
+
+def webhook_url(text: str) -> str:
+    """Check the URL of the webhook. Raises ValueError."""
+    # What is wrong is not repeated: the path of a webhook is often a secret.
+    try:
+        url = urlsplit(text)
+        host, _ = url.hostname or "", url.port
+        httpx.URL(text)
+    except (ValueError, httpx.InvalidURL):
+        url, host = urlsplit(""), ""
+    if text and (url.scheme not in ("http", "https") or not host or _unfit_in_url(text)):
+        raise ValueError('is no URL; write "https://host/path"')
+    if "@" in url.netloc or url.fragment:
+        raise ValueError(
+            "has a user, password or fragment in it; write the URL without, and the path of a "
+            "file with a token as webhook_token_file"
+        )
+    if url.scheme == "http" and not _is_loopback(host):
+        raise ValueError(
+            "goes over plain http to another machine, where all can read it; write https://"
+        )
+    return text
+
+
+def _unfit_in_url(text: str) -> bool:
+    return not text.isascii() or not text.isprintable() or re.search(r'[\s\\<>"]', text) is not None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _matching(pattern: re.Pattern[str], what: str, example: str) -> AfterValidator:
+    def check(text: str) -> str:
+        if not pattern.fullmatch(text):
+            raise ValueError(f'"{text}" is not {what}; write "{example}"')
+        return text
+
+    return AfterValidator(check)
+
+
+def server(text: str) -> str:
+    """Check the URI of a server. Raises ValueError."""
+    uri = Uri.parse(text)
+    host = uri.host if uri else ""
+    literal = ":" in host and re.fullmatch(r"[0-9a-f:.]+", host)
+    if (
+        uri is None
+        or uri.scheme != "sip"
+        or uri.user
+        or set(uri.params) - {"transport"}
+        or not (literal or _DOMAIN.fullmatch(host))
+    ):
+        raise ValueError(
+            f'"{text}" is not a server; write "sip:host", "sip:host:port" or '
+            '"sip:host:port;transport=tcp"'
+        )
+    transport = uri.params.get("transport", "udp")
+    if transport not in ("udp", "tcp", "tls"):
+        raise ValueError(f'"{text}": transport {transport} is not known; write udp, tcp or tls')
+    return sys.intern(text)  # thousands of trunks have the same
+
+
+def optional_server(text: str) -> str:
+    """Check the URI of a server, or an empty text. Raises ValueError."""
+    return server(text) if text else text
+
+
+def _shared(text: str) -> str:
+    return sys.intern(text)
+
+
+def target(text: str) -> str:
+    """Check the URI that calls go to. Raises ValueError."""
+    uri = Uri.parse(text.replace("{number}", "0"))
+    plain = text.replace("{number}", "0")
+    writable = plain.isascii() and plain.isprintable() and not re.search(r'[\s<>"{}]', plain)
+    if uri is None or uri.scheme == "tel" or not writable:
+        raise ValueError(
+            f'"{text}" is not a target; write "sip:alice@edge.example" or '
+            '"sip:{number}@192.0.2.9:5060"'
+        )
+    return sys.intern(text)
+
+
+def _number(text: str) -> str:
+    spellings.check(text)
+    return text
+
+
+def _country(text: str) -> str:
+    return spellings.country_code(text) if text else text
+
+
+def _header(name: str) -> str:
+    small = name.lower()
+    if not _TOKEN.fullmatch(name):
+        raise ValueError(
+            f'"{name}" is not the name of a header; write "P-Called-Party-ID", "To" or "X-Called"'
+        )
+    if small in _STRUCTURE or small.startswith(headers.PREFIX):
+        raise ValueError(
+            f'"{name}" names no called number; write "P-Called-Party-ID", "To", "Diversion", '
+            '"History-Info" or a header of the provider\'s own. The Request-URI always comes first'
+        )
+    return sys.intern(small)
+
+
+def _listed(value: Any) -> Any:
+    if isinstance(value, str):
+        raise ValueError(f'is no list; write ["{value}"]')  # noqa: TRY004 - pydantic's
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _headers(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name, times in Counter(names).items():
+        if times > 1:
+            raise ValueError(f'"{name}" is there {times} times; write it once')
+    if len(names) > HEADERS_LIMIT:
+        raise ValueError(f"names more than {HEADERS_LIMIT} headers; write those that matter")
+    return _same(names)
+
+
+@lru_cache(maxsize=1024)
+def _same(names: tuple[str, ...]) -> tuple[str, ...]:
+    return names  # thousands of trunks have the same
+
+
+def printable(text: str) -> str:
+    """Check that a text has no control characters. Raises ValueError."""
+    if not text.isprintable():
+        raise ValueError("has control characters; write it without them")
+    return text
+
+
+def state_path(text: str) -> str:
+    """Check the path of a state directory; a ValueError tells the right form."""
+    # It stands in kamailio.cfg, inside quotes and in a database's URL.
+    if not STATE_PATH.fullmatch(text):
+        raise ValueError(
+            f'"{text}" is not an absolute path of letters, digits and / _ . + -; '
+            'write "/var/lib/whence"'
+        )
+    longest = SOCKET_PATH_LIMIT - len(f"/{decisions.SOCKET_FILE}")
+    if len(text) > longest:
+        raise ValueError(
+            f'"{text}" is too long for the socket in it; write a path of {longest} characters '
+            "at most"
+        )
+    return text
+
+
+def _secret(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if not text or not text.isprintable():
+        raise ValueError("is empty or has control characters; write the password in quotes")
+    return value
+
+
+Name = Annotated[str, _matching(_NAME, "a name (letters, digits, _ . + -)", "acme")]
+
+
+Domain = Annotated[str, _matching(_DOMAIN, "a domain", "edge.example")]
+
+
+OptionalDomain = Annotated[
+    str, _matching(_OPTIONAL_DOMAIN, "a domain", "provider.example"), AfterValidator(_shared)
+]
+
+
+AorUser = Annotated[str, _matching(_AOR_USER, "the user of an address-of-record", "acct1")]
+
+
+Number = Annotated[str, AfterValidator(_number)]
+
+
+Country = Annotated[str, AfterValidator(_country)]
+
+
+NumberHeaders = Annotated[
+    tuple[Annotated[str, AfterValidator(_header)], ...],
+    BeforeValidator(_listed),
+    AfterValidator(_headers),
+]
+
+
+Socket = Annotated[Source, BeforeValidator(_socket)]
+
+
+Password = Annotated[SecretStr, AfterValidator(_secret)]
+
+
+def _growing(pair: list[float]) -> list[float]:
+    if not 0 < pair[0] <= pair[1]:
+        raise ValueError(f"{pair} does not grow; write [first, limit], both in seconds")
+    return pair
+
+
+def _share(pair: list[float]) -> list[float]:
+    if not 0 < pair[0] <= pair[1] < 1:
+        raise ValueError(f"{pair} are no shares of what was granted; write [0.7, 0.8]")
+    return pair
+
+
+Wait = Annotated[
+    list[float], Field(min_length=2, max_length=2, strict=False), AfterValidator(_growing)
+]
+
+
+Share = Annotated[list[float], Field(min_length=2, max_length=2), AfterValidator(_share)]

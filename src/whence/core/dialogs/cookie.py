@@ -1,0 +1,93 @@
+"""The cookie in our Record-Route: it names a dialog, and a MAC covers where requests may lead."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from whence.core.dialogs.record import Side
+from whence.core.mac import is_same, mac
+
+PARAM = "whence"
+"""The parameter of our Record-Route that holds the cookie."""
+
+
+_TIME_LENGTH = 12
+
+
+ID_LENGTH = _TIME_LENGTH + 16
+"""Hex digits of a dialog's id: the millisecond of its begin, and random ones."""
+
+
+MAC_LENGTH = 18
+
+
+COOKIE_LENGTH = ID_LENGTH + 2 * MAC_LENGTH
+"""A cookie is the id, a MAC over the Via of the request, and a MAC over the way."""
+
+
+OLD_S = 86_400
+"""How long a dialog may be silent, and how long the cookie of an old one vouches alone."""
+
+
+KEPT_LENGTH = 128
+"""The longest Call-ID or tag that a record has as it is."""
+
+
+# Cookies.
+
+
+def new_id(now: float, randomness: str) -> str:
+    """Make a dialog's id. `randomness`: 16 hex digits."""
+    return f"{int(now * 1000):012x}{randomness}"
+
+
+def write_cookie(
+    key: str,
+    id_: str,
+    call_id: str,
+    via: str,
+    to: Side,
+    there: Sequence[str],
+    from_ip: str,
+) -> str:
+    """Write the cookie of a Record-Route.
+
+    `via`: where answers to the request go, as `transport:ip:port`, with `#connection` of a stream;
+    `to`: the party that requests with this cookie reach, along the places `there`; `from_ip`: where
+    they come from, empty where that is not known.
+    """
+    return id_ + _via_mac(key, id_, call_id, via) + _way_mac(key, id_, call_id, to, there, from_ip)
+
+
+def began_at(cookie: str) -> float:
+    """Return when the dialog of a cookie began. Raises ValueError where that is no cookie."""
+    return int(cookie[:_TIME_LENGTH], 16) / 1000
+
+
+def covers_via(key: str, cookie: str, call_id: str, via: str) -> bool:
+    """Return whether a cookie of this call was made for a request whose answers go to `via`."""
+    theirs = cookie[ID_LENGTH : ID_LENGTH + MAC_LENGTH]
+    return is_same(theirs, _via_mac(key, cookie[:ID_LENGTH], call_id, via))
+
+
+def covers_way(
+    key: str, cookie: str, call_id: str, to: Side, there: Sequence[str], from_ip: str
+) -> bool:
+    """Return whether a cookie of this call was made for the way along the places `there`."""
+    theirs = cookie[ID_LENGTH + MAC_LENGTH : COOKIE_LENGTH]
+    return is_same(theirs, _way_mac(key, cookie[:ID_LENGTH], call_id, to, there, from_ip))
+
+
+def kept(key: str, text: str) -> str:
+    """Return what a record has of a Call-ID or tag: itself, or a MAC of a long or odd one."""
+    if len(text) <= KEPT_LENGTH and text.isprintable():
+        return text
+    return "\x1f" + mac(key, MAC_LENGTH // 2, "kept", text)
+
+
+def _via_mac(key: str, id_: str, call_id: str, via: str) -> str:
+    return mac(key, MAC_LENGTH // 2, "via", id_, call_id, via)
+
+
+def _way_mac(key: str, id_: str, call_id: str, to: Side, there: Sequence[str], from_ip: str) -> str:
+    return mac(key, MAC_LENGTH // 2, "way", id_, call_id, to, from_ip, *there)

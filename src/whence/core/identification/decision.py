@@ -1,0 +1,185 @@
+"""A decision: the trunk, or why there is none, and each step to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from whence.core.identification.request import PLACES
+from whence.core.identification.trunk import Trunk
+from whence.core.sip.transport_address import Source
+
+
+class Rule(StrEnum):
+    """The code of the rule that settled, or narrowed, a decision."""
+
+    ADDRESS = "address"
+    TOKEN = "token"
+    NUMBER = "number"
+    AOR_USER = "aor_user"
+    PORT = "port"
+    FALLBACK = "fallback"
+    ONLY_CANDIDATE = "only_candidate"
+
+    __hash__ = str.__hash__  # that of an Enum is Python
+
+    @property
+    def message(self) -> str:
+        """Return the rule in words."""
+        return _RULES.get(self, str(self))
+
+
+class Reason(StrEnum):
+    """The code of why a request was given to no trunk."""
+
+    AMBIGUOUS = "ambiguous"
+    TOKEN_FROM_WRONG_SOURCE = "token_from_wrong_source"
+    NUMBER_OF_ANOTHER_TRUNK = "number_of_another_trunk"
+    UNMATCHED = "unmatched"
+    UNKNOWN_ADDRESS = "unknown_address"
+
+    __hash__ = str.__hash__
+
+    @property
+    def message(self) -> str:
+        """Return the reason in words."""
+        return _REASONS[self]
+
+
+class Compared(StrEnum):
+    """The code of what a step compared."""
+
+    SOURCE = "source"
+    TOKENS = "tokens"
+    TOKEN_ELSEWHERE = "token_elsewhere"
+    """A token of a trunk that has no address at the source."""
+    NUMBER = "number"
+    AOR_USER = "aor_user"
+    NAMED_ELSEWHERE = "named_elsewhere"
+    """A number or account of a trunk that has no address at the source."""
+    NUMBER_HEADERS = "number_headers"
+    """Which of the named trunks have the place in their `number_headers`."""
+    CONTRADICTION = "contradiction"
+    PORT = "port"
+    FALLBACK = "fallback"
+    CANDIDATES_LEFT = "candidates_left"
+
+    __hash__ = str.__hash__
+
+
+_RULES = {Rule.AOR_USER: "aor user", Rule.ONLY_CANDIDATE: "only candidate"}
+"""Rule → its words, where they are not its code."""
+
+
+_REASONS = {
+    Reason.AMBIGUOUS: "ambiguous",
+    Reason.TOKEN_FROM_WRONG_SOURCE: "token from a wrong source",
+    Reason.NUMBER_OF_ANOTHER_TRUNK: "number of another trunk",
+    Reason.UNMATCHED: "unmatched",
+    Reason.UNKNOWN_ADDRESS: "no address admits the source",
+}
+
+
+_COMPARED = {
+    Compared.SOURCE: "{values}",
+    Compared.TOKENS: "{values}",
+    Compared.TOKEN_ELSEWHERE: "token of a trunk that has no address there",
+    Compared.NUMBER: "{values} in {place}",
+    Compared.AOR_USER: "{values} in {place}",
+    Compared.NAMED_ELSEWHERE: "{values} in {place}, of a trunk that has no address there",
+    Compared.NUMBER_HEADERS: "those whose number_headers have {place}",
+    Compared.CONTRADICTION: "what names one trunk names another too",
+    Compared.PORT: "{values}",
+    Compared.FALLBACK: "what nothing tells apart",
+    Compared.CANDIDATES_LEFT: "trunks left",
+}
+
+
+NAMING = frozenset({Rule.TOKEN, Rule.NUMBER, Rule.AOR_USER})
+"""Rules by which a request's own words name the trunk: who else is at its address is the same."""
+
+
+class Step(NamedTuple):
+    """One rule applied: what it compared, and the trunks that were left after it."""
+
+    rule: Rule
+    compared: Compared
+    left: tuple[str, ...]
+    values: tuple[str | Source, ...] = ()
+    """What the request has of it: the source, its tokens, a number, an account, a port."""
+    place: str | None = None
+    """Where in the request the value was: REQUEST_URI, or a header in small letters."""
+
+    @property
+    def message(self) -> str:
+        """Say in words what was compared."""
+        values = " or ".join(map(str, self.values))
+        if self.compared is Compared.TOKENS and not values:
+            return "no token"
+        place = PLACES.get(self.place or "", self.place)
+        return _COMPARED[self.compared].format(values=values, place=place)
+
+    def __str__(self) -> str:
+        left = ", ".join(self.left) or "no trunk"
+        return f"{self.rule.message}: {self.message}: {left}"
+
+
+def message(reason: Rule | Reason, trunk_id: str | None) -> str:
+    """Say in words why a request was given to a trunk, or to none."""
+    if isinstance(reason, Reason) or trunk_id is None:
+        return reason.message
+    return f"{reason.message} of trunk {trunk_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Identified:
+    """The request is this trunk's."""
+
+    trunk: Trunk
+    rule: Rule
+    steps: tuple[Step, ...]
+
+    @property
+    def reason(self) -> Rule:
+        """Return the code of what settled it: its rule."""
+        return self.rule
+
+    @property
+    def message(self) -> str:
+        """Say the rule that settled it in words."""
+        return message(self.rule, self.trunk.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The source is admitted, but no trunk may be given the request. Never told to the sender."""
+
+    reason: Reason
+    candidates: tuple[str, ...]
+    steps: tuple[Step, ...]
+
+    @property
+    def message(self) -> str:
+        """Say the reason in words."""
+        return self.reason.message
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """No trunk has an address that admits the source."""
+
+    steps: tuple[Step, ...]
+
+    @property
+    def reason(self) -> Reason:
+        """Return the code of why it is unknown."""
+        return Reason.UNKNOWN_ADDRESS
+
+    @property
+    def message(self) -> str:
+        """Say the reason in words."""
+        return self.reason.message
+
+
+Decision = Identified | Refused | Unknown

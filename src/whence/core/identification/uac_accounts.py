@@ -1,0 +1,92 @@
+"""Which account of `uac` a call is for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Set
+from dataclasses import dataclass
+from enum import StrEnum
+
+from whence.core.identification.decision import NAMING, Decision, Identified, Refused
+from whence.core.identification.request import Evidence
+
+# Whose a call is, among the records that `uac` still has.
+
+RECORDS_LIMIT = 16
+"""How many records are looked through that are no more, before a call is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A decision in which every record stands. `among_all`: none had to be left out for it."""
+
+    decision: Decision
+    evidence: Evidence
+    among_all: bool
+
+
+class Declined(StrEnum):
+    """The code of why the drop-in says of a request that it is no trunk's, before any decision.
+
+    The include says `not_initial` itself.
+    """
+
+    UNREADABLE_REQUEST = "unreadable_request"
+    UNREADABLE_REQUEST_URI = "unreadable_request_uri"
+    RECORD_MISSED = "record_missed"
+    """`uac` has no such record just now, and may have it again in a moment."""
+    RECORD_GONE = "record_gone"
+    TOO_MANY_RECORDS_GONE = "too_many_records_gone"
+    RECORD_NOT_READY = "record_not_ready"
+    DIRECTORY_UNAVAILABLE = "directory_unavailable"
+    INTERNAL_ERROR = "internal_error"
+
+
+@dataclass(frozen=True, slots=True)
+class Nobody:
+    """A record is gone, and the call may have been its own: it is not another's."""
+
+    reason: Declined
+    message: str
+
+
+def choose(
+    decide: Callable[[Set[str]], tuple[Decision, Evidence]],
+    stands: Callable[[str], bool],
+    missed_lately: Callable[[str], bool],
+) -> Chosen | Nobody:
+    """Decide, and decide anew without the records that are no more, until all that it rests on are.
+
+    `decide`: as if some trunks had no address there. `stands`: whether `uac` has a record, enabled.
+    `missed_lately`: whether it has none just now and may have it again in a moment.
+    """
+    without: set[str] = set()
+    named = False
+    while True:
+        decision, evidence = decide(without)
+        fallen = [id_ for id_ in _whose(decision) if not stands(id_)]
+        if not fallen:
+            break
+        if any(missed_lately(id_) for id_ in fallen):
+            message = f"uac has no record {fallen[0]} just now"
+            return Nobody(Declined.RECORD_MISSED, message)
+        named = named or _names_one(decision)
+        without.update(fallen)
+        if len(without) > RECORDS_LIMIT:
+            message = "too many records of its address are gone"
+            return Nobody(Declined.TOO_MANY_RECORDS_GONE, message)
+    gone = isinstance(decision, Refused) and without.intersection(decision.steps[-1].left)
+    if named and (gone or not _names_one(decision)):
+        return Nobody(Declined.RECORD_GONE, "the record that it names is gone")
+    return Chosen(decision, evidence, among_all=not without)
+
+
+def _whose(decision: Decision) -> tuple[str, ...]:
+    """The trunks whose call it would be."""
+    if isinstance(decision, Identified):
+        return (decision.trunk.id,)
+    return decision.candidates if isinstance(decision, Refused) else ()
+
+
+def _names_one(decision: Decision) -> bool:
+    """Whether the request's own words name a trunk of its address, or several."""
+    return any(step.rule in NAMING and step.left for step in decision.steps)

@@ -1,0 +1,130 @@
+"""Rows of the directory as values of the core, and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from whence.core.identification.address import Address, Origin
+from whence.core.registration.backoff import Failure
+from whence.core.registration.history import Event, EventKind
+from whence.core.registration.model import AccountKey, NextHop, Registration, State
+from whence.core.registration.reason import RegistrationReason
+from whence.core.sip.transport_address import Source, Transport, canonical_network
+from whence.store.schema import LEARN_FROM_KEY
+
+
+def learns_from_any(meta: str, trunk_id: str) -> bool:
+    """Return whether a drop-in's trunk learns from any address. `meta`: see LEARN_FROM_KEY.
+
+    Raises ValueError where it is no such text.
+    """
+    says = json.loads(meta or "{}")
+    if not isinstance(says, dict):
+        raise ValueError(f"{LEARN_FROM_KEY} is no table")  # noqa: TRY004 - of the directory
+    return bool(says.get(trunk_id, says.get("", "asked")) == "any")
+
+
+def row_of(trunk_id: str, address: Address) -> tuple[Any, ...]:
+    """Make the parameters of `PUT_ADDRESS`."""
+    a = address
+    place = (str(a.ip), a.port, a.transport, a.origin, a.socket)
+    return (trunk_id, *place, a.learned_at, a.expires_at, a.exact, a.note, a.in_file, a.ground)
+
+
+def address_of(row: Sequence[Any]) -> Address:
+    """Make an address of the columns of one, or of those up to `exact`."""
+    ip, port, transport, origin, socket, learned_at, expires_at, exact, *rest = row
+    note, in_file, ground = rest or ("", False, "")
+    return Address(
+        canonical_network(ip),
+        port,
+        Transport(transport),
+        Origin(origin),
+        socket,
+        learned_at,
+        expires_at,
+        bool(exact),
+        note,
+        bool(in_file),
+        ground,
+    )
+
+
+def event_row(trunk_id: str, at: float, event: Event) -> tuple[Any, ...]:
+    """Make the parameters of `PUT_EVENT`."""
+    return trunk_id, at, event.what, event.message, event.status, event.reason
+
+
+def event_of(row: Sequence[Any]) -> Event:
+    """Make an event of its columns, without what stands before them in a row."""
+    what, message, status, reason = row
+    return Event(EventKind(what), message, status, _reason(reason))
+
+
+def _reason(code: str | None) -> RegistrationReason | None:
+    return RegistrationReason(code) if code is not None else None
+
+
+def registration_row(account: AccountKey, registration: Registration) -> tuple[Any, ...]:
+    """Make the parameters of `PUT_REGISTRATION`. `account`: for whom, and where."""
+    r = registration
+    return (
+        r.trunk_id,
+        account.aor,
+        account.server,
+        r.call_id,
+        r.cseq,
+        r.state,
+        r.since,
+        r.granted_s,
+        r.expires_at,
+        r.registered_at,
+        r.next_at,
+        str(r.registrar) if r.registrar else None,
+        str(r.home) if r.home else None,
+        r.held,
+        r.failures,
+        r.failure,
+        r.last_status,
+        r.last_phrase,
+        r.reason,
+        r.message,
+        r.learned_until,
+        str(r.unexpected) if r.unexpected else None,
+    )
+
+
+def registration_of(row: Sequence[Any]) -> tuple[AccountKey, Registration]:
+    """Make (account, registration) of a row of `REGISTRATIONS`."""
+    (trunk_id, aor, server, call_id, cseq, state, since, granted_s, expires_at) = row[:9]
+    registered_at, next_at, registrar, home, held, failures, failure = row[9:16]
+    last_status, last_phrase, reason, message, learned_until, unexpected = row[16:]
+    return AccountKey(aor, server), Registration(
+        trunk_id=trunk_id,
+        call_id=call_id,
+        cseq=cseq,
+        state=State(state),
+        since=since,
+        granted_s=granted_s,
+        expires_at=expires_at,
+        registered_at=registered_at,
+        next_at=next_at,
+        registrar=Source.parse(registrar) if registrar else None,
+        home=_next_hop(home) if home else None,
+        held=bool(held),
+        failures=failures,
+        failure=Failure(failure) if failure else None,
+        last_status=last_status,
+        last_phrase=last_phrase,
+        reason=_reason(reason),
+        message=message,
+        learned_until=learned_until,
+        unexpected=Source.parse(unexpected) if unexpected else None,
+    )
+
+
+def _next_hop(text: str) -> NextHop:
+    place = Source.parse(text)
+    return NextHop(place.transport, str(place.ip), place.port)

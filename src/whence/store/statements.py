@@ -1,0 +1,177 @@
+"""The statements by which the directory is written and listed."""
+
+from __future__ import annotations
+
+USER_HA1 = "SELECT md5 FROM user WHERE name = ? AND domain = ?"
+
+
+_COLUMNS = (
+    "ip, port, transport, origin, socket, learned_at, expires_at, exact, note, in_file, ground"
+)
+
+
+ADDRESSES = f"SELECT trunk_id, {_COLUMNS} FROM address ORDER BY trunk_id, ip, port"
+
+
+FORMER_ADDRESSES = f"SELECT {_COLUMNS}, ended_at FROM former_address WHERE trunk_id = ? LIMIT 100"
+
+
+ADDRESSES_OF_TRUNK = f"SELECT {_COLUMNS} FROM address WHERE trunk_id = ? LIMIT 100"
+
+
+END_ADDRESSES = f"""
+INSERT OR REPLACE INTO former_address (trunk_id, {_COLUMNS}, ended_at)
+SELECT trunk_id, {_COLUMNS}, min(ifnull(expires_at, :now), :now) FROM address WHERE {{which}}
+"""
+"""Keep addresses that end for a while: `which` is a condition on their rows."""
+
+
+NEAR = """
+SELECT trunk_id FROM (SELECT trunk_id FROM address WHERE ip = :ip LIMIT 100)
+UNION SELECT trunk_id FROM (
+    SELECT a.trunk_id FROM prefix p CROSS JOIN network n
+    ON p.version = :version AND n.bits = substr(:bits, 1, p.length)
+    CROSS JOIN address a ON a.ip = n.ip LIMIT 100
+)
+UNION SELECT trunk_id FROM (
+    SELECT trunk_id FROM former_address WHERE ip = :ip ORDER BY ended_at DESC LIMIT 100
+)
+UNION SELECT trunk_id FROM (
+    SELECT trunk_id FROM former_address WHERE origin = 'pinned' ORDER BY ended_at DESC LIMIT 100
+)
+UNION SELECT trunk_id FROM (
+    SELECT trunk_id FROM ignored_reply WHERE ip = :ip ORDER BY at DESC LIMIT 100
+)
+"""
+"""Trunks that have, or had, an address at an ip, or one that may hold it, or whose REGISTER was
+answered from there: a few of each kind."""
+
+
+IGNORED_REPLIES = "SELECT ip, asked, at FROM ignored_reply WHERE trunk_id = ? LIMIT 100"
+
+
+IGNORED_LIMIT = 16
+"""How many ips are kept of one trunk, from which a reply taught nothing."""
+
+
+PUT_IGNORED = "INSERT OR REPLACE INTO ignored_reply SELECT ?, ?, ?, ? FROM trunk WHERE id = ?1"
+"""Write that a reply taught nothing: trunk id, ip, whom was asked, when."""
+
+
+TRIM_IGNORED = f"""
+DELETE FROM ignored_reply WHERE trunk_id = ? AND rowid NOT IN (
+    SELECT rowid FROM ignored_reply WHERE trunk_id = ?1 ORDER BY at DESC LIMIT {IGNORED_LIMIT}
+)
+"""
+
+
+DROP_IGNORED = "DELETE FROM ignored_reply WHERE trunk_id = ? AND ip = ?"
+"""Forget it: the ip is learned now."""
+
+
+_KEYS = "id, token, aor_user, target, unmatched, fallback, enabled, mark, gone_at"
+
+
+PUT_TRUNK = f"""
+INSERT INTO trunk ({_KEYS}, number_headers, number_format)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL, ?, ?)
+ON CONFLICT (id) DO UPDATE SET aor_user = excluded.aor_user, target = excluded.target,
+unmatched = excluded.unmatched, fallback = excluded.fallback, enabled = excluded.enabled,
+mark = excluded.mark, number_headers = excluded.number_headers,
+number_format = excluded.number_format
+"""
+"""Write a trunk of the file; one that is there already keeps its token."""
+
+
+PUT_GONE = f"INSERT INTO trunk ({_KEYS}) VALUES (?, ?, '', '', 'refuse', 0, 0, '', ?)"
+"""Keep the token of a trunk that is gone: its id, the token, and since when."""
+
+
+PUT_NAMED = f"""
+INSERT INTO trunk ({_KEYS}) VALUES (?, ?, '', '', 'accept', 0, 1, '', NULL)
+ON CONFLICT (id) DO NOTHING
+"""
+"""Write a trunk of which no more than its id and token is known yet."""
+
+
+PUT_RECORD = f"""
+INSERT INTO trunk ({_KEYS}) VALUES (?, ?, ?, ?, 'accept', 0, 1, '', NULL)
+ON CONFLICT (id) DO UPDATE SET aor_user = excluded.aor_user, target = excluded.target, enabled = 1
+"""
+"""Write a trunk of which another one keeps the registration: id, token, user, target."""
+
+
+PUT_NUMBER = "INSERT OR REPLACE INTO number VALUES (?, ?, ?, ?)"
+"""Write a spelling, the id of the trunk that it belongs to, whether it is the account's, and the
+number in E.164."""
+
+
+DROP_NUMBERS = "DELETE FROM number WHERE NOT of_account"
+
+
+PUT_ACCOUNT = "INSERT OR IGNORE INTO number (spelling, trunk_id, of_account) VALUES (?, ?, 1)"
+"""Write one form of a trunk's account; the account itself is written with its trunk."""
+
+
+PUT_RANGES = """
+INSERT INTO range SELECT DISTINCT length(spelling) - 1 FROM number
+WHERE spelling LIKE '%*' AND NOT of_account
+"""
+"""Write of which lengths there are ranges in `number`; there must be none before."""
+
+
+PUT_ADDRESS = f"""
+INSERT INTO address (trunk_id, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (trunk_id, ip, ifnull(port, 0), transport, origin, in_file) DO UPDATE SET
+expires_at = excluded.expires_at, socket = excluded.socket, exact = excluded.exact,
+note = excluded.note, ground = excluded.ground
+"""
+"""Write an address; one that is there already keeps its age."""
+
+
+IN_FILE = f"SELECT {_COLUMNS} FROM address WHERE trunk_id = ? AND in_file LIMIT 1000"
+"""What the file pins of a trunk."""
+
+
+LEARNED_UNTIL = """SELECT expires_at, exact FROM address
+    WHERE trunk_id = ? AND ip = ? AND +port = ? AND transport = ? AND origin = 'learned'"""
+"""Until when an address stands that a trunk has learned already. The unary + keeps the index by ip
+and port out: thousands of trunks may be there."""
+
+
+_REGISTRATION = (
+    "trunk_id, aor, server, call_id, cseq, state, since, granted_s, expires_at, registered_at,"
+    " next_at, registrar, home, held, failures, failure, last_status, last_phrase, reason,"
+    " message, learned_until, unexpected"
+)
+
+
+REGISTRATIONS = f"SELECT {_REGISTRATION} FROM registration"
+
+
+REGISTRATION = f"{REGISTRATIONS} WHERE trunk_id = ?"
+
+
+PUT_REGISTRATION = f"INSERT OR REPLACE INTO registration VALUES ({', '.join('?' * 22)})"
+"""Write a registration, as `registration_row` makes it."""
+
+
+_EVENT = "what, message, status, reason"
+
+
+PUT_EVENT = f"INSERT INTO event (trunk_id, at, {_EVENT}) VALUES (?, ?, ?, ?, ?, ?)"
+"""Write an event, as `event_row` makes it."""
+
+
+EVENTS_OF_TRUNK = f"SELECT at, {_EVENT} FROM event WHERE trunk_id = ? ORDER BY id"
+
+
+EVENTS_AFTER = f"SELECT id, trunk_id, {_EVENT} FROM event WHERE id > ? ORDER BY id"
+
+
+TRIM_EVENTS = """
+DELETE FROM event WHERE trunk_id = :id AND id <= (
+    SELECT id FROM event WHERE trunk_id = :id ORDER BY id DESC LIMIT 1 OFFSET :limit
+)
+"""
+"""Keep the last `limit` events of a trunk."""
