@@ -24,7 +24,7 @@ from whence.agent.config.load import load
 from whence.agent.registration.service import account_key
 from whence.core.identification.address import Address, Origin
 from whence.core.registration.model import NextHop, Registration, State
-from whence.core.sip.transport_address import Source, Transport
+from whence.core.sip.transport_address import Transport, TransportAddress
 from whence.store import rows, statements
 from whence.store.directory import FILE, Directory
 
@@ -108,7 +108,7 @@ def _grant(node: Whence, layout: Layout) -> None:
                 granted_s=GRANTED_S,
                 expires_at=now + GRANTED_S,
                 next_at=now + ASKS_AGAIN_S,
-                registrar=Source(Transport.UDP, ip, SOURCE_PORT),
+                registrar=TransportAddress(Transport.UDP, ip, SOURCE_PORT),
                 home=NextHop(Transport.UDP, str(ip), SOURCE_PORT),
                 last_status=200,
                 last_phrase="OK",

@@ -19,5 +19,7 @@ def mod_init() -> Handlers:
     """Make the handlers; Kamailio calls this once, before it forks."""
     for_drop_in = KSR.kx.get_def("WHENCE_DROP_IN")
     if for_drop_in:
-        return handlers.DropIn(KSR, handlers.Settings.parse(for_drop_in))
-    return inbound.Edge(KSR, inbound.Settings.parse(KSR.kx.get_def("WHENCE_EDGE") or ""))
+        return handlers.DropInHandlers(KSR, handlers.DropInSettings.parse(for_drop_in))
+    return inbound.EdgeHandlers(
+        KSR, inbound.EdgeSettings.parse(KSR.kx.get_def("WHENCE_EDGE") or "")
+    )

@@ -8,11 +8,11 @@ from types import TracebackType
 from typing import Self
 
 from testkit.sip import Address
-from whence.agent.config.models import Edge, Settings
-from whence.agent.config.trunk import Trunk, User
+from whence.agent.config.models import Config, EdgeConfig
+from whence.agent.config.trunk import TrunkConfig, UserConfig
 from whence.core.registration.events import Learn
 from whence.core.registration.model import AccountKey, Registration, State
-from whence.core.sip.transport_address import Source
+from whence.core.sip.transport_address import TransportAddress
 from whence.store.directory import Directory
 from whence.store.schema import DIALOG_KEY, META
 
@@ -25,9 +25,9 @@ Hide = Callable[[Path], None]
 class Books:
     """The directory that the edge of a world reads, and what stands in it."""
 
-    def __init__(self, folder: Path, edge: Edge) -> None:
+    def __init__(self, folder: Path, edge: EdgeConfig) -> None:
         self.directory = Directory(folder / "directory.db")
-        self.settings = Settings.model_validate({"edge": edge, "agent": {"state": str(folder)}})
+        self.settings = Config.model_validate({"edge": edge, "agent": {"state": str(folder)}})
         self.inside_key = self.directory.new_inside_key()
         self.directory.install(self.settings)
 
@@ -37,17 +37,17 @@ class Books:
         with closing(sqlite3.connect(self.directory.path)) as database:
             return str(database.execute(META, (DIALOG_KEY,)).fetchone()[0])
 
-    def add(self, *entries: Trunk | User) -> None:
+    def add(self, *entries: TrunkConfig | UserConfig) -> None:
         """Write trunks and users into the file, as it were, and load it again."""
-        trunks = [entry for entry in entries if isinstance(entry, Trunk)]
-        users = [entry for entry in entries if isinstance(entry, User)]
+        trunks = [entry for entry in entries if isinstance(entry, TrunkConfig)]
+        users = [entry for entry in entries if isinstance(entry, UserConfig)]
         settings = self.settings
         self.settings = settings.model_copy(
             update={"trunk": settings.trunk + trunks, "user": settings.user + users}
         )
         self.directory.install(self.settings)
 
-    def learn(self, trunk_id: str, source: Source, now: float, expires_at: float) -> None:
+    def learn(self, trunk_id: str, source: TransportAddress, now: float, expires_at: float) -> None:
         """Write down that a registrar at `source` accepted the trunk's REGISTER."""
         registration = Registration(trunk_id, f"call-{trunk_id}", state=State.REGISTERED)
         socket = self.settings.edge.listen[0]
@@ -87,12 +87,12 @@ class Books:
         self.directory.close()
 
 
-def edge_settings(edge: Address, inside: Address, workers: int = 1, **more: object) -> Edge:
+def edge_settings(edge: Address, inside: Address, workers: int = 1, **more: object) -> EdgeConfig:
     """Make `[edge]`. One worker has done all with one message before it takes the next.
 
     *more* are further keys of it.
     """
-    return Edge.model_validate(
+    return EdgeConfig.model_validate(
         {
             "listen": [f"udp:{edge[0]}:{edge[1]}"],
             "inside": f"udp:{inside[0]}:{inside[1]}",

@@ -12,8 +12,8 @@ from testkit.stream import StreamEndpoint
 from tests.contract.books import DOMAIN
 from tests.contract.inside import options
 from tests.contract.world import Caller, World
-from whence.agent.config.trunk import Trunk, User
-from whence.core.sip.transport_address import Source, Transport, canonical_ip
+from whence.agent.config.trunk import TrunkConfig, UserConfig
+from whence.core.sip.transport_address import Transport, TransportAddress, canonical_ip
 
 HOUR_S = 3600.0
 PASSWORD = "secret"
@@ -55,7 +55,7 @@ class Scene:
     def user(self) -> str:
         """Return the name of a new local user, whose password is PASSWORD."""
         name = self.name("user")
-        self.world.books.add(User.model_validate({"name": name, "password": PASSWORD}))
+        self.world.books.add(UserConfig.model_validate({"name": name, "password": PASSWORD}))
         return name
 
     def phone(self, user: str) -> Endpoint:
@@ -92,8 +92,8 @@ class Scene:
             "enabled": enabled,
             **more,
         }
-        books.add(Trunk.model_validate(trunk))
-        source = Source(transport, canonical_ip(caller.address[0]), 5060)
+        books.add(TrunkConfig.model_validate(trunk))
+        source = TransportAddress(transport, canonical_ip(caller.address[0]), 5060)
         books.learn(id_, source, now, now + granted_s)
         return Caller(id_, books.directory.tokens()[id_], caller)
 

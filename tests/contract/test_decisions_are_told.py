@@ -9,7 +9,7 @@ import pytest
 from testkit.sip import request
 from tests.contract.scene import Scene
 from whence.ipc import decisions
-from whence.ipc.decisions import DecisionKind, Told
+from whence.ipc.decisions import DecisionKind, DecisionReport
 
 
 class Agent:
@@ -22,7 +22,7 @@ class Agent:
         self._socket.settimeout(5)
         self._socket.bind(str(self._path))
 
-    def hears(self) -> Told:
+    def hears(self) -> DecisionReport:
         return decisions.read(self._socket.recv(65535))
 
     def is_idle(self) -> bool:

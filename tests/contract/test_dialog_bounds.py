@@ -15,7 +15,7 @@ from tests.contract.scene import PASSWORD, Scene
 from tests.contract.test_dialogs import cancel
 from tests.contract.test_replies import is_method, questions
 from tests.contract.world import World
-from whence.core.sip.transport_address import Source
+from whence.core.sip.transport_address import TransportAddress
 
 METHODS = ["BYE", "INFO", "INVITE", "MESSAGE", "OPTIONS", "REFER", "UPDATE", "ACK", "ODD"]
 
@@ -338,7 +338,7 @@ def test_trunk_may_go_on_from_another_of_its_addresses(scene: Scene) -> None:
     via = ask["Via"].replace(place(trunk.at.address), place(other.address))
     moved = Message(ask.start_line, (("Via", via), *ask.headers[1:]))
     assert refused(scene, other, moved)
-    source = Source.parse(f"udp:{other.address[0]}:5060")
+    source = TransportAddress.parse(f"udp:{other.address[0]}:5060")
     now = scene.world.now()
     scene.world.books.learn(trunk.id, source, now, now + 60)
     passes(scene, Message(moved.start_line, moved.headers), other, phone)

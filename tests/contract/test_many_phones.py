@@ -7,7 +7,7 @@ from testkit.wait import eventually
 from tests.contract.scene import PASSWORD, Scene
 from tests.contract.test_users import ask, credentials
 from tests.contract.world import World
-from whence.agent.config.trunk import User
+from whence.agent.config.trunk import UserConfig
 from whence.agent.kamailio import location
 from whence.agent.kamailio.config import LOCATION_FILE
 
@@ -18,7 +18,7 @@ def test_phones_that_register_at_once_are_all_let_in_and_written_down(tmp_path: 
     with World(tmp_path, workers=4) as world, Scene(world) as scene:
         names = [scene.name("user") for _ in range(PHONES)]
         world.books.add(
-            *(User.model_validate({"name": name, "password": PASSWORD}) for name in names)
+            *(UserConfig.model_validate({"name": name, "password": PASSWORD}) for name in names)
         )
         phones = [(scene.endpoint("phones"), name) for name in names]
         for phone, name in phones:

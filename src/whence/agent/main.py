@@ -13,43 +13,44 @@ from pathlib import Path
 import uvloop
 
 from whence.agent.api import actions, monitoring, users
-from whence.agent.api.app import Parts, make
+from whence.agent.api.app import ApiParts, make
 from whence.agent.api.models import Health
 from whence.agent.api.monitoring import Happened
 from whence.agent.config.load import load
-from whence.agent.config.models import Settings
-from whence.agent.config.trusted_paths import load_trusted
-from whence.agent.dns.cache import Records
-from whence.agent.dns.resolver import Resolver
-from whence.agent.dns.siblings import Siblings
+from whence.agent.config.models import Config
+from whence.agent.dns.cache import DnsCache
+from whence.agent.dns.resolver import SipResolver
+from whence.agent.dns.siblings import SiblingService
 from whence.agent.kamailio import location
 from whence.agent.kamailio.config import LOCATION_FILE, write_tls_config
-from whence.agent.monitoring.alarms import Events, WrongTokens
+from whence.agent.monitoring.alarms import Alarms, WrongTokenAlarms
 from whence.agent.monitoring.calls import Calls, CallsFile
-from whence.agent.monitoring.conflicts import Clashes
-from whence.agent.monitoring.decision_receiver import Hearing
+from whence.agent.monitoring.conflicts import ConflictMonitor
+from whence.agent.monitoring.decision_receiver import DecisionReceiver
 from whence.agent.monitoring.metrics import (
-    ClashMetrics,
+    AlarmMetrics,
     ClientMetrics,
-    EventMetrics,
+    ConflictMetrics,
+    DecisionMetrics,
     NoticeMetrics,
-    StandingMetrics,
-    ToldMetrics,
+    RegistrationMetrics,
     registry,
 )
-from whence.agent.monitoring.notices import Notices
-from whence.agent.monitoring.unknown_sources import Strangers
+from whence.agent.monitoring.notices import NoticeCounts
+from whence.agent.monitoring.unknown_sources import UnknownSources
 from whence.agent.monitoring.webhook import Webhook
 from whence.agent.provisioning.reload import Reload
-from whence.agent.registration.client import PATIENCE_S, Kamailio
-from whence.agent.registration.keepalive import KeepAlives
-from whence.agent.registration.service import Registrations
+from whence.agent.registration.client import PATIENCE_S, KamailioClient
+from whence.agent.registration.keepalive import KeepAliveService
+from whence.agent.registration.service import RegistrationService
+from whence.agent.registration.tls_probe import TlsProbe
 from whence.agent.runtime.process import LOCK_FILE, alone, api_socket, prepare_state, run_until_told
-from whence.core.monitoring.unknown_sources import Rate
-from whence.core.monitoring.unknown_sources import Strangers as KeptStrangers
+from whence.core.monitoring.unknown_sources import UnknownSourceTable as KeptStrangers
+from whence.core.monitoring.unknown_sources import WindowCounter
 from whence.errors import ConfigError, LocationError, OperatorError, StoreError
 from whence.ipc.decisions import SOCKET_FILE
 from whence.store.directory import FILE, Directory
+from whence.trust.paths import load_trusted
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ def run(path: Path) -> None:
             write_tls_config(settings)
             with (
                 closing(Directory(settings.state / FILE)) as directory,
-                closing(Hearing(settings.state / SOCKET_FILE)) as hearing,
+                closing(DecisionReceiver(settings.state / SOCKET_FILE)) as hearing,
             ):
                 uvloop.run(_serve(path, settings, directory, hearing, bound))
         except (StoreError, LocationError) as error:
@@ -75,59 +76,60 @@ def run(path: Path) -> None:
 
 async def _serve(
     path: Path,
-    settings: Settings,
+    settings: Config,
     directory: Directory,
-    hearing: Hearing,
+    hearing: DecisionReceiver,
     bound: socket.socket,
 ) -> None:
-    kamailio = await Kamailio.connect(
+    tls = settings.edge.tls
+    kamailio = await KamailioClient.connect(
         settings.edge.inside,
         directory.new_inside_key(),
         settings.registration.answer + PATIENCE_S,
-        settings.edge.tls.peer().fault if settings.edge.has_tls else None,
+        TlsProbe(tls.certificate, tls.key, tls.ca).fault if settings.edge.has_tls else None,
     )
     sockets = [(own.transport, own.ip.version) for own in settings.edge.listen]
-    resolver = Resolver(Records(settings.agent.nameserver_place), sockets)
-    registrations = Registrations(directory, kamailio, resolver)
+    resolver = SipResolver(DnsCache(settings.agent.nameserver_place), sockets)
+    registrations = RegistrationService(directory, kamailio, resolver)
     own = settings.agent
     webhook = Webhook(own.webhook, own.webhook_token_file) if own.webhook else None
-    events = Events([webhook] if webhook is not None else [])
+    events = Alarms([webhook] if webhook is not None else [])
     registrations.happened = events.happened
-    keepalives = KeepAlives(kamailio, registrations)
+    keepalives = KeepAliveService(kamailio, registrations)
     registrations.watchers.append(keepalives)
-    siblings = Siblings(directory, resolver, settings, not_in_dns=events.not_in_dns)
+    siblings = SiblingService(directory, resolver, settings, not_in_dns=events.not_in_dns)
     registrations.watchers.append(siblings)
 
-    def apply(settings: Settings) -> None:
+    def apply(settings: Config) -> None:
         registrations.apply(settings)
         siblings.apply(settings)
 
     apply(settings)
     reload = Reload(path, settings, apply)
     calls = Calls(own.calls, CallsFile(Path(own.calls_file)) if own.calls_file else None)
-    strangers = Strangers(
+    strangers = UnknownSources(
         directory,
         registrations,
         KeptStrangers(own.strangers),
-        Rate(own.strangers_alarm),
+        WindowCounter(own.strangers_alarm),
         events.too_many_strangers,
     )
-    notices = Notices(strangers.kept, events.password_guessed)
-    clashes = Clashes(directory.path, events.clash)
+    notices = NoticeCounts(strangers.kept, events.password_guessed)
+    clashes = ConflictMonitor(directory.path, events.clash)
     directory.on_change = clashes.changed
     metrics = registry(
-        StandingMetrics(directory, registrations),
+        RegistrationMetrics(directory, registrations),
         ClientMetrics(registrations, keepalives, kamailio),
-        ToldMetrics(hearing, calls, strangers, registrations),
-        EventMetrics(events, webhook),
+        DecisionMetrics(hearing, calls, strangers, registrations),
+        AlarmMetrics(events, webhook),
         NoticeMetrics(notices),
-        ClashMetrics(clashes),
+        ConflictMetrics(clashes),
     )
 
     async def health() -> Health:
         return Health(kamailio=await kamailio.lives(), directory=directory.can_write())
 
-    parts = Parts(
+    parts = ApiParts(
         own.api_place[0],
         directory,
         registrations,
@@ -158,7 +160,7 @@ async def _serve(
         len(settings.user),
         settings.agent.api,
     )
-    hearing.start([calls.hear, strangers.hear, WrongTokens(events).hear], [notices.hear])
+    hearing.start([calls.hear, strangers.hear, WrongTokenAlarms(events).hear], [notices.hear])
     keeping = {
         "registrations": registrations.run(),
         "keep-alives": keepalives.run(),

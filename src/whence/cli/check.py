@@ -14,9 +14,9 @@ def check(config: FileOption) -> None:
     Trunks that no rule could tell apart are no fault: some calls to them will be refused.
     """
     from whence.agent.config.load import load
-    from whence.agent.config.trusted_paths import load_trusted, owner_too
     from whence.agent.monitoring import conflicts
     from whence.agent.runtime.process import state_doubt
+    from whence.trust.paths import load_trusted, owner_too
 
     users = owner_too(config)
     settings, doubts = load_trusted(config, load, users)

@@ -36,11 +36,10 @@ def drop_in(
 
     Run it again after each change of DIR/drop-in.toml, and after an upgrade.
     """
-    from whence.agent.config.trusted_paths import load_trusted, root_and_us
     from whence.agent.config.validators import state_path
     from whence.agent.dropin import advice
     from whence.agent.dropin.config import FILE as SETTINGS_FILE
-    from whence.agent.dropin.config import DropIn, load
+    from whence.agent.dropin.config import DropInConfig, load
     from whence.agent.dropin.install import (
         INCLUDE_FILE,
         STATE,
@@ -53,6 +52,7 @@ def drop_in(
     )
     from whence.agent.dropin.kamailio_cfg.parser import read
     from whence.cli.service.preflight import kamailio_version, module_folders
+    from whence.trust.paths import load_trusted, root_and_us
 
     os.environ["PATH"] += ":/usr/sbin:/sbin"
     folder = folder.absolute()
@@ -67,7 +67,7 @@ def drop_in(
     options = advice.start_options(kamailio_cfg, kamailio_cfg == KAMAILIO_CFG)
     cfg = read(kamailio_cfg, advice.defines(options or ()), leave_out=include)
     faults = list(advice.faults(cfg))
-    settings, doubts = DropIn(), list[str]()
+    settings, doubts = DropInConfig(), list[str]()
     decide = {*root_and_us(), *([pwd.getpwnam(owner).pw_uid] if owner is not None else [])}
     if (folder / SETTINGS_FILE).exists():
         try:

@@ -10,9 +10,9 @@ from whence.cli.options import FileOption
 def edge_config(config: FileOption) -> None:
     """Print the generated kamailio.cfg."""
     from whence.agent.config.load import load
-    from whence.agent.config.trusted_paths import load_trusted, owner_too
     from whence.agent.kamailio.config import render
     from whence.agent.runtime.process import state_doubt
+    from whence.trust.paths import load_trusted, owner_too
 
     users = owner_too(config)
     settings, doubts = load_trusted(config, load, users)

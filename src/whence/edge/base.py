@@ -17,15 +17,15 @@ from whence.core.identification import number_headers
 from whence.core.identification.request import Request
 from whence.core.identification.trunk import P_CALLED_PARTY_ID
 from whence.core.sip.message import Message
-from whence.core.sip.transport_address import Source
-from whence.edge.decision_cache import Asked, Known
-from whence.edge.decision_sender import Tell
+from whence.core.sip.transport_address import TransportAddress
+from whence.edge.decision_cache import CacheKey, DecisionCache
+from whence.edge.decision_sender import DecisionSender
 from whence.edge.ksr import Ksr
 from whence.errors import StoreUnavailableError
 from whence.ipc import decisions
 from whence.ipc import headers as stamp
-from whence.store.generation import Generation
-from whence.store.reader import Directory
+from whence.store.generation import GenerationReader
+from whence.store.reader import DirectoryReader
 from whence.store.schema import GENERATION_FILE
 
 # What a handler returns to Kamailio's routing.
@@ -97,9 +97,9 @@ class Handlers:
 
     def __init__(self, ksr: Ksr, directory: Path) -> None:
         self.ksr = ksr
-        self._directory = Directory(directory)
-        self._known = Known(Generation(directory.with_name(GENERATION_FILE)))
-        self._tell = Tell(directory.with_name(decisions.SOCKET_FILE))
+        self._directory = DirectoryReader(directory)
+        self._known = DecisionCache(GenerationReader(directory.with_name(GENERATION_FILE)))
+        self._tell = DecisionSender(directory.with_name(decisions.SOCKET_FILE))
         self._headers: tuple[str, ...] = ()
         """Headers in which some trunk's number is looked for, besides those that all look at."""
         self._headers_of: bytes | None = None
@@ -142,10 +142,10 @@ class Handlers:
         for header in OURS:
             self.ksr.hdr.remove(header)
 
-    def _source(self) -> Source:
-        return Source.parse(self.ksr.kx.get_srcaddr_sock())
+    def _source(self) -> TransportAddress:
+        return TransportAddress.parse(self.ksr.kx.get_srcaddr_sock())
 
-    def _asked(self, message: Message) -> Asked | None:
+    def _asked(self, message: Message) -> CacheKey | None:
         """Take from the request what identification looks at; None without a readable R-URI."""
         ksr, text = self.ksr, self._text
         ruri = text(ksr.kx.get_ruri)
@@ -157,7 +157,7 @@ class Handlers:
         if self._headers:
             others = self._others(message.text)
         to = text(ksr.kx.get_turi)
-        return Asked(ksr.kx.get_srcaddr_sock(), ruri, to, p_called_party_id, others)
+        return CacheKey(ksr.kx.get_srcaddr_sock(), ruri, to, p_called_party_id, others)
 
     def _others(self, words: str) -> str:
         """Take the further headers that the request has."""
@@ -216,10 +216,12 @@ def smuggles(words: str) -> bool:
     return False
 
 
-def read(asked: Asked) -> Request | None:
+def read(asked: CacheKey) -> Request | None:
     """Make of a request's own words what identification takes; None where its R-URI is no URI."""
     source, ruri, to, p_called_party_id, others = asked
-    return decisions.read_request(Source.parse(source), ruri, to, p_called_party_id, others)
+    return decisions.read_request(
+        TransportAddress.parse(source), ruri, to, p_called_party_id, others
+    )
 
 
 def one_line(error: Exception) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from whence.core.identification.decision import Rule
-from whence.store.generation import Generation
+from whence.store.generation import GenerationReader
 
 LIMIT = 10_000
 """How many answers a worker keeps, about a kilobyte each; one more, and it begins anew."""
@@ -24,7 +24,7 @@ LOOK_S = 1.0
 """How often it is looked whether the generation is still the file that is there."""
 
 
-class Asked(NamedTuple):
+class CacheKey(NamedTuple):
     """All that a decision can rest on, as the request says it; its source as transport:ip:port."""
 
     source: str
@@ -35,7 +35,7 @@ class Asked(NamedTuple):
     """Further headers that some trunk has in its `number_headers`: `number_headers.text_of`."""
 
 
-class Answer(NamedTuple):
+class CachedDecision(NamedTuple):
     """Whose an identified call is, where it goes, and what is said of it.
 
     `trunk`: its trunk's id; `rule`: why. `headers`: the lines that are added to it. `is_ours`:
@@ -54,21 +54,21 @@ class Answer(NamedTuple):
     says_called: bool = False
 
 
-class Known:
+class DecisionCache:
     """The answers of one worker."""
 
-    def __init__(self, generation: Generation) -> None:
+    def __init__(self, generation: GenerationReader) -> None:
         self._generation = generation
         self._seen: bytes | None = None
         self._look_at = 0.0
-        self._answers: dict[Asked, Answer] = {}
+        self._answers: dict[CacheKey, CachedDecision] = {}
 
     @property
     def seen(self) -> bytes | None:
         """The generation that was looked at last; None: there was none."""
         return self._seen
 
-    def get(self, asked: Asked, now: float) -> Answer | None:
+    def get(self, asked: CacheKey, now: float) -> CachedDecision | None:
         """The answer, if it is known and still good. Ask this *before* the directory is read."""
         if not self.stands(now):
             return None
@@ -91,7 +91,7 @@ class Known:
         """Return the directory's generation; None while it has none."""
         return self._generation.now()
 
-    def keep(self, asked: Asked, answer: Answer) -> None:
+    def keep(self, asked: CacheKey, answer: CachedDecision) -> None:
         """Keep an answer that was read from the directory after the last `get`; not of what is
         too long.
         """

@@ -13,7 +13,7 @@ from pathlib import Path
 from whence.ipc import decisions
 
 
-class Tell:
+class DecisionSender:
     """The way to the agent from one worker."""
 
     def __init__(self, path: Path) -> None:

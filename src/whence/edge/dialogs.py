@@ -23,12 +23,12 @@ from whence.core.dialogs.cookie import (
     new_id,
     write_cookie,
 )
-from whence.core.dialogs.record import ENDED, Own, Party, Record, Side, Way
+from whence.core.dialogs.record import ENDED, DialogRecord, OwnSockets, Party, RequestPath, Side
 from whence.core.sip.message import Fault, Message
-from whence.core.sip.transport_address import Source, canonical_ip
+from whence.core.sip.transport_address import TransportAddress, canonical_ip
 from whence.core.sip.uri import Uri, host_text
 from whence.edge.base import ANSWERED, GO_ON, NO, answers, hides, judges, survives
-from whence.edge.guard import Guard, Limits
+from whence.edge.guard import GuardHandlers, Limits
 from whence.edge.ksr import Ksr
 from whence.ipc import headers
 from whence.store.schema import DIALOG_KEY
@@ -65,10 +65,10 @@ OUR_ROUTES_LIMIT = 64
 """How many of our own Record-Routes are remembered: one for each socket and transport."""
 
 
-class Dialogs(Guard):
+class DialogHandlers(GuardHandlers):
     """The handlers for what belongs to a dialog."""
 
-    def __init__(self, ksr: Ksr, directory: Path, own: Own, limits: Limits) -> None:
+    def __init__(self, ksr: Ksr, directory: Path, own: OwnSockets, limits: Limits) -> None:
         super().__init__(ksr, directory, limits)
         self._own = own
         self._started_at = time.time()
@@ -132,7 +132,7 @@ class Dialogs(Guard):
         return Message(text)
 
     def _begin(
-        self, message: Message, call_id: str, source: Source, trunk_id: str, user: str
+        self, message: Message, call_id: str, source: TransportAddress, trunk_id: str, user: str
     ) -> None:
         """Write down the dialog that an INVITE may begin, and the cookie of its Record-Route.
 
@@ -141,7 +141,7 @@ class Dialogs(Guard):
         id_ = new_id(time.time(), secrets.token_hex(8))
         way = self._way_back(message, source)
         cookie = self._cookie(id_, call_id, self._via(source), Side.CALLER, way, "")
-        record = Record(
+        record = DialogRecord(
             self._kept(call_id),
             self._kept(self._text(lambda: str(self.ksr.pv.get("$ft"))) or ""),
             trunk_id,
@@ -169,7 +169,9 @@ class Dialogs(Guard):
             return NO
         source, id_ = self._source(), cookie[:ID_LENGTH]
         record = self._load(id_)
-        if record == ENDED or (isinstance(record, Record) and not self._is_of(record, call_id)):
+        if record == ENDED or (
+            isinstance(record, DialogRecord) and not self._is_of(record, call_id)
+        ):
             return NO
         found = self._direction(record, cookie, call_id, there, source)
         if found is None or ksr.rr.loose_route() < 0:
@@ -187,7 +189,7 @@ class Dialogs(Guard):
         ksr = self.ksr
         id_, sent = str(ksr.pv.get(DIALOG_ID)), str(ksr.pv.get(SENT))
         record, call_id = self._load(id_), self._text(ksr.kx.get_callid)
-        if not isinstance(record, Record) or call_id is None:
+        if not isinstance(record, DialogRecord) or call_id is None:
             return GO_ON
         if self._is_of(record, call_id):
             sender, _, cookie = sent.partition(" ")
@@ -213,7 +215,7 @@ class Dialogs(Guard):
         record = self._load(id_)
         if record == ENDED or (record is None and not self._is_old(cookie)):
             return NO
-        if isinstance(record, Record):
+        if isinstance(record, DialogRecord):
             tag = self._kept(self._text(lambda: str(ksr.pv.get("$ft"))) or "")
             sender = Side.CALLER if tag == record.tag else Side.CALLEE
             ips = record.party(sender.other).ips
@@ -222,7 +224,7 @@ class Dialogs(Guard):
         else:  # it began before this Kamailio: the answer of who rang meanwhile
             sender = Side.CALLER
             ip = via.partition(":")[2].rpartition(":")[0].strip("[]")
-            record = Record("", "", "", "", Party((ip,)))
+            record = DialogRecord("", "", "", "", Party((ip,)))
         self._learn(message, id_, call_id, record, sender, cookie)
         return GO_ON
 
@@ -245,14 +247,14 @@ class Dialogs(Guard):
 
     def _direction(
         self,
-        record: Record | str | None,
+        record: DialogRecord | str | None,
         cookie: str,
         call_id: str,
         there: tuple[str, ...],
-        source: Source,
-    ) -> tuple[Side, Way] | None:
+        source: TransportAddress,
+    ) -> tuple[Side, RequestPath] | None:
         """Return who sends a request, and its way, if it comes from a party of the dialog."""
-        if isinstance(record, Record):
+        if isinstance(record, DialogRecord):
             found = targets.direction(record, cookie, there)
             if found is not None and self._comes_from(record, found[0], source):
                 return found
@@ -261,7 +263,7 @@ class Dialogs(Guard):
         key = self._key_of_dialogs()
         return targets.direction_of_old(key, cookie, call_id, there, str(source.ip))
 
-    def _comes_from(self, record: Record, sender: Side, source: Source) -> bool:
+    def _comes_from(self, record: DialogRecord, sender: Side, source: TransportAddress) -> bool:
         if str(source.ip) in record.party(sender).ips:
             return True
         if sender is Side.CALLEE:
@@ -270,7 +272,7 @@ class Dialogs(Guard):
             record.trunk_id, source, time.time()
         )
 
-    def _is_phone_of(self, user: str, source: Source) -> bool:
+    def _is_phone_of(self, user: str, source: TransportAddress) -> bool:
         """Return whether a phone of the user has registered from there: phones move in mid-call."""
         transport = "" if source.transport == "udp" else f";transport={source.transport}"
         uri = f"sip:{host_text(str(source.ip))}:{source.port}{transport}"
@@ -281,12 +283,12 @@ class Dialogs(Guard):
         self,
         message: Message,
         id_: str,
-        record: Record | str | None,
+        record: DialogRecord | str | None,
         call_id: str,
         cookie: str,
         sender: Side,
-        way: Way,
-        source: Source,
+        way: RequestPath,
+        source: TransportAddress,
     ) -> None:
         """Write down what a request inside a dialog changes, and what its replies need."""
         ksr = self.ksr
@@ -297,18 +299,18 @@ class Dialogs(Guard):
         if self._is_old(cookie):
             ksr.pv.sets(OLD, "yes")
         if method not in REFRESHES:
-            if isinstance(record, Record):
+            if isinstance(record, DialogRecord):
                 ksr.pv.seti(EXPIRY, OLD_S)
             return
-        if not isinstance(record, Record):
+        if not isinstance(record, DialogRecord):
             tag = str(ksr.pv.get("$ft" if sender is Side.CALLER else "$tt"))
             hidden = self._kept(call_id), self._kept(tag)
-            record = Record(*hidden, "", "", Party())
+            record = DialogRecord(*hidden, "", "", Party())
         receiver = record.party(sender.other).with_more("", way, cookie)
         record = record.with_party(sender.other, receiver)
         party = record.party(sender)
         contact = next(iter(targets.uris(message.all("contact"))), None)
-        before = next(iter(party.ways), Way(("",), ""))
+        before = next(iter(party.ways), RequestPath(("",), ""))
         after = targets.refreshed(before, contact, source, self._own)
         ours = ""
         if method == "INVITE":
@@ -324,7 +326,7 @@ class Dialogs(Guard):
         message: Message,
         id_: str,
         call_id: str,
-        record: Record,
+        record: DialogRecord,
         requester: Side,
         cookie: str,
     ) -> None:
@@ -352,7 +354,7 @@ class Dialogs(Guard):
         if record.call and after != record:
             self._save(id_, after)
 
-    def _way_back(self, message: Message, source: Source) -> Way | None:
+    def _way_back(self, message: Message, source: TransportAddress) -> RequestPath | None:
         routes = targets.uris(message.all("record-route"))
         contact = next(iter(targets.uris(message.all("contact"))), None)
         return targets.way(routes, contact, source, self._own)
@@ -384,27 +386,27 @@ class Dialogs(Guard):
         self.ksr.pv.sets(SENT, f"{sender} {cookie}")
 
     def _cookie(
-        self, id_: str, call_id: str, via: str, to: Side, way: Way | None, from_ip: str
+        self, id_: str, call_id: str, via: str, to: Side, way: RequestPath | None, from_ip: str
     ) -> str:
         key, there = self._key_of_dialogs(), way.places if way else ()
         return write_cookie(key, id_, call_id, via, to, there, from_ip)
 
-    def _via(self, source: Source) -> str:
+    def _via(self, source: TransportAddress) -> str:
         """Return where answers to the request at hand go."""
         connection = "" if source.transport == "udp" else f"#{self.ksr.kx.get_conid()}"
         return f"{source}{connection}"
 
-    def _load(self, id_: str) -> Record | str | None:
+    def _load(self, id_: str) -> DialogRecord | str | None:
         """Return the record of a dialog, ENDED, or None where there is neither."""
         text = self.ksr.htable.sht_get(DIALOGS, id_)
         if not text:
             return None
-        return ENDED if text == ENDED else Record.from_text(str(text))
+        return ENDED if text == ENDED else DialogRecord.from_text(str(text))
 
-    def _save(self, id_: str, record: Record) -> None:
+    def _save(self, id_: str, record: DialogRecord) -> None:
         self.ksr.htable.sht_sets(DIALOGS, id_, record.to_text())
 
-    def _is_of(self, record: Record, call_id: str) -> bool:
+    def _is_of(self, record: DialogRecord, call_id: str) -> bool:
         return record.call == self._kept(call_id)
 
     def _is_old(self, cookie: str) -> bool:

@@ -19,16 +19,17 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from pathlib import Path
 
+from whence.core.monitoring.unknown_sources import NoticeReason
 from whence.core.protection import blocks as block
 from whence.core.protection.connections import Connections, Peer, hex_of, network_of, peers
 from whence.core.sip.message import Message
-from whence.core.sip.transport_address import IP, Source, Transport, canonical_ip
+from whence.core.sip.transport_address import IP, Transport, TransportAddress, canonical_ip
 from whence.core.sip.uri import host_text
 from whence.edge.base import GO_ON, NO, Handlers, judges, survives
 from whence.edge.ksr import Ksr
 from whence.errors import StoreUnavailableError
 from whence.ipc import decisions, notices
-from whence.ipc.notices import Notice, NoticeReason
+from whence.ipc.notices import Notice
 
 FLOOD = "flood"
 """Table: source → 1 while what it sends is dropped; an entry lasts a few seconds."""
@@ -85,7 +86,7 @@ class Limits:
     @classmethod
     def parse(cls, values: dict[str, int], listen: list[str]) -> Limits:
         """Read what `whence edge-config` wrote; KeyError or ValueError if it did not."""
-        sockets = [Source.parse(text) for text in listen]
+        sockets = [TransportAddress.parse(text) for text in listen]
         return cls(
             values["connections"],
             values["connections_per_source"],
@@ -115,7 +116,7 @@ def counted_as(ip: IP) -> str:
     return str(IPv4Address(0xF000_0000 | number))
 
 
-class Notices:
+class NoticeSender:
     """The way to the agent for notices, of one process; bounded a second."""
 
     def __init__(self, path: Path) -> None:
@@ -135,7 +136,7 @@ class Notices:
     def __call__(
         self,
         reason: NoticeReason,
-        source: Source,
+        source: TransportAddress,
         now: float,
         *,
         count: int = 1,
@@ -169,13 +170,13 @@ class _Checked:
     ips: set[str] = field(default_factory=set)
 
 
-class Guard(Handlers):
+class GuardHandlers(Handlers):
     """The handlers of kamailio.cfg that keep unknown sources within bounds."""
 
     def __init__(self, ksr: Ksr, directory: Path, limits: Limits) -> None:
         super().__init__(ksr, directory)
         self._limits = limits
-        self._notices = Notices(directory.with_name(decisions.SOCKET_FILE))
+        self._notices = NoticeSender(directory.with_name(decisions.SOCKET_FILE))
         self._checked = _Checked()
         self._connections = Connections(limits.connections, limits.connections_per_source)
         self._streams = frozenset(limits.streams)
@@ -247,13 +248,18 @@ class Guard(Handlers):
         self._report_unreadable(self._source())
         return GO_ON
 
-    def _ends(self) -> tuple[Source, Source]:
+    def _ends(self) -> tuple[TransportAddress, TransportAddress]:
         """Return where the message at hand came from, and our socket that it came to."""
         kx, source = self.ksr.kx, self._source()
         return source, _place(source.transport, kx.get_rcvip(), kx.get_rcvport())
 
     def _send_refusal(
-        self, message: Message, status: int, phrase: str, source: Source, own: Source
+        self,
+        message: Message,
+        status: int,
+        phrase: str,
+        source: TransportAddress,
+        own: TransportAddress,
     ) -> None:
         """Answer a request by which Kamailio could make no answer."""
         answer = message.refusal(status, phrase, secrets.token_hex(8))
@@ -261,7 +267,7 @@ class Guard(Handlers):
             to = f"sip:{host_text(source.ip_text)}:{source.port};transport={source.transport}"
             self.ksr.corex.sendx(to, str(own), answer)
 
-    def _report_unreadable(self, source: Source) -> None:
+    def _report_unreadable(self, source: TransportAddress) -> None:
         now = time.time()
         if self._notices.has_room(NoticeReason.UNREADABLE, now) and not self._belongs(
             source.ip, now
@@ -269,7 +275,7 @@ class Guard(Handlers):
             self._notices(NoticeReason.UNREADABLE, source, now)
         self._count_refused(source)
 
-    def _count_refused(self, source: Source | None = None) -> None:
+    def _count_refused(self, source: TransportAddress | None = None) -> None:
         source = source or self._source()
         if self.ksr.pike.pike_check_ip(counted_as(source.ip)) > 0:
             return
@@ -295,7 +301,7 @@ class Guard(Handlers):
 
     # Passwords.
 
-    def _is_blocked(self, source: Source) -> bool:
+    def _is_blocked(self, source: TransportAddress) -> bool:
         """Whether the source of a REGISTER is blocked; a phone that registered there is not."""
         sht_get = self.ksr.htable.sht_get
         return (
@@ -304,12 +310,12 @@ class Guard(Handlers):
             and sht_get(PHONES, f"{source.ip}:{source.port}") is None
         )
 
-    def _registered(self, source: Source) -> None:
+    def _registered(self, source: TransportAddress) -> None:
         """Remember that a phone proved itself from this source."""
         self.ksr.htable.sht_seti(PHONES, source.ip_text, 1)
         self.ksr.htable.sht_seti(PHONES, f"{source.ip}:{source.port}", 1)
 
-    def _wrong_password(self, source: Source, user: str, now: float) -> None:
+    def _wrong_password(self, source: TransportAddress, user: str, now: float) -> None:
         """Count a wrong password, block its source if there were too many, and report it.
 
         The nonce is ours and for this ip, so the source received our challenge: it is not forged.
@@ -371,14 +377,14 @@ class Guard(Handlers):
         for peer in closing:
             counted.setdefault(network_of(peer.ip), []).append(peer)
         for of_one in counted.values():
-            source = Source(Transport.TCP, of_one[0].ip, of_one[0].port)
+            source = TransportAddress(Transport.TCP, of_one[0].ip, of_one[0].port)
             self._notices(NoticeReason.CONNECTIONS, source, time.time(), count=len(of_one))
         return closing
 
 
-def _place(transport: Transport, ip: str | int | None, port: str | int | None) -> Source:
+def _place(transport: Transport, ip: str | int | None, port: str | int | None) -> TransportAddress:
     """Make a source of what Kamailio says."""
-    return Source(transport, canonical_ip(str(ip)), int(port or 0))
+    return TransportAddress(transport, canonical_ip(str(ip)), int(port or 0))
 
 
 def _in_use(sockstat: Path) -> int:

@@ -10,16 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from whence.core import mac
-from whence.core.dialogs.record import Own
+from whence.core.dialogs.record import OwnSockets
 from whence.core.identification.decision import Identified, Unknown
 from whence.core.identification.identify import dialled
 from whence.core.sip.phone_number import bare
-from whence.core.sip.transport_address import Source, Transport
+from whence.core.sip.transport_address import Transport, TransportAddress
 from whence.core.sip.uri import escape_user
 from whence.edge import tls_identity
 from whence.edge.base import ANSWERED, GO_ON, answers, read, survives
-from whence.edge.decision_cache import Answer, Asked
-from whence.edge.dialogs import LOCATION, Dialogs
+from whence.edge.decision_cache import CachedDecision, CacheKey
+from whence.edge.dialogs import LOCATION, DialogHandlers
 from whence.edge.guard import WRONG_PASSWORD, Limits
 from whence.edge.ksr import Ksr
 from whence.ipc import decisions
@@ -54,30 +54,30 @@ RELAYED = frozenset({"INVITE", "MESSAGE"})
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class EdgeSettings:
     """What the generated kamailio.cfg tells the edge, as JSON in the define WHENCE_EDGE."""
 
     directory: Path
     domain: str
     answer_ms: int
     """How long a registrar may take to answer before the agent is told that it did not."""
-    own: Own
+    own: OwnSockets
     """The sockets of the edge, and what it advertises."""
     limits: Limits = field(default_factory=Limits)
 
     @classmethod
-    def parse(cls, text: str) -> Settings:
+    def parse(cls, text: str) -> EdgeSettings:
         """Read the define; KeyError or ValueError if it was not written by `whence edge-config`."""
         values = json.loads(text)
-        own = Own.of([Source.parse(socket) for socket in values["sockets"]])
+        own = OwnSockets.of([TransportAddress.parse(socket) for socket in values["sockets"]])
         limits = Limits.parse(values["limits"], values["listen"])
         return cls(Path(values["directory"]), values["domain"], values["answer_ms"], own, limits)
 
 
-class Edge(Dialogs):
+class EdgeHandlers(DialogHandlers):
     """The handlers that kamailio.cfg calls, in each of its worker processes."""
 
-    def __init__(self, ksr: Ksr, settings: Settings) -> None:
+    def __init__(self, ksr: Ksr, settings: EdgeSettings) -> None:
         super().__init__(ksr, settings.directory, settings.own, settings.limits)
         self._settings = settings
 
@@ -101,7 +101,7 @@ class Edge(Dialogs):
         ksr.hdr.append(answer.headers)
         if method == "INVITE":
             user = answer.target if answer.is_ours else ""
-            self._begin(message, call_id, Source.parse(asked.source), answer.trunk, user)
+            self._begin(message, call_id, TransportAddress.parse(asked.source), answer.trunk, user)
         ksr.seturi(answer.target)
         self._tell(answer.told, method, call_id, now, known=known is not None)
         return TO_USER if answer.is_ours else GO_ON
@@ -203,7 +203,7 @@ class Edge(Dialogs):
             # They go over a connection that is there, whose other end was believed, or not at all.
             ksr.set_forward_no_connect()
 
-    def _distrust(self, source: Source, name: str) -> str:
+    def _distrust(self, source: TransportAddress, name: str) -> str:
         """Why whoever answered over TLS is not `name`; nothing if it is."""
         if source.transport is not Transport.TLS:
             return f"what was asked over TLS was answered over {source.transport}"
@@ -220,7 +220,9 @@ class Edge(Dialogs):
         printable = "".join(c for c in shown if c.isprintable())[:200]
         return f"its certificate is for {printable}, not {name}"
 
-    def _decide(self, asked: Asked, method: str, call_id: str, now: float) -> Answer | None:
+    def _decide(
+        self, asked: CacheKey, method: str, call_id: str, now: float
+    ) -> CachedDecision | None:
         """Decide what this worker has not decided before; None where the answer is no call's."""
         ksr, request = self.ksr, read(asked)
         if request is not None and self._has_other_headers(now):
@@ -241,7 +243,7 @@ class Edge(Dialogs):
             says_called = is_ours and bare(number) is not None
             if says_called:  # his phone's own Contact will be the Request-URI: RFC 7315 4.2
                 headers += f"P-Called-Party-ID: <{called}>\r\n"
-            answer = Answer(
+            answer = CachedDecision(
                 trunk.id,
                 decision.rule,
                 headers,

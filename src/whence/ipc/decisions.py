@@ -15,7 +15,7 @@ from whence.core.identification import decision as decision_
 from whence.core.identification import number_headers
 from whence.core.identification.decision import Decision, Identified, Reason, Refused, Rule
 from whence.core.identification.request import NO_HEADERS, Request
-from whence.core.sip.transport_address import Source
+from whence.core.sip.transport_address import TransportAddress
 from whence.core.sip.uri import Uri
 from whence.errors import InvalidDatagramError
 
@@ -45,7 +45,7 @@ class DecisionKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class DecisionReport:
     """One decision on an initial request, as the edge told it. `at` in seconds since the epoch.
 
     `reason`: the rule that identified it, or why it was given to no trunk. `named`: the trunk that
@@ -59,7 +59,7 @@ class Told:
     kind: DecisionKind
     named: tuple[str, ...]
     reason: Rule | Reason
-    source: Source
+    source: TransportAddress
     ruri: str
     to: str | None
     p_called_party_id: str | None
@@ -93,7 +93,7 @@ class Told:
 
 def lasting(
     decision: Decision,
-    source: Source,
+    source: TransportAddress,
     ruri: str,
     to: str | None,
     p_called_party_id: str | None,
@@ -151,7 +151,7 @@ def call_id_of(data: bytes) -> str:
     return data.decode("utf-8", "replace").split(_SEPARATOR, _FIELDS - 1)[-1]
 
 
-def read(data: bytes) -> Told:
+def read(data: bytes) -> DecisionReport:
     """Read one datagram; InvalidDatagramError where it is none of this version."""
     try:
         fields = data.decode().split(_SEPARATOR, _FIELDS - 1)
@@ -159,13 +159,13 @@ def read(data: bytes) -> Told:
         transport, ip, port, ruri, to, p_called_party_id, headers, call_id = rest
         if version != _VERSION or known not in ("0", "1"):
             raise InvalidDatagramError("of another version")
-        return Told(
+        return DecisionReport(
             at=_count(at_ms) / 1000,
             method=method,
             kind=DecisionKind(kind),
             named=tuple(named.split()),
             reason=Rule(reason) if kind == DecisionKind.IDENTIFIED else Reason(reason),
-            source=Source.parse(f"{transport}:{f'[{ip}]' if ':' in ip else ip}:{port}"),
+            source=TransportAddress.parse(f"{transport}:{f'[{ip}]' if ':' in ip else ip}:{port}"),
             ruri=ruri,
             to=to or None,
             p_called_party_id=p_called_party_id or None,
@@ -178,7 +178,7 @@ def read(data: bytes) -> Told:
         raise InvalidDatagramError(str(error)[:200]) from None
 
 
-def request(told: Told) -> Request | None:
+def request(told: DecisionReport) -> Request | None:
     """Read the request that was decided on as the edge did; None where its URIs were cut."""
     return (
         None
@@ -188,7 +188,7 @@ def request(told: Told) -> Request | None:
 
 
 def read_request(
-    source: Source, ruri: str, to: str | None, p_called_party_id: str | None, headers: str
+    source: TransportAddress, ruri: str, to: str | None, p_called_party_id: str | None, headers: str
 ) -> Request | None:
     """Make of a request's own words what identification takes; None where its R-URI is no URI."""
     uri = Uri.parse(ruri)

@@ -8,9 +8,9 @@ of `ipc/decisions.py`; what a sender wrote stands last, cut, and is `shown` by w
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
-from whence.core.sip.transport_address import Source
+from whence.core.monitoring.unknown_sources import NoticeReason
+from whence.core.sip.transport_address import TransportAddress
 from whence.errors import InvalidDatagramError
 
 PREFIX = b"n1\x1f"
@@ -21,15 +21,6 @@ COUNT_LIMIT = 1 << 50
 
 _SEPARATOR = "\x1f"
 _FIELDS = 9
-
-
-class NoticeReason(StrEnum):
-    """What was noticed."""
-
-    UNREADABLE = "unreadable_message"
-    FLOOD = "flood"
-    PASSWORD = "wrong_password"
-    CONNECTIONS = "too_many_connections"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +34,7 @@ class Notice:
 
     at: float
     reason: NoticeReason
-    source: Source
+    source: TransportAddress
     count: int = 1
     blocked_s: int = 0
     left_out: int = 0
@@ -77,7 +68,7 @@ def read(data: bytes) -> Notice:
         return Notice(
             _count(at_ms) / 1000,
             NoticeReason(reason),
-            Source.parse(f"{transport}:{f'[{ip}]' if ':' in ip else ip}:{port}"),
+            TransportAddress.parse(f"{transport}:{f'[{ip}]' if ':' in ip else ip}:{port}"),
             _count(count),
             _count(blocked_s),
             _count(left_out),

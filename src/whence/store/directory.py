@@ -22,24 +22,23 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
-from whence.agent.config import trusted_paths
-from whence.agent.config.models import Settings
+from whence.agent.config.models import Config
 from whence.core.identification.address import Address, Origin
 from whence.core.identification.dns_siblings import LIMIT
-from whence.core.identification.explain import Former, IgnoredReply, Neighbour
+from whence.core.identification.explain import FormerAddress, IgnoredReply, NearbyTrunk
 from whence.core.identification.request import Evidence, Request
 from whence.core.registration import history
-from whence.core.registration.events import Action, Forget, Ignore, Learn
+from whence.core.registration.events import Action, ForgetAddresses, IgnoreReply, Learn
 from whence.core.registration.grant import GRANT_LIMIT_S
-from whence.core.registration.history import Event
-from whence.core.registration.learning import Expected, Ground, permit
+from whence.core.registration.history import HistoryEvent
+from whence.core.registration.learning import ExpectedSources, Ground, permit
 from whence.core.registration.model import AccountKey, Registration
 from whence.core.sip.digest import Credentials
 from whence.core.sip.transport_address import (
     IP,
     Network,
-    Source,
     Transport,
+    TransportAddress,
     bits_of,
     canonical_ip,
     canonical_network,
@@ -56,6 +55,7 @@ from whence.store.rows import (
     registration_row,
     row_of,
 )
+from whence.trust import paths
 
 FILE = "directory.db"
 
@@ -85,12 +85,12 @@ _REMEDIES = {
 """SQLite's primary result code → what the operator can do about it."""
 
 
-class Generation:
+class GenerationWriter:
     """The bytes beside the database that tell the workers when an answer could have changed."""
 
     def __init__(self, path: Path) -> None:
         """Open it, or make it; it moves at once, for what the last agent may have left undone."""
-        opened = trusted_paths.open_file(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+        opened = paths.open_file(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
         with os.fdopen(opened, "a+b", buffering=0) as file:
             os.fchmod(file.fileno(), 0o600)
             # Written, not only made long: on a full disk this fails, and writing to memory would
@@ -112,7 +112,7 @@ class Generation:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredRegistration:
     """A registration as the directory keeps it, and the account that it is for."""
 
     account: AccountKey
@@ -131,14 +131,14 @@ class Directory:
         """Trunks whose learned addresses admit the port that answered, and no other."""
         try:
             with ExitStack() as undo:
-                trusted_paths.make_database(path)
+                paths.make_database(path)
                 self._db = sqlite3.connect(path, isolation_level=None, timeout=2.0)
                 undo.callback(self._db.close)
                 self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.execute("PRAGMA synchronous = NORMAL")
                 self._db.execute("PRAGMA foreign_keys = ON")
                 self._prepare()
-                self._generation = Generation(path.with_name(tables.GENERATION_FILE))
+                self._generation = GenerationWriter(path.with_name(tables.GENERATION_FILE))
                 undo.pop_all()
         except UntrustedError as error:
             raise StoreError(
@@ -239,7 +239,7 @@ class Directory:
         self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
     def install(
-        self, settings: Settings, now: float | None = None, others: Iterable[str] = ()
+        self, settings: Config, now: float | None = None, others: Iterable[str] = ()
     ) -> frozenset[str]:
         """Make trunks, numbers and users those of the file; what is gone takes its addresses along.
 
@@ -258,7 +258,7 @@ class Directory:
             self._install_pins(pinned)
             anyone = {trunk.id for trunk in settings.trunk if trunk.learn_from == "any"}
             self._end_what_is_not_permitted(
-                lambda id_: Expected(networks=pinned.get(id_, ()), anyone=id_ in anyone), now
+                lambda id_: ExpectedSources(networks=pinned.get(id_, ()), anyone=id_ in anyone), now
             )
             self._db.execute("DELETE FROM user")
             self._db.executemany(
@@ -287,7 +287,7 @@ class Directory:
         )
         self._db.execute(statements.PUT_GONE, (_gone_id(trunk_id, now), *before, now))
 
-    def _install_trunks(self, settings: Settings) -> frozenset[str]:
+    def _install_trunks(self, settings: Config) -> frozenset[str]:
         db = self._db
         key = self._lasting_key(tables.MARK_KEY)
         marks = {trunk.id: _mark(key, trunk.credentials()) for trunk in settings.trunk}
@@ -354,7 +354,9 @@ class Directory:
             self._put(key[0], written[key])
         self._list_networks()
 
-    def _end_what_is_not_permitted(self, expected: Callable[[str], Expected], now: float) -> None:
+    def _end_what_is_not_permitted(
+        self, expected: Callable[[str], ExpectedSources], now: float
+    ) -> None:
         """End learned addresses that the former file permitted, and this one does not.
 
         `expected`: of a trunk's id. Where a trunk has no learned address left, no address that DNS
@@ -366,7 +368,7 @@ class Directory:
             " WHERE origin = 'learned' AND ground IN (?, ?)"
         )
         for id_, ip, port, transport, row in self._db.execute(query, grounds).fetchall():
-            source = Source(Transport(transport), canonical_ip(ip), port)
+            source = TransportAddress(Transport(transport), canonical_ip(ip), port)
             if permit(source, (), expected(id_), now) is not None:
                 continue
             self._end("rowid = :row", now, row=row)
@@ -403,7 +405,7 @@ class Directory:
     # What the operator pins at run time.
 
     def pin(
-        self, trunk_id: str, address: Address, note: str = "", event: Event | None = None
+        self, trunk_id: str, address: Address, note: str = "", event: HistoryEvent | None = None
     ) -> None:
         """Admit `address` as this trunk's until it expires, or is unpinned; new files leave it.
 
@@ -425,7 +427,7 @@ class Directory:
                 self._note(trunk_id, event, address.learned_at)
 
     def unpin(
-        self, trunk_id: str, ip: IP | Network, now: float, event: Event | None = None
+        self, trunk_id: str, ip: IP | Network, now: float, event: HistoryEvent | None = None
     ) -> bool:
         """End what was pinned at run time at this ip or network, over any transport; False where
         there is nothing. `event` goes into the trunk's history.
@@ -454,19 +456,19 @@ class Directory:
 
     # Registrations, and what they taught.
 
-    def registrations(self) -> dict[str, Stored]:
+    def registrations(self) -> dict[str, StoredRegistration]:
         """Trunk id → what is known of its registration from before."""
         rows = self._fetch(statements.REGISTRATIONS)
-        return {row[0]: Stored(*registration_of(row)) for row in rows}
+        return {row[0]: StoredRegistration(*registration_of(row)) for row in rows}
 
     def save(
         self,
         account: AccountKey,
         registration: Registration,
         actions: Sequence[Action],
-        socket: Source,
+        socket: TransportAddress,
         now: float,
-        events: Sequence[Event] = (),
+        events: Sequence[HistoryEvent] = (),
     ) -> None:
         """Write one step down, with what it taught and what is told of it, in one transaction.
 
@@ -479,21 +481,21 @@ class Directory:
             for action in actions:
                 if isinstance(action, Learn):
                     self._learn(r.trunk_id, action, socket, now)
-                elif isinstance(action, Ignore):
+                elif isinstance(action, IgnoreReply):
                     ip = str(action.source.ip)
                     row = (r.trunk_id, ip, action.asked, now)
                     self._db.execute(statements.PUT_IGNORED, row)
                     self._db.execute(statements.TRIM_IGNORED, (r.trunk_id,))
-                elif isinstance(action, Forget):
+                elif isinstance(action, ForgetAddresses):
                     self._forget(r.trunk_id, now)
             for event in events:
                 self._note(r.trunk_id, event, now)
 
-    def _note(self, trunk_id: str, event: Event, now: float) -> None:
+    def _note(self, trunk_id: str, event: HistoryEvent, now: float) -> None:
         self._db.execute(statements.PUT_EVENT, event_row(trunk_id, now, event))
         self._db.execute(statements.TRIM_EVENTS, {"id": trunk_id, "limit": history.LIMIT})
 
-    def events(self, trunk_id: str) -> list[tuple[float, Event]]:
+    def events(self, trunk_id: str) -> list[tuple[float, HistoryEvent]]:
         """(when, what) happened to a trunk, the oldest first; the last ones only."""
         rows = self._fetch(statements.EVENTS_OF_TRUNK, (trunk_id,))
         return [(at, event_of(event)) for at, *event in rows]
@@ -501,7 +503,7 @@ class Directory:
     def _moves(self, trunk_id: str, action: Action, now: float) -> bool:
         """Whether an answer could change: an address that only lives longer changes none."""
         if not isinstance(action, Learn):
-            return isinstance(action, Forget)
+            return isinstance(action, ForgetAddresses)
         source = action.source
         known = self._fetch(
             statements.LEARNED_UNTIL, (trunk_id, str(source.ip), source.port, source.transport)
@@ -509,7 +511,7 @@ class Directory:
         exact = action.exact or trunk_id in self._exact
         return not known or not now < known[0][0] <= action.expires_at or known[0][1] != exact
 
-    def _learn(self, trunk_id: str, learn: Learn, socket: Source, now: float) -> None:
+    def _learn(self, trunk_id: str, learn: Learn, socket: TransportAddress, now: float) -> None:
         source = learn.source
         learned = Address(
             source.ip,
@@ -614,7 +616,7 @@ class Directory:
             finally:
                 self._undo()
 
-    def neighbours(self, request: Request, evidence: Evidence) -> list[Neighbour]:
+    def neighbours(self, request: Request, evidence: Evidence) -> list[NearbyTrunk]:
         """Who has, or had, to do with a request, or with its source: a few of each kind."""
         ip = request.source.ip
         named: dict[str, list[str]] = {}
@@ -635,7 +637,7 @@ class Directory:
             ]
         return [one for one in every if one.has_to_do_with(ip)]
 
-    def _neighbour(self, trunk_id: str, named: tuple[str, ...]) -> Iterator[Neighbour]:
+    def _neighbour(self, trunk_id: str, named: tuple[str, ...]) -> Iterator[NearbyTrunk]:
         """The trunk as a neighbour; none where it has gone since the evidence was read."""
         row = (trunk_id,)
         query = "SELECT enabled, gone_at IS NOT NULL FROM trunk WHERE id = ?"
@@ -643,12 +645,12 @@ class Directory:
             addresses = self._fetch(statements.ADDRESSES_OF_TRUNK, row)
             former = self._fetch(statements.FORMER_ADDRESSES, row)
             ignored = self._fetch(statements.IGNORED_REPLIES, row)
-            yield Neighbour(
+            yield NearbyTrunk(
                 trunk_id,
                 bool(enabled),
                 named,
                 tuple(address_of(one) for one in addresses),
-                tuple(Former(address_of(one), ended_at) for *one, ended_at in former),
+                tuple(FormerAddress(address_of(one), ended_at) for *one, ended_at in former),
                 bool(gone),
                 tuple(IgnoredReply(canonical_ip(ip), asked, at) for ip, asked, at in ignored),
             )

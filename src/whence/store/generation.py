@@ -20,7 +20,7 @@ def identity(path: Path) -> Identity:
     return found.st_dev, found.st_ino
 
 
-class Generation:
+class GenerationReader:
     """The directory's generation, read without a system call."""
 
     def __init__(self, path: Path) -> None:

@@ -11,7 +11,7 @@ from whence.core.identification.identify import identify
 from whence.core.identification.request import Evidence, Request
 from whence.core.identification.trunk import Trunk
 from whence.core.sip.phone_number import RANGE, closeness, owns
-from whence.core.sip.transport_address import Source, bits_of
+from whence.core.sip.transport_address import TransportAddress, bits_of
 from whence.store.rows import address_of
 from whence.store.schema import STRENGTH, STRENGTHS
 
@@ -175,7 +175,7 @@ def gather(request: Request, now: float, fetch: Fetch, others: int = OTHERS) -> 
     return _evidence(request, fetch(_naming(request), asked) + fetch(_OTHERS, asked))
 
 
-def at(trunk_id: str, source: Source) -> dict[str, Any]:
+def at(trunk_id: str, source: TransportAddress) -> dict[str, Any]:
     """Make the parameters of `TRUNK_AT`."""
     ip = source.ip
     return {"id": trunk_id, "ip": source.ip_text, "bits": bits_of(ip), "version": ip.version}

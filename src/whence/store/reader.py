@@ -12,18 +12,18 @@ from typing import Any
 
 from whence.core.identification.decision import Decision
 from whence.core.identification.request import Evidence, Request
-from whence.core.sip.transport_address import IP, Source, bits_of
+from whence.core.sip.transport_address import IP, TransportAddress, bits_of
 from whence.errors import StoreUnavailableError
 from whence.store import lookup, schema, statements
 from whence.store.generation import Identity, identity
-from whence.store.ownership import refuse_others
 from whence.store.rows import address_of
+from whence.trust.ownership import refuse_others
 
 BUSY_S = 0.02
 """Readers of a WAL database wait for nobody, but for one who repairs it after a crash."""
 
 
-class Directory:
+class DirectoryReader:
     """The directory, read-only."""
 
     def __init__(self, path: Path) -> None:
@@ -57,7 +57,7 @@ class Directory:
             raise
         return decided
 
-    def admits(self, trunk_id: str, source: Source, now: float) -> bool:
+    def admits(self, trunk_id: str, source: TransportAddress, now: float) -> bool:
         """Return whether a valid address of the trunk admits `source`."""
         self._let_go_if_replaced()
         rows = self._fetch(lookup.TRUNK_AT, lookup.at(trunk_id, source))

@@ -8,10 +8,10 @@ from typing import Any
 
 from whence.core.identification.address import Address, Origin
 from whence.core.registration.backoff import Failure
-from whence.core.registration.history import Event, EventKind
+from whence.core.registration.history import EventKind, HistoryEvent
 from whence.core.registration.model import AccountKey, NextHop, Registration, State
 from whence.core.registration.reason import RegistrationReason
-from whence.core.sip.transport_address import Source, Transport, canonical_network
+from whence.core.sip.transport_address import Transport, TransportAddress, canonical_network
 from whence.store.schema import LEARN_FROM_KEY
 
 
@@ -52,15 +52,15 @@ def address_of(row: Sequence[Any]) -> Address:
     )
 
 
-def event_row(trunk_id: str, at: float, event: Event) -> tuple[Any, ...]:
+def event_row(trunk_id: str, at: float, event: HistoryEvent) -> tuple[Any, ...]:
     """Make the parameters of `PUT_EVENT`."""
     return trunk_id, at, event.what, event.message, event.status, event.reason
 
 
-def event_of(row: Sequence[Any]) -> Event:
+def event_of(row: Sequence[Any]) -> HistoryEvent:
     """Make an event of its columns, without what stands before them in a row."""
     what, message, status, reason = row
-    return Event(EventKind(what), message, status, _reason(reason))
+    return HistoryEvent(EventKind(what), message, status, _reason(reason))
 
 
 def _reason(code: str | None) -> RegistrationReason | None:
@@ -111,7 +111,7 @@ def registration_of(row: Sequence[Any]) -> tuple[AccountKey, Registration]:
         expires_at=expires_at,
         registered_at=registered_at,
         next_at=next_at,
-        registrar=Source.parse(registrar) if registrar else None,
+        registrar=TransportAddress.parse(registrar) if registrar else None,
         home=_next_hop(home) if home else None,
         held=bool(held),
         failures=failures,
@@ -121,10 +121,10 @@ def registration_of(row: Sequence[Any]) -> tuple[AccountKey, Registration]:
         reason=_reason(reason),
         message=message,
         learned_until=learned_until,
-        unexpected=Source.parse(unexpected) if unexpected else None,
+        unexpected=TransportAddress.parse(unexpected) if unexpected else None,
     )
 
 
 def _next_hop(text: str) -> NextHop:
-    place = Source.parse(text)
+    place = TransportAddress.parse(text)
     return NextHop(place.transport, str(place.ip), place.port)

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from whence.core.identification.address import Address
 from whence.core.identification.trunk import NUMBER_HEADERS
 from whence.core.registration import history
-from whence.core.registration.learning import Expected
+from whence.core.registration.learning import ExpectedSources
 from whence.store import schema as tables
 from whence.store import statements
 from whence.store.directory import Directory
@@ -30,7 +30,7 @@ _USUAL_HEADERS = (" ".join(NUMBER_HEADERS),)
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class UacTrunkRow:
     """A trunk, as it stands in the directory."""
 
     id: str
@@ -51,10 +51,10 @@ class Permits:
     networks: Mapping[str, tuple[Address, ...]] = field(default_factory=dict)
     learn_from: Mapping[str, str] = field(default_factory=dict)
 
-    def expected(self, trunk_id: str) -> Expected:
+    def expected(self, trunk_id: str) -> ExpectedSources:
         """Return what is permitted to one trunk."""
         says = self.learn_from.get(trunk_id, self.learn_from.get("", "asked"))
-        return Expected(networks=self.networks.get(trunk_id, ()), anyone=says == "any")
+        return ExpectedSources(networks=self.networks.get(trunk_id, ()), anyone=says == "any")
 
 
 NO_PERMITS = Permits()
@@ -105,13 +105,13 @@ class SharedDirectory(Directory):
             db.execute(_NO_TRUNK_OF_THEIRS, _USUAL_HEADERS)
             db.execute(statements.PUT_RANGES)
 
-    def trunks(self) -> list[Row]:
+    def trunks(self) -> list[UacTrunkRow]:
         """All trunks, by id."""
         rows = self._fetch(
             "SELECT id, aor_user, target, unmatched, fallback, enabled FROM trunk ORDER BY id"
         )
         return [
-            Row(id_, aor_user, target, unmatched, bool(fallback), bool(enabled))
+            UacTrunkRow(id_, aor_user, target, unmatched, bool(fallback), bool(enabled))
             for id_, aor_user, target, unmatched, fallback, enabled in rows
         ]
 
@@ -142,7 +142,7 @@ class SharedDirectory(Directory):
         """Give the number of the last event of all."""
         return int(self._fetch("SELECT ifnull(max(id), 0) FROM event")[0][0])
 
-    def events_after(self, number: int) -> list[tuple[int, str, history.Event]]:
+    def events_after(self, number: int) -> list[tuple[int, str, history.HistoryEvent]]:
         """(number, trunk id, event) of those after this one, whoever wrote them."""
         rows = self._fetch(statements.EVENTS_AFTER, (number,))
         return [(id_, trunk_id, event_of(event)) for id_, trunk_id, *event in rows]

@@ -16,7 +16,7 @@ from testkit.wait import PATIENCE_S
 from tests.contract.call import connect
 from tests.contract.scene import Scene
 from tests.contract.world import Caller, World
-from whence.core.protection.kamailio_log import Filter
+from whence.core.protection.kamailio_log import LogFilter
 from whence.ipc import headers
 
 ANSWER_PORTS = (5050, 5061, 5070)
@@ -225,7 +225,7 @@ def _stamp_faults(data: bytes, right: list[tuple[str, str]]) -> list[str]:
 
 def shown_lines() -> Callable[[bytes], bool]:
     """Return what tells which of Kamailio's lines `whence run` shows."""
-    shown = Filter().shown
+    shown = LogFilter().shown
     return lambda line: shown(line, time.monotonic()) is not None
 
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from whence.core.identification.decision import Rule
-from whence.edge.decision_cache import LIMIT, Answer, Asked, Known
-from whence.store.directory import Generation as Counter
-from whence.store.generation import Generation
+from whence.edge.decision_cache import LIMIT, CachedDecision, CacheKey, DecisionCache
+from whence.store.directory import GenerationWriter as Counter
+from whence.store.generation import GenerationReader
 from whence.store.schema import GENERATION_FILE
 
 NOW = 1_000_000.0
-ASKED = Asked("udp:192.0.2.1:5060", "sip:+442071234567@edge.example", None, None)
-ANSWER = Answer(
+ASKED = CacheKey("udp:192.0.2.1:5060", "sip:+442071234567@edge.example", None, None)
+ANSWER = CachedDecision(
     "acme",
     Rule.NUMBER,
     "X-Whence-Trunk: acme\r\n",
@@ -33,19 +33,19 @@ def counter(tmp_path: Path) -> Iterator[Counter]:
 
 
 @pytest.fixture
-def known(counter: Counter, tmp_path: Path) -> Known:
-    return Known(Generation(tmp_path / GENERATION_FILE))
+def known(counter: Counter, tmp_path: Path) -> DecisionCache:
+    return DecisionCache(GenerationReader(tmp_path / GENERATION_FILE))
 
 
-def test_an_answer_is_known_until_an_address_that_it_rests_on_ends(known: Known) -> None:
+def test_an_answer_is_known_until_an_address_that_it_rests_on_ends(known: DecisionCache) -> None:
     assert known.get(ASKED, NOW) is None
     known.keep(ASKED, ANSWER)
     assert known.get(ASKED, NOW + 59.9) == ANSWER
     assert known.get(ASKED, NOW + 60) is None
 
 
-@pytest.mark.parametrize("field", Asked._fields)
-def test_what_is_long_is_asked_anew_each_time(known: Known, field: str) -> None:
+@pytest.mark.parametrize("field", CacheKey._fields)
+def test_what_is_long_is_asked_anew_each_time(known: DecisionCache, field: str) -> None:
     """Ten thousand URIs of sixty kilobytes would be half a gigabyte in each worker."""
     for length, is_kept in ((900, True), (1_001, False)):
         asked = ASKED._replace(**{field: "x" * length})
@@ -54,14 +54,16 @@ def test_what_is_long_is_asked_anew_each_time(known: Known, field: str) -> None:
         assert (known.get(asked, NOW) is not None) == is_kept
 
 
-@pytest.mark.parametrize("field", Asked._fields)
-def test_another_request_is_another_question(known: Known, field: str) -> None:
+@pytest.mark.parametrize("field", CacheKey._fields)
+def test_another_request_is_another_question(known: DecisionCache, field: str) -> None:
     known.get(ASKED, NOW)
     known.keep(ASKED, ANSWER)
     assert known.get(ASKED._replace(**{field: "other"}), NOW) is None
 
 
-def test_when_the_directory_moves_everything_is_asked_anew(known: Known, counter: Counter) -> None:
+def test_when_the_directory_moves_everything_is_asked_anew(
+    known: DecisionCache, counter: Counter
+) -> None:
     known.get(ASKED, NOW)
     known.keep(ASKED, ANSWER)
     counter.move()
@@ -69,7 +71,7 @@ def test_when_the_directory_moves_everything_is_asked_anew(known: Known, counter
 
 
 def test_an_answer_that_was_read_while_the_directory_moved_is_not_kept_for_long(
-    known: Known, counter: Counter
+    known: DecisionCache, counter: Counter
 ) -> None:
     """It is asked, the directory moves, and only then the answer is kept."""
     known.get(ASKED, NOW)
@@ -79,7 +81,7 @@ def test_an_answer_that_was_read_while_the_directory_moved_is_not_kept_for_long(
 
 
 def test_a_new_agent_makes_everything_be_asked_anew(
-    known: Known, counter: Counter, tmp_path: Path
+    known: DecisionCache, counter: Counter, tmp_path: Path
 ) -> None:
     known.get(ASKED, NOW)
     known.keep(ASKED, ANSWER)
@@ -88,7 +90,7 @@ def test_a_new_agent_makes_everything_be_asked_anew(
 
 
 def test_without_a_generation_nothing_is_kept_and_one_that_comes_is_found(tmp_path: Path) -> None:
-    known = Known(Generation(tmp_path / GENERATION_FILE))
+    known = DecisionCache(GenerationReader(tmp_path / GENERATION_FILE))
     for _ in range(2):
         assert known.get(ASKED, NOW) is None
         known.keep(ASKED, ANSWER)
@@ -101,7 +103,7 @@ def test_without_a_generation_nothing_is_kept_and_one_that_comes_is_found(tmp_pa
         counter.close()
 
 
-def test_what_is_kept_is_bounded(known: Known) -> None:
+def test_what_is_kept_is_bounded(known: DecisionCache) -> None:
     known.get(ASKED, NOW)
     for number in range(3 * LIMIT):
         known.keep(ASKED._replace(ruri=f"sip:{number}@edge.example"), ANSWER)
@@ -109,7 +111,7 @@ def test_what_is_kept_is_bounded(known: Known) -> None:
 
 
 def test_a_generation_that_was_moved_away_is_believed_no_more(
-    known: Known, counter: Counter, tmp_path: Path
+    known: DecisionCache, counter: Counter, tmp_path: Path
 ) -> None:
     """The operator moves the whole state away: nobody moves the old generation any more."""
     known.get(ASKED, NOW)

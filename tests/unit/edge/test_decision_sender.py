@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from whence.core.identification.decision import Unknown
-from whence.core.sip.transport_address import Source
-from whence.edge.decision_sender import Tell
+from whence.core.sip.transport_address import TransportAddress
+from whence.edge.decision_sender import DecisionSender
 from whence.ipc import decisions
-from whence.ipc.decisions import Told, read
+from whence.ipc.decisions import DecisionReport, read
 
 NOW = 1_000_000.0
 SAID = decisions.lasting(
     Unknown(()),
-    Source.parse("udp:192.0.2.1:5060"),
+    TransportAddress.parse("udp:192.0.2.1:5060"),
     "sip:x",
     None,
     None,
@@ -32,7 +32,7 @@ class Agent:
         self.socket.setblocking(False)
         self.socket.bind(str(path))
 
-    def hears(self) -> list[Told]:
+    def hears(self) -> list[DecisionReport]:
         heard = []
         while True:
             try:
@@ -57,27 +57,29 @@ def agent(path: Path) -> Iterator[Agent]:
 
 
 @pytest.fixture
-def tell(path: Path) -> Iterator[Tell]:
-    tell = Tell(path)
+def tell(path: Path) -> Iterator[DecisionSender]:
+    tell = DecisionSender(path)
     yield tell
     tell.close()
 
 
-def say(tell: Tell, call_id: str) -> None:
+def say(tell: DecisionSender, call_id: str) -> None:
     tell(SAID, "INVITE", call_id, NOW, known=False)
 
 
-def test_a_decision_is_told(tell: Tell, agent: Agent) -> None:
+def test_a_decision_is_told(tell: DecisionSender, agent: Agent) -> None:
     say(tell, "a")
     say(tell, "b")
     assert [(t.call_id, t.dropped) for t in agent.hears()] == [("a", 0), ("b", 0)]
 
 
-def test_nothing_is_opened_before_the_first_decision(tell: Tell) -> None:
+def test_nothing_is_opened_before_the_first_decision(tell: DecisionSender) -> None:
     assert tell._socket is None, "what is opened before the fork is shared"
 
 
-def test_what_nobody_hears_is_counted_and_told_with_the_next(tell: Tell, path: Path) -> None:
+def test_what_nobody_hears_is_counted_and_told_with_the_next(
+    tell: DecisionSender, path: Path
+) -> None:
     for _ in range(3):
         say(tell, "nobody is there")
     first = Agent(path)
@@ -93,7 +95,7 @@ def test_what_nobody_hears_is_counted_and_told_with_the_next(tell: Tell, path: P
     second.close()
 
 
-def test_a_full_socket_is_not_waited_for(tell: Tell, agent: Agent) -> None:
+def test_a_full_socket_is_not_waited_for(tell: DecisionSender, agent: Agent) -> None:
     sent = 2000  # more than any kernel queues
     for number in range(sent):
         say(tell, str(number))
@@ -110,13 +112,13 @@ def test_whatever_the_system_refuses_a_call_goes_on(code: int, path: Path) -> No
         def sendto(self, data: bytes, to: str) -> None:
             raise OSError(code, "refused")
 
-    tell = Tell(path)
+    tell = DecisionSender(path)
     tell._socket = Refusing()  # type: ignore[assignment]
     say(tell, "a")
     assert tell._dropped == 1
 
 
-def test_a_file_in_its_place_is_not_written(tell: Tell, path: Path) -> None:
+def test_a_file_in_its_place_is_not_written(tell: DecisionSender, path: Path) -> None:
     path.write_text("mine")
     say(tell, "a")
     assert path.read_text() == "mine"

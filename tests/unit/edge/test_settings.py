@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from whence.core.dialogs.record import Own
+from whence.core.dialogs.record import OwnSockets
 from whence.core.protection.connections import hex_of
-from whence.core.sip.transport_address import Source
+from whence.core.sip.transport_address import TransportAddress
 from whence.edge.guard import Limits
-from whence.edge.inbound import Settings
+from whence.edge.inbound import EdgeSettings
 
 SOCKETS = ["udp:192.0.2.1:5060", "udp:127.0.0.1:5062"]
 WRITTEN = {
@@ -25,22 +25,22 @@ WRITTEN = {
 
 
 def test_what_edge_config_writes_is_read() -> None:
-    settings = Settings.parse(json.dumps(WRITTEN))
+    settings = EdgeSettings.parse(json.dumps(WRITTEN))
     place = Path("/var/lib/whence/directory.db")
-    own = Own.of([Source.parse(socket) for socket in SOCKETS])
+    own = OwnSockets.of([TransportAddress.parse(socket) for socket in SOCKETS])
     streams = (hex_of(ip_address("192.0.2.1"), 5060, sys.byteorder),)
     limits = Limits(8192, 64, 10, streams)
-    assert settings == Settings(place, "edge.example", 32000, own, limits)
+    assert settings == EdgeSettings(place, "edge.example", 32000, own, limits)
 
 
 @pytest.mark.parametrize("gone", WRITTEN)
 def test_nothing_of_it_may_be_missing(gone: str) -> None:
     text = json.dumps({name: value for name, value in WRITTEN.items() if name != gone})
     with pytest.raises(KeyError, match=gone):
-        Settings.parse(text)
+        EdgeSettings.parse(text)
 
 
 @pytest.mark.parametrize("text", ["", "{", "nothing"])
 def test_what_is_no_json_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="Expecting"):
-        Settings.parse(text)
+        EdgeSettings.parse(text)

@@ -17,13 +17,13 @@ from whence.core.identification.decision import (
 )
 from whence.core.identification.request import REQUEST_URI
 from whence.core.identification.trunk import Trunk
-from whence.core.sip.transport_address import Source
+from whence.core.sip.transport_address import TransportAddress
 from whence.core.text import escape_untrusted
 from whence.errors import InvalidDatagramError
 from whence.ipc import decisions
-from whence.ipc.decisions import DecisionKind, Told, read
+from whence.ipc.decisions import DecisionKind, DecisionReport, read
 
-SOURCE = Source.parse("udp:192.0.2.1:5060")
+SOURCE = TransportAddress.parse("udp:192.0.2.1:5060")
 TRUNK = Trunk("acme", "token", "acct1", "sip:alice@edge.example", ())
 STEP = Step(Rule.NUMBER, Compared.NUMBER, ("acme",), ("+4420",), REQUEST_URI)
 IDENTIFIED = Identified(TRUNK, Rule.NUMBER, (STEP,))
@@ -36,7 +36,7 @@ RURI = "sip:+4420@edge.example"
 
 def tell(
     decision: Decision = IDENTIFIED,
-    source: Source = SOURCE,
+    source: TransportAddress = SOURCE,
     ruri: str = RURI,
     to: str | None = None,
     called: str | None = None,
@@ -51,7 +51,7 @@ def tell(
 
 
 def test_an_identified_call_arrives_with_its_trunk_rule_and_reason() -> None:
-    assert read(tell(to="sip:b@x", called="<sip:c@x>", known=True, dropped=7)) == Told(
+    assert read(tell(to="sip:b@x", called="<sip:c@x>", known=True, dropped=7)) == DecisionReport(
         at=NOW,
         method="INVITE",
         kind=DecisionKind.IDENTIFIED,
@@ -100,9 +100,9 @@ def test_a_refusal_names_whom_it_was_about_and_no_more_than_a_few() -> None:
 
 
 SOURCES = st.builds(
-    Source,
+    TransportAddress,
     st.sampled_from(["udp", "tcp", "tls"]).map(
-        lambda t: Source.parse(f"{t}:192.0.2.1:1").transport
+        lambda t: TransportAddress.parse(f"{t}:192.0.2.1:1").transport
     ),
     st.ip_addresses()
     .filter(lambda ip: getattr(ip, "ipv4_mapped", None) is None)
@@ -124,7 +124,7 @@ WORDS = st.text(max_size=80).filter(lambda text: "\x1f" not in text)
 )
 def test_what_is_told_is_read(
     decision: Decision,
-    source: Source,
+    source: TransportAddress,
     ruri: str,
     to: str | None,
     called: str | None,

@@ -2,13 +2,14 @@
 
 import pytest
 
+from whence.core.monitoring.unknown_sources import NoticeReason
 from whence.core.protection.blocks import LONGEST_BLOCK_S, is_too_many, lasts_s
-from whence.core.sip.transport_address import Source
+from whence.core.sip.transport_address import TransportAddress
 from whence.errors import InvalidDatagramError
 from whence.ipc import notices
-from whence.ipc.notices import Notice, NoticeReason
+from whence.ipc.notices import Notice
 
-SOURCE = Source.parse("udp:[2001:db8::7]:5060")
+SOURCE = TransportAddress.parse("udp:[2001:db8::7]:5060")
 
 
 @pytest.mark.parametrize("reason", NoticeReason)

@@ -12,17 +12,17 @@ from pathlib import Path
 import pytest
 
 from whence.agent.config.load import load
-from whence.agent.config.models import Settings
+from whence.agent.config.models import Config
 from whence.core.identification.address import Address, Origin
 from whence.core.identification.decision import Identified, Refused
 from whence.core.identification.explain import nearest
 from whence.core.identification.identify import identify
 from whence.core.identification.request import Evidence, Request
 from whence.core.registration.backoff import Failure
-from whence.core.registration.events import Forget, Learn
+from whence.core.registration.events import ForgetAddresses, Learn
 from whence.core.registration.model import AccountKey, Registration, State
 from whence.core.registration.reason import RegistrationReason
-from whence.core.sip.transport_address import Source, Transport, canonical_network
+from whence.core.sip.transport_address import Transport, TransportAddress, canonical_network
 from whence.core.sip.uri import Uri
 from whence.errors import DisabledTrunkError, StoreError, UnknownTrunkError
 from whence.store.directory import FILE, FORMER_S, GONE_S, Directory
@@ -32,8 +32,8 @@ from whence.store.statements import LEARNED_UNTIL, USER_HA1
 NOW = 1_000_000.0
 ACCOUNT = AccountKey("sip:acct1@192.0.2.1", "sip:192.0.2.1")
 ANOTHER = AccountKey("sip:x at y@192.0.2.1", "sip:192.0.2.1")
-SOCKET = Source.parse("udp:198.51.100.1:5060")
-REGISTRAR = Source.parse("udp:192.0.2.1:5060")
+SOCKET = TransportAddress.parse("udp:198.51.100.1:5060")
+REGISTRAR = TransportAddress.parse("udp:192.0.2.1:5060")
 
 ACME = """
 [[trunk]]
@@ -81,7 +81,7 @@ def edge(directory: Directory) -> Iterator[sqlite3.Connection]:
     connection.close()
 
 
-def settings(folder: Path, text: str) -> Settings:
+def settings(folder: Path, text: str) -> Config:
     file = folder / "whence.toml"
     file.write_text(text, encoding="utf-8")
     return load(file)
@@ -97,7 +97,7 @@ def numbers(edge: sqlite3.Connection) -> set[tuple[str, str]]:
 
 def learn(directory: Directory, trunk_id: str, ip: str = "192.0.2.1") -> None:
     registration = Registration(trunk_id, f"call-{trunk_id}", 1)
-    learned = Learn(Source.parse(f"udp:{ip}:5060"), NOW + 60)
+    learned = Learn(TransportAddress.parse(f"udp:{ip}:5060"), NOW + 60)
     directory.save(ACCOUNT, registration, [learned], SOCKET, NOW)
 
 
@@ -348,7 +348,7 @@ def test_another_server_adds_an_address_and_the_former_keeps_its_own_expiry(
 ) -> None:
     directory.install(settings(tmp_path, ACME))
     directory.save(ACCOUNT, REGISTERED, LEARNED, SOCKET, NOW)
-    other = Learn(Source.parse("udp:192.0.2.2:5060"), NOW + 9000)
+    other = Learn(TransportAddress.parse("udp:192.0.2.2:5060"), NOW + 9000)
     directory.save(ACCOUNT, REGISTERED, (other,), SOCKET, NOW + 2700)
     assert [(str(a.ip), a.expires_at) for _, a in directory.addresses()] == [
         ("192.0.2.1", NOW + 3632),
@@ -362,7 +362,7 @@ def test_what_is_forgotten_is_gone_with_the_step_that_forgets_it(
     directory.install(settings(tmp_path, ACME + BELL))
     learn(directory, "acme")
     learn(directory, "bell")
-    directory.save(ACCOUNT, Registration("acme", "call-1", 3), (Forget(),), SOCKET, NOW)
+    directory.save(ACCOUNT, Registration("acme", "call-1", 3), (ForgetAddresses(),), SOCKET, NOW)
     assert known(directory) == [("bell", "192.0.2.1")]
 
 
@@ -493,7 +493,7 @@ def test_what_is_pinned_at_run_time_survives_new_files_and_what_is_taken_back(
     directory.pin("acme", a_pin("203.0.113.0/24"), "for an hour")
     directory.pin("acme", a_pin("198.51.100.0/24"))
     directory.install(settings(tmp_path, ACME), NOW)
-    directory.save(ACCOUNT, Registration("acme", "call-1", 3), (Forget(),), SOCKET, NOW)
+    directory.save(ACCOUNT, Registration("acme", "call-1", 3), (ForgetAddresses(),), SOCKET, NOW)
     assert pinned(directory) == [
         ("198.51.100.0/24", None, "udp", ""),
         ("203.0.113.0/24", None, "udp", "for an hour"),
@@ -532,7 +532,7 @@ def test_only_what_was_pinned_at_run_time_can_be_unpinned(
 
 
 def called(source: str, user: str = "anybody") -> Request:
-    return Request(Source.parse(source), Uri("sip", user, "edge.example"))
+    return Request(TransportAddress.parse(source), Uri("sip", user, "edge.example"))
 
 
 def said(directory: Directory, request: Request, now: float) -> tuple[str | None, ...]:
@@ -566,7 +566,9 @@ def test_an_address_that_ended_is_told_of_for_a_day_and_never_admits(
 def test_what_was_taken_back_or_pinned_is_told_of_too(directory: Directory, tmp_path: Path) -> None:
     directory.install(settings(tmp_path, ACME), NOW)
     learn(directory, "acme")
-    directory.save(ACCOUNT, Registration("acme", "call-1", 3), (Forget(),), SOCKET, NOW + 10)
+    directory.save(
+        ACCOUNT, Registration("acme", "call-1", 3), (ForgetAddresses(),), SOCKET, NOW + 10
+    )
     assert said(directory, called("udp:192.0.2.1:5060"), NOW + 15) == (
         "acme",
         "its address 192.0.2.1 was taken back 5 s ago",
@@ -729,7 +731,9 @@ def test_a_full_disk_is_called_full_and_changes_nothing(
     assert (trunks(edge), numbers(edge)) == before
 
 
-REQUEST = Request(Source.parse("udp:192.0.2.1:5060"), Uri("sip", "anybody", "edge.example"))
+REQUEST = Request(
+    TransportAddress.parse("udp:192.0.2.1:5060"), Uri("sip", "anybody", "edge.example")
+)
 READS: dict[str, Callable[[Directory], object]] = {
     "tokens": Directory.tokens,
     "registrations": Directory.registrations,

@@ -17,8 +17,8 @@ from whence.core.identification.identify import identify
 from whence.core.identification.request import Evidence, Request
 from whence.core.sip.phone_number import account_spellings, bare
 from whence.core.sip.transport_address import (
-    Source,
     Transport,
+    TransportAddress,
     bits_of,
     canonical_ip,
     canonical_network,
@@ -89,7 +89,7 @@ def asked(call: Call) -> Request:
 
     ruri = uri(call["user"], call["line"])
     assert ruri is not None
-    source = Source(Transport(call["transport"]), canonical_ip(call["ip"]), call["port"])
+    source = TransportAddress(Transport(call["transport"]), canonical_ip(call["ip"]), call["port"])
     others = {"diversion": uri(call.get("diversion")), "x-called": uri(call.get("x_called"))}
     return Request(
         source,

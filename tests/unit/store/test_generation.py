@@ -8,18 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from whence.agent.config.models import Settings
+from whence.agent.config.models import Config
 from whence.core.identification.address import Address, Origin
-from whence.core.registration.events import Action, Forget, Learn
+from whence.core.registration.events import Action, ForgetAddresses, Learn
 from whence.core.registration.model import AccountKey, Registration
-from whence.core.sip.transport_address import Source, Transport
-from whence.store.directory import FILE, Directory, Generation
+from whence.core.sip.transport_address import Transport, TransportAddress
+from whence.store.directory import FILE, Directory, GenerationWriter
 from whence.store.schema import GENERATION_FILE
 
 NOW = 1_000_000.0
-OURS, FROM = Source.parse("udp:192.0.2.9:5060"), Source.parse("udp:192.0.2.1:5060")
+OURS, FROM = (
+    TransportAddress.parse("udp:192.0.2.9:5060"),
+    TransportAddress.parse("udp:192.0.2.1:5060"),
+)
 
-SETTINGS = Settings.model_validate(
+SETTINGS = Config.model_validate(
     {
         "trunk": [
             {
@@ -102,7 +105,7 @@ def test_what_is_pinned_and_unpinned_moves_it(directory: Directory, moved: Moved
 def test_what_is_taken_back_moves_it(directory: Directory, moved: Moved) -> None:
     save(directory, Learn(FROM, NOW + 60))
     moved()
-    save(directory, Forget())
+    save(directory, ForgetAddresses())
     assert moved()
 
 
@@ -131,7 +134,7 @@ def test_a_change_that_fails_moves_it_all_the_same(directory: Directory, moved: 
 def test_it_is_eight_bytes_whatever_was_there(tmp_path: Path, length: int) -> None:
     path = tmp_path / GENERATION_FILE
     path.write_bytes(bytes(length))
-    Generation(path).close()
+    GenerationWriter(path).close()
     assert len(path.read_bytes()) == 8
     assert path.read_bytes() != bytes(8)
 

@@ -32,9 +32,9 @@ from tests.unit.core.registration.world import (
 from tests.unit.store.test_gather import fill
 from whence.core.identification.decision import Identified, Refused
 from whence.edge.base import read
-from whence.edge.decision_cache import Answer, Asked, Known
-from whence.store.directory import Generation as AgentsGeneration
-from whence.store.generation import Generation
+from whence.edge.decision_cache import CachedDecision, CacheKey, DecisionCache
+from whence.store.directory import GenerationWriter as AgentsGeneration
+from whence.store.generation import GenerationReader
 from whence.store.lookup import decide
 from whence.store.schema import GENERATION_FILE, SCHEMA
 
@@ -61,11 +61,11 @@ class Edge:
 
     def __init__(self, db: sqlite3.Connection, generation: Path) -> None:
         self._db = db
-        self._known = Known(Generation(generation))
+        self._known = DecisionCache(GenerationReader(generation))
         self.knew = False
         """Whether the last answer was known."""
 
-    def decide(self, asked: Asked, now: float) -> Said:
+    def decide(self, asked: CacheKey, now: float) -> Said:
         known = self._known.get(asked, now)
         self.knew = known is not None
         if known is not None:
@@ -76,7 +76,9 @@ class Edge:
         if isinstance(decision, Identified):
             until = evidence.good_until(now)
             trunk_id = decision.trunk.id
-            self._known.keep(asked, Answer(trunk_id, decision.rule, "", "", True, until, ""))
+            self._known.keep(
+                asked, CachedDecision(trunk_id, decision.rule, "", "", True, until, "")
+            )
             return "identified", trunk_id
         return ("refused", decision.reason) if isinstance(decision, Refused) else ("unknown", None)
 
@@ -84,13 +86,13 @@ class Edge:
         return self._db.execute(query, parameters).fetchall()
 
 
-def asked(call: Call) -> Asked:
+def asked(call: Call) -> CacheKey:
     """The words of a call, as Kamailio hands them over."""
     at = "@" if call["user"] else ""
     line = f";line={call['line']}" if call["line"] else ""
     to, called = call["to"], call["p_called_party_id"]
     ip = f"[{call['ip']}]" if ":" in call["ip"] else call["ip"]
-    return Asked(
+    return CacheKey(
         f"{call['transport']}:{ip}:{call['port']}",
         f"sip:{quote(call['user'])}{at}edge.example{line}",
         None if to is None else f"sip:{quote(to)}@edge.example",

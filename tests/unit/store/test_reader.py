@@ -9,14 +9,14 @@ import pytest
 
 from whence.core.identification.decision import Decision, Identified, Unknown
 from whence.edge.base import read
-from whence.edge.decision_cache import Asked
+from whence.edge.decision_cache import CacheKey
 from whence.errors import StoreUnavailableError
 from whence.store.directory import FILE, Directory
-from whence.store.reader import Directory as Reading
+from whence.store.reader import DirectoryReader as Reading
 from whence.store.statements import PUT_ADDRESS
 
 NOW = 1_000_000.0
-ASKED = Asked("udp:192.0.2.1:5060", "sip:nobody@edge.example", None, None)
+ASKED = CacheKey("udp:192.0.2.1:5060", "sip:nobody@edge.example", None, None)
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ from typing import Literal
 from fastapi import FastAPI
 
 from whence.agent.api.models import TrunkView, trunk_view
-from whence.agent.registration.service import Registrations
+from whence.agent.registration.service import RegistrationService
 from whence.core.registration.keepalive import KeepAlive
 
 
 def add(
-    api: FastAPI, registrations: Registrations, keepalive: Callable[[str], KeepAlive | None]
+    api: FastAPI, registrations: RegistrationService, keepalive: Callable[[str], KeepAlive | None]
 ) -> None:
     """Add the paths to an API that `api.make` made."""
 

@@ -20,19 +20,19 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from whence.agent.api.models import (
     AddressView,
-    ClashView,
+    ConflictView,
     EventView,
+    ExplainRequest,
     Health,
-    Question,
     ReloadedView,
     TrunkHistory,
     TrunkView,
     trunk_view,
 )
-from whence.agent.monitoring.conflicts import Clashes
+from whence.agent.monitoring.conflicts import ConflictMonitor
 from whence.agent.monitoring.explain import Explanation, explanation
 from whence.agent.provisioning.reload import Reloaded
-from whence.agent.registration.status import Standings
+from whence.agent.registration.status import RegistrationStatus
 from whence.core.registration.keepalive import KeepAlive
 from whence.errors import (
     ConfigError,
@@ -54,22 +54,22 @@ STATUSES: Mapping[type[WhenceError], int] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class ApiParts:
     """What the API tells about."""
 
     host: str
     """Our own address, by which alone the API is asked."""
     directory: Directory
-    standings: Standings
+    standings: RegistrationStatus
     keepalive: Callable[[str], KeepAlive | None]
     health: Callable[[], Awaitable[Health]]
     reload: Callable[[], Reloaded]
     """ConfigError or StoreError where it changed nothing."""
-    clashes: Clashes
+    clashes: ConflictMonitor
     metrics: CollectorRegistry
 
 
-def make(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
+def make(parts: ApiParts, clock: Callable[[], float] = time.time) -> FastAPI:
     """Build the API over the agent's parts. It answers the exceptions of STATUSES by these."""
     api = FastAPI(title="Whence", description="Whence does this call come?", version="1")
     own = f"[{parts.host}]" if ":" in parts.host else parts.host
@@ -144,10 +144,10 @@ def make(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
         ]
 
     @api.get("/v1/clashes")
-    async def clashes() -> list[ClashView]:
+    async def clashes() -> list[ConflictView]:
         """Trunks at one address that no rule could tell apart, and what would."""
         return [
-            ClashView(
+            ConflictView(
                 kind=found.kind,
                 trunks=list(found.trunks),
                 addresses=list(found.addresses),
@@ -159,7 +159,7 @@ def make(parts: Parts, clock: Callable[[], float] = time.time) -> FastAPI:
         ]
 
     @api.post("/v1/explain")
-    async def explain(question: Question) -> Explanation:
+    async def explain(question: ExplainRequest) -> Explanation:
         """Say how the edge would decide on a request, and why."""
         return explanation(parts.directory, question.request(), clock())
 

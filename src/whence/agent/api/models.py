@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, Field
 from whence.agent.config import networks
 from whence.agent.config.validators import ALL_HEADERS_LIMIT
 from whence.agent.monitoring.explain import Explanation
-from whence.agent.registration.status import Trunk
+from whence.agent.registration.status import TrunkInfo
 from whence.core.identification import conflicts, number_headers
 from whence.core.identification.decision import Reason, Rule
 from whence.core.identification.request import Request
@@ -20,7 +20,7 @@ from whence.core.registration.history import EventKind
 from whence.core.registration.keepalive import KeepAlive
 from whence.core.registration.model import Registration, State
 from whence.core.registration.reason import RegistrationReason
-from whence.core.sip.transport_address import Source, Transport, canonical_ip
+from whence.core.sip.transport_address import Transport, TransportAddress, canonical_ip
 from whence.core.sip.uri import Uri
 from whence.ipc import decisions
 
@@ -99,10 +99,10 @@ class AddressView(BaseModel):
     expires_at: float | None
 
 
-class ClashView(BaseModel):
+class ConflictView(BaseModel):
     """Trunks at one address that no rule could tell apart."""
 
-    kind: conflicts.ClashKind
+    kind: conflicts.ConflictKind
     trunks: list[str]
     addresses: list[str] = Field(description="where they are together: an ip, or ip:port")
     shared: list[str] = Field(description="the numbers, or the AoR user, that they share")
@@ -111,7 +111,7 @@ class ClashView(BaseModel):
 
 
 def _is_source(text: str) -> str:
-    Source.parse(text)
+    TransportAddress.parse(text)
     return text
 
 
@@ -131,7 +131,7 @@ def _is_header(text: str) -> str:
 UriText = Annotated[str, AfterValidator(_is_uri)]
 
 
-class Question(BaseModel):
+class ExplainRequest(BaseModel):
     """A made-up request: whence would it come?"""
 
     source: Annotated[str, AfterValidator(_is_source)] = Field(examples=["udp:203.0.113.7:5060"])
@@ -156,7 +156,9 @@ class Question(BaseModel):
             raise ValueError(self.ruri)
         headers = [header.partition(":") for header in self.headers]
         text = number_headers.text_of((name.strip().lower(), value) for name, _, value in headers)
-        return Request(Source.parse(self.source), ruri, uris[1], uris[2], number_headers.read(text))
+        return Request(
+            TransportAddress.parse(self.source), ruri, uris[1], uris[2], number_headers.read(text)
+        )
 
 
 class ReloadedView(BaseModel):
@@ -182,7 +184,9 @@ class Health(BaseModel):
     directory: bool
 
 
-def trunk_view(trunk: Trunk, registration: Registration, keepalive: KeepAlive | None) -> TrunkView:
+def trunk_view(
+    trunk: TrunkInfo, registration: Registration, keepalive: KeepAlive | None
+) -> TrunkView:
     """Tell of a trunk what all may know."""
     r = registration
     return TrunkView(
@@ -242,7 +246,7 @@ class CallExplained(CallView):
     now: Explanation | None = Field(description="null where its URIs were too long to be kept")
 
 
-class StrangerView(BaseModel):
+class UnknownSourceView(BaseModel):
     """A source that no address admits. Instants are seconds since the epoch."""
 
     source: str = Field(description="transport:ip:port, as it came last")
@@ -262,7 +266,7 @@ def _is_source_or_ip(text: str) -> str:
 SourceOrIp = Annotated[str, AfterValidator(_is_source_or_ip)]
 
 
-class Admission(BaseModel):
+class AllowRequest(BaseModel):
     """Whom to admit, as whose, for how long."""
 
     source: SourceOrIp = Field(examples=["udp:203.0.113.7:5060"])
@@ -271,21 +275,21 @@ class Admission(BaseModel):
     note: str = Field(default="", max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")
 
 
-class Expulsion(BaseModel):
+class RevokeRequest(BaseModel):
     """Whom to let in no longer, and as whose he was."""
 
     source: SourceOrIp = Field(examples=["udp:203.0.113.7:5060"])
     trunk: str = Field(examples=["acme"])
 
 
-class ExpelledView(BaseModel):
+class RevokedView(BaseModel):
     """An ip that the operator lets in no longer."""
 
     trunk: str
     ip: str
 
 
-class AdmittedView(BaseModel):
+class AllowedView(BaseModel):
     """An address that the operator let in for a while."""
 
     trunk: str
@@ -305,9 +309,9 @@ class AlarmView(BaseModel):
     left_out: int = Field(description="how many like it came before, and were not told")
 
 
-def source_or_ip(text: str) -> Source:
+def source_or_ip(text: str) -> TransportAddress:
     """Read a source, or an ip alone (then over UDP, and so over any transport); ValueError."""
     try:
-        return Source(Transport.UDP, canonical_ip(text.strip()), 5060)
+        return TransportAddress(Transport.UDP, canonical_ip(text.strip()), 5060)
     except ValueError:
-        return Source.parse(text)
+        return TransportAddress.parse(text)

@@ -11,24 +11,24 @@ from fastapi import FastAPI, HTTPException, Query
 
 from whence.agent.api.models import (
     LIST_LIMIT,
-    Admission,
-    AdmittedView,
     AlarmView,
+    AllowedView,
+    AllowRequest,
     CallExplained,
     CallView,
-    ExpelledView,
-    Expulsion,
-    StrangerView,
+    RevokedView,
+    RevokeRequest,
+    UnknownSourceView,
     source_or_ip,
 )
-from whence.agent.monitoring.alarms import Events, as_json
+from whence.agent.monitoring.alarms import Alarms, as_json
 from whence.agent.monitoring.calls import Calls
 from whence.agent.monitoring.calls import as_json as call_as_json
 from whence.agent.monitoring.explain import Explanation, explanation
-from whence.agent.monitoring.unknown_sources import Strangers
+from whence.agent.monitoring.unknown_sources import UnknownSources
 from whence.core.text import escape_untrusted
 from whence.ipc import decisions
-from whence.ipc.decisions import Told
+from whence.ipc.decisions import DecisionReport
 from whence.store.directory import Directory
 
 
@@ -38,8 +38,8 @@ class Happened:
 
     directory: Directory
     calls: Calls
-    strangers: Strangers
-    events: Events
+    strangers: UnknownSources
+    events: Alarms
 
 
 def add(api: FastAPI, happened: Happened, clock: Callable[[], float] = time.time) -> None:
@@ -74,10 +74,10 @@ def add(api: FastAPI, happened: Happened, clock: Callable[[], float] = time.time
     @api.get("/v1/strangers")
     async def strangers(
         limit: int = Query(default=100, ge=1, le=LIST_LIMIT),
-    ) -> list[StrangerView]:
+    ) -> list[UnknownSourceView]:
         """Who asked and is not known, who asked most often first."""
         return [
-            StrangerView(
+            UnknownSourceView(
                 source=str(one.source),
                 requests=one.requests,
                 since=one.since,
@@ -93,12 +93,12 @@ def add(api: FastAPI, happened: Happened, clock: Callable[[], float] = time.time
         "/v1/strangers/admit",
         responses={404: {"description": "no such trunk"}, 409: {"description": "it is disabled"}},
     )
-    async def admit(admission: Admission) -> AdmittedView:
+    async def admit(admission: AllowRequest) -> AllowedView:
         """Let a stranger's calls in as a trunk's, from any port of its ip, for a while."""
         address = happened.strangers.admit(
             source_or_ip(admission.source), admission.trunk, admission.for_s, admission.note
         )
-        return AdmittedView(
+        return AllowedView(
             trunk=admission.trunk,
             ip=str(address.ip),
             transport=address.transport,
@@ -108,7 +108,7 @@ def add(api: FastAPI, happened: Happened, clock: Callable[[], float] = time.time
     @api.post(
         "/v1/strangers/expel", responses={404: {"description": "no such trunk, or not admitted"}}
     )
-    async def expel(expulsion: Expulsion) -> ExpelledView:
+    async def expel(expulsion: RevokeRequest) -> RevokedView:
         """Take back what let a stranger in: from now on his calls are refused."""
         ip, trunk = source_or_ip(expulsion.source).ip, escape_untrusted(expulsion.trunk)
         done = happened.strangers.expel(source_or_ip(expulsion.source), expulsion.trunk)
@@ -117,7 +117,7 @@ def add(api: FastAPI, happened: Happened, clock: Callable[[], float] = time.time
                 404,
                 f"nobody let {ip} in as trunk {trunk}; what the file pins is taken out of the file",
             )
-        return ExpelledView(trunk=expulsion.trunk, ip=str(ip))
+        return RevokedView(trunk=expulsion.trunk, ip=str(ip))
 
     @api.get("/v1/events")
     async def events(
@@ -131,11 +131,11 @@ def add(api: FastAPI, happened: Happened, clock: Callable[[], float] = time.time
         ]
 
 
-def _call(one: Told) -> CallView:
+def _call(one: DecisionReport) -> CallView:
     return CallView.model_validate(call_as_json(one))
 
 
-def _then(directory: Directory, one: Told) -> Explanation | None:
+def _then(directory: Directory, one: DecisionReport) -> Explanation | None:
     """How it came to a decision; None where what stands now leads to another, at that time too."""
     found = _again(directory, one, one.at)
     was = _call(one)
@@ -147,7 +147,7 @@ def _then(directory: Directory, one: Told) -> Explanation | None:
     return found if same else None
 
 
-def _again(directory: Directory, one: Told, at: float) -> Explanation | None:
+def _again(directory: Directory, one: DecisionReport, at: float) -> Explanation | None:
     """How the same request would be decided at `at`; None where it is not known in full."""
     request = decisions.request(one)
     return None if request is None else explanation(directory, request, at)

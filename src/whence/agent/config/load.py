@@ -7,17 +7,17 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from whence.agent.config.models import Edge, Settings
+from whence.agent.config.models import Config, EdgeConfig
 from whence.agent.config.toml import checked, toml
 from whence.agent.config.validators import ALL_HEADERS_LIMIT
 from whence.core.sip.uri import Uri
 from whence.errors import ConfigError
 
 
-def load(path: Path) -> Settings:
+def load(path: Path) -> Config:
     """Read and check a file; ConfigError names all its faults."""
     data = toml(path)
-    settings, faults = checked(Settings, data, path)
+    settings, faults = checked(Config, data, path)
     faults += [f"{path.name}: {fault}" for fault in _doubles(data)]
     if settings is not None:
         faults += [f"{path.name}: {fault}" for fault in _at_odds(settings)]
@@ -41,7 +41,7 @@ def _doubles(data: dict[str, Any]) -> list[str]:
     return faults
 
 
-def _at_odds(settings: Settings) -> list[str]:
+def _at_odds(settings: Config) -> list[str]:
     """Say what one table denies of another: a target's user, a socket that reaches a server."""
     users = {user.name for user in settings.user}
     faults = []
@@ -69,7 +69,7 @@ def _at_odds(settings: Settings) -> list[str]:
     return faults
 
 
-def _no_socket(edge: Edge, server: Uri) -> str:
+def _no_socket(edge: EdgeConfig, server: Uri) -> str:
     """Which socket the edge lacks to reach a server; empty where none, or only DNS can tell."""
     transport = server.params.get("transport")
     try:

@@ -23,8 +23,7 @@ from pydantic import (
 from whence.agent.config import phone_numbers as spellings
 from whence.agent.config.files import DEBIANS_CAS, no_password, readable, webhook_token, writable
 from whence.agent.config.toml import Table
-from whence.agent.config.trunk import Trunk, User
-from whence.agent.config.trusted_paths import Named
+from whence.agent.config.trunk import TrunkConfig, UserConfig
 from whence.agent.config.validators import (
     DAY_S,
     Country,
@@ -39,15 +38,15 @@ from whence.agent.config.validators import (
     state_path,
     webhook_url,
 )
-from whence.agent.registration import tls_probe
 from whence.core.identification.address import GRACE_S
 from whence.core.identification.trunk import NUMBER_HEADERS
 from whence.core.registration.backoff import WAITS, Backoff, Waits
 from whence.core.sip.phone_number import account_spellings
-from whence.core.sip.transport_address import Source, Transport
+from whence.core.sip.transport_address import Transport, TransportAddress
+from whence.trust.paths import NamedFile
 
 
-class Tls(Table):
+class TlsConfig(Table):
     """`[edge.tls]`: our certificate, and whose we believe. Paths: absolute, or beside the file."""
 
     certificate: str = ""
@@ -55,7 +54,7 @@ class Tls(Table):
     ca: str = DEBIANS_CAS
 
     @model_validator(mode="after")
-    def _there(self, info: ValidationInfo) -> Tls:
+    def _there(self, info: ValidationInfo) -> TlsConfig:
         folder = (info.context or {}).get("folder", Path())
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         if bool(self.certificate) != bool(self.key):
@@ -80,16 +79,14 @@ class Tls(Table):
             ) from None
         return self
 
-    def peer(self) -> tls_probe.Tls:
-        """Who explains what is wrong with a registrar's certificate."""
-        return tls_probe.Tls(self.certificate, self.key, self.ca)
 
-
-class Edge(Table):
+class EdgeConfig(Table):
     """`[edge]`: Kamailio and its sockets."""
 
-    listen: list[Socket] = Field(default=[Source.parse("udp:127.0.0.1:5060")], min_length=1)
-    inside: Socket = Source.parse("udp:127.0.0.1:5062")
+    listen: list[Socket] = Field(
+        default=[TransportAddress.parse("udp:127.0.0.1:5060")], min_length=1
+    )
+    inside: Socket = TransportAddress.parse("udp:127.0.0.1:5062")
     advertise: Annotated[str, AfterValidator(advertised)] = ""
     domain: Domain = "edge.example"
     workers: int = Field(default=2, ge=1, le=64)
@@ -98,17 +95,17 @@ class Edge(Table):
     connections: int = Field(default=8192, ge=64, le=100_000)
     connections_per_source: int = Field(default=64, ge=0, le=100_000)
     password_failures: int = Field(default=10, ge=0, le=10_000)
-    tls: Tls = Tls.model_construct()
+    tls: TlsConfig = TlsConfig.model_construct()
 
     @field_validator("inside")
     @classmethod
-    def _loopback(cls, inside: Source) -> Source:
+    def _loopback(cls, inside: TransportAddress) -> TransportAddress:
         if inside.transport is not Transport.UDP or not inside.ip.is_loopback:
             raise ValueError(f'"{inside}" is not a loopback UDP socket; write "udp:127.0.0.1:5062"')
         return inside
 
     @model_validator(mode="after")
-    def _apart(self) -> Edge:
+    def _apart(self) -> EdgeConfig:
         if self.inside in self.listen:
             raise ValueError(
                 f'inside: "{self.inside}" is in listen too; it is for the agent alone, '
@@ -136,7 +133,7 @@ class Edge(Table):
         except ValueError:
             return ip_and_port(self.advertise) if self.advertise else ("", None)
 
-    def place_of(self, socket: Source) -> tuple[str, int]:
+    def place_of(self, socket: TransportAddress) -> tuple[str, int]:
         """(ip, port) by which our `socket` is seen; what is advertised is of one IP version."""
         ip, port = self._advertised
         if not ip or ip_address(ip).version != socket.ip.version:
@@ -153,13 +150,13 @@ class Edge(Table):
         """Whether it listens over TCP or TLS."""
         return any(socket.transport is not Transport.UDP for socket in self.listen)
 
-    def socket_for(self, transport: str, ip_version: int) -> Source | None:
+    def socket_for(self, transport: str, ip_version: int) -> TransportAddress | None:
         """Our socket for requests over `transport` to an address of IPv4 or IPv6."""
         fitting = (s for s in self.listen if s.transport == transport)
         return next((s for s in fitting if s.ip.version == ip_version), None)
 
 
-class Watch(Table):
+class MonitoringConfig(Table):
     """What every agent remembers, tells and serves."""
 
     api: Annotated[str, AfterValidator(api_address)] = "127.0.0.1:8088"
@@ -181,12 +178,12 @@ class Watch(Table):
             object.__setattr__(self, "webhook_token_file", str(path))
         return self
 
-    def named_files(self) -> Iterator[Named]:
+    def named_files(self) -> Iterator[NamedFile]:
         """Give the files that are named here."""
         if self.calls_file:
-            yield Named("agent: calls_file", Path(self.calls_file), written=True)
+            yield NamedFile("agent: calls_file", Path(self.calls_file), written=True)
         if self.webhook_token_file:
-            yield Named("agent: webhook_token_file", Path(self.webhook_token_file), secret=True)
+            yield NamedFile("agent: webhook_token_file", Path(self.webhook_token_file), secret=True)
 
     @property
     def api_place(self) -> tuple[str, int]:
@@ -194,7 +191,7 @@ class Watch(Table):
         return ip_and_port(self.api)
 
 
-class Agent(Watch):
+class AgentConfig(MonitoringConfig):
     """`[agent]`: the daemon beside Kamailio."""
 
     state: Annotated[str, AfterValidator(state_path)] = "/var/lib/whence"
@@ -209,7 +206,7 @@ class Agent(Watch):
         return ip_and_port(self.nameserver) if self.nameserver else None
 
 
-class RegistrationSettings(Table):
+class RegistrationConfig(Table):
     """`[registration]`: how patient and how fast; `Waits` has the reason of each default."""
 
     wrong_credentials: Wait = [600, 86_400]
@@ -237,33 +234,33 @@ class RegistrationSettings(Table):
         )
 
 
-class Settings(Table):
+class Config(Table):
     """The whole file."""
 
-    edge: Edge = Edge()
-    agent: Agent = Agent()
-    registration: RegistrationSettings = RegistrationSettings()
-    trunk: list[Trunk] = []
-    user: list[User] = []
+    edge: EdgeConfig = EdgeConfig()
+    agent: AgentConfig = AgentConfig()
+    registration: RegistrationConfig = RegistrationConfig()
+    trunk: list[TrunkConfig] = []
+    user: list[UserConfig] = []
 
     @property
     def state(self) -> Path:
         """The state directory."""
         return Path(self.agent.state)
 
-    def named_files(self, file: Path) -> Iterator[Named]:
+    def named_files(self, file: Path) -> Iterator[NamedFile]:
         """Give the files whose content counts: `file`, from which these were read, and those that
         are named in it.
         """
         has_secret = bool(self.user) or any(not trunk.password_file for trunk in self.trunk)
-        yield Named("", file, secret=has_secret)
+        yield NamedFile("", file, secret=has_secret)
         folder = file.absolute().parent
         for named in sorted({trunk.password_file for trunk in self.trunk} - {""}):
-            yield Named("password_file", folder / named, secret=True)
+            yield NamedFile("password_file", folder / named, secret=True)
         if self.edge.tls.certificate:
-            yield Named("edge: tls: certificate", Path(self.edge.tls.certificate))
-            yield Named("edge: tls: key", Path(self.edge.tls.key), secret=True)
-            yield Named("edge: tls: ca", Path(self.edge.tls.ca))
+            yield NamedFile("edge: tls: certificate", Path(self.edge.tls.certificate))
+            yield NamedFile("edge: tls: key", Path(self.edge.tls.key), secret=True)
+            yield NamedFile("edge: tls: ca", Path(self.edge.tls.ca))
         yield from self.agent.named_files()
 
     def expired_pins(self, now: float) -> list[str]:
@@ -275,11 +272,11 @@ class Settings(Table):
             if pin.expires_at is not None and pin.expires_at <= now
         ]
 
-    def country_of(self, trunk: Trunk) -> str:
+    def country_of(self, trunk: TrunkConfig) -> str:
         """The calling code of the country in which a trunk's provider is; empty: not said."""
         return trunk.country or self.edge.country
 
-    def spellings(self, trunk: Trunk) -> dict[str, str]:
+    def spellings(self, trunk: TrunkConfig) -> dict[str, str]:
         """All forms in which the provider of `trunk` may write its numbers → each in E.164."""
         country = self.country_of(trunk)
         found: dict[str, str] = {}
@@ -288,7 +285,7 @@ class Settings(Table):
             found |= dict.fromkeys(forms, spellings.e164(number, country))
         return found
 
-    def account_spellings(self, trunk: Trunk) -> dict[str, str]:
+    def account_spellings(self, trunk: TrunkConfig) -> dict[str, str]:
         """All forms in which the account of `trunk` may be called → each in E.164; empty: none."""
         forms = dict.fromkeys(account_spellings(trunk.user), "")
         try:
@@ -298,7 +295,7 @@ class Settings(Table):
         except ValueError:  # it is no number
             return forms
 
-    def number_style(self, trunk: Trunk) -> str:
+    def number_style(self, trunk: TrunkConfig) -> str:
         """How `{number}` is written for the target of `trunk`, for the directory."""
         if trunk.number_format == "as_sent":
             return ""

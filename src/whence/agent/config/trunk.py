@@ -74,7 +74,7 @@ class Ha1(Table):
 _ANY: frozenset[str] = frozenset()
 
 
-class Pin(Table):
+class PinnedNetwork(Table):
     """One of a trunk's `networks`: from where its calls may come, whoever registered where."""
 
     network: Annotated[str, BeforeValidator(pins.network)]
@@ -125,7 +125,7 @@ def as_pin(value: Any) -> Any:
     )
 
 
-class Trunk(Table):
+class TrunkConfig(Table):
     """`[[trunk]]`: one account at a provider."""
 
     id: Name
@@ -152,19 +152,19 @@ class Trunk(Table):
     follow_dns: bool = True
     learn_from: Literal["asked", "any"] = "asked"
     port: Literal["any", "exact"] = "any"
-    networks: list[Annotated[Pin, BeforeValidator(as_pin)]] = []
+    networks: list[Annotated[PinnedNetwork, BeforeValidator(as_pin)]] = []
     enabled: bool = True
 
     @field_validator("networks")
     @classmethod
-    def _pinned_once(cls, networks: list[Pin]) -> list[Pin]:
+    def _pinned_once(cls, networks: list[PinnedNetwork]) -> list[PinnedNetwork]:
         for place, times in Counter(pin.place for pin in networks).items():
             if times > 1:
                 raise ValueError(f'"{place[0]}" is there {times} times; write it once')
         return networks
 
     @model_validator(mode="after")
-    def _one_secret(self, info: ValidationInfo) -> Trunk:
+    def _one_secret(self, info: ValidationInfo) -> TrunkConfig:
         given = [self.password, self.password_file or None, self.ha1]
         if sum(secret is not None for secret in given) != 1:
             raise ValueError(
@@ -217,7 +217,7 @@ class Trunk(Table):
         return Credentials(self.auth_user or self.user, password, tuple(known.items()), self.realm)
 
 
-class User(Table):
+class UserConfig(Table):
     """`[[user]]`: a local user, whose phone registers here."""
 
     name: Name
@@ -225,7 +225,7 @@ class User(Table):
     ha1: Ha1 | None = None
 
     @model_validator(mode="after")
-    def _one_secret(self) -> User:
+    def _one_secret(self) -> UserConfig:
         if (self.password is None) == (self.ha1 is None):
             raise ValueError(
                 'says not once how to log in; write password = "…" or ha1 = {md5 = "…"}'

@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from whence.agent.config import phone_numbers as spellings
-from whence.core.sip.transport_address import Source
+from whence.core.sip.transport_address import TransportAddress
 from whence.core.sip.uri import Uri
 from whence.ipc import decisions, headers
 
@@ -71,9 +71,9 @@ _AOR_USER = re.compile(r"[A-Za-z0-9_.!~*'()&=+$,-]{1,128}")
 STATE_PATH = re.compile(r"/[A-Za-z0-9_./+-]{1,200}")
 
 
-def _socket(text: Any) -> Source:
+def _socket(text: Any) -> TransportAddress:
     try:
-        socket = Source.parse(text if isinstance(text, str) else "")
+        socket = TransportAddress.parse(text if isinstance(text, str) else "")
     except ValueError:
         raise ValueError(
             f'"{text}" is not a socket; write transport:ip:port, "udp:192.0.2.1:5060"'
@@ -89,7 +89,7 @@ def _socket(text: Any) -> Source:
 def ip_and_port(text: str, example: str = "192.0.2.1:5060") -> tuple[str, int]:
     """Read `ip:port`. Raises ValueError with an example."""
     try:
-        place = Source.parse(f"udp:{text}")
+        place = TransportAddress.parse(f"udp:{text}")
     except ValueError:
         raise ValueError(f'"{text}" is not ip:port; write "{example}"') from None
     return str(place.ip), place.port
@@ -318,7 +318,7 @@ NumberHeaders = Annotated[
 ]
 
 
-Socket = Annotated[Source, BeforeValidator(_socket)]
+Socket = Annotated[TransportAddress, BeforeValidator(_socket)]
 
 
 Password = Annotated[SecretStr, AfterValidator(_secret)]

@@ -78,7 +78,7 @@ class _Known:
     stale_until: float
 
 
-class Records:
+class DnsCache:
     """Answers what DNS says of names, from memory where it may.
 
     `nameserver`: (ip, port); None for those in resolv.conf, which is read again when it changes.

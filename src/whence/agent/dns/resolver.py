@@ -73,7 +73,7 @@ class _Service:
     """Of its SRV records."""
 
 
-class Resolver:
+class SipResolver:
     """Says where a server is now. `sockets`: (transport, IP version) of each socket of the edge."""
 
     def __init__(
@@ -109,7 +109,7 @@ class Resolver:
         noting = _Noting(self._records)
         try:
             async with asyncio.timeout(RESOLVE_S):
-                found = await Resolver(noting, self._sockets, self._pick)._find(server)
+                found = await SipResolver(noting, self._sockets, self._pick)._find(server)
         except TimeoutError:
             return (), 0.0
         return tuple(dict.fromkeys(found)), noting.shortest_s

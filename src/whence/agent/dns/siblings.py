@@ -17,13 +17,13 @@ from ipaddress import ip_address
 from itertools import count, islice
 from typing import Protocol
 
-from whence.agent.config.models import Settings
-from whence.agent.config.trunk import Trunk
+from whence.agent.config.models import Config
+from whence.agent.config.trunk import TrunkConfig
 from whence.agent.runtime.tasks import Tasks
 from whence.core.identification.address import Address
 from whence.core.identification.dns_siblings import LIMIT, siblings
 from whence.core.registration.model import NextHop, Registration
-from whence.core.sip.transport_address import IP, Network, Source, canonical_ip
+from whence.core.sip.transport_address import IP, Network, TransportAddress, canonical_ip
 from whence.core.sip.uri import Uri
 from whence.errors import StoreError
 from whence.store.directory import Directory
@@ -43,7 +43,7 @@ PATIENCE_S = 5.0
 """When writing is tried again after it failed."""
 
 
-class Resolver(Protocol):
+class HostResolver(Protocol):
     """Who says where a server is: the neighbour DNS."""
 
     async def everywhere(self, server: Uri) -> tuple[tuple[NextHop, ...], float]:
@@ -70,21 +70,21 @@ class _Followed:
 
     names: tuple[str, ...]
     exact: bool
-    registrar: Source
+    registrar: TransportAddress
     ends_at: float
     """When the grant ends, grace included."""
 
 
-class Siblings:
+class SiblingService:
     """Keeps resolved addresses in the directory. `run` it; it watches registrations."""
 
     def __init__(
         self,
         directory: Directory,
-        resolver: Resolver,
-        settings: Settings,
+        resolver: HostResolver,
+        settings: Config,
         clock: Callable[[], float] = time.time,
-        not_in_dns: Callable[[str, Source, str], None] = lambda *_: None,
+        not_in_dns: Callable[[str, TransportAddress, str], None] = lambda *_: None,
     ) -> None:
         """`not_in_dns` hears of a trunk that was granted by an address that DNS does not name."""
         self._not_in_dns = not_in_dns
@@ -108,7 +108,7 @@ class Siblings:
 
     # What it hears of registrations and of new files; called in the loop.
 
-    def changed(self, trunk: Trunk, registration: Registration) -> None:
+    def changed(self, trunk: TrunkConfig, registration: Registration) -> None:
         """See whether the trunk is registered, and where."""
         r, now = registration, self._clock()
         names = _names(trunk)
@@ -156,7 +156,7 @@ class Siblings:
             if not name.trunks:
                 del self._names[text]
 
-    def apply(self, settings: Settings) -> None:
+    def apply(self, settings: Config) -> None:
         """Heed a new file, after the registrations have: what it follows no more ends at once."""
         for trunk in settings.trunk:
             followed = self._followed.get(trunk.id)
@@ -276,7 +276,7 @@ class Siblings:
         return [address for address in of.values() if address.live(now)][:LIMIT]
 
 
-def _names(trunk: Trunk) -> tuple[str, ...]:
+def _names(trunk: TrunkConfig) -> tuple[str, ...]:
     """The servers of a trunk that DNS is asked about; none where it is not to be followed."""
     if not (trunk.follow_dns and trunk.enabled):
         return ()

@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from whence.agent.dropin.install import MODULES, Theirs
+from whence.agent.dropin.install import MODULES, ExistingKamailio
 from whence.agent.dropin.kamailio_cfg.model import Block, Cfg, Place
 from whence.core.text import escape_untrusted
 from whence.errors import OperatorError
@@ -130,11 +130,11 @@ def _same(named: str, process: Path, file: Path) -> bool:
         return False
 
 
-def theirs(cfg: Cfg) -> Theirs:
+def theirs(cfg: Cfg) -> ExistingKamailio:
     """Say what the include must know of a configuration."""
     own = cfg.block("event_route", name=LOCAL_REQUEST)
     failover = _fails_over(cfg) is not None and cfg.block("onsend_route") is None
-    return Theirs(frozenset(cfg.modules), own is not None, failover)
+    return ExistingKamailio(frozenset(cfg.modules), own is not None, failover)
 
 
 def _fails_over(cfg: Cfg) -> Place | None:

@@ -6,7 +6,7 @@ from typing import Literal, NoReturn
 
 from fastapi import FastAPI, HTTPException
 
-from whence.agent.registration.status import Standings
+from whence.agent.registration.status import RegistrationStatus
 from whence.core.text import escape_untrusted
 from whence.errors import UnknownTrunkError
 
@@ -19,7 +19,7 @@ _COMMANDS = {
 """What the operator orders → the command of uac that comes nearest."""
 
 
-def add(api: FastAPI, standings: Standings) -> None:
+def add(api: FastAPI, standings: RegistrationStatus) -> None:
     """Add the paths to an API that `api.make` made."""
 
     @api.post(

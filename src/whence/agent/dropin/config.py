@@ -14,13 +14,13 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
 from whence.agent.config import phone_numbers as spellings
-from whence.agent.config.models import Watch
+from whence.agent.config.models import MonitoringConfig
 from whence.agent.config.toml import Table, checked, toml
-from whence.agent.config.trunk import Pin, as_pin
-from whence.agent.config.trusted_paths import Named
+from whence.agent.config.trunk import PinnedNetwork, as_pin
 from whence.agent.config.validators import ALL_HEADERS_LIMIT, Country, Number, NumberHeaders
 from whence.errors import ConfigError
 from whence.store.uac import Permits
+from whence.trust.paths import NamedFile
 
 FILE = "drop-in.toml"
 
@@ -51,7 +51,7 @@ def _listed(value: object) -> object:
     return value
 
 
-def _pinned_once(networks: list[Pin]) -> list[Pin]:
+def _pinned_once(networks: list[PinnedNetwork]) -> list[PinnedNetwork]:
     for place, times in Counter(pin.place for pin in networks).items():
         if times > 1:
             raise ValueError(f'"{place[0]}" is there {times} times; write it once')
@@ -74,14 +74,14 @@ Numbers = Annotated[list[Number], BeforeValidator(_listed), AfterValidator(_once
 
 
 Networks = Annotated[
-    list[Annotated[Pin, BeforeValidator(as_pin)]],
+    list[Annotated[PinnedNetwork, BeforeValidator(as_pin)]],
     BeforeValidator(_listed),
     AfterValidator(_pinned_once),
 ]
 LearnFrom = Annotated[dict[str, str], BeforeValidator(_learn_from)]
 
 
-class DropIn(Table):
+class DropInConfig(Table):
     """The whole file."""
 
     country: Country = ""
@@ -89,11 +89,11 @@ class DropIn(Table):
     numbers: dict[Uuid, Numbers] = Field(default={})
     number_headers: dict[Uuid, NumberHeaders] = Field(default={})
     networks: dict[Uuid, Networks] = Field(default={})
-    agent: Watch = Watch()
+    agent: MonitoringConfig = MonitoringConfig()
 
-    def named_files(self, file: Path) -> Iterator[Named]:
+    def named_files(self, file: Path) -> Iterator[NamedFile]:
         """Give the files whose content counts: `file`, from which these were read, and others."""
-        yield Named("", file, secret=bool(self.agent.webhook))
+        yield NamedFile("", file, secret=bool(self.agent.webhook))
         yield from self.agent.named_files()
 
     @field_validator("number_headers")
@@ -148,9 +148,9 @@ class DropIn(Table):
             )
 
 
-def load(path: Path) -> DropIn:
+def load(path: Path) -> DropInConfig:
     """Read and check a file; ConfigError names all its faults."""
-    settings, faults = checked(DropIn, toml(path), path)
+    settings, faults = checked(DropInConfig, toml(path), path)
     if settings is None:
         raise ConfigError(faults)
     return settings

@@ -15,15 +15,15 @@ from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 
-from whence.agent.config import trusted_paths
-from whence.agent.config.trusted_paths import user_name
 from whence.agent.dropin.config import FILE as SETTINGS_FILE
-from whence.agent.dropin.config import DropIn
+from whence.agent.dropin.config import DropInConfig
 from whence.agent.kamailio.config import SCRIPT
 from whence.core.identification.address import GRACE_S
 from whence.errors import OperatorError, StoreError
 from whence.store.directory import FILE, Directory
 from whence.store.uac import SharedDirectory
+from whence.trust import paths
+from whence.trust.paths import user_name
 
 TEMPLATE = "drop_in.cfg.j2"
 INCLUDE_FILE = "whence.cfg"
@@ -36,7 +36,7 @@ MODULES = ("kemix", "app_python3")
 
 
 @dataclass(frozen=True, slots=True)
-class Theirs:
+class ExistingKamailio:
     """What the include must know of the kamailio.cfg that it is for."""
 
     modules: frozenset[str] = frozenset()
@@ -52,7 +52,7 @@ def script() -> Path:
     return Path(str(files("whence"))) / "kamailio" / SCRIPT
 
 
-def render(folder: Path, theirs: Theirs) -> str:
+def render(folder: Path, theirs: ExistingKamailio) -> str:
     """Write the include file for a drop-in whose files are in `folder`."""
     kamailio = files("whence") / "kamailio"
     environment = Environment(  # noqa: S701 - it makes no HTML
@@ -70,7 +70,7 @@ def render(folder: Path, theirs: Theirs) -> str:
     )
 
 
-def prepare(folder: Path, theirs: Theirs, user: str | None = None) -> None:
+def prepare(folder: Path, theirs: ExistingKamailio, user: str | None = None) -> None:
     """Make the folder, the include file and the directory; what is there of the last one stays.
 
     `user`: as whom Kamailio runs; the directory is this user's alone. OperatorError says what
@@ -84,7 +84,7 @@ def prepare(folder: Path, theirs: Theirs, user: str | None = None) -> None:
             with acting_as(user):
                 state.chmod(0o700)
                 Directory(state / FILE).close()
-            trusted_paths.write_whole(folder / INCLUDE_FILE, text, 0o644, opened)
+            paths.write_whole(folder / INCLUDE_FILE, text, 0o644, opened)
     except StoreError as error:
         raise OperatorError(str(error)) from error
     except OSError as error:
@@ -118,7 +118,7 @@ def example(folder: Path, user: str | None) -> bool:
     return True
 
 
-def install(folder: Path, user: str | None, settings: DropIn) -> dict[str, int | None]:
+def install(folder: Path, user: str | None, settings: DropInConfig) -> dict[str, int | None]:
     """Make the numbers those of the file. Returns what has registered: l_uuid → for how many
     seconds it was granted last, None where nothing is.
     """
@@ -182,7 +182,7 @@ def _open(folder: Path, user: str | None) -> Iterator[int]:
     with (
         acting_as(user if is_theirs else None),
         # Kamailio's user reads the include.
-        trusted_paths.directory(folder, make=0o755) as opened,
+        paths.directory(folder, make=0o755) as opened,
     ):
         yield opened
 
@@ -204,11 +204,11 @@ def _give(state: Path, folder: int, user: str | None) -> None:
             "--user as whom Kamailio runs, or another DIR"
         )
     group = pwd.getpwuid(wanted).pw_gid
-    with trusted_paths.directory(state) as opened:
+    with paths.directory(state) as opened:
         names = [path.name for path in state.iterdir()]
         for name in names:
             is_socket = stat.S_ISSOCK(os.stat(name, dir_fd=opened, follow_symlinks=False).st_mode)
-            trusted_paths.check_entries((name,), state, opened, sockets=is_socket)
+            paths.check_entries((name,), state, opened, sockets=is_socket)
         for name in names:
             os.chown(name, wanted, group, dir_fd=opened, follow_symlinks=False)
     os.chown(STATE, wanted, group, dir_fd=folder, follow_symlinks=False)

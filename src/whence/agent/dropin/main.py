@@ -16,25 +16,24 @@ from pathlib import Path
 import uvloop
 
 from whence.agent.api import monitoring
-from whence.agent.api.app import Parts, make
+from whence.agent.api.app import ApiParts, make
 from whence.agent.api.models import Health
 from whence.agent.api.monitoring import Happened
-from whence.agent.config.trusted_paths import load_trusted
 from whence.agent.dropin import api as api_uac
-from whence.agent.dropin.config import DropIn, load
-from whence.agent.dropin.monitor import Tracked
-from whence.agent.monitoring.alarms import Events, WrongTokens
+from whence.agent.dropin.config import DropInConfig, load
+from whence.agent.dropin.monitor import RegistrationMonitor
+from whence.agent.monitoring.alarms import Alarms, WrongTokenAlarms
 from whence.agent.monitoring.calls import Calls, CallsFile
-from whence.agent.monitoring.conflicts import Clashes
-from whence.agent.monitoring.decision_receiver import Hearing
+from whence.agent.monitoring.conflicts import ConflictMonitor
+from whence.agent.monitoring.decision_receiver import DecisionReceiver
 from whence.agent.monitoring.metrics import (
-    ClashMetrics,
-    EventMetrics,
-    StandingMetrics,
-    ToldMetrics,
+    AlarmMetrics,
+    ConflictMetrics,
+    DecisionMetrics,
+    RegistrationMetrics,
     registry,
 )
-from whence.agent.monitoring.unknown_sources import Strangers
+from whence.agent.monitoring.unknown_sources import UnknownSources
 from whence.agent.monitoring.webhook import Webhook
 from whence.agent.provisioning.reload import Reloaded
 from whence.agent.runtime.process import (
@@ -45,12 +44,13 @@ from whence.agent.runtime.process import (
     prepare_state,
     run_until_told,
 )
-from whence.core.monitoring.unknown_sources import Rate
-from whence.core.monitoring.unknown_sources import Strangers as KeptStrangers
+from whence.core.monitoring.unknown_sources import UnknownSourceTable as KeptStrangers
+from whence.core.monitoring.unknown_sources import WindowCounter
 from whence.errors import ConfigError, OperatorError, StoreError
 from whence.ipc.decisions import SOCKET_FILE
 from whence.store.directory import FILE
 from whence.store.uac import SharedDirectory
+from whence.trust.paths import load_trusted
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def run(path: Path) -> None:
         try:
             with (
                 closing(SharedDirectory(state / FILE)) as directory,
-                closing(Hearing(state / SOCKET_FILE)) as hearing,
+                closing(DecisionReceiver(state / SOCKET_FILE)) as hearing,
             ):
                 uvloop.run(_serve(path, settings, directory, hearing, bound))
         except StoreError as error:
@@ -78,13 +78,13 @@ def run(path: Path) -> None:
 
 
 @dataclass
-class Reload:
+class DropInReload:
     """The way to newer numbers."""
 
     path: Path
-    settings: DropIn
+    settings: DropInConfig
     directory: SharedDirectory
-    tracked: Tracked
+    tracked: RegistrationMonitor
 
     def __call__(self) -> Reloaded:
         """Read the file and make its numbers count.
@@ -118,33 +118,37 @@ class Reload:
 
 
 async def _serve(
-    path: Path, settings: DropIn, directory: SharedDirectory, hearing: Hearing, bound: socket.socket
+    path: Path,
+    settings: DropInConfig,
+    directory: SharedDirectory,
+    hearing: DecisionReceiver,
+    bound: socket.socket,
 ) -> None:
     own = settings.agent
     webhook = Webhook(own.webhook, own.webhook_token_file) if own.webhook else None
-    events = Events([webhook] if webhook is not None else [])
+    events = Alarms([webhook] if webhook is not None else [])
     directory.install_numbers(
         settings.spellings(), settings.number_headers, settings.permits(time.time())
     )
-    tracked = Tracked(directory, settings.numbers)
+    tracked = RegistrationMonitor(directory, settings.numbers)
     tracked.happened = events.happened
     calls = Calls(own.calls, CallsFile(Path(own.calls_file)) if own.calls_file else None)
-    strangers = Strangers(
+    strangers = UnknownSources(
         directory,
         tracked,
         KeptStrangers(own.strangers),
-        Rate(own.strangers_alarm),
+        WindowCounter(own.strangers_alarm),
         events.too_many_strangers,
     )
-    clashes = Clashes(directory.path, events.clash)
+    clashes = ConflictMonitor(directory.path, events.clash)
     directory.on_change = tracked.changed = clashes.changed
-    reload = Reload(path, settings, directory, tracked)
+    reload = DropInReload(path, settings, directory, tracked)
 
     async def health() -> Health:
         return Health(kamailio=tracked.lives(), directory=directory.can_write())
 
     api = make(
-        Parts(
+        ApiParts(
             own.api_place[0],
             directory,
             tracked,
@@ -153,10 +157,10 @@ async def _serve(
             reload,
             clashes,
             registry(
-                StandingMetrics(directory, tracked),
-                ToldMetrics(hearing, calls, strangers, tracked),
-                EventMetrics(events, webhook),
-                ClashMetrics(clashes),
+                RegistrationMetrics(directory, tracked),
+                DecisionMetrics(hearing, calls, strangers, tracked),
+                AlarmMetrics(events, webhook),
+                ConflictMetrics(clashes),
             ),
         )
     )
@@ -171,7 +175,7 @@ async def _serve(
         """Nothing is taken back: it is not ours."""
 
     log.info("agent that registers nothing; API at http://%s", own.api)
-    hearing.start([calls.hear, strangers.hear, WrongTokens(events).hear])
+    hearing.start([calls.hear, strangers.hear, WrongTokenAlarms(events).hear])
     keeping = {"tracked": tracked.run(), "events": events.run(), "clashes": clashes.run()}
     if webhook is not None:
         keeping["webhook"] = webhook.run()

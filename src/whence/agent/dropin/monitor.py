@@ -19,7 +19,7 @@ from whence.core.registration.model import AccountKey, Registration, State
 from whence.core.registration.reason import RegistrationReason, Why
 from whence.core.text import escape_untrusted
 from whence.errors import DisabledTrunkError, StoreError, UnknownTrunkError
-from whence.store.uac import Row, SharedDirectory
+from whence.store.uac import SharedDirectory, UacTrunkRow
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class TrackedTrunk:
     enabled: bool
 
 
-class Tracked:
+class RegistrationMonitor:
     """All trunks of the directory. `run` it."""
 
     def __init__(
@@ -61,7 +61,7 @@ class Tracked:
         self.numbers = numbers
         """Trunk id → its numbers, as the file has them now."""
         self.lapses = 0
-        self.happened: Callable[[str, Sequence[history.Event]], None] = lambda *_: None
+        self.happened: Callable[[str, Sequence[history.HistoryEvent]], None] = lambda *_: None
         """Told what has been written into a trunk's history; it must not wait, nor raise."""
         self.changed: Callable[[], None] = lambda: None
         """Told that the workers wrote something; it must not wait, nor raise."""
@@ -106,7 +106,7 @@ class Tracked:
                 f"kamcmd uac.reg_enable l_uuid s:{trunk_id}"
             )
 
-    def _trunk(self, row: Row, account: AccountKey | None) -> TrackedTrunk:
+    def _trunk(self, row: UacTrunkRow, account: AccountKey | None) -> TrackedTrunk:
         aor = account.aor if account is not None else ""
         return TrackedTrunk(
             row.id,

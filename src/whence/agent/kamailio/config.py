@@ -8,13 +8,13 @@ from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 
-from whence.agent.config import trusted_paths
-from whence.agent.config.models import Edge, Settings
+from whence.agent.config.models import Config, EdgeConfig
 from whence.core.dialogs import cookie, record
-from whence.core.sip.transport_address import Source
+from whence.core.sip.transport_address import TransportAddress
 from whence.core.sip.uri import host_text
 from whence.errors import OperatorError
 from whence.store.directory import FILE
+from whence.trust import paths
 
 TEMPLATE = "kamailio.cfg.j2"
 SCRIPT = "whence_kemi.py"
@@ -36,7 +36,7 @@ def command(config: Path) -> list[str]:
     return ["kamailio", "-f", str(config), "-DD", "-E", *START_OPTIONS]
 
 
-def render(settings: Settings, file: Path) -> str:
+def render(settings: Config, file: Path) -> str:
     """Write kamailio.cfg for `settings`, which were read from `file`."""
     folder = files("whence") / "kamailio"
     environment = Environment(  # noqa: S701 - it makes no HTML
@@ -80,7 +80,7 @@ def render(settings: Settings, file: Path) -> str:
     )
 
 
-def write_tls_config(settings: Settings) -> None:
+def write_tls_config(settings: Config) -> None:
     """Write the file of Kamailio's module tls into the state directory, where TLS is used.
 
     Servers must show a certificate that a CA of ours has signed; that it is for the right name is
@@ -102,28 +102,28 @@ def write_tls_config(settings: Settings) -> None:
 def write(file: Path, text: str) -> None:
     """Write a file of the state directory; OperatorError where that cannot be done."""
     try:
-        trusted_paths.write_whole(file, text)
+        paths.write_whole(file, text)
     except OSError as error:
         raise OperatorError(
             f"{file} cannot be written: {error.strerror}; mend that, or name another agent state"
         ) from None
 
 
-def _sockets(edge: Edge) -> list[str]:
+def _sockets(edge: EdgeConfig) -> list[str]:
     """Our own sockets, and the addresses by which others see them: no request is sent there."""
     places = [(socket.transport, *edge.place_of(socket)) for socket in edge.listen]
     seen = [f"{transport}:{host_text(host)}:{port}" for transport, host, port in places]
     return list(dict.fromkeys([*map(str, edge.listen), str(edge.inside), *seen]))
 
 
-def _advertised(edge: Edge, socket: Source) -> str:
+def _advertised(edge: EdgeConfig, socket: TransportAddress) -> str:
     """`ip:port` by which others see a socket; nothing where it is its own."""
     host, port = edge.place_of(socket)
     own = (host, port) == (str(socket.ip), socket.port)
     return "" if own else f"{host_text(host)}:{port}"
 
 
-def _aliases(edge: Edge) -> list[str]:
+def _aliases(edge: EdgeConfig) -> list[str]:
     """What counts as ours in a URI besides the sockets themselves."""
     ports = sorted({socket.port for socket in edge.listen})
     advertised = dict.fromkeys(_advertised(edge, socket) for socket in edge.listen)

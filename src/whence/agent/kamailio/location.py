@@ -6,8 +6,8 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
-from whence.agent.config import trusted_paths
 from whence.errors import LocationError, UntrustedError
+from whence.trust import paths
 
 TABLES = Path("/usr/share/kamailio/db_sqlite")
 """Kamailio's own definitions of its tables, so that they are those of the Kamailio installed."""
@@ -35,12 +35,12 @@ def make(path: Path) -> None:
     """Make the location database, where it is not there yet."""
     try:
         if path.exists():
-            trusted_paths.make_database(path)
+            paths.make_database(path)
             return
         sql = [(TABLES / f"{name}-create.sql").read_text() for name in ("standard", "usrloc")]
         unfinished = path.with_suffix(".new")
         unfinished.unlink(missing_ok=True)
-        trusted_paths.make_database(unfinished)
+        paths.make_database(unfinished)
         database = sqlite3.connect(unfinished)
         try:
             # It stays with the file. Kamailio's processes, each setting it at the start, would

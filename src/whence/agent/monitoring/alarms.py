@@ -9,14 +9,14 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from whence.core.identification.conflicts import Clash
+from whence.core.identification.conflicts import Conflict
 from whence.core.identification.decision import Reason, Rule
 from whence.core.monitoring import alarms as alarm
-from whence.core.monitoring.alarms import Alarm, AlarmKind, Bounded
+from whence.core.monitoring.alarms import Alarm, AlarmKind, AlarmLimiter
 from whence.core.registration import history
-from whence.core.sip.transport_address import Source
+from whence.core.sip.transport_address import TransportAddress
 from whence.core.text import escape_untrusted
-from whence.ipc.decisions import DecisionKind, Told
+from whence.ipc.decisions import DecisionKind, DecisionReport
 from whence.ipc.notices import Notice
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ TICK_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class RaisedAlarm:
     """An alarm as it was told. `id` grows, also from one agent to the next."""
 
     id: int
@@ -37,19 +37,19 @@ class Event:
     alarm: Alarm
 
 
-class Events:
+class Alarms:
     """All alarms come here: `tell` one, or let it hear what happens."""
 
     def __init__(
         self,
-        tellers: Sequence[Callable[[Event], None]] = (),
+        tellers: Sequence[Callable[[RaisedAlarm], None]] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`tellers` are given each event that is told."""
         self._tellers = tellers
         self._clock = clock
-        self._bounded = Bounded()
-        self._last: deque[Event] = deque(maxlen=LIMIT)
+        self._bounded = AlarmLimiter()
+        self._last: deque[RaisedAlarm] = deque(maxlen=LIMIT)
         self._id = 0
         self.counts: Counter[AlarmKind] = Counter()
         """Alarms by kind, also those that were left out."""
@@ -64,14 +64,14 @@ class Events:
         now = self._clock()
         said = replace(said, message=escape_untrusted(said.message))
         self._id = max(self._id + 1, int(now * 1000))
-        event = Event(self._id, now, said)
+        event = RaisedAlarm(self._id, now, said)
         self._last.append(event)
         if not logged:
             log.warning("%s", sentence(said))
         for teller in self._tellers:
             teller(event)
 
-    def since(self, id_: int, limit: int) -> list[Event]:
+    def since(self, id_: int, limit: int) -> list[RaisedAlarm]:
         """The first `limit` events after the one with this id, the oldest first."""
         return [event for event in self._last if event.id > id_][:limit]
 
@@ -88,23 +88,23 @@ class Events:
 
     # What happens, and is one.
 
-    def happened(self, trunk_id: str, events: Sequence[history.Event]) -> None:
+    def happened(self, trunk_id: str, events: Sequence[history.HistoryEvent]) -> None:
         """Hear what was written into a trunk's history, which the log told."""
         for event in events:
             said = alarm.of_history(trunk_id, event)
             if said is not None:
                 self.tell(said, logged=True)
 
-    def clash(self, found: Clash) -> None:
+    def clash(self, found: Conflict) -> None:
         """Hear of a new clash, which the log told."""
         self.tell(Alarm(AlarmKind.CLASH, found.trunks[0], str(found)), logged=True)
 
-    def not_in_dns(self, trunk_id: str, registrar: Source, servers: str) -> None:
+    def not_in_dns(self, trunk_id: str, registrar: TransportAddress, servers: str) -> None:
         """Hear that a trunk was granted by an address that DNS does not name."""
         message = f"{registrar} granted, and DNS does not name it for {servers}"
         self.tell(Alarm(AlarmKind.SERVER_NOT_IN_DNS, trunk_id, message))
 
-    def too_many_strangers(self, last: Told, limit: int) -> None:
+    def too_many_strangers(self, last: DecisionReport, limit: int) -> None:
         """Hear that more strangers than the limit came within a minute."""
         message = (
             f"more than {limit} requests of strangers in a minute, the last from {last.source}"
@@ -134,13 +134,13 @@ _OF_REFUSAL: dict[Rule | Reason, tuple[AlarmKind, str]] = {
 """Reason of a refusal → the alarm that it is, of each trunk that the request names."""
 
 
-class WrongTokens:
+class WrongTokenAlarms:
     """Raises an alarm when a request names a trunk at a source that is not the trunk's own."""
 
-    def __init__(self, events: Events) -> None:
+    def __init__(self, events: Alarms) -> None:
         self._events = events
 
-    def hear(self, heard: Told, _data: bytes) -> None:
+    def hear(self, heard: DecisionReport, _data: bytes) -> None:
         """Tell of one decision, if it was refused for that."""
         found = _OF_REFUSAL.get(heard.reason) if heard.kind is DecisionKind.REFUSED else None
         if heard.method == "OPTIONS" and heard.reason is Reason.NUMBER_OF_ANOTHER_TRUNK:
@@ -158,7 +158,7 @@ def sentence(said: Alarm) -> str:
     return f"alarm: {trunk}{said.kind}: {said.message}{left_out}"
 
 
-def as_json(event: Event) -> dict[str, object]:
+def as_json(event: RaisedAlarm) -> dict[str, object]:
     """Write an event in the API's names."""
     return {
         "id": event.id,

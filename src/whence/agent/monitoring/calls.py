@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
-from whence.agent.config.trusted_paths import open_file
 from whence.core.text import escape_untrusted
 from whence.errors import UntrustedError
 from whence.ipc import decisions as told
-from whence.ipc.decisions import DecisionKind, Told
+from whence.ipc.decisions import DecisionKind, DecisionReport
+from whence.trust.paths import open_file
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class Calls:
         self._known: deque[bytes] = deque(maxlen=self.limit)
         self._strangers: deque[bytes] = deque(maxlen=self.limit)
 
-    def hear(self, heard: Told, data: bytes) -> None:
+    def hear(self, heard: DecisionReport, data: bytes) -> None:
         """Count one decision, and keep it."""
         trunk = heard.trunk or ""
         self.decisions[heard.kind, heard.rule or "", trunk] += 1
@@ -58,7 +58,7 @@ class Calls:
         if self.file is not None and heard.kind is not DecisionKind.UNKNOWN:
             self.file.write(heard)
 
-    def last(self, limit: int) -> list[Told]:
+    def last(self, limit: int) -> list[DecisionReport]:
         """The last `limit` decisions, the newest first."""
         newest = [
             told.read(data)
@@ -67,7 +67,7 @@ class Calls:
         ]
         return sorted(newest, key=lambda one: one.at, reverse=True)[:limit]
 
-    def of(self, call_id: str) -> list[Told]:
+    def of(self, call_id: str) -> list[DecisionReport]:
         """All that was decided on requests with this Call-ID, the oldest first; the last ones.
 
         It is given as it was sent, or as it is `shown`.
@@ -95,7 +95,7 @@ class CallsFile:
         self.unwritten = 0
         """Decisions that could not be written."""
 
-    def write(self, heard: Told) -> None:
+    def write(self, heard: DecisionReport) -> None:
         """Add one line. A full disk costs the line, and one line in the log."""
         line = json.dumps(as_json(heard)) + "\n"
         try:
@@ -114,7 +114,7 @@ class CallsFile:
             self._failed = False
 
 
-def as_json(heard: Told) -> dict[str, object]:
+def as_json(heard: DecisionReport) -> dict[str, object]:
     """Write a decision in the API's names; no text in it can harm a terminal."""
     called = heard.p_called_party_id
     return {

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from whence.agent.config.models import Settings
+from whence.agent.config.models import Config
 from whence.core.identification import conflicts
-from whence.core.identification.conflicts import Clash, ClashKind, Named
+from whence.core.identification.conflicts import Conflict, ConflictKind, NamedTrunk
 from whence.core.sip.uri import Uri
 
 log = logging.getLogger(__name__)
@@ -48,13 +48,13 @@ _SITES = """SELECT trunk_id, ip, port, exact FROM address
     WHERE expires_at IS NULL OR expires_at > ?"""
 
 
-class Clashes:
+class ConflictMonitor:
     """The clashes among the trunks of the directory at `path`. `run` it."""
 
     def __init__(
         self,
         path: Path,
-        tell: Callable[[Clash], None] = lambda _: None,
+        tell: Callable[[Conflict], None] = lambda _: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`tell` is given each that is new."""
@@ -62,8 +62,8 @@ class Clashes:
         self._tell = tell
         self._clock = clock
         self._changed = asyncio.Event()
-        self._told: set[tuple[ClashKind, str, str]] = set()
-        self.known: list[Clash] = []
+        self._told: set[tuple[ConflictKind, str, str]] = set()
+        self.known: list[Conflict] = []
         """As they were when it was looked last."""
 
     def changed(self) -> None:
@@ -84,7 +84,7 @@ class Clashes:
             except TimeoutError:
                 continue
 
-    async def look(self) -> list[Clash]:
+    async def look(self) -> list[Conflict]:
         """Say what clashes now; the log tells each once."""
         try:
             self.known = await asyncio.to_thread(read, self._path, self._clock())
@@ -100,14 +100,14 @@ class Clashes:
         return self.known
 
 
-def read(path: Path, now: float) -> list[Clash]:
+def read(path: Path, now: float) -> list[Conflict]:
     """Find the clashes in a directory, in one state of it."""
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)) as db:
         db.execute("BEGIN")
         sites = db.execute(_SITES, (now,)).fetchall()
         return conflicts.find(
             [
-                Named(
+                NamedTrunk(
                     id_,
                     user,
                     bool(has),
@@ -138,20 +138,20 @@ def _accounts_of_others(db: sqlite3.Connection) -> list[tuple[str, str, str]]:
     )
 
 
-def in_file(settings: Settings) -> list[Clash]:
+def in_file(settings: Config) -> list[Conflict]:
     """Find what clashes by the file alone: trunks at one registrar are at one address."""
     enabled = [trunk for trunk in settings.trunk if trunk.enabled]
     numbers = [(spelling, t.id) for t in enabled for spelling in settings.spellings(t)]
     accounts = [(form, t.id) for t in enabled for form in settings.account_spellings(t)]
     return conflicts.find(
-        [Named(t.id, t.user, bool(t.numbers), t.fallback) for t in enabled],
+        [NamedTrunk(t.id, t.user, bool(t.numbers), t.fallback) for t in enabled],
         numbers,
         [(t.id, (t.server.host, t.server.port or 5060)) for t in enabled],
         accounts=conflicts.accounts_of_others(accounts, numbers),
     )
 
 
-def _marks(found: Clash) -> set[tuple[ClashKind, str, str]]:
+def _marks(found: Conflict) -> set[tuple[ConflictKind, str, str]]:
     """By what it is known again, though one trunk more may be in it."""
     shared = found.shared[0] if found.shared else ""
     return {(found.kind, shared, address) for address in found.addresses}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from whence.errors import DecisionSocketError, InvalidDatagramError
 from whence.ipc import decisions, notices
-from whence.ipc.decisions import Told
+from whence.ipc.decisions import DecisionReport
 from whence.ipc.notices import Notice
 
 log = logging.getLogger(__name__)
@@ -18,10 +18,10 @@ log = logging.getLogger(__name__)
 AT_ONCE = 200
 """How many are read in one go: the agent has other things to do, also while a storm lasts."""
 
-Ear = Callable[[Told, bytes], None]
+DecisionListener = Callable[[DecisionReport, bytes], None]
 """Who hears of a decision: what was told, and the datagram as it came."""
 
-NoticeEar = Callable[[Notice], None]
+NoticeListener = Callable[[Notice], None]
 """Receives what the edge noticed of unknown sources."""
 
 
@@ -45,7 +45,7 @@ def _room() -> int:
         return 0
 
 
-class Hearing:
+class DecisionReceiver:
     """Reads what the edge tells, and passes it on. Nobody else can write there: mode 0600."""
 
     def __init__(self, path: Path, room: int | None = None) -> None:
@@ -53,8 +53,8 @@ class Hearing:
 
         `room`: how many datagrams the system queues; None: it is asked.
         """
-        self._ears: Sequence[Ear] = ()
-        self._notice_ears: Sequence[NoticeEar] = ()
+        self._ears: Sequence[DecisionListener] = ()
+        self._notice_ears: Sequence[NoticeListener] = ()
         self._nap: asyncio.TimerHandle | None = None
         self._nap_s = nap_s(_room() if room is None else room)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -74,7 +74,9 @@ class Hearing:
                 "its place, or name another agent state"
             ) from None
 
-    def start(self, ears: Sequence[Ear], notice_ears: Sequence[NoticeEar] = ()) -> None:
+    def start(
+        self, ears: Sequence[DecisionListener], notice_ears: Sequence[NoticeListener] = ()
+    ) -> None:
         """Read from now on, in the running loop."""
         self._ears, self._notice_ears = ears, notice_ears
         self._listen()

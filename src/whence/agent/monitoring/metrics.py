@@ -11,30 +11,32 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from whence.agent.monitoring.alarms import Events
+from whence.agent.monitoring.alarms import Alarms
 from whence.agent.monitoring.calls import Calls
-from whence.agent.monitoring.conflicts import Clashes
-from whence.agent.monitoring.decision_receiver import Hearing
-from whence.agent.monitoring.notices import Notices
-from whence.agent.monitoring.unknown_sources import Strangers
+from whence.agent.monitoring.conflicts import ConflictMonitor
+from whence.agent.monitoring.decision_receiver import DecisionReceiver
+from whence.agent.monitoring.notices import NoticeCounts
+from whence.agent.monitoring.unknown_sources import UnknownSources
 from whence.agent.monitoring.webhook import Webhook
-from whence.agent.registration.client import Kamailio
-from whence.agent.registration.keepalive import KeepAlives
-from whence.agent.registration.keepalive import Outcome as KeepAliveOutcome
-from whence.agent.registration.service import Outcome, Registrations
-from whence.agent.registration.status import Standings
+from whence.agent.registration.client import KamailioClient
+from whence.agent.registration.keepalive import KeepAliveOutcome, KeepAliveService
+from whence.agent.registration.service import AttemptOutcome, RegistrationService
+from whence.agent.registration.status import RegistrationStatus
 from whence.core.identification.address import Origin
 from whence.core.monitoring.alarms import AlarmKind
+from whence.core.monitoring.unknown_sources import NoticeReason
 from whence.core.registration.model import State
-from whence.ipc.notices import NoticeReason
 from whence.store.directory import Directory
 
 
-class StandingMetrics(Collector):
+class RegistrationMetrics(Collector):
     """How registrations stand, whoever keeps them, and what they taught."""
 
     def __init__(
-        self, directory: Directory, standings: Standings, clock: Callable[[], float] = time.time
+        self,
+        directory: Directory,
+        standings: RegistrationStatus,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._directory = directory
         self._standings = standings
@@ -86,7 +88,10 @@ class ClientMetrics(Collector):
     """What our own registrar client does."""
 
     def __init__(
-        self, registrations: Registrations, keepalives: KeepAlives, kamailio: Kamailio
+        self,
+        registrations: RegistrationService,
+        keepalives: KeepAliveService,
+        kamailio: KamailioClient,
     ) -> None:
         self._registrations = registrations
         self._keepalives = keepalives
@@ -108,7 +113,7 @@ class ClientMetrics(Collector):
         attempts = CounterMetricFamily(
             "whence_registration_attempts", "Attempts to register, by outcome.", labels=["outcome"]
         )
-        for outcome in Outcome:
+        for outcome in AttemptOutcome:
             attempts.add_metric([outcome], self._registrations.outcomes[outcome])
         yield attempts
 
@@ -126,15 +131,15 @@ class ClientMetrics(Collector):
         )
 
 
-class ToldMetrics(Collector):
+class DecisionMetrics(Collector):
     """What the edge told, counted. Only trunks of the file are named: strangers name nothing."""
 
     def __init__(
         self,
-        hearing: Hearing,
+        hearing: DecisionReceiver,
         calls: Calls,
-        strangers: Strangers,
-        trunks: Standings,
+        strangers: UnknownSources,
+        trunks: RegistrationStatus,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._hearing = hearing
@@ -192,10 +197,10 @@ class ToldMetrics(Collector):
             )
 
 
-class EventMetrics(Collector):
+class AlarmMetrics(Collector):
     """Alarms, and what became of them."""
 
-    def __init__(self, events: Events, webhook: Webhook | None) -> None:
+    def __init__(self, events: Alarms, webhook: Webhook | None) -> None:
         self._events = events
         self._webhook = webhook
 
@@ -224,7 +229,7 @@ class EventMetrics(Collector):
 class NoticeMetrics(Collector):
     """What the edge noticed of unknown sources."""
 
-    def __init__(self, notices: Notices) -> None:
+    def __init__(self, notices: NoticeCounts) -> None:
         self._notices = notices
 
     def collect(self) -> Iterable[Metric]:
@@ -249,10 +254,10 @@ class NoticeMetrics(Collector):
         )
 
 
-class ClashMetrics(Collector):
+class ConflictMetrics(Collector):
     """Trunks that no rule could tell apart."""
 
-    def __init__(self, clashes: Clashes) -> None:
+    def __init__(self, clashes: ConflictMonitor) -> None:
         self._clashes = clashes
 
     def collect(self) -> Iterable[Metric]:

@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from whence.core.monitoring.unknown_sources import Strangers
+from whence.core.monitoring.unknown_sources import NoticeReason, UnknownSourceTable
 from whence.core.text import escape_untrusted
-from whence.ipc.notices import Notice, NoticeReason
+from whence.ipc.notices import Notice
 
 log = logging.getLogger(__name__)
 
@@ -26,10 +26,10 @@ USERS_LIMIT = 10_000
 
 
 @dataclass
-class Notices:
+class NoticeCounts:
     """Receives notices. `blocked` is called with each one that says that a source was blocked."""
 
-    strangers: Strangers
+    strangers: UnknownSourceTable
     blocked: Callable[[Notice], None] = lambda _: None
     counts: Counter[NoticeReason] = field(default_factory=Counter)
     blocks: int = 0

@@ -8,32 +8,32 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from whence.agent.config import networks
-from whence.agent.registration.status import Standings
+from whence.agent.registration.status import RegistrationStatus
 from whence.core.identification.address import Address, Origin
-from whence.core.monitoring.unknown_sources import Rate
-from whence.core.monitoring.unknown_sources import Strangers as Kept
-from whence.core.registration.history import Event, EventKind
-from whence.core.sip.transport_address import Source
+from whence.core.monitoring.unknown_sources import UnknownSourceTable as Kept
+from whence.core.monitoring.unknown_sources import WindowCounter
+from whence.core.registration.history import EventKind, HistoryEvent
+from whence.core.sip.transport_address import TransportAddress
 from whence.core.text import escape_untrusted
 from whence.errors import UnknownTrunkError
-from whence.ipc.decisions import DecisionKind, Told
+from whence.ipc.decisions import DecisionKind, DecisionReport
 from whence.store.directory import Directory
 
 log = logging.getLogger(__name__)
 
 
 @dataclass
-class Strangers:
+class UnknownSources:
     """Who asks and is not known. `too_many` hears of the one that exceeds the rate, and of it."""
 
     directory: Directory
-    trunks: Standings
+    trunks: RegistrationStatus
     kept: Kept
-    rate: Rate = field(default_factory=lambda: Rate(0))
-    too_many: Callable[[Told, int], None] = lambda *_: None
+    rate: WindowCounter = field(default_factory=lambda: WindowCounter(0))
+    too_many: Callable[[DecisionReport, int], None] = lambda *_: None
     clock: Callable[[], float] = time.time
 
-    def hear(self, heard: Told, _data: bytes) -> None:
+    def hear(self, heard: DecisionReport, _data: bytes) -> None:
         """Count one decision, if it was on a stranger."""
         if heard.kind is not DecisionKind.UNKNOWN:
             return
@@ -41,7 +41,7 @@ class Strangers:
         if self.rate.exceeds(heard.at):
             self.too_many(heard, self.rate.limit)
 
-    def admit(self, source: Source, trunk_id: str, for_s: float, note: str) -> Address:
+    def admit(self, source: TransportAddress, trunk_id: str, for_s: float, note: str) -> Address:
         """Let calls from a source's ip in as the trunk's, for a while.
 
         It may come from any port, and over its transport or a stronger one. UnknownTrunkError;
@@ -61,20 +61,20 @@ class Strangers:
             expires_at=now + for_s,
         )
         said = f"{source.ip} over {source.transport} for {for_s:.0f} s, by the operator"
-        event = Event(EventKind.ADMITTED, f"{said}: {note}" if note else said)
+        event = HistoryEvent(EventKind.ADMITTED, f"{said}: {note}" if note else said)
         self.directory.pin(trunk_id, address, note, event)
         self.kept.admitted(str(source.ip))
         log.info("trunk %s: admitted: %s", trunk_id, event.message)
         return address
 
-    def expel(self, source: Source, trunk_id: str) -> bool:
+    def expel(self, source: TransportAddress, trunk_id: str) -> bool:
         """Take back what let a source's ip in as the trunk's; False where nothing did.
 
         What the file pins stays. UnknownTrunkError; StoreError where it cannot be written.
         """
         if trunk_id not in self.trunks:
             raise UnknownTrunkError(trunk_id)
-        event = Event(EventKind.EXPELLED, f"{source.ip}, by the operator")
+        event = HistoryEvent(EventKind.EXPELLED, f"{source.ip}, by the operator")
         done = self.directory.unpin(trunk_id, source.ip, self.clock(), event)
         if done:
             log.info("trunk %s: expelled: %s", trunk_id, event.message)

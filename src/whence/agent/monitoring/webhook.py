@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from whence.agent.config.files import webhook_token
-from whence.agent.monitoring.alarms import Event, as_json
+from whence.agent.monitoring.alarms import RaisedAlarm, as_json
 
 log = logging.getLogger(__name__)
 
@@ -41,14 +41,14 @@ class Webhook:
         self._host = urlsplit(url).hostname  # the rest of a URL may be a secret
         self._token_file = Path(token_file) if token_file else None
         self._first_wait_s = first_wait_s
-        self._queue: deque[Event] = deque()
+        self._queue: deque[RaisedAlarm] = deque()
         self._wake = asyncio.Event()
         self._failing = False
         self.dropped = 0
         """Events that went before they were taken, or were refused."""
         self.delivered = 0
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: RaisedAlarm) -> None:
         """Have an event posted."""
         if len(self._queue) >= QUEUE_LIMIT:
             self._queue.popleft()
@@ -82,7 +82,7 @@ class Webhook:
                     await asyncio.sleep(wait_s)
                     wait_s = min(wait_s * 2, LONGEST_WAIT_S)
 
-    async def _settled(self, client: httpx.AsyncClient, event: Event) -> bool:
+    async def _settled(self, client: httpx.AsyncClient, event: RaisedAlarm) -> bool:
         """Post one; whether there is nothing more to be done about it."""
         try:
             status = await self._post(client, event)
@@ -103,7 +103,7 @@ class Webhook:
         self.dropped += 1
         return True
 
-    async def _post(self, client: httpx.AsyncClient, event: Event) -> int:
+    async def _post(self, client: httpx.AsyncClient, event: RaisedAlarm) -> int:
         headers = {}
         if self._token_file is not None:
             headers["Authorization"] = f"Bearer {webhook_token(self._token_file)}"

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from whence.agent.config.load import load
-from whence.agent.config.models import Settings
-from whence.agent.config.trusted_paths import load_trusted
+from whence.agent.config.models import Config
 from whence.errors import ConfigError, StoreError
+from whence.trust.paths import load_trusted
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class Reloaded:
 class Reload:
     """The settings that count now, and the way to newer ones."""
 
-    def __init__(self, path: Path, settings: Settings, apply: Callable[[Settings], None]) -> None:
+    def __init__(self, path: Path, settings: Config, apply: Callable[[Config], None]) -> None:
         """`apply` makes new settings count; StoreError where it cannot."""
         self._path = path
         self._apply = apply
@@ -67,7 +67,7 @@ class Reload:
             )
         return difference(before, after, needs_restart=bool(waiting))
 
-    def _read(self) -> Settings:
+    def _read(self) -> Config:
         read, _ = load_trusted(self._path, load)
         if self.settings.trunk and not read.model_fields_set:  # it was cut off, most likely
             raise ConfigError(
@@ -76,7 +76,7 @@ class Reload:
         return read
 
 
-def _as_started(read: Settings, before: Settings) -> Settings:
+def _as_started(read: Config, before: Config) -> Config:
     """Leave what Kamailio was started on, and with it the agent, as it is."""
     registration = read.registration.model_copy(update={"answer": before.registration.answer})
     return read.model_copy(
@@ -84,7 +84,7 @@ def _as_started(read: Settings, before: Settings) -> Settings:
     )
 
 
-def _waiting(read: Settings, before: Settings) -> list[str]:
+def _waiting(read: Config, before: Config) -> list[str]:
     """Name what is to be started on that."""
     return [
         name
@@ -97,7 +97,7 @@ def _waiting(read: Settings, before: Settings) -> list[str]:
     ]
 
 
-def difference(before: Settings, after: Settings, *, needs_restart: bool = False) -> Reloaded:
+def difference(before: Config, after: Config, *, needs_restart: bool = False) -> Reloaded:
     """Say what changed from one file to the next."""
     old = {trunk.id: (trunk, trunk.credentials()) for trunk in before.trunk}
     new = {trunk.id: (trunk, trunk.credentials()) for trunk in after.trunk}

@@ -19,10 +19,10 @@ from typing import Protocol, cast
 from whence.agent.registration import messages
 from whence.core import mac
 from whence.core.registration.events import Answered, Send, Unanswered
-from whence.core.registration.keepalive import Pong, Way
+from whence.core.registration.keepalive import KeepAliveTarget, OptionsReply
 from whence.core.registration.model import Account, NextHop
 from whence.core.registration.reason import NO_ANSWER, RegistrationReason, Why
-from whence.core.sip.transport_address import Source
+from whence.core.sip.transport_address import TransportAddress
 from whence.core.sip.uri import host_text
 from whence.errors import InvalidReplyError
 from whence.ipc import headers
@@ -61,17 +61,19 @@ def _why_none(exchange: _Exchange) -> Why:
 
 
 class Explain(Protocol):
-    """Who finds out why a server is not reached over TLS: `tls_peer.Tls.fault`."""
+    """Who finds out why a server is not reached over TLS: `TlsProbe.fault`."""
 
-    def __call__(self, next_hop: NextHop, name: str, socket: Source, /) -> Awaitable[Why | None]:
+    def __call__(
+        self, next_hop: NextHop, name: str, socket: TransportAddress, /
+    ) -> Awaitable[Why | None]:
         """Why `name` at `next_hop` is not believed; None if no reason is found."""
 
 
-class Kamailio(asyncio.DatagramProtocol):
+class KamailioClient(asyncio.DatagramProtocol):
     """A SIP client of the edge's inside socket. Made by `connect`."""
 
     def __init__(
-        self, inside: Source, key: str, answer_s: float, explain: Explain | None = None
+        self, inside: TransportAddress, key: str, answer_s: float, explain: Explain | None = None
     ) -> None:
         self._inside = inside
         self._key = key
@@ -85,8 +87,12 @@ class Kamailio(asyncio.DatagramProtocol):
 
     @classmethod
     async def connect(
-        cls, inside: Source, key: str, answer_s: float = 36.0, explain: Explain | None = None
-    ) -> Kamailio:
+        cls,
+        inside: TransportAddress,
+        key: str,
+        answer_s: float = 36.0,
+        explain: Explain | None = None,
+    ) -> KamailioClient:
         """Open our end.
 
         `inside`: the edge's inside socket; `key`: what seals both ways; `answer_s`: how long an
@@ -105,7 +111,7 @@ class Kamailio(asyncio.DatagramProtocol):
             self._transport.close()
 
     async def register(
-        self, account: Account, send: Send, call_id: str, socket: Source
+        self, account: Account, send: Send, call_id: str, socket: TransportAddress
     ) -> Answered | Unanswered:
         """Send a REGISTER from the edge's `socket`, and wait for its final answer."""
         received = await self._send(account, send, call_id, socket)
@@ -120,7 +126,7 @@ class Kamailio(asyncio.DatagramProtocol):
         if isinstance(received, Unanswered):
             return received
         if received.source:
-            return Answered(received.reply, Source.parse(received.source))
+            return Answered(received.reply, TransportAddress.parse(received.source))
         if received.distrust:
             return Unanswered(Why(RegistrationReason.TLS_ANSWER_NOT_BELIEVED, received.distrust))
         if self._explain is not None and send.next_hop.transport == "tls":
@@ -133,7 +139,7 @@ class Kamailio(asyncio.DatagramProtocol):
         return Unanswered(Why(RegistrationReason.NOT_SENT, said))
 
     async def _send(
-        self, account: Account, send: Send, call_id: str, socket: Source
+        self, account: Account, send: Send, call_id: str, socket: TransportAddress
     ) -> messages.Received | Unanswered:
         exchange = self._exchange(call_id, send.cseq, "REGISTER")
         inside = self._inside_headers(exchange, account, send.next_hop, socket)
@@ -144,7 +150,7 @@ class Kamailio(asyncio.DatagramProtocol):
             return Unanswered(_why_none(exchange))
         return received
 
-    async def keep_alive(self, way: Way, within_s: float) -> Pong | None:
+    async def keep_alive(self, way: KeepAliveTarget, within_s: float) -> OptionsReply | None:
         """Send an OPTIONS to the server that granted; return what was answered, and from where."""
         call_id = secrets.token_hex(16)
         exchange = self._exchange(call_id, 1, "OPTIONS")
@@ -154,10 +160,10 @@ class Kamailio(asyncio.DatagramProtocol):
         received = await self._ask(branch, exchange, request, within_s)
         if received is None or not received.source:
             return None
-        return Pong(received.status, Source.parse(received.source))
+        return OptionsReply(received.status, TransportAddress.parse(received.source))
 
     def _inside_headers(
-        self, exchange: _Exchange, account: Account, to: NextHop, socket: Source
+        self, exchange: _Exchange, account: Account, to: NextHop, socket: TransportAddress
     ) -> tuple[str, str, str]:
         """What the edge is to do with a request, and our seal on it."""
         next_hop = f"sip:{host_text(to.ip)}:{to.port}"

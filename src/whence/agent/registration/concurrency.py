@@ -15,7 +15,7 @@ HELD_S = 1.0
 """T1 doubled: an ordinary answer, and the answer to one retransmission, come sooner."""
 
 
-class Places:
+class ConcurrencyLimit:
     """So many places; `held_s`: how long one is held at most."""
 
     def __init__(self, limit: int, held_s: float = HELD_S) -> None:

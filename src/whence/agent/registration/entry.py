@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from whence.agent.config.trunk import Trunk
+from whence.agent.config.trunk import TrunkConfig
 from whence.core.registration import history
 from whence.core.registration.model import Account, Registration
-from whence.core.sip.transport_address import Source
+from whence.core.sip.transport_address import TransportAddress
 from whence.core.sip.uri import Uri
 
 BEGUN_LIMIT = 4096
@@ -31,10 +31,10 @@ SWEEP_S = 60.0
 class Entry:
     """One trunk that is kept registered."""
 
-    trunk: Trunk
+    trunk: TrunkConfig
     account: Account
     registration: Registration
-    socket: Source | None = None
+    socket: TransportAddress | None = None
     """Ours, from which the last request went."""
     told: history.Standing | None = None
     """What the log said of it last: a refresh that changes nothing is no news."""

@@ -19,12 +19,12 @@ from enum import StrEnum
 from itertools import count
 from typing import Protocol
 
-from whence.agent.config.trunk import Trunk
+from whence.agent.config.trunk import TrunkConfig
 from whence.agent.runtime.tasks import Tasks
 from whence.core.registration import keepalive
-from whence.core.registration.keepalive import KeepAlive, Pong, Way
+from whence.core.registration.keepalive import KeepAlive, KeepAliveTarget, OptionsReply
 from whence.core.registration.model import NextHop, Registration
-from whence.core.sip.transport_address import Source
+from whence.core.sip.transport_address import TransportAddress
 
 log = logging.getLogger(__name__)
 
@@ -35,27 +35,27 @@ UNDER_WAY_LIMIT = 512
 """OPTIONS under way at once, which Kamailio keeps transactions for."""
 
 
-class Outcome(StrEnum):
+class KeepAliveOutcome(StrEnum):
     """What an OPTIONS came to."""
 
     ANSWERED = "answered"
     UNANSWERED = "unanswered"
 
 
-class Client(Protocol):
+class OptionsClient(Protocol):
     """Who sends an OPTIONS: the neighbour Kamailio."""
 
-    async def keep_alive(self, way: Way, within_s: float) -> Pong | None:
+    async def keep_alive(self, way: KeepAliveTarget, within_s: float) -> OptionsReply | None:
         """Its answer; None where none came in time."""
 
 
-class Registrations(Protocol):
+class KeepAliveRegistrations(Protocol):
     """Whom the outcome is told to: `registrations.Registrations`."""
 
-    def way(self, trunk_id: str) -> Way | None:
+    def way(self, trunk_id: str) -> KeepAliveTarget | None:
         """How its server is reached; None where nothing is granted, or a request is in flight."""
 
-    async def expects(self, trunk_id: str, asked: NextHop, source: Source) -> bool:
+    async def expects(self, trunk_id: str, asked: NextHop, source: TransportAddress) -> bool:
         """Whether an answer from `source` is one of the server that was asked."""
 
     def bring_forward(self, trunk_id: str) -> None:
@@ -70,13 +70,13 @@ class _Pulse:
     keepalive: KeepAlive
 
 
-class KeepAlives:
+class KeepAliveService:
     """All keep-alives. `run` it; it is a watcher of the registrations."""
 
     def __init__(
         self,
-        client: Client,
-        registrations: Registrations,
+        client: OptionsClient,
+        registrations: KeepAliveRegistrations,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._client = client
@@ -88,7 +88,7 @@ class KeepAlives:
         self._wake = asyncio.Event()
         self._places = asyncio.Semaphore(UNDER_WAY_LIMIT)
         self._tasks = Tasks("a keep-alive")
-        self.outcomes: Counter[Outcome] = Counter()
+        self.outcomes: Counter[KeepAliveOutcome] = Counter()
         """OPTIONS by outcome."""
 
     def __getitem__(self, trunk_id: str) -> KeepAlive | None:
@@ -98,7 +98,7 @@ class KeepAlives:
 
     # What the registrations tell.
 
-    def changed(self, trunk: Trunk, registration: Registration) -> None:
+    def changed(self, trunk: TrunkConfig, registration: Registration) -> None:
         """Begin with a trunk that is registered now, and end with one that is not."""
         server = registration.home
         if not trunk.keepalive or server is None or registration.expires_at is None:
@@ -159,12 +159,12 @@ class KeepAlives:
             return  # it is another server's affair by now
         now, brings_forward = self._clock(), False
         if status is not None:
-            self.outcomes[Outcome.ANSWERED] += 1
+            self.outcomes[KeepAliveOutcome.ANSWERED] += 1
             if pulse.keepalive.missed >= keepalive.MISSES:
                 log.info("trunk %s: %s answers OPTIONS again", pulse.trunk_id, pulse.server)
             pulse.keepalive = keepalive.answered(pulse.keepalive, status, now, pulse.interval_s)
         elif asked:
-            self.outcomes[Outcome.UNANSWERED] += 1
+            self.outcomes[KeepAliveOutcome.UNANSWERED] += 1
             pulse.keepalive, brings_forward = keepalive.unanswered(
                 pulse.keepalive, now, pulse.interval_s
             )

@@ -20,9 +20,9 @@ from functools import lru_cache
 from itertools import count
 from typing import Protocol
 
-from whence.agent.config.models import Settings
-from whence.agent.config.trunk import Trunk
-from whence.agent.registration.concurrency import Places
+from whence.agent.config.models import Config
+from whence.agent.config.trunk import TrunkConfig
+from whence.agent.registration.concurrency import ConcurrencyLimit
 from whence.agent.registration.entry import BEGUN_AT_REGISTRAR, BEGUN_LIMIT, FULL_S, SWEEP_S, Entry
 from whence.agent.runtime.tasks import Tasks
 from whence.core.registration import history
@@ -30,30 +30,30 @@ from whence.core.registration.backoff import WAITS, Failure
 from whence.core.registration.events import (
     Action,
     Answered,
-    Dice,
     Due,
-    Fact,
+    Expired,
     Follow,
-    Lapsed,
+    KeepAliveFailed,
     Learn,
-    Park,
+    MachineEvent,
+    Pause,
+    Randomness,
     Redirected,
+    RegisterNow,
     Send,
-    Silent,
-    TakeBack,
     Unanswered,
-    Want,
+    Unregister,
 )
-from whence.core.registration.keepalive import Way
-from whence.core.registration.learning import NOBODY_ELSE, Expected, ips, permit
+from whence.core.registration.keepalive import KeepAliveTarget
+from whence.core.registration.learning import NOBODY_ELSE, ExpectedSources, ips, permit
 from whence.core.registration.machine import resumed, step
 from whence.core.registration.model import Account, AccountKey, NextHop, Registration, State
-from whence.core.registration.rate_limit import Pace
+from whence.core.registration.rate_limit import RequestLimiter
 from whence.core.registration.reason import RegistrationReason, Why
-from whence.core.sip.transport_address import Source
+from whence.core.sip.transport_address import TransportAddress
 from whence.core.sip.uri import Uri
 from whence.errors import DisabledTrunkError, StoreError, UnknownTrunkError
-from whence.store.directory import Directory, Stored
+from whence.store.directory import Directory, StoredRegistration
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ STOP_S = 5.0
 """How long the end of the program waits for registrars to confirm what is taken back."""
 
 
-class Outcome(StrEnum):
+class AttemptOutcome(StrEnum):
     """How an attempt to register ended."""
 
     REGISTERED = "registered"
@@ -79,9 +79,9 @@ class Outcome(StrEnum):
 
 
 _OF_FAILURE = {
-    Failure.WRONG_CREDENTIALS: Outcome.WRONG_CREDENTIALS,
-    Failure.REFUSED: Outcome.REFUSED,
-    Failure.UNREACHABLE: Outcome.UNREACHABLE,
+    Failure.WRONG_CREDENTIALS: AttemptOutcome.WRONG_CREDENTIALS,
+    Failure.REFUSED: AttemptOutcome.REFUSED,
+    Failure.UNREACHABLE: AttemptOutcome.UNREACHABLE,
 }
 
 
@@ -89,12 +89,12 @@ class RegisterClient(Protocol):
     """Who sends a REGISTER and waits for its answer: the neighbour Kamailio."""
 
     async def register(
-        self, account: Account, send: Send, call_id: str, socket: Source
+        self, account: Account, send: Send, call_id: str, socket: TransportAddress
     ) -> Answered | Unanswered:
         """Send it from the edge's `socket`; the final answer, or why there is none."""
 
 
-class Resolver(Protocol):
+class TargetResolver(Protocol):
     """Who says where a server is now: the neighbour DNS."""
 
     async def targets(self, server: Uri) -> tuple[NextHop, ...]:
@@ -107,36 +107,36 @@ class Resolver(Protocol):
         """Say why there were none just now."""
 
 
-class Watcher(Protocol):
+class RegistrationObserver(Protocol):
     """Who acts on how registrations stand. Called in the loop; it must not wait, nor raise."""
 
-    def changed(self, trunk: Trunk, registration: Registration) -> None:
+    def changed(self, trunk: TrunkConfig, registration: Registration) -> None:
         """It was taken up at a start, or a step of it has been written down."""
 
     def gone(self, trunk_id: str) -> None:
         """The trunk is in the file no more, or is another account now: `changed` follows then."""
 
 
-def account_key(trunk: Trunk) -> AccountKey:
+def account_key(trunk: TrunkConfig) -> AccountKey:
     """For whom, and where: what makes a registration another one, where it changes."""
     return AccountKey(trunk.aor, trunk.proxy or trunk.registrar)
 
 
-class Registrations:
+class RegistrationService:
     """All trunks' registrations. `run` it, and `apply` each new settings."""
 
     def __init__(
         self,
         directory: Directory,
         kamailio: RegisterClient,
-        resolver: Resolver,
+        resolver: TargetResolver,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._directory = directory
         self._kamailio = kamailio
         self._resolver = resolver
         self._clock = clock
-        self._settings = Settings()
+        self._settings = Config()
         self._waits = WAITS
         self._entries: dict[str, Entry] = {}
         self._due: list[tuple[float, int, Entry, float | None]] = []
@@ -144,7 +144,7 @@ class Registrations:
         self._ends: list[tuple[float, int, Entry]] = []
         """(when, tie-breaker, trunk): when grants end. One of a trunk counts: its `watched_at`."""
         self._ties = count()
-        self._pace = Pace(1000, 50)
+        self._pace = RequestLimiter(1000, 50)
         self.waiting_for_pace = 0
         """Attempts that are due, and were given a later slot."""
         self._stopping = False
@@ -152,22 +152,22 @@ class Registrations:
         self._begun = Counter[str]()
         """Registrar → attempts at it that have begun."""
         self._begun_in_all = 0
-        self._places = Places(IN_FLIGHT_LIMIT)
+        self._places = ConcurrencyLimit(IN_FLIGHT_LIMIT)
         self._tasks = Tasks("a registration's task")
-        self.outcomes: Counter[Outcome] = Counter()
+        self.outcomes: Counter[AttemptOutcome] = Counter()
         """Attempts by outcome."""
         self.lapses = 0
         """Grants that ended without a refresh."""
-        self.watchers: list[Watcher] = []
-        self.happened: Callable[[str, Sequence[history.Event]], None] = lambda *_: None
+        self.watchers: list[RegistrationObserver] = []
+        self.happened: Callable[[str, Sequence[history.HistoryEvent]], None] = lambda *_: None
         """Told what has been written into a trunk's history; it must not wait, nor raise."""
 
-    def __iter__(self) -> Iterator[tuple[Trunk, Registration]]:
+    def __iter__(self) -> Iterator[tuple[TrunkConfig, Registration]]:
         return iter([(entry.trunk, entry.registration) for entry in self._entries.values()])
 
     # Settings, at the start and at each reload.
 
-    def apply(self, settings: Settings) -> None:
+    def apply(self, settings: Config) -> None:
         """Make the registrations those of `settings`; what did not change goes on as it was.
 
         StoreError, and then nothing has changed.
@@ -188,7 +188,7 @@ class Registrations:
         self._waits = settings.registration.waits()
         limits = settings.registration.rate, settings.registration.rate_per_registrar
         if limits != (self._pace.total, self._pace.registrar):
-            self._pace = Pace(*limits)
+            self._pace = RequestLimiter(*limits)
         for entry in leaving:
             self._let_go(entry)
         for trunk in settings.trunk:
@@ -197,7 +197,7 @@ class Registrations:
             else:
                 self._take_up(trunk, tokens[trunk.id], stored.get(trunk.id), learned)
                 if trunk.id in renewed and self._entries[trunk.id].registration.wanted:
-                    self._step(self._entries[trunk.id], Want())
+                    self._step(self._entries[trunk.id], RegisterNow())
         for id_ in others - after.keys() - {entry.trunk.id for entry in leaving}:
             log.info("trunk %s: gone from the file", id_)
 
@@ -208,7 +208,7 @@ class Registrations:
             watcher.gone(entry.trunk.id)
         self._tasks.start(self._take_back(entry))
 
-    def _change(self, entry: Entry, trunk: Trunk, learned: frozenset[str]) -> None:
+    def _change(self, entry: Entry, trunk: TrunkConfig, learned: frozenset[str]) -> None:
         """Do what the change needs: new credentials register at once, a new target does not.
 
         `learned`: the trunks that still have a learned address.
@@ -233,9 +233,9 @@ class Registrations:
         elif entry.registration.held:
             return  # a new file does not undo what the operator said
         elif trunk.enabled and (asks_otherwise or not was_enabled):
-            self._step(entry, Want())
+            self._step(entry, RegisterNow())
 
-    def _account(self, trunk: Trunk, token: str) -> Account:
+    def _account(self, trunk: TrunkConfig, token: str) -> Account:
         edge = self._settings.edge
         transport = trunk.server.params.get("transport", "udp")
         socket = next((s for s in edge.listen if s.transport == transport), edge.listen[0])
@@ -248,7 +248,7 @@ class Registrations:
             trunk.rewrites_contact,
         )
 
-    def _contact(self, trunk: Trunk, token: str, socket: Source) -> Uri:
+    def _contact(self, trunk: TrunkConfig, token: str, socket: TransportAddress) -> Uri:
         host, port = self._settings.edge.place_of(socket)
         params = {} if socket.transport == "udp" else {"transport": str(socket.transport)}
         if trunk.contact == "line":
@@ -256,7 +256,11 @@ class Registrations:
         return Uri("sip", token, host, port, params)
 
     def _take_up(
-        self, trunk: Trunk, token: str, stored: Stored | None, learned: frozenset[str]
+        self,
+        trunk: TrunkConfig,
+        token: str,
+        stored: StoredRegistration | None,
+        learned: frozenset[str],
     ) -> None:
         now = self._clock()
         account = self._account(trunk, token)
@@ -284,7 +288,7 @@ class Registrations:
     def __contains__(self, trunk_id: str) -> bool:
         return trunk_id in self._entries
 
-    def __getitem__(self, trunk_id: str) -> tuple[Trunk, Registration]:
+    def __getitem__(self, trunk_id: str) -> tuple[TrunkConfig, Registration]:
         entry = self._entry(trunk_id)
         return entry.trunk, entry.registration
 
@@ -305,25 +309,25 @@ class Registrations:
         """Register it now, whatever came before; DisabledTrunkError where the file says no."""
         self.must_be_enabled(trunk_id)
         entry = self._entry(trunk_id)
-        self._written_step(entry, Want())
+        self._written_step(entry, RegisterNow())
         entry.parking = False
 
     def unregister(self, trunk_id: str) -> None:
         """Take it back, and leave it so until it is wanted again; its addresses end at once."""
         entry = self._entry(trunk_id)
-        self._written_step(entry, TakeBack(None, held=True))
+        self._written_step(entry, Unregister(None, held=True))
         entry.parking = False
         self._tasks.start(self._take_back(entry))
 
-    def way(self, trunk_id: str) -> Way | None:
+    def way(self, trunk_id: str) -> KeepAliveTarget | None:
         """How its server is reached; None where none granted, or a request is in flight."""
         entry = self._entries.get(trunk_id)
         if entry is None or entry.registration.home is None or entry.registration.in_flight:
             return None
         socket = self._socket_for(entry.registration.home)
-        return Way(entry.account, entry.registration.home, socket) if socket else None
+        return KeepAliveTarget(entry.account, entry.registration.home, socket) if socket else None
 
-    async def expects(self, trunk_id: str, asked: NextHop, source: Source) -> bool:
+    async def expects(self, trunk_id: str, asked: NextHop, source: TransportAddress) -> bool:
         """Return whether a reply from `source` is from whom was asked, or from whom granted."""
         entry = self._entries.get(trunk_id)
         if entry is None:
@@ -337,7 +341,7 @@ class Registrations:
     def bring_forward(self, trunk_id: str) -> None:
         """Refresh it now: its server leaves keep-alives unanswered."""
         if trunk_id in self._entries:
-            self._step(self._entries[trunk_id], Silent())
+            self._step(self._entries[trunk_id], KeepAliveFailed())
 
     def park(self, trunk_id: str) -> None:
         """Send no more REGISTERs for it, once the attempt under way is over."""
@@ -345,7 +349,7 @@ class Registrations:
         if entry.registration.in_flight is not None:
             entry.parking = True
         else:
-            self._written_step(entry, Park())
+            self._written_step(entry, Pause())
 
     # The life of a registration.
 
@@ -409,9 +413,9 @@ class Registrations:
     def _lapse(self, entry: Entry, now: float) -> None:
         # An attempt may be under way, and goes on whether this can be written down or not.
         before = entry.registration
-        dice = Dice(0.0, "")
-        after, actions = step(before, Lapsed(), now, entry.account, dice, self._waits)
-        events = history.events(before, after, Lapsed(), entry.told)
+        dice = Randomness(0.0, "")
+        after, actions = step(before, Expired(), now, entry.account, dice, self._waits)
+        events = history.events(before, after, Expired(), entry.told)
         try:
             self._save(entry, after, actions, now, events)
         except StoreError as error:
@@ -477,17 +481,17 @@ class Registrations:
             if entry.leaving or self._stopping or held or not entry.trunk.enabled:
                 if entry.registration.in_flight is None:
                     entry.led_to = None
-                await self._go(entry, TakeBack(targets))
+                await self._go(entry, Unregister(targets))
 
     async def _targets(self, server: Uri) -> tuple[NextHop, ...]:
         found = await self._resolver.targets(server)
         return tuple(t for t in found if self._socket_for(t) is not None)
 
-    def _socket_for(self, target: NextHop) -> Source | None:
+    def _socket_for(self, target: NextHop) -> TransportAddress | None:
         version = 6 if ":" in target.ip else 4
         return self._settings.edge.socket_for(target.transport, version)
 
-    async def _go(self, entry: Entry, fact: Fact) -> None:
+    async def _go(self, entry: Entry, fact: MachineEvent) -> None:
         """Take a step, and those that come of it, until nothing is in flight."""
         await self._carry_on(entry, self._step(entry, fact))
 
@@ -495,7 +499,7 @@ class Registrations:
         while asks is not None:
             if isinstance(asks, Follow):
                 entry.led_to = asks.to
-                outcome: Fact = Redirected(await self._targets(asks.to))
+                outcome: MachineEvent = Redirected(await self._targets(asks.to))
             else:
                 outcome = await self._register(entry, asks)
             asks = self._step(entry, outcome)
@@ -516,7 +520,9 @@ class Registrations:
             outcome = replace(outcome, expected=expected)
         return outcome
 
-    async def _expected(self, entry: Entry, asked: NextHop, source: Source) -> Expected:
+    async def _expected(
+        self, entry: Entry, asked: NextHop, source: TransportAddress
+    ) -> ExpectedSources:
         """Return from where a reply to the trunk's requests counts, besides from whom was asked.
 
         DNS is asked only where the reply comes from elsewhere. What it said last is used while it
@@ -527,13 +533,13 @@ class Registrations:
             return NOBODY_ELSE
         servers = trunk.servers + ((entry.led_to,) if entry.led_to is not None else ())
         named = await asyncio.gather(*(self._resolver.everywhere(server) for server in servers))
-        return Expected(
+        return ExpectedSources(
             ips(*(hop.ip for hops, _ in named for hop in hops)),
             trunk.pinned(self._clock()),
             trunk.learn_from == "any",
         )
 
-    def _step(self, entry: Entry, fact: Fact) -> Send | Follow | None:
+    def _step(self, entry: Entry, fact: MachineEvent) -> Send | Follow | None:
         """One step of the core, put off where it cannot be written down."""
         try:
             return self._written_step(entry, fact)
@@ -546,13 +552,13 @@ class Registrations:
             self._stepped(entry, before)
             return None
 
-    def _written_step(self, entry: Entry, fact: Fact) -> Send | Follow | None:
+    def _written_step(self, entry: Entry, fact: MachineEvent) -> Send | Follow | None:
         """One step of the core: written down first, then told, then carried out.
 
         StoreError: it has not happened.
         """
         now, before = self._clock(), entry.registration
-        dice = Dice(random.random(), secrets.token_hex(8))  # noqa: S311 - spreads, hides nothing
+        dice = Randomness(random.random(), secrets.token_hex(8))  # noqa: S311 - spreads, hides nothing
         after, actions = step(before, fact, now, entry.account, dice, self._waits)
         told = history.events(before, after, fact, entry.told)
         status = fact.reply.status if isinstance(fact, Answered) else None
@@ -571,12 +577,12 @@ class Registrations:
         self._changed(entry)
         if entry.parking and after.in_flight is None:
             entry.parking = False
-            self._step(entry, Park())
+            self._step(entry, Pause())
 
-    def _only_noted(self, entry: Entry, fact: Fact) -> Registration:
+    def _only_noted(self, entry: Entry, fact: MachineEvent) -> Registration:
         """Keep in mind what is wanted; an attempt under way goes on, and its outcome is written."""
         now, before = self._clock(), entry.registration
-        after, _ = step(before, fact, now, entry.account, Dice(0.0, ""), self._waits)
+        after, _ = step(before, fact, now, entry.account, Randomness(0.0, ""), self._waits)
         return replace(before, wanted=after.wanted, held=after.held, again=after.again)
 
     def _save(
@@ -585,7 +591,7 @@ class Registrations:
         after: Registration,
         actions: Sequence[Action],
         now: float,
-        events: Sequence[history.Event],
+        events: Sequence[history.HistoryEvent],
     ) -> None:
         if entry.leaving:
             return
@@ -620,7 +626,7 @@ class Registrations:
     def _tell(self, entry: Entry, before: Registration, after: Registration) -> None:
         ended = before.in_flight is not None and after.in_flight is None
         if ended and after.state is State.REGISTERED:
-            self.outcomes[Outcome.REGISTERED] += 1
+            self.outcomes[AttemptOutcome.REGISTERED] += 1
         elif ended and after.state is not State.UNREGISTERED:  # that was asked for
             self.outcomes[_outcome(after)] += 1
         said = history.said(after)
@@ -629,9 +635,9 @@ class Registrations:
             log.info("trunk %s: %s", after.trunk_id, history.sentence(after))
 
 
-def _outcome(failed: Registration) -> Outcome:
+def _outcome(failed: Registration) -> AttemptOutcome:
     if failed.failure is None or failed.reason is RegistrationReason.NOT_WRITTEN:
-        return Outcome.UNWRITTEN
+        return AttemptOutcome.UNWRITTEN
     return _OF_FAILURE[failed.failure]
 
 

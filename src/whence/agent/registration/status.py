@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 from whence.core.registration.model import Registration
 
 
-class Trunk(Protocol):
+class TrunkInfo(Protocol):
     """What is told of a trunk, wherever it is written."""
 
     @property
@@ -43,18 +43,18 @@ class Trunk(Protocol):
         """Whether its calls are let in."""
 
 
-class Standings(Protocol):
+class RegistrationStatus(Protocol):
     """All trunks, by id, each with how its registration stands."""
 
     @property
     def lapses(self) -> int:
         """How many grants ended without a refresh, since the agent's start."""
 
-    def __iter__(self) -> Iterator[tuple[Trunk, Registration]]: ...
+    def __iter__(self) -> Iterator[tuple[TrunkInfo, Registration]]: ...
 
     def __contains__(self, trunk_id: str) -> bool: ...
 
-    def __getitem__(self, trunk_id: str) -> tuple[Trunk, Registration]:
+    def __getitem__(self, trunk_id: str) -> tuple[TrunkInfo, Registration]:
         """One of them; UnknownTrunkError where there is none with this id."""
 
     def must_be_enabled(self, trunk_id: str) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from whence.core.registration.model import NextHop
 from whence.core.registration.reason import RegistrationReason, Why
-from whence.core.sip.transport_address import Source
+from whence.core.sip.transport_address import TransportAddress
 
 CONNECT_S = 5.0
 
@@ -24,14 +24,14 @@ _OTHER_NAME = frozenset({62, 64})
 
 
 @dataclass(frozen=True, slots=True)
-class Tls:
+class TlsProbe:
     """Files: `certificate` and `key` are ours, `ca` holds the CAs that we believe."""
 
     certificate: str
     key: str
     ca: str
 
-    async def fault(self, next_hop: NextHop, name: str, socket: Source) -> Why | None:
+    async def fault(self, next_hop: NextHop, name: str, socket: TransportAddress) -> Why | None:
         """Why `name` at `next_hop` is not believed; None if no reason is found."""
         try:
             context = ssl.create_default_context(cafile=self.ca)

@@ -16,15 +16,15 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
-from whence.agent.config import trusted_paths
-from whence.agent.config.models import Watch
-from whence.agent.config.trusted_paths import OF_DATABASE, Users, open_file, user_name
+from whence.agent.config.models import MonitoringConfig
 from whence.agent.kamailio.config import CONFIG_FILE, LOCATION_FILE, TLS_FILE
 from whence.agent.runtime import sighup
 from whence.errors import OperatorError, UntrustedError
 from whence.ipc.decisions import SOCKET_FILE
 from whence.store.directory import FILE
 from whence.store.schema import GENERATION_FILE
+from whence.trust import paths
+from whence.trust.paths import OF_DATABASE, Users, open_file, user_name
 
 LOCK_FILE = "agent.lock"
 RUN_LOCK_FILE = "run.lock"
@@ -44,7 +44,7 @@ def prepare_state(state: Path) -> None:
     """
     os.umask(0o077)
     try:
-        with trusted_paths.directory(state, make=0o700) as opened:
+        with paths.directory(state, make=0o700) as opened:
             writable = _takes_files(opened)
             if writable:
                 _check_state_files(state, opened)
@@ -72,7 +72,7 @@ def state_doubt(state: Path, users: Users) -> str:
     except OSError:
         owner = os.geteuid()
     try:
-        with trusted_paths.directory(state, {*users, owner}):
+        with paths.directory(state, {*users, owner}):
             pass
     except UntrustedError as error:
         raise _cannot_be_used(state, error) from None
@@ -108,8 +108,8 @@ def _cannot_be_used(state: Path, error: UntrustedError) -> OperatorError:
 
 def _check_state_files(state: Path, opened: int) -> None:
     try:
-        trusted_paths.check_entries(STATE_FILES, state, opened)
-        trusted_paths.check_entries((SOCKET_FILE,), state, opened, sockets=True)
+        paths.check_entries(STATE_FILES, state, opened)
+        paths.check_entries((SOCKET_FILE,), state, opened, sockets=True)
     except UntrustedError as error:
         raise OperatorError(
             f"{error.path} cannot be written: it {error.why}; {error.cure}"
@@ -137,7 +137,7 @@ def become_owner(state: Path) -> None:
     """
     try:
         owner = os.lstat(state).st_uid
-        with trusted_paths.directory(state, {0, owner}) as opened:
+        with paths.directory(state, {0, owner}) as opened:
             found = os.fstat(opened)
     except UntrustedError as error:
         raise _cannot_be_used(state, error) from None
@@ -187,7 +187,7 @@ def alone(path: Path, who: str) -> Iterator[None]:
         yield
 
 
-def api_socket(agent: Watch) -> socket.socket:
+def api_socket(agent: MonitoringConfig) -> socket.socket:
     """Bind the API's socket; OperatorError where its port is taken."""
     host, port = agent.api_place
     bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)

@@ -15,8 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from whence.agent.config.load import load
-from whence.agent.config.models import Settings
-from whence.agent.config.trusted_paths import load_trusted
+from whence.agent.config.models import Config
 from whence.agent.kamailio import location
 from whence.agent.kamailio.config import (
     CONFIG_FILE,
@@ -27,8 +26,9 @@ from whence.agent.kamailio.config import (
     write_tls_config,
 )
 from whence.agent.runtime.process import LOCK_FILE, RUN_LOCK_FILE, alone, api_socket, prepare_state
-from whence.core.sip.transport_address import Source, Transport
+from whence.core.sip.transport_address import Transport, TransportAddress
 from whence.errors import LocationError, OperatorError
+from whence.trust.paths import load_trusted
 
 OLDEST_KAMAILIO = (5, 6)
 LEFTOVERS_S = 10.0
@@ -42,7 +42,7 @@ _PACKAGE_OF_MODULE = {
 
 
 @contextmanager
-def ready(file: Path) -> Iterator[Settings]:
+def ready(file: Path) -> Iterator[Config]:
     """Make sure that all can start on `file`; hold the state directory while inside.
 
     What an earlier run left behind when it was killed is ended first: with the lock in hand, no
@@ -78,7 +78,7 @@ def patiently(check: Callable[[], None], within_s: float = LEAVING_S) -> None:
         time.sleep(0.02)
 
 
-def _nobody_is_in_the_way(settings: Settings) -> None:
+def _nobody_is_in_the_way(settings: Config) -> None:
     with alone(settings.state / LOCK_FILE, "an agent"):
         pass  # nobody runs `whence agent` here; ours takes the lock when it starts
     for wanted in (*settings.edge.listen, settings.edge.inside):
@@ -133,7 +133,7 @@ def kamailio_takes(config: Path) -> None:
     )
 
 
-def port_is_free(wanted: Source) -> None:
+def port_is_free(wanted: TransportAddress) -> None:
     """Bind a socket as Kamailio will, and let it go."""
     family = socket.AF_INET6 if wanted.ip.version == 6 else socket.AF_INET
     kind = socket.SOCK_DGRAM if wanted.transport is Transport.UDP else socket.SOCK_STREAM

@@ -25,15 +25,16 @@ from typing import IO
 
 import httpx
 
-from whence.agent.config.models import Edge, Settings
+from whence.agent.config.models import Config, EdgeConfig
 from whence.agent.kamailio.config import CONFIG_FILE, command
 from whence.agent.runtime import sighup as hang_up
-from whence.core.protection.kamailio_log import WINDOW_S, Filter
-from whence.core.sip.transport_address import Source
+from whence.core.monitoring.unknown_sources import NoticeReason
+from whence.core.protection.kamailio_log import WINDOW_S, LogFilter
+from whence.core.sip.transport_address import TransportAddress
 from whence.core.text import escape_untrusted
 from whence.errors import OperatorError
 from whence.ipc import decisions, notices
-from whence.ipc.notices import Notice, NoticeReason
+from whence.ipc.notices import Notice
 
 log = logging.getLogger(__name__)
 
@@ -62,12 +63,12 @@ _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def supervise(file: Path, settings: Settings) -> None:
+def supervise(file: Path, settings: Config) -> None:
     """Run Kamailio and the agent until SIGINT or SIGTERM; OperatorError if they do not come up."""
     asyncio.run(_supervise(file, settings))
 
 
-async def _supervise(file: Path, settings: Settings) -> None:
+async def _supervise(file: Path, settings: Config) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -108,7 +109,7 @@ async def keep_running(children: Sequence[Child], stopping: asyncio.Event) -> No
 
 
 async def _until_up(
-    settings: Settings, stopping: asyncio.Event, children: tuple[Child, Child]
+    settings: Config, stopping: asyncio.Event, children: tuple[Child, Child]
 ) -> None:
     """Wait until the agent says that Kamailio answers and the directory can be written."""
     within_s = START_S + START_A_TRUNK_S * len(settings.trunk)
@@ -131,7 +132,7 @@ async def _until_up(
             await asyncio.sleep(0.05)
 
 
-def raise_file_limit(edge: Edge) -> None:
+def raise_file_limit(edge: EdgeConfig) -> None:
     """Let Kamailio open as many files as it may have connections, and some; warn if it may not."""
     wanted = edge.connections + FILES_BESIDE
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -167,7 +168,7 @@ class Unreadable:
                     transport, _, place = text.partition(":")
                     ip, _, port = place.rpartition(":")
                     ip = f"[{ip}]" if ":" in ip and not ip.startswith("[") else ip
-                    source = Source.parse(f"{transport}:{ip}:{port}")
+                    source = TransportAddress.parse(f"{transport}:{ip}:{port}")
                     said = Notice(time.time(), NoticeReason.UNREADABLE, source, count)
                     own.sendto(notices.message(said), self._path)
 
@@ -319,7 +320,7 @@ class Quote:
         sources of messages that only the log tells of.
         """
         self._name, self._pipe, self._rest = name, pipe, b""
-        self._filter = Filter() if group is None else Filter(_Members(group))
+        self._filter = LogFilter() if group is None else LogFilter(_Members(group))
         self._unreadable = unreadable or (lambda _: None)
         self._due: asyncio.TimerHandle | None = None
         os.set_blocking(pipe.fileno(), False)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, TypeVar
 
-from whence.core.sip.transport_address import IP, Source
+from whence.core.sip.transport_address import IP, TransportAddress
 
 PARTS_LIMIT = 8
 """How many addresses, ways and cookies of one party are remembered: the last ones."""
@@ -29,7 +29,7 @@ class Side(StrEnum):
         return Side.CALLEE if self is Side.CALLER else Side.CALLER
 
 
-class Way(NamedTuple):
+class RequestPath(NamedTuple):
     """How requests reach a party.
 
     `places`: its route set and its Contact, as `place` writes them. `hop`: the SIP URI to which the
@@ -40,14 +40,14 @@ class Way(NamedTuple):
     hop: str
 
 
-class Own(NamedTuple):
+class OwnSockets(NamedTuple):
     """The edge's own sockets, and the addresses that they are on."""
 
     sockets: frozenset[tuple[IP, int]]
     ips: frozenset[IP]
 
     @classmethod
-    def of(cls, sockets: Sequence[Source]) -> Own:
+    def of(cls, sockets: Sequence[TransportAddress]) -> OwnSockets:
         """Make it of the sockets, as `transport:ip:port`."""
         return cls(frozenset((s.ip, s.port) for s in sockets), frozenset(s.ip for s in sockets))
 
@@ -57,11 +57,11 @@ class Party:
     """What is known of one party. `ips`: where its messages came from, as text."""
 
     ips: tuple[str, ...] = ()
-    ways: tuple[Way, ...] = ()
+    ways: tuple[RequestPath, ...] = ()
     cookies: tuple[str, ...] = ()
     """The cookies with which requests may be sent *to* this party."""
 
-    def with_more(self, ip: str, way: Way | None, cookie: str) -> Party:
+    def with_more(self, ip: str, way: RequestPath | None, cookie: str) -> Party:
         """Return the party with what one more of its messages says."""
         return Party(
             _added(self.ips, ip or None),
@@ -71,7 +71,7 @@ class Party:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class DialogRecord:
     """What Kamailio's memory has of a dialog.
 
     `call`: its Call-ID, and `tag` the caller's tag, as `kept` writes them. `trunk_id`: the trunk
@@ -90,11 +90,11 @@ class Record:
         """Return the caller or the callee."""
         return self.caller if side is Side.CALLER else self.callee
 
-    def with_party(self, side: Side, party: Party) -> Record:
+    def with_party(self, side: Side, party: Party) -> DialogRecord:
         """Return the record with another caller or callee."""
         of_caller = side is Side.CALLER
         caller, callee = (party, self.callee) if of_caller else (self.caller, party)
-        return Record(self.call, self.tag, self.trunk_id, self.user, caller, callee)
+        return DialogRecord(self.call, self.tag, self.trunk_id, self.user, caller, callee)
 
     def to_text(self) -> str:
         """Write the record as one text, without a quotation mark or a NUL in it."""
@@ -102,7 +102,7 @@ class Record:
         return "\n".join([*values, *_party_lines(self.caller), *_party_lines(self.callee)])
 
     @classmethod
-    def from_text(cls, text: str) -> Record:
+    def from_text(cls, text: str) -> DialogRecord:
         """Read what `to_text` wrote. Raises ValueError for anything else."""
         call, tag, trunk_id, user, *lines = text.split("\n")
         a, b, c, d, e, f = lines
@@ -122,7 +122,7 @@ def _party(ips: str, ways: str, cookies: str) -> Party:
     read = []
     for one in ways.split("\t") if ways else ():
         hop, *there = one.split(" ")
-        read.append(Way(tuple(there), hop))
+        read.append(RequestPath(tuple(there), hop))
     return Party(tuple(ips.split()), tuple(read), tuple(cookies.split()))
 
 

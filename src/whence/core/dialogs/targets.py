@@ -19,9 +19,9 @@ from functools import lru_cache
 from ipaddress import IPv4Address
 
 from whence.core.dialogs.cookie import covers_way
-from whence.core.dialogs.record import Own, Record, Side, Way
+from whence.core.dialogs.record import DialogRecord, OwnSockets, RequestPath, Side
 from whence.core.sip.contact import listed
-from whence.core.sip.transport_address import IP, Source, canonical_ip
+from whence.core.sip.transport_address import IP, TransportAddress, canonical_ip
 from whence.core.sip.uri import Uri, host_text
 
 ROUTES_LIMIT = 16
@@ -83,7 +83,9 @@ def uris(values: Sequence[str]) -> list[Uri | None]:
     return found
 
 
-def way(routes: Sequence[Uri | None], contact: Uri | None, source: Source, own: Own) -> Way | None:
+def way(
+    routes: Sequence[Uri | None], contact: Uri | None, source: TransportAddress, own: OwnSockets
+) -> RequestPath | None:
     """Return how requests reach the party whose message from `source` has this route set (the next
     hop first) and Contact.
 
@@ -92,18 +94,18 @@ def way(routes: Sequence[Uri | None], contact: Uri | None, source: Source, own: 
     """
     there = places(routes, contact)
     hop = None if there is None else _next_hop(there[0], source, own)
-    return None if there is None or hop is None else Way(there, hop)
+    return None if there is None or hop is None else RequestPath(there, hop)
 
 
 @lru_cache(maxsize=4096)
-def _next_hop(first: str, source: Source, own: Own) -> str | None:
+def _next_hop(first: str, source: TransportAddress, own: OwnSockets) -> str | None:
     transport, ip, port = _hop(first, source)
     if (ip, port) in own.sockets or not _may_lead(ip, source, own):
         return None
     return _uri_of(f"{transport}:{host_text(str(ip))}:{port}")
 
 
-def _hop(first: str, source: Source) -> tuple[str, IP, int]:
+def _hop(first: str, source: TransportAddress) -> tuple[str, IP, int]:
     """Return (transport, ip, port) of the next hop; of a name, where the message came from."""
     transport, _, rest = first.partition(":")
     host, _, port = rest.rpartition(":")
@@ -113,7 +115,7 @@ def _hop(first: str, source: Source) -> tuple[str, IP, int]:
     return transport, ip, int(port)
 
 
-def _may_lead(ip: IP, source: Source, own: Own) -> bool:
+def _may_lead(ip: IP, source: TransportAddress, own: OwnSockets) -> bool:
     if ip.is_loopback:
         return ip == source.ip
     if ip in own.ips:
@@ -132,7 +134,9 @@ def _ip(host: str) -> IP | None:
 # Who may send what, and what a message of a party changes.
 
 
-def direction(record: Record, cookie: str, there: tuple[str, ...]) -> tuple[Side, Way] | None:
+def direction(
+    record: DialogRecord, cookie: str, there: tuple[str, ...]
+) -> tuple[Side, RequestPath] | None:
     """Return who sends a request with this cookie along these places, and the way; None where it
     leads to no party of the dialog.
     """
@@ -147,7 +151,7 @@ def direction(record: Record, cookie: str, there: tuple[str, ...]) -> tuple[Side
 
 def direction_of_old(
     key: str, cookie: str, call_id: str, there: tuple[str, ...], from_ip: str
-) -> tuple[Side, Way] | None:
+) -> tuple[Side, RequestPath] | None:
     """Return the same for a dialog of which there is no record: its cookie alone says it.
 
     The address of the callee is not known, and his next hop may be a name.
@@ -155,11 +159,13 @@ def direction_of_old(
     for sender in Side:
         known_ip = from_ip if sender is Side.CALLER else ""
         if covers_way(key, cookie, call_id, sender.other, there, known_ip):
-            return sender, Way(there, _uri_of(there[0]))
+            return sender, RequestPath(there, _uri_of(there[0]))
     return None
 
 
-def refreshed(before: Way, contact: Uri | None, source: Source, own: Own) -> Way | None:
+def refreshed(
+    before: RequestPath, contact: Uri | None, source: TransportAddress, own: OwnSockets
+) -> RequestPath | None:
     """Return the way to a party whose message from `source` has a new Contact (RFC 3261 12.2).
 
     Its route set stays. None where the edge does not send there: see `way`.
@@ -168,7 +174,7 @@ def refreshed(before: Way, contact: Uri | None, source: Source, own: Own) -> Way
     if not routes:
         return way((), contact, source, own)
     target = place(contact) if contact is not None else None
-    return Way((*routes, target), before.hop) if target is not None else None
+    return RequestPath((*routes, target), before.hop) if target is not None else None
 
 
 def _uri_of(first: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
-from whence.core.sip.transport_address import IP, NETWORKS, Network, Source, Transport
+from whence.core.sip.transport_address import IP, NETWORKS, Network, Transport, TransportAddress
 
 GRACE_S = 32.0
 """How long a learned address outlives its registration: calls in flight (64*T1, RFC 3261 17)."""
@@ -69,7 +69,7 @@ class Address(NamedTuple):
         """Whether it admits what comes from `port`."""
         return not self.exact or self.port == port
 
-    def admits(self, source: Source, now: float) -> bool:
+    def admits(self, source: TransportAddress, now: float) -> bool:
         """Whether a request from `source` may be this trunk's."""
         return (
             self.live(now)

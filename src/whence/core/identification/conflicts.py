@@ -28,7 +28,7 @@ Site = tuple[str, int | None]
 """(ip, or a network, or a registrar's host; port, None: any)."""
 
 
-class ClashKind(StrEnum):
+class ConflictKind(StrEnum):
     """The code of what does not tell the trunks apart."""
 
     NUMBER = "number"
@@ -40,7 +40,7 @@ class ClashKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class NamedTrunk:
     """By what calls could name a trunk, besides its numbers."""
 
     id: str
@@ -54,10 +54,10 @@ class Named:
 
 
 @dataclass(frozen=True, slots=True)
-class Clash:
+class Conflict:
     """Trunks that no rule could tell apart, and what they share; all sorted."""
 
-    kind: ClashKind
+    kind: ConflictKind
     trunks: tuple[str, ...]
     addresses: tuple[str, ...]
     shared: tuple[str, ...] = ()
@@ -67,30 +67,32 @@ class Clash:
     def message(self) -> str:
         """What is wrong, in words."""
         shared = summarize(self.shared)
+        kind = ConflictKind
         return {
-            ClashKind.NUMBER: f"the same number {shared}",
-            ClashKind.NUMBER_IS_ACCOUNT: f"{shared} is a number of one and the account of another",
-            ClashKind.AOR_USER: f"the same user {shared}, and no numbers",
-            ClashKind.NO_NUMBER: "no numbers, and others at their address",
-            ClashKind.FALLBACK: "more than one fallback: what nothing tells apart is refused",
-            ClashKind.OTHER_SERVER: "they register at different servers, and share an address: "
+            kind.NUMBER: f"the same number {shared}",
+            kind.NUMBER_IS_ACCOUNT: f"{shared} is a number of one and the account of another",
+            kind.AOR_USER: f"the same user {shared}, and no numbers",
+            kind.NO_NUMBER: "no numbers, and others at their address",
+            kind.FALLBACK: "more than one fallback: what nothing tells apart is refused",
+            kind.OTHER_SERVER: "they register at different servers, and share an address: "
             "calls that name none of them are refused",
         }[self.kind]
 
     @property
     def remedy(self) -> str:
         """What would tell them apart, in words."""
+        kind = ConflictKind
         return {
-            ClashKind.NUMBER: "leave it to one of them, or write fallback = true for the one that "
+            kind.NUMBER: "leave it to one of them, or write fallback = true for the one that "
             "is to take its calls",
-            ClashKind.NUMBER_IS_ACCOUNT: "write the number down for the trunk whose account it is, "
+            kind.NUMBER_IS_ACCOUNT: "write the number down for the trunk whose account it is, "
             "and for no other; else calls to it are refused",
-            ClashKind.AOR_USER: "write the numbers of each; else only calls to the very contact "
+            kind.AOR_USER: "write the numbers of each; else only calls to the very contact "
             "that we registered are told apart",
-            ClashKind.NO_NUMBER: "write the numbers of each, or fallback = true for one of them; "
+            kind.NO_NUMBER: "write the numbers of each, or fallback = true for one of them; "
             "else only calls to their contact, or their user, are told apart",
-            ClashKind.FALLBACK: "leave fallback = true to one of them",
-            ClashKind.OTHER_SERVER: "see whence addresses for why each is there: what networks or "
+            kind.FALLBACK: "leave fallback = true to one of them",
+            kind.OTHER_SERVER: "see whence addresses for why each is there: what networks or "
             "learn_from permit may be too much; else write fallback = true for the one that is to "
             "take such calls",
         }[self.kind]
@@ -101,12 +103,12 @@ class Clash:
 
 
 def find(
-    trunks: Iterable[Named],
+    trunks: Iterable[NamedTrunk],
     numbers: Iterable[tuple[str, str]],
     sites: Iterable[tuple[str, Site]],
     admitted: Iterable[tuple[str, Site]] = (),
     accounts: Iterable[tuple[str, str, str]] = (),
-) -> list[Clash]:
+) -> list[Conflict]:
     """All clashes among enabled trunks.
 
     `numbers` are (spelling, trunk id): of ranges the longest wins, so only equal ones clash; those
@@ -117,14 +119,14 @@ def find(
     """
     named = {trunk.id: trunk for trunk in trunks}
     places = _Places((id_, site) for id_, site in sites if id_ in named)
-    addresses: dict[tuple[ClashKind, tuple[str, ...], tuple[str, ...]], list[str]] = defaultdict(
+    addresses: dict[tuple[ConflictKind, tuple[str, ...], tuple[str, ...]], list[str]] = defaultdict(
         list
     )
 
     for owners, spellings in _owners(numbers).items():
         for address, ids in places.shared_by(owners):
             if sum(named[id_].fallback for id_ in ids) != 1:
-                addresses[ClashKind.NUMBER, ids, _shown(spellings)].append(address)
+                addresses[ConflictKind.NUMBER, ids, _shown(spellings)].append(address)
 
     pairs: dict[tuple[str, str], list[str]] = defaultdict(list)
     for form, account, other in accounts:
@@ -132,37 +134,37 @@ def find(
             pairs[account, other].append(form)
     for pair, forms in pairs.items():
         for address, ids in places.shared_by(pair):
-            addresses[ClashKind.NUMBER_IS_ACCOUNT, ids, _shown(forms)].append(address)
+            addresses[ConflictKind.NUMBER_IS_ACCOUNT, ids, _shown(forms)].append(address)
 
     for address, ids in places.shared_by(places.ids):
         fallbacks = tuple(id_ for id_ in ids if named[id_].fallback)
         nameless = tuple(id_ for id_ in ids if not named[id_].has_numbers)
         if len(fallbacks) > 1:
-            addresses[ClashKind.FALLBACK, fallbacks, ()].append(address)
+            addresses[ConflictKind.FALLBACK, fallbacks, ()].append(address)
         if fallbacks or not nameless:
             continue
         same_user = _by_user(nameless, named)
         for user, sharing in same_user.items():
-            addresses[ClashKind.AOR_USER, sharing, (user,)].append(address)
+            addresses[ConflictKind.AOR_USER, sharing, (user,)].append(address)
         if nameless not in same_user.values():
-            addresses[ClashKind.NO_NUMBER, nameless, ()].append(address)
+            addresses[ConflictKind.NO_NUMBER, nameless, ()].append(address)
 
-    told = {ids for kind, ids, _ in addresses if kind is not ClashKind.NUMBER}
+    told = {ids for kind, ids, _ in addresses if kind is not ConflictKind.NUMBER}
     at = _Places((id_, site) for id_, site in admitted if id_ in named)
     for address, ids in at.shared_by(at.ids):
         if ids not in told and _was_given_before(tuple(named[id_] for id_ in ids)):
-            addresses[ClashKind.OTHER_SERVER, ids, ()].append(address)
+            addresses[ConflictKind.OTHER_SERVER, ids, ()].append(address)
 
     return sorted(
         (
-            Clash(kind, ids, tuple(sorted(places)), shared)
+            Conflict(kind, ids, tuple(sorted(places)), shared)
             for (kind, ids, shared), places in addresses.items()
         ),
-        key=lambda clash: (list(ClashKind).index(clash.kind), clash.trunks, clash.shared),
+        key=lambda clash: (list(ConflictKind).index(clash.kind), clash.trunks, clash.shared),
     )
 
 
-def _was_given_before(there: Sequence[Named]) -> bool:
+def _was_given_before(there: Sequence[NamedTrunk]) -> bool:
     """Return whether a call that is ambiguous among these was one trunk's before they met.
 
     Such a call names no trunk, or an account that several have.
@@ -262,7 +264,7 @@ def _around(ip: str, lengths: Iterable[int]) -> Iterator[str]:
             yield str(network.supernet(new_prefix=length))
 
 
-def _by_user(ids: Iterable[str], named: Mapping[str, Named]) -> dict[str, tuple[str, ...]]:
+def _by_user(ids: Iterable[str], named: Mapping[str, NamedTrunk]) -> dict[str, tuple[str, ...]]:
     """AoR user → the trunks that have it, where there are several."""
     users: dict[str, list[str]] = defaultdict(list)
     for id_ in ids:

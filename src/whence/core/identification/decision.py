@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from whence.core.identification.request import PLACES
 from whence.core.identification.trunk import Trunk
-from whence.core.sip.transport_address import Source
+from whence.core.sip.transport_address import TransportAddress
 
 
 class Rule(StrEnum):
@@ -106,7 +106,7 @@ class Step(NamedTuple):
     rule: Rule
     compared: Compared
     left: tuple[str, ...]
-    values: tuple[str | Source, ...] = ()
+    values: tuple[str | TransportAddress, ...] = ()
     """What the request has of it: the source, its tokens, a number, an account, a port."""
     place: str | None = None
     """Where in the request the value was: REQUEST_URI, or a header in small letters."""

@@ -15,7 +15,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 from whence.core.identification.address import Address, Origin
 from whence.core.registration.model import NextHop
-from whence.core.sip.transport_address import IP, Source, canonical_ip
+from whence.core.sip.transport_address import IP, TransportAddress, canonical_ip
 
 LIMIT = 16
 """How many siblings one trunk has at most, whatever DNS says."""
@@ -48,7 +48,7 @@ def reach(ip: IP) -> Reach | None:
 
 def siblings(
     found: Iterable[NextHop],
-    registrar: Source,
+    registrar: TransportAddress,
     own: Collection[IP],
     *,
     exact: bool,

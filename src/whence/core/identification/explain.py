@@ -11,12 +11,12 @@ from whence.core.identification.address import Address, Origin
 from whence.core.identification.decision import Decision, Identified, Refused, Rule, Step
 from whence.core.identification.request import Evidence, Request
 from whence.core.identification.trunk import Trunk
-from whence.core.sip.transport_address import IP, Source
+from whence.core.sip.transport_address import IP, TransportAddress
 from whence.core.text import format_duration
 
 
 @dataclass(frozen=True, slots=True)
-class Former:
+class FormerAddress:
     """An address that stands no more, and since when."""
 
     address: Address
@@ -33,7 +33,7 @@ class IgnoredReply:
 
 
 @dataclass(frozen=True, slots=True)
-class Neighbour:
+class NearbyTrunk:
     """A trunk that has, or had, to do with what the request says or with where it comes from."""
 
     trunk_id: str
@@ -42,7 +42,7 @@ class Neighbour:
     """What in the request names it: `number +4420…`."""
     addresses: tuple[Address, ...] = ()
     """All that it has, wherever: expired ones too, that have not been swept out yet."""
-    former: tuple[Former, ...] = ()
+    former: tuple[FormerAddress, ...] = ()
     gone: bool = False
     """Whether it is in the file no more: for a while its token is still nobody else's."""
     ignored: tuple[IgnoredReply, ...] = ()
@@ -56,7 +56,7 @@ class Neighbour:
             or any(reply.ip == ip for reply in self.ignored)
         )
 
-    def as_of(self, at: float) -> Neighbour:
+    def as_of(self, at: float) -> NearbyTrunk:
         """What of it stood, or had ended, at `at` already."""
         return replace(
             self,
@@ -106,7 +106,7 @@ class Nearest:
 
 
 def nearest(
-    request: Request, decision: Decision, neighbours: Iterable[Neighbour], now: float
+    request: Request, decision: Decision, neighbours: Iterable[NearbyTrunk], now: float
 ) -> Nearest | None:
     """Say who of the neighbours came nearest; None where nobody did, or it is a trunk's."""
     if isinstance(decision, Identified):
@@ -145,7 +145,7 @@ class _Judged:
     missing: tuple[Missing, ...]
 
 
-def _judge(one: Neighbour, source: Source, now: float) -> _Judged:
+def _judge(one: NearbyTrunk, source: TransportAddress, now: float) -> _Judged:
     here = [
         _missing(address, None, source, now)
         for address in one.addresses
@@ -172,7 +172,7 @@ def _judge(one: Neighbour, source: Source, now: float) -> _Judged:
 
 
 def _missing(
-    address: Address, ended_at: float | None, source: Source, now: float
+    address: Address, ended_at: float | None, source: TransportAddress, now: float
 ) -> tuple[float, tuple[Missing, ...]]:
     """For how long it has ended, and what was missing."""
     missing = []
@@ -204,7 +204,7 @@ def _ignored(reply: IgnoredReply, now: float) -> Missing:
     )
 
 
-def _elsewhere(one: Neighbour, source: Source, now: float) -> Missing:
+def _elsewhere(one: NearbyTrunk, source: TransportAddress, now: float) -> Missing:
     names = " and ".join(one.named) or "it"
     live = sorted({str(address.ip) for address in one.addresses if address.live(now)})
     if not live:
@@ -215,7 +215,9 @@ def _elsewhere(one: Neighbour, source: Source, now: float) -> Missing:
     return Missing(Lack.ELSEWHERE, message)
 
 
-def against(step: Step, source: Source, evidence: Evidence, now: float) -> tuple[str, ...]:
+def against(
+    step: Step, source: TransportAddress, evidence: Evidence, now: float
+) -> tuple[str, ...]:
     """Say what of each trunk in `step.left` fitted, in that order; empty texts where nothing of
     its own was compared. `source`: where the request came from; `now` as it was for the decision.
     """
@@ -224,7 +226,12 @@ def against(step: Step, source: Source, evidence: Evidence, now: float) -> tuple
 
 
 def _fitting(
-    step: Step, id_: str, trunk: Trunk | None, source: Source, evidence: Evidence, now: float
+    step: Step,
+    id_: str,
+    trunk: Trunk | None,
+    source: TransportAddress,
+    evidence: Evidence,
+    now: float,
 ) -> str:
     if step.rule is Rule.TOKEN:
         return "its token"

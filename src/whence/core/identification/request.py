@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from whence.core.identification.trunk import P_CALLED_PARTY_ID, TO, Trunk
 from whence.core.sip.phone_number import called
-from whence.core.sip.transport_address import Source
+from whence.core.sip.transport_address import TransportAddress
 from whence.core.sip.uri import Uri
 
 REQUEST_URI = "request-uri"
@@ -51,7 +51,7 @@ NO_HEADERS: Mapping[str, tuple[Uri, ...]] = _NONE
 class Request:
     """What identification looks at in a request outside a dialog."""
 
-    source: Source
+    source: TransportAddress
     ruri: Uri
     to: Uri | None = None
     p_called_party_id: Uri | None = None

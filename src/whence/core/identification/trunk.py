@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from whence.core.identification.address import Address
-from whence.core.sip.transport_address import Source
+from whence.core.sip.transport_address import TransportAddress
 
 P_CALLED_PARTY_ID = "p-called-party-id"
 TO = "to"
@@ -33,10 +33,10 @@ class Trunk(NamedTuple):
     number_format: str = ""
     """How `{number}` is written for its target: `Style` as text; empty: as sent."""
 
-    def admits(self, source: Source, now: float) -> bool:
+    def admits(self, source: TransportAddress, now: float) -> bool:
         """Whether a live address of this trunk admits `source`."""
         return any(address.admits(source, now) for address in self.addresses)
 
-    def learned_from(self, source: Source, now: float) -> bool:
+    def learned_from(self, source: TransportAddress, now: float) -> bool:
         """Whether a live address admits `source` and was learned from exactly that port."""
         return any(a.port == source.port and a.admits(source, now) for a in self.addresses)

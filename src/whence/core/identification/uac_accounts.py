@@ -16,7 +16,7 @@ RECORDS_LIMIT = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class ChosenAccount:
     """A decision in which every record stands. `among_all`: none had to be left out for it."""
 
     decision: Decision
@@ -42,7 +42,7 @@ class Declined(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Nobody:
+class NoAccount:
     """A record is gone, and the call may have been its own: it is not another's."""
 
     reason: Declined
@@ -53,7 +53,7 @@ def choose(
     decide: Callable[[Set[str]], tuple[Decision, Evidence]],
     stands: Callable[[str], bool],
     missed_lately: Callable[[str], bool],
-) -> Chosen | Nobody:
+) -> ChosenAccount | NoAccount:
     """Decide, and decide anew without the records that are no more, until all that it rests on are.
 
     `decide`: as if some trunks had no address there. `stands`: whether `uac` has a record, enabled.
@@ -68,16 +68,16 @@ def choose(
             break
         if any(missed_lately(id_) for id_ in fallen):
             message = f"uac has no record {fallen[0]} just now"
-            return Nobody(Declined.RECORD_MISSED, message)
+            return NoAccount(Declined.RECORD_MISSED, message)
         named = named or _names_one(decision)
         without.update(fallen)
         if len(without) > RECORDS_LIMIT:
             message = "too many records of its address are gone"
-            return Nobody(Declined.TOO_MANY_RECORDS_GONE, message)
+            return NoAccount(Declined.TOO_MANY_RECORDS_GONE, message)
     gone = isinstance(decision, Refused) and without.intersection(decision.steps[-1].left)
     if named and (gone or not _names_one(decision)):
-        return Nobody(Declined.RECORD_GONE, "the record that it names is gone")
-    return Chosen(decision, evidence, among_all=not without)
+        return NoAccount(Declined.RECORD_GONE, "the record that it names is gone")
+    return ChosenAccount(decision, evidence, among_all=not without)
 
 
 def _whose(decision: Decision) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from whence.core.registration.history import Event, EventKind
+from whence.core.registration.history import EventKind, HistoryEvent
 
 
 class AlarmKind(StrEnum):
@@ -50,7 +50,7 @@ class Alarm:
     left_out: int = 0
 
 
-def of_history(trunk_id: str, event: Event) -> Alarm | None:
+def of_history(trunk_id: str, event: HistoryEvent) -> Alarm | None:
     """Make an alarm of what happened to a trunk, if it is one."""
     kind = OF_HISTORY.get(event.what)
     return Alarm(kind, trunk_id, event.message) if kind else None
@@ -64,7 +64,7 @@ class _Since:
 
 
 @dataclass
-class Bounded:
+class AlarmLimiter:
     """Lets through what may be told; `due` gives what was left out when the time is over."""
 
     each_s: float = EACH_S

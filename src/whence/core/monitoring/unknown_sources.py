@@ -14,12 +14,14 @@ import heapq
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from itertools import count
 from typing import Final, Literal
 
 from whence.core.identification.decision import Reason
-from whence.core.sip.transport_address import Source
-from whence.ipc.notices import NoticeReason
+from whence.core.sip.transport_address import TransportAddress
+
+pass
 
 LONGEST_S = 30 * 86_400
 """For how long one may be let in: what is to stay longer belongs into the file."""
@@ -34,6 +36,16 @@ REASONS_LIMIT = 6
 
 UNKNOWN_ADDRESS: Final = Reason.UNKNOWN_ADDRESS
 """The reason of who asked, and whom no address admits."""
+
+
+class NoticeReason(StrEnum):
+    """What was noticed."""
+
+    UNREADABLE = "unreadable_message"
+    FLOOD = "flood"
+    PASSWORD = "wrong_password"
+    CONNECTIONS = "too_many_connections"
+
 
 Why = Literal[Reason.UNKNOWN_ADDRESS] | NoticeReason
 """The codes of why a stranger is listed."""
@@ -53,10 +65,10 @@ SWEEP_S = 3_600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Stranger:
+class UnknownSource:
     """One ip that no address admits. `source`: as it came last. Instants in seconds since 1970."""
 
-    source: Source
+    source: TransportAddress
     requests: int
     since: float
     last_at: float
@@ -72,12 +84,12 @@ class Stranger:
 
     def again(
         self,
-        source: Source,
+        source: TransportAddress,
         ruri: str,
         now: float,
         reason: Why = UNKNOWN_ADDRESS,
         count: int = 1,
-    ) -> Stranger:
+    ) -> UnknownSource:
         """Make of it what it is after `count` more requests. `ruri` empty: none was read."""
         asked = self.asked
         if ruri:
@@ -95,14 +107,14 @@ class Stranger:
 
 
 @dataclass
-class Strangers:
+class UnknownSourceTable:
     """At most `limit` that have returned, and as many newcomers."""
 
     limit: int
     forgotten: int = 0
     """How many were pushed out."""
-    _newcomers: OrderedDict[str, Stranger] = field(default_factory=OrderedDict)
-    _returned: dict[str, Stranger] = field(default_factory=dict)
+    _newcomers: OrderedDict[str, UnknownSource] = field(default_factory=OrderedDict)
+    _returned: dict[str, UnknownSource] = field(default_factory=dict)
     _least: list[tuple[int, int, str]] = field(default_factory=list)
     """(requests when it was put here, tie-breaker, ip), a heap, in which each of the returned
     stands once: what it says of one may be less than he has asked by now."""
@@ -111,7 +123,7 @@ class Strangers:
 
     def saw(
         self,
-        source: Source,
+        source: TransportAddress,
         ruri: str,
         now: float,
         reason: Why = UNKNOWN_ADDRESS,
@@ -128,16 +140,16 @@ class Strangers:
         elif ip in self._newcomers:
             self._return(ip, self._newcomers.pop(ip).again(source, ruri, now, reason, count))
         else:
-            new = Stranger(source, 0, now, now, ())
+            new = UnknownSource(source, 0, now, now, ())
             self._come(ip, new.again(source, ruri, now, reason, count))
 
-    def _come(self, ip: str, stranger: Stranger) -> None:
+    def _come(self, ip: str, stranger: UnknownSource) -> None:
         if len(self._newcomers) >= self.limit:
             self._newcomers.popitem(last=False)
             self.forgotten += 1
         self._newcomers[ip] = stranger
 
-    def _return(self, ip: str, stranger: Stranger) -> None:
+    def _return(self, ip: str, stranger: UnknownSource) -> None:
         if len(self._returned) >= self.limit:
             least = self._find_least()
             if stranger.requests < self._returned[least].requests:
@@ -175,7 +187,7 @@ class Strangers:
         self._least = [(s.requests, next(self._ties), ip) for ip, s in self._returned.items()]
         heapq.heapify(self._least)
 
-    def __iter__(self) -> Iterator[Stranger]:
+    def __iter__(self) -> Iterator[UnknownSource]:
         """All of them, who asked most often first."""
         everybody = [*self._returned.values(), *self._newcomers.values()]
         everybody.sort(key=lambda s: (s.requests, s.last_at), reverse=True)
@@ -186,7 +198,7 @@ class Strangers:
 
 
 @dataclass
-class Rate:
+class WindowCounter:
     """Whether more than `limit` come within a window of `window_s` seconds; 0: never."""
 
     limit: int

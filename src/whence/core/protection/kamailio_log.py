@@ -51,7 +51,7 @@ UNANSWERED = re.compile(rb"receive_msg\(\): (?:required headers not found|no via
 
 
 @dataclass
-class Filter:
+class LogFilter:
     """Decides on each line in turn. Instants are seconds of a monotonic clock."""
 
     is_kamailio: Callable[[int], bool] = lambda _pid: True

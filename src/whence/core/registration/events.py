@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from whence.core.registration.learning import NOBODY_ELSE, Expected, Ground
+from whence.core.registration.learning import NOBODY_ELSE, ExpectedSources, Ground
 from whence.core.registration.model import NextHop, Registration, Reply
 from whence.core.registration.reason import NO_ANSWER, Why
-from whence.core.sip.transport_address import Source
+from whence.core.sip.transport_address import TransportAddress
 from whence.core.sip.uri import Uri
 
 
@@ -27,8 +27,8 @@ class Answered:
     """
 
     reply: Reply
-    source: Source
-    expected: Expected = NOBODY_ELSE
+    source: TransportAddress
+    expected: ExpectedSources = NOBODY_ELSE
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Redirected:
 
 
 @dataclass(frozen=True, slots=True)
-class TakeBack:
+class Unregister:
     """The registration is not wanted any more. `targets` as in Due; None where they are not looked
     up yet: all that was learned ends at once, and the registrar hears of it when it is said again.
 
@@ -58,26 +58,36 @@ class TakeBack:
 
 
 @dataclass(frozen=True, slots=True)
-class Park:
+class Pause:
     """The operator wants no more REGISTERs for now; what is granted stands until it ends."""
 
 
 @dataclass(frozen=True, slots=True)
-class Want:
+class RegisterNow:
     """The registration is wanted, now, whatever came before: an operator's change."""
 
 
 @dataclass(frozen=True, slots=True)
-class Silent:
+class KeepAliveFailed:
     """The server that granted leaves keep-alives unanswered: its refresh is due now."""
 
 
 @dataclass(frozen=True, slots=True)
-class Lapsed:
+class Expired:
     """`expires_at` has come: where no refresh came first, nothing is granted any more."""
 
 
-Fact = Due | Answered | Unanswered | Redirected | TakeBack | Park | Want | Silent | Lapsed
+MachineEvent = (
+    Due
+    | Answered
+    | Unanswered
+    | Redirected
+    | Unregister
+    | Pause
+    | RegisterNow
+    | KeepAliveFailed
+    | Expired
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +114,7 @@ class Learn:
     `until`: no longer than this instant, grace or not. `exact`: from this port alone.
     """
 
-    source: Source
+    source: TransportAddress
     expires_at: float
     ground: Ground = Ground.ASKED
     until: float | None = None
@@ -119,26 +129,26 @@ class Learn:
 
 
 @dataclass(frozen=True, slots=True)
-class Ignore:
+class IgnoreReply:
     """A reply came from `source`, which was not `asked`: nothing is learned, and it is told."""
 
-    source: Source
+    source: TransportAddress
     asked: str
 
 
 @dataclass(frozen=True, slots=True)
-class Forget:
+class ForgetAddresses:
     """All that was learned ends now."""
 
 
-Action = Send | Follow | Learn | Ignore | Forget
+Action = Send | Follow | Learn | IgnoreReply | ForgetAddresses
 
 
-Outcome = tuple[Registration, tuple[Action, ...]]
+StepResult = tuple[Registration, tuple[Action, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class Dice:
+class Randomness:
     """Randomness for one step: `chance` in [0, 1), `cnonce` never used before."""
 
     chance: float

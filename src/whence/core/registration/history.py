@@ -10,10 +10,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from whence.core.registration.events import Action, Fact, Ignore, Lapsed, Silent, TakeBack, Want
+from whence.core.registration.events import (
+    Action,
+    Expired,
+    IgnoreReply,
+    KeepAliveFailed,
+    MachineEvent,
+    RegisterNow,
+    Unregister,
+)
 from whence.core.registration.model import Registration, State
 from whence.core.registration.reason import RegistrationReason
-from whence.core.sip.transport_address import Source
+from whence.core.sip.transport_address import TransportAddress
 
 LIMIT = 50
 """How many events of one trunk are kept."""
@@ -37,7 +45,7 @@ class EventKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class HistoryEvent:
     """Something that happened to a trunk. `status`: the answer that it came of, where one did."""
 
     what: EventKind
@@ -48,7 +56,7 @@ class Event:
     """Why the registration is in its state, where the event is about that."""
 
 
-LAPSED = Event(EventKind.LAPSED, "what was granted ended without a refresh")
+LAPSED = HistoryEvent(EventKind.LAPSED, "what was granted ended without a refresh")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +67,7 @@ class Standing:
     reason: RegistrationReason | None
     granted_s: int | None
     """None where it is not registered."""
-    by: Source | None
+    by: TransportAddress | None
     """Who granted; None where it is not registered."""
     answer: tuple[int | None, str]
     """The status and reason phrase of the answer that made it wait; (None, "") in other states."""
@@ -92,18 +100,18 @@ def _by(r: Registration) -> str:
 
 
 def events(
-    before: Registration, after: Registration, fact: Fact, told: Standing | None
-) -> tuple[Event, ...]:
+    before: Registration, after: Registration, fact: MachineEvent, told: Standing | None
+) -> tuple[HistoryEvent, ...]:
     """Tell what one step is worth keeping. `told`: what was `said` last."""
     found = []
-    if isinstance(fact, Want):
-        found.append(Event(EventKind.WANTED, "to be registered now"))
-    elif isinstance(fact, TakeBack) and fact.held:
-        found.append(Event(EventKind.HELD, "taken back by the operator"))
-    elif isinstance(fact, Silent) and before.next_at != after.next_at:
+    if isinstance(fact, RegisterNow):
+        found.append(HistoryEvent(EventKind.WANTED, "to be registered now"))
+    elif isinstance(fact, Unregister) and fact.held:
+        found.append(HistoryEvent(EventKind.HELD, "taken back by the operator"))
+    elif isinstance(fact, KeepAliveFailed) and before.next_at != after.next_at:
         message = "keep-alives are unanswered: the refresh is brought forward"
-        found.append(Event(EventKind.SILENT, message))
-    elif isinstance(fact, Lapsed) and before.expires_at != after.expires_at:
+        found.append(HistoryEvent(EventKind.SILENT, message))
+    elif isinstance(fact, Expired) and before.expires_at != after.expires_at:
         found.append(LAPSED)
     now = said(after)
     failed = after.failure is not None and now is not None and said(before) is None
@@ -112,7 +120,7 @@ def events(
     return tuple(found)
 
 
-def heard(before: Registration | None, after: Registration, at: float) -> tuple[Event, ...]:
+def heard(before: Registration | None, after: Registration, at: float) -> tuple[HistoryEvent, ...]:
     """Tell what is worth keeping of a registration that another one keeps: it stood as `before`, if
     it was known, and an answer made it `after`.
     """
@@ -128,29 +136,29 @@ def _has_moved(before: Registration, after: Registration) -> bool:
     return both and before.registrar != after.registrar
 
 
-def _standing(before: Registration | None, after: Registration) -> Event:
+def _standing(before: Registration | None, after: Registration) -> HistoryEvent:
     """How it stands now, and where another server granted, that it is another one."""
     if before is not None and _has_moved(before, after):
         message = f"{after.message} by {after.registrar}, before by {before.registrar}"
-        return Event(EventKind.MOVED, message, after.last_status, after.reason)
+        return HistoryEvent(EventKind.MOVED, message, after.last_status, after.reason)
     message = f"{after.message}{_by(after)}"
-    return Event(EventKind(after.state), message, after.last_status, after.reason)
+    return HistoryEvent(EventKind(after.state), message, after.last_status, after.reason)
 
 
 def ignored(
     before: Registration | None, actions: Iterable[Action], status: int | None
-) -> tuple[Event, ...]:
+) -> tuple[HistoryEvent, ...]:
     """Return what is worth keeping of replies that taught nothing: each address once in a row.
 
     `status`: of the reply.
     """
     known = before.unexpected if before is not None else None
     return tuple(
-        Event(
+        HistoryEvent(
             EventKind.UNEXPECTED_REPLY,
             f"{a.source} answered a REGISTER that went to {a.asked}: no address is learned",
             status,
         )
         for a in actions
-        if isinstance(a, Ignore) and (known is None or known.ip != a.source.ip)
+        if isinstance(a, IgnoreReply) and (known is None or known.ip != a.source.ip)
     )

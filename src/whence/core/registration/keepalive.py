@@ -11,26 +11,26 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from whence.core.registration.model import Account, NextHop
-from whence.core.sip.transport_address import Source
+from whence.core.sip.transport_address import TransportAddress
 
 MISSES = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class KeepAliveTarget:
     """How the server that granted is reached: as the last REGISTER reached it."""
 
     account: Account
     next_hop: NextHop
-    socket: Source
+    socket: TransportAddress
 
 
 @dataclass(frozen=True, slots=True)
-class Pong:
+class OptionsReply:
     """An answer to an OPTIONS, and where it came from."""
 
     status: int
-    source: Source
+    source: TransportAddress
 
 
 @dataclass(frozen=True, slots=True)

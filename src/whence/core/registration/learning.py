@@ -19,7 +19,7 @@ from enum import StrEnum
 from math import inf
 
 from whence.core.identification.address import Address
-from whence.core.sip.transport_address import IP, Source, canonical_ip
+from whence.core.sip.transport_address import IP, TransportAddress, canonical_ip
 
 
 class Ground(StrEnum):
@@ -33,7 +33,7 @@ class Ground(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Expected:
+class ExpectedSources:
     """From where, besides the ip that was asked, a reply may teach an address."""
 
     named: frozenset[IP] = frozenset()
@@ -56,11 +56,16 @@ class Permit:
     exact: bool = False
 
 
-NOBODY_ELSE = Expected()
+NOBODY_ELSE = ExpectedSources()
 
 
 def permit(
-    source: Source, asked: Collection[IP], expected: Expected, now: float, *, proven: bool = False
+    source: TransportAddress,
+    asked: Collection[IP],
+    expected: ExpectedSources,
+    now: float,
+    *,
+    proven: bool = False,
 ) -> Permit | None:
     """Return why the address `source` may be learned, or None if it may not.
 

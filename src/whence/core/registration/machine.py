@@ -24,32 +24,32 @@ from typing import Any
 from whence.core.registration.backoff import WAITS, Failure, Waits
 from whence.core.registration.events import (
     Answered,
-    Dice,
     Due,
-    Fact,
+    Expired,
     Follow,
-    Forget,
-    Ignore,
-    Lapsed,
+    ForgetAddresses,
+    IgnoreReply,
+    KeepAliveFailed,
     Learn,
-    Outcome,
-    Park,
+    MachineEvent,
+    Pause,
+    Randomness,
     Redirected,
+    RegisterNow,
     Send,
-    Silent,
-    TakeBack,
+    StepResult,
     Unanswered,
-    Want,
+    Unregister,
 )
 from whence.core.registration.grant import granted
-from whence.core.registration.learning import Expected, Permit, ips, permit
+from whence.core.registration.learning import ExpectedSources, Permit, ips, permit
 from whence.core.registration.model import (
     Account,
     NextHop,
     Nonce,
+    PendingRegister,
     Registration,
     Reply,
-    Request,
     State,
 )
 from whence.core.registration.reason import TAKEN_BACK, RegistrationReason, Why
@@ -58,7 +58,7 @@ from whence.core.sip.digest import (
     authorization,
     proves,
 )
-from whence.core.sip.transport_address import Source
+from whence.core.sip.transport_address import TransportAddress
 
 MIN_EXPIRES_LIMIT_S = 7 * 86_400
 """The longest Min-Expires (423) that is adopted."""
@@ -69,14 +69,14 @@ CHALLENGES_LIMIT = 4
 
 def step(
     registration: Registration,
-    fact: Fact,
+    fact: MachineEvent,
     now: float,
     account: Account,
-    dice: Dice,
+    dice: Randomness,
     waits: Waits = WAITS,
-) -> Outcome:
+) -> StepResult:
     """Take one fact; return the new state and what is to be done, in this order."""
-    turn = _Turn(registration, now, account, dice, waits)
+    turn = _Transition(registration, now, account, dice, waits)
     match fact:
         case Due(targets, why):
             return turn.due(targets, why)
@@ -86,15 +86,15 @@ def step(
             return turn.unanswered(why)
         case Redirected(targets):
             return turn.redirected(targets)
-        case TakeBack(targets, held):
+        case Unregister(targets, held):
             return turn.take_back(targets, held)
-        case Park():
+        case Pause():
             return turn.park()
-        case Want():
+        case RegisterNow():
             return turn.want()
-        case Silent():
+        case KeepAliveFailed():
             return turn.silent()
-        case Lapsed():
+        case Expired():
             return turn.lapsed()
 
 
@@ -119,16 +119,16 @@ def resumed(registration: Registration, now: float, waits: Waits = WAITS) -> Reg
 
 
 @dataclass(frozen=True, slots=True)
-class _Turn:
+class _Transition:
     """One step: what it starts from, so that the rules below need no long argument lists."""
 
     before: Registration
     now: float
     account: Account
-    dice: Dice
+    dice: Randomness
     waits: Waits
 
-    def due(self, targets: Sequence[NextHop], why: Why | None) -> Outcome:
+    def due(self, targets: Sequence[NextHop], why: Why | None) -> StepResult:
         r = self.before
         if not r.wanted or r.in_flight is not None:
             return r, ()
@@ -137,27 +137,27 @@ class _Turn:
             return self._failed(Failure.UNREACHABLE, why or _NOWHERE)
         expires_s = max(self.account.expires_s, r.min_expires_s)
         first, *others = hops
-        return self._send(r, Request(first, expires_s, tuple(others)), State.REGISTERING)
+        return self._send(r, PendingRegister(first, expires_s, tuple(others)), State.REGISTERING)
 
-    def take_back(self, targets: Sequence[NextHop] | None, held: bool) -> Outcome:
+    def take_back(self, targets: Sequence[NextHop] | None, held: bool) -> StepResult:
         r = replace(self.before, wanted=False, held=held or self.before.held)
         if r.in_flight is not None:
             # What was granted before, or is granted by its answer, is taken back when it comes.
-            return replace(r, next_at=None, again=False, learned_until=None), (Forget(),)
+            return replace(r, next_at=None, again=False, learned_until=None), (ForgetAddresses(),)
         if not r.granted(self.now) and not r.learned(self.now):
             return self._ended(r, TAKEN_BACK)
         if targets is None:
             state = State.UNREGISTERING
             r = replace(r, next_at=None, state=state, since=self._since(state), learned_until=None)
-            return r, (Forget(),)
+            return r, (ForgetAddresses(),)
         hops = self._hops(targets)
         if not hops:
             return self._ended(r, _unconfirmed("no server of the registrar is known"))
         r = replace(r, expires_at=None, learned_until=None)
         first, *others = hops
-        request = Request(first, 0, tuple(others))
+        request = PendingRegister(first, 0, tuple(others))
         r, sends = self._send(r, request, State.UNREGISTERING)
-        return r, (Forget(), *sends)
+        return r, (ForgetAddresses(), *sends)
 
     def _hops(self, targets: Sequence[NextHop]) -> Sequence[NextHop]:
         """Whom to ask, in order. Stay with the server that granted, also where the name does not
@@ -171,7 +171,7 @@ class _Turn:
             return [home, *(target for target in targets if target != home)]
         return targets if home in targets else [*targets, home]
 
-    def park(self) -> Outcome:
+    def park(self) -> StepResult:
         r = self.before
         if r.in_flight is not None:  # it will be told again when that is answered
             return r, ()
@@ -186,31 +186,33 @@ class _Turn:
             message="parked by the operator",
         ), ()
 
-    def want(self) -> Outcome:
+    def want(self) -> StepResult:
         r = replace(self.before, wanted=True, held=False, failures=0, failure=None)
         if r.in_flight is not None:
             return replace(r, again=True), ()
         return replace(r, next_at=self.now), ()
 
-    def silent(self) -> Outcome:
+    def silent(self) -> StepResult:
         r = self.before
         if r.state is not State.REGISTERED or r.next_at is None:
             return r, ()
         return replace(r, next_at=min(r.next_at, self.now)), ()
 
-    def lapsed(self) -> Outcome:
+    def lapsed(self) -> StepResult:
         r = self.before
         if r.expires_at is None or r.granted(self.now):
             return r, ()
         return replace(r, expires_at=None), ()
 
-    def unanswered(self, why: Why) -> Outcome:
+    def unanswered(self, why: Why) -> StepResult:
         request = self.before.in_flight
         if request is None or request.following:
             return self.before, ()
         return self._next_target(request, None, why)
 
-    def answered(self, reply: Reply, source: Source, expected: Expected) -> Outcome:
+    def answered(
+        self, reply: Reply, source: TransportAddress, expected: ExpectedSources
+    ) -> StepResult:
         request = self.before.in_flight
         if request is None or request.following or reply.cseq != self.before.cseq:
             return self.before, ()  # late, or not to what we asked
@@ -238,12 +240,16 @@ class _Turn:
                 return self._failed(Failure.REFUSED, Why(RegistrationReason.REJECTED, said), reply)
 
     def _permit(
-        self, request: Request, reply: Reply, source: Source, expected: Expected
+        self,
+        request: PendingRegister,
+        reply: Reply,
+        source: TransportAddress,
+        expected: ExpectedSources,
     ) -> Permit | None:
         asked = request.led_to | ips(request.next_hop.ip)
         return permit(source, asked, expected, self.now, proven=self._is_proven(request, reply))
 
-    def _is_proven(self, request: Request, reply: Reply) -> bool:
+    def _is_proven(self, request: PendingRegister, reply: Reply) -> bool:
         """Return whether the reply proves knowledge of the password to this very request."""
         uri = self.account.request_uri
         return any(
@@ -253,8 +259,12 @@ class _Turn:
         )
 
     def _accepted(
-        self, request: Request, reply: Reply, source: Source, expected: Expected
-    ) -> Outcome:
+        self,
+        request: PendingRegister,
+        reply: Reply,
+        source: TransportAddress,
+        expected: ExpectedSources,
+    ) -> StepResult:
         granted_s = granted(reply, self.account, request.expires_s)
         if isinstance(granted_s, Why):
             return self._failed(Failure.REFUSED, granted_s, reply)
@@ -283,7 +293,7 @@ class _Turn:
         )
         if not r.wanted:  # taken back while the answer was under way
             r = replace(r, expires_at=None, learned_until=None)
-            return self._send(r, Request(request.next_hop, 0), State.UNREGISTERING)
+            return self._send(r, PendingRegister(request.next_hop, 0), State.UNREGISTERING)
         if permitted is None:
             # `registrar` and `home` stay: who answered is not the server.
             r = replace(r, next_at=self._next_at_beside_learned(r))
@@ -297,7 +307,7 @@ class _Turn:
         left_s = self.waits.refresh_s(r.learned_until - self.now, self.dice.chance)
         return min(r.next_at, self.now + max(left_s, self.waits.unreachable.first_s))
 
-    def _challenged(self, request: Request, reply: Reply) -> Outcome:
+    def _challenged(self, request: PendingRegister, reply: Reply) -> StepResult:
         answers = answerable(reply.challenges, self.account.credentials)
         if not answers:
             offered = ", ".join(f"{c.algorithm} for realm {c.realm}" for c in reply.challenges)
@@ -324,15 +334,19 @@ class _Turn:
         return self._send(r, again, r.state)
 
     def _told_elsewhere(
-        self, request: Request, reply: Reply, source: Source, expected: Expected
-    ) -> Outcome:
+        self,
+        request: PendingRegister,
+        reply: Reply,
+        source: TransportAddress,
+        expected: ExpectedSources,
+    ) -> StepResult:
         """Follow a 3xx, once in an attempt (RFC 3261 8.1.3.4); the Request-URI stays ours.
 
         A 3xx from elsewhere is not followed: its target would be asked next, and so be learned.
         """
         said = f"{reply.status} {reply.reason}".strip()
         if self._permit(request, reply, source, expected) is None:
-            ignored = Ignore(source, str(request.next_hop))
+            ignored = IgnoreReply(source, str(request.next_hop))
             said = f"{said} by {source}, which was not asked: it is not followed"
             why = Why(RegistrationReason.REDIRECT_BY_UNEXPECTED_ADDRESS, said)
             after, actions = self._next_target(request, reply, why)
@@ -348,7 +362,7 @@ class _Turn:
         )
         return r, (Follow(reply.contacts[0].uri),)
 
-    def redirected(self, targets: Sequence[NextHop]) -> Outcome:
+    def redirected(self, targets: Sequence[NextHop]) -> StepResult:
         request = self.before.in_flight
         if request is None or not request.following:
             return self.before, ()
@@ -366,7 +380,7 @@ class _Turn:
         )
         return self._send(self.before, request, self.before.state)
 
-    def _too_brief(self, request: Request, reply: Reply) -> Outcome:
+    def _too_brief(self, request: PendingRegister, reply: Reply) -> StepResult:
         asked, least = request.expires_s, reply.min_expires_s
         if least is None or request.lengthened or not asked < least <= MIN_EXPIRES_LIMIT_S:
             said = f"423 with Min-Expires {least} to {asked} s asked"
@@ -375,12 +389,12 @@ class _Turn:
         r = replace(self.before, min_expires_s=least, **_last(reply))
         return self._send(r, replace(request, expires_s=least, lengthened=True), r.state)
 
-    def _next_target(self, request: Request, reply: Reply | None, why: Why) -> Outcome:
+    def _next_target(self, request: PendingRegister, reply: Reply | None, why: Why) -> StepResult:
         if request.expires_s == 0 and not request.others:
             return self._ended(self.before, _unconfirmed("the registrar did not answer"))
         if request.others:
             first, *others = request.others
-            tried = Request(
+            tried = PendingRegister(
                 first,
                 request.expires_s,
                 tuple(others),
@@ -390,14 +404,14 @@ class _Turn:
             return self._send(self.before, tried, self.before.state)
         return self._failed(Failure.UNREACHABLE, why, reply)
 
-    def _failed(self, failure: Failure, why: Why, reply: Reply | None = None) -> Outcome:
+    def _failed(self, failure: Failure, why: Why, reply: Reply | None = None) -> StepResult:
         r = self.before
         request = r.in_flight
         if request is not None and (not r.wanted or request.expires_s == 0):
             answers = failure is not Failure.UNREACHABLE
             if request.expires_s > 0 and answers and (r.granted(self.now) or r.learned(self.now)):
                 # Taken back during a refresh that failed: the older grant still stands.
-                return self._send(r, Request(request.next_hop, 0), State.UNREGISTERING)
+                return self._send(r, PendingRegister(request.next_hop, 0), State.UNREGISTERING)
             return self._ended(r, _unconfirmed(why.message))
         failures = r.failures + 1 if r.failure is failure else 1
         wait_s = self.waits.after(failure).wait_s(failures, self.dice.chance)
@@ -421,7 +435,7 @@ class _Turn:
             message=why.message,
         ), ()
 
-    def _ended(self, r: Registration, why: Why) -> Outcome:
+    def _ended(self, r: Registration, why: Why) -> StepResult:
         r = replace(
             r,
             in_flight=None,
@@ -437,9 +451,9 @@ class _Turn:
             reason=why.reason,
             message=why.message,
         )
-        return r, (Forget(),)
+        return r, (ForgetAddresses(),)
 
-    def _send(self, r: Registration, request: Request, state: State) -> Outcome:
+    def _send(self, r: Registration, request: PendingRegister, state: State) -> StepResult:
         kept = r.nonces
         if request.next_hop.transport == "tls" and request.challenges == 0:
             # The connection may be a new one, and its other end is known only by its first answer:
@@ -477,7 +491,7 @@ class _Turn:
 
 
 def learned(
-    r: Registration, source: Source, expires_at: float, permitted: Permit
+    r: Registration, source: TransportAddress, expires_at: float, permitted: Permit
 ) -> tuple[Registration, tuple[Learn, ...]]:
     """Return the registration after a grant that teaches `source`, and what it teaches."""
     if permitted.until is not None:
@@ -488,12 +502,14 @@ def learned(
 
 
 def unexpected(
-    r: Registration, source: Source, asked: str
-) -> tuple[Registration, tuple[Ignore, ...]]:
+    r: Registration, source: TransportAddress, asked: str
+) -> tuple[Registration, tuple[IgnoreReply, ...]]:
     """Return the registration after a grant by `source`, which was not asked, and what is told."""
     message = f"{r.message} by {source}, but {asked} was asked: no address is learned"
     reason = RegistrationReason.GRANTED_BY_UNEXPECTED_ADDRESS
-    return replace(r, unexpected=source, reason=reason, message=message), (Ignore(source, asked),)
+    return replace(r, unexpected=source, reason=reason, message=message), (
+        IgnoreReply(source, asked),
+    )
 
 
 def granted_message(granted_s: int) -> str:

@@ -13,7 +13,7 @@ from whence.core.sip.digest import (
     Challenge,
     Credentials,
 )
-from whence.core.sip.transport_address import IP, Source
+from whence.core.sip.transport_address import IP, TransportAddress
 from whence.core.sip.uri import Uri, host_text
 
 
@@ -99,7 +99,7 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class PendingRegister:
     """A REGISTER in flight."""
 
     next_hop: NextHop
@@ -152,11 +152,11 @@ class Registration:
     """Since when something has been granted without a gap, at the last grant."""
     next_at: float | None = 0.0
     """When the next REGISTER is due; None while one is in flight, or none is wanted."""
-    registrar: Source | None = None
+    registrar: TransportAddress | None = None
     """The address that granted last, of those that were asked."""
     learned_until: float | None = None
     """When the last grant ends that taught an address; None where nothing is learned."""
-    unexpected: Source | None = None
+    unexpected: TransportAddress | None = None
     """The address that granted last, where it was not asked and nothing was learned from it."""
     failures: int = 0
     """Failures of the same kind in a row."""
@@ -168,7 +168,7 @@ class Registration:
     """Why it is in this state; None while nothing has come of it yet."""
     message: str = ""
     """The same for people: no code reads it."""
-    in_flight: Request | None = None
+    in_flight: PendingRegister | None = None
     again: bool = False
     """Whether what is wanted changed while a request was in flight: it is then done again."""
     nonces: tuple[Nonce, ...] = ()

@@ -17,7 +17,7 @@ REGISTRARS_LIMIT = 10_000
 
 
 @dataclass(slots=True)
-class Pace:
+class RequestLimiter:
     """The limits, in attempts a second, and the next free slots."""
 
     total: float

@@ -13,21 +13,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from whence.core.registration.events import Action, Forget
+from whence.core.registration.events import Action, ForgetAddresses
 from whence.core.registration.grant import granted
-from whence.core.registration.learning import NOBODY_ELSE, Expected, ips, permit
+from whence.core.registration.learning import NOBODY_ELSE, ExpectedSources, ips, permit
 from whence.core.registration.machine import granted_message, learned, unexpected
 from whence.core.registration.model import Account, Registration, Reply, State
 from whence.core.registration.reason import NO_ANSWER, TAKEN_BACK, RegistrationReason, Why
 from whence.core.sip.digest import Credentials
-from whence.core.sip.transport_address import Source
+from whence.core.sip.transport_address import TransportAddress
 from whence.core.sip.uri import Uri
 
 _REFUSED = Why(RegistrationReason.REJECTED, "refused")
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class UacRequest:
     """A REGISTER that `uac` sent. `at`: when, in seconds since the epoch.
 
     `contact` has the record's `l_uuid` as its user. `answers`: whether it has credentials.
@@ -46,12 +46,12 @@ class Sent:
 
 def answered(
     before: Registration,
-    sent: Sent,
+    sent: UacRequest,
     reply: Reply,
-    source: Source,
+    source: TransportAddress,
     now: float,
     grace_s: float,
-    expected: Expected = NOBODY_ELSE,
+    expected: ExpectedSources = NOBODY_ELSE,
 ) -> tuple[Registration, tuple[Action, ...]]:
     """Say what a final answer from `source` teaches; `before` itself where it says nothing new.
 
@@ -68,7 +68,7 @@ def answered(
     return _failed(before, sent, reply, _REFUSED, now), ()
 
 
-def unanswered(before: Registration, sent: Sent, now: float) -> Registration:
+def unanswered(before: Registration, sent: UacRequest, now: float) -> Registration:
     """Say how it stands when no answer came."""
     if sent.expires_s == 0 or (before.state is State.UNREGISTERED and sent.at <= before.since):
         return before
@@ -92,17 +92,17 @@ def taken_back(before: Registration, now: float) -> tuple[Registration, tuple[Ac
         reason=TAKEN_BACK.reason,
         message=TAKEN_BACK.message,
     )
-    return after, (Forget(),)
+    return after, (ForgetAddresses(),)
 
 
 def _granted(
     before: Registration,
-    sent: Sent,
+    sent: UacRequest,
     reply: Reply,
-    source: Source,
+    source: TransportAddress,
     now: float,
     grace_s: float,
-    expected: Expected,
+    expected: ExpectedSources,
 ) -> tuple[Registration, tuple[Action, ...]]:
     permitted = permit(source, ips(*sent.asked), expected, now)
     same = (before.call_id, before.cseq) == (sent.call_id, sent.cseq)
@@ -139,7 +139,7 @@ def _granted(
 
 
 def _failed(
-    before: Registration, sent: Sent, reply: Reply | None, why: Why, now: float
+    before: Registration, sent: UacRequest, reply: Reply | None, why: Why, now: float
 ) -> Registration:
     """What was granted stands: only its standing says that the refresh failed."""
     return replace(

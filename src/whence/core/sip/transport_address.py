@@ -85,7 +85,7 @@ _SOURCE = re.compile(r"(\w+):(\[[0-9A-Fa-f:.]+\]|[0-9.]+):([0-9]{1,5})", re.ASCI
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class TransportAddress:
     """Where one request or reply came from."""
 
     transport: Transport
@@ -100,7 +100,7 @@ class Source:
 
     @classmethod
     @lru_cache(maxsize=1024)  # thousands of trunks have one registrar: one value for all of them
-    def parse(cls, text: str) -> Source:
+    def parse(cls, text: str) -> TransportAddress:
         """Read `udp:192.0.2.1:5060` or `tls:[2001:db8::1]:5061`; a ValueError tells that form."""
         match = _SOURCE.fullmatch(text.strip())
         try:

@@ -20,15 +20,15 @@ from whence.core.identification.decision import message as message_of
 from whence.core.identification.uac_accounts import Declined
 from whence.core.registration import uac
 from whence.core.registration.events import Action
-from whence.core.registration.history import Event, EventKind
-from whence.core.registration.learning import NOBODY_ELSE, Expected
+from whence.core.registration.history import EventKind, HistoryEvent
+from whence.core.registration.learning import NOBODY_ELSE, ExpectedSources
 from whence.core.registration.model import AccountKey, Registration, Reply, State
-from whence.core.registration.uac import Sent
+from whence.core.registration.uac import UacRequest
 from whence.core.sip.contact import Contact, listed, seconds
 from whence.core.sip.uri import Uri
 from whence.edge.base import GO_ON, NO, Handlers, one_line, read, survives
-from whence.edge.decision_cache import Answer
-from whence.edge.dropin.writer import Change, Learned, Record
+from whence.edge.decision_cache import CachedDecision
+from whence.edge.dropin.writer import Change, LearningWriter, UacAccount
 from whence.edge.ksr import Ksr
 from whence.errors import StoreError, StoreUnavailableError, WriteDeferredError
 from whence.ipc import decisions, headers
@@ -72,7 +72,7 @@ STARTING_S = READING_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class DropInSettings:
     """What the include file tells the drop-in, as JSON in the define WHENCE_DROP_IN."""
 
     directory: Path
@@ -80,20 +80,20 @@ class Settings:
     """How long an address outlives its registration, for calls in flight."""
 
     @classmethod
-    def parse(cls, text: str) -> Settings:
+    def parse(cls, text: str) -> DropInSettings:
         """Read the define; KeyError or ValueError if it was not written by `whence drop-in`."""
         values = json.loads(text)
         return cls(Path(values["directory"]), values["grace_s"])
 
 
-Handler = Callable[["DropIn", object], int]
+Handler = Callable[["DropInHandlers", object], int]
 
 
 def declines(handler: Handler) -> Handler:
     """Make a handler that identifies nobody where anything goes wrong, and says why."""
 
     @wraps(handler)
-    def declining(own: DropIn, message: object) -> int:
+    def declining(own: DropInHandlers, message: object) -> int:
         try:
             return handler(own, message)
         except StoreError as error:
@@ -106,13 +106,13 @@ def declines(handler: Handler) -> Handler:
     return declining
 
 
-class DropIn(Handlers):
+class DropInHandlers(Handlers):
     """The handlers that the include file calls, in each worker, and in what sends for `uac`."""
 
-    def __init__(self, ksr: Ksr, settings: Settings) -> None:
+    def __init__(self, ksr: Ksr, settings: DropInSettings) -> None:
         super().__init__(ksr, settings.directory)
         self._settings = settings
-        self._learned = Learned(settings.directory)
+        self._learned = LearningWriter(settings.directory)
         self._began_at = 0.0
         self._missed: dict[str, float] = {}
         """Since when `uac` has no record that the directory has; of each that was asked for."""
@@ -199,7 +199,7 @@ class DropIn(Handlers):
             self._write(sent.contact.user, step, WAIT_S, AccountKey(sent.aor))
         return GO_ON
 
-    def _sent(self) -> Sent | None:
+    def _sent(self) -> UacRequest | None:
         """The REGISTER at hand as it was sent; None where it is none of ours."""
         text = self.ksr.pv.get(SENT)
         if not text:
@@ -208,9 +208,9 @@ class DropIn(Handlers):
         contact = Contact.parse(values.pop("contact")).uri
         later = str(self.ksr.pv.get(ASKED_LATER) or "").split(", ")
         asked = tuple(filter(None, (*values.pop("asked"), *later)))
-        return Sent(contact=contact, asked=asked, **values)
+        return UacRequest(contact=contact, asked=asked, **values)
 
-    def _is_of(self, sent: Sent) -> bool:
+    def _is_of(self, sent: UacRequest) -> bool:
         """Whether the answer at hand has the Call-ID and CSeq of what was sent. The transaction is
         found by its branch alone; who guessed that must have guessed these too.
         """
@@ -220,13 +220,13 @@ class DropIn(Handlers):
     def _cseq(self) -> int:
         return int(self.ksr.pv.get("$cs") or 0)
 
-    def _record(self, sent: Sent) -> Record | None:
+    def _record(self, sent: UacRequest) -> UacAccount | None:
         """The record of `uac` that a REGISTER is of. Never asked as it is sent: see above."""
         ksr, id_ = self.ksr, sent.contact.user
         if not id_.isprintable() or ksr.uac.uac_reg_lookup(id_, USER) < 0:
             return None
         aor = Uri.parse(sent.aor)
-        return Record(id_, aor.user if aor else "", str(ksr.pv.get(USER) or ""))
+        return UacAccount(id_, aor.user if aor else "", str(ksr.pv.get(USER) or ""))
 
     def _contacts(self) -> list[Contact]:
         """All Contacts of the answer at hand, in however many headers."""
@@ -241,7 +241,7 @@ class DropIn(Handlers):
             found += listed(str(header))
         return found
 
-    def _expected(self, trunk_id: str) -> Expected:
+    def _expected(self, trunk_id: str) -> ExpectedSources:
         """From where a reply may teach, besides whom was asked; nowhere if it cannot be read."""
         try:
             return self._learned.expected(trunk_id)
@@ -255,7 +255,7 @@ class DropIn(Handlers):
         step: Callable[[Registration], tuple[Registration, Sequence[Action]]],
         wait_s: float,
         account: AccountKey | None = None,
-        record: Record | None = None,
+        record: UacAccount | None = None,
     ) -> None:
         kx = self.ksr.kx
         socket = f"{kx.get_proto()}:{kx.get_rcvip()}:{kx.get_rcvport()}"
@@ -268,7 +268,7 @@ class DropIn(Handlers):
         else:
             self._log(news)
 
-    def _log(self, news: Sequence[tuple[str, Event]]) -> None:
+    def _log(self, news: Sequence[tuple[str, HistoryEvent]]) -> None:
         """Log which replies taught nothing: without an agent nobody else does."""
         for id_, event in news:
             if event.what is EventKind.UNEXPECTED_REPLY:
@@ -302,14 +302,14 @@ class DropIn(Handlers):
             lambda id_: self._stands(id_, now),
             lambda id_: self._missed_lately(id_, now),
         )
-        if isinstance(chosen, uac_accounts.Nobody):
+        if isinstance(chosen, uac_accounts.NoAccount):
             return self.decline(chosen.reason, chosen.message)
         decision, source = chosen.decision, request.source
         said = decisions.lasting(decision, source, *asked[1:])
         if not isinstance(decision, Identified):
             self._tell(said, decisions.method_told(method), call_id, now, known=False)
             return self.decline(decision.reason, decision.message)
-        answer = Answer(
+        answer = CachedDecision(
             decision.trunk.id,
             decision.rule,
             f"{headers.TRUNK}: {decision.trunk.id}\r\n{headers.SOURCE}: {source}\r\n",
@@ -322,7 +322,9 @@ class DropIn(Handlers):
             self._known.keep(asked, answer)
         return self._give(answer, method, call_id, now, known=False)
 
-    def _give(self, answer: Answer, method: str, call_id: str, now: float, *, known: bool) -> int:
+    def _give(
+        self, answer: CachedDecision, method: str, call_id: str, now: float, *, known: bool
+    ) -> int:
         """Send the call to its record's user, as `uac` has him now."""
         ksr = self.ksr
         if ksr.uac.uac_reg_lookup(answer.trunk, "$ru") < 0:
@@ -378,6 +380,6 @@ class DropIn(Handlers):
 
 
 def _unanswered(
-    before: Registration, sent: Sent, now: float
+    before: Registration, sent: UacRequest, now: float
 ) -> tuple[Registration, Sequence[Action]]:
     return uac.unanswered(before, sent, now), ()

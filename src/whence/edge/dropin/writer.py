@@ -18,15 +18,15 @@ from pathlib import Path
 
 from whence.core.identification.address import Address, Origin
 from whence.core.registration import history
-from whence.core.registration.events import Action, Forget, Ignore, Learn
-from whence.core.registration.learning import Expected
+from whence.core.registration.events import Action, ForgetAddresses, IgnoreReply, Learn
+from whence.core.registration.learning import ExpectedSources
 from whence.core.registration.model import AccountKey, Registration, State
 from whence.core.sip.phone_number import account_spellings
 from whence.errors import StoreUnavailableError, WriteDeferredError
 from whence.store import rows, statements
 from whence.store import schema as tables
 from whence.store.generation import Identity, identity
-from whence.store.ownership import refuse_others
+from whence.trust.ownership import refuse_others
 
 FORMER_S = 86_400.0
 """How long an address that has ended is kept, to explain why a call was refused."""
@@ -36,7 +36,7 @@ LEFT_LIMIT = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class UacAccount:
     """A record of `uac`, as a trunk. `id`: its l_uuid. `target`: the local user's URI."""
 
     id: str
@@ -58,10 +58,10 @@ class Change:
     socket: str
     at: float
     step: Callable[[Registration], tuple[Registration, Sequence[Action]]]
-    record: Record | None = None
+    record: UacAccount | None = None
 
 
-class Learned:
+class LearningWriter:
     """The directory, written from one worker."""
 
     def __init__(self, path: Path) -> None:
@@ -71,7 +71,7 @@ class Learned:
         self._opened: Identity = None
         self._left: deque[Change] = deque(maxlen=LEFT_LIMIT)
 
-    def write(self, change: Change, wait_s: float) -> list[tuple[str, history.Event]]:
+    def write(self, change: Change, wait_s: float) -> list[tuple[str, history.HistoryEvent]]:
         """Write a change, after those that were left; WriteDeferredError where it must wait.
 
         Returns (trunk id, event) of what is news.
@@ -79,12 +79,12 @@ class Learned:
         self._left.append(change)
         return self.catch_up(wait_s)
 
-    def catch_up(self, wait_s: float) -> list[tuple[str, history.Event]]:
+    def catch_up(self, wait_s: float) -> list[tuple[str, history.HistoryEvent]]:
         """Write what was left; WriteDeferredError where it must still wait.
 
         Returns (trunk id, event) of what is news.
         """
-        news: list[tuple[str, history.Event]] = []
+        news: list[tuple[str, history.HistoryEvent]] = []
         if not self._left:
             return news
         try:
@@ -108,7 +108,7 @@ class Learned:
             ) from error
         return news
 
-    def expected(self, trunk_id: str) -> Expected:
+    def expected(self, trunk_id: str) -> ExpectedSources:
         """Return from where, besides whom was asked, a reply may teach: drop-in.toml says so.
 
         StoreUnavailableError where it cannot be read.
@@ -117,7 +117,7 @@ class Learned:
             database = self._open()
             meta = database.execute(tables.META, (tables.LEARN_FROM_KEY,)).fetchone()
             pinned = database.execute(statements.IN_FILE, (trunk_id,)).fetchall()
-            return Expected(
+            return ExpectedSources(
                 networks=tuple(rows.address_of(row) for row in pinned),
                 anyone=rows.learns_from_any(meta[0] if meta else "", trunk_id),
             )
@@ -173,7 +173,9 @@ class Learned:
             raise
         database.execute("COMMIT")
 
-    def _write(self, database: sqlite3.Connection, change: Change) -> Sequence[history.Event]:
+    def _write(
+        self, database: sqlite3.Connection, change: Change
+    ) -> Sequence[history.HistoryEvent]:
         moves = False
         try:
             with self._transaction(database):
@@ -216,7 +218,7 @@ def _moves(database: sqlite3.Connection, change: Change, actions: Sequence[Actio
     if record is not None and stands != (record.aor_user, 1):
         return True
     for action in actions:
-        if isinstance(action, Forget):
+        if isinstance(action, ForgetAddresses):
             return True
         if isinstance(action, Learn):
             s = action.source
@@ -229,7 +231,7 @@ def _moves(database: sqlite3.Connection, change: Change, actions: Sequence[Actio
     return False
 
 
-def _put_record(database: sqlite3.Connection, record: Record) -> None:
+def _put_record(database: sqlite3.Connection, record: UacAccount) -> None:
     named = (record.id, record.id, record.aor_user, record.target)
     database.execute(statements.PUT_RECORD, named)
     forms = sorted(account_spellings(record.aor_user)) if record.aor_user else []
@@ -252,11 +254,11 @@ def _carry_out(database: sqlite3.Connection, change: Change, action: Action) -> 
         )
         database.execute(statements.PUT_ADDRESS, rows.row_of(change.trunk_id, learned))
         database.execute(statements.DROP_IGNORED, (change.trunk_id, str(source.ip)))
-    elif isinstance(action, Ignore):
+    elif isinstance(action, IgnoreReply):
         row = (change.trunk_id, str(action.source.ip), action.asked, change.at)
         database.execute(statements.PUT_IGNORED, row)
         database.execute(statements.TRIM_IGNORED, (change.trunk_id,))
-    elif isinstance(action, Forget):
+    elif isinstance(action, ForgetAddresses):
         _end(database, "trunk_id = :id AND origin IN ('learned', 'resolved')", change)
 
 
@@ -266,7 +268,7 @@ def _tell(
     after: Registration,
     actions: Sequence[Action],
     at: float,
-) -> Sequence[history.Event]:
+) -> Sequence[history.HistoryEvent]:
     """Keep what is news in the trunk's history, as far as the trunk is known; and return it."""
     if database.execute("SELECT 1 FROM trunk WHERE id = ?", (after.trunk_id,)).fetchone() is None:
         return ()

@@ -15,7 +15,7 @@ from tests.unit.agent.api.test_app import FILE, NOW, Agent, Story
 from tests.unit.agent.registration.test_full_disk import DISK_FULL
 from tests.unit.agent.registration.test_service import ACME, Dns, Node
 from tests.unit.agent.registration.test_service import tell as tell_of
-from whence.agent.registration.service import Outcome
+from whence.agent.registration.service import AttemptOutcome
 from whence.core.registration.model import State
 from whence.core.registration.reason import RegistrationReason
 from whence.errors import StoreError
@@ -187,7 +187,10 @@ def test_an_attempt_whose_outcome_cannot_be_written_counts_as_unwritten(
         node.registrar.open.set()
         await node.until_all(State.WAITING)
         assert node.of["acme"].reason is RegistrationReason.NOT_WRITTEN
-        assert node.registrations.outcomes == {Outcome.REFUSED: 1, Outcome.UNWRITTEN: 1}
+        assert node.registrations.outcomes == {
+            AttemptOutcome.REFUSED: 1,
+            AttemptOutcome.UNWRITTEN: 1,
+        }
 
     tell_of(story)
 

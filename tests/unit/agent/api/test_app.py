@@ -18,29 +18,29 @@ from testkit.wait import PATIENCE_S
 from tests.unit.agent.registration.test_client import KEY, Edge
 from tests.unit.agent.registration.test_service import Node
 from whence.agent.api import actions, monitoring, users
-from whence.agent.api.app import Parts, make
+from whence.agent.api.app import ApiParts, make
 from whence.agent.api.models import Health
 from whence.agent.api.monitoring import Happened
 from whence.agent.kamailio import location
 from whence.agent.kamailio.config import LOCATION_FILE
-from whence.agent.monitoring.alarms import Events
+from whence.agent.monitoring.alarms import Alarms
 from whence.agent.monitoring.calls import Calls
-from whence.agent.monitoring.conflicts import Clashes
-from whence.agent.monitoring.decision_receiver import Hearing
+from whence.agent.monitoring.conflicts import ConflictMonitor
+from whence.agent.monitoring.decision_receiver import DecisionReceiver
 from whence.agent.monitoring.metrics import (
-    ClashMetrics,
+    AlarmMetrics,
     ClientMetrics,
-    EventMetrics,
-    StandingMetrics,
-    ToldMetrics,
+    ConflictMetrics,
+    DecisionMetrics,
+    RegistrationMetrics,
     registry,
 )
-from whence.agent.monitoring.unknown_sources import Strangers
+from whence.agent.monitoring.unknown_sources import UnknownSources
 from whence.agent.provisioning.reload import Reload
-from whence.agent.registration.client import Kamailio
-from whence.agent.registration.keepalive import KeepAlives
-from whence.core.monitoring.unknown_sources import Rate
-from whence.core.monitoring.unknown_sources import Strangers as KeptStrangers
+from whence.agent.registration.client import KamailioClient
+from whence.agent.registration.keepalive import KeepAliveService
+from whence.core.monitoring.unknown_sources import UnknownSourceTable as KeptStrangers
+from whence.core.monitoring.unknown_sources import WindowCounter
 from whence.core.registration.history import EventKind
 from whence.core.registration.model import State
 from whence.core.registration.reason import RegistrationReason
@@ -92,31 +92,31 @@ SECRETS = ("hunter2", "topsecret", MD5, KEY)
 class Agent:
     """The API over real parts; `edge` is the other end of the inside socket."""
 
-    def __init__(self, node: Node, edge: Edge, kamailio: Kamailio) -> None:
+    def __init__(self, node: Node, edge: Edge, kamailio: KamailioClient) -> None:
         self.node, self.edge = node, edge
         self.location = node.folder / LOCATION_FILE
         settings = node.settings(FILE)
-        keepalives = KeepAlives(kamailio, node.registrations, node.clock)
+        keepalives = KeepAliveService(kamailio, node.registrations, node.clock)
         node.registrations.watchers.append(keepalives)
         node.registrations.apply(settings)
         self.calls = Calls(100)
-        self.events = Events(clock=node.clock)
+        self.events = Alarms(clock=node.clock)
         node.registrations.happened = self.events.happened
-        self.strangers = Strangers(
+        self.strangers = UnknownSources(
             node.directory,
             node.registrations,
             KeptStrangers(100),
-            Rate(50),
+            WindowCounter(50),
             self.events.too_many_strangers,
             node.clock,
         )
-        self.hearing = Hearing(node.folder / SOCKET_FILE)
-        clashes = Clashes(node.directory.path, self.events.clash, node.clock)
+        self.hearing = DecisionReceiver(node.folder / SOCKET_FILE)
+        clashes = ConflictMonitor(node.directory.path, self.events.clash, node.clock)
 
         async def health() -> Health:
             return Health(kamailio=await kamailio.lives(), directory=node.directory.can_write())
 
-        parts = Parts(
+        parts = ApiParts(
             host="127.0.0.1",
             directory=node.directory,
             standings=node.registrations,
@@ -125,13 +125,13 @@ class Agent:
             reload=Reload(node.folder / "whence.toml", settings, node.registrations.apply),
             clashes=clashes,
             metrics=registry(
-                StandingMetrics(node.directory, node.registrations, clock=node.clock),
+                RegistrationMetrics(node.directory, node.registrations, clock=node.clock),
                 ClientMetrics(node.registrations, keepalives, kamailio),
-                ToldMetrics(
+                DecisionMetrics(
                     self.hearing, self.calls, self.strangers, node.registrations, clock=node.clock
                 ),
-                EventMetrics(self.events, None),
-                ClashMetrics(clashes),
+                AlarmMetrics(self.events, None),
+                ConflictMetrics(clashes),
             ),
         )
         api = make(parts, clock=node.clock)
@@ -186,7 +186,7 @@ def tell(tmp_path: Path) -> Iterator[Callable[[Story], None]]:
 
     async def telling(story: Story, ip: str) -> None:
         edge = Edge(ip)
-        kamailio = await Kamailio.connect(edge.inside, KEY)
+        kamailio = await KamailioClient.connect(edge.inside, KEY)
         try:
             async with asyncio.timeout(PATIENCE_S):
                 agent = Agent(node, edge, kamailio)

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from testkit.certificates import Authority
 from whence.agent.config.load import load
-from whence.agent.config.models import Agent, Edge, Settings, Tls
-from whence.agent.config.trunk import Ha1, Trunk, User
+from whence.agent.config.models import AgentConfig, Config, EdgeConfig, TlsConfig
+from whence.agent.config.trunk import Ha1, TrunkConfig, UserConfig
 from whence.core.sip.digest import ha1
 from whence.core.sip.secret import Secret
-from whence.core.sip.transport_address import Source
+from whence.core.sip.transport_address import TransportAddress
 from whence.errors import ConfigError
 
 EXAMPLE = Path(__file__).parents[4] / "packaging" / "whence.toml"
@@ -39,7 +39,7 @@ def write(folder: Path, text: str) -> Path:
     return file
 
 
-def right(folder: Path, text: str) -> Settings:
+def right(folder: Path, text: str) -> Config:
     return load(write(folder, text))
 
 
@@ -487,27 +487,27 @@ def test_whatever_stands_where_a_secret_should_no_secret_is_shown(
 
 
 def test_an_empty_file_has_the_defaults(tmp_path: Path) -> None:
-    assert right(tmp_path, "") == Settings()
+    assert right(tmp_path, "") == Config()
 
 
 def test_the_example_is_right_and_shows_the_defaults() -> None:
     example = load(EXAMPLE)
-    assert example.edge == Edge()
-    assert example.agent == Agent()
+    assert example.edge == EdgeConfig()
+    assert example.agent == AgentConfig()
     assert example.trunk and example.user
 
 
 @pytest.mark.parametrize(
     ("model", "above"),
     [
-        (Edge, "[edge]"),
-        (Tls, "[edge.tls]"),
-        (Agent, "[agent]"),
-        (Trunk, "[[trunk]]"),
-        (User, "[[user]]"),
+        (EdgeConfig, "[edge]"),
+        (TlsConfig, "[edge.tls]"),
+        (AgentConfig, "[agent]"),
+        (TrunkConfig, "[[trunk]]"),
+        (UserConfig, "[[user]]"),
     ],
 )
-def test_the_example_shows_every_key(model: type[Edge], above: str) -> None:
+def test_the_example_shows_every_key(model: type[EdgeConfig], above: str) -> None:
     text = EXAMPLE.read_text(encoding="utf-8")
     section = text[text.index(f"\n{above}") + 1 :]
     section = re.split(rf"^\[(?!{re.escape(above[1:])})", section, flags=re.MULTILINE)[0]
@@ -524,7 +524,7 @@ def test_the_example_shows_the_keys_of_an_ha1() -> None:
 def test_the_values_of_a_shown_trunk_are_the_defaults_where_it_has_one() -> None:
     shown = tomllib.loads(EXAMPLE.read_text(encoding="utf-8"))["trunk"][0]
     for key in ("proxy", "realm", "expires", "follow_dns", "port", "networks", "enabled"):
-        assert shown[key] == Trunk.model_fields[key].default
+        assert shown[key] == TrunkConfig.model_fields[key].default
 
 
 def test_the_domain_is_the_registrars_host_where_none_is_given(tmp_path: Path) -> None:
@@ -614,13 +614,13 @@ def test_no_secret_is_in_the_text_of_settings(tmp_path: Path) -> None:
 
 
 def test_providers_reach_a_socket_by_the_advertised_place(tmp_path: Path) -> None:
-    socket = Source.parse("udp:127.0.0.1:5060")
+    socket = TransportAddress.parse("udp:127.0.0.1:5060")
     assert right(tmp_path, "").edge.place_of(socket) == ("127.0.0.1", 5060)
     advertised = right(tmp_path, '[edge]\nadvertise = "203.0.113.1:5070"')
     assert advertised.edge.place_of(socket) == ("203.0.113.1", 5070)
     by_ip = right(tmp_path, '[edge]\nadvertise = "203.0.113.1"')
     assert by_ip.edge.place_of(socket) == ("203.0.113.1", 5060)
-    assert by_ip.edge.place_of(Source.parse("udp:[::1]:5060")) == ("::1", 5060)
+    assert by_ip.edge.place_of(TransportAddress.parse("udp:[::1]:5060")) == ("::1", 5060)
 
 
 def test_one_advertised_port_does_not_serve_sockets_of_several(tmp_path: Path) -> None:

@@ -28,8 +28,8 @@ from whence.agent.dns.cache import (
     STALE_S,
     TTL_LEAST_S,
     TTL_MOST_S,
+    DnsCache,
     Kind,
-    Records,
 )
 
 NAME = "sip.example"
@@ -53,7 +53,7 @@ class Scene:
     def __init__(self, nameserver: NameServer) -> None:
         self.nameserver = nameserver
         self.clock = Clock()
-        self.records = Records(nameserver.address, self.clock)
+        self.records = DnsCache(nameserver.address, self.clock)
 
     async def find(self, name: str = NAME, kind: Kind = "A") -> set[str] | None:
         found = await self.records.find(name, kind)
@@ -155,7 +155,7 @@ def test_the_soa_says_for_how_long_there_is_none(network: Network) -> None:
         transport, server = await asyncio.get_running_loop().create_datagram_endpoint(
             Soa, local_addr=place
         )
-        records = Records(place, clock)
+        records = DnsCache(place, clock)
         try:
             for step_s, asked in [(0, 1), (9.9, 1), (0.1, 2)]:
                 clock.now += step_s
@@ -419,7 +419,7 @@ def test_resolv_conf_is_read_again_when_it_changes(tmp_path: Path) -> None:
             for ip, record in zip(ips, records, strict=True)
         ]
         clock = Clock()
-        asking = Records(None, clock, conf)
+        asking = DnsCache(None, clock, conf)
 
         async def story() -> list[str]:
             found = []

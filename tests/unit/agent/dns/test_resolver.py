@@ -13,8 +13,8 @@ import pytest
 
 from testkit.nameserver import NameServer, address, cname, naptr, srv
 from testkit.network import Network
-from whence.agent.dns.cache import Kind, Records
-from whence.agent.dns.resolver import NEXT_HOPS_LIMIT, Resolver, by_priority
+from whence.agent.dns.cache import DnsCache, Kind
+from whence.agent.dns.resolver import NEXT_HOPS_LIMIT, SipResolver, by_priority
 from whence.core.registration.reason import RegistrationReason as Code
 from whence.core.registration.reason import Why
 from whence.core.sip.uri import Uri
@@ -99,7 +99,9 @@ class Ask:
         assert server
 
         async def asking() -> list[str]:
-            resolver = Resolver(Records(self._nameserver.address), sockets, lambda low, high: high)
+            resolver = SipResolver(
+                DnsCache(self._nameserver.address), sockets, lambda low, high: high
+            )
             return [str(hop) for hop in await resolver.targets(server)]
 
         return asyncio.run(asking())
@@ -142,7 +144,7 @@ class Nobody:
 def test_a_literal_address_is_itself_and_dns_is_not_asked(uri: str, next_hop: str) -> None:
     server = Uri.parse(uri)
     assert server
-    (found,) = asyncio.run(Resolver(Nobody(), UDP).targets(server))
+    (found,) = asyncio.run(SipResolver(Nobody(), UDP).targets(server))
     assert str(found) == next_hop
 
 
@@ -360,7 +362,7 @@ def test_a_name_that_dns_cannot_bear_leads_nowhere(ask: Ask, host: str) -> None:
 def test_what_is_no_host_name_is_not_asked_for(uri: str) -> None:
     """A registrar that redirects us may write what it likes."""
     server = Uri.parse(uri)
-    assert server is None or asyncio.run(Resolver(Nobody(), ALL).targets(server)) == ()
+    assert server is None or asyncio.run(SipResolver(Nobody(), ALL).targets(server)) == ()
 
 
 def test_a_transport_that_is_none_leads_nowhere(ask: Ask) -> None:
@@ -377,7 +379,9 @@ def test_everywhere_is_all_that_dns_names_for_as_long_as_the_shortest_of_its_ttl
     async def asking(host: str) -> tuple[set[str], float]:
         server = Uri.parse(f"sip:{host}")
         assert server
-        found, good_for_s = await Resolver(Records(ask._nameserver.address), UDP).everywhere(server)
+        found, good_for_s = await SipResolver(DnsCache(ask._nameserver.address), UDP).everywhere(
+            server
+        )
         return {hop.ip for hop in found}, good_for_s
 
     both, good_for_s = asyncio.run(asking("voip.example"))
@@ -396,11 +400,11 @@ def test_everywhere_is_all_that_dns_names_for_as_long_as_the_shortest_of_its_ttl
 
 def test_a_name_server_that_does_not_know_naptr_is_asked_for_the_rest(ask: Ask) -> None:
     async def asking() -> list[str]:
-        class WithoutNaptr(Records):
+        class WithoutNaptr(DnsCache):
             async def find(self, name: str, kind: Kind):  # type: ignore[no-untyped-def]
                 return None if kind == "NAPTR" else await super().find(name, kind)
 
-        resolver = Resolver(WithoutNaptr(ask._nameserver.address), UDP)
+        resolver = SipResolver(WithoutNaptr(ask._nameserver.address), UDP)
         server = Uri.parse("sip:voip.example")
         assert server
         return [str(hop) for hop in await resolver.targets(server)]
@@ -422,7 +426,7 @@ def test_where_nobody_says_whether_there_is_srv_the_web_site_is_not_asked() -> N
 
     server = Uri.parse("sip:voip.example")
     assert server
-    resolver = Resolver(WithoutSrv(), UDP)
+    resolver = SipResolver(WithoutSrv(), UDP)
     assert asyncio.run(resolver.targets(server)) == ()
     assert resolver.why_none(server) == Why(Code.DNS_SILENT, "DNS does not answer for voip.example")
 
@@ -451,4 +455,4 @@ def test_where_nobody_says_whether_there_is_srv_the_web_site_is_not_asked() -> N
 def test_why_there_is_no_next_hop_is_said(uri: str, reason: Code, message: str) -> None:
     server = Uri.parse(uri)
     assert server
-    assert Resolver(Nobody(), UDP).why_none(server) == Why(reason, message)
+    assert SipResolver(Nobody(), UDP).why_none(server) == Why(reason, message)

@@ -11,20 +11,20 @@ import pytest
 
 from tests.unit.store.test_directory import broken
 from whence.agent.config.load import load
-from whence.agent.config.models import Settings
+from whence.agent.config.models import Config
 from whence.agent.dns import siblings as module
-from whence.agent.dns.siblings import SLACK_S, Siblings
+from whence.agent.dns.siblings import SLACK_S, SiblingService
 from whence.core.identification.address import Origin
-from whence.core.registration.events import Forget
+from whence.core.registration.events import ForgetAddresses
 from whence.core.registration.model import AccountKey, NextHop, Registration, State
-from whence.core.sip.transport_address import Source
+from whence.core.sip.transport_address import TransportAddress
 from whence.core.sip.uri import Uri
 from whence.store.directory import FILE, Directory
 from whence.store.schema import GENERATION_FILE
 
 NOW = 1_000_000.0
 HERE, BESIDE, THIRD = "192.0.2.1", "192.0.2.2", "192.0.2.3"
-OURS = Source.parse("udp:192.0.2.99:5060")
+OURS = TransportAddress.parse("udp:192.0.2.99:5060")
 
 TRUNK = """
 [[trunk]]
@@ -60,11 +60,11 @@ class Node:
         self.now = NOW
         self.dns = Dns()
         self.directory = Directory(folder / FILE)
-        self.siblings: Siblings
-        self.settings: Settings
+        self.siblings: SiblingService
+        self.settings: Config
         self.unnamed: list[str] = []
 
-    def load(self, text: str) -> Settings:
+    def load(self, text: str) -> Config:
         file = self.folder / "whence.toml"
         file.write_text(text, "utf-8")
         self.settings = load(file)
@@ -72,7 +72,7 @@ class Node:
         return self.settings
 
     def start(self, text: str = TRUNK) -> None:
-        self.siblings = Siblings(
+        self.siblings = SiblingService(
             self.directory,
             self.dns,
             self.load(text),
@@ -91,7 +91,7 @@ class Node:
                 state=State.REGISTERED,
                 expires_at=self.now + for_s,
                 learned_until=self.now + for_s,
-                registrar=Source.parse(at),
+                registrar=TransportAddress.parse(at),
             )
             self.siblings.changed(trunk, registration)
 
@@ -144,7 +144,7 @@ def test_what_is_taken_back_during_a_refresh_gets_no_sibling_anew(node: Node) ->
         assert node.live() == {"acme": [BESIDE]}
         (trunk,) = node.settings.trunk
         node.directory.save(
-            AccountKey("x"), Registration("acme", "call-1"), [Forget()], OURS, node.now
+            AccountKey("x"), Registration("acme", "call-1"), [ForgetAddresses()], OURS, node.now
         )
         taken_back = Registration(
             "acme",
@@ -153,7 +153,7 @@ def test_what_is_taken_back_during_a_refresh_gets_no_sibling_anew(node: Node) ->
             wanted=False,
             expires_at=node.now + 3600,
             learned_until=node.now + 3600,
-            registrar=Source.parse(f"udp:{HERE}:5060"),
+            registrar=TransportAddress.parse(f"udp:{HERE}:5060"),
         )
         node.siblings.changed(trunk, taken_back)
         node.now += 700
@@ -239,7 +239,7 @@ def test_what_is_taken_back_has_no_siblings_from_that_moment(node: Node) -> None
         node.registered()
         await node.settled()
         back = Registration("acme", "call-1", state=State.UNREGISTERING)
-        node.directory.save(AccountKey("acct1"), back, [Forget()], OURS, node.now)
+        node.directory.save(AccountKey("acct1"), back, [ForgetAddresses()], OURS, node.now)
         node.siblings.changed(node.settings.trunk[0], back)
         assert node.live() == {}
         await node.settled()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from whence.agent.dropin import advice
 from whence.agent.dropin.advice import defines, missing_modules, option, start_options
-from whence.agent.dropin.install import Theirs, render
+from whence.agent.dropin.install import ExistingKamailio, render
 from whence.agent.dropin.kamailio_cfg.model import Cfg
 from whence.agent.dropin.kamailio_cfg.parser import read
 from whence.errors import OperatorError
@@ -164,7 +164,7 @@ def test_what_is_added_already_is_not_told_again(tmp_path: Path) -> None:
     text = RIGHT + f'include_file "{INCLUDE}"\n' + ROUTES.replace("route(AUTH)", "route(WHENCE)")
     cfg = their(tmp_path, text)
     assert list(advice.add(cfg, INCLUDE)) == []
-    assert advice.theirs(cfg) == Theirs(frozenset({"tm", "sl", "pv", "uac"}))
+    assert advice.theirs(cfg) == ExistingKamailio(frozenset({"tm", "sl", "pv", "uac"}))
 
 
 def test_our_own_include_is_not_taken_for_theirs(tmp_path: Path) -> None:

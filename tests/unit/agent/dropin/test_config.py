@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from whence.agent.config.models import Watch
-from whence.agent.dropin.config import DropIn, load
+from whence.agent.config.models import MonitoringConfig
+from whence.agent.dropin.config import DropInConfig, load
 from whence.errors import ConfigError
 
 
-def read(folder: Path, text: str) -> DropIn:
+def read(folder: Path, text: str) -> DropInConfig:
     file = folder / "drop-in.toml"
     file.write_text(text, encoding="utf-8")
     return load(file)
@@ -25,13 +25,13 @@ def faults(folder: Path, text: str) -> list[str]:
 
 
 def test_an_empty_file_is_right(tmp_path: Path) -> None:
-    assert read(tmp_path, "") == DropIn()
+    assert read(tmp_path, "") == DropInConfig()
 
 
 def test_the_example_says_every_key_with_its_default(tmp_path: Path) -> None:
     text = (files("whence") / "kamailio" / "drop-in.toml").read_text()
-    assert read(tmp_path, text) == DropIn()
-    for key in (*DropIn.model_fields, *Watch.model_fields):
+    assert read(tmp_path, text) == DropInConfig()
+    for key in (*DropInConfig.model_fields, *MonitoringConfig.model_fields):
         assert f"\n{key} = " in text or f"[{key}]" in text
     uncommented = text.replace("# acme", "acme").replace("# bell", "bell")
     assert read(tmp_path, uncommented).numbers.keys() == {"acme", "bell"}

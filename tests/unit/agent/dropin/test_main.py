@@ -25,14 +25,14 @@ from testkit.network import Network
 from testkit.process import Process, beside_python
 from testkit.wait import PATIENCE_S, eventually
 from tests.unit.agent.monitoring.reports import UNKNOWN, datagram
-from whence.agent.dropin.install import STATE, Theirs, prepare
+from whence.agent.dropin.install import STATE, ExistingKamailio, prepare
 from whence.core.identification.address import GRACE_S
 from whence.core.registration import uac
 from whence.core.registration.model import AccountKey, Reply
-from whence.core.registration.uac import Sent
+from whence.core.registration.uac import UacRequest
 from whence.core.sip.contact import Contact
-from whence.core.sip.transport_address import Source
-from whence.edge.dropin.writer import Change, Learned, Record
+from whence.core.sip.transport_address import TransportAddress
+from whence.edge.dropin.writer import Change, LearningWriter, UacAccount
 
 OURS = "udp:192.0.2.9:5060"
 
@@ -45,9 +45,9 @@ class Agent:
         self.state = folder / STATE
         self.api = f"{network.ip('edge')}:8088"
         self.file = folder / "drop-in.toml"
-        prepare(folder, Theirs())
+        prepare(folder, ExistingKamailio())
         self.write("")
-        self.worker = Learned(self.state / "directory.db")
+        self.worker = LearningWriter(self.state / "directory.db")
         self.process: Process | None = None
 
     def write(self, text: str) -> None:
@@ -79,19 +79,19 @@ class Agent:
         """A 2xx came for a record of uac."""
         now = time.time()
         contact = Contact.parse(f"<sip:{l_uuid}@192.0.2.9>;expires={granted_s}")
-        sent = Sent(
+        sent = UacRequest(
             contact.uri,
             "sip:acct1@provider.example",
             f"call-{now}",
             1,
             granted_s,
             now,
-            asked=(asked or str(Source.parse(source).ip),),
+            asked=(asked or str(TransportAddress.parse(source).ip),),
         )
         reply = Reply(200, "OK", 1, contacts=(contact,))
-        place = Source.parse(source)
+        place = TransportAddress.parse(source)
         step = partial(uac.answered, sent=sent, reply=reply, source=place, now=now, grace_s=GRACE_S)
-        record = Record(l_uuid, "acct1", "sip:alice@edge.example")
+        record = UacAccount(l_uuid, "acct1", "sip:alice@edge.example")
         self.worker.write(Change(l_uuid, AccountKey(sent.aor), OURS, now, step, record), 1.0)
 
     def tells(self, data: bytes) -> None:

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from whence.agent.dropin.monitor import Tracked
-from whence.agent.monitoring.alarms import Events
+from whence.agent.dropin.monitor import RegistrationMonitor
+from whence.agent.monitoring.alarms import Alarms
 from whence.core.identification.decision import Identified, Refused
 from whence.core.identification.identify import identify
 from whence.core.identification.request import Request
 from whence.core.monitoring.alarms import AlarmKind
 from whence.core.registration.events import Learn
-from whence.core.registration.history import Event, EventKind
+from whence.core.registration.history import EventKind, HistoryEvent
 from whence.core.registration.model import AccountKey, Registration, State
 from whence.core.registration.reason import RegistrationReason
-from whence.core.sip.transport_address import Source
+from whence.core.sip.transport_address import TransportAddress
 from whence.core.sip.uri import Uri
 from whence.errors import DisabledTrunkError, StoreError, UnknownTrunkError
 from whence.store.directory import FILE
@@ -26,7 +26,10 @@ from whence.store.schema import GENERATION_FILE
 from whence.store.uac import SharedDirectory
 
 NOW = 1_000_000.0
-OURS, PROVIDER = Source.parse("udp:192.0.2.9:5060"), Source.parse("udp:192.0.2.1:5060")
+OURS, PROVIDER = (
+    TransportAddress.parse("udp:192.0.2.9:5060"),
+    TransportAddress.parse("udp:192.0.2.1:5060"),
+)
 ACCOUNT = AccountKey("sip:acct1@provider.example", "sip:provider.example")
 
 
@@ -36,27 +39,27 @@ class Node:
 
     folder: Path
     now: float = NOW
-    told: list[tuple[str, Event]] = field(default_factory=list)
+    told: list[tuple[str, HistoryEvent]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.there = SharedDirectory(self.folder / FILE)
         self.here = SharedDirectory(self.folder / FILE)
         self.tracked = self.agent()
 
-    def agent(self) -> Tracked:
-        tracked = Tracked(self.here, {}, clock=lambda: self.now)
+    def agent(self) -> RegistrationMonitor:
+        tracked = RegistrationMonitor(self.here, {}, clock=lambda: self.now)
         tracked.happened = self._happened
         return tracked
 
-    def _happened(self, trunk_id: str, events: Sequence[Event]) -> None:
+    def _happened(self, trunk_id: str, events: Sequence[HistoryEvent]) -> None:
         self.told += [(trunk_id, event) for event in events]
 
     def registers(
         self,
         trunk_id: str,
         granted_s: float = 60,
-        source: Source = PROVIDER,
-        events: Sequence[Event] = (),
+        source: TransportAddress = PROVIDER,
+        events: Sequence[HistoryEvent] = (),
     ) -> None:
         """What a worker writes after a 2xx."""
         with self.there._transaction():
@@ -84,7 +87,9 @@ class Node:
         learn = Learn(source, until + 32)
         self.there.save(ACCOUNT, registration, [learn], OURS, self.now, events)
 
-    def asked(self, ruri: str, source: Source = PROVIDER) -> Identified | Refused | object:
+    def asked(
+        self, ruri: str, source: TransportAddress = PROVIDER
+    ) -> Identified | Refused | object:
         uri = Uri.parse(ruri)
         assert uri is not None
         request = Request(source, uri, None, None)
@@ -190,18 +195,18 @@ def test_a_refresh_that_is_written_while_it_is_looked_wins(
 
 
 def test_what_the_worker_noted_is_told_and_becomes_an_alarm(node: Node) -> None:
-    events = Events(clock=lambda: node.now)
+    events = Alarms(clock=lambda: node.now)
     node.registers("acme")
     node.tracked.happened = events.happened
     said = "registered by udp:192.0.2.2:5060, before by udp:192.0.2.1:5060"
-    moved = Event(EventKind.MOVED, said, 200)
-    node.registers("acme", source=Source.parse("udp:192.0.2.2:5060"), events=[moved])
+    moved = HistoryEvent(EventKind.MOVED, said, 200)
+    node.registers("acme", source=TransportAddress.parse("udp:192.0.2.2:5060"), events=[moved])
     node.tracked.look()
     assert [event.alarm.kind for event in events.since(0, 10)] == [AlarmKind.SERVER_CHANGED]
 
 
 def test_what_was_told_before_a_restart_is_not_told_again(node: Node) -> None:
-    node.registers("acme", events=[Event(EventKind.MOVED, "…")])
+    node.registers("acme", events=[HistoryEvent(EventKind.MOVED, "…")])
     node.tracked.look()
     assert len(node.told) == 1
     node.agent().look()

@@ -10,7 +10,7 @@ import pytest
 
 from testkit.certificates import Authority
 from whence.agent.config.load import load
-from whence.agent.config.models import Edge, Settings
+from whence.agent.config.models import Config, EdgeConfig
 from whence.agent.kamailio.config import START_OPTIONS, TLS_FILE, command, render, write_tls_config
 from whence.errors import ConfigError, OperatorError
 
@@ -167,5 +167,5 @@ def test_the_comment_shows_how_to_start_it(tmp_path: Path) -> None:
 
 def test_what_is_rendered_depends_on_the_file_alone(tmp_path: Path) -> None:
     file = tmp_path / "whence.toml"
-    settings = Settings(edge=Edge())
+    settings = Config(edge=EdgeConfig())
     assert render(settings, file) == render(settings, file)

@@ -12,7 +12,7 @@ from whence.core.identification.decision import (
 )
 from whence.core.identification.request import REQUEST_URI
 from whence.core.identification.trunk import Trunk
-from whence.core.sip.transport_address import Source
+from whence.core.sip.transport_address import TransportAddress
 from whence.ipc import decisions
 
 NOW = 1_000_000.0
@@ -42,5 +42,5 @@ def datagram(
     at: float = NOW,
     dropped: int = 0,
 ) -> bytes:
-    said = decisions.lasting(decision, Source.parse(source), ruri, to, called)
+    said = decisions.lasting(decision, TransportAddress.parse(source), ruri, to, called)
     return decisions.message(said, method, call_id, at, known=False, dropped=dropped)

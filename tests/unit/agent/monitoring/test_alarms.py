@@ -11,11 +11,11 @@ from tests.unit.agent.api import test_app
 from tests.unit.agent.api.test_app import NOW, Agent, Story
 from tests.unit.agent.monitoring.reports import datagram, refused
 from whence.agent.monitoring import alarms as events
-from whence.agent.monitoring.alarms import Event, Events, WrongTokens
+from whence.agent.monitoring.alarms import Alarms, RaisedAlarm, WrongTokenAlarms
 from whence.core.identification.decision import Reason
 from whence.core.monitoring.alarms import EACH_S, KIND_LIMIT, Alarm, AlarmKind
 from whence.core.registration.model import State
-from whence.core.sip.transport_address import Source
+from whence.core.sip.transport_address import TransportAddress
 from whence.ipc import decisions
 
 Tell = Callable[[Story], None]
@@ -42,7 +42,7 @@ def alarm(
 
 
 def test_an_alarm_is_one_line_in_the_log(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
-    made = Events(clock=clock)
+    made = Alarms(clock=clock)
     made.tell(alarm())
     made.tell(alarm("bell", AlarmKind.LAPSED), logged=True)
     made.tell(alarm(None, AlarmKind.MANY_STRANGERS, "many"))
@@ -55,7 +55,7 @@ def test_an_alarm_is_one_line_in_the_log(clock: Clock, caplog: pytest.LogCapture
 def test_no_text_of_an_alarm_moves_a_terminal(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    made = Events(clock=clock)
+    made = Alarms(clock=clock)
     made.tell(alarm(text="granted by \x1b[31m\r\n\u202ex"))
     (event,) = made.since(0, 1)
     assert event.alarm.message == r"granted by \x1b[31m\r\n\u202ex"
@@ -63,8 +63,8 @@ def test_no_text_of_an_alarm_moves_a_terminal(
 
 
 def test_whoever_is_told_gets_each_that_is_told(clock: Clock) -> None:
-    heard: list[Event] = []
-    made = Events([heard.append], clock)
+    heard: list[RaisedAlarm] = []
+    made = Alarms([heard.append], clock)
     for _ in range(5):
         made.tell(alarm())
     assert [event.alarm for event in heard] == [alarm()]
@@ -75,19 +75,19 @@ def test_whoever_is_told_gets_each_that_is_told(clock: Clock) -> None:
 
 
 def test_ids_grow_in_one_instant_and_from_one_agent_to_the_next(clock: Clock) -> None:
-    first = Events(clock=clock)
+    first = Alarms(clock=clock)
     for number in range(10):
         first.tell(alarm(str(number)))
     ids = [event.id for event in first.since(0, 100)]
     assert ids == sorted(set(ids))
     clock.now += 1
-    second = Events(clock=clock)
+    second = Alarms(clock=clock)
     second.tell(alarm())
     assert second.since(ids[-1], 100)[0].id > ids[-1]
 
 
 def test_they_are_asked_for_from_where_one_was(clock: Clock) -> None:
-    made = Events(clock=clock)
+    made = Alarms(clock=clock)
     for number in range(10):
         made.tell(alarm(str(number)))
     all_of_them = made.since(0, 100)
@@ -96,7 +96,7 @@ def test_they_are_asked_for_from_where_one_was(clock: Clock) -> None:
 
 
 def test_what_is_remembered_is_bounded(clock: Clock) -> None:
-    made = Events(clock=clock)
+    made = Alarms(clock=clock)
     for _ in range(events.LIMIT // KIND_LIMIT + 10):
         for number in range(KIND_LIMIT):
             made.tell(alarm(str(number)))
@@ -105,8 +105,8 @@ def test_what_is_remembered_is_bounded(clock: Clock) -> None:
 
 
 def test_a_token_from_a_wrong_source_is_an_alarm_of_its_trunk(clock: Clock) -> None:
-    made = Events(clock=clock)
-    hears = WrongTokens(made)
+    made = Alarms(clock=clock)
+    hears = WrongTokenAlarms(made)
     for decision in (
         refused("acme", reason=Reason.TOKEN_FROM_WRONG_SOURCE),
         refused("bell", reason=Reason.AMBIGUOUS),
@@ -119,8 +119,8 @@ def test_a_token_from_a_wrong_source_is_an_alarm_of_its_trunk(clock: Clock) -> N
 
 
 def test_number_of_another_trunk_is_an_alarm_of_each_owner(clock: Clock) -> None:
-    made = Events(clock=clock)
-    hears = WrongTokens(made)
+    made = Alarms(clock=clock)
+    hears = WrongTokenAlarms(made)
     for _ in range(3):
         data = datagram(refused("acme", "bell", reason=Reason.NUMBER_OF_ANOTHER_TRUNK))
         hears.hear(decisions.read(data), data)
@@ -141,7 +141,7 @@ def test_a_server_that_changed_and_a_lapse_are_told_once(
     async def story(agent: Agent) -> None:
         assert await agent.get("/v1/events") == [], "the first one changed nothing"
         node = agent.node
-        elsewhere = Source.parse("udp:192.0.2.2:5060")
+        elsewhere = TransportAddress.parse("udp:192.0.2.2:5060")
         node.registrar.accepts_at = elsewhere
         node.apply(test_app.FILE.replace("[[trunk]]", '[[trunk]]\nlearn_from = "any"'))
         node.registrations.want("acme")

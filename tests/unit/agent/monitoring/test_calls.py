@@ -16,7 +16,7 @@ from tests.unit.agent.api import test_app
 from tests.unit.agent.api.test_app import NOW, Agent, Story
 from tests.unit.agent.monitoring.reports import UNKNOWN, datagram, identified, refused
 from whence.agent.monitoring.calls import SAME_LIMIT, Calls, CallsFile
-from whence.agent.monitoring.decision_receiver import Hearing
+from whence.agent.monitoring.decision_receiver import DecisionReceiver
 from whence.core.identification.decision import Decision
 from whence.errors import DecisionSocketError
 from whence.ipc import decisions
@@ -30,7 +30,7 @@ def hear(calls: Calls, decision: Decision = UNKNOWN, **parts: Any) -> None:
     calls.hear(decisions.read(data), data)
 
 
-def ids(found: list[decisions.Told]) -> list[str]:
+def ids(found: list[decisions.DecisionReport]) -> list[str]:
     return [one.call_id for one in found]
 
 
@@ -184,14 +184,14 @@ def say(path: Path, *datagrams: bytes) -> None:
 
 
 @pytest.fixture
-def hearing(path: Path) -> Iterator[Hearing]:
-    hearing = Hearing(path)
+def hearing(path: Path) -> Iterator[DecisionReceiver]:
+    hearing = DecisionReceiver(path)
     yield hearing
     hearing.close()
 
 
 def test_what_is_told_is_heard_and_what_was_dropped_is_counted(
-    hearing: Hearing, path: Path
+    hearing: DecisionReceiver, path: Path
 ) -> None:
     calls = Calls(10)
     hearing._ears = [calls.hear]
@@ -203,7 +203,7 @@ def test_what_is_told_is_heard_and_what_was_dropped_is_counted(
 
 @pytest.mark.parametrize("data", [b"", b"\xff" * 100, b"9" + datagram()[1:], datagram()[:40]])
 def test_what_no_edge_sent_is_counted_logged_once_and_harms_nothing(
-    hearing: Hearing, path: Path, data: bytes, caplog: pytest.LogCaptureFixture
+    hearing: DecisionReceiver, path: Path, data: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     calls = Calls(10)
     hearing._ears = [calls.hear]
@@ -214,13 +214,13 @@ def test_what_no_edge_sent_is_counted_logged_once_and_harms_nothing(
     assert len(caplog.records) == 1
 
 
-def test_only_our_user_can_tell_us_something(hearing: Hearing, path: Path) -> None:
+def test_only_our_user_can_tell_us_something(hearing: DecisionReceiver, path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_what_a_former_agent_left_is_replaced(path: Path) -> None:
     for _ in range(2):
-        Hearing(path).close()
+        DecisionReceiver(path).close()
     assert path.is_socket()
 
 
@@ -229,7 +229,7 @@ def test_where_it_cannot_be_made_one_sentence_says_so(path: Path) -> None:
     with pytest.raises(
         DecisionSocketError, match=r"cannot be made: .*; remove what is in its place"
     ):
-        Hearing(path)
+        DecisionReceiver(path)
 
 
 # The API.

@@ -13,13 +13,13 @@ import pytest
 
 from testkit.wait import PATIENCE_S
 from tests.unit.store.test_directory import ACCOUNT, NOW, SOCKET, settings
-from whence.agent.monitoring.conflicts import Clashes, in_file, read
+from whence.agent.monitoring.conflicts import ConflictMonitor, in_file, read
 from whence.core.identification.address import Address, Origin
-from whence.core.identification.conflicts import Clash, ClashKind
-from whence.core.registration.events import Forget, Learn
+from whence.core.identification.conflicts import Conflict, ConflictKind
+from whence.core.registration.events import ForgetAddresses, Learn
 from whence.core.registration.learning import Ground
 from whence.core.registration.model import AccountKey, Registration
-from whence.core.sip.transport_address import Source, Transport, canonical_ip
+from whence.core.sip.transport_address import Transport, TransportAddress, canonical_ip
 from whence.store.directory import FILE, Directory
 
 
@@ -47,15 +47,15 @@ def directory(tmp_path: Path) -> Iterator[Directory]:
 
 
 def learn(directory: Directory, id_: str, expires_at: float = NOW + 60) -> None:
-    learned = Learn(Source.parse("udp:192.0.2.1:5060"), expires_at)
+    learned = Learn(TransportAddress.parse("udp:192.0.2.1:5060"), expires_at)
     directory.save(ACCOUNT, Registration(id_, f"call-{id_}"), [learned], SOCKET, NOW)
 
 
 def forget(directory: Directory, id_: str) -> None:
-    directory.save(ACCOUNT, Registration(id_, f"call-{id_}"), [Forget()], SOCKET, NOW)
+    directory.save(ACCOUNT, Registration(id_, f"call-{id_}"), [ForgetAddresses()], SOCKET, NOW)
 
 
-def kinds(directory: Directory, now: float = NOW) -> list[tuple[ClashKind, tuple[str, ...]]]:
+def kinds(directory: Directory, now: float = NOW) -> list[tuple[ConflictKind, tuple[str, ...]]]:
     return [(found.kind, found.trunks) for found in read(directory.path, now)]
 
 
@@ -68,7 +68,7 @@ def test_trunks_clash_from_when_the_second_has_an_address_until_one_has_none(
     assert kinds(directory) == []
     learn(directory, "bell", expires_at=NOW + 30)
     (found,) = read(directory.path, NOW)
-    assert (found.kind, found.trunks) == (ClashKind.NUMBER, ("acme", "bell"))
+    assert (found.kind, found.trunks) == (ConflictKind.NUMBER, ("acme", "bell"))
     assert (found.shared, found.addresses) == (("+442071234567",), ("192.0.2.1:5060",))
     assert kinds(directory, NOW + 30) == []
     forget(directory, "acme")
@@ -83,7 +83,7 @@ def test_a_trunk_that_is_disabled_or_gone_clashes_no_more(
         directory.install(settings(tmp_path, SAME))
         learn(directory, "acme")
         learn(directory, "bell")
-        assert kinds(directory) == [(ClashKind.NUMBER, ("acme", "bell"))]
+        assert kinds(directory) == [(ConflictKind.NUMBER, ("acme", "bell"))]
         directory.install(settings(tmp_path, text))
         assert kinds(directory) == []
 
@@ -94,7 +94,7 @@ def test_each_clash_is_told_once_and_again_when_it_comes_back(
     caplog.set_level(logging.INFO)
 
     async def story() -> None:
-        clashes = Clashes(directory.path, clock=lambda: NOW)
+        clashes = ConflictMonitor(directory.path, clock=lambda: NOW)
         directory.install(settings(tmp_path, SAME + trunk("cable", LONDON)))
         for id_ in ("acme", "bell", "cable", "cable"):  # a third in the same clash is no news
             learn(directory, id_)
@@ -117,7 +117,7 @@ def test_a_change_that_could_change_an_answer_has_it_looked_for_soon(
     directory: Directory, tmp_path: Path
 ) -> None:
     async def story() -> None:
-        clashes = Clashes(directory.path, clock=lambda: NOW)
+        clashes = ConflictMonitor(directory.path, clock=lambda: NOW)
         directory.on_change = clashes.changed
         looking = asyncio.create_task(clashes.run())
         directory.install(settings(tmp_path, SAME))
@@ -150,7 +150,7 @@ def test_an_address_that_only_lives_longer_has_nothing_looked_for(
 def test_a_directory_that_cannot_be_read_ends_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    clashes = Clashes(tmp_path / "nowhere.db")
+    clashes = ConflictMonitor(tmp_path / "nowhere.db")
     assert asyncio.run(clashes.look()) == []
     assert caplog.messages[0].startswith("clashes cannot be looked for: unable to open")
 
@@ -172,7 +172,7 @@ def test_five_thousand_trunks_at_one_address_take_no_time_worth_speaking_of(
 
 def test_the_file_shows_what_clashes_at_one_registrar(tmp_path: Path) -> None:
     (found,) = in_file(settings(tmp_path, SAME))
-    assert (found.kind, found.addresses) == (ClashKind.NUMBER, ("192.0.2.1:5060",))
+    assert (found.kind, found.addresses) == (ConflictKind.NUMBER, ("192.0.2.1:5060",))
 
 
 @pytest.mark.parametrize(
@@ -196,11 +196,11 @@ def test_number_that_is_anothers_account_is_reported(directory: Directory, tmp_p
         text = three + trunk("four", f'["{number}"]', 'country = "49"')
         made = settings(tmp_path, text)
         (found,) = in_file(made)
-        assert (found.kind, found.trunks) == (ClashKind.NUMBER_IS_ACCOUNT, ("four", "three"))
+        assert (found.kind, found.trunks) == (ConflictKind.NUMBER_IS_ACCOUNT, ("four", "three"))
         directory.install(made)
         learn(directory, "three")
         learn(directory, "four")
-        assert kinds(directory) == [(ClashKind.NUMBER_IS_ACCOUNT, ("four", "three"))]
+        assert kinds(directory) == [(ConflictKind.NUMBER_IS_ACCOUNT, ("four", "three"))]
         forget(directory, "four")
         assert kinds(directory) == []
 
@@ -212,7 +212,7 @@ ELSEWHERE = trunk("acme", LONDON) + BELL_ELSEWHERE
 
 
 def learn_at(directory: Directory, id_: str, source: str, registrar: str) -> None:
-    learned = Learn(Source.parse(source), NOW + 60, Ground.ANY)
+    learned = Learn(TransportAddress.parse(source), NOW + 60, Ground.ANY)
     account = AccountKey(f"sip:user-{id_}@{registrar}", f"sip:{registrar}")
     directory.save(account, Registration(id_, f"call-{id_}"), [learned], SOCKET, NOW)
 
@@ -222,10 +222,10 @@ def learn_at(directory: Directory, id_: str, source: str, registrar: str) -> Non
 def test_a_trunk_that_comes_to_anothers_address_clashes_at_once(
     directory: Directory, tmp_path: Path, port: int, how: str
 ) -> None:
-    told: list[Clash] = []
+    told: list[Conflict] = []
 
     async def story() -> None:
-        clashes = Clashes(directory.path, told.append, clock=lambda: NOW)
+        clashes = ConflictMonitor(directory.path, told.append, clock=lambda: NOW)
         directory.on_change = clashes.changed
         directory.install(settings(tmp_path, ELSEWHERE))
         learn_at(directory, "bell", "udp:192.0.2.2:5060", "192.0.2.2")
@@ -241,7 +241,7 @@ def test_a_trunk_that_comes_to_anothers_address_clashes_at_once(
         else:
             directory.resolve([("acme", there)], NOW)
         (found,) = await clashes.look()
-        assert (found.kind, found.trunks) == (ClashKind.OTHER_SERVER, ("acme", "bell"))
+        assert (found.kind, found.trunks) == (ConflictKind.OTHER_SERVER, ("acme", "bell"))
         assert found.addresses == ("192.0.2.2",)
         assert told == [found]
 
@@ -252,9 +252,12 @@ def test_a_drop_ins_records_of_one_domain_may_share_an_address(
     directory: Directory, tmp_path: Path
 ) -> None:
     directory.install(settings(tmp_path, ELSEWHERE))
-    for domain, kinds_of in (("provider.example", []), ("other.example", [ClashKind.OTHER_SERVER])):
+    for domain, kinds_of in (
+        ("provider.example", []),
+        ("other.example", [ConflictKind.OTHER_SERVER]),
+    ):
         for id_, host in (("acme", "provider.example"), ("bell", domain)):
-            learned = Learn(Source.parse("udp:192.0.2.1:5060"), NOW + 60)
+            learned = Learn(TransportAddress.parse("udp:192.0.2.1:5060"), NOW + 60)
             aor = f"sip:user-{id_}@{host}"
             directory.save(
                 AccountKey(aor), Registration(id_, f"call-{id_}"), [learned], SOCKET, NOW

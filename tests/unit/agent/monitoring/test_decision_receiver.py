@@ -7,12 +7,12 @@ import pytest
 
 from testkit.wait import PATIENCE_S
 from tests.unit.agent.monitoring.reports import UNKNOWN
-from whence.agent.monitoring.decision_receiver import NAP_S, Hearing, nap_s
-from whence.core.sip.transport_address import Source
-from whence.edge.decision_sender import Tell
-from whence.ipc.decisions import SOCKET_FILE, Told, lasting
+from whence.agent.monitoring.decision_receiver import NAP_S, DecisionReceiver, nap_s
+from whence.core.sip.transport_address import TransportAddress
+from whence.edge.decision_sender import DecisionSender
+from whence.ipc.decisions import SOCKET_FILE, DecisionReport, lasting
 
-SAID = lasting(UNKNOWN, Source.parse("udp:192.0.2.1:5060"), "sip:x", None, None)
+SAID = lasting(UNKNOWN, TransportAddress.parse("udp:192.0.2.1:5060"), "sip:x", None, None)
 
 
 def test_only_who_has_room_to_queue_is_left_alone_for_a_while() -> None:
@@ -24,9 +24,9 @@ def test_only_who_has_room_to_queue_is_left_alone_for_a_while() -> None:
 def test_all_that_is_told_is_heard_in_its_order(tmp_path: Path, room: int) -> None:
     """In bursts, with the agent's sleep between them, and after it has listened again."""
     path = tmp_path / SOCKET_FILE
-    hearing, tell, heard = Hearing(path, room), Tell(path), []
+    hearing, tell, heard = DecisionReceiver(path, room), DecisionSender(path), []
 
-    def hear(told: Told, _data: bytes) -> None:
+    def hear(told: DecisionReport, _data: bytes) -> None:
         heard.append(told.call_id)
 
     async def story() -> None:

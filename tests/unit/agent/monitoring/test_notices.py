@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from whence.agent.monitoring.notices import LINES_A_MINUTE, USERS_LIMIT, WINDOW_S, Notices
-from whence.core.monitoring.unknown_sources import Strangers
-from whence.core.sip.transport_address import Source
-from whence.ipc.notices import Notice, NoticeReason
+from whence.agent.monitoring.notices import LINES_A_MINUTE, USERS_LIMIT, WINDOW_S, NoticeCounts
+from whence.core.monitoring.unknown_sources import NoticeReason, UnknownSourceTable
+from whence.core.sip.transport_address import TransportAddress
+from whence.ipc.notices import Notice
 
 FILTER = Path(__file__).parents[4] / "packaging/fail2ban/filter.d/whence.conf"
 PLAIN = logging.Formatter("%(asctime)s agent: %(levelname)s %(message)s", "%H:%M:%S")
@@ -18,7 +18,9 @@ PLAIN = logging.Formatter("%(asctime)s agent: %(levelname)s %(message)s", "%H:%M
 
 def password(ip: str = "203.0.113.7", user: str = "alice", at: float = 0.0) -> Notice:
     place = f"[{ip}]" if ":" in ip else ip
-    return Notice(at, NoticeReason.PASSWORD, Source.parse(f"udp:{place}:5060"), detail=user)
+    return Notice(
+        at, NoticeReason.PASSWORD, TransportAddress.parse(f"udp:{place}:5060"), detail=user
+    )
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -26,9 +28,9 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def test_notice_lists_its_source_with_the_reason() -> None:
-    notices = Notices(Strangers(10))
+    notices = NoticeCounts(UnknownSourceTable(10))
     for reason in (NoticeReason.UNREADABLE, NoticeReason.FLOOD, NoticeReason.UNREADABLE):
-        notices.hear(Notice(1.0, reason, Source.parse("udp:203.0.113.7:5060"), count=2))
+        notices.hear(Notice(1.0, reason, TransportAddress.parse("udp:203.0.113.7:5060"), count=2))
     (one,) = notices.strangers
     assert (one.requests, one.reasons) == (6, ("unreadable_message", "flood"))
     assert one.asked == ()
@@ -36,7 +38,7 @@ def test_notice_lists_its_source_with_the_reason() -> None:
 
 
 def test_wrong_password_is_logged_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
-    notices = Notices(Strangers(10))
+    notices = NoticeCounts(UnknownSourceTable(10))
     notices.hear(password(user="x\n00:00:00 agent: \x1b[31m"))
     (line,) = lines(caplog)
     assert r"\x1b[31m" in line
@@ -45,7 +47,7 @@ def test_wrong_password_is_logged_in_one_line(caplog: pytest.LogCaptureFixture) 
 
 
 def test_wrong_passwords_of_many_are_bounded(caplog: pytest.LogCaptureFixture) -> None:
-    notices = Notices(Strangers(10))
+    notices = NoticeCounts(UnknownSourceTable(10))
     for i in range(10 * LINES_A_MINUTE):
         notices.hear(password(f"203.0.113.{i % 250}"))
     assert len(caplog.records) == LINES_A_MINUTE
@@ -54,7 +56,7 @@ def test_wrong_passwords_of_many_are_bounded(caplog: pytest.LogCaptureFixture) -
 
 
 def test_wrong_passwords_are_counted_by_user_within_bounds() -> None:
-    notices = Notices(Strangers(10))
+    notices = NoticeCounts(UnknownSourceTable(10))
     notices.hear(password())
     for i in range(2 * USERS_LIMIT):
         notices.hear(password(user=f"made-up-{i}"))
@@ -64,9 +66,11 @@ def test_wrong_passwords_are_counted_by_user_within_bounds() -> None:
 
 def test_block_is_reported_and_counted() -> None:
     blocked: list[Notice] = []
-    notices = Notices(Strangers(10), blocked.append)
+    notices = NoticeCounts(UnknownSourceTable(10), blocked.append)
     notices.hear(password())
-    said = Notice(0.0, NoticeReason.PASSWORD, Source.parse("udp:203.0.113.7:5060"), blocked_s=60)
+    said = Notice(
+        0.0, NoticeReason.PASSWORD, TransportAddress.parse("udp:203.0.113.7:5060"), blocked_s=60
+    )
     notices.hear(said)
     assert (blocked, notices.blocks) == ([said], 1)
 
@@ -88,7 +92,7 @@ def matched(tmp_path: Path, log: list[str]) -> list[str]:
 def test_fail2ban_filter_matches_each_line(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, prefix: str
 ) -> None:
-    notices = Notices(Strangers(10))
+    notices = NoticeCounts(UnknownSourceTable(10))
     for ip in ("203.0.113.7", "2001:db8::7"):
         for user in USERS:
             notices.hear(password(ip, user))
@@ -100,7 +104,7 @@ def test_fail2ban_filter_bans_nobody_for_a_forged_line(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What a stranger sent stands in lines of Kamailio, and behind other words of the agent."""
-    notices = Notices(Strangers(10))
+    notices = NoticeCounts(UnknownSourceTable(10))
     notices.hear(password("198.51.100.9"))
     (line,) = lines(caplog)
     forged = [

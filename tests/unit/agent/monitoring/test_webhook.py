@@ -16,7 +16,7 @@ from testkit.certificates import Authority
 from testkit.network import Network
 from testkit.wait import PATIENCE_S
 from whence.agent.monitoring import webhook
-from whence.agent.monitoring.alarms import Event
+from whence.agent.monitoring.alarms import RaisedAlarm
 from whence.agent.monitoring.webhook import Webhook
 from whence.core.monitoring.alarms import Alarm, AlarmKind
 
@@ -24,8 +24,8 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 TOKEN = "s3cr3t-token"
 
 
-def event(id_: int) -> Event:
-    return Event(id_, 1_000_000.0, Alarm(AlarmKind.LAPSED, "acme", "it lapsed", 2))
+def event(id_: int) -> RaisedAlarm:
+    return RaisedAlarm(id_, 1_000_000.0, Alarm(AlarmKind.LAPSED, "acme", "it lapsed", 2))
 
 
 class Receiver:

@@ -11,21 +11,21 @@ from dataclasses import dataclass
 import pytest
 
 from testkit.network import Network
-from whence.agent.registration.client import Kamailio
+from whence.agent.registration.client import KamailioClient
 from whence.core.registration.events import Answered, Send, Unanswered
-from whence.core.registration.keepalive import Way
+from whence.core.registration.keepalive import KeepAliveTarget
 from whence.core.registration.model import Account, NextHop
 from whence.core.registration.reason import NO_ANSWER, RegistrationReason, Why
 from whence.core.sip.digest import Credentials
 from whence.core.sip.secret import Secret
-from whence.core.sip.transport_address import Source
+from whence.core.sip.transport_address import TransportAddress
 from whence.core.sip.uri import Uri
 from whence.ipc import headers as stamp
 
 KEY = "11" * 32
 INSIDE_PORT = 5062
 REGISTRAR = "udp:192.0.2.1:5060"
-OUR_SOCKET = Source.parse("udp:198.51.100.1:5060")
+OUR_SOCKET = TransportAddress.parse("udp:198.51.100.1:5060")
 
 ACCOUNT = Account(
     "sip:acct1@provider.example",
@@ -39,7 +39,7 @@ STORY_S = 60.0
 """No story takes longer; each waits for datagrams, never for a time."""
 
 
-WAY = Way(ACCOUNT, NextHop("udp", "192.0.2.1", 5060), OUR_SOCKET)
+WAY = KeepAliveTarget(ACCOUNT, NextHop("udp", "192.0.2.1", 5060), OUR_SOCKET)
 
 
 @dataclass
@@ -55,7 +55,7 @@ class Edge:
     """The other end of the inside socket: hears requests, and answers as the test says."""
 
     def __init__(self, ip: str) -> None:
-        self.inside = Source.parse(f"udp:{ip}:{INSIDE_PORT}")
+        self.inside = TransportAddress.parse(f"udp:{ip}:{INSIDE_PORT}")
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
         self._socket.bind((ip, INSIDE_PORT))
@@ -101,10 +101,10 @@ def ip() -> Iterator[str]:
 
 
 @asynccontextmanager
-async def started(ip: str, answer_s: float) -> AsyncIterator[tuple[Kamailio, Edge]]:
+async def started(ip: str, answer_s: float) -> AsyncIterator[tuple[KamailioClient, Edge]]:
     edge = Edge(ip)
     try:
-        kamailio = await Kamailio.connect(edge.inside, KEY, answer_s)
+        kamailio = await KamailioClient.connect(edge.inside, KEY, answer_s)
         try:
             yield kamailio, edge
         finally:
@@ -113,7 +113,7 @@ async def started(ip: str, answer_s: float) -> AsyncIterator[tuple[Kamailio, Edg
         edge.close()
 
 
-Story = Callable[[Kamailio, Edge], Awaitable[None]]
+Story = Callable[[KamailioClient, Edge], Awaitable[None]]
 
 
 def tell(ip: str, story: Story, answer_s: float = 36.0) -> None:
@@ -125,12 +125,12 @@ def tell(ip: str, story: Story, answer_s: float = 36.0) -> None:
     asyncio.run(telling())
 
 
-def asking(kamailio: Kamailio, send: Send = SEND) -> asyncio.Task[Answered | Unanswered]:
+def asking(kamailio: KamailioClient, send: Send = SEND) -> asyncio.Task[Answered | Unanswered]:
     return asyncio.create_task(kamailio.register(ACCOUNT, send, "call-1", OUR_SOCKET))
 
 
 def test_a_register_says_where_it_is_to_go_under_the_seal(ip: str) -> None:
-    async def story(kamailio: Kamailio, edge: Edge) -> None:
+    async def story(kamailio: KamailioClient, edge: Edge) -> None:
         answer = asking(kamailio)
         heard = await edge.hears()
         assert heard.data.startswith(b"REGISTER sip:provider.example SIP/2.0\r\n")
@@ -154,7 +154,7 @@ def test_a_register_says_where_it_is_to_go_under_the_seal(ip: str) -> None:
     ],
 )
 def test_a_next_hop_is_written_as_a_uri(ip: str, hop: NextHop, written: str) -> None:
-    async def story(kamailio: Kamailio, edge: Edge) -> None:
+    async def story(kamailio: KamailioClient, edge: Edge) -> None:
         answer = asking(kamailio, Send(7, hop, 3600))
         heard = await edge.hears()
         assert heard.headers["X-Whence-Next-Hop"] == written
@@ -166,13 +166,13 @@ def test_a_next_hop_is_written_as_a_uri(ip: str, hop: NextHop, written: str) -> 
 
 @pytest.mark.parametrize("status", ["200 OK", "401 Unauthorized", "503 Busy"])
 def test_a_sealed_answer_is_believed_with_where_it_came_from(ip: str, status: str) -> None:
-    async def story(kamailio: Kamailio, edge: Edge) -> None:
+    async def story(kamailio: KamailioClient, edge: Edge) -> None:
         answer = asking(kamailio)
         edge.says(await edge.hears(), status)
         answered = await answer
         assert isinstance(answered, Answered)
         assert (answered.reply.status, answered.reply.cseq) == (int(status[:3]), 7)
-        assert answered.source == Source.parse(REGISTRAR)
+        assert answered.source == TransportAddress.parse(REGISTRAR)
         assert kamailio.ignored == 0
 
     tell(ip, story)
@@ -181,7 +181,7 @@ def test_a_sealed_answer_is_believed_with_where_it_came_from(ip: str, status: st
 def test_an_answer_is_not_believed_without_the_edges_seal(ip: str) -> None:
     """A forged 200 that some stranger makes Kamailio pass on must grant nothing."""
 
-    async def story(kamailio: Kamailio, edge: Edge) -> None:
+    async def story(kamailio: KamailioClient, edge: Edge) -> None:
         answer = asking(kamailio)
         heard = await edge.hears()
         edge.says(heard, "200 OK", source=None)
@@ -192,14 +192,14 @@ def test_an_answer_is_not_believed_without_the_edges_seal(ip: str) -> None:
         edge.says(heard, "200 OK", source="udp:192.0.2.2:5060")
         answered = await answer
         assert isinstance(answered, Answered)
-        assert answered.source == Source.parse("udp:192.0.2.2:5060")
+        assert answered.source == TransportAddress.parse("udp:192.0.2.2:5060")
         assert kamailio.ignored == 5
 
     tell(ip, story)
 
 
 def test_a_seal_is_good_for_its_own_status_only(ip: str) -> None:
-    async def story(kamailio: Kamailio, edge: Edge) -> None:
+    async def story(kamailio: KamailioClient, edge: Edge) -> None:
         answer = asking(kamailio)
         heard = await edge.hears()
         seal_of_403 = stamp.reply_seal(KEY, "call-1", "7", 403, REGISTRAR)
@@ -213,7 +213,7 @@ def test_a_seal_is_good_for_its_own_status_only(ip: str) -> None:
 
 
 def test_an_answer_to_another_request_is_ignored(ip: str) -> None:
-    async def story(kamailio: Kamailio, edge: Edge) -> None:
+    async def story(kamailio: KamailioClient, edge: Edge) -> None:
         answer = asking(kamailio)
         heard = await edge.hears()
         edge.says(heard, "200 OK", via=heard.headers["Via"] + "x")
@@ -231,7 +231,7 @@ def test_an_answer_to_another_request_is_ignored(ip: str) -> None:
 
 
 def test_a_provisional_answer_is_waited_through(ip: str) -> None:
-    async def story(kamailio: Kamailio, edge: Edge) -> None:
+    async def story(kamailio: KamailioClient, edge: Edge) -> None:
         answer = asking(kamailio)
         heard = await edge.hears()
         edge.says(heard, "100 Trying", source=None)
@@ -243,7 +243,7 @@ def test_a_provisional_answer_is_waited_through(ip: str) -> None:
 
 
 def test_a_request_is_sent_again_until_it_is_answered(ip: str) -> None:
-    async def story(kamailio: Kamailio, edge: Edge) -> None:
+    async def story(kamailio: KamailioClient, edge: Edge) -> None:
         answer = asking(kamailio)
         first, second = await edge.hears(), await edge.hears()
         assert first.data == second.data
@@ -257,7 +257,7 @@ def test_a_request_is_sent_again_until_it_is_answered(ip: str) -> None:
 
 
 def test_what_kamailio_says_by_itself_is_no_word_of_the_registrars(ip: str) -> None:
-    async def story(kamailio: Kamailio, edge: Edge) -> None:
+    async def story(kamailio: KamailioClient, edge: Edge) -> None:
         answer = asking(kamailio)
         edge.says(await edge.hears(), "408 Request Timeout", source=None)
         assert await answer == Unanswered(NO_ANSWER)
@@ -266,7 +266,7 @@ def test_what_kamailio_says_by_itself_is_no_word_of_the_registrars(ip: str) -> N
 
 
 def test_a_next_hop_that_kamailio_cannot_send_to_is_said_to_be_that(ip: str) -> None:
-    async def story(kamailio: Kamailio, edge: Edge) -> None:
+    async def story(kamailio: KamailioClient, edge: Edge) -> None:
         answer = asking(kamailio)
         edge.says(await edge.hears(), "478 Unresolvable destination", source=None)
         assert await answer == Unanswered(
@@ -277,7 +277,7 @@ def test_a_next_hop_that_kamailio_cannot_send_to_is_said_to_be_that(ip: str) -> 
 
 
 def test_an_answer_that_does_not_count_is_said_to_be_that(ip: str) -> None:
-    async def story(kamailio: Kamailio, edge: Edge) -> None:
+    async def story(kamailio: KamailioClient, edge: Edge) -> None:
         answer = asking(kamailio)
         edge.says(await edge.hears(), "200 OK", source=None)
         assert await answer == Unanswered(
@@ -294,7 +294,7 @@ def test_an_answer_that_does_not_count_is_said_to_be_that(ip: str) -> None:
 def test_a_keep_alive_is_sealed_and_whatever_the_server_answers_counts(
     ip: str, status: str
 ) -> None:
-    async def story(kamailio: Kamailio, edge: Edge) -> None:
+    async def story(kamailio: KamailioClient, edge: Edge) -> None:
         asking = asyncio.create_task(kamailio.keep_alive(WAY, 4))
         heard = await edge.hears()
         assert heard.data.startswith(b"OPTIONS sip:provider.example SIP/2.0\r\n")
@@ -314,7 +314,7 @@ def test_a_keep_alive_is_sealed_and_whatever_the_server_answers_counts(
 
 
 def test_what_kamailio_says_of_a_keep_alive_is_no_answer_to_it(ip: str) -> None:
-    async def story(kamailio: Kamailio, edge: Edge) -> None:
+    async def story(kamailio: KamailioClient, edge: Edge) -> None:
         asking = asyncio.create_task(kamailio.keep_alive(WAY, 4))
         edge.says(await edge.hears(), "408 Request Timeout", source=None)
         assert await asking is None
@@ -326,7 +326,7 @@ def test_what_kamailio_says_of_a_keep_alive_is_no_answer_to_it(ip: str) -> None:
 
 
 def test_no_answer_in_time_is_said_to_be_none(ip: str) -> None:
-    async def story(kamailio: Kamailio, edge: Edge) -> None:
+    async def story(kamailio: KamailioClient, edge: Edge) -> None:
         unanswered = await asking(kamailio)
         assert isinstance(unanswered, Unanswered)
         assert unanswered.why.reason is RegistrationReason.NO_ANSWER_FROM_KAMAILIO
@@ -339,7 +339,7 @@ def test_no_answer_in_time_is_said_to_be_none(ip: str) -> None:
 
 
 def test_two_requests_at_once_get_each_their_own_answer(ip: str) -> None:
-    async def story(kamailio: Kamailio, edge: Edge) -> None:
+    async def story(kamailio: KamailioClient, edge: Edge) -> None:
         one = asking(kamailio)
         first = await edge.hears()
         two = asyncio.create_task(kamailio.register(ACCOUNT, SEND, "call-2", OUR_SOCKET))
@@ -359,7 +359,7 @@ def test_two_requests_at_once_get_each_their_own_answer(ip: str) -> None:
 def test_answers_that_come_at_once_are_all_heard(ip: str) -> None:
     """While the agent is busy a cold start's answers pile up, and none may be lost."""
 
-    async def story(kamailio: Kamailio, edge: Edge) -> None:
+    async def story(kamailio: KamailioClient, edge: Edge) -> None:
         call_ids = [f"call-{number}" for number in range(150)]
         answers, heard = [], {}
         for call_id in call_ids:
@@ -375,7 +375,7 @@ def test_answers_that_come_at_once_are_all_heard(ip: str) -> None:
     tell(ip, story, answer_s=5.0)
 
 
-async def kamailio_answers_now(kamailio: Kamailio, edge: Edge) -> bool:
+async def kamailio_answers_now(kamailio: KamailioClient, edge: Edge) -> bool:
     """Whether it lives, with the edge answering; passes over what was heard before."""
     asked = asyncio.create_task(kamailio.lives(STORY_S))
     while not asked.done():
@@ -392,7 +392,7 @@ async def kamailio_answers_now(kamailio: Kamailio, edge: Edge) -> bool:
 
 
 def test_kamailio_lives_when_it_answers_our_sealed_options(ip: str) -> None:
-    async def story(kamailio: Kamailio, edge: Edge) -> None:
+    async def story(kamailio: KamailioClient, edge: Edge) -> None:
         asked = asyncio.create_task(kamailio.lives(STORY_S))
         heard = await edge.hears()
         assert heard.data.startswith(f"OPTIONS sip:{ip}:5062 SIP/2.0\r\n".encode())
@@ -406,7 +406,7 @@ def test_kamailio_lives_when_it_answers_our_sealed_options(ip: str) -> None:
 
 
 def test_a_kamailio_that_does_not_know_our_key_is_not_the_one_we_need(ip: str) -> None:
-    async def story(kamailio: Kamailio, edge: Edge) -> None:
+    async def story(kamailio: KamailioClient, edge: Edge) -> None:
         asked = asyncio.create_task(kamailio.lives(STORY_S))
         edge.says(await edge.hears(), "403 Forbidden", source=None)
         assert not await asked
@@ -415,7 +415,7 @@ def test_a_kamailio_that_does_not_know_our_key_is_not_the_one_we_need(ip: str) -
 
 
 def test_where_nobody_listens_nobody_lives(ip: str) -> None:
-    async def story(kamailio: Kamailio, edge: Edge) -> None:
+    async def story(kamailio: KamailioClient, edge: Edge) -> None:
         edge.close()
         assert not await kamailio.lives(0.1)
 

@@ -3,12 +3,12 @@
 import asyncio
 
 from testkit.wait import PATIENCE_S
-from whence.agent.registration.concurrency import Places
+from whence.agent.registration.concurrency import ConcurrencyLimit
 
 LONG_S = 60.0
 
 
-async def _sit(places: Places, until: asyncio.Event, sat: list[str], name: str) -> None:
+async def _sit(places: ConcurrencyLimit, until: asyncio.Event, sat: list[str], name: str) -> None:
     async with places.take():
         sat.append(name)
         await until.wait()
@@ -21,7 +21,7 @@ async def _turn() -> None:
 
 def test_no_more_than_the_limit_hold_a_place() -> None:
     async def story() -> None:
-        places, done, sat = Places(2, LONG_S), asyncio.Event(), list[str]()
+        places, done, sat = ConcurrencyLimit(2, LONG_S), asyncio.Event(), list[str]()
         async with asyncio.TaskGroup() as group:
             for name in "abc":
                 group.create_task(_sit(places, done, sat, name))
@@ -35,7 +35,7 @@ def test_no_more_than_the_limit_hold_a_place() -> None:
 
 def test_who_takes_long_holds_up_nobody() -> None:
     async def story() -> None:
-        places, done, sat = Places(1, 0.01), asyncio.Event(), list[str]()
+        places, done, sat = ConcurrencyLimit(1, 0.01), asyncio.Event(), list[str]()
         async with asyncio.TaskGroup() as group:
             group.create_task(_sit(places, done, sat, "silent"))
             await _turn()
@@ -49,7 +49,7 @@ def test_who_takes_long_holds_up_nobody() -> None:
 
 def test_a_place_is_given_back_once() -> None:
     async def story() -> None:
-        places, done, sat = Places(1, 0.01), asyncio.Event(), list[str]()
+        places, done, sat = ConcurrencyLimit(1, 0.01), asyncio.Event(), list[str]()
         async with asyncio.TaskGroup() as group:
             silent = group.create_task(_sit(places, done, sat, "silent"))
             await _turn()

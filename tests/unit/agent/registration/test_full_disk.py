@@ -6,18 +6,18 @@ from pathlib import Path
 
 from testkit.wait import PATIENCE_S
 from whence.agent.config.load import load
-from whence.agent.config.models import Settings
-from whence.agent.dns.cache import Records
-from whence.agent.dns.resolver import Resolver
-from whence.agent.registration.service import Registrations
+from whence.agent.config.models import Config
+from whence.agent.dns.cache import DnsCache
+from whence.agent.dns.resolver import SipResolver
+from whence.agent.registration.service import RegistrationService
 from whence.core.registration.events import Answered, Send
 from whence.core.registration.model import Account, Reply, State
 from whence.core.registration.reason import RegistrationReason
 from whence.core.sip.contact import Contact
-from whence.core.sip.transport_address import Source
+from whence.core.sip.transport_address import TransportAddress
 from whence.store.directory import FILE, Directory
 
-REGISTRAR = Source.parse("udp:192.0.2.5:5060")
+REGISTRAR = TransportAddress.parse("udp:192.0.2.5:5060")
 
 DISK_FULL = """
 CREATE TRIGGER full BEFORE INSERT ON registration
@@ -32,14 +32,14 @@ class Granting:
         self.asked: list[Send] = []
 
     async def register(
-        self, account: Account, send: Send, call_id: str, socket: Source
+        self, account: Account, send: Send, call_id: str, socket: TransportAddress
     ) -> Answered:
         self.asked.append(send)
         ours = Contact(account.contact, send.expires_s)
         return Answered(Reply(200, "OK", send.cseq, contacts=(ours,)), REGISTRAR)
 
 
-def settings(folder: Path) -> Settings:
+def settings(folder: Path) -> Config:
     file = folder / "whence.toml"
     file.write_text(
         '[[trunk]]\nid = "acme"\nregistrar = "sip:192.0.2.5"\nuser = "acct1"\n'
@@ -48,7 +48,7 @@ def settings(folder: Path) -> Settings:
     return load(file)
 
 
-async def until(registrations: Registrations, state: State) -> None:
+async def until(registrations: RegistrationService, state: State) -> None:
     running = asyncio.create_task(registrations.run())
     async with asyncio.timeout(PATIENCE_S):
         while [r.state for _, r in registrations] != [state]:
@@ -62,8 +62,8 @@ def test_a_step_that_cannot_be_written_sends_nothing_and_is_tried_again(tmp_path
     registrar = Granting()
 
     async def story() -> None:
-        registrations = Registrations(
-            directory, registrar, Resolver(Records(), []), clock=lambda: 1000.0
+        registrations = RegistrationService(
+            directory, registrar, SipResolver(DnsCache(), []), clock=lambda: 1000.0
         )
         registrations.apply(settings(tmp_path))
         disk.execute(DISK_FULL)
@@ -76,7 +76,9 @@ def test_a_step_that_cannot_be_written_sends_nothing_and_is_tried_again(tmp_path
         assert "database or disk is full" in registration.message
 
         disk.execute("DROP TRIGGER full")
-        later = Registrations(directory, registrar, Resolver(Records(), []), clock=lambda: 1030.0)
+        later = RegistrationService(
+            directory, registrar, SipResolver(DnsCache(), []), clock=lambda: 1030.0
+        )
         later.apply(settings(tmp_path))
         await until(later, State.REGISTERED)
 

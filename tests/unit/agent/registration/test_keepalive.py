@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.unit.agent.registration.test_service import ACME, BELL, REGISTRAR, Node, tell
-from whence.agent.registration.keepalive import KeepAlives
-from whence.core.registration.keepalive import Pong, Way
+from whence.agent.registration.keepalive import KeepAliveService
+from whence.core.registration.keepalive import KeepAliveTarget, OptionsReply
 from whence.core.registration.model import State
-from whence.core.sip.transport_address import Source
+from whence.core.sip.transport_address import TransportAddress
 
 ASKED = ACME + "keepalive = 30\n"
 
@@ -24,12 +24,12 @@ class Server:
     def __init__(self) -> None:
         self.status: int | None = 200
         self.source = REGISTRAR
-        self.asked: list[Way] = []
+        self.asked: list[KeepAliveTarget] = []
 
-    async def keep_alive(self, way: Way, within_s: float) -> Pong | None:
+    async def keep_alive(self, way: KeepAliveTarget, within_s: float) -> OptionsReply | None:
         assert 0 < within_s <= 4
         self.asked.append(way)
-        return None if self.status is None else Pong(self.status, self.source)
+        return None if self.status is None else OptionsReply(self.status, self.source)
 
 
 class Kept:
@@ -38,7 +38,7 @@ class Kept:
     def __init__(self, node: Node) -> None:
         self.node = node
         self.server = Server()
-        self.keepalives = KeepAlives(self.server, node.registrations, node.clock)
+        self.keepalives = KeepAliveService(self.server, node.registrations, node.clock)
         node.registrations.watchers.append(self.keepalives)
 
     async def until(self, condition: Callable[[], bool]) -> None:
@@ -164,7 +164,7 @@ def test_an_answer_from_elsewhere_is_no_answer(kept: Kept, more: str, counts: bo
     async def story() -> None:
         kept.node.apply(ASKED + more)
         await kept.node.until_all(State.REGISTERED)
-        kept.server.source = Source.parse("udp:192.0.2.66:5060")
+        kept.server.source = TransportAddress.parse("udp:192.0.2.66:5060")
         for _ in range(3):
             await kept.interval()
         assert kept.keepalives.outcomes == {"answered" if counts else "unanswered": 3}

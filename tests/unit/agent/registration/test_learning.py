@@ -12,17 +12,17 @@ from whence.core.identification.explain import nearest
 from whence.core.identification.identify import identify
 from whence.core.identification.request import Request
 from whence.core.monitoring import alarms
-from whence.core.registration.events import Ignore
-from whence.core.registration.history import Event
+from whence.core.registration.events import IgnoreReply
+from whence.core.registration.history import HistoryEvent
 from whence.core.registration.model import AccountKey, NextHop, Registration, State
-from whence.core.sip.transport_address import Source
+from whence.core.sip.transport_address import TransportAddress
 from whence.core.sip.uri import Uri
 from whence.errors import ConfigError
 from whence.store.directory import FORMER_S, Directory
 from whence.store.statements import IGNORED_LIMIT
 
 HERE, BESIDE = "192.0.2.1", "192.0.2.2"
-IMPOSTOR = Source.parse("udp:192.0.2.66:5060")
+IMPOSTOR = TransportAddress.parse("udp:192.0.2.66:5060")
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def learned(node: Node) -> list[tuple[str, str]]:
     return [(str(a.ip), a.ground) for _, a in node.directory.addresses() if a.origin == "learned"]
 
 
-def explained(directory: Directory, source: Source, now: float) -> str:
+def explained(directory: Directory, source: TransportAddress, now: float) -> str:
     """Return who came nearest to a call from there."""
     request = Request(source, Uri("sip", "x", "198.51.100.1", None))
     evidence = directory.evidence(request, now)
@@ -44,7 +44,7 @@ def explained(directory: Directory, source: Source, now: float) -> str:
 
 
 def test_an_impostors_answer_registers_and_teaches_nothing(node: Node) -> None:
-    happened: list[tuple[str, Event]] = []
+    happened: list[tuple[str, HistoryEvent]] = []
 
     async def story() -> None:
         node.registrations.happened = lambda id_, events: happened.extend((id_, e) for e in events)
@@ -76,7 +76,7 @@ def test_an_impostors_refresh_leaves_what_was_learned(node: Node) -> None:
         node.registrations.want("acme")
         await node.until(lambda: node.of["acme"].unexpected == IMPOSTOR)
         assert node.addresses == before
-        assert node.of["acme"].registrar == Source.parse(f"udp:{HERE}:5060")
+        assert node.of["acme"].registrar == TransportAddress.parse(f"udp:{HERE}:5060")
         node.agent().apply(node.settings(ACME))  # a restart
         await node.until_loop()
         assert node.addresses == before
@@ -91,7 +91,7 @@ def test_an_answer_from_an_address_that_dns_names_is_learned(node: Node, name: s
     async def story() -> None:
         node.resolver = Dns((NextHop("udp", HERE, 5060), NextHop("udp", BESIDE, 5060)))
         node.agent()
-        node.registrar.accepts_at = Source.parse(f"udp:{BESIDE}:6000")
+        node.registrar.accepts_at = TransportAddress.parse(f"udp:{BESIDE}:6000")
         servers = {
             "registrar": 'registrar = "sip:provider.example"',
             "proxy": 'registrar = "sip:192.0.2.9"\nproxy = "sip:proxy.example"',
@@ -108,7 +108,7 @@ def test_dns_that_is_silent_permits_nobody_else(node: Node) -> None:
         dns = Dns((NextHop("udp", HERE, 5060),))
         node.resolver = dns
         node.agent()
-        node.registrar.accepts_at = Source.parse(f"udp:{BESIDE}:5060")
+        node.registrar.accepts_at = TransportAddress.parse(f"udp:{BESIDE}:5060")
         node.apply(ACME.replace(f"sip:{HERE}", "sip:provider.example"))
         await node.until_all(State.REGISTERED)
         assert node.addresses == []
@@ -170,13 +170,13 @@ def test_what_a_file_permits_no_more_ends_at_a_restart(node: Node) -> None:
 def test_replies_that_taught_nothing_are_bounded_and_swept(node: Node) -> None:
     node.directory.install(node.settings(ACME), NOW)
     for i in range(3 * IGNORED_LIMIT):
-        source = Source.parse(f"udp:192.0.2.{100 + i}:5060")
-        ignored = [Ignore(source, f"udp:{HERE}:5060")]
-        here = Source.parse("udp:192.0.2.9:5060")
+        source = TransportAddress.parse(f"udp:192.0.2.{100 + i}:5060")
+        ignored = [IgnoreReply(source, f"udp:{HERE}:5060")]
+        here = TransportAddress.parse("udp:192.0.2.9:5060")
         node.directory.save(AccountKey("x"), Registration("acme", "c"), ignored, here, NOW + i)
-    newest = Source.parse(f"udp:192.0.2.{99 + 3 * IGNORED_LIMIT}:5060")
+    newest = TransportAddress.parse(f"udp:192.0.2.{99 + 3 * IGNORED_LIMIT}:5060")
     assert "a reply to its REGISTER" in explained(node.directory, newest, NOW + 60)
-    oldest = Source.parse("udp:192.0.2.100:5060")
+    oldest = TransportAddress.parse("udp:192.0.2.100:5060")
     assert "a reply to its REGISTER" not in explained(node.directory, oldest, NOW + 60)
     node.directory.drop_expired(NOW + 60 + FORMER_S)
     assert "a reply to its REGISTER" not in explained(node.directory, newest, NOW + 60)

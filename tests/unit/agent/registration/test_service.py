@@ -15,26 +15,26 @@ import pytest
 from testkit.wait import PATIENCE_S
 from tests.unit.store.test_directory import broken
 from whence.agent.config.load import load
-from whence.agent.config.models import Settings
-from whence.agent.config.trunk import Trunk
-from whence.agent.dns.cache import Records
-from whence.agent.dns.resolver import Resolver
+from whence.agent.config.models import Config
+from whence.agent.config.trunk import TrunkConfig
+from whence.agent.dns.cache import DnsCache
+from whence.agent.dns.resolver import SipResolver
 from whence.agent.registration import entry
 from whence.agent.registration import service as module
-from whence.agent.registration.service import Registrations
-from whence.agent.registration.service import Resolver as WhereIs
+from whence.agent.registration.service import RegistrationService
+from whence.agent.registration.service import TargetResolver as WhereIs
 from whence.core.registration.events import Answered, Send, Unanswered
 from whence.core.registration.model import Account, NextHop, Registration, Reply, State
 from whence.core.registration.reason import RegistrationReason, Why
 from whence.core.sip.contact import Contact
 from whence.core.sip.secret import Secret
-from whence.core.sip.transport_address import Source
+from whence.core.sip.transport_address import TransportAddress
 from whence.core.sip.uri import Uri
 from whence.errors import StoreError
 from whence.store.directory import FILE, Directory
 
 NOW = 1_000_000.0
-REGISTRAR = Source.parse("udp:192.0.2.1:5060")
+REGISTRAR = TransportAddress.parse("udp:192.0.2.1:5060")
 GRACE_S = 32
 
 ACME = """
@@ -65,7 +65,7 @@ class Asked:
     account: Account
     send: Send
     call_id: str
-    socket: Source
+    socket: TransportAddress
 
     @property
     def aor(self) -> str:
@@ -83,13 +83,13 @@ class Registrar:
     status: int = 200
     grants_s: int | None = None
     silent: bool = False
-    accepts_at: Source = REGISTRAR
+    accepts_at: TransportAddress = REGISTRAR
     asked: list[Asked] = field(default_factory=list)
     open: asyncio.Event | None = None
     """Where it is set to an event, answers wait for it."""
 
     async def register(
-        self, account: Account, send: Send, call_id: str, socket: Source
+        self, account: Account, send: Send, call_id: str, socket: TransportAddress
     ) -> Answered | Unanswered:
         self.asked.append(Asked(account, send, call_id, socket))
         if self.open is not None:
@@ -134,20 +134,20 @@ class Node:
         self.folder = folder
         self.clock = Clock()
         self.registrar = Registrar()
-        self.resolver: WhereIs = Resolver(Records(), [])
+        self.resolver: WhereIs = SipResolver(DnsCache(), [])
         self.directory = Directory(folder / FILE)
         self.registrations = self.agent()
 
-    def agent(self) -> Registrations:
+    def agent(self) -> RegistrationService:
         """Start an agent anew: all that it knows is what is on disk."""
         self.directory.close()
         self.directory = Directory(self.folder / FILE)
-        self.registrations = Registrations(
+        self.registrations = RegistrationService(
             self.directory, self.registrar, self.resolver, self.clock
         )
         return self.registrations
 
-    def settings(self, text: str) -> Settings:
+    def settings(self, text: str) -> Config:
         file = self.folder / "whence.toml"
         file.write_text(text, encoding="utf-8")
         return load(file)
@@ -734,7 +734,7 @@ def test_who_watches_hears_of_each_step_that_is_written_down_and_of_who_is_gone(
     heard: list[tuple[str, State | None]] = []
 
     class Watcher:
-        def changed(self, trunk: Trunk, registration: Registration) -> None:
+        def changed(self, trunk: TrunkConfig, registration: Registration) -> None:
             written = node.directory.registrations().get(trunk.id)
             assert registration.state is State.NEW or written is not None
             assert written is None or written.registration.state is registration.state

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from tests.unit.cli.test_commands import whence
-from whence.agent.config.trusted_paths import directory, open_file
 from whence.agent.runtime.process import STATE_FILES, become_owner, prepare_state
 from whence.errors import OperatorError, UntrustedError
 from whence.ipc.decisions import SOCKET_FILE
+from whence.trust.paths import directory, open_file
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0, reason="only root can make what belongs to another user"

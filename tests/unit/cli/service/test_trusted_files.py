@@ -18,13 +18,13 @@ from tests.unit.agent.monitoring.reports import datagram
 from tests.unit.cli.test_commands import whence
 from tests.unit.cli.test_dropin import DEBIANS, UAC
 from whence.agent.config.load import load
-from whence.agent.config.models import Settings
-from whence.agent.config.trusted_paths import load_trusted
+from whence.agent.config.models import Config
 from whence.agent.dropin.config import load as load_drop_in
 from whence.agent.monitoring.calls import CallsFile
 from whence.agent.provisioning.reload import Reload
 from whence.errors import ConfigError
 from whence.ipc import decisions
+from whence.trust.paths import load_trusted
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0, reason="only root can make what belongs to another user"
@@ -231,7 +231,7 @@ def test_load_trusted_file_taken_away_meanwhile_is_refused(home: Path) -> None:
     hidden = home / "hidden"
     file.rename(hidden)
 
-    def read(path: Path) -> Settings:
+    def read(path: Path) -> Config:
         hidden.rename(path)
         settings = load(path)
         path.rename(hidden)
@@ -254,7 +254,7 @@ def test_reload_file_others_write_changes_nothing(
     home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = settings_file(home)
-    applied: list[Settings] = []
+    applied: list[Config] = []
     reload = Reload(file, load(file), applied.append)
     said = open_to_all(file)
     with pytest.raises(ConfigError):

@@ -13,14 +13,16 @@ from whence.core.dialogs.cookie import (
     new_id,
     write_cookie,
 )
-from whence.core.dialogs.record import Own, Party, Record, Side, Way
-from whence.core.sip.transport_address import Source
+from whence.core.dialogs.record import DialogRecord, OwnSockets, Party, RequestPath, Side
+from whence.core.sip.transport_address import TransportAddress
 from whence.core.sip.uri import Uri
 
 KEY = "11" * 32
 NOON = 1_800_000_000.0
-OWN = Own.of([Source.parse("udp:203.0.113.1:5060"), Source.parse("udp:127.0.0.1:5062")])
-FAR = Source.parse("udp:198.51.100.7:5060")
+OWN = OwnSockets.of(
+    [TransportAddress.parse("udp:203.0.113.1:5060"), TransportAddress.parse("udp:127.0.0.1:5062")]
+)
+FAR = TransportAddress.parse("udp:198.51.100.7:5060")
 ID = new_id(NOON, "0123456789abcdef")
 
 
@@ -86,14 +88,14 @@ def test_place_is_where_a_uri_leads(uri: str, place: str | None) -> None:
     ],
 )
 def test_way_leads_only_where_a_party_may_send(contact: str, source: str, hop: str | None) -> None:
-    way = targets.way((), read(contact), Source.parse(source), OWN)
+    way = targets.way((), read(contact), TransportAddress.parse(source), OWN)
     assert (way.hop if way else None) == hop
 
 
 def test_way_leads_along_the_route_set() -> None:
     routes = targets.uris(["<sip:192.0.2.9;lr>, <sip:proxy.example;lr>", "<sip:192.0.2.8>"])
     way = targets.way(routes, read("sip:a@127.0.0.1"), FAR, OWN)
-    assert way == Way(
+    assert way == RequestPath(
         (
             "udp:192.0.2.9:5060",
             "udp:proxy.example:5060",
@@ -107,10 +109,10 @@ def test_way_leads_along_the_route_set() -> None:
 
 
 def test_refreshed_way_keeps_its_route_set() -> None:
-    before = Way(("udp:192.0.2.9:5060", "udp:192.0.2.1:5060"), "sip:192.0.2.9:5060")
+    before = RequestPath(("udp:192.0.2.9:5060", "udp:192.0.2.1:5060"), "sip:192.0.2.9:5060")
     after = targets.refreshed(before, read("sip:a@192.0.2.2"), FAR, OWN)
-    assert after == Way(("udp:192.0.2.9:5060", "udp:192.0.2.2:5060"), "sip:192.0.2.9:5060")
-    direct = Way(("udp:192.0.2.1:5060",), "sip:192.0.2.1:5060")
+    assert after == RequestPath(("udp:192.0.2.9:5060", "udp:192.0.2.2:5060"), "sip:192.0.2.9:5060")
+    direct = RequestPath(("udp:192.0.2.1:5060",), "sip:192.0.2.1:5060")
     assert targets.refreshed(direct, read("sip:a@127.0.0.1"), FAR, OWN) is None
     assert targets.refreshed(direct, None, FAR, OWN) is None
 
@@ -156,8 +158,11 @@ def test_began_at_refuses_what_is_no_cookie() -> None:
         began_at("x" * COOKIE_LENGTH)
 
 
-A, B = Way(("udp:192.0.2.1:5060",), "sip:192.0.2.1:5060"), Way(("udp:192.0.2.2:5060",), "sip:b")
-RECORD = Record(
+A, B = (
+    RequestPath(("udp:192.0.2.1:5060",), "sip:192.0.2.1:5060"),
+    RequestPath(("udp:192.0.2.2:5060",), "sip:b"),
+)
+RECORD = DialogRecord(
     "call", "tag", "acme", "", Party(("192.0.2.1",), (A,), ("a",)), Party((), (B,), ("b",))
 )
 
@@ -183,11 +188,11 @@ lines = st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]
 
 @given(lines, lines, lines, st.ip_addresses().map(str))
 def test_record_reads_what_it_wrote(call: str, trunk: str, user: str, ip: str) -> None:
-    record = Record(call, "tag", trunk, user, Party((ip,), (A, B), ("x",)), Party())
-    assert Record.from_text(record.to_text()) == record
+    record = DialogRecord(call, "tag", trunk, user, Party((ip,), (A, B), ("x",)), Party())
+    assert DialogRecord.from_text(record.to_text()) == record
 
 
 @pytest.mark.parametrize("text", ["", "ended", "[]", "[1]", "{}", "null"])
 def test_record_refuses_what_is_none(text: str) -> None:
     with pytest.raises((ValueError, TypeError)):
-        Record.from_text(text)
+        DialogRecord.from_text(text)

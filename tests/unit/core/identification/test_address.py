@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from whence.core.identification.address import Address, Origin
 from whence.core.sip.transport_address import (
     IP,
-    Source,
     Transport,
+    TransportAddress,
     bits_of,
     canonical_ip,
     canonical_network,
@@ -37,7 +37,7 @@ def learned(
 
 
 def admits(address: Address, source: str, now: float = NOW) -> bool:
-    return address.admits(Source.parse(source), now)
+    return address.admits(TransportAddress.parse(source), now)
 
 
 def test_an_address_admits_its_own_ip_and_no_other() -> None:
@@ -142,8 +142,8 @@ def test_what_was_learned_over_a_transport_admits_that_and_stronger_ones(
     ],
 )
 def test_a_source_is_written_as_it_is_read(written: str, read: str) -> None:
-    assert str(Source.parse(written)) == read
-    assert Source.parse(read) == Source.parse(written)
+    assert str(TransportAddress.parse(written)) == read
+    assert TransportAddress.parse(read) == TransportAddress.parse(written)
 
 
 @pytest.mark.parametrize(
@@ -170,4 +170,4 @@ def test_a_source_is_written_as_it_is_read(written: str, read: str) -> None:
 )
 def test_what_is_no_source_is_refused_and_the_right_form_is_said(text: str) -> None:
     with pytest.raises(ValueError, match='is not a source; write transport:ip:port, "udp:203'):
-        Source.parse(text)
+        TransportAddress.parse(text)

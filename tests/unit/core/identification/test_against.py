@@ -11,9 +11,9 @@ from whence.core.identification.decision import Compared, Rule, Step
 from whence.core.identification.explain import against
 from whence.core.identification.request import Evidence
 from whence.core.identification.trunk import Trunk
-from whence.core.sip.transport_address import Source
+from whence.core.sip.transport_address import TransportAddress
 
-SOURCE = Source.parse("udp:192.0.2.1:5060")
+SOURCE = TransportAddress.parse("udp:192.0.2.1:5060")
 
 
 def told(

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from whence.core.identification.conflicts import (
-    Clash,
-    ClashKind,
-    Named,
+    Conflict,
+    ConflictKind,
+    NamedTrunk,
     Site,
     accounts_of_others,
     find,
@@ -28,11 +28,11 @@ def clashes(
     users: dict[str, str] | None = None,
     fallbacks: Iterable[str] = (),
     accounts: dict[str, str] | None = None,
-) -> list[Clash]:
+) -> list[Conflict]:
     """Clashes of trunks with these numbers; all are HERE, have a user of their own."""
     return find(
         [
-            Named(id_, (users or {}).get(id_, f"user-{id_}"), bool(owned), id_ in fallbacks)
+            NamedTrunk(id_, (users or {}).get(id_, f"user-{id_}"), bool(owned), id_ in fallbacks)
             for id_, owned in numbers.items()
         ],
         [(number, id_) for id_, owned in numbers.items() for number in owned],
@@ -48,7 +48,7 @@ def clashes(
     )
 
 
-def briefly(found: list[Clash]) -> list[tuple[str, tuple[str, ...], tuple[str, ...]]]:
+def briefly(found: list[Conflict]) -> list[tuple[str, tuple[str, ...], tuple[str, ...]]]:
     return [(clash.kind.value, clash.trunks, clash.shared) for clash in found]
 
 
@@ -61,7 +61,9 @@ def test_trunks_with_different_numbers_at_one_address_do_not_clash() -> None:
 
 def test_the_same_number_at_two_trunks_of_one_address_clashes() -> None:
     (clash,) = clashes({"acme": ["+44201", "+44202"], "bell": ["+44201"]})
-    assert clash == Clash(ClashKind.NUMBER, ("acme", "bell"), ("192.0.2.1:5060",), ("+44201",))
+    assert clash == Conflict(
+        ConflictKind.NUMBER, ("acme", "bell"), ("192.0.2.1:5060",), ("+44201",)
+    )
 
 
 def test_one_shared_spelling_is_enough() -> None:
@@ -121,7 +123,7 @@ def test_number_that_is_anothers_account_conflicts(owned: str, account: str) -> 
     numbers = {"three": ["+4930111"], "four": [owned]}
     for fallbacks in ([], ["four"]):
         (clash,) = clashes(numbers, accounts={"three": account}, fallbacks=fallbacks)
-        assert (clash.kind, clash.trunks) == (ClashKind.NUMBER_IS_ACCOUNT, ("four", "three"))
+        assert (clash.kind, clash.trunks) == (ConflictKind.NUMBER_IS_ACCOUNT, ("four", "three"))
         assert clash.addresses == ("192.0.2.1:5060",)
         assert "4930222" in str(clash)
 
@@ -251,33 +253,33 @@ def test_two_fallbacks_at_one_address_clash() -> None:
     ("kind", "said"),
     [
         (
-            ClashKind.NUMBER,
+            ConflictKind.NUMBER,
             "trunks acme, bell at 192.0.2.1:5060: the same number +44201; leave it to one of "
             "them, or write fallback = true for the one that is to take its calls",
         ),
         (
-            ClashKind.AOR_USER,
+            ConflictKind.AOR_USER,
             "trunks acme, bell at 192.0.2.1:5060: the same user +44201, and no numbers; write "
             "the numbers of each; else only calls to the very contact that we registered are told "
             "apart",
         ),
         (
-            ClashKind.NO_NUMBER,
+            ConflictKind.NO_NUMBER,
             "trunks acme, bell at 192.0.2.1:5060: no numbers, and others at their "
             "address; write the numbers of each, or fallback = true for one of them; else only "
             "calls to their contact, or their user, are told apart",
         ),
         (
-            ClashKind.FALLBACK,
+            ConflictKind.FALLBACK,
             "trunks acme, bell at 192.0.2.1:5060: more than one fallback: what nothing tells apart "
             "is refused; leave fallback = true to one of them",
         ),
     ],
 )
 def test_a_clash_says_what_is_wrong_and_what_would_separate_the_trunks(
-    kind: ClashKind, said: str
+    kind: ConflictKind, said: str
 ) -> None:
-    assert str(Clash(kind, ("acme", "bell"), ("192.0.2.1:5060",), ("+44201",))) == said
+    assert str(Conflict(kind, ("acme", "bell"), ("192.0.2.1:5060",), ("+44201",))) == said
 
 
 def test_of_many_trunks_a_clash_says_a_few_and_knows_all() -> None:
@@ -306,9 +308,9 @@ def test_thousands_of_trunks_at_one_address_are_one_group_and_never_pairs() -> N
         ids = [Counted(f"t{i}") for i in range(size)]
         own = [(f"+4420{i:05}", id_) for i, id_ in enumerate(ids)]
         shared = [(number, id_) for id_ in ids for number in ("+44201", "44201", "+44202*")]
-        named = [Named(id_, "acct", i % 2 == 0, i % 3 == 0) for i, id_ in enumerate(ids)]
+        named = [NamedTrunk(id_, "acct", i % 2 == 0, i % 3 == 0) for i, id_ in enumerate(ids)]
         found = find(named, own + shared, [(id_, HERE) for id_ in ids])
-        assert {clash.kind for clash in found} == {ClashKind.NUMBER, ClashKind.FALLBACK}
+        assert {clash.kind for clash in found} == {ConflictKind.NUMBER, ConflictKind.FALLBACK}
         reads.append(count)
     assert reads[1] < reads[0] * 15
 
@@ -319,7 +321,7 @@ OTHER: Site = ("192.0.2.1", None)
 
 
 def met(
-    *trunks: Named, at: dict[str, list[Site]] | None = None
+    *trunks: NamedTrunk, at: dict[str, list[Site]] | None = None
 ) -> list[tuple[str, tuple[str, ...], tuple[str, ...]]]:
     """Return the clashes of trunks that all have numbers of their own, and are at one ip."""
     admitted = [(t.id, site) for t in trunks for site in (at or {}).get(t.id, [OTHER])]
@@ -328,8 +330,8 @@ def met(
     return [(c.kind.value, c.trunks, c.addresses) for c in find(trunks, [], sites, admitted)]
 
 
-def of(id_: str, server: str = "", *, fallback: bool = False, accepts: bool = True) -> Named:
-    return Named(id_, f"user-{id_}", True, fallback, server, accepts)
+def of(id_: str, server: str = "", *, fallback: bool = False, accepts: bool = True) -> NamedTrunk:
+    return NamedTrunk(id_, f"user-{id_}", True, fallback, server, accepts)
 
 
 FOUND = [("other_server", ("acme", "bell"), ("192.0.2.1",))]
@@ -369,6 +371,6 @@ def test_a_network_around_another_servers_address_clashes() -> None:
 
 
 def test_trunks_without_numbers_are_told_once() -> None:
-    named = [Named(id_, f"user-{id_}", False, False, id_) for id_ in ("acme", "bell")]
+    named = [NamedTrunk(id_, f"user-{id_}", False, False, id_) for id_ in ("acme", "bell")]
     found = find(named, [], [(t.id, HERE) for t in named], [(t.id, OTHER) for t in named])
     assert briefly(found) == [("no_number", ("acme", "bell"), ())]

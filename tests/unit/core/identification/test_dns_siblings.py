@@ -9,7 +9,7 @@ import pytest
 from whence.core.identification.address import Origin
 from whence.core.identification.dns_siblings import LIMIT, Reach, reach, siblings
 from whence.core.registration.model import NextHop
-from whence.core.sip.transport_address import IP, Source, Transport, canonical_ip
+from whence.core.sip.transport_address import IP, Transport, TransportAddress, canonical_ip
 
 NOW = 1_000_000.0
 WORLD = "udp:8.8.8.8:5060"
@@ -21,7 +21,7 @@ def hops(*ips: str, transport: str = "udp", port: int = 5060) -> list[NextHop]:
 
 def of(registrar: str, found: list[NextHop], *own: str, exact: bool = False) -> Any:
     ours: list[IP] = [canonical_ip(ip) for ip in own]
-    source = Source.parse(registrar)
+    source = TransportAddress.parse(registrar)
     return siblings(found, source, ours, exact=exact, now=NOW, expires_at=NOW + 300)
 
 

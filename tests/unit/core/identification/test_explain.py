@@ -11,29 +11,31 @@ from tests.unit.core.registration.world import NOW
 from whence.core.identification.address import Address, Origin
 from whence.core.identification.decision import Identified, Reason, Refused, Rule, Unknown
 from whence.core.identification.explain import (
-    Former,
+    FormerAddress,
     IgnoredReply,
     Lack,
     Missing,
+    NearbyTrunk,
     Nearest,
-    Neighbour,
     nearest,
 )
 from whence.core.identification.request import Request
 from whence.core.identification.trunk import Trunk
-from whence.core.sip.transport_address import Source
+from whence.core.sip.transport_address import TransportAddress
 from whence.core.sip.uri import Uri
 
 UNKNOWN = Unknown(())
-REQUEST = Request(Source.parse("udp:192.0.2.1:5090"), Uri("sip", "+44201", "edge.example"))
+REQUEST = Request(
+    TransportAddress.parse("udp:192.0.2.1:5090"), Uri("sip", "+44201", "edge.example")
+)
 
 
-def near(*neighbours: Neighbour, decision: Unknown | Refused = UNKNOWN) -> Nearest | None:
+def near(*neighbours: NearbyTrunk, decision: Unknown | Refused = UNKNOWN) -> Nearest | None:
     return nearest(REQUEST, decision, neighbours, NOW)
 
 
-def has(*addresses: Address, **more: object) -> Neighbour:
-    return Neighbour("acme", True, addresses=addresses, **more)  # type: ignore[arg-type]
+def has(*addresses: Address, **more: object) -> NearbyTrunk:
+    return NearbyTrunk("acme", True, addresses=addresses, **more)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -44,11 +46,11 @@ def has(*addresses: Address, **more: object) -> Neighbour:
             [(Lack.ADDRESS_EXPIRED, "its address 192.0.2.1 expired 42 s ago")],
         ),
         (
-            has(former=(Former(at(expires_at=NOW - 90), NOW - 90),)),
+            has(former=(FormerAddress(at(expires_at=NOW - 90), NOW - 90),)),
             [(Lack.ADDRESS_EXPIRED, "its address 192.0.2.1 expired 1 min 30 s ago")],
         ),
         (
-            has(former=(Former(at(expires_at=NOW + 900), NOW - 5),)),
+            has(former=(FormerAddress(at(expires_at=NOW + 900), NOW - 5),)),
             [(Lack.ADDRESS_REVOKED, "its address 192.0.2.1 was taken back 5 s ago")],
         ),
         (has(at(transport="tls")), [(Lack.TRANSPORT_TOO_WEAK, "learned over tls, came over udp")]),
@@ -87,18 +89,18 @@ def has(*addresses: Address, **more: object) -> Neighbour:
                 )
             ],
         ),
-        (Neighbour("acme", False), [(Lack.DISABLED, "it is disabled")]),
+        (NearbyTrunk("acme", False), [(Lack.DISABLED, "it is disabled")]),
         (
-            Neighbour("acme", False, ("user u",)),
+            NearbyTrunk("acme", False, ("user u",)),
             [(Lack.DISABLED, "user u belongs to it, but it is disabled")],
         ),
         (
-            Neighbour("acme", False, ("token t",), gone=True),
+            NearbyTrunk("acme", False, ("token t",), gone=True),
             [(Lack.GONE, "token t belongs to it, but it is gone from the file")],
         ),
     ],
 )
-def test_what_was_missing_is_said(neighbour: Neighbour, missing: list[tuple[Lack, str]]) -> None:
+def test_what_was_missing_is_said(neighbour: NearbyTrunk, missing: list[tuple[Lack, str]]) -> None:
     expected = tuple(Missing(code, message) for code, message in missing)
     assert near(neighbour) == Nearest("acme", expected)
 

@@ -26,7 +26,12 @@ from whence.core.identification.identify import dialled, identify
 from whence.core.identification.request import Evidence, Request
 from whence.core.identification.trunk import NUMBER_HEADERS, Trunk
 from whence.core.sip.phone_number import account_spellings, closeness, owns
-from whence.core.sip.transport_address import Source, Transport, canonical_ip, canonical_network
+from whence.core.sip.transport_address import (
+    Transport,
+    TransportAddress,
+    canonical_ip,
+    canonical_network,
+)
 from whence.core.sip.uri import Uri
 
 PROVIDER, ELSEWHERE = "192.0.2.1", "192.0.2.2"
@@ -116,7 +121,7 @@ def call(
     """A request; `others` are further headers, with _ for -."""
     lines = [(name.replace("_", "-"), value) for name, value in others.items()]
     return Request(
-        Source.parse(source),
+        TransportAddress.parse(source),
         uri(ruri),
         uri(to) if to else None,
         uri(p_called_party_id) if p_called_party_id else None,
@@ -609,7 +614,9 @@ def request_of(made_up: Call) -> Request:
     pcpid, to = made_up["p_called_party_id"], made_up["to"]
     others = {"diversion": made_up["diversion"], "x-called": made_up["x_called"]}
     return Request(
-        Source(Transport(made_up["transport"]), canonical_ip(made_up["ip"]), made_up["port"]),
+        TransportAddress(
+            Transport(made_up["transport"]), canonical_ip(made_up["ip"]), made_up["port"]
+        ),
         sip(made_up["user"], f";line={made_up['line']}" if made_up["line"] else ""),
         None if to is None else sip(to),
         None if pcpid is None else sip(pcpid),

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from tests.unit.core.registration.world import NOW
 from whence.core.monitoring import alarms
-from whence.core.monitoring.alarms import EACH_S, KIND_LIMIT, Alarm, AlarmKind, Bounded
-from whence.core.registration.history import Event, EventKind
+from whence.core.monitoring.alarms import EACH_S, KIND_LIMIT, Alarm, AlarmKind, AlarmLimiter
+from whence.core.registration.history import EventKind, HistoryEvent
 
 
 def lapsed(trunk: str | None = "acme", text: str = "it lapsed") -> Alarm:
@@ -14,18 +14,18 @@ def lapsed(trunk: str | None = "acme", text: str = "it lapsed") -> Alarm:
 
 
 def test_of_a_trunks_history_some_are_alarms() -> None:
-    assert alarms.of_history("acme", Event(EventKind.LAPSED, "why")) == Alarm(
+    assert alarms.of_history("acme", HistoryEvent(EventKind.LAPSED, "why")) == Alarm(
         AlarmKind.LAPSED, "acme", "why"
     )
-    moved = alarms.of_history("acme", Event(EventKind.MOVED, "to there"))
+    moved = alarms.of_history("acme", HistoryEvent(EventKind.MOVED, "to there"))
     assert moved is not None and moved.kind is AlarmKind.SERVER_CHANGED
     kinds = EventKind
     for what in (kinds.REGISTERED, kinds.WAITING, kinds.HELD, kinds.WANTED, kinds.ADMITTED):
-        assert alarms.of_history("acme", Event(what, "why")) is None
+        assert alarms.of_history("acme", HistoryEvent(what, "why")) is None
 
 
 def test_one_of_a_kind_and_trunk_is_told_at_once_and_the_rest_with_the_next() -> None:
-    bounded = Bounded()
+    bounded = AlarmLimiter()
     assert bounded.passes(lapsed(), NOW)
     assert not any(bounded.passes(lapsed(text=f"{n}"), NOW + n) for n in range(1, 11))
     assert bounded.due(NOW + EACH_S - 1) == []
@@ -34,7 +34,7 @@ def test_one_of_a_kind_and_trunk_is_told_at_once_and_the_rest_with_the_next() ->
 
 
 def test_after_its_while_it_is_told_again_and_nothing_is_left_behind() -> None:
-    bounded = Bounded()
+    bounded = AlarmLimiter()
     assert bounded.passes(lapsed(), NOW)
     assert bounded.due(NOW + EACH_S) == []
     assert bounded.passes(lapsed(), NOW + EACH_S)
@@ -43,7 +43,7 @@ def test_after_its_while_it_is_told_again_and_nothing_is_left_behind() -> None:
 
 
 def test_other_trunks_and_other_kinds_are_told_of_meanwhile() -> None:
-    bounded = Bounded()
+    bounded = AlarmLimiter()
     assert bounded.passes(lapsed("acme"), NOW)
     assert bounded.passes(lapsed("bell"), NOW)
     assert bounded.passes(Alarm(AlarmKind.CLASH, "acme", "x"), NOW)
@@ -51,7 +51,7 @@ def test_other_trunks_and_other_kinds_are_told_of_meanwhile() -> None:
 
 
 def test_of_thousands_of_trunks_some_are_named_and_all_are_counted() -> None:
-    bounded = Bounded()
+    bounded = AlarmLimiter()
     told = sum(bounded.passes(lapsed(f"trunk-{n}"), NOW) for n in range(5000))
     assert told == KIND_LIMIT
     assert bounded.passes(Alarm(AlarmKind.CLASH, "acme", "x"), NOW), "a storm of one hides no other"
@@ -61,7 +61,7 @@ def test_of_thousands_of_trunks_some_are_named_and_all_are_counted() -> None:
 
 
 def test_a_clock_that_is_set_back_silences_nothing() -> None:
-    bounded = Bounded()
+    bounded = AlarmLimiter()
     assert bounded.passes(lapsed(), NOW)
     assert bounded.passes(lapsed(), NOW - 3600)
 
@@ -73,7 +73,7 @@ STEPS = st.lists(st.tuples(st.integers(0, 8), st.floats(0, 40)), max_size=200)
 def test_whatever_comes_nothing_is_lost_and_no_minute_has_too_many(
     steps: list[tuple[int, float]],
 ) -> None:
-    bounded, now = Bounded(kind_limit=3), NOW
+    bounded, now = AlarmLimiter(kind_limit=3), NOW
     told: list[tuple[float, int]] = []
     for trunk, wait_s in steps:
         now += wait_s

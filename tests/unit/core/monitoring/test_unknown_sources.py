@@ -12,29 +12,29 @@ from whence.core.monitoring.unknown_sources import (
     ASKED_LENGTH,
     ASKED_LIMIT,
     FORGOTTEN_AFTER_S,
-    Rate,
-    Strangers,
+    UnknownSourceTable,
+    WindowCounter,
 )
-from whence.core.sip.transport_address import Source, Transport
+from whence.core.sip.transport_address import Transport, TransportAddress
 
 LIMIT = 50
 
 
-def source(number: int, port: int = 5060, transport: Transport = Transport.UDP) -> Source:
-    return Source(transport, IPv4Address((10 << 24) + number), port)
+def source(number: int, port: int = 5060, transport: Transport = Transport.UDP) -> TransportAddress:
+    return TransportAddress(transport, IPv4Address((10 << 24) + number), port)
 
 
-def saw(strangers: Strangers, number: int, times: int = 1, at: float = NOW) -> None:
+def saw(strangers: UnknownSourceTable, number: int, times: int = 1, at: float = NOW) -> None:
     for _ in range(times):
         strangers.saw(source(number), "sip:x", at)
 
 
-def counts(strangers: Strangers) -> dict[str, int]:
+def counts(strangers: UnknownSourceTable) -> dict[str, int]:
     return {str(one.source.ip): one.requests for one in strangers}
 
 
 def test_a_stranger_is_told_with_all_that_he_did() -> None:
-    strangers = Strangers(LIMIT)
+    strangers = UnknownSourceTable(LIMIT)
     strangers.saw(source(1, 5060), "sip:1@x", NOW)
     strangers.saw(source(1, 5999, Transport.TLS), "sip:2@x", NOW + 5)
     strangers.saw(source(1, 6000, Transport.TLS), "sip:1@x", NOW + 9)
@@ -45,7 +45,7 @@ def test_a_stranger_is_told_with_all_that_he_did() -> None:
 
 
 def test_what_one_asked_for_is_bounded() -> None:
-    strangers = Strangers(LIMIT)
+    strangers = UnknownSourceTable(LIMIT)
     for number in range(100):
         strangers.saw(source(1), f"sip:{number}@{'x' * 5000}", NOW)
     (one,) = strangers
@@ -55,7 +55,7 @@ def test_what_one_asked_for_is_bounded() -> None:
 
 
 def test_who_asks_most_stands_first() -> None:
-    strangers = Strangers(LIMIT)
+    strangers = UnknownSourceTable(LIMIT)
     for number, times in ((1, 2), (2, 9), (3, 1), (4, 5)):
         saw(strangers, number, times)
     assert list(counts(strangers).values()) == [9, 5, 2, 1]
@@ -63,7 +63,7 @@ def test_who_asks_most_stands_first() -> None:
 
 @pytest.mark.slow
 def test_a_flood_of_made_up_addresses_pushes_out_nobody_who_came_back() -> None:
-    strangers = Strangers(LIMIT)
+    strangers = UnknownSourceTable(LIMIT)
     saw(strangers, 1, 2)
     for number in range(100_000):
         saw(strangers, 1000 + number)
@@ -74,7 +74,7 @@ def test_a_flood_of_made_up_addresses_pushes_out_nobody_who_came_back() -> None:
 
 @pytest.mark.slow
 def test_one_who_comes_back_during_a_flood_is_found_in_it() -> None:
-    strangers = Strangers(LIMIT)
+    strangers = UnknownSourceTable(LIMIT)
     for number in range(100_000):
         saw(strangers, 1000 + number)
         if number % (LIMIT // 2) == 0:
@@ -84,7 +84,7 @@ def test_one_who_comes_back_during_a_flood_is_found_in_it() -> None:
 
 
 def test_addresses_made_up_that_ask_twice_push_out_nobody_who_asked_more_often() -> None:
-    strangers = Strangers(LIMIT)
+    strangers = UnknownSourceTable(LIMIT)
     for steady in range(LIMIT // 2):
         saw(strangers, steady, 3)
     for number in range(20_000):
@@ -94,7 +94,7 @@ def test_addresses_made_up_that_ask_twice_push_out_nobody_who_asked_more_often()
 
 
 def test_where_all_have_asked_often_a_newcomer_counts_on_until_he_has_too() -> None:
-    strangers = Strangers(2)
+    strangers = UnknownSourceTable(2)
     saw(strangers, 1, 10)
     saw(strangers, 2, 20)
     saw(strangers, 3, 9)
@@ -106,13 +106,13 @@ def test_where_all_have_asked_often_a_newcomer_counts_on_until_he_has_too() -> N
 
 @pytest.mark.slow
 def test_the_memory_does_not_grow() -> None:
-    strangers = Strangers(LIMIT)
+    strangers = UnknownSourceTable(LIMIT)
 
     def flood(start: int) -> None:
         for number in range(start, start + 20_000):
             ip = IPv6Address((0x20010DB8 << 96) + number)
             for _ in range(1 + number % 3):
-                strangers.saw(Source(Transport.UDP, ip, 5060), f"sip:{number}@x", NOW)
+                strangers.saw(TransportAddress(Transport.UDP, ip, 5060), f"sip:{number}@x", NOW)
 
     flood(0)
     tracemalloc.start()
@@ -125,13 +125,13 @@ def test_the_memory_does_not_grow() -> None:
 
 
 def test_with_a_limit_of_none_nobody_is_kept() -> None:
-    strangers = Strangers(0)
+    strangers = UnknownSourceTable(0)
     saw(strangers, 1, 5)
     assert list(strangers) == []
 
 
 def test_who_is_admitted_is_no_stranger_and_may_become_one_again() -> None:
-    strangers = Strangers(LIMIT)
+    strangers = UnknownSourceTable(LIMIT)
     saw(strangers, 1, 5)
     saw(strangers, 2)
     strangers.admitted("10.0.0.1")
@@ -143,7 +143,7 @@ def test_who_is_admitted_is_no_stranger_and_may_become_one_again() -> None:
 
 
 def test_who_does_not_come_for_a_week_is_forgotten() -> None:
-    strangers = Strangers(LIMIT)
+    strangers = UnknownSourceTable(LIMIT)
     saw(strangers, 1, 5)
     saw(strangers, 2)
     saw(strangers, 3, at=NOW + FORGOTTEN_AFTER_S + 1)
@@ -154,7 +154,7 @@ def test_who_does_not_come_for_a_week_is_forgotten() -> None:
 def test_whatever_comes_the_counts_are_true_and_the_places_kept(
     steps: list[tuple[int, bool]], limit: int
 ) -> None:
-    strangers, really = Strangers(limit), dict.fromkeys(range(13), 0)
+    strangers, really = UnknownSourceTable(limit), dict.fromkeys(range(13), 0)
     for number, admit in steps:
         if admit:
             strangers.admitted(str(source(number).ip))
@@ -169,12 +169,12 @@ def test_whatever_comes_the_counts_are_true_and_the_places_kept(
 
 @pytest.mark.parametrize(("limit", "expected"), [(0, 0), (1, 1), (5, 1), (6, 0), (100, 0)])
 def test_a_rate_is_exceeded_once_in_its_window(limit: int, expected: int) -> None:
-    rate = Rate(limit)
+    rate = WindowCounter(limit)
     assert sum(rate.exceeds(NOW + second) for second in range(6)) == expected
 
 
 def test_the_next_window_counts_anew_also_when_the_clock_was_set_back() -> None:
-    rate = Rate(2)
+    rate = WindowCounter(2)
     assert [rate.exceeds(NOW) for _ in range(4)] == [False, False, True, False]
     assert [rate.exceeds(NOW + 60) for _ in range(3)] == [False, False, True]
     assert [rate.exceeds(NOW - 600) for _ in range(3)] == [False, False, True]

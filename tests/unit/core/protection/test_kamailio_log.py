@@ -1,6 +1,6 @@
 """Which of Kamailio's lines are shown."""
 
-from whence.core.protection.kamailio_log import MESSAGE_LINES, PLACE_LINES, WINDOW_S, Filter
+from whence.core.protection.kamailio_log import MESSAGE_LINES, PLACE_LINES, WINDOW_S, LogFilter
 
 BROKEN_VIA = b"""\
  1(77) ERROR: <core> [core/parser/parse_via.c:2276]: parse_via(): null param?
@@ -22,18 +22,18 @@ FAULT = b" 0(70) ERROR: <core> [core/mem/q_malloc.c:1]: out of memory"
 EDGE = b" 1(77) ERROR: {tcp:192.0.2.1:5060} <core> [core/kemi.c:96]: sr_kemi_core_err(): whence: "
 
 
-def shown(lines: list[bytes], filter_: Filter, now: float = 0.0) -> list[bytes]:
+def shown(lines: list[bytes], filter_: LogFilter, now: float = 0.0) -> list[bytes]:
     passed = [filter_.shown(line, now) for line in lines]
     return [line for line in passed if line is not None]
 
 
 def test_broken_message_shows_the_line_with_its_source() -> None:
     lines = [line for line in BROKEN_VIA if b"ALERT" not in line]
-    assert shown(lines, Filter()) == [lines[-1]]
+    assert shown(lines, LogFilter()) == [lines[-1]]
 
 
 def test_broken_messages_are_shown_once_a_second_and_counted() -> None:
-    filter_ = Filter()
+    filter_ = LogFilter()
     lines = [line for line in BROKEN_VIA if b"ALERT" not in line]
     for i in range(200):
         assert len(shown(lines, filter_, i / 100)) == (1 if i in (0, 100) else 0)
@@ -45,19 +45,19 @@ def test_broken_messages_are_shown_once_a_second_and_counted() -> None:
 
 
 def test_broken_messages_are_bounded_in_a_minute() -> None:
-    filter_ = Filter()
+    filter_ = LogFilter()
     assert sum(len(shown(BROKEN_VIA[-1:], filter_, float(i))) for i in range(59)) == MESSAGE_LINES
 
 
 def test_fault_is_shown_beside_a_flood_of_broken_messages() -> None:
-    filter_ = Filter()
+    filter_ = LogFilter()
     for _ in range(1000):
         shown(BROKEN_VIA, filter_)
     assert shown([FAULT, b"its second line"], filter_) == [FAULT, b"its second line"]
 
 
 def test_fault_that_repeats_is_bounded_and_counted() -> None:
-    filter_ = Filter()
+    filter_ = LogFilter()
     assert len(shown([FAULT] * 1000, filter_)) == PLACE_LINES
     (said,) = filter_.over(WINDOW_S)
     assert said.startswith(f"{1000 - PLACE_LINES} more lines of <core> [core/mem/q_malloc.c:1]")
@@ -65,18 +65,18 @@ def test_fault_that_repeats_is_bounded_and_counted() -> None:
 
 
 def test_each_fault_of_the_edge_is_told_apart() -> None:
-    filter_ = Filter()
+    filter_ = LogFilter()
     shown([EDGE + b"ksr_initial: KeyError"] * 1000, filter_)
     assert shown([EDGE + b"directory.db: disk I/O error"], filter_)
 
 
 def test_forged_head_in_what_a_sender_wrote_is_no_line() -> None:
-    filter_ = Filter(lambda pid: pid == 77)
+    filter_ = LogFilter(lambda pid: pid == 77)
     assert shown(BROKEN_VIA, filter_) == BROKEN_VIA[-1:]
 
 
 def test_lines_without_a_head_at_the_start_are_shown() -> None:
-    assert shown([b"Listening on ", b"   udp: 127.0.0.1"], Filter()) == [
+    assert shown([b"Listening on ", b"   udp: 127.0.0.1"], LogFilter()) == [
         b"Listening on ",
         b"   udp: 127.0.0.1",
     ]
@@ -84,11 +84,11 @@ def test_lines_without_a_head_at_the_start_are_shown() -> None:
 
 def test_line_on_a_message_holds_no_bytes_of_its_sender() -> None:
     said = b" 1(77) WARNING: {udp:192.0.2.1:5060} sanity [sanity.c:282]: f(): bad uri "
-    assert shown([said + b"[sip:evil]"], Filter()) == [said]
-    assert shown([said + b"<sip:evil>", b"more of it"], Filter()) == [said]
+    assert shown([said + b"[sip:evil]"], LogFilter()) == [said]
+    assert shown([said + b"<sip:evil>", b"more of it"], LogFilter()) == [said]
 
 
 def test_source_of_a_message_without_headers_is_kept() -> None:
-    filter_ = Filter()
+    filter_ = LogFilter()
     shown([MISSING] * 3, filter_)
     assert filter_.unreadable == ["udp:2001:db8::7:5060"] * 3

@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 
 from whence.core.registration.backoff import Failure
-from whence.core.registration.events import Due, Lapsed, Park, TakeBack, Unanswered, Want
-from whence.core.registration.history import Event, EventKind, events, heard, said, sentence
-from whence.core.registration.model import NextHop, Registration, Request, State
+from whence.core.registration.events import Due, Expired, Pause, RegisterNow, Unanswered, Unregister
+from whence.core.registration.history import EventKind, HistoryEvent, events, heard, said, sentence
+from whence.core.registration.model import NextHop, PendingRegister, Registration, State
 from whence.core.registration.reason import RegistrationReason as Code
 from whence.core.registration.reason import Why
-from whence.core.sip.transport_address import Source
+from whence.core.sip.transport_address import TransportAddress
 
-HOME = Source.parse("udp:192.0.2.1:5060")
+HOME = TransportAddress.parse("udp:192.0.2.1:5060")
 REGISTERED = Registration(
     "acme",
     "call-1",
@@ -29,7 +29,7 @@ REGISTERED = Registration(
 REFRESHING = replace(
     REGISTERED,
     state=State.REGISTERING,
-    in_flight=Request(NextHop("udp", "192.0.2.1", 5060), 60),
+    in_flight=PendingRegister(NextHop("udp", "192.0.2.1", 5060), 60),
 )
 REFUSED = replace(
     REGISTERED,
@@ -47,7 +47,7 @@ REPLY = Unanswered()
 
 def test_a_first_grant_is_an_event_with_who_granted() -> None:
     assert events(REFRESHING, REGISTERED, REPLY, None) == (
-        Event(
+        HistoryEvent(
             EventKind.REGISTERED,
             "granted 60 s by udp:192.0.2.1:5060",
             200,
@@ -70,7 +70,7 @@ def test_a_refresh_that_changes_nothing_is_none() -> None:
 
 
 def test_a_refresh_by_another_server_or_for_another_time_is_one() -> None:
-    moved = replace(REGISTERED, registrar=Source.parse("udp:192.0.2.2:5060"))
+    moved = replace(REGISTERED, registrar=TransportAddress.parse("udp:192.0.2.2:5060"))
     (event,) = events(REFRESHING, moved, REPLY, said(REGISTERED))
     assert (event.what, event.reason) == (EventKind.MOVED, Code.GRANTED)
     assert event.message == "granted 60 s by udp:192.0.2.2:5060, before by udp:192.0.2.1:5060"
@@ -79,26 +79,28 @@ def test_a_refresh_by_another_server_or_for_another_time_is_one() -> None:
 
 
 def test_each_failure_is_one_also_where_it_is_the_same_again() -> None:
-    refused = Event(EventKind.WAITING, "403 No", 403, Code.REJECTED)
+    refused = HistoryEvent(EventKind.WAITING, "403 No", 403, Code.REJECTED)
     assert events(REFRESHING, REFUSED, REPLY, said(REGISTERED)) == (refused,)
     assert events(REFRESHING, REFUSED, REPLY, said(REFUSED)) == (refused,)
 
 
-@pytest.mark.parametrize(("fact", "what"), [(Want(), "wanted"), (TakeBack((), held=True), "held")])
-def test_what_the_operator_orders_is_one(fact: Want | TakeBack, what: str) -> None:
+@pytest.mark.parametrize(
+    ("fact", "what"), [(RegisterNow(), "wanted"), (Unregister((), held=True), "held")]
+)
+def test_what_the_operator_orders_is_one(fact: RegisterNow | Unregister, what: str) -> None:
     assert [e.what for e in events(REGISTERED, REGISTERED, fact, said(REGISTERED))] == [what]
 
 
 def test_being_parked_is_told_as_the_state_it_is() -> None:
     parked = replace(REGISTERED, state=State.PARKED, reason=Code.PARKED_BY_OPERATOR)
-    (event,) = events(REGISTERED, parked, Park(), said(REGISTERED))
+    (event,) = events(REGISTERED, parked, Pause(), said(REGISTERED))
     assert (event.what, event.reason) == (EventKind.PARKED, Code.PARKED_BY_OPERATOR)
 
 
 def test_a_lapse_is_one_and_a_grant_that_still_stands_is_none() -> None:
     gone = replace(REFUSED, expires_at=None)
-    assert [e.what for e in events(REFUSED, gone, Lapsed(), said(REFUSED))] == ["lapsed"]
-    assert events(REFUSED, REFUSED, Lapsed(), said(REFUSED)) == ()
+    assert [e.what for e in events(REFUSED, gone, Expired(), said(REFUSED))] == ["lapsed"]
+    assert events(REFUSED, REFUSED, Expired(), said(REFUSED)) == ()
 
 
 def test_another_wording_is_no_news() -> None:
@@ -130,7 +132,7 @@ def test_a_first_grant_and_one_after_a_lapse_are_news_and_a_refresh_is_not() -> 
 
 def test_another_server_and_each_failure_are_news() -> None:
     granted = replace(REGISTERED, expires_at=100.0)
-    moved = replace(granted, registrar=Source.parse("udp:192.0.2.2:5060"))
+    moved = replace(granted, registrar=TransportAddress.parse("udp:192.0.2.2:5060"))
     assert [event.what for event in heard(granted, moved, 50.0)] == ["moved"]
     failing = replace(granted, state=State.WAITING, failures=2, reason=Code.SERVER_FAILED)
     assert [event.what for event in heard(failing, failing, 50.0)] == ["waiting"]

@@ -23,30 +23,35 @@ from whence.core.registration.backoff import WAITS, Failure
 from whence.core.registration.events import (
     Action,
     Answered,
-    Dice,
     Due,
-    Fact,
     Follow,
-    Forget,
-    Ignore,
+    ForgetAddresses,
+    IgnoreReply,
+    KeepAliveFailed,
     Learn,
-    Park,
+    MachineEvent,
+    Pause,
+    Randomness,
     Redirected,
+    RegisterNow,
     Send,
-    Silent,
-    TakeBack,
     Unanswered,
-    Want,
+    Unregister,
 )
 from whence.core.registration.grant import granted
-from whence.core.registration.learning import NOBODY_ELSE, Expected, Ground
+from whence.core.registration.learning import NOBODY_ELSE, ExpectedSources, Ground
 from whence.core.registration.machine import resumed, step
 from whence.core.registration.model import Account, NextHop, Registration, Reply, State
 from whence.core.registration.reason import RegistrationReason, Why
 from whence.core.sip.contact import Contact
 from whence.core.sip.digest import AuthenticationInfo, Challenge, Credentials, authorization
 from whence.core.sip.secret import Secret
-from whence.core.sip.transport_address import Source, Transport, canonical_ip, canonical_network
+from whence.core.sip.transport_address import (
+    Transport,
+    TransportAddress,
+    canonical_ip,
+    canonical_network,
+)
 from whence.core.sip.uri import Uri
 
 NOW = 1_000_000.0
@@ -61,8 +66,8 @@ ACCOUNT = Account(
 OURS = Contact(ACCOUNT.contact)
 ONE = NextHop("udp", "192.0.2.1", 5060)
 TWO = NextHop("udp", "192.0.2.2", 5060)
-FROM_ONE = Source.parse("udp:192.0.2.1:5060")
-FROM_TWO = Source.parse("udp:192.0.2.2:5060")
+FROM_ONE = TransportAddress.parse("udp:192.0.2.1:5060")
+FROM_TWO = TransportAddress.parse("udp:192.0.2.2:5060")
 
 CHALLENGE = Challenge("provider.example", "nonce-1", qop=("auth",))
 STALE = replace(CHALLENGE, nonce="nonce-2", stale=True)
@@ -78,8 +83,8 @@ class Trunk:
     chance: float = 0.5
     actions: tuple[Action, ...] = ()
 
-    def take(self, event: Fact) -> tuple[Action, ...]:
-        dice = Dice(self.chance, f"cnonce-{self.registration.cseq}")
+    def take(self, event: MachineEvent) -> tuple[Action, ...]:
+        dice = Randomness(self.chance, f"cnonce-{self.registration.cseq}")
         self.registration, self.actions = step(
             self.registration, event, self.now, self.account, dice
         )
@@ -101,10 +106,10 @@ class Trunk:
         expires_s: int | None = None,
         min_expires_s: int | None = None,
         retry_after_s: int | None = None,
-        source: Source = FROM_ONE,
+        source: TransportAddress = FROM_ONE,
         cseq: int | None = None,
         infos: Sequence[AuthenticationInfo] = (),
-        expected: Expected = NOBODY_ELSE,
+        expected: ExpectedSources = NOBODY_ELSE,
     ) -> tuple[Action, ...]:
         reply = Reply(
             status,
@@ -287,8 +292,8 @@ def test_an_answer_from_another_server_teaches_that_address_too() -> None:
 
 # From whom an address is learned.
 
-IMPOSTOR = Source.parse("udp:192.0.2.66:5060")
-IGNORED = Ignore(IMPOSTOR, "udp:192.0.2.1:5060")
+IMPOSTOR = TransportAddress.parse("udp:192.0.2.66:5060")
+IGNORED = IgnoreReply(IMPOSTOR, "udp:192.0.2.1:5060")
 
 
 def pin(
@@ -355,14 +360,14 @@ def test_the_servers_next_2xx_is_learned_after_an_impostors() -> None:
 @pytest.mark.parametrize(
     ("expected", "ground"),
     [
-        (Expected(named=frozenset({IMPOSTOR.ip})), Ground.DNS),
-        (Expected(anyone=True), Ground.ANY),
-        (Expected(networks=(pin("192.0.2.64/29"),)), Ground.NETWORKS),
-        (Expected(networks=(pin("::ffff:192.0.2.66"),)), Ground.NETWORKS),
+        (ExpectedSources(named=frozenset({IMPOSTOR.ip})), Ground.DNS),
+        (ExpectedSources(anyone=True), Ground.ANY),
+        (ExpectedSources(networks=(pin("192.0.2.64/29"),)), Ground.NETWORKS),
+        (ExpectedSources(networks=(pin("::ffff:192.0.2.66"),)), Ground.NETWORKS),
     ],
 )
 def test_a_2xx_from_whom_dns_or_the_file_names_is_learned(
-    expected: Expected, ground: Ground
+    expected: ExpectedSources, ground: Ground
 ) -> None:
     trunk = Trunk()
     trunk.due()
@@ -383,14 +388,14 @@ def test_a_2xx_from_whom_dns_or_the_file_names_is_learned(
 def test_a_network_permits_only_what_it_says(network: Address) -> None:
     trunk = Trunk()
     trunk.due()
-    expected = Expected(networks=(network,))
+    expected = ExpectedSources(networks=(network,))
     assert trunk.answer(200, source=IMPOSTOR, expected=expected) == (IGNORED,)
 
 
 def test_a_networks_end_and_port_bound_what_is_learned() -> None:
     trunk = Trunk()
     trunk.due()
-    expected = Expected(networks=(pin("192.0.2.66", port=5060, until=NOW + 60),))
+    expected = ExpectedSources(networks=(pin("192.0.2.66", port=5060, until=NOW + 60),))
     (learn,) = trunk.answer(200, source=IMPOSTOR, expected=expected)
     assert learn == Learn(IMPOSTOR, NOW + 60, Ground.NETWORKS, NOW + 60, exact=True)
     assert isinstance(learn, Learn) and learn.with_grace(32).expires_at == NOW + 60
@@ -408,7 +413,7 @@ def test_a_failovers_former_server_is_not_asked() -> None:
     trunk = Trunk()
     trunk.due(ONE, TWO)
     trunk.take(Unanswered())
-    assert trunk.answer(200, source=FROM_ONE) == (Ignore(FROM_ONE, str(TWO)),)
+    assert trunk.answer(200, source=FROM_ONE) == (IgnoreReply(FROM_ONE, str(TWO)),)
     assert trunk.registration.home is None
 
 
@@ -418,7 +423,7 @@ def test_a_redirections_target_is_whom_was_asked() -> None:
     trunk.answer(302, contacts=[Contact(Uri("sip", "", "reg2.provider.example"))])
     three = NextHop("udp", "192.0.2.3", 5060)
     trunk.take(Redirected((TWO, three)))
-    from_three = Source.parse("udp:192.0.2.3:5060")
+    from_three = TransportAddress.parse("udp:192.0.2.3:5060")
     assert trunk.answer(200, source=from_three) == (Learn(from_three, NOW + 3600),)
 
 
@@ -533,8 +538,8 @@ def test_what_is_learned_ends_when_it_is_taken_back() -> None:
     trunk.due()
     trunk.answer(200, contacts=[replace(OURS, expires_s=1)], source=IMPOSTOR)
     trunk.now += 2
-    actions = trunk.take(TakeBack((ONE,)))
-    assert actions[0] == Forget() and isinstance(actions[1], Send)
+    actions = trunk.take(Unregister((ONE,)))
+    assert actions[0] == ForgetAddresses() and isinstance(actions[1], Send)
     assert trunk.registration.learned_until is None
 
 
@@ -621,7 +626,7 @@ def test_over_tls_each_attempt_begins_without_credentials() -> None:
     assert trunk.sent().authorizations == ()
     trunk.answer(401, challenges=[CHALLENGE])
     trunk.answer(200, contacts=[OURS])
-    trunk.take(TakeBack(tuple(over_tls)))
+    trunk.take(Unregister(tuple(over_tls)))
     assert trunk.sent().authorizations == ()
 
 
@@ -802,36 +807,36 @@ def test_an_unanswered_refresh_takes_nothing_away() -> None:
 
 def test_what_we_take_back_ends_at_once_before_the_registrar_has_heard_of_it() -> None:
     trunk = registered()
-    actions = trunk.take(TakeBack((ONE, TWO)))
-    assert actions == (Forget(), Send(2, ONE, 0))
+    actions = trunk.take(Unregister((ONE, TWO)))
+    assert actions == (ForgetAddresses(), Send(2, ONE, 0))
     assert not trunk.registration.granted(trunk.now)
     assert trunk.registration.state is State.UNREGISTERING
 
 
 def test_it_ends_before_it_is_known_where_the_registrar_is_to_be_told() -> None:
     trunk = registered()
-    assert trunk.take(TakeBack(None)) == (Forget(),)
+    assert trunk.take(Unregister(None)) == (ForgetAddresses(),)
     assert not trunk.registration.stands(trunk.now)
     assert trunk.registration.state.under_way  # a restart in between takes it back all the same
-    assert trunk.take(TakeBack((ONE,))) == (Forget(), Send(2, ONE, 0))
+    assert trunk.take(Unregister((ONE,))) == (ForgetAddresses(), Send(2, ONE, 0))
 
 
 def test_the_server_that_granted_is_told_also_where_nobody_answers_for_its_name() -> None:
     trunk = registered()
-    assert trunk.take(TakeBack(())) == (Forget(), Send(2, ONE, 0))
+    assert trunk.take(Unregister(())) == (ForgetAddresses(), Send(2, ONE, 0))
 
 
 def test_what_is_taken_back_during_a_refresh_stands_no_more_whatever_is_granted_yet() -> None:
     trunk = registered()
     trunk.due()
-    assert trunk.take(TakeBack((ONE,))) == (Forget(),)
+    assert trunk.take(Unregister((ONE,))) == (ForgetAddresses(),)
     assert trunk.registration.granted(trunk.now)
     assert not trunk.registration.stands(trunk.now)
 
 
 def test_what_is_parked_stands_until_its_time() -> None:
     trunk = registered()
-    trunk.take(Park())
+    trunk.take(Pause())
     assert trunk.registration.stands(trunk.now)
     assert not trunk.registration.stands(trunk.now + 3600)
 
@@ -839,7 +844,7 @@ def test_what_is_parked_stands_until_its_time() -> None:
 @pytest.mark.parametrize("status", [200, 403, 481, 500])
 def test_any_answer_to_the_taking_back_ends_it(status: int) -> None:
     trunk = registered()
-    trunk.take(TakeBack((ONE,)))
+    trunk.take(Unregister((ONE,)))
     trunk.answer(status)
     assert trunk.registration.state is State.UNREGISTERED
     assert (trunk.registration.in_flight, trunk.registration.next_at) == (None, None)
@@ -847,7 +852,7 @@ def test_any_answer_to_the_taking_back_ends_it(status: int) -> None:
 
 def test_a_challenge_to_the_taking_back_is_answered() -> None:
     trunk = registered()
-    trunk.take(TakeBack((ONE,)))
+    trunk.take(Unregister((ONE,)))
     trunk.answer(401, challenges=[CHALLENGE])
     assert trunk.sent() == Send(3, ONE, 0, (expected_authorization(CHALLENGE, 1, 2),))
     trunk.answer(401, challenges=[CHALLENGE])
@@ -856,7 +861,7 @@ def test_a_challenge_to_the_taking_back_is_answered() -> None:
 
 def test_a_taking_back_that_nobody_answers_is_tried_at_each_target_and_ends() -> None:
     trunk = registered()
-    trunk.take(TakeBack((ONE, TWO)))
+    trunk.take(Unregister((ONE, TWO)))
     trunk.take(Unanswered())
     assert (trunk.sent().next_hop, trunk.sent().expires_s) == (TWO, 0)
     trunk.take(Unanswered())
@@ -865,13 +870,13 @@ def test_a_taking_back_that_nobody_answers_is_tried_at_each_target_and_ends() ->
 
 def test_what_is_not_granted_is_taken_back_without_asking_anybody() -> None:
     trunk = Trunk()
-    assert trunk.take(TakeBack((ONE,))) == (Forget(),)
+    assert trunk.take(Unregister((ONE,))) == (ForgetAddresses(),)
     assert trunk.registration.state is State.UNREGISTERED
 
 
 def test_a_trunk_taken_back_is_due_no_more() -> None:
     trunk = registered()
-    trunk.take(TakeBack((ONE,)))
+    trunk.take(Unregister((ONE,)))
     trunk.answer(200)
     assert trunk.take(Due((ONE,))) == ()
 
@@ -879,7 +884,7 @@ def test_a_trunk_taken_back_is_due_no_more() -> None:
 def test_what_is_granted_after_it_was_taken_back_teaches_nothing_and_is_taken_back() -> None:
     trunk = Trunk()
     trunk.due()
-    assert trunk.take(TakeBack((ONE,))) == (Forget(),)
+    assert trunk.take(Unregister((ONE,))) == (ForgetAddresses(),)
     assert trunk.answer(200, contacts=[OURS]) == (Send(2, ONE, 0),)
     trunk.answer(200)
     assert trunk.registration.state is State.UNREGISTERED
@@ -889,15 +894,15 @@ def test_what_is_granted_after_it_was_taken_back_teaches_nothing_and_is_taken_ba
 def test_what_fails_after_it_was_taken_back_is_not_tried_again() -> None:
     trunk = Trunk()
     trunk.due()
-    trunk.take(TakeBack((ONE,)))
+    trunk.take(Unregister((ONE,)))
     trunk.answer(403)
     assert (trunk.registration.state, trunk.registration.next_at) == (State.UNREGISTERED, None)
 
 
 def test_what_is_wanted_again_while_it_is_taken_back_registers_when_that_is_done() -> None:
     trunk = registered()
-    trunk.take(TakeBack((ONE,)))
-    trunk.take(Want())
+    trunk.take(Unregister((ONE,)))
+    trunk.take(RegisterNow())
     trunk.answer(200)
     assert trunk.due() == Send(3, ONE, 3600)
 
@@ -910,7 +915,7 @@ def test_an_operators_change_tries_again_at_once() -> None:
     trunk.due()
     trunk.answer(401, challenges=[CHALLENGE])
     trunk.answer(401, challenges=[CHALLENGE])
-    trunk.take(Want())
+    trunk.take(RegisterNow())
     assert trunk.wait_s() == 0
     assert trunk.registration.failures == 0
 
@@ -924,7 +929,7 @@ def test_a_silent_server_makes_the_refresh_due_now() -> None:
     trunk.answer(200, contacts=[OURS])
     before = trunk.registration
     trunk.now += 60
-    assert trunk.take(Silent()) == ()
+    assert trunk.take(KeepAliveFailed()) == ()
     assert trunk.registration == replace(before, next_at=trunk.now)
     assert trunk.due(ONE).expires_s == 3600
 
@@ -933,18 +938,18 @@ def test_a_silent_server_changes_nothing_where_the_refresh_is_under_way_or_waits
     trunk = Trunk()
     trunk.due(ONE)
     before = trunk.registration
-    assert trunk.take(Silent()) == ()
+    assert trunk.take(KeepAliveFailed()) == ()
     assert trunk.registration == before
     trunk.answer(403)
     before = trunk.registration
-    assert trunk.take(Silent()) == ()
+    assert trunk.take(KeepAliveFailed()) == ()
     assert trunk.registration == before
 
 
 def test_a_parked_trunk_keeps_what_is_granted_and_sends_nothing() -> None:
     trunk = registered()
     expires_at = trunk.registration.expires_at
-    assert trunk.take(Park()) == ()
+    assert trunk.take(Pause()) == ()
     assert trunk.registration.state is State.PARKED
     assert trunk.registration.held
     assert (trunk.registration.expires_at, trunk.registration.next_at) == (expires_at, None)
@@ -955,18 +960,18 @@ def test_a_trunk_is_not_parked_while_a_request_is_in_flight() -> None:
     trunk = Trunk()
     trunk.due()
     before = trunk.registration
-    assert trunk.take(Park()) == ()
+    assert trunk.take(Pause()) == ()
     assert trunk.registration == before
 
 
 def test_what_the_operator_took_back_stays_so_until_he_wants_it() -> None:
     trunk = registered()
-    trunk.take(TakeBack((ONE,), held=True))
+    trunk.take(Unregister((ONE,), held=True))
     trunk.answer(200)
     assert trunk.registration.held
-    trunk.take(TakeBack((ONE,)))
+    trunk.take(Unregister((ONE,)))
     assert trunk.registration.held
-    trunk.take(Want())
+    trunk.take(RegisterNow())
     assert not trunk.registration.held
     assert trunk.wait_s() == 0
 
@@ -976,7 +981,7 @@ def test_a_change_during_an_attempt_is_tried_at_once_when_the_attempt_fails() ->
     trunk = Trunk()
     trunk.due()
     trunk.answer(401, challenges=[CHALLENGE])
-    trunk.take(Want())
+    trunk.take(RegisterNow())
     trunk.answer(401, challenges=[CHALLENGE])
     assert trunk.registration.state is State.PARKED
     assert trunk.wait_s() == 0
@@ -989,7 +994,7 @@ def test_what_is_taken_back_during_a_refresh_that_fails_is_taken_back_all_the_sa
     """The older grant stands at the registrar, whatever becomes of the refresh."""
     trunk = registered()
     trunk.due()
-    assert trunk.take(TakeBack((ONE,))) == (Forget(),)
+    assert trunk.take(Unregister((ONE,))) == (ForgetAddresses(),)
     assert trunk.answer(403) == (Send(3, ONE, 0),)
     trunk.answer(200)
     assert trunk.registration.state is State.UNREGISTERED
@@ -998,7 +1003,7 @@ def test_what_is_taken_back_during_a_refresh_that_fails_is_taken_back_all_the_sa
 def test_a_challenge_to_a_refresh_that_nobody_wants_is_answered_with_the_taking_back() -> None:
     trunk = registered()
     trunk.due()
-    trunk.take(TakeBack((ONE,)))
+    trunk.take(Unregister((ONE,)))
     trunk.answer(401, challenges=[CHALLENGE])
     assert trunk.sent().expires_s == 0
 
@@ -1073,8 +1078,8 @@ def test_what_is_taken_back_while_a_redirection_is_looked_up_is_not_registered()
     trunk = Trunk()
     trunk.due()
     trunk.answer(302, contacts=[Contact(Uri("sip", "", "reg2.provider.example"))])
-    trunk.take(TakeBack((ONE,)))
-    assert trunk.take(Redirected((TWO,))) == (Forget(),)
+    trunk.take(Unregister((ONE,)))
+    assert trunk.take(Redirected((TWO,))) == (ForgetAddresses(),)
     assert trunk.registration.state is State.UNREGISTERED
 
 
@@ -1263,7 +1268,7 @@ class AnyOrder(RuleBasedStateMachine):
     def registration(self) -> Registration:
         return self.trunk.registration
 
-    def take(self, event: Fact, answered: Send | None = None) -> tuple[Action, ...]:
+    def take(self, event: MachineEvent, answered: Send | None = None) -> tuple[Action, ...]:
         """Take one event; `answered` is the request that it answers, if it answers one."""
         if answered is not None:
             self.open = None
@@ -1289,7 +1294,9 @@ class AnyOrder(RuleBasedStateMachine):
             self.sends_of_attempt = 0
         return actions
 
-    def check_what_is_learned(self, learn: Learn, event: Fact, answered: Send | None) -> None:
+    def check_what_is_learned(
+        self, learn: Learn, event: MachineEvent, answered: Send | None
+    ) -> None:
         """Only a 2xx to a request in flight teaches, and only one that lists us or nobody."""
         assert isinstance(event, Answered) and answered is not None
         assert answered.expires_s > 0 and event.reply.cseq == answered.cseq
@@ -1337,11 +1344,11 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(
         reply=REPLIES,
         source=st.sampled_from([FROM_ONE, FROM_TWO, IMPOSTOR]),
-        expected=st.sampled_from([NOBODY_ELSE, Expected(named=frozenset({FROM_TWO.ip}))]),
+        expected=st.sampled_from([NOBODY_ELSE, ExpectedSources(named=frozenset({FROM_TWO.ip}))]),
         after_s=st.floats(0, 36),
     )
     def the_registrar_answers(
-        self, reply: Reply, source: Source, expected: Expected, after_s: float
+        self, reply: Reply, source: TransportAddress, expected: ExpectedSources, after_s: float
     ) -> None:
         assert self.open is not None
         self.trunk.now += after_s
@@ -1354,13 +1361,13 @@ class AnyOrder(RuleBasedStateMachine):
         self.trunk.now += 36
         self.check_the_outcome(Unanswered(), None)
 
-    def check_the_outcome(self, event: Fact, retry_after_s: int | None) -> None:
+    def check_the_outcome(self, event: MachineEvent, retry_after_s: int | None) -> None:
         """A failed attempt takes nothing away, and waits; a success forgets all failures."""
         before, answered = self.registration, self.open
         actions = self.take(event, answered)
         after = self.registration
         if after.state in (State.WAITING, State.PARKED):
-            assert all(isinstance(action, Ignore) for action in actions)
+            assert all(isinstance(action, IgnoreReply) for action in actions)
             assert after.expires_at == before.expires_at
             if before.again:  # what is wanted changed meanwhile
                 assert self.trunk.wait_s() == 0
@@ -1386,7 +1393,7 @@ class AnyOrder(RuleBasedStateMachine):
     def the_agent_restarts(self, hops: tuple[NextHop, ...], cleanly: bool) -> None:
         before = self.registration
         if cleanly and (before.granted(self.trunk.now) or before.in_flight is not None):
-            self.take(TakeBack(hops))
+            self.take(Unregister(hops))
         ended = self.registration
         after = self.trunk.registration = after_a_restart(ended, self.trunk.now)
         self.open = None
@@ -1398,7 +1405,7 @@ class AnyOrder(RuleBasedStateMachine):
             assert after.failures == before.failures + lost
             self.check_the_resumption(before, after)
         elif after.state.under_way:
-            self.take(TakeBack(hops, held=True))
+            self.take(Unregister(hops, held=True))
 
     def check_the_resumption(self, before: Registration, after: Registration) -> None:
         """It neither asks before the time that it had, nor for what is granted."""
@@ -1411,8 +1418,8 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(hops=st.none() | TARGETS, held=st.booleans())
     def it_is_taken_back(self, hops: tuple[NextHop, ...] | None, held: bool) -> None:
-        actions = self.take(TakeBack(hops, held))
-        assert isinstance(actions[0], Forget)
+        actions = self.take(Unregister(hops, held))
+        assert isinstance(actions[0], ForgetAddresses)
         assert not self.registration.stands(self.trunk.now)
         assert self.registration.held or not held
         self.failed_as.clear()
@@ -1420,7 +1427,7 @@ class AnyOrder(RuleBasedStateMachine):
     @rule()
     def its_server_falls_silent(self) -> None:
         before = self.registration
-        assert self.take(Silent()) == ()
+        assert self.take(KeepAliveFailed()) == ()
         registered = before.state is State.REGISTERED
         assert self.registration.next_at == before.next_at or registered
         assert replace(self.registration, next_at=before.next_at) == before
@@ -1429,14 +1436,14 @@ class AnyOrder(RuleBasedStateMachine):
     @rule()
     def the_operator_parks_it(self) -> None:
         before = self.registration
-        assert self.take(Park()) == ()
+        assert self.take(Pause()) == ()
         assert self.registration.expires_at == before.expires_at
         if before.in_flight is None:
             self.failed_as.clear()
 
     @rule()
     def the_operator_wants_it(self) -> None:
-        self.take(Want())
+        self.take(RegisterNow())
         in_flight = self.open is not None or self.following
         assert in_flight or self.registration.next_at == self.trunk.now
         self.failed_as.clear()

@@ -14,21 +14,23 @@ from whence.core.identification.identify import identify
 from whence.core.identification.request import Evidence, Request
 from whence.core.identification.trunk import Trunk
 from whence.core.identification.uac_accounts import Declined
-from whence.core.registration.events import Forget, Ignore, Learn
-from whence.core.registration.learning import Expected, Ground
+from whence.core.registration.events import ForgetAddresses, IgnoreReply, Learn
+from whence.core.registration.learning import ExpectedSources, Ground
 from whence.core.registration.model import Registration, Reply, State
 from whence.core.registration.reason import RegistrationReason
-from whence.core.registration.uac import Sent, answered, taken_back, unanswered
+from whence.core.registration.uac import UacRequest, answered, taken_back, unanswered
 from whence.core.sip.contact import Contact
-from whence.core.sip.transport_address import Source
+from whence.core.sip.transport_address import TransportAddress
 from whence.core.sip.uri import Uri
 
 NOW, GRACE_S = 1_000_000.0, 32.0
-FROM = Source.parse("udp:192.0.2.1:5060")
+FROM = TransportAddress.parse("udp:192.0.2.1:5060")
 OURS = Uri("sip", "acme", "192.0.2.9", 5060)
 OTHERS = Contact(Uri("sip", "another", "192.0.2.8"), 7200)
 NEW = Registration("acme", "", next_at=None)
-SENT = Sent(OURS, "sip:acct1@provider.example", "call-1", 10, 3600, NOW - 1, asked=("192.0.2.1",))
+SENT = UacRequest(
+    OURS, "sip:acct1@provider.example", "call-1", 10, 3600, NOW - 1, asked=("192.0.2.1",)
+)
 
 
 def ok(*contacts: Contact, expires_s: int | None = None, status: int = 200) -> Reply:
@@ -39,7 +41,7 @@ def refusal(status: int) -> Reply:
     return Reply(status, "No", 10)
 
 
-def registered(at: float = NOW, sent: Sent = SENT) -> Registration:
+def registered(at: float = NOW, sent: UacRequest = SENT) -> Registration:
     return answered(NEW, sent, ok(Contact(OURS, 60)), FROM, at, GRACE_S)[0]
 
 
@@ -63,8 +65,8 @@ def test_a_2xx_teaches_where_it_came_from_for_as_long_as_was_granted(
     assert after.registrar == FROM
 
 
-IMPOSTOR = Source.parse("udp:192.0.2.66:5060")
-IGNORED = Ignore(IMPOSTOR, "192.0.2.1")
+IMPOSTOR = TransportAddress.parse("udp:192.0.2.66:5060")
+IGNORED = IgnoreReply(IMPOSTOR, "192.0.2.1")
 
 
 def test_a_2xx_from_elsewhere_registers_and_teaches_nothing() -> None:
@@ -95,7 +97,7 @@ def test_where_nobody_knows_whom_was_asked_nothing_is_learned() -> None:
     for asked in ("", "?"):
         sent = replace(SENT, asked=(asked,))
         _, actions = answered(NEW, sent, ok(), FROM, NOW, GRACE_S)
-        assert [type(action) for action in actions] == [Ignore]
+        assert [type(action) for action in actions] == [IgnoreReply]
 
 
 @pytest.mark.parametrize("asked", ["192.0.2.1", "[::ffff:192.0.2.1]", "::ffff:c000:201"])
@@ -105,7 +107,7 @@ def test_the_ip_that_was_asked_is_compared_as_a_value(asked: str) -> None:
 
 
 def test_learn_from_any_teaches_from_anywhere() -> None:
-    expected = Expected(anyone=True)
+    expected = ExpectedSources(anyone=True)
     _, actions = answered(NEW, SENT, ok(), IMPOSTOR, NOW, GRACE_S, expected)
     assert actions == (Learn(IMPOSTOR, NOW + 3600 + GRACE_S, Ground.ANY),)
 
@@ -153,7 +155,7 @@ def test_a_challenge_is_no_failure_but_a_second_one_is(status: int) -> None:
 
 def test_what_is_taken_back_ends_at_once() -> None:
     after, actions = taken_back(registered(), NOW + 10)
-    assert actions == (Forget(),)
+    assert actions == (ForgetAddresses(),)
     assert (after.state, after.expires_at) == (State.UNREGISTERED, None)
 
 
@@ -208,7 +210,7 @@ ACME, BELL, COAL = trunk("acme"), trunk("bell"), trunk("coal")
 
 def choose(
     request: Request, *records: Trunk, gone: Set[str] = frozenset(), missed: Set[str] = frozenset()
-) -> uac_accounts.Chosen | uac_accounts.Nobody:
+) -> uac_accounts.ChosenAccount | uac_accounts.NoAccount:
     def decide(without: Set[str]) -> tuple[Decision, Evidence]:
         seen = evidence(
             *(t._replace(addresses=()) if t.id in without else t for t in records),
@@ -221,41 +223,41 @@ def choose(
 
 def test_where_every_record_stands_it_is_what_was_decided_among_all() -> None:
     chosen = choose(call("sip:token-acme@h"), ACME, BELL)
-    assert isinstance(chosen, uac_accounts.Chosen)
+    assert isinstance(chosen, uac_accounts.ChosenAccount)
     assert isinstance(chosen.decision, Identified)
     assert (chosen.decision.trunk.id, chosen.among_all) == ("acme", True)
 
 
 def test_a_record_that_is_gone_does_not_stand_in_the_way_of_the_only_other() -> None:
     chosen = choose(call(), ACME, BELL, gone={"bell"})
-    assert isinstance(chosen, uac_accounts.Chosen)
+    assert isinstance(chosen, uac_accounts.ChosenAccount)
     assert isinstance(chosen.decision, Identified)
     assert (chosen.decision.trunk.id, chosen.among_all) == ("acme", False)
 
 
 def test_a_call_that_names_a_gone_record_is_not_another_ones() -> None:
     chosen = choose(call("sip:token-bell@h"), ACME, BELL, gone={"bell"})
-    assert isinstance(chosen, uac_accounts.Nobody)
+    assert isinstance(chosen, uac_accounts.NoAccount)
     assert chosen.reason is Declined.RECORD_GONE
 
 
 def test_to_gives_a_gone_records_call_to_no_other() -> None:
     for ruri in ("sip:+44202@h", "sip:user-bell@h", "sip:token-bell@h"):
         chosen = choose(call(ruri, to="sip:+44201@h"), ACME, BELL, COAL, gone={"bell"})
-        assert isinstance(chosen, uac_accounts.Nobody)
+        assert isinstance(chosen, uac_accounts.NoAccount)
         assert chosen.reason is Declined.RECORD_GONE
 
 
 def test_while_uac_may_just_be_reading_its_table_a_missing_records_call_is_nobodys() -> None:
     chosen = choose(call(), ACME, BELL, gone={"bell"}, missed={"bell"})
-    assert isinstance(chosen, uac_accounts.Nobody)
+    assert isinstance(chosen, uac_accounts.NoAccount)
     assert chosen.reason is Declined.RECORD_MISSED
     assert chosen.message == "uac has no record bell just now"
 
 
 def test_of_several_that_stand_none_is_chosen() -> None:
     chosen = choose(call(), ACME, BELL, COAL, gone={"bell"})
-    assert isinstance(chosen, uac_accounts.Chosen)
+    assert isinstance(chosen, uac_accounts.ChosenAccount)
     assert isinstance(chosen.decision, Refused)
     assert chosen.decision.candidates == ("acme", "coal")
 
@@ -273,6 +275,6 @@ def test_a_heap_of_gone_records_is_not_looked_through_to_its_end() -> None:
         return identify(call(), evidence(*left), NOW), evidence(*left)
 
     chosen = uac_accounts.choose(decide, stands, lambda _: False)
-    assert isinstance(chosen, uac_accounts.Nobody)
+    assert isinstance(chosen, uac_accounts.NoAccount)
     assert chosen.reason is Declined.TOO_MANY_RECORDS_GONE
     assert len(asked) < 40

@@ -11,21 +11,21 @@ from typing import Any
 
 import pytest
 
-from whence.agent.config.trunk import Pin
+from whence.agent.config.trunk import PinnedNetwork
 from whence.core.registration import uac
 from whence.core.registration.history import EventKind
-from whence.core.registration.learning import NOBODY_ELSE, Expected
+from whence.core.registration.learning import NOBODY_ELSE, ExpectedSources
 from whence.core.registration.model import AccountKey, Registration, Reply, State
-from whence.core.registration.uac import Sent
+from whence.core.registration.uac import UacRequest
 from whence.core.sip.contact import Contact
-from whence.core.sip.transport_address import Source, Transport
+from whence.core.sip.transport_address import Transport, TransportAddress
 from whence.core.sip.uri import Uri
 from whence.edge.base import read
-from whence.edge.decision_cache import Asked
-from whence.edge.dropin.writer import Change, Learned, Record
+from whence.edge.decision_cache import CacheKey
+from whence.edge.dropin.writer import Change, LearningWriter, UacAccount
 from whence.errors import StoreUnavailableError, WriteDeferredError
 from whence.store.directory import FILE, Directory
-from whence.store.reader import Directory as Reading
+from whence.store.reader import DirectoryReader as Reading
 from whence.store.schema import GENERATION_FILE
 from whence.store.uac import Permits, SharedDirectory
 
@@ -40,8 +40,8 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def learned(path: Path) -> Iterator[Learned]:
-    learned = Learned(path)
+def learned(path: Path) -> Iterator[LearningWriter]:
+    learned = LearningWriter(path)
     yield learned
     learned.close()
 
@@ -53,23 +53,23 @@ def granted(
     granted_s: int = 60,
     cseq: int = 10,
     asked: str = "",
-    expected: Expected = NOBODY_ELSE,
+    expected: ExpectedSources = NOBODY_ELSE,
 ) -> Change:
     """Return the change that a 200 makes."""
     contact = Uri("sip", l_uuid, "192.0.2.9", 5060)
-    sent = Sent(contact, "sip:acct1@provider.example", f"call-{l_uuid}", cseq, 3600, at)
-    sent = replace(sent, asked=(asked or str(Source.parse(source).ip),))
+    sent = UacRequest(contact, "sip:acct1@provider.example", f"call-{l_uuid}", cseq, 3600, at)
+    sent = replace(sent, asked=(asked or str(TransportAddress.parse(source).ip),))
     reply = Reply(200, "OK", cseq, (Contact(contact, granted_s),))
     step = partial(
         uac.answered,
         sent=sent,
         reply=reply,
-        source=Source.parse(source),
+        source=TransportAddress.parse(source),
         now=at,
         grace_s=0.0,
         expected=expected,
     )
-    record = Record(l_uuid, "acct1", "sip:alice@edge.example")
+    record = UacAccount(l_uuid, "acct1", "sip:alice@edge.example")
     return Change(l_uuid, AccountKey(sent.aor), OURS, at, step, record)
 
 
@@ -84,14 +84,14 @@ def rows(path: Path, query: str) -> list[tuple[Any, ...]]:
 
 def decided(path: Path, source: str = "udp:192.0.2.1:5060", now: float = NOW) -> str:
     """Return what a worker would decide on a call from there."""
-    request = read(Asked(source, "sip:acme@192.0.2.9", None, None))
+    request = read(CacheKey(source, "sip:acme@192.0.2.9", None, None))
     assert request
     with closing(Reading(path)) as reading:
         decision, _ = reading.decide(request, now)
     return decision.reason
 
 
-def test_what_is_learned_is_decided_by(learned: Learned, path: Path) -> None:
+def test_what_is_learned_is_decided_by(learned: LearningWriter, path: Path) -> None:
     learned.write(granted(), 1)
     assert decided(path) == "token"
     assert decided(path, now=NOW + 60) == "unknown_address"
@@ -100,7 +100,9 @@ def test_what_is_learned_is_decided_by(learned: Learned, path: Path) -> None:
     assert rows(path, "SELECT target FROM trunk") == [("sip:alice@edge.example",)]
 
 
-def test_what_was_learned_over_tls_is_not_widened_by_udp(learned: Learned, path: Path) -> None:
+def test_what_was_learned_over_tls_is_not_widened_by_udp(
+    learned: LearningWriter, path: Path
+) -> None:
     learned.write(granted(source="tls:192.0.2.1:5061"), 1)
     assert decided(path, source="udp:192.0.2.1:5061") == "unknown_address"
     assert decided(path, source="tls:192.0.2.1:40000") == "token"
@@ -108,7 +110,7 @@ def test_what_was_learned_over_tls_is_not_widened_by_udp(learned: Learned, path:
 
 
 def test_another_server_stands_beside_the_first_until_that_ends(
-    learned: Learned, path: Path
+    learned: LearningWriter, path: Path
 ) -> None:
     learned.write(granted(), 1)
     learned.write(granted(at=NOW + 30, source="udp:192.0.2.2:5060", cseq=11), 1)
@@ -118,7 +120,9 @@ def test_another_server_stands_beside_the_first_until_that_ends(
     assert rows(path, "SELECT what FROM event ORDER BY id") == [("registered",), ("moved",)]
 
 
-def test_a_grant_after_a_lapse_is_news_and_a_refresh_is_not(learned: Learned, path: Path) -> None:
+def test_a_grant_after_a_lapse_is_news_and_a_refresh_is_not(
+    learned: LearningWriter, path: Path
+) -> None:
     for at, cseq in ((NOW, 10), (NOW + 30, 11), (NOW + 91, 12)):  # the last one comes too late
         learned.write(granted(at=at, cseq=cseq), 1)
     assert rows(path, "SELECT at, what FROM event ORDER BY id") == [
@@ -127,7 +131,7 @@ def test_a_grant_after_a_lapse_is_news_and_a_refresh_is_not(learned: Learned, pa
     ]
 
 
-def test_what_is_taken_back_ends_and_explains(learned: Learned, path: Path) -> None:
+def test_what_is_taken_back_ends_and_explains(learned: LearningWriter, path: Path) -> None:
     learned.write(granted(), 1)
     learned.write(taken_back(), 1)
     assert decided(path, now=NOW + 11) == "unknown_address"
@@ -137,13 +141,17 @@ def test_what_is_taken_back_ends_and_explains(learned: Learned, path: Path) -> N
     assert standing.state is State.UNREGISTERED
 
 
-def test_what_has_ended_is_swept_out_by_the_next_change(learned: Learned, path: Path) -> None:
+def test_what_has_ended_is_swept_out_by_the_next_change(
+    learned: LearningWriter, path: Path
+) -> None:
     learned.write(granted(granted_s=5), 1)
     learned.write(granted(at=NOW + 10, source="udp:192.0.2.2:5060", cseq=11), 1)
     assert rows(path, "SELECT ip FROM address") == [("192.0.2.2",)]
 
 
-def test_the_generation_moves_when_an_answer_could_change(learned: Learned, path: Path) -> None:
+def test_the_generation_moves_when_an_answer_could_change(
+    learned: LearningWriter, path: Path
+) -> None:
     seen = [path.with_name(GENERATION_FILE).read_bytes()]
 
     def moved() -> bool:
@@ -161,7 +169,7 @@ def test_the_generation_moves_when_an_answer_could_change(learned: Learned, path
 
 
 def test_what_cannot_be_written_is_kept_in_its_order_and_written_later(
-    learned: Learned, path: Path
+    learned: LearningWriter, path: Path
 ) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -179,12 +187,12 @@ def test_what_cannot_be_written_is_kept_in_its_order_and_written_later(
 
 def test_a_directory_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(WriteDeferredError):
-        Learned(tmp_path / "nothing" / FILE).write(granted(), 0.001)
+        LearningWriter(tmp_path / "nothing" / FILE).write(granted(), 0.001)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_directory_that_was_moved_away_is_written_no_more(
-    learned: Learned, path: Path, tmp_path: Path
+    learned: LearningWriter, path: Path, tmp_path: Path
 ) -> None:
     """The operator moves it to begin anew; Kamailio runs on."""
     learned.write(granted(), 1)
@@ -197,7 +205,9 @@ def test_a_directory_that_was_moved_away_is_written_no_more(
     assert rows(tmp_path / "moved" / FILE, "SELECT trunk_id FROM address") == [("acme",)]
 
 
-def test_a_change_that_never_can_be_written_holds_up_no_other(learned: Learned, path: Path) -> None:
+def test_a_change_that_never_can_be_written_holds_up_no_other(
+    learned: LearningWriter, path: Path
+) -> None:
     def fails(_before: Registration) -> tuple[Registration, tuple[()]]:
         raise ValueError("no such thing")
 
@@ -211,7 +221,7 @@ def test_workers_that_write_at_once_lose_nothing(path: Path) -> None:
     """Connections of their own, as workers have; and the generation is another after each."""
 
     def work(number: int) -> None:
-        own = Learned(path)
+        own = LearningWriter(path)
         for n in range(25):
             own.write(granted(f"trunk-{number}-{n}"), 30)
         own.close()
@@ -234,7 +244,7 @@ def install(path: Path, **permits: Any) -> None:
 
 
 def test_a_reply_from_elsewhere_is_told_once_and_admits_nobody(
-    learned: Learned, path: Path
+    learned: LearningWriter, path: Path
 ) -> None:
     for cseq in (10, 11):
         news = learned.write(granted(source=IMPOSTOR, asked="192.0.2.1", cseq=cseq), 1)
@@ -249,9 +259,9 @@ def test_a_reply_from_elsewhere_is_told_once_and_admits_nobody(
     assert rows(path, "SELECT * FROM ignored_reply") == []
 
 
-def test_drop_in_toml_says_from_where_else_is_learned(learned: Learned, path: Path) -> None:
+def test_drop_in_toml_says_from_where_else_is_learned(learned: LearningWriter, path: Path) -> None:
     assert learned.expected("acme") == NOBODY_ELSE
-    pin = Pin.model_validate({"network": "192.0.2.64/29", "port": 5060})
+    pin = PinnedNetwork.model_validate({"network": "192.0.2.64/29", "port": 5060})
     install(path, networks={"acme": (pin.address(NOW),)}, learn_from={"": "asked", "bell": "any"})
     acme, bell = learned.expected("acme"), learned.expected("bell")
     assert [str(a.ip) for a in acme.networks] == ["192.0.2.64/29"]
@@ -267,7 +277,9 @@ def test_drop_in_toml_says_from_where_else_is_learned(learned: Learned, path: Pa
     assert rows(path, query) == [], "what the file permits no more has ended"
 
 
-def test_a_learn_from_that_cannot_be_read_permits_nobody(learned: Learned, path: Path) -> None:
+def test_a_learn_from_that_cannot_be_read_permits_nobody(
+    learned: LearningWriter, path: Path
+) -> None:
     for broken in ("[]", "{", '{"": ["any"]}'):
         with closing(sqlite3.connect(path)) as database, database:
             database.execute("INSERT OR REPLACE INTO meta VALUES ('learn_from', ?)", (broken,))

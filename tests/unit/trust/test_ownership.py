@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.unit.edge.dropin.test_writer import granted
-from whence.edge.dropin.writer import Learned
+from whence.edge.dropin.writer import LearningWriter
 from whence.errors import StoreUnavailableError, WriteDeferredError
 from whence.store.directory import FILE, Directory
-from whence.store.reader import Directory as Reading
+from whence.store.reader import DirectoryReader as Reading
 
 NOBODY = 65534
 
@@ -79,7 +79,7 @@ def test_writer_of_anothers_directory_writes_nothing(
 ) -> None:
     said = change(path)
     with pytest.raises(WriteDeferredError) as error:
-        Learned(path).write(granted(), 0.1)
+        LearningWriter(path).write(granted(), 0.1)
     assert said in str(error.value)
     assert not path.with_name("victim").exists()
 

@@ -342,7 +342,7 @@ def read_doubt(path: Path, users: Users | None = None, *, secret: bool = False) 
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class NamedFile:
     """A file that a settings file names. `key`: where it is named there. `secret`: it holds one.
     `written`: Whence writes it.
     """
@@ -356,7 +356,7 @@ class Named:
 class NamesFiles(Protocol):
     """Settings that were read."""
 
-    def named_files(self, file: Path) -> Iterable[Named]:
+    def named_files(self, file: Path) -> Iterable[NamedFile]:
         """Give the files that are named in these settings, and the `file` itself."""
 
 
@@ -391,7 +391,7 @@ def load_trusted(
     return settings, doubts
 
 
-def _doubt(named: Named, users: Users | None) -> str:
+def _doubt(named: NamedFile, users: Users | None) -> str:
     try:
         if not named.written:
             return read_doubt(named.path, users, secret=named.secret)
