@@ -14,9 +14,6 @@ GRACE_S = 32.0
 """How long a learned address outlives its registration: calls in flight (64*T1, RFC 3261 17)."""
 
 
-_STRENGTH = {Transport.UDP: 0, Transport.TCP: 1, Transport.TLS: 2}
-
-
 class Origin(StrEnum):
     """Why an address is there."""
 
@@ -63,7 +60,7 @@ class Address(NamedTuple):
         What was learned over a transport admits that transport and stronger ones, never a weaker:
         a UDP source is easily forged, a TLS one is not.
         """
-        return _STRENGTH[transport] >= _STRENGTH[self.transport]
+        return transport.strength >= self.transport.strength
 
     def fits_port(self, port: int) -> bool:
         """Whether it admits what comes from `port`."""

@@ -27,13 +27,22 @@ NETWORKS = IPv4Network, IPv6Network
 
 
 class Transport(StrEnum):
-    """How SIP travels, from the weakest evidence of who sent it to the strongest."""
+    """How SIP travels."""
 
     UDP = "udp"
     TCP = "tcp"
     TLS = "tls"
 
     __hash__ = str.__hash__  # that of an Enum is Python, and each look into a dict pays for it
+
+    @property
+    def strength(self) -> int:
+        """How strong the evidence is that a message really comes from its source."""
+        return _STRENGTH[self]
+
+
+_STRENGTH = {Transport.UDP: 0, Transport.TCP: 1, Transport.TLS: 2}
+"""A UDP source is easily forged. A TCP one needs an answer, a TLS one a certificate."""
 
 
 _TRANSPORTS = {transport.value: transport for transport in Transport}
