@@ -31,12 +31,12 @@ from whence.agent.config.validators import (
     Share,
     Socket,
     Wait,
-    advertised,
-    api_address,
-    ip_and_port,
-    nameserver,
+    check_advertised,
+    check_api_address,
+    check_nameserver,
+    check_webhook_url,
+    parse_ip_and_port,
     state_path,
-    webhook_url,
 )
 from whence.core.identification.address import GRACE_S
 from whence.core.identification.trunk import NUMBER_HEADERS
@@ -87,7 +87,7 @@ class EdgeConfig(Table):
         default=[TransportAddress.parse("udp:127.0.0.1:5060")], min_length=1
     )
     inside: Socket = TransportAddress.parse("udp:127.0.0.1:5062")
-    advertise: Annotated[str, AfterValidator(advertised)] = ""
+    advertise: Annotated[str, AfterValidator(check_advertised)] = ""
     domain: Domain = "edge.example"
     workers: int = Field(default=2, ge=1, le=64)
     country: Country = ""
@@ -131,7 +131,7 @@ class EdgeConfig(Table):
         try:
             return str(ip_address(self.advertise)), None
         except ValueError:
-            return ip_and_port(self.advertise) if self.advertise else ("", None)
+            return parse_ip_and_port(self.advertise) if self.advertise else ("", None)
 
     def place_of(self, socket: TransportAddress) -> tuple[str, int]:
         """(ip, port) by which our `socket` is seen; what is advertised is of one IP version."""
@@ -159,12 +159,12 @@ class EdgeConfig(Table):
 class MonitoringConfig(Table):
     """What every agent remembers, tells and serves."""
 
-    api: Annotated[str, AfterValidator(api_address)] = "127.0.0.1:8088"
+    api: Annotated[str, AfterValidator(check_api_address)] = "127.0.0.1:8088"
     calls: int = Field(default=10_000, ge=0, le=1_000_000)
     calls_file: str = ""
     strangers: int = Field(default=1_000, ge=0, le=100_000)
     strangers_alarm: int = Field(default=600, ge=0, le=1_000_000_000)
-    webhook: Annotated[str, AfterValidator(webhook_url)] = ""
+    webhook: Annotated[str, AfterValidator(check_webhook_url)] = ""
     webhook_token_file: str = ""
 
     @model_validator(mode="after")
@@ -188,7 +188,7 @@ class MonitoringConfig(Table):
     @property
     def api_place(self) -> tuple[str, int]:
         """(ip, port) of the API."""
-        return ip_and_port(self.api)
+        return parse_ip_and_port(self.api)
 
 
 class AgentConfig(MonitoringConfig):
@@ -197,13 +197,13 @@ class AgentConfig(MonitoringConfig):
     state: Annotated[str, AfterValidator(state_path)] = "/var/lib/whence"
     on_stop: Literal["unregister", "leave"] = "unregister"
     grace: int = Field(default=int(GRACE_S), ge=0, le=3600)
-    nameserver: Annotated[str, AfterValidator(nameserver)] = ""
+    nameserver: Annotated[str, AfterValidator(check_nameserver)] = ""
     sibling_ttl: Wait = [300, 3600]
 
     @property
     def nameserver_place(self) -> tuple[str, int] | None:
         """(ip, port) of the name server; None for those of the system."""
-        return ip_and_port(self.nameserver) if self.nameserver else None
+        return parse_ip_and_port(self.nameserver) if self.nameserver else None
 
 
 class RegistrationConfig(Table):

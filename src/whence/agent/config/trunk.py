@@ -28,11 +28,11 @@ from whence.agent.config.validators import (
     NumberHeaders,
     OptionalDomain,
     Password,
-    keepalive_interval,
-    optional_server,
-    printable,
-    server,
-    target,
+    check_keepalive,
+    check_optional_server,
+    check_printable,
+    check_server,
+    check_target,
 )
 from whence.core.identification.address import Address, Origin
 from whence.core.identification.trunk import NUMBER_HEADERS
@@ -81,7 +81,7 @@ class PinnedNetwork(Table):
     port: int | None = Field(default=None, ge=1, le=65535)
     transport: Literal["udp", "tcp", "tls"] | None = None
     expires_at: Annotated[float | None, BeforeValidator(pins.instant)] = None
-    note: Annotated[str, Field(max_length=200), AfterValidator(printable)] = ""
+    note: Annotated[str, Field(max_length=200), AfterValidator(check_printable)] = ""
 
     @property
     def admits_from(self) -> Transport:
@@ -129,20 +129,20 @@ class TrunkConfig(Table):
     """`[[trunk]]`: one account at a provider."""
 
     id: Name
-    registrar: Annotated[str, AfterValidator(server)]
-    proxy: Annotated[str, AfterValidator(optional_server)] = ""
+    registrar: Annotated[str, AfterValidator(check_server)]
+    proxy: Annotated[str, AfterValidator(check_optional_server)] = ""
     user: AorUser
     domain: OptionalDomain = ""
-    auth_user: Annotated[str, AfterValidator(printable)] = ""
+    auth_user: Annotated[str, AfterValidator(check_printable)] = ""
     password: Password | None = None
     password_file: str = ""
     ha1: Ha1 | None = None
-    realm: Annotated[str, AfterValidator(printable)] = ""
+    realm: Annotated[str, AfterValidator(check_printable)] = ""
     expires: int = Field(default=3600, ge=1, le=7 * DAY_S)
     contact: Literal["token", "line"] = "token"
     rewrites_contact: bool = False
-    keepalive: Annotated[float, AfterValidator(keepalive_interval)] = 0
-    target: Annotated[str, AfterValidator(target)]
+    keepalive: Annotated[float, AfterValidator(check_keepalive)] = 0
+    target: Annotated[str, AfterValidator(check_target)]
     numbers: list[Number] = []
     country: Country = ""
     number_headers: NumberHeaders = NUMBER_HEADERS

@@ -86,7 +86,7 @@ def _socket(text: Any) -> TransportAddress:
     return socket
 
 
-def ip_and_port(text: str, example: str = "192.0.2.1:5060") -> tuple[str, int]:
+def parse_ip_and_port(text: str, example: str = "192.0.2.1:5060") -> tuple[str, int]:
     """Read `ip:port`. Raises ValueError with an example."""
     try:
         place = TransportAddress.parse(f"udp:{text}")
@@ -95,26 +95,26 @@ def ip_and_port(text: str, example: str = "192.0.2.1:5060") -> tuple[str, int]:
     return str(place.ip), place.port
 
 
-def advertised(text: str) -> str:
+def check_advertised(text: str) -> str:
     """Check the address that the edge advertises. Raises ValueError."""
     if text:
         try:
             ip_address(text)
         except ValueError:
-            ip_and_port(text)
+            parse_ip_and_port(text)
     return text
 
 
-def nameserver(text: str) -> str:
+def check_nameserver(text: str) -> str:
     """Check the address of a name server; an empty text is none. Raises ValueError."""
     if text:
-        ip_and_port(text, "192.0.2.53:53")
+        parse_ip_and_port(text, "192.0.2.53:53")
     return text
 
 
-def api_address(text: str) -> str:
+def check_api_address(text: str) -> str:
     """Check the address that the API listens on. Raises ValueError."""
-    host, _ = ip_and_port(text)
+    host, _ = parse_ip_and_port(text)
     if not ip_address(host).is_loopback:
         raise ValueError(
             f'"{text}" can be reached from outside, and the API asks nobody who they are; '
@@ -123,14 +123,14 @@ def api_address(text: str) -> str:
     return text
 
 
-def keepalive_interval(seconds: float) -> float:
+def check_keepalive(seconds: float) -> float:
     """Check an interval in seconds; 0 is off. Raises ValueError."""
     if seconds and not 1 <= seconds <= 3600:
         raise ValueError(f"{seconds:g} is no interval; write 1 to 3600 seconds, or 0 for none")
     return seconds
 
 
-def webhook_url(text: str) -> str:
+def check_webhook_url(text: str) -> str:
     """Check the URL of the webhook. Raises ValueError."""
     # What is wrong is not repeated: the path of a webhook is often a secret.
     try:
@@ -173,7 +173,7 @@ def _matching(pattern: re.Pattern[str], what: str, example: str) -> AfterValidat
     return AfterValidator(check)
 
 
-def server(text: str) -> str:
+def check_server(text: str) -> str:
     """Check the URI of a server. Raises ValueError."""
     uri = Uri.parse(text)
     host = uri.host if uri else ""
@@ -195,16 +195,16 @@ def server(text: str) -> str:
     return sys.intern(text)  # thousands of trunks have the same
 
 
-def optional_server(text: str) -> str:
+def check_optional_server(text: str) -> str:
     """Check the URI of a server, or an empty text. Raises ValueError."""
-    return server(text) if text else text
+    return check_server(text) if text else text
 
 
 def _shared(text: str) -> str:
     return sys.intern(text)
 
 
-def target(text: str) -> str:
+def check_target(text: str) -> str:
     """Check the URI that calls go to. Raises ValueError."""
     uri = Uri.parse(text.replace("{number}", "0"))
     plain = text.replace("{number}", "0")
@@ -260,7 +260,7 @@ def _same(names: tuple[str, ...]) -> tuple[str, ...]:
     return names  # thousands of trunks have the same
 
 
-def printable(text: str) -> str:
+def check_printable(text: str) -> str:
     """Check that a text has no control characters. Raises ValueError."""
     if not text.isprintable():
         raise ValueError("has control characters; write it without them")

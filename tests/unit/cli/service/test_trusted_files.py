@@ -312,7 +312,7 @@ def test_run_imports_nothing_from_the_current_directory(home: Path) -> None:
     for file in (home / "whence" / "__init__.py", home / "asyncio.py"):
         file.write_text(f"open({str(home / 'imported')!r}, 'w')\n")
     script = (
-        "import subprocess; from whence.cli.supervisor import _whence;"
+        "import subprocess; from whence.cli.service.supervisor import _whence;"
         "print(subprocess.run([*_whence(), '--help'], capture_output=True, text=True).returncode)"
     )
     argv = [sys.executable, "-P", "-c", script]
