@@ -14,9 +14,12 @@ SIP_PORT = 5060
 CLAIM_PORT = 19_999
 """Bound at the last address of a block as long as the block is used. No host has that address."""
 
-PORTS = range(12_000, CLAIM_PORT - 1, 2)  # below what the system gives out by itself
+PORTS = range(12_000, 16_000, 2)  # below what the system gives out by itself
 PORT_CLAIMS = "127.32.0.1"
-"""A port of ::1 is claimed by the same port here."""
+CLAIM_OFFSET = 3_998
+"""A port of ::1 is claimed by one so far above it at this address: by the same one, nobody could
+listen to the port at all addresses (`[::]`) any more.
+"""
 
 
 class Network:
@@ -77,7 +80,7 @@ def _claim() -> tuple[socket.socket, IPv4Network]:
 def _claim_port() -> tuple[socket.socket, int]:
     for port in PORTS:
         with suppress(OSError):
-            claim = _held(PORT_CLAIMS, port)
+            claim = _held(PORT_CLAIMS, port + CLAIM_OFFSET)
             try:
                 for one in (port, port + 1):
                     _bind(one)

@@ -291,17 +291,20 @@ def await_kamailio(process: Process, rpc_socket: Path) -> None:
     def answers() -> bool:
         if not process.running:
             raise ChildProcessError(f"{process.name} ended; its log:\n{process.log}")
-        return "result" in ask_kamailio(rpc_socket, "core.uptime")
+        # What is asked just before its reader is there may be lost: it is asked again.
+        return "result" in ask_kamailio(rpc_socket, "core.uptime", within_s=2)
 
     eventually(answers, what=f"{process.name} answers")
 
 
-def ask_kamailio(rpc_socket: Path, method: str, *params: str | int) -> dict[str, Any]:
+def ask_kamailio(
+    rpc_socket: Path, method: str, *params: str | int, within_s: float = PATIENCE_S
+) -> dict[str, Any]:
     """Call JSONRPC over Kamailio's datagram socket, and return the whole answer."""
     question = {"jsonrpc": "2.0", "id": 1, "method": method, "params": list(params)}
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as asker:
         asker.bind("")  # the kernel gives a free abstract name, to be answered at
-        asker.settimeout(PATIENCE_S)
+        asker.settimeout(within_s)
         asker.sendto(json.dumps(question).encode(), str(rpc_socket))
         answer: dict[str, Any] = json.loads(asker.recv(262144))
     return answer

@@ -144,7 +144,10 @@ mount -t tmpfs -o size=64k none "$0" && touch "$0/generation" || exit 99
 dd if=/dev/zero of="$0/filler" bs=1k 2>/dev/null
 exec "$@"
 """
-MAKE = "import sys, pathlib, whence.store.directory as d; d.GenerationWriter(pathlib.Path(sys.argv[1]))"
+MAKE = (
+    "import sys, pathlib, whence.store.directory as d;"
+    " d.GenerationWriter(pathlib.Path(sys.argv[1]))"
+)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may mount a disk that is soon full")

@@ -43,7 +43,7 @@ RESTART_LIMIT_S = 30.0
 SETTLED_S = 60.0
 """Who ran this long begins again with the first, short wait."""
 
-START_S = 20.0
+START_S = 60.0
 START_A_TRUNK_S = 0.001
 """How much longer a start may take for each trunk: the file is read and written down."""
 
