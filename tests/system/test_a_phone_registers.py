@@ -66,7 +66,8 @@ def test_with_the_right_password_it_is_registered(scene: Scene) -> None:
     assert scene.register() == 200
     (contact,) = eventually(scene.contacts, what="alice's contact")
     assert contact["contact"] == f"sip:alice@{place(scene.phone.address)}"
-    assert before + 3599 <= contact["expires_at"] <= time.time() + 3601
+    # Kamailio counts in whole seconds, and its clock may be one behind.
+    assert before + 3598 <= contact["expires_at"] <= time.time() + 3601
 
 
 def test_a_phone_that_speaks_no_utf_8_is_told_like_any_other(scene: Scene) -> None:

@@ -109,7 +109,7 @@ def test_guessed_password_is_logged_listed_and_blocked(
     assert f'whence_unknown_source_notices_total{{reason="wrong_password"}} {FAILURES}.0' in metrics
     assert "whence_phone_password_blocks_total 1.0" in metrics
     row = next(line for line in whence.cli("strangers").stdout.splitlines() if f":{ip}:" in line)
-    assert "wrong_password" in row
+    assert "wrong password" in row
     assert "user alice" in row
 
     log = tmp_path / "log"
