@@ -105,7 +105,7 @@ class SipResolver:
     async def targets(self, server: Uri) -> tuple[TransportAddress, ...]:
         """Its next hops, best first; none where the name has none, or nobody says in time."""
         if refusal := _refusal(server):
-            log.warning("a server's URI leads nowhere: %s", refusal)
+            log.warning("%.80a leads nowhere: %s", server.host, refusal)
             return ()
         literal = _literal(server)
         if literal is not None:
@@ -295,7 +295,7 @@ def _transport(server: Uri) -> Transport | None:
     if server.scheme == "sips":
         return Transport.TLS
     given = server.params.get("transport")
-    return None if given is None else Transport.parse(given)
+    return Transport.parse(given) if given else None
 
 
 def _is_a_place(ip: IP) -> bool:
