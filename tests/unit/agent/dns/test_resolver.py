@@ -13,6 +13,7 @@ import pytest
 
 from testkit.nameserver import NameServer, address, cname, naptr, srv
 from testkit.network import Network
+from whence.agent.config.validators import EDGE_TRANSPORTS
 from whence.agent.dns.cache import DnsCache, Kind
 from whence.agent.dns.resolver import NEXT_HOPS_LIMIT, SipResolver, by_priority
 from whence.core.registration.reason import RegistrationReason as Code
@@ -21,7 +22,7 @@ from whence.core.sip.transport_address import Transport
 from whence.core.sip.uri import Uri
 
 UDP = [(Transport.UDP, 4)]
-ALL = [(transport, version) for transport in Transport for version in (4, 6)]
+ALL = [(transport, version) for transport in EDGE_TRANSPORTS for version in (4, 6)]
 
 ZONE = (
     # Two servers, each with an address: most names lead to them.
