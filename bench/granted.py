@@ -23,7 +23,7 @@ from testkit.whence import Whence
 from whence.agent.config.load import load
 from whence.agent.registration.service import account_key
 from whence.core.identification.address import Address, Origin
-from whence.core.registration.model import NextHop, Registration, State
+from whence.core.registration.model import Registration, State
 from whence.core.sip.transport_address import Transport, TransportAddress
 from whence.store import rows, statements
 from whence.store.directory import FILE, Directory
@@ -109,7 +109,7 @@ def _grant(node: Whence, layout: Layout) -> None:
                 expires_at=now + GRANTED_S,
                 next_at=now + ASKS_AGAIN_S,
                 registrar=TransportAddress(Transport.UDP, ip, SOURCE_PORT),
-                home=NextHop(Transport.UDP, str(ip), SOURCE_PORT),
+                home=TransportAddress(Transport.UDP, ip, SOURCE_PORT),
                 last_status=200,
                 last_phrase="OK",
             )

@@ -25,7 +25,7 @@ from whence.core.dialogs.cookie import (
 )
 from whence.core.dialogs.record import ENDED, DialogRecord, OwnSockets, Party, RequestPath, Side
 from whence.core.sip.message import Fault, Message
-from whence.core.sip.transport_address import TransportAddress, canonical_ip
+from whence.core.sip.transport_address import TRANSPORTS, TransportAddress, canonical_ip
 from whence.core.sip.uri import Uri, host_text
 from whence.edge.base import ANSWERED, GO_ON, NO, answers, hides, judges, survives
 from whence.edge.guard import GuardHandlers, Limits
@@ -443,7 +443,8 @@ def _first_ip(party: Party) -> str:
 
 
 _VIA = re.compile(
-    r"sip\s*/\s*2\.0\s*/\s*(udp|tcp|tls)\s+(\[[0-9a-f:.]+\]|[0-9.]+)(?::([0-9]{1,5}))?\s*"
+    r"sip\s*/\s*2\.0\s*/\s*(" + "|".join(TRANSPORTS) + r")\s+"
+    r"(\[[0-9a-f:.]+\]|[0-9.]+)(?::([0-9]{1,5}))?\s*"
     r"((?:;\s*[a-z0-9_.-]+\s*(?:=\s*[a-z0-9_.:!%*+~\[\]-]*\s*)?)*)",
     re.ASCII,
 )
@@ -465,7 +466,7 @@ def _second_via(message: Message) -> str | None:
         return None
     try:
         ip = canonical_ip(theirs.get("received") or host)
-        to_port = int(theirs.get("rport") or port or (5061 if transport == "tls" else 5060))
+        to_port = int(theirs.get("rport") or port or TRANSPORTS[transport].default_port)
         connection = "" if transport == "udp" else f"#{int(ours['i'][::-1], 16)}"
     except (KeyError, ValueError):
         return None

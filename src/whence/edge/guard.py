@@ -23,7 +23,13 @@ from whence.core.monitoring.unknown_sources import NoticeReason
 from whence.core.protection import blocks as block
 from whence.core.protection.connections import Connections, Peer, hex_of, network_of, peers
 from whence.core.sip.message import Message
-from whence.core.sip.transport_address import IP, Transport, TransportAddress, canonical_ip
+from whence.core.sip.transport_address import (
+    IP,
+    TRANSPORTS,
+    Transport,
+    TransportAddress,
+    canonical_ip,
+)
 from whence.core.sip.uri import host_text
 from whence.edge.base import GO_ON, NO, Handlers, judges, survives
 from whence.edge.ksr import Ksr
@@ -63,7 +69,12 @@ SCAN_EARLIER = 16
 SOCKSTAT = (Path("/proc/net/sockstat"), Path("/proc/net/sockstat6"))
 TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 
-PROTOCOLS = {"1": Transport.UDP, "2": Transport.TCP, "3": Transport.TLS}
+_KAMAILIO_PROTOCOLS = {"1": "udp", "2": "tcp", "3": "tls", "4": "sctp", "5": "ws", "6": "wss"}
+"""Kamailio's own numbers of transports (`sip_protos_t`), of which we know some."""
+
+PROTOCOLS = {
+    number: TRANSPORTS[name] for number, name in _KAMAILIO_PROTOCOLS.items() if name in TRANSPORTS
+}
 """What `$rcv(proto)` says."""
 
 FOLDED_CSEQ = re.compile(r"\r\ncseq[ \t]*:[ \t]*[0-9]*[ \t]*\r\n[ \t]")

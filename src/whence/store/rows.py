@@ -9,7 +9,7 @@ from typing import Any
 from whence.core.identification.address import Address, Origin
 from whence.core.registration.backoff import Failure
 from whence.core.registration.history import EventKind, HistoryEvent
-from whence.core.registration.model import AccountKey, NextHop, Registration, State
+from whence.core.registration.model import AccountKey, Registration, State
 from whence.core.registration.reason import RegistrationReason
 from whence.core.sip.transport_address import Transport, TransportAddress, canonical_network
 from whence.store.schema import LEARN_FROM_KEY
@@ -112,7 +112,7 @@ def registration_of(row: Sequence[Any]) -> tuple[AccountKey, Registration]:
         registered_at=registered_at,
         next_at=next_at,
         registrar=TransportAddress.parse(registrar) if registrar else None,
-        home=_next_hop(home) if home else None,
+        home=TransportAddress.parse(home) if home else None,
         held=bool(held),
         failures=failures,
         failure=Failure(failure) if failure else None,
@@ -123,8 +123,3 @@ def registration_of(row: Sequence[Any]) -> tuple[AccountKey, Registration]:
         learned_until=learned_until,
         unexpected=TransportAddress.parse(unexpected) if unexpected else None,
     )
-
-
-def _next_hop(text: str) -> NextHop:
-    place = TransportAddress.parse(text)
-    return NextHop(place.transport, str(place.ip), place.port)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 from whence.agent.config.models import Config, EdgeConfig
 from whence.agent.config.toml import checked, toml
 from whence.agent.config.validators import ALL_HEADERS_LIMIT
+from whence.core.sip.transport_address import Transport, canonical_ip
 from whence.core.sip.uri import Uri
 from whence.errors import ConfigError
 
@@ -71,17 +71,18 @@ def _at_odds(settings: Config) -> list[str]:
 
 def _no_socket(edge: EdgeConfig, server: Uri) -> str:
     """Which socket the edge lacks to reach a server; empty where none, or only DNS can tell."""
-    transport = server.params.get("transport")
+    given = server.params.get("transport")
+    transport = Transport(given) if given else None
     try:
-        version = ip_address(server.host).version
+        version = canonical_ip(server.host).version
     except ValueError:  # a name: of which version its addresses are, nobody knows yet
         version = None
     if version is not None:
-        transport = transport or "udp"  # RFC 3263 4.1
+        transport = transport or Transport.UDP  # RFC 3263 4.1
     if not transport or (version and edge.socket_for(transport, version)):
         return ""
     socket = f'"{transport}:{"[ip]" if version == 6 else "ip"}:port"'
-    if not any(own.transport == transport for own in edge.listen):
+    if not any(own.transport is transport for own in edge.listen):
         return f"is reached over {transport}, on which the edge does not listen; add {socket}"
     if version is None:
         return ""

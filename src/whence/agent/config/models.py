@@ -150,9 +150,9 @@ class EdgeConfig(Table):
         """Whether it listens over TCP or TLS."""
         return any(socket.transport is not Transport.UDP for socket in self.listen)
 
-    def socket_for(self, transport: str, ip_version: int) -> TransportAddress | None:
+    def socket_for(self, transport: Transport, ip_version: int) -> TransportAddress | None:
         """Our socket for requests over `transport` to an address of IPv4 or IPv6."""
-        fitting = (s for s in self.listen if s.transport == transport)
+        fitting = (s for s in self.listen if s.transport is transport)
         return next((s for s in fitting if s.ip.version == ip_version), None)
 
 

@@ -23,6 +23,7 @@ from whence.agent.config.validators import (
     DAY_S,
     AorUser,
     Country,
+    EdgeTransport,
     Name,
     Number,
     NumberHeaders,
@@ -79,7 +80,7 @@ class PinnedNetwork(Table):
 
     network: Annotated[str, BeforeValidator(pins.network)]
     port: int | None = Field(default=None, ge=1, le=65535)
-    transport: Literal["udp", "tcp", "tls"] | None = None
+    transport: EdgeTransport | None = None
     expires_at: Annotated[float | None, BeforeValidator(pins.instant)] = None
     note: Annotated[str, Field(max_length=200), AfterValidator(check_printable)] = ""
 

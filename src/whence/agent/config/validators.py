@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 
 import httpx
@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from whence.agent.config import phone_numbers as spellings
-from whence.core.sip.transport_address import TransportAddress
+from whence.core.sip.transport_address import Transport, TransportAddress
 from whence.core.sip.uri import Uri
 from whence.ipc import decisions, headers
 
@@ -71,6 +71,18 @@ _AOR_USER = re.compile(r"[A-Za-z0-9_.!~*'()&=+$,-]{1,128}")
 STATE_PATH = re.compile(r"/[A-Za-z0-9_./+-]{1,200}")
 
 
+EdgeTransport = Literal["udp", "tcp", "tls"]
+"""What kamailio.cfg.j2 has sockets, modules and limits for. A file that names another one is
+refused, also where the core knows it.
+"""
+
+
+EDGE_TRANSPORTS = tuple(Transport(name) for name in get_args(EdgeTransport))
+
+
+_WRITE_TRANSPORT = f"write {', '.join(EDGE_TRANSPORTS[:-1])} or {EDGE_TRANSPORTS[-1]}"
+
+
 def _socket(text: Any) -> TransportAddress:
     try:
         socket = TransportAddress.parse(text if isinstance(text, str) else "")
@@ -78,6 +90,10 @@ def _socket(text: Any) -> TransportAddress:
         raise ValueError(
             f'"{text}" is not a socket; write transport:ip:port, "udp:192.0.2.1:5060"'
         ) from None
+    if socket.transport not in EDGE_TRANSPORTS:
+        raise ValueError(
+            f'"{text}": the edge has no sockets for {socket.transport}; {_WRITE_TRANSPORT}'
+        )
     if socket.ip.is_unspecified:
         raise ValueError(
             f'"{text}" is every address of the machine; name the one that providers reach, '
@@ -190,8 +206,8 @@ def check_server(text: str) -> str:
             '"sip:host:port;transport=tcp"'
         )
     transport = uri.params.get("transport", "udp")
-    if transport not in ("udp", "tcp", "tls"):
-        raise ValueError(f'"{text}": transport {transport} is not known; write udp, tcp or tls')
+    if transport not in EDGE_TRANSPORTS:
+        raise ValueError(f'"{text}": transport {transport} is not known; {_WRITE_TRANSPORT}')
     return sys.intern(text)  # thousands of trunks have the same
 
 

@@ -9,17 +9,21 @@
 A TLS certificate is to be checked against the host of the URI, not against names that DNS led to
 (RFC 5922 7.1): whoever forges an answer would choose the name too. So no next hop bears a name.
 
+A URI with a transport that is not known leads nowhere, and the log says so: whoever redirects us
+writes what he likes.
+
 DNS answers choose only where REGISTERs go; at most `NEXT_HOPS_LIMIT` places, whatever they say.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv6Address, ip_address
 from itertools import accumulate, groupby
 from math import inf
 from typing import Protocol
@@ -32,20 +36,32 @@ from dns.rdtypes.IN.NAPTR import NAPTR
 from dns.rdtypes.IN.SRV import SRV
 
 from whence.agent.dns.cache import Kind
-from whence.core.registration.model import NextHop
 from whence.core.registration.reason import RegistrationReason, Why
+from whence.core.sip.transport_address import IP, Transport, TransportAddress, canonical_ip
 from whence.core.sip.uri import Uri
+
+log = logging.getLogger(__name__)
 
 RESOLVE_S = 10.0
 """The limit of one look-up: NAPTR, SRV and addresses, one after the other, with some room."""
 
 NEXT_HOPS_LIMIT = 16
 
-SERVICES = {"udp": "_sip._udp", "tcp": "_sip._tcp", "tls": "_sips._tcp"}
-"""Transport → its SRV name (RFC 3263 4.1); in the order in which they are tried without NAPTR."""
+SERVICES = {
+    Transport.UDP: "_sip._udp",
+    Transport.TCP: "_sip._tcp",
+    Transport.TLS: "_sips._tcp",
+}
+"""Transport → its SRV name (RFC 3263 4.1); in the order in which they are tried without NAPTR.
 
-PORTS = {"udp": 5060, "tcp": 5060, "tls": 5061}
-NAPTR_SERVICES = {b"SIP+D2U": "udp", b"SIP+D2T": "tcp", b"SIPS+D2T": "tls"}
+One that has none is found by its addresses alone, where a URI names it.
+"""
+
+NAPTR_SERVICES = {
+    b"SIP+D2U": Transport.UDP,
+    b"SIP+D2T": Transport.TCP,
+    b"SIPS+D2T": Transport.TLS,
+}
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9_.-]{1,255}")
 
@@ -68,7 +84,7 @@ class Finder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Service:
-    transport: str
+    transport: Transport
     name: str
     """Of its SRV records."""
 
@@ -79,15 +95,18 @@ class SipResolver:
     def __init__(
         self,
         records: Finder,
-        sockets: Collection[tuple[str, int]],
+        sockets: Collection[tuple[Transport, int]],
         pick: Pick = random.randint,
     ) -> None:
         self._records = records
         self._sockets = frozenset(sockets)
         self._pick = pick
 
-    async def targets(self, server: Uri) -> tuple[NextHop, ...]:
+    async def targets(self, server: Uri) -> tuple[TransportAddress, ...]:
         """Its next hops, best first; none where the name has none, or nobody says in time."""
+        if refusal := _refusal(server):
+            log.warning("%.80a leads nowhere: %s", server.host, refusal)
+            return ()
         literal = _literal(server)
         if literal is not None:
             return (literal,)
@@ -98,11 +117,13 @@ class SipResolver:
             return ()
         return tuple(dict.fromkeys(found))[:NEXT_HOPS_LIMIT]
 
-    async def everywhere(self, server: Uri) -> tuple[tuple[NextHop, ...], float]:
+    async def everywhere(self, server: Uri) -> tuple[tuple[TransportAddress, ...], float]:
         """Find all its next hops, and for how many seconds that counts: the shortest TTL of all.
 
         None where the name has none, or nobody says in time. A literal address is itself.
         """
+        if _refusal(server):
+            return (), 0.0
         literal = _literal(server)
         if literal is not None:
             return (literal,), inf
@@ -116,10 +137,11 @@ class SipResolver:
 
     def why_none(self, server: Uri) -> Why:
         """Say why there are no next hops now; as `targets` found it last."""
+        if refusal := _refusal(server):
+            return Why(RegistrationReason.NO_SOCKET, refusal)
         literal = _literal(server)
         if literal is not None:
-            version = ip_address(literal.ip).version
-            said = f"the edge has no {literal.transport} socket for IPv{version}"
+            said = f"the edge has no {literal.transport} socket for IPv{literal.ip.version}"
             return Why(RegistrationReason.NO_SOCKET, said)
         if not self._transports(server):
             said = f"the edge has no {_transport(server) or 'fitting'} socket"
@@ -129,13 +151,15 @@ class SipResolver:
         said = f"DNS has no address of {server.host} that the edge has a socket for"
         return Why(RegistrationReason.NO_ADDRESS, said)
 
-    async def _find(self, server: Uri) -> Sequence[NextHop]:
+    async def _find(self, server: Uri) -> Sequence[TransportAddress]:
         transports = self._transports(server)
         if not transports or not _HOST_NAME.fullmatch(server.host):
             return ()
         if server.port is not None:
             return await self._addresses(server.host, server.port, transports[0])
-        services = [_Service(t, f"{SERVICES[t]}.{server.host}") for t in transports]
+        services = [
+            _Service(t, f"{SERVICES[t]}.{server.host}") for t in transports if t in SERVICES
+        ]
         if _transport(server) is None or server.scheme == "sips":
             services = await self._preferred(server.host, transports) or services
         listed = await asyncio.gather(*(self._records.find(s.name, "SRV") for s in services))
@@ -150,17 +174,17 @@ class SipResolver:
         if None in listed:
             # It may well have SRV records, and its address be that of its web site.
             return ()
-        transport = services[0].transport
-        return await self._addresses(server.host, PORTS[transport], transport)
+        transport = services[0].transport if services else transports[0]
+        return await self._addresses(server.host, transport.default_port, transport)
 
-    def _transports(self, server: Uri) -> list[str]:
+    def _transports(self, server: Uri) -> list[Transport]:
         """Which the URI allows and the edge has, best first (RFC 3263 4.1)."""
         given = _transport(server)
         allowed = [given] if given else list(SERVICES)
         has = {transport for transport, _ in self._sockets}
         return [transport for transport in allowed if transport in has]
 
-    async def _preferred(self, host: str, transports: Collection[str]) -> list[_Service]:
+    async def _preferred(self, host: str, transports: Collection[Transport]) -> list[_Service]:
         """What the domain prefers, by its NAPTR records (RFC 3263 4.1).
 
         Where it prefers TLS, nothing weaker follows: to block TLS shall gain nobody anything. Where
@@ -172,13 +196,15 @@ class SipResolver:
         services = [
             _Service(transport, _text(offer.replacement))
             for offer in offers
-            if (transport := NAPTR_SERVICES.get(offer.service.upper())) in transports and transport
+            if (transport := NAPTR_SERVICES.get(offer.service.upper())) and transport in transports
         ]
-        if services and services[0].transport == "tls":
-            services = [service for service in services if service.transport == "tls"]
+        if services and services[0].transport is Transport.TLS:
+            services = [service for service in services if service.transport is Transport.TLS]
         return list(dict.fromkeys(services))[:NEXT_HOPS_LIMIT]
 
-    async def _addresses(self, name: str, port: int, transport: str) -> list[NextHop]:
+    async def _addresses(
+        self, name: str, port: int, transport: Transport
+    ) -> list[TransportAddress]:
         """Those of the families that the edge has; IPv6 first, as RFC 6724 2.1 has it."""
         kinds: list[Kind] = []
         if (transport, 6) in self._sockets:
@@ -192,7 +218,7 @@ class SipResolver:
             for record in records or ()
             if isinstance(record, A | AAAA)
         ]
-        return [NextHop(transport, str(ip), port) for ip in addresses if _is_a_place(ip)]
+        return [TransportAddress(transport, ip, port) for ip in addresses if _is_a_place(ip)]
 
 
 class _Noting:
@@ -241,23 +267,38 @@ def _by_weight(records: list[SRV], pick: Pick) -> Iterable[SRV]:
         yield left.pop(next(i for i, reached in enumerate(sums) if reached >= drawn))
 
 
-def _literal(server: Uri) -> NextHop | None:
+def _refusal(server: Uri) -> str:
+    """Why the URI leads nowhere, whatever DNS says; nothing where its transport can be read.
+
+    The URI may be a registrar's, that redirects us, and say anything.
+    """
     try:
-        ip = ip_address(server.host)
+        _transport(server)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _literal(server: Uri) -> TransportAddress | None:
+    try:
+        ip = canonical_ip(server.host)
     except ValueError:
         return None  # a name
-    transport = _transport(server) or "udp"
-    return NextHop(transport, str(ip), server.port or PORTS.get(transport, PORTS["udp"]))
+    if isinstance(ip, IPv6Address) and ip.scope_id is not None:
+        return None  # an address needs a link beside it, as in `_is_a_place`: no name either
+    transport = _transport(server) or Transport.UDP
+    return TransportAddress(transport, ip, server.port or transport.default_port)
 
 
-def _transport(server: Uri) -> str | None:
-    """Which the URI says, if any. It may be a registrar's, that redirects us, and say anything."""
+def _transport(server: Uri) -> Transport | None:
+    """Which the URI says, if any. Raises ValueError for one that is not known."""
     if server.scheme == "sips":
-        return "tls"
-    return server.params["transport"].lower() if "transport" in server.params else None
+        return Transport.TLS
+    given = server.params.get("transport")
+    return Transport.parse(given) if given else None
 
 
-def _is_a_place(ip: IPv4Address | IPv6Address) -> bool:
+def _is_a_place(ip: IP) -> bool:
     """Whether something can be sent there; a link-local IPv6 address needs a link beside it."""
     local = isinstance(ip, IPv6Address) and (ip.is_link_local or ip.ipv4_mapped is not None)
     return not (ip.is_unspecified or ip.is_multicast or local)

@@ -22,8 +22,8 @@ from whence.agent.config.trunk import TrunkConfig
 from whence.agent.runtime.tasks import Tasks
 from whence.core.identification.address import Address
 from whence.core.identification.dns_siblings import LIMIT, siblings
-from whence.core.registration.model import NextHop, Registration
-from whence.core.sip.transport_address import IP, Network, TransportAddress, canonical_ip
+from whence.core.registration.model import Registration
+from whence.core.sip.transport_address import IP, Network, TransportAddress
 from whence.core.sip.uri import Uri
 from whence.errors import StoreError
 from whence.store.directory import Directory
@@ -46,7 +46,7 @@ PATIENCE_S = 5.0
 class HostResolver(Protocol):
     """Who says where a server is: the neighbour DNS."""
 
-    async def everywhere(self, server: Uri) -> tuple[tuple[NextHop, ...], float]:
+    async def everywhere(self, server: Uri) -> tuple[tuple[TransportAddress, ...], float]:
         """All its next hops, and for how many seconds that is good."""
 
 
@@ -56,7 +56,7 @@ class _Name:
 
     server: Uri
     trunks: set[str] = field(default_factory=set)
-    found: tuple[NextHop, ...] = ()
+    found: tuple[TransportAddress, ...] = ()
     good_until: float = 0.0
     waiting: set[str] = field(default_factory=set)
     """Trunks that registered at another server than before: what DNS says now counts for them."""
@@ -251,7 +251,7 @@ class SiblingService:
         ip = followed.registrar.ip
         if not all(found):
             return  # nobody knows yet
-        if any(canonical_ip(hop.ip) == ip for hops in found for hop in hops):
+        if any(hop.ip == ip for hops in found for hop in hops):
             self._unnamed.pop(trunk_id, None)
         elif self._unnamed.get(trunk_id) != ip:
             self._unnamed[trunk_id] = ip

@@ -20,9 +20,9 @@ from whence.agent.registration import messages
 from whence.core import mac
 from whence.core.registration.events import Answered, Send, Unanswered
 from whence.core.registration.keepalive import KeepAliveTarget, OptionsReply
-from whence.core.registration.model import Account, NextHop
+from whence.core.registration.model import Account
 from whence.core.registration.reason import NO_ANSWER, RegistrationReason, Why
-from whence.core.sip.transport_address import TransportAddress
+from whence.core.sip.transport_address import Transport, TransportAddress
 from whence.core.sip.uri import host_text
 from whence.errors import InvalidReplyError
 from whence.ipc import headers
@@ -64,7 +64,7 @@ class Explain(Protocol):
     """Who finds out why a server is not reached over TLS: `TlsProbe.fault`."""
 
     def __call__(
-        self, next_hop: NextHop, name: str, socket: TransportAddress, /
+        self, next_hop: TransportAddress, name: str, socket: TransportAddress, /
     ) -> Awaitable[Why | None]:
         """Why `name` at `next_hop` is not believed; None if no reason is found."""
 
@@ -129,7 +129,7 @@ class KamailioClient(asyncio.DatagramProtocol):
             return Answered(received.reply, TransportAddress.parse(received.source))
         if received.distrust:
             return Unanswered(Why(RegistrationReason.TLS_ANSWER_NOT_BELIEVED, received.distrust))
-        if self._explain is not None and send.next_hop.transport == "tls":
+        if self._explain is not None and send.next_hop.transport is Transport.TLS:
             fault = await self._explain(send.next_hop, account.name, socket)
             if fault is not None:
                 return Unanswered(fault)
@@ -163,24 +163,28 @@ class KamailioClient(asyncio.DatagramProtocol):
         return OptionsReply(received.status, TransportAddress.parse(received.source))
 
     def _inside_headers(
-        self, exchange: _Exchange, account: Account, to: NextHop, socket: TransportAddress
+        self,
+        exchange: _Exchange,
+        account: Account,
+        next_hop: TransportAddress,
+        socket: TransportAddress,
     ) -> tuple[str, str, str]:
         """What the edge is to do with a request, and our seal on it."""
-        next_hop = f"sip:{host_text(to.ip)}:{to.port}"
-        if to.transport != "udp":
-            next_hop += f";transport={to.transport}"
-        if to.transport == "tls":
-            next_hop += f"{headers.NAME_PARAM}{account.name}"
+        where = f"sip:{host_text(next_hop.ip_text)}:{next_hop.port}"
+        if next_hop.transport is not Transport.UDP:
+            where += f";transport={next_hop.transport}"
+        if next_hop.transport is Transport.TLS:
+            where += f"{headers.NAME_PARAM}{account.name}"
         seal = headers.request_seal(
             self._key,
             exchange.method,
             exchange.call_id,
             str(exchange.cseq),
-            next_hop,
+            where,
             str(socket),
         )
         return (
-            f"{headers.NEXT_HOP}: {next_hop}",
+            f"{headers.NEXT_HOP}: {where}",
             f"{headers.SOCKET}: {socket}",
             f"{headers.KEY}: {seal}",
         )

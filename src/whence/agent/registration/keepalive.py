@@ -23,7 +23,7 @@ from whence.agent.config.trunk import TrunkConfig
 from whence.agent.runtime.tasks import Tasks
 from whence.core.registration import keepalive
 from whence.core.registration.keepalive import KeepAlive, KeepAliveTarget, OptionsReply
-from whence.core.registration.model import NextHop, Registration
+from whence.core.registration.model import Registration
 from whence.core.sip.transport_address import TransportAddress
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,9 @@ class KeepAliveRegistrations(Protocol):
     def way(self, trunk_id: str) -> KeepAliveTarget | None:
         """How its server is reached; None where nothing is granted, or a request is in flight."""
 
-    async def expects(self, trunk_id: str, asked: NextHop, source: TransportAddress) -> bool:
+    async def expects(
+        self, trunk_id: str, next_hop: TransportAddress, source: TransportAddress
+    ) -> bool:
         """Whether an answer from `source` is one of the server that was asked."""
 
     def bring_forward(self, trunk_id: str) -> None:
@@ -66,7 +68,7 @@ class KeepAliveRegistrations(Protocol):
 class _Pulse:
     trunk_id: str
     interval_s: float
-    server: NextHop
+    next_hop: TransportAddress
     keepalive: KeepAlive
 
 
@@ -100,15 +102,15 @@ class KeepAliveService:
 
     def changed(self, trunk: TrunkConfig, registration: Registration) -> None:
         """Begin with a trunk that is registered now, and end with one that is not."""
-        server = registration.home
-        if not trunk.keepalive or server is None or registration.expires_at is None:
+        next_hop = registration.home
+        if not trunk.keepalive or next_hop is None or registration.expires_at is None:
             self.gone(trunk.id)
             return
         pulse = self._pulses.get(trunk.id)
-        if pulse is not None and (pulse.server, pulse.interval_s) == (server, trunk.keepalive):
+        if pulse is not None and (pulse.next_hop, pulse.interval_s) == (next_hop, trunk.keepalive):
             return
         begun = keepalive.first(self._clock(), trunk.keepalive, random.random())  # noqa: S311
-        self._pulses[trunk.id] = pulse = _Pulse(trunk.id, trunk.keepalive, server, begun)
+        self._pulses[trunk.id] = pulse = _Pulse(trunk.id, trunk.keepalive, next_hop, begun)
         self._schedule(pulse)
 
     def gone(self, trunk_id: str) -> None:
@@ -161,7 +163,7 @@ class KeepAliveService:
         if status is not None:
             self.outcomes[KeepAliveOutcome.ANSWERED] += 1
             if pulse.keepalive.missed >= keepalive.MISSES:
-                log.info("trunk %s: %s answers OPTIONS again", pulse.trunk_id, pulse.server)
+                log.info("trunk %s: %s answers OPTIONS again", pulse.trunk_id, pulse.next_hop)
             pulse.keepalive = keepalive.answered(pulse.keepalive, status, now, pulse.interval_s)
         elif asked:
             self.outcomes[KeepAliveOutcome.UNANSWERED] += 1
@@ -175,6 +177,6 @@ class KeepAliveService:
             log.warning(
                 "trunk %s: %s leaves OPTIONS unanswered: its refresh is brought forward",
                 pulse.trunk_id,
-                pulse.server,
+                pulse.next_hop,
             )
             self._registrations.bring_forward(pulse.trunk_id)

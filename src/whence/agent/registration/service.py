@@ -45,9 +45,9 @@ from whence.core.registration.events import (
     Unregister,
 )
 from whence.core.registration.keepalive import KeepAliveTarget
-from whence.core.registration.learning import NOBODY_ELSE, ExpectedSources, ips, permit
+from whence.core.registration.learning import NOBODY_ELSE, ExpectedSources, permit
 from whence.core.registration.machine import resumed, step
-from whence.core.registration.model import Account, AccountKey, NextHop, Registration, State
+from whence.core.registration.model import Account, AccountKey, Registration, State
 from whence.core.registration.rate_limit import RequestLimiter
 from whence.core.registration.reason import RegistrationReason, Why
 from whence.core.sip.transport_address import TransportAddress
@@ -97,10 +97,10 @@ class RegisterClient(Protocol):
 class TargetResolver(Protocol):
     """Who says where a server is now: the neighbour DNS."""
 
-    async def targets(self, server: Uri) -> tuple[NextHop, ...]:
+    async def targets(self, server: Uri) -> tuple[TransportAddress, ...]:
         """Its next hops, best first; none where it has none, or nobody says."""
 
-    async def everywhere(self, server: Uri) -> tuple[tuple[NextHop, ...], float]:
+    async def everywhere(self, server: Uri) -> tuple[tuple[TransportAddress, ...], float]:
         """All its next hops, and for how many seconds that is good."""
 
     def why_none(self, server: Uri) -> Why:
@@ -327,7 +327,9 @@ class RegistrationService:
         socket = self._socket_for(entry.registration.home)
         return KeepAliveTarget(entry.account, entry.registration.home, socket) if socket else None
 
-    async def expects(self, trunk_id: str, asked: NextHop, source: TransportAddress) -> bool:
+    async def expects(
+        self, trunk_id: str, next_hop: TransportAddress, source: TransportAddress
+    ) -> bool:
         """Return whether a reply from `source` is from whom was asked, or from whom granted."""
         entry = self._entries.get(trunk_id)
         if entry is None:
@@ -335,8 +337,8 @@ class RegistrationService:
         registrar = entry.registration.registrar
         if registrar is not None and registrar.ip == source.ip:
             return True
-        expected = await self._expected(entry, asked, source)
-        return permit(source, ips(asked.ip), expected, self._clock()) is not None
+        expected = await self._expected(entry, next_hop, source)
+        return permit(source, {next_hop.ip}, expected, self._clock()) is not None
 
     def bring_forward(self, trunk_id: str) -> None:
         """Refresh it now: its server leaves keep-alives unanswered."""
@@ -483,13 +485,12 @@ class RegistrationService:
                     entry.led_to = None
                 await self._go(entry, Unregister(targets))
 
-    async def _targets(self, server: Uri) -> tuple[NextHop, ...]:
+    async def _targets(self, server: Uri) -> tuple[TransportAddress, ...]:
         found = await self._resolver.targets(server)
         return tuple(t for t in found if self._socket_for(t) is not None)
 
-    def _socket_for(self, target: NextHop) -> TransportAddress | None:
-        version = 6 if ":" in target.ip else 4
-        return self._settings.edge.socket_for(target.transport, version)
+    def _socket_for(self, target: TransportAddress) -> TransportAddress | None:
+        return self._settings.edge.socket_for(target.transport, target.ip.version)
 
     async def _go(self, entry: Entry, fact: MachineEvent) -> None:
         """Take a step, and those that come of it, until nothing is in flight."""
@@ -521,7 +522,7 @@ class RegistrationService:
         return outcome
 
     async def _expected(
-        self, entry: Entry, asked: NextHop, source: TransportAddress
+        self, entry: Entry, next_hop: TransportAddress, source: TransportAddress
     ) -> ExpectedSources:
         """Return from where a reply to the trunk's requests counts, besides from whom was asked.
 
@@ -529,12 +530,12 @@ class RegistrationService:
         is silent; where it never said anything, it names nobody.
         """
         trunk = entry.trunk
-        if source.ip in ips(asked.ip):
+        if source.ip == next_hop.ip:
             return NOBODY_ELSE
         servers = trunk.servers + ((entry.led_to,) if entry.led_to is not None else ())
         named = await asyncio.gather(*(self._resolver.everywhere(server) for server in servers))
         return ExpectedSources(
-            ips(*(hop.ip for hops, _ in named for hop in hops)),
+            frozenset(hop.ip for hops, _ in named for hop in hops),
             trunk.pinned(self._clock()),
             trunk.learn_from == "any",
         )

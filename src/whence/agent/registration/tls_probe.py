@@ -11,7 +11,6 @@ import asyncio
 import ssl
 from dataclasses import dataclass
 
-from whence.core.registration.model import NextHop
 from whence.core.registration.reason import RegistrationReason, Why
 from whence.core.sip.transport_address import TransportAddress
 
@@ -31,14 +30,16 @@ class TlsProbe:
     key: str
     ca: str
 
-    async def fault(self, next_hop: NextHop, name: str, socket: TransportAddress) -> Why | None:
+    async def fault(
+        self, next_hop: TransportAddress, name: str, socket: TransportAddress
+    ) -> Why | None:
         """Why `name` at `next_hop` is not believed; None if no reason is found."""
         try:
             context = ssl.create_default_context(cafile=self.ca)
             context.load_cert_chain(self.certificate, self.key)
             async with asyncio.timeout(CONNECT_S):
                 _, writer = await asyncio.open_connection(
-                    next_hop.ip,
+                    next_hop.ip_text,
                     next_hop.port,
                     ssl=context,
                     server_hostname=name,

@@ -33,7 +33,7 @@ class RequestPath(NamedTuple):
     """How requests reach a party.
 
     `places`: its route set and its Contact, as `place` writes them. `hop`: the SIP URI to which the
-    edge sends them; its host is an ip address.
+    edge sends them; its host is an ip address. Both are text: the host of a place may be a name.
     """
 
     places: tuple[str, ...]
@@ -41,7 +41,11 @@ class RequestPath(NamedTuple):
 
 
 class OwnSockets(NamedTuple):
-    """The edge's own sockets, and the addresses that they are on."""
+    """The edge's own sockets, and the addresses that they are on.
+
+    A socket is an ip and a port here, whatever its transport. It is compared with the next hop of a
+    place, which is text because its host may be a name; that of a name is where its sender is.
+    """
 
     sockets: frozenset[tuple[IP, int]]
     ips: frozenset[IP]

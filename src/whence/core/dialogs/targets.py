@@ -21,17 +21,23 @@ from ipaddress import IPv4Address
 from whence.core.dialogs.cookie import covers_way
 from whence.core.dialogs.record import DialogRecord, OwnSockets, RequestPath, Side
 from whence.core.sip.contact import listed
-from whence.core.sip.transport_address import IP, TransportAddress, canonical_ip
+from whence.core.sip.transport_address import (
+    IP,
+    TRANSPORTS,
+    Transport,
+    TransportAddress,
+    canonical_ip,
+)
 from whence.core.sip.uri import Uri, host_text
 
 ROUTES_LIMIT = 16
 """The longest route set that is accepted."""
 
 
-# Places, and the ways that lead along them.
+# Places, and the ways that lead along them. A place is text, and no TransportAddress: its host may
+# be a name, a cookie's MAC covers that text, and Kamailio's memory keeps it.
 
 _NAME = re.compile(r"[a-z0-9_.-]{1,255}", re.ASCII)
-_TRANSPORTS = frozenset({"udp", "tcp", "tls"})
 
 
 def place(uri: Uri) -> str | None:
@@ -45,19 +51,20 @@ def place(uri: Uri) -> str | None:
 
 
 @lru_cache(maxsize=4096)  # the parties of many calls are at few places
-def _place(scheme: str, host: str, port: int | None, transport: str | None) -> str | None:
+def _place(scheme: str, host: str, port: int | None, given: str | None) -> str | None:
     secure = scheme == "sips"
-    transport = (transport or ("tls" if secure else "udp")).lower()
-    if secure and transport == "tcp":
-        transport = "tls"
-    host = host.lower()
-    if scheme == "tel" or transport not in _TRANSPORTS:
+    default = Transport.TLS if secure else Transport.UDP
+    transport = TRANSPORTS.get(given.lower()) if given else default
+    if scheme == "tel" or transport is None:
         return None
+    if secure and transport is Transport.TCP:
+        transport = Transport.TLS
+    host = host.lower()
     ip = _ip(host)
     if ip is None and not _NAME.fullmatch(host):
         return None
-    port = port or (5061 if transport == "tls" else 5060)
-    return f"{transport}:{host if ip is None else host_text(str(ip))}:{port}"
+    written = host if ip is None else host_text(str(ip))
+    return f"{transport}:{written}:{port or transport.default_port}"
 
 
 def places(routes: Sequence[Uri | None], target: Uri | None) -> tuple[str, ...] | None:
@@ -99,20 +106,19 @@ def way(
 
 @lru_cache(maxsize=4096)
 def _next_hop(first: str, source: TransportAddress, own: OwnSockets) -> str | None:
-    transport, ip, port = _hop(first, source)
-    if (ip, port) in own.sockets or not _may_lead(ip, source, own):
+    next_hop = _address(first, source)
+    at_own_socket = (next_hop.ip, next_hop.port) in own.sockets
+    if at_own_socket or not _may_lead(next_hop.ip, source, own):
         return None
-    return _uri_of(f"{transport}:{host_text(str(ip))}:{port}")
+    return _uri_of(str(next_hop))
 
 
-def _hop(first: str, source: TransportAddress) -> tuple[str, IP, int]:
-    """Return (transport, ip, port) of the next hop; of a name, where the message came from."""
-    transport, _, rest = first.partition(":")
-    host, _, port = rest.rpartition(":")
-    ip = _ip(host)
-    if ip is None:
-        return source.transport, source.ip, source.port
-    return transport, ip, int(port)
+def _address(first: str, source: TransportAddress) -> TransportAddress:
+    """Read the first place; where its host is a name, it is where the message came from."""
+    try:
+        return TransportAddress.parse(first)
+    except ValueError:
+        return source
 
 
 def _may_lead(ip: IP, source: TransportAddress, own: OwnSockets) -> bool:

@@ -14,8 +14,7 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
 
 from whence.core.identification.address import Address, Origin
-from whence.core.registration.model import NextHop
-from whence.core.sip.transport_address import IP, TransportAddress, canonical_ip
+from whence.core.sip.transport_address import IP, TransportAddress
 
 LIMIT = 16
 """How many siblings one trunk has at most, whatever DNS says."""
@@ -47,7 +46,7 @@ def reach(ip: IP) -> Reach | None:
 
 
 def siblings(
-    found: Iterable[NextHop],
+    found: Iterable[TransportAddress],
     registrar: TransportAddress,
     own: Collection[IP],
     *,
@@ -62,7 +61,7 @@ def siblings(
     """
     near = reach(registrar.ip)
     hops = [hop for hop in found if not exact or hop.transport == registrar.transport]
-    places = {(canonical_ip(hop.ip), hop.port if exact else None) for hop in hops}
+    places = {(hop.ip, hop.port if exact else None) for hop in hops}
     beside = [
         (ip, port)
         for ip, port in places

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from whence.core.registration.learning import NOBODY_ELSE, ExpectedSources, Ground
-from whence.core.registration.model import NextHop, Registration, Reply
+from whence.core.registration.model import Registration, Reply
 from whence.core.registration.reason import NO_ANSWER, Why
 from whence.core.sip.transport_address import TransportAddress
 from whence.core.sip.uri import Uri
@@ -15,7 +15,7 @@ from whence.core.sip.uri import Uri
 class Due:
     """`next_at` has come. `targets`: where the registrar is now, best first; else `why` nowhere."""
 
-    targets: tuple[NextHop, ...]
+    targets: tuple[TransportAddress, ...]
     why: Why | None = None
 
 
@@ -42,7 +42,7 @@ class Unanswered:
 class Redirected:
     """A 3xx was followed: `targets` are where its Contact is now; may be empty."""
 
-    targets: tuple[NextHop, ...]
+    targets: tuple[TransportAddress, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Unregister:
     `held`: because the operator said so; it stays so until he wants it again, restarts or not.
     """
 
-    targets: tuple[NextHop, ...] | None
+    targets: tuple[TransportAddress, ...] | None
     held: bool = False
 
 
@@ -95,7 +95,7 @@ class Send:
     """Send a REGISTER. `authorizations`: (header name, value) of each."""
 
     cseq: int
-    next_hop: NextHop
+    next_hop: TransportAddress
     expires_s: int
     authorizations: tuple[tuple[str, str], ...] = ()
 

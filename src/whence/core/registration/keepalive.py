@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from whence.core.registration.model import Account, NextHop
+from whence.core.registration.model import Account
 from whence.core.sip.transport_address import TransportAddress
 
 MISSES = 3
@@ -21,7 +21,7 @@ class KeepAliveTarget:
     """How the server that granted is reached: as the last REGISTER reached it."""
 
     account: Account
-    next_hop: NextHop
+    next_hop: TransportAddress
     socket: TransportAddress
 
 

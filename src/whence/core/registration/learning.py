@@ -19,7 +19,7 @@ from enum import StrEnum
 from math import inf
 
 from whence.core.identification.address import Address
-from whence.core.sip.transport_address import IP, TransportAddress, canonical_ip
+from whence.core.sip.transport_address import IP, TransportAddress
 
 
 class Ground(StrEnum):
@@ -86,14 +86,3 @@ def permit(
         fitting, key=lambda n: (not n.exact, inf if n.expires_at is None else n.expires_at)
     )
     return Permit(Ground.NETWORKS, widest.expires_at, widest.exact)
-
-
-def ips(*texts: str) -> frozenset[IP]:
-    """Read ips as values; what is no ip is left out."""
-    found = set()
-    for text in texts:
-        try:
-            found.add(canonical_ip(text))
-        except ValueError:
-            continue
-    return frozenset(found)

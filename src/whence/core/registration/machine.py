@@ -42,10 +42,9 @@ from whence.core.registration.events import (
     Unregister,
 )
 from whence.core.registration.grant import granted
-from whence.core.registration.learning import ExpectedSources, Permit, ips, permit
+from whence.core.registration.learning import ExpectedSources, Permit, permit
 from whence.core.registration.model import (
     Account,
-    NextHop,
     Nonce,
     PendingRegister,
     Registration,
@@ -58,7 +57,7 @@ from whence.core.sip.digest import (
     authorization,
     proves,
 )
-from whence.core.sip.transport_address import TransportAddress
+from whence.core.sip.transport_address import Transport, TransportAddress
 
 MIN_EXPIRES_LIMIT_S = 7 * 86_400
 """The longest Min-Expires (423) that is adopted."""
@@ -128,7 +127,7 @@ class _Transition:
     dice: Randomness
     waits: Waits
 
-    def due(self, targets: Sequence[NextHop], why: Why | None) -> StepResult:
+    def due(self, targets: Sequence[TransportAddress], why: Why | None) -> StepResult:
         r = self.before
         if not r.wanted or r.in_flight is not None:
             return r, ()
@@ -139,7 +138,7 @@ class _Transition:
         first, *others = hops
         return self._send(r, PendingRegister(first, expires_s, tuple(others)), State.REGISTERING)
 
-    def take_back(self, targets: Sequence[NextHop] | None, held: bool) -> StepResult:
+    def take_back(self, targets: Sequence[TransportAddress] | None, held: bool) -> StepResult:
         r = replace(self.before, wanted=False, held=held or self.before.held)
         if r.in_flight is not None:
             # What was granted before, or is granted by its answer, is taken back when it comes.
@@ -159,7 +158,7 @@ class _Transition:
         r, sends = self._send(r, request, State.UNREGISTERING)
         return r, (ForgetAddresses(), *sends)
 
-    def _hops(self, targets: Sequence[NextHop]) -> Sequence[NextHop]:
+    def _hops(self, targets: Sequence[TransportAddress]) -> Sequence[TransportAddress]:
         """Whom to ask, in order. Stay with the server that granted, also where the name does not
         say it any more; where nobody answers for the name, only while its grant stands. After it
         has failed, it is one among the others.
@@ -246,7 +245,7 @@ class _Transition:
         source: TransportAddress,
         expected: ExpectedSources,
     ) -> Permit | None:
-        asked = request.led_to | ips(request.next_hop.ip)
+        asked = request.led_to | {request.next_hop.ip}
         return permit(source, asked, expected, self.now, proven=self._is_proven(request, reply))
 
     def _is_proven(self, request: PendingRegister, reply: Reply) -> bool:
@@ -362,7 +361,7 @@ class _Transition:
         )
         return r, (Follow(reply.contacts[0].uri),)
 
-    def redirected(self, targets: Sequence[NextHop]) -> StepResult:
+    def redirected(self, targets: Sequence[TransportAddress]) -> StepResult:
         request = self.before.in_flight
         if request is None or not request.following:
             return self.before, ()
@@ -376,7 +375,7 @@ class _Transition:
             next_hop=first,
             others=tuple(others) + request.others,
             following=False,
-            led_to=request.led_to | ips(*(target.ip for target in targets)),
+            led_to=request.led_to | {target.ip for target in targets},
         )
         return self._send(self.before, request, self.before.state)
 
@@ -455,7 +454,7 @@ class _Transition:
 
     def _send(self, r: Registration, request: PendingRegister, state: State) -> StepResult:
         kept = r.nonces
-        if request.next_hop.transport == "tls" and request.challenges == 0:
+        if request.next_hop.transport is Transport.TLS and request.challenges == 0:
             # The connection may be a new one, and its other end is known only by its first answer:
             # until then it gets no credentials.
             kept = ()

@@ -14,7 +14,7 @@ from whence.core.sip.digest import (
     Credentials,
 )
 from whence.core.sip.transport_address import IP, TransportAddress
-from whence.core.sip.uri import Uri, host_text
+from whence.core.sip.uri import Uri
 
 
 class State(StrEnum):
@@ -32,18 +32,6 @@ class State(StrEnum):
     def under_way(self) -> bool:
         """Whether a request is in flight, or was when the last agent ended."""
         return self in (State.REGISTERING, State.UNREGISTERING)
-
-
-@dataclass(frozen=True, slots=True)
-class NextHop:
-    """Where a request goes: a resolved address and a transport."""
-
-    transport: str
-    ip: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"{self.transport}:{host_text(self.ip)}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +90,10 @@ class Reply:
 class PendingRegister:
     """A REGISTER in flight."""
 
-    next_hop: NextHop
+    next_hop: TransportAddress
     expires_s: int
     """0 takes the registration back."""
-    others: tuple[NextHop, ...] = ()
+    others: tuple[TransportAddress, ...] = ()
     """The targets that have not been tried in this attempt."""
     challenges: int = 0
     """How many challenging replies this attempt has answered."""
@@ -173,7 +161,7 @@ class Registration:
     """Whether what is wanted changed while a request was in flight: it is then done again."""
     nonces: tuple[Nonce, ...] = ()
     """One for each realm that asks."""
-    home: NextHop | None = None
+    home: TransportAddress | None = None
     """The server that granted last; refreshes stay with it while it answers."""
     min_expires_s: int = 0
 

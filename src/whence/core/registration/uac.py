@@ -11,16 +11,17 @@ A record that is removed or disabled says nothing: so whose a call is is decided
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from whence.core.registration.events import Action, ForgetAddresses
 from whence.core.registration.grant import granted
-from whence.core.registration.learning import NOBODY_ELSE, ExpectedSources, ips, permit
+from whence.core.registration.learning import NOBODY_ELSE, ExpectedSources, permit
 from whence.core.registration.machine import granted_message, learned, unexpected
 from whence.core.registration.model import Account, Registration, Reply, State
 from whence.core.registration.reason import NO_ANSWER, TAKEN_BACK, RegistrationReason, Why
 from whence.core.sip.digest import Credentials
-from whence.core.sip.transport_address import TransportAddress
+from whence.core.sip.transport_address import IP, TransportAddress, canonical_ip
 from whence.core.sip.uri import Uri
 
 _REFUSED = Why(RegistrationReason.REJECTED, "refused")
@@ -41,7 +42,22 @@ class UacRequest:
     expires_s: int
     at: float
     answers: bool = False
-    asked: tuple[str, ...] = ()
+    asked: tuple[IP, ...] = ()
+
+
+def asked_ips(texts: Iterable[str]) -> tuple[tuple[IP, ...], tuple[str, ...]]:
+    """Read where Kamailio says that a REGISTER went; also returned: each text that is no ip.
+
+    An empty text says nothing.
+    """
+    ips: list[IP] = []
+    unreadable: list[str] = []
+    for text in filter(None, texts):
+        try:
+            ips.append(canonical_ip(text))
+        except ValueError:
+            unreadable.append(text)
+    return tuple(ips), tuple(unreadable)
 
 
 def answered(
@@ -104,7 +120,7 @@ def _granted(
     grace_s: float,
     expected: ExpectedSources,
 ) -> tuple[Registration, tuple[Action, ...]]:
-    permitted = permit(source, ips(*sent.asked), expected, now)
+    permitted = permit(source, sent.asked, expected, now)
     same = (before.call_id, before.cseq) == (sent.call_id, sent.cseq)
     # The server's own answer counts, though somebody else's came before it.
     is_late = before.unexpected is not None and permitted is not None
@@ -133,7 +149,8 @@ def _granted(
         message=granted_message(granted_s),
     )
     if permitted is None:
-        return unexpected(after, source, " or ".join(sent.asked) or "an address that is not known")
+        asked = " or ".join(map(str, sent.asked)) or "an address that is not known"
+        return unexpected(after, source, asked)
     after, lessons = learned(after, source, expires_at, permitted)
     return after, tuple(lesson.with_grace(grace_s) for lesson in lessons)
 

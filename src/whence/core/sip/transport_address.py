@@ -35,17 +35,34 @@ class Transport(StrEnum):
 
     __hash__ = str.__hash__  # that of an Enum is Python, and each look into a dict pays for it
 
+    @classmethod
+    def parse(cls, text: str) -> Transport:
+        """Read a transport, in small or capital letters. A ValueError names those that are known.
+
+        Others may have written the text: the ValueError shows no control character of it.
+        """
+        transport = TRANSPORTS.get(text.lower())
+        if transport is None:
+            raise ValueError(f"transport {text[:32]!a} is not known; write {' or '.join(cls)}")
+        return transport
+
     @property
     def strength(self) -> int:
         """How strong the evidence is that a message really comes from its source."""
         return _STRENGTH[self]
+
+    @property
+    def default_port(self) -> int:
+        """The port of a URI or a Via that names none (RFC 3261 18.2.2, 19.1.2)."""
+        return 5061 if self.strength >= Transport.TLS.strength else 5060
 
 
 _STRENGTH = {Transport.UDP: 0, Transport.TCP: 1, Transport.TLS: 2}
 """A UDP source is easily forged. A TCP one needs an answer, a TLS one a certificate."""
 
 
-_TRANSPORTS = {transport.value: transport for transport in Transport}
+TRANSPORTS = {transport.value: transport for transport in Transport}
+"""Each transport by its name in small letters."""
 
 
 @lru_cache(maxsize=4096)
@@ -95,7 +112,7 @@ _SOURCE = re.compile(r"(\w+):(\[[0-9A-Fa-f:.]+\]|[0-9.]+):([0-9]{1,5})", re.ASCI
 
 @dataclass(frozen=True, slots=True)
 class TransportAddress:
-    """Where one request or reply came from."""
+    """Where a request or reply came from, or goes to; one of our own sockets."""
 
     transport: Transport
     ip: IP
@@ -104,7 +121,9 @@ class TransportAddress:
     """The ip as it is written: a request's is asked for several times."""
 
     def __post_init__(self) -> None:
-        """Write the ip once."""
+        """Make an IPv4 address of one that is written as IPv6, and write the ip once."""
+        if isinstance(self.ip, IPv6Address) and self.ip.ipv4_mapped is not None:
+            object.__setattr__(self, "ip", self.ip.ipv4_mapped)
         object.__setattr__(self, "ip_text", str(self.ip))
 
     @classmethod
@@ -114,7 +133,7 @@ class TransportAddress:
         match = _SOURCE.fullmatch(text.strip())
         try:
             transport, host, port = match.groups() if match else ("", "", "0")
-            source = cls(_TRANSPORTS[transport.lower()], canonical_ip(host), int(port))
+            source = cls(TRANSPORTS[transport.lower()], canonical_ip(host), int(port))
         except (KeyError, ValueError):
             source = None
         if source is None or not 0 < source.port < 65536:

@@ -207,7 +207,9 @@ class DropInHandlers(Handlers):
         values = json.loads(str(text))
         contact = Contact.parse(values.pop("contact")).uri
         later = str(self.ksr.pv.get(ASKED_LATER) or "").split(", ")
-        asked = tuple(filter(None, (*values.pop("asked"), *later)))
+        asked, unreadable = uac.asked_ips([*values.pop("asked"), *later])
+        for text in unreadable:
+            self.ksr.err(f"whence: a REGISTER went to {text!a}, which is no ip\n")
         return UacRequest(contact=contact, asked=asked, **values)
 
     def _is_of(self, sent: UacRequest) -> bool:

@@ -11,12 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from testkit.certificates import Authority
+from whence.agent.config import validators
 from whence.agent.config.load import load
 from whence.agent.config.models import AgentConfig, Config, EdgeConfig, TlsConfig
 from whence.agent.config.trunk import Ha1, TrunkConfig, UserConfig
 from whence.core.sip.digest import ha1
 from whence.core.sip.secret import Secret
-from whence.core.sip.transport_address import TransportAddress
+from whence.core.sip.transport_address import Transport, TransportAddress
 from whence.errors import ConfigError
 
 EXAMPLE = Path(__file__).parents[4] / "packaging" / "whence.toml"
@@ -260,6 +261,13 @@ nameserver = "dns.example"
         '[edge]\nlisten = ["udp:[::1]:5060", "tcp:127.0.0.1:5060"]\n'
         + TRUNK
         + TRUNK.replace("acme", "bell").replace("192.0.2.1", "192.0.2.1;transport=tcp"),
+        [
+            'trunk "acme": registrar: is reached over udp at an address of IPv4, for which the '
+            'edge has no socket; add "udp:ip:port" to edge listen'
+        ],
+    ),
+    "a registrar of IPv4 that is written as IPv6, without a socket for it": (
+        '[edge]\nlisten = ["udp:[::1]:5060"]\n' + TRUNK.replace("192.0.2.1", "[::ffff:192.0.2.1]"),
         [
             'trunk "acme": registrar: is reached over udp at an address of IPv4, for which the '
             'edge has no socket; add "udp:ip:port" to edge listen'
@@ -637,10 +645,26 @@ def test_the_socket_for_a_target_fits_its_transport_and_version(tmp_path: Path) 
     edge = right(
         tmp_path, '[edge]\nlisten = ["udp:127.0.0.1:5060", "tcp:127.0.0.1:5061", "udp:[::1]:5060"]'
     ).edge
-    assert str(edge.socket_for("udp", 4)) == "udp:127.0.0.1:5060"
-    assert str(edge.socket_for("udp", 6)) == "udp:[::1]:5060"
-    assert str(edge.socket_for("tcp", 4)) == "tcp:127.0.0.1:5061"
-    assert edge.socket_for("tcp", 6) is None
+    assert str(edge.socket_for(Transport.UDP, 4)) == "udp:127.0.0.1:5060"
+    assert str(edge.socket_for(Transport.UDP, 6)) == "udp:[::1]:5060"
+    assert str(edge.socket_for(Transport.TCP, 4)) == "tcp:127.0.0.1:5061"
+    assert edge.socket_for(Transport.TCP, 6) is None
+
+
+def test_what_the_core_knows_and_the_edge_does_not_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert set(validators.EDGE_TRANSPORTS) <= set(Transport)
+    monkeypatch.setattr(validators, "EDGE_TRANSPORTS", (Transport.UDP,))
+    text = '[edge]\nlisten = ["tcp:127.0.0.1:5060"]\n' + TRUNK.replace(
+        "192.0.2.1", "192.0.2.1;transport=tcp"
+    )
+    file = tmp_path / "whence.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as refused:
+        load(file)
+    assert '"tcp:127.0.0.1:5060": the edge has no sockets for tcp' in str(refused.value)
+    assert "transport tcp is not known; write udp, tcp or tls" in str(refused.value)
 
 
 def test_without_a_transport_it_is_dns_that_says_how_a_registrar_is_reached(tmp_path: Path) -> None:

@@ -13,14 +13,16 @@ import pytest
 
 from testkit.nameserver import NameServer, address, cname, naptr, srv
 from testkit.network import Network
+from whence.agent.config.validators import EDGE_TRANSPORTS
 from whence.agent.dns.cache import DnsCache, Kind
 from whence.agent.dns.resolver import NEXT_HOPS_LIMIT, SipResolver, by_priority
 from whence.core.registration.reason import RegistrationReason as Code
 from whence.core.registration.reason import Why
+from whence.core.sip.transport_address import Transport
 from whence.core.sip.uri import Uri
 
-UDP = [("udp", 4)]
-ALL = [(transport, version) for transport in ("udp", "tcp", "tls") for version in (4, 6)]
+UDP = [(Transport.UDP, 4)]
+ALL = [(transport, version) for transport in EDGE_TRANSPORTS for version in (4, 6)]
 
 ZONE = (
     # Two servers, each with an address: most names lead to them.
@@ -94,7 +96,7 @@ class Ask:
     def __init__(self, nameserver: NameServer) -> None:
         self._nameserver = nameserver
 
-    def __call__(self, uri: str, sockets: list[tuple[str, int]] = UDP) -> list[str]:
+    def __call__(self, uri: str, sockets: list[tuple[Transport, int]] = UDP) -> list[str]:
         server = Uri.parse(uri)
         assert server
 
@@ -106,7 +108,7 @@ class Ask:
 
         return asyncio.run(asking())
 
-    def asked(self, uri: str, sockets: list[tuple[str, int]] = UDP) -> set[tuple[str, str]]:
+    def asked(self, uri: str, sockets: list[tuple[Transport, int]] = UDP) -> set[tuple[str, str]]:
         """What the DNS server was asked for that."""
         before = len(self._nameserver.asked())
         self(uri, sockets)
@@ -137,8 +139,10 @@ class Nobody:
         ("sip:192.0.2.1;transport=tcp", "tcp:192.0.2.1:5060"),
         ("sip:192.0.2.1;transport=tls", "tls:192.0.2.1:5061"),
         ("sip:192.0.2.1;transport=TCP", "tcp:192.0.2.1:5060"),
+        ("sip:192.0.2.1;transport=", "udp:192.0.2.1:5060"),
         ("sips:192.0.2.1", "tls:192.0.2.1:5061"),
         ("sip:[2001:db8::0:1]:5070", "udp:[2001:db8::1]:5070"),
+        ("sip:[::ffff:192.0.2.1]", "udp:192.0.2.1:5060"),
     ],
 )
 def test_a_literal_address_is_itself_and_dns_is_not_asked(uri: str, next_hop: str) -> None:
@@ -190,7 +194,7 @@ def test_naptr_says_which_transports_in_which_order(ask: Ask) -> None:
 
 
 def test_of_naptr_only_what_the_edge_can_send_on_counts(ask: Ask) -> None:
-    assert ask("sip:big.example", [("udp", 4), ("tls", 4)]) == [
+    assert ask("sip:big.example", [(Transport.UDP, 4), (Transport.TLS, 4)]) == [
         "tls:192.0.2.1:5071",
     ]
     assert ask("sip:big.example", UDP) == ["udp:192.0.2.1:5061", "udp:192.0.2.2:5062"]
@@ -199,7 +203,7 @@ def test_of_naptr_only_what_the_edge_can_send_on_counts(ask: Ask) -> None:
 def test_a_domain_that_prefers_tls_is_reached_by_nothing_weaker(ask: Ask) -> None:
     """Else it would be enough to block TLS."""
     assert ask("sip:safe.example", ALL) == ["tls:192.0.2.1:5071"]
-    assert ask("sip:safe.example", [("tcp", 4)]) == ["tcp:192.0.2.2:5070"]
+    assert ask("sip:safe.example", [(Transport.TCP, 4)]) == ["tcp:192.0.2.2:5070"]
 
 
 def test_what_naptr_says_of_other_services_is_passed_over(ask: Ask) -> None:
@@ -216,7 +220,7 @@ def test_without_naptr_srv_of_each_transport_is_asked_for(ask: Ask) -> None:
         "tcp:192.0.2.2:5070",
         "tls:192.0.2.1:5071",
     ]
-    assert ask.asked("sip:voip.example", [("udp", 4), ("tcp", 4)]) == {
+    assert ask.asked("sip:voip.example", [(Transport.UDP, 4), (Transport.TCP, 4)]) == {
         ("NAPTR", "voip.example"),
         ("SRV", "_sip._udp.voip.example"),
         ("SRV", "_sip._tcp.voip.example"),
@@ -242,7 +246,7 @@ def test_no_next_hop_comes_twice_and_a_target_without_address_is_passed_over(ask
 def test_without_naptr_and_srv_the_name_itself_is_the_server(ask: Ask) -> None:
     assert ask("sip:plain.example", ALL) == ["udp:192.0.2.10:5060"]
     assert ask("sip:alias.example", ALL) == ["udp:192.0.2.10:5060"]
-    assert ask("sip:plain.example", [("tcp", 4)]) == ["tcp:192.0.2.10:5060"]
+    assert ask("sip:plain.example", [(Transport.TCP, 4)]) == ["tcp:192.0.2.10:5060"]
 
 
 def test_a_name_that_does_not_exist_leads_nowhere(ask: Ask) -> None:
@@ -301,7 +305,7 @@ def test_a_weight_never_counts_before_a_priority() -> None:
 
 
 def test_ipv6_comes_before_ipv4_where_the_edge_has_a_socket_for_it(ask: Ask) -> None:
-    both = [("udp", 4), ("udp", 6)]
+    both = [(Transport.UDP, 4), (Transport.UDP, 6)]
     assert ask("sip:mixed.example", both) == [
         "udp:[2001:db8::3]:5060",
         "udp:192.0.2.3:5060",
@@ -321,7 +325,7 @@ def test_a_family_without_a_socket_is_not_even_asked_for(
     ask: Ask, version: int, found: list[str]
 ) -> None:
     # The edge's TCP socket of the other family does not help: the service is one over UDP.
-    sockets = [("udp", version), ("tcp", 10 - version)]
+    sockets = [(Transport.UDP, version), (Transport.TCP, 10 - version)]
     assert ask("sip:mixed.example;transport=udp", sockets) == found
     unasked = {4: "AAAA", 6: "A"}[version]
     asked = ask.asked("sip:mixed.example;transport=udp", sockets)
@@ -357,7 +361,8 @@ def test_a_name_that_dns_cannot_bear_leads_nowhere(ask: Ask, host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "uri", ["tel:+4420", "sip:a b", "sip:\x1b[2J", "sip:\\000.example", "sip:ü"]
+    "uri",
+    ["tel:+4420", "sip:a b", "sip:\x1b[2J", "sip:\\000.example", "sip:ü", "sip:[fe80::1%eth0]"],
 )
 def test_what_is_no_host_name_is_not_asked_for(uri: str) -> None:
     """A registrar that redirects us may write what it likes."""
@@ -368,6 +373,21 @@ def test_what_is_no_host_name_is_not_asked_for(uri: str) -> None:
 def test_a_transport_that_is_none_leads_nowhere(ask: Ask) -> None:
     assert ask("sip:voip.example;transport=ws", ALL) == []
     assert ask("sip:voip.example;transport=TCP", ALL) == ["tcp:192.0.2.2:5070"]
+
+
+@pytest.mark.parametrize("host", ["voip.example", "192.0.2.1"])
+def test_a_transport_that_is_not_known_is_refused_before_dns_is_asked(
+    host: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = Uri.parse(f"sip:{host};transport=sctp%0a\x1b[2J" + "x" * 100)
+    assert server
+    resolver = SipResolver(Nobody(), ALL)
+    assert asyncio.run(resolver.targets(server)) == ()
+    assert asyncio.run(resolver.everywhere(server)) == ((), 0.0)
+    (told,) = caplog.messages
+    assert told.startswith(f"'{host}' leads nowhere: ")
+    assert "'sctp\\n\\x1b[2Jx" in told and "udp or tcp or tls" in told
+    assert told.isprintable() and len(told) < 170
 
 
 # All that DNS names, for siblings.
@@ -382,7 +402,7 @@ def test_everywhere_is_all_that_dns_names_for_as_long_as_the_shortest_of_its_ttl
         found, good_for_s = await SipResolver(DnsCache(ask._nameserver.address), UDP).everywhere(
             server
         )
-        return {hop.ip for hop in found}, good_for_s
+        return {str(hop.ip) for hop in found}, good_for_s
 
     both, good_for_s = asyncio.run(asking("voip.example"))
     assert both == {"192.0.2.1", "192.0.2.2"}
@@ -444,6 +464,11 @@ def test_where_nobody_says_whether_there_is_srv_the_web_site_is_not_asked() -> N
             "sip:voip.example;transport=tcp",
             Code.NO_SOCKET,
             "the edge has no tcp socket",
+        ),
+        (
+            "sip:192.0.2.1;transport=sctp",
+            Code.NO_SOCKET,
+            f"transport 'sctp' is not known; write {' or '.join(Transport)}",
         ),
         (
             "sip:nobody.example",

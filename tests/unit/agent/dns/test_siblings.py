@@ -16,8 +16,8 @@ from whence.agent.dns import siblings as module
 from whence.agent.dns.siblings import SLACK_S, SiblingService
 from whence.core.identification.address import Origin
 from whence.core.registration.events import ForgetAddresses
-from whence.core.registration.model import AccountKey, NextHop, Registration, State
-from whence.core.sip.transport_address import TransportAddress
+from whence.core.registration.model import AccountKey, Registration, State
+from whence.core.sip.transport_address import Transport, TransportAddress, canonical_ip
 from whence.core.sip.uri import Uri
 from whence.store.directory import FILE, Directory
 from whence.store.schema import GENERATION_FILE
@@ -46,10 +46,10 @@ class Dns:
         }
         self.asked: list[str] = []
 
-    async def everywhere(self, server: Uri) -> tuple[tuple[NextHop, ...], float]:
+    async def everywhere(self, server: Uri) -> tuple[tuple[TransportAddress, ...], float]:
         self.asked.append(server.host)
         ips, ttl_s = self.says.get(server.host, ((), 0.0))
-        return tuple(NextHop("udp", ip, 5060) for ip in ips), ttl_s
+        return tuple(TransportAddress(Transport.UDP, canonical_ip(ip), 5060) for ip in ips), ttl_s
 
 
 class Node:
@@ -358,7 +358,7 @@ def test_a_name_of_which_nothing_is_found_is_asked_for_again(node: Node) -> None
 
 def test_a_resolver_that_breaks_is_asked_again(node: Node) -> None:
     class Broken(Dns):
-        async def everywhere(self, server: Uri) -> tuple[tuple[NextHop, ...], float]:
+        async def everywhere(self, server: Uri) -> tuple[tuple[TransportAddress, ...], float]:
             found = await super().everywhere(server)
             if len(self.asked) == 1:
                 raise RuntimeError("broken")

@@ -31,7 +31,7 @@ from whence.core.registration import uac
 from whence.core.registration.model import AccountKey, Reply
 from whence.core.registration.uac import UacRequest
 from whence.core.sip.contact import Contact
-from whence.core.sip.transport_address import TransportAddress
+from whence.core.sip.transport_address import TransportAddress, canonical_ip
 from whence.edge.dropin.writer import Change, LearningWriter, UacAccount
 
 OURS = "udp:192.0.2.9:5060"
@@ -86,7 +86,7 @@ class Agent:
             1,
             granted_s,
             now,
-            asked=(asked or str(TransportAddress.parse(source).ip),),
+            asked=(canonical_ip(asked) if asked else TransportAddress.parse(source).ip,),
         )
         reply = Reply(200, "OK", 1, contacts=(contact,))
         place = TransportAddress.parse(source)

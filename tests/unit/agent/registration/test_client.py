@@ -14,7 +14,7 @@ from testkit.network import Network
 from whence.agent.registration.client import KamailioClient
 from whence.core.registration.events import Answered, Send, Unanswered
 from whence.core.registration.keepalive import KeepAliveTarget
-from whence.core.registration.model import Account, NextHop
+from whence.core.registration.model import Account
 from whence.core.registration.reason import NO_ANSWER, RegistrationReason, Why
 from whence.core.sip.digest import Credentials
 from whence.core.sip.secret import Secret
@@ -33,13 +33,13 @@ ACCOUNT = Account(
     Credentials("acct1", Secret("hunter2")),
     3600,
 )
-SEND = Send(7, NextHop("udp", "192.0.2.1", 5060), 3600)
+SEND = Send(7, TransportAddress.parse("udp:192.0.2.1:5060"), 3600)
 
 STORY_S = 60.0
 """No story takes longer; each waits for datagrams, never for a time."""
 
 
-WAY = KeepAliveTarget(ACCOUNT, NextHop("udp", "192.0.2.1", 5060), OUR_SOCKET)
+WAY = KeepAliveTarget(ACCOUNT, TransportAddress.parse("udp:192.0.2.1:5060"), OUR_SOCKET)
 
 
 @dataclass
@@ -149,11 +149,11 @@ def test_a_register_says_where_it_is_to_go_under_the_seal(ip: str) -> None:
 @pytest.mark.parametrize(
     ("hop", "written"),
     [
-        (NextHop("tcp", "192.0.2.1", 5070), "sip:192.0.2.1:5070;transport=tcp"),
-        (NextHop("udp", "2001:db8::1", 5060), "sip:[2001:db8::1]:5060"),
+        (TransportAddress.parse("tcp:192.0.2.1:5070"), "sip:192.0.2.1:5070;transport=tcp"),
+        (TransportAddress.parse("udp:[2001:db8::1]:5060"), "sip:[2001:db8::1]:5060"),
     ],
 )
-def test_a_next_hop_is_written_as_a_uri(ip: str, hop: NextHop, written: str) -> None:
+def test_a_next_hop_is_written_as_a_uri(ip: str, hop: TransportAddress, written: str) -> None:
     async def story(kamailio: KamailioClient, edge: Edge) -> None:
         answer = asking(kamailio, Send(7, hop, 3600))
         heard = await edge.hears()

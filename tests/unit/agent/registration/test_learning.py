@@ -14,7 +14,7 @@ from whence.core.identification.request import Request
 from whence.core.monitoring import alarms
 from whence.core.registration.events import IgnoreReply
 from whence.core.registration.history import HistoryEvent
-from whence.core.registration.model import AccountKey, NextHop, Registration, State
+from whence.core.registration.model import AccountKey, Registration, State
 from whence.core.sip.transport_address import TransportAddress
 from whence.core.sip.uri import Uri
 from whence.errors import ConfigError
@@ -89,7 +89,12 @@ def test_an_impostors_refresh_leaves_what_was_learned(node: Node) -> None:
 @pytest.mark.parametrize("name", ["registrar", "proxy"])
 def test_an_answer_from_an_address_that_dns_names_is_learned(node: Node, name: str) -> None:
     async def story() -> None:
-        node.resolver = Dns((NextHop("udp", HERE, 5060), NextHop("udp", BESIDE, 5060)))
+        node.resolver = Dns(
+            (
+                TransportAddress.parse(f"udp:{HERE}:5060"),
+                TransportAddress.parse(f"udp:{BESIDE}:5060"),
+            )
+        )
         node.agent()
         node.registrar.accepts_at = TransportAddress.parse(f"udp:{BESIDE}:6000")
         servers = {
@@ -105,7 +110,7 @@ def test_an_answer_from_an_address_that_dns_names_is_learned(node: Node, name: s
 
 def test_dns_that_is_silent_permits_nobody_else(node: Node) -> None:
     async def story() -> None:
-        dns = Dns((NextHop("udp", HERE, 5060),))
+        dns = Dns((TransportAddress.parse(f"udp:{HERE}:5060"),))
         node.resolver = dns
         node.agent()
         node.registrar.accepts_at = TransportAddress.parse(f"udp:{BESIDE}:5060")

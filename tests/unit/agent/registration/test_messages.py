@@ -19,10 +19,11 @@ from whence.agent.registration.messages import (
     register,
 )
 from whence.core.registration.events import Send
-from whence.core.registration.model import Account, NextHop, Reply
+from whence.core.registration.model import Account, Reply
 from whence.core.sip.contact import Contact
 from whence.core.sip.digest import AuthenticationInfo, Challenge, Credentials
 from whence.core.sip.secret import Secret
+from whence.core.sip.transport_address import TransportAddress
 from whence.core.sip.uri import Uri
 from whence.errors import InvalidReplyError
 
@@ -32,7 +33,7 @@ ACCOUNT = Account(
     Credentials("acct1", Secret("hunter2")),
     3600,
 )
-SEND = Send(7, NextHop("udp", "192.0.2.1", 5060), 3600)
+SEND = Send(7, TransportAddress.parse("udp:192.0.2.1:5060"), 3600)
 VIA = "SIP/2.0/UDP 127.0.0.1:40000;rport;branch=z9hG4bKabc"
 
 

@@ -24,7 +24,7 @@ from whence.agent.registration import service as module
 from whence.agent.registration.service import RegistrationService
 from whence.agent.registration.service import TargetResolver as WhereIs
 from whence.core.registration.events import Answered, Send, Unanswered
-from whence.core.registration.model import Account, NextHop, Registration, Reply, State
+from whence.core.registration.model import Account, Registration, Reply, State
 from whence.core.registration.reason import RegistrationReason, Why
 from whence.core.sip.contact import Contact
 from whence.core.sip.secret import Secret
@@ -110,17 +110,17 @@ class Registrar:
 class Dns:
     """Says where every registrar is, or that nobody answers; where it is to wait, not before."""
 
-    says: tuple[NextHop, ...] = ()
+    says: tuple[TransportAddress, ...] = ()
     wait: asyncio.Event | None = None
     asked: bool = False
 
-    async def targets(self, server: Uri) -> tuple[NextHop, ...]:
+    async def targets(self, server: Uri) -> tuple[TransportAddress, ...]:
         self.asked = True
         if self.wait is not None:
             await self.wait.wait()
         return self.says
 
-    async def everywhere(self, server: Uri) -> tuple[tuple[NextHop, ...], float]:
+    async def everywhere(self, server: Uri) -> tuple[tuple[TransportAddress, ...], float]:
         return self.says, 60.0
 
     def why_none(self, server: Uri) -> Why:
@@ -518,13 +518,13 @@ def test_a_registrar_that_nobody_finds_holds_up_no_other(
 
     @dataclass
     class OneHangs(Dns):
-        async def targets(self, server: Uri) -> tuple[NextHop, ...]:
+        async def targets(self, server: Uri) -> tuple[TransportAddress, ...]:
             if server.host == "nobody.example":
                 await asyncio.Event().wait()
             return self.says
 
     async def story() -> None:
-        node.resolver = OneHangs((NextHop("udp", "192.0.2.1", 5060),))
+        node.resolver = OneHangs((TransportAddress.parse("udp:192.0.2.1:5060"),))
         node.agent()
         hanging = [ACME.replace("acme", f"t{n}").replace("acct1", f"a{n}") for n in range(9)]
         hanging = [one.replace("192.0.2.1", "nobody.example") for one in hanging]
@@ -581,7 +581,7 @@ def test_what_is_due_while_the_agent_stops_is_not_asked_for(node: Node) -> None:
 
     async def story() -> None:
         answered = asyncio.Event()
-        node.resolver = dns = Dns((NextHop("udp", "192.0.2.1", 5060),), answered)
+        node.resolver = dns = Dns((TransportAddress.parse("udp:192.0.2.1:5060"),), answered)
         node.agent()
         node.apply(ACME)
         await node.until(lambda: dns.asked)

@@ -8,24 +8,23 @@ import pytest
 
 from whence.core.identification.address import Origin
 from whence.core.identification.dns_siblings import LIMIT, Reach, reach, siblings
-from whence.core.registration.model import NextHop
 from whence.core.sip.transport_address import IP, Transport, TransportAddress, canonical_ip
 
 NOW = 1_000_000.0
 WORLD = "udp:8.8.8.8:5060"
 
 
-def hops(*ips: str, transport: str = "udp", port: int = 5060) -> list[NextHop]:
-    return [NextHop(transport, ip, port) for ip in ips]
+def hops(*ips: str, transport: str = "udp", port: int = 5060) -> list[TransportAddress]:
+    return [TransportAddress(Transport(transport), canonical_ip(ip), port) for ip in ips]
 
 
-def of(registrar: str, found: list[NextHop], *own: str, exact: bool = False) -> Any:
+def of(registrar: str, found: list[TransportAddress], *own: str, exact: bool = False) -> Any:
     ours: list[IP] = [canonical_ip(ip) for ip in own]
     source = TransportAddress.parse(registrar)
     return siblings(found, source, ours, exact=exact, now=NOW, expires_at=NOW + 300)
 
 
-def ips(registrar: str, found: list[NextHop], *own: str, exact: bool = False) -> list[str]:
+def ips(registrar: str, found: list[TransportAddress], *own: str, exact: bool = False) -> list[str]:
     return [str(address.ip) for address in of(registrar, found, *own, exact=exact)]
 
 

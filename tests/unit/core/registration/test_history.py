@@ -9,7 +9,7 @@ import pytest
 from whence.core.registration.backoff import Failure
 from whence.core.registration.events import Due, Expired, Pause, RegisterNow, Unanswered, Unregister
 from whence.core.registration.history import EventKind, HistoryEvent, events, heard, said, sentence
-from whence.core.registration.model import NextHop, PendingRegister, Registration, State
+from whence.core.registration.model import PendingRegister, Registration, State
 from whence.core.registration.reason import RegistrationReason as Code
 from whence.core.registration.reason import Why
 from whence.core.sip.transport_address import TransportAddress
@@ -29,7 +29,7 @@ REGISTERED = Registration(
 REFRESHING = replace(
     REGISTERED,
     state=State.REGISTERING,
-    in_flight=PendingRegister(NextHop("udp", "192.0.2.1", 5060), 60),
+    in_flight=PendingRegister(TransportAddress.parse("udp:192.0.2.1:5060"), 60),
 )
 REFUSED = replace(
     REGISTERED,

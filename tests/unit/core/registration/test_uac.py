@@ -18,7 +18,7 @@ from whence.core.registration.events import ForgetAddresses, IgnoreReply, Learn
 from whence.core.registration.learning import ExpectedSources, Ground
 from whence.core.registration.model import Registration, Reply, State
 from whence.core.registration.reason import RegistrationReason
-from whence.core.registration.uac import UacRequest, answered, taken_back, unanswered
+from whence.core.registration.uac import UacRequest, answered, asked_ips, taken_back, unanswered
 from whence.core.sip.contact import Contact
 from whence.core.sip.transport_address import TransportAddress
 from whence.core.sip.uri import Uri
@@ -28,9 +28,7 @@ FROM = TransportAddress.parse("udp:192.0.2.1:5060")
 OURS = Uri("sip", "acme", "192.0.2.9", 5060)
 OTHERS = Contact(Uri("sip", "another", "192.0.2.8"), 7200)
 NEW = Registration("acme", "", next_at=None)
-SENT = UacRequest(
-    OURS, "sip:acct1@provider.example", "call-1", 10, 3600, NOW - 1, asked=("192.0.2.1",)
-)
+SENT = UacRequest(OURS, "sip:acct1@provider.example", "call-1", 10, 3600, NOW - 1, asked=(FROM.ip,))
 
 
 def ok(*contacts: Contact, expires_s: int | None = None, status: int = 200) -> Reply:
@@ -94,15 +92,18 @@ def test_the_servers_answer_counts_after_an_impostors() -> None:
 
 
 def test_where_nobody_knows_whom_was_asked_nothing_is_learned() -> None:
-    for asked in ("", "?"):
-        sent = replace(SENT, asked=(asked,))
+    for text in ("", "?"):
+        asked, unreadable = asked_ips([text])
+        assert (asked, "".join(unreadable)) == ((), text)
+        sent = replace(SENT, asked=asked)
         _, actions = answered(NEW, sent, ok(), FROM, NOW, GRACE_S)
         assert [type(action) for action in actions] == [IgnoreReply]
 
 
 @pytest.mark.parametrize("asked", ["192.0.2.1", "[::ffff:192.0.2.1]", "::ffff:c000:201"])
 def test_the_ip_that_was_asked_is_compared_as_a_value(asked: str) -> None:
-    _, actions = answered(NEW, replace(SENT, asked=(asked,)), ok(), FROM, NOW, GRACE_S)
+    ips, _ = asked_ips(["?", "", asked])
+    _, actions = answered(NEW, replace(SENT, asked=ips), ok(), FROM, NOW, GRACE_S)
     assert [type(action) for action in actions] == [Learn]
 
 

@@ -18,7 +18,7 @@ from whence.core.registration.learning import NOBODY_ELSE, ExpectedSources
 from whence.core.registration.model import AccountKey, Registration, Reply, State
 from whence.core.registration.uac import UacRequest
 from whence.core.sip.contact import Contact
-from whence.core.sip.transport_address import Transport, TransportAddress
+from whence.core.sip.transport_address import Transport, TransportAddress, canonical_ip
 from whence.core.sip.uri import Uri
 from whence.edge.base import read
 from whence.edge.decision_cache import CacheKey
@@ -58,7 +58,9 @@ def granted(
     """Return the change that a 200 makes."""
     contact = Uri("sip", l_uuid, "192.0.2.9", 5060)
     sent = UacRequest(contact, "sip:acct1@provider.example", f"call-{l_uuid}", cseq, 3600, at)
-    sent = replace(sent, asked=(asked or str(TransportAddress.parse(source).ip),))
+    sent = replace(
+        sent, asked=(canonical_ip(asked) if asked else TransportAddress.parse(source).ip,)
+    )
     reply = Reply(200, "OK", cseq, (Contact(contact, granted_s),))
     step = partial(
         uac.answered,

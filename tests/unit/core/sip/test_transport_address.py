@@ -1,0 +1,81 @@
+"""Where SIP comes from and goes to, as one value; and what each transport must have."""
+
+from __future__ import annotations
+
+from ipaddress import IPv6Address
+
+import pytest
+
+from whence.core.dialogs.targets import place
+from whence.core.sip.transport_address import (
+    TRANSPORTS,
+    Transport,
+    TransportAddress,
+    canonical_ip,
+)
+from whence.core.sip.uri import Uri
+
+EACH = pytest.mark.parametrize("transport", Transport)
+
+
+@EACH
+@pytest.mark.parametrize("host", ["192.0.2.1", "[2001:db8::1]"])
+def test_each_transport_is_read_and_written(transport: Transport, host: str) -> None:
+    text = f"{transport}:{host}:5070"
+    address = TransportAddress.parse(text)
+    assert address == TransportAddress(transport, canonical_ip(host), 5070)
+    assert str(address) == text
+    assert TransportAddress.parse(text.upper()) == address
+
+
+@EACH
+def test_each_transport_has_a_strength_and_a_port(transport: Transport) -> None:
+    assert transport.strength in range(3)
+    assert transport.default_port in (5060, 5061)
+    assert TRANSPORTS[transport.value] is Transport.parse(transport.upper()) is transport
+
+
+def test_only_what_is_as_strong_as_tls_has_its_port() -> None:
+    secure = {transport for transport in Transport if transport.default_port == 5061}
+    assert secure == {t for t in Transport if t.strength >= Transport.TLS.strength}
+    assert Transport.UDP not in secure and Transport.TCP not in secure
+
+
+@EACH
+def test_a_way_may_lead_over_each_transport(transport: Transport) -> None:
+    uri = Uri.parse(f"sip:192.0.2.1;transport={transport.upper()}")
+    assert uri and place(uri) == f"{transport}:192.0.2.1:{transport.default_port}"
+
+
+def test_an_ipv4_address_written_as_ipv6_is_that_ipv4_address() -> None:
+    ipv4 = TransportAddress.parse("udp:192.0.2.1:5060")
+    mapped = TransportAddress(Transport.UDP, IPv6Address("::ffff:192.0.2.1"), 5060)
+    assert mapped == ipv4 and hash(mapped) == hash(ipv4)
+    assert (mapped.ip.version, str(mapped)) == (4, "udp:192.0.2.1:5060")
+    assert TransportAddress.parse("udp:[::ffff:192.0.2.1]:5060") == ipv4
+
+
+@pytest.mark.parametrize("text", ["sctp", "", "udp ", "\x1b[2J", "ß"])
+def test_a_transport_that_is_not_known_is_refused_with_the_ones_that_are(text: str) -> None:
+    with pytest.raises(ValueError, match="is not known; write udp or tcp or tls") as refused:
+        Transport.parse(text)
+    assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sctp:192.0.2.1:5060",
+        "udp:192.0.2.256:5060",
+        "udp:[192.0.2.1]:5060x",
+        "udp:[fe80::1%eth0]:5060",
+        "udp:name.example:5060",
+        "udp:192.0.2.1:0",
+        "udp:192.0.2.1:65536",
+        "192.0.2.1:5060",
+        "",
+    ],
+)
+def test_what_is_no_address_is_refused_with_the_right_form(text: str) -> None:
+    with pytest.raises(ValueError, match="write transport:ip:port"):
+        TransportAddress.parse(text)
