@@ -47,6 +47,7 @@ from whence.errors import DisabledTrunkError, StoreError, UnknownTrunkError, Unt
 from whence.store import lookup, statements
 from whence.store import schema as tables
 from whence.store.lookup import Row
+from whence.store.observer import DirectoryObserver
 from whence.store.rows import (
     address_of,
     event_of,
@@ -122,11 +123,10 @@ class StoredRegistration:
 class Directory:
     """The directory of one node."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, observers: Sequence[DirectoryObserver] = ()) -> None:
         """Open the directory, or make it; StoreError if that cannot be done."""
         self.path = path
-        self.on_change: Callable[[], None] = lambda: None
-        """Called after each change that could change an answer."""
+        self._observers = observers
         self._exact: set[str] = set()
         """Trunks whose learned addresses admit the port that answered, and no other."""
         try:
@@ -185,7 +185,8 @@ class Directory:
                 yield
         finally:
             self._generation.move()
-        self.on_change()
+        for observer in self._observers:
+            observer.directory_changed()
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

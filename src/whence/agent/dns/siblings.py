@@ -6,19 +6,18 @@ Each name is looked up once for all trunks that have it. What is found stands in
 
 from __future__ import annotations
 
-import asyncio
-import heapq
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import ip_address
-from itertools import count, islice
+from itertools import islice
 from typing import Protocol
 
 from whence.agent.config.models import Config
 from whence.agent.config.trunk import TrunkConfig
+from whence.agent.runtime.due_queue import DueQueue
 from whence.agent.runtime.tasks import Tasks
 from whence.core.identification.address import Address
 from whence.core.identification.dns_siblings import LIMIT, siblings
@@ -50,6 +49,13 @@ class HostResolver(Protocol):
         """All its next hops, and for how many seconds that is good."""
 
 
+class DnsObserver(Protocol):
+    """Acts on what DNS says of trunks. Called in the loop; it must not wait, nor raise."""
+
+    def not_in_dns(self, trunk_id: str, registrar: TransportAddress, servers: str) -> None:
+        """A trunk was granted by an address that DNS does not name for its `servers`."""
+
+
 @dataclass(slots=True, eq=False)
 class _Name:
     """A server's name, and what DNS said of it last."""
@@ -60,8 +66,6 @@ class _Name:
     good_until: float = 0.0
     waiting: set[str] = field(default_factory=set)
     """Trunks that registered at another server than before: what DNS says now counts for them."""
-    look_at: float = 0.0
-    """When it is looked up next; earlier entries in the heap count no more."""
 
 
 @dataclass(slots=True)
@@ -84,10 +88,10 @@ class SiblingService:
         resolver: HostResolver,
         settings: Config,
         clock: Callable[[], float] = time.time,
-        not_in_dns: Callable[[str, TransportAddress, str], None] = lambda *_: None,
+        *,
+        observers: Sequence[DnsObserver] = (),
     ) -> None:
-        """`not_in_dns` hears of a trunk that was granted by an address that DNS does not name."""
-        self._not_in_dns = not_in_dns
+        self._observers = observers
         self._unnamed: dict[str, IP] = {}
         """Trunk → the address that was told to be not in DNS: each is told once."""
         self._directory = directory
@@ -100,10 +104,8 @@ class SiblingService:
         self._followed: dict[str, _Followed] = {}
         self._unwritten: dict[str, None] = {}
         """Trunks whose siblings are to be written, the first to be so first."""
-        self._looks: list[tuple[float, int, _Name]] = []
-        """(when, tie-breaker, name): when each name is looked up next."""
-        self._ties = count()
-        self._wake = asyncio.Event()
+        self._looks = DueQueue[_Name](clock)
+        """When each name is looked up next; a name whose look-up is under way is not in it."""
         self._tasks = Tasks("looking for siblings")
 
     # What it hears of registrations and of new files; called in the loop.
@@ -128,7 +130,9 @@ class SiblingService:
         if before is not None and before.registrar.ip != followed.registrar.ip:
             for name in (self._names[text] for text in names):
                 name.waiting.add(trunk.id)
-                self._look_at(min(now, name.look_at), name)
+                look_at = self._looks.at(name)
+                if look_at is not None and now < look_at:
+                    self._looks.schedule(name, now)
         else:
             self._write_later([trunk.id])
 
@@ -141,7 +145,7 @@ class SiblingService:
                 if server is None:  # the settings' validators have seen to that
                     raise ValueError(text)
                 name = self._names[text] = _Name(server)
-                self._look_at(self._clock(), name)
+                self._looks.schedule(name, self._clock())
             name.trunks.add(trunk_id)
 
     def gone(self, trunk_id: str) -> None:
@@ -155,6 +159,7 @@ class SiblingService:
             name.waiting.discard(trunk_id)
             if not name.trunks:
                 del self._names[text]
+                self._looks.cancel(name)
 
     def apply(self, settings: Config) -> None:
         """Heed a new file, after the registrations have: what it follows no more ends at once."""
@@ -174,35 +179,21 @@ class SiblingService:
                 self._follow(trunk.id, _Followed(names, exact, registrar, ends_at))
                 self._write_later([trunk.id])
 
-    def _look_at(self, at: float, name: _Name) -> None:
-        if at != name.look_at:
-            name.look_at = at
-            heapq.heappush(self._looks, (at, next(self._ties), name))
-            self._wake.set()
-
     def _write_later(self, trunk_ids: Iterable[str]) -> None:
         self._unwritten.update(dict.fromkeys(trunk_ids))
-        self._wake.set()
+        self._looks.wake()
 
     # Its own life.
 
     async def run(self) -> None:
         """Keep siblings in step until cancelled."""
         while True:
-            now = self._clock()
-            while self._looks and self._looks[0][0] <= now:
-                at, _, name = heapq.heappop(self._looks)
-                if name.trunks and at == name.look_at:
-                    self._tasks.start(self._look(name))
-            wait_s = self._looks[0][0] - now if self._looks else None
+            for name in self._looks.due(self._clock()):
+                self._tasks.start(self._look(name))
+            until = None
             if self._unwritten:
-                wait_s = 0.0 if self._write() else PATIENCE_S
-            self._wake.clear()
-            try:
-                async with asyncio.timeout(wait_s):
-                    await self._wake.wait()
-            except TimeoutError:
-                continue
+                until = self._clock() + (0.0 if self._write() else PATIENCE_S)
+            await self._looks.wait(until)
 
     async def _look(self, name: _Name) -> None:
         next_at = self._clock() + AGAIN_S
@@ -223,7 +214,8 @@ class SiblingService:
             if name.waiting:  # they came meanwhile
                 next_at = now
         finally:
-            self._look_at(next_at, name)
+            if name.trunks:
+                self._looks.schedule(name, next_at)
 
     def _write(self) -> bool:
         """Write the siblings of some trunks; False where the directory cannot be written."""
@@ -256,7 +248,8 @@ class SiblingService:
         elif self._unnamed.get(trunk_id) != ip:
             self._unnamed[trunk_id] = ip
             hosts = dict.fromkeys(self._names[text].server.host for text in followed.names)
-            self._not_in_dns(trunk_id, followed.registrar, " or ".join(hosts))
+            for observer in self._observers:
+                observer.not_in_dns(trunk_id, followed.registrar, " or ".join(hosts))
 
     def _siblings(self, followed: _Followed, now: float) -> list[Address]:
         """Those of all its names; of one that two of them name, the later end counts."""

@@ -9,45 +9,20 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import uvloop
 
-from whence.agent.api import monitoring
-from whence.agent.api.app import ApiParts, make
-from whence.agent.api.models import Health
-from whence.agent.api.monitoring import Happened
 from whence.agent.dropin import api as api_uac
 from whence.agent.dropin.config import DropInConfig, load
 from whence.agent.dropin.monitor import RegistrationMonitor
-from whence.agent.monitoring.alarms import Alarms, WrongTokenAlarms
-from whence.agent.monitoring.calls import Calls, CallsFile
-from whence.agent.monitoring.conflicts import ConflictMonitor
 from whence.agent.monitoring.decision_receiver import DecisionReceiver
-from whence.agent.monitoring.metrics import (
-    AlarmMetrics,
-    ConflictMetrics,
-    DecisionMetrics,
-    RegistrationMetrics,
-    registry,
-)
-from whence.agent.monitoring.unknown_sources import UnknownSources
-from whence.agent.monitoring.webhook import Webhook
+from whence.agent.parts import AgentParts, Observers, held
 from whence.agent.provisioning.reload import Reloaded
-from whence.agent.runtime.process import (
-    LOCK_FILE,
-    alone,
-    api_socket,
-    become_owner,
-    prepare_state,
-    run_until_told,
-)
-from whence.core.monitoring.unknown_sources import UnknownSourceTable as KeptStrangers
-from whence.core.monitoring.unknown_sources import WindowCounter
-from whence.errors import ConfigError, OperatorError, StoreError
-from whence.ipc.decisions import SOCKET_FILE
+from whence.agent.runtime.process import become_owner
+from whence.errors import ConfigError, StoreError
 from whence.store.directory import FILE
 from whence.store.uac import SharedDirectory
 from whence.trust.paths import load_trusted
@@ -65,16 +40,13 @@ def run(path: Path) -> None:
     settings, doubts = load_trusted(path, load)
     for doubt in doubts:
         log.warning("%s", doubt)
-    prepare_state(state)
-    with alone(state / LOCK_FILE, "an agent"), api_socket(settings.agent) as bound:
-        try:
-            with (
-                closing(SharedDirectory(state / FILE)) as directory,
-                closing(DecisionReceiver(state / SOCKET_FILE)) as hearing,
-            ):
-                uvloop.run(_serve(path, settings, directory, hearing, bound))
-        except StoreError as error:
-            raise OperatorError(str(error)) from error
+    with held(state, settings.agent) as bound:
+        observers = Observers(settings.agent, state)
+        with (
+            closing(SharedDirectory(state / FILE, [observers.conflicts])) as directory,
+            closing(observers.receiver()) as receiver,
+        ):
+            uvloop.run(_serve(path, settings, observers, directory, receiver, bound))
 
 
 @dataclass
@@ -120,65 +92,31 @@ class DropInReload:
 async def _serve(
     path: Path,
     settings: DropInConfig,
+    observers: Observers,
     directory: SharedDirectory,
-    hearing: DecisionReceiver,
+    receiver: DecisionReceiver,
     bound: socket.socket,
 ) -> None:
-    own = settings.agent
-    webhook = Webhook(own.webhook, own.webhook_token_file) if own.webhook else None
-    events = Alarms([webhook] if webhook is not None else [])
     directory.install_numbers(
         settings.spellings(), settings.number_headers, settings.permits(time.time())
     )
-    tracked = RegistrationMonitor(directory, settings.numbers)
-    tracked.happened = events.happened
-    calls = Calls(own.calls, CallsFile(Path(own.calls_file)) if own.calls_file else None)
-    strangers = UnknownSources(
+    tracked = RegistrationMonitor(
         directory,
-        tracked,
-        KeptStrangers(own.strangers),
-        WindowCounter(own.strangers_alarm),
-        events.too_many_strangers,
+        settings.numbers,
+        observers=[observers.conflicts],
+        history_observers=[observers.alarms],
     )
-    clashes = ConflictMonitor(directory.path, events.clash)
-    directory.on_change = tracked.changed = clashes.changed
     reload = DropInReload(path, settings, directory, tracked)
+    parts = AgentParts(settings.agent, observers, directory, receiver, bound, reload)
 
-    async def health() -> Health:
-        return Health(kamailio=tracked.lives(), directory=directory.can_write())
-
-    api = make(
-        ApiParts(
-            own.api_place[0],
-            directory,
-            tracked,
-            lambda _: None,
-            health,
-            reload,
-            clashes,
-            registry(
-                RegistrationMetrics(directory, tracked),
-                DecisionMetrics(hearing, calls, strangers, tracked),
-                AlarmMetrics(events, webhook),
-                ConflictMetrics(clashes),
-            ),
-        )
-    )
-    api_uac.add(api, tracked)
-    monitoring.add(api, Happened(directory, calls, strangers, events))
-
-    def hang_up() -> None:
-        with suppress(ConfigError, StoreError):  # it has been logged
-            reload()
+    async def kamailio_lives() -> bool:
+        return tracked.lives()
 
     async def nothing() -> None:
         """Nothing is taken back: it is not ours."""
 
-    log.info("agent that registers nothing; API at http://%s", own.api)
-    hearing.start([calls.hear, strangers.hear, WrongTokenAlarms(events).hear])
-    keeping = {"tracked": tracked.run(), "events": events.run(), "clashes": clashes.run()}
-    if webhook is not None:
-        keeping["webhook"] = webhook.run()
-    await run_until_told(api, bound, keeping, hang_up, nothing)
-    hearing.stop()
+    api = parts.api(tracked, lambda _: None, kamailio_lives)
+    api_uac.add(api, tracked)
+    log.info("agent that registers nothing; API at http://%s", settings.agent.api)
+    await parts.run(api, {"tracked": tracked.run()}, nothing)
     log.info("agent stopped")

@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, cast
 
+from whence.agent.registration.observers import HistoryObserver
 from whence.core.registration import history
 from whence.core.registration.history import EventKind
 from whence.core.registration.model import AccountKey, Registration, State
 from whence.core.registration.reason import RegistrationReason, Why
 from whence.core.text import escape_untrusted
 from whence.errors import DisabledTrunkError, StoreError, UnknownTrunkError
+from whence.store.observer import DirectoryObserver
 from whence.store.uac import SharedDirectory, UacTrunkRow
 
 log = logging.getLogger(__name__)
@@ -55,16 +57,18 @@ class RegistrationMonitor:
         directory: SharedDirectory,
         numbers: Mapping[str, Sequence[str]],
         clock: Callable[[], float] = time.time,
+        *,
+        observers: Sequence[DirectoryObserver] = (),
+        history_observers: Sequence[HistoryObserver] = (),
     ) -> None:
+        """`observers` learn that the workers wrote something."""
         self._directory = directory
+        self._observers = observers
+        self._history_observers = history_observers
         self._clock = clock
         self.numbers = numbers
         """Trunk id → its numbers, as the file has them now."""
         self.lapses = 0
-        self.happened: Callable[[str, Sequence[history.HistoryEvent]], None] = lambda *_: None
-        """Told what has been written into a trunk's history; it must not wait, nor raise."""
-        self.changed: Callable[[], None] = lambda: None
-        """Told that the workers wrote something; it must not wait, nor raise."""
         self._began_at = clock()
         self._seen = directory.last_event()
         self._changes = directory.changes()
@@ -150,7 +154,8 @@ class RegistrationMonitor:
         changes = self._directory.changes()
         if changes != self._changes:
             self._changes = changes
-            self.changed()
+            for observer in self._observers:
+                observer.directory_changed()
         for number, trunk_id, event in self._directory.events_after(self._seen):
             self._seen = number
             self.lapses += event.what is EventKind.LAPSED
@@ -161,7 +166,8 @@ class RegistrationMonitor:
                     event.what,
                     escape_untrusted(event.message),
                 )
-            self.happened(trunk_id, [event])
+            for history_observer in self._history_observers:
+                history_observer.happened(trunk_id, [event])
 
 
 def _standing(registration: Registration, now: float) -> Registration:

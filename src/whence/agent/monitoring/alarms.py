@@ -8,6 +8,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from whence.core.identification.conflicts import Conflict
 from whence.core.identification.decision import Reason, Rule
@@ -37,16 +38,22 @@ class RaisedAlarm:
     alarm: Alarm
 
 
+class AlarmObserver(Protocol):
+    """Acts on alarms. Called in the loop; it must not wait, nor raise."""
+
+    def raised(self, event: RaisedAlarm) -> None:
+        """An alarm has been told, and is not one of too many alike."""
+
+
 class Alarms:
-    """All alarms come here: `tell` one, or let it hear what happens."""
+    """All alarms come here: `tell` one, or let it observe what happens."""
 
     def __init__(
         self,
-        tellers: Sequence[Callable[[RaisedAlarm], None]] = (),
+        observers: Sequence[AlarmObserver] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`tellers` are given each event that is told."""
-        self._tellers = tellers
+        self._observers = observers
         self._clock = clock
         self._bounded = AlarmLimiter()
         self._last: deque[RaisedAlarm] = deque(maxlen=LIMIT)
@@ -68,8 +75,8 @@ class Alarms:
         self._last.append(event)
         if not logged:
             log.warning("%s", sentence(said))
-        for teller in self._tellers:
-            teller(event)
+        for observer in self._observers:
+            observer.raised(event)
 
     def since(self, id_: int, limit: int) -> list[RaisedAlarm]:
         """The first `limit` events after the one with this id, the oldest first."""

@@ -10,9 +10,10 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Protocol
 
 from whence.agent.config.models import Config
 from whence.core.identification import conflicts
@@ -48,25 +49,31 @@ _SITES = """SELECT trunk_id, ip, port, exact FROM address
     WHERE expires_at IS NULL OR expires_at > ?"""
 
 
+class ConflictObserver(Protocol):
+    """Acts on clashes. Called in the loop; it must not wait, nor raise."""
+
+    def clash(self, found: Conflict) -> None:
+        """There is a new clash; the log has told it."""
+
+
 class ConflictMonitor:
-    """The clashes among the trunks of the directory at `path`. `run` it."""
+    """The clashes among the trunks of the directory at `path`. `run` it; it observes that."""
 
     def __init__(
         self,
         path: Path,
-        tell: Callable[[Conflict], None] = lambda _: None,
+        observers: Sequence[ConflictObserver] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`tell` is given each that is new."""
         self._path = path
-        self._tell = tell
+        self._observers = observers
         self._clock = clock
         self._changed = asyncio.Event()
         self._told: set[tuple[ConflictKind, str, str]] = set()
         self.known: list[Conflict] = []
         """As they were when it was looked last."""
 
-    def changed(self) -> None:
+    def directory_changed(self) -> None:
         """Look again soon: an address or a trunk has come, gone or changed."""
         self._changed.set()
 
@@ -95,7 +102,8 @@ class ConflictMonitor:
         for found in self.known:
             if not _marks(found) <= self._told:
                 log.warning("clash: %s", found)
-                self._tell(found)
+                for observer in self._observers:
+                    observer.clash(found)
         self._told = now
         return self.known
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 from whence.errors import DecisionSocketError, InvalidDatagramError
 from whence.ipc import decisions, notices
@@ -18,11 +19,19 @@ log = logging.getLogger(__name__)
 AT_ONCE = 200
 """How many are read in one go: the agent has other things to do, also while a storm lasts."""
 
-DecisionListener = Callable[[DecisionReport, bytes], None]
-"""Who hears of a decision: what was told, and the datagram as it came."""
 
-NoticeListener = Callable[[Notice], None]
-"""Receives what the edge noticed of unknown sources."""
+class DecisionListener(Protocol):
+    """Acts on decisions of the edge. Called in the loop; it must not wait, nor raise."""
+
+    def hear(self, heard: DecisionReport, data: bytes, /) -> None:
+        """The edge decided so; `data`: the datagram as it came."""
+
+
+class NoticeListener(Protocol):
+    """Acts on what the edge noticed of unknown sources. It must not wait, nor raise."""
+
+    def hear(self, noticed: Notice, /) -> None:
+        """The edge noticed this."""
 
 
 QUEUE = Path("/proc/sys/net/unix/max_dgram_qlen")
@@ -48,13 +57,19 @@ def _room() -> int:
 class DecisionReceiver:
     """Reads what the edge tells, and passes it on. Nobody else can write there: mode 0600."""
 
-    def __init__(self, path: Path, room: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        listeners: Sequence[DecisionListener] = (),
+        notice_listeners: Sequence[NoticeListener] = (),
+        room: int | None = None,
+    ) -> None:
         """Make the socket at `path`, in the place of what a former agent left; DecisionSocketError.
 
         `room`: how many datagrams the system queues; None: it is asked.
         """
-        self._ears: Sequence[DecisionListener] = ()
-        self._notice_ears: Sequence[NoticeListener] = ()
+        self._listeners = listeners
+        self._notice_listeners = notice_listeners
         self._nap: asyncio.TimerHandle | None = None
         self._nap_s = nap_s(_room() if room is None else room)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -74,11 +89,8 @@ class DecisionReceiver:
                 "its place, or name another agent state"
             ) from None
 
-    def start(
-        self, ears: Sequence[DecisionListener], notice_ears: Sequence[NoticeListener] = ()
-    ) -> None:
+    def start(self) -> None:
         """Read from now on, in the running loop."""
-        self._ears, self._notice_ears = ears, notice_ears
         self._listen()
 
     def read(self) -> bool:
@@ -115,8 +127,8 @@ class DecisionReceiver:
         try:
             if data.startswith(notices.PREFIX):
                 noticed = notices.read(data)
-                for notice_ear in self._notice_ears:
-                    notice_ear(noticed)
+                for notice_listener in self._notice_listeners:
+                    notice_listener.hear(noticed)
                 return
             heard = decisions.read(data)
         except InvalidDatagramError as error:
@@ -125,8 +137,8 @@ class DecisionReceiver:
                 log.warning("told what cannot be read (%s); is Kamailio of this version?", error)
             return
         self.dropped += heard.dropped
-        for ear in self._ears:
-            ear(heard, data)
+        for listener in self._listeners:
+            listener.hear(heard, data)
 
     def stop(self) -> None:
         """Read no more."""

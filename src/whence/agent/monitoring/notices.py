@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from whence.core.monitoring.unknown_sources import NoticeReason, UnknownSourceTable
 from whence.core.text import escape_untrusted
@@ -25,12 +26,19 @@ USERS_LIMIT = 10_000
 """A source has few tries before it is blocked: names made up push no user out soon."""
 
 
+class BlockObserver(Protocol):
+    """Acts on blocked sources. Called in the loop; it must not wait, nor raise."""
+
+    def password_guessed(self, noticed: Notice) -> None:
+        """The edge blocked a source because it guessed phones' passwords."""
+
+
 @dataclass
 class NoticeCounts:
-    """Receives notices. `blocked` is called with each one that says that a source was blocked."""
+    """Counts notices."""
 
     strangers: UnknownSourceTable
-    blocked: Callable[[Notice], None] = lambda _: None
+    observers: Sequence[BlockObserver] = ()
     counts: Counter[NoticeReason] = field(default_factory=Counter)
     blocks: int = 0
     left_out: int = 0
@@ -55,7 +63,8 @@ class NoticeCounts:
             self.users[noticed.detail] += noticed.count
         if noticed.blocked_s:
             self.blocks += 1
-            self.blocked(noticed)
+            for observer in self.observers:
+                observer.password_guessed(noticed)
 
     def _log_password(self, noticed: Notice) -> None:
         if not self._window_at <= noticed.at < self._window_at + WINDOW_S:

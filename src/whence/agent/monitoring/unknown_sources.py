@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 from whence.agent.config import networks
 from whence.agent.registration.status import RegistrationStatus
@@ -22,16 +23,20 @@ from whence.store.directory import Directory
 log = logging.getLogger(__name__)
 
 
-@dataclass
-class UnknownSources:
-    """Who asks and is not known. `too_many` hears of the one that exceeds the rate, and of it."""
+class UnknownRateObserver(Protocol):
+    """Acts on too many requests of strangers. Called in the loop; it must not wait, nor raise."""
 
-    directory: Directory
-    trunks: RegistrationStatus
+    def too_many_strangers(self, last: DecisionReport, limit: int) -> None:
+        """More strangers than `limit` came within a minute; `last` is the one that exceeds it."""
+
+
+@dataclass(frozen=True)
+class UnknownSourceCounter:
+    """Counts who asks and is not known."""
+
     kept: Kept
-    rate: WindowCounter = field(default_factory=lambda: WindowCounter(0))
-    too_many: Callable[[DecisionReport, int], None] = lambda *_: None
-    clock: Callable[[], float] = time.time
+    rate: WindowCounter
+    observers: Sequence[UnknownRateObserver] = ()
 
     def hear(self, heard: DecisionReport, _data: bytes) -> None:
         """Count one decision, if it was on a stranger."""
@@ -39,7 +44,18 @@ class UnknownSources:
             return
         self.kept.saw(heard.source, escape_untrusted(heard.ruri), heard.at)
         if self.rate.exceeds(heard.at):
-            self.too_many(heard, self.rate.limit)
+            for observer in self.observers:
+                observer.too_many_strangers(heard, self.rate.limit)
+
+
+@dataclass(frozen=True)
+class UnknownSources:
+    """Who asked and is not known, and what the operator does about it."""
+
+    directory: Directory
+    trunks: RegistrationStatus
+    kept: Kept
+    clock: Callable[[], float] = time.time
 
     def admit(self, source: TransportAddress, trunk_id: str, for_s: float, note: str) -> Address:
         """Let calls from a source's ip in as the trunk's, for a while.

@@ -33,7 +33,7 @@ _ONCE_MORE = frozenset({408, 425, 429})
 
 
 class Webhook:
-    """Posts events to one URL. `run` it; give it events by calling it."""
+    """Posts events to one URL. `run` it; it observes the alarms."""
 
     def __init__(self, url: str, token_file: str = "", first_wait_s: float = FIRST_WAIT_S) -> None:
         """`token_file`: its text goes along as a bearer token; it is read anew for each POST."""
@@ -48,7 +48,7 @@ class Webhook:
         """Events that went before they were taken, or were refused."""
         self.delivered = 0
 
-    def __call__(self, event: RaisedAlarm) -> None:
+    def raised(self, event: RaisedAlarm) -> None:
         """Have an event posted."""
         if len(self._queue) >= QUEUE_LIMIT:
             self._queue.popleft()

@@ -10,22 +10,6 @@ from whence.core.registration.model import Account, Registration
 from whence.core.sip.transport_address import TransportAddress
 from whence.core.sip.uri import Uri
 
-BEGUN_LIMIT = 4096
-"""Attempts begun at once: those in flight (Kamailio keeps a transaction for each), and those whose
-registrar is still being looked up."""
-
-
-BEGUN_AT_REGISTRAR = BEGUN_LIMIT // 2
-"""How many of them at one registrar: where it is silent, they are not all, and others go on."""
-
-
-FULL_S = 1.0
-"""When it is looked again whether there is room for one more."""
-
-
-SWEEP_S = 60.0
-"""How often addresses that have ended are swept out of the directory."""
-
 
 @dataclass(slots=True, eq=False)
 class Entry:
@@ -44,5 +28,8 @@ class Entry:
     """Whether the operator parked it during an attempt: it is parked when that is over."""
     led_to: Uri | None = None
     """Where a 3xx led to in the attempt under way."""
-    watched_at: float | None = None
-    """When it is looked at whether the grant has lapsed; None where nothing is granted."""
+
+    def is_due(self, now: float) -> bool:
+        """Return whether its next attempt is due."""
+        next_at = self.registration.next_at
+        return next_at is not None and next_at <= now and not self.leaving

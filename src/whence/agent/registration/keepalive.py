@@ -8,7 +8,6 @@ that a silent server holds up nobody.
 from __future__ import annotations
 
 import asyncio
-import heapq
 import logging
 import random
 import time
@@ -16,10 +15,10 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import count
 from typing import Protocol
 
 from whence.agent.config.trunk import TrunkConfig
+from whence.agent.runtime.due_queue import DueQueue
 from whence.agent.runtime.tasks import Tasks
 from whence.core.registration import keepalive
 from whence.core.registration.keepalive import KeepAlive, KeepAliveTarget, OptionsReply
@@ -73,21 +72,13 @@ class _Pulse:
 
 
 class KeepAliveService:
-    """All keep-alives. `run` it; it is a watcher of the registrations."""
+    """All keep-alives. It observes the registrations; `run` it with the same ones."""
 
-    def __init__(
-        self,
-        client: OptionsClient,
-        registrations: KeepAliveRegistrations,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
+    def __init__(self, client: OptionsClient, clock: Callable[[], float] = time.time) -> None:
         self._client = client
-        self._registrations = registrations
         self._clock = clock
         self._pulses: dict[str, _Pulse] = {}
-        self._due: list[tuple[float, int, _Pulse]] = []
-        self._ties = count()
-        self._wake = asyncio.Event()
+        self._queue = DueQueue[_Pulse](clock)
         self._places = asyncio.Semaphore(UNDER_WAY_LIMIT)
         self._tasks = Tasks("a keep-alive")
         self.outcomes: Counter[KeepAliveOutcome] = Counter()
@@ -109,45 +100,35 @@ class KeepAliveService:
         pulse = self._pulses.get(trunk.id)
         if pulse is not None and (pulse.next_hop, pulse.interval_s) == (next_hop, trunk.keepalive):
             return
+        self.gone(trunk.id)
         begun = keepalive.first(self._clock(), trunk.keepalive, random.random())  # noqa: S311
         self._pulses[trunk.id] = pulse = _Pulse(trunk.id, trunk.keepalive, next_hop, begun)
-        self._schedule(pulse)
+        self._queue.schedule(pulse, begun.next_at)
 
     def gone(self, trunk_id: str) -> None:
         """End with a trunk."""
-        self._pulses.pop(trunk_id, None)
-
-    def _schedule(self, pulse: _Pulse) -> None:
-        heapq.heappush(self._due, (pulse.keepalive.next_at, next(self._ties), pulse))
-        self._wake.set()
+        pulse = self._pulses.pop(trunk_id, None)
+        if pulse is not None:
+            self._queue.cancel(pulse)
 
     # The work.
 
-    async def run(self) -> None:
+    async def run(self, registrations: KeepAliveRegistrations) -> None:
         """Ask whoever is due until cancelled."""
         while True:
-            now = self._clock()
-            while self._due and self._due[0][0] <= now:
-                _, _, pulse = heapq.heappop(self._due)
-                if self._pulses.get(pulse.trunk_id) is pulse:
-                    await self._places.acquire()
-                    self._tasks.start(self._ask(pulse))
-            wait_s = self._due[0][0] - now if self._due else None
-            self._wake.clear()
-            try:
-                async with asyncio.timeout(wait_s):
-                    await self._wake.wait()
-            except TimeoutError:
-                continue
+            for pulse in self._queue.due(self._clock()):
+                await self._places.acquire()
+                self._tasks.start(self._ask(pulse, registrations))
+            await self._queue.wait()
 
-    async def _ask(self, pulse: _Pulse) -> None:
+    async def _ask(self, pulse: _Pulse, registrations: KeepAliveRegistrations) -> None:
         try:
-            await self._ask_now(pulse)
+            await self._ask_now(pulse, registrations)
         finally:
             self._places.release()
 
-    async def _ask_now(self, pulse: _Pulse) -> None:
-        way = self._registrations.way(pulse.trunk_id)
+    async def _ask_now(self, pulse: _Pulse, registrations: KeepAliveRegistrations) -> None:
+        way = registrations.way(pulse.trunk_id)
         if way is None:  # it is being refreshed: that tells more
             status, asked = None, False
         else:
@@ -155,7 +136,7 @@ class KeepAliveService:
             pong, asked = await self._client.keep_alive(way, within_s), True
             # Others may answer in its place, to hide that it is silent.
             place = (pulse.trunk_id, way.next_hop)
-            counts = pong and await self._registrations.expects(*place, pong.source)
+            counts = pong and await registrations.expects(*place, pong.source)
             status = pong.status if pong and counts else None
         if self._pulses.get(pulse.trunk_id) is not pulse:
             return  # it is another server's affair by now
@@ -172,11 +153,11 @@ class KeepAliveService:
             )
         else:
             pulse.keepalive = keepalive.skipped(pulse.keepalive, now, pulse.interval_s)
-        self._schedule(pulse)
+        self._queue.schedule(pulse, pulse.keepalive.next_at)
         if brings_forward:
             log.warning(
                 "trunk %s: %s leaves OPTIONS unanswered: its refresh is brought forward",
                 pulse.trunk_id,
                 pulse.next_hop,
             )
-            self._registrations.bring_forward(pulse.trunk_id)
+            registrations.bring_forward(pulse.trunk_id)

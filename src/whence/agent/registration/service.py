@@ -1,13 +1,12 @@
 """The shell around core/registration: it keeps every trunk registered, and carries out its steps.
 
-One task waits for the next `next_at` of all; each request in flight is a task of its own. A step is
+The scheduler says when an attempt is due; each request in flight is a task of its own. A step is
 written to the directory, with the address that it learned, before anything else comes of it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
 import logging
 import random
 import secrets
@@ -17,13 +16,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from functools import lru_cache
-from itertools import count
 from typing import Protocol
 
 from whence.agent.config.models import Config
 from whence.agent.config.trunk import TrunkConfig
 from whence.agent.registration.concurrency import ConcurrencyLimit
-from whence.agent.registration.entry import BEGUN_AT_REGISTRAR, BEGUN_LIMIT, FULL_S, SWEEP_S, Entry
+from whence.agent.registration.entry import Entry
+from whence.agent.registration.observers import HistoryObserver, RegistrationObserver
+from whence.agent.registration.scheduler import RegistrationScheduler
 from whence.agent.runtime.tasks import Tasks
 from whence.core.registration import history
 from whence.core.registration.backoff import WAITS, Failure
@@ -48,7 +48,6 @@ from whence.core.registration.keepalive import KeepAliveTarget
 from whence.core.registration.learning import NOBODY_ELSE, ExpectedSources, permit
 from whence.core.registration.machine import resumed, step
 from whence.core.registration.model import Account, AccountKey, Registration, State
-from whence.core.registration.rate_limit import RequestLimiter
 from whence.core.registration.reason import RegistrationReason, Why
 from whence.core.sip.transport_address import TransportAddress
 from whence.core.sip.uri import Uri
@@ -107,16 +106,6 @@ class TargetResolver(Protocol):
         """Say why there were none just now."""
 
 
-class RegistrationObserver(Protocol):
-    """Who acts on how registrations stand. Called in the loop; it must not wait, nor raise."""
-
-    def changed(self, trunk: TrunkConfig, registration: Registration) -> None:
-        """It was taken up at a start, or a step of it has been written down."""
-
-    def gone(self, trunk_id: str) -> None:
-        """The trunk is in the file no more, or is another account now: `changed` follows then."""
-
-
 def account_key(trunk: TrunkConfig) -> AccountKey:
     """For whom, and where: what makes a registration another one, where it changes."""
     return AccountKey(trunk.aor, trunk.proxy or trunk.registrar)
@@ -131,7 +120,11 @@ class RegistrationService:
         kamailio: RegisterClient,
         resolver: TargetResolver,
         clock: Callable[[], float] = time.time,
+        *,
+        observers: Sequence[RegistrationObserver] = (),
+        history_observers: Sequence[HistoryObserver] = (),
     ) -> None:
+        """Each observer is called in the order given here, after the directory is written."""
         self._directory = directory
         self._kamailio = kamailio
         self._resolver = resolver
@@ -139,28 +132,24 @@ class RegistrationService:
         self._settings = Config()
         self._waits = WAITS
         self._entries: dict[str, Entry] = {}
-        self._due: list[tuple[float, int, Entry, float | None]] = []
-        """(when, tie-breaker, trunk, the `next_at` that was given this slot by the pace)."""
-        self._ends: list[tuple[float, int, Entry]] = []
-        """(when, tie-breaker, trunk): when grants end. One of a trunk counts: its `watched_at`."""
-        self._ties = count()
-        self._pace = RequestLimiter(1000, 50)
-        self.waiting_for_pace = 0
-        """Attempts that are due, and were given a later slot."""
         self._stopping = False
-        self._wake = asyncio.Event()
-        self._begun = Counter[str]()
-        """Registrar → attempts at it that have begun."""
-        self._begun_in_all = 0
         self._places = ConcurrencyLimit(IN_FLIGHT_LIMIT)
         self._tasks = Tasks("a registration's task")
+        limits = self._settings.registration
+        self._scheduler = RegistrationScheduler(
+            self._tasks, limits.rate, limits.rate_per_registrar, clock
+        )
         self.outcomes: Counter[AttemptOutcome] = Counter()
         """Attempts by outcome."""
         self.lapses = 0
         """Grants that ended without a refresh."""
-        self.watchers: list[RegistrationObserver] = []
-        self.happened: Callable[[str, Sequence[history.HistoryEvent]], None] = lambda *_: None
-        """Told what has been written into a trunk's history; it must not wait, nor raise."""
+        self._observers = observers
+        self._history_observers = history_observers
+
+    @property
+    def waiting_for_pace(self) -> int:
+        """Attempts that are due, and were given a later slot."""
+        return self._scheduler.waiting_for_pace
 
     def __iter__(self) -> Iterator[tuple[TrunkConfig, Registration]]:
         return iter([(entry.trunk, entry.registration) for entry in self._entries.values()])
@@ -186,9 +175,8 @@ class RegistrationService:
         learned = self._directory.have_learned()
         self._settings = settings
         self._waits = settings.registration.waits()
-        limits = settings.registration.rate, settings.registration.rate_per_registrar
-        if limits != (self._pace.total, self._pace.registrar):
-            self._pace = RequestLimiter(*limits)
+        limits = settings.registration
+        self._scheduler.set_pace(limits.rate, limits.rate_per_registrar)
         for entry in leaving:
             self._let_go(entry)
         for trunk in settings.trunk:
@@ -204,8 +192,8 @@ class RegistrationService:
     def _let_go(self, entry: Entry) -> None:
         del self._entries[entry.trunk.id]
         entry.leaving = True
-        for watcher in self.watchers:
-            watcher.gone(entry.trunk.id)
+        for observer in self._observers:
+            observer.gone(entry.trunk.id)
         self._tasks.start(self._take_back(entry))
 
     def _change(self, entry: Entry, trunk: TrunkConfig, learned: frozenset[str]) -> None:
@@ -273,12 +261,12 @@ class RegistrationService:
         entry.told = _same(history.said(entry.registration))
         wanted = trunk.enabled and entry.registration.wanted
         entry.registration = replace(entry.registration, wanted=wanted)
-        self._watch(entry)
+        self._scheduler.watch(entry)
         self._entries[trunk.id] = entry
         self._changed(entry)
         state, held = entry.registration.state, entry.registration.held
         if wanted:
-            self._schedule(entry)
+            self._scheduler.schedule(entry)
         elif state.under_way if held and trunk.enabled else state is not State.UNREGISTERED:
             self._tasks.start(self._take_back(entry))
 
@@ -357,62 +345,10 @@ class RegistrationService:
 
     async def run(self) -> None:
         """Keep all trunks registered until cancelled."""
-        swept_at = self._clock()
-        while True:
-            now = self._clock()
-            self._find_lapsed(now)
-            while self._due and self._due[0][0] <= now:
-                due_at, _, entry, next_at = heapq.heappop(self._due)
-                has_slot = next_at is not None
-                self.waiting_for_pace -= has_slot
-                wanted_at = next_at if has_slot else due_at
-                if entry.registration.next_at != wanted_at or not _is_due(entry, now):
-                    continue
-                host = entry.trunk.server.host
-                slot = now if has_slot else self._pace.slot(host, now)
-                if slot <= now and self._is_full(host):
-                    slot = now + FULL_S
-                if slot > now:
-                    heapq.heappush(self._due, (slot, next(self._ties), entry, wanted_at))
-                    self.waiting_for_pace += 1
-                    continue
-                self._begun[host] += 1
-                self._begun_in_all += 1
-                self._tasks.start(self._attempt(entry, host))
-            if now - swept_at > SWEEP_S:
-                swept_at = now
-                self._sweep(now)
-            next_ats = [heap[0][0] for heap in (self._due, self._ends) if heap]
-            wait_s = min([at - now for at in next_ats] + [SWEEP_S])
-            self._wake.clear()
-            try:
-                async with asyncio.timeout(max(wait_s, 0.0)):
-                    await self._wake.wait()
-            except TimeoutError:
-                continue
+        await self._scheduler.run(self)
 
-    def _watch(self, entry: Entry) -> None:
-        """Look at it when its grant ends: one place in the heap serves all later grants."""
-        ends_at = entry.registration.expires_at
-        if ends_at is None or entry.leaving:
-            return
-        if entry.watched_at is None or ends_at < entry.watched_at:
-            entry.watched_at = ends_at
-            heapq.heappush(self._ends, (ends_at, next(self._ties), entry))
-            self._wake.set()
-
-    def _find_lapsed(self, now: float) -> None:
-        while self._ends and self._ends[0][0] <= now:
-            looked_at, _, entry = heapq.heappop(self._ends)
-            if looked_at != entry.watched_at:
-                continue  # a shorter grant came after it
-            entry.watched_at = None
-            if entry.registration.granted(now):
-                self._watch(entry)
-            elif entry.registration.expires_at is not None and not entry.leaving:
-                self._lapse(entry, now)
-
-    def _lapse(self, entry: Entry, now: float) -> None:
+    def lapse(self, entry: Entry, now: float) -> bool:
+        """Write down that the grant has ended; False where the directory cannot be written."""
         # An attempt may be under way, and goes on whether this can be written down or not.
         before = entry.registration
         dice = Randomness(0.0, "")
@@ -422,15 +358,15 @@ class RegistrationService:
             self._save(entry, after, actions, now, events)
         except StoreError as error:
             log.error("%s", error)  # noqa: TRY400 - a neighbour's fault, no bug of ours
-            entry.watched_at = now + SWEEP_S
-            heapq.heappush(self._ends, (entry.watched_at, next(self._ties), entry))
-            return
+            return False
         entry.registration = after
         self._changed(entry)
         self.lapses += 1
         log.warning("trunk %s: lapsed: nothing is granted any more", after.trunk_id)
+        return True
 
-    def _sweep(self, now: float) -> None:
+    def sweep(self, now: float) -> None:
+        """Remove the addresses that have ended from the directory."""
         try:
             self._directory.drop_expired(now)
         except StoreError as error:
@@ -451,32 +387,26 @@ class RegistrationService:
         if not await self._tasks.over(STOP_S):
             log.warning("stopped before every registrar confirmed what was taken back")
 
-    def _is_full(self, host: str) -> bool:
-        """Whether there is no room for one more attempt, at this registrar or at all."""
-        return self._begun[host] >= BEGUN_AT_REGISTRAR or self._begun_in_all >= BEGUN_LIMIT
-
-    async def _attempt(self, entry: Entry, host: str) -> None:
-        try:
-            # Looked up before a place is taken: a name that nobody answers for holds up nobody.
-            targets = await self._targets(entry.trunk.server)
-            why = None if targets else self._resolver.why_none(entry.trunk.server)
-            async with self._places.take():
-                # The heap may have held it twice; and what is asked for at the end is not wanted.
-                if _is_due(entry, self._clock()) and not self._stopping:
-                    entry.led_to = None
-                    await self._go(entry, Due(targets, why))
-        finally:
-            self._begun_in_all -= 1
-            self._begun[host] -= 1
-            if not self._begun[host]:
-                del self._begun[host]
+    async def attempt(self, entry: Entry) -> None:
+        """Register a trunk whose attempt is due."""
+        # Looked up before a place is taken: a name that nobody answers for holds up nobody.
+        targets = await self._targets(entry.trunk.server)
+        why = None if targets else self._resolver.why_none(entry.trunk.server)
+        async with self._places.take():
+            if self._stopping:
+                return
+            if not entry.is_due(self._clock()):  # it was asked meanwhile, or the clock was set back
+                self._scheduler.schedule(entry)
+                return
+            entry.led_to = None
+            await self._go(entry, Due(targets, why))
 
     async def _take_back(self, entry: Entry) -> None:
         targets = await self._targets(entry.trunk.server)
         now = self._clock()
         if entry.registration.granted(now) and not self._stopping:
             # At the end of the program there is no time for it: few are in flight at once.
-            await asyncio.sleep(self._pace.slot(entry.trunk.server.host, now) - now)
+            await asyncio.sleep(self._scheduler.slot(entry.trunk.server.host, now) - now)
         async with self._places.take():
             # Meanwhile the trunk may have been enabled again, or be wanted again, or be taken back.
             held = entry.registration.held and entry.registration.state is not State.UNREGISTERED
@@ -573,8 +503,8 @@ class RegistrationService:
         """See to all that comes of a step."""
         after = entry.registration
         self._tell(entry, before, after)
-        self._schedule(entry)
-        self._watch(entry)
+        self._scheduler.schedule(entry)
+        self._scheduler.watch(entry)
         self._changed(entry)
         if entry.parking and after.in_flight is None:
             entry.parking = False
@@ -600,7 +530,8 @@ class RegistrationService:
         lasting = [a.with_grace(grace_s) if isinstance(a, Learn) else a for a in actions]
         socket = entry.socket or self._settings.edge.listen[0]
         self._directory.save(account_key(entry.trunk), after, lasting, socket, now, events)
-        self.happened(entry.trunk.id, events)
+        for observer in self._history_observers:
+            observer.happened(entry.trunk.id, events)
 
     def _put_off(self, before: Registration, now: float, error: StoreError) -> Registration:
         """What is not written down has not happened: nothing is sent, and it is tried again."""
@@ -616,13 +547,8 @@ class RegistrationService:
 
     def _changed(self, entry: Entry) -> None:
         if not entry.leaving:
-            for watcher in self.watchers:
-                watcher.changed(entry.trunk, entry.registration)
-
-    def _schedule(self, entry: Entry) -> None:
-        if entry.registration.next_at is not None and not entry.leaving:
-            heapq.heappush(self._due, (entry.registration.next_at, next(self._ties), entry, None))
-            self._wake.set()
+            for observer in self._observers:
+                observer.changed(entry.trunk, entry.registration)
 
     def _tell(self, entry: Entry, before: Registration, after: Registration) -> None:
         ended = before.in_flight is not None and after.in_flight is None
@@ -653,8 +579,3 @@ def _with_learned(registration: Registration, learned: frozenset[str]) -> Regist
     if registration.learned_until is None or registration.trunk_id in learned:
         return registration
     return replace(registration, learned_until=None)
-
-
-def _is_due(entry: Entry, now: float) -> bool:
-    next_at = entry.registration.next_at
-    return next_at is not None and next_at <= now and not entry.leaving

@@ -35,12 +35,11 @@ from whence.agent.monitoring.metrics import (
     RegistrationMetrics,
     registry,
 )
-from whence.agent.monitoring.unknown_sources import UnknownSources
+from whence.agent.monitoring.unknown_sources import UnknownSourceCounter, UnknownSources
 from whence.agent.provisioning.reload import Reload
 from whence.agent.registration.client import KamailioClient
 from whence.agent.registration.keepalive import KeepAliveService
-from whence.core.monitoring.unknown_sources import UnknownSourceTable as KeptStrangers
-from whence.core.monitoring.unknown_sources import WindowCounter
+from whence.core.monitoring.unknown_sources import UnknownSourceTable, WindowCounter
 from whence.core.registration.history import EventKind
 from whence.core.registration.model import State
 from whence.core.registration.reason import RegistrationReason
@@ -96,22 +95,18 @@ class Agent:
         self.node, self.edge = node, edge
         self.location = node.folder / LOCATION_FILE
         settings = node.settings(FILE)
-        keepalives = KeepAliveService(kamailio, node.registrations, node.clock)
-        node.registrations.watchers.append(keepalives)
-        node.registrations.apply(settings)
+        keepalives = KeepAliveService(kamailio, node.clock)
         self.calls = Calls(100)
         self.events = Alarms(clock=node.clock)
-        node.registrations.happened = self.events.happened
-        self.strangers = UnknownSources(
-            node.directory,
-            node.registrations,
-            KeptStrangers(100),
-            WindowCounter(50),
-            self.events.too_many_strangers,
-            node.clock,
-        )
+        node.observers.append(keepalives)
+        node.history_observers.append(self.events)
+        node.agent()
+        node.registrations.apply(settings)
+        kept = UnknownSourceTable(100)
+        self.counter = UnknownSourceCounter(kept, WindowCounter(50), [self.events])
+        self.strangers = UnknownSources(node.directory, node.registrations, kept, node.clock)
         self.hearing = DecisionReceiver(node.folder / SOCKET_FILE)
-        clashes = ConflictMonitor(node.directory.path, self.events.clash, node.clock)
+        clashes = ConflictMonitor(node.directory.path, [self.events], node.clock)
 
         async def health() -> Health:
             return Health(kamailio=await kamailio.lives(), directory=node.directory.can_write())

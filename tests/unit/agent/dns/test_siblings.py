@@ -77,10 +77,11 @@ class Node:
             self.dns,
             self.load(text),
             lambda: self.now,
-            lambda trunk_id, registrar, hosts: self.unnamed.append(
-                f"{trunk_id} {registrar.ip} {hosts}"
-            ),
+            observers=[self],
         )
+
+    def not_in_dns(self, trunk_id: str, registrar: TransportAddress, servers: str) -> None:
+        self.unnamed.append(f"{trunk_id} {registrar.ip} {servers}")
 
     def registered(self, at: str = f"udp:{HERE}:5060", *, for_s: float = 3600) -> None:
         """Let every trunk be registered."""

@@ -64,7 +64,12 @@ def test_no_text_of_an_alarm_moves_a_terminal(
 
 def test_whoever_is_told_gets_each_that_is_told(clock: Clock) -> None:
     heard: list[RaisedAlarm] = []
-    made = Alarms([heard.append], clock)
+
+    class Observer:
+        def raised(self, event: RaisedAlarm) -> None:
+            heard.append(event)
+
+    made = Alarms([Observer()], clock)
     for _ in range(5):
         made.tell(alarm())
     assert [event.alarm for event in heard] == [alarm()]
@@ -171,7 +176,7 @@ def test_a_rate_of_strangers_is_an_alarm(tell: Tell) -> None:
     async def story(agent: Agent) -> None:
         for number in range(200):
             data = datagram(source=f"udp:198.51.100.{number}:5060")
-            agent.strangers.hear(decisions.read(data), data)
+            agent.counter.hear(decisions.read(data), data)
         (event,) = await agent.get("/v1/events")
         assert (event["kind"], event["trunk"]) == ("many_strangers", None)
         assert event["message"] == (

@@ -184,17 +184,20 @@ def say(path: Path, *datagrams: bytes) -> None:
 
 
 @pytest.fixture
-def hearing(path: Path) -> Iterator[DecisionReceiver]:
-    hearing = DecisionReceiver(path)
+def calls() -> Calls:
+    return Calls(10)
+
+
+@pytest.fixture
+def hearing(path: Path, calls: Calls) -> Iterator[DecisionReceiver]:
+    hearing = DecisionReceiver(path, [calls])
     yield hearing
     hearing.close()
 
 
 def test_what_is_told_is_heard_and_what_was_dropped_is_counted(
-    hearing: DecisionReceiver, path: Path
+    hearing: DecisionReceiver, calls: Calls, path: Path
 ) -> None:
-    calls = Calls(10)
-    hearing._ears = [calls.hear]
     say(path, datagram(call_id="a", dropped=3), datagram(call_id="b", dropped=4))
     hearing.read()
     assert sorted(ids(calls.last(10))) == ["a", "b"]
@@ -203,10 +206,12 @@ def test_what_is_told_is_heard_and_what_was_dropped_is_counted(
 
 @pytest.mark.parametrize("data", [b"", b"\xff" * 100, b"9" + datagram()[1:], datagram()[:40]])
 def test_what_no_edge_sent_is_counted_logged_once_and_harms_nothing(
-    hearing: DecisionReceiver, path: Path, data: bytes, caplog: pytest.LogCaptureFixture
+    hearing: DecisionReceiver,
+    calls: Calls,
+    path: Path,
+    data: bytes,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    calls = Calls(10)
-    hearing._ears = [calls.hear]
     say(path, data, data, datagram(call_id="a"))
     hearing.read()
     assert ids(calls.last(10)) == ["a"]

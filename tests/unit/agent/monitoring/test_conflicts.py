@@ -113,12 +113,8 @@ def test_each_clash_is_told_once_and_again_when_it_comes_back(
     asyncio.run(story())
 
 
-def test_a_change_that_could_change_an_answer_has_it_looked_for_soon(
-    directory: Directory, tmp_path: Path
-) -> None:
-    async def story() -> None:
-        clashes = ConflictMonitor(directory.path, clock=lambda: NOW)
-        directory.on_change = clashes.changed
+def test_a_change_that_could_change_an_answer_has_it_looked_for_soon(tmp_path: Path) -> None:
+    async def story(clashes: ConflictMonitor, directory: Directory) -> None:
         looking = asyncio.create_task(clashes.run())
         directory.install(settings(tmp_path, SAME))
         learn(directory, "acme")
@@ -131,20 +127,26 @@ def test_a_change_that_could_change_an_answer_has_it_looked_for_soon(
                 await asyncio.sleep(0.01)
         looking.cancel()
 
-    asyncio.run(story())
+    clashes = ConflictMonitor(tmp_path / FILE, clock=lambda: NOW)
+    with closing(Directory(tmp_path / FILE, [clashes])) as directory:
+        asyncio.run(story(clashes, directory))
 
 
-def test_an_address_that_only_lives_longer_has_nothing_looked_for(
-    directory: Directory, tmp_path: Path
-) -> None:
-    directory.install(settings(tmp_path, SAME))
-    learn(directory, "acme")
+def test_an_address_that_only_lives_longer_has_nothing_looked_for(tmp_path: Path) -> None:
     changes = []
-    directory.on_change = lambda: changes.append(1)
-    learn(directory, "acme", NOW + 90)
-    assert changes == []
-    learn(directory, "bell")
-    assert changes == [1]
+
+    class Observer:
+        def directory_changed(self) -> None:
+            changes.append(1)
+
+    with closing(Directory(tmp_path / FILE, [Observer()])) as directory:
+        directory.install(settings(tmp_path, SAME))
+        learn(directory, "acme")
+        changes.clear()
+        learn(directory, "acme", NOW + 90)
+        assert changes == []
+        learn(directory, "bell")
+        assert changes == [1]
 
 
 def test_a_directory_that_cannot_be_read_ends_nothing(
@@ -224,9 +226,12 @@ def test_a_trunk_that_comes_to_anothers_address_clashes_at_once(
 ) -> None:
     told: list[Conflict] = []
 
+    class Observer:
+        def clash(self, found: Conflict) -> None:
+            told.append(found)
+
     async def story() -> None:
-        clashes = ConflictMonitor(directory.path, told.append, clock=lambda: NOW)
-        directory.on_change = clashes.changed
+        clashes = ConflictMonitor(directory.path, [Observer()], clock=lambda: NOW)
         directory.install(settings(tmp_path, ELSEWHERE))
         learn_at(directory, "bell", "udp:192.0.2.2:5060", "192.0.2.2")
         learn_at(directory, "acme", "udp:192.0.2.1:5060", "192.0.2.1")

@@ -24,13 +24,16 @@ def test_only_who_has_room_to_queue_is_left_alone_for_a_while() -> None:
 def test_all_that_is_told_is_heard_in_its_order(tmp_path: Path, room: int) -> None:
     """In bursts, with the agent's sleep between them, and after it has listened again."""
     path = tmp_path / SOCKET_FILE
-    hearing, tell, heard = DecisionReceiver(path, room), DecisionSender(path), []
+    heard = []
 
-    def hear(told: DecisionReport, _data: bytes) -> None:
-        heard.append(told.call_id)
+    class Listener:
+        def hear(self, told: DecisionReport, _data: bytes) -> None:
+            heard.append(told.call_id)
+
+    hearing, tell = DecisionReceiver(path, [Listener()], room=room), DecisionSender(path)
 
     async def story() -> None:
-        hearing.start([hear])
+        hearing.start()
         for burst in range(5):
             for number in range(8):
                 tell(SAID, "INVITE", f"{burst}-{number}", 1_000_000.0, known=False)

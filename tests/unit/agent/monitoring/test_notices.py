@@ -66,7 +66,12 @@ def test_wrong_passwords_are_counted_by_user_within_bounds() -> None:
 
 def test_block_is_reported_and_counted() -> None:
     blocked: list[Notice] = []
-    notices = NoticeCounts(UnknownSourceTable(10), blocked.append)
+
+    class Observer:
+        def password_guessed(self, noticed: Notice) -> None:
+            blocked.append(noticed)
+
+    notices = NoticeCounts(UnknownSourceTable(10), [Observer()])
     notices.hear(password())
     said = Notice(
         0.0, NoticeReason.PASSWORD, TransportAddress.parse("udp:203.0.113.7:5060"), blocked_s=60

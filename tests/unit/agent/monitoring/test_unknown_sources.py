@@ -23,7 +23,7 @@ RURI = "sip:+442071234567@edge.example"
 
 def came(agent: Agent, *datagrams: bytes) -> None:
     for data in datagrams:
-        agent.strangers.hear(decisions.read(data), data)
+        agent.counter.hear(decisions.read(data), data)
 
 
 async def admit(agent: Agent, **more: Any) -> Any:

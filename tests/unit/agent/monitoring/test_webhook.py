@@ -108,7 +108,7 @@ def test_each_event_is_posted_as_json_in_their_order(ip: str) -> None:
             hook = Webhook(receiver.url)
             async with running(hook):
                 for number in (1, 2, 3):
-                    hook(event(number))
+                    hook.raised(event(number))
                 await until(lambda: hook.delivered == 3)
         assert receiver.ids == [1, 2, 3]
         assert receiver.bodies[0] == {
@@ -134,8 +134,8 @@ def test_what_is_not_taken_is_sent_again_and_nothing_overtakes_it(
         async with listening(receiver, ip):
             hook = Webhook(receiver.url, first_wait_s=0.01)
             async with running(hook):
-                hook(event(1))
-                hook(event(2))
+                hook.raised(event(1))
+                hook.raised(event(2))
                 await until(lambda: hook.delivered == 2)
         assert receiver.ids == [1, 1, 1, 1, 2]
         assert (hook.dropped, hook.waiting) == (0, 0)
@@ -151,7 +151,7 @@ def test_a_receiver_that_is_not_there_yet_gets_it_when_it_is(ip: str) -> None:
             url = receiver.url
         hook = Webhook(url, first_wait_s=0.01)
         async with running(hook):
-            hook(event(1))
+            hook.raised(event(1))
             await until(lambda: hook._failing)
             port = int(url.rpartition(":")[2].partition("/")[0])
             server = await asyncio.start_server(receiver.serve, ip, port)
@@ -174,8 +174,8 @@ def test_the_waits_grow(ip: str, monkeypatch: pytest.MonkeyPatch) -> None:
         receiver = Receiver(*[answer("500 No")] * 12, OK, answer("500 No"), OK)
         async with listening(receiver, ip):
             hook = Webhook(receiver.url)
-            hook(event(1))
-            hook(event(2))
+            hook.raised(event(1))
+            hook.raised(event(2))
             monkeypatch.setattr(asyncio, "sleep", noting)
             task = asyncio.create_task(hook.run())
             while hook.delivered < 2:
@@ -198,8 +198,8 @@ def test_what_is_refused_is_dropped_and_told(
         async with listening(receiver, ip):
             hook = Webhook(receiver.url)
             async with running(hook):
-                hook(event(1))
-                hook(event(2))
+                hook.raised(event(1))
+                hook.raised(event(2))
                 await until(lambda: hook.delivered == 1)
         assert receiver.ids == [1, 2]
         assert hook.dropped == 1
@@ -223,7 +223,7 @@ def test_no_redirection_is_followed(
             async with listening(receiver, ip):
                 hook = Webhook(receiver.url, str(token))
                 async with running(hook):
-                    hook(event(1))
+                    hook.raised(event(1))
                     await until(lambda: hook.dropped == 1)
         assert elsewhere.heads == []
         assert "redirections are not followed" in caplog.text
@@ -242,18 +242,18 @@ def test_the_token_goes_along_and_is_told_nobody_else(
         async with listening(receiver, ip):
             hook = Webhook(receiver.url, str(token), first_wait_s=0.01)
             async with running(hook):
-                hook(event(1))
+                hook.raised(event(1))
                 await until(lambda: hook.delivered == 1)
                 token.write_text("another")
-                hook(event(2))
+                hook.raised(event(2))
                 await until(lambda: hook.delivered == 2)
                 token.write_text(f"{TOKEN}\nand more")
-                hook(event(3))
+                hook.raised(event(3))
                 await until(lambda: hook._failing)
                 token.write_text("another")
                 await until(lambda: hook.delivered == 3)
                 token.unlink()
-                hook(event(4))
+                hook.raised(event(4))
                 await until(lambda: hook._failing)
         said = [
             line.partition(": ")[2]
@@ -278,7 +278,7 @@ def test_while_nobody_takes_them_the_oldest_go_and_are_counted(
             hook = Webhook(receiver.url, first_wait_s=0.01)
             async with running(hook):
                 for number in range(25):
-                    hook(event(number))
+                    hook.raised(event(number))
                 await until(lambda: len(receiver.ids) > 2)
                 assert (hook.waiting, hook.dropped) == (10, 15)
                 receiver.answers = [OK]
@@ -302,7 +302,7 @@ def test_who_does_not_answer_or_answers_nonsense_is_given_up_in_time(
         async with listening(receiver, ip):
             hook = Webhook(receiver.url, first_wait_s=0.01)
             async with running(hook):
-                hook(event(1))
+                hook.raised(event(1))
                 await until(lambda: hook.delivered == 1)
         assert receiver.ids[-1] == 1
 
@@ -316,8 +316,8 @@ def test_an_answer_without_end_is_not_read(ip: str) -> None:
         async with listening(receiver, ip):
             hook = Webhook(receiver.url)
             async with running(hook):
-                hook(event(1))
-                hook(event(2))
+                hook.raised(event(1))
+                hook.raised(event(2))
                 await until(lambda: hook.delivered == 2)
 
     tell(story)
@@ -341,7 +341,7 @@ def test_over_tls_only_whom_the_cas_vouch_for_gets_it(
         async with listening(receiver, ip, context):
             hook = Webhook(receiver.url, first_wait_s=0.01)
             async with running(hook):
-                hook(event(1))
+                hook.raised(event(1))
                 await until(lambda: hook._failing or hook.delivered == 1)
         return receiver
 
@@ -360,7 +360,7 @@ def test_a_proxy_of_the_environment_gets_nothing(ip: str, monkeypatch: pytest.Mo
             monkeypatch.setenv("HTTP_PROXY", proxy.url.partition("/hook")[0])
             hook = Webhook(receiver.url)
             async with running(hook):
-                hook(event(1))
+                hook.raised(event(1))
                 await until(lambda: hook.delivered == 1)
         assert proxy.heads == []
 

@@ -38,11 +38,12 @@ class Kept:
     def __init__(self, node: Node) -> None:
         self.node = node
         self.server = Server()
-        self.keepalives = KeepAliveService(self.server, node.registrations, node.clock)
-        node.registrations.watchers.append(self.keepalives)
+        self.keepalives = KeepAliveService(self.server, node.clock)
+        node.observers.append(self.keepalives)
+        node.agent()
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        running = asyncio.create_task(self.keepalives.run())
+        running = asyncio.create_task(self.keepalives.run(self.node.registrations))
         try:
             await self.node.until(condition)
         finally:

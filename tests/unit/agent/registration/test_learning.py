@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -46,8 +47,13 @@ def explained(directory: Directory, source: TransportAddress, now: float) -> str
 def test_an_impostors_answer_registers_and_teaches_nothing(node: Node) -> None:
     happened: list[tuple[str, HistoryEvent]] = []
 
+    class Observer:
+        def happened(self, trunk_id: str, events: Sequence[HistoryEvent]) -> None:
+            happened.extend((trunk_id, event) for event in events)
+
     async def story() -> None:
-        node.registrations.happened = lambda id_, events: happened.extend((id_, e) for e in events)
+        node.history_observers.append(Observer())
+        node.agent()
         node.registrar.accepts_at = IMPOSTOR
         node.apply(ACME)
         await node.until_all(State.REGISTERED)

@@ -19,8 +19,8 @@ from whence.agent.config.models import Config
 from whence.agent.config.trunk import TrunkConfig
 from whence.agent.dns.cache import DnsCache
 from whence.agent.dns.resolver import SipResolver
-from whence.agent.registration import entry
-from whence.agent.registration import service as module
+from whence.agent.registration import scheduler
+from whence.agent.registration.observers import HistoryObserver, RegistrationObserver
 from whence.agent.registration.service import RegistrationService
 from whence.agent.registration.service import TargetResolver as WhereIs
 from whence.core.registration.events import Answered, Send, Unanswered
@@ -136,6 +136,9 @@ class Node:
         self.registrar = Registrar()
         self.resolver: WhereIs = SipResolver(DnsCache(), [])
         self.directory = Directory(folder / FILE)
+        self.observers: list[RegistrationObserver] = []
+        """They observe the agents that are started from now on."""
+        self.history_observers: list[HistoryObserver] = []
         self.registrations = self.agent()
 
     def agent(self) -> RegistrationService:
@@ -143,7 +146,12 @@ class Node:
         self.directory.close()
         self.directory = Directory(self.folder / FILE)
         self.registrations = RegistrationService(
-            self.directory, self.registrar, self.resolver, self.clock
+            self.directory,
+            self.registrar,
+            self.resolver,
+            self.clock,
+            observers=tuple(self.observers),
+            history_observers=tuple(self.history_observers),
         )
         return self.registrations
 
@@ -513,8 +521,8 @@ def test_a_registrar_that_nobody_finds_holds_up_no_other(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many trunks there are at it: they wait for one another, and nobody for them."""
-    monkeypatch.setattr(module, "BEGUN_LIMIT", 4)
-    monkeypatch.setattr(module, "BEGUN_AT_REGISTRAR", 2)
+    monkeypatch.setattr(scheduler, "BEGUN_LIMIT", 4)
+    monkeypatch.setattr(scheduler, "BEGUN_AT_REGISTRAR", 2)
 
     @dataclass
     class OneHangs(Dns):
@@ -538,19 +546,19 @@ def test_a_registrar_that_nobody_finds_holds_up_no_other(
 def test_who_finds_no_room_again_and_again_comes_in_when_there_is_some(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "BEGUN_AT_REGISTRAR", 2)
+    monkeypatch.setattr(scheduler, "BEGUN_AT_REGISTRAR", 2)
 
     async def story() -> None:
         node.registrar.open = asyncio.Event()
         node.apply("".join(ACME.replace("acme", f"t{n}") for n in range(5)))
         await node.until(lambda: len(node.registrar.asked) == 2)
         for _ in range(3):
-            node.clock.now += entry.FULL_S
+            node.clock.now += scheduler.FULL_S
             await node.until_loop()
             assert node.registrations.waiting_for_pace == 3
         node.registrar.open.set()
         for _ in range(3):
-            node.clock.now += entry.FULL_S
+            node.clock.now += scheduler.FULL_S
             await node.until_loop()
         await node.until_all(State.REGISTERED)
 
@@ -572,6 +580,30 @@ def test_what_a_new_file_takes_back_keeps_the_pace_of_its_registrar(node: Node) 
         assert all(asked.takes_back for asked in node.registrar.taken())
         # Ten may go at once, the last of the others half a second later.
         assert time.monotonic() - began >= 0.4
+
+    tell(story)
+
+
+def test_refresh_during_which_the_clock_is_set_back_is_not_lost(node: Node) -> None:
+    """It comes when the clock says again that it is due."""
+
+    async def story() -> None:
+        node.resolver = dns = Dns((NextHop("udp", "192.0.2.1", 5060),))
+        node.agent()
+        node.apply(ACME)
+        await node.until_all(State.REGISTERED)
+        due_at = node.of["acme"].next_at
+        assert due_at is not None
+        node.registrar.taken()
+        dns.wait, dns.asked = asyncio.Event(), False
+        node.clock.now = due_at
+        await node.until(lambda: dns.asked)
+        node.clock.now -= 1
+        dns.wait.set()
+        await node.until_loop()
+        assert node.registrar.taken() == []
+        node.clock.now += 1
+        await node.until(lambda: len(node.registrar.asked) == 1)
 
     tell(story)
 
@@ -744,7 +776,8 @@ def test_who_watches_hears_of_each_step_that_is_written_down_and_of_who_is_gone(
             heard.append((trunk_id, None))
 
     async def story() -> None:
-        node.registrations.watchers.append(Watcher())
+        node.observers.append(Watcher())
+        node.agent()
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
         assert heard == [("acme", s) for s in (State.NEW, State.REGISTERING, State.REGISTERED)]

@@ -1,0 +1,163 @@
+"""What both agents have in common: the registering one (main.py) and the drop-in's.
+
+Observers are built first, and handed to the constructors of what they observe: data flows one way,
+from the edge, the registrations and the directory to the alarms, and from these to the webhook.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from prometheus_client.registry import Collector
+
+from whence.agent.api import monitoring as monitoring_api
+from whence.agent.api.app import ApiParts, make
+from whence.agent.api.models import Health
+from whence.agent.api.monitoring import Happened
+from whence.agent.config.models import MonitoringConfig
+from whence.agent.monitoring.alarms import Alarms, WrongTokenAlarms
+from whence.agent.monitoring.calls import Calls, CallsFile
+from whence.agent.monitoring.conflicts import ConflictMonitor
+from whence.agent.monitoring.decision_receiver import (
+    DecisionListener,
+    DecisionReceiver,
+    NoticeListener,
+)
+from whence.agent.monitoring.metrics import (
+    AlarmMetrics,
+    ConflictMetrics,
+    DecisionMetrics,
+    RegistrationMetrics,
+    registry,
+)
+from whence.agent.monitoring.unknown_sources import UnknownSourceCounter, UnknownSources
+from whence.agent.monitoring.webhook import Webhook
+from whence.agent.provisioning.reload import Reloaded
+from whence.agent.registration.status import RegistrationStatus
+from whence.agent.runtime.process import (
+    LOCK_FILE,
+    alone,
+    api_socket,
+    prepare_state,
+    run_until_told,
+)
+from whence.core.monitoring.unknown_sources import UnknownSourceTable, WindowCounter
+from whence.core.registration.keepalive import KeepAlive
+from whence.errors import ConfigError, LocationError, OperatorError, StoreError
+from whence.ipc.decisions import SOCKET_FILE
+from whence.store.directory import FILE, Directory
+
+
+@contextmanager
+def held(state: Path, own: MonitoringConfig) -> Iterator[socket.socket]:
+    """Hold the state directory, and the API's socket, while inside.
+
+    Raises: OperatorError where one cannot be used; it takes the place of a StoreError and of a
+    LocationError too.
+    """
+    prepare_state(state)
+    with alone(state / LOCK_FILE, "an agent"), api_socket(own) as bound:
+        try:
+            yield bound
+        except (StoreError, LocationError) as error:
+            raise OperatorError(str(error)) from error
+
+
+class Observers:
+    """What observes the edge, the registrations and the directory in `state`.
+
+    It opens nothing, and needs no running loop.
+    """
+
+    def __init__(self, own: MonitoringConfig, state: Path) -> None:
+        self.webhook = Webhook(own.webhook, own.webhook_token_file) if own.webhook else None
+        self.alarms = Alarms([] if self.webhook is None else [self.webhook])
+        self.calls = Calls(own.calls, CallsFile(Path(own.calls_file)) if own.calls_file else None)
+        self.unknown = UnknownSourceCounter(
+            UnknownSourceTable(own.strangers), WindowCounter(own.strangers_alarm), [self.alarms]
+        )
+        self.conflicts = ConflictMonitor(state / FILE, [self.alarms])
+        self._socket = state / SOCKET_FILE
+
+    def receiver(self, notice_listeners: Sequence[NoticeListener] = ()) -> DecisionReceiver:
+        """Make the socket of the edge's decisions, to which all observers of these listen."""
+        tokens = WrongTokenAlarms(self.alarms)
+        listeners: list[DecisionListener] = [self.calls, self.unknown, tokens]
+        return DecisionReceiver(self._socket, listeners, notice_listeners)
+
+    def tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
+        """Return what runs as long as the agent, by name."""
+        tasks = {"events": self.alarms.run(), "clashes": self.conflicts.run()}
+        if self.webhook is not None:
+            tasks["webhook"] = self.webhook.run()
+        return tasks
+
+
+@dataclass(frozen=True)
+class AgentParts:
+    """An agent whose files and sockets are open."""
+
+    own: MonitoringConfig
+    observers: Observers
+    directory: Directory
+    receiver: DecisionReceiver
+    bound: socket.socket
+    """The API's."""
+    reload: Callable[[], Reloaded]
+    """ConfigError or StoreError where it changed nothing; it has logged that."""
+
+    def api(
+        self,
+        standings: RegistrationStatus,
+        keepalive: Callable[[str], KeepAlive | None],
+        kamailio_lives: Callable[[], Awaitable[bool]],
+        metrics: Sequence[Collector] = (),
+    ) -> FastAPI:
+        """Make the API with the paths and metrics of both agents; `metrics` are further ones."""
+        seen, directory = self.observers, self.directory
+        unknown = UnknownSources(directory, standings, seen.unknown.kept)
+
+        async def health() -> Health:
+            return Health(kamailio=await kamailio_lives(), directory=directory.can_write())
+
+        every = registry(
+            RegistrationMetrics(directory, standings),
+            DecisionMetrics(self.receiver, seen.calls, unknown, standings),
+            AlarmMetrics(seen.alarms, seen.webhook),
+            ConflictMetrics(seen.conflicts),
+            *metrics,
+        )
+        host, _ = self.own.api_place
+        api = make(
+            ApiParts(
+                host, directory, standings, keepalive, health, self.reload, seen.conflicts, every
+            )
+        )
+        monitoring_api.add(api, Happened(directory, seen.calls, unknown, seen.alarms))
+        return api
+
+    async def run(
+        self,
+        api: FastAPI,
+        tasks: Mapping[str, Coroutine[Any, Any, None]],
+        last: Callable[[], Awaitable[None]],
+    ) -> None:
+        """Receive decisions, serve the API and run `tasks` until SIGINT or SIGTERM, then `last`.
+
+        SIGHUP reloads the file.
+        """
+
+        def hang_up() -> None:
+            with suppress(ConfigError, StoreError):  # it has been logged
+                self.reload()
+
+        self.receiver.start()
+        every = {**tasks, **self.observers.tasks()}
+        await run_until_told(api, self.bound, every, hang_up, last)
+        self.receiver.stop()

@@ -1,0 +1,91 @@
+"""What both agents have in common, as it is connected."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from testkit.network import Network
+from testkit.wait import PATIENCE_S
+from tests.unit.agent.monitoring.reports import datagram, identified
+from whence.agent.config.models import MonitoringConfig
+from whence.agent.parts import Observers, held
+from whence.core.identification.address import Address, Origin
+from whence.core.monitoring.alarms import AlarmKind
+from whence.core.sip.transport_address import Transport, canonical_ip
+from whence.errors import LocationError, OperatorError, StoreError
+from whence.ipc.decisions import SOCKET_FILE
+from whence.store.directory import FILE
+from whence.store.uac import SharedDirectory
+
+
+@pytest.fixture
+def own() -> Iterator[MonitoringConfig]:
+    with Network() as network:
+        yield MonitoringConfig(api=f"{network.ip('api')}:8088", strangers_alarm=1)
+
+
+def test_held_by_another_agent_raises_operator_error(own: MonitoringConfig, tmp_path: Path) -> None:
+    with held(tmp_path, own), pytest.raises(OperatorError, match="already runs"):
+        held(tmp_path, own).__enter__()
+    with held(tmp_path, own):
+        pass
+
+
+@pytest.mark.parametrize("kind", [StoreError, LocationError])
+def test_held_turns_a_failed_store_into_an_operator_error(
+    own: MonitoringConfig, tmp_path: Path, kind: type[Exception]
+) -> None:
+    with pytest.raises(OperatorError, match="the disk is full"), held(tmp_path, own):
+        raise kind("the disk is full")
+    with held(tmp_path, own):
+        pass
+
+
+def test_observers_open_nothing(own: MonitoringConfig, tmp_path: Path) -> None:
+    Observers(own, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_decision_reaches_calls_unknown_sources_and_alarms(
+    own: MonitoringConfig, tmp_path: Path
+) -> None:
+    observers = Observers(own, tmp_path)
+    said = [datagram(identified(), call_id="a"), *(datagram(call_id=id_) for id_ in "bc")]
+    with closing(observers.receiver()) as receiver:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as edge:
+            for data in said:
+                edge.sendto(data, str(tmp_path / SOCKET_FILE))
+        receiver.read()
+    assert len(observers.calls.last(10)) == 3
+    (unknown,) = observers.unknown.kept
+    assert unknown.requests == 2
+    assert [event.alarm.kind for event in observers.alarms.since(0, 10)] == [
+        AlarmKind.MANY_STRANGERS
+    ]
+
+
+def test_change_of_the_directory_has_conflicts_looked_for(
+    own: MonitoringConfig, tmp_path: Path
+) -> None:
+    observers = Observers(own, tmp_path)
+    there = Address(canonical_ip("192.0.2.2"), None, Transport.UDP, Origin.PINNED, "", 0.0, None)
+
+    async def story(directory: SharedDirectory) -> None:
+        looking = asyncio.create_task(observers.conflicts.run())
+        numbers = {id_: frozenset({"+442071234567"}) for id_ in ("acme", "bell")}
+        directory.install_numbers(numbers)
+        for id_ in numbers:
+            directory.pin(id_, there)
+        async with asyncio.timeout(PATIENCE_S):
+            while not observers.alarms.since(0, 10):
+                await asyncio.sleep(0.01)
+        looking.cancel()
+
+    with closing(SharedDirectory(tmp_path / FILE, [observers.conflicts])) as directory:
+        asyncio.run(story(directory))
+    (event,) = observers.alarms.since(0, 10)
+    assert event.alarm.kind is AlarmKind.CLASH
