@@ -588,7 +588,7 @@ def test_refresh_during_which_the_clock_is_set_back_is_not_lost(node: Node) -> N
     """It comes when the clock says again that it is due."""
 
     async def story() -> None:
-        node.resolver = dns = Dns((NextHop("udp", "192.0.2.1", 5060),))
+        node.resolver = dns = Dns((TransportAddress.parse("udp:192.0.2.1:5060"),))
         node.agent()
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
