@@ -7,8 +7,12 @@ from its type.
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
+import textwrap
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -98,9 +102,37 @@ def _tables_in(annotation: Any) -> Iterator[type[Table]]:
         yield from _tables_in(part)
 
 
+def descriptions(model: type[Table]) -> dict[str, str]:
+    """Return the docstring below each key, also of keys that are inherited.
+
+    pydantic can do it (`use_attribute_docstrings`), but then each start of the agent pays for it.
+    """
+    found: dict[str, str] = {}
+    for table in model.__mro__:
+        if issubclass(table, Table):
+            source = textwrap.dedent(inspect.getsource(table))
+            (definition,) = ast.parse(source).body
+            assert isinstance(definition, ast.ClassDef)  # noqa: S101
+            found = _docstrings(definition) | found
+    return found
+
+
+def _docstrings(definition: ast.ClassDef) -> dict[str, str]:
+    return {
+        key.target.id: " ".join(below.value.value.split())
+        for key, below in pairwise(definition.body)
+        if isinstance(key, ast.AnnAssign)
+        and isinstance(key.target, ast.Name)
+        and isinstance(below, ast.Expr)
+        and isinstance(below.value, ast.Constant)
+        and isinstance(below.value.value, str)
+    }
+
+
 def _table(model: type[Table]) -> str:
+    said = descriptions(model)
     rows = [
-        f"| `{name}` | {_kind(field)} | {_default(field)} | {_meaning(field)} |"
+        f"| `{name}` | {_kind(field)} | {_default(field)} | {_meaning(field, said[name])} |"
         for name, field in model.model_fields.items()
         if field.annotation not in TABLES.values()
     ]
@@ -164,11 +196,10 @@ def _default(field: FieldInfo) -> str:
     return f"`{_toml(field.default)}`"
 
 
-def _meaning(field: FieldInfo) -> str:
+def _meaning(field: FieldInfo, description: str) -> str:
     """Return the description and an example."""
-    said = " ".join((field.description or "").split())
     examples = " or ".join(f"`{_toml(example)}`" for example in field.examples or ())
-    return f"{said} Example: {examples}." if examples else said
+    return f"{description} Example: {examples}." if examples else description
 
 
 def _toml(value: Any) -> str:

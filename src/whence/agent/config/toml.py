@@ -22,13 +22,7 @@ class Table(BaseModel):
     The text below a key is its description in docs/configure.md.
     """
 
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        hide_input_in_errors=True,
-        strict=True,
-        use_attribute_docstrings=True,
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, strict=True)
 
 
 @dataclass(frozen=True, slots=True)

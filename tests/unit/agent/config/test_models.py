@@ -501,6 +501,7 @@ def test_the_example_is_right_and_shows_the_defaults() -> None:
     example = load(EXAMPLE)
     assert example.edge == EdgeConfig()
     assert example.agent == AgentConfig()
+    assert example.registration == RegistrationConfig()
     assert example.trunk and example.user
 
 
