@@ -1,6 +1,6 @@
 # The commands of the README. Each sets up what it needs; what is done is not done again.
 .PHONY: demo test test-fast check fmt cov docs dist setup bench bench-scale bench-instructions \
-    bench-freshness bench-registrations lock help
+    bench-freshness bench-registrations lock generate help
 
 # The pure tests: no Kamailio, no database server, no sleep.
 PURE := $(addprefix tests/unit/,core edge store ipc bench tools)
@@ -32,6 +32,9 @@ check: setup	## ruff, mypy, import contracts: seconds
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports --no-logo
+
+generate: setup	## write the generated documents anew, as docs/configure.md
+	@for tool in tools/generate_*.py; do .venv/bin/python "$$tool" || exit 1; done
 
 docs:	## build the documentation into build/site; a warning is an error
 	@tools/environment docs

@@ -25,7 +25,7 @@ class Parts:
 
 @contextmanager
 def separately(rig: Rig, whence: Whence) -> Iterator[Parts]:
-    """Start both as docs/operate.md says: the agent first, which makes the directory."""
+    """Start both as docs/run.md says: the agent first, which makes the directory."""
     made = whence.cli("edge-config", "-c", str(whence.file))
     assert (made.returncode, made.stderr) == (0, "")
     config = rig.directory / "kamailio.cfg"

@@ -108,3 +108,15 @@ def test_issue_template_is_whole(path: Path) -> None:
 def test_lock_files_name_no_host() -> None:
     for path in ROOT.glob("requirements*.lock"):
         assert not re.search(r"://|--(?:index|extra-index|find-links|trusted)", path.read_text())
+
+
+def test_files_that_architecture_names_exist() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([\w/]+/[\w/]+\.(?:py|cfg\.j2))`", text))
+    assert named
+    missing = [
+        path
+        for path in sorted(named)
+        if not any((root / path).exists() for root in (ROOT, ROOT / "src/whence"))
+    ]
+    assert missing == []

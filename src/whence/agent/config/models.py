@@ -22,7 +22,7 @@ from pydantic import (
 
 from whence.agent.config import phone_numbers as spellings
 from whence.agent.config.files import DEBIANS_CAS, no_password, readable, webhook_token, writable
-from whence.agent.config.toml import Table
+from whence.agent.config.toml import PER_SECOND, SECONDS, Table
 from whence.agent.config.trunk import TrunkConfig, UserConfig
 from whence.agent.config.validators import (
     DAY_S,
@@ -49,9 +49,17 @@ from whence.trust.paths import NamedFile
 class TlsConfig(Table):
     """`[edge.tls]`: our certificate, and whose we believe. Paths: absolute, or beside the file."""
 
-    certificate: str = ""
-    key: str = ""
+    certificate: str = Field(default="", examples=["edge.pem"])
+    """File in PEM with the certificate that Kamailio shows to phones and providers, and the
+    intermediate CA certificates. A path is absolute, or relative to the settings file. Empty: no
+    TLS.
+    """
+    key: str = Field(default="", examples=["edge.key"])
+    """File in PEM with the private key of `certificate`. The key has no password."""
     ca: str = DEBIANS_CAS
+    """File in PEM with the CAs that must sign the certificates of registrars. The default is
+    Debian's package `ca-certificates`.
+    """
 
     @model_validator(mode="after")
     def _there(self, info: ValidationInfo) -> TlsConfig:
@@ -84,18 +92,51 @@ class EdgeConfig(Table):
     """`[edge]`: Kamailio and its sockets."""
 
     listen: list[Socket] = Field(
-        default=[TransportAddress.parse("udp:127.0.0.1:5060")], min_length=1
+        default=[TransportAddress.parse("udp:127.0.0.1:5060")],
+        min_length=1,
+        examples=[["udp:192.0.2.1:5060", "tls:192.0.2.1:5061", "udp:[2001:db8::1]:5060"]],
     )
+    """Sockets towards providers and phones: `udp:`, `tcp:` or `tls:`, then `ip:port`; an IPv6
+    address in brackets. The unspecified address, `0.0.0.0`, is refused.
+    """
     inside: Socket = TransportAddress.parse("udp:127.0.0.1:5062")
-    advertise: Annotated[str, AfterValidator(check_advertised)] = ""
+    """Loopback UDP socket on which Kamailio takes requests of the agent. It must not be in
+    `listen`.
+    """
+    advertise: Annotated[str, AfterValidator(check_advertised)] = Field(
+        default="", examples=["203.0.113.7"]
+    )
+    """Address that providers and phones see behind NAT: `ip:port`, or the ip alone if each socket
+    keeps its own port. Empty: the address of each socket.
+    """
     domain: Domain = "edge.example"
+    """SIP domain of the local users: `name@domain`. It is also the realm of their passwords. The
+    addresses in `listen` are local, too.
+    """
     workers: int = Field(default=2, ge=1, le=64)
-    country: Country = ""
-    flood: int = Field(default=100, ge=0, le=30_000)
+    """Kamailio processes for each socket. One for each core is enough."""
+    country: Country = Field(default="", examples=["44"])
+    """Calling code of the country in which providers write numbers nationally. Empty: numbers are
+    found only with their country code.
+    """
+    flood: Annotated[int, PER_SECOND] = Field(default=100, ge=0, le=30_000)
+    """Limit of refused requests a second from one unknown source. Above it the edge drops the
+    source's requests for 5 s. 0: no limit.
+    """
     connections: int = Field(default=8192, ge=64, le=100_000)
+    """Limit of inbound TCP and TLS connections. Each takes a file and about 5 kB of Kamailio's
+    shared memory.
+    """
     connections_per_source: int = Field(default=64, ge=0, le=100_000)
+    """Limit of TCP and TLS connections from one unknown ip (IPv6: /64). Addresses of trunks and of
+    registered phones have none. 0: no limit.
+    """
     password_failures: int = Field(default=10, ge=0, le=10_000)
+    """Wrong passwords from one source in 10 min before the edge drops its REGISTERs: for 1 min,
+    doubling to 1 h. 0: no limit.
+    """
     tls: TlsConfig = TlsConfig.model_construct()
+    """Certificates for `tls:` sockets."""
 
     @field_validator("inside")
     @classmethod
@@ -160,12 +201,35 @@ class MonitoringConfig(Table):
     """What every agent remembers, tells and serves."""
 
     api: Annotated[str, AfterValidator(check_api_address)] = "127.0.0.1:8088"
+    """Address of the HTTP API. It must be a loopback address, because the API asks for no password.
+    """
     calls: int = Field(default=10_000, ge=0, le=1_000_000)
-    calls_file: str = ""
+    """Decisions that the agent keeps in memory of requests from trunks' addresses, and as many
+    again of requests from unknown sources. 0: none.
+    """
+    calls_file: str = Field(default="", examples=["/var/log/whence/calls.json"])
+    """File to which the agent appends each call of a trunk as a line of JSON. At 64 MB it is
+    renamed to `….1`, which replaces the former one. A path is absolute, or relative to the
+    settings file. Empty: none.
+    """
     strangers: int = Field(default=1_000, ge=0, le=100_000)
+    """Unknown sources that the agent keeps in memory. Sources that came once are dropped before
+    those that came back. 0: none.
+    """
     strangers_alarm: int = Field(default=600, ge=0, le=1_000_000_000)
-    webhook: Annotated[str, AfterValidator(check_webhook_url)] = ""
+    """Requests of unknown sources in a minute, above which the agent raises the alarm
+    `many_strangers`. 0: never.
+    """
+    webhook: Annotated[str, AfterValidator(check_webhook_url)] = Field(
+        default="", examples=["https://alarms.example/whence"]
+    )
+    """URL to which the agent posts each alarm as JSON. `http://` is allowed to loopback only.
+    Empty: none.
+    """
     webhook_token_file: str = ""
+    """File with one word, which the agent sends to the webhook as a bearer token. A path is
+    absolute, or relative to the settings file.
+    """
 
     @model_validator(mode="after")
     def _beside(self, info: ValidationInfo) -> Self:
@@ -195,10 +259,26 @@ class AgentConfig(MonitoringConfig):
     """`[agent]`: the daemon beside Kamailio."""
 
     state: Annotated[str, AfterValidator(state_path)] = "/var/lib/whence"
+    """State directory: `directory.db`, `location.db`, generated files. Whence creates it with mode
+    0700. The path is absolute and has 97 characters at most.
+    """
     on_stop: Literal["unregister", "leave"] = "unregister"
-    grace: int = Field(default=int(GRACE_S), ge=0, le=3600)
-    nameserver: Annotated[str, AfterValidator(check_nameserver)] = ""
-    sibling_ttl: Wait = [300, 3600]
+    """What a clean stop does with registrations: `unregister` ends each, `leave` keeps them for the
+    next start.
+    """
+    grace: Annotated[int, SECONDS] = Field(default=int(GRACE_S), ge=0, le=3600)
+    """Time for which a learned address outlives its registration, for calls that are on their way.
+    """
+    nameserver: Annotated[str, AfterValidator(check_nameserver)] = Field(
+        default="", examples=["192.0.2.53:53"]
+    )
+    """DNS server, `ip:port`, that the agent asks for registrars. Empty: those of
+    `/etc/resolv.conf`. `/etc/hosts` is not read.
+    """
+    sibling_ttl: Annotated[Wait, SECONDS] = [300, 3600]
+    """Shortest and longest time for which an address from DNS (`follow_dns`) is valid, whatever its
+    TTL.
+    """
 
     @property
     def nameserver_place(self) -> tuple[str, int] | None:
@@ -209,14 +289,29 @@ class AgentConfig(MonitoringConfig):
 class RegistrationConfig(Table):
     """`[registration]`: how patient and how fast; `Waits` has the reason of each default."""
 
-    wrong_credentials: Wait = [600, 86_400]
-    refused: Wait = [300, 3_600]
-    unreachable: Wait = [30, 1_800]
-    retry_after_limit: float = Field(default=86_400, gt=0, le=7 * DAY_S)
+    wrong_credentials: Annotated[Wait, SECONDS] = [600, 86_400]
+    """Wait after a rejected password: first and longest, doubling. Providers block clients that
+    repeat a wrong password.
+    """
+    refused: Annotated[Wait, SECONDS] = [300, 3_600]
+    """Wait after a refusal of the registrar: unpaid, unknown, too early."""
+    unreachable: Annotated[Wait, SECONDS] = [30, 1_800]
+    """Wait after no answer or a 5xx. Each wait is a random 50 to 100 % of it, so that no storm
+    follows an outage.
+    """
+    retry_after_limit: Annotated[float, SECONDS] = Field(default=86_400, gt=0, le=7 * DAY_S)
+    """Longest `Retry-After` that the agent obeys. Up to it, `Retry-After` replaces the waits above.
+    """
     refresh: Share = [0.7, 0.8]
-    answer: float = Field(default=32, ge=0.5, le=120)
-    rate: float = Field(default=1000, gt=0, le=100_000)
-    rate_per_registrar: float = Field(default=50, gt=0, le=100_000)
+    """A refresh starts at a random point between these shares of the granted time."""
+    answer: Annotated[float, SECONDS] = Field(default=32, ge=0.5, le=120)
+    """Time that a server has to answer before the agent tries the next one (RFC 3261: 64*T1). It
+    takes effect at the next start.
+    """
+    rate: Annotated[float, PER_SECOND] = Field(default=1000, gt=0, le=100_000)
+    """Limit of attempts a second to all registrars together."""
+    rate_per_registrar: Annotated[float, PER_SECOND] = Field(default=50, gt=0, le=100_000)
+    """Limit of attempts a second to one registrar, so that a cold start floods no provider."""
 
     def waits(self) -> Waits:
         """The waiting times as the core takes them."""
@@ -238,10 +333,15 @@ class Config(Table):
     """The whole file."""
 
     edge: EdgeConfig = EdgeConfig()
+    """Kamailio and its sockets."""
     agent: AgentConfig = AgentConfig()
+    """The agent: state, API, memory, alarms."""
     registration: RegistrationConfig = RegistrationConfig()
+    """Waits and rates of registrations."""
     trunk: list[TrunkConfig] = []
+    """One `[[trunk]]` for each account at a provider."""
     user: list[UserConfig] = []
+    """One `[[user]]` for each local user."""
 
     @property
     def state(self) -> Path:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -16,9 +17,23 @@ from whence.errors import ConfigError
 
 
 class Table(BaseModel):
-    """One table of a file: no key that is not known, nothing taken for what it is not."""
+    """One table of a file: no key that is not known, nothing taken for what it is not.
+
+    The text below a key is its description in docs/configure.md.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, strict=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """The unit of a key, for docs/configure.md. It checks nothing."""
+
+    name: str
+
+
+SECONDS = Unit("s")
+PER_SECOND = Unit("1/s")
 
 
 AnyTable = TypeVar("AnyTable", bound=Table)

@@ -18,7 +18,7 @@ from pydantic import (
 
 from whence.agent.config import networks as pins
 from whence.agent.config.files import read_secret
-from whence.agent.config.toml import Table
+from whence.agent.config.toml import SECONDS, Table
 from whence.agent.config.validators import (
     DAY_S,
     AorUser,
@@ -52,7 +52,9 @@ class Ha1(Table):
     """H(user:realm:password), instead of the password."""
 
     md5: SecretStr | None = None
+    """MD5 of `user:realm:password`, 32 hex digits."""
     sha256: SecretStr | None = None
+    """SHA-256 of `user:realm:password`, 64 hex digits."""
 
     @field_validator("md5", "sha256")
     @classmethod
@@ -78,11 +80,22 @@ _ANY: frozenset[str] = frozenset()
 class PinnedNetwork(Table):
     """One of a trunk's `networks`: from where its calls may come, whoever registered where."""
 
-    network: Annotated[str, BeforeValidator(pins.network)]
+    network: Annotated[str, BeforeValidator(pins.network)] = Field(examples=["198.51.100.0/24"])
+    """An ip address or a network. Networks wider than /8 (IPv6: /16) are refused."""
     port: int | None = Field(default=None, ge=1, le=65535)
+    """The only source port that is admitted. Without it: any port."""
     transport: EdgeTransport | None = None
-    expires_at: Annotated[float | None, BeforeValidator(pins.instant)] = None
+    """The weakest transport that is admitted: `udp`, `tcp`, `tls`, in this order. Without it: any,
+    also UDP, whose source address is easy to forge.
+    """
+    expires_at: Annotated[float | None, BeforeValidator(pins.instant)] = Field(
+        default=None, examples=["2030-12-31T18:00:00Z"]
+    )
+    """When the entry ends: a date and time of TOML, or a text of ISO 8601, with a time zone. An
+    expired entry admits no call; `whence check` names it.
+    """
     note: Annotated[str, Field(max_length=200), AfterValidator(check_printable)] = ""
+    """A remark, which `whence addresses` shows."""
 
     @property
     def admits_from(self) -> Transport:
@@ -130,31 +143,88 @@ class TrunkConfig(Table):
     """`[[trunk]]`: one account at a provider."""
 
     id: Name
-    registrar: Annotated[str, AfterValidator(check_server)]
+    """Name of the trunk: in logs, in the API, in the header `X-Whence-Trunk`."""
+    registrar: Annotated[str, AfterValidator(check_server)] = Field(
+        examples=["sip:sip.provider.example:5061;transport=tls"]
+    )
+    """SIP URI of the registrar: host or ip, optional port, optional `;transport=tcp` or
+    `;transport=tls`. RFC 3263 finds its addresses.
+    """
     proxy: Annotated[str, AfterValidator(check_optional_server)] = ""
+    """SIP URI of the outbound proxy, in the same form. Empty: REGISTERs go to the registrar."""
     user: AorUser
+    """User of the account: the address-of-record is `sip:user@domain`."""
     domain: OptionalDomain = ""
+    """Domain of the account. Empty: the host of `registrar`."""
     auth_user: Annotated[str, AfterValidator(check_printable)] = ""
+    """User name of the digest. Empty: `user`."""
     password: Password | None = None
-    password_file: str = ""
-    ha1: Ha1 | None = None
+    """Password. A trunk has exactly one of `password`, `password_file` and `ha1`."""
+    password_file: str = Field(default="", examples=["acme.password"])
+    """File with the password. A path is absolute, or relative to the settings file."""
+    ha1: Ha1 | None = Field(default=None, examples=[{"md5": "…", "sha256": "…"}])
+    """Hash of `auth_user:realm:password` instead of the password."""
     realm: Annotated[str, AfterValidator(check_printable)] = ""
-    expires: int = Field(default=3600, ge=1, le=7 * DAY_S)
+    """The only realm whose challenges are answered. Empty: any."""
+    expires: Annotated[int, SECONDS] = Field(default=3600, ge=1, le=7 * DAY_S)
+    """Time to ask for. The registrar may grant another time, which is the one that counts."""
     contact: Literal["token", "line"] = "token"
+    """Form of the registered Contact: `token` has a random user part, `line` has `user` and the
+    parameter `line=` with the token.
+    """
     rewrites_contact: bool = False
-    keepalive: Annotated[float, AfterValidator(check_keepalive)] = 0
-    target: Annotated[str, AfterValidator(check_target)]
-    numbers: list[Number] = []
+    """The provider rewrites Contacts: the only Contact in its 200 is taken for ours."""
+    keepalive: Annotated[float, AfterValidator(check_keepalive), SECONDS] = 0
+    """Interval of OPTIONS to the server that granted, 1 to 3600. After three without an answer the
+    agent refreshes at once and so finds the next server. 0: none.
+    """
+    target: Annotated[str, AfterValidator(check_target)] = Field(
+        examples=["sip:{number}@192.0.2.9:5060"]
+    )
+    """SIP URI that gets the calls: a local user, or any other. `{number}` is the called number: an
+    extension in P-Called-Party-ID or To comes before the account or pilot number.
+    """
+    numbers: list[Number] = Field(default=[], examples=[["+442071234567", "+4420712345*"]])
+    """Telephone numbers of this trunk. They tell trunks at one address apart. A star at the end
+    makes a prefix; a number, or a longer prefix, of another trunk comes first.
+    """
     country: Country = ""
-    number_headers: NumberHeaders = NUMBER_HEADERS
+    """Calling code of the country in which this provider writes numbers nationally. Empty: that of
+    `[edge]`.
+    """
+    number_headers: NumberHeaders = Field(default=NUMBER_HEADERS, examples=[["Diversion", "To"]])
+    """Headers in which the edge looks for a number or account after the Request-URI, in this order,
+    8 at most. Also `Diversion`, `History-Info`, `P-Preferred-Identity` or a header of the
+    provider.
+    """
     number_format: Literal["as_sent", "e164", "national", "plain"] = "as_sent"
+    """How `{number}` is written: `as_sent`; `e164` +442071234567; `national` 02071234567 of
+    `country`; `plain` 442071234567. A number without known country stays as sent.
+    """
     unmatched: Literal["accept", "refuse"] = "accept"
+    """What happens to a call that names no trunk, where this trunk is the only one at its address:
+    `accept` or `refuse`.
+    """
     fallback: bool = False
+    """This trunk gets a call that could belong to several trunks at its address."""
     follow_dns: bool = True
+    """While the trunk is registered, the other addresses of its registrar and proxy in DNS admit
+    calls, too.
+    """
     learn_from: Literal["asked", "any"] = "asked"
+    """Which answers to a REGISTER teach their source address: `asked`, those of expected servers;
+    `any`, all. `any` is for a provider that needs it.
+    """
     port: Literal["any", "exact"] = "any"
-    networks: list[Annotated[PinnedNetwork, BeforeValidator(as_pin)]] = []
+    """`exact`: a call must come from the port that answered the REGISTER. `any`: from any port."""
+    networks: list[Annotated[PinnedNetwork, BeforeValidator(as_pin)]] = Field(
+        default=[], examples=[["198.51.100.0/24", {"network": "192.0.2.0/28", "port": 5060}]]
+    )
+    """Addresses that admit calls whether the trunk is registered or not: texts, or tables with the
+    keys of a [networks entry](#networks).
+    """
     enabled: bool = True
+    """`false`: the agent unregisters the trunk, and its calls are not admitted."""
 
     @field_validator("networks")
     @classmethod
@@ -222,8 +292,11 @@ class UserConfig(Table):
     """`[[user]]`: a local user, whose phone registers here."""
 
     name: Name
+    """Name of the user. A phone registers as `name@domain`, with `domain` of `[edge]`."""
     password: Password | None = None
-    ha1: Ha1 | None = None
+    """Password. A user has exactly one of `password` and `ha1`."""
+    ha1: Ha1 | None = Field(default=None, examples=[{"md5": "…"}])
+    """Hash of `name:domain:password` instead of the password; `md5` is required."""
 
     @model_validator(mode="after")
     def _one_secret(self) -> UserConfig:

@@ -85,11 +85,31 @@ class DropInConfig(Table):
     """The whole file."""
 
     country: Country = ""
-    learn_from: LearnFrom = Field(default={"": "asked"})
-    numbers: dict[Uuid, Numbers] = Field(default={})
-    number_headers: dict[Uuid, NumberHeaders] = Field(default={})
-    networks: dict[Uuid, Networks] = Field(default={})
+    """Calling code of the country in which your providers write numbers nationally. Empty: numbers
+    are found only with their country code.
+    """
+    learn_from: LearnFrom = Field(default={"": "asked"}, examples=[{"bell": "any"}])
+    """Which answers to a REGISTER teach their source address: `asked`, those of the server that
+    `uac` sent it to, and of `networks`; `any`, all. A table sets it for single uac accounts.
+    """
+    numbers: dict[Uuid, Numbers] = Field(
+        default={}, examples=[{"acme": ["+44 20 7123 4567", "+4420712345*"]}]
+    )
+    """Telephone numbers of each uac account, for accounts at one address. A star at the end makes a
+    prefix.
+    """
+    number_headers: dict[Uuid, NumberHeaders] = Field(
+        default={}, examples=[{"acme": ["Diversion", "To"]}]
+    )
+    """Headers in which the number or account is looked for after the Request-URI, in this order.
+    Without an entry: `["P-Called-Party-ID", "To"]`.
+    """
+    networks: dict[Uuid, Networks] = Field(default={}, examples=[{"acme": ["198.51.100.0/24"]}])
+    """Addresses that admit calls of an account whether it is registered or not, and that may answer
+    its REGISTERs: texts, or tables with the keys of a [networks entry](#networks).
+    """
     agent: MonitoringConfig = MonitoringConfig()
+    """What the optional agent (`whence agent --track-only`) keeps and serves."""
 
     def named_files(self, file: Path) -> Iterator[NamedFile]:
         """Give the files whose content counts: `file`, from which these were read, and others."""

@@ -26,7 +26,7 @@ TLS_FILE = "tls.cfg"
 SCANNERS = "friendly-scanner|sipvicious|sipcli|sip-scan|sundayddr|pplsip"
 """User-Agents of tools that look for doors, in any mix of cases."""
 
-# tlsf: Debian's default allocator takes nine tenths of a call's instructions (docs/operate.md).
+# tlsf: Debian's default allocator takes nine tenths of a call's instructions (docs/run.md).
 # 256 MB of shared memory hold the transactions of several thousand REGISTERs or calls a second.
 START_OPTIONS = ("-x", "tlsf", "-X", "tlsf", "-m", "256", "-M", "16")
 

@@ -15,6 +15,7 @@ import pytest
 
 from testkit.network import Network
 from testkit.wait import PATIENCE_S
+from tests.unit.agent.api import http_api_page
 from tests.unit.agent.registration.test_client import KEY, Edge
 from tests.unit.agent.registration.test_service import Node
 from whence.agent.api import actions, monitoring, users
@@ -593,5 +594,29 @@ def test_the_documents_name_every_path_and_no_secret(tell: Callable[[Story], Non
         assert set(schemas["RegistrationReason"]["enum"]) == set(RegistrationReason)
         assert set(schemas["State"]["enum"]) == set(State)
         assert set(schemas["EventKind"]["enum"]) == set(EventKind)
+
+    tell(story)
+
+
+def test_http_api_page_has_each_path_with_examples_that_fit(tell: Callable[[Story], None]) -> None:
+    async def story(agent: Agent) -> None:
+        described = await agent.get("/openapi.json")
+        schemas = described["components"]["schemas"]
+        shown = http_api_page.examples()
+        operations = {
+            (method, path): operation
+            for path, operations in described["paths"].items()
+            for method, operation in operations.items()
+        }
+        assert operations.keys() == shown.keys() - {("get", "/metrics")}
+        found: list[str] = []
+        for (method, path), operation in operations.items():
+            blocks = shown[method, path]
+            answer = operation["responses"]["200"]["content"]["application/json"]["schema"]
+            found += http_api_page.faults(blocks[-1], answer, schemas, f"{path} answer")
+            if "requestBody" in operation:
+                body = operation["requestBody"]["content"]["application/json"]["schema"]
+                found += http_api_page.faults(blocks[0], body, schemas, f"{path} body")
+        assert found == []
 
     tell(story)

@@ -13,8 +13,15 @@ from hypothesis import strategies as st
 from testkit.certificates import Authority
 from whence.agent.config import validators
 from whence.agent.config.load import load
-from whence.agent.config.models import AgentConfig, Config, EdgeConfig, TlsConfig
-from whence.agent.config.trunk import Ha1, TrunkConfig, UserConfig
+from whence.agent.config.models import (
+    AgentConfig,
+    Config,
+    EdgeConfig,
+    RegistrationConfig,
+    TlsConfig,
+)
+from whence.agent.config.toml import Table
+from whence.agent.config.trunk import Ha1, PinnedNetwork, TrunkConfig, UserConfig
 from whence.core.sip.digest import ha1
 from whence.core.sip.secret import Secret
 from whence.core.sip.transport_address import Transport, TransportAddress
@@ -502,6 +509,7 @@ def test_the_example_is_right_and_shows_the_defaults() -> None:
     example = load(EXAMPLE)
     assert example.edge == EdgeConfig()
     assert example.agent == AgentConfig()
+    assert example.registration == RegistrationConfig()
     assert example.trunk and example.user
 
 
@@ -511,11 +519,12 @@ def test_the_example_is_right_and_shows_the_defaults() -> None:
         (EdgeConfig, "[edge]"),
         (TlsConfig, "[edge.tls]"),
         (AgentConfig, "[agent]"),
+        (RegistrationConfig, "[registration]"),
         (TrunkConfig, "[[trunk]]"),
         (UserConfig, "[[user]]"),
     ],
 )
-def test_the_example_shows_every_key(model: type[EdgeConfig], above: str) -> None:
+def test_the_example_shows_every_key(model: type[Table], above: str) -> None:
     text = EXAMPLE.read_text(encoding="utf-8")
     section = text[text.index(f"\n{above}") + 1 :]
     section = re.split(rf"^\[(?!{re.escape(above[1:])})", section, flags=re.MULTILINE)[0]
@@ -524,9 +533,10 @@ def test_the_example_shows_every_key(model: type[EdgeConfig], above: str) -> Non
     assert missing == []
 
 
-def test_the_example_shows_the_keys_of_an_ha1() -> None:
+@pytest.mark.parametrize("model", [Ha1, PinnedNetwork])
+def test_the_example_shows_the_keys_of_an_inline_table(model: type[Table]) -> None:
     text = EXAMPLE.read_text(encoding="utf-8")
-    assert all(f"{key} = " in text for key in Ha1.model_fields)
+    assert all(f"{key} = " in text for key in model.model_fields)
 
 
 def test_the_values_of_a_shown_trunk_are_the_defaults_where_it_has_one() -> None:

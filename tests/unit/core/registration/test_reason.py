@@ -13,7 +13,7 @@ from whence.core.registration.history import EventKind
 from whence.core.registration.model import State
 from whence.core.registration.reason import RegistrationReason
 
-OPERATE = Path(__file__).parents[4] / "docs" / "operate.md"
+OBSERVE = Path(__file__).parents[4] / "docs" / "observe.md"
 
 
 @pytest.mark.parametrize("codes", [EventKind, Failure, RegistrationReason, State])
@@ -22,7 +22,7 @@ def test_codes_are_snake_case(codes: type[StrEnum]) -> None:
 
 
 def test_the_document_for_operators_names_each_reason() -> None:
-    text = OPERATE.read_text()
+    text = OBSERVE.read_text()
     assert [reason for reason in RegistrationReason if f"`{reason}`" not in text] == []
 
 
