@@ -1,6 +1,6 @@
 # The commands of the README. Each sets up what it needs; what is done is not done again.
 .PHONY: demo test test-fast check fmt cov docs dist setup bench bench-scale bench-instructions \
-    bench-freshness bench-registrations lock help
+    bench-freshness bench-registrations lock generate help
 
 # The pure tests: no Kamailio, no database server, no sleep.
 PURE := $(addprefix tests/unit/,core edge store ipc bench tools)
@@ -58,6 +58,9 @@ bench-registrations: setup	## what it costs to register, beside Kamailio's own u
 
 setup:	## Debian packages and .venv
 	@tools/setup
+
+generate: setup	## write the generated parts of the documents anew, from the code
+	@.venv/bin/python tools/generate.py
 
 lock: setup	## write the lock files anew from pyproject.toml
 	@tools/lock

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,12 @@ def test_phony_names_each_target() -> None:
 def test_docs_nav_names_each_page() -> None:
     pages = {str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")}
     assert pages <= pages_of(load(ROOT / "mkdocs.yml")["nav"])
+
+
+def test_generated_documents_are_current() -> None:
+    check = [sys.executable, str(ROOT / "tools/generate.py"), "--check"]
+    found = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stdout) == (0, ""), found.stdout + found.stderr
 
 
 def test_docs_theme_loads_no_font() -> None:

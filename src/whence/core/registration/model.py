@@ -88,11 +88,11 @@ class StatusClass(StrEnum):
 
     SUCCESS = "2xx"
     REDIRECTION = "3xx"
-    CHALLENGE = "401 or 407"
+    CHALLENGE = "401/407"
     INTERVAL_TOO_BRIEF = "423"
-    SERVER_FAILURE = "408, 430, 5xx or 6xx"
+    SERVER_FAILURE = "408/430/5xx/6xx"
     """This server cannot serve now; another one may."""
-    REFUSAL = "another 4xx"
+    REFUSAL = "other 4xx"
 
 
 @dataclass(frozen=True, slots=True)
