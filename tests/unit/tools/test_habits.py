@@ -1,5 +1,6 @@
-"""The Makefile, the documents, the docs site, the CI workflow and the hooks agree."""
+"""The Makefile, the documents, the docs site, the CI workflow, the hooks and the tests agree."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -115,3 +116,27 @@ def test_issue_template_is_whole(path: Path) -> None:
 def test_lock_files_name_no_host() -> None:
     for path in ROOT.glob("requirements*.lock"):
         assert not re.search(r"://|--(?:index|extra-index|find-links|trusted)", path.read_text())
+
+
+def imported_by(path: Path) -> set[str]:
+    """Return the modules, and the names in modules, that a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module or ''}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("folder", ["tests", "testkit", "bench", "demo"])
+def test_no_module_imports_a_test_module(folder: str) -> None:
+    modules = {path.stem for path in (ROOT / "tests").rglob("test_*.py")}
+    assert modules
+    importers = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in (ROOT / folder).rglob("*.py")
+        for name in imported_by(path)
+        if modules.intersection(name.split("."))
+    }
+    assert importers == set(), "move what is shared into a module that is no test"
