@@ -50,7 +50,7 @@ from whence.core.monitoring.unknown_sources import WindowCounter
 from whence.errors import ConfigError, LocationError, OperatorError, StoreError
 from whence.ipc.decisions import SOCKET_FILE
 from whence.store.directory import FILE, Directory
-from whence.trust.paths import load_trusted
+from whence.trust.settings import load_trusted
 
 log = logging.getLogger(__name__)
 

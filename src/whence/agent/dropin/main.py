@@ -50,7 +50,7 @@ from whence.errors import ConfigError, OperatorError, StoreError
 from whence.ipc.decisions import SOCKET_FILE
 from whence.store.directory import FILE
 from whence.store.uac import SharedDirectory
-from whence.trust.paths import load_trusted
+from whence.trust.settings import load_trusted
 
 log = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from whence.agent.monitoring.calls import CallsFile
 from whence.agent.provisioning.reload import Reload
 from whence.errors import ConfigError
 from whence.ipc import decisions
-from whence.trust.paths import load_trusted
+from whence.trust.settings import load_trusted
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0, reason="only root can make what belongs to another user"
