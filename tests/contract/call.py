@@ -114,3 +114,18 @@ def _uri(header: str) -> str:
 
 def _tag(header: str) -> str:
     return header.rpartition(";tag=")[2].partition(";")[0]
+
+
+def cancel(invite: Message) -> Message:
+    """Return the CANCEL of an INVITE (RFC 3261 9.1)."""
+    number = invite["CSeq"].split()[0]
+    fields = tuple(
+        (name, f"{number} CANCEL" if name == "CSeq" else value)
+        for name, value in invite.headers
+        if name != "Contact"
+    )
+    return Message(invite.start_line.replace("INVITE", "CANCEL", 1), fields)
+
+
+def is_method(method: str) -> Callable[[Message], bool]:
+    return lambda message: message.method == method and not message.is_reply

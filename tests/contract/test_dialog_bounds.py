@@ -10,11 +10,9 @@ import pytest
 from testkit.sip import Endpoint, Message, place, reply, request
 from testkit.stream import StreamEndpoint
 from tests.contract.books import DOMAIN
-from tests.contract.call import Call, connect, refuse, ring
+from tests.contract.call import Call, cancel, connect, is_method, refuse, ring
 from tests.contract.scene import PASSWORD, Scene
-from tests.contract.test_dialogs import cancel
-from tests.contract.test_replies import is_method, questions
-from tests.contract.world import World
+from tests.contract.world import World, questions
 from whence.core.sip.transport_address import TransportAddress
 
 METHODS = ["BYE", "INFO", "INVITE", "MESSAGE", "OPTIONS", "REFER", "UPDATE", "ACK", "ODD"]

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from testkit.sip import Message, reply, request
-from tests.contract.call import Call, connect, refuse, ring
+from tests.contract.call import Call, cancel, connect, refuse, ring
 from tests.contract.scene import Scene
 from whence.core.dialogs.cookie import COOKIE_LENGTH, OLD_S, new_id, write_cookie
 from whence.core.dialogs.record import Side
@@ -211,14 +211,3 @@ def test_a_retransmitted_invite_hears_its_refusal_again(scene: Scene) -> None:
     trunk.at.send(invite, scene.edge)
     assert 486 in {m.status for m in scene.came(trunk.at)}
     assert scene.nothing_came(phone)
-
-
-def cancel(invite: Message) -> Message:
-    """Return the CANCEL of an INVITE (RFC 3261 9.1)."""
-    number = invite["CSeq"].split()[0]
-    fields = tuple(
-        (name, f"{number} CANCEL" if name == "CSeq" else value)
-        for name, value in invite.headers
-        if name != "Contact"
-    )
-    return Message(invite.start_line.replace("INVITE", "CANCEL", 1), fields)

@@ -11,8 +11,8 @@ from testkit.sip import Address, Endpoint, Message, reply, request
 from testkit.stream import StreamEndpoint
 from testkit.wait import PATIENCE_S, eventually
 from tests.contract.books import DOMAIN
+from tests.contract.phones import ask, challenged, credentials
 from tests.contract.scene import PASSWORD, Scene
-from tests.contract.test_users import ask, challenged, credentials
 from tests.contract.world import World
 from whence.core.sip.transport_address import Transport
 

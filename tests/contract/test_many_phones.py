@@ -4,8 +4,8 @@ import time
 from pathlib import Path
 
 from testkit.wait import eventually
+from tests.contract.phones import ask, credentials
 from tests.contract.scene import PASSWORD, Scene
-from tests.contract.test_users import ask, credentials
 from tests.contract.world import World
 from whence.agent.config.trunk import UserConfig
 from whence.agent.kamailio import location

@@ -7,9 +7,8 @@ import pytest
 from testkit.sip import Endpoint, Message, place, reply, request
 from testkit.stream import StreamEndpoint
 from tests.contract.books import DOMAIN
-from tests.contract.call import connect, ring
+from tests.contract.call import cancel, connect, ring
 from tests.contract.scene import Scene
-from tests.contract.test_dialogs import cancel
 from tests.contract.world import World, stamps
 
 BREAKS = {

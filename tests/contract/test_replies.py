@@ -7,9 +7,9 @@ import pytest
 
 from testkit.sip import Endpoint, Message, reply, request
 from tests.contract.books import DOMAIN
-from tests.contract.call import Call, connect, ring
+from tests.contract.call import Call, connect, is_method, ring
 from tests.contract.scene import PASSWORD, Scene
-from tests.contract.world import World, stamps
+from tests.contract.world import World, questions, stamps
 
 
 @pytest.fixture(scope="module")
@@ -18,12 +18,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("replies")
     with World(folder, nameserver=True, tcp=True) as world:
         yield world
-
-
-def questions(world: World) -> list[bytes]:
-    """Return the DNS queries for a name of ours. Kamailio asks for its own host's as it starts."""
-    assert world.nameserver is not None
-    return [query for query in world.nameserver.waiting() if b"never-answers" in query]
 
 
 def vias(scene: Scene, *others: str, branch: str = "z9hG4bKx") -> str:
@@ -151,10 +145,6 @@ def test_reply_that_parsers_read_differently_is_dropped(scene: Scene, hidden: st
 
 def is_status(status: int) -> Callable[[Message], bool]:
     return lambda message: message.status == status
-
-
-def is_method(method: str) -> Callable[[Message], bool]:
-    return lambda message: message.method == method and not message.is_reply
 
 
 def contact(at: Endpoint) -> tuple[str, str]:

@@ -18,9 +18,9 @@ from testkit.rig import Rig
 from testkit.sip import Address, Endpoint, Message, place, request
 from testkit.wait import eventually
 from testkit.whence import Whence, trunk
+from tests.system.ports import ports_of
 from tests.system.registrar import Registrar, by_hand
 from tests.system.scene import ALICE, try_to_call
-from tests.system.test_a_forged_reply_admits_nobody import ports_of
 
 STORIES = 5
 """Tests into which they are split: none takes so long that a REGISTER is given up meanwhile."""

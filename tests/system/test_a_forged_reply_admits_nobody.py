@@ -6,7 +6,6 @@ of edge and agent, and the right moment.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
@@ -14,6 +13,7 @@ from testkit.network import SIP_PORT
 from testkit.rig import Rig
 from testkit.sip import Address, Endpoint, Headers, Message, reply
 from testkit.whence import Table, Whence
+from tests.system.ports import ports_of
 from tests.system.registrar import number
 from tests.system.scene import ALICE, ALICES_NUMBER, place, try_to_call, uri
 
@@ -77,22 +77,6 @@ def with_vias(message: Message, *vias: str) -> Message:
 def with_another_branch(asked: Message) -> Message:
     """All of a request but its branch, which only its receiver has seen."""
     return with_vias(asked, *(via.replace("z9hG4bK", "z9hG4bKnot") for via in asked.all("Via")))
-
-
-def ports_of(pid: int) -> list[Address]:
-    """Return the UDP addresses that a process has bound."""
-    sockets = set()
-    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-        name = descriptor.readlink().name
-        if name.startswith("socket:["):
-            sockets.add(name.removeprefix("socket:[").removesuffix("]"))
-    rows = [line.split() for line in Path("/proc/net/udp").read_text("ascii").splitlines()[1:]]
-    return [_address(row[1]) for row in rows if row[9] in sockets]
-
-
-def _address(text: str) -> Address:
-    ip, _, port = text.partition(":")
-    return ".".join(str(byte) for byte in reversed(bytes.fromhex(ip))), int(port, 16)
 
 
 @pytest.fixture(scope="module")

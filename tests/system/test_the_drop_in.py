@@ -14,9 +14,8 @@ from testkit.provider import Provider
 from testkit.rig import Rig
 from testkit.sip import Address, Endpoint, Message, acknowledgement, place, reply, request
 from testkit.wait import eventually
+from tests.system.drop_in import ACCOUNTS, USERS, alices, bobs, registered
 
-USERS = {"alice": "alice's secret", "bob": "bob's secret"}
-ACCOUNTS = {"acct1": "secret of acct1", "acct2": "secret of acct2"}
 DISABLED, ONLINE = 1, 4
 """Flags of uac's records."""
 
@@ -35,24 +34,6 @@ SHORT = """event_route[tm:local-request] {
 def provider(rig: Rig, name: str = "provider", **more: object) -> Provider:
     """Start a provider with both accounts."""
     return rig.provider(name, accounts=ACCOUNTS, **more)  # type: ignore[arg-type]
-
-
-def alices(at: Provider, expires_s: int = 3600) -> Record:
-    return Record("trunk-of-alice", "alice", "acct1", at, expires_s)
-
-
-def bobs(at: Provider, expires_s: int = 3600) -> Record:
-    return Record("trunk-of-bob", "bob", "acct2", at, expires_s)
-
-
-def registered(native: DropIn, *l_uuids: str) -> None:
-    """Wait until all of them are."""
-
-    def all_are() -> bool:
-        states = native.states()
-        return all(states.get(l_uuid) == "registered" for l_uuid in l_uuids)
-
-    eventually(all_are, what="registered, and written down")
 
 
 def phone(rig: Rig, native: DropIn, user: str) -> Endpoint:

@@ -17,7 +17,7 @@ from testkit.provider import Provider
 from testkit.rig import Rig
 from testkit.sip import Address, Endpoint, reply, request
 from testkit.wait import eventually
-from tests.system.test_the_drop_in import ACCOUNTS, USERS, alices, bobs, registered
+from tests.system.drop_in import ACCOUNTS, USERS, alices, bobs, registered
 
 RECIPE = Path(bench.__file__).parent / "contestants" / "recipe.cfg"
 

@@ -30,7 +30,7 @@ from whence.agent.registration.keepalive import KeepAliveService
 from whence.agent.registration.service import RegistrationService
 from whence.agent.registration.tls_probe import TlsProbe
 from whence.store.directory import FILE, Directory
-from whence.trust.paths import load_trusted
+from whence.trust.settings import load_trusted
 
 log = logging.getLogger(__name__)
 

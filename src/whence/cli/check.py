@@ -16,7 +16,8 @@ def check(config: FileOption) -> None:
     from whence.agent.config.load import load
     from whence.agent.monitoring import conflicts
     from whence.agent.runtime.process import state_doubt
-    from whence.trust.paths import load_trusted, owner_too
+    from whence.trust.paths import owner_too
+    from whence.trust.settings import load_trusted
 
     users = owner_too(config)
     settings, doubts = load_trusted(config, load, users)

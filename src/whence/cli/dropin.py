@@ -51,8 +51,10 @@ def drop_in(
         script,
     )
     from whence.agent.dropin.kamailio_cfg.parser import read
+    from whence.agent.dropin.running import defines, start_options
     from whence.cli.service.preflight import kamailio_version, module_folders
-    from whence.trust.paths import load_trusted, root_and_us
+    from whence.trust.paths import root_and_us
+    from whence.trust.settings import load_trusted
 
     os.environ["PATH"] += ":/usr/sbin:/sbin"
     folder = folder.absolute()
@@ -64,8 +66,8 @@ def drop_in(
     owner = kamailios_user(user)
     version = kamailio_version()
 
-    options = advice.start_options(kamailio_cfg, kamailio_cfg == KAMAILIO_CFG)
-    cfg = read(kamailio_cfg, advice.defines(options or ()), leave_out=include)
+    options = start_options(kamailio_cfg, kamailio_cfg == KAMAILIO_CFG)
+    cfg = read(kamailio_cfg, defines(options or ()), leave_out=include)
     faults = list(advice.faults(cfg))
     settings, doubts = DropInConfig(), list[str]()
     decide = {*root_and_us(), *([pwd.getpwnam(owner).pw_uid] if owner is not None else [])}

@@ -12,7 +12,8 @@ def edge_config(config: FileOption) -> None:
     from whence.agent.config.load import load
     from whence.agent.kamailio.config import render
     from whence.agent.runtime.process import state_doubt
-    from whence.trust.paths import load_trusted, owner_too
+    from whence.trust.paths import owner_too
+    from whence.trust.settings import load_trusted
 
     users = owner_too(config)
     settings, doubts = load_trusted(config, load, users)

@@ -1,6 +1,6 @@
 """Whose files a worker opens: those of its own user, or root's.
 
-The agent checks all of the path when it starts (trusted_paths.py). A worker of another user
+The agent checks all of the path when it starts (paths.py). A worker of another user
 would follow links that the directory's owner lays: Kamailio as root, for example.
 """
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 
 from testkit.namespace import Namespace, Sniffer
 from testkit.network import SIP_PORT
@@ -240,3 +242,14 @@ def is_final(message: Message) -> bool:
 def finals(datagrams: list[bytes]) -> list[Message]:
     """Return the final answers among them."""
     return [message for message in map(Message.parse, datagrams) if is_final(message)]
+
+
+_BRANCH = re.compile(rb"(branch\s*=\s*z9hG4bK[^\s;,]+)")
+_CALL_ID = re.compile(rb"(?im)^((?:call-id|i)\s*:\s*[^\r\n]+)")
+_again = count(1)
+
+
+def once_more(data: bytes) -> bytes:
+    """Make it another transaction: sent twice as it is, the second would be a retransmission."""
+    mark = b"-%d" % next(_again)
+    return _CALL_ID.sub(rb"\1" + mark, _BRANCH.sub(rb"\1" + mark, data))

@@ -15,10 +15,9 @@ import pytest
 from testkit.parsers import fields, strict
 from testkit.sip import Endpoint, Message, place, reply, request
 from tests.contract.call import Call, connect
-from tests.contract.torture.arena import Arena, Sender, finals, unstamped_faults
+from tests.contract.torture.arena import Arena, Sender, finals, once_more, unstamped_faults
 from tests.contract.torture.messages import MESSAGES
 from tests.contract.torture.mutation import mutated
-from tests.contract.torture.test_rfc4475 import once_more
 
 CASES = 20_000
 EACH = 100

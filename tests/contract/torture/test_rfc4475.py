@@ -7,14 +7,13 @@ the RFC says. After each of them a normal call passes.
 import re
 from collections import Counter
 from contextlib import closing
-from itertools import count
 
 import pytest
 
 from testkit.parsers import strict
 from testkit.sip import Headers, Message, place, reply, request
 from testkit.stream import StreamEndpoint
-from tests.contract.torture.arena import Arena, Became
+from tests.contract.torture.arena import Arena, Became, once_more
 from tests.contract.torture.messages import DROPPED, MESSAGES, RELAYED, SILENCE, Torture
 
 NAMED = {torture.name: torture for torture in MESSAGES}
@@ -24,16 +23,6 @@ BOTH = pytest.mark.parametrize("transport", ["udp", "tcp"])
 
 HOP_BY_HOP = {"via", "v", "max-forwards", "route", "record-route"}
 """What a proxy changes (RFC 3261 16.6)."""
-
-_BRANCH = re.compile(rb"(branch\s*=\s*z9hG4bK[^\s;,]+)")
-_CALL_ID = re.compile(rb"(?im)^((?:call-id|i)\s*:\s*[^\r\n]+)")
-_again = count(1)
-
-
-def once_more(data: bytes) -> bytes:
-    """Make it another transaction: sent twice as it is, the second would be a retransmission."""
-    mark = b"-%d" % next(_again)
-    return _CALL_ID.sub(rb"\1" + mark, _BRANCH.sub(rb"\1" + mark, data))
 
 
 def send(arena: Arena, torture: Torture, transport: str, *, of_a_trunk: bool) -> Became:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from testkit.network import Network
-from testkit.process import beside_python
+from tests.unit.cli.command import whence
 
 FILE = """
 [[trunk]]
@@ -29,17 +29,6 @@ target = "sip:alice@edge.example"
 name = "alice"
 password = "topsecret"
 """
-
-
-def whence(*words: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [beside_python("whence"), *words],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env={**os.environ, "COLUMNS": "200", **environment},
-    )
 
 
 @pytest.fixture

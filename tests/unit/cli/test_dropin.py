@@ -15,15 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.cli.test_commands import whence
+from tests.unit.cli.command import whence
+from tests.unit.cli.existing_kamailio import DEBIANS, UAC
 
-DEBIANS = Path("/etc/kamailio/kamailio.cfg")
 ME = "root" if os.geteuid() == 0 else str(os.environ.get("USER", ""))
-
-UAC = """loadmodule "uac.so"
-modparam("uac", "reg_db_url", "sqlite:///etc/kamailio/hunter2.sqlite")
-modparam("uac", "reg_contact_addr", "192.0.2.9:5060")
-"""
 
 
 @pytest.fixture

@@ -6,13 +6,13 @@ import hashlib
 import sqlite3
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from whence.agent.config.load import load
-from whence.agent.config.models import Config
+from tests.unit.store.disk import broken
+from tests.unit.store.provisioning import ACCOUNT, NOW, SOCKET, settings
 from whence.core.identification.address import Address, Origin
 from whence.core.identification.decision import Identified, Refused
 from whence.core.identification.explain import nearest
@@ -29,10 +29,7 @@ from whence.store.directory import FILE, FORMER_S, GONE_S, Directory
 from whence.store.schema import DIALOG_KEY, INSIDE_KEY, META
 from whence.store.statements import LEARNED_UNTIL, USER_HA1
 
-NOW = 1_000_000.0
-ACCOUNT = AccountKey("sip:acct1@192.0.2.1", "sip:192.0.2.1")
 ANOTHER = AccountKey("sip:x at y@192.0.2.1", "sip:192.0.2.1")
-SOCKET = TransportAddress.parse("udp:198.51.100.1:5060")
 REGISTRAR = TransportAddress.parse("udp:192.0.2.1:5060")
 
 ACME = """
@@ -81,12 +78,6 @@ def edge(directory: Directory) -> Iterator[sqlite3.Connection]:
     connection.close()
 
 
-def settings(folder: Path, text: str) -> Config:
-    file = folder / "whence.toml"
-    file.write_text(text, encoding="utf-8")
-    return load(file)
-
-
 def trunks(edge: sqlite3.Connection) -> list[tuple[str, str, int]]:
     return edge.execute("SELECT id, aor_user, enabled FROM trunk ORDER BY id").fetchall()
 
@@ -103,20 +94,6 @@ def learn(directory: Directory, trunk_id: str, ip: str = "192.0.2.1") -> None:
 
 def known(directory: Directory) -> list[tuple[str, str]]:
     return [(id_, str(address.ip)) for id_, address in directory.addresses()]
-
-
-@contextmanager
-def broken(path: Path, write: str) -> Iterator[None]:
-    """Make one kind of write fail, as a full disk does."""
-    other = sqlite3.connect(path, isolation_level=None)
-    try:
-        other.execute(
-            f"CREATE TRIGGER broken BEFORE {write} BEGIN SELECT RAISE(ABORT, 'disk'); END"
-        )
-        yield
-        other.execute("DROP TRIGGER broken")
-    finally:
-        other.close()
 
 
 # The file becomes the directory.

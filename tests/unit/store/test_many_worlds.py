@@ -29,7 +29,7 @@ from tests.unit.core.registration.world import (
     some_call,
     some_trunk,
 )
-from tests.unit.store.test_gather import fill
+from tests.unit.store.tables import fill
 from whence.core.identification.decision import Identified, Refused
 from whence.edge.base import read
 from whence.edge.decision_cache import CachedDecision, CacheKey, DecisionCache

@@ -1,7 +1,9 @@
-"""The Makefile, the documents, the docs site, the CI workflow and the hooks agree."""
+"""The Makefile, the documents, the docs site, the CI workflow, the hooks and the tests agree."""
 
+import ast
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +66,12 @@ def test_docs_nav_names_each_page() -> None:
     assert pages <= pages_of(load(ROOT / "mkdocs.yml")["nav"])
 
 
+def test_generated_documents_are_current() -> None:
+    check = [sys.executable, str(ROOT / "tools/generate_states.py"), "--check"]
+    found = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stdout) == (0, ""), found.stdout + found.stderr
+
+
 def test_docs_theme_loads_no_font() -> None:
     settings = load(ROOT / "mkdocs.yml")
     assert settings["theme"]["font"] is False
@@ -120,3 +128,27 @@ def test_files_that_architecture_names_exist() -> None:
         if not any((root / path).exists() for root in (ROOT, ROOT / "src/whence"))
     ]
     assert missing == []
+
+
+def imported_by(path: Path) -> set[str]:
+    """Return the modules, and the names in modules, that a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module or ''}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("folder", ["tests", "testkit", "bench", "demo"])
+def test_no_module_imports_a_test_module(folder: str) -> None:
+    modules = {path.stem for path in (ROOT / "tests").rglob("test_*.py")}
+    assert modules
+    importers = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in (ROOT / folder).rglob("*.py")
+        for name in imported_by(path)
+        if modules.intersection(name.split("."))
+    }
+    assert importers == set(), "move what is shared into a module that is no test"

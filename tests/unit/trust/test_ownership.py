@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.edge.dropin.test_writer import granted
+from tests.unit.edge.dropin.changes import granted
 from whence.edge.dropin.writer import LearningWriter
 from whence.errors import StoreUnavailableError, WriteDeferredError
 from whence.store.directory import FILE, Directory

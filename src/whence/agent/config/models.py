@@ -43,7 +43,7 @@ from whence.core.identification.trunk import NUMBER_HEADERS
 from whence.core.registration.backoff import WAITS, Backoff, Waits
 from whence.core.sip.phone_number import account_spellings
 from whence.core.sip.transport_address import Transport, TransportAddress
-from whence.trust.paths import NamedFile
+from whence.trust.settings import NamedFile
 
 
 class TlsConfig(Table):

@@ -1,8 +1,8 @@
 """Looking at a Kamailio that is not ours, before the drop-in is put into it.
 
-Its configuration is read as text (native_cfg.py), never changed, and no value of it is shown but
-numbers and names: database URLs and passwords stand in it too. What is said has the voice of
-`whence check`: where, what is wrong, what would be right.
+Its configuration is read as text (kamailio_cfg/parser.py) and never changed. Of its values only
+numbers and names are shown: database URLs and passwords stand in it too. What is said has the voice
+of `whence check`: where, what is wrong, what would be right.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from whence.agent.dropin.install import MODULES, ExistingKamailio
 from whence.agent.dropin.kamailio_cfg.model import Block, Cfg, Place
+from whence.agent.dropin.running import option
 from whence.core.text import escape_untrusted
 from whence.errors import OperatorError
 
@@ -79,55 +80,6 @@ def unreadable(files: Sequence[Path], user: str | None) -> Iterator[str]:
                 f"{file}: cannot be read by {user or 'this user'}, as whom Kamailio runs: "
                 f"{error.strerror}; give that user the right to, or put it where he has it"
             )
-
-
-def start_options(file: Path, default: bool, processes: Path = Path("/proc")) -> list[str] | None:
-    """Find the command line of the Kamailio that runs on `file`; None where none does.
-
-    `default`: whether this is the file that Kamailio takes when it is told none.
-    """
-    for process in processes.iterdir():
-        if not process.name.isdigit():
-            continue
-        try:
-            words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
-        except OSError:
-            continue  # it has ended meanwhile, or is another user's
-        if not words or Path(words[0]).name != "kamailio":
-            continue
-        named = option(words, "f")
-        if (named is None and default) or (named is not None and _same(named, process, file)):
-            return words
-    return None
-
-
-def option(words: Sequence[str], letter: str) -> str | None:
-    """Take one option of Kamailio's command line: `-m 64` or `-m64`."""
-    for i, word in enumerate(words[1:], start=1):
-        if word == f"-{letter}":
-            return words[i + 1] if i + 1 < len(words) else None
-        if word.startswith(f"-{letter}"):
-            return word[2:]
-    return None
-
-
-def defines(words: Sequence[str]) -> dict[str, str]:
-    """Take the defines of Kamailio's command line: `-A NAME` and `-A NAME=VALUE`."""
-    found = {}
-    for i, word in enumerate(words[:-1]):
-        if word == "-A":
-            name, _, value = words[i + 1].partition("=")
-            found[name] = value
-    return found
-
-
-def _same(named: str, process: Path, file: Path) -> bool:
-    try:
-        given = Path(named)
-        path = given if given.is_absolute() else (process / "cwd").resolve() / given
-        return path.resolve() == file.resolve()
-    except (OSError, ValueError, RuntimeError):
-        return False
 
 
 def theirs(cfg: Cfg) -> ExistingKamailio:

@@ -20,7 +20,7 @@ from whence.agent.config.trunk import PinnedNetwork, as_pin
 from whence.agent.config.validators import ALL_HEADERS_LIMIT, Country, Number, NumberHeaders
 from whence.errors import ConfigError
 from whence.store.uac import Permits
-from whence.trust.paths import NamedFile
+from whence.trust.settings import NamedFile
 
 FILE = "drop-in.toml"
 

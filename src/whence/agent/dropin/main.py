@@ -25,7 +25,7 @@ from whence.agent.runtime.process import become_owner
 from whence.errors import ConfigError, StoreError
 from whence.store.directory import FILE
 from whence.store.uac import SharedDirectory
-from whence.trust.paths import load_trusted
+from whence.trust.settings import load_trusted
 
 log = logging.getLogger(__name__)
 

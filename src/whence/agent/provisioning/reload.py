@@ -10,7 +10,7 @@ from pathlib import Path
 from whence.agent.config.load import load
 from whence.agent.config.models import Config
 from whence.errors import ConfigError, StoreError
-from whence.trust.paths import load_trusted
+from whence.trust.settings import load_trusted
 
 log = logging.getLogger(__name__)
 

@@ -28,7 +28,7 @@ from whence.agent.kamailio.config import (
 from whence.agent.runtime.process import LOCK_FILE, RUN_LOCK_FILE, alone, api_socket, prepare_state
 from whence.core.sip.transport_address import Transport, TransportAddress
 from whence.errors import LocationError, OperatorError
-from whence.trust.paths import load_trusted
+from whence.trust.settings import load_trusted
 
 OLDEST_KAMAILIO = (5, 6)
 LEFTOVERS_S = 10.0

@@ -1,12 +1,16 @@
-"""What a 2xx to a REGISTER grants (RFC 3261 10.2.4)."""
+"""What a 2xx to a REGISTER grants (RFC 3261 10.2.4), and which address it teaches."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from whence.core.registration.model import Account, Reply
+from whence.core.registration.events import IgnoreReply, Learn
+from whence.core.registration.learning import Permit
+from whence.core.registration.model import Account, Registration, Reply
 from whence.core.registration.reason import RegistrationReason, Why
 from whence.core.sip.contact import Contact
+from whence.core.sip.transport_address import TransportAddress
 
 GRANT_LIMIT_S = 7 * 86_400
 """The longest grant that is believed: an address that was learned does not stay for years."""
@@ -51,3 +55,30 @@ def _ours(contacts: Sequence[Contact], account: Account) -> Contact | None:
     dropped = [c for c in here if c.uri.user == own.user]
     rewritten = contacts if account.rewritten and len(contacts) == 1 else ()
     return next(iter([*exact, *named, *dropped, *rewritten]), None)
+
+
+def learned(
+    r: Registration, source: TransportAddress, expires_at: float, permitted: Permit
+) -> tuple[Registration, tuple[Learn, ...]]:
+    """Return the registration after a grant that teaches `source`, and what it teaches."""
+    if permitted.until is not None:
+        expires_at = min(expires_at, permitted.until)
+    after = replace(r, registrar=source, learned_until=expires_at, unexpected=None)
+    p = permitted
+    return after, (Learn(source, expires_at, p.ground, p.until, p.exact),)
+
+
+def unexpected(
+    r: Registration, source: TransportAddress, asked: str
+) -> tuple[Registration, tuple[IgnoreReply, ...]]:
+    """Return the registration after a grant by `source`, which was not asked, and what is told."""
+    message = f"{r.message} by {source}, but {asked} was asked: no address is learned"
+    reason = RegistrationReason.GRANTED_BY_UNEXPECTED_ADDRESS
+    return replace(r, unexpected=source, reason=reason, message=message), (
+        IgnoreReply(source, asked),
+    )
+
+
+def granted_message(granted_s: int) -> str:
+    """Tell people for how long a registration is granted."""
+    return f"granted {granted_s} s"

@@ -71,6 +71,18 @@ class Account:
         return "sip:" + self.aor.rpartition("@")[2]
 
 
+class StatusClass(StrEnum):
+    """What a final status means for an attempt to register."""
+
+    SUCCESS = "2xx"
+    REDIRECTION = "3xx"
+    CHALLENGE = "401/407"
+    INTERVAL_TOO_BRIEF = "423"
+    SERVER_FAILURE = "408/430/5xx/6xx"
+    """This server cannot serve now; another one may."""
+    REFUSAL = "other 4xx"
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """A final answer to a REGISTER, as far as it matters."""
@@ -84,6 +96,25 @@ class Reply:
     retry_after_s: int | None = None
     challenges: tuple[Challenge, ...] = ()
     infos: tuple[AuthenticationInfo, ...] = ()
+
+    @property
+    def status_class(self) -> StatusClass:
+        """What the status means for the attempt."""
+        match self.status:
+            case 401 | 407:
+                return StatusClass.CHALLENGE
+            case 423:
+                return StatusClass.INTERVAL_TOO_BRIEF
+            case 408 | 430:
+                return StatusClass.SERVER_FAILURE
+            case status if status < 300:
+                return StatusClass.SUCCESS
+            case status if status < 400:
+                return StatusClass.REDIRECTION
+            case status if status < 500:
+                return StatusClass.REFUSAL
+            case _:
+                return StatusClass.SERVER_FAILURE
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from whence.core.registration.events import Action, ForgetAddresses
-from whence.core.registration.grant import granted
+from whence.core.registration.grant import granted, granted_message, learned, unexpected
 from whence.core.registration.learning import NOBODY_ELSE, ExpectedSources, permit
-from whence.core.registration.machine import granted_message, learned, unexpected
 from whence.core.registration.model import Account, Registration, Reply, State
 from whence.core.registration.reason import NO_ANSWER, TAKEN_BACK, RegistrationReason, Why
 from whence.core.sip.digest import Credentials

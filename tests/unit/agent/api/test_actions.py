@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.agent.api import test_app
-from tests.unit.agent.api.test_app import FILE, NOW, Agent, Story
-from tests.unit.agent.registration.test_full_disk import DISK_FULL
-from tests.unit.agent.registration.test_service import ACME, Dns, Node
-from tests.unit.agent.registration.test_service import tell as tell_of
+from tests.unit.agent.api.agent import FILE, NOW, Agent, Story
+from tests.unit.agent.registration.node import ACME, Dns, Node
+from tests.unit.agent.registration.node import tell as tell_of
+from tests.unit.store.disk import DISK_FULL
 from whence.agent.registration.service import AttemptOutcome
 from whence.core.registration.model import State
 from whence.core.registration.reason import RegistrationReason
@@ -22,7 +21,6 @@ from whence.errors import StoreError
 from whence.store.directory import FILE as DIRECTORY
 
 Tell = Callable[[Story], None]
-tell = test_app.tell  # the fixture
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.store.test_directory import broken
+from tests.unit.store.disk import broken
 from whence.agent.config.load import load
 from whence.agent.config.models import Config
 from whence.agent.dns import siblings as module

@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whence.agent.dropin import advice
-from whence.agent.dropin.advice import defines, missing_modules, option, start_options
+from whence.agent.dropin.advice import missing_modules
 from whence.agent.dropin.install import ExistingKamailio, render
 from whence.agent.dropin.kamailio_cfg.model import Cfg
 from whence.agent.dropin.kamailio_cfg.parser import read
+from whence.agent.dropin.running import defines, option, start_options
 from whence.errors import OperatorError
 
 INCLUDE = Path("/etc/kamailio/whence/whence.cfg")

@@ -7,8 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.unit.agent.api import test_app
-from tests.unit.agent.api.test_app import NOW, Agent, Story
+from tests.unit.agent.api.agent import FILE, NOW, Agent, Story
 from tests.unit.agent.monitoring.reports import datagram, refused
 from whence.agent.monitoring import alarms as events
 from whence.agent.monitoring.alarms import Alarms, RaisedAlarm, WrongTokenAlarms
@@ -19,7 +18,6 @@ from whence.core.sip.transport_address import TransportAddress
 from whence.ipc import decisions
 
 Tell = Callable[[Story], None]
-tell = test_app.tell  # the fixture
 
 
 class Clock:
@@ -148,7 +146,7 @@ def test_a_server_that_changed_and_a_lapse_are_told_once(
         node = agent.node
         elsewhere = TransportAddress.parse("udp:192.0.2.2:5060")
         node.registrar.accepts_at = elsewhere
-        node.apply(test_app.FILE.replace("[[trunk]]", '[[trunk]]\nlearn_from = "any"'))
+        node.apply(FILE.replace("[[trunk]]", '[[trunk]]\nlearn_from = "any"'))
         node.registrations.want("acme")
         await node.until(lambda: node.of["acme"].registrar == elsewhere)
         (event,) = await agent.get("/v1/events")

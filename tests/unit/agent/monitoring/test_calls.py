@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.agent.api import test_app
-from tests.unit.agent.api.test_app import NOW, Agent, Story
+from tests.unit.agent.api.agent import NOW, Agent, Story
 from tests.unit.agent.monitoring.reports import UNKNOWN, datagram, identified, refused
 from whence.agent.monitoring.calls import SAME_LIMIT, Calls, CallsFile
 from whence.agent.monitoring.decision_receiver import DecisionReceiver
@@ -22,7 +21,6 @@ from whence.errors import DecisionSocketError
 from whence.ipc import decisions
 
 Tell = Callable[[Story], None]
-tell = test_app.tell  # the fixture
 
 
 def hear(calls: Calls, decision: Decision = UNKNOWN, **parts: Any) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from testkit.wait import PATIENCE_S
-from tests.unit.store.test_directory import ACCOUNT, NOW, SOCKET, settings
+from tests.unit.store.provisioning import ACCOUNT, NOW, SOCKET, settings
 from whence.agent.monitoring.conflicts import ConflictMonitor, in_file, read
 from whence.core.identification.address import Address, Origin
 from whence.core.identification.conflicts import Conflict, ConflictKind

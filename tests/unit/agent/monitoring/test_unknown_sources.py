@@ -8,14 +8,12 @@ from typing import Any
 
 import pytest
 
-from tests.unit.agent.api import test_app
-from tests.unit.agent.api.test_app import FILE, NOW, Agent, Story
+from tests.unit.agent.api.agent import FILE, NOW, Agent, Story
 from tests.unit.agent.monitoring.reports import datagram, identified, refused
 from whence.core.monitoring.unknown_sources import LONGEST_S
 from whence.ipc import decisions
 
 Tell = Callable[[Story], None]
-tell = test_app.tell  # the fixture
 
 STRANGER = "udp:198.51.100.7:5060"
 RURI = "sip:+442071234567@edge.example"

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 import pytest
 
 from testkit.network import Network
+from tests.unit.agent.registration.edge import KEY, REGISTRAR, Edge
 from whence.agent.registration.client import KamailioClient
 from whence.core.registration.events import Answered, Send, Unanswered
 from whence.core.registration.keepalive import KeepAliveTarget
@@ -22,9 +21,6 @@ from whence.core.sip.transport_address import TransportAddress
 from whence.core.sip.uri import Uri
 from whence.ipc import headers as stamp
 
-KEY = "11" * 32
-INSIDE_PORT = 5062
-REGISTRAR = "udp:192.0.2.1:5060"
 OUR_SOCKET = TransportAddress.parse("udp:198.51.100.1:5060")
 
 ACCOUNT = Account(
@@ -40,58 +36,6 @@ STORY_S = 60.0
 
 
 WAY = KeepAliveTarget(ACCOUNT, TransportAddress.parse("udp:192.0.2.1:5060"), OUR_SOCKET)
-
-
-@dataclass
-class Heard:
-    """A request as the edge heard it."""
-
-    data: bytes
-    headers: dict[str, str]
-    sender: tuple[str, int]
-
-
-class Edge:
-    """The other end of the inside socket: hears requests, and answers as the test says."""
-
-    def __init__(self, ip: str) -> None:
-        self.inside = TransportAddress.parse(f"udp:{ip}:{INSIDE_PORT}")
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.setblocking(False)
-        self._socket.bind((ip, INSIDE_PORT))
-
-    def close(self) -> None:
-        self._socket.close()
-
-    async def hears(self) -> Heard:
-        data, sender = await asyncio.get_running_loop().sock_recvfrom(self._socket, 65_536)
-        lines = data.decode().split("\r\n")
-        pairs = (line.partition(": ") for line in lines[1:] if line)
-        return Heard(data, {name: value for name, _, value in pairs}, sender)
-
-    def says(
-        self,
-        heard: Heard,
-        status: str,
-        *,
-        source: str | None = REGISTRAR,
-        key: str = KEY,
-        seal: str | None = None,
-        **changed: str,
-    ) -> None:
-        """Answer, sealed where a source is given; `changed` replaces headers (call_id=…)."""
-        names = {"via": "Via", "call_id": "Call-ID", "cseq": "CSeq"}
-        headers = {name: changed.get(word, heard.headers[name]) for word, name in names.items()}
-        lines = [f"SIP/2.0 {status}", *(f"{name}: {value}" for name, value in headers.items())]
-        if source is not None:
-            sealed = stamp.reply_seal(
-                key, headers["Call-ID"], headers["CSeq"].split()[0], int(status[:3]), source
-            )
-            lines += [f"X-Whence-Source: {source}", f"X-Whence-Key: {seal or sealed}"]
-        self.sends("\r\n".join([*lines, "", ""]).encode(), heard.sender)
-
-    def sends(self, data: bytes, to: tuple[str, int]) -> None:
-        self._socket.sendto(data, to)
 
 
 @pytest.fixture(scope="module")

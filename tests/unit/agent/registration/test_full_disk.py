@@ -5,6 +5,7 @@ import sqlite3
 from pathlib import Path
 
 from testkit.wait import PATIENCE_S
+from tests.unit.store.disk import DISK_FULL
 from whence.agent.config.load import load
 from whence.agent.config.models import Config
 from whence.agent.dns.cache import DnsCache
@@ -18,11 +19,6 @@ from whence.core.sip.transport_address import TransportAddress
 from whence.store.directory import FILE, Directory
 
 REGISTRAR = TransportAddress.parse("udp:192.0.2.5:5060")
-
-DISK_FULL = """
-CREATE TRIGGER full BEFORE INSERT ON registration
-BEGIN SELECT RAISE(FAIL, 'database or disk is full'); END
-"""
 
 
 class Granting:

@@ -4,30 +4,20 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
-from tests.unit.agent.api import test_app
-from tests.unit.agent.api.test_app import Agent, Story
-from tests.unit.agent.registration.test_full_disk import DISK_FULL
-from tests.unit.agent.registration.test_service import ACME, BELL, NOW, Node
-from tests.unit.agent.registration.test_service import tell as tell_of
+from tests.unit.agent.api.agent import Agent, Story
+from tests.unit.agent.registration.node import ACME, BELL, NOW, Node
+from tests.unit.agent.registration.node import tell as tell_of
+from tests.unit.store.disk import DISK_FULL
 from whence.core.registration.history import LIMIT, EventKind
 from whence.core.registration.model import State
 from whence.core.registration.reason import RegistrationReason
 from whence.store.directory import FILE
 
 Tell = Callable[[Story], None]
-tell = test_app.tell  # the fixture
-
-
-@pytest.fixture
-def node(tmp_path: Path) -> Iterator[Node]:
-    node = Node(tmp_path)
-    yield node
-    node.directory.close()
 
 
 def whats(node: Node, trunk_id: str = "acme") -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.agent.registration.test_service import ACME, BELL, REGISTRAR, Node, tell
+from tests.unit.agent.registration.node import ACME, BELL, REGISTRAR, Node, tell
 from whence.agent.registration.keepalive import KeepAliveService
 from whence.core.registration.keepalive import KeepAliveTarget, OptionsReply
 from whence.core.registration.model import State

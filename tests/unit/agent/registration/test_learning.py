@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 
-from tests.unit.agent.registration.test_service import ACME, NOW, Dns, Node, tell
+from tests.unit.agent.registration.node import ACME, NOW, Dns, Node, tell
 from whence.core.identification.explain import nearest
 from whence.core.identification.identify import identify
 from whence.core.identification.request import Request
@@ -24,11 +23,6 @@ from whence.store.statements import IGNORED_LIMIT
 
 HERE, BESIDE = "192.0.2.1", "192.0.2.2"
 IMPOSTOR = TransportAddress.parse("udp:192.0.2.66:5060")
-
-
-@pytest.fixture
-def node(tmp_path: Path) -> Node:
-    return Node(tmp_path)
 
 
 def learned(node: Node) -> list[tuple[str, str]]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.cli.test_commands import whence
+from tests.unit.cli.command import whence
 from whence.agent.runtime.process import STATE_FILES, become_owner, prepare_state
 from whence.errors import OperatorError, UntrustedError
 from whence.ipc.decisions import SOCKET_FILE

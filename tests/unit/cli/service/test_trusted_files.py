@@ -15,8 +15,8 @@ import pytest
 
 from testkit.certificates import Authority
 from tests.unit.agent.monitoring.reports import datagram
-from tests.unit.cli.test_commands import whence
-from tests.unit.cli.test_dropin import DEBIANS, UAC
+from tests.unit.cli.command import whence
+from tests.unit.cli.existing_kamailio import DEBIANS, UAC
 from whence.agent.config.load import load
 from whence.agent.config.models import Config
 from whence.agent.dropin.config import load as load_drop_in
@@ -24,7 +24,7 @@ from whence.agent.monitoring.calls import CallsFile
 from whence.agent.provisioning.reload import Reload
 from whence.errors import ConfigError
 from whence.ipc import decisions
-from whence.trust.paths import load_trusted
+from whence.trust.settings import load_trusted
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0, reason="only root can make what belongs to another user"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.core.identification.test_identify import call, evidence, trunk
+from tests.unit.core.identification.evidence import call, evidence, trunk
 from whence.core.identification import uac_accounts
 from whence.core.identification.decision import Decision, Identified, Refused
 from whence.core.identification.identify import identify

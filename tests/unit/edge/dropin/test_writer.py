@@ -4,33 +4,27 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.unit.edge.dropin.changes import NOW, OURS, granted
 from whence.agent.config.trunk import PinnedNetwork
 from whence.core.registration import uac
 from whence.core.registration.history import EventKind
-from whence.core.registration.learning import NOBODY_ELSE, ExpectedSources
-from whence.core.registration.model import AccountKey, Registration, Reply, State
-from whence.core.registration.uac import UacRequest
-from whence.core.sip.contact import Contact
-from whence.core.sip.transport_address import Transport, TransportAddress, canonical_ip
-from whence.core.sip.uri import Uri
+from whence.core.registration.learning import NOBODY_ELSE
+from whence.core.registration.model import Registration, State
+from whence.core.sip.transport_address import Transport
 from whence.edge.base import read
 from whence.edge.decision_cache import CacheKey
-from whence.edge.dropin.writer import Change, LearningWriter, UacAccount
+from whence.edge.dropin.writer import Change, LearningWriter
 from whence.errors import StoreUnavailableError, WriteDeferredError
 from whence.store.directory import FILE, Directory
 from whence.store.reader import DirectoryReader as Reading
 from whence.store.schema import GENERATION_FILE
 from whence.store.uac import Permits, SharedDirectory
-
-NOW = 1_000_000.0
-OURS = "udp:192.0.2.9:5060"
 
 
 @pytest.fixture
@@ -44,35 +38,6 @@ def learned(path: Path) -> Iterator[LearningWriter]:
     learned = LearningWriter(path)
     yield learned
     learned.close()
-
-
-def granted(
-    l_uuid: str = "acme",
-    at: float = NOW,
-    source: str = "udp:192.0.2.1:5060",
-    granted_s: int = 60,
-    cseq: int = 10,
-    asked: str = "",
-    expected: ExpectedSources = NOBODY_ELSE,
-) -> Change:
-    """Return the change that a 200 makes."""
-    contact = Uri("sip", l_uuid, "192.0.2.9", 5060)
-    sent = UacRequest(contact, "sip:acct1@provider.example", f"call-{l_uuid}", cseq, 3600, at)
-    sent = replace(
-        sent, asked=(canonical_ip(asked) if asked else TransportAddress.parse(source).ip,)
-    )
-    reply = Reply(200, "OK", cseq, (Contact(contact, granted_s),))
-    step = partial(
-        uac.answered,
-        sent=sent,
-        reply=reply,
-        source=TransportAddress.parse(source),
-        now=at,
-        grace_s=0.0,
-        expected=expected,
-    )
-    record = UacAccount(l_uuid, "acct1", "sip:alice@edge.example")
-    return Change(l_uuid, AccountKey(sent.aor), OURS, at, step, record)
 
 
 def taken_back(l_uuid: str = "acme", at: float = NOW + 10) -> Change:

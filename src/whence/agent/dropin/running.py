@@ -1,0 +1,55 @@
+"""The Kamailio that runs already: its command line, and the options in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def start_options(file: Path, default: bool, processes: Path = Path("/proc")) -> list[str] | None:
+    """Find the command line of the Kamailio that runs on `file`; None where none does.
+
+    `default`: whether this is the file that Kamailio takes when it is told none.
+    """
+    for process in processes.iterdir():
+        if not process.name.isdigit():
+            continue
+        try:
+            words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
+        except OSError:
+            continue  # it has ended meanwhile, or is another user's
+        if not words or Path(words[0]).name != "kamailio":
+            continue
+        named = option(words, "f")
+        if (named is None and default) or (named is not None and _same(named, process, file)):
+            return words
+    return None
+
+
+def option(words: Sequence[str], letter: str) -> str | None:
+    """Take one option of Kamailio's command line: `-m 64` or `-m64`."""
+    for i, word in enumerate(words[1:], start=1):
+        if word == f"-{letter}":
+            return words[i + 1] if i + 1 < len(words) else None
+        if word.startswith(f"-{letter}"):
+            return word[2:]
+    return None
+
+
+def defines(words: Sequence[str]) -> dict[str, str]:
+    """Take the defines of Kamailio's command line: `-A NAME` and `-A NAME=VALUE`."""
+    found = {}
+    for i, word in enumerate(words[:-1]):
+        if word == "-A":
+            name, _, value = words[i + 1].partition("=")
+            found[name] = value
+    return found
+
+
+def _same(named: str, process: Path, file: Path) -> bool:
+    try:
+        given = Path(named)
+        path = given if given.is_absolute() else (process / "cwd").resolve() / given
+        return path.resolve() == file.resolve()
+    except (OSError, ValueError, RuntimeError):
+        return False

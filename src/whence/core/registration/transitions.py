@@ -1,0 +1,227 @@
+"""The states and events of the machine, as a table: which states follow, and with which actions.
+
+The machine (machine.py) decides by more than its state: by what is granted, in flight and wanted.
+So an event may have several outcomes in one state, and the table names them all. Tests hold the
+table against the machine; `make generate` writes it into docs/registration-states.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from whence.core.registration.events import (
+    Action,
+    Answered,
+    Follow,
+    ForgetAddresses,
+    IgnoreReply,
+    Learn,
+    MachineEvent,
+    Send,
+)
+from whence.core.registration.model import State
+
+MEANINGS: Mapping[State, str] = {
+    State.NEW: "The registrar has not been asked yet, or a restart lost the first attempt.",
+    State.REGISTERING: "A REGISTER is in flight, for the first time or as a refresh.",
+    State.REGISTERED: "The registrar granted the registration. Its refresh is due at `next_at`.",
+    State.WAITING: "The last attempt failed. The next one is due at `next_at`.",
+    State.PARKED: "The credentials are wrong, or the operator wants no REGISTER for now.",
+    State.UNREGISTERING: "A REGISTER with expires 0 is in flight, or is to be sent.",
+    State.UNREGISTERED: "The registration is ended, and all its addresses are forgotten.",
+}
+
+
+class EventKind(StrEnum):
+    """An event of the machine; an answer by the class of its status."""
+
+    DUE = "Due"
+    SUCCESS = "Answered 2xx"
+    REDIRECTION = "Answered 3xx"
+    CHALLENGE = "Answered 401/407"
+    INTERVAL_TOO_BRIEF = "Answered 423"
+    SERVER_FAILURE = "Answered 408/430/5xx/6xx"
+    REFUSAL = "Answered other 4xx"
+    UNANSWERED = "Unanswered"
+    REDIRECTED = "Redirected"
+    UNREGISTER = "Unregister"
+    PAUSE = "Pause"
+    REGISTER_NOW = "RegisterNow"
+    KEEPALIVE_FAILED = "KeepAliveFailed"
+    EXPIRED = "Expired"
+    RESTART = "Restart"
+    """No event of `step`: what `resumed` makes of a registration when the agent starts."""
+
+
+def kind_of(event: MachineEvent) -> EventKind:
+    """Return which row of the table an event belongs to."""
+    if isinstance(event, Answered):
+        return EventKind(f"Answered {event.reply.status_class}")
+    return EventKind(type(event).__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one event leads to: the next state, and the classes of the actions in their order."""
+
+    state: State
+    actions: tuple[type[Action], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _To:
+    """An outcome in a row of the table; `state` None: the state stays."""
+
+    state: State | None
+    actions: tuple[type[Action], ...] = ()
+
+
+def _to(state: State, *actions: type[Action]) -> _To:
+    return _To(state, actions)
+
+
+def _stays(*actions: type[Action]) -> _To:
+    return _To(None, actions)
+
+
+_UNDER_WAY = (State.REGISTERING, State.UNREGISTERING)
+_IDLE = tuple(state for state in State if state not in _UNDER_WAY)
+_ENDS = _to(State.UNREGISTERED, ForgetAddresses)
+_WAITS = _to(State.WAITING)
+_REGISTERS = _to(State.REGISTERING, Send)
+_UNREGISTERS = _to(State.UNREGISTERING, Send)
+"""Another outcome of an attempt that the operator has ended meanwhile: the grant is ended too."""
+
+_ROWS: Mapping[EventKind, Sequence[tuple[Sequence[State], Sequence[_To]]]] = {
+    EventKind.DUE: (
+        ((State.NEW, State.REGISTERED, State.WAITING), (_REGISTERS, _WAITS)),
+        ((State.PARKED, State.UNREGISTERED, *_UNDER_WAY), (_REGISTERS, _WAITS, _stays())),
+    ),
+    EventKind.SUCCESS: (
+        (_IDLE, (_stays(),)),
+        (
+            (State.REGISTERING,),
+            (
+                _to(State.REGISTERED, Learn),
+                _to(State.REGISTERED, IgnoreReply),
+                _WAITS,
+                _UNREGISTERS,
+                _ENDS,
+                _stays(),
+            ),
+        ),
+        ((State.UNREGISTERING,), (_ENDS, _stays())),
+    ),
+    EventKind.REDIRECTION: (
+        (_IDLE, (_stays(),)),
+        (
+            (State.REGISTERING,),
+            (
+                _stays(Follow),
+                _stays(IgnoreReply, Send),
+                _WAITS,
+                _to(State.WAITING, IgnoreReply),
+                _UNREGISTERS,
+                _ENDS,
+                _to(State.UNREGISTERED, IgnoreReply, ForgetAddresses),
+                _stays(),
+            ),
+        ),
+        (
+            (State.UNREGISTERING,),
+            (
+                _stays(Follow),
+                _stays(IgnoreReply, Send),
+                _ENDS,
+                _to(State.UNREGISTERED, IgnoreReply, ForgetAddresses),
+                _stays(),
+            ),
+        ),
+    ),
+    EventKind.CHALLENGE: (
+        (_IDLE, (_stays(),)),
+        (
+            (State.REGISTERING,),
+            (_stays(Send), _to(State.PARKED), _WAITS, _UNREGISTERS, _ENDS, _stays()),
+        ),
+        ((State.UNREGISTERING,), (_stays(Send), _ENDS, _stays())),
+    ),
+    EventKind.INTERVAL_TOO_BRIEF: (
+        (_IDLE, (_stays(),)),
+        ((State.REGISTERING,), (_stays(Send), _WAITS, _UNREGISTERS, _ENDS, _stays())),
+        ((State.UNREGISTERING,), (_ENDS, _stays())),
+    ),
+    EventKind.SERVER_FAILURE: (
+        (_IDLE, (_stays(),)),
+        ((State.REGISTERING,), (_stays(Send), _WAITS, _ENDS, _stays())),
+        ((State.UNREGISTERING,), (_ENDS, _stays())),
+    ),
+    EventKind.REFUSAL: (
+        (_IDLE, (_stays(),)),
+        ((State.REGISTERING,), (_WAITS, _UNREGISTERS, _ENDS, _stays())),
+        ((State.UNREGISTERING,), (_ENDS, _stays())),
+    ),
+    EventKind.UNANSWERED: (
+        (_IDLE, (_stays(),)),
+        ((State.REGISTERING,), (_stays(Send), _WAITS, _ENDS, _stays())),
+        ((State.UNREGISTERING,), (_stays(Send), _ENDS, _stays())),
+    ),
+    EventKind.REDIRECTED: (
+        (_IDLE, (_stays(),)),
+        ((State.REGISTERING,), (_stays(Send), _WAITS, _ENDS, _stays())),
+        ((State.UNREGISTERING,), (_stays(Send), _ENDS, _stays())),
+    ),
+    EventKind.UNREGISTER: (
+        (
+            (State.NEW, State.REGISTERED, State.WAITING, State.PARKED, State.UNREGISTERING),
+            (
+                _to(State.UNREGISTERING, ForgetAddresses, Send),
+                _to(State.UNREGISTERING, ForgetAddresses),
+                _ENDS,
+            ),
+        ),
+        (
+            (State.REGISTERING,),
+            (
+                _stays(ForgetAddresses),
+                _to(State.UNREGISTERING, ForgetAddresses, Send),
+                _to(State.UNREGISTERING, ForgetAddresses),
+                _ENDS,
+            ),
+        ),
+        ((State.UNREGISTERED,), (_ENDS,)),
+    ),
+    EventKind.PAUSE: (
+        (_IDLE, (_to(State.PARKED),)),
+        (_UNDER_WAY, (_to(State.PARKED), _stays())),
+    ),
+    EventKind.REGISTER_NOW: ((tuple(State), (_stays(),)),),
+    EventKind.KEEPALIVE_FAILED: ((tuple(State), (_stays(),)),),
+    EventKind.EXPIRED: ((tuple(State), (_stays(),)),),
+    EventKind.RESTART: (
+        ((State.NEW, State.REGISTERED, State.WAITING, State.PARKED), (_stays(),)),
+        (
+            (State.UNREGISTERED, *_UNDER_WAY),
+            (_to(State.NEW), _WAITS, _to(State.PARKED), _stays()),
+        ),
+    ),
+}
+
+
+def _outcomes(state: State, rows: Sequence[tuple[Sequence[State], Sequence[_To]]]) -> Iterator[_To]:
+    for states, outcomes in rows:
+        if state in states:
+            yield from outcomes
+
+
+TRANSITIONS: Mapping[tuple[State, EventKind], frozenset[Outcome]] = {
+    (state, kind): frozenset(
+        Outcome(state if to.state is None else to.state, to.actions)
+        for to in _outcomes(state, _ROWS[kind])
+    )
+    for kind in EventKind
+    for state in State
+}
+"""(state, event) → every outcome that the machine can come to."""

@@ -1,0 +1,161 @@
+"""The HTTP API of an agent, over real parts."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx
+
+from tests.unit.agent.registration.edge import KEY, Edge
+from tests.unit.agent.registration.node import Node
+from whence.agent.api import actions, monitoring, users
+from whence.agent.api.app import ApiParts, make
+from whence.agent.api.models import Health
+from whence.agent.api.monitoring import Happened
+from whence.agent.kamailio.config import LOCATION_FILE
+from whence.agent.monitoring.alarms import Alarms
+from whence.agent.monitoring.calls import Calls
+from whence.agent.monitoring.conflicts import ConflictMonitor
+from whence.agent.monitoring.decision_receiver import DecisionReceiver
+from whence.agent.monitoring.metrics import (
+    AlarmMetrics,
+    ClientMetrics,
+    ConflictMetrics,
+    DecisionMetrics,
+    RegistrationMetrics,
+    registry,
+)
+from whence.agent.monitoring.unknown_sources import UnknownSourceCounter, UnknownSources
+from whence.agent.provisioning.reload import Reload
+from whence.agent.registration.client import KamailioClient
+from whence.agent.registration.keepalive import KeepAliveService
+from whence.core.monitoring.unknown_sources import UnknownSourceTable, WindowCounter
+from whence.core.registration.model import State
+from whence.ipc.decisions import SOCKET_FILE
+
+NOW = 1_000_000.0
+MD5 = "0123456789abcdef" * 2
+FILE = f"""
+[edge]
+domain = "edge.example"
+
+[[trunk]]
+id = "acme"
+registrar = "sip:192.0.2.1"
+domain = "provider.example"
+user = "acct1"
+password = "hunter2"
+target = "sip:alice@edge.example"
+numbers = ["+442071234567"]
+
+[[trunk]]
+id = "bell"
+registrar = "sip:192.0.2.1"
+user = "acct2"
+ha1 = {{ md5 = "{MD5}" }}
+target = "sip:pbx@192.0.2.9"
+
+[[trunk]]
+id = "idle"
+registrar = "sip:192.0.2.7"
+user = "acct3"
+password = "hunter2"
+target = "sip:pbx@192.0.2.9"
+enabled = false
+
+[[user]]
+name = "alice"
+password = "topsecret"
+
+[[user]]
+name = "bob"
+ha1 = {{ md5 = "{MD5}" }}
+"""
+SECRETS = ("hunter2", "topsecret", MD5, KEY)
+
+
+class Agent:
+    """The API over real parts; `edge` is the other end of the inside socket."""
+
+    def __init__(self, node: Node, edge: Edge, kamailio: KamailioClient) -> None:
+        self.node, self.edge = node, edge
+        self.location = node.folder / LOCATION_FILE
+        settings = node.settings(FILE)
+        keepalives = KeepAliveService(kamailio, node.clock)
+        self.calls = Calls(100)
+        self.events = Alarms(clock=node.clock)
+        node.observers.append(keepalives)
+        node.history_observers.append(self.events)
+        node.agent()
+        node.registrations.apply(settings)
+        kept = UnknownSourceTable(100)
+        self.counter = UnknownSourceCounter(kept, WindowCounter(50), [self.events])
+        self.strangers = UnknownSources(node.directory, node.registrations, kept, node.clock)
+        self.hearing = DecisionReceiver(node.folder / SOCKET_FILE)
+        clashes = ConflictMonitor(node.directory.path, [self.events], node.clock)
+
+        async def health() -> Health:
+            return Health(kamailio=await kamailio.lives(), directory=node.directory.can_write())
+
+        parts = ApiParts(
+            host="127.0.0.1",
+            directory=node.directory,
+            standings=node.registrations,
+            keepalive=keepalives.__getitem__,
+            health=health,
+            reload=Reload(node.folder / "whence.toml", settings, node.registrations.apply),
+            clashes=clashes,
+            metrics=registry(
+                RegistrationMetrics(node.directory, node.registrations, clock=node.clock),
+                ClientMetrics(node.registrations, keepalives, kamailio),
+                DecisionMetrics(
+                    self.hearing, self.calls, self.strangers, node.registrations, clock=node.clock
+                ),
+                AlarmMetrics(self.events, None),
+                ConflictMetrics(clashes),
+            ),
+        )
+        api = make(parts, clock=node.clock)
+        actions.add(api, node.registrations, keepalives.__getitem__)
+        users.add(api, node.directory, self.location, settings.edge.domain, clock=node.clock)
+        happened = Happened(node.directory, self.calls, self.strangers, self.events)
+        monitoring.add(api, happened, clock=node.clock)
+        self._transport = httpx.ASGITransport(api)
+
+    async def ask(
+        self,
+        path: str,
+        question: object = None,
+        host: str = "127.0.0.1:8088",
+        headers: dict[str, str] | None = None,
+    ) -> httpx.Response:
+        async with httpx.AsyncClient(
+            transport=self._transport, base_url=f"http://{host}"
+        ) as client:
+            if question is None:
+                answer = await client.get(path)
+            else:
+                answer = await client.post(path, json=question, headers=headers)
+        assert not any(secret in answer.text for secret in SECRETS)
+        return answer
+
+    async def get(self, path: str) -> Any:
+        answer = await self.ask(path)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def explain(self, source: str, ruri: str, **more: str | None) -> Any:
+        answer = await self.ask("/v1/explain", {"source": source, "ruri": ruri, **more})
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def registered(self) -> None:
+        """Until all enabled trunks are registered."""
+        of = self.node.registrations
+        await self.node.until(
+            lambda: all((r.state is State.REGISTERED) == t.enabled for t, r in of)
+        )
+
+
+Story = Callable[[Agent], Awaitable[None]]

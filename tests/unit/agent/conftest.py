@@ -1,0 +1,42 @@
+"""The API of an agent, for whatever test asks for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from testkit.network import Network
+from testkit.wait import PATIENCE_S
+from tests.unit.agent.api.agent import Agent, Story
+from tests.unit.agent.registration.edge import KEY, Edge
+from tests.unit.agent.registration.node import Node
+from whence.agent.registration.client import KamailioClient
+
+
+@pytest.fixture
+def tell(tmp_path: Path) -> Iterator[Callable[[Story], None]]:
+    """Tell a story with the API of an agent whose trunks have just been registered."""
+    node = Node(tmp_path)
+
+    async def telling(story: Story, ip: str) -> None:
+        edge = Edge(ip)
+        kamailio = await KamailioClient.connect(edge.inside, KEY)
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                agent = Agent(node, edge, kamailio)
+                try:
+                    await agent.registered()
+                    await story(agent)
+                finally:
+                    agent.hearing.close()
+        finally:
+            kamailio.close()
+            edge.close()
+            await asyncio.sleep(0)
+
+    with Network() as network:
+        yield lambda story: asyncio.run(telling(story, network.ip("edge")))
+    node.directory.close()

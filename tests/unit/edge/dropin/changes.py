@@ -1,0 +1,47 @@
+"""What a drop-in's workers write, made up."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from whence.core.registration import uac
+from whence.core.registration.learning import NOBODY_ELSE, ExpectedSources
+from whence.core.registration.model import AccountKey, Reply
+from whence.core.registration.uac import UacRequest
+from whence.core.sip.contact import Contact
+from whence.core.sip.transport_address import TransportAddress, canonical_ip
+from whence.core.sip.uri import Uri
+from whence.edge.dropin.writer import Change, UacAccount
+
+NOW = 1_000_000.0
+OURS = "udp:192.0.2.9:5060"
+
+
+def granted(
+    l_uuid: str = "acme",
+    at: float = NOW,
+    source: str = "udp:192.0.2.1:5060",
+    granted_s: int = 60,
+    cseq: int = 10,
+    asked: str = "",
+    expected: ExpectedSources = NOBODY_ELSE,
+) -> Change:
+    """Return the change that a 200 makes."""
+    contact = Uri("sip", l_uuid, "192.0.2.9", 5060)
+    sent = UacRequest(contact, "sip:acct1@provider.example", f"call-{l_uuid}", cseq, 3600, at)
+    sent = replace(
+        sent, asked=(canonical_ip(asked) if asked else TransportAddress.parse(source).ip,)
+    )
+    reply = Reply(200, "OK", cseq, (Contact(contact, granted_s),))
+    step = partial(
+        uac.answered,
+        sent=sent,
+        reply=reply,
+        source=TransportAddress.parse(source),
+        now=at,
+        grace_s=0.0,
+        expected=expected,
+    )
+    record = UacAccount(l_uuid, "acct1", "sip:alice@edge.example")
+    return Change(l_uuid, AccountKey(sent.aor), OURS, at, step, record)
