@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from whence.agent.config import phone_numbers as spellings
-from whence.agent.config.files import DEBIANS_CAS, no_password, readable, webhook_token, writable
+from whence.agent.config.files import DEBIANS_CAS, no_password, readable, writable
 from whence.agent.config.toml import Table
 from whence.agent.config.trunk import TrunkConfig, UserConfig
 from whence.agent.config.validators import (
@@ -44,6 +44,7 @@ from whence.core.registration.backoff import WAITS, Backoff, Waits
 from whence.core.sip.phone_number import account_spellings
 from whence.core.sip.transport_address import Transport, TransportAddress
 from whence.trust.paths import NamedFile
+from whence.trust.tokens import webhook_token
 
 
 class TlsConfig(Table):
