@@ -18,6 +18,7 @@ from whence.agent.api.models import Health
 from whence.agent.api.monitoring import Happened
 from whence.agent.config.load import load
 from whence.agent.config.models import Config
+from whence.agent.config.to_core import node_settings, sibling_settings
 from whence.agent.dns.cache import DnsCache
 from whence.agent.dns.resolver import SipResolver
 from whence.agent.dns.siblings import SiblingService
@@ -39,6 +40,7 @@ from whence.agent.monitoring.metrics import (
 from whence.agent.monitoring.notices import NoticeCounts
 from whence.agent.monitoring.unknown_sources import UnknownSources
 from whence.agent.monitoring.webhook import Webhook
+from whence.agent.provisioning.apply import Provisioning
 from whence.agent.provisioning.reload import Reload
 from whence.agent.registration.client import PATIENCE_S, KamailioClient
 from whence.agent.registration.keepalive import KeepAliveService
@@ -97,15 +99,14 @@ async def _serve(
     registrations.happened = events.happened
     keepalives = KeepAliveService(kamailio, registrations)
     registrations.watchers.append(keepalives)
-    siblings = SiblingService(directory, resolver, settings, not_in_dns=events.not_in_dns)
+    siblings = SiblingService(
+        directory, resolver, sibling_settings(settings), not_in_dns=events.not_in_dns
+    )
     registrations.watchers.append(siblings)
 
-    def apply(settings: Config) -> None:
-        registrations.apply(settings)
-        siblings.apply(settings)
-
-    apply(settings)
-    reload = Reload(path, settings, apply)
+    provisioning = Provisioning(directory, registrations, [siblings])
+    provisioning.apply(node_settings(settings))
+    reload = Reload(path, settings, provisioning.apply)
     calls = Calls(own.calls, CallsFile(Path(own.calls_file)) if own.calls_file else None)
     strangers = UnknownSources(
         directory,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
-from whence.agent.config.trunk import TrunkConfig
 from whence.core.registration import history
 from whence.core.registration.model import Account, Registration
+from whence.core.settings import TrunkSettings
 from whence.core.sip.transport_address import TransportAddress
 from whence.core.sip.uri import Uri
 
@@ -27,11 +28,22 @@ SWEEP_S = 60.0
 """How often addresses that have ended are swept out of the directory."""
 
 
+@dataclass(frozen=True, slots=True)
+class StoredTrunk:
+    """What the directory knows of a trunk that is added."""
+
+    token: str
+    registration: Registration | None = None
+    """How it was registered before a restart; None where it never was."""
+    has_learned: bool = False
+    """Whether it still has a learned address."""
+
+
 @dataclass(slots=True, eq=False)
 class Entry:
     """One trunk that is kept registered."""
 
-    trunk: TrunkConfig
+    trunk: TrunkSettings
     account: Account
     registration: Registration
     socket: TransportAddress | None = None
@@ -46,3 +58,16 @@ class Entry:
     """Where a 3xx led to in the attempt under way."""
     watched_at: float | None = None
     """When it is looked at whether the grant has lapsed; None where nothing is granted."""
+
+
+@lru_cache(maxsize=1024)
+def shared(standing: history.Standing | None) -> history.Standing | None:
+    """Return one value for all that are equal: thousands of trunks stand alike."""
+    return standing
+
+
+def with_learned(registration: Registration, *, stands: bool) -> Registration:
+    """Return what holds of a registration, where a learned address `stands` or has ended."""
+    if registration.learned_until is None or stands:
+        return registration
+    return replace(registration, learned_until=None)

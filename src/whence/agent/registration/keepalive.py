@@ -19,11 +19,11 @@ from enum import StrEnum
 from itertools import count
 from typing import Protocol
 
-from whence.agent.config.trunk import TrunkConfig
 from whence.agent.runtime.tasks import Tasks
 from whence.core.registration import keepalive
 from whence.core.registration.keepalive import KeepAlive, KeepAliveTarget, OptionsReply
 from whence.core.registration.model import NextHop, Registration
+from whence.core.settings import TrunkSettings
 from whence.core.sip.transport_address import TransportAddress
 
 log = logging.getLogger(__name__)
@@ -98,17 +98,17 @@ class KeepAliveService:
 
     # What the registrations tell.
 
-    def changed(self, trunk: TrunkConfig, registration: Registration) -> None:
+    def changed(self, trunk: TrunkSettings, registration: Registration) -> None:
         """Begin with a trunk that is registered now, and end with one that is not."""
         server = registration.home
-        if not trunk.keepalive or server is None or registration.expires_at is None:
+        if not trunk.keepalive_s or server is None or registration.expires_at is None:
             self.gone(trunk.id)
             return
         pulse = self._pulses.get(trunk.id)
-        if pulse is not None and (pulse.server, pulse.interval_s) == (server, trunk.keepalive):
+        if pulse is not None and (pulse.server, pulse.interval_s) == (server, trunk.keepalive_s):
             return
-        begun = keepalive.first(self._clock(), trunk.keepalive, random.random())  # noqa: S311
-        self._pulses[trunk.id] = pulse = _Pulse(trunk.id, trunk.keepalive, server, begun)
+        begun = keepalive.first(self._clock(), trunk.keepalive_s, random.random())  # noqa: S311
+        self._pulses[trunk.id] = pulse = _Pulse(trunk.id, trunk.keepalive_s, server, begun)
         self._schedule(pulse)
 
     def gone(self, trunk_id: str) -> None:

@@ -21,6 +21,7 @@ from whence.agent.api import actions, monitoring, users
 from whence.agent.api.app import ApiParts, make
 from whence.agent.api.models import Health
 from whence.agent.api.monitoring import Happened
+from whence.agent.config.to_core import node_settings
 from whence.agent.kamailio import location
 from whence.agent.kamailio.config import LOCATION_FILE
 from whence.agent.monitoring.alarms import Alarms
@@ -98,7 +99,7 @@ class Agent:
         settings = node.settings(FILE)
         keepalives = KeepAliveService(kamailio, node.registrations, node.clock)
         node.registrations.watchers.append(keepalives)
-        node.registrations.apply(settings)
+        node.provisioning.apply(node_settings(settings))
         self.calls = Calls(100)
         self.events = Alarms(clock=node.clock)
         node.registrations.happened = self.events.happened
@@ -122,7 +123,7 @@ class Agent:
             standings=node.registrations,
             keepalive=keepalives.__getitem__,
             health=health,
-            reload=Reload(node.folder / "whence.toml", settings, node.registrations.apply),
+            reload=Reload(node.folder / "whence.toml", settings, node.provisioning.apply),
             clashes=clashes,
             metrics=registry(
                 RegistrationMetrics(node.directory, node.registrations, clock=node.clock),

@@ -16,16 +16,18 @@ from testkit.wait import PATIENCE_S
 from tests.unit.store.test_directory import broken
 from whence.agent.config.load import load
 from whence.agent.config.models import Config
-from whence.agent.config.trunk import TrunkConfig
+from whence.agent.config.to_core import node_settings
 from whence.agent.dns.cache import DnsCache
 from whence.agent.dns.resolver import SipResolver
+from whence.agent.provisioning.apply import Provisioning
 from whence.agent.registration import entry
 from whence.agent.registration import service as module
+from whence.agent.registration.attempt import TargetResolver as WhereIs
 from whence.agent.registration.service import RegistrationService
-from whence.agent.registration.service import TargetResolver as WhereIs
 from whence.core.registration.events import Answered, Send, Unanswered
 from whence.core.registration.model import Account, NextHop, Registration, Reply, State
 from whence.core.registration.reason import RegistrationReason, Why
+from whence.core.settings import TrunkSettings
 from whence.core.sip.contact import Contact
 from whence.core.sip.secret import Secret
 from whence.core.sip.transport_address import TransportAddress
@@ -145,6 +147,7 @@ class Node:
         self.registrations = RegistrationService(
             self.directory, self.registrar, self.resolver, self.clock
         )
+        self.provisioning = Provisioning(self.directory, self.registrations, clock=self.clock)
         return self.registrations
 
     def settings(self, text: str) -> Config:
@@ -153,7 +156,7 @@ class Node:
         return load(file)
 
     def apply(self, text: str) -> None:
-        self.registrations.apply(self.settings(text))
+        self.provisioning.apply(node_settings(self.settings(text)))
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Let the agent work until the condition holds."""
@@ -688,7 +691,7 @@ def test_what_the_operator_takes_back_is_taken_back_though_the_agent_dies_meanwh
         node.clock.now += 3000
         node.registrar.open = asyncio.Event()
         await node.until(lambda: node.of["acme"].in_flight is not None)
-        node.registrations.unregister("acme")
+        node.registrations.orders.unregister("acme")
         node.registrar.open = None
         node.registrar.taken()
         node.agent()
@@ -734,7 +737,7 @@ def test_who_watches_hears_of_each_step_that_is_written_down_and_of_who_is_gone(
     heard: list[tuple[str, State | None]] = []
 
     class Watcher:
-        def changed(self, trunk: TrunkConfig, registration: Registration) -> None:
+        def changed(self, trunk: TrunkSettings, registration: Registration) -> None:
             written = node.directory.registrations().get(trunk.id)
             assert registration.state is State.NEW or written is not None
             assert written is None or written.registration.state is registration.state
@@ -763,7 +766,7 @@ def test_a_change_at_the_very_moment_of_a_slot_is_no_trouble(node: Node) -> None
         await node.until(lambda: node.registrations.waiting_for_pace == 1)
         late = next(id_ for id_, r in node.of.items() if r.state is State.NEW)
         node.clock.now += 1
-        node.registrations.want(late)
+        node.registrations.orders.want(late)
         node.clock.now += 10
         await node.until_all(State.REGISTERED)
 
