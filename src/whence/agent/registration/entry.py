@@ -66,8 +66,8 @@ def shared(standing: history.Standing | None) -> history.Standing | None:
     return standing
 
 
-def with_learned(registration: Registration, *, stands: bool) -> Registration:
-    """Return what holds of a registration, where a learned address `stands` or has ended."""
-    if registration.learned_until is None or stands:
+def with_learned(registration: Registration, *, has_learned: bool) -> Registration:
+    """Return the registration; nothing is learned where no learned address is left."""
+    if registration.learned_until is None or has_learned:
         return registration
     return replace(registration, learned_until=None)

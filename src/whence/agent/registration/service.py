@@ -169,7 +169,7 @@ class RegistrationService:
         if stored.registration is None:
             return Registration(trunk_id, secrets.token_hex(16))
         now = self._clock()
-        known = with_learned(stored.registration, stands=stored.has_learned)
+        known = with_learned(stored.registration, has_learned=stored.has_learned)
         registration = resumed(known, now, self._waits)
         if known != stored.registration and registration.wanted:
             return replace(registration, next_at=now)
@@ -183,6 +183,10 @@ class RegistrationService:
         such trunk.
         """
         entry = self._entry(trunk.id)
+        before = entry.registration
+        known = with_learned(before, has_learned=has_learned)
+        if trunk == entry.trunk and known == before:
+            return
         # The contact follows the socket of the next hop, and no new settings change the sockets.
         contact = entry.account.contact
         account = make_account(trunk, entry.account.token, self._settings.sockets)
@@ -190,8 +194,7 @@ class RegistrationService:
             account = replace(account, contact=contact)
         learns = (trunk.learn_from, trunk.networks)
         permits_otherwise = learns != (entry.trunk.learn_from, entry.trunk.networks)
-        before = entry.registration
-        entry.registration = with_learned(before, stands=has_learned)
+        entry.registration = known
         # Who answered last may be permitted now; or what he taught has ended.
         asks_otherwise = account != entry.account or (
             permits_otherwise and (before.unexpected is not None or before != entry.registration)
