@@ -17,11 +17,12 @@ from pathlib import Path
 
 from bench.layout import Layout
 from bench.stage import phone
+from testkit.directory import install
 from testkit.network import SIP_PORT, Network
 from testkit.sip import Endpoint
 from testkit.whence import Whence
 from whence.agent.config.load import load
-from whence.agent.registration.service import account_key
+from whence.agent.config.to_core import node_settings
 from whence.core.identification.address import Address, Origin
 from whence.core.registration.model import Registration, State
 from whence.core.sip.transport_address import Transport, TransportAddress
@@ -96,8 +97,8 @@ def _grant(node: Whence, layout: Layout) -> None:
     file = node.state / FILE
     learned: list[tuple[object, ...]] = []
     with closing(Directory(file)) as directory:
-        directory.install(settings, now)
-        for number, trunk in enumerate(settings.trunk):
+        install(directory, settings, now)
+        for number, trunk in enumerate(node_settings(settings).trunks):
             ip = layout.ip(number)
             registration = Registration(
                 trunk.id,
@@ -113,7 +114,7 @@ def _grant(node: Whence, layout: Layout) -> None:
                 last_status=200,
                 last_phrase="OK",
             )
-            directory.save(account_key(trunk), registration, [], socket, now)
+            directory.save(trunk.account_key, registration, [], socket, now)
             address = Address(
                 *(ip, SOURCE_PORT, Transport.UDP, Origin.LEARNED, str(socket)),
                 learned_at=now,

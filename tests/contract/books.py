@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from testkit.directory import install
 from testkit.sip import Address
 from whence.agent.config.models import Config, EdgeConfig
 from whence.agent.config.trunk import TrunkConfig, UserConfig
@@ -29,7 +30,7 @@ class Books:
         self.directory = Directory(folder / "directory.db")
         self.settings = Config.model_validate({"edge": edge, "agent": {"state": str(folder)}})
         self.inside_key = self.directory.new_inside_key()
-        self.directory.install(self.settings)
+        install(self.directory, self.settings)
 
     @property
     def dialog_key(self) -> str:
@@ -45,7 +46,7 @@ class Books:
         self.settings = settings.model_copy(
             update={"trunk": settings.trunk + trunks, "user": settings.user + users}
         )
-        self.directory.install(self.settings)
+        install(self.directory, self.settings)
 
     def learn(self, trunk_id: str, source: TransportAddress, now: float, expires_at: float) -> None:
         """Write down that a registrar at `source` accepted the trunk's REGISTER."""
@@ -71,7 +72,7 @@ class Books:
         made = path.with_suffix(".new")
         with closing(Directory(made)) as directory:
             self.inside_key = directory.new_inside_key()
-            directory.install(self.settings)
+            install(directory, self.settings)
         made.replace(path)
         self.directory = Directory(path)
 

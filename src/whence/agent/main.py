@@ -15,6 +15,7 @@ import uvloop
 from whence.agent.api import actions, users
 from whence.agent.config.load import load
 from whence.agent.config.models import Config
+from whence.agent.config.to_core import node_settings, sibling_settings
 from whence.agent.dns.cache import DnsCache
 from whence.agent.dns.resolver import SipResolver
 from whence.agent.dns.siblings import SiblingService
@@ -24,6 +25,7 @@ from whence.agent.monitoring.decision_receiver import DecisionReceiver
 from whence.agent.monitoring.metrics import ClientMetrics, NoticeMetrics
 from whence.agent.monitoring.notices import NoticeCounts
 from whence.agent.parts import AgentParts, Observers, held
+from whence.agent.provisioning.apply import Provisioning
 from whence.agent.provisioning.reload import Reload
 from whence.agent.registration.client import PATIENCE_S, KamailioClient
 from whence.agent.registration.keepalive import KeepAliveService
@@ -72,7 +74,7 @@ async def _serve(
     resolver = SipResolver(DnsCache(settings.agent.nameserver_place), sockets)
     alarms = observers.alarms
     keepalives = KeepAliveService(kamailio)
-    siblings = SiblingService(directory, resolver, settings, observers=[alarms])
+    siblings = SiblingService(directory, resolver, sibling_settings(settings), observers=[alarms])
     registrations = RegistrationService(
         directory,
         kamailio,
@@ -81,12 +83,9 @@ async def _serve(
         history_observers=[alarms],
     )
 
-    def apply(settings: Config) -> None:
-        registrations.apply(settings)
-        siblings.apply(settings)
-
-    apply(settings)
-    reload = Reload(path, settings, apply)
+    provisioning = Provisioning(directory, registrations, [siblings])
+    provisioning.apply(node_settings(settings))
+    reload = Reload(path, settings, provisioning.apply)
     parts = AgentParts(settings.agent, observers, directory, receiver, bound, reload)
     metrics = [ClientMetrics(registrations, keepalives, kamailio), NoticeMetrics(notices)]
     api = parts.api(registrations, keepalives.__getitem__, kamailio.lives, metrics)

@@ -14,7 +14,8 @@ def check(config: FileOption) -> None:
     Trunks that no rule could tell apart are no fault: some calls to them will be refused.
     """
     from whence.agent.config.load import load
-    from whence.agent.monitoring import conflicts
+    from whence.agent.config.to_core import node_settings
+    from whence.agent.provisioning import conflicts
     from whence.agent.runtime.process import state_doubt
     from whence.trust.paths import owner_too
     from whence.trust.settings import load_trusted
@@ -32,5 +33,5 @@ def check(config: FileOption) -> None:
         print(f"{config}: warning: it is empty")
     for doubt in filter(None, doubts):
         print(f"{config}: warning: {doubt}")
-    for clash in conflicts.in_file(settings):
+    for clash in conflicts.among(node_settings(settings).trunks):
         print(f"{config}: warning: {clash}")

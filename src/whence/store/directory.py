@@ -7,22 +7,18 @@ any crash of a process; a power cut may cost the last moments, and never the con
 
 from __future__ import annotations
 
-import json
 import mmap
 import os
 import secrets
 import sqlite3
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from hashlib import blake2s
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
-from whence.agent.config.models import Config
 from whence.core.identification.address import Address, Origin
 from whence.core.identification.dns_siblings import LIMIT
 from whence.core.identification.explain import FormerAddress, IgnoredReply, NearbyTrunk
@@ -31,9 +27,8 @@ from whence.core.registration import history
 from whence.core.registration.events import Action, ForgetAddresses, IgnoreReply, Learn
 from whence.core.registration.grant import GRANT_LIMIT_S
 from whence.core.registration.history import HistoryEvent
-from whence.core.registration.learning import ExpectedSources, Ground, permit
+from whence.core.registration.learning import NOBODY_ELSE, ExpectedSources, Ground, permit
 from whence.core.registration.model import AccountKey, Registration
-from whence.core.sip.digest import Credentials
 from whence.core.sip.transport_address import (
     IP,
     Network,
@@ -49,6 +44,8 @@ from whence.store import schema as tables
 from whence.store.lookup import Row
 from whence.store.observer import DirectoryObserver
 from whence.store.rows import (
+    DirectoryRows,
+    TrunkRow,
     address_of,
     event_of,
     event_row,
@@ -239,38 +236,48 @@ class Directory:
     def _set(self, key: str, value: str) -> None:
         self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
-    def install(
-        self, settings: Config, now: float | None = None, others: Iterable[str] = ()
-    ) -> frozenset[str]:
-        """Make trunks, numbers and users those of the file; what is gone takes its addresses along.
+    def fingerprint_key(self) -> str:
+        """Return the key of the fingerprints of credentials, and make it where there is none."""
+        with self._transaction():
+            return self._lasting_key(tables.MARK_KEY)
 
-        A trunk that stays keeps its token: the registrar knows it by that. One that is disabled
-        loses its addresses, those too that were pinned at run time. `others`: ids of registrations
-        that are no trunk's any more, or another account's. Returns the ids of those that stay and
-        have other credentials than before, as far as that is remembered. StoreError, and then
-        nothing has changed.
+    def fingerprints(self) -> dict[str, str]:
+        """Trunk id → the fingerprint of its credentials, of those that are not gone."""
+        return dict(self._fetch("SELECT id, mark FROM trunk WHERE gone_at IS NULL"))
+
+    def install(self, rows: DirectoryRows, now: float) -> None:
+        """Write trunks, numbers, pinned addresses and users, in one transaction.
+
+        A trunk that is there already keeps its token: the registrar knows it by that. A disabled
+        one loses its addresses, also those that were pinned at run time. A removed one takes its
+        addresses along. Raises StoreError, and then nothing has changed.
         """
-        now = time.time() if now is None else now
         with self._changing():
-            for id_ in others:
+            for id_ in rows.replaced:
                 self._let_go(id_, now)
-            renewed = self._install_trunks(settings)
-            pinned = {trunk.id: trunk.pinned(now) for trunk in settings.trunk if trunk.enabled}
-            self._install_pins(pinned)
-            anyone = {trunk.id for trunk in settings.trunk if trunk.learn_from == "any"}
-            self._end_what_is_not_permitted(
-                lambda id_: ExpectedSources(networks=pinned.get(id_, ()), anyone=id_ in anyone), now
-            )
+            for id_ in rows.removed:
+                self._db.execute("DELETE FROM trunk WHERE id = ?", (id_,))
+            self._db.execute("DELETE FROM number")
+            self._db.execute("DELETE FROM range")
+            self._set(tables.NUMBER_HEADERS_KEY, " ".join(rows.number_headers))
+            expected: dict[str, ExpectedSources] = {}
+            exact = set()
+            for row in rows.trunks:
+                self._install_trunk(row)
+                if row.pinned or row.learns_from_any:
+                    sources = ExpectedSources(networks=row.pinned, anyone=row.learns_from_any)
+                    expected[row.id] = sources
+                if row.match_port:
+                    exact.add(row.id)
+            self._db.execute(statements.PUT_RANGES)
+            self._install_pins({id_: one.networks for id_, one in expected.items()})
+            self._end_what_is_not_permitted(lambda id_: expected.get(id_, NOBODY_ELSE), now)
             self._db.execute("DELETE FROM user")
             self._db.executemany(
                 "INSERT INTO user VALUES (?, ?, ?)",
-                [
-                    (user.name, settings.edge.domain, user.md5(settings.edge.domain).reveal())
-                    for user in settings.user
-                ],
+                [(user.name, user.domain, user.md5.reveal()) for user in rows.users],
             )
-        self._exact = {trunk.id for trunk in settings.trunk if trunk.port == "exact"}
-        return renewed
+        self._exact = exact
 
     def _let_go(self, trunk_id: str, now: float) -> None:
         """Forget a registration and all that it taught. Another account has another token: the old
@@ -288,51 +295,34 @@ class Directory:
         )
         self._db.execute(statements.PUT_GONE, (_gone_id(trunk_id, now), *before, now))
 
-    def _install_trunks(self, settings: Config) -> frozenset[str]:
+    def _install_trunk(self, row: TrunkRow) -> None:
         db = self._db
-        key = self._lasting_key(tables.MARK_KEY)
-        marks = {trunk.id: _mark(key, trunk.credentials()) for trunk in settings.trunk}
-        known = "SELECT id, mark FROM trunk WHERE gone_at IS NULL"
-        marked = dict(db.execute(known).fetchall())
-        for id_ in marked.keys() - marks.keys():
-            db.execute("DELETE FROM trunk WHERE id = ?", (id_,))
-        db.execute("DELETE FROM number")
-        db.execute("DELETE FROM range")
-        self._set(tables.NUMBER_HEADERS_KEY, " ".join(settings.number_headers))
-        for trunk in settings.trunk:
-            db.execute(
-                statements.PUT_TRUNK,
-                (
-                    trunk.id,
-                    secrets.token_hex(12),
-                    trunk.user,
-                    trunk.target,
-                    trunk.unmatched,
-                    trunk.fallback,
-                    trunk.enabled,
-                    marks[trunk.id],
-                    " ".join(trunk.number_headers),
-                    settings.number_style(trunk),
-                ),
-            )
-            if not trunk.enabled:
-                db.execute("DELETE FROM address WHERE trunk_id = ?", (trunk.id,))
-            db.execute(
-                "UPDATE address SET exact = ? WHERE trunk_id = ? AND origin = 'learned'"
-                " AND ground <> 'networks'",
-                (trunk.port == "exact", trunk.id),
-            )
-            named = (settings.spellings(trunk), settings.account_spellings(trunk))
-            db.executemany(
-                statements.PUT_NUMBER,
-                [
-                    (spelling, trunk.id, of_account, e164)
-                    for of_account, forms in enumerate(named)
-                    for spelling, e164 in sorted(forms.items())
-                ],
-            )
-        db.execute(statements.PUT_RANGES)
-        return frozenset(id_ for id_, mark in marks.items() if marked.get(id_, mark) != mark)
+        db.execute(
+            statements.PUT_TRUNK,
+            (
+                row.id,
+                secrets.token_hex(12),
+                row.aor_user,
+                row.target,
+                row.unmatched,
+                row.fallback,
+                row.enabled,
+                row.fingerprint,
+                " ".join(row.number_headers),
+                row.number_format,
+            ),
+        )
+        if not row.enabled:
+            db.execute("DELETE FROM address WHERE trunk_id = ?", (row.id,))
+        db.execute(
+            "UPDATE address SET exact = ? WHERE trunk_id = ? AND origin = 'learned'"
+            " AND ground <> 'networks'",
+            (row.match_port, row.id),
+        )
+        db.executemany(
+            statements.PUT_NUMBER,
+            [(n.spelling, row.id, n.of_account, n.e164) for n in row.numbers],
+        )
 
     def _install_pins(self, pinned: Mapping[str, Sequence[Address]]) -> None:
         """Pin what the file pins, and no longer what it does not; what stays keeps its age."""
@@ -672,16 +662,3 @@ class Directory:
 def _gone_id(trunk_id: str, at: float) -> str:
     """Make the id of a trunk that went at `at`: no trunk of the file can have it."""
     return f"{trunk_id}:gone@{datetime.fromtimestamp(at, UTC).isoformat()}"
-
-
-def _mark(key: str, credentials: Credentials) -> str:
-    """Sixteen bits that tell other credentials from these.
-
-    The file is all that may hold a trunk's password: who steals the directory, key and all, can
-    throw away most guesses at it with this, and confirm none.
-    """
-    secrets_of = (credentials.password, *(ha1 for _, ha1 in credentials.ha1))
-    told = [secret.reveal() if secret else "" for secret in secrets_of]
-    algorithms = [algorithm for algorithm, _ in credentials.ha1]
-    text = json.dumps([credentials.user, credentials.realm, algorithms, told])
-    return blake2s(text.encode(), key=bytes.fromhex(key), digest_size=2).hexdigest()

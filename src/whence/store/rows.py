@@ -1,18 +1,80 @@
-"""Rows of the directory as values of the core, and back."""
+"""Rows of the directory: as they are installed, and as values of the core and back."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from whence.core.identification.address import Address, Origin
 from whence.core.registration.backoff import Failure
 from whence.core.registration.history import EventKind, HistoryEvent
 from whence.core.registration.model import AccountKey, Registration, State
 from whence.core.registration.reason import RegistrationReason
+from whence.core.sip.secret import Secret
 from whence.core.sip.transport_address import Transport, TransportAddress, canonical_network
 from whence.store.schema import LEARN_FROM_KEY
+
+
+@dataclass(frozen=True, slots=True)
+class NumberRow:
+    """One spelling of a trunk's number, or of its account."""
+
+    spelling: str
+    of_account: bool
+    e164: str
+    """Empty where it is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrunkRow:
+    """One trunk as it is installed, with its numbers and pinned addresses."""
+
+    id: str
+    aor_user: str
+    target: str
+    unmatched: Literal["accept", "refuse"]
+    fallback: bool
+    enabled: bool
+    fingerprint: str
+    """Of its credentials: sixteen bits that differ for most other credentials."""
+    number_headers: tuple[str, ...]
+    number_format: str
+    """`Style` as text; empty: as sent."""
+    match_port: bool
+    """Whether its learned addresses admit no port but their own."""
+    learns_from_any: bool
+    numbers: tuple[NumberRow, ...]
+    pinned: tuple[Address, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UserRow:
+    """One local user."""
+
+    name: str
+    domain: str
+    md5: Secret
+    """HA1, in hex."""
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryRows:
+    """All rows that one transaction installs. The directory then has these numbers, pins and users
+    and no others.
+    """
+
+    trunks: Iterable[TrunkRow]
+    """Read once, inside the transaction: there may be a hundred thousand."""
+    users: Collection[UserRow] = ()
+    removed: Collection[str] = ()
+    """Ids of trunks that are deleted."""
+    replaced: Collection[str] = ()
+    """Ids whose registration is forgotten, with all that it taught: the trunk is removed, or is
+    another account's from now on."""
+    number_headers: Collection[str] = ()
+    """All headers of the trunks' `number_headers`, but for those that are always read."""
 
 
 def learns_from_any(meta: str, trunk_id: str) -> bool:

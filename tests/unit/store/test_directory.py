@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from testkit.directory import install
 from tests.unit.store.disk import broken
-from tests.unit.store.provisioning import ACCOUNT, NOW, SOCKET, settings
+from tests.unit.store.provisioning import ACCOUNT, ACME, NOW, SOCKET, settings
 from whence.core.identification.address import Address, Origin
 from whence.core.identification.decision import Identified, Refused
 from whence.core.identification.explain import nearest
@@ -32,15 +33,6 @@ from whence.store.statements import LEARNED_UNTIL, USER_HA1
 ANOTHER = AccountKey("sip:x at y@192.0.2.1", "sip:192.0.2.1")
 REGISTRAR = TransportAddress.parse("udp:192.0.2.1:5060")
 
-ACME = """
-[[trunk]]
-id = "acme"
-registrar = "sip:192.0.2.1"
-user = "acct1"
-password = "hunter2"
-target = "sip:pbx@192.0.2.9"
-numbers = ["+44 20 1"]
-"""
 BELL = ACME.replace("acme", "bell").replace("acct1", "acct2").replace("+44 20 1", "100")
 ALICE = '[[user]]\nname = "alice"\npassword = "topsecret"\n'
 
@@ -106,25 +98,25 @@ def test_where_the_fallbacks_are_is_known_whatever_changes(
         return edge.execute("SELECT trunk_id, ip, port FROM fallback ORDER BY 1, 2").fetchall()
 
     acme = ACME + "fallback = true\n"
-    directory.install(settings(tmp_path, acme + BELL))
+    install(directory, settings(tmp_path, acme + BELL))
     learn(directory, "acme")
     learn(directory, "bell")
     assert fallbacks() == [("acme", "192.0.2.1", 5060)]
     learn(directory, "acme", "192.0.2.7")
     learn(directory, "acme")  # again: a refresh
     assert fallbacks() == [("acme", "192.0.2.1", 5060), ("acme", "192.0.2.7", 5060)]
-    directory.install(settings(tmp_path, ACME + BELL + "fallback = true\n"))
+    install(directory, settings(tmp_path, ACME + BELL + "fallback = true\n"))
     assert fallbacks() == [("bell", "192.0.2.1", 5060)]
-    directory.install(settings(tmp_path, acme + BELL))
+    install(directory, settings(tmp_path, acme + BELL))
     assert fallbacks() == [("acme", "192.0.2.1", 5060), ("acme", "192.0.2.7", 5060)]
     directory.drop_expired(NOW + 61)
     assert fallbacks() == []
     learn(directory, "acme")
-    directory.install(settings(tmp_path, acme + "enabled = false\n" + BELL))
+    install(directory, settings(tmp_path, acme + "enabled = false\n" + BELL))
     assert fallbacks() == []
-    directory.install(settings(tmp_path, acme + BELL))
+    install(directory, settings(tmp_path, acme + BELL))
     learn(directory, "acme")
-    directory.install(settings(tmp_path, BELL))
+    install(directory, settings(tmp_path, BELL))
     assert fallbacks() == []
 
 
@@ -132,11 +124,11 @@ def test_ranges_are_found_by_their_lengths(
     directory: Directory, edge: sqlite3.Connection, tmp_path: Path
 ) -> None:
     ranged = ACME.replace("+44 20 1", "+44 20 712*")
-    directory.install(settings(tmp_path, ranged + BELL))
+    install(directory, settings(tmp_path, ranged + BELL))
     assert ("acme", "+4420712*") in numbers(edge)
     lengths = {len(spelling) - 1 for _, spelling in numbers(edge) if spelling.endswith("*")}
     assert {length for (length,) in edge.execute("SELECT length FROM range")} == lengths
-    directory.install(settings(tmp_path, BELL))
+    install(directory, settings(tmp_path, BELL))
     assert edge.execute("SELECT count(*) FROM range").fetchone() == (0,)
 
 
@@ -144,10 +136,10 @@ def test_numbers_are_written_as_in_the_trunks_country_or_else_the_edges(
     directory: Directory, edge: sqlite3.Connection, tmp_path: Path
 ) -> None:
     text = ACME.replace("+44 20 1", "020 7123 4567")
-    directory.install(settings(tmp_path, text))
+    install(directory, settings(tmp_path, text))
     assert numbers(edge) == {("acme", "02071234567")}
     bell = text.replace("acme", "bell") + 'country = "1"\n'
-    directory.install(settings(tmp_path, '[edge]\ncountry = "44"\n' + text + bell))
+    install(directory, settings(tmp_path, '[edge]\ncountry = "44"\n' + text + bell))
     assert {("acme", n) for n in ("+442071234567", "2071234567", "02071234567")} <= numbers(edge)
     assert ("bell", "+442071234567") not in numbers(edge)
 
@@ -155,7 +147,7 @@ def test_numbers_are_written_as_in_the_trunks_country_or_else_the_edges(
 def test_trunks_and_numbers_are_those_of_the_file(
     directory: Directory, edge: sqlite3.Connection, tmp_path: Path
 ) -> None:
-    directory.install(settings(tmp_path, ACME + BELL + "enabled = false\n"))
+    install(directory, settings(tmp_path, ACME + BELL + "enabled = false\n"))
     assert trunks(edge) == [("acme", "acct1", 1), ("bell", "acct2", 0)]
     assert numbers(edge) == {
         ("acme", "+44201"),
@@ -164,7 +156,7 @@ def test_trunks_and_numbers_are_those_of_the_file(
         ("acme", "+440201"),
         ("bell", "100"),
     }
-    directory.install(settings(tmp_path, BELL))
+    install(directory, settings(tmp_path, BELL))
     assert trunks(edge) == [("bell", "acct2", 1)]
     assert numbers(edge) == {("bell", "100")}
 
@@ -172,34 +164,34 @@ def test_trunks_and_numbers_are_those_of_the_file(
 def test_users_stand_there_with_their_ha1_and_never_with_a_password(
     directory: Directory, edge: sqlite3.Connection, tmp_path: Path
 ) -> None:
-    directory.install(settings(tmp_path, ACME + ALICE))
+    install(directory, settings(tmp_path, ACME + ALICE))
     assert directory.users() == ["alice"]
     ((ha1,),) = edge.execute(USER_HA1, ("alice", "edge.example")).fetchall()
     assert ha1 == hashlib.md5(b"alice:edge.example:topsecret").hexdigest()
     files = b"".join(file.read_bytes() for file in directory.path.parent.glob(f"{FILE}*"))
     assert b"topsecret" not in files and b"hunter2" not in files
-    directory.install(settings(tmp_path, ACME))
+    install(directory, settings(tmp_path, ACME))
     assert directory.users() == []
 
 
 def test_a_trunk_that_stays_keeps_its_token_because_the_registrar_knows_it_by_that(
     directory: Directory, tmp_path: Path
 ) -> None:
-    directory.install(settings(tmp_path, ACME + BELL))
+    install(directory, settings(tmp_path, ACME + BELL))
     before = directory.tokens()
     assert len(set(before.values())) == 2
     assert all(len(token) >= 24 for token in before.values())
-    directory.install(settings(tmp_path, ACME.replace("pbx", "other") + BELL))
+    install(directory, settings(tmp_path, ACME.replace("pbx", "other") + BELL))
     assert directory.tokens() == before
 
 
 def test_a_trunk_that_goes_and_comes_back_has_another_token(
     directory: Directory, tmp_path: Path
 ) -> None:
-    directory.install(settings(tmp_path, ACME))
+    install(directory, settings(tmp_path, ACME))
     before = directory.tokens()
-    directory.install(settings(tmp_path, ""))
-    directory.install(settings(tmp_path, ACME))
+    install(directory, settings(tmp_path, ""))
+    install(directory, settings(tmp_path, ACME))
     assert directory.tokens()["acme"] != before["acme"]
 
 
@@ -207,12 +199,12 @@ def test_a_trunk_that_goes_and_comes_back_has_another_token(
 def test_the_token_of_what_was_registered_is_nobody_elses_for_a_week(
     directory: Directory, tmp_path: Path, after: str
 ) -> None:
-    directory.install(settings(tmp_path, ACME + BELL))
+    install(directory, settings(tmp_path, ACME + BELL))
     directory.save(ACCOUNT, REGISTERED, LEARNED, SOCKET, NOW)
     learn(directory, "bell")
     old = directory.tokens()["acme"]
-    directory.install(settings(tmp_path, after), NOW, others=["acme"])
-    directory.install(settings(tmp_path, after), NOW)  # and each later file leaves it
+    install(directory, settings(tmp_path, after), NOW, replaced=["acme"])
+    install(directory, settings(tmp_path, after), NOW)  # and each later file leaves it
     assert old not in directory.tokens().values()
 
     request = called("udp:192.0.2.1:5060", old)
@@ -230,37 +222,37 @@ def test_the_token_of_what_was_registered_is_nobody_elses_for_a_week(
 
 
 def test_a_trunk_that_goes_takes_its_addresses_along(directory: Directory, tmp_path: Path) -> None:
-    directory.install(settings(tmp_path, ACME + BELL))
+    install(directory, settings(tmp_path, ACME + BELL))
     learn(directory, "acme")
     learn(directory, "bell")
-    directory.install(settings(tmp_path, BELL))
+    install(directory, settings(tmp_path, BELL))
     assert known(directory) == [("bell", "192.0.2.1")]
 
 
 def test_a_disabled_trunk_has_no_learned_address(directory: Directory, tmp_path: Path) -> None:
-    directory.install(settings(tmp_path, ACME + BELL))
+    install(directory, settings(tmp_path, ACME + BELL))
     learn(directory, "acme")
     learn(directory, "bell")
-    directory.install(settings(tmp_path, ACME + "enabled = false\n" + BELL))
+    install(directory, settings(tmp_path, ACME + "enabled = false\n" + BELL))
     assert known(directory) == [("bell", "192.0.2.1")]
 
 
 def test_a_file_that_cannot_be_written_down_changes_nothing(
     directory: Directory, edge: sqlite3.Connection, tmp_path: Path
 ) -> None:
-    directory.install(settings(tmp_path, ACME))
+    install(directory, settings(tmp_path, ACME))
     before = (trunks(edge), numbers(edge))
     with broken(directory.path, "INSERT ON user"), pytest.raises(StoreError):
-        directory.install(settings(tmp_path, BELL + ALICE))
+        install(directory, settings(tmp_path, BELL + ALICE))
     assert (trunks(edge), numbers(edge)) == before
 
 
 def test_a_file_that_cannot_be_written_down_makes_no_port_exact(
     directory: Directory, tmp_path: Path
 ) -> None:
-    directory.install(settings(tmp_path, ACME))
+    install(directory, settings(tmp_path, ACME))
     with broken(directory.path, "INSERT ON user"), pytest.raises(StoreError):
-        directory.install(settings(tmp_path, ACME + 'port = "exact"\n' + ALICE))
+        install(directory, settings(tmp_path, ACME + 'port = "exact"\n' + ALICE))
     learn(directory, "acme")
     [(_, address)] = directory.addresses()
     assert not address.exact
@@ -270,7 +262,7 @@ def test_a_file_that_cannot_be_written_down_makes_no_port_exact(
 
 
 def test_a_registration_is_found_again_as_it_was(directory: Directory, tmp_path: Path) -> None:
-    directory.install(settings(tmp_path, ACME + BELL))
+    install(directory, settings(tmp_path, ACME + BELL))
     parked = Registration(
         trunk_id="bell",
         call_id="call-2",
@@ -301,7 +293,7 @@ def test_a_registration_is_found_again_as_it_was(directory: Directory, tmp_path:
 def test_an_address_says_where_when_and_on_which_of_our_sockets_it_was_learned(
     directory: Directory, tmp_path: Path
 ) -> None:
-    directory.install(settings(tmp_path, ACME))
+    install(directory, settings(tmp_path, ACME))
     directory.save(ACCOUNT, REGISTERED, LEARNED, SOCKET, NOW)
     ((trunk_id, address),) = directory.addresses()
     assert (trunk_id, str(address.ip), address.port) == ("acme", "192.0.2.1", 5060)
@@ -313,7 +305,7 @@ def test_an_address_says_where_when_and_on_which_of_our_sockets_it_was_learned(
 def test_a_refresh_extends_an_address_and_leaves_when_it_was_learned(
     directory: Directory, tmp_path: Path
 ) -> None:
-    directory.install(settings(tmp_path, ACME))
+    install(directory, settings(tmp_path, ACME))
     directory.save(ACCOUNT, REGISTERED, LEARNED, SOCKET, NOW)
     directory.save(ACCOUNT, REGISTERED, (Learn(REGISTRAR, NOW + 9000),), SOCKET, NOW + 2700)
     ((_, address),) = directory.addresses()
@@ -323,7 +315,7 @@ def test_a_refresh_extends_an_address_and_leaves_when_it_was_learned(
 def test_another_server_adds_an_address_and_the_former_keeps_its_own_expiry(
     directory: Directory, tmp_path: Path
 ) -> None:
-    directory.install(settings(tmp_path, ACME))
+    install(directory, settings(tmp_path, ACME))
     directory.save(ACCOUNT, REGISTERED, LEARNED, SOCKET, NOW)
     other = Learn(TransportAddress.parse("udp:192.0.2.2:5060"), NOW + 9000)
     directory.save(ACCOUNT, REGISTERED, (other,), SOCKET, NOW + 2700)
@@ -336,7 +328,7 @@ def test_another_server_adds_an_address_and_the_former_keeps_its_own_expiry(
 def test_what_is_forgotten_is_gone_with_the_step_that_forgets_it(
     directory: Directory, tmp_path: Path
 ) -> None:
-    directory.install(settings(tmp_path, ACME + BELL))
+    install(directory, settings(tmp_path, ACME + BELL))
     learn(directory, "acme")
     learn(directory, "bell")
     directory.save(ACCOUNT, Registration("acme", "call-1", 3), (ForgetAddresses(),), SOCKET, NOW)
@@ -346,7 +338,7 @@ def test_what_is_forgotten_is_gone_with_the_step_that_forgets_it(
 def test_a_registration_is_not_written_without_its_address(
     directory: Directory, tmp_path: Path
 ) -> None:
-    directory.install(settings(tmp_path, ACME))
+    install(directory, settings(tmp_path, ACME))
     with broken(directory.path, "INSERT ON address"), pytest.raises(StoreError):
         directory.save(ACCOUNT, REGISTERED, LEARNED, SOCKET, NOW)
     assert directory.registrations() == {}
@@ -358,7 +350,7 @@ def test_a_registration_is_not_written_without_its_address(
 def test_an_address_is_not_written_without_its_registration(
     directory: Directory, tmp_path: Path
 ) -> None:
-    directory.install(settings(tmp_path, ACME))
+    install(directory, settings(tmp_path, ACME))
     with broken(directory.path, "INSERT ON registration"), pytest.raises(StoreError) as error:
         directory.save(ACCOUNT, REGISTERED, LEARNED, SOCKET, NOW)
     assert str(error.value) == f"the directory {directory.path} cannot be written: disk"
@@ -368,7 +360,7 @@ def test_an_address_is_not_written_without_its_registration(
 def test_expired_addresses_are_swept_out_and_live_ones_stay(
     directory: Directory, tmp_path: Path
 ) -> None:
-    directory.install(settings(tmp_path, ACME + BELL))
+    install(directory, settings(tmp_path, ACME + BELL))
     for trunk_id, expires_at in (("acme", NOW), ("bell", NOW + 1)):
         step = Registration(trunk_id, f"call-{trunk_id}", 1)
         directory.save(ACCOUNT, step, (Learn(REGISTRAR, expires_at),), SOCKET, NOW - 60)
@@ -382,11 +374,11 @@ def test_what_an_exact_trunk_learned_admits_one_port_and_a_new_file_says_otherwi
     def exact() -> list[bool]:
         return [address.exact for _, address in directory.addresses()]
 
-    directory.install(settings(tmp_path, ACME + 'port = "exact"\n' + BELL))
+    install(directory, settings(tmp_path, ACME + 'port = "exact"\n' + BELL))
     learn(directory, "acme")
     learn(directory, "bell")
     assert exact() == [True, False]
-    directory.install(settings(tmp_path, ACME + BELL + 'port = "exact"\n'))
+    install(directory, settings(tmp_path, ACME + BELL + 'port = "exact"\n'))
     assert exact() == [False, True]
     learn(directory, "acme")
     learn(directory, "bell")
@@ -430,7 +422,7 @@ def a_pin(ip: str, port: int | None = None, expires_at: float | None = NOW + 60)
 def test_what_the_file_pins_stands_until_the_file_does_not(
     directory: Directory, edge: sqlite3.Connection, tmp_path: Path
 ) -> None:
-    directory.install(settings(tmp_path, PINS), NOW)
+    install(directory, settings(tmp_path, PINS), NOW)
     assert pinned(directory) == [
         ("192.0.2.7", None, "udp", ""),
         ("198.51.100.0/24", None, "udp", ""),
@@ -438,23 +430,23 @@ def test_what_the_file_pins_stands_until_the_file_does_not(
     ]
     assert all(a.in_file and a.exact == (a.port == 5060) for _, a in directory.addresses())
     assert listed(edge) == {"198.51.100.0/24", "2001:db8::/48"}
-    directory.install(settings(tmp_path, ACME + 'networks = ["192.0.2.7"]\n'), NOW + 5)
+    install(directory, settings(tmp_path, ACME + 'networks = ["192.0.2.7"]\n'), NOW + 5)
     ((_, kept),) = directory.addresses()
     assert (str(kept.ip), kept.learned_at) == ("192.0.2.7", NOW), "what stays keeps its age"
     assert listed(edge) == set()
 
 
 def test_what_has_expired_in_the_file_is_not_pinned(directory: Directory, tmp_path: Path) -> None:
-    directory.install(settings(tmp_path, PINS), UNTIL)
+    install(directory, settings(tmp_path, PINS), UNTIL)
     assert [ip for ip, *_ in pinned(directory)] == ["192.0.2.7", "198.51.100.0/24"]
 
 
 def test_a_disabled_trunk_has_no_pinned_address(
     directory: Directory, edge: sqlite3.Connection, tmp_path: Path
 ) -> None:
-    directory.install(settings(tmp_path, PINS), NOW)
+    install(directory, settings(tmp_path, PINS), NOW)
     directory.pin("acme", a_pin("203.0.113.0/24"))
-    directory.install(settings(tmp_path, PINS + "enabled = false\n"), NOW)
+    install(directory, settings(tmp_path, PINS + "enabled = false\n"), NOW)
     assert pinned(directory) == []
     assert listed(edge) == set()
     with pytest.raises(DisabledTrunkError, match="trunk acme is disabled"):
@@ -466,10 +458,10 @@ def test_a_disabled_trunk_has_no_pinned_address(
 def test_what_is_pinned_at_run_time_survives_new_files_and_what_is_taken_back(
     directory: Directory, edge: sqlite3.Connection, tmp_path: Path
 ) -> None:
-    directory.install(settings(tmp_path, PINS), NOW)
+    install(directory, settings(tmp_path, PINS), NOW)
     directory.pin("acme", a_pin("203.0.113.0/24"), "for an hour")
     directory.pin("acme", a_pin("198.51.100.0/24"))
-    directory.install(settings(tmp_path, ACME), NOW)
+    install(directory, settings(tmp_path, ACME), NOW)
     directory.save(ACCOUNT, Registration("acme", "call-1", 3), (ForgetAddresses(),), SOCKET, NOW)
     assert pinned(directory) == [
         ("198.51.100.0/24", None, "udp", ""),
@@ -481,7 +473,7 @@ def test_what_is_pinned_at_run_time_survives_new_files_and_what_is_taken_back(
 def test_what_is_pinned_again_has_the_new_expiry_and_is_there_once(
     directory: Directory, tmp_path: Path
 ) -> None:
-    directory.install(settings(tmp_path, ACME), NOW)
+    install(directory, settings(tmp_path, ACME), NOW)
     directory.pin("acme", a_pin("203.0.113.7"), "once")
     directory.pin("acme", a_pin("203.0.113.7", expires_at=NOW + 99), "again")
     ((_, address),) = directory.addresses()
@@ -494,7 +486,7 @@ def test_what_is_pinned_again_has_the_new_expiry_and_is_there_once(
 def test_only_what_was_pinned_at_run_time_can_be_unpinned(
     directory: Directory, tmp_path: Path
 ) -> None:
-    directory.install(settings(tmp_path, PINS), NOW)
+    install(directory, settings(tmp_path, PINS), NOW)
     directory.pin("acme", a_pin("203.0.113.7", 5060))
     before = pinned(directory)
     assert not directory.unpin("acme", canonical_network("203.0.113.8"), NOW)
@@ -524,7 +516,7 @@ def said(directory: Directory, request: Request, now: float) -> tuple[str | None
 def test_an_address_that_ended_is_told_of_for_a_day_and_never_admits(
     directory: Directory, edge: sqlite3.Connection, tmp_path: Path
 ) -> None:
-    directory.install(settings(tmp_path, ACME), NOW)
+    install(directory, settings(tmp_path, ACME), NOW)
     learn(directory, "acme")
     request = called("udp:192.0.2.1:5060")
     expired = ("acme", "its address 192.0.2.1 expired 40 s ago")
@@ -541,7 +533,7 @@ def test_an_address_that_ended_is_told_of_for_a_day_and_never_admits(
 
 
 def test_what_was_taken_back_or_pinned_is_told_of_too(directory: Directory, tmp_path: Path) -> None:
-    directory.install(settings(tmp_path, ACME), NOW)
+    install(directory, settings(tmp_path, ACME), NOW)
     learn(directory, "acme")
     directory.save(
         ACCOUNT, Registration("acme", "call-1", 3), (ForgetAddresses(),), SOCKET, NOW + 10
@@ -552,7 +544,7 @@ def test_what_was_taken_back_or_pinned_is_told_of_too(directory: Directory, tmp_
     )
     directory.pin("acme", a_pin("198.51.100.0/24", expires_at=NOW + 60))
     directory.drop_expired(NOW + 60)
-    directory.install(settings(tmp_path, ACME), NOW + 61)
+    install(directory, settings(tmp_path, ACME), NOW + 61)
     assert said(directory, called("udp:198.51.100.9:5060"), NOW + 70) == (
         "acme",
         "its address 198.51.100.0/24 expired 10 s ago",
@@ -563,7 +555,7 @@ def test_what_was_taken_back_or_pinned_is_told_of_too(directory: Directory, tmp_
 def test_the_same_address_is_kept_once_and_all_together_are_bounded(
     directory: Directory, edge: sqlite3.Connection, tmp_path: Path
 ) -> None:
-    directory.install(settings(tmp_path, ACME), NOW)
+    install(directory, settings(tmp_path, ACME), NOW)
 
     def kept() -> list[str]:
         return [ip for (ip,) in edge.execute("SELECT ip FROM former_address ORDER BY ended_at")]
@@ -581,7 +573,7 @@ def test_the_same_address_is_kept_once_and_all_together_are_bounded(
 def test_a_trunk_that_the_request_names_is_told_of_wherever_it_is(
     directory: Directory, tmp_path: Path
 ) -> None:
-    directory.install(settings(tmp_path, ACME + BELL), NOW)
+    install(directory, settings(tmp_path, ACME + BELL), NOW)
     learn(directory, "acme")
     learn(directory, "bell", "192.0.2.2")
     source = "udp:203.0.113.9:5060"
@@ -601,11 +593,11 @@ def test_a_trunk_that_goes_while_a_call_is_explained_is_passed_over(
     directory: Directory, tmp_path: Path
 ) -> None:
     """Beside a drop-in, others write."""
-    directory.install(settings(tmp_path, ACME + BELL))
+    install(directory, settings(tmp_path, ACME + BELL))
     request = called("udp:192.0.2.77:5060", "+44201")
     evidence = directory.evidence(request, NOW)
     assert [one.trunk_id for one in directory.neighbours(request, evidence)] == ["acme"]
-    directory.install(settings(tmp_path, BELL))
+    install(directory, settings(tmp_path, BELL))
     assert directory.neighbours(request, evidence) == []
 
 
@@ -628,7 +620,7 @@ def test_the_inside_key_is_new_at_each_start_and_the_dialog_key_stays(
 
 
 def test_only_its_own_user_may_read_it(directory: Directory, tmp_path: Path) -> None:
-    directory.install(settings(tmp_path, ACME + ALICE))
+    install(directory, settings(tmp_path, ACME + ALICE))
     for file in directory.path.parent.glob(f"{FILE}*"):
         assert stat.S_IMODE(file.stat().st_mode) == 0o600, file.name
 
@@ -694,13 +686,13 @@ def test_a_full_disk_is_called_full_and_changes_nothing(
     directory: Directory, edge: sqlite3.Connection, tmp_path: Path
 ) -> None:
     """SQLite then ends the transaction itself."""
-    directory.install(settings(tmp_path, ACME))
+    install(directory, settings(tmp_path, ACME))
     before = (trunks(edge), numbers(edge))
     (pages,) = directory._db.execute("PRAGMA page_count").fetchone()
     directory._db.execute(f"PRAGMA max_page_count = {pages}")
     many = "".join(BELL.replace("bell", f"bell{i}") for i in range(500))
     with pytest.raises(StoreError) as error:
-        directory.install(settings(tmp_path, many))
+        install(directory, settings(tmp_path, many))
     assert str(error.value) == (
         f"the directory {directory.path} cannot be written: database or disk is full; make room "
         "on its disk"
@@ -729,7 +721,7 @@ READS: dict[str, Callable[[Directory], object]] = {
 def test_what_cannot_be_read_is_an_error_of_the_directory(
     directory: Directory, tmp_path: Path, read: str
 ) -> None:
-    directory.install(settings(tmp_path, ACME + ALICE))
+    install(directory, settings(tmp_path, ACME + ALICE))
     with closing(sqlite3.connect(directory.path)) as other:
         for table in ("trunk", "address", "user", "registration", "event"):
             other.execute(f"ALTER TABLE {table} RENAME TO {table}_that_was")
@@ -741,11 +733,11 @@ def test_what_cannot_be_read_is_an_error_of_the_directory(
 def test_a_reader_and_the_writer_never_wait_for_each_other(
     directory: Directory, edge: sqlite3.Connection, tmp_path: Path
 ) -> None:
-    directory.install(settings(tmp_path, ACME))
+    install(directory, settings(tmp_path, ACME))
     edge.execute("PRAGMA busy_timeout = 0")
     edge.execute("BEGIN")
     assert trunks(edge) == [("acme", "acct1", 1)]
-    directory.install(settings(tmp_path, BELL))
+    install(directory, settings(tmp_path, BELL))
     assert trunks(edge) == [("acme", "acct1", 1)], "a transaction sees one state from end to end"
     edge.execute("COMMIT")
     assert trunks(edge) == [("bell", "acct2", 1)]

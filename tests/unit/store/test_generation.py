@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from testkit.directory import install
 from whence.agent.config.models import Config
 from whence.core.identification.address import Address, Origin
 from whence.core.registration.events import Action, ForgetAddresses, Learn
@@ -42,7 +43,7 @@ Moved = Callable[[], bool]
 @pytest.fixture
 def directory(tmp_path: Path) -> Iterator[Directory]:
     directory = Directory(tmp_path / FILE)
-    directory.install(SETTINGS)
+    install(directory, SETTINGS)
     yield directory
     directory.close()
 
@@ -115,9 +116,9 @@ def test_a_step_that_teaches_nothing_does_not(directory: Directory, moved: Moved
 
 
 def test_a_new_file_and_a_trunk_that_goes_move_it(directory: Directory, moved: Moved) -> None:
-    directory.install(SETTINGS)
+    install(directory, SETTINGS)
     assert moved()
-    directory.install(SETTINGS, others=["acme"])
+    install(directory, SETTINGS, replaced=["acme"])
     assert moved()
 
 

@@ -33,9 +33,9 @@ def add(
         What is held stays so, restarts and new files or not, until register or resume.
         """
         if order == "park":
-            registrations.park(trunk_id)
+            registrations.orders.park(trunk_id)
         elif order == "unregister":
-            registrations.unregister(trunk_id)
+            registrations.orders.unregister(trunk_id)
         else:
-            registrations.want(trunk_id)
+            registrations.orders.want(trunk_id)
         return trunk_view(*registrations[trunk_id], keepalive(trunk_id))

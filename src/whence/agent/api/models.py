@@ -7,12 +7,12 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, Field
 
-from whence.agent.config import networks
 from whence.agent.config.validators import ALL_HEADERS_LIMIT
 from whence.agent.monitoring.explain import Explanation
 from whence.agent.registration.status import TrunkInfo
 from whence.core.identification import conflicts, number_headers
 from whence.core.identification.decision import Reason, Rule
+from whence.core.identification.networks import checked_network
 from whence.core.identification.request import Request
 from whence.core.monitoring import alarms
 from whence.core.monitoring.unknown_sources import LONGEST_S, Why
@@ -259,7 +259,7 @@ class UnknownSourceView(BaseModel):
 
 
 def _is_source_or_ip(text: str) -> str:
-    networks.network(str(source_or_ip(text).ip))
+    checked_network(str(source_or_ip(text).ip))
     return text
 
 

@@ -16,20 +16,6 @@ DEBIANS_CAS = "/etc/ssl/certs/ca-certificates.crt"
 """The CAs that browsers believe; Debian package ca-certificates."""
 
 
-def webhook_token(path: Path) -> str:
-    """Read a bearer token: one word of ASCII. ValueError says so, and never what is in the file."""
-    try:
-        text = path.read_text("ascii").strip()
-    except (OSError, ValueError):
-        text = ""
-    if not text or not text.isprintable() or " " in text:
-        raise ValueError(
-            f'webhook_token_file: "{path}" cannot be read or holds no single word; write the '
-            "token into it, and let only the agent's user read it"
-        )
-    return text
-
-
 def readable(name: str, given: str, folder: Path) -> str:
     """Return the absolute path of a PEM file that can be read now. Raises ValueError."""
     path = str((folder / given).absolute())

@@ -79,7 +79,7 @@ def _no_socket(edge: EdgeConfig, server: Uri) -> str:
         version = None
     if version is not None:
         transport = transport or Transport.UDP  # RFC 3263 4.1
-    if not transport or (version and edge.socket_for(transport, version)):
+    if not transport or (version and edge.sockets.socket_for(transport, version)):
         return ""
     socket = f'"{transport}:{"[ip]" if version == 6 else "ip"}:port"'
     if not any(own.transport is transport for own in edge.listen):

@@ -20,8 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from whence.agent.config import phone_numbers as spellings
-from whence.agent.config.files import DEBIANS_CAS, no_password, readable, webhook_token, writable
+from whence.agent.config.files import DEBIANS_CAS, no_password, readable, writable
 from whence.agent.config.toml import PER_SECOND, SECONDS, Table
 from whence.agent.config.trunk import TrunkConfig, UserConfig
 from whence.agent.config.validators import (
@@ -39,11 +38,12 @@ from whence.agent.config.validators import (
     state_path,
 )
 from whence.core.identification.address import GRACE_S
-from whence.core.identification.trunk import NUMBER_HEADERS
 from whence.core.registration.backoff import WAITS, Backoff, Waits
-from whence.core.sip.phone_number import account_spellings
+from whence.core.settings import further_number_headers
+from whence.core.sip.sockets import EdgeSockets
 from whence.core.sip.transport_address import Transport, TransportAddress
 from whence.trust.settings import NamedFile
+from whence.trust.tokens import webhook_token
 
 
 class TlsConfig(Table):
@@ -174,12 +174,10 @@ class EdgeConfig(Table):
         except ValueError:
             return parse_ip_and_port(self.advertise) if self.advertise else ("", None)
 
-    def place_of(self, socket: TransportAddress) -> tuple[str, int]:
-        """(ip, port) by which our `socket` is seen; what is advertised is of one IP version."""
-        ip, port = self._advertised
-        if not ip or ip_address(ip).version != socket.ip.version:
-            return str(socket.ip), socket.port
-        return ip, port or socket.port
+    @property
+    def sockets(self) -> EdgeSockets:
+        """Return its sockets as a value of the core."""
+        return EdgeSockets(tuple(self.listen), *self._advertised)
 
     @property
     def has_tls(self) -> bool:
@@ -190,11 +188,6 @@ class EdgeConfig(Table):
     def has_streams(self) -> bool:
         """Whether it listens over TCP or TLS."""
         return any(socket.transport is not Transport.UDP for socket in self.listen)
-
-    def socket_for(self, transport: Transport, ip_version: int) -> TransportAddress | None:
-        """Our socket for requests over `transport` to an address of IPv4 or IPv6."""
-        fitting = (s for s in self.listen if s.transport is transport)
-        return next((s for s in fitting if s.ip.version == ip_version), None)
 
 
 class MonitoringConfig(Table):
@@ -376,33 +369,7 @@ class Config(Table):
         """The calling code of the country in which a trunk's provider is; empty: not said."""
         return trunk.country or self.edge.country
 
-    def spellings(self, trunk: TrunkConfig) -> dict[str, str]:
-        """All forms in which the provider of `trunk` may write its numbers → each in E.164."""
-        country = self.country_of(trunk)
-        found: dict[str, str] = {}
-        for number in trunk.numbers:
-            forms = spellings.spellings(number, country)
-            found |= dict.fromkeys(forms, spellings.e164(number, country))
-        return found
-
-    def account_spellings(self, trunk: TrunkConfig) -> dict[str, str]:
-        """All forms in which the account of `trunk` may be called → each in E.164; empty: none."""
-        forms = dict.fromkeys(account_spellings(trunk.user), "")
-        try:
-            country = self.country_of(trunk)
-            e164 = spellings.e164(trunk.user, country)
-            return dict.fromkeys([*forms, *spellings.spellings(trunk.user, country)], e164)
-        except ValueError:  # it is no number
-            return forms
-
-    def number_style(self, trunk: TrunkConfig) -> str:
-        """How `{number}` is written for the target of `trunk`, for the directory."""
-        if trunk.number_format == "as_sent":
-            return ""
-        return str(spellings.style(trunk.number_format, self.country_of(trunk)))
-
     @property
     def number_headers(self) -> list[str]:
         """All headers that some trunk names, but for those that are always read."""
-        named = {header for trunk in self.trunk for header in trunk.number_headers}
-        return sorted(named - set(NUMBER_HEADERS))
+        return further_number_headers(trunk.number_headers for trunk in self.trunk)

@@ -271,16 +271,6 @@ class TrunkConfig(Table):
             raise ValueError(self.registrar)
         return uri
 
-    @property
-    def servers(self) -> tuple[Uri, ...]:
-        """The registrar and the outbound proxy: whose addresses in DNS may answer a REGISTER."""
-        texts = dict.fromkeys(text for text in (self.proxy, self.registrar) if text)
-        return tuple(uri for uri in map(Uri.parse, texts) if uri is not None)
-
-    def pinned(self, now: float) -> tuple[Address, ...]:
-        """Return its `networks` as addresses, without those that have expired."""
-        return tuple(pin.address(now) for pin in self.networks if pin.lasts(now))
-
     def credentials(self) -> Credentials:
         """Who we are to the registrar."""
         password = Secret(self.password.get_secret_value()) if self.password else None

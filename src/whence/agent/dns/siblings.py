@@ -15,13 +15,12 @@ from ipaddress import ip_address
 from itertools import islice
 from typing import Protocol
 
-from whence.agent.config.models import Config
-from whence.agent.config.trunk import TrunkConfig
 from whence.agent.runtime.due_queue import DueQueue
 from whence.agent.runtime.tasks import Tasks
 from whence.core.identification.address import Address
-from whence.core.identification.dns_siblings import LIMIT, siblings
+from whence.core.identification.dns_siblings import LIMIT, SiblingSettings, siblings
 from whence.core.registration.model import Registration
+from whence.core.settings import TrunkSettings
 from whence.core.sip.transport_address import IP, Network, TransportAddress
 from whence.core.sip.uri import Uri
 from whence.errors import StoreError
@@ -86,7 +85,7 @@ class SiblingService:
         self,
         directory: Directory,
         resolver: HostResolver,
-        settings: Config,
+        settings: SiblingSettings,
         clock: Callable[[], float] = time.time,
         *,
         observers: Sequence[DnsObserver] = (),
@@ -97,9 +96,7 @@ class SiblingService:
         self._directory = directory
         self._resolver = resolver
         self._clock = clock
-        self._own = {socket.ip for socket in settings.edge.listen}
-        self._grace_s = settings.agent.grace
-        self._least_s, self._most_s = settings.agent.sibling_ttl
+        self._settings = settings
         self._names: dict[str, _Name] = {}
         self._followed: dict[str, _Followed] = {}
         self._unwritten: dict[str, None] = {}
@@ -110,7 +107,7 @@ class SiblingService:
 
     # What it hears of registrations and of new files; called in the loop.
 
-    def changed(self, trunk: TrunkConfig, registration: Registration) -> None:
+    def changed(self, trunk: TrunkSettings, registration: Registration) -> None:
         """See whether the trunk is registered, and where."""
         r, now = registration, self._clock()
         names = _names(trunk)
@@ -119,8 +116,8 @@ class SiblingService:
         if not names or not r.stands(now) or r.registrar is None or r.learned_until is None:
             self.gone(trunk.id)
             return
-        ends_at = r.learned_until + self._grace_s
-        followed = _Followed(names, trunk.port == "exact", r.registrar, ends_at)
+        ends_at = r.learned_until + self._settings.grace_s
+        followed = _Followed(names, trunk.match_port, r.registrar, ends_at)
         before = self._followed.get(trunk.id)
         if before == followed:
             return
@@ -161,11 +158,14 @@ class SiblingService:
                 del self._names[text]
                 self._looks.cancel(name)
 
-    def apply(self, settings: Config) -> None:
-        """Heed a new file, after the registrations have: what it follows no more ends at once."""
-        for trunk in settings.trunk:
+    def apply(self, trunks: Iterable[TrunkSettings]) -> None:
+        """Follow DNS for these trunks as they are set now, after the registrations have changed.
+
+        Resolved addresses that a trunk follows no more end at once.
+        """
+        for trunk in trunks:
             followed = self._followed.get(trunk.id)
-            names, exact = _names(trunk), trunk.port == "exact"
+            names, exact = _names(trunk), trunk.match_port
             if followed is None:
                 if not names:
                     self._directory.drop_resolved(trunk.id)
@@ -205,7 +205,8 @@ class SiblingService:
                 next_at = name.good_until  # it was asked before its time
                 self._write_later(waiting & self._followed.keys())
             elif found:
-                next_at = now + max(self._least_s, min(good_for_s, self._most_s))
+                least_s, most_s = self._settings.least_s, self._settings.most_s
+                next_at = now + max(least_s, min(good_for_s, most_s))
                 name.found, name.good_until = found, next_at
                 self._write_later(name.trunks)
             else:
@@ -260,7 +261,7 @@ class SiblingService:
             found = siblings(
                 name.found,
                 followed.registrar,
-                self._own,
+                self._settings.own,
                 exact=followed.exact,
                 now=now,
                 expires_at=ends_at,
@@ -269,7 +270,7 @@ class SiblingService:
         return [address for address in of.values() if address.live(now)][:LIMIT]
 
 
-def _names(trunk: TrunkConfig) -> tuple[str, ...]:
+def _names(trunk: TrunkSettings) -> tuple[str, ...]:
     """The servers of a trunk that DNS is asked about; none where it is not to be followed."""
     if not (trunk.follow_dns and trunk.enabled):
         return ()

@@ -111,14 +111,14 @@ def write(file: Path, text: str) -> None:
 
 def _sockets(edge: EdgeConfig) -> list[str]:
     """Our own sockets, and the addresses by which others see them: no request is sent there."""
-    places = [(socket.transport, *edge.place_of(socket)) for socket in edge.listen]
+    places = [(socket.transport, *edge.sockets.place_of(socket)) for socket in edge.listen]
     seen = [f"{transport}:{host_text(host)}:{port}" for transport, host, port in places]
     return list(dict.fromkeys([*map(str, edge.listen), str(edge.inside), *seen]))
 
 
 def _advertised(edge: EdgeConfig, socket: TransportAddress) -> str:
     """`ip:port` by which others see a socket; nothing where it is its own."""
-    host, port = edge.place_of(socket)
+    host, port = edge.sockets.place_of(socket)
     own = (host, port) == (str(socket.ip), socket.port)
     return "" if own else f"{host_text(host)}:{port}"
 

@@ -15,7 +15,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Protocol
 
-from whence.agent.config.models import Config
 from whence.core.identification import conflicts
 from whence.core.identification.conflicts import Conflict, ConflictKind, NamedTrunk
 from whence.core.sip.uri import Uri
@@ -143,19 +142,6 @@ def _accounts_of_others(db: sqlite3.Connection) -> list[tuple[str, str, str]]:
     return conflicts.accounts_of_others(
         sorted({(form, account) for form, account, *_ in found}),
         sorted({(spelling, owner) for *_, spelling, owner in found}),
-    )
-
-
-def in_file(settings: Config) -> list[Conflict]:
-    """Find what clashes by the file alone: trunks at one registrar are at one address."""
-    enabled = [trunk for trunk in settings.trunk if trunk.enabled]
-    numbers = [(spelling, t.id) for t in enabled for spelling in settings.spellings(t)]
-    accounts = [(form, t.id) for t in enabled for form in settings.account_spellings(t)]
-    return conflicts.find(
-        [NamedTrunk(t.id, t.user, bool(t.numbers), t.fallback) for t in enabled],
-        numbers,
-        [(t.id, (t.server.host, t.server.port or 5060)) for t in enabled],
-        accounts=conflicts.accounts_of_others(accounts, numbers),
     )
 
 

@@ -20,7 +20,8 @@ from whence.agent.monitoring.unknown_sources import UnknownSources
 from whence.agent.monitoring.webhook import Webhook
 from whence.agent.registration.client import KamailioClient
 from whence.agent.registration.keepalive import KeepAliveOutcome, KeepAliveService
-from whence.agent.registration.service import AttemptOutcome, RegistrationService
+from whence.agent.registration.outcome import AttemptOutcome
+from whence.agent.registration.service import RegistrationService
 from whence.agent.registration.status import RegistrationStatus
 from whence.core.identification.address import Origin
 from whence.core.monitoring.alarms import AlarmKind

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from whence.agent.config import networks
 from whence.agent.registration.status import RegistrationStatus
 from whence.core.identification.address import Address, Origin
+from whence.core.identification.networks import checked_network
 from whence.core.monitoring.unknown_sources import UnknownSourceTable as Kept
 from whence.core.monitoring.unknown_sources import WindowCounter
 from whence.core.registration.history import EventKind, HistoryEvent
@@ -64,7 +64,7 @@ class UnknownSources:
         DisabledTrunkError for one that takes no calls; StoreError where it cannot be written.
         ValueError for an ip that is nobody's.
         """
-        networks.network(str(source.ip))
+        checked_network(str(source.ip))
         self.trunks.must_be_enabled(trunk_id)
         now = self.clock()
         address = Address(

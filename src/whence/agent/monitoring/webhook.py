@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from whence.agent.config.files import webhook_token
 from whence.agent.monitoring.alarms import RaisedAlarm, as_json
+from whence.trust.tokens import webhook_token
 
 log = logging.getLogger(__name__)
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from whence.agent.config.load import load
 from whence.agent.config.models import Config
+from whence.agent.config.to_core import node_settings
+from whence.core.settings import NodeSettings
 from whence.errors import ConfigError, StoreError
 from whence.trust.settings import load_trusted
 
@@ -34,7 +36,7 @@ class Reloaded:
 class Reload:
     """The settings that count now, and the way to newer ones."""
 
-    def __init__(self, path: Path, settings: Config, apply: Callable[[Config], None]) -> None:
+    def __init__(self, path: Path, settings: Config, apply: Callable[[NodeSettings], None]) -> None:
         """`apply` makes new settings count; StoreError where it cannot."""
         self._path = path
         self._apply = apply
@@ -50,7 +52,7 @@ class Reload:
         try:
             read = self._read()
             after = _as_started(read, before)
-            self._apply(after)
+            self._apply(node_settings(after))
         except ConfigError as error:
             log.error("not reloaded: %s", "; ".join(error.faults))  # noqa: TRY400 - no bug of ours
             raise

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from whence.agent.config.trunk import TrunkConfig
 from whence.agent.runtime.due_queue import DueQueue
 from whence.agent.runtime.tasks import Tasks
 from whence.core.registration import keepalive
 from whence.core.registration.keepalive import KeepAlive, KeepAliveTarget, OptionsReply
 from whence.core.registration.model import Registration
+from whence.core.settings import TrunkSettings
 from whence.core.sip.transport_address import TransportAddress
 
 log = logging.getLogger(__name__)
@@ -91,18 +91,21 @@ class KeepAliveService:
 
     # What the registrations tell.
 
-    def changed(self, trunk: TrunkConfig, registration: Registration) -> None:
+    def changed(self, trunk: TrunkSettings, registration: Registration) -> None:
         """Begin with a trunk that is registered now, and end with one that is not."""
         next_hop = registration.home
-        if not trunk.keepalive or next_hop is None or registration.expires_at is None:
+        if not trunk.keepalive_s or next_hop is None or registration.expires_at is None:
             self.gone(trunk.id)
             return
         pulse = self._pulses.get(trunk.id)
-        if pulse is not None and (pulse.next_hop, pulse.interval_s) == (next_hop, trunk.keepalive):
+        if pulse is not None and (pulse.next_hop, pulse.interval_s) == (
+            next_hop,
+            trunk.keepalive_s,
+        ):
             return
         self.gone(trunk.id)
-        begun = keepalive.first(self._clock(), trunk.keepalive, random.random())  # noqa: S311
-        self._pulses[trunk.id] = pulse = _Pulse(trunk.id, trunk.keepalive, next_hop, begun)
+        begun = keepalive.first(self._clock(), trunk.keepalive_s, random.random())  # noqa: S311
+        self._pulses[trunk.id] = pulse = _Pulse(trunk.id, trunk.keepalive_s, next_hop, begun)
         self._queue.schedule(pulse, begun.next_at)
 
     def gone(self, trunk_id: str) -> None:

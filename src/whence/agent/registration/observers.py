@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from whence.agent.config.trunk import TrunkConfig
 from whence.core.registration.history import HistoryEvent
 from whence.core.registration.model import Registration
+from whence.core.settings import TrunkSettings
 
 
 class RegistrationObserver(Protocol):
     """Acts on the state of registrations."""
 
-    def changed(self, trunk: TrunkConfig, registration: Registration) -> None:
+    def changed(self, trunk: TrunkSettings, registration: Registration) -> None:
         """It was taken up at a start, or a step of it has been written down."""
 
     def gone(self, trunk_id: str) -> None:

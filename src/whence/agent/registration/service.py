@@ -1,6 +1,6 @@
 """The shell around core/registration: it keeps every trunk registered, and carries out its steps.
 
-The scheduler says when an attempt is due; each request in flight is a task of its own. A step is
+One task waits for the next `next_at` of all; each request in flight is a task of its own. A step is
 written to the directory, with the address that it learned, before anything else comes of it.
 """
 
@@ -14,19 +14,23 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from enum import StrEnum
-from functools import lru_cache
-from typing import Protocol
 
-from whence.agent.config.models import Config
-from whence.agent.config.trunk import TrunkConfig
+from whence.agent.registration.account import make_account
+from whence.agent.registration.attempt import AttemptRunner, RegisterClient, TargetResolver
 from whence.agent.registration.concurrency import ConcurrencyLimit
-from whence.agent.registration.entry import Entry
+from whence.agent.registration.entry import (
+    Entry,
+    StoredTrunk,
+    shared,
+    with_learned,
+)
 from whence.agent.registration.observers import HistoryObserver, RegistrationObserver
+from whence.agent.registration.orders import OperatorOrders, must_be_enabled
+from whence.agent.registration.outcome import AttemptOutcome, outcome_of
 from whence.agent.registration.scheduler import RegistrationScheduler
+from whence.agent.registration.unwritten import only_noted, put_off
 from whence.agent.runtime.tasks import Tasks
 from whence.core.registration import history
-from whence.core.registration.backoff import WAITS, Failure
 from whence.core.registration.events import (
     Action,
     Answered,
@@ -45,14 +49,13 @@ from whence.core.registration.events import (
     Unregister,
 )
 from whence.core.registration.keepalive import KeepAliveTarget
-from whence.core.registration.learning import NOBODY_ELSE, ExpectedSources, permit
+from whence.core.registration.learning import permit
 from whence.core.registration.machine import resumed, step
-from whence.core.registration.model import Account, AccountKey, Registration, State
-from whence.core.registration.reason import RegistrationReason, Why
+from whence.core.registration.model import Registration, State
+from whence.core.settings import RegistrationSettings, TrunkSettings
 from whence.core.sip.transport_address import TransportAddress
-from whence.core.sip.uri import Uri
-from whence.errors import DisabledTrunkError, StoreError, UnknownTrunkError
-from whence.store.directory import Directory, StoredRegistration
+from whence.errors import StoreError, UnknownTrunkError
+from whence.store.directory import Directory
 
 log = logging.getLogger(__name__)
 
@@ -66,53 +69,8 @@ STOP_S = 5.0
 """How long the end of the program waits for registrars to confirm what is taken back."""
 
 
-class AttemptOutcome(StrEnum):
-    """How an attempt to register ended."""
-
-    REGISTERED = "registered"
-    WRONG_CREDENTIALS = "wrong_credentials"
-    REFUSED = "refused"
-    UNREACHABLE = "unreachable"
-    UNWRITTEN = "unwritten"
-    """The directory could not be written: a full disk, for example."""
-
-
-_OF_FAILURE = {
-    Failure.WRONG_CREDENTIALS: AttemptOutcome.WRONG_CREDENTIALS,
-    Failure.REFUSED: AttemptOutcome.REFUSED,
-    Failure.UNREACHABLE: AttemptOutcome.UNREACHABLE,
-}
-
-
-class RegisterClient(Protocol):
-    """Who sends a REGISTER and waits for its answer: the neighbour Kamailio."""
-
-    async def register(
-        self, account: Account, send: Send, call_id: str, socket: TransportAddress
-    ) -> Answered | Unanswered:
-        """Send it from the edge's `socket`; the final answer, or why there is none."""
-
-
-class TargetResolver(Protocol):
-    """Who says where a server is now: the neighbour DNS."""
-
-    async def targets(self, server: Uri) -> tuple[TransportAddress, ...]:
-        """Its next hops, best first; none where it has none, or nobody says."""
-
-    async def everywhere(self, server: Uri) -> tuple[tuple[TransportAddress, ...], float]:
-        """All its next hops, and for how many seconds that is good."""
-
-    def why_none(self, server: Uri) -> Why:
-        """Say why there were none just now."""
-
-
-def account_key(trunk: TrunkConfig) -> AccountKey:
-    """For whom, and where: what makes a registration another one, where it changes."""
-    return AccountKey(trunk.aor, trunk.proxy or trunk.registrar)
-
-
 class RegistrationService:
-    """All trunks' registrations. `run` it, and `apply` each new settings."""
+    """All trunks' registrations. `run` it; provisioning adds, updates and removes trunks."""
 
     def __init__(
         self,
@@ -126,19 +84,19 @@ class RegistrationService:
     ) -> None:
         """Each observer is called in the order given here, after the directory is written."""
         self._directory = directory
-        self._kamailio = kamailio
-        self._resolver = resolver
         self._clock = clock
-        self._settings = Config()
-        self._waits = WAITS
+        self._settings = settings = RegistrationSettings()
+        self._attempts = AttemptRunner(kamailio, resolver, settings.sockets, self._step, clock)
+        self._waits = settings.waits
         self._entries: dict[str, Entry] = {}
         self._stopping = False
         self._places = ConcurrencyLimit(IN_FLIGHT_LIMIT)
         self._tasks = Tasks("a registration's task")
-        limits = self._settings.registration
         self._scheduler = RegistrationScheduler(
-            self._tasks, limits.rate, limits.rate_per_registrar, clock
+            self._tasks, settings.rate, settings.rate_per_registrar, clock
         )
+        self.orders = OperatorOrders(self._entry, self._written_step, self._start_taking_back)
+        """What the operator may order of one trunk."""
         self.outcomes: Counter[AttemptOutcome] = Counter()
         """Attempts by outcome."""
         self.lapses = 0
@@ -151,64 +109,73 @@ class RegistrationService:
         """Attempts that are due, and were given a later slot."""
         return self._scheduler.waiting_for_pace
 
-    def __iter__(self) -> Iterator[tuple[TrunkConfig, Registration]]:
+    def __iter__(self) -> Iterator[tuple[TrunkSettings, Registration]]:
         return iter([(entry.trunk, entry.registration) for entry in self._entries.values()])
 
-    # Settings, at the start and at each reload.
+    # Trunks that are added, changed and removed. The directory has them, or has them no more.
 
-    def apply(self, settings: Config) -> None:
-        """Make the registrations those of `settings`; what did not change goes on as it was.
-
-        StoreError, and then nothing has changed.
-        """
-        after = {trunk.id: account_key(trunk) for trunk in settings.trunk}
-        leaving = [
-            entry
-            for id_, entry in self._entries.items()
-            if after.get(id_) != account_key(entry.trunk)
-        ]
-        stored = self._directory.registrations()
-        others = {id_ for id_, known in stored.items() if after.get(id_) != known.account}
-        others.update(entry.trunk.id for entry in leaving)
-        renewed = self._directory.install(settings, others=others)
-        tokens, stored = self._directory.tokens(), self._directory.registrations()
-        learned = self._directory.have_learned()
+    def configure(self, settings: RegistrationSettings) -> None:
+        """Register by these settings from now on. The sockets stay those of the first ones."""
         self._settings = settings
-        self._waits = settings.registration.waits()
-        limits = settings.registration
-        self._scheduler.set_pace(limits.rate, limits.rate_per_registrar)
-        for entry in leaving:
-            self._let_go(entry)
-        for trunk in settings.trunk:
-            if trunk.id in self._entries:
-                self._change(self._entries[trunk.id], trunk, learned)
-            else:
-                self._take_up(trunk, tokens[trunk.id], stored.get(trunk.id), learned)
-                if trunk.id in renewed and self._entries[trunk.id].registration.wanted:
-                    self._step(self._entries[trunk.id], RegisterNow())
-        for id_ in others - after.keys() - {entry.trunk.id for entry in leaving}:
-            log.info("trunk %s: gone from the file", id_)
+        self._attempts.sockets = settings.sockets
+        self._waits = settings.waits
+        self._scheduler.set_pace(settings.rate, settings.rate_per_registrar)
 
-    def _let_go(self, entry: Entry) -> None:
-        del self._entries[entry.trunk.id]
-        entry.leaving = True
-        for observer in self._observers:
-            observer.gone(entry.trunk.id)
-        self._tasks.start(self._take_back(entry))
+    def trunks(self) -> dict[str, TrunkSettings]:
+        """Trunk id → its settings, of all trunks."""
+        return {id_: entry.trunk for id_, entry in self._entries.items()}
 
-    def _change(self, entry: Entry, trunk: TrunkConfig, learned: frozenset[str]) -> None:
-        """Do what the change needs: new credentials register at once, a new target does not.
+    def add(self, trunk: TrunkSettings, stored: StoredTrunk, *, at_once: bool = False) -> None:
+        """Keep one more trunk registered, from where the last agent left it.
 
-        `learned`: the trunks that still have a learned address.
+        `at_once`: register it now, since it has other credentials than when it was stored.
         """
-        # The contact follows the socket of the next hop, and no new file changes the sockets.
+        account = make_account(trunk, stored.token, self._settings.sockets)
+        registration = self._restored(trunk.id, stored)
+        wanted = trunk.enabled and registration.wanted
+        entry = Entry(trunk, account, replace(registration, wanted=wanted))
+        entry.told = shared(history.said(registration))
+        self._scheduler.watch(entry)
+        self._entries[trunk.id] = entry
+        self._changed(entry)
+        state, held = entry.registration.state, entry.registration.held
+        if wanted:
+            self._scheduler.schedule(entry)
+        elif state.under_way if held and trunk.enabled else state is not State.UNREGISTERED:
+            self._start_taking_back(entry)
+        if at_once and wanted:
+            self._step(entry, RegisterNow())
+
+    def _restored(self, trunk_id: str, stored: StoredTrunk) -> Registration:
+        if stored.registration is None:
+            return Registration(trunk_id, secrets.token_hex(16))
+        now = self._clock()
+        known = with_learned(stored.registration, has_learned=stored.has_learned)
+        registration = resumed(known, now, self._waits)
+        if known != stored.registration and registration.wanted:
+            return replace(registration, next_at=now)
+        return registration
+
+    def update(self, trunk: TrunkSettings, *, has_learned: bool) -> None:
+        """Do what a change of a trunk needs: new credentials register at once, a new target does
+        not. Its account key is the same: another one is another registration.
+
+        `has_learned`: whether it still has a learned address. UnknownTrunkError where there is no
+        such trunk.
+        """
+        entry = self._entry(trunk.id)
+        before = entry.registration
+        known = with_learned(before, has_learned=has_learned)
+        if trunk == entry.trunk and known == before:
+            return
+        # The contact follows the socket of the next hop, and no new settings change the sockets.
         contact = entry.account.contact
-        account = self._account(trunk, entry.account.token)
+        account = make_account(trunk, entry.account.token, self._settings.sockets)
         if trunk.contact == entry.trunk.contact:
             account = replace(account, contact=contact)
         learns = (trunk.learn_from, trunk.networks)
         permits_otherwise = learns != (entry.trunk.learn_from, entry.trunk.networks)
-        before, entry.registration = entry.registration, _with_learned(entry.registration, learned)
+        entry.registration = known
         # Who answered last may be permitted now; or what he taught has ended.
         asks_otherwise = account != entry.account or (
             permits_otherwise and (before.unexpected is not None or before != entry.registration)
@@ -217,66 +184,27 @@ class RegistrationService:
         entry.trunk, entry.account = trunk, account
         self._changed(entry)
         if was_enabled and not trunk.enabled:
-            self._tasks.start(self._take_back(entry))
+            self._start_taking_back(entry)
         elif entry.registration.held:
-            return  # a new file does not undo what the operator said
+            return  # new settings do not undo what the operator said
         elif trunk.enabled and (asks_otherwise or not was_enabled):
             self._step(entry, RegisterNow())
 
-    def _account(self, trunk: TrunkConfig, token: str) -> Account:
-        edge = self._settings.edge
-        transport = trunk.server.params.get("transport", "udp")
-        socket = next((s for s in edge.listen if s.transport == transport), edge.listen[0])
-        return Account(
-            trunk.aor,
-            self._contact(trunk, token, socket),
-            trunk.credentials(),
-            trunk.expires,
-            trunk.server.host,
-            trunk.rewrites_contact,
-        )
+    def remove(self, trunk_id: str) -> None:
+        """Unregister a trunk, and forget it. UnknownTrunkError where there is none."""
+        entry = self._entry(trunk_id)
+        del self._entries[trunk_id]
+        entry.leaving = True
+        for observer in self._observers:
+            observer.gone(trunk_id)
+        self._start_taking_back(entry)
 
-    def _contact(self, trunk: TrunkConfig, token: str, socket: TransportAddress) -> Uri:
-        host, port = self._settings.edge.place_of(socket)
-        params = {} if socket.transport == "udp" else {"transport": str(socket.transport)}
-        if trunk.contact == "line":
-            return Uri("sip", trunk.user, host, port, params | {"line": token})
-        return Uri("sip", token, host, port, params)
-
-    def _take_up(
-        self,
-        trunk: TrunkConfig,
-        token: str,
-        stored: StoredRegistration | None,
-        learned: frozenset[str],
-    ) -> None:
-        now = self._clock()
-        account = self._account(trunk, token)
-        entry = Entry(trunk, account, Registration(trunk.id, secrets.token_hex(16)))
-        if stored is not None:
-            known = _with_learned(stored.registration, learned)
-            entry.registration = resumed(known, now, self._waits)
-            if known != stored.registration and entry.registration.wanted:
-                entry.registration = replace(entry.registration, next_at=now)
-        entry.told = _same(history.said(entry.registration))
-        wanted = trunk.enabled and entry.registration.wanted
-        entry.registration = replace(entry.registration, wanted=wanted)
-        self._scheduler.watch(entry)
-        self._entries[trunk.id] = entry
-        self._changed(entry)
-        state, held = entry.registration.state, entry.registration.held
-        if wanted:
-            self._scheduler.schedule(entry)
-        elif state.under_way if held and trunk.enabled else state is not State.UNREGISTERED:
-            self._tasks.start(self._take_back(entry))
-
-    # What the operator says of one trunk; UnknownTrunkError where there is none with this
-    # id, StoreError where it cannot be written down, and then nothing has changed.
+    # One trunk; UnknownTrunkError where there is none with this id.
 
     def __contains__(self, trunk_id: str) -> bool:
         return trunk_id in self._entries
 
-    def __getitem__(self, trunk_id: str) -> tuple[TrunkConfig, Registration]:
+    def __getitem__(self, trunk_id: str) -> tuple[TrunkSettings, Registration]:
         entry = self._entry(trunk_id)
         return entry.trunk, entry.registration
 
@@ -288,31 +216,14 @@ class RegistrationService:
 
     def must_be_enabled(self, trunk_id: str) -> None:
         """DisabledTrunkError where the file says that this trunk is not to be registered."""
-        if not self._entry(trunk_id).trunk.enabled:
-            raise DisabledTrunkError(
-                f"trunk {trunk_id} is disabled in the file; write enabled = true, and reload"
-            )
-
-    def want(self, trunk_id: str) -> None:
-        """Register it now, whatever came before; DisabledTrunkError where the file says no."""
-        self.must_be_enabled(trunk_id)
-        entry = self._entry(trunk_id)
-        self._written_step(entry, RegisterNow())
-        entry.parking = False
-
-    def unregister(self, trunk_id: str) -> None:
-        """Take it back, and leave it so until it is wanted again; its addresses end at once."""
-        entry = self._entry(trunk_id)
-        self._written_step(entry, Unregister(None, held=True))
-        entry.parking = False
-        self._tasks.start(self._take_back(entry))
+        must_be_enabled(self._entry(trunk_id))
 
     def way(self, trunk_id: str) -> KeepAliveTarget | None:
         """How its server is reached; None where none granted, or a request is in flight."""
         entry = self._entries.get(trunk_id)
         if entry is None or entry.registration.home is None or entry.registration.in_flight:
             return None
-        socket = self._socket_for(entry.registration.home)
+        socket = self._attempts.socket_for(entry.registration.home)
         return KeepAliveTarget(entry.account, entry.registration.home, socket) if socket else None
 
     async def expects(
@@ -325,21 +236,13 @@ class RegistrationService:
         registrar = entry.registration.registrar
         if registrar is not None and registrar.ip == source.ip:
             return True
-        expected = await self._expected(entry, next_hop, source)
+        expected = await self._attempts.expected(entry, next_hop, source)
         return permit(source, {next_hop.ip}, expected, self._clock()) is not None
 
     def bring_forward(self, trunk_id: str) -> None:
         """Refresh it now: its server leaves keep-alives unanswered."""
         if trunk_id in self._entries:
             self._step(self._entries[trunk_id], KeepAliveFailed())
-
-    def park(self, trunk_id: str) -> None:
-        """Send no more REGISTERs for it, once the attempt under way is over."""
-        entry = self._entry(trunk_id)
-        if entry.registration.in_flight is not None:
-            entry.parking = True
-        else:
-            self._written_step(entry, Pause())
 
     # The life of a registration.
 
@@ -377,21 +280,21 @@ class RegistrationService:
 
         Who waits after a failure is left to wait: the next start must not try any sooner.
         """
-        if self._settings.agent.on_stop == "leave":
+        if not self._settings.unregisters_on_stop:
             return
         self._stopping = True
         now = self._clock()
         for entry in self._entries.values():
             if entry.registration.granted(now) or entry.registration.in_flight is not None:
-                self._tasks.start(self._take_back(entry))
+                self._start_taking_back(entry)
         if not await self._tasks.over(STOP_S):
             log.warning("stopped before every registrar confirmed what was taken back")
 
     async def attempt(self, entry: Entry) -> None:
         """Register a trunk whose attempt is due."""
         # Looked up before a place is taken: a name that nobody answers for holds up nobody.
-        targets = await self._targets(entry.trunk.server)
-        why = None if targets else self._resolver.why_none(entry.trunk.server)
+        targets = await self._attempts.targets(entry.trunk.server)
+        why = None if targets else self._attempts.why_none(entry.trunk.server)
         async with self._places.take():
             if self._stopping:
                 return
@@ -399,10 +302,13 @@ class RegistrationService:
                 self._scheduler.schedule(entry)
                 return
             entry.led_to = None
-            await self._go(entry, Due(targets, why))
+            await self._attempts.run(entry, Due(targets, why))
+
+    def _start_taking_back(self, entry: Entry) -> None:
+        self._tasks.start(self._take_back(entry))
 
     async def _take_back(self, entry: Entry) -> None:
-        targets = await self._targets(entry.trunk.server)
+        targets = await self._attempts.targets(entry.trunk.server)
         now = self._clock()
         if entry.registration.granted(now) and not self._stopping:
             # At the end of the program there is no time for it: few are in flight at once.
@@ -413,62 +319,7 @@ class RegistrationService:
             if entry.leaving or self._stopping or held or not entry.trunk.enabled:
                 if entry.registration.in_flight is None:
                     entry.led_to = None
-                await self._go(entry, Unregister(targets))
-
-    async def _targets(self, server: Uri) -> tuple[TransportAddress, ...]:
-        found = await self._resolver.targets(server)
-        return tuple(t for t in found if self._socket_for(t) is not None)
-
-    def _socket_for(self, target: TransportAddress) -> TransportAddress | None:
-        return self._settings.edge.socket_for(target.transport, target.ip.version)
-
-    async def _go(self, entry: Entry, fact: MachineEvent) -> None:
-        """Take a step, and those that come of it, until nothing is in flight."""
-        await self._carry_on(entry, self._step(entry, fact))
-
-    async def _carry_on(self, entry: Entry, asks: Send | Follow | None) -> None:
-        while asks is not None:
-            if isinstance(asks, Follow):
-                entry.led_to = asks.to
-                outcome: MachineEvent = Redirected(await self._targets(asks.to))
-            else:
-                outcome = await self._register(entry, asks)
-            asks = self._step(entry, outcome)
-
-    async def _register(self, entry: Entry, send: Send) -> Answered | Unanswered:
-        entry.socket = self._socket_for(send.next_hop)
-        if entry.socket is None:
-            return Unanswered(
-                Why(RegistrationReason.NO_SOCKET, "the edge has no socket for it any more")
-            )
-        contact = self._contact(entry.trunk, entry.account.token, entry.socket)
-        entry.account = replace(entry.account, contact=contact)
-        outcome = await self._kamailio.register(
-            entry.account, send, entry.registration.call_id, entry.socket
-        )
-        if isinstance(outcome, Answered) and outcome.reply.status < 400:
-            expected = await self._expected(entry, send.next_hop, outcome.source)
-            outcome = replace(outcome, expected=expected)
-        return outcome
-
-    async def _expected(
-        self, entry: Entry, next_hop: TransportAddress, source: TransportAddress
-    ) -> ExpectedSources:
-        """Return from where a reply to the trunk's requests counts, besides from whom was asked.
-
-        DNS is asked only where the reply comes from elsewhere. What it said last is used while it
-        is silent; where it never said anything, it names nobody.
-        """
-        trunk = entry.trunk
-        if source.ip == next_hop.ip:
-            return NOBODY_ELSE
-        servers = trunk.servers + ((entry.led_to,) if entry.led_to is not None else ())
-        named = await asyncio.gather(*(self._resolver.everywhere(server) for server in servers))
-        return ExpectedSources(
-            frozenset(hop.ip for hops, _ in named for hop in hops),
-            trunk.pinned(self._clock()),
-            trunk.learn_from == "any",
-        )
+                await self._attempts.run(entry, Unregister(targets))
 
     def _step(self, entry: Entry, fact: MachineEvent) -> Send | Follow | None:
         """One step of the core, put off where it cannot be written down."""
@@ -476,9 +327,9 @@ class RegistrationService:
             return self._written_step(entry, fact)
         except StoreError as error:
             before, now = entry.registration, self._clock()
-            after = self._only_noted(entry, fact)
+            after = only_noted(before, fact, now, entry.account, self._waits)
             if before.in_flight is None or isinstance(fact, _ENDS):
-                after = self._put_off(after, now, error)
+                after = put_off(after, now, self._waits, error)
             entry.registration = after
             self._stepped(entry, before)
             return None
@@ -510,12 +361,6 @@ class RegistrationService:
             entry.parking = False
             self._step(entry, Pause())
 
-    def _only_noted(self, entry: Entry, fact: MachineEvent) -> Registration:
-        """Keep in mind what is wanted; an attempt under way goes on, and its outcome is written."""
-        now, before = self._clock(), entry.registration
-        after, _ = step(before, fact, now, entry.account, Randomness(0.0, ""), self._waits)
-        return replace(before, wanted=after.wanted, held=after.held, again=after.again)
-
     def _save(
         self,
         entry: Entry,
@@ -526,24 +371,12 @@ class RegistrationService:
     ) -> None:
         if entry.leaving:
             return
-        grace_s = self._settings.agent.grace
+        grace_s = self._settings.grace_s
         lasting = [a.with_grace(grace_s) if isinstance(a, Learn) else a for a in actions]
-        socket = entry.socket or self._settings.edge.listen[0]
-        self._directory.save(account_key(entry.trunk), after, lasting, socket, now, events)
+        socket = entry.socket or self._settings.sockets.listen[0]
+        self._directory.save(entry.trunk.account_key, after, lasting, socket, now, events)
         for observer in self._history_observers:
             observer.happened(entry.trunk.id, events)
-
-    def _put_off(self, before: Registration, now: float, error: StoreError) -> Registration:
-        """What is not written down has not happened: nothing is sent, and it is tried again."""
-        return replace(
-            before,
-            in_flight=None,
-            state=State.WAITING,
-            since=now,
-            next_at=now + self._waits.unreachable.first_s if before.wanted else None,
-            reason=RegistrationReason.NOT_WRITTEN,
-            message=str(error),
-        )
 
     def _changed(self, entry: Entry) -> None:
         if not entry.leaving:
@@ -555,27 +388,8 @@ class RegistrationService:
         if ended and after.state is State.REGISTERED:
             self.outcomes[AttemptOutcome.REGISTERED] += 1
         elif ended and after.state is not State.UNREGISTERED:  # that was asked for
-            self.outcomes[_outcome(after)] += 1
+            self.outcomes[outcome_of(after)] += 1
         said = history.said(after)
         if said is not None and said != entry.told:
-            entry.told = _same(said)
+            entry.told = shared(said)
             log.info("trunk %s: %s", after.trunk_id, history.sentence(after))
-
-
-def _outcome(failed: Registration) -> AttemptOutcome:
-    if failed.failure is None or failed.reason is RegistrationReason.NOT_WRITTEN:
-        return AttemptOutcome.UNWRITTEN
-    return _OF_FAILURE[failed.failure]
-
-
-@lru_cache(maxsize=1024)
-def _same(standing: history.Standing | None) -> history.Standing | None:
-    """Return one value for all that are equal: thousands of trunks stand alike."""
-    return standing
-
-
-def _with_learned(registration: Registration, learned: frozenset[str]) -> Registration:
-    """Return what stands of it, where only these trunks have a learned address."""
-    if registration.learned_until is None or registration.trunk_id in learned:
-        return registration
-    return replace(registration, learned_until=None)

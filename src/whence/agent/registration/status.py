@@ -1,7 +1,7 @@
 """How the trunks stand, whoever registers them: what the API, metrics and strangers ask.
 
-`registrations.Registrations` answers from what it does itself, `tracked.Tracked` from what another
-registrar client has written down.
+`service.RegistrationService` answers from what it does itself, `dropin.monitor.RegistrationMonitor`
+from what another registrar client has written down.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ What DNS says is weak evidence: nobody there has shown that he knows our account
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
 
@@ -20,6 +21,20 @@ LIMIT = 16
 """How many siblings one trunk has at most, whatever DNS says."""
 
 _SHARED = IPv4Network("100.64.0.0/10")
+
+
+@dataclass(frozen=True, slots=True)
+class SiblingSettings:
+    """How the agent follows DNS for all trunks."""
+
+    own: frozenset[IP]
+    """The ips of the edge's own sockets."""
+    grace_s: float
+    """For how long a learned address outlives its registration."""
+    least_s: float
+    """An answer of DNS counts at least this long, whatever its time to live."""
+    most_s: float
+    """An answer of DNS counts at most this long."""
 
 
 class Reach(StrEnum):

@@ -13,6 +13,7 @@ from whence.agent.api import actions, monitoring, users
 from whence.agent.api.app import ApiParts, make
 from whence.agent.api.models import Health
 from whence.agent.api.monitoring import Happened
+from whence.agent.config.to_core import node_settings
 from whence.agent.kamailio.config import LOCATION_FILE
 from whence.agent.monitoring.alarms import Alarms
 from whence.agent.monitoring.calls import Calls
@@ -88,7 +89,7 @@ class Agent:
         node.observers.append(keepalives)
         node.history_observers.append(self.events)
         node.agent()
-        node.registrations.apply(settings)
+        node.provisioning.apply(node_settings(settings))
         kept = UnknownSourceTable(100)
         self.counter = UnknownSourceCounter(kept, WindowCounter(50), [self.events])
         self.strangers = UnknownSources(node.directory, node.registrations, kept, node.clock)
@@ -104,7 +105,7 @@ class Agent:
             standings=node.registrations,
             keepalive=keepalives.__getitem__,
             health=health,
-            reload=Reload(node.folder / "whence.toml", settings, node.registrations.apply),
+            reload=Reload(node.folder / "whence.toml", settings, node.provisioning.apply),
             clashes=clashes,
             metrics=registry(
                 RegistrationMetrics(node.directory, node.registrations, clock=node.clock),

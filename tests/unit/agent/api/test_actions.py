@@ -14,7 +14,7 @@ from tests.unit.agent.api.agent import FILE, NOW, Agent, Story
 from tests.unit.agent.registration.node import ACME, Dns, Node
 from tests.unit.agent.registration.node import tell as tell_of
 from tests.unit.store.disk import DISK_FULL
-from whence.agent.registration.service import AttemptOutcome
+from whence.agent.registration.outcome import AttemptOutcome
 from whence.core.registration.model import State
 from whence.core.registration.reason import RegistrationReason
 from whence.errors import StoreError
@@ -38,7 +38,7 @@ def test_unregister_ends_the_address_before_it_returns_and_takes_back(node: Node
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
         node.registrar.taken()
-        node.registrations.unregister("acme")
+        node.registrations.orders.unregister("acme")
         assert node.addresses == []
         assert node.directory.registrations()["acme"].registration.held
         await node.until_all(State.UNREGISTERED)
@@ -55,7 +55,7 @@ def test_unregister_ends_the_address_though_nobody_says_where_the_registrar_is(n
         node.resolver = Dns(wait=asyncio.Event())
         node.agent()
         node.apply(ACME)
-        node.registrations.unregister("acme")
+        node.registrations.orders.unregister("acme")
         assert node.addresses == []
         assert node.of["acme"].state is State.UNREGISTERING
         node.resolver = Dns()  # and a restart takes it back all the same
@@ -74,9 +74,9 @@ def test_what_is_held_stays_so_through_restarts_and_new_files(node: Node, order:
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
         if order == "park":
-            node.registrations.park("acme")
+            node.registrations.orders.park("acme")
         else:
-            node.registrations.unregister("acme")
+            node.registrations.orders.unregister("acme")
             await node.until_all(State.UNREGISTERED)
         held = node.of["acme"].state
         node.registrar.taken()
@@ -87,7 +87,7 @@ def test_what_is_held_stays_so_through_restarts_and_new_files(node: Node, order:
         await node.until_quiet()
         assert (node.of["acme"].state, node.of["acme"].held) == (held, True)
         assert node.registrar.taken() == []
-        node.registrations.want("acme")
+        node.registrations.orders.want("acme")
         await node.until_all(State.REGISTERED)
         assert not node.of["acme"].held
 
@@ -99,7 +99,7 @@ def test_a_parked_trunk_keeps_its_address_until_the_grant_ends(node: Node) -> No
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
         known = node.addresses
-        node.registrations.park("acme")
+        node.registrations.orders.park("acme")
         assert (node.of["acme"].state, node.addresses) == (State.PARKED, known)
 
     tell_of(story)
@@ -109,7 +109,7 @@ def test_a_parked_trunk_that_is_disabled_is_taken_back(node: Node) -> None:
     async def story() -> None:
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
-        node.registrations.park("acme")
+        node.registrations.orders.park("acme")
         node.registrar.taken()
         node.apply(ACME + "enabled = false")
         await node.until_all(State.UNREGISTERED)
@@ -123,7 +123,7 @@ def test_a_trunk_parked_during_an_attempt_is_parked_when_that_is_over(node: Node
         node.registrar.open = asyncio.Event()
         node.apply(ACME)
         await node.until(lambda: len(node.registrar.asked) == 1)
-        node.registrations.park("acme")
+        node.registrations.orders.park("acme")
         assert node.of["acme"].state is State.REGISTERING
         node.registrar.open.set()
         await node.until_all(State.PARKED)
@@ -140,8 +140,8 @@ def test_a_trunk_resumed_during_the_attempt_that_it_was_parked_in_is_not_parked(
         node.registrar.open = asyncio.Event()
         node.apply(ACME)
         await node.until(lambda: len(node.registrar.asked) == 1)
-        node.registrations.park("acme")
-        node.registrations.want("acme")
+        node.registrations.orders.park("acme")
+        node.registrations.orders.want("acme")
         node.registrar.open.set()
         await node.until_all(State.REGISTERED)
         assert not node.of["acme"].held
@@ -157,7 +157,7 @@ def test_a_trunk_parked_for_wrong_credentials_is_tried_at_once_when_it_is_told_t
         node.apply(ACME)
         await node.until_all(State.PARKED)
         node.registrar.status = 200
-        node.registrations.want("acme")
+        node.registrations.orders.want("acme")
         await node.until_all(State.REGISTERED)
         assert node.clock.now == NOW
 
@@ -179,7 +179,7 @@ def test_an_attempt_whose_outcome_cannot_be_written_counts_as_unwritten(
         node.apply(ACME)
         await node.until_all(State.WAITING)
         node.registrar.open = asyncio.Event()
-        node.registrations.want("acme")
+        node.registrations.orders.want("acme")
         await node.until(lambda: len(node.registrar.asked) == 2)
         disk.execute(DISK_FULL)
         node.registrar.open.set()
@@ -202,9 +202,9 @@ def test_what_cannot_be_written_down_during_an_attempt_makes_no_second_one(
         await node.until(lambda: len(node.registrar.asked) == 1)
         disk.execute(DISK_FULL)
         with pytest.raises(StoreError):
-            node.registrations.want("acme")
+            node.registrations.orders.want("acme")
         with pytest.raises(StoreError):
-            node.registrations.unregister("acme")
+            node.registrations.orders.unregister("acme")
         node.apply(ACME.replace("hunter2", "hunter3"))
         node.clock.now += 1000
         for _ in range(50):

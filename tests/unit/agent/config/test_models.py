@@ -20,8 +20,10 @@ from whence.agent.config.models import (
     RegistrationConfig,
     TlsConfig,
 )
+from whence.agent.config.to_core import node_settings
 from whence.agent.config.toml import Table
 from whence.agent.config.trunk import Ha1, PinnedNetwork, TrunkConfig, UserConfig
+from whence.agent.provisioning.numbers import account_forms, number_style
 from whence.core.sip.digest import ha1
 from whence.core.sip.secret import Secret
 from whence.core.sip.transport_address import Transport, TransportAddress
@@ -625,6 +627,7 @@ def test_no_secret_is_in_the_text_of_settings(tmp_path: Path) -> None:
         + f'[[user]]\nname = "b"\nha1 = {{ md5 = "{known}" }}\n',
     )
     seen = [repr(loaded), str(loaded), loaded.model_dump_json(), str(loaded.model_dump())]
+    seen += [repr(node_settings(loaded))]
     seen += [repr(trunk.credentials()) for trunk in loaded.trunk]
     seen += [repr(user.md5("edge.example")) for user in loaded.user]
     for text in seen:
@@ -633,12 +636,12 @@ def test_no_secret_is_in_the_text_of_settings(tmp_path: Path) -> None:
 
 def test_providers_reach_a_socket_by_the_advertised_place(tmp_path: Path) -> None:
     socket = TransportAddress.parse("udp:127.0.0.1:5060")
-    assert right(tmp_path, "").edge.place_of(socket) == ("127.0.0.1", 5060)
+    assert right(tmp_path, "").edge.sockets.place_of(socket) == ("127.0.0.1", 5060)
     advertised = right(tmp_path, '[edge]\nadvertise = "203.0.113.1:5070"')
-    assert advertised.edge.place_of(socket) == ("203.0.113.1", 5070)
+    assert advertised.edge.sockets.place_of(socket) == ("203.0.113.1", 5070)
     by_ip = right(tmp_path, '[edge]\nadvertise = "203.0.113.1"')
-    assert by_ip.edge.place_of(socket) == ("203.0.113.1", 5060)
-    assert by_ip.edge.place_of(TransportAddress.parse("udp:[::1]:5060")) == ("::1", 5060)
+    assert by_ip.edge.sockets.place_of(socket) == ("203.0.113.1", 5060)
+    assert by_ip.edge.sockets.place_of(TransportAddress.parse("udp:[::1]:5060")) == ("::1", 5060)
 
 
 def test_one_advertised_port_does_not_serve_sockets_of_several(tmp_path: Path) -> None:
@@ -655,10 +658,10 @@ def test_the_socket_for_a_target_fits_its_transport_and_version(tmp_path: Path) 
     edge = right(
         tmp_path, '[edge]\nlisten = ["udp:127.0.0.1:5060", "tcp:127.0.0.1:5061", "udp:[::1]:5060"]'
     ).edge
-    assert str(edge.socket_for(Transport.UDP, 4)) == "udp:127.0.0.1:5060"
-    assert str(edge.socket_for(Transport.UDP, 6)) == "udp:[::1]:5060"
-    assert str(edge.socket_for(Transport.TCP, 4)) == "tcp:127.0.0.1:5061"
-    assert edge.socket_for(Transport.TCP, 6) is None
+    assert str(edge.sockets.socket_for(Transport.UDP, 4)) == "udp:127.0.0.1:5060"
+    assert str(edge.sockets.socket_for(Transport.UDP, 6)) == "udp:[::1]:5060"
+    assert str(edge.sockets.socket_for(Transport.TCP, 4)) == "tcp:127.0.0.1:5061"
+    assert edge.sockets.socket_for(Transport.TCP, 6) is None
 
 
 def test_what_the_core_knows_and_the_edge_does_not_is_refused(
@@ -907,16 +910,16 @@ def test_national_format_needs_a_country(tmp_path: Path) -> None:
     (fault,) = faults(tmp_path, TRUNK + more)
     assert fault.startswith('trunk "acme": number_format: "national" is of a country')
     settings = right(tmp_path, TRUNK + more + 'country = "44"\n')
-    assert settings.number_style(settings.trunk[0]) == "national:44:0:00"
+    assert number_style(node_settings(settings).trunks[0]) == "national:44:0:00"
     (fault,) = faults(tmp_path, TRUNK + 'number_format = "sip"\n')
     assert fault.startswith('trunk "acme": number_format: ')
 
 
 def test_account_that_is_a_number_has_the_spellings_of_its_country(tmp_path: Path) -> None:
     text = TRUNK.replace('user = "acct1"', 'user = "02071234567"') + 'country = "44"\n'
-    settings = right(tmp_path, text)
-    forms = settings.account_spellings(settings.trunk[0])
+    (trunk,) = node_settings(right(tmp_path, text)).trunks
+    forms = account_forms(trunk)
     assert set(forms) >= {"02071234567", "+442071234567", "00442071234567", "2071234567"}
     assert set(forms.values()) == {"+442071234567"}
-    (trunk,) = (settings := right(tmp_path, TRUNK)).trunk
-    assert settings.account_spellings(trunk) == {"acct1": ""}
+    (trunk,) = node_settings(right(tmp_path, TRUNK)).trunks
+    assert account_forms(trunk) == {"acct1": ""}

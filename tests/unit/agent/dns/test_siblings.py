@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from testkit.directory import install
 from tests.unit.store.disk import broken
 from whence.agent.config.load import load
 from whence.agent.config.models import Config
+from whence.agent.config.to_core import node_settings, sibling_settings
 from whence.agent.dns import siblings as module
 from whence.agent.dns.siblings import SLACK_S, SiblingService
 from whence.core.identification.address import Origin
@@ -68,14 +70,14 @@ class Node:
         file = self.folder / "whence.toml"
         file.write_text(text, "utf-8")
         self.settings = load(file)
-        self.directory.install(self.settings, self.now)
+        install(self.directory, self.settings, self.now)
         return self.settings
 
     def start(self, text: str = TRUNK) -> None:
         self.siblings = SiblingService(
             self.directory,
             self.dns,
-            self.load(text),
+            sibling_settings(self.load(text)),
             lambda: self.now,
             observers=[self],
         )
@@ -85,7 +87,7 @@ class Node:
 
     def registered(self, at: str = f"udp:{HERE}:5060", *, for_s: float = 3600) -> None:
         """Let every trunk be registered."""
-        for trunk in self.settings.trunk:
+        for trunk in node_settings(self.settings).trunks:
             registration = Registration(
                 trunk.id,
                 "call-1",
@@ -97,7 +99,7 @@ class Node:
             self.siblings.changed(trunk, registration)
 
     def reload(self, text: str) -> None:
-        self.siblings.apply(self.load(text))
+        self.siblings.apply(node_settings(self.load(text)).trunks)
 
     async def settled(self) -> None:
         """Let it do all that it can do now."""
@@ -143,7 +145,7 @@ def test_what_is_taken_back_during_a_refresh_gets_no_sibling_anew(node: Node) ->
         node.registered()
         await node.settled()
         assert node.live() == {"acme": [BESIDE]}
-        (trunk,) = node.settings.trunk
+        (trunk,) = node_settings(node.settings).trunks
         node.directory.save(
             AccountKey("x"), Registration("acme", "call-1"), [ForgetAddresses()], OURS, node.now
         )
@@ -241,7 +243,7 @@ def test_what_is_taken_back_has_no_siblings_from_that_moment(node: Node) -> None
         await node.settled()
         back = Registration("acme", "call-1", state=State.UNREGISTERING)
         node.directory.save(AccountKey("acct1"), back, [ForgetAddresses()], OURS, node.now)
-        node.siblings.changed(node.settings.trunk[0], back)
+        node.siblings.changed(node_settings(node.settings).trunks[0], back)
         assert node.live() == {}
         await node.settled()
         node.now += 3600

@@ -147,7 +147,7 @@ def test_a_server_that_changed_and_a_lapse_are_told_once(
         elsewhere = TransportAddress.parse("udp:192.0.2.2:5060")
         node.registrar.accepts_at = elsewhere
         node.apply(FILE.replace("[[trunk]]", '[[trunk]]\nlearn_from = "any"'))
-        node.registrations.want("acme")
+        node.registrations.orders.want("acme")
         await node.until(lambda: node.of["acme"].registrar == elsewhere)
         (event,) = await agent.get("/v1/events")
         assert (event["kind"], event["trunk"]) == ("server_changed", "acme")

@@ -11,9 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from testkit.directory import install
 from testkit.wait import PATIENCE_S
 from tests.unit.store.provisioning import ACCOUNT, NOW, SOCKET, settings
-from whence.agent.monitoring.conflicts import ConflictMonitor, in_file, read
+from whence.agent.config.models import Config
+from whence.agent.config.to_core import node_settings
+from whence.agent.monitoring.conflicts import ConflictMonitor, read
+from whence.agent.provisioning.conflicts import among
 from whence.core.identification.address import Address, Origin
 from whence.core.identification.conflicts import Conflict, ConflictKind
 from whence.core.registration.events import ForgetAddresses, Learn
@@ -46,6 +50,10 @@ def directory(tmp_path: Path) -> Iterator[Directory]:
         yield made
 
 
+def in_file(config: Config) -> list[Conflict]:
+    return among(node_settings(config).trunks)
+
+
 def learn(directory: Directory, id_: str, expires_at: float = NOW + 60) -> None:
     learned = Learn(TransportAddress.parse("udp:192.0.2.1:5060"), expires_at)
     directory.save(ACCOUNT, Registration(id_, f"call-{id_}"), [learned], SOCKET, NOW)
@@ -62,7 +70,7 @@ def kinds(directory: Directory, now: float = NOW) -> list[tuple[ConflictKind, tu
 def test_trunks_clash_from_when_the_second_has_an_address_until_one_has_none(
     directory: Directory, tmp_path: Path
 ) -> None:
-    directory.install(settings(tmp_path, SAME))
+    install(directory, settings(tmp_path, SAME))
     assert kinds(directory) == []
     learn(directory, "acme")
     assert kinds(directory) == []
@@ -80,11 +88,11 @@ def test_a_trunk_that_is_disabled_or_gone_clashes_no_more(
 ) -> None:
     off = trunk("bell", LONDON, "enabled = false")
     for text in (trunk("acme", LONDON) + off, trunk("acme", LONDON)):
-        directory.install(settings(tmp_path, SAME))
+        install(directory, settings(tmp_path, SAME))
         learn(directory, "acme")
         learn(directory, "bell")
         assert kinds(directory) == [(ConflictKind.NUMBER, ("acme", "bell"))]
-        directory.install(settings(tmp_path, text))
+        install(directory, settings(tmp_path, text))
         assert kinds(directory) == []
 
 
@@ -95,7 +103,7 @@ def test_each_clash_is_told_once_and_again_when_it_comes_back(
 
     async def story() -> None:
         clashes = ConflictMonitor(directory.path, clock=lambda: NOW)
-        directory.install(settings(tmp_path, SAME + trunk("cable", LONDON)))
+        install(directory, settings(tmp_path, SAME + trunk("cable", LONDON)))
         for id_ in ("acme", "bell", "cable", "cable"):  # a third in the same clash is no news
             learn(directory, id_)
             await clashes.look()
@@ -116,7 +124,7 @@ def test_each_clash_is_told_once_and_again_when_it_comes_back(
 def test_a_change_that_could_change_an_answer_has_it_looked_for_soon(tmp_path: Path) -> None:
     async def story(clashes: ConflictMonitor, directory: Directory) -> None:
         looking = asyncio.create_task(clashes.run())
-        directory.install(settings(tmp_path, SAME))
+        install(directory, settings(tmp_path, SAME))
         learn(directory, "acme")
         learn(directory, "bell")
         async with asyncio.timeout(PATIENCE_S):
@@ -140,7 +148,7 @@ def test_an_address_that_only_lives_longer_has_nothing_looked_for(tmp_path: Path
             changes.append(1)
 
     with closing(Directory(tmp_path / FILE, [Observer()])) as directory:
-        directory.install(settings(tmp_path, SAME))
+        install(directory, settings(tmp_path, SAME))
         learn(directory, "acme")
         changes.clear()
         learn(directory, "acme", NOW + 90)
@@ -161,7 +169,7 @@ def test_five_thousand_trunks_at_one_address_take_no_time_worth_speaking_of(
     directory: Directory, tmp_path: Path
 ) -> None:
     text = "".join(trunk(f"t{i}", f'["+4420{i:07}"]', 'country = "44"') for i in range(5000))
-    directory.install(settings(tmp_path, text + trunk("last", '["020 0000 4999"]')))
+    install(directory, settings(tmp_path, text + trunk("last", '["020 0000 4999"]')))
     for i in range(5000):
         learn(directory, f"t{i}")
     began_at = time.process_time()
@@ -199,7 +207,7 @@ def test_number_that_is_anothers_account_is_reported(directory: Directory, tmp_p
         made = settings(tmp_path, text)
         (found,) = in_file(made)
         assert (found.kind, found.trunks) == (ConflictKind.NUMBER_IS_ACCOUNT, ("four", "three"))
-        directory.install(made)
+        install(directory, made)
         learn(directory, "three")
         learn(directory, "four")
         assert kinds(directory) == [(ConflictKind.NUMBER_IS_ACCOUNT, ("four", "three"))]
@@ -232,7 +240,7 @@ def test_a_trunk_that_comes_to_anothers_address_clashes_at_once(
 
     async def story() -> None:
         clashes = ConflictMonitor(directory.path, [Observer()], clock=lambda: NOW)
-        directory.install(settings(tmp_path, ELSEWHERE))
+        install(directory, settings(tmp_path, ELSEWHERE))
         learn_at(directory, "bell", "udp:192.0.2.2:5060", "192.0.2.2")
         learn_at(directory, "acme", "udp:192.0.2.1:5060", "192.0.2.1")
         assert await clashes.look() == []
@@ -256,7 +264,7 @@ def test_a_trunk_that_comes_to_anothers_address_clashes_at_once(
 def test_a_drop_ins_records_of_one_domain_may_share_an_address(
     directory: Directory, tmp_path: Path
 ) -> None:
-    directory.install(settings(tmp_path, ELSEWHERE))
+    install(directory, settings(tmp_path, ELSEWHERE))
     for domain, kinds_of in (
         ("provider.example", []),
         ("other.example", [ConflictKind.OTHER_SERVER]),

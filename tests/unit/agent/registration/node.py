@@ -11,11 +11,13 @@ from pathlib import Path
 from testkit.wait import PATIENCE_S
 from whence.agent.config.load import load
 from whence.agent.config.models import Config
+from whence.agent.config.to_core import node_settings
 from whence.agent.dns.cache import DnsCache
 from whence.agent.dns.resolver import SipResolver
+from whence.agent.provisioning.apply import Provisioning
+from whence.agent.registration.attempt import TargetResolver as WhereIs
 from whence.agent.registration.observers import HistoryObserver, RegistrationObserver
 from whence.agent.registration.service import RegistrationService
-from whence.agent.registration.service import TargetResolver as WhereIs
 from whence.core.registration.events import Answered, Send, Unanswered
 from whence.core.registration.model import Account, Registration, Reply, State
 from whence.core.registration.reason import RegistrationReason, Why
@@ -142,6 +144,7 @@ class Node:
             observers=tuple(self.observers),
             history_observers=tuple(self.history_observers),
         )
+        self.provisioning = Provisioning(self.directory, self.registrations, clock=self.clock)
         return self.registrations
 
     def settings(self, text: str) -> Config:
@@ -150,7 +153,7 @@ class Node:
         return load(file)
 
     def apply(self, text: str) -> None:
-        self.registrations.apply(self.settings(text))
+        self.provisioning.apply(node_settings(self.settings(text)))
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Let the agent work until the condition holds."""

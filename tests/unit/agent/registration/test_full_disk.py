@@ -8,8 +8,10 @@ from testkit.wait import PATIENCE_S
 from tests.unit.store.disk import DISK_FULL
 from whence.agent.config.load import load
 from whence.agent.config.models import Config
+from whence.agent.config.to_core import node_settings
 from whence.agent.dns.cache import DnsCache
 from whence.agent.dns.resolver import SipResolver
+from whence.agent.provisioning.apply import Provisioning
 from whence.agent.registration.service import RegistrationService
 from whence.core.registration.events import Answered, Send
 from whence.core.registration.model import Account, Reply, State
@@ -61,7 +63,7 @@ def test_a_step_that_cannot_be_written_sends_nothing_and_is_tried_again(tmp_path
         registrations = RegistrationService(
             directory, registrar, SipResolver(DnsCache(), []), clock=lambda: 1000.0
         )
-        registrations.apply(settings(tmp_path))
+        Provisioning(directory, registrations).apply(node_settings(settings(tmp_path)))
         disk.execute(DISK_FULL)
         await until(registrations, State.WAITING)
         [(_, registration)] = registrations
@@ -75,7 +77,7 @@ def test_a_step_that_cannot_be_written_sends_nothing_and_is_tried_again(tmp_path
         later = RegistrationService(
             directory, registrar, SipResolver(DnsCache(), []), clock=lambda: 1030.0
         )
-        later.apply(settings(tmp_path))
+        Provisioning(directory, later).apply(node_settings(settings(tmp_path)))
         await until(later, State.REGISTERED)
 
     try:

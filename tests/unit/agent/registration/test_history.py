@@ -69,7 +69,7 @@ def test_one_trunks_history_does_not_push_out_anothers_and_goes_with_its_trunk(
         node.apply(ACME + BELL)
         await node.until_all(State.REGISTERED)
         node.registrar.status = 403
-        node.registrations.want("acme")
+        node.registrations.orders.want("acme")
         await node.until(lambda: node.of["acme"].failures == 1)
         await fails(node, LIMIT)
         assert whats(node, "bell")[0] == "registered"
@@ -84,11 +84,11 @@ def test_orders_are_in_the_history(node: Node) -> None:
     async def story() -> None:
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
-        node.registrations.unregister("acme")
+        node.registrations.orders.unregister("acme")
         await node.until_all(State.UNREGISTERED)
-        node.registrations.want("acme")
+        node.registrations.orders.want("acme")
         await node.until_all(State.REGISTERED)
-        node.registrations.park("acme")
+        node.registrations.orders.park("acme")
         assert whats(node) == [
             "registered",
             "held",
@@ -150,7 +150,7 @@ def test_a_shorter_grant_lapses_in_its_own_time(node: Node) -> None:
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
         node.registrar.grants_s = 60
-        node.registrations.want("acme")
+        node.registrations.orders.want("acme")
         await node.until(lambda: node.of["acme"].expires_at == NOW + 60)
         node.registrar.silent = True
         node.clock.now = NOW + 60
@@ -166,7 +166,7 @@ def test_a_refresh_in_time_and_an_order_are_no_lapse(node: Node) -> None:
     async def story() -> None:
         node.apply(ACME + BELL)
         await node.until_all(State.REGISTERED)
-        node.registrations.unregister("bell")
+        node.registrations.orders.unregister("bell")
         node.clock.now = NOW + 3000
         await node.until(lambda: node.of["acme"].expires_at == NOW + 6600)
         node.clock.now = NOW + 3700

@@ -116,7 +116,7 @@ def test_who_is_taken_back_parked_or_gone_is_asked_about_no_more(kept: Kept) -> 
     async def story() -> None:
         kept.node.apply(ASKED + BELL + "keepalive = 30\n")
         await kept.node.until_all(State.REGISTERED)
-        kept.node.registrations.unregister("acme")
+        kept.node.registrations.orders.unregister("acme")
         await kept.node.until_quiet()
         kept.node.apply(ASKED)
         assert kept.keepalives["acme"] is None
@@ -150,7 +150,7 @@ def test_while_a_register_is_in_flight_nobody_is_asked_and_nothing_is_missed(kep
         kept.node.apply(ASKED)
         await kept.node.until_all(State.REGISTERED)
         kept.node.registrar.open = asyncio.Event()
-        kept.node.registrations.want("acme")
+        kept.node.registrations.orders.want("acme")
         await kept.node.until(lambda: kept.node.of["acme"].in_flight is not None)
         await kept.interval()
         stands = kept.keepalives["acme"]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from testkit.directory import install
 from tests.unit.agent.registration.node import ACME, NOW, Dns, Node, tell
 from whence.core.identification.explain import nearest
 from whence.core.identification.identify import identify
@@ -73,11 +74,12 @@ def test_an_impostors_refresh_leaves_what_was_learned(node: Node) -> None:
         before = node.addresses
         node.registrar.accepts_at = IMPOSTOR
         node.clock.now += 600
-        node.registrations.want("acme")
+        node.registrations.orders.want("acme")
         await node.until(lambda: node.of["acme"].unexpected == IMPOSTOR)
         assert node.addresses == before
         assert node.of["acme"].registrar == TransportAddress.parse(f"udp:{HERE}:5060")
-        node.agent().apply(node.settings(ACME))  # a restart
+        node.agent()
+        node.apply(ACME)  # a restart
         await node.until_loop()
         assert node.addresses == before
         assert node.of["acme"].unexpected == IMPOSTOR
@@ -164,7 +166,8 @@ def test_what_a_file_permits_no_more_ends_at_a_restart(node: Node) -> None:
         node.registrar.accepts_at = IMPOSTOR
         node.apply(ACME + 'learn_from = "any"\n')
         await node.until_all(State.REGISTERED)
-        node.agent().apply(node.settings(ACME))
+        node.agent()
+        node.apply(ACME)
         assert node.addresses == []
         assert not node.of["acme"].stands(node.clock.now)
         assert node.of["acme"].next_at == node.clock.now
@@ -173,7 +176,7 @@ def test_what_a_file_permits_no_more_ends_at_a_restart(node: Node) -> None:
 
 
 def test_replies_that_taught_nothing_are_bounded_and_swept(node: Node) -> None:
-    node.directory.install(node.settings(ACME), NOW)
+    install(node.directory, node.settings(ACME), NOW)
     for i in range(3 * IGNORED_LIMIT):
         source = TransportAddress.parse(f"udp:192.0.2.{100 + i}:5060")
         ignored = [IgnoreReply(source, f"udp:{HERE}:5060")]

@@ -11,9 +11,9 @@ import pytest
 
 from tests.unit.agent.registration.node import ACME, BELL, NOW, Dns, Node, tell
 from tests.unit.store.disk import broken
-from whence.agent.config.trunk import TrunkConfig
 from whence.agent.registration import scheduler
 from whence.core.registration.model import Registration, State
+from whence.core.settings import TrunkSettings
 from whence.core.sip.secret import Secret
 from whence.core.sip.transport_address import TransportAddress
 from whence.core.sip.uri import Uri
@@ -505,7 +505,7 @@ def test_what_the_operator_takes_back_is_taken_back_though_the_agent_dies_meanwh
         node.clock.now += 3000
         node.registrar.open = asyncio.Event()
         await node.until(lambda: node.of["acme"].in_flight is not None)
-        node.registrations.unregister("acme")
+        node.registrations.orders.unregister("acme")
         node.registrar.open = None
         node.registrar.taken()
         node.agent()
@@ -551,7 +551,7 @@ def test_who_watches_hears_of_each_step_that_is_written_down_and_of_who_is_gone(
     heard: list[tuple[str, State | None]] = []
 
     class Watcher:
-        def changed(self, trunk: TrunkConfig, registration: Registration) -> None:
+        def changed(self, trunk: TrunkSettings, registration: Registration) -> None:
             written = node.directory.registrations().get(trunk.id)
             assert registration.state is State.NEW or written is not None
             assert written is None or written.registration.state is registration.state
@@ -581,7 +581,7 @@ def test_a_change_at_the_very_moment_of_a_slot_is_no_trouble(node: Node) -> None
         await node.until(lambda: node.registrations.waiting_for_pace == 1)
         late = next(id_ for id_, r in node.of.items() if r.state is State.NEW)
         node.clock.now += 1
-        node.registrations.want(late)
+        node.registrations.orders.want(late)
         node.clock.now += 10
         await node.until_all(State.REGISTERED)
 

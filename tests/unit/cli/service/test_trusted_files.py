@@ -22,6 +22,7 @@ from whence.agent.config.models import Config
 from whence.agent.dropin.config import load as load_drop_in
 from whence.agent.monitoring.calls import CallsFile
 from whence.agent.provisioning.reload import Reload
+from whence.core.settings import NodeSettings
 from whence.errors import ConfigError
 from whence.ipc import decisions
 from whence.trust.settings import load_trusted
@@ -254,7 +255,7 @@ def test_reload_file_others_write_changes_nothing(
     home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = settings_file(home)
-    applied: list[Config] = []
+    applied: list[NodeSettings] = []
     reload = Reload(file, load(file), applied.append)
     said = open_to_all(file)
     with pytest.raises(ConfigError):

@@ -1,0 +1,70 @@
+"""Turns a parsed file into the values of the core. Nothing behind this reads a pydantic model."""
+
+from __future__ import annotations
+
+from whence.agent.config.models import Config
+from whence.agent.config.trunk import TrunkConfig
+from whence.core.identification.dns_siblings import SiblingSettings
+from whence.core.settings import (
+    NodeSettings,
+    RegistrationSettings,
+    TrunkSettings,
+    UserSettings,
+)
+
+
+def node_settings(config: Config) -> NodeSettings:
+    """Return the trunks and users of a file, and how it registers the trunks."""
+    domain = config.edge.domain
+    return NodeSettings(
+        tuple(trunk_settings(trunk, config.country_of(trunk)) for trunk in config.trunk),
+        tuple(UserSettings(user.name, domain, user.md5(domain)) for user in config.user),
+        registration_settings(config),
+    )
+
+
+def trunk_settings(trunk: TrunkConfig, country: str = "") -> TrunkSettings:
+    """Return one trunk of a file. `country`: the calling code of its provider's country."""
+    return TrunkSettings(
+        id=trunk.id,
+        user=trunk.user,
+        aor=trunk.aor,
+        registrar=trunk.registrar,
+        credentials=trunk.credentials(),
+        target=trunk.target,
+        proxy=trunk.proxy,
+        expires_s=trunk.expires,
+        contact=trunk.contact,
+        rewrites_contact=trunk.rewrites_contact,
+        keepalive_s=trunk.keepalive,
+        follow_dns=trunk.follow_dns,
+        learn_from=trunk.learn_from,
+        match_port=trunk.port == "exact",
+        networks=tuple(network.address(0.0) for network in trunk.networks),
+        numbers=tuple(trunk.numbers),
+        country=country,
+        number_headers=trunk.number_headers,
+        number_format=trunk.number_format,
+        unmatched=trunk.unmatched,
+        fallback=trunk.fallback,
+        enabled=trunk.enabled,
+    )
+
+
+def registration_settings(config: Config) -> RegistrationSettings:
+    """Return how the agent registers the trunks of a file."""
+    return RegistrationSettings(
+        sockets=config.edge.sockets,
+        waits=config.registration.waits(),
+        rate=config.registration.rate,
+        rate_per_registrar=config.registration.rate_per_registrar,
+        grace_s=config.agent.grace,
+        unregisters_on_stop=config.agent.on_stop == "unregister",
+    )
+
+
+def sibling_settings(config: Config) -> SiblingSettings:
+    """Return how the agent follows DNS for the trunks of a file."""
+    least_s, most_s = config.agent.sibling_ttl
+    own = frozenset(socket.ip for socket in config.edge.listen)
+    return SiblingSettings(own, config.agent.grace, least_s, most_s)

@@ -1,0 +1,34 @@
+"""In which forms a provider may write a trunk's numbers and account."""
+
+from __future__ import annotations
+
+from whence.agent.config import phone_numbers
+from whence.core.settings import TrunkSettings
+from whence.core.sip.phone_number import account_spellings
+
+
+def number_forms(trunk: TrunkSettings) -> dict[str, str]:
+    """Return all forms of the trunk's numbers → each number in E.164; empty: not known."""
+    found: dict[str, str] = {}
+    for number in trunk.numbers:
+        forms = phone_numbers.spellings(number, trunk.country)
+        found |= dict.fromkeys(forms, phone_numbers.e164(number, trunk.country))
+    return found
+
+
+def account_forms(trunk: TrunkSettings) -> dict[str, str]:
+    """Return all forms of the trunk's account → the account in E.164; empty: it is no number."""
+    forms = dict.fromkeys(account_spellings(trunk.user), "")
+    try:
+        e164 = phone_numbers.e164(trunk.user, trunk.country)
+        spellings = phone_numbers.spellings(trunk.user, trunk.country)
+    except ValueError:  # it is no number
+        return forms
+    return dict.fromkeys([*forms, *spellings], e164)
+
+
+def number_style(trunk: TrunkSettings) -> str:
+    """Return how `{number}` is written for the trunk's target, as the directory has it."""
+    if trunk.number_format == "as_sent":
+        return ""
+    return str(phone_numbers.style(trunk.number_format, trunk.country))

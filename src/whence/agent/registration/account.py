@@ -1,0 +1,34 @@
+"""How a trunk becomes the account that the registrar knows, with our Contact in it."""
+
+from __future__ import annotations
+
+from whence.core.registration.model import Account
+from whence.core.settings import TrunkSettings
+from whence.core.sip.sockets import EdgeSockets
+from whence.core.sip.transport_address import TransportAddress
+from whence.core.sip.uri import Uri
+
+
+def make_account(trunk: TrunkSettings, token: str, sockets: EdgeSockets) -> Account:
+    """Return the trunk's account. Its Contact is at the first socket of its server's transport."""
+    server = trunk.server
+    socket = sockets.first_for(server.params.get("transport", "udp"))
+    return Account(
+        trunk.aor,
+        make_contact(trunk, token, socket, sockets),
+        trunk.credentials,
+        trunk.expires_s,
+        server.host,
+        trunk.rewrites_contact,
+    )
+
+
+def make_contact(
+    trunk: TrunkSettings, token: str, socket: TransportAddress, sockets: EdgeSockets
+) -> Uri:
+    """Return our Contact for a trunk at one of our sockets, with the trunk's token in it."""
+    host, port = sockets.place_of(socket)
+    params = {} if socket.transport == "udp" else {"transport": str(socket.transport)}
+    if trunk.contact == "line":
+        return Uri("sip", trunk.user, host, port, params | {"line": token})
+    return Uri("sip", token, host, port, params)

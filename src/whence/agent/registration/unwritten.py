@@ -1,0 +1,33 @@
+"""What holds of a registration whose step cannot be written down: it has not happened."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from whence.core.registration.backoff import Waits
+from whence.core.registration.events import MachineEvent, Randomness
+from whence.core.registration.machine import step
+from whence.core.registration.model import Account, Registration, State
+from whence.core.registration.reason import RegistrationReason
+from whence.errors import StoreError
+
+
+def only_noted(
+    before: Registration, fact: MachineEvent, now: float, account: Account, waits: Waits
+) -> Registration:
+    """Keep in mind what is wanted. An attempt under way goes on, and its outcome is written."""
+    after, _ = step(before, fact, now, account, Randomness(0.0, ""), waits)
+    return replace(before, wanted=after.wanted, held=after.held, again=after.again)
+
+
+def put_off(before: Registration, now: float, waits: Waits, error: StoreError) -> Registration:
+    """Send nothing now, and try again after a wait."""
+    return replace(
+        before,
+        in_flight=None,
+        state=State.WAITING,
+        since=now,
+        next_at=now + waits.unreachable.first_s if before.wanted else None,
+        reason=RegistrationReason.NOT_WRITTEN,
+        message=str(error),
+    )

@@ -1,0 +1,118 @@
+"""What provisioning adds, changes and removes, and that it does so once or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.unit.agent.registration.node import ACME, BELL, Node, tell
+from tests.unit.store.disk import broken
+from whence.agent.config.to_core import node_settings
+from whence.agent.provisioning.apply import Provisioning
+from whence.agent.registration.entry import StoredTrunk
+from whence.core.registration.model import State
+from whence.core.settings import TrunkSettings
+from whence.errors import StoreError, UnknownTrunkError
+from whence.store.directory import FILE, Directory, StoredRegistration
+
+
+class CountingDirectory(Directory):
+    """Counts how often all registrations are read."""
+
+    reads = 0
+
+    def registrations(self) -> dict[str, StoredRegistration]:
+        self.reads += 1
+        return super().registrations()
+
+
+class Follower:
+    """Notes which trunks it was told to follow."""
+
+    def __init__(self) -> None:
+        self.told: list[list[str]] = []
+
+    def apply(self, trunks: Iterable[TrunkSettings]) -> None:
+        self.told.append([trunk.id for trunk in trunks])
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    node = Node(tmp_path)
+    yield node
+    node.directory.close()
+
+
+def trunk_of(node: Node, text: str = ACME) -> TrunkSettings:
+    (trunk,) = node_settings(node.settings(text)).trunks
+    return trunk
+
+
+def test_apply_reads_the_stored_registrations_once(node: Node) -> None:
+    async def story() -> None:
+        node.apply(ACME + BELL)
+        await node.until_all(State.REGISTERED)
+        node.agent()
+        directory = CountingDirectory(node.folder / FILE)
+        settings = node_settings(node.settings(ACME))
+        Provisioning(directory, node.registrations, clock=node.clock).apply(settings)
+        assert directory.reads == 1
+        assert list(node.of) == ["acme"]
+        directory.close()
+
+    tell(story)
+
+
+def test_apply_tells_followers_after_the_registrations(node: Node) -> None:
+    async def story() -> None:
+        follower = Follower()
+        provisioning = Provisioning(node.directory, node.registrations, [follower], node.clock)
+        provisioning.apply(node_settings(node.settings(ACME + BELL)))
+        provisioning.apply(node_settings(node.settings(BELL)))
+        assert follower.told == [["acme", "bell"], ["bell"]]
+
+    tell(story)
+
+
+@pytest.mark.parametrize("after", ["", ACME.replace("acct1", "acct9"), BELL])
+def test_apply_unwritten_changes_nothing(node: Node, after: str) -> None:
+    async def story() -> None:
+        node.apply(ACME)
+        await node.until_all(State.REGISTERED)
+        node.registrar.taken()
+        before = node.of["acme"], node.addresses, node.directory.tokens()
+        with broken(node.directory.path, "INSERT ON meta"), pytest.raises(StoreError):
+            node.apply(after)
+        await node.until_quiet()
+        assert (node.of["acme"], node.addresses, node.directory.tokens()) == before
+        assert node.registrar.taken() == []
+
+    tell(story)
+
+
+def test_trunk_added_updated_and_removed_alone(node: Node) -> None:
+    async def story() -> None:
+        node.apply(ACME)
+        await node.until_all(State.REGISTERED)
+        token = node.directory.tokens()["acme"]
+        node.registrations.remove("acme")
+        await node.until(lambda: len(node.registrar.asked) == 2)
+        assert node.registrar.taken()[-1].takes_back
+        node.registrations.add(trunk_of(node), StoredTrunk(token))
+        await node.until_all(State.REGISTERED)
+        node.registrar.taken()
+        other = trunk_of(node, ACME.replace("hunter2", "hunter3"))
+        node.registrations.update(other, has_learned=True)
+        await node.until(lambda: len(node.registrar.asked) == 1)
+        assert node.registrar.taken()[0].account.credentials == other.credentials
+
+    tell(story)
+
+
+def test_update_of_unknown_trunk_raises(node: Node) -> None:
+    with pytest.raises(UnknownTrunkError):
+        node.registrations.update(trunk_of(node), has_learned=False)
+    with pytest.raises(UnknownTrunkError):
+        node.registrations.remove("acme")
