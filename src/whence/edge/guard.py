@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import re
 import secrets
+import socket
 import sys
 import time
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
@@ -31,9 +33,9 @@ from whence.core.sip.transport_address import (
 from whence.core.sip.uri import host_text
 from whence.edge.base import GO_ON, NO, Handlers, judges, survives
 from whence.edge.ksr import Ksr
-from whence.edge.notice_sender import NoticeSender
 from whence.errors import StoreUnavailableError
-from whence.ipc import decisions
+from whence.ipc import decisions, notices
+from whence.ipc.notices import Notice
 
 FLOOD = "flood"
 """Table: source → 1 while what it sends is dropped; an entry lasts a few seconds."""
@@ -53,6 +55,9 @@ PHONE_S = 7200
 """How long a phone's address counts: twice the longest registration."""
 
 WRONG_PASSWORD = -2  # auth.pv_auth_check: our nonce, fresh and for this ip; a wrong response
+
+NOTICES_A_SECOND = 20
+"""How many notices of one reason one process sends in a second; more are counted."""
 
 CHECKED_LIMIT = 1000
 """How many flooding sources one worker remembers as nobody's."""
@@ -120,6 +125,52 @@ def counted_as(ip: IP) -> str:
         return str(ip)
     number = zlib.crc32(network_of(ip).packed) & 0x0FFF_FFFF
     return str(IPv4Address(0xF000_0000 | number))
+
+
+class NoticeSender:
+    """The way to the agent for notices, of one process; bounded a second."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = str(path)
+        self._socket: socket.socket | None = None
+        self._second = 0
+        self._sent: Counter[NoticeReason] = Counter()
+        self._left_out = 0
+
+    def has_room(self, reason: NoticeReason, now: float) -> bool:
+        """Whether one more of this reason may be sent in this second."""
+        if int(now) != self._second:
+            self._second = int(now)
+            self._sent.clear()
+        return self._sent[reason] < NOTICES_A_SECOND
+
+    def __call__(
+        self,
+        reason: NoticeReason,
+        source: TransportAddress,
+        now: float,
+        *,
+        count: int = 1,
+        blocked_s: int = 0,
+        detail: str = "",
+    ) -> None:
+        """Send one, unless too many were sent in this second or nobody reads."""
+        if not self.has_room(reason, now):
+            self._left_out += 1
+            return
+        self._sent[reason] += 1
+        data = notices.message(
+            Notice(now, reason, source, count, blocked_s, self._left_out, detail)
+        )
+        try:
+            if self._socket is None:
+                self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+                self._socket.setblocking(False)
+            self._socket.sendto(data, self._path)
+        except OSError:
+            self._left_out += 1
+        else:
+            self._left_out = 0
 
 
 @dataclass

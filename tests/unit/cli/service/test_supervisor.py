@@ -95,11 +95,11 @@ def test_what_does_not_end_in_time_is_killed_and_that_is_told(
 
 LIMITS = """
 import logging, resource, sys
-from whence.agent.settings import Edge
-from whence.cli.supervisor import raise_file_limit
+from whence.agent.config.models import EdgeConfig
+from whence.cli.service.supervisor import raise_file_limit
 logging.basicConfig(level=logging.WARNING)
 resource.setrlimit(resource.RLIMIT_NOFILE, (256, int(sys.argv[1])))
-raise_file_limit(Edge.model_validate({"listen": [sys.argv[2]], "connections": 1000}))
+raise_file_limit(EdgeConfig.model_validate({"listen": [sys.argv[2]], "connections": 1000}))
 print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 """
 
