@@ -6,7 +6,6 @@ A call begins with `_begin`; its answer is read by `ksr_answer`; requests inside
 
 from __future__ import annotations
 
-import re
 import secrets
 import time
 from pathlib import Path
@@ -14,19 +13,20 @@ from pathlib import Path
 from whence.core.dialogs import cookie as cookie_
 from whence.core.dialogs import targets
 from whence.core.dialogs.cookie import (
-    COOKIE_LENGTH,
     ID_LENGTH,
     OLD_S,
     PARAM,
     covers_via,
+    find_cookie,
     kept,
     new_id,
     write_cookie,
 )
 from whence.core.dialogs.record import ENDED, DialogRecord, OwnSockets, Party, RequestPath, Side
 from whence.core.sip.message import Fault, Message
-from whence.core.sip.transport_address import TransportAddress, canonical_ip
+from whence.core.sip.transport_address import TransportAddress
 from whence.core.sip.uri import Uri, host_text
+from whence.core.sip.via import reply_destination
 from whence.edge.base import ANSWERED, GO_ON, NO, answers, hides, judges, survives
 from whence.edge.guard import GuardHandlers, Limits
 from whence.edge.ksr import Ksr
@@ -205,8 +205,8 @@ class DialogHandlers(GuardHandlers):
         message, call_id = self._reply(), self._text(ksr.kx.get_callid)
         if message is None or call_id is None or not 200 <= ksr.kx.get_status() < 300:
             return NO
-        via = _second_via(message)
-        cookie = _cookie_of(targets.uris(message.all("record-route")))
+        via = reply_destination(message.all("via"))
+        cookie = find_cookie(targets.uris(message.all("record-route")))
         if via is None or cookie is None:
             return NO
         if not covers_via(self._key_of_dialogs(), cookie, call_id, via):
@@ -342,12 +342,12 @@ class DialogHandlers(GuardHandlers):
             way = targets.refreshed(party.ways[0], contact, source, self._own)
         else:
             recorded = targets.uris(message.all("record-route"))
-            at = next((i for i, uri in enumerate(recorded) if _cookie_of([uri])), len(recorded))
+            at = next((i for i, uri in enumerate(recorded) if find_cookie([uri])), len(recorded))
             way = targets.way(recorded[:at][::-1], contact, source, self._own)
         ours = ""
         if way is not None and cookie:
             from_ip = _first_ip(record.caller) if replier is Side.CALLEE else ""
-            via = _second_via(message) or ""
+            via = reply_destination(message.all("via")) or ""
             ours = self._cookie(id_, call_id, via, replier, way, from_ip)
             self.ksr.textops.replace_hdrs_str(cookie, ours, "a")
         after = record.with_party(replier, party.with_more(str(source.ip), way, ours))
@@ -361,11 +361,11 @@ class DialogHandlers(GuardHandlers):
 
     def _take_ours(self, routes: list[Uri | None]) -> str | None:
         """Take our own Routes off the begin of a route set, and return their cookie, or None."""
-        cookie = _cookie_of(routes[:1])
+        cookie = find_cookie(routes[:1])
         if cookie is None or not self._is_ours(routes[0]):
             return None
         del routes[0]
-        if _cookie_of(routes[:1]) == cookie and self._is_ours(routes[0]):
+        if find_cookie(routes[:1]) == cookie and self._is_ours(routes[0]):
             del routes[0]  # the call came in by one socket, and went out by another
         return cookie
 
@@ -426,56 +426,5 @@ class DialogHandlers(GuardHandlers):
         return self._dialog_key
 
 
-def _cookie_of(routes: list[Uri | None]) -> str | None:
-    """Return the cookie of the first of these that has one."""
-    for uri in routes:
-        cookie = uri.params.get(PARAM, "") if uri is not None else ""
-        if _COOKIE.fullmatch(cookie):
-            return cookie
-    return None
-
-
-_COOKIE = re.compile(rf"[0-9a-f]{{{COOKIE_LENGTH}}}", re.ASCII)
-
-
 def _first_ip(party: Party) -> str:
     return next(iter(party.ips), "")
-
-
-_VIA = re.compile(
-    r"sip\s*/\s*2\.0\s*/\s*(udp|tcp|tls)\s+(\[[0-9a-f:.]+\]|[0-9.]+)(?::([0-9]{1,5}))?\s*"
-    r"((?:;\s*[a-z0-9_.-]+\s*(?:=\s*[a-z0-9_.:!%*+~\[\]-]*\s*)?)*)",
-    re.ASCII,
-)
-"""A Via of which no two readers see two places; in small letters."""
-
-
-def _second_via(message: Message) -> str | None:
-    """Return where Kamailio sends a reply without a transaction, as `Dialogs._via` writes it.
-
-    None where it cannot be read, or is a name: that would be resolved.
-    """
-    vias = [one for value in message.all("via") for one in value.split(",")]
-    read = [_VIA.fullmatch(one.strip()) for one in vias[:2]]
-    if len(read) < 2 or read[0] is None or read[1] is None:
-        return None
-    transport, host, port, _ = read[1].groups()
-    ours, theirs = _params(read[0][4]), _params(read[1][4])
-    if ours is None or theirs is None or "maddr" in theirs:
-        return None
-    try:
-        ip = canonical_ip(theirs.get("received") or host)
-        to_port = int(theirs.get("rport") or port or (5061 if transport == "tls" else 5060))
-        connection = "" if transport == "udp" else f"#{int(ours['i'][::-1], 16)}"
-    except (KeyError, ValueError):
-        return None
-    return f"{transport}:{host_text(str(ip))}:{to_port}{connection}"
-
-
-def _params(text: str) -> dict[str, str] | None:
-    """Read the parameters of a Via; None where one of them stands there twice."""
-    found: dict[str, str] = {}
-    for part in text.split(";")[1:]:
-        name, _, value = part.partition("=")
-        found[name.strip()] = value.strip()
-    return found if len(found) == text.count(";") else None
