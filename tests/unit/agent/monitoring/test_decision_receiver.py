@@ -33,7 +33,7 @@ def test_all_that_is_told_is_heard_in_its_order(tmp_path: Path, room: int) -> No
         hearing.start([hear])
         for burst in range(5):
             for number in range(8):
-                tell(SAID, "INVITE", f"{burst}-{number}", 1_000_000.0, known=False)
+                tell.send(SAID, "INVITE", f"{burst}-{number}", 1_000_000.0, known=False)
             while len(heard) < (burst + 1) * 8:
                 await asyncio.sleep(0)
             await asyncio.sleep(NAP_S * burst)  # awake, asleep, and listening again
