@@ -23,7 +23,7 @@ class DecisionSender:
         self._dropped = 0
 
     def send(self, report: str, method: str, call_id: str, now: float, *, known: bool) -> None:
-        """Send one decision report; `report` is what `decisions.lasting` wrote of it."""
+        """Send one decision report; `report` is what `decisions.report_body` wrote of it."""
         data = decisions.message(report, method, call_id, now, known=known, dropped=self._dropped)
         try:
             if self._socket is None:

@@ -73,7 +73,7 @@ class InboundHandlers(Handlers):
             worker.answer(400, "Bad Request")
             return None
         decision, evidence = worker.directory.decide(request, now)
-        report = decisions.lasting(decision, request.source, *key[1:])
+        report = decisions.report_body(decision, request.source, *key[1:])
         if isinstance(decision, Identified) and method in RELAYED:
             trunk = decision.trunk
             number = dialled(request, trunk, evidence)
@@ -103,7 +103,7 @@ class InboundHandlers(Handlers):
         else:
             ksr.hdr.append_to_reply(f"Allow: {', '.join(sorted(RELAYED))}\r\n")
             worker.answer(405, "Method Not Allowed")
-        bounded = decisions.method_told(method)
+        bounded = decisions.bounded_method(method)
         worker.decision_sender.send(report, bounded, call_id, now, known=False)
         if isinstance(decision, Unknown):
             self._guard.count_refused()

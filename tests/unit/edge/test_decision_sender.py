@@ -15,7 +15,7 @@ from whence.ipc import decisions
 from whence.ipc.decisions import DecisionReport, read
 
 NOW = 1_000_000.0
-SAID = decisions.lasting(
+SAID = decisions.report_body(
     Unknown(()),
     TransportAddress.parse("udp:192.0.2.1:5060"),
     "sip:x",

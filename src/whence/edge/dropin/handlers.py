@@ -307,9 +307,9 @@ class DropInHandlers(Handlers):
         if isinstance(chosen, uac_accounts.NoAccount):
             return self.decline(chosen.reason, chosen.message)
         decision, source = chosen.decision, request.source
-        report = decisions.lasting(decision, source, *key[1:])
+        report = decisions.report_body(decision, source, *key[1:])
         if not isinstance(decision, Identified):
-            bounded = decisions.method_told(method)
+            bounded = decisions.bounded_method(method)
             worker.decision_sender.send(report, bounded, call_id, now, known=False)
             return self.decline(decision.reason, decision.message)
         answer = CachedDecision(
