@@ -1,4 +1,4 @@
-"""Send notices of unknown sources to the agent."""
+"""Sends notices about unknown sources to the agent: datagrams, a bounded number a second."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ NOTICES_A_SECOND = 20
 
 
 class NoticeSender:
-    """The way to the agent for notices, of one process; bounded a second."""
+    """Sends the notices of one process."""
 
     def __init__(self, path: Path) -> None:
+        """`path`: the agent's socket, which may be absent."""
         self._path = str(path)
         self._socket: socket.socket | None = None
         self._second = 0
@@ -26,13 +27,13 @@ class NoticeSender:
         self._left_out = 0
 
     def has_room(self, reason: NoticeReason, now: float) -> bool:
-        """Whether one more of this reason may be sent in this second."""
+        """Return whether one more of this reason may be sent in this second."""
         if int(now) != self._second:
             self._second = int(now)
             self._sent.clear()
         return self._sent[reason] < NOTICES_A_SECOND
 
-    def __call__(
+    def send(
         self,
         reason: NoticeReason,
         source: TransportAddress,
@@ -42,7 +43,7 @@ class NoticeSender:
         blocked_s: int = 0,
         detail: str = "",
     ) -> None:
-        """Send one, unless too many were sent in this second or nobody reads."""
+        """Send a notice, or count it where this second has no room or the agent does not read."""
         if not self.has_room(reason, now):
             self._left_out += 1
             return
