@@ -10,16 +10,14 @@ import KSR
 
 sys.path.append(str(Path(__file__).absolute().parents[2]))
 
-from whence.edge import inbound
-from whence.edge.base import Handlers
-from whence.edge.dropin import handlers
+from whence.edge.dropin.handlers import DropInHandlers, DropInSettings
+from whence.edge.handlers import EdgeHandlers
+from whence.edge.settings import EdgeSettings
 
 
-def mod_init() -> Handlers:
+def mod_init() -> EdgeHandlers | DropInHandlers:
     """Make the handlers; Kamailio calls this once, before it forks."""
     for_drop_in = KSR.kx.get_def("WHENCE_DROP_IN")
     if for_drop_in:
-        return handlers.DropInHandlers(KSR, handlers.DropInSettings.parse(for_drop_in))
-    return inbound.EdgeHandlers(
-        KSR, inbound.EdgeSettings.parse(KSR.kx.get_def("WHENCE_EDGE") or "")
-    )
+        return DropInHandlers(KSR, DropInSettings.parse(for_drop_in))
+    return EdgeHandlers(KSR, EdgeSettings.parse(KSR.kx.get_def("WHENCE_EDGE") or ""))

@@ -1,11 +1,11 @@
-"""The agent's side of the inside socket, as the contract has it: sealed requests."""
+"""The agent's side of the inside socket, as the contract has it: requests with their MACs."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from testkit.sip import Address, Endpoint, Headers, Message, request
-from whence.ipc import headers as stamp
+from whence.ipc import headers as ipc_headers
 
 if TYPE_CHECKING:
     from tests.contract.world import World
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 def options(world: World, agent: Endpoint, call_id: str) -> Message:
     """Make the request by which the agent asks whether Kamailio and the edge live."""
-    seal = stamp.request_seal(world.books.inside_key, "OPTIONS", call_id, "1", "", "")
+    mac = ipc_headers.request_mac(world.books.inside_key, "OPTIONS", call_id, "1", "", "")
     uri = f"sip:{world.inside[0]}:{world.inside[1]}"
-    return request("OPTIONS", uri, agent.address, call_id=call_id, headers=[(stamp.KEY, seal)])
+    return request("OPTIONS", uri, agent.address, call_id=call_id, headers=[(ipc_headers.KEY, mac)])
 
 
 def register(
@@ -27,8 +27,8 @@ def register(
 ) -> Message:
     """Make a REGISTER that the edge is to send to `next_hop` from its own socket."""
     hop, socket = f"sip:{next_hop[0]}:{next_hop[1]}", f"udp:{world.edge[0]}:{world.edge[1]}"
-    seal = stamp.request_seal(world.books.inside_key, "REGISTER", call_id, "1", hop, socket)
-    inside = [(stamp.NEXT_HOP, hop), (stamp.SOCKET, socket), (stamp.KEY, seal)]
+    mac = ipc_headers.request_mac(world.books.inside_key, "REGISTER", call_id, "1", hop, socket)
+    inside = [(ipc_headers.NEXT_HOP, hop), (ipc_headers.SOCKET, socket), (ipc_headers.KEY, mac)]
     return request(
         "REGISTER",
         "sip:provider.example",
@@ -44,7 +44,7 @@ def register(
 def keep_alive(world: World, agent: Endpoint, next_hop: Address, call_id: str) -> Message:
     """Make an OPTIONS that the edge is to send to `next_hop` from its own socket."""
     hop, socket = f"sip:{next_hop[0]}:{next_hop[1]}", f"udp:{world.edge[0]}:{world.edge[1]}"
-    seal = stamp.request_seal(world.books.inside_key, "OPTIONS", call_id, "1", hop, socket)
-    inside = [(stamp.NEXT_HOP, hop), (stamp.SOCKET, socket), (stamp.KEY, seal)]
+    mac = ipc_headers.request_mac(world.books.inside_key, "OPTIONS", call_id, "1", hop, socket)
+    inside = [(ipc_headers.NEXT_HOP, hop), (ipc_headers.SOCKET, socket), (ipc_headers.KEY, mac)]
     uri = "sip:provider.example"
     return request("OPTIONS", uri, agent.address, call_id=call_id, headers=inside)

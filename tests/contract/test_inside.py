@@ -11,14 +11,14 @@ from whence.ipc import headers
 SPELLINGS = ["{0}: forged", "{1} : forged", "{0}\t:\r\n forged", "{0}: forged\r\n{1}: again"]
 
 
-def stamped_once(scene: Scene, answer: Message, registrar: Endpoint) -> bool:
-    """Whether it says once, sealed, that it came from `registrar`."""
+def has_source_once(scene: Scene, answer: Message, registrar: Endpoint) -> bool:
+    """Return whether it has one source header, of `registrar`, and its MAC."""
     said = [(n, v) for n, v in answer.headers if n.lower().startswith("x-whence")]
     ip, port = registrar.address
     source, number = f"udp:{ip}:{port}", answer["CSeq"].split()[0]
     key = scene.world.books.inside_key
-    seal = headers.reply_seal(key, answer.call_id, number, answer.status, source)
-    return said == [(headers.SOURCE, source), (headers.KEY, seal)]
+    mac = headers.reply_mac(key, answer.call_id, number, answer.status, source)
+    return said == [(headers.SOURCE, source), (headers.KEY, mac)]
 
 
 def changed(message: Message, **values: str) -> Message:
@@ -46,7 +46,7 @@ def test_an_answer_comes_back_with_where_it_came_from(scene: Scene, status: int)
     registrar.send(answer, scene.edge)
     if status > 100:
         came = agent.expect(lambda m: m.status == status)
-        assert stamped_once(scene, came, registrar)
+        assert has_source_once(scene, came, registrar)
         assert came["Contact"] == "<sip:a@b>;expires=60"
 
 
@@ -55,7 +55,7 @@ def test_the_source_is_whoever_answered_not_whoever_was_asked(scene: Scene) -> N
     other = scene.endpoint("another-registrar")
     agent.send(register(scene.world, agent, registrar.address, scene.name("call")), scene.inside)
     other.send(reply(registrar.receive(), 200), scene.edge)
-    assert stamped_once(scene, agent.receive(), other)
+    assert has_source_once(scene, agent.receive(), other)
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
@@ -70,7 +70,7 @@ def test_a_stamp_that_the_registrar_sent_is_taken_off(scene: Scene, spelling: st
     fields = rest.removesuffix("\r\n\r\n")
     registrar.send("\r\n".join([head, *lines, fields, *lines, "", ""]), scene.edge)
     came = agent.receive()
-    assert stamped_once(scene, came, registrar)
+    assert has_source_once(scene, came, registrar)
     assert "forged" not in str(came)
 
 
@@ -90,31 +90,31 @@ def test_a_retransmitted_register_hears_its_answer_again_with_its_seal(scene: Sc
     ask = register(scene.world, agent, registrar.address, scene.name("call"))
     agent.send(ask, scene.inside)
     registrar.send(reply(registrar.receive(), 200), scene.edge)
-    assert stamped_once(scene, agent.receive(), registrar)
+    assert has_source_once(scene, agent.receive(), registrar)
     agent.send(ask, scene.inside)
-    assert stamped_once(scene, agent.receive(), registrar)
+    assert has_source_once(scene, agent.receive(), registrar)
     assert scene.nothing_came(registrar)
 
 
-UNSEALED = {
-    "no seal": {"X_Whence_Key": ""},
-    "a made-up seal": {"X_Whence_Key": "0" * 32},
-    "a seal of bytes": {"X_Whence_Key": "\udcff\udcfe"},
-    "a seal that is no ASCII": {"X_Whence_Key": "ü"},
-    "another call's seal": {"Call_ID": "another"},
+WRONG_MACS = {
+    "no MAC": {"X_Whence_Key": ""},
+    "a made-up MAC": {"X_Whence_Key": "0" * 32},
+    "a MAC of bytes": {"X_Whence_Key": "\udcff\udcfe"},
+    "a MAC that is no ASCII": {"X_Whence_Key": "ü"},
+    "the MAC of another call": {"Call_ID": "another"},
     "a Call-ID of bytes": {"Call_ID": "\udcff\udcfe"},
-    "another request's seal": {"CSeq": "2 REGISTER"},
+    "the MAC of another request": {"CSeq": "2 REGISTER"},
     "another next hop": {"X_Whence_Next_Hop": "sip:192.0.2.1:5060"},
     "no next hop": {"X_Whence_Next_Hop": ""},
     "another socket": {"X_Whence_Socket": "udp:192.0.2.1:5060"},
 }
 
 
-@pytest.mark.parametrize("change", UNSEALED)
+@pytest.mark.parametrize("change", WRONG_MACS)
 def test_what_is_not_sealed_by_the_agent_goes_nowhere(scene: Scene, change: str) -> None:
     process, registrar = scene.agent(), scene.endpoint("registrar")
     ask = register(scene.world, process, registrar.address, scene.name("call"))
-    process.send(changed(ask, **UNSEALED[change]), scene.inside)
+    process.send(changed(ask, **WRONG_MACS[change]), scene.inside)
     answer = process.receive()
     assert answer.status in (400, 403, 500)
     assert stamps(answer) == []
@@ -157,7 +157,7 @@ def test_a_keep_alive_goes_out_and_its_answer_comes_back_vouched_for(
     assert (arrived.method, arrived.source) == ("OPTIONS", scene.edge)
     assert stamps(arrived) == []
     registrar.send(reply(arrived, status), scene.edge)
-    assert stamped_once(scene, agent.receive(), registrar)
+    assert has_source_once(scene, agent.receive(), registrar)
 
 
 def test_a_reply_that_nobody_asked_for_is_never_sealed(scene: Scene) -> None:
@@ -173,4 +173,4 @@ def test_a_reply_that_nobody_asked_for_is_never_sealed(scene: Scene) -> None:
     scene.inside_is_over()
     for came in scene.came(agent):
         assert not came.get(headers.KEY)
-        assert not stamped_once(scene, came, stranger)
+        assert not has_source_once(scene, came, stranger)

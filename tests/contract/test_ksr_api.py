@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import get_type_hints
 
 import pytest
+from jinja2 import Environment, FileSystemLoader
 
 from testkit.network import SIP_PORT, Network
 from testkit.provider import start_kamailio
@@ -53,8 +54,10 @@ def the_modules() -> str:
     """Return the lines by which the edge's configuration loads its modules: all but uac, of which
     a drop-in asks.
     """
-    template = Path(edge_config.__file__).parents[2] / "kamailio" / edge_config.TEMPLATE
-    return "\n".join(re.findall('^loadmodule "[^"]*"', template.read_text(), re.MULTILINE))
+    folder = Path(edge_config.__file__).parents[2] / "kamailio"
+    modules = Environment(loader=FileSystemLoader(folder)).get_template("cfg/modules.cfg.j2")
+    text = modules.render(tcp=True, tls=folder / edge_config.TLS_FILE)
+    return "\n".join(re.findall('^loadmodule "[^"]*"', text, re.MULTILINE))
 
 
 @pytest.fixture(scope="module")

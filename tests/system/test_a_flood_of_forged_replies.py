@@ -42,7 +42,7 @@ refreshes to do than it can, and lapse.
 
 STAMPS = (
     "X-Whence-Source: udp:%(liar)s\r\nX-Whence-Key: %(key)s\r\n"
-    "x-whence-distrust: nobody\r\nX-Whence-Trunk: t0\r\n"
+    "x-whence-tls-reject-reason: nobody\r\nX-Whence-Trunk: t0\r\n"
 )
 
 

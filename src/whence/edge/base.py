@@ -1,9 +1,9 @@
-"""What all handlers share: how they end, and what they take from the message at hand.
+"""What all parts of the edge share: a worker's state, the message at hand, how handlers end.
 
-Two rules of the house (measured on 5.6): a handler that raises leaves its caller without an answer,
-and one that returns anything but an int breaks the *next* message of that worker. `answers` and
-`survives` see to both. Headers whose bytes are not UTF-8 are normal traffic; they count as not
-there.
+Two rules (measured on Kamailio 5.6): a handler that raises leaves its caller without an answer, and
+one that returns anything but an int breaks the *next* message of that worker. `answers`, `survives`
+and `judges` ensure both. Header bytes that are not UTF-8 are normal traffic; such a header counts
+as absent.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ from whence.edge.decision_cache import CacheKey, DecisionCache
 from whence.edge.decision_sender import DecisionSender
 from whence.edge.ksr import Ksr
 from whence.errors import StoreUnavailableError
-from whence.ipc import decisions
-from whence.ipc import headers as stamp
+from whence.ipc import decisions, headers
 from whence.store.generation import GenerationReader
 from whence.store.reader import DirectoryReader
 from whence.store.schema import GENERATION_FILE
@@ -37,10 +36,125 @@ MESSAGE_IN_HEX = "$(mb{s.encode.hexa})"
 LONGEST_IN_HEX = 32_000
 """Bytes: of more Kamailio makes no text, and writes that into its log."""
 
-OURS = (stamp.TRUNK, stamp.SOURCE, stamp.KEY, stamp.NEXT_HOP, stamp.SOCKET, stamp.DISTRUST)
-"""Headers that only Whence writes: whoever else does, they go no further."""
+OURS = (
+    headers.TRUNK,
+    headers.SOURCE,
+    headers.KEY,
+    headers.NEXT_HOP,
+    headers.SOCKET,
+    headers.TLS_REJECT_REASON,
+)
+"""The headers that only Whence writes: they are removed from messages of others."""
 
-H = TypeVar("H", bound="Handlers")
+
+class Worker:
+    """One worker process of Kamailio: its connection to the directory, and the message at hand."""
+
+    def __init__(self, ksr: Ksr, directory: Path) -> None:
+        """`directory`: the file. A worker opens what it needs at its first request."""
+        self.ksr = ksr
+        self.directory = DirectoryReader(directory)
+        self.decision_cache = DecisionCache(GenerationReader(directory.with_name(GENERATION_FILE)))
+        self.decision_sender = DecisionSender(directory.with_name(decisions.SOCKET_FILE))
+        self.message = Message("")
+        """The message at hand: what the handlers of well-formed messages let in last."""
+        self._number_headers: tuple[str, ...] = ()
+        """The headers in which some trunk's number may be, besides those that all trunks use."""
+        self._number_headers_of: bytes | None = None
+        """The generation of the directory that they were read from."""
+
+    def answer(self, status: int, phrase: str) -> int:
+        """Answer the request at hand unless it is an ACK; return ANSWERED."""
+        if text(self.ksr.kx.get_method) != "ACK":
+            self.ksr.sl.send_reply(status, phrase)
+        return ANSWERED
+
+    def read_message(self) -> Message | None:
+        """Read the message at hand, as characters or as bytes; None if it is too long."""
+        try:
+            return Message(self.ksr.kx.get_msgbuf())
+        except UnicodeDecodeError:
+            get = self.ksr.pv.get
+            digits = get(MESSAGE_IN_HEX) if int(get("$ml") or 0) <= LONGEST_IN_HEX else None
+            return Message(bytes.fromhex(str(digits))) if digits else None
+
+    def without_ours(self, message: Message) -> Message | None:
+        """Return the message at hand without OURS; None where it cannot be rewritten.
+
+        Kamailio's own functions do not serve: its parser stops at a header that it cannot read.
+        """
+        return self.rewritten(message) if headers.PREFIX in message.head else message
+
+    def rewritten(self, message: Message) -> Message | None:
+        """Rewrite the message at hand: without OURS, unfolded, without octets after the body.
+
+        After a None it must not be used any more: Kamailio 5.6 has half of it then, and crashes.
+        """
+        new = message.rewritten(headers.PREFIX)
+        if new is None or self.ksr.textopsx.msg_set_buffer(new) < 0:
+            return None
+        return Message(new)
+
+    def remove_ours(self) -> None:
+        """Remove OURS from what Kamailio sends on."""
+        for header in OURS:
+            self.ksr.hdr.remove(header)
+
+    def source(self) -> TransportAddress:
+        """Return where the message at hand came from."""
+        return TransportAddress.parse(self.ksr.kx.get_srcaddr_sock())
+
+    def cache_key(self, message: Message) -> CacheKey | None:
+        """Return the parts of a request that identification uses; None without a readable R-URI."""
+        ksr = self.ksr
+        ruri = text(ksr.kx.get_ruri)
+        if ruri is None:
+            return None
+        p_called_party_id, others = None, ""
+        if P_CALLED_PARTY_ID in message.text:
+            p_called_party_id = text(lambda: ksr.hdr.get("P-Called-Party-ID")) or ""
+        if self._number_headers:
+            others = self._other_headers(message.text)
+        to = text(ksr.kx.get_turi)
+        return CacheKey(ksr.kx.get_srcaddr_sock(), ruri, to, p_called_party_id, others)
+
+    def has_new_number_headers(self, now: float) -> bool:
+        """Read the number headers again if the directory has changed; return whether they differ.
+
+        A cached decision needs no such check: its headers are those of the same generation.
+        """
+        self.decision_cache.is_current(now)
+        seen = self.decision_cache.seen
+        if seen is not None and seen == self._number_headers_of:
+            return False
+        names = self.directory.number_headers()
+        changed = names != self._number_headers
+        self._number_headers, self._number_headers_of = names, seen
+        return changed
+
+    def _other_headers(self, words: str) -> str:
+        found = []
+        for name in self._number_headers:
+            value = self._value(name) if name in words else None
+            if value is not None:
+                found.append((name, value))
+        return number_headers.text_of(found)
+
+    def _value(self, name: str) -> str | None:
+        if name in number_headers.SEVERAL:
+            return text(lambda: self.ksr.pv.get(f"$(hdr({name})[*])"))
+        return text(lambda: self.ksr.hdr.get(name))
+
+
+class Handlers:
+    """A part of the edge: some of the functions that Kamailio's routing calls."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.ksr = worker.ksr
+
+
+H = TypeVar("H", bound=Handlers)
 Handler = Callable[[H, object], int]
 
 
@@ -55,23 +169,23 @@ def answers(handler: Handler[H]) -> Handler[H]:
             return handler(own, message)
         except StoreUnavailableError as error:
             own.ksr.err(f"whence: {error}\n")
-            own.answer(503, "Service Unavailable")
+            own.worker.answer(503, "Service Unavailable")
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
             own.ksr.err(f"whence: {handler.__name__}: {one_line(error)}\n")
-            own.answer(500, "Server Internal Error")
+            own.worker.answer(500, "Server Internal Error")
         return ANSWERED
 
     return answering
 
 
 def survives(handler: Handler[H]) -> Handler[H]:
-    """Make a handler of replies that lets the reply pass whatever happens."""
+    """Make a handler that lets the message pass whatever happens."""
 
     @wraps(handler)
     def surviving(own: H, message: object) -> int:
         try:
             return handler(own, message)
-        except Exception as error:  # noqa: BLE001 - an unstamped reply teaches nobody anything
+        except Exception as error:  # noqa: BLE001 - a reply without a source header is ignored
             own.ksr.err(f"whence: {handler.__name__}: {one_line(error)}\n")
         return GO_ON
 
@@ -85,130 +199,35 @@ def judges(handler: Handler[H]) -> Handler[H]:
     def judging(own: H, message: object) -> int:
         try:
             return handler(own, message)
-        except Exception as error:  # noqa: BLE001 - what was not judged goes no further
+        except Exception as error:  # noqa: BLE001 - a message that was not checked is dropped
             own.ksr.err(f"whence: {handler.__name__}: {one_line(error)}\n")
         return NO
 
     return judging
 
 
-class Handlers:
-    """What Kamailio's routing calls in each of its worker processes."""
-
-    def __init__(self, ksr: Ksr, directory: Path) -> None:
-        self.ksr = ksr
-        self._directory = DirectoryReader(directory)
-        self._known = DecisionCache(GenerationReader(directory.with_name(GENERATION_FILE)))
-        self._tell = DecisionSender(directory.with_name(decisions.SOCKET_FILE))
-        self._headers: tuple[str, ...] = ()
-        """Headers in which some trunk's number is looked for, besides those that all look at."""
-        self._headers_of: bytes | None = None
-        """The generation of the directory that they were read of."""
-
-    def child_init(self, _rank: int) -> int:
-        """Nothing is opened here: what a worker needs, it opens at its first request."""
-        return 0
-
-    def answer(self, status: int, phrase: str) -> int:
-        """Answer the request at hand, if it is one that is answered; returns ANSWERED."""
-        if self._text(self.ksr.kx.get_method) != "ACK":
-            self.ksr.sl.send_reply(status, phrase)
-        return ANSWERED
-
-    def _message(self) -> Message | None:
-        """Return the message at hand, with what only we may say taken off.
-
-        None where it has a fault, is too long, or one of our headers hides in it: it goes no
-        further.
-        """
-        message = self._read()
-        if message is None or message.fault or hides(message):
-            return None
-        if stamp.PREFIX in message.head:
-            self._strip()
-        return message
-
-    def _read(self) -> Message | None:
-        """Read the message at hand, as characters or as bytes; None if it is too long."""
-        try:
-            return Message(self.ksr.kx.get_msgbuf())
-        except UnicodeDecodeError:
-            get = self.ksr.pv.get
-            digits = get(MESSAGE_IN_HEX) if int(get("$ml") or 0) <= LONGEST_IN_HEX else None
-            return Message(bytes.fromhex(str(digits))) if digits else None
-
-    def _strip(self) -> None:
-        """Take off what only we may say."""
-        for header in OURS:
-            self.ksr.hdr.remove(header)
-
-    def _source(self) -> TransportAddress:
-        return TransportAddress.parse(self.ksr.kx.get_srcaddr_sock())
-
-    def _asked(self, message: Message) -> CacheKey | None:
-        """Take from the request what identification looks at; None without a readable R-URI."""
-        ksr, text = self.ksr, self._text
-        ruri = text(ksr.kx.get_ruri)
-        if ruri is None:
-            return None
-        p_called_party_id, others = None, ""
-        if P_CALLED_PARTY_ID in message.text:
-            p_called_party_id = text(lambda: ksr.hdr.get("P-Called-Party-ID")) or ""
-        if self._headers:
-            others = self._others(message.text)
-        to = text(ksr.kx.get_turi)
-        return CacheKey(ksr.kx.get_srcaddr_sock(), ruri, to, p_called_party_id, others)
-
-    def _others(self, words: str) -> str:
-        """Take the further headers that the request has."""
-        found = []
-        for name in self._headers:
-            value = self._value(name) if name in words else None
-            if value is not None:
-                found.append((name, value))
-        return number_headers.text_of(found)
-
-    def _value(self, name: str) -> str | None:
-        if name in number_headers.SEVERAL:
-            return self._text(lambda: self.ksr.pv.get(f"$(hdr({name})[*])"))
-        return self._text(lambda: self.ksr.hdr.get(name))
-
-    def _has_other_headers(self, now: float) -> bool:
-        """Read again which headers count, where the directory has moved; whether these are others.
-
-        Not asked for a call that was decided before: its headers are those of the same directory.
-        """
-        self._known.stands(now)
-        seen = self._known.seen
-        if seen is not None and seen == self._headers_of:
-            return False
-        headers = self._directory.number_headers()
-        changed = headers != self._headers
-        self._headers, self._headers_of = headers, seen
-        return changed
-
-    @staticmethod
-    def _text(read: Callable[[], str | int | None]) -> str | None:
-        try:
-            value = read()
-            return None if value is None else str(value)
-        except UnicodeDecodeError:
-            return None
+def text(read_value: Callable[[], str | int | None]) -> str | None:
+    """Return a value of the message at hand; None where it has none, or one that is not UTF-8."""
+    try:
+        value = read_value()
+        return None if value is None else str(value)
+    except UnicodeDecodeError:
+        return None
 
 
 def hides(message: Message) -> bool:
-    """Return whether one of our headers may be in the message where Kamailio cannot take it off."""
-    if stamp.PREFIX not in message.text:
+    """Return whether one of OURS may be in the message where Kamailio cannot remove it."""
+    if headers.PREFIX not in message.text:
         return False
     return message.has_broken_line or smuggles(message.text)
 
 
 def smuggles(words: str) -> bool:
-    """Whether one of our headers stands at the begin of what is no line to Kamailio, but may be one
-    to the target: after a CR alone, say, or another control character, or in a continued line.
+    """Return whether one of OURS begins where Kamailio sees no line, but a target may see one:
+    after a CR alone or another control character, or in a continued line.
     """
-    # No regular expression: a stranger's sixty thousand tabs must not cost their square.
-    for before in words.split(stamp.PREFIX)[:-1]:
+    # No regular expression: sixty thousand tabs must not cost their square.
+    for before in words.split(headers.PREFIX)[:-1]:
         line = before.rstrip(" ")
         last = line[-1:]
         if last and not " " <= last <= "~" and (last != "\n" or line != before):
@@ -216,14 +235,14 @@ def smuggles(words: str) -> bool:
     return False
 
 
-def read(asked: CacheKey) -> Request | None:
-    """Make of a request's own words what identification takes; None where its R-URI is no URI."""
-    source, ruri, to, p_called_party_id, others = asked
+def read(key: CacheKey) -> Request | None:
+    """Return the request that identification takes; None where its R-URI is no URI."""
+    source, ruri, to, p_called_party_id, others = key
     return decisions.read_request(
         TransportAddress.parse(source), ruri, to, p_called_party_id, others
     )
 
 
 def one_line(error: Exception) -> str:
-    """Say what went wrong, for a log."""
+    """Return an exception as one line for a log."""
     return f"{type(error).__name__}: {error}".replace("\n", " ")[:300]

@@ -1,9 +1,9 @@
-"""What this worker has decided already: good until the directory moves, or an address ends.
+"""The decisions of one worker: valid until the generation changes, or an address expires.
 
-Who writes the directory has a *generation*, eight bytes mapped into every worker, move before and
-after each change that could change an answer. So a call that was asked about before costs no query;
-and a trunk that is taken away is gone with the next call. Only identified calls are kept: a
-stranger cannot fill the place of others.
+A writer of the directory changes its *generation*, eight bytes mapped into every worker, before and
+after each change that could change a decision. So a cached decision costs no query, and a trunk
+that is removed gets no further call. Only identified calls are cached: an unknown source cannot
+fill the cache.
 """
 
 from __future__ import annotations
@@ -14,18 +14,17 @@ from whence.core.identification.decision import Rule
 from whence.store.generation import GenerationReader
 
 LIMIT = 10_000
-"""How many answers a worker keeps, about a kilobyte each; one more, and it begins anew."""
+"""How many decisions a worker keeps, about a kilobyte each; one more empties the cache."""
 
 LONGEST = 1_000
-"""Characters of what is asked: nobody's long URIs fill a worker's memory."""
-
+"""Characters of a key: long URIs cannot fill a worker's memory."""
 
 LOOK_S = 1.0
-"""How often it is looked whether the generation is still the file that is there."""
+"""How often the worker checks that its generation is still the file beside the directory."""
 
 
 class CacheKey(NamedTuple):
-    """All that a decision can rest on, as the request says it; its source as transport:ip:port."""
+    """All of a request that a decision depends on; its source as transport:ip:port."""
 
     source: str
     ruri: str
@@ -36,12 +35,12 @@ class CacheKey(NamedTuple):
 
 
 class CachedDecision(NamedTuple):
-    """Whose an identified call is, where it goes, and what is said of it.
+    """An identified call.
 
     `trunk`: its trunk's id; `rule`: why. `headers`: the lines that are added to it. `is_ours`:
-    whether `target` is a user of ours. `until`: when to ask anew.
-    `told`: what the agent is told of every such call (ipc/decisions.py).
-    `says_called`: whether there is a P-Called-Party-ID in `headers`, in the place of the request's.
+    whether `target` is a local user. `until`: when it expires. `report`: the part of the decision
+    report that all such calls share (ipc/decisions.py). `says_called`: whether a P-Called-Party-ID
+    in `headers` replaces the request's.
     """
 
     trunk: str
@@ -50,39 +49,39 @@ class CachedDecision(NamedTuple):
     target: str
     is_ours: bool
     until: float
-    told: str
+    report: str
     says_called: bool = False
 
 
 class DecisionCache:
-    """The answers of one worker."""
+    """The cached decisions of one worker."""
 
     def __init__(self, generation: GenerationReader) -> None:
         self._generation = generation
         self._seen: bytes | None = None
         self._look_at = 0.0
-        self._answers: dict[CacheKey, CachedDecision] = {}
+        self._decisions: dict[CacheKey, CachedDecision] = {}
 
     @property
     def seen(self) -> bytes | None:
-        """The generation that was looked at last; None: there was none."""
+        """Return the generation that was read last; None: there was none."""
         return self._seen
 
-    def get(self, asked: CacheKey, now: float) -> CachedDecision | None:
-        """The answer, if it is known and still good. Ask this *before* the directory is read."""
-        if not self.stands(now):
+    def get(self, key: CacheKey, now: float) -> CachedDecision | None:
+        """Return a valid decision. Call this *before* the directory is read."""
+        if not self.is_current(now):
             return None
-        answer = self._answers.get(asked)
-        return answer if answer is not None and now < answer.until else None
+        decision = self._decisions.get(key)
+        return decision if decision is not None and now < decision.until else None
 
-    def stands(self, now: float) -> bool:
-        """Whether the directory is as it was when this was asked last; else all is forgotten."""
+    def is_current(self, now: float) -> bool:
+        """Return whether the directory is unchanged since the last call; else empty the cache."""
         if now >= self._look_at:
             self._look_at = now + LOOK_S
             self._generation.look()
         generation = self._generation.now()
         if generation is None or generation != self._seen:
-            self._answers.clear()
+            self._decisions.clear()
             self._seen = generation
             return False
         return True
@@ -91,12 +90,13 @@ class DecisionCache:
         """Return the directory's generation; None while it has none."""
         return self._generation.now()
 
-    def keep(self, asked: CacheKey, answer: CachedDecision) -> None:
-        """Keep an answer that was read from the directory after the last `get`; not of what is
-        too long.
+    def keep(self, key: CacheKey, decision: CachedDecision) -> None:
+        """Keep a decision that was read from the directory after the last `get`.
+
+        A key that is too long is not kept.
         """
-        if self._seen is None or sum([len(text or "") for text in asked]) > LONGEST:
+        if self._seen is None or sum([len(text or "") for text in key]) > LONGEST:
             return
-        if len(self._answers) >= LIMIT:
-            self._answers.clear()
-        self._answers[asked] = answer
+        if len(self._decisions) >= LIMIT:
+            self._decisions.clear()
+        self._decisions[key] = decision

@@ -1,36 +1,34 @@
 """Inside the dialogs that the edge let in: what passes, and where it goes (core/dialogs).
 
-A call begins with `_begin`; its answer is read by `ksr_answer`; requests inside it are judged by
+A call begins with `begin`; its answer is read by `ksr_answer`; requests inside it are judged by
 `ksr_in_dialog`. Kamailio's table DIALOGS has a record of each dialog that began since its start.
 """
 
 from __future__ import annotations
 
-import re
 import secrets
 import time
-from pathlib import Path
 
 from whence.core.dialogs import cookie as cookie_
 from whence.core.dialogs import targets
 from whence.core.dialogs.cookie import (
-    COOKIE_LENGTH,
     ID_LENGTH,
     OLD_S,
     PARAM,
     covers_via,
+    find_cookie,
     kept,
     new_id,
     write_cookie,
 )
 from whence.core.dialogs.record import ENDED, DialogRecord, OwnSockets, Party, RequestPath, Side
-from whence.core.sip.message import Fault, Message
-from whence.core.sip.transport_address import TRANSPORTS, TransportAddress, canonical_ip
+from whence.core.sip.message import Message
+from whence.core.sip.transport_address import TransportAddress
 from whence.core.sip.uri import Uri, host_text
-from whence.edge.base import ANSWERED, GO_ON, NO, answers, hides, judges, survives
-from whence.edge.guard import GuardHandlers, Limits
-from whence.edge.ksr import Ksr
-from whence.ipc import headers
+from whence.core.sip.via import reply_destination
+from whence.edge.base import GO_ON, NO, Handlers, Worker, answers, judges, survives, text
+from whence.edge.messages import read_reply
+from whence.edge.phones import LOCATION
 from whence.store.schema import DIALOG_KEY
 
 DIALOGS = "dialogs"
@@ -50,9 +48,6 @@ EXPIRY = f"$shtex({DIALOGS}=>{DIALOG_ID})"
 pseudo-variable that it was ever asked for: so the id stands in none.
 """
 
-LOCATION = "location"
-"""Kamailio's table of the users' contacts."""
-
 RECEIVED = "$xavp(registrar=>match_received)"
 """Where a phone's REGISTER must have come from, as Kamailio's nathelper writes it."""
 
@@ -65,73 +60,18 @@ OUR_ROUTES_LIMIT = 64
 """How many of our own Record-Routes are remembered: one for each socket and transport."""
 
 
-class DialogHandlers(GuardHandlers):
-    """The handlers for what belongs to a dialog."""
+class DialogHandlers(Handlers):
+    """Judges what belongs to a dialog."""
 
-    def __init__(self, ksr: Ksr, directory: Path, own: OwnSockets, limits: Limits) -> None:
-        super().__init__(ksr, directory, limits)
+    def __init__(self, worker: Worker, own: OwnSockets) -> None:
+        super().__init__(worker)
         self._own = own
         self._started_at = time.time()
         """When Kamailio read its configuration: the same in all of its processes."""
         self._dialog_key: str | None = None
-        self._at_hand = Message("")
-        """What `ksr_well_formed` or `ksr_reply` has let in: the worker is busy with it."""
         self._our_routes: set[str] = set()
 
-    @answers
-    def ksr_well_formed(self, _message: object) -> int:
-        """Return whether a request is well formed: all parsers read its headers alike.
-
-        What only we may say is taken off, headers are unfolded, and octets after the body are
-        discarded (RFC 3261 7.3.1, 18.3).
-        """
-        ksr, message = self.ksr, self._read()
-        if message is None or message.fault or hides(message):
-            return self._refuse(400, "Bad Request")
-        fault = message.request_fault()
-        if fault is not None:  # Kamailio answers nothing that it cannot parse
-            unknown = fault is Fault.SCHEME
-            refusal = (416, "Unsupported URI Scheme") if unknown else (400, "Bad Request")
-            self._send_refusal(message, *refusal, *self._ends())
-            self._report_unreadable(self._source())
-            return ANSWERED
-        extensions = message.extensions_asked_of_proxies
-        if extensions is not None:  # the edge has none
-            if extensions:
-                ksr.hdr.append_to_reply(f"Unsupported: {', '.join(extensions)}\r\n")
-            return self._refuse(420, "Bad Extension")
-        extra = message.has_extra_octets and ksr.kx.get_proto() == "udp"
-        rewritten = self._rewritten(message) if message.is_folded or extra else self._clean(message)
-        if rewritten is None:
-            self._send_refusal(message, 400, "Bad Request", *self._ends())
-            self._report_unreadable(self._source())
-            return ANSWERED
-        self._at_hand = rewritten
-        return GO_ON
-
-    def _refuse(self, status: int, phrase: str) -> int:
-        """Answer a request that is not well formed, and report its source."""
-        self._report_unreadable(self._source())
-        return self.answer(status, phrase)
-
-    def _clean(self, message: Message) -> Message | None:
-        """Return the message at hand without headers that only we may write; None where it has
-        some, and cannot be rewritten.
-
-        Not by Kamailio's own means: its parser stops at a header that it cannot read.
-        """
-        return self._rewritten(message) if headers.PREFIX in message.head else message
-
-    def _rewritten(self, message: Message) -> Message | None:
-        """Rewrite the message at hand. After a None nothing may be asked of it any more: Kamailio
-        5.6 has half of it then, and crashes.
-        """
-        text = message.rewritten(headers.PREFIX)
-        if text is None or self.ksr.textopsx.msg_set_buffer(text) < 0:
-            return None
-        return Message(text)
-
-    def _begin(
+    def begin(
         self, message: Message, call_id: str, source: TransportAddress, trunk_id: str, user: str
     ) -> None:
         """Write down the dialog that an INVITE may begin, and the cookie of its Record-Route.
@@ -143,7 +83,7 @@ class DialogHandlers(GuardHandlers):
         cookie = self._cookie(id_, call_id, self._via(source), Side.CALLER, way, "")
         record = DialogRecord(
             self._kept(call_id),
-            self._kept(self._text(lambda: str(self.ksr.pv.get("$ft"))) or ""),
+            self._kept(text(lambda: str(self.ksr.pv.get("$ft"))) or ""),
             trunk_id,
             user,
             Party().with_more(str(source.ip), way, cookie),
@@ -160,14 +100,14 @@ class DialogHandlers(GuardHandlers):
         request must come from the other one.
         """
         ksr = self.ksr
-        message = self._at_hand
-        call_id, target = self._text(ksr.kx.get_callid), self._text(ksr.kx.get_ruri)
+        message = self.worker.message
+        call_id, target = text(ksr.kx.get_callid), text(ksr.kx.get_ruri)
         routes = targets.uris(message.all("route"))
         cookie = self._take_ours(routes)
         there = targets.places(routes, Uri.parse(target or ""))
         if cookie is None or there is None or call_id is None:
             return NO
-        source, id_ = self._source(), cookie[:ID_LENGTH]
+        source, id_ = self.worker.source(), cookie[:ID_LENGTH]
         record = self._load(id_)
         if record == ENDED or (
             isinstance(record, DialogRecord) and not self._is_of(record, call_id)
@@ -188,12 +128,12 @@ class DialogHandlers(GuardHandlers):
         """
         ksr = self.ksr
         id_, sent = str(ksr.pv.get(DIALOG_ID)), str(ksr.pv.get(SENT))
-        record, call_id = self._load(id_), self._text(ksr.kx.get_callid)
+        record, call_id = self._load(id_), text(ksr.kx.get_callid)
         if not isinstance(record, DialogRecord) or call_id is None:
             return GO_ON
         if self._is_of(record, call_id):
             sender, _, cookie = sent.partition(" ")
-            self._learn(self._at_hand, id_, call_id, record, Side(sender), cookie)
+            self._learn(self.worker.message, id_, call_id, record, Side(sender), cookie)
         return GO_ON
 
     @judges
@@ -202,21 +142,21 @@ class DialogHandlers(GuardHandlers):
         the INVITE came from: it was sent again, or Kamailio was started meanwhile.
         """
         ksr = self.ksr
-        message, call_id = self._reply(), self._text(ksr.kx.get_callid)
+        message, call_id = read_reply(self.worker), text(ksr.kx.get_callid)
         if message is None or call_id is None or not 200 <= ksr.kx.get_status() < 300:
             return NO
-        via = _second_via(message)
-        cookie = _cookie_of(targets.uris(message.all("record-route")))
+        via = reply_destination(message.all("via"))
+        cookie = find_cookie(targets.uris(message.all("record-route")))
         if via is None or cookie is None:
             return NO
         if not covers_via(self._key_of_dialogs(), cookie, call_id, via):
             return NO
-        id_, source = cookie[:ID_LENGTH], self._source()
+        id_, source = cookie[:ID_LENGTH], self.worker.source()
         record = self._load(id_)
         if record == ENDED or (record is None and not self._is_old(cookie)):
             return NO
         if isinstance(record, DialogRecord):
-            tag = self._kept(self._text(lambda: str(ksr.pv.get("$ft"))) or "")
+            tag = self._kept(text(lambda: str(ksr.pv.get("$ft"))) or "")
             sender = Side.CALLER if tag == record.tag else Side.CALLEE
             ips = record.party(sender.other).ips
             if ips and str(source.ip) not in ips:
@@ -227,23 +167,6 @@ class DialogHandlers(GuardHandlers):
             record = DialogRecord("", "", "", "", Party((ip,)))
         self._learn(message, id_, call_id, record, sender, cookie)
         return GO_ON
-
-    @judges
-    def ksr_reply(self, _message: object) -> int:
-        """Return whether a reply that is sent on is well formed; take off what only we may say."""
-        message = self._reply()
-        if message is None:
-            return NO
-        self._at_hand = message
-        return GO_ON
-
-    # What the handlers above are made of.
-
-    def _reply(self) -> Message | None:
-        message = self._read()
-        if message is None or message.fault or hides(message):
-            return None
-        return self._clean(message)
 
     def _direction(
         self,
@@ -268,7 +191,7 @@ class DialogHandlers(GuardHandlers):
             return True
         if sender is Side.CALLEE:
             return bool(record.user) and self._is_phone_of(record.user, source)
-        return bool(record.trunk_id) and self._directory.admits(
+        return bool(record.trunk_id) and self.worker.directory.admits(
             record.trunk_id, source, time.time()
         )
 
@@ -334,7 +257,7 @@ class DialogHandlers(GuardHandlers):
 
         `cookie`: ours in the Record-Route of the request, and so of the answer.
         """
-        replier, source = requester.other, self._source()
+        replier, source = requester.other, self.worker.source()
         party = record.party(replier)
         contact = next(iter(targets.uris(message.all("contact"))), None)
         began = next(iter(record.party(requester).cookies), cookie) == cookie
@@ -342,12 +265,12 @@ class DialogHandlers(GuardHandlers):
             way = targets.refreshed(party.ways[0], contact, source, self._own)
         else:
             recorded = targets.uris(message.all("record-route"))
-            at = next((i for i, uri in enumerate(recorded) if _cookie_of([uri])), len(recorded))
+            at = next((i for i, uri in enumerate(recorded) if find_cookie([uri])), len(recorded))
             way = targets.way(recorded[:at][::-1], contact, source, self._own)
         ours = ""
         if way is not None and cookie:
             from_ip = _first_ip(record.caller) if replier is Side.CALLEE else ""
-            via = _second_via(message) or ""
+            via = reply_destination(message.all("via")) or ""
             ours = self._cookie(id_, call_id, via, replier, way, from_ip)
             self.ksr.textops.replace_hdrs_str(cookie, ours, "a")
         after = record.with_party(replier, party.with_more(str(source.ip), way, ours))
@@ -361,11 +284,11 @@ class DialogHandlers(GuardHandlers):
 
     def _take_ours(self, routes: list[Uri | None]) -> str | None:
         """Take our own Routes off the begin of a route set, and return their cookie, or None."""
-        cookie = _cookie_of(routes[:1])
+        cookie = find_cookie(routes[:1])
         if cookie is None or not self._is_ours(routes[0]):
             return None
         del routes[0]
-        if _cookie_of(routes[:1]) == cookie and self._is_ours(routes[0]):
+        if find_cookie(routes[:1]) == cookie and self._is_ours(routes[0]):
             del routes[0]  # the call came in by one socket, and went out by another
         return cookie
 
@@ -398,10 +321,10 @@ class DialogHandlers(GuardHandlers):
 
     def _load(self, id_: str) -> DialogRecord | str | None:
         """Return the record of a dialog, ENDED, or None where there is neither."""
-        text = self.ksr.htable.sht_get(DIALOGS, id_)
-        if not text:
+        stored = self.ksr.htable.sht_get(DIALOGS, id_)
+        if not stored:
             return None
-        return ENDED if text == ENDED else DialogRecord.from_text(str(text))
+        return ENDED if stored == ENDED else DialogRecord.from_text(str(stored))
 
     def _save(self, id_: str, record: DialogRecord) -> None:
         self.ksr.htable.sht_sets(DIALOGS, id_, record.to_text())
@@ -417,66 +340,14 @@ class DialogHandlers(GuardHandlers):
             return False
         return time.time() - OLD_S <= began_at < self._started_at
 
-    def _kept(self, text: str) -> str:
-        return kept(self._key_of_dialogs(), text)
+    def _kept(self, value: str) -> str:
+        return kept(self._key_of_dialogs(), value)
 
     def _key_of_dialogs(self) -> str:
         if self._dialog_key is None:
-            self._dialog_key = self._directory.meta(DIALOG_KEY)
+            self._dialog_key = self.worker.directory.meta(DIALOG_KEY)
         return self._dialog_key
-
-
-def _cookie_of(routes: list[Uri | None]) -> str | None:
-    """Return the cookie of the first of these that has one."""
-    for uri in routes:
-        cookie = uri.params.get(PARAM, "") if uri is not None else ""
-        if _COOKIE.fullmatch(cookie):
-            return cookie
-    return None
-
-
-_COOKIE = re.compile(rf"[0-9a-f]{{{COOKIE_LENGTH}}}", re.ASCII)
 
 
 def _first_ip(party: Party) -> str:
     return next(iter(party.ips), "")
-
-
-_VIA = re.compile(
-    r"sip\s*/\s*2\.0\s*/\s*(" + "|".join(TRANSPORTS) + r")\s+"
-    r"(\[[0-9a-f:.]+\]|[0-9.]+)(?::([0-9]{1,5}))?\s*"
-    r"((?:;\s*[a-z0-9_.-]+\s*(?:=\s*[a-z0-9_.:!%*+~\[\]-]*\s*)?)*)",
-    re.ASCII,
-)
-"""A Via of which no two readers see two places; in small letters."""
-
-
-def _second_via(message: Message) -> str | None:
-    """Return where Kamailio sends a reply without a transaction, as `Dialogs._via` writes it.
-
-    None where it cannot be read, or is a name: that would be resolved.
-    """
-    vias = [one for value in message.all("via") for one in value.split(",")]
-    read = [_VIA.fullmatch(one.strip()) for one in vias[:2]]
-    if len(read) < 2 or read[0] is None or read[1] is None:
-        return None
-    transport, host, port, _ = read[1].groups()
-    ours, theirs = _params(read[0][4]), _params(read[1][4])
-    if ours is None or theirs is None or "maddr" in theirs:
-        return None
-    try:
-        ip = canonical_ip(theirs.get("received") or host)
-        to_port = int(theirs.get("rport") or port or TRANSPORTS[transport].default_port)
-        connection = "" if transport == "udp" else f"#{int(ours['i'][::-1], 16)}"
-    except (KeyError, ValueError):
-        return None
-    return f"{transport}:{host_text(str(ip))}:{to_port}{connection}"
-
-
-def _params(text: str) -> dict[str, str] | None:
-    """Read the parameters of a Via; None where one of them stands there twice."""
-    found: dict[str, str] = {}
-    for part in text.split(";")[1:]:
-        name, _, value = part.partition("=")
-        found[name.strip()] = value.strip()
-    return found if len(found) == text.count(";") else None

@@ -1,9 +1,9 @@
-"""What the edge tells the agent of each decision: one datagram, which may be lost.
+"""The decision report: one datagram from edge to agent for each decision. It may be lost.
 
-Fields are text with a separator between them. What is the same for every request that is asked
-alike stands together (`lasting`), so that a call that was known costs one short string; the Call-ID
-stands last, where no separator in it can harm. All of it is a stranger's word but the decision:
-lengths are bounded here, and `shown` makes what may stand on a terminal or in a log.
+Fields are text with a separator between them. `report_body` writes the fields that all requests
+with one cache key share, so that a cached decision costs one short string. The Call-ID is last,
+where a separator in it does no harm. A sender chooses all fields but the decision: their lengths
+are bounded here, and `escape_untrusted` makes them safe for a terminal or a log.
 """
 
 from __future__ import annotations
@@ -46,12 +46,11 @@ class DecisionKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DecisionReport:
-    """One decision on an initial request, as the edge told it. `at` in seconds since the epoch.
+    """One decision on an initial request, as the edge reported it. `at` in seconds since the epoch.
 
     `reason`: the rule that identified it, or why it was given to no trunk. `named`: the trunk that
     it was given to; of a refusal, those that its last step was about. `known`: whether the worker
-    had decided it before. `dropped`: how many decisions of that worker could not be told before
-    this one.
+    had decided it before. `dropped`: how many reports of that worker were not sent before this one.
     """
 
     at: float
@@ -86,12 +85,12 @@ class DecisionReport:
 
     @property
     def is_cut(self) -> bool:
-        """Whether one of its URIs was longer than what is told of it."""
+        """Return whether one of its URIs or headers was cut."""
         uris = (self.ruri, self.to or "", self.p_called_party_id or "")
         return any(len(uri) > URI_LIMIT for uri in uris) or len(self.headers) > HEADERS_LIMIT
 
 
-def lasting(
+def report_body(
     decision: Decision,
     source: TransportAddress,
     ruri: str,
@@ -99,7 +98,7 @@ def lasting(
     p_called_party_id: str | None,
     headers: str = "",
 ) -> str:
-    """Write down what is told alike of every request that is asked alike."""
+    """Write the part of a report that all requests with one cache key share."""
     kind = DecisionKind.UNKNOWN
     if isinstance(decision, Identified):
         kind = DecisionKind.IDENTIFIED
@@ -118,30 +117,30 @@ def lasting(
         _bounded(p_called_party_id or "", URI_LIMIT),
         _bounded(headers, HEADERS_LIMIT),
     )
-    said = _SEPARATOR.join(fields)
-    if said.count(_SEPARATOR) >= len(fields):  # one of them has it in it
-        said = _SEPARATOR.join([_plain(field) for field in fields])
-    return said
+    body = _SEPARATOR.join(fields)
+    if body.count(_SEPARATOR) >= len(fields):  # one of them has it in it
+        body = _SEPARATOR.join([_plain(field) for field in fields])
+    return body
 
 
-def message(said: str, method: str, call_id: str, at: float, *, known: bool, dropped: int) -> bytes:
-    """Write one datagram. `said`: what `lasting` wrote. `at` in seconds since the epoch."""
+def message(body: str, method: str, call_id: str, at: float, *, known: bool, dropped: int) -> bytes:
+    """Write one datagram. `body`: from `report_body`. `at` in seconds since the epoch."""
     # Each call pays for this: no format codes, which take half as long again.
     if len(call_id) > CALL_ID_LIMIT:
         call_id = _bounded(call_id, CALL_ID_LIMIT)
     seen = "1" if known else "0"
     at_ms = int(at * 1000)
-    return f"3\x1f{dropped}\x1f{at_ms}\x1f{seen}\x1f{method}\x1f{said}\x1f{call_id}".encode(
+    return f"3\x1f{dropped}\x1f{at_ms}\x1f{seen}\x1f{method}\x1f{body}\x1f{call_id}".encode(
         "utf-8", "replace"
     )
 
 
-def method_told(method: str) -> str:
-    """Write a method that somebody made up as it can stand in a message."""
+def bounded_method(method: str) -> str:
+    """Write a method as a message has it: cut, without a separator."""
     return _plain(_bounded(method, METHOD_LIMIT))
 
 
-def call_id_told(call_id: str) -> str:
+def bounded_call_id(call_id: str) -> str:
     """Write a Call-ID as a message has it: a very long one is cut."""
     return _bounded(call_id, CALL_ID_LIMIT)
 
@@ -178,12 +177,14 @@ def read(data: bytes) -> DecisionReport:
         raise InvalidDatagramError(str(error)[:200]) from None
 
 
-def request(told: DecisionReport) -> Request | None:
+def request(report: DecisionReport) -> Request | None:
     """Read the request that was decided on as the edge did; None where its URIs were cut."""
     return (
         None
-        if told.is_cut
-        else read_request(told.source, told.ruri, told.to, told.p_called_party_id, told.headers)
+        if report.is_cut
+        else read_request(
+            report.source, report.ruri, report.to, report.p_called_party_id, report.headers
+        )
     )
 
 

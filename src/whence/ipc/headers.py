@@ -1,12 +1,15 @@
-"""What edge and agent say to each other in SIP headers, and the seals that make it theirs.
+"""The SIP headers between edge and agent, and the MACs that authenticate them.
 
-The agent's REGISTER asks the edge to send it to a next hop from one of its sockets; the edge's
-reply says where the answer really came from. Both are sealed with the inside key, that only the two
-know: a reply that some stranger makes the edge pass on statelessly, and a local process that sits
-on the loopback port while one of the two is down, can make neither. The key itself never travels.
+The agent's request names a next hop and a socket for the edge to send it from. The edge adds to the
+reply a *source header*: the address that the answer came from. A MAC with the inside key covers
+both; only edge and agent know that key, and it never travels. So neither a reply that an unknown
+source makes the edge forward, nor a local process on the inside port, can write them.
 """
 
 from __future__ import annotations
+
+from enum import StrEnum
+from urllib.parse import quote
 
 from whence.core.mac import mac
 
@@ -18,23 +21,51 @@ NAME_PARAM = ";name="
 """Ends a next hop over TLS: the name that the certificate there must be for."""
 SOCKET = "X-Whence-Socket"
 KEY = "X-Whence-Key"
+"""Holds the MAC."""
 SOURCE = "X-Whence-Source"
-DISTRUST = "X-Whence-Distrust"
-"""Instead of a source: why the edge does not believe whoever answered."""
+TLS_REJECT_REASON = "X-Whence-Tls-Reject-Reason"
+"""Replaces the source header: why the edge rejects an answer over TLS: `code;detail`."""
 TRUNK = "X-Whence-Trunk"
 
-
-def request_seal(key: str, method: str, call_id: str, cseq: str, next_hop: str, socket: str) -> str:
-    """Seal a request of the agent's: what it is, and what the edge is to do with it."""
-    return _seal(key, "request", method, call_id, cseq, next_hop, socket)
+DETAIL_LIMIT = 200
+"""Characters of the detail of a TLS reject reason, before they are escaped."""
 
 
-def reply_seal(
-    key: str, call_id: str, cseq: str, status: int, source: str, distrust: str = ""
+class TlsReject(StrEnum):
+    """The codes of TLS_REJECT_REASON."""
+
+    CERTIFICATE_FOR_ANOTHER_NAME = "certificate_for_another_name"
+    """Detail: a name in the certificate, if it has one."""
+    ANSWERED_OVER_ANOTHER_TRANSPORT = "answered_over_another_transport"
+    """Detail: that transport."""
+
+
+def tls_reject_reason(code: TlsReject, detail: str) -> str:
+    """Write the value of TLS_REJECT_REASON. The peer may have chosen the detail: it is escaped."""
+    return f"{code};{quote(detail[:DETAIL_LIMIT], safe='*:@', errors='replace')}"
+
+
+def tls_reject_message(value: str, name: str) -> str:
+    """Return the value of TLS_REJECT_REASON in words. `name`: the name that the agent asked for."""
+    code, _, detail = value.partition(";")
+    if code == TlsReject.CERTIFICATE_FOR_ANOTHER_NAME:
+        return f"its certificate is for {detail or 'no name'}, not {name}"
+    if code == TlsReject.ANSWERED_OVER_ANOTHER_TRANSPORT:
+        return f"a request over TLS was answered over {detail}"
+    return f"the edge rejects the answer: {value}"
+
+
+def request_mac(key: str, method: str, call_id: str, cseq: str, next_hop: str, socket: str) -> str:
+    """Return the MAC of a request of the agent: which request, and what the edge does with it."""
+    return _mac(key, "request", method, call_id, cseq, next_hop, socket)
+
+
+def reply_mac(
+    key: str, call_id: str, cseq: str, status: int, source: str, reject_reason: str = ""
 ) -> str:
-    """Seal a reply's stamp: which answer, and where it came from, or why it is not believed."""
-    return _seal(key, "reply", call_id, cseq, str(status), source, distrust)
+    """Return the MAC of a reply: which answer, and its source or why the edge rejects it."""
+    return _mac(key, "reply", call_id, cseq, str(status), source, reject_reason)
 
 
-def _seal(key: str, *parts: str) -> str:
+def _mac(key: str, *parts: str) -> str:
     return mac(key, 16, *parts)

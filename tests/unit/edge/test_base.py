@@ -1,20 +1,45 @@
-"""The handlers that kamailio.cfg calls: each is there, and each wears its decorator."""
+"""The handlers that kamailio.cfg calls: each exists, and each has its decorator."""
 
 import re
 from pathlib import Path
+from typing import cast
+
+import pytest
 
 from whence.agent.kamailio import config
-from whence.edge.inbound import EdgeHandlers
+from whence.core.dialogs.record import OwnSockets
+from whence.edge.handlers import EdgeHandlers
+from whence.edge.ksr import Ksr
+from whence.edge.settings import EdgeSettings
 
-TEMPLATE = Path(config.__file__).parents[2] / "kamailio" / config.TEMPLATE
-CALLED = sorted(set(re.findall(r'python_exec\("(\w+)"', TEMPLATE.read_text("utf-8"))))
+FOLDER = Path(config.__file__).parents[2] / "kamailio"
+TEMPLATES = [FOLDER / config.TEMPLATE, *sorted(FOLDER.glob("cfg/*.cfg.j2"))]
+CALLED = sorted(
+    {
+        name
+        for template in TEMPLATES
+        for name in re.findall(r'python_exec\("(\w+)"', template.read_text("utf-8"))
+    }
+)
 
 
-def test_kamailio_cfg_calls_the_handlers_that_there_are() -> None:
-    assert sorted(name for name in dir(EdgeHandlers) if name.startswith("ksr_")) == CALLED
+class NoKamailio:
+    """No handler is called here."""
 
 
-def test_every_handler_survives_its_bugs() -> None:
+@pytest.fixture
+def handlers(tmp_path: Path) -> EdgeHandlers:
+    settings = EdgeSettings(tmp_path / "directory.db", "edge.example", 1000, OwnSockets.of([]))
+    return EdgeHandlers(cast(Ksr, NoKamailio()), settings)
+
+
+def test_kamailio_cfg_calls_all_handlers_and_no_other(handlers: EdgeHandlers) -> None:
+    assert sorted(name for name in dir(handlers) if name.startswith("ksr_")) == CALLED
+
+
+def test_every_handler_has_a_decorator(handlers: EdgeHandlers) -> None:
     """One that raises would leave its caller without an answer."""
     for name in CALLED:
-        assert getattr(EdgeHandlers, name).__wrapped__, f"{name} wears no decorator"
+        handler = getattr(handlers, name)
+        assert handler.__name__ == name
+        assert handler.__wrapped__, f"{name} has no decorator"

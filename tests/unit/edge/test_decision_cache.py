@@ -21,7 +21,7 @@ ANSWER = CachedDecision(
     "sip:alice@edge.example",
     True,
     NOW + 60,
-    "told",
+    "report",
 )
 
 
@@ -107,7 +107,7 @@ def test_what_is_kept_is_bounded(known: DecisionCache) -> None:
     known.get(ASKED, NOW)
     for number in range(3 * LIMIT):
         known.keep(ASKED._replace(ruri=f"sip:{number}@edge.example"), ANSWER)
-        assert len(known._answers) <= LIMIT
+        assert len(known._decisions) <= LIMIT
 
 
 def test_a_generation_that_was_moved_away_is_believed_no_more(

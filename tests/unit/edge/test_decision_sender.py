@@ -15,7 +15,7 @@ from whence.ipc import decisions
 from whence.ipc.decisions import DecisionReport, read
 
 NOW = 1_000_000.0
-SAID = decisions.lasting(
+SAID = decisions.report_body(
     Unknown(()),
     TransportAddress.parse("udp:192.0.2.1:5060"),
     "sip:x",
@@ -64,7 +64,7 @@ def tell(path: Path) -> Iterator[DecisionSender]:
 
 
 def say(tell: DecisionSender, call_id: str) -> None:
-    tell(SAID, "INVITE", call_id, NOW, known=False)
+    tell.send(SAID, "INVITE", call_id, NOW, known=False)
 
 
 def test_a_decision_is_told(tell: DecisionSender, agent: Agent) -> None:

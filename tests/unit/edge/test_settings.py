@@ -10,8 +10,7 @@ import pytest
 from whence.core.dialogs.record import OwnSockets
 from whence.core.protection.connections import hex_of
 from whence.core.sip.transport_address import TransportAddress
-from whence.edge.guard import Limits
-from whence.edge.inbound import EdgeSettings
+from whence.edge.settings import EdgeSettings, Limits
 
 SOCKETS = ["udp:192.0.2.1:5060", "udp:127.0.0.1:5062"]
 WRITTEN = {

@@ -45,8 +45,8 @@ def tell(
     known: bool = False,
     dropped: int = 0,
 ) -> bytes:
-    said = decisions.lasting(decision, source, ruri, to, called)
-    method = decisions.method_told(method)
+    said = decisions.report_body(decision, source, ruri, to, called)
+    method = decisions.bounded_method(method)
     return decisions.message(said, method, call_id, NOW, known=known, dropped=dropped)
 
 
@@ -155,7 +155,7 @@ def test_however_long_it_is_the_datagram_stays_small(char: str) -> None:
     was = read(data)
     assert was.is_cut
     assert decisions.request(was) is None
-    assert was.call_id == decisions.call_id_told(long)
+    assert was.call_id == decisions.bounded_call_id(long)
     assert decisions.call_id_of(data) == was.call_id
 
 
@@ -206,7 +206,7 @@ def test_what_is_shown_says_what_was_there(text: str, expected: str) -> None:
 
 
 def test_the_request_is_read_as_the_edge_reads_it() -> None:
-    said = decisions.lasting(
+    said = decisions.report_body(
         UNKNOWN, SOURCE, RURI, "sip:b@x", '"C" <sip:c@x>;p=1', "diversion: <sip:d@x>;reason=x"
     )
     request = decisions.request(
@@ -224,6 +224,6 @@ def test_the_request_is_read_as_the_edge_reads_it() -> None:
 
 @given(WORDS)
 def test_further_headers_are_read_as_they_were_told(headers: str) -> None:
-    said = decisions.lasting(UNKNOWN, SOURCE, RURI, None, None, headers)
+    said = decisions.report_body(UNKNOWN, SOURCE, RURI, None, None, headers)
     was = read(decisions.message(said, "INVITE", "1", NOW, known=False, dropped=0))
     assert was.headers == headers

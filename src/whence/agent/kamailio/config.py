@@ -6,7 +6,7 @@ import json
 from importlib.resources import files
 from pathlib import Path
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from whence.agent.config.models import Config, EdgeConfig
 from whence.core.dialogs import cookie, record
@@ -17,6 +17,8 @@ from whence.store.directory import FILE
 from whence.trust import paths
 
 TEMPLATE = "kamailio.cfg.j2"
+"""It includes the templates in `cfg` beside it."""
+
 SCRIPT = "whence_kemi.py"
 
 CONFIG_FILE = "kamailio.cfg"
@@ -40,10 +42,14 @@ def render(settings: Config, file: Path) -> str:
     """Write kamailio.cfg for `settings`, which were read from `file`."""
     folder = files("whence") / "kamailio"
     environment = Environment(  # noqa: S701 - it makes no HTML
-        undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(str(folder)),
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     edge = settings.edge
-    return environment.from_string((folder / TEMPLATE).read_text()).render(
+    return environment.get_template(TEMPLATE).render(
         file="".join(c if c.isprintable() else "?" for c in file.name),  # a comment has one line
         start_options=" ".join(START_OPTIONS),
         edge=json.dumps(

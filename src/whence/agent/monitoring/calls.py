@@ -72,7 +72,7 @@ class Calls:
 
         It is given as it was sent, or as it is `shown`.
         """
-        cut = told.call_id_told(call_id)
+        cut = told.bounded_call_id(call_id)
         found = [told.read(data) for data in self._with(cut)]
         return sorted(found, key=lambda one: one.at)[-SAME_LIMIT:]
 

@@ -2,8 +2,8 @@
 
 The socket is connected, so the kernel drops what comes from any other place. A reply counts only
 with the branch, Call-ID and CSeq of a request under way, and a registrar's final answer, and any
-that grants, only with the edge's seal on it; others are ignored, and counted. A failure (300 and
-more) that names no source is Kamailio's own, and needs no seal: it is Unanswered.
+that grants, only with the edge's MAC; others are ignored, and counted. A failure (300 and
+more) that names no source is Kamailio's own, and needs no MAC: it is Unanswered.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Protocol, cast
 
 from whence.agent.registration import messages
-from whence.core import mac
+from whence.core.mac import is_same
 from whence.core.registration.events import Answered, Send, Unanswered
 from whence.core.registration.keepalive import KeepAliveTarget, OptionsReply
 from whence.core.registration.model import Account
@@ -95,7 +95,7 @@ class KamailioClient(asyncio.DatagramProtocol):
     ) -> KamailioClient:
         """Open our end.
 
-        `inside`: the edge's inside socket; `key`: what seals both ways; `answer_s`: how long an
+        `inside`: the edge's inside socket; `key`: the key of the MACs; `answer_s`: how long an
         answer is waited for; `explain` is asked where none comes over TLS.
         """
         _, protocol = await asyncio.get_running_loop().create_datagram_endpoint(
@@ -117,7 +117,7 @@ class KamailioClient(asyncio.DatagramProtocol):
         received = await self._send(account, send, call_id, socket)
         if (
             isinstance(received, messages.Received)
-            and received.distrust
+            and received.tls_reject_reason
             and not send.authorizations
         ):
             # Kamailio may have taken a connection that was opened for another name at the same
@@ -127,8 +127,9 @@ class KamailioClient(asyncio.DatagramProtocol):
             return received
         if received.source:
             return Answered(received.reply, TransportAddress.parse(received.source))
-        if received.distrust:
-            return Unanswered(Why(RegistrationReason.TLS_ANSWER_NOT_BELIEVED, received.distrust))
+        if received.tls_reject_reason:
+            said = headers.tls_reject_message(received.tls_reject_reason, account.name)
+            return Unanswered(Why(RegistrationReason.TLS_ANSWER_NOT_BELIEVED, said))
         if self._explain is not None and send.next_hop.transport is Transport.TLS:
             fault = await self._explain(send.next_hop, account.name, socket)
             if fault is not None:
@@ -169,13 +170,13 @@ class KamailioClient(asyncio.DatagramProtocol):
         next_hop: TransportAddress,
         socket: TransportAddress,
     ) -> tuple[str, str, str]:
-        """What the edge is to do with a request, and our seal on it."""
+        """What the edge is to do with a request, and its MAC."""
         where = f"sip:{host_text(next_hop.ip_text)}:{next_hop.port}"
         if next_hop.transport is not Transport.UDP:
             where += f";transport={next_hop.transport}"
         if next_hop.transport is Transport.TLS:
             where += f"{headers.NAME_PARAM}{account.name}"
-        seal = headers.request_seal(
+        mac = headers.request_mac(
             self._key,
             exchange.method,
             exchange.call_id,
@@ -186,16 +187,16 @@ class KamailioClient(asyncio.DatagramProtocol):
         return (
             f"{headers.NEXT_HOP}: {where}",
             f"{headers.SOCKET}: {socket}",
-            f"{headers.KEY}: {seal}",
+            f"{headers.KEY}: {mac}",
         )
 
     async def lives(self, within_s: float = 1.0) -> bool:
         """Whether Kamailio, and the edge in it, answer."""
         call_id = secrets.token_hex(16)
-        seal = headers.request_seal(self._key, "OPTIONS", call_id, "1", "", "")
+        mac = headers.request_mac(self._key, "OPTIONS", call_id, "1", "", "")
         uri = f"sip:{host_text(str(self._inside.ip))}:{self._inside.port}"
         branch = _branch()
-        request = messages.options(uri, call_id, 1, self._via + branch, (f"{headers.KEY}: {seal}",))
+        request = messages.options(uri, call_id, 1, self._via + branch, (f"{headers.KEY}: {mac}",))
         exchange = self._exchange(call_id, 1, "OPTIONS")
         received = await self._ask(branch, exchange, request, within_s)
         return received is not None and received.status == 200
@@ -258,24 +259,24 @@ class KamailioClient(asyncio.DatagramProtocol):
             exchange.ignored = "a reply to another request"
             self._ignore(exchange.ignored)
         elif received.status >= 200 and not self._believed(received):
-            exchange.ignored = f"a {received.status} without the edge's seal"
+            exchange.ignored = f"a {received.status} without the edge's MAC"
             self._ignore(exchange.ignored)
         elif received.status >= 200:
             exchange.answer.set_result(received)
 
     def _believed(self, received: messages.Received) -> bool:
-        """A registrar's word needs the seal; a local answer of Kamailio's never grants anything."""
-        if not received.source and not received.distrust and not received.seal:
+        """Return whether a reply counts: it has a valid MAC, or it is Kamailio's own failure."""
+        if not received.source and not received.tls_reject_reason and not received.mac:
             return received.method == "OPTIONS" or received.status >= 300
-        seal = headers.reply_seal(
+        mac = headers.reply_mac(
             self._key,
             received.call_id,
             str(received.cseq),
             received.status,
             received.source,
-            received.distrust,
+            received.tls_reject_reason,
         )
-        return mac.is_same(seal, received.seal)
+        return is_same(mac, received.mac)
 
     def _ignore(self, why: str) -> None:
         self.ignored += 1

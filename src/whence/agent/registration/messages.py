@@ -30,7 +30,7 @@ CHALLENGE_LIMIT = 2_048
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A reply as it came from the edge: whose it is, whether it is stamped, what it says."""
+    """A reply as it came from the edge: whose it is, its source header, what it says."""
 
     branch: str
     call_id: str
@@ -38,9 +38,9 @@ class Received:
     method: str
     status: int
     source: str
-    seal: str
+    mac: str
     reply: Reply
-    distrust: str = ""
+    tls_reject_reason: str = ""
 
 
 def uri_text(uri: Uri) -> str:
@@ -119,8 +119,8 @@ def read(data: bytes) -> Received:
             method=cseq.method,
             status=message.status_code,
             source=_single(message, headers.SOURCE),
-            distrust=_single(message, headers.DISTRUST),
-            seal=_single(message, headers.KEY),
+            tls_reject_reason=_single(message, headers.TLS_REJECT_REASON),
+            mac=_single(message, headers.KEY),
             reply=_reply(message, cseq.seq),
         )
     except (ValueError, IndexError) as error:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from whence.core.dialogs.record import Side
 from whence.core.mac import is_same, mac
+from whence.core.sip.uri import Uri
 
 PARAM = "whence"
 """The parameter of our Record-Route that holds the cookie."""
@@ -57,6 +59,18 @@ def write_cookie(
     they come from, empty where that is not known.
     """
     return id_ + _via_mac(key, id_, call_id, via) + _way_mac(key, id_, call_id, to, there, from_ip)
+
+
+def find_cookie(uris: Sequence[Uri | None]) -> str | None:
+    """Return the cookie of the first URI that has one."""
+    for uri in uris:
+        cookie = uri.params.get(PARAM, "") if uri is not None else ""
+        if _COOKIE.fullmatch(cookie):
+            return cookie
+    return None
+
+
+_COOKIE = re.compile(rf"[0-9a-f]{{{COOKIE_LENGTH}}}", re.ASCII)
 
 
 def began_at(cookie: str) -> float:

@@ -25,8 +25,9 @@ from whence.core.registration.learning import NOBODY_ELSE, ExpectedSources
 from whence.core.registration.model import AccountKey, Registration, Reply, State
 from whence.core.registration.uac import UacRequest
 from whence.core.sip.contact import Contact, listed, seconds
+from whence.core.sip.message import Message
 from whence.core.sip.uri import Uri
-from whence.edge.base import GO_ON, NO, Handlers, one_line, read, survives
+from whence.edge.base import GO_ON, NO, Handlers, Worker, hides, one_line, read, survives, text
 from whence.edge.decision_cache import CachedDecision
 from whence.edge.dropin.writer import Change, LearningWriter, UacAccount
 from whence.edge.ksr import Ksr
@@ -110,7 +111,7 @@ class DropInHandlers(Handlers):
     """The handlers that the include file calls, in each worker, and in what sends for `uac`."""
 
     def __init__(self, ksr: Ksr, settings: DropInSettings) -> None:
-        super().__init__(ksr, settings.directory)
+        super().__init__(Worker(ksr, settings.directory))
         self._settings = settings
         self._learned = LearningWriter(settings.directory)
         self._began_at = 0.0
@@ -173,9 +174,9 @@ class DropInHandlers(Handlers):
             reason="".join(c for c in str(ksr.pv.get("$rr") or "") if c.isprintable())[:200],
             cseq=sent.cseq,
             contacts=tuple(self._contacts()),
-            expires_s=seconds(self._text(lambda: ksr.hdr.get("Expires"))),
+            expires_s=seconds(text(lambda: ksr.hdr.get("Expires"))),
         )
-        source = self._source()
+        source = self.worker.source()
         grace_s = self._settings.grace_s
         step = partial(
             uac.answered,
@@ -201,22 +202,22 @@ class DropInHandlers(Handlers):
 
     def _sent(self) -> UacRequest | None:
         """The REGISTER at hand as it was sent; None where it is none of ours."""
-        text = self.ksr.pv.get(SENT)
-        if not text:
+        written = self.ksr.pv.get(SENT)
+        if not written:
             return None
-        values = json.loads(str(text))
+        values = json.loads(str(written))
         contact = Contact.parse(values.pop("contact")).uri
         later = str(self.ksr.pv.get(ASKED_LATER) or "").split(", ")
         asked, unreadable = uac.asked_ips([*values.pop("asked"), *later])
-        for text in unreadable:
-            self.ksr.err(f"whence: a REGISTER went to {text!a}, which is no ip\n")
+        for place in unreadable:
+            self.ksr.err(f"whence: a REGISTER went to {place!a}, which is no ip\n")
         return UacRequest(contact=contact, asked=asked, **values)
 
     def _is_of(self, sent: UacRequest) -> bool:
         """Whether the answer at hand has the Call-ID and CSeq of what was sent. The transaction is
         found by its branch alone; who guessed that must have guessed these too.
         """
-        call_id = self._text(self.ksr.kx.get_callid)
+        call_id = text(self.ksr.kx.get_callid)
         return call_id == sent.call_id and self._cseq() == sent.cseq
 
     def _cseq(self) -> int:
@@ -281,35 +282,37 @@ class DropInHandlers(Handlers):
     @declines
     def whence_identify(self, _message: object) -> int:
         """Say whose an initial INVITE or MESSAGE is: true only where it is one trunk's."""
-        ksr, now, message = self.ksr, time.time(), self._message()
+        ksr, worker, now = self.ksr, self.worker, time.time()
+        message = self._message()
         if message is None or message.request_fault():
-            return self.answer(400, "Bad Request")
-        asked = self._asked(message)
-        method, call_id = self._text(ksr.kx.get_method), self._text(ksr.kx.get_callid)
-        if asked is None or method is None or call_id is None:
+            return worker.answer(400, "Bad Request")
+        key = worker.cache_key(message)
+        method, call_id = text(ksr.kx.get_method), text(ksr.kx.get_callid)
+        if key is None or method is None or call_id is None:
             return self.decline(Declined.UNREADABLE_REQUEST, "it cannot be read")
         self._catch_up()
-        known = self._known.get(asked, now)
-        if known is not None and self._stands(known.trunk, now):
-            return self._give(known, method, call_id, now, known=True)
-        request = read(asked)
+        cached = worker.decision_cache.get(key, now)
+        if cached is not None and self._stands(cached.trunk, now):
+            return self._give(cached, method, call_id, now, known=True)
+        request = read(key)
         if request is None:
             said = "its Request-URI cannot be read"
             return self.decline(Declined.UNREADABLE_REQUEST_URI, said)
-        if self._has_other_headers(now):
-            asked = self._asked(message) or asked
-            request = read(asked) or request
+        if worker.has_new_number_headers(now):
+            key = worker.cache_key(message) or key
+            request = read(key) or request
         chosen = uac_accounts.choose(
-            lambda without: self._directory.decide(request, now, without),
+            lambda without: worker.directory.decide(request, now, without),
             lambda id_: self._stands(id_, now),
             lambda id_: self._missed_lately(id_, now),
         )
         if isinstance(chosen, uac_accounts.NoAccount):
             return self.decline(chosen.reason, chosen.message)
         decision, source = chosen.decision, request.source
-        said = decisions.lasting(decision, source, *asked[1:])
+        report = decisions.report_body(decision, source, *key[1:])
         if not isinstance(decision, Identified):
-            self._tell(said, decisions.method_told(method), call_id, now, known=False)
+            bounded = decisions.bounded_method(method)
+            worker.decision_sender.send(report, bounded, call_id, now, known=False)
             return self.decline(decision.reason, decision.message)
         answer = CachedDecision(
             decision.trunk.id,
@@ -318,11 +321,23 @@ class DropInHandlers(Handlers):
             decision.trunk.target,
             True,
             chosen.evidence.good_until(now),
-            said,
+            report,
         )
         if chosen.among_all:
-            self._known.keep(asked, answer)
+            worker.decision_cache.keep(key, answer)
         return self._give(answer, method, call_id, now, known=False)
+
+    def _message(self) -> Message | None:
+        """Return the message at hand, and remove headers that only the edge may write.
+
+        None where it has a fault, is too long, or hides such a header: it is refused.
+        """
+        message = self.worker.read_message()
+        if message is None or message.fault or hides(message):
+            return None
+        if headers.PREFIX in message.head:
+            self.worker.remove_ours()
+        return message
 
     def _give(
         self, answer: CachedDecision, method: str, call_id: str, now: float, *, known: bool
@@ -338,7 +353,7 @@ class DropInHandlers(Handlers):
         ksr.pv.sets(TRUNK, answer.trunk)
         ksr.pv.sets(REASON, answer.rule)
         ksr.pv.sets(MESSAGE, message_of(answer.rule, answer.trunk))
-        self._tell(answer.told, method, call_id, now, known=known)
+        self.worker.decision_sender.send(answer.report, method, call_id, now, known=known)
         return GO_ON
 
     def decline(self, reason: Reason | Declined, said: str) -> int:

@@ -42,5 +42,5 @@ def datagram(
     at: float = NOW,
     dropped: int = 0,
 ) -> bytes:
-    said = decisions.lasting(decision, TransportAddress.parse(source), ruri, to, called)
+    said = decisions.report_body(decision, TransportAddress.parse(source), ruri, to, called)
     return decisions.message(said, method, call_id, at, known=False, dropped=dropped)

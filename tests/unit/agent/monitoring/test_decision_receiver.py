@@ -10,9 +10,9 @@ from tests.unit.agent.monitoring.reports import UNKNOWN
 from whence.agent.monitoring.decision_receiver import NAP_S, DecisionReceiver, nap_s
 from whence.core.sip.transport_address import TransportAddress
 from whence.edge.decision_sender import DecisionSender
-from whence.ipc.decisions import SOCKET_FILE, DecisionReport, lasting
+from whence.ipc.decisions import SOCKET_FILE, DecisionReport, report_body
 
-SAID = lasting(UNKNOWN, TransportAddress.parse("udp:192.0.2.1:5060"), "sip:x", None, None)
+SAID = report_body(UNKNOWN, TransportAddress.parse("udp:192.0.2.1:5060"), "sip:x", None, None)
 
 
 def test_only_who_has_room_to_queue_is_left_alone_for_a_while() -> None:
@@ -36,7 +36,7 @@ def test_all_that_is_told_is_heard_in_its_order(tmp_path: Path, room: int) -> No
         hearing.start()
         for burst in range(5):
             for number in range(8):
-                tell(SAID, "INVITE", f"{burst}-{number}", 1_000_000.0, known=False)
+                tell.send(SAID, "INVITE", f"{burst}-{number}", 1_000_000.0, known=False)
             while len(heard) < (burst + 1) * 8:
                 await asyncio.sleep(0)
             await asyncio.sleep(NAP_S * burst)  # awake, asleep, and listening again

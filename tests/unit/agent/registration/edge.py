@@ -7,7 +7,7 @@ import socket
 from dataclasses import dataclass
 
 from whence.core.sip.transport_address import TransportAddress
-from whence.ipc import headers as stamp
+from whence.ipc import headers as ipc_headers
 
 KEY = "11" * 32
 INSIDE_PORT = 5062
@@ -48,18 +48,18 @@ class Edge:
         *,
         source: str | None = REGISTRAR,
         key: str = KEY,
-        seal: str | None = None,
+        mac: str | None = None,
         **changed: str,
     ) -> None:
-        """Answer, sealed where a source is given; `changed` replaces headers (call_id=…)."""
+        """Answer, right where a source is given; `changed` replaces headers (call_id=…)."""
         names = {"via": "Via", "call_id": "Call-ID", "cseq": "CSeq"}
         headers = {name: changed.get(word, heard.headers[name]) for word, name in names.items()}
         lines = [f"SIP/2.0 {status}", *(f"{name}: {value}" for name, value in headers.items())]
         if source is not None:
-            sealed = stamp.reply_seal(
+            right = ipc_headers.reply_mac(
                 key, headers["Call-ID"], headers["CSeq"].split()[0], int(status[:3]), source
             )
-            lines += [f"X-Whence-Source: {source}", f"X-Whence-Key: {seal or sealed}"]
+            lines += [f"X-Whence-Source: {source}", f"X-Whence-Key: {mac or right}"]
         self.sends("\r\n".join([*lines, "", ""]).encode(), heard.sender)
 
     def sends(self, data: bytes, to: tuple[str, int]) -> None:

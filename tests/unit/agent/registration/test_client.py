@@ -19,7 +19,7 @@ from whence.core.sip.digest import Credentials
 from whence.core.sip.secret import Secret
 from whence.core.sip.transport_address import TransportAddress
 from whence.core.sip.uri import Uri
-from whence.ipc import headers as stamp
+from whence.ipc import headers as ipc_headers
 
 OUR_SOCKET = TransportAddress.parse("udp:198.51.100.1:5060")
 
@@ -80,7 +80,7 @@ def test_a_register_says_where_it_is_to_go_under_the_seal(ip: str) -> None:
         assert heard.data.startswith(b"REGISTER sip:provider.example SIP/2.0\r\n")
         assert heard.headers["X-Whence-Next-Hop"] == "sip:192.0.2.1:5060"
         assert heard.headers["X-Whence-Socket"] == str(OUR_SOCKET)
-        assert heard.headers["X-Whence-Key"] == stamp.request_seal(
+        assert heard.headers["X-Whence-Key"] == ipc_headers.request_mac(
             KEY, "REGISTER", "call-1", "7", "sip:192.0.2.1:5060", str(OUR_SOCKET)
         )
         assert KEY not in heard.data.decode()
@@ -129,10 +129,10 @@ def test_an_answer_is_not_believed_without_the_edges_seal(ip: str) -> None:
         answer = asking(kamailio)
         heard = await edge.hears()
         edge.says(heard, "200 OK", source=None)
-        edge.says(heard, "200 OK", seal="0" * 32)
-        edge.says(heard, "401 Unauthorized", seal="0" * 32)
+        edge.says(heard, "200 OK", mac="0" * 32)
+        edge.says(heard, "401 Unauthorized", mac="0" * 32)
         edge.says(heard, "200 OK", key="22" * 32)
-        edge.says(heard, "200 OK", seal="x")
+        edge.says(heard, "200 OK", mac="x")
         edge.says(heard, "200 OK", source="udp:192.0.2.2:5060")
         answered = await answer
         assert isinstance(answered, Answered)
@@ -146,9 +146,9 @@ def test_a_seal_is_good_for_its_own_status_only(ip: str) -> None:
     async def story(kamailio: KamailioClient, edge: Edge) -> None:
         answer = asking(kamailio)
         heard = await edge.hears()
-        seal_of_403 = stamp.reply_seal(KEY, "call-1", "7", 403, REGISTRAR)
-        edge.says(heard, "200 OK", seal=seal_of_403)
-        edge.says(heard, "403 Forbidden", seal=seal_of_403)
+        mac_of_403 = ipc_headers.reply_mac(KEY, "call-1", "7", 403, REGISTRAR)
+        edge.says(heard, "200 OK", mac=mac_of_403)
+        edge.says(heard, "403 Forbidden", mac=mac_of_403)
         answered = await answer
         assert isinstance(answered, Answered) and answered.reply.status == 403
         assert kamailio.ignored == 1
@@ -227,7 +227,7 @@ def test_an_answer_that_does_not_count_is_said_to_be_that(ip: str) -> None:
         assert await answer == Unanswered(
             Why(
                 RegistrationReason.ANSWER_NOT_BELIEVED,
-                "no answer that counts: a 200 without the edge's seal",
+                "no answer that counts: a 200 without the edge's MAC",
             )
         )
 
@@ -242,7 +242,7 @@ def test_a_keep_alive_is_sealed_and_whatever_the_server_answers_counts(
         asking = asyncio.create_task(kamailio.keep_alive(WAY, 4))
         heard = await edge.hears()
         assert heard.data.startswith(b"OPTIONS sip:provider.example SIP/2.0\r\n")
-        assert heard.headers["X-Whence-Key"] == stamp.request_seal(
+        assert heard.headers["X-Whence-Key"] == ipc_headers.request_mac(
             KEY,
             "OPTIONS",
             heard.headers["Call-ID"],
@@ -340,7 +340,7 @@ def test_kamailio_lives_when_it_answers_our_sealed_options(ip: str) -> None:
         asked = asyncio.create_task(kamailio.lives(STORY_S))
         heard = await edge.hears()
         assert heard.data.startswith(f"OPTIONS sip:{ip}:5062 SIP/2.0\r\n".encode())
-        assert heard.headers["X-Whence-Key"] == stamp.request_seal(
+        assert heard.headers["X-Whence-Key"] == ipc_headers.request_mac(
             KEY, "OPTIONS", heard.headers["Call-ID"], "1", "", ""
         )
         edge.says(heard, "200 OK", source=None)

@@ -115,7 +115,7 @@ def test_a_reply_is_read_with_all_that_matters() -> None:
             "Min-Expires: 60",
             "Retry-After: 5 (busy);duration=10",
             "X-Whence-Source: udp:192.0.2.1:5060",
-            "X-Whence-Key: seal",
+            "X-Whence-Key: mac",
         )
     )
     assert received == Received(
@@ -125,7 +125,7 @@ def test_a_reply_is_read_with_all_that_matters() -> None:
         method="REGISTER",
         status=200,
         source="udp:192.0.2.1:5060",
-        seal="seal",
+        mac="mac",
         reply=Reply(
             status=200,
             reason="OK",
@@ -280,7 +280,7 @@ def test_a_long_challenge_costs_a_moment_and_is_none(long: str) -> None:
     assert time.process_time() - began < 0.5
 
 
-# The stamp.
+# The source header.
 
 
 def test_a_stamp_that_stands_there_twice_counts_as_none() -> None:
@@ -292,7 +292,7 @@ def test_a_stamp_that_stands_there_twice_counts_as_none() -> None:
             "X-Whence-Key: two",
         )
     )
-    assert (received.source, received.seal) == ("", "")
+    assert (received.source, received.mac) == ("", "")
 
 
 # Whatever else comes.

@@ -1,0 +1,51 @@
+"""The Via headers of a reply: where Kamailio sends it if it belongs to no transaction."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from whence.core.sip.transport_address import TRANSPORTS, canonical_ip
+from whence.core.sip.uri import host_text
+
+_VIA = re.compile(
+    r"sip\s*/\s*2\.0\s*/\s*(" + "|".join(TRANSPORTS) + r")\s+"
+    r"(\[[0-9a-f:.]+\]|[0-9.]+)(?::([0-9]{1,5}))?\s*"
+    r"((?:;\s*[a-z0-9_.-]+\s*(?:=\s*[a-z0-9_.:!%*+~\[\]-]*\s*)?)*)",
+    re.ASCII,
+)
+"""A Via that all parsers read alike, in small letters. Its host is an ip address."""
+
+
+def reply_destination(values: Sequence[str]) -> str | None:
+    """Return where Kamailio sends a stateless reply: `transport:ip:port`, and `#connection`.
+
+    `values`: the values of the reply's Via headers in small letters, the edge's own first. The
+    second Via names the destination (RFC 3261 18.2.2, RFC 3581 4). Only a stream has a connection:
+    Kamailio writes it into the parameter `i` of its own Via. None where one of the two cannot be
+    read, or where the second has a host name or `maddr`: Kamailio would resolve a name.
+    """
+    vias = [via for value in values for via in value.split(",")]
+    read = [_VIA.fullmatch(via.strip()) for via in vias[:2]]
+    if len(read) < 2 or read[0] is None or read[1] is None:
+        return None
+    transport, host, port, _ = read[1].groups()
+    ours, theirs = _params(read[0][4]), _params(read[1][4])
+    if ours is None or theirs is None or "maddr" in theirs:
+        return None
+    try:
+        ip = canonical_ip(theirs.get("received") or host)
+        to_port = int(theirs.get("rport") or port or TRANSPORTS[transport].default_port)
+        connection = "" if transport == "udp" else f"#{int(ours['i'][::-1], 16)}"
+    except (KeyError, ValueError):
+        return None
+    return f"{transport}:{host_text(str(ip))}:{to_port}{connection}"
+
+
+def _params(text: str) -> dict[str, str] | None:
+    """Read the parameters of a Via; None where it has one of them twice."""
+    found: dict[str, str] = {}
+    for part in text.split(";")[1:]:
+        name, _, value = part.partition("=")
+        found[name.strip()] = value.strip()
+    return found if len(found) == text.count(";") else None

@@ -1,0 +1,116 @@
+"""The agent's own requests, which come by the inside socket: REGISTER and OPTIONS to registrars."""
+
+from __future__ import annotations
+
+from whence.core.mac import is_same
+from whence.core.sip.transport_address import Transport, TransportAddress
+from whence.edge import tls_identity
+from whence.edge.base import ANSWERED, GO_ON, Handlers, Worker, answers, survives, text
+from whence.ipc import headers
+from whence.ipc.headers import TlsReject, tls_reject_reason
+from whence.store.schema import INSIDE_KEY
+
+INSIDE_REPLY = "INSIDE"
+"""The reply route of the agent's own requests; it runs only for replies of their transactions."""
+
+PEER_NAME = "$avp(whence_name)"
+"""Of the agent's request over TLS, kept for its replies: the name in the certificate."""
+
+SERVER_NAME = "$xavp(tls=>server_name)"
+"""The name that Kamailio's tls sends (SNI) when it opens a connection."""
+
+KEEPALIVE_MS = 4_000
+"""How long the agent's OPTIONS to a registrar is repeated; after that it is missed."""
+
+
+class AgentRequestHandlers(Handlers):
+    """Sends the agent's requests on, and adds to their replies the source header."""
+
+    def __init__(self, worker: Worker, answer_ms: int) -> None:
+        """`answer_ms`: how long a registrar may take to answer."""
+        super().__init__(worker)
+        self._answer_ms = answer_ms
+
+    @answers
+    def ksr_inside(self, _message: object) -> int:
+        """Send the agent's REGISTER or keep-alive on, or answer its question whether the edge runs.
+
+        Only a request with a valid MAC is the agent's.
+        """
+        ksr = self.ksr
+        method, cseq = ksr.kx.get_method(), str(ksr.pv.get("$cs"))
+        call_id = text(ksr.kx.get_callid) or ""
+        next_hop = text(lambda: ksr.hdr.get(headers.NEXT_HOP)) or ""
+        socket = text(lambda: ksr.hdr.get(headers.SOCKET)) or ""
+        expected = headers.request_mac(
+            self.worker.directory.meta(INSIDE_KEY), method, call_id, cseq, next_hop, socket
+        )
+        if not is_same(expected, text(lambda: ksr.hdr.get(headers.KEY)) or ""):
+            return self.worker.answer(403, "Forbidden")
+        if method == "OPTIONS" and not next_hop:
+            return self.worker.answer(200, "OK")
+        where, _, name = next_hop.partition(headers.NAME_PARAM)
+        if name:
+            self._name_peer(name)
+        self.worker.remove_ours()
+        ksr.setdsturi(where)
+        ksr.pv.sets("$fs", socket)
+        ksr.tm.t_on_reply(INSIDE_REPLY)
+        ksr.tm.t_set_fr(0, KEEPALIVE_MS if method == "OPTIONS" else self._answer_ms)
+        if ksr.tm.t_relay() < 0:
+            ksr.sl.sl_reply_error()  # the agent tells its reason
+        return ANSWERED
+
+    @survives
+    def ksr_reply_inside(self, _message: object) -> int:
+        """Add the source header, and its MAC, to a reply to a request of the agent.
+
+        Headers of that name that came with the reply are removed. An answer over TLS needs a
+        certificate for the name that the agent asked for; else the header has the reason instead.
+        """
+        ksr = self.ksr
+        self.worker.remove_ours()
+        source, status = self.worker.source(), ksr.kx.get_status()
+        name = ksr.pv.get(PEER_NAME)
+        reject_reason = "" if name is None else self._tls_reject_reason(source, str(name))
+        if reject_reason and status >= 200 and source.transport is Transport.TLS:
+            # It may have been opened for another name at the same address: it is not used again.
+            ksr.tcpops.tcp_close_connection_id(int(ksr.pv.get("$conid") or 0))
+        mac = headers.reply_mac(
+            self.worker.directory.meta(INSIDE_KEY),
+            str(ksr.kx.get_callid()),
+            str(ksr.pv.get("$cs")),
+            status,
+            "" if reject_reason else str(source),
+            reject_reason,
+        )
+        header = headers.TLS_REJECT_REASON if reject_reason else headers.SOURCE
+        ksr.hdr.append(f"{header}: {reject_reason or source}\r\n")
+        ksr.hdr.append(f"{headers.KEY}: {mac}\r\n")
+        return GO_ON
+
+    def _name_peer(self, name: str) -> None:
+        """Set the name that the peer of the TLS connection must prove."""
+        ksr = self.ksr
+        ksr.pv.sets(PEER_NAME, name)
+        if not tls_identity.is_literal(name):  # RFC 6066 3: SNI bears DNS names only
+            ksr.pv.sets(SERVER_NAME, name)
+        if any(ksr.hdr.get(header) for header in ("Authorization", "Proxy-Authorization")):
+            # Credentials are sent only over an open connection, whose peer has proved its name.
+            ksr.set_forward_no_connect()
+
+    def _tls_reject_reason(self, source: TransportAddress, name: str) -> str:
+        """Return why the answer over TLS is not from `name`; empty if it is."""
+        if source.transport is not Transport.TLS:
+            return tls_reject_reason(TlsReject.ANSWERED_OVER_ANOTHER_TRANSPORT, source.transport)
+        get = self.ksr.pv.get
+        uri = get("$tls_peer_san_uri")
+        if str(uri).lower() == f"sip:{name}":
+            return ""
+        alternatives = [get("$tls_peer_san_hostname"), uri, get("$tls_peer_san_ip")]
+        named = [str(one) for one in alternatives if one is not None]
+        pem = str(get("$tls_peer_raw_cert"))
+        if tls_identity.is_for(pem, name, has_alternatives=bool(named)):
+            return ""
+        presented = named[0] if named else str(get("$tls_peer_subject_cn") or "")
+        return tls_reject_reason(TlsReject.CERTIFICATE_FOR_ANOTHER_NAME, presented)

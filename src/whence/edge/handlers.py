@@ -1,0 +1,62 @@
+"""The object that Kamailio's routing calls: the parts of the edge, put together."""
+
+from __future__ import annotations
+
+from whence.edge.agent_requests import AgentRequestHandlers
+from whence.edge.base import Worker
+from whence.edge.connections import ConnectionHandlers
+from whence.edge.dialogs import DialogHandlers
+from whence.edge.guard import GuardHandlers
+from whence.edge.inbound import InboundHandlers
+from whence.edge.ksr import Ksr
+from whence.edge.messages import MessageHandlers
+from whence.edge.notice_sender import NoticeSender
+from whence.edge.phones import PhoneHandlers
+from whence.edge.settings import EdgeSettings
+from whence.ipc import decisions
+
+
+class EdgeHandlers:
+    """All handlers that kamailio.cfg calls, in each of its worker processes.
+
+    Kamailio looks each up by its name, for each message. They are the bound methods of the parts,
+    so that a message costs no further call.
+    """
+
+    def __init__(self, ksr: Ksr, settings: EdgeSettings) -> None:
+        domain, limits = settings.domain, settings.limits
+        worker = Worker(ksr, settings.directory)
+        notices = NoticeSender(settings.directory.with_name(decisions.SOCKET_FILE))
+
+        guard = GuardHandlers(worker, notices)
+        self.ksr_unknown_source = guard.ksr_unknown_source
+        self.ksr_unreadable = guard.ksr_unreadable
+        self.ksr_flooding = guard.ksr_flooding
+        self.ksr_folded_cseq = guard.ksr_folded_cseq
+        self.ksr_unparsed = guard.ksr_unparsed
+
+        connections = ConnectionHandlers(worker, limits, notices)
+        self.ksr_next_to_close = connections.ksr_next_to_close
+
+        messages = MessageHandlers(worker, guard)
+        self.ksr_well_formed = messages.ksr_well_formed
+        self.ksr_reply = messages.ksr_reply
+
+        dialogs = DialogHandlers(worker, settings.own)
+        self.ksr_in_dialog = dialogs.ksr_in_dialog
+        self.ksr_answer = dialogs.ksr_answer
+        self.ksr_late_answer = dialogs.ksr_late_answer
+
+        inbound = InboundHandlers(worker, guard, dialogs, domain)
+        self.ksr_initial = inbound.ksr_initial
+
+        phones = PhoneHandlers(worker, guard, notices, domain, limits.password_failures)
+        self.ksr_register = phones.ksr_register
+
+        agent_requests = AgentRequestHandlers(worker, settings.answer_ms)
+        self.ksr_inside = agent_requests.ksr_inside
+        self.ksr_reply_inside = agent_requests.ksr_reply_inside
+
+    def child_init(self, _rank: int) -> int:
+        """Open nothing: a worker opens what it needs at its first request."""
+        return 0

@@ -1,0 +1,73 @@
+"""The form of messages: the edge lets in only those that all parsers read alike."""
+
+from __future__ import annotations
+
+from whence.core.sip.message import Fault, Message
+from whence.edge.base import ANSWERED, GO_ON, NO, Handlers, Worker, answers, hides, judges
+from whence.edge.guard import GuardHandlers
+
+
+class MessageHandlers(Handlers):
+    """Checks each message, and makes it the worker's message at hand."""
+
+    def __init__(self, worker: Worker, guard: GuardHandlers) -> None:
+        super().__init__(worker)
+        self._guard = guard
+
+    @answers
+    def ksr_well_formed(self, _message: object) -> int:
+        """Return whether a request is well formed: all parsers read its headers alike.
+
+        Headers that only the edge may write are removed, headers are unfolded, and octets after the
+        body are discarded (RFC 3261 7.3.1, 18.3).
+        """
+        ksr, worker, guard = self.ksr, self.worker, self._guard
+        message = worker.read_message()
+        if message is None or message.fault or hides(message):
+            return self._refuse(400, "Bad Request")
+        fault = message.request_fault()
+        if fault is not None:  # Kamailio answers nothing that it cannot parse
+            unknown = fault is Fault.SCHEME
+            refusal = (416, "Unsupported URI Scheme") if unknown else (400, "Bad Request")
+            guard.send_refusal(message, *refusal, *guard.ends())
+            guard.report_unreadable(worker.source())
+            return ANSWERED
+        extensions = message.extensions_asked_of_proxies
+        if extensions is not None:  # the edge has none
+            if extensions:
+                ksr.hdr.append_to_reply(f"Unsupported: {', '.join(extensions)}\r\n")
+            return self._refuse(420, "Bad Extension")
+        extra = message.has_extra_octets and ksr.kx.get_proto() == "udp"
+        rewritten = (
+            worker.rewritten(message)
+            if message.is_folded or extra
+            else worker.without_ours(message)
+        )
+        if rewritten is None:
+            guard.send_refusal(message, 400, "Bad Request", *guard.ends())
+            guard.report_unreadable(worker.source())
+            return ANSWERED
+        worker.message = rewritten
+        return GO_ON
+
+    def _refuse(self, status: int, phrase: str) -> int:
+        """Answer a request that is not well formed, and report its source."""
+        self._guard.report_unreadable(self.worker.source())
+        return self.worker.answer(status, phrase)
+
+    @judges
+    def ksr_reply(self, _message: object) -> int:
+        """Return whether a reply is well formed; remove headers that only the edge may write."""
+        message = read_reply(self.worker)
+        if message is None:
+            return NO
+        self.worker.message = message
+        return GO_ON
+
+
+def read_reply(worker: Worker) -> Message | None:
+    """Read the reply at hand, without our headers; None where it is not well formed."""
+    message = worker.read_message()
+    if message is None or message.fault or hides(message):
+        return None
+    return worker.without_ours(message)

@@ -1,0 +1,62 @@
+"""Sends notices about unknown sources to the agent: datagrams, a bounded number a second."""
+
+from __future__ import annotations
+
+import socket
+from collections import Counter
+from pathlib import Path
+
+from whence.core.monitoring.unknown_sources import NoticeReason
+from whence.core.sip.transport_address import TransportAddress
+from whence.ipc import notices
+from whence.ipc.notices import Notice
+
+NOTICES_A_SECOND = 20
+"""How many notices of one reason one process sends in a second; more are counted."""
+
+
+class NoticeSender:
+    """Sends the notices of one process."""
+
+    def __init__(self, path: Path) -> None:
+        """`path`: the agent's socket, which may be absent."""
+        self._path = str(path)
+        self._socket: socket.socket | None = None
+        self._second = 0
+        self._sent: Counter[NoticeReason] = Counter()
+        self._left_out = 0
+
+    def has_room(self, reason: NoticeReason, now: float) -> bool:
+        """Return whether one more of this reason may be sent in this second."""
+        if int(now) != self._second:
+            self._second = int(now)
+            self._sent.clear()
+        return self._sent[reason] < NOTICES_A_SECOND
+
+    def send(
+        self,
+        reason: NoticeReason,
+        source: TransportAddress,
+        now: float,
+        *,
+        count: int = 1,
+        blocked_s: int = 0,
+        detail: str = "",
+    ) -> None:
+        """Send a notice, or count it where this second has no room or the agent does not read."""
+        if not self.has_room(reason, now):
+            self._left_out += 1
+            return
+        self._sent[reason] += 1
+        data = notices.message(
+            Notice(now, reason, source, count, blocked_s, self._left_out, detail)
+        )
+        try:
+            if self._socket is None:
+                self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+                self._socket.setblocking(False)
+            self._socket.sendto(data, self._path)
+        except OSError:
+            self._left_out += 1
+        else:
+            self._left_out = 0

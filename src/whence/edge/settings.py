@@ -1,0 +1,59 @@
+"""What the generated kamailio.cfg passes to the edge."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from whence.core.dialogs.record import OwnSockets
+from whence.core.protection.connections import hex_of
+from whence.core.sip.transport_address import Transport, TransportAddress
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`[edge]`: what one unknown source may take. 0: no limit."""
+
+    connections: int = 0
+    connections_per_source: int = 0
+    password_failures: int = 0
+    streams: tuple[str, ...] = ()
+    """Our tcp: and tls: sockets, as `hex_of` writes them."""
+
+    @classmethod
+    def parse(cls, values: dict[str, int], listen: list[str]) -> Limits:
+        """Read what `whence edge-config` wrote; KeyError or ValueError if it did not."""
+        sockets = [TransportAddress.parse(text) for text in listen]
+        return cls(
+            values["connections"],
+            values["connections_per_source"],
+            values["password_failures"],
+            tuple(
+                hex_of(own.ip, own.port, sys.byteorder)
+                for own in sockets
+                if own.transport is not Transport.UDP
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeSettings:
+    """The define WHENCE_EDGE, which is JSON."""
+
+    directory: Path
+    domain: str
+    answer_ms: int
+    """How long a registrar may take to answer; after that the agent gets a 408."""
+    own: OwnSockets
+    """The sockets of the edge, and what it advertises."""
+    limits: Limits = field(default_factory=Limits)
+
+    @classmethod
+    def parse(cls, text: str) -> EdgeSettings:
+        """Read the define; KeyError or ValueError if it was not written by `whence edge-config`."""
+        values = json.loads(text)
+        own = OwnSockets.of([TransportAddress.parse(socket) for socket in values["sockets"]])
+        limits = Limits.parse(values["limits"], values["listen"])
+        return cls(Path(values["directory"]), values["domain"], values["answer_ms"], own, limits)
