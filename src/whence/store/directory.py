@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from whence.agent.config.models import Config
-from whence.core.identification.address import Address, Origin
+from whence.core.identification.address import Address, ManagedBy, Origin
 from whence.core.identification.dns_siblings import LIMIT
 from whence.core.identification.explain import FormerAddress, IgnoredReply, NearbyTrunk
 from whence.core.identification.request import Evidence, Request
@@ -44,9 +44,10 @@ from whence.core.sip.transport_address import (
     canonical_network,
 )
 from whence.errors import DisabledTrunkError, StoreError, UnknownTrunkError, UntrustedError
-from whence.store import lookup, statements
+from whence.store import lookup, migrate, statements
 from whence.store import schema as tables
 from whence.store.lookup import Row
+from whence.store.migrate import BEGIN_ANEW
 from whence.store.rows import (
     address_of,
     event_of,
@@ -72,8 +73,6 @@ FORMER_LIMIT = 100_000
 GONE_S = float(GRANT_LIMIT_S)
 """How long the token of a trunk that is gone is kept: its registrar may go on calling by it."""
 
-
-BEGIN_ANEW = "move the file away to begin anew: every trunk then registers again"
 
 _REMEDIES = {
     sqlite3.SQLITE_NOTADB: BEGIN_ANEW,
@@ -134,6 +133,7 @@ class Directory:
                 paths.make_database(path)
                 self._db = sqlite3.connect(path, isolation_level=None, timeout=2.0)
                 undo.callback(self._db.close)
+                migrate.check_version(self._db, path)  # before anything is written into it
                 self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.execute("PRAGMA synchronous = NORMAL")
                 self._db.execute("PRAGMA foreign_keys = ON")
@@ -154,17 +154,12 @@ class Directory:
         self._db.close()
 
     def _prepare(self) -> None:
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            with self._transaction():
-                for statement in tables.SCHEMA.split(";\n"):
-                    self._db.execute(statement)
-                self._db.execute(f"PRAGMA user_version = {tables.VERSION}")
-        elif version != tables.VERSION:
-            raise StoreError(
-                f"the directory {self.path} has version {version}, and this Whence writes version "
-                f"{tables.VERSION}; {BEGIN_ANEW}"
-            )
+        """Make the tables, or migrate them."""
+        if migrate.check_version(self._db, self.path) == tables.VERSION:
+            return
+        remedy = f"it is as it was before; {BEGIN_ANEW}"
+        with self._transaction("migrated", remedy):
+            migrate.upgrade(self._db, self.path)
 
     def _fault(self, done: str, error: sqlite3.Error | OSError, remedy: str = "") -> StoreError:
         """Say what could not be done, why, and what to do; `remedy` where SQLite knows no more."""
@@ -188,7 +183,7 @@ class Directory:
         self.on_change()
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def _transaction(self, done: str = "written", remedy: str = "") -> Iterator[None]:
         try:
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -198,7 +193,7 @@ class Directory:
                 raise
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
-            raise self._fault("written", error) from error
+            raise self._fault(done, error, remedy) from error
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -340,7 +335,7 @@ class Directory:
             tuple(row[1:]): row[0]
             for row in db.execute(
                 "SELECT rowid, trunk_id, ip, port, transport, expires_at, note FROM address"
-                " WHERE in_file"
+                " WHERE managed_by = 'file'"
             )
         }
         written = {
@@ -417,7 +412,7 @@ class Directory:
             origin=Origin.PINNED,
             exact=address.port is not None,
             note=note,
-            in_file=False,
+            managed_by=ManagedBy.ALLOW,
         )
         with self._changing():
             self._must_be_enabled(trunk_id)
@@ -432,7 +427,7 @@ class Directory:
         """End what was pinned at run time at this ip or network, over any transport; False where
         there is nothing. `event` goes into the trunk's history.
         """
-        which = "trunk_id = :id AND ip = :ip AND origin = 'pinned' AND NOT in_file"
+        which = "trunk_id = :id AND ip = :ip AND managed_by = 'allow'"
         named = {"id": trunk_id, "ip": str(ip)}
         with self._changing():
             found = self._db.execute(f"SELECT 1 FROM address WHERE {which}", named).fetchone()

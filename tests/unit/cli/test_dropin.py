@@ -133,8 +133,8 @@ def test_what_is_there_stays(tmp_path: Path, cfg: Path) -> None:
             " VALUES ('acme', 'acme', 'u', 't', 'accept', 0, 1, '')"
         )
         db.execute(
-            "INSERT INTO address VALUES ('acme', '192.0.2.1', 5060, 'udp', 'learned', '', 1, 9e9,"
-            " 0, '', 0, '')"
+            "INSERT INTO address VALUES ('acme', '192.0.2.1', 5060, 'udp', 0, 'learned', '', 1,"
+            " 9e9, 0, '', '', '')"
         )
     assert drop_in(folder, cfg).returncode == 0
     assert settings.read_text() == 'country = "44"\n'

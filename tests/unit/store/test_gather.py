@@ -25,14 +25,14 @@ from whence.core.sip.transport_address import (
 )
 from whence.core.sip.uri import Uri
 from whence.store.lookup import decide, gather
-from whence.store.schema import SCHEMA
+from whence.store.migrate import read_schema
 from whence.store.statements import PUT_ACCOUNT, PUT_NUMBER
 
 
 @pytest.fixture(scope="module")
 def db() -> Iterator[sqlite3.Connection]:
     made = sqlite3.connect(":memory:", isolation_level=None)
-    made.executescript(SCHEMA)
+    made.executescript(read_schema())
     yield made
     made.close()
 
@@ -62,12 +62,14 @@ def fill(db: sqlite3.Connection, world: World) -> None:
         for one in trunk["addresses"]:
             place = canonical_network(one["ip"])
             db.execute(
-                "INSERT INTO address VALUES (?, ?, ?, ?, 'learned', 'udp:x', ?, ?, ?, '', 0, '')",
+                "INSERT INTO address"
+                " VALUES (?, ?, ?, ?, ?, 'learned', 'udp:x', ?, ?, ?, '', '', '')",
                 (
                     trunk["id"],
                     str(place),
                     one["port"],
                     one["transport"],
+                    Transport(one["transport"]).strength,
                     NOW - 9,
                     one["expires_at"],
                     one["exact"],

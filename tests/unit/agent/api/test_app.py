@@ -348,7 +348,7 @@ def test_addresses_are_told_until_they_expire(tell: Callable[[Story], None]) -> 
             "origin": "learned",
             "ground": "asked",
             "note": "",
-            "in_file": False,
+            "managed_by": None,
             "learned_at": NOW,
             "expires_at": NOW + 3632,
         }
