@@ -25,7 +25,9 @@ from whence.core.registration.reason import RegistrationReason
 from whence.core.sip.transport_address import Transport, TransportAddress, canonical_network
 from whence.core.sip.uri import Uri
 from whence.errors import DisabledTrunkError, StoreError, UnknownTrunkError
-from whence.store.directory import FILE, FORMER_S, GONE_S, Directory
+from whence.store.addresses import GONE_S
+from whence.store.directory import FILE, Directory
+from whence.store.learning import FORMER_S
 from whence.store.schema import DIALOG_KEY, INSIDE_KEY, META
 from whence.store.statements import LEARNED_UNTIL, USER_HA1
 

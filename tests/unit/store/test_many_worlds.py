@@ -33,7 +33,7 @@ from tests.unit.store.test_gather import fill
 from whence.core.identification.decision import Identified, Refused
 from whence.edge.base import read
 from whence.edge.decision_cache import CachedDecision, CacheKey, DecisionCache
-from whence.store.directory import GenerationWriter as AgentsGeneration
+from whence.store.connection import GenerationWriter as AgentsGeneration
 from whence.store.generation import GenerationReader
 from whence.store.lookup import decide
 from whence.store.migrate import read_schema

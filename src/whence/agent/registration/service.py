@@ -53,7 +53,8 @@ from whence.core.registration.reason import RegistrationReason, Why
 from whence.core.sip.transport_address import TransportAddress
 from whence.core.sip.uri import Uri
 from whence.errors import DisabledTrunkError, StoreError, UnknownTrunkError
-from whence.store.directory import Directory, StoredRegistration
+from whence.store.directory import Directory
+from whence.store.registrations import StoredRegistration
 
 log = logging.getLogger(__name__)
 

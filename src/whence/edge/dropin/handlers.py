@@ -28,10 +28,10 @@ from whence.core.sip.contact import Contact, listed, seconds
 from whence.core.sip.uri import Uri
 from whence.edge.base import GO_ON, NO, Handlers, one_line, read, survives
 from whence.edge.decision_cache import CachedDecision
-from whence.edge.dropin.writer import Change, LearningWriter, UacAccount
 from whence.edge.ksr import Ksr
 from whence.errors import StoreError, StoreUnavailableError, WriteDeferredError
 from whence.ipc import decisions, headers
+from whence.store.worker import Change, LearningWriter, UacAccount
 
 TRUNK = "$avp(whence_trunk)"
 REASON = "$avp(whence_reason)"

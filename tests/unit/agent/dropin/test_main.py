@@ -32,7 +32,7 @@ from whence.core.registration.model import AccountKey, Reply
 from whence.core.registration.uac import UacRequest
 from whence.core.sip.contact import Contact
 from whence.core.sip.transport_address import TransportAddress
-from whence.edge.dropin.writer import Change, LearningWriter, UacAccount
+from whence.store.worker import Change, LearningWriter, UacAccount
 
 OURS = "udp:192.0.2.9:5060"
 
