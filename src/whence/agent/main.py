@@ -21,7 +21,6 @@ from whence.agent.config.models import Config
 from whence.agent.dns.cache import DnsCache
 from whence.agent.dns.resolver import SipResolver
 from whence.agent.dns.siblings import SiblingService
-from whence.agent.kamailio import location
 from whence.agent.kamailio.config import LOCATION_FILE, write_tls_config
 from whence.agent.monitoring.alarms import Alarms, WrongTokenAlarms
 from whence.agent.monitoring.calls import Calls, CallsFile
@@ -49,6 +48,7 @@ from whence.core.monitoring.unknown_sources import UnknownSourceTable as KeptStr
 from whence.core.monitoring.unknown_sources import WindowCounter
 from whence.errors import ConfigError, LocationError, OperatorError, StoreError
 from whence.ipc.decisions import SOCKET_FILE
+from whence.store import location
 from whence.store.directory import FILE, Directory
 from whence.trust.paths import load_trusted
 

@@ -21,7 +21,6 @@ from whence.agent.api import actions, monitoring, users
 from whence.agent.api.app import ApiParts, make
 from whence.agent.api.models import Health
 from whence.agent.api.monitoring import Happened
-from whence.agent.kamailio import location
 from whence.agent.kamailio.config import LOCATION_FILE
 from whence.agent.monitoring.alarms import Alarms
 from whence.agent.monitoring.calls import Calls
@@ -45,6 +44,7 @@ from whence.core.registration.history import EventKind
 from whence.core.registration.model import State
 from whence.core.registration.reason import RegistrationReason
 from whence.ipc.decisions import SOCKET_FILE
+from whence.store import location
 
 NOW = 1_000_000.0
 MD5 = "0123456789abcdef" * 2
