@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from subprocess import PIPE, Popen
 
 import pytest
 
@@ -30,6 +32,15 @@ from whence.store.schema import VERSION
 
 OLD = ["3_first", "3", "4_learning", "4_numbers", "4", "5"]
 """The tables that versions 3, 4 and 5 had. Two versions had several sets of tables."""
+
+LOCK = """
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.execute("BEGIN IMMEDIATE")
+print("locked", flush=True)
+sys.stdin.read()
+"""
+"""What another process does: it holds the file until its input ends."""
 
 REGISTRAR = TransportAddress.parse("tcp:192.0.2.1:5060")
 
@@ -226,11 +237,14 @@ def test_migration_beside_a_reader_does_not_wait(path: Path) -> None:
 def test_migration_of_a_locked_file_is_refused(path: Path) -> None:
     old_files.make(path, "5")
     before = content(path)
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
+    command = [sys.executable, "-c", LOCK, str(path)]
+    with Popen(command, stdin=PIPE, stdout=PIPE, text=True) as other:
+        assert other.stdin
+        assert other.stdout
+        assert other.stdout.readline() == "locked\n"
         with pytest.raises(StoreError, match=r"cannot be migrated: .* locked; end what has locked"):
             Directory(path)
-        other.execute("ROLLBACK")
+        other.stdin.close()
     assert content(path) == before
     with opened(path) as directory:
         assert directory.tokens() == {"acme": "token-1"}
