@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests.unit.cli.test_commands import whence
+from tests.unit.store import old_files
+from whence.store.schema import VERSION
 
 DEBIANS = Path("/etc/kamailio/kamailio.cfg")
 ME = "root" if os.geteuid() == 0 else str(os.environ.get("USER", ""))
@@ -139,6 +141,17 @@ def test_what_is_there_stays(tmp_path: Path, cfg: Path) -> None:
     assert drop_in(folder, cfg).returncode == 0
     assert settings.read_text() == 'country = "44"\n'
     assert rows(folder, "SELECT trunk_id FROM address") == [("acme",)]
+
+
+def test_drop_in_migrates_an_older_directory(tmp_path: Path, cfg: Path) -> None:
+    folder = tmp_path / "whence"
+    drop_in(folder, cfg)
+    file = folder / "state" / "directory.db"
+    file.unlink()
+    old_files.make(file, "4")
+    assert drop_in(folder, cfg).returncode == 0
+    assert rows(folder, "PRAGMA user_version") == [(VERSION,)]
+    assert ("acme", "192.0.2.1") in rows(folder, "SELECT trunk_id, ip FROM address")
 
 
 # Numbers
