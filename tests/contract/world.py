@@ -18,7 +18,7 @@ from testkit.wait import eventually
 from tests.contract.books import DOMAIN, Books, Hide, edge_settings
 from tests.contract.inside import options
 from whence.agent.kamailio import config as edge_config
-from whence.agent.kamailio import location
+from whence.store import location
 
 
 class World:

@@ -34,7 +34,7 @@ def test_calls_come_from_a_pinned_network_until_the_file_names_it_no_more(rig: R
     assert pbx.called_by(one, whence.address)["X-Whence-Trunk"] == "acme"
     assert refused(other, whence.address) == 403
     (shown,) = whence.get("/v1/addresses")
-    assert (shown["ip"], shown["origin"], shown["in_file"]) == (one.address[0], "pinned", True)
+    assert (shown["ip"], shown["origin"], shown["managed_by"]) == (one.address[0], "pinned", "file")
     told = whence.cli("addresses").stdout
     assert "pinned (file)" in told and "gateway" in told and "no end" in told
 

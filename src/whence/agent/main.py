@@ -19,7 +19,6 @@ from whence.agent.config.to_core import node_settings, sibling_settings
 from whence.agent.dns.cache import DnsCache
 from whence.agent.dns.resolver import SipResolver
 from whence.agent.dns.siblings import SiblingService
-from whence.agent.kamailio import location
 from whence.agent.kamailio.config import LOCATION_FILE, write_tls_config
 from whence.agent.monitoring.decision_receiver import DecisionReceiver
 from whence.agent.monitoring.metrics import ClientMetrics, NoticeMetrics
@@ -31,6 +30,7 @@ from whence.agent.registration.client import PATIENCE_S, KamailioClient
 from whence.agent.registration.keepalive import KeepAliveService
 from whence.agent.registration.service import RegistrationService
 from whence.agent.registration.tls_probe import TlsProbe
+from whence.store import location
 from whence.store.directory import FILE, Directory
 from whence.trust.settings import load_trusted
 

@@ -40,7 +40,7 @@ def addresses(api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
 
 def _why(address: dict[str, Any]) -> str:
     """Say why it is there, unless it was learned from whom was asked."""
-    why = "file" if address["in_file"] else address["ground"]
+    why = address["managed_by"] or address["ground"]
     return "" if why in ("", "asked") else f" ({why})"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 from pathlib import Path
 
 from whence.store.schema import GENERATION_BYTES
@@ -46,3 +47,21 @@ class GenerationReader:
             except (OSError, ValueError):
                 return None
         return self._mapped[:GENERATION_BYTES]
+
+
+class OpenGeneration:
+    """The bytes beside the database that tell the workers when an answer could have changed."""
+
+    def __init__(self, descriptor: int) -> None:
+        """Map the file that is open there, for writing."""
+        self._mapped = mmap.mmap(descriptor, GENERATION_BYTES)
+
+    def move(self) -> None:
+        """Be what it never was. Random, not one more: beside a drop-in there are several writers,
+        and two that count from the same number would be one move. Eight bytes are written at once.
+        """
+        self._mapped[:] = os.urandom(GENERATION_BYTES)
+
+    def close(self) -> None:
+        """Let it go; it stays for the workers."""
+        self._mapped.close()

@@ -13,7 +13,6 @@ from whence.core.identification.trunk import Trunk
 from whence.core.sip.phone_number import RANGE, closeness, owns
 from whence.core.sip.transport_address import TransportAddress, bits_of
 from whence.store.rows import address_of
-from whence.store.schema import STRENGTH, STRENGTHS
 
 OTHERS = 2
 """How many candidates that nothing in a request names are read: two tell that it is not one."""
@@ -92,7 +91,7 @@ _OF_FALLBACK = {_PORT: "port = :port", _ANY_PORT: "port >= 0"}
 
 
 def _stands(a: str, port: str) -> str:
-    return f"""{a}.{port} AND {STRENGTH.format(a=f"{a}.")} <= :strength
+    return f"""{a}.{port} AND {a}.strength <= :strength
     AND ({a}.expires_at IS NULL OR {a}.expires_at > :now)"""
 
 
@@ -193,7 +192,7 @@ def _asked(request: Request, now: float, others: int) -> dict[str, Any]:
         "port": source.port,
         "bits": bits_of(source.ip),
         "version": source.ip.version,
-        "strength": STRENGTHS.index(source.transport) + 1,
+        "strength": source.transport.strength,
         "now": now,
         "others": others,
     }

@@ -104,10 +104,17 @@ class DirectoryReader:
                 self._connection = sqlite3.connect(
                     f"file:{self._path}?mode=ro", uri=True, timeout=BUSY_S, isolation_level=None
                 )
+                self._check_version(self._connection)
             return self._connection.execute(query, parameters).fetchall()
         except (sqlite3.Error, OSError) as error:
             self.close()  # what it has open may be a file that has been replaced since
             raise StoreUnavailableError(f"{self._path.name}: {error}") from error
+
+    def _check_version(self, connection: sqlite3.Connection) -> None:
+        (version,) = connection.execute(schema.READ_VERSION).fetchone()
+        if version != schema.VERSION:
+            self.close()  # the next question looks again
+            raise StoreUnavailableError(f"{self._path.name}: {schema.version_fault(version)}")
 
     def close(self) -> None:
         """Let the file go; the next question opens it again."""

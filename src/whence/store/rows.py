@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from whence.core.identification.address import Address, Origin
+from whence.core.identification.address import Address, ManagedBy, Origin
 from whence.core.registration.backoff import Failure
 from whence.core.registration.history import EventKind, HistoryEvent
 from whence.core.registration.model import AccountKey, Registration, State
@@ -92,13 +92,14 @@ def row_of(trunk_id: str, address: Address) -> tuple[Any, ...]:
     """Make the parameters of `PUT_ADDRESS`."""
     a = address
     place = (str(a.ip), a.port, a.transport, a.origin, a.socket)
-    return (trunk_id, *place, a.learned_at, a.expires_at, a.exact, a.note, a.in_file, a.ground)
+    stands = (a.learned_at, a.expires_at, a.exact, a.note, a.managed_by or "", a.ground)
+    return (trunk_id, *place, *stands, a.transport.strength)
 
 
 def address_of(row: Sequence[Any]) -> Address:
     """Make an address of the columns of one, or of those up to `exact`."""
     ip, port, transport, origin, socket, learned_at, expires_at, exact, *rest = row
-    note, in_file, ground = rest or ("", False, "")
+    note, managed_by, ground = rest or ("", "", "")
     return Address(
         canonical_network(ip),
         port,
@@ -109,7 +110,7 @@ def address_of(row: Sequence[Any]) -> Address:
         expires_at,
         bool(exact),
         note,
-        bool(in_file),
+        ManagedBy(managed_by) if managed_by else None,
         ground,
     )
 

@@ -6,7 +6,7 @@ USER_HA1 = "SELECT md5 FROM user WHERE name = ? AND domain = ?"
 
 
 _COLUMNS = (
-    "ip, port, transport, origin, socket, learned_at, expires_at, exact, note, in_file, ground"
+    "ip, port, transport, origin, socket, learned_at, expires_at, exact, note, managed_by, ground"
 )
 
 
@@ -121,15 +121,15 @@ WHERE spelling LIKE '%*' AND NOT of_account
 
 
 PUT_ADDRESS = f"""
-INSERT INTO address (trunk_id, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (trunk_id, ip, ifnull(port, 0), transport, origin, in_file) DO UPDATE SET
+INSERT INTO address (trunk_id, {_COLUMNS}, strength) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (trunk_id, ip, ifnull(port, 0), transport, origin, managed_by) DO UPDATE SET
 expires_at = excluded.expires_at, socket = excluded.socket, exact = excluded.exact,
 note = excluded.note, ground = excluded.ground
 """
 """Write an address; one that is there already keeps its age."""
 
 
-IN_FILE = f"SELECT {_COLUMNS} FROM address WHERE trunk_id = ? AND in_file LIMIT 1000"
+IN_FILE = f"SELECT {_COLUMNS} FROM address WHERE trunk_id = ? AND managed_by = 'file' LIMIT 1000"
 """What the file pins of a trunk."""
 
 

@@ -15,8 +15,8 @@ from whence.core.identification.address import Address
 from whence.core.identification.trunk import NUMBER_HEADERS
 from whence.core.registration import history
 from whence.core.registration.learning import ExpectedSources
+from whence.store import learning, statements
 from whence.store import schema as tables
-from whence.store import statements
 from whence.store.directory import Directory
 from whence.store.rows import event_of
 
@@ -132,7 +132,7 @@ class SharedDirectory(Directory):
                     (trunk_id, now),
                 )
                 if done.rowcount and self.has_trunk(trunk_id):
-                    self._note(trunk_id, history.LAPSED, now)
+                    learning.note(self._db, trunk_id, history.LAPSED, now)
 
     def has_trunk(self, trunk_id: str) -> bool:
         """Whether there is a trunk with this id."""

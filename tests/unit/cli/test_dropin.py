@@ -17,6 +17,8 @@ import pytest
 
 from tests.unit.cli.command import whence
 from tests.unit.cli.existing_kamailio import DEBIANS, UAC
+from tests.unit.store import old_files
+from whence.store.schema import VERSION
 
 ME = "root" if os.geteuid() == 0 else str(os.environ.get("USER", ""))
 
@@ -128,12 +130,23 @@ def test_what_is_there_stays(tmp_path: Path, cfg: Path) -> None:
             " VALUES ('acme', 'acme', 'u', 't', 'accept', 0, 1, '')"
         )
         db.execute(
-            "INSERT INTO address VALUES ('acme', '192.0.2.1', 5060, 'udp', 'learned', '', 1, 9e9,"
-            " 0, '', 0, '')"
+            "INSERT INTO address VALUES ('acme', '192.0.2.1', 5060, 'udp', 0, 'learned', '', 1,"
+            " 9e9, 0, '', '', '')"
         )
     assert drop_in(folder, cfg).returncode == 0
     assert settings.read_text() == 'country = "44"\n'
     assert rows(folder, "SELECT trunk_id FROM address") == [("acme",)]
+
+
+def test_drop_in_migrates_an_older_directory(tmp_path: Path, cfg: Path) -> None:
+    folder = tmp_path / "whence"
+    drop_in(folder, cfg)
+    file = folder / "state" / "directory.db"
+    file.unlink()
+    old_files.make(file, "4")
+    assert drop_in(folder, cfg).returncode == 0
+    assert rows(folder, "PRAGMA user_version") == [(VERSION,)]
+    assert ("acme", "192.0.2.1") in rows(folder, "SELECT trunk_id, ip FROM address")
 
 
 # Numbers

@@ -8,7 +8,7 @@ import pytest
 
 from whence.core.identification.decision import Rule
 from whence.edge.decision_cache import LIMIT, CachedDecision, CacheKey, DecisionCache
-from whence.store.directory import GenerationWriter as Counter
+from whence.store.connection import GenerationWriter as Counter
 from whence.store.generation import GenerationReader
 from whence.store.schema import GENERATION_FILE
 

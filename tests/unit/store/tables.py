@@ -10,6 +10,7 @@ from tests.unit.core.registration.world import NOW, USUAL, World
 from whence.agent.config.phone_numbers import spellings
 from whence.core.sip.phone_number import account_spellings, bare
 from whence.core.sip.transport_address import (
+    Transport,
     bits_of,
     canonical_network,
 )
@@ -40,12 +41,14 @@ def fill(db: sqlite3.Connection, world: World) -> None:
         for one in trunk["addresses"]:
             place = canonical_network(one["ip"])
             db.execute(
-                "INSERT INTO address VALUES (?, ?, ?, ?, 'learned', 'udp:x', ?, ?, ?, '', 0, '')",
+                "INSERT INTO address"
+                " VALUES (?, ?, ?, ?, ?, 'learned', 'udp:x', ?, ?, ?, '', '', '')",
                 (
                     trunk["id"],
                     str(place),
                     one["port"],
                     one["transport"],
+                    Transport(one["transport"]).strength,
                     NOW - 9,
                     one["expires_at"],
                     one["exact"],

@@ -14,7 +14,7 @@ import pytest
 from testkit.directory import install
 from tests.unit.store.disk import broken
 from tests.unit.store.provisioning import ACCOUNT, ACME, NOW, SOCKET, settings
-from whence.core.identification.address import Address, Origin
+from whence.core.identification.address import Address, ManagedBy, Origin
 from whence.core.identification.decision import Identified, Refused
 from whence.core.identification.explain import nearest
 from whence.core.identification.identify import identify
@@ -26,7 +26,9 @@ from whence.core.registration.reason import RegistrationReason
 from whence.core.sip.transport_address import Transport, TransportAddress, canonical_network
 from whence.core.sip.uri import Uri
 from whence.errors import DisabledTrunkError, StoreError, UnknownTrunkError
-from whence.store.directory import FILE, FORMER_S, GONE_S, Directory
+from whence.store.addresses import GONE_S
+from whence.store.directory import FILE, Directory
+from whence.store.learning import FORMER_S
 from whence.store.schema import DIALOG_KEY, INSIDE_KEY, META
 from whence.store.statements import LEARNED_UNTIL, USER_HA1
 
@@ -428,7 +430,10 @@ def test_what_the_file_pins_stands_until_the_file_does_not(
         ("198.51.100.0/24", None, "udp", ""),
         ("2001:db8::/48", 5060, "tls", "n"),
     ]
-    assert all(a.in_file and a.exact == (a.port == 5060) for _, a in directory.addresses())
+    assert all(
+        a.managed_by is ManagedBy.FILE and a.exact == (a.port == 5060)
+        for _, a in directory.addresses()
+    )
     assert listed(edge) == {"198.51.100.0/24", "2001:db8::/48"}
     install(directory, settings(tmp_path, ACME + 'networks = ["192.0.2.7"]\n'), NOW + 5)
     ((_, kept),) = directory.addresses()
@@ -477,7 +482,11 @@ def test_what_is_pinned_again_has_the_new_expiry_and_is_there_once(
     directory.pin("acme", a_pin("203.0.113.7"), "once")
     directory.pin("acme", a_pin("203.0.113.7", expires_at=NOW + 99), "again")
     ((_, address),) = directory.addresses()
-    assert (address.expires_at, address.note, address.in_file) == (NOW + 99, "again", False)
+    assert (address.expires_at, address.note, address.managed_by) == (
+        NOW + 99,
+        "again",
+        ManagedBy.ALLOW,
+    )
     assert not address.exact
     directory.pin("acme", a_pin("203.0.113.7", 5060))
     assert [a.exact for _, a in directory.addresses()] == [False, True]
@@ -639,7 +648,7 @@ def test_trying_to_write_leaves_nothing_behind(
     assert edge.execute("SELECT * FROM meta").fetchall() == []
 
 
-def test_a_directory_of_another_version_is_left_alone(tmp_path: Path) -> None:
+def test_a_directory_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / FILE
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 99")
@@ -647,8 +656,9 @@ def test_a_directory_of_another_version_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(StoreError) as error:
         Directory(path)
     assert str(error.value) == (
-        f"the directory {path} has version 99, and this Whence writes version 5; move the file "
-        "away to begin anew: every trunk then registers again"
+        f"the directory {path} has version 99, and this Whence knows version 6 at most; start the "
+        "newer Whence that wrote it, or move the file away to begin anew: every trunk then "
+        "registers again"
     )
 
 

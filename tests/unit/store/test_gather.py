@@ -20,13 +20,13 @@ from whence.core.sip.transport_address import (
 )
 from whence.core.sip.uri import Uri
 from whence.store.lookup import decide, gather
-from whence.store.schema import SCHEMA
+from whence.store.migrate import read_schema
 
 
 @pytest.fixture(scope="module")
 def db() -> Iterator[sqlite3.Connection]:
     made = sqlite3.connect(":memory:", isolation_level=None)
-    made.executescript(SCHEMA)
+    made.executescript(read_schema())
     yield made
     made.close()
 

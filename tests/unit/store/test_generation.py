@@ -14,7 +14,8 @@ from whence.core.identification.address import Address, Origin
 from whence.core.registration.events import Action, ForgetAddresses, Learn
 from whence.core.registration.model import AccountKey, Registration
 from whence.core.sip.transport_address import Transport, TransportAddress
-from whence.store.directory import FILE, Directory, GenerationWriter
+from whence.store.connection import GenerationWriter
+from whence.store.directory import FILE, Directory
 from whence.store.schema import GENERATION_FILE
 
 NOW = 1_000_000.0
@@ -146,8 +147,8 @@ dd if=/dev/zero of="$0/filler" bs=1k 2>/dev/null
 exec "$@"
 """
 MAKE = (
-    "import sys, pathlib, whence.store.directory as d;"
-    " d.GenerationWriter(pathlib.Path(sys.argv[1]))"
+    "import sys, pathlib, whence.store.connection as c;"
+    " c.GenerationWriter(pathlib.Path(sys.argv[1]))"
 )
 
 

@@ -33,10 +33,11 @@ from tests.unit.store.tables import fill
 from whence.core.identification.decision import Identified, Refused
 from whence.edge.base import read
 from whence.edge.decision_cache import CachedDecision, CacheKey, DecisionCache
-from whence.store.directory import GenerationWriter as AgentsGeneration
+from whence.store.connection import GenerationWriter as AgentsGeneration
 from whence.store.generation import GenerationReader
 from whence.store.lookup import decide
-from whence.store.schema import GENERATION_FILE, SCHEMA
+from whence.store.migrate import read_schema
+from whence.store.schema import GENERATION_FILE
 
 CASES = 200_000
 EACH = 50
@@ -167,7 +168,7 @@ def test_in_two_hundred_thousand_cases_the_edge_says_what_the_design_says(
     stories = 1 if SEED else cases // EACH
     said = Counter[str]()
     db = sqlite3.connect(":memory:", isolation_level=None)
-    db.executescript(SCHEMA)
+    db.executescript(read_schema())
     for seed in range(first, first + stories):
         try:
             said += tell(seed, db, generation, tmp_path / GENERATION_FILE)

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from whence.core.identification.address import Address, Origin
 from whence.core.identification.decision import Decision, Identified, Unknown
+from whence.core.sip.transport_address import Transport, canonical_ip
 from whence.edge.base import read
 from whence.edge.decision_cache import CacheKey
 from whence.errors import StoreUnavailableError
 from whence.store.directory import FILE, Directory
 from whence.store.reader import DirectoryReader as Reading
+from whence.store.rows import row_of
 from whence.store.statements import PUT_ADDRESS
 
 NOW = 1_000_000.0
@@ -28,8 +31,10 @@ def agent(tmp_path: Path) -> Iterator[sqlite3.Connection]:
             "INSERT INTO trunk (id, token, aor_user, target, unmatched, fallback, enabled, mark)"
             " VALUES ('acme', 't', 'u', 'sip:a@b', 'accept', 0, 1, '')"
         )
-        row = ("acme", "192.0.2.1", 5060, "udp", "learned", "", NOW, None, False, "", False, "")
-        db.execute(PUT_ADDRESS, row)
+        address = Address(
+            canonical_ip("192.0.2.1"), 5060, Transport.UDP, Origin.LEARNED, "", NOW, None
+        )
+        db.execute(PUT_ADDRESS, row_of("acme", address))
         yield db
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.edge.dropin.changes import granted
-from whence.edge.dropin.writer import LearningWriter
+from tests.unit.store.changes import granted
 from whence.errors import StoreUnavailableError, WriteDeferredError
 from whence.store.directory import FILE, Directory
 from whence.store.reader import DirectoryReader as Reading
+from whence.store.worker import LearningWriter
 
 NOBODY = 65534
 

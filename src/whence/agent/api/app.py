@@ -135,7 +135,7 @@ def make(parts: ApiParts, clock: Callable[[], float] = time.time) -> FastAPI:
                 origin=address.origin,
                 ground=address.ground,
                 note=address.note,
-                in_file=address.in_file,
+                managed_by=address.managed_by,
                 learned_at=address.learned_at,
                 expires_at=address.expires_at,
             )

@@ -11,6 +11,7 @@ from whence.agent.config.validators import ALL_HEADERS_LIMIT
 from whence.agent.monitoring.explain import Explanation
 from whence.agent.registration.status import TrunkInfo
 from whence.core.identification import conflicts, number_headers
+from whence.core.identification.address import ManagedBy
 from whence.core.identification.decision import Reason, Rule
 from whence.core.identification.networks import checked_network
 from whence.core.identification.request import Request
@@ -94,7 +95,9 @@ class AddressView(BaseModel):
         description="why it was learned from there: asked, dns, networks, rspauth or any"
     )
     note: str = Field(description="why it was pinned, in the operator's words")
-    in_file: bool = Field(description="whether it is pinned in the file")
+    managed_by: ManagedBy | None = Field(
+        description="what pinned it: file or allow; null where it is not pinned"
+    )
     learned_at: float = Field(description="since when it is there")
     expires_at: float | None
 

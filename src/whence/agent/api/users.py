@@ -9,8 +9,8 @@ from pathlib import Path
 from fastapi import FastAPI
 from pydantic import BaseModel, Field
 
-from whence.agent.kamailio import location
 from whence.core.text import escape_untrusted
+from whence.store import location
 from whence.store.directory import Directory
 
 

@@ -35,7 +35,7 @@ from whence.agent.config.validators import (
     check_server,
     check_target,
 )
-from whence.core.identification.address import Address, Origin
+from whence.core.identification.address import Address, ManagedBy, Origin
 from whence.core.identification.trunk import NUMBER_HEADERS
 from whence.core.sip.digest import Credentials, ha1
 from whence.core.sip.secret import Secret
@@ -123,7 +123,7 @@ class PinnedNetwork(Table):
             expires_at=self.expires_at,
             exact=self.port is not None,
             note=self.note,
-            in_file=True,
+            managed_by=ManagedBy.FILE,
         )
 
 

@@ -15,7 +15,8 @@ from whence.agent.provisioning.rows import trunk_row, user_row
 from whence.agent.registration.entry import StoredTrunk
 from whence.agent.registration.service import RegistrationService
 from whence.core.settings import NodeSettings, TrunkSettings, further_number_headers
-from whence.store.directory import Directory, StoredRegistration
+from whence.store.directory import Directory
+from whence.store.registrations import StoredRegistration
 from whence.store.rows import DirectoryRows
 
 log = logging.getLogger(__name__)

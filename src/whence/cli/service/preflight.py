@@ -16,7 +16,6 @@ from pathlib import Path
 
 from whence.agent.config.load import load
 from whence.agent.config.models import Config
-from whence.agent.kamailio import location
 from whence.agent.kamailio.config import (
     CONFIG_FILE,
     LOCATION_FILE,
@@ -28,6 +27,7 @@ from whence.agent.kamailio.config import (
 from whence.agent.runtime.process import LOCK_FILE, RUN_LOCK_FILE, alone, api_socket, prepare_state
 from whence.core.sip.transport_address import Transport, TransportAddress
 from whence.errors import LocationError, OperatorError
+from whence.store import location
 from whence.trust.settings import load_trusted
 
 OLDEST_KAMAILIO = (5, 6)

@@ -22,6 +22,15 @@ class Origin(StrEnum):
     PINNED = "pinned"
 
 
+class ManagedBy(StrEnum):
+    """What writes a pinned address, and may remove it."""
+
+    FILE = "file"
+    """The configuration file: a new file removes it."""
+    ALLOW = "allow"
+    """The operator, at run time: files leave it alone."""
+
+
 class Address(NamedTuple):
     """One address of a trunk: where its calls may come from.
 
@@ -40,8 +49,8 @@ class Address(NamedTuple):
     exact: bool = False
     note: str = ""
     """Why it is there, in the operator's words."""
-    in_file: bool = False
-    """Whether it is pinned in the file: a new file takes it away."""
+    managed_by: ManagedBy | None = None
+    """Of a pinned address: what writes it, and may remove it."""
     ground: str = ""
     """Of a learned address: why it was learned from there (`core.learning.Ground`)."""
 

@@ -29,10 +29,10 @@ from whence.core.sip.message import Message
 from whence.core.sip.uri import Uri
 from whence.edge.base import GO_ON, NO, Handlers, Worker, hides, one_line, read, survives, text
 from whence.edge.decision_cache import CachedDecision
-from whence.edge.dropin.writer import Change, LearningWriter, UacAccount
 from whence.edge.ksr import Ksr
 from whence.errors import StoreError, StoreUnavailableError, WriteDeferredError
 from whence.ipc import decisions, headers
+from whence.store.worker import Change, LearningWriter, UacAccount
 
 TRUNK = "$avp(whence_trunk)"
 REASON = "$avp(whence_reason)"

@@ -13,10 +13,10 @@ import pytest
 
 from tests.unit.agent.api import http_api_page
 from tests.unit.agent.api.agent import NOW, Agent, Story
-from whence.agent.kamailio import location
 from whence.core.registration.history import EventKind
 from whence.core.registration.model import State
 from whence.core.registration.reason import RegistrationReason
+from whence.store import location
 
 # /healthz
 
@@ -161,7 +161,7 @@ def test_addresses_are_told_until_they_expire(tell: Callable[[Story], None]) -> 
             "origin": "learned",
             "ground": "asked",
             "note": "",
-            "in_file": False,
+            "managed_by": None,
             "learned_at": NOW,
             "expires_at": NOW + 3632,
         }

@@ -1,6 +1,6 @@
 """`whence agent --track-only`, beside a worker that writes: no Kamailio is needed for what it does.
 
-The worker here is the edge's own code that writes what uac was answered (edge/dropin/writer.py).
+The worker here is the edge's own code that writes what uac was answered (store/worker.py).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from whence.core.registration.model import AccountKey, Reply
 from whence.core.registration.uac import UacRequest
 from whence.core.sip.contact import Contact
 from whence.core.sip.transport_address import TransportAddress, canonical_ip
-from whence.edge.dropin.writer import Change, LearningWriter, UacAccount
+from whence.store.worker import Change, LearningWriter, UacAccount
 
 OURS = "udp:192.0.2.9:5060"
 

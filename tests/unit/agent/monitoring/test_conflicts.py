@@ -16,7 +16,7 @@ from testkit.wait import PATIENCE_S
 from tests.unit.store.provisioning import ACCOUNT, NOW, SOCKET, settings
 from whence.agent.config.models import Config
 from whence.agent.config.to_core import node_settings
-from whence.agent.monitoring.conflicts import ConflictMonitor, read
+from whence.agent.monitoring.conflicts import ConflictMonitor
 from whence.agent.provisioning.conflicts import among
 from whence.core.identification.address import Address, Origin
 from whence.core.identification.conflicts import Conflict, ConflictKind
@@ -24,6 +24,7 @@ from whence.core.registration.events import ForgetAddresses, Learn
 from whence.core.registration.learning import Ground
 from whence.core.registration.model import AccountKey, Registration
 from whence.core.sip.transport_address import Transport, TransportAddress, canonical_ip
+from whence.store.conflicts import read
 from whence.store.directory import FILE, Directory
 
 
@@ -162,7 +163,8 @@ def test_a_directory_that_cannot_be_read_ends_nothing(
 ) -> None:
     clashes = ConflictMonitor(tmp_path / "nowhere.db")
     assert asyncio.run(clashes.look()) == []
-    assert caplog.messages[0].startswith("clashes cannot be looked for: unable to open")
+    assert caplog.messages[0].startswith("clashes cannot be looked for: the directory ")
+    assert "cannot be read: unable to open" in caplog.messages[0]
 
 
 def test_five_thousand_trunks_at_one_address_take_no_time_worth_speaking_of(

@@ -15,7 +15,8 @@ from whence.agent.registration.entry import StoredTrunk
 from whence.core.registration.model import State
 from whence.core.settings import TrunkSettings
 from whence.errors import StoreError, UnknownTrunkError
-from whence.store.directory import FILE, Directory, StoredRegistration
+from whence.store.directory import FILE, Directory
+from whence.store.registrations import StoredRegistration
 
 
 class CountingDirectory(Directory):

@@ -19,7 +19,8 @@ from whence.core.registration.model import AccountKey, Registration, State
 from whence.core.sip.transport_address import TransportAddress
 from whence.core.sip.uri import Uri
 from whence.errors import ConfigError
-from whence.store.directory import FORMER_S, Directory
+from whence.store.directory import Directory
+from whence.store.learning import FORMER_S
 from whence.store.statements import IGNORED_LIMIT
 
 HERE, BESIDE = "192.0.2.1", "192.0.2.2"

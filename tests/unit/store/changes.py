@@ -12,7 +12,7 @@ from whence.core.registration.uac import UacRequest
 from whence.core.sip.contact import Contact
 from whence.core.sip.transport_address import TransportAddress, canonical_ip
 from whence.core.sip.uri import Uri
-from whence.edge.dropin.writer import Change, UacAccount
+from whence.store.worker import Change, UacAccount
 
 NOW = 1_000_000.0
 OURS = "udp:192.0.2.9:5060"

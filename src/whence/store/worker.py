@@ -7,29 +7,24 @@ failure is told in the log. (Beside our own agent nobody else writes: there this
 
 from __future__ import annotations
 
-import mmap
-import os
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from whence.core.identification.address import Address, Origin
 from whence.core.registration import history
-from whence.core.registration.events import Action, ForgetAddresses, IgnoreReply, Learn
+from whence.core.registration.events import Action
+from whence.core.registration.history import HistoryEvent
 from whence.core.registration.learning import ExpectedSources
 from whence.core.registration.model import AccountKey, Registration, State
 from whence.core.sip.phone_number import account_spellings
 from whence.errors import StoreUnavailableError, WriteDeferredError
-from whence.store import rows, statements
+from whence.store import learning, rows, statements, transactions
 from whence.store import schema as tables
-from whence.store.generation import Identity, identity
+from whence.store.generation import Identity, OpenGeneration, identity
+from whence.store.learning import RegistrationStep
 from whence.trust.ownership import refuse_others
-
-FORMER_S = 86_400.0
-"""How long an address that has ended is kept, to explain why a call was refused."""
 
 LEFT_LIMIT = 10_000
 """How many changes one worker keeps that could not be written."""
@@ -67,11 +62,11 @@ class LearningWriter:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._connection: sqlite3.Connection | None = None
-        self._generation: mmap.mmap | None = None
+        self._generation: OpenGeneration | None = None
         self._opened: Identity = None
         self._left: deque[Change] = deque(maxlen=LEFT_LIMIT)
 
-    def write(self, change: Change, wait_s: float) -> list[tuple[str, history.HistoryEvent]]:
+    def write(self, change: Change, wait_s: float) -> list[tuple[str, HistoryEvent]]:
         """Write a change, after those that were left; WriteDeferredError where it must wait.
 
         Returns (trunk id, event) of what is news.
@@ -79,12 +74,12 @@ class LearningWriter:
         self._left.append(change)
         return self.catch_up(wait_s)
 
-    def catch_up(self, wait_s: float) -> list[tuple[str, history.HistoryEvent]]:
+    def catch_up(self, wait_s: float) -> list[tuple[str, HistoryEvent]]:
         """Write what was left; WriteDeferredError where it must still wait.
 
         Returns (trunk id, event) of what is news.
         """
-        news: list[tuple[str, history.HistoryEvent]] = []
+        news: list[tuple[str, HistoryEvent]] = []
         if not self._left:
             return news
         try:
@@ -115,6 +110,7 @@ class LearningWriter:
         """
         try:
             database = self._open()
+            _check_version(database)
             meta = database.execute(tables.META, (tables.LEARN_FROM_KEY,)).fetchone()
             pinned = database.execute(statements.IN_FILE, (trunk_id,)).fetchall()
             return ExpectedSources(
@@ -128,7 +124,9 @@ class LearningWriter:
     def standing(self, trunk_id: str) -> Registration | None:
         """How a registration stands; None where nothing is known of it. StoreUnavailableError."""
         try:
-            return _standing(self._open(), trunk_id)[1]
+            database = self._open()
+            _check_version(database)
+            return learning.read_registration(database, trunk_id)[1]
         except (sqlite3.Error, OSError, ValueError) as error:
             self.close()
             raise StoreUnavailableError(f"{self._path.name}: {error}") from error
@@ -141,7 +139,7 @@ class LearningWriter:
             refuse_others(self._path)
             place = self._path.with_name(tables.GENERATION_FILE)
             with place.open("r+b") as file:
-                self._generation = mmap.mmap(file.fileno(), tables.GENERATION_BYTES)
+                self._generation = OpenGeneration(file.fileno())
             # mode=rw: what `whence drop-in` has not made is not made here, with another's rights.
             self._connection = sqlite3.connect(
                 f"file:{self._path}?mode=rw", uri=True, isolation_level=None
@@ -159,76 +157,52 @@ class LearningWriter:
         self._connection = self._generation = None
 
     def _move(self) -> None:
-        """Have the workers forget. Random: two that counted on at once would be one move."""
+        """Have the workers drop what they decided."""
         assert self._generation is not None  # noqa: S101 - `_open` has made both
-        self._generation[:] = os.urandom(tables.GENERATION_BYTES)
+        self._generation.move()
 
-    @contextmanager
-    def _transaction(self, database: sqlite3.Connection) -> Iterator[None]:
-        database.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            database.execute("ROLLBACK")
-            raise
-        database.execute("COMMIT")
-
-    def _write(
-        self, database: sqlite3.Connection, change: Change
-    ) -> Sequence[history.HistoryEvent]:
+    def _write(self, database: sqlite3.Connection, change: Change) -> Sequence[HistoryEvent]:
         moves = False
         try:
-            with self._transaction(database):
-                account, before = _standing(database, change.trunk_id)
+            with transactions.immediate(database):
+                _check_version(database)  # another Whence may have migrated it since it was opened
+                account, before = learning.read_registration(database, change.trunk_id)
                 after, actions = change.step(
                     before or Registration(change.trunk_id, "", next_at=None)
                 )
                 if after is before or (before is None and after.state is State.NEW):
                     return ()
-                moves = _moves(database, change, actions)
+                step = RegistrationStep(
+                    change.account or account, after, actions, change.socket, change.at
+                )
+                moves = _is_new(database, change) or learning.changes_answers(database, step)
                 if moves:
                     self._move()  # who reads the old state from here on must not keep it
                 if change.record is not None:
                     _put_record(database, change.record)
-                row = rows.registration_row(change.account or account, after)
-                database.execute(statements.PUT_REGISTRATION, row)
-                for action in actions:
-                    _carry_out(database, change, action)
-                events = _tell(database, before, after, actions, change.at)
-                _sweep(database, change)
+                events = _news(database, before, step)
+                learning.write_step(database, step, events)
+                # Without an agent, no other process removes what has ended.
+                learning.sweep(database, change.at, change.trunk_id)
                 return events
         finally:
             if moves:
                 self._move()  # and who has kept it must not keep it any longer
 
 
-def _standing(
-    database: sqlite3.Connection, trunk_id: str
-) -> tuple[AccountKey, Registration | None]:
-    row = database.execute(statements.REGISTRATION, (trunk_id,)).fetchone()
-    return rows.registration_of(row) if row else (AccountKey(""), None)
+def _check_version(database: sqlite3.Connection) -> None:
+    """Raise sqlite3.OperationalError for a file of another version: its change stays for later."""
+    (version,) = database.execute(tables.READ_VERSION).fetchone()
+    if version != tables.VERSION:
+        raise sqlite3.OperationalError(tables.version_fault(version))
 
 
-def _moves(database: sqlite3.Connection, change: Change, actions: Sequence[Action]) -> bool:
-    """Whether an answer could change: an address that only lives longer changes none."""
+def _is_new(database: sqlite3.Connection, change: Change) -> bool:
+    """Return whether the change tells something new of the record itself."""
     record = change.record
-    stands = database.execute(
-        "SELECT aor_user, enabled FROM trunk WHERE id = ?", (change.trunk_id,)
-    ).fetchone()
-    if record is not None and stands != (record.aor_user, 1):
-        return True
-    for action in actions:
-        if isinstance(action, ForgetAddresses):
-            return True
-        if isinstance(action, Learn):
-            s = action.source
-            place = (change.trunk_id, str(s.ip), s.port, s.transport)
-            known = database.execute(statements.LEARNED_UNTIL, place).fetchone()
-            if known is None or not change.at < known[0] <= action.expires_at:
-                return True
-            if known[1] != action.exact:
-                return True
-    return False
+    query = "SELECT aor_user, enabled FROM trunk WHERE id = ?"
+    stands = database.execute(query, (change.trunk_id,)).fetchone()
+    return record is not None and stands != (record.aor_user, 1)
 
 
 def _put_record(database: sqlite3.Connection, record: UacAccount) -> None:
@@ -238,62 +212,12 @@ def _put_record(database: sqlite3.Connection, record: UacAccount) -> None:
     database.executemany(statements.PUT_ACCOUNT, [(form, record.id) for form in forms])
 
 
-def _carry_out(database: sqlite3.Connection, change: Change, action: Action) -> None:
-    if isinstance(action, Learn):
-        source = action.source
-        learned = Address(
-            source.ip,
-            source.port,
-            source.transport,
-            Origin.LEARNED,
-            change.socket,
-            change.at,
-            action.expires_at,
-            action.exact,
-            ground=action.ground,
-        )
-        database.execute(statements.PUT_ADDRESS, rows.row_of(change.trunk_id, learned))
-        database.execute(statements.DROP_IGNORED, (change.trunk_id, str(source.ip)))
-    elif isinstance(action, IgnoreReply):
-        row = (change.trunk_id, str(action.source.ip), action.asked, change.at)
-        database.execute(statements.PUT_IGNORED, row)
-        database.execute(statements.TRIM_IGNORED, (change.trunk_id,))
-    elif isinstance(action, ForgetAddresses):
-        _end(database, "trunk_id = :id AND origin IN ('learned', 'resolved')", change)
-
-
-def _tell(
-    database: sqlite3.Connection,
-    before: Registration | None,
-    after: Registration,
-    actions: Sequence[Action],
-    at: float,
-) -> Sequence[history.HistoryEvent]:
-    """Keep what is news in the trunk's history, as far as the trunk is known; and return it."""
+def _news(
+    database: sqlite3.Connection, before: Registration | None, step: RegistrationStep
+) -> Sequence[HistoryEvent]:
+    """Return what is news for the trunk's history; nothing while the trunk is not known."""
+    after = step.registration
     if database.execute("SELECT 1 FROM trunk WHERE id = ?", (after.trunk_id,)).fetchone() is None:
         return ()
-    events = history.heard(before, after, at)
-    events += history.ignored(before, actions, after.last_status)
-    for event in events:
-        database.execute(statements.PUT_EVENT, rows.event_row(after.trunk_id, at, event))
-        database.execute(statements.TRIM_EVENTS, {"id": after.trunk_id, "limit": history.LIMIT})
-    return events
-
-
-def _sweep(database: sqlite3.Connection, change: Change) -> None:
-    """Take away what has ended of this trunk: without an agent nobody else does."""
-    _end(database, "trunk_id = :id AND expires_at <= :now", change)
-    database.execute(
-        "DELETE FROM former_address WHERE trunk_id = ? AND ended_at <= ?",
-        (change.trunk_id, change.at - FORMER_S),
-    )
-    database.execute(
-        "DELETE FROM ignored_reply WHERE trunk_id = ? AND at <= ?",
-        (change.trunk_id, change.at - FORMER_S),
-    )
-
-
-def _end(database: sqlite3.Connection, which: str, change: Change) -> None:
-    named = {"id": change.trunk_id, "now": change.at}
-    database.execute(statements.END_ADDRESSES.format(which=which), named)
-    database.execute(f"DELETE FROM address WHERE {which}", named)  # noqa: S608 - our own words
+    events = history.heard(before, after, step.at)
+    return events + history.ignored(before, step.actions, after.last_status)

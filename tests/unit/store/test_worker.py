@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.unit.edge.dropin.changes import NOW, OURS, granted
+from tests.unit.store import old_files
+from tests.unit.store.changes import NOW, OURS, granted
 from whence.agent.config.trunk import PinnedNetwork
 from whence.core.registration import uac
 from whence.core.registration.history import EventKind
@@ -19,12 +20,12 @@ from whence.core.registration.model import Registration, State
 from whence.core.sip.transport_address import Transport
 from whence.edge.base import read
 from whence.edge.decision_cache import CacheKey
-from whence.edge.dropin.writer import Change, LearningWriter
 from whence.errors import StoreUnavailableError, WriteDeferredError
 from whence.store.directory import FILE, Directory
 from whence.store.reader import DirectoryReader as Reading
 from whence.store.schema import GENERATION_FILE
 from whence.store.uac import Permits, SharedDirectory
+from whence.store.worker import Change, LearningWriter
 
 
 @pytest.fixture
@@ -150,6 +151,34 @@ def test_what_cannot_be_written_is_kept_in_its_order_and_written_later(
         ("acme", "unregistered"),
         ("other", "registered"),
     ]
+
+
+def test_writer_beside_an_older_file_waits_until_it_is_migrated(tmp_path: Path) -> None:
+    path = tmp_path / FILE
+    Directory(path).close()  # makes the generation
+    path.unlink()
+    old_files.make(path, "5", {})
+    with closing(LearningWriter(path)) as learned:
+        with pytest.raises(WriteDeferredError, match=r"has version 5, .*; 1 changes are kept"):
+            learned.write(granted(), 1)
+        for ask in (learned.standing, learned.expected):
+            with pytest.raises(StoreUnavailableError, match="has version 5"):
+                ask("acme")
+        assert rows(path, "SELECT * FROM address") == []
+        Directory(path).close()
+        learned.catch_up(1)
+    assert decided(path) == "token"
+
+
+def test_writer_leaves_a_file_that_a_newer_whence_migrates(
+    learned: LearningWriter, path: Path
+) -> None:
+    learned.write(granted(), 1)
+    with closing(sqlite3.connect(path)) as newer:
+        newer.execute("PRAGMA user_version = 7")
+    with pytest.raises(WriteDeferredError, match=r"has version 7, .*; restart Kamailio"):
+        learned.write(granted("other"), 1)
+    assert rows(path, "SELECT trunk_id FROM address") == [("acme",)]
 
 
 def test_a_directory_that_is_not_there_is_not_made(tmp_path: Path) -> None:

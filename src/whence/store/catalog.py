@@ -1,0 +1,158 @@
+"""Trunks, numbers and users, as they are installed in the directory."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from whence.core.identification.address import Address
+from whence.core.registration.learning import NOBODY_ELSE, ExpectedSources
+from whence.store import learning, statements
+from whence.store import schema as tables
+from whence.store.addresses import Addresses
+from whence.store.registrations import Registrations
+from whence.store.rows import DirectoryRows, TrunkRow
+
+
+class Catalog(Addresses, Registrations):
+    """Trunks with their tokens and numbers, users, and the keys of edge and agent."""
+
+    def new_inside_key(self) -> str:
+        """Make the key that seals what edge and agent say to each other; good until the next."""
+        key = secrets.token_hex(32)
+        with self._transaction():
+            self._set(tables.INSIDE_KEY, key)
+            self._lasting_key(tables.DIALOG_KEY)  # dialogs outlive us
+        return key
+
+    def _lasting_key(self, name: str) -> str:
+        """The key of this name, made where there is none yet."""
+        made = self._db.execute(tables.META, (name,)).fetchone()
+        if made is None:
+            made = (secrets.token_hex(32),)
+            self._set(name, made[0])
+        return str(made[0])
+
+    def tokens(self) -> dict[str, str]:
+        """Trunk id → its token, of those of the file."""
+        query = "SELECT id, token FROM trunk WHERE gone_at IS NULL"
+        return dict(self._fetch(query))
+
+    def users(self) -> list[str]:
+        """The names of the local users."""
+        return [name for (name,) in self._fetch("SELECT name FROM user ORDER BY name")]
+
+    def fingerprint_key(self) -> str:
+        """Return the key of the fingerprints of credentials, and make it where there is none."""
+        with self._transaction():
+            return self._lasting_key(tables.MARK_KEY)
+
+    def fingerprints(self) -> dict[str, str]:
+        """Trunk id → the fingerprint of its credentials, of those that are not gone."""
+        return dict(self._fetch("SELECT id, mark FROM trunk WHERE gone_at IS NULL"))
+
+    def install(self, rows: DirectoryRows, now: float) -> None:
+        """Write trunks, numbers, pinned addresses and users, in one transaction.
+
+        A trunk that is there already keeps its token: the registrar knows it by that. A disabled
+        one loses its addresses, also those that were pinned at run time. A removed one takes its
+        addresses along. Raises StoreError, and then nothing has changed.
+        """
+        with self._changing():
+            for id_ in rows.replaced:
+                self._let_go(id_, now)
+            for id_ in rows.removed:
+                self._db.execute("DELETE FROM trunk WHERE id = ?", (id_,))
+            self._db.execute("DELETE FROM number")
+            self._db.execute("DELETE FROM range")
+            self._set(tables.NUMBER_HEADERS_KEY, " ".join(rows.number_headers))
+            expected: dict[str, ExpectedSources] = {}
+            exact = set()
+            for row in rows.trunks:
+                self._install_trunk(row)
+                if row.pinned or row.learns_from_any:
+                    sources = ExpectedSources(networks=row.pinned, anyone=row.learns_from_any)
+                    expected[row.id] = sources
+                if row.match_port:
+                    exact.add(row.id)
+            self._db.execute(statements.PUT_RANGES)
+            self._install_pins({id_: one.networks for id_, one in expected.items()})
+            self._end_what_is_not_permitted(lambda id_: expected.get(id_, NOBODY_ELSE), now)
+            self._db.execute("DELETE FROM user")
+            self._db.executemany(
+                "INSERT INTO user VALUES (?, ?, ?)",
+                [(user.name, user.domain, user.md5.reveal()) for user in rows.users],
+            )
+        self._exact = frozenset(exact)
+
+    def _let_go(self, trunk_id: str, now: float) -> None:
+        """Forget a registration and all that it taught. Another account has another token: the old
+        contact is taken back while the new one is registered, and the two must not be one. The old
+        one stays nobody else's: its registrar may not have heard, and call by it.
+        """
+        self._db.execute("DELETE FROM registration WHERE trunk_id = ?", (trunk_id,))
+        self._db.execute("DELETE FROM ignored_reply WHERE trunk_id = ?", (trunk_id,))
+        learning.forget(self._db, trunk_id, now)
+        before = self._db.execute("SELECT token FROM trunk WHERE id = ?", (trunk_id,)).fetchone()
+        if before is None:
+            return
+        self._db.execute(
+            "UPDATE trunk SET token = ? WHERE id = ?", (secrets.token_hex(12), trunk_id)
+        )
+        self._db.execute(statements.PUT_GONE, (_gone_id(trunk_id, now), *before, now))
+
+    def _install_trunk(self, row: TrunkRow) -> None:
+        db = self._db
+        db.execute(
+            statements.PUT_TRUNK,
+            (
+                row.id,
+                secrets.token_hex(12),
+                row.aor_user,
+                row.target,
+                row.unmatched,
+                row.fallback,
+                row.enabled,
+                row.fingerprint,
+                " ".join(row.number_headers),
+                row.number_format,
+            ),
+        )
+        if not row.enabled:
+            db.execute("DELETE FROM address WHERE trunk_id = ?", (row.id,))
+        db.execute(
+            "UPDATE address SET exact = ? WHERE trunk_id = ? AND origin = 'learned'"
+            " AND ground <> 'networks'",
+            (row.match_port, row.id),
+        )
+        db.executemany(
+            statements.PUT_NUMBER,
+            [(n.spelling, row.id, n.of_account, n.e164) for n in row.numbers],
+        )
+
+    def _install_pins(self, pinned: Mapping[str, Sequence[Address]]) -> None:
+        """Pin what the file pins, and no longer what it does not; what stays keeps its age."""
+        db = self._db
+        stood = {
+            tuple(row[1:]): row[0]
+            for row in db.execute(
+                "SELECT rowid, trunk_id, ip, port, transport, expires_at, note FROM address"
+                " WHERE managed_by = 'file'"
+            )
+        }
+        written = {
+            (trunk_id, str(a.ip), a.port, a.transport, a.expires_at, a.note): a
+            for trunk_id, addresses in pinned.items()
+            for a in addresses
+        }
+        gone = [(stood[key],) for key in stood.keys() - written.keys()]
+        db.executemany("DELETE FROM address WHERE rowid = ?", gone)
+        for key in written.keys() - stood.keys():
+            learning.put(self._db, key[0], written[key])
+        self._list_networks()
+
+
+def _gone_id(trunk_id: str, at: float) -> str:
+    """Make the id of a trunk that went at `at`: no trunk of the file can have it."""
+    return f"{trunk_id}:gone@{datetime.fromtimestamp(at, UTC).isoformat()}"

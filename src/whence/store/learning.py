@@ -1,0 +1,140 @@
+"""Steps of a registration as they are written: what they teach, what they end, what is news.
+
+The agent and a drop-in's workers write by these functions, each in a transaction of its own.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from whence.core.identification.address import Address, Origin
+from whence.core.registration import history
+from whence.core.registration.events import Action, ForgetAddresses, IgnoreReply, Learn
+from whence.core.registration.history import HistoryEvent
+from whence.core.registration.model import AccountKey, Registration
+from whence.store import statements
+from whence.store.rows import event_row, registration_of, registration_row, row_of
+
+FORMER_S = 86_400.0
+"""How long an address that has ended is kept, to explain why a call was refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationStep:
+    """A registration as it is now, and what its last step teaches. `at`: seconds since the epoch.
+
+    `socket`: ours, on which the answer came. `exact`: whether what it teaches admits the port that
+    answered, and no other, also where an action does not say so.
+    """
+
+    account: AccountKey
+    registration: Registration
+    actions: Sequence[Action]
+    socket: str
+    at: float
+    exact: bool = False
+
+    @property
+    def trunk_id(self) -> str:
+        """Return whose it is."""
+        return self.registration.trunk_id
+
+
+def read_registration(
+    db: sqlite3.Connection, trunk_id: str
+) -> tuple[AccountKey, Registration | None]:
+    """Return a trunk's registration as it is written, and for whom it is; None without one."""
+    row = db.execute(statements.REGISTRATION, (trunk_id,)).fetchone()
+    return registration_of(row) if row else (AccountKey(""), None)
+
+
+def changes_answers(db: sqlite3.Connection, step: RegistrationStep) -> bool:
+    """Return whether an answer could change: an address that only lives longer changes none."""
+    return any(
+        _is_new(db, step, action)
+        if isinstance(action, Learn)
+        else isinstance(action, ForgetAddresses)
+        for action in step.actions
+    )
+
+
+def _is_new(db: sqlite3.Connection, step: RegistrationStep, learn: Learn) -> bool:
+    source = learn.source
+    place = (step.trunk_id, str(source.ip), source.port, source.transport)
+    known = db.execute(statements.LEARNED_UNTIL, place).fetchone()
+    if known is None:
+        return True
+    expires_at, exact = known
+    return not step.at < expires_at <= learn.expires_at or exact != (learn.exact or step.exact)
+
+
+def write_step(
+    db: sqlite3.Connection, step: RegistrationStep, events: Iterable[HistoryEvent] = ()
+) -> None:
+    """Write a registration, what its step teaches, and what is told of it."""
+    db.execute(statements.PUT_REGISTRATION, registration_row(step.account, step.registration))
+    for action in step.actions:
+        if isinstance(action, Learn):
+            _learn(db, step, action)
+        elif isinstance(action, IgnoreReply):
+            row = (step.trunk_id, str(action.source.ip), action.asked, step.at)
+            db.execute(statements.PUT_IGNORED, row)
+            db.execute(statements.TRIM_IGNORED, (step.trunk_id,))
+        elif isinstance(action, ForgetAddresses):
+            forget(db, step.trunk_id, step.at)
+    for event in events:
+        note(db, step.trunk_id, event, step.at)
+
+
+def _learn(db: sqlite3.Connection, step: RegistrationStep, learn: Learn) -> None:
+    source = learn.source
+    learned = Address(
+        source.ip,
+        source.port,
+        source.transport,
+        Origin.LEARNED,
+        step.socket,
+        step.at,
+        learn.expires_at,
+        learn.exact or step.exact,
+        ground=learn.ground,
+    )
+    put(db, step.trunk_id, learned)
+    db.execute(statements.DROP_IGNORED, (step.trunk_id, str(source.ip)))
+
+
+def put(db: sqlite3.Connection, trunk_id: str, address: Address) -> None:
+    """Write an address; one that is there already keeps its age."""
+    db.execute(statements.PUT_ADDRESS, row_of(trunk_id, address))
+
+
+def note(db: sqlite3.Connection, trunk_id: str, event: HistoryEvent, at: float) -> None:
+    """Write what happened to a trunk into its history."""
+    db.execute(statements.PUT_EVENT, event_row(trunk_id, at, event))
+    db.execute(statements.TRIM_EVENTS, {"id": trunk_id, "limit": history.LIMIT})
+
+
+def forget(db: sqlite3.Connection, trunk_id: str, now: float) -> None:
+    """End what a trunk's registration taught, and what DNS names beside it."""
+    end(db, "trunk_id = :id AND origin IN ('learned', 'resolved')", now, id=trunk_id)
+
+
+def end(db: sqlite3.Connection, which: str, now: float, **parameters: str | int) -> None:
+    """Remove addresses, and keep them for a while as what explains a refusal.
+
+    `which`: a condition on their rows, with `parameters` in it.
+    """
+    named = {"now": now, **parameters}
+    db.execute(statements.END_ADDRESSES.format(which=which), named)
+    db.execute(f"DELETE FROM address WHERE {which}", named)
+
+
+def sweep(db: sqlite3.Connection, now: float, trunk_id: str | None = None) -> None:
+    """Remove what has expired, of one trunk or of all."""
+    one, named = ("", {}) if trunk_id is None else (" AND trunk_id = :id", {"id": trunk_id})
+    end(db, f"expires_at <= :now{one}", now, **named)
+    before = {"before": now - FORMER_S, **named}
+    db.execute(f"DELETE FROM former_address WHERE ended_at <= :before{one}", before)
+    db.execute(f"DELETE FROM ignored_reply WHERE at <= :before{one}", before)

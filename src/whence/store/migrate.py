@@ -1,0 +1,166 @@
+"""Makes the tables of a new file, and migrates the file of an older version.
+
+A migration is one transaction: where it fails, the file stays as it was. Its SQL stands in the
+folder `migrations`, one file for each version, named after the version that it makes.
+
+Workers read on while the agent migrates. Their SELECTs of before must fail then, or still be right:
+a migration that changes what a column means also renames it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from importlib.resources import files
+from pathlib import Path
+from typing import NamedTuple
+
+from whence.core.sip.phone_number import account_spellings
+from whence.errors import StoreError
+from whence.store.schema import READ_VERSION, VERSION
+
+log = logging.getLogger(__name__)
+
+BEGIN_ANEW = "move the file away to begin anew: every trunk then registers again"
+
+OLDEST = 3
+"""The oldest version that can be migrated."""
+
+
+class Column(NamedTuple):
+    """A column of a table."""
+
+    table: str
+    name: str
+
+
+class Step(NamedTuple):
+    """One file of SQL, and the version that it leads to."""
+
+    version: int
+    file: str
+    adds: Column | None = None
+    """Where files of its version may lack the step: a column that it adds."""
+
+
+# The versions 3 and 4 were given to several sets of tables. All later ones have one each.
+_STEPS = (
+    Step(3, "0003.sql", Column("registration", "registered_at")),
+    Step(4, "0004_learning.sql", Column("address", "ground")),
+    Step(4, "0004_numbers.sql", Column("number", "of_account")),
+    Step(5, "0005.sql"),
+    Step(6, "0006.sql"),
+)
+
+_OURS = frozenset({"meta", "trunk", "address", "registration", "event"})
+"""Tables that each version has."""
+
+
+def read_schema() -> str:
+    """Read the SQL that makes the tables of the present version."""
+    return _read("schema.sql")
+
+
+def check_version(db: sqlite3.Connection, path: Path) -> int:
+    """Return the version of a file, 0 where it is new; change nothing.
+
+    Raises StoreError where another program, or a newer or much older Whence, wrote the file.
+    """
+    (version,) = db.execute(READ_VERSION).fetchone()
+    if version > VERSION:
+        raise StoreError(
+            f"the directory {path} has version {version}, and this Whence knows version {VERSION} "
+            f"at most; start the newer Whence that wrote it, or {BEGIN_ANEW}"
+        )
+    tables = _names(db)
+    if version == 0 and not tables:
+        return 0
+    if not tables >= _OURS:
+        raise StoreError(
+            f"the file {path} is a database of another program; move that away, or name another "
+            "folder as agent state"
+        )
+    if version < OLDEST:
+        raise StoreError(
+            f"the directory {path} has version {version}, and this Whence migrates version "
+            f"{OLDEST} and later ones; {BEGIN_ANEW}"
+        )
+    return int(version)
+
+
+def upgrade(db: sqlite3.Connection, path: Path) -> None:
+    """Bring the tables to the present version, inside a transaction of the caller's."""
+    version = check_version(db, path)  # another process may have done it meanwhile
+    if version == VERSION:
+        return
+    if version == 0:
+        run_script(db, read_schema())
+    else:
+        _check_pages(db)
+        db.create_function("account_forms", 1, _account_forms, deterministic=True)
+        for step in _steps_from(db, version):
+            run_script(db, _read("migrations", step.file))
+        _check_names(db)
+        log.info("the directory %s is migrated from version %d to %d", path, version, VERSION)
+    db.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def run_script(db: sqlite3.Connection, script: str) -> None:
+    """Run each statement, and end no transaction."""
+    for statement in _statements(script):
+        db.execute(statement)
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Split a script. A statement ends at the end of a line; a trigger has several `;` in it."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+def _steps_from(db: sqlite3.Connection, version: int) -> list[Step]:
+    return [
+        step
+        for step in _STEPS
+        if step.version > version or (step.adds is not None and _lacks(db, step.adds))
+    ]
+
+
+def _lacks(db: sqlite3.Connection, column: Column) -> bool:
+    query = "SELECT 1 FROM pragma_table_info(?) WHERE name = ?"
+    return db.execute(query, column).fetchone() is None
+
+
+def _check_pages(db: sqlite3.Connection) -> None:
+    """Raise sqlite3.DatabaseError for a damaged file: it is not to be rewritten."""
+    (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
+    if found != "ok":
+        raise sqlite3.DatabaseError(f"the file is damaged: {found}")
+
+
+def _check_names(db: sqlite3.Connection) -> None:
+    """Raise sqlite3.DatabaseError where something lacks that a new file has."""
+    with closing(sqlite3.connect(":memory:")) as new:
+        run_script(new, read_schema())
+        missing = _names(new) - _names(db)
+    if missing:
+        raise sqlite3.DatabaseError(f"the file lacks {', '.join(sorted(missing))}")
+
+
+def _names(db: sqlite3.Connection) -> set[str]:
+    """Return the names of all tables, indexes and triggers."""
+    return {name for (name,) in db.execute("SELECT name FROM sqlite_schema")}
+
+
+def _account_forms(aor_user: str) -> str:
+    return json.dumps(sorted(account_spellings(aor_user)))
+
+
+def _read(*parts: str) -> str:
+    return files("whence.store").joinpath(*parts).read_text(encoding="utf-8")
