@@ -31,7 +31,8 @@ class Tracking:
     def write(self, file: str) -> None:
         """Write drop-in.toml anew; what it says counts after `whence reload`."""
         place = self.api.removeprefix("http://")
-        self._file.write_text(f'{file}\n[agent]\napi = "{place}"\nstrangers_alarm = 3\n')
+        own = f'api_listen = "{place}"\nunknown_requests_per_minute_alarm = 3\n'
+        self._file.write_text(f"{file}\n[agent]\n{own}")
 
     def status(self, path: str) -> int:
         """GET from the API: the status; 0 when nobody answers."""

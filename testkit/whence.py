@@ -90,18 +90,18 @@ class Whence:
         self._cli_runs = count(1)
         self._edge: Table = {
             "listen": [f"udp:{ip}:{SIP_PORT}"],
-            "inside": f"udp:{ip}:{INSIDE_PORT}",
+            "agent_socket": f"udp:{ip}:{INSIDE_PORT}",
             "domain": domain,
             **(edge or {}),
         }
         self._agent: Table = {
-            "state": str(directory / f"{name}-state"),
-            "api": f"{ip}:{API_PORT}",
+            "state_dir": str(directory / f"{name}-state"),
+            "api_listen": f"{ip}:{API_PORT}",
             **(agent or {}),
         }
         self._registration: Table = registration or {}
-        self.state = Path(str(self._agent["state"]))
-        self.api = f"http://{self._agent['api']}"
+        self.state = Path(str(self._agent["state_dir"]))
+        self.api = f"http://{self._agent['api_listen']}"
         self.trunks: list[Table] = []
         self.users: list[Table] = []
         self.edit(trunks=trunks, users=users)

@@ -25,6 +25,7 @@ from pydantic.fields import FieldInfo
 from whence.agent.config import networks
 from whence.agent.config.models import (
     AgentConfig,
+    BackoffConfig,
     Config,
     EdgeConfig,
     MonitoringConfig,
@@ -45,6 +46,7 @@ TABLES: dict[str, type[Table]] = {
     "tls": TlsConfig,
     "agent": AgentConfig,
     "registration": RegistrationConfig,
+    "backoff": BackoffConfig,
     "trunk": TrunkConfig,
     "networks": PinnedNetwork,
     "ha1": Ha1,

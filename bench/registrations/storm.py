@@ -24,7 +24,10 @@ ATTEMPTS = 3
 
 WAIT_S = 8.0
 """The longest wait between two attempts, which all have reached after so many failures."""
-SETTINGS: dict[str, object] = {"unreachable": [WAIT_S / 4, WAIT_S], "answer": 1}
+SETTINGS: dict[str, object] = {
+    "response_timeout": 1,
+    "backoff": {"unreachable": [WAIT_S / 4, WAIT_S]},
+}
 SPREAD_S = WAIT_S * WAITS.unreachable.jitter
 """Each trunk's next attempt comes at random within so long, though all had failed at once."""
 EXPIRES_S = 15
@@ -141,7 +144,7 @@ def burst(samples: Sequence[Sample], rate: float) -> float:
 
 
 def _outage_is_long(contestant: WhenceRegisters, trunks: int) -> bool:
-    granted = contestant.counted("whence_registrations_granted")
+    granted = contestant.counted("whence_registrations_active")
     return contestant.failures() >= ATTEMPTS * trunks and not any(granted.values())
 
 

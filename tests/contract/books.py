@@ -28,7 +28,7 @@ class Books:
 
     def __init__(self, folder: Path, edge: EdgeConfig) -> None:
         self.directory = Directory(folder / "directory.db")
-        self.settings = Config.model_validate({"edge": edge, "agent": {"state": str(folder)}})
+        self.settings = Config.model_validate({"edge": edge, "agent": {"state_dir": str(folder)}})
         self.inside_key = self.directory.new_inside_key()
         install(self.directory, self.settings)
 
@@ -96,7 +96,7 @@ def edge_settings(edge: Address, inside: Address, workers: int = 1, **more: obje
     return EdgeConfig.model_validate(
         {
             "listen": [f"udp:{edge[0]}:{edge[1]}"],
-            "inside": f"udp:{inside[0]}:{inside[1]}",
+            "agent_socket": f"udp:{inside[0]}:{inside[1]}",
             "domain": DOMAIN,
             "workers": workers,
             **more,

@@ -140,7 +140,7 @@ def test_a_token_from_elsewhere_a_lapse_and_what_uac_does_itself_are_told(rig: R
 
         told = {"token_from_wrong_source", "lapsed"}
         eventually(lambda: told <= kinds(), what="both are told")
-        eventually(lambda: "whence_registrations_granted 1.0" in agent.metrics())
+        eventually(lambda: "whence_registrations_active 1.0" in agent.metrics())
         native.rpc("uac.reg_unregister", "l_uuid", "trunk-of-bob")
         eventually(lambda: agent.status("/healthz") == 503, what="no registration stands")
         ordered = agent.cli("register", "trunk-of-alice")

@@ -15,7 +15,7 @@ from testkit.whence import Whence
 from tests.system.scene import ACCOUNTS, alices_trunk
 
 HOUR_S = 3.6
-WAITS = {"wrong_credentials": [0.6, 86.4]}
+WAITS = {"backoff": {"auth_failed": [0.6, 86.4]}}
 
 
 def scene(rig: Rig) -> tuple[Provider, Whence, float]:

@@ -20,7 +20,7 @@ from tests.system.scene import (
     uri,
 )
 
-QUICK: Table = {"answer": 6}
+QUICK: Table = {"response_timeout": 6}
 """Enough for a registrar on a busy machine; one that is dead is given up after it."""
 
 LEAVE: Table = {"on_stop": "leave"}

@@ -77,7 +77,7 @@ def scene(rig: Rig) -> Scene:
             },
         },
         agent={"nameserver": dns.place, "on_stop": "leave"},
-        registration={"answer": 4},
+        registration={"response_timeout": 4},
     )
     return Scene(rig, authority, Pbx(rig), whence)
 
@@ -186,7 +186,7 @@ def test_a_registrar_over_tls_at_an_ipv6_address(rig: Rig) -> None:
             },
         },
         agent={"on_stop": "leave"},
-        registration={"answer": 4},
+        registration={"response_timeout": 4},
     )
     whence.wait_registered("right")
     stands = whence.wait_state("wrong", "waiting", 30)

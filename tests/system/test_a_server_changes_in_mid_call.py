@@ -93,7 +93,7 @@ def scene(rig: Rig) -> Scene:
     whence = rig.whence(
         trunks=[acme],
         agent={"nameserver": dns.place, "grace": 0, "on_stop": "leave"},
-        registration={"answer": 6},
+        registration={"response_timeout": 6},
     )
     return Scene(
         dns,

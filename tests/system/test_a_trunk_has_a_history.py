@@ -17,7 +17,7 @@ def test_a_registrar_that_dies_and_comes_back_is_in_the_history(rig: Rig) -> Non
 
     provider.refuse(503)
     eventually(lambda: whats() == ["registered", "waiting", "lapsed"], what="failure and lapse")
-    assert "whence_registration_lapses_total 1.0" in whence.metrics().splitlines()
+    assert "whence_registration_expirations_total 1.0" in whence.metrics().splitlines()
     provider.accept()
     assert whence.cli("register", "alices-trunk").returncode == 0
     whence.wait_registered()

@@ -111,7 +111,9 @@ def test_a_stolen_token_and_a_lapse_reach_the_webhook_also_after_it_failed(
 def test_a_storm_of_strangers_is_one_alarm(rig: Rig) -> None:
     provider = rig.provider(accounts=ACCOUNTS)
     whence = rig.whence(
-        trunks=[alices_trunk(provider)], users=["alice"], agent={"strangers_alarm": 10}
+        trunks=[alices_trunk(provider)],
+        users=["alice"],
+        agent={"unknown_requests_per_minute_alarm": 10},
     )
     whence.wait_registered()
     stranger = rig.stranger()
@@ -138,5 +140,5 @@ def test_a_clash_is_told_as_the_registrations_teach_one_address(rig: Rig) -> Non
     (event,) = eventually(lambda: told(whence, "clash"), what="the alarm")
     assert event["trunk"] == "acct1"
     assert f"trunks acct1, acct2 at {provider.ip}" in event["message"]
-    assert "whence_clashes 1.0" in whence.metrics().splitlines()
+    assert "whence_conflicts 1.0" in whence.metrics().splitlines()
     assert whence.log.count("clash: trunks acct1, acct2 at ") == 1

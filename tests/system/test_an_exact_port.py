@@ -9,7 +9,7 @@ from tests.system.scene import ACCOUNTS, alices_trunk
 
 def test_calls_from_another_port_are_refused_until_the_file_says_any(rig: Rig) -> None:
     provider, pbx = rig.provider(accounts=ACCOUNTS), Pbx(rig)
-    exact = trunk("acme", provider, "acct1", pbx.uri, port="exact")
+    exact = trunk("acme", provider, "acct1", pbx.uri, match_port=True)
     whence = rig.whence(trunks=[exact], agent={"on_stop": "leave"})
     whence.wait_registered()
     (address,) = whence.get("/v1/addresses")
@@ -36,7 +36,7 @@ def test_two_trunks_of_which_one_is_exact_are_told_apart_by_the_port(rig: Rig) -
     provider, pbx = rig.provider(accounts=ACCOUNTS), Pbx(rig)
     whence = rig.whence(
         trunks=[
-            trunk("exact", provider, "acct1", pbx.uri, port="exact"),
+            trunk("exact", provider, "acct1", pbx.uri, match_port=True),
             trunk("any", provider, "acct2", pbx.uri),
         ]
     )

@@ -22,7 +22,7 @@ def test_the_wheel_holds_the_template_and_the_script(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
     file = tmp_path / "whence.toml"
-    file.write_text(f'[agent]\nstate = "{tmp_path}/state"\n', "utf-8")
+    file.write_text(f'[agent]\nstate_dir = "{tmp_path}/state"\n', "utf-8")
     made = subprocess.run(
         [sys.executable, "-m", "whence", "edge-config", "-c", file],
         cwd=tmp_path,

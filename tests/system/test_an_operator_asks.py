@@ -196,7 +196,7 @@ def test_metrics_count_in_the_glossarys_words(scene: Scene) -> None:
     for line in (
         'whence_registrations{state="registered"} 2.0',
         'whence_registrations{state="parked"} 1.0',
-        "whence_registrations_granted 2.0",
+        "whence_registrations_active 2.0",
         'whence_addresses{origin="learned"} 2.0',
         'whence_registration_attempts_total{outcome="registered"} 2.0',
         'whence_registration_attempts_total{outcome="wrong_credentials"} 1.0',

@@ -69,7 +69,11 @@ def test_an_outage_ends_without_a_storm(rig: Rig) -> None:
         trunks=[table | {"id": name, "user": name, "password": "secret"} for name in names],
         users=["alice"],
         agent={"on_stop": "leave"},
-        registration={"rate_per_registrar": RATE, "unreachable": [1, 2], "answer": 2},
+        registration={
+            "rate_per_registrar": RATE,
+            "response_timeout": 2,
+            "backoff": {"unreachable": [1, 2]},
+        },
     )
 
     def granted() -> list[bool]:

@@ -24,7 +24,10 @@ def whence(shared_rig: Rig) -> Whence:
     return shared_rig.whence(
         users=["alice"],
         agent={"on_stop": "leave"},
-        registration={"unreachable": [0.2, 1], "refused": [0.2, 1], "answer": 4},
+        registration={
+            "response_timeout": 4,
+            "backoff": {"unreachable": [0.2, 1], "rejected": [0.2, 1]},
+        },
     )
 
 

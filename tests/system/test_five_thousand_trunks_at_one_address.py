@@ -22,7 +22,7 @@ def wait_granted(whence: Whence) -> None:
 
     def granted(more_than: int) -> int:
         said = dict(line.rsplit(" ", 1) for line in whence.metrics().splitlines() if line[0] != "#")
-        now = int(float(said["whence_registrations_granted"]))
+        now = int(float(said["whence_registrations_active"]))
         return now if now > more_than else 0
 
     now = 0

@@ -42,7 +42,11 @@ def whence(shared_rig: Rig) -> Whence:
     (rig.directory / "hook.token").write_text(HOOK_TOKEN, "utf-8")
     # Nobody is there: each event fails.
     hook = f"http://{rig.ip('hook')}:9/{HOOK_PATH}"
-    agent = {"webhook": hook, "webhook_token_file": "hook.token", "strangers_alarm": 1}
+    agent = {
+        "webhook": hook,
+        "webhook_token_file": "hook.token",
+        "unknown_requests_per_minute_alarm": 1,
+    }
     whence = rig.whence(trunks=trunks, users=users, agent=agent)
     whence.wait_registered("alices-trunk", "from-file")
     whence.wait_state("bobs-trunk", "parked")

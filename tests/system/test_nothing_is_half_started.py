@@ -68,18 +68,18 @@ def taken(kind: socket.SocketKind, ip: str, port: int) -> Iterator[None]:
 def test_a_second_run_on_the_same_state_directory_is_refused(rig: Rig) -> None:
     first = rig.whence(users=["alice"])
     assert first.process
-    second = rig.whence("second", agent={"state": str(first.state)}, start=False)
+    second = rig.whence("second", agent={"state_dir": str(first.state)}, start=False)
     # The same directory, other ports: the ports are not what it is refused for.
     assert second.address != first.address
     said = sentence(refused(second))
     assert said == (
         f"a whence run already runs on the state directory {first.state}, as process "
-        f"{first.process.pid}; stop it, or name another agent state"
+        f"{first.process.pid}; stop it, or name another agent state_dir"
     )
     said = sentence(refused(second, "agent"))
     assert said == (
         f"an agent already runs on the state directory {first.state}, as process "
-        f"{first.agent_pid()}; stop it, or name another agent state"
+        f"{first.agent_pid()}; stop it, or name another agent state_dir"
     )
     assert first.health() == 200
     assert first.stop() == 0
@@ -132,7 +132,7 @@ def test_an_address_that_this_machine_has_not_is_named(rig: Rig) -> None:
 def test_a_state_directory_that_cannot_be_made_is_named(rig: Rig, command: str) -> None:
     (rig.directory / "file").touch()
     state = rig.directory / "file" / "state"
-    whence = rig.whence(agent={"state": str(state)}, start=False)
+    whence = rig.whence(agent={"state_dir": str(state)}, start=False)
     said = sentence(refused(whence, command))
     assert said.startswith(f"the state directory {state} cannot be made: ")
 
@@ -271,8 +271,8 @@ FAULTS = {
     "not TOML": ("[edge", r"is not TOML"),
     "an unknown key": ('[edge]\nlisten_on = ["udp:127.0.0.1:5060"]', r'did you mean "listen"'),
     "no socket": ('[edge]\nlisten = ["127.0.0.1"]', r'write transport:ip:port, "udp:'),
-    "an inside that is not": ('[edge]\ninside = "udp:192.0.2.1:5062"', r"not a loopback"),
-    "an API for everybody": ('[agent]\napi = "192.0.2.1:8088"', r"write a loopback address"),
+    "an inside that is not": ('[edge]\nagent_socket = "udp:192.0.2.1:5062"', r"not a loopback"),
+    "an API for everybody": ('[agent]\napi_listen = "192.0.2.1:8088"', r"write a loopback address"),
     "a trunk without a target": (
         '[[trunk]]\nid = "a"\nregistrar = "sip:127.0.0.2"\nuser = "a"\npassword = "hush"',
         r'trunk "a": target: is missing',
@@ -312,7 +312,7 @@ def test_a_broken_file_is_refused_with_place_and_right_form(rig: Rig, fault: str
 
 def test_a_broken_file_is_refused_whole_by_every_command(rig: Rig) -> None:
     whence = rig.whence(start=False)
-    whence.file.write_text('[agent]\nstate = "relative"\nwrong = 1\n', "utf-8")
+    whence.file.write_text('[agent]\nstate_dir = "relative"\nwrong = 1\n', "utf-8")
     for command in ("check", "run", "agent", "edge-config"):
         said = refused(whence, command, status=2).splitlines()
         assert len(said) == 2, said

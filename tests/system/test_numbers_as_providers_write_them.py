@@ -106,7 +106,7 @@ def test_a_clash_is_told_from_when_the_registrations_teach_one_address(scene: Sc
     table = whence.cli("clashes")
     assert table.returncode == 0
     assert "alices, bobs" in table.stdout
-    assert "whence_clashes 1.0" in whence.metrics().splitlines()
+    assert "whence_conflicts 1.0" in whence.metrics().splitlines()
     assert whence.log.count("clash: trunks alices, bobs at ") == 1
     checked = whence.cli("check", "-c", str(whence.file))
     assert checked.returncode == 0

@@ -38,7 +38,7 @@ def start(rig: Rig, dns: NameServer, provider: Provider, pbx: Pbx, **more: objec
     return rig.whence(
         trunks=[trunk("acme", provider, "acct1", pbx.uri, **keys)],
         agent={"nameserver": dns.place, **BRIEF},
-        registration={"answer": 10},
+        registration={"response_timeout": 10},
     )
 
 
@@ -138,7 +138,7 @@ def test_a_server_that_dns_names_no_more_is_told_of(rig: Rig, pbx: Pbx) -> None:
 def test_of_an_exact_trunk_a_sibling_calls_from_the_port_that_srv_names(rig: Rig, pbx: Pbx) -> None:
     provider = rig.provider(accounts=ACCOUNTS)
     dns = rig.nameserver(*two_servers(rig, provider))
-    whence = start(rig, dns, provider, pbx, port="exact")
+    whence = start(rig, dns, provider, pbx, match_port=True)
     whence.wait_registered()
     wait_siblings(whence, rig.ip("two"))
     assert refused(rig.endpoint("two"), whence.address) == 403

@@ -88,7 +88,7 @@ def scene(rig: Rig) -> Scene:
             },
         },
         agent={"nameserver": dns.place, "on_stop": "leave"},
-        registration={"answer": 4},
+        registration={"response_timeout": 4},
     )
     whence.wait_registered()
     return Scene(rig, authority, whence, provider, pbx)

@@ -31,10 +31,12 @@ def whence(shared_rig: Rig) -> Whence:
         users=["alice"],
         agent={"on_stop": "leave"},
         registration={
-            "wrong_credentials": [WRONG_S, 24],
-            "refused": [REFUSED_S, 2],
-            "unreachable": [UNREACHABLE_S, 2],
-            "answer": ANSWER_S,
+            "response_timeout": ANSWER_S,
+            "backoff": {
+                "auth_failed": [WRONG_S, 24],
+                "rejected": [REFUSED_S, 2],
+                "unreachable": [UNREACHABLE_S, 2],
+            },
         },
     )
 

@@ -53,7 +53,7 @@ def scene(shared_rig: Rig) -> Scene:
     whence = rig.whence(
         trunks=[alices_trunk(provider), bobs_trunk(provider)],
         users=["alice", "bob"],
-        agent={"calls_file": "calls.json"},
+        agent={"call_log_file": "calls.json"},
     )
     whence.wait_registered()
     return Scene(
@@ -81,7 +81,8 @@ def test_a_call_that_came_through_is_found_by_its_call_id(scene: Scene) -> None:
     counted = 'whence_decisions_total{decision="identified",rule="number",trunk="alices-trunk"} '
     assert any(line.startswith(counted) for line in metrics)
     assert any(
-        line.startswith('whence_last_call_age_seconds{trunk="alices-trunk"} ') for line in metrics
+        line.startswith('whence_trunk_last_call_timestamp_seconds{trunk="alices-trunk"} ')
+        for line in metrics
     )
     written = [
         json.loads(line)
@@ -153,11 +154,11 @@ def test_calls_go_on_without_an_agent_and_are_counted(rig: Rig) -> None:
     caller = rig.caller(whence, at=provider)
     caller.call(uri(whence), expect=200)
 
-    def untold() -> float:
+    def dropped() -> float:
         (line,) = (
             line
             for line in whence.metrics().splitlines()
-            if line.startswith("whence_decisions_untold_total ")
+            if line.startswith("whence_decision_reports_dropped_total ")
         )
         return float(line.split()[1])
 
@@ -172,10 +173,10 @@ def test_calls_go_on_without_an_agent_and_are_counted(rig: Rig) -> None:
     whence.wait_healthy()
     stranger = rig.stranger()
     assert try_to_call(stranger, whence) == 403
-    eventually(lambda: untold() >= 1, what="the count of what could not be told")
+    eventually(lambda: dropped() >= 1, what="the count of what could not be told")
 
     # It stands still, and what it is told piles up until its socket is full.
-    before, agent = untold(), whence.agent_pid()
+    before, agent = dropped(), whence.agent_pid()
     os.kill(agent, signal.SIGSTOP)
     try:
         for _ in range(40):
@@ -185,7 +186,7 @@ def test_calls_go_on_without_an_agent_and_are_counted(rig: Rig) -> None:
         os.kill(agent, signal.SIGCONT)
 
     def counted() -> bool:
-        return try_to_call(stranger, whence) == 403 and untold() > before
+        return try_to_call(stranger, whence) == 403 and dropped() > before
 
     if queue_length() < 40:  # the count comes with the next one that finds room
         eventually(counted, what="the count of what found no room")

@@ -74,7 +74,7 @@ def test_an_address_that_expired_is_told_of_and_admits_nobody(
 def test_a_wrong_port_a_weak_transport_and_a_number_of_another_place(rig: Rig, pbx: Pbx) -> None:
     provider = rig.provider(accounts=ACCOUNTS)
     registrar = provider.uri_over("tcp")
-    whence = start(rig, provider, pbx, registrar=registrar, port="exact")
+    whence = start(rig, provider, pbx, registrar=registrar, match_port=True)
     assert missing(whence, f"udp:{provider.ip}:5090") == [
         "acme",
         "transport_too_weak",

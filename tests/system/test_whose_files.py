@@ -21,7 +21,7 @@ def test_node_whose_state_becomes_anothers_starts_no_more(rig: Rig, tmp_path: Pa
     whence = rig.whence(
         trunks=[alices_trunk(provider)],
         users=["alice"],
-        agent={"state": str(sticky / "state"), "on_stop": "leave"},
+        agent={"state_dir": str(sticky / "state"), "on_stop": "leave"},
         start=False,
     )
     whence.start()

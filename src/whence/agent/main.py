@@ -65,9 +65,9 @@ async def _serve(
 ) -> None:
     tls = settings.edge.tls
     kamailio = await KamailioClient.connect(
-        settings.edge.inside,
+        settings.edge.agent_socket,
         directory.new_inside_key(),
-        settings.registration.answer + PATIENCE_S,
+        settings.registration.response_timeout + PATIENCE_S,
         TlsProbe(tls.certificate, tls.key, tls.ca).fault if settings.edge.has_tls else None,
     )
     sockets = [(own.transport, own.ip.version) for own in settings.edge.listen]
@@ -101,7 +101,7 @@ async def _serve(
         "agent for %d trunks and %d users; API at http://%s",
         len(settings.trunk),
         len(settings.user),
-        settings.agent.api,
+        settings.agent.api_listen,
     )
     tasks = {
         "registrations": registrations.run(),

@@ -31,6 +31,7 @@ from whence.agent.monitoring.decision_receiver import (
 )
 from whence.agent.monitoring.metrics import (
     AlarmMetrics,
+    BuildMetrics,
     ConflictMetrics,
     DecisionMetrics,
     RegistrationMetrics,
@@ -78,9 +79,13 @@ class Observers:
     def __init__(self, own: MonitoringConfig, state: Path) -> None:
         self.webhook = Webhook(own.webhook, own.webhook_token_file) if own.webhook else None
         self.alarms = Alarms([] if self.webhook is None else [self.webhook])
-        self.calls = Calls(own.calls, CallsFile(Path(own.calls_file)) if own.calls_file else None)
+        self.calls = Calls(
+            own.call_history_size, CallsFile(Path(own.call_log_file)) if own.call_log_file else None
+        )
         self.unknown = UnknownSourceCounter(
-            UnknownSourceTable(own.strangers), WindowCounter(own.strangers_alarm), [self.alarms]
+            UnknownSourceTable(own.unknown_sources_size),
+            WindowCounter(own.unknown_requests_per_minute_alarm),
+            [self.alarms],
         )
         self.conflicts = ConflictMonitor(state / FILE, [self.alarms])
         self._socket = state / SOCKET_FILE
@@ -127,6 +132,7 @@ class AgentParts:
             return Health(kamailio=await kamailio_lives(), directory=directory.can_write())
 
         every = registry(
+            BuildMetrics(),
             RegistrationMetrics(directory, standings),
             DecisionMetrics(self.receiver, seen.calls, unknown, standings),
             AlarmMetrics(seen.alarms, seen.webhook),

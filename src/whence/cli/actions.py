@@ -63,6 +63,6 @@ def reload(api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
     print("; ".join(said) or "nothing changed that counts at once")
     if answer["needs_restart"]:
         print(
-            "edge, agent or registration answer changed: start it again for that; who starts "
-            "Kamailio himself writes its configuration anew (whence edge-config)"
+            "edge, agent or registration response_timeout changed: start it again for that; who "
+            "starts Kamailio himself writes its configuration anew (whence edge-config)"
         )

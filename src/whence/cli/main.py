@@ -43,6 +43,7 @@ def _commands() -> Typer:
         explain,
         queries,
         strangers,
+        version,
     )
     from whence.cli.service import agent, run
 
@@ -52,6 +53,7 @@ def _commands() -> Typer:
         add_completion=False,
         pretty_exceptions_enable=False,
     )
+    app.callback()(version.root)
     app.command("run")(run.run)
     app.command("agent")(agent.agent)
     app.command("drop-in")(dropin.drop_in)

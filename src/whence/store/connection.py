@@ -72,7 +72,9 @@ class DirectoryConnection:
                 f"the directory {path} cannot be opened: {error.path} {error.why}; {error.cure}"
             ) from error
         except (sqlite3.Error, OSError) as error:
-            permit = "make its folder writable for this user, or name another one as agent state"
+            permit = (
+                "make its folder writable for this user, or name another one as agent state_dir"
+            )
             raise self._fault("opened", error, permit) from error
 
     def close(self) -> None:

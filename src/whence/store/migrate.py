@@ -81,7 +81,7 @@ def check_version(db: sqlite3.Connection, path: Path) -> int:
     if not tables >= _OURS:
         raise StoreError(
             f"the file {path} is a database of another program; move that away, or name another "
-            "folder as agent state"
+            "folder as agent state_dir"
         )
     if version < OLDEST:
         raise StoreError(

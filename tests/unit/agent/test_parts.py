@@ -25,7 +25,9 @@ from whence.store.uac import SharedDirectory
 @pytest.fixture
 def own() -> Iterator[MonitoringConfig]:
     with Network() as network:
-        yield MonitoringConfig(api=f"{network.ip('api')}:8088", strangers_alarm=1)
+        yield MonitoringConfig(
+            api_listen=f"{network.ip('api')}:8088", unknown_requests_per_minute_alarm=1
+        )
 
 
 def test_held_by_another_agent_raises_operator_error(own: MonitoringConfig, tmp_path: Path) -> None:

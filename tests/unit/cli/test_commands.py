@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import metadata
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -34,7 +35,7 @@ password = "topsecret"
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     file = tmp_path / "whence.toml"
-    file.write_text(f'[agent]\nstate = "{tmp_path}/state"\n' + FILE, encoding="utf-8")
+    file.write_text(f'[agent]\nstate_dir = "{tmp_path}/state"\n' + FILE, encoding="utf-8")
     return file
 
 
@@ -99,6 +100,19 @@ def test_a_wrong_command_line_ends_with_2(words: list[str]) -> None:
     done = whence(*words)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
+
+
+def test_version_is_that_of_the_package() -> None:
+    done = whence("--version")
+    assert (done.returncode, done.stdout) == (0, f"whence {metadata.version('whence')}\n")
+
+
+def test_check_names_the_new_name_of_an_old_key(tmp_path: Path) -> None:
+    file = tmp_path / "whence.toml"
+    file.write_text("[agent]\ncalls = 5\n", encoding="utf-8")
+    done = whence("check", "-c", str(file))
+    assert done.returncode == 2
+    assert done.stderr == "whence.toml: agent: calls: is now call_history_size\n"
 
 
 def test_help_names_every_command() -> None:
@@ -556,8 +570,8 @@ def test_reload_says_what_changed(api: Api) -> None:
     api.answers["/v1/reload"] = (200, answer)
     assert whence("reload", "--api", api.url).stdout.splitlines() == [
         "added: a, b; changed: c; registration changed",
-        "edge, agent or registration answer changed: start it again for that; who starts Kamailio "
-        "himself writes its configuration anew (whence edge-config)",
+        "edge, agent or registration response_timeout changed: start it again for that; who starts "
+        "Kamailio himself writes its configuration anew (whence edge-config)",
     ]
 
 

@@ -254,7 +254,7 @@ def test_a_file_that_cannot_be_written_down_makes_no_port_exact(
 ) -> None:
     install(directory, settings(tmp_path, ACME))
     with broken(directory.path, "INSERT ON user"), pytest.raises(StoreError):
-        install(directory, settings(tmp_path, ACME + 'port = "exact"\n' + ALICE))
+        install(directory, settings(tmp_path, ACME + "match_port = true\n" + ALICE))
     learn(directory, "acme")
     [(_, address)] = directory.addresses()
     assert not address.exact
@@ -376,11 +376,11 @@ def test_what_an_exact_trunk_learned_admits_one_port_and_a_new_file_says_otherwi
     def exact() -> list[bool]:
         return [address.exact for _, address in directory.addresses()]
 
-    install(directory, settings(tmp_path, ACME + 'port = "exact"\n' + BELL))
+    install(directory, settings(tmp_path, ACME + "match_port = true\n" + BELL))
     learn(directory, "acme")
     learn(directory, "bell")
     assert exact() == [True, False]
-    install(directory, settings(tmp_path, ACME + BELL + 'port = "exact"\n'))
+    install(directory, settings(tmp_path, ACME + BELL + "match_port = true\n"))
     assert exact() == [False, True]
     learn(directory, "acme")
     learn(directory, "bell")

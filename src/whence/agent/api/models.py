@@ -172,11 +172,11 @@ class ReloadedView(BaseModel):
     changed: list[str] = Field(description="trunks of which a key changed")
     users_changed: list[str] = Field(description="users that are new, gone or other than before")
     registration_changed: bool = Field(
-        description="whether registration changed, but for answer: it counts now"
+        description="whether registration changed, but for response_timeout: it counts now"
     )
     needs_restart: bool = Field(
-        description="whether edge, agent or registration answer changed: they count at the next "
-        "start; whoever starts Kamailio himself writes its configuration anew"
+        description="whether edge, agent or registration response_timeout changed: they count at "
+        "the next start; whoever starts Kamailio himself writes its configuration anew"
     )
 
 

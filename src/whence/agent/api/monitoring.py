@@ -60,7 +60,8 @@ def add(api: FastAPI, happened: Happened, clock: Callable[[], float] = time.time
             raise HTTPException(
                 404,
                 f"no call with the Call-ID {escape_untrusted(call_id)} is remembered; "
-                "the last ones are (agent calls says how many), since the agent's start",
+                "the last ones are (agent call_history_size says how many), since the agent's "
+                "start",
             )
         return [
             CallExplained(

@@ -36,8 +36,8 @@ def writable(given: str, folder: Path) -> str:
     path = (folder / given).absolute()
     if not given.isprintable() or path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
         raise ValueError(
-            f'calls_file: "{given}" cannot be written; write the path of a file in a folder that '
-            "the user of Whence can write"
+            f'call_log_file: "{given}" cannot be written; write the path of a file in a folder '
+            "that the user of Whence can write"
         )
     return str(path)
 

@@ -99,7 +99,7 @@ class EdgeConfig(Table):
     """Sockets towards providers and phones: `udp:`, `tcp:` or `tls:`, then `ip:port`; an IPv6
     address in brackets. The unspecified address, `0.0.0.0`, is refused.
     """
-    inside: Socket = TransportAddress.parse("udp:127.0.0.1:5062")
+    agent_socket: Socket = TransportAddress.parse("udp:127.0.0.1:5062")
     """Loopback UDP socket on which Kamailio takes requests of the agent. It must not be in
     `listen`.
     """
@@ -138,18 +138,20 @@ class EdgeConfig(Table):
     tls: TlsConfig = TlsConfig.model_construct()
     """Certificates for `tls:` sockets."""
 
-    @field_validator("inside")
+    @field_validator("agent_socket")
     @classmethod
-    def _loopback(cls, inside: TransportAddress) -> TransportAddress:
-        if inside.transport is not Transport.UDP or not inside.ip.is_loopback:
-            raise ValueError(f'"{inside}" is not a loopback UDP socket; write "udp:127.0.0.1:5062"')
-        return inside
+    def _loopback(cls, agent_socket: TransportAddress) -> TransportAddress:
+        if agent_socket.transport is not Transport.UDP or not agent_socket.ip.is_loopback:
+            raise ValueError(
+                f'"{agent_socket}" is not a loopback UDP socket; write "udp:127.0.0.1:5062"'
+            )
+        return agent_socket
 
     @model_validator(mode="after")
     def _apart(self) -> EdgeConfig:
-        if self.inside in self.listen:
+        if self.agent_socket in self.listen:
             raise ValueError(
-                f'inside: "{self.inside}" is in listen too; it is for the agent alone, '
+                f'agent_socket: "{self.agent_socket}" is in listen too; it is for the agent alone, '
                 'write another port, "udp:127.0.0.1:5062"'
             )
         if self.has_tls and not self.tls.certificate:
@@ -193,23 +195,23 @@ class EdgeConfig(Table):
 class MonitoringConfig(Table):
     """What every agent remembers, tells and serves."""
 
-    api: Annotated[str, AfterValidator(check_api_address)] = "127.0.0.1:8088"
+    api_listen: Annotated[str, AfterValidator(check_api_address)] = "127.0.0.1:8088"
     """Address of the HTTP API. It must be a loopback address, because the API asks for no password.
     """
-    calls: int = Field(default=10_000, ge=0, le=1_000_000)
+    call_history_size: int = Field(default=10_000, ge=0, le=1_000_000)
     """Decisions that the agent keeps in memory of requests from trunks' addresses, and as many
     again of requests from unknown sources. 0: none.
     """
-    calls_file: str = Field(default="", examples=["/var/log/whence/calls.json"])
+    call_log_file: str = Field(default="", examples=["/var/log/whence/calls.json"])
     """File to which the agent appends each call of a trunk as a line of JSON. At 64 MB it is
     renamed to `….1`, which replaces the former one. A path is absolute, or relative to the
     settings file. Empty: none.
     """
-    strangers: int = Field(default=1_000, ge=0, le=100_000)
+    unknown_sources_size: int = Field(default=1_000, ge=0, le=100_000)
     """Unknown sources that the agent keeps in memory. Sources that came once are dropped before
     those that came back. 0: none.
     """
-    strangers_alarm: int = Field(default=600, ge=0, le=1_000_000_000)
+    unknown_requests_per_minute_alarm: int = Field(default=600, ge=0, le=1_000_000_000)
     """Requests of unknown sources in a minute, above which the agent raises the alarm
     `many_strangers`. 0: never.
     """
@@ -227,8 +229,8 @@ class MonitoringConfig(Table):
     @model_validator(mode="after")
     def _beside(self, info: ValidationInfo) -> Self:
         folder = (info.context or {}).get("folder", Path())
-        if self.calls_file:
-            object.__setattr__(self, "calls_file", writable(self.calls_file, folder))
+        if self.call_log_file:
+            object.__setattr__(self, "call_log_file", writable(self.call_log_file, folder))
         if self.webhook_token_file:
             path = (folder / self.webhook_token_file).absolute()
             webhook_token(path)
@@ -237,21 +239,21 @@ class MonitoringConfig(Table):
 
     def named_files(self) -> Iterator[NamedFile]:
         """Give the files that are named here."""
-        if self.calls_file:
-            yield NamedFile("agent: calls_file", Path(self.calls_file), written=True)
+        if self.call_log_file:
+            yield NamedFile("agent: call_log_file", Path(self.call_log_file), written=True)
         if self.webhook_token_file:
             yield NamedFile("agent: webhook_token_file", Path(self.webhook_token_file), secret=True)
 
     @property
     def api_place(self) -> tuple[str, int]:
         """(ip, port) of the API."""
-        return parse_ip_and_port(self.api)
+        return parse_ip_and_port(self.api_listen)
 
 
 class AgentConfig(MonitoringConfig):
     """`[agent]`: the daemon beside Kamailio."""
 
-    state: Annotated[str, AfterValidator(state_path)] = "/var/lib/whence"
+    state_dir: Annotated[str, AfterValidator(state_path)] = "/var/lib/whence"
     """State directory: `directory.db`, `location.db`, generated files. Whence creates it with mode
     0700. The path is absolute and has 97 characters at most.
     """
@@ -279,25 +281,31 @@ class AgentConfig(MonitoringConfig):
         return parse_ip_and_port(self.nameserver) if self.nameserver else None
 
 
-class RegistrationConfig(Table):
-    """`[registration]`: how patient and how fast; `Waits` has the reason of each default."""
+class BackoffConfig(Table):
+    """`[registration.backoff]`: how long the agent waits after a failure."""
 
-    wrong_credentials: Annotated[Wait, SECONDS] = [600, 86_400]
+    auth_failed: Annotated[Wait, SECONDS] = [600, 86_400]
     """Wait after a rejected password: first and longest, doubling. Providers block clients that
     repeat a wrong password.
     """
-    refused: Annotated[Wait, SECONDS] = [300, 3_600]
-    """Wait after a refusal of the registrar: unpaid, unknown, too early."""
+    rejected: Annotated[Wait, SECONDS] = [300, 3_600]
+    """Wait after the registrar rejected the account: unpaid, unknown, too early."""
     unreachable: Annotated[Wait, SECONDS] = [30, 1_800]
     """Wait after no answer or a 5xx. Each wait is a random 50 to 100 % of it, so that no storm
     follows an outage.
     """
+
+
+class RegistrationConfig(Table):
+    """`[registration]`: how patient and how fast; `Waits` has the reason of each default."""
+
     retry_after_limit: Annotated[float, SECONDS] = Field(default=86_400, gt=0, le=7 * DAY_S)
-    """Longest `Retry-After` that the agent obeys. Up to it, `Retry-After` replaces the waits above.
+    """Longest `Retry-After` that the agent obeys. Up to it, `Retry-After` replaces the waits of
+    `[registration.backoff]`.
     """
-    refresh: Share = [0.7, 0.8]
+    refresh_fraction: Share = [0.7, 0.8]
     """A refresh starts at a random point between these shares of the granted time."""
-    answer: Annotated[float, SECONDS] = Field(default=32, ge=0.5, le=120)
+    response_timeout: Annotated[float, SECONDS] = Field(default=32, ge=0.5, le=120)
     """Time that a server has to answer before the agent tries the next one (RFC 3261: 64*T1). It
     takes effect at the next start.
     """
@@ -305,6 +313,8 @@ class RegistrationConfig(Table):
     """Limit of attempts a second to all registrars together."""
     rate_per_registrar: Annotated[float, PER_SECOND] = Field(default=50, gt=0, le=100_000)
     """Limit of attempts a second to one registrar, so that a cold start floods no provider."""
+    backoff: BackoffConfig = BackoffConfig()
+    """Waits after failures."""
 
     def waits(self) -> Waits:
         """The waiting times as the core takes them."""
@@ -312,13 +322,14 @@ class RegistrationConfig(Table):
         def backoff(pair: list[float], jitter: float) -> Backoff:
             return Backoff(pair[0], pair[1], jitter)
 
+        own = self.backoff
         return Waits(
-            wrong_credentials=backoff(self.wrong_credentials, WAITS.wrong_credentials.jitter),
-            refused=backoff(self.refused, WAITS.refused.jitter),
-            unreachable=backoff(self.unreachable, WAITS.unreachable.jitter),
+            wrong_credentials=backoff(own.auth_failed, WAITS.wrong_credentials.jitter),
+            refused=backoff(own.rejected, WAITS.refused.jitter),
+            unreachable=backoff(own.unreachable, WAITS.unreachable.jitter),
             retry_after_limit_s=self.retry_after_limit,
-            refresh_from=self.refresh[0],
-            refresh_to=self.refresh[1],
+            refresh_from=self.refresh_fraction[0],
+            refresh_to=self.refresh_fraction[1],
         )
 
 
@@ -339,7 +350,7 @@ class Config(Table):
     @property
     def state(self) -> Path:
         """The state directory."""
-        return Path(self.agent.state)
+        return Path(self.agent.state_dir)
 
     def named_files(self, file: Path) -> Iterator[NamedFile]:
         """Give the files whose content counts: `file`, from which these were read, and those that

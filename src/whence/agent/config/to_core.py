@@ -39,7 +39,7 @@ def trunk_settings(trunk: TrunkConfig, country: str = "") -> TrunkSettings:
         keepalive_s=trunk.keepalive,
         follow_dns=trunk.follow_dns,
         learn_from=trunk.learn_from,
-        match_port=trunk.port == "exact",
+        match_port=trunk.match_port,
         networks=tuple(network.address(0.0) for network in trunk.networks),
         numbers=tuple(trunk.numbers),
         country=country,

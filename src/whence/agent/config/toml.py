@@ -68,7 +68,7 @@ def _sentence(model: type[Table], data: dict[str, Any], fault: Any) -> str:
     kind, said = fault["type"], fault["msg"].removeprefix("Value error, ")
     place = _place_in_file(data, loc)
     if kind == "extra_forbidden":
-        return f"{place}: unknown key{_did_you_mean(model, loc)}"
+        return f"{place}: {_unknown_key(model, loc)}"
     if kind == "missing":
         return f"{place}: is missing; write {loc[-1]} = {_EXAMPLES[loc[-1]]}"
     if loc in (["trunk"], ["user"]):
@@ -103,6 +103,24 @@ _EXAMPLES = {
 }
 
 
+RENAMED: dict[tuple[str, ...], str] = {
+    ("agent", "api"): "api_listen",
+    ("agent", "calls"): "call_history_size",
+    ("agent", "calls_file"): "call_log_file",
+    ("agent", "state"): "state_dir",
+    ("agent", "strangers"): "unknown_sources_size",
+    ("agent", "strangers_alarm"): "unknown_requests_per_minute_alarm",
+    ("edge", "inside"): "agent_socket",
+    ("registration", "answer"): "response_timeout",
+    ("registration", "refresh"): "refresh_fraction",
+    ("registration", "refused"): "rejected of [registration.backoff]",
+    ("registration", "unreachable"): "unreachable of [registration.backoff]",
+    ("registration", "wrong_credentials"): "auth_failed of [registration.backoff]",
+    ("trunk", "port"): 'match_port; write match_port = true for "exact"',
+}
+"""An old key, with the tables around it → its new name. Only a key that is unknown is looked up."""
+
+
 def _place_in_file(data: Any, loc: list[Any]) -> str:
     """(`trunk`, 0, `numbers`, 1) → `trunk "acme": numbers[1]`."""
     words: list[str] = []
@@ -118,6 +136,12 @@ def _place_in_file(data: Any, loc: list[Any]) -> str:
         else:
             words.append(str(part))
     return ": ".join(words)
+
+
+def _unknown_key(model: type[Table], loc: list[Any]) -> str:
+    """Say the new name of an old key, or that the key is unknown."""
+    new = RENAMED.get(tuple(part for part in loc if isinstance(part, str)))
+    return f"is now {new}" if new else f"unknown key{_did_you_mean(model, loc)}"
 
 
 def _did_you_mean(model: type[Table], loc: list[Any]) -> str:

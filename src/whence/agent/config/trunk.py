@@ -215,8 +215,8 @@ class TrunkConfig(Table):
     """Which answers to a REGISTER teach their source address: `asked`, those of expected servers;
     `any`, all. `any` is for a provider that needs it.
     """
-    port: Literal["any", "exact"] = "any"
-    """`exact`: a call must come from the port that answered the REGISTER. `any`: from any port."""
+    match_port: bool = False
+    """`true`: a call must come from the port that answered the REGISTER. `false`: from any port."""
     networks: list[Annotated[PinnedNetwork, BeforeValidator(as_pin)]] = Field(
         default=[], examples=[["198.51.100.0/24", {"network": "192.0.2.0/28", "port": 5060}]]
     )

@@ -117,6 +117,6 @@ async def _serve(
 
     api = parts.api(tracked, lambda _: None, kamailio_lives)
     api_uac.add(api, tracked)
-    log.info("agent that registers nothing; API at http://%s", settings.agent.api)
+    log.info("agent that registers nothing; API at http://%s", settings.agent.api_listen)
     await parts.run(api, {"tracked": tracked.run()}, nothing)
     log.info("agent stopped")

@@ -56,7 +56,7 @@ def render(settings: Config, file: Path) -> str:
             {
                 "directory": str(settings.state.absolute() / FILE),
                 "domain": edge.domain,
-                "answer_ms": round(settings.registration.answer * 1000),
+                "answer_ms": round(settings.registration.response_timeout * 1000),
                 "sockets": _sockets(edge),
                 "listen": [str(socket) for socket in edge.listen],
                 "limits": {
@@ -70,7 +70,7 @@ def render(settings: Config, file: Path) -> str:
             {"address": str(socket), "advertise": _advertised(edge, socket)}
             for socket in edge.listen
         ],
-        inside=edge.inside,
+        inside=edge.agent_socket,
         dialog_s=cookie.OLD_S,
         ended=record.ENDED,
         scanners=SCANNERS,
@@ -111,7 +111,8 @@ def write(file: Path, text: str) -> None:
         paths.write_whole(file, text)
     except OSError as error:
         raise OperatorError(
-            f"{file} cannot be written: {error.strerror}; mend that, or name another agent state"
+            f"{file} cannot be written: {error.strerror}; mend that, or name another "
+            "agent state_dir"
         ) from None
 
 
@@ -119,7 +120,7 @@ def _sockets(edge: EdgeConfig) -> list[str]:
     """Our own sockets, and the addresses by which others see them: no request is sent there."""
     places = [(socket.transport, *edge.sockets.place_of(socket)) for socket in edge.listen]
     seen = [f"{transport}:{host_text(host)}:{port}" for transport, host, port in places]
-    return list(dict.fromkeys([*map(str, edge.listen), str(edge.inside), *seen]))
+    return list(dict.fromkeys([*map(str, edge.listen), str(edge.agent_socket), *seen]))
 
 
 def _advertised(edge: EdgeConfig, socket: TransportAddress) -> str:

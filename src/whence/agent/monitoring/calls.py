@@ -25,7 +25,7 @@ from whence.trust.paths import open_file
 log = logging.getLogger(__name__)
 
 FILE_LIMIT = 64 * 1024 * 1024
-"""How large `calls_file` grows before it becomes the former one: both take twice that at most."""
+"""How large `call_log_file` grows before it is renamed: both files take twice that at most."""
 
 SAME_LIMIT = 20
 """How many decisions with one Call-ID are told."""

@@ -75,7 +75,7 @@ class DecisionReceiver:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.dropped = 0
         """Decisions that no worker could tell."""
-        self.unreadable = 0
+        self.invalid = 0
         """Datagrams that no edge of this version has sent."""
         try:
             path.unlink(missing_ok=True)
@@ -86,7 +86,7 @@ class DecisionReceiver:
             self._socket.close()
             raise DecisionSocketError(
                 f"the socket {path} cannot be made: {error.strerror or error}; remove what is in "
-                "its place, or name another agent state"
+                "its place, or name another agent state_dir"
             ) from None
 
     def start(self) -> None:
@@ -132,9 +132,9 @@ class DecisionReceiver:
                 return
             heard = decisions.read(data)
         except InvalidDatagramError as error:
-            self.unreadable += 1
-            if self.unreadable == 1:
-                log.warning("told what cannot be read (%s); is Kamailio of this version?", error)
+            self.invalid += 1
+            if self.invalid == 1:
+                log.warning("invalid decision report (%s); is Kamailio of this version?", error)
             return
         self.dropped += heard.dropped
         for listener in self._listeners:

@@ -28,6 +28,7 @@ from whence.core.monitoring.alarms import AlarmKind
 from whence.core.monitoring.unknown_sources import NoticeReason
 from whence.core.registration.model import State
 from whence.store.directory import Directory
+from whence.version import version
 
 
 class RegistrationMetrics(Collector):
@@ -61,17 +62,17 @@ class RegistrationMetrics(Collector):
         )
         ends = [r.expires_at for _, r in self._standings if r.expires_at and now < r.expires_at]
         yield GaugeMetricFamily(
-            "whence_registrations_granted", "Registrations whose grant still stands.", len(ends)
+            "whence_registrations_active", "Registrations whose grant still stands.", len(ends)
         )
-        nearest = GaugeMetricFamily(
-            "whence_registration_nearest_expiry_seconds",
-            "Until the next grant ends; absent where nothing is granted.",
+        next_expiry = GaugeMetricFamily(
+            "whence_registration_next_expiry_timestamp_seconds",
+            "When the next grant ends, in seconds since 1970; absent where nothing is granted.",
         )
         if ends:
-            nearest.add_metric([], min(ends) - now)
-        yield nearest
+            next_expiry.add_metric([], min(ends))
+        yield next_expiry
         yield CounterMetricFamily(
-            "whence_registration_lapses",
+            "whence_registration_expirations",
             "Grants that ended without a refresh.",
             self._standings.lapses,
         )
@@ -101,9 +102,9 @@ class ClientMetrics(Collector):
     def collect(self) -> Iterable[Metric]:
         """Read every metric."""
         yield GaugeMetricFamily(
-            "whence_registrations_waiting_for_pace",
-            "Attempts that are due, and were given a later slot.",
-            self._registrations.waiting_for_pace,
+            "whence_registrations_rate_limited",
+            "Attempts that are due, and that the rate limits delay.",
+            self._registrations.rate_limited,
         )
         yield GaugeMetricFamily(
             "whence_registrations_in_flight",
@@ -126,9 +127,9 @@ class ClientMetrics(Collector):
         yield asked
 
         yield CounterMetricFamily(
-            "whence_replies_ignored",
-            "Replies on the inside socket that were not believed.",
-            self._kamailio.ignored,
+            "whence_replies_rejected",
+            "Replies on the agent socket that are unreadable, or lack the edge's MAC.",
+            self._kamailio.rejected,
         )
 
 
@@ -141,17 +142,15 @@ class DecisionMetrics(Collector):
         calls: Calls,
         strangers: UnknownSources,
         trunks: RegistrationStatus,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         self._hearing = hearing
         self._calls = calls
         self._strangers = strangers
         self._trunks = trunks
-        self._clock = clock
 
     def collect(self) -> Iterable[Metric]:
         """Read every metric."""
-        now, calls = self._clock(), self._calls
+        calls = self._calls
         decisions = CounterMetricFamily(
             "whence_decisions",
             "Decisions on initial requests; rule and trunk of those that were identified.",
@@ -162,38 +161,41 @@ class DecisionMetrics(Collector):
                 decisions.add_metric([kind, rule, trunk], count)
         yield decisions
 
-        ages = GaugeMetricFamily(
-            "whence_last_call_age_seconds",
-            "Since the last call of a trunk; absent where none came since the agent's start.",
+        last_calls = GaugeMetricFamily(
+            "whence_trunk_last_call_timestamp_seconds",
+            "When the last call of a trunk came, in seconds since 1970; absent where none came "
+            "since the agent's start.",
             labels=["trunk"],
         )
         for trunk, at in sorted(calls.last_call_at.items()):
             if trunk in self._trunks:
-                ages.add_metric([trunk], max(now - at, 0.0))
-        yield ages
+                last_calls.add_metric([trunk], at)
+        yield last_calls
 
         yield CounterMetricFamily(
-            "whence_decisions_untold",
-            "Decisions that the edge could not tell: nobody listened, or the socket was full.",
+            "whence_decision_reports_dropped",
+            "Decision reports that the edge dropped: no agent listened, or the socket was full.",
             self._hearing.dropped,
         )
         yield CounterMetricFamily(
-            "whence_told_unreadable", "Datagrams that no edge sent.", self._hearing.unreadable
+            "whence_decision_reports_invalid",
+            "Datagrams that are no decision report.",
+            self._hearing.invalid,
         )
         yield GaugeMetricFamily(
-            "whence_strangers",
-            "Sources that nobody knows, as remembered.",
+            "whence_unknown_sources",
+            "Unknown sources in memory.",
             len(self._strangers.kept),
         )
         yield CounterMetricFamily(
-            "whence_strangers_forgotten",
-            "Strangers that others pushed out.",
+            "whence_unknown_sources_evicted",
+            "Unknown sources that newer ones replaced in memory.",
             self._strangers.kept.forgotten,
         )
         if calls.file is not None:
             yield CounterMetricFamily(
-                "whence_calls_unwritten",
-                "Decisions that could not be written to the file of calls.",
+                "whence_call_log_errors",
+                "Decisions that could not be written to `call_log_file`.",
                 calls.file.unwritten,
             )
 
@@ -255,6 +257,16 @@ class NoticeMetrics(Collector):
         )
 
 
+class BuildMetrics(Collector):
+    """The version of the agent."""
+
+    def collect(self) -> Iterable[Metric]:
+        """Read every metric."""
+        info = GaugeMetricFamily("whence_build_info", "The agent's version.", labels=["version"])
+        info.add_metric([version()], 1)
+        yield info
+
+
 class ConflictMetrics(Collector):
     """Trunks that no rule could tell apart."""
 
@@ -264,7 +276,7 @@ class ConflictMetrics(Collector):
     def collect(self) -> Iterable[Metric]:
         """Read every metric."""
         yield GaugeMetricFamily(
-            "whence_clashes",
+            "whence_conflicts",
             "Groups of trunks at one address that no rule could tell apart.",
             len(self._clashes.known),
         )

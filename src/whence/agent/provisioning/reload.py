@@ -27,9 +27,10 @@ class Reloaded:
     users_changed: tuple[str, ...] = ()
     """Users that are new, gone or other than before."""
     registration_changed: bool = False
-    """Whether [registration] changed, but for `answer`: it counts at once."""
+    """Whether [registration] changed, but for `response_timeout`: it counts at once."""
     needs_restart: bool = False
-    """Whether [edge], [agent] or `answer` of [registration] changed: they count at the next start.
+    """Whether [edge], [agent] or `response_timeout` of [registration] changed: they count at the
+    next start.
     """
 
 
@@ -80,7 +81,9 @@ class Reload:
 
 def _as_started(read: Config, before: Config) -> Config:
     """Leave what Kamailio was started on, and with it the agent, as it is."""
-    registration = read.registration.model_copy(update={"answer": before.registration.answer})
+    registration = read.registration.model_copy(
+        update={"response_timeout": before.registration.response_timeout}
+    )
     return read.model_copy(
         update={"edge": before.edge, "agent": before.agent, "registration": registration}
     )
@@ -93,7 +96,11 @@ def _waiting(read: Config, before: Config) -> list[str]:
         for name, new, old in (
             ("edge", read.edge, before.edge),
             ("agent", read.agent, before.agent),
-            ("registration answer", read.registration.answer, before.registration.answer),
+            (
+                "registration response_timeout",
+                read.registration.response_timeout,
+                before.registration.response_timeout,
+            ),
         )
         if new != old
     ]

@@ -2,7 +2,7 @@
 
 The socket is connected, so the kernel drops what comes from any other place. A reply counts only
 with the branch, Call-ID and CSeq of a request under way, and a registrar's final answer, and any
-that grants, only with the edge's MAC; others are ignored, and counted. A failure (300 and
+that grants, only with the edge's MAC; others are rejected, and counted. A failure (300 and
 more) that names no source is Kamailio's own, and needs no MAC: it is Unanswered.
 """
 
@@ -49,13 +49,13 @@ class _Exchange:
     cseq: int
     method: str
     answer: asyncio.Future[messages.Received]
-    ignored: str = ""
-    """Why an answer that came was not believed."""
+    rejected: str = ""
+    """Why the client rejected an answer."""
 
 
 def _why_none(exchange: _Exchange) -> Why:
-    if exchange.ignored:
-        said = f"no answer that counts: {exchange.ignored}"
+    if exchange.rejected:
+        said = f"no answer that counts: {exchange.rejected}"
         return Why(RegistrationReason.ANSWER_NOT_BELIEVED, said)
     return Why(RegistrationReason.NO_ANSWER_FROM_KAMAILIO, "no answer from Kamailio")
 
@@ -82,7 +82,7 @@ class KamailioClient(asyncio.DatagramProtocol):
         self._transport: asyncio.DatagramTransport | None = None
         self._via = ""
         self._exchanges: dict[str, _Exchange] = {}
-        self.ignored = 0
+        self.rejected = 0
         """Replies that were not believed."""
 
     @classmethod
@@ -246,7 +246,7 @@ class KamailioClient(asyncio.DatagramProtocol):
         try:
             received = messages.read(data)
         except InvalidReplyError as error:
-            self._ignore(f"an unreadable reply: {error}")
+            self._reject(f"an unreadable reply: {error}")
             return
         exchange = self._exchanges.get(received.branch)
         if exchange is None or exchange.answer.done():
@@ -256,11 +256,11 @@ class KamailioClient(asyncio.DatagramProtocol):
             exchange.cseq,
             exchange.method,
         ):
-            exchange.ignored = "a reply to another request"
-            self._ignore(exchange.ignored)
+            exchange.rejected = "a reply to another request"
+            self._reject(exchange.rejected)
         elif received.status >= 200 and not self._believed(received):
-            exchange.ignored = f"a {received.status} without the edge's MAC"
-            self._ignore(exchange.ignored)
+            exchange.rejected = f"a {received.status} without the edge's MAC"
+            self._reject(exchange.rejected)
         elif received.status >= 200:
             exchange.answer.set_result(received)
 
@@ -278,10 +278,10 @@ class KamailioClient(asyncio.DatagramProtocol):
         )
         return is_same(mac, received.mac)
 
-    def _ignore(self, why: str) -> None:
-        self.ignored += 1
-        if self.ignored == 1 or self.ignored % 1000 == 0:
-            log.warning("ignored a reply (%d so far): %s", self.ignored, why)
+    def _reject(self, why: str) -> None:
+        self.rejected += 1
+        if self.rejected == 1 or self.rejected % 1000 == 0:
+            log.warning("rejected a reply (%d so far): %s", self.rejected, why)
 
 
 def _branch() -> str:

@@ -59,7 +59,7 @@ class RegistrationScheduler:
         """
         self._tasks = tasks
         self._clock = clock
-        self._pace = RequestLimiter(total, registrar)
+        self._limiter = RequestLimiter(total, registrar)
         self._attempts = DueQueue[Entry](clock)
         self._slots: dict[Entry, float] = {}
         """Trunk that waits for its slot → the `next_at` for which it has the slot."""
@@ -69,18 +69,18 @@ class RegistrationScheduler:
         self._begun_in_all = 0
 
     @property
-    def waiting_for_pace(self) -> int:
+    def rate_limited(self) -> int:
         """Attempts that are due, and were given a later slot."""
         return len(self._slots)
 
-    def set_pace(self, total: float, registrar: float) -> None:
+    def set_rates(self, total: float, registrar: float) -> None:
         """Set the limits, in attempts a second; equal limits keep the slots that were given."""
-        if (total, registrar) != (self._pace.total, self._pace.registrar):
-            self._pace = RequestLimiter(total, registrar)
+        if (total, registrar) != (self._limiter.total, self._limiter.registrar):
+            self._limiter = RequestLimiter(total, registrar)
 
     def slot(self, host: str, now: float) -> float:
         """Take the next slot at the registrar `host`: an instant, `now` or later."""
-        return self._pace.slot(host, now)
+        return self._limiter.slot(host, now)
 
     def schedule(self, entry: Entry) -> None:
         """Follow the trunk's `next_at`. A trunk that waits for its slot keeps it."""
@@ -133,7 +133,7 @@ class RegistrationScheduler:
             self.schedule(entry)
             return
         host = entry.trunk.server.host
-        slot = now if has_slot else self._pace.slot(host, now)
+        slot = now if has_slot else self._limiter.slot(host, now)
         if slot <= now and self._is_full(host):
             slot = now + FULL_S
         if slot > now:

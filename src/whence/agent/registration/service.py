@@ -105,9 +105,9 @@ class RegistrationService:
         self._history_observers = history_observers
 
     @property
-    def waiting_for_pace(self) -> int:
+    def rate_limited(self) -> int:
         """Attempts that are due, and were given a later slot."""
-        return self._scheduler.waiting_for_pace
+        return self._scheduler.rate_limited
 
     def __iter__(self) -> Iterator[tuple[TrunkSettings, Registration]]:
         return iter([(entry.trunk, entry.registration) for entry in self._entries.values()])
@@ -119,7 +119,7 @@ class RegistrationService:
         self._settings = settings
         self._attempts.sockets = settings.sockets
         self._waits = settings.waits
-        self._scheduler.set_pace(settings.rate, settings.rate_per_registrar)
+        self._scheduler.set_rates(settings.rate, settings.rate_per_registrar)
 
     def trunks(self) -> dict[str, TrunkSettings]:
         """Trunk id → its settings, of all trunks."""

@@ -55,7 +55,7 @@ def prepare_state(state: Path) -> None:
     except OSError as error:
         raise OperatorError(
             f"the state directory {state} cannot be made: {error.strerror}; make it for this "
-            "user, or name another one as agent state"
+            "user, or name another one as agent state_dir"
         ) from None
     if not writable:
         raise _cannot_be_written(state)
@@ -83,14 +83,14 @@ def state_doubt(state: Path, users: Users) -> str:
     name = user_name(owner)
     return (
         f"the state directory {state} belongs to user {name}; run Kamailio and the agent as that "
-        "user, or name another one as agent state"
+        "user, or name another one as agent state_dir"
     )
 
 
 def _cannot_be_written(state: Path) -> OperatorError:
     return OperatorError(
         f"the state directory {state} cannot be written; give it to this user, or name another "
-        "one as agent state"
+        "one as agent state_dir"
     )
 
 
@@ -177,7 +177,8 @@ def alone(path: Path, who: str) -> Iterator[None]:
             file.seek(0)
             raise OperatorError(
                 f"{who} already runs on the state directory {path.parent}, as process "
-                f"{file.read().decode().strip() or 'unknown'}; stop it, or name another agent state"
+                f"{file.read().decode().strip() or 'unknown'}; stop it, or name another "
+                "agent state_dir"
             ) from None
         except OSError as error:
             raise OperatorError(
@@ -198,8 +199,8 @@ def api_socket(agent: MonitoringConfig) -> socket.socket:
     except OSError as error:
         bound.close()
         raise OperatorError(
-            f"the API's address {agent.api} cannot be used: {error.strerror}; stop what "
-            "listens there, or name another one as agent api"
+            f"the API's address {agent.api_listen} cannot be used: {error.strerror}; stop what "
+            "listens there, or name another one as agent api_listen"
         ) from None
     return bound
 

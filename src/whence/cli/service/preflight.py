@@ -81,7 +81,7 @@ def patiently(check: Callable[[], None], within_s: float = LEAVING_S) -> None:
 def _nobody_is_in_the_way(settings: Config) -> None:
     with alone(settings.state / LOCK_FILE, "an agent"):
         pass  # nobody runs `whence agent` here; ours takes the lock when it starts
-    for wanted in (*settings.edge.listen, settings.edge.inside):
+    for wanted in (*settings.edge.listen, settings.edge.agent_socket):
         port_is_free(wanted)
     api_socket(settings.agent).close()
 

@@ -120,7 +120,7 @@ async def _until_up(
                 if not child.running:
                     raise OperatorError(f"{child.name} did not start; its last lines stand above")
             with suppress(httpx.HTTPError):
-                health = await client.get(f"http://{settings.agent.api}/healthz")
+                health = await client.get(f"http://{settings.agent.api_listen}/healthz")
                 if health.status_code == 200:
                     log.info("up: Kamailio and the agent answer")
                     return

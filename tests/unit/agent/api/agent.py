@@ -21,6 +21,7 @@ from whence.agent.monitoring.conflicts import ConflictMonitor
 from whence.agent.monitoring.decision_receiver import DecisionReceiver
 from whence.agent.monitoring.metrics import (
     AlarmMetrics,
+    BuildMetrics,
     ClientMetrics,
     ConflictMetrics,
     DecisionMetrics,
@@ -108,11 +109,10 @@ class Agent:
             reload=Reload(node.folder / "whence.toml", settings, node.provisioning.apply),
             clashes=clashes,
             metrics=registry(
+                BuildMetrics(),
                 RegistrationMetrics(node.directory, node.registrations, clock=node.clock),
                 ClientMetrics(node.registrations, keepalives, kamailio),
-                DecisionMetrics(
-                    self.hearing, self.calls, self.strangers, node.registrations, clock=node.clock
-                ),
+                DecisionMetrics(self.hearing, self.calls, self.strangers, node.registrations),
                 AlarmMetrics(self.events, None),
                 ConflictMetrics(clashes),
             ),

@@ -295,7 +295,11 @@ def test_reload_answers_what_changed(tell: Tell) -> None:
 
 @pytest.mark.parametrize(
     ("written", "counts_now", "at_the_next_start"),
-    [("rate = 7", True, False), ("answer = 8", False, True), ("rate = 7\nanswer = 8", True, True)],
+    [
+        ("rate = 7", True, False),
+        ("response_timeout = 8", False, True),
+        ("rate = 7\nresponse_timeout = 8", True, True),
+    ],
 )
 def test_reload_tells_what_of_registration_counts_now_and_what_at_the_next_start(
     tell: Tell,
@@ -315,7 +319,8 @@ def test_reload_tells_what_of_registration_counts_now_and_what_at_the_next_start
             assert said == (counts_now and first, at_the_next_start)
             assert not any(change.values())
             assert at_the_next_start == (
-                "what changed in registration answer counts at the next start" in caplog.text
+                "what changed in registration response_timeout counts at the next start"
+                in caplog.text
             )
 
     tell(story)

@@ -7,6 +7,7 @@ import re
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -140,7 +141,7 @@ def test_clashes_are_told_and_counted(tell: Callable[[Story], None]) -> None:
                     "only calls to their contact, or their user, are told apart",
                 }
             ]
-        assert "\nwhence_clashes 1.0\n" in (await agent.ask("/metrics")).text
+        assert "\nwhence_conflicts 1.0\n" in (await agent.ask("/metrics")).text
         (alarm,) = [event.alarm for event in agent.events.since(0, 100)]
         assert (alarm.kind, alarm.trunk) == ("clash", "bell")
         agent.node.clock.now += 4000
@@ -379,18 +380,20 @@ def test_metrics_count_registrations_addresses_and_attempts(
         assert answer.status_code == 200
         assert answer.headers["content-type"].startswith("text/plain")
         samples = dict(re.findall(r"^(\w+(?:\{.*?\})?) (\S+)$", answer.text, re.MULTILINE))
+        build = f'whence_build_info{{version="{metadata.version("whence")}"}}'
+        assert samples[build] == "1.0"
         assert samples['whence_registrations{state="registered"}'] == "2.0"
         assert samples['whence_registrations{state="parked"}'] == "0.0"
-        assert samples["whence_registrations_granted"] == "2.0"
+        assert samples["whence_registrations_active"] == "2.0"
         assert samples['whence_addresses{origin="learned"}'] == "2.0"
         assert samples['whence_addresses{origin="pinned"}'] == "0.0"
         assert samples['whence_registration_attempts_total{outcome="registered"}'] == "2.0"
         assert samples['whence_registration_attempts_total{outcome="wrong_credentials"}'] == "0.0"
-        assert samples["whence_replies_ignored_total"] == "0.0"
+        assert samples["whence_replies_rejected_total"] == "0.0"
 
         agent.node.clock.now = NOW + 4000
         later = (await agent.ask("/metrics")).text
-        assert "\nwhence_registrations_granted 0.0\n" in later
+        assert "\nwhence_registrations_active 0.0\n" in later
         assert '\nwhence_addresses{origin="learned"} 0.0\n' in later
 
     tell(story)

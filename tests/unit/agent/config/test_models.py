@@ -15,6 +15,7 @@ from whence.agent.config import validators
 from whence.agent.config.load import load
 from whence.agent.config.models import (
     AgentConfig,
+    BackoffConfig,
     Config,
     EdgeConfig,
     RegistrationConfig,
@@ -91,10 +92,10 @@ grace = -1
         """
 [edge]
 listen = ["udp:0.0.0.0:5060", "127.0.0.1:5060", 7, "sctp:127.0.0.1:5061", "udp:127.0.0.1:99999"]
-inside = "udp:192.0.2.1:5062"
+agent_socket = "udp:192.0.2.1:5062"
 advertise = "sip.example"
 [agent]
-api = "0.0.0.0:8088"
+api_listen = "0.0.0.0:8088"
 nameserver = "dns.example"
 """,
         [
@@ -107,11 +108,11 @@ nameserver = "dns.example"
             '"udp:192.0.2.1:5060"',
             'edge: listen[4]: "udp:127.0.0.1:99999" is not a socket; write transport:ip:port, '
             '"udp:192.0.2.1:5060"',
-            'edge: inside: "udp:192.0.2.1:5062" is not a loopback UDP socket; write '
+            'edge: agent_socket: "udp:192.0.2.1:5062" is not a loopback UDP socket; write '
             '"udp:127.0.0.1:5062"',
             'edge: advertise: "sip.example" is not ip:port; write "192.0.2.1:5060"',
-            'agent: api: "0.0.0.0:8088" can be reached from outside, and the API asks nobody who '
-            'they are; write a loopback address, "127.0.0.1:8088"',
+            'agent: api_listen: "0.0.0.0:8088" can be reached from outside, and the API asks '
+            'nobody who they are; write a loopback address, "127.0.0.1:8088"',
             'agent: nameserver: "dns.example" is not ip:port; write "192.0.2.53:53"',
         ],
     ),
@@ -214,9 +215,9 @@ nameserver = "dns.example"
     ),
     "no socket at all": ("[edge]\nlisten = []\n", ["edge: listen: is empty; write one at least"]),
     "the inside socket outside too": (
-        '[edge]\ninside = "udp:127.0.0.1:5060"\n',
+        '[edge]\nagent_socket = "udp:127.0.0.1:5060"\n',
         [
-            'edge: inside: "udp:127.0.0.1:5060" is in listen too; it is for the agent alone, '
+            'edge: agent_socket: "udp:127.0.0.1:5060" is in listen too; it is for the agent alone, '
             'write another port, "udp:127.0.0.1:5062"'
         ],
     ),
@@ -306,6 +307,42 @@ nameserver = "dns.example"
             'trunk "acme": pasword: unknown key; did you mean "password"?',
             'agnt: unknown key; did you mean "agent"?',
             "zoo: unknown key; known are edge, agent, registration, trunk, user",
+        ],
+    ),
+    "keys of an earlier version": (
+        """
+[edge]
+inside = "udp:127.0.0.1:5062"
+[agent]
+api = "127.0.0.1:8088"
+calls = 5
+calls_file = ""
+state = "/var/lib/whence"
+strangers = 5
+strangers_alarm = 5
+[registration]
+answer = 32
+refresh = [0.7, 0.8]
+refused = [300, 3600]
+unreachable = [30, 1800]
+wrong_credentials = [600, 86400]
+"""
+        + TRUNK
+        + 'port = "exact"\n',
+        [
+            "edge: inside: is now agent_socket",
+            "agent: api: is now api_listen",
+            "agent: calls: is now call_history_size",
+            "agent: calls_file: is now call_log_file",
+            "agent: state: is now state_dir",
+            "agent: strangers: is now unknown_sources_size",
+            "agent: strangers_alarm: is now unknown_requests_per_minute_alarm",
+            "registration: answer: is now response_timeout",
+            "registration: refresh: is now refresh_fraction",
+            "registration: refused: is now rejected of [registration.backoff]",
+            "registration: unreachable: is now unreachable of [registration.backoff]",
+            "registration: wrong_credentials: is now auth_failed of [registration.backoff]",
+            'trunk "acme": port: is now match_port; write match_port = true for "exact"',
         ],
     ),
     "single brackets": (
@@ -415,10 +452,10 @@ password = ""
     "line breaks": (
         TRUNK.replace("sip:192.0.2.1", "sip:h\\r\\nX-Evil")
         + 'auth_user = "a\\r\\nX-Evil: 1"\nrealm = "a\\nb"\n'
-        + '[agent]\nstate = "/var/lib/whence\\nlisten=udp:192.0.2.1:5060"\n',
+        + '[agent]\nstate_dir = "/var/lib/whence\\nlisten=udp:192.0.2.1:5060"\n',
         [
-            'agent: state: "/var/lib/whence\\nlisten=udp:192.0.2.1:5060" is not an absolute path '
-            'of letters, digits and / _ . + -; write "/var/lib/whence"',
+            'agent: state_dir: "/var/lib/whence\\nlisten=udp:192.0.2.1:5060" is not an absolute '
+            'path of letters, digits and / _ . + -; write "/var/lib/whence"',
             'trunk "acme": registrar: "sip:h\\r\\nX-Evil" is not a server; write "sip:host", '
             '"sip:host:port" or "sip:host:port;transport=tcp"',
             'trunk "acme": auth_user: has control characters; write it without them',
@@ -512,6 +549,7 @@ def test_the_example_is_right_and_shows_the_defaults() -> None:
     assert example.edge == EdgeConfig()
     assert example.agent == AgentConfig()
     assert example.registration == RegistrationConfig()
+    assert example.registration.backoff == BackoffConfig()
     assert example.trunk and example.user
 
 
@@ -522,6 +560,7 @@ def test_the_example_is_right_and_shows_the_defaults() -> None:
         (TlsConfig, "[edge.tls]"),
         (AgentConfig, "[agent]"),
         (RegistrationConfig, "[registration]"),
+        (BackoffConfig, "[registration.backoff]"),
         (TrunkConfig, "[[trunk]]"),
         (UserConfig, "[[user]]"),
     ],
@@ -543,7 +582,7 @@ def test_the_example_shows_the_keys_of_an_inline_table(model: type[Table]) -> No
 
 def test_the_values_of_a_shown_trunk_are_the_defaults_where_it_has_one() -> None:
     shown = tomllib.loads(EXAMPLE.read_text(encoding="utf-8"))["trunk"][0]
-    for key in ("proxy", "realm", "expires", "follow_dns", "port", "networks", "enabled"):
+    for key in ("proxy", "realm", "expires", "follow_dns", "match_port", "networks", "enabled"):
         assert shown[key] == TrunkConfig.model_fields[key].default
 
 
@@ -777,19 +816,19 @@ def test_a_network_that_has_expired_is_no_fault_but_can_be_asked_for(tmp_path: P
 
 
 def test_the_file_of_calls_stands_beside_the_file_and_must_be_writable(tmp_path: Path) -> None:
-    assert right(tmp_path, "").agent.calls_file == ""
-    made = right(tmp_path, '[agent]\ncalls_file = "calls.json"').agent
-    assert (made.calls_file, made.calls) == (f"{tmp_path}/calls.json", 10_000)
+    assert right(tmp_path, "").agent.call_log_file == ""
+    made = right(tmp_path, '[agent]\ncall_log_file = "calls.json"').agent
+    assert (made.call_log_file, made.call_history_size) == (f"{tmp_path}/calls.json", 10_000)
     said = "cannot be written; write the path of a file in a folder that the user of Whence can"
     for wrong in ("nowhere/calls.json", ".", "/proc/1/calls", "a\\nb"):
-        (fault,) = faults(tmp_path, f'[agent]\ncalls_file = "{wrong}"')
-        assert fault.startswith("agent: calls_file: ") and said in fault
+        (fault,) = faults(tmp_path, f'[agent]\ncall_log_file = "{wrong}"')
+        assert fault.startswith("agent: call_log_file: ") and said in fault
 
 
 def test_the_path_of_the_state_directory_leaves_room_for_a_socket(tmp_path: Path) -> None:
     longest = "/" + "x" * 96
-    assert right(tmp_path, f'[agent]\nstate = "{longest}"').agent.state == longest
-    (fault,) = faults(tmp_path, f'[agent]\nstate = "{longest}x"')
+    assert right(tmp_path, f'[agent]\nstate_dir = "{longest}"').agent.state_dir == longest
+    (fault,) = faults(tmp_path, f'[agent]\nstate_dir = "{longest}x"')
     assert fault.endswith("is too long for the socket in it; write a path of 97 characters at most")
 
 

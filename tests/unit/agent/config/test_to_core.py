@@ -19,7 +19,7 @@ contact = "line"
 rewrites_contact = true
 keepalive = 30
 learn_from = "any"
-port = "exact"
+match_port = true
 networks = [
     "198.51.100.0/24",
     {network = "203.0.113.9", expires_at = "2001-01-01T00:00:00Z"},
@@ -73,12 +73,21 @@ sibling_ttl = [10, 20]
 [registration]
 rate = 7
 rate_per_registrar = 3
+refresh_fraction = [0.5, 0.6]
+[registration.backoff]
+auth_failed = [1, 2]
+rejected = [3, 4]
+unreachable = [5, 6]
 """
     config = settings(tmp_path, text)
     own = TransportAddress.parse("udp:192.0.2.99:5060")
     registration, siblings = registration_settings(config), sibling_settings(config)
     assert registration.sockets.place_of(own) == ("203.0.113.1", 5060)
-    assert registration.waits == config.registration.waits()
+    waits = registration.waits
+    assert (waits.refresh_from, waits.refresh_to) == (0.5, 0.6)
+    assert (waits.wrong_credentials.first_s, waits.wrong_credentials.limit_s) == (1, 2)
+    assert (waits.refused.first_s, waits.refused.limit_s) == (3, 4)
+    assert (waits.unreachable.first_s, waits.unreachable.limit_s) == (5, 6)
     assert (registration.rate, registration.rate_per_registrar) == (7, 3)
     assert (registration.grace_s, registration.unregisters_on_stop) == (5, False)
     assert (siblings.least_s, siblings.most_s, siblings.grace_s) == (10, 20, 5)

@@ -301,7 +301,7 @@ def test_a_new_file_is_heeded_at_once(node: Node) -> None:
         node.registered()
         await node.settled()
         before = node.generation()
-        node.reload(TRUNK + "follow_dns = false\n" + BELL + 'port = "exact"\n')
+        node.reload(TRUNK + "follow_dns = false\n" + BELL + "match_port = true\n")
         assert node.live() == {}
         assert node.generation() != before
         await node.settled()

@@ -58,8 +58,10 @@ bell = "+442071234567"
 "a b" = ["+442071234567"]
 twice = ["+442071234567", "+442071234567"]
 [agent]
-api = "0.0.0.0:8088"
+api_listen = "0.0.0.0:8088"
 stat = "/x"
+calls = 5
+strangers_alarm = 5
 webhook = "https://user:hunter2@example.com/secret"
 """,
     )
@@ -70,12 +72,15 @@ webhook = "https://user:hunter2@example.com/secret"
         "drop-in.toml: numbers: a b: is no l_uuid: up to 64 of the characters that the user of a "
         "SIP URI may have; write it as it stands in uac's table",
         'drop-in.toml: numbers: twice: "+442071234567" is there 2 times; write it once',
-        'drop-in.toml: agent: api: "0.0.0.0:8088" can be reached from outside, and the API asks '
-        'nobody who they are; write a loopback address, "127.0.0.1:8088"',
+        'drop-in.toml: agent: api_listen: "0.0.0.0:8088" can be reached from outside, and the API '
+        'asks nobody who they are; write a loopback address, "127.0.0.1:8088"',
         "drop-in.toml: agent: webhook: has a user, password or fragment in it; write the URL "
         "without, and the path of a file with a token as webhook_token_file",
-        "drop-in.toml: agent: stat: unknown key; known are api, calls, calls_file, strangers, "
-        "strangers_alarm, webhook, webhook_token_file",
+        "drop-in.toml: agent: stat: unknown key; known are api_listen, call_history_size, "
+        "call_log_file, unknown_sources_size, unknown_requests_per_minute_alarm, webhook, "
+        "webhook_token_file",
+        "drop-in.toml: agent: calls: is now call_history_size",
+        "drop-in.toml: agent: strangers_alarm: is now unknown_requests_per_minute_alarm",
         'drop-in.toml: countri: unknown key; did you mean "country"?',
     ]
 

@@ -51,7 +51,7 @@ class Agent:
         self.process: Process | None = None
 
     def write(self, text: str) -> None:
-        self.file.write_text(f'{text}\n[agent]\napi = "{self.api}"\n')
+        self.file.write_text(f'{text}\n[agent]\napi_listen = "{self.api}"\n')
 
     def start(self) -> None:
         argv: list[str | Path] = [beside_python("whence"), "agent", "--track-only", "-c", self.file]
@@ -131,7 +131,7 @@ def test_a_grant_that_ends_and_a_server_that_changed_are_alarms(agent: Agent) ->
     kinds = [event["kind"] for event in agent.get("/v1/events")]
     assert kinds == ["server_changed", "lapsed"]
     assert agent.get("/v1/trunks")[0]["state"] == "waiting"
-    assert "whence_registration_lapses_total 1.0" in agent.ask("GET", "/metrics").text
+    assert "whence_registration_expirations_total 1.0" in agent.ask("GET", "/metrics").text
     assert agent.ask("GET", "/healthz").status_code == 503
     agent.registers("acme", 600)
     assert agent.ask("GET", "/healthz").json() == {"kamailio": True, "directory": True}

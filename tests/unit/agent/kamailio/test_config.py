@@ -31,7 +31,7 @@ def test_a_file_for_tls_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     file = tmp_path / "whence.toml"
     file.write_text(
         f'[edge]\nlisten = ["tls:127.0.0.1:5061"]\n[edge.tls]\ncertificate = "{own.certificate}"\n'
-        f'key = "{own.key}"\nca = "{authority.file}"\n[agent]\nstate = "{tmp_path}"\n'
+        f'key = "{own.key}"\nca = "{authority.file}"\n[agent]\nstate_dir = "{tmp_path}"\n'
     )
     (tmp_path / TLS_FILE).mkdir()
     with pytest.raises(OperatorError, match=r"tls\.cfg cannot be written: Is a directory"):
@@ -44,7 +44,7 @@ def test_each_socket_is_listened_on_and_the_inside_one_has_a_worker_of_its_own(
     config = rendered(
         tmp_path,
         '[edge]\nlisten = ["udp:127.0.0.1:5060", "tcp:127.0.0.1:5061", "udp:[::1]:5060"]\n'
-        'inside = "udp:127.0.0.1:5070"\nworkers = 3\n',
+        'agent_socket = "udp:127.0.0.1:5070"\nworkers = 3\n',
     )
     assert lines(config, "listen=") == [
         "listen=udp:127.0.0.1:5060",
@@ -124,11 +124,11 @@ def test_no_secret_is_in_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        '[agent]\nstate = "/tmp/a\\nlisten=udp:192.0.2.1:5060"\n',
-        '[agent]\nstate = "/tmp/a\\")\\nlisten=udp:192.0.2.1:5060"\n',
-        '[agent]\nstate = "/tmp/a\\rb"\n',
-        '[agent]\nstate = "/tmp/a#!b"\n',
-        '[agent]\nstate = "relative"\n',
+        '[agent]\nstate_dir = "/tmp/a\\nlisten=udp:192.0.2.1:5060"\n',
+        '[agent]\nstate_dir = "/tmp/a\\")\\nlisten=udp:192.0.2.1:5060"\n',
+        '[agent]\nstate_dir = "/tmp/a\\rb"\n',
+        '[agent]\nstate_dir = "/tmp/a#!b"\n',
+        '[agent]\nstate_dir = "relative"\n',
         '[edge]\ndomain = "a\\nlisten=udp:192.0.2.1:5060"\n',
         '[edge]\ndomain = "a\\"b"\n',
         '[edge]\nadvertise = "192.0.2.1:5060\\nlisten=udp:192.0.2.2:5060"\n',

@@ -46,4 +46,4 @@ def test_all_that_is_told_is_heard_in_its_order(tmp_path: Path, room: int) -> No
     hearing.close()
     tell.close()
     assert heard == [f"{burst}-{number}" for burst in range(5) for number in range(8)]
-    assert hearing.dropped == hearing.unreadable == 0
+    assert hearing.dropped == hearing.invalid == 0

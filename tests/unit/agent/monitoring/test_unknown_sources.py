@@ -55,7 +55,7 @@ def test_strangers_are_told_and_nobody_else(tell: Tell) -> None:
         }
         assert second["asked"] == [r"sip:\x1b[31m@x"]
         assert len(await agent.get("/v1/strangers?limit=1")) == 1
-        assert "\nwhence_strangers 2.0\n" in (await agent.ask("/metrics")).text
+        assert "\nwhence_unknown_sources 2.0\n" in (await agent.ask("/metrics")).text
 
     tell(story)
 

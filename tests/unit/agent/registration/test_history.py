@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sqlite3
 from collections.abc import Callable
 
@@ -218,9 +219,11 @@ def test_the_api_tells_the_history_of_one_trunk(tell: Tell) -> None:
 def test_metrics_tell_lapses_the_nearest_end_and_what_is_under_way(tell: Tell) -> None:
     async def story(agent: Agent) -> None:
         said = (await agent.ask("/metrics")).text.splitlines()
-        assert "whence_registration_nearest_expiry_seconds 3600.0" in said
-        assert "whence_registration_lapses_total 0.0" in said
-        assert "whence_registrations_waiting_for_pace 0.0" in said
+        samples = dict(line.split() for line in said if re.match(r"\w+ \S+$", line))
+        next_expiry_at = float(samples["whence_registration_next_expiry_timestamp_seconds"])
+        assert next_expiry_at == NOW + 3600
+        assert "whence_registration_expirations_total 0.0" in said
+        assert "whence_registrations_rate_limited 0.0" in said
         assert "whence_registrations_in_flight 0.0" in said
         assert not any("acme" in line for line in said), "no label a trunk"
 
@@ -229,7 +232,7 @@ def test_metrics_tell_lapses_the_nearest_end_and_what_is_under_way(tell: Tell) -
         node.clock.now = NOW + 3600
         await node.until(lambda: node.registrations.lapses == 2)
         said = (await agent.ask("/metrics")).text.splitlines()
-        assert "whence_registration_lapses_total 2.0" in said
-        assert not any(line.startswith("whence_registration_nearest") for line in said)
+        assert "whence_registration_expirations_total 2.0" in said
+        assert not any(line.startswith("whence_registration_next") for line in said)
 
     tell(story)

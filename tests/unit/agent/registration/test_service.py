@@ -347,7 +347,7 @@ def test_a_registrar_that_nobody_finds_holds_up_no_other(
         hanging = [one.replace("192.0.2.1", "nobody.example") for one in hanging]
         node.apply("".join(hanging) + ACME)
         await node.until(lambda: node.of["acme"].state is State.REGISTERED)
-        assert node.registrations.waiting_for_pace == 7
+        assert node.registrations.rate_limited == 7
 
     tell(story)
 
@@ -364,7 +364,7 @@ def test_who_finds_no_room_again_and_again_comes_in_when_there_is_some(
         for _ in range(3):
             node.clock.now += scheduler.FULL_S
             await node.until_loop()
-            assert node.registrations.waiting_for_pace == 3
+            assert node.registrations.rate_limited == 3
         node.registrar.open.set()
         for _ in range(3):
             node.clock.now += scheduler.FULL_S
@@ -378,13 +378,13 @@ def test_what_a_new_file_takes_back_keeps_the_pace_of_its_registrar(node: Node) 
     """Else a file of other trunks would be a flood of un-REGISTERs."""
 
     async def story() -> None:
-        pace = "[registration]\nrate_per_registrar = 10\n"
+        limits = "[registration]\nrate_per_registrar = 10\n"
         every = "".join(ACME.replace("acme", f"t{n}").replace("acct1", f"a{n}") for n in range(15))
         node.apply(every)
         await node.until_all(State.REGISTERED)
         node.registrar.taken()
         began = time.monotonic()
-        node.apply(pace)
+        node.apply(limits)
         await node.until(lambda: len(node.registrar.asked) == 15)
         assert all(asked.takes_back for asked in node.registrar.taken())
         # Ten may go at once, the last of the others half a second later.
@@ -578,7 +578,7 @@ def test_who_watches_hears_of_each_step_that_is_written_down_and_of_who_is_gone(
 def test_a_change_at_the_very_moment_of_a_slot_is_no_trouble(node: Node) -> None:
     async def story() -> None:
         node.apply("[registration]\nrate_per_registrar = 0.5\n" + ACME + BELL)
-        await node.until(lambda: node.registrations.waiting_for_pace == 1)
+        await node.until(lambda: node.registrations.rate_limited == 1)
         late = next(id_ for id_, r in node.of.items() if r.state is State.NEW)
         node.clock.now += 1
         node.registrations.orders.want(late)

@@ -44,11 +44,15 @@ class Place:
     def write(self, state: Path | None = None, **edge: str) -> None:
         keys = {
             "listen": f'["udp:{self.ip}:5060", "tcp:{self.ip}:5060"]',
-            "inside": f'"udp:{self.ip}:5062"',
+            "agent_socket": f'"udp:{self.ip}:5062"',
             **edge,
         }
         lines = ["[edge]", *(f"{key} = {value}" for key, value in keys.items())]
-        lines += ["[agent]", f'state = "{state or self.state}"', f'api = "{self.ip}:8088"']
+        lines += [
+            "[agent]",
+            f'state_dir = "{state or self.state}"',
+            f'api_listen = "{self.ip}:8088"',
+        ]
         self.file.write_text("\n".join(lines), encoding="utf-8")
 
     def kamailio(self, version: str = RIGHT, says: str = "", status: int = 0) -> None:
@@ -139,7 +143,7 @@ def test_an_api_port_in_use_is_named(place: Place, command: str) -> None:
     with taken(socket.SOCK_STREAM, place.ip, 8088):
         assert place.run(command) == (
             f"the API's address {place.ip}:8088 cannot be used: Address already in use; stop what "
-            "listens there, or name another one as agent api"
+            "listens there, or name another one as agent api_listen"
         )
     assert place.nothing_listens()
 
@@ -164,7 +168,7 @@ def test_a_state_directory_that_cannot_be_made_is_named(
     why = "Not a directory" if below else "File exists"
     assert place.run(command) == (
         f"the state directory {state} cannot be made: {why}; make it for this user, or name "
-        "another one as agent state"
+        "another one as agent state_dir"
     )
 
 

@@ -54,8 +54,8 @@ class Place:
 
     def configure(self, state: Path) -> None:
         self.file.write_text(
-            '[edge]\nlisten = ["udp:127.254.1.1:5060"]\ninside = "udp:127.254.1.1:5062"\n'
-            f'[agent]\nstate = "{state}"\napi = "127.254.1.1:8088"\n'
+            '[edge]\nlisten = ["udp:127.254.1.1:5060"]\nagent_socket = "udp:127.254.1.1:5062"\n'
+            f'[agent]\nstate_dir = "{state}"\napi_listen = "127.254.1.1:8088"\n'
         )
 
     def snapshot(self) -> dict[str, tuple[object, ...]]:

@@ -67,10 +67,10 @@ def settings_file(home: Path, text: str = "") -> Path:
     (home / "calls").mkdir()
     file = home / "whence.toml"
     file.write_text(
-        '[edge]\nlisten = ["tls:127.254.1.1:5061"]\ninside = "udp:127.254.1.1:5062"\n'
+        '[edge]\nlisten = ["tls:127.254.1.1:5061"]\nagent_socket = "udp:127.254.1.1:5062"\n'
         '[edge.tls]\ncertificate = "cert.pem"\nkey = "key.pem"\nca = "ca.pem"\n'
-        f'[agent]\nstate = "{home}/state"\napi = "127.254.1.1:8088"\n'
-        'calls_file = "calls/calls.json"\n'
+        f'[agent]\nstate_dir = "{home}/state"\napi_listen = "127.254.1.1:8088"\n'
+        'call_log_file = "calls/calls.json"\n'
         'webhook = "https://hooks.example/x"\nwebhook_token_file = "token"\n' + text + TRUNK
     )
     file.chmod(0o600)
@@ -108,7 +108,7 @@ CHANGES: list[Change] = [anothers, open_to_all, open_to_a_group]
         ("cert.pem", "whence.toml: edge: tls: certificate: "),
         ("key.pem", "whence.toml: edge: tls: key: "),
         ("ca.pem", "whence.toml: edge: tls: ca: "),
-        ("calls/calls.json", "whence.toml: agent: calls_file: "),
+        ("calls/calls.json", "whence.toml: agent: call_log_file: "),
     ],
 )
 def test_load_trusted_file_others_write_is_refused(

@@ -18,47 +18,47 @@ def in_each_second(slots: list[float]) -> list[int]:
 
 
 def test_a_few_attempts_need_not_wait_for_one_another() -> None:
-    pace = RequestLimiter(total=1000, registrar=10)
-    assert [pace.slot("a", NOW) for _ in range(10)] == [NOW] * 10
+    limiter = RequestLimiter(total=1000, registrar=10)
+    assert [limiter.slot("a", NOW) for _ in range(10)] == [NOW] * 10
 
 
 def test_one_registrar_is_asked_so_often_a_second_and_no_more() -> None:
-    pace = RequestLimiter(total=1000, registrar=10)
-    slots = [pace.slot("a", NOW) for _ in range(100)]
+    limiter = RequestLimiter(total=1000, registrar=10)
+    slots = [limiter.slot("a", NOW) for _ in range(100)]
     assert in_each_second(slots) == [20, *[10] * 8]
 
 
 def test_a_crowd_at_one_registrar_delays_no_other_registrar() -> None:
-    pace = RequestLimiter(total=1000, registrar=10)
+    limiter = RequestLimiter(total=1000, registrar=10)
     for _ in range(100):
-        pace.slot("crowded", NOW)
-    assert pace.slot("other", NOW) == NOW
+        limiter.slot("crowded", NOW)
+    assert limiter.slot("other", NOW) == NOW
 
 
 def test_all_registrars_together_are_held_to_the_total() -> None:
-    pace = RequestLimiter(total=100, registrar=50)
-    slots = sorted(pace.slot(f"r{i % 20}", NOW) for i in range(1000))
+    limiter = RequestLimiter(total=100, registrar=50)
+    slots = sorted(limiter.slot(f"r{i % 20}", NOW) for i in range(1000))
     first, *later = in_each_second(slots)
     assert first <= 200
     assert max(later) <= 101
 
 
 def test_what_was_not_used_is_not_saved_up() -> None:
-    pace = RequestLimiter(total=10, registrar=10)
-    pace.slot("a", NOW)
+    limiter = RequestLimiter(total=10, registrar=10)
+    limiter.slot("a", NOW)
     later = NOW + 3600
-    assert sum(pace.slot("a", later) == later for _ in range(50)) == 11
+    assert sum(limiter.slot("a", later) == later for _ in range(50)) == 11
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 5)), max_size=60))
 def test_no_slot_is_in_the_past_and_no_registrar_is_asked_more_than_a_burst_ahead(
     asked: list[tuple[str, float]],
 ) -> None:
-    pace, now = RequestLimiter(total=100, registrar=4), NOW
+    limiter, now = RequestLimiter(total=100, registrar=4), NOW
     given_out: dict[str, list[float]] = {}
     for registrar, passed_s in asked:
         now += passed_s
-        at = pace.slot(registrar, now)
+        at = limiter.slot(registrar, now)
         assert at >= now
         given_out.setdefault(registrar, []).append(at)
     for slots in given_out.values():
@@ -68,7 +68,7 @@ def test_no_slot_is_in_the_past_and_no_registrar_is_asked_more_than_a_burst_ahea
 
 
 def test_registrars_of_the_past_are_forgotten() -> None:
-    pace = RequestLimiter(total=1e9, registrar=1)
+    limiter = RequestLimiter(total=1e9, registrar=1)
     for i in range(REGISTRARS_LIMIT + 1):
-        pace.slot(f"r{i}", NOW + 2 * i)
-    assert len(pace._registrar_at) <= 2
+        limiter.slot(f"r{i}", NOW + 2 * i)
+    assert len(limiter._registrar_at) <= 2
