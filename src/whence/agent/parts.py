@@ -80,7 +80,9 @@ class Observers:
         self.alarms = Alarms([] if self.webhook is None else [self.webhook])
         self.calls = Calls(own.calls, CallsFile(Path(own.calls_file)) if own.calls_file else None)
         self.unknown = UnknownSourceCounter(
-            UnknownSourceTable(own.strangers), WindowCounter(own.strangers_alarm), [self.alarms]
+            UnknownSourceTable(own.strangers),
+            WindowCounter(own.strangers_alarm),
+            [self.alarms],
         )
         self.conflicts = ConflictMonitor(state / FILE, [self.alarms])
         self._socket = state / SOCKET_FILE
@@ -93,7 +95,7 @@ class Observers:
 
     def tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
         """Return what runs as long as the agent, by name."""
-        tasks = {"events": self.alarms.run(), "clashes": self.conflicts.run()}
+        tasks = {"alarms": self.alarms.run(), "conflicts": self.conflicts.run()}
         if self.webhook is not None:
             tasks["webhook"] = self.webhook.run()
         return tasks

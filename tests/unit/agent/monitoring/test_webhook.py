@@ -25,7 +25,9 @@ TOKEN = "s3cr3t-token"
 
 
 def event(id_: int) -> RaisedAlarm:
-    return RaisedAlarm(id_, 1_000_000.0, Alarm(AlarmKind.LAPSED, "acme", "it lapsed", 2))
+    return RaisedAlarm(
+        id_, 1_000_000.0, Alarm(AlarmKind.REGISTRATION_EXPIRED, "acme", "it lapsed", 2)
+    )
 
 
 class Receiver:
@@ -114,7 +116,7 @@ def test_each_event_is_posted_as_json_in_their_order(ip: str) -> None:
         assert receiver.bodies[0] == {
             "id": 1,
             "at": 1_000_000.0,
-            "kind": "lapsed",
+            "kind": "registration_expired",
             "trunk": "acme",
             "message": "it lapsed",
             "left_out": 2,
