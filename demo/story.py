@@ -17,7 +17,7 @@ BOBS_NUMBER = "+442071234568"
 
 
 class Story:
-    """One provider with two accounts, Whence, two phones, a stranger."""
+    """One provider with two accounts, Whence, two phones, an unknown source."""
 
     def __init__(self, rig: Rig) -> None:
         """Start nothing yet."""
@@ -31,7 +31,7 @@ class Story:
         self._an_address_is_learned()
         self._phones_register()
         self._calls_reach_their_phones()
-        self._a_stranger_is_refused()
+        self._an_unknown_source_is_refused()
         self._a_forged_reply_admits_nobody()
         self._a_restart_forgets_nothing()
         self._a_trunk_taken_away_is_not_identified()
@@ -110,38 +110,42 @@ class Story:
             "the call said X-Whence-Trunk: bobs-trunk"
         )
 
-    def _a_stranger_is_refused(self) -> None:
-        stranger = self._rig.stranger()
-        refusal = stranger.ask(
-            sip_request("INVITE", self._uri(ALICES_NUMBER), stranger.address), self.whence.address
+    def _an_unknown_source_is_refused(self) -> None:
+        unknown_source = self._rig.unknown_source()
+        refusal = unknown_source.ask(
+            sip_request("INVITE", self._uri(ALICES_NUMBER), unknown_source.address),
+            self.whence.address,
         )
         assert refusal.status == 403, refusal
         told = {name.lower() for name, _ in refusal.headers}
         assert told == {"via", "from", "to", "call-id", "cseq", "content-length"}, refusal
         assert len(self.alice.calls()) == 1, self.alice.calls()
-        asked = self.whence.explain(f"udp:{_place(stranger.address)}", self._uri(ALICES_NUMBER))
+        asked = self.whence.explain(
+            f"udp:{_place(unknown_source.address)}", self._uri(ALICES_NUMBER)
+        )
         assert asked["decision"] == "unknown", asked
         self._say(
-            "a stranger called alice's number: 403, with nothing in it; no phone rang. "
+            "an unknown source called alice's number: 403, with nothing in it; no phone rang. "
             f"whence explain says why: {asked['message']}"
         )
 
     def _a_forged_reply_admits_nobody(self) -> None:
         before = self.whence.get("/v1/addresses")
-        stranger = self._rig.stranger()
+        unknown_source = self._rig.unknown_source()
         seen = self.provider.registers()[-1]
         for edge in (self.whence.address, self.whence.inside):
-            stranger.send(_forged_200(seen.call_id, seen.cseq, seen.contact, edge), edge)
+            unknown_source.send(_forged_200(seen.call_id, seen.cseq, seen.contact, edge), edge)
         # What the edge is asked after the forgeries, it answers after it has read them.
-        refusal = stranger.ask(
-            sip_request("INVITE", self._uri(ALICES_NUMBER), stranger.address), self.whence.address
+        refusal = unknown_source.ask(
+            sip_request("INVITE", self._uri(ALICES_NUMBER), unknown_source.address),
+            self.whence.address,
         )
         assert refusal.status == 403, refusal
         after = self.whence.get("/v1/addresses")
         assert after == before, f"{before} became {after}"
         self._say(
-            "the stranger forged a 200 OK to a REGISTER, with a stamp that says it came from him "
-            "and with all that was seen on the wire: nothing was learned, his next call got 403"
+            "the unknown source forged a 200 OK to a REGISTER, with a stamp that it made itself "
+            "and with all that was seen on the wire: nothing was learned, its next call got 403"
         )
 
     def _a_restart_forgets_nothing(self) -> None:
@@ -173,7 +177,7 @@ class Story:
         assert len(self.alice.calls()) == 1, self.alice.calls()
         self._say(
             "both trunks were taken out of the file (SIGHUP): their registrations were taken back, "
-            "their addresses ended at once, and the provider's next call was a stranger's: 403"
+            "their addresses ended at once, and the provider's next call was refused with 403"
         )
 
     def put_back(self) -> None:
@@ -219,7 +223,7 @@ class Story:
 
 
 def _forged_200(call_id: str, cseq: int, contact: str, edge: tuple[str, int]) -> Message:
-    """A 200 OK to a REGISTER of ours, as a stranger who saw it would make it."""
+    """A 200 OK to a REGISTER of ours, as an unknown source that saw it would make it."""
     return Message(
         "SIP/2.0 200 OK",
         (

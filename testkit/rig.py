@@ -210,9 +210,9 @@ class Rig:
         """Return a raw SIP endpoint that connects over TCP or TLS, from this IP address."""
         return self._stack.enter_context(StreamEndpoint(ip, transport, port))
 
-    def stranger(self) -> Endpoint:
+    def unknown_source(self) -> Endpoint:
         """Return a raw SIP endpoint that nobody knows."""
-        return self.endpoint("stranger")
+        return self.endpoint("unknown_source")
 
     def logs(self) -> dict[str, str]:
         """Return the end of each log and trace: file name → last lines."""

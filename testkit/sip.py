@@ -167,7 +167,7 @@ def reply(
     headers: Headers = (),
     to_tag: str | None = "rig",
 ) -> Message:
-    """Answer a request as RFC 3261 8.2.6 says; from a stranger's hand this is a forgery."""
+    """Answer a request as RFC 3261 8.2.6 says; from an unknown source's hand this is a forgery."""
     copied = [(name, to[name]) for name in ("From", "To", "Call-ID", "CSeq")]
     if to_tag and status > 100 and ";tag=" not in to["To"]:
         copied[1] = ("To", f"{to['To']};tag={to_tag}")

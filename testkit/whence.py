@@ -24,8 +24,8 @@ Table = Mapping[str, object]
 INSIDE_PORT = 5062
 API_PORT = 8088
 _ASKS_THE_API = frozenset(
-    {"trunks", "trunk", "addresses", "users", "calls", "clashes", "explain"}
-    | {"strangers", "events"}
+    {"trunks", "trunk", "addresses", "users", "calls", "conflicts", "explain"}
+    | {"unknown", "alarms", "allow", "revoke"}
     | {"register", "unregister", "park", "resume", "reload"}
 )
 

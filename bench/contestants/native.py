@@ -69,10 +69,10 @@ def teach(edge: Address, ip: str) -> None:
     in docs/drop-in.md. That it also gives all calls from there to one account is the second, and
     spares it a decision.
     """
-    with Endpoint(ip) as stranger:
+    with Endpoint(ip) as unknown_source:
         unasked = request("REGISTER", f"sip:{ip}", edge)
         contact = ("Contact", f"<sip:{USER}@{edge[0]}:{edge[1]}>")
-        stranger.send(reply(unasked, 200, headers=[contact]), edge)
+        unknown_source.send(reply(unasked, 200, headers=[contact]), edge)
 
 
 @contextmanager

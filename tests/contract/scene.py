@@ -22,7 +22,7 @@ FENCES = 20
 
 
 class Scene:
-    """One test's trunks, users, phones, callers and strangers in a world."""
+    """One test's trunks, users, phones, callers and unknown sources in a world."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -35,7 +35,7 @@ class Scene:
         self.fences = [self.ip(f"fence-{number}") for number in range(FENCES)]
         self._next_fence = cycle(self.fences)
 
-    def endpoint(self, machine: str = "stranger", port: int = 0) -> Endpoint:
+    def endpoint(self, machine: str = "unknown_source", port: int = 0) -> Endpoint:
         """Return somebody on the machine of this name."""
         return self._stack.enter_context(self.world.endpoint(self.ip(machine), port))
 

@@ -17,8 +17,8 @@ def still_serves(scene: Scene, caller: Endpoint, phone: Endpoint) -> None:
     invite = scene.invite(caller)
     caller.send(invite, scene.edge)
     phone.expect(lambda m: m.call_id == invite.call_id, what="the good call")
-    stranger = scene.endpoint()
-    assert stranger.ask(scene.invite(stranger), scene.edge).status == 403
+    unknown_source = scene.endpoint()
+    assert unknown_source.ask(scene.invite(unknown_source), scene.edge).status == 403
 
 
 def replaced(message: Message, name: str, value: str) -> Message:

@@ -68,10 +68,10 @@ def test_a_call_is_told_with_its_trunk_also_when_the_worker_knows_it(
 
 
 @pytest.mark.parametrize("method", ["INVITE", "OPTIONS", "MESSAGE", "SUBSCRIBE", "MADEUP"])
-def test_a_strangers_request_is_told(scene: Scene, agent: Agent, method: str) -> None:
-    stranger = scene.endpoint()
-    asked = request(method, scene.uri("+4420"), stranger.address)
-    assert stranger.ask(asked, scene.edge).status == 403
+def test_an_unknown_sources_request_is_told(scene: Scene, agent: Agent, method: str) -> None:
+    unknown_source = scene.endpoint()
+    asked = request(method, scene.uri("+4420"), unknown_source.address)
+    assert unknown_source.ask(asked, scene.edge).status == 403
     heard = agent.hears()
     assert (heard.kind, heard.method, heard.trunk) == (DecisionKind.UNKNOWN, method, None)
     assert (heard.call_id, heard.ruri) == (asked.call_id, scene.uri("+4420"))
@@ -120,9 +120,9 @@ def _latin(scene: Scene) -> dict[str, object]:
 def test_hostile_headers_change_nothing_of_the_decision(
     scene: Scene, agent: Agent, hostile: Callable[[Scene], dict[str, object]]
 ) -> None:
-    stranger = scene.endpoint()
+    unknown_source = scene.endpoint()
     parts = hostile(scene)
-    answer = stranger.ask(scene.invite(stranger, **parts), scene.edge)  # type: ignore[arg-type]
+    answer = unknown_source.ask(scene.invite(unknown_source, **parts), scene.edge)  # type: ignore[arg-type]
     if answer.status == 400:  # Kamailio's own, before anything is decided
         assert agent.is_idle()
         return
@@ -136,10 +136,10 @@ def test_hostile_headers_change_nothing_of_the_decision(
 def test_calls_go_on_when_nobody_listens_and_the_next_says_how_many_were_not_told(
     scene: Scene,
 ) -> None:
-    stranger = scene.endpoint()
+    unknown_source = scene.endpoint()
 
     def refused() -> None:
-        assert stranger.ask(scene.invite(stranger), scene.edge).status == 403
+        assert unknown_source.ask(scene.invite(unknown_source), scene.edge).status == 403
 
     first = Agent(scene)
     refused()

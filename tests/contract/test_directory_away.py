@@ -44,11 +44,13 @@ def blind(tmp_path: Path, hide: Hide) -> Iterator[World]:
 
 def test_without_the_directory_the_edge_says_503_and_serves_when_it_is_back(blind: World) -> None:
     with Scene(blind) as scene:
-        stranger, agent = scene.endpoint(), scene.agent()
+        unknown_source, agent = scene.endpoint(), scene.agent()
         for method in ("INVITE", "OPTIONS", "MESSAGE"):
-            ask = request(method, scene.uri("+4420"), stranger.address)
-            assert stranger.ask(ask, scene.edge).start_line == "SIP/2.0 503 Service Unavailable"
-        assert stranger.register(scene.edge, "alice", "x", "edge.example").status == 503
+            ask = request(method, scene.uri("+4420"), unknown_source.address)
+            assert (
+                unknown_source.ask(ask, scene.edge).start_line == "SIP/2.0 503 Service Unavailable"
+            )
+        assert unknown_source.register(scene.edge, "alice", "x", "edge.example").status == 503
         ask = options(blind, agent, scene.name("call"))
         assert agent.ask(ask, scene.inside).status == 503
 

@@ -154,10 +154,10 @@ def test_a_token_from_a_wrong_source_opens_nothing(scene: Scene) -> None:
     assert scene.nothing_came(phone_of_mine, phone_of_other)
 
 
-def test_a_number_from_a_stranger_opens_nothing(scene: Scene) -> None:
+def test_a_number_from_an_unknown_source_opens_nothing(scene: Scene) -> None:
     _, phone = scene.line(numbers=(ONE,))
-    stranger = scene.endpoint()
-    assert refused(scene, stranger, scene.invite(stranger, ONE))
+    unknown_source = scene.endpoint()
+    assert refused(scene, unknown_source, scene.invite(unknown_source, ONE))
     assert scene.nothing_came(phone)
 
 

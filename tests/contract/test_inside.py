@@ -134,9 +134,9 @@ def test_the_seal_of_one_method_does_not_serve_another(scene: Scene) -> None:
 
 
 def test_a_seal_is_good_on_the_inside_socket_only(scene: Scene) -> None:
-    stranger, registrar = scene.endpoint(), scene.endpoint("registrar")
-    ask = register(scene.world, stranger, registrar.address, scene.name("call"))
-    assert stranger.ask(ask, scene.edge).status == 403
+    unknown_source, registrar = scene.endpoint(), scene.endpoint("registrar")
+    ask = register(scene.world, unknown_source, registrar.address, scene.name("call"))
+    assert unknown_source.ask(ask, scene.edge).status == 403
     assert scene.nothing_came(registrar)
 
 
@@ -161,16 +161,18 @@ def test_a_keep_alive_goes_out_and_its_answer_comes_back_vouched_for(
 
 
 def test_a_reply_that_nobody_asked_for_is_never_sealed(scene: Scene) -> None:
-    agent, stranger = scene.agent(), scene.endpoint()
+    agent, unknown_source = scene.agent(), scene.endpoint()
     registrar = scene.endpoint("registrar")
     ask = register(scene.world, agent, registrar.address, scene.name("call"))
     via = f"SIP/2.0/UDP {scene.edge[0]};branch=z9hG4bKmade.up.0"
     forged = reply(Message(ask.start_line, (("Via", via), *ask.headers)), 200)
-    stranger.send(forged, scene.edge)
-    stranger.send(forged, scene.inside)
-    stranger.send(reply(ask, 200, headers=[(headers.SOURCE, "udp:192.0.2.1:5060")]), scene.edge)
+    unknown_source.send(forged, scene.edge)
+    unknown_source.send(forged, scene.inside)
+    unknown_source.send(
+        reply(ask, 200, headers=[(headers.SOURCE, "udp:192.0.2.1:5060")]), scene.edge
+    )
     scene.is_over()
     scene.inside_is_over()
     for came in scene.came(agent):
         assert not came.get(headers.KEY)
-        assert not has_source_once(scene, came, stranger)
+        assert not has_source_once(scene, came, unknown_source)

@@ -128,7 +128,9 @@ def test_many_connections_of_a_trunk_stay_open(scene: Scene) -> None:
     with Attacker(scene.edge) as provider, Attacker(scene.edge) as attacker:
         provider.open(trunk.at.address[0], 3 * PER_SOURCE)
         attacker.open(scene.endpoint("attacker").address[0], 3 * PER_SOURCE)
-        eventually(lambda: attacker.open_now() <= PER_SOURCE, what="the end of the stranger's")
+        eventually(
+            lambda: attacker.open_now() <= PER_SOURCE, what="the end of the unknown source's"
+        )
         assert provider.open_now() == 3 * PER_SOURCE
         with StreamEndpoint(trunk.at.address[0]) as new:
             call_passes(scene, new, phone)
@@ -164,7 +166,7 @@ def flood(scene: Scene, sender: Endpoint) -> int:
     return answered
 
 
-def test_flood_of_a_stranger_is_dropped_and_nobody_else(scene: Scene) -> None:
+def test_flood_of_an_unknown_source_is_dropped_and_nobody_else(scene: Scene) -> None:
     trunk, phone = scene.line()
     assert flood(scene, scene.endpoint()) > FLOOD
     call_passes(scene, trunk.at, phone)
@@ -174,15 +176,15 @@ def test_flood_of_a_stranger_is_dropped_and_nobody_else(scene: Scene) -> None:
 
 def test_flood_over_ipv6_is_dropped(scene: Scene) -> None:
     edge, answered = scene.world.edge6, 0
-    with scene.world.endpoint("::1") as stranger:
+    with scene.world.endpoint("::1") as unknown_source:
 
         def is_dropped() -> bool:
             nonlocal answered
             for _ in range(2 * FLOOD):
-                stranger.send(request("OPTIONS", "sip:x@[::1]", stranger.address), edge)
+                unknown_source.send(request("OPTIONS", "sip:x@[::1]", unknown_source.address), edge)
             # There is no other source for a fence. The one worker has answered all but the last.
             eventually(lambda: not udp_queue(edge).waiting, what="all is read")
-            came = len(stranger.waiting())
+            came = len(unknown_source.waiting())
             answered += came
             return came == 0
 

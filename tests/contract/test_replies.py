@@ -53,10 +53,12 @@ SECOND_VIAS = {
 @pytest.mark.parametrize("status", [100, 180, 200, 404, 503])
 @pytest.mark.parametrize("second", SECOND_VIAS)
 def test_reply_of_no_transaction_resolves_no_name(scene: Scene, second: str, status: int) -> None:
-    stranger, (trunk, phone) = scene.endpoint(), scene.line()
+    unknown_source, (trunk, phone) = scene.endpoint(), scene.line()
     for method in ("INVITE", "BYE", "REGISTER", "OPTIONS"):
         for _ in range(2):
-            stranger.send(made_up(status, method, vias(scene, SECOND_VIAS[second])), scene.edge)
+            unknown_source.send(
+                made_up(status, method, vias(scene, SECOND_VIAS[second])), scene.edge
+            )
     connect(scene, trunk.at, phone)
     assert questions(scene.world) == []
 
@@ -64,22 +66,22 @@ def test_reply_of_no_transaction_resolves_no_name(scene: Scene, second: str, sta
 @pytest.mark.parametrize("status", [100, 180, 200, 302, 486, 503])
 @pytest.mark.parametrize("method", ["INVITE", "BYE", "MESSAGE", "REGISTER", "CANCEL", "ODD"])
 def test_reply_of_no_transaction_reaches_nobody(scene: Scene, method: str, status: int) -> None:
-    stranger, victim = scene.endpoint(), scene.endpoint("victim")
+    unknown_source, victim = scene.endpoint(), scene.endpoint("victim")
     ip, port = victim.address
     second = f"SIP/2.0/UDP {ip}:{port};branch=z9hG4bKy"
-    stranger.send(made_up(status, method, vias(scene, second)), scene.edge)
-    stranger.send(made_up(status, method, second), scene.edge)
+    unknown_source.send(made_up(status, method, vias(scene, second)), scene.edge)
+    unknown_source.send(made_up(status, method, second), scene.edge)
     assert scene.nothing_came(victim)
 
 
 def test_reply_of_no_transaction_opens_no_connection(scene: Scene) -> None:
-    stranger = scene.endpoint()
+    unknown_source = scene.endpoint()
     with socket.create_server((scene.endpoint("victim").address[0], 0)) as victim:
         victim.setblocking(False)
         ip, port = victim.getsockname()
         for status in (180, 200, 404):
             second = f"SIP/2.0/TCP {ip}:{port};branch=z9hG4bKy"
-            stranger.send(made_up(status, "INVITE", vias(scene, second)), scene.edge)
+            unknown_source.send(made_up(status, "INVITE", vias(scene, second)), scene.edge)
         scene.is_over()
         with pytest.raises(BlockingIOError):
             victim.accept()

@@ -135,17 +135,17 @@ def test_a_nonce_is_used_again_with_a_true_count_and_a_replay_is_refused(
     assert len({one.said("nonce") for one in seen[1:]}) == 1
     assert len({one.said("cnonce") for one in seen[1:]}) == 3
 
-    stranger = shared_rig.endpoint(f"replays-to-{name}")
+    unknown_source = shared_rig.endpoint(f"replays-to-{name}")
     replay = request(
         "REGISTER",
         f"sip:{DOMAIN}",
-        stranger.address,
+        unknown_source.address,
         from_uri=f"sip:acct1@{DOMAIN}",
         to_uri=f"sip:acct1@{DOMAIN}",
-        contact=f"<sip:thief@{place(stranger.address)}>",
+        contact=f"<sip:thief@{place(unknown_source.address)}>",
         headers=[("Authorization", seen[-1].authorization), ("Expires", "60")],
     )
-    assert stranger.ask(replay, provider.address).status == 401
+    assert unknown_source.ask(replay, provider.address).status == 401
     assert len(provider.contacts("acct1")) == 1
 
 

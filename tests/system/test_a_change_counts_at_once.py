@@ -170,7 +170,7 @@ def test_the_calls_of_what_is_no_trunk_any_more_go_to_no_other_at_its_address(
     )
 
     def is_told() -> bool:
-        events = scene.whence.get("/v1/events")
+        events = scene.whence.get("/v1/alarms")
         return (owner, "token_from_wrong_source") in {(one["trunk"], one["kind"]) for one in events}
 
     eventually(is_told, what="the alarm")

@@ -116,6 +116,6 @@ def test_workers_that_nobody_ends_are_ended_by_the_next_start(scene: Scene) -> N
     scene.call()
 
 
-def test_after_a_crash_a_stranger_is_still_one(scene: Scene, shared_rig: Rig) -> None:
+def test_after_a_crash_an_unknown_source_is_still_one(scene: Scene, shared_rig: Rig) -> None:
     scene.whence.crash_kamailio()
-    assert try_to_call(shared_rig.stranger(), scene.whence) == 403
+    assert try_to_call(shared_rig.unknown_source(), scene.whence) == 403

@@ -71,8 +71,8 @@ def test_an_operator_sees_how_the_trunks_stand_and_why_a_call_was_refused(rig: R
         assert "it was refused: ambiguous" in said
         assert "trunks: trunk-of-alice, trunk-of-bob" in said
         eventually(
-            lambda: [event["kind"] for event in agent.get("/v1/events")] == ["clash"],
-            what="the clash of the two is an alarm",
+            lambda: [event["kind"] for event in agent.get("/v1/alarms")] == ["conflict"],
+            what="the conflict of the two is an alarm",
         )
 
         agent.write(f'[numbers]\ntrunk-of-alice = ["{ALICES}"]\ntrunk-of-bob = ["{BOBS}"]\n')
@@ -90,7 +90,9 @@ def test_an_operator_sees_how_the_trunks_stand_and_why_a_call_was_refused(rig: R
         )
         assert 'decision="identified",rule="number",trunk="trunk-of-alice"} 1.0' in agent.metrics()
         assert 'whence_registrations{state="registered"} 2.0' in agent.metrics()
-        eventually(lambda: agent.says("clashes").startswith("no "), what="nothing clashes any more")
+        eventually(
+            lambda: agent.says("conflicts").startswith("no "), what="nothing conflicts any more"
+        )
 
 
 def test_the_same_numbers_are_installed_without_an_agent(rig: Rig) -> None:
@@ -104,25 +106,25 @@ def test_the_same_numbers_are_installed_without_an_agent(rig: Rig) -> None:
     rings(caller, native, BOBS, bob)
 
 
-def test_a_stranger_is_let_in_for_a_while_and_many_are_an_alarm(rig: Rig) -> None:
+def test_an_unknown_source_is_allowed_and_many_are_an_alarm(rig: Rig) -> None:
     there = rig.provider(accounts=ACCOUNTS)
     native = rig.drop_in(records=records(there), users=USERS)
     with Tracking(native) as agent:
         registered(native)
-        alice, stranger = phone(rig, native, "alice"), rig.stranger()
+        alice, unknown_source = phone(rig, native, "alice"), rig.unknown_source()
         for _ in range(4):
-            refused(stranger, native, "acct1")
-        source = f"udp:{stranger.address[0]}:{stranger.address[1]}"
-        eventually(lambda: source in agent.says("strangers"), what="the stranger is known")
+            refused(unknown_source, native, "acct1")
+        source = f"udp:{unknown_source.address[0]}:{unknown_source.address[1]}"
+        eventually(lambda: source in agent.says("unknown"), what="the unknown source is known")
         eventually(
-            lambda: "many_strangers" in {event["kind"] for event in agent.get("/v1/events")},
+            lambda: "many_unknown_requests" in {event["kind"] for event in agent.get("/v1/alarms")},
             what="so many are an alarm",
         )
-        said = agent.says("strangers", "admit", source, "--trunk", "trunk-of-alice", "--for", "1h")
+        said = agent.says("allow", source, "--trunk", "trunk-of-alice", "--for", "1h")
         assert "is admitted as trunk trunk-of-alice" in said
-        rings(stranger, native, "anything", alice)
+        rings(unknown_source, native, "anything", alice)
         assert "pinned" in agent.says("addresses")
-        assert "admitted" in agent.says("trunk", "trunk-of-alice")
+        assert "allowed" in agent.says("trunk", "trunk-of-alice")
 
 
 def test_a_token_from_elsewhere_a_lapse_and_what_uac_does_itself_are_told(rig: Rig) -> None:
@@ -136,9 +138,9 @@ def test_a_token_from_elsewhere_a_lapse_and_what_uac_does_itself_are_told(rig: R
         other.refuse(403)
 
         def kinds() -> set[str]:
-            return {event["kind"] for event in agent.get("/v1/events")}
+            return {event["kind"] for event in agent.get("/v1/alarms")}
 
-        told = {"token_from_wrong_source", "lapsed"}
+        told = {"token_from_wrong_source", "registration_expired"}
         eventually(lambda: told <= kinds(), what="both are told")
         eventually(lambda: "whence_registrations_active 1.0" in agent.metrics())
         native.rpc("uac.reg_unregister", "l_uuid", "trunk-of-bob")

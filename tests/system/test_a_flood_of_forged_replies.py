@@ -55,7 +55,7 @@ class Scene:
     registrar: Registrar
     asked: Message
     """The REGISTER that its registrar has not answered."""
-    stranger: Endpoint
+    unknown_source: Endpoint
     beside: Endpoint
     """At the provider's very ip, on another port."""
     witness: Endpoint
@@ -65,7 +65,7 @@ class Scene:
     @property
     def forgers(self) -> Sequence[Endpoint]:
         """The last one has the very address and port that was asked."""
-        return self.stranger, self.beside, self.registrar.endpoint
+        return self.unknown_source, self.beside, self.registrar.endpoint
 
     @property
     def sockets(self) -> Sequence[Address]:
@@ -107,7 +107,7 @@ def scene(rig: Rig) -> Scene:
         trunks=trunks,
         users=["alice"],
         agent={"on_stop": "leave"},
-        edge={"flood": 0},  # the witness asks more often than a stranger may
+        edge={"flood": 0},  # the witness asks more often than an unknown source may
         # The REGISTER that is under way is so for all of the story.
         registration={"response_timeout": 120},
     )
@@ -115,9 +115,9 @@ def scene(rig: Rig) -> Scene:
     registrar = by_hand(rig, whence)
     asked = registrar.asked()
     (agent,) = ports_of(whence.agent_pid())
-    stranger, beside = rig.endpoint("stranger", SIP_PORT), rig.endpoint("provider")
+    unknown_source, beside = rig.endpoint("unknown_source", SIP_PORT), rig.endpoint("provider")
     witness = rig.endpoint("witness")
-    return Scene(whence, provider, registrar, asked, stranger, beside, witness, agent)
+    return Scene(whence, provider, registrar, asked, unknown_source, beside, witness, agent)
 
 
 @pytest.mark.slow
@@ -159,7 +159,7 @@ def test_none_of_a_hundred_thousand_is_learned_and_no_registration_is_lost(
         ("registering", 0),
     }
     assert scene.metric("whence_registration_expirations_total") == 0
-    assert try_to_call(scene.stranger, whence) == 403
+    assert try_to_call(scene.unknown_source, whence) == 403
 
 
 def burst(scene: Scene) -> None:
@@ -182,7 +182,10 @@ def burst(scene: Scene) -> None:
 def forgeries(scene: Scene, count: int) -> Iterator[tuple[Endpoint, Address, bytes]]:
     """Make (who sends it, where to, a reply) of each kind in turn."""
     edge, inside = scene.whence.address, scene.whence.inside
-    stamps = ["", STAMPS % {"liar": place(scene.stranger.address), "key": secrets.token_hex(16)}]
+    stamps = [
+        "",
+        STAMPS % {"liar": place(scene.unknown_source.address), "key": secrets.token_hex(16)},
+    ]
     kinds = cycle(product(scene.forgers, (edge, inside), stamps, range(3), (True, False)))
     under_way, real = aim_at_the_one_under_way(scene), cycle(aims_at_real_trunks(scene))
     # As the edge's own begin: those of transactions that are under way, but for their secret.

@@ -1,6 +1,6 @@
 """An address is learned from the answer to our own REGISTER, and from nothing else.
 
-The stranger here knows more than strangers do: the true Call-ID, CSeq, Contact and token, the ports
+The unknown source here knows more than others do: the true Call-ID, CSeq, Contact, token, the ports
 of edge and agent, and the right moment.
 """
 
@@ -20,11 +20,11 @@ from tests.system.scene import ALICE, ALICES_NUMBER, place, try_to_call, uri
 
 @dataclass
 class Scene:
-    """A registrar that answers by hand, and so as late as it likes; and a stranger."""
+    """A registrar that answers by hand, and so as late as it likes; and an unknown source."""
 
     whence: Whence
     registrar: Endpoint
-    stranger: Endpoint
+    unknown_source: Endpoint
     registered: Message
     """The first REGISTER, which was granted."""
     asked: int
@@ -48,11 +48,11 @@ class Scene:
         """Answer as a registrar does."""
         self.registrar.send(granting(asked, *more), self.whence.address)
 
-    def send_as_stranger(self, forged: Message, *to: Address) -> None:
+    def send_as_unknown_source(self, forged: Message, *to: Address) -> None:
         """Send to each of these, and wait until the edge and the agent have read it."""
         for address in to:
-            self.stranger.send(forged, address)
-        assert try_to_call(self.stranger, self.whence) == 403
+            self.unknown_source.send(forged, address)
+        assert try_to_call(self.unknown_source, self.whence) == 403
         assert self.whence.health() == 200
 
     def learned(self) -> dict[str, float]:
@@ -94,8 +94,8 @@ def scene(shared_rig: Rig) -> Scene:
     }
     whence = rig.whence(trunks=[table], users=["alice"], agent={"on_stop": "leave"})
     asked = registrar.expect(is_register, what="a REGISTER")
-    stranger = rig.endpoint("stranger", SIP_PORT)
-    scene = Scene(whence, registrar, stranger, asked, number(asked))
+    unknown_source = rig.endpoint("unknown_source", SIP_PORT)
+    scene = Scene(whence, registrar, unknown_source, asked, number(asked))
     scene.grant(asked)
     whence.wait_registered()
     assert list(scene.learned()) == [registrar.address[0]]
@@ -119,7 +119,7 @@ def test_a_forged_200_to_any_of_our_sockets_teaches_nothing(
         [f"SIP/2.0/UDP {place(at)};{branch}" for at in (whence.address, whence.inside, agent)],
     ):
         forged = with_vias(granting(scene.registered, *stamp), *vias)
-        scene.send_as_stranger(forged, whence.address, whence.inside, agent)
+        scene.send_as_unknown_source(forged, whence.address, whence.inside, agent)
     assert (whence.get("/v1/addresses"), whence.get("/v1/trunks")) == before
 
 
@@ -130,7 +130,7 @@ def test_a_200_forged_during_a_live_register_teaches_nothing_and_the_true_one_do
     asked, before = scene.next_register(), scene.learned()
     (agent,) = ports_of(whence.agent_pid())
     forged = granting(with_another_branch(asked))
-    scene.send_as_stranger(forged, whence.address, whence.inside, agent)
+    scene.send_as_unknown_source(forged, whence.address, whence.inside, agent)
     assert scene.learned() == before
     assert whence.trunk("alices-trunk")["state"] == "registering"
 
@@ -146,7 +146,7 @@ def test_a_forged_refusal_during_a_live_register_ends_nothing(scene: Scene, stat
     asked = scene.next_register()
     forged = reply(with_another_branch(asked), status, headers=[("Min-Expires", "7200")])
     (agent,) = ports_of(scene.whence.agent_pid())
-    scene.send_as_stranger(forged, scene.whence.address, scene.whence.inside, agent)
+    scene.send_as_unknown_source(forged, scene.whence.address, scene.whence.inside, agent)
     assert scene.whence.trunk("alices-trunk")["state"] == "registering"
     scene.grant(asked)
     scene.whence.wait_registered()
@@ -188,18 +188,18 @@ def test_an_answer_from_a_network_of_the_trunk_is_learned(scene: Scene, shared_r
     assert after == before
 
 
-def test_a_stranger_who_speaks_to_the_inside_socket_is_refused(scene: Scene) -> None:
+def test_an_unknown_source_that_speaks_to_the_inside_socket_is_refused(scene: Scene) -> None:
     for forged in (
         Message(
             "REGISTER sip:provider.example SIP/2.0",
             (
-                ("Via", f"SIP/2.0/UDP {place(scene.stranger.address)};branch=z9hG4bKinside"),
+                ("Via", f"SIP/2.0/UDP {place(scene.unknown_source.address)};branch=z9hG4bKinside"),
                 ("Max-Forwards", "70"),
                 ("From", "<sip:acct1@provider.example>;tag=1"),
                 ("To", "<sip:acct1@provider.example>"),
                 ("Call-ID", "inside"),
                 ("CSeq", "1 REGISTER"),
-                ("X-Whence-Next-Hop", f"sip:{place(scene.stranger.address)}"),
+                ("X-Whence-Next-Hop", f"sip:{place(scene.unknown_source.address)}"),
                 ("X-Whence-Socket", f"udp:{place(scene.whence.address)}"),
                 *seal,
                 ("Content-Length", "0"),
@@ -207,7 +207,7 @@ def test_a_stranger_who_speaks_to_the_inside_socket_is_refused(scene: Scene) -> 
         )
         for seal in ([], [("X-Whence-Key", "0" * 32)])
     ):
-        assert scene.stranger.ask(forged, scene.whence.inside).status == 403
+        assert scene.unknown_source.ask(forged, scene.whence.inside).status == 403
 
 
 def test_the_call_that_all_this_is_for_still_comes_through(scene: Scene, shared_rig: Rig) -> None:

@@ -104,7 +104,7 @@ def test_a_trunk_registers_over_tls_and_is_called_over_it(scene: Scene) -> None:
     assert came["X-Whence-Trunk"] == "by-tls"
     # What was learned over TLS admits nothing weaker, and nobody else.
     assert refused(rig.endpoint("provider"), whence.address) == 403
-    assert refused(rig.stream(rig.ip("stranger"), "tls"), scene.edge) == 403
+    assert refused(rig.stream(rig.ip("unknown_source"), "tls"), scene.edge) == 403
 
 
 @pytest.mark.parametrize(
@@ -197,8 +197,8 @@ def test_a_registrar_over_tls_at_an_ipv6_address(rig: Rig) -> None:
 
 
 def test_a_certificate_that_no_ca_has_signed_is_not_believed(scene: Scene) -> None:
-    stranger = scene.rig.authority("stranger").certificate("DNS:one.example")
-    provider = scene.provider(stranger)
+    unknown_source = scene.rig.authority("unknown_source").certificate("DNS:one.example")
+    provider = scene.provider(unknown_source)
     scene.register(("by-tls", provider, "one.example"))
     assert scene.fails("by-tls")[0] == "certificate_unsigned"
     assert provider.registers() == []

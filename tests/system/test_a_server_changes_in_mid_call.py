@@ -125,7 +125,7 @@ def test_the_call_goes_on_and_each_server_is_admitted_for_as_long_as_it_granted(
     call.pass_on(call.from_caller("INVITE"), caller, phone)
     call.pass_on(call.from_phone("INVITE"), phone, caller)
     second = connect(whence, caller, phone)
-    (told,) = [one for one in whence.get("/v1/events") if one["kind"] == "server_changed"]
+    (told,) = [one for one in whence.get("/v1/alarms") if one["kind"] == "registrar_changed"]
     assert told["trunk"] == "acme"
     assert place(scene.new.endpoint.address) in told["message"]
 

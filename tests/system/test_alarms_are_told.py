@@ -18,12 +18,12 @@ TOKEN = "the-webhooks-token"
 
 
 class Receiver:
-    """Takes events, and answers with what it is told to."""
+    """Takes alarms, and answers with what it is told to."""
 
     def __init__(self, ip: str) -> None:
         self.status = 200
         self.got: list[tuple[int, dict[str, Any], str | None]] = []
-        """(the status that it was answered with, the event, who sent it)."""
+        """(the status that it was answered with, the alarm, who sent it)."""
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -59,7 +59,7 @@ def receiver(rig: Rig) -> Iterator[Receiver]:
 
 
 def told(whence: Whence, kind: str) -> list[dict[str, Any]]:
-    return [event for event in whence.get("/v1/events") if event["kind"] == kind]
+    return [event for event in whence.get("/v1/alarms") if event["kind"] == kind]
 
 
 def test_a_stolen_token_and_a_lapse_reach_the_webhook_also_after_it_failed(
@@ -90,17 +90,17 @@ def test_a_stolen_token_and_a_lapse_reach_the_webhook_also_after_it_failed(
     assert place(thief.address) in event["message"]
     eventually(lambda: receiver.got, what="a POST that fails")
     receiver.status = 200
-    eventually(lambda: receiver.taken("token_from_wrong_source") == [event], what="the event")
+    eventually(lambda: receiver.taken("token_from_wrong_source") == [event], what="the post")
     assert {sent for _, _, sent in receiver.got} == {f"Bearer {TOKEN}"}
 
     provider.refuse(503)
-    eventually(lambda: receiver.taken("lapsed"), what="the lapse")
-    (lapse,) = told(whence, "lapsed")
+    eventually(lambda: receiver.taken("registration_expired"), what="the expiry")
+    (lapse,) = told(whence, "registration_expired")
     assert (lapse["trunk"], lapse["left_out"]) == ("alices-trunk", 0)
-    said = whence.cli("events")
+    said = whence.cli("alarms")
     assert (said.returncode, said.stderr) == (0, "")
-    assert "lapsed" in said.stdout and str(event["id"]) in said.stdout
-    (after,) = json.loads(whence.cli("events", "--since", str(event["id"]), "--json").stdout)
+    assert "registration_expired" in said.stdout and str(event["id"]) in said.stdout
+    (after,) = json.loads(whence.cli("alarms", "--since", str(event["id"]), "--json").stdout)
     assert after == lapse
 
     assert whence.log.count("token_from_wrong_source: a call that names its token") == 1
@@ -108,7 +108,7 @@ def test_a_stolen_token_and_a_lapse_reach_the_webhook_also_after_it_failed(
         assert secret not in whence.log
 
 
-def test_a_storm_of_strangers_is_one_alarm(rig: Rig) -> None:
+def test_a_storm_of_unknown_sources_is_one_alarm(rig: Rig) -> None:
     provider = rig.provider(accounts=ACCOUNTS)
     whence = rig.whence(
         trunks=[alices_trunk(provider)],
@@ -116,29 +116,29 @@ def test_a_storm_of_strangers_is_one_alarm(rig: Rig) -> None:
         agent={"unknown_requests_per_minute_alarm": 10},
     )
     whence.wait_registered()
-    stranger = rig.stranger()
+    unknown_source = rig.unknown_source()
     for _ in range(30):
-        assert try_to_call(stranger, whence) == 403
-    (event,) = eventually(lambda: told(whence, "many_strangers"), what="the alarm")
-    assert "more than 10 requests of strangers in a minute" in event["message"]
-    assert f"{stranger.address[0]}" in event["message"]
-    assert len(told(whence, "many_strangers")) == 1
+        assert try_to_call(unknown_source, whence) == 403
+    (event,) = eventually(lambda: told(whence, "many_unknown_requests"), what="the alarm")
+    assert "more than 10 requests of unknown sources in a minute" in event["message"]
+    assert f"{unknown_source.address[0]}" in event["message"]
+    assert len(told(whence, "many_unknown_requests")) == 1
 
 
-def test_a_clash_is_told_as_the_registrations_teach_one_address(rig: Rig) -> None:
-    """Nobody asks for clashes: they are found by themselves, and told once."""
+def test_a_conflict_is_told_as_the_registrations_teach_one_address(rig: Rig) -> None:
+    """Nobody asks for conflicts: they are found by themselves, and told once."""
     provider = rig.provider(accounts=ACCOUNTS, refuses=403)
     both = [trunk(user, provider, user, ALICE, [ALICES_NUMBER]) for user in ("acct1", "acct2")]
     whence = rig.whence(trunks=both, users=["alice"], agent={"on_stop": "leave"})
     for one in ("acct1", "acct2"):
         whence.wait_state(one, "waiting")
-    assert told(whence, "clash") == [], "they have no address yet"
+    assert told(whence, "conflict") == [], "they have no address yet"
     provider.accept()
     whence.cli("register", "acct1")
     whence.cli("register", "acct2")
     whence.wait_registered()
-    (event,) = eventually(lambda: told(whence, "clash"), what="the alarm")
+    (event,) = eventually(lambda: told(whence, "conflict"), what="the alarm")
     assert event["trunk"] == "acct1"
     assert f"trunks acct1, acct2 at {provider.ip}" in event["message"]
     assert "whence_conflicts 1.0" in whence.metrics().splitlines()
-    assert whence.log.count("clash: trunks acct1, acct2 at ") == 1
+    assert whence.log.count("conflict: trunks acct1, acct2 at ") == 1

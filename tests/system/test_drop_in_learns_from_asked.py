@@ -91,7 +91,7 @@ def test_an_impostors_200_admits_none_of_his_calls(rig: Rig) -> None:
     with Tracking(story.native) as agent:
         story.answer(story.asked(), impostor)
         assert not story.is_admitted(impostor)
-        (event,) = eventually(lambda: agent.get("/v1/events"), what="the alarm")
+        (event,) = eventually(lambda: agent.get("/v1/alarms"), what="the alarm")
         assert (event["kind"], event["trunk"]) == (ALARM, "acme")
         assert place(impostor.address) in event["message"]
         assert registrar.address[0] in event["message"]
@@ -108,7 +108,7 @@ def test_an_impostors_200_admits_none_of_his_calls(rig: Rig) -> None:
         assert story.learned() == before, "neither ended nor extended"
         assert story.is_admitted(registrar)
         assert not story.is_admitted(impostor)
-        kinds = {e["kind"] for e in agent.get("/v1/events")}
+        kinds = {e["kind"] for e in agent.get("/v1/alarms")}
         assert kinds == {ALARM}, "no server has changed"
 
 

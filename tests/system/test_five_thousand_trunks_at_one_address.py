@@ -62,6 +62,6 @@ def test_each_of_five_thousand_trunks_at_one_address_gets_its_own_calls(rig: Rig
     assert trunk_of(provider.contacts("acct42")[0].uri.split(":")[1].split("@")[0]) == "t42"
     assert trunk_of("+442071912345") == f"t{SIZE - 1}"
     assert trunk_of("+499999999") == f"t{SIZE - 1}"
-    assert whence.get("/v1/clashes") == []
+    assert whence.get("/v1/conflicts") == []
     for i in range(1, 30):
         assert whence.explain(source(provider), uri(whence, number(i)))["trunk"] == f"t{i}"

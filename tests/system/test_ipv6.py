@@ -29,7 +29,7 @@ def test_a_trunk_registers_at_an_ipv6_registrar_and_is_called_from_there(rig: Ri
         came = pbx.called_by(caller, edge)
         assert came["X-Whence-Trunk"] == "by-ipv6"
         assert came["X-Whence-Source"] == f"udp:{place(caller.address)}"
-    assert refused(rig.stranger(), whence.address) == 403
+    assert refused(rig.unknown_source(), whence.address) == 403
 
 
 def test_ipv6_alone(rig: Rig) -> None:
@@ -68,7 +68,7 @@ def test_an_ipv4_address_written_as_ipv6_is_that_ipv4_address(rig: Rig) -> None:
     source = f"udp:[::ffff:{third.address[0]}]:{third.address[1]}"
     asked = (source, f"sip:acct1@{place(whence.address)}")
     assert whence.explain(*asked)["decision"] == "unknown"
-    whence.cli("strangers", "admit", source, "--trunk", "acme", "--for", "1h")
+    whence.cli("allow", source, "--trunk", "acme", "--for", "1h")
     assert whence.explain(*asked)["trunk"] == "acme"
     assert pbx.called_by(third, whence.address)["X-Whence-Trunk"] == "acme"
 
@@ -82,6 +82,6 @@ def test_a_network_of_ipv4_written_as_ipv6_is_that_network(rig: Rig) -> None:
     whence.wait_state("acme", "waiting")
     (shown,) = whence.get("/v1/addresses")
     assert shown["ip"] == f"{first}/28"
-    with Endpoint(within) as caller, Endpoint(beyond) as stranger:
+    with Endpoint(within) as caller, Endpoint(beyond) as unknown_source:
         assert pbx.called_by(caller, whence.address)["X-Whence-Trunk"] == "acme"
-        assert refused(stranger, whence.address) == 403
+        assert refused(unknown_source, whence.address) == 403

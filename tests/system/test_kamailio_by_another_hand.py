@@ -63,7 +63,7 @@ def test_agent_and_kamailio_run_apart(rig: Rig) -> None:
         caller = rig.caller(whence, at=provider)
         caller.call(uri(whence), expect=200)
         assert phone.calls()[0]["X-Whence-Trunk"] == "alices-trunk"
-        assert try_to_call(rig.stranger(), whence) == 403
+        assert try_to_call(rig.unknown_source(), whence) == 403
         (alice,) = whence.get("/v1/users")
         assert len(alice["contacts"]) == 1
 
@@ -92,8 +92,8 @@ def test_kamailio_before_its_directory_is_there_says_503_and_mends_itself(rig: R
     log = rig.directory / "kamailio.log"
     with Process("kamailio", start_command(config), log) as kamailio:
         eventually(lambda: udp_bound(*whence.address), what="Kamailio's socket")
-        assert try_to_call(rig.stranger(), whence) == 503
+        assert try_to_call(rig.unknown_source(), whence) == 503
         with Process("agent", agent, rig.directory / "agent.log"):
             eventually(lambda: whence.health() == 200, what="both")
-            assert try_to_call(rig.stranger(), whence) == 403
+            assert try_to_call(rig.unknown_source(), whence) == 403
         assert kamailio.running

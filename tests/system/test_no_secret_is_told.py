@@ -51,7 +51,7 @@ def whence(shared_rig: Rig) -> Whence:
     whence.wait_registered("alices-trunk", "from-file")
     whence.wait_state("bobs-trunk", "parked")
     rig.phone("alice", whence)
-    rig.stranger().register(whence.address, "alice", WRONG_PASSWORD, whence.domain)
+    rig.unknown_source().register(whence.address, "alice", WRONG_PASSWORD, whence.domain)
     rig.caller(whence, at=provider).call(uri(whence), expect=200)
     whence.crash_kamailio()
     whence.kill_agent()
@@ -63,9 +63,9 @@ def whence(shared_rig: Rig) -> Whence:
         assert TRUNK_PASSWORD not in whence.cli("check", "-c", str(whence.file)).stderr
     whence.file.write_text(text, "utf-8")
     reload_and_read(whence, "agent: INFO reloaded")
-    stranger = rig.stranger()
+    unknown_source = rig.unknown_source()
     for _ in range(3):
-        assert try_to_call(stranger, whence) == 403
+        assert try_to_call(unknown_source, whence) == 403
     eventually(lambda: "webhook" in whence.log, what="an event that fails")
     return whence
 
@@ -122,7 +122,7 @@ def test_no_answer_of_the_api_tells_one(
     whence: Whence, secrets: dict[str, str], shared_rig: Rig
 ) -> None:
     paths = ["/v1/trunks", "/v1/addresses", "/v1/users", "/healthz", "/openapi.json", "/docs"]
-    paths += ["/v1/calls", "/v1/strangers", "/v1/events", "/metrics", "/redoc", "/nothing"]
+    paths += ["/v1/calls", "/v1/unknown-sources", "/v1/alarms", "/metrics", "/redoc", "/nothing"]
     question = {"source": f"udp:{shared_rig.ip('provider')}:5060", "ruri": uri(whence)}
     with httpx.Client(base_url=whence.api, trust_env=False) as client:
         answers = [client.get(path) for path in paths]
@@ -141,8 +141,8 @@ def test_no_command_tells_one(whence: Whence, secrets: dict[str, str], shared_ri
         *(["addresses", *more] for more in ([], ["--json"])),
         *(["users", *more] for more in ([], ["--json"])),
         *(["calls", *more] for more in ([], ["--json"])),
-        *(["strangers", *more] for more in ([], ["--json"])),
-        *(["events", *more] for more in ([], ["--json"])),
+        *(["unknown", *more] for more in ([], ["--json"])),
+        *(["alarms", *more] for more in ([], ["--json"])),
         *(["explain", *asked, *more] for more in ([], ["--json"])),
         ["check", "-c", str(whence.file)],
         ["edge-config", "-c", str(whence.file)],

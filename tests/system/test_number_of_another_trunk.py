@@ -42,7 +42,7 @@ class Scene:
 
     def events(self, trunk_id: str) -> list[dict[str, Any]]:
         """Return the alarms of this kind for one trunk."""
-        events = self.whence.get("/v1/events")
+        events = self.whence.get("/v1/alarms")
         return [one for one in events if (one["kind"], one["trunk"]) == (KIND, trunk_id)]
 
 
@@ -96,7 +96,7 @@ def test_explain_and_events_name_code_and_trunk(scene: Scene, absent: str) -> No
     assert said.stdout.splitlines()[0] == "refused: number of another trunk"
     assert f"nearest: {absent}: " in said.stdout
     eventually(lambda: scene.events(absent), what="the alarm")
-    said = scene.whence.cli("events")
+    said = scene.whence.cli("alarms")
     assert any(KIND in line and absent in line for line in said.stdout.splitlines())
 
 
@@ -131,7 +131,7 @@ def test_check_reports_a_number_that_is_anothers_account(rig: Rig) -> None:
         assert caller.ask(invite, whence.address).status == 403
         explained = whence.explain(source(provider), uri(whence, user))
         assert (explained["decision"], explained["reason"]) == ("refused", "ambiguous")
-    (found,) = whence.get("/v1/clashes")
+    (found,) = whence.get("/v1/conflicts")
     assert (found["kind"], found["trunks"]) == ("number_is_account", ["four", "three"])
 
 

@@ -94,23 +94,23 @@ def test_a_trunk_that_is_alone_may_refuse_what_does_not_name_it(scene: Scene) ->
     assert (said["decision"], said["reason"]) == ("refused", "unmatched")
 
 
-def test_a_clash_is_told_from_when_the_registrations_teach_one_address(scene: Scene) -> None:
+def test_a_conflict_is_told_from_when_the_registrations_teach_one_address(scene: Scene) -> None:
     whence = scene.whence
-    assert whence.get("/v1/clashes") == []
-    assert whence.cli("clashes").stdout == "no trunks clash\n"
+    assert whence.get("/v1/conflicts") == []
+    assert whence.cli("conflicts").stdout == "no trunks conflict\n"
     scene.change(bobs={"numbers": ["+4420712345*", "+44 20 7123 4567"]})
     assert scene.call("02071234567") == "403"
-    (clash,) = whence.get("/v1/clashes")
-    assert (clash["kind"], clash["trunks"]) == ("number", ["alices", "bobs"])
-    assert clash["shared"] == ["+442071234567"]
-    table = whence.cli("clashes")
+    (conflict,) = whence.get("/v1/conflicts")
+    assert (conflict["kind"], conflict["trunks"]) == ("number", ["alices", "bobs"])
+    assert conflict["shared"] == ["+442071234567"]
+    table = whence.cli("conflicts")
     assert table.returncode == 0
     assert "alices, bobs" in table.stdout
     assert "whence_conflicts 1.0" in whence.metrics().splitlines()
-    assert whence.log.count("clash: trunks alices, bobs at ") == 1
+    assert whence.log.count("conflict: trunks alices, bobs at ") == 1
     checked = whence.cli("check", "-c", str(whence.file))
     assert checked.returncode == 0
     assert "warning: trunks alices, bobs at " in checked.stdout
     scene.change(bobs={"fallback": True})
     assert scene.call("02071234567") == "bobs"
-    assert whence.get("/v1/clashes") == []
+    assert whence.get("/v1/conflicts") == []

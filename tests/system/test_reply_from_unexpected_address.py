@@ -80,7 +80,7 @@ class Story:
         return {one["ip"]: one["expires_at"] for one in mine}
 
     def alarms(self) -> list[str]:
-        told = self.whence.get("/v1/events")
+        told = self.whence.get("/v1/alarms")
         return [e["message"] for e in told if (e["kind"], e["trunk"]) == (ALARM, self.id)]
 
     def is_admitted(self, who: Endpoint) -> bool:
@@ -128,8 +128,8 @@ def test_an_impostors_200_admits_none_of_his_calls(scene: Scene) -> None:
     assert story.learned() == before, "neither ended nor extended"
     assert not story.is_admitted(impostor)
     assert story.is_admitted(registrar)
-    assert len(story.alarms()) + scene.whence.get("/v1/events")[-1]["left_out"] >= 1
-    kinds = {e["kind"] for e in scene.whence.get("/v1/events") if e["trunk"] == "acme"}
+    assert len(story.alarms()) + scene.whence.get("/v1/alarms")[-1]["left_out"] >= 1
+    kinds = {e["kind"] for e in scene.whence.get("/v1/alarms") if e["trunk"] == "acme"}
     assert kinds == {ALARM}, "no server has changed"
 
     scene.whence.restart()
@@ -258,7 +258,7 @@ def proof(asked: Message, password: str = PASSWORD) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("port", [SIP_PORT, 5070])
-def test_a_trunk_learned_at_anothers_address_is_a_clash_at_once(scene: Scene, port: int) -> None:
+def test_a_trunk_learned_at_anothers_address_is_a_conflict_at_once(scene: Scene, port: int) -> None:
     """Both have numbers; a call that names neither was the other's before, and is refused now."""
     number = f"+44207123{port}"
     bell = scene.trunk(f"bell-{port}", numbers=[number])
@@ -267,18 +267,18 @@ def test_a_trunk_learned_at_anothers_address_is_a_clash_at_once(scene: Scene, po
     assert bell.is_admitted(bells)
     acme = scene.trunk(f"acme-{port}", numbers=[f"{number}1"], learn_from="any")
     asked = acme.registrar.asked()
-    assert not clashes_of(scene, bell.id)
+    assert not conflicts_of(scene, bell.id)
     who = bells if port == SIP_PORT else scene.rig.endpoint(bell.id, port)
     acme.answer(asked, who)
-    assert clashes_of(scene, bell.id) == [("other_server", [acme.id, bell.id])]
-    assert "different servers" in scene.whence.cli("clashes").stdout
+    assert conflicts_of(scene, bell.id) == [("other_server", [acme.id, bell.id])]
+    assert "different servers" in scene.whence.cli("conflicts").stdout
     caller = scene.rig.endpoint(bell.id)
     assert refused(caller, scene.whence.address) == 403
-    told = scene.whence.get("/v1/events")
-    assert any(e["kind"] == "clash" and bell.id in e["message"] for e in told)
+    told = scene.whence.get("/v1/alarms")
+    assert any(e["kind"] == "conflict" and bell.id in e["message"] for e in told)
 
 
-def clashes_of(scene: Scene, trunk_id: str) -> list[tuple[str, list[str]]]:
-    """Return (kind, trunks) of each clash of a trunk."""
-    found = scene.whence.get("/v1/clashes")
+def conflicts_of(scene: Scene, trunk_id: str) -> list[tuple[str, list[str]]]:
+    """Return (kind, trunks) of each conflict of a trunk."""
+    found = scene.whence.get("/v1/conflicts")
     return [(one["kind"], one["trunks"]) for one in found if trunk_id in one["trunks"]]

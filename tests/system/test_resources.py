@@ -1,4 +1,4 @@
-"""What strangers can take from the whole product: log lines, passwords, connections."""
+"""What unknown sources can take from the whole product: log lines, passwords, connections."""
 
 import re
 import socket
@@ -33,7 +33,7 @@ def whence(shared_rig: Rig) -> Whence:
 
 
 def reasons(whence: Whence, ip: str) -> list[str]:
-    for one in whence.get("/v1/strangers"):
+    for one in whence.get("/v1/unknown-sources"):
         if f":{ip}:" in one["source"]:
             return list(one["reasons"])
     return []
@@ -103,12 +103,12 @@ def test_guessed_password_is_logged_listed_and_blocked(
     assert reasons(whence, ip) == ["wrong_password"]
     (alice,) = whence.get("/v1/users")
     assert alice["wrong_passwords"] == FAILURES
-    kinds = [one["kind"] for one in whence.get("/v1/events")]
+    kinds = [one["kind"] for one in whence.get("/v1/alarms")]
     assert "phone_password_guessed" in kinds
     metrics = whence.metrics()
     assert f'whence_unknown_source_notices_total{{reason="wrong_password"}} {FAILURES}.0' in metrics
     assert "whence_phone_password_blocks_total 1.0" in metrics
-    row = next(line for line in whence.cli("strangers").stdout.splitlines() if f":{ip}:" in line)
+    row = next(line for line in whence.cli("unknown").stdout.splitlines() if f":{ip}:" in line)
     assert "wrong password" in row
     assert "user alice" in row
 

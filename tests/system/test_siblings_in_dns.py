@@ -66,7 +66,7 @@ def test_a_sibling_is_admitted_while_the_trunk_is_registered(rig: Rig, pbx: Pbx)
     whence.wait_registered()
     wait_siblings(whence, rig.ip("two"))
     assert pbx.called_by(two, whence.address)["X-Whence-Trunk"] == "acme"
-    assert refused(rig.stranger(), whence.address) == 403
+    assert refused(rig.unknown_source(), whence.address) == 403
     (shown,) = (one for one in whence.get("/v1/addresses") if one["origin"] == "resolved")
     assert (shown["port"], shown["transport"], shown["exact"]) == (None, "udp", False)
     assert shown["expires_at"] <= whence.trunk("acme")["expires_at"]
@@ -126,10 +126,10 @@ def test_a_server_that_dns_names_no_more_is_told_of(rig: Rig, pbx: Pbx) -> None:
     whence = start(rig, dns, provider, pbx)
     whence.wait_registered()
     wait_siblings(whence, rig.ip("two"))
-    assert whence.get("/v1/events") == []
+    assert whence.get("/v1/alarms") == []
     dns.change(address(NAME, rig.ip("three"), ttl_s=1))
-    (event,) = eventually(lambda: whence.get("/v1/events"), what="the alarm")
-    assert (event["kind"], event["trunk"]) == ("server_not_in_dns", "acme")
+    (event,) = eventually(lambda: whence.get("/v1/alarms"), what="the alarm")
+    assert (event["kind"], event["trunk"]) == ("registrar_not_in_dns", "acme")
     assert event["message"] == (
         f"udp:{provider.ip}:{SIP_PORT} granted, and DNS does not name it for {NAME}"
     )

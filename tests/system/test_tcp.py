@@ -67,7 +67,7 @@ def test_what_was_learned_over_tcp_admits_no_udp(
 
 
 def test_another_address_is_not_admitted_over_tcp(rig: Rig, whence: Whence) -> None:
-    assert refused(rig.stream(rig.ip("stranger"), "tcp"), whence.address) == 403
+    assert refused(rig.stream(rig.ip("unknown_source"), "tcp"), whence.address) == 403
 
 
 def test_after_the_registrar_was_gone_a_new_connection_is_opened(

@@ -16,8 +16,8 @@ SENTENCES = (
     "the phones of alice and bob registered",
     "the provider called +442071234567, alice's phone rang and answered",
     "the provider called +442071234568 from the same address, and bob's phone answered",
-    "a stranger called alice's number: 403",
-    "the stranger forged a 200 OK to a REGISTER",
+    "an unknown source called alice's number: 403",
+    "the unknown source forged a 200 OK to a REGISTER",
     "kill -9 ended everything; after a new start the provider's next call reached bob",
     "both trunks were taken out of the file",
 )

@@ -130,9 +130,9 @@ def test_a_socket_on_all_of_ipv6_hears_ipv4_callers_too(rig: Rig) -> None:
     arrived = alice.expect(lambda m: m.call_id == call.call_id, what="the call at the phone")
     assert arrived["X-Whence-Trunk"] == "trunk-of-alice"
     assert arrived["X-Whence-Source"] == f"udp:{place(caller.address)}"
-    stranger = rig.stranger()
-    stranger.send(invite(stranger, native, "acct1"), ("127.0.0.1", everywhere))
-    stranger.expect(lambda m: m.status == 404, what="the refusal")
+    unknown_source = rig.unknown_source()
+    unknown_source.send(invite(unknown_source, native, "acct1"), ("127.0.0.1", everywhere))
+    unknown_source.expect(lambda m: m.status == 404, what="the refusal")
 
 
 def test_two_records_at_one_provider(rig: Rig) -> None:
@@ -154,11 +154,11 @@ def test_a_token_from_elsewhere_opens_nothing(rig: Rig) -> None:
     native = rig.drop_in(records=[alices(here), bobs(there)], users=USERS)
     registered(native, "trunk-of-alice", "trunk-of-bob")
     phone(rig, native, "alice")
-    for who in (at_provider(rig, there), rig.stranger()):
+    for who in (at_provider(rig, there), rig.unknown_source()):
         assert refused(who, native, "trunk-of-alice") == 404
         odd = request("INVITE", "urn:service:sos", who.address)
         assert who.ask(odd, native.address).status >= 400
-    assert "whence_identify" not in native.log, "no stranger writes lines of errors"
+    assert "whence_identify" not in native.log, "no unknown source writes lines of errors"
     assert "no trunk's call: token_from_wrong_source" in native.log
     assert "no trunk's call: unknown_address: no address admits the source" in native.log
 
@@ -225,7 +225,7 @@ def test_an_answer_of_another_call_or_number_teaches_nothing(
     ours = ("Contact", f"<sip:trunk-of-alice@{native.address[0]}:5060>;expires=60")
     forged = reply(asked, 200, headers=[ours])
     fields = tuple((n, value if n == name else v) for n, v in forged.headers)
-    rig.stranger().send(Message(forged.start_line, fields), native.address)
+    rig.unknown_source().send(Message(forged.start_line, fields), native.address)
     eventually(lambda: flags(native, "trunk-of-alice") & ONLINE, what="uac believes it")
     assert native.addresses() == []
 

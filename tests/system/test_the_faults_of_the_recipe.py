@@ -105,18 +105,18 @@ def reaches(who: Endpoint, edge: Address, at: Endpoint, user: str = "+4420712300
 
 
 def test_anyone_can_enter(rig: Rig, recipe: Recipe, native: DropIn) -> None:
-    stranger = rig.stranger()
+    unknown_source = rig.unknown_source()
     alice = phone(rig, recipe.address, "alice")
-    accepts(stranger, recipe.address, "alice", rig)
-    assert reaches(stranger, recipe.address, alice)
+    accepts(unknown_source, recipe.address, "alice", rig)
+    assert reaches(unknown_source, recipe.address, alice)
 
     phone(rig, native.address, "alice")
     for user in ("alice", "trunk-of-alice", "acct1"):
-        accepts(stranger, native.address, user, rig)
+        accepts(unknown_source, native.address, user, rig)
     for called in ("trunk-of-alice", "acct1", "+442071230000"):
-        assert final(stranger, call(stranger, native.address, called)) == 404
+        assert final(unknown_source, call(unknown_source, native.address, called)) == 404
     assert {trunk for trunk, _ in native.addresses()} == {"trunk-of-alice", "trunk-of-bob"}
-    assert stranger.address[0] not in {ip for _, ip in native.addresses()}
+    assert unknown_source.address[0] not in {ip for _, ip in native.addresses()}
 
 
 def test_one_account_an_address(

@@ -34,7 +34,7 @@ class Scene:
     phone: Phone
     caller: Caller
     at_provider: Endpoint
-    stranger: Endpoint
+    unknown_source: Endpoint
 
     def told(self, call_id: str) -> str:
         """Return what `whence explain --call` says, once the agent has heard of the call."""
@@ -62,7 +62,7 @@ def scene(shared_rig: Rig) -> Scene:
         rig.phone("alice", whence),
         rig.caller(whence, at=provider),
         rig.endpoint("provider", 5070),
-        rig.endpoint("stranger", SIP_PORT),
+        rig.endpoint("unknown_source", SIP_PORT),
     )
 
 
@@ -111,31 +111,35 @@ IN_URIS = ["\x1bc", *HOSTILE[1:]]  # a bracket makes it no URI
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
-def test_no_call_id_of_a_strangers_moves_a_terminal(scene: Scene, hostile: str) -> None:
-    call = request("INVITE", uri(scene.whence), scene.stranger.address, call_id=f"id{hostile}")
-    assert scene.stranger.ask(call, scene.whence.address).status == 403
+def test_no_call_id_of_an_unknown_sources_moves_a_terminal(scene: Scene, hostile: str) -> None:
+    call = request(
+        "INVITE", uri(scene.whence), scene.unknown_source.address, call_id=f"id{hostile}"
+    )
+    assert scene.unknown_source.ask(call, scene.whence.address).status == 403
     nothing_moves_a_terminal(scene, call.call_id)
 
 
 @pytest.mark.parametrize("hostile", IN_URIS)
 @pytest.mark.parametrize("where", ["Request-URI", "To", "P-Called-Party-ID"])
-def test_no_uri_of_a_strangers_moves_a_terminal(scene: Scene, hostile: str, where: str) -> None:
+def test_no_uri_of_an_unknown_sources_moves_a_terminal(
+    scene: Scene, hostile: str, where: str
+) -> None:
     written = f"sip:%1b%5b31m{hostile}x@{scene.whence.address[0]}"
     call = request(
         "INVITE",
         written if where == "Request-URI" else uri(scene.whence),
-        scene.stranger.address,
+        scene.unknown_source.address,
         to_uri=written if where == "To" else None,
         headers=[("P-Called-Party-ID", f"<{written}>")] if where == "P-Called-Party-ID" else [],
     )
-    assert scene.stranger.ask(call, scene.whence.address).status == 403
+    assert scene.unknown_source.ask(call, scene.whence.address).status == 403
     nothing_moves_a_terminal(scene, call.call_id)
 
 
 def nothing_moves_a_terminal(scene: Scene, call_id: str) -> None:
     """Assert that what is said of a call can be shown, and that it is said."""
     texts = [scene.told(call_id), scene.whence.cli("explain", "--call", call_id, "--json").stdout]
-    for path in ("/v1/calls?limit=1", "/v1/strangers"):
+    for path in ("/v1/calls?limit=1", "/v1/unknown-sources"):
         texts += [json.dumps(scene.whence.get(path), ensure_ascii=False, indent=1)]
     assert all(texts)
     assert not {c for text in texts for c in text if not c.isprintable()} - {"\n"}
@@ -171,8 +175,8 @@ def test_calls_go_on_without_an_agent_and_are_counted(rig: Rig) -> None:
     assert len(phone.calls()) == 2
     phone.behave("answers")
     whence.wait_healthy()
-    stranger = rig.stranger()
-    assert try_to_call(stranger, whence) == 403
+    unknown_source = rig.unknown_source()
+    assert try_to_call(unknown_source, whence) == 403
     eventually(lambda: dropped() >= 1, what="the count of what could not be told")
 
     # It stands still, and what it is told piles up until its socket is full.
@@ -180,13 +184,13 @@ def test_calls_go_on_without_an_agent_and_are_counted(rig: Rig) -> None:
     os.kill(agent, signal.SIGSTOP)
     try:
         for _ in range(40):
-            assert try_to_call(stranger, whence) == 403
+            assert try_to_call(unknown_source, whence) == 403
         caller.call(uri(whence, ALICES_NUMBER), expect=200)
     finally:
         os.kill(agent, signal.SIGCONT)
 
     def counted() -> bool:
-        return try_to_call(stranger, whence) == 403 and dropped() > before
+        return try_to_call(unknown_source, whence) == 403 and dropped() > before
 
     if queue_length() < 40:  # the count comes with the next one that finds room
         eventually(counted, what="the count of what found no room")

@@ -61,7 +61,7 @@ def test_an_address_that_expired_is_told_of_and_admits_nobody(
 
     eventually(told, what="the refused call is known to the agent")
     assert f"nearest: acme: its address {provider.ip} expired " in told()
-    assert missing(whence, f"udp:{rig.ip('stranger')}:5060") == []
+    assert missing(whence, f"udp:{rig.ip('unknown_source')}:5060") == []
 
     # After it is taken back, and across a restart.
     whence.cli("unregister", "acme")
@@ -84,8 +84,8 @@ def test_a_wrong_port_a_weak_transport_and_a_number_of_another_place(rig: Rig, p
         "acme",
         "port_differs",
     ]
-    stranger = rig.ip("stranger")
-    assert missing(whence, f"udp:{stranger}:5060", NUMBER) == [
+    unknown_source = rig.ip("unknown_source")
+    assert missing(whence, f"udp:{unknown_source}:5060", NUMBER) == [
         "acme",
         "elsewhere",
     ]

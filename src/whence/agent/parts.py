@@ -98,7 +98,7 @@ class Observers:
 
     def tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
         """Return what runs as long as the agent, by name."""
-        tasks = {"events": self.alarms.run(), "clashes": self.conflicts.run()}
+        tasks = {"alarms": self.alarms.run(), "conflicts": self.conflicts.run()}
         if self.webhook is not None:
             tasks["webhook"] = self.webhook.run()
         return tasks

@@ -1,4 +1,4 @@
-"""`whence register`, `unregister`, `park`, `resume`: what the operator orders of one trunk."""
+"""The commands that change something: `whence register`, `allow`, `reload` and others."""
 
 from __future__ import annotations
 
@@ -10,8 +10,13 @@ import typer
 from whence.cli import output
 from whence.cli.client import ask
 from whence.cli.options import DEFAULT_API, ApiOption, JsonOption
+from whence.core.monitoring.unknown_sources import LONGEST_S
 
 TrunkArgument = Annotated[str, typer.Argument(metavar="ID", help="the trunk")]
+SourceArgument = Annotated[
+    str, typer.Argument(metavar="SOURCE", help="as it is listed, udp:203.0.113.7:5060, or an ip")
+]
+TrunkOption = Annotated[str, typer.Option(metavar="ID", help="the trunk whose its calls are")]
 
 
 def register(trunk: TrunkArgument, api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
@@ -43,6 +48,49 @@ def _order(api: str, trunk: str, order: str, json: bool) -> None:
         return
     held = ", held" if answer["held"] else ""
     print(f"{trunk}: {answer['state']}{held}; whence trunks shows how it goes on")
+
+
+def allow(
+    source: SourceArgument,
+    trunk: TrunkOption,
+    for_: Annotated[str, typer.Option("--for", metavar="TIME", help="30m, 1h, 2d")],
+    note: Annotated[str, typer.Option(metavar="TEXT", help="why, for the trunk's history")] = "",
+    api: ApiOption = DEFAULT_API,
+    json: JsonOption = False,
+) -> None:
+    """Allow calls from the ip of an unknown source as a trunk's, for a while."""
+    try:
+        for_s = output.seconds(for_)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    if for_s > LONGEST_S:
+        raise typer.BadParameter(
+            f'--for "{for_}" is more than 30d; what is to stay longer belongs into the file, as '
+            "networks of the trunk"
+        )
+    order = {"source": source, "trunk": trunk, "for_s": for_s, "note": note}
+    answer = ask(api, "/v1/unknown-sources/allow", order)
+    if json:
+        output.as_json(answer)
+        return
+    print(
+        f"{answer['ip']} is allowed as trunk {answer['trunk']}, over {answer['transport']} or a "
+        f"stronger transport, until {output.instant(answer['expires_at'])}"
+    )
+
+
+def revoke(
+    source: SourceArgument,
+    trunk: TrunkOption,
+    api: ApiOption = DEFAULT_API,
+    json: JsonOption = False,
+) -> None:
+    """Revoke what `allow` allowed: calls from there are refused from now on."""
+    answer = ask(api, "/v1/unknown-sources/revoke", {"source": source, "trunk": trunk})
+    if json:
+        output.as_json(answer)
+        return
+    print(f"{answer['ip']} is not allowed as trunk {answer['trunk']} any more")
 
 
 def reload(api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:

@@ -33,5 +33,5 @@ def check(config: FileOption) -> None:
         print(f"{config}: warning: it is empty")
     for doubt in filter(None, doubts):
         print(f"{config}: warning: {doubt}")
-    for clash in conflicts.among(node_settings(settings).trunks):
-        print(f"{config}: warning: {clash}")
+    for conflict in conflicts.among(node_settings(settings).trunks):
+        print(f"{config}: warning: {conflict}")

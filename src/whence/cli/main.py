@@ -42,7 +42,6 @@ def _commands() -> Typer:
         edge_config,
         explain,
         queries,
-        strangers,
         version,
     )
     from whence.cli.service import agent, run
@@ -62,15 +61,17 @@ def _commands() -> Typer:
     app.command("trunks")(queries.trunks)
     app.command("trunk")(queries.trunk)
     app.command("addresses")(queries.addresses)
-    app.command("clashes")(queries.clashes)
+    app.command("conflicts")(queries.conflicts)
     app.command("users")(queries.users)
     app.command("calls")(queries.calls)
-    app.add_typer(strangers.app, name="strangers")
-    app.command("events")(queries.events)
+    app.command("unknown")(queries.unknown)
+    app.command("alarms")(queries.alarms)
     app.command("explain")(explain.explain)
     app.command("register")(actions.register)
     app.command("unregister")(actions.unregister)
     app.command("park")(actions.park)
     app.command("resume")(actions.resume)
+    app.command("allow")(actions.allow)
+    app.command("revoke")(actions.revoke)
     app.command("reload")(actions.reload)
     return app

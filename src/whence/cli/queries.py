@@ -1,4 +1,4 @@
-"""`whence addresses`: from where calls are admitted."""
+"""The commands that show something: `whence trunks`, `addresses`, `unknown`, `alarms`, others."""
 
 from __future__ import annotations
 
@@ -129,9 +129,9 @@ def calls(
     )
 
 
-def clashes(api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
+def conflicts(api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
     """Show trunks at one address that no rule could tell apart, and what would."""
-    answer = ask(api, "/v1/clashes")
+    answer = ask(api, "/v1/conflicts")
     if json:
         output.as_json(answer)
         return
@@ -139,43 +139,70 @@ def clashes(api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
         ("trunks", "at", "why", "what would tell them apart"),
         [
             (
-                summarize(clash["trunks"]),
-                summarize(clash["addresses"]),
-                clash["message"],
-                clash["remedy"],
+                summarize(conflict["trunks"]),
+                summarize(conflict["addresses"]),
+                conflict["message"],
+                conflict["remedy"],
             )
-            for clash in answer
+            for conflict in answer
         ],
-        "no trunks clash",
+        "no trunks conflict",
     )
 
 
-def events(
+def unknown(
+    limit: Annotated[int, typer.Option(metavar="N", help="how many", min=1, max=1000)] = 50,
+    api: ApiOption = DEFAULT_API,
+    json: JsonOption = False,
+) -> None:
+    """Show the unknown sources that sent requests, the most frequent first."""
+    answer = ask(api, f"/v1/unknown-sources?limit={limit}")
+    if json:
+        output.as_json(answer)
+        return
+    output.table(
+        ("source", "requests", "since", "last", "why", "asked for"),
+        [
+            (
+                source["source"],
+                str(source["requests"]),
+                output.instant(source["since"]),
+                output.instant(source["last_at"]),
+                source["message"],
+                ", ".join(source["asked"]),
+            )
+            for source in answer
+        ],
+        "no unknown source has come since the agent's start",
+    )
+
+
+def alarms(
     since: Annotated[
-        int, typer.Option(metavar="EVENT", help="only those after this one", min=0)
+        int, typer.Option(metavar="ALARM", help="only those after this one", min=0)
     ] = 0,
     api: ApiOption = DEFAULT_API,
     json: JsonOption = False,
 ) -> None:
     """Show the last alarms, the oldest first."""
-    answer = ask(api, f"/v1/events?since={since}")
+    answer = ask(api, f"/v1/alarms?since={since}")
     if json:
         output.as_json(answer)
         return
     output.table(
-        ("event", "when", "kind", "trunk", "what", "more like it"),
+        ("alarm", "when", "kind", "trunk", "what", "more like it"),
         [
             (
-                str(event["id"]),
-                output.instant(event["at"]),
-                event["kind"],
-                event["trunk"] or "-",
-                event["message"],
-                str(event["left_out"] or "-"),
+                str(alarm["id"]),
+                output.instant(alarm["at"]),
+                alarm["kind"],
+                alarm["trunk"] or "-",
+                alarm["message"],
+                str(alarm["left_out"] or "-"),
             )
-            for event in answer
+            for alarm in answer
         ],
-        "nothing has happened that needs anybody",
+        "no alarm has been raised since the agent's start",
     )
 
 

@@ -15,7 +15,7 @@ def format_duration(seconds: float) -> str:
 
 
 def escape_untrusted(text: str) -> str:
-    """Write a stranger's text so that it can be shown: `\\x1b` for a control character.
+    """Write a text from outside so that it can be shown: `\\x1b` for a control character.
 
     Nothing in it moves a cursor, changes a colour, or turns the direction of what is read.
     """

@@ -1,7 +1,7 @@
 """What the edge notices of unknown sources besides decisions: one datagram, which may be lost.
 
 Kinds: a message that cannot be parsed, a flood, a wrong password, too many connections. The agent
-counts them (`whence strangers`, metrics) and logs a bounded number. Fields are separated as those
+counts them (`whence unknown`, metrics) and logs a bounded number. Fields are separated as those
 of `ipc/decisions.py`; what a sender wrote stands last, cut, and is `shown` by who reads it.
 """
 

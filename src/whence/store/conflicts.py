@@ -1,4 +1,4 @@
-"""What the directory tells of trunks that clash at one address.
+"""What the directory tells of trunks that conflict at one address.
 
 It is read by a connection of its own, for a thread beside the agent's work.
 """
@@ -33,7 +33,7 @@ _SITES = """SELECT trunk_id, ip, port, exact FROM address
 
 
 def read(path: Path, now: float) -> list[Conflict]:
-    """Find the clashes in a directory, in one state of it. StoreError where it cannot be read."""
+    """Find the conflicts in a directory, in one state of it. StoreError where it cannot be read."""
     try:
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)) as db:
             db.execute("BEGIN")

@@ -1,4 +1,4 @@
-"""A trunk, its phone and a stranger around one edge, and what must hold whatever they send it."""
+"""A trunk, its phone and an unknown source around one edge, and what always holds."""
 
 from __future__ import annotations
 
@@ -67,11 +67,11 @@ class Arena:
         user = scene.user()
         self.phone = scene.phone(user)
         self.provider = Sender(scene, namespace, "provider")
-        self.stranger = Sender(scene, namespace, "stranger")
+        self.unknown_source = Sender(scene, namespace, "unknown_source")
         self.trunk: Caller = scene.trunk(user, at=self.provider.udp, networks=[self.provider.ip])
         self._fences = set(scene.fences)
         phones = self.phone.address[0]
-        self._tests = {self.provider.ip, self.stranger.ip, phones, *self._fences}
+        self._tests = {self.provider.ip, self.unknown_source.ip, phones, *self._fences}
         """Addresses from which the tests send: what any other sends is the edge's."""
         self._sniffer = Sniffer(namespace)
         self._refused = namespace.refused
@@ -145,7 +145,7 @@ class Arena:
     def begin(self) -> None:
         """Forget what another test left behind."""
         self.scene.is_over()
-        for endpoint in (self.provider, self.stranger):
+        for endpoint in (self.provider, self.unknown_source):
             endpoint.came()
         self.phone.waiting()
         self._sniffer.seen()

@@ -1,7 +1,7 @@
 """The 49 messages of RFC 4475, and what the edge makes of each.
 
 The messages stand here as the RFC has them, hosts and all: no name may be resolved, and nothing
-sent to them. Each lists what may become of it when it comes from a trunk; what a stranger may hear
+sent to them. Each lists what may become of it from a trunk; what an unknown source may hear
 follows from that.
 """
 
@@ -73,11 +73,11 @@ class Torture:
         mine = self.of_a_stream if over_tcp else self.of_a_trunk
         if self.name in UNREADABLE:
             mine |= {400, SILENCE}
-        return mine if of_a_trunk else of_a_stranger(mine)
+        return mine if of_a_trunk else of_an_unknown_source(mine)
 
 
-def of_a_stranger(outcomes: Outcomes) -> Outcomes:
-    """Return what a stranger may hear: 403, or the same refusal as a trunk; never a relay."""
+def of_an_unknown_source(outcomes: Outcomes) -> Outcomes:
+    """Return what an unknown source may hear: 403, or the refusal of a trunk; never a relay."""
     if outcomes == DROPPED:
         return DROPPED
     refusals = {outcome for outcome in outcomes if outcome == SILENCE or outcome >= 400}

@@ -101,12 +101,14 @@ def test_odd_line_end_over_tcp_reaches_nobody(arena: Arena) -> None:
     assert not arena.faults(len(LINES), arena.provider.ip)
 
 
-def test_odd_line_end_of_a_stranger_is_refused(arena: Arena) -> None:
+def test_odd_line_end_of_an_unknown_source_is_refused(arena: Arena) -> None:
     for what, line in LINES.items():
-        became = arena.by_udp(arena.stranger, with_line(made(arena, arena.stranger), line))
+        became = arena.by_udp(
+            arena.unknown_source, with_line(made(arena, arena.unknown_source), line)
+        )
         assert not became.arrived
         assert became.statuses in right(what, 400, 403), what
-    assert not arena.faults(len(LINES), arena.stranger.ip)
+    assert not arena.faults(len(LINES), arena.unknown_source.ip)
 
 
 @pytest.mark.parametrize("line_end", [b"\n", b"\r"])

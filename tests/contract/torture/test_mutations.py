@@ -1,4 +1,4 @@
-"""Twenty thousand messages made worse, from a trunk, its target and a stranger.
+"""Twenty thousand messages made worse, from a trunk, its target and an unknown source.
 
 A story is a hundred of them, of one kind. After each story the same must hold as after one torture.
 A failure says the seed of its story: WHENCE_SEED=seed tells that one again.
@@ -46,12 +46,12 @@ class Story:
         """Send a hundred messages, and assert what must hold."""
         arena = self.arena
         kind = self.dice.choices(
-            [self.of_the_trunk, self.of_a_stranger, self.in_a_dialog, self.of_replies],
+            [self.of_the_trunk, self.of_an_unknown_source, self.in_a_dialog, self.of_replies],
             [35, 30, 20, 15],
         )[0]
         kind()
         parties = (arena.provider.ip, arena.phone.address[0])
-        faults = arena.faults(EACH, *parties, arena.stranger.ip)
+        faults = arena.faults(EACH, *parties, arena.unknown_source.ip)
         assert not self.faults + faults
 
     # --- the kinds
@@ -70,22 +70,22 @@ class Story:
             arena.scene.is_over()
             self._answers(arena.provider)
 
-    def of_a_stranger(self) -> None:
+    def of_an_unknown_source(self) -> None:
         """Anything, also what belongs to a call: nothing of it arrives anywhere."""
         arena = self.arena
         call = connect(arena.scene, arena.provider.udp, arena.phone)
         for _ in range(EACH // AT_ONCE):
             for _ in range(AT_ONCE):
                 kind = self.dice.randrange(4)
-                data = self._beginning(arena.stranger) if kind < 2 else self._within(call)
-                self._send(arena.stranger.udp, self._reply(call) if kind == 3 else data)
+                data = self._beginning(arena.unknown_source) if kind < 2 else self._within(call)
+                self._send(arena.unknown_source.udp, self._reply(call) if kind == 3 else data)
             arena.scene.is_over()
             for data in self._new(arena.pick_up()):
-                self.faults.append(f"from a stranger to the target: {data!r}")
+                self.faults.append(f"from an unknown source to the target: {data!r}")
             for data in self._new(arena.provider.came()):
                 if not data.startswith(b"SIP/2.0"):
-                    self.faults.append(f"from a stranger to the trunk: {data!r}")
-            self._answers(arena.stranger)
+                    self.faults.append(f"from an unknown source to the trunk: {data!r}")
+            self._answers(arena.unknown_source)
 
     def in_a_dialog(self) -> None:
         """What belongs to a call has no stamp. What does not, any more, has the right ones."""

@@ -1,4 +1,4 @@
-"""The torture messages of RFC 4475, each from a trunk and from a stranger, over UDP and TCP.
+"""The torture messages of RFC 4475, each from a trunk and from an unknown source, over UDP and TCP.
 
 Nothing that they say gets anybody in, a worker down or a name resolved, and they are answered as
 the RFC says. After each of them a normal call passes.
@@ -27,7 +27,7 @@ HOP_BY_HOP = {"via", "v", "max-forwards", "route", "record-route"}
 
 def send(arena: Arena, torture: Torture, transport: str, *, of_a_trunk: bool) -> Became:
     """Send it; the trunk's datagram is the RFC's to the octet."""
-    sender = arena.provider if of_a_trunk else arena.stranger
+    sender = arena.provider if of_a_trunk else arena.unknown_source
     data = torture.data if of_a_trunk and transport == "udp" else once_more(torture.data)
     if transport == "udp":
         return arena.by_udp(sender, data)
@@ -87,9 +87,11 @@ def test_torture_from_a_trunk_ends_as_the_rfc_says(
 
 @EACH
 @BOTH
-def test_torture_from_a_stranger_is_refused(arena: Arena, torture: Torture, transport: str) -> None:
+def test_torture_from_an_unknown_source_is_refused(
+    arena: Arena, torture: Torture, transport: str
+) -> None:
     became = send(arena, torture, transport, of_a_trunk=False)
-    faults = arena.faults(1, arena.stranger.ip)
+    faults = arena.faults(1, arena.unknown_source.ip)
     faults += outcome_faults(torture, transport, became, of_a_trunk=False)
     assert not faults
     assert not became.arrived
@@ -151,9 +153,9 @@ def test_unknown_version_is_505_or_passed_over(arena: Arena, version: str, metho
     assert not arena.faults(1, arena.provider.ip)
 
 
-@pytest.mark.parametrize("of_a_trunk", [True, False], ids=["trunk", "stranger"])
+@pytest.mark.parametrize("of_a_trunk", [True, False], ids=["trunk", "unknown_source"])
 def test_cancel_of_nothing_is_481(arena: Arena, *, of_a_trunk: bool) -> None:
-    sender = arena.provider if of_a_trunk else arena.stranger
+    sender = arena.provider if of_a_trunk else arena.unknown_source
     assert outcomes(arena.by_udp(sender, bytes(asked(arena, "CANCEL")))) == [481]
     assert not arena.faults(1, sender.ip)
 
@@ -190,7 +192,7 @@ def test_octets_after_a_body_are_no_request_over_tcp(arena: Arena) -> None:
             assert target.rest() == []
 
 
-@pytest.mark.parametrize("of_a_trunk", [True, False], ids=["trunk", "stranger"])
+@pytest.mark.parametrize("of_a_trunk", [True, False], ids=["trunk", "unknown_source"])
 @pytest.mark.parametrize("below", ["255.255.255.255", "name.example.com", "TCP", "the target"])
 def test_reply_of_no_transaction_goes_nowhere(
     arena: Arena, below: str, *, of_a_trunk: bool
@@ -202,7 +204,7 @@ def test_reply_of_no_transaction_goes_nowhere(
     first = f"SIP/2.0/UDP {place(arena.scene.edge)};branch=z9hG4bKmadeup"
     vias = f"Via: {first}\r\nVia: {second};branch=z9hG4bKbelow\r\n"
     replies = [NAMED[name] for name in ("unreason", "noreason", "scalarlg", "bcast")]
-    sender = arena.provider if of_a_trunk else arena.stranger
+    sender = arena.provider if of_a_trunk else arena.unknown_source
     for torture in replies:
         data = re.sub(rb"(?m)^Via:[^\n]*\n", b"", torture.data)
         start, _, rest = data.partition(b"\r\n")

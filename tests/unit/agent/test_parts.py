@@ -66,7 +66,7 @@ def test_decision_reaches_calls_unknown_sources_and_alarms(
     (unknown,) = observers.unknown.kept
     assert unknown.requests == 2
     assert [event.alarm.kind for event in observers.alarms.since(0, 10)] == [
-        AlarmKind.MANY_STRANGERS
+        AlarmKind.MANY_UNKNOWN_REQUESTS
     ]
 
 
@@ -90,4 +90,4 @@ def test_change_of_the_directory_has_conflicts_looked_for(
     with closing(SharedDirectory(tmp_path / FILE, [observers.conflicts])) as directory:
         asyncio.run(story(directory))
     (event,) = observers.alarms.since(0, 10)
-    assert event.alarm.kind is AlarmKind.CLASH
+    assert event.alarm.kind is AlarmKind.CONFLICT

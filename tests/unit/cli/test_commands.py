@@ -48,7 +48,7 @@ def test_a_right_file_is_said_to_be_right(file: Path) -> None:
     assert done.stdout == f"{file}: right: 1 trunks, 1 users\n"
 
 
-def test_what_would_clash_is_a_warning_and_no_fault(file: Path) -> None:
+def test_what_would_conflict_is_a_warning_and_no_fault(file: Path) -> None:
     text = file.read_text(encoding="utf-8")
     acme = 'numbers = ["+442071234567"]\n[[user]]'
     bell = FILE[: FILE.index("[[user]]")].replace("acme", "bell").replace("acct1", "acct2")
@@ -92,8 +92,8 @@ def test_a_file_that_is_not_there_ends_with_2_and_one_sentence(
         ["explain", "--source", "udp:192.0.2.1:5060"],
         ["explain", "--call", "a", "--to", "sip:a@b"],
         ["calls", "--limit", "0"],
-        ["strangers", "admit", "192.0.2.1", "--trunk", "acme"],
-        ["strangers", "admit", "192.0.2.1", "--trunk", "acme", "--for", "long"],
+        ["allow", "192.0.2.1", "--trunk", "acme"],
+        ["allow", "192.0.2.1", "--trunk", "acme", "--for", "long"],
     ],
 )
 def test_a_wrong_command_line_ends_with_2(words: list[str]) -> None:
@@ -125,16 +125,18 @@ def test_help_names_every_command() -> None:
         "check",
         "trunks",
         "addresses",
-        "clashes",
+        "conflicts",
         "users",
         "calls",
-        "strangers",
-        "events",
+        "unknown",
+        "alarms",
         "explain",
         "register",
         "unregister",
         "park",
         "resume",
+        "allow",
+        "revoke",
         "reload",
     ):
         assert command in done.stdout
@@ -164,10 +166,12 @@ ASKING = [
     ["addresses"],
     ["users"],
     ["calls"],
-    ["strangers"],
-    ["events"],
+    ["unknown"],
+    ["alarms"],
     ["explain", "--source", "udp:192.0.2.1:5060", "--ruri", "sip:a@b"],
 ]
+PATHS = {"unknown": "unknown-sources"}
+"""Command → path, where the names differ."""
 
 
 @pytest.mark.parametrize("words", ASKING, ids=lambda words: words[0])
@@ -279,15 +283,15 @@ def test_json_is_the_answer_of_the_api_as_it_is(api: Api) -> None:
         "/v1/addresses": [{"trunk": "acme", "ip": "192.0.2.1"}],
         "/v1/users": [{"name": "ålice"}],
         "/v1/calls": [{"call_id": "a"}],
-        "/v1/strangers": [{"source": "udp:192.0.2.1:5060"}],
-        "/v1/events": [{"id": 1}],
+        "/v1/unknown-sources": [{"source": "udp:192.0.2.1:5060"}],
+        "/v1/alarms": [{"id": 1}],
         "/v1/explain": {"decision": "unknown"},
     }
     api.answers = {path: (200, answer) for path, answer in answers.items()}
     for words in ASKING:
         done = whence(*words, "--json", "--api", api.url)
         assert (done.returncode, done.stderr) == (0, "")
-        assert json.loads(done.stdout) == answers[f"/v1/{words[0]}"]
+        assert json.loads(done.stdout) == answers[f"/v1/{PATHS.get(words[0], words[0])}"]
 
 
 def test_the_api_may_be_named_in_the_environment_and_no_proxy_is_asked(api: Api) -> None:
@@ -429,8 +433,8 @@ def test_calls_are_a_table(api: Api) -> None:
         assert shown in row
 
 
-def test_strangers_are_a_table(api: Api) -> None:
-    stranger = {
+def test_unknown_sources_are_a_table(api: Api) -> None:
+    unknown_source = {
         "source": "udp:192.0.2.7:5060",
         "requests": 7,
         "since": 1_700_000_000.0,
@@ -439,61 +443,61 @@ def test_strangers_are_a_table(api: Api) -> None:
         "reasons": ["flood", "unknown_address"],
         "message": "flood, no address admits the source",
     }
-    api.answers["/v1/strangers"] = (200, [stranger])
-    said = whence("strangers", "--api", api.url).stdout
+    api.answers["/v1/unknown-sources"] = (200, [unknown_source])
+    said = whence("unknown", "--api", api.url).stdout
     (row,) = (line for line in said.splitlines() if "192.0.2.7" in line)
     assert "7" in row and "sip:1@x, sip:2@x" in row and "flood, no address admits" in row
 
 
-def test_events_are_a_table(api: Api) -> None:
-    lapse = {
+def test_alarms_are_a_table(api: Api) -> None:
+    expiry = {
         "id": 1_700_000_000_123,
         "at": 1_700_000_000.0,
-        "kind": "lapsed",
+        "kind": "registration_expired",
         "trunk": "acme",
         "message": "what was granted ended without a refresh",
         "left_out": 3,
     }
-    api.answers["/v1/events"] = (200, [lapse])
-    said = whence("events", "--since", "5", "--api", api.url).stdout
-    (row,) = (line for line in said.splitlines() if "lapsed" in line)
+    api.answers["/v1/alarms"] = (200, [expiry])
+    said = whence("alarms", "--since", "5", "--api", api.url).stdout
+    (row,) = (line for line in said.splitlines() if "registration_expired" in line)
     for shown in ("1700000000123", "acme", "ended without a refresh", "3"):
         assert shown in row
 
 
-def test_one_is_admitted_for_the_time_that_is_written(api: Api) -> None:
+def test_allow_is_for_the_time_that_is_written(api: Api) -> None:
     answer = {"trunk": "acme", "ip": "192.0.2.7", "transport": "udp", "expires_at": 4_000_000_000}
-    api.answers["/v1/strangers/admit"] = (200, answer)
-    words = ["strangers", "admit", "udp:192.0.2.7:5060", "--trunk", "acme", "--for", "1h"]
+    api.answers["/v1/unknown-sources/allow"] = (200, answer)
+    words = ["allow", "udp:192.0.2.7:5060", "--trunk", "acme", "--for", "1h"]
     done = whence(*words, "--api", api.url)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("192.0.2.7 is admitted as trunk acme, over udp or a stronger")
+    assert done.stdout.startswith("192.0.2.7 is allowed as trunk acme, over udp or a stronger")
     (question,) = api.questions
     expected = {"source": "udp:192.0.2.7:5060", "trunk": "acme", "for_s": 3600, "note": ""}
     assert question == expected
 
 
-ADMIT = ["admit", "192.0.2.7", "--trunk", "acme", "--for", "1h"]
-EXPEL = ["expel", "192.0.2.7", "--trunk", "acme"]
+ALLOW = ["allow", "192.0.2.7", "--trunk", "acme", "--for", "1h"]
+REVOKE = ["revoke", "192.0.2.7", "--trunk", "acme"]
 ELSEWHERE = "http://127.0.0.1:1"
 
 
-@pytest.mark.parametrize("words", [ADMIT, EXPEL], ids=lambda words: words[0])
-def test_an_option_counts_before_a_subcommand_too(api: Api, words: list[str]) -> None:
+@pytest.mark.parametrize("words", [ALLOW, REVOKE], ids=lambda words: words[0])
+def test_the_json_of_an_order_is_the_answer_as_it_is(api: Api, words: list[str]) -> None:
     answer = {"trunk": "acme", "ip": "192.0.2.7", "transport": "udp", "expires_at": 4_000_000_000}
-    api.answers[f"/v1/strangers/{words[0]}"] = (200, answer)
-    done = whence("strangers", "--api", api.url, "--json", *words, WHENCE_API=ELSEWHERE)
+    api.answers[f"/v1/unknown-sources/{words[0]}"] = (200, answer)
+    done = whence(*words, "--api", api.url, "--json", WHENCE_API=ELSEWHERE)
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout) == answer
     assert len(api.questions) == 1
 
 
-@pytest.mark.parametrize("words", [ADMIT, EXPEL], ids=lambda words: words[0])
-def test_a_subcommands_own_api_is_the_one_that_is_asked(api: Api, words: list[str]) -> None:
+@pytest.mark.parametrize("words", [ALLOW, REVOKE], ids=lambda words: words[0])
+def test_an_order_goes_to_the_api_that_is_named(api: Api, words: list[str]) -> None:
     answer = {"trunk": "acme", "ip": "192.0.2.7", "transport": "udp", "expires_at": 4_000_000_000}
-    api.answers[f"/v1/strangers/{words[0]}"] = (200, answer)
-    assert whence("strangers", "--api", ELSEWHERE, *words, "--api", api.url).returncode == 0
-    assert whence("strangers", *words, WHENCE_API=api.url).returncode == 0
+    api.answers[f"/v1/unknown-sources/{words[0]}"] = (200, answer)
+    assert whence(*words, "--api", api.url, WHENCE_API=ELSEWHERE).returncode == 0
+    assert whence(*words, WHENCE_API=api.url).returncode == 0
     assert len(api.questions) == 2
 
 

@@ -1,4 +1,4 @@
-"""What the edge tells of a decision arrives as it was, whatever bytes strangers send."""
+"""What the edge tells of a decision arrives as it was, whatever bytes unknown sources send."""
 
 import pytest
 from hypothesis import given
@@ -139,7 +139,7 @@ def test_what_is_told_is_read(
 
 
 @given(st.text(), st.text(), st.text(), st.text(), st.text())
-def test_no_text_of_a_strangers_changes_what_was_decided(
+def test_no_text_of_an_unknown_sources_changes_what_was_decided(
     ruri: str, to: str, called: str, call_id: str, method: str
 ) -> None:
     was = read(tell(UNKNOWN, SOURCE, ruri, to, called, call_id, method))

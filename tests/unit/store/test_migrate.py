@@ -171,6 +171,16 @@ def test_migrate_old_version_keeps_all_else(path: Path, name: str) -> None:
     assert ignored == ([("192.0.2.99", NOW - 3)] if name in ("4_learning", "4", "5") else [])
 
 
+def test_migrate_renames_the_kinds_of_history(path: Path) -> None:
+    (event,) = old_files.ROWS["event"]
+    kinds = ["admitted", "expelled", "registered"]
+    events = [{**event, "id": id_, "what": kind} for id_, kind in enumerate(kinds, start=1)]
+    old_files.make(path, "5", {**old_files.ROWS, "event": events})
+    with opened(path) as directory:
+        kinds_now = [event.what for _, event in directory.events("acme")]
+    assert kinds_now == [EventKind.ALLOWED, EventKind.REVOKED, EventKind.REGISTERED]
+
+
 @pytest.mark.parametrize("name", OLD)
 def test_migrated_file_identifies_the_next_call(path: Path, name: str) -> None:
     old_files.make(path, name)

@@ -130,7 +130,7 @@ def test_a_test_run_that_is_killed_leaves_no_process_behind(rig: Rig) -> None:
 
 
 def test_a_provider_challenges_and_registers(rig: Rig) -> None:
-    provider, client = rig.provider(accounts=ACCOUNTS), rig.stranger()
+    provider, client = rig.provider(accounts=ACCOUNTS), rig.unknown_source()
     granted = register(client, provider, contact="<sip:token@192.0.2.1>")
     assert granted.status == 200
     assert granted["CSeq"] == "2 REGISTER"
@@ -143,7 +143,7 @@ def test_a_provider_challenges_and_registers(rig: Rig) -> None:
 
 def test_a_register_that_is_sent_again_is_seen_once(rig: Rig) -> None:
     """And one that only says the same, on a branch of its own, is another."""
-    provider, client = rig.provider(accounts=ACCOUNTS), rig.stranger()
+    provider, client = rig.provider(accounts=ACCOUNTS), rig.unknown_source()
     uri = f"sip:acct1@{provider.domain}"
     first, other = (
         request("REGISTER", uri, client.address, call_id="known", contact=f"<{uri}>")
@@ -155,7 +155,7 @@ def test_a_register_that_is_sent_again_is_seen_once(rig: Rig) -> None:
 
 
 def test_a_provider_may_not_challenge(rig: Rig) -> None:
-    provider, client = rig.provider(accounts=ACCOUNTS, challenge=False), rig.stranger()
+    provider, client = rig.provider(accounts=ACCOUNTS, challenge=False), rig.unknown_source()
     assert register(client, provider)["CSeq"] == "1 REGISTER"
     assert register(client, provider, user="nobody").status == 404
 
@@ -163,7 +163,7 @@ def test_a_provider_may_not_challenge(rig: Rig) -> None:
 def test_a_provider_grants_less_lists_another_and_asks_for_more(rig: Rig) -> None:
     other = "sip:other@198.51.100.9:5060"
     provider = rig.provider(accounts=ACCOUNTS, grants_s=40, min_expires=20, also_lists=other)
-    client = rig.stranger()
+    client = rig.unknown_source()
     granted = register(client, provider, contact="<sip:token@192.0.2.1>")
     another, ours = granted.contacts
     # A second may begin between its being written down and being listed.
@@ -174,7 +174,7 @@ def test_a_provider_grants_less_lists_another_and_asks_for_more(rig: Rig) -> Non
 
 
 def test_a_provider_refuses_while_told_to(rig: Rig) -> None:
-    provider, client = rig.provider(accounts=ACCOUNTS, refuses=403), rig.stranger()
+    provider, client = rig.provider(accounts=ACCOUNTS, refuses=403), rig.unknown_source()
     assert register(client, provider).status == 403
     provider.accept()
     assert register(client, provider).status == 200
@@ -186,7 +186,7 @@ def test_a_provider_refuses_while_told_to(rig: Rig) -> None:
 
 
 def test_an_endpoint_answers_by_hand(rig: Rig) -> None:
-    caller, server = rig.stranger(), rig.endpoint("server", 5060)
+    caller, server = rig.unknown_source(), rig.endpoint("server", 5060)
     uri = f"sip:someone@{rig.ip('server')}"
     caller.send(request("OPTIONS", uri, caller.address), server.address)
     asked = server.receive()
@@ -287,7 +287,7 @@ def test_calls_through_a_proxy_find_phone_and_way_back(rig: Rig) -> None:
     caller = rig.caller(provider.address)
     uri = f"sip:acct1@{provider.domain}"
     caller.call(uri, expect=404)
-    register(rig.stranger(), provider, contact=f"<{phone.uri}>")
+    register(rig.unknown_source(), provider, contact=f"<{phone.uri}>")
     caller.call(uri, expect=200)
     phone.behave("hangs_up")
     caller.call(uri, hung_up_by="phone", expect=200)

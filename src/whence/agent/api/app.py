@@ -65,7 +65,7 @@ class ApiParts:
     health: Callable[[], Awaitable[Health]]
     reload: Callable[[], Reloaded]
     """ConfigError or StoreError where it changed nothing."""
-    clashes: ConflictMonitor
+    conflicts: ConflictMonitor
     metrics: CollectorRegistry
 
 
@@ -143,8 +143,8 @@ def make(parts: ApiParts, clock: Callable[[], float] = time.time) -> FastAPI:
             if address.live(now)
         ]
 
-    @api.get("/v1/clashes")
-    async def clashes() -> list[ConflictView]:
+    @api.get("/v1/conflicts")
+    async def conflicts() -> list[ConflictView]:
         """Trunks at one address that no rule could tell apart, and what would."""
         return [
             ConflictView(
@@ -155,7 +155,7 @@ def make(parts: ApiParts, clock: Callable[[], float] = time.time) -> FastAPI:
                 message=found.message,
                 remedy=found.remedy,
             )
-            for found in await parts.clashes.look()
+            for found in await parts.conflicts.look()
         ]
 
     @api.post("/v1/explain")

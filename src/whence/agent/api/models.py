@@ -270,7 +270,7 @@ SourceOrIp = Annotated[str, AfterValidator(_is_source_or_ip)]
 
 
 class AllowRequest(BaseModel):
-    """Whom to admit, as whose, for how long."""
+    """Which source to allow, as which trunk's, for how long."""
 
     source: SourceOrIp = Field(examples=["udp:203.0.113.7:5060"])
     trunk: str = Field(examples=["acme"])
@@ -279,21 +279,21 @@ class AllowRequest(BaseModel):
 
 
 class RevokeRequest(BaseModel):
-    """Whom to let in no longer, and as whose he was."""
+    """Which source to allow no longer, and as which trunk's it was allowed."""
 
     source: SourceOrIp = Field(examples=["udp:203.0.113.7:5060"])
     trunk: str = Field(examples=["acme"])
 
 
 class RevokedView(BaseModel):
-    """An ip that the operator lets in no longer."""
+    """An ip that the operator revoked."""
 
     trunk: str
     ip: str
 
 
 class AllowedView(BaseModel):
-    """An address that the operator let in for a while."""
+    """An address that the operator allowed for a while."""
 
     trunk: str
     ip: str

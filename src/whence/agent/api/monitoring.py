@@ -1,4 +1,7 @@
-"""The API's paths to what happened: calls, strangers, alarms. Texts from outside are `shown`."""
+"""The API's paths to what happened: calls, unknown sources, alarms.
+
+Texts from outside are escaped.
+"""
 
 from __future__ import annotations
 
@@ -38,8 +41,8 @@ class Happened:
 
     directory: Directory
     calls: Calls
-    strangers: UnknownSources
-    events: Alarms
+    unknown_sources: UnknownSources
+    alarms: Alarms
 
 
 def add(api: FastAPI, happened: Happened, clock: Callable[[], float] = time.time) -> None:
@@ -72,8 +75,8 @@ def add(api: FastAPI, happened: Happened, clock: Callable[[], float] = time.time
             for one in found
         ]
 
-    @api.get("/v1/strangers")
-    async def strangers(
+    @api.get("/v1/unknown-sources")
+    async def unknown_sources(
         limit: int = Query(default=100, ge=1, le=LIST_LIMIT),
     ) -> list[UnknownSourceView]:
         """Who asked and is not known, who asked most often first."""
@@ -87,48 +90,49 @@ def add(api: FastAPI, happened: Happened, clock: Callable[[], float] = time.time
                 reasons=list(one.reasons),
                 message=one.message,
             )
-            for one in islice(happened.strangers.kept, limit)
+            for one in islice(happened.unknown_sources.kept, limit)
         ]
 
     @api.post(
-        "/v1/strangers/admit",
+        "/v1/unknown-sources/allow",
         responses={404: {"description": "no such trunk"}, 409: {"description": "it is disabled"}},
     )
-    async def admit(admission: AllowRequest) -> AllowedView:
-        """Let a stranger's calls in as a trunk's, from any port of its ip, for a while."""
-        address = happened.strangers.admit(
-            source_or_ip(admission.source), admission.trunk, admission.for_s, admission.note
+    async def allow(order: AllowRequest) -> AllowedView:
+        """Let an unknown source's calls in as a trunk's, from any port of its ip, for a while."""
+        address = happened.unknown_sources.allow(
+            source_or_ip(order.source), order.trunk, order.for_s, order.note
         )
         return AllowedView(
-            trunk=admission.trunk,
+            trunk=order.trunk,
             ip=str(address.ip),
             transport=address.transport,
             expires_at=address.expires_at or 0.0,
         )
 
     @api.post(
-        "/v1/strangers/expel", responses={404: {"description": "no such trunk, or not admitted"}}
+        "/v1/unknown-sources/revoke",
+        responses={404: {"description": "no such trunk, or not allowed"}},
     )
-    async def expel(expulsion: RevokeRequest) -> RevokedView:
-        """Take back what let a stranger in: from now on his calls are refused."""
-        ip, trunk = source_or_ip(expulsion.source).ip, escape_untrusted(expulsion.trunk)
-        done = happened.strangers.expel(source_or_ip(expulsion.source), expulsion.trunk)
+    async def revoke(order: RevokeRequest) -> RevokedView:
+        """Revoke what allowed an unknown source: from now on its calls are refused."""
+        ip, trunk = source_or_ip(order.source).ip, escape_untrusted(order.trunk)
+        done = happened.unknown_sources.revoke(source_or_ip(order.source), order.trunk)
         if not done:
             raise HTTPException(
                 404,
-                f"nobody let {ip} in as trunk {trunk}; what the file pins is taken out of the file",
+                f"{ip} is not allowed as trunk {trunk}; remove what the file pins from the file",
             )
-        return RevokedView(trunk=expulsion.trunk, ip=str(ip))
+        return RevokedView(trunk=order.trunk, ip=str(ip))
 
-    @api.get("/v1/events")
-    async def events(
+    @api.get("/v1/alarms")
+    async def alarms(
         since: int = Query(default=0, ge=0, description="the id of the last one you have"),
         limit: int = Query(default=LIST_LIMIT, ge=1, le=LIST_LIMIT),
     ) -> list[AlarmView]:
-        """What somebody should have heard of, the oldest first: the last 1000 alarms."""
+        """The last 1000 alarms, the oldest first."""
         return [
-            AlarmView.model_validate(as_json(event))
-            for event in happened.events.since(since, limit)
+            AlarmView.model_validate(as_json(raised))
+            for raised in happened.alarms.since(since, limit)
         ]
 
 

@@ -213,7 +213,7 @@ class MonitoringConfig(Table):
     """
     unknown_requests_per_minute_alarm: int = Field(default=600, ge=0, le=1_000_000_000)
     """Requests of unknown sources in a minute, above which the agent raises the alarm
-    `many_strangers`. 0: never.
+    `many_unknown_requests`. 0: never.
     """
     webhook: Annotated[str, AfterValidator(check_webhook_url)] = Field(
         default="", examples=["https://alarms.example/whence"]

@@ -30,7 +30,7 @@ LOOK_S = 0.5
 
 NOT_YET = Why(RegistrationReason.NOT_REGISTERED_YET, "uac has not registered it yet")
 
-_TOLD_BY_WHO_DID_IT = frozenset({EventKind.ADMITTED, EventKind.EXPELLED})
+_TOLD_BY_WHO_DID_IT = frozenset({EventKind.ALLOWED, EventKind.REVOKED})
 
 SWEEP_S = 60.0
 """How often addresses that have ended are swept out of the directory."""

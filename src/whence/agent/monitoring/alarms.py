@@ -41,7 +41,7 @@ class RaisedAlarm:
 class AlarmObserver(Protocol):
     """Acts on alarms. Called in the loop; it must not wait, nor raise."""
 
-    def raised(self, event: RaisedAlarm) -> None:
+    def raised(self, raised: RaisedAlarm) -> None:
         """An alarm has been told, and is not one of too many alike."""
 
 
@@ -71,16 +71,16 @@ class Alarms:
         now = self._clock()
         said = replace(said, message=escape_untrusted(said.message))
         self._id = max(self._id + 1, int(now * 1000))
-        event = RaisedAlarm(self._id, now, said)
-        self._last.append(event)
+        raised = RaisedAlarm(self._id, now, said)
+        self._last.append(raised)
         if not logged:
             log.warning("%s", sentence(said))
         for observer in self._observers:
-            observer.raised(event)
+            observer.raised(raised)
 
     def since(self, id_: int, limit: int) -> list[RaisedAlarm]:
-        """The first `limit` events after the one with this id, the oldest first."""
-        return [event for event in self._last if event.id > id_][:limit]
+        """The first `limit` alarms after the one with this id, the oldest first."""
+        return [raised for raised in self._last if raised.id > id_][:limit]
 
     async def run(self) -> None:
         """Tell what was left out, when its time is over; until cancelled."""
@@ -102,21 +102,22 @@ class Alarms:
             if said is not None:
                 self.tell(said, logged=True)
 
-    def clash(self, found: Conflict) -> None:
-        """Hear of a new clash, which the log told."""
-        self.tell(Alarm(AlarmKind.CLASH, found.trunks[0], str(found)), logged=True)
+    def conflict(self, found: Conflict) -> None:
+        """Hear of a new conflict, which the log told."""
+        self.tell(Alarm(AlarmKind.CONFLICT, found.trunks[0], str(found)), logged=True)
 
     def not_in_dns(self, trunk_id: str, registrar: TransportAddress, servers: str) -> None:
         """Hear that a trunk was granted by an address that DNS does not name."""
         message = f"{registrar} granted, and DNS does not name it for {servers}"
-        self.tell(Alarm(AlarmKind.SERVER_NOT_IN_DNS, trunk_id, message))
+        self.tell(Alarm(AlarmKind.REGISTRAR_NOT_IN_DNS, trunk_id, message))
 
-    def too_many_strangers(self, last: DecisionReport, limit: int) -> None:
-        """Hear that more strangers than the limit came within a minute."""
+    def too_many_unknown_requests(self, last: DecisionReport, limit: int) -> None:
+        """Report that unknown sources sent more requests than the limit within a minute."""
         message = (
-            f"more than {limit} requests of strangers in a minute, the last from {last.source}"
+            f"more than {limit} requests of unknown sources in a minute, "
+            f"the last from {last.source}"
         )
-        self.tell(Alarm(AlarmKind.MANY_STRANGERS, None, message))
+        self.tell(Alarm(AlarmKind.MANY_UNKNOWN_REQUESTS, None, message))
 
     def password_guessed(self, noticed: Notice) -> None:
         """Report that a source was blocked because it guessed phones' passwords."""
@@ -144,8 +145,8 @@ _OF_REFUSAL: dict[Rule | Reason, tuple[AlarmKind, str]] = {
 class WrongTokenAlarms:
     """Raises an alarm when a request names a trunk at a source that is not the trunk's own."""
 
-    def __init__(self, events: Alarms) -> None:
-        self._events = events
+    def __init__(self, alarms: Alarms) -> None:
+        self._alarms = alarms
 
     def hear(self, heard: DecisionReport, _data: bytes) -> None:
         """Tell of one decision, if it was refused for that."""
@@ -155,7 +156,7 @@ class WrongTokenAlarms:
         if found is not None:
             kind, message = found
             for trunk in heard.named:
-                self._events.tell(Alarm(kind, trunk, message.format(source=heard.source)))
+                self._alarms.tell(Alarm(kind, trunk, message.format(source=heard.source)))
 
 
 def sentence(said: Alarm) -> str:
@@ -165,13 +166,13 @@ def sentence(said: Alarm) -> str:
     return f"alarm: {trunk}{said.kind}: {said.message}{left_out}"
 
 
-def as_json(event: RaisedAlarm) -> dict[str, object]:
-    """Write an event in the API's names."""
+def as_json(raised: RaisedAlarm) -> dict[str, object]:
+    """Write an alarm in the API's names."""
     return {
-        "id": event.id,
-        "at": event.at,
-        "kind": str(event.alarm.kind),
-        "trunk": event.alarm.trunk,
-        "message": event.alarm.message,
-        "left_out": event.alarm.left_out,
+        "id": raised.id,
+        "at": raised.at,
+        "kind": str(raised.alarm.kind),
+        "trunk": raised.alarm.trunk,
+        "message": raised.alarm.message,
+        "left_out": raised.alarm.left_out,
     }

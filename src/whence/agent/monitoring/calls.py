@@ -1,6 +1,6 @@
 """What happened: the last decisions that the edge told, and counts of all of them.
 
-What trunks' addresses sent and what strangers sent is kept apart, so that no flood of strangers
+What trunks' addresses sent and what unknown sources sent is kept apart, so that no flood of these
 pushes a call out. Kept as it came, a decision takes few hundred bytes; it is read when it is asked
 for.
 """
@@ -33,7 +33,7 @@ SAME_LIMIT = 20
 
 @dataclass
 class Calls:
-    """The last decisions, at most `limit` of trunks' sources and as many of strangers."""
+    """The last decisions, at most `limit` of trunks' sources and as many of unknown sources."""
 
     limit: int
     file: CallsFile | None = None
@@ -44,7 +44,7 @@ class Calls:
 
     def __post_init__(self) -> None:
         self._known: deque[bytes] = deque(maxlen=self.limit)
-        self._strangers: deque[bytes] = deque(maxlen=self.limit)
+        self._unknown_sources: deque[bytes] = deque(maxlen=self.limit)
 
     def hear(self, heard: DecisionReport, data: bytes) -> None:
         """Count one decision, and keep it."""
@@ -54,7 +54,7 @@ class Calls:
             self.last_call_at[trunk] = heard.at
         if heard.method == "OPTIONS" and heard.kind is not DecisionKind.UNKNOWN:
             return  # providers ask every few seconds whether we live: that is no call
-        (self._strangers if heard.kind is DecisionKind.UNKNOWN else self._known).append(data)
+        (self._unknown_sources if heard.kind is DecisionKind.UNKNOWN else self._known).append(data)
         if self.file is not None and heard.kind is not DecisionKind.UNKNOWN:
             self.file.write(heard)
 
@@ -62,7 +62,7 @@ class Calls:
         """The last `limit` decisions, the newest first."""
         newest = [
             told.read(data)
-            for kept in (self._known, self._strangers)
+            for kept in (self._known, self._unknown_sources)
             for _, data in zip(range(limit), reversed(kept), strict=False)
         ]
         return sorted(newest, key=lambda one: one.at, reverse=True)[:limit]
@@ -78,7 +78,7 @@ class Calls:
 
     def _with(self, call_id: str) -> Iterator[bytes]:
         ending = call_id.encode("utf-8", "replace")
-        for data in chain(self._known, self._strangers):
+        for data in chain(self._known, self._unknown_sources):
             if data.endswith(ending) or b"\\" in ending:
                 sent = told.call_id_of(data)
                 if call_id in (sent, escape_untrusted(sent)):

@@ -1,4 +1,4 @@
-"""Clashes as they are now: looked for when addresses or trunks change, and told once.
+"""Conflicts as they are now: looked for when addresses or trunks change, and told once.
 
 They are read beside the agent's own work, in a thread with a connection of its own: with 100 000
 trunks it takes a second, and nobody waits for it.
@@ -30,14 +30,14 @@ SHARE = 0.05
 
 
 class ConflictObserver(Protocol):
-    """Acts on clashes. Called in the loop; it must not wait, nor raise."""
+    """Acts on conflicts. Called in the loop; it must not wait, nor raise."""
 
-    def clash(self, found: Conflict) -> None:
-        """There is a new clash; the log has told it."""
+    def conflict(self, found: Conflict) -> None:
+        """There is a new conflict; the log has told it."""
 
 
 class ConflictMonitor:
-    """The clashes among the trunks of the directory at `path`. `run` it; it observes that."""
+    """The conflicts among the trunks of the directory at `path`. `run` it; it observes that."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class ConflictMonitor:
         self._changed.set()
 
     async def run(self) -> None:
-        """Look for clashes until cancelled."""
+        """Look for conflicts until cancelled."""
         while True:
             self._changed.clear()
             began_at = time.monotonic()
@@ -72,18 +72,18 @@ class ConflictMonitor:
                 continue
 
     async def look(self) -> list[Conflict]:
-        """Say what clashes now; the log tells each once."""
+        """Return the conflicts of now; the log tells each once."""
         try:
             self.known = await asyncio.to_thread(read, self._path, self._clock())
         except StoreError as error:
-            log.error("clashes cannot be looked for: %s", error)  # noqa: TRY400 - a neighbour's fault
+            log.error("conflicts cannot be looked for: %s", error)  # noqa: TRY400 - a neighbour's fault
             return self.known
         now = {mark for found in self.known for mark in _marks(found)}
         for found in self.known:
             if not _marks(found) <= self._told:
-                log.warning("clash: %s", found)
+                log.warning("conflict: %s", found)
                 for observer in self._observers:
-                    observer.clash(found)
+                    observer.conflict(found)
         self._told = now
         return self.known
 

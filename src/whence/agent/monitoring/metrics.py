@@ -134,18 +134,18 @@ class ClientMetrics(Collector):
 
 
 class DecisionMetrics(Collector):
-    """What the edge told, counted. Only trunks of the file are named: strangers name nothing."""
+    """What the edge told, counted. Only trunks of the file are named."""
 
     def __init__(
         self,
         hearing: DecisionReceiver,
         calls: Calls,
-        strangers: UnknownSources,
+        unknown_sources: UnknownSources,
         trunks: RegistrationStatus,
     ) -> None:
         self._hearing = hearing
         self._calls = calls
-        self._strangers = strangers
+        self._unknown_sources = unknown_sources
         self._trunks = trunks
 
     def collect(self) -> Iterable[Metric]:
@@ -185,12 +185,12 @@ class DecisionMetrics(Collector):
         yield GaugeMetricFamily(
             "whence_unknown_sources",
             "Unknown sources in memory.",
-            len(self._strangers.kept),
+            len(self._unknown_sources.kept),
         )
         yield CounterMetricFamily(
             "whence_unknown_sources_evicted",
             "Unknown sources that newer ones replaced in memory.",
-            self._strangers.kept.forgotten,
+            self._unknown_sources.kept.forgotten,
         )
         if calls.file is not None:
             yield CounterMetricFamily(
@@ -203,8 +203,8 @@ class DecisionMetrics(Collector):
 class AlarmMetrics(Collector):
     """Alarms, and what became of them."""
 
-    def __init__(self, events: Alarms, webhook: Webhook | None) -> None:
-        self._events = events
+    def __init__(self, alarms: Alarms, webhook: Webhook | None) -> None:
+        self._alarms = alarms
         self._webhook = webhook
 
     def collect(self) -> Iterable[Metric]:
@@ -213,18 +213,18 @@ class AlarmMetrics(Collector):
             "whence_alarms", "Alarms by kind, also those that were not told.", labels=["kind"]
         )
         for kind in AlarmKind:
-            alarms.add_metric([kind], self._events.counts[kind])
+            alarms.add_metric([kind], self._alarms.counts[kind])
         yield alarms
         if self._webhook is not None:
             yield GaugeMetricFamily(
-                "whence_webhook_waiting", "Events that nobody took yet.", self._webhook.waiting
+                "whence_webhook_waiting", "Alarms that wait to be taken.", self._webhook.waiting
             )
             yield CounterMetricFamily(
-                "whence_webhook_delivered", "Events that were taken.", self._webhook.delivered
+                "whence_webhook_delivered", "Alarms that were taken.", self._webhook.delivered
             )
             yield CounterMetricFamily(
                 "whence_webhook_dropped",
-                "Events that were refused, or gave way to newer ones.",
+                "Alarms that were refused, or gave way to newer ones.",
                 self._webhook.dropped,
             )
 
@@ -270,15 +270,15 @@ class BuildMetrics(Collector):
 class ConflictMetrics(Collector):
     """Trunks that no rule could tell apart."""
 
-    def __init__(self, clashes: ConflictMonitor) -> None:
-        self._clashes = clashes
+    def __init__(self, conflicts: ConflictMonitor) -> None:
+        self._conflicts = conflicts
 
     def collect(self) -> Iterable[Metric]:
         """Read every metric."""
         yield GaugeMetricFamily(
             "whence_conflicts",
             "Groups of trunks at one address that no rule could tell apart.",
-            len(self._clashes.known),
+            len(self._conflicts.known),
         )
 
 

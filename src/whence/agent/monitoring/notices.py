@@ -37,7 +37,7 @@ class BlockObserver(Protocol):
 class NoticeCounts:
     """Counts notices."""
 
-    strangers: UnknownSourceTable
+    unknown_sources: UnknownSourceTable
     observers: Sequence[BlockObserver] = ()
     counts: Counter[NoticeReason] = field(default_factory=Counter)
     blocks: int = 0
@@ -55,7 +55,7 @@ class NoticeCounts:
         self.left_out += noticed.left_out
         is_password = noticed.reason is NoticeReason.PASSWORD
         user = f"user {escape_untrusted(noticed.detail)}" if is_password else ""
-        self.strangers.saw(noticed.source, user, noticed.at, noticed.reason, noticed.count)
+        self.unknown_sources.saw(noticed.source, user, noticed.at, noticed.reason, noticed.count)
         if not is_password:
             return
         self._log_password(noticed)

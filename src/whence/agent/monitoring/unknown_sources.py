@@ -1,4 +1,4 @@
-"""Strangers, as the edge tells of them; and the operator's way to admit one for a while."""
+"""Unknown sources, as the edge reports them; and how the operator allows one for a while."""
 
 from __future__ import annotations
 
@@ -24,10 +24,13 @@ log = logging.getLogger(__name__)
 
 
 class UnknownRateObserver(Protocol):
-    """Acts on too many requests of strangers. Called in the loop; it must not wait, nor raise."""
+    """Acts on too many requests of unknown sources.
 
-    def too_many_strangers(self, last: DecisionReport, limit: int) -> None:
-        """More strangers than `limit` came within a minute; `last` is the one that exceeds it."""
+    Called in the loop; it must not wait, nor raise.
+    """
+
+    def too_many_unknown_requests(self, last: DecisionReport, limit: int) -> None:
+        """More than `limit` requests came within a minute; `last` is the one that exceeds it."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +42,13 @@ class UnknownSourceCounter:
     observers: Sequence[UnknownRateObserver] = ()
 
     def hear(self, heard: DecisionReport, _data: bytes) -> None:
-        """Count one decision, if it was on a stranger."""
+        """Count one decision, if it was on an unknown source."""
         if heard.kind is not DecisionKind.UNKNOWN:
             return
         self.kept.saw(heard.source, escape_untrusted(heard.ruri), heard.at)
         if self.rate.exceeds(heard.at):
             for observer in self.observers:
-                observer.too_many_strangers(heard, self.rate.limit)
+                observer.too_many_unknown_requests(heard, self.rate.limit)
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class UnknownSources:
     kept: Kept
     clock: Callable[[], float] = time.time
 
-    def admit(self, source: TransportAddress, trunk_id: str, for_s: float, note: str) -> Address:
+    def allow(self, source: TransportAddress, trunk_id: str, for_s: float, note: str) -> Address:
         """Let calls from a source's ip in as the trunk's, for a while.
 
         It may come from any port, and over its transport or a stronger one. UnknownTrunkError;
@@ -77,21 +80,21 @@ class UnknownSources:
             expires_at=now + for_s,
         )
         said = f"{source.ip} over {source.transport} for {for_s:.0f} s, by the operator"
-        event = HistoryEvent(EventKind.ADMITTED, f"{said}: {note}" if note else said)
+        event = HistoryEvent(EventKind.ALLOWED, f"{said}: {note}" if note else said)
         self.directory.pin(trunk_id, address, note, event)
-        self.kept.admitted(str(source.ip))
-        log.info("trunk %s: admitted: %s", trunk_id, event.message)
+        self.kept.forget(str(source.ip))
+        log.info("trunk %s: allowed: %s", trunk_id, event.message)
         return address
 
-    def expel(self, source: TransportAddress, trunk_id: str) -> bool:
+    def revoke(self, source: TransportAddress, trunk_id: str) -> bool:
         """Take back what let a source's ip in as the trunk's; False where nothing did.
 
         What the file pins stays. UnknownTrunkError; StoreError where it cannot be written.
         """
         if trunk_id not in self.trunks:
             raise UnknownTrunkError(trunk_id)
-        event = HistoryEvent(EventKind.EXPELLED, f"{source.ip}, by the operator")
+        event = HistoryEvent(EventKind.REVOKED, f"{source.ip}, by the operator")
         done = self.directory.unpin(trunk_id, source.ip, self.clock(), event)
         if done:
-            log.info("trunk %s: expelled: %s", trunk_id, event.message)
+            log.info("trunk %s: revoked: %s", trunk_id, event.message)
         return done

@@ -1,4 +1,4 @@
-"""The neighbour webhook: a POST of JSON for each event, to where the operator wants to hear it.
+"""The neighbour webhook: a POST of JSON for each alarm, to where the operator wants to hear it.
 
 One after the other, in their order. What is not taken is sent again after a wait that grows; what
 the other side says is wrong with a 4xx would be so again, and is dropped. While nobody takes them
@@ -33,7 +33,7 @@ _ONCE_MORE = frozenset({408, 425, 429})
 
 
 class Webhook:
-    """Posts events to one URL. `run` it; it observes the alarms."""
+    """Posts alarms to one URL. `run` it; it observes the alarms."""
 
     def __init__(self, url: str, token_file: str = "", first_wait_s: float = FIRST_WAIT_S) -> None:
         """`token_file`: its text goes along as a bearer token; it is read anew for each POST."""
@@ -45,15 +45,15 @@ class Webhook:
         self._wake = asyncio.Event()
         self._failing = False
         self.dropped = 0
-        """Events that went before they were taken, or were refused."""
+        """Alarms that went before they were taken, or were refused."""
         self.delivered = 0
 
-    def raised(self, event: RaisedAlarm) -> None:
-        """Have an event posted."""
+    def raised(self, raised: RaisedAlarm) -> None:
+        """Have an alarm posted."""
         if len(self._queue) >= QUEUE_LIMIT:
             self._queue.popleft()
             self.dropped += 1
-        self._queue.append(event)
+        self._queue.append(raised)
         self._wake.set()
 
     @property
@@ -73,44 +73,44 @@ class Webhook:
                 if not self._queue:
                     self._wake.clear()
                     await self._wake.wait()
-                event = self._queue[0]
-                if await self._settled(client, event):
+                raised = self._queue[0]
+                if await self._settled(client, raised):
                     wait_s = self._first_wait_s
-                    if self._queue and self._queue[0] is event:  # else it was pushed out
+                    if self._queue and self._queue[0] is raised:  # else it was pushed out
                         self._queue.popleft()
                 else:
                     await asyncio.sleep(wait_s)
                     wait_s = min(wait_s * 2, LONGEST_WAIT_S)
 
-    async def _settled(self, client: httpx.AsyncClient, event: RaisedAlarm) -> bool:
+    async def _settled(self, client: httpx.AsyncClient, raised: RaisedAlarm) -> bool:
         """Post one; whether there is nothing more to be done about it."""
         try:
-            status = await self._post(client, event)
+            status = await self._post(client, raised)
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, OSError, ValueError) as error:
             self._tell_failure(f"{type(error).__name__}: {error}" if str(error) else "no answer")
             return False
         if 200 <= status < 300:
             self.delivered += 1
             if self._failing:
-                log.info("webhook %s: takes events again", self._host)
+                log.info("webhook %s: takes alarms again", self._host)
             self._failing = False
             return True
         if status >= 500 or status in _ONCE_MORE:
             self._tell_failure(f"it answered {status}")
             return False
         hint = "; redirections are not followed" if 300 <= status < 400 else ""
-        log.error("webhook %s: event %d refused with %d%s", self._host, event.id, status, hint)
+        log.error("webhook %s: alarm %d refused with %d%s", self._host, raised.id, status, hint)
         self.dropped += 1
         return True
 
-    async def _post(self, client: httpx.AsyncClient, event: RaisedAlarm) -> int:
+    async def _post(self, client: httpx.AsyncClient, raised: RaisedAlarm) -> int:
         headers = {}
         if self._token_file is not None:
             headers["Authorization"] = f"Bearer {webhook_token(self._token_file)}"
         async with asyncio.timeout(ANSWER_S):
             # Its body is not read: whoever answers without end is no trouble.
             async with client.stream(
-                "POST", self._url, json=as_json(event), headers=headers
+                "POST", self._url, json=as_json(raised), headers=headers
             ) as answer:
                 return answer.status_code
 

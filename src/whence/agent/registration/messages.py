@@ -25,7 +25,7 @@ from whence.ipc import headers
 
 REPLY_LIMIT = 65_535
 CHALLENGE_LIMIT = 2_048
-"""The longest header that is read for challenges: a stranger's must not cost us seconds."""
+"""The longest header that is read for challenges: an attacker's must not cost us seconds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""How the trunks stand, whoever registers them: what the API, metrics and strangers ask.
+"""How the trunks stand, whoever registers them: what the API, the metrics and `allow` ask.
 
 `service.RegistrationService` answers from what it does itself, `dropin.monitor.RegistrationMonitor`
 from what another registrar client has written down.

@@ -302,9 +302,9 @@ class _Members:
 class Quote:
     """Passes on what another process writes to its standard error, each line after its name.
 
-    Kamailio writes what strangers sent as it came: line ends, with what looks like lines of others,
-    and control characters for the terminal of whoever looks. `kamailio_log.py` says
-    which lines are left out, and counted.
+    Kamailio writes what unknown sources sent as it came: line ends, with what looks like lines
+    of others, and control characters for a terminal. `kamailio_log.py` says which lines are left
+    out, and counted.
     """
 
     def __init__(

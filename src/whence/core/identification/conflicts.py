@@ -1,13 +1,13 @@
-"""Clashes: trunks at one address that no rule could tell apart, found before a call is refused.
+"""Conflicts: trunks at one address that no rule could tell apart, found before a call is refused.
 
 Told apart are trunks that a provider's call names: by number, by account in the Request-URI, by the
 contact that we registered, or by the port it comes from. Which of these a provider sends nobody
 knows beforehand; that it calls a number is the one thing that all of them do. So trunks with
-different numbers do not clash, and those without numbers do, unless one takes what nothing names.
+different numbers do not conflict. Those without numbers do, unless one takes what nothing names.
 
 Trunks that register at one server are expected to share its addresses. Trunks of different servers
 are not: where one of them comes to another's address, calls there that name none of them were given
-before, and are refused now. That is a clash whatever numbers they have, unless one is a fallback.
+before, and are refused now. That is a conflict, with any numbers, unless one is a fallback.
 
 All is linear in what is handed in: thousands of trunks at one address are one group, never pairs.
 """
@@ -109,11 +109,11 @@ def find(
     admitted: Iterable[tuple[str, Site]] = (),
     accounts: Iterable[tuple[str, str, str]] = (),
 ) -> list[Conflict]:
-    """All clashes among enabled trunks.
+    """All conflicts among enabled trunks.
 
-    `numbers` are (spelling, trunk id): of ranges the longest wins, so only equal ones clash; those
-    that one trunk alone owns need not be among them. `sites` are (trunk id, where its calls may
-    come from); `admitted` are the same with port None, unless no other port is admitted.
+    `numbers` are (spelling, trunk id): of ranges the longest wins, so only equal ones conflict.
+    Those that one trunk alone owns need not be among them. `sites` are (trunk id, where its calls
+    may come from); `admitted` are the same with port None, unless no other port is admitted.
     `accounts` are (form of an account as a number, trunk id, id of another trunk to whom a call to
     that number would be given).
     """
@@ -160,7 +160,11 @@ def find(
             Conflict(kind, ids, tuple(sorted(places)), shared)
             for (kind, ids, shared), places in addresses.items()
         ),
-        key=lambda clash: (list(ConflictKind).index(clash.kind), clash.trunks, clash.shared),
+        key=lambda conflict: (
+            list(ConflictKind).index(conflict.kind),
+            conflict.trunks,
+            conflict.shared,
+        ),
     )
 
 

@@ -1,1 +1,1 @@
-"""Alarms and unknown sources, bounded whatever strangers send."""
+"""Alarms and unknown sources, bounded whatever anybody sends."""

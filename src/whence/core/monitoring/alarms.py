@@ -15,20 +15,20 @@ from whence.core.registration.history import EventKind, HistoryEvent
 class AlarmKind(StrEnum):
     """The code of what an alarm is about."""
 
-    SERVER_CHANGED = "server_changed"
-    SERVER_NOT_IN_DNS = "server_not_in_dns"
-    LAPSED = "lapsed"
+    REGISTRAR_CHANGED = "registrar_changed"
+    REGISTRAR_NOT_IN_DNS = "registrar_not_in_dns"
+    REGISTRATION_EXPIRED = "registration_expired"
     TOKEN_FROM_WRONG_SOURCE = "token_from_wrong_source"
     NUMBER_OF_ANOTHER_TRUNK = "number_of_another_trunk"
-    MANY_STRANGERS = "many_strangers"
-    CLASH = "clash"
+    MANY_UNKNOWN_REQUESTS = "many_unknown_requests"
+    CONFLICT = "conflict"
     PASSWORD_GUESSED = "phone_password_guessed"
     UNEXPECTED_REPLY = "reply_from_unexpected_address"
 
 
 OF_HISTORY = {
-    EventKind.MOVED: AlarmKind.SERVER_CHANGED,
-    EventKind.LAPSED: AlarmKind.LAPSED,
+    EventKind.MOVED: AlarmKind.REGISTRAR_CHANGED,
+    EventKind.LAPSED: AlarmKind.REGISTRATION_EXPIRED,
     EventKind.UNEXPECTED_REPLY: AlarmKind.UNEXPECTED_REPLY,
 }
 """What of a trunk's history is an alarm too."""

@@ -27,12 +27,12 @@ LONGEST_S = 30 * 86_400
 """For how long one may be let in: what is to stay longer belongs into the file."""
 
 ASKED_LIMIT = 5
-"""How many different Request-URIs of one stranger are kept: the last ones."""
+"""How many different Request-URIs of one unknown source are kept: the last ones."""
 
 ASKED_LENGTH = 100
 
 REASONS_LIMIT = 6
-"""How many reasons of one stranger are kept: more kinds than there are."""
+"""How many reasons of one unknown source are kept: more kinds than there are."""
 
 UNKNOWN_ADDRESS: Final = Reason.UNKNOWN_ADDRESS
 """The reason of who asked, and whom no address admits."""
@@ -48,7 +48,7 @@ class NoticeReason(StrEnum):
 
 
 Why = Literal[Reason.UNKNOWN_ADDRESS] | NoticeReason
-"""The codes of why a stranger is listed."""
+"""The codes of why an unknown source is listed."""
 
 _WORDS: dict[Why, str] = {
     UNKNOWN_ADDRESS: UNKNOWN_ADDRESS.message,
@@ -59,7 +59,7 @@ _WORDS: dict[Why, str] = {
 }
 
 FORGOTTEN_AFTER_S = 7 * 86_400.0
-"""A stranger who has not come for so long is nobody's business any more."""
+"""After so long without a request an unknown source is forgotten."""
 
 SWEEP_S = 3_600.0
 
@@ -143,23 +143,23 @@ class UnknownSourceTable:
             new = UnknownSource(source, 0, now, now, ())
             self._come(ip, new.again(source, ruri, now, reason, count))
 
-    def _come(self, ip: str, stranger: UnknownSource) -> None:
+    def _come(self, ip: str, unknown_source: UnknownSource) -> None:
         if len(self._newcomers) >= self.limit:
             self._newcomers.popitem(last=False)
             self.forgotten += 1
-        self._newcomers[ip] = stranger
+        self._newcomers[ip] = unknown_source
 
-    def _return(self, ip: str, stranger: UnknownSource) -> None:
+    def _return(self, ip: str, unknown_source: UnknownSource) -> None:
         if len(self._returned) >= self.limit:
             least = self._find_least()
-            if stranger.requests < self._returned[least].requests:
-                self._come(ip, stranger)  # it goes on counting there
+            if unknown_source.requests < self._returned[least].requests:
+                self._come(ip, unknown_source)  # it goes on counting there
                 return
             heapq.heappop(self._least)
             del self._returned[least]
             self.forgotten += 1
-        self._returned[ip] = stranger
-        heapq.heappush(self._least, (stranger.requests, next(self._ties), ip))
+        self._returned[ip] = unknown_source
+        heapq.heappush(self._least, (unknown_source.requests, next(self._ties), ip))
 
     def _find_least(self) -> str:
         """Who of the returned has asked the least; among equals, who returned first."""
@@ -170,8 +170,8 @@ class UnknownSourceTable:
                 return ip
             heapq.heapreplace(self._least, (now, tie, ip))
 
-    def admitted(self, ip: str) -> None:
-        """Forget one: it is no stranger any more."""
+    def forget(self, ip: str) -> None:
+        """Forget one that is no unknown source any more."""
         self._newcomers.pop(ip, None)
         if self._returned.pop(ip, None) is not None:
             self._put_in_order()

@@ -1,4 +1,4 @@
-"""Which of Kamailio's log lines are shown: what strangers send costs a bounded number of them.
+"""Which of Kamailio's log lines are shown: unknown sources cause a bounded number of them.
 
 Kamailio's parsers write up to fourteen lines for one broken message, with its bytes in them. Of
 those only the one that names the source is shown, and of these at most one a second and ten a

@@ -39,8 +39,8 @@ class EventKind(StrEnum):
     SILENT = "silent"
     LAPSED = "lapsed"
     MOVED = "moved"
-    ADMITTED = "admitted"
-    EXPELLED = "expelled"
+    ALLOWED = "allowed"
+    REVOKED = "revoked"
     UNEXPECTED_REPLY = "reply_from_unexpected_address"
 
 

@@ -11,7 +11,7 @@ from whence.core.sip.uri import Uri
 SECONDS_LIMIT = 2**31
 
 LISTED_LIMIT = 200
-"""How many are read of one header: no account has more, and a stranger's may be anything."""
+"""How many are read of one header: no account has more, and an attacker's may be anything."""
 
 
 @dataclass(frozen=True, slots=True)

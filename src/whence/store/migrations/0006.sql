@@ -66,3 +66,6 @@ FROM temp.kept;
 DROP TABLE temp.kept;
 CREATE INDEX former_address_at ON former_address (ip, ended_at);
 CREATE INDEX former_address_by_end ON former_address (ended_at);
+
+UPDATE event SET what = CASE what WHEN 'admitted' THEN 'allowed' WHEN 'expelled' THEN 'revoked' END
+    WHERE what IN ('admitted', 'expelled');

@@ -86,16 +86,16 @@ class Agent:
         settings = node.settings(FILE)
         keepalives = KeepAliveService(kamailio, node.clock)
         self.calls = Calls(100)
-        self.events = Alarms(clock=node.clock)
+        self.alarms = Alarms(clock=node.clock)
         node.observers.append(keepalives)
-        node.history_observers.append(self.events)
+        node.history_observers.append(self.alarms)
         node.agent()
         node.provisioning.apply(node_settings(settings))
         kept = UnknownSourceTable(100)
-        self.counter = UnknownSourceCounter(kept, WindowCounter(50), [self.events])
-        self.strangers = UnknownSources(node.directory, node.registrations, kept, node.clock)
+        self.counter = UnknownSourceCounter(kept, WindowCounter(50), [self.alarms])
+        self.unknown_sources = UnknownSources(node.directory, node.registrations, kept, node.clock)
         self.hearing = DecisionReceiver(node.folder / SOCKET_FILE)
-        clashes = ConflictMonitor(node.directory.path, [self.events], node.clock)
+        conflicts = ConflictMonitor(node.directory.path, [self.alarms], node.clock)
 
         async def health() -> Health:
             return Health(kamailio=await kamailio.lives(), directory=node.directory.can_write())
@@ -107,20 +107,20 @@ class Agent:
             keepalive=keepalives.__getitem__,
             health=health,
             reload=Reload(node.folder / "whence.toml", settings, node.provisioning.apply),
-            clashes=clashes,
+            conflicts=conflicts,
             metrics=registry(
                 BuildMetrics(),
                 RegistrationMetrics(node.directory, node.registrations, clock=node.clock),
                 ClientMetrics(node.registrations, keepalives, kamailio),
-                DecisionMetrics(self.hearing, self.calls, self.strangers, node.registrations),
-                AlarmMetrics(self.events, None),
-                ConflictMetrics(clashes),
+                DecisionMetrics(self.hearing, self.calls, self.unknown_sources, node.registrations),
+                AlarmMetrics(self.alarms, None),
+                ConflictMetrics(conflicts),
             ),
         )
         api = make(parts, clock=node.clock)
         actions.add(api, node.registrations, keepalives.__getitem__)
         users.add(api, node.directory, self.location, settings.edge.domain, clock=node.clock)
-        happened = Happened(node.directory, self.calls, self.strangers, self.events)
+        happened = Happened(node.directory, self.calls, self.unknown_sources, self.alarms)
         monitoring.add(api, happened, clock=node.clock)
         self._transport = httpx.ASGITransport(api)
 

@@ -127,10 +127,10 @@ def test_trunks_are_told_with_their_registration(tell: Callable[[Story], None]) 
     tell(story)
 
 
-def test_clashes_are_told_and_counted(tell: Callable[[Story], None]) -> None:
+def test_conflicts_are_told_and_counted(tell: Callable[[Story], None]) -> None:
     async def story(agent: Agent) -> None:
         for _ in range(2):
-            assert await agent.get("/v1/clashes") == [
+            assert await agent.get("/v1/conflicts") == [
                 {
                     "kind": "no_number",
                     "trunks": ["bell"],
@@ -142,10 +142,10 @@ def test_clashes_are_told_and_counted(tell: Callable[[Story], None]) -> None:
                 }
             ]
         assert "\nwhence_conflicts 1.0\n" in (await agent.ask("/metrics")).text
-        (alarm,) = [event.alarm for event in agent.events.since(0, 100)]
-        assert (alarm.kind, alarm.trunk) == ("clash", "bell")
+        (alarm,) = [event.alarm for event in agent.alarms.since(0, 100)]
+        assert (alarm.kind, alarm.trunk) == ("conflict", "bell")
         agent.node.clock.now += 4000
-        assert await agent.get("/v1/clashes") == []
+        assert await agent.get("/v1/conflicts") == []
 
     tell(story)
 
@@ -299,7 +299,7 @@ def test_an_ambiguous_request_is_refused_and_names_the_candidates(
     tell(story)
 
 
-def test_a_strangers_request_is_unknown(tell: Callable[[Story], None]) -> None:
+def test_an_unknown_sources_request_is_unknown(tell: Callable[[Story], None]) -> None:
     async def story(agent: Agent) -> None:
         explained = await agent.explain(
             "udp:192.0.2.66:5060", "sip:+442071234567@edge.example", to=None

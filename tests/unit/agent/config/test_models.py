@@ -429,7 +429,7 @@ password = ""
             'user "b": ha1: has no md5, which phones are asked for; write ha1 = {md5 = "…"}',
         ],
     ),
-    "doubles and strangers": (
+    "doubles and unknown sources": (
         TRUNK
         + TRUNK.replace("sip:pbx@192.0.2.9", "sip:bob@edge.example")
         + TRUNK.replace("acme", "bell").replace("sip:192.0.2.1", "sip:192.0.2.1;transport=tcp")

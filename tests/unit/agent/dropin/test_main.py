@@ -127,9 +127,9 @@ def test_a_grant_that_ends_and_a_server_that_changed_are_alarms(agent: Agent) ->
     agent.start()
     agent.registers("acme", 600)
     agent.registers("acme", 1, source="udp:192.0.2.2:5060")
-    eventually(lambda: len(agent.get("/v1/events")) == 2, what="two alarms")
-    kinds = [event["kind"] for event in agent.get("/v1/events")]
-    assert kinds == ["server_changed", "lapsed"]
+    eventually(lambda: len(agent.get("/v1/alarms")) == 2, what="two alarms")
+    kinds = [event["kind"] for event in agent.get("/v1/alarms")]
+    assert kinds == ["registrar_changed", "registration_expired"]
     assert agent.get("/v1/trunks")[0]["state"] == "waiting"
     assert "whence_registration_expirations_total 1.0" in agent.ask("GET", "/metrics").text
     assert agent.ask("GET", "/healthz").status_code == 503
@@ -140,7 +140,7 @@ def test_a_grant_that_ends_and_a_server_that_changed_are_alarms(agent: Agent) ->
 def test_a_reply_from_elsewhere_is_an_alarm_and_is_explained(agent: Agent) -> None:
     agent.start()
     agent.registers("acme", 600, source="udp:192.0.2.66:5060", asked="192.0.2.1")
-    (event,) = eventually(lambda: agent.get("/v1/events"), what="an alarm")
+    (event,) = eventually(lambda: agent.get("/v1/alarms"), what="an alarm")
     assert (event["kind"], event["trunk"]) == ("reply_from_unexpected_address", "acme")
     assert "udp:192.0.2.66:5060" in event["message"]
     assert "192.0.2.1" in event["message"]
@@ -157,8 +157,8 @@ def test_it_hears_what_the_edge_decided(agent: Agent) -> None:
     agent.tells(datagram(UNKNOWN, call_id="c-1", at=time.time()))
     [call] = eventually(lambda: agent.get("/v1/calls"))
     assert (call["call_id"], call["decision"]) == ("c-1", "unknown")
-    [stranger] = agent.get("/v1/strangers")
-    assert stranger["source"] == "udp:192.0.2.1:5060"
+    [unknown_source] = agent.get("/v1/unknown-sources")
+    assert unknown_source["source"] == "udp:192.0.2.1:5060"
     [explained] = agent.get("/v1/calls/c-1")
     assert explained["now"]["decision"] == "unknown"
 
@@ -171,12 +171,12 @@ def test_nobody_else_can_tell_it_anything(agent: Agent) -> None:
     assert {path.stat().st_uid for path in agent.state.iterdir()} == {owner}
 
 
-def test_a_stranger_is_admitted_as_a_trunk_for_a_while(agent: Agent) -> None:
+def test_an_unknown_source_is_allowed_for_a_while(agent: Agent) -> None:
     agent.start()
-    admission = {"source": "udp:192.0.2.7:5060", "trunk": "acme", "for_s": 60}
-    assert agent.ask("POST", "/v1/strangers/admit", json=admission).status_code == 404
+    order = {"source": "udp:192.0.2.7:5060", "trunk": "acme", "for_s": 60}
+    assert agent.ask("POST", "/v1/unknown-sources/allow", json=order).status_code == 404
     agent.registers("acme", 600)
-    assert agent.ask("POST", "/v1/strangers/admit", json=admission).status_code == 200
+    assert agent.ask("POST", "/v1/unknown-sources/allow", json=order).status_code == 200
     question = {"source": "udp:192.0.2.7:5060", "ruri": "sip:+1@x"}
     assert agent.ask("POST", "/v1/explain", json=question).json()["trunk"] == "acme"
 

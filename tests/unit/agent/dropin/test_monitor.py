@@ -209,7 +209,7 @@ def test_what_the_worker_noted_is_told_and_becomes_an_alarm(node: Node) -> None:
     moved = HistoryEvent(EventKind.MOVED, said, 200)
     node.registers("acme", source=TransportAddress.parse("udp:192.0.2.2:5060"), events=[moved])
     node.tracked.look()
-    assert [event.alarm.kind for event in node.alarms.since(0, 10)] == [AlarmKind.SERVER_CHANGED]
+    assert [event.alarm.kind for event in node.alarms.since(0, 10)] == [AlarmKind.REGISTRAR_CHANGED]
 
 
 def test_what_was_told_before_a_restart_is_not_told_again(node: Node) -> None:

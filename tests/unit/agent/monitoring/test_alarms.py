@@ -34,7 +34,7 @@ def clock() -> Clock:
 
 
 def alarm(
-    trunk: str | None = "acme", kind: AlarmKind = AlarmKind.CLASH, text: str = "why"
+    trunk: str | None = "acme", kind: AlarmKind = AlarmKind.CONFLICT, text: str = "why"
 ) -> Alarm:
     return Alarm(kind, trunk, text)
 
@@ -42,11 +42,11 @@ def alarm(
 def test_an_alarm_is_one_line_in_the_log(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     made = Alarms(clock=clock)
     made.tell(alarm())
-    made.tell(alarm("bell", AlarmKind.LAPSED), logged=True)
-    made.tell(alarm(None, AlarmKind.MANY_STRANGERS, "many"))
+    made.tell(alarm("bell", AlarmKind.REGISTRATION_EXPIRED), logged=True)
+    made.tell(alarm(None, AlarmKind.MANY_UNKNOWN_REQUESTS, "many"))
     assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
-        ("WARNING", "alarm: trunk acme: clash: why"),
-        ("WARNING", "alarm: many_strangers: many"),
+        ("WARNING", "alarm: trunk acme: conflict: why"),
+        ("WARNING", "alarm: many_unknown_requests: many"),
     ]
 
 
@@ -74,7 +74,7 @@ def test_whoever_is_told_gets_each_that_is_told(clock: Clock) -> None:
     clock.now += EACH_S
     made.tick()
     assert [event.alarm.left_out for event in heard] == [0, 3]
-    assert made.counts == {AlarmKind.CLASH: 5}
+    assert made.counts == {AlarmKind.CONFLICT: 5}
 
 
 def test_ids_grow_in_one_instant_and_from_one_agent_to_the_next(clock: Clock) -> None:
@@ -142,15 +142,15 @@ def test_a_server_that_changed_and_a_lapse_are_told_once(
     caplog.set_level(logging.INFO, "whence")
 
     async def story(agent: Agent) -> None:
-        assert await agent.get("/v1/events") == [], "the first one changed nothing"
+        assert await agent.get("/v1/alarms") == [], "the first one changed nothing"
         node = agent.node
         elsewhere = TransportAddress.parse("udp:192.0.2.2:5060")
         node.registrar.accepts_at = elsewhere
         node.apply(FILE.replace("[[trunk]]", '[[trunk]]\nlearn_from = "any"'))
         node.registrations.orders.want("acme")
         await node.until(lambda: node.of["acme"].registrar == elsewhere)
-        (event,) = await agent.get("/v1/events")
-        assert (event["kind"], event["trunk"]) == ("server_changed", "acme")
+        (event,) = await agent.get("/v1/alarms")
+        assert (event["kind"], event["trunk"]) == ("registrar_changed", "acme")
         assert event["message"] == (
             "granted 3600 s by udp:192.0.2.2:5060, before by udp:192.0.2.1:5060"
         )
@@ -159,26 +159,30 @@ def test_a_server_that_changed_and_a_lapse_are_told_once(
         node.registrar.status = 503
         node.clock.now = NOW + 3600
         await node.until(lambda: node.registrations.lapses == 2)
-        lapses = await agent.get(f"/v1/events?since={event['id']}")
-        assert [(e["kind"], e["trunk"]) for e in lapses] == [("lapsed", "acme"), ("lapsed", "bell")]
+        lapses = await agent.get(f"/v1/alarms?since={event['id']}")
+        assert [(e["kind"], e["trunk"]) for e in lapses] == [
+            ("registration_expired", "acme"),
+            ("registration_expired", "bell"),
+        ]
         assert node.of["acme"].state is not State.REGISTERED
         metrics = (await agent.ask("/metrics")).text
-        assert '\nwhence_alarms_total{kind="lapsed"} 2.0\n' in metrics
+        assert '\nwhence_alarms_total{kind="registration_expired"} 2.0\n' in metrics
         assert sum("lapsed" in r.getMessage() for r in caplog.records) == 2
         assert sum("192.0.2.2" in r.getMessage() for r in caplog.records) == 1
 
     tell(story)
 
 
-def test_a_rate_of_strangers_is_an_alarm(tell: Tell) -> None:
+def test_a_rate_of_unknown_sources_is_an_alarm(tell: Tell) -> None:
     async def story(agent: Agent) -> None:
         for number in range(200):
             data = datagram(source=f"udp:198.51.100.{number}:5060")
             agent.counter.hear(decisions.read(data), data)
-        (event,) = await agent.get("/v1/events")
-        assert (event["kind"], event["trunk"]) == ("many_strangers", None)
+        (event,) = await agent.get("/v1/alarms")
+        assert (event["kind"], event["trunk"]) == ("many_unknown_requests", None)
         assert event["message"] == (
-            "more than 50 requests of strangers in a minute, the last from udp:198.51.100.50:5060"
+            "more than 50 requests of unknown sources in a minute, "
+            "the last from udp:198.51.100.50:5060"
         )
 
     tell(story)
@@ -187,6 +191,6 @@ def test_a_rate_of_strangers_is_an_alarm(tell: Tell) -> None:
 @pytest.mark.parametrize("query", ["since=-1", "since=x", "limit=0", "limit=1001"])
 def test_a_wrong_question_is_a_422(tell: Tell, query: str) -> None:
     async def story(agent: Agent) -> None:
-        assert (await agent.ask(f"/v1/events?{query}")).status_code == 422
+        assert (await agent.ask(f"/v1/alarms?{query}")).status_code == 422
 
     tell(story)

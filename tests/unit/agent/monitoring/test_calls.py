@@ -41,7 +41,7 @@ def test_the_last_decisions_are_kept_the_newest_first() -> None:
     assert ids(calls.last(2)) == ["a4", "s"]
 
 
-def test_a_flood_of_strangers_pushes_out_no_call_of_a_trunk() -> None:
+def test_a_flood_of_unknown_sources_pushes_out_no_call_of_a_trunk() -> None:
     calls = Calls(10)
     hear(calls, identified(), call_id="mine")
     hear(calls, refused("acme", "bell"), call_id="refused")
@@ -111,7 +111,7 @@ def test_trunks_calls_are_written_as_lines_of_json(tmp_path: Path) -> None:
     file = tmp_path / "calls.json"
     calls = Calls(0, CallsFile(file))
     hear(calls, identified(), call_id="a", to="sip:b@x")
-    hear(calls, UNKNOWN, call_id="a stranger's")
+    hear(calls, UNKNOWN, call_id="an unknown source's")
     hear(calls, refused("acme", "bell"), call_id="\x1b[31m", ruri="sip:\u202e@x\n{}")
     first, second = lines(file)
     assert first == {
@@ -271,8 +271,8 @@ def test_a_refused_call_is_explained_as_it_was_also_when_it_would_be_let_in_now(
         data = datagram(UNKNOWN, "late", "udp:192.0.2.1:40000", ruri=ruri, at=NOW + 3700)
         await happened(agent, data)
         agent.node.clock.now = NOW + 4000
-        admission = {"source": "192.0.2.1", "trunk": "acme", "for_s": 60}
-        answer = await agent.ask("/v1/strangers/admit", admission)
+        order = {"source": "192.0.2.1", "trunk": "acme", "for_s": 60}
+        answer = await agent.ask("/v1/unknown-sources/allow", order)
         assert answer.status_code == 200, answer.text
         (call,) = await agent.get("/v1/calls/late")
         assert (call["then"]["decision"], call["now"]["decision"]) == ("unknown", "identified")

@@ -1,4 +1,4 @@
-"""Clashes in a directory, and by the file alone; each is told once."""
+"""Conflicts in a directory, and by the file alone; each is told once."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def kinds(directory: Directory, now: float = NOW) -> list[tuple[ConflictKind, tu
     return [(found.kind, found.trunks) for found in read(directory.path, now)]
 
 
-def test_trunks_clash_from_when_the_second_has_an_address_until_one_has_none(
+def test_trunks_conflict_from_when_the_second_has_an_address_until_one_has_none(
     directory: Directory, tmp_path: Path
 ) -> None:
     install(directory, settings(tmp_path, SAME))
@@ -84,7 +84,7 @@ def test_trunks_clash_from_when_the_second_has_an_address_until_one_has_none(
     assert kinds(directory) == []
 
 
-def test_a_trunk_that_is_disabled_or_gone_clashes_no_more(
+def test_a_trunk_that_is_disabled_or_gone_conflicts_no_more(
     directory: Directory, tmp_path: Path
 ) -> None:
     off = trunk("bell", LONDON, "enabled = false")
@@ -97,48 +97,48 @@ def test_a_trunk_that_is_disabled_or_gone_clashes_no_more(
         assert kinds(directory) == []
 
 
-def test_each_clash_is_told_once_and_again_when_it_comes_back(
+def test_each_conflict_is_told_once_and_again_when_it_comes_back(
     directory: Directory, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
 
     async def story() -> None:
-        clashes = ConflictMonitor(directory.path, clock=lambda: NOW)
+        conflicts = ConflictMonitor(directory.path, clock=lambda: NOW)
         install(directory, settings(tmp_path, SAME + trunk("cable", LONDON)))
-        for id_ in ("acme", "bell", "cable", "cable"):  # a third in the same clash is no news
+        for id_ in ("acme", "bell", "cable", "cable"):  # a third in the same conflict is no news
             learn(directory, id_)
-            await clashes.look()
+            await conflicts.look()
         assert len(caplog.messages) == 1
         assert caplog.messages[0].startswith(
-            "clash: trunks acme, bell at 192.0.2.1:5060: the same number +442071234567; "
+            "conflict: trunks acme, bell at 192.0.2.1:5060: the same number +442071234567; "
         )
         for id_ in ("acme", "bell"):
             forget(directory, id_)
-        assert await clashes.look() == []
+        assert await conflicts.look() == []
         learn(directory, "acme")
-        await clashes.look()
+        await conflicts.look()
         assert len(caplog.messages) == 2
 
     asyncio.run(story())
 
 
 def test_a_change_that_could_change_an_answer_has_it_looked_for_soon(tmp_path: Path) -> None:
-    async def story(clashes: ConflictMonitor, directory: Directory) -> None:
-        looking = asyncio.create_task(clashes.run())
+    async def story(conflicts: ConflictMonitor, directory: Directory) -> None:
+        looking = asyncio.create_task(conflicts.run())
         install(directory, settings(tmp_path, SAME))
         learn(directory, "acme")
         learn(directory, "bell")
         async with asyncio.timeout(PATIENCE_S):
-            while not clashes.known:
+            while not conflicts.known:
                 await asyncio.sleep(0.01)
             forget(directory, "bell")
-            while clashes.known:
+            while conflicts.known:
                 await asyncio.sleep(0.01)
         looking.cancel()
 
-    clashes = ConflictMonitor(tmp_path / FILE, clock=lambda: NOW)
-    with closing(Directory(tmp_path / FILE, [clashes])) as directory:
-        asyncio.run(story(clashes, directory))
+    conflicts = ConflictMonitor(tmp_path / FILE, clock=lambda: NOW)
+    with closing(Directory(tmp_path / FILE, [conflicts])) as directory:
+        asyncio.run(story(conflicts, directory))
 
 
 def test_an_address_that_only_lives_longer_has_nothing_looked_for(tmp_path: Path) -> None:
@@ -161,9 +161,9 @@ def test_an_address_that_only_lives_longer_has_nothing_looked_for(tmp_path: Path
 def test_a_directory_that_cannot_be_read_ends_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    clashes = ConflictMonitor(tmp_path / "nowhere.db")
-    assert asyncio.run(clashes.look()) == []
-    assert caplog.messages[0].startswith("clashes cannot be looked for: the directory ")
+    conflicts = ConflictMonitor(tmp_path / "nowhere.db")
+    assert asyncio.run(conflicts.look()) == []
+    assert caplog.messages[0].startswith("conflicts cannot be looked for: the directory ")
     assert "cannot be read: unable to open" in caplog.messages[0]
 
 
@@ -182,7 +182,7 @@ def test_five_thousand_trunks_at_one_address_take_no_time_worth_speaking_of(
 # By the file alone.
 
 
-def test_the_file_shows_what_clashes_at_one_registrar(tmp_path: Path) -> None:
+def test_the_file_shows_what_conflicts_at_one_registrar(tmp_path: Path) -> None:
     (found,) = in_file(settings(tmp_path, SAME))
     assert (found.kind, found.addresses) == (ConflictKind.NUMBER, ("192.0.2.1:5060",))
 
@@ -198,7 +198,7 @@ def test_the_file_shows_what_clashes_at_one_registrar(tmp_path: Path) -> None:
         trunk("bell", '["+442071234568"]'),
     ],
 )
-def test_the_file_shows_no_clash_where_none_is(tmp_path: Path, other: str) -> None:
+def test_the_file_shows_no_conflict_where_none_is(tmp_path: Path, other: str) -> None:
     assert in_file(settings(tmp_path, trunk("acme", LONDON) + other)) == []
 
 
@@ -231,21 +231,21 @@ def learn_at(directory: Directory, id_: str, source: str, registrar: str) -> Non
 
 @pytest.mark.parametrize("port", [5060, 5070])
 @pytest.mark.parametrize("how", ["learned", "pinned", "resolved"])
-def test_a_trunk_that_comes_to_anothers_address_clashes_at_once(
+def test_a_trunk_that_comes_to_anothers_address_conflicts_at_once(
     directory: Directory, tmp_path: Path, port: int, how: str
 ) -> None:
     told: list[Conflict] = []
 
     class Observer:
-        def clash(self, found: Conflict) -> None:
+        def conflict(self, found: Conflict) -> None:
             told.append(found)
 
     async def story() -> None:
-        clashes = ConflictMonitor(directory.path, [Observer()], clock=lambda: NOW)
+        conflicts = ConflictMonitor(directory.path, [Observer()], clock=lambda: NOW)
         install(directory, settings(tmp_path, ELSEWHERE))
         learn_at(directory, "bell", "udp:192.0.2.2:5060", "192.0.2.2")
         learn_at(directory, "acme", "udp:192.0.2.1:5060", "192.0.2.1")
-        assert await clashes.look() == []
+        assert await conflicts.look() == []
         there = Address(
             canonical_ip("192.0.2.2"), None, Transport.UDP, Origin.RESOLVED, "", NOW, NOW + 60
         )
@@ -255,7 +255,7 @@ def test_a_trunk_that_comes_to_anothers_address_clashes_at_once(
             directory.pin("acme", there)
         else:
             directory.resolve([("acme", there)], NOW)
-        (found,) = await clashes.look()
+        (found,) = await conflicts.look()
         assert (found.kind, found.trunks) == (ConflictKind.OTHER_SERVER, ("acme", "bell"))
         assert found.addresses == ("192.0.2.2",)
         assert told == [found]

@@ -31,7 +31,7 @@ def test_notice_lists_its_source_with_the_reason() -> None:
     notices = NoticeCounts(UnknownSourceTable(10))
     for reason in (NoticeReason.UNREADABLE, NoticeReason.FLOOD, NoticeReason.UNREADABLE):
         notices.hear(Notice(1.0, reason, TransportAddress.parse("udp:203.0.113.7:5060"), count=2))
-    (one,) = notices.strangers
+    (one,) = notices.unknown_sources
     assert (one.requests, one.reasons) == (6, ("unreadable_message", "flood"))
     assert one.asked == ()
     assert notices.counts[NoticeReason.UNREADABLE] == 4
@@ -43,7 +43,7 @@ def test_wrong_password_is_logged_in_one_line(caplog: pytest.LogCaptureFixture) 
     (line,) = lines(caplog)
     assert r"\x1b[31m" in line
     assert "\n" not in line
-    assert next(iter(notices.strangers)).reasons == ("wrong_password",)
+    assert next(iter(notices.unknown_sources)).reasons == ("wrong_password",)
 
 
 def test_wrong_passwords_of_many_are_bounded(caplog: pytest.LogCaptureFixture) -> None:
@@ -108,7 +108,7 @@ def test_fail2ban_filter_matches_each_line(
 def test_fail2ban_filter_bans_nobody_for_a_forged_line(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What a stranger sent stands in lines of Kamailio, and behind other words of the agent."""
+    """What an unknown source sent is in lines of Kamailio, and behind other words of the agent."""
     notices = NoticeCounts(UnknownSourceTable(10))
     notices.hear(password("198.51.100.9"))
     (line,) = lines(caplog)

@@ -1,4 +1,4 @@
-"""Strangers in the API, and how one of them is let in for a while."""
+"""Unknown sources in the API, and how one of them is let in for a while."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from whence.ipc import decisions
 
 Tell = Callable[[Story], None]
 
-STRANGER = "udp:198.51.100.7:5060"
+UNKNOWN_SOURCE = "udp:198.51.100.7:5060"
 RURI = "sip:+442071234567@edge.example"
 
 
@@ -24,26 +24,26 @@ def came(agent: Agent, *datagrams: bytes) -> None:
         agent.counter.hear(decisions.read(data), data)
 
 
-async def admit(agent: Agent, **more: Any) -> Any:
-    question = {"source": STRANGER, "trunk": "acme", "for_s": 3600, **more}
-    return await agent.ask("/v1/strangers/admit", question)
+async def allow(agent: Agent, **more: Any) -> Any:
+    question = {"source": UNKNOWN_SOURCE, "trunk": "acme", "for_s": 3600, **more}
+    return await agent.ask("/v1/unknown-sources/allow", question)
 
 
-async def decided(agent: Agent, source: str = STRANGER) -> str:
+async def decided(agent: Agent, source: str = UNKNOWN_SOURCE) -> str:
     return str((await agent.explain(source, RURI))["decision"])
 
 
-def test_strangers_are_told_and_nobody_else(tell: Tell) -> None:
+def test_unknown_sources_are_told_and_nobody_else(tell: Tell) -> None:
     async def story(agent: Agent) -> None:
         came(
             agent,
             datagram(source="udp:198.51.100.8:5060", ruri="sip:\x1b[31m@x"),
-            datagram(source=STRANGER, ruri="sip:1@x"),
+            datagram(source=UNKNOWN_SOURCE, ruri="sip:1@x"),
             datagram(source="udp:198.51.100.7:5999", ruri="sip:2@x", at=NOW + 5, method="OPTIONS"),
             datagram(identified()),
             datagram(refused("acme", "bell")),
         )
-        first, second = await agent.get("/v1/strangers")
+        first, second = await agent.get("/v1/unknown-sources")
         assert first == {
             "source": "udp:198.51.100.7:5999",
             "requests": 2,
@@ -54,17 +54,17 @@ def test_strangers_are_told_and_nobody_else(tell: Tell) -> None:
             "message": "no address admits the source",
         }
         assert second["asked"] == [r"sip:\x1b[31m@x"]
-        assert len(await agent.get("/v1/strangers?limit=1")) == 1
+        assert len(await agent.get("/v1/unknown-sources?limit=1")) == 1
         assert "\nwhence_unknown_sources 2.0\n" in (await agent.ask("/metrics")).text
 
     tell(story)
 
 
-def test_who_is_admitted_calls_as_the_trunk_until_his_time_is_over(tell: Tell) -> None:
+def test_an_allowed_source_calls_as_the_trunk_until_its_end(tell: Tell) -> None:
     async def story(agent: Agent) -> None:
-        came(agent, datagram(source=STRANGER))
+        came(agent, datagram(source=UNKNOWN_SOURCE))
         assert await decided(agent) == "unknown"
-        answer = await admit(agent, note="moves house")
+        answer = await allow(agent, note="moves house")
         assert answer.status_code == 200
         assert answer.json() == {
             "trunk": "acme",
@@ -72,7 +72,7 @@ def test_who_is_admitted_calls_as_the_trunk_until_his_time_is_over(tell: Tell) -
             "transport": "udp",
             "expires_at": NOW + 3600,
         }
-        assert await agent.get("/v1/strangers") == []
+        assert await agent.get("/v1/unknown-sources") == []
         explained = await agent.explain("tls:198.51.100.7:12345", RURI)
         assert (explained["decision"], explained["trunk"]) == ("identified", "acme")
         (pinned,) = [a for a in await agent.get("/v1/addresses") if a["origin"] == "pinned"]
@@ -82,7 +82,7 @@ def test_who_is_admitted_calls_as_the_trunk_until_his_time_is_over(tell: Tell) -
             NOW + 3600,
         )
         event = (await agent.get("/v1/trunks/acme"))["events"][-1]
-        assert event["what"] == "admitted"
+        assert event["what"] == "allowed"
         assert event["message"] == "198.51.100.7 over udp for 3600 s, by the operator: moves house"
         agent.node.clock.now = NOW + 3600
         assert await decided(agent) == "unknown"
@@ -90,9 +90,9 @@ def test_who_is_admitted_calls_as_the_trunk_until_his_time_is_over(tell: Tell) -
     tell(story)
 
 
-def test_who_is_admitted_stays_so_through_a_reload_and_goes_with_his_trunk(tell: Tell) -> None:
+def test_an_allowed_source_outlives_a_reload_but_not_its_trunk(tell: Tell) -> None:
     async def story(agent: Agent) -> None:
-        await admit(agent)
+        await allow(agent)
         agent.node.apply(FILE + "\n")
         assert await decided(agent) == "identified"
         agent.node.apply(FILE.replace('id = "acme"', 'id = "other"'))
@@ -101,19 +101,19 @@ def test_who_is_admitted_stays_so_through_a_reload_and_goes_with_his_trunk(tell:
     tell(story)
 
 
-def test_who_is_admitted_again_has_one_address_with_the_new_end(tell: Tell) -> None:
+def test_a_source_allowed_again_has_one_address_and_the_new_end(tell: Tell) -> None:
     async def story(agent: Agent) -> None:
         for for_s in (3600, 60):
-            await admit(agent, for_s=for_s)
+            await allow(agent, for_s=for_s)
         pinned = [a for a in await agent.get("/v1/addresses") if a["origin"] == "pinned"]
         assert [a["expires_at"] for a in pinned] == [NOW + 60]
 
     tell(story)
 
 
-def test_over_tls_he_is_admitted_over_tls_alone(tell: Tell) -> None:
+def test_a_source_allowed_over_tls_may_call_over_tls_alone(tell: Tell) -> None:
     async def story(agent: Agent) -> None:
-        await admit(agent, source="tls:[2001:db8::7]:5061")
+        await allow(agent, source="tls:[2001:db8::7]:5061")
         assert await decided(agent, "tls:[2001:db8::7]:9") == "identified"
         assert await decided(agent, "udp:[2001:db8::7]:5061") == "unknown"
 
@@ -123,7 +123,7 @@ def test_over_tls_he_is_admitted_over_tls_alone(tell: Tell) -> None:
 @pytest.mark.parametrize("ip", ["198.51.100.7", "::ffff:198.51.100.7", "2001:db8::7"])
 def test_an_ip_alone_is_enough(tell: Tell, ip: str) -> None:
     async def story(agent: Agent) -> None:
-        answer = await admit(agent, source=ip)
+        answer = await allow(agent, source=ip)
         assert answer.json()["ip"] == ip.removeprefix("::ffff:")
 
     tell(story)
@@ -133,7 +133,7 @@ def test_workers_hear_of_it_at_once(tell: Tell) -> None:
     async def story(agent: Agent) -> None:
         generation = agent.node.folder / "generation"
         before = generation.read_bytes()
-        await admit(agent)
+        await allow(agent)
         assert generation.read_bytes() != before
 
     tell(story)
@@ -153,11 +153,11 @@ def test_workers_hear_of_it_at_once(tell: Tell) -> None:
         ({"note": "a" * 201}, 422, "at most 200"),
     ],
 )
-def test_a_wrong_admission_changes_nothing(
+def test_a_wrong_order_to_allow_changes_nothing(
     tell: Tell, wrong: dict[str, Any], status: int, said: str
 ) -> None:
     async def story(agent: Agent) -> None:
-        answer = await admit(agent, **wrong)
+        answer = await allow(agent, **wrong)
         assert answer.status_code == status
         detail = answer.json()["detail"]
         assert said in (detail if isinstance(detail, str) else detail[0]["msg"])
@@ -166,27 +166,27 @@ def test_a_wrong_admission_changes_nothing(
     tell(story)
 
 
-def test_a_page_of_another_site_admits_nobody(tell: Tell) -> None:
+def test_a_page_of_another_site_allows_nothing(tell: Tell) -> None:
     async def story(agent: Agent) -> None:
-        question = {"source": STRANGER, "trunk": "acme", "for_s": 3600}
+        question = {"source": UNKNOWN_SOURCE, "trunk": "acme", "for_s": 3600}
         headers = {"Origin": "http://evil.example"}
-        answer = await agent.ask("/v1/strangers/admit", question, headers=headers)
+        answer = await agent.ask("/v1/unknown-sources/allow", question, headers=headers)
         assert answer.status_code == 403
         assert await decided(agent) == "unknown"
 
     tell(story)
 
 
-def test_where_it_cannot_be_written_down_nobody_is_admitted(tell: Tell) -> None:
+def test_allow_that_cannot_be_written_changes_nothing(tell: Tell) -> None:
     async def story(agent: Agent) -> None:
-        came(agent, datagram(source=STRANGER))
+        came(agent, datagram(source=UNKNOWN_SOURCE))
         disk = sqlite3.connect(agent.node.directory.path, isolation_level=None)
         disk.execute(
             "CREATE TRIGGER full BEFORE INSERT ON address BEGIN SELECT RAISE(ABORT, 'full'); END"
         )
         disk.close()
-        assert (await admit(agent)).status_code == 503
-        assert len(await agent.get("/v1/strangers")) == 1
+        assert (await allow(agent)).status_code == 503
+        assert len(await agent.get("/v1/unknown-sources")) == 1
         assert await decided(agent) == "unknown"
 
     tell(story)

@@ -24,8 +24,10 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 TOKEN = "s3cr3t-token"
 
 
-def event(id_: int) -> RaisedAlarm:
-    return RaisedAlarm(id_, 1_000_000.0, Alarm(AlarmKind.LAPSED, "acme", "it lapsed", 2))
+def raised(id_: int) -> RaisedAlarm:
+    return RaisedAlarm(
+        id_, 1_000_000.0, Alarm(AlarmKind.REGISTRATION_EXPIRED, "acme", "it lapsed", 2)
+    )
 
 
 class Receiver:
@@ -108,13 +110,13 @@ def test_each_event_is_posted_as_json_in_their_order(ip: str) -> None:
             hook = Webhook(receiver.url)
             async with running(hook):
                 for number in (1, 2, 3):
-                    hook.raised(event(number))
+                    hook.raised(raised(number))
                 await until(lambda: hook.delivered == 3)
         assert receiver.ids == [1, 2, 3]
         assert receiver.bodies[0] == {
             "id": 1,
             "at": 1_000_000.0,
-            "kind": "lapsed",
+            "kind": "registration_expired",
             "trunk": "acme",
             "message": "it lapsed",
             "left_out": 2,
@@ -134,8 +136,8 @@ def test_what_is_not_taken_is_sent_again_and_nothing_overtakes_it(
         async with listening(receiver, ip):
             hook = Webhook(receiver.url, first_wait_s=0.01)
             async with running(hook):
-                hook.raised(event(1))
-                hook.raised(event(2))
+                hook.raised(raised(1))
+                hook.raised(raised(2))
                 await until(lambda: hook.delivered == 2)
         assert receiver.ids == [1, 1, 1, 1, 2]
         assert (hook.dropped, hook.waiting) == (0, 0)
@@ -151,7 +153,7 @@ def test_a_receiver_that_is_not_there_yet_gets_it_when_it_is(ip: str) -> None:
             url = receiver.url
         hook = Webhook(url, first_wait_s=0.01)
         async with running(hook):
-            hook.raised(event(1))
+            hook.raised(raised(1))
             await until(lambda: hook._failing)
             port = int(url.rpartition(":")[2].partition("/")[0])
             server = await asyncio.start_server(receiver.serve, ip, port)
@@ -174,8 +176,8 @@ def test_the_waits_grow(ip: str, monkeypatch: pytest.MonkeyPatch) -> None:
         receiver = Receiver(*[answer("500 No")] * 12, OK, answer("500 No"), OK)
         async with listening(receiver, ip):
             hook = Webhook(receiver.url)
-            hook.raised(event(1))
-            hook.raised(event(2))
+            hook.raised(raised(1))
+            hook.raised(raised(2))
             monkeypatch.setattr(asyncio, "sleep", noting)
             task = asyncio.create_task(hook.run())
             while hook.delivered < 2:
@@ -198,12 +200,12 @@ def test_what_is_refused_is_dropped_and_told(
         async with listening(receiver, ip):
             hook = Webhook(receiver.url)
             async with running(hook):
-                hook.raised(event(1))
-                hook.raised(event(2))
+                hook.raised(raised(1))
+                hook.raised(raised(2))
                 await until(lambda: hook.delivered == 1)
         assert receiver.ids == [1, 2]
         assert hook.dropped == 1
-        assert f"event 1 refused with {refusal[:3]}" in caplog.text
+        assert f"alarm 1 refused with {refusal[:3]}" in caplog.text
         assert "hidden" not in caplog.text, "the path of a webhook is often a secret"
 
     tell(story)
@@ -223,7 +225,7 @@ def test_no_redirection_is_followed(
             async with listening(receiver, ip):
                 hook = Webhook(receiver.url, str(token))
                 async with running(hook):
-                    hook.raised(event(1))
+                    hook.raised(raised(1))
                     await until(lambda: hook.dropped == 1)
         assert elsewhere.heads == []
         assert "redirections are not followed" in caplog.text
@@ -242,18 +244,18 @@ def test_the_token_goes_along_and_is_told_nobody_else(
         async with listening(receiver, ip):
             hook = Webhook(receiver.url, str(token), first_wait_s=0.01)
             async with running(hook):
-                hook.raised(event(1))
+                hook.raised(raised(1))
                 await until(lambda: hook.delivered == 1)
                 token.write_text("another")
-                hook.raised(event(2))
+                hook.raised(raised(2))
                 await until(lambda: hook.delivered == 2)
                 token.write_text(f"{TOKEN}\nand more")
-                hook.raised(event(3))
+                hook.raised(raised(3))
                 await until(lambda: hook._failing)
                 token.write_text("another")
                 await until(lambda: hook.delivered == 3)
                 token.unlink()
-                hook.raised(event(4))
+                hook.raised(raised(4))
                 await until(lambda: hook._failing)
         said = [
             line.partition(": ")[2]
@@ -278,7 +280,7 @@ def test_while_nobody_takes_them_the_oldest_go_and_are_counted(
             hook = Webhook(receiver.url, first_wait_s=0.01)
             async with running(hook):
                 for number in range(25):
-                    hook.raised(event(number))
+                    hook.raised(raised(number))
                 await until(lambda: len(receiver.ids) > 2)
                 assert (hook.waiting, hook.dropped) == (10, 15)
                 receiver.answers = [OK]
@@ -302,7 +304,7 @@ def test_who_does_not_answer_or_answers_nonsense_is_given_up_in_time(
         async with listening(receiver, ip):
             hook = Webhook(receiver.url, first_wait_s=0.01)
             async with running(hook):
-                hook.raised(event(1))
+                hook.raised(raised(1))
                 await until(lambda: hook.delivered == 1)
         assert receiver.ids[-1] == 1
 
@@ -316,8 +318,8 @@ def test_an_answer_without_end_is_not_read(ip: str) -> None:
         async with listening(receiver, ip):
             hook = Webhook(receiver.url)
             async with running(hook):
-                hook.raised(event(1))
-                hook.raised(event(2))
+                hook.raised(raised(1))
+                hook.raised(raised(2))
                 await until(lambda: hook.delivered == 2)
 
     tell(story)
@@ -341,7 +343,7 @@ def test_over_tls_only_whom_the_cas_vouch_for_gets_it(
         async with listening(receiver, ip, context):
             hook = Webhook(receiver.url, first_wait_s=0.01)
             async with running(hook):
-                hook.raised(event(1))
+                hook.raised(raised(1))
                 await until(lambda: hook._failing or hook.delivered == 1)
         return receiver
 
@@ -360,7 +362,7 @@ def test_a_proxy_of_the_environment_gets_nothing(ip: str, monkeypatch: pytest.Mo
             monkeypatch.setenv("HTTP_PROXY", proxy.url.partition("/hook")[0])
             hook = Webhook(receiver.url)
             async with running(hook):
-                hook.raised(event(1))
+                hook.raised(raised(1))
                 await until(lambda: hook.delivered == 1)
         assert proxy.heads == []
 

@@ -123,7 +123,7 @@ def test_a_sealed_answer_is_believed_with_where_it_came_from(ip: str, status: st
 
 
 def test_an_answer_is_not_believed_without_the_edges_seal(ip: str) -> None:
-    """A forged 200 that some stranger makes Kamailio pass on must grant nothing."""
+    """A forged 200 that some unknown source makes Kamailio pass on must grant nothing."""
 
     async def story(kamailio: KamailioClient, edge: Edge) -> None:
         answer = asking(kamailio)

@@ -149,10 +149,10 @@ def test_what_is_a_trunks_has_no_nearest() -> None:
 def test_of_what_is_ambiguous_the_trunk_is_told_that_the_request_names_elsewhere() -> None:
     ambiguous = Refused(Reason.AMBIGUOUS, ("one", "two"), ())
     elsewhere = has(at("192.0.2.7"), named=("number +44201",))
-    stranger = replace(has(at(transport="tls")), trunk_id="three")
-    found = near(elsewhere, stranger, decision=ambiguous)
+    unknown_source = replace(has(at(transport="tls")), trunk_id="three")
+    found = near(elsewhere, unknown_source, decision=ambiguous)
     assert found is not None and found.trunk_id == "acme"
-    found = near(stranger, replace(has(at()), trunk_id="one"), decision=ambiguous)
+    found = near(unknown_source, replace(has(at()), trunk_id="one"), decision=ambiguous)
     assert found is not None
     assert str(found) == "no trunk: nothing in the request is of one of one and two alone"
     many = near(decision=Refused(Reason.AMBIGUOUS, ("a", "b", "c"), ()))

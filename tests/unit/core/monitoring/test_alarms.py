@@ -10,17 +10,17 @@ from whence.core.registration.history import EventKind, HistoryEvent
 
 
 def lapsed(trunk: str | None = "acme", text: str = "it lapsed") -> Alarm:
-    return Alarm(AlarmKind.LAPSED, trunk, text)
+    return Alarm(AlarmKind.REGISTRATION_EXPIRED, trunk, text)
 
 
 def test_of_a_trunks_history_some_are_alarms() -> None:
     assert alarms.of_history("acme", HistoryEvent(EventKind.LAPSED, "why")) == Alarm(
-        AlarmKind.LAPSED, "acme", "why"
+        AlarmKind.REGISTRATION_EXPIRED, "acme", "why"
     )
     moved = alarms.of_history("acme", HistoryEvent(EventKind.MOVED, "to there"))
-    assert moved is not None and moved.kind is AlarmKind.SERVER_CHANGED
+    assert moved is not None and moved.kind is AlarmKind.REGISTRAR_CHANGED
     kinds = EventKind
-    for what in (kinds.REGISTERED, kinds.WAITING, kinds.HELD, kinds.WANTED, kinds.ADMITTED):
+    for what in (kinds.REGISTERED, kinds.WAITING, kinds.HELD, kinds.WANTED, kinds.ALLOWED):
         assert alarms.of_history("acme", HistoryEvent(what, "why")) is None
 
 
@@ -29,7 +29,9 @@ def test_one_of_a_kind_and_trunk_is_told_at_once_and_the_rest_with_the_next() ->
     assert bounded.passes(lapsed(), NOW)
     assert not any(bounded.passes(lapsed(text=f"{n}"), NOW + n) for n in range(1, 11))
     assert bounded.due(NOW + EACH_S - 1) == []
-    assert bounded.due(NOW + EACH_S) == [Alarm(AlarmKind.LAPSED, "acme", "10", left_out=9)]
+    assert bounded.due(NOW + EACH_S) == [
+        Alarm(AlarmKind.REGISTRATION_EXPIRED, "acme", "10", left_out=9)
+    ]
     assert not bounded.passes(lapsed(), NOW + EACH_S + 1)
 
 
@@ -46,15 +48,17 @@ def test_other_trunks_and_other_kinds_are_told_of_meanwhile() -> None:
     bounded = AlarmLimiter()
     assert bounded.passes(lapsed("acme"), NOW)
     assert bounded.passes(lapsed("bell"), NOW)
-    assert bounded.passes(Alarm(AlarmKind.CLASH, "acme", "x"), NOW)
-    assert bounded.passes(Alarm(AlarmKind.MANY_STRANGERS, None, "x"), NOW)
+    assert bounded.passes(Alarm(AlarmKind.CONFLICT, "acme", "x"), NOW)
+    assert bounded.passes(Alarm(AlarmKind.MANY_UNKNOWN_REQUESTS, None, "x"), NOW)
 
 
 def test_of_thousands_of_trunks_some_are_named_and_all_are_counted() -> None:
     bounded = AlarmLimiter()
     told = sum(bounded.passes(lapsed(f"trunk-{n}"), NOW) for n in range(5000))
     assert told == KIND_LIMIT
-    assert bounded.passes(Alarm(AlarmKind.CLASH, "acme", "x"), NOW), "a storm of one hides no other"
+    assert bounded.passes(Alarm(AlarmKind.CONFLICT, "acme", "x"), NOW), (
+        "a storm of one hides no other"
+    )
     (rest,) = bounded.due(NOW + EACH_S)
     assert (rest.trunk, rest.left_out) == (None, 5000 - KIND_LIMIT)
     assert bounded.due(NOW + 9 * EACH_S) == []

@@ -6,7 +6,7 @@ BROKEN_VIA = b"""\
  1(77) ERROR: <core> [core/parser/parse_via.c:2276]: parse_via(): null param?
  1(77) ERROR: <core> [core/parser/parse_via.c:2706]: parse_via(): parsing via on: <SIP/2.0/UDP h;;
 
- 1(99) ALERT: what a stranger sent
+ 1(99) ALERT: what an unknown source sent
 >
  1(77) ERROR: <core> [core/parser/msg_parser.c:749]: parse_msg(): ERROR: parse_msg: message=<A a
 Via: SIP/2.0/UDP h;;,;,,

@@ -31,13 +31,13 @@ class Scene:
     provider: Provider
     phone: Phone
     caller: Caller
-    stranger: Endpoint
+    unknown_source: Endpoint
     at_provider: Endpoint
 
     def goes_on(self) -> None:
         """Assert that nobody died of what came, and that every worker answers as before."""
         for _ in range(4):  # there are two workers
-            assert try_to_call(self.stranger, self.whence) == 403
+            assert try_to_call(self.unknown_source, self.whence) == 403
         calls = len(self.phone.calls())
         self.caller.call(uri(self.whence), expect=200)
         assert len(self.phone.calls()) == calls + 1
@@ -56,7 +56,7 @@ def scene(shared_rig: Rig) -> Scene:
         provider,
         rig.phone("alice", whence),
         rig.caller(whence, at=provider),
-        rig.endpoint("stranger", SIP_PORT),
+        rig.endpoint("unknown_source", SIP_PORT),
         rig.endpoint("provider", 5070),
     )
 
@@ -71,24 +71,28 @@ def nobody_died(scene: Scene) -> Iterator[None]:
     assert "SystemError" not in said, said
 
 
-# --- strangers
+# --- unknown sources
 
 
 @pytest.mark.parametrize("method", ["INVITE", "OPTIONS", "MESSAGE", "SUBSCRIBE", "REFER"])
 @pytest.mark.parametrize("user", [ALICES_NUMBER, NOBODYS_NUMBER, "alice", "nobody"])
-def test_a_stranger_hears_403_and_nothing_else(scene: Scene, method: str, user: str) -> None:
+def test_an_unknown_source_hears_403_and_nothing_else(scene: Scene, method: str, user: str) -> None:
     """The same for whom there is and for whom there is not."""
-    stranger, whence = scene.stranger, scene.whence
+    unknown_source, whence = scene.unknown_source, scene.whence
     rang = len(scene.phone.calls())
-    refusal = stranger.ask(request(method, uri(whence, user), stranger.address), whence.address)
+    refusal = unknown_source.ask(
+        request(method, uri(whence, user), unknown_source.address), whence.address
+    )
     assert refusal.start_line == "SIP/2.0 403 Forbidden"
     assert names(refusal) == ["Via", "From", "To", "Call-ID", "CSeq", "Content-Length"]
     assert refusal.body == ""
     assert len(scene.phone.calls()) == rang
 
 
-def test_a_stranger_who_says_that_he_is_the_provider_is_a_stranger(scene: Scene) -> None:
-    stranger, whence, provider = scene.stranger, scene.whence, scene.provider
+def test_an_unknown_source_that_says_that_he_is_the_provider_is_an_unknown_source(
+    scene: Scene,
+) -> None:
+    unknown_source, whence, provider = scene.unknown_source, scene.whence, scene.provider
     (held,) = provider.contacts("acct1")
     lies = [
         ("P-Asserted-Identity", f"<sip:+44207@{provider.ip}>"),
@@ -100,19 +104,23 @@ def test_a_stranger_who_says_that_he_is_the_provider_is_a_stranger(scene: Scene)
     ]
     for called in (uri(whence), held.uri):
         call = request(
-            "INVITE", called, stranger.address, from_uri=f"sip:acct1@{provider.ip}", headers=lies
+            "INVITE",
+            called,
+            unknown_source.address,
+            from_uri=f"sip:acct1@{provider.ip}",
+            headers=lies,
         )
-        assert stranger.ask(call, whence.address).status == 403
+        assert unknown_source.ask(call, whence.address).status == 403
 
 
 @pytest.mark.parametrize("method", ["BYE", "INVITE", "INFO"])
-def test_a_stranger_inside_no_dialog_hears_481(scene: Scene, method: str) -> None:
-    stranger, whence = scene.stranger, scene.whence
+def test_an_unknown_source_inside_no_dialog_hears_481(scene: Scene, method: str) -> None:
+    unknown_source, whence = scene.unknown_source, scene.whence
     target = f"sip:alice@{scene.phone.address[0]}:{scene.phone.address[1]}"
     routes = [("Route", f"<sip:{whence.address[0]};lr;whence={'0' * 24}>")]
     for headers in ([], routes):
-        asked = request(method, target, stranger.address, to_tag="made-up", headers=headers)
-        assert stranger.ask(asked, whence.address).status == 481
+        asked = request(method, target, unknown_source.address, to_tag="made-up", headers=headers)
+        assert unknown_source.ask(asked, whence.address).status == 481
     assert not [m for m in scene.phone.received() if "made-up" in m["To"]]
 
 
@@ -139,12 +147,12 @@ def with_latin(message: Message, where: str) -> Message:
 @pytest.mark.parametrize("method", ["INVITE", "REGISTER", "BYE", "OPTIONS", "ACK", "CANCEL"])
 @pytest.mark.parametrize("where", ["Request-URI", *HAS, *MAY_HAVE])
 def test_bytes_that_are_not_utf8_break_nothing(scene: Scene, where: str, method: str) -> None:
-    for sender in (scene.stranger, scene.at_provider):
+    for sender in (scene.unknown_source, scene.at_provider):
         for tag in (None, "tag"):
             whole = request(method, uri(scene.whence, "nobody"), sender.address, to_tag=tag)
             for socket in (scene.whence.address, scene.whence.inside):
                 sender.send(with_latin(whole, where), socket)
-    assert try_to_call(scene.stranger, scene.whence) == 403
+    assert try_to_call(scene.unknown_source, scene.whence) == 403
 
 
 BROKEN = {
@@ -172,7 +180,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("broken", BROKEN)
 def test_a_broken_message_breaks_nothing(scene: Scene, broken: str) -> None:
-    for sender in (scene.stranger, scene.at_provider):
+    for sender in (scene.unknown_source, scene.at_provider):
         for socket in (scene.whence.address, scene.whence.inside):
             for _ in range(4):
                 sender.send(BROKEN[broken], socket)
@@ -203,16 +211,16 @@ def test_nothing_that_is_sent_looks_like_a_line_of_the_log(scene: Scene) -> None
     of that is shown, nor what looks like the next line of Kamailio's.
     """
     before = len(scene.whence.log)
-    ask = bytes(request("INVITE", uri(scene.whence), scene.stranger.address))
+    ask = bytes(request("INVITE", uri(scene.whence), scene.unknown_source.address))
     forged = (
-        b"a stranger's\n12:00:00 INFO agent: trunk acme: registered \x1b[31m\x9b\r\n"
+        b"an unknown source's\n12:00:00 INFO agent: trunk acme: registered \x1b[31m\x9b\r\n"
         b" 1(77) ERROR: tm [t.c:1]: f(): trunk acme\r\nCSeq"
     )
-    scene.stranger.send(ask.replace(b"\r\nCSeq", b"\r\n" + forged), scene.whence.address)
-    ip = scene.stranger.address[0]
+    scene.unknown_source.send(ask.replace(b"\r\nCSeq", b"\r\n" + forged), scene.whence.address)
+    ip = scene.unknown_source.address[0]
 
     def listed() -> bool:
-        found = scene.whence.get("/v1/strangers")
+        found = scene.whence.get("/v1/unknown-sources")
         return any(f":{ip}:" in s["source"] and "unreadable_message" in s["reasons"] for s in found)
 
     eventually(listed, what="the sender in the list")

@@ -15,18 +15,22 @@ def names(message: Message) -> set[str]:
 @pytest.mark.parametrize(
     "method", ["INVITE", "OPTIONS", "MESSAGE", "SUBSCRIBE", "PUBLISH", "NOTIFY", "MADEUP"]
 )
-def test_a_stranger_is_refused_and_told_nothing(scene: Scene, method: str) -> None:
-    stranger = scene.endpoint()
-    answer = stranger.ask(request(method, scene.uri("+4420"), stranger.address), scene.edge)
+def test_an_unknown_source_is_refused_and_told_nothing(scene: Scene, method: str) -> None:
+    unknown_source = scene.endpoint()
+    answer = unknown_source.ask(
+        request(method, scene.uri("+4420"), unknown_source.address), scene.edge
+    )
     assert answer.start_line == "SIP/2.0 403 Forbidden"
     assert names(answer) == PLAIN
     assert answer.body == ""
 
 
-def test_a_stranger_is_refused_alike_whether_or_not_whom_he_calls_is_there(scene: Scene) -> None:
-    user, stranger = scene.user(), scene.endpoint()
+def test_the_refusal_does_not_tell_whether_the_user_exists(
+    scene: Scene,
+) -> None:
+    user, unknown_source = scene.user(), scene.endpoint()
     for name in (user, "nobody"):
-        answer = stranger.ask(scene.invite(stranger, name), scene.edge)
+        answer = unknown_source.ask(scene.invite(unknown_source, name), scene.edge)
         assert answer.start_line == "SIP/2.0 403 Forbidden"
         assert names(answer) == PLAIN
 
@@ -76,7 +80,7 @@ def test_a_scanner_gets_no_answer(scene: Scene, agent: str) -> None:
         assert scene.nothing_came(asker, phone)
 
 
-@pytest.mark.parametrize("who", ["provider", "stranger"])
+@pytest.mark.parametrize("who", ["provider", "unknown_source"])
 def test_a_request_that_has_no_hop_left_goes_no_further(scene: Scene, who: str) -> None:
     _, phone = scene.line()
     asker = scene.endpoint(who)
@@ -88,10 +92,12 @@ def test_a_request_that_has_no_hop_left_goes_no_further(scene: Scene, who: str) 
 
 def test_preloaded_routes_lead_nowhere(scene: Scene) -> None:
     trunk, phone = scene.line()
-    victim, stranger = scene.endpoint("victim"), scene.endpoint()
+    victim, unknown_source = scene.endpoint("victim"), scene.endpoint()
     ip, port = victim.address
     routes = [("Route", f"<sip:{scene.edge[0]};lr>, <sip:{ip}:{port};lr>"), ("rOUTE", "<sip:x;lr>")]
-    assert stranger.ask(scene.invite(stranger, headers=routes), scene.edge).status == 403
+    assert (
+        unknown_source.ask(scene.invite(unknown_source, headers=routes), scene.edge).status == 403
+    )
     trunk.at.send(scene.invite(trunk.at, headers=routes), scene.edge)
     arrived = phone.receive()
     assert "Route" not in arrived
@@ -100,10 +106,10 @@ def test_preloaded_routes_lead_nowhere(scene: Scene) -> None:
 
 def test_a_request_for_somewhere_else_is_not_relayed_there(scene: Scene) -> None:
     trunk, phone = scene.line()
-    victim, stranger = scene.endpoint("victim"), scene.endpoint()
+    victim, unknown_source = scene.endpoint("victim"), scene.endpoint()
     uri = f"sip:x@{victim.address[0]}:{victim.address[1]}"
     for method in ("INVITE", "MESSAGE", "OPTIONS", "BYE", "ACK", "CANCEL", "REGISTER"):
-        stranger.send(request(method, uri, stranger.address), scene.edge)
+        unknown_source.send(request(method, uri, unknown_source.address), scene.edge)
     trunk.at.send(request("INVITE", uri, trunk.at.address), scene.edge)
     assert phone.receive()["X-Whence-Trunk"] == trunk.id
     assert scene.nothing_came(victim)
