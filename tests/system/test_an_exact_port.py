@@ -22,7 +22,7 @@ def test_calls_from_another_port_are_refused_until_the_file_says_any(rig: Rig) -
     at_its_port = rig.endpoint("provider", SIP_PORT)
     assert pbx.called_by(at_its_port, whence.address)["X-Whence-Trunk"] == "acme"
 
-    whence.edit(trunks=[{**exact, "port": "any"}])
+    whence.edit(trunks=[{**exact, "match_port": False}])
     whence.post("/v1/reload", {})
     assert pbx.called_by(other_port, whence.address)["X-Whence-Trunk"] == "acme"
     whence.edit(trunks=[exact])
