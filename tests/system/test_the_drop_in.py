@@ -242,7 +242,7 @@ def test_a_restart_forgets_nothing(rig: Rig) -> None:
     rings(caller, native, "acct1", alice)
 
 
-def test_what_is_taken_back_ends_at_once(rig: Rig) -> None:
+def test_what_is_unregistered_ends_at_once(rig: Rig) -> None:
     there = provider(rig)
     native = rig.drop_in(records=[alices(there), bobs(there)], users=USERS)
     registered(native, "trunk-of-alice", "trunk-of-bob")

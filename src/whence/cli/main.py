@@ -68,7 +68,7 @@ def _commands() -> Typer:
     app.command("explain")(explain.explain)
     app.command("register")(actions.register)
     app.command("unregister")(actions.unregister)
-    app.command("park")(actions.park)
+    app.command("pause")(actions.pause)
     app.command("resume")(actions.resume)
     app.command("reload")(actions.reload)
     return app

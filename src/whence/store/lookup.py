@@ -61,8 +61,8 @@ def _named(tokens: int, numbers: int, accounts: int) -> str:
         for i in range(accounts)
     ]
     ways += [
-        "SELECT m.spelling, 0, m.e164, m.trunk_id FROM range r CROSS JOIN number m"
-        f" ON m.spelling = substr(:account{i}, 1, r.length) || '*' WHERE NOT m.of_account"
+        "SELECT m.spelling, 0, m.e164, m.trunk_id FROM number_prefix p CROSS JOIN number m"
+        f" ON m.spelling = substr(:account{i}, 1, p.length) || '*' WHERE NOT m.of_account"
         for i in range(numbers)
     ]
     if not ways:  # `sip:host` alone names nobody

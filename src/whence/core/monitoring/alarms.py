@@ -27,8 +27,8 @@ class AlarmKind(StrEnum):
 
 
 OF_HISTORY = {
-    EventKind.MOVED: AlarmKind.SERVER_CHANGED,
-    EventKind.LAPSED: AlarmKind.LAPSED,
+    EventKind.REGISTRAR_CHANGED: AlarmKind.SERVER_CHANGED,
+    EventKind.EXPIRED: AlarmKind.LAPSED,
     EventKind.UNEXPECTED_REPLY: AlarmKind.UNEXPECTED_REPLY,
 }
 """What of a trunk's history is an alarm too."""

@@ -187,7 +187,7 @@ def test_a_stranger_is_admitted_as_a_trunk_for_a_while(agent: Agent) -> None:
         ("register", "kamcmd uac.reg_refresh s:acme"),
         ("resume", "kamcmd uac.reg_enable l_uuid s:acme"),
         ("unregister", "kamcmd uac.reg_unregister l_uuid s:acme"),
-        ("park", "kamcmd uac.reg_disable l_uuid s:acme"),
+        ("pause", "kamcmd uac.reg_disable l_uuid s:acme"),
     ],
 )
 def test_what_uac_does_is_to_be_ordered_of_uac(agent: Agent, order: str, command: str) -> None:

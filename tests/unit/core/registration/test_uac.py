@@ -18,7 +18,7 @@ from whence.core.registration.events import ForgetAddresses, IgnoreReply, Learn
 from whence.core.registration.learning import ExpectedSources, Ground
 from whence.core.registration.model import Registration, Reply, State
 from whence.core.registration.reason import RegistrationReason
-from whence.core.registration.uac import UacRequest, answered, asked_ips, taken_back, unanswered
+from whence.core.registration.uac import UacRequest, answered, asked_ips, unanswered, unregistered
 from whence.core.sip.contact import Contact
 from whence.core.sip.transport_address import TransportAddress
 from whence.core.sip.uri import Uri
@@ -154,15 +154,15 @@ def test_a_challenge_is_no_failure_but_a_second_one_is(status: int) -> None:
     assert answered(before, wrong, refusal(status), FROM, NOW, GRACE_S)[0].state is State.WAITING
 
 
-def test_what_is_taken_back_ends_at_once() -> None:
-    after, actions = taken_back(registered(), NOW + 10)
+def test_what_is_unregistered_ends_at_once() -> None:
+    after, actions = unregistered(registered(), NOW + 10)
     assert actions == (ForgetAddresses(),)
     assert (after.state, after.expires_at) == (State.UNREGISTERED, None)
 
 
 @pytest.mark.parametrize("listed", [(), (Contact(OURS, 0),), (Contact(OURS, 60),)])
 def test_no_answer_to_an_un_register_teaches_anything(listed: tuple[Contact, ...]) -> None:
-    before, _ = taken_back(registered(), NOW + 10)
+    before, _ = unregistered(registered(), NOW + 10)
     un_register = replace(SENT, cseq=11, expires_s=0, at=NOW + 10)
     for reply in (ok(*listed), refusal(503)):
         assert answered(before, un_register, reply, FROM, NOW + 11, GRACE_S) == (before, ())
@@ -171,7 +171,7 @@ def test_no_answer_to_an_un_register_teaches_anything(listed: tuple[Contact, ...
 
 def test_an_answer_that_was_under_way_does_not_bring_it_back() -> None:
     """The REGISTER was sent, then the un-REGISTER; the 200 to the first comes last."""
-    before, _ = taken_back(registered(), NOW + 10)
+    before, _ = unregistered(registered(), NOW + 10)
     for at, comes_back in ((NOW + 9.9, False), (NOW + 10, False), (NOW + 10.1, True)):
         late = replace(SENT, cseq=11, at=at)
         after, actions = answered(before, late, ok(Contact(OURS, 60)), FROM, NOW + 11, GRACE_S)
