@@ -78,7 +78,7 @@ class Catalog(Addresses, Registrations):
                     expected[row.id] = sources
                 if row.match_port:
                     exact.add(row.id)
-            self._db.execute(statements.PUT_RANGES)
+            self._db.execute(statements.PUT_NUMBER_PREFIXES)
             self._install_pins({id_: one.networks for id_, one in expected.items()})
             self._end_what_is_not_permitted(lambda id_: expected.get(id_, NOBODY_ELSE), now)
             self._db.execute("DELETE FROM user")

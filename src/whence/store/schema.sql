@@ -102,7 +102,7 @@ CREATE TABLE number (               -- what names a trunk in a request: its numb
     spelling   TEXT NOT NULL,       -- of a number: bare; of a prefix, it ends in *
     trunk_id   TEXT NOT NULL REFERENCES trunk (id) ON DELETE CASCADE,
     of_account INTEGER NOT NULL DEFAULT 0,  -- 1: its account, or a form of it as a number
-    e164       TEXT NOT NULL DEFAULT '',    -- with + and country, without *; empty: unknown
+    e164       TEXT NOT NULL DEFAULT '',    -- with + and country code, without *; empty: unknown
     PRIMARY KEY (spelling, trunk_id, of_account)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX number_of_trunk ON number (trunk_id, of_account);

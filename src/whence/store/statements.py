@@ -116,11 +116,11 @@ PUT_ACCOUNT = "INSERT OR IGNORE INTO number (spelling, trunk_id, of_account) VAL
 """Write one form of a trunk's account; the account itself is written with its trunk."""
 
 
-PUT_RANGES = """
+PUT_NUMBER_PREFIXES = """
 INSERT INTO number_prefix SELECT DISTINCT length(spelling) - 1 FROM number
 WHERE spelling LIKE '%*' AND NOT of_account
 """
-"""Write of which lengths there are ranges in `number`; there must be none before."""
+"""Write of which lengths there are prefixes in `number`; there must be none before."""
 
 
 PUT_ADDRESS = f"""

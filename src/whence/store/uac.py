@@ -103,7 +103,7 @@ class SharedDirectory(Directory):
             self._end_what_is_not_permitted(permits.expected, now)
             # Those that the file names without a number:
             db.execute(_NO_TRUNK_OF_THEIRS, _USUAL_HEADERS)
-            db.execute(statements.PUT_RANGES)
+            db.execute(statements.PUT_NUMBER_PREFIXES)
 
     def trunks(self) -> list[UacTrunkRow]:
         """All trunks, by id."""

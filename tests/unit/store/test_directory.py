@@ -122,7 +122,7 @@ def test_where_the_fallbacks_are_is_known_whatever_changes(
     assert fallbacks() == []
 
 
-def test_ranges_are_found_by_their_lengths(
+def test_prefixes_are_found_by_their_lengths(
     directory: Directory, edge: sqlite3.Connection, tmp_path: Path
 ) -> None:
     ranged = ACME.replace("+44 20 1", "+44 20 712*")
