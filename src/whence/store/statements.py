@@ -97,7 +97,7 @@ ON CONFLICT (id) DO NOTHING
 """Write a trunk of which no more than its id and token is known yet."""
 
 
-PUT_RECORD = f"""
+PUT_UAC_ACCOUNT = f"""
 INSERT INTO trunk ({_KEYS}) VALUES (?, ?, ?, ?, 'accept', 0, 1, '', NULL)
 ON CONFLICT (id) DO UPDATE SET aor_user = excluded.aor_user, target = excluded.target, enabled = 1
 """

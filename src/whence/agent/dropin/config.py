@@ -150,7 +150,7 @@ class DropInConfig(Table):
             if known and l_uuid not in known:
                 few = ", ".join(sorted(known)[:KNOWN_SHOWN])
                 yield (
-                    f"{FILE}: {place}: {l_uuid}: no record of this l_uuid has registered yet; "
+                    f"{FILE}: {place}: {l_uuid}: no account of this l_uuid has registered yet; "
                     f"those that have are {few}{', …' if len(known) > KNOWN_SHOWN else ''}"
                 )
         owners: dict[str, list[str]] = {}

@@ -5,7 +5,7 @@ own registrations: only a 2xx teaches, only what its registrar granted, and only
 asked (learning.py); a failure takes nothing away; what is unregistered ends at once, and no
 answer that is under way brings it back. Only `uac` knows the passwords: no `rspauth` is verified.
 
-A record that is removed or disabled says nothing: so whose a call is is decided among those that
+An account that is removed or disabled says nothing: so whose a call is is decided among those that
 `uac` still has, and what may have been a gone one's is nobody's.
 """
 

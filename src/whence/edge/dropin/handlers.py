@@ -346,8 +346,8 @@ class DropInHandlers(Handlers):
         ksr = self.ksr
         if ksr.uac.uac_reg_lookup(answer.trunk, "$ru") < 0:
             if not answer.target:
-                said = f"the record {answer.trunk} is not there yet"
-                return self.decline(Declined.RECORD_NOT_READY, said)
+                said = f"the uac account {answer.trunk} is not there yet"
+                return self.decline(Declined.ACCOUNT_NOT_READY, said)
             ksr.seturi(answer.target)  # its user as he was when it was granted
         ksr.hdr.append(answer.headers)
         ksr.pv.sets(TRUNK, answer.trunk)

@@ -76,7 +76,7 @@ class Agent:
     def registers(
         self, l_uuid: str, granted_s: int, source: str = "udp:192.0.2.1:5060", asked: str = ""
     ) -> None:
-        """A 2xx came for a record of uac."""
+        """A 2xx came for an account of uac."""
         now = time.time()
         contact = Contact.parse(f"<sip:{l_uuid}@192.0.2.9>;expires={granted_s}")
         sent = UacRequest(
