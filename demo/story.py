@@ -176,7 +176,7 @@ class Story:
         caller.call(self._uri(ALICES_NUMBER), expect=403)
         assert len(self.alice.calls()) == 1, self.alice.calls()
         self._say(
-            "both trunks were taken out of the file (SIGHUP): their registrations were taken back, "
+            "both trunks were taken out of the file (SIGHUP): they were unregistered, "
             "their addresses ended at once, and the provider's next call was refused with 403"
         )
 

@@ -26,7 +26,7 @@ API_PORT = 8088
 _ASKS_THE_API = frozenset(
     {"trunks", "trunk", "addresses", "users", "calls", "conflicts", "explain"}
     | {"unknown", "alarms", "allow", "revoke"}
-    | {"register", "unregister", "park", "resume", "reload"}
+    | {"register", "unregister", "pause", "resume", "reload"}
 )
 
 

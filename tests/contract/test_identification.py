@@ -110,7 +110,7 @@ def test_a_number_is_found_as_it_is_written_in_its_country(scene: Scene, called:
     assert rings(scene, one.at, changed, phone)["X-Whence-Trunk"] == one.id
 
 
-def test_a_range_owns_what_begins_like_it_and_a_number_in_it_may_be_anothers(scene: Scene) -> None:
+def test_a_prefix_owns_what_begins_like_it_and_a_number_in_it_may_be_anothers(scene: Scene) -> None:
     one, phone_one = scene.line(numbers=("+4420712345*",))
     two, phone_two = scene.line(numbers=("+442071234566",), user="acct2", at=one.at)
     for called, trunk, phone in (

@@ -198,7 +198,7 @@ def test_a_call_goes_on_when_its_trunk_is_gone(scene: Scene) -> None:
     dialog, trunks = connect(whence, caller, alice), whence.trunks
     whence.edit(trunks=[table for table in trunks if table["id"] != "alices-trunk"])
     whence.reload()
-    eventually(lambda: not scene.provider.contacts("acct1"), what="the trunk taken back")
+    eventually(lambda: not scene.provider.contacts("acct1"), what="the trunk unregistered")
     dialog.pass_on(dialog.from_phone("INVITE"), alice, caller)
     dialog.pass_on(dialog.from_caller("BYE"), caller, alice)
     whence.edit(trunks=trunks)

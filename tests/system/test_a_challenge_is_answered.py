@@ -110,7 +110,7 @@ def test_a_hash_of_another_algorithm_is_no_answer_and_that_is_said(
     ha1 = hashlib.new(known, f"acct1:{DOMAIN}:{PASSWORD}".encode()).hexdigest()
     more = {"password": None, "ha1": {known: ha1}}
     provider, name = at_kamailio(shared_rig, whence, Digest(asked), **more)  # type: ignore[arg-type]
-    stands = whence.wait_state(name, "parked")
+    stands = whence.wait_state(name, "auth_failed")
     assert stands["reason"] == "no_usable_challenge"
     assert f"{asked} for realm {DOMAIN}" in stands["message"]
     assert len(provider.registers()) == 1
@@ -120,7 +120,7 @@ def test_a_hash_of_another_algorithm_is_no_answer_and_that_is_said(
 def test_a_wrong_password_is_found_wrong(shared_rig: Rig, whence: Whence, algorithm: str) -> None:
     asks = Digest(algorithm)  # type: ignore[arg-type]
     _, name = at_kamailio(shared_rig, whence, asks, password="another")
-    assert whence.wait_state(name, "parked")["reason"] == "wrong_credentials"
+    assert whence.wait_state(name, "auth_failed")["reason"] == "wrong_credentials"
 
 
 def test_a_nonce_is_used_again_with_a_true_count_and_a_replay_is_refused(
@@ -269,7 +269,7 @@ def test_a_foreign_realm_gets_no_response_where_one_is_pinned(
 ) -> None:
     registrar = by_hand(shared_rig, whence, realm=DOMAIN)
     registrar.answer(registrar.asked(), 401, challenge("thief.example", "n1"))
-    stands = whence.wait_state(registrar.trunk_id, "parked")
+    stands = whence.wait_state(registrar.trunk_id, "auth_failed")
     assert stands["reason"] == "no_usable_challenge"
     assert "MD5 for realm thief.example" in stands["message"]
     assert registrar.asks_no_more()
@@ -303,11 +303,13 @@ def test_a_second_challenge_that_is_not_stale_is_wrong_credentials(
     registrar = by_hand(shared_rig, whence)
     for nonce in ("n1", "n2"):
         registrar.answer(registrar.asked(), 401, challenge(DOMAIN, nonce, AUTH))
-    assert whence.wait_state(registrar.trunk_id, "parked")["reason"] == "wrong_credentials"
+    assert whence.wait_state(registrar.trunk_id, "auth_failed")["reason"] == "wrong_credentials"
     assert registrar.asks_no_more()
 
 
-def test_what_is_taken_back_is_challenged_and_answered_too(shared_rig: Rig, whence: Whence) -> None:
+def test_what_is_unregistered_is_challenged_and_answered_too(
+    shared_rig: Rig, whence: Whence
+) -> None:
     registrar = by_hand(shared_rig, whence)
     registrar.answer(registrar.asked(), 401, challenge(DOMAIN, "n1", AUTH))
     registrar.granted()

@@ -86,7 +86,7 @@ def test_a_trunk_that_is_added_registers(scene: Scene) -> None:
     assert (scene.registers_of("acct1"), scene.whence.trunk("alices-trunk")) == before
 
 
-def test_a_trunk_that_is_removed_is_taken_back_and_its_address_ends_at_once(scene: Scene) -> None:
+def test_a_trunk_that_is_removed_is_unregistered_and_its_address_ends_at_once(scene: Scene) -> None:
     scene.change(alices_trunk(scene.provider), bobs_trunk(scene.provider))
     eventually(lambda: scene.known() == {"alices-trunk", "bobs-trunk"}, what="both trunks")
     scene.change(bobs_trunk(scene.provider))
@@ -112,10 +112,10 @@ def test_the_address_ends_also_where_the_registrar_does_not_answer(rig: Rig) -> 
     provider.start()  # and it can stop without waiting for the answer
 
 
-def test_a_trunk_that_is_disabled_is_taken_back_and_comes_back(scene: Scene) -> None:
+def test_a_trunk_that_is_disabled_is_unregistered_and_comes_back(scene: Scene) -> None:
     off = alices_trunk(scene.provider, enabled=False)
     scene.change(off)
-    eventually(lambda: not scene.provider.contacts("acct1"), what="it taken back")
+    eventually(lambda: not scene.provider.contacts("acct1"), what="it unregistered")
     assert scene.known() == set()
     stands = scene.whence.wait_state("alices-trunk", "unregistered")
     assert (stands["enabled"], stands["next_at"]) == (False, None)
@@ -178,7 +178,7 @@ def test_the_calls_of_what_is_no_trunk_any_more_go_to_no_other_at_its_address(
 
 def test_a_password_that_is_mended_registers_at_once(scene: Scene) -> None:
     scene.change(alices_trunk(scene.provider, password="wrong"))
-    scene.whence.wait_state("alices-trunk", "parked")
+    scene.whence.wait_state("alices-trunk", "auth_failed")
     # What was granted with the right one stands until its time.
     assert scene.known() == {"alices-trunk"}
     seen = scene.registers_of("acct1")
@@ -197,10 +197,10 @@ def test_another_target_counts_without_a_register(scene: Scene) -> None:
 
 
 def test_another_account_is_another_registration(scene: Scene) -> None:
-    """The same trunk, now with acct2: acct1 is taken back."""
+    """The same trunk, now with acct2: acct1 is unregistered."""
     scene.change({**bobs_trunk(scene.provider), "id": "alices-trunk"})
     eventually(lambda: scene.provider.contacts("acct2"), what="acct2 registered")
-    eventually(lambda: not scene.provider.contacts("acct1"), what="acct1 taken back")
+    eventually(lambda: not scene.provider.contacts("acct1"), what="acct1 unregistered")
     scene.whence.wait_registered()
     assert scene.known() == {"alices-trunk"}
 

@@ -52,7 +52,7 @@ def scene_with(rig: Rig, grants_s: int, grace_s: int = 0) -> Scene:
     whence = rig.whence(
         trunks=[alices_trunk(provider)],
         users=["alice"],
-        # What is left at the end is not taken back: no registrar is there to hear it.
+        # What is left at the end is not unregistered: no registrar is there to hear it.
         agent={"grace": grace_s, "on_stop": "leave"},
     )
     whence.wait_registered()

@@ -30,7 +30,7 @@ def scene(rig: Rig) -> tuple[Provider, Whence, float]:
 def registers_until(provider: Provider, whence: Whence, until: float) -> int:
     """Return how many REGISTERs had come when this moment was there; a restart may outlast it."""
     eventually(lambda: time.time() >= until, what="the end of the hour")
-    assert whence.trunk("alices-trunk")["state"] in ("parked", "registering")
+    assert whence.trunk("alices-trunk")["state"] in ("auth_failed", "registering")
     return len([seen for seen in provider.registers() if seen.at < until])
 
 
@@ -45,7 +45,7 @@ def test_nor_do_they_however_often_it_starts_anew(rig: Rig, how: str) -> None:
     for _ in range(4):
         if time.time() > until:
             break
-        whence.wait_state("alices-trunk", "parked")
+        whence.wait_state("alices-trunk", "auth_failed")
         if how == "the agent dies":
             whence.kill_agent()
             whence.wait_healthy()
@@ -64,7 +64,7 @@ def test_a_restart_sends_nothing_before_its_time(rig: Rig) -> None:
     """The ten minutes after wrong credentials are ten minutes, whoever was restarted in them."""
     provider = rig.provider(accounts=ACCOUNTS)
     whence = rig.whence(trunks=[alices_trunk(provider, password="wrong")], users=["alice"])
-    stands = whence.wait_state("alices-trunk", "parked")
+    stands = whence.wait_state("alices-trunk", "auth_failed")
     whence.kill_agent()
     whence.wait_healthy()
     whence.restart()
@@ -76,7 +76,7 @@ def test_an_operators_new_password_is_tried_at_once(rig: Rig) -> None:
     provider = rig.provider(accounts=ACCOUNTS)
     # The waits are those of the defaults: by itself it would be tried in ten minutes.
     whence = rig.whence(trunks=[alices_trunk(provider, password="wrong")], users=["alice"])
-    whence.wait_state("alices-trunk", "parked")
+    whence.wait_state("alices-trunk", "auth_failed")
     whence.edit(trunks=[alices_trunk(provider)])
     whence.reload()
     whence.wait_registered()
@@ -87,7 +87,7 @@ def test_a_new_password_is_tried_at_once_also_when_it_came_with_a_restart(rig: R
     provider = rig.provider(accounts=ACCOUNTS)
     wrong, right = alices_trunk(provider, password="wrong"), alices_trunk(provider)
     whence = rig.whence(trunks=[wrong], users=["alice"])
-    whence.wait_state("alices-trunk", "parked")
+    whence.wait_state("alices-trunk", "auth_failed")
     whence.stop()
     whence.edit(trunks=[right])
     whence.start()

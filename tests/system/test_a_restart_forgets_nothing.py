@@ -1,4 +1,4 @@
-"""A clean stop and a new start: what is taken back, what is left, what goes on where it was."""
+"""A clean stop and a new start: what is unregistered, what is left, what goes on where it was."""
 
 import signal
 

@@ -53,5 +53,5 @@ def test_three_silences_bring_the_refresh_forward_and_a_server_that_grants_is_le
     since = [Message.parse(data).method for data in registrar.endpoint.waiting()]
     assert set(since) <= {"OPTIONS"}, "no REGISTER since"
     events = whence.get(f"/v1/trunks/{registrar.trunk_id}")["events"]
-    assert [event["what"] for event in events].count("silent") == 1
+    assert [event["what"] for event in events].count("keepalive_failed") == 1
     assert "unanswered since" in whence.cli("trunk", registrar.trunk_id).stdout

@@ -127,13 +127,13 @@ def test_a_hash_may_stand_for_the_password(whence: Whence, added: Register) -> N
     whence.wait_registered(name)
 
 
-def test_wrong_credentials_park_a_trunk_after_two_requests(
+def test_wrong_credentials_end_the_attempt_after_two_requests(
     shared_rig: Rig, whence: Whence, added: Register
 ) -> None:
     """A provider bans who hammers it. Ten minutes later it is tried again, not before."""
     before = time.time()
     provider, name = added({"password": "wrong"})
-    stands = whence.wait_state(name, "parked")
+    stands = whence.wait_state(name, "auth_failed")
     assert (stands["reason"], stands["last_status"]) == ("wrong_credentials", 401)
     assert before + 600 <= stands["next_at"] <= time.time() + 600
     assert len(provider.registers()) == 2

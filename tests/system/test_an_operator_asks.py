@@ -58,19 +58,19 @@ def scene(shared_rig: Rig) -> Scene:
         trunks=[
             alices_trunk(provider),
             bobs_trunk(provider),
-            trunk("parked", other, "acct9", ALICE, password="wrong"),
+            trunk("denied", other, "acct9", ALICE, password="wrong"),
             trunk("off", other, "acct9", ALICE, enabled=False),
         ],
         users=["alice", "bob"],
     )
     whence.wait_registered("alices-trunk", "bobs-trunk")
-    whence.wait_state("parked", "parked")
+    whence.wait_state("denied", "auth_failed")
     rig.phone("alice", whence)
     return Scene(whence, provider)
 
 
 def test_trunks(scene: Scene) -> None:
-    heads, alice, bob, parked, off = scene.rows("trunks")
+    heads, alice, bob, denied, off = scene.rows("trunks")
     whole = ["trunk", "state", "since", "registrar", "granted until", "next REGISTER"]
     assert heads == [*whole, "failures", "last answer", "why"]
     registrar = f"udp:{scene.provider.ip}:5060"
@@ -81,9 +81,9 @@ def test_trunks(scene: Scene) -> None:
         assert re.fullmatch(rf"{CLOCK} \(in (59 min \d+ s|1 h 0 min)\)", row[4]), row
         assert re.fullmatch(rf"{CLOCK} \(in 4\d min \d+ s\)", row[5]), row
         assert row[6:] == ["0", "200 OK", "granted 3600 s"]
-    assert parked[:2] + parked[3:5] == ["parked", "parked", "-", "-"]
-    assert parked[6:] == ["1", "401 Unauthorized", "wrong credentials"]
-    assert off[:2] + off[3:] == ["off", "unregistered", "-", "-", "-", "0", "none", "taken back"]
+    assert denied[:2] + denied[3:5] == ["denied", "auth_failed", "-", "-"]
+    assert denied[6:] == ["1", "401 Unauthorized", "wrong credentials"]
+    assert off[:2] + off[3:] == ["off", "unregistered", "-", "-", "-", "0", "none", "unregistered"]
     assert scene.as_json("trunks") == scene.whence.get("/v1/trunks")
 
 
@@ -195,7 +195,7 @@ def test_metrics_count_in_the_glossarys_words(scene: Scene) -> None:
     said = scene.whence.metrics()
     for line in (
         'whence_registrations{state="registered"} 2.0',
-        'whence_registrations{state="parked"} 1.0',
+        'whence_registrations{state="auth_failed"} 1.0',
         "whence_registrations_active 2.0",
         'whence_addresses{origin="learned"} 2.0',
         'whence_registration_attempts_total{outcome="registered"} 2.0',

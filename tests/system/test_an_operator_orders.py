@@ -5,13 +5,13 @@ from testkit.wait import eventually
 from tests.system.scene import ACCOUNTS, alices_trunk, bobs_trunk, decided
 
 
-def test_a_trunk_is_parked_taken_back_and_resumed(rig: Rig) -> None:
+def test_a_trunk_is_paused_unregistered_and_resumed(rig: Rig) -> None:
     provider = rig.provider(accounts=ACCOUNTS)
     whence = rig.whence(trunks=[alices_trunk(provider)], users=["alice"])
     whence.wait_registered()
 
-    assert whence.cli("park", "alices-trunk").returncode == 0
-    assert whence.trunk("alices-trunk")["state"] == "parked"
+    assert whence.cli("pause", "alices-trunk").returncode == 0
+    assert whence.trunk("alices-trunk")["state"] == "paused"
     assert decided(whence, provider) == "identified", "what is granted stands"
 
     whence.post("/v1/trunks/alices-trunk/unregister", {})
@@ -20,7 +20,7 @@ def test_a_trunk_is_parked_taken_back_and_resumed(rig: Rig) -> None:
     eventually(lambda: provider.contacts("acct1") == [], what="the registrar's own end of it")
 
     whence.restart()
-    assert whence.trunk("alices-trunk")["held"]
+    assert whence.trunk("alices-trunk")["suspended"]
     assert provider.contacts("acct1") == []
 
     assert whence.cli("resume", "alices-trunk").returncode == 0

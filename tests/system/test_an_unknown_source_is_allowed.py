@@ -102,7 +102,9 @@ def test_a_flood_hides_neither_an_unknown_source_nor_a_call(
 ) -> None:
     provider = rig.provider(accounts=ACCOUNTS)
     whence = rig.whence(
-        trunks=[alices_trunk(provider)], users=["alice"], agent={"unknown_sources_size": 20, "call_history_size": 20}
+        trunks=[alices_trunk(provider)],
+        users=["alice"],
+        agent={"unknown_sources_size": 20, "call_history_size": 20},
     )
     whence.wait_registered()
     phone = rig.phone("alice", whence)

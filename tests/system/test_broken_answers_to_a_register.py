@@ -155,7 +155,7 @@ def test_an_enormous_challenge_costs_nothing(shared_rig: Rig, whence: Whence) ->
     registrar = by_hand(shared_rig, whence)
     name, value = challenge(DOMAIN, "n" * 10_000, 'qop="' + "auth-int," * 2000 + 'auth"')
     registrar.answer(registrar.asked(), 401, (name, value))
-    whence.wait_state(registrar.trunk_id, "parked")
+    whence.wait_state(registrar.trunk_id, "auth_failed")
     assert len(str(whence.trunk(registrar.trunk_id)["message"])) < 500
 
 
@@ -224,7 +224,7 @@ def test_no_challenge_speaks_to_the_operators_terminal(
     fields = {"realm": DOMAIN, "algorithm": "MD5", "nonce": "n", field: HOSTILE.replace(" ", "")}
     text = ", ".join(f'{name}="{value}"' for name, value in fields.items())
     registrar.answer(registrar.asked(), 401, ("WWW-Authenticate", f"Digest {text}"))
-    whence.wait_state(registrar.trunk_id, "parked")
+    whence.wait_state(registrar.trunk_id, "auth_failed")
     assert not unprintable(told(whence, registrar))
 
 
@@ -248,12 +248,12 @@ def test_no_challenge_writes_a_header_of_ours(
     first = registrar.asked()
     registrar.answer(first, 401, ("WWW-Authenticate", f"Digest {text}"))
 
-    def asks_or_is_parked() -> Message | bool:
+    def asks_or_has_failed() -> Message | bool:
         with suppress(AssertionError):
             return registrar.asked(0.1)
-        return registrar.trunk()["state"] == "parked"
+        return registrar.trunk()["state"] == "auth_failed"
 
-    asked = eventually(asks_or_is_parked, what="another REGISTER, or none any more")
+    asked = eventually(asks_or_has_failed, what="another REGISTER, or none any more")
     if not isinstance(asked, Message):  # no challenge that can be answered
         return
     assert "X-Evil" not in asked

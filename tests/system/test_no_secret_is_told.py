@@ -25,7 +25,7 @@ HOOK_PATH = "the5hidden6path7of8it"
 
 @pytest.fixture(scope="module")
 def whence(shared_rig: Rig) -> Whence:
-    """A node that has seen it all: registered, parked, reloaded, called, killed, refused."""
+    """A node that has seen it all: registered, paused, reloaded, called, killed, refused."""
     rig = shared_rig
     provider = rig.provider(accounts={**ACCOUNTS, "acct1": TRUNK_PASSWORD})
     filed = rig.directory / "acct1.password"
@@ -49,7 +49,7 @@ def whence(shared_rig: Rig) -> Whence:
     }
     whence = rig.whence(trunks=trunks, users=users, agent=agent)
     whence.wait_registered("alices-trunk", "from-file")
-    whence.wait_state("bobs-trunk", "parked")
+    whence.wait_state("bobs-trunk", "auth_failed")
     rig.phone("alice", whence)
     rig.unknown_source().register(whence.address, "alice", WRONG_PASSWORD, whence.domain)
     rig.caller(whence, at=provider).call(uri(whence), expect=200)
@@ -114,7 +114,7 @@ def test_the_directory_knows_them_so_that_this_test_can_find_one(
 
 
 def test_no_log_tells_one(whence: Whence, secrets: dict[str, str]) -> None:
-    assert "parked: wrong credentials" in whence.log
+    assert "auth_failed: wrong credentials" in whence.log
     assert told(secrets, whence.log) == []
 
 

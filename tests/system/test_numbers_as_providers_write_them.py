@@ -1,4 +1,4 @@
-"""Two accounts at one provider: numbers in national spelling, ranges, and what names neither."""
+"""Two accounts at one provider: numbers in national spelling, prefixes, and what names neither."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from tests.system.scene import ACCOUNTS, ALICE, BOB, source, uri
 
 @dataclass
 class Scene:
-    """Alice has one number, written as it is dialled in Britain; bob has a range around it."""
+    """Alice has one number, written as it is dialled in Britain; bob has a prefix around it."""
 
     rig: Rig
     whence: Whence

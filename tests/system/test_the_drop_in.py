@@ -242,7 +242,7 @@ def test_a_restart_forgets_nothing(rig: Rig) -> None:
     rings(caller, native, "acct1", alice)
 
 
-def test_what_is_taken_back_ends_at_once(rig: Rig) -> None:
+def test_what_is_unregistered_ends_at_once(rig: Rig) -> None:
     there = provider(rig)
     native = rig.drop_in(records=[alices(there), bobs(there)], users=USERS)
     registered(native, "trunk-of-alice", "trunk-of-bob")
@@ -286,7 +286,7 @@ def test_a_call_that_names_a_record_that_is_gone_is_not_anothers(rig: Rig) -> No
     eventually(lambda: refused(caller, native, "acct1") == 404, what="she is missed")
     for user in ("acct1", "trunk-of-alice"):
         assert refused(caller, native, user) == 404
-    assert "no trunk's call: record_missed: uac has no record trunk-of-alice" in native.log
+    assert "no trunk's call: account_missed: uac has no account trunk-of-alice" in native.log
 
     def is_passed_over() -> bool:
         return is_let_in(caller, native, "+442071230000", bob)
@@ -296,7 +296,7 @@ def test_a_call_that_names_a_record_that_is_gone_is_not_anothers(rig: Rig) -> No
     def is_said() -> bool:  # each worker misses her for itself
         for user in ("acct1", "trunk-of-alice"):
             assert refused(caller, native, user) == 404
-        return "no trunk's call: record_gone" in native.log
+        return "no trunk's call: account_gone" in native.log
 
     eventually(is_said, what="the reason in the log")
 

@@ -136,7 +136,7 @@ def test_one_account_an_address(
 
 
 def test_twenty_four_hours(rig: Rig, recipe: Recipe, native: DropIn, provider: Provider) -> None:
-    """Both are taken back with an un-REGISTER, that is answered with 200."""
+    """Both are unregistered with an un-REGISTER, that is answered with 200."""
     caller = rig.endpoint(provider.name)
     alice = phone(rig, recipe.address, "alice")
     accepts(provider, recipe.address, "alice", rig)

@@ -227,7 +227,7 @@ def test_no_retry_after_makes_wrong_credentials_be_tried_sooner(
     registrar = by_hand(shared_rig, whence)
     refused(registrar, 401, challenge(DOMAIN, "n1", AUTH))
     answered_at = refused(registrar, 401, challenge(DOMAIN, "n2", AUTH), ("Retry-After", "0"))
-    assert waits(registrar, "parked", WRONG_S, answered_at)
+    assert waits(registrar, "auth_failed", WRONG_S, answered_at)
     registrar.granted()
 
 
@@ -240,7 +240,7 @@ def test_a_refresh_that_fails_takes_nothing_away(
     before = registrar.trunk()["expires_at"]
     registrar.change(expires=1800)
     refused(registrar, status)
-    state = "parked" if status == 401 else "waiting"
+    state = "auth_failed" if status == 401 else "waiting"
     assert whence.wait_state(registrar.trunk_id, state)["expires_at"] == before
     assert registrar.addresses() == [registrar.endpoint.address[0]]
 

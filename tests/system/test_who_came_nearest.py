@@ -63,7 +63,7 @@ def test_an_address_that_expired_is_told_of_and_admits_nobody(
     assert f"nearest: acme: its address {provider.ip} expired " in told()
     assert missing(whence, f"udp:{rig.ip('unknown_source')}:5060") == []
 
-    # After it is taken back, and across a restart.
+    # After it is unregistered, and across a restart.
     whence.cli("unregister", "acme")
     whence.stop()
     whence.start()

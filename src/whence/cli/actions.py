@@ -31,13 +31,13 @@ def unregister(
     _order(api, trunk, "unregister", json)
 
 
-def park(trunk: TrunkArgument, api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
+def pause(trunk: TrunkArgument, api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
     """Send no more REGISTERs for a trunk; what is granted stands until it ends."""
-    _order(api, trunk, "park", json)
+    _order(api, trunk, "pause", json)
 
 
 def resume(trunk: TrunkArgument, api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
-    """Register a trunk again that was parked or taken back."""
+    """Register a trunk again that was paused or unregistered."""
     _order(api, trunk, "resume", json)
 
 
@@ -46,8 +46,8 @@ def _order(api: str, trunk: str, order: str, json: bool) -> None:
     if json:
         output.as_json(answer)
         return
-    held = ", held" if answer["held"] else ""
-    print(f"{trunk}: {answer['state']}{held}; whence trunks shows how it goes on")
+    suspended = ", suspended" if answer["suspended"] else ""
+    print(f"{trunk}: {answer['state']}{suspended}; whence trunks shows how it goes on")
 
 
 def allow(

@@ -69,7 +69,7 @@ def _commands() -> Typer:
     app.command("explain")(explain.explain)
     app.command("register")(actions.register)
     app.command("unregister")(actions.unregister)
-    app.command("park")(actions.park)
+    app.command("pause")(actions.pause)
     app.command("resume")(actions.resume)
     app.command("allow")(actions.allow)
     app.command("revoke")(actions.revoke)

@@ -216,8 +216,8 @@ def trunk(
     if json:
         output.as_json(answer)
         return
-    held = ", held by the operator" if answer["held"] else ""
-    print(f"{trunk_id}: {answer['state']}{held} since {output.instant(answer['since'])}")
+    suspended = ", suspended by the operator" if answer["suspended"] else ""
+    print(f"{trunk_id}: {answer['state']}{suspended} since {output.instant(answer['since'])}")
     print(f"why: {answer['message'] or '-'}; failures in a row: {answer['failures']}")
     print(f"last answer: {answer['last_answer'] or 'none'}")
     print(f"granted until {output.instant(answer['expires_at'])}, by {answer['registrar'] or '-'}")

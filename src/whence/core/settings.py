@@ -51,8 +51,8 @@ class TrunkSettings:
     networks: tuple[Address, ...] = ()
     """Its pinned addresses, also those that have expired. Their `learned_at` means nothing."""
     numbers: tuple[str, ...] = ()
-    """Its numbers and ranges, as the operator wrote them."""
-    country: str = ""
+    """Its numbers and prefixes, as the operator wrote them."""
+    country_code: str = ""
     """The calling code of the country whose national numbers its provider writes."""
     number_headers: tuple[str, ...] = NUMBER_HEADERS
     """Headers in which its number or account is looked for, in this order; in small letters."""

@@ -46,11 +46,13 @@ class Catalog(Addresses, Registrations):
     def fingerprint_key(self) -> str:
         """Return the key of the fingerprints of credentials, and make it where there is none."""
         with self._transaction():
-            return self._lasting_key(tables.MARK_KEY)
+            return self._lasting_key(tables.FINGERPRINT_KEY)
 
     def fingerprints(self) -> dict[str, str]:
         """Trunk id → the fingerprint of its credentials, of those that are not gone."""
-        return dict(self._fetch("SELECT id, mark FROM trunk WHERE gone_at IS NULL"))
+        return dict(
+            self._fetch("SELECT id, credentials_fingerprint FROM trunk WHERE gone_at IS NULL")
+        )
 
     def install(self, rows: DirectoryRows, now: float) -> None:
         """Write trunks, numbers, pinned addresses and users, in one transaction.
@@ -65,7 +67,7 @@ class Catalog(Addresses, Registrations):
             for id_ in rows.removed:
                 self._db.execute("DELETE FROM trunk WHERE id = ?", (id_,))
             self._db.execute("DELETE FROM number")
-            self._db.execute("DELETE FROM range")
+            self._db.execute("DELETE FROM number_prefix")
             self._set(tables.NUMBER_HEADERS_KEY, " ".join(rows.number_headers))
             expected: dict[str, ExpectedSources] = {}
             exact = set()
@@ -76,7 +78,7 @@ class Catalog(Addresses, Registrations):
                     expected[row.id] = sources
                 if row.match_port:
                     exact.add(row.id)
-            self._db.execute(statements.PUT_RANGES)
+            self._db.execute(statements.PUT_NUMBER_PREFIXES)
             self._install_pins({id_: one.networks for id_, one in expected.items()})
             self._end_what_is_not_permitted(lambda id_: expected.get(id_, NOBODY_ELSE), now)
             self._db.execute("DELETE FROM user")
@@ -88,8 +90,8 @@ class Catalog(Addresses, Registrations):
 
     def _let_go(self, trunk_id: str, now: float) -> None:
         """Forget a registration and all that it taught. Another account has another token: the old
-        contact is taken back while the new one is registered, and the two must not be one. The old
-        one stays nobody else's: its registrar may not have heard, and call by it.
+        contact is unregistered while the new one is registered, and the two must not be one. The
+        old one stays nobody else's: its registrar may not have heard, and call by it.
         """
         self._db.execute("DELETE FROM registration WHERE trunk_id = ?", (trunk_id,))
         self._db.execute("DELETE FROM ignored_reply WHERE trunk_id = ?", (trunk_id,))

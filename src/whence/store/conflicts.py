@@ -24,10 +24,11 @@ _NUMBERS = """SELECT n.spelling, n.trunk_id FROM (
 _ACCOUNTS_AND_NUMBERS = """SELECT a.spelling, a.trunk_id, n.spelling, n.trunk_id FROM number a
     CROSS JOIN number n ON n.spelling = a.spelling WHERE a.of_account AND NOT n.of_account
     UNION ALL SELECT a.spelling, a.trunk_id, n.spelling, n.trunk_id FROM number a
-    CROSS JOIN range r CROSS JOIN number n ON n.spelling = substr(a.spelling, 1, r.length) || '*'
+    CROSS JOIN number_prefix p
+    CROSS JOIN number n ON n.spelling = substr(a.spelling, 1, p.length) || '*'
     WHERE a.of_account AND NOT n.of_account
     AND substr(a.spelling, 2) NOT GLOB '*[^0-9]*' AND a.spelling GLOB '[+0-9]*'"""
-"""Forms of accounts, each with a number or range that is, or holds, it."""
+"""Forms of accounts, each with a number or prefix that is, or holds, it."""
 _SITES = """SELECT trunk_id, ip, port, exact FROM address
     WHERE expires_at IS NULL OR expires_at > ?"""
 

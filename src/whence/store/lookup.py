@@ -10,7 +10,7 @@ from whence.core.identification.decision import NAMING, Decision, Identified
 from whence.core.identification.identify import identify
 from whence.core.identification.request import Evidence, Request
 from whence.core.identification.trunk import Trunk
-from whence.core.sip.phone_number import RANGE, closeness, owns
+from whence.core.sip.phone_number import PREFIX_END, closeness, owns
 from whence.core.sip.transport_address import TransportAddress, bits_of
 from whence.store.rows import address_of
 
@@ -61,8 +61,8 @@ def _named(tokens: int, numbers: int, accounts: int) -> str:
         for i in range(accounts)
     ]
     ways += [
-        "SELECT m.spelling, 0, m.e164, m.trunk_id FROM range r CROSS JOIN number m"
-        f" ON m.spelling = substr(:account{i}, 1, r.length) || '*' WHERE NOT m.of_account"
+        "SELECT m.spelling, 0, m.e164, m.trunk_id FROM number_prefix p CROSS JOIN number m"
+        f" ON m.spelling = substr(:account{i}, 1, p.length) || '*' WHERE NOT m.of_account"
         for i in range(numbers)
     ]
     if not ways:  # `sip:host` alone names nobody
@@ -231,7 +231,7 @@ def _evidence(request: Request, rows: list[Row]) -> Evidence:
         spelling = next(iter(by)) if len(by) == 1 else max(by, key=closeness)
         number_owners[named] = spelling
         e164 = by[spelling]
-        e164s[named] = e164 and e164 + named[0][len(spelling.removesuffix(RANGE)) :]
+        e164s[named] = e164 and e164 + named[0][len(spelling.removesuffix(PREFIX_END)) :]
         if _is_pilot(named[0], by):
             pilots.add(named)
     return Evidence(
@@ -257,5 +257,5 @@ def _headers(text: str) -> tuple[str, ...]:
 
 
 def _is_pilot(number: str, owning: Collection[str]) -> bool:
-    """Whether a number begins a range of its trunk, or is in one and written down besides."""
-    return number + RANGE in owning or (len(owning) > 1 and number in owning)
+    """Whether a number begins a prefix of its trunk, or is in one and written down besides."""
+    return number + PREFIX_END in owning or (len(owning) > 1 and number in owning)

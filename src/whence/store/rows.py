@@ -147,7 +147,7 @@ def registration_row(account: AccountKey, registration: Registration) -> tuple[A
         r.next_at,
         str(r.registrar) if r.registrar else None,
         str(r.home) if r.home else None,
-        r.held,
+        r.suspended,
         r.failures,
         r.failure,
         r.last_status,
@@ -162,7 +162,7 @@ def registration_row(account: AccountKey, registration: Registration) -> tuple[A
 def registration_of(row: Sequence[Any]) -> tuple[AccountKey, Registration]:
     """Make (account, registration) of a row of `REGISTRATIONS`."""
     (trunk_id, aor, server, call_id, cseq, state, since, granted_s, expires_at) = row[:9]
-    registered_at, next_at, registrar, home, held, failures, failure = row[9:16]
+    registered_at, next_at, registrar, home, suspended, failures, failure = row[9:16]
     last_status, last_phrase, reason, message, learned_until, unexpected = row[16:]
     return AccountKey(aor, server), Registration(
         trunk_id=trunk_id,
@@ -176,7 +176,7 @@ def registration_of(row: Sequence[Any]) -> tuple[AccountKey, Registration]:
         next_at=next_at,
         registrar=TransportAddress.parse(registrar) if registrar else None,
         home=TransportAddress.parse(home) if home else None,
-        held=bool(held),
+        suspended=bool(suspended),
         failures=failures,
         failure=Failure(failure) if failure else None,
         last_status=last_status,

@@ -24,7 +24,7 @@ GENERATION_BYTES = 8
 
 INSIDE_KEY = "inside_key"
 DIALOG_KEY = "dialog_key"
-MARK_KEY = "mark_key"
+FINGERPRINT_KEY = "fingerprint_key"
 NUMBER_HEADERS_KEY = "number_headers"
 """In `meta`: the headers, but P-Called-Party-ID and To, that some trunk has in `number_headers`."""
 LEARN_FROM_KEY = "learn_from"

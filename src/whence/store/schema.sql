@@ -11,7 +11,7 @@ CREATE TABLE trunk (
     unmatched TEXT NOT NULL,        -- accept, refuse
     fallback  INTEGER NOT NULL,
     enabled   INTEGER NOT NULL,
-    mark      TEXT NOT NULL,        -- tells other credentials from these, and hardly more
+    credentials_fingerprint TEXT NOT NULL,  -- tells other credentials from these, and hardly more
     gone_at   REAL,                 -- null: in the file; else only the token counts
     number_headers TEXT NOT NULL DEFAULT 'p-called-party-id to',    -- small letters, blanks between
     number_format  TEXT NOT NULL DEFAULT ''             -- Style; empty: as sent
@@ -99,10 +99,10 @@ CREATE TRIGGER fallback_changes AFTER UPDATE OF fallback ON trunk
     SELECT ip, trunk_id, ifnull(port, 0) FROM address WHERE trunk_id = NEW.id AND NEW.fallback; END;
 
 CREATE TABLE number (               -- what names a trunk in a request: its numbers, its account
-    spelling   TEXT NOT NULL,       -- of a number: bare; of a range, it ends in *
+    spelling   TEXT NOT NULL,       -- of a number: bare; of a prefix, it ends in *
     trunk_id   TEXT NOT NULL REFERENCES trunk (id) ON DELETE CASCADE,
     of_account INTEGER NOT NULL DEFAULT 0,  -- 1: its account, or a form of it as a number
-    e164       TEXT NOT NULL DEFAULT '',    -- with + and country, without *; empty: unknown
+    e164       TEXT NOT NULL DEFAULT '',    -- with + and country code, without *; empty: unknown
     PRIMARY KEY (spelling, trunk_id, of_account)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX number_of_trunk ON number (trunk_id, of_account);
@@ -114,7 +114,7 @@ CREATE TRIGGER account_changes AFTER UPDATE OF aor_user ON trunk
     DELETE FROM number WHERE trunk_id = NEW.id AND of_account; INSERT OR IGNORE INTO number
     (spelling, trunk_id, of_account) SELECT NEW.aor_user, NEW.id, 1 WHERE NEW.aor_user <> ''; END;
 
-CREATE TABLE range (                -- of which lengths there are ranges: few
+CREATE TABLE number_prefix (        -- of which lengths number.spelling has prefixes: few
     length INTEGER PRIMARY KEY      -- of what stands before the *
 ) STRICT;
 
@@ -126,7 +126,7 @@ CREATE TABLE user (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE registration (
-    trunk_id    TEXT PRIMARY KEY,   -- goes with its trunk: the taking back is the agent's own
+    trunk_id    TEXT PRIMARY KEY,   -- goes with its trunk: to unregister is the agent's own
     aor         TEXT NOT NULL,      -- for whom, and at which server: with another aor or server
     server      TEXT NOT NULL,      -- it is another registration; empty of a drop-in's
     call_id     TEXT NOT NULL,
@@ -139,7 +139,7 @@ CREATE TABLE registration (
     next_at     REAL,
     registrar   TEXT,               -- the address that granted last
     home        TEXT,               -- the next hop that it was reached by
-    held        INTEGER NOT NULL,   -- whether the operator took it back or parked it
+    suspended   INTEGER NOT NULL,   -- whether the operator unregistered it or paused it
     failures    INTEGER NOT NULL,
     failure     TEXT,               -- of which kind they are: a restart must not begin anew
     last_status INTEGER,

@@ -69,7 +69,9 @@ DROP_IGNORED = "DELETE FROM ignored_reply WHERE trunk_id = ? AND ip = ?"
 """Forget it: the ip is learned now."""
 
 
-_KEYS = "id, token, aor_user, target, unmatched, fallback, enabled, mark, gone_at"
+_KEYS = (
+    "id, token, aor_user, target, unmatched, fallback, enabled, credentials_fingerprint, gone_at"
+)
 
 
 PUT_TRUNK = f"""
@@ -77,7 +79,8 @@ INSERT INTO trunk ({_KEYS}, number_headers, number_format)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL, ?, ?)
 ON CONFLICT (id) DO UPDATE SET aor_user = excluded.aor_user, target = excluded.target,
 unmatched = excluded.unmatched, fallback = excluded.fallback, enabled = excluded.enabled,
-mark = excluded.mark, number_headers = excluded.number_headers,
+credentials_fingerprint = excluded.credentials_fingerprint,
+number_headers = excluded.number_headers,
 number_format = excluded.number_format
 """
 """Write a trunk of the file; one that is there already keeps its token."""
@@ -94,7 +97,7 @@ ON CONFLICT (id) DO NOTHING
 """Write a trunk of which no more than its id and token is known yet."""
 
 
-PUT_RECORD = f"""
+PUT_UAC_ACCOUNT = f"""
 INSERT INTO trunk ({_KEYS}) VALUES (?, ?, ?, ?, 'accept', 0, 1, '', NULL)
 ON CONFLICT (id) DO UPDATE SET aor_user = excluded.aor_user, target = excluded.target, enabled = 1
 """
@@ -113,11 +116,11 @@ PUT_ACCOUNT = "INSERT OR IGNORE INTO number (spelling, trunk_id, of_account) VAL
 """Write one form of a trunk's account; the account itself is written with its trunk."""
 
 
-PUT_RANGES = """
-INSERT INTO range SELECT DISTINCT length(spelling) - 1 FROM number
+PUT_NUMBER_PREFIXES = """
+INSERT INTO number_prefix SELECT DISTINCT length(spelling) - 1 FROM number
 WHERE spelling LIKE '%*' AND NOT of_account
 """
-"""Write of which lengths there are ranges in `number`; there must be none before."""
+"""Write of which lengths there are prefixes in `number`; there must be none before."""
 
 
 PUT_ADDRESS = f"""
@@ -141,7 +144,7 @@ and port out: thousands of trunks may be there."""
 
 _REGISTRATION = (
     "trunk_id, aor, server, call_id, cseq, state, since, granted_s, expires_at, registered_at,"
-    " next_at, registrar, home, held, failures, failure, last_status, last_phrase, reason,"
+    " next_at, registrar, home, suspended, failures, failure, last_status, last_phrase, reason,"
     " message, learned_until, unexpected"
 )
 

@@ -20,7 +20,7 @@ from whence.store import schema as tables
 from whence.store.directory import Directory
 from whence.store.rows import event_of
 
-_LAPSED = "SELECT trunk_id FROM registration WHERE expires_at <= ?"
+_EXPIRED = "SELECT trunk_id FROM registration WHERE expires_at <= ?"
 _NO_TRUNK_OF_THEIRS = """DELETE FROM trunk WHERE NOT EXISTS
     (SELECT 1 FROM registration r WHERE r.trunk_id = trunk.id) AND NOT EXISTS
     (SELECT 1 FROM address a WHERE a.trunk_id = trunk.id) AND NOT EXISTS
@@ -81,7 +81,7 @@ class SharedDirectory(Directory):
         with self._changing():
             db = self._db
             db.execute(statements.DROP_NUMBERS)
-            db.execute("DELETE FROM range")
+            db.execute("DELETE FROM number_prefix")
             db.execute("UPDATE trunk SET number_headers = ?", _USUAL_HEADERS)
             db.execute(_NO_TRUNK_OF_THEIRS, _USUAL_HEADERS)
             for trunk_id, looked in headers.items():
@@ -103,7 +103,7 @@ class SharedDirectory(Directory):
             self._end_what_is_not_permitted(permits.expected, now)
             # Those that the file names without a number:
             db.execute(_NO_TRUNK_OF_THEIRS, _USUAL_HEADERS)
-            db.execute(statements.PUT_RANGES)
+            db.execute(statements.PUT_NUMBER_PREFIXES)
 
     def trunks(self) -> list[UacTrunkRow]:
         """All trunks, by id."""
@@ -119,9 +119,9 @@ class SharedDirectory(Directory):
         """Give a number that is another one after each change that a worker made."""
         return int(self._fetch("PRAGMA data_version")[0][0])
 
-    def lapse(self, now: float) -> None:
+    def expire(self, now: float) -> None:
         """Write down which grants have ended: the workers only hear of what is granted."""
-        ended = [trunk_id for (trunk_id,) in self._fetch(_LAPSED, (now,))]
+        ended = [trunk_id for (trunk_id,) in self._fetch(_EXPIRED, (now,))]
         if not ended:
             return
         with self._transaction():
@@ -132,7 +132,7 @@ class SharedDirectory(Directory):
                     (trunk_id, now),
                 )
                 if done.rowcount and self.has_trunk(trunk_id):
-                    learning.note(self._db, trunk_id, history.LAPSED, now)
+                    learning.note(self._db, trunk_id, history.EXPIRED, now)
 
     def has_trunk(self, trunk_id: str) -> bool:
         """Whether there is a trunk with this id."""

@@ -32,7 +32,7 @@ LEFT_LIMIT = 10_000
 
 @dataclass(frozen=True, slots=True)
 class UacAccount:
-    """A record of `uac`, as a trunk. `id`: its l_uuid. `target`: the local user's URI."""
+    """An account of `uac`, as a trunk. `id`: its l_uuid. `target`: the local user's URI."""
 
     id: str
     aor_user: str
@@ -41,10 +41,10 @@ class UacAccount:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What is to become of one record's registration. `socket`: ours, on which it was heard.
+    """What is to become of one uac account's registration. `socket`: ours, on which it was heard.
 
-    `step` makes of the registration that stands the next one, and what that teaches. `record` None:
-    nothing becomes known of the record itself.
+    `step` makes of the registration that stands the next one, and what that teaches.
+    `uac_account` None: nothing becomes known of the uac account itself.
     """
 
     trunk_id: str
@@ -53,7 +53,7 @@ class Change:
     socket: str
     at: float
     step: Callable[[Registration], tuple[Registration, Sequence[Action]]]
-    record: UacAccount | None = None
+    uac_account: UacAccount | None = None
 
 
 class LearningWriter:
@@ -178,8 +178,8 @@ class LearningWriter:
                 moves = _is_new(database, change) or learning.changes_answers(database, step)
                 if moves:
                     self._move()  # who reads the old state from here on must not keep it
-                if change.record is not None:
-                    _put_record(database, change.record)
+                if change.uac_account is not None:
+                    _put_uac_account(database, change.uac_account)
                 events = _news(database, before, step)
                 learning.write_step(database, step, events)
                 # Without an agent, no other process removes what has ended.
@@ -198,18 +198,18 @@ def _check_version(database: sqlite3.Connection) -> None:
 
 
 def _is_new(database: sqlite3.Connection, change: Change) -> bool:
-    """Return whether the change tells something new of the record itself."""
-    record = change.record
+    """Return whether the change tells something new of the uac account itself."""
+    uac_account = change.uac_account
     query = "SELECT aor_user, enabled FROM trunk WHERE id = ?"
     stands = database.execute(query, (change.trunk_id,)).fetchone()
-    return record is not None and stands != (record.aor_user, 1)
+    return uac_account is not None and stands != (uac_account.aor_user, 1)
 
 
-def _put_record(database: sqlite3.Connection, record: UacAccount) -> None:
-    named = (record.id, record.id, record.aor_user, record.target)
-    database.execute(statements.PUT_RECORD, named)
-    forms = sorted(account_spellings(record.aor_user)) if record.aor_user else []
-    database.executemany(statements.PUT_ACCOUNT, [(form, record.id) for form in forms])
+def _put_uac_account(database: sqlite3.Connection, uac_account: UacAccount) -> None:
+    named = (uac_account.id, uac_account.id, uac_account.aor_user, uac_account.target)
+    database.execute(statements.PUT_UAC_ACCOUNT, named)
+    forms = sorted(account_spellings(uac_account.aor_user)) if uac_account.aor_user else []
+    database.executemany(statements.PUT_ACCOUNT, [(form, uac_account.id) for form in forms])
 
 
 def _news(

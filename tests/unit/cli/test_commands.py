@@ -133,7 +133,7 @@ def test_help_names_every_command() -> None:
         "explain",
         "register",
         "unregister",
-        "park",
+        "pause",
         "resume",
         "allow",
         "revoke",
@@ -264,7 +264,7 @@ TRUNK = {
     "id": "acme",
     "state": "registered",
     "since": 1_000_000,
-    "held": False,
+    "suspended": False,
     "keepalive": None,
     "failures": 0,
     "last_status": 200,
@@ -548,13 +548,13 @@ def test_a_trunk_that_is_not_there_is_one_sentence(api: Api) -> None:
 # Orders.
 
 
-@pytest.mark.parametrize("order", ["register", "unregister", "park", "resume"])
+@pytest.mark.parametrize("order", ["register", "unregister", "pause", "resume"])
 def test_an_order_says_how_the_trunk_stands(api: Api, order: str) -> None:
-    answer = {**TRUNK, "state": "parked", "held": True}
+    answer = {**TRUNK, "state": "paused", "suspended": True}
     api.answers[f"/v1/trunks/acme/{order}"] = (200, answer)
     done = whence(order, "acme", "--api", api.url)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "acme: parked, held; whence trunks shows how it goes on\n"
+    assert done.stdout == "acme: paused, suspended; whence trunks shows how it goes on\n"
     done = whence(order, "acme", "--json", "--api", api.url)
     assert json.loads(done.stdout) == answer
 
@@ -563,8 +563,8 @@ def test_an_order_says_how_the_trunk_stands(api: Api, order: str) -> None:
     ("status", "said"), [(404, "no trunk acme is configured"), (409, "acme is disabled")]
 )
 def test_an_order_that_cannot_be_followed_is_one_sentence(api: Api, status: int, said: str) -> None:
-    api.answers["/v1/trunks/acme/park"] = (status, {"detail": said})
-    done = whence("park", "acme", "--api", api.url)
+    api.answers["/v1/trunks/acme/pause"] = (status, {"detail": said})
+    done = whence("pause", "acme", "--api", api.url)
     assert (done.returncode, done.stderr) == (1, f"whence: {said}\n")
 
 

@@ -126,7 +126,8 @@ def test_what_is_there_stays(tmp_path: Path, cfg: Path) -> None:
     settings.write_text('country = "44"\n')
     with closing(sqlite3.connect(folder / "state" / "directory.db")) as db, db:
         db.execute(
-            "INSERT INTO trunk (id, token, aor_user, target, unmatched, fallback, enabled, mark)"
+            "INSERT INTO trunk (id, token, aor_user, target, unmatched, fallback, enabled,"
+            " credentials_fingerprint)"
             " VALUES ('acme', 'acme', 'u', 't', 'accept', 0, 1, '')"
         )
         db.execute(

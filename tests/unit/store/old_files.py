@@ -40,7 +40,7 @@ _PINNED = {
 }
 
 ROWS: Rows = {
-    "meta": [{"key": "dialog_key", "value": "aa"}],
+    "meta": [{"key": "dialog_key", "value": "aa"}, {"key": "mark_key", "value": "bb"}],
     "trunk": [
         {
             "id": "acme",

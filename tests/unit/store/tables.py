@@ -20,7 +20,7 @@ spelt = cache(spellings)
 
 
 def fill(db: sqlite3.Connection, world: World) -> None:
-    for table in ("address", "number", "range", "trunk", "network", "prefix"):
+    for table in ("address", "number", "number_prefix", "trunk", "network", "prefix"):
         db.execute(f"DELETE FROM {table}")
     for trunk in world:
         row = {"unmatched": "accept", "fallback": False, "target": "sip:a@b", **trunk}
@@ -37,7 +37,7 @@ def fill(db: sqlite3.Connection, world: World) -> None:
         for spelling in {s for n in trunk["numbers"] for s in spelt(n, country)}:
             db.execute(PUT_NUMBER, (spelling, trunk["id"], 0, ""))
             if spelling.endswith("*"):
-                db.execute("INSERT OR IGNORE INTO range VALUES (?)", (len(spelling) - 1,))
+                db.execute("INSERT OR IGNORE INTO number_prefix VALUES (?)", (len(spelling) - 1,))
         for one in trunk["addresses"]:
             place = canonical_network(one["ip"])
             db.execute(

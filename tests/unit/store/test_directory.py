@@ -122,16 +122,16 @@ def test_where_the_fallbacks_are_is_known_whatever_changes(
     assert fallbacks() == []
 
 
-def test_ranges_are_found_by_their_lengths(
+def test_prefixes_are_found_by_their_lengths(
     directory: Directory, edge: sqlite3.Connection, tmp_path: Path
 ) -> None:
     ranged = ACME.replace("+44 20 1", "+44 20 712*")
     install(directory, settings(tmp_path, ranged + BELL))
     assert ("acme", "+4420712*") in numbers(edge)
     lengths = {len(spelling) - 1 for _, spelling in numbers(edge) if spelling.endswith("*")}
-    assert {length for (length,) in edge.execute("SELECT length FROM range")} == lengths
+    assert {length for (length,) in edge.execute("SELECT length FROM number_prefix")} == lengths
     install(directory, settings(tmp_path, BELL))
-    assert edge.execute("SELECT count(*) FROM range").fetchone() == (0,)
+    assert edge.execute("SELECT count(*) FROM number_prefix").fetchone() == (0,)
 
 
 def test_numbers_are_written_as_in_the_trunks_country_or_else_the_edges(
@@ -265,11 +265,11 @@ def test_a_file_that_cannot_be_written_down_makes_no_port_exact(
 
 def test_a_registration_is_found_again_as_it_was(directory: Directory, tmp_path: Path) -> None:
     install(directory, settings(tmp_path, ACME + BELL))
-    parked = Registration(
+    paused = Registration(
         trunk_id="bell",
         call_id="call-2",
         cseq=9,
-        state=State.PARKED,
+        state=State.PAUSED,
         since=NOW,
         next_at=NOW + 600,
         failures=3,
@@ -280,13 +280,13 @@ def test_a_registration_is_found_again_as_it_was(directory: Directory, tmp_path:
         message="wrong credentials",
     )
     directory.save(ACCOUNT, REGISTERED, LEARNED, SOCKET, NOW)
-    directory.save(ANOTHER, parked, (), SOCKET, NOW)
+    directory.save(ANOTHER, paused, (), SOCKET, NOW)
     directory.close()
     again = Directory(directory.path)
     try:
         stored = again.registrations()
         assert (stored["acme"].account, stored["acme"].registration) == (ACCOUNT, REGISTERED)
-        assert (stored["bell"].account, stored["bell"].registration) == (ANOTHER, parked)
+        assert (stored["bell"].account, stored["bell"].registration) == (ANOTHER, paused)
         assert known(again) == [("acme", "192.0.2.1")]
     finally:
         again.close()

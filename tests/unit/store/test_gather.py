@@ -129,7 +129,7 @@ def test_of_a_thousand_trunks_at_one_address_the_named_one_is_found_and_few_are_
     assert len(evidence.trunks) <= 3
 
 
-def test_of_a_thousand_ranges_at_one_address_the_one_that_is_called_is_found(
+def test_of_a_thousand_prefixes_at_one_address_the_one_that_is_called_is_found(
     db: sqlite3.Connection,
 ) -> None:
     world = crowd(1000)
@@ -197,22 +197,22 @@ def work(db: sqlite3.Connection, request: Request) -> int:
 
 @pytest.mark.parametrize("user", ["+44200000001", "acct1", "token1", "nobody"])
 @pytest.mark.parametrize("fallbacks", [0, 1, 2000])
-@pytest.mark.parametrize("ranges", [0, 1])
+@pytest.mark.parametrize("prefixes", [0, 1])
 def test_five_thousand_trunks_at_one_address_are_no_more_work_than_three(
-    db: sqlite3.Connection, user: str, fallbacks: int, ranges: int
+    db: sqlite3.Connection, user: str, fallbacks: int, prefixes: int
 ) -> None:
     worked = []
     for size in (3, 5000):
         world = crowd(size)
         for trunk in world[:fallbacks]:
             trunk["fallback"] = True
-        if ranges:
+        if prefixes:
             for trunk in world:
                 trunk["numbers"] = [trunk["numbers"][0][:-1] + "*"]
         fill(db, world)
         worked.append(work(db, asked(a_call(user))))
     few, many = worked
-    assert many <= few * 1.25 + 30, worked  # ten of the many share the range that is called
+    assert many <= few * 1.25 + 30, worked  # ten of the many share the prefix that is called
 
 
 def test_a_trunk_with_two_addresses_there_is_one_candidate_not_two(db: sqlite3.Connection) -> None:
@@ -284,9 +284,9 @@ def test_all_is_found_by_index_and_nothing_is_sorted_and_only_the_few_places_are
     searches = [line for line in plan if line.startswith("SEARCH")]
     assert len(searches) > 20 and all(re.search("USING .*(INDEX|KEY)", line) for line in searches)
     # What is scanned is what a subquery has found: the trunks that are named (w), two others, the
-    # few places where the source is (h, k), copied once; or the few lengths of ranges (r).
+    # few places where the source is (h, k), copied once; or the few lengths of prefixes (p).
     scans = {line for line in plan if line.startswith("SCAN") and "(subquery-" not in line}
     places = {"SCAN CONSTANT ROW", "SCAN h", "SCAN h LEFT-JOIN", "SCAN k"}
-    assert scans == {"SCAN r", "SCAN w", *places}
+    assert scans == {"SCAN p", "SCAN w", *places}
     assert {line for line in plan if line.startswith("MATERIALIZE")} == {"MATERIALIZE h"}
     assert not any(word in line for line in plan for word in ("TEMP", "LIST", "AUTOMATIC"))

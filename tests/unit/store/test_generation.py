@@ -104,7 +104,7 @@ def test_what_is_pinned_and_unpinned_moves_it(directory: Directory, moved: Moved
     assert moved()
 
 
-def test_what_is_taken_back_moves_it(directory: Directory, moved: Moved) -> None:
+def test_what_is_unregistered_moves_it(directory: Directory, moved: Moved) -> None:
     save(directory, Learn(FROM, NOW + 60))
     moved()
     save(directory, ForgetAddresses())

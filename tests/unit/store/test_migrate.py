@@ -30,6 +30,7 @@ from whence.store.directory import FILE, Directory
 from whence.store.reader import DirectoryReader
 from whence.store.schema import VERSION
 
+UNCONFIRMED = "unregistered_unconfirmed"
 OLD = ["3_first", "3", "4_learning", "4_numbers", "4", "5"]
 """The tables that versions 3, 4 and 5 had. Two versions had several sets of tables."""
 
@@ -117,7 +118,7 @@ def test_migrate_old_version_keeps_the_registrations(path: Path, name: str) -> N
     )
     assert gone.account == AccountKey("sip:uac@provider.example", "")
     assert (gone.registration.state, gone.registration.failure) == (
-        State.PARKED,
+        State.AUTH_FAILED,
         Failure.WRONG_CREDENTIALS,
     )
     assert gone.registration.reason is RegistrationReason.WRONG_CREDENTIALS
@@ -179,6 +180,92 @@ def test_migrate_renames_the_kinds_of_history(path: Path) -> None:
     with opened(path) as directory:
         kinds_now = [event.what for _, event in directory.events("acme")]
     assert kinds_now == [EventKind.ALLOWED, EventKind.REVOKED, EventKind.REGISTERED]
+
+
+@pytest.mark.parametrize("name", OLD)
+def test_migrate_old_version_keeps_the_fingerprints_of_credentials(path: Path, name: str) -> None:
+    old_files.make(path, name)
+    with opened(path) as directory:
+        assert directory.fingerprints() == {"acme": "beef"}
+        assert directory.fingerprint_key() == "bb"
+    assert query(path, "SELECT length FROM number_prefix") == [(4,)]
+
+
+@pytest.mark.parametrize(
+    ("state", "held", "code", "new"),
+    [
+        ("parked", 0, "wrong_credentials", ("auth_failed", 0, "wrong_credentials")),
+        ("parked", 1, "parked_by_operator", ("paused", 1, "paused_by_operator")),
+        ("parked", 0, "parked_by_operator", ("paused", 0, "paused_by_operator")),
+        ("unregistered", 1, "taken_back", ("unregistered", 1, "unregistered")),
+        ("unregistered", 0, "taken_back_unconfirmed", ("unregistered", 0, UNCONFIRMED)),
+        ("waiting", 0, "lapsed", ("waiting", 0, "expired")),
+        ("registered", 0, "granted", ("registered", 0, "granted")),
+    ],
+)
+def test_migrate_renames_states_and_reasons(
+    path: Path, state: str, held: int, code: str, new: tuple[str, int, str]
+) -> None:
+    _, gone = old_files.ROWS["registration"]
+    stored = {**gone, "state": state, "held": held, "reason": code}
+    old_files.make(path, "5", {**old_files.ROWS, "registration": [stored]})
+    with opened(path) as directory:
+        r = directory.registrations()["gone"].registration
+    assert (r.state, r.suspended, r.reason) == new
+
+
+@pytest.mark.parametrize(
+    ("message", "new"),
+    [
+        ("parked by the operator", "paused by the operator"),
+        ("taken back", "unregistered"),
+        ("taken back; no answer", "unregistered; no answer"),
+        ("403 taken back", "403 taken back"),
+    ],
+)
+@pytest.mark.parametrize("name", OLD)
+def test_migrate_renames_messages_of_its_own_only(
+    path: Path, name: str, message: str, new: str
+) -> None:
+    _, gone = old_files.ROWS["registration"]
+    codes = {
+        "parked by the operator": "parked_by_operator",
+        "taken back": "taken_back",
+        "taken back; no answer": "taken_back_unconfirmed",
+    }
+    reason = (message, codes.get(message))
+    stored = {**gone, "held": 1, "reason": reason, "message": message}
+    old_files.make(path, name, {**old_files.ROWS, "registration": [stored]})
+    with opened(path) as directory:
+        assert directory.registrations()["gone"].registration.message == new
+
+
+@pytest.mark.parametrize(
+    ("old", "code", "message", "new"),
+    [
+        ("parked", "wrong_credentials", "wrong credentials", ("auth_failed", "wrong_credentials")),
+        ("parked", "parked_by_operator", "by hand", ("paused", "paused_by_operator")),
+        ("parked", None, "parked by the operator", ("paused", None)),
+        ("parked", None, "wrong credentials", ("auth_failed", None)),
+        ("unregistered", "taken_back", "taken back", ("unregistered", "unregistered")),
+        ("unregistered", "taken_back_unconfirmed", "…", ("unregistered", UNCONFIRMED)),
+        ("waiting", "lapsed", "…", ("waiting", "expired")),
+        ("wanted", None, "…", ("register_requested", None)),
+        ("held", None, "…", ("suspended", None)),
+        ("silent", None, "…", ("keepalive_failed", None)),
+        ("lapsed", None, "…", ("expired", None)),
+        ("moved", "granted", "…", ("registrar_changed", "granted")),
+    ],
+)
+def test_migrate_renames_kinds_of_events(
+    path: Path, old: str, code: str | None, message: str, new: tuple[str, str | None]
+) -> None:
+    (event,) = old_files.ROWS["event"]
+    stored = {**event, "what": old, "reason": code, "message": message}
+    old_files.make(path, "5", {**old_files.ROWS, "event": [stored]})
+    with opened(path) as directory:
+        ((_, found),) = directory.events("acme")
+    assert (found.what, found.reason) == new
 
 
 @pytest.mark.parametrize("name", OLD)

@@ -28,7 +28,8 @@ def agent(tmp_path: Path) -> Iterator[sqlite3.Connection]:
     Directory(tmp_path / FILE).close()
     with closing(sqlite3.connect(tmp_path / FILE, isolation_level=None)) as db:
         db.execute(
-            "INSERT INTO trunk (id, token, aor_user, target, unmatched, fallback, enabled, mark)"
+            "INSERT INTO trunk (id, token, aor_user, target, unmatched, fallback, enabled,"
+            " credentials_fingerprint)"
             " VALUES ('acme', 't', 'u', 'sip:a@b', 'accept', 0, 1, '')"
         )
         address = Address(

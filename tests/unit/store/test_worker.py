@@ -41,8 +41,8 @@ def learned(path: Path) -> Iterator[LearningWriter]:
     learned.close()
 
 
-def taken_back(l_uuid: str = "acme", at: float = NOW + 10) -> Change:
-    return Change(l_uuid, None, "", at, partial(uac.taken_back, now=at))
+def unregistered(l_uuid: str = "acme", at: float = NOW + 10) -> Change:
+    return Change(l_uuid, None, "", at, partial(uac.unregistered, now=at))
 
 
 def rows(path: Path, query: str) -> list[tuple[Any, ...]]:
@@ -85,7 +85,10 @@ def test_another_server_stands_beside_the_first_until_that_ends(
     assert decided(path, now=NOW + 59) == "token"
     assert decided(path, now=NOW + 61) == "unknown_address"
     assert decided(path, source="udp:192.0.2.2:5060", now=NOW + 61) == "token"
-    assert rows(path, "SELECT what FROM event ORDER BY id") == [("registered",), ("moved",)]
+    assert rows(path, "SELECT what FROM event ORDER BY id") == [
+        ("registered",),
+        ("registrar_changed",),
+    ]
 
 
 def test_a_grant_after_a_lapse_is_news_and_a_refresh_is_not(
@@ -99,9 +102,9 @@ def test_a_grant_after_a_lapse_is_news_and_a_refresh_is_not(
     ]
 
 
-def test_what_is_taken_back_ends_and_explains(learned: LearningWriter, path: Path) -> None:
+def test_what_is_unregistered_ends_and_explains(learned: LearningWriter, path: Path) -> None:
     learned.write(granted(), 1)
-    learned.write(taken_back(), 1)
+    learned.write(unregistered(), 1)
     assert decided(path, now=NOW + 11) == "unknown_address"
     assert rows(path, "SELECT trunk_id, ended_at FROM former_address") == [("acme", NOW + 10)]
     standing = learned.standing("acme")
@@ -132,7 +135,7 @@ def test_the_generation_moves_when_an_answer_could_change(
     assert not moved(), "an address only lives longer"
     learned.write(granted(at=NOW + 31, cseq=12, source="udp:192.0.2.1:5061"), 1)
     assert moved()
-    learned.write(taken_back(at=NOW + 40), 1)
+    learned.write(unregistered(at=NOW + 40), 1)
     assert moved()
 
 
@@ -141,7 +144,7 @@ def test_what_cannot_be_written_is_kept_in_its_order_and_written_later(
 ) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        for change in (granted(), taken_back(), granted("other")):
+        for change in (granted(), unregistered(), granted("other")):
             with pytest.raises(WriteDeferredError, match="kept for later"):
                 learned.write(change, 0.001)
         other.execute("ROLLBACK")

@@ -26,14 +26,14 @@ def add(
         },
     )
     async def obey(
-        trunk_id: str, order: Literal["register", "unregister", "park", "resume"]
+        trunk_id: str, order: Literal["register", "unregister", "pause", "resume"]
     ) -> TrunkView:
-        """Register or resume: a REGISTER now. Unregister: take back, and hold. Park: send no more.
+        """Register or resume: a REGISTER now. Unregister: end it. Pause: send no more.
 
-        What is held stays so, restarts and new files or not, until register or resume.
+        What is suspended stays so, restarts and new files or not, until register or resume.
         """
-        if order == "park":
-            registrations.orders.park(trunk_id)
+        if order == "pause":
+            registrations.orders.pause(trunk_id)
         elif order == "unregister":
             registrations.orders.unregister(trunk_id)
         else:

@@ -52,7 +52,7 @@ class TrunkView(BaseModel):
     )
     message: str = Field(description="why it is in this state, for people")
     failures: int = Field(description="failures of the same kind in a row")
-    held: bool = Field(description="whether the operator took it back or parked it")
+    suspended: bool = Field(description="whether the operator unregistered it or paused it")
     keepalive: KeepAliveView | None = Field(description="null: it has none, or is not registered")
     aor: str
     target: str
@@ -168,7 +168,7 @@ class ReloadedView(BaseModel):
     """What a new file changed."""
 
     added: list[str] = Field(description="trunks that are registered now")
-    removed: list[str] = Field(description="trunks that are taken back")
+    removed: list[str] = Field(description="trunks that are unregistered")
     changed: list[str] = Field(description="trunks of which a key changed")
     users_changed: list[str] = Field(description="users that are new, gone or other than before")
     registration_changed: bool = Field(
@@ -205,7 +205,7 @@ def trunk_view(
         reason=r.reason,
         message=r.message,
         failures=r.failures,
-        held=r.held,
+        suspended=r.suspended,
         keepalive=KeepAliveView(**asdict(keepalive)) if keepalive else None,
         aor=trunk.aor,
         target=trunk.target,

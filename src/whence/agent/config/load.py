@@ -58,7 +58,7 @@ def _at_odds(settings: Config) -> list[str]:
                 f'trunk "{trunk.id}": target: there is no user "{target.user}"; '
                 f'add [[user]] with name = "{target.user}"'
             )
-        if trunk.number_format == "national" and not settings.country_of(trunk):
+        if trunk.number_format == "national" and not settings.country_code_of(trunk):
             faults.append(
                 f'trunk "{trunk.id}": number_format: "national" is of a country; write its '
                 'country = "44", or that of [edge]'

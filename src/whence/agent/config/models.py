@@ -25,7 +25,7 @@ from whence.agent.config.toml import PER_SECOND, SECONDS, Table
 from whence.agent.config.trunk import TrunkConfig, UserConfig
 from whence.agent.config.validators import (
     DAY_S,
-    Country,
+    CountryCode,
     Domain,
     Share,
     Socket,
@@ -115,7 +115,7 @@ class EdgeConfig(Table):
     """
     workers: int = Field(default=2, ge=1, le=64)
     """Kamailio processes for each socket. One for each core is enough."""
-    country: Country = Field(default="", examples=["44"])
+    country: CountryCode = Field(default="", examples=["44"])
     """Calling code of the country in which providers write numbers nationally. Empty: numbers are
     found only with their country code.
     """
@@ -376,7 +376,7 @@ class Config(Table):
             if pin.expires_at is not None and pin.expires_at <= now
         ]
 
-    def country_of(self, trunk: TrunkConfig) -> str:
+    def country_code_of(self, trunk: TrunkConfig) -> str:
         """The calling code of the country in which a trunk's provider is; empty: not said."""
         return trunk.country or self.edge.country
 

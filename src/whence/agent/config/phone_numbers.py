@@ -12,7 +12,7 @@ from functools import cache
 import phonenumbers
 from phonenumbers import NumberParseException, PhoneMetadata, ValidationResult
 
-from whence.core.sip.phone_number import LEAST, RANGE, Format, Style, bare
+from whence.core.sip.phone_number import LEAST, PREFIX_END, Format, Style, bare
 
 INTERNATIONAL = "00"
 """What most countries dial instead of the +; providers of other countries write it too."""
@@ -75,7 +75,7 @@ def check(text: str) -> None:
 
 
 def spellings(text: str, code: str = "") -> frozenset[str]:
-    """All bare forms of a number, or range, of a trunk whose provider is in the country of `code`.
+    """All bare forms of a number, or prefix, of a trunk whose provider is in the country of `code`.
 
     Without a code, or where it fits no number of that country, a number that is not written with
     its country is known only as it is written. ValueError where it is no number.
@@ -88,7 +88,7 @@ def spellings(text: str, code: str = "") -> frozenset[str]:
 
 
 def e164(text: str, code: str = "") -> str:
-    """Write a number, or what a range begins with, with its + and country; empty: not known."""
+    """Write a number, or the digits of a prefix, with its + and country; empty: not known."""
     number, star = _read(text)
     found = _place(number, star, country(code))
     if found is None:
@@ -108,7 +108,7 @@ def style(format_: str, code: str) -> Style:
 
 
 def _place(number: str, star: str, home: Country | None) -> tuple[Country | None, str] | None:
-    """(country, national number) of a number, or of what a range begins with."""
+    """(country, national number) of a number, or of the digits of a prefix."""
     found = _abroad(number, home)
     if found is None and home is not None:
         found = _begins_at_home(number, home) if star else _at_home(number, home)
@@ -128,17 +128,17 @@ def _forms(there: Country | None, national: str, home: Country | None) -> set[st
 
 
 def _read(text: str) -> tuple[str, str]:
-    """(bare number, or how the numbers of a range begin; a star if it is one)."""
-    star = RANGE if text.endswith(RANGE) else ""
-    if RANGE in text.removesuffix(RANGE):
+    """(bare number, or the digits of a prefix; a star if it is one)."""
+    star = PREFIX_END if text.endswith(PREFIX_END) else ""
+    if PREFIX_END in text.removesuffix(PREFIX_END):
         raise ValueError(
-            f'"{text}" has a star that is not its end; a range is all numbers that begin alike, '
+            f'"{text}" has a star that is not its end; a prefix is all numbers that begin alike, '
             'write "+4420712345*"'
         )
-    number = bare(text.removesuffix(RANGE))
-    if text == RANGE or (star and number and len(number.strip("+")) < LEAST):
+    number = bare(text.removesuffix(PREFIX_END))
+    if text == PREFIX_END or (star and number and len(number.strip("+")) < LEAST):
         raise ValueError(
-            f'"{text}" is too wide a range; write {LEAST} digits at least before the star, '
+            f'"{text}" is too short a prefix; write {LEAST} digits at least before the star, '
             '"+4420712345*"'
         )
     if number is None:
@@ -182,7 +182,7 @@ def _at_home(number: str, home: Country) -> tuple[Country, str] | None:
 
 
 def _begins_at_home(number: str, home: Country) -> tuple[Country, str] | None:
-    """(country, how national numbers begin) of a range; None if none of the country's do."""
+    """(country, how national numbers begin) of a prefix; None if none of the country's do."""
     if home.trunk_prefix and number.startswith(home.trunk_prefix):
         national = number.removeprefix(home.trunk_prefix)
         return (home, national) if national else None

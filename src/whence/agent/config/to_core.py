@@ -17,14 +17,14 @@ def node_settings(config: Config) -> NodeSettings:
     """Return the trunks and users of a file, and how it registers the trunks."""
     domain = config.edge.domain
     return NodeSettings(
-        tuple(trunk_settings(trunk, config.country_of(trunk)) for trunk in config.trunk),
+        tuple(trunk_settings(trunk, config.country_code_of(trunk)) for trunk in config.trunk),
         tuple(UserSettings(user.name, domain, user.md5(domain)) for user in config.user),
         registration_settings(config),
     )
 
 
-def trunk_settings(trunk: TrunkConfig, country: str = "") -> TrunkSettings:
-    """Return one trunk of a file. `country`: the calling code of its provider's country."""
+def trunk_settings(trunk: TrunkConfig, country_code: str = "") -> TrunkSettings:
+    """Return one trunk of a file. `country_code`: the calling code of its provider's country."""
     return TrunkSettings(
         id=trunk.id,
         user=trunk.user,
@@ -42,7 +42,7 @@ def trunk_settings(trunk: TrunkConfig, country: str = "") -> TrunkSettings:
         match_port=trunk.match_port,
         networks=tuple(network.address(0.0) for network in trunk.networks),
         numbers=tuple(trunk.numbers),
-        country=country,
+        country_code=country_code,
         number_headers=trunk.number_headers,
         number_format=trunk.number_format,
         unmatched=trunk.unmatched,

@@ -22,7 +22,7 @@ from whence.agent.config.toml import SECONDS, Table
 from whence.agent.config.validators import (
     DAY_S,
     AorUser,
-    Country,
+    CountryCode,
     EdgeTransport,
     Name,
     Number,
@@ -188,7 +188,7 @@ class TrunkConfig(Table):
     """Telephone numbers of this trunk. They tell trunks at one address apart. A star at the end
     makes a prefix; a number, or a longer prefix, of another trunk comes first.
     """
-    country: Country = ""
+    country: CountryCode = ""
     """Calling code of the country in which this provider writes numbers nationally. Empty: that of
     `[edge]`.
     """

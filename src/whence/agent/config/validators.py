@@ -238,7 +238,7 @@ def _number(text: str) -> str:
     return text
 
 
-def _country(text: str) -> str:
+def _country_code(text: str) -> str:
     return spellings.country_code(text) if text else text
 
 
@@ -324,7 +324,7 @@ AorUser = Annotated[str, _matching(_AOR_USER, "the user of an address-of-record"
 Number = Annotated[str, AfterValidator(_number)]
 
 
-Country = Annotated[str, AfterValidator(_country)]
+CountryCode = Annotated[str, AfterValidator(_country_code)]
 
 
 NumberHeaders = Annotated[

@@ -146,7 +146,7 @@ class SiblingService:
             name.trunks.add(trunk_id)
 
     def gone(self, trunk_id: str) -> None:
-        """Follow it no more. Its siblings end with its grant, or as soon as it is taken back."""
+        """Follow it no more. Its siblings end with its grant, or as soon as it is unregistered."""
         followed = self._followed.pop(trunk_id, None)
         self._unwritten.pop(trunk_id, None)
         self._unnamed.pop(trunk_id, None)

@@ -14,7 +14,7 @@ _COMMANDS = {
     "register": "kamcmd uac.reg_refresh s:{id}",
     "resume": "kamcmd uac.reg_enable l_uuid s:{id}",
     "unregister": "kamcmd uac.reg_unregister l_uuid s:{id}",
-    "park": "kamcmd uac.reg_disable l_uuid s:{id}",
+    "pause": "kamcmd uac.reg_disable l_uuid s:{id}",
 }
 """What the operator orders → the command of uac that comes nearest."""
 
@@ -31,7 +31,7 @@ def add(api: FastAPI, standings: RegistrationStatus) -> None:
         },
     )
     async def obey(
-        trunk_id: str, order: Literal["register", "unregister", "park", "resume"]
+        trunk_id: str, order: Literal["register", "unregister", "pause", "resume"]
     ) -> NoReturn:
         """Say how to order that of Kamailio."""
         if trunk_id not in standings:

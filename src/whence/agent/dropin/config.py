@@ -17,7 +17,7 @@ from whence.agent.config import phone_numbers as spellings
 from whence.agent.config.models import MonitoringConfig
 from whence.agent.config.toml import Table, checked, toml
 from whence.agent.config.trunk import PinnedNetwork, as_pin
-from whence.agent.config.validators import ALL_HEADERS_LIMIT, Country, Number, NumberHeaders
+from whence.agent.config.validators import ALL_HEADERS_LIMIT, CountryCode, Number, NumberHeaders
 from whence.errors import ConfigError
 from whence.store.uac import Permits
 from whence.trust.settings import NamedFile
@@ -84,7 +84,7 @@ LearnFrom = Annotated[dict[str, str], BeforeValidator(_learn_from)]
 class DropInConfig(Table):
     """The whole file."""
 
-    country: Country = ""
+    country: CountryCode = ""
     """Calling code of the country in which your providers write numbers nationally. Empty: numbers
     are found only with their country code.
     """
@@ -150,7 +150,7 @@ class DropInConfig(Table):
             if known and l_uuid not in known:
                 few = ", ".join(sorted(known)[:KNOWN_SHOWN])
                 yield (
-                    f"{FILE}: {place}: {l_uuid}: no record of this l_uuid has registered yet; "
+                    f"{FILE}: {place}: {l_uuid}: no account of this l_uuid has registered yet; "
                     f"those that have are {few}{', …' if len(known) > KNOWN_SHOWN else ''}"
                 )
         owners: dict[str, list[str]] = {}

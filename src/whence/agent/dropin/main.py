@@ -113,7 +113,7 @@ async def _serve(
         return tracked.lives()
 
     async def nothing() -> None:
-        """Nothing is taken back: it is not ours."""
+        """Nothing is unregistered: it is not ours."""
 
     api = parts.api(tracked, lambda _: None, kamailio_lives)
     api_uac.add(api, tracked)

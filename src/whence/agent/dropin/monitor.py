@@ -68,7 +68,7 @@ class RegistrationMonitor:
         self._clock = clock
         self.numbers = numbers
         """Trunk id → its numbers, as the file has them now."""
-        self.lapses = 0
+        self.expirations = 0
         self._began_at = clock()
         self._seen = directory.last_event()
         self._changes = directory.changes()
@@ -150,7 +150,7 @@ class RegistrationMonitor:
 
     def look(self) -> None:
         """Tell what happened since it was looked last; StoreError where it cannot be."""
-        self._directory.lapse(self._clock())
+        self._directory.expire(self._clock())
         changes = self._directory.changes()
         if changes != self._changes:
             self._changes = changes
@@ -158,7 +158,7 @@ class RegistrationMonitor:
                 observer.directory_changed()
         for number, trunk_id, event in self._directory.events_after(self._seen):
             self._seen = number
-            self.lapses += event.what is EventKind.LAPSED
+            self.expirations += event.what is EventKind.EXPIRED
             if event.what not in _TOLD_BY_WHO_DID_IT:
                 log.info(
                     "trunk %s: %s: %s",
@@ -172,9 +172,9 @@ class RegistrationMonitor:
 
 def _standing(registration: Registration, now: float) -> Registration:
     if registration.state is State.REGISTERED and not registration.granted(now):
-        message = history.LAPSED.message
+        message = history.EXPIRED.message
         return replace(
-            registration, state=State.WAITING, reason=RegistrationReason.LAPSED, message=message
+            registration, state=State.WAITING, reason=RegistrationReason.EXPIRED, message=message
         )
     r = registration  # what the registrar said stands in it
     return replace(

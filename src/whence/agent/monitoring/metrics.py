@@ -74,7 +74,7 @@ class RegistrationMetrics(Collector):
         yield CounterMetricFamily(
             "whence_registration_expirations",
             "Grants that ended without a refresh.",
-            self._standings.lapses,
+            self._standings.expirations,
         )
 
         live = Counter(a.origin for _, a in self._directory.addresses() if a.live(now))

@@ -11,8 +11,8 @@ def number_forms(trunk: TrunkSettings) -> dict[str, str]:
     """Return all forms of the trunk's numbers → each number in E.164; empty: not known."""
     found: dict[str, str] = {}
     for number in trunk.numbers:
-        forms = phone_numbers.spellings(number, trunk.country)
-        found |= dict.fromkeys(forms, phone_numbers.e164(number, trunk.country))
+        forms = phone_numbers.spellings(number, trunk.country_code)
+        found |= dict.fromkeys(forms, phone_numbers.e164(number, trunk.country_code))
     return found
 
 
@@ -20,8 +20,8 @@ def account_forms(trunk: TrunkSettings) -> dict[str, str]:
     """Return all forms of the trunk's account → the account in E.164; empty: it is no number."""
     forms = dict.fromkeys(account_spellings(trunk.user), "")
     try:
-        e164 = phone_numbers.e164(trunk.user, trunk.country)
-        spellings = phone_numbers.spellings(trunk.user, trunk.country)
+        e164 = phone_numbers.e164(trunk.user, trunk.country_code)
+        spellings = phone_numbers.spellings(trunk.user, trunk.country_code)
     except ValueError:  # it is no number
         return forms
     return dict.fromkeys([*forms, *spellings], e164)
@@ -31,4 +31,4 @@ def number_style(trunk: TrunkSettings) -> str:
     """Return how `{number}` is written for the trunk's target, as the directory has it."""
     if trunk.number_format == "as_sent":
         return ""
-    return str(phone_numbers.style(trunk.number_format, trunk.country))
+    return str(phone_numbers.style(trunk.number_format, trunk.country_code))

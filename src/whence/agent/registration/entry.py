@@ -35,9 +35,9 @@ class Entry:
     told: history.Standing | None = None
     """What the log said of it last: a refresh that changes nothing is no news."""
     leaving: bool = False
-    """Gone from the file: taken back, and then forgotten."""
-    parking: bool = False
-    """Whether the operator parked it during an attempt: it is parked when that is over."""
+    """Gone from the file: unregistered, and then forgotten."""
+    pausing: bool = False
+    """Whether the operator paused it during an attempt: it is paused when that is over."""
     led_to: Uri | None = None
     """Where a 3xx led to in the attempt under way."""
 

@@ -20,7 +20,7 @@ class OperatorOrders:
     """Trunk id → its entry. Raises UnknownTrunkError."""
     step: Callable[[Entry, MachineEvent], object]
     """Takes one step of the state machine. Raises StoreError."""
-    take_back: Callable[[Entry], None]
+    start_unregistering: Callable[[Entry], None]
     """Starts to unregister a trunk at its registrar."""
 
     def want(self, trunk_id: str) -> None:
@@ -28,20 +28,20 @@ class OperatorOrders:
         entry = self.find(trunk_id)
         must_be_enabled(entry)
         self.step(entry, RegisterNow())
-        entry.parking = False
+        entry.pausing = False
 
     def unregister(self, trunk_id: str) -> None:
         """Unregister a trunk until the operator wants it again. Its addresses end at once."""
         entry = self.find(trunk_id)
-        self.step(entry, Unregister(None, held=True))
-        entry.parking = False
-        self.take_back(entry)
+        self.step(entry, Unregister(None, suspended=True))
+        entry.pausing = False
+        self.start_unregistering(entry)
 
-    def park(self, trunk_id: str) -> None:
+    def pause(self, trunk_id: str) -> None:
         """Send no more REGISTERs for a trunk, once the attempt under way is over."""
         entry = self.find(trunk_id)
         if entry.registration.in_flight is not None:
-            entry.parking = True
+            entry.pausing = True
         else:
             self.step(entry, Pause())
 

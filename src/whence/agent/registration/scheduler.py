@@ -36,7 +36,7 @@ class ScheduledWork(Protocol):
     def attempt(self, entry: Entry) -> Awaitable[None]:
         """Register a trunk. It runs in a task of its own."""
 
-    def lapse(self, entry: Entry, now: float) -> bool:
+    def expire(self, entry: Entry, now: float) -> bool:
         """Write down that a grant has ended; False where the directory cannot be written."""
 
     def sweep(self, now: float) -> None:
@@ -122,7 +122,7 @@ class RegistrationScheduler:
             self.watch(entry)
         elif entry.registration.expires_at is None or entry.leaving:
             return
-        elif not work.lapse(entry, now):
+        elif not work.expire(entry, now):
             self._ends.schedule(entry, now + SWEEP_S)
 
     def _begin(self, entry: Entry, now: float, work: ScheduledWork) -> None:

@@ -66,7 +66,7 @@ _ENDS = (Answered, Unanswered, Redirected)
 """What ends, or goes on with, the attempt under way. All else is said meanwhile."""
 
 STOP_S = 5.0
-"""How long the end of the program waits for registrars to confirm what is taken back."""
+"""How long the end of the program waits for registrars to confirm what is unregistered."""
 
 
 class RegistrationService:
@@ -95,11 +95,11 @@ class RegistrationService:
         self._scheduler = RegistrationScheduler(
             self._tasks, settings.rate, settings.rate_per_registrar, clock
         )
-        self.orders = OperatorOrders(self._entry, self._written_step, self._start_taking_back)
+        self.orders = OperatorOrders(self._entry, self._written_step, self._start_unregistering)
         """What the operator may order of one trunk."""
         self.outcomes: Counter[AttemptOutcome] = Counter()
         """Attempts by outcome."""
-        self.lapses = 0
+        self.expirations = 0
         """Grants that ended without a refresh."""
         self._observers = observers
         self._history_observers = history_observers
@@ -138,11 +138,11 @@ class RegistrationService:
         self._scheduler.watch(entry)
         self._entries[trunk.id] = entry
         self._changed(entry)
-        state, held = entry.registration.state, entry.registration.held
+        state, suspended = entry.registration.state, entry.registration.suspended
         if wanted:
             self._scheduler.schedule(entry)
-        elif state.under_way if held and trunk.enabled else state is not State.UNREGISTERED:
-            self._start_taking_back(entry)
+        elif state.under_way if suspended and trunk.enabled else state is not State.UNREGISTERED:
+            self._start_unregistering(entry)
         if at_once and wanted:
             self._step(entry, RegisterNow())
 
@@ -184,8 +184,8 @@ class RegistrationService:
         entry.trunk, entry.account = trunk, account
         self._changed(entry)
         if was_enabled and not trunk.enabled:
-            self._start_taking_back(entry)
-        elif entry.registration.held:
+            self._start_unregistering(entry)
+        elif entry.registration.suspended:
             return  # new settings do not undo what the operator said
         elif trunk.enabled and (asks_otherwise or not was_enabled):
             self._step(entry, RegisterNow())
@@ -197,7 +197,7 @@ class RegistrationService:
         entry.leaving = True
         for observer in self._observers:
             observer.gone(trunk_id)
-        self._start_taking_back(entry)
+        self._start_unregistering(entry)
 
     # One trunk; UnknownTrunkError where there is none with this id.
 
@@ -250,7 +250,7 @@ class RegistrationService:
         """Keep all trunks registered until cancelled."""
         await self._scheduler.run(self)
 
-    def lapse(self, entry: Entry, now: float) -> bool:
+    def expire(self, entry: Entry, now: float) -> bool:
         """Write down that the grant has ended; False where the directory cannot be written."""
         # An attempt may be under way, and goes on whether this can be written down or not.
         before = entry.registration
@@ -264,8 +264,8 @@ class RegistrationService:
             return False
         entry.registration = after
         self._changed(entry)
-        self.lapses += 1
-        log.warning("trunk %s: lapsed: nothing is granted any more", after.trunk_id)
+        self.expirations += 1
+        log.warning("trunk %s: expired: nothing is granted any more", after.trunk_id)
         return True
 
     def sweep(self, now: float) -> None:
@@ -276,7 +276,7 @@ class RegistrationService:
             log.error("%s", error)  # noqa: TRY400 - a neighbour's fault, no bug of ours
 
     async def stop(self) -> None:
-        """Take back what is granted, unless the settings say that it is to be left.
+        """Unregister what is granted, unless the settings say that it is to be left.
 
         Who waits after a failure is left to wait: the next start must not try any sooner.
         """
@@ -286,9 +286,9 @@ class RegistrationService:
         now = self._clock()
         for entry in self._entries.values():
             if entry.registration.granted(now) or entry.registration.in_flight is not None:
-                self._start_taking_back(entry)
+                self._start_unregistering(entry)
         if not await self._tasks.over(STOP_S):
-            log.warning("stopped before every registrar confirmed what was taken back")
+            log.warning("stopped before every registrar confirmed what was unregistered")
 
     async def attempt(self, entry: Entry) -> None:
         """Register a trunk whose attempt is due."""
@@ -304,19 +304,20 @@ class RegistrationService:
             entry.led_to = None
             await self._attempts.run(entry, Due(targets, why))
 
-    def _start_taking_back(self, entry: Entry) -> None:
-        self._tasks.start(self._take_back(entry))
+    def _start_unregistering(self, entry: Entry) -> None:
+        self._tasks.start(self._unregister(entry))
 
-    async def _take_back(self, entry: Entry) -> None:
+    async def _unregister(self, entry: Entry) -> None:
         targets = await self._attempts.targets(entry.trunk.server)
         now = self._clock()
         if entry.registration.granted(now) and not self._stopping:
             # At the end of the program there is no time for it: few are in flight at once.
             await asyncio.sleep(self._scheduler.slot(entry.trunk.server.host, now) - now)
         async with self._places.take():
-            # Meanwhile the trunk may have been enabled again, or be wanted again, or be taken back.
-            held = entry.registration.held and entry.registration.state is not State.UNREGISTERED
-            if entry.leaving or self._stopping or held or not entry.trunk.enabled:
+            # Meanwhile the trunk may be enabled again, or be wanted again, or be unregistered.
+            registration = entry.registration
+            suspended = registration.suspended and registration.state is not State.UNREGISTERED
+            if entry.leaving or self._stopping or suspended or not entry.trunk.enabled:
                 if entry.registration.in_flight is None:
                     entry.led_to = None
                 await self._attempts.run(entry, Unregister(targets))
@@ -357,8 +358,8 @@ class RegistrationService:
         self._scheduler.schedule(entry)
         self._scheduler.watch(entry)
         self._changed(entry)
-        if entry.parking and after.in_flight is None:
-            entry.parking = False
+        if entry.pausing and after.in_flight is None:
+            entry.pausing = False
             self._step(entry, Pause())
 
     def _save(

@@ -47,7 +47,7 @@ class RegistrationStatus(Protocol):
     """All trunks, by id, each with how its registration stands."""
 
     @property
-    def lapses(self) -> int:
+    def expirations(self) -> int:
         """How many grants ended without a refresh, since the agent's start."""
 
     def __iter__(self) -> Iterator[tuple[TrunkInfo, Registration]]: ...

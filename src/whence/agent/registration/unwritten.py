@@ -17,7 +17,7 @@ def only_noted(
 ) -> Registration:
     """Keep in mind what is wanted. An attempt under way goes on, and its outcome is written."""
     after, _ = step(before, fact, now, account, Randomness(0.0, ""), waits)
-    return replace(before, wanted=after.wanted, held=after.held, again=after.again)
+    return replace(before, wanted=after.wanted, suspended=after.suspended, again=after.again)
 
 
 def put_off(before: Registration, now: float, waits: Waits, error: StoreError) -> Registration:

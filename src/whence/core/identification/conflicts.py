@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import ip_network
 
-from whence.core.sip.phone_number import RANGE
+from whence.core.sip.phone_number import PREFIX_END
 from whence.core.sip.uri import host_text
 from whence.core.text import summarize
 
@@ -111,7 +111,7 @@ def find(
 ) -> list[Conflict]:
     """All conflicts among enabled trunks.
 
-    `numbers` are (spelling, trunk id): of ranges the longest wins, so only equal ones conflict.
+    `numbers` are (spelling, trunk id): of prefixes the longest wins, so only equal ones conflict.
     Those that one trunk alone owns need not be among them. `sites` are (trunk id, where its calls
     may come from); `admitted` are the same with port None, unless no other port is admitted.
     `accounts` are (form of an account as a number, trunk id, id of another trunk to whom a call to
@@ -202,10 +202,10 @@ def accounts_of_others(
     owners: dict[str, set[str]] = defaultdict(set)
     for spelling, id_ in numbers:
         owners[spelling].add(id_)
-    lengths = sorted({len(s) - 1 for s in owners if s.endswith(RANGE)}, reverse=True)
+    lengths = sorted({len(s) - 1 for s in owners if s.endswith(PREFIX_END)}, reverse=True)
     found = []
     for form, id_ in accounts:
-        for spelling in (form, *(form[:n] + RANGE for n in lengths if n <= len(form))):
+        for spelling in (form, *(form[:n] + PREFIX_END for n in lengths if n <= len(form))):
             owning = owners.get(spelling, set())
             found += [(form, id_, other) for other in sorted(owning - {id_})]
             if id_ in owning:

@@ -240,7 +240,7 @@ def _ids(trunks: Iterable[Trunk]) -> tuple[str, ...]:
 def _closest(
     number: str, candidates: Iterable[Trunk], owners: Mapping[tuple[str, str], str]
 ) -> list[Trunk]:
-    """Of those who own the number: who owns it itself, or else the longest range that holds it."""
+    """Of those who own the number: who owns it itself, or else the longest prefix that holds it."""
     owning = [t for t in candidates if (number, t.id) in owners]
     if len(owning) < 2:
         return owning

@@ -106,7 +106,7 @@ class Evidence(NamedTuple):
     too."""
     number_owners: dict[tuple[str, str], str]
     """(bare number of the request, id of a trunk that owns it) → the number, or closest
-    range, by which it does. Wherever the trunk is; a disabled one too."""
+    prefix, by which it does. Wherever the trunk is; a disabled one too."""
     account_owners: Mapping[str, tuple[str, ...]] = _NONE
     """Text of the request → ids of the trunks whose account it is. An account that is a telephone
     number is there in all its spellings. Wherever they are; disabled ones too."""
@@ -114,7 +114,7 @@ class Evidence(NamedTuple):
     """(bare number, trunk id) → the same with + and country, of a number or account of that trunk;
     none where it is not known."""
     pilots: Collection[tuple[str, str]] = frozenset()
-    """(bare number, trunk id) of numbers that begin a range of the trunk, or stand beside one that
+    """(bare number, trunk id) of numbers that begin a prefix of the trunk, or stand beside one that
     holds them too: the number of its whole block."""
 
     def owners(self, one: Called) -> tuple[str, ...]:

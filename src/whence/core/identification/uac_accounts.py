@@ -9,15 +9,15 @@ from enum import StrEnum
 from whence.core.identification.decision import NAMING, Decision, Identified, Refused
 from whence.core.identification.request import Evidence
 
-# Whose a call is, among the records that `uac` still has.
+# Whose a call is, among the accounts that `uac` still has.
 
 RECORDS_LIMIT = 16
-"""How many records are looked through that are no more, before a call is given up."""
+"""How many accounts are looked through that are no more, before a call is given up."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChosenAccount:
-    """A decision in which every record stands. `among_all`: none had to be left out for it."""
+    """A decision in which every account stands. `among_all`: none had to be left out for it."""
 
     decision: Decision
     evidence: Evidence
@@ -32,18 +32,18 @@ class Declined(StrEnum):
 
     UNREADABLE_REQUEST = "unreadable_request"
     UNREADABLE_REQUEST_URI = "unreadable_request_uri"
-    RECORD_MISSED = "record_missed"
-    """`uac` has no such record just now, and may have it again in a moment."""
-    RECORD_GONE = "record_gone"
-    TOO_MANY_RECORDS_GONE = "too_many_records_gone"
-    RECORD_NOT_READY = "record_not_ready"
+    ACCOUNT_MISSED = "account_missed"
+    """`uac` has no such account just now, and may have it again in a moment."""
+    ACCOUNT_GONE = "account_gone"
+    TOO_MANY_ACCOUNTS_GONE = "too_many_accounts_gone"
+    ACCOUNT_NOT_READY = "account_not_ready"
     DIRECTORY_UNAVAILABLE = "directory_unavailable"
     INTERNAL_ERROR = "internal_error"
 
 
 @dataclass(frozen=True, slots=True)
 class NoAccount:
-    """A record is gone, and the call may have been its own: it is not another's."""
+    """An account is gone, and the call may have been its own: it is not another's."""
 
     reason: Declined
     message: str
@@ -54,10 +54,12 @@ def choose(
     stands: Callable[[str], bool],
     missed_lately: Callable[[str], bool],
 ) -> ChosenAccount | NoAccount:
-    """Decide, and decide anew without the records that are no more, until all that it rests on are.
+    """Decide, and decide anew without the accounts that are no more, until all that it rests on
+    are.
 
-    `decide`: as if some trunks had no address there. `stands`: whether `uac` has a record, enabled.
-    `missed_lately`: whether it has none just now and may have it again in a moment.
+    `decide`: as if some trunks had no address there. `stands`: whether `uac` has an
+    enabled account. `missed_lately`: whether it has none just now and may have it again in a
+    moment.
     """
     without: set[str] = set()
     named = False
@@ -67,16 +69,16 @@ def choose(
         if not fallen:
             break
         if any(missed_lately(id_) for id_ in fallen):
-            message = f"uac has no record {fallen[0]} just now"
-            return NoAccount(Declined.RECORD_MISSED, message)
+            message = f"uac has no account {fallen[0]} just now"
+            return NoAccount(Declined.ACCOUNT_MISSED, message)
         named = named or _names_one(decision)
         without.update(fallen)
         if len(without) > RECORDS_LIMIT:
-            message = "too many records of its address are gone"
-            return NoAccount(Declined.TOO_MANY_RECORDS_GONE, message)
+            message = "too many uac accounts of its address are gone"
+            return NoAccount(Declined.TOO_MANY_ACCOUNTS_GONE, message)
     gone = isinstance(decision, Refused) and without.intersection(decision.steps[-1].left)
     if named and (gone or not _names_one(decision)):
-        return NoAccount(Declined.RECORD_GONE, "the record that it names is gone")
+        return NoAccount(Declined.ACCOUNT_GONE, "the uac account that it names is gone")
     return ChosenAccount(decision, evidence, among_all=not without)
 
 

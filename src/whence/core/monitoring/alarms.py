@@ -27,8 +27,8 @@ class AlarmKind(StrEnum):
 
 
 OF_HISTORY = {
-    EventKind.MOVED: AlarmKind.REGISTRAR_CHANGED,
-    EventKind.LAPSED: AlarmKind.REGISTRATION_EXPIRED,
+    EventKind.REGISTRAR_CHANGED: AlarmKind.REGISTRAR_CHANGED,
+    EventKind.EXPIRED: AlarmKind.REGISTRATION_EXPIRED,
     EventKind.UNEXPECTED_REPLY: AlarmKind.UNEXPECTED_REPLY,
 }
 """What of a trunk's history is an alarm too."""

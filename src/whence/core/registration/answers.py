@@ -18,7 +18,7 @@ from whence.core.registration.model import (
     StatusClass,
 )
 from whence.core.registration.outcomes import Step, last_answer
-from whence.core.registration.reason import TAKEN_BACK, RegistrationReason, Why
+from whence.core.registration.reason import UNREGISTERED, RegistrationReason, Why
 from whence.core.sip.digest import answerable, proves
 from whence.core.sip.transport_address import TransportAddress
 
@@ -52,7 +52,7 @@ def answered(
         return step.before, ()  # late, or not to what we asked
     asks_again = reply.status_class in (StatusClass.REDIRECTION, StatusClass.CHALLENGE)
     if request.expires_s == 0 and not asks_again:
-        return step.end(step.before, TAKEN_BACK)
+        return step.end(step.before, UNREGISTERED)
     said = f"{reply.status} {reply.reason}".strip()
     match reply.status_class:
         case StatusClass.SUCCESS:
@@ -75,7 +75,7 @@ def redirected(step: Step, targets: Sequence[TransportAddress]) -> StepResult:
     if request is None or not request.following:
         return step.before, ()
     if not step.before.wanted and request.expires_s > 0:
-        return step.end(step.before, TAKEN_BACK)
+        return step.end(step.before, UNREGISTERED)
     if not targets:
         return step.ask_next_server(request, None, _REDIRECTED_NOWHERE)
     first, *others = targets
@@ -122,7 +122,7 @@ def _accepted(
         reason=RegistrationReason.GRANTED,
         message=granted_message(granted_s),
     )
-    if not r.wanted:  # taken back while the answer was under way
+    if not r.wanted:  # unregistered while the answer was under way
         r = replace(r, expires_at=None, learned_until=None)
         return step.send(r, PendingRegister(request.next_hop, 0), State.UNREGISTERING)
     if permitted is None:
@@ -170,7 +170,7 @@ def _challenged(step: Step, request: PendingRegister, reply: Reply) -> StepResul
         return step.fail(Failure.WRONG_CREDENTIALS, why, reply)
     unwanted = not step.before.wanted and request.expires_s > 0
     if unwanted and not step.before.granted(step.now):
-        return step.end(step.before, TAKEN_BACK)
+        return step.end(step.before, UNREGISTERED)
     if any(c.asks in request.answered and not c.stale for c in answers):
         return step.fail(Failure.WRONG_CREDENTIALS, _WRONG_CREDENTIALS, reply)
     if request.challenges >= CHALLENGES_LIMIT:

@@ -44,7 +44,7 @@ class Waits:
     unreachable: Backoff = Backoff(first_s=30, limit_s=1_800, jitter=0.5)
     # Retry-After wins over the table, but no registrar silences a trunk for more than a day.
     retry_after_limit_s: float = 86_400
-    # A refresh begins at this share of what was granted: several tries fit before it lapses.
+    # A refresh begins at this share of what was granted: several tries fit before it expires.
     refresh_from: float = 0.7
     refresh_to: float = 0.8
 

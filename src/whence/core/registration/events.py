@@ -50,11 +50,11 @@ class Unregister:
     """The registration is not wanted any more. `targets` as in Due; None where they are not looked
     up yet: all that was learned ends at once, and the registrar hears of it when it is said again.
 
-    `held`: because the operator said so; it stays so until he wants it again, restarts or not.
+    `suspended`: because the operator said so; it stays so until he wants it again, restarts or not.
     """
 
     targets: tuple[TransportAddress, ...] | None
-    held: bool = False
+    suspended: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,13 +32,14 @@ class EventKind(StrEnum):
 
     REGISTERED = "registered"
     WAITING = "waiting"
-    PARKED = "parked"
+    AUTH_FAILED = "auth_failed"
+    PAUSED = "paused"
     UNREGISTERED = "unregistered"
-    WANTED = "wanted"
-    HELD = "held"
-    SILENT = "silent"
-    LAPSED = "lapsed"
-    MOVED = "moved"
+    REGISTER_REQUESTED = "register_requested"
+    SUSPENDED = "suspended"
+    KEEPALIVE_FAILED = "keepalive_failed"
+    EXPIRED = "expired"
+    REGISTRAR_CHANGED = "registrar_changed"
     ALLOWED = "allowed"
     REVOKED = "revoked"
     UNEXPECTED_REPLY = "reply_from_unexpected_address"
@@ -56,7 +57,7 @@ class HistoryEvent:
     """Why the registration is in its state, where the event is about that."""
 
 
-LAPSED = HistoryEvent(EventKind.LAPSED, "what was granted ended without a refresh")
+EXPIRED = HistoryEvent(EventKind.EXPIRED, "what was granted ended without a refresh")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,17 +106,17 @@ def events(
     """Tell what one step is worth keeping. `told`: what was `said` last."""
     found = []
     if isinstance(fact, RegisterNow):
-        found.append(HistoryEvent(EventKind.WANTED, "to be registered now"))
-    elif isinstance(fact, Unregister) and fact.held:
-        found.append(HistoryEvent(EventKind.HELD, "taken back by the operator"))
+        found.append(HistoryEvent(EventKind.REGISTER_REQUESTED, "to be registered now"))
+    elif isinstance(fact, Unregister) and fact.suspended:
+        found.append(HistoryEvent(EventKind.SUSPENDED, "unregistered by the operator"))
     elif isinstance(fact, KeepAliveFailed) and before.next_at != after.next_at:
         message = "keep-alives are unanswered: the refresh is brought forward"
-        found.append(HistoryEvent(EventKind.SILENT, message))
+        found.append(HistoryEvent(EventKind.KEEPALIVE_FAILED, message))
     elif isinstance(fact, Expired) and before.expires_at != after.expires_at:
-        found.append(LAPSED)
+        found.append(EXPIRED)
     now = said(after)
     failed = after.failure is not None and now is not None and said(before) is None
-    if now is not None and (_has_moved(before, after) or now != told or failed):
+    if now is not None and (_has_other_registrar(before, after) or now != told or failed):
         found.append(_standing(before, after))
     return tuple(found)
 
@@ -124,23 +125,23 @@ def heard(before: Registration | None, after: Registration, at: float) -> tuple[
     """Tell what is worth keeping of a registration that another one keeps: it stood as `before`, if
     it was known, and an answer made it `after`.
     """
-    if before is not None and not _has_moved(before, after):
-        lapsed = before.state is State.REGISTERED and not before.granted(at)
-        if not lapsed and not after.failures and said(before) == said(after):
+    if before is not None and not _has_other_registrar(before, after):
+        expired = before.state is State.REGISTERED and not before.granted(at)
+        if not expired and not after.failures and said(before) == said(after):
             return ()
     return (_standing(before, after),)
 
 
-def _has_moved(before: Registration, after: Registration) -> bool:
+def _has_other_registrar(before: Registration, after: Registration) -> bool:
     both = before.registrar is not None and after.registrar is not None
     return both and before.registrar != after.registrar
 
 
 def _standing(before: Registration | None, after: Registration) -> HistoryEvent:
     """How it stands now, and where another server granted, that it is another one."""
-    if before is not None and _has_moved(before, after):
+    if before is not None and _has_other_registrar(before, after):
         message = f"{after.message} by {after.registrar}, before by {before.registrar}"
-        return HistoryEvent(EventKind.MOVED, message, after.last_status, after.reason)
+        return HistoryEvent(EventKind.REGISTRAR_CHANGED, message, after.last_status, after.reason)
     message = f"{after.message}{_by(after)}"
     return HistoryEvent(EventKind(after.state), message, after.last_status, after.reason)
 

@@ -7,8 +7,8 @@ The rules it keeps:
   changes nothing of what was learned: neither its end nor the server that granted it.
 - Only whom was asked redirects us.
 - A failed refresh takes nothing away: what the registrar granted stands until it ends by itself.
-- What we take back ourselves ends at once, before the registrar has heard of it.
-- Never silent for ever: unless it is taken back, a registration has a request in flight or a
+- What we unregister ourselves ends at once, before the registrar has heard of it.
+- Never silent for ever: unless it is unregistered, a registration has a request in flight or a
   `next_at`. And never hasty: after each failure it waits as `retry` says.
 
 The shell carries the actions out in their order, after it has written the new state down; whatever
@@ -47,7 +47,7 @@ from whence.core.registration.model import (
     State,
 )
 from whence.core.registration.outcomes import Step, unconfirmed
-from whence.core.registration.reason import TAKEN_BACK, RegistrationReason, Why
+from whence.core.registration.reason import UNREGISTERED, RegistrationReason, Why
 from whence.core.sip.transport_address import TransportAddress
 
 _NOWHERE = Why(RegistrationReason.NO_ADDRESS, "no address of the registrar is known")
@@ -72,8 +72,8 @@ def step(
             return unanswered(at, why)
         case Redirected(targets):
             return redirected(at, targets)
-        case Unregister(targets, held):
-            return _unregister(at, targets, held)
+        case Unregister(targets, suspended):
+            return _unregister(at, targets, suspended)
         case Pause():
             return _pause(at)
         case RegisterNow():
@@ -90,17 +90,17 @@ def resumed(registration: Registration, now: float, waits: Waits = WAITS) -> Reg
     What is granted is not asked for again before its time. A request that was in flight is lost,
     and so is what the end of the program took back: both are asked for anew, at once; after a
     failure not before its wait is over, however often we are started. What came of the lost request
-    nobody knows: it counts as one more such failure. What the operator holds
-    stays so; where a request was under way for it, it is to be taken back anew.
+    nobody knows: it counts as one more such failure. What the operator
+    suspended stays so; where a request was under way for it, it is to be unregistered anew.
     """
-    r = replace(registration, wanted=not registration.held)
-    if r.held or r.next_at is not None:
+    r = replace(registration, wanted=not registration.suspended)
+    if r.suspended or r.next_at is not None:
         return r
     if r.failure is None:
         return replace(r, state=State.NEW, next_at=now)
     failures = r.failures + r.state.under_way
     waits_until = r.since + waits.after(r.failure).wait_s(failures, 0.0)
-    state = State.PARKED if r.failure is Failure.WRONG_CREDENTIALS else State.WAITING
+    state = State.AUTH_FAILED if r.failure is Failure.WRONG_CREDENTIALS else State.WAITING
     return replace(r, state=state, failures=failures, next_at=max(now, waits_until))
 
 
@@ -116,13 +116,15 @@ def _due(at: Step, targets: Sequence[TransportAddress], why: Why | None) -> Step
     return at.send(r, PendingRegister(first, expires_s, tuple(others)), State.REGISTERING)
 
 
-def _unregister(at: Step, targets: Sequence[TransportAddress] | None, held: bool) -> StepResult:
-    r = replace(at.before, wanted=False, held=held or at.before.held)
+def _unregister(
+    at: Step, targets: Sequence[TransportAddress] | None, suspended: bool
+) -> StepResult:
+    r = replace(at.before, wanted=False, suspended=suspended or at.before.suspended)
     if r.in_flight is not None:
-        # What was granted before, or is granted by its answer, is taken back when it comes.
+        # What was granted before, or is granted by its answer, is unregistered when it comes.
         return replace(r, next_at=None, again=False, learned_until=None), (ForgetAddresses(),)
     if not r.granted(at.now) and not r.learned(at.now):
-        return at.end(r, TAKEN_BACK)
+        return at.end(r, UNREGISTERED)
     if targets is None:
         state = State.UNREGISTERING
         r = replace(r, next_at=None, state=state, since=at.since(state), learned_until=None)
@@ -157,17 +159,17 @@ def _pause(at: Step) -> StepResult:
     return replace(
         r,
         wanted=False,
-        held=True,
-        state=State.PARKED,
-        since=at.since(State.PARKED),
+        suspended=True,
+        state=State.PAUSED,
+        since=at.since(State.PAUSED),
         next_at=None,
-        reason=RegistrationReason.PARKED_BY_OPERATOR,
-        message="parked by the operator",
+        reason=RegistrationReason.PAUSED_BY_OPERATOR,
+        message="paused by the operator",
     ), ()
 
 
 def _register_now(at: Step) -> StepResult:
-    r = replace(at.before, wanted=True, held=False, failures=0, failure=None)
+    r = replace(at.before, wanted=True, suspended=False, failures=0, failure=None)
     if r.in_flight is not None:
         return replace(r, again=True), ()
     return replace(r, next_at=at.now), ()

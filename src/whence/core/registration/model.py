@@ -24,7 +24,8 @@ class State(StrEnum):
     REGISTERING = "registering"
     REGISTERED = "registered"
     WAITING = "waiting"
-    PARKED = "parked"
+    AUTH_FAILED = "auth_failed"
+    PAUSED = "paused"
     UNREGISTERING = "unregistering"
     UNREGISTERED = "unregistered"
 
@@ -162,8 +163,8 @@ class Registration:
     """When `state` was entered. A refresh does not leave REGISTERED: see `registered_at`."""
     wanted: bool = True
     """Whether we want it registered; the operator, or the end of the program, say otherwise."""
-    held: bool = False
-    """Whether the operator took it back, or parked it: a restart does not change that."""
+    suspended: bool = False
+    """Whether the operator unregistered it, or paused it: a restart does not change that."""
     granted_s: int | None = None
     expires_at: float | None = None
     """When what the registrar granted ends; None where nothing is granted."""
@@ -205,10 +206,10 @@ class Registration:
         return self.learned_until is not None and now < self.learned_until
 
     def stands(self, now: float) -> bool:
-        """Whether its addresses do: one is learned, and we are not taking it back. A parked one
+        """Whether its addresses do: one is learned, and we are not unregistering it. A paused one
         stands until its time.
         """
-        return self.learned(now) and (self.wanted or self.state is State.PARKED)
+        return self.learned(now) and (self.wanted or self.state is State.PAUSED)
 
     def unbroken_since(self, now: float) -> float:
         """Since when something is granted without a gap, where it is granted anew at `now`."""

@@ -78,15 +78,15 @@ class Step:
         if request is not None and (not r.wanted or request.expires_s == 0):
             answers = failure is not Failure.UNREACHABLE
             if request.expires_s > 0 and answers and (r.granted(self.now) or r.learned(self.now)):
-                # Taken back during a refresh that failed: the older grant still stands.
+                # Unregistered during a refresh that failed: the older grant still stands.
                 return self.send(r, PendingRegister(request.next_hop, 0), State.UNREGISTERING)
             return self.end(r, unconfirmed(why.message))
         failures = r.failures + 1 if r.failure is failure else 1
         wait_s = self.waits.after(failure).wait_s(failures, self.dice.chance)
-        parked = failure is Failure.WRONG_CREDENTIALS  # then no Retry-After makes us hammer
-        if reply is not None and reply.retry_after_s is not None and not parked:
+        auth_failed = failure is Failure.WRONG_CREDENTIALS  # then no Retry-After makes us hammer
+        if reply is not None and reply.retry_after_s is not None and not auth_failed:
             wait_s = max(1.0, min(reply.retry_after_s, self.waits.retry_after_limit_s))
-        state = State.PARKED if parked else State.WAITING
+        state = State.AUTH_FAILED if auth_failed else State.WAITING
         return replace(
             r,
             in_flight=None,
@@ -143,7 +143,7 @@ class Step:
 
 def unconfirmed(detail: str) -> Why:
     """Return the reason for an end that the registrar did not confirm."""
-    return Why(RegistrationReason.TAKEN_BACK_UNCONFIRMED, f"taken back; {detail}")
+    return Why(RegistrationReason.UNREGISTERED_UNCONFIRMED, f"unregistered; {detail}")
 
 
 def last_answer(reply: Reply | None) -> dict[str, Any]:

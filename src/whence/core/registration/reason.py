@@ -15,10 +15,10 @@ class RegistrationReason(StrEnum):
     GRANTED = "granted"
     GRANTED_BY_UNEXPECTED_ADDRESS = "granted_by_unexpected_address"
     """A 2xx came from an address that was not asked: no address is learned."""
-    TAKEN_BACK = "taken_back"
-    TAKEN_BACK_UNCONFIRMED = "taken_back_unconfirmed"
-    """It was taken back, and the registrar did not confirm that."""
-    PARKED_BY_OPERATOR = "parked_by_operator"
+    UNREGISTERED = "unregistered"
+    UNREGISTERED_UNCONFIRMED = "unregistered_unconfirmed"
+    """It was unregistered, and the registrar did not confirm that."""
+    PAUSED_BY_OPERATOR = "paused_by_operator"
     WRONG_CREDENTIALS = "wrong_credentials"
     NO_USABLE_CHALLENGE = "no_usable_challenge"
     CHALLENGED_TOO_OFTEN = "challenged_too_often"
@@ -57,7 +57,7 @@ class RegistrationReason(StrEnum):
     """The directory could not be written; what is not written has not happened."""
     NOT_REGISTERED_YET = "not_registered_yet"
     """Of a tracked trunk: Kamailio's `uac` has not registered it yet."""
-    LAPSED = "lapsed"
+    EXPIRED = "expired"
     """Of a tracked trunk: what was granted ended without a refresh."""
 
 
@@ -70,4 +70,4 @@ class Why:
 
 
 NO_ANSWER = Why(RegistrationReason.NO_ANSWER, "no answer")
-TAKEN_BACK = Why(RegistrationReason.TAKEN_BACK, "taken back")
+UNREGISTERED = Why(RegistrationReason.UNREGISTERED, "unregistered")

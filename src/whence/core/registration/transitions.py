@@ -28,7 +28,8 @@ MEANINGS: Mapping[State, str] = {
     State.REGISTERING: "A REGISTER is in flight, for the first time or as a refresh.",
     State.REGISTERED: "The registrar granted the registration. Its refresh is due at `next_at`.",
     State.WAITING: "The last attempt failed. The next one is due at `next_at`.",
-    State.PARKED: "The credentials are wrong, or the operator wants no REGISTER for now.",
+    State.AUTH_FAILED: "The credentials are wrong. The next attempt is due at `next_at`.",
+    State.PAUSED: "The operator wants no REGISTER for now. What is granted stands until it ends.",
     State.UNREGISTERING: "A REGISTER with expires 0 is in flight, or is to be sent.",
     State.UNREGISTERED: "The registration is ended, and all its addresses are forgotten.",
 }
@@ -87,6 +88,8 @@ def _stays(*actions: type[Action]) -> _To:
 
 
 _UNDER_WAY = (State.REGISTERING, State.UNREGISTERING)
+_ASKING = (State.NEW, State.REGISTERED, State.WAITING, State.AUTH_FAILED)
+"""A REGISTER is due at `next_at`."""
 _IDLE = tuple(state for state in State if state not in _UNDER_WAY)
 _ENDS = _to(State.UNREGISTERED, ForgetAddresses)
 _WAITS = _to(State.WAITING)
@@ -96,8 +99,8 @@ _UNREGISTERS = _to(State.UNREGISTERING, Send)
 
 _ROWS: Mapping[EventKind, Sequence[tuple[Sequence[State], Sequence[_To]]]] = {
     EventKind.DUE: (
-        ((State.NEW, State.REGISTERED, State.WAITING), (_REGISTERS, _WAITS)),
-        ((State.PARKED, State.UNREGISTERED, *_UNDER_WAY), (_REGISTERS, _WAITS, _stays())),
+        (_ASKING, (_REGISTERS, _WAITS)),
+        ((State.PAUSED, State.UNREGISTERED, *_UNDER_WAY), (_REGISTERS, _WAITS, _stays())),
     ),
     EventKind.SUCCESS: (
         (_IDLE, (_stays(),)),
@@ -144,7 +147,7 @@ _ROWS: Mapping[EventKind, Sequence[tuple[Sequence[State], Sequence[_To]]]] = {
         (_IDLE, (_stays(),)),
         (
             (State.REGISTERING,),
-            (_stays(Send), _to(State.PARKED), _WAITS, _UNREGISTERS, _ENDS, _stays()),
+            (_stays(Send), _to(State.AUTH_FAILED), _WAITS, _UNREGISTERS, _ENDS, _stays()),
         ),
         ((State.UNREGISTERING,), (_stays(Send), _ENDS, _stays())),
     ),
@@ -175,7 +178,7 @@ _ROWS: Mapping[EventKind, Sequence[tuple[Sequence[State], Sequence[_To]]]] = {
     ),
     EventKind.UNREGISTER: (
         (
-            (State.NEW, State.REGISTERED, State.WAITING, State.PARKED, State.UNREGISTERING),
+            (*_ASKING, State.PAUSED, State.UNREGISTERING),
             (
                 _to(State.UNREGISTERING, ForgetAddresses, Send),
                 _to(State.UNREGISTERING, ForgetAddresses),
@@ -194,17 +197,17 @@ _ROWS: Mapping[EventKind, Sequence[tuple[Sequence[State], Sequence[_To]]]] = {
         ((State.UNREGISTERED,), (_ENDS,)),
     ),
     EventKind.PAUSE: (
-        (_IDLE, (_to(State.PARKED),)),
-        (_UNDER_WAY, (_to(State.PARKED), _stays())),
+        (_IDLE, (_to(State.PAUSED),)),
+        (_UNDER_WAY, (_to(State.PAUSED), _stays())),
     ),
     EventKind.REGISTER_NOW: ((tuple(State), (_stays(),)),),
     EventKind.KEEPALIVE_FAILED: ((tuple(State), (_stays(),)),),
     EventKind.EXPIRED: ((tuple(State), (_stays(),)),),
     EventKind.RESTART: (
-        ((State.NEW, State.REGISTERED, State.WAITING, State.PARKED), (_stays(),)),
+        ((*_ASKING, State.PAUSED), (_stays(),)),
         (
             (State.UNREGISTERED, *_UNDER_WAY),
-            (_to(State.NEW), _WAITS, _to(State.PARKED), _stays()),
+            (_to(State.NEW), _WAITS, _to(State.AUTH_FAILED), _stays()),
         ),
     ),
 }

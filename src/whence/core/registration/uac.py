@@ -2,10 +2,10 @@
 
 We see what it sent and what was answered, and say what that teaches. The rules are those of our
 own registrations: only a 2xx teaches, only what its registrar granted, and only from whom was
-asked (learning.py); a failure takes nothing away; what is taken back ends at once, and no
+asked (learning.py); a failure takes nothing away; what is unregistered ends at once, and no
 answer that is under way brings it back. Only `uac` knows the passwords: no `rspauth` is verified.
 
-A record that is removed or disabled says nothing: so whose a call is is decided among those that
+An account that is removed or disabled says nothing: so whose a call is is decided among those that
 `uac` still has, and what may have been a gone one's is nobody's.
 """
 
@@ -18,7 +18,7 @@ from whence.core.registration.events import Action, ForgetAddresses
 from whence.core.registration.grant import granted, granted_message, learned, unexpected
 from whence.core.registration.learning import NOBODY_ELSE, ExpectedSources, permit
 from whence.core.registration.model import Account, Registration, Reply, State
-from whence.core.registration.reason import NO_ANSWER, TAKEN_BACK, RegistrationReason, Why
+from whence.core.registration.reason import NO_ANSWER, UNREGISTERED, RegistrationReason, Why
 from whence.core.sip.digest import Credentials
 from whence.core.sip.transport_address import IP, TransportAddress, canonical_ip
 from whence.core.sip.uri import Uri
@@ -73,8 +73,8 @@ def answered(
     `grace_s`: how long an address outlives its registration, for calls in flight. `expected`: from
     where it may teach, besides the ip that was asked.
     """
-    taken_back = before.state is State.UNREGISTERED and sent.at <= before.since
-    if sent.expires_s == 0 or taken_back:
+    is_unregistered = before.state is State.UNREGISTERED and sent.at <= before.since
+    if sent.expires_s == 0 or is_unregistered:
         return before, ()
     if 200 <= reply.status < 300:
         return _granted(before, sent, reply, source, now, grace_s, expected)
@@ -90,7 +90,7 @@ def unanswered(before: Registration, sent: UacRequest, now: float) -> Registrati
     return _failed(before, sent, None, NO_ANSWER, now)
 
 
-def taken_back(before: Registration, now: float) -> tuple[Registration, tuple[Action, ...]]:
+def unregistered(before: Registration, now: float) -> tuple[Registration, tuple[Action, ...]]:
     """Say what ends as `uac` takes a registration back, or as its record goes: all of it, now."""
     after = replace(
         before,
@@ -104,8 +104,8 @@ def taken_back(before: Registration, now: float) -> tuple[Registration, tuple[Ac
         failures=0,
         last_status=None,
         last_phrase="",
-        reason=TAKEN_BACK.reason,
-        message=TAKEN_BACK.message,
+        reason=UNREGISTERED.reason,
+        message=UNREGISTERED.message,
     )
     return after, (ForgetAddresses(),)
 

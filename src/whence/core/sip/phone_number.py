@@ -1,7 +1,7 @@
 """Telephone numbers, compared by form: `+44 20 7123-4567` is `+442071234567`.
 
 The agent writes each number of a trunk into the directory in all its spellings; the edge drops
-the separators from what a request says and looks it up exactly. A range, `+4420712345*`, owns all
+the separators from what a request says and looks it up exactly. A prefix, `+4420712345*`, owns all
 numbers that begin like it.
 """
 
@@ -16,8 +16,8 @@ from whence.core.sip.uri import Uri
 LONGEST = 32
 """Digits; more than these are no telephone number (E.164 has 15, without prefixes)."""
 
-RANGE = "*"
-"""Ends what is a range of numbers."""
+PREFIX_END = "*"
+"""Ends a prefix: all numbers that begin so."""
 
 LEAST = 3
 """Digits before it: less would own half a continent."""
@@ -53,15 +53,15 @@ def called(uri: Uri) -> str | None:
 
 
 def owns(spelling: str, number: str) -> bool:
-    """Whether a trunk's number, or range, in this spelling is, or holds, a bare number."""
-    if spelling.endswith(RANGE):
-        return number.startswith(spelling.removesuffix(RANGE))
+    """Whether a trunk's number, or prefix, in this spelling is, or holds, a bare number."""
+    if spelling.endswith(PREFIX_END):
+        return number.startswith(spelling.removesuffix(PREFIX_END))
     return spelling == number
 
 
 def closeness(spelling: str) -> int:
-    """Orders what owns one number: the number itself, then the ranges, the longest first."""
-    return len(spelling) if spelling.endswith(RANGE) else LONGEST * 2
+    """Orders what owns one number: the number itself, then the prefixes, the longest first."""
+    return len(spelling) if spelling.endswith(PREFIX_END) else LONGEST * 2
 
 
 def account_spellings(account: str) -> frozenset[str]:
@@ -146,8 +146,8 @@ def _e164(number: str, style: Style) -> str:
     prefixes = [(style.international, "+"), ("00", "+")]
     if style.code and style.trunk_prefix:
         prefixes.append((style.trunk_prefix, f"+{style.code}"))
-    for prefix, country in prefixes:
+    for prefix, replacement in prefixes:
         rest = number.removeprefix(prefix)
         if prefix and number.startswith(prefix) and len(rest) >= LEAST_SUBSCRIBER:
-            return country + rest
+            return replacement + rest
     return ""

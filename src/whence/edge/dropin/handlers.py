@@ -62,7 +62,7 @@ CONTACTS_LIMIT = 50
 
 WAIT_S = 0.5
 """How long an answer to a REGISTER waits for other workers that write."""
-TAKE_BACK_WAIT_S = 0.05
+UNREGISTER_WAIT_S = 0.05
 """The same as an un-REGISTER is sent: `uac` holds its lock meanwhile."""
 IDENTIFY_WAIT_S = 0.05
 
@@ -155,7 +155,7 @@ class DropInHandlers(Handlers):
         ksr.tm.t_on_reply(ANSWER_ROUTE)
         ksr.tm.t_on_failure(FAILURE_ROUTE)
         if asked_s == 0:
-            self._write(contact.uri.user, partial(uac.taken_back, now=now), TAKE_BACK_WAIT_S)
+            self._write(contact.uri.user, partial(uac.unregistered, now=now), UNREGISTER_WAIT_S)
         return GO_ON
 
     @survives
@@ -346,8 +346,8 @@ class DropInHandlers(Handlers):
         ksr = self.ksr
         if ksr.uac.uac_reg_lookup(answer.trunk, "$ru") < 0:
             if not answer.target:
-                said = f"the record {answer.trunk} is not there yet"
-                return self.decline(Declined.RECORD_NOT_READY, said)
+                said = f"the uac account {answer.trunk} is not there yet"
+                return self.decline(Declined.ACCOUNT_NOT_READY, said)
             ksr.seturi(answer.target)  # its user as he was when it was granted
         ksr.hdr.append(answer.headers)
         ksr.pv.sets(TRUNK, answer.trunk)
@@ -387,7 +387,7 @@ class DropInHandlers(Handlers):
         last = self._learned.standing(l_uuid)
         if last is not None and last.state is State.WAITING:
             return True
-        change = Change(l_uuid, None, "", now, partial(uac.taken_back, now=now))
+        change = Change(l_uuid, None, "", now, partial(uac.unregistered, now=now))
         self._learned.write(change, IDENTIFY_WAIT_S)
         return False
 

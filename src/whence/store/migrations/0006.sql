@@ -1,4 +1,5 @@
 -- A pinned address says who manages it, and a transport has a strength as a number beside it.
+-- States, reasons, kinds of events and columns have other names.
 CREATE TEMP TABLE kept AS SELECT * FROM address;
 DROP TABLE address;
 CREATE TABLE address (
@@ -67,5 +68,45 @@ DROP TABLE temp.kept;
 CREATE INDEX former_address_at ON former_address (ip, ended_at);
 CREATE INDEX former_address_by_end ON former_address (ended_at);
 
-UPDATE event SET what = CASE what WHEN 'admitted' THEN 'allowed' WHEN 'expelled' THEN 'revoked' END
-    WHERE what IN ('admitted', 'expelled');
+ALTER TABLE trunk RENAME COLUMN mark TO credentials_fingerprint;
+UPDATE meta SET key = 'fingerprint_key' WHERE key = 'mark_key';
+
+CREATE TABLE number_prefix (
+    length INTEGER PRIMARY KEY
+) STRICT;
+INSERT INTO number_prefix SELECT length FROM range;
+DROP TABLE range;
+
+ALTER TABLE registration RENAME COLUMN held TO suspended;
+UPDATE registration SET state = 'paused'
+WHERE state = 'parked' AND (suspended OR reason = 'parked_by_operator');
+UPDATE registration SET state = 'auth_failed' WHERE state = 'parked';
+UPDATE registration SET message = CASE reason
+    WHEN 'parked_by_operator' THEN 'paused by the operator'
+    ELSE replace(message, 'taken back', 'unregistered') END
+WHERE reason IN ('parked_by_operator', 'taken_back', 'taken_back_unconfirmed');
+UPDATE registration SET reason = CASE reason
+    WHEN 'parked_by_operator' THEN 'paused_by_operator'
+    WHEN 'taken_back' THEN 'unregistered'
+    WHEN 'taken_back_unconfirmed' THEN 'unregistered_unconfirmed'
+    WHEN 'lapsed' THEN 'expired' END
+WHERE reason IN ('parked_by_operator', 'taken_back', 'taken_back_unconfirmed', 'lapsed');
+
+UPDATE event SET what = CASE what
+    WHEN 'parked' THEN CASE
+        WHEN reason = 'parked_by_operator' OR message = 'parked by the operator' THEN 'paused'
+        ELSE 'auth_failed' END
+    WHEN 'wanted' THEN 'register_requested'
+    WHEN 'held' THEN 'suspended'
+    WHEN 'silent' THEN 'keepalive_failed'
+    WHEN 'lapsed' THEN 'expired'
+    WHEN 'moved' THEN 'registrar_changed'
+    WHEN 'admitted' THEN 'allowed'
+    WHEN 'expelled' THEN 'revoked'
+    ELSE what END;
+UPDATE event SET reason = CASE reason
+    WHEN 'parked_by_operator' THEN 'paused_by_operator'
+    WHEN 'taken_back' THEN 'unregistered'
+    WHEN 'taken_back_unconfirmed' THEN 'unregistered_unconfirmed'
+    WHEN 'lapsed' THEN 'expired' END
+WHERE reason IN ('parked_by_operator', 'taken_back', 'taken_back_unconfirmed', 'lapsed');

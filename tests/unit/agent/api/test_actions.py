@@ -1,4 +1,4 @@
-"""What the operator orders: register, unregister, park, resume, reload; and who may not order."""
+"""What the operator orders: register, unregister, pause, resume, reload; and who may not order."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ def node(tmp_path: Path) -> Iterator[Node]:
 # Orders, and what they do to a registration.
 
 
-def test_unregister_ends_the_address_before_it_returns_and_takes_back(node: Node) -> None:
+def test_unregister_ends_the_address_before_it_returns_and_unregisters(node: Node) -> None:
     async def story() -> None:
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
         node.registrar.taken()
         node.registrations.orders.unregister("acme")
         assert node.addresses == []
-        assert node.directory.registrations()["acme"].registration.held
+        assert node.directory.registrations()["acme"].registration.suspended
         await node.until_all(State.UNREGISTERED)
-        assert [a.takes_back for a in node.registrar.taken()] == [True]
+        assert [a.unregisters for a in node.registrar.taken()] == [True]
         assert node.registrations.outcomes == {"registered": 1}  # of what was to register
 
     tell_of(story)
@@ -58,104 +58,104 @@ def test_unregister_ends_the_address_though_nobody_says_where_the_registrar_is(n
         node.registrations.orders.unregister("acme")
         assert node.addresses == []
         assert node.of["acme"].state is State.UNREGISTERING
-        node.resolver = Dns()  # and a restart takes it back all the same
+        node.resolver = Dns()  # and a restart unregisters it all the same
         node.registrar.taken()
         node.agent()
         node.apply(ACME)
         await node.until_all(State.UNREGISTERED)
-        assert [a.takes_back for a in node.registrar.taken()] == [True]
+        assert [a.unregisters for a in node.registrar.taken()] == [True]
 
     tell_of(story)
 
 
-@pytest.mark.parametrize("order", ["unregister", "park"])
+@pytest.mark.parametrize("order", ["unregister", "pause"])
 def test_what_is_held_stays_so_through_restarts_and_new_files(node: Node, order: str) -> None:
     async def story() -> None:
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
-        if order == "park":
-            node.registrations.orders.park("acme")
+        if order == "pause":
+            node.registrations.orders.pause("acme")
         else:
             node.registrations.orders.unregister("acme")
             await node.until_all(State.UNREGISTERED)
-        held = node.of["acme"].state
+        suspended = node.of["acme"].state
         node.registrar.taken()
         node.apply(ACME.replace("hunter2", "other"))
         node.agent()
         node.apply(ACME)
         node.clock.now += 100_000
         await node.until_quiet()
-        assert (node.of["acme"].state, node.of["acme"].held) == (held, True)
+        assert (node.of["acme"].state, node.of["acme"].suspended) == (suspended, True)
         assert node.registrar.taken() == []
         node.registrations.orders.want("acme")
         await node.until_all(State.REGISTERED)
-        assert not node.of["acme"].held
+        assert not node.of["acme"].suspended
 
     tell_of(story)
 
 
-def test_a_parked_trunk_keeps_its_address_until_the_grant_ends(node: Node) -> None:
+def test_a_paused_trunk_keeps_its_address_until_the_grant_ends(node: Node) -> None:
     async def story() -> None:
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
         known = node.addresses
-        node.registrations.orders.park("acme")
-        assert (node.of["acme"].state, node.addresses) == (State.PARKED, known)
+        node.registrations.orders.pause("acme")
+        assert (node.of["acme"].state, node.addresses) == (State.PAUSED, known)
 
     tell_of(story)
 
 
-def test_a_parked_trunk_that_is_disabled_is_taken_back(node: Node) -> None:
+def test_a_paused_trunk_that_is_disabled_is_unregistered(node: Node) -> None:
     async def story() -> None:
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
-        node.registrations.orders.park("acme")
+        node.registrations.orders.pause("acme")
         node.registrar.taken()
         node.apply(ACME + "enabled = false")
         await node.until_all(State.UNREGISTERED)
-        assert [a.takes_back for a in node.registrar.taken()] == [True]
+        assert [a.unregisters for a in node.registrar.taken()] == [True]
 
     tell_of(story)
 
 
-def test_a_trunk_parked_during_an_attempt_is_parked_when_that_is_over(node: Node) -> None:
+def test_a_trunk_paused_during_an_attempt_is_paused_when_that_is_over(node: Node) -> None:
     async def story() -> None:
         node.registrar.open = asyncio.Event()
         node.apply(ACME)
         await node.until(lambda: len(node.registrar.asked) == 1)
-        node.registrations.orders.park("acme")
+        node.registrations.orders.pause("acme")
         assert node.of["acme"].state is State.REGISTERING
         node.registrar.open.set()
-        await node.until_all(State.PARKED)
+        await node.until_all(State.PAUSED)
         assert [id_ for id_, *_ in node.addresses] == ["acme"], "what was granted meanwhile stands"
         assert len(node.registrar.asked) == 1
 
     tell_of(story)
 
 
-def test_a_trunk_resumed_during_the_attempt_that_it_was_parked_in_is_not_parked(
+def test_a_trunk_resumed_during_the_attempt_that_it_was_paused_in_is_not_paused(
     node: Node,
 ) -> None:
     async def story() -> None:
         node.registrar.open = asyncio.Event()
         node.apply(ACME)
         await node.until(lambda: len(node.registrar.asked) == 1)
-        node.registrations.orders.park("acme")
+        node.registrations.orders.pause("acme")
         node.registrations.orders.want("acme")
         node.registrar.open.set()
         await node.until_all(State.REGISTERED)
-        assert not node.of["acme"].held
+        assert not node.of["acme"].suspended
 
     tell_of(story)
 
 
-def test_a_trunk_parked_for_wrong_credentials_is_tried_at_once_when_it_is_told_to(
+def test_a_trunk_with_wrong_credentials_is_tried_at_once_when_it_is_told_to(
     node: Node,
 ) -> None:
     async def story() -> None:
         node.registrar.status = 401
         node.apply(ACME)
-        await node.until_all(State.PARKED)
+        await node.until_all(State.AUTH_FAILED)
         node.registrar.status = 200
         node.registrations.orders.want("acme")
         await node.until_all(State.REGISTERED)
@@ -215,7 +215,7 @@ def test_what_cannot_be_written_down_during_an_attempt_makes_no_second_one(
         node.registrar.open.set()
         await node.until(lambda: len(node.registrar.asked) == 2)
         await node.until_all(State.REGISTERED)
-        assert not node.of["acme"].held
+        assert not node.of["acme"].suspended
 
     tell_of(story)
 
@@ -228,7 +228,7 @@ def test_an_order_that_cannot_be_written_down_is_a_503_and_changes_nothing(tell:
         with closing(sqlite3.connect(agent.node.folder / DIRECTORY)) as disk:
             disk.execute(DISK_FULL)
             before = await agent.get("/v1/trunks")
-            for order in ("register", "unregister", "park"):
+            for order in ("register", "unregister", "pause"):
                 answer = await agent.ask(f"/v1/trunks/acme/{order}", {})
                 assert answer.status_code == 503
                 assert "database or disk is full" in answer.json()["detail"]
@@ -238,13 +238,13 @@ def test_an_order_that_cannot_be_written_down_is_a_503_and_changes_nothing(tell:
     tell(story)
 
 
-@pytest.mark.parametrize("order", ["register", "unregister", "park", "resume"])
+@pytest.mark.parametrize("order", ["register", "unregister", "pause", "resume"])
 def test_an_order_answers_with_the_trunk(tell: Tell, order: str) -> None:
     async def story(agent: Agent) -> None:
         answer = await agent.ask(f"/v1/trunks/acme/{order}", {})
         assert answer.status_code == 200, answer.text
         assert answer.json()["id"] == "acme"
-        assert answer.json()["held"] is (order in ("unregister", "park"))
+        assert answer.json()["suspended"] is (order in ("unregister", "pause"))
         await agent.node.until_quiet()
 
     tell(story)
@@ -252,7 +252,7 @@ def test_an_order_answers_with_the_trunk(tell: Tell, order: str) -> None:
 
 def test_an_order_for_nobody_is_a_404_and_an_unknown_order_a_422(tell: Tell) -> None:
     async def story(agent: Agent) -> None:
-        for order in ("register", "unregister", "park", "resume"):
+        for order in ("register", "unregister", "pause", "resume"):
             answer = await agent.ask(f"/v1/trunks/nobody/{order}", {})
             assert answer.status_code == 404
             assert answer.json() == {
@@ -359,7 +359,7 @@ PAGES = [
 def test_a_page_of_another_site_orders_nothing(tell: Tell, path: str, page: dict[str, str]) -> None:
     async def story(agent: Agent) -> None:
         assert (await agent.ask(path, {}, headers=page)).status_code == 403
-        assert not (await agent.get("/v1/trunks"))[0]["held"]
+        assert not (await agent.get("/v1/trunks"))[0]["suspended"]
 
     tell(story)
 
@@ -367,6 +367,6 @@ def test_a_page_of_another_site_orders_nothing(tell: Tell, path: str, page: dict
 def test_the_apis_own_page_may_order(tell: Tell) -> None:
     async def story(agent: Agent) -> None:
         page = {"Origin": "http://127.0.0.1:8088", "Sec-Fetch-Site": "same-origin"}
-        assert (await agent.ask("/v1/trunks/acme/park", {}, headers=page)).status_code == 200
+        assert (await agent.ask("/v1/trunks/acme/pause", {}, headers=page)).status_code == 200
 
     tell(story)

@@ -111,7 +111,7 @@ def test_trunks_are_told_with_their_registration(tell: Callable[[Story], None]) 
             "reason": "granted",
             "message": "granted 3600 s",
             "failures": 0,
-            "held": False,
+            "suspended": False,
             "keepalive": None,
             "aor": "sip:acct1@provider.example",
             "target": "sip:alice@edge.example",
@@ -383,7 +383,7 @@ def test_metrics_count_registrations_addresses_and_attempts(
         build = f'whence_build_info{{version="{metadata.version("whence")}"}}'
         assert samples[build] == "1.0"
         assert samples['whence_registrations{state="registered"}'] == "2.0"
-        assert samples['whence_registrations{state="parked"}'] == "0.0"
+        assert samples['whence_registrations{state="paused"}'] == "0.0"
         assert samples["whence_registrations_active"] == "2.0"
         assert samples['whence_addresses{origin="learned"}'] == "2.0"
         assert samples['whence_addresses{origin="pinned"}'] == "0.0"

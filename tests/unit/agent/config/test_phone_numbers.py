@@ -107,11 +107,11 @@ def test_what_is_no_number_is_refused_and_the_right_form_is_said(written: str, r
         spellings(written, "44")
 
 
-# Ranges.
+# Prefixes.
 
 
 @pytest.mark.parametrize("written", ["020 7123 45*", "+4420712345*", "20712345*", "4420712345 *"])
-def test_a_range_has_the_forms_of_the_numbers_in_it(written: str) -> None:
+def test_a_prefix_has_the_forms_of_the_numbers_in_it(written: str) -> None:
     assert spellings(written, "44") == {
         *("+4420712345*", "4420712345*", "004420712345*", "+44020712345*"),
         *("020712345*", "20712345*"),
@@ -119,32 +119,32 @@ def test_a_range_has_the_forms_of_the_numbers_in_it(written: str) -> None:
 
 
 @pytest.mark.parametrize("written", ["100*", "4420*"])
-def test_without_a_country_a_range_holds_what_begins_as_it_is_written(written: str) -> None:
+def test_without_a_country_a_prefix_holds_what_begins_as_it_is_written(written: str) -> None:
     assert spellings(written) == {written}
 
 
-def test_a_range_that_no_number_of_the_country_is_in_is_an_extension() -> None:
+def test_a_prefix_that_no_number_of_the_country_is_in_is_an_extension() -> None:
     assert spellings("100*", "44") == {"100*"}
 
 
-def test_no_form_of_a_range_is_wider_than_a_range_may_be() -> None:
+def test_no_form_of_a_prefix_is_wider_than_a_prefix_may_be() -> None:
     assert "20*" not in spellings("020*", "44")
 
 
 @pytest.mark.parametrize(
     ("written", "fault"),
     [
-        ("+44*", "is too wide a range; write 3 digits at least before the star"),
-        ("*", "is too wide a range; write 3 digits at least before the star"),
-        ("02*", "is too wide a range; write 3 digits at least before the star"),
-        ("+44*20", "has a star that is not its end; a range is all numbers that begin alike"),
-        ("4420**", "has a star that is not its end; a range is all numbers that begin alike"),
-        ("*4420", "has a star that is not its end; a range is all numbers that begin alike"),
+        ("+44*", "is too short a prefix; write 3 digits at least before the star"),
+        ("*", "is too short a prefix; write 3 digits at least before the star"),
+        ("02*", "is too short a prefix; write 3 digits at least before the star"),
+        ("+44*20", "has a star that is not its end; a prefix is all numbers that begin alike"),
+        ("4420**", "has a star that is not its end; a prefix is all numbers that begin alike"),
+        ("*4420", "has a star that is not its end; a prefix is all numbers that begin alike"),
         ("+020*", "no country's code begins with 0"),
         ("sales*", "is not a number"),
     ],
 )
-def test_what_is_no_range_is_refused_and_the_right_form_is_said(written: str, fault: str) -> None:
+def test_what_is_no_prefix_is_refused_and_the_right_form_is_said(written: str, fault: str) -> None:
     with pytest.raises(ValueError, match="write ") as refused:
         check(written)
     assert f'"{written}"' in str(refused.value)
@@ -152,7 +152,7 @@ def test_what_is_no_range_is_refused_and_the_right_form_is_said(written: str, fa
 
 
 @given(st.sampled_from(CODES), st.data())
-def test_a_number_is_found_in_a_range_in_whichever_form_it_comes(
+def test_a_number_is_found_in_a_prefix_in_whichever_form_it_comes(
     code: str, data: st.DataObject
 ) -> None:
     region = phonenumbers.region_code_for_country_code(int(code))
@@ -161,9 +161,9 @@ def test_a_number_is_found_in_a_range_in_whichever_form_it_comes(
         return
     plus = phonenumbers.format_number(example, phonenumbers.PhoneNumberFormat.E164)
     end = data.draw(st.integers(1 + len(code) + LEAST, len(plus)))
-    ranges = spellings(plus[:end] + "*", code)
+    prefixes = spellings(plus[:end] + "*", code)
     for form in (plus, plus[1:], "00" + plus[1:], plus.removeprefix(f"+{code}")):
-        assert any(owns(one, form) for one in ranges)
+        assert any(owns(one, form) for one in prefixes)
 
 
 @pytest.mark.parametrize("code", CODES)

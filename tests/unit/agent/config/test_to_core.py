@@ -41,7 +41,7 @@ def test_trunk_settings_have_all_keys_of_the_trunk(tmp_path: Path) -> None:
     assert trunk.credentials == config.trunk[0].credentials()
     assert (trunk.expires_s, trunk.contact, trunk.rewrites_contact) == (120, "line", True)
     assert (trunk.keepalive_s, trunk.learn_from, trunk.match_port) == (30, "any", True)
-    assert (trunk.numbers, trunk.country) == (("+44 20 1",), "44")
+    assert (trunk.numbers, trunk.country_code) == (("+44 20 1",), "44")
     assert (trunk.number_headers, trunk.number_format) == (("x-did",), "e164")
     assert (trunk.follow_dns, trunk.enabled) == (False, True)
 

@@ -137,7 +137,7 @@ def tell(story: Story) -> None:
     asyncio.run(story())
 
 
-def test_what_is_taken_back_during_a_refresh_gets_no_sibling_anew(node: Node) -> None:
+def test_what_is_unregistered_during_a_refresh_gets_no_sibling_anew(node: Node) -> None:
     """Something is granted until the registrar has heard; but it is not to be admitted any more."""
 
     async def story() -> None:
@@ -149,7 +149,7 @@ def test_what_is_taken_back_during_a_refresh_gets_no_sibling_anew(node: Node) ->
         node.directory.save(
             AccountKey("x"), Registration("acme", "call-1"), [ForgetAddresses()], OURS, node.now
         )
-        taken_back = Registration(
+        unregistered = Registration(
             "acme",
             "call-1",
             state=State.REGISTERING,
@@ -158,7 +158,7 @@ def test_what_is_taken_back_during_a_refresh_gets_no_sibling_anew(node: Node) ->
             learned_until=node.now + 3600,
             registrar=TransportAddress.parse(f"udp:{HERE}:5060"),
         )
-        node.siblings.changed(trunk, taken_back)
+        node.siblings.changed(trunk, unregistered)
         node.now += 700
         await node.settled()
         assert node.live() == {}
@@ -236,7 +236,7 @@ def test_siblings_end_with_the_grant_and_are_extended_with_it(node: Node) -> Non
     tell(story)
 
 
-def test_what_is_taken_back_has_no_siblings_from_that_moment(node: Node) -> None:
+def test_what_is_unregistered_has_no_siblings_from_that_moment(node: Node) -> None:
     async def story() -> None:
         node.start()
         node.registered()

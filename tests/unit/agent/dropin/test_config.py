@@ -102,7 +102,7 @@ def test_what_is_hardly_meant_is_told_and_is_no_fault(tmp_path: Path) -> None:
     )
     assert list(settings.doubts([])) == [shared]
     assert list(settings.doubts(["acme", "bell"])) == [
-        "drop-in.toml: numbers: acmee: no record of this l_uuid has registered yet; those that "
+        "drop-in.toml: numbers: acmee: no account of this l_uuid has registered yet; those that "
         "have are acme, bell",
         shared,
     ]

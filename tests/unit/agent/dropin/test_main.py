@@ -76,7 +76,7 @@ class Agent:
     def registers(
         self, l_uuid: str, granted_s: int, source: str = "udp:192.0.2.1:5060", asked: str = ""
     ) -> None:
-        """A 2xx came for a record of uac."""
+        """A 2xx came for an account of uac."""
         now = time.time()
         contact = Contact.parse(f"<sip:{l_uuid}@192.0.2.9>;expires={granted_s}")
         sent = UacRequest(
@@ -187,7 +187,7 @@ def test_an_unknown_source_is_allowed_for_a_while(agent: Agent) -> None:
         ("register", "kamcmd uac.reg_refresh s:acme"),
         ("resume", "kamcmd uac.reg_enable l_uuid s:acme"),
         ("unregister", "kamcmd uac.reg_unregister l_uuid s:acme"),
-        ("park", "kamcmd uac.reg_disable l_uuid s:acme"),
+        ("pause", "kamcmd uac.reg_disable l_uuid s:acme"),
     ],
 )
 def test_what_uac_does_is_to_be_ordered_of_uac(agent: Agent, order: str, command: str) -> None:

@@ -74,7 +74,7 @@ class Node:
         with self.there._transaction():
             self.there._db.execute(
                 "INSERT INTO trunk (id, token, aor_user, target, unmatched, fallback, enabled,"
-                " mark) VALUES (?, ?, 'acct1', '', 'accept', 0, 1, '')"
+                " credentials_fingerprint) VALUES (?, ?, 'acct1', '', 'accept', 0, 1, '')"
                 " ON CONFLICT (id) DO UPDATE SET aor_user = excluded.aor_user",
                 (trunk_id, trunk_id),
             )
@@ -170,7 +170,7 @@ def test_a_lapse_is_written_once_and_told_once(node: Node) -> None:
     node.tracked.look()
     node.tracked.look()
     [(trunk_id, event)] = node.told
-    assert (trunk_id, event.what, node.tracked.lapses) == ("acme", "lapsed", 1)
+    assert (trunk_id, event.what, node.tracked.expirations) == ("acme", "expired", 1)
     [(_, registration)] = node.tracked
     assert (registration.state, registration.expires_at) == (State.WAITING, None)
     stored = node.there.registrations()["acme"].registration
@@ -206,14 +206,14 @@ def test_a_refresh_that_is_written_while_it_is_looked_wins(
 def test_what_the_worker_noted_is_told_and_becomes_an_alarm(node: Node) -> None:
     node.registers("acme")
     said = "registered by udp:192.0.2.2:5060, before by udp:192.0.2.1:5060"
-    moved = HistoryEvent(EventKind.MOVED, said, 200)
+    moved = HistoryEvent(EventKind.REGISTRAR_CHANGED, said, 200)
     node.registers("acme", source=TransportAddress.parse("udp:192.0.2.2:5060"), events=[moved])
     node.tracked.look()
     assert [event.alarm.kind for event in node.alarms.since(0, 10)] == [AlarmKind.REGISTRAR_CHANGED]
 
 
 def test_what_was_told_before_a_restart_is_not_told_again(node: Node) -> None:
-    node.registers("acme", events=[HistoryEvent(EventKind.MOVED, "…")])
+    node.registers("acme", events=[HistoryEvent(EventKind.REGISTRAR_CHANGED, "…")])
     node.tracked.look()
     assert len(node.told) == 1
     node.agent().look()
@@ -266,7 +266,7 @@ def test_new_numbers_are_in_the_place_of_the_old_ones(node: Node) -> None:
     assert db.execute("SELECT * FROM number WHERE NOT of_account").fetchall() == [
         ("+442071234567", "acme", 0, "")
     ]
-    assert db.execute("SELECT * FROM range").fetchall() == []
+    assert db.execute("SELECT * FROM number_prefix").fetchall() == []
     assert [row.id for row in node.here.trunks()] == ["acme"]
     assert node.here.trunks()[0].aor_user == "acct1"
 

@@ -158,7 +158,7 @@ def test_a_server_that_changed_and_a_lapse_are_told_once(
 
         node.registrar.status = 503
         node.clock.now = NOW + 3600
-        await node.until(lambda: node.registrations.lapses == 2)
+        await node.until(lambda: node.registrations.expirations == 2)
         lapses = await agent.get(f"/v1/alarms?since={event['id']}")
         assert [(e["kind"], e["trunk"]) for e in lapses] == [
             ("registration_expired", "acme"),
@@ -167,7 +167,7 @@ def test_a_server_that_changed_and_a_lapse_are_told_once(
         assert node.of["acme"].state is not State.REGISTERED
         metrics = (await agent.ask("/metrics")).text
         assert '\nwhence_alarms_total{kind="registration_expired"} 2.0\n' in metrics
-        assert sum("lapsed" in r.getMessage() for r in caplog.records) == 2
+        assert sum("expired" in r.getMessage() for r in caplog.records) == 2
         assert sum("192.0.2.2" in r.getMessage() for r in caplog.records) == 1
 
     tell(story)

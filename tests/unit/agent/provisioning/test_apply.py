@@ -100,7 +100,7 @@ def test_trunk_added_updated_and_removed_alone(node: Node) -> None:
         token = node.directory.tokens()["acme"]
         node.registrations.remove("acme")
         await node.until(lambda: len(node.registrar.asked) == 2)
-        assert node.registrar.taken()[-1].takes_back
+        assert node.registrar.taken()[-1].unregisters
         node.registrations.add(trunk_of(node), StoredTrunk(token))
         await node.until_all(State.REGISTERED)
         node.registrar.taken()

@@ -63,7 +63,7 @@ class Asked:
         return self.account.aor
 
     @property
-    def takes_back(self) -> bool:
+    def unregisters(self) -> bool:
         return self.send.expires_s == 0
 
 

@@ -89,14 +89,14 @@ def test_orders_are_in_the_history(node: Node) -> None:
         await node.until_all(State.UNREGISTERED)
         node.registrations.orders.want("acme")
         await node.until_all(State.REGISTERED)
-        node.registrations.orders.park("acme")
+        node.registrations.orders.pause("acme")
         assert whats(node) == [
             "registered",
-            "held",
+            "suspended",
             "unregistered",
-            "wanted",
+            "register_requested",
             "registered",
-            "parked",
+            "paused",
         ]
 
     tell_of(story)
@@ -117,19 +117,19 @@ def test_a_lapse_is_told_once_when_the_grant_ends(
         node.clock.now = NOW + 3599
         await node.until_all(State.WAITING)
         await node.until_quiet()
-        assert node.registrations.lapses == 0
+        assert node.registrations.expirations == 0
         node.clock.now = NOW + 3600
-        await node.until(lambda: node.registrations.lapses == 1)
+        await node.until(lambda: node.registrations.expirations == 1)
         assert node.of["acme"].expires_at is None
         node.agent()
         node.apply(ACME)
         await node.until_quiet()
-        assert node.registrations.lapses == 0, "it was told before the restart"
-        assert whats(node).count("lapsed") == 1
+        assert node.registrations.expirations == 0, "it was told before the restart"
+        assert whats(node).count("expired") == 1
 
     tell_of(story)
     assert [r.getMessage() for r in caplog.records] == [
-        "trunk acme: lapsed: nothing is granted any more"
+        "trunk acme: expired: nothing is granted any more"
     ]
 
 
@@ -141,7 +141,7 @@ def test_a_lapse_while_no_agent_ran_is_told_at_the_start(node: Node) -> None:
         node.agent()
         node.clock.now = NOW + 4000
         node.apply(ACME)
-        await node.until(lambda: node.registrations.lapses == 1)
+        await node.until(lambda: node.registrations.expirations == 1)
 
     tell_of(story)
 
@@ -155,10 +155,10 @@ def test_a_shorter_grant_lapses_in_its_own_time(node: Node) -> None:
         await node.until(lambda: node.of["acme"].expires_at == NOW + 60)
         node.registrar.silent = True
         node.clock.now = NOW + 60
-        await node.until(lambda: node.registrations.lapses == 1)
+        await node.until(lambda: node.registrations.expirations == 1)
         node.clock.now = NOW + 3600
         await node.until_quiet()
-        assert node.registrations.lapses == 1
+        assert node.registrations.expirations == 1
 
     tell_of(story)
 
@@ -172,7 +172,7 @@ def test_a_refresh_in_time_and_an_order_are_no_lapse(node: Node) -> None:
         await node.until(lambda: node.of["acme"].expires_at == NOW + 6600)
         node.clock.now = NOW + 3700
         await node.until_quiet()
-        assert node.registrations.lapses == 0
+        assert node.registrations.expirations == 0
 
     tell_of(story)
 
@@ -185,12 +185,12 @@ def test_a_lapse_that_cannot_be_written_down_is_told_later_and_stops_nothing(nod
         disk.execute(DISK_FULL)
         node.clock.now = NOW + 3600
         await node.until_all(State.WAITING)
-        assert node.registrations.lapses == 0
+        assert node.registrations.expirations == 0
         disk.execute("DROP TRIGGER full")
         disk.close()
         node.registrar.silent = True
         node.clock.now += 100
-        await node.until(lambda: node.registrations.lapses == 1)
+        await node.until(lambda: node.registrations.expirations == 1)
 
     tell_of(story)
 
@@ -230,7 +230,7 @@ def test_metrics_tell_lapses_the_nearest_end_and_what_is_under_way(tell: Tell) -
         node = agent.node
         node.registrar.silent = True
         node.clock.now = NOW + 3600
-        await node.until(lambda: node.registrations.lapses == 2)
+        await node.until(lambda: node.registrations.expirations == 2)
         said = (await agent.ask("/metrics")).text.splitlines()
         assert "whence_registration_expirations_total 2.0" in said
         assert not any(line.startswith("whence_registration_next") for line in said)

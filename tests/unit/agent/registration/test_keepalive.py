@@ -107,12 +107,12 @@ def test_three_silences_bring_the_refresh_forward_once(kept: Kept) -> None:
         assert sent == [1, 1, 2, 2, 2, 2]
         assert kept.node.of["acme"].state is State.REGISTERED
         whats = [event.what for _, event in kept.node.directory.events("acme")]
-        assert whats == ["registered", "silent"]
+        assert whats == ["registered", "keepalive_failed"]
 
     tell(story)
 
 
-def test_who_is_taken_back_parked_or_gone_is_asked_about_no_more(kept: Kept) -> None:
+def test_who_is_unregistered_paused_or_gone_is_asked_about_no_more(kept: Kept) -> None:
     async def story() -> None:
         kept.node.apply(ASKED + BELL + "keepalive = 30\n")
         await kept.node.until_all(State.REGISTERED)
@@ -170,6 +170,6 @@ def test_an_answer_from_elsewhere_is_no_answer(kept: Kept, more: str, counts: bo
             await kept.interval()
         assert kept.keepalives.outcomes == {"answered" if counts else "unanswered": 3}
         whats = [event.what for _, event in kept.node.directory.events("acme")]
-        assert ("silent" in whats) != counts
+        assert ("keepalive_failed" in whats) != counts
 
     tell(story)

@@ -92,7 +92,7 @@ def test_an_ipv6_contact_stands_in_brackets_with_its_transport() -> None:
     assert b"\r\nContact: <sip:token1@[2001:db8::1]:5060;transport=tcp>;expires=3600\r\n" in written
 
 
-def test_a_taking_back_asks_for_no_time() -> None:
+def test_an_unregistering_asks_for_no_time() -> None:
     written = register(ACCOUNT, replace(SEND, expires_s=0), "c", VIA, [])
     assert b";expires=0\r\nExpires: 0\r\n" in written
 

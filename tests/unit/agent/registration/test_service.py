@@ -107,7 +107,7 @@ def test_a_trunk_that_comes_is_registered_and_the_others_are_left_alone(node: No
     tell(story)
 
 
-def test_a_trunk_that_goes_loses_its_addresses_at_once_and_is_taken_back(node: Node) -> None:
+def test_a_trunk_that_goes_loses_its_addresses_at_once_and_is_unregistered(node: Node) -> None:
     async def story() -> None:
         node.apply(ACME + BELL)
         await node.until_all(State.REGISTERED)
@@ -117,7 +117,7 @@ def test_a_trunk_that_goes_loses_its_addresses_at_once_and_is_taken_back(node: N
         assert node.registrar.asked == [], "it ends before the registrar has heard of it"
         await node.until(lambda: node.registrar.asked != [])
         (asked,) = node.registrar.taken()
-        assert asked.takes_back
+        assert asked.unregisters
         assert asked.aor == "sip:acct1@192.0.2.1"
         assert asked.account.credentials.password == Secret("hunter2")
         assert list(node.of) == ["bell"]
@@ -137,7 +137,7 @@ def test_a_grant_to_a_trunk_that_has_gone_meanwhile_teaches_nothing(node: Node) 
         await node.until_quiet()
         node.registrar.open.set()
         await node.until(lambda: len(node.registrar.asked) == 2)
-        assert node.registrar.asked[1].takes_back
+        assert node.registrar.asked[1].unregisters
         await node.until_quiet()
         assert node.addresses == []
         assert node.directory.registrations() == {}
@@ -149,7 +149,7 @@ def test_new_credentials_register_at_once_also_after_wrong_ones(node: Node) -> N
     async def story() -> None:
         node.registrar.status = 401
         node.apply(ACME)
-        await node.until_all(State.PARKED)
+        await node.until_all(State.AUTH_FAILED)
         node.registrar.taken()
         node.registrar.status = 200
         node.apply(ACME)
@@ -178,7 +178,7 @@ def test_a_new_target_or_number_sends_nothing_to_the_registrar(node: Node, chang
     tell(story)
 
 
-def test_a_disabled_trunk_is_taken_back_and_one_enabled_again_registers(node: Node) -> None:
+def test_a_disabled_trunk_is_unregistered_and_one_enabled_again_registers(node: Node) -> None:
     async def story() -> None:
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
@@ -186,10 +186,10 @@ def test_a_disabled_trunk_is_taken_back_and_one_enabled_again_registers(node: No
         node.apply(ACME + "enabled = false")
         assert node.addresses == []
         await node.until_all(State.UNREGISTERED)
-        assert [a.takes_back for a in node.registrar.taken()] == [True]
+        assert [a.unregisters for a in node.registrar.taken()] == [True]
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
-        assert [a.takes_back for a in node.registrar.taken()] == [False]
+        assert [a.unregisters for a in node.registrar.taken()] == [False]
         assert [id_ for id_, *_ in node.addresses] == ["acme"]
 
     tell(story)
@@ -225,7 +225,7 @@ def test_a_new_file_sends_nothing_for_a_trunk_on_another_socket(node: Node) -> N
     tell(story)
 
 
-def test_what_is_taken_back_and_what_is_registered_anew_do_not_share_a_contact(
+def test_what_is_unregistered_and_what_is_registered_anew_do_not_share_a_contact(
     node: Node,
 ) -> None:
     """The same account by another proxy: its registrar may see the two in any order."""
@@ -254,10 +254,10 @@ def test_another_account_is_another_registration(node: Node) -> None:
         assert node.addresses == []
         await node.until(lambda: len(node.registrar.asked) == 2)
         asked = {a.aor: a for a in node.registrar.taken()}
-        assert asked["sip:acct1@192.0.2.1"].takes_back
+        assert asked["sip:acct1@192.0.2.1"].unregisters
         assert asked["sip:acct1@192.0.2.1"].call_id == before.call_id
         after = asked["sip:acct9@192.0.2.1"]
-        assert not after.takes_back
+        assert not after.unregisters
         assert (after.call_id != before.call_id, after.send.cseq) == (True, 1)
 
     tell(story)
@@ -277,7 +277,7 @@ def test_another_account_that_cannot_be_written_down_changes_nothing(node: Node)
         node.clock.now = node.of["acme"].next_at or 0.0
         await node.until(lambda: bool(node.registrar.asked))
         (refresh,) = node.registrar.taken()
-        assert (refresh.aor, refresh.takes_back) == ("sip:acct1@192.0.2.1", False)
+        assert (refresh.aor, refresh.unregisters) == ("sip:acct1@192.0.2.1", False)
 
     tell(story)
 
@@ -374,7 +374,7 @@ def test_who_finds_no_room_again_and_again_comes_in_when_there_is_some(
     tell(story)
 
 
-def test_what_a_new_file_takes_back_keeps_the_pace_of_its_registrar(node: Node) -> None:
+def test_what_a_new_file_unregisters_keeps_the_pace_of_its_registrar(node: Node) -> None:
     """Else a file of other trunks would be a flood of un-REGISTERs."""
 
     async def story() -> None:
@@ -386,7 +386,7 @@ def test_what_a_new_file_takes_back_keeps_the_pace_of_its_registrar(node: Node) 
         began = time.monotonic()
         node.apply(limits)
         await node.until(lambda: len(node.registrar.asked) == 15)
-        assert all(asked.takes_back for asked in node.registrar.taken())
+        assert all(asked.unregisters for asked in node.registrar.taken())
         # Ten may go at once, the last of the others half a second later.
         assert time.monotonic() - began >= 0.4
 
@@ -496,7 +496,7 @@ def test_new_credentials_that_came_with_a_restart_are_tried_at_once(
     tell(story)
 
 
-def test_what_the_operator_takes_back_is_taken_back_though_the_agent_dies_meanwhile(
+def test_what_the_operator_unregisters_is_unregistered_though_the_agent_dies_meanwhile(
     node: Node,
 ) -> None:
     async def story() -> None:
@@ -511,8 +511,8 @@ def test_what_the_operator_takes_back_is_taken_back_though_the_agent_dies_meanwh
         node.agent()
         node.apply(ACME)
         await node.until_all(State.UNREGISTERED)
-        assert [one.takes_back for one in node.registrar.taken()] == [True]
-        assert node.of["acme"].held
+        assert [one.unregisters for one in node.registrar.taken()] == [True]
+        assert node.of["acme"].suspended
 
     tell(story)
 
@@ -591,13 +591,13 @@ def test_a_change_at_the_very_moment_of_a_slot_is_no_trouble(node: Node) -> None
 # The end.
 
 
-def test_at_the_end_everything_is_taken_back(node: Node) -> None:
+def test_at_the_end_everything_is_unregistered(node: Node) -> None:
     async def story() -> None:
         node.apply(ACME + BELL)
         await node.until_all(State.REGISTERED)
         node.registrar.taken()
         await node.registrations.stop()
-        assert [a.takes_back for a in node.registrar.taken()] == [True, True]
+        assert [a.unregisters for a in node.registrar.taken()] == [True, True]
         assert node.addresses == []
         node.agent()
         node.apply(ACME + BELL)

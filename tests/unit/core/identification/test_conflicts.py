@@ -80,7 +80,7 @@ def test_a_number_is_shown_once_however_many_spellings_are_shared() -> None:
     assert conflict.shared == ("+3612345678", "+442071234567")
 
 
-def test_ranges_of_one_length_conflict_and_those_of_two_lengths_do_not() -> None:
+def test_prefixes_of_one_length_conflict_and_those_of_two_lengths_do_not() -> None:
     assert conflicts({"acme": ["+44201*"], "bell": ["+442017*"], "cable": ["+4420177"]}) == []
     assert briefly(conflicts({"acme": ["+44201*"], "bell": ["+44201*"]})) == [
         ("number", ("acme", "bell"), ("+44201*",))

@@ -166,21 +166,21 @@ def test_2_a_number_that_two_candidates_own_narrows_to_these_two() -> None:
     assert refused(decision) == ("ambiguous", ("acme", "bell"))
 
 
-def test_2_a_range_owns_every_number_that_begins_like_it() -> None:
+def test_2_a_prefix_owns_every_number_that_begins_like_it() -> None:
     known = evidence(trunk("acme"), trunk("bell"), numbers={"acme": ["+44201*"], "bell": []})
     for number in ("+44201", "0044201", "44201", "+4420177", "+44201778"):
         assert identified(identify(call(f"sip:{number}@h"), known, NOW)) == ("acme", Rule.NUMBER)
     assert refused(identify(call("sip:+44202@h"), known, NOW)) == ("ambiguous", ("acme", "bell"))
 
 
-def test_2_a_number_itself_goes_before_a_range_and_a_longer_range_before_a_shorter() -> None:
-    ranges = {"acme": ["+4420*"], "bell": ["+44201*"], "cable": ["+4420177"]}
-    known = evidence(*map(trunk, ranges), numbers=ranges)
+def test_2_a_number_itself_goes_before_a_prefix_and_a_longer_prefix_before_a_shorter() -> None:
+    prefixes = {"acme": ["+4420*"], "bell": ["+44201*"], "cable": ["+4420177"]}
+    known = evidence(*map(trunk, prefixes), numbers=prefixes)
     for number, owner in {"+44202": "acme", "+44201": "bell", "+4420177": "cable"}.items():
         assert identified(identify(call(f"sip:{number}@h"), known, NOW)) == (owner, Rule.NUMBER)
 
 
-def test_2_the_longer_range_of_a_trunk_elsewhere_takes_nothing_from_the_candidates() -> None:
+def test_2_the_longer_prefix_of_a_trunk_elsewhere_takes_nothing_from_the_candidates() -> None:
     known = evidence(
         trunk("acme"),
         trunk("bell"),
@@ -191,19 +191,19 @@ def test_2_the_longer_range_of_a_trunk_elsewhere_takes_nothing_from_the_candidat
     assert identified(decision) == ("acme", Rule.NUMBER)
 
 
-def test_2_a_range_in_the_request_uri_goes_before_a_number_itself_in_to() -> None:
+def test_2_a_prefix_in_the_request_uri_goes_before_a_number_itself_in_to() -> None:
     known = evidence(trunk("acme"), trunk("bell"), numbers={"acme": ["+4420*"], "bell": ["+44203"]})
     decision = identify(call("sip:+44201@h", to="sip:+44203@h"), known, NOW)
     assert identified(decision) == ("acme", Rule.NUMBER)
 
 
-def test_2_who_owns_the_same_range_is_left_to_the_rules_that_follow() -> None:
+def test_2_who_owns_the_same_prefix_is_left_to_the_rules_that_follow() -> None:
     shared = {"acme": ["+44201*"], "bell": ["+44201*", "+4420*"], "cable": ["+4420*", "+44203"]}
     known = evidence(*map(trunk, shared), numbers=shared)
     decision = identify(call("sip:+4420177@h"), known, NOW)
     assert refused(decision) == ("ambiguous", ("acme", "bell"))
     decision = identify(call("sip:+4420177@h", to="sip:+44203@h"), known, NOW)
-    assert identified(decision) == ("bell", Rule.NUMBER)  # cable was out, bell's range holds it
+    assert identified(decision) == ("bell", Rule.NUMBER)  # cable was out, bell's prefix holds it
 
 
 # The account, in the same places.
@@ -248,7 +248,7 @@ def test_account_that_is_a_number_of_the_same_trunk_is_its_own() -> None:
         assert identified(identify(call(f"sip:{called_}@h"), known, NOW))[0] == "acme"
 
 
-def test_own_number_closer_than_anothers_range_is_no_conflict() -> None:
+def test_own_number_closer_than_anothers_prefix_is_no_conflict() -> None:
     numbers = {"acme": ["+44201"], "bell": ["+4420*"]}
     known = evidence(trunk("acme", user="44201"), trunk("bell"), numbers=numbers)
     assert identified(identify(call("sip:44201@h"), known, NOW))[0] == "acme"
@@ -265,7 +265,7 @@ GONE = {
 
 @pytest.mark.parametrize("gone", GONE)
 @pytest.mark.parametrize("place", ["ruri", "p_called_party_id"])
-@pytest.mark.parametrize("named", ["number", "spelling", "range", "account"])
+@pytest.mark.parametrize("named", ["number", "spelling", "prefix", "account"])
 @pytest.mark.parametrize("others", ["alone", "fallback", "port"])
 def test_name_of_trunk_that_is_no_candidate_is_refused(
     gone: str, place: str, named: str, others: str
@@ -275,7 +275,7 @@ def test_name_of_trunk_that_is_no_candidate_is_refused(
         "fallback": [trunk("mine", fallback=True), trunk("two")],
         "port": [trunk("mine", at(port=5080)), trunk("two")],
     }[others]
-    user = {"number": "+44202", "spelling": "0044202", "range": "+44201778"}.get(
+    user = {"number": "+44202", "spelling": "0044202", "prefix": "+44201778"}.get(
         named, f"user-{gone}"
     )
     known = evidence(*here, GONE[gone], numbers={gone: ["+44202", "+44201*"], "mine": ["+44203"]})

@@ -14,13 +14,19 @@ def lapsed(trunk: str | None = "acme", text: str = "it lapsed") -> Alarm:
 
 
 def test_of_a_trunks_history_some_are_alarms() -> None:
-    assert alarms.of_history("acme", HistoryEvent(EventKind.LAPSED, "why")) == Alarm(
+    assert alarms.of_history("acme", HistoryEvent(EventKind.EXPIRED, "why")) == Alarm(
         AlarmKind.REGISTRATION_EXPIRED, "acme", "why"
     )
-    moved = alarms.of_history("acme", HistoryEvent(EventKind.MOVED, "to there"))
+    moved = alarms.of_history("acme", HistoryEvent(EventKind.REGISTRAR_CHANGED, "to there"))
     assert moved is not None and moved.kind is AlarmKind.REGISTRAR_CHANGED
     kinds = EventKind
-    for what in (kinds.REGISTERED, kinds.WAITING, kinds.HELD, kinds.WANTED, kinds.ALLOWED):
+    for what in (
+        kinds.REGISTERED,
+        kinds.WAITING,
+        kinds.SUSPENDED,
+        kinds.REGISTER_REQUESTED,
+        kinds.ALLOWED,
+    ):
         assert alarms.of_history("acme", HistoryEvent(what, "why")) is None
 
 

@@ -72,7 +72,7 @@ def test_a_refresh_that_changes_nothing_is_none() -> None:
 def test_a_refresh_by_another_server_or_for_another_time_is_one() -> None:
     moved = replace(REGISTERED, registrar=TransportAddress.parse("udp:192.0.2.2:5060"))
     (event,) = events(REFRESHING, moved, REPLY, said(REGISTERED))
-    assert (event.what, event.reason) == (EventKind.MOVED, Code.GRANTED)
+    assert (event.what, event.reason) == (EventKind.REGISTRAR_CHANGED, Code.GRANTED)
     assert event.message == "granted 60 s by udp:192.0.2.2:5060, before by udp:192.0.2.1:5060"
     shorter = replace(REGISTERED, granted_s=30, message="granted 30 s")
     assert len(events(REFRESHING, shorter, REPLY, said(REGISTERED))) == 1
@@ -85,21 +85,22 @@ def test_each_failure_is_one_also_where_it_is_the_same_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fact", "what"), [(RegisterNow(), "wanted"), (Unregister((), held=True), "held")]
+    ("fact", "what"),
+    [(RegisterNow(), "register_requested"), (Unregister((), suspended=True), "suspended")],
 )
 def test_what_the_operator_orders_is_one(fact: RegisterNow | Unregister, what: str) -> None:
     assert [e.what for e in events(REGISTERED, REGISTERED, fact, said(REGISTERED))] == [what]
 
 
-def test_being_parked_is_told_as_the_state_it_is() -> None:
-    parked = replace(REGISTERED, state=State.PARKED, reason=Code.PARKED_BY_OPERATOR)
-    (event,) = events(REGISTERED, parked, Pause(), said(REGISTERED))
-    assert (event.what, event.reason) == (EventKind.PARKED, Code.PARKED_BY_OPERATOR)
+def test_being_paused_is_told_as_the_state_it_is() -> None:
+    paused = replace(REGISTERED, state=State.PAUSED, reason=Code.PAUSED_BY_OPERATOR)
+    (event,) = events(REGISTERED, paused, Pause(), said(REGISTERED))
+    assert (event.what, event.reason) == (EventKind.PAUSED, Code.PAUSED_BY_OPERATOR)
 
 
 def test_a_lapse_is_one_and_a_grant_that_still_stands_is_none() -> None:
     gone = replace(REFUSED, expires_at=None)
-    assert [e.what for e in events(REFUSED, gone, Expired(), said(REFUSED))] == ["lapsed"]
+    assert [e.what for e in events(REFUSED, gone, Expired(), said(REFUSED))] == ["expired"]
     assert events(REFUSED, REFUSED, Expired(), said(REFUSED)) == ()
 
 
@@ -133,6 +134,6 @@ def test_a_first_grant_and_one_after_a_lapse_are_news_and_a_refresh_is_not() -> 
 def test_another_server_and_each_failure_are_news() -> None:
     granted = replace(REGISTERED, expires_at=100.0)
     moved = replace(granted, registrar=TransportAddress.parse("udp:192.0.2.2:5060"))
-    assert [event.what for event in heard(granted, moved, 50.0)] == ["moved"]
+    assert [event.what for event in heard(granted, moved, 50.0)] == ["registrar_changed"]
     failing = replace(granted, state=State.WAITING, failures=2, reason=Code.SERVER_FAILED)
     assert [event.what for event in heard(failing, failing, 50.0)] == ["waiting"]

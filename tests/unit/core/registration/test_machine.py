@@ -444,7 +444,7 @@ def test_an_rspauth_to_no_credentials_teaches_nothing() -> None:
     assert trunk.answer(200, source=IMPOSTOR, infos=empty) == (IGNORED,)
 
 
-def test_what_is_learned_ends_when_it_is_taken_back() -> None:
+def test_what_is_learned_ends_when_it_is_unregistered() -> None:
     """Also where only an impostor's grant is left of the registration, and an older one stands."""
     trunk = registered(600)
     trunk.due()
@@ -467,12 +467,12 @@ def test_a_first_challenge_is_answered_where_it_came_from(status: int) -> None:
     assert trunk.sent() == Send(2, ONE, 3600, (expected_authorization(challenge, 1, 1),))
 
 
-def test_a_challenge_again_means_wrong_credentials_and_parks_for_ten_minutes() -> None:
+def test_a_challenge_again_means_wrong_credentials_and_waits_for_ten_minutes() -> None:
     trunk = Trunk()
     trunk.due(ONE, TWO)
     trunk.answer(401, challenges=[CHALLENGE])
     assert trunk.answer(401, challenges=[replace(CHALLENGE, nonce="another")]) == ()
-    assert trunk.registration.state is State.PARKED
+    assert trunk.registration.state is State.AUTH_FAILED
     assert trunk.registration.reason is RegistrationReason.WRONG_CREDENTIALS
     assert trunk.wait_s() == 10 * MINUTE
 
@@ -486,7 +486,7 @@ def test_an_attempt_that_was_lost_after_a_failure_counts_as_one_more_of_them() -
     for failures in (2, 3, 4):
         trunk.due()
         trunk.registration = after_a_restart(trunk.registration, trunk.now)
-        assert trunk.registration.state is State.PARKED
+        assert trunk.registration.state is State.AUTH_FAILED
         assert trunk.registration.failures == failures
         assert trunk.wait_s() == 600 * 2 ** (failures - 1)
 
@@ -565,13 +565,13 @@ def test_a_new_challenge_to_a_remembered_nonce_is_answered_and_counts_from_one(
         ((replace(CHALLENGE, algorithm="SHA-512"),), "SHA-512 for realm provider.example"),
     ],
 )
-def test_a_challenge_that_cannot_be_answered_parks_and_says_what_was_offered(
+def test_a_challenge_that_cannot_be_answered_fails_and_says_what_was_offered(
     challenges: tuple[Challenge, ...], said: str
 ) -> None:
     trunk = Trunk()
     trunk.due()
     assert trunk.answer(401, challenges=challenges) == ()
-    assert trunk.registration.state is State.PARKED
+    assert trunk.registration.state is State.AUTH_FAILED
     assert trunk.registration.reason is RegistrationReason.NO_USABLE_CHALLENGE
     assert trunk.registration.message == f"no challenge that can be answered ({said})"
 
@@ -714,10 +714,10 @@ def test_an_unanswered_refresh_takes_nothing_away() -> None:
     assert trunk.registration.expires_at == granted_until
 
 
-# Taking back.
+# Unregistering.
 
 
-def test_what_we_take_back_ends_at_once_before_the_registrar_has_heard_of_it() -> None:
+def test_what_we_unregister_ends_at_once_before_the_registrar_has_heard_of_it() -> None:
     trunk = registered()
     actions = trunk.take(Unregister((ONE, TWO)))
     assert actions == (ForgetAddresses(), Send(2, ONE, 0))
@@ -729,7 +729,7 @@ def test_it_ends_before_it_is_known_where_the_registrar_is_to_be_told() -> None:
     trunk = registered()
     assert trunk.take(Unregister(None)) == (ForgetAddresses(),)
     assert not trunk.registration.stands(trunk.now)
-    assert trunk.registration.state.under_way  # a restart in between takes it back all the same
+    assert trunk.registration.state.under_way  # a restart in between unregisters it all the same
     assert trunk.take(Unregister((ONE,))) == (ForgetAddresses(), Send(2, ONE, 0))
 
 
@@ -738,7 +738,7 @@ def test_the_server_that_granted_is_told_also_where_nobody_answers_for_its_name(
     assert trunk.take(Unregister(())) == (ForgetAddresses(), Send(2, ONE, 0))
 
 
-def test_what_is_taken_back_during_a_refresh_stands_no_more_whatever_is_granted_yet() -> None:
+def test_what_is_unregistered_during_a_refresh_stands_no_more_whatever_is_granted_yet() -> None:
     trunk = registered()
     trunk.due()
     assert trunk.take(Unregister((ONE,))) == (ForgetAddresses(),)
@@ -746,7 +746,7 @@ def test_what_is_taken_back_during_a_refresh_stands_no_more_whatever_is_granted_
     assert not trunk.registration.stands(trunk.now)
 
 
-def test_what_is_parked_stands_until_its_time() -> None:
+def test_what_is_paused_stands_until_its_time() -> None:
     trunk = registered()
     trunk.take(Pause())
     assert trunk.registration.stands(trunk.now)
@@ -754,7 +754,7 @@ def test_what_is_parked_stands_until_its_time() -> None:
 
 
 @pytest.mark.parametrize("status", [200, 403, 481, 500])
-def test_any_answer_to_the_taking_back_ends_it(status: int) -> None:
+def test_any_answer_to_the_unregistering_ends_it(status: int) -> None:
     trunk = registered()
     trunk.take(Unregister((ONE,)))
     trunk.answer(status)
@@ -762,7 +762,7 @@ def test_any_answer_to_the_taking_back_ends_it(status: int) -> None:
     assert (trunk.registration.in_flight, trunk.registration.next_at) == (None, None)
 
 
-def test_a_challenge_to_the_taking_back_is_answered() -> None:
+def test_a_challenge_to_the_unregistering_is_answered() -> None:
     trunk = registered()
     trunk.take(Unregister((ONE,)))
     trunk.answer(401, challenges=[CHALLENGE])
@@ -771,7 +771,7 @@ def test_a_challenge_to_the_taking_back_is_answered() -> None:
     assert trunk.registration.state is State.UNREGISTERED
 
 
-def test_a_taking_back_that_nobody_answers_is_tried_at_each_target_and_ends() -> None:
+def test_an_unregistering_that_nobody_answers_is_tried_at_each_target_and_ends() -> None:
     trunk = registered()
     trunk.take(Unregister((ONE, TWO)))
     trunk.take(Unanswered())
@@ -780,20 +780,20 @@ def test_a_taking_back_that_nobody_answers_is_tried_at_each_target_and_ends() ->
     assert trunk.registration.state is State.UNREGISTERED
 
 
-def test_what_is_not_granted_is_taken_back_without_asking_anybody() -> None:
+def test_what_is_not_granted_is_unregistered_without_asking_anybody() -> None:
     trunk = Trunk()
     assert trunk.take(Unregister((ONE,))) == (ForgetAddresses(),)
     assert trunk.registration.state is State.UNREGISTERED
 
 
-def test_a_trunk_taken_back_is_due_no_more() -> None:
+def test_a_trunk_unregistered_is_due_no_more() -> None:
     trunk = registered()
     trunk.take(Unregister((ONE,)))
     trunk.answer(200)
     assert trunk.take(Due((ONE,))) == ()
 
 
-def test_what_is_granted_after_it_was_taken_back_teaches_nothing_and_is_taken_back() -> None:
+def test_what_is_granted_after_it_was_unregistered_teaches_nothing_and_is_unregistered() -> None:
     trunk = Trunk()
     trunk.due()
     assert trunk.take(Unregister((ONE,))) == (ForgetAddresses(),)
@@ -803,7 +803,7 @@ def test_what_is_granted_after_it_was_taken_back_teaches_nothing_and_is_taken_ba
     assert not trunk.registration.granted(trunk.now)
 
 
-def test_what_fails_after_it_was_taken_back_is_not_tried_again() -> None:
+def test_what_fails_after_it_was_unregistered_is_not_tried_again() -> None:
     trunk = Trunk()
     trunk.due()
     trunk.take(Unregister((ONE,)))
@@ -811,7 +811,7 @@ def test_what_fails_after_it_was_taken_back_is_not_tried_again() -> None:
     assert (trunk.registration.state, trunk.registration.next_at) == (State.UNREGISTERED, None)
 
 
-def test_what_is_wanted_again_while_it_is_taken_back_registers_when_that_is_done() -> None:
+def test_what_is_wanted_again_while_it_is_unregistered_registers_when_that_is_done() -> None:
     trunk = registered()
     trunk.take(Unregister((ONE,)))
     trunk.take(RegisterNow())
@@ -858,17 +858,17 @@ def test_a_silent_server_changes_nothing_where_the_refresh_is_under_way_or_waits
     assert trunk.registration == before
 
 
-def test_a_parked_trunk_keeps_what_is_granted_and_sends_nothing() -> None:
+def test_a_paused_trunk_keeps_what_is_granted_and_sends_nothing() -> None:
     trunk = registered()
     expires_at = trunk.registration.expires_at
     assert trunk.take(Pause()) == ()
-    assert trunk.registration.state is State.PARKED
-    assert trunk.registration.held
+    assert trunk.registration.state is State.PAUSED
+    assert trunk.registration.suspended
     assert (trunk.registration.expires_at, trunk.registration.next_at) == (expires_at, None)
     assert trunk.take(Due((ONE,))) == ()
 
 
-def test_a_trunk_is_not_parked_while_a_request_is_in_flight() -> None:
+def test_a_trunk_is_not_paused_while_a_request_is_in_flight() -> None:
     trunk = Trunk()
     trunk.due()
     before = trunk.registration
@@ -878,13 +878,13 @@ def test_a_trunk_is_not_parked_while_a_request_is_in_flight() -> None:
 
 def test_what_the_operator_took_back_stays_so_until_he_wants_it() -> None:
     trunk = registered()
-    trunk.take(Unregister((ONE,), held=True))
+    trunk.take(Unregister((ONE,), suspended=True))
     trunk.answer(200)
-    assert trunk.registration.held
+    assert trunk.registration.suspended
     trunk.take(Unregister((ONE,)))
-    assert trunk.registration.held
+    assert trunk.registration.suspended
     trunk.take(RegisterNow())
-    assert not trunk.registration.held
+    assert not trunk.registration.suspended
     assert trunk.wait_s() == 0
 
 
@@ -895,14 +895,14 @@ def test_a_change_during_an_attempt_is_tried_at_once_when_the_attempt_fails() ->
     trunk.answer(401, challenges=[CHALLENGE])
     trunk.take(RegisterNow())
     trunk.answer(401, challenges=[CHALLENGE])
-    assert trunk.registration.state is State.PARKED
+    assert trunk.registration.state is State.AUTH_FAILED
     assert trunk.wait_s() == 0
     trunk.due()
     trunk.answer(403)
     assert trunk.wait_s() == 300
 
 
-def test_what_is_taken_back_during_a_refresh_that_fails_is_taken_back_all_the_same() -> None:
+def test_what_is_unregistered_during_a_refresh_that_fails_is_unregistered_all_the_same() -> None:
     """The older grant stands at the registrar, whatever becomes of the refresh."""
     trunk = registered()
     trunk.due()
@@ -912,7 +912,7 @@ def test_what_is_taken_back_during_a_refresh_that_fails_is_taken_back_all_the_sa
     assert trunk.registration.state is State.UNREGISTERED
 
 
-def test_a_challenge_to_a_refresh_that_nobody_wants_is_answered_with_the_taking_back() -> None:
+def test_a_challenge_to_a_refresh_that_nobody_wants_is_answered_with_the_unregistering() -> None:
     trunk = registered()
     trunk.due()
     trunk.take(Unregister((ONE,)))
@@ -986,7 +986,7 @@ def test_a_redirection_to_nowhere_goes_on_with_the_next_target() -> None:
     assert trunk.take(Redirected(())) == (Send(2, TWO, 3600),)
 
 
-def test_what_is_taken_back_while_a_redirection_is_looked_up_is_not_registered() -> None:
+def test_what_is_unregistered_while_a_redirection_is_looked_up_is_not_registered() -> None:
     trunk = Trunk()
     trunk.due()
     trunk.answer(302, contacts=[Contact(Uri("sip", "", "reg2.provider.example"))])
@@ -1006,7 +1006,7 @@ def test_a_refresh_stays_with_the_server_that_granted() -> None:
 
 
 def test_the_server_that_granted_is_asked_also_where_nobody_answers_for_its_name() -> None:
-    """DNS is silent and the registrar is not: nothing need lapse."""
+    """DNS is silent and the registrar is not: nothing need expire."""
     trunk = registered()
     trunk.take(Due(()))  # before its time: only while the grant stands
     for _ in range(3):
@@ -1094,7 +1094,7 @@ LONGEST_WAIT_S = {"wrong_credentials": DAY, "refused": HOUR, "unreachable": 900}
 
 SENDS_OF_AN_ATTEMPT = 32
 """Two targets and two of a 3xx, each with a first REGISTER, four challenges and a 423; and the
-taking back."""
+unregistering."""
 
 
 class AnyOrder(RuleBasedStateMachine):
@@ -1216,7 +1216,7 @@ class AnyOrder(RuleBasedStateMachine):
         before, answered = self.registration, self.open
         actions = self.take(event, answered)
         after = self.registration
-        if after.state in (State.WAITING, State.PARKED):
+        if after.state in (State.WAITING, State.AUTH_FAILED):
             assert all(isinstance(action, IgnoreReply) for action in actions)
             assert after.expires_at == before.expires_at
             if before.again:  # what is wanted changed meanwhile
@@ -1249,13 +1249,13 @@ class AnyOrder(RuleBasedStateMachine):
         self.open = None
         self.following = False
         self.sends_of_attempt = 0
-        assert (after.held, after.wanted) == (before.held, not before.held)
+        assert (after.suspended, after.wanted) == (before.suspended, not before.suspended)
         if after.wanted:
             lost = ended.state.under_way and ended.failure is not None
             assert after.failures == before.failures + lost
             self.check_the_resumption(before, after)
         elif after.state.under_way:
-            self.take(Unregister(hops, held=True))
+            self.take(Unregister(hops, suspended=True))
 
     def check_the_resumption(self, before: Registration, after: Registration) -> None:
         """It neither asks before the time that it had, nor for what is granted."""
@@ -1266,12 +1266,14 @@ class AnyOrder(RuleBasedStateMachine):
             wait_s = WAITS.after(after.failure).wait_s(after.failures, 0.0)
             assert after.next_at >= min(after.since + wait_s, before.since + wait_s)
 
-    @rule(hops=st.none() | TARGETS, held=st.booleans())
-    def it_is_taken_back(self, hops: tuple[TransportAddress, ...] | None, held: bool) -> None:
-        actions = self.take(Unregister(hops, held))
+    @rule(hops=st.none() | TARGETS, suspended=st.booleans())
+    def it_is_unregistered(
+        self, hops: tuple[TransportAddress, ...] | None, suspended: bool
+    ) -> None:
+        actions = self.take(Unregister(hops, suspended))
         assert isinstance(actions[0], ForgetAddresses)
         assert not self.registration.stands(self.trunk.now)
-        assert self.registration.held or not held
+        assert self.registration.suspended or not suspended
         self.failed_as.clear()
 
     @rule()
@@ -1284,7 +1286,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @precondition(lambda self: self.registration.wanted)
     @rule()
-    def the_operator_parks_it(self) -> None:
+    def the_operator_pauses_it(self) -> None:
         before = self.registration
         assert self.take(Pause()) == ()
         assert self.registration.expires_at == before.expires_at
@@ -1315,9 +1317,9 @@ class AnyOrder(RuleBasedStateMachine):
             assert r.next_at is None
         else:
             assert r.next_at is not None
-        if not r.wanted and r.state is not State.PARKED:
+        if not r.wanted and r.state is not State.PAUSED:
             assert not r.stands(self.trunk.now)
-            # Nothing is left, or it is still to be said whom the taking back goes to.
+            # Nothing is left, or it is still to be said whom the unregistering goes to.
             told = r.in_flight is None and r.state is not State.UNREGISTERING
             assert r.expires_at is None or not told
 

@@ -128,7 +128,7 @@ def situation(r: Registration, now: float) -> tuple[Any, ...]:
     """What of a registration the machine may decide by; two that agree in it are one situation."""
     request = r.in_flight
     return (
-        (r.state, r.wanted, r.held, r.again, r.failure, r.next_at is None, r.home is None),
+        (r.state, r.wanted, r.suspended, r.again, r.failure, r.next_at is None, r.home is None),
         (r.granted(now), r.learned(now)),
         request
         and (
@@ -143,7 +143,7 @@ def some_events(r: Registration) -> Iterator[MachineEvent]:
         yield Due(targets)
         yield Unregister(targets)
     yield from (Redirected(()), Redirected((TWO,)), Unanswered())
-    yield from (Unregister(None), Unregister(None, held=True))
+    yield from (Unregister(None), Unregister(None, suspended=True))
     yield from (Pause(), RegisterNow(), KeepAliveFailed(), Expired())
     new_target = Contact(Uri("sip", "", "reg2.provider.example"))
     other_phone = Contact(Uri("sip", "someone", "203.0.113.1"), 60)

@@ -18,7 +18,7 @@ from whence.core.registration.events import ForgetAddresses, IgnoreReply, Learn
 from whence.core.registration.learning import ExpectedSources, Ground
 from whence.core.registration.model import Registration, Reply, State
 from whence.core.registration.reason import RegistrationReason
-from whence.core.registration.uac import UacRequest, answered, asked_ips, taken_back, unanswered
+from whence.core.registration.uac import UacRequest, answered, asked_ips, unanswered, unregistered
 from whence.core.sip.contact import Contact
 from whence.core.sip.transport_address import TransportAddress
 from whence.core.sip.uri import Uri
@@ -154,15 +154,15 @@ def test_a_challenge_is_no_failure_but_a_second_one_is(status: int) -> None:
     assert answered(before, wrong, refusal(status), FROM, NOW, GRACE_S)[0].state is State.WAITING
 
 
-def test_what_is_taken_back_ends_at_once() -> None:
-    after, actions = taken_back(registered(), NOW + 10)
+def test_what_is_unregistered_ends_at_once() -> None:
+    after, actions = unregistered(registered(), NOW + 10)
     assert actions == (ForgetAddresses(),)
     assert (after.state, after.expires_at) == (State.UNREGISTERED, None)
 
 
 @pytest.mark.parametrize("listed", [(), (Contact(OURS, 0),), (Contact(OURS, 60),)])
 def test_no_answer_to_an_un_register_teaches_anything(listed: tuple[Contact, ...]) -> None:
-    before, _ = taken_back(registered(), NOW + 10)
+    before, _ = unregistered(registered(), NOW + 10)
     un_register = replace(SENT, cseq=11, expires_s=0, at=NOW + 10)
     for reply in (ok(*listed), refusal(503)):
         assert answered(before, un_register, reply, FROM, NOW + 11, GRACE_S) == (before, ())
@@ -171,7 +171,7 @@ def test_no_answer_to_an_un_register_teaches_anything(listed: tuple[Contact, ...
 
 def test_an_answer_that_was_under_way_does_not_bring_it_back() -> None:
     """The REGISTER was sent, then the un-REGISTER; the 200 to the first comes last."""
-    before, _ = taken_back(registered(), NOW + 10)
+    before, _ = unregistered(registered(), NOW + 10)
     for at, comes_back in ((NOW + 9.9, False), (NOW + 10, False), (NOW + 10.1, True)):
         late = replace(SENT, cseq=11, at=at)
         after, actions = answered(before, late, ok(Contact(OURS, 60)), FROM, NOW + 11, GRACE_S)
@@ -204,17 +204,17 @@ def test_nothing_but_a_2xx_that_grants_ours_teaches(
         assert after.expires_at == before.expires_at
 
 
-# Whose a call is, among the records that uac still has.
+# Whose a call is, among the accounts that uac still has.
 
 ACME, BELL, COAL = trunk("acme"), trunk("bell"), trunk("coal")
 
 
 def choose(
-    request: Request, *records: Trunk, gone: Set[str] = frozenset(), missed: Set[str] = frozenset()
+    request: Request, *accounts: Trunk, gone: Set[str] = frozenset(), missed: Set[str] = frozenset()
 ) -> uac_accounts.ChosenAccount | uac_accounts.NoAccount:
     def decide(without: Set[str]) -> tuple[Decision, Evidence]:
         seen = evidence(
-            *(t._replace(addresses=()) if t.id in without else t for t in records),
+            *(t._replace(addresses=()) if t.id in without else t for t in accounts),
             numbers={"bell": ["+44202"], "acme": ["+44201"]},
         )
         return identify(request, seen, NOW), seen
@@ -239,21 +239,21 @@ def test_a_record_that_is_gone_does_not_stand_in_the_way_of_the_only_other() -> 
 def test_a_call_that_names_a_gone_record_is_not_another_ones() -> None:
     chosen = choose(call("sip:token-bell@h"), ACME, BELL, gone={"bell"})
     assert isinstance(chosen, uac_accounts.NoAccount)
-    assert chosen.reason is Declined.RECORD_GONE
+    assert chosen.reason is Declined.ACCOUNT_GONE
 
 
 def test_to_gives_a_gone_records_call_to_no_other() -> None:
     for ruri in ("sip:+44202@h", "sip:user-bell@h", "sip:token-bell@h"):
         chosen = choose(call(ruri, to="sip:+44201@h"), ACME, BELL, COAL, gone={"bell"})
         assert isinstance(chosen, uac_accounts.NoAccount)
-        assert chosen.reason is Declined.RECORD_GONE
+        assert chosen.reason is Declined.ACCOUNT_GONE
 
 
 def test_while_uac_may_just_be_reading_its_table_a_missing_records_call_is_nobodys() -> None:
     chosen = choose(call(), ACME, BELL, gone={"bell"}, missed={"bell"})
     assert isinstance(chosen, uac_accounts.NoAccount)
-    assert chosen.reason is Declined.RECORD_MISSED
-    assert chosen.message == "uac has no record bell just now"
+    assert chosen.reason is Declined.ACCOUNT_MISSED
+    assert chosen.message == "uac has no account bell just now"
 
 
 def test_of_several_that_stand_none_is_chosen() -> None:
@@ -264,7 +264,7 @@ def test_of_several_that_stand_none_is_chosen() -> None:
 
 
 def test_a_heap_of_gone_records_is_not_looked_through_to_its_end() -> None:
-    records = [trunk(f"gone-{n}") for n in range(40)]
+    accounts = [trunk(f"gone-{n}") for n in range(40)]
     asked: list[str] = []
 
     def stands(id_: str) -> bool:
@@ -272,10 +272,10 @@ def test_a_heap_of_gone_records_is_not_looked_through_to_its_end() -> None:
         return False
 
     def decide(without: Set[str]) -> tuple[Decision, Evidence]:
-        left = [t for t in records if t.id not in without][:2]
+        left = [t for t in accounts if t.id not in without][:2]
         return identify(call(), evidence(*left), NOW), evidence(*left)
 
     chosen = uac_accounts.choose(decide, stands, lambda _: False)
     assert isinstance(chosen, uac_accounts.NoAccount)
-    assert chosen.reason is Declined.TOO_MANY_RECORDS_GONE
+    assert chosen.reason is Declined.TOO_MANY_ACCOUNTS_GONE
     assert len(asked) < 40

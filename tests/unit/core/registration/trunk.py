@@ -147,7 +147,7 @@ def after_a_restart(before: Registration, now: float) -> Registration:
         registered_at=before.registered_at,
         next_at=before.next_at,
         registrar=before.registrar,
-        held=before.held,
+        suspended=before.suspended,
         home=before.home,
         failures=before.failures,
         failure=before.failure,

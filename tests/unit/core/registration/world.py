@@ -212,7 +212,7 @@ def came_by_port(trunk: dict[str, Any], call: Call, now: float) -> bool:
 
 
 def owns_number(trunk: dict[str, Any], word: str | None) -> bool:
-    """Whether one of the trunk's numbers or ranges is, or holds, what is called."""
+    """Whether one of the trunk's numbers or prefixes is, or holds, what is called."""
     return grade(trunk, word) > 0
 
 
@@ -265,7 +265,7 @@ def begins_alike(place: str, ip: str) -> bool:
 def grade(trunk: dict[str, Any], called: str | None) -> int:
     """How well a trunk's numbers fit a called one: 0 not at all, 1000 it is one of them.
 
-    What begins like a range is in it, and the better the longer the range is.
+    What begins like a prefix is in it, and the better the longer the prefix is.
     """
     called = bare(called)
     if called is None:
@@ -288,7 +288,7 @@ def bare(word: str | None) -> str | None:
 
 @cache
 def forms(number: str, country: str = "") -> set[str]:
-    """The forms in which a trunk's number, or range, may come; of countries with a 0 as Britain.
+    """The forms in which a trunk's number, or prefix, may come; of countries with a 0 as Britain.
 
     +44…, 0044…, 44… and +44(0)… are one number; where the trunk is in Britain, 0… and that without
     the 0 are it too. A number that is written so is one of the trunk's own country.

@@ -109,7 +109,7 @@ def test_whatever_a_uri_says_it_calls_a_bare_number_or_none(user: str, context: 
     assert number is None or bare(number) == number
 
 
-def test_a_number_is_owned_by_itself_and_by_the_ranges_that_it_begins_like() -> None:
+def test_a_number_is_owned_by_itself_and_by_the_prefixes_that_it_begins_like() -> None:
     number = "+442071234567"
     owning = [number, "+4420712345*", "+4420*"]
     assert all(owns(one, number) for one in owning)
@@ -117,7 +117,7 @@ def test_a_number_is_owned_by_itself_and_by_the_ranges_that_it_begins_like() -> 
     assert sorted(owning, key=closeness, reverse=True) == owning
 
 
-def test_a_range_holds_the_number_that_is_no_longer_than_it_begins() -> None:
+def test_a_prefix_holds_the_number_that_is_no_longer_than_it_begins() -> None:
     assert owns("+4420712345*", "+4420712345")
     assert not owns("+4420712345*", "+442071234")
     assert closeness("+4420712345") > closeness("+4420712345*")
