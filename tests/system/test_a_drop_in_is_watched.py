@@ -121,7 +121,7 @@ def test_an_unknown_source_is_allowed_and_many_are_an_alarm(rig: Rig) -> None:
             what="so many are an alarm",
         )
         said = agent.says("allow", source, "--trunk", "trunk-of-alice", "--for", "1h")
-        assert "is admitted as trunk trunk-of-alice" in said
+        assert "is allowed as trunk trunk-of-alice" in said
         rings(unknown_source, native, "anything", alice)
         assert "pinned" in agent.says("addresses")
         assert "allowed" in agent.says("trunk", "trunk-of-alice")
