@@ -44,10 +44,10 @@ def test_two_trunks_of_which_one_is_exact_are_told_apart_by_the_port(rig: Rig) -
     assert pbx.called_by(rig.endpoint("provider"), whence.address)["X-Whence-Trunk"] == "any"
 
 
-def test_another_word_for_the_port_is_refused(rig: Rig) -> None:
+def test_old_key_of_the_port_is_answered_with_the_new_one(rig: Rig) -> None:
     provider = rig.provider(accounts=ACCOUNTS)
     whence = rig.whence(trunks=[alices_trunk(provider, port=5060)], users=["alice"], start=False)
     answer = whence.cli("check", "-c", str(whence.file))
     said = answer.stdout + answer.stderr
     assert answer.returncode == 2
-    assert "port: is none of the words known here; write 'any' or 'exact'" in said
+    assert "port: is now match_port" in said

@@ -42,7 +42,7 @@ def test_ipv6_alone(rig: Rig) -> None:
         trunks=[by_tcp],
         edge={
             "listen": [f"tcp:[::1]:{port}", f"udp:{rig.ip('edge')}:{SIP_PORT}"],
-            "inside": f"udp:[::1]:{inside}",
+            "agent_socket": f"udp:[::1]:{inside}",
         },
     )
     whence.wait_registered()
