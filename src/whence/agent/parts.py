@@ -46,7 +46,7 @@ from whence.agent.runtime.process import (
     alone,
     api_socket,
     prepare_state,
-    run_until_told,
+    run_until_signal,
 )
 from whence.core.monitoring.unknown_sources import UnknownSourceTable, WindowCounter
 from whence.core.registration.keepalive import KeepAlive
@@ -159,11 +159,11 @@ class AgentParts:
         SIGHUP reloads the file.
         """
 
-        def hang_up() -> None:
+        def on_sighup() -> None:
             with suppress(ConfigError, StoreError):  # it has been logged
                 self.reload()
 
         self.receiver.start()
         every = {**tasks, **self.observers.tasks()}
-        await run_until_told(api, self.bound, every, hang_up, last)
+        await run_until_signal(api, self.bound, every, on_sighup, last)
         self.receiver.stop()

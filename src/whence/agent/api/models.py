@@ -236,7 +236,7 @@ class CallView(BaseModel):
     reason: Rule | Reason = Field(description="the rule, or why it was given to no trunk")
     message: str = Field(description="the reason in words")
     named: list[str] = Field(description="the trunks that the last step of a refusal was about")
-    known: bool = Field(description="whether the edge had decided it before, and remembered")
+    from_cache: bool = Field(description="whether the decision comes from the cache of the edge")
 
 
 class CallExplained(CallView):

@@ -32,7 +32,7 @@ class Entry:
     registration: Registration
     socket: TransportAddress | None = None
     """Ours, from which the last request went."""
-    told: history.Standing | None = None
+    last_reported: history.Standing | None = None
     """What the log said of it last: a refresh that changes nothing is no news."""
     leaving: bool = False
     """Gone from the file: unregistered, and then forgotten."""

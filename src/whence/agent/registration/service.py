@@ -134,7 +134,7 @@ class RegistrationService:
         registration = self._restored(trunk.id, stored)
         wanted = trunk.enabled and registration.wanted
         entry = Entry(trunk, account, replace(registration, wanted=wanted))
-        entry.told = shared(history.said(registration))
+        entry.last_reported = shared(history.standing(registration))
         self._scheduler.watch(entry)
         self._entries[trunk.id] = entry
         self._changed(entry)
@@ -256,7 +256,7 @@ class RegistrationService:
         before = entry.registration
         dice = Randomness(0.0, "")
         after, actions = step(before, Expired(), now, entry.account, dice, self._waits)
-        events = history.events(before, after, Expired(), entry.told)
+        events = history.events(before, after, Expired(), entry.last_reported)
         try:
             self._save(entry, after, actions, now, events)
         except StoreError as error:
@@ -343,10 +343,10 @@ class RegistrationService:
         now, before = self._clock(), entry.registration
         dice = Randomness(random.random(), secrets.token_hex(8))  # noqa: S311 - spreads, hides nothing
         after, actions = step(before, fact, now, entry.account, dice, self._waits)
-        told = history.events(before, after, fact, entry.told)
+        events = history.events(before, after, fact, entry.last_reported)
         status = fact.reply.status if isinstance(fact, Answered) else None
-        told += history.ignored(before, actions, status)
-        self._save(entry, after, actions, now, told)
+        events += history.ignored(before, actions, status)
+        self._save(entry, after, actions, now, events)
         entry.registration = after
         self._stepped(entry, before)
         return next((a for a in actions if isinstance(a, Send | Follow)), None)
@@ -354,7 +354,7 @@ class RegistrationService:
     def _stepped(self, entry: Entry, before: Registration) -> None:
         """See to all that comes of a step."""
         after = entry.registration
-        self._tell(entry, before, after)
+        self._notify(entry, before, after)
         self._scheduler.schedule(entry)
         self._scheduler.watch(entry)
         self._changed(entry)
@@ -384,13 +384,13 @@ class RegistrationService:
             for observer in self._observers:
                 observer.changed(entry.trunk, entry.registration)
 
-    def _tell(self, entry: Entry, before: Registration, after: Registration) -> None:
+    def _notify(self, entry: Entry, before: Registration, after: Registration) -> None:
         ended = before.in_flight is not None and after.in_flight is None
         if ended and after.state is State.REGISTERED:
             self.outcomes[AttemptOutcome.REGISTERED] += 1
         elif ended and after.state is not State.UNREGISTERED:  # that was asked for
             self.outcomes[outcome_of(after)] += 1
-        said = history.said(after)
-        if said is not None and said != entry.told:
-            entry.told = shared(said)
+        standing = history.standing(after)
+        if standing is not None and standing != entry.last_reported:
+            entry.last_reported = shared(standing)
             log.info("trunk %s: %s", after.trunk_id, history.sentence(after))

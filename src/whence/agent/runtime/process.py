@@ -212,24 +212,24 @@ class _Server(uvicorn.Server):
         return nullcontext()
 
 
-async def run_until_told(
+async def run_until_signal(
     api: FastAPI,
     bound: socket.socket,
     parts: Mapping[str, Coroutine[Any, Any, None]],
-    at_hang_up: Callable[[], None],
+    on_sighup: Callable[[], None],
     last: Callable[[], Awaitable[None]],
 ) -> None:
     """Serve the API, and run each of the `parts`, by name, until SIGINT or SIGTERM.
 
-    SIGHUP is a hang-up. At the end the parts are cancelled, then comes what is to be done `last`,
-    while the API still answers.
+    SIGHUP calls `on_sighup`. At the end the parts are cancelled, then comes what is to be done
+    `last`, while the API still answers.
     """
     server = _Server(uvicorn.Config(api, log_level="warning", lifespan="off"))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_signal_handler(signal.SIGINT, stop.set)
-    sighup.hear(loop, at_hang_up)
+    sighup.handle(loop, on_sighup)
     async with asyncio.TaskGroup() as group:
         serving = group.create_task(server.serve(sockets=[bound]), name="api")
         keeping = [group.create_task(part, name=name) for name, part in parts.items()]

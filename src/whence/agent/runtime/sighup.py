@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def wait() -> None:
+def block() -> None:
     """Let SIGHUPs wait. What we start inherits that; to Kamailio they are nothing anyway."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
 
 
-def hear(loop: AbstractEventLoop, then: Callable[[], None]) -> None:
+def handle(loop: AbstractEventLoop, then: Callable[[], None]) -> None:
     """Call `then` in the loop at each SIGHUP from now on, and once for those that waited."""
     loop.add_signal_handler(signal.SIGHUP, then)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})

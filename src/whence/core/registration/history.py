@@ -74,7 +74,7 @@ class Standing:
     """The status and reason phrase of the answer that made it wait; (None, "") in other states."""
 
 
-def said(registration: Registration) -> Standing | None:
+def standing(registration: Registration) -> Standing | None:
     """Say how a registration stands: what is said again is no news. None while an attempt runs."""
     r = registration
     if r.state.under_way or r.state is State.NEW:
@@ -101,9 +101,9 @@ def _by(r: Registration) -> str:
 
 
 def events(
-    before: Registration, after: Registration, fact: MachineEvent, told: Standing | None
+    before: Registration, after: Registration, fact: MachineEvent, last_reported: Standing | None
 ) -> tuple[HistoryEvent, ...]:
-    """Tell what one step is worth keeping. `told`: what was `said` last."""
+    """Tell what one step is worth keeping. `last_reported`: the `standing` at the last event."""
     found = []
     if isinstance(fact, RegisterNow):
         found.append(HistoryEvent(EventKind.REGISTER_REQUESTED, "to be registered now"))
@@ -114,22 +114,24 @@ def events(
         found.append(HistoryEvent(EventKind.KEEPALIVE_FAILED, message))
     elif isinstance(fact, Expired) and before.expires_at != after.expires_at:
         found.append(EXPIRED)
-    now = said(after)
-    failed = after.failure is not None and now is not None and said(before) is None
-    if now is not None and (_has_other_registrar(before, after) or now != told or failed):
-        found.append(_standing(before, after))
+    now = standing(after)
+    failed = after.failure is not None and now is not None and standing(before) is None
+    if now is not None and (_has_other_registrar(before, after) or now != last_reported or failed):
+        found.append(_change(before, after))
     return tuple(found)
 
 
-def heard(before: Registration | None, after: Registration, at: float) -> tuple[HistoryEvent, ...]:
+def tracked_events(
+    before: Registration | None, after: Registration, at: float
+) -> tuple[HistoryEvent, ...]:
     """Tell what is worth keeping of a registration that another one keeps: it stood as `before`, if
     it was known, and an answer made it `after`.
     """
     if before is not None and not _has_other_registrar(before, after):
         expired = before.state is State.REGISTERED and not before.granted(at)
-        if not expired and not after.failures and said(before) == said(after):
+        if not expired and not after.failures and standing(before) == standing(after):
             return ()
-    return (_standing(before, after),)
+    return (_change(before, after),)
 
 
 def _has_other_registrar(before: Registration, after: Registration) -> bool:
@@ -137,7 +139,7 @@ def _has_other_registrar(before: Registration, after: Registration) -> bool:
     return both and before.registrar != after.registrar
 
 
-def _standing(before: Registration | None, after: Registration) -> HistoryEvent:
+def _change(before: Registration | None, after: Registration) -> HistoryEvent:
     """How it stands now, and where another server granted, that it is another one."""
     if before is not None and _has_other_registrar(before, after):
         message = f"{after.message} by {after.registrar}, before by {before.registrar}"

@@ -78,7 +78,7 @@ SECRETS = ("hunter2", "topsecret", MD5, KEY)
 
 
 class Agent:
-    """The API over real parts; `edge` is the other end of the inside socket."""
+    """The API over real parts; `edge` is the other end of the agent socket."""
 
     def __init__(self, node: Node, edge: Edge, kamailio: KamailioClient) -> None:
         self.node, self.edge = node, edge

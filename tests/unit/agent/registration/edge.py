@@ -1,4 +1,4 @@
-"""The other end of the inside socket, in a test's hands."""
+"""The other end of the agent socket, in a test's hands."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from whence.core.sip.transport_address import TransportAddress
 from whence.ipc import headers as ipc_headers
 
 KEY = "11" * 32
-INSIDE_PORT = 5062
+AGENT_PORT = 5062
 REGISTRAR = "udp:192.0.2.1:5060"
 
 
@@ -24,13 +24,13 @@ class Heard:
 
 
 class Edge:
-    """The other end of the inside socket: hears requests, and answers as the test says."""
+    """The other end of the agent socket: hears requests, and answers as the test says."""
 
     def __init__(self, ip: str) -> None:
-        self.inside = TransportAddress.parse(f"udp:{ip}:{INSIDE_PORT}")
+        self.agent_socket = TransportAddress.parse(f"udp:{ip}:{AGENT_PORT}")
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
-        self._socket.bind((ip, INSIDE_PORT))
+        self._socket.bind((ip, AGENT_PORT))
 
     def close(self) -> None:
         self._socket.close()
@@ -59,7 +59,7 @@ class Edge:
             right = ipc_headers.reply_mac(
                 key, headers["Call-ID"], headers["CSeq"].split()[0], int(status[:3]), source
             )
-            lines += [f"X-Whence-Source: {source}", f"X-Whence-Key: {mac or right}"]
+            lines += [f"X-Whence-Source: {source}", f"X-Whence-Mac: {mac or right}"]
         self.sends("\r\n".join([*lines, "", ""]).encode(), heard.sender)
 
     def sends(self, data: bytes, to: tuple[str, int]) -> None:

@@ -1,4 +1,4 @@
-"""The agent's client of Kamailio's inside socket, against a real UDP socket that plays the edge."""
+"""The agent's client of Kamailio's agent socket, against a real UDP socket that plays the edge."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def ip() -> Iterator[str]:
 async def started(ip: str, answer_s: float) -> AsyncIterator[tuple[KamailioClient, Edge]]:
     edge = Edge(ip)
     try:
-        kamailio = await KamailioClient.connect(edge.inside, KEY, answer_s)
+        kamailio = await KamailioClient.connect(edge.agent_socket, KEY, answer_s)
         try:
             yield kamailio, edge
         finally:
@@ -80,7 +80,7 @@ def test_a_register_says_where_it_is_to_go_under_the_seal(ip: str) -> None:
         assert heard.data.startswith(b"REGISTER sip:provider.example SIP/2.0\r\n")
         assert heard.headers["X-Whence-Next-Hop"] == "sip:192.0.2.1:5060"
         assert heard.headers["X-Whence-Socket"] == str(OUR_SOCKET)
-        assert heard.headers["X-Whence-Key"] == ipc_headers.request_mac(
+        assert heard.headers["X-Whence-Mac"] == ipc_headers.request_mac(
             KEY, "REGISTER", "call-1", "7", "sip:192.0.2.1:5060", str(OUR_SOCKET)
         )
         assert KEY not in heard.data.decode()
@@ -242,7 +242,7 @@ def test_a_keep_alive_is_sealed_and_whatever_the_server_answers_counts(
         asking = asyncio.create_task(kamailio.keep_alive(WAY, 4))
         heard = await edge.hears()
         assert heard.data.startswith(b"OPTIONS sip:provider.example SIP/2.0\r\n")
-        assert heard.headers["X-Whence-Key"] == ipc_headers.request_mac(
+        assert heard.headers["X-Whence-Mac"] == ipc_headers.request_mac(
             KEY,
             "OPTIONS",
             heard.headers["Call-ID"],
@@ -340,7 +340,7 @@ def test_kamailio_lives_when_it_answers_our_sealed_options(ip: str) -> None:
         asked = asyncio.create_task(kamailio.lives(STORY_S))
         heard = await edge.hears()
         assert heard.data.startswith(f"OPTIONS sip:{ip}:5062 SIP/2.0\r\n".encode())
-        assert heard.headers["X-Whence-Key"] == ipc_headers.request_mac(
+        assert heard.headers["X-Whence-Mac"] == ipc_headers.request_mac(
             KEY, "OPTIONS", heard.headers["Call-ID"], "1", "", ""
         )
         edge.says(heard, "200 OK", source=None)

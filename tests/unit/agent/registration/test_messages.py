@@ -98,7 +98,7 @@ def test_an_unregistering_asks_for_no_time() -> None:
 
 
 def test_an_options_goes_no_further_than_the_edge() -> None:
-    lines = options("sip:127.0.0.1:5062", "call-1", 1, VIA, ["X-Whence-Key: k"]).decode()
+    lines = options("sip:127.0.0.1:5062", "call-1", 1, VIA, ["X-Whence-Mac: k"]).decode()
     assert lines.startswith("OPTIONS sip:127.0.0.1:5062 SIP/2.0\r\n")
     assert "\r\nMax-Forwards: 1\r\n" in lines
     assert lines.endswith("\r\n\r\n")
@@ -115,7 +115,7 @@ def test_a_reply_is_read_with_all_that_matters() -> None:
             "Min-Expires: 60",
             "Retry-After: 5 (busy);duration=10",
             "X-Whence-Source: udp:192.0.2.1:5060",
-            "X-Whence-Key: mac",
+            "X-Whence-Mac: mac",
         )
     )
     assert received == Received(
@@ -288,8 +288,8 @@ def test_a_stamp_that_stands_there_twice_counts_as_none() -> None:
         reply(
             "X-Whence-Source: udp:192.0.2.66:5060",
             "X-Whence-Source: udp:192.0.2.1:5060",
-            "X-Whence-Key: one",
-            "X-Whence-Key: two",
+            "X-Whence-Mac: one",
+            "X-Whence-Mac: two",
         )
     )
     assert (received.source, received.mac) == ("", "")
