@@ -99,8 +99,8 @@ def test_a_kamailio_finds_the_response_right(
     )
     whence.wait_registered(name)
     first, second = provider.registers()
-    assert (first.said("nonce"), second.said("algorithm")) == (None, algorithm)
-    assert second.said("qop") == ("auth" if qop else None)
+    assert (first.auth_param("nonce"), second.auth_param("algorithm")) == (None, algorithm)
+    assert second.auth_param("qop") == ("auth" if qop else None)
 
 
 @pytest.mark.parametrize(("asked", "known"), [("SHA-256", "md5"), ("MD5", "sha256")])
@@ -131,9 +131,9 @@ def test_a_nonce_is_used_again_with_a_true_count_and_a_replay_is_refused(
     for expires in (1800, 900):
         register_again(whence, provider, name, expires)
     seen = provider.registers()
-    assert [one.said("nc") for one in seen] == [None, "00000001", "00000002", "00000003"]
-    assert len({one.said("nonce") for one in seen[1:]}) == 1
-    assert len({one.said("cnonce") for one in seen[1:]}) == 3
+    assert [one.auth_param("nc") for one in seen] == [None, "00000001", "00000002", "00000003"]
+    assert len({one.auth_param("nonce") for one in seen[1:]}) == 1
+    assert len({one.auth_param("cnonce") for one in seen[1:]}) == 3
 
     unknown_source = shared_rig.endpoint(f"replays-to-{name}")
     replay = request(
@@ -155,10 +155,10 @@ def test_a_nonce_that_is_good_once_costs_a_challenge_each_time_and_no_failure(
     provider, name = at_kamailio(shared_rig, whence, Digest(uses="once"))
     whence.wait_registered(name)
     register_again(whence, provider, name, 1800)
-    nonces = [one.said("nonce") for one in provider.registers()]
+    nonces = [one.auth_param("nonce") for one in provider.registers()]
     assert len(nonces) == 4
     assert nonces[1] == nonces[2] != nonces[3]
-    assert [one.said("nc") for one in provider.registers()][3] == "00000001"
+    assert [one.auth_param("nc") for one in provider.registers()][3] == "00000001"
     assert whence.trunk(name)["failures"] == 0
 
 
@@ -171,7 +171,7 @@ def test_a_nonce_that_is_too_old_is_replaced_at_once_and_that_is_no_failure(
     whence.wait_registered(name)
     stands, seen = whence.trunk(name), provider.registers()
     assert (stands["failures"], stands["last_status"]) == (0, 200)
-    assert seen[1].said("nonce") == seen[2].said("nonce") != seen[3].said("nonce")
+    assert seen[1].auth_param("nonce") == seen[2].auth_param("nonce") != seen[3].auth_param("nonce")
     assert "expired" not in whence.log
 
 

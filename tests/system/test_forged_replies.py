@@ -102,7 +102,7 @@ def scene(shared_rig: Rig) -> Scene:
     return scene
 
 
-STAMPS: Headers = [("X-Whence-Source", "udp:127.0.0.9:5060"), ("X-Whence-Key", "0" * 32)]
+STAMPS: Headers = [("X-Whence-Source", "udp:127.0.0.9:5060"), ("X-Whence-Mac", "0" * 32)]
 
 
 @pytest.mark.parametrize("stamp", [[], STAMPS], ids=["plain", "stamped"])
@@ -116,10 +116,13 @@ def test_a_forged_200_to_any_of_our_sockets_teaches_nothing(
     for vias in (
         [f"SIP/2.0/UDP {place(whence.address)};{branch}"],
         [f"SIP/2.0/UDP {place(at)};{branch}" for at in (whence.address, agent)],
-        [f"SIP/2.0/UDP {place(at)};{branch}" for at in (whence.address, whence.inside, agent)],
+        [
+            f"SIP/2.0/UDP {place(at)};{branch}"
+            for at in (whence.address, whence.agent_socket, agent)
+        ],
     ):
         forged = with_vias(granting(scene.registered, *stamp), *vias)
-        scene.send_as_unknown_source(forged, whence.address, whence.inside, agent)
+        scene.send_as_unknown_source(forged, whence.address, whence.agent_socket, agent)
     assert (whence.get("/v1/addresses"), whence.get("/v1/trunks")) == before
 
 
@@ -130,7 +133,7 @@ def test_a_200_forged_during_a_live_register_teaches_nothing_and_the_true_one_do
     asked, before = scene.next_register(), scene.learned()
     (agent,) = ports_of(whence.agent_pid())
     forged = granting(with_another_branch(asked))
-    scene.send_as_unknown_source(forged, whence.address, whence.inside, agent)
+    scene.send_as_unknown_source(forged, whence.address, whence.agent_socket, agent)
     assert scene.learned() == before
     assert whence.trunk("alices-trunk")["state"] == "registering"
 
@@ -146,7 +149,7 @@ def test_a_forged_refusal_during_a_live_register_ends_nothing(scene: Scene, stat
     asked = scene.next_register()
     forged = reply(with_another_branch(asked), status, headers=[("Min-Expires", "7200")])
     (agent,) = ports_of(scene.whence.agent_pid())
-    scene.send_as_unknown_source(forged, scene.whence.address, scene.whence.inside, agent)
+    scene.send_as_unknown_source(forged, scene.whence.address, scene.whence.agent_socket, agent)
     assert scene.whence.trunk("alices-trunk")["state"] == "registering"
     scene.grant(asked)
     scene.whence.wait_registered()
@@ -188,7 +191,7 @@ def test_an_answer_from_a_network_of_the_trunk_is_learned(scene: Scene, shared_r
     assert after == before
 
 
-def test_an_unknown_source_that_speaks_to_the_inside_socket_is_refused(scene: Scene) -> None:
+def test_an_unknown_source_that_speaks_to_the_agent_socket_is_refused(scene: Scene) -> None:
     for forged in (
         Message(
             "REGISTER sip:provider.example SIP/2.0",
@@ -205,9 +208,9 @@ def test_an_unknown_source_that_speaks_to_the_inside_socket_is_refused(scene: Sc
                 ("Content-Length", "0"),
             ),
         )
-        for seal in ([], [("X-Whence-Key", "0" * 32)])
+        for seal in ([], [("X-Whence-Mac", "0" * 32)])
     ):
-        assert scene.unknown_source.ask(forged, scene.whence.inside).status == 403
+        assert scene.unknown_source.ask(forged, scene.whence.agent_socket).status == 403
 
 
 def test_the_call_that_all_this_is_for_still_comes_through(scene: Scene, shared_rig: Rig) -> None:

@@ -41,7 +41,7 @@ refreshes to do than it can, and lapse.
 """
 
 STAMPS = (
-    "X-Whence-Source: udp:%(liar)s\r\nX-Whence-Key: %(key)s\r\n"
+    "X-Whence-Source: udp:%(liar)s\r\nX-Whence-Mac: %(key)s\r\n"
     "x-whence-tls-reject-reason: nobody\r\nX-Whence-Trunk: t0\r\n"
 )
 
@@ -69,7 +69,7 @@ class Scene:
 
     @property
     def sockets(self) -> Sequence[Address]:
-        return self.whence.address, self.whence.inside, self.agent
+        return self.whence.address, self.whence.agent_socket, self.agent
 
     def newest(self) -> dict[str, Register]:
         """Return each account's last REGISTER."""
@@ -172,7 +172,7 @@ def burst(scene: Scene) -> None:
                 scene.refresh()
             who.send(reply, to)
             if number % SLICE == 0:
-                for socket in (scene.whence.address, scene.whence.inside):
+                for socket in (scene.whence.address, scene.whence.agent_socket):
                     asked = request("OPTIONS", f"sip:{place(socket)}", scene.witness.address)
                     assert scene.witness.ask(asked, socket).status == 403
                 eventually(lambda: udp_queue(scene.agent).waiting < ROOM, what="the agent reads")
@@ -181,12 +181,12 @@ def burst(scene: Scene) -> None:
 
 def forgeries(scene: Scene, count: int) -> Iterator[tuple[Endpoint, Address, bytes]]:
     """Make (who sends it, where to, a reply) of each kind in turn."""
-    edge, inside = scene.whence.address, scene.whence.inside
+    edge, agent_socket = scene.whence.address, scene.whence.agent_socket
     stamps = [
         "",
         STAMPS % {"liar": place(scene.unknown_source.address), "key": secrets.token_hex(16)},
     ]
-    kinds = cycle(product(scene.forgers, (edge, inside), stamps, range(3), (True, False)))
+    kinds = cycle(product(scene.forgers, (edge, agent_socket), stamps, range(3), (True, False)))
     under_way, real = aim_at_the_one_under_way(scene), cycle(aims_at_real_trunks(scene))
     # As the edge's own begin: those of transactions that are under way, but for their secret.
     branch = scene.asked.all("Via")[0].partition("branch=")[2].partition(".")[0]
@@ -195,7 +195,9 @@ def forgeries(scene: Scene, count: int) -> Iterator[tuple[Endpoint, Address, byt
         status, agents_via, fields = next(real) if aims_at_real else under_way
         vias = [f"Via: SIP/2.0/UDP {place(edge)};branch={branch}.{guess + number:032x}.0\r\n"]
         if way == 2:
-            vias.append(f"Via: SIP/2.0/UDP {place(inside)};branch={branch}.{guess:032x}.0\r\n")
+            vias.append(
+                f"Via: SIP/2.0/UDP {place(agent_socket)};branch={branch}.{guess:032x}.0\r\n"
+            )
         if way:
             vias.append(f"Via: {agents_via}\r\n")
         head = f"SIP/2.0 {status}\r\n{''.join(vias)}"

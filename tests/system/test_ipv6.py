@@ -33,8 +33,8 @@ def test_a_trunk_registers_at_an_ipv6_registrar_and_is_called_from_there(rig: Ri
 
 
 def test_ipv6_alone(rig: Rig) -> None:
-    """Also the inside socket, and TCP."""
-    port, inside, registrar = rig.network.port(), rig.network.port(), rig.network.port()
+    """Also the agent socket, and TCP."""
+    port, agent_port, registrar = rig.network.port(), rig.network.port(), rig.network.port()
     provider = rig.provider(accounts=ACCOUNTS, at=("::1", registrar))
     pbx = Pbx(rig)
     by_tcp = trunk("by-tcp", provider, "acct1", pbx.uri, registrar=provider.uri_over("tcp"))
@@ -42,7 +42,7 @@ def test_ipv6_alone(rig: Rig) -> None:
         trunks=[by_tcp],
         edge={
             "listen": [f"tcp:[::1]:{port}", f"udp:{rig.ip('edge')}:{SIP_PORT}"],
-            "agent_socket": f"udp:[::1]:{inside}",
+            "agent_socket": f"udp:[::1]:{agent_port}",
         },
     )
     whence.wait_registered()

@@ -15,7 +15,7 @@ from testkit.network import SIP_PORT
 from testkit.process import Process, beside_python
 from testkit.rig import Rig
 from testkit.wait import PATIENCE_S, eventually
-from testkit.whence import API_PORT, INSIDE_PORT, Whence
+from testkit.whence import AGENT_PORT, API_PORT, Whence
 from whence.store.directory import Directory
 
 
@@ -103,7 +103,7 @@ def test_a_run_beside_a_lone_agent_on_its_state_directory_is_refused(rig: Rig) -
     [
         (socket.SOCK_DGRAM, SIP_PORT, "the socket udp:{ip}:5060 is in use; "),
         (socket.SOCK_STREAM, SIP_PORT, "the socket tcp:{ip}:5060 is in use; "),
-        (socket.SOCK_DGRAM, INSIDE_PORT, "the socket udp:{ip}:5062 is in use; "),
+        (socket.SOCK_DGRAM, AGENT_PORT, "the socket udp:{ip}:5062 is in use; "),
         (socket.SOCK_STREAM, API_PORT, "the API's address {ip}:8088 cannot be used: "),
     ],
     ids=["edge-udp", "edge-tcp", "inside", "api"],

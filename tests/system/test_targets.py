@@ -142,7 +142,7 @@ def test_the_target_learns_which_trunk_and_which_source(scene: Scene) -> None:
         ("X-Whence-Trunk", "forged"),
         ("x-whence-trunk", "forged"),
         ("X-Whence-Source", "udp:198.51.100.1:5060"),
-        ("X-Whence-Key", "forged"),
+        ("X-Whence-Mac", "forged"),
         ("X-Whence-Next-Hop", "sip:198.51.100.1"),
         ("X-Whence-Socket", "udp:198.51.100.1:5060"),
     ]

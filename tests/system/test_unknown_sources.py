@@ -129,7 +129,7 @@ def test_an_unknown_source_inside_no_dialog_hears_481(scene: Scene, method: str)
 LATIN = "\udce9\udcff"  # two bytes as they come from a wire: no UTF-8
 HAS = ["From", "To", "Call-ID", "CSeq", "Contact", "Via", "Max-Forwards"]
 MAY_HAVE = ["P-Called-Party-ID", "User-Agent", "Route", "Authorization", f"X-{LATIN}"]
-MAY_HAVE += ["X-Whence-Key", "X-Whence-Next-Hop", "X-Whence-Socket"]
+MAY_HAVE += ["X-Whence-Mac", "X-Whence-Next-Hop", "X-Whence-Socket"]
 
 
 def with_latin(message: Message, where: str) -> Message:
@@ -150,7 +150,7 @@ def test_bytes_that_are_not_utf8_break_nothing(scene: Scene, where: str, method:
     for sender in (scene.unknown_source, scene.at_provider):
         for tag in (None, "tag"):
             whole = request(method, uri(scene.whence, "nobody"), sender.address, to_tag=tag)
-            for socket in (scene.whence.address, scene.whence.inside):
+            for socket in (scene.whence.address, scene.whence.agent_socket):
                 sender.send(with_latin(whole, where), socket)
     assert try_to_call(scene.unknown_source, scene.whence) == 403
 
@@ -181,7 +181,7 @@ BROKEN = {
 @pytest.mark.parametrize("broken", BROKEN)
 def test_a_broken_message_breaks_nothing(scene: Scene, broken: str) -> None:
     for sender in (scene.unknown_source, scene.at_provider):
-        for socket in (scene.whence.address, scene.whence.inside):
+        for socket in (scene.whence.address, scene.whence.agent_socket):
             for _ in range(4):
                 sender.send(BROKEN[broken], socket)
     scene.goes_on()

@@ -66,7 +66,7 @@ async def _serve(
     tls = settings.edge.tls
     kamailio = await KamailioClient.connect(
         settings.edge.agent_socket,
-        directory.new_inside_key(),
+        directory.new_agent_key(),
         settings.registration.response_timeout + PATIENCE_S,
         TlsProbe(tls.certificate, tls.key, tls.ca).fault if settings.edge.has_tls else None,
     )

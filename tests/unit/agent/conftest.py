@@ -23,7 +23,7 @@ def tell(tmp_path: Path) -> Iterator[Callable[[Story], None]]:
 
     async def telling(story: Story, ip: str) -> None:
         edge = Edge(ip)
-        kamailio = await KamailioClient.connect(edge.inside, KEY)
+        kamailio = await KamailioClient.connect(edge.agent_socket, KEY)
         try:
             async with asyncio.timeout(PATIENCE_S):
                 agent = Agent(node, edge, kamailio)

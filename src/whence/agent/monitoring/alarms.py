@@ -61,7 +61,7 @@ class Alarms:
         self.counts: Counter[AlarmKind] = Counter()
         """Alarms by kind, also those that were left out."""
 
-    def tell(self, said: Alarm, *, logged: bool = False) -> None:
+    def raise_alarm(self, said: Alarm, *, logged: bool = False) -> None:
         """Tell one, unless there were too many like it. `logged`: the log has it already."""
         self.counts[said.kind] += 1
         if self._bounded.passes(said, self._clock()):
@@ -100,16 +100,16 @@ class Alarms:
         for event in events:
             said = alarm.of_history(trunk_id, event)
             if said is not None:
-                self.tell(said, logged=True)
+                self.raise_alarm(said, logged=True)
 
     def conflict(self, found: Conflict) -> None:
         """Hear of a new conflict, which the log told."""
-        self.tell(Alarm(AlarmKind.CONFLICT, found.trunks[0], str(found)), logged=True)
+        self.raise_alarm(Alarm(AlarmKind.CONFLICT, found.trunks[0], str(found)), logged=True)
 
     def not_in_dns(self, trunk_id: str, registrar: TransportAddress, servers: str) -> None:
         """Hear that a trunk was granted by an address that DNS does not name."""
         message = f"{registrar} granted, and DNS does not name it for {servers}"
-        self.tell(Alarm(AlarmKind.REGISTRAR_NOT_IN_DNS, trunk_id, message))
+        self.raise_alarm(Alarm(AlarmKind.REGISTRAR_NOT_IN_DNS, trunk_id, message))
 
     def too_many_unknown_requests(self, last: DecisionReport, limit: int) -> None:
         """Report that unknown sources sent more requests than the limit within a minute."""
@@ -117,15 +117,15 @@ class Alarms:
             f"more than {limit} requests of unknown sources in a minute, "
             f"the last from {last.source}"
         )
-        self.tell(Alarm(AlarmKind.MANY_UNKNOWN_REQUESTS, None, message))
+        self.raise_alarm(Alarm(AlarmKind.MANY_UNKNOWN_REQUESTS, None, message))
 
-    def password_guessed(self, noticed: Notice) -> None:
+    def password_guessed(self, notice: Notice) -> None:
         """Report that a source was blocked because it guessed phones' passwords."""
         message = (
-            f"too many wrong passwords from {noticed.source}; its REGISTERs are dropped for "
-            f"{noticed.blocked_s} s"
+            f"too many wrong passwords from {notice.source}; its REGISTERs are dropped for "
+            f"{notice.blocked_s} s"
         )
-        self.tell(Alarm(AlarmKind.PASSWORD_GUESSED, None, message), logged=True)
+        self.raise_alarm(Alarm(AlarmKind.PASSWORD_GUESSED, None, message), logged=True)
 
 
 _OF_REFUSAL: dict[Rule | Reason, tuple[AlarmKind, str]] = {
@@ -148,15 +148,15 @@ class WrongTokenAlarms:
     def __init__(self, alarms: Alarms) -> None:
         self._alarms = alarms
 
-    def hear(self, heard: DecisionReport, _data: bytes) -> None:
+    def receive(self, report: DecisionReport, _data: bytes) -> None:
         """Tell of one decision, if it was refused for that."""
-        found = _OF_REFUSAL.get(heard.reason) if heard.kind is DecisionKind.REFUSED else None
-        if heard.method == "OPTIONS" and heard.reason is Reason.NUMBER_OF_ANOTHER_TRUNK:
+        found = _OF_REFUSAL.get(report.reason) if report.kind is DecisionKind.REFUSED else None
+        if report.method == "OPTIONS" and report.reason is Reason.NUMBER_OF_ANOTHER_TRUNK:
             return  # a provider asks whether an account lives: that is no call
         if found is not None:
             kind, message = found
-            for trunk in heard.named:
-                self._alarms.tell(Alarm(kind, trunk, message.format(source=heard.source)))
+            for trunk in report.named:
+                self._alarms.raise_alarm(Alarm(kind, trunk, message.format(source=report.source)))
 
 
 def sentence(said: Alarm) -> str:

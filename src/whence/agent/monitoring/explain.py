@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from whence.core.identification.decision import Compared, Identified, Reason, Refused, Rule
-from whence.core.identification.explain import Lack, Nearest, against, nearest
+from whence.core.identification.explain import Lack, Nearest, fitting, nearest
 from whence.core.identification.identify import identify
 from whence.core.identification.request import Request
 from whence.core.text import escape_untrusted
@@ -23,7 +23,7 @@ class StepView(BaseModel):
     place: str | None = Field(description="where: request-uri, or a header in small letters")
     message: str = Field(description="what was compared, in words")
     left: list[str] = Field(description="the trunks that fit")
-    against: list[str] = Field(description="what of each of them it was compared with, in order")
+    fitting: list[str] = Field(description="what of each of them it was compared with, in order")
 
 
 class MissingView(BaseModel):
@@ -84,8 +84,8 @@ def explanation(directory: Directory, request: Request, at: float) -> Explanatio
                 place=step.place,
                 message=escape_untrusted(step.message),
                 left=list(step.left),
-                against=[
-                    escape_untrusted(one) for one in against(step, request.source, evidence, at)
+                fitting=[
+                    escape_untrusted(one) for one in fitting(step, request.source, evidence, at)
                 ],
             )
             for step in decision.steps

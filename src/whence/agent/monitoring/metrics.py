@@ -196,7 +196,7 @@ class DecisionMetrics(Collector):
             yield CounterMetricFamily(
                 "whence_call_log_errors",
                 "Decisions that could not be written to `call_log_file`.",
-                calls.file.unwritten,
+                calls.file.errors,
             )
 
 
@@ -237,14 +237,14 @@ class NoticeMetrics(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Read every metric."""
-        noticed = CounterMetricFamily(
+        notice = CounterMetricFamily(
             "whence_unknown_source_notices",
             "What the edge noticed of unknown sources, by reason.",
             labels=["reason"],
         )
         for reason in NoticeReason:
-            noticed.add_metric([reason], self._notices.counts[reason])
-        yield noticed
+            notice.add_metric([reason], self._notices.counts[reason])
+        yield notice
         yield CounterMetricFamily(
             "whence_phone_password_blocks",
             "Blocks of sources that sent too many wrong passwords.",

@@ -29,7 +29,7 @@ USERS_LIMIT = 10_000
 class BlockObserver(Protocol):
     """Acts on blocked sources. Called in the loop; it must not wait, nor raise."""
 
-    def password_guessed(self, noticed: Notice) -> None:
+    def password_guessed(self, notice: Notice) -> None:
         """The edge blocked a source because it guessed phones' passwords."""
 
 
@@ -49,35 +49,35 @@ class NoticeCounts:
     _lines: int = 0
     _unlogged: int = 0
 
-    def hear(self, noticed: Notice) -> None:
+    def receive(self, notice: Notice) -> None:
         """Count one notice, and log it if it is a wrong password."""
-        self.counts[noticed.reason] += noticed.count
-        self.left_out += noticed.left_out
-        is_password = noticed.reason is NoticeReason.PASSWORD
-        user = f"user {escape_untrusted(noticed.detail)}" if is_password else ""
-        self.unknown_sources.saw(noticed.source, user, noticed.at, noticed.reason, noticed.count)
+        self.counts[notice.reason] += notice.count
+        self.left_out += notice.left_out
+        is_password = notice.reason is NoticeReason.PASSWORD
+        user = f"user {escape_untrusted(notice.detail)}" if is_password else ""
+        self.unknown_sources.saw(notice.source, user, notice.at, notice.reason, notice.count)
         if not is_password:
             return
-        self._log_password(noticed)
-        if noticed.detail in self.users or len(self.users) < USERS_LIMIT:
-            self.users[noticed.detail] += noticed.count
-        if noticed.blocked_s:
+        self._log_password(notice)
+        if notice.detail in self.users or len(self.users) < USERS_LIMIT:
+            self.users[notice.detail] += notice.count
+        if notice.blocked_s:
             self.blocks += 1
             for observer in self.observers:
-                observer.password_guessed(noticed)
+                observer.password_guessed(notice)
 
-    def _log_password(self, noticed: Notice) -> None:
-        if not self._window_at <= noticed.at < self._window_at + WINDOW_S:
+    def _log_password(self, notice: Notice) -> None:
+        if not self._window_at <= notice.at < self._window_at + WINDOW_S:
             if self._unlogged:
                 log.warning("phone_password_wrong: %d more were not logged", self._unlogged)
-            self._window_at, self._lines, self._unlogged = noticed.at, 0, 0
+            self._window_at, self._lines, self._unlogged = notice.at, 0, 0
         self._lines += 1
         if self._lines > LINES_A_MINUTE:
             self._unlogged += 1
             return
         log.warning(
             "phone_password_wrong source=%s blocked_s=%d user=%s",
-            noticed.source.ip_text,
-            noticed.blocked_s,
-            escape_untrusted(noticed.detail),
+            notice.source.ip_text,
+            notice.blocked_s,
+            escape_untrusted(notice.detail),
         )

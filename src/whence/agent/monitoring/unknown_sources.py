@@ -41,14 +41,14 @@ class UnknownSourceCounter:
     rate: WindowCounter
     observers: Sequence[UnknownRateObserver] = ()
 
-    def hear(self, heard: DecisionReport, _data: bytes) -> None:
+    def receive(self, report: DecisionReport, _data: bytes) -> None:
         """Count one decision, if it was on an unknown source."""
-        if heard.kind is not DecisionKind.UNKNOWN:
+        if report.kind is not DecisionKind.UNKNOWN:
             return
-        self.kept.saw(heard.source, escape_untrusted(heard.ruri), heard.at)
-        if self.rate.exceeds(heard.at):
+        self.kept.saw(report.source, escape_untrusted(report.ruri), report.at)
+        if self.rate.exceeds(report.at):
             for observer in self.observers:
-                observer.too_many_unknown_requests(heard, self.rate.limit)
+                observer.too_many_unknown_requests(report, self.rate.limit)
 
 
 @dataclass(frozen=True)

@@ -214,7 +214,7 @@ nameserver = "dns.example"
         ],
     ),
     "no socket at all": ("[edge]\nlisten = []\n", ["edge: listen: is empty; write one at least"]),
-    "the inside socket outside too": (
+    "the agent socket outside too": (
         '[edge]\nagent_socket = "udp:127.0.0.1:5060"\n',
         [
             'edge: agent_socket: "udp:127.0.0.1:5060" is in listen too; it is for the agent alone, '

@@ -52,12 +52,12 @@ def test_each_socket_is_listened_on_and_the_inside_one_has_a_worker_of_its_own(
         "listen=udp:[::1]:5060",
         "listen=udp:127.0.0.1:5070",
     ]
-    worker, inside = re.findall(r"^(?:socket_workers=1.*|listen=udp:127.0.0.1:5070)$", config, re.M)
-    assert worker.startswith("socket_workers=1") and inside.endswith("5070")
+    worker, agent = re.findall(r"^(?:socket_workers=1.*|listen=udp:127.0.0.1:5070)$", config, re.M)
+    assert worker.startswith("socket_workers=1") and agent.endswith("5070")
     assert "children=3" in lines(config, "children=")
 
 
-def test_providers_see_the_advertised_place_and_the_inside_socket_has_none(
+def test_providers_see_the_advertised_place_and_the_agent_socket_has_none(
     tmp_path: Path,
 ) -> None:
     config = rendered(tmp_path, '[edge]\nadvertise = "203.0.113.1:5070"\n')

@@ -41,9 +41,9 @@ def alarm(
 
 def test_an_alarm_is_one_line_in_the_log(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     made = Alarms(clock=clock)
-    made.tell(alarm())
-    made.tell(alarm("bell", AlarmKind.REGISTRATION_EXPIRED), logged=True)
-    made.tell(alarm(None, AlarmKind.MANY_UNKNOWN_REQUESTS, "many"))
+    made.raise_alarm(alarm())
+    made.raise_alarm(alarm("bell", AlarmKind.REGISTRATION_EXPIRED), logged=True)
+    made.raise_alarm(alarm(None, AlarmKind.MANY_UNKNOWN_REQUESTS, "many"))
     assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
         ("WARNING", "alarm: trunk acme: conflict: why"),
         ("WARNING", "alarm: many_unknown_requests: many"),
@@ -54,7 +54,7 @@ def test_no_text_of_an_alarm_moves_a_terminal(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     made = Alarms(clock=clock)
-    made.tell(alarm(text="granted by \x1b[31m\r\n\u202ex"))
+    made.raise_alarm(alarm(text="granted by \x1b[31m\r\n\u202ex"))
     (event,) = made.since(0, 1)
     assert event.alarm.message == r"granted by \x1b[31m\r\n\u202ex"
     assert caplog.records[0].getMessage().isprintable()
@@ -69,7 +69,7 @@ def test_whoever_is_told_gets_each_that_is_told(clock: Clock) -> None:
 
     made = Alarms([Observer()], clock)
     for _ in range(5):
-        made.tell(alarm())
+        made.raise_alarm(alarm())
     assert [event.alarm for event in heard] == [alarm()]
     clock.now += EACH_S
     made.tick()
@@ -80,19 +80,19 @@ def test_whoever_is_told_gets_each_that_is_told(clock: Clock) -> None:
 def test_ids_grow_in_one_instant_and_from_one_agent_to_the_next(clock: Clock) -> None:
     first = Alarms(clock=clock)
     for number in range(10):
-        first.tell(alarm(str(number)))
+        first.raise_alarm(alarm(str(number)))
     ids = [event.id for event in first.since(0, 100)]
     assert ids == sorted(set(ids))
     clock.now += 1
     second = Alarms(clock=clock)
-    second.tell(alarm())
+    second.raise_alarm(alarm())
     assert second.since(ids[-1], 100)[0].id > ids[-1]
 
 
 def test_they_are_asked_for_from_where_one_was(clock: Clock) -> None:
     made = Alarms(clock=clock)
     for number in range(10):
-        made.tell(alarm(str(number)))
+        made.raise_alarm(alarm(str(number)))
     all_of_them = made.since(0, 100)
     assert made.since(all_of_them[3].id, 2) == all_of_them[4:6]
     assert made.since(all_of_them[-1].id, 100) == []
@@ -102,7 +102,7 @@ def test_what_is_remembered_is_bounded(clock: Clock) -> None:
     made = Alarms(clock=clock)
     for _ in range(events.LIMIT // KIND_LIMIT + 10):
         for number in range(KIND_LIMIT):
-            made.tell(alarm(str(number)))
+            made.raise_alarm(alarm(str(number)))
         clock.now += EACH_S
     assert len(made.since(0, 10_000)) == events.LIMIT
 
@@ -115,7 +115,7 @@ def test_a_token_from_a_wrong_source_is_an_alarm_of_its_trunk(clock: Clock) -> N
         refused("bell", reason=Reason.AMBIGUOUS),
     ):
         data = datagram(decision, source="udp:192.0.2.66:5060")
-        hears.hear(decisions.read(data), data)
+        hears.receive(decisions.read(data), data)
     (event,) = made.since(0, 10)
     assert (event.alarm.kind, event.alarm.trunk) == (AlarmKind.TOKEN_FROM_WRONG_SOURCE, "acme")
     assert "udp:192.0.2.66:5060" in event.alarm.message
@@ -126,7 +126,7 @@ def test_number_of_another_trunk_is_an_alarm_of_each_owner(clock: Clock) -> None
     hears = WrongTokenAlarms(made)
     for _ in range(3):
         data = datagram(refused("acme", "bell", reason=Reason.NUMBER_OF_ANOTHER_TRUNK))
-        hears.hear(decisions.read(data), data)
+        hears.receive(decisions.read(data), data)
     alarms = [event.alarm for event in made.since(0, 10)]
     assert [(one.kind, one.trunk) for one in alarms] == [
         (AlarmKind.NUMBER_OF_ANOTHER_TRUNK, "acme"),
@@ -177,7 +177,7 @@ def test_a_rate_of_unknown_sources_is_an_alarm(tell: Tell) -> None:
     async def story(agent: Agent) -> None:
         for number in range(200):
             data = datagram(source=f"udp:198.51.100.{number}:5060")
-            agent.counter.hear(decisions.read(data), data)
+            agent.counter.receive(decisions.read(data), data)
         (event,) = await agent.get("/v1/alarms")
         assert (event["kind"], event["trunk"]) == ("many_unknown_requests", None)
         assert event["message"] == (

@@ -30,7 +30,9 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_notice_lists_its_source_with_the_reason() -> None:
     notices = NoticeCounts(UnknownSourceTable(10))
     for reason in (NoticeReason.UNREADABLE, NoticeReason.FLOOD, NoticeReason.UNREADABLE):
-        notices.hear(Notice(1.0, reason, TransportAddress.parse("udp:203.0.113.7:5060"), count=2))
+        notices.receive(
+            Notice(1.0, reason, TransportAddress.parse("udp:203.0.113.7:5060"), count=2)
+        )
     (one,) = notices.unknown_sources
     assert (one.requests, one.reasons) == (6, ("unreadable_message", "flood"))
     assert one.asked == ()
@@ -39,7 +41,7 @@ def test_notice_lists_its_source_with_the_reason() -> None:
 
 def test_wrong_password_is_logged_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
     notices = NoticeCounts(UnknownSourceTable(10))
-    notices.hear(password(user="x\n00:00:00 agent: \x1b[31m"))
+    notices.receive(password(user="x\n00:00:00 agent: \x1b[31m"))
     (line,) = lines(caplog)
     assert r"\x1b[31m" in line
     assert "\n" not in line
@@ -49,18 +51,18 @@ def test_wrong_password_is_logged_in_one_line(caplog: pytest.LogCaptureFixture) 
 def test_wrong_passwords_of_many_are_bounded(caplog: pytest.LogCaptureFixture) -> None:
     notices = NoticeCounts(UnknownSourceTable(10))
     for i in range(10 * LINES_A_MINUTE):
-        notices.hear(password(f"203.0.113.{i % 250}"))
+        notices.receive(password(f"203.0.113.{i % 250}"))
     assert len(caplog.records) == LINES_A_MINUTE
-    notices.hear(password(at=WINDOW_S))
+    notices.receive(password(at=WINDOW_S))
     assert lines(caplog)[-2].endswith(f"{9 * LINES_A_MINUTE} more were not logged")
 
 
 def test_wrong_passwords_are_counted_by_user_within_bounds() -> None:
     notices = NoticeCounts(UnknownSourceTable(10))
-    notices.hear(password())
+    notices.receive(password())
     for i in range(2 * USERS_LIMIT):
-        notices.hear(password(user=f"made-up-{i}"))
-    notices.hear(password())
+        notices.receive(password(user=f"made-up-{i}"))
+    notices.receive(password())
     assert (notices.users["alice"], len(notices.users)) == (2, USERS_LIMIT)
 
 
@@ -72,11 +74,11 @@ def test_block_is_reported_and_counted() -> None:
             blocked.append(noticed)
 
     notices = NoticeCounts(UnknownSourceTable(10), [Observer()])
-    notices.hear(password())
+    notices.receive(password())
     said = Notice(
         0.0, NoticeReason.PASSWORD, TransportAddress.parse("udp:203.0.113.7:5060"), blocked_s=60
     )
-    notices.hear(said)
+    notices.receive(said)
     assert (blocked, notices.blocks) == ([said], 1)
 
 
@@ -100,7 +102,7 @@ def test_fail2ban_filter_matches_each_line(
     notices = NoticeCounts(UnknownSourceTable(10))
     for ip in ("203.0.113.7", "2001:db8::7"):
         for user in USERS:
-            notices.hear(password(ip, user))
+            notices.receive(password(ip, user))
     log = [prefix + line for line in lines(caplog)]
     assert matched(tmp_path, log) == [line.rstrip() for line in log]
 
@@ -110,7 +112,7 @@ def test_fail2ban_filter_bans_nobody_for_a_forged_line(
 ) -> None:
     """What an unknown source sent is in lines of Kamailio, and behind other words of the agent."""
     notices = NoticeCounts(UnknownSourceTable(10))
-    notices.hear(password("198.51.100.9"))
+    notices.receive(password("198.51.100.9"))
     (line,) = lines(caplog)
     forged = [
         f"kamailio: {line}",

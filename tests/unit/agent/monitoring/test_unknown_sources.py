@@ -21,7 +21,7 @@ RURI = "sip:+442071234567@edge.example"
 
 def came(agent: Agent, *datagrams: bytes) -> None:
     for data in datagrams:
-        agent.counter.hear(decisions.read(data), data)
+        agent.counter.receive(decisions.read(data), data)
 
 
 async def allow(agent: Agent, **more: Any) -> Any:
