@@ -10,7 +10,7 @@ from whence.ipc import headers
 from whence.ipc.headers import TlsReject, tls_reject_reason
 from whence.store.schema import INSIDE_KEY
 
-INSIDE_REPLY = "INSIDE"
+INSIDE_REPLY = "AGENT_REPLY"
 """The reply route of the agent's own requests; it runs only for replies of their transactions."""
 
 PEER_NAME = "$avp(whence_name)"

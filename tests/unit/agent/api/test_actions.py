@@ -319,7 +319,7 @@ def test_reload_tells_what_of_registration_counts_now_and_what_at_the_next_start
             assert said == (counts_now and first, at_the_next_start)
             assert not any(change.values())
             assert at_the_next_start == (
-                "what changed in registration response_timeout counts at the next start"
+                "what changed in registration response_timeout takes effect at the next start"
                 in caplog.text
             )
 
@@ -334,7 +334,7 @@ def test_a_faulty_file_is_a_422_with_every_fault_and_changes_nothing(tell: Tell)
         answer = await agent.ask("/v1/reload", {})
         assert answer.status_code == 422
         assert [fault["msg"] for fault in answer.json()["detail"]] == [
-            "whence.toml: edge: workers: is too small; write 1 at least",
+            "whence.toml: edge: workers: is too small; write at least 1",
             'whence.toml: edge: domian: unknown key; did you mean "domain"?',
         ]
         assert await agent.get("/v1/trunks") == before
