@@ -43,5 +43,5 @@ def test_a_reload_says_what_changed_or_what_is_wrong(rig: Rig) -> None:
     whence.file.write_text("[edge]\nworkers = 0\n", "utf-8")
     said = whence.cli("reload")
     assert said.returncode == 1
-    assert "workers: is too small; write 1 at least" in said.stderr
+    assert "workers: is too small; write at least 1" in said.stderr
     assert len(whence.get("/v1/trunks")) == 2

@@ -134,7 +134,7 @@ def test_a_file_that_was_cut_off_takes_nothing_away(scene: Scene) -> None:
     finally:
         scene.whence.file.write_text(whole)
     assert said.returncode == 1
-    assert "is empty; to have no trunk any more, leave [edge] in it" in said.stderr
+    assert "is empty; to remove all trunks, keep [edge] in it" in said.stderr
     assert scene.known() == {"alices-trunk"}
     scene.caller.call(uri(scene.whence), expect=200)
 

@@ -285,11 +285,11 @@ FAULTS = {
     "a target that is nobody": (
         '[[trunk]]\nid = "a"\nregistrar = "sip:127.0.0.2"\nuser = "a"\npassword = "hush"\n'
         'target = "sip:alice@edge.example"',
-        r'there is no user "alice"',
+        r'has no user "alice"',
     ),
     "a name twice": (
         '[[user]]\nname = "alice"\npassword = "hush"\n' * 2,
-        r'user "alice": is there 2 times',
+        r'user "alice": occurs 2 times',
     ),
 }
 
@@ -323,4 +323,4 @@ def test_a_right_file_is_called_right(rig: Rig) -> None:
     whence = rig.whence(users=["alice"], start=False)
     said = whence.cli("check", "-c", str(whence.file))
     assert (said.returncode, said.stderr) == (0, "")
-    assert "right: 0 trunks, 1 users" in said.stdout
+    assert "OK: 0 trunks, 1 user" in said.stdout

@@ -24,14 +24,15 @@ from whence.ipc.decisions import SOCKET_FILE
 from whence.store.directory import FILE
 from whence.store.schema import GENERATION_FILE
 from whence.trust import paths
-from whence.trust.paths import OF_DATABASE, Users, open_file, user_name
+from whence.trust.ownership import DATABASE_SUFFIXES
+from whence.trust.paths import Users, open_file, user_name
 
 LOCK_FILE = "agent.lock"
 RUN_LOCK_FILE = "run.lock"
 
 STATE_FILES = (
-    *(FILE + suffix for suffix in OF_DATABASE),
-    *(LOCATION_FILE + suffix for suffix in OF_DATABASE),
+    *(FILE + suffix for suffix in DATABASE_SUFFIXES),
+    *(LOCATION_FILE + suffix for suffix in DATABASE_SUFFIXES),
     *(GENERATION_FILE, CONFIG_FILE, TLS_FILE, LOCK_FILE, RUN_LOCK_FILE),
 )
 """Every file that is opened or made in a state directory, the socket excepted."""
