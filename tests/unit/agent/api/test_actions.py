@@ -186,7 +186,7 @@ def test_attempt_with_unwritable_outcome_counts_as_unwritten(
         await node.until_all(State.WAITING)
         assert node.of["acme"].reason is RegistrationReason.NOT_WRITTEN
         assert node.registrations.outcomes == {
-            AttemptOutcome.REFUSED: 1,
+            AttemptOutcome.REJECTED: 1,
             AttemptOutcome.UNWRITTEN: 1,
         }
 

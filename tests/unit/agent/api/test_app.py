@@ -388,7 +388,7 @@ def test_metrics_count_registrations_addresses_and_attempts(
         assert samples['whence_addresses{origin="learned"}'] == "2.0"
         assert samples['whence_addresses{origin="pinned"}'] == "0.0"
         assert samples['whence_registration_attempts_total{outcome="registered"}'] == "2.0"
-        assert samples['whence_registration_attempts_total{outcome="wrong_credentials"}'] == "0.0"
+        assert samples['whence_registration_attempts_total{outcome="auth_failed"}'] == "0.0"
         assert samples["whence_replies_rejected_total"] == "0.0"
 
         agent.node.clock.now = NOW + 4000
