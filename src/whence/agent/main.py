@@ -46,7 +46,7 @@ def run(path: Path) -> None:
         location.make(settings.state / LOCATION_FILE)
         write_tls_config(settings)
         observers = Observers(settings.agent, settings.state)
-        notices = NoticeCounts(observers.unknown.kept, [observers.alarms])
+        notices = NoticeCounts(observers.unknown.table, [observers.alarms])
         with (
             closing(Directory(settings.state / FILE, [observers.conflicts])) as directory,
             closing(observers.receiver([notices])) as receiver,

@@ -38,7 +38,7 @@ def test_write_tls_config_reports_an_unwritable_file(tmp_path: Path) -> None:
         write_tls_config(load(file))
 
 
-def test_render_listens_on_all_sockets_and_the_inside_one(
+def test_render_listens_on_all_sockets_and_the_agent_socket(
     tmp_path: Path,
 ) -> None:
     config = rendered(
