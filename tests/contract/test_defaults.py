@@ -9,7 +9,7 @@ import pytest
 
 from testkit.sip import Message, reply
 from testkit.wait import PATIENCE_S
-from tests.contract.inside import register
+from tests.contract.agent_requests import register
 from tests.contract.scene import Scene
 from tests.contract.world import World
 
@@ -29,7 +29,7 @@ def test_register_of_the_agent_lives_as_long_as_response_timeout(scene: Scene) -
         registrar.bind((scene.ip("registrar"), 0))
         registrar.settimeout(PATIENCE_S)
         ask = register(scene.world, agent, registrar.getsockname(), scene.name("call"))
-        agent.send(ask, scene.inside)
+        agent.send(ask, scene.agent_socket)
         for _ in range(3):  # the edge sends it at once, after 0.5 and after 1.5 s
             third = Message.parse(registrar.recv(65535))
         registrar.sendto(str(reply(third, 200)).encode(), scene.edge)
