@@ -56,7 +56,9 @@ class AgentRequestHandlers(Handlers):
         ksr.setdsturi(where)
         ksr.pv.sets("$fs", socket)
         ksr.tm.t_on_reply(AGENT_REPLY)
-        ksr.tm.t_set_fr(0, KEEPALIVE_MS if method == "OPTIONS" else self._answer_ms)
+        wait_ms = KEEPALIVE_MS if method == "OPTIONS" else self._answer_ms
+        ksr.tm.t_set_fr(0, wait_ms)
+        ksr.tm.t_set_max_lifetime(0, wait_ms)  # by default it ends after 32 s
         if ksr.tm.t_relay() < 0:
             ksr.sl.sl_reply_error()  # the agent tells its reason
         return ANSWERED
