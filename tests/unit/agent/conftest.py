@@ -1,4 +1,4 @@
-"""The API of an agent, for whatever test asks for it."""
+"""A fixture that runs a coroutine over the API of an agent."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from whence.agent.registration.client import KamailioClient
 
 @pytest.fixture
 def tell(tmp_path: Path) -> Iterator[Callable[[Story], None]]:
-    """Tell a story with the API of an agent whose trunks have just been registered."""
+    """Run a coroutine over the API of an agent whose trunks have just been registered."""
     node = Node(tmp_path)
 
     async def telling(story: Story, ip: str) -> None:

@@ -328,8 +328,8 @@ class RegistrationConfig(Table):
 
         own = self.backoff
         return Waits(
-            wrong_credentials=backoff(own.auth_failed, WAITS.wrong_credentials.jitter),
-            refused=backoff(own.rejected, WAITS.refused.jitter),
+            auth_failed=backoff(own.auth_failed, WAITS.auth_failed.jitter),
+            rejected=backoff(own.rejected, WAITS.rejected.jitter),
             unreachable=backoff(own.unreachable, WAITS.unreachable.jitter),
             retry_after_limit_s=self.retry_after_limit,
             refresh_from=self.refresh_fraction[0],

@@ -85,8 +85,8 @@ unreachable = [5, 6]
     assert registration.sockets.place_of(own) == ("203.0.113.1", 5060)
     waits = registration.waits
     assert (waits.refresh_from, waits.refresh_to) == (0.5, 0.6)
-    assert (waits.wrong_credentials.first_s, waits.wrong_credentials.limit_s) == (1, 2)
-    assert (waits.refused.first_s, waits.refused.limit_s) == (3, 4)
+    assert (waits.auth_failed.first_s, waits.auth_failed.limit_s) == (1, 2)
+    assert (waits.rejected.first_s, waits.rejected.limit_s) == (3, 4)
     assert (waits.unreachable.first_s, waits.unreachable.limit_s) == (5, 6)
     assert (registration.rate, registration.rate_per_registrar) == (7, 3)
     assert (registration.grace_s, registration.unregisters_on_stop) == (5, False)
