@@ -1,4 +1,4 @@
-"""The demo, as a whole: each of its sentences stands after the assertion that it happened."""
+"""The demo as a whole. It prints each sentence after the assertion that proves it."""
 
 import re
 import signal
@@ -23,21 +23,21 @@ SENTENCES = (
 )
 
 
-def test_the_demo_tells_its_whole_story(tmp_path: Path) -> None:
+def test_demo_prints_each_step_in_order(tmp_path: Path) -> None:
     out, errors = tmp_path / "out", tmp_path / "errors"
     with Process("demo", [sys.executable, "-m", "demo"], errors, out_file=out) as demo:
         status = demo.wait(60)
         assert demo.descendants() == []
-    said = out.read_text("utf-8")
-    assert status == 0, demo.log + said
+    output = out.read_text("utf-8")
+    assert status == 0, demo.log + output
     assert demo.log == ""
-    at = [said.lower().find(f"{n:2}. {s}".lower()) for n, s in enumerate(SENTENCES, start=1)]
-    assert -1 not in at, said
+    at = [output.lower().find(f"{n:2}. {s}".lower()) for n, s in enumerate(SENTENCES, start=1)]
+    assert -1 not in at, output
     assert at == sorted(at)
-    assert "All of it happened" in said.splitlines()[-1]
+    assert "All of it happened" in output.splitlines()[-1]
 
 
-def test_a_demo_that_is_kept_goes_on_until_it_is_ended(tmp_path: Path) -> None:
+def test_demo_with_keep_runs_until_a_signal(tmp_path: Path) -> None:
     out, errors = tmp_path / "out", tmp_path / "errors"
     argv = [sys.executable, "-m", "demo", "--keep"]
     with Process("demo", argv, errors, out_file=out, stop_within_s=PATIENCE_S) as demo:

@@ -127,7 +127,7 @@ class AgentParts:
     ) -> FastAPI:
         """Build the API with the paths and metrics of both agents, and with further `metrics`."""
         observers, directory = self.observers, self.directory
-        unknown = UnknownSources(directory, registrations, observers.unknown.kept)
+        unknown = UnknownSources(directory, registrations, observers.unknown.table)
 
         async def health() -> Health:
             return Health(kamailio=await kamailio_lives(), directory=directory.can_write())

@@ -336,9 +336,9 @@ def test_explain_asks_what_it_was_told_and_shows_each_step(api: Api) -> None:
                     "rule": "address",
                     "message": "udp:192.0.2.1:5060",
                     "left": ["acme", "bell"],
-                    "against": ["learned 192.0.2.1 over udp, port 5060", ""],
+                    "fitting": ["learned 192.0.2.1 over udp, port 5060", ""],
                 },
-                {"rule": "token", "message": "a", "left": [], "against": []},
+                {"rule": "token", "message": "a", "left": [], "fitting": []},
             ],
         },
     )
@@ -379,7 +379,7 @@ CALL = {
     "reason": "ambiguous",
     "message": "nothing tells them apart",
     "named": ["acme", "bell"],
-    "known": False,
+    "from_cache": False,
 }
 
 
@@ -388,7 +388,7 @@ def test_explain_tells_a_call_as_it_was_and_as_it_would_be_now(api: Api) -> None
         "rule": "number",
         "message": "4420 in Request-URI",
         "left": ["acme"],
-        "against": ["its 44*"],
+        "fitting": ["its 44*"],
     }
     now = {
         "decision": "identified",
@@ -404,7 +404,7 @@ def test_explain_tells_a_call_as_it_was_and_as_it_would_be_now(api: Api) -> None
         "trunk": None,
         "reason": "ambiguous",
         "message": "nothing tells them apart",
-        "steps": [{**step, "left": ["acme", "bell"], "against": ["its 44*", "its 44*"]}],
+        "steps": [{**step, "left": ["acme", "bell"], "fitting": ["its 44*", "its 44*"]}],
     }
     calls = [{**CALL, "then": None, "now": None}, {**CALL, "then": then, "now": now}]
     api.answers["/v1/calls/a%2Fb%40x%2E"] = (200, calls)

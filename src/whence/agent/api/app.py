@@ -155,7 +155,7 @@ def make(parts: ApiParts, clock: Callable[[], float] = time.time) -> FastAPI:
                 message=found.message,
                 remedy=found.remedy,
             )
-            for found in await parts.conflicts.look()
+            for found in await parts.conflicts.search()
         ]
 
     @api.post("/v1/explain")

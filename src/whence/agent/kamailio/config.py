@@ -70,7 +70,7 @@ def render(settings: Config, file: Path) -> str:
             {"address": str(socket), "advertise": _advertised(edge, socket)}
             for socket in edge.listen
         ],
-        inside=edge.agent_socket,
+        agent_socket=edge.agent_socket,
         dialog_s=cookie.OLD_S,
         ended=record.ENDED,
         scanners=SCANNERS,

@@ -83,7 +83,7 @@ async def _supervise(file: Path, settings: Config) -> None:
     )
     # A killed run must not look like an operator's stop: the agent would take everything back.
     agent = Child("agent", [*_whence(), "agent", "-c", str(file.absolute())], signal.SIGKILL)
-    sighup.handle(loop, agent.hang_up)
+    sighup.handle(loop, agent.on_sighup)
     try:
         kamailio.start()
         agent.start()
@@ -260,7 +260,7 @@ class Child:
         self._process.wait()
         self._show_rest()
 
-    def hang_up(self) -> None:
+    def on_sighup(self) -> None:
         """Pass SIGHUP on: read the file again."""
         if self._process is not None and self.running:
             self._process.send_signal(signal.SIGHUP)

@@ -213,7 +213,7 @@ nameserver = "dns.example"
         ],
     ),
     "no socket": ("[edge]\nlisten = []\n", ["edge: listen: is empty; write at least one"]),
-    "the inside socket in listen": (
+    "the agent socket in listen": (
         '[edge]\nagent_socket = "udp:127.0.0.1:5060"\n',
         [
             'edge: agent_socket: "udp:127.0.0.1:5060" is in listen, too, but is only for the '

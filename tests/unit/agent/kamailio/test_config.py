@@ -38,7 +38,7 @@ def test_write_tls_config_reports_an_unwritable_file(tmp_path: Path) -> None:
         write_tls_config(load(file))
 
 
-def test_render_listens_on_all_sockets_and_the_inside_one(
+def test_render_listens_on_all_sockets_and_the_agent_socket(
     tmp_path: Path,
 ) -> None:
     config = rendered(
@@ -52,12 +52,12 @@ def test_render_listens_on_all_sockets_and_the_inside_one(
         "listen=udp:[::1]:5060",
         "listen=udp:127.0.0.1:5070",
     ]
-    worker, inside = re.findall(r"^(?:socket_workers=1.*|listen=udp:127.0.0.1:5070)$", config, re.M)
-    assert worker.startswith("socket_workers=1") and inside.endswith("5070")
+    worker, agent = re.findall(r"^(?:socket_workers=1.*|listen=udp:127.0.0.1:5070)$", config, re.M)
+    assert worker.startswith("socket_workers=1") and agent.endswith("5070")
     assert "children=3" in lines(config, "children=")
 
 
-def test_render_advertises_for_all_but_the_inside_socket(
+def test_render_advertises_for_all_but_the_agent_socket(
     tmp_path: Path,
 ) -> None:
     config = rendered(tmp_path, '[edge]\nadvertise = "203.0.113.1:5070"\n')

@@ -98,7 +98,7 @@ def test_register_that_unregisters_has_expires_0() -> None:
 
 
 def test_options_to_the_edge_has_max_forwards_1() -> None:
-    lines = options("sip:127.0.0.1:5062", "call-1", 1, VIA, ["X-Whence-Key: k"]).decode()
+    lines = options("sip:127.0.0.1:5062", "call-1", 1, VIA, ["X-Whence-Mac: k"]).decode()
     assert lines.startswith("OPTIONS sip:127.0.0.1:5062 SIP/2.0\r\n")
     assert "\r\nMax-Forwards: 1\r\n" in lines
     assert lines.endswith("\r\n\r\n")
@@ -115,7 +115,7 @@ def test_read_reply_has_all_fields() -> None:
             "Min-Expires: 60",
             "Retry-After: 5 (busy);duration=10",
             "X-Whence-Source: udp:192.0.2.1:5060",
-            "X-Whence-Key: mac",
+            "X-Whence-Mac: mac",
         )
     )
     assert received == Received(
@@ -288,8 +288,8 @@ def test_read_source_header_twice_is_empty() -> None:
         reply(
             "X-Whence-Source: udp:192.0.2.66:5060",
             "X-Whence-Source: udp:192.0.2.1:5060",
-            "X-Whence-Key: one",
-            "X-Whence-Key: two",
+            "X-Whence-Mac: one",
+            "X-Whence-Mac: two",
         )
     )
     assert (received.source, received.mac) == ("", "")

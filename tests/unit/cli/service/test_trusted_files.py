@@ -296,7 +296,7 @@ def test_calls_file_that_is_anothers_is_not_written(
         os.chown(file, NOBODY, NOBODY)
     calls = CallsFile(file)
     calls.write(decisions.read(datagram()))
-    assert calls.unwritten == 1
+    assert calls.errors == 1
     assert f"{file}: calls are not written: {file} " in caplog.text
     assert victim.read_text() == "root's own words\n"
     file.unlink()
