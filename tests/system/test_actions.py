@@ -43,5 +43,5 @@ def test_reload_prints_the_changes_or_the_faults(rig: Rig) -> None:
     whence.file.write_text("[edge]\nworkers = 0\n", "utf-8")
     result = whence.cli("reload")
     assert result.returncode == 1
-    assert "workers: is too small; write 1 at least" in result.stderr
+    assert "workers: is too small; write at least 1" in result.stderr
     assert len(whence.get("/v1/trunks")) == 2

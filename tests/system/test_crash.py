@@ -88,7 +88,7 @@ def test_run_killed_leaves_no_process_and_no_port(scene: Scene) -> None:
     whence.kill_run()
     eventually(lambda: not any(map(alive, left)), what="the end of agent and Kamailio")
     assert not udp_bound(*whence.address)
-    assert not udp_bound(*whence.inside)
+    assert not udp_bound(*whence.agent_socket)
     assert not tcp_bound(whence.address[0], API_PORT)
     whence.start()
     scene.call()

@@ -102,8 +102,8 @@ def test_response_is_valid_for_kamailio(
     )
     whence.wait_registered(name)
     first, second = provider.registers()
-    assert (first.credential("nonce"), second.credential("algorithm")) == (None, algorithm)
-    assert second.credential("qop") == ("auth" if qop else None)
+    assert (first.auth_param("nonce"), second.auth_param("algorithm")) == (None, algorithm)
+    assert second.auth_param("qop") == ("auth" if qop else None)
 
 
 @pytest.mark.parametrize(("algorithm", "stored"), [("SHA-256", "md5"), ("MD5", "sha256")])
@@ -132,9 +132,9 @@ def test_nonce_is_reused_with_a_count_and_no_replay(shared_rig: Rig, whence: Whe
     for expires in (1800, 900):
         register_again(whence, provider, name, expires)
     seen = provider.registers()
-    assert [one.credential("nc") for one in seen] == [None, "00000001", "00000002", "00000003"]
-    assert len({one.credential("nonce") for one in seen[1:]}) == 1
-    assert len({one.credential("cnonce") for one in seen[1:]}) == 3
+    assert [one.auth_param("nc") for one in seen] == [None, "00000001", "00000002", "00000003"]
+    assert len({one.auth_param("nonce") for one in seen[1:]}) == 1
+    assert len({one.auth_param("cnonce") for one in seen[1:]}) == 3
 
     replayer = shared_rig.endpoint(f"replays-to-{name}")
     replay = request(
@@ -154,10 +154,10 @@ def test_nonce_valid_once_costs_a_challenge_and_no_failure(shared_rig: Rig, when
     provider, name = new_provider(shared_rig, whence, Digest(uses="once"))
     whence.wait_registered(name)
     register_again(whence, provider, name, 1800)
-    nonces = [one.credential("nonce") for one in provider.registers()]
+    nonces = [one.auth_param("nonce") for one in provider.registers()]
     assert len(nonces) == 4
     assert nonces[1] == nonces[2] != nonces[3]
-    assert [one.credential("nc") for one in provider.registers()][3] == "00000001"
+    assert [one.auth_param("nc") for one in provider.registers()][3] == "00000001"
     assert whence.trunk(name)["failures"] == 0
 
 
@@ -168,7 +168,7 @@ def test_nonce_expired_is_replaced_without_a_failure(shared_rig: Rig, whence: Wh
     whence.wait_registered(name)
     details, seen = whence.trunk(name), provider.registers()
     assert (details["failures"], details["last_status"]) == (0, 200)
-    assert seen[1].credential("nonce") == seen[2].credential("nonce") != seen[3].credential("nonce")
+    assert seen[1].auth_param("nonce") == seen[2].auth_param("nonce") != seen[3].auth_param("nonce")
     assert "expired" not in whence.log
 
 

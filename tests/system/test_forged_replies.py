@@ -104,7 +104,7 @@ def scene(shared_rig: Rig) -> Scene:
     return scene
 
 
-SOURCE_HEADERS: Headers = [("X-Whence-Source", "udp:127.0.0.9:5060"), ("X-Whence-Key", "0" * 32)]
+SOURCE_HEADERS: Headers = [("X-Whence-Source", "udp:127.0.0.9:5060"), ("X-Whence-Mac", "0" * 32)]
 
 
 @pytest.mark.parametrize("headers", [[], SOURCE_HEADERS], ids=["plain", "with a source header"])
@@ -118,10 +118,13 @@ def test_forged_200_to_each_socket_is_not_learned(
     for vias in (
         [f"SIP/2.0/UDP {place(whence.address)};{branch}"],
         [f"SIP/2.0/UDP {place(at)};{branch}" for at in (whence.address, agent)],
-        [f"SIP/2.0/UDP {place(at)};{branch}" for at in (whence.address, whence.inside, agent)],
+        [
+            f"SIP/2.0/UDP {place(at)};{branch}"
+            for at in (whence.address, whence.agent_socket, agent)
+        ],
     ):
         forged = with_vias(granting(scene.registered, *headers), *vias)
-        scene.send_as_unknown_source(forged, whence.address, whence.inside, agent)
+        scene.send_as_unknown_source(forged, whence.address, whence.agent_socket, agent)
     assert (whence.get("/v1/addresses"), whence.get("/v1/trunks")) == before
 
 
@@ -130,7 +133,7 @@ def test_forged_200_during_a_register_is_not_learned(scene: Scene) -> None:
     register, before = scene.next_register(), scene.learned()
     (agent,) = ports_of(whence.agent_pid())
     forged = granting(with_another_branch(register))
-    scene.send_as_unknown_source(forged, whence.address, whence.inside, agent)
+    scene.send_as_unknown_source(forged, whence.address, whence.agent_socket, agent)
     assert scene.learned() == before
     assert whence.trunk("alices-trunk")["state"] == "registering"
 
@@ -146,7 +149,7 @@ def test_forged_refusal_during_a_register_is_ignored(scene: Scene, status: int) 
     register = scene.next_register()
     forged = reply(with_another_branch(register), status, headers=[("Min-Expires", "7200")])
     (agent,) = ports_of(scene.whence.agent_pid())
-    scene.send_as_unknown_source(forged, scene.whence.address, scene.whence.inside, agent)
+    scene.send_as_unknown_source(forged, scene.whence.address, scene.whence.agent_socket, agent)
     assert scene.whence.trunk("alices-trunk")["state"] == "registering"
     scene.grant(register)
     scene.whence.wait_registered()
@@ -202,9 +205,9 @@ def test_inside_socket_refuses_an_unknown_source(scene: Scene) -> None:
                 ("Content-Length", "0"),
             ),
         )
-        for mac in ([], [("X-Whence-Key", "0" * 32)])
+        for mac in ([], [("X-Whence-Mac", "0" * 32)])
     ):
-        assert scene.unknown_source.ask(forged, scene.whence.inside).status == 403
+        assert scene.unknown_source.ask(forged, scene.whence.agent_socket).status == 403
 
 
 def test_call_after_forged_replies_is_identified(scene: Scene, shared_rig: Rig) -> None:

@@ -41,7 +41,7 @@ do so many refreshes, and registrations would expire.
 """
 
 SOURCE_HEADERS = (
-    "X-Whence-Source: udp:%(forger)s\r\nX-Whence-Key: %(key)s\r\n"
+    "X-Whence-Source: udp:%(forger)s\r\nX-Whence-Mac: %(key)s\r\n"
     "x-whence-tls-reject-reason: other\r\nX-Whence-Trunk: t0\r\n"
 )
 
@@ -69,7 +69,7 @@ class Scene:
 
     @property
     def sockets(self) -> Sequence[Address]:
-        return self.whence.address, self.whence.inside, self.agent
+        return self.whence.address, self.whence.agent_socket, self.agent
 
     def newest(self) -> dict[str, Register]:
         """Return account → its last REGISTER."""
@@ -170,7 +170,7 @@ def burst(scene: Scene) -> None:
                 scene.refresh()
             sender.send(reply, to)
             if number % SLICE == 0:
-                for socket in (scene.whence.address, scene.whence.inside):
+                for socket in (scene.whence.address, scene.whence.agent_socket):
                     register = request("OPTIONS", f"sip:{place(socket)}", scene.witness.address)
                     assert scene.witness.ask(register, socket).status == 403
                 eventually(
@@ -182,13 +182,15 @@ def burst(scene: Scene) -> None:
 
 def forgeries(scene: Scene, count: int) -> Iterator[tuple[Endpoint, Address, bytes]]:
     """Yield (sender, destination, reply), of each kind in turn."""
-    edge, inside = scene.whence.address, scene.whence.inside
+    edge, agent_socket = scene.whence.address, scene.whence.agent_socket
     source_headers = [
         "",
         SOURCE_HEADERS
         % {"forger": place(scene.unknown_source.address), "key": secrets.token_hex(16)},
     ]
-    kinds = cycle(product(scene.forgers, (edge, inside), source_headers, range(3), (True, False)))
+    kinds = cycle(
+        product(scene.forgers, (edge, agent_socket), source_headers, range(3), (True, False))
+    )
     pending, real = aim_at_the_pending_one(scene), cycle(aims_at_real_trunks(scene))
     # These branches begin like the edge's own; only their secret is guessed.
     branch = scene.pending.all("Via")[0].partition("branch=")[2].partition(".")[0]
@@ -197,7 +199,9 @@ def forgeries(scene: Scene, count: int) -> Iterator[tuple[Endpoint, Address, byt
         status, agents_via, fields = next(real) if aims_at_real else pending
         vias = [f"Via: SIP/2.0/UDP {place(edge)};branch={branch}.{guess + number:032x}.0\r\n"]
         if way == 2:
-            vias.append(f"Via: SIP/2.0/UDP {place(inside)};branch={branch}.{guess:032x}.0\r\n")
+            vias.append(
+                f"Via: SIP/2.0/UDP {place(agent_socket)};branch={branch}.{guess:032x}.0\r\n"
+            )
         if way:
             vias.append(f"Via: {agents_via}\r\n")
         head = f"SIP/2.0 {status}\r\n{''.join(vias)}"

@@ -36,7 +36,7 @@ def test_trunk_at_an_ipv6_registrar_gets_its_calls(rig: Rig) -> None:
 
 
 def test_ipv6_inside_socket_and_tcp_work(rig: Rig) -> None:
-    port, inside, registrar = rig.network.port(), rig.network.port(), rig.network.port()
+    port, agent_port, registrar = rig.network.port(), rig.network.port(), rig.network.port()
     provider = rig.provider(accounts=ACCOUNTS, at=("::1", registrar))
     pbx = Pbx(rig)
     by_tcp = trunk("by-tcp", provider, "acct1", pbx.uri, registrar=provider.uri_over("tcp"))
@@ -44,7 +44,7 @@ def test_ipv6_inside_socket_and_tcp_work(rig: Rig) -> None:
         trunks=[by_tcp],
         edge={
             "listen": [f"tcp:[::1]:{port}", f"udp:{rig.ip('edge')}:{SIP_PORT}"],
-            "agent_socket": f"udp:[::1]:{inside}",
+            "agent_socket": f"udp:[::1]:{agent_port}",
         },
     )
     whence.wait_registered()

@@ -201,7 +201,7 @@ def test_metrics_have_registrations_and_addresses(scene: Scene) -> None:
         "whence_registrations_active 2.0",
         'whence_addresses{origin="learned"} 2.0',
         'whence_registration_attempts_total{outcome="registered"} 2.0',
-        'whence_registration_attempts_total{outcome="wrong_credentials"} 1.0',
+        'whence_registration_attempts_total{outcome="auth_failed"} 1.0',
     ):
         assert line in output.splitlines(), output
 

@@ -138,7 +138,7 @@ def test_reload_of_a_truncated_file_changes_nothing(scene: Scene) -> None:
     finally:
         scene.whence.file.write_text(whole)
     assert result.returncode == 1
-    assert "is empty; to have no trunk any more, leave [edge] in it" in result.stderr
+    assert "is empty; to remove all trunks, keep [edge] in it" in result.stderr
     assert scene.trunks_with_an_address() == {"alices-trunk"}
     scene.caller.call(uri(scene.whence), expect=200)
 

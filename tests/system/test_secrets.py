@@ -82,7 +82,7 @@ def secrets(whence: Whence) -> dict[str, str]:
     """Return name → secret."""
     with closing(sqlite3.connect(f"file:{whence.state}/directory.db?mode=ro", uri=True)) as db:
         keys = dict(db.execute("SELECT key, value FROM meta WHERE key LIKE '%key'").fetchall())
-    assert keys.keys() == {"inside_key", "dialog_key", "fingerprint_key"}
+    assert keys.keys() == {"agent_key", "dialog_key", "fingerprint_key"}
     return {
         **keys,
         "trunk's password": TRUNK_PASSWORD,

@@ -18,7 +18,7 @@ from testkit.network import SIP_PORT
 from testkit.process import Process, beside_python
 from testkit.rig import Rig
 from testkit.wait import PATIENCE_S, eventually
-from testkit.whence import API_PORT, INSIDE_PORT, Whence
+from testkit.whence import AGENT_PORT, API_PORT, Whence
 from whence.store.directory import Directory
 
 
@@ -106,7 +106,7 @@ def test_run_beside_an_agent_is_refused(rig: Rig) -> None:
     [
         (socket.SOCK_DGRAM, SIP_PORT, "the socket udp:{ip}:5060 is in use; "),
         (socket.SOCK_STREAM, SIP_PORT, "the socket tcp:{ip}:5060 is in use; "),
-        (socket.SOCK_DGRAM, INSIDE_PORT, "the socket udp:{ip}:5062 is in use; "),
+        (socket.SOCK_DGRAM, AGENT_PORT, "the socket udp:{ip}:5062 is in use; "),
         (socket.SOCK_STREAM, API_PORT, "the API's address {ip}:8088 cannot be used: "),
     ],
     ids=["edge-udp", "edge-tcp", "inside", "api"],
@@ -285,11 +285,11 @@ FAULTS = {
     "an unknown target": (
         '[[trunk]]\nid = "a"\nregistrar = "sip:127.0.0.2"\nuser = "a"\npassword = "hush"\n'
         'target = "sip:alice@edge.example"',
-        r'there is no user "alice"',
+        r'has no user "alice"',
     ),
     "a name twice": (
         '[[user]]\nname = "alice"\npassword = "hush"\n' * 2,
-        r'user "alice": is there 2 times',
+        r'user "alice": occurs 2 times',
     ),
 }
 
@@ -323,4 +323,4 @@ def test_valid_file_passes_the_check(rig: Rig) -> None:
     whence = rig.whence(users=["alice"], start=False)
     result = whence.cli("check", "-c", str(whence.file))
     assert (result.returncode, result.stderr) == (0, "")
-    assert "right: 0 trunks, 1 users" in result.stdout
+    assert "OK: 0 trunks, 1 user" in result.stdout

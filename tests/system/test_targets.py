@@ -142,7 +142,7 @@ def test_target_gets_trunk_and_source_of_the_edge_only(scene: Scene) -> None:
         ("X-Whence-Trunk", "forged"),
         ("x-whence-trunk", "forged"),
         ("X-Whence-Source", "udp:198.51.100.1:5060"),
-        ("X-Whence-Key", "forged"),
+        ("X-Whence-Mac", "forged"),
         ("X-Whence-Next-Hop", "sip:198.51.100.1"),
         ("X-Whence-Socket", "udp:198.51.100.1:5060"),
     ]

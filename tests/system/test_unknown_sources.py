@@ -127,7 +127,7 @@ def test_unknown_source_with_a_to_tag_gets_481(scene: Scene, method: str) -> Non
 LATIN = "\udce9\udcff"  # two bytes that are not UTF-8
 HAS = ["From", "To", "Call-ID", "CSeq", "Contact", "Via", "Max-Forwards"]
 MAY_HAVE = ["P-Called-Party-ID", "User-Agent", "Route", "Authorization", f"X-{LATIN}"]
-MAY_HAVE += ["X-Whence-Key", "X-Whence-Next-Hop", "X-Whence-Socket"]
+MAY_HAVE += ["X-Whence-Mac", "X-Whence-Next-Hop", "X-Whence-Socket"]
 
 
 def with_latin(message: Message, where: str) -> Message:
@@ -148,7 +148,7 @@ def test_message_with_latin_1_bytes_breaks_nothing(scene: Scene, where: str, met
     for sender in (scene.unknown_source, scene.at_provider):
         for tag in (None, "tag"):
             whole = request(method, uri(scene.whence, "nobody"), sender.address, to_tag=tag)
-            for socket in (scene.whence.address, scene.whence.inside):
+            for socket in (scene.whence.address, scene.whence.agent_socket):
                 sender.send(with_latin(whole, where), socket)
     assert try_to_call(scene.unknown_source, scene.whence) == 403
 
@@ -179,7 +179,7 @@ BROKEN = {
 @pytest.mark.parametrize("broken", BROKEN)
 def test_broken_message_breaks_nothing(scene: Scene, broken: str) -> None:
     for sender in (scene.unknown_source, scene.at_provider):
-        for socket in (scene.whence.address, scene.whence.inside):
+        for socket in (scene.whence.address, scene.whence.agent_socket):
             for _ in range(4):
                 sender.send(BROKEN[broken], socket)
     scene.assert_still_serving()

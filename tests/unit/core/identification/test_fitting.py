@@ -8,7 +8,7 @@ from tests.unit.core.identification.evidence import at
 from tests.unit.core.registration.world import NOW
 from whence.core.identification.address import Address, Origin
 from whence.core.identification.decision import Compared, Rule, Step
-from whence.core.identification.explain import against
+from whence.core.identification.explain import fitting
 from whence.core.identification.request import Evidence
 from whence.core.identification.trunk import Trunk
 from whence.core.sip.transport_address import TransportAddress
@@ -22,7 +22,7 @@ def told(
     """What of trunk acme is said to have fitted."""
     acme = Trunk("acme", "t0ken", "acct1", "sip:a@b", addresses)
     evidence = Evidence((acme,), {"t0ken": "acme"}, {("+44201234", "acme"): "+4420*"})
-    (said,) = against(Step(rule, compared, ("acme",), (value,)), SOURCE, evidence, NOW)
+    (said,) = fitting(Step(rule, compared, ("acme",), (value,)), SOURCE, evidence, NOW)
     return said
 
 
@@ -77,4 +77,4 @@ def test_a_port_is_that_of_the_address_that_was_learned_from_it() -> None:
 
 def test_an_owner_of_a_token_that_has_no_address_there_is_told_of_too() -> None:
     step = Step(Rule.TOKEN, Compared.TOKEN_ELSEWHERE, ("elsewhere",), ("t0ken",))
-    assert against(step, SOURCE, Evidence((), {}, {}), NOW) == ("its token",)
+    assert fitting(step, SOURCE, Evidence((), {}, {}), NOW) == ("its token",)

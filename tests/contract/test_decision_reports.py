@@ -64,7 +64,7 @@ def test_a_call_is_told_with_its_trunk_also_when_the_worker_knows_it(
         ip, port = trunk.at.address
         assert str(heard.source) == f"udp:{ip}:{port}"
         assert (heard.ruri, heard.to) == (invite.request_uri, "sip:+44201234@edge.example")
-        assert heard.known is known
+        assert heard.from_cache is known
 
 
 @pytest.mark.parametrize("method", ["INVITE", "OPTIONS", "MESSAGE", "SUBSCRIBE", "MADEUP"])

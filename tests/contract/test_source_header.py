@@ -28,7 +28,7 @@ SPELLINGS = {
 NAMES = (
     "X-Whence-Trunk",
     "X-Whence-Source",
-    "X-Whence-Key",
+    "X-Whence-Mac",
     "X-Whence-Next-Hop",
     "X-Whence-Socket",
 )
