@@ -6,9 +6,10 @@ None of it uses the product's code, so that a fault in its parser cannot hide in
 import hashlib
 import re
 import secrets
+import select
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count, groupby
@@ -353,6 +354,27 @@ class Endpoint:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def expect_any(
+    endpoints: Collection[Endpoint],
+    wanted: Callable[[Message], bool],
+    within_s: float = PATIENCE_S,
+    what: str = "the message",
+) -> tuple[Endpoint, Message]:
+    """Return the first message that is *wanted* at any of these UDP endpoints, and where it came.
+
+    It drops other messages. Raises: AssertionError if none arrives.
+    """
+    by_socket = {endpoint._socket: endpoint for endpoint in endpoints}
+    give_up_at = time.monotonic() + within_s
+    while (left_s := give_up_at - time.monotonic()) > 0:
+        for readable in select.select(list(by_socket), [], [], left_s)[0]:
+            data, source = readable.recvfrom(65535)
+            endpoint, message = by_socket[readable], Message.parse(data, source)
+            if not endpoint._is_repeated(data, source) and wanted(message):
+                return endpoint, message
+    raise AssertionError(f"{what} did not come within {within_s:g} s")
 
 
 def acknowledgement(invite: Message, refusal: Message) -> Message:

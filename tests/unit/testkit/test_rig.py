@@ -16,7 +16,7 @@ from testkit.network import Network
 from testkit.process import Process, alive
 from testkit.provider import Contact, Provider
 from testkit.rig import Rig
-from testkit.sip import Endpoint, Message, once, reply, request
+from testkit.sip import Endpoint, Message, expect_any, once, reply, request
 from testkit.sipp import Load
 from testkit.wait import eventually
 
@@ -196,6 +196,20 @@ def test_endpoint_sends_and_answers_requests(rig: Rig) -> None:
     assert (answer.status, answer.call_id) == (404, asked.call_id)
     assert b"X-Byte: \xff" in bytes(answer)
     assert answer.source == server.address
+
+
+def test_expect_any_returns_the_endpoint_that_received(rig: Rig) -> None:
+    sender, one, other = rig.unknown_source(), rig.endpoint("one"), rig.endpoint("other")
+    unwanted = request("OPTIONS", "sip:one@invalid", sender.address)
+    wanted = request("INVITE", "sip:other@invalid", sender.address)
+    sender.send(unwanted, one.address)
+    sender.send(wanted, other.address)
+    at, message = expect_any([one, other], lambda m: m.method == "INVITE", what="an INVITE")
+    assert (at, message.call_id) == (other, wanted.call_id)
+    sender.send(wanted, other.address)  # a retransmission
+    sender.send(request("INVITE", "sip:one@invalid", sender.address), one.address)
+    at, _ = expect_any([other, one], lambda m: m.method == "INVITE", what="another INVITE")
+    assert at is one
 
 
 def test_caller_calls_a_phone(rig: Rig) -> None:
