@@ -15,7 +15,7 @@ from pathlib import Path
 
 import uvloop
 
-from whence.agent.dropin import api as api_uac
+from whence.agent.api import uac
 from whence.agent.dropin.config import DropInConfig, load
 from whence.agent.dropin.monitor import RegistrationMonitor
 from whence.agent.monitoring.decision_receiver import DecisionReceiver
@@ -116,7 +116,7 @@ async def _serve(
         """Nothing is unregistered: it is not ours."""
 
     api = parts.api(tracked, lambda _: None, kamailio_lives)
-    api_uac.add(api, tracked)
+    uac.add(api, tracked)
     log.info("agent that registers nothing; API at http://%s", settings.agent.api_listen)
     await parts.run(api, {"tracked": tracked.run()}, nothing)
     log.info("agent stopped")
