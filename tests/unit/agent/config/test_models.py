@@ -826,10 +826,10 @@ def test_call_log_file_is_relative_and_writable(tmp_path: Path) -> None:
 
 
 def test_state_dir_leaves_room_for_a_socket_path(tmp_path: Path) -> None:
-    longest = "/" + "x" * 96
+    longest = "/" + "x" * 91
     assert loaded(tmp_path, f'[agent]\nstate_dir = "{longest}"').agent.state_dir == longest
     (fault,) = faults(tmp_path, f'[agent]\nstate_dir = "{longest}x"')
-    assert fault.endswith("is too long for the socket in it; write a path of at most 97 characters")
+    assert fault.endswith("is too long for the socket in it; write a path of at most 92 characters")
 
 
 @pytest.mark.parametrize(
