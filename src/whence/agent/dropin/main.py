@@ -15,7 +15,7 @@ from pathlib import Path
 
 import uvloop
 
-from whence.agent.dropin import api as dropin_api
+from whence.agent.api import uac
 from whence.agent.dropin.config import DropInConfig, load
 from whence.agent.dropin.monitor import RegistrationMonitor
 from whence.agent.monitoring.decision_receiver import DecisionReceiver
@@ -116,7 +116,7 @@ async def _serve(
         """Unregister nothing at the end: the registrations are those of `uac`."""
 
     api = parts.api(monitor, lambda _: None, kamailio_lives)
-    dropin_api.add(api, monitor)
+    uac.add(api, monitor)
     log.info("agent started, registers nothing; API at http://%s", settings.agent.api_listen)
     await parts.run(api, {"monitor": monitor.run()}, keep_registrations)
     log.info("agent stopped")
