@@ -153,7 +153,7 @@ def test_an_answer_heard_on_the_wire_is_good_once(scene: Scene) -> None:
     assert ask(3, heard).status == 401
 
 
-def test_a_users_own_call_is_refused(scene: Scene) -> None:
+def test_call_of_a_local_user_is_refused(scene: Scene) -> None:
     """Not part of Whence yet: registered or not, to a user, a number or anybody else."""
     assert scene.register() == 200
     rang = len(scene.bob.calls())

@@ -52,7 +52,7 @@ def test_ipv6_alone(rig: Rig) -> None:
     assert came["X-Whence-Source"].startswith("tcp:[::1]:")
 
 
-def test_an_ipv4_address_written_as_ipv6_is_that_ipv4_address(rig: Rig) -> None:
+def test_transport_address_of_mapped_ipv4_is_ipv4(rig: Rig) -> None:
     """In the file, and where somebody asks or admits (RFC 4291 2.5.5.2)."""
     pbx = Pbx(rig)
     one, other, third = rig.endpoint("one"), rig.endpoint("other"), rig.endpoint("third")

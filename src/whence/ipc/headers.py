@@ -2,8 +2,8 @@
 
 The agent's request names a next hop and the socket from which the edge sends it. The edge adds a
 *source header* to the reply: the address that the answer came from. A MAC with the agent key covers
-both. Only the edge and the agent have that key, and no message carries it. So an unknown source
-whose reply the edge forwards cannot write these headers, nor can a process on the agent port.
+both. Only the edge and the agent have that key, and no message carries it. So neither the
+sender of a forwarded reply nor a process on the agent port can write these headers.
 """
 
 from __future__ import annotations
