@@ -220,4 +220,4 @@ def _news(
     if database.execute("SELECT 1 FROM trunk WHERE id = ?", (after.trunk_id,)).fetchone() is None:
         return ()
     events = history.tracked_events(before, after, step.at)
-    return events + history.ignored(before, step.actions, after.last_status)
+    return events + history.ignored_replies(before, step.actions, after.last_status)

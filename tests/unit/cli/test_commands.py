@@ -45,7 +45,7 @@ def file(tmp_path: Path) -> Path:
 def test_a_right_file_is_said_to_be_right(file: Path) -> None:
     done = whence("check", "-c", file)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"{file}: right: 1 trunks, 1 users\n"
+    assert done.stdout == f"{file}: OK: 1 trunk, 1 user\n"
 
 
 def test_what_would_conflict_is_a_warning_and_no_fault(file: Path) -> None:
@@ -57,7 +57,7 @@ def test_what_would_conflict_is_a_warning_and_no_fault(file: Path) -> None:
     done = whence("check", "-c", file)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
-        f"{file}: right: 2 trunks, 1 users",
+        f"{file}: OK: 2 trunks, 1 user",
         f"{file}: warning: trunks acme, bell at 192.0.2.1:5060: the same number +442071234567; "
         "leave it to one of them, or write fallback = true for the one that is to take its calls",
     ]
@@ -68,7 +68,7 @@ def test_a_wrong_file_ends_with_2_and_each_fault_on_a_line(file: Path) -> None:
     done = whence("check", "-c", file)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines() == [
-        "whence.toml: edge: workers: is too small; write 1 at least",
+        "whence.toml: edge: workers: is too small; write at least 1",
         'whence.toml: edge: domian: unknown key; did you mean "domain"?',
     ]
 

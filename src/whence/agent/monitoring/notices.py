@@ -1,6 +1,7 @@
-"""What the edge noticed of unknown sources: listed, counted, and a bounded part of it logged.
+"""The edge's notices on unknown sources. They are listed and counted; wrong passwords are logged.
 
-The line of a wrong password is what packaging/fail2ban/filter.d/whence.conf matches: change both.
+The number of logged lines is bounded. packaging/fail2ban/filter.d/whence.conf matches these lines:
+change both together.
 """
 
 from __future__ import annotations
@@ -18,39 +19,39 @@ from whence.ipc.notices import Notice
 log = logging.getLogger(__name__)
 
 LINES_A_MINUTE = 60
-"""How many lines on wrong passwords are logged in a minute; more are counted."""
+"""How many lines on wrong passwords are logged in a minute. Further ones are counted."""
 
 WINDOW_S = 60.0
 
 USERS_LIMIT = 10_000
-"""A source has few tries before it is blocked: names made up push no user out soon."""
+"""How many user names are counted. A source is blocked after a few forged names."""
 
 
 class BlockObserver(Protocol):
     """Acts on blocked sources. Called in the loop; it must not wait, nor raise."""
 
     def password_guessed(self, notice: Notice) -> None:
-        """The edge blocked a source because it guessed phones' passwords."""
+        """Act on a source that the edge blocked, since it guessed phones' passwords."""
 
 
 @dataclass
 class NoticeCounts:
-    """Counts notices."""
+    """Lists the sources of notices, and counts the notices by reason."""
 
     unknown_sources: UnknownSourceTable
     observers: Sequence[BlockObserver] = ()
     counts: Counter[NoticeReason] = field(default_factory=Counter)
     blocks: int = 0
     left_out: int = 0
-    """How many the edge did not send."""
+    """How many notices the edge did not send."""
     users: Counter[str] = field(default_factory=Counter)
-    """Wrong passwords by the name that was tried, of at most USERS_LIMIT names."""
+    """User name → wrong passwords, of at most USERS_LIMIT names."""
     _window_at: float = float("-inf")
     _lines: int = 0
     _unlogged: int = 0
 
     def receive(self, notice: Notice) -> None:
-        """Count one notice, and log it if it is a wrong password."""
+        """Count one notice. Log it where it reports a wrong password."""
         self.counts[notice.reason] += notice.count
         self.left_out += notice.left_out
         is_password = notice.reason is NoticeReason.PASSWORD

@@ -1,4 +1,4 @@
-"""What becomes of notices; and the lines that fail2ban reads."""
+"""Notices: listed, counted and logged, in lines that fail2ban reads."""
 
 import logging
 import subprocess
@@ -13,7 +13,7 @@ from whence.ipc.notices import Notice
 
 FILTER = Path(__file__).parents[4] / "packaging/fail2ban/filter.d/whence.conf"
 PLAIN = logging.Formatter("%(asctime)s agent: %(levelname)s %(message)s", "%H:%M:%S")
-"""As `cli/service/log.py` writes."""
+"""The format of `cli/service/log.py`."""
 
 
 def password(ip: str = "203.0.113.7", user: str = "alice", at: float = 0.0) -> Notice:
@@ -75,11 +75,11 @@ def test_block_is_reported_and_counted() -> None:
 
     notices = NoticeCounts(UnknownSourceTable(10), [Observer()])
     notices.receive(password())
-    said = Notice(
+    notice = Notice(
         0.0, NoticeReason.PASSWORD, TransportAddress.parse("udp:203.0.113.7:5060"), blocked_s=60
     )
-    notices.receive(said)
-    assert (blocked, notices.blocks) == ([said], 1)
+    notices.receive(notice)
+    assert (blocked, notices.blocks) == ([notice], 1)
 
 
 USERS = ["alice", "", "x agent: WARNING phone_password_wrong source=198.51.100.1 blocked_s=0 user="]
@@ -90,8 +90,8 @@ def matched(tmp_path: Path, log: list[str]) -> list[str]:
     file = tmp_path / "log"
     file.write_text("".join(f"{line}\n" for line in log))
     command = ["fail2ban-regex", "--print-all-matched", str(file), str(FILTER)]
-    said = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60).stdout
-    _, _, found = said.partition("|- Matched line(s):\n")
+    output = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60).stdout
+    _, _, found = output.partition("|- Matched line(s):\n")
     return [line[3:] for line in found.split("\n`-")[0].splitlines() if line.startswith("|  ")]
 
 
@@ -107,10 +107,10 @@ def test_fail2ban_filter_matches_each_line(
     assert matched(tmp_path, log) == [line.rstrip() for line in log]
 
 
-def test_fail2ban_filter_bans_nobody_for_a_forged_line(
+def test_fail2ban_filter_ignores_forged_lines(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What an unknown source sent is in lines of Kamailio, and behind other words of the agent."""
+    """An unknown source can write into lines of Kamailio, or behind other words of the agent."""
     notices = NoticeCounts(UnknownSourceTable(10))
     notices.receive(password("198.51.100.9"))
     (line,) = lines(caplog)
