@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from whence.core.identification.decision import Compared, Identified, Reason, Refused, Rule
-from whence.core.identification.explain import Lack, Nearest, against, nearest
+from whence.core.identification.explain import Lack, Nearest, matched, nearest
 from whence.core.identification.identify import identify
 from whence.core.identification.request import Request
 from whence.core.text import escape_untrusted
@@ -85,7 +85,7 @@ def explanation(directory: Directory, request: Request, at: float) -> Explanatio
                 message=escape_untrusted(step.message),
                 left=list(step.left),
                 against=[
-                    escape_untrusted(one) for one in against(step, request.source, evidence, at)
+                    escape_untrusted(one) for one in matched(step, request.source, evidence, at)
                 ],
             )
             for step in decision.steps

@@ -384,7 +384,7 @@ class DropInHandlers(Handlers):
         self._missed.pop(l_uuid, None)
         if status != DISABLED:
             return True
-        last = self._learned.standing(l_uuid)
+        last = self._learned.registration(l_uuid)
         if last is not None and last.state is State.WAITING:
             return True
         change = Change(l_uuid, None, "", now, partial(uac.unregistered, now=now))

@@ -253,7 +253,7 @@ def test_while_uac_may_just_be_reading_its_table_a_missing_records_call_is_nobod
     chosen = choose(call(), ACME, BELL, gone={"bell"}, missed={"bell"})
     assert isinstance(chosen, uac_accounts.NoAccount)
     assert chosen.reason is Declined.ACCOUNT_MISSED
-    assert chosen.message == "uac has no account bell just now"
+    assert chosen.message == "uac has no account bell now"
 
 
 def test_of_several_that_stand_none_is_chosen() -> None:
