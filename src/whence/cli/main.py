@@ -21,7 +21,7 @@ HEAR_HANG_UPS = (["run"], ["agent"])
 def main() -> None:
     """Run the command line."""
     if sys.argv[1:2] in HEAR_HANG_UPS:
-        sighup.wait()  # before the imports, which take longest
+        sighup.block()  # before the imports, which take longest
     try:
         _commands()()
     except ConfigError as error:

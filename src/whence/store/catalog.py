@@ -18,11 +18,11 @@ from whence.store.rows import DirectoryRows, TrunkRow
 class Catalog(Addresses, Registrations):
     """Trunks with their tokens and numbers, users, and the keys that edge and agent share."""
 
-    def new_inside_key(self) -> str:
+    def new_agent_key(self) -> str:
         """Make a new key for the MACs between edge and agent. It replaces the previous one."""
         key = secrets.token_hex(32)
         with self._transaction():
-            self._set(tables.INSIDE_KEY, key)
+            self._set(tables.AGENT_KEY, key)
             self._lasting_key(tables.DIALOG_KEY)  # dialogs outlive the agent
         return key
 

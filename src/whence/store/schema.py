@@ -22,7 +22,7 @@ GENERATION_FILE = "generation"
 GENERATION_BYTES = 8
 """The length of the generation, which is a file beside the database."""
 
-INSIDE_KEY = "inside_key"
+AGENT_KEY = "agent_key"
 DIALOG_KEY = "dialog_key"
 FINGERPRINT_KEY = "fingerprint_key"
 NUMBER_HEADERS_KEY = "number_headers"

@@ -29,7 +29,7 @@ from whence.errors import DisabledTrunkError, StoreError, UnknownTrunkError
 from whence.store.addresses import GONE_S
 from whence.store.directory import FILE, Directory
 from whence.store.learning import FORMER_S
-from whence.store.schema import DIALOG_KEY, INSIDE_KEY, META
+from whence.store.schema import AGENT_KEY, DIALOG_KEY, META
 from whence.store.statements import LEARNED_UNTIL, USER_HA1
 
 ANOTHER = AccountKey("sip:x at y@192.0.2.1", "sip:192.0.2.1")
@@ -600,19 +600,19 @@ def test_neighbours_skip_a_trunk_removed_meanwhile(directory: Directory, tmp_pat
     assert directory.neighbours(request, evidence) == []
 
 
-def test_new_inside_key_keeps_the_dialog_key(
+def test_new_agent_key_replaces_it_and_keeps_the_dialog_key(
     directory: Directory, edge: sqlite3.Connection
 ) -> None:
     def meta(key: str) -> str:
         return str(edge.execute(META, (key,)).fetchone()[0])
 
-    first = directory.new_inside_key()
+    first = directory.new_agent_key()
     dialog_key = meta(DIALOG_KEY)
-    assert meta(INSIDE_KEY) == first
+    assert meta(AGENT_KEY) == first
     assert len(bytes.fromhex(first)) == len(bytes.fromhex(dialog_key)) == 32
-    second = directory.new_inside_key()
+    second = directory.new_agent_key()
     assert second != first
-    assert (meta(INSIDE_KEY), meta(DIALOG_KEY)) == (second, dialog_key)
+    assert (meta(AGENT_KEY), meta(DIALOG_KEY)) == (second, dialog_key)
 
 
 # The file of the directory.

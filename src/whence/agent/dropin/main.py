@@ -1,6 +1,6 @@
 """`whence agent --track-only`: an agent beside a Kamailio that registers by itself (the drop-in).
 
-It registers nothing and has no inside socket. It hears what the edge decided, tells how the trunks
+It registers nothing and has no agent socket. It hears what the edge decided, tells how the trunks
 stand as the workers wrote it down, and raises alarms.
 """
 

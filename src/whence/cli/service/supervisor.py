@@ -27,7 +27,7 @@ import httpx
 
 from whence.agent.config.models import Config, EdgeConfig
 from whence.agent.kamailio.config import CONFIG_FILE, command
-from whence.agent.runtime import sighup as hang_up
+from whence.agent.runtime import sighup
 from whence.core.monitoring.unknown_sources import NoticeReason
 from whence.core.protection.kamailio_log import WINDOW_S, LogFilter
 from whence.core.sip.transport_address import TransportAddress
@@ -83,7 +83,7 @@ async def _supervise(file: Path, settings: Config) -> None:
     )
     # A killed run must not look like an operator's stop: the agent would take everything back.
     agent = Child("agent", [*_whence(), "agent", "-c", str(file.absolute())], signal.SIGKILL)
-    hang_up.hear(loop, agent.hang_up)
+    sighup.handle(loop, agent.on_sighup)
     try:
         kamailio.start()
         agent.start()
@@ -260,7 +260,7 @@ class Child:
         self._process.wait()
         self._show_rest()
 
-    def hang_up(self) -> None:
+    def on_sighup(self) -> None:
         """Pass SIGHUP on: read the file again."""
         if self._process is not None and self.running:
             self._process.send_signal(signal.SIGHUP)
@@ -376,7 +376,7 @@ def _dies_with_us(number: signal.Signals) -> Callable[[], None]:
     parent = os.getpid()
 
     def arrange() -> None:
-        hang_up.wait()  # we hear them already, and pass them on
+        sighup.block()  # we hear them already, and pass them on
         _libc.prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
         if os.getppid() != parent:  # we died before the line above
             os._exit(1)

@@ -215,7 +215,7 @@ def _elsewhere(one: NearbyTrunk, source: TransportAddress, now: float) -> Missin
     return Missing(Lack.ELSEWHERE, message)
 
 
-def matched(
+def fitting(
     step: Step, source: TransportAddress, evidence: Evidence, now: float
 ) -> tuple[str, ...]:
     """Return what of each trunk in `step.left` matched, in that order; "" if nothing of it did.
@@ -223,10 +223,12 @@ def matched(
     `source`: the source of the request. `now`: the instant of the decision.
     """
     trunks = {trunk.id: trunk for trunk in evidence.trunks}
-    return tuple([_fitting(step, id_, trunks.get(id_), source, evidence, now) for id_ in step.left])
+    return tuple(
+        [_fitting_of_trunk(step, id_, trunks.get(id_), source, evidence, now) for id_ in step.left]
+    )
 
 
-def _fitting(
+def _fitting_of_trunk(
     step: Step,
     id_: str,
     trunk: Trunk | None,

@@ -116,7 +116,7 @@ class DropInHandlers(Handlers):
         self._learned = LearningWriter(settings.directory)
         self._began_at = 0.0
         self._missed: dict[str, float] = {}
-        """Since when `uac` has no record that the directory has; of each that was asked for."""
+        """Since when `uac` lacks an account that the directory has; of each that was asked for."""
 
     def child_init(self, _rank: int) -> int:
         """Remember when this process began."""
@@ -166,9 +166,9 @@ class DropInHandlers(Handlers):
         sent = self._sent()
         if status < 200 or sent is None or not self._is_of(sent):
             return GO_ON
-        record = self._record(sent)
-        if record is None:
-            return GO_ON  # no record of `uac`'s: somebody else of this Kamailio registers too
+        account = self._uac_account(sent)
+        if account is None:
+            return GO_ON  # no account of `uac`: another part of this Kamailio registers too
         reply = Reply(
             status=status,
             reason="".join(c for c in str(ksr.pv.get("$rr") or "") if c.isprintable())[:200],
@@ -185,17 +185,17 @@ class DropInHandlers(Handlers):
             source=source,
             now=now,
             grace_s=grace_s,
-            expected=self._expected(record.id) if 200 <= status < 300 else NOBODY_ELSE,
+            expected=self._expected(account.id) if 200 <= status < 300 else NOBODY_ELSE,
         )
-        known = record if 200 <= status < 300 else None
-        self._write(record.id, step, WAIT_S, AccountKey(sent.aor), known)
+        known = account if 200 <= status < 300 else None
+        self._write(account.id, step, WAIT_S, AccountKey(sent.aor), known)
         return GO_ON
 
     @survives
     def whence_unanswered(self, _message: object) -> int:
         """Nobody answered a REGISTER of ours: nothing ends by that, but it is known."""
         sent, now = self._sent(), time.time()
-        if sent is not None and self._record(sent) is not None:
+        if sent is not None and self._uac_account(sent) is not None:
             step = partial(_unanswered, sent=sent, now=now)
             self._write(sent.contact.user, step, WAIT_S, AccountKey(sent.aor))
         return GO_ON
@@ -223,8 +223,8 @@ class DropInHandlers(Handlers):
     def _cseq(self) -> int:
         return int(self.ksr.pv.get("$cs") or 0)
 
-    def _record(self, sent: UacRequest) -> UacAccount | None:
-        """The record of `uac` that a REGISTER is of. Never asked as it is sent: see above."""
+    def _uac_account(self, sent: UacRequest) -> UacAccount | None:
+        """The `uac` account that a REGISTER is of. Never called while it is sent: see above."""
         ksr, id_ = self.ksr, sent.contact.user
         if not id_.isprintable() or ksr.uac.uac_reg_lookup(id_, USER) < 0:
             return None
@@ -257,14 +257,14 @@ class DropInHandlers(Handlers):
         trunk_id: str,
         step: Callable[[Registration], tuple[Registration, Sequence[Action]]],
         wait_s: float,
-        account: AccountKey | None = None,
-        record: UacAccount | None = None,
+        key: AccountKey | None = None,
+        account: UacAccount | None = None,
     ) -> None:
         kx = self.ksr.kx
         socket = f"{kx.get_proto()}:{kx.get_rcvip()}:{kx.get_rcvport()}"
         try:
             news = self._learned.write(
-                Change(trunk_id, account, socket, time.time(), step, record), wait_s
+                Change(trunk_id, key, socket, time.time(), step, account), wait_s
             )
         except WriteDeferredError as error:
             self.ksr.err(f"whence: {error}\n")
@@ -293,7 +293,7 @@ class DropInHandlers(Handlers):
         self._catch_up()
         cached = worker.decision_cache.get(key, now)
         if cached is not None and self._stands(cached.trunk, now):
-            return self._give(cached, method, call_id, now, known=True)
+            return self._give(cached, method, call_id, now, from_cache=True)
         request = read(key)
         if request is None:
             said = "its Request-URI cannot be read"
@@ -312,7 +312,7 @@ class DropInHandlers(Handlers):
         report = decisions.report_body(decision, source, *key[1:])
         if not isinstance(decision, Identified):
             bounded = decisions.bounded_method(method)
-            worker.decision_sender.send(report, bounded, call_id, now, known=False)
+            worker.decision_sender.send(report, bounded, call_id, now, from_cache=False)
             return self.decline(decision.reason, decision.message)
         answer = CachedDecision(
             decision.trunk.id,
@@ -325,7 +325,7 @@ class DropInHandlers(Handlers):
         )
         if chosen.among_all:
             worker.decision_cache.keep(key, answer)
-        return self._give(answer, method, call_id, now, known=False)
+        return self._give(answer, method, call_id, now, from_cache=False)
 
     def _message(self) -> Message | None:
         """Return the message at hand, and remove headers that only the edge may write.
@@ -340,9 +340,9 @@ class DropInHandlers(Handlers):
         return message
 
     def _give(
-        self, answer: CachedDecision, method: str, call_id: str, now: float, *, known: bool
+        self, answer: CachedDecision, method: str, call_id: str, now: float, *, from_cache: bool
     ) -> int:
-        """Send the call to its record's user, as `uac` has him now."""
+        """Send the call to the user of its account, as `uac` has it now."""
         ksr = self.ksr
         if ksr.uac.uac_reg_lookup(answer.trunk, "$ru") < 0:
             if not answer.target:
@@ -353,7 +353,7 @@ class DropInHandlers(Handlers):
         ksr.pv.sets(TRUNK, answer.trunk)
         ksr.pv.sets(REASON, answer.rule)
         ksr.pv.sets(MESSAGE, message_of(answer.rule, answer.trunk))
-        self.worker.decision_sender.send(answer.report, method, call_id, now, known=known)
+        self.worker.decision_sender.send(answer.report, method, call_id, now, from_cache=from_cache)
         return GO_ON
 
     def decline(self, reason: Reason | Declined, said: str) -> int:
@@ -369,10 +369,10 @@ class DropInHandlers(Handlers):
             self.ksr.err(f"whence: {error}\n")
 
     def _stands(self, l_uuid: str, now: float) -> bool:
-        """Whether `uac` still has the record, and nobody has disabled it: it says nothing when that
-        happens, and so it is asked for each call that would be the record's.
+        """Whether `uac` still has the account enabled. `uac` does not report a change, so this is
+        read for each call that would be the account's.
 
-        `uac` disables a record by itself too, where a refresh fails (reg_retry_interval 0). That
+        `uac` disables an account by itself too, where a refresh fails (reg_retry_interval 0). That
         takes nothing away: what the registrar granted stands. The last thing that was heard tells.
         """
         status = self.ksr.uac.uac_reg_status(l_uuid)
@@ -392,7 +392,7 @@ class DropInHandlers(Handlers):
         return False
 
     def _missed_lately(self, l_uuid: str, now: float) -> bool:
-        """Whether a record may be back in a moment: until then its call is not another's."""
+        """Whether an account may be back in a moment: until then its call is not another's."""
         return now - self._missed.get(l_uuid, 0.0) < READING_S
 
 

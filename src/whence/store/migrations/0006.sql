@@ -1,5 +1,6 @@
 -- A pinned address gets `managed_by`, and an address gets the strength of its transport.
 -- States, reasons, kinds of events and columns get new names.
+UPDATE meta SET key = 'agent_key' WHERE key = 'inside_key';
 CREATE TEMP TABLE kept AS SELECT * FROM address;
 DROP TABLE address;
 CREATE TABLE address (
