@@ -292,8 +292,8 @@ class AgentConfig(MonitoringConfig):
     `/etc/resolv.conf`. `/etc/hosts` is not read.
     """
     sibling_ttl: Annotated[Wait, SECONDS] = [300, 3600]
-    """Shortest and longest time for which an address from DNS (`follow_dns`) is valid, whatever its
-    TTL.
+    """Shortest and longest time for which an address from DNS (`follow_dns`) is valid. Between
+    them, its TTL counts.
     """
 
     @property

@@ -199,7 +199,7 @@ class TrunkConfig(Table):
     extension in P-Called-Party-ID or To comes before the account or pilot number.
     """
     numbers: list[Number] = Field(default=[], examples=[["+442071234567", "+4420712345*"]])
-    """Telephone numbers of this trunk. They tell trunks at one address apart. A star at the end
+    """Telephone numbers of this trunk. They distinguish trunks at one address. A star at the end
     makes a prefix; a number, or a longer prefix, of another trunk comes first.
     """
     country: CountryCode = ""
