@@ -9,6 +9,7 @@ from urllib.parse import quote
 import pytest
 from hypothesis import event, given, settings
 
+from tests.examples import examples
 from tests.unit.core.identification.evidence import (
     ELSEWHERE,
     PROVIDER,
@@ -547,7 +548,7 @@ def said(decision: Decision) -> tuple[str, str | None]:
 
 
 @pytest.mark.slow
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=examples(1500), deadline=None)
 @given(worlds, calls)
 def test_in_any_world_the_decision_is_the_oracles(world: World, made_up: Call) -> None:
     request = request_of(made_up)
@@ -557,7 +558,7 @@ def test_in_any_world_the_decision_is_the_oracles(world: World, made_up: Call) -
 
 
 @pytest.mark.slow
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(worlds, calls)
 def test_no_answer_names_a_trunk_whose_live_addresses_do_not_admit_the_source(
     world: World, made_up: Call
@@ -576,7 +577,7 @@ def test_no_answer_names_a_trunk_whose_live_addresses_do_not_admit_the_source(
 
 
 @pytest.mark.slow
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(worlds, calls, calls)
 def test_headers_narrow_and_never_widen(world: World, made_up: Call, other: Call) -> None:
     """Whatever the headers are changed to, nobody comes in who did not before, or else out."""
