@@ -100,7 +100,7 @@ def test_numbers_are_installed_without_an_agent(rig: Rig) -> None:
     caller, bob = rig.endpoint(there.name), phone(rig, native, "bob")
     refused(caller, native, BOBS)
     (native.folder / "drop-in.toml").write_text(f'[numbers]\ntrunk-of-bob = ["{BOBS}"]\n')
-    assert "numbers of 1 trunks" in native.install(native.folder.parent)
+    assert "the numbers of 1 trunk," in native.install(native.folder.parent)
     rings(caller, native, BOBS, bob)
 
 
@@ -156,7 +156,7 @@ def test_drop_in_command_describes_the_running_kamailio(rig: Rig) -> None:
     native = rig.drop_in(records=records(there), users=USERS, retry_s=0)
     registered(native)
     output = native.install(native.folder.parent)
-    assert "what is to be added is there" in output
+    assert "all lines to add are present" in output
     assert "uac: reg_retry_interval is 0" in output
     assert "trunk-of-alice is granted 3 s" in output
     assert "does not run on this file" not in output
