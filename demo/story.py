@@ -133,7 +133,7 @@ class Story:
         before = self.whence.get("/v1/addresses")
         unknown_source = self._rig.unknown_source()
         seen = self.provider.registers()[-1]
-        for edge in (self.whence.address, self.whence.inside):
+        for edge in (self.whence.address, self.whence.agent_socket):
             unknown_source.send(_forged_200(seen.call_id, seen.cseq, seen.contact, edge), edge)
         # What the edge is asked after the forgeries, it answers after it has read them.
         refusal = unknown_source.ask(
@@ -236,7 +236,7 @@ def _forged_200(call_id: str, cseq: int, contact: str, edge: tuple[str, int]) ->
             ("CSeq", f"{cseq} REGISTER"),
             ("Contact", contact),
             ("X-Whence-Source", "udp:127.0.0.9:5060"),
-            ("X-Whence-Key", "0" * 32),
+            ("X-Whence-Mac", "0" * 32),
             ("Content-Length", "0"),
         ),
     )

@@ -1,4 +1,4 @@
-"""For type checkers only: Kamailio's module KSR is what the edge's protocols say."""
+"""Types of Kamailio's module KSR, for type checkers. They are the protocols of the edge."""
 
 from whence.edge.ksr import (
     Auth,

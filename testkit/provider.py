@@ -58,7 +58,7 @@ class Register:
     authorization: str
     """The header's value; `<null>` without one."""
 
-    def said(self, field: str) -> str | None:
+    def auth_param(self, field: str) -> str | None:
         """A field of the credentials, without its quotes."""
         found = re.search(rf'[ ,]{field}="?([^",]*)', self.authorization)
         return found[1] if found else None

@@ -21,7 +21,7 @@ from testkit.wait import PATIENCE_S, eventually
 
 Table = Mapping[str, object]
 
-INSIDE_PORT = 5062
+AGENT_PORT = 5062
 API_PORT = 8088
 _ASKS_THE_API = frozenset(
     {"trunks", "trunk", "addresses", "users", "calls", "conflicts", "explain"}
@@ -81,7 +81,7 @@ class Whence:
         self.name = name
         self.domain = domain
         self.address = (ip, SIP_PORT)
-        self.inside = (ip, INSIDE_PORT)
+        self.agent_socket = (ip, AGENT_PORT)
         self.file = directory / f"{name}.toml"
         self.process: Process | None = None
         self._directory = directory
@@ -90,7 +90,7 @@ class Whence:
         self._cli_runs = count(1)
         self._edge: Table = {
             "listen": [f"udp:{ip}:{SIP_PORT}"],
-            "agent_socket": f"udp:{ip}:{INSIDE_PORT}",
+            "agent_socket": f"udp:{ip}:{AGENT_PORT}",
             "domain": domain,
             **(edge or {}),
         }

@@ -29,7 +29,7 @@ class Books:
     def __init__(self, folder: Path, edge: EdgeConfig) -> None:
         self.directory = Directory(folder / "directory.db")
         self.settings = Config.model_validate({"edge": edge, "agent": {"state_dir": str(folder)}})
-        self.inside_key = self.directory.new_inside_key()
+        self.agent_key = self.directory.new_agent_key()
         install(self.directory, self.settings)
 
     @property
@@ -67,11 +67,11 @@ class Books:
         hide(self.directory.path)
 
     def bring_back(self) -> None:
-        """Make the directory anew, in the place of what is there; the inside key is another."""
+        """Make the directory anew, in the place of what is there; the agent key is another."""
         path = self.directory.path
         made = path.with_suffix(".new")
         with closing(Directory(made)) as directory:
-            self.inside_key = directory.new_inside_key()
+            self.agent_key = directory.new_agent_key()
             install(directory, self.settings)
         made.replace(path)
         self.directory = Directory(path)
@@ -88,7 +88,9 @@ class Books:
         self.directory.close()
 
 
-def edge_settings(edge: Address, inside: Address, workers: int = 1, **more: object) -> EdgeConfig:
+def edge_settings(
+    edge: Address, agent_socket: Address, workers: int = 1, **more: object
+) -> EdgeConfig:
     """Make `[edge]`. One worker has done all with one message before it takes the next.
 
     *more* are further keys of it.
@@ -96,7 +98,7 @@ def edge_settings(edge: Address, inside: Address, workers: int = 1, **more: obje
     return EdgeConfig.model_validate(
         {
             "listen": [f"udp:{edge[0]}:{edge[1]}"],
-            "agent_socket": f"udp:{inside[0]}:{inside[1]}",
+            "agent_socket": f"udp:{agent_socket[0]}:{agent_socket[1]}",
             "domain": DOMAIN,
             "workers": workers,
             **more,

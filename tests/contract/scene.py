@@ -9,8 +9,8 @@ from typing import Self
 
 from testkit.sip import Address, Endpoint, Message, request
 from testkit.stream import StreamEndpoint
+from tests.contract.agent_requests import options
 from tests.contract.books import DOMAIN
-from tests.contract.inside import options
 from tests.contract.world import Caller, World
 from whence.agent.config.trunk import TrunkConfig, UserConfig
 from whence.core.sip.transport_address import Transport, TransportAddress, canonical_ip
@@ -27,7 +27,7 @@ class Scene:
     def __init__(self, world: World) -> None:
         self.world = world
         self.edge = world.edge
-        self.inside = world.inside
+        self.agent_socket = world.agent_socket
         self._stack = ExitStack()
         self._network = world.network()
         self._name = secrets.token_hex(4)
@@ -45,7 +45,7 @@ class Scene:
 
     def agent(self) -> Endpoint:
         """Return a process on the edge's own machine."""
-        return self._stack.enter_context(self.world.endpoint(self.world.inside[0]))
+        return self._stack.enter_context(self.world.endpoint(self.world.agent_socket[0]))
 
     def name(self, what: str) -> str:
         """Return a name that no other test has."""
@@ -124,11 +124,11 @@ class Scene:
         with self.world.endpoint(next(self._next_fence)) as asker:
             assert self.answered_first(asker).status == 403
 
-    def inside_is_over(self) -> None:
-        """Return when the edge has dealt with all that was sent to its inside socket."""
-        with self.world.endpoint(self.inside[0]) as agent:
+    def await_agent_socket(self) -> None:
+        """Return when the edge has dealt with all that was sent to its agent socket."""
+        with self.world.endpoint(self.agent_socket[0]) as agent:
             ask = options(self.world, agent, self.name("fence"))
-            assert agent.ask(ask, self.inside).status == 200
+            assert agent.ask(ask, self.agent_socket).status == 200
 
     def came(self, endpoint: Endpoint) -> list[Message]:
         """Return all that has come, and will come, of what was asked of the edge."""

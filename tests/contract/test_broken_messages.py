@@ -44,7 +44,7 @@ IN_BYTES = {
     "Route": f"<sip:{BYTES}@invalid;lr>",
     "Authorization": f'Digest username="{BYTES}"',
     "X-Whence-Trunk": BYTES,
-    "X-Whence-Key": BYTES,
+    "X-Whence-Mac": BYTES,
 }
 
 
@@ -70,13 +70,13 @@ def test_a_method_of_bytes_harms_nobody(scene: Scene) -> None:
     still_serves(scene, trunk.at, phone)
 
 
-def test_bytes_that_are_not_utf8_on_the_inside_socket_harm_nobody(scene: Scene) -> None:
+def test_bytes_that_are_not_utf8_on_the_agent_socket_harm_nobody(scene: Scene) -> None:
     process = scene.agent()
-    for name in (headers.KEY, headers.NEXT_HOP, headers.SOCKET, "Call-ID", "User-Agent"):
+    for name in (headers.MAC, headers.NEXT_HOP, headers.SOCKET, "Call-ID", "User-Agent"):
         ask = request("REGISTER", f"sip:{DOMAIN}", process.address)
-        process.send(replaced(ask, name, BYTES), scene.inside)
+        process.send(replaced(ask, name, BYTES), scene.agent_socket)
         assert process.receive().status >= 400
-        scene.inside_is_over()
+        scene.await_agent_socket()
 
 
 def broken(scene: Scene, sender: Endpoint) -> dict[str, bytes]:
@@ -141,11 +141,11 @@ def test_a_broken_message_harms_nobody_but_itself(scene: Scene) -> None:
     still_serves(scene, trunk.at, phone)
 
 
-def test_a_broken_message_on_the_inside_socket_harms_nobody(scene: Scene) -> None:
+def test_a_broken_message_on_the_agent_socket_harms_nobody(scene: Scene) -> None:
     process = scene.agent()
     for data in broken(scene, process).values():
-        process.send(data, scene.inside)
-        scene.inside_is_over()
+        process.send(data, scene.agent_socket)
+        scene.await_agent_socket()
 
 
 def test_a_broken_register_harms_nobody(scene: Scene) -> None:

@@ -69,7 +69,7 @@ def test_party_sends_nothing_elsewhere(scene: Scene, method: str) -> None:
             f"sip:{place(phone.address)};x@{there}",
             "sip:x@never-answers.example",
             "sip:x@never-answers.example:5070;transport=tcp",
-            f"sip:{scene.edge[0]}:{scene.inside[1]}",
+            f"sip:{scene.edge[0]}:{scene.agent_socket[1]}",
             f"sip:{place(scene.edge)}",
             "tel:+4420",
         ]
@@ -215,7 +215,7 @@ def test_contact_in_no_place_of_the_partys_is_not_followed(scene: Scene) -> None
             f"sip:x@{place(tcp.getsockname()[:2])};transport=tcp",
             f"sip:x@[::ffff:{victim.address[0]}]:{victim.address[1]}",
             f"sip:x@{place(scene.edge)}",
-            f"sip:x@{place(scene.inside)}",
+            f"sip:x@{place(scene.agent_socket)}",
             f"sip:x@{place(scene.edge)};transport=tcp",
             "sip:x@0.0.0.0:5060",
             "sip:x@[::1]:5060",

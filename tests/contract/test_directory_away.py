@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from testkit.sip import request
+from tests.contract.agent_requests import options
 from tests.contract.books import Hide
-from tests.contract.inside import options
 from tests.contract.scene import Scene
 from tests.contract.world import World
 
@@ -52,10 +52,12 @@ def test_without_the_directory_the_edge_says_503_and_serves_when_it_is_back(blin
             )
         assert unknown_source.register(scene.edge, "alice", "x", "edge.example").status == 503
         ask = options(blind, agent, scene.name("call"))
-        assert agent.ask(ask, scene.inside).status == 503
+        assert agent.ask(ask, scene.agent_socket).status == 503
 
         blind.books.bring_back()
-        assert agent.ask(options(blind, agent, scene.name("call")), scene.inside).status == 200
+        assert (
+            agent.ask(options(blind, agent, scene.name("call")), scene.agent_socket).status == 200
+        )
         trunk, phone = scene.line()
         trunk.at.send(scene.invite(trunk.at), scene.edge)
         assert phone.receive()["X-Whence-Trunk"] == trunk.id

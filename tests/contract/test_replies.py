@@ -87,7 +87,7 @@ def test_reply_of_no_transaction_opens_no_connection(scene: Scene) -> None:
             victim.accept()
 
 
-NAMES = ("X-Whence-Trunk", "x-whence-source", "X-WHENCE-KEY", "X-Whence-Tls-Reject-Reason")
+NAMES = ("X-Whence-Trunk", "x-whence-source", "X-WHENCE-MAC", "X-Whence-Tls-Reject-Reason")
 
 
 @pytest.mark.parametrize("name", NAMES)

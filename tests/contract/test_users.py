@@ -6,8 +6,10 @@ import pytest
 
 from testkit.sip import Message
 from tests.contract.books import DOMAIN
+from tests.contract.call import ring
 from tests.contract.phones import ask, challenged, credentials
 from tests.contract.scene import PASSWORD, Scene
+from whence.agent.config.trunk import UserConfig
 
 
 def test_a_phone_is_challenged_and_registers(scene: Scene) -> None:
@@ -151,3 +153,14 @@ def test_a_contact_that_is_none_is_refused_and_the_next_one_passes(scene: Scene)
         answer = phone.register(scene.edge, user, PASSWORD, DOMAIN, contact=contact)
         assert answer.status in (200, 400, 500), contact
     assert phone.register(scene.edge, user, PASSWORD, DOMAIN).status == 200
+
+
+def test_registrar_users_that_differ_in_case_have_own_phones(scene: Scene) -> None:
+    """The user part of a URI is case-sensitive (RFC 3261 19.1.4)."""
+    lower = scene.user()
+    upper = lower.upper()
+    scene.world.books.add(UserConfig.model_validate({"name": upper, "password": PASSWORD}))
+    phone = scene.phone(upper)
+    trunk, other = scene.trunk(upper, at="provider"), scene.trunk(lower, at="other provider")
+    assert other.at.ask(scene.invite(other.at), scene.edge).status == 480
+    ring(scene, trunk.at, phone)

@@ -15,8 +15,8 @@ from testkit.process import Process
 from testkit.resolv import with_nameserver
 from testkit.sip import Address, Endpoint, Message
 from testkit.wait import eventually
+from tests.contract.agent_requests import options
 from tests.contract.books import DOMAIN, Books, Hide, edge_settings
-from tests.contract.inside import options
 from whence.agent.kamailio import config as edge_config
 from whence.store import location
 
@@ -48,7 +48,7 @@ class World:
             self._stack.enter_context(Endpoint(network.ip("dns"), 53)) if nameserver else None
         )
         self.edge: Address = (network.ip("edge"), SIP_PORT)
-        self.inside: Address = (network.ip("edge"), SIP_PORT + 2)
+        self.agent_socket: Address = (network.ip("edge"), SIP_PORT + 2)
         self.tls: Address = (network.ip("edge"), SIP_PORT + 1)
         self.edge6: Address = ("::1", network.port())
         streams = bool(edge.pop("streams", False))
@@ -61,7 +61,7 @@ class World:
                 edge["tls"] = {"certificate": str(ours.certificate), "key": str(ours.key)}
             edge["listen"] = sockets
         self.folder = folder
-        self.books = Books(folder, edge_settings(self.edge, self.inside, workers, **edge))
+        self.books = Books(folder, edge_settings(self.edge, self.agent_socket, workers, **edge))
         self._stack.enter_context(self.books)
         if hide is not None:
             self.books.hide(hide)
@@ -78,17 +78,17 @@ class World:
         self.process = self._start()
 
     def _start(self) -> Process:
-        """Start Kamailio, and return when it answers on its inside socket."""
+        """Start Kamailio, and return when it answers on its agent socket."""
         process = self._stack.enter_context(Process("kamailio", self._command, self._log))
-        with self.endpoint(self.inside[0]) as agent:
+        with self.endpoint(self.agent_socket[0]) as agent:
             ask = options(self, agent, secrets.token_hex(8))
 
             def answers() -> bool:
                 if not process.running:
                     raise ChildProcessError(process.log)
-                return agent.ask(ask, self.inside, within_s=0.2).status > 0  # to any of them
+                return agent.ask(ask, self.agent_socket, within_s=0.2).status > 0  # to any of them
 
-            eventually(answers, what="Kamailio's answer on its inside socket")
+            eventually(answers, what="Kamailio's answer on its agent socket")
         return process
 
     def restart(self) -> None:

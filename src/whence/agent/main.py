@@ -1,6 +1,6 @@
-"""The agent: builds all parts, runs them in one task group, ends them in order.
+"""The registering agent. It builds all parts, runs them in one task group, and ends them in order.
 
-A problem that the operator can mend is a OperatorError with one sentence; nothing is half-started.
+A problem that the operator can repair raises an OperatorError with one sentence. Then no part runs.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 
 def run(path: Path) -> None:
-    """Run the agent on the file `path` until SIGINT or SIGTERM. SIGHUP reads the file again."""
+    """Run the agent with the file `path` until SIGINT or SIGTERM. SIGHUP reads the file again."""
     settings, doubts = load_trusted(path, load)
     for doubt in doubts:
         log.warning("%s", doubt)
@@ -46,7 +46,7 @@ def run(path: Path) -> None:
         location.make(settings.state / LOCATION_FILE)
         write_tls_config(settings)
         observers = Observers(settings.agent, settings.state)
-        notices = NoticeCounts(observers.unknown.kept, [observers.alarms])
+        notices = NoticeCounts(observers.unknown.table, [observers.alarms])
         with (
             closing(Directory(settings.state / FILE, [observers.conflicts])) as directory,
             closing(observers.receiver([notices])) as receiver,
@@ -66,7 +66,7 @@ async def _serve(
     tls = settings.edge.tls
     kamailio = await KamailioClient.connect(
         settings.edge.agent_socket,
-        directory.new_inside_key(),
+        directory.new_agent_key(),
         settings.registration.response_timeout + PATIENCE_S,
         TlsProbe(tls.certificate, tls.key, tls.ca).fault if settings.edge.has_tls else None,
     )

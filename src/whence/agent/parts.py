@@ -1,7 +1,8 @@
-"""What both agents have in common: the registering one (main.py) and the drop-in's.
+"""The parts of both agents: of the registering one (main.py) and of the drop-in's.
 
-Observers are built first, and handed to the constructors of what they observe: data flows one way,
-from the edge, the registrations and the directory to the alarms, and from these to the webhook.
+The observers are built first, and given to the constructors of the parts that they observe. Data
+flows one way. It comes from the edge, the registrations and the directory; the alarms pass it on to
+the webhook.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from prometheus_client.registry import Collector
 from whence.agent.api import monitoring as monitoring_api
 from whence.agent.api.app import ApiParts, make
 from whence.agent.api.models import Health
-from whence.agent.api.monitoring import Happened
+from whence.agent.api.monitoring import MonitoringParts
 from whence.agent.config.models import MonitoringConfig
 from whence.agent.monitoring.alarms import Alarms, WrongTokenAlarms
 from whence.agent.monitoring.calls import Calls, CallsFile
@@ -46,7 +47,7 @@ from whence.agent.runtime.process import (
     alone,
     api_socket,
     prepare_state,
-    run_until_told,
+    run_until_signal,
 )
 from whence.core.monitoring.unknown_sources import UnknownSourceTable, WindowCounter
 from whence.core.registration.keepalive import KeepAlive
@@ -57,10 +58,10 @@ from whence.store.directory import FILE, Directory
 
 @contextmanager
 def held(state: Path, own: MonitoringConfig) -> Iterator[socket.socket]:
-    """Hold the state directory, and the API's socket, while inside.
+    """Hold the lock of the state directory, and the API's socket, in the context.
 
-    Raises: OperatorError where one cannot be used; it takes the place of a StoreError and of a
-    LocationError too.
+    Raises: OperatorError where one cannot be used, and in the place of a StoreError or a
+    LocationError of the body.
     """
     prepare_state(state)
     with alone(state / LOCK_FILE, "an agent"), api_socket(own) as bound:
@@ -71,9 +72,9 @@ def held(state: Path, own: MonitoringConfig) -> Iterator[socket.socket]:
 
 
 class Observers:
-    """What observes the edge, the registrations and the directory in `state`.
+    """The observers of the edge, the registrations and the directory in `state`.
 
-    It opens nothing, and needs no running loop.
+    The constructor opens nothing, and needs no running loop.
     """
 
     def __init__(self, own: MonitoringConfig, state: Path) -> None:
@@ -91,13 +92,13 @@ class Observers:
         self._socket = state / SOCKET_FILE
 
     def receiver(self, notice_listeners: Sequence[NoticeListener] = ()) -> DecisionReceiver:
-        """Make the socket of the edge's decisions, to which all observers of these listen."""
+        """Make the socket of the edge's decision reports, with all their listeners."""
         tokens = WrongTokenAlarms(self.alarms)
         listeners: list[DecisionListener] = [self.calls, self.unknown, tokens]
         return DecisionReceiver(self._socket, listeners, notice_listeners)
 
     def tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
-        """Return what runs as long as the agent, by name."""
+        """Return the tasks that run as long as the agent, by name."""
         tasks = {"alarms": self.alarms.run(), "conflicts": self.conflicts.run()}
         if self.webhook is not None:
             tasks["webhook"] = self.webhook.run()
@@ -113,39 +114,48 @@ class AgentParts:
     directory: Directory
     receiver: DecisionReceiver
     bound: socket.socket
-    """The API's."""
+    """The socket of the API."""
     reload: Callable[[], Reloaded]
-    """ConfigError or StoreError where it changed nothing; it has logged that."""
+    """Raises: ConfigError or StoreError, which it has logged; then it changed nothing."""
 
     def api(
         self,
-        standings: RegistrationStatus,
+        registrations: RegistrationStatus,
         keepalive: Callable[[str], KeepAlive | None],
         kamailio_lives: Callable[[], Awaitable[bool]],
         metrics: Sequence[Collector] = (),
     ) -> FastAPI:
-        """Make the API with the paths and metrics of both agents; `metrics` are further ones."""
-        seen, directory = self.observers, self.directory
-        unknown = UnknownSources(directory, standings, seen.unknown.kept)
+        """Build the API with the paths and metrics of both agents, and with further `metrics`."""
+        observers, directory = self.observers, self.directory
+        unknown = UnknownSources(directory, registrations, observers.unknown.table)
 
         async def health() -> Health:
             return Health(kamailio=await kamailio_lives(), directory=directory.can_write())
 
-        every = registry(
+        collectors = registry(
             BuildMetrics(),
-            RegistrationMetrics(directory, standings),
-            DecisionMetrics(self.receiver, seen.calls, unknown, standings),
-            AlarmMetrics(seen.alarms, seen.webhook),
-            ConflictMetrics(seen.conflicts),
+            RegistrationMetrics(directory, registrations),
+            DecisionMetrics(self.receiver, observers.calls, unknown, registrations),
+            AlarmMetrics(observers.alarms, observers.webhook),
+            ConflictMetrics(observers.conflicts),
             *metrics,
         )
         host, _ = self.own.api_place
         api = make(
             ApiParts(
-                host, directory, standings, keepalive, health, self.reload, seen.conflicts, every
+                host,
+                directory,
+                registrations,
+                keepalive,
+                health,
+                self.reload,
+                observers.conflicts,
+                collectors,
             )
         )
-        monitoring_api.add(api, Happened(directory, seen.calls, unknown, seen.alarms))
+        monitoring_api.add(
+            api, MonitoringParts(directory, observers.calls, unknown, observers.alarms)
+        )
         return api
 
     async def run(
@@ -154,16 +164,16 @@ class AgentParts:
         tasks: Mapping[str, Coroutine[Any, Any, None]],
         last: Callable[[], Awaitable[None]],
     ) -> None:
-        """Receive decisions, serve the API and run `tasks` until SIGINT or SIGTERM, then `last`.
+        """Receive decision reports, serve the API and run `tasks` until SIGINT or SIGTERM.
 
-        SIGHUP reloads the file.
+        SIGHUP reloads the file. `last` runs at the end.
         """
 
-        def hang_up() -> None:
-            with suppress(ConfigError, StoreError):  # it has been logged
+        def on_sighup() -> None:
+            with suppress(ConfigError, StoreError):  # reload has logged it
                 self.reload()
 
         self.receiver.start()
-        every = {**tasks, **self.observers.tasks()}
-        await run_until_told(api, self.bound, every, hang_up, last)
+        all_tasks = {**tasks, **self.observers.tasks()}
+        await run_until_signal(api, self.bound, all_tasks, on_sighup, last)
         self.receiver.stop()

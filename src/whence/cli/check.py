@@ -29,10 +29,15 @@ def check(config: FileOption) -> None:
         doubts.append(str(problem))
     for note in settings.expired_pins(time.time()):
         print(f"{config.name}: {note}")
-    print(f"{config}: right: {len(settings.trunk)} trunks, {len(settings.user)} users")
+    counts = (_count(len(settings.trunk), "trunk"), _count(len(settings.user), "user"))
+    print(f"{config}: OK: {', '.join(counts)}")
     if not settings.model_fields_set:
         print(f"{config}: warning: it is empty")
     for doubt in filter(None, doubts):
         print(f"{config}: warning: {doubt}")
     for conflict in conflicts.among(node_settings(settings).trunks):
         print(f"{config}: warning: {conflict}")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -111,16 +111,16 @@ def _steps(answer: dict[str, Any]) -> None:
         print(f"nearest: {nearest['trunk'] or 'no trunk'}: {missing}")
     output.table(
         ("rule", "compared", "fits"),
-        [(step["rule"], step["message"], _fitting(step)) for step in answer["steps"]],
+        [(step["rule"], step["message"], _fitting_of_trunk(step)) for step in answer["steps"]],
         "",
     )
 
 
-def _fitting(step: dict[str, Any]) -> str:
+def _fitting_of_trunk(step: dict[str, Any]) -> str:
     return (
         ", ".join(
             f"{trunk} ({own})" if own else trunk
-            for trunk, own in zip(step["left"], step["against"], strict=True)
+            for trunk, own in zip(step["left"], step["fitting"], strict=True)
         )
         or "no trunk"
     )

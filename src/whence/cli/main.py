@@ -28,7 +28,7 @@ def main() -> None:
         # handler of their own later.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     if sys.argv[1:2] in _HANDLE_SIGHUP:
-        sighup.wait()  # before the imports, which take longest
+        sighup.block()  # before the imports, which take longest
     try:
         _commands()()
     except ConfigError as error:

@@ -1,4 +1,4 @@
-"""The agent's own requests, which come by the inside socket: REGISTER and OPTIONS to registrars."""
+"""The agent's own requests, which come by the agent socket: REGISTER and OPTIONS to registrars."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from whence.edge import tls_identity
 from whence.edge.base import ANSWERED, GO_ON, Handlers, Worker, answers, survives, text
 from whence.ipc import headers
 from whence.ipc.headers import TlsReject, tls_reject_reason
-from whence.store.schema import INSIDE_KEY
+from whence.store.schema import AGENT_KEY
 
-INSIDE_REPLY = "INSIDE"
+AGENT_REPLY = "AGENT_REPLY"
 """The reply route of the agent's own requests; it runs only for replies of their transactions."""
 
 PEER_NAME = "$avp(whence_name)"
@@ -32,7 +32,7 @@ class AgentRequestHandlers(Handlers):
         self._answer_ms = answer_ms
 
     @answers
-    def ksr_inside(self, _message: object) -> int:
+    def ksr_agent_request(self, _message: object) -> int:
         """Send the agent's REGISTER or keep-alive on, or answer its question whether the edge runs.
 
         Only a request with a valid MAC is the agent's.
@@ -43,9 +43,9 @@ class AgentRequestHandlers(Handlers):
         next_hop = text(lambda: ksr.hdr.get(headers.NEXT_HOP)) or ""
         socket = text(lambda: ksr.hdr.get(headers.SOCKET)) or ""
         expected = headers.request_mac(
-            self.worker.directory.meta(INSIDE_KEY), method, call_id, cseq, next_hop, socket
+            self.worker.directory.meta(AGENT_KEY), method, call_id, cseq, next_hop, socket
         )
-        if not is_same(expected, text(lambda: ksr.hdr.get(headers.KEY)) or ""):
+        if not is_same(expected, text(lambda: ksr.hdr.get(headers.MAC)) or ""):
             return self.worker.answer(403, "Forbidden")
         if method == "OPTIONS" and not next_hop:
             return self.worker.answer(200, "OK")
@@ -55,14 +55,14 @@ class AgentRequestHandlers(Handlers):
         self.worker.remove_ours()
         ksr.setdsturi(where)
         ksr.pv.sets("$fs", socket)
-        ksr.tm.t_on_reply(INSIDE_REPLY)
+        ksr.tm.t_on_reply(AGENT_REPLY)
         ksr.tm.t_set_fr(0, KEEPALIVE_MS if method == "OPTIONS" else self._answer_ms)
         if ksr.tm.t_relay() < 0:
             ksr.sl.sl_reply_error()  # the agent tells its reason
         return ANSWERED
 
     @survives
-    def ksr_reply_inside(self, _message: object) -> int:
+    def ksr_agent_reply(self, _message: object) -> int:
         """Add the source header, and its MAC, to a reply to a request of the agent.
 
         Headers of that name that came with the reply are removed. An answer over TLS needs a
@@ -77,7 +77,7 @@ class AgentRequestHandlers(Handlers):
             # It may have been opened for another name at the same address: it is not used again.
             ksr.tcpops.tcp_close_connection_id(int(ksr.pv.get("$conid") or 0))
         mac = headers.reply_mac(
-            self.worker.directory.meta(INSIDE_KEY),
+            self.worker.directory.meta(AGENT_KEY),
             str(ksr.kx.get_callid()),
             str(ksr.pv.get("$cs")),
             status,
@@ -86,7 +86,7 @@ class AgentRequestHandlers(Handlers):
         )
         header = headers.TLS_REJECT_REASON if reject_reason else headers.SOURCE
         ksr.hdr.append(f"{header}: {reject_reason or source}\r\n")
-        ksr.hdr.append(f"{headers.KEY}: {mac}\r\n")
+        ksr.hdr.append(f"{headers.MAC}: {mac}\r\n")
         return GO_ON
 
     def _name_peer(self, name: str) -> None:

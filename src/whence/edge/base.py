@@ -39,7 +39,7 @@ LONGEST_IN_HEX = 32_000
 OURS = (
     headers.TRUNK,
     headers.SOURCE,
-    headers.KEY,
+    headers.MAC,
     headers.NEXT_HOP,
     headers.SOCKET,
     headers.TLS_REJECT_REASON,

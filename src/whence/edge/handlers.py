@@ -54,8 +54,8 @@ class EdgeHandlers:
         self.ksr_register = phones.ksr_register
 
         agent_requests = AgentRequestHandlers(worker, settings.answer_ms)
-        self.ksr_inside = agent_requests.ksr_inside
-        self.ksr_reply_inside = agent_requests.ksr_reply_inside
+        self.ksr_agent_request = agent_requests.ksr_agent_request
+        self.ksr_agent_reply = agent_requests.ksr_agent_reply
 
     def child_init(self, _rank: int) -> int:
         """Open nothing: a worker opens what it needs at its first request."""

@@ -57,8 +57,8 @@ class InboundHandlers(Handlers):
             user = decision.target if decision.is_ours else ""
             self._dialogs.begin(message, call_id, source, decision.trunk, user)
         ksr.seturi(decision.target)
-        known = cached is not None
-        worker.decision_sender.send(decision.report, method, call_id, now, known=known)
+        from_cache = cached is not None
+        worker.decision_sender.send(decision.report, method, call_id, now, from_cache=from_cache)
         return TO_USER if decision.is_ours else GO_ON
 
     def _decide(
@@ -104,7 +104,7 @@ class InboundHandlers(Handlers):
             ksr.hdr.append_to_reply(f"Allow: {', '.join(sorted(RELAYED))}\r\n")
             worker.answer(405, "Method Not Allowed")
         bounded = decisions.bounded_method(method)
-        worker.decision_sender.send(report, bounded, call_id, now, known=False)
+        worker.decision_sender.send(report, bounded, call_id, now, from_cache=False)
         if isinstance(decision, Unknown):
             self._guard.count_refused()
         return None

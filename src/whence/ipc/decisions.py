@@ -19,7 +19,7 @@ from whence.core.sip.transport_address import TransportAddress
 from whence.core.sip.uri import Uri
 from whence.errors import InvalidDatagramError
 
-SOCKET_FILE = "told.sock"
+SOCKET_FILE = "decisions.sock"
 """The agent's socket beside the directory."""
 
 URI_LIMIT = 300
@@ -48,9 +48,9 @@ class DecisionKind(StrEnum):
 class DecisionReport:
     """One decision on an initial request, as the edge reported it. `at` in seconds since the epoch.
 
-    `reason`: the rule that identified it, or why it was given to no trunk. `named`: the trunk that
-    it was given to; of a refusal, those that its last step was about. `known`: whether the worker
-    had decided it before. `dropped`: how many reports of that worker were not sent before this one.
+    `reason`: the rule that identified it, or why no trunk gets it. `named`: the trunk that gets it;
+    of a refusal, the trunks of its last step. `from_cache`: whether the worker had the decision in
+    its cache. `dropped`: how many reports of that worker were not sent before this one.
     """
 
     at: float
@@ -64,7 +64,7 @@ class DecisionReport:
     p_called_party_id: str | None
     headers: str
     """Further headers that some trunk has in its `number_headers`, one line each."""
-    known: bool
+    from_cache: bool
     dropped: int
     call_id: str
 
@@ -123,12 +123,14 @@ def report_body(
     return body
 
 
-def message(body: str, method: str, call_id: str, at: float, *, known: bool, dropped: int) -> bytes:
+def message(
+    body: str, method: str, call_id: str, at: float, *, from_cache: bool, dropped: int
+) -> bytes:
     """Write one datagram. `body`: from `report_body`. `at` in seconds since the epoch."""
     # Each call pays for this: no format codes, which take half as long again.
     if len(call_id) > CALL_ID_LIMIT:
         call_id = _bounded(call_id, CALL_ID_LIMIT)
-    seen = "1" if known else "0"
+    seen = "1" if from_cache else "0"
     at_ms = int(at * 1000)
     return f"3\x1f{dropped}\x1f{at_ms}\x1f{seen}\x1f{method}\x1f{body}\x1f{call_id}".encode(
         "utf-8", "replace"
@@ -154,9 +156,9 @@ def read(data: bytes) -> DecisionReport:
     """Read one datagram; InvalidDatagramError where it is none of this version."""
     try:
         fields = data.decode().split(_SEPARATOR, _FIELDS - 1)
-        version, dropped, at_ms, known, method, kind, named, reason, *rest = fields
+        version, dropped, at_ms, from_cache, method, kind, named, reason, *rest = fields
         transport, ip, port, ruri, to, p_called_party_id, headers, call_id = rest
-        if version != _VERSION or known not in ("0", "1"):
+        if version != _VERSION or from_cache not in ("0", "1"):
             raise InvalidDatagramError("of another version")
         return DecisionReport(
             at=_count(at_ms) / 1000,
@@ -169,7 +171,7 @@ def read(data: bytes) -> DecisionReport:
             to=to or None,
             p_called_party_id=p_called_party_id or None,
             headers=headers,
-            known=known == "1",
+            from_cache=from_cache == "1",
             dropped=_count(dropped),
             call_id=call_id,
         )

@@ -1,9 +1,9 @@
 """The SIP headers between edge and agent, and the MACs that authenticate them.
 
 The agent's request names a next hop and a socket for the edge to send it from. The edge adds to the
-reply a *source header*: the address that the answer came from. A MAC with the inside key covers
+reply a *source header*: the address that the answer came from. A MAC with the agent key covers
 both; only edge and agent know that key, and it never travels. So neither a reply that an unknown
-source makes the edge forward, nor a local process on the inside port, can write them.
+source makes the edge forward, nor a local process on the agent port, can write them.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ NEXT_HOP = "X-Whence-Next-Hop"
 NAME_PARAM = ";name="
 """Ends a next hop over TLS: the name that the certificate there must be for."""
 SOCKET = "X-Whence-Socket"
-KEY = "X-Whence-Key"
-"""Holds the MAC."""
+MAC = "X-Whence-Mac"
 SOURCE = "X-Whence-Source"
 TLS_REJECT_REASON = "X-Whence-Tls-Reject-Reason"
 """Replaces the source header: why the edge rejects an answer over TLS: `code;detail`."""

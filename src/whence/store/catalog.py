@@ -18,11 +18,11 @@ from whence.store.rows import DirectoryRows, TrunkRow
 class Catalog(Addresses, Registrations):
     """Trunks with their tokens and numbers, users, and the keys of edge and agent."""
 
-    def new_inside_key(self) -> str:
+    def new_agent_key(self) -> str:
         """Make the key that seals what edge and agent say to each other; good until the next."""
         key = secrets.token_hex(32)
         with self._transaction():
-            self._set(tables.INSIDE_KEY, key)
+            self._set(tables.AGENT_KEY, key)
             self._lasting_key(tables.DIALOG_KEY)  # dialogs outlive us
         return key
 

@@ -22,7 +22,7 @@ GENERATION_FILE = "generation"
 GENERATION_BYTES = 8
 """Eight bytes beside the database, others whenever an answer could change."""
 
-INSIDE_KEY = "inside_key"
+AGENT_KEY = "agent_key"
 DIALOG_KEY = "dialog_key"
 FINGERPRINT_KEY = "fingerprint_key"
 NUMBER_HEADERS_KEY = "number_headers"

@@ -219,5 +219,5 @@ def _news(
     after = step.registration
     if database.execute("SELECT 1 FROM trunk WHERE id = ?", (after.trunk_id,)).fetchone() is None:
         return ()
-    events = history.heard(before, after, step.at)
-    return events + history.ignored(before, step.actions, after.last_status)
+    events = history.tracked_events(before, after, step.at)
+    return events + history.ignored_replies(before, step.actions, after.last_status)

@@ -38,7 +38,7 @@ CONTROLS = (
 )
 """What ends a line for somebody, or looks like nothing."""
 
-STAMPS = (b"X-Whence-Trunk", b"X-Whence-Source", b"X-Whence-Key", b"X-Whence-Next-Hop")
+STAMPS = (b"X-Whence-Trunk", b"X-Whence-Source", b"X-Whence-Mac", b"X-Whence-Next-Hop")
 """Names that only Whence writes."""
 
 COMPACT = {

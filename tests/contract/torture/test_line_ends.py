@@ -183,7 +183,7 @@ REPLIED = LINES | {
     "a stamp": FORGED,
     "a stamp, folded": b"X-Whence-Trunk:\r\n forged",
     "a stamp with blanks": b"x-whence-trunk \t: forged",
-    "all stamps": FORGED + b"\r\nX-Whence-Source: udp:192.0.2.1:5060\r\nX-Whence-Key: a",
+    "all stamps": FORGED + b"\r\nX-Whence-Source: udp:192.0.2.1:5060\r\nX-Whence-Mac: a",
     "a stamp after a vertical tab": b"Subject: a\x0b" + FORGED,
     "a stamp after a next line": b"Subject: a\xc2\x85" + FORGED,
     "a stamp that continues a line": b"Subject: a\r\n " + FORGED,

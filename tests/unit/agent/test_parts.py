@@ -1,4 +1,4 @@
-"""What both agents have in common, as it is connected."""
+"""The parts of both agents, connected as in an agent."""
 
 import asyncio
 import socket
@@ -38,7 +38,7 @@ def test_held_by_another_agent_raises_operator_error(own: MonitoringConfig, tmp_
 
 
 @pytest.mark.parametrize("kind", [StoreError, LocationError])
-def test_held_turns_a_failed_store_into_an_operator_error(
+def test_held_with_a_failed_store_raises_operator_error(
     own: MonitoringConfig, tmp_path: Path, kind: type[Exception]
 ) -> None:
     with pytest.raises(OperatorError, match="the disk is full"), held(tmp_path, own):
@@ -47,7 +47,7 @@ def test_held_turns_a_failed_store_into_an_operator_error(
         pass
 
 
-def test_observers_open_nothing(own: MonitoringConfig, tmp_path: Path) -> None:
+def test_observers_make_no_file(own: MonitoringConfig, tmp_path: Path) -> None:
     Observers(own, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -63,21 +63,19 @@ def test_decision_reaches_calls_unknown_sources_and_alarms(
                 edge.sendto(data, str(tmp_path / SOCKET_FILE))
         receiver.read()
     assert len(observers.calls.last(10)) == 3
-    (unknown,) = observers.unknown.kept
+    (unknown,) = observers.unknown.table
     assert unknown.requests == 2
     assert [event.alarm.kind for event in observers.alarms.since(0, 10)] == [
         AlarmKind.MANY_UNKNOWN_REQUESTS
     ]
 
 
-def test_change_of_the_directory_has_conflicts_looked_for(
-    own: MonitoringConfig, tmp_path: Path
-) -> None:
+def test_directory_change_raises_a_new_conflict(own: MonitoringConfig, tmp_path: Path) -> None:
     observers = Observers(own, tmp_path)
     there = Address(canonical_ip("192.0.2.2"), None, Transport.UDP, Origin.PINNED, "", 0.0, None)
 
     async def story(directory: SharedDirectory) -> None:
-        looking = asyncio.create_task(observers.conflicts.run())
+        searching = asyncio.create_task(observers.conflicts.run())
         numbers = {id_: frozenset({"+442071234567"}) for id_ in ("acme", "bell")}
         directory.install_numbers(numbers)
         for id_ in numbers:
@@ -85,7 +83,7 @@ def test_change_of_the_directory_has_conflicts_looked_for(
         async with asyncio.timeout(PATIENCE_S):
             while not observers.alarms.since(0, 10):
                 await asyncio.sleep(0.01)
-        looking.cancel()
+        searching.cancel()
 
     with closing(SharedDirectory(tmp_path / FILE, [observers.conflicts])) as directory:
         asyncio.run(story(directory))

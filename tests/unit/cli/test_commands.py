@@ -47,7 +47,7 @@ def file(tmp_path: Path) -> Path:
 def test_check_of_a_valid_file_counts_trunks_and_users(file: Path) -> None:
     done = whence("check", "-c", file)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"{file}: right: 1 trunks, 1 users\n"
+    assert done.stdout == f"{file}: OK: 1 trunk, 1 user\n"
 
 
 def test_check_conflict_is_a_warning(file: Path) -> None:
@@ -59,7 +59,7 @@ def test_check_conflict_is_a_warning(file: Path) -> None:
     done = whence("check", "-c", file)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
-        f"{file}: right: 2 trunks, 1 users",
+        f"{file}: OK: 2 trunks, 1 user",
         f"{file}: warning: trunks acme, bell at 192.0.2.1:5060: the same number +442071234567; "
         "leave it to one of them, or write fallback = true for the one that is to take its calls",
     ]
@@ -70,7 +70,7 @@ def test_check_faulty_file_ends_with_2_and_names_each(file: Path) -> None:
     done = whence("check", "-c", file)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines() == [
-        "whence.toml: edge: workers: is too small; write 1 at least",
+        "whence.toml: edge: workers: is too small; write at least 1",
         'whence.toml: edge: domian: unknown key; did you mean "domain"?',
     ]
 
@@ -360,9 +360,9 @@ def test_explain_sends_its_options_and_shows_each_step(api: Api) -> None:
                     "rule": "address",
                     "message": "udp:192.0.2.1:5060",
                     "left": ["acme", "bell"],
-                    "against": ["learned 192.0.2.1 over udp, port 5060", ""],
+                    "fitting": ["learned 192.0.2.1 over udp, port 5060", ""],
                 },
-                {"rule": "token", "message": "a", "left": [], "against": []},
+                {"rule": "token", "message": "a", "left": [], "fitting": []},
             ],
         },
     )
@@ -403,7 +403,7 @@ CALL = {
     "reason": "ambiguous",
     "message": "nothing tells them apart",
     "named": ["acme", "bell"],
-    "known": False,
+    "from_cache": False,
 }
 
 
@@ -412,7 +412,7 @@ def test_explain_call_shows_the_decision_then_and_now(api: Api) -> None:
         "rule": "number",
         "message": "4420 in Request-URI",
         "left": ["acme"],
-        "against": ["its 44*"],
+        "fitting": ["its 44*"],
     }
     now = {
         "decision": "identified",
@@ -428,7 +428,7 @@ def test_explain_call_shows_the_decision_then_and_now(api: Api) -> None:
         "trunk": None,
         "reason": "ambiguous",
         "message": "nothing tells them apart",
-        "steps": [{**step, "left": ["acme", "bell"], "against": ["its 44*", "its 44*"]}],
+        "steps": [{**step, "left": ["acme", "bell"], "fitting": ["its 44*", "its 44*"]}],
     }
     calls = [{**CALL, "then": None, "now": None}, {**CALL, "then": then, "now": now}]
     api.answers["/v1/calls/a%2Fb%40x%2E"] = (200, calls)

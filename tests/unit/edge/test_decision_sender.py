@@ -64,7 +64,7 @@ def tell(path: Path) -> Iterator[DecisionSender]:
 
 
 def say(tell: DecisionSender, call_id: str) -> None:
-    tell.send(SAID, "INVITE", call_id, NOW, known=False)
+    tell.send(SAID, "INVITE", call_id, NOW, from_cache=False)
 
 
 def test_a_decision_is_told(tell: DecisionSender, agent: Agent) -> None:

@@ -17,7 +17,7 @@ from whence.edge.base import smuggles
         "a\x0bx-whence-trunk: b",
         "a\x85x-whence-trunk: b",
         "a\u2028x-whence-trunk: b",
-        "\r\nx-whence-trunk: b\r\nsubject: c\rx-whence-key: d",
+        "\r\nx-whence-trunk: b\r\nsubject: c\rx-whence-mac: d",
     ],
 )
 def test_what_may_be_the_begin_of_a_line_to_others_is_seen(hidden: str) -> None:

@@ -42,16 +42,18 @@ def tell(
     called: str | None = None,
     call_id: str = "call-1",
     method: str = "INVITE",
-    known: bool = False,
+    from_cache: bool = False,
     dropped: int = 0,
 ) -> bytes:
     said = decisions.report_body(decision, source, ruri, to, called)
     method = decisions.bounded_method(method)
-    return decisions.message(said, method, call_id, NOW, known=known, dropped=dropped)
+    return decisions.message(said, method, call_id, NOW, from_cache=from_cache, dropped=dropped)
 
 
 def test_an_identified_call_arrives_with_its_trunk_rule_and_reason() -> None:
-    assert read(tell(to="sip:b@x", called="<sip:c@x>", known=True, dropped=7)) == DecisionReport(
+    assert read(
+        tell(to="sip:b@x", called="<sip:c@x>", from_cache=True, dropped=7)
+    ) == DecisionReport(
         at=NOW,
         method="INVITE",
         kind=DecisionKind.IDENTIFIED,
@@ -62,7 +64,7 @@ def test_an_identified_call_arrives_with_its_trunk_rule_and_reason() -> None:
         to="sip:b@x",
         p_called_party_id="<sip:c@x>",
         headers="",
-        known=True,
+        from_cache=True,
         dropped=7,
         call_id="call-1",
     )
@@ -129,12 +131,14 @@ def test_what_is_told_is_read(
     to: str | None,
     called: str | None,
     call_id: str,
-    known: bool,
+    from_cache: bool,
     dropped: int,
 ) -> None:
-    was = read(tell(decision, source, ruri, to, called, call_id, known=known, dropped=dropped))
+    was = read(
+        tell(decision, source, ruri, to, called, call_id, from_cache=from_cache, dropped=dropped)
+    )
     assert (was.source, was.ruri, was.to, was.p_called_party_id) == (source, ruri, to, called)
-    assert (was.call_id, was.known, was.dropped, was.at) == (call_id, known, dropped, NOW)
+    assert (was.call_id, was.from_cache, was.dropped, was.at) == (call_id, from_cache, dropped, NOW)
     assert was.reason == decision.reason
 
 
@@ -144,7 +148,7 @@ def test_no_text_of_an_unknown_sources_changes_what_was_decided(
 ) -> None:
     was = read(tell(UNKNOWN, SOURCE, ruri, to, called, call_id, method))
     assert (was.kind, was.named, was.reason) == (DecisionKind.UNKNOWN, (), UNKNOWN.reason)
-    assert (was.source, was.dropped, was.known) == (SOURCE, 0, False)
+    assert (was.source, was.dropped, was.from_cache) == (SOURCE, 0, False)
 
 
 @pytest.mark.parametrize("char", ["a", "\x00", "\x1f", "é", "😀", "\n"])
@@ -210,7 +214,7 @@ def test_the_request_is_read_as_the_edge_reads_it() -> None:
         UNKNOWN, SOURCE, RURI, "sip:b@x", '"C" <sip:c@x>;p=1', "diversion: <sip:d@x>;reason=x"
     )
     request = decisions.request(
-        read(decisions.message(said, "INVITE", "1", NOW, known=False, dropped=0))
+        read(decisions.message(said, "INVITE", "1", NOW, from_cache=False, dropped=0))
     )
     assert request is not None
     assert {place: one[0].user for place, one in request.called.items()} == {
@@ -225,5 +229,5 @@ def test_the_request_is_read_as_the_edge_reads_it() -> None:
 @given(WORDS)
 def test_further_headers_are_read_as_they_were_told(headers: str) -> None:
     said = decisions.report_body(UNKNOWN, SOURCE, RURI, None, None, headers)
-    was = read(decisions.message(said, "INVITE", "1", NOW, known=False, dropped=0))
+    was = read(decisions.message(said, "INVITE", "1", NOW, from_cache=False, dropped=0))
     assert was.headers == headers

@@ -40,7 +40,11 @@ _PINNED = {
 }
 
 ROWS: Rows = {
-    "meta": [{"key": "dialog_key", "value": "aa"}, {"key": "mark_key", "value": "bb"}],
+    "meta": [
+        {"key": "dialog_key", "value": "aa"},
+        {"key": "mark_key", "value": "bb"},
+        {"key": "inside_key", "value": "cc"},
+    ],
     "trunk": [
         {
             "id": "acme",

@@ -29,7 +29,7 @@ from whence.errors import DisabledTrunkError, StoreError, UnknownTrunkError
 from whence.store.addresses import GONE_S
 from whence.store.directory import FILE, Directory
 from whence.store.learning import FORMER_S
-from whence.store.schema import DIALOG_KEY, INSIDE_KEY, META
+from whence.store.schema import AGENT_KEY, DIALOG_KEY, META
 from whence.store.statements import LEARNED_UNTIL, USER_HA1
 
 ANOTHER = AccountKey("sip:x at y@192.0.2.1", "sip:192.0.2.1")
@@ -549,7 +549,7 @@ def test_what_was_taken_back_or_pinned_is_told_of_too(directory: Directory, tmp_
     )
     assert said(directory, called("udp:192.0.2.1:5060"), NOW + 15) == (
         "acme",
-        "its address 192.0.2.1 was taken back 5 s ago",
+        "its address 192.0.2.1 was revoked 5 s ago",
     )
     directory.pin("acme", a_pin("198.51.100.0/24", expires_at=NOW + 60))
     directory.drop_expired(NOW + 60)
@@ -610,19 +610,19 @@ def test_a_trunk_that_goes_while_a_call_is_explained_is_passed_over(
     assert directory.neighbours(request, evidence) == []
 
 
-def test_the_inside_key_is_new_at_each_start_and_the_dialog_key_stays(
+def test_new_agent_key_replaces_it_and_keeps_the_dialog_key(
     directory: Directory, edge: sqlite3.Connection
 ) -> None:
     def meta(key: str) -> str:
         return str(edge.execute(META, (key,)).fetchone()[0])
 
-    first = directory.new_inside_key()
+    first = directory.new_agent_key()
     dialog_key = meta(DIALOG_KEY)
-    assert meta(INSIDE_KEY) == first
+    assert meta(AGENT_KEY) == first
     assert len(bytes.fromhex(first)) == len(bytes.fromhex(dialog_key)) == 32
-    second = directory.new_inside_key()
+    second = directory.new_agent_key()
     assert second != first
-    assert (meta(INSIDE_KEY), meta(DIALOG_KEY)) == (second, dialog_key)
+    assert (meta(AGENT_KEY), meta(DIALOG_KEY)) == (second, dialog_key)
 
 
 # The file of the directory.

@@ -161,6 +161,8 @@ def test_migrate_old_version_keeps_all_else(path: Path, name: str) -> None:
         assert directory.events("acme") == [(NOW - 60, event)]
     assert ("token-2",) in query(path, "SELECT token FROM trunk WHERE gone_at IS NOT NULL")
     assert query(path, "SELECT * FROM meta WHERE key = 'dialog_key'") == [("dialog_key", "aa")]
+    agent_key = query(path, "SELECT * FROM meta WHERE key IN ('inside_key', 'agent_key')")
+    assert agent_key == [("agent_key", "cc")]
     numbers = query(path, "SELECT spelling FROM number WHERE NOT of_account ORDER BY spelling")
     assert numbers == [("4420123",), ("4430*",)]
     accounts = query(path, "SELECT spelling FROM number WHERE of_account")

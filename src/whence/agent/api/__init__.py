@@ -1,1 +1,1 @@
-"""The HTTP API: routers and models; no rule lives here."""
+"""The HTTP API: paths and models. The rules are in other packages."""

@@ -1,4 +1,4 @@
-"""The API's paths by which the operator orders something of our own registrar client."""
+"""The API's paths that control the registrations of our own registrar client."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from whence.core.registration.keepalive import KeepAlive
 def add(
     api: FastAPI, registrations: RegistrationService, keepalive: Callable[[str], KeepAlive | None]
 ) -> None:
-    """Add the paths to an API that `api.make` made."""
+    """Add the paths to an API that `app.make` built."""
 
     @api.post(
         "/v1/trunks/{trunk_id}/{order}",
         responses={
             404: {"description": "no such trunk"},
             409: {"description": "it is disabled"},
-            503: {"description": "it cannot be written down, and nothing has changed"},
+            503: {"description": "the directory cannot be written, and nothing has changed"},
         },
     )
-    async def obey(
+    async def control(
         trunk_id: str, order: Literal["register", "unregister", "pause", "resume"]
     ) -> TrunkView:
-        """Register or resume: a REGISTER now. Unregister: end it. Pause: send no more.
+        """Send a REGISTER now (register, resume), unregister the trunk, or pause it.
 
-        What is suspended stays so, restarts and new files or not, until register or resume.
+        A suspended trunk stays suspended until register or resume, also after a restart or reload.
         """
         if order == "pause":
             registrations.orders.pause(trunk_id)

@@ -1,8 +1,8 @@
-"""The HTTP API: what the agent knows, in the glossary's names; bound to loopback.
+"""The HTTP API. Its names are those of the glossary. It listens on loopback.
 
-No secret is in any of these models. A web page that the operator's browser shows must not reach it
-by a name of its own either: requests with a foreign Host are refused. Nor may such a page make it
-do something: a browser says with `Origin` whose page sends a POST, and only our own is obeyed.
+No model contains a secret. The API refuses a request with a foreign Host. So no web page can reach
+it under a name of its own. A browser writes the site of the page into `Origin`. The API refuses a
+POST with a foreign one, so that no page of another site can change anything.
 """
 
 from __future__ import annotations
@@ -50,37 +50,37 @@ STATUSES: Mapping[type[WhenceError], int] = {
     StoreError: 503,
     LocationError: 503,
 }
-"""The exception of a path → the status of the answer; its message is the detail."""
+"""An exception → the status of the answer. The exception's message is the detail."""
 
 
 @dataclass(frozen=True, slots=True)
 class ApiParts:
-    """What the API tells about."""
+    """The parts of the agent that the API reads."""
 
     host: str
-    """Our own address, by which alone the API is asked."""
+    """Our own address: beside the loopback names, the only Host that the API accepts."""
     directory: Directory
-    standings: RegistrationStatus
+    registrations: RegistrationStatus
     keepalive: Callable[[str], KeepAlive | None]
     health: Callable[[], Awaitable[Health]]
     reload: Callable[[], Reloaded]
-    """ConfigError or StoreError where it changed nothing."""
+    """Raises: ConfigError or StoreError; then it changed nothing."""
     conflicts: ConflictMonitor
     metrics: CollectorRegistry
 
 
 def make(parts: ApiParts, clock: Callable[[], float] = time.time) -> FastAPI:
-    """Build the API over the agent's parts. It answers the exceptions of STATUSES by these."""
+    """Build the API over the agent's parts. It maps the exceptions of STATUSES to HTTP."""
     api = FastAPI(title="Whence", description="Whence does this call come?", version="1")
     own = f"[{parts.host}]" if ":" in parts.host else parts.host
     api.add_middleware(TrustedHostMiddleware, allowed_hosts=[own, "localhost", "127.0.0.1"])
 
     @api.middleware("http")
-    async def only_our_own_pages(request: HttpRequest, go_on: RequestResponseEndpoint) -> Response:
+    async def same_site_only(request: HttpRequest, call_next: RequestResponseEndpoint) -> Response:
         if request.method not in ("GET", "HEAD") and not _same_site(request.headers):
-            said = {"detail": "a web page of another site must not ask for this"}
-            return JSONResponse(said, 403)
-        return await go_on(request)
+            body = {"detail": "a web page of another site must not ask for this"}
+            return JSONResponse(body, 403)
+        return await call_next(request)
 
     async def refuse(_: HttpRequest, error: Exception) -> Response:
         status = next(code for kind, code in STATUSES.items() if isinstance(error, kind))
@@ -91,7 +91,7 @@ def make(parts: ApiParts, clock: Callable[[], float] = time.time) -> FastAPI:
 
     @api.get("/healthz", responses={503: {"model": Health}})
     async def healthz(response: Response) -> Health:
-        """200 when Kamailio lives and the directory can be written; 503 otherwise."""
+        """Answer 200 when Kamailio answers and the directory can be written; 503 otherwise."""
         health = await parts.health()
         if not (health.kamailio and health.directory):
             response.status_code = 503
@@ -99,16 +99,16 @@ def make(parts: ApiParts, clock: Callable[[], float] = time.time) -> FastAPI:
 
     @api.get("/v1/trunks")
     async def trunks() -> list[TrunkView]:
-        """Every trunk, and how its registration stands."""
+        """List every trunk with its registration."""
         return [
-            trunk_view(trunk, standing, parts.keepalive(trunk.id))
-            for trunk, standing in parts.standings
+            trunk_view(trunk, registration, parts.keepalive(trunk.id))
+            for trunk, registration in parts.registrations
         ]
 
     @api.get("/v1/trunks/{trunk_id}", responses={404: {"description": "no such trunk"}})
     async def trunk(trunk_id: str) -> TrunkHistory:
-        """Give one trunk, how its registration stands, and what happened to it."""
-        view = trunk_view(*parts.standings[trunk_id], parts.keepalive(trunk_id))
+        """Return one trunk with its registration and history."""
+        view = trunk_view(*parts.registrations[trunk_id], parts.keepalive(trunk_id))
         events = [
             EventView(
                 at=at,
@@ -123,7 +123,7 @@ def make(parts: ApiParts, clock: Callable[[], float] = time.time) -> FastAPI:
 
     @api.get("/v1/addresses")
     async def addresses() -> list[AddressView]:
-        """Every address from which calls are admitted now."""
+        """List every address that admits calls now."""
         now = clock()
         return [
             AddressView(
@@ -145,7 +145,7 @@ def make(parts: ApiParts, clock: Callable[[], float] = time.time) -> FastAPI:
 
     @api.get("/v1/conflicts")
     async def conflicts() -> list[ConflictView]:
-        """Trunks at one address that no rule could tell apart, and what would."""
+        """List the trunks at one address that no rule can distinguish, and a remedy for each."""
         return [
             ConflictView(
                 kind=found.kind,
@@ -155,17 +155,17 @@ def make(parts: ApiParts, clock: Callable[[], float] = time.time) -> FastAPI:
                 message=found.message,
                 remedy=found.remedy,
             )
-            for found in await parts.conflicts.look()
+            for found in await parts.conflicts.search()
         ]
 
     @api.post("/v1/explain")
-    async def explain(question: ExplainRequest) -> Explanation:
-        """Say how the edge would decide on a request, and why."""
-        return explanation(parts.directory, question.request(), clock())
+    async def explain(body: ExplainRequest) -> Explanation:
+        """Explain how the edge would decide on a request."""
+        return explanation(parts.directory, body.request(), clock())
 
     @api.post("/v1/reload")
     async def reload() -> ReloadedView:
-        """Read the file again. 422 tells all its faults, and nothing has changed."""
+        """Read the file again. A 422 lists all its faults; then nothing has changed."""
         try:
             change = parts.reload()
         except ConfigError as error:
@@ -181,7 +181,7 @@ def make(parts: ApiParts, clock: Callable[[], float] = time.time) -> FastAPI:
 
 
 def _same_site(headers: Mapping[str, str]) -> bool:
-    """Whether no browser sent it, or one on a page of ours. The Host is known to be ours."""
+    """Return whether no browser sent the request, or a page of ours did. The Host is verified."""
     origin = headers.get("origin")
     from_page = headers.get("sec-fetch-site", "none")
     return origin in (None, f"http://{headers.get('host')}") and from_page in (

@@ -1,4 +1,4 @@
-"""What the API takes and answers."""
+"""The bodies of the API's requests and answers."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from whence.ipc import decisions
 
 
 class KeepAliveView(BaseModel):
-    """What the OPTIONS to the server that granted come to."""
+    """The result of the keep-alive OPTIONS to the server that granted."""
 
-    missed: int = Field(description="how many in a row found no answer")
+    missed: int = Field(description="how many in a row got no answer")
     answered_at: float | None
     last_status: int | None = Field(description="the last answer")
     next_at: float = Field(description="when the next one is due")
@@ -40,44 +40,48 @@ class TrunkView(BaseModel):
 
     id: str
     state: State
-    since: float = Field(description="when this state was entered; no refresh leaves it")
+    since: float = Field(
+        description="when the trunk entered this state; a refresh does not leave it"
+    )
     registrar: str | None = Field(description="the address that granted last: transport:ip:port")
     granted_s: int | None = Field(description="for how long it was granted last")
-    expires_at: float | None = Field(description="when what is granted ends")
+    expires_at: float | None = Field(description="when the grant ends")
     next_at: float | None = Field(description="when the next REGISTER is due")
-    last_status: int | None = Field(description="the last answer; null: none came")
+    last_status: int | None = Field(description="the last answer; null: none arrived")
     last_answer: str | None = Field(description="the same in words: status and reason phrase")
     reason: RegistrationReason | None = Field(
-        description="why it is in this state, as a code; null: nothing has come of it yet"
+        description="why it is in this state, as a code; null: no attempt has ended yet"
     )
     message: str = Field(description="why it is in this state, for people")
     failures: int = Field(description="failures of the same kind in a row")
     suspended: bool = Field(description="whether the operator unregistered it or paused it")
-    keepalive: KeepAliveView | None = Field(description="null: it has none, or is not registered")
+    keepalive: KeepAliveView | None = Field(description="null: no keep-alive, or not registered")
     aor: str
     target: str
     numbers: list[str]
     unmatched: Literal["accept", "refuse"] = Field(
-        description="what becomes of a call that names no trunk"
+        description="how the edge decides on a call that names no trunk"
     )
-    fallback: bool = Field(description="whether it takes what could be several trunks' call")
+    fallback: bool = Field(description="whether it gets calls that could belong to several trunks")
     enabled: bool
 
 
 class EventView(BaseModel):
-    """Something that happened to a trunk."""
+    """An event in the history of a trunk."""
 
     at: float
-    what: EventKind = Field(description="a state that it entered, or something else")
-    status: int | None = Field(description="the answer that it came of; null: of none")
-    reason: RegistrationReason | None = Field(
-        description="why the registration is in its state, as a code; null: it is not about that"
+    what: EventKind = Field(description="a state that the trunk entered, or another event")
+    status: int | None = Field(
+        description="the status of the answer that caused it; null: no answer did"
     )
-    message: str = Field(description="the same for people")
+    reason: RegistrationReason | None = Field(
+        description="why the registration is in its state, as a code; null: no state was entered"
+    )
+    message: str = Field(description="the event for people")
 
 
 class TrunkHistory(TrunkView):
-    """One trunk, and what happened to it."""
+    """One trunk with its history."""
 
     events: list[EventView] = Field(description="the last 50, the oldest first")
 
@@ -87,9 +91,9 @@ class AddressView(BaseModel):
 
     trunk: str
     ip: str = Field(description="an ip, or a network: 198.51.100.0/24")
-    port: int | None = Field(description="the port that it is known by; null: any")
+    port: int | None = Field(description="the port of the address; null: any")
     exact: bool = Field(description="whether no other port is admitted")
-    transport: str = Field(description="the weakest over which calls are admitted")
+    transport: str = Field(description="the weakest transport that it admits")
     origin: str = Field(description="learned, resolved or pinned")
     ground: str = Field(
         description="why it was learned from there: asked, dns, networks, rspauth or any"
@@ -98,19 +102,19 @@ class AddressView(BaseModel):
     managed_by: ManagedBy | None = Field(
         description="what pinned it: file or allow; null where it is not pinned"
     )
-    learned_at: float = Field(description="since when it is there")
+    learned_at: float = Field(description="when it was stored")
     expires_at: float | None
 
 
 class ConflictView(BaseModel):
-    """Trunks at one address that no rule could tell apart."""
+    """Trunks at one address that no rule can distinguish."""
 
     kind: conflicts.ConflictKind
     trunks: list[str]
-    addresses: list[str] = Field(description="where they are together: an ip, or ip:port")
+    addresses: list[str] = Field(description="the addresses that they share: an ip, or ip:port")
     shared: list[str] = Field(description="the numbers, or the AoR user, that they share")
     message: str = Field(description="what is wrong")
-    remedy: str = Field(description="what would tell them apart")
+    remedy: str = Field(description="how to distinguish them")
 
 
 def _is_source(text: str) -> str:
@@ -135,7 +139,7 @@ UriText = Annotated[str, AfterValidator(_is_uri)]
 
 
 class ExplainRequest(BaseModel):
-    """A made-up request: whence would it come?"""
+    """A made-up request, which the edge's rules decide on."""
 
     source: Annotated[str, AfterValidator(_is_source)] = Field(examples=["udp:203.0.113.7:5060"])
     ruri: UriText = Field(examples=["sip:+442071234567@edge.example"])
@@ -149,13 +153,13 @@ class ExplainRequest(BaseModel):
     )
 
     def request(self) -> Request:
-        """Make of it what the edge makes of a real one."""
+        """Return the request as the edge reads a real one."""
         uris = [
             Uri.of_header(text) if text is not None else None
             for text in (self.ruri, self.to, self.p_called_party_id)
         ]
         ruri = uris[0]
-        if ruri is None:  # the validators have seen to that
+        if ruri is None:  # the validators exclude it
             raise ValueError(self.ruri)
         headers = [header.partition(":") for header in self.headers]
         text = number_headers.text_of((name.strip().lower(), value) for name, _, value in headers)
@@ -165,18 +169,18 @@ class ExplainRequest(BaseModel):
 
 
 class ReloadedView(BaseModel):
-    """What a new file changed."""
+    """The changes of a reload."""
 
     added: list[str] = Field(description="trunks that are registered now")
     removed: list[str] = Field(description="trunks that are unregistered")
     changed: list[str] = Field(description="trunks of which a key changed")
-    users_changed: list[str] = Field(description="users that are new, gone or other than before")
+    users_changed: list[str] = Field(description="users that were added, removed or changed")
     registration_changed: bool = Field(
-        description="whether registration changed, but for response_timeout: it counts now"
+        description="whether [registration] changed, response_timeout excepted: it is in force now"
     )
     needs_restart: bool = Field(
-        description="whether edge, agent or registration response_timeout changed: they count at "
-        "the next start; whoever starts Kamailio himself writes its configuration anew"
+        description="whether edge, agent or registration response_timeout changed: they are in "
+        "force at the next start; without whence run, write Kamailio's configuration again, too"
     )
 
 
@@ -190,7 +194,7 @@ class Health(BaseModel):
 def trunk_view(
     trunk: TrunkInfo, registration: Registration, keepalive: KeepAlive | None
 ) -> TrunkView:
-    """Tell of a trunk what all may know."""
+    """Return the public view of a trunk."""
     r = registration
     return TrunkView(
         id=trunk.id,
@@ -220,7 +224,7 @@ LIST_LIMIT = 1000
 
 
 class CallView(BaseModel):
-    """One decision on an initial request, as it was."""
+    """One decision on an initial request, as the edge made it."""
 
     at: float
     call_id: str
@@ -229,34 +233,34 @@ class CallView(BaseModel):
     ruri: str
     to: str | None
     p_called_party_id: str | None
-    headers: list[str] = Field(description="those that some trunk has in number_headers")
+    headers: list[str] = Field(description="those that a trunk has in number_headers")
     decision: decisions.DecisionKind
-    trunk: str | None = Field(description="to which it was given")
-    rule: Rule | None = Field(description="what settled it; null where it was not identified")
-    reason: Rule | Reason = Field(description="the rule, or why it was given to no trunk")
+    trunk: str | None = Field(description="the trunk that got it")
+    rule: Rule | None = Field(description="the rule that decided; null where it was not identified")
+    reason: Rule | Reason = Field(description="the rule, or why no trunk got it")
     message: str = Field(description="the reason in words")
-    named: list[str] = Field(description="the trunks that the last step of a refusal was about")
-    known: bool = Field(description="whether the edge had decided it before, and remembered")
+    named: list[str] = Field(description="the trunks of the last step of a refusal")
+    known: bool = Field(description="whether the decision is from the edge's cache")
 
 
 class CallExplained(CallView):
-    """One decision, the steps to it, and how the same request would be decided now."""
+    """One decision, its steps, and the decision on the same request now."""
 
     then: Explanation | None = Field(
-        description="its steps, and who came nearest; null where the directory does not tell any "
-        "more what it rested on"
+        description="its steps, and the nearest trunk; null where the directory no longer has "
+        "what the decision was based on"
     )
-    now: Explanation | None = Field(description="null where its URIs were too long to be kept")
+    now: Explanation | None = Field(description="null where its URIs were too long to keep")
 
 
 class UnknownSourceView(BaseModel):
     """A source that no address admits. Instants are seconds since the epoch."""
 
-    source: str = Field(description="transport:ip:port, as it came last")
+    source: str = Field(description="transport:ip:port of its last request")
     requests: int
     since: float
     last_at: float
-    asked: list[str] = Field(description="the Request-URIs that it asked for last, newest first")
+    asked: list[str] = Field(description="the Request-URIs of its last requests, newest first")
     reasons: list[Why] = Field(description="why it is listed, newest first")
     message: str = Field(description="the reasons in words")
 
@@ -270,7 +274,7 @@ SourceOrIp = Annotated[str, AfterValidator(_is_source_or_ip)]
 
 
 class AllowRequest(BaseModel):
-    """Which source to allow, as which trunk's, for how long."""
+    """The source to allow, the trunk that gets its calls, and the time."""
 
     source: SourceOrIp = Field(examples=["udp:203.0.113.7:5060"])
     trunk: str = Field(examples=["acme"])
@@ -279,21 +283,21 @@ class AllowRequest(BaseModel):
 
 
 class RevokeRequest(BaseModel):
-    """Which source to allow no longer, and as which trunk's it was allowed."""
+    """The allowed source to revoke, and the trunk that gets its calls."""
 
     source: SourceOrIp = Field(examples=["udp:203.0.113.7:5060"])
     trunk: str = Field(examples=["acme"])
 
 
 class RevokedView(BaseModel):
-    """An ip that the operator revoked."""
+    """The ip that the operator revoked."""
 
     trunk: str
     ip: str
 
 
 class AllowedView(BaseModel):
-    """An address that the operator allowed for a while."""
+    """The address that the operator allowed for a time."""
 
     trunk: str
     ip: str
@@ -302,18 +306,21 @@ class AllowedView(BaseModel):
 
 
 class AlarmView(BaseModel):
-    """An alarm as it was told. The webhook gets the same."""
+    """An alarm as it was raised. The webhook posts the same."""
 
-    id: int = Field(description="it grows; ask with the last one as since")
+    id: int = Field(description="it grows; use the last one as `since`")
     at: float
     kind: alarms.AlarmKind
-    trunk: str | None = Field(description="null: it is about no single trunk")
+    trunk: str | None = Field(description="null: it concerns no single trunk")
     message: str
-    left_out: int = Field(description="how many like it came before, and were not told")
+    left_out: int = Field(description="how many like it were suppressed before")
 
 
 def source_or_ip(text: str) -> TransportAddress:
-    """Read a source, or an ip alone (then over UDP, and so over any transport); ValueError."""
+    """Parse a source, or an ip alone, which stands for UDP and so for any transport.
+
+    Raises: ValueError.
+    """
     try:
         return TransportAddress(Transport.UDP, canonical_ip(text.strip()), 5060)
     except ValueError:

@@ -1,7 +1,4 @@
-"""The API's paths to what happened: calls, unknown sources, alarms.
-
-Texts from outside are escaped.
-"""
+"""The API's paths to calls, unknown sources and alarms. They escape texts from outside."""
 
 from __future__ import annotations
 
@@ -36,8 +33,8 @@ from whence.store.directory import Directory
 
 
 @dataclass(frozen=True, slots=True)
-class Happened:
-    """What these paths tell about."""
+class MonitoringParts:
+    """The parts of the agent that these paths read."""
 
     directory: Directory
     calls: Calls
@@ -45,32 +42,31 @@ class Happened:
     alarms: Alarms
 
 
-def add(api: FastAPI, happened: Happened, clock: Callable[[], float] = time.time) -> None:
-    """Add the paths to an API that `api.make` made."""
+def add(api: FastAPI, parts: MonitoringParts, clock: Callable[[], float] = time.time) -> None:
+    """Add the paths to an API that `app.make` built."""
 
     @api.get("/v1/calls")
     async def calls(
         limit: int = Query(default=100, ge=1, le=LIST_LIMIT),
     ) -> list[CallView]:
-        """The last decisions of the edge, the newest first."""
-        return [_call(one) for one in happened.calls.last(limit)]
+        """List the last decisions of the edge, the newest first."""
+        return [_call(one) for one in parts.calls.last(limit)]
 
-    @api.get("/v1/calls/{call_id:path}", responses={404: {"description": "not remembered"}})
+    @api.get("/v1/calls/{call_id:path}", responses={404: {"description": "no such call in memory"}})
     async def call(call_id: str) -> list[CallExplained]:
-        """What was decided on requests with this Call-ID, the oldest first, and why."""
-        found = happened.calls.of(call_id)
+        """Explain the decisions on requests with this Call-ID, the oldest first."""
+        found = parts.calls.of(call_id)
         if not found:
             raise HTTPException(
                 404,
-                f"no call with the Call-ID {escape_untrusted(call_id)} is remembered; "
-                "the last ones are (agent call_history_size says how many), since the agent's "
-                "start",
+                f"no call with the Call-ID {escape_untrusted(call_id)} is in memory; the agent "
+                "keeps the last ones since its start (agent call_history_size says how many)",
             )
         return [
             CallExplained(
                 **_call(one).model_dump(),
-                then=_then(happened.directory, one),
-                now=_again(happened.directory, one, clock()),
+                then=_then(parts.directory, one),
+                now=_again(parts.directory, one, clock()),
             )
             for one in found
         ]
@@ -79,7 +75,7 @@ def add(api: FastAPI, happened: Happened, clock: Callable[[], float] = time.time
     async def unknown_sources(
         limit: int = Query(default=100, ge=1, le=LIST_LIMIT),
     ) -> list[UnknownSourceView]:
-        """Who asked and is not known, who asked most often first."""
+        """List the unknown sources, the one with most requests first."""
         return [
             UnknownSourceView(
                 source=str(one.source),
@@ -90,20 +86,20 @@ def add(api: FastAPI, happened: Happened, clock: Callable[[], float] = time.time
                 reasons=list(one.reasons),
                 message=one.message,
             )
-            for one in islice(happened.unknown_sources.kept, limit)
+            for one in islice(parts.unknown_sources.table, limit)
         ]
 
     @api.post(
         "/v1/unknown-sources/allow",
         responses={404: {"description": "no such trunk"}, 409: {"description": "it is disabled"}},
     )
-    async def allow(order: AllowRequest) -> AllowedView:
-        """Let an unknown source's calls in as a trunk's, from any port of its ip, for a while."""
-        address = happened.unknown_sources.allow(
-            source_or_ip(order.source), order.trunk, order.for_s, order.note
+    async def allow(body: AllowRequest) -> AllowedView:
+        """Admit calls of an unknown source as a trunk's, from any port of its ip, for a time."""
+        address = parts.unknown_sources.allow(
+            source_or_ip(body.source), body.trunk, body.for_s, body.note
         )
         return AllowedView(
-            trunk=order.trunk,
+            trunk=body.trunk,
             ip=str(address.ip),
             transport=address.transport,
             expires_at=address.expires_at or 0.0,
@@ -113,26 +109,26 @@ def add(api: FastAPI, happened: Happened, clock: Callable[[], float] = time.time
         "/v1/unknown-sources/revoke",
         responses={404: {"description": "no such trunk, or not allowed"}},
     )
-    async def revoke(order: RevokeRequest) -> RevokedView:
-        """Revoke what allowed an unknown source: from now on its calls are refused."""
-        ip, trunk = source_or_ip(order.source).ip, escape_untrusted(order.trunk)
-        done = happened.unknown_sources.revoke(source_or_ip(order.source), order.trunk)
-        if not done:
+    async def revoke(body: RevokeRequest) -> RevokedView:
+        """Remove the address that allowed a source: the edge refuses its calls from now on."""
+        ip, trunk = source_or_ip(body.source).ip, escape_untrusted(body.trunk)
+        removed = parts.unknown_sources.revoke(source_or_ip(body.source), body.trunk)
+        if not removed:
             raise HTTPException(
                 404,
-                f"{ip} is not allowed as trunk {trunk}; remove what the file pins from the file",
+                f"{ip} is not allowed as trunk {trunk}; "
+                "remove an address that the file pins from the file",
             )
-        return RevokedView(trunk=order.trunk, ip=str(ip))
+        return RevokedView(trunk=body.trunk, ip=str(ip))
 
     @api.get("/v1/alarms")
     async def alarms(
         since: int = Query(default=0, ge=0, description="the id of the last one you have"),
         limit: int = Query(default=LIST_LIMIT, ge=1, le=LIST_LIMIT),
     ) -> list[AlarmView]:
-        """The last 1000 alarms, the oldest first."""
+        """List the last 1000 alarms, the oldest first."""
         return [
-            AlarmView.model_validate(as_json(raised))
-            for raised in happened.alarms.since(since, limit)
+            AlarmView.model_validate(as_json(raised)) for raised in parts.alarms.since(since, limit)
         ]
 
 
@@ -141,18 +137,18 @@ def _call(one: DecisionReport) -> CallView:
 
 
 def _then(directory: Directory, one: DecisionReport) -> Explanation | None:
-    """How it came to a decision; None where what stands now leads to another, at that time too."""
+    """Explain a former decision; None where the directory no longer leads to it."""
     found = _again(directory, one, one.at)
-    was = _call(one)
+    call = _call(one)
     same = found is not None and (found.decision, found.trunk, found.reason) == (
-        was.decision,
-        was.trunk,
-        was.reason,
+        call.decision,
+        call.trunk,
+        call.reason,
     )
     return found if same else None
 
 
 def _again(directory: Directory, one: DecisionReport, at: float) -> Explanation | None:
-    """How the same request would be decided at `at`; None where it is not known in full."""
+    """Explain how the edge would decide on the request at `at`; None where its URIs were cut."""
     request = decisions.request(one)
     return None if request is None else explanation(directory, request, at)

@@ -1,4 +1,4 @@
-"""The API's path to the local users, and where their phones are. What phones wrote is `shown`."""
+"""The API's path to the local users and their phones. It escapes what phones wrote."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def add(
     clock: Callable[[], float] = time.time,
     wrong_passwords: Callable[[str], int] = lambda _name: 0,
 ) -> None:
-    """Add the path to an API that `api.make` made. `table`: the location table.
+    """Add the path to an API that `app.make` built. `table` is the location table.
 
-    `wrong_passwords`: how many were sent for a user of this name.
+    `wrong_passwords` returns how many wrong passwords were sent for a user name.
     """
 
     @api.get("/v1/users")
     async def users() -> list[UserView]:
-        """Every local user, with the phones that are registered."""
+        """List every local user with the registered phones."""
         contacts = location.contacts(table, clock())
         return [
             UserView(

@@ -1,7 +1,7 @@
-"""The file `whence.toml`: what may stand in it, and every fault of it, told at once.
+"""Models of `whence.toml`, and the checks of its values.
 
-A wrong file is refused whole. Each fault says where it is, what is there, and what would be right.
-`packaging/whence.toml` shows every key with its meaning.
+A file with a fault is refused as a whole. Each fault has its place and the right form.
+`packaging/whence.toml` shows every key.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from whence.agent.config.files import DEBIANS_CAS, no_password, readable, writable
+from whence.agent.config.files import DEBIAN_CA_FILE, no_password, readable, writable
 from whence.agent.config.toml import PER_SECOND, SECONDS, Table
 from whence.agent.config.trunk import TrunkConfig, UserConfig
 from whence.agent.config.validators import (
@@ -47,7 +47,10 @@ from whence.trust.tokens import webhook_token
 
 
 class TlsConfig(Table):
-    """`[edge.tls]`: our certificate, and whose we believe. Paths: absolute, or beside the file."""
+    """`[edge.tls]`: our certificate, and the CAs that we accept.
+
+    A path is absolute, or relative to the settings file.
+    """
 
     certificate: str = Field(default="", examples=["edge.pem"])
     """File in PEM with the certificate that Kamailio shows to phones and providers, and the
@@ -56,19 +59,19 @@ class TlsConfig(Table):
     """
     key: str = Field(default="", examples=["edge.key"])
     """File in PEM with the private key of `certificate`. The key has no password."""
-    ca: str = DEBIANS_CAS
+    ca: str = DEBIAN_CA_FILE
     """File in PEM with the CAs that must sign the certificates of registrars. The default is
     Debian's package `ca-certificates`.
     """
 
     @model_validator(mode="after")
-    def _there(self, info: ValidationInfo) -> TlsConfig:
+    def _readable_pair(self, info: ValidationInfo) -> TlsConfig:
         folder = (info.context or {}).get("folder", Path())
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         if bool(self.certificate) != bool(self.key):
-            raise ValueError("certificate and key go together; write both")
+            raise ValueError("certificate and key are needed together; write both")
         if not self.certificate:
-            return self  # nothing goes over TLS then
+            return self  # TLS is not used
         for name in ("certificate", "key", "ca"):
             object.__setattr__(self, name, readable(name, getattr(self, name), folder))
         try:
@@ -82,7 +85,7 @@ class TlsConfig(Table):
             context.load_verify_locations(self.ca)
         except ssl.SSLError:
             raise ValueError(
-                f'ca: "{self.ca}" holds no certificates in PEM; write the file of the CAs that '
+                f'ca: "{self.ca}" has no certificates in PEM; write the file of the CAs that '
                 "sign registrars' certificates"
             ) from None
         return self
@@ -148,11 +151,11 @@ class EdgeConfig(Table):
         return agent_socket
 
     @model_validator(mode="after")
-    def _apart(self) -> EdgeConfig:
+    def _consistent(self) -> EdgeConfig:
         if self.agent_socket in self.listen:
             raise ValueError(
-                f'agent_socket: "{self.agent_socket}" is in listen too; it is for the agent alone, '
-                'write another port, "udp:127.0.0.1:5062"'
+                f'agent_socket: "{self.agent_socket}" is in listen, too, but is only for the '
+                'agent; write another port, "udp:127.0.0.1:5062"'
             )
         if self.has_tls and not self.tls.certificate:
             raise ValueError(
@@ -161,16 +164,16 @@ class EdgeConfig(Table):
             )
         if self._advertised[1] and len({socket.port for socket in self.listen}) > 1:
             raise ValueError(
-                f'advertise: "{self.advertise}" is one port for sockets of several; write the ip '
-                f'alone, "{self._advertised[0]}": each socket is then seen at its own port'
+                f'advertise: "{self.advertise}" is one port, but listen has several; write the ip '
+                f'alone, "{self._advertised[0]}", and each socket keeps its own port'
             )
         if len(set(self.listen)) < len(self.listen):
-            raise ValueError("listen: names the same socket twice; write it once")
+            raise ValueError("listen: has the same socket twice; write it once")
         return self
 
     @property
     def _advertised(self) -> tuple[str, int | None]:
-        """(ip, port or None) of `advertise`; the ip is empty where nothing is advertised."""
+        """(ip, port or None) of `advertise`. The ip is empty if nothing is advertised."""
         try:
             return str(ip_address(self.advertise)), None
         except ValueError:
@@ -178,12 +181,12 @@ class EdgeConfig(Table):
 
     @property
     def sockets(self) -> EdgeSockets:
-        """Return its sockets as a value of the core."""
+        """Return the sockets of `listen` as a value of the core."""
         return EdgeSockets(tuple(self.listen), *self._advertised)
 
     @property
     def has_tls(self) -> bool:
-        """Whether anything goes over TLS."""
+        """Whether it listens over TLS."""
         return any(socket.transport is Transport.TLS for socket in self.listen)
 
     @property
@@ -193,7 +196,7 @@ class EdgeConfig(Table):
 
 
 class MonitoringConfig(Table):
-    """What every agent remembers, tells and serves."""
+    """Keys of both agents (with and without drop-in): API, memory, alarms."""
 
     api_listen: Annotated[str, AfterValidator(check_api_address)] = "127.0.0.1:8088"
     """Address of the HTTP API. It must be a loopback address, because the API asks for no password.
@@ -208,8 +211,8 @@ class MonitoringConfig(Table):
     settings file. Empty: none.
     """
     unknown_sources_size: int = Field(default=1_000, ge=0, le=100_000)
-    """Unknown sources that the agent keeps in memory. Sources that came once are dropped before
-    those that came back. 0: none.
+    """Unknown sources that the agent keeps in memory. Sources that sent one request are dropped
+    before those that sent more. 0: none.
     """
     unknown_requests_per_minute_alarm: int = Field(default=600, ge=0, le=1_000_000_000)
     """Requests of unknown sources in a minute, above which the agent raises the alarm
@@ -227,7 +230,7 @@ class MonitoringConfig(Table):
     """
 
     @model_validator(mode="after")
-    def _beside(self, info: ValidationInfo) -> Self:
+    def _named_paths(self, info: ValidationInfo) -> Self:
         folder = (info.context or {}).get("folder", Path())
         if self.call_log_file:
             object.__setattr__(self, "call_log_file", writable(self.call_log_file, folder))
@@ -238,7 +241,7 @@ class MonitoringConfig(Table):
         return self
 
     def named_files(self) -> Iterator[NamedFile]:
-        """Give the files that are named here."""
+        """Yield the files that this table names."""
         if self.call_log_file:
             yield NamedFile("agent: call_log_file", Path(self.call_log_file), written=True)
         if self.webhook_token_file:
@@ -251,18 +254,19 @@ class MonitoringConfig(Table):
 
 
 class AgentConfig(MonitoringConfig):
-    """`[agent]`: the daemon beside Kamailio."""
+    """`[agent]`: the process beside Kamailio."""
 
     state_dir: Annotated[str, AfterValidator(state_path)] = "/var/lib/whence"
     """State directory: `directory.db`, `location.db`, generated files. Whence creates it with mode
     0700. The path is absolute and has 97 characters at most.
     """
     on_stop: Literal["unregister", "leave"] = "unregister"
-    """What a clean stop does with registrations: `unregister` ends each, `leave` keeps them for the
-    next start.
+    """What a clean stop does with registrations: `unregister` ends each one, `leave` keeps them for
+    the next start.
     """
     grace: Annotated[int, SECONDS] = Field(default=int(GRACE_S), ge=0, le=3600)
-    """Time for which a learned address outlives its registration, for calls that are on their way.
+    """Time for which a learned address stays valid after its registration ended, for calls that are
+    on their way.
     """
     nameserver: Annotated[str, AfterValidator(check_nameserver)] = Field(
         default="", examples=["192.0.2.53:53"]
@@ -282,22 +286,22 @@ class AgentConfig(MonitoringConfig):
 
 
 class BackoffConfig(Table):
-    """`[registration.backoff]`: how long the agent waits after a failure."""
+    """`[registration.backoff]`: waits of the agent after a failure."""
 
     auth_failed: Annotated[Wait, SECONDS] = [600, 86_400]
     """Wait after a rejected password: first and longest, doubling. Providers block clients that
     repeat a wrong password.
     """
     rejected: Annotated[Wait, SECONDS] = [300, 3_600]
-    """Wait after the registrar rejected the account: unpaid, unknown, too early."""
+    """Wait after the registrar rejected the account: for example unknown or blocked."""
     unreachable: Annotated[Wait, SECONDS] = [30, 1_800]
-    """Wait after no answer or a 5xx. Each wait is a random 50 to 100 % of it, so that no storm
-    follows an outage.
+    """Wait after no answer or a 5xx. Each wait is a random 50 to 100 % of it, so that the
+    trunks do not all return at once after an outage.
     """
 
 
 class RegistrationConfig(Table):
-    """`[registration]`: how patient and how fast; `Waits` has the reason of each default."""
+    """`[registration]`: waits and rates. `Waits` in the core has the reason of each default."""
 
     retry_after_limit: Annotated[float, SECONDS] = Field(default=86_400, gt=0, le=7 * DAY_S)
     """Longest `Retry-After` that the agent obeys. Up to it, `Retry-After` replaces the waits of
@@ -317,15 +321,15 @@ class RegistrationConfig(Table):
     """Waits after failures."""
 
     def waits(self) -> Waits:
-        """The waiting times as the core takes them."""
+        """Return the waits as a value of the core."""
 
         def backoff(pair: list[float], jitter: float) -> Backoff:
             return Backoff(pair[0], pair[1], jitter)
 
         own = self.backoff
         return Waits(
-            wrong_credentials=backoff(own.auth_failed, WAITS.wrong_credentials.jitter),
-            refused=backoff(own.rejected, WAITS.refused.jitter),
+            auth_failed=backoff(own.auth_failed, WAITS.auth_failed.jitter),
+            rejected=backoff(own.rejected, WAITS.rejected.jitter),
             unreachable=backoff(own.unreachable, WAITS.unreachable.jitter),
             retry_after_limit_s=self.retry_after_limit,
             refresh_from=self.refresh_fraction[0],
@@ -334,7 +338,7 @@ class RegistrationConfig(Table):
 
 
 class Config(Table):
-    """The whole file."""
+    """The whole settings file."""
 
     edge: EdgeConfig = EdgeConfig()
     """Kamailio and its sockets."""
@@ -349,12 +353,13 @@ class Config(Table):
 
     @property
     def state(self) -> Path:
-        """The state directory."""
+        """The path of the state directory."""
         return Path(self.agent.state_dir)
 
     def named_files(self, file: Path) -> Iterator[NamedFile]:
-        """Give the files whose content counts: `file`, from which these were read, and those that
-        are named in it.
+        """Yield the files that decide what Whence does: `file`, and the files that it names.
+
+        `file`: the file from which these settings were read.
         """
         has_secret = bool(self.user) or any(not trunk.password_file for trunk in self.trunk)
         yield NamedFile("", file, secret=has_secret)
@@ -368,19 +373,19 @@ class Config(Table):
         yield from self.agent.named_files()
 
     def expired_pins(self, now: float) -> list[str]:
-        """One sentence for each pinned network that admits nobody any more."""
+        """Return a sentence for each pinned network that has expired."""
         return [
-            f'trunk "{trunk.id}": networks[{i}]: "{pin.network}" has expired; take it out'
+            f'trunk "{trunk.id}": networks[{i}]: "{pin.network}" has expired; remove it'
             for trunk in self.trunk
             for i, pin in enumerate(trunk.networks)
             if pin.expires_at is not None and pin.expires_at <= now
         ]
 
     def country_code_of(self, trunk: TrunkConfig) -> str:
-        """The calling code of the country in which a trunk's provider is; empty: not said."""
+        """Return the calling code of the country of a trunk's provider. Empty: not configured."""
         return trunk.country or self.edge.country
 
     @property
     def number_headers(self) -> list[str]:
-        """All headers that some trunk names, but for those that are always read."""
+        """The headers that the trunks name, without those that the edge always reads."""
         return further_number_headers(trunk.number_headers for trunk in self.trunk)

@@ -1,4 +1,7 @@
-"""Turns a parsed file into the values of the core. Nothing behind this reads a pydantic model."""
+"""Converts the parsed file into values of the core.
+
+The parts of the agent after this step do not read pydantic models.
+"""
 
 from __future__ import annotations
 

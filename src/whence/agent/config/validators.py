@@ -1,4 +1,4 @@
-"""What a value in the file must be: one function a kind, one sentence a fault."""
+"""Validators for the values of the settings file. A ValueError has the fault and the right form."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pydantic import (
     SecretStr,
 )
 
-from whence.agent.config import phone_numbers as spellings
+from whence.agent.config import phone_numbers
 from whence.core.sip.transport_address import Transport, TransportAddress
 from whence.core.sip.uri import Uri
 from whence.ipc import decisions, headers
@@ -27,15 +27,15 @@ DAY_S = 86_400
 
 
 SOCKET_PATH_LIMIT = 107
-"""How long the path of a Unix socket may be (Linux)."""
+"""Longest path of a Unix socket on Linux, in bytes."""
 
 
 HEADERS_LIMIT = 8
-"""In how many headers one trunk's number may be looked for."""
+"""Most number headers of one trunk."""
 
 
 ALL_HEADERS_LIMIT = 16
-"""How many different ones all trunks together may name: the edge looks for each in each call."""
+"""Most different number headers of all trunks. The edge looks for each one in each call."""
 
 
 _TOKEN = re.compile(r"[A-Za-z0-9.!%*_+`'~-]{1,64}")  # RFC 3261 25.1
@@ -53,7 +53,7 @@ _STRUCTURE_NAMES = (
 
 
 _STRUCTURE = frozenset(_STRUCTURE_NAMES.split())
-"""Headers that say how a message travels or who sends it, and compact forms: not who is called."""
+"""Headers that never name a called number, and compact forms."""
 
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}")
@@ -72,8 +72,8 @@ STATE_PATH = re.compile(r"/[A-Za-z0-9_./+-]{1,200}")
 
 
 EdgeTransport = Literal["udp", "tcp", "tls"]
-"""What kamailio.cfg.j2 has sockets, modules and limits for. A file that names another one is
-refused, also where the core knows it.
+"""The transports that kamailio.cfg.j2 supports. A file that names another one is refused, also if
+the core has it.
 """
 
 
@@ -96,19 +96,19 @@ def _socket(text: Any) -> TransportAddress:
         )
     if socket.ip.is_unspecified:
         raise ValueError(
-            f'"{text}" is every address of the machine; name the one that providers reach, '
+            f'"{text}" means every address of the machine; write the address that providers reach, '
             '"udp:192.0.2.1:5060"'
         )
     return socket
 
 
 def parse_ip_and_port(text: str, example: str = "192.0.2.1:5060") -> tuple[str, int]:
-    """Read `ip:port`. Raises ValueError with an example."""
+    """Return (ip, port) of `ip:port`. Raises ValueError with `example`."""
     try:
-        place = TransportAddress.parse(f"udp:{text}")
+        address = TransportAddress.parse(f"udp:{text}")
     except ValueError:
         raise ValueError(f'"{text}" is not ip:port; write "{example}"') from None
-    return str(place.ip), place.port
+    return str(address.ip), address.port
 
 
 def check_advertised(text: str) -> str:
@@ -133,7 +133,7 @@ def check_api_address(text: str) -> str:
     host, _ = parse_ip_and_port(text)
     if not ip_address(host).is_loopback:
         raise ValueError(
-            f'"{text}" can be reached from outside, and the API asks nobody who they are; '
+            f'"{text}" can be reached from outside, but the API has no login; '
             'write a loopback address, "127.0.0.1:8088"'
         )
     return text
@@ -142,13 +142,15 @@ def check_api_address(text: str) -> str:
 def check_keepalive(seconds: float) -> float:
     """Check an interval in seconds; 0 is off. Raises ValueError."""
     if seconds and not 1 <= seconds <= 3600:
-        raise ValueError(f"{seconds:g} is no interval; write 1 to 3600 seconds, or 0 for none")
+        raise ValueError(
+            f"{seconds:g} is not a valid interval; write 1 to 3600 seconds, or 0 for none"
+        )
     return seconds
 
 
 def check_webhook_url(text: str) -> str:
     """Check the URL of the webhook. Raises ValueError."""
-    # What is wrong is not repeated: the path of a webhook is often a secret.
+    # A fault does not repeat the URL: the path of a webhook is often a secret.
     try:
         url = urlsplit(text)
         host, _ = url.hostname or "", url.port
@@ -156,15 +158,15 @@ def check_webhook_url(text: str) -> str:
     except (ValueError, httpx.InvalidURL):
         url, host = urlsplit(""), ""
     if text and (url.scheme not in ("http", "https") or not host or _unfit_in_url(text)):
-        raise ValueError('is no URL; write "https://host/path"')
+        raise ValueError('is not a URL; write "https://host/path"')
     if "@" in url.netloc or url.fragment:
         raise ValueError(
-            "has a user, password or fragment in it; write the URL without, and the path of a "
-            "file with a token as webhook_token_file"
+            "has a user, password or fragment; remove it, and write the path of a file with a "
+            "token as webhook_token_file"
         )
     if url.scheme == "http" and not _is_loopback(host):
         raise ValueError(
-            "goes over plain http to another machine, where all can read it; write https://"
+            "is plain http to another machine, so the network can read it; write https://"
         )
     return text
 
@@ -208,7 +210,7 @@ def check_server(text: str) -> str:
     transport = uri.params.get("transport", "udp")
     if transport not in EDGE_TRANSPORTS:
         raise ValueError(f'"{text}": transport {transport} is not known; {_WRITE_TRANSPORT}')
-    return sys.intern(text)  # thousands of trunks have the same
+    return sys.intern(text)  # thousands of trunks share one
 
 
 def check_optional_server(text: str) -> str:
@@ -216,12 +218,12 @@ def check_optional_server(text: str) -> str:
     return check_server(text) if text else text
 
 
-def _shared(text: str) -> str:
+def _interned(text: str) -> str:
     return sys.intern(text)
 
 
 def check_target(text: str) -> str:
-    """Check the URI that calls go to. Raises ValueError."""
+    """Check the URI that gets a trunk's calls. Raises ValueError."""
     uri = Uri.parse(text.replace("{number}", "0"))
     plain = text.replace("{number}", "0")
     writable = plain.isascii() and plain.isprintable() and not re.search(r'[\s<>"{}]', plain)
@@ -234,12 +236,12 @@ def check_target(text: str) -> str:
 
 
 def _number(text: str) -> str:
-    spellings.check(text)
+    phone_numbers.check(text)
     return text
 
 
 def _country_code(text: str) -> str:
-    return spellings.country_code(text) if text else text
+    return phone_numbers.country_code(text) if text else text
 
 
 def _header(name: str) -> str:
@@ -250,30 +252,30 @@ def _header(name: str) -> str:
         )
     if small in _STRUCTURE or small.startswith(headers.PREFIX):
         raise ValueError(
-            f'"{name}" names no called number; write "P-Called-Party-ID", "To", "Diversion", '
-            '"History-Info" or a header of the provider\'s own. The Request-URI always comes first'
+            f'"{name}" never names a called number; write "P-Called-Party-ID", "To", "Diversion", '
+            '"History-Info" or a header of the provider; the Request-URI always comes first'
         )
     return sys.intern(small)
 
 
 def _listed(value: Any) -> Any:
     if isinstance(value, str):
-        raise ValueError(f'is no list; write ["{value}"]')  # noqa: TRY004 - pydantic's
+        raise ValueError(f'is not a list; write ["{value}"]')  # noqa: TRY004 - pydantic's
     return tuple(value) if isinstance(value, list) else value
 
 
 def _headers(names: tuple[str, ...]) -> tuple[str, ...]:
     for name, times in Counter(names).items():
         if times > 1:
-            raise ValueError(f'"{name}" is there {times} times; write it once')
+            raise ValueError(f'"{name}" occurs {times} times; write it once')
     if len(names) > HEADERS_LIMIT:
-        raise ValueError(f"names more than {HEADERS_LIMIT} headers; write those that matter")
+        raise ValueError(f"has more than {HEADERS_LIMIT} headers; write at most {HEADERS_LIMIT}")
     return _same(names)
 
 
 @lru_cache(maxsize=1024)
 def _same(names: tuple[str, ...]) -> tuple[str, ...]:
-    return names  # thousands of trunks have the same
+    return names  # thousands of trunks share one
 
 
 def check_printable(text: str) -> str:
@@ -284,8 +286,8 @@ def check_printable(text: str) -> str:
 
 
 def state_path(text: str) -> str:
-    """Check the path of a state directory; a ValueError tells the right form."""
-    # It stands in kamailio.cfg, inside quotes and in a database's URL.
+    """Return a valid path of a state directory. Raises ValueError with the right form."""
+    # kamailio.cfg has it in quotes, and in the URL of a database.
     if not STATE_PATH.fullmatch(text):
         raise ValueError(
             f'"{text}" is not an absolute path of letters, digits and / _ . + -; '
@@ -294,8 +296,8 @@ def state_path(text: str) -> str:
     longest = SOCKET_PATH_LIMIT - len(f"/{decisions.SOCKET_FILE}")
     if len(text) > longest:
         raise ValueError(
-            f'"{text}" is too long for the socket in it; write a path of {longest} characters '
-            "at most"
+            f'"{text}" is too long for the socket in it; write a path of at most {longest} '
+            "characters"
         )
     return text
 
@@ -314,7 +316,7 @@ Domain = Annotated[str, _matching(_DOMAIN, "a domain", "edge.example")]
 
 
 OptionalDomain = Annotated[
-    str, _matching(_OPTIONAL_DOMAIN, "a domain", "provider.example"), AfterValidator(_shared)
+    str, _matching(_OPTIONAL_DOMAIN, "a domain", "provider.example"), AfterValidator(_interned)
 ]
 
 
@@ -340,20 +342,20 @@ Socket = Annotated[TransportAddress, BeforeValidator(_socket)]
 Password = Annotated[SecretStr, AfterValidator(_secret)]
 
 
-def _growing(pair: list[float]) -> list[float]:
+def _increasing(pair: list[float]) -> list[float]:
     if not 0 < pair[0] <= pair[1]:
-        raise ValueError(f"{pair} does not grow; write [first, limit], both in seconds")
+        raise ValueError(f"{pair} does not increase; write [first, longest], both in seconds")
     return pair
 
 
 def _share(pair: list[float]) -> list[float]:
     if not 0 < pair[0] <= pair[1] < 1:
-        raise ValueError(f"{pair} are no shares of what was granted; write [0.7, 0.8]")
+        raise ValueError(f"{pair} are not two increasing shares between 0 and 1; write [0.7, 0.8]")
     return pair
 
 
 Wait = Annotated[
-    list[float], Field(min_length=2, max_length=2, strict=False), AfterValidator(_growing)
+    list[float], Field(min_length=2, max_length=2, strict=False), AfterValidator(_increasing)
 ]
 
 

@@ -1,1 +1,1 @@
-"""Where servers are: DNS answers, kept and refreshed."""
+"""The addresses of servers: DNS look-ups, their cache, and siblings."""

@@ -1,11 +1,11 @@
-"""The neighbour DNS: what it says of a name.
+"""A DNS client with a cache.
 
-The rules it keeps:
-- Each name is asked for once at a time, however many want to know.
-- An answer counts as long as its TTL says, within bounds; that there is none, for half a minute.
-- Where nobody answers, what was said before counts for a day more (RFC 8767): see
+Its rules:
+- One query at a time for each name and type, for any number of callers.
+- An answer is valid for its TTL, within bounds; a negative answer for half a minute at most.
+- If no name server answers, the last answer is valid for one more day (RFC 8767): see
   docs/decisions/0007-serve-stale-names.md.
-- Whatever DNS says, what it costs is bounded: time, memory, sockets, records of one answer.
+- No answer can exceed the bounds of time, memory, sockets and records.
 """
 
 from __future__ import annotations
@@ -31,47 +31,47 @@ log = logging.getLogger(__name__)
 RESOLV_CONF = Path("/etc/resolv.conf")
 
 TRY_S = 1.0
-"""How long one name server has for one answer, before the next one, or the same again, is asked."""
+"""The timeout of one query to one name server; then the next one, or the same, is tried."""
 
 QUERY_S = 3.0
-"""How long all name servers together have."""
+"""The timeout for all name servers together."""
 
 FAILURE_S = 10.0
-"""For how long nobody is asked again after nobody answered (RFC 9520 3.2: 1 s to 5 min)."""
+"""How long a failed query is not repeated (RFC 9520 3.2: 1 s to 5 min)."""
 
 TTL_LEAST_S = 5.0
-"""A TTL of 0 would let each trunk of a provider ask anew."""
+"""With a TTL of 0 each trunk of a provider would send its own query."""
 
 TTL_MOST_S = 86_400.0
 NEGATIVE_MOST_S = 30.0
-"""A record that an operator has just added shall not stay unknown for hours."""
+"""A record that was just added must not stay unknown for hours."""
 
 STALE_S = 86_400.0
-"""How long past its TTL an answer is used while nobody gives another one."""
+"""How long after its TTL an answer is used while no name server answers."""
 
 STALE_AFTER_S = 0.5
-"""How long a new answer is waited for where the last one would do (RFC 8767 5): a registration that
-was granted for 30 s is refreshed a few seconds before it ends."""
+"""How long a query may take before the stale answer is used (RFC 8767 5). A grant of 30 s is
+refreshed only a few seconds before its end."""
 
 QUERIES_LIMIT = 128
-"""Queries under way at once: each has a socket, and dnsmasq refuses more than 150."""
+"""Queries in flight at once: each has a socket, and dnsmasq refuses more than 150."""
 
 SLOW_LIMIT = 16
-"""Queries under way, beside these, for what nobody answered last time: it delays nothing else."""
+"""Extra queries in flight for keys that failed last time, so they delay no others."""
 
 NAMES_LIMIT = 4096
-"""Answers kept; the one not used for longest goes first."""
+"""The size of the cache; the least recently used answer is removed first."""
 
 RECORDS_LIMIT = 64
-"""Records kept of one answer."""
+"""How many records of one answer are used."""
 
 Kind = Literal["A", "AAAA", "SRV", "NAPTR"]
 _Key = tuple[str, Kind]
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """What was said last. `records`: None where nobody has said anything. Instants of the clock."""
+class _Cached:
+    """The last answer. `records`: None if no name server ever answered. Instants of the clock."""
 
     records: tuple[Rdata, ...] | None
     fresh_until: float
@@ -79,7 +79,7 @@ class _Known:
 
 
 class DnsCache:
-    """Answers what DNS says of names, from memory where it may.
+    """Looks up DNS records, from the cache while they are valid.
 
     `nameserver`: (ip, port); None for those in resolv.conf, which is read again when it changes.
     """
@@ -92,91 +92,91 @@ class DnsCache:
     ) -> None:
         self._servers = _Servers(nameserver, resolv_conf)
         self._clock = clock
-        self._known: OrderedDict[_Key, _Known] = OrderedDict()
-        self._asking: dict[_Key, asyncio.Task[_Known]] = {}
-        self._silent: set[_Key] = set()
-        """What nobody answered when it was asked for last."""
-        self._room = asyncio.Semaphore(QUERIES_LIMIT)
-        self._slow_room = asyncio.Semaphore(SLOW_LIMIT)
+        self._cached: OrderedDict[_Key, _Cached] = OrderedDict()
+        self._queries: dict[_Key, asyncio.Task[_Cached]] = {}
+        self._failed_keys: set[_Key] = set()
+        """The keys whose last query failed."""
+        self._free = asyncio.Semaphore(QUERIES_LIMIT)
+        self._slow_free = asyncio.Semaphore(SLOW_LIMIT)
 
     async def find(self, name: str, kind: Kind) -> tuple[Rdata, ...] | None:
-        """The records, CNAMEs followed; () where there are none; None where nobody answers."""
+        """Return the records, with CNAMEs followed; () if there are none; None after a failure."""
         key = (name, kind)
-        known = self._known.get(key)
+        cached = self._cached.get(key)
         now = self._clock()
-        if known is not None and now < known.fresh_until:
-            self._known.move_to_end(key)
-            return known.records
-        asked = self._asked(key)
-        if known is not None and known.records is not None and now < known.stale_until:
-            done, _ = await asyncio.wait({asked}, timeout=STALE_AFTER_S)
+        if cached is not None and now < cached.fresh_until:
+            self._cached.move_to_end(key)
+            return cached.records
+        query = self._query(key)
+        if cached is not None and cached.records is not None and now < cached.stale_until:
+            done, _ = await asyncio.wait({query}, timeout=STALE_AFTER_S)
             if not done:
-                return known.records
-        return (await asked).records
+                return cached.records
+        return (await query).records
 
     def good_for_s(self, name: str, kind: Kind) -> float:
-        """For how many seconds more the last answer counts; a stale one for a moment only."""
-        known = self._known.get((name, kind))
-        return max(0.0, known.fresh_until - self._clock()) if known else 0.0
+        """Return for how many seconds the last answer is still valid; a stale one only briefly."""
+        cached = self._cached.get((name, kind))
+        return max(0.0, cached.fresh_until - self._clock()) if cached else 0.0
 
     def is_silent(self, host: str) -> bool:
-        """Whether nobody answered for this host, or a service of it, when asked last."""
-        return any(name == host or name.endswith("." + host) for name, _ in self._silent)
+        """Return whether the last query for this host, or a service of it, failed."""
+        return any(name == host or name.endswith("." + host) for name, _ in self._failed_keys)
 
-    def _asked(self, key: _Key) -> asyncio.Future[_Known]:
-        task = self._asking.get(key)
+    def _query(self, key: _Key) -> asyncio.Future[_Cached]:
+        task = self._queries.get(key)
         if task is None:
-            task = self._asking[key] = asyncio.create_task(self._ask(key))
-            task.add_done_callback(lambda _: self._asking.pop(key))
-        return asyncio.shield(task)  # who stops waiting does not stop it for the others
+            task = self._queries[key] = asyncio.create_task(self._send(key))
+            task.add_done_callback(lambda _: self._queries.pop(key))
+        return asyncio.shield(task)  # a cancelled caller does not cancel the query of the others
 
-    async def _ask(self, key: _Key) -> _Known:
-        async with self._slow_room if key in self._silent else self._room:
+    async def _send(self, key: _Key) -> _Cached:
+        async with self._slow_free if key in self._failed_keys else self._free:
             try:
-                known = self._answered(*await self._servers.query(*key))
+                cached = self._answered(*await self._servers.query(*key))
             except (dns.exception.DNSException, OSError) as error:
-                known = self._unanswered(key, error)
+                cached = self._unanswered(key, error)
             else:
-                self._tell_answered(key)
-        self._known[key] = known
-        self._known.move_to_end(key)
-        if len(self._known) > NAMES_LIMIT:
-            gone, _ = self._known.popitem(last=False)
-            self._silent.discard(gone)
-        return known
+                self._log_recovery(key)
+        self._cached[key] = cached
+        self._cached.move_to_end(key)
+        if len(self._cached) > NAMES_LIMIT:
+            gone, _ = self._cached.popitem(last=False)
+            self._failed_keys.discard(gone)
+        return cached
 
-    def _answered(self, records: tuple[Rdata, ...], ttl_s: float) -> _Known:
+    def _answered(self, records: tuple[Rdata, ...], ttl_s: float) -> _Cached:
         most_s = TTL_MOST_S if records else NEGATIVE_MOST_S
         fresh_until = self._clock() + max(TTL_LEAST_S, min(ttl_s, most_s))
-        return _Known(records[:RECORDS_LIMIT], fresh_until, fresh_until + STALE_S)
+        return _Cached(records[:RECORDS_LIMIT], fresh_until, fresh_until + STALE_S)
 
-    def _unanswered(self, key: _Key, error: Exception) -> _Known:
+    def _unanswered(self, key: _Key, error: Exception) -> _Cached:
         now = self._clock()
-        known = self._known.get(key)
-        if known is None or now >= known.stale_until:
-            known = _Known(None, now, now)
-        self._tell_silent(key, error, known)
-        return replace(known, fresh_until=now + FAILURE_S)
+        cached = self._cached.get(key)
+        if cached is None or now >= cached.stale_until:
+            cached = _Cached(None, now, now)
+        self._log_failure(key, error, cached)
+        return replace(cached, fresh_until=now + FAILURE_S)
 
-    def _tell_silent(self, key: _Key, error: Exception, known: _Known) -> None:
+    def _log_failure(self, key: _Key, error: Exception, cached: _Cached) -> None:
         name, kind = key
-        if not self._is_told(name):
-            then = "nothing is known of it" if known.records is None else "its last answer is used"
-            log.warning("DNS does not answer for %s (%s), %s: %s", name, kind, then, error)
-        self._silent.add(key)
+        if not self._is_logged(name):
+            effect = "no earlier answer" if cached.records is None else "its last answer is used"
+            log.warning("DNS does not answer for %s (%s), %s: %s", name, kind, effect, error)
+        self._failed_keys.add(key)
 
-    def _tell_answered(self, key: _Key) -> None:
-        if key in self._silent:
-            self._silent.discard(key)
-            if not self._is_told(key[0]):
+    def _log_recovery(self, key: _Key) -> None:
+        if key in self._failed_keys:
+            self._failed_keys.discard(key)
+            if not self._is_logged(key[0]):
                 log.info("DNS answers again for %s", key[0])
 
-    def _is_told(self, name: str) -> bool:
-        return any(silent == name for silent, _ in self._silent)
+    def _is_logged(self, name: str) -> bool:
+        return any(failed == name for failed, _ in self._failed_keys)
 
 
 class _Servers:
-    """The name servers, as they are now."""
+    """The current name servers."""
 
     def __init__(self, nameserver: tuple[str, int] | None, resolv_conf: Path) -> None:
         self._resolv_conf = None if nameserver else resolv_conf
@@ -184,7 +184,7 @@ class _Servers:
         self._resolver = _resolver(*(nameserver or ("127.0.0.1", 53)))
 
     async def query(self, name: str, kind: Kind) -> tuple[tuple[Rdata, ...], float]:
-        """(records, their TTL in seconds); DNSException or OSError where nobody answers."""
+        """Return (records, TTL in seconds). Raises: DNSException or OSError without an answer."""
         self._read_again()
         qname = dns.name.from_text(name)
         try:
@@ -196,7 +196,7 @@ class _Servers:
         return tuple(answer), answer.chaining_result.minimum_ttl
 
     def _read_again(self) -> None:
-        """Read resolv.conf where it has changed. A broken one changes nothing."""
+        """Read resolv.conf if it has changed. A broken file changes nothing."""
         if self._resolv_conf is None:
             return
         try:

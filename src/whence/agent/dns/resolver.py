@@ -1,18 +1,18 @@
-"""Where a server is now: the next hops of a SIP URI, by RFC 3263.
+"""The next hops of a SIP URI, by RFC 3263.
 
-    literal address         itself; DNS is not asked
-    port                    A and AAAA of the name
-    ;transport=, no port    SRV of this transport, else A and AAAA
-    neither                 NAPTR; else SRV of each transport; else A and AAAA
-                            always within what the edge has sockets for
+- A literal address: itself, without DNS.
+- A name with a port: A and AAAA of the name.
+- `;transport=` without a port: SRV of this transport, else A and AAAA.
+- Neither: NAPTR, else SRV of each transport, else A and AAAA.
 
-A TLS certificate is to be checked against the host of the URI, not against names that DNS led to
-(RFC 5922 7.1): whoever forges an answer would choose the name too. So no next hop bears a name.
+Only transports and IP versions count for which the edge has sockets.
 
-A URI with a transport that is not known leads nowhere, and the log says so: whoever redirects us
-writes what he likes.
+A TLS certificate must be for the host of the URI, not for a name from DNS (RFC 5922 7.1). An
+attacker who forges an answer chooses that name, too. So a next hop contains no name.
 
-DNS answers choose only where REGISTERs go; at most `NEXT_HOPS_LIMIT` places, whatever they say.
+A URI with an unknown transport has no next hops, and is logged. It may come from a 3xx.
+
+A look-up has at most `NEXT_HOPS_LIMIT` next hops.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from whence.core.sip.uri import Uri
 log = logging.getLogger(__name__)
 
 RESOLVE_S = 10.0
-"""The limit of one look-up: NAPTR, SRV and addresses, one after the other, with some room."""
+"""The timeout of one look-up: NAPTR, SRV and addresses in sequence, with a margin."""
 
 NEXT_HOPS_LIMIT = 16
 
@@ -52,10 +52,7 @@ SERVICES = {
     Transport.TCP: "_sip._tcp",
     Transport.TLS: "_sips._tcp",
 }
-"""Transport → its SRV name (RFC 3263 4.1); in the order in which they are tried without NAPTR.
-
-One that has none is found by its addresses alone, where a URI names it.
-"""
+"""Transport → its SRV name (RFC 3263 4.1), in the order of trial without NAPTR."""
 
 NAPTR_SERVICES = {
     b"SIP+D2U": Transport.UDP,
@@ -66,31 +63,31 @@ NAPTR_SERVICES = {
 _HOST_NAME = re.compile(r"[A-Za-z0-9_.-]{1,255}")
 
 Pick = Callable[[int, int], int]
-"""A random integer between two, both included."""
+"""Returns a random integer between two, both included."""
 
 
 class Finder(Protocol):
-    """Who says what DNS says: `records.Records`."""
+    """Looks up DNS records: `cache.DnsCache`."""
 
     async def find(self, name: str, kind: Kind) -> tuple[Rdata, ...] | None:
-        """The records; () where there are none; None where nobody answers."""
+        """Return the records; () if there are none; None after a failure."""
 
     def good_for_s(self, name: str, kind: Kind) -> float:
-        """For how many seconds more the last answer is good."""
+        """Return for how many seconds the last answer is still valid."""
 
     def is_silent(self, host: str) -> bool:
-        """Whether nobody answered for a name of this host when it was asked for last."""
+        """Return whether the last query for a name of this host failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Service:
     transport: Transport
     name: str
-    """Of its SRV records."""
+    """The owner name of its SRV records."""
 
 
 class SipResolver:
-    """Says where a server is now. `sockets`: (transport, IP version) of each socket of the edge."""
+    """Finds next hops. `sockets`: (transport, IP version) of each socket of the edge."""
 
     def __init__(
         self,
@@ -103,9 +100,9 @@ class SipResolver:
         self._pick = pick
 
     async def targets(self, server: Uri) -> tuple[TransportAddress, ...]:
-        """Its next hops, best first; none where the name has none, or nobody says in time."""
+        """Return its next hops, best first; empty if it has none, or after a failure."""
         if refusal := _refusal(server):
-            log.warning("%.80a leads nowhere: %s", server.host, refusal)
+            log.warning("no look-up of %.80a: %s", server.host, refusal)
             return ()
         literal = _literal(server)
         if literal is not None:
@@ -118,38 +115,38 @@ class SipResolver:
         return tuple(dict.fromkeys(found))[:NEXT_HOPS_LIMIT]
 
     async def everywhere(self, server: Uri) -> tuple[tuple[TransportAddress, ...], float]:
-        """Find all its next hops, and for how many seconds that counts: the shortest TTL of all.
+        """Return all its next hops, and for how many seconds they are valid: the shortest TTL.
 
-        None where the name has none, or nobody says in time. A literal address is itself.
+        Empty if it has none, or after a failure. A literal address is itself, without an end.
         """
         if _refusal(server):
             return (), 0.0
         literal = _literal(server)
         if literal is not None:
             return (literal,), inf
-        noting = _Noting(self._records)
+        tracker = _TtlTracker(self._records)
         try:
             async with asyncio.timeout(RESOLVE_S):
-                found = await SipResolver(noting, self._sockets, self._pick)._find(server)
+                found = await SipResolver(tracker, self._sockets, self._pick)._find(server)
         except TimeoutError:
             return (), 0.0
-        return tuple(dict.fromkeys(found)), noting.shortest_s
+        return tuple(dict.fromkeys(found)), tracker.shortest_s
 
     def why_none(self, server: Uri) -> Why:
-        """Say why there are no next hops now; as `targets` found it last."""
+        """Return why the last `targets` found no next hops."""
         if refusal := _refusal(server):
             return Why(RegistrationReason.NO_SOCKET, refusal)
         literal = _literal(server)
         if literal is not None:
-            said = f"the edge has no {literal.transport} socket for IPv{literal.ip.version}"
-            return Why(RegistrationReason.NO_SOCKET, said)
+            message = f"the edge has no {literal.transport} socket for IPv{literal.ip.version}"
+            return Why(RegistrationReason.NO_SOCKET, message)
         if not self._transports(server):
-            said = f"the edge has no {_transport(server) or 'fitting'} socket"
-            return Why(RegistrationReason.NO_SOCKET, said)
+            message = f"the edge has no {_transport(server) or 'fitting'} socket"
+            return Why(RegistrationReason.NO_SOCKET, message)
         if self._records.is_silent(server.host):
             return Why(RegistrationReason.DNS_SILENT, f"DNS does not answer for {server.host}")
-        said = f"DNS has no address of {server.host} that the edge has a socket for"
-        return Why(RegistrationReason.NO_ADDRESS, said)
+        message = f"DNS has no address of {server.host} that the edge has a socket for"
+        return Why(RegistrationReason.NO_ADDRESS, message)
 
     async def _find(self, server: Uri) -> Sequence[TransportAddress]:
         transports = self._transports(server)
@@ -164,31 +161,31 @@ class SipResolver:
             services = await self._preferred(server.host, transports) or services
         listed = await asyncio.gather(*(self._records.find(s.name, "SRV") for s in services))
         if any(listed):
-            places = [
+            servers = [
                 (_text(srv.target), srv.port, service.transport)
                 for service, records in zip(services, listed, strict=True)
                 for srv in by_priority(records or (), self._pick)
             ][:NEXT_HOPS_LIMIT]
-            found = await asyncio.gather(*(self._addresses(*place) for place in places))
+            found = await asyncio.gather(*(self._addresses(*server_) for server_ in servers))
             return [next_hop for part in found for next_hop in part]
         if None in listed:
-            # It may well have SRV records, and its address be that of its web site.
+            # It may have SRV records. Its A record may be of its web site.
             return ()
         transport = services[0].transport if services else transports[0]
         return await self._addresses(server.host, transport.default_port, transport)
 
     def _transports(self, server: Uri) -> list[Transport]:
-        """Which the URI allows and the edge has, best first (RFC 3263 4.1)."""
+        """Return the transports that the URI allows and the edge has, best first (RFC 3263 4.1)."""
         given = _transport(server)
         allowed = [given] if given else list(SERVICES)
         has = {transport for transport, _ in self._sockets}
         return [transport for transport in allowed if transport in has]
 
     async def _preferred(self, host: str, transports: Collection[Transport]) -> list[_Service]:
-        """What the domain prefers, by its NAPTR records (RFC 3263 4.1).
+        """Return the services that the domain prefers, by its NAPTR records (RFC 3263 4.1).
 
-        Where it prefers TLS, nothing weaker follows: to block TLS shall gain nobody anything. Where
-        nobody answers it goes on without: there are name servers that do not know NAPTR.
+        If it prefers TLS, only TLS is used: an attacker who blocks TLS must not cause a downgrade.
+        A failure counts as no records: some name servers do not support NAPTR.
         """
         records = await self._records.find(host, "NAPTR") or ()
         offers = [r for r in records if isinstance(r, NAPTR) and r.flags.lower() == b"s"]
@@ -205,7 +202,7 @@ class SipResolver:
     async def _addresses(
         self, name: str, port: int, transport: Transport
     ) -> list[TransportAddress]:
-        """Those of the families that the edge has; IPv6 first, as RFC 6724 2.1 has it."""
+        """Return the addresses of a name for the edge's IP versions; IPv6 first (RFC 6724 2.1)."""
         kinds: list[Kind] = []
         if (transport, 6) in self._sockets:
             kinds.append("AAAA")
@@ -218,36 +215,36 @@ class SipResolver:
             for record in records or ()
             if isinstance(record, A | AAAA)
         ]
-        return [TransportAddress(transport, ip, port) for ip in addresses if _is_a_place(ip)]
+        return [TransportAddress(transport, ip, port) for ip in addresses if _is_usable(ip)]
 
 
-class _Noting:
-    """Passes questions on, and notes for how long the answers are good."""
+class _TtlTracker:
+    """A Finder that records the shortest validity of the answers."""
 
     def __init__(self, records: Finder) -> None:
         self._records = records
         self.shortest_s = inf
 
     async def find(self, name: str, kind: Kind) -> tuple[Rdata, ...] | None:
-        """Ask, and note for how long it counts if anything was found."""
+        """Look up, and record the validity of a non-empty answer."""
         found = await self._records.find(name, kind)
         if found:
             self.shortest_s = min(self.shortest_s, self.good_for_s(name, kind))
         return found
 
     def good_for_s(self, name: str, kind: Kind) -> float:
-        """For how many seconds more the last answer is good."""
+        """Return for how many seconds the last answer is still valid."""
         return self._records.good_for_s(name, kind)
 
     def is_silent(self, host: str) -> bool:
-        """Whether nobody answered for a name of this host when it was asked for last."""
+        """Return whether the last query for a name of this host failed."""
         return self._records.is_silent(host)
 
 
 def by_priority(records: Iterable[Rdata], pick: Pick) -> list[SRV]:
-    """SRV records in the order in which to try them: by priority, and by weight within it.
+    """Return the SRV records in the order of trial: by priority, then by weight.
 
-    A target of "." means that there is no such service (RFC 2782).
+    The target "." means that the service does not exist (RFC 2782).
     """
     usable = [r for r in records if isinstance(r, SRV) and r.target != dns.name.root and r.port > 0]
     usable.sort(key=lambda srv: srv.priority)
@@ -259,8 +256,8 @@ def by_priority(records: Iterable[Rdata], pick: Pick) -> list[SRV]:
 
 
 def _by_weight(records: list[SRV], pick: Pick) -> Iterable[SRV]:
-    """Draw one after the other, each as likely as its weight says (RFC 2782)."""
-    left = sorted(records, key=lambda srv: srv.weight)  # those of weight 0 come first
+    """Draw one after the other, with probabilities by weight (RFC 2782)."""
+    left = sorted(records, key=lambda srv: srv.weight)  # weight 0 first, as RFC 2782 orders them
     while left:
         sums = list(accumulate(srv.weight for srv in left))
         drawn = pick(0, sums[-1])
@@ -268,9 +265,9 @@ def _by_weight(records: list[SRV], pick: Pick) -> Iterable[SRV]:
 
 
 def _refusal(server: Uri) -> str:
-    """Why the URI leads nowhere, whatever DNS says; nothing where its transport can be read.
+    """Return why the transport of the URI is invalid; empty if it is valid.
 
-    The URI may be a registrar's, that redirects us, and say anything.
+    The URI may come from a 3xx, and contain anything.
     """
     try:
         _transport(server)
@@ -285,21 +282,21 @@ def _literal(server: Uri) -> TransportAddress | None:
     except ValueError:
         return None  # a name
     if isinstance(ip, IPv6Address) and ip.scope_id is not None:
-        return None  # an address needs a link beside it, as in `_is_a_place`: no name either
+        return None  # without a link it has no route, as in `_is_usable`; and it is no name
     transport = _transport(server) or Transport.UDP
     return TransportAddress(transport, ip, server.port or transport.default_port)
 
 
 def _transport(server: Uri) -> Transport | None:
-    """Which the URI says, if any. Raises ValueError for one that is not known."""
+    """Return the transport of the URI, if any. Raises: ValueError for an unknown one."""
     if server.scheme == "sips":
         return Transport.TLS
     given = server.params.get("transport")
     return Transport.parse(given) if given else None
 
 
-def _is_a_place(ip: IP) -> bool:
-    """Whether something can be sent there; a link-local IPv6 address needs a link beside it."""
+def _is_usable(ip: IP) -> bool:
+    """Return whether a REGISTER can be sent there; a link-local address would need a link."""
     local = isinstance(ip, IPv6Address) and (ip.is_link_local or ip.ipv4_mapped is not None)
     return not (ip.is_unspecified or ip.is_multicast or local)
 

@@ -1,7 +1,7 @@
-"""The other addresses of a registrar's name in DNS, kept in step with DNS and with registrations.
+"""Siblings: the other addresses in DNS of the name of a registrar or outbound proxy.
 
-Each name is looked up once for all trunks that have it. What is found stands in the directory as
-`resolved` addresses of each trunk that is registered, until the answer ends, or the grant.
+Each name is looked up once for all its trunks. The directory stores the results as `resolved`
+addresses of each registered trunk. They end with the DNS answer or with the grant.
 """
 
 from __future__ import annotations
@@ -29,47 +29,47 @@ from whence.store.directory import Directory
 log = logging.getLogger(__name__)
 
 SLACK_S = 30.0
-"""How long a sibling outlives the answer that named it: the next one may be late."""
+"""How long a sibling outlives its DNS answer, since the next answer may be late."""
 
 AGAIN_S = 10.0
-"""When a name is looked up again of which nothing was found."""
+"""The wait before the next look-up after one without a result."""
 
 BATCH = 100
-"""Trunks written in one transaction: the loop is not held up for long."""
+"""Trunks in one transaction, so that it blocks the event loop only briefly."""
 
 PATIENCE_S = 5.0
-"""When writing is tried again after it failed."""
+"""The wait before the next write after a failed one."""
 
 
 class HostResolver(Protocol):
-    """Who says where a server is: the neighbour DNS."""
+    """Looks up the addresses of a server in DNS."""
 
     async def everywhere(self, server: Uri) -> tuple[tuple[TransportAddress, ...], float]:
-        """All its next hops, and for how many seconds that is good."""
+        """Return all its next hops, and for how many seconds they are valid."""
 
 
 class DnsObserver(Protocol):
-    """Acts on what DNS says of trunks. Called in the loop; it must not wait, nor raise."""
+    """Follows the results of look-ups, in the event loop. It must neither wait nor raise."""
 
     def not_in_dns(self, trunk_id: str, registrar: TransportAddress, servers: str) -> None:
-        """A trunk was granted by an address that DNS does not name for its `servers`."""
+        """Called if DNS does not name the address that granted for any of the `servers`."""
 
 
 @dataclass(slots=True, eq=False)
 class _Name:
-    """A server's name, and what DNS said of it last."""
+    """A server's name, and its last DNS answer."""
 
     server: Uri
     trunks: set[str] = field(default_factory=set)
     found: tuple[TransportAddress, ...] = ()
     good_until: float = 0.0
     waiting: set[str] = field(default_factory=set)
-    """Trunks that registered at another server than before: what DNS says now counts for them."""
+    """Trunks that another server granted than before. They need a new DNS answer."""
 
 
 @dataclass(slots=True)
 class _Followed:
-    """A registered trunk whose siblings count."""
+    """A registered trunk with siblings."""
 
     names: tuple[str, ...]
     exact: bool
@@ -79,7 +79,7 @@ class _Followed:
 
 
 class SiblingService:
-    """Keeps resolved addresses in the directory. `run` it; it watches registrations."""
+    """Keeps resolved addresses in the directory. It observes registrations; `run` it."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class SiblingService:
     ) -> None:
         self._observers = observers
         self._unnamed: dict[str, IP] = {}
-        """Trunk → the address that was told to be not in DNS: each is told once."""
+        """Trunk → the address for which `not_in_dns` was called last."""
         self._directory = directory
         self._resolver = resolver
         self._clock = clock
@@ -100,20 +100,20 @@ class SiblingService:
         self._names: dict[str, _Name] = {}
         self._followed: dict[str, _Followed] = {}
         self._unwritten: dict[str, None] = {}
-        """Trunks whose siblings are to be written, the first to be so first."""
-        self._looks = DueQueue[_Name](clock)
-        """When each name is looked up next; a name whose look-up is under way is not in it."""
+        """Trunks whose siblings must be written, in this order."""
+        self._lookups = DueQueue[_Name](clock)
+        """When each name is looked up next; without those whose look-up is in progress."""
         self._tasks = Tasks("looking for siblings")
 
-    # What it hears of registrations and of new files; called in the loop.
+    # Calls from the registrations and from a reload.
 
     def changed(self, trunk: TrunkSettings, registration: Registration) -> None:
-        """See whether the trunk is registered, and where."""
+        """Follow a trunk that is registered; stop for one that is not."""
         r, now = registration, self._clock()
         names = _names(trunk)
-        # Only a grant that taught an address has siblings, and no longer than it lasts: what others
-        # answer to a REGISTER admits nobody.
-        if not names or not r.stands(now) or r.registrar is None or r.learned_until is None:
+        # Only a grant with a learned address has siblings, until it ends. An unexpected answer to a
+        # REGISTER must admit no source.
+        if not names or not r.admits(now) or r.registrar is None or r.learned_until is None:
             self.gone(trunk.id)
             return
         ends_at = r.learned_until + self._settings.grace_s
@@ -127,9 +127,9 @@ class SiblingService:
         if before is not None and before.registrar.ip != followed.registrar.ip:
             for name in (self._names[text] for text in names):
                 name.waiting.add(trunk.id)
-                look_at = self._looks.at(name)
-                if look_at is not None and now < look_at:
-                    self._looks.schedule(name, now)
+                lookup_at = self._lookups.at(name)
+                if lookup_at is not None and now < lookup_at:
+                    self._lookups.schedule(name, now)
         else:
             self._write_later([trunk.id])
 
@@ -139,14 +139,14 @@ class SiblingService:
             name = self._names.get(text)
             if name is None:
                 server = Uri.parse(text)
-                if server is None:  # the settings' validators have seen to that
+                if server is None:  # the validators of the settings exclude this
                     raise ValueError(text)
                 name = self._names[text] = _Name(server)
-                self._looks.schedule(name, self._clock())
+                self._lookups.schedule(name, self._clock())
             name.trunks.add(trunk_id)
 
     def gone(self, trunk_id: str) -> None:
-        """Follow it no more. Its siblings end with its grant, or as soon as it is unregistered."""
+        """Stop following a trunk. Its siblings end with its grant, or when it is unregistered."""
         followed = self._followed.pop(trunk_id, None)
         self._unwritten.pop(trunk_id, None)
         self._unnamed.pop(trunk_id, None)
@@ -156,12 +156,12 @@ class SiblingService:
             name.waiting.discard(trunk_id)
             if not name.trunks:
                 del self._names[text]
-                self._looks.cancel(name)
+                self._lookups.cancel(name)
 
     def apply(self, trunks: Iterable[TrunkSettings]) -> None:
-        """Follow DNS for these trunks as they are set now, after the registrations have changed.
+        """Apply new settings of these trunks, after the registrations have applied them.
 
-        Resolved addresses that a trunk follows no more end at once.
+        Resolved addresses of names that a trunk no longer has end at once.
         """
         for trunk in trunks:
             followed = self._followed.get(trunk.id)
@@ -181,28 +181,28 @@ class SiblingService:
 
     def _write_later(self, trunk_ids: Iterable[str]) -> None:
         self._unwritten.update(dict.fromkeys(trunk_ids))
-        self._looks.wake()
+        self._lookups.wake()
 
-    # Its own life.
+    # Look-ups and writes.
 
     async def run(self) -> None:
-        """Keep siblings in step until cancelled."""
+        """Look up names and write siblings until cancelled."""
         while True:
-            for name in self._looks.due(self._clock()):
-                self._tasks.start(self._look(name))
+            for name in self._lookups.due(self._clock()):
+                self._tasks.start(self._look_up(name))
             until = None
             if self._unwritten:
                 until = self._clock() + (0.0 if self._write() else PATIENCE_S)
-            await self._looks.wait(until)
+            await self._lookups.wait(until)
 
-    async def _look(self, name: _Name) -> None:
+    async def _look_up(self, name: _Name) -> None:
         next_at = self._clock() + AGAIN_S
         name.waiting, waiting = set(), name.waiting
         try:
             found, good_for_s = await self._resolver.everywhere(name.server)
             now = self._clock()
             if found and now < name.good_until and set(found) == set(name.found):
-                next_at = name.good_until  # it was asked before its time
+                next_at = name.good_until  # this look-up was early
                 self._write_later(waiting & self._followed.keys())
             elif found:
                 least_s, most_s = self._settings.least_s, self._settings.most_s
@@ -212,14 +212,14 @@ class SiblingService:
             else:
                 name.waiting |= waiting
                 return
-            if name.waiting:  # they came meanwhile
+            if name.waiting:  # added during the look-up
                 next_at = now
         finally:
             if name.trunks:
-                self._looks.schedule(name, next_at)
+                self._lookups.schedule(name, next_at)
 
     def _write(self) -> bool:
-        """Write the siblings of some trunks; False where the directory cannot be written."""
+        """Write the siblings of a batch; return False if the directory cannot be written."""
         now = self._clock()
         batch = list(islice(self._unwritten, BATCH))
         rows = [
@@ -235,15 +235,15 @@ class SiblingService:
             return False
         for trunk_id in batch:
             del self._unwritten[trunk_id]
-            self._judge(trunk_id, self._followed[trunk_id])
+            self._check_registrar(trunk_id, self._followed[trunk_id])
         return True
 
-    def _judge(self, trunk_id: str, followed: _Followed) -> None:
-        """Say where a trunk was granted by an address that none of its names leads to."""
+    def _check_registrar(self, trunk_id: str, followed: _Followed) -> None:
+        """Notify the observers if no name of a trunk has the address that granted."""
         found = [self._names[text].found for text in followed.names]
         ip = followed.registrar.ip
         if not all(found):
-            return  # nobody knows yet
+            return  # a look-up is missing
         if any(hop.ip == ip for hops in found for hop in hops):
             self._unnamed.pop(trunk_id, None)
         elif self._unnamed.get(trunk_id) != ip:
@@ -253,7 +253,7 @@ class SiblingService:
                 observer.not_in_dns(trunk_id, followed.registrar, " or ".join(hosts))
 
     def _siblings(self, followed: _Followed, now: float) -> list[Address]:
-        """Those of all its names; of one that two of them name, the later end counts."""
+        """Return the siblings of all its names; for one in two names, the later end counts."""
         of: dict[tuple[IP | Network, int | None], Address] = {}
         names = [self._names[text] for text in followed.names]
         for name in sorted(names, key=lambda name: name.good_until):
@@ -271,7 +271,7 @@ class SiblingService:
 
 
 def _names(trunk: TrunkSettings) -> tuple[str, ...]:
-    """The servers of a trunk that DNS is asked about; none where it is not to be followed."""
+    """Return the servers of a trunk to look up; empty if `follow_dns` is off."""
     if not (trunk.follow_dns and trunk.enabled):
         return ()
     servers = dict.fromkeys(text for text in (trunk.registrar, trunk.proxy) if text)

@@ -41,20 +41,20 @@ def _uuid(text: str) -> str:
 def _once(numbers: list[str]) -> list[str]:
     for number, times in Counter(numbers).items():
         if times > 1:
-            raise ValueError(f'"{number}" is written {times} times; write it once')
+            raise ValueError(f'"{number}" occurs {times} times; write it once')
     return numbers
 
 
 def _listed(value: object) -> object:
     if isinstance(value, str):
-        raise ValueError(f'is no list; write ["{value}"]')  # noqa: TRY004 - pydantic's
+        raise ValueError(f'is not a list; write ["{value}"]')  # noqa: TRY004 - pydantic's
     return value
 
 
 def _pinned_once(networks: list[PinnedNetwork]) -> list[PinnedNetwork]:
     for place, times in Counter(pin.place for pin in networks).items():
         if times > 1:
-            raise ValueError(f'"{place[0]}" is written {times} times; write it once')
+            raise ValueError(f'"{place[0]}" occurs {times} times; write it once')
     return networks
 
 

@@ -1,6 +1,6 @@
 """`whence agent --track-only`: an agent beside a Kamailio that registers by itself (the drop-in).
 
-It registers nothing and has no inside socket. It receives the edge's decisions, shows the
+It registers nothing and has no agent socket. It receives the edge's decisions, shows the
 registrations that Kamailio's workers stored, and raises alarms.
 """
 

@@ -1,1 +1,1 @@
-"""Keeps trunks registered: requests, answers, schedules."""
+"""Keep trunks registered: requests, answers, schedules."""

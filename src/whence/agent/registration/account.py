@@ -1,4 +1,4 @@
-"""How a trunk becomes the account that the registrar knows, with our Contact in it."""
+"""The account of a trunk at its registrar, with our Contact."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from whence.core.sip.uri import Uri
 
 
 def make_account(trunk: TrunkSettings, token: str, sockets: EdgeSockets) -> Account:
-    """Return the trunk's account. Its Contact is at the first socket of its server's transport."""
+    """Return the trunk's account. Its Contact has the first socket of its server's transport."""
     server = trunk.server
     socket = sockets.first_for(server.params.get("transport", "udp"))
     return Account(
@@ -26,7 +26,7 @@ def make_account(trunk: TrunkSettings, token: str, sockets: EdgeSockets) -> Acco
 def make_contact(
     trunk: TrunkSettings, token: str, socket: TransportAddress, sockets: EdgeSockets
 ) -> Uri:
-    """Return our Contact for a trunk at one of our sockets, with the trunk's token in it."""
+    """Return our Contact for a trunk at one of our sockets. It contains the trunk's token."""
     host, port = sockets.place_of(socket)
     params = {} if socket.transport == "udp" else {"transport": str(socket.transport)}
     if trunk.contact == "line":

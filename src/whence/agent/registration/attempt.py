@@ -1,7 +1,4 @@
-"""One attempt to register: requests are sent, and redirections followed, until none is in flight.
-
-The neighbours are Kamailio, which sends REGISTERs, and DNS, which says where a server is.
-"""
+"""One attempt to register: send requests and follow 3xx answers, until none is in flight."""
 
 from __future__ import annotations
 
@@ -28,33 +25,33 @@ from whence.core.sip.transport_address import TransportAddress
 from whence.core.sip.uri import Uri
 
 Step = Callable[[Entry, MachineEvent], Send | Follow | None]
-"""Takes one step of the state machine, and returns what the step asks for."""
+"""Takes one step of the state machine, and returns its request or look-up, if any."""
 
 
 class RegisterClient(Protocol):
-    """Who sends a REGISTER and waits for its answer: the neighbour Kamailio."""
+    """Sends a REGISTER through Kamailio, and waits for its answer."""
 
     async def register(
         self, account: Account, send: Send, call_id: str, socket: TransportAddress
     ) -> Answered | Unanswered:
-        """Send it from the edge's `socket`; the final answer, or why there is none."""
+        """Send a REGISTER from the edge's `socket`; return the final answer, or why none came."""
 
 
 class TargetResolver(Protocol):
-    """Who says where a server is now: the neighbour DNS."""
+    """Looks up the addresses of a server in DNS."""
 
     async def targets(self, server: Uri) -> tuple[TransportAddress, ...]:
-        """Its next hops, best first; none where it has none, or nobody says."""
+        """Return its next hops, best first; empty if it has none or DNS does not answer."""
 
     async def everywhere(self, server: Uri) -> tuple[tuple[TransportAddress, ...], float]:
-        """All its next hops, and for how many seconds that is good."""
+        """Return all its next hops, and for how many seconds they are valid."""
 
     def why_none(self, server: Uri) -> Why:
-        """Say why there were none just now."""
+        """Return why the last look-up found none."""
 
 
 class AttemptRunner:
-    """Carries out what the steps of registrations ask for."""
+    """Executes the requests and look-ups of the steps of registrations."""
 
     def __init__(
         self,
@@ -67,41 +64,41 @@ class AttemptRunner:
         self._kamailio = kamailio
         self._resolver = resolver
         self.sockets = sockets
-        """From which REGISTERs are sent."""
+        """The sockets from which REGISTERs are sent."""
         self._step = step
         self._clock = clock
 
-    async def run(self, entry: Entry, fact: MachineEvent) -> None:
-        """Take a step, and those that follow from it, until nothing is in flight."""
-        asks = self._step(entry, fact)
-        while asks is not None:
-            if isinstance(asks, Follow):
-                entry.led_to = asks.to
-                outcome: MachineEvent = Redirected(await self.targets(asks.to))
+    async def run(self, entry: Entry, event: MachineEvent) -> None:
+        """Take a step, and those that result from it, until nothing is in flight."""
+        action = self._step(entry, event)
+        while action is not None:
+            if isinstance(action, Follow):
+                entry.led_to = action.to
+                outcome: MachineEvent = Redirected(await self.targets(action.to))
             else:
-                outcome = await self._register(entry, asks)
-            asks = self._step(entry, outcome)
+                outcome = await self._register(entry, action)
+            action = self._step(entry, outcome)
 
     async def targets(self, server: Uri) -> tuple[TransportAddress, ...]:
-        """Return the next hops of a server that one of our sockets reaches, best first."""
+        """Return the next hops of a server that one of our sockets can reach, best first."""
         found = await self._resolver.targets(server)
         return tuple(t for t in found if self.socket_for(t) is not None)
 
     def why_none(self, server: Uri) -> Why:
-        """Return why a server had no targets just now."""
+        """Return why the last look-up found no targets of a server."""
         return self._resolver.why_none(server)
 
     def socket_for(self, target: TransportAddress) -> TransportAddress | None:
-        """Return our socket that sends to `target`; None where we have none."""
+        """Return our socket that can send to `target`, or None."""
         return self.sockets.socket_for(target.transport, target.ip.version)
 
     async def expected(
         self, entry: Entry, next_hop: TransportAddress, source: TransportAddress
     ) -> ExpectedSources:
-        """Return from where a reply to the trunk's requests counts, besides from whom was asked.
+        """Return the sources that may be learned from a reply, besides the ip that was asked.
 
-        DNS is asked only where the reply comes from elsewhere. What it said last is used while it
-        is silent; where it never said anything, it names nobody.
+        DNS is queried only if the reply comes from another ip. If DNS does not answer, its last
+        answer is used; without one, no source is expected.
         """
         trunk = entry.trunk
         if source.ip == next_hop.ip:

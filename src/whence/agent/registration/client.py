@@ -1,9 +1,9 @@
-"""The neighbour Kamailio: requests through the edge's inside socket, and what comes back.
+"""A SIP client of Kamailio: it sends requests through the edge's agent socket.
 
-The socket is connected, so the kernel drops what comes from any other place. A reply counts only
-with the branch, Call-ID and CSeq of a request under way, and a registrar's final answer, and any
-that grants, only with the edge's MAC; others are rejected, and counted. A failure (300 and
-more) that names no source is Kamailio's own, and needs no MAC: it is Unanswered.
+The socket is connected, so the kernel drops datagrams from any other address. A reply must have the
+branch, Call-ID and CSeq of a request in flight. A registrar's final answer, and any 2xx, must have
+the edge's MAC. Other replies are rejected and counted. A failure (300 and more) without a source is
+Kamailio's own. It needs no MAC, and counts as Unanswered.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ log = logging.getLogger(__name__)
 RETRANSMIT_S = 0.5  # T1, RFC 3261 17.1.1.1; doubled each time, to T2
 RETRANSMIT_LIMIT_S = 4.0
 PATIENCE_S = 4.0
-"""How much longer we wait than the edge, which gives up first and says 408."""
+"""How much longer the client waits than the edge, which ends first, with a 408."""
 BUFFER_BYTES = 4_194_304
-"""What holds answers that come at once until we read them; the system may give less.
+"""The receive buffer, for many answers at once; the system may give less.
 
-An answer that is lost until the edge has forgotten it makes the edge send the same REGISTER once
-more, and after 20 s a Kamailio that is a registrar answers 400 to a CSeq that it knows.
+If an answer is lost, the client retransmits. After the edge's transaction has ended, the edge sends
+the same REGISTER again. After 20 s a Kamailio as registrar answers 400 to a CSeq that it has seen.
 """
 
 
 @dataclass(slots=True)
 class _Exchange:
-    """A request under way."""
+    """A request in flight."""
 
     call_id: str
     cseq: int
@@ -55,27 +55,31 @@ class _Exchange:
 
 def _why_none(exchange: _Exchange) -> Why:
     if exchange.rejected:
-        said = f"no answer that counts: {exchange.rejected}"
-        return Why(RegistrationReason.ANSWER_NOT_BELIEVED, said)
+        message = f"every answer was rejected: {exchange.rejected}"
+        return Why(RegistrationReason.ANSWER_NOT_BELIEVED, message)
     return Why(RegistrationReason.NO_ANSWER_FROM_KAMAILIO, "no answer from Kamailio")
 
 
 class Explain(Protocol):
-    """Who finds out why a server is not reached over TLS: `TlsProbe.fault`."""
+    """Finds out why a TLS connection to a server fails: `TlsProbe.fault`."""
 
     def __call__(
         self, next_hop: TransportAddress, name: str, socket: TransportAddress, /
     ) -> Awaitable[Why | None]:
-        """Why `name` at `next_hop` is not believed; None if no reason is found."""
+        """Return why the TLS connection to `name` at `next_hop` fails; None if it does not."""
 
 
 class KamailioClient(asyncio.DatagramProtocol):
-    """A SIP client of the edge's inside socket. Made by `connect`."""
+    """A SIP client of the edge's agent socket. Made by `connect`."""
 
     def __init__(
-        self, inside: TransportAddress, key: str, answer_s: float, explain: Explain | None = None
+        self,
+        agent_socket: TransportAddress,
+        key: str,
+        answer_s: float,
+        explain: Explain | None = None,
     ) -> None:
-        self._inside = inside
+        self._agent_socket = agent_socket
         self._key = key
         self._answer_s = answer_s
         self._explain = explain
@@ -83,30 +87,30 @@ class KamailioClient(asyncio.DatagramProtocol):
         self._via = ""
         self._exchanges: dict[str, _Exchange] = {}
         self.rejected = 0
-        """Replies that were not believed."""
+        """How many replies were rejected."""
 
     @classmethod
     async def connect(
         cls,
-        inside: TransportAddress,
+        agent_socket: TransportAddress,
         key: str,
         answer_s: float = 36.0,
         explain: Explain | None = None,
     ) -> KamailioClient:
-        """Open our end.
+        """Open a client.
 
-        `inside`: the edge's inside socket; `key`: the key of the MACs; `answer_s`: how long an
-        answer is waited for; `explain` is asked where none comes over TLS.
+        `agent_socket`: the agent socket of the edge. `key`: the key of the MACs. `answer_s`: how
+        long the client waits for an answer. `explain` is called if no answer comes over TLS.
         """
         _, protocol = await asyncio.get_running_loop().create_datagram_endpoint(
-            lambda: cls(inside, key, answer_s, explain),
-            local_addr=(str(inside.ip), 0),
-            remote_addr=(str(inside.ip), inside.port),
+            lambda: cls(agent_socket, key, answer_s, explain),
+            local_addr=(str(agent_socket.ip), 0),
+            remote_addr=(str(agent_socket.ip), agent_socket.port),
         )
         return protocol
 
     def close(self) -> None:
-        """Close our end; what is under way is never answered."""
+        """Close the socket; requests in flight get no answer."""
         if self._transport:
             self._transport.close()
 
@@ -120,83 +124,85 @@ class KamailioClient(asyncio.DatagramProtocol):
             and received.tls_reject_reason
             and not send.authorizations
         ):
-            # Kamailio may have taken a connection that was opened for another name at the same
-            # place. It is closed now, and a second try has one of its own.
+            # Kamailio may have used a connection that was opened for another name at the same
+            # address. It is closed now; a second try opens a new one.
             received = await self._send(account, send, call_id, socket)
         if isinstance(received, Unanswered):
             return received
         if received.source:
             return Answered(received.reply, TransportAddress.parse(received.source))
         if received.tls_reject_reason:
-            said = headers.tls_reject_message(received.tls_reject_reason, account.name)
-            return Unanswered(Why(RegistrationReason.TLS_ANSWER_NOT_BELIEVED, said))
+            message = headers.tls_reject_message(received.tls_reject_reason, account.name)
+            return Unanswered(Why(RegistrationReason.TLS_ANSWER_NOT_BELIEVED, message))
         if self._explain is not None and send.next_hop.transport is Transport.TLS:
             fault = await self._explain(send.next_hop, account.name, socket)
             if fault is not None:
                 return Unanswered(fault)
-        if received.status == 408:  # Kamailio's own word: nobody answered it
+        if received.status == 408:  # Kamailio's own: no server answered
             return Unanswered(NO_ANSWER)
-        said = f"not sent: {received.status} {received.reply.reason}"
-        return Unanswered(Why(RegistrationReason.NOT_SENT, said))
+        message = f"not sent: {received.status} {received.reply.reason}"
+        return Unanswered(Why(RegistrationReason.NOT_SENT, message))
 
     async def _send(
         self, account: Account, send: Send, call_id: str, socket: TransportAddress
     ) -> messages.Received | Unanswered:
         exchange = self._exchange(call_id, send.cseq, "REGISTER")
-        inside = self._inside_headers(exchange, account, send.next_hop, socket)
+        edge_headers = self._headers_for_edge(exchange, account, send.next_hop, socket)
         branch = _branch()
-        request = messages.register(account, send, call_id, self._via + branch, inside)
+        request = messages.register(account, send, call_id, self._via + branch, edge_headers)
         received = await self._ask(branch, exchange, request, self._answer_s)
         if received is None:
             return Unanswered(_why_none(exchange))
         return received
 
-    async def keep_alive(self, way: KeepAliveTarget, within_s: float) -> OptionsReply | None:
-        """Send an OPTIONS to the server that granted; return what was answered, and from where."""
+    async def keep_alive(self, target: KeepAliveTarget, within_s: float) -> OptionsReply | None:
+        """Send an OPTIONS to the server that granted; return its answer, or None in time."""
         call_id = secrets.token_hex(16)
         exchange = self._exchange(call_id, 1, "OPTIONS")
-        inside = self._inside_headers(exchange, way.account, way.next_hop, way.socket)
+        edge_headers = self._headers_for_edge(
+            exchange, target.account, target.next_hop, target.socket
+        )
         branch = _branch()
-        request = messages.keep_alive(way.account, call_id, self._via + branch, inside)
+        request = messages.keep_alive(target.account, call_id, self._via + branch, edge_headers)
         received = await self._ask(branch, exchange, request, within_s)
         if received is None or not received.source:
             return None
         return OptionsReply(received.status, TransportAddress.parse(received.source))
 
-    def _inside_headers(
+    def _headers_for_edge(
         self,
         exchange: _Exchange,
         account: Account,
         next_hop: TransportAddress,
         socket: TransportAddress,
     ) -> tuple[str, str, str]:
-        """What the edge is to do with a request, and its MAC."""
-        where = f"sip:{host_text(next_hop.ip_text)}:{next_hop.port}"
+        """Return the headers that the edge reads: next hop, socket and MAC."""
+        next_hop_uri = f"sip:{host_text(next_hop.ip_text)}:{next_hop.port}"
         if next_hop.transport is not Transport.UDP:
-            where += f";transport={next_hop.transport}"
+            next_hop_uri += f";transport={next_hop.transport}"
         if next_hop.transport is Transport.TLS:
-            where += f"{headers.NAME_PARAM}{account.name}"
+            next_hop_uri += f"{headers.NAME_PARAM}{account.name}"
         mac = headers.request_mac(
             self._key,
             exchange.method,
             exchange.call_id,
             str(exchange.cseq),
-            where,
+            next_hop_uri,
             str(socket),
         )
         return (
-            f"{headers.NEXT_HOP}: {where}",
+            f"{headers.NEXT_HOP}: {next_hop_uri}",
             f"{headers.SOCKET}: {socket}",
-            f"{headers.KEY}: {mac}",
+            f"{headers.MAC}: {mac}",
         )
 
     async def lives(self, within_s: float = 1.0) -> bool:
-        """Whether Kamailio, and the edge in it, answer."""
+        """Return whether Kamailio, and the edge in it, answer an OPTIONS."""
         call_id = secrets.token_hex(16)
         mac = headers.request_mac(self._key, "OPTIONS", call_id, "1", "", "")
-        uri = f"sip:{host_text(str(self._inside.ip))}:{self._inside.port}"
+        uri = f"sip:{host_text(str(self._agent_socket.ip))}:{self._agent_socket.port}"
         branch = _branch()
-        request = messages.options(uri, call_id, 1, self._via + branch, (f"{headers.KEY}: {mac}",))
+        request = messages.options(uri, call_id, 1, self._via + branch, (f"{headers.MAC}: {mac}",))
         exchange = self._exchange(call_id, 1, "OPTIONS")
         received = await self._ask(branch, exchange, request, within_s)
         return received is not None and received.status == 200
@@ -225,11 +231,11 @@ class KamailioClient(asyncio.DatagramProtocol):
         answer = asyncio.get_running_loop().create_future()
         return _Exchange(call_id, cseq, method, answer)
 
-    # What asyncio calls.
+    # The methods of asyncio.DatagramProtocol.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Learn our own port, for the Via."""
-        # uvloop's transports are of no asyncio class; a datagram endpoint hands in none but these.
+        """Set the buffer, and store our own port for the Via."""
+        # uvloop's transports have no asyncio class; create_datagram_endpoint passes only these.
         self._transport = cast(asyncio.DatagramTransport, transport)
         own = transport.get_extra_info("socket")
         own.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, BUFFER_BYTES)
@@ -237,12 +243,12 @@ class KamailioClient(asyncio.DatagramProtocol):
         self._via = f"SIP/2.0/UDP {host_text(host)}:{port};rport;branch="
 
     def error_received(self, exc: Exception) -> None:
-        """Nobody listens there: the request is sent again, and given up in time."""
-        log.debug("inside socket: %s", exc)
+        """Ignore an ICMP error: the request is retransmitted until its timeout."""
+        log.debug("agent socket: %s", exc)
 
     def datagram_received(self, data: bytes, addr: object) -> None:
-        """Give a reply to the request it answers, if it can be believed."""
-        del addr  # the socket is connected: there is only one
+        """Pass a valid reply to the request that it answers."""
+        del addr  # the socket is connected, so there is only one
         try:
             received = messages.read(data)
         except InvalidReplyError as error:
@@ -250,7 +256,7 @@ class KamailioClient(asyncio.DatagramProtocol):
             return
         exchange = self._exchanges.get(received.branch)
         if exchange is None or exchange.answer.done():
-            return  # late, or not ours
+            return  # late, or to another client
         if (received.call_id, received.cseq, received.method) != (
             exchange.call_id,
             exchange.cseq,
@@ -258,14 +264,14 @@ class KamailioClient(asyncio.DatagramProtocol):
         ):
             exchange.rejected = "a reply to another request"
             self._reject(exchange.rejected)
-        elif received.status >= 200 and not self._believed(received):
+        elif received.status >= 200 and not self._is_authentic(received):
             exchange.rejected = f"a {received.status} without the edge's MAC"
             self._reject(exchange.rejected)
         elif received.status >= 200:
             exchange.answer.set_result(received)
 
-    def _believed(self, received: messages.Received) -> bool:
-        """Return whether a reply counts: it has a valid MAC, or it is Kamailio's own failure."""
+    def _is_authentic(self, received: messages.Received) -> bool:
+        """Return whether a reply has a valid MAC, or is Kamailio's own failure."""
         if not received.source and not received.tls_reject_reason and not received.mac:
             return received.method == "OPTIONS" or received.status >= 300
         mac = headers.reply_mac(

@@ -1,8 +1,7 @@
-"""Places for requests under way: so many at once, so that a cold start is no flood.
+"""A limit for requests in flight, so that a cold start is no flood.
 
-Whoever is answered soon holds a place until then. A silent registrar would hold all of them, for
-half a minute each, and everybody's refreshes would wait for one registrar's outage: so a place is
-given back after a second, while its request goes on.
+A request holds a place until its answer, but for one second at most. Otherwise the requests to one
+dead registrar would hold all places for half a minute. Other refreshes would wait.
 """
 
 from __future__ import annotations
@@ -12,11 +11,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 HELD_S = 1.0
-"""T1 doubled: an ordinary answer, and the answer to one retransmission, come sooner."""
+"""Twice T1: enough for an answer, also for one after a first retransmission."""
 
 
 class ConcurrencyLimit:
-    """So many places; `held_s`: how long one is held at most."""
+    """A number of places. `held_s`: how long a request holds one at most."""
 
     def __init__(self, limit: int, held_s: float = HELD_S) -> None:
         self._free = asyncio.Semaphore(limit)
@@ -24,7 +23,7 @@ class ConcurrencyLimit:
 
     @asynccontextmanager
     async def take(self) -> AsyncIterator[None]:
-        """Wait for a place, and hold it while inside, or for `held_s`."""
+        """Wait for a place; hold it in the context, but no longer than `held_s`."""
         await self._free.acquire()
         held = True
 

@@ -1,4 +1,4 @@
-"""One trunk that is kept registered."""
+"""What the agent has in memory of one trunk."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from whence.core.sip.uri import Uri
 
 @dataclass(frozen=True, slots=True)
 class StoredTrunk:
-    """What the directory knows of a trunk that is added."""
+    """What the directory has of a trunk that is added."""
 
     token: str
     registration: Registration | None = None
-    """How it was registered before a restart; None where it never was."""
+    """Its registration before a restart; None where it never registered."""
     has_learned: bool = False
-    """Whether it still has a learned address."""
+    """Whether the directory still has a learned address of it."""
 
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """One trunk that is kept registered."""
+    """A trunk, its account and its registration."""
 
     trunk: TrunkSettings
     account: Account
     registration: Registration
     socket: TransportAddress | None = None
-    """Ours, from which the last request went."""
-    told: history.Standing | None = None
-    """What the log said of it last: a refresh that changes nothing is no news."""
+    """Our socket that sent the last request."""
+    last_logged: history.LoggedState | None = None
+    """The state that was logged last; a refresh that changes nothing is not logged."""
     leaving: bool = False
-    """Gone from the file: unregistered, and then forgotten."""
+    """Whether it was removed from the file; it is unregistered, and then dropped."""
     pausing: bool = False
-    """Whether the operator paused it during an attempt: it is paused when that is over."""
+    """Whether the operator paused it during an attempt; it pauses after the attempt."""
     led_to: Uri | None = None
-    """Where a 3xx led to in the attempt under way."""
+    """The Contact of a 3xx that this attempt follows."""
 
     def is_due(self, now: float) -> bool:
         """Return whether its next attempt is due."""
@@ -48,13 +48,13 @@ class Entry:
 
 
 @lru_cache(maxsize=1024)
-def shared(standing: history.Standing | None) -> history.Standing | None:
-    """Return one value for all that are equal: thousands of trunks stand alike."""
-    return standing
+def shared(state: history.LoggedState | None) -> history.LoggedState | None:
+    """Return one object for all equal values, since thousands of trunks have the same."""
+    return state
 
 
 def with_learned(registration: Registration, *, has_learned: bool) -> Registration:
-    """Return the registration; nothing is learned where no learned address is left."""
+    """Return the registration, without `learned_until` if no learned address is stored."""
     if registration.learned_until is None or has_learned:
         return registration
     return replace(registration, learned_until=None)

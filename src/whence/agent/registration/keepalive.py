@@ -1,8 +1,8 @@
-"""Keep-alives: OPTIONS to the servers that granted, for the trunks that want them.
+"""Keep-alives: OPTIONS to the servers that granted, for the trunks that have an interval.
 
-It watches the registrations: a trunk that is registered is asked about in its interval, one that is
-not is left alone, and so is one whose refresh is under way. Each OPTIONS is a task of its own, so
-that a silent server holds up nobody.
+The service observes the registrations. It sends an OPTIONS in each interval while the trunk is
+registered, but not during a REGISTER. Each OPTIONS is a task of its own, so a server that does not
+answer delays no other.
 """
 
 from __future__ import annotations
@@ -28,43 +28,45 @@ from whence.core.sip.transport_address import TransportAddress
 log = logging.getLogger(__name__)
 
 ANSWER_S = 4.0
-"""How long an answer is waited for: three retransmissions fit (RFC 3261 17.1.2)."""
+"""The timeout of an OPTIONS: three retransmissions fit (RFC 3261 17.1.2)."""
 
 UNDER_WAY_LIMIT = 512
-"""OPTIONS under way at once, which Kamailio keeps transactions for."""
+"""OPTIONS in flight at once; Kamailio keeps a transaction for each."""
 
 
 class KeepAliveOutcome(StrEnum):
-    """What an OPTIONS came to."""
+    """The result of an OPTIONS."""
 
     ANSWERED = "answered"
     UNANSWERED = "unanswered"
 
 
 class OptionsClient(Protocol):
-    """Who sends an OPTIONS: the neighbour Kamailio."""
+    """Sends an OPTIONS through Kamailio."""
 
-    async def keep_alive(self, way: KeepAliveTarget, within_s: float) -> OptionsReply | None:
-        """Its answer; None where none came in time."""
+    async def keep_alive(self, target: KeepAliveTarget, within_s: float) -> OptionsReply | None:
+        """Return its answer; None if none came in time."""
 
 
 class KeepAliveRegistrations(Protocol):
-    """Whom the outcome is told to: `registrations.Registrations`."""
+    """Receives the results: `RegistrationService`."""
 
-    def way(self, trunk_id: str) -> KeepAliveTarget | None:
-        """How its server is reached; None where nothing is granted, or a request is in flight."""
+    def keepalive_target(self, trunk_id: str) -> KeepAliveTarget | None:
+        """Return where an OPTIONS is sent; None without a grant, or during a REGISTER."""
 
     async def expects(
         self, trunk_id: str, next_hop: TransportAddress, source: TransportAddress
     ) -> bool:
-        """Whether an answer from `source` is one of the server that was asked."""
+        """Return whether an answer from `source` counts as one of the server that was asked."""
 
     def bring_forward(self, trunk_id: str) -> None:
-        """Its server answers no more: its refresh is due now."""
+        """Refresh now, since the server does not answer."""
 
 
 @dataclass(slots=True, eq=False)
-class _Pulse:
+class _Probe:
+    """A trunk with keep-alives, and their results."""
+
     trunk_id: str
     interval_s: float
     next_hop: TransportAddress
@@ -72,95 +74,96 @@ class _Pulse:
 
 
 class KeepAliveService:
-    """All keep-alives. It observes the registrations; `run` it with the same ones."""
+    """All keep-alives. It observes the registrations that are passed to `run`."""
 
     def __init__(self, client: OptionsClient, clock: Callable[[], float] = time.time) -> None:
         self._client = client
         self._clock = clock
-        self._pulses: dict[str, _Pulse] = {}
-        self._queue = DueQueue[_Pulse](clock)
-        self._places = asyncio.Semaphore(UNDER_WAY_LIMIT)
+        self._probes: dict[str, _Probe] = {}
+        self._queue = DueQueue[_Probe](clock)
+        self._free = asyncio.Semaphore(UNDER_WAY_LIMIT)
         self._tasks = Tasks("a keep-alive")
         self.outcomes: Counter[KeepAliveOutcome] = Counter()
-        """OPTIONS by outcome."""
+        """The number of OPTIONS by result."""
 
     def __getitem__(self, trunk_id: str) -> KeepAlive | None:
-        """How it stands; None where the trunk is not asked about now."""
-        pulse = self._pulses.get(trunk_id)
-        return pulse.keepalive if pulse else None
+        """Return the results for a trunk; None while it has no keep-alives."""
+        probe = self._probes.get(trunk_id)
+        return probe.keepalive if probe else None
 
-    # What the registrations tell.
+    # Calls from the registrations.
 
     def changed(self, trunk: TrunkSettings, registration: Registration) -> None:
-        """Begin with a trunk that is registered now, and end with one that is not."""
+        """Start keep-alives of a trunk that is registered; stop those of another."""
         next_hop = registration.home
         if not trunk.keepalive_s or next_hop is None or registration.expires_at is None:
             self.gone(trunk.id)
             return
-        pulse = self._pulses.get(trunk.id)
-        if pulse is not None and (pulse.next_hop, pulse.interval_s) == (
+        probe = self._probes.get(trunk.id)
+        if probe is not None and (probe.next_hop, probe.interval_s) == (
             next_hop,
             trunk.keepalive_s,
         ):
             return
         self.gone(trunk.id)
         begun = keepalive.first(self._clock(), trunk.keepalive_s, random.random())  # noqa: S311
-        self._pulses[trunk.id] = pulse = _Pulse(trunk.id, trunk.keepalive_s, next_hop, begun)
-        self._queue.schedule(pulse, begun.next_at)
+        self._probes[trunk.id] = probe = _Probe(trunk.id, trunk.keepalive_s, next_hop, begun)
+        self._queue.schedule(probe, begun.next_at)
 
     def gone(self, trunk_id: str) -> None:
-        """End with a trunk."""
-        pulse = self._pulses.pop(trunk_id, None)
-        if pulse is not None:
-            self._queue.cancel(pulse)
+        """Stop the keep-alives of a trunk."""
+        probe = self._probes.pop(trunk_id, None)
+        if probe is not None:
+            self._queue.cancel(probe)
 
     # The work.
 
     async def run(self, registrations: KeepAliveRegistrations) -> None:
-        """Ask whoever is due until cancelled."""
+        """Send each OPTIONS when it is due, until cancelled."""
         while True:
-            for pulse in self._queue.due(self._clock()):
-                await self._places.acquire()
-                self._tasks.start(self._ask(pulse, registrations))
+            for probe in self._queue.due(self._clock()):
+                await self._free.acquire()
+                self._tasks.start(self._send(probe, registrations))
             await self._queue.wait()
 
-    async def _ask(self, pulse: _Pulse, registrations: KeepAliveRegistrations) -> None:
+    async def _send(self, probe: _Probe, registrations: KeepAliveRegistrations) -> None:
         try:
-            await self._ask_now(pulse, registrations)
+            await self._send_now(probe, registrations)
         finally:
-            self._places.release()
+            self._free.release()
 
-    async def _ask_now(self, pulse: _Pulse, registrations: KeepAliveRegistrations) -> None:
-        way = registrations.way(pulse.trunk_id)
-        if way is None:  # it is being refreshed: that tells more
+    async def _send_now(self, probe: _Probe, registrations: KeepAliveRegistrations) -> None:
+        target = registrations.keepalive_target(probe.trunk_id)
+        if target is None:  # a REGISTER is in flight, and gives more information
             status, asked = None, False
         else:
-            within_s = min(ANSWER_S, pulse.interval_s)
-            pong, asked = await self._client.keep_alive(way, within_s), True
-            # Others may answer in its place, to hide that it is silent.
-            place = (pulse.trunk_id, way.next_hop)
-            counts = pong and await registrations.expects(*place, pong.source)
-            status = pong.status if pong and counts else None
-        if self._pulses.get(pulse.trunk_id) is not pulse:
-            return  # it is another server's affair by now
+            within_s = min(ANSWER_S, probe.interval_s)
+            reply, asked = await self._client.keep_alive(target, within_s), True
+            # An attacker may answer in its place, to hide that the server is dead.
+            is_expected = reply and await registrations.expects(
+                probe.trunk_id, target.next_hop, reply.source
+            )
+            status = reply.status if reply and is_expected else None
+        if self._probes.get(probe.trunk_id) is not probe:
+            return  # another server granted in the meantime
         now, brings_forward = self._clock(), False
         if status is not None:
             self.outcomes[KeepAliveOutcome.ANSWERED] += 1
-            if pulse.keepalive.missed >= keepalive.MISSES:
-                log.info("trunk %s: %s answers OPTIONS again", pulse.trunk_id, pulse.next_hop)
-            pulse.keepalive = keepalive.answered(pulse.keepalive, status, now, pulse.interval_s)
+            if probe.keepalive.missed >= keepalive.MISSES:
+                log.info("trunk %s: %s answers OPTIONS again", probe.trunk_id, probe.next_hop)
+            probe.keepalive = keepalive.answered(probe.keepalive, status, now, probe.interval_s)
         elif asked:
             self.outcomes[KeepAliveOutcome.UNANSWERED] += 1
-            pulse.keepalive, brings_forward = keepalive.unanswered(
-                pulse.keepalive, now, pulse.interval_s
+            probe.keepalive, brings_forward = keepalive.unanswered(
+                probe.keepalive, now, probe.interval_s
             )
         else:
-            pulse.keepalive = keepalive.skipped(pulse.keepalive, now, pulse.interval_s)
-        self._queue.schedule(pulse, pulse.keepalive.next_at)
+            probe.keepalive = keepalive.skipped(probe.keepalive, now, probe.interval_s)
+        self._queue.schedule(probe, probe.keepalive.next_at)
         if brings_forward:
             log.warning(
-                "trunk %s: %s leaves OPTIONS unanswered: its refresh is brought forward",
-                pulse.trunk_id,
-                pulse.next_hop,
+                "trunk %s: %s does not answer OPTIONS: its refresh is due now",
+                probe.trunk_id,
+                probe.next_hop,
             )
-            registrations.bring_forward(pulse.trunk_id)
+            registrations.bring_forward(probe.trunk_id)

@@ -1,7 +1,7 @@
-"""SIP text, at the border: our REGISTER and OPTIONS written, their answers read.
+"""SIP text: write REGISTER and OPTIONS, and parse their answers.
 
-The text is taken apart by `aiosipua`, here and nowhere else; what it finds becomes the core's types
-at once. A message that cannot be read raises InvalidReplyError.
+Only this module uses `aiosipua`. It converts the parsed values into the core's types. A message
+that it cannot parse raises InvalidReplyError.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from whence.ipc import headers
 
 REPLY_LIMIT = 65_535
 CHALLENGE_LIMIT = 2_048
-"""The longest header that is read for challenges: an attacker's must not cost us seconds."""
+"""The longest header parsed for challenges; a longer one could cost seconds of CPU time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A reply as it came from the edge: whose it is, its source header, what it says."""
+    """A reply from the edge: the request that it answers, its source header, its content."""
 
     branch: str
     call_id: str
@@ -44,14 +44,16 @@ class Received:
 
 
 def uri_text(uri: Uri) -> str:
-    """Write a URI of ours."""
+    """Return the text of one of our own URIs."""
     port = f":{uri.port}" if uri.port else ""
     params = "".join(f";{name}={value}" for name, value in uri.params.items())
     return f"{uri.scheme}:{uri.user}@{host_text(uri.host)}{port}{params}"
 
 
-def register(account: Account, send: Send, call_id: str, via: str, inside: Sequence[str]) -> bytes:
-    """Write a REGISTER (RFC 3261 10.2). `inside`: the header lines for the edge."""
+def register(
+    account: Account, send: Send, call_id: str, via: str, edge_headers: Sequence[str]
+) -> bytes:
+    """Write a REGISTER (RFC 3261 10.2). `edge_headers`: the header lines for the edge."""
     lines = [
         f"REGISTER {account.request_uri} SIP/2.0",
         f"Via: {via}",
@@ -63,14 +65,14 @@ def register(account: Account, send: Send, call_id: str, via: str, inside: Seque
         f"Expires: {send.expires_s}",
         "Max-Forwards: 70",
         "User-Agent: Whence",
-        *inside,
+        *edge_headers,
     ]
     lines += [f"{name}: {value}" for name, value in send.authorizations]
     return _message(lines)
 
 
-def options(uri: str, call_id: str, cseq: int, via: str, inside: Sequence[str]) -> bytes:
-    """Write an OPTIONS to the edge itself: does it live?"""
+def options(uri: str, call_id: str, cseq: int, via: str, edge_headers: Sequence[str]) -> bytes:
+    """Write an OPTIONS to the edge itself, as a health check."""
     lines = [
         f"OPTIONS {uri} SIP/2.0",
         f"Via: {via}",
@@ -79,12 +81,12 @@ def options(uri: str, call_id: str, cseq: int, via: str, inside: Sequence[str]) 
         f"Call-ID: {call_id}",
         f"CSeq: {cseq} OPTIONS",
         "Max-Forwards: 1",
-        *inside,
+        *edge_headers,
     ]
     return _message(lines)
 
 
-def keep_alive(account: Account, call_id: str, via: str, inside: Sequence[str]) -> bytes:
+def keep_alive(account: Account, call_id: str, via: str, edge_headers: Sequence[str]) -> bytes:
     """Write an OPTIONS (RFC 3261 11) to the server that granted."""
     lines = [
         f"OPTIONS {account.request_uri} SIP/2.0",
@@ -97,13 +99,16 @@ def keep_alive(account: Account, call_id: str, via: str, inside: Sequence[str]) 
         "Accept: application/sdp",
         "Max-Forwards: 70",
         "User-Agent: Whence",
-        *inside,
+        *edge_headers,
     ]
     return _message(lines)
 
 
 def read(data: bytes) -> Received:
-    """Read a reply; InvalidReplyError for whatever is none."""
+    """Parse a reply.
+
+    Raises: InvalidReplyError for any other datagram.
+    """
     if len(data) > REPLY_LIMIT:
         raise InvalidReplyError("too long")
     try:
@@ -120,7 +125,7 @@ def read(data: bytes) -> Received:
             status=message.status_code,
             source=_single(message, headers.SOURCE),
             tls_reject_reason=_single(message, headers.TLS_REJECT_REASON),
-            mac=_single(message, headers.KEY),
+            mac=_single(message, headers.MAC),
             reply=_reply(message, cseq.seq),
         )
     except (ValueError, IndexError) as error:
@@ -158,10 +163,10 @@ _SCHEME = re.compile(r"(?:^|,)\s*([\w-]+)\s+(?=[\w-]+\s*=)", re.ASCII)
 
 
 def challenges(text: str, *, proxy: bool) -> list[Challenge]:
-    """Read the Digest challenges of one header; several may stand in it (RFC 7235 4.1).
+    """Return the Digest challenges of one header; it may have several (RFC 7235 4.1).
 
-    Control characters, and those that turn a line's direction, are in none: what is in a challenge
-    goes into a header of ours, and before the operator's eyes.
+    A header with control or bidirectional characters has none. Parts of a challenge are copied into
+    our own headers, and shown to the operator.
     """
     text = text.replace("\t", " ")
     if len(text) > CHALLENGE_LIMIT or not text.isprintable():
@@ -171,13 +176,15 @@ def challenges(text: str, *, proxy: bool) -> list[Challenge]:
     ends = [start for start, _, _ in starts[1:]] + [len(text)]
     return [
         _challenge(text[begin:end], proxy=proxy)
-        for (_, begin, scheme), end in zip(starts, ends, strict=False)  # none: no start, one end
+        for (_, begin, scheme), end in zip(
+            starts, ends, strict=False
+        )  # without any: one end, no start
         if scheme.lower() == "digest"
     ]
 
 
 def authentication_infos(values: Sequence[str], *, proxy: bool) -> list[AuthenticationInfo]:
-    """Read the proof of a reply (RFC 7616 3.5); empty if there is none."""
+    """Return the `rspauth` of a reply with its parameters (RFC 7616 3.5); empty without one."""
     text = ", ".join(values)
     if len(text) > CHALLENGE_LIMIT or not text.isprintable():
         return []
@@ -196,7 +203,7 @@ def authentication_infos(values: Sequence[str], *, proxy: bool) -> list[Authenti
 
 
 def _parameters(text: str) -> dict[str, str]:
-    """Name in small letters → value; the first of each name."""
+    """Return name in lower case → value; the first of each name counts."""
     found: dict[str, str] = {}
     for name, quoted, plain in _AUTH_PARAM.findall(text):
         found.setdefault(name.lower(), plain or re.sub(r"\\(.)", r"\1", quoted))
@@ -205,7 +212,7 @@ def _parameters(text: str) -> dict[str, str]:
 
 def _challenge(text: str, *, proxy: bool) -> Challenge:
     found = _parameters(text)
-    # A nonce is kept for each trunk; what thousands of trunks hear alike is kept once.
+    # Each trunk keeps its own nonce; equal realms of thousands of trunks share one string.
     return Challenge(
         realm=sys.intern(found.get("realm", "")),
         nonce=found.get("nonce", ""),
@@ -223,7 +230,7 @@ def _qop(text: str) -> tuple[str, ...]:
 
 
 def _single(message: SipResponse, name: str) -> str:
-    """Read a header that must be there once: a second one is somebody else's."""
+    """Return a header that must occur once; with two, one is forged, and none counts."""
     values = message.get_header_values(name)
     return values[0] if len(values) == 1 else ""
 

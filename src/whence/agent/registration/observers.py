@@ -1,6 +1,7 @@
-"""What parts outside implement to learn of registrations. They are handed to constructors.
+"""The interfaces for observers of registrations. Constructors take the observers.
 
-All methods are called in the loop, in the order of the observers. They must not wait, nor raise.
+All methods are called in the event loop, in the order of the observers. They must neither wait nor
+raise.
 """
 
 from __future__ import annotations
@@ -14,17 +15,17 @@ from whence.core.settings import TrunkSettings
 
 
 class RegistrationObserver(Protocol):
-    """Acts on the state of registrations."""
+    """Follows the states of registrations."""
 
     def changed(self, trunk: TrunkSettings, registration: Registration) -> None:
-        """It was taken up at a start, or a step of it has been written down."""
+        """Called when a trunk is added, and after each stored step."""
 
     def gone(self, trunk_id: str) -> None:
-        """The trunk is in the file no more, or is another account now: `changed` follows then."""
+        """Called when a trunk is removed, or gets another account; then `changed` follows."""
 
 
 class HistoryObserver(Protocol):
-    """Acts on what happened to trunks."""
+    """Follows the history events of trunks."""
 
     def happened(self, trunk_id: str, events: Sequence[HistoryEvent]) -> None:
-        """These events have been written into the trunk's history."""
+        """Called after these events are stored in the trunk's history."""

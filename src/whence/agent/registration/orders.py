@@ -1,4 +1,4 @@
-"""What the operator orders of one trunk: register it now, unregister it, or pause it."""
+"""The operator's orders for one trunk: register it now, unregister it, or pause it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from whence.errors import DisabledTrunkError
 
 @dataclass(frozen=True, slots=True)
 class OperatorOrders:
-    """Each order raises UnknownTrunkError where there is no such trunk, and StoreError where it
-    cannot be written down. Nothing has changed then.
+    """The orders of the operator.
+
+    Each raises UnknownTrunkError for an unknown trunk, and StoreError if the directory cannot be
+    written. Nothing has changed then.
     """
 
     find: Callable[[str], Entry]
@@ -24,21 +26,21 @@ class OperatorOrders:
     """Starts to unregister a trunk at its registrar."""
 
     def want(self, trunk_id: str) -> None:
-        """Register a trunk now, whatever came before. Raises DisabledTrunkError."""
+        """Register a trunk now, in any state. Raises DisabledTrunkError."""
         entry = self.find(trunk_id)
         must_be_enabled(entry)
         self.step(entry, RegisterNow())
         entry.pausing = False
 
     def unregister(self, trunk_id: str) -> None:
-        """Unregister a trunk until the operator wants it again. Its addresses end at once."""
+        """Unregister a trunk until the next `want`. Its addresses end at once."""
         entry = self.find(trunk_id)
         self.step(entry, Unregister(None, suspended=True))
         entry.pausing = False
         self.start_unregistering(entry)
 
     def pause(self, trunk_id: str) -> None:
-        """Send no more REGISTERs for a trunk, once the attempt under way is over."""
+        """Send no more REGISTERs for a trunk after the attempt in flight."""
         entry = self.find(trunk_id)
         if entry.registration.in_flight is not None:
             entry.pausing = True
@@ -47,7 +49,7 @@ class OperatorOrders:
 
 
 def must_be_enabled(entry: Entry) -> None:
-    """Raise DisabledTrunkError where the settings say that the trunk is not to be registered."""
+    """Raise DisabledTrunkError if the settings disable the trunk."""
     if not entry.trunk.enabled:
         raise DisabledTrunkError(
             f"trunk {entry.trunk.id} is disabled in the file; write enabled = true, and reload"

@@ -1,4 +1,4 @@
-"""How attempts to register end, as the metrics count it."""
+"""The outcomes of attempts to register, as the metrics count them."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ class AttemptOutcome(StrEnum):
     """How an attempt to register ended."""
 
     REGISTERED = "registered"
-    WRONG_CREDENTIALS = "wrong_credentials"
-    REFUSED = "refused"
+    AUTH_FAILED = "auth_failed"
+    REJECTED = "rejected"
     UNREACHABLE = "unreachable"
     UNWRITTEN = "unwritten"
     """The directory could not be written: a full disk, for example."""
 
 
 _OF_FAILURE = {
-    Failure.WRONG_CREDENTIALS: AttemptOutcome.WRONG_CREDENTIALS,
-    Failure.REFUSED: AttemptOutcome.REFUSED,
+    Failure.WRONG_CREDENTIALS: AttemptOutcome.AUTH_FAILED,
+    Failure.REFUSED: AttemptOutcome.REJECTED,
     Failure.UNREACHABLE: AttemptOutcome.UNREACHABLE,
 }
 
 
 def outcome_of(failed: Registration) -> AttemptOutcome:
-    """Return the outcome of an attempt that has failed."""
+    """Return the outcome of a failed attempt."""
     if failed.failure is None or failed.reason is RegistrationReason.NOT_WRITTEN:
         return AttemptOutcome.UNWRITTEN
     return _OF_FAILURE[failed.failure]

@@ -1,7 +1,7 @@
-"""When each trunk's next attempt begins, and when each grant ends.
+"""The scheduler of attempts to register and of the ends of grants.
 
-One task sleeps until the earliest of both. The rate limit gives each attempt a slot: an attempt
-whose slot is later waits for it.
+One task sleeps until the earliest of both. The rate limit gives each attempt a slot; an attempt
+with a later slot waits for it.
 """
 
 from __future__ import annotations
@@ -17,34 +17,34 @@ from whence.agent.runtime.tasks import Tasks
 from whence.core.registration.rate_limit import RequestLimiter
 
 BEGUN_LIMIT = 4096
-"""Attempts begun at once: those in flight (Kamailio keeps a transaction for each), and those whose
-registrar is still being looked up."""
+"""Attempts at once: those in flight (Kamailio keeps a transaction for each), and those that wait
+for DNS."""
 
 BEGUN_AT_REGISTRAR = BEGUN_LIMIT // 2
-"""How many of them at one registrar: where it is silent, they are not all, and others go on."""
+"""Attempts at one registrar at once; a dead one cannot use up all of BEGUN_LIMIT."""
 
 FULL_S = 1.0
-"""The scheduler looks again after this time whether there is room for one more."""
+"""If the limit is reached, the scheduler tries again after this time."""
 
 SWEEP_S = 60.0
-"""How often addresses that have ended are swept out of the directory."""
+"""How often ended addresses are removed from the directory."""
 
 
 class ScheduledWork(Protocol):
-    """What the scheduler calls. Only `attempt` may wait; none may raise."""
+    """The methods that the scheduler calls. Only `attempt` may wait; none may raise."""
 
     def attempt(self, entry: Entry) -> Awaitable[None]:
-        """Register a trunk. It runs in a task of its own."""
+        """Register a trunk. The scheduler runs it in its own task."""
 
     def expire(self, entry: Entry, now: float) -> bool:
-        """Write down that a grant has ended; False where the directory cannot be written."""
+        """Store that a grant has ended; return False if the directory cannot be written."""
 
     def sweep(self, now: float) -> None:
         """Remove the addresses that have ended from the directory."""
 
 
 class RegistrationScheduler:
-    """The instants of all trunks. `run` it."""
+    """Schedules all trunks. `run` it."""
 
     def __init__(
         self,
@@ -53,37 +53,34 @@ class RegistrationScheduler:
         registrar: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`total`, `registrar`: attempts a second, in total and at each registrar.
-
-        The attempts run in `tasks`.
-        """
+        """Set the limits, in attempts per second. The attempts run in `tasks`."""
         self._tasks = tasks
         self._clock = clock
         self._limiter = RequestLimiter(total, registrar)
         self._attempts = DueQueue[Entry](clock)
         self._slots: dict[Entry, float] = {}
-        """Trunk that waits for its slot → the `next_at` for which it has the slot."""
+        """A trunk that waits for its slot → the `next_at` for which it has the slot."""
         self._ends = DueQueue[Entry](clock)
         self._begun = Counter[str]()
-        """Registrar → attempts at it that have begun."""
+        """Registrar → attempts in progress at it."""
         self._begun_in_all = 0
 
     @property
     def rate_limited(self) -> int:
-        """Attempts that are due, and were given a later slot."""
+        """The number of attempts that are due, and wait for a later slot."""
         return len(self._slots)
 
     def set_rates(self, total: float, registrar: float) -> None:
-        """Set the limits, in attempts a second; equal limits keep the slots that were given."""
+        """Set the limits, in attempts per second. Unchanged limits keep the given slots."""
         if (total, registrar) != (self._limiter.total, self._limiter.registrar):
             self._limiter = RequestLimiter(total, registrar)
 
     def slot(self, host: str, now: float) -> float:
-        """Take the next slot at the registrar `host`: an instant, `now` or later."""
+        """Take the next slot at the registrar `host`; return its instant, `now` or later."""
         return self._limiter.slot(host, now)
 
     def schedule(self, entry: Entry) -> None:
-        """Follow the trunk's `next_at`. A trunk that waits for its slot keeps it."""
+        """Schedule the trunk at its `next_at`. A trunk that waits for its slot keeps it."""
         next_at = entry.registration.next_at
         if next_at is None or entry.leaving:
             self._slots.pop(entry, None)
@@ -93,31 +90,31 @@ class RegistrationScheduler:
             self._attempts.schedule(entry, next_at)
 
     def watch(self, entry: Entry) -> None:
-        """Look at the trunk when its grant ends: one look serves all later grants."""
+        """Check the trunk when its grant ends. One timer serves all later grants."""
         ends_at = entry.registration.expires_at
         if ends_at is None or entry.leaving:
             return
-        looked_at = self._ends.at(entry)
-        if looked_at is None or ends_at < looked_at:
+        checked_at = self._ends.at(entry)
+        if checked_at is None or ends_at < checked_at:
             self._ends.schedule(entry, ends_at)
             if self._ends.next_at == ends_at:
                 self._attempts.wake()
 
     async def run(self, work: ScheduledWork) -> None:
-        """Have the `work` done when it is due, until cancelled."""
+        """Call `work` when something is due, until cancelled."""
         swept_at = self._clock()
         while True:
             now = self._clock()
             for entry in self._ends.due(now):
-                self._look_at_grant(entry, now, work)
+                self._check_grant(entry, now, work)
             for entry in self._attempts.due(now):
                 self._begin(entry, now, work)
-            if not 0 <= now - swept_at <= SWEEP_S:  # a clock that is set back stops no sweeps
+            if not 0 <= now - swept_at <= SWEEP_S:  # also after the clock was set back
                 swept_at = now
                 work.sweep(now)
             await self._attempts.wait(self._ends.next_at)
 
-    def _look_at_grant(self, entry: Entry, now: float, work: ScheduledWork) -> None:
+    def _check_grant(self, entry: Entry, now: float, work: ScheduledWork) -> None:
         if entry.registration.granted(now):
             self.watch(entry)
         elif entry.registration.expires_at is None or entry.leaving:
@@ -126,10 +123,10 @@ class RegistrationScheduler:
             self._ends.schedule(entry, now + SWEEP_S)
 
     def _begin(self, entry: Entry, now: float, work: ScheduledWork) -> None:
-        """Begin an attempt that is due, or have it wait for a slot, or for room."""
-        wanted_at = entry.registration.next_at
+        """Begin an attempt that is due, or delay it to its slot or below the limits."""
+        due_at = entry.registration.next_at
         has_slot = self._slots.pop(entry, None) is not None
-        if wanted_at is None or not entry.is_due(now):
+        if due_at is None or not entry.is_due(now):
             self.schedule(entry)
             return
         host = entry.trunk.server.host
@@ -137,7 +134,7 @@ class RegistrationScheduler:
         if slot <= now and self._is_full(host):
             slot = now + FULL_S
         if slot > now:
-            self._slots[entry] = wanted_at
+            self._slots[entry] = due_at
             self._attempts.schedule(entry, slot)
             return
         self._begun[host] += 1
@@ -145,7 +142,7 @@ class RegistrationScheduler:
         self._tasks.start(self._attempt(entry, host, work))
 
     def _is_full(self, host: str) -> bool:
-        """Whether there is no room for one more attempt, at this registrar or at all."""
+        """Return whether the limit of this registrar, or of all, is reached."""
         return self._begun[host] >= BEGUN_AT_REGISTRAR or self._begun_in_all >= BEGUN_LIMIT
 
     async def _attempt(self, entry: Entry, host: str, work: ScheduledWork) -> None:

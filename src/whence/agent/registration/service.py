@@ -1,7 +1,7 @@
-"""The shell around core/registration: it keeps every trunk registered, and carries out its steps.
+"""The service that keeps every trunk registered: it runs the state machine of core/registration.
 
-One task waits for the next `next_at` of all; each request in flight is a task of its own. A step is
-written to the directory, with the address that it learned, before anything else comes of it.
+One task waits for the earliest `next_at`; each request in flight is a task of its own. The service
+first stores a step in the directory, with its learned address. Then it executes the actions.
 """
 
 from __future__ import annotations
@@ -60,13 +60,13 @@ from whence.store.directory import Directory
 log = logging.getLogger(__name__)
 
 IN_FLIGHT_LIMIT = 256
-"""REGISTERs under way at once, of those that are answered soon: a cold start is no flood."""
+"""REGISTERs in flight at once, of those that are answered soon, so a cold start is no flood."""
 
-_ENDS = (Answered, Unanswered, Redirected)
-"""What ends, or goes on with, the attempt under way. All else is said meanwhile."""
+_RESULTS = (Answered, Unanswered, Redirected)
+"""The events that continue or end an attempt. Others may occur during it."""
 
 STOP_S = 5.0
-"""How long the end of the program waits for registrars to confirm what is unregistered."""
+"""How long the stop of the agent waits for the answers to unregistering REGISTERs."""
 
 
 class RegistrationService:
@@ -82,7 +82,7 @@ class RegistrationService:
         observers: Sequence[RegistrationObserver] = (),
         history_observers: Sequence[HistoryObserver] = (),
     ) -> None:
-        """Each observer is called in the order given here, after the directory is written."""
+        """The observers are called in their order, after the directory is written."""
         self._directory = directory
         self._clock = clock
         self._settings = settings = RegistrationSettings()
@@ -96,45 +96,45 @@ class RegistrationService:
             self._tasks, settings.rate, settings.rate_per_registrar, clock
         )
         self.orders = OperatorOrders(self._entry, self._written_step, self._start_unregistering)
-        """What the operator may order of one trunk."""
+        """The operator's orders for one trunk."""
         self.outcomes: Counter[AttemptOutcome] = Counter()
-        """Attempts by outcome."""
+        """The number of attempts by outcome."""
         self.expirations = 0
-        """Grants that ended without a refresh."""
+        """The number of grants that ended without a refresh."""
         self._observers = observers
         self._history_observers = history_observers
 
     @property
     def rate_limited(self) -> int:
-        """Attempts that are due, and were given a later slot."""
+        """The number of attempts that are due, and wait for a later slot."""
         return self._scheduler.rate_limited
 
     def __iter__(self) -> Iterator[tuple[TrunkSettings, Registration]]:
         return iter([(entry.trunk, entry.registration) for entry in self._entries.values()])
 
-    # Trunks that are added, changed and removed. The directory has them, or has them no more.
+    # Trunks that are added, changed and removed; the directory has already changed.
 
     def configure(self, settings: RegistrationSettings) -> None:
-        """Register by these settings from now on. The sockets stay those of the first ones."""
+        """Use these settings from now on, except for the sockets of registered trunks."""
         self._settings = settings
         self._attempts.sockets = settings.sockets
         self._waits = settings.waits
         self._scheduler.set_rates(settings.rate, settings.rate_per_registrar)
 
     def trunks(self) -> dict[str, TrunkSettings]:
-        """Trunk id → its settings, of all trunks."""
+        """Return trunk id → its settings, of all trunks."""
         return {id_: entry.trunk for id_, entry in self._entries.items()}
 
     def add(self, trunk: TrunkSettings, stored: StoredTrunk, *, at_once: bool = False) -> None:
-        """Keep one more trunk registered, from where the last agent left it.
+        """Add a trunk, with the state that the last agent stored.
 
-        `at_once`: register it now, since it has other credentials than when it was stored.
+        `at_once`: register it now, since its credentials have changed since then.
         """
         account = make_account(trunk, stored.token, self._settings.sockets)
         registration = self._restored(trunk.id, stored)
         wanted = trunk.enabled and registration.wanted
         entry = Entry(trunk, account, replace(registration, wanted=wanted))
-        entry.told = shared(history.said(registration))
+        entry.last_logged = shared(history.logged_state(registration))
         self._scheduler.watch(entry)
         self._entries[trunk.id] = entry
         self._changed(entry)
@@ -157,28 +157,29 @@ class RegistrationService:
         return registration
 
     def update(self, trunk: TrunkSettings, *, has_learned: bool) -> None:
-        """Do what a change of a trunk needs: new credentials register at once, a new target does
-        not. Its account key is the same: another one is another registration.
+        """Apply new settings of a trunk with the same account key.
 
-        `has_learned`: whether it still has a learned address. UnknownTrunkError where there is no
-        such trunk.
+        New credentials register at once; a new target sends nothing.
+
+        `has_learned`: whether the directory still has a learned address of it.
+        Raises: UnknownTrunkError.
         """
         entry = self._entry(trunk.id)
         before = entry.registration
         known = with_learned(before, has_learned=has_learned)
         if trunk == entry.trunk and known == before:
             return
-        # The contact follows the socket of the next hop, and no new settings change the sockets.
+        # The Contact has the socket of the last next hop. New settings do not change the sockets.
         contact = entry.account.contact
         account = make_account(trunk, entry.account.token, self._settings.sockets)
         if trunk.contact == entry.trunk.contact:
             account = replace(account, contact=contact)
         learns = (trunk.learn_from, trunk.networks)
-        permits_otherwise = learns != (entry.trunk.learn_from, entry.trunk.networks)
+        permits_changed = learns != (entry.trunk.learn_from, entry.trunk.networks)
         entry.registration = known
-        # Who answered last may be permitted now; or what he taught has ended.
-        asks_otherwise = account != entry.account or (
-            permits_otherwise and (before.unexpected is not None or before != entry.registration)
+        # The source of the last answer may be expected now; or its learned address has ended.
+        must_register = account != entry.account or (
+            permits_changed and (before.unexpected is not None or before != entry.registration)
         )
         was_enabled = entry.trunk.enabled
         entry.trunk, entry.account = trunk, account
@@ -186,12 +187,12 @@ class RegistrationService:
         if was_enabled and not trunk.enabled:
             self._start_unregistering(entry)
         elif entry.registration.suspended:
-            return  # new settings do not undo what the operator said
-        elif trunk.enabled and (asks_otherwise or not was_enabled):
+            return  # new settings do not undo the operator's order
+        elif trunk.enabled and (must_register or not was_enabled):
             self._step(entry, RegisterNow())
 
     def remove(self, trunk_id: str) -> None:
-        """Unregister a trunk, and forget it. UnknownTrunkError where there is none."""
+        """Unregister a trunk, and drop it. Raises: UnknownTrunkError."""
         entry = self._entry(trunk_id)
         del self._entries[trunk_id]
         entry.leaving = True
@@ -215,11 +216,11 @@ class RegistrationService:
             raise UnknownTrunkError(trunk_id) from None
 
     def must_be_enabled(self, trunk_id: str) -> None:
-        """DisabledTrunkError where the file says that this trunk is not to be registered."""
+        """Raise UnknownTrunkError or DisabledTrunkError, if one fits."""
         must_be_enabled(self._entry(trunk_id))
 
-    def way(self, trunk_id: str) -> KeepAliveTarget | None:
-        """How its server is reached; None where none granted, or a request is in flight."""
+    def keepalive_target(self, trunk_id: str) -> KeepAliveTarget | None:
+        """Return where an OPTIONS is sent; None without a grant, or during a REGISTER."""
         entry = self._entries.get(trunk_id)
         if entry is None or entry.registration.home is None or entry.registration.in_flight:
             return None
@@ -229,7 +230,7 @@ class RegistrationService:
     async def expects(
         self, trunk_id: str, next_hop: TransportAddress, source: TransportAddress
     ) -> bool:
-        """Return whether a reply from `source` is from whom was asked, or from whom granted."""
+        """Return whether a reply from `source` counts as one of the server that was asked."""
         entry = self._entries.get(trunk_id)
         if entry is None:
             return False
@@ -240,23 +241,23 @@ class RegistrationService:
         return permit(source, {next_hop.ip}, expected, self._clock()) is not None
 
     def bring_forward(self, trunk_id: str) -> None:
-        """Refresh it now: its server leaves keep-alives unanswered."""
+        """Refresh now, since the server does not answer keep-alives."""
         if trunk_id in self._entries:
             self._step(self._entries[trunk_id], KeepAliveFailed())
 
-    # The life of a registration.
+    # Attempts, and the ends of grants.
 
     async def run(self) -> None:
         """Keep all trunks registered until cancelled."""
         await self._scheduler.run(self)
 
     def expire(self, entry: Entry, now: float) -> bool:
-        """Write down that the grant has ended; False where the directory cannot be written."""
-        # An attempt may be under way, and goes on whether this can be written down or not.
+        """Store that the grant has ended; return False if the directory cannot be written."""
+        # An attempt in flight goes on, even if the directory cannot be written.
         before = entry.registration
         dice = Randomness(0.0, "")
         after, actions = step(before, Expired(), now, entry.account, dice, self._waits)
-        events = history.events(before, after, Expired(), entry.told)
+        events = history.events(before, after, Expired(), entry.last_logged)
         try:
             self._save(entry, after, actions, now, events)
         except StoreError as error:
@@ -265,20 +266,20 @@ class RegistrationService:
         entry.registration = after
         self._changed(entry)
         self.expirations += 1
-        log.warning("trunk %s: expired: nothing is granted any more", after.trunk_id)
+        log.warning("trunk %s: expired: the grant ended without a refresh", after.trunk_id)
         return True
 
     def sweep(self, now: float) -> None:
-        """Remove the addresses that have ended from the directory."""
+        """Remove ended addresses from the directory."""
         try:
             self._directory.drop_expired(now)
         except StoreError as error:
             log.error("%s", error)  # noqa: TRY400 - a neighbour's fault, no bug of ours
 
     async def stop(self) -> None:
-        """Unregister what is granted, unless the settings say that it is to be left.
+        """Unregister all granted trunks, if `unregisters_on_stop`.
 
-        Who waits after a failure is left to wait: the next start must not try any sooner.
+        A trunk that waits after a failure keeps its wait: the next start must not try sooner.
         """
         if not self._settings.unregisters_on_stop:
             return
@@ -288,17 +289,17 @@ class RegistrationService:
             if entry.registration.granted(now) or entry.registration.in_flight is not None:
                 self._start_unregistering(entry)
         if not await self._tasks.over(STOP_S):
-            log.warning("stopped before every registrar confirmed what was unregistered")
+            log.warning("stopped before every registrar confirmed the unregistering")
 
     async def attempt(self, entry: Entry) -> None:
         """Register a trunk whose attempt is due."""
-        # Looked up before a place is taken: a name that nobody answers for holds up nobody.
+        # The look-up comes first: a name without an answer must hold no place.
         targets = await self._attempts.targets(entry.trunk.server)
         why = None if targets else self._attempts.why_none(entry.trunk.server)
         async with self._places.take():
             if self._stopping:
                 return
-            if not entry.is_due(self._clock()):  # it was asked meanwhile, or the clock was set back
+            if not entry.is_due(self._clock()):  # sent, or put off, in the meantime
                 self._scheduler.schedule(entry)
                 return
             entry.led_to = None
@@ -311,10 +312,10 @@ class RegistrationService:
         targets = await self._attempts.targets(entry.trunk.server)
         now = self._clock()
         if entry.registration.granted(now) and not self._stopping:
-            # At the end of the program there is no time for it: few are in flight at once.
+            # There is no time for slots when the agent stops; the concurrency limit remains.
             await asyncio.sleep(self._scheduler.slot(entry.trunk.server.host, now) - now)
         async with self._places.take():
-            # Meanwhile the trunk may be enabled again, or be wanted again, or be unregistered.
+            # The state may have changed during the wait: enabled, wanted or unregistered.
             registration = entry.registration
             suspended = registration.suspended and registration.state is not State.UNREGISTERED
             if entry.leaving or self._stopping or suspended or not entry.trunk.enabled:
@@ -322,39 +323,39 @@ class RegistrationService:
                     entry.led_to = None
                 await self._attempts.run(entry, Unregister(targets))
 
-    def _step(self, entry: Entry, fact: MachineEvent) -> Send | Follow | None:
-        """One step of the core, put off where it cannot be written down."""
+    def _step(self, entry: Entry, event: MachineEvent) -> Send | Follow | None:
+        """Take one step of the core; delay it if the directory cannot be written."""
         try:
-            return self._written_step(entry, fact)
+            return self._written_step(entry, event)
         except StoreError as error:
             before, now = entry.registration, self._clock()
-            after = only_noted(before, fact, now, entry.account, self._waits)
-            if before.in_flight is None or isinstance(fact, _ENDS):
+            after = only_noted(before, event, now, entry.account, self._waits)
+            if before.in_flight is None or isinstance(event, _RESULTS):
                 after = put_off(after, now, self._waits, error)
             entry.registration = after
             self._stepped(entry, before)
             return None
 
-    def _written_step(self, entry: Entry, fact: MachineEvent) -> Send | Follow | None:
-        """One step of the core: written down first, then told, then carried out.
+    def _written_step(self, entry: Entry, event: MachineEvent) -> Send | Follow | None:
+        """Take one step of the core: store it, notify the observers, return its action.
 
-        StoreError: it has not happened.
+        Raises: StoreError; then the step has not happened.
         """
         now, before = self._clock(), entry.registration
-        dice = Randomness(random.random(), secrets.token_hex(8))  # noqa: S311 - spreads, hides nothing
-        after, actions = step(before, fact, now, entry.account, dice, self._waits)
-        told = history.events(before, after, fact, entry.told)
-        status = fact.reply.status if isinstance(fact, Answered) else None
-        told += history.ignored(before, actions, status)
-        self._save(entry, after, actions, now, told)
+        dice = Randomness(random.random(), secrets.token_hex(8))  # noqa: S311 - only for jitter
+        after, actions = step(before, event, now, entry.account, dice, self._waits)
+        events = history.events(before, after, event, entry.last_logged)
+        status = event.reply.status if isinstance(event, Answered) else None
+        events += history.ignored_replies(before, actions, status)
+        self._save(entry, after, actions, now, events)
         entry.registration = after
         self._stepped(entry, before)
         return next((a for a in actions if isinstance(a, Send | Follow)), None)
 
     def _stepped(self, entry: Entry, before: Registration) -> None:
-        """See to all that comes of a step."""
+        """Log, schedule and publish the result of a step."""
         after = entry.registration
-        self._tell(entry, before, after)
+        self._report(entry, before, after)
         self._scheduler.schedule(entry)
         self._scheduler.watch(entry)
         self._changed(entry)
@@ -373,9 +374,9 @@ class RegistrationService:
         if entry.leaving:
             return
         grace_s = self._settings.grace_s
-        lasting = [a.with_grace(grace_s) if isinstance(a, Learn) else a for a in actions]
+        with_grace = [a.with_grace(grace_s) if isinstance(a, Learn) else a for a in actions]
         socket = entry.socket or self._settings.sockets.listen[0]
-        self._directory.save(entry.trunk.account_key, after, lasting, socket, now, events)
+        self._directory.save(entry.trunk.account_key, after, with_grace, socket, now, events)
         for observer in self._history_observers:
             observer.happened(entry.trunk.id, events)
 
@@ -384,13 +385,13 @@ class RegistrationService:
             for observer in self._observers:
                 observer.changed(entry.trunk, entry.registration)
 
-    def _tell(self, entry: Entry, before: Registration, after: Registration) -> None:
+    def _report(self, entry: Entry, before: Registration, after: Registration) -> None:
         ended = before.in_flight is not None and after.in_flight is None
         if ended and after.state is State.REGISTERED:
             self.outcomes[AttemptOutcome.REGISTERED] += 1
-        elif ended and after.state is not State.UNREGISTERED:  # that was asked for
+        elif ended and after.state is not State.UNREGISTERED:  # this was requested
             self.outcomes[outcome_of(after)] += 1
-        said = history.said(after)
-        if said is not None and said != entry.told:
-            entry.told = shared(said)
-            log.info("trunk %s: %s", after.trunk_id, history.sentence(after))
+        state = history.logged_state(after)
+        if state is not None and state != entry.last_logged:
+            entry.last_logged = shared(state)
+            log.info("trunk %s: %s", after.trunk_id, history.log_text(after))

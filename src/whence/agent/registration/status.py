@@ -1,7 +1,7 @@
-"""How the trunks stand, whoever registers them: what the API, the metrics and `allow` ask.
+"""The interface for the states of all trunks, which the API, the metrics and `allow` use.
 
-`service.RegistrationService` answers from what it does itself, `dropin.monitor.RegistrationMonitor`
-from what another registrar client has written down.
+`service.RegistrationService` implements it for the agent's own registrations.
+`dropin.monitor.RegistrationMonitor` implements it for those of `uac`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from whence.core.registration.model import Registration
 
 
 class TrunkInfo(Protocol):
-    """What is told of a trunk, wherever it is written."""
+    """The settings of a trunk that are shown."""
 
     @property
     def id(self) -> str: ...  # noqa: D102
@@ -24,38 +24,38 @@ class TrunkInfo(Protocol):
 
     @property
     def target(self) -> str:
-        """Where its calls go."""
+        """The target of its calls."""
 
     @property
     def numbers(self) -> Sequence[str]:
-        """As they are written in the file."""
+        """Its numbers, as the file has them."""
 
     @property
     def unmatched(self) -> Literal["accept", "refuse"]:
-        """What becomes of a call that names no trunk."""
+        """Whether a call that names no trunk is accepted or refused."""
 
     @property
     def fallback(self) -> bool:
-        """Whether it takes what could be several trunks' call."""
+        """Whether it gets calls that could belong to several candidates."""
 
     @property
     def enabled(self) -> bool:
-        """Whether its calls are let in."""
+        """Whether its calls are admitted."""
 
 
 class RegistrationStatus(Protocol):
-    """All trunks, by id, each with how its registration stands."""
+    """All trunks, by id, each with its registration."""
 
     @property
     def expirations(self) -> int:
-        """How many grants ended without a refresh, since the agent's start."""
+        """How many grants ended without a refresh since the agent started."""
 
     def __iter__(self) -> Iterator[tuple[TrunkInfo, Registration]]: ...
 
     def __contains__(self, trunk_id: str) -> bool: ...
 
     def __getitem__(self, trunk_id: str) -> tuple[TrunkInfo, Registration]:
-        """One of them; UnknownTrunkError where there is none with this id."""
+        """Return one trunk. Raises: UnknownTrunkError."""
 
     def must_be_enabled(self, trunk_id: str) -> None:
-        """UnknownTrunkError where there is none, DisabledTrunkError where it takes no calls."""
+        """Raise UnknownTrunkError or DisabledTrunkError, if one fits."""

@@ -1,8 +1,8 @@
-"""Why a server cannot be reached over TLS, in words: asked once more, by a connection of our own.
+"""A TLS probe: it finds out why Kamailio has no TLS connection to a server.
 
-Kamailio refuses a server whose certificate no CA has signed, or that has expired, and says so in
-its log alone. So where a REGISTER over TLS finds no answer, this opens a connection to the same
-place, and tells what is wrong with it. Nothing is sent over it, and nothing is learned from it.
+Kamailio rejects an expired certificate, or one without a known CA, and writes that only into its
+log. If a REGISTER over TLS gets no answer, the probe opens its own connection to the same address.
+It reports what is wrong. It sends no SIP, and learns no address.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ CONNECT_S = 5.0
 _UNSIGNED = frozenset({2, 18, 19, 20, 21, 24})
 _NOT_YET, _EXPIRED = 9, 10
 _OTHER_NAME = frozenset({62, 64})
-"""OpenSSL's X509_V_ERR_… numbers."""
+"""The X509_V_ERR_… numbers of OpenSSL."""
 
 
 @dataclass(frozen=True, slots=True)
 class TlsProbe:
-    """Files: `certificate` and `key` are ours, `ca` holds the CAs that we believe."""
+    """The files for a probe: our `certificate` and `key`, and the accepted CAs in `ca`."""
 
     certificate: str
     key: str
@@ -33,7 +33,7 @@ class TlsProbe:
     async def fault(
         self, next_hop: TransportAddress, name: str, socket: TransportAddress
     ) -> Why | None:
-        """Why `name` at `next_hop` is not believed; None if no reason is found."""
+        """Return why a TLS connection to `name` at `next_hop` fails; None if it does not."""
         try:
             context = ssl.create_default_context(cafile=self.ca)
             context.load_cert_chain(self.certificate, self.key)
@@ -48,13 +48,13 @@ class TlsProbe:
         except ssl.SSLCertVerificationError as error:
             return _of_certificate(error, name)
         except ssl.SSLError as error:
-            said = (error.reason or str(error)).lower().replace("_", " ")
-            return Why(RegistrationReason.TLS_FAILED, f"TLS failed: {said}")
+            detail = (error.reason or str(error)).lower().replace("_", " ")
+            return Why(RegistrationReason.TLS_FAILED, f"TLS failed: {detail}")
         except TimeoutError:
             return Why(RegistrationReason.TLS_NO_CONNECTION, "no TLS connection")
         except OSError as error:
-            said = f"no TLS connection: {error.strerror or error}"
-            return Why(RegistrationReason.TLS_NO_CONNECTION, said)
+            message = f"no TLS connection: {error.strerror or error}"
+            return Why(RegistrationReason.TLS_NO_CONNECTION, message)
         writer.close()
         return None
 
@@ -62,8 +62,8 @@ class TlsProbe:
 def _of_certificate(error: ssl.SSLCertVerificationError, name: str) -> Why:
     code = error.verify_code
     if code in _UNSIGNED:
-        said = "its certificate is not signed by a CA of edge tls ca"
-        return Why(RegistrationReason.CERTIFICATE_UNSIGNED, said)
+        message = "its certificate is not signed by a CA of edge tls ca"
+        return Why(RegistrationReason.CERTIFICATE_UNSIGNED, message)
     if code in _OTHER_NAME:
         return Why(
             RegistrationReason.CERTIFICATE_FOR_ANOTHER_NAME, f"its certificate is not for {name}"
@@ -71,6 +71,6 @@ def _of_certificate(error: ssl.SSLCertVerificationError, name: str) -> Why:
     if code == _EXPIRED:
         return Why(RegistrationReason.CERTIFICATE_EXPIRED, "its certificate has expired")
     if code == _NOT_YET:
-        return Why(RegistrationReason.CERTIFICATE_NOT_YET_VALID, "its certificate begins later")
-    said = f"its certificate is not believed: {error.verify_message}"
-    return Why(RegistrationReason.CERTIFICATE_NOT_BELIEVED, said)
+        return Why(RegistrationReason.CERTIFICATE_NOT_YET_VALID, "its certificate is not valid yet")
+    message = f"its certificate is rejected: {error.verify_message}"
+    return Why(RegistrationReason.CERTIFICATE_NOT_BELIEVED, message)

@@ -1,4 +1,4 @@
-"""What holds of a registration whose step cannot be written down: it has not happened."""
+"""The state of a registration whose step cannot be stored: the step has not happened."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from whence.errors import StoreError
 
 
 def only_noted(
-    before: Registration, fact: MachineEvent, now: float, account: Account, waits: Waits
+    before: Registration, event: MachineEvent, now: float, account: Account, waits: Waits
 ) -> Registration:
-    """Keep in mind what is wanted. An attempt under way goes on, and its outcome is written."""
-    after, _ = step(before, fact, now, account, Randomness(0.0, ""), waits)
+    """Return `before` with what the event requested; an attempt in flight goes on."""
+    after, _ = step(before, event, now, account, Randomness(0.0, ""), waits)
     return replace(before, wanted=after.wanted, suspended=after.suspended, again=after.again)
 
 
 def put_off(before: Registration, now: float, waits: Waits, error: StoreError) -> Registration:
-    """Send nothing now, and try again after a wait."""
+    """Return the registration with a later attempt instead of this one."""
     return replace(
         before,
         in_flight=None,

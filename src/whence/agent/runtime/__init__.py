@@ -1,1 +1,1 @@
-"""The agent as a process: start, stop, signals, tasks."""
+"""The agent as a process: state directory, lock, signals, tasks, due queue."""

@@ -1,4 +1,4 @@
-"""A queue of items that are due at an instant, and one sleep until the earliest of them is."""
+"""A queue of items with an instant each, and a sleep until the earliest instant."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from itertools import count
 from typing import Generic, TypeVar
 
 NAP_S = 10.0
-"""The longest sleep. The sleep follows a steady clock, and instants follow the wall clock.
-After a jump of the wall clock, the queue reads it again this soon."""
+"""The longest sleep, in seconds. The sleep follows a steady clock, the instants the wall clock.
+So the queue reads a wall clock that jumped after this time at the latest."""
 
 STALE_LEAST = 1024
 """The queue keeps this many replaced or cancelled entries before it rebuilds its heap."""
@@ -19,15 +19,15 @@ Item = TypeVar("Item", bound=Hashable)
 
 
 class DueQueue(Generic[Item]):
-    """Items by the instant at which each is due: at most one instant an item.
+    """Items with the instant at which each is due: at most one instant for an item.
 
-    All changes cost O(log n). A replaced or cancelled entry stays in the heap until it reaches the
-    top, or until more than half of the heap is stale. Items due at one instant come in the order
-    in which they were scheduled. One task at a time may `wait`.
+    All changes cost O(log n). A replaced or cancelled entry is stale. It stays in the heap
+    until it reaches the top, or until more than half of the heap is stale. Items due at one instant
+    come in the order of scheduling. One task at a time may `wait`.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        """`clock` gives the seconds that all instants here are counted in."""
+        """`clock` returns the present instant, in the seconds of all instants here."""
         self._clock = clock
         self._heap: list[tuple[float, int, Item]] = []
         self._entries: dict[Item, tuple[float, int, Item]] = {}
@@ -52,7 +52,7 @@ class DueQueue(Generic[Item]):
         return heap[0][0] if heap else None
 
     def schedule(self, item: Item, at: float) -> None:
-        """Make an item due at `at`, in the place of the instant that it had."""
+        """Make an item due at `at`. This replaces its former instant."""
         entry = self._entries[item] = (at, next(self._ties), item)
         heapq.heappush(self._heap, entry)
         if self._heap[0] is entry:
@@ -60,14 +60,14 @@ class DueQueue(Generic[Item]):
         self._drop_stale()
 
     def cancel(self, item: Item) -> None:
-        """Take an item out; one that is not scheduled is ignored."""
+        """Remove an item. One that is not scheduled is ignored."""
         if self._entries.pop(item, None) is not None:
             self._drop_stale()
 
     def due(self, now: float) -> Iterator[Item]:
-        """Take out each item that is due at `now`, the earliest first.
+        """Remove and yield each item that is due at `now`, the earliest first.
 
-        An item that is scheduled meanwhile, and due at `now`, comes too.
+        This includes an item that the caller schedules meanwhile.
         """
         while (next_at := self.next_at) is not None and next_at <= now:
             _, _, item = heapq.heappop(self._heap)
@@ -75,13 +75,13 @@ class DueQueue(Generic[Item]):
             yield item
 
     def wake(self) -> None:
-        """End the sleep under way, or else the next one."""
+        """End the present sleep, or else the next one."""
         self._woken.set()
 
     async def wait(self, until: float | None = None) -> None:
         """Sleep until the earliest item is due, or `until`, or until `wake` is called.
 
-        The sleep may end early: it takes `NAP_S` at most. Other tasks run in any case.
+        The sleep may end early: it lasts `NAP_S` at most. Other tasks always get a turn.
         """
         instants = [at for at in (self.next_at, until) if at is not None]
         wait_s = min([at - self._clock() for at in instants] + [NAP_S])

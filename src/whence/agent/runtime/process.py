@@ -1,4 +1,4 @@
-"""What an agent is as a process: its state directory, its lock, its API's socket, its end."""
+"""The agent as a process: state directory, lock, the socket of the API, start and end."""
 
 from __future__ import annotations
 
@@ -24,23 +24,25 @@ from whence.ipc.decisions import SOCKET_FILE
 from whence.store.directory import FILE
 from whence.store.schema import GENERATION_FILE
 from whence.trust import paths
-from whence.trust.paths import OF_DATABASE, Users, open_file, user_name
+from whence.trust.ownership import DATABASE_SUFFIXES
+from whence.trust.paths import Users, open_file, user_name
 
 LOCK_FILE = "agent.lock"
 RUN_LOCK_FILE = "run.lock"
 
 STATE_FILES = (
-    *(FILE + suffix for suffix in OF_DATABASE),
-    *(LOCATION_FILE + suffix for suffix in OF_DATABASE),
+    *(FILE + suffix for suffix in DATABASE_SUFFIXES),
+    *(LOCATION_FILE + suffix for suffix in DATABASE_SUFFIXES),
     *(GENERATION_FILE, CONFIG_FILE, TLS_FILE, LOCK_FILE, RUN_LOCK_FILE),
 )
-"""All that is opened or made in a state directory, but for the socket."""
+"""Every file that is opened or made in a state directory, the socket excepted."""
 
 
 def prepare_state(state: Path) -> None:
-    """Make the state directory, for this user alone, and check all that another may have laid.
+    """Make the state directory for this user alone, and check each file in it.
 
-    OperatorError if it cannot be made, or if another user can decide what is in it.
+    Another user may have placed a file or a link there.
+    Raises: OperatorError where it cannot be made, or where another user can change its contents.
     """
     os.umask(0o077)
     try:
@@ -62,10 +64,10 @@ def prepare_state(state: Path) -> None:
 
 
 def state_doubt(state: Path, users: Users) -> str:
-    """Look at a state directory that another user may run on, and change nothing.
+    """Check a state directory that another user may use, and change nothing.
 
-    `users`: who is expected to. Returns as whom it is to be run, where it is another one, or
-    nothing. OperatorError if a third user can decide what is in it.
+    Returns an advice where it belongs to none of the expected `users`; else an empty text.
+    Raises: OperatorError where a third user can change its contents.
     """
     try:
         owner = os.lstat(state).st_uid
@@ -77,7 +79,7 @@ def state_doubt(state: Path, users: Users) -> str:
     except UntrustedError as error:
         raise _cannot_be_used(state, error) from None
     except OSError:
-        return ""  # there is none, or not for us: who starts there is told
+        return ""  # missing, or not readable by us: the start reports it
     if owner in users:
         return ""
     name = user_name(owner)
@@ -102,8 +104,8 @@ def _is_read_only(state: Path) -> bool:
 
 
 def _cannot_be_used(state: Path, error: UntrustedError) -> OperatorError:
-    what = error.why if error.path == state else f"cannot be used: {error.path} {error.why}"
-    return OperatorError(f"the state directory {state} {what}; {error.cure}")
+    reason = error.why if error.path == state else f"cannot be used: {error.path} {error.why}"
+    return OperatorError(f"the state directory {state} {reason}; {error.cure}")
 
 
 def _check_state_files(state: Path, opened: int) -> None:
@@ -117,7 +119,10 @@ def _check_state_files(state: Path, opened: int) -> None:
 
 
 def _takes_files(opened: int) -> bool:
-    """Whether files can be made there. A read-only file system says yes to root's os.access."""
+    """Return whether files can be made there.
+
+    os.access alone is not enough: it permits root to write on a read-only file system.
+    """
     if not os.access(".", os.R_OK | os.W_OK | os.X_OK, dir_fd=opened):
         return False
     probe = f".probe.{os.getpid()}"
@@ -130,10 +135,11 @@ def _takes_files(opened: int) -> bool:
 
 
 def become_owner(state: Path) -> None:
-    """Run as the user that a state directory belongs to: both its programs write there.
+    """Run as the owner of a state directory, since Kamailio and the agent both write there.
 
-    Root becomes that user for good; OperatorError for any other one, where there is none, and where
-    a third user can decide what is in it.
+    Root becomes that user for the rest of the process.
+    Raises: OperatorError for another user, where the directory does not exist, and where a third
+    user can change its contents.
     """
     try:
         owner = os.lstat(state).st_uid
@@ -154,7 +160,7 @@ def become_owner(state: Path) -> None:
             f"the state directory {state} belongs to {name}, as whom Kamailio runs; run this as "
             f"that user: sudo -u {name} whence …"
         )
-    try:  # not the directory's group: that may be one that its owner is not in
+    try:  # not the directory's group: its owner may not be a member
         group = pwd.getpwuid(found.st_uid).pw_gid
     except KeyError:
         group = found.st_gid
@@ -164,8 +170,11 @@ def become_owner(state: Path) -> None:
 
 
 @contextmanager
-def alone(path: Path, who: str) -> Iterator[None]:
-    """Hold the lock at `path` while inside; OperatorError says who has it, or why nobody can."""
+def alone(path: Path, program: str) -> Iterator[None]:
+    """Hold the lock at `path` in the context. `program` names this one in the message.
+
+    Raises: OperatorError where another process holds the lock, or where it cannot be written.
+    """
     with ExitStack() as holding:
         try:
             opened = open_file(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
@@ -176,20 +185,23 @@ def alone(path: Path, who: str) -> Iterator[None]:
         except BlockingIOError:
             file.seek(0)
             raise OperatorError(
-                f"{who} already runs on the state directory {path.parent}, as process "
+                f"{program} already runs on the state directory {path.parent}, as process "
                 f"{file.read().decode().strip() or 'unknown'}; stop it, or name another "
                 "agent state_dir"
             ) from None
         except OSError as error:
             raise OperatorError(
-                f"{path} cannot be written: {error.strerror}; mend that, or name another agent "
-                "state"
+                f"{path} cannot be written: {error.strerror}; repair that, or name another "
+                "agent state_dir"
             ) from None
         yield
 
 
 def api_socket(agent: MonitoringConfig) -> socket.socket:
-    """Bind the API's socket; OperatorError where its port is taken."""
+    """Bind the API's socket.
+
+    Raises: OperatorError where its address cannot be used.
+    """
     host, port = agent.api_place
     bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -206,35 +218,35 @@ def api_socket(agent: MonitoringConfig) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """Uvicorn without its own signal handlers: the agent has one for all its parts."""
+    """Uvicorn without its own signal handlers: the agent handles signals for all its parts."""
 
     def capture_signals(self) -> nullcontext[None]:  # type: ignore[override]
         return nullcontext()
 
 
-async def run_until_told(
+async def run_until_signal(
     api: FastAPI,
     bound: socket.socket,
     parts: Mapping[str, Coroutine[Any, Any, None]],
-    at_hang_up: Callable[[], None],
+    on_sighup: Callable[[], None],
     last: Callable[[], Awaitable[None]],
 ) -> None:
-    """Serve the API, and run each of the `parts`, by name, until SIGINT or SIGTERM.
+    """Serve the API, and run each of the named `parts`, until SIGINT or SIGTERM.
 
-    SIGHUP is a hang-up. At the end the parts are cancelled, then comes what is to be done `last`,
-    while the API still answers.
+    A SIGHUP calls `on_sighup`. At the end, the parts are cancelled. Then `last` runs, while the API
+    still answers.
     """
     server = _Server(uvicorn.Config(api, log_level="warning", lifespan="off"))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_signal_handler(signal.SIGINT, stop.set)
-    sighup.hear(loop, at_hang_up)
+    sighup.handle(loop, on_sighup)
     async with asyncio.TaskGroup() as group:
         serving = group.create_task(server.serve(sockets=[bound]), name="api")
-        keeping = [group.create_task(part, name=name) for name, part in parts.items()]
+        running = [group.create_task(part, name=name) for name, part in parts.items()]
         await stop.wait()
-        for task in keeping:
+        for task in running:
             task.cancel()
         await last()
         server.should_exit = True

@@ -1,7 +1,8 @@
-"""SIGHUP, which reads the file again: one that comes before it can be heard waits, and is not lost.
+"""SIGHUP, on which the agent reads the file again. One that arrives early waits, and is not lost.
 
-Its default would end a program that has hardly begun. Blocked is better than ignored: the file may
-have been read before it was changed. It imports next to nothing, to be in time.
+The default action of SIGHUP ends a program that has just started. Ignoring it is wrong, too: the
+program may have read the file before the change. So it is blocked until a handler exists. This
+module imports almost nothing, since it must run before the slow imports.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def wait() -> None:
-    """Let SIGHUPs wait. What we start inherits that; to Kamailio they are nothing anyway."""
+def block() -> None:
+    """Block SIGHUP. Child processes inherit that; Kamailio ignores SIGHUP anyway."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
 
 
-def hear(loop: AbstractEventLoop, then: Callable[[], None]) -> None:
-    """Call `then` in the loop at each SIGHUP from now on, and once for those that waited."""
-    loop.add_signal_handler(signal.SIGHUP, then)
+def handle(loop: AbstractEventLoop, handler: Callable[[], None]) -> None:
+    """Call `handler` in the loop at each SIGHUP from now on, and once for blocked ones."""
+    loop.add_signal_handler(signal.SIGHUP, handler)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})

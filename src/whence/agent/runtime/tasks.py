@@ -1,4 +1,4 @@
-"""Work that goes on by itself: nobody waits for it, and whatever it raises is logged."""
+"""Background tasks. An exception of a task is logged, and ends no other task."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ log = logging.getLogger(__name__)
 
 
 class Tasks:
-    """The tasks of one part of the agent; `what` they are, for the log."""
+    """The background tasks of one part of the agent. `name` is what the log calls one."""
 
-    def __init__(self, what: str) -> None:
-        self._what = what
+    def __init__(self, name: str) -> None:
+        self._name = name
         self._running: set[asyncio.Task[None]] = set()
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
-        """Let it run."""
+        """Run a coroutine in the background."""
         task = asyncio.create_task(work)
-        self._running.add(task)  # the loop itself keeps no task alive
+        self._running.add(task)  # the loop keeps weak references only
         task.add_done_callback(self._done)
 
     async def over(self, patience_s: float) -> bool:
-        """Wait until all are; False where for `patience_s` seconds none has come to its end."""
+        """Wait until all tasks end. Return False where none ends within `patience_s` seconds."""
         while self._running:
             done, _ = await asyncio.wait(self._running, timeout=patience_s)
             if not done:
@@ -34,4 +34,4 @@ class Tasks:
     def _done(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
         if not task.cancelled() and (error := task.exception()):
-            log.error("%s failed", self._what, exc_info=error)
+            log.error("%s failed", self._name, exc_info=error)

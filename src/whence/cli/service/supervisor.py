@@ -86,7 +86,7 @@ async def _supervise(file: Path, settings: Config) -> None:
     )
     # SIGKILL: at a SIGTERM, which an operator's stop sends, the agent unregisters all trunks.
     agent = Child("agent", [*_whence(), "agent", "-c", str(file.absolute())], signal.SIGKILL)
-    sighup.hear(loop, agent.send_sighup)
+    sighup.handle(loop, agent.send_sighup)
     try:
         kamailio.start()
         agent.start()
@@ -384,7 +384,7 @@ def _before_exec(parent_death_signal: signal.Signals) -> Callable[[], None]:
     parent = os.getpid()
 
     def prepare() -> None:
-        sighup.wait()  # this process receives SIGHUP, and passes it on when the child can read it
+        sighup.block()  # this process receives SIGHUP, and passes it on when the child can read it
         _libc.prctl(_PR_SET_PDEATHSIG, int(parent_death_signal), 0, 0, 0)
         if os.getppid() != parent:  # the parent ended before the line above
             os._exit(1)

@@ -179,7 +179,7 @@ def _missing(
     ended_s = 0.0
     if ended_at is not None and address.expires_at != ended_at:
         ended_s = now - ended_at
-        message = f"its address {address.ip} was taken back {format_duration(ended_s)} ago"
+        message = f"its address {address.ip} was revoked {format_duration(ended_s)} ago"
         missing.append(Missing(Lack.ADDRESS_REVOKED, message))
     elif address.expires_at is not None and not address.live(now):
         ended_s = now - address.expires_at
@@ -215,17 +215,19 @@ def _elsewhere(one: NearbyTrunk, source: TransportAddress, now: float) -> Missin
     return Missing(Lack.ELSEWHERE, message)
 
 
-def against(
+def fitting(
     step: Step, source: TransportAddress, evidence: Evidence, now: float
 ) -> tuple[str, ...]:
     """Say what of each trunk in `step.left` fitted, in that order; empty texts where nothing of
     its own was compared. `source`: where the request came from; `now` as it was for the decision.
     """
     trunks = {trunk.id: trunk for trunk in evidence.trunks}
-    return tuple([_fitting(step, id_, trunks.get(id_), source, evidence, now) for id_ in step.left])
+    return tuple(
+        [_fitting_of_trunk(step, id_, trunks.get(id_), source, evidence, now) for id_ in step.left]
+    )
 
 
-def _fitting(
+def _fitting_of_trunk(
     step: Step,
     id_: str,
     trunk: Trunk | None,

@@ -1,1 +1,1 @@
-"""Alarms and unknown sources, bounded whatever anybody sends."""
+"""Rules for alarms and unknown sources. Both are bounded, however much a peer sends."""

@@ -1,7 +1,8 @@
-"""What somebody should hear of at once: the kinds of alarms, and how a storm of one is bounded.
+"""The kinds of alarms, and the limits on how many alarms the agent raises.
 
-An alarm is told when it comes; after that, of one kind and trunk, for a while none, and of one kind
-only so many of whatever trunks. What was left out is counted, and told when the while is over.
+The limiter passes the first alarm of a kind and trunk at once. Further ones of the same kind and
+trunk wait for `EACH_S` seconds. In that time, at most `KIND_LIMIT` alarms of one kind pass, over
+all trunks. The limiter counts the suppressed alarms, and gives the count when the time is over.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from whence.core.registration.history import EventKind, HistoryEvent
 
 
 class AlarmKind(StrEnum):
-    """The code of what an alarm is about."""
+    """The code of an alarm."""
 
     REGISTRAR_CHANGED = "registrar_changed"
     REGISTRAR_NOT_IN_DNS = "registrar_not_in_dns"
@@ -31,18 +32,21 @@ OF_HISTORY = {
     EventKind.EXPIRED: AlarmKind.REGISTRATION_EXPIRED,
     EventKind.UNEXPECTED_REPLY: AlarmKind.UNEXPECTED_REPLY,
 }
-"""What of a trunk's history is an alarm too."""
+"""The events of a trunk's history that raise an alarm."""
 
 EACH_S = 60.0
-"""For how long another one of the same kind and trunk waits."""
+"""For how long the next alarm of the same kind and trunk waits, in seconds."""
 
 KIND_LIMIT = 50
-"""How many of one kind are told in that time, of whatever trunks."""
+"""How many alarms of one kind pass in that time, over all trunks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """One alarm. `trunk` None: it is about none. `left_out`: how many like it were not told."""
+    """One alarm. `trunk` is None where the alarm concerns no single trunk.
+
+    `left_out` counts the alarms of the same kind and trunk that were suppressed before it.
+    """
 
     kind: AlarmKind
     trunk: str | None
@@ -51,74 +55,76 @@ class Alarm:
 
 
 def of_history(trunk_id: str, event: HistoryEvent) -> Alarm | None:
-    """Make an alarm of what happened to a trunk, if it is one."""
+    """Return the alarm of an event in a trunk's history; None where the event raises none."""
     kind = OF_HISTORY.get(event.what)
     return Alarm(kind, trunk_id, event.message) if kind else None
 
 
 @dataclass(slots=True)
-class _Since:
-    told_at: float
+class _Suppressed:
+    """Since when the alarms of one kind and trunk wait, and how many wait."""
+
+    passed_at: float
     left_out: int = 0
     last: Alarm | None = None
 
 
 @dataclass
 class AlarmLimiter:
-    """Lets through what may be told; `due` gives what was left out when the time is over."""
+    """Passes alarms within the limits, and counts the others. `due` returns the counts."""
 
     each_s: float = EACH_S
     kind_limit: int = KIND_LIMIT
-    _since: dict[tuple[AlarmKind, str | None], _Since] = field(default_factory=dict)
+    _suppressed: dict[tuple[AlarmKind, str | None], _Suppressed] = field(default_factory=dict)
     _kinds: dict[AlarmKind, tuple[float, int]] = field(default_factory=dict)
-    """Kind → (when its while began, how many were told in it)."""
+    """Kind → (when its window began, how many alarms passed in it)."""
     _others: dict[AlarmKind, tuple[float, int]] = field(default_factory=dict)
-    """Kind → (since when, how many) were left out because there were so many of it."""
+    """Kind → (since when, how many) alarms exceeded the limit of the kind."""
 
     def passes(self, alarm: Alarm, now: float) -> bool:
-        """Whether to tell it now; else it is counted."""
-        since = self._since.get((alarm.kind, alarm.trunk))
-        if since is not None and self._lasts(since.told_at, now):
-            since.left_out += 1
-            since.last = alarm
+        """Return whether to raise the alarm now. Count it where not."""
+        waiting = self._suppressed.get((alarm.kind, alarm.trunk))
+        if waiting is not None and self._lasts(waiting.passed_at, now):
+            waiting.left_out += 1
+            waiting.last = alarm
             return False
         if not self._has_room(alarm.kind, now):
             self._count_other(alarm.kind, 1, now)
             return False
-        self._since[alarm.kind, alarm.trunk] = _Since(now)
+        self._suppressed[alarm.kind, alarm.trunk] = _Suppressed(now)
         return True
 
     def due(self, now: float) -> list[Alarm]:
-        """Tell what was left out in a while that is over."""
+        """Return the suppressed alarms whose window is over, each with its count."""
         alarms = []
-        for key, since in list(self._since.items()):
-            if self._lasts(since.told_at, now):
+        for key, waiting in list(self._suppressed.items()):
+            if self._lasts(waiting.passed_at, now):
                 continue
-            del self._since[key]
-            if since.last is None:
+            del self._suppressed[key]
+            if waiting.last is None:
                 continue
-            if self._has_room(since.last.kind, now):
-                alarms.append(replace(since.last, left_out=since.left_out - 1))
-                self._since[key] = _Since(now)
+            if self._has_room(waiting.last.kind, now):
+                alarms.append(replace(waiting.last, left_out=waiting.left_out - 1))
+                self._suppressed[key] = _Suppressed(now)
             else:
-                self._count_other(since.last.kind, since.left_out, now)
+                self._count_other(waiting.last.kind, waiting.left_out, now)
         for kind, (since_at, count) in list(self._others.items()):
             if not self._lasts(since_at, now):
-                alarms.append(Alarm(kind, None, "so many that not each is told", count))
+                alarms.append(Alarm(kind, None, "too many to list each", count))
                 del self._others[kind]
         return alarms
 
     def _lasts(self, begun_at: float, now: float) -> bool:
-        # A clock that was set back begins anew.
+        # After the clock was set back, a new window begins.
         return begun_at <= now < begun_at + self.each_s
 
     def _has_room(self, kind: AlarmKind, now: float) -> bool:
-        begun_at, told = self._kinds.get(kind, (now, 0))
+        begun_at, passed = self._kinds.get(kind, (now, 0))
         if not self._lasts(begun_at, now):
-            begun_at, told = now, 0
-        if told >= self.kind_limit:
+            begun_at, passed = now, 0
+        if passed >= self.kind_limit:
             return False
-        self._kinds[kind] = (begun_at, told + 1)
+        self._kinds[kind] = (begun_at, passed + 1)
         return True
 
     def _count_other(self, kind: AlarmKind, count: int, now: float) -> None:

@@ -1,11 +1,12 @@
-"""Who asks, and is not known: bounded, however many addresses somebody makes up.
+"""A table of the sources that no address admits. Forged sources do not make it grow.
 
-Two places. Whoever asks for the first time is a *newcomer*; newcomers push each other out, the
-oldest first. Whoever asks again while he is one has *returned*, and is pushed out only by one who
-has asked at least as often as whoever of the returned has asked the least. So a flood of packets
-from made-up addresses, one from each, changes nothing among those that came back; and what is told
-of them are their own counts, not estimates. (Space-Saving, which is usual for such lists, gives a
-newcomer the count of whom he pushes out: in a flood, whoever asks seldom is soon the one.)
+The table has two parts. A source that sends its first request is a *newcomer*; a newer newcomer
+replaces the oldest. A newcomer that sends another request moves to the *returned* sources. There
+it replaces the source with the fewest requests, if it has sent at least as many itself.
+
+So a flood of packets, each from another forged address, changes nothing among the returned
+sources. Their counts are exact. (The usual algorithm, Space-Saving, gives a newcomer the count of
+the source that it replaces. In a flood, it soon evicts a source that rarely sends.)
 """
 
 from __future__ import annotations
@@ -21,10 +22,8 @@ from typing import Final, Literal
 from whence.core.identification.decision import Reason
 from whence.core.sip.transport_address import TransportAddress
 
-pass
-
 LONGEST_S = 30 * 86_400
-"""For how long one may be let in: what is to stay longer belongs into the file."""
+"""The longest time for which an operator may allow a source; longer ones belong into the file."""
 
 ASKED_LIMIT = 5
 """How many different Request-URIs of one unknown source are kept: the last ones."""
@@ -32,14 +31,14 @@ ASKED_LIMIT = 5
 ASKED_LENGTH = 100
 
 REASONS_LIMIT = 6
-"""How many reasons of one unknown source are kept: more kinds than there are."""
+"""How many reasons of one unknown source are kept: more than there are codes."""
 
 UNKNOWN_ADDRESS: Final = Reason.UNKNOWN_ADDRESS
-"""The reason of who asked, and whom no address admits."""
+"""The reason of a source that sent a request, and that no address admits."""
 
 
 class NoticeReason(StrEnum):
-    """What was noticed."""
+    """The code of a notice."""
 
     UNREADABLE = "unreadable_message"
     FLOOD = "flood"
@@ -48,7 +47,7 @@ class NoticeReason(StrEnum):
 
 
 Why = Literal[Reason.UNKNOWN_ADDRESS] | NoticeReason
-"""The codes of why an unknown source is listed."""
+"""The codes that say why an unknown source is listed."""
 
 _WORDS: dict[Why, str] = {
     UNKNOWN_ADDRESS: UNKNOWN_ADDRESS.message,
@@ -59,27 +58,27 @@ _WORDS: dict[Why, str] = {
 }
 
 FORGOTTEN_AFTER_S = 7 * 86_400.0
-"""After so long without a request an unknown source is forgotten."""
+"""After so many seconds without a request, an unknown source is removed."""
 
 SWEEP_S = 3_600.0
 
 
 @dataclass(frozen=True, slots=True)
 class UnknownSource:
-    """One ip that no address admits. `source`: as it came last. Instants in seconds since 1970."""
+    """One ip that no address admits. `source` is the source of its last request."""
 
     source: TransportAddress
     requests: int
     since: float
     last_at: float
     asked: tuple[str, ...]
-    """The Request-URIs that it asked for last, the newest first."""
+    """The Request-URIs of its last requests, the newest first."""
     reasons: tuple[Why, ...] = ()
     """Why it is listed, the newest first."""
 
     @property
     def message(self) -> str:
-        """Say in words why it is listed."""
+        """Return in words why it is listed."""
         return ", ".join(_WORDS[reason] for reason in self.reasons)
 
     def again(
@@ -90,7 +89,7 @@ class UnknownSource:
         reason: Why = UNKNOWN_ADDRESS,
         count: int = 1,
     ) -> UnknownSource:
-        """Make of it what it is after `count` more requests. `ruri` empty: none was read."""
+        """Return it after `count` more requests. `ruri` is empty where none could be read."""
         asked = self.asked
         if ruri:
             newest = ruri[:ASKED_LENGTH]
@@ -108,16 +107,17 @@ class UnknownSource:
 
 @dataclass
 class UnknownSourceTable:
-    """At most `limit` that have returned, and as many newcomers."""
+    """At most `limit` returned sources, and as many newcomers."""
 
     limit: int
     forgotten: int = 0
-    """How many were pushed out."""
+    """How many sources were evicted."""
     _newcomers: OrderedDict[str, UnknownSource] = field(default_factory=OrderedDict)
     _returned: dict[str, UnknownSource] = field(default_factory=dict)
     _least: list[tuple[int, int, str]] = field(default_factory=list)
-    """(requests when it was put here, tie-breaker, ip), a heap, in which each of the returned
-    stands once: what it says of one may be less than he has asked by now."""
+    """A heap of (requests, tie-breaker, ip), with one entry for each returned source.
+
+    The requests of an entry may be fewer than those of its source by now."""
     _ties: Iterator[int] = field(default_factory=count)
     _swept_at: float = 0.0
 
@@ -129,7 +129,7 @@ class UnknownSourceTable:
         reason: Why = UNKNOWN_ADDRESS,
         count: int = 1,
     ) -> None:
-        """Count `count` requests. `ruri` empty: none was read."""
+        """Count `count` requests. `ruri` is empty where none could be read."""
         if not self.limit:
             return
         if now - self._swept_at > SWEEP_S:
@@ -153,7 +153,7 @@ class UnknownSourceTable:
         if len(self._returned) >= self.limit:
             least = self._find_least()
             if unknown_source.requests < self._returned[least].requests:
-                self._come(ip, unknown_source)  # it goes on counting there
+                self._come(ip, unknown_source)  # it keeps its count there
                 return
             heapq.heappop(self._least)
             del self._returned[least]
@@ -162,7 +162,7 @@ class UnknownSourceTable:
         heapq.heappush(self._least, (unknown_source.requests, next(self._ties), ip))
 
     def _find_least(self) -> str:
-        """Who of the returned has asked the least; among equals, who returned first."""
+        """Return the ip with the fewest requests; among equals, the one that returned first."""
         while True:
             requests, tie, ip = self._least[0]
             now = self._returned[ip].requests
@@ -171,7 +171,7 @@ class UnknownSourceTable:
             heapq.heapreplace(self._least, (now, tie, ip))
 
     def forget(self, ip: str) -> None:
-        """Forget one that is no unknown source any more."""
+        """Remove a source that is allowed now."""
         self._newcomers.pop(ip, None)
         if self._returned.pop(ip, None) is not None:
             self._put_in_order()
@@ -188,10 +188,10 @@ class UnknownSourceTable:
         heapq.heapify(self._least)
 
     def __iter__(self) -> Iterator[UnknownSource]:
-        """All of them, who asked most often first."""
-        everybody = [*self._returned.values(), *self._newcomers.values()]
-        everybody.sort(key=lambda s: (s.requests, s.last_at), reverse=True)
-        return iter(everybody)
+        """Iterate over all sources, the one with most requests first."""
+        sources = [*self._returned.values(), *self._newcomers.values()]
+        sources.sort(key=lambda s: (s.requests, s.last_at), reverse=True)
+        return iter(sources)
 
     def __len__(self) -> int:
         return len(self._returned) + len(self._newcomers)
@@ -199,7 +199,7 @@ class UnknownSourceTable:
 
 @dataclass
 class WindowCounter:
-    """Whether more than `limit` come within a window of `window_s` seconds; 0: never."""
+    """Counts events in windows of `window_s` seconds. A `limit` of 0 is never exceeded."""
 
     limit: int
     window_s: float = 60.0
@@ -207,7 +207,7 @@ class WindowCounter:
     _counted: int = 0
 
     def exceeds(self, now: float) -> bool:
-        """Count one; whether it is the one that is too many in its window."""
+        """Count one event. Return whether it is the first beyond the limit in its window."""
         if not self._begun_at <= now < self._begun_at + self.window_s:
             self._begun_at, self._counted = now, 0
         self._counted += 1

@@ -1,1 +1,1 @@
-"""The registration of one trunk: its states, its waits, its history."""
+"""The registration of one trunk: its states, its waiting times, its history."""

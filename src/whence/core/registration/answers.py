@@ -1,4 +1,4 @@
-"""What an answer to a REGISTER does, and the lack of one."""
+"""How a registration changes with an answer to a REGISTER, or without one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MIN_EXPIRES_LIMIT_S = 7 * 86_400
 """The longest Min-Expires (423) that is adopted."""
 
 CHALLENGES_LIMIT = 4
-"""How many challenges one attempt answers: a first, and stale ones. A registrar cannot loop us."""
+"""How many challenges one attempt answers. A registrar cannot keep it in a loop."""
 
 _WRONG_CREDENTIALS = Why(RegistrationReason.WRONG_CREDENTIALS, "wrong credentials")
 _CHALLENGED_TOO_OFTEN = Why(RegistrationReason.CHALLENGED_TOO_OFTEN, "challenged again and again")
@@ -36,7 +36,7 @@ _REDIRECTED_NOWHERE = Why(
 
 
 def unanswered(step: Step, why: Why) -> StepResult:
-    """Ask the next server, since this one sent no answer, or could not be asked."""
+    """Send the REGISTER to the next server, since this one did not answer or was not reached."""
     request = step.before.in_flight
     if request is None or request.following:
         return step.before, ()
@@ -46,14 +46,14 @@ def unanswered(step: Step, why: Why) -> StepResult:
 def answered(
     step: Step, reply: Reply, source: TransportAddress, expected: ExpectedSources
 ) -> StepResult:
-    """Do what the status says, if this answers the request in flight."""
+    """Act on a final answer to the request in flight; ignore an answer to another request."""
     request = step.before.in_flight
     if request is None or request.following or reply.cseq != step.before.cseq:
-        return step.before, ()  # late, or not to what we asked
+        return step.before, ()  # late, or to another request
     asks_again = reply.status_class in (StatusClass.REDIRECTION, StatusClass.CHALLENGE)
     if request.expires_s == 0 and not asks_again:
         return step.end(step.before, UNREGISTERED)
-    said = f"{reply.status} {reply.reason}".strip()
+    status_line = f"{reply.status} {reply.reason}".strip()
     match reply.status_class:
         case StatusClass.SUCCESS:
             return _accepted(step, request, reply, source, expected)
@@ -64,13 +64,14 @@ def answered(
         case StatusClass.INTERVAL_TOO_BRIEF:
             return _too_brief(step, request, reply)
         case StatusClass.SERVER_FAILURE:
-            return step.ask_next_server(request, reply, Why(RegistrationReason.SERVER_FAILED, said))
+            why = Why(RegistrationReason.SERVER_FAILED, status_line)
+            return step.ask_next_server(request, reply, why)
         case StatusClass.REFUSAL:
-            return step.fail(Failure.REFUSED, Why(RegistrationReason.REJECTED, said), reply)
+            return step.fail(Failure.REFUSED, Why(RegistrationReason.REJECTED, status_line), reply)
 
 
 def redirected(step: Step, targets: Sequence[TransportAddress]) -> StepResult:
-    """Send the request to the servers that a 3xx named, before those that are left."""
+    """Send the request to the servers that a 3xx named, before the remaining ones."""
     request = step.before.in_flight
     if request is None or not request.following:
         return step.before, ()
@@ -100,7 +101,7 @@ def _accepted(
     if isinstance(granted_s, Why):
         return step.fail(Failure.REFUSED, granted_s, reply)
     permitted = _permit(step, request, reply, source, expected)
-    if permitted is None:  # nobody who was not asked keeps us from asking longer than we wanted
+    if permitted is None:  # an unexpected sender must not delay the next refresh
         granted_s = min(granted_s, request.expires_s)
     expires_at = step.now + granted_s
     registered_at = step.before.unbroken_since(step.now)
@@ -122,18 +123,18 @@ def _accepted(
         reason=RegistrationReason.GRANTED,
         message=granted_message(granted_s),
     )
-    if not r.wanted:  # unregistered while the answer was under way
+    if not r.wanted:  # unregistered while the request was in flight
         r = replace(r, expires_at=None, learned_until=None)
         return step.send(r, PendingRegister(request.next_hop, 0), State.UNREGISTERING)
     if permitted is None:
-        # `registrar` and `home` stay: who answered is not the server.
+        # `registrar` and `home` stay: the sender of this answer is not the server.
         r = replace(r, next_at=_next_at_beside_learned(step, r))
         return unexpected(r, source, str(request.next_hop))
     return learned(replace(r, home=request.next_hop), source, expires_at, permitted)
 
 
 def _next_at_beside_learned(step: Step, r: Registration) -> float | None:
-    """Refresh before what the server granted ends, though another one granted for longer."""
+    """Return `next_at` before the server's own grant ends; another sender may grant longer."""
     if r.next_at is None or r.learned_until is None or not r.learned(step.now):
         return r.next_at
     left_s = step.waits.refresh_s(r.learned_until - step.now, step.dice.chance)
@@ -152,7 +153,7 @@ def _permit(
 
 
 def _is_proven(step: Step, request: PendingRegister, reply: Reply) -> bool:
-    """Return whether the reply proves knowledge of the password to this very request."""
+    """Return whether a valid `rspauth` proves that the sender of the reply knows the password."""
     uri = step.account.request_uri
     return any(
         proves(info, n.challenge, step.account.credentials, uri, n.uses, request.cnonce)
@@ -165,8 +166,8 @@ def _challenged(step: Step, request: PendingRegister, reply: Reply) -> StepResul
     answers = answerable(reply.challenges, step.account.credentials)
     if not answers:
         offered = ", ".join(f"{c.algorithm} for realm {c.realm}" for c in reply.challenges)
-        said = f"no challenge that can be answered ({offered or 'none was sent'})"
-        why = Why(RegistrationReason.NO_USABLE_CHALLENGE, said)
+        message = f"no challenge that can be answered ({offered or 'none was sent'})"
+        why = Why(RegistrationReason.NO_USABLE_CHALLENGE, message)
         return step.fail(Failure.WRONG_CREDENTIALS, why, reply)
     unwanted = not step.before.wanted and request.expires_s > 0
     if unwanted and not step.before.granted(step.now):
@@ -195,19 +196,21 @@ def _redirect(
     source: TransportAddress,
     expected: ExpectedSources,
 ) -> StepResult:
-    """Follow a 3xx, once in an attempt (RFC 3261 8.1.3.4); the Request-URI stays ours.
+    """Follow a 3xx, once in an attempt (RFC 3261 8.1.3.4). The Request-URI does not change.
 
-    A 3xx from elsewhere is not followed: its target would be asked next, and so be learned.
+    A 3xx from an unexpected address is not followed. Its target would receive the next REGISTER,
+    and its answer would be learned.
     """
-    said = f"{reply.status} {reply.reason}".strip()
+    status_line = f"{reply.status} {reply.reason}".strip()
     if _permit(step, request, reply, source, expected) is None:
         ignored = IgnoreReply(source, str(request.next_hop))
-        said = f"{said} by {source}, which was not asked: it is not followed"
-        why = Why(RegistrationReason.REDIRECT_BY_UNEXPECTED_ADDRESS, said)
+        message = f"{status_line} by {source}, which was not asked: it is not followed"
+        why = Why(RegistrationReason.REDIRECT_BY_UNEXPECTED_ADDRESS, message)
         after, actions = step.ask_next_server(request, reply, why)
         return replace(after, unexpected=source), (ignored, *actions)
     if request.redirected or not reply.contacts:
-        return step.fail(Failure.REFUSED, Why(RegistrationReason.REDIRECT_REFUSED, said), reply)
+        why = Why(RegistrationReason.REDIRECT_REFUSED, status_line)
+        return step.fail(Failure.REFUSED, why, reply)
     r = replace(
         step.before,
         in_flight=replace(request, redirected=True, following=True),
@@ -219,8 +222,8 @@ def _redirect(
 def _too_brief(step: Step, request: PendingRegister, reply: Reply) -> StepResult:
     asked, least = request.expires_s, reply.min_expires_s
     if least is None or request.lengthened or not asked < least <= MIN_EXPIRES_LIMIT_S:
-        said = f"423 with Min-Expires {least} to {asked} s asked"
-        why = Why(RegistrationReason.INTERVAL_TOO_BRIEF, said)
+        message = f"423 with Min-Expires {least} to {asked} s asked"
+        why = Why(RegistrationReason.INTERVAL_TOO_BRIEF, message)
         return step.fail(Failure.REFUSED, why, reply)
     r = replace(step.before, min_expires_s=least, **last_answer(reply))
     return step.send(r, replace(request, expires_s=least, lengthened=True), r.state)

@@ -1,4 +1,4 @@
-"""What happens to a registration, and what is to be done."""
+"""The events and the actions of the registration state machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from whence.core.sip.uri import Uri
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """`next_at` has come. `targets`: where the registrar is now, best first; else `why` nowhere."""
+    """`next_at` is reached. `targets`: the registrar's addresses, best first; else `why` none."""
 
     targets: tuple[TransportAddress, ...]
     why: Why | None = None
@@ -21,9 +21,9 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A final reply came, and the edge vouches for where it came from.
+    """A final reply was received. The edge's MAC proves its `source`.
 
-    `expected`: from where it may teach an address, besides the ip that was asked.
+    `expected`: the sources from which an address may be learned, besides the ip that was asked.
     """
 
     reply: Reply
@@ -33,24 +33,24 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Unanswered:
-    """No answer came, or the edge could not send."""
+    """No answer was received, or the edge could not send."""
 
     why: Why = NO_ANSWER
 
 
 @dataclass(frozen=True, slots=True)
 class Redirected:
-    """A 3xx was followed: `targets` are where its Contact is now; may be empty."""
+    """The Contact of a 3xx was looked up: `targets` are its addresses; may be empty."""
 
     targets: tuple[TransportAddress, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Unregister:
-    """The registration is not wanted any more. `targets` as in Due; None where they are not looked
-    up yet: all that was learned ends at once, and the registrar hears of it when it is said again.
+    """The registration must end. All learned addresses end at once.
 
-    `suspended`: because the operator said so; it stays so until he wants it again, restarts or not.
+    `targets`: as in Due. With None nothing is sent: another Unregister with targets follows.
+    `suspended`: by the operator; a restart does not change that.
     """
 
     targets: tuple[TransportAddress, ...] | None
@@ -59,22 +59,22 @@ class Unregister:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """The operator wants no more REGISTERs for now; what is granted stands until it ends."""
+    """The operator pauses the trunk: no more REGISTERs. The grant stays valid until its end."""
 
 
 @dataclass(frozen=True, slots=True)
 class RegisterNow:
-    """The registration is wanted, now, whatever came before: an operator's change."""
+    """The operator, or new settings, request a registration at once, in any state."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeepAliveFailed:
-    """The server that granted leaves keep-alives unanswered: its refresh is due now."""
+    """The server that granted does not answer keep-alives: the refresh is due now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expired:
-    """`expires_at` has come: where no refresh came first, nothing is granted any more."""
+    """`expires_at` is reached: without a refresh the grant has ended."""
 
 
 MachineEvent = (
@@ -102,16 +102,16 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Follow:
-    """Find out where `to` is, and come back with Redirected."""
+    """Look up the addresses of `to`; the next event is Redirected."""
 
     to: Uri
 
 
 @dataclass(frozen=True, slots=True)
 class Learn:
-    """Calls may come from this address until the registration expires.
+    """Store this address as the trunk's until the registration expires.
 
-    `until`: no longer than this instant, grace or not. `exact`: from this port alone.
+    `until`: no longer than this instant, even with grace. `exact`: from this port only.
     """
 
     source: TransportAddress
@@ -121,7 +121,7 @@ class Learn:
     exact: bool = False
 
     def with_grace(self, grace_s: float) -> Learn:
-        """Return the same with `grace_s` more, for calls in flight."""
+        """Return the same action with `grace_s` more, for calls on their way."""
         expires_at = self.expires_at + grace_s
         return replace(
             self, expires_at=expires_at if self.until is None else min(expires_at, self.until)
@@ -130,7 +130,7 @@ class Learn:
 
 @dataclass(frozen=True, slots=True)
 class IgnoreReply:
-    """A reply came from `source`, which was not `asked`: nothing is learned, and it is told."""
+    """Learn nothing from a reply: its `source` was not `asked`. The history records it."""
 
     source: TransportAddress
     asked: str
@@ -138,7 +138,7 @@ class IgnoreReply:
 
 @dataclass(frozen=True, slots=True)
 class ForgetAddresses:
-    """All that was learned ends now."""
+    """End all learned addresses now."""
 
 
 Action = Send | Follow | Learn | IgnoreReply | ForgetAddresses
@@ -149,7 +149,7 @@ StepResult = tuple[Registration, tuple[Action, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Randomness:
-    """Randomness for one step: `chance` in [0, 1), `cnonce` never used before."""
+    """Random values for one step: `chance` in [0, 1), a `cnonce` that was never used before."""
 
     chance: float
     cnonce: str

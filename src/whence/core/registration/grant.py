@@ -1,4 +1,4 @@
-"""What a 2xx to a REGISTER grants (RFC 3261 10.2.4), and which address it teaches."""
+"""For how long a 2xx to a REGISTER grants (RFC 3261 10.2.4), and which address is learned."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from whence.core.sip.contact import Contact
 from whence.core.sip.transport_address import TransportAddress
 
 GRANT_LIMIT_S = 7 * 86_400
-"""The longest grant that is believed: an address that was learned does not stay for years."""
+"""The longest accepted grant: a learned address must not stay valid for years."""
 
 
 _CONTACT_NOT_LISTED = Why(
@@ -25,10 +25,10 @@ _NO_TIME_GRANTED = Why(RegistrationReason.NO_TIME_GRANTED, "the registrar grante
 
 
 def granted(reply: Reply, account: Account, asked_s: int) -> int | Why:
-    """Return for how many seconds a 2xx grants us (RFC 3261 10.2.4), or why it grants nothing.
+    """Return for how many seconds a 2xx grants (RFC 3261 10.2.4), or why it grants nothing.
 
-    Our own Contact's `expires`, else the Expires header, else what was asked for. Registrars list
-    all Contacts of the account; one that lists others and not ours has not registered us.
+    The `expires` of our Contact counts first, then the Expires header, then `asked_s`. A registrar
+    lists all Contacts of the account. If it lists others and not ours, it has not registered us.
     """
     seconds = asked_s if reply.expires_s is None else reply.expires_s
     if reply.contacts:
@@ -43,14 +43,17 @@ def granted(reply: Reply, account: Account, asked_s: int) -> int | Why:
 
 
 def _ours(contacts: Sequence[Contact], account: Account) -> Contact | None:
-    """Find our Contact: our token at our place; our token elsewhere, as NAT helpers rewrite it; our
-    user at our place, where a registrar drops the parameter `line`. The only one that is listed is
-    ours in any case where the provider is known to rewrite Contacts.
+    """Find our Contact. The first that fits counts, in this order:
+
+    - our token at our host and port;
+    - our token elsewhere: NAT helpers rewrite host and port;
+    - our user at our host and port: some registrars drop the parameter `line`;
+    - the only listed Contact, if the settings say that the provider rewrites Contacts.
     """
     own, token = account.contact, account.token
-    place = (own.host, own.port)
+    own_place = (own.host, own.port)
     named = [c for c in contacts if token in (c.uri.user, c.uri.params.get("line"))]
-    here = [c for c in contacts if (c.uri.host, c.uri.port) == place]
+    here = [c for c in contacts if (c.uri.host, c.uri.port) == own_place]
     exact = [c for c in here if c in named]
     dropped = [c for c in here if c.uri.user == own.user]
     rewritten = contacts if account.rewritten and len(contacts) == 1 else ()
@@ -60,7 +63,7 @@ def _ours(contacts: Sequence[Contact], account: Account) -> Contact | None:
 def learned(
     r: Registration, source: TransportAddress, expires_at: float, permitted: Permit
 ) -> tuple[Registration, tuple[Learn, ...]]:
-    """Return the registration after a grant that teaches `source`, and what it teaches."""
+    """Return the registration after a grant by a permitted `source`, and the Learn action."""
     if permitted.until is not None:
         expires_at = min(expires_at, permitted.until)
     after = replace(r, registrar=source, learned_until=expires_at, unexpected=None)
@@ -71,7 +74,7 @@ def learned(
 def unexpected(
     r: Registration, source: TransportAddress, asked: str
 ) -> tuple[Registration, tuple[IgnoreReply, ...]]:
-    """Return the registration after a grant by `source`, which was not asked, and what is told."""
+    """Return the registration after a grant by an unexpected `source`, and its action."""
     message = f"{r.message} by {source}, but {asked} was asked: no address is learned"
     reason = RegistrationReason.GRANTED_BY_UNEXPECTED_ADDRESS
     return replace(r, unexpected=source, reason=reason, message=message), (
@@ -80,5 +83,5 @@ def unexpected(
 
 
 def granted_message(granted_s: int) -> str:
-    """Tell people for how long a registration is granted."""
+    """Return the message that says for how long a registration is granted."""
     return f"granted {granted_s} s"

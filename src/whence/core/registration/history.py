@@ -1,7 +1,7 @@
-"""What of a registration's life is worth keeping: the history of one trunk.
+"""The events in the history of one trunk.
 
-A refresh that changes nothing is no event. Each failure is one, also the tenth of its kind. What an
-event says is what the registration says: states, answers and reasons, never a secret.
+A refresh that changes nothing is no event. Each failure is an event, even if it repeats. An event
+contains states, answers and reasons of the registration, never a secret.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from whence.core.registration.reason import RegistrationReason
 from whence.core.sip.transport_address import TransportAddress
 
 LIMIT = 50
-"""How many events of one trunk are kept."""
+"""How many events the directory keeps of one trunk."""
 
 
 class EventKind(StrEnum):
@@ -47,40 +47,40 @@ class EventKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class HistoryEvent:
-    """Something that happened to a trunk. `status`: the answer that it came of, where one did."""
+    """An event of a trunk. `status`: of the answer that caused it, if any."""
 
     what: EventKind
     message: str
-    """For people: no code reads it."""
+    """For people; programs do not read it."""
     status: int | None = None
     reason: RegistrationReason | None = None
-    """Why the registration is in its state, where the event is about that."""
+    """Why the registration is in its state; None for events of another kind."""
 
 
 EXPIRED = HistoryEvent(EventKind.EXPIRED, "what was granted ended without a refresh")
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """How a registration stands, as far as a change of it is news."""
+class LoggedState:
+    """The parts of a registration whose change is logged and recorded as an event."""
 
     state: State
     reason: RegistrationReason | None
     granted_s: int | None
     """None where it is not registered."""
     by: TransportAddress | None
-    """Who granted; None where it is not registered."""
+    """The server that granted; None where it is not registered."""
     answer: tuple[int | None, str]
-    """The status and reason phrase of the answer that made it wait; (None, "") in other states."""
+    """The status and reason phrase of the answer while it waits; (None, "") in other states."""
 
 
-def said(registration: Registration) -> Standing | None:
-    """Say how a registration stands: what is said again is no news. None while an attempt runs."""
+def logged_state(registration: Registration) -> LoggedState | None:
+    """Return the parts whose change is an event; None while an attempt runs."""
     r = registration
     if r.state.under_way or r.state is State.NEW:
         return None
     is_registered, waits = r.state is State.REGISTERED, r.state is State.WAITING
-    return Standing(
+    return LoggedState(
         r.state,
         r.reason,
         r.granted_s if is_registered else None,
@@ -89,47 +89,53 @@ def said(registration: Registration) -> Standing | None:
     )
 
 
-def sentence(registration: Registration) -> str:
-    """Tell people how a registration stands."""
+def log_text(registration: Registration) -> str:
+    """Return the state and its message as a sentence for the log."""
     r = registration
     return f"{r.state}{_by(r)}: {r.message}"
 
 
 def _by(r: Registration) -> str:
-    """Name the server that granted; where it was not asked, the message says who answered."""
+    """Return " by SERVER" after a grant; the message names an unexpected address itself."""
     return f" by {r.registrar}" if r.state is State.REGISTERED and r.unexpected is None else ""
 
 
 def events(
-    before: Registration, after: Registration, fact: MachineEvent, told: Standing | None
+    before: Registration,
+    after: Registration,
+    event: MachineEvent,
+    last_logged: LoggedState | None,
 ) -> tuple[HistoryEvent, ...]:
-    """Tell what one step is worth keeping. `told`: what was `said` last."""
+    """Return the events of one step. `last_logged`: the state that was logged last."""
     found = []
-    if isinstance(fact, RegisterNow):
+    if isinstance(event, RegisterNow):
         found.append(HistoryEvent(EventKind.REGISTER_REQUESTED, "to be registered now"))
-    elif isinstance(fact, Unregister) and fact.suspended:
+    elif isinstance(event, Unregister) and event.suspended:
         found.append(HistoryEvent(EventKind.SUSPENDED, "unregistered by the operator"))
-    elif isinstance(fact, KeepAliveFailed) and before.next_at != after.next_at:
+    elif isinstance(event, KeepAliveFailed) and before.next_at != after.next_at:
         message = "keep-alives are unanswered: the refresh is brought forward"
         found.append(HistoryEvent(EventKind.KEEPALIVE_FAILED, message))
-    elif isinstance(fact, Expired) and before.expires_at != after.expires_at:
+    elif isinstance(event, Expired) and before.expires_at != after.expires_at:
         found.append(EXPIRED)
-    now = said(after)
-    failed = after.failure is not None and now is not None and said(before) is None
-    if now is not None and (_has_other_registrar(before, after) or now != told or failed):
-        found.append(_standing(before, after))
+    now = logged_state(after)
+    failed = after.failure is not None and now is not None and logged_state(before) is None
+    if now is not None and (_has_other_registrar(before, after) or now != last_logged or failed):
+        found.append(_state_event(before, after))
     return tuple(found)
 
 
-def heard(before: Registration | None, after: Registration, at: float) -> tuple[HistoryEvent, ...]:
-    """Tell what is worth keeping of a registration that another one keeps: it stood as `before`, if
-    it was known, and an answer made it `after`.
+def tracked_events(
+    before: Registration | None, after: Registration, at: float
+) -> tuple[HistoryEvent, ...]:
+    """Return the events of a tracked registration, which an answer changed to `after`.
+
+    `before`: None where this answer is the first. `at`: when it was received.
     """
     if before is not None and not _has_other_registrar(before, after):
         expired = before.state is State.REGISTERED and not before.granted(at)
-        if not expired and not after.failures and said(before) == said(after):
+        if not expired and not after.failures and logged_state(before) == logged_state(after):
             return ()
-    return (_standing(before, after),)
+    return (_state_event(before, after),)
 
 
 def _has_other_registrar(before: Registration, after: Registration) -> bool:
@@ -137,8 +143,8 @@ def _has_other_registrar(before: Registration, after: Registration) -> bool:
     return both and before.registrar != after.registrar
 
 
-def _standing(before: Registration | None, after: Registration) -> HistoryEvent:
-    """How it stands now, and where another server granted, that it is another one."""
+def _state_event(before: Registration | None, after: Registration) -> HistoryEvent:
+    """Return the event of entering a state, or of a grant by another server than before."""
     if before is not None and _has_other_registrar(before, after):
         message = f"{after.message} by {after.registrar}, before by {before.registrar}"
         return HistoryEvent(EventKind.REGISTRAR_CHANGED, message, after.last_status, after.reason)
@@ -146,14 +152,14 @@ def _standing(before: Registration | None, after: Registration) -> HistoryEvent:
     return HistoryEvent(EventKind(after.state), message, after.last_status, after.reason)
 
 
-def ignored(
+def ignored_replies(
     before: Registration | None, actions: Iterable[Action], status: int | None
 ) -> tuple[HistoryEvent, ...]:
-    """Return what is worth keeping of replies that taught nothing: each address once in a row.
+    """Return an event for each ignored reply; one event for several from the same ip in a row.
 
     `status`: of the reply.
     """
-    known = before.unexpected if before is not None else None
+    last = before.unexpected if before is not None else None
     return tuple(
         HistoryEvent(
             EventKind.UNEXPECTED_REPLY,
@@ -161,5 +167,5 @@ def ignored(
             status,
         )
         for a in actions
-        if isinstance(a, IgnoreReply) and (known is None or known.ip != a.source.ip)
+        if isinstance(a, IgnoreReply) and (last is None or last.ip != a.source.ip)
     )

@@ -1,9 +1,8 @@
-"""Keep-alive: does the server that granted still answer? An OPTIONS now and then, and its outcome.
+"""Keep-alives: periodic OPTIONS to the server that granted, and their results.
 
-Whatever it answers, it lives: many registrars say 404, 405 or 501 to an OPTIONS. Where `MISSES` in
-a row find no answer, the refresh is brought forward: a REGISTER tells for certain, and finds the
-next server. That is done once in a silence. A server that grants and yet never answers an OPTIONS
-is left in peace.
+Any status counts as an answer: many registrars send 404, 405 or 501 to an OPTIONS. After `MISSES`
+unanswered OPTIONS in a row the refresh is due at once: a REGISTER finds the next server. This
+happens once until the server answers again, since some servers grant but never answer OPTIONS.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ MISSES = 3
 
 @dataclass(frozen=True, slots=True)
 class KeepAliveTarget:
-    """How the server that granted is reached: as the last REGISTER reached it."""
+    """Where an OPTIONS is sent: as the last REGISTER to the server that granted."""
 
     account: Account
     next_hop: TransportAddress
@@ -27,7 +26,7 @@ class KeepAliveTarget:
 
 @dataclass(frozen=True, slots=True)
 class OptionsReply:
-    """An answer to an OPTIONS, and where it came from."""
+    """An answer to an OPTIONS, and its source address."""
 
     status: int
     source: TransportAddress
@@ -35,35 +34,35 @@ class OptionsReply:
 
 @dataclass(frozen=True, slots=True)
 class KeepAlive:
-    """What the last OPTIONS to one server came to. Instants are seconds since the epoch."""
+    """The results of the OPTIONS to one server. Instants are seconds since the epoch."""
 
     next_at: float
     """When the next one is due."""
     missed: int = 0
-    """How many in a row found no answer."""
+    """How many in a row are unanswered."""
     answered_at: float | None = None
     last_status: int | None = None
     """Of the last answer."""
 
 
 def first(now: float, interval_s: float, chance: float) -> KeepAlive:
-    """Begin at a random moment of the first interval: thousands of trunks must not beat as one."""
+    """Schedule the first OPTIONS at a random instant, so not all trunks send at once."""
     return KeepAlive(now + interval_s * chance)
 
 
 def answered(keepalive: KeepAlive, status: int, now: float, interval_s: float) -> KeepAlive:
-    """It answered, whatever it said."""
+    """Record an answer, of any status."""
     return replace(
         keepalive, next_at=now + interval_s, missed=0, answered_at=now, last_status=status
     )
 
 
 def skipped(keepalive: KeepAlive, now: float, interval_s: float) -> KeepAlive:
-    """Nobody was asked, because a REGISTER is under way: that tells more."""
+    """Send no OPTIONS this time: a REGISTER is in flight, and gives more information."""
     return replace(keepalive, next_at=now + interval_s)
 
 
 def unanswered(keepalive: KeepAlive, now: float, interval_s: float) -> tuple[KeepAlive, bool]:
-    """No answer came; also returned: whether the refresh is to be brought forward now."""
+    """Record that no answer was received; also return whether the refresh is due now."""
     missed = keepalive.missed + 1
     return replace(keepalive, next_at=now + interval_s, missed=missed), missed == MISSES

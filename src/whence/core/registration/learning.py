@@ -1,12 +1,12 @@
-"""From whom an address is learned: the rule of both the agent and the drop-in.
+"""The sources that may be learned: one rule for the agent and the drop-in.
 
-Whoever sees a REGISTER on the wire can answer it from an address of his own, without spoofing. So
-a reply teaches its source only if that is whom we asked:
-- the ip that this very request went to;
+An attacker who sees a REGISTER on the wire can answer it from an own address, without spoofing. So
+the source of a reply is learned only if it is one of these:
+- the ip that this request was sent to;
 - an ip that DNS names for the registrar, or for the outbound proxy;
 - an address in the trunk's `networks`, with the port and transport written there;
 - any address, if the reply proves that its sender knows the password (`rspauth`, RFC 7616 3.5);
-- any address, if the operator says so (`learn_from = "any"`).
+- any address, if the operator sets `learn_from = "any"`.
 
 Ips are compared as values. The port is compared only where a network names one.
 """
@@ -23,7 +23,7 @@ from whence.core.sip.transport_address import IP, TransportAddress
 
 
 class Ground(StrEnum):
-    """Why an address may be learned. The directory keeps it beside each learned address."""
+    """Why an address may be learned. The directory stores it with each learned address."""
 
     ASKED = "asked"
     DNS = "dns"
@@ -34,21 +34,21 @@ class Ground(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ExpectedSources:
-    """From where, besides the ip that was asked, a reply may teach an address."""
+    """The sources that may be learned, besides the ip that was asked."""
 
     named: frozenset[IP] = frozenset()
-    """What DNS names for the registrar and the outbound proxy."""
+    """The addresses in DNS of the registrar and the outbound proxy."""
     networks: tuple[Address, ...] = ()
     """The trunk's `networks`."""
     anyone: bool = False
-    """Whether the operator wrote `learn_from = "any"`."""
+    """Whether `learn_from` is "any"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """A source may be learned. `until`: no longer than this instant; None where nothing limits it.
+    """A source may be learned. `until`: no longer than this instant; None: no such limit.
 
-    `exact`: only the port that answered, since the network names that port.
+    `exact`: only the port of the reply, since the network names that port.
     """
 
     ground: Ground
@@ -69,7 +69,7 @@ def permit(
 ) -> Permit | None:
     """Return why the address `source` may be learned, or None if it may not.
 
-    `asked`: the ips that the request went to. `proven`: the reply carries a valid `rspauth`.
+    `asked`: the ips that the request was sent to. `proven`: the reply carries a valid `rspauth`.
     """
     if source.ip in asked:
         return Permit(Ground.ASKED)

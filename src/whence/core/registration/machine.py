@@ -1,21 +1,22 @@
-"""The registration of one trunk, as a state machine: (state, fact, now) -> (state, actions).
+"""The registration of one trunk, as a state machine: (state, event, now) -> (state, actions).
 
-The rules it keeps:
-- Never two requests in flight. Call-ID stays for life, CSeq only grows.
-- An address is learned from a 2xx to our own REGISTER that lists our Contact, and only from whom
-  was asked (learning.py); from nothing else. A 2xx from elsewhere counts as registered, and
-  changes nothing of what was learned: neither its end nor the server that granted it.
-- Only whom was asked redirects us.
-- A failed refresh takes nothing away: what the registrar granted stands until it ends by itself.
-- What we unregister ourselves ends at once, before the registrar has heard of it.
-- Never silent for ever: unless it is unregistered, a registration has a request in flight or a
-  `next_at`. And never hasty: after each failure it waits as `retry` says.
+Its rules:
+- At most one request is in flight. The Call-ID never changes, the CSeq only grows.
+- An address is learned only from a 2xx to our own REGISTER. It must list our Contact and come from
+  an expected source (learning.py).
+- A 2xx from an unexpected source counts as registered. It changes neither the end of the learned
+  address nor the server that granted it.
+- Only a 3xx from an expected source is followed.
+- A failed refresh ends nothing: the grant stays valid until its own end.
+- An unregistered trunk loses its addresses at once, before the registrar answers.
+- A wanted registration always has a request in flight or a `next_at`. After each failure it waits
+  (backoff.py).
 
-The shell carries the actions out in their order, after it has written the new state down; whatever
-comes of them is the next fact. It asks for a step at `next_at`. Randomness is handed in.
+The caller stores the new state first, then executes the actions in their order. The result of an
+action is the next event. The caller sends Due at `next_at`, and passes the random values.
 
-Here are the step itself, and what the clock and the operator do; answers.py has what an answer
-does, outcomes.py how an attempt goes on or ends.
+This file has the step, and the events of the clock and the operator. The answers are in
+`answers.py`. The ways in which an attempt goes on or ends are in `outcomes.py`.
 """
 
 from __future__ import annotations
@@ -55,15 +56,15 @@ _NOWHERE = Why(RegistrationReason.NO_ADDRESS, "no address of the registrar is kn
 
 def step(
     registration: Registration,
-    fact: MachineEvent,
+    event: MachineEvent,
     now: float,
     account: Account,
     dice: Randomness,
     waits: Waits = WAITS,
 ) -> StepResult:
-    """Take one fact; return the new state and what is to be done, in this order."""
+    """Handle one event; return the new state, and the actions in their order."""
     at = Step(registration, now, account, dice, waits)
-    match fact:
+    match event:
         case Due(targets, why):
             return _due(at, targets, why)
         case Answered(reply, source, expected):
@@ -85,13 +86,14 @@ def step(
 
 
 def resumed(registration: Registration, now: float, waits: Waits = WAITS) -> Registration:
-    """Make of what was written down what is true after a restart.
+    """Return the stored registration as it is after a restart of the agent.
 
-    What is granted is not asked for again before its time. A request that was in flight is lost,
-    and so is what the end of the program took back: both are asked for anew, at once; after a
-    failure not before its wait is over, however often we are started. What came of the lost request
-    nobody knows: it counts as one more such failure. What the operator
-    suspended stays so; where a request was under way for it, it is to be unregistered anew.
+    - A valid grant is refreshed at its `next_at`, not before.
+    - A request that was in flight is lost; the result is unknown. It is sent again at once.
+    - The same holds for a trunk that the agent unregistered when it stopped.
+    - After a failure the wait goes on, however often the agent starts. The lost request counts as
+      one more failure of that kind.
+    - A suspended trunk stays suspended. If its unregistering was in flight, it is sent again.
     """
     r = replace(registration, wanted=not registration.suspended)
     if r.suspended or r.next_at is not None:
@@ -140,9 +142,10 @@ def _unregister(
 
 
 def _hops(at: Step, targets: Sequence[TransportAddress]) -> Sequence[TransportAddress]:
-    """Whom to ask, in order. Stay with the server that granted, also where the name does not
-    say it any more; where nobody answers for the name, only while its grant stands. After it
-    has failed, it is one among the others.
+    """Return the servers to try, in order.
+
+    The server that granted is first, even if DNS does not name it any more. If DNS has no
+    address, it is used only while its grant is valid. After it failed, it keeps no such preference.
     """
     home = at.before.home
     if home is None or not (targets or at.before.granted(at.now)):
@@ -154,7 +157,7 @@ def _hops(at: Step, targets: Sequence[TransportAddress]) -> Sequence[TransportAd
 
 def _pause(at: Step) -> StepResult:
     r = at.before
-    if r.in_flight is not None:  # it will be told again when that is answered
+    if r.in_flight is not None:  # the caller repeats the event after the answer
         return r, ()
     return replace(
         r,

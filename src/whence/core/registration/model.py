@@ -18,7 +18,7 @@ from whence.core.sip.uri import Uri
 
 
 class State(StrEnum):
-    """What is going on. Whether something is granted is another question: see `expires_at`."""
+    """What a registration does now. Whether it is granted is independent: see `expires_at`."""
 
     NEW = "new"
     REGISTERING = "registering"
@@ -31,23 +31,23 @@ class State(StrEnum):
 
     @property
     def under_way(self) -> bool:
-        """Whether a request is in flight, or was when the last agent ended."""
+        """Return whether a request is in flight, or was when the last agent ended."""
         return self in (State.REGISTERING, State.UNREGISTERING)
 
 
 @dataclass(frozen=True, slots=True)
 class AccountKey:
-    """For whom, and where, a trunk is registered: with another key it is another registration."""
+    """For whom and at which server a trunk is registered. Another key is another registration."""
 
     aor: str
     """`sip:user@domain`"""
     server: str = ""
-    """The URI of the outbound proxy, else of the registrar; empty where `uac` alone knows it."""
+    """The URI of the outbound proxy, else of the registrar; empty where only `uac` has it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What the registrar knows us by, and what we ask of it."""
+    """The account at the registrar, our Contact, and the requested time."""
 
     aor: str
     """`sip:user@domain`"""
@@ -56,19 +56,19 @@ class Account:
     credentials: Credentials
     expires_s: int
     name: str = ""
-    """The host of the registrar, or outbound proxy, as the operator wrote it: over TLS its
-    certificate must be for this name, whatever DNS or a redirection led to."""
+    """The host of the registrar or outbound proxy in the settings. A TLS certificate must be for
+    this name, also after DNS or a 3xx led to another host."""
     rewritten: bool = False
-    """Whether the provider is known to rewrite Contacts, so that ours is listed as another."""
+    """Whether the settings say that the provider rewrites Contacts."""
 
     @property
     def token(self) -> str:
-        """What nobody else's Contact has in it."""
+        """The part of the Contact that is unique to this trunk."""
         return self.contact.params.get("line", self.contact.user)
 
     @property
     def request_uri(self) -> str:
-        """`sip:domain`: a REGISTER names the domain, not the user (RFC 3261 10.2)."""
+        """`sip:domain`: a REGISTER names the domain, without the user (RFC 3261 10.2)."""
         return "sip:" + self.aor.rpartition("@")[2]
 
 
@@ -86,7 +86,7 @@ class StatusClass(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A final answer to a REGISTER, as far as it matters."""
+    """The parts of a final answer to a REGISTER that the rules use."""
 
     status: int
     reason: str
@@ -100,7 +100,7 @@ class Reply:
 
     @property
     def status_class(self) -> StatusClass:
-        """What the status means for the attempt."""
+        """What the status means for the attempt to register."""
         match self.status:
             case 401 | 407:
                 return StatusClass.CHALLENGE
@@ -124,28 +124,28 @@ class PendingRegister:
 
     next_hop: TransportAddress
     expires_s: int
-    """0 takes the registration back."""
+    """0 unregisters."""
     others: tuple[TransportAddress, ...] = ()
-    """The targets that have not been tried in this attempt."""
+    """The targets that this attempt has not tried."""
     challenges: int = 0
     """How many challenging replies this attempt has answered."""
     answered: tuple[tuple[bool, str], ...] = ()
-    """Whose challenges this attempt has answered: (proxy, realm)."""
+    """The realms whose challenges this attempt has answered: (proxy, realm)."""
     redirected: bool = False
-    """Whether a 3xx has been followed in this attempt. A second one is refused."""
+    """Whether this attempt has followed a 3xx. It does not follow a second one."""
     following: bool = False
-    """Whether it was answered with a 3xx, and the new target is being looked up."""
+    """Whether the answer was a 3xx, and its Contact is being looked up."""
     lengthened: bool = False
-    """Whether a 423 has been obeyed in this attempt. A second one is refused: no loop."""
+    """Whether this attempt has adopted a Min-Expires. It does not adopt a second one."""
     cnonce: str = ""
-    """Of the credentials that it was sent with."""
+    """The cnonce of its credentials; empty without credentials."""
     led_to: frozenset[IP] = frozenset()
-    """Where a 3xx of this attempt led to."""
+    """The ips that a 3xx of this attempt led to."""
 
 
 @dataclass(frozen=True, slots=True)
 class Nonce:
-    """A challenge that was answered, kept so that a refresh need not be challenged anew."""
+    """An answered challenge; a refresh uses its nonce again, with the next count."""
 
     challenge: Challenge
     uses: int
@@ -153,7 +153,7 @@ class Nonce:
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """Our standing at the registrar for one trunk. Instants are seconds since the epoch."""
+    """The registration of one trunk. Instants are seconds since the epoch."""
 
     trunk_id: str
     call_id: str
@@ -162,57 +162,58 @@ class Registration:
     since: float = 0.0
     """When `state` was entered. A refresh does not leave REGISTERED: see `registered_at`."""
     wanted: bool = True
-    """Whether we want it registered; the operator, or the end of the program, say otherwise."""
+    """Whether the agent keeps it registered; False if the operator or the agent's stop ended it."""
     suspended: bool = False
-    """Whether the operator unregistered it, or paused it: a restart does not change that."""
+    """Whether the operator unregistered or paused it. A restart does not change that."""
     granted_s: int | None = None
     expires_at: float | None = None
-    """When what the registrar granted ends; None where nothing is granted."""
+    """When the grant ends; None where nothing is granted."""
     registered_at: float | None = None
-    """Since when something has been granted without a gap, at the last grant."""
+    """The start of the unbroken series of grants that includes the last grant."""
     next_at: float | None = 0.0
-    """When the next REGISTER is due; None while one is in flight, or none is wanted."""
+    """When the next REGISTER is due; None while one is in flight, or if none is wanted."""
     registrar: TransportAddress | None = None
-    """The address that granted last, of those that were asked."""
+    """The expected address that granted last."""
     learned_until: float | None = None
-    """When the last grant ends that taught an address; None where nothing is learned."""
+    """When the last grant with a learned address ends; None where nothing is learned."""
     unexpected: TransportAddress | None = None
-    """The address that granted last, where it was not asked and nothing was learned from it."""
+    """The source of the last grant, if it was unexpected and so was not learned; else None."""
     failures: int = 0
     """Failures of the same kind in a row."""
     failure: Failure | None = None
     last_status: int | None = None
     last_phrase: str = ""
-    """The last answer's status, None where none came, and its reason phrase."""
+    """The last answer's status, None without an answer, and its reason phrase."""
     reason: RegistrationReason | None = None
-    """Why it is in this state; None while nothing has come of it yet."""
+    """Why it is in this state; None before the first result."""
     message: str = ""
-    """The same for people: no code reads it."""
+    """The reason as a sentence for people; programs do not read it."""
     in_flight: PendingRegister | None = None
     again: bool = False
-    """Whether what is wanted changed while a request was in flight: it is then done again."""
+    """Whether RegisterNow arrived while a request was in flight. Then it registers again."""
     nonces: tuple[Nonce, ...] = ()
-    """One for each realm that asks."""
+    """One for each realm that challenged."""
     home: TransportAddress | None = None
     """The server that granted last; refreshes stay with it while it answers."""
     min_expires_s: int = 0
 
     def granted(self, now: float) -> bool:
-        """Whether the registrar's grant still stands."""
+        """Return whether the grant is valid at `now`."""
         return self.expires_at is not None and now < self.expires_at
 
     def learned(self, now: float) -> bool:
-        """Return whether a grant that taught an address has not ended."""
+        """Return whether the last grant with a learned address is valid at `now`."""
         return self.learned_until is not None and now < self.learned_until
 
-    def stands(self, now: float) -> bool:
-        """Whether its addresses do: one is learned, and we are not unregistering it. A paused one
-        stands until its time.
+    def admits(self, now: float) -> bool:
+        """Return whether its learned address admits calls: it is neither ended nor unregistered.
+
+        The address of a paused trunk admits calls until the grant ends.
         """
         return self.learned(now) and (self.wanted or self.state is State.PAUSED)
 
     def unbroken_since(self, now: float) -> float:
-        """Since when something is granted without a gap, where it is granted anew at `now`."""
+        """Return the start of the unbroken series of grants, after a new grant at `now`."""
         if self.registered_at is None or not self.granted(now):
             return now
         return self.registered_at

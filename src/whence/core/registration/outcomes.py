@@ -1,6 +1,6 @@
-"""What a step of the machine comes to: a request, the next server, a failure, or the end.
+"""The four outcomes of a step: a request, the next server, a failure, or the end.
 
-All rules of the machine share these four outcomes (machine.py, answers.py).
+All rules of the machine use them (machine.py, answers.py).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from whence.core.sip.transport_address import Transport
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step: what it starts from, so that the rules need no long argument lists."""
+    """The inputs of one step, together, so that the rules need no long argument lists."""
 
     before: Registration
     now: float
@@ -37,8 +37,8 @@ class Step:
         """Put `request` in flight; return the REGISTER that sends it."""
         kept = r.nonces
         if request.next_hop.transport is Transport.TLS and request.challenges == 0:
-            # The connection may be a new one, and its other end is known only by its first answer:
-            # until then it gets no credentials.
+            # The connection may be new. Its certificate is checked only with its first answer.
+            # Before that the other end gets no credentials.
             kept = ()
         nonces = tuple(replace(nonce, uses=nonce.uses + 1) for nonce in kept)
         r = replace(
@@ -56,7 +56,7 @@ class Step:
     def ask_next_server(
         self, request: PendingRegister, reply: Reply | None, why: Why
     ) -> StepResult:
-        """Send the request to the next server of this attempt; fail if none is left."""
+        """Send the request to the next server of this attempt; fail without a next one."""
         if request.expires_s == 0 and not request.others:
             return self.end(self.before, unconfirmed("the registrar did not answer"))
         if request.others:
@@ -72,18 +72,19 @@ class Step:
         return self.fail(Failure.UNREACHABLE, why, reply)
 
     def fail(self, failure: Failure, why: Why, reply: Reply | None = None) -> StepResult:
-        """End the attempt with a failure: wait, or end a registration that is not wanted."""
+        """End the attempt with a failure: wait, or end an unwanted registration."""
         r = self.before
         request = r.in_flight
         if request is not None and (not r.wanted or request.expires_s == 0):
             answers = failure is not Failure.UNREACHABLE
             if request.expires_s > 0 and answers and (r.granted(self.now) or r.learned(self.now)):
-                # Unregistered during a refresh that failed: the older grant still stands.
+                # Unregistered during a refresh that failed: the older grant is still valid.
                 return self.send(r, PendingRegister(request.next_hop, 0), State.UNREGISTERING)
             return self.end(r, unconfirmed(why.message))
         failures = r.failures + 1 if r.failure is failure else 1
         wait_s = self.waits.after(failure).wait_s(failures, self.dice.chance)
-        auth_failed = failure is Failure.WRONG_CREDENTIALS  # then no Retry-After makes us hammer
+        # Retry-After must not shorten the wait after rejected credentials.
+        auth_failed = failure is Failure.WRONG_CREDENTIALS
         if reply is not None and reply.retry_after_s is not None and not auth_failed:
             wait_s = max(1.0, min(reply.retry_after_s, self.waits.retry_after_limit_s))
         state = State.AUTH_FAILED if auth_failed else State.WAITING
@@ -123,7 +124,7 @@ class Step:
         return r, (ForgetAddresses(),)
 
     def since(self, state: State) -> float:
-        """Return since when the registration is in `state`, if this step leaves it there."""
+        """Return since when the registration is in `state`, if this step enters or keeps it."""
         return self.before.since if self.before.state is state else self.now
 
     def _authorization(self, nonce: Nonce) -> tuple[str, str]:
@@ -147,7 +148,7 @@ def unconfirmed(detail: str) -> Why:
 
 
 def last_answer(reply: Reply | None) -> dict[str, Any]:
-    """Return the fields that keep the last answer: its status and its reason phrase."""
+    """Return the fields of the last answer: its status and its reason phrase."""
     if reply is None:
         return {"last_status": None, "last_phrase": ""}
     return {"last_status": reply.status, "last_phrase": reply.reason}

@@ -1,8 +1,8 @@
-"""When the next attempt to register may begin: so many a second in total, and at each registrar.
+"""When an attempt to register may begin: limits per second, in total and for each registrar.
 
 A cold start of a hundred thousand trunks must neither flood a provider nor exhaust Kamailio. Each
-attempt is given the next free slot of both limits; who asks later gets a later one. What a second
-allows may come at once: a few trunks need not wait for one another.
+attempt takes the next free slot of both limits. A burst of one second's attempts may begin at once,
+so a few trunks do not wait for one another.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 BURST_S = 1.0
-"""How many seconds' worth of attempts may begin at once."""
+"""The attempts of how many seconds may begin at once."""
 
 REGISTRARS_LIMIT = 10_000
-"""How many registrars are remembered before those whose slots are past are forgotten."""
+"""With more registrars than this, those without a future slot are removed."""
 
 
 @dataclass(slots=True)
 class RequestLimiter:
-    """The limits, in attempts a second, and the next free slots."""
+    """The limits, in attempts per second, and the next free slots."""
 
     total: float
     registrar: float

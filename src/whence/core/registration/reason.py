@@ -1,6 +1,6 @@
-"""Why a registration stands as it does: a stable code, and beside it a message for people.
+"""Why a registration is in its state: a stable code, and a message for people.
 
-Programs decide by the code. The wording of a message may change at any time.
+Programs compare the code. The wording of a message may change at any time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ class RegistrationReason(StrEnum):
 
     GRANTED = "granted"
     GRANTED_BY_UNEXPECTED_ADDRESS = "granted_by_unexpected_address"
-    """A 2xx came from an address that was not asked: no address is learned."""
+    """A 2xx from an address that was not asked: no address is learned."""
     UNREGISTERED = "unregistered"
     UNREGISTERED_UNCONFIRMED = "unregistered_unconfirmed"
     """It was unregistered, and the registrar did not confirm that."""
@@ -31,14 +31,14 @@ class RegistrationReason(StrEnum):
     CONTACT_NOT_LISTED = "contact_not_listed"
     NO_TIME_GRANTED = "no_time_granted"
     REJECTED = "rejected"
-    """A final answer that refuses the registration."""
+    """A final answer that rejects the registration."""
     SERVER_FAILED = "server_failed"
-    """A final answer that says that this server cannot serve now: 5xx, 408 or 430."""
+    """A final answer after which another server is tried: 5xx, 6xx, 408 or 430."""
     NO_ANSWER = "no_answer"
     NO_ANSWER_FROM_KAMAILIO = "no_answer_from_kamailio"
     ANSWER_NOT_BELIEVED = "answer_not_believed"
     TLS_ANSWER_NOT_BELIEVED = "tls_answer_not_believed"
-    """What answered over TLS did not show that it is the server that was asked."""
+    """The sender of a TLS answer did not prove that it is the server that was asked."""
     TLS_NO_CONNECTION = "tls_no_connection"
     TLS_FAILED = "tls_failed"
     CERTIFICATE_UNSIGNED = "certificate_unsigned"
@@ -49,21 +49,21 @@ class RegistrationReason(StrEnum):
     NOT_SENT = "not_sent"
     """Kamailio could not send the REGISTER."""
     NO_SOCKET = "no_socket"
-    """The edge has no socket that fits the server."""
+    """The edge has no socket of the server's transport and IP version."""
     DNS_SILENT = "dns_silent"
     NO_ADDRESS = "no_address"
     """DNS has no address of the server that the edge can reach."""
     NOT_WRITTEN = "not_written"
-    """The directory could not be written; what is not written has not happened."""
+    """The directory could not be written, so the result of the attempt is lost."""
     NOT_REGISTERED_YET = "not_registered_yet"
     """Of a tracked trunk: Kamailio's `uac` has not registered it yet."""
     EXPIRED = "expired"
-    """Of a tracked trunk: what was granted ended without a refresh."""
+    """Of a tracked trunk: the grant ended without a refresh."""
 
 
 @dataclass(frozen=True, slots=True)
 class Why:
-    """A reason, and the message that tells it to people."""
+    """A reason, and its message for people."""
 
     reason: RegistrationReason
     message: str

@@ -1,8 +1,8 @@
-"""The states and events of the machine, as a table: which states follow, and with which actions.
+"""The states and events of the machine as a table: the next states, with their actions.
 
-The machine (machine.py) decides by more than its state: by what is granted, in flight and wanted.
-So an event may have several outcomes in one state, and the table names them all. Tests hold the
-table against the machine; `make generate` writes it into docs/registration-states.md.
+The machine (machine.py) uses more than the state: the grant, the request in flight, `wanted`. So
+an event may have several outcomes in one state; the table has all of them. Tests compare the table
+with the machine. `make generate` writes it into docs/registration-states.md.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from whence.core.registration.events import (
 from whence.core.registration.model import State
 
 MEANINGS: Mapping[State, str] = {
-    State.NEW: "The registrar has not been asked yet, or a restart lost the first attempt.",
+    State.NEW: "No REGISTER has been sent, or a restart lost the first attempt.",
     State.REGISTERING: "A REGISTER is in flight, for the first time or as a refresh.",
     State.REGISTERED: "The registrar granted the registration. Its refresh is due at `next_at`.",
     State.WAITING: "The last attempt failed. The next one is due at `next_at`.",
-    State.AUTH_FAILED: "The credentials are wrong. The next attempt is due at `next_at`.",
-    State.PAUSED: "The operator wants no REGISTER for now. What is granted stands until it ends.",
-    State.UNREGISTERING: "A REGISTER with expires 0 is in flight, or is to be sent.",
-    State.UNREGISTERED: "The registration is ended, and all its addresses are forgotten.",
+    State.AUTH_FAILED: "The registrar rejects the credentials. The next attempt is at `next_at`.",
+    State.PAUSED: "The operator paused it: no REGISTER. The grant stays valid until its end.",
+    State.UNREGISTERING: "A REGISTER with expires 0 is in flight, or will be sent.",
+    State.UNREGISTERED: "The registration is ended, and its learned addresses are removed.",
 }
 
 
@@ -53,11 +53,11 @@ class EventKind(StrEnum):
     KEEPALIVE_FAILED = "KeepAliveFailed"
     EXPIRED = "Expired"
     RESTART = "Restart"
-    """No event of `step`: what `resumed` makes of a registration when the agent starts."""
+    """No event of `step`: the change that `resumed` makes when the agent starts."""
 
 
 def kind_of(event: MachineEvent) -> EventKind:
-    """Return which row of the table an event belongs to."""
+    """Return the row of the table for an event."""
     if isinstance(event, Answered):
         return EventKind(f"Answered {event.reply.status_class}")
     return EventKind(type(event).__name__)
@@ -65,7 +65,7 @@ def kind_of(event: MachineEvent) -> EventKind:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one event leads to: the next state, and the classes of the actions in their order."""
+    """One outcome of an event: the next state, and the classes of the actions in order."""
 
     state: State
     actions: tuple[type[Action], ...] = ()
@@ -73,7 +73,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class _To:
-    """An outcome in a row of the table; `state` None: the state stays."""
+    """An outcome in a row of the table. `state` None: the state does not change."""
 
     state: State | None
     actions: tuple[type[Action], ...] = ()
@@ -95,7 +95,7 @@ _ENDS = _to(State.UNREGISTERED, ForgetAddresses)
 _WAITS = _to(State.WAITING)
 _REGISTERS = _to(State.REGISTERING, Send)
 _UNREGISTERS = _to(State.UNREGISTERING, Send)
-"""Another outcome of an attempt that the operator has ended meanwhile: the grant is ended too."""
+"""The operator unregistered during the attempt, and an older grant must be unregistered."""
 
 _ROWS: Mapping[EventKind, Sequence[tuple[Sequence[State], Sequence[_To]]]] = {
     EventKind.DUE: (
@@ -227,4 +227,4 @@ TRANSITIONS: Mapping[tuple[State, EventKind], frozenset[Outcome]] = {
     for kind in EventKind
     for state in State
 }
-"""(state, event) → every outcome that the machine can come to."""
+"""(state, event) → every possible outcome."""

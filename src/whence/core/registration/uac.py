@@ -1,12 +1,14 @@
-"""Registrations that are another's: Kamailio's module `uac` sends the REGISTERs, and decides when.
+"""Registrations of a drop-in: Kamailio's module `uac` sends the REGISTERs, and schedules them.
 
-We see what it sent and what was answered, and say what that teaches. The rules are those of our
-own registrations: only a 2xx teaches, only what its registrar granted, and only from whom was
-asked (learning.py); a failure takes nothing away; what is unregistered ends at once, and no
-answer that is under way brings it back. Only `uac` knows the passwords: no `rspauth` is verified.
+The edge sees each request and its answer, and learns addresses from them. The rules are those of
+the agent's own registrations:
+- Only a 2xx from an expected source is learned (learning.py), for the granted time.
+- A failure ends nothing.
+- An unregistered account loses its addresses at once. A later answer to an older request does not
+  restore them.
 
-An account that is removed or disabled says nothing: so whose a call is is decided among those that
-`uac` still has, and what may have been a gone one's is nobody's.
+Only `uac` has the passwords, so `rspauth` is not verified. An account that is removed or disabled
+is no candidate for a call.
 """
 
 from __future__ import annotations
@@ -23,15 +25,15 @@ from whence.core.sip.digest import Credentials
 from whence.core.sip.transport_address import IP, TransportAddress, canonical_ip
 from whence.core.sip.uri import Uri
 
-_REFUSED = Why(RegistrationReason.REJECTED, "refused")
+_REJECTED = Why(RegistrationReason.REJECTED, "rejected")
 
 
 @dataclass(frozen=True, slots=True)
 class UacRequest:
     """A REGISTER that `uac` sent. `at`: when, in seconds since the epoch.
 
-    `contact` has the record's `l_uuid` as its user. `answers`: whether it has credentials.
-    `asked`: the ips that it went to, in a failover several; empty where that is not known.
+    `contact` has the account's `l_uuid` as its user. `answers`: whether it has credentials.
+    `asked`: the ips that it was sent to, several in a failover; empty if unknown.
     """
 
     contact: Uri
@@ -45,9 +47,9 @@ class UacRequest:
 
 
 def asked_ips(texts: Iterable[str]) -> tuple[tuple[IP, ...], tuple[str, ...]]:
-    """Read where Kamailio says that a REGISTER went; also returned: each text that is no ip.
+    """Parse the ips that Kamailio sent a REGISTER to; also return each text that is no ip.
 
-    An empty text says nothing.
+    Empty texts are skipped.
     """
     ips: list[IP] = []
     unreadable: list[str] = []
@@ -68,10 +70,10 @@ def answered(
     grace_s: float,
     expected: ExpectedSources = NOBODY_ELSE,
 ) -> tuple[Registration, tuple[Action, ...]]:
-    """Say what a final answer from `source` teaches; `before` itself where it says nothing new.
+    """Return the registration after a final answer from `source`; `before` itself if unchanged.
 
-    `grace_s`: how long an address outlives its registration, for calls in flight. `expected`: from
-    where it may teach, besides the ip that was asked.
+    `grace_s`: how long an address outlives its registration. `expected`: the sources that may be
+    learned, besides the ip that was asked.
     """
     is_unregistered = before.state is State.UNREGISTERED and sent.at <= before.since
     if sent.expires_s == 0 or is_unregistered:
@@ -79,19 +81,19 @@ def answered(
     if 200 <= reply.status < 300:
         return _granted(before, sent, reply, source, now, grace_s, expected)
     if reply.status in (401, 407) and not sent.answers:
-        return before, ()  # it is challenged, and answers
-    return _failed(before, sent, reply, _REFUSED, now), ()
+        return before, ()  # `uac` answers the challenge
+    return _failed(before, sent, reply, _REJECTED, now), ()
 
 
 def unanswered(before: Registration, sent: UacRequest, now: float) -> Registration:
-    """Say how it stands when no answer came."""
+    """Return the registration after a REGISTER without an answer."""
     if sent.expires_s == 0 or (before.state is State.UNREGISTERED and sent.at <= before.since):
         return before
     return _failed(before, sent, None, NO_ANSWER, now)
 
 
 def unregistered(before: Registration, now: float) -> tuple[Registration, tuple[Action, ...]]:
-    """Say what ends as `uac` takes a registration back, or as its record goes: all of it, now."""
+    """Return the registration after `uac` unregistered it, or after its account was removed."""
     after = replace(
         before,
         state=State.UNREGISTERED,
@@ -121,10 +123,10 @@ def _granted(
 ) -> tuple[Registration, tuple[Action, ...]]:
     permitted = permit(source, sent.asked, expected, now)
     same = (before.call_id, before.cseq) == (sent.call_id, sent.cseq)
-    # The server's own answer counts, though somebody else's came before it.
+    # The server's own answer counts, even after an answer from an unexpected source.
     is_late = before.unexpected is not None and permitted is not None
     if same and before.state is State.REGISTERED and not is_late:
-        return before, ()  # the same answer again: the grant counts from the first
+        return before, ()  # a repeated answer: the grant counts from the first
     account = Account(sent.aor, sent.contact, Credentials(""), sent.expires_s)
     granted_s = granted(reply, account, sent.expires_s)
     if isinstance(granted_s, Why):
@@ -157,7 +159,7 @@ def _granted(
 def _failed(
     before: Registration, sent: UacRequest, reply: Reply | None, why: Why, now: float
 ) -> Registration:
-    """What was granted stands: only its standing says that the refresh failed."""
+    # A failed refresh does not end the grant.
     return replace(
         before,
         call_id=sent.call_id,

@@ -1,5 +1,6 @@
 -- A pinned address says who manages it, and a transport has a strength as a number beside it.
 -- States, reasons, kinds of events and columns have other names.
+UPDATE meta SET key = 'agent_key' WHERE key = 'inside_key';
 CREATE TEMP TABLE kept AS SELECT * FROM address;
 DROP TABLE address;
 CREATE TABLE address (

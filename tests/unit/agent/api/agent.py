@@ -12,7 +12,7 @@ from tests.unit.agent.registration.node import Node
 from whence.agent.api import actions, monitoring, users
 from whence.agent.api.app import ApiParts, make
 from whence.agent.api.models import Health
-from whence.agent.api.monitoring import Happened
+from whence.agent.api.monitoring import MonitoringParts
 from whence.agent.config.to_core import node_settings
 from whence.agent.kamailio.config import LOCATION_FILE
 from whence.agent.monitoring.alarms import Alarms
@@ -78,7 +78,7 @@ SECRETS = ("hunter2", "topsecret", MD5, KEY)
 
 
 class Agent:
-    """The API over real parts; `edge` is the other end of the inside socket."""
+    """The API over real parts. `edge` is the other end of the agent socket."""
 
     def __init__(self, node: Node, edge: Edge, kamailio: KamailioClient) -> None:
         self.node, self.edge = node, edge
@@ -91,9 +91,9 @@ class Agent:
         node.history_observers.append(self.alarms)
         node.agent()
         node.provisioning.apply(node_settings(settings))
-        kept = UnknownSourceTable(100)
-        self.counter = UnknownSourceCounter(kept, WindowCounter(50), [self.alarms])
-        self.unknown_sources = UnknownSources(node.directory, node.registrations, kept, node.clock)
+        table = UnknownSourceTable(100)
+        self.counter = UnknownSourceCounter(table, WindowCounter(50), [self.alarms])
+        self.unknown_sources = UnknownSources(node.directory, node.registrations, table, node.clock)
         self.hearing = DecisionReceiver(node.folder / SOCKET_FILE)
         conflicts = ConflictMonitor(node.directory.path, [self.alarms], node.clock)
 
@@ -103,7 +103,7 @@ class Agent:
         parts = ApiParts(
             host="127.0.0.1",
             directory=node.directory,
-            standings=node.registrations,
+            registrations=node.registrations,
             keepalive=keepalives.__getitem__,
             health=health,
             reload=Reload(node.folder / "whence.toml", settings, node.provisioning.apply),
@@ -120,24 +120,26 @@ class Agent:
         api = make(parts, clock=node.clock)
         actions.add(api, node.registrations, keepalives.__getitem__)
         users.add(api, node.directory, self.location, settings.edge.domain, clock=node.clock)
-        happened = Happened(node.directory, self.calls, self.unknown_sources, self.alarms)
-        monitoring.add(api, happened, clock=node.clock)
+        parts_of_monitoring = MonitoringParts(
+            node.directory, self.calls, self.unknown_sources, self.alarms
+        )
+        monitoring.add(api, parts_of_monitoring, clock=node.clock)
         self._transport = httpx.ASGITransport(api)
 
     async def ask(
         self,
         path: str,
-        question: object = None,
+        body: object = None,
         host: str = "127.0.0.1:8088",
         headers: dict[str, str] | None = None,
     ) -> httpx.Response:
         async with httpx.AsyncClient(
             transport=self._transport, base_url=f"http://{host}"
         ) as client:
-            if question is None:
+            if body is None:
                 answer = await client.get(path)
             else:
-                answer = await client.post(path, json=question, headers=headers)
+                answer = await client.post(path, json=body, headers=headers)
         assert not any(secret in answer.text for secret in SECRETS)
         return answer
 
@@ -152,7 +154,7 @@ class Agent:
         return answer.json()
 
     async def registered(self) -> None:
-        """Until all enabled trunks are registered."""
+        """Wait until all enabled trunks are registered."""
         of = self.node.registrations
         await self.node.until(
             lambda: all((r.state is State.REGISTERED) == t.enabled for t, r in of)

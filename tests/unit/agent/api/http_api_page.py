@@ -1,4 +1,4 @@
-"""docs/http-api.md, read for the tests: its sections, and whether an example fits a schema."""
+"""Reads docs/http-api.md for the tests: its sections, and whether an example fits a schema."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
 
 
 def examples() -> dict[tuple[str, str], list[Any]]:
-    """(method, path) of each section → its JSON blocks, in order."""
+    """Return (method, path) of each section → its JSON blocks, in order."""
     sections = re.split(r"^## `(GET|POST) (\S+)`$", PAGE.read_text(encoding="utf-8"), flags=re.M)
     return {
         (method.lower(), path): [
@@ -31,7 +31,7 @@ def examples() -> dict[tuple[str, str], list[Any]]:
 
 
 def faults(value: Any, schema: Any, schemas: dict[str, Any], place: str = "") -> Iterator[str]:
-    """Say where an example does not fit: another key or type, or an unknown code."""
+    """Yield where an example does not fit: another key or type, or an unknown code."""
     if "$ref" in schema:
         yield from faults(value, schemas[schema["$ref"].rpartition("/")[2]], schemas, place)
     elif "anyOf" in schema:

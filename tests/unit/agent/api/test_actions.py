@@ -1,4 +1,4 @@
-"""What the operator orders: register, unregister, pause, resume, reload; and who may not order."""
+"""The orders of the operator: register, unregister, pause, resume, reload; and refused ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from tests.unit.agent.api.agent import FILE, NOW, Agent, Story
 from tests.unit.agent.registration.node import ACME, Dns, Node
-from tests.unit.agent.registration.node import tell as tell_of
+from tests.unit.agent.registration.node import tell as run
 from tests.unit.store.disk import DISK_FULL
 from whence.agent.registration.outcome import AttemptOutcome
 from whence.core.registration.model import State
@@ -30,10 +30,10 @@ def node(tmp_path: Path) -> Iterator[Node]:
     node.directory.close()
 
 
-# Orders, and what they do to a registration.
+# The effect of an order on a registration.
 
 
-def test_unregister_ends_the_address_before_it_returns_and_unregisters(node: Node) -> None:
+def test_unregister_ends_the_address_before_it_returns(node: Node) -> None:
     async def story() -> None:
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
@@ -45,10 +45,10 @@ def test_unregister_ends_the_address_before_it_returns_and_unregisters(node: Nod
         assert [a.unregisters for a in node.registrar.taken()] == [True]
         assert node.registrations.outcomes == {"registered": 1}  # of what was to register
 
-    tell_of(story)
+    run(story)
 
 
-def test_unregister_ends_the_address_though_nobody_says_where_the_registrar_is(node: Node) -> None:
+def test_unregister_without_dns_ends_the_address_at_once(node: Node) -> None:
     async def story() -> None:
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
@@ -58,18 +58,18 @@ def test_unregister_ends_the_address_though_nobody_says_where_the_registrar_is(n
         node.registrations.orders.unregister("acme")
         assert node.addresses == []
         assert node.of["acme"].state is State.UNREGISTERING
-        node.resolver = Dns()  # and a restart unregisters it all the same
+        node.resolver = Dns()  # after a restart the agent unregisters it
         node.registrar.taken()
         node.agent()
         node.apply(ACME)
         await node.until_all(State.UNREGISTERED)
         assert [a.unregisters for a in node.registrar.taken()] == [True]
 
-    tell_of(story)
+    run(story)
 
 
 @pytest.mark.parametrize("order", ["unregister", "pause"])
-def test_what_is_held_stays_so_through_restarts_and_new_files(node: Node, order: str) -> None:
+def test_suspended_trunk_stays_so_after_restart_and_reload(node: Node, order: str) -> None:
     async def story() -> None:
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
@@ -91,10 +91,10 @@ def test_what_is_held_stays_so_through_restarts_and_new_files(node: Node, order:
         await node.until_all(State.REGISTERED)
         assert not node.of["acme"].suspended
 
-    tell_of(story)
+    run(story)
 
 
-def test_a_paused_trunk_keeps_its_address_until_the_grant_ends(node: Node) -> None:
+def test_paused_trunk_keeps_its_address_until_the_grant_ends(node: Node) -> None:
     async def story() -> None:
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
@@ -102,10 +102,10 @@ def test_a_paused_trunk_keeps_its_address_until_the_grant_ends(node: Node) -> No
         node.registrations.orders.pause("acme")
         assert (node.of["acme"].state, node.addresses) == (State.PAUSED, known)
 
-    tell_of(story)
+    run(story)
 
 
-def test_a_paused_trunk_that_is_disabled_is_unregistered(node: Node) -> None:
+def test_paused_trunk_once_disabled_is_unregistered(node: Node) -> None:
     async def story() -> None:
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
@@ -115,10 +115,10 @@ def test_a_paused_trunk_that_is_disabled_is_unregistered(node: Node) -> None:
         await node.until_all(State.UNREGISTERED)
         assert [a.unregisters for a in node.registrar.taken()] == [True]
 
-    tell_of(story)
+    run(story)
 
 
-def test_a_trunk_paused_during_an_attempt_is_paused_when_that_is_over(node: Node) -> None:
+def test_pause_during_an_attempt_takes_effect_at_its_end(node: Node) -> None:
     async def story() -> None:
         node.registrar.open = asyncio.Event()
         node.apply(ACME)
@@ -127,13 +127,13 @@ def test_a_trunk_paused_during_an_attempt_is_paused_when_that_is_over(node: Node
         assert node.of["acme"].state is State.REGISTERING
         node.registrar.open.set()
         await node.until_all(State.PAUSED)
-        assert [id_ for id_, *_ in node.addresses] == ["acme"], "what was granted meanwhile stands"
+        assert [id_ for id_, *_ in node.addresses] == ["acme"], "the grant of that attempt is valid"
         assert len(node.registrar.asked) == 1
 
-    tell_of(story)
+    run(story)
 
 
-def test_a_trunk_resumed_during_the_attempt_that_it_was_paused_in_is_not_paused(
+def test_resume_during_the_same_attempt_undoes_the_pause(
     node: Node,
 ) -> None:
     async def story() -> None:
@@ -146,10 +146,10 @@ def test_a_trunk_resumed_during_the_attempt_that_it_was_paused_in_is_not_paused(
         await node.until_all(State.REGISTERED)
         assert not node.of["acme"].suspended
 
-    tell_of(story)
+    run(story)
 
 
-def test_a_trunk_with_wrong_credentials_is_tried_at_once_when_it_is_told_to(
+def test_register_with_auth_failed_tries_at_once(
     node: Node,
 ) -> None:
     async def story() -> None:
@@ -161,7 +161,7 @@ def test_a_trunk_with_wrong_credentials_is_tried_at_once_when_it_is_told_to(
         await node.until_all(State.REGISTERED)
         assert node.clock.now == NOW
 
-    tell_of(story)
+    run(story)
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ def disk(node: Node) -> Iterator[sqlite3.Connection]:
     disk.close()
 
 
-def test_an_attempt_whose_outcome_cannot_be_written_counts_as_unwritten(
+def test_attempt_with_unwritable_outcome_counts_as_unwritten(
     node: Node, disk: sqlite3.Connection
 ) -> None:
     async def story() -> None:
@@ -186,14 +186,14 @@ def test_an_attempt_whose_outcome_cannot_be_written_counts_as_unwritten(
         await node.until_all(State.WAITING)
         assert node.of["acme"].reason is RegistrationReason.NOT_WRITTEN
         assert node.registrations.outcomes == {
-            AttemptOutcome.REFUSED: 1,
+            AttemptOutcome.REJECTED: 1,
             AttemptOutcome.UNWRITTEN: 1,
         }
 
-    tell_of(story)
+    run(story)
 
 
-def test_what_cannot_be_written_down_during_an_attempt_makes_no_second_one(
+def test_order_not_written_during_an_attempt_makes_no_second(
     node: Node, disk: sqlite3.Connection
 ) -> None:
     async def story() -> None:
@@ -217,13 +217,13 @@ def test_what_cannot_be_written_down_during_an_attempt_makes_no_second_one(
         await node.until_all(State.REGISTERED)
         assert not node.of["acme"].suspended
 
-    tell_of(story)
+    run(story)
 
 
 # The API.
 
 
-def test_an_order_that_cannot_be_written_down_is_a_503_and_changes_nothing(tell: Tell) -> None:
+def test_order_that_cannot_be_written_answers_503(tell: Tell) -> None:
     async def story(agent: Agent) -> None:
         with closing(sqlite3.connect(agent.node.folder / DIRECTORY)) as disk:
             disk.execute(DISK_FULL)
@@ -239,7 +239,7 @@ def test_an_order_that_cannot_be_written_down_is_a_503_and_changes_nothing(tell:
 
 
 @pytest.mark.parametrize("order", ["register", "unregister", "pause", "resume"])
-def test_an_order_answers_with_the_trunk(tell: Tell, order: str) -> None:
+def test_order_answers_with_the_trunk(tell: Tell, order: str) -> None:
     async def story(agent: Agent) -> None:
         answer = await agent.ask(f"/v1/trunks/acme/{order}", {})
         assert answer.status_code == 200, answer.text
@@ -250,7 +250,7 @@ def test_an_order_answers_with_the_trunk(tell: Tell, order: str) -> None:
     tell(story)
 
 
-def test_an_order_for_nobody_is_a_404_and_an_unknown_order_a_422(tell: Tell) -> None:
+def test_order_for_an_unknown_trunk_answers_404(tell: Tell) -> None:
     async def story(agent: Agent) -> None:
         for order in ("register", "unregister", "pause", "resume"):
             answer = await agent.ask(f"/v1/trunks/nobody/{order}", {})
@@ -263,7 +263,7 @@ def test_an_order_for_nobody_is_a_404_and_an_unknown_order_a_422(tell: Tell) -> 
     tell(story)
 
 
-def test_a_trunk_that_the_file_disables_is_not_registered_by_an_order(tell: Tell) -> None:
+def test_register_of_a_disabled_trunk_answers_409(tell: Tell) -> None:
     async def story(agent: Agent) -> None:
         answer = await agent.ask("/v1/trunks/idle/register", {})
         assert answer.status_code == 409
@@ -294,39 +294,39 @@ def test_reload_answers_what_changed(tell: Tell) -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "counts_now", "at_the_next_start"),
+    ("written", "in_force_now", "needs_restart"),
     [
         ("rate = 7", True, False),
         ("response_timeout = 8", False, True),
         ("rate = 7\nresponse_timeout = 8", True, True),
     ],
 )
-def test_reload_tells_what_of_registration_counts_now_and_what_at_the_next_start(
+def test_reload_reports_what_is_in_force_and_what_needs_restart(
     tell: Tell,
     caplog: pytest.LogCaptureFixture,
     written: str,
-    counts_now: bool,
-    at_the_next_start: bool,
+    in_force_now: bool,
+    needs_restart: bool,
 ) -> None:
-    """What waits for a start is said at each reload until then; what counts is said once."""
+    """Each reload reports what needs a restart. It reports once what is in force."""
 
     async def story(agent: Agent) -> None:
         agent.node.settings(f"{FILE}\n[registration]\n{written}\n")
         for first in (True, False):
             caplog.clear()
             change = (await agent.ask("/v1/reload", {})).json()
-            said = change.pop("registration_changed"), change.pop("needs_restart")
-            assert said == (counts_now and first, at_the_next_start)
+            reported = change.pop("registration_changed"), change.pop("needs_restart")
+            assert reported == (in_force_now and first, needs_restart)
             assert not any(change.values())
-            assert at_the_next_start == (
-                "what changed in registration response_timeout counts at the next start"
+            assert needs_restart == (
+                "what changed in registration response_timeout takes effect at the next start"
                 in caplog.text
             )
 
     tell(story)
 
 
-def test_a_faulty_file_is_a_422_with_every_fault_and_changes_nothing(tell: Tell) -> None:
+def test_reload_of_a_faulty_file_answers_422_with_each_fault(tell: Tell) -> None:
     async def story(agent: Agent) -> None:
         before = await agent.get("/v1/trunks")
         file = agent.node.folder / "whence.toml"
@@ -334,7 +334,7 @@ def test_a_faulty_file_is_a_422_with_every_fault_and_changes_nothing(tell: Tell)
         answer = await agent.ask("/v1/reload", {})
         assert answer.status_code == 422
         assert [fault["msg"] for fault in answer.json()["detail"]] == [
-            "whence.toml: edge: workers: is too small; write 1 at least",
+            "whence.toml: edge: workers: is too small; write at least 1",
             'whence.toml: edge: domian: unknown key; did you mean "domain"?',
         ]
         assert await agent.get("/v1/trunks") == before
@@ -342,7 +342,7 @@ def test_a_faulty_file_is_a_422_with_every_fault_and_changes_nothing(tell: Tell)
     tell(story)
 
 
-# Who may not.
+# Pages that may not send an order.
 
 PAGES = [
     {"Origin": "http://evil.example"},
@@ -356,7 +356,9 @@ PAGES = [
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
 @pytest.mark.parametrize("path", ["/v1/reload", "/v1/trunks/acme/unregister"])
-def test_a_page_of_another_site_orders_nothing(tell: Tell, path: str, page: dict[str, str]) -> None:
+def test_order_of_another_sites_page_answers_403(
+    tell: Tell, path: str, page: dict[str, str]
+) -> None:
     async def story(agent: Agent) -> None:
         assert (await agent.ask(path, {}, headers=page)).status_code == 403
         assert not (await agent.get("/v1/trunks"))[0]["suspended"]
@@ -364,7 +366,7 @@ def test_a_page_of_another_site_orders_nothing(tell: Tell, path: str, page: dict
     tell(story)
 
 
-def test_the_apis_own_page_may_order(tell: Tell) -> None:
+def test_order_of_the_apis_own_page_answers_200(tell: Tell) -> None:
     async def story(agent: Agent) -> None:
         page = {"Origin": "http://127.0.0.1:8088", "Sec-Fetch-Site": "same-origin"}
         assert (await agent.ask("/v1/trunks/acme/pause", {}, headers=page)).status_code == 200

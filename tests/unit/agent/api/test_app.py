@@ -1,4 +1,4 @@
-"""The HTTP API: its names, its answers, and what never stands in them."""
+"""The HTTP API: its paths, its answers, and the secrets that no answer contains."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from whence.store import location
 # /healthz
 
 
-def test_it_is_healthy_while_kamailio_answers_and_the_directory_can_be_written(
+def test_healthz_with_kamailio_and_directory_answers_200(
     tell: Callable[[Story], None],
 ) -> None:
     async def story(agent: Agent) -> None:
@@ -35,7 +35,7 @@ def test_it_is_healthy_while_kamailio_answers_and_the_directory_can_be_written(
     tell(story)
 
 
-def test_it_is_not_healthy_when_kamailio_does_not_know_us(tell: Callable[[Story], None]) -> None:
+def test_healthz_with_kamailio_that_refuses_us_answers_503(tell: Callable[[Story], None]) -> None:
     async def story(agent: Agent) -> None:
         asked = asyncio.create_task(agent.ask("/healthz"))
         agent.edge.says(await agent.edge.hears(), "403 Forbidden", source=None)
@@ -46,7 +46,7 @@ def test_it_is_not_healthy_when_kamailio_does_not_know_us(tell: Callable[[Story]
     tell(story)
 
 
-def test_it_is_not_healthy_when_the_directory_cannot_be_written(
+def test_healthz_with_unwritable_directory_answers_503(
     tell: Callable[[Story], None],
 ) -> None:
     async def story(agent: Agent) -> None:
@@ -75,7 +75,7 @@ def test_it_is_not_healthy_when_the_directory_cannot_be_written(
         ("POST", "/v1/reload"),
     ],
 )
-def test_a_directory_that_cannot_be_read_is_a_503_with_a_sentence(
+def test_path_with_unreadable_directory_answers_503(
     tell: Callable[[Story], None], method: str, path: str
 ) -> None:
     async def story(agent: Agent) -> None:
@@ -83,8 +83,8 @@ def test_a_directory_that_cannot_be_read_is_a_503_with_a_sentence(
         with closing(sqlite3.connect(agent.node.directory.path)) as other:
             for table in ("trunk", "address", "user", "registration", "event"):
                 other.execute(f"ALTER TABLE {table} RENAME TO {table}_that_was")
-        question = {"source": "udp:192.0.2.1:5060", "ruri": "sip:anybody@edge.example"}
-        answer = await agent.ask(path, None if method == "GET" else question)
+        body = {"source": "udp:192.0.2.1:5060", "ruri": "sip:anybody@edge.example"}
+        answer = await agent.ask(path, None if method == "GET" else body)
         assert answer.status_code == 503
         assert " cannot be read: no such table" in answer.json()["detail"]
 
@@ -94,7 +94,7 @@ def test_a_directory_that_cannot_be_read_is_a_503_with_a_sentence(
 # /v1/trunks and /v1/addresses
 
 
-def test_trunks_are_told_with_their_registration(tell: Callable[[Story], None]) -> None:
+def test_trunks_are_listed_with_their_registration(tell: Callable[[Story], None]) -> None:
     async def story(agent: Agent) -> None:
         acme, bell, idle = await agent.get("/v1/trunks")
         next_at = acme.pop("next_at")
@@ -127,7 +127,7 @@ def test_trunks_are_told_with_their_registration(tell: Callable[[Story], None]) 
     tell(story)
 
 
-def test_conflicts_are_told_and_counted(tell: Callable[[Story], None]) -> None:
+def test_conflicts_are_listed_and_counted(tell: Callable[[Story], None]) -> None:
     async def story(agent: Agent) -> None:
         for _ in range(2):
             assert await agent.get("/v1/conflicts") == [
@@ -150,7 +150,7 @@ def test_conflicts_are_told_and_counted(tell: Callable[[Story], None]) -> None:
     tell(story)
 
 
-def test_addresses_are_told_until_they_expire(tell: Callable[[Story], None]) -> None:
+def test_addresses_are_listed_until_they_expire(tell: Callable[[Story], None]) -> None:
     async def story(agent: Agent) -> None:
         acme, bell = await agent.get("/v1/addresses")
         assert acme == {
@@ -179,7 +179,7 @@ def test_addresses_are_told_until_they_expire(tell: Callable[[Story], None]) -> 
 def phone(
     path: Path, user: str, contact: str, expires: str, user_agent: bytes = b"Phone 1"
 ) -> None:
-    """Write one down as Kamailio does: the bytes that it sent, whatever they are."""
+    """Store a contact as Kamailio does: with the bytes that the phone sent."""
     table = sqlite3.connect(path)
     table.execute(
         "INSERT INTO location (ruid, username, domain, contact, received, expires, callid,"
@@ -191,7 +191,7 @@ def phone(
     table.close()
 
 
-def test_users_are_told_with_the_phones_that_are_registered_now(
+def test_users_are_listed_with_their_registered_phones(
     tell: Callable[[Story], None],
 ) -> None:
     async def story(agent: Agent) -> None:
@@ -218,7 +218,7 @@ def test_users_are_told_with_the_phones_that_are_registered_now(
     tell(story)
 
 
-def test_what_a_phone_calls_itself_harms_nobodys_list_and_nobodys_terminal(
+def test_users_escape_what_a_phone_sent(
     tell: Callable[[Story], None],
 ) -> None:
     async def story(agent: Agent) -> None:
@@ -235,7 +235,7 @@ def test_what_a_phone_calls_itself_harms_nobodys_list_and_nobodys_terminal(
     tell(story)
 
 
-def test_users_whose_phones_cannot_be_read_are_a_503_with_a_sentence(
+def test_users_with_unreadable_locations_answer_503(
     tell: Callable[[Story], None],
 ) -> None:
     async def story(agent: Agent) -> None:
@@ -249,7 +249,7 @@ def test_users_whose_phones_cannot_be_read_are_a_503_with_a_sentence(
 # /v1/explain
 
 
-def test_an_identified_request_is_explained_step_by_step(tell: Callable[[Story], None]) -> None:
+def test_explain_of_an_identified_request_lists_its_steps(tell: Callable[[Story], None]) -> None:
     async def story(agent: Agent) -> None:
         explained = await agent.explain("udp:192.0.2.1:40000", "sip:+442071234567@edge.example")
         assert (explained["decision"], explained["trunk"]) == ("identified", "acme")
@@ -264,7 +264,7 @@ def test_an_identified_request_is_explained_step_by_step(tell: Callable[[Story],
         assert (named["compared"], named["place"]) == ("number", "request-uri")
         assert named["values"] == ["+442071234567"]
         assert named["message"] == "+442071234567 in Request-URI"
-        at, _, number = [step["against"] for step in explained["steps"]]
+        at, _, number = [step["fitting"] for step in explained["steps"]]
         assert at[0].startswith("learned 192.0.2.1 over udp, port 5060, ")
         assert number == ["its +442071234567"]
 
@@ -272,7 +272,7 @@ def test_an_identified_request_is_explained_step_by_step(tell: Callable[[Story],
 
 
 @pytest.mark.parametrize("header", ["to", "p_called_party_id"])
-def test_the_number_is_found_in_the_other_headers_too(
+def test_explain_finds_the_number_in_other_headers(
     tell: Callable[[Story], None], header: str
 ) -> None:
     async def story(agent: Agent) -> None:
@@ -286,7 +286,7 @@ def test_the_number_is_found_in_the_other_headers_too(
     tell(story)
 
 
-def test_an_ambiguous_request_is_refused_and_names_the_candidates(
+def test_explain_of_an_ambiguous_request_names_candidates(
     tell: Callable[[Story], None],
 ) -> None:
     async def story(agent: Agent) -> None:
@@ -299,7 +299,7 @@ def test_an_ambiguous_request_is_refused_and_names_the_candidates(
     tell(story)
 
 
-def test_an_unknown_sources_request_is_unknown(tell: Callable[[Story], None]) -> None:
+def test_explain_of_an_unknown_source_is_unknown(tell: Callable[[Story], None]) -> None:
     async def story(agent: Agent) -> None:
         explained = await agent.explain(
             "udp:192.0.2.66:5060", "sip:+442071234567@edge.example", to=None
@@ -312,7 +312,7 @@ def test_an_unknown_sources_request_is_unknown(tell: Callable[[Story], None]) ->
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         (
             {"source": "192.0.2.1"},
@@ -325,35 +325,35 @@ def test_an_unknown_sources_request_is_unknown(tell: Callable[[Story], None]) ->
         ({"to": "sip:a@b@c"}, '"sip:a@b@c" is not a SIP URI; write "sip:+442071234567@edge'),
     ],
 )
-def test_a_wrong_question_is_told_what_would_be_right(
-    tell: Callable[[Story], None], changed: dict[str, str], said: str
+def test_explain_of_a_wrong_body_names_the_right_form(
+    tell: Callable[[Story], None], changed: dict[str, str], message: str
 ) -> None:
     async def story(agent: Agent) -> None:
-        question = {"source": "udp:192.0.2.1:5060", "ruri": "sip:a@b", **changed}
-        answer = await agent.ask("/v1/explain", question)
+        body = {"source": "udp:192.0.2.1:5060", "ruri": "sip:a@b", **changed}
+        answer = await agent.ask("/v1/explain", body)
         assert answer.status_code == 422
         (fault,) = answer.json()["detail"]
         assert fault["loc"][-1] == next(iter(changed))
-        assert fault["msg"].removeprefix("Value error, ").startswith(said)
+        assert fault["msg"].removeprefix("Value error, ").startswith(message)
 
     tell(story)
 
 
-@pytest.mark.parametrize("question", [{}, [], {"source": 5, "ruri": None}, "x"])
-def test_what_is_no_question_is_a_422(tell: Callable[[Story], None], question: object) -> None:
+@pytest.mark.parametrize("body", [{}, [], {"source": 5, "ruri": None}, "x"])
+def test_explain_of_a_malformed_body_answers_422(
+    tell: Callable[[Story], None], body: object
+) -> None:
     async def story(agent: Agent) -> None:
-        assert (await agent.ask("/v1/explain", question)).status_code == 422
+        assert (await agent.ask("/v1/explain", body)).status_code == 422
 
     tell(story)
 
 
-# Who may ask.
+# Which requests the API accepts.
 
 
 @pytest.mark.parametrize("path", ["/v1/trunks", "/healthz", "/metrics", "/docs", "/openapi.json"])
-def test_a_web_page_cannot_reach_it_by_a_name_of_its_own(
-    tell: Callable[[Story], None], path: str
-) -> None:
+def test_api_with_a_foreign_host_answers_400(tell: Callable[[Story], None], path: str) -> None:
     async def story(agent: Agent) -> None:
         answer = await agent.ask(path, host="evil.example:8088")
         assert (answer.status_code, answer.text) == (400, "Invalid host header")
@@ -362,14 +362,14 @@ def test_a_web_page_cannot_reach_it_by_a_name_of_its_own(
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:8088", "localhost:8088"])
-def test_the_loopback_names_are_its_own(tell: Callable[[Story], None], host: str) -> None:
+def test_api_with_a_loopback_host_answers(tell: Callable[[Story], None], host: str) -> None:
     async def story(agent: Agent) -> None:
         assert (await agent.ask("/v1/trunks", host=host)).status_code == 200
 
     tell(story)
 
 
-# /metrics and the documents.
+# /metrics and /openapi.json.
 
 
 def test_metrics_count_registrations_addresses_and_attempts(
@@ -388,7 +388,7 @@ def test_metrics_count_registrations_addresses_and_attempts(
         assert samples['whence_addresses{origin="learned"}'] == "2.0"
         assert samples['whence_addresses{origin="pinned"}'] == "0.0"
         assert samples['whence_registration_attempts_total{outcome="registered"}'] == "2.0"
-        assert samples['whence_registration_attempts_total{outcome="wrong_credentials"}'] == "0.0"
+        assert samples['whence_registration_attempts_total{outcome="auth_failed"}'] == "0.0"
         assert samples["whence_replies_rejected_total"] == "0.0"
 
         agent.node.clock.now = NOW + 4000
@@ -399,7 +399,7 @@ def test_metrics_count_registrations_addresses_and_attempts(
     tell(story)
 
 
-def test_the_documents_name_every_path_and_no_secret(tell: Callable[[Story], None]) -> None:
+def test_openapi_names_every_path_and_code(tell: Callable[[Story], None]) -> None:
     async def story(agent: Agent) -> None:
         described = await agent.get("/openapi.json")
         assert set(described["paths"]) >= {

@@ -1,4 +1,4 @@
-"""What DNS says of a name, and for how long it counts: against a real DNS server."""
+"""Test the DNS cache with a real DNS server."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ from whence.agent.dns.cache import (
 
 NAME = "sip.example"
 BUSY_S = 20
-"""So much longer than it should a story may take on a busy machine."""
+"""Extra time for a test on a busy machine."""
 
 
 class Clock:
-    """Moved by hand."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -48,7 +48,7 @@ class Clock:
 
 
 class Scene:
-    """A DNS server, and one that asks it and remembers."""
+    """A DNS server, and a cache that queries it."""
 
     def __init__(self, nameserver: NameServer) -> None:
         self.nameserver = nameserver
@@ -75,10 +75,10 @@ def scene(network: Network, tmp_path: Path) -> Iterator[Scene]:
         yield Scene(nameserver)
 
 
-# How long an answer counts.
+# How long an answer is valid.
 
 
-def test_an_answer_counts_as_long_as_its_ttl_says_and_no_longer(scene: Scene) -> None:
+def test_answer_is_valid_for_its_ttl(scene: Scene) -> None:
     async def story() -> None:
         scene.nameserver.change(address(NAME, "192.0.2.1", ttl_s=60))
         assert await scene.find() == {"192.0.2.1"}
@@ -96,7 +96,7 @@ def test_an_answer_counts_as_long_as_its_ttl_says_and_no_longer(scene: Scene) ->
 @pytest.mark.parametrize(
     ("ttl_s", "counts_s"), [(0, TTL_LEAST_S), (1, TTL_LEAST_S), (2_000_000, TTL_MOST_S)]
 )
-def test_a_ttl_counts_within_bounds(scene: Scene, ttl_s: int, counts_s: float) -> None:
+def test_ttl_is_limited_by_bounds(scene: Scene, ttl_s: int, counts_s: float) -> None:
     async def story() -> None:
         scene.nameserver.change(address(NAME, "192.0.2.1", ttl_s=ttl_s))
         await scene.find()
@@ -111,10 +111,8 @@ def test_a_ttl_counts_within_bounds(scene: Scene, ttl_s: int, counts_s: float) -
 
 
 @pytest.mark.parametrize("known", [(), (address(NAME, "2001:db8::1"),)])
-def test_that_there_is_none_counts_for_half_a_minute_at_most(
-    scene: Scene, known: tuple[str, ...]
-) -> None:
-    """The name does not exist, or has records of another kind only. Both have no SOA here."""
+def test_negative_answer_is_valid_for_30_s_at_most(scene: Scene, known: tuple[str, ...]) -> None:
+    """The name does not exist, or has only records of another type; without a SOA."""
 
     async def story() -> None:
         scene.nameserver.change(*known)
@@ -130,7 +128,7 @@ def test_that_there_is_none_counts_for_half_a_minute_at_most(
 
 
 class Soa(asyncio.DatagramProtocol):
-    """A name server that knows no name: its SOA says that this counts for 10 s."""
+    """A name server that answers NXDOMAIN, with a SOA minimum of 10 s."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -147,7 +145,7 @@ class Soa(asyncio.DatagramProtocol):
         self.transport.sendto(answer.to_wire(), addr)
 
 
-def test_the_soa_says_for_how_long_there_is_none(network: Network) -> None:
+def test_negative_answer_is_valid_for_its_soa_minimum(network: Network) -> None:
     """RFC 2308 5: the minimum of its own TTL and its field MINIMUM."""
 
     async def story() -> None:
@@ -167,10 +165,10 @@ def test_the_soa_says_for_how_long_there_is_none(network: Network) -> None:
     asyncio.run(story())
 
 
-# One query for many.
+# One query for many callers.
 
 
-def test_a_thousand_that_want_the_same_ask_once(scene: Scene) -> None:
+def test_find_of_many_callers_sends_one_query(scene: Scene) -> None:
     async def story() -> None:
         scene.nameserver.change(srv("_sip._udp.p.example", NAME), address(NAME, "192.0.2.1"))
         found = await asyncio.gather(
@@ -182,7 +180,7 @@ def test_a_thousand_that_want_the_same_ask_once(scene: Scene) -> None:
     asyncio.run(story())
 
 
-def test_who_stops_waiting_does_not_stop_it_for_the_others(scene: Scene) -> None:
+def test_find_cancelled_does_not_cancel_the_query(scene: Scene) -> None:
     async def story() -> None:
         scene.nameserver.change(address(NAME, "192.0.2.1"))
         first, second = asyncio.create_task(scene.find()), asyncio.create_task(scene.find())
@@ -194,10 +192,10 @@ def test_who_stops_waiting_does_not_stop_it_for_the_others(scene: Scene) -> None
     asyncio.run(story())
 
 
-# Who does not answer, or answers that he cannot.
+# No answer, or an error.
 
 
-def test_a_dead_server_is_given_up_in_time(scene: Scene) -> None:
+def test_find_with_a_dead_server_ends_in_time(scene: Scene) -> None:
     async def story() -> None:
         scene.nameserver.stop()
         async with asyncio.timeout(QUERY_S + BUSY_S):
@@ -206,7 +204,7 @@ def test_a_dead_server_is_given_up_in_time(scene: Scene) -> None:
     asyncio.run(story())
 
 
-def test_a_slow_server_delays_only_who_asks_it(network: Network, tmp_path: Path) -> None:
+def test_find_with_a_slow_server_delays_no_other(network: Network, tmp_path: Path) -> None:
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent,
         NameServer(network.ip("nameserver"), tmp_path) as nameserver,
@@ -228,10 +226,8 @@ def test_a_slow_server_delays_only_who_asks_it(network: Network, tmp_path: Path)
         asyncio.run(story())
 
 
-def test_many_that_nobody_answered_last_time_delay_nobody_else(
-    network: Network, tmp_path: Path
-) -> None:
-    """Not even more of them than there may be queries at once."""
+def test_find_of_many_failed_keys_delays_no_other(network: Network, tmp_path: Path) -> None:
+    """Also if there are more than QUERIES_LIMIT."""
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent,
         NameServer(network.ip("nameserver"), tmp_path) as nameserver,
@@ -257,7 +253,7 @@ def test_many_that_nobody_answered_last_time_delay_nobody_else(
         asyncio.run(story())
 
 
-def test_who_did_not_answer_is_not_asked_again_at_once(scene: Scene) -> None:
+def test_find_after_a_failure_sends_no_query_at_once(scene: Scene) -> None:
     async def story() -> None:
         scene.nameserver.change(refused(NAME))
         assert await scene.find() is None
@@ -271,7 +267,7 @@ def test_who_did_not_answer_is_not_asked_again_at_once(scene: Scene) -> None:
     asyncio.run(story())
 
 
-def test_while_nobody_answers_the_last_answer_counts_for_a_day(
+def test_answer_is_used_for_a_day_after_failures(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def story() -> None:
@@ -297,10 +293,10 @@ def test_while_nobody_answers_the_last_answer_counts_for_a_day(
     asyncio.run(story())
 
 
-def test_a_slow_answer_is_not_waited_for_where_the_last_one_would_do(
+def test_find_with_a_stale_answer_does_not_wait(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It would delay a refresh. It is believed when it comes."""
+    """It would delay a refresh. A late answer is still used."""
 
     async def story() -> None:
         scene.nameserver.change(address(NAME, "192.0.2.1", ttl_s=60))
@@ -320,7 +316,7 @@ def test_a_slow_answer_is_not_waited_for_where_the_last_one_would_do(
     asyncio.run(story())
 
 
-def test_a_server_that_answers_again_is_believed_again(
+def test_find_after_recovery_returns_the_new_answer(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -339,8 +335,8 @@ def test_a_server_that_answers_again_is_believed_again(
     asyncio.run(story())
 
 
-def test_that_there_is_none_counts_too_while_nobody_answers(scene: Scene) -> None:
-    """Else a provider without SRV records could not be found by its address."""
+def test_negative_answer_is_used_after_failures(scene: Scene) -> None:
+    """A provider without SRV records must stay reachable by its A record."""
 
     async def story() -> None:
         assert await scene.find(kind="SRV") == set()
@@ -351,8 +347,8 @@ def test_that_there_is_none_counts_too_while_nobody_answers(scene: Scene) -> Non
     asyncio.run(story())
 
 
-def test_a_name_that_was_taken_away_is_gone(scene: Scene) -> None:
-    """That it does not exist is an answer: nothing older counts beside it."""
+def test_name_removed_from_dns_has_no_stale_answer(scene: Scene) -> None:
+    """NXDOMAIN is an answer, and replaces an older one."""
 
     async def story() -> None:
         scene.nameserver.change(address(NAME, "192.0.2.1", ttl_s=60))
@@ -367,10 +363,10 @@ def test_a_name_that_was_taken_away_is_gone(scene: Scene) -> None:
     asyncio.run(story())
 
 
-# What it costs.
+# Bounds.
 
 
-def test_of_a_thousand_records_some_are_kept(scene: Scene) -> None:
+def test_find_returns_a_limited_number_of_records(scene: Scene) -> None:
     async def story() -> None:
         scene.nameserver.change(
             *(address(NAME, f"10.0.{i >> 8}.{i & 255}", ttl_s=60) for i in range(1000))
@@ -382,7 +378,7 @@ def test_of_a_thousand_records_some_are_kept(scene: Scene) -> None:
     asyncio.run(story())
 
 
-def test_the_name_not_asked_for_longest_is_forgotten_first(scene: Scene) -> None:
+def test_cache_drops_the_least_recently_used_name(scene: Scene) -> None:
     def asked_of(name: str) -> int:
         return len(scene.nameserver.asked(name))
 
@@ -393,7 +389,7 @@ def test_the_name_not_asked_for_longest_is_forgotten_first(scene: Scene) -> None
         for start in range(0, NAMES_LIMIT, 256):
             await asyncio.gather(*(scene.find(f"n{start + i}.example") for i in range(256)))
             await scene.find()
-        # Of what a slow answer makes it ask twice, each counts once.
+        # A slow answer may cause a retransmission, so each query counts once.
         assert len(set(scene.nameserver.asked())) == NAMES_LIMIT + 1
         before = asked_of("n0.example")
         await scene.find()
@@ -404,7 +400,7 @@ def test_the_name_not_asked_for_longest_is_forgotten_first(scene: Scene) -> None
     asyncio.run(story())
 
 
-# The system's name servers.
+# resolv.conf.
 
 
 def test_resolv_conf_is_read_again_when_it_changes(tmp_path: Path) -> None:

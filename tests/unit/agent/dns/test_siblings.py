@@ -1,4 +1,4 @@
-"""Siblings appear with a registration, are extended with DNS, and end with either."""
+"""Test siblings: they follow registrations and DNS, and end with either."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ BELL = TRUNK.replace("acme", "bell")
 
 
 class Dns:
-    """Says what it is told to, and counts how often it is asked."""
+    """Fake DNS: answers from `says`, and records the look-ups."""
 
     def __init__(self) -> None:
         self.says: dict[str, tuple[tuple[str, ...], float]] = {
@@ -55,7 +55,7 @@ class Dns:
 
 
 class Node:
-    """A directory, and the siblings in it, with a clock that stands until it is put on."""
+    """A directory and its siblings, with a clock that the test sets."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -86,7 +86,7 @@ class Node:
         self.unnamed.append(f"{trunk_id} {registrar.ip} {servers}")
 
     def registered(self, at: str = f"udp:{HERE}:5060", *, for_s: float = 3600) -> None:
-        """Let every trunk be registered."""
+        """Report every trunk as registered."""
         for trunk in node_settings(self.settings).trunks:
             registration = Registration(
                 trunk.id,
@@ -102,14 +102,14 @@ class Node:
         self.siblings.apply(node_settings(self.load(text)).trunks)
 
     async def settled(self) -> None:
-        """Let it do all that it can do now."""
+        """Run the service until all due work is done."""
         running = asyncio.create_task(self.siblings.run())
         for _ in range(200):
             await asyncio.sleep(0)
         running.cancel()
 
     def live(self) -> dict[str, list[str]]:
-        """Trunk id → the ips of its siblings that stand now."""
+        """Return trunk id → the ips of its valid siblings."""
         found: dict[str, list[str]] = {}
         for trunk_id, address in self.directory.addresses():
             if address.origin is Origin.RESOLVED and address.live(self.now):
@@ -137,8 +137,8 @@ def tell(story: Story) -> None:
     asyncio.run(story())
 
 
-def test_what_is_unregistered_during_a_refresh_gets_no_sibling_anew(node: Node) -> None:
-    """Something is granted until the registrar has heard; but it is not to be admitted any more."""
+def test_unregister_during_a_refresh_adds_no_sibling(node: Node) -> None:
+    """The grant is valid until the registrar answers, but its address must not admit calls."""
 
     async def story() -> None:
         node.start()
@@ -166,11 +166,11 @@ def test_what_is_unregistered_during_a_refresh_gets_no_sibling_anew(node: Node) 
     tell(story)
 
 
-def test_siblings_stand_beside_a_registration_as_long_as_the_answer_counts(node: Node) -> None:
+def test_siblings_of_a_registration_end_with_the_answer(node: Node) -> None:
     async def story() -> None:
         node.start()
         await node.settled()
-        assert (node.live(), node.dns.asked) == ({}, []), "nobody is registered"
+        assert (node.live(), node.dns.asked) == ({}, []), "no trunk is registered"
         node.registered()
         await node.settled()
         assert node.live() == {"acme": [BESIDE]}
@@ -181,7 +181,7 @@ def test_siblings_stand_beside_a_registration_as_long_as_the_answer_counts(node:
     tell(story)
 
 
-def test_a_name_is_looked_up_again_in_its_time_and_what_it_still_names_lives_on(
+def test_siblings_still_in_dns_are_extended(
     node: Node,
 ) -> None:
     async def story() -> None:
@@ -196,12 +196,12 @@ def test_a_name_is_looked_up_again_in_its_time_and_what_it_still_names_lives_on(
         await node.settled()
         assert len(node.dns.asked) == 2
         assert node.ends() == [NOW + 1200 + SLACK_S]
-        assert node.generation() == before, "it only lives longer"
+        assert node.generation() == before, "only its end has changed"
 
         node.dns.says["provider.example"] = ((HERE, THIRD), 600.0)
         node.now += 600
         await node.settled()
-        assert node.live() == {"acme": [BESIDE, THIRD]}, "the old one to its end"
+        assert node.live() == {"acme": [BESIDE, THIRD]}, "the old one until its end"
         assert node.generation() != before
         node.now += SLACK_S
         assert node.live() == {"acme": [THIRD]}
@@ -210,7 +210,7 @@ def test_a_name_is_looked_up_again_in_its_time_and_what_it_still_names_lives_on(
 
 
 @pytest.mark.parametrize(("ttl_s", "counts_s"), [(0, 300), (300, 300), (9e9, 3600)])
-def test_a_ttl_counts_within_bounds(node: Node, ttl_s: float, counts_s: float) -> None:
+def test_ttl_is_limited_by_bounds(node: Node, ttl_s: float, counts_s: float) -> None:
     async def story() -> None:
         node.dns.says["provider.example"] = ((BESIDE,), ttl_s)
         node.start()
@@ -236,25 +236,25 @@ def test_siblings_end_with_the_grant_and_are_extended_with_it(node: Node) -> Non
     tell(story)
 
 
-def test_what_is_unregistered_has_no_siblings_from_that_moment(node: Node) -> None:
+def test_unregister_ends_the_siblings_at_once(node: Node) -> None:
     async def story() -> None:
         node.start()
         node.registered()
         await node.settled()
-        back = Registration("acme", "call-1", state=State.UNREGISTERING)
-        node.directory.save(AccountKey("acct1"), back, [ForgetAddresses()], OURS, node.now)
-        node.siblings.changed(node_settings(node.settings).trunks[0], back)
+        unregistering = Registration("acme", "call-1", state=State.UNREGISTERING)
+        node.directory.save(AccountKey("acct1"), unregistering, [ForgetAddresses()], OURS, node.now)
+        node.siblings.changed(node_settings(node.settings).trunks[0], unregistering)
         assert node.live() == {}
         await node.settled()
         node.now += 3600
         await node.settled()
         assert node.live() == {}
-        assert len(node.dns.asked) == 1, "nobody wants to know any more"
+        assert len(node.dns.asked) == 1, "no trunk needs it any more"
 
     tell(story)
 
 
-def test_a_name_is_asked_for_once_for_all_its_trunks(node: Node) -> None:
+def test_name_of_many_trunks_is_looked_up_once(node: Node) -> None:
     trunks = [TRUNK.replace("acme", f"acme-{i}") for i in range(250)]
 
     async def story() -> None:
@@ -267,7 +267,7 @@ def test_a_name_is_asked_for_once_for_all_its_trunks(node: Node) -> None:
     tell(story)
 
 
-def test_the_outbound_proxys_name_counts_too_and_literal_addresses_have_none(node: Node) -> None:
+def test_siblings_include_the_outbound_proxys(node: Node) -> None:
     async def story() -> None:
         node.dns.says["proxy.example"] = ((THIRD,), 900.0)
         node.start(
@@ -285,7 +285,7 @@ def test_the_outbound_proxys_name_counts_too_and_literal_addresses_have_none(nod
     tell(story)
 
 
-def test_who_does_not_follow_dns_has_no_siblings_and_nobody_is_asked(node: Node) -> None:
+def test_follow_dns_off_has_no_siblings_and_no_look_up(node: Node) -> None:
     async def story() -> None:
         node.start(TRUNK + "follow_dns = false\n")
         node.registered()
@@ -295,7 +295,7 @@ def test_who_does_not_follow_dns_has_no_siblings_and_nobody_is_asked(node: Node)
     tell(story)
 
 
-def test_a_new_file_is_heeded_at_once(node: Node) -> None:
+def test_reload_changes_siblings_at_once(node: Node) -> None:
     async def story() -> None:
         node.start(TRUNK + BELL)
         node.registered()
@@ -316,7 +316,7 @@ def test_a_new_file_is_heeded_at_once(node: Node) -> None:
     tell(story)
 
 
-def test_after_a_restart_what_stands_goes_on_and_the_generation_stays(node: Node) -> None:
+def test_restart_extends_siblings_without_new_generation(node: Node) -> None:
     async def story() -> None:
         node.start()
         node.registered()
@@ -332,7 +332,7 @@ def test_after_a_restart_what_stands_goes_on_and_the_generation_stays(node: Node
     tell(story)
 
 
-def test_a_trunk_that_is_gone_is_forgotten(node: Node) -> None:
+def test_trunk_removed_is_not_looked_up(node: Node) -> None:
     async def story() -> None:
         node.start()
         node.registered()
@@ -344,7 +344,7 @@ def test_a_trunk_that_is_gone_is_forgotten(node: Node) -> None:
     tell(story)
 
 
-def test_a_name_of_which_nothing_is_found_is_asked_for_again(node: Node) -> None:
+def test_name_without_addresses_is_looked_up_again(node: Node) -> None:
     async def story() -> None:
         says = node.dns.says.pop("provider.example")
         node.start()
@@ -359,7 +359,7 @@ def test_a_name_of_which_nothing_is_found_is_asked_for_again(node: Node) -> None
     tell(story)
 
 
-def test_a_resolver_that_breaks_is_asked_again(node: Node) -> None:
+def test_look_up_that_raises_is_repeated(node: Node) -> None:
     class Broken(Dns):
         async def everywhere(self, server: Uri) -> tuple[tuple[TransportAddress, ...], float]:
             found = await super().everywhere(server)
@@ -379,7 +379,7 @@ def test_a_resolver_that_breaks_is_asked_again(node: Node) -> None:
     tell(story)
 
 
-def test_what_cannot_be_written_down_is_written_later(node: Node) -> None:
+def test_siblings_on_a_full_disk_are_written_later(node: Node) -> None:
     async def story() -> None:
         node.start()
         node.registered()
@@ -392,7 +392,7 @@ def test_what_cannot_be_written_down_is_written_later(node: Node) -> None:
     tell(story)
 
 
-def test_however_often_dns_names_others_a_trunk_has_a_few(node: Node) -> None:
+def test_siblings_of_one_trunk_are_limited(node: Node) -> None:
     async def story() -> None:
         node.start()
         for i in range(10):
@@ -408,7 +408,7 @@ def test_however_often_dns_names_others_a_trunk_has_a_few(node: Node) -> None:
     tell(story)
 
 
-def test_where_a_trunk_registers_elsewhere_its_former_server_is_a_sibling(node: Node) -> None:
+def test_former_server_becomes_a_sibling(node: Node) -> None:
     async def story() -> None:
         node.start()
         node.registered()
@@ -416,14 +416,14 @@ def test_where_a_trunk_registers_elsewhere_its_former_server_is_a_sibling(node: 
         node.registered(f"tls:{BESIDE}:5061")
         await node.settled()
         of = {str(a.ip): a for _, a in node.directory.addresses()}
-        assert of[HERE].transport == "tls", "what it learned over TLS is not widened"
+        assert of[HERE].transport == "tls", "an address learned over TLS admits only TLS"
         assert of[BESIDE].expires_at == NOW + 600 + SLACK_S
 
     tell(story)
 
 
-def test_who_registers_elsewhere_hears_what_dns_says_now(node: Node) -> None:
-    """Else a server that has just been given up would be a sibling of the new one."""
+def test_registrar_changed_looks_up_the_name_again(node: Node) -> None:
+    """A server that was just replaced must not become a sibling of the new one."""
 
     async def story() -> None:
         node.dns.says["provider.example"] = ((HERE,), 3600.0)
@@ -444,7 +444,7 @@ def test_who_registers_elsewhere_hears_what_dns_says_now(node: Node) -> None:
     tell(story)
 
 
-def test_a_server_that_dns_does_not_name_is_told_once_and_again_when_it_is_another(
+def test_not_in_dns_is_called_once_for_each_address(
     node: Node,
 ) -> None:
     async def story() -> None:
@@ -468,7 +468,7 @@ def test_a_server_that_dns_does_not_name_is_told_once_and_again_when_it_is_anoth
     tell(story)
 
 
-def test_where_dns_says_nothing_no_server_is_called_strange(node: Node) -> None:
+def test_not_in_dns_is_not_called_without_a_dns_answer(node: Node) -> None:
     async def story() -> None:
         node.dns.says = {}
         node.start()

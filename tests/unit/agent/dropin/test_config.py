@@ -67,15 +67,15 @@ webhook = "https://user:hunter2@example.com/secret"
     )
     assert named == [
         'drop-in.toml: numbers: acme[1]: "abc" is not a number; write "+442071234567"',
-        "drop-in.toml: numbers: acme[2]: is no text; write it in quotes",
-        'drop-in.toml: numbers: bell: is no list; write ["+442071234567"]',
+        "drop-in.toml: numbers: acme[2]: is not a text; write it in quotes",
+        'drop-in.toml: numbers: bell: is not a list; write ["+442071234567"]',
         "drop-in.toml: numbers: a b: is no l_uuid: up to 64 characters that the user of a SIP URI "
         "may have; write it as in uac's table",
-        'drop-in.toml: numbers: twice: "+442071234567" is written 2 times; write it once',
-        'drop-in.toml: agent: api_listen: "0.0.0.0:8088" can be reached from outside, and the API '
-        'asks nobody who they are; write a loopback address, "127.0.0.1:8088"',
-        "drop-in.toml: agent: webhook: has a user, password or fragment in it; write the URL "
-        "without, and the path of a file with a token as webhook_token_file",
+        'drop-in.toml: numbers: twice: "+442071234567" occurs 2 times; write it once',
+        'drop-in.toml: agent: api_listen: "0.0.0.0:8088" can be reached from outside, but the API '
+        'has no login; write a loopback address, "127.0.0.1:8088"',
+        "drop-in.toml: agent: webhook: has a user, password or fragment; remove it, and write "
+        "the path of a file with a token as webhook_token_file",
         "drop-in.toml: agent: stat: unknown key; known are api_listen, call_history_size, "
         "call_log_file, unknown_sources_size, unknown_requests_per_minute_alarm, webhook, "
         "webhook_token_file",
@@ -140,7 +140,7 @@ bell = [{network = "192.0.2.8", expires_at = "2000-01-01T00:00:00Z"}]
         ("learn_from = 1", 'learn_from: "1" is not known; write "asked" or "any"'),
         ('[networks]\nacme = "192.0.2.0/24"', 'write ["192.0.2.0/24"]'),
         ('[networks]\nacme = ["192.0.2.1/24"]', 'write "192.0.2.0/24"'),
-        ('[networks]\nacme = ["192.0.2.7", "192.0.2.7"]', "is written 2 times"),
+        ('[networks]\nacme = ["192.0.2.7", "192.0.2.7"]', "occurs 2 times"),
     ],
 )
 def test_load_names_faults_of_learn_from_and_networks(

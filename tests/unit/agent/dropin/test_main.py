@@ -96,7 +96,7 @@ class Agent:
 
     def reports(self, data: bytes) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-            sender.sendto(data, str(self.state / "told.sock"))
+            sender.sendto(data, str(self.state / "decisions.sock"))
 
 
 @pytest.fixture
@@ -165,7 +165,7 @@ def test_agent_receives_decisions(agent: Agent) -> None:
 
 def test_agent_socket_is_for_its_user_alone(agent: Agent) -> None:
     agent.start()
-    assert stat.S_IMODE((agent.state / "told.sock").stat().st_mode) == 0o600
+    assert stat.S_IMODE((agent.state / "decisions.sock").stat().st_mode) == 0o600
     assert stat.S_IMODE(agent.state.stat().st_mode) == 0o700
     owner = agent.state.stat().st_uid
     assert {path.stat().st_uid for path in agent.state.iterdir()} == {owner}

@@ -1,4 +1,4 @@
-"""A node for each test that asks for one."""
+"""The fixture `node`."""
 
 from __future__ import annotations
 

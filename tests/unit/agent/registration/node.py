@@ -1,4 +1,4 @@
-"""The agents of one state directory, with a registrar and DNS in a test's hands."""
+"""The agents of one state directory, with a fake registrar and fake DNS."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from whence.agent.config.to_core import node_settings
 from whence.agent.dns.cache import DnsCache
 from whence.agent.dns.resolver import SipResolver
 from whence.agent.provisioning.apply import Provisioning
-from whence.agent.registration.attempt import TargetResolver as WhereIs
+from whence.agent.registration.attempt import TargetResolver
 from whence.agent.registration.observers import HistoryObserver, RegistrationObserver
 from whence.agent.registration.service import RegistrationService
 from whence.core.registration.events import Answered, Send, Unanswered
@@ -40,7 +40,7 @@ BELL = ACME.replace("acme", "bell").replace("acct1", "acct2")
 
 
 class Clock:
-    """The time of day, moved by hand."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.now = NOW
@@ -51,7 +51,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class Asked:
-    """One REGISTER that the registrar got."""
+    """One REGISTER that the registrar received."""
 
     account: Account
     send: Send
@@ -69,7 +69,7 @@ class Asked:
 
 @dataclass
 class Registrar:
-    """What stands behind the edge: grants what is asked, until told otherwise."""
+    """The registrar behind the edge. By default it grants the requested time."""
 
     status: int = 200
     grants_s: int | None = None
@@ -77,7 +77,7 @@ class Registrar:
     accepts_at: TransportAddress = REGISTRAR
     asked: list[Asked] = field(default_factory=list)
     open: asyncio.Event | None = None
-    """Where it is set to an event, answers wait for it."""
+    """An event for which answers wait, if set."""
 
     async def register(
         self, account: Account, send: Send, call_id: str, socket: TransportAddress
@@ -92,14 +92,14 @@ class Registrar:
         return Answered(Reply(self.status, "Reason", send.cseq, ours), self.accepts_at)
 
     def taken(self) -> list[Asked]:
-        """All that was asked since this was called last."""
+        """Return the REGISTERs since the last call."""
         asked, self.asked = self.asked, []
         return asked
 
 
 @dataclass
 class Dns:
-    """Says where every registrar is, or that nobody answers; where it is to wait, not before."""
+    """Returns `says` for every name, after `wait` if set. Empty: DNS does not answer."""
 
     says: tuple[TransportAddress, ...] = ()
     wait: asyncio.Event | None = None
@@ -119,21 +119,21 @@ class Dns:
 
 
 class Node:
-    """One node's state directory, and the agents that live on it one after the other."""
+    """The state directory of one node, and its agents in sequence."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.clock = Clock()
         self.registrar = Registrar()
-        self.resolver: WhereIs = SipResolver(DnsCache(), [])
+        self.resolver: TargetResolver = SipResolver(DnsCache(), [])
         self.directory = Directory(folder / FILE)
         self.observers: list[RegistrationObserver] = []
-        """They observe the agents that are started from now on."""
+        """The observers of the agents that start later."""
         self.history_observers: list[HistoryObserver] = []
         self.registrations = self.agent()
 
     def agent(self) -> RegistrationService:
-        """Start an agent anew: all that it knows is what is on disk."""
+        """Start a new agent from the state on disk."""
         self.directory.close()
         self.directory = Directory(self.folder / FILE)
         self.registrations = RegistrationService(
@@ -156,7 +156,7 @@ class Node:
         self.provisioning.apply(node_settings(self.settings(text)))
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Let the agent work until the condition holds."""
+        """Run the agent until the condition holds."""
         running = asyncio.create_task(self.registrations.run())
         try:
             async with asyncio.timeout(PATIENCE_S):
@@ -172,12 +172,12 @@ class Node:
         await self.until(lambda: all(r.state is state for r in self.of.values()))
 
     async def until_loop(self) -> None:
-        """Let the agent do what is due now, whatever is in flight."""
+        """Run the agent until it has started all due work."""
         turns = iter(range(50))
         await self.until(lambda: next(turns, None) is None)
 
     async def until_quiet(self) -> None:
-        """Let the agent do what is due now; nothing is in flight after it."""
+        """Run the agent until all due work is done, and nothing is in flight."""
         turns = iter(range(50))
         await self.until(
             lambda: next(turns, None) is None and all(not r.in_flight for r in self.of.values())

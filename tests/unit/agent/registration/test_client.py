@@ -1,4 +1,4 @@
-"""The agent's client of Kamailio's inside socket, against a real UDP socket that plays the edge."""
+"""Test the client of the agent socket with a real UDP socket as the edge."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ ACCOUNT = Account(
 SEND = Send(7, TransportAddress.parse("udp:192.0.2.1:5060"), 3600)
 
 STORY_S = 60.0
-"""No story takes longer; each waits for datagrams, never for a time."""
+"""The limit of one test; each waits for datagrams, never for a time."""
 
 
-WAY = KeepAliveTarget(ACCOUNT, TransportAddress.parse("udp:192.0.2.1:5060"), OUR_SOCKET)
+TARGET = KeepAliveTarget(ACCOUNT, TransportAddress.parse("udp:192.0.2.1:5060"), OUR_SOCKET)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def ip() -> Iterator[str]:
 async def started(ip: str, answer_s: float) -> AsyncIterator[tuple[KamailioClient, Edge]]:
     edge = Edge(ip)
     try:
-        kamailio = await KamailioClient.connect(edge.inside, KEY, answer_s)
+        kamailio = await KamailioClient.connect(edge.agent_socket, KEY, answer_s)
         try:
             yield kamailio, edge
         finally:
@@ -73,14 +73,14 @@ def asking(kamailio: KamailioClient, send: Send = SEND) -> asyncio.Task[Answered
     return asyncio.create_task(kamailio.register(ACCOUNT, send, "call-1", OUR_SOCKET))
 
 
-def test_a_register_says_where_it_is_to_go_under_the_seal(ip: str) -> None:
+def test_register_has_next_hop_socket_and_mac(ip: str) -> None:
     async def story(kamailio: KamailioClient, edge: Edge) -> None:
         answer = asking(kamailio)
         heard = await edge.hears()
         assert heard.data.startswith(b"REGISTER sip:provider.example SIP/2.0\r\n")
         assert heard.headers["X-Whence-Next-Hop"] == "sip:192.0.2.1:5060"
         assert heard.headers["X-Whence-Socket"] == str(OUR_SOCKET)
-        assert heard.headers["X-Whence-Key"] == ipc_headers.request_mac(
+        assert heard.headers["X-Whence-Mac"] == ipc_headers.request_mac(
             KEY, "REGISTER", "call-1", "7", "sip:192.0.2.1:5060", str(OUR_SOCKET)
         )
         assert KEY not in heard.data.decode()
@@ -97,7 +97,7 @@ def test_a_register_says_where_it_is_to_go_under_the_seal(ip: str) -> None:
         (TransportAddress.parse("udp:[2001:db8::1]:5060"), "sip:[2001:db8::1]:5060"),
     ],
 )
-def test_a_next_hop_is_written_as_a_uri(ip: str, hop: TransportAddress, written: str) -> None:
+def test_next_hop_is_written_as_a_uri(ip: str, hop: TransportAddress, written: str) -> None:
     async def story(kamailio: KamailioClient, edge: Edge) -> None:
         answer = asking(kamailio, Send(7, hop, 3600))
         heard = await edge.hears()
@@ -109,7 +109,7 @@ def test_a_next_hop_is_written_as_a_uri(ip: str, hop: TransportAddress, written:
 
 
 @pytest.mark.parametrize("status", ["200 OK", "401 Unauthorized", "503 Busy"])
-def test_a_sealed_answer_is_believed_with_where_it_came_from(ip: str, status: str) -> None:
+def test_answer_with_mac_is_accepted_with_its_source(ip: str, status: str) -> None:
     async def story(kamailio: KamailioClient, edge: Edge) -> None:
         answer = asking(kamailio)
         edge.says(await edge.hears(), status)
@@ -122,8 +122,8 @@ def test_a_sealed_answer_is_believed_with_where_it_came_from(ip: str, status: st
     tell(ip, story)
 
 
-def test_an_answer_is_not_believed_without_the_edges_seal(ip: str) -> None:
-    """A forged 200 that some unknown source makes Kamailio pass on must grant nothing."""
+def test_answer_without_valid_mac_is_rejected(ip: str) -> None:
+    """A forged 200 of an unknown source must grant nothing, even if Kamailio relays it."""
 
     async def story(kamailio: KamailioClient, edge: Edge) -> None:
         answer = asking(kamailio)
@@ -142,7 +142,7 @@ def test_an_answer_is_not_believed_without_the_edges_seal(ip: str) -> None:
     tell(ip, story)
 
 
-def test_a_seal_is_good_for_its_own_status_only(ip: str) -> None:
+def test_mac_is_valid_for_its_own_status_only(ip: str) -> None:
     async def story(kamailio: KamailioClient, edge: Edge) -> None:
         answer = asking(kamailio)
         heard = await edge.hears()
@@ -156,17 +156,17 @@ def test_a_seal_is_good_for_its_own_status_only(ip: str) -> None:
     tell(ip, story)
 
 
-def test_an_answer_to_another_request_is_ignored(ip: str) -> None:
+def test_answer_to_another_request_is_rejected(ip: str) -> None:
     async def story(kamailio: KamailioClient, edge: Edge) -> None:
         answer = asking(kamailio)
         heard = await edge.hears()
         edge.says(heard, "200 OK", via=heard.headers["Via"] + "x")
-        assert kamailio.rejected == 0, "another branch is late, and no forgery"
+        assert kamailio.rejected == 0, "another branch is late, not forged"
         edge.says(heard, "200 OK", call_id="call-2")
         edge.says(heard, "200 OK", cseq="8 REGISTER")
         edge.says(heard, "200 OK", cseq="7 OPTIONS")
         edge.sends(b"SIP/2.0 nonsense\r\n\r\n", heard.sender)
-        edge.sends(heard.data, heard.sender)  # a request is no reply
+        edge.sends(heard.data, heard.sender)  # a request instead of a reply
         edge.says(heard, "200 OK")
         assert isinstance(await answer, Answered)
         assert kamailio.rejected == 5
@@ -174,7 +174,7 @@ def test_an_answer_to_another_request_is_ignored(ip: str) -> None:
     tell(ip, story)
 
 
-def test_a_provisional_answer_is_waited_through(ip: str) -> None:
+def test_provisional_answer_is_skipped(ip: str) -> None:
     async def story(kamailio: KamailioClient, edge: Edge) -> None:
         answer = asking(kamailio)
         heard = await edge.hears()
@@ -186,21 +186,21 @@ def test_a_provisional_answer_is_waited_through(ip: str) -> None:
     tell(ip, story)
 
 
-def test_a_request_is_sent_again_until_it_is_answered(ip: str) -> None:
+def test_request_is_retransmitted_until_answered(ip: str) -> None:
     async def story(kamailio: KamailioClient, edge: Edge) -> None:
         answer = asking(kamailio)
         first, second = await edge.hears(), await edge.hears()
         assert first.data == second.data
         edge.says(second, "200 OK")
         assert isinstance(await answer, Answered)
-        edge.says(second, "200 OK")  # a late duplicate finds nobody
+        edge.says(second, "200 OK")  # a late duplicate is ignored
         assert await kamailio_answers_now(kamailio, edge)
         assert kamailio.rejected == 0
 
     tell(ip, story)
 
 
-def test_what_kamailio_says_by_itself_is_no_word_of_the_registrars(ip: str) -> None:
+def test_timeout_of_kamailio_is_unanswered(ip: str) -> None:
     async def story(kamailio: KamailioClient, edge: Edge) -> None:
         answer = asking(kamailio)
         edge.says(await edge.hears(), "408 Request Timeout", source=None)
@@ -209,7 +209,7 @@ def test_what_kamailio_says_by_itself_is_no_word_of_the_registrars(ip: str) -> N
     tell(ip, story)
 
 
-def test_a_next_hop_that_kamailio_cannot_send_to_is_said_to_be_that(ip: str) -> None:
+def test_send_failure_of_kamailio_is_not_sent(ip: str) -> None:
     async def story(kamailio: KamailioClient, edge: Edge) -> None:
         answer = asking(kamailio)
         edge.says(await edge.hears(), "478 Unresolvable destination", source=None)
@@ -220,14 +220,14 @@ def test_a_next_hop_that_kamailio_cannot_send_to_is_said_to_be_that(ip: str) -> 
     tell(ip, story)
 
 
-def test_an_answer_that_does_not_count_is_said_to_be_that(ip: str) -> None:
+def test_unanswered_after_rejected_answer_has_its_reason(ip: str) -> None:
     async def story(kamailio: KamailioClient, edge: Edge) -> None:
         answer = asking(kamailio)
         edge.says(await edge.hears(), "200 OK", source=None)
         assert await answer == Unanswered(
             Why(
                 RegistrationReason.ANSWER_NOT_BELIEVED,
-                "no answer that counts: a 200 without the edge's MAC",
+                "every answer was rejected: a 200 without the edge's MAC",
             )
         )
 
@@ -235,14 +235,12 @@ def test_an_answer_that_does_not_count_is_said_to_be_that(ip: str) -> None:
 
 
 @pytest.mark.parametrize("status", ["200 OK", "404 Not Found"])
-def test_a_keep_alive_is_sealed_and_whatever_the_server_answers_counts(
-    ip: str, status: str
-) -> None:
+def test_keep_alive_has_mac_and_accepts_any_status(ip: str, status: str) -> None:
     async def story(kamailio: KamailioClient, edge: Edge) -> None:
-        asking = asyncio.create_task(kamailio.keep_alive(WAY, 4))
+        asking = asyncio.create_task(kamailio.keep_alive(TARGET, 4))
         heard = await edge.hears()
         assert heard.data.startswith(b"OPTIONS sip:provider.example SIP/2.0\r\n")
-        assert heard.headers["X-Whence-Key"] == ipc_headers.request_mac(
+        assert heard.headers["X-Whence-Mac"] == ipc_headers.request_mac(
             KEY,
             "OPTIONS",
             heard.headers["Call-ID"],
@@ -251,25 +249,25 @@ def test_a_keep_alive_is_sealed_and_whatever_the_server_answers_counts(
             str(OUR_SOCKET),
         )
         edge.says(heard, status)
-        pong = await asking
-        assert pong is not None and pong.status == int(status[:3])
+        reply = await asking
+        assert reply is not None and reply.status == int(status[:3])
 
     tell(ip, story)
 
 
-def test_what_kamailio_says_of_a_keep_alive_is_no_answer_to_it(ip: str) -> None:
+def test_keep_alive_timeout_of_kamailio_is_no_answer(ip: str) -> None:
     async def story(kamailio: KamailioClient, edge: Edge) -> None:
-        asking = asyncio.create_task(kamailio.keep_alive(WAY, 4))
+        asking = asyncio.create_task(kamailio.keep_alive(TARGET, 4))
         edge.says(await edge.hears(), "408 Request Timeout", source=None)
         assert await asking is None
-        silent = asyncio.create_task(kamailio.keep_alive(WAY, 0.1))
+        unanswered = asyncio.create_task(kamailio.keep_alive(TARGET, 0.1))
         await edge.hears()
-        assert await silent is None
+        assert await unanswered is None
 
     tell(ip, story)
 
 
-def test_no_answer_in_time_is_said_to_be_none(ip: str) -> None:
+def test_timeout_of_the_client_is_unanswered(ip: str) -> None:
     async def story(kamailio: KamailioClient, edge: Edge) -> None:
         unanswered = await asking(kamailio)
         assert isinstance(unanswered, Unanswered)
@@ -282,7 +280,7 @@ def test_no_answer_in_time_is_said_to_be_none(ip: str) -> None:
     tell(ip, story, answer_s=0.1)
 
 
-def test_two_requests_at_once_get_each_their_own_answer(ip: str) -> None:
+def test_requests_at_once_get_their_own_answers(ip: str) -> None:
     async def story(kamailio: KamailioClient, edge: Edge) -> None:
         one = asking(kamailio)
         first = await edge.hears()
@@ -300,8 +298,8 @@ def test_two_requests_at_once_get_each_their_own_answer(ip: str) -> None:
     tell(ip, story)
 
 
-def test_answers_that_come_at_once_are_all_heard(ip: str) -> None:
-    """While the agent is busy a cold start's answers pile up, and none may be lost."""
+def test_answers_at_once_are_all_received(ip: str) -> None:
+    """A busy agent reads the answers of a cold start late, and must lose none."""
 
     async def story(kamailio: KamailioClient, edge: Edge) -> None:
         call_ids = [f"call-{number}" for number in range(150)]
@@ -312,7 +310,9 @@ def test_answers_that_come_at_once_are_all_heard(ip: str) -> None:
             while call_id not in heard:
                 request = await edge.hears()
                 heard[request.headers["Call-ID"]] = request
-        for request in heard.values():  # in one turn of the loop: the agent reads none of them yet
+        for (
+            request
+        ) in heard.values():  # in one turn of the loop, so the agent reads none of them yet
             edge.says(request, "200 " + "long" * 250)
         assert all(isinstance(answer, Answered) for answer in await asyncio.gather(*answers))
 
@@ -320,7 +320,7 @@ def test_answers_that_come_at_once_are_all_heard(ip: str) -> None:
 
 
 async def kamailio_answers_now(kamailio: KamailioClient, edge: Edge) -> bool:
-    """Whether it lives, with the edge answering; passes over what was heard before."""
+    """Return the result of `lives`, which the edge answers; skip earlier requests."""
     asked = asyncio.create_task(kamailio.lives(STORY_S))
     while not asked.done():
         hearing = asyncio.create_task(edge.hears())
@@ -335,12 +335,12 @@ async def kamailio_answers_now(kamailio: KamailioClient, edge: Edge) -> bool:
     return await asked
 
 
-def test_kamailio_lives_when_it_answers_our_sealed_options(ip: str) -> None:
+def test_lives_sends_options_with_mac(ip: str) -> None:
     async def story(kamailio: KamailioClient, edge: Edge) -> None:
         asked = asyncio.create_task(kamailio.lives(STORY_S))
         heard = await edge.hears()
         assert heard.data.startswith(f"OPTIONS sip:{ip}:5062 SIP/2.0\r\n".encode())
-        assert heard.headers["X-Whence-Key"] == ipc_headers.request_mac(
+        assert heard.headers["X-Whence-Mac"] == ipc_headers.request_mac(
             KEY, "OPTIONS", heard.headers["Call-ID"], "1", "", ""
         )
         edge.says(heard, "200 OK", source=None)
@@ -349,7 +349,7 @@ def test_kamailio_lives_when_it_answers_our_sealed_options(ip: str) -> None:
     tell(ip, story)
 
 
-def test_a_kamailio_that_does_not_know_our_key_is_not_the_one_we_need(ip: str) -> None:
+def test_lives_is_false_after_a_403(ip: str) -> None:
     async def story(kamailio: KamailioClient, edge: Edge) -> None:
         asked = asyncio.create_task(kamailio.lives(STORY_S))
         edge.says(await edge.hears(), "403 Forbidden", source=None)
@@ -358,7 +358,7 @@ def test_a_kamailio_that_does_not_know_our_key_is_not_the_one_we_need(ip: str) -
     tell(ip, story)
 
 
-def test_where_nobody_listens_nobody_lives(ip: str) -> None:
+def test_lives_is_false_without_an_answer(ip: str) -> None:
     async def story(kamailio: KamailioClient, edge: Edge) -> None:
         edge.close()
         assert not await kamailio.lives(0.1)

@@ -1,4 +1,4 @@
-"""Who waits for a place, and for how long."""
+"""Test the limit of requests in flight."""
 
 import asyncio
 
@@ -19,7 +19,7 @@ async def _turn() -> None:
         await asyncio.sleep(0)
 
 
-def test_no_more_than_the_limit_hold_a_place() -> None:
+def test_limit_bounds_the_places() -> None:
     async def story() -> None:
         places, done, sat = ConcurrencyLimit(2, LONG_S), asyncio.Event(), list[str]()
         async with asyncio.TaskGroup() as group:
@@ -33,7 +33,7 @@ def test_no_more_than_the_limit_hold_a_place() -> None:
     asyncio.run(story())
 
 
-def test_who_takes_long_holds_up_nobody() -> None:
+def test_limit_frees_a_place_after_its_time() -> None:
     async def story() -> None:
         places, done, sat = ConcurrencyLimit(1, 0.01), asyncio.Event(), list[str]()
         async with asyncio.TaskGroup() as group:
@@ -47,7 +47,7 @@ def test_who_takes_long_holds_up_nobody() -> None:
     asyncio.run(story())
 
 
-def test_a_place_is_given_back_once() -> None:
+def test_limit_frees_a_place_only_once() -> None:
     async def story() -> None:
         places, done, sat = ConcurrencyLimit(1, 0.01), asyncio.Event(), list[str]()
         async with asyncio.TaskGroup() as group:
@@ -55,7 +55,7 @@ def test_a_place_is_given_back_once() -> None:
             await _turn()
             async with asyncio.timeout(PATIENCE_S), places.take():
                 done.set()
-                await silent  # gives nothing back: it has no place any more
+                await silent  # releases nothing: its place was freed before
                 last = group.create_task(_sit(places, done, sat, "last"))
                 await _turn()
                 assert sat == ["silent"]

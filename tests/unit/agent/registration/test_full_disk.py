@@ -1,4 +1,4 @@
-"""What is not written down has not happened, and is tried again."""
+"""Test steps that the directory cannot store."""
 
 import asyncio
 import sqlite3
@@ -24,7 +24,7 @@ REGISTRAR = TransportAddress.parse("udp:192.0.2.5:5060")
 
 
 class Granting:
-    """A registrar that grants whatever is asked for."""
+    """A registrar that grants every request."""
 
     def __init__(self) -> None:
         self.asked: list[Send] = []
@@ -54,7 +54,7 @@ async def until(registrations: RegistrationService, state: State) -> None:
     running.cancel()
 
 
-def test_a_step_that_cannot_be_written_sends_nothing_and_is_tried_again(tmp_path: Path) -> None:
+def test_step_on_a_full_disk_sends_nothing_and_is_retried(tmp_path: Path) -> None:
     directory = Directory(tmp_path / FILE)
     disk = sqlite3.connect(tmp_path / FILE, isolation_level=None)
     registrar = Granting()

@@ -1,4 +1,4 @@
-"""The history of a trunk: in the directory, in the API, told once; and lapses."""
+"""Test the history of a trunk in directory, API and log, and expired grants."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def fails(node: Node, times: int) -> None:
         await node.until(lambda before=before: node.of["acme"].failures > before)  # type: ignore[misc]
 
 
-def test_refreshes_are_no_events_also_not_the_first_after_a_restart(node: Node) -> None:
+def test_refresh_is_no_event_even_after_a_restart(node: Node) -> None:
     async def story() -> None:
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
@@ -47,7 +47,7 @@ def test_refreshes_are_no_events_also_not_the_first_after_a_restart(node: Node) 
     tell_of(story)
 
 
-def test_each_failure_is_kept_with_its_status_and_the_oldest_go(node: Node) -> None:
+def test_failures_are_stored_up_to_the_limit(node: Node) -> None:
     async def story() -> None:
         node.registrar.status = 403
         node.apply(ACME)
@@ -63,7 +63,7 @@ def test_each_failure_is_kept_with_its_status_and_the_oldest_go(node: Node) -> N
     tell_of(story)
 
 
-def test_one_trunks_history_does_not_push_out_anothers_and_goes_with_its_trunk(
+def test_history_is_separate_and_removed_with_its_trunk(
     node: Node,
 ) -> None:
     async def story() -> None:
@@ -81,7 +81,7 @@ def test_one_trunks_history_does_not_push_out_anothers_and_goes_with_its_trunk(
     tell_of(story)
 
 
-def test_orders_are_in_the_history(node: Node) -> None:
+def test_history_has_the_orders(node: Node) -> None:
     async def story() -> None:
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
@@ -102,10 +102,10 @@ def test_orders_are_in_the_history(node: Node) -> None:
     tell_of(story)
 
 
-# Lapses.
+# Expired grants.
 
 
-def test_a_lapse_is_told_once_when_the_grant_ends(
+def test_expired_is_logged_once_when_the_grant_ends(
     node: Node, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING, "whence.agent.registration.service")
@@ -124,16 +124,16 @@ def test_a_lapse_is_told_once_when_the_grant_ends(
         node.agent()
         node.apply(ACME)
         await node.until_quiet()
-        assert node.registrations.expirations == 0, "it was told before the restart"
+        assert node.registrations.expirations == 0, "it was counted before the restart"
         assert whats(node).count("expired") == 1
 
     tell_of(story)
     assert [r.getMessage() for r in caplog.records] == [
-        "trunk acme: expired: nothing is granted any more"
+        "trunk acme: expired: the grant ended without a refresh"
     ]
 
 
-def test_a_lapse_while_no_agent_ran_is_told_at_the_start(node: Node) -> None:
+def test_expired_without_an_agent_is_counted_at_the_start(node: Node) -> None:
     async def story() -> None:
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
@@ -146,7 +146,7 @@ def test_a_lapse_while_no_agent_ran_is_told_at_the_start(node: Node) -> None:
     tell_of(story)
 
 
-def test_a_shorter_grant_lapses_in_its_own_time(node: Node) -> None:
+def test_expired_of_a_shorter_grant_is_in_time(node: Node) -> None:
     async def story() -> None:
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
@@ -163,7 +163,7 @@ def test_a_shorter_grant_lapses_in_its_own_time(node: Node) -> None:
     tell_of(story)
 
 
-def test_a_refresh_in_time_and_an_order_are_no_lapse(node: Node) -> None:
+def test_expired_is_not_counted_after_refresh_or_order(node: Node) -> None:
     async def story() -> None:
         node.apply(ACME + BELL)
         await node.until_all(State.REGISTERED)
@@ -177,7 +177,7 @@ def test_a_refresh_in_time_and_an_order_are_no_lapse(node: Node) -> None:
     tell_of(story)
 
 
-def test_a_lapse_that_cannot_be_written_down_is_told_later_and_stops_nothing(node: Node) -> None:
+def test_expired_on_a_full_disk_is_counted_later(node: Node) -> None:
     async def story() -> None:
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
@@ -198,7 +198,7 @@ def test_a_lapse_that_cannot_be_written_down_is_told_later_and_stops_nothing(nod
 # The API.
 
 
-def test_the_api_tells_the_history_of_one_trunk(tell: Tell) -> None:
+def test_api_has_the_history_of_one_trunk(tell: Tell) -> None:
     async def story(agent: Agent) -> None:
         acme = await agent.get("/v1/trunks/acme")
         assert acme.pop("events") == [
@@ -216,23 +216,23 @@ def test_the_api_tells_the_history_of_one_trunk(tell: Tell) -> None:
     tell(story)
 
 
-def test_metrics_tell_lapses_the_nearest_end_and_what_is_under_way(tell: Tell) -> None:
+def test_metrics_have_expirations_and_next_expiry(tell: Tell) -> None:
     async def story(agent: Agent) -> None:
-        said = (await agent.ask("/metrics")).text.splitlines()
-        samples = dict(line.split() for line in said if re.match(r"\w+ \S+$", line))
+        lines = (await agent.ask("/metrics")).text.splitlines()
+        samples = dict(line.split() for line in lines if re.match(r"\w+ \S+$", line))
         next_expiry_at = float(samples["whence_registration_next_expiry_timestamp_seconds"])
         assert next_expiry_at == NOW + 3600
-        assert "whence_registration_expirations_total 0.0" in said
-        assert "whence_registrations_rate_limited 0.0" in said
-        assert "whence_registrations_in_flight 0.0" in said
-        assert not any("acme" in line for line in said), "no label a trunk"
+        assert "whence_registration_expirations_total 0.0" in lines
+        assert "whence_registrations_rate_limited 0.0" in lines
+        assert "whence_registrations_in_flight 0.0" in lines
+        assert not any("acme" in line for line in lines), "no trunk in a label"
 
         node = agent.node
         node.registrar.silent = True
         node.clock.now = NOW + 3600
         await node.until(lambda: node.registrations.expirations == 2)
-        said = (await agent.ask("/metrics")).text.splitlines()
-        assert "whence_registration_expirations_total 2.0" in said
-        assert not any(line.startswith("whence_registration_next") for line in said)
+        lines = (await agent.ask("/metrics")).text.splitlines()
+        assert "whence_registration_expirations_total 2.0" in lines
+        assert not any(line.startswith("whence_registration_next") for line in lines)
 
     tell(story)

@@ -1,4 +1,4 @@
-"""Keep-alives: who is asked, when, and what comes of it; with real registrations under them."""
+"""Test keep-alives with real registrations."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ ASKED = ACME + "keepalive = 30\n"
 
 
 class Server:
-    """The servers that granted: they answer OPTIONS with `status`, or nothing."""
+    """The servers that granted: they answer OPTIONS with `status`, or not at all."""
 
     def __init__(self) -> None:
         self.status: int | None = 200
         self.source = REGISTRAR
         self.asked: list[KeepAliveTarget] = []
 
-    async def keep_alive(self, way: KeepAliveTarget, within_s: float) -> OptionsReply | None:
+    async def keep_alive(self, target: KeepAliveTarget, within_s: float) -> OptionsReply | None:
         assert 0 < within_s <= 4
-        self.asked.append(way)
+        self.asked.append(target)
         return None if self.status is None else OptionsReply(self.status, self.source)
 
 
 class Kept:
-    """A node with keep-alives, which live as long as its registrations."""
+    """A node with keep-alives, which run together with its registrations."""
 
     def __init__(self, node: Node) -> None:
         self.node = node
@@ -52,7 +52,7 @@ class Kept:
                 await running
 
     async def interval(self) -> None:
-        """Let an interval pass, and what is due in it be done."""
+        """Let an interval pass, and run the work that is due in it."""
         self.node.clock.now += 30
         turns = iter(range(30))
         await self.until(lambda: next(turns, None) is None)
@@ -65,16 +65,19 @@ def kept(tmp_path: Path) -> Iterator[Kept]:
     node.directory.close()
 
 
-def test_who_wants_it_is_asked_about_once_an_interval_and_nobody_else(kept: Kept) -> None:
+def test_options_is_sent_each_interval_only_if_configured(kept: Kept) -> None:
     async def story() -> None:
         kept.node.apply(ASKED + BELL)
         await kept.node.until_all(State.REGISTERED)
         for asked in (1, 2, 3):
             await kept.interval()
             assert len(kept.server.asked) == asked
-        (way, *_) = kept.server.asked
-        assert way.account.aor == "sip:acct1@192.0.2.1"
-        assert (str(way.next_hop), str(way.socket)) == ("udp:192.0.2.1:5060", "udp:127.0.0.1:5060")
+        (target, *_) = kept.server.asked
+        assert target.account.aor == "sip:acct1@192.0.2.1"
+        assert (str(target.next_hop), str(target.socket)) == (
+            "udp:192.0.2.1:5060",
+            "udp:127.0.0.1:5060",
+        )
         assert kept.keepalives["bell"] is None
         stands = kept.keepalives["acme"]
         assert stands is not None and (stands.missed, stands.last_status) == (0, 200)
@@ -82,7 +85,7 @@ def test_who_wants_it_is_asked_about_once_an_interval_and_nobody_else(kept: Kept
     tell(story)
 
 
-def test_a_server_that_says_no_lives(kept: Kept) -> None:
+def test_options_with_error_status_counts_as_answered(kept: Kept) -> None:
     async def story() -> None:
         kept.server.status = 405
         kept.node.apply(ASKED)
@@ -95,7 +98,7 @@ def test_a_server_that_says_no_lives(kept: Kept) -> None:
     tell(story)
 
 
-def test_three_silences_bring_the_refresh_forward_once(kept: Kept) -> None:
+def test_refresh_is_sent_once_after_three_misses(kept: Kept) -> None:
     async def story() -> None:
         kept.node.apply(ASKED)
         await kept.node.until_all(State.REGISTERED)
@@ -112,7 +115,7 @@ def test_three_silences_bring_the_refresh_forward_once(kept: Kept) -> None:
     tell(story)
 
 
-def test_who_is_unregistered_paused_or_gone_is_asked_about_no_more(kept: Kept) -> None:
+def test_options_stop_with_unregister_or_removal(kept: Kept) -> None:
     async def story() -> None:
         kept.node.apply(ASKED + BELL + "keepalive = 30\n")
         await kept.node.until_all(State.REGISTERED)
@@ -127,7 +130,7 @@ def test_who_is_unregistered_paused_or_gone_is_asked_about_no_more(kept: Kept) -
     tell(story)
 
 
-def test_a_new_interval_counts_at_once_and_a_restart_goes_on(kept: Kept) -> None:
+def test_options_follow_a_new_interval_and_a_restart(kept: Kept) -> None:
     async def story() -> None:
         kept.node.apply(ACME)
         await kept.node.until_all(State.REGISTERED)
@@ -145,7 +148,7 @@ def test_a_new_interval_counts_at_once_and_a_restart_goes_on(kept: Kept) -> None
     tell(story)
 
 
-def test_while_a_register_is_in_flight_nobody_is_asked_and_nothing_is_missed(kept: Kept) -> None:
+def test_options_during_a_register_is_skipped(kept: Kept) -> None:
     async def story() -> None:
         kept.node.apply(ASKED)
         await kept.node.until_all(State.REGISTERED)
@@ -161,7 +164,9 @@ def test_while_a_register_is_in_flight_nobody_is_asked_and_nothing_is_missed(kep
 
 
 @pytest.mark.parametrize(("more", "counts"), [("", False), ('networks = ["192.0.2.66"]\n', True)])
-def test_an_answer_from_elsewhere_is_no_answer(kept: Kept, more: str, counts: bool) -> None:
+def test_options_answered_by_unexpected_source_is_a_miss(
+    kept: Kept, more: str, counts: bool
+) -> None:
     async def story() -> None:
         kept.node.apply(ASKED + more)
         await kept.node.until_all(State.REGISTERED)

@@ -1,4 +1,4 @@
-"""From whom the agent learns an address: the next hop, DNS, networks, or learn_from = "any"."""
+"""Test the sources that are learned: next hop, DNS, `networks`, `learn_from = "any"`."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def learned(node: Node) -> list[tuple[str, str]]:
 
 
 def explained(directory: Directory, source: TransportAddress, now: float) -> str:
-    """Return who came nearest to a call from there."""
+    """Return the nearest trunk to a call from `source`, as text."""
     request = Request(source, Uri("sip", "x", "198.51.100.1", None))
     evidence = directory.evidence(request, now)
     decision = identify(request, evidence, now)
     return str(nearest(request, decision, directory.neighbours(request, evidence), now))
 
 
-def test_an_impostors_answer_registers_and_teaches_nothing(node: Node) -> None:
+def test_grant_by_unexpected_source_is_an_alarm(node: Node) -> None:
     happened: list[tuple[str, HistoryEvent]] = []
 
     class Observer:
@@ -55,10 +55,10 @@ def test_an_impostors_answer_registers_and_teaches_nothing(node: Node) -> None:
         await node.until_all(State.REGISTERED)
         assert node.addresses == []
         assert node.of["acme"].registrar is None
-        told = [alarms.of_history(id_, event) for id_, event in happened]
-        (said,) = [one for one in told if one is not None]
-        assert (said.kind, said.trunk) == (alarms.AlarmKind.UNEXPECTED_REPLY, "acme")
-        assert str(IMPOSTOR) in said.message and f"udp:{HERE}:5060" in said.message
+        raised = [alarms.of_history(id_, event) for id_, event in happened]
+        (alarm,) = [one for one in raised if one is not None]
+        assert (alarm.kind, alarm.trunk) == (alarms.AlarmKind.UNEXPECTED_REPLY, "acme")
+        assert str(IMPOSTOR) in alarm.message and f"udp:{HERE}:5060" in alarm.message
         text = explained(node.directory, IMPOSTOR, NOW + 60)
         assert text.startswith(
             f"acme: a reply to its REGISTER came from {IMPOSTOR.ip} 1 min 0 s ago"
@@ -68,7 +68,7 @@ def test_an_impostors_answer_registers_and_teaches_nothing(node: Node) -> None:
     tell(story)
 
 
-def test_an_impostors_refresh_leaves_what_was_learned(node: Node) -> None:
+def test_refresh_by_unexpected_source_keeps_the_address(node: Node) -> None:
     async def story() -> None:
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
@@ -90,7 +90,7 @@ def test_an_impostors_refresh_leaves_what_was_learned(node: Node) -> None:
 
 
 @pytest.mark.parametrize("name", ["registrar", "proxy"])
-def test_an_answer_from_an_address_that_dns_names_is_learned(node: Node, name: str) -> None:
+def test_grant_by_address_in_dns_is_learned(node: Node, name: str) -> None:
     async def story() -> None:
         node.resolver = Dns(
             (
@@ -111,7 +111,7 @@ def test_an_answer_from_an_address_that_dns_names_is_learned(node: Node, name: s
     tell(story)
 
 
-def test_dns_that_is_silent_permits_nobody_else(node: Node) -> None:
+def test_grant_by_address_not_in_dns_learns_nothing(node: Node) -> None:
     async def story() -> None:
         dns = Dns((TransportAddress.parse(f"udp:{HERE}:5060"),))
         node.resolver = dns
@@ -136,7 +136,7 @@ WITH_PORT = f'networks = [{{network = "{IMPOSTOR.ip}", port = 5060}}]\n'
         (WITH_PORT, "networks", True),
     ],
 )
-def test_what_the_file_permits_is_learned_and_ends_with_it(
+def test_source_permitted_by_settings_ends_with_them(
     node: Node, more: str, ground: str, exact: bool
 ) -> None:
     async def story() -> None:
@@ -153,16 +153,16 @@ def test_what_the_file_permits_is_learned_and_ends_with_it(
         assert len(node.registrar.asked) == asked, "nothing changed"
         node.apply(ACME)
         assert node.addresses == []
-        assert not node.of["acme"].stands(node.clock.now)
+        assert not node.of["acme"].admits(node.clock.now)
         await node.until(lambda: node.of["acme"].unexpected == IMPOSTOR)
         assert node.addresses == []
-        node.apply(ACME + more)  # and back: it registers at once, and counts
+        node.apply(ACME + more)  # permitted again: it registers at once, and is learned
         await node.until(lambda: bool(learned(node)))
 
     tell(story)
 
 
-def test_what_a_file_permits_no_more_ends_at_a_restart(node: Node) -> None:
+def test_source_no_longer_permitted_ends_at_a_restart(node: Node) -> None:
     async def story() -> None:
         node.registrar.accepts_at = IMPOSTOR
         node.apply(ACME + 'learn_from = "any"\n')
@@ -170,13 +170,13 @@ def test_what_a_file_permits_no_more_ends_at_a_restart(node: Node) -> None:
         node.agent()
         node.apply(ACME)
         assert node.addresses == []
-        assert not node.of["acme"].stands(node.clock.now)
+        assert not node.of["acme"].admits(node.clock.now)
         assert node.of["acme"].next_at == node.clock.now
 
     tell(story)
 
 
-def test_replies_that_taught_nothing_are_bounded_and_swept(node: Node) -> None:
+def test_ignored_replies_are_bounded_and_removed(node: Node) -> None:
     install(node.directory, node.settings(ACME), NOW)
     for i in range(3 * IGNORED_LIMIT):
         source = TransportAddress.parse(f"udp:192.0.2.{100 + i}:5060")
@@ -191,7 +191,7 @@ def test_replies_that_taught_nothing_are_bounded_and_swept(node: Node) -> None:
     assert "a reply to its REGISTER" not in explained(node.directory, newest, NOW + 60)
 
 
-def test_an_unknown_learn_from_is_a_fault_of_the_file(node: Node) -> None:
+def test_learn_from_unknown_value_is_a_fault(node: Node) -> None:
     with pytest.raises(ConfigError) as error:
         node.settings(ACME + f"learn_from = {json.dumps('all')}\n")
     assert "learn_from" in str(error.value.faults)

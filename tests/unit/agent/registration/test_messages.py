@@ -1,4 +1,4 @@
-"""SIP text at the border: our requests written, replies read."""
+"""Test SIP text: requests that the agent writes, replies that it reads."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def reply(*headers: str, status: str = "200 OK") -> bytes:
 
 
 def contacts(*headers: str) -> list[tuple[str, str, int | None]]:
-    """(user, host, expires) of each contact read."""
+    """Return (user, host, expires) of each parsed Contact."""
     return [(c.uri.user, c.uri.host, c.expires_s) for c in read(reply(*headers)).reply.contacts]
 
 
-# Written.
+# Requests.
 
 
-def test_a_register_has_these_lines_and_no_others() -> None:
+def test_register_has_exactly_these_lines() -> None:
     written = register(ACCOUNT, SEND, "call-1", VIA, ["X-Whence-Socket: udp:198.51.100.1:5060"])
     assert written.decode().split("\r\n") == [
         "REGISTER sip:provider.example SIP/2.0",
@@ -79,12 +79,12 @@ def test_a_register_has_these_lines_and_no_others() -> None:
     ]
 
 
-def test_credentials_stand_in_the_header_that_was_asked_for() -> None:
+def test_credentials_are_in_the_requested_header() -> None:
     send = replace(SEND, authorizations=(("Proxy-Authorization", "Digest x"),))
     assert b"\r\nProxy-Authorization: Digest x\r\n" in register(ACCOUNT, send, "c", VIA, [])
 
 
-def test_an_ipv6_contact_stands_in_brackets_with_its_transport() -> None:
+def test_contact_with_ipv6_has_brackets_and_transport() -> None:
     account = replace(
         ACCOUNT, contact=Uri("sip", "token1", "2001:db8::1", 5060, {"transport": "tcp"})
     )
@@ -92,22 +92,22 @@ def test_an_ipv6_contact_stands_in_brackets_with_its_transport() -> None:
     assert b"\r\nContact: <sip:token1@[2001:db8::1]:5060;transport=tcp>;expires=3600\r\n" in written
 
 
-def test_an_unregistering_asks_for_no_time() -> None:
+def test_register_that_unregisters_has_expires_0() -> None:
     written = register(ACCOUNT, replace(SEND, expires_s=0), "c", VIA, [])
     assert b";expires=0\r\nExpires: 0\r\n" in written
 
 
-def test_an_options_goes_no_further_than_the_edge() -> None:
-    lines = options("sip:127.0.0.1:5062", "call-1", 1, VIA, ["X-Whence-Key: k"]).decode()
+def test_options_to_the_edge_has_max_forwards_1() -> None:
+    lines = options("sip:127.0.0.1:5062", "call-1", 1, VIA, ["X-Whence-Mac: k"]).decode()
     assert lines.startswith("OPTIONS sip:127.0.0.1:5062 SIP/2.0\r\n")
     assert "\r\nMax-Forwards: 1\r\n" in lines
     assert lines.endswith("\r\n\r\n")
 
 
-# Read.
+# Replies.
 
 
-def test_a_reply_is_read_with_all_that_matters() -> None:
+def test_read_reply_has_all_fields() -> None:
     received = read(
         reply(
             "Contact: <sip:token1@198.51.100.1:5060>;expires=120",
@@ -115,7 +115,7 @@ def test_a_reply_is_read_with_all_that_matters() -> None:
             "Min-Expires: 60",
             "Retry-After: 5 (busy);duration=10",
             "X-Whence-Source: udp:192.0.2.1:5060",
-            "X-Whence-Key: mac",
+            "X-Whence-Mac: mac",
         )
     )
     assert received == Received(
@@ -138,7 +138,7 @@ def test_a_reply_is_read_with_all_that_matters() -> None:
     )
 
 
-def test_compact_and_folded_headers_are_the_same_headers() -> None:
+def test_read_accepts_compact_and_folded_headers() -> None:
     data = (
         b"SIP/2.0 200 OK\r\nv: SIP/2.0/UDP 127.0.0.1;branch=z9hG4bKabc\r\ni: call-1\r\n"
         b"CSeq: 7\r\n REGISTER\r\nm: <sip:token1@h>;expires=9\r\nl: 0\r\n\r\n"
@@ -170,19 +170,19 @@ def test_compact_and_folded_headers_are_the_same_headers() -> None:
         (['Contact: "Al, \\"x\\" <sip:m@evil>" <sip:a@h>;expires=5'], [("a", "h", 5)]),
         (['Contact: "<sip:m@evil>" <sip:a@h>, <sip:b@h>'], [("a", "h", None), ("b", "h", None)]),
         (["Contact: Al <sip:a@h>;expires=5"], [("a", "h", 5)]),
-        # What cannot be read is listed all the same, and is not ours.
+        # An unreadable Contact is in the list, and is not ours.
         (["Contact: *"], [("", "", None)]),
         (["Contact: <sip:a@b@c>"], [("", "", None)]),
         (["Contact:"], []),
     ],
 )
-def test_contacts_are_read_as_registrars_write_them(
+def test_read_contacts_in_the_forms_of_registrars(
     headers: list[str], found: list[tuple[str, str, int | None]]
 ) -> None:
     assert contacts(*headers) == found
 
 
-def test_a_time_beyond_all_measure_is_cut_and_one_that_is_no_number_ignored() -> None:
+def test_read_limits_huge_times_and_ignores_bad_ones() -> None:
     received = read(reply("Expires: 99999999999999999999", "Min-Expires: soon", "Retry-After: -5"))
     assert received.reply.expires_s == 2**31
     assert received.reply.min_expires_s is None
@@ -195,7 +195,7 @@ MD5 = Challenge("r", "n1", "MD5", ("auth",))
 SHA = Challenge("r", "n2", "SHA-256", ("auth",))
 
 
-def test_several_challenges_in_one_header_are_all_read() -> None:
+def test_read_several_challenges_in_one_header() -> None:
     text = (
         'Digest realm="r", nonce="n2", algorithm=SHA-256, qop="auth", '
         'Digest realm="r", nonce="n1", algorithm=MD5, qop="auth"'
@@ -203,7 +203,7 @@ def test_several_challenges_in_one_header_are_all_read() -> None:
     assert challenges(text, proxy=False) == [SHA, MD5]
 
 
-def test_several_challenges_in_several_headers_are_all_read() -> None:
+def test_read_several_challenges_in_several_headers() -> None:
     received = read(
         reply(
             'WWW-Authenticate: Digest realm="r",nonce="n1",algorithm=MD5,qop="auth"',
@@ -215,14 +215,14 @@ def test_several_challenges_in_several_headers_are_all_read() -> None:
     assert received.reply.challenges == (MD5, SHA, replace(SHA, proxy=True))
 
 
-def test_other_schemes_are_passed_over_and_hide_no_digest() -> None:
+def test_read_skips_other_schemes_before_digest() -> None:
     digest = 'Digest realm="r", nonce="n1", algorithm=MD5, qop="auth"'
     assert challenges(f'Basic realm="x", {digest}', proxy=False) == [MD5]
     assert challenges(f'{digest}, Bearer realm="x", error="y"', proxy=False) == [MD5]
 
 
 @pytest.mark.parametrize("scheme", ["Negotiate", "NTLM", "Digest", 'Basic realm="x"', ""])
-def test_a_challenge_that_is_none_does_not_spoil_the_reply(scheme: str) -> None:
+def test_read_reply_with_invalid_challenge_succeeds(scheme: str) -> None:
     received = read(
         reply(
             f"WWW-Authenticate: {scheme}",
@@ -258,7 +258,7 @@ def test_a_challenge_that_is_none_does_not_spoil_the_reply(scheme: str) -> None:
         ('Digest realm="r", nonce="n", algorithm="MD5"', Challenge("r", "n")),
     ],
 )
-def test_a_challenge_is_read_as_it_is_quoted(text: str, found: Challenge) -> None:
+def test_read_challenge_with_quoted_values(text: str, found: Challenge) -> None:
     assert challenges(text, proxy=False) == [found]
 
 
@@ -273,7 +273,7 @@ def test_a_challenge_is_read_as_it_is_quoted(text: str, found: Challenge) -> Non
         " " * 60_000 + "x=1",
     ],
 )
-def test_a_long_challenge_costs_a_moment_and_is_none(long: str) -> None:
+def test_read_long_challenge_is_fast_and_empty(long: str) -> None:
     data = reply(f'WWW-Authenticate: Digest realm="r", {long}', status="401 Unauthorized")
     began = time.process_time()
     assert read(data).reply.challenges == ()
@@ -283,19 +283,19 @@ def test_a_long_challenge_costs_a_moment_and_is_none(long: str) -> None:
 # The source header.
 
 
-def test_a_stamp_that_stands_there_twice_counts_as_none() -> None:
+def test_read_source_header_twice_is_empty() -> None:
     received = read(
         reply(
             "X-Whence-Source: udp:192.0.2.66:5060",
             "X-Whence-Source: udp:192.0.2.1:5060",
-            "X-Whence-Key: one",
-            "X-Whence-Key: two",
+            "X-Whence-Mac: one",
+            "X-Whence-Mac: two",
         )
     )
     assert (received.source, received.mac) == ("", "")
 
 
-# Whatever else comes.
+# Invalid input.
 
 
 @pytest.mark.parametrize(
@@ -315,17 +315,17 @@ def test_a_stamp_that_stands_there_twice_counts_as_none() -> None:
         reply(*["X: y"] * 300),
     ],
 )
-def test_what_is_no_reply_is_unreadable(data: bytes) -> None:
+def test_read_of_other_datagrams_raises(data: bytes) -> None:
     with pytest.raises(InvalidReplyError):
         read(data)
 
 
-def test_bytes_that_are_not_utf_8_spoil_only_their_own_header() -> None:
+def test_read_bytes_not_utf_8_affect_only_their_header() -> None:
     data = reply("Contact: <sip:token1@h>;expires=5", "Server: X").replace(b"Server: X", b"X: \xff")
     assert read(data).reply.contacts[0].expires_s == 5
 
 
-def test_the_reason_is_printable_and_short() -> None:
+def test_read_reason_phrase_is_printable_and_short() -> None:
     received = read(reply(status="403 " + "No\x1b[31m\x07 " + "x" * 500))
     assert received.reply.reason.startswith("No[31m x")
     assert len(received.reply.reason) == 200
@@ -333,7 +333,7 @@ def test_the_reason_is_printable_and_short() -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=300))
-def test_no_bytes_raise_anything_but_unreadable(data: bytes) -> None:
+def test_read_any_bytes_raises_only_invalid_reply(data: bytes) -> None:
     for message in (data, b"SIP/2.0 200 OK\r\n" + data):
         try:
             read(message)
@@ -362,7 +362,7 @@ PIECES = st.sampled_from([*'<>"\\,;= \t\0', *WORDS.split()])
         st.tuples(st.sampled_from(HEADERS), st.lists(PIECES, max_size=12).map("".join)), max_size=8
     )
 )
-def test_no_headers_raise_anything_but_unreadable(headers: list[tuple[str, str]]) -> None:
+def test_read_any_headers_raises_only_invalid_reply(headers: list[tuple[str, str]]) -> None:
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
     try:
         received = read(f"SIP/2.0 200 OK\r\n{lines}\r\n".encode())
@@ -372,8 +372,8 @@ def test_no_headers_raise_anything_but_unreadable(headers: list[tuple[str, str]]
 
 
 @given(st.text(st.sampled_from('ab\r\n:"'), max_size=20))
-def test_no_challenge_brings_a_line_of_its_own_into_a_register(value: str) -> None:
-    """What a registrar writes comes back in the Authorization: as a value, not as a header."""
+def test_register_from_any_challenge_has_no_extra_line(value: str) -> None:
+    """Values of a challenge are copied into Authorization; they must not add a header."""
     data = reply(f'WWW-Authenticate: Digest realm="{value}", nonce="{value}", opaque="{value}"')
     try:
         found = read(data).reply.challenges
@@ -386,8 +386,8 @@ def test_no_challenge_brings_a_line_of_its_own_into_a_register(value: str) -> No
 
 @pytest.mark.parametrize("field", ["realm", "nonce", "opaque", "algorithm"])
 @pytest.mark.parametrize("bad", ["\x00", "\r", "\x1b[31m", "\x85", "\u2028", "\u202e", "\udcff"])
-def test_a_challenge_with_characters_that_a_terminal_obeys_is_none(field: str, bad: str) -> None:
-    """What is in it goes into a header of ours, the log and the API."""
+def test_read_challenge_with_control_characters_is_empty(field: str, bad: str) -> None:
+    """Its values are copied into a header of ours, the log and the API."""
     fields = {"realm": "r", "nonce": "n", "opaque": "o", "algorithm": "MD5"}
     text = ", ".join(f'{name}="{value}"' for name, value in fields.items())
     assert len(challenges(f"Digest {text}", proxy=False)) == 1
@@ -396,7 +396,7 @@ def test_a_challenge_with_characters_that_a_terminal_obeys_is_none(field: str, b
     assert challenges(f"Digest {text}", proxy=False) == []
 
 
-def test_a_tab_in_a_challenge_is_a_space() -> None:
+def test_read_tab_in_a_challenge_is_a_space() -> None:
     (found,) = challenges('Digest\trealm="r",\tnonce="n"', proxy=False)
     assert (found.realm, found.nonce) == ("r", "n")
 
@@ -405,7 +405,7 @@ INFO = 'nextnonce="a, b", qop=auth, rspauth="6629", cnonce="0a\\"4f", nc=0000000
 
 
 @pytest.mark.parametrize("proxy", [False, True])
-def test_what_a_reply_proves_is_read(proxy: bool) -> None:
+def test_read_rspauth_of_a_reply(proxy: bool) -> None:
     (info,) = authentication_infos([INFO], proxy=proxy)
     assert info == AuthenticationInfo("6629", '0a"4f', "00000001", "auth", proxy)
 
@@ -413,10 +413,10 @@ def test_what_a_reply_proves_is_read(proxy: bool) -> None:
 @pytest.mark.parametrize(
     "values", [[], [""], ["qop=auth"], ["rspauth"], ["x" * 3000], ["rspauth=\0"]]
 )
-def test_a_reply_that_proves_nothing_has_no_proof(values: list[str]) -> None:
+def test_read_reply_without_rspauth_has_no_proof(values: list[str]) -> None:
     assert authentication_infos(values, proxy=False) == []
 
 
-def test_of_two_proofs_in_one_reply_the_first_counts() -> None:
+def test_read_two_rspauths_takes_the_first() -> None:
     (info,) = authentication_infos(["rspauth=1, RSPAUTH=2", "rspauth=3"], proxy=False)
     assert info.rspauth == "1"

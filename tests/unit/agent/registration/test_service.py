@@ -1,4 +1,4 @@
-"""Keeping trunks registered: settings, restarts and stops, with a real directory on disk."""
+"""Test the registration service with a real directory: reloads, restarts and stops."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from whence.store.directory import FILE, Directory
 GRACE_S = 32
 
 
-def test_each_trunk_is_registered_at_once_with_its_token_from_our_socket(node: Node) -> None:
+def test_trunks_register_at_once_with_their_tokens(node: Node) -> None:
     async def story() -> None:
         node.apply(ACME + BELL)
         await node.until_all(State.REGISTERED)
@@ -38,7 +38,7 @@ def test_each_trunk_is_registered_at_once_with_its_token_from_our_socket(node: N
     tell(story)
 
 
-def test_what_is_learned_stands_until_the_grant_ends_and_the_grace_is_over(node: Node) -> None:
+def test_learned_address_ends_with_grant_and_grace(node: Node) -> None:
     async def story() -> None:
         node.registrar.grants_s = 120
         node.apply(ACME)
@@ -49,14 +49,14 @@ def test_what_is_learned_stands_until_the_grant_ends_and_the_grace_is_over(node:
     tell(story)
 
 
-def test_the_learned_address_is_written_before_anybody_hears_of_it(node: Node) -> None:
+def test_learned_address_is_stored_before_it_is_logged(node: Node) -> None:
     reader = Directory(node.folder / FILE)
-    known_when_told: list[list[str]] = []
+    stored_when_logged: list[list[str]] = []
 
     class Listener(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             if "registered by" in record.getMessage():
-                known_when_told.append([id_ for id_, _ in reader.addresses()])
+                stored_when_logged.append([id_ for id_, _ in reader.addresses()])
 
     listener, log = Listener(), logging.getLogger("whence.agent.registration.service")
     log.addHandler(listener)
@@ -65,7 +65,7 @@ def test_the_learned_address_is_written_before_anybody_hears_of_it(node: Node) -
     async def story() -> None:
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
-        assert known_when_told == [["acme"]]
+        assert stored_when_logged == [["acme"]]
 
     try:
         tell(story)
@@ -75,7 +75,7 @@ def test_the_learned_address_is_written_before_anybody_hears_of_it(node: Node) -
         reader.close()
 
 
-def test_a_refresh_comes_in_its_time_with_the_same_call_id_and_the_next_cseq(node: Node) -> None:
+def test_refresh_is_sent_in_time_with_the_next_cseq(node: Node) -> None:
     async def story() -> None:
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
@@ -92,10 +92,10 @@ def test_a_refresh_comes_in_its_time_with_the_same_call_id_and_the_next_cseq(nod
     tell(story)
 
 
-# A new file.
+# Reloads.
 
 
-def test_a_trunk_that_comes_is_registered_and_the_others_are_left_alone(node: Node) -> None:
+def test_trunk_added_registers_without_the_others(node: Node) -> None:
     async def story() -> None:
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
@@ -107,14 +107,14 @@ def test_a_trunk_that_comes_is_registered_and_the_others_are_left_alone(node: No
     tell(story)
 
 
-def test_a_trunk_that_goes_loses_its_addresses_at_once_and_is_unregistered(node: Node) -> None:
+def test_trunk_removed_loses_addresses_and_is_unregistered(node: Node) -> None:
     async def story() -> None:
         node.apply(ACME + BELL)
         await node.until_all(State.REGISTERED)
         node.registrar.taken()
         node.apply(BELL)
         assert [id_ for id_, *_ in node.addresses] == ["bell"]
-        assert node.registrar.asked == [], "it ends before the registrar has heard of it"
+        assert node.registrar.asked == [], "it ends before the registrar is asked"
         await node.until(lambda: node.registrar.asked != [])
         (asked,) = node.registrar.taken()
         assert asked.unregisters
@@ -128,7 +128,7 @@ def test_a_trunk_that_goes_loses_its_addresses_at_once_and_is_unregistered(node:
     tell(story)
 
 
-def test_a_grant_to_a_trunk_that_has_gone_meanwhile_teaches_nothing(node: Node) -> None:
+def test_grant_to_removed_trunk_learns_nothing(node: Node) -> None:
     async def story() -> None:
         node.registrar.open = asyncio.Event()
         node.apply(ACME)
@@ -145,7 +145,7 @@ def test_a_grant_to_a_trunk_that_has_gone_meanwhile_teaches_nothing(node: Node) 
     tell(story)
 
 
-def test_new_credentials_register_at_once_also_after_wrong_ones(node: Node) -> None:
+def test_credentials_changed_register_at_once(node: Node) -> None:
     async def story() -> None:
         node.registrar.status = 401
         node.apply(ACME)
@@ -154,7 +154,7 @@ def test_new_credentials_register_at_once_also_after_wrong_ones(node: Node) -> N
         node.registrar.status = 200
         node.apply(ACME)
         await node.until_quiet()
-        assert node.registrar.taken() == [], "the same file again is no change"
+        assert node.registrar.taken() == [], "the same file is no change"
         node.apply(ACME.replace("hunter2", "right"))
         await node.until_all(State.REGISTERED)
         (asked,) = node.registrar.taken()
@@ -164,7 +164,7 @@ def test_new_credentials_register_at_once_also_after_wrong_ones(node: Node) -> N
 
 
 @pytest.mark.parametrize("change", ['numbers = ["+44201"]', 'target = "sip:other@192.0.2.9"'])
-def test_a_new_target_or_number_sends_nothing_to_the_registrar(node: Node, change: str) -> None:
+def test_target_or_number_changed_sends_nothing(node: Node, change: str) -> None:
     async def story() -> None:
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
@@ -178,7 +178,7 @@ def test_a_new_target_or_number_sends_nothing_to_the_registrar(node: Node, chang
     tell(story)
 
 
-def test_a_disabled_trunk_is_unregistered_and_one_enabled_again_registers(node: Node) -> None:
+def test_trunk_disabled_unregisters_and_enabled_registers(node: Node) -> None:
     async def story() -> None:
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
@@ -195,8 +195,8 @@ def test_a_disabled_trunk_is_unregistered_and_one_enabled_again_registers(node: 
     tell(story)
 
 
-def test_a_trunk_disabled_and_enabled_at_once_stays_registered(node: Node) -> None:
-    """Two new files in a row, the second before anything came of the first."""
+def test_trunk_disabled_and_enabled_stays_registered(node: Node) -> None:
+    """Two reloads in a row, the second before the result of the first."""
 
     async def story() -> None:
         node.apply(ACME)
@@ -210,7 +210,7 @@ def test_a_trunk_disabled_and_enabled_at_once_stays_registered(node: Node) -> No
     tell(story)
 
 
-def test_a_new_file_sends_nothing_for_a_trunk_on_another_socket(node: Node) -> None:
+def test_reload_sends_nothing_for_a_trunk_on_another_socket(node: Node) -> None:
     async def story() -> None:
         two = '[edge]\nlisten = ["udp:127.0.0.1:5060", "udp:[::1]:5060"]\n'
         six = two + ACME.replace("sip:192.0.2.1", "sip:[2001:db8::1]")
@@ -225,10 +225,10 @@ def test_a_new_file_sends_nothing_for_a_trunk_on_another_socket(node: Node) -> N
     tell(story)
 
 
-def test_what_is_unregistered_and_what_is_registered_anew_do_not_share_a_contact(
+def test_contact_after_new_proxy_has_another_token(
     node: Node,
 ) -> None:
-    """The same account by another proxy: its registrar may see the two in any order."""
+    """The registrar may receive the two REGISTERs of the account in any order."""
 
     async def story() -> None:
         node.apply(ACME)
@@ -245,7 +245,7 @@ def test_what_is_unregistered_and_what_is_registered_anew_do_not_share_a_contact
     tell(story)
 
 
-def test_another_account_is_another_registration(node: Node) -> None:
+def test_account_changed_is_another_registration(node: Node) -> None:
     async def story() -> None:
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
@@ -263,8 +263,8 @@ def test_another_account_is_another_registration(node: Node) -> None:
     tell(story)
 
 
-def test_another_account_that_cannot_be_written_down_changes_nothing(node: Node) -> None:
-    """The disk is full as the file is read: the trunk stays, and goes on being refreshed."""
+def test_account_changed_on_a_full_disk_changes_nothing(node: Node) -> None:
+    """The trunk stays, and its refreshes go on."""
 
     async def story() -> None:
         node.apply(ACME)
@@ -285,7 +285,7 @@ def test_another_account_that_cannot_be_written_down_changes_nothing(node: Node)
 # Restarts.
 
 
-def test_after_a_restart_what_is_still_granted_is_not_asked_for_again(node: Node) -> None:
+def test_restart_with_a_valid_grant_sends_no_register(node: Node) -> None:
     async def story() -> None:
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
@@ -307,10 +307,10 @@ def test_after_a_restart_what_is_still_granted_is_not_asked_for_again(node: Node
     tell(story)
 
 
-def test_after_a_restart_in_which_dns_is_silent_the_server_that_granted_is_asked(
+def test_restart_without_dns_refreshes_at_the_server(
     node: Node,
 ) -> None:
-    """What DNS said before is gone with the agent that had asked; who granted is written down."""
+    """The DNS cache is lost; the directory has the server that granted."""
 
     async def story() -> None:
         node.apply(ACME)
@@ -326,10 +326,10 @@ def test_after_a_restart_in_which_dns_is_silent_the_server_that_granted_is_asked
     tell(story)
 
 
-def test_a_registrar_that_nobody_finds_holds_up_no_other(
+def test_registrar_without_dns_answer_delays_no_other(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many trunks there are at it: they wait for one another, and nobody for them."""
+    """Its trunks wait for one another; trunks of other registrars do not wait for them."""
     monkeypatch.setattr(scheduler, "BEGUN_LIMIT", 4)
     monkeypatch.setattr(scheduler, "BEGUN_AT_REGISTRAR", 2)
 
@@ -352,7 +352,7 @@ def test_a_registrar_that_nobody_finds_holds_up_no_other(
     tell(story)
 
 
-def test_who_finds_no_room_again_and_again_comes_in_when_there_is_some(
+def test_attempts_above_the_limit_start_when_others_end(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scheduler, "BEGUN_AT_REGISTRAR", 2)
@@ -374,8 +374,8 @@ def test_who_finds_no_room_again_and_again_comes_in_when_there_is_some(
     tell(story)
 
 
-def test_what_a_new_file_unregisters_keeps_the_pace_of_its_registrar(node: Node) -> None:
-    """Else a file of other trunks would be a flood of un-REGISTERs."""
+def test_unregistering_by_reload_keeps_the_rate_limit(node: Node) -> None:
+    """A file with other trunks must not cause a flood of un-REGISTERs."""
 
     async def story() -> None:
         limits = "[registration]\nrate_per_registrar = 10\n"
@@ -387,14 +387,14 @@ def test_what_a_new_file_unregisters_keeps_the_pace_of_its_registrar(node: Node)
         node.apply(limits)
         await node.until(lambda: len(node.registrar.asked) == 15)
         assert all(asked.unregisters for asked in node.registrar.taken())
-        # Ten may go at once, the last of the others half a second later.
+        # Ten are sent at once, the last of the others half a second later.
         assert time.monotonic() - began >= 0.4
 
     tell(story)
 
 
-def test_what_is_due_while_the_agent_stops_is_not_asked_for(node: Node) -> None:
-    """It would be granted, and left so."""
+def test_stop_sends_no_register_for_a_due_trunk(node: Node) -> None:
+    """It would be granted, and stay so."""
 
     async def story() -> None:
         answered = asyncio.Event()
@@ -411,7 +411,7 @@ def test_what_is_due_while_the_agent_stops_is_not_asked_for(node: Node) -> None:
     tell(story)
 
 
-def test_after_a_restart_a_request_that_was_in_flight_is_sent_anew_with_the_next_cseq(
+def test_restart_sends_a_lost_request_with_the_next_cseq(
     node: Node,
 ) -> None:
     async def story() -> None:
@@ -429,7 +429,7 @@ def test_after_a_restart_a_request_that_was_in_flight_is_sent_anew_with_the_next
     tell(story)
 
 
-def test_a_restart_does_not_try_wrong_credentials_sooner_nor_forget_how_often(node: Node) -> None:
+def test_restart_keeps_the_wait_for_wrong_credentials(node: Node) -> None:
     async def story() -> None:
         node.registrar.status = 401
         waits = []
@@ -451,7 +451,7 @@ def test_a_restart_does_not_try_wrong_credentials_sooner_nor_forget_how_often(no
     tell(story)
 
 
-def test_a_clean_stop_does_not_shorten_a_wait_either(node: Node) -> None:
+def test_stop_shortens_no_wait(node: Node) -> None:
     async def story() -> None:
         node.registrar.status = 401
         node.apply(ACME)
@@ -477,9 +477,7 @@ def test_a_clean_stop_does_not_shorten_a_wait_either(node: Node) -> None:
         ('password = "hunter2"', f'ha1 = {{md5 = "{"0" * 32}"}}'),
     ],
 )
-def test_new_credentials_that_came_with_a_restart_are_tried_at_once(
-    node: Node, was: str, is_now: str
-) -> None:
+def test_restart_with_new_credentials_registers_at_once(node: Node, was: str, is_now: str) -> None:
     async def story() -> None:
         node.registrar.status = 401
         node.apply(ACME + BELL)
@@ -496,7 +494,7 @@ def test_new_credentials_that_came_with_a_restart_are_tried_at_once(
     tell(story)
 
 
-def test_what_the_operator_unregisters_is_unregistered_though_the_agent_dies_meanwhile(
+def test_restart_sends_a_lost_unregister(
     node: Node,
 ) -> None:
     async def story() -> None:
@@ -517,7 +515,7 @@ def test_what_the_operator_unregisters_is_unregistered_though_the_agent_dies_mea
     tell(story)
 
 
-def test_another_account_in_the_file_after_a_restart_begins_anew(node: Node) -> None:
+def test_restart_with_another_account_starts_a_new_call_id(node: Node) -> None:
     async def story() -> None:
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
@@ -533,7 +531,7 @@ def test_another_account_in_the_file_after_a_restart_begins_anew(node: Node) -> 
     tell(story)
 
 
-def test_a_trunk_that_went_while_no_agent_ran_leaves_no_address(node: Node) -> None:
+def test_trunk_removed_without_an_agent_leaves_no_address(node: Node) -> None:
     async def story() -> None:
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
@@ -545,37 +543,37 @@ def test_a_trunk_that_went_while_no_agent_ran_leaves_no_address(node: Node) -> N
     tell(story)
 
 
-def test_who_watches_hears_of_each_step_that_is_written_down_and_of_who_is_gone(
+def test_observers_get_each_stored_step_and_removal(
     node: Node,
 ) -> None:
-    heard: list[tuple[str, State | None]] = []
+    calls: list[tuple[str, State | None]] = []
 
     class Watcher:
         def changed(self, trunk: TrunkSettings, registration: Registration) -> None:
             written = node.directory.registrations().get(trunk.id)
             assert registration.state is State.NEW or written is not None
             assert written is None or written.registration.state is registration.state
-            heard.append((trunk.id, registration.state))
+            calls.append((trunk.id, registration.state))
 
         def gone(self, trunk_id: str) -> None:
-            heard.append((trunk_id, None))
+            calls.append((trunk_id, None))
 
     async def story() -> None:
         node.observers.append(Watcher())
         node.agent()
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
-        assert heard == [("acme", s) for s in (State.NEW, State.REGISTERING, State.REGISTERED)]
-        heard.clear()
+        assert calls == [("acme", s) for s in (State.NEW, State.REGISTERING, State.REGISTERED)]
+        calls.clear()
         node.apply(BELL)
         await node.until_all(State.REGISTERED)
-        assert heard[0] == ("acme", None)
-        assert {trunk_id for trunk_id, _ in heard[1:]} == {"bell"}
+        assert calls[0] == ("acme", None)
+        assert {trunk_id for trunk_id, _ in calls[1:]} == {"bell"}
 
     tell(story)
 
 
-def test_a_change_at_the_very_moment_of_a_slot_is_no_trouble(node: Node) -> None:
+def test_register_now_while_waiting_for_a_slot_registers(node: Node) -> None:
     async def story() -> None:
         node.apply("[registration]\nrate_per_registrar = 0.5\n" + ACME + BELL)
         await node.until(lambda: node.registrations.rate_limited == 1)
@@ -588,10 +586,10 @@ def test_a_change_at_the_very_moment_of_a_slot_is_no_trouble(node: Node) -> None
     tell(story)
 
 
-# The end.
+# The stop.
 
 
-def test_at_the_end_everything_is_unregistered(node: Node) -> None:
+def test_stop_unregisters_all_trunks(node: Node) -> None:
     async def story() -> None:
         node.apply(ACME + BELL)
         await node.until_all(State.REGISTERED)
@@ -606,7 +604,7 @@ def test_at_the_end_everything_is_unregistered(node: Node) -> None:
     tell(story)
 
 
-def test_at_the_end_everything_is_left_where_the_file_says_so(node: Node) -> None:
+def test_stop_with_on_stop_leave_sends_nothing(node: Node) -> None:
     async def story() -> None:
         leave = '[agent]\non_stop = "leave"\n' + ACME
         node.apply(leave)
@@ -627,7 +625,7 @@ def test_at_the_end_everything_is_left_where_the_file_says_so(node: Node) -> Non
 # The log.
 
 
-def test_each_change_is_one_line_with_trunk_and_reason_and_never_a_secret(
+def test_log_has_one_line_for_each_change_without_secrets(
     node: Node, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "whence")
@@ -650,7 +648,7 @@ def test_each_change_is_one_line_with_trunk_and_reason_and_never_a_secret(
 
 
 def test_refresh_during_which_the_clock_is_set_back_is_not_lost(node: Node) -> None:
-    """It comes when the clock says again that it is due."""
+    """It is sent when it is due again."""
 
     async def story() -> None:
         node.resolver = dns = Dns((TransportAddress.parse("udp:192.0.2.1:5060"),))

@@ -1,4 +1,4 @@
-"""The queue of items that are due: against a simple model, and asleep."""
+"""The due queue: compared with a simple model, and while it sleeps."""
 
 import asyncio
 import random
@@ -22,7 +22,7 @@ OPERATIONS = st.one_of(
 
 
 class Clock:
-    """The wall clock, moved by hand."""
+    """A wall clock that the test moves."""
 
     now = 1000.0
 
@@ -63,26 +63,26 @@ def test_queue_agrees_with_a_list_of_items(
             }
 
 
-def test_due_gives_what_is_scheduled_meanwhile(clock: Clock) -> None:
+def test_due_yields_an_item_scheduled_meanwhile(clock: Clock) -> None:
     queue = DueQueue[str](clock)
     queue.schedule("first", 1)
-    given_out = []
+    yielded = []
     for item in queue.due(5):
-        given_out.append(item)
+        yielded.append(item)
         if item == "first":
             queue.schedule("second", 5)
             queue.schedule("later", 6)
-    assert given_out == ["first", "second"]
+    assert yielded == ["first", "second"]
 
 
-def test_rescheduling_does_not_grow_the_heap_without_end(clock: Clock) -> None:
+def test_queue_after_rescheduling_keeps_its_heap_bounded(clock: Clock) -> None:
     queue = DueQueue[int](clock)
     for at in range(20 * due_queue.STALE_LEAST):
         queue.schedule(at % 10, 1e6 + random.random())
     assert len(queue._heap) <= 2 * 10 + due_queue.STALE_LEAST
 
 
-# Asleep. The clock stands still, unless a test moves it.
+# The sleep. The clock does not move unless a test moves it.
 
 
 async def ends(waiting: asyncio.Task[None]) -> None:
@@ -91,7 +91,7 @@ async def ends(waiting: asyncio.Task[None]) -> None:
 
 
 async def sleeps(waiting: asyncio.Task[None]) -> None:
-    """Let the other tasks run: the sleep goes on meanwhile."""
+    """Let the other tasks run, and check that the sleep continues."""
     for _ in range(20):
         await asyncio.sleep(0)
     assert not waiting.done()
@@ -108,7 +108,7 @@ def test_wait_ends_when_an_earlier_item_comes(clock: Clock, until: float | None)
     async def story() -> None:
         queue = DueQueue[str](clock)
         queue.schedule("far", clock.now + 500)
-        await queue.wait()  # the scheduling itself was a wake
+        await queue.wait()  # schedule itself woke the queue
         waiting = asyncio.create_task(queue.wait(until))
         await sleeps(waiting)
         queue.schedule("farther", clock.now + 600)
@@ -150,8 +150,8 @@ def test_wake_ends_the_wait_under_way_or_the_next_one(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("until", [None, 0.0, 1000.0])
-def test_wait_lets_others_run_where_an_item_is_due(clock: Clock, until: float | None) -> None:
-    """A loop whose work is always due must not stop the program."""
+def test_wait_with_a_due_item_lets_other_tasks_run(clock: Clock, until: float | None) -> None:
+    """A loop whose item is always due must not block the program."""
 
     async def story() -> None:
         queue, turns = DueQueue[str](clock), 0
@@ -173,10 +173,10 @@ def test_wait_lets_others_run_where_an_item_is_due(clock: Clock, until: float | 
 
 
 @pytest.mark.parametrize("jump_s", [-3600.0, 3600.0])
-def test_clock_that_jumps_holds_up_no_item_for_longer_than_a_nap(
+def test_queue_after_a_clock_jump_yields_within_a_nap(
     clock: Clock, jump_s: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After the jump, the item is due when the clock says so, however long the sleep was to be."""
+    """After the jump, the clock decides when the item is due, not the length of the sleep."""
     monkeypatch.setattr(due_queue, "NAP_S", 0.01)
 
     async def story() -> None:

@@ -1,4 +1,4 @@
-"""Work that nobody waits for: it is kept alive, and what it raises is seen."""
+"""Background tasks: they are kept alive, and their exceptions are logged."""
 
 import asyncio
 import gc
@@ -9,7 +9,7 @@ import pytest
 from whence.agent.runtime.tasks import Tasks
 
 
-def test_what_is_started_goes_on_though_nobody_holds_it() -> None:
+def test_tasks_keep_a_started_task_alive() -> None:
     async def story() -> None:
         tasks, done = Tasks("it"), asyncio.Event()
 
@@ -25,7 +25,7 @@ def test_what_is_started_goes_on_though_nobody_holds_it() -> None:
     asyncio.run(story())
 
 
-def test_what_it_raises_is_logged_and_harms_nobody_else(caplog: pytest.LogCaptureFixture) -> None:
+def test_tasks_log_an_exception_and_continue(caplog: pytest.LogCaptureFixture) -> None:
     async def story() -> None:
         tasks = Tasks("a keep-alive")
 
@@ -43,7 +43,7 @@ def test_what_it_raises_is_logged_and_harms_nobody_else(caplog: pytest.LogCaptur
     assert "a bug" in str(record.exc_info)
 
 
-def test_what_does_not_end_is_not_waited_for_for_ever() -> None:
+def test_tasks_over_with_an_endless_task_returns_false() -> None:
     async def story() -> None:
         tasks = Tasks("it")
 

@@ -194,7 +194,7 @@ def link_to_anothers(place: Place) -> tuple[Path, list[str]]:
 
 def link_to_roots(place: Place) -> tuple[Path, list[str]]:
     place.state.symlink_to(place.vault)
-    return place.state, ["is a symbolic link", "name the path that it leads to"]
+    return place.state, ["is a symbolic link", "write the path to which it leads"]
 
 
 def anothers_link_left_behind(place: Place) -> tuple[Path, list[str]]:
@@ -310,7 +310,7 @@ def dangling(place: Place, file: Path) -> str:
 
 def hard_link(place: Place, file: Path) -> str:
     file.hardlink_to(place.victim)
-    return "is no socket" if file.name == SOCKET_FILE else "has 2 names (hard links)"
+    return "is not a socket" if file.name == SOCKET_FILE else "has 2 names (hard links)"
 
 
 def fifo(place: Place, file: Path) -> str:
@@ -336,7 +336,7 @@ def anothers_file(place: Place, file: Path) -> str:
 def open_to_all(place: Place, file: Path) -> str:
     if file.name == SOCKET_FILE:
         file.touch()
-        return "is no socket"
+        return "is not a socket"
     file.touch()
     file.chmod(0o666)
     return "may be written by other users (mode 0666)"

@@ -238,7 +238,7 @@ def test_load_trusted_file_removed_meanwhile_is_refused(home: Path) -> None:
         path.rename(hidden)
         return settings
 
-    with pytest.raises(ConfigError, match=r"whence\.toml cannot be judged"):
+    with pytest.raises(ConfigError, match=r"whence\.toml cannot be checked"):
         load_trusted(file, read)
 
 
@@ -248,7 +248,7 @@ def test_start_on_a_fifo_ends_with_2(home: Path, command: str) -> None:
     os.mkfifo(file, 0o600)
     done = whence(command, "-c", file)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"{file} is no regular file; ")
+    assert done.stderr.startswith(f"{file} is not a regular file; ")
 
 
 def test_reload_file_others_write_changes_nothing(
@@ -296,7 +296,7 @@ def test_calls_file_that_is_anothers_is_not_written(
         os.chown(file, NOBODY, NOBODY)
     calls = CallsFile(file)
     calls.write(decisions.read(datagram()))
-    assert calls.unwritten == 1
+    assert calls.errors == 1
     assert f"{file}: calls are not written: {file} " in caplog.text
     assert victim.read_text() == "content of root\n"
     file.unlink()

@@ -51,7 +51,7 @@ def has(*addresses: Address, **more: object) -> NearbyTrunk:
         ),
         (
             has(former=(FormerAddress(at(expires_at=NOW + 900), NOW - 5),)),
-            [(Lack.ADDRESS_REVOKED, "its address 192.0.2.1 was taken back 5 s ago")],
+            [(Lack.ADDRESS_REVOKED, "its address 192.0.2.1 was revoked 5 s ago")],
         ),
         (has(at(transport="tls")), [(Lack.TRANSPORT_TOO_WEAK, "learned over tls, came over udp")]),
         (

@@ -1,4 +1,4 @@
-"""Unknown sources are told of, and no flood of them hides one, or fills the memory."""
+"""The table of unknown sources: exact counts, and bounds that a flood does not break."""
 
 import tracemalloc
 from ipaddress import IPv4Address, IPv6Address
@@ -33,7 +33,7 @@ def counts(unknown_sources: UnknownSourceTable) -> dict[str, int]:
     return {str(one.source.ip): one.requests for one in unknown_sources}
 
 
-def test_an_unknown_source_is_told_with_all_that_it_did() -> None:
+def test_table_lists_a_source_with_all_its_requests() -> None:
     unknown_sources = UnknownSourceTable(LIMIT)
     unknown_sources.saw(source(1, 5060), "sip:1@x", NOW)
     unknown_sources.saw(source(1, 5999, Transport.TLS), "sip:2@x", NOW + 5)
@@ -44,7 +44,7 @@ def test_an_unknown_source_is_told_with_all_that_it_did() -> None:
     assert one.asked == ("sip:1@x", "sip:2@x")
 
 
-def test_what_one_asked_for_is_bounded() -> None:
+def test_table_bounds_the_uris_of_a_source() -> None:
     unknown_sources = UnknownSourceTable(LIMIT)
     for number in range(100):
         unknown_sources.saw(source(1), f"sip:{number}@{'x' * 5000}", NOW)
@@ -54,7 +54,7 @@ def test_what_one_asked_for_is_bounded() -> None:
     assert one.asked[0].startswith("sip:99@")
 
 
-def test_who_asks_most_stands_first() -> None:
+def test_table_lists_most_requests_first() -> None:
     unknown_sources = UnknownSourceTable(LIMIT)
     for number, times in ((1, 2), (2, 9), (3, 1), (4, 5)):
         saw(unknown_sources, number, times)
@@ -62,7 +62,7 @@ def test_who_asks_most_stands_first() -> None:
 
 
 @pytest.mark.slow
-def test_a_flood_of_made_up_addresses_pushes_out_nobody_who_came_back() -> None:
+def test_table_in_a_flood_keeps_a_returned_source() -> None:
     unknown_sources = UnknownSourceTable(LIMIT)
     saw(unknown_sources, 1, 2)
     for number in range(100_000):
@@ -73,7 +73,7 @@ def test_a_flood_of_made_up_addresses_pushes_out_nobody_who_came_back() -> None:
 
 
 @pytest.mark.slow
-def test_one_who_comes_back_during_a_flood_is_found_in_it() -> None:
+def test_table_in_a_flood_finds_a_source_that_returns() -> None:
     unknown_sources = UnknownSourceTable(LIMIT)
     for number in range(100_000):
         saw(unknown_sources, 1000 + number)
@@ -83,7 +83,7 @@ def test_one_who_comes_back_during_a_flood_is_found_in_it() -> None:
     assert counts(unknown_sources)["10.0.0.1"] == 100_000 // (LIMIT // 2)
 
 
-def test_addresses_made_up_that_ask_twice_push_out_nobody_who_asked_more_often() -> None:
+def test_table_keeps_sources_with_more_requests_than_a_flood() -> None:
     unknown_sources = UnknownSourceTable(LIMIT)
     for steady in range(LIMIT // 2):
         saw(unknown_sources, steady, 3)
@@ -93,7 +93,7 @@ def test_addresses_made_up_that_ask_twice_push_out_nobody_who_asked_more_often()
     assert len(unknown_sources) <= 2 * LIMIT
 
 
-def test_where_all_have_asked_often_a_newcomer_counts_on_until_he_has_too() -> None:
+def test_newcomer_replaces_the_least_once_it_sent_as_many() -> None:
     unknown_sources = UnknownSourceTable(2)
     saw(unknown_sources, 1, 10)
     saw(unknown_sources, 2, 20)
@@ -105,7 +105,7 @@ def test_where_all_have_asked_often_a_newcomer_counts_on_until_he_has_too() -> N
 
 
 @pytest.mark.slow
-def test_the_memory_does_not_grow() -> None:
+def test_table_in_a_flood_does_not_grow_in_memory() -> None:
     unknown_sources = UnknownSourceTable(LIMIT)
 
     def flood(start: int) -> None:
@@ -126,13 +126,13 @@ def test_the_memory_does_not_grow() -> None:
     assert len(unknown_sources._least) <= LIMIT
 
 
-def test_with_a_limit_of_none_nobody_is_kept() -> None:
+def test_table_with_limit_zero_keeps_no_source() -> None:
     unknown_sources = UnknownSourceTable(0)
     saw(unknown_sources, 1, 5)
     assert list(unknown_sources) == []
 
 
-def test_a_forgotten_source_may_become_an_unknown_source_again() -> None:
+def test_table_after_forget_lists_a_source_anew() -> None:
     unknown_sources = UnknownSourceTable(LIMIT)
     saw(unknown_sources, 1, 5)
     saw(unknown_sources, 2)
@@ -144,7 +144,7 @@ def test_a_forgotten_source_may_become_an_unknown_source_again() -> None:
     assert counts(unknown_sources) == {"10.0.0.1": 1}
 
 
-def test_who_does_not_come_for_a_week_is_forgotten() -> None:
+def test_table_removes_a_source_after_a_week() -> None:
     unknown_sources = UnknownSourceTable(LIMIT)
     saw(unknown_sources, 1, 5)
     saw(unknown_sources, 2)
@@ -153,7 +153,7 @@ def test_who_does_not_come_for_a_week_is_forgotten() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 12), st.booleans()), max_size=300), st.integers(1, 4))
-def test_whatever_comes_the_counts_are_true_and_the_places_kept(
+def test_table_of_random_requests_counts_exactly_in_bounds(
     steps: list[tuple[int, bool]], limit: int
 ) -> None:
     unknown_sources, really = UnknownSourceTable(limit), dict.fromkeys(range(13), 0)
@@ -170,12 +170,12 @@ def test_whatever_comes_the_counts_are_true_and_the_places_kept(
 
 
 @pytest.mark.parametrize(("limit", "expected"), [(0, 0), (1, 1), (5, 1), (6, 0), (100, 0)])
-def test_a_rate_is_exceeded_once_in_its_window(limit: int, expected: int) -> None:
+def test_counter_exceeds_its_limit_once_a_window(limit: int, expected: int) -> None:
     rate = WindowCounter(limit)
     assert sum(rate.exceeds(NOW + second) for second in range(6)) == expected
 
 
-def test_the_next_window_counts_anew_also_when_the_clock_was_set_back() -> None:
+def test_counter_after_clock_set_back_begins_a_new_window() -> None:
     rate = WindowCounter(2)
     assert [rate.exceeds(NOW) for _ in range(4)] == [False, False, True, False]
     assert [rate.exceeds(NOW + 60) for _ in range(3)] == [False, False, True]

@@ -1,4 +1,4 @@
-"""What of a registration's life is kept, and what is no event."""
+"""Test which changes of a registration are events in its history."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ import pytest
 
 from whence.core.registration.backoff import Failure
 from whence.core.registration.events import Due, Expired, Pause, RegisterNow, Unanswered, Unregister
-from whence.core.registration.history import EventKind, HistoryEvent, events, heard, said, sentence
+from whence.core.registration.history import (
+    EventKind,
+    HistoryEvent,
+    events,
+    log_text,
+    logged_state,
+    tracked_events,
+)
 from whence.core.registration.model import PendingRegister, Registration, State
 from whence.core.registration.reason import RegistrationReason as Code
 from whence.core.registration.reason import Why
@@ -42,10 +49,10 @@ REFUSED = replace(
     message="403 No",
 )
 REPLY = Unanswered()
-"""It does not matter which: the step has been taken."""
+"""Any result; the events depend only on the states before and after."""
 
 
-def test_a_first_grant_is_an_event_with_who_granted() -> None:
+def test_first_grant_is_an_event_with_the_server() -> None:
     assert events(REFRESHING, REGISTERED, REPLY, None) == (
         HistoryEvent(
             EventKind.REGISTERED,
@@ -56,84 +63,86 @@ def test_a_first_grant_is_an_event_with_who_granted() -> None:
     )
 
 
-def test_a_refresh_that_changes_nothing_is_none() -> None:
+def test_refresh_without_a_change_is_no_event() -> None:
     assert (
         events(
             REGISTERED,
             REFRESHING,
             Due((), Why(Code.NO_ADDRESS, "no address")),
-            said(REGISTERED),
+            logged_state(REGISTERED),
         )
         == ()
     )
-    assert events(REFRESHING, REGISTERED, REPLY, said(REGISTERED)) == ()
+    assert events(REFRESHING, REGISTERED, REPLY, logged_state(REGISTERED)) == ()
 
 
-def test_a_refresh_by_another_server_or_for_another_time_is_one() -> None:
+def test_refresh_by_another_server_or_time_is_an_event() -> None:
     moved = replace(REGISTERED, registrar=TransportAddress.parse("udp:192.0.2.2:5060"))
-    (event,) = events(REFRESHING, moved, REPLY, said(REGISTERED))
+    (event,) = events(REFRESHING, moved, REPLY, logged_state(REGISTERED))
     assert (event.what, event.reason) == (EventKind.REGISTRAR_CHANGED, Code.GRANTED)
     assert event.message == "granted 60 s by udp:192.0.2.2:5060, before by udp:192.0.2.1:5060"
     shorter = replace(REGISTERED, granted_s=30, message="granted 30 s")
-    assert len(events(REFRESHING, shorter, REPLY, said(REGISTERED))) == 1
+    assert len(events(REFRESHING, shorter, REPLY, logged_state(REGISTERED))) == 1
 
 
-def test_each_failure_is_one_also_where_it_is_the_same_again() -> None:
+def test_failure_repeated_is_an_event_each_time() -> None:
     refused = HistoryEvent(EventKind.WAITING, "403 No", 403, Code.REJECTED)
-    assert events(REFRESHING, REFUSED, REPLY, said(REGISTERED)) == (refused,)
-    assert events(REFRESHING, REFUSED, REPLY, said(REFUSED)) == (refused,)
+    assert events(REFRESHING, REFUSED, REPLY, logged_state(REGISTERED)) == (refused,)
+    assert events(REFRESHING, REFUSED, REPLY, logged_state(REFUSED)) == (refused,)
 
 
 @pytest.mark.parametrize(
-    ("fact", "what"),
+    ("order", "what"),
     [(RegisterNow(), "register_requested"), (Unregister((), suspended=True), "suspended")],
 )
-def test_what_the_operator_orders_is_one(fact: RegisterNow | Unregister, what: str) -> None:
-    assert [e.what for e in events(REGISTERED, REGISTERED, fact, said(REGISTERED))] == [what]
+def test_operator_order_is_an_event(order: RegisterNow | Unregister, what: str) -> None:
+    assert [e.what for e in events(REGISTERED, REGISTERED, order, logged_state(REGISTERED))] == [
+        what
+    ]
 
 
-def test_being_paused_is_told_as_the_state_it_is() -> None:
+def test_pause_is_an_event_of_its_state() -> None:
     paused = replace(REGISTERED, state=State.PAUSED, reason=Code.PAUSED_BY_OPERATOR)
-    (event,) = events(REGISTERED, paused, Pause(), said(REGISTERED))
+    (event,) = events(REGISTERED, paused, Pause(), logged_state(REGISTERED))
     assert (event.what, event.reason) == (EventKind.PAUSED, Code.PAUSED_BY_OPERATOR)
 
 
-def test_a_lapse_is_one_and_a_grant_that_still_stands_is_none() -> None:
+def test_expired_is_an_event_only_when_a_grant_ended() -> None:
     gone = replace(REFUSED, expires_at=None)
-    assert [e.what for e in events(REFUSED, gone, Expired(), said(REFUSED))] == ["expired"]
-    assert events(REFUSED, REFUSED, Expired(), said(REFUSED)) == ()
+    assert [e.what for e in events(REFUSED, gone, Expired(), logged_state(REFUSED))] == ["expired"]
+    assert events(REFUSED, REFUSED, Expired(), logged_state(REFUSED)) == ()
 
 
-def test_another_wording_is_no_news() -> None:
+def test_message_reworded_is_no_event() -> None:
     reworded = replace(REGISTERED, message="granted for 60 s")
-    assert events(REFRESHING, reworded, REPLY, said(REGISTERED)) == ()
+    assert events(REFRESHING, reworded, REPLY, logged_state(REGISTERED)) == ()
 
 
-def test_another_answer_that_makes_it_wait_is_news() -> None:
-    assert said(replace(REFUSED, last_status=404)) != said(REFUSED)
-    assert said(replace(REFUSED, last_phrase="Never")) != said(REFUSED)
+def test_logged_state_differs_with_another_answer() -> None:
+    assert logged_state(replace(REFUSED, last_status=404)) != logged_state(REFUSED)
+    assert logged_state(replace(REFUSED, last_phrase="Never")) != logged_state(REFUSED)
 
 
-def test_a_standing_is_told_to_people_in_a_sentence() -> None:
-    assert sentence(REGISTERED) == "registered by udp:192.0.2.1:5060: granted 60 s"
-    assert sentence(REFUSED) == "waiting: 403 No"
+def test_log_text_has_state_server_and_message() -> None:
+    assert log_text(REGISTERED) == "registered by udp:192.0.2.1:5060: granted 60 s"
+    assert log_text(REFUSED) == "waiting: 403 No"
 
 
-# Of a registration that another one keeps.
+# Tracked registrations.
 
 
-def test_a_first_grant_and_one_after_a_lapse_are_news_and_a_refresh_is_not() -> None:
+def test_tracked_events_has_grants_and_no_refresh() -> None:
     granted = replace(REGISTERED, expires_at=100.0)
-    (first,) = heard(None, granted, 1.0)
+    (first,) = tracked_events(None, granted, 1.0)
     assert first.what == "registered"
-    assert heard(granted, replace(granted, expires_at=200.0), 50.0) == ()
-    (after_a_lapse,) = heard(granted, replace(granted, expires_at=200.0), 150.0)
-    assert after_a_lapse.what == "registered"
+    assert tracked_events(granted, replace(granted, expires_at=200.0), 50.0) == ()
+    (after_expiry,) = tracked_events(granted, replace(granted, expires_at=200.0), 150.0)
+    assert after_expiry.what == "registered"
 
 
-def test_another_server_and_each_failure_are_news() -> None:
+def test_tracked_events_has_another_server_and_failures() -> None:
     granted = replace(REGISTERED, expires_at=100.0)
     moved = replace(granted, registrar=TransportAddress.parse("udp:192.0.2.2:5060"))
-    assert [event.what for event in heard(granted, moved, 50.0)] == ["registrar_changed"]
+    assert [event.what for event in tracked_events(granted, moved, 50.0)] == ["registrar_changed"]
     failing = replace(granted, state=State.WAITING, failures=2, reason=Code.SERVER_FAILED)
-    assert [event.what for event in heard(failing, failing, 50.0)] == ["waiting"]
+    assert [event.what for event in tracked_events(failing, failing, 50.0)] == ["waiting"]

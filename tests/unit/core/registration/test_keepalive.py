@@ -1,4 +1,4 @@
-"""Keep-alive: whatever it answers, it lives; three silences bring the refresh forward, once."""
+"""Test keep-alives: any answer counts; three misses make the refresh due once."""
 
 import pytest
 from hypothesis import given
@@ -12,20 +12,18 @@ INTERVAL_S = 30.0
 
 
 @pytest.mark.parametrize(("chance", "in_s"), [(0.0, 0.0), (0.5, 15.0), (0.999, 29.97)])
-def test_the_first_comes_at_a_random_moment_of_the_first_interval(
-    chance: float, in_s: float
-) -> None:
+def test_first_options_is_due_within_the_first_interval(chance: float, in_s: float) -> None:
     assert keepalive.first(NOW, INTERVAL_S, chance).next_at == pytest.approx(NOW + in_s)
 
 
 @pytest.mark.parametrize("status", [200, 404, 405, 481, 501, 603])
-def test_whatever_it_answers_it_lives(status: int) -> None:
+def test_answer_of_any_status_resets_the_misses(status: int) -> None:
     before = KeepAlive(NOW, missed=2)
     after = keepalive.answered(before, status, NOW, INTERVAL_S)
     assert after == KeepAlive(NOW + INTERVAL_S, 0, NOW, status)
 
 
-def test_the_third_silence_in_a_row_brings_the_refresh_forward_and_no_later_one() -> None:
+def test_refresh_is_due_at_the_third_miss_only() -> None:
     standing, brought = KeepAlive(NOW), []
     for _ in range(7):
         standing, forward = keepalive.unanswered(standing, NOW, INTERVAL_S)
@@ -34,14 +32,14 @@ def test_the_third_silence_in_a_row_brings_the_refresh_forward_and_no_later_one(
     assert standing.missed == 7
 
 
-def test_a_register_under_way_is_no_silence() -> None:
+def test_skipped_options_is_no_miss() -> None:
     before = KeepAlive(NOW, missed=2, answered_at=NOW - 90, last_status=200)
     after = keepalive.skipped(before, NOW, INTERVAL_S)
     assert after == KeepAlive(NOW + INTERVAL_S, 2, NOW - 90, 200)
 
 
 @given(st.lists(st.sampled_from(["answered", "unanswered", "skipped"])))
-def test_the_refresh_is_brought_forward_once_in_each_silence(outcomes: list[str]) -> None:
+def test_refresh_is_due_once_in_each_series_of_misses(outcomes: list[str]) -> None:
     standing, silences, brought = KeepAlive(NOW), 0, 0
     silent = 0
     for outcome in outcomes:

@@ -1,4 +1,4 @@
-"""The registration of one trunk: each registration rule as a test, then all in any order."""
+"""Test the state machine: each rule alone, then all events in any order."""
 
 from __future__ import annotations
 
@@ -71,18 +71,18 @@ from whence.core.sip.transport_address import (
 )
 from whence.core.sip.uri import Uri
 
-# What is sent.
+# The first REGISTER.
 
 
-def test_the_first_register_goes_to_the_first_target_without_credentials() -> None:
+def test_first_register_has_first_target_and_no_credentials() -> None:
     assert Trunk().due(ONE, TWO) == Send(1, ONE, 3600)
 
 
-def test_a_register_names_the_domain_and_not_the_user() -> None:
+def test_request_uri_is_the_domain_without_the_user() -> None:
     assert ACCOUNT.request_uri == "sip:provider.example"
 
 
-def test_while_one_is_in_flight_no_second_one_is_sent() -> None:
+def test_due_during_a_request_sends_nothing() -> None:
     trunk = Trunk()
     trunk.due()
     before = trunk.registration
@@ -90,10 +90,10 @@ def test_while_one_is_in_flight_no_second_one_is_sent() -> None:
     assert trunk.registration == before
 
 
-# How long it is granted.
+# The granted time.
 
 
-def test_the_granted_time_is_that_of_our_own_contact_among_two() -> None:
+def test_granted_time_is_that_of_our_own_contact() -> None:
     trunk = Trunk()
     trunk.due()
     other = Contact(Uri("sip", "someone", "203.0.113.1"), 7200)
@@ -103,14 +103,14 @@ def test_the_granted_time_is_that_of_our_own_contact_among_two() -> None:
     assert actions == (Learn(FROM_ONE, NOW + 120),)
 
 
-def test_our_contact_is_known_by_its_token_also_where_a_nat_helper_rewrote_its_host() -> None:
+def test_own_contact_rewritten_by_nat_is_found_by_its_token() -> None:
     trunk = Trunk()
     trunk.due()
     trunk.answer(200, contacts=[Contact(Uri("sip", "token1", "203.0.113.77", 1024), 300)])
     assert trunk.registration.granted_s == 300
 
 
-def test_of_two_contacts_with_our_token_the_one_at_our_own_address_counts() -> None:
+def test_own_contact_at_our_address_wins_over_our_token() -> None:
     trunk = Trunk()
     trunk.due()
     before_move = Contact(Uri("sip", "token1", "198.51.100.99", 5060), 60)
@@ -118,28 +118,28 @@ def test_of_two_contacts_with_our_token_the_one_at_our_own_address_counts() -> N
     assert trunk.registration.granted_s == 600
 
 
-def test_without_a_time_at_our_contact_the_expires_header_counts() -> None:
+def test_granted_time_without_contact_time_is_expires_header() -> None:
     trunk = Trunk()
     trunk.due()
     trunk.answer(200, contacts=[OURS], expires_s=1800)
     assert trunk.registration.granted_s == 1800
 
 
-def test_where_no_contact_is_listed_the_expires_header_counts() -> None:
+def test_granted_time_without_contact_is_expires_header() -> None:
     trunk = Trunk()
     trunk.due()
     trunk.answer(200, expires_s=1800)
     assert trunk.registration.granted_s == 1800
 
 
-def test_where_the_answer_names_no_time_what_we_asked_for_is_granted() -> None:
+def test_granted_time_without_any_time_is_the_requested() -> None:
     trunk = Trunk()
     trunk.due()
     trunk.answer(200, contacts=[OURS])
     assert trunk.registration.granted_s == 3600
 
 
-def test_a_200_that_lists_others_and_not_us_is_no_registration() -> None:
+def test_grant_that_lists_only_other_contacts_fails() -> None:
     trunk = Trunk()
     trunk.due()
     actions = trunk.answer(200, contacts=[Contact(Uri("sip", "someone", "203.0.113.1"), 3600)])
@@ -150,7 +150,7 @@ def test_a_200_that_lists_others_and_not_us_is_no_registration() -> None:
 
 
 @pytest.mark.parametrize("granted_s", [0, -1])
-def test_a_200_that_grants_no_time_is_no_registration(granted_s: int) -> None:
+def test_grant_of_no_time_fails(granted_s: int) -> None:
     trunk = Trunk()
     trunk.due()
     assert trunk.answer(200, contacts=[replace(OURS, expires_s=granted_s)]) == ()
@@ -162,7 +162,7 @@ def test_a_200_that_grants_no_time_is_no_registration(granted_s: int) -> None:
 
 @pytest.mark.parametrize(("chance", "share"), [(0.0, 0.7), (0.5, 0.75), (0.999, 0.7999)])
 @pytest.mark.parametrize("granted_s", [30, 3600, DAY])
-def test_the_refresh_is_due_at_70_to_80_per_cent_of_what_was_granted(
+def test_refresh_is_due_at_70_to_80_percent_of_the_grant(
     granted_s: int, chance: float, share: float
 ) -> None:
     trunk = Trunk(chance=chance)
@@ -171,13 +171,13 @@ def test_the_refresh_is_due_at_70_to_80_per_cent_of_what_was_granted(
     assert trunk.wait_s() == pytest.approx(share * granted_s)
 
 
-def test_a_refresh_keeps_the_call_id_and_counts_on() -> None:
+def test_refresh_keeps_the_call_id_and_increments_cseq() -> None:
     trunk = registered()
     assert trunk.due().cseq == 2
     assert trunk.registration.call_id == "call-1"
 
 
-def test_it_is_registered_since_the_first_grant_as_long_as_none_ended_without_another() -> None:
+def test_since_is_the_first_grant_until_one_expires() -> None:
     trunk = registered()
     first_at = trunk.registration.since
     trunk.due()
@@ -194,7 +194,7 @@ def test_it_is_registered_since_the_first_grant_as_long_as_none_ended_without_an
     assert trunk.registration.since == trunk.now
 
 
-def test_an_answer_from_another_server_teaches_that_address_too() -> None:
+def test_grant_by_the_next_server_learns_its_address() -> None:
     trunk = registered()
     trunk.due(ONE, TWO)
     trunk.take(Unanswered())
@@ -203,7 +203,7 @@ def test_an_answer_from_another_server_teaches_that_address_too() -> None:
     assert trunk.registration.registrar == FROM_TWO
 
 
-# From whom an address is learned.
+# The sources that are learned.
 
 IGNORED = IgnoreReply(IMPOSTOR, "udp:192.0.2.1:5060")
 
@@ -216,7 +216,7 @@ def pin(
     return Address(place, port, Transport(transport), pinned, "", 0.0, until, port is not None)
 
 
-def test_a_2xx_from_elsewhere_registers_and_teaches_nothing() -> None:
+def test_grant_by_unexpected_source_learns_nothing() -> None:
     trunk = Trunk()
     trunk.due()
     assert trunk.answer(200, contacts=[OURS], source=IMPOSTOR) == (IGNORED,)
@@ -224,12 +224,12 @@ def test_a_2xx_from_elsewhere_registers_and_teaches_nothing() -> None:
     assert (r.state, r.granted_s, r.expires_at) == (State.REGISTERED, 3600, NOW + 3600)
     assert r.next_at is not None and NOW < r.next_at < NOW + 3600
     assert (r.registrar, r.home, r.learned_until, r.unexpected) == (None, None, None, IMPOSTOR)
-    assert not r.stands(NOW)
+    assert not r.admits(NOW)
     assert r.reason is RegistrationReason.GRANTED_BY_UNEXPECTED_ADDRESS
     assert str(IMPOSTOR) in r.message
 
 
-def test_a_2xx_from_elsewhere_neither_ends_nor_extends() -> None:
+def test_grant_by_unexpected_source_keeps_the_learned_end() -> None:
     trunk = registered(600)
     before = trunk.registration
     trunk.due()
@@ -238,11 +238,11 @@ def test_a_2xx_from_elsewhere_neither_ends_nor_extends() -> None:
     assert (r.registrar, r.home) == (before.registrar, before.home) == (FROM_ONE, ONE)
     assert r.learned_until == before.expires_at == NOW + 600
     assert r.expires_at == trunk.now + 3600
-    assert r.stands(NOW + 599) and not r.stands(NOW + 600)
+    assert r.admits(NOW + 599) and not r.admits(NOW + 600)
 
 
-def test_a_2xx_from_elsewhere_puts_no_refresh_off() -> None:
-    """Else whoever grants a week keeps the server's own address from being learned for days."""
+def test_grant_by_unexpected_source_delays_no_refresh() -> None:
+    """A forged grant of a week must not prevent the refresh at the real server."""
     trunk = registered(600)
     trunk.due()
     week = replace(OURS, expires_s=7 * DAY)
@@ -259,7 +259,7 @@ def test_a_2xx_from_elsewhere_puts_no_refresh_off() -> None:
     assert trunk.registration.next_at < NOW + 3600
 
 
-def test_the_servers_next_2xx_is_learned_after_an_impostors() -> None:
+def test_grant_after_one_by_unexpected_source_is_learned() -> None:
     trunk = registered(600)
     trunk.due()
     trunk.answer(200, contacts=[OURS], source=IMPOSTOR)
@@ -278,7 +278,7 @@ def test_the_servers_next_2xx_is_learned_after_an_impostors() -> None:
         (ExpectedSources(networks=(pin("::ffff:192.0.2.66"),)), Ground.NETWORKS),
     ],
 )
-def test_a_2xx_from_whom_dns_or_the_file_names_is_learned(
+def test_grant_by_source_in_dns_or_settings_is_learned(
     expected: ExpectedSources, ground: Ground
 ) -> None:
     trunk = Trunk()
@@ -297,14 +297,14 @@ def test_a_2xx_from_whom_dns_or_the_file_names_is_learned(
         pin("192.0.2.67"),
     ],
 )
-def test_a_network_permits_only_what_it_says(network: Address) -> None:
+def test_network_permits_only_its_port_transport_and_time(network: Address) -> None:
     trunk = Trunk()
     trunk.due()
     expected = ExpectedSources(networks=(network,))
     assert trunk.answer(200, source=IMPOSTOR, expected=expected) == (IGNORED,)
 
 
-def test_a_networks_end_and_port_bound_what_is_learned() -> None:
+def test_network_end_and_port_bound_the_learned_address() -> None:
     trunk = Trunk()
     trunk.due()
     expected = ExpectedSources(networks=(pin("192.0.2.66", port=5060, until=NOW + 60),))
@@ -314,14 +314,14 @@ def test_a_networks_end_and_port_bound_what_is_learned() -> None:
     assert trunk.registration.learned_until == NOW + 60
 
 
-def test_the_ip_that_was_asked_is_compared_as_a_value() -> None:
+def test_asked_ip_is_compared_as_a_value() -> None:
     trunk = Trunk()
     trunk.due(TransportAddress.parse("udp:[::ffff:192.0.2.1]:5080"))
     assert trunk.answer(200) == (Learn(FROM_ONE, NOW + 3600),)
 
 
-def test_a_failovers_former_server_is_not_asked() -> None:
-    """It answers too late, and to another request: the CSeq tells. Its ip alone is not enough."""
+def test_grant_by_former_server_of_a_failover_is_ignored() -> None:
+    """The CSeq of its late answer is of another request. Its ip alone does not count."""
     trunk = Trunk()
     trunk.due(ONE, TWO)
     trunk.take(Unanswered())
@@ -329,7 +329,7 @@ def test_a_failovers_former_server_is_not_asked() -> None:
     assert trunk.registration.home is None
 
 
-def test_a_redirections_target_is_whom_was_asked() -> None:
+def test_grant_by_redirect_target_is_learned() -> None:
     trunk = Trunk()
     trunk.due()
     trunk.answer(302, contacts=[Contact(Uri("sip", "", "reg2.provider.example"))])
@@ -339,8 +339,8 @@ def test_a_redirections_target_is_whom_was_asked() -> None:
     assert trunk.answer(200, source=from_three) == (Learn(from_three, NOW + 3600),)
 
 
-def test_a_redirection_from_elsewhere_is_not_followed() -> None:
-    """Else its target would be asked next, and its answer be learned."""
+def test_redirect_by_unexpected_source_is_not_followed() -> None:
+    """Its target would receive the next REGISTER, and its answer would be learned."""
     trunk = Trunk()
     trunk.due()
     here = Contact(Uri("sip", "", "192.0.2.66"))
@@ -349,7 +349,7 @@ def test_a_redirection_from_elsewhere_is_not_followed() -> None:
     assert trunk.registration.unexpected == IMPOSTOR
 
 
-def test_a_redirection_from_elsewhere_tries_the_next_target() -> None:
+def test_redirect_by_unexpected_source_tries_next_target() -> None:
     trunk = Trunk()
     trunk.due(ONE, TWO)
     here = Contact(Uri("sip", "", "192.0.2.66"))
@@ -357,7 +357,7 @@ def test_a_redirection_from_elsewhere_tries_the_next_target() -> None:
 
 
 def challenged(challenge: Challenge = CHALLENGE) -> Trunk:
-    """A trunk whose REGISTER with credentials is in flight."""
+    """Return a trunk whose REGISTER with credentials is in flight."""
     trunk = Trunk()
     trunk.due()
     trunk.answer(401, challenges=[challenge])
@@ -371,7 +371,7 @@ def proof(
     cnonce: str = "cnonce-1",
     count: int = 1,
 ) -> AuthenticationInfo:
-    """What a server says that knows the password: RFC 7616 3.5, without the product's code."""
+    """Return the `rspauth` of a server with the password (RFC 7616 3.5), computed here."""
     name = {"MD5": "md5", "SHA-256": "sha256", "SHA-512-256": "sha512_256"}
     algorithm = challenge.algorithm.removesuffix("-sess")
 
@@ -387,14 +387,14 @@ def proof(
 
 
 @pytest.mark.parametrize("algorithm", ["MD5", "SHA-256", "SHA-512-256", "MD5-sess", "SHA-256-sess"])
-def test_a_valid_rspauth_is_learned_from_anywhere(algorithm: str) -> None:
+def test_rspauth_valid_permits_any_source(algorithm: str) -> None:
     challenge = replace(CHALLENGE, algorithm=algorithm)
     trunk = challenged(challenge)
     learned = Learn(IMPOSTOR, NOW + 3600, Ground.RSPAUTH)
     assert trunk.answer(200, source=IMPOSTOR, infos=[proof(challenge)]) == (learned,)
 
 
-def test_a_valid_rspauth_in_a_refresh_has_the_next_nonce_count() -> None:
+def test_rspauth_in_a_refresh_needs_the_next_nonce_count() -> None:
     trunk = challenged()
     trunk.answer(200)
     trunk.due()
@@ -424,11 +424,11 @@ def test_a_valid_rspauth_in_a_refresh_has_the_next_nonce_count() -> None:
         proof(replace(CHALLENGE, algorithm="SHA-256")),
     ],
 )
-def test_an_rspauth_that_is_not_ours_teaches_nothing(info: AuthenticationInfo) -> None:
+def test_rspauth_invalid_learns_nothing(info: AuthenticationInfo) -> None:
     assert challenged().answer(200, source=IMPOSTOR, infos=[info]) == (IGNORED,)
 
 
-def test_an_rspauth_without_qop_teaches_nothing() -> None:
+def test_rspauth_without_qop_learns_nothing() -> None:
     plain = replace(CHALLENGE, qop=())
     ha1 = hashlib.md5(b"auth1:provider.example:secret").hexdigest()
     ha2 = hashlib.md5(b":sip:provider.example").hexdigest()
@@ -437,15 +437,15 @@ def test_an_rspauth_without_qop_teaches_nothing() -> None:
     assert challenged(plain).answer(200, source=IMPOSTOR, infos=[info]) == (IGNORED,)
 
 
-def test_an_rspauth_to_no_credentials_teaches_nothing() -> None:
+def test_rspauth_to_no_credentials_learns_nothing() -> None:
     trunk = Trunk()
     trunk.due()
     empty = [proof(cnonce=""), proof(cnonce="cnonce-0")]
     assert trunk.answer(200, source=IMPOSTOR, infos=empty) == (IGNORED,)
 
 
-def test_what_is_learned_ends_when_it_is_unregistered() -> None:
-    """Also where only an impostor's grant is left of the registration, and an older one stands."""
+def test_unregister_with_only_a_learned_address_ends_it() -> None:
+    """The last grant is from an unexpected source; an older learned one is still valid."""
     trunk = registered(600)
     trunk.due()
     trunk.answer(200, contacts=[replace(OURS, expires_s=1)], source=IMPOSTOR)
@@ -459,7 +459,7 @@ def test_what_is_learned_ends_when_it_is_unregistered() -> None:
 
 
 @pytest.mark.parametrize("status", [401, 407])
-def test_a_first_challenge_is_answered_where_it_came_from(status: int) -> None:
+def test_challenge_is_answered_at_the_same_server(status: int) -> None:
     trunk = Trunk()
     trunk.due(ONE, TWO)
     challenge = replace(CHALLENGE, proxy=status == 407)
@@ -467,7 +467,7 @@ def test_a_first_challenge_is_answered_where_it_came_from(status: int) -> None:
     assert trunk.sent() == Send(2, ONE, 3600, (expected_authorization(challenge, 1, 1),))
 
 
-def test_a_challenge_again_means_wrong_credentials_and_waits_for_ten_minutes() -> None:
+def test_second_challenge_waits_ten_minutes() -> None:
     trunk = Trunk()
     trunk.due(ONE, TWO)
     trunk.answer(401, challenges=[CHALLENGE])
@@ -477,8 +477,8 @@ def test_a_challenge_again_means_wrong_credentials_and_waits_for_ten_minutes() -
     assert trunk.wait_s() == 10 * MINUTE
 
 
-def test_an_attempt_that_was_lost_after_a_failure_counts_as_one_more_of_them() -> None:
-    """Else an agent that dies in each of its attempts would never wait longer."""
+def test_attempt_lost_after_a_failure_counts_as_a_failure() -> None:
+    """An agent that dies in each attempt must still wait longer each time."""
     trunk = Trunk()
     trunk.due()
     trunk.answer(401, challenges=[CHALLENGE])
@@ -491,7 +491,7 @@ def test_an_attempt_that_was_lost_after_a_failure_counts_as_one_more_of_them() -
         assert trunk.wait_s() == 600 * 2 ** (failures - 1)
 
 
-def test_a_stale_nonce_is_answered_at_once_and_is_no_failure() -> None:
+def test_stale_challenge_is_answered_and_is_no_failure() -> None:
     trunk = Trunk()
     trunk.due()
     trunk.answer(401, challenges=[CHALLENGE])
@@ -501,7 +501,7 @@ def test_a_stale_nonce_is_answered_at_once_and_is_no_failure() -> None:
     assert (trunk.registration.state, trunk.registration.failures) == (State.REGISTERED, 0)
 
 
-def test_a_registrar_that_says_stale_for_ever_is_given_up() -> None:
+def test_stale_challenge_repeated_ends_the_attempt() -> None:
     trunk = Trunk()
     trunk.due()
     for n in range(4):
@@ -512,7 +512,7 @@ def test_a_registrar_that_says_stale_for_ever_is_given_up() -> None:
     assert trunk.wait_s() >= 5 * MINUTE
 
 
-def test_a_nonce_that_was_accepted_is_used_again_with_its_count() -> None:
+def test_nonce_accepted_is_used_again_with_next_count() -> None:
     trunk = Trunk()
     trunk.due()
     trunk.answer(401, challenges=[CHALLENGE])
@@ -522,8 +522,8 @@ def test_a_nonce_that_was_accepted_is_used_again_with_its_count() -> None:
     assert trunk.due().authorizations == (expected_authorization(CHALLENGE, 3, 3),)
 
 
-def test_over_tls_each_attempt_begins_without_credentials() -> None:
-    """Its connection may be a new one, and who is at the other end is known by the answer alone."""
+def test_attempt_over_tls_begins_without_credentials() -> None:
+    """The connection may be new, and its certificate is checked only with the answer."""
     over_tls = [TransportAddress.parse(f"tls:192.0.2.{n}:5061") for n in (1, 2)]
     trunk = Trunk()
     assert trunk.due(*over_tls).authorizations == ()
@@ -543,7 +543,7 @@ def test_over_tls_each_attempt_begins_without_credentials() -> None:
 
 
 @pytest.mark.parametrize("stale", [True, False])
-def test_a_new_challenge_to_a_remembered_nonce_is_answered_and_counts_from_one(
+def test_nonce_replaced_on_refresh_counts_from_one(
     stale: bool,
 ) -> None:
     trunk = Trunk()
@@ -559,24 +559,24 @@ def test_a_new_challenge_to_a_remembered_nonce_is_answered_and_counts_from_one(
 
 
 @pytest.mark.parametrize(
-    ("challenges", "said"),
+    ("challenges", "offered"),
     [
         ((), "none was sent"),
         ((replace(CHALLENGE, algorithm="SHA-512"),), "SHA-512 for realm provider.example"),
     ],
 )
-def test_a_challenge_that_cannot_be_answered_fails_and_says_what_was_offered(
-    challenges: tuple[Challenge, ...], said: str
+def test_challenge_unusable_fails_and_names_the_offer(
+    challenges: tuple[Challenge, ...], offered: str
 ) -> None:
     trunk = Trunk()
     trunk.due()
     assert trunk.answer(401, challenges=challenges) == ()
     assert trunk.registration.state is State.AUTH_FAILED
     assert trunk.registration.reason is RegistrationReason.NO_USABLE_CHALLENGE
-    assert trunk.registration.message == f"no challenge that can be answered ({said})"
+    assert trunk.registration.message == f"no challenge that can be answered ({offered})"
 
 
-def test_no_retry_after_makes_wrong_credentials_be_tried_sooner() -> None:
+def test_retry_after_shortens_no_wait_for_credentials() -> None:
     trunk = Trunk()
     trunk.due()
     trunk.answer(401, challenges=[CHALLENGE])
@@ -587,7 +587,7 @@ def test_no_retry_after_makes_wrong_credentials_be_tried_sooner() -> None:
 # Other answers.
 
 
-def test_423_is_obeyed_at_once_and_remembered() -> None:
+def test_interval_too_brief_is_adopted_and_kept() -> None:
     trunk = Trunk()
     trunk.due()
     trunk.answer(423, min_expires_s=7200)
@@ -598,14 +598,14 @@ def test_423_is_obeyed_at_once_and_remembered() -> None:
 
 
 @pytest.mark.parametrize("min_expires_s", [None, 0, 3600, 8 * DAY])
-def test_a_423_that_asks_for_nothing_sensible_is_a_refusal(min_expires_s: int | None) -> None:
+def test_interval_too_brief_with_bad_min_expires_fails(min_expires_s: int | None) -> None:
     trunk = Trunk()
     trunk.due()
     assert trunk.answer(423, min_expires_s=min_expires_s) == ()
     assert trunk.wait_s() == 5 * MINUTE
 
 
-def test_a_423_that_grows_each_time_does_not_make_us_hammer() -> None:
+def test_interval_too_brief_twice_ends_the_attempt() -> None:
     trunk = Trunk()
     trunk.due()
     trunk.answer(423, min_expires_s=3601)
@@ -614,7 +614,7 @@ def test_a_423_that_grows_each_time_does_not_make_us_hammer() -> None:
 
 
 @pytest.mark.parametrize("status", [403, 404, 480, 405, 302])
-def test_a_refusal_waits_five_minutes_doubling_to_an_hour(status: int) -> None:
+def test_rejection_waits_5_minutes_doubling_to_an_hour(status: int) -> None:
     trunk = Trunk()
     waits = []
     for _ in range(6):
@@ -630,14 +630,14 @@ def test_a_refusal_waits_five_minutes_doubling_to_an_hour(status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [408, 500, 503, 600, 603])
-def test_a_server_in_trouble_sends_us_to_the_next_target_at_once(status: int) -> None:
+def test_server_failure_tries_the_next_target_at_once(status: int) -> None:
     trunk = Trunk()
     trunk.due(ONE, TWO)
     trunk.answer(status)
     assert trunk.sent() == Send(2, TWO, 3600)
 
 
-def test_no_answer_sends_us_to_the_next_target_and_then_backs_off_with_jitter() -> None:
+def test_unanswered_tries_next_target_then_backs_off() -> None:
     trunk = Trunk(chance=0.0)
     waits = []
     for _ in range(8):
@@ -651,7 +651,7 @@ def test_no_answer_sends_us_to_the_next_target_and_then_backs_off_with_jitter() 
     assert trunk.registration.last_status is None
 
 
-def test_a_name_without_any_address_backs_off_too() -> None:
+def test_due_without_any_target_backs_off() -> None:
     trunk = Trunk(chance=0.0)
     trunk.take(Due((), Why(RegistrationReason.DNS_SILENT, "DNS is silent")))
     assert trunk.wait_s() == 15
@@ -661,14 +661,14 @@ def test_a_name_without_any_address_backs_off_too() -> None:
 @pytest.mark.parametrize(
     ("retry_after_s", "wait_s"), [(120, 120), (0, 1), (5, 5), (DAY, DAY), (10 * DAY, DAY)]
 )
-def test_retry_after_wins_within_a_second_and_a_day(retry_after_s: int, wait_s: int) -> None:
+def test_retry_after_is_used_between_a_second_and_a_day(retry_after_s: int, wait_s: int) -> None:
     trunk = Trunk()
     trunk.due()
     trunk.answer(503, retry_after_s=retry_after_s)
     assert trunk.wait_s() == wait_s
 
 
-def test_a_failure_of_another_kind_begins_again_with_the_first_wait() -> None:
+def test_failure_of_another_kind_has_the_first_wait() -> None:
     trunk = Trunk()
     for _ in range(3):
         trunk.due()
@@ -679,7 +679,7 @@ def test_a_failure_of_another_kind_begins_again_with_the_first_wait() -> None:
     assert trunk.wait_s() <= 30
 
 
-def test_a_success_makes_all_failures_forgotten() -> None:
+def test_grant_resets_the_failures() -> None:
     trunk = Trunk()
     trunk.due()
     trunk.answer(403)
@@ -691,11 +691,11 @@ def test_a_success_makes_all_failures_forgotten() -> None:
     assert trunk.wait_s() == 5 * MINUTE
 
 
-# What failures take away: nothing.
+# Failures keep the grant.
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 408, 423, 480, 500, 503, 603, 302])
-def test_a_failed_refresh_takes_nothing_away(status: int) -> None:
+def test_refresh_that_fails_ends_nothing(status: int) -> None:
     trunk = registered()
     granted_until = trunk.registration.expires_at
     trunk.due()
@@ -706,7 +706,7 @@ def test_a_failed_refresh_takes_nothing_away(status: int) -> None:
     assert trunk.registration.registrar == FROM_ONE
 
 
-def test_an_unanswered_refresh_takes_nothing_away() -> None:
+def test_refresh_without_answer_ends_nothing() -> None:
     trunk = registered()
     granted_until = trunk.registration.expires_at
     trunk.due()
@@ -717,7 +717,7 @@ def test_an_unanswered_refresh_takes_nothing_away() -> None:
 # Unregistering.
 
 
-def test_what_we_unregister_ends_at_once_before_the_registrar_has_heard_of_it() -> None:
+def test_unregister_ends_the_grant_before_the_answer() -> None:
     trunk = registered()
     actions = trunk.take(Unregister((ONE, TWO)))
     assert actions == (ForgetAddresses(), Send(2, ONE, 0))
@@ -725,36 +725,36 @@ def test_what_we_unregister_ends_at_once_before_the_registrar_has_heard_of_it() 
     assert trunk.registration.state is State.UNREGISTERING
 
 
-def test_it_ends_before_it_is_known_where_the_registrar_is_to_be_told() -> None:
+def test_unregister_without_targets_waits_for_targets() -> None:
     trunk = registered()
     assert trunk.take(Unregister(None)) == (ForgetAddresses(),)
-    assert not trunk.registration.stands(trunk.now)
-    assert trunk.registration.state.under_way  # a restart in between unregisters it all the same
+    assert not trunk.registration.admits(trunk.now)
+    assert trunk.registration.state.under_way  # so a restart unregisters it, too
     assert trunk.take(Unregister((ONE,))) == (ForgetAddresses(), Send(2, ONE, 0))
 
 
-def test_the_server_that_granted_is_told_also_where_nobody_answers_for_its_name() -> None:
+def test_unregister_without_dns_goes_to_the_server() -> None:
     trunk = registered()
     assert trunk.take(Unregister(())) == (ForgetAddresses(), Send(2, ONE, 0))
 
 
-def test_what_is_unregistered_during_a_refresh_stands_no_more_whatever_is_granted_yet() -> None:
+def test_unregister_during_a_refresh_admits_no_call() -> None:
     trunk = registered()
     trunk.due()
     assert trunk.take(Unregister((ONE,))) == (ForgetAddresses(),)
     assert trunk.registration.granted(trunk.now)
-    assert not trunk.registration.stands(trunk.now)
+    assert not trunk.registration.admits(trunk.now)
 
 
-def test_what_is_paused_stands_until_its_time() -> None:
+def test_pause_admits_calls_until_the_grant_ends() -> None:
     trunk = registered()
     trunk.take(Pause())
-    assert trunk.registration.stands(trunk.now)
-    assert not trunk.registration.stands(trunk.now + 3600)
+    assert trunk.registration.admits(trunk.now)
+    assert not trunk.registration.admits(trunk.now + 3600)
 
 
 @pytest.mark.parametrize("status", [200, 403, 481, 500])
-def test_any_answer_to_the_unregistering_ends_it(status: int) -> None:
+def test_unregister_ends_with_any_final_answer(status: int) -> None:
     trunk = registered()
     trunk.take(Unregister((ONE,)))
     trunk.answer(status)
@@ -762,7 +762,7 @@ def test_any_answer_to_the_unregistering_ends_it(status: int) -> None:
     assert (trunk.registration.in_flight, trunk.registration.next_at) == (None, None)
 
 
-def test_a_challenge_to_the_unregistering_is_answered() -> None:
+def test_unregister_answers_a_challenge() -> None:
     trunk = registered()
     trunk.take(Unregister((ONE,)))
     trunk.answer(401, challenges=[CHALLENGE])
@@ -771,7 +771,7 @@ def test_a_challenge_to_the_unregistering_is_answered() -> None:
     assert trunk.registration.state is State.UNREGISTERED
 
 
-def test_an_unregistering_that_nobody_answers_is_tried_at_each_target_and_ends() -> None:
+def test_unregister_without_answer_tries_each_target_once() -> None:
     trunk = registered()
     trunk.take(Unregister((ONE, TWO)))
     trunk.take(Unanswered())
@@ -780,20 +780,20 @@ def test_an_unregistering_that_nobody_answers_is_tried_at_each_target_and_ends()
     assert trunk.registration.state is State.UNREGISTERED
 
 
-def test_what_is_not_granted_is_unregistered_without_asking_anybody() -> None:
+def test_unregister_without_a_grant_sends_nothing() -> None:
     trunk = Trunk()
     assert trunk.take(Unregister((ONE,))) == (ForgetAddresses(),)
     assert trunk.registration.state is State.UNREGISTERED
 
 
-def test_a_trunk_unregistered_is_due_no_more() -> None:
+def test_unregistered_trunk_ignores_due() -> None:
     trunk = registered()
     trunk.take(Unregister((ONE,)))
     trunk.answer(200)
     assert trunk.take(Due((ONE,))) == ()
 
 
-def test_what_is_granted_after_it_was_unregistered_teaches_nothing_and_is_unregistered() -> None:
+def test_grant_after_unregister_is_unregistered() -> None:
     trunk = Trunk()
     trunk.due()
     assert trunk.take(Unregister((ONE,))) == (ForgetAddresses(),)
@@ -803,7 +803,7 @@ def test_what_is_granted_after_it_was_unregistered_teaches_nothing_and_is_unregi
     assert not trunk.registration.granted(trunk.now)
 
 
-def test_what_fails_after_it_was_unregistered_is_not_tried_again() -> None:
+def test_failure_after_unregister_is_not_tried_again() -> None:
     trunk = Trunk()
     trunk.due()
     trunk.take(Unregister((ONE,)))
@@ -811,7 +811,7 @@ def test_what_fails_after_it_was_unregistered_is_not_tried_again() -> None:
     assert (trunk.registration.state, trunk.registration.next_at) == (State.UNREGISTERED, None)
 
 
-def test_what_is_wanted_again_while_it_is_unregistered_registers_when_that_is_done() -> None:
+def test_register_now_while_unregistering_registers_after_it() -> None:
     trunk = registered()
     trunk.take(Unregister((ONE,)))
     trunk.take(RegisterNow())
@@ -819,10 +819,10 @@ def test_what_is_wanted_again_while_it_is_unregistered_registers_when_that_is_do
     assert trunk.due() == Send(3, ONE, 3600)
 
 
-# The operator's change.
+# Orders of the operator.
 
 
-def test_an_operators_change_tries_again_at_once() -> None:
+def test_register_now_after_a_failure_is_due_at_once() -> None:
     trunk = Trunk()
     trunk.due()
     trunk.answer(401, challenges=[CHALLENGE])
@@ -832,10 +832,10 @@ def test_an_operators_change_tries_again_at_once() -> None:
     assert trunk.registration.failures == 0
 
 
-# What the operator holds.
+# Keep-alives and pauses.
 
 
-def test_a_silent_server_makes_the_refresh_due_now() -> None:
+def test_keepalive_failed_makes_the_refresh_due() -> None:
     trunk = Trunk()
     trunk.due(ONE)
     trunk.answer(200, contacts=[OURS])
@@ -846,7 +846,7 @@ def test_a_silent_server_makes_the_refresh_due_now() -> None:
     assert trunk.due(ONE).expires_s == 3600
 
 
-def test_a_silent_server_changes_nothing_where_the_refresh_is_under_way_or_waits() -> None:
+def test_keepalive_failed_without_a_grant_changes_nothing() -> None:
     trunk = Trunk()
     trunk.due(ONE)
     before = trunk.registration
@@ -858,7 +858,7 @@ def test_a_silent_server_changes_nothing_where_the_refresh_is_under_way_or_waits
     assert trunk.registration == before
 
 
-def test_a_paused_trunk_keeps_what_is_granted_and_sends_nothing() -> None:
+def test_pause_keeps_the_grant_and_sends_nothing() -> None:
     trunk = registered()
     expires_at = trunk.registration.expires_at
     assert trunk.take(Pause()) == ()
@@ -868,7 +868,7 @@ def test_a_paused_trunk_keeps_what_is_granted_and_sends_nothing() -> None:
     assert trunk.take(Due((ONE,))) == ()
 
 
-def test_a_trunk_is_not_paused_while_a_request_is_in_flight() -> None:
+def test_pause_during_a_request_changes_nothing() -> None:
     trunk = Trunk()
     trunk.due()
     before = trunk.registration
@@ -876,7 +876,7 @@ def test_a_trunk_is_not_paused_while_a_request_is_in_flight() -> None:
     assert trunk.registration == before
 
 
-def test_what_the_operator_took_back_stays_so_until_he_wants_it() -> None:
+def test_unregister_by_operator_lasts_until_register_now() -> None:
     trunk = registered()
     trunk.take(Unregister((ONE,), suspended=True))
     trunk.answer(200)
@@ -888,8 +888,8 @@ def test_what_the_operator_took_back_stays_so_until_he_wants_it() -> None:
     assert trunk.wait_s() == 0
 
 
-def test_a_change_during_an_attempt_is_tried_at_once_when_the_attempt_fails() -> None:
-    """The operator mends the password while the wrong one is on its way."""
+def test_register_now_during_an_attempt_tries_again_after_it() -> None:
+    """The operator corrects the password during an attempt with the wrong one."""
     trunk = Trunk()
     trunk.due()
     trunk.answer(401, challenges=[CHALLENGE])
@@ -902,8 +902,8 @@ def test_a_change_during_an_attempt_is_tried_at_once_when_the_attempt_fails() ->
     assert trunk.wait_s() == 300
 
 
-def test_what_is_unregistered_during_a_refresh_that_fails_is_unregistered_all_the_same() -> None:
-    """The older grant stands at the registrar, whatever becomes of the refresh."""
+def test_unregister_during_failed_refresh_is_sent_after_it() -> None:
+    """The older grant is still valid at the registrar."""
     trunk = registered()
     trunk.due()
     assert trunk.take(Unregister((ONE,))) == (ForgetAddresses(),)
@@ -912,7 +912,7 @@ def test_what_is_unregistered_during_a_refresh_that_fails_is_unregistered_all_th
     assert trunk.registration.state is State.UNREGISTERED
 
 
-def test_a_challenge_to_a_refresh_that_nobody_wants_is_answered_with_the_unregistering() -> None:
+def test_challenge_after_unregister_is_answered_with_expires_0() -> None:
     trunk = registered()
     trunk.due()
     trunk.take(Unregister((ONE,)))
@@ -920,7 +920,7 @@ def test_a_challenge_to_a_refresh_that_nobody_wants_is_answered_with_the_unregis
     assert trunk.sent().expires_s == 0
 
 
-def test_a_grant_of_years_is_believed_for_a_week() -> None:
+def test_grant_of_years_is_limited_to_a_week() -> None:
     trunk = Trunk()
     trunk.due()
     trunk.answer(200, contacts=[replace(OURS, expires_s=2**31)])
@@ -947,17 +947,17 @@ def listed(text: str, expires_s: int | None = 60) -> Contact:
         "sip:token1@198.51.100.1:5060",
     ],
 )
-def test_a_contact_with_line_is_found_also_where_the_registrar_changes_it(text: str) -> None:
+def test_own_contact_with_line_changed_by_registrar_is_found(text: str) -> None:
     reply = Reply(200, "OK", 1, (listed("sip:acct1@192.0.2.99", 7), listed(text, 60)))
     assert granted(reply, LINE, 3600) == 60
 
 
-def test_a_contact_of_the_same_account_at_another_place_is_not_ours() -> None:
+def test_own_contact_at_another_host_without_token_is_not_found() -> None:
     reply = Reply(200, "OK", 1, (listed("sip:acct1@192.0.2.99"),))
     assert isinstance(granted(reply, LINE, 3600), Why)
 
 
-def test_the_only_contact_is_ours_where_the_provider_is_known_to_rewrite_them() -> None:
+def test_own_contact_of_rewriting_provider_is_the_only_one() -> None:
     rewriting = replace(ACCOUNT, rewritten=True)
     one = Reply(200, "OK", 1, (listed("sip:x@192.0.2.99"),))
     two = Reply(200, "OK", 1, (listed("sip:x@192.0.2.99"), listed("sip:y@192.0.2.99")))
@@ -966,10 +966,10 @@ def test_the_only_contact_is_ours_where_the_provider_is_known_to_rewrite_them() 
     assert isinstance(granted(two, rewriting, 3600), Why)
 
 
-# Elsewhere.
+# Redirects and other servers.
 
 
-def test_a_redirection_is_followed_once() -> None:
+def test_redirect_is_followed_once() -> None:
     trunk = Trunk()
     trunk.due()
     elsewhere = Contact(Uri("sip", "", "reg2.provider.example"))
@@ -979,14 +979,14 @@ def test_a_redirection_is_followed_once() -> None:
     assert trunk.registration.failure is Failure.REFUSED
 
 
-def test_a_redirection_to_nowhere_goes_on_with_the_next_target() -> None:
+def test_redirect_without_address_tries_the_next_target() -> None:
     trunk = Trunk()
     trunk.due(ONE, TWO)
     trunk.answer(302, contacts=[Contact(Uri("sip", "", "nowhere.example"))])
     assert trunk.take(Redirected(())) == (Send(2, TWO, 3600),)
 
 
-def test_what_is_unregistered_while_a_redirection_is_looked_up_is_not_registered() -> None:
+def test_unregister_during_redirect_sends_no_register() -> None:
     trunk = Trunk()
     trunk.due()
     trunk.answer(302, contacts=[Contact(Uri("sip", "", "reg2.provider.example"))])
@@ -995,7 +995,7 @@ def test_what_is_unregistered_while_a_redirection_is_looked_up_is_not_registered
     assert trunk.registration.state is State.UNREGISTERED
 
 
-def test_a_refresh_stays_with_the_server_that_granted() -> None:
+def test_refresh_goes_to_the_server_that_granted() -> None:
     trunk = Trunk()
     trunk.due(ONE, TWO)
     trunk.take(Unanswered())
@@ -1005,10 +1005,10 @@ def test_a_refresh_stays_with_the_server_that_granted() -> None:
     assert trunk.registration.in_flight.others == (ONE,)
 
 
-def test_the_server_that_granted_is_asked_also_where_nobody_answers_for_its_name() -> None:
-    """DNS is silent and the registrar is not: nothing need expire."""
+def test_refresh_without_dns_goes_to_the_server_that_granted() -> None:
+    """The registrar still answers, so the grant must not expire."""
     trunk = registered()
-    trunk.take(Due(()))  # before its time: only while the grant stands
+    trunk.take(Due(()))  # before `next_at`, while the grant is valid
     for _ in range(3):
         assert trunk.sent().next_hop == ONE
         trunk.take(Unanswered())
@@ -1018,15 +1018,15 @@ def test_the_server_that_granted_is_asked_also_where_nobody_answers_for_its_name
     assert trunk.registration.state is State.REGISTERED
 
 
-def test_after_its_grant_it_is_asked_only_where_its_name_says_so() -> None:
-    """Its address may be somebody else's by then."""
+def test_attempt_without_dns_after_the_grant_sends_nothing() -> None:
+    """The address may belong to another host by then."""
     trunk = registered()
     trunk.now += 3600
     assert trunk.take(Due((), Why(RegistrationReason.DNS_SILENT, "no answer from DNS"))) == ()
     assert trunk.registration.reason is RegistrationReason.DNS_SILENT
 
 
-def test_a_server_that_has_failed_is_one_among_the_others() -> None:
+def test_server_that_failed_loses_its_preference() -> None:
     trunk = registered()
     trunk.due(TWO)
     trunk.take(Unanswered())
@@ -1037,7 +1037,7 @@ def test_a_server_that_has_failed_is_one_among_the_others() -> None:
     assert trunk.registration.in_flight.others == (ONE,)
 
 
-def test_when_every_server_is_dead_the_next_attempt_asks_the_name_again() -> None:
+def test_attempt_after_all_servers_failed_uses_new_targets() -> None:
     trunk = Trunk()
     trunk.due(TWO)
     trunk.answer(200, contacts=[OURS], source=FROM_TWO)
@@ -1046,7 +1046,7 @@ def test_when_every_server_is_dead_the_next_attempt_asks_the_name_again() -> Non
     assert trunk.due(ONE).next_hop == ONE
 
 
-def test_every_realm_that_asks_is_answered() -> None:
+def test_challenges_of_two_realms_are_both_answered() -> None:
     trunk = Trunk()
     trunk.due()
     proxy = replace(CHALLENGE, proxy=True, realm="proxy.example", nonce="p")
@@ -1059,10 +1059,10 @@ def test_every_realm_that_asks_is_answered() -> None:
     assert trunk.registration.state is State.REGISTERED
 
 
-# Replies that are not to what we asked.
+# Replies to other requests.
 
 
-def test_a_late_reply_changes_nothing() -> None:
+def test_reply_without_a_request_changes_nothing() -> None:
     trunk = registered()
     before = trunk.registration
     assert trunk.answer(200, contacts=[OURS], source=FROM_TWO) == ()
@@ -1070,7 +1070,7 @@ def test_a_late_reply_changes_nothing() -> None:
     assert trunk.registration == before
 
 
-def test_a_reply_to_another_cseq_changes_nothing() -> None:
+def test_reply_to_another_cseq_changes_nothing() -> None:
     trunk = Trunk()
     trunk.due()
     trunk.answer(401, challenges=[CHALLENGE])
@@ -1080,32 +1080,32 @@ def test_a_reply_to_another_cseq_changes_nothing() -> None:
     assert trunk.registration == before
 
 
-def test_silence_about_nothing_changes_nothing() -> None:
+def test_unanswered_without_a_request_changes_nothing() -> None:
     trunk = registered()
     before = trunk.registration
     assert trunk.take(Unanswered()) == ()
     assert trunk.registration == before
 
 
-# All of it, in any order.
+# All events, in any order.
 
 FIRST_WAIT_S = {"wrong_credentials": 600, "refused": 300, "unreachable": 15}
 LONGEST_WAIT_S = {"wrong_credentials": DAY, "refused": HOUR, "unreachable": 900}
 
 SENDS_OF_AN_ATTEMPT = 32
-"""Two targets and two of a 3xx, each with a first REGISTER, four challenges and a 423; and the
+"""Two targets and two of a 3xx, each with a first REGISTER, four challenges and a 423; then the
 unregistering."""
 
 
 class AnyOrder(RuleBasedStateMachine):
-    """Every answer, loss, restart and operator's change, in any order, while the clock goes on."""
+    """Every answer, timeout, restart and order, in any sequence, while time passes."""
 
     trunk: Trunk
     open: Send | None
-    """The REGISTER that the world has received, and not answered."""
+    """The REGISTER that was sent and not answered."""
 
     @initialize(chance=st.floats(0, 1, exclude_max=True))
-    def it_begins(self, chance: float) -> None:
+    def start(self, chance: float) -> None:
         self.trunk = Trunk(chance=chance)
         self.open = None
         self.following = self.was_redirected = False
@@ -1119,7 +1119,7 @@ class AnyOrder(RuleBasedStateMachine):
         return self.trunk.registration
 
     def take(self, event: MachineEvent, answered: Send | None = None) -> tuple[Action, ...]:
-        """Take one event; `answered` is the request that it answers, if it answers one."""
+        """Take one event. `answered`: the request that it answers, if any."""
         if answered is not None:
             self.open = None
         before = self.registration
@@ -1128,7 +1128,7 @@ class AnyOrder(RuleBasedStateMachine):
         for action in actions:
             if isinstance(action, Learn):
                 assert before.wanted
-                self.check_what_is_learned(action, event, answered)
+                self.check_learned_address(action, event, answered)
             elif isinstance(action, Send):
                 assert self.open is None, "two requests in flight"
                 assert action.cseq > self.last_cseq
@@ -1144,10 +1144,10 @@ class AnyOrder(RuleBasedStateMachine):
             self.sends_of_attempt = 0
         return actions
 
-    def check_what_is_learned(
+    def check_learned_address(
         self, learn: Learn, event: MachineEvent, answered: Send | None
     ) -> None:
-        """Only a 2xx to a request in flight teaches, and only one that lists us or nobody."""
+        """Assert that a 2xx to a request in flight is learned, with our Contact or without any."""
         assert isinstance(event, Answered) and answered is not None
         assert answered.expires_s > 0 and event.reply.cseq == answered.cseq
         assert 200 <= event.reply.status < 300
@@ -1161,8 +1161,8 @@ class AnyOrder(RuleBasedStateMachine):
         assert learn.expires_at == self.registration.expires_at
         assert learn.expires_at is not None and learn.expires_at > self.trunk.now
 
-    def check_the_wait(self, retry_after_s: int | None) -> None:
-        """After a failure: the wait of its kind, doubled each time, or what Retry-After says."""
+    def check_wait(self, retry_after_s: int | None) -> None:
+        """Assert the wait after a failure: of its kind, doubled each time, or Retry-After."""
         kind = str(self.registration.failure)
         self.failed_as.append(kind)
         if retry_after_s is not None and kind != "wrong_credentials":
@@ -1178,14 +1178,14 @@ class AnyOrder(RuleBasedStateMachine):
 
     @precondition(lambda self: self.registration.next_at is not None)
     @rule(hops=TARGETS, late_s=st.sampled_from([0.0, 0.5, 100.0]))
-    def its_time_comes(self, hops: tuple[TransportAddress, ...], late_s: float) -> None:
+    def attempt_is_due(self, hops: tuple[TransportAddress, ...], late_s: float) -> None:
         assert self.registration.next_at is not None
         self.trunk.now = max(self.trunk.now, self.registration.next_at) + late_s
         self.take(Due(hops))
         if hops:
             return
         if self.open is None:
-            self.check_the_wait(None)
+            self.check_wait(None)
         else:
             assert self.registration.granted(self.trunk.now)
             assert self.open.next_hop == self.registration.home
@@ -1197,50 +1197,50 @@ class AnyOrder(RuleBasedStateMachine):
         expected=st.sampled_from([NOBODY_ELSE, ExpectedSources(named=frozenset({FROM_TWO.ip}))]),
         after_s=st.floats(0, 36),
     )
-    def the_registrar_answers(
+    def registrar_answers(
         self, reply: Reply, source: TransportAddress, expected: ExpectedSources, after_s: float
     ) -> None:
         assert self.open is not None
         self.trunk.now += after_s
         answer = Answered(replace(reply, cseq=self.open.cseq), source, expected)
-        self.check_the_outcome(answer, reply.retry_after_s)
+        self.check_outcome(answer, reply.retry_after_s)
 
     @precondition(lambda self: self.open is not None)
     @rule()
-    def nobody_answers(self) -> None:
+    def registrar_does_not_answer(self) -> None:
         self.trunk.now += 36
-        self.check_the_outcome(Unanswered(), None)
+        self.check_outcome(Unanswered(), None)
 
-    def check_the_outcome(self, event: MachineEvent, retry_after_s: int | None) -> None:
-        """A failed attempt takes nothing away, and waits; a success forgets all failures."""
+    def check_outcome(self, event: MachineEvent, retry_after_s: int | None) -> None:
+        """Assert that a failure keeps the grant and waits, and a success resets failures."""
         before, answered = self.registration, self.open
         actions = self.take(event, answered)
         after = self.registration
         if after.state in (State.WAITING, State.AUTH_FAILED):
             assert all(isinstance(action, IgnoreReply) for action in actions)
             assert after.expires_at == before.expires_at
-            if before.again:  # what is wanted changed meanwhile
+            if before.again:  # RegisterNow during the attempt
                 assert self.trunk.wait_s() == 0
                 self.failed_as.clear()
             else:
-                self.check_the_wait(retry_after_s)
+                self.check_wait(retry_after_s)
         elif self.open is None and not self.following:
             self.failed_as.clear()
 
     @precondition(lambda self: self.following)
     @rule(hops=TARGETS)
-    def the_new_target_is_looked_up(self, hops: tuple[TransportAddress, ...]) -> None:
-        self.check_the_outcome(Redirected(hops), None)
+    def redirect_target_is_looked_up(self, hops: tuple[TransportAddress, ...]) -> None:
+        self.check_outcome(Redirected(hops), None)
 
     @rule(status=STATUSES, back=st.integers(1, 5))
-    def a_late_or_foreign_reply_comes(self, status: int, back: int) -> None:
+    def reply_to_another_request_is_received(self, status: int, back: int) -> None:
         before = self.registration
         cseq = before.cseq - back if self.open else before.cseq
         assert self.take(Answered(Reply(status, "", cseq, (OURS,)), FROM_TWO)) == ()
         assert self.registration == before
 
     @rule(hops=TARGETS, cleanly=st.booleans())
-    def the_agent_restarts(self, hops: tuple[TransportAddress, ...], cleanly: bool) -> None:
+    def agent_restarts(self, hops: tuple[TransportAddress, ...], cleanly: bool) -> None:
         before = self.registration
         if cleanly and (before.granted(self.trunk.now) or before.in_flight is not None):
             self.take(Unregister(hops))
@@ -1253,12 +1253,12 @@ class AnyOrder(RuleBasedStateMachine):
         if after.wanted:
             lost = ended.state.under_way and ended.failure is not None
             assert after.failures == before.failures + lost
-            self.check_the_resumption(before, after)
+            self.check_resumption(before, after)
         elif after.state.under_way:
             self.take(Unregister(hops, suspended=True))
 
-    def check_the_resumption(self, before: Registration, after: Registration) -> None:
-        """It neither asks before the time that it had, nor for what is granted."""
+    def check_resumption(self, before: Registration, after: Registration) -> None:
+        """Assert that a restart makes no attempt earlier than it was due."""
         assert after.next_at is not None
         if before.next_at is not None and after.expires_at == before.expires_at:
             assert after.next_at >= before.next_at
@@ -1267,17 +1267,17 @@ class AnyOrder(RuleBasedStateMachine):
             assert after.next_at >= min(after.since + wait_s, before.since + wait_s)
 
     @rule(hops=st.none() | TARGETS, suspended=st.booleans())
-    def it_is_unregistered(
+    def trunk_is_unregistered(
         self, hops: tuple[TransportAddress, ...] | None, suspended: bool
     ) -> None:
         actions = self.take(Unregister(hops, suspended))
         assert isinstance(actions[0], ForgetAddresses)
-        assert not self.registration.stands(self.trunk.now)
+        assert not self.registration.admits(self.trunk.now)
         assert self.registration.suspended or not suspended
         self.failed_as.clear()
 
     @rule()
-    def its_server_falls_silent(self) -> None:
+    def keepalive_fails(self) -> None:
         before = self.registration
         assert self.take(KeepAliveFailed()) == ()
         registered = before.state is State.REGISTERED
@@ -1286,7 +1286,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @precondition(lambda self: self.registration.wanted)
     @rule()
-    def the_operator_pauses_it(self) -> None:
+    def operator_pauses_trunk(self) -> None:
         before = self.registration
         assert self.take(Pause()) == ()
         assert self.registration.expires_at == before.expires_at
@@ -1294,14 +1294,14 @@ class AnyOrder(RuleBasedStateMachine):
             self.failed_as.clear()
 
     @rule()
-    def the_operator_wants_it(self) -> None:
+    def operator_registers_trunk(self) -> None:
         self.take(RegisterNow())
         in_flight = self.open is not None or self.following
         assert in_flight or self.registration.next_at == self.trunk.now
         self.failed_as.clear()
 
     @invariant()
-    def what_is_in_flight_is_what_the_world_has_received(self) -> None:
+    def request_in_flight_is_the_sent_one(self) -> None:
         in_flight = self.registration.in_flight
         assert self.following == bool(in_flight and in_flight.following)
         if self.following:
@@ -1311,32 +1311,32 @@ class AnyOrder(RuleBasedStateMachine):
         assert ours == (self.open and (self.open.next_hop, self.open.expires_s))
 
     @invariant()
-    def it_is_never_silent_for_ever(self) -> None:
+    def wanted_registration_is_in_flight_or_due(self) -> None:
         r = self.registration
         if r.in_flight is not None or not r.wanted:
             assert r.next_at is None
         else:
             assert r.next_at is not None
         if not r.wanted and r.state is not State.PAUSED:
-            assert not r.stands(self.trunk.now)
-            # Nothing is left, or it is still to be said whom the unregistering goes to.
-            told = r.in_flight is None and r.state is not State.UNREGISTERING
-            assert r.expires_at is None or not told
+            assert not r.admits(self.trunk.now)
+            # Nothing is granted, or Unregister has had no targets yet.
+            has_ended = r.in_flight is None and r.state is not State.UNREGISTERING
+            assert r.expires_at is None or not has_ended
 
     @invariant()
-    def nobody_who_was_not_asked_is_the_server_or_changes_what_is_learned(self) -> None:
+    def unexpected_source_changes_no_learned_address(self) -> None:
         r = self.registration
         assert r.registrar != IMPOSTOR
         assert r.learned_until in (None, self.learned_until)
         assert r.learned_until is None or r.registrar is not None
 
     @invariant()
-    def an_attempt_is_bounded_whatever_is_answered(self) -> None:
+    def attempt_has_a_bounded_number_of_requests(self) -> None:
         assert self.sends_of_attempt <= SENDS_OF_AN_ATTEMPT
 
 
 @pytest.mark.slow
-def test_no_order_of_events_breaks_an_invariant() -> None:
+def test_invariants_hold_for_any_order_of_events() -> None:
     run_state_machine_as_test(
         AnyOrder, settings=settings(max_examples=120, stateful_step_count=50, deadline=None)
     )
@@ -1346,10 +1346,10 @@ def test_no_order_of_events_breaks_an_invariant() -> None:
 @pytest.mark.parametrize(
     "answers", [[CHALLENGE], [CHALLENGE, replace(CHALLENGE, nonce="n2")], [STALE, CHALLENGE]]
 )
-def test_wrong_credentials_cause_seven_registers_at_most_in_any_hour(
+def test_wrong_credentials_send_seven_registers_an_hour(
     answers: list[Challenge], restarts: bool
 ) -> None:
-    """A provider bans who hammers it; a restart of the agent is no reason to begin anew."""
+    """Providers ban fast retries; a restart of the agent must not reset the wait."""
     trunk = Trunk()
     sent_at: list[float] = []
     while trunk.now < NOW + 3 * DAY:

@@ -1,4 +1,4 @@
-"""How fast attempts may begin."""
+"""Test the rate limits of attempts."""
 
 from collections import Counter
 from itertools import pairwise
@@ -12,30 +12,30 @@ NOW = 1_000_000.0
 
 
 def in_each_second(slots: list[float]) -> list[int]:
-    """How many begin in the first second, the second, and so on."""
+    """Return how many slots are in the first second, the second, and so on."""
     counted = Counter(int(at - NOW + 1e-6) for at in slots)
     return [counted[second] for second in range(max(counted) + 1)]
 
 
-def test_a_few_attempts_need_not_wait_for_one_another() -> None:
+def test_slots_of_a_few_attempts_are_now() -> None:
     limiter = RequestLimiter(total=1000, registrar=10)
     assert [limiter.slot("a", NOW) for _ in range(10)] == [NOW] * 10
 
 
-def test_one_registrar_is_asked_so_often_a_second_and_no_more() -> None:
+def test_slots_at_one_registrar_keep_its_limit() -> None:
     limiter = RequestLimiter(total=1000, registrar=10)
     slots = [limiter.slot("a", NOW) for _ in range(100)]
     assert in_each_second(slots) == [20, *[10] * 8]
 
 
-def test_a_crowd_at_one_registrar_delays_no_other_registrar() -> None:
+def test_slots_at_a_busy_registrar_delay_no_other() -> None:
     limiter = RequestLimiter(total=1000, registrar=10)
     for _ in range(100):
         limiter.slot("crowded", NOW)
     assert limiter.slot("other", NOW) == NOW
 
 
-def test_all_registrars_together_are_held_to_the_total() -> None:
+def test_slots_at_all_registrars_keep_the_total() -> None:
     limiter = RequestLimiter(total=100, registrar=50)
     slots = sorted(limiter.slot(f"r{i % 20}", NOW) for i in range(1000))
     first, *later = in_each_second(slots)
@@ -43,7 +43,7 @@ def test_all_registrars_together_are_held_to_the_total() -> None:
     assert max(later) <= 101
 
 
-def test_what_was_not_used_is_not_saved_up() -> None:
+def test_slots_unused_are_not_saved_up() -> None:
     limiter = RequestLimiter(total=10, registrar=10)
     limiter.slot("a", NOW)
     later = NOW + 3600
@@ -51,7 +51,7 @@ def test_what_was_not_used_is_not_saved_up() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 5)), max_size=60))
-def test_no_slot_is_in_the_past_and_no_registrar_is_asked_more_than_a_burst_ahead(
+def test_slots_are_not_in_the_past_and_bounded_to_a_burst(
     asked: list[tuple[str, float]],
 ) -> None:
     limiter, now = RequestLimiter(total=100, registrar=4), NOW
@@ -67,7 +67,7 @@ def test_no_slot_is_in_the_past_and_no_registrar_is_asked_more_than_a_burst_ahea
             assert sum(later < at + 1 for later in slots[i:]) <= 4 + 4 + 1
 
 
-def test_registrars_of_the_past_are_forgotten() -> None:
+def test_limiter_drops_registrars_without_future_slots() -> None:
     limiter = RequestLimiter(total=1e9, registrar=1)
     for i in range(REGISTRARS_LIMIT + 1):
         limiter.slot(f"r{i}", NOW + 2 * i)

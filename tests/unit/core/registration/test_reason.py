@@ -1,4 +1,4 @@
-"""Codes are stable words for programs; messages are for people."""
+"""Test the codes: stable words for programs."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def test_codes_are_snake_case(codes: type[StrEnum]) -> None:
     assert [code for code in codes if not re.fullmatch(r"[a-z]+(_[a-z]+)*", code)] == []
 
 
-def test_the_document_for_operators_names_each_reason() -> None:
+def test_reasons_are_all_in_the_operators_document() -> None:
     text = OBSERVE.read_text()
     assert [reason for reason in RegistrationReason if f"`{reason}`" not in text] == []
 
 
 @pytest.mark.parametrize("state", [s for s in State if not s.under_way and s is not State.NEW])
-def test_each_state_that_lasts_is_an_event(state: State) -> None:
+def test_state_that_lasts_is_an_event_kind(state: State) -> None:
     assert EventKind(state).value == state.value

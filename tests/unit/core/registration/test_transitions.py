@@ -1,4 +1,4 @@
-"""The table of states and events says what the machine does: all of it, and no more."""
+"""Test that the table of transitions has exactly the transitions of the machine."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ LATER_S = st.sampled_from([0.0, 0.0, 36.0, 3600.0, 8 * 86_400.0])
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(EVENTS, LATER_S), max_size=30), st.integers(0, 1))
-def test_each_transition_is_in_the_table(
+def test_transition_of_the_machine_is_in_the_table(
     story: list[tuple[MachineEvent | None, float]], late: int
 ) -> None:
     trunk = Trunk()
@@ -82,7 +82,7 @@ def test_each_transition_is_in_the_table(
 
 
 def answering(event: MachineEvent, cseq: int) -> MachineEvent:
-    """Make of an answer one to the request with this CSeq."""
+    """Return an answer with this CSeq; other events unchanged."""
     if isinstance(event, Answered):
         return replace(event, reply=replace(event.reply, cseq=cseq))
     return event
@@ -91,7 +91,7 @@ def answering(event: MachineEvent, cseq: int) -> MachineEvent:
 # Each entry of the table is a transition of the machine.
 
 
-def test_each_entry_of_the_table_is_seen() -> None:
+def test_table_entry_is_reached_by_the_machine() -> None:
     missing = {(*key, outcome) for key, outcomes in TRANSITIONS.items() for outcome in outcomes}
     for state, kind, outcome in explore():
         assert outcome in TRANSITIONS[state, kind]
@@ -102,13 +102,13 @@ def test_each_entry_of_the_table_is_seen() -> None:
 
 
 def explore() -> Iterator[tuple[State, EventKind, Outcome]]:
-    """Give the machine every event in every situation that it comes to, each situation once."""
+    """Yield the transition of every event in every reachable situation, each situation once."""
     start = Registration("acme", "call-1"), NOW
-    known, todo = {situation(*start)}, deque([start])
+    seen, todo = {situation(*start)}, deque([start])
 
     def visit(registration: Registration, now: float) -> None:
-        if (found := situation(registration, now)) not in known:
-            known.add(found)
+        if (found := situation(registration, now)) not in seen:
+            seen.add(found)
             todo.append((registration, now))
 
     while todo:
@@ -125,7 +125,7 @@ def explore() -> Iterator[tuple[State, EventKind, Outcome]]:
 
 
 def situation(r: Registration, now: float) -> tuple[Any, ...]:
-    """What of a registration the machine may decide by; two that agree in it are one situation."""
+    """Return the parts of a registration that the machine uses; equal parts, equal situation."""
     request = r.in_flight
     return (
         (r.state, r.wanted, r.suspended, r.again, r.failure, r.next_at is None, r.home is None),
@@ -168,7 +168,7 @@ def classes(actions: tuple[Action, ...]) -> tuple[type[Action], ...]:
     return tuple(type(action) for action in actions)
 
 
-# The table is whole.
+# The table is complete.
 
 
 def test_table_has_each_state_and_each_event() -> None:
@@ -178,7 +178,7 @@ def test_table_has_each_state_and_each_event() -> None:
 
 
 @pytest.mark.parametrize("status_class", StatusClass)
-def test_each_class_of_status_is_an_event(status_class: StatusClass) -> None:
+def test_status_class_is_an_event_kind(status_class: StatusClass) -> None:
     assert EventKind(f"Answered {status_class}")
 
 

@@ -1,4 +1,4 @@
-"""What the registrations teach that Kamailio's own module uac keeps."""
+"""Test which addresses are learned from registrations of Kamailio's module `uac`."""
 
 from collections.abc import Set
 from dataclasses import replace
@@ -54,9 +54,7 @@ def registered(at: float = NOW, sent: UacRequest = SENT) -> Registration:
         (ok(Contact(OURS, 60), status=202), 60),
     ],
 )
-def test_a_2xx_teaches_where_it_came_from_for_as_long_as_was_granted(
-    reply: Reply, granted_s: int
-) -> None:
+def test_grant_learns_its_source_for_the_granted_time(reply: Reply, granted_s: int) -> None:
     after, actions = answered(NEW, SENT, reply, FROM, NOW, GRACE_S)
     assert actions == (Learn(FROM, NOW + granted_s + GRACE_S),)
     assert (after.state, after.expires_at) == (State.REGISTERED, NOW + granted_s)
@@ -67,14 +65,14 @@ IMPOSTOR = TransportAddress.parse("udp:192.0.2.66:5060")
 IGNORED = IgnoreReply(IMPOSTOR, "192.0.2.1")
 
 
-def test_a_2xx_from_elsewhere_registers_and_teaches_nothing() -> None:
+def test_grant_by_unexpected_source_learns_nothing() -> None:
     after, actions = answered(NEW, SENT, ok(Contact(OURS, 60)), IMPOSTOR, NOW, GRACE_S)
     assert actions == (IGNORED,)
     assert (after.state, after.expires_at) == (State.REGISTERED, NOW + 60)
     assert (after.registrar, after.learned_until, after.unexpected) == (None, None, IMPOSTOR)
 
 
-def test_a_2xx_from_elsewhere_leaves_the_server_and_its_end() -> None:
+def test_grant_by_unexpected_source_keeps_server_and_end() -> None:
     refresh = replace(SENT, cseq=11, at=NOW + 40)
     reply = ok(Contact(OURS, 600))
     after, actions = answered(registered(), refresh, reply, IMPOSTOR, NOW + 41, GRACE_S)
@@ -82,16 +80,16 @@ def test_a_2xx_from_elsewhere_leaves_the_server_and_its_end() -> None:
     assert (after.registrar, after.learned_until) == (FROM, NOW + 60)
 
 
-def test_the_servers_answer_counts_after_an_impostors() -> None:
-    impostors, _ = answered(NEW, SENT, ok(Contact(OURS, 60)), IMPOSTOR, NOW, GRACE_S)
-    after, actions = answered(impostors, SENT, ok(Contact(OURS, 90)), FROM, NOW + 1, GRACE_S)
+def test_grant_by_server_after_unexpected_one_is_learned() -> None:
+    unexpected, _ = answered(NEW, SENT, ok(Contact(OURS, 60)), IMPOSTOR, NOW, GRACE_S)
+    after, actions = answered(unexpected, SENT, ok(Contact(OURS, 90)), FROM, NOW + 1, GRACE_S)
     assert actions == (Learn(FROM, NOW + 91 + GRACE_S),)
     assert (after.registrar, after.unexpected) == (FROM, None)
     again = answered(after, SENT, ok(Contact(OURS, 60)), IMPOSTOR, NOW + 2, GRACE_S)
     assert again == (after, ())
 
 
-def test_where_nobody_knows_whom_was_asked_nothing_is_learned() -> None:
+def test_grant_with_unknown_asked_ip_learns_nothing() -> None:
     for text in ("", "?"):
         asked, unreadable = asked_ips([text])
         assert (asked, "".join(unreadable)) == ((), text)
@@ -101,32 +99,32 @@ def test_where_nobody_knows_whom_was_asked_nothing_is_learned() -> None:
 
 
 @pytest.mark.parametrize("asked", ["192.0.2.1", "[::ffff:192.0.2.1]", "::ffff:c000:201"])
-def test_the_ip_that_was_asked_is_compared_as_a_value(asked: str) -> None:
+def test_asked_ip_is_compared_as_a_value(asked: str) -> None:
     ips, _ = asked_ips(["?", "", asked])
     _, actions = answered(NEW, replace(SENT, asked=ips), ok(), FROM, NOW, GRACE_S)
     assert [type(action) for action in actions] == [Learn]
 
 
-def test_learn_from_any_teaches_from_anywhere() -> None:
+def test_grant_with_learn_from_any_learns_any_source() -> None:
     expected = ExpectedSources(anyone=True)
     _, actions = answered(NEW, SENT, ok(), IMPOSTOR, NOW, GRACE_S, expected)
     assert actions == (Learn(IMPOSTOR, NOW + 3600 + GRACE_S, Ground.ANY),)
 
 
 @pytest.mark.parametrize("reply", [ok(OTHERS), ok(Contact(OURS, 0)), ok(expires_s=0)])
-def test_a_200_that_does_not_grant_us_anything_teaches_nothing(reply: Reply) -> None:
+def test_grant_of_no_time_or_other_contact_fails(reply: Reply) -> None:
     after, actions = answered(NEW, SENT, reply, FROM, NOW, GRACE_S)
     assert (after.state, actions) == (State.WAITING, ())
 
 
-def test_the_same_answer_again_does_not_grant_it_anew() -> None:
+def test_grant_repeated_changes_nothing() -> None:
     before = registered()
     again = answered(before, SENT, ok(Contact(OURS, 60)), FROM, NOW + 4, GRACE_S)
     assert again == (before, ())
     assert again[0] is before
 
 
-def test_a_refresh_grants_it_anew() -> None:
+def test_refresh_extends_the_grant() -> None:
     refresh = replace(SENT, cseq=11, at=NOW + 40)
     after, actions = answered(registered(), refresh, ok(Contact(OURS, 60)), FROM, NOW + 41, GRACE_S)
     assert actions == (Learn(FROM, NOW + 101 + GRACE_S),)
@@ -134,19 +132,19 @@ def test_a_refresh_grants_it_anew() -> None:
 
 
 @pytest.mark.parametrize("status", [403, 404, 408, 423, 500, 503, 603, 302])
-def test_a_failed_refresh_takes_nothing_away(status: int) -> None:
+def test_refresh_that_fails_ends_nothing(status: int) -> None:
     before, refresh = registered(), replace(SENT, cseq=11, at=NOW + 40)
     after, actions = answered(before, refresh, refusal(status), FROM, NOW + 41, GRACE_S)
     assert actions == ()
     assert after.expires_at == before.expires_at
     assert (after.state, after.last_status, after.failures) == (State.WAITING, status, 1)
-    silent = unanswered(after, replace(refresh, cseq=12), NOW + 50)
-    assert (silent.expires_at, silent.failures) == (before.expires_at, 2)
-    assert (silent.reason, silent.last_status) == (RegistrationReason.NO_ANSWER, None)
+    timed_out = unanswered(after, replace(refresh, cseq=12), NOW + 50)
+    assert (timed_out.expires_at, timed_out.failures) == (before.expires_at, 2)
+    assert (timed_out.reason, timed_out.last_status) == (RegistrationReason.NO_ANSWER, None)
 
 
 @pytest.mark.parametrize("status", [401, 407])
-def test_a_challenge_is_no_failure_but_a_second_one_is(status: int) -> None:
+def test_challenge_is_a_failure_only_after_credentials(status: int) -> None:
     before = registered()
     challenged, _ = answered(before, SENT, refusal(status), FROM, NOW, GRACE_S)
     assert challenged is before
@@ -154,14 +152,14 @@ def test_a_challenge_is_no_failure_but_a_second_one_is(status: int) -> None:
     assert answered(before, wrong, refusal(status), FROM, NOW, GRACE_S)[0].state is State.WAITING
 
 
-def test_what_is_unregistered_ends_at_once() -> None:
+def test_unregistered_account_loses_its_address() -> None:
     after, actions = unregistered(registered(), NOW + 10)
     assert actions == (ForgetAddresses(),)
     assert (after.state, after.expires_at) == (State.UNREGISTERED, None)
 
 
 @pytest.mark.parametrize("listed", [(), (Contact(OURS, 0),), (Contact(OURS, 60),)])
-def test_no_answer_to_an_un_register_teaches_anything(listed: tuple[Contact, ...]) -> None:
+def test_answer_to_unregister_learns_nothing(listed: tuple[Contact, ...]) -> None:
     before, _ = unregistered(registered(), NOW + 10)
     un_register = replace(SENT, cseq=11, expires_s=0, at=NOW + 10)
     for reply in (ok(*listed), refusal(503)):
@@ -169,8 +167,8 @@ def test_no_answer_to_an_un_register_teaches_anything(listed: tuple[Contact, ...
     assert unanswered(before, un_register, NOW + 40) is before
 
 
-def test_an_answer_that_was_under_way_does_not_bring_it_back() -> None:
-    """The REGISTER was sent, then the un-REGISTER; the 200 to the first comes last."""
+def test_answer_to_older_register_after_unregister_is_ignored() -> None:
+    """The 200 to the REGISTER arrives after the un-REGISTER was sent."""
     before, _ = unregistered(registered(), NOW + 10)
     for at, comes_back in ((NOW + 9.9, False), (NOW + 10, False), (NOW + 10.1, True)):
         late = replace(SENT, cseq=11, at=at)
@@ -186,7 +184,7 @@ def test_an_answer_that_was_under_way_does_not_bring_it_back() -> None:
     asked_s=st.integers(0, 7200),
     answers=st.booleans(),
 )
-def test_nothing_but_a_2xx_that_grants_ours_teaches(
+def test_learn_needs_a_2xx_that_grants_our_contact(
     status: int, contacts: list[Contact], expires_s: int | None, asked_s: int, answers: bool
 ) -> None:
     reply = Reply(status, "", 10, tuple(contacts), expires_s)
@@ -204,7 +202,7 @@ def test_nothing_but_a_2xx_that_grants_ours_teaches(
         assert after.expires_at == before.expires_at
 
 
-# Whose a call is, among the accounts that uac still has.
+# The trunk of a call, among the accounts that `uac` still has.
 
 ACME, BELL, COAL = trunk("acme"), trunk("bell"), trunk("coal")
 
@@ -222,52 +220,52 @@ def choose(
     return uac_accounts.choose(decide, lambda id_: id_ not in gone, missed.__contains__)
 
 
-def test_where_every_record_stands_it_is_what_was_decided_among_all() -> None:
+def test_choose_with_all_accounts_is_the_decision() -> None:
     chosen = choose(call("sip:token-acme@h"), ACME, BELL)
     assert isinstance(chosen, uac_accounts.ChosenAccount)
     assert isinstance(chosen.decision, Identified)
     assert (chosen.decision.trunk.id, chosen.among_all) == ("acme", True)
 
 
-def test_a_record_that_is_gone_does_not_stand_in_the_way_of_the_only_other() -> None:
+def test_choose_with_a_removed_account_takes_the_only_other() -> None:
     chosen = choose(call(), ACME, BELL, gone={"bell"})
     assert isinstance(chosen, uac_accounts.ChosenAccount)
     assert isinstance(chosen.decision, Identified)
     assert (chosen.decision.trunk.id, chosen.among_all) == ("acme", False)
 
 
-def test_a_call_that_names_a_gone_record_is_not_another_ones() -> None:
+def test_choose_call_that_names_removed_account_declines() -> None:
     chosen = choose(call("sip:token-bell@h"), ACME, BELL, gone={"bell"})
     assert isinstance(chosen, uac_accounts.NoAccount)
     assert chosen.reason is Declined.ACCOUNT_GONE
 
 
-def test_to_gives_a_gone_records_call_to_no_other() -> None:
+def test_choose_call_of_removed_account_ignores_to() -> None:
     for ruri in ("sip:+44202@h", "sip:user-bell@h", "sip:token-bell@h"):
         chosen = choose(call(ruri, to="sip:+44201@h"), ACME, BELL, COAL, gone={"bell"})
         assert isinstance(chosen, uac_accounts.NoAccount)
         assert chosen.reason is Declined.ACCOUNT_GONE
 
 
-def test_while_uac_may_just_be_reading_its_table_a_missing_records_call_is_nobodys() -> None:
+def test_choose_while_uac_reloads_declines_missing_account() -> None:
     chosen = choose(call(), ACME, BELL, gone={"bell"}, missed={"bell"})
     assert isinstance(chosen, uac_accounts.NoAccount)
     assert chosen.reason is Declined.ACCOUNT_MISSED
     assert chosen.message == "uac has no account bell just now"
 
 
-def test_of_several_that_stand_none_is_chosen() -> None:
+def test_choose_among_several_accounts_refuses() -> None:
     chosen = choose(call(), ACME, BELL, COAL, gone={"bell"})
     assert isinstance(chosen, uac_accounts.ChosenAccount)
     assert isinstance(chosen.decision, Refused)
     assert chosen.decision.candidates == ("acme", "coal")
 
 
-def test_a_heap_of_gone_records_is_not_looked_through_to_its_end() -> None:
+def test_choose_with_many_removed_accounts_is_bounded() -> None:
     accounts = [trunk(f"gone-{n}") for n in range(40)]
     asked: list[str] = []
 
-    def stands(id_: str) -> bool:
+    def exists(id_: str) -> bool:
         asked.append(id_)
         return False
 
@@ -275,7 +273,7 @@ def test_a_heap_of_gone_records_is_not_looked_through_to_its_end() -> None:
         left = [t for t in accounts if t.id not in without][:2]
         return identify(call(), evidence(*left), NOW), evidence(*left)
 
-    chosen = uac_accounts.choose(decide, stands, lambda _: False)
+    chosen = uac_accounts.choose(decide, exists, lambda _: False)
     assert isinstance(chosen, uac_accounts.NoAccount)
     assert chosen.reason is Declined.TOO_MANY_ACCOUNTS_GONE
     assert len(asked) < 40

@@ -1,4 +1,4 @@
-"""A trunk whose registration is driven event by event, and replies made up for it."""
+"""A trunk whose test sends it events one by one, and strategies for replies."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ STALE = replace(CHALLENGE, nonce="nonce-2", stale=True)
 
 @dataclass
 class Trunk:
-    """A trunk in a test: its registration, and what the last event made it do."""
+    """A trunk in a test: its registration, and the actions of the last event."""
 
     registration: Registration = field(default_factory=lambda: Registration("acme", "call-1"))
     now: float = NOW
@@ -64,7 +64,7 @@ class Trunk:
         return self.actions
 
     def due(self, *targets: TransportAddress) -> Send:
-        """Its time has come, at the moment it asked for."""
+        """Send Due at `next_at`; return the REGISTER."""
         assert self.registration.next_at is not None
         self.now = max(self.now, self.registration.next_at)
         self.take(Due(targets or (ONE,)))
@@ -98,19 +98,19 @@ class Trunk:
         return self.take(Answered(reply, source, expected))
 
     def sent(self) -> Send:
-        """The one REGISTER that the last event caused."""
+        """Return the one REGISTER among the last actions."""
         (send,) = [a for a in self.actions if isinstance(a, Send)]
         return send
 
     def wait_s(self) -> float:
-        """How long it waits now, with nothing in flight."""
+        """Return the seconds until `next_at`, with nothing in flight."""
         assert self.registration.in_flight is None
         assert self.registration.next_at is not None
         return self.registration.next_at - self.now
 
 
 def registered(granted_s: int = 3600) -> Trunk:
-    """A trunk registered at ONE without any challenge."""
+    """Return a trunk that ONE granted without a challenge."""
     trunk = Trunk()
     trunk.due()
     trunk.answer(200, contacts=[replace(OURS, expires_s=granted_s)])

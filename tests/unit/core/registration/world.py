@@ -1,7 +1,7 @@
-"""Worlds of trunks and calls, and an oracle that says whose each call is.
+"""Worlds of trunks and calls, and an oracle that decides to which trunk each call belongs.
 
-The oracle is written from the rules in words, over plain dictionaries, and uses nothing of the
-program's: where the two differ, one of them is wrong.
+The oracle implements the documented rules over plain dictionaries, without the program's code. A
+difference between the two is a fault in one of them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ HEADERS = ["p-called-party-id", "to", "diversion", "x-called"]
 TOKENS = ["t0", "t1", "t2", "t3", "t4", "t5"]
 
 USUAL = [["p-called-party-id", "to"]]
-"""In which headers a trunk is looked for that does not say it."""
+"""The default of `number_headers`."""
 
 NETWORKS = ["192.0.2.0/28", "192.0.2.0/24", "192.0.2.8/29", "2001:db8::/33", "2001:db8::/127"]
 
@@ -54,7 +54,7 @@ addresses = st.fixed_dictionaries(
 ).map(lambda address: {**address, "exact": address["exact"] and address["port"] is not None})
 
 
-def _place(address: dict[str, Any]) -> tuple[Any, ...]:
+def _key(address: dict[str, Any]) -> tuple[Any, ...]:
     return address["ip"], address["port"], address["transport"]
 
 
@@ -73,7 +73,7 @@ worlds: st.SearchStrategy[World] = st.lists(
                 addresses,
                 min_size=1,
                 max_size=3,
-                unique_by=_place,
+                unique_by=_key,
             ),
         }
     ),
@@ -100,17 +100,17 @@ calls: st.SearchStrategy[Call] = st.fixed_dictionaries(
 )
 
 
-Said = tuple[str, str | None]
+Result = tuple[str, str | None]
 
-AMBIGUOUS: Said = ("refused", "ambiguous")
-ELSEWHERE: Said = ("refused", "number_of_another_trunk")
+AMBIGUOUS: Result = ("refused", "ambiguous")
+ELSEWHERE: Result = ("refused", "number_of_another_trunk")
 
 FIELDS = {"p-called-party-id": "p_called_party_id", "x-called": "x_called"}
-"""Header → under which name a call has it, where that is another one."""
+"""Header → its name in a call, where that differs."""
 
 
-def oracle(world: World, call: Call, now: float) -> Said:
-    """Say ("identified", trunk id), ("refused", reason) or ("unknown", None)."""
+def oracle(world: World, call: Call, now: float) -> Result:
+    """Return ("identified", trunk id), ("refused", reason) or ("unknown", None)."""
     candidates = [t for t in world if t["enabled"] and may_come(t, call, now)]
     absent = [t for t in world if t not in candidates]
     if candidates == []:
@@ -125,12 +125,12 @@ def oracle(world: World, call: Call, now: float) -> Said:
         return "identified", left[0]["id"]
 
     def names_another(header: str) -> bool:
-        """Whether no candidate is named there, but a trunk that is none."""
+        """Return whether a header names a trunk that is no candidate, and no candidate."""
         word = call[FIELDS.get(header, header)]
         named = [t for t in world if owns_number(t, word) or has_account(t, word)]
         return named != [] and not any(t in candidates for t in named)
 
-    # 2. Request-URI: whatever else is said, it is not overridden.
+    # 2. Request-URI: no header overrides it.
     named, contradicts = who_is_named(left, call["user"])
     if contradicts:
         return AMBIGUOUS
@@ -140,7 +140,7 @@ def oracle(world: World, call: Call, now: float) -> Said:
         return ELSEWHERE
     left = named or left
 
-    # 3. The headers in which each trunk is looked for: the first of each, then the second, …
+    # 3. The number headers of each trunk: the first of each trunk, then the second, …
     for rank in range(len(HEADERS)):
         found: dict[str, World] = {}
         for header in HEADERS:
@@ -164,7 +164,7 @@ def oracle(world: World, call: Call, now: float) -> Said:
     if names_another("p-called-party-id"):
         return ELSEWHERE
 
-    # 5. to 7. The exact port where it tells apart, the fallback, the only candidate.
+    # 5. to 7. The exact port if it leaves one trunk, the fallback, the only candidate.
     if len(candidates) == 1:
         if present_names_another(left[0], names_another):
             return ELSEWHERE
@@ -182,9 +182,9 @@ def oracle(world: World, call: Call, now: float) -> Said:
 
 
 def who_is_named(trunks: World, word: str | None) -> tuple[World, bool]:
-    """Say which of the trunks a number or account names, and whether it names two at odds.
+    """Return the trunks that a number or account names, and whether the two contradict.
 
-    Number and account are looked up at once. A number that is another one's account names both.
+    Both are looked up. A number of one trunk that is the account of another names both.
     """
     grades = {t["id"]: grade(t, word) for t in trunks}
     best = max(grades.values())
@@ -198,32 +198,32 @@ def who_is_named(trunks: World, word: str | None) -> tuple[World, bool]:
 def present_names_another(
     trunk: dict[str, Any], names_another: Callable[[str], bool], until: int | None = None
 ) -> bool:
-    """Whether one of the trunk's own headers, before that rank, names a trunk that is not there.
+    """Return whether an own header of the trunk, before that rank, names another trunk.
 
-    To and Diversion tell of the past: they may.
+    To and Diversion may: they have earlier targets of the call.
     """
     headers = set(trunk["number_headers"][:until]) - {"to", "diversion"}
     return any(names_another(header) for header in headers)
 
 
 def came_by_port(trunk: dict[str, Any], call: Call, now: float) -> bool:
-    """Whether it comes from exactly the port that one of the trunk's addresses has."""
+    """Return whether the source port is that of one of the trunk's addresses."""
     return any(a["port"] == call["port"] and admits(a, call, now) for a in trunk["addresses"])
 
 
 def owns_number(trunk: dict[str, Any], word: str | None) -> bool:
-    """Whether one of the trunk's numbers or prefixes is, or holds, what is called."""
+    """Return whether a number or prefix of the trunk fits the called number."""
     return grade(trunk, word) > 0
 
 
 def has_account(trunk: dict[str, Any], word: str | None) -> bool:
-    """Whether it is the trunk's account, letter by letter, or the same telephone number."""
+    """Return whether the word is the trunk's account, or the same telephone number."""
     account = trunk["aor_user"]
     return word is not None and (word == account or bare(word) in account_forms(trunk))
 
 
 def account_forms(trunk: dict[str, Any]) -> set[str]:
-    """The forms of an account that is a telephone number. Five digits may have a country."""
+    """Return the forms of a numeric account. From five digits on it may have a country code."""
     account, country = trunk["aor_user"], trunk["country"]
     if bare(account) is None:
         return set()
@@ -236,12 +236,12 @@ def account_forms(trunk: dict[str, Any]) -> set[str]:
 
 
 def may_come(trunk: dict[str, Any], call: Call, now: float) -> bool:
-    """Whether one of the trunk's addresses admits the call's source."""
+    """Return whether an address of the trunk admits the call's source."""
     return any(admits(address, call, now) for address in trunk["addresses"])
 
 
 def admits(address: dict[str, Any], call: Call, now: float) -> bool:
-    """The address rules, one by one."""
+    """Return whether an address admits the call's source, by each rule."""
     if address["expires_at"] is not None and address["expires_at"] <= now:
         return False
     if not begins_alike(address["ip"], call["ip"]):
@@ -256,16 +256,16 @@ def admits(address: dict[str, Any], call: Call, now: float) -> bool:
 
 
 def begins_alike(place: str, ip: str) -> bool:
-    """Whether an address or network has all its bits in common with an ip."""
+    """Return whether an address or network contains an ip."""
     network = ip_network(place)
     beyond = network.max_prefixlen - network.prefixlen
     return value_of(str(network.network_address)) >> beyond == value_of(ip) >> beyond
 
 
 def grade(trunk: dict[str, Any], called: str | None) -> int:
-    """How well a trunk's numbers fit a called one: 0 not at all, 1000 it is one of them.
+    """Return how well a trunk's numbers fit a called one: 0 not at all, 1000 exactly.
 
-    What begins like a prefix is in it, and the better the longer the prefix is.
+    For a prefix it is the length of the prefix.
     """
     called = bare(called)
     if called is None:
@@ -280,7 +280,7 @@ def grade(trunk: dict[str, Any], called: str | None) -> int:
 
 
 def bare(word: str | None) -> str | None:
-    """A number without what is written between its digits; None where it is none."""
+    """Return a number without its separators; None if it is no number."""
     for separator in " -.()":
         word = word and word.replace(separator, "")
     return word if word and word.removeprefix("+").isdigit() else None
@@ -288,10 +288,10 @@ def bare(word: str | None) -> str | None:
 
 @cache
 def forms(number: str, country: str = "") -> set[str]:
-    """The forms in which a trunk's number, or prefix, may come; of countries with a 0 as Britain.
+    """Return the forms of a trunk's number or prefix, for countries with the national prefix 0.
 
-    +44…, 0044…, 44… and +44(0)… are one number; where the trunk is in Britain, 0… and that without
-    the 0 are it too. A number that is written so is one of the trunk's own country.
+    +44…, 0044…, 44… and +44(0)… are one number. For a trunk with the country code 44, 0… and the
+    same without the 0 are that number, too.
     """
     number = number.replace(" ", "")
     if number.startswith("+44"):
@@ -310,17 +310,17 @@ def forms(number: str, country: str = "") -> set[str]:
 
 @cache
 def value_of(ip: str) -> int:
-    """An address as the number that it is, an IPv4 one as IPv6 writes it."""
+    """Return an address as an integer; IPv4 as its mapped IPv6 address."""
     value = int(ip_address(ip))
     return value if ":" in ip else value + 0xFFFF_0000_0000
 
 
-# The same, made up by a plain generator of random numbers: hypothesis shows a fault in its smallest
-# form, and this one makes a hundred times as many in the same time.
+# The same worlds from a plain random generator. Hypothesis shrinks a failing case. This generator
+# makes a hundred times as many cases in the same time.
 
 
 def some_address(dice: Random) -> dict[str, Any]:
-    """Make up an address; it may end while a story is told."""
+    """Return a random address; it may end during a test."""
     port = dice.choice([*PORTS, None])
     return {
         "ip": IPS[0] if dice.random() < 0.5 else dice.choice([*IPS, *NETWORKS]),
@@ -332,7 +332,7 @@ def some_address(dice: Random) -> dict[str, Any]:
 
 
 def some_trunk(dice: Random, i: int) -> dict[str, Any]:
-    """Make up the trunk whose token is the one numbered *i*."""
+    """Return a random trunk with the token of index *i*."""
     addresses = [some_address(dice) for _ in range(dice.randint(0, 3))]
     return {
         "id": f"trunk{i}",
@@ -344,23 +344,23 @@ def some_trunk(dice: Random, i: int) -> dict[str, Any]:
         "country": dice.choice(COUNTRIES),
         "numbers": dice.sample(NUMBERS, dice.randint(0, 2)),
         "number_headers": USUAL[0] if dice.random() < 0.6 else some_headers(dice),
-        "addresses": list({_place(a): a for a in addresses}.values()),
+        "addresses": list({_key(a): a for a in addresses}.values()),
     }
 
 
 def some_headers(dice: Random) -> list[str]:
-    """Make up in which headers a trunk is looked for."""
+    """Return random number headers."""
     return dice.sample(HEADERS, dice.randint(0, 3))
 
 
 def some_call(dice: Random) -> Call:
-    """Make up a call."""
-    nobody = ["", *["nobody"] * 4]
+    """Return a random call."""
+    no_trunk = ["", *["nobody"] * 4]
     return {
         "ip": dice.choice(SPELT[IPS[0] if dice.random() < 0.8 else dice.choice(IPS)]),
         "port": dice.choice(PORTS),
         "transport": dice.choice(["udp", *TRANSPORTS]),
-        "user": dice.choice([dice.choice(TOKENS), *AOR_USERS, *CALLED, *nobody]),
+        "user": dice.choice([dice.choice(TOKENS), *AOR_USERS, *CALLED, *no_trunk]),
         "line": dice.choice(TOKENS) if dice.random() < 0.15 else "",
         "p_called_party_id": some_word(dice, 0.3),
         "to": some_word(dice, 0.5),
@@ -370,5 +370,5 @@ def some_call(dice: Random) -> Call:
 
 
 def some_word(dice: Random, chance: float) -> str | None:
-    """Make up what a header calls; None: it is not there."""
+    """Return a random called number or account; None: the header is missing."""
     return dice.choice([*CALLED, *AOR_USERS, "nobody"]) if dice.random() < chance else None

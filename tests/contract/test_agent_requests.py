@@ -1,0 +1,186 @@
+"""The agent socket: it obeys the agent alone, and what it hands back is vouched for."""
+
+import pytest
+
+from testkit.sip import Endpoint, Message, reply
+from tests.contract.agent_requests import keep_alive, options, register
+from tests.contract.scene import Scene
+from tests.contract.world import stamps
+from whence.ipc import headers
+
+SPELLINGS = ["{0}: forged", "{1} : forged", "{0}\t:\r\n forged", "{0}: forged\r\n{1}: again"]
+
+
+def has_source_once(scene: Scene, answer: Message, registrar: Endpoint) -> bool:
+    """Return whether it has one source header, of `registrar`, and its MAC."""
+    said = [(n, v) for n, v in answer.headers if n.lower().startswith("x-whence")]
+    ip, port = registrar.address
+    source, number = f"udp:{ip}:{port}", answer["CSeq"].split()[0]
+    key = scene.world.books.agent_key
+    mac = headers.reply_mac(key, answer.call_id, number, answer.status, source)
+    return said == [(headers.SOURCE, source), (headers.MAC, mac)]
+
+
+def changed(message: Message, **values: str) -> Message:
+    """Give headers another value; an empty one takes the header off."""
+    wanted = {name.replace("_", "-"): value for name, value in values.items()}
+    fields = tuple((name, wanted.get(name, value)) for name, value in message.headers)
+    return Message(message.start_line, tuple((n, v) for n, v in fields if v))
+
+
+def test_a_register_leaves_from_the_named_socket_to_the_named_next_hop(scene: Scene) -> None:
+    agent, registrar = scene.agent(), scene.endpoint("registrar")
+    agent.send(
+        register(scene.world, agent, registrar.address, scene.name("call")), scene.agent_socket
+    )
+    arrived = registrar.receive()
+    assert arrived.method == "REGISTER"
+    assert arrived.source == scene.edge
+    assert arrived.request_uri == "sip:provider.example"
+    assert stamps(arrived) == []
+
+
+@pytest.mark.parametrize("status", [100, 200, 401, 403, 423, 503])
+def test_an_answer_comes_back_with_where_it_came_from(scene: Scene, status: int) -> None:
+    agent, registrar = scene.agent(), scene.endpoint("registrar")
+    agent.send(
+        register(scene.world, agent, registrar.address, scene.name("call")), scene.agent_socket
+    )
+    answer = reply(registrar.receive(), status, headers=[("Contact", "<sip:a@b>;expires=60")])
+    registrar.send(answer, scene.edge)
+    if status > 100:
+        came = agent.expect(lambda m: m.status == status)
+        assert has_source_once(scene, came, registrar)
+        assert came["Contact"] == "<sip:a@b>;expires=60"
+
+
+def test_the_source_is_whoever_answered_not_whoever_was_asked(scene: Scene) -> None:
+    agent, registrar = scene.agent(), scene.endpoint("registrar")
+    other = scene.endpoint("another-registrar")
+    agent.send(
+        register(scene.world, agent, registrar.address, scene.name("call")), scene.agent_socket
+    )
+    other.send(reply(registrar.receive(), 200), scene.edge)
+    assert has_source_once(scene, agent.receive(), other)
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_a_stamp_that_the_registrar_sent_is_taken_off(scene: Scene, spelling: str) -> None:
+    agent, registrar = scene.agent(), scene.endpoint("registrar")
+    agent.send(
+        register(scene.world, agent, registrar.address, scene.name("call")), scene.agent_socket
+    )
+    answer = str(reply(registrar.receive(), 200))
+    lines = [
+        spelling.format(name, name.lower()) for name in (headers.SOURCE, headers.MAC, headers.TRUNK)
+    ]
+    head, rest = answer.split("\r\n", 1)
+    fields = rest.removesuffix("\r\n\r\n")
+    registrar.send("\r\n".join([head, *lines, fields, *lines, "", ""]), scene.edge)
+    came = agent.receive()
+    assert has_source_once(scene, came, registrar)
+    assert "forged" not in str(came)
+
+
+def test_a_retransmitted_register_goes_out_once(scene: Scene) -> None:
+    agent, registrar = scene.agent(), scene.endpoint("registrar")
+    ask = register(scene.world, agent, registrar.address, scene.name("call"))
+    agent.send(ask, scene.agent_socket)
+    # A provisional answer, so that the edge does not send it again by itself.
+    registrar.send(reply(registrar.receive(), 100), scene.edge)
+    agent.send(ask, scene.agent_socket)
+    scene.await_agent_socket()
+    assert scene.nothing_came(registrar)
+
+
+def test_a_retransmitted_register_hears_its_answer_again_with_its_seal(scene: Scene) -> None:
+    agent, registrar = scene.agent(), scene.endpoint("registrar")
+    ask = register(scene.world, agent, registrar.address, scene.name("call"))
+    agent.send(ask, scene.agent_socket)
+    registrar.send(reply(registrar.receive(), 200), scene.edge)
+    assert has_source_once(scene, agent.receive(), registrar)
+    agent.send(ask, scene.agent_socket)
+    assert has_source_once(scene, agent.receive(), registrar)
+    assert scene.nothing_came(registrar)
+
+
+WRONG_MACS = {
+    "no MAC": {"X_Whence_Mac": ""},
+    "a made-up MAC": {"X_Whence_Mac": "0" * 32},
+    "a MAC of bytes": {"X_Whence_Mac": "\udcff\udcfe"},
+    "a MAC that is no ASCII": {"X_Whence_Mac": "ü"},
+    "the MAC of another call": {"Call_ID": "another"},
+    "a Call-ID of bytes": {"Call_ID": "\udcff\udcfe"},
+    "the MAC of another request": {"CSeq": "2 REGISTER"},
+    "another next hop": {"X_Whence_Next_Hop": "sip:192.0.2.1:5060"},
+    "no next hop": {"X_Whence_Next_Hop": ""},
+    "another socket": {"X_Whence_Socket": "udp:192.0.2.1:5060"},
+}
+
+
+@pytest.mark.parametrize("change", WRONG_MACS)
+def test_what_is_not_sealed_by_the_agent_goes_nowhere(scene: Scene, change: str) -> None:
+    process, registrar = scene.agent(), scene.endpoint("registrar")
+    ask = register(scene.world, process, registrar.address, scene.name("call"))
+    process.send(changed(ask, **WRONG_MACS[change]), scene.agent_socket)
+    answer = process.receive()
+    assert answer.status in (400, 403, 500)
+    assert stamps(answer) == []
+    scene.await_agent_socket()
+    assert scene.nothing_came(registrar)
+
+
+def test_the_seal_of_one_method_does_not_serve_another(scene: Scene) -> None:
+    process, registrar = scene.agent(), scene.endpoint("registrar")
+    ask = register(scene.world, process, registrar.address, scene.name("call"))
+    for method in ("INVITE", "MESSAGE", "OPTIONS", "BYE"):
+        other = changed(ask, CSeq=f"1 {method}")
+        start_line = other.start_line.replace("REGISTER", method)
+        assert process.ask(Message(start_line, other.headers), scene.agent_socket).status == 403
+    scene.await_agent_socket()
+    assert scene.nothing_came(registrar)
+
+
+def test_a_seal_is_good_on_the_agent_socket_only(scene: Scene) -> None:
+    unknown_source, registrar = scene.endpoint(), scene.endpoint("registrar")
+    ask = register(scene.world, unknown_source, registrar.address, scene.name("call"))
+    assert unknown_source.ask(ask, scene.edge).status == 403
+    assert scene.nothing_came(registrar)
+
+
+def test_the_agent_hears_that_the_edge_lives(scene: Scene) -> None:
+    agent = scene.agent()
+    ask = options(scene.world, agent, scene.name("call"))
+    assert agent.ask(ask, scene.agent_socket).status == 200
+
+
+@pytest.mark.parametrize("status", [200, 404])
+def test_a_keep_alive_goes_out_and_its_answer_comes_back_vouched_for(
+    scene: Scene, status: int
+) -> None:
+    agent, registrar = scene.agent(), scene.endpoint("registrar")
+    ask = keep_alive(scene.world, agent, registrar.address, scene.name("call"))
+    agent.send(ask, scene.agent_socket)
+    arrived = registrar.receive()
+    assert (arrived.method, arrived.source) == ("OPTIONS", scene.edge)
+    assert stamps(arrived) == []
+    registrar.send(reply(arrived, status), scene.edge)
+    assert has_source_once(scene, agent.receive(), registrar)
+
+
+def test_a_reply_that_nobody_asked_for_is_never_sealed(scene: Scene) -> None:
+    agent, unknown_source = scene.agent(), scene.endpoint()
+    registrar = scene.endpoint("registrar")
+    ask = register(scene.world, agent, registrar.address, scene.name("call"))
+    via = f"SIP/2.0/UDP {scene.edge[0]};branch=z9hG4bKmade.up.0"
+    forged = reply(Message(ask.start_line, (("Via", via), *ask.headers)), 200)
+    unknown_source.send(forged, scene.edge)
+    unknown_source.send(forged, scene.agent_socket)
+    unknown_source.send(
+        reply(ask, 200, headers=[(headers.SOURCE, "udp:192.0.2.1:5060")]), scene.edge
+    )
+    scene.is_over()
+    scene.await_agent_socket()
+    for came in scene.came(agent):
+        assert not came.get(headers.MAC)
+        assert not has_source_once(scene, came, unknown_source)

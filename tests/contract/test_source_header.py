@@ -1,0 +1,111 @@
+"""Only Whence says what X-Whence-… says."""
+
+import pytest
+
+from testkit.sip import Message
+from tests.contract.call import connect
+from tests.contract.scene import Scene
+from tests.contract.world import stamps
+
+SPELLINGS = {
+    "as we do": "{name}: forged",
+    "lower case": "{lower}: forged",
+    "upper case": "{upper}: forged",
+    "no space after the colon": "{name}:forged",
+    "a space before the colon": "{name} : forged",
+    "spaces before the colon": "{name}   : forged",
+    "a tab before the colon": "{name}\t: forged",
+    "folded": "{name}:\r\n forged",
+    "folded before the colon": "{name}\r\n : forged",
+    "folded with a tab, twice": "{name}:\r\n\t\r\n\tforged",
+    "empty": "{name}:",
+    "twice": "{name}: forged\r\n{name}: forged again",
+    "thrice in three ways": "{lower}: forged\r\n{name} : forged\r\n{upper}\t:\r\n forged",
+    "after another, folded one": "Subject: a\r\n b\r\n{name}: forged",
+    "after a NUL": "Subject: a\0b\r\n{name}: forged",
+    "after a NUL, in a mix of cases": "Subject: \0\r\n{lower}: forged\r\n{upper}: forged",
+}
+NAMES = (
+    "X-Whence-Trunk",
+    "X-Whence-Source",
+    "X-Whence-Mac",
+    "X-Whence-Next-Hop",
+    "X-Whence-Socket",
+)
+
+
+def forged(message: Message, name: str, spelling: str) -> bytes:
+    """Put the header in as the first one of the message, and again as the last."""
+    line = SPELLINGS[spelling].format(name=name, lower=name.lower(), upper=name.upper())
+    head, rest = str(message).split("\r\n", 1)
+    fields, body = rest.split("\r\n\r\n", 1)
+    return f"{head}\r\n{line}\r\n{fields}\r\n{line}\r\n\r\n{body}".encode()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_a_forged_stamp_never_reaches_the_target(scene: Scene, name: str, spelling: str) -> None:
+    trunk, phone = scene.line()
+    ip, port = trunk.at.address
+    trunk.at.send(forged(scene.invite(trunk.at), name, spelling), scene.edge)
+    for arrived in scene.came(phone):
+        assert stamps(arrived) == [
+            ("X-Whence-Trunk", trunk.id),
+            ("X-Whence-Source", f"udp:{ip}:{port}"),
+        ]
+        assert "forged" not in str(arrived)
+
+
+HIDDEN = {
+    "after a CR alone": b"Subject: a\rX-Whence-Trunk: forged",
+    "after a CR alone, and blanks": b"Subject: a\r \tx-whence-trunk: forged",
+    "after two CRs": b"Subject: a\r\r\nX-Whence-Trunk: forged\rX-Whence-Trunk: forged",
+    "after a vertical tab": b"Subject: a\x0bX-WHENCE-TRUNK: forged",
+    "after a form feed": b"Subject: a\x0cX-Whence-Trunk: forged",
+    "after a next line": b"Subject: a\xc2\x85X-Whence-Trunk: forged",
+    "after a line separator": b"Subject: a\xe2\x80\xa8X-Whence-Trunk: forged",
+    "after a NUL": b"Subject: a\0X-Whence-Trunk: forged",
+    "in a line that is continued": b"Subject: a\r\n X-Whence-Trunk: forged",
+    "among bytes that are no UTF-8": b"Subject: caf\xe9\rX-Whence-Trunk: forged",
+    "after a NUL among bytes that are no UTF-8": b"Subject: \0\xff\rX-Whence-Trunk: forged",
+}
+
+
+@pytest.mark.parametrize("hidden", HIDDEN)
+def test_a_stamp_where_another_parser_may_see_a_line_goes_no_further(
+    scene: Scene, hidden: str
+) -> None:
+    """Kamailio ends a line at LF only; many a PBX ends it at a CR alone, too."""
+    trunk, phone = scene.line()
+    head, rest = bytes(scene.invite(trunk.at)).split(b"\r\n", 1)
+    trunk.at.send(head + b"\r\n" + HIDDEN[hidden] + b"\r\n" + rest, scene.edge)
+    for arrived in scene.came(phone):
+        assert "forged" not in str(arrived)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_a_forged_stamp_never_travels_inside_a_dialog(
+    scene: Scene, name: str, spelling: str
+) -> None:
+    trunk, phone = scene.line()
+    call = connect(scene, trunk.at, phone)
+    for method in ("INFO", "ACK"):
+        trunk.at.send(forged(call.from_caller(method), name, spelling), scene.edge)
+        phone.send(forged(call.from_phone(method), name, spelling), scene.edge)
+    for end in (phone, trunk.at):
+        for arrived in scene.came(end):
+            assert stamps(arrived) == []
+            assert "forged" not in str(arrived)
+
+
+@pytest.mark.parametrize("hidden", HIDDEN)
+def test_nor_does_it_inside_a_dialog(scene: Scene, hidden: str) -> None:
+    trunk, phone = scene.line()
+    call = connect(scene, trunk.at, phone)
+    for method in ("INFO", "ACK"):
+        head, rest = bytes(call.from_caller(method)).split(b"\r\n", 1)
+        trunk.at.send(head + b"\r\n" + HIDDEN[hidden] + b"\r\n" + rest, scene.edge)
+    for arrived in scene.came(phone):
+        assert "forged" not in str(arrived)
+    assert [answer.status for answer in scene.came(trunk.at)] in ([], [400]), "one answer at most"

@@ -1,0 +1,80 @@
+"""What each step compared the request with, told for people."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.core.identification.evidence import at
+from tests.unit.core.registration.world import NOW
+from whence.core.identification.address import Address, Origin
+from whence.core.identification.decision import Compared, Rule, Step
+from whence.core.identification.explain import fitting
+from whence.core.identification.request import Evidence
+from whence.core.identification.trunk import Trunk
+from whence.core.sip.transport_address import TransportAddress
+
+SOURCE = TransportAddress.parse("udp:192.0.2.1:5060")
+
+
+def told(
+    rule: Rule, *addresses: Address, compared: Compared = Compared.SOURCE, value: str = ""
+) -> str:
+    """What of trunk acme is said to have fitted."""
+    acme = Trunk("acme", "t0ken", "acct1", "sip:a@b", addresses)
+    evidence = Evidence((acme,), {"t0ken": "acme"}, {("+44201234", "acme"): "+4420*"})
+    (said,) = fitting(Step(rule, compared, ("acme",), (value,)), SOURCE, evidence, NOW)
+    return said
+
+
+HERE = at("192.0.2.1", expires_at=None)
+
+
+@pytest.mark.parametrize(
+    ("addresses", "said"),
+    [
+        ([HERE], "learned 192.0.2.1 over udp, port 5060"),
+        (
+            [HERE._replace(expires_at=NOW + 90)],
+            "learned 192.0.2.1 over udp, port 5060, 1 min 30 s more",
+        ),
+        ([HERE._replace(exact=True)], "learned 192.0.2.1 over udp, port 5060 (exact)"),
+        (
+            [at("192.0.2.0/24", port=None, expires_at=None)._replace(origin=Origin.PINNED)],
+            "pinned 192.0.2.0/24 over udp, any port",
+        ),
+        (
+            [at("192.0.2.1", transport="tls"), HERE._replace(port=7)],
+            "learned 192.0.2.1 over udp, port 7",
+        ),
+    ],
+)
+def test_an_address_is_the_one_that_admits(addresses: list[Address], said: str) -> None:
+    assert told(Rule.ADDRESS, *addresses) == said
+
+
+@pytest.mark.parametrize(
+    ("rule", "compared", "value", "said"),
+    [
+        (Rule.TOKEN, Compared.TOKENS, "t0ken", "its token"),
+        (Rule.NUMBER, Compared.NUMBER, "+44201234", "its +4420*"),
+        (Rule.NUMBER, Compared.NAMED_ELSEWHERE, "+44201234", "its +4420*"),
+        (Rule.NUMBER, Compared.NUMBER, "+44209", "its account"),
+        (Rule.AOR_USER, Compared.AOR_USER, "acct1", "its account acct1"),
+        (Rule.FALLBACK, Compared.FALLBACK, "", "it is a fallback"),
+        (Rule.ONLY_CANDIDATE, Compared.CANDIDATES_LEFT, "", ""),
+    ],
+)
+def test_a_word_is_what_the_trunk_has_of_it(
+    rule: Rule, compared: Compared, value: str, said: str
+) -> None:
+    assert told(rule, HERE, compared=compared, value=value) == said
+
+
+def test_a_port_is_that_of_the_address_that_was_learned_from_it() -> None:
+    said = told(Rule.PORT, HERE._replace(port=7), HERE, compared=Compared.PORT, value="5060")
+    assert said == "learned 192.0.2.1 over udp, port 5060"
+
+
+def test_an_owner_of_a_token_that_has_no_address_there_is_told_of_too() -> None:
+    step = Step(Rule.TOKEN, Compared.TOKEN_ELSEWHERE, ("elsewhere",), ("t0ken",))
+    assert fitting(step, SOURCE, Evidence((), {}, {}), NOW) == ("its token",)
