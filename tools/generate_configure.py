@@ -32,7 +32,7 @@ from whence.agent.config.models import (
     RegistrationConfig,
     TlsConfig,
 )
-from whence.agent.config.toml import Table, Unit
+from whence.agent.config.toml import KeyName, Table, Unit
 from whence.agent.config.trunk import Ha1, PinnedNetwork, TrunkConfig, UserConfig, as_pin
 from whence.agent.dropin.config import DropInConfig, LearnFrom
 from whence.core.sip.transport_address import TransportAddress
@@ -170,7 +170,8 @@ def _words(annotation: Any, metadata: list[Any]) -> str:
     if origin in (list, tuple):
         return f"list of: {_words(parts[0], [])}"
     if origin is dict:
-        return f"table: `l_uuid` = {_words(parts[1], [])}"
+        key = next((one.name for one in metadata if isinstance(one, KeyName)), "l_uuid")
+        return f"table: `{key}` = {_words(parts[1], [])}"
     raise TypeError(f"say in _WORDS what {annotation} is")
 
 

@@ -43,6 +43,7 @@ OURS = (
     headers.NEXT_HOP,
     headers.SOCKET,
     headers.TLS_REJECT_REASON,
+    headers.SEEN_AT,
 )
 """The headers that only Whence writes: they are removed from messages of others."""
 
