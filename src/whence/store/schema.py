@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-VERSION = 6
+VERSION = 8
 """Of the tables; SQLite's `user_version` of the file."""
 
 READ_VERSION = "PRAGMA user_version"
@@ -29,4 +29,8 @@ NUMBER_HEADERS_KEY = "number_headers"
 """In `meta`: the headers, but P-Called-Party-ID and To, that some trunk has in `number_headers`."""
 LEARN_FROM_KEY = "learn_from"
 """Of a drop-in: JSON of trunk id → from where its addresses are learned; "" stands for all."""
+PROBE_KEY = "probe"
+"""In `meta`: the row that the agent writes to see whether it can write."""
+RESERVE_KEY = "reserve"
+"""In `meta`, for a moment: the row that makes free pages."""
 META = "SELECT value FROM meta WHERE key = ?"

@@ -134,7 +134,11 @@ def test_a_grant_that_ends_and_a_server_that_changed_are_alarms(agent: Agent) ->
     assert "whence_registration_expirations_total 1.0" in agent.ask("GET", "/metrics").text
     assert agent.ask("GET", "/healthz").status_code == 503
     agent.registers("acme", 600)
-    assert agent.ask("GET", "/healthz").json() == {"kamailio": True, "directory": True}
+    assert agent.ask("GET", "/healthz").json() == {
+        "kamailio": True,
+        "directory": True,
+        "disk": True,
+    }
 
 
 def test_a_reply_from_elsewhere_is_an_alarm_and_is_explained(agent: Agent) -> None:
