@@ -140,7 +140,7 @@ def test_conflicts_are_listed_and_counted(with_agent: Callable[[Story], None]) -
                     "shared": [],
                     "message": "no numbers, and others at their address",
                     "remedy": "write the numbers of each, or fallback = true for one of them; else "
-                    "only calls to their contact, or their user, are told apart",
+                    "only calls to their contact, or their user, are identified",
                 }
             ]
         assert "\nwhence_conflicts 1.0\n" in (await agent.ask("/metrics")).text
