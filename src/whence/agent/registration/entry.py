@@ -34,6 +34,8 @@ class Entry:
     """Our socket that sent the last request."""
     last_logged: history.LoggedState | None = None
     """The state that was logged last; a refresh that changes nothing is not logged."""
+    counted_end_at: float | None = None
+    """The end of the last grant that was counted as expired."""
     leaving: bool = False
     """Whether it was removed from the file; it is unregistered, and then dropped."""
     pausing: bool = False
