@@ -297,11 +297,11 @@ def test_a_stale_nonce_is_answered_a_few_times_and_not_for_ever(
     assert stands["reason"] == "challenged_too_often"
 
 
-def test_a_second_challenge_that_is_not_stale_is_wrong_credentials(
+def test_third_challenge_that_is_not_stale_is_wrong_credentials(
     shared_rig: Rig, whence: Whence
 ) -> None:
     registrar = by_hand(shared_rig, whence)
-    for nonce in ("n1", "n2"):
+    for nonce in ("n1", "n2", "n3"):
         registrar.answer(registrar.asked(), 401, challenge(DOMAIN, nonce, AUTH))
     assert whence.wait_state(registrar.trunk_id, "auth_failed")["reason"] == "wrong_credentials"
     assert registrar.asks_no_more()

@@ -226,7 +226,7 @@ def test_no_retry_after_makes_wrong_credentials_be_tried_sooner(
 ) -> None:
     registrar = by_hand(shared_rig, whence)
     refused(registrar, 401, challenge(DOMAIN, "n1", AUTH))
-    answered_at = refused(registrar, 401, challenge(DOMAIN, "n2", AUTH), ("Retry-After", "0"))
+    answered_at = refused(registrar, 401, challenge(DOMAIN, "n1", AUTH), ("Retry-After", "0"))
     assert waits(registrar, "auth_failed", WRONG_S, answered_at)
     registrar.granted()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-VERSION = 6
+VERSION = 7
 """Of the tables; SQLite's `user_version` of the file."""
 
 READ_VERSION = "PRAGMA user_version"

@@ -147,7 +147,9 @@ CREATE TABLE registration (
     reason      TEXT,               -- core/registration/reason.py; null: nothing has come of it yet
     message     TEXT NOT NULL,      -- the same for people
     learned_until REAL,             -- when the last grant ends that taught an address
-    unexpected  TEXT                -- who granted last, where nothing was learned from it
+    unexpected  TEXT,               -- who granted last, where nothing was learned from it
+    nonces      TEXT NOT NULL DEFAULT '',   -- how often each of the last ones was used
+    auth_rejections TEXT NOT NULL DEFAULT ''    -- when credentials were rejected, of late
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE event (                -- the last of each trunk: core/registration/history.py

@@ -656,7 +656,7 @@ def test_a_directory_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(StoreError) as error:
         Directory(path)
     assert str(error.value) == (
-        f"the directory {path} has version 99, and this Whence knows version 6 at most; start the "
+        f"the directory {path} has version 99, and this Whence knows version 7 at most; start the "
         "newer Whence that wrote it, or move the file away to begin anew: every trunk then "
         "registers again"
     )
