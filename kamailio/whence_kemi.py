@@ -1,6 +1,6 @@
-"""The shim between Kamailio and the edge: the only file that imports KSR.
+"""Connects Kamailio and the edge. It is the only file that imports KSR.
 
-Kamailio loads it with the system's Python; the package `whence` is found from where this file is.
+Kamailio loads it with the system's Python. It finds the package `whence` relative to itself.
 """
 
 import sys
@@ -10,13 +10,14 @@ import KSR
 
 sys.path.append(str(Path(__file__).absolute().parents[2]))
 
-from whence.edge.dropin.handlers import DropInHandlers, DropInSettings
+from whence.edge.dropin.handlers import DropInHandlers
+from whence.edge.dropin.settings import DropInSettings
 from whence.edge.handlers import EdgeHandlers
 from whence.edge.settings import EdgeSettings
 
 
 def mod_init() -> EdgeHandlers | DropInHandlers:
-    """Make the handlers; Kamailio calls this once, before it forks."""
+    """Return the handlers. Kamailio calls this once, before it forks."""
     for_drop_in = KSR.kx.get_def("WHENCE_DROP_IN")
     if for_drop_in:
         return DropInHandlers(KSR, DropInSettings.parse(for_drop_in))

@@ -1,4 +1,4 @@
-"""The directory that the edge reads, and what stands in it."""
+"""The directory that the edge reads, and its content."""
 
 import sqlite3
 from collections.abc import Callable
@@ -24,22 +24,22 @@ Hide = Callable[[Path], None]
 
 
 class Books:
-    """The directory that the edge of a world reads, and what stands in it."""
+    """The directory of a world's edge, and its content."""
 
     def __init__(self, folder: Path, edge: EdgeConfig) -> None:
         self.directory = Directory(folder / "directory.db")
         self.settings = Config.model_validate({"edge": edge, "agent": {"state_dir": str(folder)}})
-        self.inside_key = self.directory.new_inside_key()
+        self.agent_key = self.directory.new_agent_key()
         install(self.directory, self.settings)
 
     @property
     def dialog_key(self) -> str:
-        """The key of the dialogs' cookies."""
+        """Return the key of the dialogs' cookies."""
         with closing(sqlite3.connect(self.directory.path)) as database:
             return str(database.execute(META, (DIALOG_KEY,)).fetchone()[0])
 
     def add(self, *entries: TrunkConfig | UserConfig) -> None:
-        """Write trunks and users into the file, as it were, and load it again."""
+        """Add trunks and users, as a reload of the settings file does."""
         trunks = [entry for entry in entries if isinstance(entry, TrunkConfig)]
         users = [entry for entry in entries if isinstance(entry, UserConfig)]
         settings = self.settings
@@ -49,7 +49,7 @@ class Books:
         install(self.directory, self.settings)
 
     def learn(self, trunk_id: str, source: TransportAddress, now: float, expires_at: float) -> None:
-        """Write down that a registrar at `source` accepted the trunk's REGISTER."""
+        """Store that a registrar at `source` accepted the trunk's REGISTER."""
         registration = Registration(trunk_id, f"call-{trunk_id}", state=State.REGISTERED)
         socket = self.settings.edge.listen[0]
         self.directory.save(
@@ -57,21 +57,21 @@ class Books:
         )
 
     def spoil(self, trunk_id: str) -> None:
-        """Write something of which no edge can make sense."""
+        """Write a value that no edge can use."""
         with closing(sqlite3.connect(self.directory.path)) as database, database:
             database.execute("UPDATE address SET origin = 'rumour' WHERE trunk_id = ?", (trunk_id,))
 
     def hide(self, hide: Hide) -> None:
-        """Close the directory, and do something to its file."""
+        """Close the directory, and change its file."""
         self.directory.close()
         hide(self.directory.path)
 
     def bring_back(self) -> None:
-        """Make the directory anew, in the place of what is there; the inside key is another."""
+        """Replace the directory by a new one, with a new agent key."""
         path = self.directory.path
         made = path.with_suffix(".new")
         with closing(Directory(made)) as directory:
-            self.inside_key = directory.new_inside_key()
+            self.agent_key = directory.new_agent_key()
             install(directory, self.settings)
         made.replace(path)
         self.directory = Directory(path)
@@ -88,15 +88,17 @@ class Books:
         self.directory.close()
 
 
-def edge_settings(edge: Address, inside: Address, workers: int = 1, **more: object) -> EdgeConfig:
-    """Make `[edge]`. One worker has done all with one message before it takes the next.
+def edge_settings(
+    edge: Address, agent_socket: Address, workers: int = 1, **more: object
+) -> EdgeConfig:
+    """Make `[edge]`. A single worker finishes one message before it takes the next.
 
     *more* are further keys of it.
     """
     return EdgeConfig.model_validate(
         {
             "listen": [f"udp:{edge[0]}:{edge[1]}"],
-            "agent_socket": f"udp:{inside[0]}:{inside[1]}",
+            "agent_socket": f"udp:{agent_socket[0]}:{agent_socket[1]}",
             "domain": DOMAIN,
             "workers": workers,
             **more,

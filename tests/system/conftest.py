@@ -1,4 +1,4 @@
-"""Every test here may ask for a rig, of its own or shared with the other tests of its file."""
+"""Provide the fixtures `rig` (one for each test) and `shared_rig` (one for each file)."""
 
 from testkit.fixture import pytest_runtest_makereport, rig, shared_rig
 

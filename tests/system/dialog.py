@@ -1,4 +1,4 @@
-"""A call by hand: a raw caller at the provider, a raw phone, and the requests inside the call."""
+"""A call between two raw SIP endpoints, and the requests inside it."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -12,21 +12,21 @@ from tests.system.scene import ALICES_NUMBER, place, uri
 
 @dataclass
 class Dialog:
-    """An answered call, seen from both ends."""
+    """An answered call with both of its ends: the provider's caller, and the phone."""
 
     whence: Whence
     caller: Endpoint
     phone: Endpoint
     invite: Message
-    """As the caller sent it."""
+    """The INVITE as the caller sent it."""
     arrived: Message
-    """As the phone got it."""
+    """The INVITE as the phone received it."""
     answer: Message
-    """The 200 as the caller got it."""
+    """The 200 as the caller received it."""
     _numbers: Iterator[int] = field(default_factory=lambda: count(2))
 
     def from_caller(self, method: str, headers: Headers = (), cseq: int = 0) -> Message:
-        """Make a request as RFC 3261 12.2.1.1 says: remote target, routes from the answer."""
+        """Make the caller's next request (RFC 3261 12.2.1.1): remote target, routes of the 200."""
         return request(
             method,
             _address(self.answer["Contact"]),
@@ -41,7 +41,7 @@ class Dialog:
         )
 
     def from_phone(self, method: str, headers: Headers = (), cseq: int = 0) -> Message:
-        """Make a request from the other end: its routes are those of the INVITE, in order."""
+        """Make the phone's next request: its routes are those of the INVITE, in their order."""
         return request(
             method,
             _address(self.arrived["Contact"]),
@@ -56,20 +56,20 @@ class Dialog:
         )
 
     def pass_on(
-        self, asked: Message, sender: Endpoint, receiver: Endpoint
+        self, sent: Message, sender: Endpoint, receiver: Endpoint
     ) -> tuple[Message, Message]:
-        """Send a request inside the call; it is answered with 200, and an INVITE acknowledged.
+        """Send a request inside the call, answer it with 200, and acknowledge an INVITE.
 
-        Returns it as it arrived, and the answer as it came back.
+        Return the request as the receiver got it, and the answer as the sender got it.
         """
-        sender.send(asked, self.whence.address)
-        arrived = receiver.expect(is_request(asked.method), what=f"{asked.method} at the other end")
+        sender.send(sent, self.whence.address)
+        arrived = receiver.expect(is_request(sent.method), what=f"{sent.method} at the other end")
         receiver.send(reply(arrived, 200, headers=_contact(receiver)), self.whence.address)
-        answer = sender.expect(is_final(asked), what=f"the answer to {asked.method}")
+        answer = sender.expect(is_final(sent), what=f"the answer to {sent.method}")
         assert answer.status == 200, answer
-        if asked.method == "INVITE":
+        if sent.method == "INVITE":
             make = self.from_caller if sender is self.caller else self.from_phone
-            sender.send(make("ACK", cseq=int(asked["CSeq"].split()[0])), self.whence.address)
+            sender.send(make("ACK", cseq=int(sent["CSeq"].split()[0])), self.whence.address)
             receiver.expect(is_request("ACK"), what="the ACK at the other end")
         return arrived, answer
 
@@ -81,7 +81,7 @@ def connect(
     headers: Headers = (),
     user: str = ALICES_NUMBER,
 ) -> Dialog:
-    """Call, answer, acknowledge."""
+    """Make a call, let the phone answer it, and acknowledge the answer."""
     invite = request("INVITE", uri(whence, user), caller.address, headers=headers)
     arrived = ring(whence, caller, phone, invite)
     phone.send(reply(arrived, 200, headers=_contact(phone)), whence.address)
@@ -94,7 +94,7 @@ def connect(
 
 
 def ring(whence: Whence, caller: Endpoint, phone: Endpoint, invite: Message) -> Message:
-    """Call, and let the phone ring. Returns the INVITE as it arrived there."""
+    """Make a call, let the phone ring, and return the INVITE as the phone received it."""
     caller.send(invite, whence.address)
     arrived = phone.expect(is_request("INVITE"), what="the call at the phone")
     phone.send(reply(arrived, 180), whence.address)
@@ -103,14 +103,14 @@ def ring(whence: Whence, caller: Endpoint, phone: Endpoint, invite: Message) -> 
 
 
 def is_request(method: str) -> Callable[[Message], bool]:
-    """Say whether a message is a request of this method."""
+    """Return a test for requests of this method."""
     return lambda message: not message.is_reply and message.method == method
 
 
-def is_final(asked: Message) -> Callable[[Message], bool]:
-    """Say whether a message is the final answer to this request."""
-    whose = (asked.call_id, asked["CSeq"])
-    return lambda message: message.status >= 200 and (message.call_id, message["CSeq"]) == whose
+def is_final(sent: Message) -> Callable[[Message], bool]:
+    """Return a test for the final answer to this request."""
+    key = (sent.call_id, sent["CSeq"])
+    return lambda message: message.status >= 200 and (message.call_id, message["CSeq"]) == key
 
 
 def _contact(endpoint: Endpoint) -> Headers:

@@ -1,4 +1,4 @@
-"""The accounts and trunks of a drop-in."""
+"""The uac accounts that the drop-in tests use, and a wait for their registrations."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def bobs(at: Provider, expires_s: int = 3600) -> Record:
 
 
 def registered(native: DropIn, *l_uuids: str) -> None:
-    """Wait until all of them are."""
+    """Wait until the directory has all of these uac accounts as registered."""
 
     def all_are() -> bool:
         states = native.states()
         return all(states.get(l_uuid) == "registered" for l_uuid in l_uuids)
 
-    eventually(all_are, what="registered, and written down")
+    eventually(all_are, what="registrations in the directory")

@@ -1,4 +1,4 @@
-"""The ports that a process has bound."""
+"""The UDP addresses that a process has bound, read from /proc."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from testkit.sip import Address
 
 
 def ports_of(pid: int) -> list[Address]:
-    """Return the UDP addresses that a process has bound."""
+    """Return the IPv4 UDP addresses that a process has bound."""
     sockets = set()
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
         name = descriptor.readlink().name

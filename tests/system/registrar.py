@@ -1,4 +1,4 @@
-"""A registrar that a story plays by hand, with one trunk that registers there."""
+"""A registrar whose answers the test chooses, with one trunk that registers there."""
 
 import hashlib
 import re
@@ -19,16 +19,16 @@ PASSWORD = "secret"
 
 @dataclass
 class Registrar:
-    """Its socket, and the trunk that registers there."""
+    """A SIP endpoint that acts as registrar for one trunk."""
 
     endpoint: Endpoint
     whence: Whence
     trunk_id: str
     cseq: int = 0
-    """Of the last REGISTER that was read; what is not above it was sent again."""
+    """CSeq of the last REGISTER that was read. A REGISTER at or below it is a retransmission."""
 
-    def asked(self, within_s: float = PATIENCE_S) -> Message:
-        """Return the next REGISTER that is no retransmission."""
+    def next_register(self, within_s: float = PATIENCE_S) -> Message:
+        """Return the next REGISTER that is not a retransmission."""
 
         def is_new(message: Message) -> bool:
             is_register = not message.is_reply and message.method == "REGISTER"
@@ -38,45 +38,46 @@ class Registrar:
         self.cseq = number(found)
         return found
 
-    def asks_no_more(self) -> bool:
-        """Whether no REGISTER follows the one that was read last, until an operator orders one.
+    def sent_no_more(self) -> bool:
+        """Return whether the agent sent no REGISTER after the last one that was read.
 
-        For "asks no more" there is no event; but the CSeq counts whatever has been sent.
+        Silence has no event to wait for. So the operator requests a REGISTER: its CSeq shows how
+        many the agent has sent.
         """
         last = self.cseq
         assert self.whence.cli("register", self.trunk_id).returncode == 0
-        return number(self.asked()) == last + 1
+        return number(self.next_register()) == last + 1
 
     def answer(self, to: Message, status: int, *headers: tuple[str, str]) -> None:
-        """Answer a REGISTER, with these headers besides what each answer has."""
+        """Answer a REGISTER, with these additional headers."""
         self.endpoint.send(reply(to, status, headers=headers), self.whence.address)
 
-    def grant(self, asked: Message, *headers: tuple[str, str]) -> None:
-        """Say 200, and list the Contact as it came, unless other headers are given."""
-        self.answer(asked, 200, *(headers or [("Contact", asked["Contact"])]))
+    def grant(self, register: Message, *headers: tuple[str, str]) -> None:
+        """Answer 200 with these headers, or with the Contact of the REGISTER."""
+        self.answer(register, 200, *(headers or [("Contact", register["Contact"])]))
 
     def granted(self, *headers: tuple[str, str]) -> Message:
-        """Grant REGISTERs until one is known to be granted, and return that.
+        """Grant REGISTERs until the trunk is registered, and return the last of them.
 
-        On a busy machine an answer may come too late to count.
+        On a busy machine the agent may give an answer up before it arrives.
         """
-        asked = self.asked()
-        self.grant(asked, *headers)
+        register = self.next_register()
+        self.grant(register, *headers)
 
-        def counts() -> bool:
-            nonlocal asked
+        def is_registered() -> bool:
+            nonlocal register
             if self.trunk()["state"] == "registered":
                 return True
             with suppress(AssertionError):
-                asked = self.asked(0.1)
-                self.grant(asked, *headers)
+                register = self.next_register(0.1)
+                self.grant(register, *headers)
             return False
 
-        eventually(counts, what=f"{self.trunk_id} registered")
-        return asked
+        eventually(is_registered, what=f"{self.trunk_id} registered")
+        return register
 
     def change(self, **more: object) -> None:
-        """Change the trunk's table, as an operator does: it registers at once."""
+        """Change keys of the trunk in the settings file and reload: the agent registers at once."""
         trunks = [
             t | more if t["id"] == self.trunk_id else t for t in map(dict, self.whence.trunks)
         ]
@@ -84,17 +85,17 @@ class Registrar:
         self.whence.reload()
 
     def trunk(self) -> Mapping[str, object]:
-        """Return what the API says of the trunk."""
+        """Return the trunk as the API shows it."""
         return self.whence.trunk(self.trunk_id)
 
     def addresses(self) -> list[str]:
-        """Return the addresses that the trunk's calls may come from."""
+        """Return the ips that admit the trunk's calls."""
         found = self.whence.get("/v1/addresses")
         return [one["ip"] for one in found if one["trunk"] == self.trunk_id]
 
 
-def by_hand(rig: Rig, whence: Whence, **more: object) -> Registrar:
-    """Add a trunk at a registrar of its own, played by hand; None takes a key away."""
+def new_registrar(rig: Rig, whence: Whence, **more: object) -> Registrar:
+    """Add a trunk at a new `Registrar`. *more*: keys of the trunk; None removes a key."""
     trunk_id = f"by-hand-{len(whence.trunks)}"
     endpoint = rig.endpoint(trunk_id, SIP_PORT)
     table: dict[str, object] = {
@@ -111,7 +112,7 @@ def by_hand(rig: Rig, whence: Whence, **more: object) -> Registrar:
 
 
 def add(whence: Whence, table: Table) -> None:
-    """Add a trunk to the file, and wait until it is known."""
+    """Add a trunk to the settings file, reload, and wait until the API shows the trunk."""
     whence.edit(trunks=[*whence.trunks, table])
     whence.reload()
     eventually(lambda: whence.trunk(str(table["id"])), what=f"trunk {table['id']}")
@@ -122,8 +123,8 @@ def number(message: Message) -> int:
     return int(message["CSeq"].split()[0])
 
 
-def expires_asked(message: Message) -> int:
-    """Return for how long a REGISTER asks."""
+def requested_s(message: Message) -> int:
+    """Return the interval that a REGISTER requests, in seconds."""
     return int(message["Expires"])
 
 
@@ -131,16 +132,19 @@ _FIELD = re.compile(r'(\w+)=(?:"((?:[^"\\]|\\.)*)"|([^",\s]+))')
 _HASHES = {"MD5": "md5", "SHA-256": "sha256", "SHA-512-256": "sha512_256"}
 
 
-def credentials(asked: Message, header: str = "Authorization") -> list[dict[str, str]]:
-    """Return the fields of each credentials header, quotes off."""
+def credentials(register: Message, header: str = "Authorization") -> list[dict[str, str]]:
+    """Return the fields of each credentials header, without quotes."""
     return [
         {name: quoted or plain for name, quoted, plain in _FIELD.findall(value)}
-        for value in asked.all(header)
+        for value in register.all(header)
     ]
 
 
-def proves(given: Mapping[str, str], password: str = PASSWORD) -> bool:
-    """Whether credentials for a REGISTER are right, by RFC 7616 and none of the product's code."""
+def are_valid(given: Mapping[str, str], password: str = PASSWORD) -> bool:
+    """Return whether credentials for a REGISTER are right.
+
+    This follows RFC 7616 and uses none of the product's code.
+    """
     algorithm = given.get("algorithm", "MD5")
     name = _HASHES[algorithm.removesuffix("-sess")]
 
@@ -150,16 +154,16 @@ def proves(given: Mapping[str, str], password: str = PASSWORD) -> bool:
     secret = digest(given["username"], given["realm"], password)
     if algorithm.endswith("-sess"):
         secret = digest(secret, given["nonce"], given["cnonce"])
-    what = digest("REGISTER", given["uri"])
+    request = digest("REGISTER", given["uri"])
     fresh = [given[field] for field in ("nonce", "nc", "cnonce", "qop") if field in given]
     if "qop" not in given:
         fresh = fresh[:1]
-    return given["response"] == digest(secret, *fresh, what)
+    return given["response"] == digest(secret, *fresh, request)
 
 
 def challenge(
     realm: str = DOMAIN, nonce: str = "n1", *more: str, proxy: bool = False
 ) -> tuple[str, str]:
-    """Return a challenge header; *more* are further fields, as they are to be written."""
+    """Return a challenge header. *more*: further fields, as the header has them."""
     name = "Proxy-Authenticate" if proxy else "WWW-Authenticate"
     return name, ", ".join([f'Digest realm="{realm}"', f'nonce="{nonce}"', *more])

@@ -1,4 +1,4 @@
-"""The people and places that most stories share: one provider, a number for each of two users."""
+"""Trunks, numbers and users that most system tests share: one provider, two users."""
 
 from testkit.network import SIP_PORT
 from testkit.provider import Provider
@@ -7,7 +7,7 @@ from testkit.whence import Table, Whence, trunk
 
 ALICES_NUMBER = "+442071234567"
 BOBS_NUMBER = "+442071234568"
-NOBODYS_NUMBER = "+442071230000"
+UNASSIGNED_NUMBER = "+442071230000"
 
 ACCOUNTS = {"acct1": "secret of acct1", "acct2": "secret of acct2"}
 
@@ -16,12 +16,12 @@ BOB = "sip:bob@edge.example"
 
 
 def alices_trunk(provider: Provider, **more: object) -> Table:
-    """Return the trunk whose calls go to alice."""
+    """Return the trunk whose target is alice."""
     return trunk("alices-trunk", provider, "acct1", ALICE, [ALICES_NUMBER], **more)
 
 
 def bobs_trunk(provider: Provider, **more: object) -> Table:
-    """Return the trunk whose calls go to bob."""
+    """Return the trunk whose target is bob."""
     return trunk("bobs-trunk", provider, "acct2", BOB, [BOBS_NUMBER], **more)
 
 
@@ -30,25 +30,26 @@ def place(address: Address) -> str:
 
 
 def uri(whence: Whence, user: str = ALICES_NUMBER) -> str:
-    """Return the URI that a provider calls: a user, or number, at the edge's own socket."""
+    """Return the URI that a provider calls: a user or number at the edge's socket."""
     return f"sip:{user}@{place(whence.address)}"
 
 
 def source(provider: Provider) -> str:
-    """Return where a provider's calls come from, as `whence explain` is asked."""
+    """Return the source of a provider's calls, as `whence explain` takes it."""
     return f"udp:{provider.ip}:{SIP_PORT}"
 
 
 def decided(whence: Whence, provider: Provider, number: str = ALICES_NUMBER) -> str:
-    """Return what the edge would decide on a provider's call to this number."""
+    """Return what `whence explain` decides about a provider's call to this number."""
     return str(whence.explain(source(provider), uri(whence, number))["decision"])
 
 
-def try_to_call(who: Endpoint, whence: Whence, number: str = ALICES_NUMBER) -> int:
-    """Call, and return the final status. Who is let in reaches a phone: this is for the others."""
-    return who.ask(request("INVITE", uri(whence, number), who.address), whence.address).status
+def try_to_call(caller: Endpoint, whence: Whence, number: str = ALICES_NUMBER) -> int:
+    """Make a call that the edge refuses, and return its final status."""
+    invite = request("INVITE", uri(whence, number), caller.address)
+    return caller.ask(invite, whence.address).status
 
 
 def names(message: Message) -> list[str]:
-    """Return the names of a message's headers."""
+    """Return the names of a message's headers, in their order."""
     return [name for name, _ in message.headers]

@@ -1,4 +1,4 @@
-"""What somebody should hear of is told: in the API, by command, in the log, and to the webhook."""
+"""Alarms in the API, in `whence alarms`, in the log, and at the webhook."""
 
 import json
 from collections.abc import Iterator
@@ -18,32 +18,32 @@ TOKEN = "the-webhooks-token"
 
 
 class Receiver:
-    """Takes alarms, and answers with what it is told to."""
+    """An HTTP server for the webhook. It keeps each POST, and answers with `status`."""
 
     def __init__(self, ip: str) -> None:
         self.status = 200
-        self.got: list[tuple[int, dict[str, Any], str | None]] = []
-        """(the status that it was answered with, the alarm, who sent it)."""
+        self.posts: list[tuple[int, dict[str, Any], str | None]] = []
+        """Each POST: the status of the answer, the alarm, and the header Authorization."""
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                receiver.got.append((receiver.status, body, self.headers.get("Authorization")))
+                receiver.posts.append((receiver.status, body, self.headers.get("Authorization")))
                 self.send_response(receiver.status)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
             def log_message(self, *_: object) -> None:
-                """Say nothing."""
+                """Write no log."""
 
         self._server = ThreadingHTTPServer((ip, 0), Handler)
         self.url = f"http://{ip}:{self._server.server_port}/hidden-path"
         self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
         self._thread.start()
 
-    def taken(self, kind: str) -> list[dict[str, Any]]:
-        return [event for status, event, _ in self.got if status == 200 and event["kind"] == kind]
+    def accepted(self, kind: str) -> list[dict[str, Any]]:
+        return [event for status, event, _ in self.posts if status == 200 and event["kind"] == kind]
 
     def close(self) -> None:
         self._server.shutdown()
@@ -58,13 +58,11 @@ def receiver(rig: Rig) -> Iterator[Receiver]:
     receiver.close()
 
 
-def told(whence: Whence, kind: str) -> list[dict[str, Any]]:
+def alarms_of(whence: Whence, kind: str) -> list[dict[str, Any]]:
     return [event for event in whence.get("/v1/alarms") if event["kind"] == kind]
 
 
-def test_a_stolen_token_and_a_lapse_reach_the_webhook_also_after_it_failed(
-    rig: Rig, receiver: Receiver
-) -> None:
+def test_webhook_after_a_failure_gets_the_alarms(rig: Rig, receiver: Receiver) -> None:
     provider = rig.provider(accounts=ACCOUNTS, grants_s=6)
     other = rig.provider("other", accounts={"acct9": "right"}, domain="other.example")
     (rig.directory / "hook.token").write_text(TOKEN)
@@ -79,36 +77,36 @@ def test_a_stolen_token_and_a_lapse_reach_the_webhook_also_after_it_failed(
     )
     whence.wait_registered()
     receiver.status = 503
-    (held,) = provider.contacts("acct1")
-    token = held.uri.partition(":")[2].partition("@")[0]
+    (contact,) = provider.contacts("acct1")
+    token = contact.uri.partition(":")[2].partition("@")[0]
     thief = rig.endpoint("other", 5070)
     for _ in range(3):
         stolen = request("INVITE", f"sip:{token}@{place(whence.address)}", thief.address)
         assert thief.ask(stolen, whence.address).status == 403
-    (event,) = eventually(lambda: told(whence, "token_from_wrong_source"), what="the alarm")
+    (event,) = eventually(lambda: alarms_of(whence, "token_from_wrong_source"), what="the alarm")
     assert event["trunk"] == "alices-trunk"
     assert place(thief.address) in event["message"]
-    eventually(lambda: receiver.got, what="a POST that fails")
+    eventually(lambda: receiver.posts, what="a POST that fails")
     receiver.status = 200
-    eventually(lambda: receiver.taken("token_from_wrong_source") == [event], what="the post")
-    assert {sent for _, _, sent in receiver.got} == {f"Bearer {TOKEN}"}
+    eventually(lambda: receiver.accepted("token_from_wrong_source") == [event], what="the post")
+    assert {sent for _, _, sent in receiver.posts} == {f"Bearer {TOKEN}"}
 
     provider.refuse(503)
-    eventually(lambda: receiver.taken("registration_expired"), what="the expiry")
-    (lapse,) = told(whence, "registration_expired")
-    assert (lapse["trunk"], lapse["left_out"]) == ("alices-trunk", 0)
-    said = whence.cli("alarms")
-    assert (said.returncode, said.stderr) == (0, "")
-    assert "registration_expired" in said.stdout and str(event["id"]) in said.stdout
+    eventually(lambda: receiver.accepted("registration_expired"), what="the expiry")
+    (expired,) = alarms_of(whence, "registration_expired")
+    assert (expired["trunk"], expired["left_out"]) == ("alices-trunk", 0)
+    result = whence.cli("alarms")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "registration_expired" in result.stdout and str(event["id"]) in result.stdout
     (after,) = json.loads(whence.cli("alarms", "--since", str(event["id"]), "--json").stdout)
-    assert after == lapse
+    assert after == expired
 
     assert whence.log.count("token_from_wrong_source: a call that names its token") == 1
     for secret in (TOKEN, "hidden-path"):
         assert secret not in whence.log
 
 
-def test_a_storm_of_unknown_sources_is_one_alarm(rig: Rig) -> None:
+def test_many_unknown_requests_raise_one_alarm(rig: Rig) -> None:
     provider = rig.provider(accounts=ACCOUNTS)
     whence = rig.whence(
         trunks=[alices_trunk(provider)],
@@ -119,25 +117,25 @@ def test_a_storm_of_unknown_sources_is_one_alarm(rig: Rig) -> None:
     unknown_source = rig.unknown_source()
     for _ in range(30):
         assert try_to_call(unknown_source, whence) == 403
-    (event,) = eventually(lambda: told(whence, "many_unknown_requests"), what="the alarm")
+    (event,) = eventually(lambda: alarms_of(whence, "many_unknown_requests"), what="the alarm")
     assert "more than 10 requests of unknown sources in a minute" in event["message"]
     assert f"{unknown_source.address[0]}" in event["message"]
-    assert len(told(whence, "many_unknown_requests")) == 1
+    assert len(alarms_of(whence, "many_unknown_requests")) == 1
 
 
-def test_a_conflict_is_told_as_the_registrations_teach_one_address(rig: Rig) -> None:
-    """Nobody asks for conflicts: they are found by themselves, and told once."""
+def test_conflict_at_a_learned_address_raises_one_alarm(rig: Rig) -> None:
+    """The agent looks for conflicts after each registration, without a request of an operator."""
     provider = rig.provider(accounts=ACCOUNTS, refuses=403)
     both = [trunk(user, provider, user, ALICE, [ALICES_NUMBER]) for user in ("acct1", "acct2")]
     whence = rig.whence(trunks=both, users=["alice"], agent={"on_stop": "leave"})
     for one in ("acct1", "acct2"):
         whence.wait_state(one, "waiting")
-    assert told(whence, "conflict") == [], "they have no address yet"
+    assert alarms_of(whence, "conflict") == [], "no trunk has an address yet"
     provider.accept()
     whence.cli("register", "acct1")
     whence.cli("register", "acct2")
     whence.wait_registered()
-    (event,) = eventually(lambda: told(whence, "conflict"), what="the alarm")
+    (event,) = eventually(lambda: alarms_of(whence, "conflict"), what="the alarm")
     assert event["trunk"] == "acct1"
     assert f"trunks acct1, acct2 at {provider.ip}" in event["message"]
     assert "whence_conflicts 1.0" in whence.metrics().splitlines()

@@ -1,4 +1,7 @@
-"""What became of a call, asked for afterwards; and calls go on when nobody remembers them."""
+"""The history of calls: `whence explain --call`, `whence calls`, the call log.
+
+Calls are identified without an agent too; the edge then counts the reports that are lost.
+"""
 
 import json
 import os
@@ -19,7 +22,7 @@ from testkit.whence import Whence
 from tests.system.scene import (
     ACCOUNTS,
     ALICES_NUMBER,
-    NOBODYS_NUMBER,
+    UNASSIGNED_NUMBER,
     alices_trunk,
     bobs_trunk,
     try_to_call,
@@ -36,14 +39,14 @@ class Scene:
     at_provider: Endpoint
     unknown_source: Endpoint
 
-    def told(self, call_id: str) -> str:
-        """Return what `whence explain --call` says, once the agent has heard of the call."""
+    def explained(self, call_id: str) -> str:
+        """Wait until the agent has the call; return the output of `whence explain --call`."""
 
-        def said() -> str:
+        def output() -> str:
             done = self.whence.cli("explain", "--call", call_id)
             return done.stdout if done.returncode == 0 else ""
 
-        return eventually(said, what=f"the call {call_id}")
+        return eventually(output, what=f"the call {call_id}")
 
 
 @pytest.fixture(scope="module")
@@ -66,14 +69,14 @@ def scene(shared_rig: Rig) -> Scene:
     )
 
 
-def test_a_call_that_came_through_is_found_by_its_call_id(scene: Scene) -> None:
+def test_call_identified_is_found_by_its_call_id(scene: Scene) -> None:
     scene.caller.call(uri(scene.whence), expect=200)
     call_id = scene.phone.calls()[-1].call_id
-    said = scene.told(call_id)
-    assert "it was identified as trunk alices-trunk: number of trunk alices-trunk" in said
-    assert "now it would be identified as trunk alices-trunk" in said
-    assert f"Request-URI: {uri(scene.whence)}" in said
-    assert re.search(rf"INVITE from udp:{re.escape(scene.provider.ip)}:\d+", said)
+    output = scene.explained(call_id)
+    assert "it was identified as trunk alices-trunk: number of trunk alices-trunk" in output
+    assert "now it would be identified as trunk alices-trunk" in output
+    assert f"Request-URI: {uri(scene.whence)}" in output
+    assert re.search(rf"INVITE from udp:{re.escape(scene.provider.ip)}:\d+", output)
     rows = scene.whence.cli("calls").stdout
     assert call_id in rows
 
@@ -91,15 +94,15 @@ def test_a_call_that_came_through_is_found_by_its_call_id(scene: Scene) -> None:
     assert [one["trunk"] for one in written if one["call_id"] == call_id] == ["alices-trunk"]
 
 
-def test_a_call_that_was_refused_says_why(scene: Scene) -> None:
-    call = request("INVITE", uri(scene.whence, NOBODYS_NUMBER), scene.at_provider.address)
+def test_call_refused_is_explained(scene: Scene) -> None:
+    call = request("INVITE", uri(scene.whence, UNASSIGNED_NUMBER), scene.at_provider.address)
     assert scene.at_provider.ask(call, scene.whence.address).status == 403
-    said = scene.told(call.call_id)
-    assert "it was refused: ambiguous" in said
-    assert "trunks: alices-trunk, bobs-trunk" in said
+    output = scene.explained(call.call_id)
+    assert "it was refused: ambiguous" in output
+    assert "trunks: alices-trunk, bobs-trunk" in output
 
 
-def test_a_call_that_never_came_is_one_sentence(scene: Scene) -> None:
+def test_call_unknown_to_the_agent_gives_one_sentence(scene: Scene) -> None:
     done = scene.whence.cli("explain", "--call", "nobody@nowhere")
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
@@ -107,23 +110,21 @@ def test_a_call_that_never_came_is_one_sentence(scene: Scene) -> None:
 
 
 HOSTILE = ["\x1b]0;owned\x07\x1b[31m", "\x7f\x08\x08", "\u202egnp.exe", "\x9b2J", "\x1f1\x1f2"]
-IN_URIS = ["\x1bc", *HOSTILE[1:]]  # a bracket makes it no URI
+IN_URIS = ["\x1bc", *HOSTILE[1:]]  # with a bracket it is not a URI
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
-def test_no_call_id_of_an_unknown_sources_moves_a_terminal(scene: Scene, hostile: str) -> None:
+def test_call_id_cannot_control_a_terminal(scene: Scene, hostile: str) -> None:
     call = request(
         "INVITE", uri(scene.whence), scene.unknown_source.address, call_id=f"id{hostile}"
     )
     assert scene.unknown_source.ask(call, scene.whence.address).status == 403
-    nothing_moves_a_terminal(scene, call.call_id)
+    assert_printable(scene, call.call_id)
 
 
 @pytest.mark.parametrize("hostile", IN_URIS)
 @pytest.mark.parametrize("where", ["Request-URI", "To", "P-Called-Party-ID"])
-def test_no_uri_of_an_unknown_sources_moves_a_terminal(
-    scene: Scene, hostile: str, where: str
-) -> None:
+def test_uri_cannot_control_a_terminal(scene: Scene, hostile: str, where: str) -> None:
     written = f"sip:%1b%5b31m{hostile}x@{scene.whence.address[0]}"
     call = request(
         "INVITE",
@@ -133,19 +134,20 @@ def test_no_uri_of_an_unknown_sources_moves_a_terminal(
         headers=[("P-Called-Party-ID", f"<{written}>")] if where == "P-Called-Party-ID" else [],
     )
     assert scene.unknown_source.ask(call, scene.whence.address).status == 403
-    nothing_moves_a_terminal(scene, call.call_id)
+    assert_printable(scene, call.call_id)
 
 
-def nothing_moves_a_terminal(scene: Scene, call_id: str) -> None:
-    """Assert that what is said of a call can be shown, and that it is said."""
-    texts = [scene.told(call_id), scene.whence.cli("explain", "--call", call_id, "--json").stdout]
+def assert_printable(scene: Scene, call_id: str) -> None:
+    """Assert that all output about a call exists, and that all of it is printable."""
+    as_json = scene.whence.cli("explain", "--call", call_id, "--json").stdout
+    texts = [scene.explained(call_id), as_json]
     for path in ("/v1/calls?limit=1", "/v1/unknown-sources"):
         texts += [json.dumps(scene.whence.get(path), ensure_ascii=False, indent=1)]
     assert all(texts)
     assert not {c for text in texts for c in text if not c.isprintable()} - {"\n"}
 
 
-def test_calls_go_on_without_an_agent_and_are_counted(rig: Rig) -> None:
+def test_calls_without_an_agent_go_on_and_are_counted(rig: Rig) -> None:
     provider = rig.provider(accounts=ACCOUNTS)
     whence = rig.whence(
         trunks=[alices_trunk(provider)],
@@ -166,20 +168,20 @@ def test_calls_go_on_without_an_agent_and_are_counted(rig: Rig) -> None:
         )
         return float(line.split()[1])
 
-    # It ends, and its socket stays there: who starts it again waits a little longer each time.
+    # The agent dies and leaves its socket file. `whence run` starts it again after a short wait.
     phone.behave("busy")
     at_provider = rig.endpoint("provider")
     call = request("INVITE", uri(whence), at_provider.address)
     whence.kill_agent()
-    assert at_provider.ask(call, whence.address).status == 486  # before it is there again
+    assert at_provider.ask(call, whence.address).status == 486  # before the new agent runs
     assert len(phone.calls()) == 2
     phone.behave("answers")
     whence.wait_healthy()
     unknown_source = rig.unknown_source()
     assert try_to_call(unknown_source, whence) == 403
-    eventually(lambda: dropped() >= 1, what="the count of what could not be told")
+    eventually(lambda: dropped() >= 1, what="the count of lost reports")
 
-    # It stands still, and what it is told piles up until its socket is full.
+    # The agent is stopped by a signal, and reports pile up until its socket is full.
     before, agent = dropped(), whence.agent_pid()
     os.kill(agent, signal.SIGSTOP)
     try:
@@ -192,8 +194,8 @@ def test_calls_go_on_without_an_agent_and_are_counted(rig: Rig) -> None:
     def counted() -> bool:
         return try_to_call(unknown_source, whence) == 403 and dropped() > before
 
-    if queue_length() < 40:  # the count comes with the next one that finds room
-        eventually(counted, what="the count of what found no room")
+    if queue_length() < 40:  # the next report that fits into the queue carries the count
+        eventually(counted, what="the count of reports that did not fit")
 
 
 def queue_length() -> int:

@@ -1,4 +1,4 @@
-"""What stands in a 200: whose Contact it lists, and for how long. Each by hand."""
+"""The Contacts of a 200 to a REGISTER: which one is ours, and which interval it grants."""
 
 import time
 
@@ -7,7 +7,7 @@ import pytest
 from testkit.rig import Rig
 from testkit.sip import Message, request
 from testkit.whence import Whence
-from tests.system.registrar import Registrar, by_hand
+from tests.system.registrar import Registrar, new_registrar
 from tests.system.scene import place
 
 OTHERS = ["<sip:other@198.51.100.9:5060>;expires=60", '"x, y" <sip:more@198.51.100.9>;q=0.5']
@@ -19,17 +19,17 @@ def whence(shared_rig: Rig) -> Whence:
     return shared_rig.whence(users=["alice"], agent={"on_stop": "leave"})
 
 
-def ours(asked: Message) -> str:
-    """Our Contact's URI, as it was sent, in angle brackets."""
-    return asked["Contact"].partition(";expires=")[0]
+def ours(register: Message) -> str:
+    """Return the URI of our Contact as it was sent, in angle brackets."""
+    return register["Contact"].partition(";expires=")[0]
 
 
-def lists(registrar: Registrar, *contacts: str, expires: str | None = None) -> None:
-    """Answer the next REGISTER with 200 and these Contacts; `OURS` stands for ours."""
-    asked = registrar.asked()
-    headers = [("Contact", one.replace("OURS", ours(asked))) for one in contacts]
+def grant_with(registrar: Registrar, *contacts: str, expires: str | None = None) -> None:
+    """Answer the next REGISTER with 200 and these Contacts; `OURS` is replaced by ours."""
+    register = registrar.next_register()
+    headers = [("Contact", one.replace("OURS", ours(register))) for one in contacts]
     headers += [("Expires", expires)] if expires is not None else []
-    registrar.answer(asked, 200, *headers)
+    registrar.answer(register, 200, *headers)
 
 
 @pytest.mark.parametrize(
@@ -54,15 +54,15 @@ def lists(registrar: Registrar, *contacts: str, expires: str | None = None) -> N
     ],
     ids=str,
 )
-def test_our_contact_says_for_how_long_else_expires_else_what_we_asked_for(
+def test_granted_interval_is_of_our_contact_then_expires(
     shared_rig: Rig, whence: Whence, contacts: list[str], expires: str | None, granted_s: int
 ) -> None:
-    registrar = by_hand(shared_rig, whence)
-    lists(registrar, *contacts, expires=expires)
+    registrar = new_registrar(shared_rig, whence)
+    grant_with(registrar, *contacts, expires=expires)
     whence.wait_registered(registrar.trunk_id)
-    stands = whence.trunk(registrar.trunk_id)
-    assert stands["granted_s"] == granted_s
-    refresh_s = granted_s - (stands["expires_at"] - stands["next_at"])
+    details = whence.trunk(registrar.trunk_id)
+    assert details["granted_s"] == granted_s
+    refresh_s = granted_s - (details["expires_at"] - details["next_at"])
     assert 0.7 * granted_s - 0.01 <= refresh_s <= 0.8 * granted_s + 0.01
 
 
@@ -78,46 +78,40 @@ def test_our_contact_says_for_how_long_else_expires_else_what_we_asked_for(
     ],
     ids=repr,
 )
-def test_a_200_that_does_not_grant_us_teaches_nothing(
+def test_reply_200_without_our_contact_is_not_learned(
     shared_rig: Rig, whence: Whence, contacts: list[str]
 ) -> None:
-    registrar = by_hand(shared_rig, whence)
-    lists(registrar, *contacts)
+    registrar = new_registrar(shared_rig, whence)
+    grant_with(registrar, *contacts)
     whence.wait_state(registrar.trunk_id, "waiting")
     assert registrar.addresses() == []
     assert registrar.trunk()["expires_at"] is None
 
 
-def test_the_one_contact_counts_where_the_provider_rewrites_it(
-    shared_rig: Rig, whence: Whence
-) -> None:
-    registrar = by_hand(shared_rig, whence, rewrites_contact=True)
-    lists(registrar, "<sip:acct1@203.0.113.7:1024;ob>;expires=120")
+def test_rewritten_contact_alone_is_accepted(shared_rig: Rig, whence: Whence) -> None:
+    registrar = new_registrar(shared_rig, whence, rewrites_contact=True)
+    grant_with(registrar, "<sip:acct1@203.0.113.7:1024;ob>;expires=120")
     whence.wait_registered(registrar.trunk_id)
     assert registrar.trunk()["granted_s"] == 120
 
 
-def test_of_two_contacts_none_is_ours_where_the_provider_rewrites_it(
-    shared_rig: Rig, whence: Whence
-) -> None:
-    registrar = by_hand(shared_rig, whence, rewrites_contact=True)
-    lists(registrar, *OTHERS)
+def test_rewritten_contacts_two_are_not_accepted(shared_rig: Rig, whence: Whence) -> None:
+    registrar = new_registrar(shared_rig, whence, rewrites_contact=True)
+    grant_with(registrar, *OTHERS)
     whence.wait_state(registrar.trunk_id, "waiting")
     assert registrar.addresses() == []
 
 
-def test_with_line_our_contact_is_the_account_and_the_token_its_parameter(
-    shared_rig: Rig, whence: Whence
-) -> None:
-    registrar = by_hand(shared_rig, whence, contact="line", target="sip:alice@edge.example")
-    asked = registrar.asked()
-    assert ours(asked).startswith(f"<sip:acct1@{place(whence.address)};line=")
-    registrar.grant(asked)
+def test_contact_with_line_has_the_token_as_parameter(shared_rig: Rig, whence: Whence) -> None:
+    registrar = new_registrar(shared_rig, whence, contact="line", target="sip:alice@edge.example")
+    register = registrar.next_register()
+    assert ours(register).startswith(f"<sip:acct1@{place(whence.address)};line=")
+    registrar.grant(register)
     whence.wait_registered(registrar.trunk_id)
-    # A call to that Contact is known by it.
-    token = ours(asked).strip("<>")
-    said = whence.explain(f"udp:{place(registrar.endpoint.address)}", token)
-    assert said["decision"] == "identified"
+    # The edge identifies a call to that Contact by its line.
+    token = ours(register).strip("<>")
+    explanation = whence.explain(f"udp:{place(registrar.endpoint.address)}", token)
+    assert explanation["decision"] == "identified"
 
 
 @pytest.mark.parametrize(
@@ -128,32 +122,30 @@ def test_with_line_our_contact_is_the_account_and_the_token_its_parameter(
         "<sip:acct1@203.0.113.7:1024;LINE>;expires=60",
     ],
 )
-def test_a_contact_with_line_counts_also_where_the_registrar_changed_it(
+def test_contact_with_line_is_found_after_a_rewrite(
     shared_rig: Rig, whence: Whence, listed: str
 ) -> None:
-    registrar = by_hand(shared_rig, whence, contact="line")
-    asked = registrar.asked()
-    line = ours(asked).strip("<>").partition(";")[2]
-    text = listed.replace("OURS", ours(asked)).replace("EDGE", place(whence.address))
-    registrar.answer(asked, 200, ("Contact", OTHERS[0]), ("Contact", text.replace("LINE", line)))
+    registrar = new_registrar(shared_rig, whence, contact="line")
+    register = registrar.next_register()
+    line = ours(register).strip("<>").partition(";")[2]
+    text = listed.replace("OURS", ours(register)).replace("EDGE", place(whence.address))
+    registrar.answer(register, 200, ("Contact", OTHERS[0]), ("Contact", text.replace("LINE", line)))
     whence.wait_registered(registrar.trunk_id)
     assert registrar.trunk()["granted_s"] == 60
 
 
-def test_a_line_of_another_trunk_is_refused(shared_rig: Rig, whence: Whence) -> None:
-    one, other = (by_hand(shared_rig, whence, contact="line") for _ in range(2))
+def test_line_of_another_trunk_is_refused(shared_rig: Rig, whence: Whence) -> None:
+    one, other = (new_registrar(shared_rig, whence, contact="line") for _ in range(2))
     contacts = [ours(registrar.granted()).strip("<>") for registrar in (one, other)]
     ask = request("INVITE", contacts[1], one.endpoint.address)
     assert one.endpoint.ask(ask, whence.address).status == 403
 
 
-def test_a_grant_of_a_few_seconds_is_refreshed_again_and_again(
-    shared_rig: Rig, whence: Whence
-) -> None:
-    registrar = by_hand(shared_rig, whence)
-    lists(registrar, "OURS;expires=15")
+def test_short_grant_is_refreshed_repeatedly(shared_rig: Rig, whence: Whence) -> None:
+    registrar = new_registrar(shared_rig, whence)
+    grant_with(registrar, "OURS;expires=15")
     for _ in range(2):
         granted_at = time.time()
-        lists(registrar, "OURS;expires=15")
+        grant_with(registrar, "OURS;expires=15")
         assert time.time() - granted_at < 15
     assert registrar.addresses() == [registrar.endpoint.address[0]]

@@ -1,4 +1,4 @@
-"""kill -9 of each part: what was known stays known, and nothing is left that keeps a port."""
+"""kill -9 of each part: registrations survive, and no process is left that keeps a port."""
 
 import signal
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ class Scene:
     caller: Caller
 
     def call(self) -> None:
-        """Let the provider call: it is identified and alice's phone answers."""
+        """Make a call from the provider: the edge identifies it, and alice's phone answers."""
         calls = len(self.phone.calls())
         self.caller.call(uri(self.whence), expect=200)
         assert len(self.phone.calls()) == calls + 1
@@ -34,7 +34,7 @@ class Scene:
 
 @pytest.fixture(scope="module")
 def scene(shared_rig: Rig) -> Scene:
-    """One node with one trunk and one phone. Each story leaves it running and registered."""
+    """Start a node with one trunk and one phone. Each test leaves it running and registered."""
     provider = shared_rig.provider(accounts=ACCOUNTS)
     whence = shared_rig.whence(trunks=[alices_trunk(provider)], users=["alice"])
     whence.wait_registered()
@@ -43,8 +43,8 @@ def scene(shared_rig: Rig) -> Scene:
 
 
 @pytest.fixture(autouse=True)
-def nobody_registers_again(scene: Scene) -> Iterator[None]:
-    """Whatever died: the trunk's registration and the phone's were kept, not made anew."""
+def no_new_registration(scene: Scene) -> Iterator[None]:
+    """Check after each test that trunk and phone kept their registrations."""
     registers, users = scene.provider.registers(), scene.whence.get("/v1/users")
     granted_until = scene.whence.trunk("alices-trunk")["expires_at"]
     yield
@@ -53,7 +53,7 @@ def nobody_registers_again(scene: Scene) -> Iterator[None]:
     assert scene.whence.trunk("alices-trunk")["expires_at"] == granted_until
 
 
-def test_kamailio_killed_comes_back_and_knows_everything(scene: Scene) -> None:
+def test_kamailio_killed_is_restarted_and_identifies_calls(scene: Scene) -> None:
     scene.call()
     before = scene.whence.kamailio_pids()
     scene.whence.crash_kamailio()
@@ -61,17 +61,17 @@ def test_kamailio_killed_comes_back_and_knows_everything(scene: Scene) -> None:
     scene.call()
 
 
-def test_a_call_in_progress_is_hung_up_properly_after_kamailio_was_killed(scene: Scene) -> None:
+def test_call_during_a_kamailio_crash_ends_with_bye(scene: Scene) -> None:
     call = scene.caller.dial(uri(scene.whence), talk_s=2)
     eventually(lambda: scene.phone.received()[-1].method == "ACK", what="the call connected")
     scene.whence.crash_kamailio()
     outcome = call.outcome()
     assert outcome.complete, outcome
-    said = [message.method for message in once(scene.phone.received())]
-    assert said[-3:] == ["INVITE", "ACK", "BYE"]
+    output = [message.method for message in once(scene.phone.received())]
+    assert output[-3:] == ["INVITE", "ACK", "BYE"]
 
 
-def test_without_the_agent_calls_are_identified(scene: Scene) -> None:
+def test_calls_without_an_agent_are_identified(scene: Scene) -> None:
     scene.call()
     before = scene.whence.agent_pid()
     scene.whence.kill_agent()
@@ -81,28 +81,28 @@ def test_without_the_agent_calls_are_identified(scene: Scene) -> None:
     scene.call()
 
 
-def test_a_killed_run_leaves_nothing_that_keeps_a_port(scene: Scene) -> None:
+def test_run_killed_leaves_no_process_and_no_port(scene: Scene) -> None:
     scene.call()
     whence = scene.whence
     left = [whence.agent_pid(), *whence.kamailio_pids()]
     whence.kill_run()
     eventually(lambda: not any(map(alive, left)), what="the end of agent and Kamailio")
     assert not udp_bound(*whence.address)
-    assert not udp_bound(*whence.inside)
+    assert not udp_bound(*whence.agent_socket)
     assert not tcp_bound(whence.address[0], API_PORT)
     whence.start()
     scene.call()
 
 
-def test_a_start_right_after_a_killed_run_succeeds(scene: Scene) -> None:
-    """It ends what is still there: the kernel's signal to Kamailio may be on its way."""
+def test_start_right_after_a_killed_run_succeeds(scene: Scene) -> None:
+    """The start ends old processes: the kernel may not have signalled Kamailio yet."""
     scene.whence.kill_run()
     scene.whence.start()
     scene.call()
 
 
-def test_workers_that_nobody_ends_are_ended_by_the_next_start(scene: Scene) -> None:
-    """They outlive a main process that was killed, and here a run that cannot see to them."""
+def test_start_ends_workers_that_a_crash_left(scene: Scene) -> None:
+    """Workers outlive a killed main process; here `whence run` is stopped and cannot end them."""
     whence = scene.whence
     assert whence.process
     _, *workers = whence.kamailio_pids()
@@ -116,6 +116,6 @@ def test_workers_that_nobody_ends_are_ended_by_the_next_start(scene: Scene) -> N
     scene.call()
 
 
-def test_after_a_crash_an_unknown_source_is_still_one(scene: Scene, shared_rig: Rig) -> None:
+def test_unknown_source_after_a_crash_is_refused(scene: Scene, shared_rig: Rig) -> None:
     scene.whence.crash_kamailio()
     assert try_to_call(shared_rig.unknown_source(), scene.whence) == 403

@@ -1,4 +1,4 @@
-"""Registrars that are names: a real DNS server says where they are, or fails to."""
+"""Registrars that are named by host: a real DNS server resolves them, or fails."""
 
 import time
 
@@ -21,19 +21,19 @@ from tests.system.scene import (
 )
 
 QUICK: Table = {"response_timeout": 6}
-"""Enough for a registrar on a busy machine; one that is dead is given up after it."""
+"""Long enough for a registrar on a busy machine, and short to wait for at a dead server."""
 
 LEAVE: Table = {"on_stop": "leave"}
 NAME = "provider.example"
 
 
 def learned(whence: Whence) -> set[str]:
-    """The ips that accepted a REGISTER; not those that DNS names beside them."""
+    """Return the ips that accepted a REGISTER, without siblings from DNS."""
     shown = whence.get("/v1/addresses")
     return {str(one["ip"]) for one in shown if one["origin"] == "learned"}
 
 
-def test_a_dead_server_is_passed_over_within_one_attempt(rig: Rig) -> None:
+def test_dead_server_is_skipped_within_one_attempt(rig: Rig) -> None:
     second = rig.provider("second", accounts=ACCOUNTS)
     dns = rig.nameserver(
         srv(f"_sip._udp.{NAME}", "first.example", priority=1),
@@ -48,10 +48,10 @@ def test_a_dead_server_is_passed_over_within_one_attempt(rig: Rig) -> None:
         registration=QUICK,
     )
     whence.wait_registered()
-    stands = whence.trunk("alices-trunk")
-    assert stands["registrar"] == f"udp:{place(second.address)}"
-    assert stands["failures"] == 0
-    # The one to the dead server went first.
+    details = whence.trunk("alices-trunk")
+    assert details["registrar"] == f"udp:{place(second.address)}"
+    assert details["failures"] == 0
+    # CSeq 1 went to the dead server.
     assert [seen.cseq for seen in second.registers()] == [2, 3]
     assert learned(whence) == {second.ip}
     rig.phone("alice", whence)
@@ -60,8 +60,8 @@ def test_a_dead_server_is_passed_over_within_one_attempt(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("status", [408, 500, 503, 603])
-def test_a_server_in_trouble_is_passed_over_within_one_attempt(rig: Rig, status: int) -> None:
-    """It said so at once; nothing is waited for, and nothing was granted by it."""
+def test_failing_server_is_skipped_within_one_attempt(rig: Rig, status: int) -> None:
+    """Its answer comes at once, so the agent does not wait; it granted nothing."""
     first = rig.provider("first", accounts=ACCOUNTS)
     second = rig.provider("second", accounts=ACCOUNTS)
     first.refuse(status)
@@ -83,7 +83,7 @@ def test_a_server_in_trouble_is_passed_over_within_one_attempt(rig: Rig, status:
     assert learned(whence) == {second.ip}
 
 
-def test_the_provider_chooses_the_transport(rig: Rig) -> None:
+def test_transport_follows_naptr(rig: Rig) -> None:
     provider = rig.provider(accounts=ACCOUNTS)
     edge = rig.ip("edge")
     dns = rig.nameserver(
@@ -104,8 +104,8 @@ def test_the_provider_chooses_the_transport(rig: Rig) -> None:
     assert {seen.source.partition(":")[0] for seen in provider.registers()} == {"tcp"}
 
 
-def test_a_registrar_that_moved_is_found_at_its_new_address(rig: Rig) -> None:
-    """Calls are admitted from there too; from where it was, until what was granted there ends."""
+def test_registrar_moved_in_dns_is_found_at_its_new_address(rig: Rig) -> None:
+    """The new address admits calls; the old one admits them until its grant ends."""
     before = rig.provider("before", accounts=ACCOUNTS, grants_s=10)
     dns = rig.nameserver(address(NAME, before.ip, ttl_s=1))
     whence = rig.whence(
@@ -126,11 +126,11 @@ def test_a_registrar_that_moved_is_found_at_its_new_address(rig: Rig) -> None:
 
     eventually(moved, what="registered at the new address")
     assert decided(whence, after) == "identified"
-    eventually(lambda: learned(whence) == {after.ip}, what="the end of what the old one granted")
+    eventually(lambda: learned(whence) == {after.ip}, what="the end of the old grant")
     assert decided(whence, before) == "unknown"
 
 
-def test_a_registrar_is_still_found_while_dns_is_down(rig: Rig) -> None:
+def test_registrar_is_found_while_dns_is_down(rig: Rig) -> None:
     provider = rig.provider(accounts=ACCOUNTS, grants_s=20)
     dns = rig.nameserver(address(NAME, provider.ip, ttl_s=1))
     whence = rig.whence(
@@ -146,11 +146,11 @@ def test_a_registrar_is_still_found_while_dns_is_down(rig: Rig) -> None:
         return bool(whence.trunk("alices-trunk")["expires_at"] > until)
 
     eventually(refreshed, what="a refresh without DNS")
-    assert provider.registers()[-1].at < until, "it did not lapse"
+    assert provider.registers()[-1].at < until, "the registration did not expire"
     eventually(lambda: f"DNS does not answer for {NAME}" in whence.log, what="a line in the log")
 
 
-def test_a_name_for_which_nobody_answers_delays_no_other_trunk(rig: Rig) -> None:
+def test_unanswered_name_delays_no_other_trunk(rig: Rig) -> None:
     provider = rig.provider(accounts=ACCOUNTS)
     silent = rig.endpoint("silent", 5300)
     dns = rig.nameserver(address(NAME, provider.ip), forwarded("slow.example", silent.address))
@@ -169,9 +169,9 @@ def test_a_name_for_which_nobody_answers_delays_no_other_trunk(rig: Rig) -> None
 
 
 def failed_at(whence: Whence, trunk_id: str) -> float:
-    """Return when the trunk's first attempt was over."""
-    stands = whence.wait_state(trunk_id, "waiting")
-    assert stands["reason"] == "dns_silent"
+    """Return when the trunk's first attempt had failed."""
+    details = whence.wait_state(trunk_id, "waiting")
+    assert details["reason"] == "dns_silent"
     return float(min(event["at"] for event in whence.get(f"/v1/trunks/{trunk_id}")["events"]))
 
 
@@ -180,15 +180,15 @@ def slow_trunk(number: int, provider: Provider) -> Table:
     return {**table, "id": f"slow-{number}", "numbers": []}
 
 
-def test_a_trunk_whose_name_does_not_exist_says_so_and_waits(rig: Rig) -> None:
+def test_name_that_does_not_exist_is_reported(rig: Rig) -> None:
     provider = rig.provider(accounts=ACCOUNTS)
     dns = rig.nameserver()
     whence = rig.whence(
-        trunks=[alices_trunk(provider, registrar="sip:nobody.example")],
+        trunks=[alices_trunk(provider, registrar="sip:missing.example")],
         users=["alice"],
         agent={"nameserver": dns.place, **LEAVE},
     )
-    stands = whence.wait_state("alices-trunk", "waiting")
-    assert stands["reason"] == "no_address"
-    assert "nobody.example" in stands["message"]
-    assert stands["next_at"] > time.time()
+    details = whence.wait_state("alices-trunk", "waiting")
+    assert details["reason"] == "no_address"
+    assert "missing.example" in details["message"]
+    assert details["next_at"] > time.time()

@@ -1,4 +1,4 @@
-"""Calls come from the other addresses of the registrar's name too, while it is registered."""
+"""Siblings: the other addresses in DNS of the registrar's name admit calls too."""
 
 import time
 from typing import Any
@@ -43,7 +43,7 @@ def start(rig: Rig, dns: NameServer, provider: Provider, pbx: Pbx, **more: objec
 
 
 def two_servers(rig: Rig, provider: Provider, ttl_s: int = 300) -> list[str]:
-    """Two servers of which the second, that is preferred less, need not answer a REGISTER."""
+    """Return records of two servers; the second has less priority and gets no REGISTER."""
     return [
         srv(f"_sip._udp.{NAME}", "one.example", priority=1),
         srv(f"_sip._udp.{NAME}", "two.example", 5070, priority=2),
@@ -52,14 +52,14 @@ def two_servers(rig: Rig, provider: Provider, ttl_s: int = 300) -> list[str]:
     ]
 
 
-def test_a_sibling_is_admitted_while_the_trunk_is_registered(rig: Rig, pbx: Pbx) -> None:
+def test_sibling_is_admitted_while_the_trunk_is_registered(rig: Rig, pbx: Pbx) -> None:
     provider = rig.provider(accounts=ACCOUNTS, refuses=403)
     dns = rig.nameserver(*two_servers(rig, provider))
     whence = start(rig, dns, provider, pbx)
     two = rig.endpoint("two")
     whence.wait_state("acme", "waiting")
     assert refused(two, whence.address) == 403
-    assert dns.asked("two.example"), "it is known, and not admitted: nobody registered"
+    assert dns.asked("two.example"), "it was resolved; it admits nothing without a registration"
 
     provider.accept()
     whence.cli("register", "acme")
@@ -77,9 +77,7 @@ def test_a_sibling_is_admitted_while_the_trunk_is_registered(rig: Rig, pbx: Pbx)
     assert whence.get("/v1/addresses") == []
 
 
-def test_a_sibling_that_dns_names_no_more_ends_with_its_ttl_and_a_new_one_appears(
-    rig: Rig, pbx: Pbx
-) -> None:
+def test_sibling_removed_from_dns_ends_with_its_ttl(rig: Rig, pbx: Pbx) -> None:
     provider = rig.provider(accounts=ACCOUNTS, grants_s=30)
     dns = rig.nameserver(address(NAME, provider.ip, rig.ip("two"), ttl_s=1))
     whence = start(rig, dns, provider, pbx)
@@ -92,7 +90,7 @@ def test_a_sibling_that_dns_names_no_more_ends_with_its_ttl_and_a_new_one_appear
     assert refused(rig.endpoint("two"), whence.address) == 403
 
 
-def test_who_does_not_follow_dns_admits_who_answered_alone(rig: Rig, pbx: Pbx) -> None:
+def test_follow_dns_off_admits_no_sibling(rig: Rig, pbx: Pbx) -> None:
     provider = rig.provider(accounts=ACCOUNTS)
     dns = rig.nameserver(*two_servers(rig, provider))
     whence = start(rig, dns, provider, pbx)
@@ -108,7 +106,7 @@ def test_who_does_not_follow_dns_admits_who_answered_alone(rig: Rig, pbx: Pbx) -
     assert whence.trunk("acme")["state"] == "registered"
 
 
-def test_the_outbound_proxys_siblings_and_the_registrars(rig: Rig, pbx: Pbx) -> None:
+def test_siblings_of_proxy_and_registrar_are_admitted(rig: Rig, pbx: Pbx) -> None:
     provider = rig.provider(accounts=ACCOUNTS)
     dns = rig.nameserver(
         address("proxy.example", provider.ip, rig.ip("two")), address(NAME, rig.ip("three"))
@@ -120,7 +118,7 @@ def test_the_outbound_proxys_siblings_and_the_registrars(rig: Rig, pbx: Pbx) -> 
         assert pbx.called_by(rig.endpoint(name), whence.address)["X-Whence-Trunk"] == "acme"
 
 
-def test_a_server_that_dns_names_no_more_is_told_of(rig: Rig, pbx: Pbx) -> None:
+def test_registrar_removed_from_dns_raises_an_alarm(rig: Rig, pbx: Pbx) -> None:
     provider = rig.provider(accounts=ACCOUNTS)
     dns = rig.nameserver(address(NAME, provider.ip, rig.ip("two"), ttl_s=1))
     whence = start(rig, dns, provider, pbx)
@@ -135,7 +133,7 @@ def test_a_server_that_dns_names_no_more_is_told_of(rig: Rig, pbx: Pbx) -> None:
     )
 
 
-def test_of_an_exact_trunk_a_sibling_calls_from_the_port_that_srv_names(rig: Rig, pbx: Pbx) -> None:
+def test_sibling_with_match_port_has_the_port_of_srv(rig: Rig, pbx: Pbx) -> None:
     provider = rig.provider(accounts=ACCOUNTS)
     dns = rig.nameserver(*two_servers(rig, provider))
     whence = start(rig, dns, provider, pbx, match_port=True)
@@ -145,7 +143,7 @@ def test_of_an_exact_trunk_a_sibling_calls_from_the_port_that_srv_names(rig: Rig
     assert pbx.called_by(rig.endpoint("two", 5070), whence.address)["X-Whence-Trunk"] == "acme"
 
 
-def test_registered_over_tls_a_sibling_is_admitted_over_tls_alone(rig: Rig, pbx: Pbx) -> None:
+def test_sibling_of_a_tls_trunk_is_admitted_over_tls_only(rig: Rig, pbx: Pbx) -> None:
     authority = rig.authority()
     provider = rig.provider(accounts=ACCOUNTS, tls=authority.certificate(f"DNS:{NAME}"))
     dns = rig.nameserver(address(NAME, provider.ip, rig.ip("two")))
@@ -170,12 +168,12 @@ def test_registered_over_tls_a_sibling_is_admitted_over_tls_alone(rig: Rig, pbx:
     for who in ("provider", "two"):
         assert refused(rig.endpoint(who), whence.address) == 403, "over UDP"
         assert refused(rig.stream(rig.ip(who), "tcp"), whence.address) == 403, "over TCP"
-        came = pbx.called_by(rig.stream(rig.ip(who), "tls"), (edge, SIP_PORT + 1))
-        assert came["X-Whence-Trunk"] == "acme"
+        received = pbx.called_by(rig.stream(rig.ip(who), "tls"), (edge, SIP_PORT + 1))
+        assert received["X-Whence-Trunk"] == "acme"
 
 
-def test_dns_cannot_open_the_door_to_others(rig: Rig, pbx: Pbx) -> None:
-    """Thousands of addresses, our own, other networks', multicast; and DNS that then is dead."""
+def test_dns_answers_cannot_admit_foreign_addresses(rig: Rig, pbx: Pbx) -> None:
+    """DNS names many addresses, our own, private ones and multicast; then DNS stops answering."""
     provider = rig.provider(accounts=ACCOUNTS, grants_s=20)
     crowd = [f"127.99.{i >> 8}.{i & 255}" for i in range(1, 60)]
     bad = ["10.0.0.1", "192.168.1.1", "8.8.8.8", "224.0.0.1", "0.0.0.0", "::1", "fe80::1"]
@@ -195,11 +193,11 @@ def test_dns_cannot_open_the_door_to_others(rig: Rig, pbx: Pbx) -> None:
     dns.kill()
     until = whence.trunk("acme")["expires_at"]
     eventually(lambda: time.time() > until, what="the end of the first grant")
-    assert len(siblings(whence)) == 16, "what DNS said last counts on"
+    assert len(siblings(whence)) == 16, "the last answer of DNS stays valid"
 
 
-def test_an_ipv4_address_that_dns_names_as_ipv6_is_nobodys(rig: Rig, pbx: Pbx) -> None:
-    """Such a record is a mistake or a trick (RFC 4291 2.5.5.2): it admits nobody."""
+def test_sibling_as_ipv4_mapped_ipv6_is_not_admitted(rig: Rig, pbx: Pbx) -> None:
+    """Such a record is a mistake or an attack (RFC 4291 2.5.5.2): it admits nothing."""
     provider = rig.provider(accounts=ACCOUNTS)
     dns = rig.nameserver(
         srv(f"_sip._udp.{NAME}", "one.example", priority=1),

@@ -1,4 +1,4 @@
-"""An existing Kamailio with its module uac, and the three lines that bring Whence in."""
+"""An existing Kamailio that registers with uac, and the three lines of the drop-in."""
 
 import re
 import sqlite3
@@ -17,10 +17,10 @@ from testkit.wait import eventually
 from tests.system.drop_in import ACCOUNTS, USERS, alices, bobs, registered
 
 DISABLED, ONLINE = 1, 4
-"""Flags of uac's records."""
+"""Flags of a uac account."""
 
 OWN = """event_route[tm:local-request] {
-	xlog("L_NOTICE", "my own route: $rm\\n");
+	xlog("L_NOTICE", "own route: $rm\\n");
 	python_exec("whence_local_request");
 }
 """
@@ -32,12 +32,12 @@ SHORT = """event_route[tm:local-request] {
 
 
 def provider(rig: Rig, name: str = "provider", **more: object) -> Provider:
-    """Start a provider with both accounts."""
+    """Start a provider that has both accounts."""
     return rig.provider(name, accounts=ACCOUNTS, **more)  # type: ignore[arg-type]
 
 
 def phone(rig: Rig, native: DropIn, user: str) -> Endpoint:
-    """Return a user's phone, which has registered."""
+    """Return a user's phone that has registered."""
     endpoint = rig.endpoint(f"phone of {user}", 5060)
     ip = native.address[0]
     assert endpoint.register(native.address, user, USERS[user], ip).status == 200
@@ -50,22 +50,22 @@ def invite(who: Endpoint, native: DropIn, user: str, **parts: object) -> Message
 
 
 def rings(who: Endpoint, native: DropIn, user: str, at: Endpoint) -> Message:
-    """Call, and return the INVITE as it came to a phone, which refuses it."""
+    """Make a call that reaches a phone; return its INVITE there. The phone answers 486."""
     call = invite(who, native, user)
     who.send(call, native.address)
-    return arrival(who, native, call, at)
+    return arrived_at(who, native, call, at)
 
 
-def arrival(who: Endpoint, native: DropIn, call: Message, at: Endpoint) -> Message:
-    """Return the INVITE of a call as it came to a phone, which refuses it."""
+def arrived_at(who: Endpoint, native: DropIn, call: Message, at: Endpoint) -> Message:
+    """Return the INVITE of a call as a phone received it. The phone answers 486."""
     arrived = at.expect(lambda m: m.call_id == call.call_id, what="the call at the phone")
     at.send(reply(arrived, 486), native.address)
     who.expect(lambda m: m.status == 486, what="the refusal")
     return arrived
 
 
-def is_let_in(who: Endpoint, native: DropIn, user: str, at: Endpoint) -> bool:
-    """Call, and tell whether it came to a phone or was refused with a 404."""
+def is_admitted(who: Endpoint, native: DropIn, user: str, at: Endpoint) -> bool:
+    """Make a call; return whether it reached a phone. Otherwise the edge answered 404."""
     call = invite(who, native, user)
     who.send(call, native.address)
     first = who.expect(lambda m: m.call_id == call.call_id, what="the first answer")
@@ -73,16 +73,16 @@ def is_let_in(who: Endpoint, native: DropIn, user: str, at: Endpoint) -> bool:
         who.send(acknowledgement(call, first), native.address)
         return False
     assert first.status == 100
-    return bool(arrival(who, native, call, at))
+    return bool(arrived_at(who, native, call, at))
 
 
 def refused(who: Endpoint, native: DropIn, user: str) -> int:
-    """Call, and return the final answer."""
+    """Make a call that is refused, and return its final status."""
     return who.ask(invite(who, native, user), native.address).status
 
 
 def both_at_one_provider(rig: Rig) -> tuple[DropIn, Endpoint, Endpoint, Endpoint]:
-    """Register both; (the edge, alice's phone, bob's, and a caller at their provider)."""
+    """Register both accounts; return the drop-in, both phones, and a caller at the provider."""
     there = provider(rig)
     native = rig.drop_in(records=[alices(there), bobs(there)], users=USERS)
     registered(native, "trunk-of-alice", "trunk-of-bob")
@@ -91,21 +91,21 @@ def both_at_one_provider(rig: Rig) -> tuple[DropIn, Endpoint, Endpoint, Endpoint
 
 
 def flags(native: DropIn, l_uuid: str) -> int:
-    """What uac itself says of a record."""
+    """Return the flags of a uac account, as uac reports them."""
     return int(native.rpc("uac.reg_info", "l_uuid", l_uuid)["result"]["flags"])
 
 
 def at_provider(rig: Rig, provider: Provider) -> Endpoint:
-    """Return somebody who calls from a provider's address."""
+    """Return a caller at a provider's address."""
     return rig.endpoint(provider.name)
 
 
-def test_a_call_goes_to_the_user_of_the_record_whose_address_it_came_from(rig: Rig) -> None:
-    """With SIPp, from the INVITE to the BYE; what it carries says whose it is."""
+def test_call_from_a_learned_address_rings_the_user(rig: Rig) -> None:
+    """A SIPp call, from INVITE to BYE. The INVITE carries the trunk and the source."""
     there = provider(rig)
     native = rig.drop_in(records=[alices(there)], users=USERS)
     registered(native, "trunk-of-alice")
-    at = rig.native_phone("alice", USERS["alice"], native)
+    at = rig.drop_in_phone("alice", USERS["alice"], native)
     outcome = rig.caller(native.address, there).call(
         f"sip:+442071234567@{native.address[0]}",
         expect=200,
@@ -117,8 +117,8 @@ def test_a_call_goes_to_the_user_of_the_record_whose_address_it_came_from(rig: R
     assert arrived["X-Whence-Source"].startswith(f"udp:{there.ip}:")
 
 
-def test_a_socket_on_all_of_ipv6_hears_ipv4_callers_too(rig: Rig) -> None:
-    """As ::ffff:192.0.2.1, which is 192.0.2.1 (RFC 4291 2.5.5.2)."""
+def test_ipv6_wildcard_socket_admits_ipv4_callers(rig: Rig) -> None:
+    """Kamailio shows them as ::ffff:192.0.2.1, which is 192.0.2.1 (RFC 4291 2.5.5.2)."""
     there, everywhere = provider(rig), rig.network.port()
     native = rig.drop_in(
         records=[alices(there)], users=USERS, also_listens=f"udp:[::]:{everywhere}"
@@ -135,8 +135,8 @@ def test_a_socket_on_all_of_ipv6_hears_ipv4_callers_too(rig: Rig) -> None:
     unknown_source.expect(lambda m: m.status == 404, what="the refusal")
 
 
-def test_two_records_at_one_provider(rig: Rig) -> None:
-    """Each gets its own calls, by what the provider calls; what names neither is nobody's."""
+def test_accounts_at_one_provider_are_distinguished(rig: Rig) -> None:
+    """Each account gets the calls that name it; a call that names neither is refused."""
     native, alice, bob, caller = both_at_one_provider(rig)
     for user, at, trunk in (
         ("trunk-of-bob", bob, "trunk-of-bob"),  # the token: our Contact
@@ -149,7 +149,7 @@ def test_two_records_at_one_provider(rig: Rig) -> None:
     assert "no trunk's call: ambiguous" in native.log
 
 
-def test_a_token_from_elsewhere_opens_nothing(rig: Rig) -> None:
+def test_token_from_a_wrong_source_is_refused(rig: Rig) -> None:
     here, there = provider(rig), provider(rig, "other")
     native = rig.drop_in(records=[alices(here), bobs(there)], users=USERS)
     registered(native, "trunk-of-alice", "trunk-of-bob")
@@ -158,24 +158,24 @@ def test_a_token_from_elsewhere_opens_nothing(rig: Rig) -> None:
         assert refused(who, native, "trunk-of-alice") == 404
         odd = request("INVITE", "urn:service:sos", who.address)
         assert who.ask(odd, native.address).status >= 400
-    assert "whence_identify" not in native.log, "no unknown source writes lines of errors"
+    assert "whence_identify" not in native.log, "unknown sources cause no error lines"
     assert "no trunk's call: token_from_wrong_source" in native.log
     assert "no trunk's call: unknown_address: no address admits the source" in native.log
 
 
-def test_a_header_of_ours_that_hides_goes_no_further(rig: Rig) -> None:
+def test_header_hidden_behind_a_cr_is_refused(rig: Rig) -> None:
     there = provider(rig)
     native = rig.drop_in(records=[alices(there)], users=USERS)
     registered(native, "trunk-of-alice")
     alice, caller = phone(rig, native, "alice"), at_provider(rig, there)
     hidden = invite(caller, native, "acct1", headers=[("Subject", "a\rX-Whence-Trunk: forged")])
     assert caller.ask(hidden, native.address).status == 400
-    rings(caller, native, "acct1", alice)  # nothing else has come before
+    rings(caller, native, "acct1", alice)  # the refused INVITE did not arrive before it
 
 
 @dataclass(frozen=True)
-class Played:
-    """A registrar that the test plays by hand."""
+class Registrar:
+    """A registrar whose answers the test chooses."""
 
     at: Endpoint
     domain: str = "provider.example"
@@ -190,20 +190,22 @@ class Played:
         return self.at.address
 
     def answers(self, native: DropIn, *contacts: tuple[str, str], status: int = 200) -> Message:
-        """Wait for a REGISTER, and answer it."""
+        """Wait for a REGISTER, answer it with these headers, and return it."""
         asked = self.at.expect(lambda m: m.method == "REGISTER")
         self.at.send(reply(asked, status, headers=contacts), native.address)
         return asked
 
 
-def test_contacts_are_found_however_a_registrar_lists_them(rig: Rig) -> None:
-    """In compact form, in several headers, with commas in names; not ours alone is no grant."""
-    registrar = Played(rig.endpoint("registrar", 5060))
+def test_contact_is_found_in_every_form_of_a_200(rig: Rig) -> None:
+    """The compact form, several headers, commas in names. A 200 without ours grants nothing."""
+    registrar = Registrar(rig.endpoint("registrar", 5060))
     native = rig.drop_in(records=[alices(registrar)], users=USERS)  # type: ignore[arg-type]
     ours = f"<sip:trunk-of-alice@{native.address[0]}:5060>"
     other = '"a, b" <sip:another@192.0.2.1>;expires=7200'
     registrar.answers(native, ("m", other))
-    eventually(lambda: native.states() == {"trunk-of-alice": "waiting"}, what="it is no grant")
+    eventually(
+        lambda: native.states() == {"trunk-of-alice": "waiting"}, what="the state without a grant"
+    )
     assert native.addresses() == []
     native.rpc("uac.reg_refresh", "trunk-of-alice")
     registrar.answers(
@@ -215,23 +217,21 @@ def test_contacts_are_found_however_a_registrar_lists_them(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), [("Call-ID", "another"), ("CSeq", "77 REGISTER")])
-def test_an_answer_of_another_call_or_number_teaches_nothing(
-    rig: Rig, name: str, value: str
-) -> None:
-    """In the branch of ours, which is all that Kamailio looks at: uac itself believes it."""
-    registrar = Played(rig.endpoint("registrar", 5060))
+def test_reply_with_another_call_id_or_cseq_is_ignored(rig: Rig, name: str, value: str) -> None:
+    """It has our branch, which is all that Kamailio compares: uac accepts it."""
+    registrar = Registrar(rig.endpoint("registrar", 5060))
     native = rig.drop_in(records=[alices(registrar)], users=USERS)  # type: ignore[arg-type]
     asked = registrar.at.expect(lambda m: m.method == "REGISTER")
     ours = ("Contact", f"<sip:trunk-of-alice@{native.address[0]}:5060>;expires=60")
     forged = reply(asked, 200, headers=[ours])
     fields = tuple((n, value if n == name else v) for n, v in forged.headers)
     rig.unknown_source().send(Message(forged.start_line, fields), native.address)
-    eventually(lambda: flags(native, "trunk-of-alice") & ONLINE, what="uac believes it")
+    eventually(lambda: flags(native, "trunk-of-alice") & ONLINE, what="uac accepts the reply")
     assert native.addresses() == []
 
 
-def test_a_restart_forgets_nothing(rig: Rig) -> None:
-    """The provider is away: nothing can be learned anew."""
+def test_restart_keeps_what_was_learned(rig: Rig) -> None:
+    """The provider is stopped, so the drop-in cannot learn the address again."""
     there = provider(rig)
     native = rig.drop_in(records=[alices(there)], users=USERS)
     registered(native, "trunk-of-alice")
@@ -242,13 +242,13 @@ def test_a_restart_forgets_nothing(rig: Rig) -> None:
     rings(caller, native, "acct1", alice)
 
 
-def test_what_is_unregistered_ends_at_once(rig: Rig) -> None:
+def test_unregistered_account_is_refused_at_once(rig: Rig) -> None:
     there = provider(rig)
     native = rig.drop_in(records=[alices(there), bobs(there)], users=USERS)
     registered(native, "trunk-of-alice", "trunk-of-bob")
     alice, caller = phone(rig, native, "alice"), at_provider(rig, there)
     rings(caller, native, "acct1", alice)
-    there.refuse(503)  # whatever it answers to the un-REGISTER
+    there.refuse(503)  # the answer to the un-REGISTER does not matter
     native.rpc("uac.reg_unregister", "l_uuid", "trunk-of-alice")
     eventually(lambda: native.addresses() == [("trunk-of-bob", there.ip)])
     assert refused(caller, native, "trunk-of-alice") == 404
@@ -259,8 +259,8 @@ def test_what_is_unregistered_ends_at_once(rig: Rig) -> None:
     [("uac.reg_remove", "trunk-of-alice"), ("uac.reg_disable", "l_uuid", "trunk-of-alice")],
     ids=["removed", "disabled"],
 )
-def test_a_record_that_is_gone_is_nobodys_candidate(rig: Rig, command: tuple[str, ...]) -> None:
-    """uac sends nothing then. The other one at that address is the only candidate now."""
+def test_account_removed_from_uac_is_no_candidate(rig: Rig, command: tuple[str, ...]) -> None:
+    """uac sends no REGISTER then. The other account at that address is the only candidate."""
     there = provider(rig)
     native = rig.drop_in(records=[alices(there), bobs(there)], users=USERS)
     registered(native, "trunk-of-alice", "trunk-of-bob")
@@ -269,52 +269,59 @@ def test_a_record_that_is_gone_is_nobodys_candidate(rig: Rig, command: tuple[str
     native.rpc(*command)
 
     def goes_to_bob() -> bool:
-        """Of one that was just disabled uac goes on to say for a second that it is registered; and
-        just after a start none is missed, for it may not have read its table yet.
+        """Return whether the call rings at bob's phone.
+
+        uac reports a disabled account as registered for one more second. Just after a start the
+        edge misses no account, because uac may not have read its table yet.
         """
-        return is_let_in(caller, native, "+442071230000", bob)
+        return is_admitted(caller, native, "+442071230000", bob)
 
-    eventually(goes_to_bob, what="the other one is the only candidate")
-    assert refused(caller, native, "trunk-of-alice") == 404, "what names her is not his"
+    eventually(goes_to_bob, what="the other account as the only candidate")
+    assert refused(caller, native, "trunk-of-alice") == 404, "bob does not get it"
 
 
-def test_a_call_that_names_a_record_that_is_gone_is_not_anothers(rig: Rig) -> None:
-    """It is gone for a moment, too, while uac reads its table anew: then it is still hers."""
+def test_call_that_names_a_removed_account_is_refused(rig: Rig) -> None:
+    """uac also has no account for a moment while it reloads its table; no other gets the call."""
     native, alice, bob, caller = both_at_one_provider(rig)
     rings(caller, native, "acct1", alice)
     native.rpc("uac.reg_remove", "trunk-of-alice")
-    eventually(lambda: refused(caller, native, "acct1") == 404, what="she is missed")
+    eventually(lambda: refused(caller, native, "acct1") == 404, what="alice's account missed")
     for user in ("acct1", "trunk-of-alice"):
         assert refused(caller, native, user) == 404
     assert "no trunk's call: account_missed: uac has no account trunk-of-alice" in native.log
 
-    def is_passed_over() -> bool:
-        return is_let_in(caller, native, "+442071230000", bob)
+    def rings_at_bob() -> bool:
+        return is_admitted(caller, native, "+442071230000", bob)
 
-    eventually(is_passed_over, what="she does not come back")
+    eventually(rings_at_bob, what="bob as the only candidate")
 
-    def is_said() -> bool:  # each worker misses her for itself
+    def is_gone() -> bool:  # each worker misses the account for itself
         for user in ("acct1", "trunk-of-alice"):
             assert refused(caller, native, user) == 404
         return "no trunk's call: account_gone" in native.log
 
-    eventually(is_said, what="the reason in the log")
+    eventually(is_gone, what="the reason in the log")
 
 
-def test_a_failed_refresh_takes_nothing_away(rig: Rig) -> None:
-    """Not even where uac, by default, then disables the record for good (reg_retry_interval 0)."""
+def test_refresh_that_fails_keeps_the_address(rig: Rig) -> None:
+    """By default (`reg_retry_interval` 0) uac then even disables the account for good."""
     there = provider(rig, grants_s=60)
     native = rig.drop_in(records=[alices(there)], users=USERS, retry_s=0)
     registered(native, "trunk-of-alice")
     alice, caller = phone(rig, native, "alice"), at_provider(rig, there)
     there.refuse(403)
     native.rpc("uac.reg_refresh", "trunk-of-alice")
-    eventually(lambda: native.states() == {"trunk-of-alice": "waiting"}, what="it was refused")
-    eventually(lambda: flags(native, "trunk-of-alice") & DISABLED, what="uac disabled it")
+    eventually(
+        lambda: native.states() == {"trunk-of-alice": "waiting"},
+        what="the refusal in the directory",
+    )
+    eventually(
+        lambda: flags(native, "trunk-of-alice") & DISABLED, what="the account disabled by uac"
+    )
     rings(caller, native, "acct1", alice)
 
 
-def test_what_is_not_refreshed_ends_when_it_was_granted_to(rig: Rig) -> None:
+def test_address_without_a_refresh_ends_with_its_grant(rig: Rig) -> None:
     there = provider(rig, grants_s=5)
     native = rig.drop_in(records=[alices(there)], users=USERS, retry_s=3600, grace_s=0)
     alice, caller = phone(rig, native, "alice"), at_provider(rig, there)
@@ -325,51 +332,57 @@ def test_what_is_not_refreshed_ends_when_it_was_granted_to(rig: Rig) -> None:
     ((until,),) = native.rows("SELECT expires_at FROM address")
     assert until == expires_at
     rings(caller, native, "acct1", alice)
-    eventually(lambda: refused(caller, native, "trunk-of-alice") == 404, what="it has ended")
+    eventually(
+        lambda: refused(caller, native, "trunk-of-alice") == 404, what="the end of the address"
+    )
     assert time.time() >= until
 
 
-def test_who_does_not_answer_is_known_not_to(rig: Rig) -> None:
+def test_silent_registrar_is_stored_as_no_answer(rig: Rig) -> None:
     there = provider(rig)
     native = rig.drop_in(records=[alices(there)], users=USERS, own_event_route=SHORT)
     registered(native, "trunk-of-alice")
     there.stop()
     native.rpc("uac.reg_refresh", "trunk-of-alice")
-    eventually(lambda: native.states() == {"trunk-of-alice": "waiting"}, what="no answer")
+    eventually(
+        lambda: native.states() == {"trunk-of-alice": "waiting"},
+        what="the failure in the directory",
+    )
     assert native.rows("SELECT reason, last_status FROM registration") == [("no_answer", None)]
     assert native.addresses() == [("trunk-of-alice", there.ip)]
 
 
-def test_another_server_that_grants_is_learned_beside_the_first(rig: Rig) -> None:
+def test_second_server_that_grants_is_learned_too(rig: Rig) -> None:
     here, there = provider(rig), provider(rig, "other")
     native = rig.drop_in(records=[alices(here)], users=USERS)
     registered(native, "trunk-of-alice")
     native.update("uacreg", auth_proxy=f"sip:{there.ip}:5060")
     native.rpc("uac.reg_refresh", "trunk-of-alice")
     both = sorted([("trunk-of-alice", here.ip), ("trunk-of-alice", there.ip)])
-    eventually(lambda: native.addresses() == both, what="both are learned")
+    eventually(lambda: native.addresses() == both, what="both addresses")
     alice = phone(rig, native, "alice")
     for at in (here, there):
         rings(at_provider(rig, at), native, "acct1", alice)
 
 
-def test_a_busy_directory_loses_nothing(rig: Rig) -> None:
-    """One worker here: what it could not write, it writes with the next message."""
+def test_locked_directory_delays_writes_and_loses_none(rig: Rig) -> None:
+    """With one worker: it writes the delayed change with the next message."""
     there = provider(rig)
     native = rig.drop_in(records=[alices(there)], users=USERS, workers=1, start=False)
     with closing(sqlite3.connect(native.directory, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         native.start()
-        eventually(lambda: "changes are kept for later" in native.log, what="it says so")
+        eventually(lambda: "changes are kept for later" in native.log, what="the line in the log")
         assert native.addresses() == []
         other.execute("ROLLBACK")
     alice, caller = phone(rig, native, "alice"), at_provider(rig, there)
     rings(caller, native, "acct1", alice)
 
 
-def test_many_records_register_at_once(rig: Rig) -> None:
-    """A call into uac from event_route[tm:local-request] would wait for the lock that uac holds
-    there, for ever: not one of these would be registered.
+def test_sixty_accounts_register_at_once(rig: Rig) -> None:
+    """The include may not call uac in event_route[tm:local-request].
+
+    uac holds its lock there. A call into it would wait for ever, and no account would register.
     """
     accounts = {f"acct{n}": f"secret of {n}" for n in range(60)}
     there = rig.provider(accounts=accounts)
@@ -382,8 +395,8 @@ def test_many_records_register_at_once(rig: Rig) -> None:
     assert re.findall(r"\w+(?=\()", route) == ["python_exec"]
 
 
-def test_ones_own_event_route_calls_ours(rig: Rig) -> None:
+def test_own_event_route_calls_whence(rig: Rig) -> None:
     there = provider(rig)
     native = rig.drop_in(records=[alices(there)], users=USERS, own_event_route=OWN)
     registered(native, "trunk-of-alice")
-    assert "my own route: REGISTER" in native.log
+    assert "own route: REGISTER" in native.log

@@ -1,4 +1,7 @@
-"""A drop-in's uac registers; whoever else answers its REGISTERs is not the record's provider."""
+"""From which replies to uac's REGISTERs a drop-in learns an address.
+
+An impostor who sees a REGISTER and answers it is not the account's provider.
+"""
 
 from dataclasses import dataclass, field
 
@@ -23,8 +26,8 @@ FAST = """event_route[tm:local-request] {
 
 
 @dataclass
-class Story:
-    """A record whose registrar is played by hand; an impostor who sees its REGISTERs."""
+class Scene:
+    """A uac account whose registrar the test plays, and an impostor who sees its REGISTERs."""
 
     native: DropIn
     registrar: Endpoint
@@ -32,8 +35,8 @@ class Story:
     phone: Endpoint
     seen: set[str] = field(default_factory=set)
 
-    def asked(self, at: Endpoint | None = None) -> Message:
-        """Return the next REGISTER that is no retransmission."""
+    def next_register(self, at: Endpoint | None = None) -> Message:
+        """Return the next REGISTER that is not a retransmission."""
         found = (at or self.registrar).expect(
             lambda m: m.method == "REGISTER" and m["Via"] not in self.seen, 20, "a REGISTER"
         )
@@ -42,21 +45,23 @@ class Story:
 
     def refresh(self) -> Message:
         self.native.rpc("uac.reg_refresh", "acme")
-        return self.asked()
+        return self.next_register()
 
-    def answer(self, asked: Message, who: Endpoint) -> None:
-        """Grant a REGISTER from anywhere, and wait until that is written down."""
-        contact = f"{asked['Contact'].partition(';expires')[0]};expires=600"
-        who.send(reply(asked, 200, headers=[("Contact", contact)]), self.native.address)
-        query = f"SELECT 1 FROM registration WHERE call_id = '{asked.call_id}' AND granted_s = 600"
-        eventually(lambda: self.native.rows(query), what="it is written down")
+    def answer(self, register: Message, who: Endpoint) -> None:
+        """Grant a REGISTER from any source, and wait until the directory has the grant."""
+        contact = f"{register['Contact'].partition(';expires')[0]};expires=600"
+        who.send(reply(register, 200, headers=[("Contact", contact)]), self.native.address)
+        query = (
+            f"SELECT 1 FROM registration WHERE call_id = '{register.call_id}' AND granted_s = 600"
+        )
+        eventually(lambda: self.native.rows(query), what="the grant in the directory")
 
     def learned(self) -> dict[str, float]:
         query = "SELECT ip, expires_at FROM address WHERE origin = 'learned'"
         return dict(self.native.rows(query))
 
     def is_admitted(self, who: Endpoint) -> bool:
-        """Call from there: the phone rings, or the call is refused."""
+        """Make a call from this source; return whether the phone rings."""
         call = request("INVITE", f"sip:acct1@{self.native.address[0]}", who.address)
         if who.address[0] not in self.learned():
             assert who.ask(call, self.native.address).status in (403, 404, 407)
@@ -68,8 +73,8 @@ class Story:
         return arrived["X-Whence-Trunk"] == "acme"
 
 
-def start(rig: Rig, file: str = "", proxy: str = "", **more: str) -> Story:
-    """Start it; *file*: what drop-in.toml says, *proxy*: where the REGISTERs go."""
+def start(rig: Rig, file: str = "", proxy: str = "", **more: str) -> Scene:
+    """Start the drop-in. *file*: content of drop-in.toml; *proxy*: destination of REGISTERs."""
     registrar = rig.endpoint("registrar", SIP_PORT)
     there = rig.provider(accounts=ACCOUNTS)
     native = rig.drop_in(
@@ -78,76 +83,79 @@ def start(rig: Rig, file: str = "", proxy: str = "", **more: str) -> Story:
     native.update("uacreg", auth_proxy=proxy or f"sip:{place(registrar.address)}")
     if file:
         (native.folder / "drop-in.toml").write_text(file)
-        native.say(native.folder.parent)
+        native.install(native.folder.parent)
     native.start()
     phone = rig.endpoint("phone", SIP_PORT)
     assert phone.register(native.address, "alice", USERS["alice"], native.address[0]).status == 200
-    return Story(native, registrar, rig.endpoint("impostor", SIP_PORT), phone)
+    return Scene(native, registrar, rig.endpoint("impostor", SIP_PORT), phone)
 
 
-def test_an_impostors_200_admits_none_of_his_calls(rig: Rig) -> None:
-    story = start(rig)
-    registrar, impostor = story.registrar, story.impostor
-    with Tracking(story.native) as agent:
-        story.answer(story.asked(), impostor)
-        assert not story.is_admitted(impostor)
+def test_impostor_reply_200_admits_no_call(rig: Rig) -> None:
+    scene = start(rig)
+    registrar, impostor = scene.registrar, scene.impostor
+    with Tracking(scene.native) as agent:
+        scene.answer(scene.next_register(), impostor)
+        assert not scene.is_admitted(impostor)
         (event,) = eventually(lambda: agent.get("/v1/alarms"), what="the alarm")
         assert (event["kind"], event["trunk"]) == (ALARM, "acme")
         assert place(impostor.address) in event["message"]
         assert registrar.address[0] in event["message"]
-        assert f"trunk acme: {ALARM}: udp:{place(impostor.address)}" in story.native.log
+        assert f"trunk acme: {ALARM}: udp:{place(impostor.address)}" in scene.native.log
         source = f"udp:{place(impostor.address)}"
-        said = agent.says("explain", "--source", source, "--ruri", "sip:x@edge.example")
-        assert f"acme: a reply to its REGISTER came from {impostor.address[0]}" in said
-        assert ALARM in agent.says("trunk", "acme")
+        output = agent.output("explain", "--source", source, "--ruri", "sip:x@edge.example")
+        assert f"acme: a reply to its REGISTER came from {impostor.address[0]}" in output
+        assert ALARM in agent.output("trunk", "acme")
 
-        story.answer(story.refresh(), registrar)
-        before = story.learned()
+        scene.answer(scene.refresh(), registrar)
+        before = scene.learned()
         assert before.keys() == {registrar.address[0]}
-        story.answer(story.refresh(), impostor)
-        assert story.learned() == before, "neither ended nor extended"
-        assert story.is_admitted(registrar)
-        assert not story.is_admitted(impostor)
+        scene.answer(scene.refresh(), impostor)
+        assert scene.learned() == before, "the address neither ended nor was extended"
+        assert scene.is_admitted(registrar)
+        assert not scene.is_admitted(impostor)
         kinds = {e["kind"] for e in agent.get("/v1/alarms")}
-        assert kinds == {ALARM}, "no server has changed"
+        assert kinds == {ALARM}, "no alarm about a changed server"
 
 
-def test_the_servers_late_answer_counts(rig: Rig) -> None:
-    story = start(rig)
-    asked = story.asked()
-    story.answer(asked, story.impostor)
-    contact = f"{asked['Contact'].partition(';expires')[0]};expires=600"
-    granted = reply(asked, 200, headers=[("Contact", contact)])
-    story.registrar.send(granted, story.native.address)
-    eventually(lambda: story.learned().keys() == {story.registrar.address[0]}, what="it counts")
-    assert story.is_admitted(story.registrar)
-    assert not story.is_admitted(story.impostor)
+def test_late_reply_of_the_server_is_learned(rig: Rig) -> None:
+    scene = start(rig)
+    register = scene.next_register()
+    scene.answer(register, scene.impostor)
+    contact = f"{register['Contact'].partition(';expires')[0]};expires=600"
+    granted = reply(register, 200, headers=[("Contact", contact)])
+    scene.registrar.send(granted, scene.native.address)
+    eventually(
+        lambda: scene.learned().keys() == {scene.registrar.address[0]},
+        what="the address of the server",
+    )
+    assert scene.is_admitted(scene.registrar)
+    assert not scene.is_admitted(scene.impostor)
 
 
 @pytest.mark.parametrize("how", ["networks", "all", "one"])
-def test_what_drop_in_toml_permits_is_learned(rig: Rig, how: str) -> None:
+def test_source_permitted_by_drop_in_toml_is_learned(rig: Rig, how: str) -> None:
     ip = rig.ip("impostor")
     file = {
         "networks": f'[networks]\nacme = ["{ip}"]\n',
         "all": 'learn_from = "any"\n',
         "one": '[learn_from]\nacme = "any"\n',
     }[how]
-    story = start(rig, file)
-    story.answer(story.asked(), story.impostor)
-    assert story.learned().keys() == {ip}
-    assert story.is_admitted(story.impostor)
-    assert ALARM not in story.native.log
+    scene = start(rig, file)
+    scene.answer(scene.next_register(), scene.impostor)
+    assert scene.learned().keys() == {ip}
+    assert scene.is_admitted(scene.impostor)
+    assert ALARM not in scene.native.log
 
 
-def test_another_records_networks_permit_nothing(rig: Rig) -> None:
+def test_networks_of_another_account_permit_nothing(rig: Rig) -> None:
     ip = rig.ip("impostor")
-    story = start(rig, f'learn_from = {{bell = "any"}}\n[networks]\nbell = ["{ip}"]\n')
-    story.answer(story.asked(), story.impostor)
-    assert story.learned() == {}
+    scene = start(rig, f'learn_from = {{bell = "any"}}\n[networks]\nbell = ["{ip}"]\n')
+    scene.answer(scene.next_register(), scene.impostor)
+    assert scene.learned() == {}
 
 
-def test_the_second_server_of_a_failover_was_asked_too(rig: Rig) -> None:
-    """tm asks it by itself, without the event route; who was not asked is none of them."""
+def test_second_server_of_a_failover_is_learned(rig: Rig) -> None:
+    """Kamailio's tm sends to it by itself, without the event route. An impostor stays rejected."""
     second = rig.endpoint("second", SIP_PORT)
     dns = rig.nameserver(
         srv("_sip._udp.provider.example", "one.example", priority=1),
@@ -156,18 +164,18 @@ def test_the_second_server_of_a_failover_was_asked_too(rig: Rig) -> None:
         address("two.example", rig.ip("second")),
         port=53,
     )
-    story = start(
+    scene = start(
         rig,
         proxy="sip:provider.example",
         settings="use_dns_failover=on\nuse_dns_cache=on\ndns_try_naptr=no\n",
         nameserver=dns.address[0],
         own_event_route=FAST,
     )
-    story.asked()
-    story.answer(story.asked(second), second)
-    assert story.learned().keys() == {second.address[0]}
-    assert story.is_admitted(second)
-    story.native.rpc("uac.reg_refresh", "acme")
-    story.answer(story.asked(second), story.impostor)
-    assert story.learned().keys() == {second.address[0]}
-    assert not story.is_admitted(story.impostor)
+    scene.next_register()
+    scene.answer(scene.next_register(second), second)
+    assert scene.learned().keys() == {second.address[0]}
+    assert scene.is_admitted(second)
+    scene.native.rpc("uac.reg_refresh", "acme")
+    scene.answer(scene.next_register(second), scene.impostor)
+    assert scene.learned().keys() == {second.address[0]}
+    assert not scene.is_admitted(scene.impostor)

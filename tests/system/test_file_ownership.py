@@ -1,4 +1,4 @@
-"""A node starts on files of its own user, and on no others."""
+"""A node starts only if its files belong to its own user."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ NOBODY = 65534
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make what belongs to another user")
-def test_node_whose_state_becomes_anothers_starts_no_more(rig: Rig, tmp_path: Path) -> None:
+def test_state_directory_of_another_user_stops_the_start(rig: Rig, tmp_path: Path) -> None:
     provider = rig.provider(accounts=ACCOUNTS)
     sticky = tmp_path / "sticky"
     sticky.mkdir()
@@ -30,7 +30,7 @@ def test_node_whose_state_becomes_anothers_starts_no_more(rig: Rig, tmp_path: Pa
 
     os.chown(whence.state, NOBODY, NOBODY)
     victim = tmp_path / "victim"
-    victim.write_text("root's own words\n")
+    victim.write_text("root's own text\n")
     config = whence.state / "kamailio.cfg"
     kept = config.read_bytes()
     config.unlink()
@@ -44,19 +44,19 @@ def test_node_whose_state_becomes_anothers_starts_no_more(rig: Rig, tmp_path: Pa
     with Process("run", [beside_python("whence"), "run", "-c", whence.file], log) as again:
         assert again.wait(30) == 1, again.log
     assert f"{config} cannot be written: it is a symbolic link" in again.log
-    assert victim.read_text() == "root's own words\n"
+    assert victim.read_text() == "root's own text\n"
 
     config.unlink()
     config.write_bytes(kept)
     config.chmod(0o600)
-    whence.start()  # what was granted is still known
+    whence.start()  # the grants are still stored
     phone = rig.phone("alice", whence)
     rig.caller(whence, at=provider).call(uri(whence), expect=200)
     assert phone.calls()[0]["X-Whence-Trunk"] == "alices-trunk"
 
 
-def test_node_started_beside_anothers_python_runs_its_own(rig: Rig, tmp_path: Path) -> None:
-    """`whence run` is typed where somebody left modules with names that Whence imports."""
+def test_run_in_a_folder_with_modules_imports_its_own(rig: Rig, tmp_path: Path) -> None:
+    """The current folder has modules with names that Whence imports."""
     whence = rig.whence(start=False)
     there = tmp_path / "there"
     for name in ("whence", "sqlite3", "uvloop"):

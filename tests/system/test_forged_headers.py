@@ -1,7 +1,7 @@
-"""An admitted provider may write into its headers what it likes: it gets no other's calls.
+"""Headers that an admitted provider forges: it cannot place a call as another's trunk.
 
-Two trunks at one provider, a third at another. Headers choose only among those whose addresses
-admit the source.
+Two trunks are at one provider, a third is at another. Headers choose only among the trunks whose
+addresses admit the source.
 """
 
 import re
@@ -16,7 +16,7 @@ from testkit.wait import eventually
 from testkit.whence import Whence, trunk
 from tests.system.dialog import Dialog, connect, is_final
 from tests.system.pbx import Pbx
-from tests.system.scene import ACCOUNTS, ALICES_NUMBER, BOBS_NUMBER, NOBODYS_NUMBER, place
+from tests.system.scene import ACCOUNTS, ALICES_NUMBER, BOBS_NUMBER, UNASSIGNED_NUMBER, place
 
 OTHERS_NUMBER = "+442071234569"
 FIRST, SECOND, OTHERS = "first", "second", "others"
@@ -24,24 +24,24 @@ FIRST, SECOND, OTHERS = "first", "second", "others"
 
 @dataclass
 class Scene:
-    """Where calls come from, and what is known of the trunks to whoever forges."""
+    """The sources of calls, and what a forger knows of the trunks."""
 
     whence: Whence
     pbx: Pbx
     provider: Provider
     caller: Endpoint
-    """At the provider of the first two."""
+    """At the provider of the first two trunks."""
     others_caller: Endpoint
     call: Dialog
-    """One that the other provider's trunk has up."""
+    """An established call of the other provider's trunk."""
     words: dict[str, str]
-    """What `{…}` in a header stands for."""
+    """The value of each `{…}` in a header."""
 
     def invite(self, user: str, headers: dict[str, str]) -> Message:
-        said = {name: text.format_map(self.words) for name, text in headers.items()}
-        to = said.pop("To", None)
+        output = {name: text.format_map(self.words) for name, text in headers.items()}
+        to = output.pop("To", None)
         uri = f"sip:{user.format_map(self.words)}@{place(self.whence.address)}"
-        return request("INVITE", uri, self.caller.address, to_uri=to, headers=list(said.items()))
+        return request("INVITE", uri, self.caller.address, to_uri=to, headers=list(output.items()))
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +61,8 @@ def scene(shared_rig: Rig) -> Scene:
     caller, others_caller = rig.endpoint("provider"), rig.endpoint("other")
     call = connect(whence, others_caller, phone, user=OTHERS_NUMBER)
     tokens = {
-        user: re.split("[:@]", held.contacts(user)[0].uri)[1]
-        for held, user in ((provider, "acct1"), (provider, "acct2"), (other, "acct9"))
+        user: re.split("[:@]", at.contacts(user)[0].uri)[1]
+        for at, user in ((provider, "acct1"), (provider, "acct2"), (other, "acct9"))
     }
     words = {
         "edge": place(whence.address),
@@ -89,61 +89,55 @@ OTHERS_HEADERS = {
     "Path": "<sip:{acct9}@{other};lr>",
     "Referred-By": "<sip:{acct9}@{other}>",
 }
-"""What names the trunk that has no address at the provider, in each header that might."""
+"""Headers that name the trunk without an address at the provider."""
 
 
 def second_ones(value: str) -> str:
-    """The same word about the second trunk: it has an address there, but the header is no rule."""
+    """Make a header that names the other provider's trunk name the second trunk instead."""
     value = value.replace(OTHERS_NUMBER, BOBS_NUMBER).replace("acct9", "acct2")
     return value.replace(OTHERS, SECOND).replace("other.example", "provider.example")
 
 
 RULES = ("P-Called-Party-ID", "To")
-"""Headers that name the number that is called, where the Request-URI names none."""
+"""Headers in which the edge looks for a number if the Request-URI has none."""
 
-SPEAKS_OF_NOBODY = [name for name in OTHERS_HEADERS if name not in RULES]
+NOT_A_RULE = [name for name in OTHERS_HEADERS if name not in RULES]
 
 
 @pytest.mark.parametrize("name", OTHERS_HEADERS)
-def test_a_header_that_names_a_trunk_elsewhere_gives_nobody_the_call(
-    scene: Scene, name: str
-) -> None:
-    """Where nothing tells the two apart that are there, it stays ambiguous."""
-    call = scene.invite(NOBODYS_NUMBER, {name: OTHERS_HEADERS[name]})
+def test_header_that_names_a_trunk_elsewhere_is_refused(scene: Scene, name: str) -> None:
+    """No rule distinguishes the two trunks at the provider: the call stays ambiguous."""
+    call = scene.invite(UNASSIGNED_NUMBER, {name: OTHERS_HEADERS[name]})
     assert scene.caller.ask(call, scene.whence.address).status == 403
 
 
-@pytest.mark.parametrize("name", SPEAKS_OF_NOBODY)
-def test_a_header_that_is_no_rule_does_not_choose_among_those_who_are_there(
-    scene: Scene, name: str
-) -> None:
-    call = scene.invite(NOBODYS_NUMBER, {name: second_ones(OTHERS_HEADERS[name])})
+@pytest.mark.parametrize("name", NOT_A_RULE)
+def test_header_without_a_rule_does_not_choose_a_trunk(scene: Scene, name: str) -> None:
+    call = scene.invite(UNASSIGNED_NUMBER, {name: second_ones(OTHERS_HEADERS[name])})
     assert scene.caller.ask(call, scene.whence.address).status == 403
 
 
 @pytest.mark.parametrize("name", OTHERS_HEADERS)
 @pytest.mark.parametrize("of", ["the second", "a trunk elsewhere"])
-def test_the_number_in_the_request_uri_comes_before_every_header(
-    scene: Scene, name: str, of: str
-) -> None:
+def test_request_uri_number_comes_before_every_header(scene: Scene, name: str, of: str) -> None:
     value = OTHERS_HEADERS[name]
     headers = {name: second_ones(value) if of == "the second" else value}
     assert given_to(scene, scene.invite(ALICES_NUMBER, headers)) == FIRST
 
 
-def test_all_of_them_together_do_no_more(scene: Scene) -> None:
+def test_forged_headers_together_choose_no_other_trunk(scene: Scene) -> None:
     assert given_to(scene, scene.invite(BOBS_NUMBER, OTHERS_HEADERS)) == SECOND
-    call = scene.invite(NOBODYS_NUMBER, OTHERS_HEADERS)
+    call = scene.invite(UNASSIGNED_NUMBER, OTHERS_HEADERS)
     assert scene.caller.ask(call, scene.whence.address).status == 403
 
 
 @pytest.mark.parametrize(
     ("user", "headers", "expected"),
     [
-        (NOBODYS_NUMBER, {"P-Called-Party-ID": f"<sip:{BOBS_NUMBER}@x.example>"}, SECOND),
-        (NOBODYS_NUMBER, {"To": f"sip:{BOBS_NUMBER}@x.example"}, SECOND),
+        (UNASSIGNED_NUMBER, {"P-Called-Party-ID": f"<sip:{BOBS_NUMBER}@x.example>"}, SECOND),
+        (UNASSIGNED_NUMBER, {"To": f"sip:{BOBS_NUMBER}@x.example"}, SECOND),
         (
-            NOBODYS_NUMBER,
+            UNASSIGNED_NUMBER,
             {
                 "P-Called-Party-ID": f"<sip:{ALICES_NUMBER}@x.example>",
                 "To": f"sip:{BOBS_NUMBER}@x.example",
@@ -167,29 +161,27 @@ def test_all_of_them_together_do_no_more(scene: Scene) -> None:
         "a token counts in the Request-URI alone",
     ],
 )
-def test_what_a_rule_reads_chooses_among_those_who_are_there(
+def test_header_of_a_rule_chooses_among_the_candidates(
     scene: Scene, user: str, headers: dict[str, str], expected: str
 ) -> None:
     assert given_to(scene, scene.invite(user, headers)) == expected
 
 
 @pytest.mark.parametrize("headers", [{}, {"To": f"sip:{ALICES_NUMBER}@x.example"}, OTHERS_HEADERS])
-def test_the_token_of_a_trunk_elsewhere_is_refused_whatever_else_is_said(
-    scene: Scene, headers: dict[str, str]
-) -> None:
+def test_token_of_a_trunk_elsewhere_is_refused(scene: Scene, headers: dict[str, str]) -> None:
     call = scene.invite("{acct9}", headers)
     assert scene.caller.ask(call, scene.whence.address).status == 403
 
-    def is_told() -> bool:
-        said = scene.whence.cli("explain", "--call", call.call_id).stdout
-        return "token from a wrong source" in said
+    def is_explained() -> bool:
+        output = scene.whence.cli("explain", "--call", call.call_id).stdout
+        return "token from a wrong source" in output
 
-    eventually(is_told, what="why the call was refused")
+    eventually(is_explained, what="the explanation of the refusal")
 
 
 @pytest.mark.parametrize("method", ["INVITE", "BYE", "INFO", "REFER"])
-def test_the_cookie_of_another_call_opens_no_dialog(scene: Scene, method: str) -> None:
-    """It is good for its own Call-ID; a call is not told, and nobody hears of it."""
+def test_cookie_of_another_call_opens_no_dialog(scene: Scene, method: str) -> None:
+    """A cookie is valid for its own Call-ID only. The phone of that call gets nothing."""
     asked = request(
         method,
         f"sip:phone@{scene.words['phone']}",
@@ -200,19 +192,19 @@ def test_the_cookie_of_another_call_opens_no_dialog(scene: Scene, method: str) -
     assert scene.caller.ask(asked, scene.whence.address).status == 481
 
 
-def test_after_all_that_the_call_is_up_and_hears_only_its_own(scene: Scene) -> None:
+def test_established_call_gets_only_its_own_requests(scene: Scene) -> None:
     call = scene.call
     call.pass_on(call.from_caller("BYE"), call.caller, call.phone)
 
 
 def given_to(scene: Scene, call: Message) -> str:
-    """Call; return the trunk to which it was given, and see that no forged word went along."""
+    """Make a call; return its trunk. Assert that no forged header reached the PBX."""
     scene.caller.send(call, scene.whence.address)
-    came = scene.pbx.receive()
-    assert came.call_id == call.call_id
+    received = scene.pbx.receive()
+    assert received.call_id == call.call_id
     assert scene.caller.expect(is_final(call)).status == 486
-    assert came.all("X-Whence-Source") == [f"udp:{place(scene.caller.address)}"]
-    assert not came.all("Route")
-    (given,) = came.all("X-Whence-Trunk")
+    assert received.all("X-Whence-Source") == [f"udp:{place(scene.caller.address)}"]
+    assert not received.all("Route")
+    (given,) = received.all("X-Whence-Trunk")
     assert given in (FIRST, SECOND)
     return given

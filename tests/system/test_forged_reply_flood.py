@@ -1,7 +1,7 @@
-"""A hundred thousand forged answers in a burst, while trunks register: none counts, none is lost.
+"""A burst of 100 000 forged replies while trunks register: no forgery counts, no trunk expires.
 
-Who sends them knows what only the registrars know: Call-IDs, CSeqs, Contacts with tokens, and of a
-REGISTER that is under way even the agent's own Via. What he has not is the edge's branch.
+The attacker knows what only registrars know: Call-IDs, CSeqs, Contacts with tokens, and the agent's
+Via of a REGISTER that is pending. The attacker does not know the edge's branch.
 """
 
 import secrets
@@ -19,64 +19,64 @@ from testkit.sip import Address, Endpoint, Message, place, request
 from testkit.wait import eventually
 from testkit.whence import Whence, trunk
 from tests.system.ports import ports_of
-from tests.system.registrar import Registrar, by_hand
+from tests.system.registrar import Registrar, new_registrar
 from tests.system.scene import ALICE, try_to_call
 
-STORIES = 5
-"""Tests into which they are split: none takes so long that a REGISTER is given up meanwhile."""
-FORGERIES = 100_000 // STORIES
+TESTS = 5
+"""Number of tests: each is short enough that the agent does not give the REGISTER up."""
+FORGERIES = 100_000 // TESTS
 PARTS = 2
-ROOM = 200_000
-"""Bytes that may wait at the agent's socket, which is larger."""
+QUEUED_AT_MOST = 200_000
+"""Bytes that may wait at the agent's socket, whose buffer is larger."""
 
 SLICE = 64
-"""So many fit into a socket's buffer: hardly one is dropped before Kamailio reads it."""
+"""Datagrams that fit into a socket's buffer, so that Kamailio reads nearly all of them."""
 
 TRUNKS = 36
 REFRESHES = 3
-"""So often in each part all trunks are told to refresh: there are always some that do.
+"""How often all trunks refresh in each part, so that some refresh at any time.
 
-By a clock they would do so for as long as the machine takes for a part; a busy one would have more
-refreshes to do than it can, and lapse.
+A timer instead would refresh for as long as the machine takes for a part. A busy machine could not
+do so many refreshes, and registrations would expire.
 """
 
-STAMPS = (
-    "X-Whence-Source: udp:%(liar)s\r\nX-Whence-Key: %(key)s\r\n"
-    "x-whence-tls-reject-reason: nobody\r\nX-Whence-Trunk: t0\r\n"
+SOURCE_HEADERS = (
+    "X-Whence-Source: udp:%(forger)s\r\nX-Whence-Mac: %(key)s\r\n"
+    "x-whence-tls-reject-reason: other\r\nX-Whence-Trunk: t0\r\n"
 )
 
 
 @dataclass
 class Scene:
-    """Trunks that refresh again and again; one whose REGISTER is under way; three who forge."""
+    """Trunks that refresh repeatedly, one whose REGISTER is pending, and three forgers."""
 
     whence: Whence
     provider: Provider
     registrar: Registrar
-    asked: Message
-    """The REGISTER that its registrar has not answered."""
+    pending: Message
+    """The REGISTER that the registrar has not answered."""
     unknown_source: Endpoint
     beside: Endpoint
-    """At the provider's very ip, on another port."""
+    """At the provider's ip, on another port."""
     witness: Endpoint
-    """Asks whether Kamailio lives."""
+    """Sends requests whose answer shows that Kamailio has read everything before."""
     agent: Address
 
     @property
     def forgers(self) -> Sequence[Endpoint]:
-        """The last one has the very address and port that was asked."""
+        """All forgers. The last one has the address and port to which the REGISTER went."""
         return self.unknown_source, self.beside, self.registrar.endpoint
 
     @property
     def sockets(self) -> Sequence[Address]:
-        return self.whence.address, self.whence.inside, self.agent
+        return self.whence.address, self.whence.agent_socket, self.agent
 
     def newest(self) -> dict[str, Register]:
-        """Return each account's last REGISTER."""
+        """Return account → its last REGISTER."""
         return {one.user: one for one in self.provider.registers()}
 
     def refresh(self) -> None:
-        """Tell each trunk to refresh; one that does already goes on."""
+        """Let each trunk refresh; a trunk that refreshes already continues."""
         for i in range(TRUNKS):
             self.whence.post(f"/v1/trunks/t{i}/register", {})
 
@@ -88,7 +88,7 @@ class Scene:
         return float(next(line.split()[1] for line in lines if line.startswith(f"{name} ")))
 
     def dropped(self) -> list[int]:
-        """How many datagrams the kernel had no room for, at each of our sockets."""
+        """Return for each of our sockets how many datagrams the kernel dropped."""
         return [udp_queue(at).dropped for at in self.sockets]
 
     def all_read(self) -> bool:
@@ -107,24 +107,22 @@ def scene(rig: Rig) -> Scene:
         trunks=trunks,
         users=["alice"],
         agent={"on_stop": "leave"},
-        edge={"flood": 0},  # the witness asks more often than an unknown source may
-        # The REGISTER that is under way is so for all of the story.
+        edge={"flood": 0},  # the witness sends more requests than an unknown source may
+        # The pending REGISTER stays pending for the whole test.
         registration={"response_timeout": 120},
     )
     whence.wait_registered()
-    registrar = by_hand(rig, whence)
-    asked = registrar.asked()
+    registrar = new_registrar(rig, whence)
+    register = registrar.next_register()
     (agent,) = ports_of(whence.agent_pid())
     unknown_source, beside = rig.endpoint("unknown_source", SIP_PORT), rig.endpoint("provider")
     witness = rig.endpoint("witness")
-    return Scene(whence, provider, registrar, asked, unknown_source, beside, witness, agent)
+    return Scene(whence, provider, registrar, register, unknown_source, beside, witness, agent)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("story", range(STORIES))
-def test_none_of_a_hundred_thousand_is_learned_and_no_registration_is_lost(
-    scene: Scene, story: int
-) -> None:
+@pytest.mark.parametrize("test_number", range(TESTS))
+def test_forged_reply_flood_changes_nothing(scene: Scene, test_number: int) -> None:
     whence, registrar = scene.whence, scene.registrar
     learned, began = scene.learned(), scene.newest()
     assert learned == {(f"t{i}", scene.provider.ip) for i in range(TRUNKS)}
@@ -132,29 +130,29 @@ def test_none_of_a_hundred_thousand_is_learned_and_no_registration_is_lost(
 
     burst(scene)
 
-    amid = len(scene.provider.registers())
-    assert amid > len(began), "trunks registered in the midst of it"
-    assert sum(scene.dropped()) < FORGERIES / 100, "nearly all were read"
-    assert scene.metric("whence_replies_rejected_total") == 0, "the edge dropped them all"
+    registers = len(scene.provider.registers())
+    assert registers > len(began), "trunks registered during the burst"
+    assert sum(scene.dropped()) < FORGERIES / 100, "Kamailio and the agent read nearly all"
+    assert scene.metric("whence_replies_rejected_total") == 0, "the edge dropped all of them"
     assert scene.learned() == learned
     assert registrar.trunk()["state"] == "registering"
     assert len(whence.log) - logged < 10_000
     assert resident_kb(whence.agent_pid()) - memory_kb < 32_768
 
-    registrar.grant(scene.asked)
+    registrar.grant(scene.pending)
     whence.wait_registered(registrar.trunk_id)
     assert scene.learned() - learned == {(registrar.trunk_id, registrar.endpoint.address[0])}
 
-    whence.wait_registered()  # whoever was amid a refresh
+    whence.wait_registered()  # some trunks may be in a refresh
     ended = scene.newest()
     scene.refresh()
 
     def refreshed() -> bool:
         return all(one.cseq > ended[user].cseq for user, one in scene.newest().items())
 
-    eventually(refreshed, what="each trunk's refresh")
-    stand = whence.get("/v1/trunks")
-    assert {(one["state"], one["failures"]) for one in stand} <= {
+    eventually(refreshed, what="a refresh of each trunk")
+    trunks = whence.get("/v1/trunks")
+    assert {(one["state"], one["failures"]) for one in trunks} <= {
         ("registered", 0),
         ("registering", 0),
     }
@@ -163,47 +161,55 @@ def test_none_of_a_hundred_thousand_is_learned_and_no_registration_is_lost(
 
 
 def burst(scene: Scene) -> None:
-    """Send them all, in slices; the next one goes when Kamailio has come to the end of this one."""
+    """Send all forgeries in slices. Each slice waits until Kamailio has read the one before."""
     for _ in range(PARTS):
-        # A refresh takes two REGISTERs: the CSeqs that come next are as right as the last one.
+        # A refresh takes two REGISTERs, so the next CSeqs may be as right as the last one.
         forged = forgeries(scene, FORGERIES // PARTS)
-        for number, (who, to, reply) in enumerate(forged, 1):
+        for number, (sender, to, reply) in enumerate(forged, 1):
             if number % (FORGERIES // PARTS // REFRESHES) == 1:
                 scene.refresh()
-            who.send(reply, to)
+            sender.send(reply, to)
             if number % SLICE == 0:
-                for socket in (scene.whence.address, scene.whence.inside):
-                    asked = request("OPTIONS", f"sip:{place(socket)}", scene.witness.address)
-                    assert scene.witness.ask(asked, socket).status == 403
-                eventually(lambda: udp_queue(scene.agent).waiting < ROOM, what="the agent reads")
-    eventually(scene.all_read, what="all is read")
+                for socket in (scene.whence.address, scene.whence.agent_socket):
+                    register = request("OPTIONS", f"sip:{place(socket)}", scene.witness.address)
+                    assert scene.witness.ask(register, socket).status == 403
+                eventually(
+                    lambda: udp_queue(scene.agent).waiting < QUEUED_AT_MOST,
+                    what="a shorter queue at the agent",
+                )
+    eventually(scene.all_read, what="empty queues")
 
 
 def forgeries(scene: Scene, count: int) -> Iterator[tuple[Endpoint, Address, bytes]]:
-    """Make (who sends it, where to, a reply) of each kind in turn."""
-    edge, inside = scene.whence.address, scene.whence.inside
-    stamps = [
+    """Yield (sender, destination, reply), of each kind in turn."""
+    edge, agent_socket = scene.whence.address, scene.whence.agent_socket
+    source_headers = [
         "",
-        STAMPS % {"liar": place(scene.unknown_source.address), "key": secrets.token_hex(16)},
+        SOURCE_HEADERS
+        % {"forger": place(scene.unknown_source.address), "key": secrets.token_hex(16)},
     ]
-    kinds = cycle(product(scene.forgers, (edge, inside), stamps, range(3), (True, False)))
-    under_way, real = aim_at_the_one_under_way(scene), cycle(aims_at_real_trunks(scene))
-    # As the edge's own begin: those of transactions that are under way, but for their secret.
-    branch = scene.asked.all("Via")[0].partition("branch=")[2].partition(".")[0]
+    kinds = cycle(
+        product(scene.forgers, (edge, agent_socket), source_headers, range(3), (True, False))
+    )
+    pending, real = aim_at_the_pending_one(scene), cycle(aims_at_real_trunks(scene))
+    # These branches begin like the edge's own; only their secret is guessed.
+    branch = scene.pending.all("Via")[0].partition("branch=")[2].partition(".")[0]
     guess = secrets.randbits(120)
-    for number, (who, to, stamp, way, aims_at_real) in zip(range(count), kinds, strict=False):
-        status, agents_via, fields = next(real) if aims_at_real else under_way
+    for number, (sender, to, headers, way, aims_at_real) in zip(range(count), kinds, strict=False):
+        status, agents_via, fields = next(real) if aims_at_real else pending
         vias = [f"Via: SIP/2.0/UDP {place(edge)};branch={branch}.{guess + number:032x}.0\r\n"]
         if way == 2:
-            vias.append(f"Via: SIP/2.0/UDP {place(inside)};branch={branch}.{guess:032x}.0\r\n")
+            vias.append(
+                f"Via: SIP/2.0/UDP {place(agent_socket)};branch={branch}.{guess:032x}.0\r\n"
+            )
         if way:
             vias.append(f"Via: {agents_via}\r\n")
         head = f"SIP/2.0 {status}\r\n{''.join(vias)}"
-        yield who, to, f"{head}{fields}{stamp}Content-Length: 0\r\n\r\n".encode()
+        yield sender, to, f"{head}{fields}{headers}Content-Length: 0\r\n\r\n".encode()
 
 
 def aims_at_real_trunks(scene: Scene) -> list[tuple[str, str, str]]:
-    """(status, the agent's Via as far as it can be known, the headers): granting for a day."""
+    """Return (status, guess of the agent's Via, headers) for each trunk: grants for a day."""
     aims = []
     for one in scene.newest().values():
         aor = f"<sip:{one.user}@{scene.provider.domain}>"
@@ -217,16 +223,16 @@ def aims_at_real_trunks(scene: Scene) -> list[tuple[str, str, str]]:
     return aims
 
 
-def aim_at_the_one_under_way(scene: Scene) -> tuple[str, str, str]:
-    """All of it is true but the edge's branch, also the agent's own Via.
+def aim_at_the_pending_one(scene: Scene) -> tuple[str, str, str]:
+    """Return (status, the agent's Via, headers) of a 200 in which only the edge's branch is wrong.
 
-    No refusal, which the agent could not tell from one of Kamailio's own: whoever knows its Via has
-    seen the edge's too, and needs no forgery.
+    There is no refusal here: the agent could not distinguish it from a refusal of Kamailio. But a
+    source that knows the agent's Via has also seen the edge's, and needs no forgery.
     """
-    asked = scene.asked
+    register = scene.pending
     names = ("From", "To", "Call-ID", "CSeq", "Contact")
-    fields = "".join(f"{name}: {asked[name]}\r\n" for name in names)
-    return "200 OK", asked.all("Via")[1], f"{fields}Expires: 86400\r\n"
+    fields = "".join(f"{name}: {register[name]}\r\n" for name in names)
+    return "200 OK", register.all("Via")[1], f"{fields}Expires: 86400\r\n"
 
 
 def resident_kb(pid: int) -> int:

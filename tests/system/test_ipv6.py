@@ -1,4 +1,7 @@
-"""A registrar at an IPv6 address. There is one on loopback, so that ports tell who is who."""
+"""IPv6: registrars, callers and pinned networks.
+
+Loopback has one IPv6 address only, so ports distinguish the machines.
+"""
 
 from testkit.network import SIP_PORT
 from testkit.rig import Rig
@@ -9,7 +12,7 @@ from tests.system.pbx import Pbx, refused
 ACCOUNTS = {"acct1": "secret of acct1"}
 
 
-def test_a_trunk_registers_at_an_ipv6_registrar_and_is_called_from_there(rig: Rig) -> None:
+def test_trunk_at_an_ipv6_registrar_gets_its_calls(rig: Rig) -> None:
     edge, registrar = ("::1", rig.network.port()), ("::1", rig.network.port())
     provider = rig.provider(accounts=ACCOUNTS, at=registrar)
     pbx = Pbx(rig)
@@ -18,23 +21,22 @@ def test_a_trunk_registers_at_an_ipv6_registrar_and_is_called_from_there(rig: Ri
         edge={"listen": [f"udp:{rig.ip('edge')}:{SIP_PORT}", f"udp:{place(edge)}"]},
     )
     whence.wait_registered()
-    # (Kamailio's $si is without brackets.)
+    # Kamailio's $si has no brackets.
     assert {seen.source for seen in provider.registers()} == {f"udp:::1:{edge[1]}"}
     (address,) = whence.get("/v1/addresses")
     assert (address["ip"], address["port"], address["transport"]) == ("::1", registrar[1], "udp")
     assert whence.trunk("by-ipv6")["registrar"] == f"udp:{place(registrar)}"
-    (held,) = provider.contacts("acct1")
-    assert held.uri.endswith(f"@{place(edge)}")
+    (contact,) = provider.contacts("acct1")
+    assert contact.uri.endswith(f"@{place(edge)}")
     with Endpoint("::1") as caller:
-        came = pbx.called_by(caller, edge)
-        assert came["X-Whence-Trunk"] == "by-ipv6"
-        assert came["X-Whence-Source"] == f"udp:{place(caller.address)}"
+        received = pbx.called_by(caller, edge)
+        assert received["X-Whence-Trunk"] == "by-ipv6"
+        assert received["X-Whence-Source"] == f"udp:{place(caller.address)}"
     assert refused(rig.unknown_source(), whence.address) == 403
 
 
-def test_ipv6_alone(rig: Rig) -> None:
-    """Also the inside socket, and TCP."""
-    port, inside, registrar = rig.network.port(), rig.network.port(), rig.network.port()
+def test_ipv6_inside_socket_and_tcp_work(rig: Rig) -> None:
+    port, agent_port, registrar = rig.network.port(), rig.network.port(), rig.network.port()
     provider = rig.provider(accounts=ACCOUNTS, at=("::1", registrar))
     pbx = Pbx(rig)
     by_tcp = trunk("by-tcp", provider, "acct1", pbx.uri, registrar=provider.uri_over("tcp"))
@@ -42,18 +44,18 @@ def test_ipv6_alone(rig: Rig) -> None:
         trunks=[by_tcp],
         edge={
             "listen": [f"tcp:[::1]:{port}", f"udp:{rig.ip('edge')}:{SIP_PORT}"],
-            "agent_socket": f"udp:[::1]:{inside}",
+            "agent_socket": f"udp:[::1]:{agent_port}",
         },
     )
     whence.wait_registered()
     (address,) = whence.get("/v1/addresses")
     assert (address["ip"], address["transport"]) == ("::1", "tcp")
-    came = pbx.called_by(rig.stream("::1", "tcp"), ("::1", port))
-    assert came["X-Whence-Source"].startswith("tcp:[::1]:")
+    received = pbx.called_by(rig.stream("::1", "tcp"), ("::1", port))
+    assert received["X-Whence-Source"].startswith("tcp:[::1]:")
 
 
-def test_an_ipv4_address_written_as_ipv6_is_that_ipv4_address(rig: Rig) -> None:
-    """In the file, and where somebody asks or admits (RFC 4291 2.5.5.2)."""
+def test_ipv4_mapped_address_is_its_ipv4_address(rig: Rig) -> None:
+    """In the settings file, in `whence explain` and in `whence allow` (RFC 4291 2.5.5.2)."""
     pbx = Pbx(rig)
     one, other, third = rig.endpoint("one"), rig.endpoint("other"), rig.endpoint("third")
     provider = rig.provider(accounts=ACCOUNTS, refuses=403)
@@ -73,7 +75,7 @@ def test_an_ipv4_address_written_as_ipv6_is_that_ipv4_address(rig: Rig) -> None:
     assert pbx.called_by(third, whence.address)["X-Whence-Trunk"] == "acme"
 
 
-def test_a_network_of_ipv4_written_as_ipv6_is_that_network(rig: Rig) -> None:
+def test_ipv4_mapped_network_is_its_ipv4_network(rig: Rig) -> None:
     pbx = Pbx(rig)
     first, within, beyond = (str(rig.network.block[i]) for i in (224, 239, 240))
     provider = rig.provider(accounts=ACCOUNTS, refuses=403)

@@ -1,4 +1,4 @@
-"""A trunk may say that its calls come from the very port that answered its REGISTER."""
+"""`match_port`: a trunk's calls come from the port that answered its REGISTER."""
 
 from testkit.network import SIP_PORT
 from testkit.rig import Rig
@@ -7,7 +7,7 @@ from tests.system.pbx import Pbx, refused
 from tests.system.scene import ACCOUNTS, alices_trunk
 
 
-def test_calls_from_another_port_are_refused_until_the_file_says_any(rig: Rig) -> None:
+def test_match_port_refuses_calls_from_another_port(rig: Rig) -> None:
     provider, pbx = rig.provider(accounts=ACCOUNTS), Pbx(rig)
     exact = trunk("acme", provider, "acct1", pbx.uri, match_port=True)
     whence = rig.whence(trunks=[exact], agent={"on_stop": "leave"})
@@ -17,7 +17,7 @@ def test_calls_from_another_port_are_refused_until_the_file_says_any(rig: Rig) -
     other_port = rig.endpoint("provider")
     assert refused(other_port, whence.address) == 403
 
-    # The provider itself calls from its port; it is stopped, so that we can.
+    # The provider is stopped, so that the test can call from its port.
     provider.stop()
     at_its_port = rig.endpoint("provider", SIP_PORT)
     assert pbx.called_by(at_its_port, whence.address)["X-Whence-Trunk"] == "acme"
@@ -31,8 +31,8 @@ def test_calls_from_another_port_are_refused_until_the_file_says_any(rig: Rig) -
     assert pbx.called_by(at_its_port, whence.address)["X-Whence-Trunk"] == "acme"
 
 
-def test_two_trunks_of_which_one_is_exact_are_told_apart_by_the_port(rig: Rig) -> None:
-    """Where nothing else tells: who calls from another port can only be the other one."""
+def test_match_port_distinguishes_two_trunks(rig: Rig) -> None:
+    """No other rule fits: a call from another port can only be the other trunk's."""
     provider, pbx = rig.provider(accounts=ACCOUNTS), Pbx(rig)
     whence = rig.whence(
         trunks=[
@@ -44,10 +44,10 @@ def test_two_trunks_of_which_one_is_exact_are_told_apart_by_the_port(rig: Rig) -
     assert pbx.called_by(rig.endpoint("provider"), whence.address)["X-Whence-Trunk"] == "any"
 
 
-def test_old_key_of_the_port_is_answered_with_the_new_one(rig: Rig) -> None:
+def test_old_key_port_is_refused_with_the_new_name(rig: Rig) -> None:
     provider = rig.provider(accounts=ACCOUNTS)
     whence = rig.whence(trunks=[alices_trunk(provider, port=5060)], users=["alice"], start=False)
     answer = whence.cli("check", "-c", str(whence.file))
-    said = answer.stdout + answer.stderr
+    output = answer.stdout + answer.stderr
     assert answer.returncode == 2
-    assert "port: is now match_port" in said
+    assert "port: is now match_port" in output

@@ -1,4 +1,4 @@
-"""Why was my call refused? `whence explain` names who came nearest, and what was missing."""
+"""`whence explain` of a refused call: the nearest trunk, and what was missing."""
 
 import pytest
 
@@ -34,7 +34,7 @@ def start(rig: Rig, provider: Provider, pbx: Pbx, **more: object) -> Whence:
 
 
 def missing(whence: Whence, source: str, number: str = "nobody") -> list[str]:
-    """The codes of what `whence explain` says was missing; the command shows it in words."""
+    """Return the nearest trunk and the codes of what was missing, as `whence explain` has them."""
     answer = whence.explain(source, uri(whence, number))
     near = answer["nearest"]
     if near is None:
@@ -44,9 +44,7 @@ def missing(whence: Whence, source: str, number: str = "nobody") -> list[str]:
     return [str(near["trunk"]), *(one["code"] for one in near["missing"])]
 
 
-def test_an_address_that_expired_is_told_of_and_admits_nobody(
-    rig: Rig, provider: Provider, pbx: Pbx
-) -> None:
+def test_nearest_names_an_expired_address(rig: Rig, provider: Provider, pbx: Pbx) -> None:
     whence = start(rig, provider, pbx)
     provider.kill()
     source = f"udp:{provider.ip}:{SIP_PORT}"
@@ -56,14 +54,14 @@ def test_an_address_that_expired_is_told_of_and_admits_nobody(
     call = request("INVITE", uri(whence, "nobody"), (provider.ip, SIP_PORT))
     assert rig.endpoint("provider").ask(call, whence.address).status == 403
 
-    def told() -> str:
+    def explanation() -> str:
         return str(whence.cli("explain", "--call", call.call_id).stdout)
 
-    eventually(told, what="the refused call is known to the agent")
-    assert f"nearest: acme: its address {provider.ip} expired " in told()
+    eventually(explanation, what="the refused call at the agent")
+    assert f"nearest: acme: its address {provider.ip} expired " in explanation()
     assert missing(whence, f"udp:{rig.ip('unknown_source')}:5060") == []
 
-    # After it is unregistered, and across a restart.
+    # The nearest trunk is the same after an unregister and a restart.
     whence.cli("unregister", "acme")
     whence.stop()
     whence.start()
@@ -71,7 +69,7 @@ def test_an_address_that_expired_is_told_of_and_admits_nobody(
     assert refused(rig.endpoint("provider"), whence.address) == 403
 
 
-def test_a_wrong_port_a_weak_transport_and_a_number_of_another_place(rig: Rig, pbx: Pbx) -> None:
+def test_nearest_names_port_transport_and_number(rig: Rig, pbx: Pbx) -> None:
     provider = rig.provider(accounts=ACCOUNTS)
     registrar = provider.uri_over("tcp")
     whence = start(rig, provider, pbx, registrar=registrar, match_port=True)
@@ -91,7 +89,7 @@ def test_a_wrong_port_a_weak_transport_and_a_number_of_another_place(rig: Rig, p
     ]
 
 
-def test_what_is_ambiguous_says_what_would_have_told(rig: Rig, pbx: Pbx) -> None:
+def test_nearest_of_an_ambiguous_call_has_no_trunk(rig: Rig, pbx: Pbx) -> None:
     provider = rig.provider(accounts=ACCOUNTS)
     whence = rig.whence(
         trunks=[trunk(user, provider, user, pbx.uri) for user in ("acct1", "acct2")],

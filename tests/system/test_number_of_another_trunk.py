@@ -17,14 +17,14 @@ from tests.system.scene import ALICE, source, uri
 KIND = "number_of_another_trunk"
 
 ABSENT = {"disabled": "+4930222", "elsewhere": "+4930333", "rejected": "+4930444"}
-"""Trunk that is not registered at the provider → its number. Its account is that without the +."""
+"""Trunk that is not registered at the provider → its number. Its account lacks the +."""
 
 ACCOUNTS = {"acct1": "secret 1", "acct2": "secret 2"}
 
 
 @dataclass
 class Scene:
-    """`mine` and a fallback at one provider; `lonely` alone at another; three absent trunks."""
+    """`mine` and `fallback` at one provider, `lonely` alone at another, three absent trunks."""
 
     rig: Rig
     whence: Whence
@@ -35,7 +35,7 @@ class Scene:
     alone: Endpoint
 
     def status(self, caller: Endpoint, user: str, called: str = "") -> int:
-        """Call, with this P-Called-Party-ID if any, and return the final status."""
+        """Make a call, with a P-Called-Party-ID if given, and return its final status."""
         headers = [("P-Called-Party-ID", f"<sip:{called}@provider.example>")] if called else []
         invite = request("INVITE", uri(self.whence, user), caller.address, headers=headers)
         return caller.ask(invite, self.whence.address).status
@@ -76,36 +76,36 @@ def scene(shared_rig: Rig) -> Scene:
 
 
 @pytest.mark.parametrize("absent", ABSENT)
-def test_call_to_an_absent_trunk_goes_to_no_other(scene: Scene, absent: str) -> None:
+def test_call_to_an_absent_trunk_is_refused(scene: Scene, absent: str) -> None:
     number = ABSENT[absent]
     before = len(scene.alice.calls())
     for caller in (scene.mine, scene.alone):
         for user in (number, number[1:], f"00{number[1:]}", "+49-30-" + number[5:]):
             assert scene.status(caller, user) == 403
-            assert scene.status(caller, "nobody", called=user) == 403
+            assert scene.status(caller, "unassigned", called=user) == 403
     assert len(scene.alice.calls()) == before
 
 
 @pytest.mark.parametrize("absent", ABSENT)
-def test_explain_and_events_name_code_and_trunk(scene: Scene, absent: str) -> None:
+def test_explain_and_alarms_name_code_and_trunk(scene: Scene, absent: str) -> None:
     number = ABSENT[absent]
     assert scene.status(scene.mine, number) == 403
     asked = ["--source", source(scene.provider), "--ruri", uri(scene.whence, number)]
-    said = scene.whence.cli("explain", *asked)
-    assert said.returncode == 0
-    assert said.stdout.splitlines()[0] == "refused: number of another trunk"
-    assert f"nearest: {absent}: " in said.stdout
+    result = scene.whence.cli("explain", *asked)
+    assert result.returncode == 0
+    assert result.stdout.splitlines()[0] == "refused: number of another trunk"
+    assert f"nearest: {absent}: " in result.stdout
     eventually(lambda: scene.events(absent), what="the alarm")
-    said = scene.whence.cli("alarms")
-    assert any(KIND in line and absent in line for line in said.stdout.splitlines())
+    result = scene.whence.cli("alarms")
+    assert any(KIND in line and absent in line for line in result.stdout.splitlines())
 
 
-def test_calls_that_name_nobody_go_where_they_went(scene: Scene) -> None:
+def test_call_without_a_known_number_goes_to_the_fallback(scene: Scene) -> None:
     for at, user, expected in (
         (scene.provider, "+4930111", "mine"),
         (scene.provider, "acct1", "mine"),
-        (scene.provider, "nobody", "fallback"),
-        (scene.lonely, "nobody", "lonely"),
+        (scene.provider, "unassigned", "fallback"),
+        (scene.lonely, "unassigned", "lonely"),
     ):
         before = len(scene.alice.calls())
         scene.rig.caller(scene.whence, at=at).call(uri(scene.whence, user), expect=200)
@@ -113,7 +113,7 @@ def test_calls_that_name_nobody_go_where_they_went(scene: Scene) -> None:
         assert rang["X-Whence-Trunk"] == expected
 
 
-def test_check_reports_a_number_that_is_anothers_account(rig: Rig) -> None:
+def test_check_reports_a_number_that_is_an_account(rig: Rig) -> None:
     provider = rig.provider(accounts={"4930222": "x", "acct4": "y"})
     whence = rig.whence(
         trunks=[
@@ -122,8 +122,8 @@ def test_check_reports_a_number_that_is_anothers_account(rig: Rig) -> None:
         ],
         users=["alice"],
     )
-    said = whence.cli("check", "-c", str(whence.file))
-    assert "4930222 is a number of one and the account of another" in said.stdout
+    result = whence.cli("check", "-c", str(whence.file))
+    assert "4930222 is a number of one and the account of another" in result.stdout
     whence.wait_registered()
     caller = rig.endpoint(provider.name, 5070)
     for user in ("4930222", "+4930222"):
@@ -135,7 +135,7 @@ def test_check_reports_a_number_that_is_anothers_account(rig: Rig) -> None:
     assert (found["kind"], found["trunks"]) == ("number_is_account", ["four", "three"])
 
 
-def test_block_rings_its_extension_and_a_pbx_learns_it(rig: Rig) -> None:
+def test_block_target_gets_the_extension(rig: Rig) -> None:
     provider = rig.provider(accounts={"4930123450": "x"})
     pbx = Pbx(rig)
     target = pbx.uri.replace("pbx@", "{number}@")
@@ -161,7 +161,7 @@ def test_block_rings_its_extension_and_a_pbx_learns_it(rig: Rig) -> None:
         whence.edit(trunks=[{**block, "number_format": format_}])
         whence.reload()
         eventually(
-            lambda want=expected: rings("4930123450", "00493012-3477") == want,  # type: ignore[misc]
+            lambda number=expected: rings("4930123450", "00493012-3477") == number,  # type: ignore[misc]
             what=f"the number as {format_}",
         )
 

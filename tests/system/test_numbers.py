@@ -1,4 +1,4 @@
-"""Two accounts at one provider: numbers in national spelling, prefixes, and what names neither."""
+"""Numbers of two trunks at one provider: national spellings, prefixes, fallback."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from tests.system.scene import ACCOUNTS, ALICE, BOB, source, uri
 
 @dataclass
 class Scene:
-    """Alice has one number, written as it is dialled in Britain; bob has a prefix around it."""
+    """Alice's trunk has one number in its British spelling; bob's has a prefix around it."""
 
     rig: Rig
     whence: Whence
@@ -22,7 +22,7 @@ class Scene:
     bob: Phone
 
     def call(self, user: str, *, to: str | None = None, params: str = "") -> str:
-        """Call, and return the trunk as which the call came to its phone; or the refusal."""
+        """Make a call; return its trunk, or the status of the refusal."""
         before = len(self.alice.calls()), len(self.bob.calls())
         caller = self.rig.caller(self.whence, at=self.provider)
         outcome = caller.call(uri(self.whence, user) + params, to=to)
@@ -31,7 +31,7 @@ class Scene:
         return rang[0]["X-Whence-Trunk"] if rang else str(outcome.status)
 
     def change(self, **more: dict[str, object]) -> None:
-        """Write more keys into trunks of the file, and wait until they count."""
+        """Write more keys into trunks of the file, and reload. *more*: trunk → keys."""
         trunks = [{**t, **more.get(str(t["id"]), {})} for t in self.whence.trunks]
         self.whence.edit(trunks=trunks)
         self.whence.post("/v1/reload", {})
@@ -52,9 +52,7 @@ def scene(rig: Rig) -> Scene:
     return Scene(rig, whence, provider, rig.phone("alice", whence), rig.phone("bob", whence))
 
 
-def test_each_call_comes_to_the_trunk_of_its_number_however_the_provider_writes_it(
-    scene: Scene,
-) -> None:
+def test_number_in_each_spelling_finds_its_trunk(scene: Scene) -> None:
     for written in (
         "+442071234567",
         "00442071234567",
@@ -74,27 +72,27 @@ def test_each_call_comes_to_the_trunk_of_its_number_however_the_provider_writes_
     assert scene.call("+442071239999") == "403"
 
 
-def test_what_names_no_trunk_goes_to_the_fallback_and_no_further(scene: Scene) -> None:
+def test_number_of_no_trunk_goes_to_the_fallback(scene: Scene) -> None:
     assert scene.call("+442079999999") == "403"
     scene.change(bobs={"fallback": True})
     assert scene.call("+442079999999") == "bobs"
     assert scene.call("02071234567") == "alices"
-    said = scene.whence.explain(source(scene.provider), uri(scene.whence, "+442079999999"))
-    assert (said["trunk"], said["reason"]) == ("bobs", "fallback")
+    explanation = scene.whence.explain(source(scene.provider), uri(scene.whence, "+442079999999"))
+    assert (explanation["trunk"], explanation["reason"]) == ("bobs", "fallback")
 
 
-def test_a_trunk_that_is_alone_may_refuse_what_does_not_name_it(scene: Scene) -> None:
+def test_unmatched_refuse_at_a_lone_trunk_refuses_the_call(scene: Scene) -> None:
     scene.change(bobs={"enabled": False})
     assert scene.call("+442079999999") == "alices"
     scene.change(alices={"unmatched": "refuse"})
     assert scene.call("+442079999999") == "403"
     assert scene.call("02071234567") == "alices"
     assert scene.call("acct1") == "alices"
-    said = scene.whence.explain(source(scene.provider), uri(scene.whence, "+442079999999"))
-    assert (said["decision"], said["reason"]) == ("refused", "unmatched")
+    explanation = scene.whence.explain(source(scene.provider), uri(scene.whence, "+442079999999"))
+    assert (explanation["decision"], explanation["reason"]) == ("refused", "unmatched")
 
 
-def test_a_conflict_is_told_from_when_the_registrations_teach_one_address(scene: Scene) -> None:
+def test_conflict_of_numbers_is_reported_in_each_output(scene: Scene) -> None:
     whence = scene.whence
     assert whence.get("/v1/conflicts") == []
     assert whence.cli("conflicts").stdout == "no trunks conflict\n"

@@ -1,6 +1,6 @@
-"""A registrar comes back after an outage in which all its trunks lapsed: they come one by one.
+"""A registrar comes back after an outage in which all registrations expired: no storm follows.
 
-How many of thousands come when, `make bench-registrations` shows.
+`make bench-registrations` measures the same with thousands of trunks.
 """
 
 import time
@@ -18,33 +18,33 @@ from tests.system.scene import ALICE, place
 TRUNKS = 60
 RATE = 5
 AT_ONCE_S = 1.0
-"""The pace lets a second's worth begin at once."""
-SLACK_S = 3.0  # on a busy machine the story reads late what came in time; a storm is far more
+"""The rate limit lets the attempts of one second begin at once."""
+SLACK_S = 3.0  # A busy machine delays the test's reading of the socket. A storm would be far more.
 
 
 class Registrar:
-    """It grants whatever it is asked, or hears and says nothing, and knows what came when."""
+    """A registrar that grants each REGISTER, or answers none. It keeps the time of each attempt."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self.grants_s = 0
-        """0: it says nothing."""
+        """The interval that it grants; 0: it does not answer."""
         self.attempts: dict[tuple[str, int], float] = {}
-        """(Call-ID, CSeq) → when it first came: what is sent again is no attempt."""
+        """(Call-ID, CSeq) → when the REGISTER first came. A retransmission is no attempt."""
 
     def serve(self, whence: Whence, done: Callable[[], object], what: str) -> None:
-        """Do so until something is done."""
+        """Read and answer REGISTERs until `done()` is true."""
 
         def is_done() -> object:
             turn_ends_at = time.monotonic() + 0.2
             while time.monotonic() < turn_ends_at:
                 with suppress(AssertionError):
-                    self._hear(whence)
+                    self._read_one(whence)
             return done()
 
         eventually(is_done, 2 * PATIENCE_S, what)
 
-    def _hear(self, whence: Whence) -> None:
+    def _read_one(self, whence: Whence) -> None:
         asked = self._endpoint.receive(0.1)
         self.attempts.setdefault((asked.call_id, number(asked)), time.monotonic())
         if self.grants_s:
@@ -53,7 +53,7 @@ class Registrar:
 
 
 def most_above_the_limit(instants: list[float]) -> float:
-    """How many more came than the limit allows, in that stretch of time in which they were most."""
+    """Return by how many the attempts exceeded the limit, in the worst period of time."""
     return max(
         index - first + 1 - RATE * (end - begin)
         for first, begin in enumerate(instants)
@@ -61,7 +61,7 @@ def most_above_the_limit(instants: list[float]) -> float:
     )
 
 
-def test_an_outage_ends_without_a_storm(rig: Rig) -> None:
+def test_outage_end_causes_no_storm(rig: Rig) -> None:
     registrar = Registrar(endpoint := rig.endpoint("registrar", SIP_PORT))
     table = {"registrar": f"sip:{place(endpoint.address)}", "domain": DOMAIN, "target": ALICE}
     names = [f"acct{index}" for index in range(TRUNKS)]
@@ -87,7 +87,7 @@ def test_an_outage_ends_without_a_storm(rig: Rig) -> None:
     registrar.serve(whence, lambda: all(granted()), "all trunks registered")
     registrar.grants_s = 0
     registrar.serve(
-        whence, lambda: not any(granted()) and all(failed()), "all trunks failed and lapsed"
+        whence, lambda: not any(granted()) and all(failed()), "all trunks failed and expired"
     )
     registrar.attempts.clear()
     registrar.grants_s = 3600

@@ -1,4 +1,4 @@
-"""Users' phones: digest, contacts that outlive everything, and no calls of their own yet."""
+"""Phones of local users: digest, contacts that survive restarts, refused outbound calls."""
 
 import time
 from dataclasses import dataclass
@@ -30,11 +30,11 @@ class Scene:
     whence: Whence
     provider: Provider
     phone: Endpoint
-    """Alice's, by hand."""
+    """Alice's phone, a raw endpoint."""
     bob: Phone
 
     def register(self, password: str = "", name: str = "alice", expires_s: int = 3600) -> int:
-        """Let alice's phone register; return the last status."""
+        """Register alice's phone, and return the last status."""
         whence = self.whence
         answer = self.phone.register(
             whence.address,
@@ -61,30 +61,30 @@ def scene(shared_rig: Rig) -> Scene:
     return Scene(whence, provider, rig.endpoint("phone-alice", SIP_PORT), rig.phone("bob", whence))
 
 
-def test_with_the_right_password_it_is_registered(scene: Scene) -> None:
+def test_phone_with_the_right_password_registers(scene: Scene) -> None:
     before = time.time()
     assert scene.register() == 200
     (contact,) = eventually(scene.contacts, what="alice's contact")
     assert contact["contact"] == f"sip:alice@{place(scene.phone.address)}"
-    # Kamailio counts in whole seconds, and its clock may be one behind.
+    # Kamailio counts whole seconds, and its clock may be one second late.
     assert before + 3598 <= contact["expires_at"] <= time.time() + 3601
 
 
-def test_a_phone_that_speaks_no_utf_8_is_told_like_any_other(scene: Scene) -> None:
+def test_phone_with_a_latin_1_user_agent_is_listed(scene: Scene) -> None:
     whence, phone = scene.whence, scene.phone
     latin_1 = b"T\xe9l\xe9phone".decode("utf-8", "surrogateescape")
     name, password, domain = "alice", whence.password("alice"), whence.domain
     headers = [("User-Agent", latin_1)]
     assert phone.register(whence.address, name, password, domain, headers=headers).status == 200
 
-    def told() -> str:
+    def user_agent() -> str:
         (contact,) = scene.contacts()
         return str(contact["user_agent"])
 
-    eventually(lambda: told() == r"T\xe9l\xe9phone", what="its name")
+    eventually(lambda: user_agent() == r"T\xe9l\xe9phone", what="the phone's name")
 
 
-def test_it_may_register_for_less_and_take_it_back(scene: Scene) -> None:
+def test_phone_registers_briefly_and_unregisters(scene: Scene) -> None:
     def is_brief() -> bool:
         (contact,) = scene.contacts()
         return bool(contact["expires_at"] - time.time() <= 61)
@@ -95,17 +95,15 @@ def test_it_may_register_for_less_and_take_it_back(scene: Scene) -> None:
     eventually(lambda: scene.contacts() == [], what="no contact")
 
 
-@pytest.mark.parametrize("name", ["alice", "nobody"])
-def test_with_a_wrong_one_it_is_challenged_again_whoever_it_says_it_is(
-    scene: Scene, name: str
-) -> None:
+@pytest.mark.parametrize("name", ["alice", "unknown"])
+def test_phone_with_a_wrong_password_is_challenged_again(scene: Scene, name: str) -> None:
     before = scene.contacts()
     assert scene.register("wrong", name) == 401
     assert scene.contacts() == before
 
 
-def test_nobody_registers_for_another(scene: Scene) -> None:
-    """Bob's own password opens bob's contacts, not alice's."""
+def test_phone_cannot_register_for_another_user(scene: Scene) -> None:
+    """Bob's password authorizes bob's contacts only."""
     phone, whence = scene.phone, scene.whence
     aor, domain = ALICE, f"sip:{whence.domain}"
 
@@ -130,7 +128,7 @@ def test_nobody_registers_for_another(scene: Scene) -> None:
     assert (scene.contacts(), scene.contacts("bob")) == before
 
 
-def test_an_answer_heard_on_the_wire_is_good_once(scene: Scene) -> None:
+def test_phone_credentials_replayed_are_refused(scene: Scene) -> None:
     phone, whence = scene.phone, scene.whence
     domain = f"sip:{whence.domain}"
 
@@ -141,20 +139,20 @@ def test_an_answer_heard_on_the_wire_is_good_once(scene: Scene) -> None:
             phone.address,
             from_uri=ALICE,
             to_uri=ALICE,
-            call_id="heard",
+            call_id="replayed",
             cseq=cseq,
             contact=f"<sip:alice@{place(phone.address)}>",
             headers=headers,
         )
         return phone.ask(asked, whence.address)
 
-    heard = authorization(ask(1), "REGISTER", domain, "alice", whence.password("alice"))
-    assert ask(2, heard).status == 200
-    assert ask(3, heard).status == 401
+    credentials = authorization(ask(1), "REGISTER", domain, "alice", whence.password("alice"))
+    assert ask(2, credentials).status == 200
+    assert ask(3, credentials).status == 401
 
 
-def test_a_users_own_call_is_refused(scene: Scene) -> None:
-    """Not part of Whence yet: registered or not, to a user, a number or anybody else."""
+def test_phone_call_to_anywhere_is_refused(scene: Scene) -> None:
+    """Whence has no outbound calls yet: to a user, to a number, to another domain."""
     assert scene.register() == 200
     rang = len(scene.bob.calls())
     for called in (BOB, uri(scene.whence, BOBS_NUMBER), "sip:+442079460000@provider.example"):
@@ -163,9 +161,7 @@ def test_a_users_own_call_is_refused(scene: Scene) -> None:
     assert len(scene.bob.calls()) == rang
 
 
-def test_phones_are_found_after_kamailio_was_killed_and_after_a_new_start(
-    scene: Scene, shared_rig: Rig
-) -> None:
+def test_phone_is_found_after_a_crash_and_a_restart(scene: Scene, shared_rig: Rig) -> None:
     caller = shared_rig.caller(scene.whence, at=scene.provider)
     before = scene.contacts("bob")
     scene.whence.crash_kamailio()
@@ -177,8 +173,8 @@ def test_phones_are_found_after_kamailio_was_killed_and_after_a_new_start(
     assert scene.contacts("bob") == before
 
 
-def test_a_phone_behind_nat_is_called_where_it_really_is(scene: Scene, shared_rig: Rig) -> None:
-    """Its Contact says an address of its own network; its REGISTER came from elsewhere."""
+def test_phone_behind_nat_is_called_at_its_source(scene: Scene, shared_rig: Rig) -> None:
+    """Its Contact has an address of its own network; its REGISTER came from another."""
     phone, whence, inside = scene.phone, scene.whence, "sip:alice@192.168.1.20:5060"
 
     def register(expires_s: int) -> None:
@@ -200,6 +196,6 @@ def test_a_phone_behind_nat_is_called_where_it_really_is(scene: Scene, shared_ri
     arrived = phone.expect(lambda m: m.method == "INVITE", what="the call at the phone")
     assert arrived.request_uri == inside
     phone.send(reply(arrived, 486), whence.address)
-    refusal = caller.expect(lambda m: m.status == 486, what="its answer at the caller")
+    refusal = caller.expect(lambda m: m.status == 486, what="the phone's answer at the caller")
     caller.send(acknowledgement(invite, refusal), whence.address)
     register(0)

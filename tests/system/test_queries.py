@@ -1,4 +1,4 @@
-"""The API and the commands that ask it: what an operator, a program and a browser get."""
+"""Commands that query the agent, and the API itself: for operators, programs and browsers."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from tests.system.scene import (
     ACCOUNTS,
     ALICE,
     ALICES_NUMBER,
-    NOBODYS_NUMBER,
+    UNASSIGNED_NUMBER,
     alices_trunk,
     bobs_trunk,
     source,
@@ -28,7 +28,7 @@ from tests.system.scene import (
 )
 
 CLOCK = r"(?:\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d"
-"""An instant; it has its date where it is not today, as in the last hour of a day."""
+"""An instant. It has a date if that is not today, as in the last hour of a day."""
 
 
 @dataclass
@@ -37,16 +37,16 @@ class Scene:
     provider: Provider
 
     def rows(self, *command: str) -> list[list[str]]:
-        """Run a command, and return the columns of its table: first the heads."""
-        said = self.whence.cli(*command)
-        assert (said.returncode, said.stderr) == (0, "")
-        lines = [line for line in said.stdout.splitlines() if line.strip(" ─")]
+        """Run a command, and return the rows of its table, split into columns; first the header."""
+        result = self.whence.cli(*command)
+        assert (result.returncode, result.stderr) == (0, "")
+        lines = [line for line in result.stdout.splitlines() if line.strip(" ─")]
         return [re.split(r" {2,}", line.strip()) for line in lines]
 
     def as_json(self, *command: str) -> Any:
-        said = self.whence.cli(*command, "--json")
-        assert (said.returncode, said.stderr) == (0, "")
-        return json.loads(said.stdout)
+        result = self.whence.cli(*command, "--json")
+        assert (result.returncode, result.stderr) == (0, "")
+        return json.loads(result.stdout)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def scene(shared_rig: Rig) -> Scene:
     return Scene(whence, provider)
 
 
-def test_trunks(scene: Scene) -> None:
+def test_trunks_command_lists_each_trunk(scene: Scene) -> None:
     heads, alice, bob, denied, off = scene.rows("trunks")
     whole = ["trunk", "state", "since", "registrar", "granted until", "next REGISTER"]
     assert heads == [*whole, "failures", "last answer", "why"]
@@ -87,7 +87,7 @@ def test_trunks(scene: Scene) -> None:
     assert scene.as_json("trunks") == scene.whence.get("/v1/trunks")
 
 
-def test_addresses(scene: Scene) -> None:
+def test_addresses_command_lists_each_address(scene: Scene) -> None:
     heads, *rows = scene.rows("addresses")
     assert heads == ["trunk", "ip", "port", "transport", "origin", "since", "until", "note"]
     expected = [scene.provider.ip, "any (5060)", "udp", "learned"]
@@ -95,7 +95,7 @@ def test_addresses(scene: Scene) -> None:
     assert scene.as_json("addresses") == scene.whence.get("/v1/addresses")
 
 
-def test_users(scene: Scene, shared_rig: Rig) -> None:
+def test_users_command_lists_each_user(scene: Scene, shared_rig: Rig) -> None:
     heads, alice, bob = scene.rows("users")
     assert heads == ["user", "phone", "until"]
     assert alice[:2] == ["alice@edge.example", f"sip:alice@{shared_rig.ip('phone-alice')}:5060"]
@@ -103,7 +103,7 @@ def test_users(scene: Scene, shared_rig: Rig) -> None:
     assert scene.as_json("users") == scene.whence.get("/v1/users")
 
 
-def test_explain_shows_the_decision_and_each_step_to_it(scene: Scene) -> None:
+def test_explain_shows_the_decision_and_its_steps(scene: Scene) -> None:
     asked = ["--source", source(scene.provider), "--ruri", uri(scene.whence)]
     first, heads, *steps = scene.rows("explain", *asked)
     assert first == ["identified as trunk alices-trunk: number of trunk alices-trunk"]
@@ -119,14 +119,14 @@ def test_explain_shows_the_decision_and_each_step_to_it(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("header", ["--to", "--p-called-party-id"])
-def test_explain_takes_the_headers_that_narrow(scene: Scene, header: str) -> None:
+def test_explain_with_a_number_header_finds_the_trunk(scene: Scene, header: str) -> None:
     called = f'"Bob, B" <{uri(scene.whence, ALICES_NUMBER)}>;tag=1'
-    asked = ["--source", source(scene.provider), "--ruri", uri(scene.whence, NOBODYS_NUMBER)]
+    asked = ["--source", source(scene.provider), "--ruri", uri(scene.whence, UNASSIGNED_NUMBER)]
     assert scene.as_json("explain", *asked)["decision"] == "refused"
     assert scene.as_json("explain", *asked, header, called)["trunk"] == "alices-trunk"
 
 
-def test_explain_says_why_a_source_is_unknown(scene: Scene) -> None:
+def test_explain_of_an_unknown_source_gives_the_reason(scene: Scene) -> None:
     asked = ["--source", "udp:198.51.100.7:5060", "--ruri", uri(scene.whence)]
     assert scene.rows("explain", *asked)[0] == ["unknown: no address admits the source"]
 
@@ -138,25 +138,27 @@ def test_explain_says_why_a_source_is_unknown(scene: Scene) -> None:
         (["--source", "udp:198.51.100.7:5060", "--ruri", "hello"], "is not a SIP URI; write"),
     ],
 )
-def test_a_wrong_question_is_one_sentence(scene: Scene, asked: list[str], expected: str) -> None:
-    said = scene.whence.cli("explain", *asked)
-    assert (said.returncode, said.stdout) == (1, "")
-    (line,) = said.stderr.splitlines()
+def test_explain_with_a_wrong_argument_gives_one_sentence(
+    scene: Scene, asked: list[str], expected: str
+) -> None:
+    result = scene.whence.cli("explain", *asked)
+    assert (result.returncode, result.stdout) == (1, "")
+    (line,) = result.stderr.splitlines()
     assert expected in line
 
 
-def test_where_nobody_answers_the_sentence_says_what_to_do(scene: Scene) -> None:
+def test_command_without_an_agent_says_what_to_do(scene: Scene) -> None:
     for command in ("trunks", "addresses", "users"):
-        said = scene.whence.cli(command, "--api", f"http://{scene.provider.ip}:{API_PORT}")
-        assert (said.returncode, said.stdout) == (1, "")
-        (line,) = said.stderr.splitlines()
+        result = scene.whence.cli(command, "--api", f"http://{scene.provider.ip}:{API_PORT}")
+        assert (result.returncode, result.stdout) == (1, "")
+        (line,) = result.stderr.splitlines()
         assert "no agent answers at" in line
         assert "whence run -c FILE" in line
 
 
-def test_the_api_is_told_of_in_the_environment_too(scene: Scene) -> None:
-    """And a proxy for the web has no business between a command and loopback."""
-    # The rig's cli names --api; here nobody does.
+def test_command_takes_the_api_from_the_environment(scene: Scene) -> None:
+    """A web proxy in the environment is not used for loopback."""
+    # `Whence.cli` would add --api.
     asked = Process(
         "by-environment",
         [beside_python("whence"), "trunks", "--json"],
@@ -168,11 +170,11 @@ def test_the_api_is_told_of_in_the_environment_too(scene: Scene) -> None:
     assert len(json.loads(asked.log)) == 4
 
 
-# --- the API itself
+# --- the API
 
 
-def test_a_foreign_host_is_refused(scene: Scene) -> None:
-    """A web page in the operator's browser must not reach it by a name of its own."""
+def test_api_refuses_a_foreign_host(scene: Scene) -> None:
+    """A web page in the operator's browser must not reach the API by a name of its own."""
     with httpx.Client(base_url=scene.whence.api, trust_env=False) as client:
         for path in ("/v1/trunks", "/metrics", "/docs", "/healthz"):
             for host in ("evil.example", f"evil.example:{API_PORT}", "198.51.100.7"):
@@ -182,7 +184,7 @@ def test_a_foreign_host_is_refused(scene: Scene) -> None:
         assert client.get("/healthz", headers={"Host": f"localhost:{API_PORT}"}).status_code == 200
 
 
-def test_it_describes_itself(scene: Scene) -> None:
+def test_api_serves_its_description(scene: Scene) -> None:
     described = scene.whence.get("/openapi.json")
     assert {"/healthz", "/v1/trunks", "/v1/addresses", "/v1/users", "/v1/explain"} <= set(
         described["paths"]
@@ -191,8 +193,8 @@ def test_it_describes_itself(scene: Scene) -> None:
         assert client.get("/docs").status_code == 200
 
 
-def test_metrics_count_in_the_glossarys_words(scene: Scene) -> None:
-    said = scene.whence.metrics()
+def test_metrics_have_registrations_and_addresses(scene: Scene) -> None:
+    output = scene.whence.metrics()
     for line in (
         'whence_registrations{state="registered"} 2.0',
         'whence_registrations{state="auth_failed"} 1.0',
@@ -201,17 +203,16 @@ def test_metrics_count_in_the_glossarys_words(scene: Scene) -> None:
         'whence_registration_attempts_total{outcome="registered"} 2.0',
         'whence_registration_attempts_total{outcome="auth_failed"} 1.0',
     ):
-        assert line in said.splitlines(), said
+        assert line in output.splitlines(), output
 
 
-def test_health_says_what_is_wrong(scene: Scene) -> None:
-    """While Kamailio is stopped in its tracks, and until it goes on."""
+def test_healthz_with_kamailio_stopped_is_503(scene: Scene) -> None:
     assert scene.whence.get("/healthz") == {"kamailio": True, "directory": True}
     pids = scene.whence.kamailio_pids()
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     try:
-        eventually(lambda: scene.whence.health() == 503, what="the fault")
+        eventually(lambda: scene.whence.health() == 503, what="status 503")
         with httpx.Client(base_url=scene.whence.api, trust_env=False, timeout=PATIENCE_S) as client:
             assert client.get("/healthz").json() == {"kamailio": False, "directory": True}
     finally:

@@ -1,7 +1,7 @@
-"""A registration in time: refreshed well before it ends, kept by nothing else, gone when it ends.
+"""When a registration is refreshed, and when its address ends.
 
-The times are the registrar's, a few seconds; nobody touches a clock. They leave a machine that has
-other work some seconds wherever something must be done before they are over.
+The registrar grants a few seconds; no test changes a clock. Each grant is long enough that a busy
+machine finishes the test's steps before it ends.
 """
 
 import os
@@ -26,12 +26,12 @@ class Scene:
     whence: Whence
 
     def expires_at(self) -> float:
-        """Return when the trunk's one address ends."""
+        """Return the end of the trunk's one address."""
         (address,) = self.whence.get("/v1/addresses")
         return float(address["expires_at"])
 
     def ends_at(self, until: float) -> bool:
-        """Wait for the end of the address, and tell whether it was at this very moment."""
+        """Wait for the end of the address, and return whether it ended at this instant."""
         asked: list[tuple[float, str, float]] = []
 
         def is_over() -> bool:
@@ -39,9 +39,9 @@ class Scene:
             asked.append((began, decision, time.time()))
             return decision == "unknown"
 
-        eventually(is_over, what="the end of the grant")
+        eventually(is_over, what="the end of the address")
         *before, (_, _, ended) = asked
-        # An answer is of some moment between its question and itself.
+        # Each decision was made at some instant between question and answer.
         return ended >= until and all(
             decision == "identified" and began < until for began, decision, _ in before
         )
@@ -52,14 +52,14 @@ def scene_with(rig: Rig, grants_s: int, grace_s: int = 0) -> Scene:
     whence = rig.whence(
         trunks=[alices_trunk(provider)],
         users=["alice"],
-        # What is left at the end is not unregistered: no registrar is there to hear it.
+        # Without an unregister at the end: the registrar may be stopped by then.
         agent={"grace": grace_s, "on_stop": "leave"},
     )
     whence.wait_registered()
     return Scene(provider, whence)
 
 
-def test_a_refresh_comes_at_70_to_80_percent_of_what_was_granted(rig: Rig) -> None:
+def test_refresh_comes_at_70_to_80_percent_of_the_grant(rig: Rig) -> None:
     scene = scene_with(rig, grants_s=GRANTED_S)
     provider, whence = scene.provider, scene.whence
     for _ in range(2):
@@ -77,17 +77,15 @@ def test_a_refresh_comes_at_70_to_80_percent_of_what_was_granted(rig: Rig) -> No
     assert numbers == sorted(set(numbers))
 
 
-def test_a_refresh_that_is_refused_takes_nothing_away_and_the_end_of_the_grant_does(
-    rig: Rig,
-) -> None:
+def test_refresh_refused_keeps_the_address_until_its_end(rig: Rig) -> None:
     scene = scene_with(rig, grants_s=GRANTED_S, grace_s=10)
     provider, whence = scene.provider, scene.whence
     phone = rig.phone("alice", whence)
     caller = rig.caller(whence, at=provider)
     until = scene.expires_at()
     provider.refuse(403)
-    stands = whence.wait_state("alices-trunk", "waiting")
-    assert time.time() < stands["expires_at"] < until
+    details = whence.wait_state("alices-trunk", "waiting")
+    assert time.time() < details["expires_at"] < until
     caller.call(uri(whence), expect=200)
     assert len(phone.calls()) == 1
     assert scene.expires_at() == until
@@ -99,7 +97,7 @@ def test_a_refresh_that_is_refused_takes_nothing_away_and_the_end_of_the_grant_d
 
 
 @pytest.mark.parametrize("grace_s", [0, 1])
-def test_what_nobody_refreshes_ends_exactly_when_it_was_granted_for(rig: Rig, grace_s: int) -> None:
+def test_address_without_a_refresh_ends_exactly(rig: Rig, grace_s: int) -> None:
     scene = scene_with(rig, grants_s=GRANTED_S, grace_s=grace_s)
     provider, whence = scene.provider, scene.whence
     provider.kill()
@@ -110,19 +108,19 @@ def test_what_nobody_refreshes_ends_exactly_when_it_was_granted_for(rig: Rig, gr
     rig.caller(whence, at=provider).call(uri(whence), expect=403)
 
 
-def test_a_grant_ends_also_while_the_agent_hangs(rig: Rig) -> None:
-    """The edge knows by itself until when: nobody needs to take the address away."""
+def test_address_ends_while_the_agent_hangs(rig: Rig) -> None:
+    """The edge compares the end of the address itself, without the agent."""
     scene = scene_with(rig, grants_s=GRANTED_S)
     provider, whence = scene.provider, scene.whence
     rig.phone("alice", whence)
     caller = rig.caller(whence, at=provider)
     agent, before = whence.agent_pid(), scene.expires_at()
-    eventually(lambda: scene.expires_at() > before, what="a grant that has just begun")
+    eventually(lambda: scene.expires_at() > before, what="a new grant")
     until = scene.expires_at()
     os.kill(agent, signal.SIGSTOP)
     try:
         caller.call(uri(whence), expect=200)
-        eventually(lambda: time.time() > until, what="the end of the grant")
+        eventually(lambda: time.time() > until, what="the end of the address")
         caller.call(uri(whence), expect=403)
     finally:
         os.kill(agent, signal.SIGCONT)

@@ -1,6 +1,6 @@
-"""Another server grants the refresh while a call of the former one is up: the call goes on.
+"""Another server grants the refresh during a call of the former server: the call continues.
 
-What the former server granted stands until it ends, and its new calls are admitted as long.
+The former server's grant stays valid until its end, and admits new calls until then.
 """
 
 import time
@@ -20,18 +20,18 @@ from tests.system.dialog import connect
 from tests.system.registrar import DOMAIN, PASSWORD, Registrar
 from tests.system.scene import try_to_call
 
-DNS_KEPT_S = 5
-"""For so long the agent asks for no name again, however short its TTL."""
+DNS_CACHE_S = 5
+"""The agent does not resolve a name again in this time, even with a shorter TTL."""
 
 GRANTED_S = 40
-"""By the former server: a change fits into it, and the story sees its end."""
+"""The former server's grant: long enough for the change, short enough to see its end."""
 
 Cause = Literal["its name moved", "a redirection", "no answer"]
 
 
 @dataclass
 class Scene:
-    """A trunk at a name that leads to one server; another server, and callers at both."""
+    """A trunk whose registrar is a name of one server; another server, and callers at both."""
 
     dns: NameServer
     whence: Whence
@@ -42,37 +42,39 @@ class Scene:
     phone: Endpoint
 
     def register(self) -> None:
-        """Let the former server grant, for a short while; on a busy machine once more."""
+        """Let the former server grant for `GRANTED_S`; on a busy machine more than once."""
 
-        def counts() -> bool:
+        def is_registered() -> bool:
             with suppress(AssertionError):
-                asked = self.former.asked(0.1)
-                contact = asked["Contact"].partition(";expires=")[0]
-                self.former.grant(asked, ("Contact", f"{contact};expires={GRANTED_S}"))
+                register = self.former.next_register(0.1)
+                contact = register["Contact"].partition(";expires=")[0]
+                self.former.grant(register, ("Contact", f"{contact};expires={GRANTED_S}"))
             return bool(self.whence.trunk("acme")["state"] == "registered")
 
-        eventually(counts, what="registered")
+        eventually(is_registered, what="registered")
 
     def change(self, cause: Cause) -> None:
-        """Let the new server grant the refresh; the former one says no more than it must."""
+        """Let the new server grant the refresh. The former one answers with a 302 or not at all."""
         ips = [server.endpoint.address[0] for server in (self.former, self.new)]
         if cause == "its name moved":
             self.dns.change(address(DOMAIN, ips[1], ttl_s=1))
         elif cause == "no answer":
             self.dns.change(address(DOMAIN, *ips, ttl_s=1))
         if cause != "a redirection":
-            asked_again_at = time.time() + DNS_KEPT_S
-            eventually(lambda: time.time() > asked_again_at, what="the end of what DNS said")
+            resolved_again_at = time.time() + DNS_CACHE_S
+            eventually(
+                lambda: time.time() > resolved_again_at, what="the end of the cached DNS answer"
+            )
         assert self.whence.cli("register", "acme").returncode == 0
         if cause == "a redirection":
             there = f"<sip:{place(self.new.endpoint.address)}>"
-            self.former.answer(self.former.asked(), 302, ("Contact", there))
+            self.former.answer(self.former.next_register(), 302, ("Contact", there))
         self.new.granted()
         server = f"udp:{place(self.new.endpoint.address)}"
         eventually(lambda: self.whence.trunk("acme")["registrar"] == server, what="the change")
 
-    def until(self) -> dict[str, float]:
-        """Return ip → until when it is admitted."""
+    def ends_at(self) -> dict[str, float]:
+        """Return ip → end of its address."""
         return {one["ip"]: one["expires_at"] for one in self.whence.get("/v1/addresses")}
 
 
@@ -107,31 +109,31 @@ def scene(rig: Rig) -> Scene:
 
 
 @pytest.mark.parametrize("cause", ["its name moved", "a redirection", "no answer"])
-def test_the_call_goes_on_and_each_server_is_admitted_for_as_long_as_it_granted(
-    scene: Scene, cause: Cause
-) -> None:
+def test_registrar_change_keeps_call_and_former_address(scene: Scene, cause: Cause) -> None:
     whence, caller, new_caller, phone = scene.whence, scene.caller, scene.new_caller, scene.phone
     scene.register()
-    former_until = scene.until()
+    former_until = scene.ends_at()
     assert former_until.keys() == {caller.address[0]}
     call = connect(whence, caller, phone)
     assert try_to_call(new_caller, whence) == 403
 
     scene.change(cause)
-    until = scene.until()
-    assert until.pop(new_caller.address[0]) > time.time() + GRANTED_S
-    assert until == former_until
+    ends_at = scene.ends_at()
+    assert ends_at.pop(new_caller.address[0]) > time.time() + GRANTED_S
+    assert ends_at == former_until
     connect(whence, new_caller, phone)
     call.pass_on(call.from_caller("INVITE"), caller, phone)
     call.pass_on(call.from_phone("INVITE"), phone, caller)
     second = connect(whence, caller, phone)
-    (told,) = [one for one in whence.get("/v1/alarms") if one["kind"] == "registrar_changed"]
-    assert told["trunk"] == "acme"
-    assert place(scene.new.endpoint.address) in told["message"]
+    (alarm,) = [one for one in whence.get("/v1/alarms") if one["kind"] == "registrar_changed"]
+    assert alarm["trunk"] == "acme"
+    assert place(scene.new.endpoint.address) in alarm["message"]
 
-    eventually(lambda: time.time() > former_until[caller.address[0]], what="its end")
+    eventually(
+        lambda: time.time() > former_until[caller.address[0]], what="the end of the former address"
+    )
     assert try_to_call(caller, whence) == 403
-    assert scene.until().keys() == {new_caller.address[0]}
+    assert scene.ends_at().keys() == {new_caller.address[0]}
     call.pass_on(call.from_caller("INVITE"), caller, phone)
     call.pass_on(call.from_caller("BYE"), caller, phone)
     second.pass_on(second.from_phone("BYE"), phone, caller)

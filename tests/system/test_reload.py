@@ -1,4 +1,4 @@
-"""SIGHUP: what changed in the file counts at once, and what did not change is left alone."""
+"""Reload (SIGHUP): changes of the file take effect at once; unchanged trunks keep everything."""
 
 from dataclasses import dataclass
 
@@ -34,11 +34,11 @@ class Scene:
     caller: Caller
 
     def change(self, *trunks: Table) -> None:
-        """Let the file have these trunks, and no others."""
+        """Write a file with these trunks only, and reload."""
         self.whence.edit(trunks=trunks)
         self.whence.reload()
 
-    def known(self) -> set[str]:
+    def trunks_with_an_address(self) -> set[str]:
         return {one["trunk"] for one in self.whence.get("/v1/addresses")}
 
     def registers_of(self, account: str) -> int:
@@ -61,21 +61,21 @@ def started(shared_rig: Rig) -> Scene:
 
 @pytest.fixture
 def scene(started: Scene) -> Scene:
-    """Alice's trunk is registered, and nothing else is in the file."""
+    """Reset the file to alice's trunk, and wait until it is the only registered one."""
     started.whence.edit(trunks=[alices_trunk(started.provider)], users=["alice", "bob"])
     started.whence.reload()
     eventually(
         lambda: (
             [one["state"] for one in started.whence.get("/v1/trunks")] == ["registered"]
-            and started.known() == {"alices-trunk"}
+            and started.trunks_with_an_address() == {"alices-trunk"}
             and not started.provider.contacts("acct2")
         ),
-        what="alice's trunk alone",
+        what="alice's trunk as the only one",
     )
     return started
 
 
-def test_a_trunk_that_is_added_registers(scene: Scene) -> None:
+def test_reload_with_a_new_trunk_registers_it(scene: Scene) -> None:
     before = scene.registers_of("acct1"), scene.whence.trunk("alices-trunk")
     scene.change(alices_trunk(scene.provider), bobs_trunk(scene.provider))
     eventually(lambda: scene.whence.trunk("bobs-trunk"), what="the new trunk")
@@ -86,39 +86,43 @@ def test_a_trunk_that_is_added_registers(scene: Scene) -> None:
     assert (scene.registers_of("acct1"), scene.whence.trunk("alices-trunk")) == before
 
 
-def test_a_trunk_that_is_removed_is_unregistered_and_its_address_ends_at_once(scene: Scene) -> None:
+def test_reload_without_a_trunk_unregisters_it(scene: Scene) -> None:
     scene.change(alices_trunk(scene.provider), bobs_trunk(scene.provider))
-    eventually(lambda: scene.known() == {"alices-trunk", "bobs-trunk"}, what="both trunks")
+    eventually(
+        lambda: scene.trunks_with_an_address() == {"alices-trunk", "bobs-trunk"}, what="both trunks"
+    )
     scene.change(bobs_trunk(scene.provider))
-    eventually(lambda: scene.known() == {"bobs-trunk"}, what="the end of the address")
+    eventually(
+        lambda: scene.trunks_with_an_address() == {"bobs-trunk"}, what="the end of the address"
+    )
     eventually(lambda: not scene.provider.contacts("acct1"), what="the end of the registration")
     assert len(scene.provider.contacts("acct2")) == 1
-    # What is left is bob's: it is the only trunk there, so that alice's number is bob's call.
+    # Bob's trunk is the only one at this address, so a call to alice's number is identified as its.
     assert decided(scene.whence, scene.provider, ALICES_NUMBER) == "identified"
     scene.change()
-    eventually(lambda: not scene.known(), what="the end of all addresses")
+    eventually(lambda: not scene.trunks_with_an_address(), what="the end of all addresses")
     scene.caller.call(uri(scene.whence), expect=403)
 
 
-def test_the_address_ends_also_where_the_registrar_does_not_answer(rig: Rig) -> None:
+def test_reload_with_a_dead_registrar_ends_the_address(rig: Rig) -> None:
     provider = rig.provider(accounts=ACCOUNTS)
     whence = rig.whence(trunks=[alices_trunk(provider)], users=["alice"])
     whence.wait_registered()
     provider.stop()
     whence.edit(trunks=[])
     whence.reload()
-    eventually(lambda: decided(whence, provider) == "unknown", what="its end")
+    eventually(lambda: decided(whence, provider) == "unknown", what="the end of the address")
     assert whence.get("/v1/addresses") == []
-    provider.start()  # and it can stop without waiting for the answer
+    provider.start()  # so that the stop does not wait for its answer
 
 
-def test_a_trunk_that_is_disabled_is_unregistered_and_comes_back(scene: Scene) -> None:
+def test_reload_disables_and_enables_a_trunk(scene: Scene) -> None:
     off = alices_trunk(scene.provider, enabled=False)
     scene.change(off)
-    eventually(lambda: not scene.provider.contacts("acct1"), what="it unregistered")
-    assert scene.known() == set()
-    stands = scene.whence.wait_state("alices-trunk", "unregistered")
-    assert (stands["enabled"], stands["next_at"]) == (False, None)
+    eventually(lambda: not scene.provider.contacts("acct1"), what="no contact")
+    assert scene.trunks_with_an_address() == set()
+    details = scene.whence.wait_state("alices-trunk", "unregistered")
+    assert (details["enabled"], details["next_at"]) == (False, None)
     scene.caller.call(uri(scene.whence), expect=403)
 
     scene.change(alices_trunk(scene.provider))
@@ -126,24 +130,22 @@ def test_a_trunk_that_is_disabled_is_unregistered_and_comes_back(scene: Scene) -
     scene.caller.call(uri(scene.whence), expect=200)
 
 
-def test_a_file_that_was_cut_off_takes_nothing_away(scene: Scene) -> None:
+def test_reload_of_a_truncated_file_changes_nothing(scene: Scene) -> None:
     whole = scene.whence.file.read_text()
-    scene.whence.file.write_text("# begun anew\n")
+    scene.whence.file.write_text("# empty\n")
     try:
-        said = scene.whence.cli("reload")
+        result = scene.whence.cli("reload")
     finally:
         scene.whence.file.write_text(whole)
-    assert said.returncode == 1
-    assert "is empty; to have no trunk any more, leave [edge] in it" in said.stderr
-    assert scene.known() == {"alices-trunk"}
+    assert result.returncode == 1
+    assert "is empty; to remove all trunks, keep [edge] in it" in result.stderr
+    assert scene.trunks_with_an_address() == {"alices-trunk"}
     scene.caller.call(uri(scene.whence), expect=200)
 
 
 @pytest.mark.parametrize("change", ["disabled", "removed", "another account"])
-def test_the_calls_of_what_is_no_trunk_any_more_go_to_no_other_at_its_address(
-    scene: Scene, change: str
-) -> None:
-    """Its provider may call the Contact that it has for a while yet."""
+def test_token_of_a_removed_trunk_is_refused(scene: Scene, change: str) -> None:
+    """The provider may still call the Contact that it holds. No other trunk may get that call."""
     after: dict[str, list[Table]] = {
         "disabled": [alices_trunk(scene.provider, enabled=False)],
         "removed": [],
@@ -157,7 +159,7 @@ def test_the_calls_of_what_is_no_trunk_any_more_go_to_no_other_at_its_address(
     rang = len(scene.alice.calls()), len(scene.bob.calls())
 
     scene.whence.edit(trunks=[*after[change], on[1]])
-    scene.whence.post("/v1/reload", {})  # when this answers, the change is made
+    scene.whence.post("/v1/reload", {})  # its answer means that the reload is done
     scene.whence.wait_registered()
     scene.caller.call(contact.uri, expect=403)
     assert (len(scene.alice.calls()), len(scene.bob.calls())) == rang
@@ -169,25 +171,25 @@ def test_the_calls_of_what_is_no_trunk_any_more_go_to_no_other_at_its_address(
         owner == "alices-trunk" if change == "disabled" else owner.startswith("alices-trunk:gone@")
     )
 
-    def is_told() -> bool:
+    def has_alarm() -> bool:
         events = scene.whence.get("/v1/alarms")
         return (owner, "token_from_wrong_source") in {(one["trunk"], one["kind"]) for one in events}
 
-    eventually(is_told, what="the alarm")
+    eventually(has_alarm, what="the alarm")
 
 
-def test_a_password_that_is_mended_registers_at_once(scene: Scene) -> None:
+def test_reload_with_the_right_password_registers_at_once(scene: Scene) -> None:
     scene.change(alices_trunk(scene.provider, password="wrong"))
     scene.whence.wait_state("alices-trunk", "auth_failed")
-    # What was granted with the right one stands until its time.
-    assert scene.known() == {"alices-trunk"}
+    # The grant of the right password stays valid until its end.
+    assert scene.trunks_with_an_address() == {"alices-trunk"}
     seen = scene.registers_of("acct1")
     scene.change(alices_trunk(scene.provider))
     scene.whence.wait_registered()
     assert scene.registers_of("acct1") == seen + 2
 
 
-def test_another_target_counts_without_a_register(scene: Scene) -> None:
+def test_reload_with_another_target_sends_no_register(scene: Scene) -> None:
     registers, calls = scene.registers_of("acct1"), len(scene.bob.calls())
     scene.change({**alices_trunk(scene.provider), "target": BOB})
     eventually(lambda: scene.whence.trunk("alices-trunk")["target"] == BOB, what="the change")
@@ -196,16 +198,16 @@ def test_another_target_counts_without_a_register(scene: Scene) -> None:
     assert scene.registers_of("acct1") == registers
 
 
-def test_another_account_is_another_registration(scene: Scene) -> None:
-    """The same trunk, now with acct2: acct1 is unregistered."""
+def test_reload_with_another_account_registers_anew(scene: Scene) -> None:
+    """The trunk's id stays, its account becomes acct2: the agent unregisters acct1."""
     scene.change({**bobs_trunk(scene.provider), "id": "alices-trunk"})
     eventually(lambda: scene.provider.contacts("acct2"), what="acct2 registered")
     eventually(lambda: not scene.provider.contacts("acct1"), what="acct1 unregistered")
     scene.whence.wait_registered()
-    assert scene.known() == {"alices-trunk"}
+    assert scene.trunks_with_an_address() == {"alices-trunk"}
 
 
-def test_users_come_and_go(scene: Scene, shared_rig: Rig) -> None:
+def test_reload_adds_and_removes_users(scene: Scene, shared_rig: Rig) -> None:
     whence, endpoint = scene.whence, shared_rig.endpoint("phone-carol")
 
     def registers() -> int:
@@ -218,12 +220,12 @@ def test_users_come_and_go(scene: Scene, shared_rig: Rig) -> None:
         whence.reload()
         eventually(
             lambda users=users: [one["name"] for one in whence.get("/v1/users")] == users,  # type: ignore[misc]
-            what="the change",
+            what="the new users",
         )
         assert registers() == expected
 
 
-def test_a_faulty_file_changes_nothing_and_the_log_says_why(scene: Scene) -> None:
+def test_reload_of_an_invalid_file_changes_nothing(scene: Scene) -> None:
     whence = scene.whence
     before = whence.get("/v1/trunks"), whence.get("/v1/addresses"), scene.registers_of("acct1")
     pids = [whence.agent_pid(), *whence.kamailio_pids()]
@@ -233,10 +235,10 @@ def test_a_faulty_file_changes_nothing_and_the_log_says_why(scene: Scene) -> Non
     )
     whence.reload()
     eventually(lambda: "not reloaded" in whence.log[logged:], what="the fault in the log")
-    said = whence.log[logged:]
+    output = whence.log[logged:]
     for missing in ("registrar", "user", "target"):
-        assert f'trunk "new": {missing}: is missing' in said
-    assert "hush" not in said
+        assert f'trunk "new": {missing}: is missing' in output
+    assert "hush" not in output
     assert before == (
         whence.get("/v1/trunks"),
         whence.get("/v1/addresses"),

@@ -1,4 +1,4 @@
-"""What each answer of a registrar means, played by hand; the waits are made short by settings."""
+"""The meaning of each reply to a REGISTER. The settings make the waits short."""
 
 import time
 
@@ -12,16 +12,16 @@ from testkit.whence import Whence
 from tests.system.registrar import (
     DOMAIN,
     Registrar,
-    by_hand,
+    are_valid,
     challenge,
     credentials,
-    expires_asked,
-    proves,
+    new_registrar,
+    requested_s,
 )
 from tests.system.scene import place
 
 WRONG_S, REFUSED_S, UNREACHABLE_S = 6.0, 0.3, 0.3
-ANSWER_S = 8.0  # more than a story may take to read a REGISTER on a busy machine
+ANSWER_S = 8.0  # a busy machine reads a REGISTER within this time
 AUTH = 'qop="auth"'
 
 
@@ -42,120 +42,114 @@ def whence(shared_rig: Rig) -> Whence:
 
 
 def waited_s(registrar: Registrar, answered_at: float) -> tuple[float, Message]:
-    """Return how long it waited since, and the REGISTER that then came."""
-    asked = registrar.asked()
-    return time.time() - answered_at, asked
+    """Return the time from the answer to the next REGISTER, and that REGISTER."""
+    register = registrar.next_register()
+    return time.time() - answered_at, register
 
 
 def refused(registrar: Registrar, status: int, *headers: tuple[str, str]) -> float:
-    """Answer the next REGISTER with this, and return the moment before."""
-    asked = registrar.asked()
+    """Answer the next REGISTER with this status, and return the instant just before."""
+    register = registrar.next_register()
     before = time.time()
-    registrar.answer(asked, status, *headers)
+    registrar.answer(register, status, *headers)
     return before
 
 
 def waits(registrar: Registrar, state: str, wait_s: float, answered_at: float) -> bool:
-    """Whether, once it is in this state, it waits so long from when it read the answer."""
-    stands = registrar.whence.wait_state(registrar.trunk_id, state)
-    return bool(answered_at + wait_s <= stands["next_at"] <= time.time() + wait_s)
+    """Wait for this state; return whether the next attempt is `wait_s` after the answer."""
+    details = registrar.whence.wait_state(registrar.trunk_id, state)
+    return bool(answered_at + wait_s <= details["next_at"] <= time.time() + wait_s)
 
 
 def wait_failed(registrar: Registrar, reason: str) -> None:
-    """Wait until it has failed for this reason, and goes on trying.
+    """Wait until the attempt has failed for this reason, and the agent goes on trying.
 
-    Its wait may be over when the story looks; the reason stands until the next answer.
+    The wait may be over when the test looks. The reason stays until the next answer.
     """
 
-    def is_told() -> bool:
-        stands = registrar.trunk()
-        return stands["reason"] == reason and stands["state"] in ("waiting", "registering")
+    def has_failed() -> bool:
+        details = registrar.trunk()
+        return details["reason"] == reason and details["state"] in ("waiting", "registering")
 
-    eventually(is_told, what=f"the failure: {reason}")
+    eventually(has_failed, what=f"the failure: {reason}")
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 480, 493])
-def test_a_refusal_is_tried_again_after_a_while_that_doubles(
-    shared_rig: Rig, whence: Whence, status: int
-) -> None:
-    registrar = by_hand(shared_rig, whence)
-    first, asked = waited_s(registrar, refused(registrar, status))
-    stands = registrar.trunk()
-    assert stands["failures"] == 1
+def test_refusal_doubles_the_wait(shared_rig: Rig, whence: Whence, status: int) -> None:
+    registrar = new_registrar(shared_rig, whence)
+    first, register = waited_s(registrar, refused(registrar, status))
+    details = registrar.trunk()
+    assert details["failures"] == 1
     answered_at = time.time()
-    registrar.answer(asked, status)
-    second, asked = waited_s(registrar, answered_at)
+    registrar.answer(register, status)
+    second, register = waited_s(registrar, answered_at)
     assert first >= REFUSED_S
     assert second >= 2 * REFUSED_S
-    registrar.grant(asked)
+    registrar.grant(register)
     whence.wait_registered(registrar.trunk_id)
     assert registrar.trunk()["failures"] == 0
 
 
 @pytest.mark.parametrize("status", [408, 500, 503, 600, 603])
-def test_a_server_in_trouble_is_tried_again_soon_with_jitter(
+def test_failing_server_is_retried_with_jitter(
     shared_rig: Rig, whence: Whence, status: int
 ) -> None:
-    registrar = by_hand(shared_rig, whence)
-    first, asked = waited_s(registrar, refused(registrar, status))
+    registrar = new_registrar(shared_rig, whence)
+    first, register = waited_s(registrar, refused(registrar, status))
     assert registrar.trunk()["last_status"] == status
     answered_at = time.time()
-    registrar.answer(asked, status)
+    registrar.answer(register, status)
     second, _ = waited_s(registrar, answered_at)
     assert first >= 0.5 * UNREACHABLE_S
     assert second >= UNREACHABLE_S
 
 
-def test_who_does_not_answer_is_tried_again_and_that_is_said(
-    shared_rig: Rig, whence: Whence
-) -> None:
-    registrar = by_hand(shared_rig, whence)
-    registrar.asked()
-    stands = whence.wait_state(registrar.trunk_id, "waiting")
-    assert (stands["reason"], stands["last_status"]) == ("no_answer", None)
+def test_silent_registrar_is_retried_as_no_answer(shared_rig: Rig, whence: Whence) -> None:
+    registrar = new_registrar(shared_rig, whence)
+    registrar.next_register()
+    details = whence.wait_state(registrar.trunk_id, "waiting")
+    assert (details["reason"], details["last_status"]) == ("no_answer", None)
     registrar.granted()
 
 
-def test_a_refresh_stays_with_the_server_that_granted_until_it_is_dead(
-    shared_rig: Rig, whence: Whence
-) -> None:
-    """Redirected once, it is at home there; when that one is dead, the name is asked again."""
-    registrar = by_hand(shared_rig, whence)
+def test_refresh_stays_with_the_server_that_granted(shared_rig: Rig, whence: Whence) -> None:
+    """The redirect's target is used until it is silent; then the agent resolves the name again."""
+    registrar = new_registrar(shared_rig, whence)
     other = shared_rig.endpoint(f"other-of-{registrar.trunk_id}", SIP_PORT)
     away = Registrar(other, whence, registrar.trunk_id)
-    registrar.answer(registrar.asked(), 302, ("Contact", f"<sip:{place(other.address)}>"))
+    registrar.answer(registrar.next_register(), 302, ("Contact", f"<sip:{place(other.address)}>"))
     away.granted()
     assert away.addresses() == [other.address[0]]
     registrar.cseq = away.cseq
     away.change(expires=1800)
     away.granted()
     away.change(expires=900)
-    away.asked()  # and no answer
+    away.next_register()  # without an answer
     registrar.granted()
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 305])
-def test_a_redirection_is_followed_and_its_challenge_answered(
+def test_redirect_is_followed_and_its_challenge_answered(
     shared_rig: Rig, whence: Whence, status: int
 ) -> None:
-    registrar = by_hand(shared_rig, whence)
+    registrar = new_registrar(shared_rig, whence)
     other = shared_rig.endpoint(f"other-of-{registrar.trunk_id}", SIP_PORT)
     away = Registrar(other, whence, registrar.trunk_id)
-    first = registrar.asked()
+    first = registrar.next_register()
     registrar.answer(first, status, ("Contact", f"<sip:{place(other.address)}>;expires=60"))
-    asked = away.asked()
-    assert (asked.request_uri, asked.call_id) == (first.request_uri, first.call_id)
-    away.answer(asked, 401, challenge(DOMAIN, "n1", AUTH))
-    asked = away.granted()
-    assert all(map(proves, credentials(asked)))
+    register = away.next_register()
+    assert (register.request_uri, register.call_id) == (first.request_uri, first.call_id)
+    away.answer(register, 401, challenge(DOMAIN, "n1", AUTH))
+    register = away.granted()
+    assert all(map(are_valid, credentials(register)))
     assert away.addresses() == [other.address[0]]
 
 
-def test_a_second_redirection_is_a_refusal(shared_rig: Rig, whence: Whence) -> None:
-    registrar = by_hand(shared_rig, whence)
+def test_redirect_twice_is_a_failure(shared_rig: Rig, whence: Whence) -> None:
+    registrar = new_registrar(shared_rig, whence)
     here = ("Contact", f"<sip:{place(registrar.endpoint.address)}>")
     for _ in range(2):
-        registrar.answer(registrar.asked(), 302, here)
+        registrar.answer(registrar.next_register(), 302, here)
     wait_failed(registrar, "redirect_refused")
     registrar.granted()
 
@@ -163,31 +157,33 @@ def test_a_second_redirection_is_a_refusal(shared_rig: Rig, whence: Whence) -> N
 @pytest.mark.parametrize(
     "contact", ["<sip:>", "<tel:+1>", "*", '"><', "<http://192.0.2.1/>", "<sip:@:0>"]
 )
-def test_a_redirection_to_no_server_is_a_failure_and_no_harm(
+def test_redirect_to_an_invalid_contact_is_a_failure(
     shared_rig: Rig, whence: Whence, contact: str
 ) -> None:
-    registrar = by_hand(shared_rig, whence)
-    registrar.answer(registrar.asked(), 302, ("Contact", contact))
+    registrar = new_registrar(shared_rig, whence)
+    registrar.answer(registrar.next_register(), 302, ("Contact", contact))
     whence.wait_state(registrar.trunk_id, "waiting")
     registrar.granted()
 
 
-def test_too_brief_is_obeyed_at_once(shared_rig: Rig, whence: Whence) -> None:
-    registrar = by_hand(shared_rig, whence, expires=60)
-    asked = registrar.asked()
-    assert expires_asked(asked) == 60
-    registrar.answer(asked, 423, ("Min-Expires", "600"))
-    asked = registrar.asked()
-    assert expires_asked(asked) == 600
-    registrar.grant(asked)
+def test_interval_too_brief_is_raised_at_once(shared_rig: Rig, whence: Whence) -> None:
+    registrar = new_registrar(shared_rig, whence, expires=60)
+    register = registrar.next_register()
+    assert requested_s(register) == 60
+    registrar.answer(register, 423, ("Min-Expires", "600"))
+    register = registrar.next_register()
+    assert requested_s(register) == 600
+    registrar.grant(register)
     whence.wait_registered(registrar.trunk_id)
     assert registrar.trunk()["granted_s"] == 600
 
 
 @pytest.mark.parametrize("least", ["60", "0", "-1", "99999999999999", "soon", ""])
-def test_too_brief_without_sense_is_a_refusal(shared_rig: Rig, whence: Whence, least: str) -> None:
-    registrar = by_hand(shared_rig, whence, expires=60)
-    registrar.answer(registrar.asked(), 423, ("Min-Expires", least))
+def test_interval_too_brief_without_a_minimum_is_a_failure(
+    shared_rig: Rig, whence: Whence, least: str
+) -> None:
+    registrar = new_registrar(shared_rig, whence, expires=60)
+    registrar.answer(registrar.next_register(), 423, ("Min-Expires", least))
     wait_failed(registrar, "interval_too_brief")
 
 
@@ -201,30 +197,28 @@ def test_too_brief_without_sense_is_a_refusal(shared_rig: Rig, whence: Whence, l
         (603, "30"),
     ],
 )
-def test_retry_after_wins_over_the_table(
+def test_retry_after_replaces_the_backoff(
     shared_rig: Rig, whence: Whence, status: int, value: str
 ) -> None:
-    registrar = by_hand(shared_rig, whence)
+    registrar = new_registrar(shared_rig, whence)
     answered_at = refused(registrar, status, ("Retry-After", value))
     assert waits(registrar, "waiting", 30, answered_at)
 
 
-def test_retry_after_does_not_make_it_hammer(shared_rig: Rig, whence: Whence) -> None:
-    registrar = by_hand(shared_rig, whence)
+def test_retry_after_0_waits_a_second_at_least(shared_rig: Rig, whence: Whence) -> None:
+    registrar = new_registrar(shared_rig, whence)
     waited, _ = waited_s(registrar, refused(registrar, 503, ("Retry-After", "0")))
     assert waited >= 1
 
 
-def test_retry_after_does_not_make_it_fall_silent(shared_rig: Rig, whence: Whence) -> None:
-    registrar = by_hand(shared_rig, whence)
+def test_retry_after_is_limited_to_a_day(shared_rig: Rig, whence: Whence) -> None:
+    registrar = new_registrar(shared_rig, whence)
     answered_at = refused(registrar, 503, ("Retry-After", "4294967295"))
     assert waits(registrar, "waiting", 86_400, answered_at)
 
 
-def test_no_retry_after_makes_wrong_credentials_be_tried_sooner(
-    shared_rig: Rig, whence: Whence
-) -> None:
-    registrar = by_hand(shared_rig, whence)
+def test_retry_after_does_not_shorten_auth_failed(shared_rig: Rig, whence: Whence) -> None:
+    registrar = new_registrar(shared_rig, whence)
     refused(registrar, 401, challenge(DOMAIN, "n1", AUTH))
     answered_at = refused(registrar, 401, challenge(DOMAIN, "n1", AUTH), ("Retry-After", "0"))
     assert waits(registrar, "auth_failed", WRONG_S, answered_at)
@@ -232,10 +226,8 @@ def test_no_retry_after_makes_wrong_credentials_be_tried_sooner(
 
 
 @pytest.mark.parametrize("status", [401, 403, 408, 423, 503, 603])
-def test_a_refresh_that_fails_takes_nothing_away(
-    shared_rig: Rig, whence: Whence, status: int
-) -> None:
-    registrar = by_hand(shared_rig, whence)
+def test_refresh_that_fails_keeps_the_address(shared_rig: Rig, whence: Whence, status: int) -> None:
+    registrar = new_registrar(shared_rig, whence)
     registrar.granted()
     before = registrar.trunk()["expires_at"]
     registrar.change(expires=1800)
@@ -245,9 +237,9 @@ def test_a_refresh_that_fails_takes_nothing_away(
     assert registrar.addresses() == [registrar.endpoint.address[0]]
 
 
-def test_a_provisional_answer_is_none(shared_rig: Rig, whence: Whence) -> None:
-    registrar = by_hand(shared_rig, whence)
-    asked = registrar.asked()
-    registrar.endpoint.send(reply(asked, 100, "Trying"), whence.address)
-    registrar.grant(asked)
+def test_provisional_reply_is_ignored(shared_rig: Rig, whence: Whence) -> None:
+    registrar = new_registrar(shared_rig, whence)
+    register = registrar.next_register()
+    registrar.endpoint.send(reply(register, 100, "Trying"), whence.address)
+    registrar.grant(register)
     whence.wait_registered(registrar.trunk_id)

@@ -1,4 +1,4 @@
-"""What unknown sources can take from the whole product: log lines, passwords, connections."""
+"""Limits for unknown sources: log lines, password guesses, connections."""
 
 import re
 import socket
@@ -26,7 +26,7 @@ FILTER = Path(__file__).parents[2] / "packaging/fail2ban/filter.d/whence.conf"
 def whence(shared_rig: Rig) -> Whence:
     rig = shared_rig
     provider = rig.provider(accounts=ACCOUNTS)
-    # With one worker, what is answered was read before what is answered after it.
+    # One worker reads the requests in their order, so an answer proves that earlier ones were read.
     edge = {"password_failures": FAILURES, "workers": 1}
     whence = rig.whence(trunks=[alices_trunk(provider)], users=["alice"], edge=edge)
     whence.wait_registered()
@@ -72,7 +72,10 @@ def test_broken_message_costs_one_line_and_is_listed(
     rounds = 0
 
     def is_listed() -> bool:
-        """Send five; those of a second in which others sent many are counted only."""
+        """Send five messages, and return whether the sender is listed.
+
+        Kamailio may only count messages of a second in which many arrive.
+        """
         nonlocal rounds
         rounds += 1
         for _ in range(5):
@@ -85,7 +88,9 @@ def test_broken_message_costs_one_line_and_is_listed(
     eventually(is_listed, what="the sender in the list")
     lines = [line for line in whence.log.splitlines()[before:] if line.startswith("kamailio:")]
     assert len(lines) <= 3 * rounds, lines
-    assert not any("<sip:" in line or "h;;" in line for line in lines), "no bytes of the sender"
+    assert not any("<sip:" in line or "h;;" in line for line in lines), (
+        "no text of the sender in the log"
+    )
 
 
 def test_folded_cseq_is_answered(shared_rig: Rig, whence: Whence) -> None:
@@ -125,8 +130,8 @@ def test_guessed_password_is_logged_listed_and_blocked(
     log = tmp_path / "log"
     log.write_text(whence.log)
     command = ["fail2ban-regex", str(log), str(FILTER)]
-    said = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60).stdout
-    assert f"Failregex: {FAILURES} total" in said, said
+    output = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60).stdout
+    assert f"Failregex: {FAILURES} total" in output, output
 
 
 def test_phone_elsewhere_registers_while_a_guesser_is_blocked(
@@ -138,7 +143,7 @@ def test_phone_elsewhere_registers_while_a_guesser_is_blocked(
 
 
 def test_idle_connections_leave_room_for_a_phone(shared_rig: Rig) -> None:
-    """Of several sources, more than Kamailio takes by default, at a `whence run` over TCP."""
+    """Several sources open more TCP connections than Kamailio accepts by default."""
     rig = shared_rig
     provider = rig.provider("other-provider", accounts=ACCOUNTS)
     own = rig.network.ip("streams")
@@ -157,4 +162,4 @@ def test_idle_connections_leave_room_for_a_phone(shared_rig: Rig) -> None:
             secret = whence.password("alice")
             assert phone.register(whence.address, "alice", secret, "edge.example").status == 200
         for ip in crowd:
-            eventually(partial(has_too_many, whence, ip), what="its reason")
+            eventually(partial(has_too_many, whence, ip), what="the reason in the list")

@@ -1,4 +1,4 @@
-"""A clean stop and a new start: what is unregistered, what is left, what goes on where it was."""
+"""A clean stop and a new start: unregister or leave, and what continues."""
 
 import signal
 
@@ -23,42 +23,42 @@ def scene(rig: Rig, on_stop: str) -> tuple[Provider, Whence]:
     return provider, whence
 
 
-def held(provider: Provider) -> list[str]:
+def contacts_of(provider: Provider) -> list[str]:
     return [one.uri for account in ACCOUNTS for one in provider.contacts(account)]
 
 
-def test_a_clean_stop_takes_every_registration_back(rig: Rig) -> None:
+def test_stop_unregisters_each_trunk(rig: Rig) -> None:
     provider, whence = scene(rig, "unregister")
-    contacts = held(provider)
+    contacts = contacts_of(provider)
     assert len(contacts) == 2
     assert whence.stop() == 0
-    assert held(provider) == []
+    assert contacts_of(provider) == []
     last = {seen.user: seen for seen in provider.registers()}
     assert [seen.expires for seen in last.values()] == ["0", "0"]
 
     whence.start()
     whence.wait_registered()
-    assert held(provider) == contacts  # the token is the trunk's for life
+    assert contacts_of(provider) == contacts  # a trunk keeps its token
     assert len({seen.call_id for seen in provider.registers() if seen.user == "acct1"}) == 1
 
 
-def test_left_granted_nothing_is_sent_and_the_next_call_is_identified(rig: Rig) -> None:
+def test_on_stop_leave_sends_nothing_and_keeps_addresses(rig: Rig) -> None:
     provider, whence = scene(rig, "leave")
     phone = rig.phone("alice", whence)
-    stands, addresses = whence.get("/v1/trunks"), whence.get("/v1/addresses")
-    contacts, registers = held(provider), provider.registers()
+    details, addresses = whence.get("/v1/trunks"), whence.get("/v1/addresses")
+    contacts, registers = contacts_of(provider), provider.registers()
     assert whence.stop() == 0
-    assert held(provider) == contacts
+    assert contacts_of(provider) == contacts
 
     whence.start()
     rig.caller(whence, at=provider).call(uri(whence), expect=200)
     assert len(phone.calls()) == 1
     assert whence.get("/v1/addresses") == addresses
-    assert whence.get("/v1/trunks") == stands
+    assert whence.get("/v1/trunks") == details
     assert provider.registers() == registers
 
 
-def test_call_id_and_cseq_go_on_after_a_restart(rig: Rig) -> None:
+def test_call_id_and_cseq_continue_after_a_restart(rig: Rig) -> None:
     provider, whence = scene(rig, "leave")
     before = [seen for seen in provider.registers() if seen.user == "acct1"]
     whence.stop()
@@ -76,7 +76,7 @@ def test_call_id_and_cseq_go_on_after_a_restart(rig: Rig) -> None:
     ]
 
 
-def test_a_trunk_that_went_while_it_was_stopped_is_known_no_more(rig: Rig) -> None:
+def test_trunk_removed_while_stopped_loses_its_address(rig: Rig) -> None:
     provider, whence = scene(rig, "leave")
     whence.stop()
     whence.edit(trunks=[bobs_trunk(provider)])
@@ -85,13 +85,13 @@ def test_a_trunk_that_went_while_it_was_stopped_is_known_no_more(rig: Rig) -> No
 
 
 @pytest.mark.parametrize("signal_name", ["SIGINT", "SIGTERM"])
-def test_either_signal_stops_it_cleanly(rig: Rig, signal_name: str) -> None:
+def test_sigint_and_sigterm_stop_cleanly(rig: Rig, signal_name: str) -> None:
     provider, whence = scene(rig, "unregister")
     assert whence.process
     started = [whence.agent_pid(), *whence.kamailio_pids()]
     whence.process.signal(signal.Signals[signal_name])
     assert whence.process.wait(15) == 0
     assert not any(map(alive, started))
-    assert held(provider) == []
+    assert contacts_of(provider) == []
     assert whence.log.rstrip().endswith("stopped")
     assert "Traceback" not in whence.log

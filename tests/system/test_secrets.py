@@ -1,6 +1,6 @@
-"""Passwords, their hashes and the keys of edge and agent: in no log, answer, table or command line.
+"""Passwords, hashes and keys: in no log, API answer, command output, command line or file.
 
-The one place for them is the directory, which is the agent's user's alone.
+Only the directory has keys and users' hashes. Only the agent's user can read it.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ HOOK_PATH = "the5hidden6path7of8it"
 
 @pytest.fixture(scope="module")
 def whence(shared_rig: Rig) -> Whence:
-    """A node that has seen it all: registered, paused, reloaded, called, killed, refused."""
+    """Run a node through registration, refusal, a call, crashes and reloads of invalid files."""
     rig = shared_rig
     provider = rig.provider(accounts={**ACCOUNTS, "acct1": TRUNK_PASSWORD})
     filed = rig.directory / "acct1.password"
@@ -40,7 +40,7 @@ def whence(shared_rig: Rig) -> Whence:
     ]
     users: list[str | Table] = [{"name": "alice", "password": USER_PASSWORD}, "bob"]
     (rig.directory / "hook.token").write_text(HOOK_TOKEN, "utf-8")
-    # Nobody is there: each event fails.
+    # Nothing listens there, so each delivery fails.
     hook = f"http://{rig.ip('hook')}:9/{HOOK_PATH}"
     agent = {
         "webhook": hook,
@@ -66,12 +66,12 @@ def whence(shared_rig: Rig) -> Whence:
     unknown_source = rig.unknown_source()
     for _ in range(3):
         assert try_to_call(unknown_source, whence) == 403
-    eventually(lambda: "webhook" in whence.log, what="an event that fails")
+    eventually(lambda: "webhook" in whence.log, what="a failed delivery")
     return whence
 
 
 def reload_and_read(whence: Whence, awaited: str) -> None:
-    """Let it read its file again, and wait for what the log says of that."""
+    """Reload, and wait for this text in the log."""
     logged = len(whence.log)
     whence.reload()
     eventually(lambda: awaited in whence.log[logged:], what=f'"{awaited}" in the log')
@@ -79,10 +79,10 @@ def reload_and_read(whence: Whence, awaited: str) -> None:
 
 @pytest.fixture(scope="module")
 def secrets(whence: Whence) -> dict[str, str]:
-    """What must not be told, by name."""
+    """Return name → secret."""
     with closing(sqlite3.connect(f"file:{whence.state}/directory.db?mode=ro", uri=True)) as db:
         keys = dict(db.execute("SELECT key, value FROM meta WHERE key LIKE '%key'").fetchall())
-    assert keys.keys() == {"inside_key", "dialog_key", "fingerprint_key"}
+    assert keys.keys() == {"agent_key", "dialog_key", "fingerprint_key"}
     return {
         **keys,
         "trunk's password": TRUNK_PASSWORD,
@@ -100,25 +100,23 @@ def md5(text: str) -> str:
     return hashlib.md5(text.encode()).hexdigest()
 
 
-def told(secrets: dict[str, str], *texts: str) -> list[str]:
-    """Return the names of the secrets that stand in a text."""
+def found_in(secrets: dict[str, str], *texts: str) -> list[str]:
+    """Return the names of the secrets that occur in a text."""
     return [name for name, secret in secrets.items() if any(secret in text for text in texts)]
 
 
-def test_the_directory_knows_them_so_that_this_test_can_find_one(
-    whence: Whence, secrets: dict[str, str]
-) -> None:
+def test_secret_in_the_directory_is_found(whence: Whence, secrets: dict[str, str]) -> None:
     with closing(sqlite3.connect(f"file:{whence.state}/directory.db?mode=ro", uri=True)) as db:
         rows = "".join(map(str, db.execute("SELECT md5 FROM user").fetchall()))
-    assert "user's HA1" in told(secrets, rows)
+    assert "user's HA1" in found_in(secrets, rows)
 
 
-def test_no_log_tells_one(whence: Whence, secrets: dict[str, str]) -> None:
+def test_log_has_no_secret(whence: Whence, secrets: dict[str, str]) -> None:
     assert "auth_failed: wrong credentials" in whence.log
-    assert told(secrets, whence.log) == []
+    assert found_in(secrets, whence.log) == []
 
 
-def test_no_answer_of_the_api_tells_one(
+def test_api_answers_have_no_secret(
     whence: Whence, secrets: dict[str, str], shared_rig: Rig
 ) -> None:
     paths = ["/v1/trunks", "/v1/addresses", "/v1/users", "/healthz", "/openapi.json", "/docs"]
@@ -130,11 +128,13 @@ def test_no_answer_of_the_api_tells_one(
         wrong = {"source": TRUNK_PASSWORD, "ruri": ""}
         answers.append(client.post("/v1/explain", json={**question, **wrong}))
     assert [answer.status_code for answer in answers] == [200] * 11 + [404, 200, 422, 422]
-    # What somebody asks, he knows: the last answer repeats it.
-    assert told(secrets, *[answer.text for answer in answers[:-1]]) == []
+    # The last answer repeats its question, which has the secret.
+    assert found_in(secrets, *[answer.text for answer in answers[:-1]]) == []
 
 
-def test_no_command_tells_one(whence: Whence, secrets: dict[str, str], shared_rig: Rig) -> None:
+def test_command_output_has_no_secret(
+    whence: Whence, secrets: dict[str, str], shared_rig: Rig
+) -> None:
     asked = ["--source", f"udp:{shared_rig.ip('provider')}:5060", "--ruri", uri(whence)]
     commands = [
         *(["trunks", *more] for more in ([], ["--json"])),
@@ -147,13 +147,15 @@ def test_no_command_tells_one(whence: Whence, secrets: dict[str, str], shared_ri
         ["check", "-c", str(whence.file)],
         ["edge-config", "-c", str(whence.file)],
     ]
-    said = [whence.cli(*command) for command in commands]
-    assert [one.returncode for one in said] == [0] * len(commands)
-    assert told(secrets, *[one.stdout + one.stderr for one in said]) == []
+    result = [whence.cli(*command) for command in commands]
+    assert [one.returncode for one in result] == [0] * len(commands)
+    assert found_in(secrets, *[one.stdout + one.stderr for one in result]) == []
 
 
-def test_no_process_shows_one(whence: Whence, secrets: dict[str, str]) -> None:
-    """Everybody on the machine may read a command line; an environment, who is the same user."""
+def test_command_line_and_environment_have_no_secret(
+    whence: Whence, secrets: dict[str, str]
+) -> None:
+    """Any user may read a command line, and the same user an environment."""
     assert whence.process
     pids = [whence.process.pid, *whence.process.descendants()]
     assert len(pids) > 5
@@ -162,31 +164,31 @@ def test_no_process_shows_one(whence: Whence, secrets: dict[str, str]) -> None:
         for pid in pids
         for file in ("cmdline", "environ")
     ]
-    assert told(secrets, *shown) == []
+    assert found_in(secrets, *shown) == []
 
 
-def test_no_file_but_the_directory_has_one(whence: Whence, secrets: dict[str, str]) -> None:
+def test_file_other_than_the_directory_has_no_secret(
+    whence: Whence, secrets: dict[str, str]
+) -> None:
     files = [
         path
         for path in whence.state.rglob("*")
         if path.is_file() and not path.name.startswith("directory.db")
     ]
     assert {"kamailio.cfg", "location.db"} <= {path.name for path in files}
-    assert told(secrets, *[path.read_text("latin-1") for path in files]) == []
+    assert found_in(secrets, *[path.read_text("latin-1") for path in files]) == []
 
 
-def test_no_trunks_password_is_in_the_directory_either(
-    whence: Whence, secrets: dict[str, str]
-) -> None:
-    """It needs none: the agent has them from the file, and the edge never asks."""
+def test_directory_has_no_password_of_a_trunk(whence: Whence, secrets: dict[str, str]) -> None:
+    """The agent reads them from the file, and the edge needs none."""
     kept = [path.read_text("latin-1") for path in whence.state.glob("directory.db*")]
     passwords = {name: one for name, one in secrets.items() if "password" in name}
-    assert told({**passwords, "trunk's HA1": secrets["trunk's HA1"]}, *kept) == []
+    assert found_in({**passwords, "trunk's HA1": secrets["trunk's HA1"]}, *kept) == []
 
 
-def test_nothing_on_the_wire_tells_one(
+def test_sip_traffic_has_no_secret(
     whence: Whence, secrets: dict[str, str], shared_rig: Rig
 ) -> None:
     traces = [path.read_text("latin-1") for path in shared_rig.directory.glob("*.messages")]
     assert traces
-    assert told(secrets, *traces) == []
+    assert found_in(secrets, *traces) == []

@@ -1,4 +1,4 @@
-"""Kamailio run by something else, with `whence agent` beside it: the same product."""
+"""Kamailio and `whence agent` started separately, as systemd does, without `whence run`."""
 
 import re
 import shlex
@@ -17,7 +17,7 @@ from tests.system.scene import ACCOUNTS, alices_trunk, try_to_call, uri
 
 @dataclass
 class Parts:
-    """What systemd would run."""
+    """The two processes that systemd would run."""
 
     kamailio: Process
     agent: Process
@@ -25,7 +25,7 @@ class Parts:
 
 @contextmanager
 def separately(rig: Rig, whence: Whence) -> Iterator[Parts]:
-    """Start both as docs/run.md says: the agent first, which makes the directory."""
+    """Start both as docs/run.md says: first the agent, which makes the directory."""
     made = whence.cli("edge-config", "-c", str(whence.file))
     assert (made.returncode, made.stderr) == (0, "")
     config = rig.directory / "kamailio.cfg"
@@ -42,19 +42,19 @@ def separately(rig: Rig, whence: Whence) -> Iterator[Parts]:
         kamailio = stack.enter_context(
             Process("kamailio", start_command(config), rig.directory / "kamailio.log")
         )
-        eventually(lambda: whence.health() == 200, what="both")
+        eventually(lambda: whence.health() == 200, what="agent and Kamailio")
         yield Parts(kamailio, agent)
 
 
 def start_command(config: Path) -> list[str]:
-    """Return what the first lines of the file say, in the foreground."""
+    """Return the command in the first lines of the file, changed to run in the foreground."""
     found = re.search(r"^# Start it as: (kamailio .*)$", config.read_text("utf-8"), re.M)
     assert found
     words = shlex.split(found[1].replace("THIS-FILE", str(config)))
     return [*words, "-DD", "-E"]
 
 
-def test_agent_and_kamailio_run_apart(rig: Rig) -> None:
+def test_agent_and_kamailio_run_separately(rig: Rig) -> None:
     provider = rig.provider(accounts=ACCOUNTS)
     whence = rig.whence(trunks=[alices_trunk(provider)], users=["alice"], start=False)
     with separately(rig, whence) as parts:
@@ -72,13 +72,13 @@ def test_agent_and_kamailio_run_apart(rig: Rig) -> None:
         caller.call(uri(whence), expect=403)
         assert parts.kamailio.running
     assert "Traceback" not in parts.agent.log
-    # Whoever ran them apart may run them together: it is the same state directory.
+    # `whence run` then continues on the same state directory.
     whence.start()
     whence.wait_registered()
     caller.call(uri(whence), expect=200)
 
 
-def test_kamailio_before_its_directory_is_there_says_503_and_mends_itself(rig: Rig) -> None:
+def test_kamailio_without_a_directory_answers_503(rig: Rig) -> None:
     whence = rig.whence(users=["alice"], start=False)
     whence.state.mkdir()
     made = whence.cli("edge-config", "-c", str(whence.file))
@@ -94,6 +94,6 @@ def test_kamailio_before_its_directory_is_there_says_503_and_mends_itself(rig: R
         eventually(lambda: udp_bound(*whence.address), what="Kamailio's socket")
         assert try_to_call(rig.unknown_source(), whence) == 503
         with Process("agent", agent, rig.directory / "agent.log"):
-            eventually(lambda: whence.health() == 200, what="both")
+            eventually(lambda: whence.health() == 200, what="agent and Kamailio")
             assert try_to_call(rig.unknown_source(), whence) == 403
         assert kamailio.running

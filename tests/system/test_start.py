@@ -1,4 +1,7 @@
-"""What cannot start says so in one sentence that tells what to do, and leaves nothing running."""
+"""Starts that are refused: one sentence says what to do, and no process is left.
+
+Also stops and SIGHUPs during a start, and the modes of the files.
+"""
 
 import os
 import re
@@ -15,15 +18,15 @@ from testkit.network import SIP_PORT
 from testkit.process import Process, beside_python
 from testkit.rig import Rig
 from testkit.wait import PATIENCE_S, eventually
-from testkit.whence import API_PORT, INSIDE_PORT, Whence
+from testkit.whence import AGENT_PORT, API_PORT, Whence
 from whence.store.directory import Directory
 
 
 def read_only(folder: Path) -> list[str]:
-    """What goes before a command, so that its user cannot write the folder.
+    """Return a prefix for a command that makes the folder read-only for it.
 
-    A mode of 0500 is enough for all but root, whom only a read-only file system stops: one of the
-    command's own, that nobody else sees.
+    Mode 0500 is enough unless the user is root. Root gets a read-only file system in a mount
+    namespace of its own.
     """
     if os.getuid() != 0:
         return []
@@ -34,7 +37,7 @@ def read_only(folder: Path) -> list[str]:
 def refused(
     whence: Whence, command: str = "run", status: int = 1, first: Sequence[str] = ()
 ) -> str:
-    """Run a command that cannot start; return all that it said."""
+    """Run a command that cannot start; return its output."""
     log = whence.file.with_suffix(f".{command}.log")
     log.unlink(missing_ok=True)
     process = Process(
@@ -48,16 +51,16 @@ def refused(
     return process.log
 
 
-def sentence(said: str) -> str:
-    """Return the one line that was said."""
-    (line,) = said.splitlines()
+def sentence(output: str) -> str:
+    """Return the only line of an output, without its prefix."""
+    (line,) = output.splitlines()
     assert line.startswith("whence: "), line
     return line.removeprefix("whence: ")
 
 
 @contextmanager
 def taken(kind: socket.SocketKind, ip: str, port: int) -> Iterator[None]:
-    """Let somebody else have a port."""
+    """Bind a port in another socket while the context lasts."""
     with socket.socket(socket.AF_INET, kind) as holder:
         holder.bind((ip, port))
         if kind == socket.SOCK_STREAM:
@@ -65,19 +68,19 @@ def taken(kind: socket.SocketKind, ip: str, port: int) -> Iterator[None]:
         yield
 
 
-def test_a_second_run_on_the_same_state_directory_is_refused(rig: Rig) -> None:
+def test_second_run_on_one_state_directory_is_refused(rig: Rig) -> None:
     first = rig.whence(users=["alice"])
     assert first.process
     second = rig.whence("second", agent={"state_dir": str(first.state)}, start=False)
-    # The same directory, other ports: the ports are not what it is refused for.
+    # The ports differ, so they are not the reason of the refusal.
     assert second.address != first.address
-    said = sentence(refused(second))
-    assert said == (
+    output = sentence(refused(second))
+    assert output == (
         f"a whence run already runs on the state directory {first.state}, as process "
         f"{first.process.pid}; stop it, or name another agent state_dir"
     )
-    said = sentence(refused(second, "agent"))
-    assert said == (
+    output = sentence(refused(second, "agent"))
+    assert output == (
         f"an agent already runs on the state directory {first.state}, as process "
         f"{first.agent_pid()}; stop it, or name another agent state_dir"
     )
@@ -86,14 +89,14 @@ def test_a_second_run_on_the_same_state_directory_is_refused(rig: Rig) -> None:
     second.start()
 
 
-def test_a_run_beside_a_lone_agent_on_its_state_directory_is_refused(rig: Rig) -> None:
+def test_run_beside_an_agent_is_refused(rig: Rig) -> None:
     whence = rig.whence(start=False)
     log = rig.directory / "agent.log"
     with Process("agent", [beside_python("whence"), "agent", "-c", whence.file], log) as agent:
         eventually(lambda: whence.health() == 503, what="the agent, without Kamailio")
-        said = sentence(refused(whence))
-        assert said.startswith(f"an agent already runs on the state directory {whence.state}, ")
-        assert f"as process {agent.pid};" in said
+        output = sentence(refused(whence))
+        assert output.startswith(f"an agent already runs on the state directory {whence.state}, ")
+        assert f"as process {agent.pid};" in output
         assert agent.running
     whence.start()
 
@@ -103,63 +106,62 @@ def test_a_run_beside_a_lone_agent_on_its_state_directory_is_refused(rig: Rig) -
     [
         (socket.SOCK_DGRAM, SIP_PORT, "the socket udp:{ip}:5060 is in use; "),
         (socket.SOCK_STREAM, SIP_PORT, "the socket tcp:{ip}:5060 is in use; "),
-        (socket.SOCK_DGRAM, INSIDE_PORT, "the socket udp:{ip}:5062 is in use; "),
+        (socket.SOCK_DGRAM, AGENT_PORT, "the socket udp:{ip}:5062 is in use; "),
         (socket.SOCK_STREAM, API_PORT, "the API's address {ip}:8088 cannot be used: "),
     ],
     ids=["edge-udp", "edge-tcp", "inside", "api"],
 )
-def test_a_port_in_use_is_named(
-    rig: Rig, kind: socket.SocketKind, port: int, expected: str
-) -> None:
+def test_port_in_use_is_named(rig: Rig, kind: socket.SocketKind, port: int, expected: str) -> None:
     ip = rig.ip("edge")
     sockets = [f"udp:{ip}:{SIP_PORT}", f"tcp:{ip}:{SIP_PORT}"]
     whence = rig.whence(edge={"listen": sockets}, start=False)
     with taken(kind, ip, port):
-        said = sentence(refused(whence))
-    assert said.startswith(expected.format(ip=ip)), said
-    assert "stop what listens there" in said
-    assert "or name another one" in said
+        output = sentence(refused(whence))
+    assert output.startswith(expected.format(ip=ip)), output
+    assert "stop what listens there" in output
+    assert "or name another one" in output
 
 
-def test_an_address_that_this_machine_has_not_is_named(rig: Rig) -> None:
+def test_address_of_another_machine_is_named(rig: Rig) -> None:
     whence = rig.whence(edge={"listen": ["udp:192.0.2.1:5060"]}, start=False)
-    said = sentence(refused(whence))
-    assert said.startswith("the socket udp:192.0.2.1:5060 cannot be used: ")
-    assert "name an address of this machine" in said
+    output = sentence(refused(whence))
+    assert output.startswith("the socket udp:192.0.2.1:5060 cannot be used: ")
+    assert "name an address of this machine" in output
 
 
 @pytest.mark.parametrize("command", ["run", "agent"])
-def test_a_state_directory_that_cannot_be_made_is_named(rig: Rig, command: str) -> None:
+def test_state_directory_that_cannot_be_made_is_named(rig: Rig, command: str) -> None:
     (rig.directory / "file").touch()
     state = rig.directory / "file" / "state"
     whence = rig.whence(agent={"state_dir": str(state)}, start=False)
-    said = sentence(refused(whence, command))
-    assert said.startswith(f"the state directory {state} cannot be made: ")
+    output = sentence(refused(whence, command))
+    assert output.startswith(f"the state directory {state} cannot be made: ")
 
 
 @pytest.mark.parametrize("command", ["run", "agent"])
-def test_a_state_directory_that_cannot_be_written_is_named(rig: Rig, command: str) -> None:
+def test_state_directory_that_cannot_be_written_is_named(rig: Rig, command: str) -> None:
     whence = rig.whence(start=False)
     whence.state.mkdir(mode=0o500)
-    said = sentence(refused(whence, command, first=read_only(whence.state)))
-    assert said.startswith(f"the state directory {whence.state} cannot be written; ")
+    output = sentence(refused(whence, command, first=read_only(whence.state)))
+    assert output.startswith(f"the state directory {whence.state} cannot be written; ")
 
 
-def test_a_directory_of_another_time_is_not_touched(rig: Rig) -> None:
-    """A file that is no database at all, where the directory should be."""
+def test_directory_that_is_no_database_is_not_touched(rig: Rig) -> None:
     whence = rig.whence(start=False)
     whence.state.mkdir()
     directory = whence.state / "directory.db"
     directory.write_bytes(b"not a database" * 100)
-    said = sentence(refused(whence, "agent"))
-    assert said.startswith(f"the directory {directory} cannot be opened: file is not a database; ")
-    assert "move the file away" in said
+    output = sentence(refused(whence, "agent"))
+    assert output.startswith(
+        f"the directory {directory} cannot be opened: file is not a database; "
+    )
+    assert "move the file away" in output
     assert directory.read_bytes() == b"not a database" * 100
 
 
 @contextmanager
 def full(directory: sqlite3.Connection) -> Iterator[None]:
-    """Let no user be written, as on a full disk."""
+    """Let each insert of a user fail, as on a full disk."""
     directory.execute(
         "CREATE TRIGGER full BEFORE INSERT ON user"
         " BEGIN SELECT RAISE(FAIL, 'database or disk is full'); END"
@@ -169,7 +171,7 @@ def full(directory: sqlite3.Connection) -> Iterator[None]:
 
 @contextmanager
 def locked(directory: sqlite3.Connection) -> Iterator[None]:
-    """Let somebody else write, and not come to an end."""
+    """Hold the write lock of the directory while the context lasts."""
     directory.execute("BEGIN IMMEDIATE")
     yield
     directory.execute("ROLLBACK")
@@ -182,7 +184,7 @@ def locked(directory: sqlite3.Connection) -> Iterator[None]:
         (locked, "cannot be written: database is locked; end what has locked it"),
     ],
 )
-def test_a_directory_that_cannot_be_written_is_named(
+def test_directory_that_cannot_be_written_is_named(
     rig: Rig, hold: Callable[[sqlite3.Connection], AbstractContextManager[None]], expected: str
 ) -> None:
     whence = rig.whence(users=["alice"], start=False)
@@ -193,7 +195,7 @@ def test_a_directory_that_cannot_be_written_is_named(
         assert sentence(refused(whence, "agent")) == f"the directory {path} {expected}"
 
 
-def test_a_lock_that_cannot_be_written_is_named(rig: Rig) -> None:
+def test_lock_file_that_cannot_be_written_is_named(rig: Rig) -> None:
     whence = rig.whence(start=False)
     whence.state.mkdir()
     lock = whence.state / "agent.lock"
@@ -201,9 +203,9 @@ def test_a_lock_that_cannot_be_written_is_named(rig: Rig) -> None:
     assert sentence(refused(whence, "agent")).startswith(f"{lock} cannot be written: ")
 
 
-@pytest.mark.parametrize("mode", [None, 0o755], ids=["made", "there"])
-def test_what_stands_in_the_state_directory_is_its_users_alone(rig: Rig, mode: int | None) -> None:
-    """One that is made is 0700; one that was there may be laxer, and still tells nothing."""
+@pytest.mark.parametrize("mode", [None, 0o755], ids=["new", "existing"])
+def test_state_directory_files_have_mode_0600(rig: Rig, mode: int | None) -> None:
+    """A new state directory has mode 0700. An existing one may have another mode."""
     whence = rig.whence(start=False)
     if mode:
         whence.state.mkdir(mode)
@@ -215,8 +217,8 @@ def test_what_stands_in_the_state_directory_is_its_users_alone(rig: Rig, mode: i
 
 
 @pytest.mark.parametrize("processes", [1, 2, 4, 8])
-def test_a_stop_right_after_the_start_ends_everything_in_time(rig: Rig, processes: int) -> None:
-    """SIGTERM just after a fork can leave a Kamailio that does not end (5.6.3, with TCP)."""
+def test_stop_right_after_the_start_ends_all_processes(rig: Rig, processes: int) -> None:
+    """After SIGTERM just behind a fork, Kamailio 5.6.3 with TCP may not end by itself."""
     sockets = [f"{kind}:{rig.ip('edge')}:{SIP_PORT}" for kind in ("udp", "tcp")]
     whence = rig.whence(edge={"listen": sockets}, start=False)
     argv: list[str | Path] = [beside_python("whence"), "run", "-c", whence.file]
@@ -225,17 +227,15 @@ def test_a_stop_right_after_the_start_ends_everything_in_time(rig: Rig, processe
         eventually(lambda: len(early.descendants()) >= processes, what=f"{processes} processes")
         early.signal(signal.SIGTERM)
         assert early.wait() in (0, -signal.SIGTERM), early.log
-        eventually(lambda: not early.descendants(), what="nothing left")
+        eventually(lambda: not early.descendants(), what="no process")
     finally:
         early.kill()
     whence.start()
 
 
 @pytest.mark.parametrize("command", ["run", "agent"])
-def test_a_hang_up_in_the_middle_of_the_start_ends_nothing_and_counts(
-    rig: Rig, command: str
-) -> None:
-    """The state directory is made when the file has been read, and long before all is ready."""
+def test_sighup_during_the_start_is_applied(rig: Rig, command: str) -> None:
+    """The state directory appears after the file was read, and long before the start is done."""
     whence = rig.whence(start=False)
     argv: list[str | Path] = [beside_python("whence"), command, "-c", whence.file]
     log = rig.directory / "early.log"
@@ -244,18 +244,18 @@ def test_a_hang_up_in_the_middle_of_the_start_ends_nothing_and_counts(
         whence.edit(users=["alice"])
         early.signal(signal.SIGHUP)
 
-        def there() -> bool:
+        def has_the_user() -> bool:
             assert early.running, early.log
             if command == "run":
-                early.signal(signal.SIGHUP)  # the agent, too, begins at some time
+                early.signal(signal.SIGHUP)  # the agent may not have started yet
             return [user["name"] for user in whence.get("/v1/users")] == ["alice"]
 
-        eventually(there, what="the user that was added")
+        eventually(has_the_user, what="the added user")
         assert early.stop() == 0, early.log
         assert "starts again" not in early.log
 
 
-def test_kamailio_does_not_mind_a_hang_up(rig: Rig) -> None:
+def test_kamailio_survives_sighup(rig: Rig) -> None:
     whence = rig.whence()
     before = whence.kamailio_pids()
     for _ in range(2):
@@ -271,56 +271,56 @@ FAULTS = {
     "not TOML": ("[edge", r"is not TOML"),
     "an unknown key": ('[edge]\nlisten_on = ["udp:127.0.0.1:5060"]', r'did you mean "listen"'),
     "no socket": ('[edge]\nlisten = ["127.0.0.1"]', r'write transport:ip:port, "udp:'),
-    "an inside that is not": ('[edge]\nagent_socket = "udp:192.0.2.1:5062"', r"not a loopback"),
-    "an API for everybody": ('[agent]\napi_listen = "192.0.2.1:8088"', r"write a loopback address"),
+    "a public inside socket": ('[edge]\nagent_socket = "udp:192.0.2.1:5062"', r"not a loopback"),
+    "a public API": ('[agent]\napi_listen = "192.0.2.1:8088"', r"write a loopback address"),
     "a trunk without a target": (
         '[[trunk]]\nid = "a"\nregistrar = "sip:127.0.0.2"\nuser = "a"\npassword = "hush"',
         r'trunk "a": target: is missing',
     ),
-    "a number that is none": (
+    "an invalid number": (
         '[[trunk]]\nid = "a"\nregistrar = "sip:127.0.0.2"\nuser = "a"\npassword = "hush"\n'
         'target = "sip:{number}@127.0.0.1"\nnumbers = ["hello"]',
         r'trunk "a": numbers\[0\]: "hello" is not a number',
     ),
-    "a target that is nobody": (
+    "an unknown target": (
         '[[trunk]]\nid = "a"\nregistrar = "sip:127.0.0.2"\nuser = "a"\npassword = "hush"\n'
         'target = "sip:alice@edge.example"',
-        r'there is no user "alice"',
+        r'has no user "alice"',
     ),
     "a name twice": (
         '[[user]]\nname = "alice"\npassword = "hush"\n' * 2,
-        r'user "alice": is there 2 times',
+        r'user "alice": occurs 2 times',
     ),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_broken_file_is_refused_with_place_and_right_form(rig: Rig, fault: str) -> None:
+def test_invalid_file_is_refused_with_place_and_form(rig: Rig, fault: str) -> None:
     text, expected = FAULTS[fault]
     whence = rig.whence(start=False)
     if text is None:
         whence.file.unlink()
     else:
         whence.file.write_text(text, "utf-8")
-    said = whence.cli("check", "-c", str(whence.file))
-    assert said.returncode == 2
-    assert said.stdout == ""
-    assert re.search(expected, said.stderr), said.stderr
-    assert "hush" not in said.stderr
-    assert all(whence.file.name in line for line in said.stderr.splitlines())
+    result = whence.cli("check", "-c", str(whence.file))
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert re.search(expected, result.stderr), result.stderr
+    assert "hush" not in result.stderr
+    assert all(whence.file.name in line for line in result.stderr.splitlines())
 
 
-def test_a_broken_file_is_refused_whole_by_every_command(rig: Rig) -> None:
+def test_invalid_file_is_refused_by_each_command(rig: Rig) -> None:
     whence = rig.whence(start=False)
     whence.file.write_text('[agent]\nstate_dir = "relative"\nwrong = 1\n', "utf-8")
     for command in ("check", "run", "agent", "edge-config"):
-        said = refused(whence, command, status=2).splitlines()
-        assert len(said) == 2, said
+        output = refused(whence, command, status=2).splitlines()
+        assert len(output) == 2, output
         assert not (rig.directory / "relative").exists()
 
 
-def test_a_right_file_is_called_right(rig: Rig) -> None:
+def test_valid_file_passes_the_check(rig: Rig) -> None:
     whence = rig.whence(users=["alice"], start=False)
-    said = whence.cli("check", "-c", str(whence.file))
-    assert (said.returncode, said.stderr) == (0, "")
-    assert "right: 0 trunks, 1 users" in said.stdout
+    result = whence.cli("check", "-c", str(whence.file))
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "OK: 0 trunks, 1 user" in result.stdout

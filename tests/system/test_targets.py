@@ -1,4 +1,4 @@
-"""A call that was identified, from ringing to hanging up, as any SIP person expects it."""
+"""Identified calls: from ringing to BYE, inside the dialog, and their transactions."""
 
 from dataclasses import dataclass
 
@@ -27,7 +27,7 @@ ABSENT_NUMBER = "+442079460001"
 
 @dataclass
 class Scene:
-    """Alice's phone is driven by hand, bob's by SIPp; a PBX elsewhere takes the third trunk."""
+    """Alice's phone is a raw endpoint, bob's is SIPp; a PBX is the target of the third trunk."""
 
     whence: Whence
     provider: Provider
@@ -70,92 +70,92 @@ def scene(shared_rig: Rig) -> Scene:
     )
 
 
-# --- how a call begins
+# --- the start of a call
 
 
-def test_it_rings_is_answered_and_the_caller_hangs_up(scene: Scene) -> None:
+def test_call_rings_is_answered_and_ends_by_the_caller(scene: Scene) -> None:
     scene.bob.behave("answers")
     outcome = scene.caller.call(uri(scene.whence, BOBS_NUMBER), expect=200)
     statuses = [message.status for message in once(outcome.received)]
     assert statuses == [100, 180, 200, 200]
-    heard = [message.method for message in once(scene.bob.received())]
-    assert heard[-3:] == ["INVITE", "ACK", "BYE"]
+    methods = [message.method for message in once(scene.bob.received())]
+    assert methods[-3:] == ["INVITE", "ACK", "BYE"]
 
 
-def test_the_phone_hangs_up(scene: Scene) -> None:
+def test_call_ended_by_the_phone_gets_bye(scene: Scene) -> None:
     scene.bob.behave("hangs_up")
     outcome = scene.caller.call(uri(scene.whence, BOBS_NUMBER), hung_up_by="phone", expect=200)
     assert outcome.received[-1].method == "BYE"
 
 
-def test_busy_is_told(scene: Scene) -> None:
+def test_busy_phone_answers_486(scene: Scene) -> None:
     scene.bob.behave("busy")
     scene.caller.call(uri(scene.whence, BOBS_NUMBER), expect=486)
 
 
 @pytest.mark.parametrize("status", [404, 488, 500, 603])
-def test_a_phones_refusal_is_passed_on_as_it_is(scene: Scene, status: int) -> None:
+def test_refusal_of_a_phone_is_relayed(scene: Scene, status: int) -> None:
     scene.bob.behave(status)
     scene.caller.call(uri(scene.whence, BOBS_NUMBER), expect=status)
 
 
-def test_a_phones_503_is_not_ours(scene: Scene) -> None:
-    """A 503 of ours would tell the provider that the whole edge is down (RFC 3261 16.7)."""
+def test_refusal_503_of_a_phone_becomes_500(scene: Scene) -> None:
+    """With a 503 the provider would take the whole edge for unavailable (RFC 3261 16.7)."""
     scene.bob.behave(503)
     scene.caller.call(uri(scene.whence, BOBS_NUMBER), expect=500)
 
 
-def test_a_caller_who_gives_up_stops_the_ringing(scene: Scene) -> None:
+def test_cancelled_call_stops_the_ringing(scene: Scene) -> None:
     scene.bob.behave("rings")
     scene.caller.call(uri(scene.whence, BOBS_NUMBER), cancel_after_s=0.1, expect=487)
     eventually(
         lambda: [m.method for m in once(scene.bob.received())][-3:] == ["INVITE", "CANCEL", "ACK"],
-        what="the phone's silence",
+        what="the CANCEL at the phone",
     )
 
 
-def test_a_user_who_is_not_registered_is_unavailable(scene: Scene) -> None:
+def test_user_without_a_phone_is_480(scene: Scene) -> None:
     scene.caller.call(uri(scene.whence, ABSENT_NUMBER), expect=480)
 
 
-def test_a_target_elsewhere_gets_the_called_number(scene: Scene) -> None:
+def test_target_uri_gets_the_called_number(scene: Scene) -> None:
     calls = len(scene.pbx.calls())
     scene.caller.call(uri(scene.whence, PBX_NUMBER), expect=200)
     assert len(scene.pbx.calls()) == calls + 1
     assert scene.pbx.calls()[-1].request_uri == f"sip:{PBX_NUMBER}@{place(scene.pbx.address)}"
 
 
-def test_a_number_may_be_written_in_another_way_and_stand_in_to(scene: Scene) -> None:
-    """The account stands in the Request-URI, the number in To: so do many providers."""
+def test_target_uri_gets_the_number_from_to(scene: Scene) -> None:
+    """Many providers write the account into the Request-URI, and the number into To."""
     scene.caller.call(
         uri(scene.whence, "acct9"), to="sip:0044-20-7946-0000@provider.example", expect=200
     )
     assert scene.pbx.calls()[-1].request_uri == f"sip:00442079460000@{place(scene.pbx.address)}"
 
 
-# --- what goes along
+# --- headers and body
 
 
-def test_the_target_learns_which_trunk_and_which_source(scene: Scene) -> None:
-    """Whoever else says so is not heard."""
-    lies = [
+def test_target_gets_trunk_and_source_of_the_edge_only(scene: Scene) -> None:
+    """The edge removes such headers of the caller."""
+    forged = [
         ("X-Whence-Trunk", "forged"),
         ("x-whence-trunk", "forged"),
         ("X-Whence-Source", "udp:198.51.100.1:5060"),
-        ("X-Whence-Key", "forged"),
+        ("X-Whence-Mac", "forged"),
         ("X-Whence-Next-Hop", "sip:198.51.100.1"),
         ("X-Whence-Socket", "udp:198.51.100.1:5060"),
     ]
-    dialog = connect(scene.whence, scene.at_provider, scene.alice, headers=lies)
-    said = {(n, v) for n, v in dialog.arrived.headers if n.lower().startswith("x-whence")}
+    dialog = connect(scene.whence, scene.at_provider, scene.alice, headers=forged)
+    output = {(n, v) for n, v in dialog.arrived.headers if n.lower().startswith("x-whence")}
     source = f"udp:{place(scene.at_provider.address)}"
-    assert said == {("X-Whence-Trunk", "alices-trunk"), ("X-Whence-Source", source)}
-    bye, _ = dialog.pass_on(dialog.from_caller("BYE", lies), scene.at_provider, scene.alice)
+    assert output == {("X-Whence-Trunk", "alices-trunk"), ("X-Whence-Source", source)}
+    bye, _ = dialog.pass_on(dialog.from_caller("BYE", forged), scene.at_provider, scene.alice)
     assert "forged" not in str(bye)
 
 
-def test_headers_and_body_of_the_call_go_along_unchanged(scene: Scene) -> None:
-    """Also bytes that are not UTF-8, in a header that nobody needs to read."""
+def test_headers_and_body_are_relayed_unchanged(scene: Scene) -> None:
+    """Also bytes that are not UTF-8, in headers that the edge does not read."""
     body = "v=0\no=- 1 1 IN IP4 127.0.0.1\ns=-\n"
     latin = "M\udcfcller"  # one byte, as ISO 8859-1 writes it
     headers = [("Content-Type", "application/sdp"), ("Subject", latin), ("X-Own", "kept")]
@@ -174,7 +174,7 @@ def test_headers_and_body_of_the_call_go_along_unchanged(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("method", ["INVITE", "UPDATE", "INFO", "OPTIONS", "MESSAGE"])
-def test_either_side_may_ask_the_other_something_within_a_call(scene: Scene, method: str) -> None:
+def test_request_inside_a_call_is_relayed_both_ways(scene: Scene, method: str) -> None:
     caller, alice = scene.at_provider, scene.alice
     dialog = connect(scene.whence, caller, alice)
     dialog.pass_on(dialog.from_caller(method), caller, alice)
@@ -183,7 +183,7 @@ def test_either_side_may_ask_the_other_something_within_a_call(scene: Scene, met
 
 
 @pytest.mark.parametrize("side", ["caller", "phone"])
-def test_either_side_may_hang_up(scene: Scene, side: str) -> None:
+def test_bye_of_either_side_is_relayed(scene: Scene, side: str) -> None:
     caller, alice = scene.at_provider, scene.alice
     dialog = connect(scene.whence, caller, alice)
     if side == "caller":
@@ -192,8 +192,8 @@ def test_either_side_may_hang_up(scene: Scene, side: str) -> None:
         dialog.pass_on(dialog.from_phone("BYE"), alice, caller)
 
 
-def test_a_call_goes_on_when_its_trunk_is_gone(scene: Scene) -> None:
-    """A call that was let in stays one until it is hung up, from either side."""
+def test_call_of_a_removed_trunk_continues(scene: Scene) -> None:
+    """An admitted call stays valid until either side ends it."""
     caller, alice, whence = scene.at_provider, scene.alice, scene.whence
     dialog, trunks = connect(whence, caller, alice), whence.trunks
     whence.edit(trunks=[table for table in trunks if table["id"] != "alices-trunk"])
@@ -203,14 +203,14 @@ def test_a_call_goes_on_when_its_trunk_is_gone(scene: Scene) -> None:
     dialog.pass_on(dialog.from_caller("BYE"), caller, alice)
     whence.edit(trunks=trunks)
     whence.reload()
-    eventually(lambda: whence.trunk("alices-trunk"), what="the trunk again")
+    eventually(lambda: whence.trunk("alices-trunk"), what="the restored trunk")
     whence.wait_registered()
 
 
 # --- transactions
 
 
-def test_an_invite_sent_again_rings_once(scene: Scene) -> None:
+def test_invite_retransmission_rings_once(scene: Scene) -> None:
     caller, alice, edge = scene.at_provider, scene.alice, scene.whence.address
     invite = request("INVITE", uri(scene.whence), caller.address)
     arrived = ring(scene.whence, caller, alice, invite)
@@ -218,8 +218,8 @@ def test_an_invite_sent_again_rings_once(scene: Scene) -> None:
         caller.send(invite, edge)
         assert caller.receive().status == 180
     alice.send(reply(arrived, 486), edge)
-    came = alice.receive()
-    assert came.method == "ACK", came
+    received = alice.receive()
+    assert received.method == "ACK", received
     refusal = caller.expect(is_final(invite))
     assert refusal.status == 486
     caller.send(invite, edge)
@@ -227,11 +227,11 @@ def test_an_invite_sent_again_rings_once(scene: Scene) -> None:
     caller.send(acknowledgement(invite, refusal), edge)
 
 
-def test_cancel_is_answered_and_the_phone_stops_ringing(scene: Scene) -> None:
+def test_cancel_is_answered_and_relayed(scene: Scene) -> None:
     caller, alice, edge = scene.at_provider, scene.alice, scene.whence.address
     invite = request("INVITE", uri(scene.whence), caller.address)
     arrived = ring(scene.whence, caller, alice, invite)
-    caller.send(cancelling(invite), edge)
+    caller.send(cancel_of(invite), edge)
     assert caller.receive()["CSeq"] == "1 CANCEL"
     cancel = alice.expect(is_request("CANCEL"))
     assert cancel["Via"] == arrived["Via"]
@@ -242,18 +242,18 @@ def test_cancel_is_answered_and_the_phone_stops_ringing(scene: Scene) -> None:
     caller.send(acknowledgement(invite, refusal), edge)
 
 
-def test_a_cancel_for_nothing_is_answered_481(scene: Scene) -> None:
+def test_cancel_without_a_call_is_481(scene: Scene) -> None:
     invite = request("INVITE", uri(scene.whence), scene.at_provider.address)
-    assert scene.at_provider.ask(cancelling(invite), scene.whence.address).status == 481
+    assert scene.at_provider.ask(cancel_of(invite), scene.whence.address).status == 481
 
 
-def test_a_bye_for_nothing_is_answered_481(scene: Scene) -> None:
+def test_bye_without_a_call_is_481(scene: Scene) -> None:
     bye = request("BYE", uri(scene.whence), scene.at_provider.address, to_tag="made-up")
     assert scene.at_provider.ask(bye, scene.whence.address).status == 481
 
 
-def cancelling(invite: Message) -> Message:
-    """Make the CANCEL of an INVITE (RFC 3261 9.1): all the same but method and CSeq."""
+def cancel_of(invite: Message) -> Message:
+    """Make the CANCEL of an INVITE (RFC 3261 9.1): only method and CSeq differ."""
     kept = ("Via", "Max-Forwards", "From", "To", "Call-ID")
     fields = [(name, invite[name]) for name in kept]
     end = [("CSeq", "1 CANCEL"), ("Content-Length", "0")]

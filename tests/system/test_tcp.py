@@ -1,4 +1,4 @@
-"""A registrar that is reached over TCP."""
+"""Trunks that register over TCP."""
 
 import pytest
 
@@ -32,48 +32,48 @@ def whence(rig: Rig, provider: Provider, pbx: Pbx) -> Whence:
     return whence
 
 
-def test_a_trunk_registers_over_tcp_and_is_called_over_it(
+def test_trunk_registered_over_tcp_gets_calls_over_tcp(
     rig: Rig, provider: Provider, whence: Whence, pbx: Pbx
 ) -> None:
     first, second, *_ = provider.registers()
     assert first.source.startswith(f"tcp:{whence.address[0]}:")
-    assert second.source == first.source, "both went over one connection"
+    assert second.source == first.source, "both came over one connection"
     (address,) = whence.get("/v1/addresses")
     assert (address["ip"], address["transport"]) == (provider.ip, "tcp")
-    (held,) = provider.contacts("acct1")
-    assert held.uri.endswith(f"@{place(whence.address)};transport=tcp")
-    came = pbx.called_by(rig.stream(provider.ip, "tcp"), whence.address)
-    assert came["X-Whence-Trunk"] == "by-tcp"
-    assert came["X-Whence-Source"].startswith(f"tcp:{provider.ip}:")
+    (contact,) = provider.contacts("acct1")
+    assert contact.uri.endswith(f"@{place(whence.address)};transport=tcp")
+    received = pbx.called_by(rig.stream(provider.ip, "tcp"), whence.address)
+    assert received["X-Whence-Trunk"] == "by-tcp"
+    assert received["X-Whence-Source"].startswith(f"tcp:{provider.ip}:")
 
 
-def test_the_provider_calls_over_the_connection_of_the_registration(
+def test_call_over_the_connection_of_the_registration(
     rig: Rig, provider: Provider, whence: Whence, pbx: Pbx
 ) -> None:
-    """Its proxy sends to our Contact, and TCP connections are used in both directions."""
-    caller = rig.stream(rig.ip("somebody"), "tcp")
+    """The provider's proxy sends to our Contact over the open connection."""
+    caller = rig.stream(rig.ip("caller"), "tcp")
     call = caller.request("INVITE", f"sip:acct1@{place(provider.address)}")
     caller.send(call, provider.address)
-    came = pbx.receive()
-    assert came["X-Whence-Trunk"] == "by-tcp"
-    assert came["X-Whence-Source"] == f"tcp:{place(provider.address)}"
+    received = pbx.receive()
+    assert received["X-Whence-Trunk"] == "by-tcp"
+    assert received["X-Whence-Source"] == f"tcp:{place(provider.address)}"
 
 
-def test_what_was_learned_over_tcp_admits_no_udp(
+def test_address_learned_over_tcp_admits_no_udp(
     rig: Rig, provider: Provider, whence: Whence
 ) -> None:
-    """A UDP source is easily forged."""
+    """The source of a UDP datagram is easy to forge."""
     assert refused(rig.endpoint("provider"), whence.address) == 403
 
 
-def test_another_address_is_not_admitted_over_tcp(rig: Rig, whence: Whence) -> None:
+def test_unknown_source_over_tcp_is_refused(rig: Rig, whence: Whence) -> None:
     assert refused(rig.stream(rig.ip("unknown_source"), "tcp"), whence.address) == 403
 
 
-def test_after_the_registrar_was_gone_a_new_connection_is_opened(
+def test_restarted_registrar_gets_a_new_connection(
     rig: Rig, provider: Provider, whence: Whence, pbx: Pbx
 ) -> None:
-    """Its refreshes come every six seconds."""
+    """A refresh comes every six seconds."""
     before = len(provider.registers())
     former = provider.registers()[0].source
     provider.restart()

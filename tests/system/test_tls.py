@@ -1,4 +1,4 @@
-"""A registrar that is reached over TLS, and what its certificate must be."""
+"""Trunks that register over TLS, and which certificates of the registrar are accepted."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ TLS_PORT = SIP_PORT + 1
 
 @dataclass
 class Scene:
-    """A Whence with a TLS socket, and the names of machines in DNS."""
+    """A node with a TLS socket, and a certificate authority that it accepts."""
 
     rig: Rig
     authority: Authority
@@ -34,7 +34,7 @@ class Scene:
     def provider(
         self, certificate: Certificate, grants_s: int = 3600, **by_name: Certificate
     ) -> Provider:
-        """Start a registrar; *by_name*: more certificates, for the name `….example`."""
+        """Start a registrar. *by_name*: name → its certificate, for `NAME.example`."""
         return self.rig.provider(
             accounts=ACCOUNTS,
             grants_s=grants_s,
@@ -43,7 +43,7 @@ class Scene:
         )
 
     def register(self, *trunks: tuple[str, Provider, str]) -> None:
-        """Add trunks: (id, provider, the host by which it is named)."""
+        """Add trunks. Each: (id, provider, the host that names it)."""
         tables = [
             trunk(id_, provider, "acct1", self.pbx.uri, registrar=provider.uri_over("tls", host))
             for id_, provider, host in trunks
@@ -52,11 +52,11 @@ class Scene:
         self.whence.reload()
 
     def fails(self, id_: str) -> tuple[str, str]:
-        """Wait until a trunk could not be registered; return the code and the message of why."""
-        stands = self.whence.wait_state(id_, "waiting", 30)
-        assert stands["expires_at"] is None
+        """Wait until a trunk's attempt has failed; return code and message of the reason."""
+        details = self.whence.wait_state(id_, "waiting", 30)
+        assert details["expires_at"] is None
         assert not [a for a in self.whence.get("/v1/addresses") if a["trunk"] == id_]
-        return str(stands["reason"]), str(stands["message"])
+        return str(details["reason"]), str(details["message"])
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def scene(rig: Rig) -> Scene:
     return Scene(rig, authority, Pbx(rig), whence)
 
 
-def test_a_trunk_registers_over_tls_and_is_called_over_it(scene: Scene) -> None:
+def test_trunk_registered_over_tls_gets_calls_over_tls(scene: Scene) -> None:
     rig, whence = scene.rig, scene.whence
     provider = scene.provider(scene.authority.certificate("DNS:one.example"))
     scene.register(("by-tls", provider, "one.example"))
@@ -90,19 +90,19 @@ def test_a_trunk_registers_over_tls_and_is_called_over_it(scene: Scene) -> None:
     (learned,) = whence.get("/v1/addresses")
     assert (learned["ip"], learned["port"]) == (provider.ip, TLS_PORT)
     assert learned["transport"] == "tls"
-    (held,) = provider.contacts("acct1")
-    assert held.uri.endswith(f"@{place(scene.edge)};transport=tls")
-    # The provider calls over the connection of the registration, or over a new one.
-    somebody = rig.stream(rig.ip("somebody"), "tls")
-    somebody.send(
-        somebody.request("INVITE", f"sip:acct1@{provider.ip}:{TLS_PORT}"), (provider.ip, TLS_PORT)
+    (contact,) = provider.contacts("acct1")
+    assert contact.uri.endswith(f"@{place(scene.edge)};transport=tls")
+    # The provider may call over the connection of the registration, or over a new one.
+    caller = rig.stream(rig.ip("caller"), "tls")
+    caller.send(
+        caller.request("INVITE", f"sip:acct1@{provider.ip}:{TLS_PORT}"), (provider.ip, TLS_PORT)
     )
-    came = scene.pbx.receive()
-    assert came["X-Whence-Trunk"] == "by-tls"
-    assert came["X-Whence-Source"] == f"tls:{provider.ip}:{TLS_PORT}"
-    came = scene.pbx.called_by(rig.stream(provider.ip, "tls"), scene.edge)
-    assert came["X-Whence-Trunk"] == "by-tls"
-    # What was learned over TLS admits nothing weaker, and nobody else.
+    received = scene.pbx.receive()
+    assert received["X-Whence-Trunk"] == "by-tls"
+    assert received["X-Whence-Source"] == f"tls:{provider.ip}:{TLS_PORT}"
+    received = scene.pbx.called_by(rig.stream(provider.ip, "tls"), scene.edge)
+    assert received["X-Whence-Trunk"] == "by-tls"
+    # An address learned over TLS admits no weaker transport and no other ip.
     assert refused(rig.endpoint("provider"), whence.address) == 403
     assert refused(rig.stream(rig.ip("unknown_source"), "tls"), scene.edge) == 403
 
@@ -110,14 +110,14 @@ def test_a_trunk_registers_over_tls_and_is_called_over_it(scene: Scene) -> None:
 @pytest.mark.parametrize(
     ("names", "common_name", "host"),
     [
-        (["DNS:x.example", "DNS:one.example"], "nobody", "one.example"),
-        (["URI:sip:one.example"], "nobody", "one.example"),
+        (["DNS:x.example", "DNS:one.example"], "unrelated", "one.example"),
+        (["URI:sip:one.example"], "unrelated", "one.example"),
         ([], "one.example", "one.example"),
-        (["IP:{ip}"], "nobody", ""),
+        (["IP:{ip}"], "unrelated", ""),
     ],
-    ids=["the second DNS name", "a sip URI", "only a common name", "an IP address"],
+    ids=["a second DNS name", "a sip URI", "only a common name", "an IP address"],
 )
-def test_a_certificate_may_bear_the_name_in_these_ways(
+def test_certificate_with_the_name_is_accepted(
     scene: Scene, names: list[str], common_name: str, host: str
 ) -> None:
     named = [name.format(ip=scene.rig.ip("provider")) for name in names]
@@ -139,29 +139,28 @@ def test_a_certificate_may_bear_the_name_in_these_ways(
     ids=[
         "another name",
         "a wildcard (RFC 5922 7.2)",
-        "a subjectAltName, so that the common name does not count",
+        "a subjectAltName beside the right common name",
         "a URI of a user",
         "another common name",
-        "a name, and not the literal address",
+        "a name instead of the ip",
     ],
 )
-def test_a_certificate_for_another_name_is_not_believed(
+def test_certificate_for_another_name_is_rejected(
     scene: Scene, names: list[str], host: str, reason: str
 ) -> None:
-    """And it gets no credentials: no request follows its challenge."""
+    """The agent sends no credentials: no REGISTER follows the challenge."""
     certificate = scene.authority.certificate(*names, common_name="one.example")
     provider = scene.provider(certificate)
     scene.register(("by-tls", provider, host))
-    code, said = scene.fails("by-tls")
+    code, output = scene.fails("by-tls")
     assert code == "tls_answer_not_believed"
-    assert said == f"its certificate {reason.format(ip=provider.ip)}"
+    assert output == f"its certificate {reason.format(ip=provider.ip)}"
     assert {seen.cseq for seen in provider.registers()} == {1}
-    assert said in scene.whence.cli("trunks", "--json").stdout
+    assert output in scene.whence.cli("trunks", "--json").stdout
     assert refused(scene.rig.stream(provider.ip, "tls"), scene.edge) == 403
 
 
-def test_a_registrar_over_tls_at_an_ipv6_address(rig: Rig) -> None:
-    """The certificate must be for that very address."""
+def test_certificate_for_an_ipv6_address_is_compared(rig: Rig) -> None:
     authority = rig.authority()
     edge, pbx = rig.network.port(), Pbx(rig)
     ours = authority.certificate("DNS:edge.example")
@@ -189,14 +188,14 @@ def test_a_registrar_over_tls_at_an_ipv6_address(rig: Rig) -> None:
         registration={"response_timeout": 4},
     )
     whence.wait_registered("right")
-    stands = whence.wait_state("wrong", "waiting", 30)
-    assert stands["reason"] == "tls_answer_not_believed"
-    assert "2001:db8::1" in stands["message"]
+    details = whence.wait_state("wrong", "waiting", 30)
+    assert details["reason"] == "tls_answer_not_believed"
+    assert "2001:db8::1" in details["message"]
     (learned,) = whence.get("/v1/addresses")
     assert (learned["trunk"], learned["ip"], learned["transport"]) == ("right", "::1", "tls")
 
 
-def test_a_certificate_that_no_ca_has_signed_is_not_believed(scene: Scene) -> None:
+def test_certificate_without_a_known_ca_is_rejected(scene: Scene) -> None:
     unknown_source = scene.rig.authority("unknown_source").certificate("DNS:one.example")
     provider = scene.provider(unknown_source)
     scene.register(("by-tls", provider, "one.example"))
@@ -204,7 +203,7 @@ def test_a_certificate_that_no_ca_has_signed_is_not_believed(scene: Scene) -> No
     assert provider.registers() == []
 
 
-def test_an_expired_certificate_is_not_believed(scene: Scene) -> None:
+def test_certificate_expired_is_rejected(scene: Scene) -> None:
     expired = scene.authority.certificate("DNS:one.example", expired=True)
     provider = scene.provider(expired)
     scene.register(("by-tls", provider, "one.example"))
@@ -212,14 +211,14 @@ def test_an_expired_certificate_is_not_believed(scene: Scene) -> None:
     assert provider.registers() == []
 
 
-def test_where_nobody_listens_on_tls_that_is_said(scene: Scene) -> None:
+def test_registrar_without_a_tls_socket_is_reported(scene: Scene) -> None:
     provider = scene.rig.provider(accounts=ACCOUNTS)
     scene.register(("by-tls", provider, "one.example"))
     assert scene.fails("by-tls")[0] == "tls_no_connection"
 
 
-def test_two_names_at_one_place_each_have_their_own_certificate(scene: Scene) -> None:
-    """Kamailio would send to both over the connection that the first one opened."""
+def test_names_at_one_address_have_own_certificates(scene: Scene) -> None:
+    """Kamailio by itself would use the first trunk's connection for both."""
     one, other = (scene.authority.certificate(f"DNS:{n}.example") for n in ("one", "other"))
     provider = scene.provider(one, other=other)
     scene.register(("to-one", provider, "one.example"))
@@ -229,8 +228,8 @@ def test_two_names_at_one_place_each_have_their_own_certificate(scene: Scene) ->
     assert scene.whence.trunk("to-other")["failures"] == 0
 
 
-def test_after_the_registrar_was_gone_a_new_connection_is_opened(scene: Scene) -> None:
-    """Its refreshes come every six seconds, and begin without credentials."""
+def test_restarted_registrar_gets_a_new_connection(scene: Scene) -> None:
+    """A refresh comes every six seconds, and begins without credentials."""
     certificate = scene.authority.certificate("DNS:one.example")
     provider = scene.provider(certificate, grants_s=8)
     scene.register(("by-tls", provider, "one.example"))
@@ -239,10 +238,8 @@ def test_after_the_registrar_was_gone_a_new_connection_is_opened(scene: Scene) -
     eventually(lambda: provider.contacts("acct1"), 30, "a registration after the restart")
 
 
-def test_a_registrar_whose_certificate_was_changed_for_another_is_believed_no_more(
-    scene: Scene,
-) -> None:
-    """What it granted before stands until it ends by itself; it gets no credentials."""
+def test_certificate_changed_to_another_name_is_rejected(scene: Scene) -> None:
+    """The former grant stays valid until its end. The new server gets no credentials."""
     certificate = scene.authority.certificate("DNS:one.example")
     provider = scene.provider(certificate, grants_s=8)
     scene.register(("by-tls", provider, "one.example"))
@@ -255,7 +252,7 @@ def test_a_registrar_whose_certificate_was_changed_for_another_is_believed_no_mo
         at=provider.address,
         tls=scene.authority.certificate("DNS:other.example"),
     )
-    stands = scene.whence.wait_state("by-tls", "waiting", 30)
-    assert stands["message"] == "its certificate is for other.example, not one.example"
+    details = scene.whence.wait_state("by-tls", "waiting", 30)
+    assert details["message"] == "its certificate is for other.example, not one.example"
     assert len({one.cseq for one in other.registers()}) == 1
     assert len(provider.registers()) == seen

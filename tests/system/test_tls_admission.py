@@ -1,7 +1,7 @@
-"""What was learned over TLS is widened by no weaker evidence at the same ip: not by what another
-trunk learned there, or resolved, or has pinned, and not by an answer that comes over UDP.
+"""An address learned over TLS never admits that trunk's calls over a weaker transport.
 
-What the operator pins is his own word, and admits what he wrote.
+Addresses of other trunks at the same ip do not change that, whether learned, resolved or pinned.
+Neither does a reply over UDP. Only a pinned address of the trunk itself admits what it says.
 """
 
 import socket
@@ -27,7 +27,7 @@ TLS_PORT = SIP_PORT + 1
 
 @dataclass
 class Scene:
-    """A trunk that was registered over TLS, and an edge that listens on every transport."""
+    """A trunk registered over TLS, and an edge that listens on UDP, TCP and TLS."""
 
     rig: Rig
     authority: Authority
@@ -35,8 +35,8 @@ class Scene:
     provider: Provider
     pbx: Pbx
 
-    def given_over(self, transport: str, at: str = "provider") -> str:
-        """Call over a transport; return the trunk that got the call, nothing if it was refused."""
+    def trunk_over(self, transport: str, at: str = "provider") -> str:
+        """Make a call over a transport; return its trunk, or "" if it was refused."""
         if transport == "udp":
             caller = self.rig.endpoint(at)
         else:
@@ -54,11 +54,11 @@ class Scene:
         ruri = f"sip:+442071234567@{self.whence.address[0]}"
         return str(self.whence.explain(source, ruri)["decision"])
 
-    def all_over(self, at: str = "provider") -> dict[str, str]:
-        return {transport: self.given_over(transport, at) for transport in ("udp", "tcp", "tls")}
+    def trunks_over_each(self, at: str = "provider") -> dict[str, str]:
+        return {transport: self.trunk_over(transport, at) for transport in ("udp", "tcp", "tls")}
 
     def change(self, *more: Table, **keys: object) -> None:
-        """Give the first trunk other keys, and add trunks."""
+        """Change keys of the first trunk, add trunks, and reload."""
         self.whence.edit(trunks=[{**self.whence.trunks[0], **keys}, *more])
         self.whence.post("/v1/reload", {})
 
@@ -98,36 +98,34 @@ ONLY_TLS = {"udp": "", "tcp": "", "tls": "by-tls"}
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
-def test_another_trunk_that_the_same_server_granted_over_less_widens_its_own_alone(
-    scene: Scene, transport: str
-) -> None:
-    """A caller over less can be its calls alone, whatever number or token he names."""
+def test_weaker_trunk_at_the_same_ip_gets_only_its_calls(scene: Scene, transport: str) -> None:
+    """A call over a weaker transport is the weaker trunk's, or refused."""
     provider, whence = scene.provider, scene.whence
-    assert scene.all_over() == ONLY_TLS
+    assert scene.trunks_over_each() == ONLY_TLS
     registrar = provider.uri_over(transport)
-    by_less = trunk("by-less", provider, "acct2", scene.pbx.uri, registrar=registrar)
-    scene.change(by_less, fallback=True)
+    weaker_trunk = trunk("weaker", provider, "acct2", scene.pbx.uri, registrar=registrar)
+    scene.change(weaker_trunk, fallback=True)
     whence.wait_registered()
     assert scene.transports("learned") == {
         ("by-tls", provider.ip, "tls"),
-        ("by-less", provider.ip, transport),
+        ("weaker", provider.ip, transport),
     }
-    given = scene.all_over()
+    given = scene.trunks_over_each()
     assert given["tls"] == "by-tls"
-    assert given["tcp"] == "by-less"
-    assert given["udp"] == ("by-less" if transport == "udp" else "")
-    (held,) = provider.contacts("acct1")
-    token = held.uri.partition("@")[0].partition(":")[2]
+    assert given["tcp"] == "weaker"
+    assert given["udp"] == ("weaker" if transport == "udp" else "")
+    (contact,) = provider.contacts("acct1")
+    token = contact.uri.partition("@")[0].partition(":")[2]
     for weaker in ("udp", "tcp"):
         source = f"{weaker}:{provider.ip}:40000"
-        said = whence.explain(source, f"sip:{token}@{whence.address[0]}")
-        assert said["decision"] in ("refused", "unknown")
-    scene.change(by_less, numbers=["+442071234567"])
-    assert scene.all_over() == ONLY_TLS, "whose number it is does not call over less"
+        explanation = whence.explain(source, f"sip:{token}@{whence.address[0]}")
+        assert explanation["decision"] in ("refused", "unknown")
+    scene.change(weaker_trunk, numbers=["+442071234567"])
+    assert scene.trunks_over_each() == ONLY_TLS, "the TLS trunk's number"
 
 
-def test_a_sibling_of_another_trunk_over_less_widens_nothing(scene: Scene) -> None:
-    """The one name leads both trunks to the same places, each by its own transport."""
+def test_weaker_sibling_at_the_same_ip_gets_only_its_calls(scene: Scene) -> None:
+    """One name resolves to the same addresses for both trunks, each with its own transport."""
     provider, whence = scene.provider, scene.whence
     sibling = scene.rig.ip("sibling")
     registrar = f"sip:{NAME}:{SIP_PORT}"
@@ -137,19 +135,17 @@ def test_a_sibling_of_another_trunk_over_less_widens_nothing(scene: Scene) -> No
     expected = {("by-tls", sibling, "tls"), ("by-udp", sibling, "udp")}
     eventually(lambda: scene.transports("resolved") == expected, what="the siblings of both")
     for at in ("provider", "sibling"):
-        assert scene.all_over(at) == {"udp": "by-udp", "tcp": "by-udp", "tls": "by-tls"}
+        assert scene.trunks_over_each(at) == {"udp": "by-udp", "tcp": "by-udp", "tls": "by-tls"}
 
 
-def test_a_refresh_over_tls_leaves_it_at_tls(
-    scene: Scene,
-) -> None:
+def test_refresh_over_tls_keeps_the_transport_tls(scene: Scene) -> None:
     provider, whence = scene.provider, scene.whence
     assert scene.transports("learned") == {("by-tls", provider.ip, "tls")}
     before = whence.trunk("by-tls")["expires_at"]
     assert whence.cli("register", "by-tls").returncode == 0
     eventually(lambda: whence.trunk("by-tls")["expires_at"] > before, what="a refresh")
     assert scene.transports("learned") == {("by-tls", provider.ip, "tls")}
-    assert scene.all_over() == ONLY_TLS
+    assert scene.trunks_over_each() == ONLY_TLS
 
 
 @pytest.mark.parametrize(
@@ -161,19 +157,19 @@ def test_a_refresh_over_tls_leaves_it_at_tls(
     ],
     ids=["any transport", "tcp", "tls"],
 )
-def test_what_the_operator_pins_at_the_same_ip_is_his_own_word(
+def test_pinned_address_of_the_trunk_admits_its_transport(
     scene: Scene, pinned: Table, expected: Table
 ) -> None:
-    """It admits what it says, and no more; and it ends with the file that says it."""
-    assert scene.all_over() == ONLY_TLS
+    """It admits its own transport and stronger ones, and ends with its entry in the file."""
+    assert scene.trunks_over_each() == ONLY_TLS
     scene.change(networks=[{"network": scene.provider.ip, **pinned}])
-    assert scene.all_over() == expected
-    assert scene.all_over("sibling") == ONLY_TLS
+    assert scene.trunks_over_each() == expected
+    assert scene.trunks_over_each("sibling") == ONLY_TLS
     scene.change(networks=[])
-    assert scene.all_over() == ONLY_TLS
+    assert scene.trunks_over_each() == ONLY_TLS
 
 
-def test_a_network_of_another_trunk_over_less_widens_nothing(scene: Scene) -> None:
+def test_network_of_another_trunk_gets_only_its_calls(scene: Scene) -> None:
     provider = scene.provider
     other = trunk(
         "pinned",
@@ -185,14 +181,12 @@ def test_a_network_of_another_trunk_over_less_widens_nothing(scene: Scene) -> No
     )
     scene.change(other, fallback=True)
     scene.whence.wait_registered()
-    assert scene.all_over() == {"udp": "pinned", "tcp": "pinned", "tls": "by-tls"}
+    assert scene.trunks_over_each() == {"udp": "pinned", "tcp": "pinned", "tls": "by-tls"}
 
 
 @pytest.mark.parametrize("port", [SIP_PORT, 0], ids=["its port", "any port"])
-def test_an_answer_over_udp_to_what_was_asked_over_tls_is_not_believed(
-    scene: Scene, port: int
-) -> None:
-    """Also from the very ip, of one who has read the whole REGISTER, its branch too."""
+def test_reply_over_udp_to_a_tls_register_is_rejected(scene: Scene, port: int) -> None:
+    """The sender is at the registrar's ip, and has read the whole REGISTER with its branch."""
     rig, whence = scene.rig, scene.whence
     ip = rig.ip("by-hand")
     certificate = scene.authority.certificate(f"IP:{ip}")
@@ -200,19 +194,19 @@ def test_an_answer_over_udp_to_what_was_asked_over_tls_is_not_believed(
         registrar = f"sip:{ip}:{TLS_PORT};transport=tls"
         scene.change(trunk("by-hand", scene.provider, "acct2", scene.pbx.uri, registrar=registrar))
         with accept(server, certificate) as stream:
-            for _ in range(2):  # what is not believed is tried once more
+            for _ in range(2):  # the agent retries once after a rejected reply
                 asked = read(stream)
                 granting = reply(asked, 200, headers=[("Contact", asked["Contact"])])
                 answerer.send(granting, whence.address)
-            stands = whence.wait_state("by-hand", "waiting", 20)
-    assert stands["reason"] == "tls_answer_not_believed"
-    assert stands["expires_at"] is None
+            details = whence.wait_state("by-hand", "waiting", 20)
+    assert details["reason"] == "tls_answer_not_believed"
+    assert details["expires_at"] is None
     assert {one["trunk"] for one in whence.get("/v1/addresses")} == {"by-tls"}
-    assert scene.all_over("by-hand") == {"udp": "", "tcp": "", "tls": ""}
+    assert scene.trunks_over_each("by-hand") == {"udp": "", "tcp": "", "tls": ""}
 
 
 def accept(server: socket.socket, certificate: Certificate) -> ssl.SSLSocket:
-    """Return the first connection that is opened, over TLS."""
+    """Accept one TCP connection, and return it with TLS on it."""
     server.settimeout(10)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate.certificate, certificate.key)
@@ -222,10 +216,10 @@ def accept(server: socket.socket, certificate: Certificate) -> ssl.SSLSocket:
 
 
 def read(stream: ssl.SSLSocket) -> Message:
-    """Return the next request, which has no body."""
-    came = b""
-    while b"\r\n\r\n" not in came:
+    """Read one request without a body."""
+    received = b""
+    while b"\r\n\r\n" not in received:
         part = stream.recv(65535)
         assert part, "the connection was closed"
-        came += part
-    return Message.parse(came)
+        received += part
+    return Message.parse(received)

@@ -1,6 +1,7 @@
-"""Whoever sees a REGISTER answers it from his own address: he is not the trunk's provider.
+"""Replies to a REGISTER from a source that was not expected.
 
-The impostor gets a copy of each REGISTER, and answers with its branch, Call-ID, CSeq and Contact.
+An impostor sees each REGISTER, and answers with its branch, Call-ID, CSeq and Contact. Only an
+expected server, or a source that the operator permits, teaches an address.
 """
 
 import hashlib
@@ -11,7 +12,7 @@ import pytest
 from testkit.nameserver import NameServer, address
 from testkit.network import SIP_PORT
 from testkit.rig import Rig
-from testkit.sip import Endpoint, Message, place, reply
+from testkit.sip import Endpoint, Message, expect_any, place, reply
 from testkit.wait import eventually
 from testkit.whence import Whence
 from tests.system.pbx import Pbx, refused
@@ -29,14 +30,14 @@ ALARM = "reply_from_unexpected_address"
 
 @dataclass
 class Scene:
-    """One node; each story has a trunk, a registrar that is played by hand, and an impostor."""
+    """One node. Each test has a `Case` of its own on it."""
 
     rig: Rig
     whence: Whence
     dns: NameServer
     pbx: Pbx
 
-    def trunk(self, name: str, **more: object) -> "Story":
+    def trunk(self, name: str, **more: object) -> "Case":
         registrar = Registrar(self.rig.endpoint(name, SIP_PORT), self.whence, name)
         table = {
             "id": name,
@@ -49,11 +50,13 @@ class Scene:
         }
         add(self.whence, table)
         impostor = self.rig.endpoint(f"impostor of {name}", SIP_PORT)
-        return Story(self, name, registrar, impostor)
+        return Case(self, name, registrar, impostor)
 
 
 @dataclass
-class Story:
+class Case:
+    """A trunk, a registrar whose answers the test chooses, and an impostor."""
+
     scene: Scene
     id: str
     registrar: Registrar
@@ -63,33 +66,33 @@ class Story:
     def whence(self) -> Whence:
         return self.scene.whence
 
-    def answer(self, asked: Message, who: Endpoint, *more: tuple[str, str]) -> None:
-        """Grant a REGISTER from anywhere, and wait until the agent has read it."""
-        contact = ("Contact", asked["Contact"])
-        who.send(reply(asked, 200, headers=[contact, *more]), self.whence.address)
+    def answer(self, register: Message, who: Endpoint, *more: tuple[str, str]) -> None:
+        """Grant a REGISTER from any source, and wait until the agent has read the reply."""
+        contact = ("Contact", register["Contact"])
+        who.send(reply(register, 200, headers=[contact, *more]), self.whence.address)
         eventually(lambda: self.registrar.trunk()["state"] == "registered", what="registered")
 
     def refresh(self) -> Message:
         assert self.whence.cli("register", self.id).returncode == 0
-        return self.registrar.asked()
+        return self.registrar.next_register()
 
     def learned(self) -> dict[str, float]:
-        """Return ip → until when, of what the trunk has learned."""
+        """Return ip → end of each learned address of the trunk."""
         found = self.whence.get("/v1/addresses")
         mine = [one for one in found if (one["trunk"], one["origin"]) == (self.id, "learned")]
         return {one["ip"]: one["expires_at"] for one in mine}
 
     def alarms(self) -> list[str]:
-        told = self.whence.get("/v1/alarms")
-        return [e["message"] for e in told if (e["kind"], e["trunk"]) == (ALARM, self.id)]
+        alarms = self.whence.get("/v1/alarms")
+        return [e["message"] for e in alarms if (e["kind"], e["trunk"]) == (ALARM, self.id)]
 
     def is_admitted(self, who: Endpoint) -> bool:
-        """Call from there; a call that is let in rings at the PBX as this trunk's."""
+        """Make a call from this source; return whether it reached the PBX as this trunk's."""
         if who.address[0] not in self.learned():
             assert refused(who, self.whence.address) == 403
             return False
-        came = self.scene.pbx.called_by(who, self.whence.address)
-        assert came["X-Whence-Trunk"] == self.id
+        arrived = self.scene.pbx.called_by(who, self.whence.address)
+        assert arrived["X-Whence-Trunk"] == self.id
         return True
 
 
@@ -104,144 +107,136 @@ def scene(shared_rig: Rig) -> Scene:
     return Scene(rig, whence, dns, Pbx(rig))
 
 
-def test_an_impostors_200_admits_none_of_his_calls(scene: Scene) -> None:
-    story = scene.trunk("acme")
-    impostor, registrar = story.impostor, story.registrar.endpoint
-    story.answer(story.registrar.asked(), impostor)
-    assert not story.is_admitted(impostor)
-    assert not story.is_admitted(registrar)
-    (text,) = story.alarms()
+def test_impostor_reply_200_admits_no_call(scene: Scene) -> None:
+    case = scene.trunk("acme")
+    impostor, registrar = case.impostor, case.registrar.endpoint
+    case.answer(case.registrar.next_register(), impostor)
+    assert not case.is_admitted(impostor)
+    assert not case.is_admitted(registrar)
+    (text,) = case.alarms()
     assert place(impostor.address) in text and place(registrar.address) in text
-    assert story.registrar.trunk()["registrar"] is None
-    said = scene.whence.cli(
+    assert case.registrar.trunk()["registrar"] is None
+    output = scene.whence.cli(
         "explain", "--source", f"udp:{place(impostor.address)}", "--ruri", "sip:x@edge.example"
     ).stdout
-    assert f"acme: a reply to its REGISTER came from {impostor.address[0]}" in said
-    assert "networks" in said and 'learn_from = "any"' in said
+    assert f"acme: a reply to its REGISTER came from {impostor.address[0]}" in output
+    assert "networks" in output and 'learn_from = "any"' in output
 
-    story.answer(story.refresh(), registrar)
-    assert story.is_admitted(registrar)
-    assert not story.is_admitted(impostor)
-    before = story.learned()
+    case.answer(case.refresh(), registrar)
+    assert case.is_admitted(registrar)
+    assert not case.is_admitted(impostor)
+    before = case.learned()
 
-    story.answer(story.refresh(), impostor)
-    assert story.learned() == before, "neither ended nor extended"
-    assert not story.is_admitted(impostor)
-    assert story.is_admitted(registrar)
-    assert len(story.alarms()) + scene.whence.get("/v1/alarms")[-1]["left_out"] >= 1
+    case.answer(case.refresh(), impostor)
+    assert case.learned() == before, "the address neither ended nor was extended"
+    assert not case.is_admitted(impostor)
+    assert case.is_admitted(registrar)
+    assert len(case.alarms()) + scene.whence.get("/v1/alarms")[-1]["left_out"] >= 1
     kinds = {e["kind"] for e in scene.whence.get("/v1/alarms") if e["trunk"] == "acme"}
-    assert kinds == {ALARM}, "no server has changed"
+    assert kinds == {ALARM}, "no alarm about a changed server"
 
     scene.whence.restart()
-    assert not story.is_admitted(impostor)
-    assert story.is_admitted(registrar)
-    assert story.learned() == before
+    assert not case.is_admitted(impostor)
+    assert case.is_admitted(registrar)
+    assert case.learned() == before
 
 
-def test_an_impostors_302_leads_nowhere(scene: Scene) -> None:
-    story = scene.trunk("redirected")
-    asked, here = story.registrar.asked(), f"<sip:{place(story.impostor.address)}>"
-    story.impostor.send(reply(asked, 302, headers=[("Contact", here)]), scene.whence.address)
+def test_impostor_reply_302_is_not_followed(scene: Scene) -> None:
+    case = scene.trunk("redirected")
+    register = case.registrar.next_register()
+    contact = f"<sip:{place(case.impostor.address)}>"
+    case.impostor.send(reply(register, 302, headers=[("Contact", contact)]), scene.whence.address)
     scene.whence.wait_state("redirected", "waiting")
-    assert len(story.alarms()) == 1
-    assert not story.is_admitted(story.impostor)
-    story.answer(story.refresh(), story.registrar.endpoint)
-    assert story.is_admitted(story.registrar.endpoint)
-    came = [Message.parse(data).method for data in story.impostor.waiting()]
-    assert "REGISTER" not in came, "the next one went to the registrar, and none before it to him"
+    assert len(case.alarms()) == 1
+    assert not case.is_admitted(case.impostor)
+    case.answer(case.refresh(), case.registrar.endpoint)
+    assert case.is_admitted(case.registrar.endpoint)
+    arrived = [Message.parse(data).method for data in case.impostor.waiting()]
+    assert "REGISTER" not in arrived, "no REGISTER was sent to the impostor"
 
 
-@pytest.mark.parametrize("stamp", [[], [("X-Whence-Source", "udp:127.0.0.9:5060")]])
-def test_what_an_impostor_says_of_himself_counts_nothing(
-    scene: Scene, stamp: list[tuple[str, str]]
-) -> None:
-    story = scene.trunk(f"headers-{len(stamp)}")
-    story.answer(story.registrar.asked(), story.impostor, *stamp, ("Authentication-Info", "x"))
-    assert not story.is_admitted(story.impostor)
+@pytest.mark.parametrize("headers", [[], [("X-Whence-Source", "udp:127.0.0.9:5060")]])
+def test_impostor_headers_are_ignored(scene: Scene, headers: list[tuple[str, str]]) -> None:
+    case = scene.trunk(f"headers-{len(headers)}")
+    case.answer(
+        case.registrar.next_register(), case.impostor, *headers, ("Authentication-Info", "x")
+    )
+    assert not case.is_admitted(case.impostor)
 
 
-def test_a_server_that_dns_names_is_learned(scene: Scene) -> None:
-    story = scene.trunk("in-dns", registrar="sip:siblings.example:5060", follow_dns=False)
-    asked = asked_at(scene, story, "sibling")
+def test_server_that_dns_names_is_learned(scene: Scene) -> None:
+    case = scene.trunk("in-dns", registrar="sip:siblings.example:5060", follow_dns=False)
+    register = first_register(scene, case, "sibling")
     other = {scene.rig.ip("in-dns"): "sibling", scene.rig.ip("sibling"): "in-dns"}
-    where = other[asked[1].address[0]]
+    where = other[register[1].address[0]]
     who = scene.rig.endpoint(where)
-    story.answer(asked[0], who)
-    assert story.is_admitted(who)
-    assert not story.alarms()
+    case.answer(register[0], who)
+    assert case.is_admitted(who)
+    assert not case.alarms()
 
 
-def asked_at(scene: Scene, story: Story, name: str) -> tuple[Message, Endpoint]:
-    """Return the REGISTER, and which of two servers got it."""
+def first_register(scene: Scene, case: Case, name: str) -> tuple[Message, Endpoint]:
+    """Return the REGISTER, and which of two servers received it."""
     second = scene.rig.endpoint(name, SIP_PORT)
-    both = [story.registrar.endpoint, second]
-    found: list[tuple[Message, Endpoint]] = []
-
-    def came() -> bool:
-        for endpoint in both:
-            try:
-                message = endpoint.expect(lambda m: m.method == "REGISTER", 0.1, "a REGISTER")
-            except AssertionError:
-                continue
-            found.append((message, endpoint))
-            return True
-        return False
-
-    eventually(came, what="a REGISTER at one of them")
-    return found[0]
+    at, register = expect_any(
+        [case.registrar.endpoint, second],
+        lambda message: not message.is_reply and message.method == "REGISTER",
+        what="a REGISTER at one of them",
+    )
+    return register, at
 
 
-def test_the_registrars_name_counts_behind_a_proxy(scene: Scene) -> None:
+def test_server_of_the_registrar_name_behind_a_proxy_is_learned(scene: Scene) -> None:
     proxy = f"sip:{scene.rig.ip('behind-proxy')}:{SIP_PORT}"
-    story = scene.trunk("behind-proxy", registrar="sip:named.example", proxy=proxy)
+    case = scene.trunk("behind-proxy", registrar="sip:named.example", proxy=proxy)
     named = scene.rig.endpoint("named")
-    story.answer(story.registrar.asked(), named)
-    assert story.is_admitted(named)
+    case.answer(case.registrar.next_register(), named)
+    assert case.is_admitted(named)
 
 
 @pytest.mark.parametrize("how", ["networks", "learn_from"])
-def test_what_the_operator_permits_is_learned(scene: Scene, how: str) -> None:
+def test_source_that_the_operator_permits_is_learned(scene: Scene, how: str) -> None:
     ip = scene.rig.ip(f"impostor of by-{how}")
     more: dict[str, object] = {"networks": [ip]} if how == "networks" else {how: "any"}
-    story = scene.trunk(f"by-{how}", **more)
-    story.answer(story.registrar.asked(), story.impostor)
-    assert list(story.learned()) == [ip]
-    assert story.is_admitted(story.impostor)
-    assert not story.alarms()
+    case = scene.trunk(f"by-{how}", **more)
+    case.answer(case.registrar.next_register(), case.impostor)
+    assert list(case.learned()) == [ip]
+    assert case.is_admitted(case.impostor)
+    assert not case.alarms()
 
 
-def test_a_network_of_another_port_or_transport_permits_nothing(scene: Scene) -> None:
+def test_network_of_another_port_or_transport_permits_nothing(scene: Scene) -> None:
     ip = scene.rig.ip("impostor of narrow")
-    story = scene.trunk(
+    case = scene.trunk(
         "narrow", networks=[{"network": ip, "transport": "tcp"}, {"network": ip, "port": 5071}]
     )
-    story.answer(story.registrar.asked(), story.impostor)
-    assert story.learned() == {}
-    assert refused(story.impostor, scene.whence.address) == 403
+    case.answer(case.registrar.next_register(), case.impostor)
+    assert case.learned() == {}
+    assert refused(case.impostor, scene.whence.address) == 403
 
 
 @pytest.mark.parametrize("algorithm", ["MD5", "SHA-256", "MD5-sess"])
-def test_an_rspauth_counts_only_if_it_is_right(scene: Scene, algorithm: str) -> None:
-    story = scene.trunk(f"rspauth-{algorithm}")
+def test_rspauth_is_accepted_only_if_valid(scene: Scene, algorithm: str) -> None:
+    case = scene.trunk(f"rspauth-{algorithm}")
     fields = (f"algorithm={algorithm}", 'qop="auth"')
-    story.registrar.answer(story.registrar.asked(), 401, challenge(DOMAIN, "n1", *fields))
-    asked = story.registrar.asked()
-    story.answer(asked, story.impostor, proof(asked, "a guess"))
-    assert not story.is_admitted(story.impostor)
-    former = asked
+    case.registrar.answer(case.registrar.next_register(), 401, challenge(DOMAIN, "n1", *fields))
+    register = case.registrar.next_register()
+    case.answer(register, case.impostor, proof(register, "a guess"))
+    assert not case.is_admitted(case.impostor)
+    former = register
 
-    asked = story.refresh()
-    story.answer(asked, story.impostor, proof(former))  # it was right once
-    assert not story.is_admitted(story.impostor)
+    register = case.refresh()
+    case.answer(register, case.impostor, proof(former))  # it was valid for the former REGISTER
+    assert not case.is_admitted(case.impostor)
 
-    asked = story.refresh()
-    story.answer(asked, story.impostor, proof(asked))
-    assert story.is_admitted(story.impostor)
+    register = case.refresh()
+    case.answer(register, case.impostor, proof(register))
+    assert case.is_admitted(case.impostor)
 
 
-def proof(asked: Message, password: str = PASSWORD) -> tuple[str, str]:
-    """Make the Authentication-Info of who knows the password, by RFC 7616 3.5."""
-    (given,) = credentials(asked)
+def proof(register: Message, password: str = PASSWORD) -> tuple[str, str]:
+    """Make the Authentication-Info of a server that knows the password (RFC 7616 3.5)."""
+    (given,) = credentials(register)
     algorithm = given["algorithm"]
     name = {"MD5": "md5", "SHA-256": "sha256"}[algorithm.removesuffix("-sess")]
 
@@ -258,24 +253,24 @@ def proof(asked: Message, password: str = PASSWORD) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("port", [SIP_PORT, 5070])
-def test_a_trunk_learned_at_anothers_address_is_a_conflict_at_once(scene: Scene, port: int) -> None:
-    """Both have numbers; a call that names neither was the other's before, and is refused now."""
+def test_trunk_learned_at_anothers_address_is_a_conflict(scene: Scene, port: int) -> None:
+    """Both trunks have numbers. A call that names neither was bell's, and is refused now."""
     number = f"+44207123{port}"
     bell = scene.trunk(f"bell-{port}", numbers=[number])
     bells = bell.registrar.endpoint
-    bell.answer(bell.registrar.asked(), bells)
+    bell.answer(bell.registrar.next_register(), bells)
     assert bell.is_admitted(bells)
     acme = scene.trunk(f"acme-{port}", numbers=[f"{number}1"], learn_from="any")
-    asked = acme.registrar.asked()
+    register = acme.registrar.next_register()
     assert not conflicts_of(scene, bell.id)
     who = bells if port == SIP_PORT else scene.rig.endpoint(bell.id, port)
-    acme.answer(asked, who)
+    acme.answer(register, who)
     assert conflicts_of(scene, bell.id) == [("other_server", [acme.id, bell.id])]
     assert "different servers" in scene.whence.cli("conflicts").stdout
     caller = scene.rig.endpoint(bell.id)
     assert refused(caller, scene.whence.address) == 403
-    told = scene.whence.get("/v1/alarms")
-    assert any(e["kind"] == "conflict" and bell.id in e["message"] for e in told)
+    alarms = scene.whence.get("/v1/alarms")
+    assert any(e["kind"] == "conflict" and bell.id in e["message"] for e in alarms)
 
 
 def conflicts_of(scene: Scene, trunk_id: str) -> list[tuple[str, list[str]]]:

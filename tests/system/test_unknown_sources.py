@@ -1,4 +1,4 @@
-"""Who is not known learns nothing, and what is broken harms nobody: the edge goes on answering."""
+"""Unknown sources get a 403 without information; broken messages do not stop the edge."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from tests.system.scene import (
     ACCOUNTS,
     ALICES_NUMBER,
     BOBS_NUMBER,
-    NOBODYS_NUMBER,
+    UNASSIGNED_NUMBER,
     alices_trunk,
     bobs_trunk,
     names,
@@ -34,8 +34,8 @@ class Scene:
     unknown_source: Endpoint
     at_provider: Endpoint
 
-    def goes_on(self) -> None:
-        """Assert that nobody died of what came, and that every worker answers as before."""
+    def assert_still_serving(self) -> None:
+        """Assert that each worker still answers, and that a call still reaches its phone."""
         for _ in range(4):  # there are two workers
             assert try_to_call(self.unknown_source, self.whence) == 403
         calls = len(self.phone.calls())
@@ -62,22 +62,22 @@ def scene(shared_rig: Rig) -> Scene:
 
 
 @pytest.fixture(autouse=True)
-def nobody_died(scene: Scene) -> Iterator[None]:
+def no_process_died(scene: Scene) -> Iterator[None]:
     before, logged = scene.whence.kamailio_pids(), len(scene.whence.log)
     yield
     assert scene.whence.kamailio_pids() == before
-    said = scene.whence.log[logged:]
-    assert "whence:" not in said, said  # a bug of ours would be a line there
-    assert "SystemError" not in said, said
+    output = scene.whence.log[logged:]
+    assert "whence:" not in output, output  # a bug of Whence would write such a line
+    assert "SystemError" not in output, output
 
 
 # --- unknown sources
 
 
 @pytest.mark.parametrize("method", ["INVITE", "OPTIONS", "MESSAGE", "SUBSCRIBE", "REFER"])
-@pytest.mark.parametrize("user", [ALICES_NUMBER, NOBODYS_NUMBER, "alice", "nobody"])
-def test_an_unknown_source_hears_403_and_nothing_else(scene: Scene, method: str, user: str) -> None:
-    """The same for whom there is and for whom there is not."""
+@pytest.mark.parametrize("user", [ALICES_NUMBER, UNASSIGNED_NUMBER, "alice", "nobody"])
+def test_unknown_source_gets_a_bare_403(scene: Scene, method: str, user: str) -> None:
+    """The answer is the same for numbers and users that exist and that do not."""
     unknown_source, whence = scene.unknown_source, scene.whence
     rang = len(scene.phone.calls())
     refusal = unknown_source.ask(
@@ -89,12 +89,10 @@ def test_an_unknown_source_hears_403_and_nothing_else(scene: Scene, method: str,
     assert len(scene.phone.calls()) == rang
 
 
-def test_an_unknown_source_that_says_that_he_is_the_provider_is_an_unknown_source(
-    scene: Scene,
-) -> None:
+def test_unknown_source_with_forged_headers_is_refused(scene: Scene) -> None:
     unknown_source, whence, provider = scene.unknown_source, scene.whence, scene.provider
-    (held,) = provider.contacts("acct1")
-    lies = [
+    (contact,) = provider.contacts("acct1")
+    forged = [
         ("P-Asserted-Identity", f"<sip:+44207@{provider.ip}>"),
         ("X-Whence-Trunk", "alices-trunk"),
         ("X-Whence-Source", f"udp:{provider.ip}:5060"),
@@ -102,19 +100,19 @@ def test_an_unknown_source_that_says_that_he_is_the_provider_is_an_unknown_sourc
         ("P-Called-Party-ID", f"<{uri(whence)}>"),
         ("Via", f"SIP/2.0/UDP {provider.ip}:5060;branch=z9hG4bKbelow;received={provider.ip}"),
     ]
-    for called in (uri(whence), held.uri):
+    for called in (uri(whence), contact.uri):
         call = request(
             "INVITE",
             called,
             unknown_source.address,
             from_uri=f"sip:acct1@{provider.ip}",
-            headers=lies,
+            headers=forged,
         )
         assert unknown_source.ask(call, whence.address).status == 403
 
 
 @pytest.mark.parametrize("method", ["BYE", "INVITE", "INFO"])
-def test_an_unknown_source_inside_no_dialog_hears_481(scene: Scene, method: str) -> None:
+def test_unknown_source_with_a_to_tag_gets_481(scene: Scene, method: str) -> None:
     unknown_source, whence = scene.unknown_source, scene.whence
     target = f"sip:alice@{scene.phone.address[0]}:{scene.phone.address[1]}"
     routes = [("Route", f"<sip:{whence.address[0]};lr;whence={'0' * 24}>")]
@@ -126,14 +124,14 @@ def test_an_unknown_source_inside_no_dialog_hears_481(scene: Scene, method: str)
 
 # --- broken messages
 
-LATIN = "\udce9\udcff"  # two bytes as they come from a wire: no UTF-8
+LATIN = "\udce9\udcff"  # two bytes that are not UTF-8
 HAS = ["From", "To", "Call-ID", "CSeq", "Contact", "Via", "Max-Forwards"]
 MAY_HAVE = ["P-Called-Party-ID", "User-Agent", "Route", "Authorization", f"X-{LATIN}"]
-MAY_HAVE += ["X-Whence-Key", "X-Whence-Next-Hop", "X-Whence-Socket"]
+MAY_HAVE += ["X-Whence-Mac", "X-Whence-Next-Hop", "X-Whence-Socket"]
 
 
 def with_latin(message: Message, where: str) -> Message:
-    """Put the bytes into one place of a message."""
+    """Return the message with these bytes in one place."""
     start_line, headers = message.start_line, message.headers
     if where == "Request-URI":
         start_line = start_line.replace("sip:", f"sip:{LATIN}")
@@ -146,11 +144,11 @@ def with_latin(message: Message, where: str) -> Message:
 
 @pytest.mark.parametrize("method", ["INVITE", "REGISTER", "BYE", "OPTIONS", "ACK", "CANCEL"])
 @pytest.mark.parametrize("where", ["Request-URI", *HAS, *MAY_HAVE])
-def test_bytes_that_are_not_utf8_break_nothing(scene: Scene, where: str, method: str) -> None:
+def test_message_with_latin_1_bytes_breaks_nothing(scene: Scene, where: str, method: str) -> None:
     for sender in (scene.unknown_source, scene.at_provider):
         for tag in (None, "tag"):
             whole = request(method, uri(scene.whence, "nobody"), sender.address, to_tag=tag)
-            for socket in (scene.whence.address, scene.whence.inside):
+            for socket in (scene.whence.address, scene.whence.agent_socket):
                 sender.send(with_latin(whole, where), socket)
     assert try_to_call(scene.unknown_source, scene.whence) == 403
 
@@ -170,45 +168,44 @@ BROKEN = {
     "a false length": b"INVITE sip:x@y SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1;branch=z9hG4bK3\r\n"
     b"From: <sip:a@b>;tag=1\r\nTo: <sip:a@b>\r\nCall-ID: 2\r\nCSeq: 1 INVITE\r\n"
     b"Content-Length: 99999\r\n\r\nshort",
-    "a reply to nobody": b"SIP/2.0 200 OK\r\n\r\n",
+    "a reply without headers": b"SIP/2.0 200 OK\r\n\r\n",
     "a reply without a Via": b"SIP/2.0 200 OK\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:a@b>;tag=2\r\n"
     b"Call-ID: 3\r\nCSeq: 1 REGISTER\r\nContent-Length: 0\r\n\r\n",
-    "a status that is none": b"SIP/2.0 999999 OK\r\nVia: SIP/2.0/UDP 127.0.0.1\r\n\r\n",
+    "an invalid status": b"SIP/2.0 999999 OK\r\nVia: SIP/2.0/UDP 127.0.0.1\r\n\r\n",
     "a very long header": b"INVITE sip:x@y SIP/2.0\r\nX: " + b"a" * 60_000 + b"\r\n\r\n",
 }
 
 
 @pytest.mark.parametrize("broken", BROKEN)
-def test_a_broken_message_breaks_nothing(scene: Scene, broken: str) -> None:
+def test_broken_message_breaks_nothing(scene: Scene, broken: str) -> None:
     for sender in (scene.unknown_source, scene.at_provider):
-        for socket in (scene.whence.address, scene.whence.inside):
+        for socket in (scene.whence.address, scene.whence.agent_socket):
             for _ in range(4):
                 sender.send(BROKEN[broken], socket)
-    scene.goes_on()
+    scene.assert_still_serving()
 
 
-def test_a_phone_that_answers_nonsense_harms_its_own_call_only(
-    scene: Scene, shared_rig: Rig
-) -> None:
+def test_phone_with_invalid_replies_harms_its_own_call_only(scene: Scene, shared_rig: Rig) -> None:
     whence, bob = scene.whence, shared_rig.endpoint("phone-bob")
     answer = bob.register(whence.address, "bob", whence.password("bob"), whence.domain)
     assert answer.status == 200
     call = request("INVITE", uri(whence, BOBS_NUMBER), scene.at_provider.address)
     scene.at_provider.send(call, whence.address)
     arrived = bob.expect(lambda m: m.method == "INVITE", what="the call at the phone")
-    lies = [("X-Whence-Source", LATIN), ("Contact", LATIN)]
-    for nonsense in (
+    forged = [("X-Whence-Source", LATIN), ("Contact", LATIN)]
+    for invalid in (
         b"SIP/2.0 180 \xff\xff\r\n\r\n",
-        bytes(reply(arrived, 180, headers=lies)),
+        bytes(reply(arrived, 180, headers=forged)),
         bytes(reply(arrived, 180))[:80],
     ):
-        bob.send(nonsense, whence.address)
-    scene.goes_on()
+        bob.send(invalid, whence.address)
+    scene.assert_still_serving()
 
 
-def test_nothing_that_is_sent_looks_like_a_line_of_the_log(scene: Scene) -> None:
-    """Kamailio quotes a header that it cannot read as it came, with its line ends and all. Nothing
-    of that is shown, nor what looks like the next line of Kamailio's.
+def test_log_shows_no_text_of_an_unreadable_message(scene: Scene) -> None:
+    """Kamailio quotes a header that it cannot parse, with its line ends.
+
+    `whence run` shows neither that text nor the forged log lines in it.
     """
     before = len(scene.whence.log)
     ask = bytes(request("INVITE", uri(scene.whence), scene.unknown_source.address))
@@ -224,7 +221,7 @@ def test_nothing_that_is_sent_looks_like_a_line_of_the_log(scene: Scene) -> None
         return any(f":{ip}:" in s["source"] and "unreadable_message" in s["reasons"] for s in found)
 
     eventually(listed, what="the sender in the list")
-    scene.goes_on()
-    said = scene.whence.log[before:]
-    assert "acme" not in said
-    assert said.replace("\n", "").isprintable()
+    scene.assert_still_serving()
+    output = scene.whence.log[before:]
+    assert "acme" not in output
+    assert output.replace("\n", "").isprintable()

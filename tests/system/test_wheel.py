@@ -1,4 +1,4 @@
-"""The wheel: what is installed has all that it needs, Kamailio's part included."""
+"""The wheel: an installed Whence has all files it needs, Kamailio's part too."""
 
 import getpass
 import re
@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_wheel_holds_the_template_and_the_script(tmp_path: Path) -> None:
+def test_wheel_has_the_templates_and_the_script(tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path],
         cwd=ROOT,
@@ -36,13 +36,13 @@ def test_the_wheel_holds_the_template_and_the_script(tmp_path: Path) -> None:
     script = Path(found[1])
     assert script.is_relative_to(site)
     assert script.read_bytes() == (ROOT / "kamailio" / "whence_kemi.py").read_bytes()
-    # Kamailio's Python finds the package from where the script is.
+    # Kamailio's Python finds the package by the folder of the script.
     assert (script.parents[2] / "whence" / "edge" / "inbound.py").is_file()
     assert drop_in_of(site, tmp_path) == str(script)
 
 
 def drop_in_of(site: Path, folder: Path) -> str:
-    """Have the installed Whence make a drop-in; the script that its include names."""
+    """Let the installed Whence make a drop-in; return the script that its include names."""
     cfg = folder / "kamailio.cfg"
     modules = "".join(f'loadmodule "{name}.so"\n' for name in ("tm", "sl", "pv", "uac"))
     cfg.write_text(modules + 'modparam("uac", "reg_db_url", "x")\nrequest_route { exit; }\n')

@@ -1,7 +1,6 @@
-"""Providers ban who hammers them: no more than 7 REGISTERs in an hour with wrong credentials.
+"""Wrong credentials: at most 7 REGISTERs in an hour, because providers ban clients that retry.
 
-A day here has 86.4 s and an hour 3.6 s: the waits are those of the defaults, a thousand times
-shorter.
+Here a day has 86.4 s and an hour 3.6 s: the waits are the defaults, divided by a thousand.
 """
 
 import time
@@ -19,7 +18,7 @@ WAITS = {"backoff": {"auth_failed": [0.6, 86.4]}}
 
 
 def scene(rig: Rig) -> tuple[Provider, Whence, float]:
-    """A trunk with a wrong password, and when its first hour ends."""
+    """Start a trunk with a wrong password; return also the end of its first hour."""
     provider = rig.provider(accounts=ACCOUNTS)
     table = alices_trunk(provider, password="wrong")
     whence = rig.whence(trunks=[table], users=["alice"], registration=WAITS)
@@ -28,54 +27,54 @@ def scene(rig: Rig) -> tuple[Provider, Whence, float]:
 
 
 def registers_until(provider: Provider, whence: Whence, until: float) -> int:
-    """Return how many REGISTERs had come when this moment was there; a restart may outlast it."""
+    """Return the number of REGISTERs before an instant. A restart may take longer than that."""
     eventually(lambda: time.time() >= until, what="the end of the hour")
     assert whence.trunk("alices-trunk")["state"] in ("auth_failed", "registering")
     return len([seen for seen in provider.registers() if seen.at < until])
 
 
-def test_wrong_credentials_cause_seven_registers_at_most_in_an_hour(rig: Rig) -> None:
+def test_wrong_credentials_cause_7_registers_an_hour_at_most(rig: Rig) -> None:
     provider, whence, until = scene(rig)
     assert 4 <= registers_until(provider, whence, until) <= 7
 
 
-@pytest.mark.parametrize("how", ["the agent dies", "all dies", "it is stopped", "it is reloaded"])
-def test_nor_do_they_however_often_it_starts_anew(rig: Rig, how: str) -> None:
+@pytest.mark.parametrize("how", ["agent killed", "all killed", "restarted", "reloaded"])
+def test_wrong_credentials_after_restarts_stay_limited(rig: Rig, how: str) -> None:
     provider, whence, until = scene(rig)
     for _ in range(4):
         if time.time() > until:
             break
         whence.wait_state("alices-trunk", "auth_failed")
-        if how == "the agent dies":
+        if how == "agent killed":
             whence.kill_agent()
             whence.wait_healthy()
-        elif how == "all dies":
+        elif how == "all killed":
             assert whence.process
             whence.process.kill()
             whence.start()
-        elif how == "it is stopped":
+        elif how == "restarted":
             whence.restart()
         else:
             whence.reload()
     assert registers_until(provider, whence, until) <= 7
 
 
-def test_a_restart_sends_nothing_before_its_time(rig: Rig) -> None:
-    """The ten minutes after wrong credentials are ten minutes, whoever was restarted in them."""
+def test_restart_during_the_wait_sends_nothing(rig: Rig) -> None:
+    """The wait of ten minutes continues over restarts of agent and node."""
     provider = rig.provider(accounts=ACCOUNTS)
     whence = rig.whence(trunks=[alices_trunk(provider, password="wrong")], users=["alice"])
-    stands = whence.wait_state("alices-trunk", "auth_failed")
+    details = whence.wait_state("alices-trunk", "auth_failed")
     before = provider.registers_seen()
     whence.kill_agent()
     whence.wait_healthy()
     whence.restart()
-    assert whence.trunk("alices-trunk")["next_at"] == stands["next_at"]
+    assert whence.trunk("alices-trunk")["next_at"] == details["next_at"]
     assert provider.registers_seen() == before
 
 
-def test_an_operators_new_password_is_tried_at_once(rig: Rig) -> None:
+def test_new_password_by_reload_registers_at_once(rig: Rig) -> None:
     provider = rig.provider(accounts=ACCOUNTS)
-    # The waits are those of the defaults: by itself it would be tried in ten minutes.
+    # The waits are the defaults: without the reload the next attempt comes in ten minutes.
     whence = rig.whence(trunks=[alices_trunk(provider, password="wrong")], users=["alice"])
     whence.wait_state("alices-trunk", "auth_failed")
     whence.edit(trunks=[alices_trunk(provider)])
@@ -84,7 +83,7 @@ def test_an_operators_new_password_is_tried_at_once(rig: Rig) -> None:
     assert len(provider.contacts("acct1")) == 1
 
 
-def test_a_new_password_is_tried_at_once_also_when_it_came_with_a_restart(rig: Rig) -> None:
+def test_new_password_by_restart_registers_at_once(rig: Rig) -> None:
     provider = rig.provider(accounts=ACCOUNTS)
     wrong, right = alices_trunk(provider, password="wrong"), alices_trunk(provider)
     whence = rig.whence(trunks=[wrong], users=["alice"])

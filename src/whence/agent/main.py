@@ -46,7 +46,7 @@ def run(path: Path) -> None:
         location.make(settings.state / LOCATION_FILE)
         write_tls_config(settings)
         observers = Observers(settings.agent, settings.state)
-        notices = NoticeCounts(observers.unknown.kept, [observers.alarms])
+        notices = NoticeCounts(observers.unknown.table, [observers.alarms])
         with (
             closing(Directory(settings.state / FILE, [observers.conflicts])) as directory,
             closing(observers.receiver([notices])) as receiver,
@@ -66,7 +66,7 @@ async def _serve(
     tls = settings.edge.tls
     kamailio = await KamailioClient.connect(
         settings.edge.agent_socket,
-        directory.new_inside_key(),
+        directory.new_agent_key(),
         settings.registration.response_timeout + PATIENCE_S,
         TlsProbe(tls.certificate, tls.key, tls.ca).fault if settings.edge.has_tls else None,
     )

@@ -1,4 +1,4 @@
-"""`whence check`: is the file right?"""
+"""`whence check`: name all faults of a settings file."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from whence.errors import OperatorError
 
 
 def check(config: FileOption) -> None:
-    """Say everything that is wrong with a file; exit 2 if anything is.
+    """Check a settings file: name all its faults at once, and exit with 2 if there is one.
 
-    Trunks that no rule could tell apart are no fault: some calls to them will be refused.
+    Warnings are no faults. One names trunks that no rule can distinguish: the edge refuses some
+    of their calls.
     """
     from whence.agent.config.load import load
     from whence.agent.config.to_core import node_settings
@@ -28,10 +29,15 @@ def check(config: FileOption) -> None:
         doubts.append(str(problem))
     for note in settings.expired_pins(time.time()):
         print(f"{config.name}: {note}")
-    print(f"{config}: right: {len(settings.trunk)} trunks, {len(settings.user)} users")
+    counts = (_count(len(settings.trunk), "trunk"), _count(len(settings.user), "user"))
+    print(f"{config}: OK: {', '.join(counts)}")
     if not settings.model_fields_set:
         print(f"{config}: warning: it is empty")
     for doubt in filter(None, doubts):
         print(f"{config}: warning: {doubt}")
     for conflict in conflicts.among(node_settings(settings).trunks):
         print(f"{config}: warning: {conflict}")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

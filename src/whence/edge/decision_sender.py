@@ -22,9 +22,11 @@ class DecisionSender:
         self._socket: socket.socket | None = None
         self._dropped = 0
 
-    def send(self, report: str, method: str, call_id: str, now: float, *, known: bool) -> None:
+    def send(self, report: str, method: str, call_id: str, now: float, *, from_cache: bool) -> None:
         """Send one decision report; `report` is what `decisions.report_body` wrote of it."""
-        data = decisions.message(report, method, call_id, now, known=known, dropped=self._dropped)
+        data = decisions.message(
+            report, method, call_id, now, from_cache=from_cache, dropped=self._dropped
+        )
         try:
             if self._socket is None:
                 self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)

@@ -1,7 +1,8 @@
 """The agent's connection to the directory: its file, its transactions and its errors.
 
-WAL, so that the edge's readers never wait for us. `synchronous=NORMAL`: what is committed survives
-any crash of a process; a power cut may cost the last moments, and never the consistency.
+The file uses WAL, so that the edge's readers never wait for the agent. With `synchronous=NORMAL`,
+a commit survives the crash of any process. A power cut may lose the last commits, but the file
+stays consistent.
 """
 
 from __future__ import annotations
@@ -29,19 +30,19 @@ _REMEDIES = {
     sqlite3.SQLITE_FULL: "make room on its disk",
     sqlite3.SQLITE_IOERR: "look at its disk, which may be full, or broken",
 }
-"""SQLite's primary result code → what the operator can do about it."""
+"""SQLite's primary result code → what the operator can do."""
 
 
 class GenerationWriter(OpenGeneration):
-    """The generation, made by the agent where there is none."""
+    """The generation, opened by the agent for writing; made if there is none."""
 
     def __init__(self, path: Path) -> None:
-        """Open it, or make it; it moves at once, for what the last agent may have left undone."""
+        """Open or make the file, and change the generation: the last agent may have died midway."""
         opened = paths.open_file(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
         with os.fdopen(opened, "a+b", buffering=0) as file:
             os.fchmod(file.fileno(), 0o600)
-            # Written, not only made long: on a full disk this fails, and writing to memory would
-            # end the process.
+            # Write the bytes before truncating: on a full disk the write fails with an error. A
+            # sparse file would instead end the process with SIGBUS at the first write to memory.
             file.write(bytes(max(0, tables.GENERATION_BYTES - file.tell())))
             file.truncate(tables.GENERATION_BYTES)
             super().__init__(file.fileno())
@@ -52,7 +53,7 @@ class DirectoryConnection:
     """The file of one node's directory, open for writing."""
 
     def __init__(self, path: Path, observers: Sequence[DirectoryObserver] = ()) -> None:
-        """Open the directory, or make it; StoreError if that cannot be done."""
+        """Open the directory, or make it. Raises StoreError."""
         self.path = path
         self._observers = observers
         try:
@@ -78,12 +79,12 @@ class DirectoryConnection:
             raise self._fault("opened", error, permit) from error
 
     def close(self) -> None:
-        """Close it; the edge goes on reading."""
+        """Close the file. The edge continues to read it."""
         self._generation.close()
         self._db.close()
 
     def _prepare(self) -> None:
-        """Make the tables, or migrate them."""
+        """Make the tables, or migrate them to the present version."""
         if migrate.check_version(self._db, self.path) == tables.VERSION:
             return
         remedy = f"it is as it was before; {BEGIN_ANEW}"
@@ -91,17 +92,20 @@ class DirectoryConnection:
             migrate.upgrade(self._db, self.path)
 
     def _fault(self, done: str, error: sqlite3.Error | OSError, remedy: str = "") -> StoreError:
-        """Say what could not be done, why, and what to do; `remedy` where SQLite knows no more."""
+        """Make an error that says what failed, why, and what to do.
+
+        `remedy` is used if `_REMEDIES` has none for SQLite's code.
+        """
         remedy = _REMEDIES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, remedy)
         said = f"the directory {self.path} cannot be {done}: {error}"
         return StoreError(f"{said}; {remedy}" if remedy else said)
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
-        """A transaction that may change answers: workers drop what they know, before and after.
+        """Write in a transaction that may change decisions: change the generation before and after.
 
-        Before, because one that reads the old state in between must not keep it; after, because
-        one that kept it all the same must not keep it any longer.
+        Before: a worker that reads the old state meanwhile must not cache it. After: a worker that
+        cached it nevertheless must drop it.
         """
         self._generation.move()
         try:
@@ -128,7 +132,7 @@ class DirectoryConnection:
             raise self._fault("read", error) from error
 
     def _fetch(self, query: str, parameters: dict[str, Any] | Sequence[Any] = ()) -> list[Row]:
-        """All rows of one SELECT; StoreError where they cannot be read."""
+        """Return all rows of one SELECT. Raises StoreError."""
         with self._reading():
             return self._db.execute(query, parameters).fetchall()
 
@@ -136,7 +140,7 @@ class DirectoryConnection:
         self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
     def can_write(self) -> bool:
-        """Whether a row can be written now: it is tried, and taken back."""
+        """Return whether a row can be written now. The row is written, and rolled back."""
         try:
             self._db.execute("BEGIN IMMEDIATE")
             try:

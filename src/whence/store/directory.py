@@ -1,5 +1,6 @@
-"""The directory, written: one transaction for each fact. The agent is its one writer, but beside a
-drop-in: there Kamailio's workers write too what they learned (worker.py).
+"""The directory, open for writing: one transaction for each fact.
+
+The agent is its only writer. With the drop-in, Kamailio's workers also write (`worker.py`).
 """
 
 from __future__ import annotations

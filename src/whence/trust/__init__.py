@@ -1,1 +1,1 @@
-"""Whether files and their folders belong to root or to this user alone."""
+"""Checks that only root and this user can change files and folders."""

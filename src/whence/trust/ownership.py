@@ -1,7 +1,8 @@
-"""Whose files a worker opens: those of its own user, or root's.
+"""Checks the owner of a database before a worker of Kamailio opens it.
 
-The agent checks all of the path when it starts (paths.py). A worker of another user
-would follow links that the directory's owner lays: Kamailio as root, for example.
+The agent checks the whole path when it starts (paths.py). A worker of another user, as Kamailio as
+root, would follow links that the directory's owner makes. So a worker accepts only files of its own
+user or of root.
 """
 
 from __future__ import annotations
@@ -10,18 +11,21 @@ import os
 import stat
 from pathlib import Path
 
-OF_DATABASE = ("", "-wal", "-shm", "-journal")
-"""What SQLite adds to the name of a database for the files that it keeps beside it."""
+DATABASE_SUFFIXES = ("", "-wal", "-shm", "-journal")
+"""Suffixes of the files of an SQLite database."""
 
 
 def refuse_others(path: Path) -> None:
-    """Check a database and its directory before it is opened.
+    """Check a database, its directory and the files that SQLite adds.
 
-    PermissionError where one of them, or a file of SQLite beside it, belongs to another user than
-    root or ours, may be written by others, or is a symbolic link.
+    Each must belong to root or to us, and may not be a symbolic link. Others may not write to it.
+    Raises PermissionError.
     """
     us = os.geteuid()
-    for place in (path.parent, *(path.with_name(path.name + suffix) for suffix in OF_DATABASE)):
+    for place in (
+        path.parent,
+        *(path.with_name(path.name + suffix) for suffix in DATABASE_SUFFIXES),
+    ):
         try:
             found = place.lstat()
         except FileNotFoundError:

@@ -1,18 +1,19 @@
-"""Paths that no other user can change: the one place that says which paths Whence may use.
+"""Checks that other users cannot change a path. All rules about trusted paths are in this file.
 
-The files of Whence hold keys, and decide whose a call is. Root starts Whence in many places. So a
-path counts only if nobody but root and ourselves (the effective user) decides what is found there:
+The files of Whence hold keys, and decide to which trunk a call belongs. Many installations start
+Whence as root. So a path is trusted only if root and we (the effective user) alone decide its
+content:
 
-- Each directory on the way belongs to root or to us, and nobody else may write to it. An exception
-  is a directory with the sticky bit, as /tmp: there nobody can replace an entry of ours. The
-  directory itself must not be one, and no link in one is followed.
-- A symbolic link on the way is followed only where it is root's or ours, and nobody else could have
-  put it there. The directory itself must be none.
-- A file is a regular one, root's or ours, has one name, and nobody else may write to it.
+- Each directory on the path belongs to root or to us, and other users may not write to it.
+- An exception is a directory with the sticky bit, as /tmp. In it, other users cannot replace our
+  entries. But links in it are not followed. The trusted directory itself may not be one.
+- A symbolic link on the path must belong to root or to us. Other users may not write to its
+  directory. The trusted directory itself may not be a link.
+- A file is a regular file of root or us. It has one name, and other users may not write to it.
 
-Everything is looked at through descriptors (O_PATH, O_NOFOLLOW), from / on. Where a directory
-passes, no other user can put anything into it: its entries are safe to use by name, which SQLite
-and Kamailio need.
+Each component is opened with O_PATH and O_NOFOLLOW, from / on, and checked through its descriptor.
+Other users cannot add entries to a trusted directory. So SQLite and Kamailio can safely open its
+entries by name.
 """
 
 from __future__ import annotations
@@ -30,31 +31,32 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from whence.errors import UntrustedError
-
-OF_DATABASE = ("", "-wal", "-shm", "-journal")
-"""What SQLite adds to the name of a database for the files that it keeps beside it."""
+from whence.trust.ownership import DATABASE_SUFFIXES
 
 LINKS_LIMIT = 40
-"""How many symbolic links a path may have on its way (Linux)."""
+"""Most symbolic links on one path, as in Linux."""
 
 Users = Collection[int]
-"""The ids of the users who may decide."""
+"""Ids of the users whose files are trusted."""
 
 
 def root_and_us() -> frozenset[int]:
-    """Give who is trusted: root, and the effective user."""
+    """Return the ids of root and of the effective user."""
     return frozenset({0, os.geteuid()})
 
 
 def owner_too(file: Path) -> frozenset[int]:
-    """Give root, us, and the owner of a file: for who looks at what another user runs."""
+    """Return the ids of root, of us, and of the owner of `file`.
+
+    For a command that only reads the settings of another user.
+    """
     with suppress(OSError):
         return root_and_us() | {file.stat().st_uid}
     return root_and_us()
 
 
 def user_name(uid: int) -> str:
-    """Give the name of a user, or the id where there is none."""
+    """Return the name of a user, or the id if it has no name."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -68,8 +70,8 @@ def user_name(uid: int) -> str:
 def directory(path: Path, users: Users | None = None, make: int | None = None) -> Iterator[int]:
     """Open a trusted directory, and close it at the end.
 
-    `users`: who may decide; None: root and we. `make`: the mode in which what is missing is made.
-    Yields a descriptor, for use as `dir_fd`. UntrustedError, or OSError where it cannot be opened.
+    `users`: whose files are trusted; None: of root and us. `make`: missing directories are made
+    with this mode. Yields a descriptor, for use as `dir_fd`. Raises UntrustedError and OSError.
     """
     walked = _walk(path, root_and_us() if users is None else users, make=make)
     try:
@@ -85,8 +87,10 @@ def directory(path: Path, users: Users | None = None, make: int | None = None) -
 
 @dataclass(frozen=True, slots=True)
 class _Walked:
-    """Where a path led. `shared`: others may add entries to the directory that it is in.
-    `hidden`: some directory on the way does not let all users through.
+    """The end of a path, open as `fd`.
+
+    `shared`: other users may add entries to its directory. `hidden`: some directory on the path
+    does not let all users pass.
     """
 
     fd: int
@@ -96,7 +100,7 @@ class _Walked:
 
 
 def _walk(path: Path, users: Users, make: int | None = None, follow: bool = False) -> _Walked:
-    """Go from / to `path`, and check each directory on the way.
+    """Open each component from / to `path`, and check each directory.
 
     `follow`: whether `path` itself may be a symbolic link.
     """
@@ -129,7 +133,7 @@ def _walk(path: Path, users: Users, make: int | None = None, follow: bool = Fals
             os.close(fd)
             fd, here, found = child, here / name, entry
             if todo and not stat.S_ISDIR(found.st_mode):
-                raise NotADirectoryError(  # noqa: TRY301 - what is open is closed below
+                raise NotADirectoryError(  # noqa: TRY301 - the descriptor is closed below
                     errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)
                 )
             _check_owner(here, found, users, on_the_way=bool(todo))
@@ -146,9 +150,9 @@ def _open_child(name: str, parent: int, make: int | None) -> int:
     except FileNotFoundError:
         if make is None:
             raise
-    with suppress(FileExistsError):  # somebody was faster; who it was is checked
+    with suppress(FileExistsError):  # another process made it; the caller checks its owner
         os.mkdir(name, make, dir_fd=parent)
-        os.chmod(name, make, dir_fd=parent)  # whatever our umask is
+        os.chmod(name, make, dir_fd=parent)  # mkdir obeys our umask
     return os.open(name, flags, dir_fd=parent)
 
 
@@ -163,8 +167,8 @@ def _check_owner(
         give += f" && chmod {'700' if stat.S_ISDIR(found.st_mode) else '600'} {at}"
     raise UntrustedError(
         path,
-        f"belongs to user {owner}, who can change what is there",
-        f"name another path, run this as user {owner}, or look at what is there and give it to "
+        f"belongs to user {owner}, who can change its content",
+        f"write another path, run this as user {owner}, or check its content and give it to "
         f"{us}: {give}",
     )
 
@@ -173,11 +177,14 @@ def _group_name(uid: int) -> str:
     try:
         return grp.getgrgid(pwd.getpwuid(uid).pw_gid).gr_name
     except KeyError:
-        return ""  # chown then takes the group that the user logs in with
+        return ""  # chown then uses the login group of the user
 
 
 def _check_on_the_way(path: Path, found: os.stat_result) -> bool:
-    """Say whether others may add entries to a directory; refuse it where they may replace ours."""
+    """Return whether others may add entries to a directory.
+
+    Raises UntrustedError if they may also replace our entries.
+    """
     if not _others_write(found):
         return False
     if not found.st_mode & stat.S_ISVTX:
@@ -192,11 +199,11 @@ def _check_link(path: Path, shared: bool, *, follow: bool, links: int) -> None:
         raise UntrustedError(
             path,
             "is a symbolic link in a directory that other users may write",
-            "remove it, or name the path that it leads to",
+            "remove it, or write the path to which it leads",
         )
     if not follow:
         raise UntrustedError(
-            path, "is a symbolic link", "remove it, or name the path that it leads to"
+            path, "is a symbolic link", "remove it, or write the path to which it leads"
         )
 
 
@@ -207,11 +214,11 @@ def _others_write(found: os.stat_result) -> bool:
 def _writable(path: Path, found: os.stat_result, mode: str) -> tuple[str, str]:
     return (
         f"may be written by other users (mode {stat.S_IMODE(found.st_mode):04o})",
-        f"look at what is in it, and then: chmod {mode} {shlex.quote(str(path))}",
+        f"check its content, and then: chmod {mode} {shlex.quote(str(path))}",
     )
 
 
-# Files that Whence writes, in a directory that has passed.
+# Files that Whence writes into a trusted directory.
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -226,8 +233,8 @@ def check_entries(
 ) -> None:
     """Check the files of these names in the directory `place`, which is open as `dir_fd`.
 
-    `sockets`: they are sockets. UntrustedError names the first that another user can change; what
-    is not there is no fault.
+    `sockets`: they are sockets. A missing file is not a fault. Raises UntrustedError at the first
+    file that another user can change.
     """
     for name in names:
         with suppress(FileNotFoundError):
@@ -245,32 +252,32 @@ def _check_file(
 ) -> None:
     """Check a file that is written to."""
     if stat.S_ISLNK(found.st_mode):
-        raise UntrustedError(path, "is a symbolic link", "look where it leads, and remove it")
+        raise UntrustedError(path, "is a symbolic link", "check where it leads, and remove it")
     if not (stat.S_ISSOCK if socket else stat.S_ISREG)(found.st_mode):
         raise UntrustedError(
             path,
-            f"is no {'socket' if socket else 'regular file'}",
-            "look at what it is, and remove it",
+            f"is not a {'socket' if socket else 'regular file'}",
+            "check what it is, and remove it",
         )
     _check_owner(path, found, root_and_us() if users is None else users)
     if found.st_nlink > 1:
         raise UntrustedError(
             path,
             f"has {found.st_nlink} names (hard links)",
-            "look at what it is, and remove it or put a copy in its place",
+            "check what it is, and remove it or replace it by a copy",
         )
     if _others_write(found) and not socket:
         raise UntrustedError(path, *_writable(path, found, "600"))
 
 
 def open_file(path: Path, flags: int, mode: int = 0o600) -> int:
-    """Open a file to write to it, and make it with this mode where `flags` say so.
+    """Open a file to write to it. It is made with `mode` if `flags` has O_CREAT.
 
-    It must be a regular one, root's or ours, with one name, and nobody else's to write:
-    UntrustedError, and nothing of it has been changed. OSError where it cannot be opened.
+    It must be a regular file of root or us, with one name, to which other users may not write.
+    Raises UntrustedError without changing it, and OSError.
     """
     with suppress(FileNotFoundError):
-        found = os.lstat(path)  # before it is opened: to open a device may do something
+        found = os.lstat(path)  # before opening it: opening a device can have effects
         _check_no_directory(path, found)
         _check_file(path, found)
     fd = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, mode)
@@ -283,14 +290,15 @@ def open_file(path: Path, flags: int, mode: int = 0o600) -> int:
 
 
 def make_database(path: Path) -> None:
-    """Make an empty SQLite database for us alone, where there is none, and check its files.
+    """Make an empty SQLite database with mode 0600 if it is missing, and check its files.
 
-    SQLite follows links, so they are checked before it sees them. What is there is not opened:
-    the end of a second descriptor would end the locks of the first. UntrustedError, OSError.
+    SQLite follows links, so the files are checked before SQLite opens them. An existing file is not
+    opened: closing a second descriptor would release the locks of the first one (POSIX). Raises
+    UntrustedError and OSError.
     """
     with suppress(FileExistsError):
         os.close(os.open(path, _NEW, 0o600))
-    for suffix in OF_DATABASE:
+    for suffix in DATABASE_SUFFIXES:
         file = path.with_name(path.name + suffix)
         with suppress(FileNotFoundError):
             found = os.lstat(file)
@@ -300,9 +308,9 @@ def make_database(path: Path) -> None:
 
 
 def write_whole(path: Path, text: str, mode: int = 0o600, dir_fd: int | None = None) -> None:
-    """Write a file whole, or not at all; another one in its place is replaced, never followed.
+    """Write a file atomically. An existing file or link of this name is replaced, not followed.
 
-    `dir_fd`: its directory, where that is open.
+    `dir_fd`: the descriptor of its directory, if that is open. Raises OSError.
     """
     name = str(path) if dir_fd is None else path.name
     unfinished = str(Path(name).with_name(f".{path.name}.{os.getpid()}"))
@@ -323,20 +331,21 @@ def write_whole(path: Path, text: str, mode: int = 0o600, dir_fd: int | None = N
 
 
 def read_doubt(path: Path, users: Users | None = None, *, secret: bool = False) -> str:
-    """Check a file that decides what Whence does; UntrustedError where another user writes it.
+    """Check a file that decides what Whence does.
 
-    `secret`: it holds a secret. Returns why it is none, or nothing. OSError where it is not there.
+    `secret`: it holds a secret. Returns a sentence if all users may read the secret, else an empty
+    text. Raises UntrustedError if another user can change the file, and OSError.
     """
     walked = _walk(path, root_and_us() if users is None else users, follow=True)
     os.close(walked.fd)
     found = walked.found
     if not stat.S_ISREG(found.st_mode):
-        raise UntrustedError(path, "is no regular file", "write a file of its own")
+        raise UntrustedError(path, "is not a regular file", "write the path of a regular file")
     if _others_write(found):
         raise UntrustedError(path, *_writable(path, found, "go-w"))
     if walked.shared and found.st_nlink > 1:
         raise UntrustedError(
-            path, f"has {found.st_nlink} names (hard links)", "put a copy in its place"
+            path, f"has {found.st_nlink} names (hard links)", "replace it by a copy"
         )
     if secret and found.st_mode & stat.S_IROTH and not walked.hidden:
         mode = stat.S_IMODE(found.st_mode)

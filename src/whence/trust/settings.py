@@ -1,4 +1,7 @@
-"""Settings files that no other user can change, nor the files that they name (paths.py)."""
+"""Reads settings files after checking that other users cannot change them (paths.py).
+
+The files that a settings file names are checked, too.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,9 @@ from whence.trust.paths import Users, check_entries, directory, read_doubt
 
 @dataclass(frozen=True, slots=True)
 class NamedFile:
-    """A file that a settings file names. `key`: where it is named there. `secret`: it holds one.
-    `written`: Whence writes it.
+    """A file that a settings file names.
+
+    `key`: the key that names it. `secret`: it holds a secret. `written`: Whence writes it.
     """
 
     key: str
@@ -25,10 +29,10 @@ class NamedFile:
 
 
 class NamesFiles(Protocol):
-    """Settings that were read."""
+    """Settings from a file, which may name other files."""
 
     def named_files(self, file: Path) -> Iterable[NamedFile]:
-        """Give the files that are named in these settings, and the `file` itself."""
+        """Return the settings file itself and the files that it names."""
 
 
 AnySettings = TypeVar("AnySettings", bound=NamesFiles)
@@ -37,12 +41,13 @@ AnySettings = TypeVar("AnySettings", bound=NamesFiles)
 def load_trusted(
     file: Path, load: Callable[[Path], AnySettings], users: Users | None = None
 ) -> tuple[AnySettings, list[str]]:
-    """Read a settings file to act on it: no other user may change it, or what it names.
+    """Read a settings file, and check that other users cannot change it or the files that it names.
 
-    `users`: who may decide, for a command that looks only; None: root and we. Returns the settings,
-    and a sentence for each secret that all users may read. ConfigError names all faults.
+    `users`: whose files are trusted; None: of root and us. A command that only reads passes more.
+    Returns the settings, and a sentence for each secret that all users may read. Raises
+    ConfigError with all faults.
     """
-    with suppress(OSError):  # that it cannot be read is for `load` to say
+    with suppress(OSError):  # `load` reports that it cannot be read
         try:
             read_doubt(file, users)
         except UntrustedError as error:
@@ -69,8 +74,10 @@ def _doubt(named: NamedFile, users: Users | None) -> str:
         with directory(named.path.parent, users) as opened:
             check_entries((named.path.name,), named.path.parent, opened, users)
     except OSError as error:
-        if users is None:  # it was there when it was read: somebody takes it away and puts it back
+        if users is None:  # `load` could read it, so another user removes and restores it
             raise UntrustedError(
-                named.path, f"cannot be judged: {error.strerror}", "write a file of its own"
+                named.path,
+                f"cannot be checked: {error.strerror}",
+                "write the path of a regular file",
             ) from None
     return ""

@@ -21,9 +21,9 @@ def tell(tmp_path: Path) -> Iterator[Callable[[Story], None]]:
     """Run a coroutine over the API of an agent whose trunks have just been registered."""
     node = Node(tmp_path)
 
-    async def telling(story: Story, ip: str) -> None:
+    async def run(story: Story, ip: str) -> None:
         edge = Edge(ip)
-        kamailio = await KamailioClient.connect(edge.inside, KEY)
+        kamailio = await KamailioClient.connect(edge.agent_socket, KEY)
         try:
             async with asyncio.timeout(PATIENCE_S):
                 agent = Agent(node, edge, kamailio)
@@ -38,5 +38,5 @@ def tell(tmp_path: Path) -> Iterator[Callable[[Story], None]]:
             await asyncio.sleep(0)
 
     with Network() as network:
-        yield lambda story: asyncio.run(telling(story, network.ip("edge")))
+        yield lambda story: asyncio.run(run(story, network.ip("edge")))
     node.directory.close()

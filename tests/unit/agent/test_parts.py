@@ -63,7 +63,7 @@ def test_decision_reaches_calls_unknown_sources_and_alarms(
                 edge.sendto(data, str(tmp_path / SOCKET_FILE))
         receiver.read()
     assert len(observers.calls.last(10)) == 3
-    (unknown,) = observers.unknown.kept
+    (unknown,) = observers.unknown.table
     assert unknown.requests == 2
     assert [event.alarm.kind for event in observers.alarms.since(0, 10)] == [
         AlarmKind.MANY_UNKNOWN_REQUESTS
@@ -75,7 +75,7 @@ def test_directory_change_raises_a_new_conflict(own: MonitoringConfig, tmp_path:
     there = Address(canonical_ip("192.0.2.2"), None, Transport.UDP, Origin.PINNED, "", 0.0, None)
 
     async def story(directory: SharedDirectory) -> None:
-        looking = asyncio.create_task(observers.conflicts.run())
+        searching = asyncio.create_task(observers.conflicts.run())
         numbers = {id_: frozenset({"+442071234567"}) for id_ in ("acme", "bell")}
         directory.install_numbers(numbers)
         for id_ in numbers:
@@ -83,7 +83,7 @@ def test_directory_change_raises_a_new_conflict(own: MonitoringConfig, tmp_path:
         async with asyncio.timeout(PATIENCE_S):
             while not observers.alarms.since(0, 10):
                 await asyncio.sleep(0.01)
-        looking.cancel()
+        searching.cancel()
 
     with closing(SharedDirectory(tmp_path / FILE, [observers.conflicts])) as directory:
         asyncio.run(story(directory))

@@ -41,7 +41,7 @@ db.execute("BEGIN IMMEDIATE")
 print("locked", flush=True)
 sys.stdin.read()
 """
-"""What another process does: it holds the file until its input ends."""
+"""A program that locks the file until its input ends."""
 
 REGISTRAR = TransportAddress.parse("tcp:192.0.2.1:5060")
 
@@ -61,7 +61,7 @@ def opened(path: Path) -> Iterator[Directory]:
 
 
 def shape(path: Path) -> dict[str, str]:
-    """Name → SQL of all that the file has, without comments and blanks."""
+    """Return name → SQL of all tables, indexes and triggers, without comments and blanks."""
     with closing(sqlite3.connect(path)) as db:
         found = db.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL").fetchall()
     return {name: "".join(re.sub("--.*", "", sql).split()) for name, sql in found}
@@ -172,6 +172,8 @@ def test_migrate_old_version_keeps_all_else(path: Path, name: str) -> None:
         assert directory.events("acme") == [(NOW - 60, event)]
     assert ("token-2",) in query(path, "SELECT token FROM trunk WHERE gone_at IS NOT NULL")
     assert query(path, "SELECT * FROM meta WHERE key = 'dialog_key'") == [("dialog_key", "aa")]
+    agent_key = query(path, "SELECT * FROM meta WHERE key IN ('inside_key', 'agent_key')")
+    assert agent_key == [("agent_key", "cc")]
     numbers = query(path, "SELECT spelling FROM number WHERE NOT of_account ORDER BY spelling")
     assert numbers == [("4420123",), ("4430*",)]
     accounts = query(path, "SELECT spelling FROM number WHERE of_account")
@@ -194,7 +196,7 @@ def test_migrate_renames_the_kinds_of_history(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", OLD)
-def test_migrate_old_version_keeps_the_fingerprints_of_credentials(path: Path, name: str) -> None:
+def test_migrate_old_version_keeps_credentials_fingerprints(path: Path, name: str) -> None:
     old_files.make(path, name)
     with opened(path) as directory:
         assert directory.fingerprints() == {"acme": "beef"}

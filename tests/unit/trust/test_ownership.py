@@ -1,4 +1,4 @@
-"""A worker opens no directory that another user may change."""
+"""A worker of Kamailio does not open a directory that another user can change."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from tests.unit.store.changes import granted
 from whence.errors import StoreUnavailableError, WriteDeferredError
 from whence.store.directory import FILE, Directory
-from whence.store.reader import DirectoryReader as Reading
+from whence.store.reader import DirectoryReader
 from whence.store.worker import LearningWriter
 
 NOBODY = 65534
@@ -47,43 +47,39 @@ def wal_linked(path: Path) -> str:
     return f"{wal} is not of user"
 
 
-def state_anothers(path: Path) -> str:
+def state_of_other_user(path: Path) -> str:
     os.chown(path.parent, NOBODY, NOBODY)
     return f"{path.parent} is not of user 0 alone (owner {NOBODY}, mode 0700)"
 
 
-def file_anothers(path: Path) -> str:
+def file_of_other_user(path: Path) -> str:
     os.chown(path, NOBODY, NOBODY)
     return f"{path} is not of user 0 alone (owner {NOBODY}, mode 0600)"
 
 
-ANYBODY: list[Callable[[Path], str]] = [state_writable, file_writable, file_linked, wal_linked]
-BY_ROOT: list[Callable[[Path], str]] = [state_anothers, file_anothers]
-CHANGES = ANYBODY + (BY_ROOT if os.geteuid() == 0 else [])
+BY_ANY_USER: list[Callable[[Path], str]] = [state_writable, file_writable, file_linked, wal_linked]
+BY_ROOT: list[Callable[[Path], str]] = [state_of_other_user, file_of_other_user]
+CHANGES = BY_ANY_USER + (BY_ROOT if os.geteuid() == 0 else [])
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_reader_of_anothers_directory_reads_nothing(
-    path: Path, change: Callable[[Path], str]
-) -> None:
-    said = change(path)
+def test_reader_of_untrusted_directory_raises(path: Path, change: Callable[[Path], str]) -> None:
+    message = change(path)
     with pytest.raises(StoreUnavailableError) as error:
-        Reading(path).user_ha1("alice", "edge.example")
-    assert said in str(error.value)
+        DirectoryReader(path).user_ha1("alice", "edge.example")
+    assert message in str(error.value)
     assert not path.with_name("victim").exists()
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_writer_of_anothers_directory_writes_nothing(
-    path: Path, change: Callable[[Path], str]
-) -> None:
-    said = change(path)
+def test_writer_of_untrusted_directory_raises(path: Path, change: Callable[[Path], str]) -> None:
+    message = change(path)
     with pytest.raises(WriteDeferredError) as error:
         LearningWriter(path).write(granted(), 0.1)
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert not path.with_name("victim").exists()
 
 
-def test_reader_of_own_directory_reads_on(path: Path) -> None:
+def test_reader_of_own_directory_reads(path: Path) -> None:
     path.parent.chmod(0o755)
-    assert Reading(path).user_ha1("alice", "edge.example") is None
+    assert DirectoryReader(path).user_ha1("alice", "edge.example") is None

@@ -86,7 +86,7 @@ def add(api: FastAPI, parts: MonitoringParts, clock: Callable[[], float] = time.
                 reasons=list(one.reasons),
                 message=one.message,
             )
-            for one in islice(parts.unknown_sources.kept, limit)
+            for one in islice(parts.unknown_sources.table, limit)
         ]
 
     @api.post(

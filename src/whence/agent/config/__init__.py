@@ -1,1 +1,1 @@
-"""The configuration file: its models, and how it is read and checked."""
+"""Models of the settings file, and the code that reads and checks it."""

@@ -1,4 +1,4 @@
-"""The files that the configuration names."""
+"""Read and check the files that the settings file names."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from pydantic import (
 
 from whence.agent.config.validators import STATE_PATH
 
-DEBIANS_CAS = "/etc/ssl/certs/ca-certificates.crt"
-"""The CAs that browsers believe; Debian package ca-certificates."""
+DEBIAN_CA_FILE = "/etc/ssl/certs/ca-certificates.crt"
+"""CA certificates of the Debian package ca-certificates."""
 
 
 def readable(name: str, given: str, folder: Path) -> str:
     """Return the absolute path of a PEM file that can be read now. Raises ValueError."""
     path = str((folder / given).absolute())
-    if not STATE_PATH.fullmatch(path):  # it stands in Kamailio's tls.cfg, without quotes
-        raise ValueError(f'{name}: "{path}" is no path of letters, digits and / _ . + -; rename it')
+    if not STATE_PATH.fullmatch(path):  # Kamailio's tls.cfg has it without quotes
+        raise ValueError(
+            f'{name}: "{path}" is not a path of letters, digits and / _ . + -; rename it'
+        )
     try:
         Path(path).read_bytes()
     except OSError as error:
@@ -43,12 +45,12 @@ def writable(given: str, folder: Path) -> str:
 
 
 def no_password() -> str:
-    """Refuse to ask for the password of an encrypted key. Raises ValueError."""
+    """Raise ValueError, so that OpenSSL does not ask for the password of a key on the terminal."""
     raise ValueError("no password")
 
 
 def read_secret(file: str, info: ValidationInfo) -> SecretStr:
-    """Read a password from the first and only line of a file. Raises ValueError."""
+    """Read a password from a file of one line. Raises ValueError without the content."""
     folder = (info.context or {}).get("folder", Path())
     try:
         text = (folder / file).read_text(encoding="utf-8").strip()
@@ -56,7 +58,7 @@ def read_secret(file: str, info: ValidationInfo) -> SecretStr:
         text = ""
     if not text or not text.isprintable():
         raise ValueError(
-            f'password_file: "{file}" cannot be read or holds no single line; '
+            f'password_file: "{file}" cannot be read or does not hold exactly one line; '
             "write the password into it, and let only the agent's user read it"
         )
     return SecretStr(text)

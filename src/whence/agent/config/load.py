@@ -1,4 +1,4 @@
-"""Reads the file: every fault of it, told at once."""
+"""Reads the settings file, and reports all its faults at once."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from whence.agent.config.models import Config, EdgeConfig
 from whence.agent.config.toml import checked, toml
+from whence.agent.config.trunk import TrunkConfig
 from whence.agent.config.validators import ALL_HEADERS_LIMIT
 from whence.core.sip.transport_address import Transport, canonical_ip
 from whence.core.sip.uri import Uri
@@ -15,18 +16,18 @@ from whence.errors import ConfigError
 
 
 def load(path: Path) -> Config:
-    """Read and check a file; ConfigError names all its faults."""
+    """Read and check a settings file. Raises ConfigError with all faults."""
     data = toml(path)
     settings, faults = checked(Config, data, path)
-    faults += [f"{path.name}: {fault}" for fault in _doubles(data)]
+    faults += [f"{path.name}: {fault}" for fault in _duplicates(data)]
     if settings is not None:
-        faults += [f"{path.name}: {fault}" for fault in _at_odds(settings)]
+        faults += [f"{path.name}: {fault}" for fault in _contradictions(settings)]
     if settings is None or faults:
         raise ConfigError(faults)
     return settings
 
 
-def _doubles(data: dict[str, Any]) -> list[str]:
+def _duplicates(data: dict[str, Any]) -> list[str]:
     faults = []
     for table, key in (("trunk", "id"), ("user", "name")):
         entries = data.get(table)
@@ -34,15 +35,15 @@ def _doubles(data: dict[str, Any]) -> list[str]:
         names = [entry.get(key) for entry in listed if isinstance(entry, dict)]
         counted = Counter(name for name in names if isinstance(name, str))
         faults += [
-            f'{table} "{name}": is there {times} times; give each its {key}'
+            f'{table} "{name}": occurs {times} times; give each its own {key}'
             for name, times in sorted(counted.items())
             if times > 1
         ]
     return faults
 
 
-def _at_odds(settings: Config) -> list[str]:
-    """Say what one table denies of another: a target's user, a socket that reaches a server."""
+def _contradictions(settings: Config) -> list[str]:
+    """Return the faults between tables: a target without its user, a server without a socket."""
     users = {user.name for user in settings.user}
     faults = []
     if len(settings.number_headers) > ALL_HEADERS_LIMIT:
@@ -55,27 +56,57 @@ def _at_odds(settings: Config) -> list[str]:
         at_home = target is not None and target.host == settings.edge.domain.lower()
         if target and at_home and "{number}" not in trunk.target and target.user not in users:
             faults.append(
-                f'trunk "{trunk.id}": target: there is no user "{target.user}"; '
+                f'trunk "{trunk.id}": target: has no user "{target.user}"; '
                 f'add [[user]] with name = "{target.user}"'
             )
         if trunk.number_format == "national" and not settings.country_code_of(trunk):
             faults.append(
-                f'trunk "{trunk.id}": number_format: "national" is of a country; write its '
-                'country = "44", or that of [edge]'
+                f'trunk "{trunk.id}": number_format: "national" needs a country; write '
+                'country = "44" here or in [edge]'
             )
+        if fault := _socket_fault(settings.edge, trunk):
+            faults.append(f'trunk "{trunk.id}": socket: {fault}')
         if missing := _no_socket(settings.edge, trunk.server):
             place = "proxy" if trunk.proxy else "registrar"
             faults.append(f'trunk "{trunk.id}": {place}: {missing} to edge listen')
     return faults
 
 
+def _socket_fault(edge: EdgeConfig, trunk: TrunkConfig) -> str:
+    """Return the fault of the socket that a trunk names; empty if there is none."""
+    socket, server = trunk.socket, trunk.server
+    if socket is None:
+        return ""
+    if socket not in edge.listen:
+        return f'"{socket}" is not in edge listen; write one of {", ".join(map(str, edge.listen))}'
+    transport = server.params.get("transport")
+    try:
+        version: int | None = canonical_ip(server.host).version
+    except ValueError:
+        version = None
+    if version is not None:
+        transport = transport or Transport.UDP
+    if (transport or socket.transport) != socket.transport or version not in (
+        None,
+        socket.ip.version,
+    ):
+        return (
+            f'"{socket}" cannot reach {trunk.proxy or trunk.registrar}; write a socket of the '
+            "same transport and IP version"
+        )
+    return ""
+
+
 def _no_socket(edge: EdgeConfig, server: Uri) -> str:
-    """Which socket the edge lacks to reach a server; empty where none, or only DNS can tell."""
+    """Return the fault if no socket of the edge can reach a server.
+
+    Empty: a socket can reach it, or the answer depends on DNS.
+    """
     given = server.params.get("transport")
     transport = Transport(given) if given else None
     try:
         version = canonical_ip(server.host).version
-    except ValueError:  # a name: of which version its addresses are, nobody knows yet
+    except ValueError:  # a name; its addresses are not known yet
         version = None
     if version is not None:
         transport = transport or Transport.UDP  # RFC 3263 4.1

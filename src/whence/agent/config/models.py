@@ -1,27 +1,27 @@
-"""The file `whence.toml`: what may stand in it, and every fault of it, told at once.
+"""Models of `whence.toml`, and the checks of its values.
 
-A wrong file is refused whole. Each fault says where it is, what is there, and what would be right.
-`packaging/whence.toml` shows every key with its meaning.
+A file with a fault is refused as a whole. Each fault has its place and the right form.
+`packaging/whence.toml` shows every key.
 """
 
 from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     Field,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
-from whence.agent.config.files import DEBIANS_CAS, no_password, readable, writable
-from whence.agent.config.toml import PER_SECOND, SECONDS, Table
+from whence.agent.config.files import DEBIAN_CA_FILE, no_password, readable, writable
+from whence.agent.config.toml import PER_SECOND, SECONDS, KeyName, Table
 from whence.agent.config.trunk import TrunkConfig, UserConfig
 from whence.agent.config.validators import (
     DAY_S,
@@ -34,8 +34,10 @@ from whence.agent.config.validators import (
     check_api_address,
     check_nameserver,
     check_webhook_url,
+    parse_advertised,
     parse_ip_and_port,
     state_path,
+    text_or_table,
 )
 from whence.core.identification.address import GRACE_S
 from whence.core.registration.backoff import WAITS, Backoff, Waits
@@ -47,7 +49,10 @@ from whence.trust.tokens import webhook_token
 
 
 class TlsConfig(Table):
-    """`[edge.tls]`: our certificate, and whose we believe. Paths: absolute, or beside the file."""
+    """`[edge.tls]`: our certificate, and the CAs that we accept.
+
+    A path is absolute, or relative to the settings file.
+    """
 
     certificate: str = Field(default="", examples=["edge.pem"])
     """File in PEM with the certificate that Kamailio shows to phones and providers, and the
@@ -56,19 +61,19 @@ class TlsConfig(Table):
     """
     key: str = Field(default="", examples=["edge.key"])
     """File in PEM with the private key of `certificate`. The key has no password."""
-    ca: str = DEBIANS_CAS
+    ca: str = DEBIAN_CA_FILE
     """File in PEM with the CAs that must sign the certificates of registrars. The default is
     Debian's package `ca-certificates`.
     """
 
     @model_validator(mode="after")
-    def _there(self, info: ValidationInfo) -> TlsConfig:
+    def _readable_pair(self, info: ValidationInfo) -> TlsConfig:
         folder = (info.context or {}).get("folder", Path())
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         if bool(self.certificate) != bool(self.key):
-            raise ValueError("certificate and key go together; write both")
+            raise ValueError("certificate and key are needed together; write both")
         if not self.certificate:
-            return self  # nothing goes over TLS then
+            return self  # TLS is not used
         for name in ("certificate", "key", "ca"):
             object.__setattr__(self, name, readable(name, getattr(self, name), folder))
         try:
@@ -82,7 +87,7 @@ class TlsConfig(Table):
             context.load_verify_locations(self.ca)
         except ssl.SSLError:
             raise ValueError(
-                f'ca: "{self.ca}" holds no certificates in PEM; write the file of the CAs that '
+                f'ca: "{self.ca}" has no certificates in PEM; write the file of the CAs that '
                 "sign registrars' certificates"
             ) from None
         return self
@@ -103,11 +108,15 @@ class EdgeConfig(Table):
     """Loopback UDP socket on which Kamailio takes requests of the agent. It must not be in
     `listen`.
     """
-    advertise: Annotated[str, AfterValidator(check_advertised)] = Field(
-        default="", examples=["203.0.113.7"]
-    )
-    """Address that providers and phones see behind NAT: `ip:port`, or the ip alone if each socket
-    keeps its own port. Empty: the address of each socket.
+    advertise: Annotated[
+        str | dict[str, str],
+        BeforeValidator(text_or_table),
+        AfterValidator(check_advertised),
+        KeyName("socket"),
+    ] = Field(default="", examples=["203.0.113.7", {"udp:192.0.2.1:5060": "auto"}])
+    """Address that others see behind NAT, of all sockets or of each: an ip, a name, or `auto`.
+    Without `:port` a socket keeps its own. A name is resolved again and again. `auto` is the
+    address at which the registrar of a trunk sees us. Empty: the address of the socket.
     """
     domain: Domain = "edge.example"
     """SIP domain of the local users: `name@domain`. It is also the realm of their passwords. The
@@ -148,42 +157,53 @@ class EdgeConfig(Table):
         return agent_socket
 
     @model_validator(mode="after")
-    def _apart(self) -> EdgeConfig:
+    def _consistent(self) -> EdgeConfig:
         if self.agent_socket in self.listen:
             raise ValueError(
-                f'agent_socket: "{self.agent_socket}" is in listen too; it is for the agent alone, '
-                'write another port, "udp:127.0.0.1:5062"'
+                f'agent_socket: "{self.agent_socket}" is in listen, too, but is only for the '
+                'agent; write another port, "udp:127.0.0.1:5062"'
             )
         if self.has_tls and not self.tls.certificate:
             raise ValueError(
                 'listen: a "tls:" socket needs a certificate; write [edge.tls] with certificate = '
                 '"cert.pem" and key = "key.pem"'
             )
-        if self._advertised[1] and len({socket.port for socket in self.listen}) > 1:
-            raise ValueError(
-                f'advertise: "{self.advertise}" is one port for sockets of several; write the ip '
-                f'alone, "{self._advertised[0]}": each socket is then seen at its own port'
-            )
+        self._check_advertise()
         if len(set(self.listen)) < len(self.listen):
-            raise ValueError("listen: names the same socket twice; write it once")
+            raise ValueError("listen: has the same socket twice; write it once")
         return self
 
-    @property
-    def _advertised(self) -> tuple[str, int | None]:
-        """(ip, port or None) of `advertise`; the ip is empty where nothing is advertised."""
-        try:
-            return str(ip_address(self.advertise)), None
-        except ValueError:
-            return parse_ip_and_port(self.advertise) if self.advertise else ("", None)
+    def _check_advertise(self) -> None:
+        if isinstance(self.advertise, dict):
+            for text in self.advertise:
+                if TransportAddress.parse(text) not in self.listen:
+                    raise ValueError(
+                        f'advertise: "{text}" is not in listen; write one of '
+                        f"{', '.join(map(str, self.listen))}"
+                    )
+            return
+        advertised = parse_advertised(self.advertise)
+        if advertised and advertised.port and len({socket.port for socket in self.listen}) > 1:
+            raise ValueError(
+                f'advertise: "{self.advertise}" is one port, but listen has several; write the '
+                f'address alone, "{advertised.host}", and each socket keeps its own port'
+            )
 
     @property
     def sockets(self) -> EdgeSockets:
-        """Return its sockets as a value of the core."""
-        return EdgeSockets(tuple(self.listen), *self._advertised)
+        """Return the sockets of `listen`, and what each advertises, as a value of the core."""
+        if isinstance(self.advertise, str):
+            texts = dict.fromkeys(self.listen, self.advertise)
+        else:
+            texts = {TransportAddress.parse(own): text for own, text in self.advertise.items()}
+        read = ((own, parse_advertised(text)) for own, text in texts.items())
+        return EdgeSockets(
+            tuple(self.listen), tuple((own, one) for own, one in read if one is not None)
+        )
 
     @property
     def has_tls(self) -> bool:
-        """Whether anything goes over TLS."""
+        """Whether it listens over TLS."""
         return any(socket.transport is Transport.TLS for socket in self.listen)
 
     @property
@@ -193,7 +213,7 @@ class EdgeConfig(Table):
 
 
 class MonitoringConfig(Table):
-    """What every agent remembers, tells and serves."""
+    """Keys of both agents (with and without drop-in): API, memory, alarms."""
 
     api_listen: Annotated[str, AfterValidator(check_api_address)] = "127.0.0.1:8088"
     """Address of the HTTP API. It must be a loopback address, because the API asks for no password.
@@ -208,8 +228,8 @@ class MonitoringConfig(Table):
     settings file. Empty: none.
     """
     unknown_sources_size: int = Field(default=1_000, ge=0, le=100_000)
-    """Unknown sources that the agent keeps in memory. Sources that came once are dropped before
-    those that came back. 0: none.
+    """Unknown sources that the agent keeps in memory. Sources that sent one request are dropped
+    before those that sent more. 0: none.
     """
     unknown_requests_per_minute_alarm: int = Field(default=600, ge=0, le=1_000_000_000)
     """Requests of unknown sources in a minute, above which the agent raises the alarm
@@ -227,7 +247,7 @@ class MonitoringConfig(Table):
     """
 
     @model_validator(mode="after")
-    def _beside(self, info: ValidationInfo) -> Self:
+    def _named_paths(self, info: ValidationInfo) -> Self:
         folder = (info.context or {}).get("folder", Path())
         if self.call_log_file:
             object.__setattr__(self, "call_log_file", writable(self.call_log_file, folder))
@@ -238,7 +258,7 @@ class MonitoringConfig(Table):
         return self
 
     def named_files(self) -> Iterator[NamedFile]:
-        """Give the files that are named here."""
+        """Yield the files that this table names."""
         if self.call_log_file:
             yield NamedFile("agent: call_log_file", Path(self.call_log_file), written=True)
         if self.webhook_token_file:
@@ -251,18 +271,19 @@ class MonitoringConfig(Table):
 
 
 class AgentConfig(MonitoringConfig):
-    """`[agent]`: the daemon beside Kamailio."""
+    """`[agent]`: the process beside Kamailio."""
 
     state_dir: Annotated[str, AfterValidator(state_path)] = "/var/lib/whence"
     """State directory: `directory.db`, `location.db`, generated files. Whence creates it with mode
-    0700. The path is absolute and has 97 characters at most.
+    0700. The path is absolute and has 92 characters at most.
     """
     on_stop: Literal["unregister", "leave"] = "unregister"
-    """What a clean stop does with registrations: `unregister` ends each, `leave` keeps them for the
-    next start.
+    """What a clean stop does with registrations: `unregister` ends each one, `leave` keeps them for
+    the next start.
     """
     grace: Annotated[int, SECONDS] = Field(default=int(GRACE_S), ge=0, le=3600)
-    """Time for which a learned address outlives its registration, for calls that are on their way.
+    """Time for which a learned address stays valid after its registration ended, for calls that are
+    on their way.
     """
     nameserver: Annotated[str, AfterValidator(check_nameserver)] = Field(
         default="", examples=["192.0.2.53:53"]
@@ -271,8 +292,8 @@ class AgentConfig(MonitoringConfig):
     `/etc/resolv.conf`. `/etc/hosts` is not read.
     """
     sibling_ttl: Annotated[Wait, SECONDS] = [300, 3600]
-    """Shortest and longest time for which an address from DNS (`follow_dns`) is valid, whatever its
-    TTL.
+    """Shortest and longest time for which an address from DNS (`follow_dns`) is valid. Between
+    them, its TTL counts.
     """
 
     @property
@@ -282,22 +303,22 @@ class AgentConfig(MonitoringConfig):
 
 
 class BackoffConfig(Table):
-    """`[registration.backoff]`: how long the agent waits after a failure."""
+    """`[registration.backoff]`: waits of the agent after a failure."""
 
     auth_failed: Annotated[Wait, SECONDS] = [600, 86_400]
     """Wait after a rejected password: first and longest, doubling. Providers block clients that
     repeat a wrong password.
     """
     rejected: Annotated[Wait, SECONDS] = [300, 3_600]
-    """Wait after the registrar rejected the account: unpaid, unknown, too early."""
+    """Wait after the registrar rejected the account: for example unknown or blocked."""
     unreachable: Annotated[Wait, SECONDS] = [30, 1_800]
-    """Wait after no answer or a 5xx. Each wait is a random 50 to 100 % of it, so that no storm
-    follows an outage.
+    """Wait after no answer or a 5xx. Each wait is a random 50 to 100 % of it, so that the
+    trunks do not all return at once after an outage.
     """
 
 
 class RegistrationConfig(Table):
-    """`[registration]`: how patient and how fast; `Waits` has the reason of each default."""
+    """`[registration]`: waits and rates. `Waits` in the core has the reason of each default."""
 
     retry_after_limit: Annotated[float, SECONDS] = Field(default=86_400, gt=0, le=7 * DAY_S)
     """Longest `Retry-After` that the agent obeys. Up to it, `Retry-After` replaces the waits of
@@ -317,7 +338,7 @@ class RegistrationConfig(Table):
     """Waits after failures."""
 
     def waits(self) -> Waits:
-        """The waiting times as the core takes them."""
+        """Return the waits as a value of the core."""
 
         def backoff(pair: list[float], jitter: float) -> Backoff:
             return Backoff(pair[0], pair[1], jitter)
@@ -334,7 +355,7 @@ class RegistrationConfig(Table):
 
 
 class Config(Table):
-    """The whole file."""
+    """The whole settings file."""
 
     edge: EdgeConfig = EdgeConfig()
     """Kamailio and its sockets."""
@@ -349,12 +370,13 @@ class Config(Table):
 
     @property
     def state(self) -> Path:
-        """The state directory."""
+        """The path of the state directory."""
         return Path(self.agent.state_dir)
 
     def named_files(self, file: Path) -> Iterator[NamedFile]:
-        """Give the files whose content counts: `file`, from which these were read, and those that
-        are named in it.
+        """Yield the files that decide what Whence does: `file`, and the files that it names.
+
+        `file`: the file from which these settings were read.
         """
         has_secret = bool(self.user) or any(not trunk.password_file for trunk in self.trunk)
         yield NamedFile("", file, secret=has_secret)
@@ -368,19 +390,19 @@ class Config(Table):
         yield from self.agent.named_files()
 
     def expired_pins(self, now: float) -> list[str]:
-        """One sentence for each pinned network that admits nobody any more."""
+        """Return a sentence for each pinned network that has expired."""
         return [
-            f'trunk "{trunk.id}": networks[{i}]: "{pin.network}" has expired; take it out'
+            f'trunk "{trunk.id}": networks[{i}]: "{pin.network}" has expired; remove it'
             for trunk in self.trunk
             for i, pin in enumerate(trunk.networks)
             if pin.expires_at is not None and pin.expires_at <= now
         ]
 
     def country_code_of(self, trunk: TrunkConfig) -> str:
-        """The calling code of the country in which a trunk's provider is; empty: not said."""
+        """Return the calling code of the country of a trunk's provider. Empty: not configured."""
         return trunk.country or self.edge.country
 
     @property
     def number_headers(self) -> list[str]:
-        """All headers that some trunk names, but for those that are always read."""
+        """The headers that the trunks name, without those that the edge always reads."""
         return further_number_headers(trunk.number_headers for trunk in self.trunk)

@@ -1,4 +1,4 @@
-"""How the file says what is pinned: networks and instants. A ValueError tells the right form."""
+"""Read the networks and instants of pinned addresses. A ValueError names the right form."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from whence.core.identification.networks import checked_network
 
 
 def network(given: Any) -> str:
-    """Read an ip or a network, as the canonical text of it."""
+    """Return the canonical text of an ip or a network. Raises ValueError."""
     return sys.intern(checked_network(given))  # thousands of trunks have the same
 
 
 def instant(given: Any) -> float:
-    """Read an instant, as seconds since the epoch: of TOML, or a text in the form of ISO 8601."""
+    """Return an instant in seconds since the epoch, from a TOML date-time or a text of ISO 8601.
+
+    Raises ValueError.
+    """
     right = 'write "2030-12-31T18:00:00Z", or +01:00 for Z'
     read = given
     if isinstance(given, str):
@@ -26,5 +29,5 @@ def instant(given: Any) -> float:
     if not isinstance(read, datetime):
         raise ValueError(f'"{given}" is not an instant; {right}')  # noqa: TRY004 - pydantic's
     if read.tzinfo is None:
-        raise ValueError(f'"{given}" does not say in which time zone; {right}')
+        raise ValueError(f'"{given}" has no time zone; {right}')
     return read.timestamp()

@@ -1,7 +1,7 @@
-"""In which forms a provider may write a trunk's number: what phonenumbers knows of the world.
+"""The forms in which a provider may write a trunk's number. The rules are of `phonenumbers`.
 
-The edge drops separators, and looks up exactly what is left: so every form is written down here,
-when the file is read.
+The edge removes separators from a called number, and looks up exactly the rest. So the agent stores
+every form of a number when it reads the file.
 """
 
 from __future__ import annotations
@@ -15,37 +15,37 @@ from phonenumbers import NumberParseException, PhoneMetadata, ValidationResult
 from whence.core.sip.phone_number import LEAST, PREFIX_END, Format, Style, bare
 
 INTERNATIONAL = "00"
-"""What most countries dial instead of the +; providers of other countries write it too."""
+"""International prefix of most countries. Providers elsewhere write it, too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Country:
-    """How numbers are written in a country, or in those that share its calling code."""
+    """How numbers are written in a country, or in the countries that share a calling code."""
 
     code: str
     region: str
     trunk_prefix: str
-    """Before a national number: 0 in most of Europe, 8 in Russia, nothing in Italy."""
+    """Digits before a national number: 0 in most of Europe, 8 in Russia, none in Italy."""
     international_prefix: str
-    """Instead of the +: 00 in Europe, 011 in North America; empty where there are several."""
+    """Digits for the +: 00 in Europe, 011 in North America. Empty: none, or several."""
     rewrites: bool
-    """Whether a national number is more than trunk prefix and digits: Argentina's mobile ones."""
+    """Whether the national form is not just trunk prefix and digits: mobiles in Argentina."""
     lengths: tuple[int, ...]
-    """How many digits a national number may have."""
+    """Possible lengths of a national number, in digits."""
 
 
 @cache
 def country(code: str) -> Country | None:
-    """What is known of a calling code, `44`; None where no country has it."""
+    """Return the country of a calling code, `44`. None: no country has it."""
     if not (code.isascii() and code.isdigit() and len(code) <= 3) or code.startswith("0"):
         return None
     region = phonenumbers.region_code_for_country_code(int(code))
     known = PhoneMetadata.metadata_for_region(region)
-    if known is None:  # nobody has it, or no country: 800 is for calls that are free everywhere
+    if known is None:  # unused, or of no country: 800 is for international freephone numbers
         return None
     dialled = (known.preferred_international_prefix or known.international_prefix or "").replace(
         "~",
-        "",  # where the caller waits for a tone
+        "",  # the caller waits for a second dial tone
     )
     return Country(
         code,
@@ -58,39 +58,40 @@ def country(code: str) -> Country | None:
 
 
 def country_code(text: str) -> str:
-    """Check a calling code; a ValueError tells the right form."""
+    """Return a valid calling code. Raises ValueError with the right form."""
     if country(text) is None:
         region = {"UK": "GB"}.get(text.upper(), text.upper())
         of_region = str(phonenumbers.country_code_for_region(region))
         meant = [of_region, text.removeprefix("+"), text.removeprefix(INTERNATIONAL)]
         right = next((code for code in meant if country(code)), None)
-        said = f'write "{right}"' if right else 'write the digits behind the + of its numbers, "44"'
+        said = f'write "{right}"' if right else 'write the digits after the + of its numbers, "44"'
         raise ValueError(f'"{text}" is not the calling code of a country; {said}')
     return text
 
 
 def check(text: str) -> None:
-    """Raise a ValueError, that tells the right form, for what is not a trunk's number."""
+    """Check a number or prefix of a trunk. Raises ValueError with the right form."""
     _read(text)
 
 
 def spellings(text: str, code: str = "") -> frozenset[str]:
-    """All bare forms of a number, or prefix, of a trunk whose provider is in the country of `code`.
+    """Return all bare forms of a number or prefix of a trunk.
 
-    Without a code, or where it fits no number of that country, a number that is not written with
-    its country is known only as it is written. ValueError where it is no number.
+    `code`: the calling code of the provider's country. If it is empty, a number without its country
+    code has only the written form. So has a number that is impossible in that country. Raises
+    ValueError.
     """
     number, star = _read(text)
     home = country(code)
-    found = _place(number, star, home)
+    found = _in_country(number, star, home)
     forms = {number} | (set() if found is None else _forms(*found, home))
     return frozenset(form + star for form in forms if not star or len(form.strip("+")) >= LEAST)
 
 
 def e164(text: str, code: str = "") -> str:
-    """Write a number, or the digits of a prefix, with its + and country; empty: not known."""
+    """Return a number, or the digits of a prefix, in E.164 with +. Empty: country not known."""
     number, star = _read(text)
-    found = _place(number, star, country(code))
+    found = _in_country(number, star, country(code))
     if found is None:
         return ""
     there, national = found
@@ -98,7 +99,7 @@ def e164(text: str, code: str = "") -> str:
 
 
 def style(format_: str, code: str) -> Style:
-    """Say how a trunk in the country of `code` wants its numbers written; empty: none."""
+    """Return how numbers are written for a trunk in the country of `code`. Empty code: unknown."""
     home = country(code)
     if home is None:
         return Style(Format(format_))
@@ -107,8 +108,8 @@ def style(format_: str, code: str) -> Style:
     )
 
 
-def _place(number: str, star: str, home: Country | None) -> tuple[Country | None, str] | None:
-    """(country, national number) of a number, or of the digits of a prefix."""
+def _in_country(number: str, star: str, home: Country | None) -> tuple[Country | None, str] | None:
+    """Return (country, national number) of a number or of the digits of a prefix. None: unknown."""
     found = _abroad(number, home)
     if found is None and home is not None:
         found = _begins_at_home(number, home) if star else _at_home(number, home)
@@ -128,17 +129,17 @@ def _forms(there: Country | None, national: str, home: Country | None) -> set[st
 
 
 def _read(text: str) -> tuple[str, str]:
-    """(bare number, or the digits of a prefix; a star if it is one)."""
+    """Return (bare number, ""), or (digits, "*") of a prefix. Raises ValueError."""
     star = PREFIX_END if text.endswith(PREFIX_END) else ""
     if PREFIX_END in text.removesuffix(PREFIX_END):
         raise ValueError(
-            f'"{text}" has a star that is not its end; a prefix is all numbers that begin alike, '
-            'write "+4420712345*"'
+            f'"{text}" has a star that is not at the end; a prefix is all numbers that begin '
+            'alike, write "+4420712345*"'
         )
     number = bare(text.removesuffix(PREFIX_END))
     if text == PREFIX_END or (star and number and len(number.strip("+")) < LEAST):
         raise ValueError(
-            f'"{text}" is too short a prefix; write {LEAST} digits at least before the star, '
+            f'"{text}" is too short for a prefix; write at least {LEAST} digits before the star, '
             '"+4420712345*"'
         )
     if number is None:
@@ -152,7 +153,10 @@ def _read(text: str) -> tuple[str, str]:
 
 
 def _abroad(number: str, home: Country | None) -> tuple[Country | None, str] | None:
-    """(country, national number) of one that is written with its country; None if it is not."""
+    """Return (country, national number) of a number with a country code. None: it has none.
+
+    The country is None if it is unknown.
+    """
     prefixes = ["+", home.international_prefix if home else "", INTERNATIONAL]
     prefix = next((p for p in prefixes if p and number.startswith(p)), None)
     digits = number.removeprefix(prefix or "")
@@ -161,14 +165,14 @@ def _abroad(number: str, home: Country | None) -> tuple[Country | None, str] | N
     for length in (1, 2, 3):
         if there := country(digits[:length]):
             national = digits[length:]
-            if there.trunk_prefix.startswith("0"):  # no national number begins like it
+            if there.trunk_prefix.startswith("0"):  # no national number begins with it
                 national = national.removeprefix(there.trunk_prefix)
             return (there, national) if national else (None, digits)
     return None, digits
 
 
 def _at_home(number: str, home: Country) -> tuple[Country, str] | None:
-    """(country, national number) of one that is written as in its country; None if it is none."""
+    """Return (country, national number) of a number in national form. None: it has no such form."""
     try:
         parsed = phonenumbers.parse(number, home.region)
     except NumberParseException:
@@ -177,18 +181,21 @@ def _at_home(number: str, home: Country) -> tuple[Country, str] | None:
     dialled = bool(home.trunk_prefix) and number.startswith(home.trunk_prefix)
     fits = reason == ValidationResult.IS_POSSIBLE and dialled
     if not fits and not phonenumbers.is_valid_number(parsed):
-        return None  # a short code, an extension, or without its area
+        return None  # a short code, an extension, or a number without its area code
     return home, phonenumbers.national_significant_number(parsed)
 
 
 def _begins_at_home(number: str, home: Country) -> tuple[Country, str] | None:
-    """(country, how national numbers begin) of a prefix; None if none of the country's do."""
+    """Return (country, first digits of national numbers) of a prefix in national form.
+
+    None: no number of the country begins so.
+    """
     if home.trunk_prefix and number.startswith(home.trunk_prefix):
         national = number.removeprefix(home.trunk_prefix)
         return (home, national) if national else None
     code = home.code if number.startswith(home.code) else ""
     for whole in sorted({n + len(prefix) for n in home.lengths for prefix in ("", code)}):
-        for digit in "250":  # a number of the country that begins so: a few tries find one
+        for digit in "250":  # these find a possible number in every country
             one = number + digit * (whole - len(number))
             if found := _at_home(one, home):
                 national = number if found[1] == one else number.removeprefix(home.code)
@@ -197,7 +204,7 @@ def _begins_at_home(number: str, home: Country) -> tuple[Country, str] | None:
 
 
 def _rewritten(e164: str, home: Country) -> set[str]:
-    """A number as it is dialled in a country where that is more than its trunk prefix."""
+    """Return the national form of a number in a country with `rewrites`; empty in others."""
     if not home.rewrites:
         return set()
     try:

@@ -1,4 +1,7 @@
-"""Turns a parsed file into the values of the core. Nothing behind this reads a pydantic model."""
+"""Converts the parsed file into values of the core.
+
+The parts of the agent after this step do not read pydantic models.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +35,9 @@ def trunk_settings(trunk: TrunkConfig, country_code: str = "") -> TrunkSettings:
         registrar=trunk.registrar,
         credentials=trunk.credentials(),
         target=trunk.target,
+        request_port=trunk.request_port,
+        socket=trunk.socket,
+        headers=tuple(trunk.headers.items()),
         proxy=trunk.proxy,
         expires_s=trunk.expires,
         contact=trunk.contact,

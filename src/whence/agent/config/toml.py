@@ -1,6 +1,6 @@
-"""A table of a file that an operator writes: how it is read, and each fault of it as a sentence.
+"""Read the tables of an operator's file, and describe each fault in a sentence.
 
-A sentence says where the fault is, what is there, and what would be right.
+A sentence has the place, the fault, and the right form.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from whence.errors import ConfigError
 
 
 class Table(BaseModel):
-    """One table of a file: no key that is not known, nothing taken for what it is not.
+    """One table of a file. Unknown keys are refused, and types are not converted.
 
     The text below a key is its description in docs/configure.md.
     """
@@ -32,6 +32,13 @@ class Unit:
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class KeyName:
+    """The meaning of the keys in a table, for docs/configure.md. It checks nothing."""
+
+    name: str
+
+
 SECONDS = Unit("s")
 PER_SECOND = Unit("1/s")
 
@@ -40,7 +47,7 @@ AnyTable = TypeVar("AnyTable", bound=Table)
 
 
 def toml(path: Path) -> dict[str, Any]:
-    """Read a file of ours; ConfigError where it cannot be read, or is no TOML."""
+    """Read a TOML file. Raises ConfigError if it cannot be read or parsed."""
     name = path.name
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
@@ -55,7 +62,7 @@ def toml(path: Path) -> dict[str, Any]:
 def checked(
     model: type[AnyTable], data: dict[str, Any], path: Path
 ) -> tuple[AnyTable | None, list[str]]:
-    """Check what was read of `path`: what it says, or nothing and one sentence for each fault."""
+    """Return the table in `data`, or None and a sentence for each fault. `path`: the file read."""
     try:
         return model.model_validate(data, context={"folder": path.absolute().parent}), []
     except ValidationError as error:
@@ -63,8 +70,8 @@ def checked(
 
 
 def _sentence(model: type[Table], data: dict[str, Any], fault: Any) -> str:
-    """Turn one of pydantic's errors into our sentence: place, what is there, what is right."""
-    loc = [part for part in fault["loc"] if part != "[key]"]  # the key itself is what is wrong
+    """Return the sentence for one error of pydantic: place, fault, right form."""
+    loc = [part for part in fault["loc"] if part != "[key]"]  # pydantic marks a faulty key so
     kind, said = fault["type"], fault["msg"].removeprefix("Value error, ")
     place = _place_in_file(data, loc)
     if kind == "extra_forbidden":
@@ -72,7 +79,7 @@ def _sentence(model: type[Table], data: dict[str, Any], fault: Any) -> str:
     if kind == "missing":
         return f"{place}: is missing; write {loc[-1]} = {_EXAMPLES[loc[-1]]}"
     if loc in (["trunk"], ["user"]):
-        return f"{place}: is no list of tables; write [[{place}]] above each"
+        return f"{place}: is not a list of tables; write [[{place}]] above each"
     if kind in _RIGHT_FORM:
         said = _RIGHT_FORM[kind].format(**fault.get("ctx", {}))
     elif kind != "value_error":
@@ -81,17 +88,17 @@ def _sentence(model: type[Table], data: dict[str, Any], fault: Any) -> str:
 
 
 _RIGHT_FORM = {
-    "string_type": "is no text; write it in quotes",
-    "int_type": "is no whole number; write it without quotes",
+    "string_type": "is not a text; write it in quotes",
+    "int_type": "is not a whole number; write it without quotes",
     "bool_type": "is neither true nor false; write one of them, without quotes",
-    "list_type": 'is no list; write ["…"]',
-    "model_type": "is no table; write {{key = …}}, or its keys below [its name]",
-    "too_short": "is empty; write one at least",
-    "greater_than_equal": "is too small; write {ge} at least",
-    "less_than_equal": "is too large; write {le} at most",
-    "literal_error": "is none of the words known here; write {expected}",
+    "list_type": 'is not a list; write ["…"]',
+    "model_type": "is not a table; write {{key = …}}, or its keys below [its name]",
+    "too_short": "is empty; write at least one",
+    "greater_than_equal": "is too small; write at least {ge}",
+    "less_than_equal": "is too large; write at most {le}",
+    "literal_error": "is not a known value; write {expected}",
 }
-"""What pydantic calls a fault → what is there, and what would be right."""
+"""Pydantic's code of a fault → the fault and the right form."""
 
 _EXAMPLES = {
     "id": '"acme"',
@@ -118,11 +125,11 @@ RENAMED: dict[tuple[str, ...], str] = {
     ("registration", "wrong_credentials"): "auth_failed of [registration.backoff]",
     ("trunk", "port"): 'match_port; write match_port = true for "exact"',
 }
-"""An old key, with the tables around it → its new name. Only a key that is unknown is looked up."""
+"""A former key with its tables → its new name. Only unknown keys are looked up."""
 
 
 def _place_in_file(data: Any, loc: list[Any]) -> str:
-    """(`trunk`, 0, `numbers`, 1) → `trunk "acme": numbers[1]`."""
+    """Return (`trunk`, 0, `numbers`, 1) as `trunk "acme": numbers[1]`."""
     words: list[str] = []
     here = data
     for depth, part in enumerate(loc):
@@ -139,7 +146,7 @@ def _place_in_file(data: Any, loc: list[Any]) -> str:
 
 
 def _unknown_key(model: type[Table], loc: list[Any]) -> str:
-    """Say the new name of an old key, or that the key is unknown."""
+    """Return the fault of an unknown key: its new name, or a similar key."""
     new = RENAMED.get(tuple(part for part in loc if isinstance(part, str)))
     return f"is now {new}" if new else f"unknown key{_did_you_mean(model, loc)}"
 
@@ -154,7 +161,7 @@ def _did_you_mean(model: type[Table], loc: list[Any]) -> str:
 
 
 def _table_in(annotation: Any) -> type[Table] | None:
-    """Find the table that a field is, or is a list of."""
+    """Return the class of the table, or of the list of tables, in a field. None: neither."""
     if isinstance(annotation, type) and issubclass(annotation, Table):
         return annotation
     return next(filter(None, map(_table_in, get_args(annotation))), None)

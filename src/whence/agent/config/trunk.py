@@ -1,4 +1,4 @@
-"""[[trunk]] and [[user]] of the file."""
+"""Models of `[[trunk]]` and `[[user]]` in the settings file."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from pydantic import (
     model_validator,
 )
 
-from whence.agent.config import networks as pins
+from whence.agent.config import networks as pinned_networks
 from whence.agent.config.files import read_secret
-from whence.agent.config.toml import SECONDS, Table
+from whence.agent.config.toml import SECONDS, KeyName, Table
 from whence.agent.config.validators import (
     DAY_S,
     AorUser,
@@ -29,6 +29,8 @@ from whence.agent.config.validators import (
     NumberHeaders,
     OptionalDomain,
     Password,
+    RegisterHeaders,
+    Socket,
     check_keepalive,
     check_optional_server,
     check_printable,
@@ -65,7 +67,7 @@ class Ha1(Table):
         return value
 
     def by_algorithm(self) -> dict[str, Secret]:
-        """Algorithm as a challenge names it → HA1."""
+        """Return the HA1 of each algorithm. The names are those of challenges (RFC 8760)."""
         given = {"md5": self.md5, "sha256": self.sha256}
         return {
             _ALGORITHM[name]: Secret(value.get_secret_value().lower())
@@ -78,9 +80,11 @@ _ANY: frozenset[str] = frozenset()
 
 
 class PinnedNetwork(Table):
-    """One of a trunk's `networks`: from where its calls may come, whoever registered where."""
+    """One of a trunk's `networks`: calls from it are admitted, registered or not."""
 
-    network: Annotated[str, BeforeValidator(pins.network)] = Field(examples=["198.51.100.0/24"])
+    network: Annotated[str, BeforeValidator(pinned_networks.network)] = Field(
+        examples=["198.51.100.0/24"]
+    )
     """An ip address or a network. Networks wider than /8 (IPv6: /16) are refused."""
     port: int | None = Field(default=None, ge=1, le=65535)
     """The only source port that is admitted. Without it: any port."""
@@ -88,7 +92,7 @@ class PinnedNetwork(Table):
     """The weakest transport that is admitted: `udp`, `tcp`, `tls`, in this order. Without it: any,
     also UDP, whose source address is easy to forge.
     """
-    expires_at: Annotated[float | None, BeforeValidator(pins.instant)] = Field(
+    expires_at: Annotated[float | None, BeforeValidator(pinned_networks.instant)] = Field(
         default=None, examples=["2030-12-31T18:00:00Z"]
     )
     """When the entry ends: a date and time of TOML, or a text of ISO 8601, with a time zone. An
@@ -99,20 +103,20 @@ class PinnedNetwork(Table):
 
     @property
     def admits_from(self) -> Transport:
-        """The weakest transport that it admits: any, unless it says one."""
+        """The weakest transport that it admits. Without `transport` this is UDP, so any."""
         return Transport(self.transport or "udp")
 
     @property
     def place(self) -> tuple[str, int | None, Transport]:
-        """What makes it another one than the next."""
+        """The key by which two entries are duplicates: network, port, weakest transport."""
         return self.network, self.port, self.admits_from
 
     def lasts(self, now: float) -> bool:
-        """Return whether it has not expired."""
+        """Return whether it is valid at `now`."""
         return self.expires_at is None or now < self.expires_at
 
     def address(self, now: float) -> Address:
-        """Return it as an address that stands from `now` on."""
+        """Return it as an address that is valid from `now` on."""
         return Address(
             canonical_network(self.network),
             self.port,
@@ -128,11 +132,11 @@ class PinnedNetwork(Table):
 
 
 def as_pin(value: Any) -> Any:
-    """Read one of `networks`: a text, or a table of what is wanted of it."""
+    """Return an entry of `networks` as a table: a text is its `network`. Raises ValueError."""
     if isinstance(value, dict):
         return value
     if isinstance(value, str):
-        return {"network": pins.network(value)}
+        return {"network": pinned_networks.network(value)}
     raise ValueError(
         f'"{value}" is not a network; write "198.51.100.0/24" or '
         '{network = "198.51.100.0/24", port = 5060}'
@@ -167,16 +171,26 @@ class TrunkConfig(Table):
     realm: Annotated[str, AfterValidator(check_printable)] = ""
     """The only realm whose challenges are answered. Empty: any."""
     expires: Annotated[int, SECONDS] = Field(default=3600, ge=1, le=7 * DAY_S)
-    """Time to ask for. The registrar may grant another time, which is the one that counts."""
+    """Time that the agent asks for. The registrar may grant another time, which then counts."""
     contact: Literal["token", "line"] = "token"
     """Form of the registered Contact: `token` has a random user part, `line` has `user` and the
     parameter `line=` with the token.
     """
+    socket: Socket | None = Field(default=None, examples=["udp:192.0.2.1:5060"])
+    """Our socket, one of `listen`, from which the REGISTERs are sent. The Contact has its address.
+    Without it: the socket on the kernel's route to the registrar.
+    """
+    headers: Annotated[RegisterHeaders, KeyName("name")] = Field(
+        default={}, examples=[{"User-Agent": "…", "X-Account": "…"}]
+    )
+    """Headers that the agent adds to its REGISTERs and keep-alives. `User-Agent`, `Allow` and
+    `Supported` replace those of Whence.
+    """
     rewrites_contact: bool = False
-    """The provider rewrites Contacts: the only Contact in its 200 is taken for ours."""
+    """`true`: the provider rewrites Contacts, so the only Contact in its 200 counts as ours."""
     keepalive: Annotated[float, AfterValidator(check_keepalive), SECONDS] = 0
-    """Interval of OPTIONS to the server that granted, 1 to 3600. After three without an answer the
-    agent refreshes at once and so finds the next server. 0: none.
+    """Interval of OPTIONS to the server that accepted the REGISTER, 1 to 3600. After three without
+    an answer the agent refreshes at once, and so finds the next server. 0: none.
     """
     target: Annotated[str, AfterValidator(check_target)] = Field(
         examples=["sip:{number}@192.0.2.9:5060"]
@@ -185,7 +199,7 @@ class TrunkConfig(Table):
     extension in P-Called-Party-ID or To comes before the account or pilot number.
     """
     numbers: list[Number] = Field(default=[], examples=[["+442071234567", "+4420712345*"]])
-    """Telephone numbers of this trunk. They tell trunks at one address apart. A star at the end
+    """Telephone numbers of this trunk. They distinguish trunks at one address. A star at the end
     makes a prefix; a number, or a longer prefix, of another trunk comes first.
     """
     country: CountryCode = ""
@@ -212,8 +226,8 @@ class TrunkConfig(Table):
     calls, too.
     """
     learn_from: Literal["asked", "any"] = "asked"
-    """Which answers to a REGISTER teach their source address: `asked`, those of expected servers;
-    `any`, all. `any` is for a provider that needs it.
+    """From which answers to a REGISTER the agent learns the source address: `asked`, from those of
+    expected servers; `any`, from all. `any` is for a provider that needs it.
     """
     match_port: bool = False
     """`true`: a call must come from the port that answered the REGISTER. `false`: from any port."""
@@ -231,7 +245,7 @@ class TrunkConfig(Table):
     def _pinned_once(cls, networks: list[PinnedNetwork]) -> list[PinnedNetwork]:
         for place, times in Counter(pin.place for pin in networks).items():
             if times > 1:
-                raise ValueError(f'"{place[0]}" is there {times} times; write it once')
+                raise ValueError(f'"{place[0]}" occurs {times} times; write it once')
         return networks
 
     @model_validator(mode="after")
@@ -239,40 +253,52 @@ class TrunkConfig(Table):
         given = [self.password, self.password_file or None, self.ha1]
         if sum(secret is not None for secret in given) != 1:
             raise ValueError(
-                'says not once how to log in; write one of password = "…", password_file = "…", '
-                'ha1 = {md5 = "…"}'
+                'needs exactly one of password, password_file and ha1; write password = "…", '
+                'password_file = "…" or ha1 = {md5 = "…"}'
             )
         if self.ha1 and not self.ha1.by_algorithm():
             raise ValueError('ha1: is empty; write ha1 = {md5 = "…", sha256 = "…"}')
         if self.fallback and self.unmatched == "refuse":
             raise ValueError(
-                'fallback: takes the calls that name no trunk, and unmatched = "refuse" refuses '
-                "them; write one of the two"
+                'fallback: contradicts unmatched = "refuse", which refuses calls that name no '
+                "trunk; write one of the two"
             )
         if self.password_file:
             password = read_secret(self.password_file, info)
             object.__setattr__(self, "password", password)
-        # Which keys were written is a third of a trunk's memory, and nobody asks.
+        # The set of the written keys takes a third of a trunk's memory, and is never read.
         object.__setattr__(self, "__pydantic_fields_set__", _ANY)
         return self
 
     @property
     def aor(self) -> str:
-        """`sip:user@domain`; the domain is the registrar's host where none is given."""
+        """`sip:user@domain`. Without `domain` it is the registrar's host."""
         registrar = Uri.parse(self.registrar)
         host = registrar.host if registrar else ""
         return f"sip:{self.user}@{self.domain or (f'[{host}]' if ':' in host else host)}"
 
     @property
+    def request_port(self) -> int | None:
+        """The port in the Request-URI of its REGISTERs: of `domain`, else of the same `registrar`.
+
+        None: the operator wrote none.
+        """
+        registrar = Uri.parse(self.registrar)
+        domain = Uri.parse(f"sip:{self.domain}") if self.domain else registrar
+        if registrar is None or domain is None or domain.host.lower() != registrar.host.lower():
+            return domain.port if domain is not None else None
+        return domain.port or registrar.port
+
+    @property
     def server(self) -> Uri:
-        """Where its REGISTERs go: the outbound proxy, or the registrar."""
+        """The next hop of its REGISTERs: the outbound proxy, or the registrar."""
         uri = Uri.parse(self.proxy or self.registrar)
-        if uri is None:  # the validators have seen to that
+        if uri is None:  # the validators prevent it
             raise ValueError(self.registrar)
         return uri
 
     def credentials(self) -> Credentials:
-        """Who we are to the registrar."""
+        """Return the credentials for the registrar's challenges."""
         password = Secret(self.password.get_secret_value()) if self.password else None
         known = self.ha1.by_algorithm() if self.ha1 else {}
         return Credentials(self.auth_user or self.user, password, tuple(known.items()), self.realm)
@@ -292,14 +318,14 @@ class UserConfig(Table):
     def _one_secret(self) -> UserConfig:
         if (self.password is None) == (self.ha1 is None):
             raise ValueError(
-                'says not once how to log in; write password = "…" or ha1 = {md5 = "…"}'
+                'needs exactly one of password and ha1; write password = "…" or ha1 = {md5 = "…"}'
             )
         if self.ha1 and not self.ha1.md5:
-            raise ValueError('ha1: has no md5, which phones are asked for; write ha1 = {md5 = "…"}')
+            raise ValueError('ha1: has no md5, which phones need; write ha1 = {md5 = "…"}')
         return self
 
     def md5(self, domain: str) -> Secret:
-        """HA1 (MD5) of the user at `domain`, which is the realm."""
+        """Return HA1 (MD5) of the user. `domain` is the realm."""
         if self.ha1:
             return self.ha1.by_algorithm()["MD5"]
         password = self.password.get_secret_value() if self.password else ""

@@ -1,10 +1,11 @@
-"""What a value in the file must be: one function a kind, one sentence a fault."""
+"""Validators for the values of the settings file. A ValueError has the fault and the right form."""
 
 from __future__ import annotations
 
 import re
 import sys
 from collections import Counter
+from contextlib import suppress
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal, get_args
@@ -18,7 +19,8 @@ from pydantic import (
     SecretStr,
 )
 
-from whence.agent.config import phone_numbers as spellings
+from whence.agent.config import phone_numbers
+from whence.core.sip.sockets import AUTO, Advertised
 from whence.core.sip.transport_address import Transport, TransportAddress
 from whence.core.sip.uri import Uri
 from whence.ipc import decisions, headers
@@ -27,15 +29,15 @@ DAY_S = 86_400
 
 
 SOCKET_PATH_LIMIT = 107
-"""How long the path of a Unix socket may be (Linux)."""
+"""Longest path of a Unix socket on Linux, in bytes."""
 
 
 HEADERS_LIMIT = 8
-"""In how many headers one trunk's number may be looked for."""
+"""Most number headers of one trunk."""
 
 
 ALL_HEADERS_LIMIT = 16
-"""How many different ones all trunks together may name: the edge looks for each in each call."""
+"""Most different number headers of all trunks. The edge looks for each one in each call."""
 
 
 _TOKEN = re.compile(r"[A-Za-z0-9.!%*_+`'~-]{1,64}")  # RFC 3261 25.1
@@ -53,13 +55,35 @@ _STRUCTURE_NAMES = (
 
 
 _STRUCTURE = frozenset(_STRUCTURE_NAMES.split())
-"""Headers that say how a message travels or who sends it, and compact forms: not who is called."""
+"""Headers that never name a called number, and compact forms."""
+
+
+_MAY_BE_ADDED = frozenset(
+    {"accept", "accept-encoding", "accept-language", "allow", "allow-events", "supported"}
+    | {"server", "user-agent"}
+)
+"""Headers of `_STRUCTURE` that a trunk may add to its REGISTERs, or replace in them."""
+
+
+_WRITTEN_BY_WHENCE = (_STRUCTURE | {"to"}) - _MAY_BE_ADDED
+
+
+REGISTER_HEADERS_LIMIT = 16
+"""Most headers that one trunk may add to its REGISTERs."""
+
+
+HEADER_VALUE_LIMIT = 500
+"""Longest value of such a header. A REGISTER must fit into one UDP datagram."""
 
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}")
 
 
 _DOMAIN = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
+
+
+_TOP_LEVEL = re.compile(r"\.[A-Za-z][A-Za-z0-9-]*$")
+"""The end of a name; an ip with a fault has none."""
 
 
 _OPTIONAL_DOMAIN = re.compile(f"({_DOMAIN.pattern})?")
@@ -72,8 +96,8 @@ STATE_PATH = re.compile(r"/[A-Za-z0-9_./+-]{1,200}")
 
 
 EdgeTransport = Literal["udp", "tcp", "tls"]
-"""What kamailio.cfg.j2 has sockets, modules and limits for. A file that names another one is
-refused, also where the core knows it.
+"""The transports that kamailio.cfg.j2 supports. A file that names another one is refused, also if
+the core has it.
 """
 
 
@@ -96,29 +120,64 @@ def _socket(text: Any) -> TransportAddress:
         )
     if socket.ip.is_unspecified:
         raise ValueError(
-            f'"{text}" is every address of the machine; name the one that providers reach, '
+            f'"{text}" means every address of the machine; write the address that providers reach, '
             '"udp:192.0.2.1:5060"'
         )
     return socket
 
 
 def parse_ip_and_port(text: str, example: str = "192.0.2.1:5060") -> tuple[str, int]:
-    """Read `ip:port`. Raises ValueError with an example."""
+    """Return (ip, port) of `ip:port`. Raises ValueError with `example`."""
     try:
-        place = TransportAddress.parse(f"udp:{text}")
+        address = TransportAddress.parse(f"udp:{text}")
     except ValueError:
         raise ValueError(f'"{text}" is not ip:port; write "{example}"') from None
-    return str(place.ip), place.port
+    return str(address.ip), address.port
 
 
-def check_advertised(text: str) -> str:
-    """Check the address that the edge advertises. Raises ValueError."""
-    if text:
-        try:
-            ip_address(text)
-        except ValueError:
-            parse_ip_and_port(text)
-    return text
+def parse_advertised(text: str) -> Advertised | None:
+    """Read an advertised address: `auto`, or an ip or a name, with or without port.
+
+    None for an empty text. Raises ValueError.
+    """
+    if not text or text == AUTO:
+        return Advertised(AUTO) if text else None
+    with suppress(ValueError):
+        return Advertised(str(ip_address(text)))
+    with suppress(ValueError):
+        return Advertised(*parse_ip_and_port(text))
+    name, colon, digits = text.partition(":")
+    port = int(digits) if re.fullmatch(r"[0-9]{1,5}", digits) else 0
+    if not _DOMAIN.fullmatch(name) or not _TOP_LEVEL.search(name) or bool(colon) != bool(port):
+        raise ValueError(
+            f'"{text}" is not an address; write "203.0.113.7", "203.0.113.7:5060", '
+            '"sip.example.net", or "auto"'
+        )
+    if port > 65535:
+        raise ValueError(f'"{text}" has no valid port; write 1 to 65535')
+    return Advertised(name.lower(), port or None)
+
+
+def text_or_table(given: Any) -> Any:
+    """Refuse what is neither a text nor a table of texts. Raises ValueError."""
+    values = given.values() if isinstance(given, dict) else [given]
+    if not all(isinstance(value, str) for value in values):
+        raise ValueError(
+            'is neither a text nor a table of texts; write "203.0.113.7", or '
+            '{"udp:192.0.2.1:5060" = "203.0.113.7"}'
+        )
+    return given
+
+
+def check_advertised(given: str | dict[str, str]) -> str | dict[str, str]:
+    """Check the addresses that the edge advertises. Raises ValueError."""
+    if isinstance(given, str):
+        parse_advertised(given)
+        return given
+    for socket, text in given.items():
+        _socket(socket)
+        parse_advertised(text)
+    return given
 
 
 def check_nameserver(text: str) -> str:
@@ -133,7 +192,7 @@ def check_api_address(text: str) -> str:
     host, _ = parse_ip_and_port(text)
     if not ip_address(host).is_loopback:
         raise ValueError(
-            f'"{text}" can be reached from outside, and the API asks nobody who they are; '
+            f'"{text}" can be reached from outside, but the API has no login; '
             'write a loopback address, "127.0.0.1:8088"'
         )
     return text
@@ -142,13 +201,15 @@ def check_api_address(text: str) -> str:
 def check_keepalive(seconds: float) -> float:
     """Check an interval in seconds; 0 is off. Raises ValueError."""
     if seconds and not 1 <= seconds <= 3600:
-        raise ValueError(f"{seconds:g} is no interval; write 1 to 3600 seconds, or 0 for none")
+        raise ValueError(
+            f"{seconds:g} is not a valid interval; write 1 to 3600 seconds, or 0 for none"
+        )
     return seconds
 
 
 def check_webhook_url(text: str) -> str:
     """Check the URL of the webhook. Raises ValueError."""
-    # What is wrong is not repeated: the path of a webhook is often a secret.
+    # A fault does not repeat the URL: the path of a webhook is often a secret.
     try:
         url = urlsplit(text)
         host, _ = url.hostname or "", url.port
@@ -156,15 +217,15 @@ def check_webhook_url(text: str) -> str:
     except (ValueError, httpx.InvalidURL):
         url, host = urlsplit(""), ""
     if text and (url.scheme not in ("http", "https") or not host or _unfit_in_url(text)):
-        raise ValueError('is no URL; write "https://host/path"')
+        raise ValueError('is not a URL; write "https://host/path"')
     if "@" in url.netloc or url.fragment:
         raise ValueError(
-            "has a user, password or fragment in it; write the URL without, and the path of a "
-            "file with a token as webhook_token_file"
+            "has a user, password or fragment; remove it, and write the path of a file with a "
+            "token as webhook_token_file"
         )
     if url.scheme == "http" and not _is_loopback(host):
         raise ValueError(
-            "goes over plain http to another machine, where all can read it; write https://"
+            "is plain http to another machine, so the network can read it; write https://"
         )
     return text
 
@@ -208,7 +269,7 @@ def check_server(text: str) -> str:
     transport = uri.params.get("transport", "udp")
     if transport not in EDGE_TRANSPORTS:
         raise ValueError(f'"{text}": transport {transport} is not known; {_WRITE_TRANSPORT}')
-    return sys.intern(text)  # thousands of trunks have the same
+    return sys.intern(text)  # thousands of trunks share one
 
 
 def check_optional_server(text: str) -> str:
@@ -216,12 +277,12 @@ def check_optional_server(text: str) -> str:
     return check_server(text) if text else text
 
 
-def _shared(text: str) -> str:
+def _interned(text: str) -> str:
     return sys.intern(text)
 
 
 def check_target(text: str) -> str:
-    """Check the URI that calls go to. Raises ValueError."""
+    """Check the URI that gets a trunk's calls. Raises ValueError."""
     uri = Uri.parse(text.replace("{number}", "0"))
     plain = text.replace("{number}", "0")
     writable = plain.isascii() and plain.isprintable() and not re.search(r'[\s<>"{}]', plain)
@@ -234,12 +295,12 @@ def check_target(text: str) -> str:
 
 
 def _number(text: str) -> str:
-    spellings.check(text)
+    phone_numbers.check(text)
     return text
 
 
 def _country_code(text: str) -> str:
-    return spellings.country_code(text) if text else text
+    return phone_numbers.country_code(text) if text else text
 
 
 def _header(name: str) -> str:
@@ -250,30 +311,64 @@ def _header(name: str) -> str:
         )
     if small in _STRUCTURE or small.startswith(headers.PREFIX):
         raise ValueError(
-            f'"{name}" names no called number; write "P-Called-Party-ID", "To", "Diversion", '
-            '"History-Info" or a header of the provider\'s own. The Request-URI always comes first'
+            f'"{name}" never names a called number; write "P-Called-Party-ID", "To", "Diversion", '
+            '"History-Info" or a header of the provider; the Request-URI always comes first'
         )
     return sys.intern(small)
 
 
 def _listed(value: Any) -> Any:
     if isinstance(value, str):
-        raise ValueError(f'is no list; write ["{value}"]')  # noqa: TRY004 - pydantic's
+        raise ValueError(f'is not a list; write ["{value}"]')  # noqa: TRY004 - pydantic's
     return tuple(value) if isinstance(value, list) else value
 
 
 def _headers(names: tuple[str, ...]) -> tuple[str, ...]:
     for name, times in Counter(names).items():
         if times > 1:
-            raise ValueError(f'"{name}" is there {times} times; write it once')
+            raise ValueError(f'"{name}" occurs {times} times; write it once')
     if len(names) > HEADERS_LIMIT:
-        raise ValueError(f"names more than {HEADERS_LIMIT} headers; write those that matter")
+        raise ValueError(f"has more than {HEADERS_LIMIT} headers; write at most {HEADERS_LIMIT}")
     return _same(names)
 
 
 @lru_cache(maxsize=1024)
 def _same(names: tuple[str, ...]) -> tuple[str, ...]:
-    return names  # thousands of trunks have the same
+    return names  # thousands of trunks share one
+
+
+def _register_headers(given: dict[str, str]) -> dict[str, str]:
+    for name, times in Counter(name.lower() for name in given).items():
+        if times > 1:
+            raise ValueError(f'"{name}" occurs {times} times; write it once')
+    if len(given) > REGISTER_HEADERS_LIMIT:
+        raise ValueError(
+            f"has more than {REGISTER_HEADERS_LIMIT} headers; write at most "
+            f"{REGISTER_HEADERS_LIMIT}"
+        )
+    for name, value in given.items():
+        _check_register_header(name, value)
+    return given
+
+
+def _check_register_header(name: str, value: str) -> None:
+    small = name.lower()
+    if not _TOKEN.fullmatch(name):
+        raise ValueError(f'"{name}" is not the name of a header; write "User-Agent" or "X-Account"')
+    if small.startswith(headers.PREFIX) or small in _WRITTEN_BY_WHENCE:
+        raise ValueError(
+            f'"{name}" is written by Whence; write "User-Agent", "Allow", "Supported" or a header '
+            "of the provider"
+        )
+    if not value.strip() or value != value.strip() or not value.isprintable():
+        raise ValueError(
+            f'the value of "{name}" is empty, or has control characters or blanks at an end; write '
+            "it in one line without them"
+        )
+    if len(value) > HEADER_VALUE_LIMIT:
+        raise ValueError(
+            f'the value of "{name}" is too long; write at most {HEADER_VALUE_LIMIT} characters'
+        )
 
 
 def check_printable(text: str) -> str:
@@ -284,8 +379,8 @@ def check_printable(text: str) -> str:
 
 
 def state_path(text: str) -> str:
-    """Check the path of a state directory; a ValueError tells the right form."""
-    # It stands in kamailio.cfg, inside quotes and in a database's URL.
+    """Return a valid path of a state directory. Raises ValueError with the right form."""
+    # kamailio.cfg has it in quotes, and in the URL of a database.
     if not STATE_PATH.fullmatch(text):
         raise ValueError(
             f'"{text}" is not an absolute path of letters, digits and / _ . + -; '
@@ -294,8 +389,8 @@ def state_path(text: str) -> str:
     longest = SOCKET_PATH_LIMIT - len(f"/{decisions.SOCKET_FILE}")
     if len(text) > longest:
         raise ValueError(
-            f'"{text}" is too long for the socket in it; write a path of {longest} characters '
-            "at most"
+            f'"{text}" is too long for the socket in it; write a path of at most {longest} '
+            "characters"
         )
     return text
 
@@ -314,7 +409,7 @@ Domain = Annotated[str, _matching(_DOMAIN, "a domain", "edge.example")]
 
 
 OptionalDomain = Annotated[
-    str, _matching(_OPTIONAL_DOMAIN, "a domain", "provider.example"), AfterValidator(_shared)
+    str, _matching(_OPTIONAL_DOMAIN, "a domain", "provider.example"), AfterValidator(_interned)
 ]
 
 
@@ -334,26 +429,29 @@ NumberHeaders = Annotated[
 ]
 
 
+RegisterHeaders = Annotated[dict[str, str], AfterValidator(_register_headers)]
+
+
 Socket = Annotated[TransportAddress, BeforeValidator(_socket)]
 
 
 Password = Annotated[SecretStr, AfterValidator(_secret)]
 
 
-def _growing(pair: list[float]) -> list[float]:
+def _increasing(pair: list[float]) -> list[float]:
     if not 0 < pair[0] <= pair[1]:
-        raise ValueError(f"{pair} does not grow; write [first, limit], both in seconds")
+        raise ValueError(f"{pair} does not increase; write [first, longest], both in seconds")
     return pair
 
 
 def _share(pair: list[float]) -> list[float]:
     if not 0 < pair[0] <= pair[1] < 1:
-        raise ValueError(f"{pair} are no shares of what was granted; write [0.7, 0.8]")
+        raise ValueError(f"{pair} are not two increasing shares between 0 and 1; write [0.7, 0.8]")
     return pair
 
 
 Wait = Annotated[
-    list[float], Field(min_length=2, max_length=2, strict=False), AfterValidator(_growing)
+    list[float], Field(min_length=2, max_length=2, strict=False), AfterValidator(_increasing)
 ]
 
 

@@ -1,1 +1,1 @@
-"""What the agent writes for Kamailio and reads of it."""
+"""The files that the agent writes for Kamailio, and Kamailio's location table."""

@@ -1,4 +1,4 @@
-"""The generated kamailio.cfg, and how Kamailio is started on it."""
+"""Writes kamailio.cfg and tls.cfg, and builds the command that starts Kamailio."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from whence.agent.config.models import Config, EdgeConfig
 from whence.core.dialogs import cookie, record
-from whence.core.sip.transport_address import TransportAddress
+from whence.core.sip.sockets import AUTO
+from whence.core.sip.transport_address import Transport, TransportAddress
 from whence.core.sip.uri import host_text
 from whence.errors import OperatorError
 from whence.store.directory import FILE
@@ -26,22 +27,22 @@ LOCATION_FILE = "location.db"
 TLS_FILE = "tls.cfg"
 
 SCANNERS = "friendly-scanner|sipvicious|sipcli|sip-scan|sundayddr|pplsip"
-"""User-Agents of tools that look for doors, in any mix of cases."""
+"""Regular expression of the User-Agents of SIP scanners. Upper and lower case are equal."""
 
-# tlsf: Debian's default allocator takes nine tenths of a call's instructions (docs/run.md).
+# tlsf: Debian's default allocator needs nine tenths of a call's instructions (docs/run.md).
 # 256 MB of shared memory hold the transactions of several thousand REGISTERs or calls a second.
 START_OPTIONS = ("-x", "tlsf", "-X", "tlsf", "-m", "256", "-M", "16")
 
 
 def command(config: Path) -> list[str]:
-    """The command that runs Kamailio in the foreground, logging to standard error."""
+    """Return the command that runs Kamailio in the foreground with its log on standard error."""
     return ["kamailio", "-f", str(config), "-DD", "-E", *START_OPTIONS]
 
 
 def render(settings: Config, file: Path) -> str:
-    """Write kamailio.cfg for `settings`, which were read from `file`."""
+    """Return the text of kamailio.cfg. `file`: the path from which `settings` were read."""
     folder = files("whence") / "kamailio"
-    environment = Environment(  # noqa: S701 - it makes no HTML
+    environment = Environment(  # noqa: S701 - the output is not HTML
         loader=FileSystemLoader(str(folder)),
         undefined=StrictUndefined,
         keep_trailing_newline=True,
@@ -50,7 +51,7 @@ def render(settings: Config, file: Path) -> str:
     )
     edge = settings.edge
     return environment.get_template(TEMPLATE).render(
-        file="".join(c if c.isprintable() else "?" for c in file.name),  # a comment has one line
+        file="".join(c if c.isprintable() else "?" for c in file.name),  # for a comment of one line
         start_options=" ".join(START_OPTIONS),
         edge=json.dumps(
             {
@@ -59,6 +60,9 @@ def render(settings: Config, file: Path) -> str:
                 "answer_ms": round(settings.registration.response_timeout * 1000),
                 "sockets": _sockets(edge),
                 "listen": [str(socket) for socket in edge.listen],
+                "advertised": {
+                    str(socket): [one.host, one.port] for socket, one in edge.sockets.advertised
+                },
                 "limits": {
                     "connections": edge.connections,
                     "connections_per_source": edge.connections_per_source,
@@ -70,7 +74,7 @@ def render(settings: Config, file: Path) -> str:
             {"address": str(socket), "advertise": _advertised(edge, socket)}
             for socket in edge.listen
         ],
-        inside=edge.agent_socket,
+        agent_socket=edge.agent_socket,
         dialog_s=cookie.OLD_S,
         ended=record.ENDED,
         scanners=SCANNERS,
@@ -78,6 +82,9 @@ def render(settings: Config, file: Path) -> str:
         flood=edge.flood,
         connections=edge.connections,
         aliases=_aliases(edge),
+        mhomed=any(
+            edge.sockets.has_choice(Transport.UDP, socket.ip.version) for socket in edge.listen
+        ),
         workers=edge.workers,
         tcp=edge.has_streams,
         tls=settings.state.absolute() / TLS_FILE if edge.has_tls else "",
@@ -87,11 +94,10 @@ def render(settings: Config, file: Path) -> str:
 
 
 def write_tls_config(settings: Config) -> None:
-    """Write the file of Kamailio's module tls into the state directory, where TLS is used.
+    """Write tls.cfg, for Kamailio's module tls, into the state directory if TLS is used.
 
-    Servers must show a certificate that a CA of ours has signed; that it is for the right name is
-    for the edge to see. Clients (phones, and providers that call) need not show one. OperatorError
-    where it cannot be written.
+    Servers must show a certificate that one of our CAs signed; the edge then checks its name.
+    Clients (phones, and providers that call) need no certificate. Raises OperatorError.
     """
     tls = settings.edge.tls
     if not settings.edge.has_tls:
@@ -106,32 +112,38 @@ def write_tls_config(settings: Config) -> None:
 
 
 def write(file: Path, text: str) -> None:
-    """Write a file of the state directory; OperatorError where that cannot be done."""
+    """Write a file of the state directory. Raises OperatorError."""
     try:
         paths.write_whole(file, text)
     except OSError as error:
         raise OperatorError(
-            f"{file} cannot be written: {error.strerror}; mend that, or name another "
+            f"{file} cannot be written: {error.strerror}; repair this, or write another "
             "agent state_dir"
         ) from None
 
 
 def _sockets(edge: EdgeConfig) -> list[str]:
-    """Our own sockets, and the addresses by which others see them: no request is sent there."""
-    places = [(socket.transport, *edge.sockets.place_of(socket)) for socket in edge.listen]
-    seen = [f"{transport}:{host_text(host)}:{port}" for transport, host, port in places]
-    return list(dict.fromkeys([*map(str, edge.listen), str(edge.agent_socket), *seen]))
+    """Return our sockets and their advertised addresses. The edge sends no request to them."""
+    advertised = [(socket.transport, *edge.sockets.place_of(socket)) for socket in edge.listen]
+    texts = [f"{transport}:{host_text(host)}:{port}" for transport, host, port in advertised]
+    return list(dict.fromkeys([*map(str, edge.listen), str(edge.agent_socket), *texts]))
 
 
 def _advertised(edge: EdgeConfig, socket: TransportAddress) -> str:
-    """`ip:port` by which others see a socket; nothing where it is its own."""
+    """Return the advertised `ip:port` of a socket. Empty: it is the socket's own address."""
     host, port = edge.sockets.place_of(socket)
     own = (host, port) == (str(socket.ip), socket.port)
     return "" if own else f"{host_text(host)}:{port}"
 
 
 def _aliases(edge: EdgeConfig) -> list[str]:
-    """What counts as ours in a URI besides the sockets themselves."""
+    """Return the hosts that are local in a URI, besides the sockets."""
     ports = sorted({socket.port for socket in edge.listen})
     advertised = dict.fromkeys(_advertised(edge, socket) for socket in edge.listen)
-    return [edge.domain, *(f"{edge.domain}:{port}" for port in ports), *filter(None, advertised)]
+    names = dict.fromkeys(
+        f"{one.host}:{one.port or socket.port}"
+        for socket, one in edge.sockets.advertised
+        if one.ip_version is None and one.host != AUTO
+    )
+    domains = (edge.domain, *(f"{edge.domain}:{port}" for port in ports))
+    return list(dict.fromkeys([*domains, *filter(None, advertised), *names]))

@@ -1,1 +1,1 @@
-"""What happened: calls, alarms, conflicts, unknown sources, metrics."""
+"""Calls, alarms, conflicts, unknown sources and metrics: what the agent observes."""

@@ -1,4 +1,4 @@
-"""Alarms, told: to the log, to the API, and to the webhook."""
+"""Raises alarms: into the log, for the API, and to the observers, as the webhook."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from typing import Protocol
 
 from whence.core.identification.conflicts import Conflict
 from whence.core.identification.decision import Reason, Rule
-from whence.core.monitoring import alarms as alarm
-from whence.core.monitoring.alarms import Alarm, AlarmKind, AlarmLimiter
+from whence.core.monitoring.alarms import Alarm, AlarmKind, AlarmLimiter, of_history
 from whence.core.registration import history
 from whence.core.sip.transport_address import TransportAddress
 from whence.core.text import escape_untrusted
@@ -23,15 +22,15 @@ from whence.ipc.notices import Notice
 log = logging.getLogger(__name__)
 
 LIMIT = 1000
-"""How many are remembered."""
+"""How many alarms are kept for the API."""
 
 TICK_S = 5.0
-"""How often it is looked at what was left out."""
+"""The time between two checks for suppressed alarms, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class RaisedAlarm:
-    """An alarm as it was told. `id` grows, also from one agent to the next."""
+    """An alarm that was raised. `id` grows, also after a restart of the agent."""
 
     id: int
     at: float
@@ -42,11 +41,11 @@ class AlarmObserver(Protocol):
     """Acts on alarms. Called in the loop; it must not wait, nor raise."""
 
     def raised(self, raised: RaisedAlarm) -> None:
-        """An alarm has been told, and is not one of too many alike."""
+        """Act on an alarm that was raised."""
 
 
 class Alarms:
-    """All alarms come here: `tell` one, or let it observe what happens."""
+    """All alarms. A part raises one, or Alarms observes the part."""
 
     def __init__(
         self,
@@ -55,61 +54,61 @@ class Alarms:
     ) -> None:
         self._observers = observers
         self._clock = clock
-        self._bounded = AlarmLimiter()
+        self._limiter = AlarmLimiter()
         self._last: deque[RaisedAlarm] = deque(maxlen=LIMIT)
         self._id = 0
         self.counts: Counter[AlarmKind] = Counter()
-        """Alarms by kind, also those that were left out."""
+        """Alarms by kind, also suppressed ones."""
 
-    def tell(self, said: Alarm, *, logged: bool = False) -> None:
-        """Tell one, unless there were too many like it. `logged`: the log has it already."""
-        self.counts[said.kind] += 1
-        if self._bounded.passes(said, self._clock()):
-            self._out(said, logged=logged)
+    def raise_alarm(self, alarm: Alarm, *, logged: bool = False) -> None:
+        """Raise an alarm, unless the limiter suppresses it. `logged`: the log has it already."""
+        self.counts[alarm.kind] += 1
+        if self._limiter.passes(alarm, self._clock()):
+            self._publish(alarm, logged=logged)
 
-    def _out(self, said: Alarm, *, logged: bool) -> None:
+    def _publish(self, alarm: Alarm, *, logged: bool) -> None:
         now = self._clock()
-        said = replace(said, message=escape_untrusted(said.message))
+        alarm = replace(alarm, message=escape_untrusted(alarm.message))
         self._id = max(self._id + 1, int(now * 1000))
-        raised = RaisedAlarm(self._id, now, said)
+        raised = RaisedAlarm(self._id, now, alarm)
         self._last.append(raised)
         if not logged:
-            log.warning("%s", sentence(said))
+            log.warning("%s", sentence(alarm))
         for observer in self._observers:
             observer.raised(raised)
 
     def since(self, id_: int, limit: int) -> list[RaisedAlarm]:
-        """The first `limit` alarms after the one with this id, the oldest first."""
+        """Return the first `limit` alarms after the one with this id, the oldest first."""
         return [raised for raised in self._last if raised.id > id_][:limit]
 
     async def run(self) -> None:
-        """Tell what was left out, when its time is over; until cancelled."""
+        """Raise suppressed alarms when their window is over, until cancelled."""
         while True:
             await asyncio.sleep(TICK_S)
             self.tick()
 
     def tick(self) -> None:
-        """Tell what is due now of what was left out."""
-        for said in self._bounded.due(self._clock()):
-            self._out(said, logged=False)
+        """Raise the suppressed alarms that are due now."""
+        for alarm in self._limiter.due(self._clock()):
+            self._publish(alarm, logged=False)
 
-    # What happens, and is one.
+    # The events that raise an alarm.
 
     def happened(self, trunk_id: str, events: Sequence[history.HistoryEvent]) -> None:
-        """Hear what was written into a trunk's history, which the log told."""
+        """Raise the alarms of new events in a trunk's history, which the log has already."""
         for event in events:
-            said = alarm.of_history(trunk_id, event)
-            if said is not None:
-                self.tell(said, logged=True)
+            alarm = of_history(trunk_id, event)
+            if alarm is not None:
+                self.raise_alarm(alarm, logged=True)
 
     def conflict(self, found: Conflict) -> None:
-        """Hear of a new conflict, which the log told."""
-        self.tell(Alarm(AlarmKind.CONFLICT, found.trunks[0], str(found)), logged=True)
+        """Report a new conflict, which the log has already."""
+        self.raise_alarm(Alarm(AlarmKind.CONFLICT, found.trunks[0], str(found)), logged=True)
 
     def not_in_dns(self, trunk_id: str, registrar: TransportAddress, servers: str) -> None:
-        """Hear that a trunk was granted by an address that DNS does not name."""
+        """Report that an address granted a registration, and that DNS does not name it."""
         message = f"{registrar} granted, and DNS does not name it for {servers}"
-        self.tell(Alarm(AlarmKind.REGISTRAR_NOT_IN_DNS, trunk_id, message))
+        self.raise_alarm(Alarm(AlarmKind.REGISTRAR_NOT_IN_DNS, trunk_id, message))
 
     def too_many_unknown_requests(self, last: DecisionReport, limit: int) -> None:
         """Report that unknown sources sent more requests than the limit within a minute."""
@@ -117,15 +116,15 @@ class Alarms:
             f"more than {limit} requests of unknown sources in a minute, "
             f"the last from {last.source}"
         )
-        self.tell(Alarm(AlarmKind.MANY_UNKNOWN_REQUESTS, None, message))
+        self.raise_alarm(Alarm(AlarmKind.MANY_UNKNOWN_REQUESTS, None, message))
 
-    def password_guessed(self, noticed: Notice) -> None:
+    def password_guessed(self, notice: Notice) -> None:
         """Report that a source was blocked because it guessed phones' passwords."""
         message = (
-            f"too many wrong passwords from {noticed.source}; its REGISTERs are dropped for "
-            f"{noticed.blocked_s} s"
+            f"too many wrong passwords from {notice.source}; its REGISTERs are dropped for "
+            f"{notice.blocked_s} s"
         )
-        self.tell(Alarm(AlarmKind.PASSWORD_GUESSED, None, message), logged=True)
+        self.raise_alarm(Alarm(AlarmKind.PASSWORD_GUESSED, None, message), logged=True)
 
 
 _OF_REFUSAL: dict[Rule | Reason, tuple[AlarmKind, str]] = {
@@ -139,7 +138,7 @@ _OF_REFUSAL: dict[Rule | Reason, tuple[AlarmKind, str]] = {
         "and was refused",
     ),
 }
-"""Reason of a refusal → the alarm that it is, of each trunk that the request names."""
+"""The reason of a refusal → the alarm for each trunk that the request names."""
 
 
 class WrongTokenAlarms:
@@ -148,26 +147,26 @@ class WrongTokenAlarms:
     def __init__(self, alarms: Alarms) -> None:
         self._alarms = alarms
 
-    def hear(self, heard: DecisionReport, _data: bytes) -> None:
-        """Tell of one decision, if it was refused for that."""
-        found = _OF_REFUSAL.get(heard.reason) if heard.kind is DecisionKind.REFUSED else None
-        if heard.method == "OPTIONS" and heard.reason is Reason.NUMBER_OF_ANOTHER_TRUNK:
-            return  # a provider asks whether an account lives: that is no call
+    def receive(self, report: DecisionReport, _data: bytes) -> None:
+        """Raise the alarm of a decision that was refused for such a reason."""
+        found = _OF_REFUSAL.get(report.reason) if report.kind is DecisionKind.REFUSED else None
+        if report.method == "OPTIONS" and report.reason is Reason.NUMBER_OF_ANOTHER_TRUNK:
+            return  # a provider's check of an account is no call
         if found is not None:
             kind, message = found
-            for trunk in heard.named:
-                self._alarms.tell(Alarm(kind, trunk, message.format(source=heard.source)))
+            for trunk in report.named:
+                self._alarms.raise_alarm(Alarm(kind, trunk, message.format(source=report.source)))
 
 
-def sentence(said: Alarm) -> str:
-    """Write an alarm as one line."""
-    trunk = f"trunk {said.trunk}: " if said.trunk else ""
-    left_out = f" (and {said.left_out} more like it)" if said.left_out else ""
-    return f"alarm: {trunk}{said.kind}: {said.message}{left_out}"
+def sentence(alarm: Alarm) -> str:
+    """Return an alarm as one line."""
+    trunk = f"trunk {alarm.trunk}: " if alarm.trunk else ""
+    left_out = f" (and {alarm.left_out} more like it)" if alarm.left_out else ""
+    return f"alarm: {trunk}{alarm.kind}: {alarm.message}{left_out}"
 
 
 def as_json(raised: RaisedAlarm) -> dict[str, object]:
-    """Write an alarm in the API's names."""
+    """Return an alarm in the API's names."""
     return {
         "id": raised.id,
         "at": raised.at,

@@ -46,17 +46,17 @@ class Calls:
         self._known: deque[bytes] = deque(maxlen=self.limit)
         self._unknown_sources: deque[bytes] = deque(maxlen=self.limit)
 
-    def hear(self, heard: DecisionReport, data: bytes) -> None:
+    def receive(self, report: DecisionReport, data: bytes) -> None:
         """Count one decision, and keep it."""
-        trunk = heard.trunk or ""
-        self.decisions[heard.kind, heard.rule or "", trunk] += 1
-        if trunk and heard.method == "INVITE":
-            self.last_call_at[trunk] = heard.at
-        if heard.method == "OPTIONS" and heard.kind is not DecisionKind.UNKNOWN:
+        trunk = report.trunk or ""
+        self.decisions[report.kind, report.rule or "", trunk] += 1
+        if trunk and report.method == "INVITE":
+            self.last_call_at[trunk] = report.at
+        if report.method == "OPTIONS" and report.kind is not DecisionKind.UNKNOWN:
             return  # providers ask every few seconds whether we live: that is no call
-        (self._unknown_sources if heard.kind is DecisionKind.UNKNOWN else self._known).append(data)
-        if self.file is not None and heard.kind is not DecisionKind.UNKNOWN:
-            self.file.write(heard)
+        (self._unknown_sources if report.kind is DecisionKind.UNKNOWN else self._known).append(data)
+        if self.file is not None and report.kind is not DecisionKind.UNKNOWN:
+            self.file.write(report)
 
     def last(self, limit: int) -> list[DecisionReport]:
         """The last `limit` decisions, the newest first."""
@@ -92,12 +92,12 @@ class CallsFile:
         self._path = path
         self._limit = limit
         self._failed = False
-        self.unwritten = 0
+        self.errors = 0
         """Decisions that could not be written."""
 
-    def write(self, heard: DecisionReport) -> None:
+    def write(self, report: DecisionReport) -> None:
         """Add one line. A full disk costs the line, and one line in the log."""
-        line = json.dumps(as_json(heard)) + "\n"
+        line = json.dumps(as_json(report)) + "\n"
         try:
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
             with os.fdopen(open_file(self._path, flags), "a", encoding="ascii") as file:
@@ -105,7 +105,7 @@ class CallsFile:
             if size >= self._limit:
                 self._path.replace(self._path.with_name(f"{self._path.name}.1"))
         except (OSError, UntrustedError) as error:
-            self.unwritten += 1
+            self.errors += 1
             if not self._failed:
                 why = error.strerror if isinstance(error, OSError) else error
                 log.error("%s: calls are not written: %s", self._path, why)  # noqa: TRY400
@@ -114,23 +114,23 @@ class CallsFile:
             self._failed = False
 
 
-def as_json(heard: DecisionReport) -> dict[str, object]:
+def as_json(report: DecisionReport) -> dict[str, object]:
     """Write a decision in the API's names; no text in it can harm a terminal."""
-    called = heard.p_called_party_id
+    called = report.p_called_party_id
     return {
-        "at": heard.at,
-        "call_id": escape_untrusted(heard.call_id),
-        "method": escape_untrusted(heard.method),
-        "source": str(heard.source),
-        "ruri": escape_untrusted(heard.ruri),
-        "to": escape_untrusted(heard.to) if heard.to is not None else None,
+        "at": report.at,
+        "call_id": escape_untrusted(report.call_id),
+        "method": escape_untrusted(report.method),
+        "source": str(report.source),
+        "ruri": escape_untrusted(report.ruri),
+        "to": escape_untrusted(report.to) if report.to is not None else None,
         "p_called_party_id": escape_untrusted(called) if called is not None else None,
-        "headers": [escape_untrusted(line) for line in heard.headers.split("\n") if line],
-        "decision": str(heard.kind),
-        "trunk": heard.trunk,
-        "rule": heard.rule,
-        "reason": heard.reason,
-        "message": heard.message,
-        "named": list(heard.named),
-        "known": heard.known,
+        "headers": [escape_untrusted(line) for line in report.headers.split("\n") if line],
+        "decision": str(report.kind),
+        "trunk": report.trunk,
+        "rule": report.rule,
+        "reason": report.reason,
+        "message": report.message,
+        "named": list(report.named),
+        "from_cache": report.from_cache,
     }

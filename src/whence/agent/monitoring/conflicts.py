@@ -1,7 +1,7 @@
-"""Conflicts as they are now: looked for when addresses or trunks change, and told once.
+"""The present conflicts. The monitor searches again when an address or a trunk changes.
 
-They are read beside the agent's own work, in a thread with a connection of its own: with 100 000
-trunks it takes a second, and nobody waits for it.
+The search runs in a thread with its own database connection. With 100 000 trunks it takes a second;
+meanwhile the agent continues. The log gets each conflict once.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from whence.store.conflicts import read
 log = logging.getLogger(__name__)
 
 LOOK_S = 60.0
-"""How often it is looked at least: addresses end by themselves."""
+"""The longest time between two searches, in seconds: addresses expire without a change."""
 
 PAUSE_S = 0.5
-"""Between two looks at least; changes come in thousands when all trunks register."""
+"""The shortest time between two searches: thousands of changes arrive when all trunks register."""
 
 SHARE = 0.05
-"""The share of the time that looking may take."""
+"""The share of the time that searches may take."""
 
 
 class ConflictObserver(Protocol):
     """Acts on conflicts. Called in the loop; it must not wait, nor raise."""
 
     def conflict(self, found: Conflict) -> None:
-        """There is a new conflict; the log has told it."""
+        """Act on a new conflict, which the log has already."""
 
 
 class ConflictMonitor:
-    """The conflicts among the trunks of the directory at `path`. `run` it; it observes that."""
+    """The conflicts among the trunks of the directory at `path`, which it observes."""
 
     def __init__(
         self,
@@ -49,20 +49,20 @@ class ConflictMonitor:
         self._observers = observers
         self._clock = clock
         self._changed = asyncio.Event()
-        self._told: set[tuple[ConflictKind, str, str]] = set()
+        self._reported: set[tuple[ConflictKind, str, str]] = set()
         self.known: list[Conflict] = []
-        """As they were when it was looked last."""
+        """The conflicts that the last search found."""
 
     def directory_changed(self) -> None:
-        """Look again soon: an address or a trunk has come, gone or changed."""
+        """Search again soon, since an address or a trunk was added, removed or changed."""
         self._changed.set()
 
     async def run(self) -> None:
-        """Look for conflicts until cancelled."""
+        """Search for conflicts until cancelled."""
         while True:
             self._changed.clear()
             began_at = time.monotonic()
-            await self.look()
+            await self.search()
             took_s = time.monotonic() - began_at
             await asyncio.sleep(max(PAUSE_S, took_s / SHARE))
             try:
@@ -71,24 +71,24 @@ class ConflictMonitor:
             except TimeoutError:
                 continue
 
-    async def look(self) -> list[Conflict]:
-        """Return the conflicts of now; the log tells each once."""
+    async def search(self) -> list[Conflict]:
+        """Search, and return the present conflicts. The log gets each once."""
         try:
             self.known = await asyncio.to_thread(read, self._path, self._clock())
         except StoreError as error:
-            log.error("conflicts cannot be looked for: %s", error)  # noqa: TRY400 - a neighbour's fault
+            log.error("conflicts are unknown: %s", error)  # noqa: TRY400 - no fault of this program
             return self.known
-        now = {mark for found in self.known for mark in _marks(found)}
+        present = {identity for found in self.known for identity in _identities(found)}
         for found in self.known:
-            if not _marks(found) <= self._told:
+            if not _identities(found) <= self._reported:
                 log.warning("conflict: %s", found)
                 for observer in self._observers:
                     observer.conflict(found)
-        self._told = now
+        self._reported = present
         return self.known
 
 
-def _marks(found: Conflict) -> set[tuple[ConflictKind, str, str]]:
-    """By what it is known again, though one trunk more may be in it."""
+def _identities(found: Conflict) -> set[tuple[ConflictKind, str, str]]:
+    """Return what identifies a conflict, also after one more trunk has joined it."""
     shared = found.shared[0] if found.shared else ""
     return {(found.kind, shared, address) for address in found.addresses}

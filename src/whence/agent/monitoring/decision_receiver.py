@@ -23,14 +23,14 @@ AT_ONCE = 200
 class DecisionListener(Protocol):
     """Acts on decisions of the edge. Called in the loop; it must not wait, nor raise."""
 
-    def hear(self, heard: DecisionReport, data: bytes, /) -> None:
+    def receive(self, report: DecisionReport, data: bytes, /) -> None:
         """The edge decided so; `data`: the datagram as it came."""
 
 
 class NoticeListener(Protocol):
     """Acts on what the edge noticed of unknown sources. It must not wait, nor raise."""
 
-    def hear(self, noticed: Notice, /) -> None:
+    def receive(self, notice: Notice, /) -> None:
         """The edge noticed this."""
 
 
@@ -100,7 +100,7 @@ class DecisionReceiver:
                 data = self._socket.recv(65_535)
             except OSError:
                 return number > 0  # there is no more
-            self._hear(data)
+            self._receive(data)
         return True
 
     def _listen(self) -> None:
@@ -123,22 +123,22 @@ class DecisionReceiver:
         else:
             self._listen()
 
-    def _hear(self, data: bytes) -> None:
+    def _receive(self, data: bytes) -> None:
         try:
             if data.startswith(notices.PREFIX):
-                noticed = notices.read(data)
+                notice = notices.read(data)
                 for notice_listener in self._notice_listeners:
-                    notice_listener.hear(noticed)
+                    notice_listener.receive(notice)
                 return
-            heard = decisions.read(data)
+            report = decisions.read(data)
         except InvalidDatagramError as error:
             self.invalid += 1
             if self.invalid == 1:
                 log.warning("invalid decision report (%s); is Kamailio of this version?", error)
             return
-        self.dropped += heard.dropped
+        self.dropped += report.dropped
         for listener in self._listeners:
-            listener.hear(heard, data)
+            listener.receive(report, data)
 
     def stop(self) -> None:
         """Read no more."""

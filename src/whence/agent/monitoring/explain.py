@@ -1,4 +1,4 @@
-"""How a request would be decided, step by step."""
+"""The explanation of a decision, step by step, as the API returns it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from whence.core.identification.decision import Compared, Identified, Reason, Refused, Rule
-from whence.core.identification.explain import Lack, Nearest, against, nearest
+from whence.core.identification.explain import Lack, Nearest, fitting, nearest
 from whence.core.identification.identify import identify
 from whence.core.identification.request import Request
 from whence.core.text import escape_untrusted
@@ -15,50 +15,50 @@ from whence.store.directory import Directory
 
 
 class StepView(BaseModel):
-    """One rule applied."""
+    """One step of a decision: a rule, and what it compared."""
 
     rule: Rule
     compared: Compared
-    values: list[str] = Field(description="what the request has of it: a number, tokens, a port")
-    place: str | None = Field(description="where: request-uri, or a header in small letters")
-    message: str = Field(description="what was compared, in words")
-    left: list[str] = Field(description="the trunks that fit")
-    against: list[str] = Field(description="what of each of them it was compared with, in order")
+    values: list[str] = Field(description="the request's values: a number, tokens, a port")
+    place: str | None = Field(description="their place: request-uri, or a header in small letters")
+    message: str = Field(description="the comparison in words")
+    left: list[str] = Field(description="the trunks that match")
+    fitting: list[str] = Field(description="the value of each of these trunks, in order")
 
 
 class MissingView(BaseModel):
-    """One thing that was missing for a request to be a trunk's."""
+    """One condition that the request did not meet."""
 
     code: Lack
     message: str
 
 
 class NearestView(BaseModel):
-    """Who came nearest, where a request is given to no trunk."""
+    """The trunk that a request came nearest to, where no trunk gets it."""
 
     trunk: str | None
-    missing: list[MissingView] = Field(description="what was missing for the request to be its own")
+    missing: list[MissingView] = Field(description="the conditions that the request did not meet")
 
 
 class Explanation(BaseModel):
-    """The decision on a request, and each step to it."""
+    """The decision on a request, with its steps."""
 
     decision: Literal["identified", "refused", "unknown"]
     trunk: str | None
-    reason: Rule | Reason = Field(description="the rule, or why it is given to no trunk")
+    reason: Rule | Reason = Field(description="the rule, or why no trunk gets it")
     message: str = Field(description="the reason in words")
     candidates: list[str]
     steps: list[StepView]
     nearest: NearestView | None = Field(
-        description="of what is unknown or refused; null: no trunk has to do with it"
+        description="where it is unknown or refused; null: no trunk is near"
     )
 
 
 def explanation(directory: Directory, request: Request, at: float) -> Explanation:
-    """Tell how a request would be decided and, where it is given to nobody, who came nearest.
+    """Explain the decision on a request at `at`, and name the nearest trunk where no trunk gets it.
 
-    `at`: now, or an instant before: then by what stood in the directory at that time, as far as it
-    still tells. What came from outside is `shown`.
+    `at` is now or in the past. The directory may no longer have all that it had then.
+    The texts of the request are escaped.
     """
     evidence = directory.evidence(request, at).as_of(at)
     decision = identify(request, evidence, at)
@@ -84,8 +84,8 @@ def explanation(directory: Directory, request: Request, at: float) -> Explanatio
                 place=step.place,
                 message=escape_untrusted(step.message),
                 left=list(step.left),
-                against=[
-                    escape_untrusted(one) for one in against(step, request.source, evidence, at)
+                fitting=[
+                    escape_untrusted(one) for one in fitting(step, request.source, evidence, at)
                 ],
             )
             for step in decision.steps

@@ -1,4 +1,4 @@
-"""Metrics for Prometheus, read from the agent's parts when they are asked for."""
+"""Metrics for Prometheus, read from the agent's parts at each scrape."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ from whence.version import version
 
 
 class RegistrationMetrics(Collector):
-    """How registrations stand, whoever keeps them, and what they taught."""
+    """Registrations and addresses, of our own client or of Kamailio's `uac`."""
 
     def __init__(
         self,
         directory: Directory,
-        standings: RegistrationStatus,
+        registrations: RegistrationStatus,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._directory = directory
-        self._standings = standings
+        self._trunks = registrations
         self._clock = clock
 
     def collect(self) -> Iterable[Metric]:
         """Read every metric."""
         now = self._clock()
-        states = Counter(r.state for _, r in self._standings)
+        states = Counter(r.state for _, r in self._trunks)
         registrations = GaugeMetricFamily(
             "whence_registrations", "Registrations by state.", labels=["state"]
         )
@@ -57,16 +57,16 @@ class RegistrationMetrics(Collector):
 
         yield GaugeMetricFamily(
             "whence_trunks_enabled",
-            "Trunks that are to be registered: those of the file that are not disabled.",
-            sum(trunk.enabled for trunk, _ in self._standings),
+            "Trunks of the file that are not disabled.",
+            sum(trunk.enabled for trunk, _ in self._trunks),
         )
-        ends = [r.expires_at for _, r in self._standings if r.expires_at and now < r.expires_at]
+        ends = [r.expires_at for _, r in self._trunks if r.expires_at and now < r.expires_at]
         yield GaugeMetricFamily(
-            "whence_registrations_active", "Registrations whose grant still stands.", len(ends)
+            "whence_registrations_active", "Registrations whose grant is still valid.", len(ends)
         )
         next_expiry = GaugeMetricFamily(
             "whence_registration_next_expiry_timestamp_seconds",
-            "When the next grant ends, in seconds since 1970; absent where nothing is granted.",
+            "When the next grant ends, in seconds since 1970; absent without a grant.",
         )
         if ends:
             next_expiry.add_metric([], min(ends))
@@ -74,7 +74,7 @@ class RegistrationMetrics(Collector):
         yield CounterMetricFamily(
             "whence_registration_expirations",
             "Grants that ended without a refresh.",
-            self._standings.expirations,
+            self._trunks.expirations,
         )
 
         live = Counter(a.origin for _, a in self._directory.addresses() if a.live(now))
@@ -87,7 +87,7 @@ class RegistrationMetrics(Collector):
 
 
 class ClientMetrics(Collector):
-    """What our own registrar client does."""
+    """The work of our own registrar client."""
 
     def __init__(
         self,
@@ -134,7 +134,7 @@ class ClientMetrics(Collector):
 
 
 class DecisionMetrics(Collector):
-    """What the edge told, counted. Only trunks of the file are named."""
+    """The decisions of the edge. Only trunks of the file are named."""
 
     def __init__(
         self,
@@ -153,7 +153,7 @@ class DecisionMetrics(Collector):
         calls = self._calls
         decisions = CounterMetricFamily(
             "whence_decisions",
-            "Decisions on initial requests; rule and trunk of those that were identified.",
+            "Decisions on initial requests, with rule and trunk where identified.",
             labels=["decision", "rule", "trunk"],
         )
         for (kind, rule, trunk), count in sorted(calls.decisions.items()):
@@ -163,8 +163,8 @@ class DecisionMetrics(Collector):
 
         last_calls = GaugeMetricFamily(
             "whence_trunk_last_call_timestamp_seconds",
-            "When the last call of a trunk came, in seconds since 1970; absent where none came "
-            "since the agent's start.",
+            "When the last call of a trunk arrived, in seconds since 1970; absent where none has "
+            "arrived since the agent's start.",
             labels=["trunk"],
         )
         for trunk, at in sorted(calls.last_call_at.items()):
@@ -185,23 +185,23 @@ class DecisionMetrics(Collector):
         yield GaugeMetricFamily(
             "whence_unknown_sources",
             "Unknown sources in memory.",
-            len(self._unknown_sources.kept),
+            len(self._unknown_sources.table),
         )
         yield CounterMetricFamily(
             "whence_unknown_sources_evicted",
             "Unknown sources that newer ones replaced in memory.",
-            self._unknown_sources.kept.forgotten,
+            self._unknown_sources.table.forgotten,
         )
         if calls.file is not None:
             yield CounterMetricFamily(
                 "whence_call_log_errors",
                 "Decisions that could not be written to `call_log_file`.",
-                calls.file.unwritten,
+                calls.file.errors,
             )
 
 
 class AlarmMetrics(Collector):
-    """Alarms, and what became of them."""
+    """Alarms, and their delivery to the webhook."""
 
     def __init__(self, alarms: Alarms, webhook: Webhook | None) -> None:
         self._alarms = alarms
@@ -210,41 +210,43 @@ class AlarmMetrics(Collector):
     def collect(self) -> Iterable[Metric]:
         """Read every metric."""
         alarms = CounterMetricFamily(
-            "whence_alarms", "Alarms by kind, also those that were not told.", labels=["kind"]
+            "whence_alarms", "Alarms by kind, also suppressed ones.", labels=["kind"]
         )
         for kind in AlarmKind:
             alarms.add_metric([kind], self._alarms.counts[kind])
         yield alarms
         if self._webhook is not None:
             yield GaugeMetricFamily(
-                "whence_webhook_waiting", "Alarms that wait to be taken.", self._webhook.waiting
+                "whence_webhook_waiting", "Alarms that wait for delivery.", self._webhook.waiting
             )
             yield CounterMetricFamily(
-                "whence_webhook_delivered", "Alarms that were taken.", self._webhook.delivered
+                "whence_webhook_delivered",
+                "Alarms that the receiver accepted.",
+                self._webhook.delivered,
             )
             yield CounterMetricFamily(
                 "whence_webhook_dropped",
-                "Alarms that were refused, or gave way to newer ones.",
+                "Alarms that the receiver refused, or that newer ones replaced.",
                 self._webhook.dropped,
             )
 
 
 class NoticeMetrics(Collector):
-    """What the edge noticed of unknown sources."""
+    """The notices of the edge on unknown sources."""
 
     def __init__(self, notices: NoticeCounts) -> None:
         self._notices = notices
 
     def collect(self) -> Iterable[Metric]:
         """Read every metric."""
-        noticed = CounterMetricFamily(
+        notice = CounterMetricFamily(
             "whence_unknown_source_notices",
-            "What the edge noticed of unknown sources, by reason.",
+            "Notices of the edge on unknown sources, by reason.",
             labels=["reason"],
         )
         for reason in NoticeReason:
-            noticed.add_metric([reason], self._notices.counts[reason])
-        yield noticed
+            notice.add_metric([reason], self._notices.counts[reason])
+        yield notice
         yield CounterMetricFamily(
             "whence_phone_password_blocks",
             "Blocks of sources that sent too many wrong passwords.",
@@ -252,7 +254,7 @@ class NoticeMetrics(Collector):
         )
         yield CounterMetricFamily(
             "whence_unknown_source_notices_left_out",
-            "Notices that the edge did not send: too many at once, or nobody read them.",
+            "Notices that the edge did not send: too many at once, or no agent read them.",
             self._notices.left_out,
         )
 
@@ -268,7 +270,7 @@ class BuildMetrics(Collector):
 
 
 class ConflictMetrics(Collector):
-    """Trunks that no rule could tell apart."""
+    """Trunks that no rule can distinguish."""
 
     def __init__(self, conflicts: ConflictMonitor) -> None:
         self._conflicts = conflicts
@@ -277,13 +279,13 @@ class ConflictMetrics(Collector):
         """Read every metric."""
         yield GaugeMetricFamily(
             "whence_conflicts",
-            "Groups of trunks at one address that no rule could tell apart.",
+            "Groups of trunks at one address that no rule can distinguish.",
             len(self._conflicts.known),
         )
 
 
 def registry(*collectors: Collector) -> CollectorRegistry:
-    """Make a registry with these metrics and no others."""
+    """Return a registry of these collectors alone."""
     made = CollectorRegistry()
     for collector in collectors:
         made.register(collector)

@@ -1,6 +1,7 @@
-"""What the edge noticed of unknown sources: listed, counted, and a bounded part of it logged.
+"""The edge's notices on unknown sources. They are listed and counted; wrong passwords are logged.
 
-The line of a wrong password is what packaging/fail2ban/filter.d/whence.conf matches: change both.
+The number of logged lines is bounded. packaging/fail2ban/filter.d/whence.conf matches these lines:
+change both together.
 """
 
 from __future__ import annotations
@@ -18,66 +19,66 @@ from whence.ipc.notices import Notice
 log = logging.getLogger(__name__)
 
 LINES_A_MINUTE = 60
-"""How many lines on wrong passwords are logged in a minute; more are counted."""
+"""How many lines on wrong passwords are logged in a minute. Further ones are counted."""
 
 WINDOW_S = 60.0
 
 USERS_LIMIT = 10_000
-"""A source has few tries before it is blocked: names made up push no user out soon."""
+"""How many user names are counted. A source is blocked after a few forged names."""
 
 
 class BlockObserver(Protocol):
     """Acts on blocked sources. Called in the loop; it must not wait, nor raise."""
 
-    def password_guessed(self, noticed: Notice) -> None:
-        """The edge blocked a source because it guessed phones' passwords."""
+    def password_guessed(self, notice: Notice) -> None:
+        """Act on a source that the edge blocked, since it guessed phones' passwords."""
 
 
 @dataclass
 class NoticeCounts:
-    """Counts notices."""
+    """Lists the sources of notices, and counts the notices by reason."""
 
     unknown_sources: UnknownSourceTable
     observers: Sequence[BlockObserver] = ()
     counts: Counter[NoticeReason] = field(default_factory=Counter)
     blocks: int = 0
     left_out: int = 0
-    """How many the edge did not send."""
+    """How many notices the edge did not send."""
     users: Counter[str] = field(default_factory=Counter)
-    """Wrong passwords by the name that was tried, of at most USERS_LIMIT names."""
+    """User name → wrong passwords, of at most USERS_LIMIT names."""
     _window_at: float = float("-inf")
     _lines: int = 0
     _unlogged: int = 0
 
-    def hear(self, noticed: Notice) -> None:
-        """Count one notice, and log it if it is a wrong password."""
-        self.counts[noticed.reason] += noticed.count
-        self.left_out += noticed.left_out
-        is_password = noticed.reason is NoticeReason.PASSWORD
-        user = f"user {escape_untrusted(noticed.detail)}" if is_password else ""
-        self.unknown_sources.saw(noticed.source, user, noticed.at, noticed.reason, noticed.count)
+    def receive(self, notice: Notice) -> None:
+        """Count one notice. Log it where it reports a wrong password."""
+        self.counts[notice.reason] += notice.count
+        self.left_out += notice.left_out
+        is_password = notice.reason is NoticeReason.PASSWORD
+        user = f"user {escape_untrusted(notice.detail)}" if is_password else ""
+        self.unknown_sources.saw(notice.source, user, notice.at, notice.reason, notice.count)
         if not is_password:
             return
-        self._log_password(noticed)
-        if noticed.detail in self.users or len(self.users) < USERS_LIMIT:
-            self.users[noticed.detail] += noticed.count
-        if noticed.blocked_s:
+        self._log_password(notice)
+        if notice.detail in self.users or len(self.users) < USERS_LIMIT:
+            self.users[notice.detail] += notice.count
+        if notice.blocked_s:
             self.blocks += 1
             for observer in self.observers:
-                observer.password_guessed(noticed)
+                observer.password_guessed(notice)
 
-    def _log_password(self, noticed: Notice) -> None:
-        if not self._window_at <= noticed.at < self._window_at + WINDOW_S:
+    def _log_password(self, notice: Notice) -> None:
+        if not self._window_at <= notice.at < self._window_at + WINDOW_S:
             if self._unlogged:
                 log.warning("phone_password_wrong: %d more were not logged", self._unlogged)
-            self._window_at, self._lines, self._unlogged = noticed.at, 0, 0
+            self._window_at, self._lines, self._unlogged = notice.at, 0, 0
         self._lines += 1
         if self._lines > LINES_A_MINUTE:
             self._unlogged += 1
             return
         log.warning(
             "phone_password_wrong source=%s blocked_s=%d user=%s",
-            noticed.source.ip_text,
-            noticed.blocked_s,
-            escape_untrusted(noticed.detail),
+            notice.source.ip_text,
+            notice.blocked_s,
+            escape_untrusted(notice.detail),
         )

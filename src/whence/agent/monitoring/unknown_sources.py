@@ -1,4 +1,4 @@
-"""Unknown sources, as the edge reports them; and how the operator allows one for a while."""
+"""Unknown sources, as the edge reports them. The operator allows one for a time."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from typing import Protocol
 from whence.agent.registration.status import RegistrationStatus
 from whence.core.identification.address import Address, Origin
 from whence.core.identification.networks import checked_network
-from whence.core.monitoring.unknown_sources import UnknownSourceTable as Kept
-from whence.core.monitoring.unknown_sources import WindowCounter
+from whence.core.monitoring.unknown_sources import UnknownSourceTable, WindowCounter
 from whence.core.registration.history import EventKind, HistoryEvent
 from whence.core.sip.transport_address import TransportAddress
 from whence.core.text import escape_untrusted
@@ -30,42 +29,42 @@ class UnknownRateObserver(Protocol):
     """
 
     def too_many_unknown_requests(self, last: DecisionReport, limit: int) -> None:
-        """More than `limit` requests came within a minute; `last` is the one that exceeds it."""
+        """Act on the request `last`, which exceeds the `limit` of a minute."""
 
 
 @dataclass(frozen=True)
 class UnknownSourceCounter:
-    """Counts who asks and is not known."""
+    """Counts the requests of unknown sources."""
 
-    kept: Kept
+    table: UnknownSourceTable
     rate: WindowCounter
     observers: Sequence[UnknownRateObserver] = ()
 
-    def hear(self, heard: DecisionReport, _data: bytes) -> None:
-        """Count one decision, if it was on an unknown source."""
-        if heard.kind is not DecisionKind.UNKNOWN:
+    def receive(self, report: DecisionReport, _data: bytes) -> None:
+        """Count a decision on an unknown source; ignore any other decision."""
+        if report.kind is not DecisionKind.UNKNOWN:
             return
-        self.kept.saw(heard.source, escape_untrusted(heard.ruri), heard.at)
-        if self.rate.exceeds(heard.at):
+        self.table.saw(report.source, escape_untrusted(report.ruri), report.at)
+        if self.rate.exceeds(report.at):
             for observer in self.observers:
-                observer.too_many_unknown_requests(heard, self.rate.limit)
+                observer.too_many_unknown_requests(report, self.rate.limit)
 
 
 @dataclass(frozen=True)
 class UnknownSources:
-    """Who asked and is not known, and what the operator does about it."""
+    """The unknown sources, and the operator's orders to allow or revoke one."""
 
     directory: Directory
     trunks: RegistrationStatus
-    kept: Kept
+    table: UnknownSourceTable
     clock: Callable[[], float] = time.time
 
     def allow(self, source: TransportAddress, trunk_id: str, for_s: float, note: str) -> Address:
-        """Let calls from a source's ip in as the trunk's, for a while.
+        """Admit calls from a source's ip as the trunk's, for `for_s` seconds.
 
-        It may come from any port, and over its transport or a stronger one. UnknownTrunkError;
-        DisabledTrunkError for one that takes no calls; StoreError where it cannot be written.
-        ValueError for an ip that is nobody's.
+        This admits any port, and the source's transport or a stronger one.
+        Raises: UnknownTrunkError; DisabledTrunkError; StoreError where it cannot be written;
+        ValueError for an ip that no peer can have.
         """
         checked_network(str(source.ip))
         self.trunks.must_be_enabled(trunk_id)
@@ -79,22 +78,23 @@ class UnknownSources:
             learned_at=now,
             expires_at=now + for_s,
         )
-        said = f"{source.ip} over {source.transport} for {for_s:.0f} s, by the operator"
-        event = HistoryEvent(EventKind.ALLOWED, f"{said}: {note}" if note else said)
+        message = f"{source.ip} over {source.transport} for {for_s:.0f} s, by the operator"
+        event = HistoryEvent(EventKind.ALLOWED, f"{message}: {note}" if note else message)
         self.directory.pin(trunk_id, address, note, event)
-        self.kept.forget(str(source.ip))
+        self.table.forget(str(source.ip))
         log.info("trunk %s: allowed: %s", trunk_id, event.message)
         return address
 
     def revoke(self, source: TransportAddress, trunk_id: str) -> bool:
-        """Take back what let a source's ip in as the trunk's; False where nothing did.
+        """Remove the allowed address of a source's ip. Return False where there is none.
 
-        What the file pins stays. UnknownTrunkError; StoreError where it cannot be written.
+        An address that the file pins stays.
+        Raises: UnknownTrunkError; StoreError where it cannot be written.
         """
         if trunk_id not in self.trunks:
             raise UnknownTrunkError(trunk_id)
         event = HistoryEvent(EventKind.REVOKED, f"{source.ip}, by the operator")
-        done = self.directory.unpin(trunk_id, source.ip, self.clock(), event)
-        if done:
+        removed = self.directory.unpin(trunk_id, source.ip, self.clock(), event)
+        if removed:
             log.info("trunk %s: revoked: %s", trunk_id, event.message)
-        return done
+        return removed

@@ -1,8 +1,8 @@
-"""The neighbour webhook: a POST of JSON for each alarm, to where the operator wants to hear it.
+"""The webhook: a POST of JSON for each alarm, to the operator's URL.
 
-One after the other, in their order. What is not taken is sent again after a wait that grows; what
-the other side says is wrong with a 4xx would be so again, and is dropped. While nobody takes them
-they wait in a queue of bounded length, the oldest go first, and what went is counted.
+Alarms are posted one after the other, in order. Failed deliveries are retried with exponential
+backoff. An alarm that the receiver refuses with a 4xx is dropped. The queue is bounded: where it is
+full, the oldest alarm is dropped, and counted.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ log = logging.getLogger(__name__)
 
 QUEUE_LIMIT = 1000
 ANSWER_S = 10.0
-"""How long one POST may take, from the connection to the status."""
+"""The longest time for one POST, from the connection to the status, in seconds."""
 
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 300.0
 
 _ONCE_MORE = frozenset({408, 425, 429})
-"""Of the 4xx those that ask for another try."""
+"""The statuses of 4xx that ask for another try."""
 
 
 class Webhook:
-    """Posts alarms to one URL. `run` it; it observes the alarms."""
+    """Posts alarms to one URL. It observes the alarms."""
 
     def __init__(self, url: str, token_file: str = "", first_wait_s: float = FIRST_WAIT_S) -> None:
-        """`token_file`: its text goes along as a bearer token; it is read anew for each POST."""
+        """`token_file` contains the bearer token. It is read again for each POST."""
         self._url = url
         self._host = urlsplit(url).hostname  # the rest of a URL may be a secret
         self._token_file = Path(token_file) if token_file else None
@@ -45,11 +45,11 @@ class Webhook:
         self._wake = asyncio.Event()
         self._failing = False
         self.dropped = 0
-        """Alarms that went before they were taken, or were refused."""
+        """Alarms that newer ones replaced, or that the receiver refused."""
         self.delivered = 0
 
     def raised(self, raised: RaisedAlarm) -> None:
-        """Have an alarm posted."""
+        """Put an alarm into the queue."""
         if len(self._queue) >= QUEUE_LIMIT:
             self._queue.popleft()
             self.dropped += 1
@@ -58,12 +58,12 @@ class Webhook:
 
     @property
     def waiting(self) -> int:
-        """How many wait to be taken."""
+        """How many alarms wait for delivery."""
         return len(self._queue)
 
     async def run(self) -> None:
-        """Post what comes, until cancelled."""
-        # The system's CAs; no proxy of the environment's, and no redirection to anywhere else.
+        """Post the alarms of the queue until cancelled."""
+        # The system's CAs. No proxy of the environment, and no redirection to another server.
         context = ssl.create_default_context()
         async with httpx.AsyncClient(
             trust_env=False, follow_redirects=False, timeout=ANSWER_S, verify=context
@@ -76,27 +76,27 @@ class Webhook:
                 raised = self._queue[0]
                 if await self._settled(client, raised):
                     wait_s = self._first_wait_s
-                    if self._queue and self._queue[0] is raised:  # else it was pushed out
+                    if self._queue and self._queue[0] is raised:  # else a newer one replaced it
                         self._queue.popleft()
                 else:
                     await asyncio.sleep(wait_s)
                     wait_s = min(wait_s * 2, LONGEST_WAIT_S)
 
     async def _settled(self, client: httpx.AsyncClient, raised: RaisedAlarm) -> bool:
-        """Post one; whether there is nothing more to be done about it."""
+        """Post one alarm. Return whether it is delivered or dropped."""
         try:
             status = await self._post(client, raised)
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, OSError, ValueError) as error:
-            self._tell_failure(f"{type(error).__name__}: {error}" if str(error) else "no answer")
+            self._log_failure(f"{type(error).__name__}: {error}" if str(error) else "no answer")
             return False
         if 200 <= status < 300:
             self.delivered += 1
             if self._failing:
-                log.info("webhook %s: takes alarms again", self._host)
+                log.info("webhook %s: accepts alarms again", self._host)
             self._failing = False
             return True
         if status >= 500 or status in _ONCE_MORE:
-            self._tell_failure(f"it answered {status}")
+            self._log_failure(f"it answered {status}")
             return False
         hint = "; redirections are not followed" if 300 <= status < 400 else ""
         log.error("webhook %s: alarm %d refused with %d%s", self._host, raised.id, status, hint)
@@ -108,14 +108,14 @@ class Webhook:
         if self._token_file is not None:
             headers["Authorization"] = f"Bearer {webhook_token(self._token_file)}"
         async with asyncio.timeout(ANSWER_S):
-            # Its body is not read: whoever answers without end is no trouble.
+            # The body is not read, so that an endless one does no harm.
             async with client.stream(
                 "POST", self._url, json=as_json(raised), headers=headers
             ) as answer:
                 return answer.status_code
 
-    def _tell_failure(self, why: str) -> None:
+    def _log_failure(self, why: str) -> None:
         if not self._failing:
-            said = "".join(c if c.isprintable() else " " for c in why)[:200]
-            log.warning("webhook %s: not taken, and sent again: %s", self._host, said)
+            reason = "".join(c if c.isprintable() else " " for c in why)[:200]
+            log.warning("webhook %s: not delivered, and retried: %s", self._host, reason)
         self._failing = True

@@ -1,1 +1,1 @@
-"""A set of trunks and users, made effective while the agent runs."""
+"""Applies a new set of trunks and users while the agent runs."""

@@ -1,6 +1,6 @@
-"""Makes a set of trunks and users effective: in the directory, in the registrations, and in DNS.
+"""Applies a set of trunks and users to the directory, the registrations and the DNS siblings.
 
-The directory comes first, in one transaction. Where it cannot be written nothing has changed.
+The directory is written first, in one transaction. If that fails, nothing has changed.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ log = logging.getLogger(__name__)
 
 
 class TrunkFollower(Protocol):
-    """A part that follows how all trunks are set: the siblings in DNS."""
+    """A part that needs the settings of all trunks: the DNS siblings."""
 
     def apply(self, trunks: Iterable[TrunkSettings]) -> None:
-        """Follow these trunks, after the registrations have changed. Raises StoreError."""
+        """Use these trunks; called after the registrations have changed. Raises StoreError."""
 
 
 class Provisioning:
-    """Decides which trunks are added, changed and removed, and tells the parts of the agent."""
+    """Adds, changes and removes trunks in the directory and in the parts of the agent."""
 
     def __init__(
         self,
@@ -45,15 +45,17 @@ class Provisioning:
         self._clock = clock
 
     def apply(self, settings: NodeSettings) -> None:
-        """Make the trunks and users those of `settings`. An unchanged trunk goes on as it was.
+        """Replace all trunks and users by those of `settings`. Unchanged trunks keep their state.
 
-        Raises StoreError, and then the directory and the registrations have not changed.
+        Raises StoreError; then the directory and the registrations have not changed.
         """
         after = {trunk.id: trunk for trunk in settings.trunks}
         running = self._registrations.trunks()
         stored = self._directory.registrations()
-        leaving = {id_ for id_, trunk in running.items() if _is_another(after.get(id_), trunk)}
-        replaced = leaving | {id_ for id_, one in stored.items() if _is_other(after.get(id_), one)}
+        leaving = {id_ for id_, trunk in running.items() if _account_changed(after.get(id_), trunk)}
+        replaced = leaving | {
+            id_ for id_, one in stored.items() if _stored_changed(after.get(id_), one)
+        }
         kept = {id_: one.registration for id_, one in stored.items() if id_ not in replaced}
         renewed = write(self._directory, settings, self._clock(), replaced)
         tokens, learned = self._directory.tokens(), self._directory.have_learned()
@@ -71,7 +73,7 @@ class Provisioning:
             one = StoredTrunk(tokens[trunk.id], kept.get(trunk.id), has_learned)
             registrations.add(trunk, one, at_once=trunk.id in renewed)
         for id_ in replaced - after.keys() - leaving:
-            log.info("trunk %s: gone from the file", id_)
+            log.info("trunk %s: removed from the file", id_)
         for follower in self._followers:
             follower.apply(settings.trunks)
 
@@ -79,11 +81,11 @@ class Provisioning:
 def write(
     directory: Directory, settings: NodeSettings, now: float, replaced: Collection[str] = ()
 ) -> frozenset[str]:
-    """Make the directory's trunks and users those of `settings`, in one transaction.
+    """Replace the directory's trunks and users by those of `settings`, in one transaction.
 
     `replaced`: ids whose stored registration belongs to no trunk, or to another account. Returns
-    the ids of the trunks that stay and have other credentials than before, as far as the directory
-    knows. Raises StoreError, and then nothing has changed.
+    the ids of trunks that remain, but whose credentials fingerprint changed. Raises StoreError;
+    then nothing has changed.
     """
     key = directory.fingerprint_key()
     before = directory.fingerprints()
@@ -101,9 +103,9 @@ def write(
     return frozenset(id_ for id_, one in credentials.items() if before.get(id_, one) != one)
 
 
-def _is_another(after: TrunkSettings | None, before: TrunkSettings) -> bool:
+def _account_changed(after: TrunkSettings | None, before: TrunkSettings) -> bool:
     return after is None or after.account_key != before.account_key
 
 
-def _is_other(after: TrunkSettings | None, before: StoredRegistration) -> bool:
+def _stored_changed(after: TrunkSettings | None, before: StoredRegistration) -> bool:
     return after is None or after.account_key != before.account

@@ -1,4 +1,4 @@
-"""Conflicts that the settings alone show, before any trunk is registered."""
+"""Finds conflicts in the settings, before any trunk is registered."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from whence.core.settings import TrunkSettings
 
 
 def among(trunks: Iterable[TrunkSettings]) -> list[Conflict]:
-    """Find the conflicts among trunks, as if all trunks at one registrar had one address."""
+    """Return the conflicts among trunks. It assumes one address for all trunks of a registrar."""
     enabled = [trunk for trunk in trunks if trunk.enabled]
     numbers = [(spelling, t.id) for t in enabled for spelling in number_forms(t)]
     accounts = [(form, t.id) for t in enabled for form in account_forms(t)]

@@ -1,4 +1,4 @@
-"""Fingerprints of credentials: they show at a restart that the operator wrote other ones."""
+"""Fingerprints of credentials. After a restart they show that the operator changed them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from whence.core.sip.digest import Credentials
 
 
 def fingerprint(key: str, credentials: Credentials) -> str:
-    """Return sixteen bits, in hex, that differ for most other credentials. `key`: in hex.
+    """Return a keyed hash of 16 bits, in hex, which changes with most changes. `key`: in hex.
 
-    Only the operator's file may hold a trunk's password. A thief of the directory, key included,
-    can discard most guesses at a password with this, and can confirm none.
+    It is short because only the settings file may hold a password. With it, a thief of
+    the directory and the key can discard most guesses of a password, but confirm none.
     """
     secrets = (credentials.password, *(ha1 for _, ha1 in credentials.ha1))
-    told = [secret.reveal() if secret else "" for secret in secrets]
+    revealed = [secret.reveal() if secret else "" for secret in secrets]
     algorithms = [algorithm for algorithm, _ in credentials.ha1]
-    text = json.dumps([credentials.user, credentials.realm, algorithms, told])
+    text = json.dumps([credentials.user, credentials.realm, algorithms, revealed])
     return blake2s(text.encode(), key=bytes.fromhex(key), digest_size=2).hexdigest()

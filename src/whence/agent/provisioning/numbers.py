@@ -1,4 +1,4 @@
-"""In which forms a provider may write a trunk's numbers and account."""
+"""The forms in which a provider may write a trunk's numbers and account."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from whence.core.sip.phone_number import account_spellings
 
 
 def number_forms(trunk: TrunkSettings) -> dict[str, str]:
-    """Return all forms of the trunk's numbers → each number in E.164; empty: not known."""
+    """Return each form of the trunk's numbers → the number in E.164. Empty: not known."""
     found: dict[str, str] = {}
     for number in trunk.numbers:
         forms = phone_numbers.spellings(number, trunk.country_code)
@@ -17,18 +17,18 @@ def number_forms(trunk: TrunkSettings) -> dict[str, str]:
 
 
 def account_forms(trunk: TrunkSettings) -> dict[str, str]:
-    """Return all forms of the trunk's account → the account in E.164; empty: it is no number."""
+    """Return each form of the trunk's account → the account in E.164. Empty: not a number."""
     forms = dict.fromkeys(account_spellings(trunk.user), "")
     try:
         e164 = phone_numbers.e164(trunk.user, trunk.country_code)
         spellings = phone_numbers.spellings(trunk.user, trunk.country_code)
-    except ValueError:  # it is no number
+    except ValueError:  # not a number
         return forms
     return dict.fromkeys([*forms, *spellings], e164)
 
 
 def number_style(trunk: TrunkSettings) -> str:
-    """Return how `{number}` is written for the trunk's target, as the directory has it."""
+    """Return the directory's text for the format of `{number}` in the trunk's target."""
     if trunk.number_format == "as_sent":
         return ""
     return str(phone_numbers.style(trunk.number_format, trunk.country_code))

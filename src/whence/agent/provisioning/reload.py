@@ -1,4 +1,4 @@
-"""Reading the file again while the agent runs: what changes, and what has to wait for a restart."""
+"""Reads the settings file again while the agent runs. Some changes need a restart."""
 
 from __future__ import annotations
 
@@ -19,35 +19,33 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Reloaded:
-    """What a new file changed: ids of trunks, names of users, each sorted."""
+    """The changes of a reload: ids of trunks, names of users, each sorted."""
 
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     users_changed: tuple[str, ...] = ()
-    """Users that are new, gone or other than before."""
+    """Users that were added, removed or changed."""
     registration_changed: bool = False
-    """Whether [registration] changed, but for `response_timeout`: it counts at once."""
+    """Whether [registration] changed, except `response_timeout`. It takes effect at once."""
     needs_restart: bool = False
-    """Whether [edge], [agent] or `response_timeout` of [registration] changed: they count at the
-    next start.
-    """
+    """Whether [edge], [agent] or `response_timeout` changed. They take effect at the next start."""
 
 
 class Reload:
-    """The settings that count now, and the way to newer ones."""
+    """The settings in effect. A call reads the file again and applies it."""
 
     def __init__(self, path: Path, settings: Config, apply: Callable[[NodeSettings], None]) -> None:
-        """`apply` makes new settings count; StoreError where it cannot."""
+        """`apply`: applies new settings, or raises StoreError."""
         self._path = path
         self._apply = apply
         self.settings = settings
 
     def __call__(self) -> Reloaded:
-        """Read the file and make it count.
+        """Read the file and apply it.
 
-        ConfigError or StoreError where nothing changed. After a StoreError the same
-        file counts as new at the next try.
+        Raises ConfigError or StoreError; then nothing has changed. After a StoreError the next
+        call applies the same file.
         """
         before = self.settings
         try:
@@ -64,23 +62,23 @@ class Reload:
         log.info("reloaded: %d trunks and %d users", len(after.trunk), len(after.user))
         if waiting := _waiting(read, before):
             log.warning(
-                "what changed in %s counts at the next start; whoever starts Kamailio himself "
-                "writes its configuration anew (whence edge-config)",
+                "what changed in %s takes effect at the next start; if you start Kamailio "
+                "yourself, write its configuration again: whence edge-config",
                 ", ".join(waiting),
             )
         return difference(before, after, needs_restart=bool(waiting))
 
     def _read(self) -> Config:
         read, _ = load_trusted(self._path, load)
-        if self.settings.trunk and not read.model_fields_set:  # it was cut off, most likely
+        if self.settings.trunk and not read.model_fields_set:  # most likely it was truncated
             raise ConfigError(
-                [f"{self._path.name}: is empty; to have no trunk any more, leave [edge] in it"]
+                [f"{self._path.name}: is empty; to remove all trunks, keep [edge] in it"]
             )
         return read
 
 
 def _as_started(read: Config, before: Config) -> Config:
-    """Leave what Kamailio was started on, and with it the agent, as it is."""
+    """Return the new settings with the old values of all that needs a restart."""
     registration = read.registration.model_copy(
         update={"response_timeout": before.registration.response_timeout}
     )
@@ -90,7 +88,7 @@ def _as_started(read: Config, before: Config) -> Config:
 
 
 def _waiting(read: Config, before: Config) -> list[str]:
-    """Name what is to be started on that."""
+    """Return the names of the changes that need a restart."""
     return [
         name
         for name, new, old in (
@@ -107,7 +105,7 @@ def _waiting(read: Config, before: Config) -> list[str]:
 
 
 def difference(before: Config, after: Config, *, needs_restart: bool = False) -> Reloaded:
-    """Say what changed from one file to the next."""
+    """Return the changes between two settings."""
     old = {trunk.id: (trunk, trunk.credentials()) for trunk in before.trunk}
     new = {trunk.id: (trunk, trunk.credentials()) for trunk in after.trunk}
     old_users = {user.name: user for user in before.user}

@@ -1,4 +1,4 @@
-"""The rows of the directory that stand for a set of trunks and users."""
+"""Builds the directory's rows of trunks and users."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from whence.store.rows import NumberRow, TrunkRow, UserRow
 
 
 def trunk_row(trunk: TrunkSettings, fingerprint: str, now: float) -> TrunkRow:
-    """Return the row of one trunk. `fingerprint`: of its credentials, `now`: when it is pinned."""
+    """Return the row of one trunk.
+
+    `fingerprint`: of its credentials. `now`: from when its pinned addresses are valid.
+    """
     return TrunkRow(
         id=trunk.id,
         aor_user=trunk.user,

@@ -1,4 +1,4 @@
-"""A SIP client of Kamailio: it sends requests through the edge's inside socket.
+"""A SIP client of Kamailio: it sends requests through the edge's agent socket.
 
 The socket is connected, so the kernel drops datagrams from any other address. A reply must have the
 branch, Call-ID and CSeq of a request in flight. A registrar's final answer, and any 2xx, must have
@@ -70,12 +70,16 @@ class Explain(Protocol):
 
 
 class KamailioClient(asyncio.DatagramProtocol):
-    """A SIP client of the edge's inside socket. Made by `connect`."""
+    """A SIP client of the edge's agent socket. Made by `connect`."""
 
     def __init__(
-        self, inside: TransportAddress, key: str, answer_s: float, explain: Explain | None = None
+        self,
+        agent_socket: TransportAddress,
+        key: str,
+        answer_s: float,
+        explain: Explain | None = None,
     ) -> None:
-        self._inside = inside
+        self._agent_socket = agent_socket
         self._key = key
         self._answer_s = answer_s
         self._explain = explain
@@ -88,20 +92,20 @@ class KamailioClient(asyncio.DatagramProtocol):
     @classmethod
     async def connect(
         cls,
-        inside: TransportAddress,
+        agent_socket: TransportAddress,
         key: str,
         answer_s: float = 36.0,
         explain: Explain | None = None,
     ) -> KamailioClient:
         """Open a client.
 
-        `inside`: the edge's inside socket; `key`: the key of the MACs; `answer_s`: how long the
-        client waits for an answer; `explain` is called if no answer comes over TLS.
+        `agent_socket`: the agent socket of the edge. `key`: the key of the MACs. `answer_s`: how
+        long the client waits for an answer. `explain` is called if no answer comes over TLS.
         """
         _, protocol = await asyncio.get_running_loop().create_datagram_endpoint(
-            lambda: cls(inside, key, answer_s, explain),
-            local_addr=(str(inside.ip), 0),
-            remote_addr=(str(inside.ip), inside.port),
+            lambda: cls(agent_socket, key, answer_s, explain),
+            local_addr=(str(agent_socket.ip), 0),
+            remote_addr=(str(agent_socket.ip), agent_socket.port),
         )
         return protocol
 
@@ -126,7 +130,13 @@ class KamailioClient(asyncio.DatagramProtocol):
         if isinstance(received, Unanswered):
             return received
         if received.source:
-            return Answered(received.reply, TransportAddress.parse(received.source))
+            source = TransportAddress.parse(received.source)
+            seen_at = f"{source.transport}:{received.seen_at}" if received.seen_at else ""
+            return Answered(
+                received.reply,
+                source,
+                seen_at=TransportAddress.parse(seen_at) if seen_at else None,
+            )
         if received.tls_reject_reason:
             message = headers.tls_reject_message(received.tls_reject_reason, account.name)
             return Unanswered(Why(RegistrationReason.TLS_ANSWER_NOT_BELIEVED, message))
@@ -143,9 +153,9 @@ class KamailioClient(asyncio.DatagramProtocol):
         self, account: Account, send: Send, call_id: str, socket: TransportAddress
     ) -> messages.Received | Unanswered:
         exchange = self._exchange(call_id, send.cseq, "REGISTER")
-        inside = self._inside_headers(exchange, account, send.next_hop, socket)
+        edge_headers = self._headers_for_edge(exchange, account, send.next_hop, socket)
         branch = _branch()
-        request = messages.register(account, send, call_id, self._via + branch, inside)
+        request = messages.register(account, send, call_id, self._via + branch, edge_headers)
         received = await self._ask(branch, exchange, request, self._answer_s)
         if received is None:
             return Unanswered(_why_none(exchange))
@@ -155,15 +165,17 @@ class KamailioClient(asyncio.DatagramProtocol):
         """Send an OPTIONS to the server that granted; return its answer, or None in time."""
         call_id = secrets.token_hex(16)
         exchange = self._exchange(call_id, 1, "OPTIONS")
-        inside = self._inside_headers(exchange, target.account, target.next_hop, target.socket)
+        edge_headers = self._headers_for_edge(
+            exchange, target.account, target.next_hop, target.socket
+        )
         branch = _branch()
-        request = messages.keep_alive(target.account, call_id, self._via + branch, inside)
+        request = messages.keep_alive(target.account, call_id, self._via + branch, edge_headers)
         received = await self._ask(branch, exchange, request, within_s)
         if received is None or not received.source:
             return None
         return OptionsReply(received.status, TransportAddress.parse(received.source))
 
-    def _inside_headers(
+    def _headers_for_edge(
         self,
         exchange: _Exchange,
         account: Account,
@@ -187,16 +199,16 @@ class KamailioClient(asyncio.DatagramProtocol):
         return (
             f"{headers.NEXT_HOP}: {next_hop_uri}",
             f"{headers.SOCKET}: {socket}",
-            f"{headers.KEY}: {mac}",
+            f"{headers.MAC}: {mac}",
         )
 
     async def lives(self, within_s: float = 1.0) -> bool:
         """Return whether Kamailio, and the edge in it, answer an OPTIONS."""
         call_id = secrets.token_hex(16)
         mac = headers.request_mac(self._key, "OPTIONS", call_id, "1", "", "")
-        uri = f"sip:{host_text(str(self._inside.ip))}:{self._inside.port}"
+        uri = f"sip:{host_text(str(self._agent_socket.ip))}:{self._agent_socket.port}"
         branch = _branch()
-        request = messages.options(uri, call_id, 1, self._via + branch, (f"{headers.KEY}: {mac}",))
+        request = messages.options(uri, call_id, 1, self._via + branch, (f"{headers.MAC}: {mac}",))
         exchange = self._exchange(call_id, 1, "OPTIONS")
         received = await self._ask(branch, exchange, request, within_s)
         return received is not None and received.status == 200
@@ -234,11 +246,12 @@ class KamailioClient(asyncio.DatagramProtocol):
         own = transport.get_extra_info("socket")
         own.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, BUFFER_BYTES)
         host, port = transport.get_extra_info("sockname")[:2]
-        self._via = f"SIP/2.0/UDP {host_text(host)}:{port};rport;branch="
+        # No rport: Kamailio would write one beside the Via, which the edge does not let out.
+        self._via = f"SIP/2.0/UDP {host_text(host)}:{port};branch="
 
     def error_received(self, exc: Exception) -> None:
         """Ignore an ICMP error: the request is retransmitted until its timeout."""
-        log.debug("inside socket: %s", exc)
+        log.debug("agent socket: %s", exc)
 
     def datagram_received(self, data: bytes, addr: object) -> None:
         """Pass a valid reply to the request that it answers."""
@@ -275,6 +288,7 @@ class KamailioClient(asyncio.DatagramProtocol):
             received.status,
             received.source,
             received.tls_reject_reason,
+            received.seen_at,
         )
         return is_same(mac, received.mac)
 

@@ -41,6 +41,7 @@ class Received:
     mac: str
     reply: Reply
     tls_reject_reason: str = ""
+    seen_at: str = ""
 
 
 def uri_text(uri: Uri) -> str:
@@ -50,8 +51,10 @@ def uri_text(uri: Uri) -> str:
     return f"{uri.scheme}:{uri.user}@{host_text(uri.host)}{port}{params}"
 
 
-def register(account: Account, send: Send, call_id: str, via: str, inside: Sequence[str]) -> bytes:
-    """Write a REGISTER (RFC 3261 10.2). `inside`: the header lines for the edge."""
+def register(
+    account: Account, send: Send, call_id: str, via: str, edge_headers: Sequence[str]
+) -> bytes:
+    """Write a REGISTER (RFC 3261 10.2). `edge_headers`: the header lines for the edge."""
     lines = [
         f"REGISTER {account.request_uri} SIP/2.0",
         f"Via: {via}",
@@ -62,14 +65,14 @@ def register(account: Account, send: Send, call_id: str, via: str, inside: Seque
         f"Contact: <{uri_text(account.contact)}>;expires={send.expires_s}",
         f"Expires: {send.expires_s}",
         "Max-Forwards: 70",
-        "User-Agent: Whence",
-        *inside,
+        *_further_headers(account),
+        *edge_headers,
     ]
     lines += [f"{name}: {value}" for name, value in send.authorizations]
     return _message(lines)
 
 
-def options(uri: str, call_id: str, cseq: int, via: str, inside: Sequence[str]) -> bytes:
+def options(uri: str, call_id: str, cseq: int, via: str, edge_headers: Sequence[str]) -> bytes:
     """Write an OPTIONS to the edge itself, as a health check."""
     lines = [
         f"OPTIONS {uri} SIP/2.0",
@@ -79,12 +82,12 @@ def options(uri: str, call_id: str, cseq: int, via: str, inside: Sequence[str]) 
         f"Call-ID: {call_id}",
         f"CSeq: {cseq} OPTIONS",
         "Max-Forwards: 1",
-        *inside,
+        *edge_headers,
     ]
     return _message(lines)
 
 
-def keep_alive(account: Account, call_id: str, via: str, inside: Sequence[str]) -> bytes:
+def keep_alive(account: Account, call_id: str, via: str, edge_headers: Sequence[str]) -> bytes:
     """Write an OPTIONS (RFC 3261 11) to the server that granted."""
     lines = [
         f"OPTIONS {account.request_uri} SIP/2.0",
@@ -96,8 +99,8 @@ def keep_alive(account: Account, call_id: str, via: str, inside: Sequence[str]) 
         f"Contact: <{uri_text(account.contact)}>",
         "Accept: application/sdp",
         "Max-Forwards: 70",
-        "User-Agent: Whence",
-        *inside,
+        *_further_headers(account),
+        *edge_headers,
     ]
     return _message(lines)
 
@@ -123,7 +126,8 @@ def read(data: bytes) -> Received:
             status=message.status_code,
             source=_single(message, headers.SOURCE),
             tls_reject_reason=_single(message, headers.TLS_REJECT_REASON),
-            mac=_single(message, headers.KEY),
+            seen_at=_single(message, headers.SEEN_AT),
+            mac=_single(message, headers.MAC),
             reply=_reply(message, cseq.seq),
         )
     except (ValueError, IndexError) as error:
@@ -235,6 +239,13 @@ def _single(message: SipResponse, name: str) -> str:
 
 def _printable(text: str) -> str:
     return "".join(c for c in text if c.isprintable())[:200]
+
+
+def _further_headers(account: Account) -> list[str]:
+    """Return User-Agent, and the headers of the operator. These come first."""
+    named = {name.lower() for name, _ in account.headers}
+    lines = [f"{name}: {value}" for name, value in account.headers]
+    return lines if "user-agent" in named else [*lines, "User-Agent: Whence"]
 
 
 def _message(lines: Sequence[str]) -> bytes:

@@ -91,9 +91,9 @@ class Agent:
         node.history_observers.append(self.alarms)
         node.agent()
         node.provisioning.apply(node_settings(settings))
-        kept = UnknownSourceTable(100)
-        self.counter = UnknownSourceCounter(kept, WindowCounter(50), [self.alarms])
-        self.unknown_sources = UnknownSources(node.directory, node.registrations, kept, node.clock)
+        table = UnknownSourceTable(100)
+        self.counter = UnknownSourceCounter(table, WindowCounter(50), [self.alarms])
+        self.unknown_sources = UnknownSources(node.directory, node.registrations, table, node.clock)
         self.hearing = DecisionReceiver(node.folder / SOCKET_FILE)
         conflicts = ConflictMonitor(node.directory.path, [self.alarms], node.clock)
 

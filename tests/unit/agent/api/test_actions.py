@@ -319,7 +319,7 @@ def test_reload_reports_what_is_in_force_and_what_needs_restart(
             assert reported == (in_force_now and first, needs_restart)
             assert not any(change.values())
             assert needs_restart == (
-                "what changed in registration response_timeout counts at the next start"
+                "what changed in registration response_timeout takes effect at the next start"
                 in caplog.text
             )
 
@@ -334,7 +334,7 @@ def test_reload_of_a_faulty_file_answers_422_with_each_fault(tell: Tell) -> None
         answer = await agent.ask("/v1/reload", {})
         assert answer.status_code == 422
         assert [fault["msg"] for fault in answer.json()["detail"]] == [
-            "whence.toml: edge: workers: is too small; write 1 at least",
+            "whence.toml: edge: workers: is too small; write at least 1",
             'whence.toml: edge: domian: unknown key; did you mean "domain"?',
         ]
         assert await agent.get("/v1/trunks") == before

@@ -138,7 +138,7 @@ def test_conflicts_are_listed_and_counted(tell: Callable[[Story], None]) -> None
                     "shared": [],
                     "message": "no numbers, and others at their address",
                     "remedy": "write the numbers of each, or fallback = true for one of them; else "
-                    "only calls to their contact, or their user, are told apart",
+                    "only calls to their contact, or their user, are identified",
                 }
             ]
         assert "\nwhence_conflicts 1.0\n" in (await agent.ask("/metrics")).text
@@ -264,7 +264,7 @@ def test_explain_of_an_identified_request_lists_its_steps(tell: Callable[[Story]
         assert (named["compared"], named["place"]) == ("number", "request-uri")
         assert named["values"] == ["+442071234567"]
         assert named["message"] == "+442071234567 in Request-URI"
-        at, _, number = [step["against"] for step in explained["steps"]]
+        at, _, number = [step["fitting"] for step in explained["steps"]]
         assert at[0].startswith("learned 192.0.2.1 over udp, port 5060, ")
         assert number == ["its +442071234567"]
 

@@ -1,4 +1,4 @@
-"""The file: every fault told at once, with its place and the right form; and never a secret."""
+"""Loading reports all faults at once, with place and right form, and never shows a secret."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from whence.agent.config.trunk import Ha1, PinnedNetwork, TrunkConfig, UserConfi
 from whence.agent.provisioning.numbers import account_forms, number_style
 from whence.core.sip.digest import ha1
 from whence.core.sip.secret import Secret
+from whence.core.sip.sockets import AUTO, Advertised
 from whence.core.sip.transport_address import Transport, TransportAddress
 from whence.errors import ConfigError
 
@@ -50,24 +51,24 @@ def write(folder: Path, text: str) -> Path:
     return file
 
 
-def right(folder: Path, text: str) -> Config:
+def loaded(folder: Path, text: str) -> Config:
     return load(write(folder, text))
 
 
 def faults(folder: Path, text: str) -> list[str]:
-    """All that is said about a wrong file, without the file's name, which each sentence bears."""
+    """Return the faults of a file, without the file's name, with which each sentence begins."""
     with pytest.raises(ConfigError) as refused:
         load(write(folder, text))
-    said = refused.value.faults
-    for seen in (*said, str(refused.value), repr(refused.value)):
-        assert not any(secret in seen for secret in SECRETS)
-    assert refused.value.__cause__ is None, "the cause would show what the file holds"
-    assert str(refused.value) == "\n".join(said)
-    assert all(sentence.startswith("whence.toml: ") for sentence in said)
-    return [sentence.removeprefix("whence.toml: ") for sentence in said]
+    found = refused.value.faults
+    for shown in (*found, str(refused.value), repr(refused.value)):
+        assert not any(secret in shown for secret in SECRETS)
+    assert refused.value.__cause__ is None, "the cause would show the content of the file"
+    assert str(refused.value) == "\n".join(found)
+    assert all(sentence.startswith("whence.toml: ") for sentence in found)
+    return [sentence.removeprefix("whence.toml: ") for sentence in found]
 
 
-# Broken files, and the exact sentences on each.
+# Files with faults, and the exact sentences.
 
 BROKEN = {
     "tables and types": (
@@ -81,11 +82,11 @@ on_stop = "stay"
 grace = -1
 """,
         [
-            'edge: listen: is no list; write ["…"]',
-            "edge: domain: is no text; write it in quotes",
-            "edge: workers: is no whole number; write it without quotes",
-            "agent: on_stop: is none of the words known here; write 'unregister' or 'leave'",
-            "agent: grace: is too small; write 0 at least",
+            'edge: listen: is not a list; write ["…"]',
+            "edge: domain: is not a text; write it in quotes",
+            "edge: workers: is not a whole number; write it without quotes",
+            "agent: on_stop: is not a known value; write 'unregister' or 'leave'",
+            "agent: grace: is too small; write at least 0",
         ],
     ),
     "sockets": (
@@ -93,14 +94,14 @@ grace = -1
 [edge]
 listen = ["udp:0.0.0.0:5060", "127.0.0.1:5060", 7, "sctp:127.0.0.1:5061", "udp:127.0.0.1:99999"]
 agent_socket = "udp:192.0.2.1:5062"
-advertise = "sip.example"
+advertise = "192.0.2"
 [agent]
 api_listen = "0.0.0.0:8088"
 nameserver = "dns.example"
 """,
         [
-            'edge: listen[0]: "udp:0.0.0.0:5060" is every address of the machine; name the one '
-            'that providers reach, "udp:192.0.2.1:5060"',
+            'edge: listen[0]: "udp:0.0.0.0:5060" means every address of the machine; write '
+            'the address that providers reach, "udp:192.0.2.1:5060"',
             'edge: listen[1]: "127.0.0.1:5060" is not a socket; write transport:ip:port, '
             '"udp:192.0.2.1:5060"',
             'edge: listen[2]: "7" is not a socket; write transport:ip:port, "udp:192.0.2.1:5060"',
@@ -110,9 +111,10 @@ nameserver = "dns.example"
             '"udp:192.0.2.1:5060"',
             'edge: agent_socket: "udp:192.0.2.1:5062" is not a loopback UDP socket; write '
             '"udp:127.0.0.1:5062"',
-            'edge: advertise: "sip.example" is not ip:port; write "192.0.2.1:5060"',
-            'agent: api_listen: "0.0.0.0:8088" can be reached from outside, and the API asks '
-            'nobody who they are; write a loopback address, "127.0.0.1:8088"',
+            'edge: advertise: "192.0.2" is not an address; write "203.0.113.7", '
+            '"203.0.113.7:5060", "sip.example.net", or "auto"',
+            'agent: api_listen: "0.0.0.0:8088" can be reached from outside, but the API '
+            'has no login; write a loopback address, "127.0.0.1:8088"',
             'agent: nameserver: "dns.example" is not ip:port; write "192.0.2.53:53"',
         ],
     ),
@@ -125,8 +127,8 @@ nameserver = "dns.example"
 ]
 """,
         [
-            f'trunk "acme": networks[{i}]: "{given}" {said}'
-            for i, (given, said) in enumerate(
+            f'trunk "acme": networks[{i}]: "{given}" {rest}'
+            for i, (given, rest) in enumerate(
                 {
                     "10.0.0/8": 'is not a network; write "10.0.0.0/8"',
                     "198.51.100.7/24": 'has bits beyond its /24; write "198.51.100.0/24", or '
@@ -150,7 +152,7 @@ nameserver = "dns.example"
             )
         ],
     ),
-    "what is said of a network": (
+    "keys of a network": (
         TRUNK
         + """networks = [
     {port = 5060},
@@ -166,12 +168,12 @@ nameserver = "dns.example"
 """,
         [
             'trunk "acme": networks[0]: network: is missing; write network = "198.51.100.0/24"',
-            'trunk "acme": networks[1]: port: is too small; write 1 at least',
-            'trunk "acme": networks[2]: port: is no whole number; write it without quotes',
-            'trunk "acme": networks[3]: transport: is none of the words known here; write '
+            'trunk "acme": networks[1]: port: is too small; write at least 1',
+            'trunk "acme": networks[2]: port: is not a whole number; write it without quotes',
+            'trunk "acme": networks[3]: transport: is not a known value; write '
             "'udp', 'tcp' or 'tls'",
-            'trunk "acme": networks[4]: expires_at: "2030-01-01T00:00:00" does not say in which '
-            'time zone; write "2030-12-31T18:00:00Z", or +01:00 for Z',
+            'trunk "acme": networks[4]: expires_at: "2030-01-01T00:00:00" has no time zone; '
+            'write "2030-12-31T18:00:00Z", or +01:00 for Z',
             'trunk "acme": networks[5]: expires_at: "2030-01-01" is not an instant; write '
             '"2030-12-31T18:00:00Z", or +01:00 for Z',
             'trunk "acme": networks[6]: expires_at: "tomorrow" is not an instant; write '
@@ -183,7 +185,7 @@ nameserver = "dns.example"
     ),
     "a network twice": (
         TRUNK + 'networks = ["192.0.2.0/24", {network = "192.0.2.0/24", note = "again"}]\n',
-        ['trunk "acme": networks: "192.0.2.0/24" is there 2 times; write it once'],
+        ['trunk "acme": networks: "192.0.2.0/24" occurs 2 times; write it once'],
     ),
     "countries and numbers": (
         '[edge]\ncountry = "uk"\n'
@@ -197,33 +199,32 @@ nameserver = "dns.example"
             '"+442071234567", or without the + as it is dialled in its country, with '
             'country = "44"',
             'trunk "acme": country: "0044" is not the calling code of a country; write "44"',
-            'trunk "bell": country: is no text; write it in quotes',
+            'trunk "bell": country: is not a text; write it in quotes',
         ],
     ),
-    "what becomes of calls that name no trunk": (
+    "calls that name no trunk": (
         TRUNK
         + 'unmatched = "refuse"\nfallback = true\n'
         + TRUNK.replace("acme", "bell")
         + 'unmatched = false\nfallback = "yes"\n',
         [
-            'trunk "acme": fallback: takes the calls that name no trunk, and unmatched = "refuse" '
-            "refuses them; write one of the two",
-            'trunk "bell": unmatched: is none of the words known here; write '
-            "'accept' or 'refuse'",
+            'trunk "acme": fallback: contradicts unmatched = "refuse", which refuses calls that '
+            "name no trunk; write one of the two",
+            "trunk \"bell\": unmatched: is not a known value; write 'accept' or 'refuse'",
             'trunk "bell": fallback: is neither true nor false; write one of them, without quotes',
         ],
     ),
-    "no socket at all": ("[edge]\nlisten = []\n", ["edge: listen: is empty; write one at least"]),
-    "the inside socket outside too": (
+    "no socket": ("[edge]\nlisten = []\n", ["edge: listen: is empty; write at least one"]),
+    "the agent socket in listen": (
         '[edge]\nagent_socket = "udp:127.0.0.1:5060"\n',
         [
-            'edge: agent_socket: "udp:127.0.0.1:5060" is in listen too; it is for the agent alone, '
-            'write another port, "udp:127.0.0.1:5062"'
+            'edge: agent_socket: "udp:127.0.0.1:5060" is in listen, too, but is only for the '
+            'agent; write another port, "udp:127.0.0.1:5062"'
         ],
     ),
     "a socket twice": (
         '[edge]\nlisten = ["udp:127.0.0.1:5060", "udp:127.0.0.1:5060"]\n',
-        ["edge: listen: names the same socket twice; write it once"],
+        ["edge: listen: has the same socket twice; write it once"],
     ),
     "TLS without a certificate": (
         '[edge]\nlisten = ["tls:127.0.0.1:5061"]\n',
@@ -234,23 +235,23 @@ nameserver = "dns.example"
     ),
     "a certificate without its key": (
         '[edge.tls]\ncertificate = "cert.pem"\n',
-        ["edge: tls: certificate and key go together; write both"],
+        ["edge: tls: certificate and key are needed together; write both"],
     ),
-    "TLS to a registrar without a socket for it": (
+    "a TLS registrar without a socket": (
         TRUNK.replace("sip:192.0.2.1", "sip:192.0.2.1;transport=tls"),
         [
             'trunk "acme": registrar: is reached over tls, on which the edge does not listen; add '
             '"tls:ip:port" to edge listen'
         ],
     ),
-    "a proxy that is reached over TCP, and no socket for it": (
+    "a TCP proxy without a socket": (
         TRUNK + 'proxy = "sip:proxy.example;transport=tcp"\n',
         [
             'trunk "acme": proxy: is reached over tcp, on which the edge does not listen; add '
             '"tcp:ip:port" to edge listen'
         ],
     ),
-    "a proxy and a registrar of IPv6 without a socket for them": (
+    "IPv6 servers without a socket": (
         '[edge]\nlisten = ["udp:127.0.0.1:5060", "tcp:[::1]:5060"]\nadvertise = "2001:db8::7"\n'
         + TRUNK.replace("192.0.2.1", "[2001:db8::1]")
         + TRUNK.replace("acme", "bell")
@@ -267,7 +268,7 @@ nameserver = "dns.example"
             '"tls:[ip]:port" to edge listen',
         ],
     ),
-    "a registrar of IPv4 without a socket for it": (
+    "an IPv4 registrar without a socket": (
         '[edge]\nlisten = ["udp:[::1]:5060", "tcp:127.0.0.1:5060"]\n'
         + TRUNK
         + TRUNK.replace("acme", "bell").replace("192.0.2.1", "192.0.2.1;transport=tcp"),
@@ -276,7 +277,7 @@ nameserver = "dns.example"
             'edge has no socket; add "udp:ip:port" to edge listen'
         ],
     ),
-    "a registrar of IPv4 that is written as IPv6, without a socket for it": (
+    "an IPv4-mapped registrar without a socket": (
         '[edge]\nlisten = ["udp:[::1]:5060"]\n' + TRUNK.replace("192.0.2.1", "[::ffff:192.0.2.1]"),
         [
             'trunk "acme": registrar: is reached over udp at an address of IPv4, for which the '
@@ -347,7 +348,7 @@ wrong_credentials = [600, 86400]
     ),
     "single brackets": (
         '[trunk]\nid = "acme"\npassword = "topsecret"\n',
-        ["trunk: is no list of tables; write [[trunk]] above each"],
+        ["trunk: is not a list of tables; write [[trunk]] above each"],
     ),
     "a trunk's values": (
         """
@@ -372,11 +373,11 @@ enabled = "yes"
             'trunk "a b": user: "acct1@provider.example" is not the user of an '
             'address-of-record; write "acct1"',
             'trunk "a b": domain: "provider example" is not a domain; write "provider.example"',
-            'trunk "a b": expires: is too small; write 1 at least',
+            'trunk "a b": expires: is too small; write at least 1',
             'trunk "a b": target: "alice" is not a target; write "sip:alice@edge.example" or '
             '"sip:{number}@192.0.2.9:5060"',
             'trunk "a b": numbers[1]: "alice" is not a number; write "+442071234567"',
-            'trunk "a b": numbers[2]: is no text; write it in quotes',
+            'trunk "a b": numbers[2]: is not a text; write it in quotes',
             'trunk "a b": enabled: is neither true nor false; write one of them, without quotes',
         ],
     ),
@@ -403,17 +404,17 @@ name = "f"
 password = ""
 """,
         [
-            'trunk "acme": password: is no text; write it in quotes',
-            'user "a": password: is no text; write it in quotes',
-            'user "b": ha1: is no table; write {key = …}, or its keys below [its name]',
+            'trunk "acme": password: is not a text; write it in quotes',
+            'user "a": password: is not a text; write it in quotes',
+            'user "b": ha1: is not a table; write {key = …}, or its keys below [its name]',
             'user "c": ha1: md5: is not 32 hex digits; write H(user:realm:password) in hex',
-            'user "d": ha1: md5: is no text; write it in quotes',
+            'user "d": ha1: md5: is not a text; write it in quotes',
             'user "d": ha1: sha: unknown key; did you mean "sha256"?',
             'user "e": password: is empty or has control characters; write the password in quotes',
             'user "f": password: is empty or has control characters; write the password in quotes',
         ],
     ),
-    "two secrets, and none": (
+    "two passwords, and none": (
         TRUNK
         + 'password_file = "topsecret"\n'
         + TRUNK.replace("acme", "bell").replace('password = "hunter2"', "")
@@ -421,23 +422,24 @@ password = ""
         + "0" * 64
         + '" }\n',
         [
-            'trunk "acme": says not once how to log in; write one of password = "…", '
-            'password_file = "…", ha1 = {md5 = "…"}',
-            'trunk "bell": says not once how to log in; write one of password = "…", '
-            'password_file = "…", ha1 = {md5 = "…"}',
-            'user "a": says not once how to log in; write password = "…" or ha1 = {md5 = "…"}',
-            'user "b": ha1: has no md5, which phones are asked for; write ha1 = {md5 = "…"}',
+            'trunk "acme": needs exactly one of password, password_file and ha1; write '
+            'password = "…", password_file = "…" or ha1 = {md5 = "…"}',
+            'trunk "bell": needs exactly one of password, password_file and ha1; write '
+            'password = "…", password_file = "…" or ha1 = {md5 = "…"}',
+            'user "a": needs exactly one of password and ha1; write password = "…" or '
+            'ha1 = {md5 = "…"}',
+            'user "b": ha1: has no md5, which phones need; write ha1 = {md5 = "…"}',
         ],
     ),
-    "doubles and unknown sources": (
+    "duplicates and contradictions": (
         TRUNK
         + TRUNK.replace("sip:pbx@192.0.2.9", "sip:bob@edge.example")
         + TRUNK.replace("acme", "bell").replace("sip:192.0.2.1", "sip:192.0.2.1;transport=tcp")
         + '[[user]]\nname = "a"\npassword = "hunter2"\n' * 3,
         [
-            'trunk "acme": is there 2 times; give each its id',
-            'user "a": is there 3 times; give each its name',
-            'trunk "acme": target: there is no user "bob"; add [[user]] with name = "bob"',
+            'trunk "acme": occurs 2 times; give each its own id',
+            'user "a": occurs 3 times; give each its own name',
+            'trunk "acme": target: has no user "bob"; add [[user]] with name = "bob"',
             'trunk "bell": registrar: is reached over tcp, on which the edge does not listen; add '
             '"tcp:ip:port" to edge listen',
         ],
@@ -445,8 +447,8 @@ password = ""
     "a missing password file": (
         TRUNK.replace('password = "hunter2"', 'password_file = "nowhere"'),
         [
-            'trunk "acme": password_file: "nowhere" cannot be read or holds no single line; write '
-            "the password into it, and let only the agent's user read it"
+            'trunk "acme": password_file: "nowhere" cannot be read or does not hold exactly one '
+            "line; write the password into it, and let only the agent's user read it"
         ],
     ),
     "line breaks": (
@@ -465,9 +467,11 @@ password = ""
 }
 
 
-@pytest.mark.parametrize(("text", "said"), BROKEN.values(), ids=BROKEN.keys())
-def test_all_faults_of_a_file_are_told_at_once(tmp_path: Path, text: str, said: list[str]) -> None:
-    assert faults(tmp_path, text) == said
+@pytest.mark.parametrize(("text", "expected"), BROKEN.values(), ids=BROKEN.keys())
+def test_load_of_faulty_file_reports_all_faults_at_once(
+    tmp_path: Path, text: str, expected: list[str]
+) -> None:
+    assert faults(tmp_path, text) == expected
 
 
 PASSWORD_LINES = [
@@ -485,15 +489,13 @@ PASSWORD_LINES = [
 
 
 @pytest.mark.parametrize("line", PASSWORD_LINES)
-def test_a_fault_of_syntax_in_a_password_says_its_line_and_not_the_password(
-    tmp_path: Path, line: str
-) -> None:
+def test_load_of_bad_password_syntax_shows_line_not_password(tmp_path: Path, line: str) -> None:
     (fault,) = faults(tmp_path, TRUNK.replace('password = "hunter2"', line))
     assert fault.startswith("is not TOML: ")
     assert re.search(r"\((at line [67], column \d+|at end of document)\)$", fault)
 
 
-def test_a_file_that_is_not_there_is_said_to_be_unreadable(tmp_path: Path) -> None:
+def test_load_of_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as refused:
         load(tmp_path / "whence.toml")
     assert refused.value.faults == [
@@ -501,13 +503,13 @@ def test_a_file_that_is_not_there_is_said_to_be_unreadable(tmp_path: Path) -> No
     ]
 
 
-def test_a_byte_order_mark_before_the_first_table_is_none_of_its_text(tmp_path: Path) -> None:
+def test_load_skips_a_byte_order_mark(tmp_path: Path) -> None:
     file = tmp_path / "whence.toml"
     file.write_bytes(b'\xef\xbb\xbf[edge]\r\ndomain = "edge.example"\r\n')
     assert load(file).edge.domain == "edge.example"
 
 
-def test_a_file_that_is_not_utf_8_is_refused_with_the_byte(tmp_path: Path) -> None:
+def test_load_of_file_not_utf8_reports_the_byte(tmp_path: Path) -> None:
     file = tmp_path / "whence.toml"
     file.write_bytes(b'[edge]\ndomain = "\xff"\n')
     with pytest.raises(ConfigError) as refused:
@@ -530,21 +532,21 @@ def test_a_file_that_is_not_utf_8_is_refused_with_the_byte(tmp_path: Path) -> No
     st.sampled_from(["password", "ha1", "ha1.md5", "password_file"]),
     st.sampled_from(["trunk", "user"]),
 )
-def test_whatever_stands_where_a_secret_should_no_secret_is_shown(
+def test_load_of_wrong_type_of_secret_never_shows_it(
     tmp_path: Path, value: str, key: str, table: str
 ) -> None:
     text = f'[[{table}]]\n{key} = {value}\nid = "x"\nname = "x"\n'
     assert faults(tmp_path, text.replace('"topsecret"', '"hunter2\\u0007"'))
 
 
-# Right files.
+# Valid files.
 
 
-def test_an_empty_file_has_the_defaults(tmp_path: Path) -> None:
-    assert right(tmp_path, "") == Config()
+def test_load_of_empty_file_gives_defaults(tmp_path: Path) -> None:
+    assert loaded(tmp_path, "") == Config()
 
 
-def test_the_example_is_right_and_shows_the_defaults() -> None:
+def test_example_is_valid_and_shows_the_defaults() -> None:
     example = load(EXAMPLE)
     assert example.edge == EdgeConfig()
     assert example.agent == AgentConfig()
@@ -565,7 +567,7 @@ def test_the_example_is_right_and_shows_the_defaults() -> None:
         (UserConfig, "[[user]]"),
     ],
 )
-def test_the_example_shows_every_key(model: type[Table], above: str) -> None:
+def test_example_shows_every_key(model: type[Table], above: str) -> None:
     text = EXAMPLE.read_text(encoding="utf-8")
     section = text[text.index(f"\n{above}") + 1 :]
     section = re.split(rf"^\[(?!{re.escape(above[1:])})", section, flags=re.MULTILINE)[0]
@@ -575,41 +577,41 @@ def test_the_example_shows_every_key(model: type[Table], above: str) -> None:
 
 
 @pytest.mark.parametrize("model", [Ha1, PinnedNetwork])
-def test_the_example_shows_the_keys_of_an_inline_table(model: type[Table]) -> None:
+def test_example_shows_the_keys_of_inline_tables(model: type[Table]) -> None:
     text = EXAMPLE.read_text(encoding="utf-8")
     assert all(f"{key} = " in text for key in model.model_fields)
 
 
-def test_the_values_of_a_shown_trunk_are_the_defaults_where_it_has_one() -> None:
+def test_example_trunk_shows_defaults() -> None:
     shown = tomllib.loads(EXAMPLE.read_text(encoding="utf-8"))["trunk"][0]
     for key in ("proxy", "realm", "expires", "follow_dns", "match_port", "networks", "enabled"):
         assert shown[key] == TrunkConfig.model_fields[key].default
 
 
-def test_the_domain_is_the_registrars_host_where_none_is_given(tmp_path: Path) -> None:
-    (trunk,) = right(tmp_path, TRUNK).trunk
+def test_aor_without_domain_has_the_registrars_host(tmp_path: Path) -> None:
+    (trunk,) = loaded(tmp_path, TRUNK).trunk
     assert trunk.aor == "sip:acct1@192.0.2.1"
-    (trunk,) = right(tmp_path, TRUNK + 'domain = "provider.example"').trunk
+    (trunk,) = loaded(tmp_path, TRUNK + 'domain = "provider.example"').trunk
     assert trunk.aor == "sip:acct1@provider.example"
     of_ipv6 = '[edge]\nlisten = ["udp:[::1]:5060"]\n'
-    (trunk,) = right(tmp_path, of_ipv6 + TRUNK.replace("192.0.2.1", "[2001:db8::1]:5070")).trunk
+    (trunk,) = loaded(tmp_path, of_ipv6 + TRUNK.replace("192.0.2.1", "[2001:db8::1]:5070")).trunk
     assert trunk.aor == "sip:acct1@[2001:db8::1]"
 
 
-def test_registers_go_to_the_proxy_where_one_is_given(tmp_path: Path) -> None:
-    (trunk,) = right(tmp_path, TRUNK + 'proxy = "sip:192.0.2.7:5070"').trunk
+def test_server_with_proxy_is_the_proxy(tmp_path: Path) -> None:
+    (trunk,) = loaded(tmp_path, TRUNK + 'proxy = "sip:192.0.2.7:5070"').trunk
     assert (trunk.server.host, trunk.server.port) == ("192.0.2.7", 5070)
     assert trunk.aor == "sip:acct1@192.0.2.1"
 
 
-def test_the_digests_user_is_the_aor_user_where_none_is_given(tmp_path: Path) -> None:
-    (trunk,) = right(tmp_path, TRUNK).trunk
+def test_credentials_without_auth_user_have_the_aor_user(tmp_path: Path) -> None:
+    (trunk,) = loaded(tmp_path, TRUNK).trunk
     assert trunk.credentials().user == "acct1"
-    (trunk,) = right(tmp_path, TRUNK + 'auth_user = "other"\nrealm = "r"').trunk
+    (trunk,) = loaded(tmp_path, TRUNK + 'auth_user = "other"\nrealm = "r"').trunk
     assert (trunk.credentials().user, trunk.credentials().realm) == ("other", "r")
 
 
-def test_a_password_file_is_looked_for_beside_the_file(
+def test_password_file_is_relative_to_the_settings_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "conf").mkdir()
@@ -620,21 +622,21 @@ def test_a_password_file_is_looked_for_beside_the_file(
     (trunk,) = load(Path("conf/whence.toml")).trunk
     assert trunk.credentials().password == Secret("hunter2")
     absolute = text.replace("acme.password", f"{tmp_path}/conf/acme.password")
-    (trunk,) = right(tmp_path, absolute).trunk
+    (trunk,) = loaded(tmp_path, absolute).trunk
     assert trunk.credentials().password == Secret("hunter2")
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"two\nlines\n", b"\xff\xfe"])
-def test_a_password_file_holds_one_line(tmp_path: Path, content: bytes) -> None:
+def test_password_file_without_one_line_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "p").write_bytes(content)
     (fault,) = faults(tmp_path, TRUNK.replace('password = "hunter2"', 'password_file = "p"'))
-    assert fault.startswith('trunk "acme": password_file: "p" cannot be read or holds no single')
+    assert fault.startswith('trunk "acme": password_file: "p" cannot be read or does not hold')
 
 
-def test_an_ha1_serves_instead_of_the_password(tmp_path: Path) -> None:
-    known = {"md5": "ab" * 16, "sha256": "CD" * 32}
-    line = f'ha1 = {{ md5 = "{known["md5"]}", sha256 = "{known["sha256"]}" }}'
-    (trunk,) = right(tmp_path, TRUNK.replace('password = "hunter2"', line)).trunk
+def test_ha1_replaces_the_password(tmp_path: Path) -> None:
+    hashes = {"md5": "ab" * 16, "sha256": "CD" * 32}
+    line = f'ha1 = {{ md5 = "{hashes["md5"]}", sha256 = "{hashes["sha256"]}" }}'
+    (trunk,) = loaded(tmp_path, TRUNK.replace('password = "hunter2"', line)).trunk
     assert dict(trunk.credentials().ha1) == {
         "MD5": Secret("ab" * 16),
         "SHA-256": Secret("cd" * 32),
@@ -642,59 +644,124 @@ def test_an_ha1_serves_instead_of_the_password(tmp_path: Path) -> None:
     assert trunk.credentials().password is None
 
 
-def test_a_users_ha1_is_that_of_name_domain_and_password(tmp_path: Path) -> None:
-    (user,) = right(tmp_path, '[[user]]\nname = "alice"\npassword = "hunter2"').user
+def test_user_md5_hashes_name_domain_and_password(tmp_path: Path) -> None:
+    (user,) = loaded(tmp_path, '[[user]]\nname = "alice"\npassword = "hunter2"').user
     known = ha1("MD5", "alice", "edge.example", Secret("hunter2"))
     assert user.md5("edge.example").reveal() == known
-    (user,) = right(tmp_path, f'[[user]]\nname = "alice"\nha1 = {{ md5 = "{known}" }}').user
+    (user,) = loaded(tmp_path, f'[[user]]\nname = "alice"\nha1 = {{ md5 = "{known}" }}').user
     assert user.md5("edge.example").reveal() == known
 
 
-def test_a_target_at_home_may_be_the_called_number(tmp_path: Path) -> None:
+def test_target_in_own_domain_may_be_the_called_number(tmp_path: Path) -> None:
     text = TRUNK.replace("sip:pbx@192.0.2.9", "sip:{number}@edge.example")
-    assert right(tmp_path, text).trunk[0].target == "sip:{number}@edge.example"
+    assert loaded(tmp_path, text).trunk[0].target == "sip:{number}@edge.example"
 
 
-def test_no_secret_is_in_the_text_of_settings(tmp_path: Path) -> None:
+def test_config_as_text_has_no_secret(tmp_path: Path) -> None:
     (tmp_path / "p").write_text("topsecret", encoding="utf-8")
     known = "ab" * 16
-    loaded = right(
+    config = loaded(
         tmp_path,
         TRUNK
         + TRUNK.replace("acme", "bell").replace('password = "hunter2"', 'password_file = "p"')
         + '[[user]]\nname = "a"\npassword = "hunter2"\n'
         + f'[[user]]\nname = "b"\nha1 = {{ md5 = "{known}" }}\n',
     )
-    seen = [repr(loaded), str(loaded), loaded.model_dump_json(), str(loaded.model_dump())]
-    seen += [repr(node_settings(loaded))]
-    seen += [repr(trunk.credentials()) for trunk in loaded.trunk]
-    seen += [repr(user.md5("edge.example")) for user in loaded.user]
+    seen = [repr(config), str(config), config.model_dump_json(), str(config.model_dump())]
+    seen += [repr(node_settings(config))]
+    seen += [repr(trunk.credentials()) for trunk in config.trunk]
+    seen += [repr(user.md5("edge.example")) for user in config.user]
     for text in seen:
         assert not any(secret in text for secret in (*SECRETS, known))
 
 
-def test_providers_reach_a_socket_by_the_advertised_place(tmp_path: Path) -> None:
+def test_place_of_socket_is_the_advertised_address(tmp_path: Path) -> None:
     socket = TransportAddress.parse("udp:127.0.0.1:5060")
-    assert right(tmp_path, "").edge.sockets.place_of(socket) == ("127.0.0.1", 5060)
-    advertised = right(tmp_path, '[edge]\nadvertise = "203.0.113.1:5070"')
+    assert loaded(tmp_path, "").edge.sockets.place_of(socket) == ("127.0.0.1", 5060)
+    advertised = loaded(tmp_path, '[edge]\nadvertise = "203.0.113.1:5070"')
     assert advertised.edge.sockets.place_of(socket) == ("203.0.113.1", 5070)
-    by_ip = right(tmp_path, '[edge]\nadvertise = "203.0.113.1"')
+    by_ip = loaded(tmp_path, '[edge]\nadvertise = "203.0.113.1"')
     assert by_ip.edge.sockets.place_of(socket) == ("203.0.113.1", 5060)
     assert by_ip.edge.sockets.place_of(TransportAddress.parse("udp:[::1]:5060")) == ("::1", 5060)
 
 
-def test_one_advertised_port_does_not_serve_sockets_of_several(tmp_path: Path) -> None:
-    sockets = '"udp:127.0.0.1:5060", "tcp:127.0.0.1:5080"'
-    with pytest.raises(ConfigError) as error:
-        right(tmp_path, f'[edge]\nadvertise = "203.0.113.1:5060"\nlisten = [{sockets}]\n')
-    assert error.value.faults == [
-        'whence.toml: edge: advertise: "203.0.113.1:5060" is one port for sockets of several; '
-        'write the ip alone, "203.0.113.1": each socket is then seen at its own port'
+def test_advertise_of_each_socket_is_its_own(tmp_path: Path) -> None:
+    text = """[edge]
+listen = ["udp:192.0.2.1:5060", "udp:10.0.0.1:5060", "tcp:192.0.2.1:5060", "tcp:10.0.0.1:5060"]
+[edge.advertise]
+"udp:192.0.2.1:5060" = "203.0.113.1:5070"
+"tcp:192.0.2.1:5060" = "sip.Example.net"
+"tcp:10.0.0.1:5060" = "auto"
+"""
+    edge = loaded(tmp_path, text).edge
+    first, second, third, fourth = edge.listen
+    assert [edge.sockets.place_of(socket)[0] for socket in edge.listen] == [
+        "203.0.113.1",
+        "10.0.0.1",
+        "192.0.2.1",
+        "10.0.0.1",
+    ]
+    assert edge.sockets.advertised_of(third) == Advertised("sip.example.net")
+    assert edge.sockets.advertised_of(fourth) == Advertised(AUTO)
+    assert [edge.sockets.follows_nat(socket) for socket in (first, second, third, fourth)] == [
+        False,
+        False,
+        True,
+        True,
     ]
 
 
-def test_the_socket_for_a_target_fits_its_transport_and_version(tmp_path: Path) -> None:
-    edge = right(
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("a b", "a_b.example", "192.0.2.1:", "192.0.2.1:0", "sip.example:70000", "sip.example:x"),
+        *("sip:sip.example", "192.0.2", "localhost", "Auto"),
+        "a.example\\nlisten=udp:192.0.2.9:5060",
+    ],
+)
+def test_advertise_of_wrong_form_is_refused(tmp_path: Path, value: str) -> None:
+    for written in (f'"{value}"', f'{{ "udp:127.0.0.1:5060" = "{value}" }}'):
+        (fault,) = faults(tmp_path, f"[edge]\nadvertise = {written}\n")
+        assert fault.startswith("edge: advertise: ")
+
+
+@pytest.mark.parametrize("written", ["5", '["a"]', '{ "udp:127.0.0.1:5060" = 5 }', '{ x = "" }'])
+def test_advertise_of_wrong_type_is_refused(tmp_path: Path, written: str) -> None:
+    (fault,) = faults(tmp_path, f"[edge]\nadvertise = {written}\n")
+    assert fault.startswith("edge: advertise: ")
+
+
+def test_advertise_of_a_socket_not_in_listen_is_refused(tmp_path: Path) -> None:
+    (fault,) = faults(tmp_path, '[edge]\nadvertise = { "udp:10.0.0.1:5060" = "auto" }\n')
+    assert fault.startswith('edge: advertise: "udp:10.0.0.1:5060" is not in listen; write one of')
+
+
+def test_socket_of_trunk_is_one_of_listen(tmp_path: Path) -> None:
+    edge = '[edge]\nlisten = ["udp:127.0.0.1:5060", "udp:127.0.0.2:5060", "tcp:127.0.0.2:5060"]\n'
+    config = loaded(tmp_path, edge + TRUNK + 'socket = "udp:127.0.0.2:5060"\n')
+    (trunk,) = node_settings(config).trunks
+    assert trunk.socket == config.edge.listen[1]
+    for wrong, said in (
+        ("udp:127.0.0.2:5061", "is not in edge listen; write one of udp:127.0.0.1:5060, udp:"),
+        ("tcp:127.0.0.2:5060", "cannot reach sip:192.0.2.1; write a socket of the same transport"),
+        ("nonsense", "is not a socket"),
+    ):
+        (fault,) = faults(tmp_path, edge + TRUNK + f'socket = "{wrong}"\n')
+        assert fault.startswith(f'trunk "acme": socket: "{wrong}" {said}')
+
+
+def test_advertised_port_with_several_ports_is_refused(tmp_path: Path) -> None:
+    sockets = '"udp:127.0.0.1:5060", "tcp:127.0.0.1:5080"'
+    with pytest.raises(ConfigError) as error:
+        loaded(tmp_path, f'[edge]\nadvertise = "203.0.113.1:5060"\nlisten = [{sockets}]\n')
+    assert error.value.faults == [
+        'whence.toml: edge: advertise: "203.0.113.1:5060" is one port, but listen has several; '
+        'write the address alone, "203.0.113.1", and each socket keeps its own port'
+    ]
+
+
+def test_socket_for_target_has_its_transport_and_ip_version(tmp_path: Path) -> None:
+    edge = loaded(
         tmp_path, '[edge]\nlisten = ["udp:127.0.0.1:5060", "tcp:127.0.0.1:5061", "udp:[::1]:5060"]'
     ).edge
     assert str(edge.sockets.socket_for(Transport.UDP, 4)) == "udp:127.0.0.1:5060"
@@ -703,7 +770,7 @@ def test_the_socket_for_a_target_fits_its_transport_and_version(tmp_path: Path) 
     assert edge.sockets.socket_for(Transport.TCP, 6) is None
 
 
-def test_what_the_core_knows_and_the_edge_does_not_is_refused(
+def test_transport_of_core_without_edge_support_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert set(validators.EDGE_TRANSPORTS) <= set(Transport)
@@ -719,7 +786,7 @@ def test_what_the_core_knows_and_the_edge_does_not_is_refused(
     assert "transport tcp is not known; write udp, tcp or tls" in str(refused.value)
 
 
-def test_without_a_transport_it_is_dns_that_says_how_a_registrar_is_reached(tmp_path: Path) -> None:
+def test_registrar_name_without_transport_needs_no_udp_socket(tmp_path: Path) -> None:
     file = tmp_path / "whence.toml"
     file.write_text(
         '[edge]\nlisten = ["tcp:127.0.0.1:5060"]\n'
@@ -729,7 +796,7 @@ def test_without_a_transport_it_is_dns_that_says_how_a_registrar_is_reached(tmp_
     assert load(file).trunk[0].registrar == "sip:sip.provider.example"
 
 
-# --- the files of [edge.tls]
+# The files of [edge.tls].
 
 
 @pytest.fixture(scope="module")
@@ -742,16 +809,16 @@ def tls(**keys: object) -> str:
     return "\n".join(['[edge]\nlisten = ["tls:127.0.0.1:5061"]', "[edge.tls]", *lines, ""])
 
 
-def test_the_files_of_tls_may_stand_beside_the_file(tmp_path: Path, authority: Authority) -> None:
+def test_tls_paths_are_relative_to_the_settings_file(tmp_path: Path, authority: Authority) -> None:
     made = authority.certificate("DNS:edge.example")
     (tmp_path / "cert.pem").write_bytes(made.certificate.read_bytes())
     (tmp_path / "key.pem").write_bytes(made.key.read_bytes())
-    read = right(tmp_path, tls(certificate="cert.pem", key="key.pem", ca=authority.file)).edge.tls
+    read = loaded(tmp_path, tls(certificate="cert.pem", key="key.pem", ca=authority.file)).edge.tls
     assert (read.certificate, read.key) == (f"{tmp_path}/cert.pem", f"{tmp_path}/key.pem")
     assert read.ca == str(authority.file)
 
 
-def test_a_file_of_tls_that_is_not_there_is_named(tmp_path: Path, authority: Authority) -> None:
+def test_tls_file_missing_is_refused(tmp_path: Path, authority: Authority) -> None:
     made = authority.certificate("DNS:edge.example")
     whole = {"certificate": made.certificate, "key": made.key, "ca": authority.file}
     for key in whole:
@@ -761,34 +828,34 @@ def test_a_file_of_tls_that_is_not_there_is_named(tmp_path: Path, authority: Aut
         ]
 
 
-def test_a_key_of_another_certificate_is_refused(tmp_path: Path, authority: Authority) -> None:
+def test_tls_key_of_another_certificate_is_refused(tmp_path: Path, authority: Authority) -> None:
     made, other = (authority.certificate("DNS:edge.example") for _ in range(2))
-    (said,) = faults(tmp_path, tls(certificate=made.certificate, key=other.key, ca=authority.file))
-    assert "do not belong together" in said
+    (fault,) = faults(tmp_path, tls(certificate=made.certificate, key=other.key, ca=authority.file))
+    assert "do not belong together" in fault
 
 
-def test_a_ca_file_without_a_certificate_is_refused(tmp_path: Path, authority: Authority) -> None:
+def test_tls_ca_without_certificate_is_refused(tmp_path: Path, authority: Authority) -> None:
     made = authority.certificate("DNS:edge.example")
-    (said,) = faults(tmp_path, tls(certificate=made.certificate, key=made.key, ca=made.key))
-    assert "holds no certificates in PEM" in said
+    (fault,) = faults(tmp_path, tls(certificate=made.certificate, key=made.key, ca=made.key))
+    assert "has no certificates in PEM" in fault
 
 
-def test_a_path_that_could_say_more_in_tls_cfg_is_refused(tmp_path: Path) -> None:
-    (said,) = faults(tmp_path, tls(certificate="a\\nca_list=x", key="b"))
-    assert "is no path of letters, digits" in said
+def test_tls_path_with_line_break_is_refused(tmp_path: Path) -> None:
+    (fault,) = faults(tmp_path, tls(certificate="a\\nca_list=x", key="b"))
+    assert "is not a path of letters, digits" in fault
 
 
 # Networks.
 
 
-def test_a_network_is_read_as_a_value_and_may_say_more(tmp_path: Path) -> None:
+def test_networks_are_texts_or_tables(tmp_path: Path) -> None:
     text = """networks = [
     "198.51.100.0/24", "198.51.100.7/32", "::ffff:192.0.2.0/120", "2001:0DB8::/32",
     {network = "203.0.113.7", port = 5060, transport = "tls", note = "n", expires_at = "%s"},
     {network = "203.0.113.8", expires_at = 2030-01-01T00:00:00Z},
 ]
 """
-    (trunk,) = right(tmp_path, TRUNK + text % "2030-01-01T01:00:00+01:00").trunk
+    (trunk,) = loaded(tmp_path, TRUNK + text % "2030-01-01T01:00:00+01:00").trunk
     assert [pin.network for pin in trunk.networks] == [
         "198.51.100.0/24",
         "198.51.100.7",
@@ -802,34 +869,34 @@ def test_a_network_is_read_as_a_value_and_may_say_more(tmp_path: Path) -> None:
     assert trunk.networks[4].expires_at == trunk.networks[5].expires_at == 1_893_456_000
 
 
-def test_a_network_that_has_expired_is_no_fault_but_can_be_asked_for(tmp_path: Path) -> None:
-    """Else a file that was right in the evening would keep Whence from starting in the morning."""
+def test_network_expired_is_valid_and_in_expired_pins(tmp_path: Path) -> None:
+    """An entry that expires at night must not prevent a start in the morning."""
     text = TRUNK + 'networks = [{network = "192.0.2.0/24", expires_at = "2020-01-01T00:00:00Z"}]\n'
-    settings = right(tmp_path, text)
+    settings = loaded(tmp_path, text)
     assert settings.expired_pins(1_900_000_000) == [
-        'trunk "acme": networks[0]: "192.0.2.0/24" has expired; take it out'
+        'trunk "acme": networks[0]: "192.0.2.0/24" has expired; remove it'
     ]
     assert settings.expired_pins(1_500_000_000) == []
 
 
-# What happened.
+# The call log, the state directory, the webhook.
 
 
-def test_the_file_of_calls_stands_beside_the_file_and_must_be_writable(tmp_path: Path) -> None:
-    assert right(tmp_path, "").agent.call_log_file == ""
-    made = right(tmp_path, '[agent]\ncall_log_file = "calls.json"').agent
+def test_call_log_file_is_relative_and_writable(tmp_path: Path) -> None:
+    assert loaded(tmp_path, "").agent.call_log_file == ""
+    made = loaded(tmp_path, '[agent]\ncall_log_file = "calls.json"').agent
     assert (made.call_log_file, made.call_history_size) == (f"{tmp_path}/calls.json", 10_000)
-    said = "cannot be written; write the path of a file in a folder that the user of Whence can"
+    reason = "cannot be written; write the path of a file in a folder that the user of Whence can"
     for wrong in ("nowhere/calls.json", ".", "/proc/1/calls", "a\\nb"):
         (fault,) = faults(tmp_path, f'[agent]\ncall_log_file = "{wrong}"')
-        assert fault.startswith("agent: call_log_file: ") and said in fault
+        assert fault.startswith("agent: call_log_file: ") and reason in fault
 
 
-def test_the_path_of_the_state_directory_leaves_room_for_a_socket(tmp_path: Path) -> None:
-    longest = "/" + "x" * 96
-    assert right(tmp_path, f'[agent]\nstate_dir = "{longest}"').agent.state_dir == longest
+def test_state_dir_leaves_room_for_a_socket_path(tmp_path: Path) -> None:
+    longest = "/" + "x" * 91
+    assert loaded(tmp_path, f'[agent]\nstate_dir = "{longest}"').agent.state_dir == longest
     (fault,) = faults(tmp_path, f'[agent]\nstate_dir = "{longest}x"')
-    assert fault.endswith("is too long for the socket in it; write a path of 97 characters at most")
+    assert fault.endswith("is too long for the socket in it; write a path of at most 92 characters")
 
 
 @pytest.mark.parametrize(
@@ -845,63 +912,65 @@ def test_the_path_of_the_state_directory_leaves_room_for_a_socket(tmp_path: Path
         "http://localhost/x",
     ],
 )
-def test_a_webhook_is_a_url_to_https_or_to_loopback(tmp_path: Path, url: str) -> None:
-    assert right(tmp_path, f'[agent]\nwebhook = "{url}"').agent.webhook == url
+def test_webhook_is_https_or_loopback(tmp_path: Path, url: str) -> None:
+    assert loaded(tmp_path, f'[agent]\nwebhook = "{url}"').agent.webhook == url
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "expected"),
     [
-        ("hunter2", 'is no URL; write "https://host/path"'),
-        ("ftp://x/hunter2", "is no URL"),
-        ("https://", "is no URL"),
-        ("https:///hunter2", "is no URL"),
-        ("https://x:99999/hunter2", "is no URL"),
-        ("https://x:y/hunter2", "is no URL"),
-        ("https://[::1/hunter2", "is no URL"),
-        ("https://x y/hunter2", "is no URL"),
-        ("https://x/hunter2\\n", "is no URL"),
-        ("https://ex\u00e4mple/hunter2", "is no URL"),
-        ("https://me:hunter2@x/", "has a user, password or fragment in it"),
-        ("https://x/#hunter2", "has a user, password or fragment in it"),
-        ("http://hooks.example/hunter2", "goes over plain http to another machine"),
-        ("http://192.0.2.1/hunter2", "goes over plain http to another machine"),
-        ("http://127.0.0.1.evil.example/hunter2", "goes over plain http to another machine"),
-        ("http://127.0.0.1@evil.example/hunter2", "has a user, password or fragment in it"),
-        ("http://localhost.evil.example/hunter2", "goes over plain http to another machine"),
+        ("hunter2", 'is not a URL; write "https://host/path"'),
+        ("ftp://x/hunter2", "is not a URL"),
+        ("https://", "is not a URL"),
+        ("https:///hunter2", "is not a URL"),
+        ("https://x:99999/hunter2", "is not a URL"),
+        ("https://x:y/hunter2", "is not a URL"),
+        ("https://[::1/hunter2", "is not a URL"),
+        ("https://x y/hunter2", "is not a URL"),
+        ("https://x/hunter2\\n", "is not a URL"),
+        ("https://ex\u00e4mple/hunter2", "is not a URL"),
+        ("https://me:hunter2@x/", "has a user, password or fragment"),
+        ("https://x/#hunter2", "has a user, password or fragment"),
+        ("http://hooks.example/hunter2", "is plain http to another machine"),
+        ("http://192.0.2.1/hunter2", "is plain http to another machine"),
+        ("http://127.0.0.1.evil.example/hunter2", "is plain http to another machine"),
+        ("http://127.0.0.1@evil.example/hunter2", "has a user, password or fragment"),
+        ("http://localhost.evil.example/hunter2", "is plain http to another machine"),
     ],
 )
-def test_another_webhook_is_refused_and_not_repeated(tmp_path: Path, url: str, said: str) -> None:
+def test_webhook_of_other_form_is_refused_without_the_url(
+    tmp_path: Path, url: str, expected: str
+) -> None:
     (fault,) = faults(tmp_path, f'[agent]\nwebhook = "{url}"')
-    assert fault.startswith(f"agent: webhook: {said}")
+    assert fault.startswith(f"agent: webhook: {expected}")
 
 
-def test_the_webhooks_token_is_one_word_in_a_file(tmp_path: Path) -> None:
+def test_webhook_token_file_has_one_word(tmp_path: Path) -> None:
     token = tmp_path / "hook.token"
     token.write_text("hunter2\n")
-    made = right(tmp_path, '[agent]\nwebhook_token_file = "hook.token"').agent
+    made = loaded(tmp_path, '[agent]\nwebhook_token_file = "hook.token"').agent
     assert made.webhook_token_file == str(token)
     for wrong in ("", "hunter2 topsecret", "hunter2\ntopsecret", "hunter2\u00e9"):
         token.write_text(wrong, "utf-8")
         (fault,) = faults(tmp_path, '[agent]\nwebhook_token_file = "hook.token"')
-        assert "cannot be read or holds no single word; write the token into it" in fault
+        assert "cannot be read or does not hold exactly one word; write the token into" in fault
     (fault,) = faults(tmp_path, '[agent]\nwebhook_token_file = "nowhere"')
     assert fault.startswith(f'agent: webhook_token_file: "{tmp_path / "nowhere"}" cannot be read')
 
 
-def test_number_headers_and_format_have_the_usual_values(tmp_path: Path) -> None:
-    (trunk,) = right(tmp_path, TRUNK).trunk
+def test_number_headers_and_format_have_defaults(tmp_path: Path) -> None:
+    (trunk,) = loaded(tmp_path, TRUNK).trunk
     assert trunk.number_headers == ("p-called-party-id", "to")
     assert trunk.number_format == "as_sent"
-    assert right(tmp_path, TRUNK).number_headers == []
+    assert loaded(tmp_path, TRUNK).number_headers == []
 
 
-def test_number_headers_are_kept_in_order_and_small_letters(tmp_path: Path) -> None:
+def test_number_headers_keep_order_in_lower_case(tmp_path: Path) -> None:
     more = 'number_headers = ["X-DID", "Diversion", "history-info", "To"]\n'
-    settings = right(tmp_path, TRUNK + more)
+    settings = loaded(tmp_path, TRUNK + more)
     assert settings.trunk[0].number_headers == ("x-did", "diversion", "history-info", "to")
     assert settings.number_headers == ["diversion", "history-info", "x-did"]
-    assert right(tmp_path, TRUNK + "number_headers = []\n").trunk[0].number_headers == ()
+    assert loaded(tmp_path, TRUNK + "number_headers = []\n").trunk[0].number_headers == ()
 
 
 NO_HEADERS = ["", "X Called", "X-Called:", "X-Cälled", "X-Called\\r\\nVia", "$hdr(To)", "x" * 65]
@@ -923,7 +992,7 @@ OUR_OWN = ["X-Whence-Trunk", "x-whence-anything"]
 
 
 @pytest.mark.parametrize("name", [*NO_HEADERS, *STRUCTURE, *OUR_OWN])
-def test_header_that_names_no_called_number_is_refused(tmp_path: Path, name: str) -> None:
+def test_number_header_without_called_number_is_refused(tmp_path: Path, name: str) -> None:
     (fault,) = faults(tmp_path, TRUNK + f'number_headers = ["To", "{name}"]\n')
     assert fault.startswith('trunk "acme": number_headers[1]: "')
 
@@ -931,12 +1000,12 @@ def test_header_that_names_no_called_number_is_refused(tmp_path: Path, name: str
 @pytest.mark.parametrize(
     "value", ['"To"', '["To", "to"]', "[1]", str([f"X-{n}" for n in range(9)]).replace("'", '"')]
 )
-def test_number_headers_of_another_form_are_refused(tmp_path: Path, value: str) -> None:
+def test_number_headers_of_wrong_form_are_refused(tmp_path: Path, value: str) -> None:
     (fault,) = faults(tmp_path, TRUNK + f"number_headers = {value}\n")
     assert fault.startswith('trunk "acme": number_headers')
 
 
-def test_more_headers_than_are_looked_for_are_refused(tmp_path: Path) -> None:
+def test_number_headers_of_all_trunks_have_a_limit(tmp_path: Path) -> None:
     text = "".join(
         TRUNK.replace('"acme"', f'"acme{n}"') + f'number_headers = ["X-{n}"]\n' for n in range(17)
     )
@@ -944,21 +1013,83 @@ def test_more_headers_than_are_looked_for_are_refused(tmp_path: Path) -> None:
     assert fault.startswith("trunk: number_headers: the trunks name 17 different headers")
 
 
-def test_national_format_needs_a_country(tmp_path: Path) -> None:
+def test_number_format_national_needs_a_country(tmp_path: Path) -> None:
     more = 'number_format = "national"\n'
     (fault,) = faults(tmp_path, TRUNK + more)
-    assert fault.startswith('trunk "acme": number_format: "national" is of a country')
-    settings = right(tmp_path, TRUNK + more + 'country = "44"\n')
+    assert fault.startswith('trunk "acme": number_format: "national" needs a country')
+    settings = loaded(tmp_path, TRUNK + more + 'country = "44"\n')
     assert number_style(node_settings(settings).trunks[0]) == "national:44:0:00"
     (fault,) = faults(tmp_path, TRUNK + 'number_format = "sip"\n')
     assert fault.startswith('trunk "acme": number_format: ')
 
 
-def test_account_that_is_a_number_has_the_spellings_of_its_country(tmp_path: Path) -> None:
+def test_account_forms_of_a_number_follow_its_country(tmp_path: Path) -> None:
     text = TRUNK.replace('user = "acct1"', 'user = "02071234567"') + 'country = "44"\n'
-    (trunk,) = node_settings(right(tmp_path, text)).trunks
+    (trunk,) = node_settings(loaded(tmp_path, text)).trunks
     forms = account_forms(trunk)
     assert set(forms) >= {"02071234567", "+442071234567", "00442071234567", "2071234567"}
     assert set(forms.values()) == {"+442071234567"}
-    (trunk,) = node_settings(right(tmp_path, TRUNK)).trunks
+    (trunk,) = node_settings(loaded(tmp_path, TRUNK)).trunks
     assert account_forms(trunk) == {"acct1": ""}
+
+
+# The Request-URI and the headers of a REGISTER.
+
+
+@pytest.mark.parametrize(
+    ("registrar", "domain", "port"),
+    [
+        ("sip:192.0.2.1", "", None),
+        ("sip:192.0.2.1:5080", "", 5080),
+        ("sip:192.0.2.1:5060", "", 5060),
+        ("sip:192.0.2.1:5080", "192.0.2.1", 5080),
+        ("sip:sip.provider.example:5080", "SIP.provider.example", 5080),
+        ("sip:192.0.2.1:5080", "provider.example", None),
+    ],
+)
+def test_request_port_is_the_one_that_was_written(
+    tmp_path: Path, registrar: str, domain: str, port: int | None
+) -> None:
+    text = TRUNK.replace("sip:192.0.2.1", registrar)
+    config = loaded(tmp_path, text + (f'domain = "{domain}"\n' if domain else ""))
+    assert config.trunk[0].request_port == port
+    assert node_settings(config).trunks[0].request_port == port
+
+
+def test_headers_of_trunk_are_kept_in_order(tmp_path: Path) -> None:
+    more = 'headers = { "User-Agent" = "Phone 1", Supported = "path", X-Account = "a\u00e9" }\n'
+    (trunk,) = node_settings(loaded(tmp_path, TRUNK + more)).trunks
+    assert trunk.headers == (
+        ("User-Agent", "Phone 1"),
+        ("Supported", "path"),
+        ("X-Account", "a\u00e9"),
+    )
+
+
+OWN_HEADERS = [
+    *("Via", "v", "From", "F", "to", "Call-ID", "i", "CSeq", "Contact", "m", "Expires", "Route"),
+    *("Authorization", "Proxy-Authorization", "Max-Forwards", "Content-Length", "l", "k"),
+    *("Require", "Record-Route", "Path", "X-Whence-Trunk", "x-whence-anything"),
+]
+
+
+@pytest.mark.parametrize("name", [*OWN_HEADERS, "", "X Y", "X:", "X-\u00e4"])
+def test_header_that_whence_writes_is_refused(tmp_path: Path, name: str) -> None:
+    (fault,) = faults(tmp_path, TRUNK + f'headers = {{ "{name}" = "x" }}\n')
+    assert fault.startswith(f'trunk "acme": headers: "{name}" is ')
+
+
+@pytest.mark.parametrize("value", ["a\\r\\nVia: x", "a\\nb", "", " ", "x ", "\\u0000", "x" * 501])
+def test_header_value_of_wrong_form_is_refused(tmp_path: Path, value: str) -> None:
+    (fault,) = faults(tmp_path, TRUNK + f'headers = {{ X-A = "{value}" }}\n')
+    assert fault.startswith('trunk "acme": headers: the value of "X-A" is ')
+
+
+@pytest.mark.parametrize(
+    "value",
+    ['{ X-A = "1", x-a = "2" }', "{ X-A = 5 }", '["X-A: 1"]', "%s"],
+)
+def test_headers_of_wrong_form_are_refused(tmp_path: Path, value: str) -> None:
+    many = "{ " + ", ".join(f'X-{n} = "x"' for n in range(17)) + " }"
+    (fault,) = faults(tmp_path, TRUNK + f"headers = {many if value == '%s' else value}\n")
+    assert fault.startswith('trunk "acme": headers: ')

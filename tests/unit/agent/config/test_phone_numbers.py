@@ -1,4 +1,4 @@
-"""In which forms a provider may write a trunk's number."""
+"""The forms in which a provider may write a trunk's number."""
 
 import phonenumbers
 import pytest
@@ -22,7 +22,7 @@ CODES = sorted(
     "written",
     ["+44 20 7123-4567", "0044 20 7123 4567", "+44 (0)20 7123 4567", "+442071234567"],
 )
-def test_a_number_with_its_country_is_found_with_plus_with_00_and_bare(written: str) -> None:
+def test_spellings_with_country_code_have_plus_00_and_bare(written: str) -> None:
     assert spellings(written) == LONDON | ({bare(written)} - {None})
 
 
@@ -30,11 +30,11 @@ def test_a_number_with_its_country_is_found_with_plus_with_00_and_bare(written: 
     "written",
     ["+442071234567", "020 7123 4567", "20 7123 4567", "442071234567", "+44 (0)20 7123 4567"],
 )
-def test_in_its_own_country_a_number_is_found_as_it_is_dialled_there_too(written: str) -> None:
+def test_spellings_in_own_country_have_national_forms(written: str) -> None:
     assert spellings(written, "44") == LONDON | IN_BRITAIN
 
 
-def test_a_number_of_another_country_is_not_found_as_it_is_dialled_there() -> None:
+def test_spellings_in_other_country_have_no_national_form() -> None:
     assert spellings("+442071234567", "33") == LONDON
 
 
@@ -48,7 +48,7 @@ def test_a_number_of_another_country_is_not_found_as_it_is_dialled_there() -> No
         ("+442071234567", "81", {"010442071234567"}),
     ],
 )
-def test_the_countrys_own_international_prefix_is_as_good_as_00(
+def test_spellings_have_the_countrys_international_prefix(
     written: str, code: str, among: set[str]
 ) -> None:
     assert among <= spellings(written, code)
@@ -66,27 +66,27 @@ def test_the_countrys_own_international_prefix_is_as_good_as_00(
         ("030 12345678", "49", {"+493012345678", "03012345678"}),
     ],
 )
-def test_each_country_has_its_own_trunk_prefix(written: str, code: str, among: set[str]) -> None:
+def test_spellings_have_the_countrys_trunk_prefix(written: str, code: str, among: set[str]) -> None:
     assert among <= spellings(written, code)
 
 
-def test_an_italian_number_keeps_its_leading_zero() -> None:
+def test_spellings_of_italian_number_keep_the_zero() -> None:
     assert "669812345" not in spellings("+390669812345", "39")
 
 
 @pytest.mark.parametrize("written", ["100", "7123 4567", "1", "00", "123456789012345678901"])
-def test_what_is_no_whole_number_of_the_country_is_found_only_as_it_is_written(
+def test_spellings_of_short_number_are_as_written(
     written: str,
 ) -> None:
     assert spellings(written, "44") == {bare(written)}
 
 
 @pytest.mark.parametrize("written", ["100", "020-7123-4567", "442071234567"])
-def test_without_a_country_a_national_number_is_found_only_as_it_is_written(written: str) -> None:
+def test_spellings_without_country_are_as_written(written: str) -> None:
     assert spellings(written) == {bare(written)}
 
 
-def test_a_country_that_nobody_knows_yet_is_no_hindrance() -> None:
+def test_spellings_of_unassigned_country_code_are_known() -> None:
     assert spellings("+999 123") == {"+999123", "999123", "00999123"}
 
 
@@ -100,7 +100,7 @@ def test_a_country_that_nobody_knows_yet_is_no_hindrance() -> None:
         ("+020 7123 4567", "no country's code begins with 0"),
     ],
 )
-def test_what_is_no_number_is_refused_and_the_right_form_is_said(written: str, right: str) -> None:
+def test_check_of_no_number_reports_the_right_form(written: str, right: str) -> None:
     with pytest.raises(ValueError, match=right):
         check(written)
     with pytest.raises(ValueError, match=right):
@@ -111,7 +111,7 @@ def test_what_is_no_number_is_refused_and_the_right_form_is_said(written: str, r
 
 
 @pytest.mark.parametrize("written", ["020 7123 45*", "+4420712345*", "20712345*", "4420712345 *"])
-def test_a_prefix_has_the_forms_of_the_numbers_in_it(written: str) -> None:
+def test_spellings_of_prefix_have_the_forms_of_its_numbers(written: str) -> None:
     assert spellings(written, "44") == {
         *("+4420712345*", "4420712345*", "004420712345*", "+44020712345*"),
         *("020712345*", "20712345*"),
@@ -119,32 +119,32 @@ def test_a_prefix_has_the_forms_of_the_numbers_in_it(written: str) -> None:
 
 
 @pytest.mark.parametrize("written", ["100*", "4420*"])
-def test_without_a_country_a_prefix_holds_what_begins_as_it_is_written(written: str) -> None:
+def test_spellings_of_prefix_without_country_are_as_written(written: str) -> None:
     assert spellings(written) == {written}
 
 
-def test_a_prefix_that_no_number_of_the_country_is_in_is_an_extension() -> None:
+def test_spellings_of_extension_prefix_are_as_written() -> None:
     assert spellings("100*", "44") == {"100*"}
 
 
-def test_no_form_of_a_prefix_is_wider_than_a_prefix_may_be() -> None:
+def test_spellings_of_prefix_are_never_too_short() -> None:
     assert "20*" not in spellings("020*", "44")
 
 
 @pytest.mark.parametrize(
     ("written", "fault"),
     [
-        ("+44*", "is too short a prefix; write 3 digits at least before the star"),
-        ("*", "is too short a prefix; write 3 digits at least before the star"),
-        ("02*", "is too short a prefix; write 3 digits at least before the star"),
-        ("+44*20", "has a star that is not its end; a prefix is all numbers that begin alike"),
-        ("4420**", "has a star that is not its end; a prefix is all numbers that begin alike"),
-        ("*4420", "has a star that is not its end; a prefix is all numbers that begin alike"),
+        ("+44*", "is too short for a prefix; write at least 3 digits before the star"),
+        ("*", "is too short for a prefix; write at least 3 digits before the star"),
+        ("02*", "is too short for a prefix; write at least 3 digits before the star"),
+        ("+44*20", "has a star that is not at the end; a prefix is all numbers that begin alike"),
+        ("4420**", "has a star that is not at the end; a prefix is all numbers that begin alike"),
+        ("*4420", "has a star that is not at the end; a prefix is all numbers that begin alike"),
         ("+020*", "no country's code begins with 0"),
         ("sales*", "is not a number"),
     ],
 )
-def test_what_is_no_prefix_is_refused_and_the_right_form_is_said(written: str, fault: str) -> None:
+def test_check_of_no_prefix_reports_the_right_form(written: str, fault: str) -> None:
     with pytest.raises(ValueError, match="write ") as refused:
         check(written)
     assert f'"{written}"' in str(refused.value)
@@ -152,9 +152,7 @@ def test_what_is_no_prefix_is_refused_and_the_right_form_is_said(written: str, f
 
 
 @given(st.sampled_from(CODES), st.data())
-def test_a_number_is_found_in_a_prefix_in_whichever_form_it_comes(
-    code: str, data: st.DataObject
-) -> None:
+def test_prefix_owns_a_number_in_each_form(code: str, data: st.DataObject) -> None:
     region = phonenumbers.region_code_for_country_code(int(code))
     example = phonenumbers.example_number(region)
     if example is None:
@@ -167,7 +165,7 @@ def test_a_number_is_found_in_a_prefix_in_whichever_form_it_comes(
 
 
 @pytest.mark.parametrize("code", CODES)
-def test_every_calling_code_of_a_country_is_known(code: str) -> None:
+def test_country_code_accepts_every_calling_code(code: str) -> None:
     assert country_code(code) == code
     assert f"+{code}123456789" in spellings(f"+{code}123456789", code)
 
@@ -180,16 +178,14 @@ def test_every_calling_code_of_a_country_is_known(code: str) -> None:
         ("de", '"49"'),
         ("0044", '"44"'),
         ("+44", '"44"'),
-        ("800", 'the digits behind the + of its numbers, "44"'),
-        ("444", 'the digits behind the + of its numbers, "44"'),
-        ("England", 'the digits behind the + of its numbers, "44"'),
-        ("٤٤", 'the digits behind the + of its numbers, "44"'),
-        ("", 'the digits behind the + of its numbers, "44"'),
+        ("800", 'the digits after the + of its numbers, "44"'),
+        ("444", 'the digits after the + of its numbers, "44"'),
+        ("England", 'the digits after the + of its numbers, "44"'),
+        ("٤٤", 'the digits after the + of its numbers, "44"'),
+        ("", 'the digits after the + of its numbers, "44"'),
     ],
 )
-def test_what_is_no_calling_code_is_refused_and_the_right_form_is_said(
-    text: str, right: str
-) -> None:
+def test_country_code_of_wrong_form_reports_the_right_form(text: str, right: str) -> None:
     with pytest.raises(ValueError, match="is not the calling code") as refused:
         country_code(text)
     assert str(refused.value) == f'"{text}" is not the calling code of a country; write {right}'
@@ -203,17 +199,14 @@ numbers = st.builds(
 
 
 @given(numbers, st.sampled_from(["", *CODES]))
-def test_each_spelling_is_a_bare_number_and_the_written_one_is_among_them(
-    written: str, code: str
-) -> None:
+def test_spellings_are_bare_and_include_the_written_one(written: str, code: str) -> None:
     found = spellings(written, code)
     assert written in found
     assert all(bare(one) == one for one in found)
 
 
 @given(st.sampled_from(CODES), st.data())
-def test_a_number_and_its_spelling_with_plus_are_one(code: str, data: st.DataObject) -> None:
-    """Whichever way the operator writes it, the same calls are found."""
+def test_spellings_of_plus_form_are_in_those_of_other_forms(code: str, data: st.DataObject) -> None:
     region = phonenumbers.region_code_for_country_code(int(code))
     example = phonenumbers.example_number(region)
     if example is None:
@@ -237,5 +230,5 @@ def test_a_number_and_its_spelling_with_plus_are_one(code: str, data: st.DataObj
         ("100", "44", ""),
     ],
 )
-def test_number_in_e164_where_its_country_is_known(written: str, code: str, expected: str) -> None:
+def test_e164_of_number_with_known_country(written: str, code: str, expected: str) -> None:
     assert e164(written, code) == expected

@@ -1,4 +1,4 @@
-"""The file's trunks as values of the core: nothing is lost on the way."""
+"""The conversion of the settings file into values of the core keeps every key."""
 
 from pathlib import Path
 
@@ -46,12 +46,12 @@ def test_trunk_settings_have_all_keys_of_the_trunk(tmp_path: Path) -> None:
     assert (trunk.follow_dns, trunk.enabled) == (False, True)
 
 
-def test_pinned_leaves_out_expired_networks(tmp_path: Path) -> None:
+def test_pinned_omits_expired_networks(tmp_path: Path) -> None:
     (trunk,) = node_settings(settings(tmp_path, FULL)).trunks
-    (early, late) = trunk.pinned(NOW), trunk.pinned(NOW * 1000)
-    assert [str(address.ip) for address in early] == ["198.51.100.0/24", "203.0.113.9"]
-    assert [str(address.ip) for address in late] == ["198.51.100.0/24"]
-    assert {address.learned_at for address in early} == {NOW}
+    (before, after) = trunk.pinned(NOW), trunk.pinned(NOW * 1000)
+    assert [str(address.ip) for address in before] == ["198.51.100.0/24", "203.0.113.9"]
+    assert [str(address.ip) for address in after] == ["198.51.100.0/24"]
+    assert {address.learned_at for address in before} == {NOW}
 
 
 def test_user_settings_have_the_ha1_of_the_domain(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_user_settings_have_the_ha1_of_the_domain(tmp_path: Path) -> None:
     assert user.ha1 == config.user[0].md5("edge.example")
 
 
-def test_registration_and_sibling_settings_are_those_of_the_file(tmp_path: Path) -> None:
+def test_registration_settings_have_all_keys_of_the_file(tmp_path: Path) -> None:
     text = """
 [edge]
 listen = ["udp:192.0.2.99:5060"]

@@ -1,4 +1,4 @@
-"""The generated kamailio.cfg: what the file says, and nothing that the file slips in."""
+"""The generated kamailio.cfg follows the settings, and no value can inject a line."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def lines(config: str, beginning: str) -> list[str]:
     return [line for line in config.splitlines() if line.startswith(beginning)]
 
 
-def test_a_file_for_tls_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_write_tls_config_reports_an_unwritable_file(tmp_path: Path) -> None:
     authority = Authority("authority", tmp_path)
     own = authority.certificate("DNS:edge.example")
     file = tmp_path / "whence.toml"
@@ -38,7 +38,7 @@ def test_a_file_for_tls_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         write_tls_config(load(file))
 
 
-def test_each_socket_is_listened_on_and_the_inside_one_has_a_worker_of_its_own(
+def test_render_listens_on_all_sockets_and_the_agent_socket(
     tmp_path: Path,
 ) -> None:
     config = rendered(
@@ -52,12 +52,12 @@ def test_each_socket_is_listened_on_and_the_inside_one_has_a_worker_of_its_own(
         "listen=udp:[::1]:5060",
         "listen=udp:127.0.0.1:5070",
     ]
-    worker, inside = re.findall(r"^(?:socket_workers=1.*|listen=udp:127.0.0.1:5070)$", config, re.M)
-    assert worker.startswith("socket_workers=1") and inside.endswith("5070")
+    worker, agent = re.findall(r"^(?:socket_workers=1.*|listen=udp:127.0.0.1:5070)$", config, re.M)
+    assert worker.startswith("socket_workers=1") and agent.endswith("5070")
     assert "children=3" in lines(config, "children=")
 
 
-def test_providers_see_the_advertised_place_and_the_inside_socket_has_none(
+def test_render_advertises_for_all_but_the_agent_socket(
     tmp_path: Path,
 ) -> None:
     config = rendered(tmp_path, '[edge]\nadvertise = "203.0.113.1:5070"\n')
@@ -68,7 +68,7 @@ def test_providers_see_the_advertised_place_and_the_inside_socket_has_none(
     assert 'alias="203.0.113.1:5070"' in lines(config, "alias=")
 
 
-def test_an_advertised_ip_alone_leaves_each_socket_its_port_and_the_other_family_its_ip(
+def test_render_of_advertised_ip_keeps_ports_and_other_family(
     tmp_path: Path,
 ) -> None:
     sockets = '"udp:127.0.0.1:5060", "tcp:127.0.0.1:5080", "udp:[::1]:5060"'
@@ -84,7 +84,7 @@ def test_an_advertised_ip_alone_leaves_each_socket_its_port_and_the_other_family
     ]
 
 
-def test_the_domain_is_ours_with_and_without_our_ports(tmp_path: Path) -> None:
+def test_render_has_the_domain_with_each_port_as_alias(tmp_path: Path) -> None:
     config = rendered(
         tmp_path,
         '[edge]\ndomain = "pbx.example"\nlisten = ["udp:127.0.0.1:5060", "tcp:127.0.0.1:5090"]\n',
@@ -96,22 +96,35 @@ def test_the_domain_is_ours_with_and_without_our_ports(tmp_path: Path) -> None:
     ]
 
 
-def test_without_a_tcp_socket_there_is_no_tcp(tmp_path: Path) -> None:
+def test_render_with_tls_keeps_idle_connections_as_long_as_tcp(tmp_path: Path) -> None:
+    authority = Authority("authority", tmp_path)
+    own = authority.certificate("DNS:edge.example")
+    config = rendered(
+        tmp_path,
+        f'[edge]\nlisten = ["tls:127.0.0.1:5061"]\n[edge.tls]\n'
+        f'certificate = "{own.certificate}"\nkey = "{own.key}"\nca = "{authority.file}"\n',
+    )
+    [over_tcp] = re.findall(r"^tcp_connection_lifetime=(\d+)", config, re.MULTILINE)
+    [over_tls] = re.findall(r'"tls", "connection_timeout", (\d+)', config)
+    assert over_tcp == over_tls
+
+
+def test_render_without_tcp_socket_disables_tcp(tmp_path: Path) -> None:
     assert lines(rendered(tmp_path), "disable_tcp") == ["disable_tcp=yes"]
     with_tcp = rendered(tmp_path, '[edge]\nlisten = ["tcp:127.0.0.1:5060"]\n')
     assert lines(with_tcp, "disable_tcp") == []
     assert lines(with_tcp, "tcp_children") == ["tcp_children=2"]
 
 
-def test_the_edge_is_told_what_it_must_know_as_one_line_of_json(tmp_path: Path) -> None:
+def test_render_defines_the_edge_settings_as_json(tmp_path: Path) -> None:
     (define,) = lines(rendered(tmp_path), "#!define WHENCE_EDGE ")
-    said = json.loads(define.removeprefix("#!define WHENCE_EDGE "))
-    assert said["directory"] == "/var/lib/whence/directory.db"
-    assert said["domain"] == "edge.example"
+    edge = json.loads(define.removeprefix("#!define WHENCE_EDGE "))
+    assert edge["directory"] == "/var/lib/whence/directory.db"
+    assert edge["domain"] == "edge.example"
     assert 'if (dst_port == 5062 && $Ri == "127.0.0.1") {' in rendered(tmp_path)
 
 
-def test_no_secret_is_in_it(tmp_path: Path) -> None:
+def test_render_has_no_secret(tmp_path: Path) -> None:
     config = rendered(
         tmp_path,
         '[[trunk]]\nid = "acme"\nregistrar = "sip:192.0.2.1"\nuser = "acct1"\n'
@@ -135,20 +148,20 @@ def test_no_secret_is_in_it(tmp_path: Path) -> None:
         '[edge]\nlisten = ["udp:127.0.0.1:5060\\nlisten=udp:192.0.2.2:5060"]\n',
     ],
 )
-def test_no_value_of_the_file_brings_a_line_of_its_own(tmp_path: Path, text: str) -> None:
+def test_render_of_value_with_line_break_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError):
         rendered(tmp_path, text)
 
 
 @pytest.mark.parametrize("name", ["a\nlisten=udp:192.0.2.1:5060\n#.toml", 'a"b #!define x.toml'])
-def test_the_name_of_the_file_brings_no_line_of_its_own(tmp_path: Path, name: str) -> None:
+def test_render_of_odd_file_name_adds_no_line(tmp_path: Path, name: str) -> None:
     plain, odd = rendered(tmp_path).splitlines(), rendered(tmp_path, name=name).splitlines()
     assert len(odd) == len(plain)
     differing = [b for a, b in zip(plain, odd, strict=True) if a != b]
     assert all(line.startswith("# ") for line in differing)
 
 
-def test_kamailio_is_started_with_the_allocator_and_the_memory_it_needs() -> None:
+def test_command_has_the_allocator_and_memory_options() -> None:
     assert command(Path("/x/kamailio.cfg")) == [
         "kamailio",
         "-f",
@@ -161,11 +174,11 @@ def test_kamailio_is_started_with_the_allocator_and_the_memory_it_needs() -> Non
     assert "-x tlsf -X tlsf" in options and "-m " in options
 
 
-def test_the_comment_shows_how_to_start_it(tmp_path: Path) -> None:
+def test_render_shows_the_start_command(tmp_path: Path) -> None:
     assert f"kamailio -f THIS-FILE {' '.join(START_OPTIONS)}" in rendered(tmp_path)
 
 
-def test_what_is_rendered_depends_on_the_file_alone(tmp_path: Path) -> None:
+def test_render_of_same_settings_is_equal(tmp_path: Path) -> None:
     file = tmp_path / "whence.toml"
     settings = Config(edge=EdgeConfig())
     assert render(settings, file) == render(settings, file)

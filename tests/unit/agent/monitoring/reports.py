@@ -43,4 +43,4 @@ def datagram(
     dropped: int = 0,
 ) -> bytes:
     said = decisions.report_body(decision, TransportAddress.parse(source), ruri, to, called)
-    return decisions.message(said, method, call_id, at, known=False, dropped=dropped)
+    return decisions.message(said, method, call_id, at, from_cache=False, dropped=dropped)

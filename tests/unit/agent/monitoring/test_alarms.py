@@ -1,4 +1,4 @@
-"""Alarms: told once, in the log, the API and to whoever is told; and bounded."""
+"""Alarms: in the log, the API and for the observers; and within bounds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.agent.api.agent import FILE, NOW, Agent, Story
 from tests.unit.agent.monitoring.reports import datagram, refused
-from whence.agent.monitoring import alarms as events
+from whence.agent.monitoring import alarms
 from whence.agent.monitoring.alarms import Alarms, RaisedAlarm, WrongTokenAlarms
 from whence.core.identification.decision import Reason
 from whence.core.monitoring.alarms import EACH_S, KIND_LIMIT, Alarm, AlarmKind
@@ -39,83 +39,83 @@ def alarm(
     return Alarm(kind, trunk, text)
 
 
-def test_an_alarm_is_one_line_in_the_log(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+def test_alarm_is_one_line_in_the_log(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     made = Alarms(clock=clock)
-    made.tell(alarm())
-    made.tell(alarm("bell", AlarmKind.REGISTRATION_EXPIRED), logged=True)
-    made.tell(alarm(None, AlarmKind.MANY_UNKNOWN_REQUESTS, "many"))
+    made.raise_alarm(alarm())
+    made.raise_alarm(alarm("bell", AlarmKind.REGISTRATION_EXPIRED), logged=True)
+    made.raise_alarm(alarm(None, AlarmKind.MANY_UNKNOWN_REQUESTS, "many"))
     assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
         ("WARNING", "alarm: trunk acme: conflict: why"),
         ("WARNING", "alarm: many_unknown_requests: many"),
     ]
 
 
-def test_no_text_of_an_alarm_moves_a_terminal(
+def test_alarm_with_control_characters_is_escaped(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     made = Alarms(clock=clock)
-    made.tell(alarm(text="granted by \x1b[31m\r\n\u202ex"))
+    made.raise_alarm(alarm(text="granted by \x1b[31m\r\n\u202ex"))
     (event,) = made.since(0, 1)
     assert event.alarm.message == r"granted by \x1b[31m\r\n\u202ex"
     assert caplog.records[0].getMessage().isprintable()
 
 
-def test_whoever_is_told_gets_each_that_is_told(clock: Clock) -> None:
-    heard: list[RaisedAlarm] = []
+def test_observer_gets_each_raised_alarm(clock: Clock) -> None:
+    seen: list[RaisedAlarm] = []
 
     class Observer:
         def raised(self, event: RaisedAlarm) -> None:
-            heard.append(event)
+            seen.append(event)
 
     made = Alarms([Observer()], clock)
     for _ in range(5):
-        made.tell(alarm())
-    assert [event.alarm for event in heard] == [alarm()]
+        made.raise_alarm(alarm())
+    assert [event.alarm for event in seen] == [alarm()]
     clock.now += EACH_S
     made.tick()
-    assert [event.alarm.left_out for event in heard] == [0, 3]
+    assert [event.alarm.left_out for event in seen] == [0, 3]
     assert made.counts == {AlarmKind.CONFLICT: 5}
 
 
-def test_ids_grow_in_one_instant_and_from_one_agent_to_the_next(clock: Clock) -> None:
+def test_alarm_ids_grow_also_after_a_restart(clock: Clock) -> None:
     first = Alarms(clock=clock)
     for number in range(10):
-        first.tell(alarm(str(number)))
+        first.raise_alarm(alarm(str(number)))
     ids = [event.id for event in first.since(0, 100)]
     assert ids == sorted(set(ids))
     clock.now += 1
     second = Alarms(clock=clock)
-    second.tell(alarm())
+    second.raise_alarm(alarm())
     assert second.since(ids[-1], 100)[0].id > ids[-1]
 
 
-def test_they_are_asked_for_from_where_one_was(clock: Clock) -> None:
+def test_since_returns_the_alarms_after_an_id(clock: Clock) -> None:
     made = Alarms(clock=clock)
     for number in range(10):
-        made.tell(alarm(str(number)))
-    all_of_them = made.since(0, 100)
-    assert made.since(all_of_them[3].id, 2) == all_of_them[4:6]
-    assert made.since(all_of_them[-1].id, 100) == []
+        made.raise_alarm(alarm(str(number)))
+    all_alarms = made.since(0, 100)
+    assert made.since(all_alarms[3].id, 2) == all_alarms[4:6]
+    assert made.since(all_alarms[-1].id, 100) == []
 
 
-def test_what_is_remembered_is_bounded(clock: Clock) -> None:
+def test_alarms_in_memory_are_bounded(clock: Clock) -> None:
     made = Alarms(clock=clock)
-    for _ in range(events.LIMIT // KIND_LIMIT + 10):
+    for _ in range(alarms.LIMIT // KIND_LIMIT + 10):
         for number in range(KIND_LIMIT):
-            made.tell(alarm(str(number)))
+            made.raise_alarm(alarm(str(number)))
         clock.now += EACH_S
-    assert len(made.since(0, 10_000)) == events.LIMIT
+    assert len(made.since(0, 10_000)) == alarms.LIMIT
 
 
-def test_a_token_from_a_wrong_source_is_an_alarm_of_its_trunk(clock: Clock) -> None:
+def test_token_from_wrong_source_is_an_alarm_of_its_trunk(clock: Clock) -> None:
     made = Alarms(clock=clock)
-    hears = WrongTokenAlarms(made)
+    listener = WrongTokenAlarms(made)
     for decision in (
         refused("acme", reason=Reason.TOKEN_FROM_WRONG_SOURCE),
         refused("bell", reason=Reason.AMBIGUOUS),
     ):
         data = datagram(decision, source="udp:192.0.2.66:5060")
-        hears.hear(decisions.read(data), data)
+        listener.receive(decisions.read(data), data)
     (event,) = made.since(0, 10)
     assert (event.alarm.kind, event.alarm.trunk) == (AlarmKind.TOKEN_FROM_WRONG_SOURCE, "acme")
     assert "udp:192.0.2.66:5060" in event.alarm.message
@@ -123,26 +123,26 @@ def test_a_token_from_a_wrong_source_is_an_alarm_of_its_trunk(clock: Clock) -> N
 
 def test_number_of_another_trunk_is_an_alarm_of_each_owner(clock: Clock) -> None:
     made = Alarms(clock=clock)
-    hears = WrongTokenAlarms(made)
+    listener = WrongTokenAlarms(made)
     for _ in range(3):
         data = datagram(refused("acme", "bell", reason=Reason.NUMBER_OF_ANOTHER_TRUNK))
-        hears.hear(decisions.read(data), data)
-    alarms = [event.alarm for event in made.since(0, 10)]
-    assert [(one.kind, one.trunk) for one in alarms] == [
+        listener.receive(decisions.read(data), data)
+    found = [event.alarm for event in made.since(0, 10)]
+    assert [(one.kind, one.trunk) for one in found] == [
         (AlarmKind.NUMBER_OF_ANOTHER_TRUNK, "acme"),
         (AlarmKind.NUMBER_OF_ANOTHER_TRUNK, "bell"),
     ]
-    assert str(alarms[0].kind) == "number_of_another_trunk"
+    assert str(found[0].kind) == "number_of_another_trunk"
     assert made.counts == {AlarmKind.NUMBER_OF_ANOTHER_TRUNK: 6}
 
 
-def test_a_server_that_changed_and_a_lapse_are_told_once(
+def test_changed_registrar_and_expiry_are_alarms_once(
     tell: Tell, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "whence")
 
     async def story(agent: Agent) -> None:
-        assert await agent.get("/v1/alarms") == [], "the first one changed nothing"
+        assert await agent.get("/v1/alarms") == [], "the first registrar is no change"
         node = agent.node
         elsewhere = TransportAddress.parse("udp:192.0.2.2:5060")
         node.registrar.accepts_at = elsewhere
@@ -159,8 +159,8 @@ def test_a_server_that_changed_and_a_lapse_are_told_once(
         node.registrar.status = 503
         node.clock.now = NOW + 3600
         await node.until(lambda: node.registrations.expirations == 2)
-        lapses = await agent.get(f"/v1/alarms?since={event['id']}")
-        assert [(e["kind"], e["trunk"]) for e in lapses] == [
+        expired = await agent.get(f"/v1/alarms?since={event['id']}")
+        assert [(e["kind"], e["trunk"]) for e in expired] == [
             ("registration_expired", "acme"),
             ("registration_expired", "bell"),
         ]
@@ -173,11 +173,11 @@ def test_a_server_that_changed_and_a_lapse_are_told_once(
     tell(story)
 
 
-def test_a_rate_of_unknown_sources_is_an_alarm(tell: Tell) -> None:
+def test_many_unknown_requests_are_an_alarm(tell: Tell) -> None:
     async def story(agent: Agent) -> None:
         for number in range(200):
             data = datagram(source=f"udp:198.51.100.{number}:5060")
-            agent.counter.hear(decisions.read(data), data)
+            agent.counter.receive(decisions.read(data), data)
         (event,) = await agent.get("/v1/alarms")
         assert (event["kind"], event["trunk"]) == ("many_unknown_requests", None)
         assert event["message"] == (
@@ -189,7 +189,7 @@ def test_a_rate_of_unknown_sources_is_an_alarm(tell: Tell) -> None:
 
 
 @pytest.mark.parametrize("query", ["since=-1", "since=x", "limit=0", "limit=1001"])
-def test_a_wrong_question_is_a_422(tell: Tell, query: str) -> None:
+def test_alarms_with_a_wrong_query_answer_422(tell: Tell, query: str) -> None:
     async def story(agent: Agent) -> None:
         assert (await agent.ask(f"/v1/alarms?{query}")).status_code == 422
 

@@ -23,9 +23,9 @@ from whence.ipc import decisions
 Tell = Callable[[Story], None]
 
 
-def hear(calls: Calls, decision: Decision = UNKNOWN, **parts: Any) -> None:
+def send(calls: Calls, decision: Decision = UNKNOWN, **parts: Any) -> None:
     data = datagram(decision, **parts)
-    calls.hear(decisions.read(data), data)
+    calls.receive(decisions.read(data), data)
 
 
 def ids(found: list[decisions.DecisionReport]) -> list[str]:
@@ -35,18 +35,18 @@ def ids(found: list[decisions.DecisionReport]) -> list[str]:
 def test_the_last_decisions_are_kept_the_newest_first() -> None:
     calls = Calls(3)
     for number in range(5):
-        hear(calls, identified(), call_id=f"a{number}", at=NOW + number)
-    hear(calls, UNKNOWN, call_id="s", at=NOW + 3.5)
+        send(calls, identified(), call_id=f"a{number}", at=NOW + number)
+    send(calls, UNKNOWN, call_id="s", at=NOW + 3.5)
     assert ids(calls.last(10)) == ["a4", "s", "a3", "a2"]
     assert ids(calls.last(2)) == ["a4", "s"]
 
 
 def test_a_flood_of_unknown_sources_pushes_out_no_call_of_a_trunk() -> None:
     calls = Calls(10)
-    hear(calls, identified(), call_id="mine")
-    hear(calls, refused("acme", "bell"), call_id="refused")
+    send(calls, identified(), call_id="mine")
+    send(calls, refused("acme", "bell"), call_id="refused")
     for number in range(1000):
-        hear(calls, UNKNOWN, call_id=str(number))
+        send(calls, UNKNOWN, call_id=str(number))
     assert ids(calls.of("mine")) == ["mine"]
     assert ids(calls.of("refused")) == ["refused"]
     assert len(calls.last(1000)) == 12
@@ -54,9 +54,9 @@ def test_a_flood_of_unknown_sources_pushes_out_no_call_of_a_trunk() -> None:
 
 def test_providers_who_ask_whether_we_live_push_out_no_call() -> None:
     calls = Calls(2)
-    hear(calls, identified(), call_id="mine")
+    send(calls, identified(), call_id="mine")
     for number in range(10):
-        hear(calls, identified(), call_id=str(number), method="OPTIONS")
+        send(calls, identified(), call_id=str(number), method="OPTIONS")
     assert ids(calls.last(10)) == ["mine"]
     assert calls.last_call_at == {"acme": NOW}
     assert calls.decisions["identified", "number", "acme"] == 11  # type: ignore[index]
@@ -64,7 +64,7 @@ def test_providers_who_ask_whether_we_live_push_out_no_call() -> None:
 
 def test_a_limit_of_none_keeps_none_and_counts_all() -> None:
     calls = Calls(0)
-    hear(calls, identified())
+    send(calls, identified())
     assert calls.last(10) == []
     assert sum(calls.decisions.values()) == 1
 
@@ -72,7 +72,7 @@ def test_a_limit_of_none_keeps_none_and_counts_all() -> None:
 def test_a_call_is_found_by_its_call_id_and_by_no_part_of_it() -> None:
     calls = Calls(10)
     for call_id in ("abc@x", "bc@x", "c\x1fbc@x", ""):
-        hear(calls, call_id=call_id)
+        send(calls, call_id=call_id)
     assert ids(calls.of("bc@x")) == ["bc@x"]
     assert ids(calls.of("abc@x")) == ["abc@x"]
     assert ids(calls.of("c\x1fbc@x")) == ["c\x1fbc@x"]
@@ -81,21 +81,21 @@ def test_a_call_is_found_by_its_call_id_and_by_no_part_of_it() -> None:
 
 def test_a_call_id_is_found_as_it_is_shown_too() -> None:
     calls = Calls(10)
-    hear(calls, call_id="a\x1b[31m\u202e")
+    send(calls, call_id="a\x1b[31m\u202e")
     assert len(calls.of("a\x1b[31m\u202e")) == 1
     assert len(calls.of(r"a\x1b[31m\u202e")) == 1
 
 
 def test_a_very_long_call_id_is_found_by_all_of_it() -> None:
     calls = Calls(10)
-    hear(calls, call_id="a" * 5000)
+    send(calls, call_id="a" * 5000)
     assert len(calls.of("a" * 5000)) == 1
 
 
 def test_of_many_with_one_call_id_the_last_are_told() -> None:
     calls = Calls(1000)
     for number in range(100):
-        hear(calls, call_id="same", at=NOW + number)
+        send(calls, call_id="same", at=NOW + number)
     found = calls.of("same")
     assert [one.at for one in found] == [NOW + n for n in range(100 - SAME_LIMIT, 100)]
 
@@ -110,9 +110,9 @@ def lines(file: Path) -> list[dict[str, Any]]:
 def test_trunks_calls_are_written_as_lines_of_json(tmp_path: Path) -> None:
     file = tmp_path / "calls.json"
     calls = Calls(0, CallsFile(file))
-    hear(calls, identified(), call_id="a", to="sip:b@x")
-    hear(calls, UNKNOWN, call_id="an unknown source's")
-    hear(calls, refused("acme", "bell"), call_id="\x1b[31m", ruri="sip:\u202e@x\n{}")
+    send(calls, identified(), call_id="a", to="sip:b@x")
+    send(calls, UNKNOWN, call_id="an unknown source's")
+    send(calls, refused("acme", "bell"), call_id="\x1b[31m", ruri="sip:\u202e@x\n{}")
     first, second = lines(file)
     assert first == {
         "at": NOW,
@@ -129,7 +129,7 @@ def test_trunks_calls_are_written_as_lines_of_json(tmp_path: Path) -> None:
         "reason": "number",
         "message": "number of trunk acme",
         "named": ["acme"],
-        "known": False,
+        "from_cache": False,
     }
     assert second["named"] == ["acme", "bell"]
     assert second["call_id"].isprintable() and second["ruri"].isprintable()
@@ -140,7 +140,7 @@ def test_the_file_is_followed_by_another_and_both_are_bounded(tmp_path: Path) ->
     file = tmp_path / "calls.json"
     calls = Calls(0, CallsFile(file, limit=2000))
     for number in range(100):
-        hear(calls, identified(), call_id=str(number))
+        send(calls, identified(), call_id=str(number))
     former = tmp_path / "calls.json.1"
     assert sorted(tmp_path.iterdir()) == [file, former]
     assert all(one.stat().st_size < 2500 for one in (file, former))
@@ -156,13 +156,13 @@ def test_a_file_that_cannot_be_written_costs_the_line_and_is_logged_once(
     calls = Calls(10, written)
     file.mkdir()
     for _ in range(3):
-        hear(calls, identified())
-    assert written.unwritten == 3
+        send(calls, identified())
+    assert written.errors == 3
     assert [record.getMessage() for record in caplog.records] == [
         f"{file}: calls are not written: Is a directory"
     ]
     file.rmdir()
-    hear(calls, identified())
+    send(calls, identified())
     assert len(lines(file)) == 1
     assert len(calls.last(10)) == 4
 
@@ -240,7 +240,7 @@ def test_where_it_cannot_be_made_one_sentence_says_so(path: Path) -> None:
 
 async def happened(agent: Agent, *datagrams: bytes) -> None:
     for data in datagrams:
-        agent.calls.hear(decisions.read(data), data)
+        agent.calls.receive(decisions.read(data), data)
 
 
 def test_the_api_tells_a_call_as_it_was_decided_and_as_it_would_be_now(tell: Tell) -> None:

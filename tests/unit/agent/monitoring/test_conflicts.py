@@ -1,4 +1,4 @@
-"""Conflicts in a directory, and by the file alone; each is told once."""
+"""Conflicts in a directory, and by the file alone; the log gets each once."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def kinds(directory: Directory, now: float = NOW) -> list[tuple[ConflictKind, tu
     return [(found.kind, found.trunks) for found in read(directory.path, now)]
 
 
-def test_trunks_conflict_from_when_the_second_has_an_address_until_one_has_none(
+def test_conflict_lasts_while_both_trunks_have_an_address(
     directory: Directory, tmp_path: Path
 ) -> None:
     install(directory, settings(tmp_path, SAME))
@@ -84,7 +84,7 @@ def test_trunks_conflict_from_when_the_second_has_an_address_until_one_has_none(
     assert kinds(directory) == []
 
 
-def test_a_trunk_that_is_disabled_or_gone_conflicts_no_more(
+def test_conflict_ends_when_a_trunk_is_disabled_or_removed(
     directory: Directory, tmp_path: Path
 ) -> None:
     off = trunk("bell", LONDON, "enabled = false")
@@ -97,7 +97,7 @@ def test_a_trunk_that_is_disabled_or_gone_conflicts_no_more(
         assert kinds(directory) == []
 
 
-def test_each_conflict_is_told_once_and_again_when_it_comes_back(
+def test_conflict_is_logged_once_and_again_when_it_returns(
     directory: Directory, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -105,26 +105,31 @@ def test_each_conflict_is_told_once_and_again_when_it_comes_back(
     async def story() -> None:
         conflicts = ConflictMonitor(directory.path, clock=lambda: NOW)
         install(directory, settings(tmp_path, SAME + trunk("cable", LONDON)))
-        for id_ in ("acme", "bell", "cable", "cable"):  # a third in the same conflict is no news
+        for id_ in (
+            "acme",
+            "bell",
+            "cable",
+            "cable",
+        ):  # a third trunk in the same conflict is not logged
             learn(directory, id_)
-            await conflicts.look()
+            await conflicts.search()
         assert len(caplog.messages) == 1
         assert caplog.messages[0].startswith(
             "conflict: trunks acme, bell at 192.0.2.1:5060: the same number +442071234567; "
         )
         for id_ in ("acme", "bell"):
             forget(directory, id_)
-        assert await conflicts.look() == []
+        assert await conflicts.search() == []
         learn(directory, "acme")
-        await conflicts.look()
+        await conflicts.search()
         assert len(caplog.messages) == 2
 
     asyncio.run(story())
 
 
-def test_a_change_that_could_change_an_answer_has_it_looked_for_soon(tmp_path: Path) -> None:
+def test_monitor_after_a_directory_change_searches_soon(tmp_path: Path) -> None:
     async def story(conflicts: ConflictMonitor, directory: Directory) -> None:
-        looking = asyncio.create_task(conflicts.run())
+        searching = asyncio.create_task(conflicts.run())
         install(directory, settings(tmp_path, SAME))
         learn(directory, "acme")
         learn(directory, "bell")
@@ -134,14 +139,14 @@ def test_a_change_that_could_change_an_answer_has_it_looked_for_soon(tmp_path: P
             forget(directory, "bell")
             while conflicts.known:
                 await asyncio.sleep(0.01)
-        looking.cancel()
+        searching.cancel()
 
     conflicts = ConflictMonitor(tmp_path / FILE, clock=lambda: NOW)
     with closing(Directory(tmp_path / FILE, [conflicts])) as directory:
         asyncio.run(story(conflicts, directory))
 
 
-def test_an_address_that_only_lives_longer_has_nothing_looked_for(tmp_path: Path) -> None:
+def test_address_that_is_prolonged_starts_no_search(tmp_path: Path) -> None:
     changes = []
 
     class Observer:
@@ -158,18 +163,16 @@ def test_an_address_that_only_lives_longer_has_nothing_looked_for(tmp_path: Path
         assert changes == [1]
 
 
-def test_a_directory_that_cannot_be_read_ends_nothing(
+def test_search_of_an_unreadable_directory_is_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     conflicts = ConflictMonitor(tmp_path / "nowhere.db")
-    assert asyncio.run(conflicts.look()) == []
-    assert caplog.messages[0].startswith("conflicts cannot be looked for: the directory ")
+    assert asyncio.run(conflicts.search()) == []
+    assert caplog.messages[0].startswith("conflicts are unknown: the directory ")
     assert "cannot be read: unable to open" in caplog.messages[0]
 
 
-def test_five_thousand_trunks_at_one_address_take_no_time_worth_speaking_of(
-    directory: Directory, tmp_path: Path
-) -> None:
+def test_search_of_five_thousand_trunks_is_fast(directory: Directory, tmp_path: Path) -> None:
     text = "".join(trunk(f"t{i}", f'["+4420{i:07}"]', 'country = "44"') for i in range(5000))
     install(directory, settings(tmp_path, text + trunk("last", '["020 0000 4999"]')))
     for i in range(5000):
@@ -182,7 +185,7 @@ def test_five_thousand_trunks_at_one_address_take_no_time_worth_speaking_of(
 # By the file alone.
 
 
-def test_the_file_shows_what_conflicts_at_one_registrar(tmp_path: Path) -> None:
+def test_file_with_two_trunks_of_a_number_has_a_conflict(tmp_path: Path) -> None:
     (found,) = in_file(settings(tmp_path, SAME))
     assert (found.kind, found.addresses) == (ConflictKind.NUMBER, ("192.0.2.1:5060",))
 
@@ -198,7 +201,7 @@ def test_the_file_shows_what_conflicts_at_one_registrar(tmp_path: Path) -> None:
         trunk("bell", '["+442071234568"]'),
     ],
 )
-def test_the_file_shows_no_conflict_where_none_is(tmp_path: Path, other: str) -> None:
+def test_file_without_a_conflict_has_none(tmp_path: Path, other: str) -> None:
     assert in_file(settings(tmp_path, trunk("acme", LONDON) + other)) == []
 
 
@@ -217,7 +220,7 @@ def test_number_that_is_anothers_account_is_reported(directory: Directory, tmp_p
         assert kinds(directory) == []
 
 
-# Trunks of different servers that meet at one address.
+# Trunks of different registrars at one address.
 
 BELL_ELSEWHERE = trunk("bell", '["+442071230000"]', registrar="sip:192.0.2.2")
 ELSEWHERE = trunk("acme", LONDON) + BELL_ELSEWHERE
@@ -231,21 +234,21 @@ def learn_at(directory: Directory, id_: str, source: str, registrar: str) -> Non
 
 @pytest.mark.parametrize("port", [5060, 5070])
 @pytest.mark.parametrize("how", ["learned", "pinned", "resolved"])
-def test_a_trunk_that_comes_to_anothers_address_conflicts_at_once(
+def test_trunk_at_the_address_of_another_conflicts_at_once(
     directory: Directory, tmp_path: Path, port: int, how: str
 ) -> None:
-    told: list[Conflict] = []
+    reported: list[Conflict] = []
 
     class Observer:
         def conflict(self, found: Conflict) -> None:
-            told.append(found)
+            reported.append(found)
 
     async def story() -> None:
         conflicts = ConflictMonitor(directory.path, [Observer()], clock=lambda: NOW)
         install(directory, settings(tmp_path, ELSEWHERE))
         learn_at(directory, "bell", "udp:192.0.2.2:5060", "192.0.2.2")
         learn_at(directory, "acme", "udp:192.0.2.1:5060", "192.0.2.1")
-        assert await conflicts.look() == []
+        assert await conflicts.search() == []
         there = Address(
             canonical_ip("192.0.2.2"), None, Transport.UDP, Origin.RESOLVED, "", NOW, NOW + 60
         )
@@ -255,15 +258,15 @@ def test_a_trunk_that_comes_to_anothers_address_conflicts_at_once(
             directory.pin("acme", there)
         else:
             directory.resolve([("acme", there)], NOW)
-        (found,) = await conflicts.look()
+        (found,) = await conflicts.search()
         assert (found.kind, found.trunks) == (ConflictKind.OTHER_SERVER, ("acme", "bell"))
         assert found.addresses == ("192.0.2.2",)
-        assert told == [found]
+        assert reported == [found]
 
     asyncio.run(story())
 
 
-def test_a_drop_ins_records_of_one_domain_may_share_an_address(
+def test_drop_in_accounts_of_one_domain_may_share_an_address(
     directory: Directory, tmp_path: Path
 ) -> None:
     install(directory, settings(tmp_path, ELSEWHERE))

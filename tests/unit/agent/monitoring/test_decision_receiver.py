@@ -27,8 +27,8 @@ def test_all_that_is_told_is_heard_in_its_order(tmp_path: Path, room: int) -> No
     heard = []
 
     class Listener:
-        def hear(self, told: DecisionReport, _data: bytes) -> None:
-            heard.append(told.call_id)
+        def receive(self, report: DecisionReport, _data: bytes) -> None:
+            heard.append(report.call_id)
 
     hearing, tell = DecisionReceiver(path, [Listener()], room=room), DecisionSender(path)
 
@@ -36,7 +36,7 @@ def test_all_that_is_told_is_heard_in_its_order(tmp_path: Path, room: int) -> No
         hearing.start()
         for burst in range(5):
             for number in range(8):
-                tell.send(SAID, "INVITE", f"{burst}-{number}", 1_000_000.0, known=False)
+                tell.send(SAID, "INVITE", f"{burst}-{number}", 1_000_000.0, from_cache=False)
             while len(heard) < (burst + 1) * 8:
                 await asyncio.sleep(0)
             await asyncio.sleep(NAP_S * burst)  # awake, asleep, and listening again

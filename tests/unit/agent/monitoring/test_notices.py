@@ -1,4 +1,4 @@
-"""What becomes of notices; and the lines that fail2ban reads."""
+"""Notices: listed, counted and logged, in lines that fail2ban reads."""
 
 import logging
 import subprocess
@@ -13,7 +13,7 @@ from whence.ipc.notices import Notice
 
 FILTER = Path(__file__).parents[4] / "packaging/fail2ban/filter.d/whence.conf"
 PLAIN = logging.Formatter("%(asctime)s agent: %(levelname)s %(message)s", "%H:%M:%S")
-"""As `cli/service/log.py` writes."""
+"""The format of `cli/service/log.py`."""
 
 
 def password(ip: str = "203.0.113.7", user: str = "alice", at: float = 0.0) -> Notice:
@@ -30,7 +30,9 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_notice_lists_its_source_with_the_reason() -> None:
     notices = NoticeCounts(UnknownSourceTable(10))
     for reason in (NoticeReason.UNREADABLE, NoticeReason.FLOOD, NoticeReason.UNREADABLE):
-        notices.hear(Notice(1.0, reason, TransportAddress.parse("udp:203.0.113.7:5060"), count=2))
+        notices.receive(
+            Notice(1.0, reason, TransportAddress.parse("udp:203.0.113.7:5060"), count=2)
+        )
     (one,) = notices.unknown_sources
     assert (one.requests, one.reasons) == (6, ("unreadable_message", "flood"))
     assert one.asked == ()
@@ -39,7 +41,7 @@ def test_notice_lists_its_source_with_the_reason() -> None:
 
 def test_wrong_password_is_logged_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
     notices = NoticeCounts(UnknownSourceTable(10))
-    notices.hear(password(user="x\n00:00:00 agent: \x1b[31m"))
+    notices.receive(password(user="x\n00:00:00 agent: \x1b[31m"))
     (line,) = lines(caplog)
     assert r"\x1b[31m" in line
     assert "\n" not in line
@@ -49,18 +51,18 @@ def test_wrong_password_is_logged_in_one_line(caplog: pytest.LogCaptureFixture) 
 def test_wrong_passwords_of_many_are_bounded(caplog: pytest.LogCaptureFixture) -> None:
     notices = NoticeCounts(UnknownSourceTable(10))
     for i in range(10 * LINES_A_MINUTE):
-        notices.hear(password(f"203.0.113.{i % 250}"))
+        notices.receive(password(f"203.0.113.{i % 250}"))
     assert len(caplog.records) == LINES_A_MINUTE
-    notices.hear(password(at=WINDOW_S))
+    notices.receive(password(at=WINDOW_S))
     assert lines(caplog)[-2].endswith(f"{9 * LINES_A_MINUTE} more were not logged")
 
 
 def test_wrong_passwords_are_counted_by_user_within_bounds() -> None:
     notices = NoticeCounts(UnknownSourceTable(10))
-    notices.hear(password())
+    notices.receive(password())
     for i in range(2 * USERS_LIMIT):
-        notices.hear(password(user=f"made-up-{i}"))
-    notices.hear(password())
+        notices.receive(password(user=f"made-up-{i}"))
+    notices.receive(password())
     assert (notices.users["alice"], len(notices.users)) == (2, USERS_LIMIT)
 
 
@@ -72,12 +74,12 @@ def test_block_is_reported_and_counted() -> None:
             blocked.append(noticed)
 
     notices = NoticeCounts(UnknownSourceTable(10), [Observer()])
-    notices.hear(password())
-    said = Notice(
+    notices.receive(password())
+    notice = Notice(
         0.0, NoticeReason.PASSWORD, TransportAddress.parse("udp:203.0.113.7:5060"), blocked_s=60
     )
-    notices.hear(said)
-    assert (blocked, notices.blocks) == ([said], 1)
+    notices.receive(notice)
+    assert (blocked, notices.blocks) == ([notice], 1)
 
 
 USERS = ["alice", "", "x agent: WARNING phone_password_wrong source=198.51.100.1 blocked_s=0 user="]
@@ -88,8 +90,8 @@ def matched(tmp_path: Path, log: list[str]) -> list[str]:
     file = tmp_path / "log"
     file.write_text("".join(f"{line}\n" for line in log))
     command = ["fail2ban-regex", "--print-all-matched", str(file), str(FILTER)]
-    said = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60).stdout
-    _, _, found = said.partition("|- Matched line(s):\n")
+    output = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60).stdout
+    _, _, found = output.partition("|- Matched line(s):\n")
     return [line[3:] for line in found.split("\n`-")[0].splitlines() if line.startswith("|  ")]
 
 
@@ -100,17 +102,17 @@ def test_fail2ban_filter_matches_each_line(
     notices = NoticeCounts(UnknownSourceTable(10))
     for ip in ("203.0.113.7", "2001:db8::7"):
         for user in USERS:
-            notices.hear(password(ip, user))
+            notices.receive(password(ip, user))
     log = [prefix + line for line in lines(caplog)]
     assert matched(tmp_path, log) == [line.rstrip() for line in log]
 
 
-def test_fail2ban_filter_bans_nobody_for_a_forged_line(
+def test_fail2ban_filter_ignores_forged_lines(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What an unknown source sent is in lines of Kamailio, and behind other words of the agent."""
+    """An unknown source can write into lines of Kamailio, or behind other words of the agent."""
     notices = NoticeCounts(UnknownSourceTable(10))
-    notices.hear(password("198.51.100.9"))
+    notices.receive(password("198.51.100.9"))
     (line,) = lines(caplog)
     forged = [
         f"kamailio: {line}",

@@ -1,4 +1,4 @@
-"""Unknown sources in the API, and how one of them is let in for a while."""
+"""Unknown sources in the API, and the orders to allow one for a time."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ UNKNOWN_SOURCE = "udp:198.51.100.7:5060"
 RURI = "sip:+442071234567@edge.example"
 
 
-def came(agent: Agent, *datagrams: bytes) -> None:
+def report(agent: Agent, *datagrams: bytes) -> None:
     for data in datagrams:
-        agent.counter.hear(decisions.read(data), data)
+        agent.counter.receive(decisions.read(data), data)
 
 
 async def allow(agent: Agent, **more: Any) -> Any:
-    question = {"source": UNKNOWN_SOURCE, "trunk": "acme", "for_s": 3600, **more}
-    return await agent.ask("/v1/unknown-sources/allow", question)
+    body = {"source": UNKNOWN_SOURCE, "trunk": "acme", "for_s": 3600, **more}
+    return await agent.ask("/v1/unknown-sources/allow", body)
 
 
 async def decided(agent: Agent, source: str = UNKNOWN_SOURCE) -> str:
     return str((await agent.explain(source, RURI))["decision"])
 
 
-def test_unknown_sources_are_told_and_nobody_else(tell: Tell) -> None:
+def test_unknown_sources_are_listed_and_no_others(tell: Tell) -> None:
     async def story(agent: Agent) -> None:
-        came(
+        report(
             agent,
             datagram(source="udp:198.51.100.8:5060", ruri="sip:\x1b[31m@x"),
             datagram(source=UNKNOWN_SOURCE, ruri="sip:1@x"),
@@ -60,11 +60,11 @@ def test_unknown_sources_are_told_and_nobody_else(tell: Tell) -> None:
     tell(story)
 
 
-def test_an_allowed_source_calls_as_the_trunk_until_its_end(tell: Tell) -> None:
+def test_allowed_source_calls_as_the_trunk_until_the_end(tell: Tell) -> None:
     async def story(agent: Agent) -> None:
-        came(agent, datagram(source=UNKNOWN_SOURCE))
+        report(agent, datagram(source=UNKNOWN_SOURCE))
         assert await decided(agent) == "unknown"
-        answer = await allow(agent, note="moves house")
+        answer = await allow(agent, note="moved")
         assert answer.status_code == 200
         assert answer.json() == {
             "trunk": "acme",
@@ -83,14 +83,14 @@ def test_an_allowed_source_calls_as_the_trunk_until_its_end(tell: Tell) -> None:
         )
         event = (await agent.get("/v1/trunks/acme"))["events"][-1]
         assert event["what"] == "allowed"
-        assert event["message"] == "198.51.100.7 over udp for 3600 s, by the operator: moves house"
+        assert event["message"] == "198.51.100.7 over udp for 3600 s, by the operator: moved"
         agent.node.clock.now = NOW + 3600
         assert await decided(agent) == "unknown"
 
     tell(story)
 
 
-def test_an_allowed_source_outlives_a_reload_but_not_its_trunk(tell: Tell) -> None:
+def test_allowed_source_survives_a_reload_not_its_trunk(tell: Tell) -> None:
     async def story(agent: Agent) -> None:
         await allow(agent)
         agent.node.apply(FILE + "\n")
@@ -101,7 +101,7 @@ def test_an_allowed_source_outlives_a_reload_but_not_its_trunk(tell: Tell) -> No
     tell(story)
 
 
-def test_a_source_allowed_again_has_one_address_and_the_new_end(tell: Tell) -> None:
+def test_source_allowed_again_has_the_new_end(tell: Tell) -> None:
     async def story(agent: Agent) -> None:
         for for_s in (3600, 60):
             await allow(agent, for_s=for_s)
@@ -111,7 +111,7 @@ def test_a_source_allowed_again_has_one_address_and_the_new_end(tell: Tell) -> N
     tell(story)
 
 
-def test_a_source_allowed_over_tls_may_call_over_tls_alone(tell: Tell) -> None:
+def test_source_allowed_over_tls_may_call_over_tls_alone(tell: Tell) -> None:
     async def story(agent: Agent) -> None:
         await allow(agent, source="tls:[2001:db8::7]:5061")
         assert await decided(agent, "tls:[2001:db8::7]:9") == "identified"
@@ -121,7 +121,7 @@ def test_a_source_allowed_over_tls_may_call_over_tls_alone(tell: Tell) -> None:
 
 
 @pytest.mark.parametrize("ip", ["198.51.100.7", "::ffff:198.51.100.7", "2001:db8::7"])
-def test_an_ip_alone_is_enough(tell: Tell, ip: str) -> None:
+def test_allow_with_an_ip_alone_admits_it(tell: Tell, ip: str) -> None:
     async def story(agent: Agent) -> None:
         answer = await allow(agent, source=ip)
         assert answer.json()["ip"] == ip.removeprefix("::ffff:")
@@ -129,7 +129,7 @@ def test_an_ip_alone_is_enough(tell: Tell, ip: str) -> None:
     tell(story)
 
 
-def test_workers_hear_of_it_at_once(tell: Tell) -> None:
+def test_allow_changes_the_generation_at_once(tell: Tell) -> None:
     async def story(agent: Agent) -> None:
         generation = agent.node.folder / "generation"
         before = generation.read_bytes()
@@ -140,7 +140,7 @@ def test_workers_hear_of_it_at_once(tell: Tell) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "status", "said"),
+    ("wrong", "status", "message"),
     [
         ({"trunk": "nobody"}, 404, "no trunk nobody is configured"),
         ({"trunk": "\x1b[31m"}, 404, r"no trunk \x1b[31m is configured"),
@@ -153,24 +153,24 @@ def test_workers_hear_of_it_at_once(tell: Tell) -> None:
         ({"note": "a" * 201}, 422, "at most 200"),
     ],
 )
-def test_a_wrong_order_to_allow_changes_nothing(
-    tell: Tell, wrong: dict[str, Any], status: int, said: str
+def test_allow_with_a_wrong_body_changes_nothing(
+    tell: Tell, wrong: dict[str, Any], status: int, message: str
 ) -> None:
     async def story(agent: Agent) -> None:
         answer = await allow(agent, **wrong)
         assert answer.status_code == status
         detail = answer.json()["detail"]
-        assert said in (detail if isinstance(detail, str) else detail[0]["msg"])
+        assert message in (detail if isinstance(detail, str) else detail[0]["msg"])
         assert all(a["origin"] == "learned" for a in await agent.get("/v1/addresses"))
 
     tell(story)
 
 
-def test_a_page_of_another_site_allows_nothing(tell: Tell) -> None:
+def test_allow_of_another_sites_page_answers_403(tell: Tell) -> None:
     async def story(agent: Agent) -> None:
-        question = {"source": UNKNOWN_SOURCE, "trunk": "acme", "for_s": 3600}
+        body = {"source": UNKNOWN_SOURCE, "trunk": "acme", "for_s": 3600}
         headers = {"Origin": "http://evil.example"}
-        answer = await agent.ask("/v1/unknown-sources/allow", question, headers=headers)
+        answer = await agent.ask("/v1/unknown-sources/allow", body, headers=headers)
         assert answer.status_code == 403
         assert await decided(agent) == "unknown"
 
@@ -179,7 +179,7 @@ def test_a_page_of_another_site_allows_nothing(tell: Tell) -> None:
 
 def test_allow_that_cannot_be_written_changes_nothing(tell: Tell) -> None:
     async def story(agent: Agent) -> None:
-        came(agent, datagram(source=UNKNOWN_SOURCE))
+        report(agent, datagram(source=UNKNOWN_SOURCE))
         disk = sqlite3.connect(agent.node.directory.path, isolation_level=None)
         disk.execute(
             "CREATE TRIGGER full BEFORE INSERT ON address BEGIN SELECT RAISE(ABORT, 'full'); END"

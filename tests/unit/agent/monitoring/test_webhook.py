@@ -1,4 +1,4 @@
-"""The webhook gets each event, whatever it answers meanwhile; nobody else gets it."""
+"""The webhook gets each alarm, also after failures. No other server gets it."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ TOKEN = "s3cr3t-token"
 
 def raised(id_: int) -> RaisedAlarm:
     return RaisedAlarm(
-        id_, 1_000_000.0, Alarm(AlarmKind.REGISTRATION_EXPIRED, "acme", "it lapsed", 2)
+        id_, 1_000_000.0, Alarm(AlarmKind.REGISTRATION_EXPIRED, "acme", "it expired", 2)
     )
 
 
 class Receiver:
-    """An HTTP server that answers as it is told, the last answer for ever."""
+    """An HTTP server with a list of answers. It repeats the last one."""
 
     def __init__(self, *answers: bytes) -> None:
         self.answers = list(answers) or [OK]
@@ -91,11 +91,11 @@ def ip() -> Iterator[str]:
         yield network.ip("receiver")
 
 
-def tell(story: Callable[[], Awaitable[None]]) -> None:
-    async def telling() -> None:
+def run(story: Callable[[], Awaitable[None]]) -> None:
+    async def running_story() -> None:
         await story()
 
-    asyncio.run(telling())
+    asyncio.run(running_story())
 
 
 def answer(status: str, *headers: str) -> bytes:
@@ -103,7 +103,7 @@ def answer(status: str, *headers: str) -> bytes:
     return "\r\n".join(lines).encode()
 
 
-def test_each_event_is_posted_as_json_in_their_order(ip: str) -> None:
+def test_webhook_posts_each_alarm_as_json_in_order(ip: str) -> None:
     async def story() -> None:
         receiver = Receiver()
         async with listening(receiver, ip):
@@ -118,17 +118,17 @@ def test_each_event_is_posted_as_json_in_their_order(ip: str) -> None:
             "at": 1_000_000.0,
             "kind": "registration_expired",
             "trunk": "acme",
-            "message": "it lapsed",
+            "message": "it expired",
             "left_out": 2,
         }
         assert receiver.heads[0].startswith("POST /hook?key=hidden HTTP/1.1\r\n")
         assert "authorization" not in receiver.heads[0].lower()
 
-    tell(story)
+    run(story)
 
 
 @pytest.mark.parametrize("failure", ["500 No", "503 No", "429 Wait", "408 Late"])
-def test_what_is_not_taken_is_sent_again_and_nothing_overtakes_it(
+def test_webhook_retries_a_failed_alarm_before_the_next(
     ip: str, failure: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def story() -> None:
@@ -143,10 +143,10 @@ def test_what_is_not_taken_is_sent_again_and_nothing_overtakes_it(
         assert (hook.dropped, hook.waiting) == (0, 0)
         assert len([r for r in caplog.records if r.levelname == "WARNING"]) == 1
 
-    tell(story)
+    run(story)
 
 
-def test_a_receiver_that_is_not_there_yet_gets_it_when_it_is(ip: str) -> None:
+def test_webhook_waits_for_a_receiver_that_starts_later(ip: str) -> None:
     async def story() -> None:
         receiver = Receiver()
         async with listening(receiver, ip):
@@ -161,14 +161,14 @@ def test_a_receiver_that_is_not_there_yet_gets_it_when_it_is(ip: str) -> None:
                 await until(lambda: hook.delivered == 1)
         assert receiver.ids == [1]
 
-    tell(story)
+    run(story)
 
 
-def test_the_waits_grow(ip: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_webhook_retries_with_exponential_backoff(ip: str, monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
     sleep = asyncio.sleep
 
-    async def noting(seconds: float) -> None:
+    async def record(seconds: float) -> None:
         waits.append(seconds)
         await sleep(0)
 
@@ -178,7 +178,7 @@ def test_the_waits_grow(ip: str, monkeypatch: pytest.MonkeyPatch) -> None:
             hook = Webhook(receiver.url)
             hook.raised(raised(1))
             hook.raised(raised(2))
-            monkeypatch.setattr(asyncio, "sleep", noting)
+            monkeypatch.setattr(asyncio, "sleep", record)
             task = asyncio.create_task(hook.run())
             while hook.delivered < 2:
                 await sleep(0.005)
@@ -187,12 +187,12 @@ def test_the_waits_grow(ip: str, monkeypatch: pytest.MonkeyPatch) -> None:
             with suppress(asyncio.CancelledError):
                 await task
 
-    tell(story)
+    run(story)
     assert waits == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300, 1]
 
 
 @pytest.mark.parametrize("refusal", ["400 No", "401 No", "404 No", "410 Gone"])
-def test_what_is_refused_is_dropped_and_told(
+def test_webhook_drops_and_logs_a_refused_alarm(
     ip: str, refusal: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def story() -> None:
@@ -208,11 +208,11 @@ def test_what_is_refused_is_dropped_and_told(
         assert f"alarm 1 refused with {refusal[:3]}" in caplog.text
         assert "hidden" not in caplog.text, "the path of a webhook is often a secret"
 
-    tell(story)
+    run(story)
 
 
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "307 There", "308 There"])
-def test_no_redirection_is_followed(
+def test_webhook_follows_no_redirection(
     ip: str, status: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     token = tmp_path / "token"
@@ -230,10 +230,10 @@ def test_no_redirection_is_followed(
         assert elsewhere.heads == []
         assert "redirections are not followed" in caplog.text
 
-    tell(story)
+    run(story)
 
 
-def test_the_token_goes_along_and_is_told_nobody_else(
+def test_webhook_sends_the_token_and_logs_it_nowhere(
     ip: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     token = tmp_path / "token"
@@ -257,19 +257,19 @@ def test_the_token_goes_along_and_is_told_nobody_else(
                 token.unlink()
                 hook.raised(raised(4))
                 await until(lambda: hook._failing)
-        said = [
+        sent = [
             line.partition(": ")[2]
             for head in receiver.heads
             for line in head.splitlines()
             if line.lower().startswith("authorization")
         ]
-        assert said == [f"Bearer {TOKEN}", f"Bearer {TOKEN}", "Bearer another", "Bearer another"]
+        assert sent == [f"Bearer {TOKEN}", f"Bearer {TOKEN}", "Bearer another", "Bearer another"]
 
-    tell(story)
+    run(story)
     assert TOKEN not in caplog.text
 
 
-def test_while_nobody_takes_them_the_oldest_go_and_are_counted(
+def test_webhook_with_a_full_queue_drops_the_oldest(
     ip: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(webhook, "QUEUE_LIMIT", 10)
@@ -288,19 +288,19 @@ def test_while_nobody_takes_them_the_oldest_go_and_are_counted(
                 await until(lambda: hook.delivered == 10)
         assert receiver.ids[-10:] == list(range(15, 25))
 
-    tell(story)
+    run(story)
 
 
 @pytest.mark.parametrize(
-    "drip", [b"", b"HTTP/1.1 200 ", b"HTTP/1.1 100 Continue\r\n\r\n", b"x" * 200_000, b"\x00\xff"]
+    "noise", [b"", b"HTTP/1.1 200 ", b"HTTP/1.1 100 Continue\r\n\r\n", b"x" * 200_000, b"\x00\xff"]
 )
-def test_who_does_not_answer_or_answers_nonsense_is_given_up_in_time(
-    ip: str, drip: bytes, monkeypatch: pytest.MonkeyPatch
+def test_webhook_after_an_invalid_answer_retries(
+    ip: str, noise: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(webhook, "ANSWER_S", 0.2)
 
     async def story() -> None:
-        receiver = Receiver(drip, OK)
+        receiver = Receiver(noise, OK)
         async with listening(receiver, ip):
             hook = Webhook(receiver.url, first_wait_s=0.01)
             async with running(hook):
@@ -308,10 +308,10 @@ def test_who_does_not_answer_or_answers_nonsense_is_given_up_in_time(
                 await until(lambda: hook.delivered == 1)
         assert receiver.ids[-1] == 1
 
-    tell(story)
+    run(story)
 
 
-def test_an_answer_without_end_is_not_read(ip: str) -> None:
+def test_webhook_reads_no_endless_answer(ip: str) -> None:
     async def story() -> None:
         endless = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n10\r\n0123456789abcdef\r\n"
         receiver = Receiver(endless)
@@ -322,10 +322,10 @@ def test_an_answer_without_end_is_not_read(ip: str) -> None:
                 hook.raised(raised(2))
                 await until(lambda: hook.delivered == 2)
 
-    tell(story)
+    run(story)
 
 
-def test_over_tls_only_whom_the_cas_vouch_for_gets_it(
+def test_webhook_over_tls_verifies_the_certificate(
     ip: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     authority = Authority("authority", tmp_path)
@@ -352,10 +352,12 @@ def test_over_tls_only_whom_the_cas_vouch_for_gets_it(
         assert (await posts(made, trusted=False)).heads == []
         assert (await posts(other, trusted=True)).heads == []
 
-    tell(story)
+    run(story)
 
 
-def test_a_proxy_of_the_environment_gets_nothing(ip: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_webhook_ignores_a_proxy_of_the_environment(
+    ip: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def story() -> None:
         proxy, receiver = Receiver(), Receiver()
         async with listening(proxy, ip), listening(receiver, ip):
@@ -366,4 +368,4 @@ def test_a_proxy_of_the_environment_gets_nothing(ip: str, monkeypatch: pytest.Mo
                 await until(lambda: hook.delivered == 1)
         assert proxy.heads == []
 
-    tell(story)
+    run(story)

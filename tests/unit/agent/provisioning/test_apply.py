@@ -1,4 +1,4 @@
-"""What provisioning adds, changes and removes, and that it does so once or not at all."""
+"""Provisioning adds, changes and removes trunks, all or none."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class CountingDirectory(Directory):
 
 
 class Follower:
-    """Notes which trunks it was told to follow."""
+    """Records the trunks of each call."""
 
     def __init__(self) -> None:
-        self.told: list[list[str]] = []
+        self.applied: list[list[str]] = []
 
     def apply(self, trunks: Iterable[TrunkSettings]) -> None:
-        self.told.append([trunk.id for trunk in trunks])
+        self.applied.append([trunk.id for trunk in trunks])
 
 
 @pytest.fixture
@@ -66,19 +66,19 @@ def test_apply_reads_the_stored_registrations_once(node: Node) -> None:
     tell(story)
 
 
-def test_apply_tells_followers_after_the_registrations(node: Node) -> None:
+def test_apply_calls_followers_with_all_trunks(node: Node) -> None:
     async def story() -> None:
         follower = Follower()
         provisioning = Provisioning(node.directory, node.registrations, [follower], node.clock)
         provisioning.apply(node_settings(node.settings(ACME + BELL)))
         provisioning.apply(node_settings(node.settings(BELL)))
-        assert follower.told == [["acme", "bell"], ["bell"]]
+        assert follower.applied == [["acme", "bell"], ["bell"]]
 
     tell(story)
 
 
 @pytest.mark.parametrize("after", ["", ACME.replace("acct1", "acct9"), BELL])
-def test_apply_unwritten_changes_nothing(node: Node, after: str) -> None:
+def test_apply_with_failed_write_changes_nothing(node: Node, after: str) -> None:
     async def story() -> None:
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
@@ -93,7 +93,7 @@ def test_apply_unwritten_changes_nothing(node: Node, after: str) -> None:
     tell(story)
 
 
-def test_trunk_added_updated_and_removed_alone(node: Node) -> None:
+def test_service_adds_updates_and_removes_one_trunk(node: Node) -> None:
     async def story() -> None:
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
@@ -112,7 +112,7 @@ def test_trunk_added_updated_and_removed_alone(node: Node) -> None:
     tell(story)
 
 
-def test_update_of_unknown_trunk_raises(node: Node) -> None:
+def test_service_update_of_unknown_trunk_raises(node: Node) -> None:
     with pytest.raises(UnknownTrunkError):
         node.registrations.update(trunk_of(node), has_learned=False)
     with pytest.raises(UnknownTrunkError):

@@ -1,4 +1,4 @@
-"""Fingerprints differ with the credentials, and say hardly more."""
+"""Fingerprints differ with the credentials, and reveal 16 bits only."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A fake edge: the other end of the inside socket."""
+"""A fake edge: the other end of the agent socket."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from whence.core.sip.transport_address import TransportAddress
 from whence.ipc import headers as ipc_headers
 
 KEY = "11" * 32
-INSIDE_PORT = 5062
+AGENT_PORT = 5062
 REGISTRAR = "udp:192.0.2.1:5060"
 
 
@@ -24,13 +24,13 @@ class Heard:
 
 
 class Edge:
-    """The other end of the inside socket: it receives requests, and the test answers them."""
+    """The other end of the agent socket: it receives requests, and the test answers them."""
 
     def __init__(self, ip: str) -> None:
-        self.inside = TransportAddress.parse(f"udp:{ip}:{INSIDE_PORT}")
+        self.agent_socket = TransportAddress.parse(f"udp:{ip}:{AGENT_PORT}")
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
-        self._socket.bind((ip, INSIDE_PORT))
+        self._socket.bind((ip, AGENT_PORT))
 
     def close(self) -> None:
         self._socket.close()
@@ -59,7 +59,7 @@ class Edge:
             valid = ipc_headers.reply_mac(
                 key, headers["Call-ID"], headers["CSeq"].split()[0], int(status[:3]), source
             )
-            lines += [f"X-Whence-Source: {source}", f"X-Whence-Key: {mac or valid}"]
+            lines += [f"X-Whence-Source: {source}", f"X-Whence-Mac: {mac or valid}"]
         self.sends("\r\n".join([*lines, "", ""]).encode(), heard.sender)
 
     def sends(self, data: bytes, to: tuple[str, int]) -> None:

@@ -1,4 +1,4 @@
-"""Test the client of the inside socket with a real UDP socket as the edge."""
+"""Test the client of the agent socket with a real UDP socket as the edge."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def ip() -> Iterator[str]:
 async def started(ip: str, answer_s: float) -> AsyncIterator[tuple[KamailioClient, Edge]]:
     edge = Edge(ip)
     try:
-        kamailio = await KamailioClient.connect(edge.inside, KEY, answer_s)
+        kamailio = await KamailioClient.connect(edge.agent_socket, KEY, answer_s)
         try:
             yield kamailio, edge
         finally:
@@ -80,7 +80,7 @@ def test_register_has_next_hop_socket_and_mac(ip: str) -> None:
         assert heard.data.startswith(b"REGISTER sip:provider.example SIP/2.0\r\n")
         assert heard.headers["X-Whence-Next-Hop"] == "sip:192.0.2.1:5060"
         assert heard.headers["X-Whence-Socket"] == str(OUR_SOCKET)
-        assert heard.headers["X-Whence-Key"] == ipc_headers.request_mac(
+        assert heard.headers["X-Whence-Mac"] == ipc_headers.request_mac(
             KEY, "REGISTER", "call-1", "7", "sip:192.0.2.1:5060", str(OUR_SOCKET)
         )
         assert KEY not in heard.data.decode()
@@ -240,7 +240,7 @@ def test_keep_alive_has_mac_and_accepts_any_status(ip: str, status: str) -> None
         asking = asyncio.create_task(kamailio.keep_alive(TARGET, 4))
         heard = await edge.hears()
         assert heard.data.startswith(b"OPTIONS sip:provider.example SIP/2.0\r\n")
-        assert heard.headers["X-Whence-Key"] == ipc_headers.request_mac(
+        assert heard.headers["X-Whence-Mac"] == ipc_headers.request_mac(
             KEY,
             "OPTIONS",
             heard.headers["Call-ID"],
@@ -340,7 +340,7 @@ def test_lives_sends_options_with_mac(ip: str) -> None:
         asked = asyncio.create_task(kamailio.lives(STORY_S))
         heard = await edge.hears()
         assert heard.data.startswith(f"OPTIONS sip:{ip}:5062 SIP/2.0\r\n".encode())
-        assert heard.headers["X-Whence-Key"] == ipc_headers.request_mac(
+        assert heard.headers["X-Whence-Mac"] == ipc_headers.request_mac(
             KEY, "OPTIONS", heard.headers["Call-ID"], "1", "", ""
         )
         edge.says(heard, "200 OK", source=None)

@@ -14,6 +14,7 @@ from whence.agent.registration.messages import (
     Received,
     authentication_infos,
     challenges,
+    keep_alive,
     options,
     read,
     register,
@@ -79,6 +80,22 @@ def test_register_has_exactly_these_lines() -> None:
     ]
 
 
+def test_register_has_the_port_that_the_operator_wrote() -> None:
+    written = register(replace(ACCOUNT, request_port=5080), SEND, "c", VIA, []).decode()
+    assert written.startswith("REGISTER sip:provider.example:5080 SIP/2.0\r\n")
+    assert "\r\nTo: <sip:acct1@provider.example>\r\n" in written
+
+
+def test_register_with_headers_adds_and_replaces() -> None:
+    further = (("user-agent", "Phone 1"), ("X-Account", "7"))
+    for written in (
+        register(replace(ACCOUNT, headers=further), SEND, "c", VIA, []).decode(),
+        keep_alive(replace(ACCOUNT, headers=further), "c", VIA, []).decode(),
+    ):
+        assert "\r\nuser-agent: Phone 1\r\nX-Account: 7\r\n" in written
+        assert "Whence" not in written
+
+
 def test_credentials_are_in_the_requested_header() -> None:
     send = replace(SEND, authorizations=(("Proxy-Authorization", "Digest x"),))
     assert b"\r\nProxy-Authorization: Digest x\r\n" in register(ACCOUNT, send, "c", VIA, [])
@@ -98,7 +115,7 @@ def test_register_that_unregisters_has_expires_0() -> None:
 
 
 def test_options_to_the_edge_has_max_forwards_1() -> None:
-    lines = options("sip:127.0.0.1:5062", "call-1", 1, VIA, ["X-Whence-Key: k"]).decode()
+    lines = options("sip:127.0.0.1:5062", "call-1", 1, VIA, ["X-Whence-Mac: k"]).decode()
     assert lines.startswith("OPTIONS sip:127.0.0.1:5062 SIP/2.0\r\n")
     assert "\r\nMax-Forwards: 1\r\n" in lines
     assert lines.endswith("\r\n\r\n")
@@ -115,7 +132,7 @@ def test_read_reply_has_all_fields() -> None:
             "Min-Expires: 60",
             "Retry-After: 5 (busy);duration=10",
             "X-Whence-Source: udp:192.0.2.1:5060",
-            "X-Whence-Key: mac",
+            "X-Whence-Mac: mac",
         )
     )
     assert received == Received(
@@ -288,8 +305,8 @@ def test_read_source_header_twice_is_empty() -> None:
         reply(
             "X-Whence-Source: udp:192.0.2.66:5060",
             "X-Whence-Source: udp:192.0.2.1:5060",
-            "X-Whence-Key: one",
-            "X-Whence-Key: two",
+            "X-Whence-Mac: one",
+            "X-Whence-Mac: two",
         )
     )
     assert (received.source, received.mac) == ("", "")
