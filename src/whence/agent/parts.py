@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
 from prometheus_client.registry import Collector
 
 from whence.agent.api import monitoring as monitoring_api
-from whence.agent.api.app import ApiParts, make
+from whence.agent.api.app import Api, ApiParts, make
 from whence.agent.api.models import Health
 from whence.agent.api.monitoring import MonitoringParts
 from whence.agent.config.models import MonitoringConfig
@@ -44,6 +43,7 @@ from whence.agent.provisioning.reload import Reloaded
 from whence.agent.registration.status import RegistrationStatus
 from whence.agent.runtime.process import (
     LOCK_FILE,
+    AsgiApp,
     alone,
     api_socket,
     prepare_state,
@@ -124,7 +124,7 @@ class AgentParts:
         keepalive: Callable[[str], KeepAlive | None],
         kamailio_lives: Callable[[], Awaitable[bool]],
         metrics: Sequence[Collector] = (),
-    ) -> FastAPI:
+    ) -> Api:
         """Build the API with the paths and metrics of both agents, and with further `metrics`."""
         observers, directory = self.observers, self.directory
         unknown = UnknownSources(directory, registrations, observers.unknown.table)
@@ -160,7 +160,7 @@ class AgentParts:
 
     async def run(
         self,
-        api: FastAPI,
+        api: AsgiApp,
         tasks: Mapping[str, Coroutine[Any, Any, None]],
         last: Callable[[], Awaitable[None]],
     ) -> None:

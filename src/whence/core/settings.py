@@ -34,6 +34,10 @@ class TrunkSettings:
     credentials: Credentials
     target: str
     """The target of its calls."""
+    request_port: int | None = None
+    """The port in the Request-URI of its REGISTERs. None: the operator wrote none."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """Further headers of its REGISTERs, and keep-alives: (name, value)."""
     proxy: str = ""
     """The URI of the outbound proxy; empty: none."""
     expires_s: int = 3600

@@ -1,4 +1,4 @@
-"""The object that Kamailio's routing calls: the parts of the edge, put together."""
+"""The object that Kamailio's routing calls. It combines the parts of the edge."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from whence.ipc import decisions
 class EdgeHandlers:
     """All handlers that kamailio.cfg calls, in each of its worker processes.
 
-    Kamailio looks each up by its name, for each message. They are the bound methods of the parts,
-    so that a message costs no further call.
+    Kamailio looks each handler up by name, for each message. The attributes are bound methods of
+    the parts, so that a message costs no further call.
     """
 
     def __init__(self, ksr: Ksr, settings: EdgeSettings) -> None:

@@ -1,9 +1,9 @@
 """The SIP headers between edge and agent, and the MACs that authenticate them.
 
-The agent's request names a next hop and a socket for the edge to send it from. The edge adds to the
-reply a *source header*: the address that the answer came from. A MAC with the agent key covers
-both; only edge and agent know that key, and it never travels. So neither a reply that an unknown
-source makes the edge forward, nor a local process on the agent port, can write them.
+The agent's request names a next hop and the socket from which the edge sends it. The edge adds a
+*source header* to the reply: the address that the answer came from. A MAC with the agent key covers
+both. Only the edge and the agent have that key, and no message carries it. So neither the
+sender of a forwarded reply nor a process on the agent port can write these headers.
 """
 
 from __future__ import annotations
@@ -14,16 +14,20 @@ from urllib.parse import quote
 from whence.core.mac import mac
 
 PREFIX = "x-whence"
-"""What the name of each header here begins with, in small letters."""
+"""The start of the name of each header here, in small letters."""
 
 NEXT_HOP = "X-Whence-Next-Hop"
 NAME_PARAM = ";name="
-"""Ends a next hop over TLS: the name that the certificate there must be for."""
+"""Begins the last part of a next hop over TLS: the name that the certificate must be for."""
 SOCKET = "X-Whence-Socket"
 MAC = "X-Whence-Mac"
 SOURCE = "X-Whence-Source"
 TLS_REJECT_REASON = "X-Whence-Tls-Reject-Reason"
 """Replaces the source header: why the edge rejects an answer over TLS: `code;detail`."""
+SEEN_AT = "X-Whence-Seen-At"
+"""Beside the source header: the `ip:port` at which the server saw our request, as its reply has it.
+Absent if the reply does not say it.
+"""
 TRUNK = "X-Whence-Trunk"
 
 DETAIL_LIMIT = 200
@@ -55,15 +59,21 @@ def tls_reject_message(value: str, name: str) -> str:
 
 
 def request_mac(key: str, method: str, call_id: str, cseq: str, next_hop: str, socket: str) -> str:
-    """Return the MAC of a request of the agent: which request, and what the edge does with it."""
+    """Return the MAC over a request of the agent, its next hop and its socket."""
     return _mac(key, "request", method, call_id, cseq, next_hop, socket)
 
 
 def reply_mac(
-    key: str, call_id: str, cseq: str, status: int, source: str, reject_reason: str = ""
+    key: str,
+    call_id: str,
+    cseq: str,
+    status: int,
+    source: str,
+    reject_reason: str = "",
+    seen_at: str = "",
 ) -> str:
-    """Return the MAC of a reply: which answer, and its source or why the edge rejects it."""
-    return _mac(key, "reply", call_id, cseq, str(status), source, reject_reason)
+    """Return the MAC of a reply: which answer, its source or why the edge rejects it, SEEN_AT."""
+    return _mac(key, "reply", call_id, cseq, str(status), source, reject_reason, seen_at)
 
 
 def _mac(key: str, *parts: str) -> str:

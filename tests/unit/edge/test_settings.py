@@ -1,4 +1,4 @@
-"""What kamailio.cfg tells the edge."""
+"""The settings that kamailio.cfg passes to the edge."""
 
 import json
 import sys
@@ -23,7 +23,7 @@ WRITTEN = {
 }
 
 
-def test_what_edge_config_writes_is_read() -> None:
+def test_settings_of_edge_config_are_read() -> None:
     settings = EdgeSettings.parse(json.dumps(WRITTEN))
     place = Path("/var/lib/whence/directory.db")
     own = OwnSockets.of([TransportAddress.parse(socket) for socket in SOCKETS])
@@ -33,13 +33,13 @@ def test_what_edge_config_writes_is_read() -> None:
 
 
 @pytest.mark.parametrize("gone", WRITTEN)
-def test_nothing_of_it_may_be_missing(gone: str) -> None:
+def test_settings_without_a_key_raise(gone: str) -> None:
     text = json.dumps({name: value for name, value in WRITTEN.items() if name != gone})
     with pytest.raises(KeyError, match=gone):
         EdgeSettings.parse(text)
 
 
 @pytest.mark.parametrize("text", ["", "{", "nothing"])
-def test_what_is_no_json_is_refused(text: str) -> None:
+def test_settings_of_invalid_json_raise(text: str) -> None:
     with pytest.raises(ValueError, match="Expecting"):
         EdgeSettings.parse(text)

@@ -44,6 +44,9 @@ from whence.errors import (
 )
 from whence.store.directory import Directory
 
+Api = FastAPI
+"""The type of the API. The modules of this package add paths to it."""
+
 STATUSES: Mapping[type[WhenceError], int] = {
     UnknownTrunkError: 404,
     DisabledTrunkError: 409,
@@ -69,7 +72,7 @@ class ApiParts:
     metrics: CollectorRegistry
 
 
-def make(parts: ApiParts, clock: Callable[[], float] = time.time) -> FastAPI:
+def make(parts: ApiParts, clock: Callable[[], float] = time.time) -> Api:
     """Build the API over the agent's parts. It maps the exceptions of STATUSES to HTTP."""
     api = FastAPI(title="Whence", description="Whence does this call come?", version="1")
     own = f"[{parts.host}]" if ":" in parts.host else parts.host

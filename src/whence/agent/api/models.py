@@ -240,7 +240,7 @@ class CallView(BaseModel):
     reason: Rule | Reason = Field(description="the rule, or why no trunk got it")
     message: str = Field(description="the reason in words")
     named: list[str] = Field(description="the trunks of the last step of a refusal")
-    known: bool = Field(description="whether the decision is from the edge's cache")
+    from_cache: bool = Field(description="whether the decision is from the edge's cache")
 
 
 class CallExplained(CallView):

@@ -258,7 +258,7 @@ class AgentConfig(MonitoringConfig):
 
     state_dir: Annotated[str, AfterValidator(state_path)] = "/var/lib/whence"
     """State directory: `directory.db`, `location.db`, generated files. Whence creates it with mode
-    0700. The path is absolute and has 97 characters at most.
+    0700. The path is absolute and has 92 characters at most.
     """
     on_stop: Literal["unregister", "leave"] = "unregister"
     """What a clean stop does with registrations: `unregister` ends each one, `leave` keeps them for
@@ -275,8 +275,8 @@ class AgentConfig(MonitoringConfig):
     `/etc/resolv.conf`. `/etc/hosts` is not read.
     """
     sibling_ttl: Annotated[Wait, SECONDS] = [300, 3600]
-    """Shortest and longest time for which an address from DNS (`follow_dns`) is valid, whatever its
-    TTL.
+    """Shortest and longest time for which an address from DNS (`follow_dns`) is valid. Between
+    them, its TTL counts.
     """
 
     @property

@@ -56,6 +56,24 @@ _STRUCTURE = frozenset(_STRUCTURE_NAMES.split())
 """Headers that never name a called number, and compact forms."""
 
 
+_MAY_BE_ADDED = frozenset(
+    {"accept", "accept-encoding", "accept-language", "allow", "allow-events", "supported"}
+    | {"server", "user-agent"}
+)
+"""Headers of `_STRUCTURE` that a trunk may add to its REGISTERs, or replace in them."""
+
+
+_WRITTEN_BY_WHENCE = (_STRUCTURE | {"to"}) - _MAY_BE_ADDED
+
+
+REGISTER_HEADERS_LIMIT = 16
+"""Most headers that one trunk may add to its REGISTERs."""
+
+
+HEADER_VALUE_LIMIT = 500
+"""Longest value of such a header. A REGISTER must fit into one UDP datagram."""
+
+
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}")
 
 
@@ -278,6 +296,40 @@ def _same(names: tuple[str, ...]) -> tuple[str, ...]:
     return names  # thousands of trunks share one
 
 
+def _register_headers(given: dict[str, str]) -> dict[str, str]:
+    for name, times in Counter(name.lower() for name in given).items():
+        if times > 1:
+            raise ValueError(f'"{name}" occurs {times} times; write it once')
+    if len(given) > REGISTER_HEADERS_LIMIT:
+        raise ValueError(
+            f"has more than {REGISTER_HEADERS_LIMIT} headers; write at most "
+            f"{REGISTER_HEADERS_LIMIT}"
+        )
+    for name, value in given.items():
+        _check_register_header(name, value)
+    return given
+
+
+def _check_register_header(name: str, value: str) -> None:
+    small = name.lower()
+    if not _TOKEN.fullmatch(name):
+        raise ValueError(f'"{name}" is not the name of a header; write "User-Agent" or "X-Account"')
+    if small.startswith(headers.PREFIX) or small in _WRITTEN_BY_WHENCE:
+        raise ValueError(
+            f'"{name}" is written by Whence; write "User-Agent", "Allow", "Supported" or a header '
+            "of the provider"
+        )
+    if not value.strip() or value != value.strip() or not value.isprintable():
+        raise ValueError(
+            f'the value of "{name}" is empty, or has control characters or blanks at an end; write '
+            "it in one line without them"
+        )
+    if len(value) > HEADER_VALUE_LIMIT:
+        raise ValueError(
+            f'the value of "{name}" is too long; write at most {HEADER_VALUE_LIMIT} characters'
+        )
+
+
 def check_printable(text: str) -> str:
     """Check that a text has no control characters. Raises ValueError."""
     if not text.isprintable():
@@ -334,6 +386,9 @@ NumberHeaders = Annotated[
     BeforeValidator(_listed),
     AfterValidator(_headers),
 ]
+
+
+RegisterHeaders = Annotated[dict[str, str], AfterValidator(_register_headers)]
 
 
 Socket = Annotated[TransportAddress, BeforeValidator(_socket)]

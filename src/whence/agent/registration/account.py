@@ -20,6 +20,8 @@ def make_account(trunk: TrunkSettings, token: str, sockets: EdgeSockets) -> Acco
         trunk.expires_s,
         server.host,
         trunk.rewrites_contact,
+        trunk.request_port,
+        trunk.headers,
     )
 
 

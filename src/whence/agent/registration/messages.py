@@ -41,6 +41,7 @@ class Received:
     mac: str
     reply: Reply
     tls_reject_reason: str = ""
+    seen_at: str = ""
 
 
 def uri_text(uri: Uri) -> str:
@@ -64,7 +65,7 @@ def register(
         f"Contact: <{uri_text(account.contact)}>;expires={send.expires_s}",
         f"Expires: {send.expires_s}",
         "Max-Forwards: 70",
-        "User-Agent: Whence",
+        *_further_headers(account),
         *edge_headers,
     ]
     lines += [f"{name}: {value}" for name, value in send.authorizations]
@@ -98,7 +99,7 @@ def keep_alive(account: Account, call_id: str, via: str, edge_headers: Sequence[
         f"Contact: <{uri_text(account.contact)}>",
         "Accept: application/sdp",
         "Max-Forwards: 70",
-        "User-Agent: Whence",
+        *_further_headers(account),
         *edge_headers,
     ]
     return _message(lines)
@@ -125,6 +126,7 @@ def read(data: bytes) -> Received:
             status=message.status_code,
             source=_single(message, headers.SOURCE),
             tls_reject_reason=_single(message, headers.TLS_REJECT_REASON),
+            seen_at=_single(message, headers.SEEN_AT),
             mac=_single(message, headers.MAC),
             reply=_reply(message, cseq.seq),
         )
@@ -237,6 +239,13 @@ def _single(message: SipResponse, name: str) -> str:
 
 def _printable(text: str) -> str:
     return "".join(c for c in text if c.isprintable())[:200]
+
+
+def _further_headers(account: Account) -> list[str]:
+    """Return User-Agent, and the headers of the operator. These come first."""
+    named = {name.lower() for name, _ in account.headers}
+    lines = [f"{name}: {value}" for name, value in account.headers]
+    return lines if "user-agent" in named else [*lines, "User-Agent: Whence"]
 
 
 def _message(lines: Sequence[str]) -> bytes:

@@ -24,11 +24,13 @@ class Answered:
     """A final reply was received. The edge's MAC proves its `source`.
 
     `expected`: the sources from which an address may be learned, besides the ip that was asked.
+    `seen_at`: where the server saw our REGISTER; None if the reply does not say it.
     """
 
     reply: Reply
     source: TransportAddress
     expected: ExpectedSources = NOBODY_ELSE
+    seen_at: TransportAddress | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,10 @@ class Account:
     this name, also after DNS or a 3xx led to another host."""
     rewritten: bool = False
     """Whether the settings say that the provider rewrites Contacts."""
+    request_port: int | None = None
+    """The port in the Request-URI: the one that the operator wrote, or None."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """Header name → value, which the operator adds to each request. User-Agent may be one."""
 
     @property
     def token(self) -> str:
@@ -68,8 +72,12 @@ class Account:
 
     @property
     def request_uri(self) -> str:
-        """`sip:domain`: a REGISTER names the domain, without the user (RFC 3261 10.2)."""
-        return "sip:" + self.aor.rpartition("@")[2]
+        """`sip:domain`, or `sip:domain:port`: a REGISTER names no user (RFC 3261 10.2).
+
+        A registrar on another port than 5060 may refuse a Request-URI without its port.
+        """
+        port = "" if self.request_port is None else f":{self.request_port}"
+        return f"sip:{self.aor.rpartition('@')[2]}{port}"
 
 
 class StatusClass(StrEnum):

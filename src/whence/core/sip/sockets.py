@@ -1,4 +1,4 @@
-"""The edge's own listening sockets: which one sends a request, and what address others see."""
+"""The edge's listening sockets: which one sends a request, and the address that others see."""
 
 from __future__ import annotations
 
@@ -40,4 +40,4 @@ class EdgeSockets:
 
 
 LOCAL = EdgeSockets((TransportAddress.parse("udp:127.0.0.1:5060"),))
-"""The socket where the operator names none."""
+"""The default of `listen`."""

@@ -1,4 +1,4 @@
-"""The Via headers of a reply: where Kamailio sends it if it belongs to no transaction."""
+"""The Via headers of a reply: where Kamailio sends it, and how the server saw our request."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _VIA = re.compile(
     r"((?:;\s*[a-z0-9_.-]+\s*(?:=\s*[a-z0-9_.:!%*+~\[\]-]*\s*)?)*)",
     re.ASCII,
 )
-"""A Via that all parsers read alike, in small letters. Its host is an ip address."""
+"""Matches a Via that all parsers read alike, in small letters. Its host is an ip address."""
 
 
 def reply_destination(values: Sequence[str]) -> str | None:
@@ -22,8 +22,8 @@ def reply_destination(values: Sequence[str]) -> str | None:
 
     `values`: the values of the reply's Via headers in small letters, the edge's own first. The
     second Via names the destination (RFC 3261 18.2.2, RFC 3581 4). Only a stream has a connection:
-    Kamailio writes it into the parameter `i` of its own Via. None where one of the two cannot be
-    read, or where the second has a host name or `maddr`: Kamailio would resolve a name.
+    Kamailio writes it into the parameter `i` of its own Via. None where one of the two is not
+    valid, or where the second has a host name or `maddr`: Kamailio would resolve the name.
     """
     vias = [via for value in values for via in value.split(",")]
     read = [_VIA.fullmatch(via.strip()) for via in vias[:2]]
@@ -42,8 +42,27 @@ def reply_destination(values: Sequence[str]) -> str | None:
     return f"{transport}:{host_text(str(ip))}:{to_port}{connection}"
 
 
+def seen_at(value: str) -> str:
+    """Return the `ip:port` at which a server saw our request; empty if its reply does not say it.
+
+    `value`: our own Via in the reply. The server wrote `received` and `rport` into it (RFC 3581 4),
+    or `received` alone (RFC 3261 18.2.1).
+    """
+    read = _VIA.fullmatch(value.strip().lower())
+    params = None if read is None else _params(read[4])
+    if read is None or params is None or not (params.get("received") or params.get("rport")):
+        return ""
+    transport, host, port, _ = read.groups()
+    try:
+        ip = canonical_ip(params.get("received") or host)
+        number = int(params.get("rport") or port or TRANSPORTS[transport].default_port)
+    except ValueError:
+        return ""
+    return f"{host_text(str(ip))}:{number}" if 0 < number < 65536 else ""
+
+
 def _params(text: str) -> dict[str, str] | None:
-    """Read the parameters of a Via; None where it has one of them twice."""
+    """Return the parameters of a Via; None where one occurs twice."""
     found: dict[str, str] = {}
     for part in text.split(";")[1:]:
         name, _, value = part.partition("=")

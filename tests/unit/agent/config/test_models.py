@@ -964,3 +964,65 @@ def test_account_forms_of_a_number_follow_its_country(tmp_path: Path) -> None:
     assert set(forms.values()) == {"+442071234567"}
     (trunk,) = node_settings(loaded(tmp_path, TRUNK)).trunks
     assert account_forms(trunk) == {"acct1": ""}
+
+
+# The Request-URI and the headers of a REGISTER.
+
+
+@pytest.mark.parametrize(
+    ("registrar", "domain", "port"),
+    [
+        ("sip:192.0.2.1", "", None),
+        ("sip:192.0.2.1:5080", "", 5080),
+        ("sip:192.0.2.1:5060", "", 5060),
+        ("sip:192.0.2.1:5080", "192.0.2.1", 5080),
+        ("sip:sip.provider.example:5080", "SIP.provider.example", 5080),
+        ("sip:192.0.2.1:5080", "provider.example", None),
+    ],
+)
+def test_request_port_is_the_one_that_was_written(
+    tmp_path: Path, registrar: str, domain: str, port: int | None
+) -> None:
+    text = TRUNK.replace("sip:192.0.2.1", registrar)
+    config = loaded(tmp_path, text + (f'domain = "{domain}"\n' if domain else ""))
+    assert config.trunk[0].request_port == port
+    assert node_settings(config).trunks[0].request_port == port
+
+
+def test_headers_of_trunk_are_kept_in_order(tmp_path: Path) -> None:
+    more = 'headers = { "User-Agent" = "Phone 1", Supported = "path", X-Account = "a\u00e9" }\n'
+    (trunk,) = node_settings(loaded(tmp_path, TRUNK + more)).trunks
+    assert trunk.headers == (
+        ("User-Agent", "Phone 1"),
+        ("Supported", "path"),
+        ("X-Account", "a\u00e9"),
+    )
+
+
+OWN_HEADERS = [
+    *("Via", "v", "From", "F", "to", "Call-ID", "i", "CSeq", "Contact", "m", "Expires", "Route"),
+    *("Authorization", "Proxy-Authorization", "Max-Forwards", "Content-Length", "l", "k"),
+    *("Require", "Record-Route", "Path", "X-Whence-Trunk", "x-whence-anything"),
+]
+
+
+@pytest.mark.parametrize("name", [*OWN_HEADERS, "", "X Y", "X:", "X-\u00e4"])
+def test_header_that_whence_writes_is_refused(tmp_path: Path, name: str) -> None:
+    (fault,) = faults(tmp_path, TRUNK + f'headers = {{ "{name}" = "x" }}\n')
+    assert fault.startswith(f'trunk "acme": headers: "{name}" is ')
+
+
+@pytest.mark.parametrize("value", ["a\\r\\nVia: x", "a\\nb", "", " ", "x ", "\\u0000", "x" * 501])
+def test_header_value_of_wrong_form_is_refused(tmp_path: Path, value: str) -> None:
+    (fault,) = faults(tmp_path, TRUNK + f'headers = {{ X-A = "{value}" }}\n')
+    assert fault.startswith('trunk "acme": headers: the value of "X-A" is ')
+
+
+@pytest.mark.parametrize(
+    "value",
+    ['{ X-A = "1", x-a = "2" }', "{ X-A = 5 }", '["X-A: 1"]', "%s"],
+)
+def test_headers_of_wrong_form_are_refused(tmp_path: Path, value: str) -> None:
+    many = "{ " + ", ".join(f'X-{n} = "x"' for n in range(17)) + " }"
+    (fault,) = faults(tmp_path, TRUNK + f"headers = {many if value == '%s' else value}\n")
+    assert fault.startswith('trunk "acme": headers: ')

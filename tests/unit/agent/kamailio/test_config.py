@@ -96,6 +96,19 @@ def test_render_has_the_domain_with_each_port_as_alias(tmp_path: Path) -> None:
     ]
 
 
+def test_render_with_tls_keeps_idle_connections_as_long_as_tcp(tmp_path: Path) -> None:
+    authority = Authority("authority", tmp_path)
+    own = authority.certificate("DNS:edge.example")
+    config = rendered(
+        tmp_path,
+        f'[edge]\nlisten = ["tls:127.0.0.1:5061"]\n[edge.tls]\n'
+        f'certificate = "{own.certificate}"\nkey = "{own.key}"\nca = "{authority.file}"\n',
+    )
+    [over_tcp] = re.findall(r"^tcp_connection_lifetime=(\d+)", config, re.MULTILINE)
+    [over_tls] = re.findall(r'"tls", "connection_timeout", (\d+)', config)
+    assert over_tcp == over_tls
+
+
 def test_render_without_tcp_socket_disables_tcp(tmp_path: Path) -> None:
     assert lines(rendered(tmp_path), "disable_tcp") == ["disable_tcp=yes"]
     with_tcp = rendered(tmp_path, '[edge]\nlisten = ["tcp:127.0.0.1:5060"]\n')
