@@ -115,7 +115,9 @@ def test_drop_in_names_uac_before_tm(rig: Rig) -> None:
     native = rig.drop_in(records=[], users=USERS, start=False)
     native.edit('loadmodule "uac.so"\n', "")
     native.edit('loadmodule "tm.so"\n', 'loadmodule "uac.so"\nloadmodule "tm.so"\n')
-    assert "uac is loaded before tm: Kamailio does not start" in native.install(native.folder.parent)
+    assert "uac is loaded before tm: Kamailio does not start" in native.install(
+        native.folder.parent
+    )
     assert native.check() == 0
     assert "can't load TM API" in native.fails_to_start()
 
