@@ -124,7 +124,7 @@ async def _until_up(
                     raise OperatorError(f"{child.name} did not start; its last lines are above")
             with suppress(httpx.HTTPError):
                 health = await client.get(f"http://{settings.agent.api_listen}/healthz")
-                if health.status_code == 200:
+                if _is_up(health):
                     log.info("up: Kamailio and the agent answer")
                     return
             if time.monotonic() > deadline:
@@ -133,6 +133,15 @@ async def _until_up(
                     "above say why"
                 )
             await asyncio.sleep(0.05)
+
+
+def _is_up(answer: httpx.Response) -> bool:
+    """Return whether Kamailio answers and the directory is written, also on a full disk."""
+    try:
+        health = answer.json()
+        return bool(health["kamailio"] and health["directory"])
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def raise_file_limit(edge: EdgeConfig) -> None:
