@@ -62,6 +62,10 @@ class StoreError(WhenceError):
     """The store cannot be opened, read or written."""
 
 
+class DiskFullError(StoreError):
+    """The store cannot be written, because its disk is full."""
+
+
 class StoreUnavailableError(StoreError):
     """A worker cannot read the store now: it does not exist yet, or the disk fails."""
 

@@ -1,4 +1,4 @@
-"""The agent's side of the agent socket, as the contract has it: requests with their MACs."""
+"""Requests of the agent with their MACs, made independently of the agent's code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def options(world: World, agent: Endpoint, call_id: str) -> Message:
-    """Make the request by which the agent asks whether Kamailio and the edge live."""
+    """Make the OPTIONS by which the agent checks that Kamailio and the edge run."""
     mac = ipc_headers.request_mac(world.books.agent_key, "OPTIONS", call_id, "1", "", "")
     uri = f"sip:{world.agent_socket[0]}:{world.agent_socket[1]}"
     return request("OPTIONS", uri, agent.address, call_id=call_id, headers=[(ipc_headers.MAC, mac)])
@@ -27,7 +27,7 @@ def register(
     call_id: str,
     headers: Headers = (),
 ) -> Message:
-    """Make a REGISTER that the edge is to send to `next_hop` from its own socket."""
+    """Make a REGISTER that the edge must send to `next_hop` from its own socket."""
     hop, socket = f"sip:{next_hop[0]}:{next_hop[1]}", f"udp:{world.edge[0]}:{world.edge[1]}"
     mac = ipc_headers.request_mac(world.books.agent_key, "REGISTER", call_id, "1", hop, socket)
     lines = [
@@ -48,7 +48,7 @@ def register(
 
 
 def keep_alive(world: World, agent: Endpoint, next_hop: Address, call_id: str) -> Message:
-    """Make an OPTIONS that the edge is to send to `next_hop` from its own socket."""
+    """Make an OPTIONS that the edge must send to `next_hop` from its own socket."""
     hop, socket = f"sip:{next_hop[0]}:{next_hop[1]}", f"udp:{world.edge[0]}:{world.edge[1]}"
     mac = ipc_headers.request_mac(world.books.agent_key, "OPTIONS", call_id, "1", hop, socket)
     lines = [

@@ -1,4 +1,4 @@
-"""The directory that the edge reads, and what stands in it."""
+"""The directory that the edge reads, and its content."""
 
 import sqlite3
 from collections.abc import Callable
@@ -24,7 +24,7 @@ Hide = Callable[[Path], None]
 
 
 class Books:
-    """The directory that the edge of a world reads, and what stands in it."""
+    """The directory of a world's edge, and its content."""
 
     def __init__(self, folder: Path, edge: EdgeConfig) -> None:
         self.directory = Directory(folder / "directory.db")
@@ -34,12 +34,12 @@ class Books:
 
     @property
     def dialog_key(self) -> str:
-        """The key of the dialogs' cookies."""
+        """Return the key of the dialogs' cookies."""
         with closing(sqlite3.connect(self.directory.path)) as database:
             return str(database.execute(META, (DIALOG_KEY,)).fetchone()[0])
 
     def add(self, *entries: TrunkConfig | UserConfig) -> None:
-        """Write trunks and users into the file, as it were, and load it again."""
+        """Add trunks and users, as a reload of the settings file does."""
         trunks = [entry for entry in entries if isinstance(entry, TrunkConfig)]
         users = [entry for entry in entries if isinstance(entry, UserConfig)]
         settings = self.settings
@@ -49,7 +49,7 @@ class Books:
         install(self.directory, self.settings)
 
     def learn(self, trunk_id: str, source: TransportAddress, now: float, expires_at: float) -> None:
-        """Write down that a registrar at `source` accepted the trunk's REGISTER."""
+        """Store that a registrar at `source` accepted the trunk's REGISTER."""
         registration = Registration(trunk_id, f"call-{trunk_id}", state=State.REGISTERED)
         socket = self.settings.edge.listen[0]
         self.directory.save(
@@ -57,17 +57,17 @@ class Books:
         )
 
     def spoil(self, trunk_id: str) -> None:
-        """Write something of which no edge can make sense."""
+        """Write a value that no edge can use."""
         with closing(sqlite3.connect(self.directory.path)) as database, database:
             database.execute("UPDATE address SET origin = 'rumour' WHERE trunk_id = ?", (trunk_id,))
 
     def hide(self, hide: Hide) -> None:
-        """Close the directory, and do something to its file."""
+        """Close the directory, and change its file."""
         self.directory.close()
         hide(self.directory.path)
 
     def bring_back(self) -> None:
-        """Make the directory anew, in the place of what is there; the agent key is another."""
+        """Replace the directory by a new one, with a new agent key."""
         path = self.directory.path
         made = path.with_suffix(".new")
         with closing(Directory(made)) as directory:
@@ -91,7 +91,7 @@ class Books:
 def edge_settings(
     edge: Address, agent_socket: Address, workers: int = 1, **more: object
 ) -> EdgeConfig:
-    """Make `[edge]`. One worker has done all with one message before it takes the next.
+    """Make `[edge]`. A single worker finishes one message before it takes the next.
 
     *more* are further keys of it.
     """

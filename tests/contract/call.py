@@ -1,4 +1,4 @@
-"""A call that was let in and answered, and the requests inside it."""
+"""Calls through the edge, and the requests of their dialogs."""
 
 import re
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from tests.contract.scene import Scene
 
 @dataclass(frozen=True)
 class Call:
-    """One dialog, seen from both ends."""
+    """One dialog, with both ends."""
 
     caller: Endpoint
     phone: Endpoint
@@ -23,7 +23,7 @@ class Call:
 
     @property
     def route(self) -> str:
-        """What a request inside the dialog must have as its Route."""
+        """Return the Route of a request in the dialog."""
         return self.answer["Record-Route"]
 
     def from_caller(
@@ -33,7 +33,7 @@ class Call:
         call_id: str | None = None,
         headers: Headers = (),
     ) -> Message:
-        """Make a request inside the call; `route` None: as RFC 3261 12.2.1 says."""
+        """Make a request of the caller in the dialog. `route` None: that of RFC 3261 12.2.1."""
         return request(
             method,
             _uri(self.answer["Contact"]),
@@ -48,7 +48,7 @@ class Call:
         )
 
     def from_phone(self, method: str, headers: Headers = ()) -> Message:
-        """Make a request inside the call, from the other end."""
+        """Make a request of the phone in the dialog."""
         return request(
             method,
             _uri(self.arrived["Contact"]),
@@ -63,7 +63,7 @@ class Call:
 
 
 def ring(scene: Scene, caller: Endpoint, phone: Endpoint, invite: Message | None = None) -> Message:
-    """Call, and return the INVITE as it reached the phone, which says that it rings."""
+    """Call, and return the INVITE as it reached the phone, which answers 180."""
     invite = invite or scene.invite(caller)
     caller.send(invite, scene.edge)
     arrived = phone.expect(_of(invite, "INVITE"), what="the call at the phone")
@@ -93,7 +93,7 @@ def refuse(scene: Scene, phone: Endpoint, arrived: Message, status: int) -> None
 
 
 def _of(invite: Message, method: str = "INVITE", status: int = 0) -> Callable[[Message], bool]:
-    """Return what knows a call's message: other calls' may be sent again meanwhile."""
+    """Return a filter for the messages of a call: other calls may repeat theirs meanwhile."""
 
     def is_it(message: Message) -> bool:
         if message.get("Call-ID") != invite.call_id or message.is_reply != bool(status):

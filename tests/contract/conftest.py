@@ -1,4 +1,4 @@
-"""What the edge promises, asked of a real Kamailio with the edge in it."""
+"""Fixtures: a real Kamailio with the edge, and sockets around it."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""What a phone sends to register, and how it answers a challenge."""
+"""REGISTERs of phones, and their answers to challenges."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The people of one test, on a network of their own, so that no test meets another's."""
+"""The trunks, phones and callers of one test, on a network of its own."""
 
 import secrets
 import time
@@ -36,7 +36,7 @@ class Scene:
         self._next_fence = cycle(self.fences)
 
     def endpoint(self, machine: str = "unknown_source", port: int = 0) -> Endpoint:
-        """Return somebody on the machine of this name."""
+        """Return a socket on the machine of this name."""
         return self._stack.enter_context(self.world.endpoint(self.ip(machine), port))
 
     def ip(self, machine: str) -> str:
@@ -44,7 +44,7 @@ class Scene:
         return self._network.ip(machine)
 
     def agent(self) -> Endpoint:
-        """Return a process on the edge's own machine."""
+        """Return a socket on the edge's own machine."""
         return self._stack.enter_context(self.world.endpoint(self.world.agent_socket[0]))
 
     def name(self, what: str) -> str:
@@ -76,7 +76,7 @@ class Scene:
         enabled: bool = True,
         **more: object,
     ) -> Caller:
-        """Return a trunk that has registered at the machine `at`, and somebody there who calls.
+        """Return a trunk that has registered at the machine `at`, and a socket there for its calls.
 
         *more* are further keys of the trunk.
         """
@@ -111,28 +111,28 @@ class Scene:
         return request("INVITE", self.uri(user), caller.address, **parts)  # type: ignore[arg-type]
 
     def answered_first(self, asker: Endpoint) -> Message:
-        """Ask something harmless, and return the first thing that comes back.
+        """Send a harmless request, and return the first message that arrives.
 
-        The edge has one worker: whatever was sent to it before has been dealt with by then.
+        The edge has one worker, so it has then finished all earlier messages.
         """
         ask = request("OPTIONS", self.uri(), asker.address, call_id=self.name("fence"))
         asker.send(ask, self.edge)
         return asker.receive()
 
-    def is_over(self) -> None:
-        """Return when the edge has dealt with all that was sent to it."""
+    def await_edge(self) -> None:
+        """Return when the edge has finished all messages that were sent to it."""
         with self.world.endpoint(next(self._next_fence)) as asker:
             assert self.answered_first(asker).status == 403
 
     def await_agent_socket(self) -> None:
-        """Return when the edge has dealt with all that was sent to its agent socket."""
+        """Return when the edge has finished all messages to its agent socket."""
         with self.world.endpoint(self.agent_socket[0]) as agent:
             ask = options(self.world, agent, self.name("fence"))
             assert agent.ask(ask, self.agent_socket).status == 200
 
     def came(self, endpoint: Endpoint) -> list[Message]:
-        """Return all that has come, and will come, of what was asked of the edge."""
-        self.is_over()
+        """Return all messages that the edge sent to `endpoint`, when no further one can arrive."""
+        self.await_edge()
         if isinstance(endpoint, StreamEndpoint):
             return self.came_before_fence(endpoint)
         return [Message.parse(data) for data in endpoint.waiting()]
@@ -140,7 +140,7 @@ class Scene:
     def came_before_fence(self, connection: StreamEndpoint) -> list[Message]:
         """Send a harmless request over a connection; return what comes before its answer.
 
-        The worker for TCP is another one than the worker for UDP, and may be slower.
+        TCP has its own worker, which may be slower than that of UDP.
         """
         ask = connection.request("OPTIONS", self.uri(), call_id=self.name("fence"))
         connection.send(ask, self.edge)
@@ -154,7 +154,7 @@ class Scene:
         return came[:-1]
 
     def nothing_came(self, *endpoints: Endpoint) -> bool:
-        """Whether nothing has been, or will be, sent to them for what was asked of the edge."""
+        """Return whether the edge sent nothing, once no further message can arrive."""
         return not any(self.came(endpoint) for endpoint in endpoints)
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""The agent socket: it obeys the agent alone, and what it hands back is vouched for."""
+"""The agent socket: it serves the agent alone, and its replies have a source header and a MAC."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ import pytest
 from testkit.sip import Endpoint, Message, reply
 from tests.contract.agent_requests import keep_alive, options, register
 from tests.contract.scene import Scene
-from tests.contract.world import stamps
+from tests.contract.world import whence_headers
 from whence.ipc import headers
 
 Make = Callable[..., Message]
@@ -18,22 +18,22 @@ SPELLINGS = ["{0}: forged", "{1} : forged", "{0}\t:\r\n forged", "{0}: forged\r\
 
 def has_source_once(scene: Scene, answer: Message, registrar: Endpoint) -> bool:
     """Return whether it has one source header, of `registrar`, and its MAC."""
-    said = [(n, v) for n, v in answer.headers if n.lower().startswith("x-whence")]
+    found = [(n, v) for n, v in answer.headers if n.lower().startswith("x-whence")]
     ip, port = registrar.address
     source, number = f"udp:{ip}:{port}", answer["CSeq"].split()[0]
     key = scene.world.books.agent_key
     mac = headers.reply_mac(key, answer.call_id, number, answer.status, source)
-    return said == [(headers.SOURCE, source), (headers.MAC, mac)]
+    return found == [(headers.SOURCE, source), (headers.MAC, mac)]
 
 
 def changed(message: Message, **values: str) -> Message:
-    """Give headers another value; an empty one takes the header off."""
+    """Replace the values of headers; an empty value removes the header."""
     wanted = {name.replace("_", "-"): value for name, value in values.items()}
     fields = tuple((name, wanted.get(name, value)) for name, value in message.headers)
     return Message(message.start_line, tuple((n, v) for n, v in fields if v))
 
 
-def test_a_register_leaves_from_the_named_socket_to_the_named_next_hop(scene: Scene) -> None:
+def test_register_leaves_from_its_socket_to_its_next_hop(scene: Scene) -> None:
     agent, registrar = scene.agent(), scene.endpoint("registrar")
     agent.send(
         register(scene.world, agent, registrar.address, scene.name("call")), scene.agent_socket
@@ -42,11 +42,11 @@ def test_a_register_leaves_from_the_named_socket_to_the_named_next_hop(scene: Sc
     assert arrived.method == "REGISTER"
     assert arrived.source == scene.edge
     assert arrived.request_uri == "sip:provider.example"
-    assert stamps(arrived) == []
+    assert whence_headers(arrived) == []
 
 
 @pytest.mark.parametrize("status", [100, 200, 401, 403, 423, 503])
-def test_an_answer_comes_back_with_where_it_came_from(scene: Scene, status: int) -> None:
+def test_answer_gets_a_source_header(scene: Scene, status: int) -> None:
     agent, registrar = scene.agent(), scene.endpoint("registrar")
     agent.send(
         register(scene.world, agent, registrar.address, scene.name("call")), scene.agent_socket
@@ -59,7 +59,7 @@ def test_an_answer_comes_back_with_where_it_came_from(scene: Scene, status: int)
         assert came["Contact"] == "<sip:a@b>;expires=60"
 
 
-def test_the_source_is_whoever_answered_not_whoever_was_asked(scene: Scene) -> None:
+def test_source_header_names_the_answering_server(scene: Scene) -> None:
     agent, registrar = scene.agent(), scene.endpoint("registrar")
     other = scene.endpoint("another-registrar")
     agent.send(
@@ -70,7 +70,7 @@ def test_the_source_is_whoever_answered_not_whoever_was_asked(scene: Scene) -> N
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
-def test_a_stamp_that_the_registrar_sent_is_taken_off(scene: Scene, spelling: str) -> None:
+def test_source_header_of_the_registrar_is_removed(scene: Scene, spelling: str) -> None:
     agent, registrar = scene.agent(), scene.endpoint("registrar")
     agent.send(
         register(scene.world, agent, registrar.address, scene.name("call")), scene.agent_socket
@@ -87,18 +87,18 @@ def test_a_stamp_that_the_registrar_sent_is_taken_off(scene: Scene, spelling: st
     assert "forged" not in str(came)
 
 
-def test_a_retransmitted_register_goes_out_once(scene: Scene) -> None:
+def test_register_retransmitted_leaves_once(scene: Scene) -> None:
     agent, registrar = scene.agent(), scene.endpoint("registrar")
     ask = register(scene.world, agent, registrar.address, scene.name("call"))
     agent.send(ask, scene.agent_socket)
-    # A provisional answer, so that the edge does not send it again by itself.
+    # A provisional answer, so that the edge does not repeat the REGISTER.
     registrar.send(reply(registrar.receive(), 100), scene.edge)
     agent.send(ask, scene.agent_socket)
     scene.await_agent_socket()
     assert scene.nothing_came(registrar)
 
 
-def test_a_retransmitted_register_hears_its_answer_again_with_its_seal(scene: Scene) -> None:
+def test_register_retransmitted_gets_answer_and_mac_again(scene: Scene) -> None:
     agent, registrar = scene.agent(), scene.endpoint("registrar")
     ask = register(scene.world, agent, registrar.address, scene.name("call"))
     agent.send(ask, scene.agent_socket)
@@ -124,18 +124,18 @@ WRONG_MACS = {
 
 
 @pytest.mark.parametrize("change", WRONG_MACS)
-def test_what_is_not_sealed_by_the_agent_goes_nowhere(scene: Scene, change: str) -> None:
+def test_request_without_a_valid_mac_is_refused(scene: Scene, change: str) -> None:
     process, registrar = scene.agent(), scene.endpoint("registrar")
     ask = register(scene.world, process, registrar.address, scene.name("call"))
     process.send(changed(ask, **WRONG_MACS[change]), scene.agent_socket)
     answer = process.receive()
     assert answer.status in (400, 403, 500)
-    assert stamps(answer) == []
+    assert whence_headers(answer) == []
     scene.await_agent_socket()
     assert scene.nothing_came(registrar)
 
 
-def test_the_seal_of_one_method_does_not_serve_another(scene: Scene) -> None:
+def test_mac_of_another_method_is_refused(scene: Scene) -> None:
     process, registrar = scene.agent(), scene.endpoint("registrar")
     ask = register(scene.world, process, registrar.address, scene.name("call"))
     for method in ("INVITE", "MESSAGE", "OPTIONS", "BYE"):
@@ -146,34 +146,32 @@ def test_the_seal_of_one_method_does_not_serve_another(scene: Scene) -> None:
     assert scene.nothing_came(registrar)
 
 
-def test_a_seal_is_good_on_the_agent_socket_only(scene: Scene) -> None:
+def test_mac_at_another_socket_is_refused(scene: Scene) -> None:
     unknown_source, registrar = scene.endpoint(), scene.endpoint("registrar")
     ask = register(scene.world, unknown_source, registrar.address, scene.name("call"))
     assert unknown_source.ask(ask, scene.edge).status == 403
     assert scene.nothing_came(registrar)
 
 
-def test_the_agent_hears_that_the_edge_lives(scene: Scene) -> None:
+def test_options_of_the_agent_gets_200(scene: Scene) -> None:
     agent = scene.agent()
     ask = options(scene.world, agent, scene.name("call"))
     assert agent.ask(ask, scene.agent_socket).status == 200
 
 
 @pytest.mark.parametrize("status", [200, 404])
-def test_a_keep_alive_goes_out_and_its_answer_comes_back_vouched_for(
-    scene: Scene, status: int
-) -> None:
+def test_keep_alive_answer_gets_a_source_header(scene: Scene, status: int) -> None:
     agent, registrar = scene.agent(), scene.endpoint("registrar")
     ask = keep_alive(scene.world, agent, registrar.address, scene.name("call"))
     agent.send(ask, scene.agent_socket)
     arrived = registrar.receive()
     assert (arrived.method, arrived.source) == ("OPTIONS", scene.edge)
-    assert stamps(arrived) == []
+    assert whence_headers(arrived) == []
     registrar.send(reply(arrived, status), scene.edge)
     assert has_source_once(scene, agent.receive(), registrar)
 
 
-def test_a_reply_that_nobody_asked_for_is_never_sealed(scene: Scene) -> None:
+def test_reply_of_no_transaction_gets_no_mac(scene: Scene) -> None:
     agent, unknown_source = scene.agent(), scene.endpoint()
     registrar = scene.endpoint("registrar")
     ask = register(scene.world, agent, registrar.address, scene.name("call"))
@@ -184,7 +182,7 @@ def test_a_reply_that_nobody_asked_for_is_never_sealed(scene: Scene) -> None:
     unknown_source.send(
         reply(ask, 200, headers=[(headers.SOURCE, "udp:192.0.2.1:5060")]), scene.edge
     )
-    scene.is_over()
+    scene.await_edge()
     scene.await_agent_socket()
     for came in scene.came(agent):
         assert not came.get(headers.MAC)

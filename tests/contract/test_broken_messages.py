@@ -1,4 +1,4 @@
-"""Whatever comes, the edge answers or keeps silent, and goes on answering."""
+"""Broken messages: the edge answers or drops them, and serves the next call."""
 
 import pytest
 
@@ -13,7 +13,7 @@ BYTES = "a\udcff\udcfe\udc80b"
 
 def still_serves(scene: Scene, caller: Endpoint, phone: Endpoint) -> None:
     """Make the good call that must pass after the bad message."""
-    scene.is_over()
+    scene.await_edge()
     invite = scene.invite(caller)
     caller.send(invite, scene.edge)
     phone.expect(lambda m: m.call_id == invite.call_id, what="the good call")
@@ -50,9 +50,7 @@ IN_BYTES = {
 
 @pytest.mark.parametrize("method", ["INVITE", "REGISTER", "OPTIONS", "BYE", "MESSAGE"])
 @pytest.mark.parametrize("place", IN_BYTES)
-def test_bytes_that_are_not_utf8_are_answered_and_so_is_the_next_message(
-    scene: Scene, place: str, method: str
-) -> None:
+def test_bytes_that_are_not_utf8_get_an_answer(scene: Scene, place: str, method: str) -> None:
     trunk, phone = scene.line()
     for who in (trunk.at, scene.endpoint()):
         to_tag = "made-up" if method == "BYE" else None
@@ -64,13 +62,13 @@ def test_bytes_that_are_not_utf8_are_answered_and_so_is_the_next_message(
     still_serves(scene, trunk.at, phone)
 
 
-def test_a_method_of_bytes_harms_nobody(scene: Scene) -> None:
+def test_method_of_bytes_leaves_the_next_call_unharmed(scene: Scene) -> None:
     trunk, phone = scene.line()
     trunk.at.send(request(f"A{BYTES}", scene.uri(), trunk.at.address), scene.edge)
     still_serves(scene, trunk.at, phone)
 
 
-def test_bytes_that_are_not_utf8_on_the_agent_socket_harm_nobody(scene: Scene) -> None:
+def test_agent_socket_survives_bytes_that_are_not_utf8(scene: Scene) -> None:
     process = scene.agent()
     for name in (headers.MAC, headers.NEXT_HOP, headers.SOCKET, "Call-ID", "User-Agent"):
         ask = request("REGISTER", f"sip:{DOMAIN}", process.address)
@@ -80,7 +78,7 @@ def test_bytes_that_are_not_utf8_on_the_agent_socket_harm_nobody(scene: Scene) -
 
 
 def broken(scene: Scene, sender: Endpoint) -> dict[str, bytes]:
-    """Return messages that are none, or not quite."""
+    """Return messages that are broken, or nearly valid."""
     good = scene.invite(sender)
     text = str(good)
 
@@ -130,33 +128,33 @@ def broken(scene: Scene, sender: Endpoint) -> dict[str, bytes]:
     }
 
 
-def test_a_broken_message_harms_nobody_but_itself(scene: Scene) -> None:
+def test_broken_message_leaves_the_next_call_unharmed(scene: Scene) -> None:
     trunk, phone = scene.line()
     for who in (trunk.at, scene.endpoint()):
         for what, data in broken(scene, who).items():
             who.send(data, scene.edge)
-            scene.is_over()
+            scene.await_edge()
             for came in scene.came(phone):
                 assert came.all(headers.TRUNK) == [trunk.id], what
     still_serves(scene, trunk.at, phone)
 
 
-def test_a_broken_message_on_the_agent_socket_harms_nobody(scene: Scene) -> None:
+def test_agent_socket_survives_a_broken_message(scene: Scene) -> None:
     process = scene.agent()
     for data in broken(scene, process).values():
         process.send(data, scene.agent_socket)
         scene.await_agent_socket()
 
 
-def test_a_broken_register_harms_nobody(scene: Scene) -> None:
+def test_broken_register_leaves_the_next_call_unharmed(scene: Scene) -> None:
     user, phone = scene.user(), scene.endpoint("phones")
     for data in broken(scene, phone).values():
         phone.send(data.replace(b"INVITE", b"REGISTER"), scene.edge)
-    scene.is_over()
+    scene.await_edge()
     assert phone.register(scene.edge, user, PASSWORD, DOMAIN).status == 200
 
 
-def test_a_long_message_of_bytes_is_refused_and_writes_nothing(scene: Scene) -> None:
+def test_long_message_of_bytes_is_refused_without_a_log_line(scene: Scene) -> None:
     """Kamailio 5 cannot make so long a text of it, and would say so in the log each time; Kamailio
     6 reads nothing that is longer than 32 767 bytes.
     """
@@ -168,7 +166,7 @@ def test_a_long_message_of_bytes_is_refused_and_writes_nothing(scene: Scene) -> 
     else:
         trunk.at.send(ask, scene.edge)
     still_serves(scene, trunk.at, phone)
-    said = scene.world.process.log[logged:].splitlines()
-    # Other tests' calls end in their own time, and that may be told meanwhile.
-    marks = (ask.call_id, "ERROR", "CRITICAL")
-    assert not [line for line in said if any(mark in line for mark in marks)]
+    lines = scene.world.process.log[logged:].splitlines()
+    # Calls of other tests may end meanwhile, and write into the log.
+    kamailio_errors = (ask.call_id, "ERROR", "CRITICAL")
+    assert not [line for line in lines if any(text in line for text in kamailio_errors)]

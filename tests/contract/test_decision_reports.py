@@ -1,4 +1,4 @@
-"""Each decision on an initial request is told to whoever listens beside the directory."""
+"""The edge sends a report of each decision on an initial request to the agent's socket."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from whence.ipc.decisions import DecisionKind, DecisionReport
 
 
 class Agent:
-    """The agent's end: it hears what has come."""
+    """The agent's end of the socket."""
 
     def __init__(self, scene: Scene) -> None:
         self._path = scene.world.books.directory.path.with_name(decisions.SOCKET_FILE)
@@ -22,11 +22,11 @@ class Agent:
         self._socket.settimeout(5)
         self._socket.bind(str(self._path))
 
-    def hears(self) -> DecisionReport:
+    def report(self) -> DecisionReport:
         return decisions.read(self._socket.recv(65535))
 
     def is_idle(self) -> bool:
-        """Whether nothing has been told."""
+        """Return whether no report has arrived."""
         self._socket.setblocking(False)
         with suppress(BlockingIOError):
             return not self._socket.recv(65535)
@@ -45,60 +45,58 @@ def agent(scene: Scene) -> Iterator[Agent]:
     agent.close()
 
 
-def test_a_call_is_told_with_its_trunk_also_when_the_worker_knows_it(
-    scene: Scene, agent: Agent
-) -> None:
+def test_report_of_a_call_has_its_trunk_and_from_cache(scene: Scene, agent: Agent) -> None:
     trunk, phone = scene.line(numbers=("+44201234",))
-    for known in (False, True):
+    for from_cache in (False, True):
         invite = scene.invite(trunk.at, "+44201234", to_uri="sip:+44201234@edge.example")
         trunk.at.send(invite, scene.edge)
         phone.expect(lambda m: m.method == "INVITE", what="the call")
-        heard = agent.hears()
-        assert (heard.call_id, heard.method) == (invite.call_id, "INVITE")
-        assert (heard.kind, heard.trunk, heard.rule) == (
+        report = agent.report()
+        assert (report.call_id, report.method) == (invite.call_id, "INVITE")
+        assert (report.kind, report.trunk, report.rule) == (
             DecisionKind.IDENTIFIED,
             trunk.id,
             "number",
         )
-        assert heard.message == f"number of trunk {trunk.id}"
+        assert report.message == f"number of trunk {trunk.id}"
         ip, port = trunk.at.address
-        assert str(heard.source) == f"udp:{ip}:{port}"
-        assert (heard.ruri, heard.to) == (invite.request_uri, "sip:+44201234@edge.example")
-        assert heard.from_cache is known
+        assert str(report.source) == f"udp:{ip}:{port}"
+        assert (report.ruri, report.to) == (invite.request_uri, "sip:+44201234@edge.example")
+        assert report.from_cache is from_cache
 
 
 @pytest.mark.parametrize("method", ["INVITE", "OPTIONS", "MESSAGE", "SUBSCRIBE", "MADEUP"])
-def test_an_unknown_sources_request_is_told(scene: Scene, agent: Agent, method: str) -> None:
+def test_report_of_an_unknown_source_is_sent(scene: Scene, agent: Agent, method: str) -> None:
     unknown_source = scene.endpoint()
     asked = request(method, scene.uri("+4420"), unknown_source.address)
     assert unknown_source.ask(asked, scene.edge).status == 403
-    heard = agent.hears()
-    assert (heard.kind, heard.method, heard.trunk) == (DecisionKind.UNKNOWN, method, None)
-    assert (heard.call_id, heard.ruri) == (asked.call_id, scene.uri("+4420"))
+    report = agent.report()
+    assert (report.kind, report.method, report.trunk) == (DecisionKind.UNKNOWN, method, None)
+    assert (report.call_id, report.ruri) == (asked.call_id, scene.uri("+4420"))
 
 
-def test_a_refusal_is_told_with_the_trunks_it_was_about(scene: Scene, agent: Agent) -> None:
+def test_report_of_a_refusal_names_its_trunks(scene: Scene, agent: Agent) -> None:
     elsewhere = scene.trunk("nobody", at="elsewhere")
     trunk = scene.trunk("nobody")
     stolen = scene.invite(trunk.at, elsewhere.token)
     assert trunk.at.ask(stolen, scene.edge).status == 403
-    heard = agent.hears()
-    assert (heard.kind, heard.reason) == (DecisionKind.REFUSED, "token_from_wrong_source")
-    assert heard.named == (elsewhere.id,)
+    report = agent.report()
+    assert (report.kind, report.reason) == (DecisionKind.REFUSED, "token_from_wrong_source")
+    assert report.named == (elsewhere.id,)
 
 
 @pytest.mark.parametrize("method", ["OPTIONS", "SUBSCRIBE"])
-def test_what_a_trunk_asks_besides_calls_is_told(scene: Scene, agent: Agent, method: str) -> None:
+def test_report_of_a_trunks_other_methods_is_sent(scene: Scene, agent: Agent, method: str) -> None:
     trunk = scene.trunk("nobody")
     trunk.at.ask(request(method, scene.uri(), trunk.at.address), scene.edge)
-    heard = agent.hears()
-    assert (heard.kind, heard.trunk, heard.method) == (DecisionKind.IDENTIFIED, trunk.id, method)
+    report = agent.report()
+    assert (report.kind, report.trunk, report.method) == (DecisionKind.IDENTIFIED, trunk.id, method)
 
 
-def test_a_call_to_a_phone_that_is_not_there_is_told(scene: Scene, agent: Agent) -> None:
+def test_report_of_a_call_to_an_absent_phone_is_sent(scene: Scene, agent: Agent) -> None:
     trunk = scene.trunk(scene.user())
     assert trunk.at.ask(scene.invite(trunk.at), scene.edge).status == 480
-    assert agent.hears().trunk == trunk.id
+    assert agent.report().trunk == trunk.id
 
 
 SEPARATORS = "a\x1fb\x1fc"
@@ -117,23 +115,23 @@ def _latin(scene: Scene) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("hostile", [_call_id, _to, _latin])
-def test_hostile_headers_change_nothing_of_the_decision(
+def test_report_with_hostile_headers_is_unknown_source(
     scene: Scene, agent: Agent, hostile: Callable[[Scene], dict[str, object]]
 ) -> None:
     unknown_source = scene.endpoint()
     parts = hostile(scene)
     answer = unknown_source.ask(scene.invite(unknown_source, **parts), scene.edge)  # type: ignore[arg-type]
-    if answer.status == 400:  # Kamailio's own, before anything is decided
+    if answer.status == 400:  # Kamailio's own answer, before the decision
         assert agent.is_idle()
         return
     assert answer.status == 403
-    heard = agent.hears()
-    assert (heard.kind, heard.named) == (DecisionKind.UNKNOWN, ())
+    report = agent.report()
+    assert (report.kind, report.named) == (DecisionKind.UNKNOWN, ())
     if "call_id" in parts:
-        assert heard.call_id == parts["call_id"]
+        assert report.call_id == parts["call_id"]
 
 
-def test_calls_go_on_when_nobody_listens_and_the_next_says_how_many_were_not_told(
+def test_calls_without_a_listener_pass_and_count_as_dropped(
     scene: Scene,
 ) -> None:
     unknown_source = scene.endpoint()
@@ -143,18 +141,18 @@ def test_calls_go_on_when_nobody_listens_and_the_next_says_how_many_were_not_tol
 
     first = Agent(scene)
     refused()
-    first.hears()
+    first.report()
     first.close()
     for _ in range(3):
         refused()
     second = Agent(scene)
     refused()
-    # The edge answers first and tells then: the last of the three may find the new one.
-    heard = second.hears()
-    told_of = 1 + heard.dropped
-    while told_of < 4:
-        told_of += 1 + second.hears().dropped
-    assert heard.dropped >= 2
+    # The edge answers before it reports: the last of the three may reach the new socket.
+    report = second.report()
+    accounted = 1 + report.dropped
+    while accounted < 4:
+        accounted += 1 + second.report().dropped
+    assert report.dropped >= 2
     refused()
-    assert second.hears().dropped == 0
+    assert second.report().dropped == 0
     second.close()

@@ -1,4 +1,4 @@
-"""Inside a dialog requests go from one party to the other, while the call lives."""
+"""Requests of a dialog go from one party to the other, while the call lasts."""
 
 import re
 import socket
@@ -26,7 +26,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 def no_questions(world: World) -> bool:
-    """Whether no worker has asked the name server."""
+    """Return whether no worker has sent a DNS query."""
     return not questions(world)
 
 
@@ -36,14 +36,14 @@ def to(message: Message, uri: str) -> Message:
 
 
 def refused(scene: Scene, sender: Endpoint, ask: Message) -> bool:
-    """Whether a request is refused as one of no dialog, or of no sense; an ACK with silence."""
+    """Return whether a request gets a 481 or 400; an ACK gets no answer."""
     sender.send(ask, scene.edge)
     answers = [m.status for m in scene.came(sender) if m["CSeq"] == ask["CSeq"]]
     return answers in ([[]] if ask.method == "ACK" else [[481], [400], [416]])
 
 
 def passes(scene: Scene, ask: Message, sender: Endpoint, receiver: Endpoint) -> Message:
-    """Send a request inside a call, answer it, and return it as it arrived."""
+    """Send a request of a dialog, answer it, and return it as it arrived."""
     sender.send(ask, scene.edge)
     arrived = receiver.expect(lambda m: m.method == ask.method and not m.is_reply)
     at = f"<sip:{place(receiver.address)}>"
@@ -129,14 +129,14 @@ def test_dialog_ends_with_its_bye(scene: Scene, status: int) -> None:
     trunk.at.send(reply(arrived, status), scene.edge)
     assert phone.receive().status == status
     phone.send(bye, scene.edge)
-    assert phone.receive().status == status  # sent again, it hears its answer again
+    assert phone.receive().status == status  # the repeated request gets its answer again
     for method in METHODS:
         assert refused(scene, trunk.at, call.from_caller(method))
         assert refused(scene, phone, call.from_phone(method))
     assert scene.nothing_came(trunk.at, phone)
 
 
-def test_challenged_bye_ends_nothing(scene: Scene) -> None:
+def test_challenged_bye_keeps_the_dialog(scene: Scene) -> None:
     trunk, phone = scene.line()
     call = connect(scene, trunk.at, phone)
     phone.send(call.from_phone("BYE"), scene.edge)
@@ -146,7 +146,7 @@ def test_challenged_bye_ends_nothing(scene: Scene) -> None:
     passes(scene, call.from_phone("BYE"), phone, trunk.at)
 
 
-def test_refused_or_cancelled_call_opens_nothing(scene: Scene) -> None:
+def test_refused_or_cancelled_call_has_no_dialog(scene: Scene) -> None:
     trunk, phone = scene.line()
     for cancelled in (False, True):
         invite = scene.invite(trunk.at)
@@ -204,8 +204,8 @@ def called_with(scene: Scene, trunk: Endpoint, phone: Endpoint, contact: str) ->
     return Call(trunk, phone, invite, arrived, trunk.expect(lambda m: m.status == 200))
 
 
-def test_contact_in_no_place_of_the_partys_is_not_followed(scene: Scene) -> None:
-    """Not on loopback but where the party is, not at our sockets, not where nobody can be."""
+def test_contact_at_a_place_of_no_party_is_ignored(scene: Scene) -> None:
+    """Places: loopback without the party, our own sockets, addresses that no host can have."""
     trunk, phone = scene.line()
     victim = scene.endpoint("victim")
     with socket.create_server((victim.address[0], 0)) as tcp:
@@ -235,12 +235,12 @@ def test_contact_in_no_place_of_the_partys_is_not_followed(scene: Scene) -> None
 
 
 @pytest.mark.parametrize("name", ["never-answers.example", "never-answers.example:5070", "127.1"])
-def test_contact_that_is_a_name_leads_where_it_came_from(scene: Scene, name: str) -> None:
+def test_contact_with_a_host_name_leads_to_its_source(scene: Scene, name: str) -> None:
     trunk, phone = scene.line()
     call = called_with(scene, trunk.at, phone, f"sip:x@{name}")
     arrived = passes(scene, call.from_phone("INFO"), phone, trunk.at)
     assert arrived.request_uri == f"sip:x@{name}"
-    # The phone's as well.
+    # The same for the phone.
     invite = scene.invite(trunk.at)
     rang = ring(scene, trunk.at, phone, invite)
     phone.send(reply(rang, 200, headers=[("Contact", f"<sip:y@{name}>")]), scene.edge)
@@ -251,7 +251,7 @@ def test_contact_that_is_a_name_leads_where_it_came_from(scene: Scene, name: str
     assert no_questions(scene.world)
 
 
-def test_contact_that_is_a_name_over_tcp_uses_its_connection(scene: Scene) -> None:
+def test_contact_with_a_host_name_over_tcp_uses_the_connection(scene: Scene) -> None:
     trunk, phone = scene.line()
     with StreamEndpoint(trunk.at.address[0]) as caller:
         invite = caller.request(
@@ -306,8 +306,8 @@ def test_route_sets_of_both_sides_are_followed(scene: Scene) -> None:
     assert no_questions(scene.world)
 
 
-def test_each_phone_of_a_user_has_a_way_of_its_own(scene: Scene) -> None:
-    """Two phones answer at once: each by its own Contact and its own proxies."""
+def test_phones_of_one_user_each_have_their_own_path(scene: Scene) -> None:
+    """Two phones answer at once, each with its own Contact and proxies."""
     user = scene.user()
     trunk, desk, other = scene.trunk(user), scene.phone(user), scene.endpoint("elsewhere")
     assert other.register(scene.edge, user, PASSWORD, DOMAIN).status == 200
@@ -396,7 +396,7 @@ def test_dialog_outlives_a_crash_and_then_ends(scene: Scene) -> None:
         "Expires: soon",
     ],
 )
-def test_request_in_a_dialog_is_as_sane_as_others(scene: Scene, odd: str) -> None:
+def test_request_in_a_dialog_passes_the_sanity_check(scene: Scene, odd: str) -> None:
     trunk, phone = scene.line()
     call = connect(scene, trunk.at, phone)
     ask = call.from_caller("INFO")

@@ -1,4 +1,4 @@
-"""Inside a call that was let in: its own requests pass, and nothing else does."""
+"""Dialogs of calls that the edge let in: only their own requests pass."""
 
 import re
 import time
@@ -12,7 +12,7 @@ from whence.core.dialogs.cookie import COOKIE_LENGTH, OLD_S, new_id, write_cooki
 from whence.core.dialogs.record import Side
 
 
-def test_a_call_lives_from_invite_to_bye(scene: Scene) -> None:
+def test_call_passes_from_invite_to_bye(scene: Scene) -> None:
     trunk, phone = scene.line()
     call = connect(scene, trunk.at, phone)
     assert call.route.startswith(f"<sip:{scene.edge[0]};lr")
@@ -24,7 +24,7 @@ def test_a_call_lives_from_invite_to_bye(scene: Scene) -> None:
     assert trunk.at.receive().status == 200
 
 
-def test_the_phone_may_end_the_call_too(scene: Scene) -> None:
+def test_bye_of_the_phone_passes(scene: Scene) -> None:
     trunk, phone = scene.line()
     call = connect(scene, trunk.at, phone)
     phone.send(call.from_phone("BYE"), scene.edge)
@@ -35,22 +35,20 @@ def test_the_phone_may_end_the_call_too(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "heard"), [(486, 486), (404, 404), (603, 603), (500, 500), (503, 500)]
+    ("sent", "received"), [(486, 486), (404, 404), (603, 603), (500, 500), (503, 500)]
 )
-def test_what_the_phone_refuses_is_refused_to_the_caller(
-    scene: Scene, said: int, heard: int
-) -> None:
-    """But its 503 is not ours: the provider would take the whole edge for down (RFC 3261 16.7)."""
+def test_refusal_of_the_phone_reaches_the_caller(scene: Scene, sent: int, received: int) -> None:
+    """A 503 becomes a 500: else the provider would consider the edge down (RFC 3261 16.7)."""
     trunk, phone = scene.line()
     invite = scene.invite(trunk.at)
     arrived = ring(scene, trunk.at, phone, invite)
-    refuse(scene, phone, arrived, said)
+    refuse(scene, phone, arrived, sent)
     answer = trunk.at.receive()
-    assert answer.status == heard
+    assert answer.status == received
 
 
 @pytest.mark.parametrize("method", ["BYE", "INVITE", "INFO", "UPDATE", "MESSAGE", "REFER", "ODD"])
-def test_a_to_tag_alone_opens_nothing(scene: Scene, method: str) -> None:
+def test_request_with_only_a_to_tag_is_refused(scene: Scene, method: str) -> None:
     trunk, phone = scene.line()
     for who in (trunk.at, scene.endpoint()):
         ask = request(method, scene.uri("+4420"), who.address, to_tag="made-up")
@@ -60,7 +58,7 @@ def test_a_to_tag_alone_opens_nothing(scene: Scene, method: str) -> None:
 
 
 def bad_routes(scene: Scene, good: str, somebody_elses: str) -> dict[str, str]:
-    """Return Route headers that vouch for nothing."""
+    """Return Route headers without a valid cookie."""
     cookie = re.compile("whence=[0-9a-f]+")
     return {
         "none": "",
@@ -77,7 +75,7 @@ def bad_routes(scene: Scene, good: str, somebody_elses: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("route", list(bad_routes(None, ";whence=0", "")))  # type: ignore[arg-type]
-def test_a_request_in_a_dialog_needs_the_cookie_of_that_dialog(scene: Scene, route: str) -> None:
+def test_request_without_the_dialogs_cookie_is_refused(scene: Scene, route: str) -> None:
     trunk, phone = scene.line()
     call, other = connect(scene, trunk.at, phone), connect(scene, trunk.at, phone)
     value = bad_routes(scene, call.route, other.route)[route]
@@ -96,7 +94,7 @@ def cookie_of(
     there: str | None = None,
     from_ip: str | None = None,
 ) -> str:
-    """Return the Route by which the caller would reach the phone in a call of that age."""
+    """Return the Route from the caller to the phone in a call of that age."""
     ip, port = call.phone.address
     cookie = write_cookie(
         scene.world.books.dialog_key,
@@ -110,7 +108,7 @@ def cookie_of(
     return re.sub("whence=[0-9a-f]+", f"whence={cookie}", call.route)
 
 
-def test_cookie_of_before_the_start_opens_its_dialog(scene: Scene) -> None:
+def test_cookie_older_than_kamailio_opens_its_dialog(scene: Scene) -> None:
     trunk, phone = scene.line()
     call = connect(scene, trunk.at, phone)
     day_s = OLD_S
@@ -121,7 +119,7 @@ def test_cookie_of_before_the_start_opens_its_dialog(scene: Scene) -> None:
         assert trunk.at.receive().status == status, age_s
 
 
-def test_cookie_of_before_the_start_opens_nothing_else(scene: Scene) -> None:
+def test_cookie_older_than_kamailio_opens_no_other_dialog(scene: Scene) -> None:
     trunk, phone = scene.line()
     call = connect(scene, trunk.at, phone)
     ip, port = scene.endpoint("victim").address
@@ -136,7 +134,7 @@ def test_cookie_of_before_the_start_opens_nothing_else(scene: Scene) -> None:
     assert scene.nothing_came(phone)
 
 
-def test_an_ack_without_the_cookie_is_passed_over_in_silence(scene: Scene) -> None:
+def test_ack_without_the_cookie_is_dropped(scene: Scene) -> None:
     trunk, phone = scene.line()
     call, other = connect(scene, trunk.at, phone), connect(scene, trunk.at, phone)
     for value in bad_routes(scene, call.route, other.route).values():
@@ -144,7 +142,7 @@ def test_an_ack_without_the_cookie_is_passed_over_in_silence(scene: Scene) -> No
         assert scene.nothing_came(trunk.at, phone)
 
 
-def test_an_ack_without_the_cookie_leads_nowhere_even_if_it_is_of_a_call(scene: Scene) -> None:
+def test_ack_of_a_call_without_the_cookie_is_dropped(scene: Scene) -> None:
     trunk, phone = scene.line()
     call, victim = connect(scene, trunk.at, phone), scene.endpoint("victim")
     ack = call.from_caller("ACK", "")
@@ -154,7 +152,7 @@ def test_an_ack_without_the_cookie_leads_nowhere_even_if_it_is_of_a_call(scene: 
     assert scene.nothing_came(trunk.at, phone, victim)
 
 
-def test_the_cookie_is_no_open_door_to_elsewhere(scene: Scene) -> None:
+def test_cookie_with_another_destination_is_refused(scene: Scene) -> None:
     trunk, phone = scene.line()
     call, victim = connect(scene, trunk.at, phone), scene.endpoint("victim")
     ip, port = victim.address
@@ -163,7 +161,7 @@ def test_the_cookie_is_no_open_door_to_elsewhere(scene: Scene) -> None:
     assert scene.nothing_came(victim)
 
 
-def test_a_cookie_in_another_parameter_or_header_is_none(scene: Scene) -> None:
+def test_cookie_in_another_parameter_or_header_is_ignored(scene: Scene) -> None:
     trunk, phone = scene.line()
     call = connect(scene, trunk.at, phone)
     bare = f"<sip:{scene.edge[0]};lr>"
@@ -172,7 +170,7 @@ def test_a_cookie_in_another_parameter_or_header_is_none(scene: Scene) -> None:
     assert scene.nothing_came(phone)
 
 
-def test_a_cancel_reaches_the_ringing_phone_and_the_caller_hears_487(scene: Scene) -> None:
+def test_cancel_reaches_the_phone_and_brings_a_487(scene: Scene) -> None:
     trunk, phone = scene.line()
     invite = scene.invite(trunk.at)
     arrived = ring(scene, trunk.at, phone, invite)
@@ -186,14 +184,14 @@ def test_a_cancel_reaches_the_ringing_phone_and_the_caller_hears_487(scene: Scen
     assert statuses == {"CANCEL": 200, "INVITE": 487}
 
 
-def test_a_cancel_of_nothing_is_answered_481(scene: Scene) -> None:
+def test_cancel_without_an_invite_gets_481(scene: Scene) -> None:
     trunk, phone = scene.line()
     for who in (trunk.at, scene.endpoint()):
         assert who.ask(cancel(scene.invite(who)), scene.edge).status == 481
     assert scene.nothing_came(phone)
 
 
-def test_a_retransmitted_invite_reaches_the_phone_once(scene: Scene) -> None:
+def test_invite_retransmitted_reaches_the_phone_once(scene: Scene) -> None:
     trunk, phone = scene.line()
     invite = scene.invite(trunk.at)
     ring(scene, trunk.at, phone, invite)
@@ -202,7 +200,7 @@ def test_a_retransmitted_invite_reaches_the_phone_once(scene: Scene) -> None:
     assert {m.status for m in scene.came(trunk.at)} <= {100, 180}
 
 
-def test_a_retransmitted_invite_hears_its_refusal_again(scene: Scene) -> None:
+def test_invite_retransmitted_gets_its_refusal_again(scene: Scene) -> None:
     trunk, phone = scene.line()
     invite = scene.invite(trunk.at)
     arrived = ring(scene, trunk.at, phone, invite)

@@ -1,4 +1,4 @@
-"""The directory is missing, spoilt or wrong: the edge says so to the caller, and recovers."""
+"""The directory is missing, damaged or wrong: the edge answers 503, and recovers."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,18 +13,18 @@ from tests.contract.world import World
 
 
 def missing(directory: Path) -> None:
-    """Take the directory's file away."""
+    """Remove the directory's file."""
     directory.unlink()
 
 
 def garbage(directory: Path) -> None:
-    """Put something else in its place."""
+    """Replace it by other bytes."""
     directory.unlink()
     directory.write_bytes(b"this is no database" * 1000)
 
 
 def empty(directory: Path) -> None:
-    """Put an empty file in its place."""
+    """Replace it by an empty file."""
     directory.unlink()
     directory.touch()
 
@@ -42,7 +42,7 @@ def blind(tmp_path: Path, hide: Hide) -> Iterator[World]:
         yield world
 
 
-def test_without_the_directory_the_edge_says_503_and_serves_when_it_is_back(blind: World) -> None:
+def test_edge_without_the_directory_answers_503_until_it_is_back(blind: World) -> None:
     with Scene(blind) as scene:
         unknown_source, agent = scene.endpoint(), scene.agent()
         for method in ("INVITE", "OPTIONS", "MESSAGE"):
@@ -63,16 +63,16 @@ def test_without_the_directory_the_edge_says_503_and_serves_when_it_is_back(blin
         assert phone.receive()["X-Whence-Trunk"] == trunk.id
 
 
-def test_a_bug_is_answered_500_and_the_next_request_is_fine(scene: Scene) -> None:
+def test_exception_in_a_handler_gets_500_and_the_next_passes(scene: Scene) -> None:
     spoilt, _ = scene.line(at="provider")
     trunk, phone = scene.line(at="another-provider")
     scene.world.books.spoil(spoilt.id)
-    said = scene.world.process.log.count("whence: ")
+    logged = scene.world.process.log.count("whence: ")
     for _ in range(3):
         answer = spoilt.at.ask(scene.invite(spoilt.at), scene.edge)
         assert answer.start_line == "SIP/2.0 500 Server Internal Error"
         invite = scene.invite(trunk.at)
         trunk.at.send(invite, scene.edge)
         phone.expect(lambda m, call=invite.call_id: m.call_id == call)  # type: ignore[misc]
-    assert scene.world.process.log.count("whence: ") == said + 3, "one line each"
+    assert scene.world.process.log.count("whence: ") == logged + 3, "one line each"
     assert "whence: ksr_initial: ValueError: " in scene.world.process.log

@@ -1,4 +1,4 @@
-"""Whence a call comes: which trunk it is given to, or that it is given to none."""
+"""Identification: which trunk a call belongs to, or that the edge refuses it."""
 
 import pytest
 
@@ -28,7 +28,7 @@ def two_trunks(scene: Scene) -> tuple[Caller, Caller, Endpoint, Endpoint]:
     return one, two, phone_one, phone_two
 
 
-def test_a_call_from_a_learned_address_reaches_the_users_phone_with_whence_it_came(
+def test_call_from_a_learned_address_has_trunk_and_source(
     scene: Scene,
 ) -> None:
     trunk, phone = scene.line()
@@ -39,14 +39,14 @@ def test_a_call_from_a_learned_address_reaches_the_users_phone_with_whence_it_ca
     assert arrived.request_uri == f"sip:{_user(arrived)}@{phone.address[0]}:{phone.address[1]}"
 
 
-def test_the_token_in_the_request_uri_tells_two_trunks_at_one_address_apart(scene: Scene) -> None:
+def test_token_in_the_request_uri_identifies_its_trunk(scene: Scene) -> None:
     one, two, phone_one, phone_two = two_trunks(scene)
     for trunk, phone in ((one, phone_one), (two, phone_two)):
         arrived = rings(scene, one.at, scene.invite(one.at, trunk.token), phone)
         assert arrived["X-Whence-Trunk"] == trunk.id
 
 
-def test_the_token_may_stand_in_the_line_parameter(scene: Scene) -> None:
+def test_token_in_the_line_parameter_identifies_its_trunk(scene: Scene) -> None:
     one, two, phone_one, phone_two = two_trunks(scene)
     for trunk, phone in ((one, phone_one), (two, phone_two)):
         invite = scene.invite(one.at, to_uri="sip:anybody@invalid")
@@ -66,7 +66,7 @@ def test_the_token_may_stand_in_the_line_parameter(scene: Scene) -> None:
         ("unheard", [("P-Called-Party-ID", "<sip:unheard@invalid>")], ONE),
     ],
 )
-def test_a_number_counts_in_request_uri_then_p_called_party_id_then_to(
+def test_number_is_read_from_ruri_then_pcpid_then_to(
     scene: Scene, user: str, headers: Headers, to: str
 ) -> None:
     one, _, phone_one, _ = two_trunks(scene)
@@ -75,13 +75,13 @@ def test_a_number_counts_in_request_uri_then_p_called_party_id_then_to(
 
 
 @pytest.mark.parametrize("written", ["+442071234567", "442071234567", "00442071234567"])
-def test_a_number_is_the_same_in_each_of_its_spellings(scene: Scene, written: str) -> None:
+def test_number_in_each_spelling_identifies_its_trunk(scene: Scene, written: str) -> None:
     one, _, phone_one, _ = two_trunks(scene)
     arrived = rings(scene, one.at, scene.invite(one.at, written), phone_one)
     assert arrived["X-Whence-Trunk"] == one.id
 
 
-def test_a_tel_uri_is_called_by_its_number(scene: Scene) -> None:
+def test_number_in_a_tel_uri_identifies_its_trunk(scene: Scene) -> None:
     one, _, phone_one, _ = two_trunks(scene)
     invite = scene.invite(one.at)
     changed = Message(f"INVITE tel:{ONE} SIP/2.0", invite.headers)
@@ -102,7 +102,7 @@ def test_a_tel_uri_is_called_by_its_number(scene: Scene) -> None:
         "sip:%2B44%202071234567@invalid",
     ],
 )
-def test_a_number_is_found_as_it_is_written_in_its_country(scene: Scene, called: str) -> None:
+def test_number_in_national_form_identifies_its_trunk(scene: Scene, called: str) -> None:
     one, phone = scene.line(numbers=(ONE,), country="44")
     scene.line(numbers=(TWO,), country="44", user="acct2", at=one.at)
     invite = scene.invite(one.at)
@@ -110,7 +110,7 @@ def test_a_number_is_found_as_it_is_written_in_its_country(scene: Scene, called:
     assert rings(scene, one.at, changed, phone)["X-Whence-Trunk"] == one.id
 
 
-def test_a_prefix_owns_what_begins_like_it_and_a_number_in_it_may_be_anothers(scene: Scene) -> None:
+def test_prefix_owns_its_numbers_but_not_anothers(scene: Scene) -> None:
     one, phone_one = scene.line(numbers=("+4420712345*",))
     two, phone_two = scene.line(numbers=("+442071234566",), user="acct2", at=one.at)
     for called, trunk, phone in (
@@ -123,22 +123,22 @@ def test_a_prefix_owns_what_begins_like_it_and_a_number_in_it_may_be_anothers(sc
     assert refused(scene, one.at, scene.invite(one.at, "+442071234"))
 
 
-def test_a_call_that_could_be_two_trunks_is_given_to_neither(scene: Scene) -> None:
+def test_call_of_two_possible_trunks_is_refused(scene: Scene) -> None:
     one, _, phone_one, phone_two = two_trunks(scene)
     assert refused(scene, one.at, scene.invite(one.at, "unheard"))
     assert scene.nothing_came(phone_one, phone_two)
 
 
-def test_a_call_that_could_be_several_trunks_is_given_to_their_fallback(scene: Scene) -> None:
+def test_call_of_several_possible_trunks_goes_to_the_fallback(scene: Scene) -> None:
     one, _, _, phone_two = two_trunks(scene)
     fallback, phone = scene.line(user="acct3", at=one.at, fallback=True)
-    for _ in range(2):  # the second is known to the worker
+    for _ in range(2):  # the second decision comes from the cache
         arrived = rings(scene, one.at, scene.invite(one.at, "unheard"), phone)
         assert arrived["X-Whence-Trunk"] == fallback.id
     rings(scene, one.at, scene.invite(one.at, TWO), phone_two)
 
 
-def test_a_trunk_may_refuse_what_does_not_name_it(scene: Scene) -> None:
+def test_call_without_a_name_is_refused_by_unmatched(scene: Scene) -> None:
     trunk, phone = scene.line(numbers=(ONE,), unmatched="refuse")
     refuse(scene, phone, rings(scene, trunk.at, scene.invite(trunk.at, ONE), phone), 486)
     assert refused(scene, trunk.at, scene.invite(trunk.at, TWO))
@@ -146,7 +146,7 @@ def test_a_trunk_may_refuse_what_does_not_name_it(scene: Scene) -> None:
     assert scene.nothing_came(phone)
 
 
-def test_a_token_from_a_wrong_source_opens_nothing(scene: Scene) -> None:
+def test_token_from_a_wrong_source_is_refused(scene: Scene) -> None:
     mine, phone_of_mine = scene.line(at="provider")
     other, phone_of_other = scene.line(at="another-provider")
     assert refused(scene, mine.at, scene.invite(mine.at, other.token))
@@ -154,33 +154,33 @@ def test_a_token_from_a_wrong_source_opens_nothing(scene: Scene) -> None:
     assert scene.nothing_came(phone_of_mine, phone_of_other)
 
 
-def test_a_number_from_an_unknown_source_opens_nothing(scene: Scene) -> None:
+def test_number_from_an_unknown_source_is_refused(scene: Scene) -> None:
     _, phone = scene.line(numbers=(ONE,))
     unknown_source = scene.endpoint()
     assert refused(scene, unknown_source, scene.invite(unknown_source, ONE))
     assert scene.nothing_came(phone)
 
 
-def test_an_address_admits_any_port_of_its_ip(scene: Scene) -> None:
+def test_address_admits_each_port_of_its_ip(scene: Scene) -> None:
     trunk, phone = scene.line()
     other_port = scene.endpoint("provider")
     arrived = rings(scene, other_port, scene.invite(other_port), phone)
     assert arrived["X-Whence-Trunk"] == trunk.id
 
 
-def test_an_address_admits_nobody_when_the_registration_has_expired(scene: Scene) -> None:
+def test_address_of_an_expired_registration_admits_nothing(scene: Scene) -> None:
     trunk, phone = scene.line(granted_s=-0.001)
     assert refused(scene, trunk.at, scene.invite(trunk.at))
     assert scene.nothing_came(phone)
 
 
-def test_a_disabled_trunk_gets_no_call(scene: Scene) -> None:
+def test_disabled_trunk_gets_no_call(scene: Scene) -> None:
     trunk, phone = scene.line(enabled=False)
     assert refused(scene, trunk.at, scene.invite(trunk.at))
     assert scene.nothing_came(phone)
 
 
-def test_what_was_learned_over_tcp_admits_nobody_over_udp(scene: Scene) -> None:
+def test_address_learned_over_tcp_admits_nothing_over_udp(scene: Scene) -> None:
     trunk, phone = scene.line(transport=Transport.TCP)
     assert refused(scene, trunk.at, scene.invite(trunk.at))
     assert scene.nothing_came(phone)

@@ -1,4 +1,4 @@
-"""The protocols in `whence.edge.ksr` name calls that Kamailio has, with the types it gives them."""
+"""The protocols in `whence.edge.ksr` match the calls and types of the installed Kamailio."""
 
 import inspect
 import re
@@ -51,9 +51,7 @@ Signature = tuple[tuple[str, ...], str]
 
 
 def the_modules() -> str:
-    """Return the lines by which the edge's configuration loads its modules: all but uac, of which
-    a drop-in asks.
-    """
+    """Return the lines that load the modules of the edge's configuration, and uac of a drop-in."""
     folder = Path(edge_config.__file__).parents[2] / "kamailio"
     modules = Environment(loader=FileSystemLoader(folder)).get_template("cfg/modules.cfg.j2")
     text = modules.render(tcp=True, tls=folder / edge_config.TLS_FILE)
@@ -62,7 +60,7 @@ def the_modules() -> str:
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Signature]]:
-    """Name of a call, as in `tm.t_relay` → its signature in the Kamailio installed."""
+    """Return the calls, as `tm.t_relay`, and their signatures in the installed Kamailio."""
     folder = tmp_path_factory.mktemp("api")
     script, config, ctl = folder / "handlers.py", folder / "kamailio.cfg", folder / "ctl"
     script.write_text(HANDLERS)
@@ -78,19 +76,19 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Signatur
 
 
 def api_list(ctl: Path) -> dict[str, Signature]:
-    """Ask a Kamailio for the calls that it has; fails while it cannot answer."""
+    """Read the calls of a Kamailio. Fails until Kamailio answers."""
     command = ["kamcmd", "-s", f"unix:{ctl}", "app_python.api_list"]
-    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    listing = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
     entry = r"ret: (\S+)\s+module: ?(\S*)\s+name: (\S+)\s+params: ([^\n]*)"
     found = {}
-    for returned, module, name, parameters in re.findall(entry, said):
+    for returned, module, name, parameters in re.findall(entry, listing):
         listed = tuple(parameters.split(", ")) if parameters.strip() != "none" else ()
         found[f"{module}.{name}".lstrip(".")] = (listed, returned)
     return found
 
 
 def calls() -> dict[str, Signature]:
-    """Name of each call in the protocols → its signature, in Kamailio's words."""
+    """Return the calls in the protocols, and their signatures in Kamailio's form."""
     found: dict[str, Signature] = {}
     for name, member in inspect.getmembers(ksr.Ksr):
         if isinstance(member, property):
@@ -111,19 +109,17 @@ _KAMAILIO = {str: "str", int: "int", bool: "bool", type(None): "none"}
 
 
 def agree(ours: Signature, theirs: Signature) -> bool:
-    """Whether two signatures are one; where Kamailio returns any value, we say which."""
+    """Return whether two signatures agree. Kamailio's `any` agrees with each type."""
     return ours[0] == theirs[0] and (ours[1] == theirs[1] or theirs[1] == "xval")
 
 
 @pytest.mark.parametrize("name", sorted(calls()))
-def test_kamailio_has_each_call_with_the_types_that_we_give_it(
-    api: dict[str, Signature], name: str
-) -> None:
+def test_ksr_protocols_match_the_calls_of_kamailio(api: dict[str, Signature], name: str) -> None:
     assert name in api
     assert agree(calls()[name], api[name]), f"{calls()[name]}, and Kamailio has {api[name]}"
 
 
-def test_the_comparison_sees_a_difference() -> None:
+def test_agree_of_another_signature_is_false() -> None:
     assert len(calls()) > 25
     assert calls()["tm.t_relay"] == ((), "int")
     assert not agree((("str",), "int"), (("int",), "int"))

@@ -1,4 +1,4 @@
-"""What one unknown source can take from everybody else: connections, requests, password guesses."""
+"""Limits of one unknown source: connections, requests, password guesses."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -60,7 +60,7 @@ class Attacker:
                 self.sockets.append(one)
 
     def open_now(self) -> int:
-        """How many of them the edge has not closed."""
+        """Return how many connections the edge has not closed."""
         return sum(_is_open(one) for one in self.sockets)
 
     def __enter__(self) -> "Attacker":
@@ -142,17 +142,17 @@ def register(scene: Scene, phone: StreamEndpoint, user: str) -> Message:
 
 
 def burst(scene: Scene, send: Callable[[], None]) -> None:
-    """Send twice as many as are allowed in a second, and return when the edge has read them.
+    """Send twice the requests of a second, and return when the edge has read them.
 
-    So many fit into its socket's buffer: what is not answered was not lost before Kamailio.
+    They fit into its socket's buffer, so a request without an answer was not lost before it.
     """
     for _ in range(2 * FLOOD):
         send()
-    scene.is_over()
+    scene.await_edge()
 
 
 def flood(scene: Scene, sender: Endpoint) -> int:
-    """Call in bursts from one source until none of a burst is answered; return how many were."""
+    """Call in bursts until a burst gets no answer; return the number of answers."""
     answered = 0
 
     def is_dropped() -> bool:
@@ -166,7 +166,7 @@ def flood(scene: Scene, sender: Endpoint) -> int:
     return answered
 
 
-def test_flood_of_an_unknown_source_is_dropped_and_nobody_else(scene: Scene) -> None:
+def test_flood_of_an_unknown_source_alone_is_dropped(scene: Scene) -> None:
     trunk, phone = scene.line()
     assert flood(scene, scene.endpoint()) > FLOOD
     call_passes(scene, trunk.at, phone)
@@ -182,7 +182,7 @@ def test_flood_over_ipv6_is_dropped(scene: Scene) -> None:
             nonlocal answered
             for _ in range(2 * FLOOD):
                 unknown_source.send(request("OPTIONS", "sip:x@[::1]", unknown_source.address), edge)
-            # There is no other source for a fence. The one worker has answered all but the last.
+            # No other source can send a fence. The single worker has answered all but the last.
             eventually(lambda: not udp_queue(edge).waiting, what="all is read")
             came = len(unknown_source.waiting())
             answered += came
@@ -193,7 +193,7 @@ def test_flood_over_ipv6_is_dropped(scene: Scene) -> None:
 
 
 def test_flood_from_a_trunks_address_never_blocks_it(scene: Scene) -> None:
-    """As a forger of its address would send it: refused requests, and messages that are none."""
+    """A forger of its address sends refused requests and unreadable messages."""
     trunk, phone = scene.line()
     forger = scene.endpoint("provider")
 
@@ -214,7 +214,7 @@ def test_flood_from_a_phones_address_never_blocks_it(scene: Scene) -> None:
     assert phone.register(scene.edge, user, PASSWORD, DOMAIN).status == 200
 
 
-def test_source_that_becomes_a_trunks_is_heard_at_once(scene: Scene) -> None:
+def test_source_that_becomes_a_trunks_is_unblocked_at_once(scene: Scene) -> None:
     soon = scene.endpoint("soon")
     flood(scene, soon)
     user = scene.user()
@@ -223,8 +223,8 @@ def test_source_that_becomes_a_trunks_is_heard_at_once(scene: Scene) -> None:
     call_passes(scene, trunk.at, phone)
 
 
-def test_call_to_a_flooding_target_is_hung_up_by_it(scene: Scene) -> None:
-    """A PBX that floods with calls of its own still takes part in those that we sent it."""
+def test_bye_of_a_flooding_target_passes(scene: Scene) -> None:
+    """A PBX that floods with its own calls still takes part in calls that we sent to it."""
     pbx = scene.endpoint("pbx")
     trunk = scene.trunk(f"sip:pbx@{pbx.address[0]}:{pbx.address[1]}")
     invite = scene.invite(trunk.at)
@@ -249,7 +249,7 @@ def test_call_to_a_flooding_target_is_hung_up_by_it(scene: Scene) -> None:
 
 
 def guess(scene: Scene, phone: Endpoint, user: str, password: str) -> int | None:
-    """Return the status that this password brings; None without an answer."""
+    """Return the status of the answer to this password; None without an answer."""
     phone.send(ask(phone, user), scene.edge)
     for challenge in scene.came(phone):
         phone.send(ask(phone, user, credentials(challenge, user, password)), scene.edge)
@@ -281,13 +281,13 @@ def test_phone_that_registered_survives_a_guesser_beside_it(scene: Scene) -> Non
     assert phone.register(scene.edge, user, PASSWORD, DOMAIN).status == 200
 
 
-def test_forged_guesses_block_nobody(scene: Scene) -> None:
-    """With a nonce that was given to another ip, old, used, or made up."""
+def test_forged_guesses_block_no_source(scene: Scene) -> None:
+    """The nonce is of another ip, old, used, or made up."""
     user = scene.user()
     forger, victim = scene.endpoint("forger"), scene.endpoint("victim")
     for i in range(2 * FAILURES):
         challenge = challenged(scene, forger, user)
-        # From the victim's ip, as a forger would: he cannot read what was sent to it.
+        # From the victim's ip, as a forger sends: a forger cannot read the answers.
         forged = ask(victim, user, credentials(challenge, user, f"no-{i}"))
         assert victim.ask(forged, scene.edge).status == 401
     right = ask(victim, user, credentials(challenged(scene, forger, user), user))

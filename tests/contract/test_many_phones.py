@@ -1,4 +1,4 @@
-"""Several workers write the location table at once: no phone may be turned away for that."""
+"""Several workers write the location table at once, and no phone is refused."""
 
 import time
 from pathlib import Path
@@ -14,7 +14,7 @@ from whence.store import location
 PHONES = 100
 
 
-def test_phones_that_register_at_once_are_all_let_in_and_written_down(tmp_path: Path) -> None:
+def test_phones_that_register_at_once_are_all_stored(tmp_path: Path) -> None:
     with World(tmp_path, workers=4) as world, Scene(world) as scene:
         names = [scene.name("user") for _ in range(PHONES)]
         world.books.add(

@@ -9,7 +9,7 @@ from testkit.stream import StreamEndpoint
 from tests.contract.books import DOMAIN
 from tests.contract.call import cancel, connect, ring
 from tests.contract.scene import Scene
-from tests.contract.world import World, stamps
+from tests.contract.world import World, whence_headers
 
 BREAKS = {
     "an LF line, then LF CR": b"X-a: b\n\rS: b\r\nX-Whence-Trunk: forged\r\n\r\n",
@@ -25,7 +25,7 @@ METHODS = ["INVITE", "MESSAGE", "OPTIONS", "REGISTER", "BYE", "INFO"]
 
 
 def with_line(message: Message, line: bytes) -> bytes:
-    """Put bytes behind the last header of a message."""
+    """Add bytes after the last header of a message."""
     head, end, body = bytes(message).partition(b"\r\n\r\n")
     return head + b"\r\n" + line.removesuffix(b"\r\n") + end + body
 
@@ -62,7 +62,7 @@ def test_cancel_carries_no_header_of_ours(scene: Scene) -> None:
     assert scene.nothing_came(phone)
     trunk.at.send(with_line(cancel(invite), b"x-whence-trunk : forged\r\n"), scene.edge)
     cancelled = phone.expect(lambda m: m.method == "CANCEL")
-    assert stamps(cancelled) == []
+    assert whence_headers(cancelled) == []
     assert "forged" not in str(cancelled)
 
 
@@ -75,12 +75,12 @@ def test_request_without_an_empty_line_is_answered_400(scene: Scene, method: str
         fields = [f"{n}: {v}" for n, v in ask.headers if n != "Content-Length"]
         for end in ("", "\r\n"):
             who.send("\r\n".join([ask.start_line, *fields]) + end, scene.edge)
-        # What has no end may be cut anywhere: it is refused, or not understood at all.
+        # A message without an end may be cut anywhere: it is refused, or not recognized.
         assert {m.status for m in scene.came(who)} <= {400}
     assert scene.nothing_came(phone)
 
 
-def test_invite_without_an_empty_line_hears_400(scene: Scene) -> None:
+def test_invite_without_an_empty_line_gets_400(scene: Scene) -> None:
     trunk, _ = scene.line()
     ask = scene.invite(trunk.at)
     fields = [f"{n}: {v}" for n, v in ask.headers if n != "Content-Length"]
@@ -106,7 +106,7 @@ def test_repeated_header_is_answered_400(scene: Scene, header: str) -> None:
     "fold", ["1\r\n INVITE", "1\r\n\tINVITE", "\r\n 1 INVITE", "1 \r\n\t INVITE"]
 )
 def test_folded_cseq_is_answered(scene: Scene, fold: str) -> None:
-    """It is legal (RFC 3261 7.3.1), and Kamailio cannot read it."""
+    """A folded CSeq is legal (RFC 3261 7.3.1), but Kamailio cannot read it."""
     trunk, phone = scene.line()
     for who in (trunk.at, scene.endpoint()):
         ask = scene.invite(who)
@@ -178,7 +178,7 @@ def test_octets_after_the_body_are_discarded(scene: Scene, extra: str) -> None:
         arrived = phone.expect(lambda m: m.method == "INVITE")
         assert arrived.body == body.replace("\r\n", "\n")
         assert arrived["Content-Length"] == str(len(body.encode()))
-        assert stamps(arrived)[0] == ("X-Whence-Trunk", trunk.id)
+        assert whence_headers(arrived)[0] == ("X-Whence-Trunk", trunk.id)
         phone.send(reply(arrived, 486), scene.edge)
 
 
@@ -211,8 +211,8 @@ def streams(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield world
 
 
-def test_octets_after_a_datagrams_body_never_follow_it_into_a_stream(streams: World) -> None:
-    """There they would be a request of their own, with headers that nobody took off."""
+def test_octets_after_a_datagrams_body_enter_no_stream(streams: World) -> None:
+    """In a stream they would be a request, with headers that the edge did not remove."""
     with Scene(streams) as scene:
         user = scene.user()
         trunk = scene.trunk(user)
@@ -227,4 +227,4 @@ def test_octets_after_a_datagrams_body_never_follow_it_into_a_stream(streams: Wo
             phone.send(reply(arrived, 486), scene.edge)
             assert trunk.at.expect(lambda m: m.status == 486)
             trunk.at.send(scene.invite(trunk.at), scene.edge)
-            assert stamps(phone.expect(lambda m: m.method == "INVITE"))[0][1] == trunk.id
+            assert whence_headers(phone.expect(lambda m: m.method == "INVITE"))[0][1] == trunk.id

@@ -51,7 +51,7 @@ def test_name_of_an_absent_trunk_refuses_the_call(
         ]
         assert all(is_refused(scene, mine.at, invite) for invite in invites), user
     assert scene.nothing_came(phone)
-    # To tells of the first recipient: it takes nothing from the trunk that is here.
+    # To names the first recipient. It must not take the call from the trunk that is here.
     to_theirs = scene.invite(mine.at, "unheard", to_uri=f"sip:{theirs}@invalid")
     assert arrives(scene, mine.at, to_theirs, phone)["X-Whence-Trunk"] == mine.id
 
@@ -94,7 +94,7 @@ def test_number_headers_are_read_in_their_order(scene: Scene) -> None:
         ),
     ]
     for given, trunk, phone in cases:
-        for _ in range(2):  # the second is known to the worker
+        for _ in range(2):  # the second decision comes from the cache
             invite = scene.invite(one.at, "unheard", to_uri="sip:x@invalid", headers=given)
             assert arrives(scene, one.at, invite, phone)["X-Whence-Trunk"] == trunk.id
     assert is_refused(scene, one.at, scene.invite(one.at, "x", to_uri=f"sip:{first}@invalid"))
@@ -128,7 +128,7 @@ def test_block_is_called_by_extension_not_by_account(scene: Scene) -> None:
     ],
 )
 @pytest.mark.parametrize("owned", [None, "", "*"])
-def test_number_format_is_how_the_target_gets_it(
+def test_number_format_writes_the_number_for_the_target(
     scene: Scene, format_: str, written: str, owned: str | None
 ) -> None:
     called = number(scene)[3:]
@@ -153,7 +153,7 @@ def test_number_format_is_how_the_target_gets_it(
 def test_registered_pbx_gets_the_number_in_p_called_party_id(scene: Scene, given: Headers) -> None:
     called = number(scene)
     trunk, phone = scene.line(numbers=(called,), number_format="plain")
-    for _ in range(2):  # the second is known to the worker
+    for _ in range(2):  # the second decision comes from the cache
         invite = scene.invite(trunk.at, called, headers=given)
         arrived = arrives(scene, trunk.at, invite, phone)
         ip, port = phone.address

@@ -1,4 +1,4 @@
-"""Only replies of transactions go on, without headers of ours; late 2xx where they belong."""
+"""Replies: only those of transactions pass, without headers of ours; late 2xx reach the caller."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ from testkit.sip import Endpoint, Message, reply, request
 from tests.contract.books import DOMAIN
 from tests.contract.call import Call, connect, is_method, ring
 from tests.contract.scene import PASSWORD, Scene
-from tests.contract.world import World, questions, stamps
+from tests.contract.world import World, questions, whence_headers
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_reply_of_no_transaction_resolves_no_name(scene: Scene, second: str, sta
 
 @pytest.mark.parametrize("status", [100, 180, 200, 302, 486, 503])
 @pytest.mark.parametrize("method", ["INVITE", "BYE", "MESSAGE", "REGISTER", "CANCEL", "ODD"])
-def test_reply_of_no_transaction_reaches_nobody(scene: Scene, method: str, status: int) -> None:
+def test_reply_of_no_transaction_is_dropped(scene: Scene, method: str, status: int) -> None:
     unknown_source, victim = scene.endpoint(), scene.endpoint("victim")
     ip, port = victim.address
     second = f"SIP/2.0/UDP {ip}:{port};branch=z9hG4bKy"
@@ -82,7 +82,7 @@ def test_reply_of_no_transaction_opens_no_connection(scene: Scene) -> None:
         for status in (180, 200, 404):
             second = f"SIP/2.0/TCP {ip}:{port};branch=z9hG4bKy"
             unknown_source.send(made_up(status, "INVITE", vias(scene, second)), scene.edge)
-        scene.is_over()
+        scene.await_edge()
         with pytest.raises(BlockingIOError):
             victim.accept()
 
@@ -100,7 +100,7 @@ def test_reply_in_a_call_loses_headers_of_ours(scene: Scene, spelling: str, name
         answer = str(reply(arrived, status, headers=[contact(phone)]))
         phone.send(answer.replace("Content-Length", f"{line}\r\nContent-Length"), scene.edge)
         came = trunk.at.expect(is_status(status))
-        assert stamps(came) == []
+        assert whence_headers(came) == []
         assert "forged" not in str(came)
 
 
@@ -115,7 +115,7 @@ def test_reply_in_a_dialog_loses_headers_of_ours(scene: Scene) -> None:
         sender.send(ask, scene.edge)
         arrived = receiver.expect(is_method(ask.method))
         receiver.send(reply(arrived, 200, headers=[("X-Whence-Trunk", "forged")]), scene.edge)
-        assert stamps(sender.expect(lambda m: m.status == 200)) == []
+        assert whence_headers(sender.expect(lambda m: m.status == 200)) == []
 
 
 LINE_ENDS = {
@@ -166,7 +166,7 @@ def test_late_200_of_a_call_reaches_its_caller(scene: Scene) -> None:
     answer = reply(arrived, 200, headers=[contact(phone), ("X-Whence-Trunk", "forged")])
     phone.send(answer, scene.edge)
     came = trunk.at.expect(lambda m: m.status == 200)
-    assert stamps(came) == []
+    assert whence_headers(came) == []
     call = Call(trunk.at, phone, invite, arrived, came)
     trunk.at.send(call.from_caller("ACK"), scene.edge)
     assert phone.expect(lambda m: m.method == "ACK")
@@ -181,7 +181,7 @@ def changed(message: Message, name: str, value: str) -> Message:
     return Message(message.start_line, fields)
 
 
-def test_late_200_leads_nowhere_but_to_its_caller(scene: Scene) -> None:
+def test_late_200_reaches_only_its_caller(scene: Scene) -> None:
     trunk, phone = scene.line()
     arrived = ring(scene, trunk.at, phone)
     other = ring(scene, trunk.at, phone)
@@ -209,7 +209,7 @@ def test_late_200_leads_nowhere_but_to_its_caller(scene: Scene) -> None:
     assert questions(scene.world) == []
 
 
-def test_late_200_of_a_call_that_ended_reaches_nobody(scene: Scene) -> None:
+def test_late_200_of_an_ended_call_is_dropped(scene: Scene) -> None:
     trunk, phone = scene.line()
     call = connect(scene, trunk.at, phone)
     scene.world.restart()
@@ -257,7 +257,7 @@ def test_call_to_a_phone_with_a_name_resolves_nothing(scene: Scene) -> None:
 
 @pytest.mark.parametrize("method", ["REGISTER", "OPTIONS", "CANCEL", "ODD"])
 @pytest.mark.parametrize("status", [100, 183, 200, 486])
-def test_reply_with_another_method_brings_no_header_of_ours(
+def test_reply_with_another_method_has_no_header_of_ours(
     scene: Scene, status: int, method: str
 ) -> None:
     """A transaction is found by its branch: the method in CSeq is the sender's own word."""

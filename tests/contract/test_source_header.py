@@ -1,11 +1,11 @@
-"""Only Whence says what X-Whence-… says."""
+"""X-Whence headers come from Whence only."""
 
 import pytest
 
 from testkit.sip import Message
 from tests.contract.call import connect
 from tests.contract.scene import Scene
-from tests.contract.world import stamps
+from tests.contract.world import whence_headers
 
 SPELLINGS = {
     "as we do": "{name}: forged",
@@ -35,7 +35,7 @@ NAMES = (
 
 
 def forged(message: Message, name: str, spelling: str) -> bytes:
-    """Put the header in as the first one of the message, and again as the last."""
+    """Add the header as the first one of the message, and again as the last."""
     line = SPELLINGS[spelling].format(name=name, lower=name.lower(), upper=name.upper())
     head, rest = str(message).split("\r\n", 1)
     fields, body = rest.split("\r\n\r\n", 1)
@@ -44,12 +44,12 @@ def forged(message: Message, name: str, spelling: str) -> bytes:
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("spelling", SPELLINGS)
-def test_a_forged_stamp_never_reaches_the_target(scene: Scene, name: str, spelling: str) -> None:
+def test_forged_header_is_removed_before_the_target(scene: Scene, name: str, spelling: str) -> None:
     trunk, phone = scene.line()
     ip, port = trunk.at.address
     trunk.at.send(forged(scene.invite(trunk.at), name, spelling), scene.edge)
     for arrived in scene.came(phone):
-        assert stamps(arrived) == [
+        assert whence_headers(arrived) == [
             ("X-Whence-Trunk", trunk.id),
             ("X-Whence-Source", f"udp:{ip}:{port}"),
         ]
@@ -72,10 +72,8 @@ HIDDEN = {
 
 
 @pytest.mark.parametrize("hidden", HIDDEN)
-def test_a_stamp_where_another_parser_may_see_a_line_goes_no_further(
-    scene: Scene, hidden: str
-) -> None:
-    """Kamailio ends a line at LF only; many a PBX ends it at a CR alone, too."""
+def test_forged_header_in_an_ambiguous_line_is_refused(scene: Scene, hidden: str) -> None:
+    """Kamailio ends a line at LF only. Some PBXs also end it at a lone CR."""
     trunk, phone = scene.line()
     head, rest = bytes(scene.invite(trunk.at)).split(b"\r\n", 1)
     trunk.at.send(head + b"\r\n" + HIDDEN[hidden] + b"\r\n" + rest, scene.edge)
@@ -85,9 +83,7 @@ def test_a_stamp_where_another_parser_may_see_a_line_goes_no_further(
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("spelling", SPELLINGS)
-def test_a_forged_stamp_never_travels_inside_a_dialog(
-    scene: Scene, name: str, spelling: str
-) -> None:
+def test_forged_header_is_removed_in_a_dialog(scene: Scene, name: str, spelling: str) -> None:
     trunk, phone = scene.line()
     call = connect(scene, trunk.at, phone)
     for method in ("INFO", "ACK"):
@@ -95,12 +91,12 @@ def test_a_forged_stamp_never_travels_inside_a_dialog(
         phone.send(forged(call.from_phone(method), name, spelling), scene.edge)
     for end in (phone, trunk.at):
         for arrived in scene.came(end):
-            assert stamps(arrived) == []
+            assert whence_headers(arrived) == []
             assert "forged" not in str(arrived)
 
 
 @pytest.mark.parametrize("hidden", HIDDEN)
-def test_nor_does_it_inside_a_dialog(scene: Scene, hidden: str) -> None:
+def test_ambiguous_line_in_a_dialog_is_refused(scene: Scene, hidden: str) -> None:
     trunk, phone = scene.line()
     call = connect(scene, trunk.at, phone)
     for method in ("INFO", "ACK"):

@@ -1,4 +1,4 @@
-"""Where an identified call goes: to a user's phones, or to a URI with the called number in it."""
+"""Targets of identified calls: the phones of a user, or a URI, which may hold the number."""
 
 import re
 from urllib.parse import unquote
@@ -10,13 +10,13 @@ from tests.contract.books import DOMAIN
 from tests.contract.scene import HOUR_S, PASSWORD, Scene
 
 
-def test_a_target_whose_phone_is_not_registered_is_unavailable(scene: Scene) -> None:
+def test_target_without_a_phone_gets_480(scene: Scene) -> None:
     trunk = scene.trunk(scene.user())
     answer = trunk.at.ask(scene.invite(trunk.at), scene.edge)
     assert answer.start_line == "SIP/2.0 480 Temporarily Unavailable"
 
 
-def test_a_phone_that_went_is_called_no_more(scene: Scene) -> None:
+def test_target_whose_phone_unregistered_gets_no_call(scene: Scene) -> None:
     user = scene.user()
     trunk, phone = scene.trunk(user), scene.phone(user)
     assert phone.register(scene.edge, user, PASSWORD, DOMAIN, expires_s=0).status == 200
@@ -24,14 +24,14 @@ def test_a_phone_that_went_is_called_no_more(scene: Scene) -> None:
     assert scene.nothing_came(phone)
 
 
-def test_all_phones_of_a_user_ring(scene: Scene) -> None:
+def test_target_with_several_phones_rings_each(scene: Scene) -> None:
     user = scene.user()
     trunk, desk, pocket = scene.trunk(user), scene.phone(user), scene.phone(user)
     trunk.at.send(scene.invite(trunk.at), scene.edge)
     assert desk.receive().method == pocket.receive().method == "INVITE"
 
 
-def test_a_phone_behind_nat_is_called_where_its_register_came_from(scene: Scene) -> None:
+def test_phone_behind_nat_gets_calls_at_its_source(scene: Scene) -> None:
     user = scene.user()
     trunk, phone = scene.trunk(user), scene.endpoint("phones")
     contact = f"<sip:{user}@192.0.2.77:5060>"
@@ -40,7 +40,7 @@ def test_a_phone_behind_nat_is_called_where_its_register_came_from(scene: Scene)
     assert phone.receive().request_uri == f"sip:{user}@192.0.2.77:5060"
 
 
-def test_a_call_to_a_uri_goes_there(scene: Scene) -> None:
+def test_target_uri_gets_the_call(scene: Scene) -> None:
     pbx = scene.endpoint("pbx")
     ip, port = pbx.address
     trunk = scene.trunk(f"sip:sales@{ip}:{port}")
@@ -50,7 +50,7 @@ def test_a_call_to_a_uri_goes_there(scene: Scene) -> None:
     assert arrived["X-Whence-Trunk"] == trunk.id
 
 
-def test_the_called_number_is_filled_into_the_target(scene: Scene) -> None:
+def test_target_with_number_gets_the_called_number(scene: Scene) -> None:
     pbx = scene.endpoint("pbx")
     ip, port = pbx.address
     trunk = scene.trunk(f"sip:{{number}}@{ip}:{port}")
@@ -58,7 +58,7 @@ def test_the_called_number_is_filled_into_the_target(scene: Scene) -> None:
     assert pbx.receive().request_uri == f"sip:+44207123@{ip}:{port}"
 
 
-def test_the_called_number_may_name_a_local_user(scene: Scene) -> None:
+def test_target_with_number_may_name_a_local_user(scene: Scene) -> None:
     user = scene.user()
     trunk, phone = scene.trunk(f"sip:{{number}}@{DOMAIN}"), scene.phone(user)
     trunk.at.send(scene.invite(trunk.at, user), scene.edge)
@@ -86,7 +86,7 @@ ATTACKS = [
 
 
 @pytest.mark.parametrize("user", ATTACKS)
-def test_what_is_filled_in_stays_a_user_part(scene: Scene, user: str) -> None:
+def test_number_in_a_target_stays_in_its_user_part(scene: Scene, user: str) -> None:
     pbx = scene.endpoint("pbx")
     ip, port = pbx.address
     trunk = scene.trunk(f"sip:{{number}}@{ip}:{port}")
@@ -96,8 +96,8 @@ def test_what_is_filled_in_stays_a_user_part(scene: Scene, user: str) -> None:
             arrived
         )
         assert arrived.all("X-Whence-Trunk") == [trunk.id]
-        said, heard = unquote(user.partition(":")[0]), unquote(arrived.request_uri[4:])
-        assert heard == f"{said}@{ip}:{port}"
+        sent, received = unquote(user.partition(":")[0]), unquote(arrived.request_uri[4:])
+        assert received == f"{sent}@{ip}:{port}"
 
 
 @pytest.mark.parametrize(
@@ -121,9 +121,7 @@ def test_what_is_filled_in_stays_a_user_part(scene: Scene, user: str) -> None:
         "sip:a\udcff@{edge}",
     ],
 )
-def test_a_request_uri_that_is_none_is_answered_and_the_next_call_passes(
-    scene: Scene, uri: str
-) -> None:
+def test_invalid_request_uri_leaves_the_next_call_unharmed(scene: Scene, uri: str) -> None:
     pbx = scene.endpoint("pbx")
     ip, port = pbx.address
     trunk = scene.trunk(f"sip:{{number}}@{ip}:{port}", granted_s=HOUR_S)

@@ -1,4 +1,4 @@
-"""Who is not known learns nothing, and nothing is done for him."""
+"""Unknown sources: the edge refuses their requests, and its answers give no information."""
 
 import pytest
 
@@ -15,7 +15,7 @@ def names(message: Message) -> set[str]:
 @pytest.mark.parametrize(
     "method", ["INVITE", "OPTIONS", "MESSAGE", "SUBSCRIBE", "PUBLISH", "NOTIFY", "MADEUP"]
 )
-def test_an_unknown_source_is_refused_and_told_nothing(scene: Scene, method: str) -> None:
+def test_unknown_source_gets_a_403_without_details(scene: Scene, method: str) -> None:
     unknown_source = scene.endpoint()
     answer = unknown_source.ask(
         request(method, scene.uri("+4420"), unknown_source.address), scene.edge
@@ -25,7 +25,7 @@ def test_an_unknown_source_is_refused_and_told_nothing(scene: Scene, method: str
     assert answer.body == ""
 
 
-def test_the_refusal_does_not_tell_whether_the_user_exists(
+def test_refusal_is_alike_for_existing_and_unknown_users(
     scene: Scene,
 ) -> None:
     user, unknown_source = scene.user(), scene.endpoint()
@@ -35,7 +35,7 @@ def test_the_refusal_does_not_tell_whether_the_user_exists(
         assert names(answer) == PLAIN
 
 
-def test_a_users_own_call_is_refused(scene: Scene) -> None:
+def test_call_of_a_local_user_is_refused(scene: Scene) -> None:
     alice, bob = scene.user(), scene.user()
     phone, other = scene.phone(alice), scene.phone(bob)
     invite = request(
@@ -45,7 +45,7 @@ def test_a_users_own_call_is_refused(scene: Scene) -> None:
     assert scene.nothing_came(other)
 
 
-def test_options_from_a_trunks_address_is_answered(scene: Scene) -> None:
+def test_options_from_a_trunks_address_gets_200(scene: Scene) -> None:
     trunk = scene.trunk("nobody")
     ask = request("OPTIONS", scene.uri(), trunk.at.address)
     answer = trunk.at.ask(ask, scene.edge)
@@ -54,7 +54,7 @@ def test_options_from_a_trunks_address_is_answered(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("method", ["SUBSCRIBE", "PUBLISH", "NOTIFY", "REFER", "UPDATE", "INFO"])
-def test_a_trunk_may_begin_calls_and_messages_only(scene: Scene, method: str) -> None:
+def test_other_methods_of_a_trunk_get_405(scene: Scene, method: str) -> None:
     trunk, phone = scene.line()
     answer = trunk.at.ask(request(method, scene.uri("+4420"), trunk.at.address), scene.edge)
     assert answer.status == 405
@@ -62,7 +62,7 @@ def test_a_trunk_may_begin_calls_and_messages_only(scene: Scene, method: str) ->
     assert scene.nothing_came(phone)
 
 
-def test_a_message_from_a_trunk_reaches_the_phone(scene: Scene) -> None:
+def test_message_from_a_trunk_reaches_the_phone(scene: Scene) -> None:
     trunk, phone = scene.line()
     trunk.at.send(
         request("MESSAGE", scene.uri("+4420"), trunk.at.address, body="hello"), scene.edge
@@ -73,7 +73,7 @@ def test_a_message_from_a_trunk_reaches_the_phone(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("agent", ["friendly-scanner", "SIPVicious 0.3", "sipcli/v1.8", "pplsip"])
-def test_a_scanner_gets_no_answer(scene: Scene, agent: str) -> None:
+def test_scanner_gets_no_answer(scene: Scene, agent: str) -> None:
     trunk, phone = scene.line()
     for asker in (trunk.at, scene.endpoint()):
         asker.send(scene.invite(asker, headers=[("User-Agent", agent)]), scene.edge)
@@ -81,7 +81,7 @@ def test_a_scanner_gets_no_answer(scene: Scene, agent: str) -> None:
 
 
 @pytest.mark.parametrize("who", ["provider", "unknown_source"])
-def test_a_request_that_has_no_hop_left_goes_no_further(scene: Scene, who: str) -> None:
+def test_request_without_hops_left_gets_483(scene: Scene, who: str) -> None:
     _, phone = scene.line()
     asker = scene.endpoint(who)
     invite = scene.invite(asker)
@@ -90,7 +90,7 @@ def test_a_request_that_has_no_hop_left_goes_no_further(scene: Scene, who: str) 
     assert scene.nothing_came(phone)
 
 
-def test_preloaded_routes_lead_nowhere(scene: Scene) -> None:
+def test_preloaded_routes_reach_no_third_party(scene: Scene) -> None:
     trunk, phone = scene.line()
     victim, unknown_source = scene.endpoint("victim"), scene.endpoint()
     ip, port = victim.address
@@ -104,7 +104,7 @@ def test_preloaded_routes_lead_nowhere(scene: Scene) -> None:
     assert scene.nothing_came(victim)
 
 
-def test_a_request_for_somewhere_else_is_not_relayed_there(scene: Scene) -> None:
+def test_request_for_another_host_is_not_relayed(scene: Scene) -> None:
     trunk, phone = scene.line()
     victim, unknown_source = scene.endpoint("victim"), scene.endpoint()
     uri = f"sip:x@{victim.address[0]}:{victim.address[1]}"

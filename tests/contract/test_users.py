@@ -1,4 +1,4 @@
-"""Local users: a phone registers with its user's password, and with nothing less."""
+"""Local users: a phone registers only with the password of its user."""
 
 import secrets
 
@@ -12,7 +12,7 @@ from tests.contract.scene import PASSWORD, Scene
 from whence.agent.config.trunk import UserConfig
 
 
-def test_a_phone_is_challenged_and_registers(scene: Scene) -> None:
+def test_phone_with_its_password_registers(scene: Scene) -> None:
     user, phone = scene.user(), scene.endpoint("phones")
     challenge = challenged(scene, phone, user)
     assert f'realm="{DOMAIN}"' in challenge["WWW-Authenticate"]
@@ -23,14 +23,14 @@ def test_a_phone_is_challenged_and_registers(scene: Scene) -> None:
     assert answer.contacts[0].startswith(f"<sip:{user}@{ip}:{port}>;expires=600")
 
 
-def test_a_wrong_password_registers_nobody(scene: Scene) -> None:
+def test_register_with_a_wrong_password_is_refused(scene: Scene) -> None:
     user, phone = scene.user(), scene.endpoint("phones")
     assert phone.register(scene.edge, user, "wrong", DOMAIN).status == 401
     trunk = scene.trunk(user)
     assert trunk.at.ask(scene.invite(trunk.at), scene.edge).status == 480
 
 
-def test_an_unknown_name_is_answered_exactly_like_a_known_one(scene: Scene) -> None:
+def test_register_of_an_unknown_user_is_answered_alike(scene: Scene) -> None:
     phone = scene.endpoint("phones")
     shapes = []
     for user in (scene.user(), "nobody"):
@@ -43,7 +43,7 @@ def test_an_unknown_name_is_answered_exactly_like_a_known_one(scene: Scene) -> N
 
 
 def shape(answer: Message) -> list[str]:
-    """Return what an answer shows, without what is random in each."""
+    """Return the content of an answer, without its random parts."""
     values = [answer.start_line]
     for name, value in answer.headers:
         fixed = value if name in ("CSeq", "Content-Length") else ""
@@ -53,7 +53,7 @@ def shape(answer: Message) -> list[str]:
     return values
 
 
-def test_nobody_registers_under_anothers_name(scene: Scene) -> None:
+def test_register_of_another_user_is_refused(scene: Scene) -> None:
     mine, others, phone = scene.user(), scene.user(), scene.endpoint("phones")
     challenge = challenged(scene, phone, others)
     answer = phone.ask(ask(phone, others, credentials(challenge, mine)), scene.edge)
@@ -63,7 +63,7 @@ def test_nobody_registers_under_anothers_name(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("spelling", ["{user}@edge.example", "{user}@elsewhere.example", "{USER}"])
-def test_credentials_must_name_the_user_as_it_is(scene: Scene, spelling: str) -> None:
+def test_credentials_with_another_spelling_are_refused(scene: Scene, spelling: str) -> None:
     user, phone = scene.user(), scene.endpoint("phones")
     name = spelling.format(user=user, USER=user.upper())
     challenge = challenged(scene, phone, user)
@@ -71,7 +71,7 @@ def test_credentials_must_name_the_user_as_it_is(scene: Scene, spelling: str) ->
     assert answer.status == 401
 
 
-def test_credentials_are_good_once(scene: Scene) -> None:
+def test_credentials_used_twice_are_refused(scene: Scene) -> None:
     user, phone = scene.user(), scene.endpoint("phones")
     answer = credentials(challenged(scene, phone, user), user)
     assert phone.ask(ask(phone, user, answer), scene.edge).status == 200
@@ -79,7 +79,7 @@ def test_credentials_are_good_once(scene: Scene) -> None:
     assert thief.ask(ask(thief, user, answer), scene.edge).status == 401
 
 
-def test_nonce_is_good_once_whatever_its_count(scene: Scene) -> None:
+def test_nonce_used_twice_with_any_count_is_refused(scene: Scene) -> None:
     user, phone = scene.user(), scene.endpoint("phones")
     challenge = challenged(scene, phone, user)
     for count, status in ((1, 200), (2, 401), (1, 401), (3, 401)):
@@ -89,7 +89,7 @@ def test_nonce_is_good_once_whatever_its_count(scene: Scene) -> None:
         assert status == 200 or "stale=true" in answer["WWW-Authenticate"], count
 
 
-def test_a_used_nonce_is_stale_so_that_the_phone_tries_again_by_itself(scene: Scene) -> None:
+def test_used_nonce_brings_a_stale_challenge(scene: Scene) -> None:
     user, phone = scene.user(), scene.endpoint("phones")
     challenge = challenged(scene, phone, user)
     assert "stale" not in challenge["WWW-Authenticate"]
@@ -101,7 +101,7 @@ def test_a_used_nonce_is_stale_so_that_the_phone_tries_again_by_itself(scene: Sc
     assert fresh.status == 200
 
 
-def test_a_nonce_that_was_not_given_out_is_no_good(scene: Scene) -> None:
+def test_nonce_that_is_not_ours_is_refused(scene: Scene) -> None:
     user, phone = scene.user(), scene.endpoint("phones")
     challenge = challenged(scene, phone, user)
     headers = tuple(
@@ -111,7 +111,7 @@ def test_a_nonce_that_was_not_given_out_is_no_good(scene: Scene) -> None:
     assert phone.ask(ask(phone, user, credentials(forged, user)), scene.edge).status == 401
 
 
-def test_a_password_of_another_realm_is_no_good(scene: Scene) -> None:
+def test_password_of_another_realm_is_refused(scene: Scene) -> None:
     user, phone = scene.user(), scene.endpoint("phones")
     challenge = challenged(scene, phone, user)
     headers = tuple((n, v.replace(DOMAIN, "elsewhere.example")) for n, v in challenge.headers)
@@ -119,7 +119,7 @@ def test_a_password_of_another_realm_is_no_good(scene: Scene) -> None:
     assert phone.ask(ask(phone, user, credentials(other, user)), scene.edge).status == 401
 
 
-def test_credentials_do_not_stay_with_what_is_answered(scene: Scene) -> None:
+def test_answer_to_a_register_repeats_no_credentials(scene: Scene) -> None:
     user, phone = scene.user(), scene.endpoint("phones")
     answer = phone.register(scene.edge, user, PASSWORD, DOMAIN)
     assert answer.status == 200
@@ -128,7 +128,7 @@ def test_credentials_do_not_stay_with_what_is_answered(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("aor", ["sip:{user}@elsewhere.example", f"sip:{DOMAIN}", "sip:@invalid"])
-def test_who_is_not_of_our_domain_is_refused_without_a_challenge(scene: Scene, aor: str) -> None:
+def test_register_of_another_domain_gets_403(scene: Scene, aor: str) -> None:
     user, phone = scene.user(), scene.endpoint("phones")
     aor = aor.format(user=user)
     answer = phone.ask(ask(phone, user, from_uri=aor, to_uri=aor), scene.edge)
@@ -136,7 +136,7 @@ def test_who_is_not_of_our_domain_is_refused_without_a_challenge(scene: Scene, a
     assert "WWW-Authenticate" not in answer
 
 
-def test_a_phone_may_ask_where_it_is_registered(scene: Scene) -> None:
+def test_register_without_contact_lists_the_contacts(scene: Scene) -> None:
     user = scene.user()
     phone = scene.phone(user)
     challenge = challenged(scene, phone, user)
@@ -147,7 +147,7 @@ def test_a_phone_may_ask_where_it_is_registered(scene: Scene) -> None:
     assert len(answer.contacts) == 1
 
 
-def test_a_contact_that_is_none_is_refused_and_the_next_one_passes(scene: Scene) -> None:
+def test_invalid_contact_is_refused_and_the_next_passes(scene: Scene) -> None:
     user, phone = scene.user(), scene.endpoint("phones")
     for contact in ("<sip:", "garbage", "<sip:a@b>;expires=\udcff", "*", "<sip:a@b>, <"):
         answer = phone.register(scene.edge, user, PASSWORD, DOMAIN, contact=contact)

@@ -1,4 +1,4 @@
-"""Kamailio on the configuration that Whence makes, and a network on loopback around it."""
+"""Kamailio with the configuration of Whence, and a loopback network around it."""
 
 import secrets
 import time
@@ -36,7 +36,7 @@ class World:
         parameters: str = "",
         **edge: object,
     ) -> None:
-        """Start it; `hide` does something to the directory's file before.
+        """Start it. `hide` changes the directory's file before.
 
         *edge* are further keys of `[edge]`; `tcp=True` has it listen over TCP too, `streams=True`
         over TCP, TLS and at an IPv6 address. In a *namespace* everything of this world is inside,
@@ -103,11 +103,11 @@ class World:
         self.process = self._start()
 
     def now(self) -> float:
-        """Return what the edge's clock shows."""
+        """Return the time of the edge's clock."""
         return time.time()
 
     def network(self) -> Network:
-        """Return a network that is kept until this world ends."""
+        """Return a network that lasts until this world ends."""
         return self._stack.enter_context(Network())
 
     def endpoint(self, ip: str, port: int = 0) -> Endpoint:
@@ -129,15 +129,15 @@ class World:
 
 @dataclass(frozen=True)
 class Caller:
-    """A trunk, and somebody at the address that was learned for it."""
+    """A trunk, and a socket at its learned address."""
 
     id: str
     token: str
     at: Endpoint
 
 
-def stamps(message: Message) -> list[tuple[str, str]]:
-    """Return all that looks as if Whence said it, however it is spelled."""
+def whence_headers(message: Message) -> list[tuple[str, str]]:
+    """Return the X-Whence headers of a message, in any spelling."""
     return [
         (name, value)
         for name, value in message.headers
@@ -146,6 +146,6 @@ def stamps(message: Message) -> list[tuple[str, str]]:
 
 
 def questions(world: World) -> list[bytes]:
-    """Return the DNS queries for a name of ours. Kamailio asks for its own host's as it starts."""
+    """Return the DNS queries for a name of the test. Kamailio queries its own host at its start."""
     assert world.nameserver is not None
     return [query for query in world.nameserver.waiting() if b"never-answers" in query]

@@ -1,4 +1,4 @@
-"""All exceptions of Whence have one root, and each name belongs to one class."""
+"""All exceptions of Whence derive from one class, and their names are unique."""
 
 import importlib
 import inspect
@@ -26,13 +26,13 @@ EXCEPTIONS = [
 ]
 
 
-def test_modules_are_of_all_packages() -> None:
+def test_modules_include_all_packages() -> None:
     names = {module.__name__.split(".")[1] for module in MODULES}
     assert {"agent", "cli", "core", "edge", "errors"} <= names
 
 
 @pytest.mark.parametrize("kind", EXCEPTIONS, ids=lambda kind: kind.__name__)
-def test_exception_derives_from_the_root(kind: type[BaseException]) -> None:
+def test_exception_derives_from_whence_error(kind: type[BaseException]) -> None:
     assert issubclass(kind, WhenceError)
 
 
@@ -50,12 +50,12 @@ def test_exception_names_are_unique() -> None:
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_message_with_control_characters_is_escaped(error: WhenceError) -> None:
+def test_exception_escapes_untrusted_names(error: WhenceError) -> None:
     assert r"a\nb\x1b[31m" in str(error)
     assert str(error).isprintable()
 
 
-def test_unknown_trunk_error_names_the_trunk() -> None:
+def test_unknown_trunk_error_names_the_remedy() -> None:
     error = UnknownTrunkError("acme")
     assert error.trunk_id == "acme"
     assert str(error) == "no trunk acme is configured; list the trunks: whence trunks"

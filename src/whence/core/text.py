@@ -1,4 +1,4 @@
-"""Durations, in words."""
+"""Text for people: durations, untrusted text, long lists."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 
 def format_duration(seconds: float) -> str:
-    """A duration in its two largest units: `59 s`, `12 min 5 s`, `3 h 20 min`, `2 d 4 h`."""
+    """Write a duration in its two largest units: `59 s`, `12 min 5 s`, `3 h 20 min`, `2 d 4 h`."""
     left = round(seconds)
     for large, small, unit, part in ((86_400, 3_600, "d", "h"), (3_600, 60, "h", "min")):
         if left >= large:
@@ -15,9 +15,9 @@ def format_duration(seconds: float) -> str:
 
 
 def escape_untrusted(text: str) -> str:
-    """Write a text from outside so that it can be shown: `\\x1b` for a control character.
+    """Escape a text from outside for a terminal or a log: `\\x1b` for a control character.
 
-    Nothing in it moves a cursor, changes a colour, or turns the direction of what is read.
+    The result cannot move a cursor, change a colour, or change the direction of writing.
     """
     if text.isprintable():
         return text
@@ -25,7 +25,7 @@ def escape_untrusted(text: str) -> str:
 
 
 def summarize(words: Collection[str]) -> str:
-    """Name the first ones, and how many more there are."""
+    """List the first five words, and the number of the rest."""
     first = list(words)[:5]
     more = len(words) - len(first)
     return ", ".join(first) + (f" and {more} more" if more else "")

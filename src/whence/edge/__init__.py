@@ -1,1 +1,1 @@
-"""Our code inside Kamailio's worker processes: standard library only."""
+"""Whence's code in Kamailio's worker processes. It uses the standard library only."""

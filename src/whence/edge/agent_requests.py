@@ -1,4 +1,4 @@
-"""The agent's own requests, which come by the agent socket: REGISTER and OPTIONS to registrars."""
+"""The agent's own requests to registrars, REGISTER and OPTIONS, from the agent socket."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ AGENT_REPLY = "AGENT_REPLY"
 """The reply route of the agent's own requests; it runs only for replies of their transactions."""
 
 PEER_NAME = "$avp(whence_name)"
-"""Of the agent's request over TLS, kept for its replies: the name in the certificate."""
+"""Set for a request over TLS, and read for its replies: the name that the certificate needs."""
 
 AGENT_VIA = "$avp(whence_via)"
 """Of the agent's request, kept for its replies: the agent's own Via, which does not leave."""
@@ -24,11 +24,11 @@ SERVER_NAME = "$xavp(tls=>server_name)"
 """The name that Kamailio's tls sends (SNI) when it opens a connection."""
 
 KEEPALIVE_MS = 4_000
-"""How long the agent's OPTIONS to a registrar is repeated; after that it is missed."""
+"""How long Kamailio repeats an OPTIONS to a registrar. Then the keep-alive has failed."""
 
 
 class AgentRequestHandlers(Handlers):
-    """Sends the agent's requests on, and adds to their replies the source header."""
+    """Sends the agent's requests on, and adds the source header to their replies."""
 
     def __init__(self, worker: Worker, answer_ms: int) -> None:
         """`answer_ms`: how long a registrar may take to answer."""
@@ -37,9 +37,9 @@ class AgentRequestHandlers(Handlers):
 
     @answers
     def ksr_agent_request(self, _message: object) -> int:
-        """Send the agent's REGISTER or keep-alive on, or answer its question whether the edge runs.
+        """Send the agent's REGISTER or keep-alive on; answer its OPTIONS to the edge itself.
 
-        Only a request with a valid MAC is the agent's.
+        A request without a valid MAC is not the agent's, and gets a 403.
         """
         ksr = self.ksr
         method, cseq = ksr.kx.get_method(), str(ksr.pv.get("$cs"))
@@ -65,15 +65,16 @@ class AgentRequestHandlers(Handlers):
         ksr.tm.t_set_fr(0, wait_ms)
         ksr.tm.t_set_max_lifetime(0, wait_ms)  # by default it ends after 32 s
         if ksr.tm.t_relay() < 0:
-            ksr.sl.sl_reply_error()  # the agent tells its reason
+            ksr.sl.sl_reply_error()  # the agent logs the reason
         return ANSWERED
 
     @survives
     def ksr_agent_reply(self, _message: object) -> int:
         """Add the source header, and its MAC, to a reply to a request of the agent.
 
-        Headers of that name that came with the reply are removed. An answer over TLS needs a
-        certificate for the name that the agent asked for; else the header has the reason instead.
+        Headers of that name that the reply already has are removed. An answer over TLS needs a
+        certificate for the name in the agent's request; else a TLS reject reason replaces the
+        source header.
         """
         ksr = self.ksr
         self.worker.remove_ours()
@@ -83,7 +84,7 @@ class AgentRequestHandlers(Handlers):
         name = ksr.pv.get(PEER_NAME)
         reject_reason = "" if name is None else self._tls_reject_reason(source, str(name))
         if reject_reason and status >= 200 and source.transport is Transport.TLS:
-            # It may have been opened for another name at the same address: it is not used again.
+            # The connection may be one for another name at this address. It must not be used again.
             ksr.tcpops.tcp_close_connection_id(int(ksr.pv.get("$conid") or 0))
         mac = headers.reply_mac(
             self.worker.directory.meta(AGENT_KEY),
@@ -118,7 +119,7 @@ class AgentRequestHandlers(Handlers):
         if not tls_identity.is_literal(name):  # RFC 6066 3: SNI bears DNS names only
             ksr.pv.sets(SERVER_NAME, name)
         if any(ksr.hdr.get(header) for header in ("Authorization", "Proxy-Authorization")):
-            # Credentials are sent only over an open connection, whose peer has proved its name.
+            # Credentials go over an open connection only: its peer has proved its name.
             ksr.set_forward_no_connect()
 
     def _tls_reject_reason(self, source: TransportAddress, name: str) -> str:

@@ -1,9 +1,9 @@
-"""What all parts of the edge share: a worker's state, the message at hand, how handlers end.
+"""The base of all handlers: a worker's state, the current message, and how a handler ends.
 
-Two rules (measured on Kamailio 5.6): a handler that raises leaves its caller without an answer, and
-one that returns anything but an int breaks the *next* message of that worker. `answers`, `survives`
-and `judges` ensure both. Header bytes that are not UTF-8 are normal traffic; such a header counts
-as absent.
+Kamailio 5.6 has two traps (measured). A handler that raises leaves its caller without an answer.
+A handler that returns anything but an int breaks the *next* message of that worker. The decorators
+`answers`, `survives` and `judges` prevent both. Header bytes that are not UTF-8 are normal traffic;
+such a header counts as absent.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from whence.core.identification import number_headers
 from whence.core.identification.request import Request
 from whence.core.identification.trunk import P_CALLED_PARTY_ID
 from whence.core.sip.message import Message
-from whence.core.sip.transport_address import TransportAddress
+from whence.core.sip.transport_address import TransportAddress, canonical_ip
+from whence.core.sip.uri import host_text
 from whence.edge.decision_cache import CacheKey, DecisionCache
 from whence.edge.decision_sender import DecisionSender
 from whence.edge.ksr import Ksr
@@ -28,13 +29,13 @@ from whence.store.reader import DirectoryReader
 from whence.store.schema import GENERATION_FILE
 
 # What a handler returns to Kamailio's routing.
-ANSWERED = 0  # ends it: there is nothing more to do
+ANSWERED = 0  # the routing ends here
 NO = -1
 GO_ON = 1
 
 MESSAGE_IN_HEX = "$(mb{s.encode.hexa})"
 LONGEST_IN_HEX = 32_000
-"""Bytes: of more Kamailio makes no text, and writes that into its log."""
+"""Bytes. Kamailio converts no longer message, and logs an error."""
 
 OURS = (
     headers.TRUNK,
@@ -45,11 +46,11 @@ OURS = (
     headers.TLS_REJECT_REASON,
     headers.SEEN_AT,
 )
-"""The headers that only Whence writes: they are removed from messages of others."""
+"""The headers that only Whence writes. The edge removes them from all other messages."""
 
 
 class Worker:
-    """One worker process of Kamailio: its connection to the directory, and the message at hand."""
+    """One worker process of Kamailio: its connection to the directory, and the current message."""
 
     def __init__(self, ksr: Ksr, directory: Path) -> None:
         """`directory`: the file. A worker opens what it needs at its first request."""
@@ -58,20 +59,20 @@ class Worker:
         self.decision_cache = DecisionCache(GenerationReader(directory.with_name(GENERATION_FILE)))
         self.decision_sender = DecisionSender(directory.with_name(decisions.SOCKET_FILE))
         self.message = Message("")
-        """The message at hand: what the handlers of well-formed messages let in last."""
+        """The current message, as the check of its form left it."""
         self._number_headers: tuple[str, ...] = ()
-        """The headers in which some trunk's number may be, besides those that all trunks use."""
+        """The headers that some trunk has in `number_headers`, besides those of all trunks."""
         self._number_headers_of: bytes | None = None
-        """The generation of the directory that they were read from."""
+        """The generation of the directory that has these headers."""
 
     def answer(self, status: int, phrase: str) -> int:
-        """Answer the request at hand unless it is an ACK; return ANSWERED."""
+        """Answer the current request unless it is an ACK; return ANSWERED."""
         if text(self.ksr.kx.get_method) != "ACK":
             self.ksr.sl.send_reply(status, phrase)
         return ANSWERED
 
     def read_message(self) -> Message | None:
-        """Read the message at hand, as characters or as bytes; None if it is too long."""
+        """Read the current message, as characters or as bytes; None if it is too long."""
         try:
             return Message(self.ksr.kx.get_msgbuf())
         except UnicodeDecodeError:
@@ -80,16 +81,16 @@ class Worker:
             return Message(bytes.fromhex(str(digits))) if digits else None
 
     def without_ours(self, message: Message) -> Message | None:
-        """Return the message at hand without OURS; None where it cannot be rewritten.
+        """Return the current message without OURS; None where it cannot be rewritten.
 
-        Kamailio's own functions do not serve: its parser stops at a header that it cannot read.
+        Kamailio's own functions are no help: its parser stops at a header that it cannot read.
         """
         return self.rewritten(message) if headers.PREFIX in message.head else message
 
     def rewritten(self, message: Message) -> Message | None:
-        """Rewrite the message at hand: without OURS, unfolded, without octets after the body.
+        """Rewrite the current message: without OURS, unfolded, without octets after the body.
 
-        After a None it must not be used any more: Kamailio 5.6 has half of it then, and crashes.
+        After a None the message must not be used: Kamailio 5.6 has half of it, and crashes.
         """
         new = message.rewritten(headers.PREFIX)
         if new is None or self.ksr.textopsx.msg_set_buffer(new) < 0:
@@ -97,16 +98,22 @@ class Worker:
         return Message(new)
 
     def remove_ours(self) -> None:
-        """Remove OURS from what Kamailio sends on."""
+        """Remove OURS from the message that Kamailio sends on."""
         for header in OURS:
             self.ksr.hdr.remove(header)
 
     def source(self) -> TransportAddress:
-        """Return where the message at hand came from."""
+        """Return the source of the current message."""
         return TransportAddress.parse(self.ksr.kx.get_srcaddr_sock())
 
+    def received_on(self) -> TransportAddress:
+        """Return our own socket on which the message at hand was received."""
+        kx = self.ksr.kx
+        ip = host_text(str(canonical_ip(kx.get_rcvip())))
+        return TransportAddress.parse(f"{self.source().transport}:{ip}:{kx.get_rcvport()}")
+
     def cache_key(self, message: Message) -> CacheKey | None:
-        """Return the parts of a request that identification uses; None without a readable R-URI."""
+        """Return the parts of a request that identification uses; None without a valid R-URI."""
         ksr = self.ksr
         ruri = text(ksr.kx.get_ruri)
         if ruri is None:
@@ -160,8 +167,9 @@ Handler = Callable[[H, object], int]
 
 
 def answers(handler: Handler[H]) -> Handler[H]:
-    """Make a handler of requests that always answers: a bug is a 500 and one log line, and then
-    Kamailio's routing has nothing more to do.
+    """Make a handler of requests that always answers.
+
+    An exception becomes a 500, or a 503 where the directory cannot be read, and one log line.
     """
 
     @wraps(handler)
@@ -171,7 +179,7 @@ def answers(handler: Handler[H]) -> Handler[H]:
         except StoreUnavailableError as error:
             own.ksr.err(f"whence: {error}\n")
             own.worker.answer(503, "Service Unavailable")
-        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer
+        except Exception as error:  # noqa: BLE001 - after any bug the caller gets an answer
             own.ksr.err(f"whence: {handler.__name__}: {one_line(error)}\n")
             own.worker.answer(500, "Server Internal Error")
         return ANSWERED
@@ -180,7 +188,7 @@ def answers(handler: Handler[H]) -> Handler[H]:
 
 
 def survives(handler: Handler[H]) -> Handler[H]:
-    """Make a handler that lets the message pass whatever happens."""
+    """Make a handler that lets the message pass, also after an exception."""
 
     @wraps(handler)
     def surviving(own: H, message: object) -> int:
@@ -194,7 +202,7 @@ def survives(handler: Handler[H]) -> Handler[H]:
 
 
 def judges(handler: Handler[H]) -> Handler[H]:
-    """Make a handler of replies that lets none pass where anything goes wrong."""
+    """Make a handler that lets no message pass after an exception."""
 
     @wraps(handler)
     def judging(own: H, message: object) -> int:
@@ -208,7 +216,7 @@ def judges(handler: Handler[H]) -> Handler[H]:
 
 
 def text(read_value: Callable[[], str | int | None]) -> str | None:
-    """Return a value of the message at hand; None where it has none, or one that is not UTF-8."""
+    """Return a value of the current message; None where it is absent or not UTF-8."""
     try:
         value = read_value()
         return None if value is None else str(value)
@@ -224,10 +232,11 @@ def hides(message: Message) -> bool:
 
 
 def smuggles(words: str) -> bool:
-    """Return whether one of OURS begins where Kamailio sees no line, but a target may see one:
-    after a CR alone or another control character, or in a continued line.
+    """Return whether one of OURS begins where Kamailio sees no new line, but a target may.
+
+    A target may see one after a lone CR, after another control character, or in a folded line.
     """
-    # No regular expression: sixty thousand tabs must not cost their square.
+    # No regular expression: its time must not grow with the square of sixty thousand tabs.
     for before in words.split(headers.PREFIX)[:-1]:
         line = before.rstrip(" ")
         last = line[-1:]
@@ -237,7 +246,7 @@ def smuggles(words: str) -> bool:
 
 
 def read(key: CacheKey) -> Request | None:
-    """Return the request that identification takes; None where its R-URI is no URI."""
+    """Return the request for identification; None where its R-URI is not a URI."""
     source, ruri, to, p_called_party_id, others = key
     return decisions.read_request(
         TransportAddress.parse(source), ruri, to, p_called_party_id, others

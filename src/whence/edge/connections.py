@@ -1,4 +1,4 @@
-"""Bounds on the inbound connections of unknown sources, counted from Linux's tables in /proc."""
+"""Limits of the inbound connections of unknown sources, counted from Linux's tables in /proc."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from whence.errors import StoreUnavailableError
 
 SCAN_S = 2.0
 SCAN_EARLIER = 16
-"""Connections are counted every SCAN_S seconds, or once there are so many more TCP sockets."""
+"""The edge counts every SCAN_S seconds, or earlier after SCAN_EARLIER further TCP sockets."""
 
 SOCKSTAT = (Path("/proc/net/sockstat"), Path("/proc/net/sockstat6"))
 TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 
 PEER = "$var(peer)"
-"""The connection that kamailio.cfg closes next."""
+"""Kamailio's variable with the connection that kamailio.cfg closes next."""
 
 
 class ConnectionHandlers(Handlers):

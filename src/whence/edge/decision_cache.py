@@ -1,9 +1,9 @@
 """The decisions of one worker: valid until the generation changes, or an address expires.
 
-A writer of the directory changes its *generation*, eight bytes mapped into every worker, before and
-after each change that could change a decision. So a cached decision costs no query, and a trunk
-that is removed gets no further call. Only identified calls are cached: an unknown source cannot
-fill the cache.
+The *generation* is eight bytes that every worker maps. A writer of the directory changes it before
+and after each change that could change a decision. So a cached decision costs no query, and a
+removed trunk gets no further call. The cache has identified calls only: an unknown source cannot
+fill it.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from whence.core.identification.decision import Rule
 from whence.store.generation import GenerationReader
 
 LIMIT = 10_000
-"""How many decisions a worker keeps, about a kilobyte each; one more empties the cache."""
+"""Decisions that a worker keeps, about a kilobyte each. One more empties the cache."""
 
 LONGEST = 1_000
-"""Characters of a key: long URIs cannot fill a worker's memory."""
+"""Characters of a key, so that long URIs cannot fill a worker's memory."""
 
 LOOK_S = 1.0
 """How often the worker checks that its generation is still the file beside the directory."""
@@ -37,10 +37,10 @@ class CacheKey(NamedTuple):
 class CachedDecision(NamedTuple):
     """An identified call.
 
-    `trunk`: its trunk's id; `rule`: why. `headers`: the lines that are added to it. `is_ours`:
-    whether `target` is a local user. `until`: when it expires. `report`: the part of the decision
-    report that all such calls share (ipc/decisions.py). `says_called`: whether a P-Called-Party-ID
-    in `headers` replaces the request's.
+    `trunk`: the trunk's id. `rule`: why. `headers`: the lines that the edge adds to the call.
+    `is_ours`: whether `target` is a local user. `until`: when it expires. `report`: the part of the
+    decision report that all such calls share (ipc/decisions.py). `says_called`: whether a
+    P-Called-Party-ID in `headers` replaces that of the request.
     """
 
     trunk: str
@@ -64,7 +64,7 @@ class DecisionCache:
 
     @property
     def seen(self) -> bytes | None:
-        """Return the generation that was read last; None: there was none."""
+        """Return the last generation that was read; None before the first."""
         return self._seen
 
     def get(self, key: CacheKey, now: float) -> CachedDecision | None:

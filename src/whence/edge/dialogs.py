@@ -1,7 +1,8 @@
-"""Inside the dialogs that the edge let in: what passes, and where it goes (core/dialogs).
+"""Dialogs that the edge let in: which of their requests and replies pass, and where they lead.
 
-A call begins with `begin`; its answer is read by `ksr_answer`; requests inside it are judged by
-`ksr_in_dialog`. Kamailio's table DIALOGS has a record of each dialog that began since its start.
+`begin` stores a new dialog, `ksr_answer` reads its answer, and `ksr_in_dialog` checks its further
+requests. Kamailio's table DIALOGS has a record of each dialog that began since its start. The rules
+are in core/dialogs.
 """
 
 from __future__ import annotations
@@ -29,27 +30,30 @@ from whence.core.sip.via import reply_destination
 from whence.edge.base import GO_ON, NO, Handlers, Worker, answers, judges, survives, text
 from whence.edge.messages import read_reply
 from whence.edge.phones import LOCATION
+from whence.edge.sending_sockets import SendingSockets
 from whence.store.schema import DIALOG_KEY
 
 DIALOGS = "dialogs"
 """Kamailio's table (htable): id of a dialog → its record."""
 
 DIALOG_ID = "$avp(whence_dialog)"
-"""Of a request inside a dialog, or that begins one: the dialog's id, for its replies."""
+"""Set for a request of a dialog, and read for its replies: the dialog's id."""
 
 SENT = "$avp(whence_sent)"
-"""Of the same: who sent it, and the cookie in our Record-Route of it."""
+"""Set with DIALOG_ID: the side that sent the request, and the cookie in our Record-Route."""
 
 OLD = "$avp(whence_old)"
 """Set where the dialog is older than this Kamailio."""
 
 EXPIRY = f"$shtex({DIALOGS}=>{DIALOG_ID})"
-"""After how many seconds the record of the dialog at hand goes. Kamailio keeps each name of a
-pseudo-variable that it was ever asked for: so the id stands in none.
+"""The seconds until the record of the current dialog expires.
+
+The name holds DIALOG_ID and not the id itself: Kamailio keeps the name of every pseudo-variable
+that a handler ever read.
 """
 
 RECEIVED = "$xavp(registrar=>match_received)"
-"""Where a phone's REGISTER must have come from, as Kamailio's nathelper writes it."""
+"""The source that a phone's REGISTER must have, in the form of Kamailio's nathelper."""
 
 RECEIVED_FLAG = 2  # registrar.registered_flags: compare that
 
@@ -57,26 +61,27 @@ REFRESHES = frozenset({"INVITE", "UPDATE"})
 """Requests that may change a Contact (RFC 3261 12.2, RFC 3311 5.1)."""
 
 OUR_ROUTES_LIMIT = 64
-"""How many of our own Record-Routes are remembered: one for each socket and transport."""
+"""Our own Record-Routes that a worker remembers: one for each socket and transport."""
 
 
 class DialogHandlers(Handlers):
-    """Judges what belongs to a dialog."""
+    """Checks the requests and replies of dialogs."""
 
-    def __init__(self, worker: Worker, own: OwnSockets) -> None:
+    def __init__(self, worker: Worker, own: OwnSockets, sending: SendingSockets) -> None:
         super().__init__(worker)
         self._own = own
+        self._sending = sending
         self._started_at = time.time()
-        """When Kamailio read its configuration: the same in all of its processes."""
+        """When Kamailio read its configuration. All of its processes have the same value."""
         self._dialog_key: str | None = None
         self._our_routes: set[str] = set()
 
     def begin(
         self, message: Message, call_id: str, source: TransportAddress, trunk_id: str, user: str
     ) -> None:
-        """Write down the dialog that an INVITE may begin, and the cookie of its Record-Route.
+        """Store the dialog that an INVITE may begin, and add the Record-Route with its cookie.
 
-        `user`: the URI of the local user whom it is for, or nothing.
+        `user`: the URI of the local user who is called; empty for another target.
         """
         id_ = new_id(time.time(), secrets.token_hex(8))
         way = self._way_back(message, source)
@@ -93,11 +98,11 @@ class DialogHandlers(Handlers):
 
     @answers
     def ksr_in_dialog(self, _message: object) -> int:
-        """Return whether the request belongs to a dialog that we let in, and send it on its way.
+        """Return whether the request belongs to a dialog that we let in, and set where it leads.
 
-        A To tag is quickly made up: the first Route must be ours, with the cookie of this very
-        call; the rest of the Routes and the Request-URI must lead to one party of it, and the
-        request must come from the other one.
+        A sender can make up a To tag. So the first Route must be ours, with the cookie of this
+        call. The other Routes and the Request-URI must lead to one party of the call. The request
+        must come from the other party.
         """
         ksr = self.ksr
         message = self.worker.message
@@ -118,13 +123,15 @@ class DialogHandlers(Handlers):
             return NO
         sender, way = found
         ksr.setdsturi(way.hop)
+        self._sending.force_in_dialog(way.hop, self.worker.received_on())
         self._pass(message, id_, record, call_id, cookie, sender, way, source)
         return GO_ON
 
     @survives
     def ksr_answer(self, _message: object) -> int:
-        """Learn from an answer that begins or refreshes a dialog where its sender is to be reached,
-        and write the cookie for requests to him into our Record-Route.
+        """Store how the sender of an answer is reached, and write the cookie for requests to it.
+
+        The answer begins or refreshes a dialog. The cookie is in our Record-Route.
         """
         ksr = self.ksr
         id_, sent = str(ksr.pv.get(DIALOG_ID)), str(ksr.pv.get(SENT))
@@ -138,8 +145,10 @@ class DialogHandlers(Handlers):
 
     @judges
     def ksr_late_answer(self, _message: object) -> int:
-        """Return whether a reply of no transaction is a 2xx of a dialog of ours, that goes to where
-        the INVITE came from: it was sent again, or Kamailio was started meanwhile.
+        """Return whether a reply of no transaction is a 2xx of a dialog that we let in.
+
+        The callee sent it again, or Kamailio has restarted. Its Via must lead to the source of the
+        INVITE.
         """
         ksr = self.ksr
         message, call_id = read_reply(self.worker), text(ksr.kx.get_callid)
@@ -161,7 +170,7 @@ class DialogHandlers(Handlers):
             ips = record.party(sender.other).ips
             if ips and str(source.ip) not in ips:
                 return NO
-        else:  # it began before this Kamailio: the answer of who rang meanwhile
+        else:  # the dialog began before this Kamailio, which has no record of it
             sender = Side.CALLER
             ip = via.partition(":")[2].rpartition(":")[0].strip("[]")
             record = DialogRecord("", "", "", "", Party((ip,)))
@@ -176,7 +185,7 @@ class DialogHandlers(Handlers):
         there: tuple[str, ...],
         source: TransportAddress,
     ) -> tuple[Side, RequestPath] | None:
-        """Return who sends a request, and its way, if it comes from a party of the dialog."""
+        """Return the side that sends a request, and its path; None if neither party sends it."""
         if isinstance(record, DialogRecord):
             found = targets.direction(record, cookie, there)
             if found is not None and self._comes_from(record, found[0], source):
@@ -196,7 +205,7 @@ class DialogHandlers(Handlers):
         )
 
     def _is_phone_of(self, user: str, source: TransportAddress) -> bool:
-        """Return whether a phone of the user has registered from there: phones move in mid-call."""
+        """Return whether a phone of the user has registered from there; phones may move."""
         transport = "" if source.transport == "udp" else f";transport={source.transport}"
         uri = f"sip:{host_text(str(source.ip))}:{source.port}{transport}"
         self.ksr.pv.sets(RECEIVED, uri)
@@ -213,7 +222,7 @@ class DialogHandlers(Handlers):
         way: RequestPath,
         source: TransportAddress,
     ) -> None:
-        """Write down what a request inside a dialog changes, and what its replies need."""
+        """Store what a request changes in its dialog, and the values that its replies need."""
         ksr = self.ksr
         method = ksr.kx.get_method()
         if method == "ACK":
@@ -253,9 +262,9 @@ class DialogHandlers(Handlers):
         requester: Side,
         cookie: str,
     ) -> None:
-        """Write down how the answering party is reached, and give the other one the cookie for it.
+        """Store how the answering party is reached, and write the cookie for the other party.
 
-        `cookie`: ours in the Record-Route of the request, and so of the answer.
+        `cookie`: that in our Record-Route of the request, and so of the answer.
         """
         replier, source = requester.other, self.worker.source()
         party = record.party(replier)
@@ -283,13 +292,13 @@ class DialogHandlers(Handlers):
         return targets.way(routes, contact, source, self._own)
 
     def _take_ours(self, routes: list[Uri | None]) -> str | None:
-        """Take our own Routes off the begin of a route set, and return their cookie, or None."""
+        """Remove our own Routes from the start of a route set; return their cookie, or None."""
         cookie = find_cookie(routes[:1])
         if cookie is None or not self._is_ours(routes[0]):
             return None
         del routes[0]
         if find_cookie(routes[:1]) == cookie and self._is_ours(routes[0]):
-            del routes[0]  # the call came in by one socket, and went out by another
+            del routes[0]  # the call arrived at one of our sockets, and left by another
         return cookie
 
     def _is_ours(self, uri: Uri | None) -> bool:
@@ -315,12 +324,12 @@ class DialogHandlers(Handlers):
         return write_cookie(key, id_, call_id, via, to, there, from_ip)
 
     def _via(self, source: TransportAddress) -> str:
-        """Return where answers to the request at hand go."""
+        """Return the destination of answers to the current request."""
         connection = "" if source.transport == "udp" else f"#{self.ksr.kx.get_conid()}"
         return f"{source}{connection}"
 
     def _load(self, id_: str) -> DialogRecord | str | None:
-        """Return the record of a dialog, ENDED, or None where there is neither."""
+        """Return the record of a dialog, or ENDED; None where the table has neither."""
         stored = self.ksr.htable.sht_get(DIALOGS, id_)
         if not stored:
             return None
@@ -333,7 +342,7 @@ class DialogHandlers(Handlers):
         return record.call == self._kept(call_id)
 
     def _is_old(self, cookie: str) -> bool:
-        """Return whether a dialog began before this Kamailio, and not too long ago."""
+        """Return whether a dialog began before this Kamailio, and at most OLD_S ago."""
         try:
             began_at = cookie_.began_at(cookie)
         except ValueError:

@@ -1,8 +1,8 @@
-"""Bounds on the requests and the unreadable messages of unknown sources.
+"""Limits of the requests and the unreadable messages of unknown sources.
 
-Kamailio's shared tables (module htable) hold what all workers must know; kamailio.cfg names them.
-A source is an ip, or the /64 of an IPv6 address. A trunk's address and the address of a registered
-phone are never blocked for a flood: UDP sources can be forged.
+All workers share Kamailio's tables (module htable), which kamailio.cfg declares. A source is an
+IPv4 address or an IPv6 /64. The edge never blocks the address of a trunk or of a registered phone
+for a flood: UDP sources can be forged.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from whence.edge.notice_sender import NoticeSender
 from whence.errors import StoreUnavailableError
 
 FLOOD = "flood"
-"""Table: source → 1 while what it sends is dropped; an entry lasts a few seconds."""
+"""Table: source → 1 while Kamailio drops its messages; an entry lasts a few seconds."""
 
 ANY_IPV6 = "ipv6"
-"""Its key while any IPv6 source is in it."""
+"""The key in FLOOD while FLOOD has any IPv6 source."""
 
 PHONES = "phones"
-"""Table: ip, and ip:port, of phones that registered in the last two hours."""
+"""Table: ip, and ip:port, of the phones that registered in the last two hours."""
 
 CHECKED_LIMIT = 1000
-"""How many flooding sources one worker remembers as unknown."""
+"""Flooding sources that one worker remembers as unknown."""
 
 _KAMAILIO_PROTOCOLS = {"1": "udp", "2": "tcp", "3": "tls", "4": "sctp", "5": "ws", "6": "wss"}
 """Kamailio's own numbers of transports (`sip_protos_t`), of which the core knows some."""
@@ -50,19 +50,20 @@ PROTOCOLS = {
 """The values of `$rcv(proto)`."""
 
 FOLDED_CSEQ = re.compile(r"\r\ncseq[ \t]*:[ \t]*[0-9]*[ \t]*\r\n[ \t]")
-"""In the header part of a message in small letters."""
+"""Matches a folded CSeq in the header part of a message, in small letters."""
 
 
 def table_key(ip: IP) -> str:
-    """Write a source as the tables have it: an IPv4 address, or the first of an IPv6 /64."""
+    """Write a source as a key of the tables: an IPv4 address, or the first of an IPv6 /64."""
     return str(network_of(ip))
 
 
 def counted_as(ip: IP) -> str:
     """Return the ip by which `pike` counts a source.
 
-    `pike_check_ip` of 5.6 reads no IPv6 address. A /64 counts as one of 240.0.0.0/4, where no
-    source is; two that share one share a count, and only who is refused himself is dropped.
+    `pike_check_ip` of 5.6 reads no IPv6 address. So a /64 counts as an address of 240.0.0.0/4,
+    which no source has. Two /64s may share an address, and so a count. The edge blocks only a
+    source that it refuses.
     """
     if ip.version == 4:
         return str(ip)
@@ -88,7 +89,7 @@ class GuardHandlers(Handlers):
 
     @survives
     def ksr_unknown_source(self, _message: object) -> int:
-        """Count a request that was refused, and drop what its source sends if it floods."""
+        """Count a refused request, and block its source if it floods."""
         self.count_refused()
         return GO_ON
 
@@ -100,7 +101,7 @@ class GuardHandlers(Handlers):
 
     @survives
     def ksr_flooding(self, _message: object) -> int:
-        """Return NO where a message is dropped: its source floods, and is no trunk's or phone's.
+        """Return NO for a message to drop: its source floods, and is not a trunk's or a phone's.
 
         Runs before the message is parsed: only `$rcv` has its source.
         """
@@ -124,7 +125,7 @@ class GuardHandlers(Handlers):
 
     @judges
     def ksr_folded_cseq(self, _message: object) -> int:
-        """Answer a request whose CSeq is folded, which Kamailio cannot read; NO if it is not.
+        """Answer a request whose CSeq is folded, which Kamailio cannot read; NO for others.
 
         Runs before the message is parsed: only `$rcv` has its source.
         """
@@ -141,7 +142,7 @@ class GuardHandlers(Handlers):
 
     @survives
     def ksr_unparsed(self, _message: object) -> int:
-        """Answer a request that Kamailio cannot parse, if it has what an answer needs."""
+        """Answer a request that Kamailio cannot parse, if it has the headers of an answer."""
         message = self.worker.read_message()
         if message is not None:
             self.send_refusal(message, 400, "Bad Request", *self.ends())
@@ -149,7 +150,7 @@ class GuardHandlers(Handlers):
         return GO_ON
 
     def ends(self) -> tuple[TransportAddress, TransportAddress]:
-        """Return where the message at hand came from, and our socket that it came to."""
+        """Return the source of the current message, and our socket that received it."""
         kx, source = self.ksr.kx, self.worker.source()
         return source, _place(source.transport, kx.get_rcvip(), kx.get_rcvport())
 
@@ -161,7 +162,7 @@ class GuardHandlers(Handlers):
         source: TransportAddress,
         own: TransportAddress,
     ) -> None:
-        """Answer a request for which Kamailio can make no answer."""
+        """Answer a request for which Kamailio cannot make an answer."""
         answer = message.refusal(status, phrase, secrets.token_hex(8))
         if answer:
             to = f"sip:{host_text(source.ip_text)}:{source.port};transport={source.transport}"
@@ -190,7 +191,7 @@ class GuardHandlers(Handlers):
             self._notices.send(NoticeReason.FLOOD, source, now)
 
     def _belongs(self, ip: IP, now: float) -> bool:
-        """Return whether a trunk's address, or a registered phone, has this ip.
+        """Return whether a trunk's address or a registered phone has this ip.
 
         Where the directory cannot be read, the edge blocks no source.
         """

@@ -1,4 +1,4 @@
-"""The object that Kamailio's routing calls: the parts of the edge, put together."""
+"""The object that Kamailio's routing calls. It combines the parts of the edge."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from whence.edge.ksr import Ksr
 from whence.edge.messages import MessageHandlers
 from whence.edge.notice_sender import NoticeSender
 from whence.edge.phones import PhoneHandlers
+from whence.edge.sending_sockets import SendingSockets
 from whence.edge.settings import EdgeSettings
 from whence.ipc import decisions
 
@@ -19,8 +20,8 @@ from whence.ipc import decisions
 class EdgeHandlers:
     """All handlers that kamailio.cfg calls, in each of its worker processes.
 
-    Kamailio looks each up by its name, for each message. They are the bound methods of the parts,
-    so that a message costs no further call.
+    Kamailio looks each handler up by name, for each message. The attributes are bound methods of
+    the parts, so that a message costs no further call.
     """
 
     def __init__(self, ksr: Ksr, settings: EdgeSettings) -> None:
@@ -42,12 +43,13 @@ class EdgeHandlers:
         self.ksr_well_formed = messages.ksr_well_formed
         self.ksr_reply = messages.ksr_reply
 
-        dialogs = DialogHandlers(worker, settings.own)
+        sending = SendingSockets(ksr, settings.sockets)
+        dialogs = DialogHandlers(worker, settings.own, sending)
         self.ksr_in_dialog = dialogs.ksr_in_dialog
         self.ksr_answer = dialogs.ksr_answer
         self.ksr_late_answer = dialogs.ksr_late_answer
 
-        inbound = InboundHandlers(worker, guard, dialogs, domain)
+        inbound = InboundHandlers(worker, guard, dialogs, sending, domain)
         self.ksr_initial = inbound.ksr_initial
 
         phones = PhoneHandlers(worker, guard, notices, domain, limits.password_failures)

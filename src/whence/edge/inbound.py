@@ -1,4 +1,4 @@
-"""Initial requests: the edge identifies their trunk, and sets where Kamailio sends them."""
+"""Initial requests: the edge identifies their trunk, and sets the target for Kamailio."""
 
 from __future__ import annotations
 
@@ -13,22 +13,29 @@ from whence.edge.base import ANSWERED, GO_ON, Handlers, Worker, answers, read, t
 from whence.edge.decision_cache import CachedDecision, CacheKey
 from whence.edge.dialogs import DialogHandlers
 from whence.edge.guard import GuardHandlers
+from whence.edge.sending_sockets import SendingSockets
 from whence.ipc import decisions, headers
 
 TO_USER = 2
-"""`ksr_initial` returns it for a call to a local user: kamailio.cfg looks up his phones."""
+"""`ksr_initial` returns it for a call to a local user. kamailio.cfg looks up the phones."""
 
 RELAYED = frozenset({"INVITE", "MESSAGE"})
-"""The requests that a trunk may begin with: a call, or a message."""
+"""The methods that the edge relays for a trunk: a call, or a message."""
 
 
 class InboundHandlers(Handlers):
     """Identifies initial requests."""
 
     def __init__(
-        self, worker: Worker, guard: GuardHandlers, dialogs: DialogHandlers, domain: str
+        self,
+        worker: Worker,
+        guard: GuardHandlers,
+        dialogs: DialogHandlers,
+        sending: SendingSockets,
+        domain: str,
     ) -> None:
         super().__init__(worker)
+        self._sending = sending
         self._guard = guard
         self._dialogs = dialogs
         self._domain = domain
@@ -37,7 +44,7 @@ class InboundHandlers(Handlers):
     def ksr_initial(self, _message: object) -> int:
         """Identify the trunk of an initial request, and make the trunk's target its Request-URI.
 
-        Returns GO_ON or TO_USER for a request of a trunk; else the request is answered.
+        Returns GO_ON or TO_USER for a request of a trunk; answers all others.
         """
         ksr, worker, now = self.ksr, self.worker, time.time()
         message = worker.message
@@ -57,6 +64,8 @@ class InboundHandlers(Handlers):
             user = decision.target if decision.is_ours else ""
             self._dialogs.begin(message, call_id, source, decision.trunk, user)
         ksr.seturi(decision.target)
+        if not decision.is_ours:  # Kamailio knows the socket on which a phone registered
+            self._sending.force_for_target(decision.target)
         from_cache = cached is not None
         worker.decision_sender.send(decision.report, method, call_id, now, from_cache=from_cache)
         return TO_USER if decision.is_ours else GO_ON
@@ -64,7 +73,7 @@ class InboundHandlers(Handlers):
     def _decide(
         self, key: CacheKey, method: str, call_id: str, now: float
     ) -> CachedDecision | None:
-        """Decide on a request that is not in the cache; None where the request is answered."""
+        """Decide on a request that the cache does not have; None where this answers it."""
         ksr, worker, request = self.ksr, self.worker, read(key)
         if request is not None and worker.has_new_number_headers(now):
             key = worker.cache_key(worker.message) or key
@@ -82,7 +91,7 @@ class InboundHandlers(Handlers):
             lines = f"{headers.TRUNK}: {trunk.id}\r\n{headers.SOURCE}: {request.source}\r\n"
             called = f"sip:{escape_user(number)}@{self._domain}"
             says_called = is_ours and bare(number) is not None
-            if says_called:  # the phone's own Contact becomes the Request-URI: RFC 7315 4.2
+            if says_called:  # the phone's Contact becomes the Request-URI (RFC 7315 4.2)
                 lines += f"P-Called-Party-ID: <{called}>\r\n"
             cached = CachedDecision(
                 trunk.id,
@@ -113,5 +122,5 @@ class InboundHandlers(Handlers):
 def fill(target: str, number: str) -> str:
     """Write the called number into a target's `{number}`, escaped so that it stays a user part."""
     if not number:
-        target = target.replace("{number}@", "")  # `sip:@host` is no URI
+        target = target.replace("{number}@", "")  # `sip:@host` is not a URI
     return target.replace("{number}", escape_user(number))

@@ -1,9 +1,9 @@
-"""The KSR calls that the edge makes, with the types Kamailio gives them.
+"""The KSR calls that the edge makes, with Kamailio's types.
 
-Kamailio's own module `KSR` exists only inside its processes; `kamailio/whence_kemi.py` hands it in.
-Names and types are those that `kamcmd app_python.api_list` gives on 5.6 and 6.1. Calls that return
-int answer > 0 for yes and < 0 for no; 0 means that the message is done with. A string value is None
-where the message has none, and asking for one whose bytes are not UTF-8 raises UnicodeDecodeError.
+Kamailio's module `KSR` exists only in its processes; `kamailio/whence_kemi.py` passes it in. Names
+and types are those of `kamcmd app_python.api_list` on 5.6 and 6.1. An int result is > 0 for yes and
+< 0 for no; 0 ends the routing. A string is None where the message has no such value. A value whose
+bytes are not UTF-8 raises UnicodeDecodeError.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Kx(Protocol):
 
 
 class Hdr(Protocol):
-    """Headers of the message at hand; a change shows when it is sent on."""
+    """Headers of the current message. A change takes effect when Kamailio sends the message on."""
 
     def get(self, name: str, /) -> str | None: ...
     def append(self, line: str, /) -> int: ...
@@ -50,13 +50,13 @@ class Hdr(Protocol):
 
 
 class Textops(Protocol):
-    """Text of the message at hand."""
+    """Module textops: the text of the current message."""
 
     def replace_hdrs_str(self, text: str, by: str, mode: str, /) -> int: ...
 
 
 class Textopsx(Protocol):
-    """More of the same."""
+    """Module textopsx: more of textops."""
 
     def msg_set_buffer(self, text: str, /) -> int: ...
 
@@ -72,7 +72,7 @@ class Tm(Protocol):
 
 
 class Sl(Protocol):
-    """Replies without a transaction, or with the one that there is."""
+    """Module sl: replies, with the transaction if the request has one."""
 
     def send_reply(self, status: int, reason: str, /) -> int: ...
     def sl_reply_error(self) -> int: ...
@@ -86,7 +86,7 @@ class Rr(Protocol):
 
 
 class Auth(Protocol):
-    """Digest."""
+    """Module auth: digest."""
 
     def pv_auth_check(self, realm: str, password: str, flags: int, checks: int, /) -> int: ...
     def auth_challenge(self, realm: str, flags: int, /) -> int: ...
@@ -118,21 +118,21 @@ class Htable(Protocol):
 
 
 class Corex(Protocol):
-    """What goes out without a SIP transaction."""
+    """Module corex: messages without a SIP transaction."""
 
     def sendx(self, uri: str, socket: str, data: str, /) -> int: ...
 
 
 class Pike(Protocol):
-    """Counts what comes from each source."""
+    """Module pike: counts the requests of each source."""
 
     def pike_check_ip(self, ip: str, /) -> int: ...
 
 
 class Uac(Protocol):
-    """Kamailio's own registrations; only a drop-in's Kamailio has them.
+    """Module uac: Kamailio's own registrations, in a drop-in only.
 
-    Never to be asked in event_route[tm:local-request]: the module holds its lock there (5.6.3).
+    Never call it in event_route[tm:local-request]: the module holds its lock there (5.6.3).
     """
 
     def uac_reg_lookup(self, l_uuid: str, variable: str, /) -> int: ...
@@ -140,7 +140,7 @@ class Uac(Protocol):
 
 
 class Nathelper(Protocol):
-    """Phones behind NAT."""
+    """Module nathelper: phones behind NAT."""
 
     def fix_nated_register(self) -> int: ...
 

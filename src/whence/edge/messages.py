@@ -1,4 +1,4 @@
-"""The form of messages: the edge lets in only those that all parsers read alike."""
+"""The form of messages. The edge accepts only those that all parsers read alike."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from whence.edge.guard import GuardHandlers
 
 
 class MessageHandlers(Handlers):
-    """Checks each message, and makes it the worker's message at hand."""
+    """Checks each message, and makes it the worker's current message."""
 
     def __init__(self, worker: Worker, guard: GuardHandlers) -> None:
         super().__init__(worker)
@@ -18,22 +18,22 @@ class MessageHandlers(Handlers):
     def ksr_well_formed(self, _message: object) -> int:
         """Return whether a request is well formed: all parsers read its headers alike.
 
-        Headers that only the edge may write are removed, headers are unfolded, and octets after the
-        body are discarded (RFC 3261 7.3.1, 18.3).
+        The edge removes headers that only it may write, and unfolds the others. It discards
+        octets after the body (RFC 3261 7.3.1, 18.3).
         """
         ksr, worker, guard = self.ksr, self.worker, self._guard
         message = worker.read_message()
         if message is None or message.fault or hides(message):
             return self._refuse(400, "Bad Request")
         fault = message.request_fault()
-        if fault is not None:  # Kamailio answers nothing that it cannot parse
+        if fault is not None:  # Kamailio does not answer a request that it cannot parse
             unknown = fault is Fault.SCHEME
             refusal = (416, "Unsupported URI Scheme") if unknown else (400, "Bad Request")
             guard.send_refusal(message, *refusal, *guard.ends())
             guard.report_unreadable(worker.source())
             return ANSWERED
         extensions = message.extensions_asked_of_proxies
-        if extensions is not None:  # the edge has none
+        if extensions is not None:  # the edge supports none
             if extensions:
                 ksr.hdr.append_to_reply(f"Unsupported: {', '.join(extensions)}\r\n")
             return self._refuse(420, "Bad Extension")
@@ -66,7 +66,7 @@ class MessageHandlers(Handlers):
 
 
 def read_reply(worker: Worker) -> Message | None:
-    """Read the reply at hand, without our headers; None where it is not well formed."""
+    """Read the current reply, without our headers; None where it is not well formed."""
     message = worker.read_message()
     if message is None or message.fault or hides(message):
         return None

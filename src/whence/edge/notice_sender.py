@@ -1,4 +1,4 @@
-"""Sends notices about unknown sources to the agent: datagrams, a bounded number a second."""
+"""Sends notices about unknown sources to the agent, as a bounded number of datagrams a second."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from whence.ipc import notices
 from whence.ipc.notices import Notice
 
 NOTICES_A_SECOND = 20
-"""How many notices of one reason one process sends in a second; more are counted."""
+"""Notices of one reason that one process sends in a second. It counts the rest."""
 
 
 class NoticeSender:
@@ -43,7 +43,7 @@ class NoticeSender:
         blocked_s: int = 0,
         detail: str = "",
     ) -> None:
-        """Send a notice, or count it where this second has no room or the agent does not read."""
+        """Send a notice; count it where this second has no room or the agent does not read."""
         if not self.has_room(reason, now):
             self._left_out += 1
             return

@@ -1,4 +1,4 @@
-"""The phones of users: their REGISTERs, and what a source may guess of their passwords."""
+"""The phones of users: their REGISTERs, and the limit of wrong passwords from one source."""
 
 from __future__ import annotations
 
@@ -17,15 +17,20 @@ LOCATION = "location"
 FAILURES = "failures"
 BLOCKS = "blocks"
 BLOCKED = "blocked"
-"""Tables: source → wrong passwords; how often it was blocked; 1 while it is."""
+"""Tables: source → wrong passwords; number of blocks; 1 while it is blocked."""
 
-HA1_GIVEN = 1  # auth.pv_auth_check: the argument is an HA1, not a password
-QOP_AUTH = 1  # auth.auth_challenge: offer qop="auth", so that responses count their use
-SAY_STALE = 16  # auth.auth_challenge: stale=true, so that the phone does not ask its user
-NONCE_STALE = frozenset({-4, -6})  # auth.pv_auth_check: old, or of another ip; used
-WRONG_PASSWORD = -2  # auth.pv_auth_check: our nonce, fresh and for this ip; a wrong response
+HA1_GIVEN = 1
+"""A flag of auth.pv_auth_check: the argument is an HA1, not a password."""
+NONCE_STALE = frozenset({-4, -6})
+"""Results of auth.pv_auth_check: the nonce is old or of another ip; the nonce was used before."""
+WRONG_PASSWORD = -2
+"""A result of auth.pv_auth_check: a wrong response to a fresh nonce of ours for this ip."""
+QOP_AUTH = 1
+"""A flag of auth.auth_challenge: offer qop="auth", so that responses count their use."""
+SAY_STALE = 16
+"""A flag of auth.auth_challenge: stale=true, so that the phone does not ask its user."""
 UNUSABLE_HA1 = "0" * 32
-"""Checked for an unknown user name: no password has it."""
+"""The HA1 that the edge checks for an unknown user name. No password has it."""
 
 
 class PhoneHandlers(Handlers):
@@ -51,14 +56,14 @@ class PhoneHandlers(Handlers):
         """Authenticate a phone by the HA1 in the directory, and store its contacts in usrloc."""
         ksr, domain, source = self.ksr, self._domain, self.worker.source()
         if self._is_blocked(source):
-            return ANSWERED  # without an answer: who guesses waits for it
+            return ANSWERED  # without an answer: a guesser waits for one
         name = text(ksr.kx.gete_tuser)
         if not name or not ksr.is_myself_turi():
             self._guard.count_refused()
             return self.worker.answer(403, "Forbidden")
         ha1 = self.worker.directory.user_ha1(name, domain)
-        # An unknown name is checked and challenged like a known one: neither the answer nor its
-        # delay shows which names exist.
+        # The edge checks and challenges an unknown name like a known one. So neither the answer nor
+        # its delay shows which names exist.
         checked = ksr.auth.pv_auth_check(domain, ha1 or UNUSABLE_HA1, HA1_GIVEN, 0)
         if ha1 is None or checked < 0 or text(ksr.kx.gete_au) != name:
             stale = SAY_STALE if checked in NONCE_STALE else 0
@@ -75,7 +80,7 @@ class PhoneHandlers(Handlers):
         return ANSWERED
 
     def _is_blocked(self, source: TransportAddress) -> bool:
-        """Return whether a source is blocked; a phone that registered from there is not."""
+        """Return whether a source is blocked. A phone that registered from there is not."""
         sht_get = self.ksr.htable.sht_get
         return (
             bool(self._failures_limit)
@@ -91,11 +96,11 @@ class PhoneHandlers(Handlers):
     def _wrong_password(self, source: TransportAddress, user: str, now: float) -> None:
         """Count a wrong password, block its source if there were too many, and report it.
 
-        The nonce is ours and for this ip: the source received our challenge, and is not forged.
+        The nonce is ours and for this ip, so the source received our challenge and is not forged.
         """
         htable, key = self.ksr.htable, table_key(source.ip)
         blocks = int(htable.sht_get(BLOCKS, key) or 0)
-        failures = htable.sht_inc(FAILURES, key)  # at once: guesses come to several workers
+        failures = htable.sht_inc(FAILURES, key)  # atomic: guesses reach several workers
         blocked_s = 0
         if block.is_too_many(failures, blocks, self._failures_limit):
             blocked_s = block.lasts_s(blocks + 1)

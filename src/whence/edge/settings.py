@@ -1,4 +1,4 @@
-"""What the generated kamailio.cfg passes to the edge."""
+"""The settings that the generated kamailio.cfg passes to the edge."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from pathlib import Path
 
 from whence.core.dialogs.record import OwnSockets
 from whence.core.protection.connections import hex_of
+from whence.core.sip.sockets import LOCAL, Advertised, EdgeSockets
 from whence.core.sip.transport_address import Transport, TransportAddress
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`[edge]`: what one unknown source may take. 0: no limit."""
+    """The limits of `[edge]` for unknown sources. 0: no limit."""
 
     connections: int = 0
     connections_per_source: int = 0
@@ -24,7 +25,7 @@ class Limits:
 
     @classmethod
     def parse(cls, values: dict[str, int], listen: list[str]) -> Limits:
-        """Read what `whence edge-config` wrote; KeyError or ValueError if it did not."""
+        """Read what `whence edge-config` wrote. Raises KeyError or ValueError."""
         sockets = [TransportAddress.parse(text) for text in listen]
         return cls(
             values["connections"],
@@ -40,20 +41,30 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class EdgeSettings:
-    """The define WHENCE_EDGE, which is JSON."""
+    """The settings of the edge: the define WHENCE_EDGE, which is JSON."""
 
     directory: Path
     domain: str
     answer_ms: int
-    """How long a registrar may take to answer; after that the agent gets a 408."""
+    """The time a registrar has to answer. Then the agent gets a 408."""
     own: OwnSockets
-    """The sockets of the edge, and what it advertises."""
+    """The sockets of the edge, and the addresses that it advertises."""
     limits: Limits = field(default_factory=Limits)
+    sockets: EdgeSockets = LOCAL
 
     @classmethod
     def parse(cls, text: str) -> EdgeSettings:
-        """Read the define; KeyError or ValueError if it was not written by `whence edge-config`."""
+        """Read the define of `whence edge-config`. Raises KeyError or ValueError."""
         values = json.loads(text)
         own = OwnSockets.of([TransportAddress.parse(socket) for socket in values["sockets"]])
         limits = Limits.parse(values["limits"], values["listen"])
-        return cls(Path(values["directory"]), values["domain"], values["answer_ms"], own, limits)
+        sockets = EdgeSockets(
+            tuple(TransportAddress.parse(socket) for socket in values["listen"]),
+            tuple(
+                (TransportAddress.parse(socket), Advertised(host, port))
+                for socket, (host, port) in values["advertised"].items()
+            ),
+        )
+        return cls(
+            Path(values["directory"]), values["domain"], values["answer_ms"], own, limits, sockets
+        )

@@ -1,8 +1,8 @@
-"""Whether a certificate is for a name: OpenSSL's own answer, from the library Kamailio's tls uses.
+"""Whether a certificate is for a name, by OpenSSL: the library that Kamailio's tls uses.
 
-Kamailio (5.6 to 6.1) verifies who signed a certificate, not for whom. The rules are those of
-RFC 5922 7: a DNS name or a `sip:` URI of the subjectAltName, the common name only where there is no
-subjectAltName, an IP address for a literal address; and no wildcards (7.2).
+Kamailio (5.6 to 6.1) verifies who signed a certificate, but not its name. The rules are those of
+RFC 5922 7. A DNS name or a `sip:` URI of the subjectAltName counts. The common name counts only
+without a subjectAltName. A literal address needs an IP address. Wildcards do not count (7.2).
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _NEVER_COMMON_NAME = 0x20  # X509_CHECK_FLAG_NEVER_CHECK_SUBJECT
 
 
 def is_for(pem: str, name: str, *, has_alternatives: bool) -> bool:
-    """Whether the certificate `pem` is for `name`, a host name or literal address.
+    """Return whether the certificate `pem` is for `name`, a host name or literal address.
 
-    `has_alternatives`: it has a subjectAltName, so that its common name does not count. The sip:
-    URIs in it are not looked at here. Raises InvalidCertificateError.
+    `has_alternatives`: it has a subjectAltName, so that its common name does not count. The caller
+    compares the sip: URIs in it. Raises InvalidCertificateError.
     """
     with _read(pem) as certificate:
         if is_literal(name):
@@ -36,7 +36,7 @@ def is_for(pem: str, name: str, *, has_alternatives: bool) -> bool:
 
 
 def is_literal(name: str) -> bool:
-    """Whether it is an IP address."""
+    """Return whether `name` is an IP address."""
     try:
         ip_address(name)
     except ValueError:
@@ -62,7 +62,7 @@ def _read(pem: str) -> Iterator[ctypes.c_void_p]:
 
 @cache
 def _libcrypto() -> ctypes.CDLL:
-    # In Kamailio's processes it is loaded already, and this finds that one.
+    # Kamailio's processes have loaded the library already; this returns the same one.
     library = ctypes.CDLL("libcrypto.so.3")
     pointer, text, size = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t
     library.d2i_X509.restype = pointer

@@ -1,1 +1,1 @@
-"""What the edge and the agent send to each other."""
+"""The messages between the edge and the agent."""

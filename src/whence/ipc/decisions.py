@@ -1,9 +1,9 @@
 """The decision report: one datagram from edge to agent for each decision. It may be lost.
 
 Fields are text with a separator between them. `report_body` writes the fields that all requests
-with one cache key share, so that a cached decision costs one short string. The Call-ID is last,
-where a separator in it does no harm. A sender chooses all fields but the decision: their lengths
-are bounded here, and `escape_untrusted` makes them safe for a terminal or a log.
+of one cache key share. So a cached decision costs one short string. The Call-ID is last: a
+separator in it does no harm. A sender chooses all fields but the decision, so this file limits
+their lengths. `escape_untrusted` makes them safe for a terminal or a log.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ HEADERS_LIMIT = 1_000
 CALL_ID_LIMIT = 256
 METHOD_LIMIT = 32
 NAMED_LIMIT = 8
-"""How many trunks a refusal names at most."""
+"""Trunks that a refusal names at most."""
 
-_VERSION = "3"  # what `message` begins with
+_VERSION = "3"  # the start of what `message` writes
 _SEPARATOR = "\x1f"
 _CUT = "…"
 _FIELDS = 16
@@ -70,17 +70,17 @@ class DecisionReport:
 
     @property
     def trunk(self) -> str | None:
-        """The trunk that it was given to."""
+        """Return the trunk that gets the request; None where no trunk does."""
         return self.named[0] if self.kind is DecisionKind.IDENTIFIED and self.named else None
 
     @property
     def rule(self) -> Rule | None:
-        """The rule that settled it; None where it was given to no trunk."""
+        """Return the rule that decided; None where no trunk gets the request."""
         return self.reason if isinstance(self.reason, Rule) else None
 
     @property
     def message(self) -> str:
-        """The reason in words."""
+        """Return the reason in words."""
         return decision_.message(self.reason, self.trunk)
 
     @property
@@ -118,7 +118,7 @@ def report_body(
         _bounded(headers, HEADERS_LIMIT),
     )
     body = _SEPARATOR.join(fields)
-    if body.count(_SEPARATOR) >= len(fields):  # one of them has it in it
+    if body.count(_SEPARATOR) >= len(fields):  # a field has a separator in it
         body = _SEPARATOR.join([_plain(field) for field in fields])
     return body
 
@@ -127,7 +127,7 @@ def message(
     body: str, method: str, call_id: str, at: float, *, from_cache: bool, dropped: int
 ) -> bytes:
     """Write one datagram. `body`: from `report_body`. `at` in seconds since the epoch."""
-    # Each call pays for this: no format codes, which take half as long again.
+    # This runs for each call. Format codes would take half as long again.
     if len(call_id) > CALL_ID_LIMIT:
         call_id = _bounded(call_id, CALL_ID_LIMIT)
     seen = "1" if from_cache else "0"
@@ -138,28 +138,28 @@ def message(
 
 
 def bounded_method(method: str) -> str:
-    """Write a method as a message has it: cut, without a separator."""
+    """Return a method for a datagram: cut, without a separator."""
     return _plain(_bounded(method, METHOD_LIMIT))
 
 
 def bounded_call_id(call_id: str) -> str:
-    """Write a Call-ID as a message has it: a very long one is cut."""
+    """Return a Call-ID for a datagram: a very long one is cut."""
     return _bounded(call_id, CALL_ID_LIMIT)
 
 
 def call_id_of(data: bytes) -> str:
-    """Take the Call-ID out of a message that could be read, without reading the rest."""
+    """Return the Call-ID of a valid datagram, without reading the rest."""
     return data.decode("utf-8", "replace").split(_SEPARATOR, _FIELDS - 1)[-1]
 
 
 def read(data: bytes) -> DecisionReport:
-    """Read one datagram; InvalidDatagramError where it is none of this version."""
+    """Read one datagram. Raises InvalidDatagramError if this version did not write it."""
     try:
         fields = data.decode().split(_SEPARATOR, _FIELDS - 1)
         version, dropped, at_ms, from_cache, method, kind, named, reason, *rest = fields
         transport, ip, port, ruri, to, p_called_party_id, headers, call_id = rest
         if version != _VERSION or from_cache not in ("0", "1"):
-            raise InvalidDatagramError("of another version")
+            raise InvalidDatagramError("another version wrote it")
         return DecisionReport(
             at=_count(at_ms) / 1000,
             method=method,
@@ -175,12 +175,12 @@ def read(data: bytes) -> DecisionReport:
             dropped=_count(dropped),
             call_id=call_id,
         )
-    except ValueError as error:  # UnicodeDecodeError is one, and what unpacking says is one
+    except ValueError as error:  # also UnicodeDecodeError, and unpacking a wrong number of fields
         raise InvalidDatagramError(str(error)[:200]) from None
 
 
 def request(report: DecisionReport) -> Request | None:
-    """Read the request that was decided on as the edge did; None where its URIs were cut."""
+    """Return the request of a decision as the edge read it; None where its URIs were cut."""
     return (
         None
         if report.is_cut
@@ -193,7 +193,7 @@ def request(report: DecisionReport) -> Request | None:
 def read_request(
     source: TransportAddress, ruri: str, to: str | None, p_called_party_id: str | None, headers: str
 ) -> Request | None:
-    """Make of a request's own words what identification takes; None where its R-URI is no URI."""
+    """Return a request for identification; None where its R-URI is not a URI."""
     uri = Uri.parse(ruri)
     if uri is None:
         return None
@@ -216,8 +216,8 @@ def _plain(text: str) -> str:
 
 def _count(text: str) -> int:
     if not (text.isascii() and text.isdecimal()) or len(text) > 16:
-        raise InvalidDatagramError("no count")
+        raise InvalidDatagramError("a field is not a count")
     number = int(text)
     if number > _AT_LIMIT_MS:
-        raise InvalidDatagramError("too large a count")
+        raise InvalidDatagramError("a count is too large")
     return number

@@ -1,9 +1,9 @@
 """The SIP headers between edge and agent, and the MACs that authenticate them.
 
-The agent's request names a next hop and a socket for the edge to send it from. The edge adds to the
-reply a *source header*: the address that the answer came from. A MAC with the agent key covers
-both; only edge and agent know that key, and it never travels. So neither a reply that an unknown
-source makes the edge forward, nor a local process on the agent port, can write them.
+The agent's request names a next hop and the socket from which the edge sends it. The edge adds a
+*source header* to the reply: the address that the answer came from. A MAC with the agent key covers
+both. Only the edge and the agent have that key, and no message carries it. So neither the
+sender of a forwarded reply nor a process on the agent port can write these headers.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from urllib.parse import quote
 from whence.core.mac import mac
 
 PREFIX = "x-whence"
-"""What the name of each header here begins with, in small letters."""
+"""The start of the name of each header here, in small letters."""
 
 NEXT_HOP = "X-Whence-Next-Hop"
 NAME_PARAM = ";name="
-"""Ends a next hop over TLS: the name that the certificate there must be for."""
+"""Begins the last part of a next hop over TLS: the name that the certificate must be for."""
 SOCKET = "X-Whence-Socket"
 MAC = "X-Whence-Mac"
 SOURCE = "X-Whence-Source"
@@ -59,7 +59,7 @@ def tls_reject_message(value: str, name: str) -> str:
 
 
 def request_mac(key: str, method: str, call_id: str, cseq: str, next_hop: str, socket: str) -> str:
-    """Return the MAC of a request of the agent: which request, and what the edge does with it."""
+    """Return the MAC over a request of the agent, its next hop and its socket."""
     return _mac(key, "request", method, call_id, cseq, next_hop, socket)
 
 

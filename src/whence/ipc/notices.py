@@ -1,8 +1,8 @@
-"""What the edge notices of unknown sources besides decisions: one datagram, which may be lost.
+"""Notices of unknown sources, besides decisions: one datagram each, which may be lost.
 
-Kinds: a message that cannot be parsed, a flood, a wrong password, too many connections. The agent
-counts them (`whence unknown`, metrics) and logs a bounded number. Fields are separated as those
-of `ipc/decisions.py`; what a sender wrote stands last, cut, and is `shown` by who reads it.
+The reasons: a message that cannot be parsed, a flood, a wrong password, too many connections. The
+agent counts notices (`whence unknown`, metrics) and logs a bounded number. The separator is that of
+`ipc/decisions.py`. Text of the sender is the last field and cut; the reader has to escape it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from whence.core.sip.transport_address import TransportAddress
 from whence.errors import InvalidDatagramError
 
 PREFIX = b"n1\x1f"
-"""What a notice begins with; a decision begins with its own version."""
+"""The start of a notice. A decision report begins with its own version."""
 
 DETAIL_LIMIT = 64
 COUNT_LIMIT = 1 << 50
@@ -25,7 +25,7 @@ _FIELDS = 9
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """One thing noticed of one source. `at` in seconds since the epoch.
+    """One notice of one source. `at` in seconds since the epoch.
 
     `count`: how many times, since the last notice of it. `blocked_s`: for how many seconds the
     source is blocked now; 0: it is not. `detail`: of a wrong password the user.
@@ -59,10 +59,10 @@ def message(notice: Notice) -> bytes:
 
 
 def read(data: bytes) -> Notice:
-    """Read one datagram; InvalidDatagramError where it is none of this version."""
+    """Read one datagram. Raises InvalidDatagramError if this version did not write it."""
     try:
         if not data.startswith(PREFIX):
-            raise InvalidDatagramError("of another version")
+            raise InvalidDatagramError("another version wrote it")
         fields = data[len(PREFIX) :].decode().split(_SEPARATOR, _FIELDS - 1)
         at_ms, reason, transport, ip, port, count, blocked_s, left_out, detail = fields
         return Notice(
@@ -74,11 +74,11 @@ def read(data: bytes) -> Notice:
             _count(left_out),
             detail,
         )
-    except ValueError as error:  # UnicodeDecodeError is one, and what unpacking says is one
+    except ValueError as error:  # also UnicodeDecodeError, and unpacking a wrong number of fields
         raise InvalidDatagramError(str(error)[:200]) from None
 
 
 def _count(text: str) -> int:
     if not (text.isascii() and text.isdecimal()) or len(text) > 16 or int(text) > COUNT_LIMIT:
-        raise InvalidDatagramError("no count")
+        raise InvalidDatagramError("a field is not a count")
     return int(text)

@@ -1,4 +1,4 @@
-"""A trunk, its phone and an unknown source around one edge, and what always holds."""
+"""A trunk, its phone and an unknown source around one edge, and checks that always hold."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from whence.core.protection.kamailio_log import LogFilter
 from whence.ipc import headers
 
 ANSWER_PORTS = (5050, 5061, 5070)
-"""Where answers may go besides: the ports of the Vias that the RFC's messages have."""
+"""Other ports for answers: those of the Vias in the RFC's messages."""
 
 
 @dataclass(frozen=True)
 class Became:
-    """What became of a message."""
+    """The result of one message."""
 
     source: str
-    """Where it was sent from."""
+    """The source of the message."""
     arrived: list[bytes]
-    """What the target got."""
+    """The messages that the target received."""
     answers: list[Message]
-    """Final answers to its sender."""
+    """The final answers to its sender."""
 
     @property
     def statuses(self) -> list[int]:
@@ -42,7 +42,7 @@ class Became:
 
 
 class Sender:
-    """Somebody with one address, who sends over UDP and TCP, and sees all that comes back."""
+    """A sender with one address over UDP and TCP, which records all that it receives."""
 
     def __init__(self, scene: Scene, namespace: Namespace, machine: str) -> None:
         self.udp: Endpoint = scene.endpoint(machine, SIP_PORT)
@@ -51,11 +51,11 @@ class Sender:
         self._namespace = namespace
 
     def came(self) -> list[bytes]:
-        """Return the datagrams that have come to any port of his."""
+        """Return the datagrams that arrived at any of its ports."""
         return [data for one in (self.udp, *self._others) for data in one.waiting()]
 
     def connection(self) -> StreamEndpoint:
-        """Return a connection of his, that is not open yet."""
+        """Return a connection that is not open yet."""
         return StreamEndpoint(self.ip, bound=self._namespace.socket("tcp", self.ip))
 
 
@@ -89,18 +89,18 @@ class Arena:
     # --- sending
 
     def by_udp(self, sender: Sender, data: bytes) -> Became:
-        """Send a datagram, answer what reaches the target, and return what became of it."""
+        """Send a datagram, let the target answer, and return the result."""
         sender.udp.send(data, self.scene.edge)
-        self.scene.is_over()
+        self.scene.await_edge()
         arrived = self.pick_up()
-        self.scene.is_over()
+        self.scene.await_edge()
         return Became(f"udp:{sender.ip}:{SIP_PORT}", arrived, finals(sender.came()))
 
     def by_tcp(self, sender: Sender, data: bytes, *, framed: bool, awaited: bool) -> Became:
-        """Do so over a connection of its own.
+        """Send a message over a new connection, let the target answer, and return the result.
 
-        *framed*: another request follows on it, and is answered. *awaited*: without that, some
-        answer must come before anything else is done.
+        *framed*: a second request on the connection gets an answer. *awaited*: without it, the
+        caller waits for an answer first.
         """
         with sender.connection() as connection:
             connection.send(data, self.scene.edge)
@@ -115,19 +115,19 @@ class Arena:
             arrived = self.pick_up()
             if arrived and not answers:
                 answers.append(connection.expect(is_final, what="the target's answer over TCP"))
-            self.scene.is_over()
+            self.scene.await_edge()
             answers += [message for message in connection.rest() if is_final(message)]
             return Became(f"tcp:{sender.ip}:{connection.address[1]}", arrived, answers)
 
     def pick_up(self) -> list[bytes]:
-        """Let the target answer what has reached it, and return that."""
+        """Let the target answer, and return the messages that it received."""
         arrived = self.phone.waiting()
         for data in arrived:
             self.accept(self.phone, data)
         return arrived
 
     def accept(self, who: Endpoint, data: bytes) -> None:
-        """Answer a request with 200, as far as it can be read."""
+        """Answer a request with 200, if it can be read."""
         try:
             message = Message.parse(data)
             answer = reply(message, 200, headers=[("Contact", f"<sip:{who.address[0]}>")])
@@ -137,14 +137,14 @@ class Arena:
             who.send(answer, self.scene.edge)
 
     def _up_to_a_fence(self, connection: StreamEndpoint) -> list[Message]:
-        """Ask something harmless on this connection; return the final answers before its own."""
+        """Send a harmless request on this connection; return the final answers before its own."""
         return [one for one in self.scene.came_before_fence(connection) if is_final(one)]
 
     # --- what must hold
 
     def begin(self) -> None:
-        """Forget what another test left behind."""
-        self.scene.is_over()
+        """Discard messages and log lines of earlier tests."""
+        self.scene.await_edge()
         for endpoint in (self.provider, self.unknown_source):
             endpoint.came()
         self.phone.waiting()
@@ -153,10 +153,10 @@ class Arena:
         self._said()
 
     def faults(self, messages: int, *to: str) -> list[str]:
-        """Return what is wrong after so many messages.
+        """Return the faults after so many messages.
 
-        The edge must have sent to no address but *to*, no process changed, no more lines been
-        logged than messages sent, and a normal call must pass.
+        The edge must have sent to no address but *to*. No process may have changed. The log may
+        have at most one line for each message. A normal call must pass.
         """
         faults = self._strays(*to)
         if sorted(self._world.process.descendants()) != self._pids:
@@ -185,18 +185,18 @@ class Arena:
             what="the end of the call",
         )
 
-    def stamp_faults(self, data: bytes, source: str) -> list[str]:
-        """Return which readers do not see the right trunk and the right source, each once."""
+    def source_header_faults(self, data: bytes, source: str) -> list[str]:
+        """Return which readers do not see the right trunk and source exactly once."""
         right = sorted([(headers.TRUNK.lower(), self.trunk.id), (headers.SOURCE.lower(), source)])
-        return _stamp_faults(data, right)
+        return _source_header_faults(data, right)
 
     def _said(self) -> list[str]:
-        """Return what was logged since this was last asked, as far as Whence shows it."""
+        """Return the log lines since the last call that Whence shows."""
         lines = self._log.read().splitlines()
         return [line.decode("utf-8", "replace") for line in lines if self._shows(line)]
 
     def _strays(self, *to: str) -> list[str]:
-        """Return what was sent anywhere else since this was last asked."""
+        """Return the messages to other addresses since the last call."""
         others = {sent for sent in self._sniffer.seen() if sent.source[0] not in self._tests}
         astray = {sent for sent in others if sent.to[0] not in {*to, *self._fences}}
         before, self._refused = self._refused, self._namespace.refused
@@ -210,12 +210,12 @@ class Arena:
         self._sniffer.close()
 
 
-def unstamped_faults(data: bytes) -> list[str]:
-    """Return which readers see anything that only Whence says."""
-    return _stamp_faults(data, [])
+def leaked_header_faults(data: bytes) -> list[str]:
+    """Return which readers see an X-Whence header."""
+    return _source_header_faults(data, [])
 
 
-def _stamp_faults(data: bytes, right: list[tuple[str, str]]) -> list[str]:
+def _source_header_faults(data: bytes, right: list[tuple[str, str]]) -> list[str]:
     faults = []
     for name, reader in READERS.items():
         seen = sorted((n.lower(), value) for n, value in prefixed(reader, data, headers.PREFIX))
@@ -226,13 +226,13 @@ def _stamp_faults(data: bytes, right: list[tuple[str, str]]) -> list[str]:
 
 
 def shown_lines() -> Callable[[bytes], bool]:
-    """Return what tells which of Kamailio's lines `whence run` shows."""
+    """Return a filter for the lines of Kamailio that `whence run` shows."""
     shown = LogFilter().shown
     return lambda line: shown(line, time.monotonic()) is not None
 
 
 def is_final(message: Message) -> bool:
-    """Whether it is a final answer, as far as it can be read."""
+    """Return whether the start line is that of a final answer."""
     try:
         return message.status >= 200
     except (IndexError, ValueError):
@@ -240,7 +240,7 @@ def is_final(message: Message) -> bool:
 
 
 def finals(datagrams: list[bytes]) -> list[Message]:
-    """Return the final answers among them."""
+    """Return the final answers of a list."""
     return [message for message in map(Message.parse, datagrams) if is_final(message)]
 
 
@@ -250,6 +250,6 @@ _again = count(1)
 
 
 def once_more(data: bytes) -> bytes:
-    """Make it another transaction: sent twice as it is, the second would be a retransmission."""
+    """Change the branch, so that the copy is a new transaction and not a retransmission."""
     mark = b"-%d" % next(_again)
     return _CALL_ID.sub(rb"\1" + mark, _BRANCH.sub(rb"\1" + mark, data))

@@ -1,4 +1,4 @@
-"""One Kamailio for all that tortures it, in a network from which nothing leaves."""
+"""One Kamailio for all torture tests, in a network namespace without a way out."""
 
 from collections.abc import Iterator
 from contextlib import closing

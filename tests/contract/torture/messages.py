@@ -1,8 +1,8 @@
-"""The 49 messages of RFC 4475, and what the edge makes of each.
+"""The 49 messages of RFC 4475, and the allowed results of each.
 
-The messages stand here as the RFC has them, hosts and all: no name may be resolved, and nothing
-sent to them. Each lists what may become of it from a trunk; what an unknown source may hear
-follows from that.
+The messages are those of the RFC, with its host names. The edge must resolve no name, and send
+nothing to these hosts. Each has the allowed results from a trunk; those from an unknown source
+follow from them.
 """
 
 import base64
@@ -12,35 +12,35 @@ from enum import StrEnum
 from tests.contract.torture.notation import octets
 
 SILENCE = 0
-"""There is no answer, and nothing is sent on."""
+"""No answer, and no relay."""
 RELAYED = 1
-"""It reaches the trunk's target, stamped, and the target's answer comes back."""
+"""The request reaches the trunk's target, with our headers, and the answer returns."""
 
 Outcomes = frozenset[int]
-"""What may become of a message: statuses of the edge's own answer, RELAYED, SILENCE."""
+"""The results of a message: the status of the edge's own answer, RELAYED, or SILENCE."""
 
 DROPPED = frozenset({SILENCE})
 FORBIDDEN = 403
 
 UNREADABLE = frozenset(
     {
-        "badinv01",  # the Via
-        "badvers",  # the Via: SIP/7.0
-        "esc02",  # "%" in the name of a header
-        "insuf",  # it has nothing that an answer needs
-        "intmeth",  # "%" in the name of a header
-        "lwsruri",  # the request line
-        "lwsstart",  # the request line
-        "mcl01",  # the second Content-Length
-        "multi01",  # the second CSeq
-        "ncl",  # the Content-Length
-        "quotbal",  # the To
-        "wsinv",  # a CSeq in two lines
+        "badinv01",  # The Via.
+        "badvers",  # The Via: SIP/7.0.
+        "esc02",  # A "%" in the name of a header.
+        "insuf",  # It lacks the headers of an answer.
+        "intmeth",  # A "%" in the name of a header.
+        "lwsruri",  # The request line.
+        "lwsstart",  # The request line.
+        "mcl01",  # The second Content-Length.
+        "multi01",  # The second CSeq.
+        "ncl",  # The Content-Length.
+        "quotbal",  # The To.
+        "wsinv",  # A folded CSeq.
     }
 )
-"""What Kamailio's own parser gives up before any routing: a 400 or silence is as good as it gets.
+"""Messages that Kamailio's own parser rejects before any routing, with a 400 or in silence.
 
-The tables below say what would be right.
+The tables below have the right results.
 """
 
 
@@ -56,7 +56,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Torture:
-    """One message, and what may become of it."""
+    """One message, and its allowed results."""
 
     name: str
     section: str
@@ -69,7 +69,7 @@ class Torture:
     """Whether its Content-Length tells where it ends: another request may follow on the stream."""
 
     def outcomes(self, *, of_a_trunk: bool, over_tcp: bool) -> Outcomes:
-        """Return what may become of it."""
+        """Return the allowed results."""
         mine = self.of_a_stream if over_tcp else self.of_a_trunk
         if self.name in UNREADABLE:
             mine |= {400, SILENCE}
@@ -77,7 +77,7 @@ class Torture:
 
 
 def of_an_unknown_source(outcomes: Outcomes) -> Outcomes:
-    """Return what an unknown source may hear: 403, or the refusal of a trunk; never a relay."""
+    """Return the results for an unknown source: 403, or the refusal of a trunk; never a relay."""
     if outcomes == DROPPED:
         return DROPPED
     refusals = {outcome for outcome in outcomes if outcome == SILENCE or outcome >= 400}
@@ -113,7 +113,7 @@ def _message(
     return Torture(name, section, kind, data, mine, of_a_stream, is_framed)
 
 
-# What RFC 6873 shows of the same multipart message in base64: a signature, in DER.
+# The signature in DER: RFC 6873 shows the same multipart message in base64.
 SIGNATURE = base64.b64decode(
     "MIIBUgYJKoZIhvcNAQcCoIIBQzCCAT8CAQExCTAHBgUrDgMCGjALBgkqhkiG9w0BBwExggEgMIIBHAIBATB8MHAx"
     "CzAJBgNVBAYTAlVTMRMwEQYDVQQIEwpDYWxpZm9ybmlhMREwDwYDVQQHEwhTYW4gSm9zZTEOMAwGA1UEChMFc2lw"
@@ -127,7 +127,7 @@ VALID = (
     _message(
         "wsinv",
         "3.1.1.1",
-        {481},  # it has a To tag, and belongs to no call
+        {481},  # it has a To tag, and no dialog
         r"""
 INVITE sip:vivekg@chair-dnrc.example.com;unknownparam SIP/2.0
 TO :
@@ -214,7 +214,7 @@ Content-Length: 150
     _message(
         "escnull",
         "3.1.1.4",
-        {FORBIDDEN},  # nobody's registrar but its own domain's
+        {FORBIDDEN},  # the edge is the registrar of its own domain only
         """
 REGISTER sip:example.com SIP/2.0
 To: sip:null-%00-null@example.com
@@ -366,7 +366,7 @@ Content-Type: application/sdp
 Content-Length: 150
 """,
         sdp("192.0.2.15").replace(b"m=video", b"m =video"),
-        stream={FORBIDDEN, RELAYED},  # there it is two requests, and a few octets more
+        stream={FORBIDDEN, RELAYED},  # in a stream it is two requests, and a few octets
         is_framed=False,
     ),
     _message(
@@ -676,7 +676,7 @@ Content-Length: 0
     _message(
         "escruri",
         "3.1.2.11",
-        {400, RELAYED},  # the target's URI is ours: what was escaped goes no further
+        {400, RELAYED},  # the target has our URI: the escaped parts are dropped
         """
 INVITE sip:user@example.com?Route=%3Csip:example.com%3E SIP/2.0
 To: sip:user@example.com
@@ -694,7 +694,7 @@ Content-Length: 150
     _message(
         "baddate",
         "3.1.2.12",
-        {RELAYED},  # a proxy does not read it
+        {RELAYED},  # a proxy ignores it
         """
 INVITE sip:user@example.com SIP/2.0
 To: sip:user@example.com
@@ -1001,7 +1001,7 @@ Content-Type: text/plain
     _message(
         "bcast",
         "3.3.10",
-        {SILENCE},  # whatever the second Via says
+        {SILENCE},  # with any second Via
         """
 SIP/2.0 200 OK
 Via: SIP/2.0/UDP 192.0.2.198;branch=z9hG4bK1324923

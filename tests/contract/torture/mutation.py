@@ -1,4 +1,4 @@
-"""Messages made worse, by dice: each mutation is one that some attacker, or some fault, makes."""
+"""Random mutations of messages, as attackers or faults make them."""
 
 import re
 from collections.abc import Callable
@@ -38,7 +38,7 @@ CONTROLS = (
 )
 """What ends a line for somebody, or looks like nothing."""
 
-STAMPS = (b"X-Whence-Trunk", b"X-Whence-Source", b"X-Whence-Mac", b"X-Whence-Next-Hop")
+WHENCE_HEADERS = (b"X-Whence-Trunk", b"X-Whence-Source", b"X-Whence-Mac", b"X-Whence-Next-Hop")
 """Names that only Whence writes."""
 
 COMPACT = {
@@ -105,25 +105,25 @@ def flipped(data: bytes, dice: Random) -> bytes:
 
 
 def cut(data: bytes, dice: Random) -> bytes:
-    """Leave a piece out."""
+    """Remove a piece."""
     at = dice.randrange(len(data))
     return data[:at] + data[at + dice.choice([1, 1, 2, 4, 20, 200]) :]
 
 
 def truncated(data: bytes, dice: Random) -> bytes:
-    """Leave out the end."""
+    """Remove the end."""
     return data[: dice.randrange(1, len(data) + 1)]
 
 
 def doubled(data: bytes, dice: Random) -> bytes:
-    """Say a piece twice."""
+    """Repeat a piece."""
     at = dice.randrange(len(data))
     end = at + dice.choice([1, 2, 8, 50, 400])
     return data[:end] + data[at:end] + data[end:]
 
 
 def with_control(data: bytes, dice: Random) -> bytes:
-    """Put in what ends a line for somebody."""
+    """Insert a character that ends a line for some parsers."""
     at = dice.randrange(len(data) + 1)
     return data[:at] + dice.choice(CONTROLS) + data[at:]
 
@@ -138,17 +138,17 @@ def with_other_line_end(data: bytes, dice: Random) -> bytes:
 
 
 def with_junk(data: bytes, dice: Random) -> bytes:
-    """Put in what parsers look for."""
+    """Insert delimiters that parsers use."""
     at = dice.randrange(len(data) + 1)
     return data[:at] + dice.choice(JUNK) * dice.choice([1, 1, 2, 30]) + data[at:]
 
 
-def with_stamp(data: bytes, dice: Random) -> bytes:
-    """Put in a stamp, where and as nobody expects it."""
-    name = dice.choice(STAMPS)
+def with_whence_header(data: bytes, dice: Random) -> bytes:
+    """Insert an X-Whence header in an unusual place and form."""
+    name = dice.choice(WHENCE_HEADERS)
     name = dice.choice([name, name.lower(), name.upper(), name.replace(b"W", b"w")])
     gap = dice.choice([b"", b"", b" ", b"\t", b"  ", b"\r\n "])
-    stamp = name + gap + b":" + dice.choice([b" ", b"", b"\r\n ", b"\0"]) + b"forged"
+    header = name + gap + b":" + dice.choice([b" ", b"", b"\r\n ", b"\0"]) + b"forged"
     before = dice.choice([*CONTROLS, b"\r\n", b"\r\n", b"\r\n", b""])
     after = dice.choice([*CONTROLS, b"\r\n", b"\r\n", b"\r\n", b""])
     ends = [found.start() for found in re.finditer(rb"\r\n", data)]
@@ -156,7 +156,7 @@ def with_stamp(data: bytes, dice: Random) -> bytes:
     rest = data[at:]
     if rest.startswith(b"\r\n") and dice.random() < 0.5:
         rest = rest[2:]
-    return data[:at] + before + stamp + after + rest
+    return data[:at] + before + header + after + rest
 
 
 def _lines(data: bytes) -> tuple[bytes, list[bytes], bytes]:
@@ -191,7 +191,7 @@ def repeated(data: bytes, dice: Random) -> bytes:
 
 
 def dropped(data: bytes, dice: Random) -> bytes:
-    """Leave a header out."""
+    """Remove a header."""
     return _of_lines(data, lambda lines: lines.remove(dice.choice(lines)))
 
 
@@ -275,9 +275,9 @@ MUTATIONS: tuple[Mutation, ...] = (
     with_control,
     with_other_line_end,
     with_junk,
-    with_stamp,
-    with_stamp,
-    with_stamp,
+    with_whence_header,
+    with_whence_header,
+    with_whence_header,
     reordered,
     repeated,
     dropped,
@@ -295,7 +295,7 @@ LONGEST = 40_000
 
 
 def mutated(data: bytes, dice: Random) -> bytes:
-    """Make a message worse, in one to four ways."""
+    """Apply one to four mutations to a message."""
     for _ in range(dice.choice([1, 1, 1, 2, 2, 3, 4])):
         data = dice.choice(MUTATIONS)(data, dice)[:LONGEST] or b"\0"
     return data

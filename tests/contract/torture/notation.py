@@ -1,4 +1,4 @@
-"""The notation of RFC 4475 section 2, in which its messages are written here."""
+"""The notation of RFC 4475 section 2, which messages.py uses."""
 
 import re
 
@@ -8,7 +8,7 @@ _HEX = re.compile(rb"<hex>([0-9A-Fa-f]+)</hex>")
 
 
 def octets(text: str) -> bytes:
-    """Return what `text` stands for.
+    """Convert the notation to octets.
 
     Each line ends with CR LF. Lines in `<allOneLine>` are one, with nothing between them,
     `<repeat count=3>ab</repeat>` is `ababab`, and `<hex>00FF</hex>` is two octets.

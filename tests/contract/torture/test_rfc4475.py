@@ -1,7 +1,7 @@
 """The torture messages of RFC 4475, each from a trunk and from an unknown source, over UDP and TCP.
 
-Nothing that they say gets anybody in, a worker down or a name resolved, and they are answered as
-the RFC says. After each of them a normal call passes.
+No message lets a source in, ends a worker or resolves a name. The answers are those of the RFC.
+After each message a normal call passes.
 """
 
 import re
@@ -26,7 +26,7 @@ HOP_BY_HOP = {"via", "v", "max-forwards", "route", "record-route"}
 
 
 def send(arena: Arena, torture: Torture, transport: str, *, of_a_trunk: bool) -> Became:
-    """Send it; the trunk's datagram is the RFC's to the octet."""
+    """Send a message; the trunk's datagram is that of the RFC, octet by octet."""
     sender = arena.provider if of_a_trunk else arena.unknown_source
     data = torture.data if of_a_trunk and transport == "udp" else once_more(torture.data)
     if transport == "udp":
@@ -38,7 +38,7 @@ def send(arena: Arena, torture: Torture, transport: str, *, of_a_trunk: bool) ->
 
 
 def outcomes(became: Became) -> list[int]:
-    """Put into the words of the table what became of a message."""
+    """Return the result of a message in the words of the table."""
     own = became.statuses
     if became.arrived and 200 in own:
         own.remove(200)  # the target's
@@ -48,7 +48,7 @@ def outcomes(became: Became) -> list[int]:
 def outcome_faults(
     torture: Torture, transport: str, became: Became, *, of_a_trunk: bool
 ) -> list[str]:
-    """Return what is not as it should be."""
+    """Return the differences from the allowed results."""
     due = torture.outcomes(of_a_trunk=of_a_trunk, over_tcp=transport == "tcp")
     happened = outcomes(became)
     if set(happened) <= due and (len(happened) == 1 or not torture.is_framed):
@@ -57,7 +57,7 @@ def outcome_faults(
 
 
 def carried(data: bytes) -> list[tuple[str, str]]:
-    """Return the headers that a proxy passes on as they are."""
+    """Return the headers that a proxy passes on unchanged."""
     return sorted(field for field in strict(data) if field[0].lower() not in HOP_BY_HOP)
 
 
@@ -67,9 +67,9 @@ def test_messages_are_the_49_of_the_rfc() -> None:
     assert list(counted.values()) == [13, 19, 1, 15, 1]
     for torture in MESSAGES:
         head, _, body = torture.data.partition(b"\r\n\r\n")
-        said = re.search(rb"(?im)^(?:content-length|l)\s*:\s*(\d+)", head)
+        length = re.search(rb"(?im)^(?:content-length|l)\s*:\s*(\d+)", head)
         if torture.is_framed:
-            assert said and int(said[1]) == len(body), torture.name
+            assert length and int(length[1]) == len(body), torture.name
 
 
 @EACH
@@ -81,7 +81,7 @@ def test_torture_from_a_trunk_ends_as_the_rfc_says(
     faults = arena.faults(1, arena.provider.ip, arena.phone.address[0])
     faults += outcome_faults(torture, transport, became, of_a_trunk=True)
     for data in became.arrived:
-        faults += arena.stamp_faults(data, became.source)
+        faults += arena.source_header_faults(data, became.source)
     assert not faults
 
 
@@ -110,11 +110,11 @@ def test_relayed_torture_keeps_its_headers_and_body(arena: Arena, torture: Tortu
     assert b"127.0.0.1:5080" not in arrived, "a Route that we did not ask for"
 
 
-# --- the same in other words than the RFC's
+# --- variants of the RFC's messages
 
 
 def asked(arena: Arena, method: str, uri: str = "", headers: Headers = ()) -> Message:
-    """Make a good request of the trunk's, but for what is given."""
+    """Make a valid request of the trunk, with these changes."""
     uri = uri or arena.scene.uri("+4420")
     return request(method, uri, arena.provider.udp.address, to_uri="sip:a@b", headers=headers)
 
@@ -146,34 +146,34 @@ def test_unknown_scheme_of_any_method_is_416(arena: Arena, uri: str, method: str
 
 @pytest.mark.parametrize("method", ["INVITE", "MESSAGE", "OPTIONS"])
 @pytest.mark.parametrize("version", ["SIP/7.0", "SIP/3.0"])
-def test_unknown_version_is_505_or_passed_over(arena: Arena, version: str, method: str) -> None:
-    """Kamailio takes it for no SIP at all, before any routing."""
+def test_unknown_version_gets_505_or_no_answer(arena: Arena, version: str, method: str) -> None:
+    """Kamailio does not consider it SIP, and runs no routing."""
     data = bytes(asked(arena, method)).replace(b" SIP/2.0\r\n", f" {version}\r\n".encode(), 1)
     assert outcomes(arena.by_udp(arena.provider, data)) in ([505], [SILENCE])
     assert not arena.faults(1, arena.provider.ip)
 
 
 @pytest.mark.parametrize("of_a_trunk", [True, False], ids=["trunk", "unknown_source"])
-def test_cancel_of_nothing_is_481(arena: Arena, *, of_a_trunk: bool) -> None:
+def test_cancel_without_an_invite_is_481(arena: Arena, *, of_a_trunk: bool) -> None:
     sender = arena.provider if of_a_trunk else arena.unknown_source
     assert outcomes(arena.by_udp(sender, bytes(asked(arena, "CANCEL")))) == [481]
     assert not arena.faults(1, sender.ip)
 
 
 def test_octets_after_a_body_over_udp_are_discarded(arena: Arena) -> None:
-    """RFC 3261 18.3. The octets look like another call, or are anything else."""
+    """The octets (RFC 3261 18.3) look like another call, or are random."""
     for more in (NAMED["dblreq"].data, b"\r\n", b"\0", b"X-Whence-Trunk: forged\r\n\r\n"):
         call = once_more(NAMED["sdp01"].data)
         became = arena.by_udp(arena.provider, call + more)
         assert became.statuses == [200]
         (arrived,) = became.arrived
         assert arrived.partition(b"\r\n\r\n")[2] == call.partition(b"\r\n\r\n")[2]
-        assert not arena.stamp_faults(arrived, became.source)
+        assert not arena.source_header_faults(arrived, became.source)
     assert not arena.faults(4, arena.provider.ip, arena.phone.address[0])
 
 
 def test_octets_after_a_body_are_no_request_over_tcp(arena: Arena) -> None:
-    """A target over TCP would take what follows a body for the next request, stamp and all."""
+    """A target over TCP would take octets after a body for the next request."""
     scene = arena.scene
     with arena.listener("pbx") as pbx, closing(scene.endpoint("other-provider")) as provider:
         ip, port = pbx.getsockname()
@@ -194,10 +194,10 @@ def test_octets_after_a_body_are_no_request_over_tcp(arena: Arena) -> None:
 
 @pytest.mark.parametrize("of_a_trunk", [True, False], ids=["trunk", "unknown_source"])
 @pytest.mark.parametrize("below", ["255.255.255.255", "name.example.com", "TCP", "the target"])
-def test_reply_of_no_transaction_goes_nowhere(
+def test_reply_of_no_transaction_is_not_relayed(
     arena: Arena, below: str, *, of_a_trunk: bool
 ) -> None:
-    """The RFC's replies, as if the edge had asked, and somebody else had asked the edge."""
+    """The RFC's replies, with Vias of the edge and of another requester."""
     target = place(arena.phone.address)
     second = {"TCP": f"SIP/2.0/TCP {target}", "the target": f"SIP/2.0/UDP {target}"}.get(below)
     second = second or f"SIP/2.0/UDP {below}"

@@ -61,7 +61,8 @@ def test_check_conflict_is_a_warning(file: Path) -> None:
     assert done.stdout.splitlines() == [
         f"{file}: OK: 2 trunks, 1 user",
         f"{file}: warning: trunks acme, bell at 192.0.2.1:5060: the same number +442071234567; "
-        "leave it to one of them, or write fallback = true for the one that is to take its calls",
+        "write it for one of them only, or write fallback = true for the one that is to get its "
+        "calls",
     ]
 
 

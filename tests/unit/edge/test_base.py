@@ -37,8 +37,8 @@ def test_kamailio_cfg_calls_all_handlers_and_no_other(handlers: EdgeHandlers) ->
     assert sorted(name for name in dir(handlers) if name.startswith("ksr_")) == CALLED
 
 
-def test_every_handler_has_a_decorator(handlers: EdgeHandlers) -> None:
-    """One that raises would leave its caller without an answer."""
+def test_handlers_have_a_decorator(handlers: EdgeHandlers) -> None:
+    """A handler that raises would leave its caller without an answer."""
     for name in CALLED:
         handler = getattr(handlers, name)
         assert handler.__name__ == name

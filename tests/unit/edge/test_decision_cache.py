@@ -1,4 +1,4 @@
-"""What a worker has decided already, and when it must ask anew."""
+"""The decision cache of a worker: what it keeps, and when it forgets."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -8,13 +8,13 @@ import pytest
 
 from whence.core.identification.decision import Rule
 from whence.edge.decision_cache import LIMIT, CachedDecision, CacheKey, DecisionCache
-from whence.store.connection import GenerationWriter as Counter
+from whence.store.connection import GenerationWriter
 from whence.store.generation import GenerationReader
 from whence.store.schema import GENERATION_FILE
 
 NOW = 1_000_000.0
-ASKED = CacheKey("udp:192.0.2.1:5060", "sip:+442071234567@edge.example", None, None)
-ANSWER = CachedDecision(
+KEY = CacheKey("udp:192.0.2.1:5060", "sip:+442071234567@edge.example", None, None)
+CACHED = CachedDecision(
     "acme",
     Rule.NUMBER,
     "X-Whence-Trunk: acme\r\n",
@@ -26,100 +26,100 @@ ANSWER = CachedDecision(
 
 
 @pytest.fixture
-def counter(tmp_path: Path) -> Iterator[Counter]:
-    counter = Counter(tmp_path / GENERATION_FILE)
-    yield counter
-    counter.close()
+def generation(tmp_path: Path) -> Iterator[GenerationWriter]:
+    generation = GenerationWriter(tmp_path / GENERATION_FILE)
+    yield generation
+    generation.close()
 
 
 @pytest.fixture
-def known(counter: Counter, tmp_path: Path) -> DecisionCache:
+def cache(generation: GenerationWriter, tmp_path: Path) -> DecisionCache:
     return DecisionCache(GenerationReader(tmp_path / GENERATION_FILE))
 
 
-def test_an_answer_is_known_until_an_address_that_it_rests_on_ends(known: DecisionCache) -> None:
-    assert known.get(ASKED, NOW) is None
-    known.keep(ASKED, ANSWER)
-    assert known.get(ASKED, NOW + 59.9) == ANSWER
-    assert known.get(ASKED, NOW + 60) is None
+def test_get_after_an_address_expires_returns_none(cache: DecisionCache) -> None:
+    assert cache.get(KEY, NOW) is None
+    cache.keep(KEY, CACHED)
+    assert cache.get(KEY, NOW + 59.9) == CACHED
+    assert cache.get(KEY, NOW + 60) is None
 
 
 @pytest.mark.parametrize("field", CacheKey._fields)
-def test_what_is_long_is_asked_anew_each_time(known: DecisionCache, field: str) -> None:
+def test_keep_of_a_long_key_keeps_nothing(cache: DecisionCache, field: str) -> None:
     """Ten thousand URIs of sixty kilobytes would be half a gigabyte in each worker."""
     for length, is_kept in ((900, True), (1_001, False)):
-        asked = ASKED._replace(**{field: "x" * length})
-        known.get(asked, NOW)
-        known.keep(asked, ANSWER)
-        assert (known.get(asked, NOW) is not None) == is_kept
+        key = KEY._replace(**{field: "x" * length})
+        cache.get(key, NOW)
+        cache.keep(key, CACHED)
+        assert (cache.get(key, NOW) is not None) == is_kept
 
 
 @pytest.mark.parametrize("field", CacheKey._fields)
-def test_another_request_is_another_question(known: DecisionCache, field: str) -> None:
-    known.get(ASKED, NOW)
-    known.keep(ASKED, ANSWER)
-    assert known.get(ASKED._replace(**{field: "other"}), NOW) is None
+def test_get_of_another_key_returns_none(cache: DecisionCache, field: str) -> None:
+    cache.get(KEY, NOW)
+    cache.keep(KEY, CACHED)
+    assert cache.get(KEY._replace(**{field: "other"}), NOW) is None
 
 
-def test_when_the_directory_moves_everything_is_asked_anew(
-    known: DecisionCache, counter: Counter
+def test_get_after_a_new_generation_returns_none(
+    cache: DecisionCache, generation: GenerationWriter
 ) -> None:
-    known.get(ASKED, NOW)
-    known.keep(ASKED, ANSWER)
-    counter.move()
-    assert known.get(ASKED, NOW) is None
+    cache.get(KEY, NOW)
+    cache.keep(KEY, CACHED)
+    generation.move()
+    assert cache.get(KEY, NOW) is None
 
 
-def test_an_answer_that_was_read_while_the_directory_moved_is_not_kept_for_long(
-    known: DecisionCache, counter: Counter
+def test_keep_after_a_new_generation_is_dropped_at_next_get(
+    cache: DecisionCache, generation: GenerationWriter
 ) -> None:
-    """It is asked, the directory moves, and only then the answer is kept."""
-    known.get(ASKED, NOW)
-    counter.move()
-    known.keep(ASKED, ANSWER)
-    assert known.get(ASKED, NOW) is None
+    """The directory changes between `get` and `keep`."""
+    cache.get(KEY, NOW)
+    generation.move()
+    cache.keep(KEY, CACHED)
+    assert cache.get(KEY, NOW) is None
 
 
-def test_a_new_agent_makes_everything_be_asked_anew(
-    known: DecisionCache, counter: Counter, tmp_path: Path
+def test_get_after_a_new_generation_file_returns_none(
+    cache: DecisionCache, generation: GenerationWriter, tmp_path: Path
 ) -> None:
-    known.get(ASKED, NOW)
-    known.keep(ASKED, ANSWER)
-    Counter(tmp_path / GENERATION_FILE).close()
-    assert known.get(ASKED, NOW) is None
+    cache.get(KEY, NOW)
+    cache.keep(KEY, CACHED)
+    GenerationWriter(tmp_path / GENERATION_FILE).close()
+    assert cache.get(KEY, NOW) is None
 
 
-def test_without_a_generation_nothing_is_kept_and_one_that_comes_is_found(tmp_path: Path) -> None:
-    known = DecisionCache(GenerationReader(tmp_path / GENERATION_FILE))
+def test_keep_without_a_generation_keeps_nothing(tmp_path: Path) -> None:
+    cache = DecisionCache(GenerationReader(tmp_path / GENERATION_FILE))
     for _ in range(2):
-        assert known.get(ASKED, NOW) is None
-        known.keep(ASKED, ANSWER)
-    counter = Counter(tmp_path / GENERATION_FILE)
+        assert cache.get(KEY, NOW) is None
+        cache.keep(KEY, CACHED)
+    generation = GenerationWriter(tmp_path / GENERATION_FILE)
     try:
-        assert known.get(ASKED, NOW) is None
-        known.keep(ASKED, ANSWER)
-        assert known.get(ASKED, NOW) == ANSWER
+        assert cache.get(KEY, NOW) is None
+        cache.keep(KEY, CACHED)
+        assert cache.get(KEY, NOW) == CACHED
     finally:
-        counter.close()
+        generation.close()
 
 
-def test_what_is_kept_is_bounded(known: DecisionCache) -> None:
-    known.get(ASKED, NOW)
+def test_keep_of_many_keys_stays_within_the_limit(cache: DecisionCache) -> None:
+    cache.get(KEY, NOW)
     for number in range(3 * LIMIT):
-        known.keep(ASKED._replace(ruri=f"sip:{number}@edge.example"), ANSWER)
-        assert len(known._decisions) <= LIMIT
+        cache.keep(KEY._replace(ruri=f"sip:{number}@edge.example"), CACHED)
+        assert len(cache._decisions) <= LIMIT
 
 
-def test_a_generation_that_was_moved_away_is_believed_no_more(
-    known: DecisionCache, counter: Counter, tmp_path: Path
+def test_get_after_the_generation_file_moved_away_returns_none(
+    cache: DecisionCache, generation: GenerationWriter, tmp_path: Path
 ) -> None:
-    """The operator moves the whole state away: nobody moves the old generation any more."""
-    known.get(ASKED, NOW)
-    known.keep(ASKED, ANSWER)
-    assert known.get(ASKED, NOW + 0.5) == ANSWER
+    """The operator moves the state directory away. The old generation then never changes."""
+    cache.get(KEY, NOW)
+    cache.keep(KEY, CACHED)
+    assert cache.get(KEY, NOW + 0.5) == CACHED
     (tmp_path / GENERATION_FILE).rename(tmp_path / "moved")
-    assert known.get(ASKED, NOW + 1.5) is None
-    with closing(Counter(tmp_path / GENERATION_FILE)):
-        assert known.get(ASKED, NOW + 3) is None
-        known.keep(ASKED, ANSWER)
-        assert known.get(ASKED, NOW + 3.5) == ANSWER
+    assert cache.get(KEY, NOW + 1.5) is None
+    with closing(GenerationWriter(tmp_path / GENERATION_FILE)):
+        assert cache.get(KEY, NOW + 3) is None
+        cache.keep(KEY, CACHED)
+        assert cache.get(KEY, NOW + 3.5) == CACHED

@@ -1,4 +1,4 @@
-"""A decision is told at once or dropped, and what was dropped is told."""
+"""The sender of decision reports: it sends at once or drops, and counts what it dropped."""
 
 import errno
 import socket
@@ -15,7 +15,7 @@ from whence.ipc import decisions
 from whence.ipc.decisions import DecisionReport, read
 
 NOW = 1_000_000.0
-SAID = decisions.report_body(
+BODY = decisions.report_body(
     Unknown(()),
     TransportAddress.parse("udp:192.0.2.1:5060"),
     "sip:x",
@@ -25,20 +25,20 @@ SAID = decisions.report_body(
 
 
 class Agent:
-    """The agent's end: it hears what has come."""
+    """The agent's end of the socket."""
 
     def __init__(self, path: Path) -> None:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.setblocking(False)
         self.socket.bind(str(path))
 
-    def hears(self) -> list[DecisionReport]:
-        heard = []
+    def reports(self) -> list[DecisionReport]:
+        received = []
         while True:
             try:
-                heard.append(read(self.socket.recv(65535)))
+                received.append(read(self.socket.recv(65535)))
             except BlockingIOError:
-                return heard
+                return received
 
     def close(self) -> None:
         self.socket.close()
@@ -57,69 +57,67 @@ def agent(path: Path) -> Iterator[Agent]:
 
 
 @pytest.fixture
-def tell(path: Path) -> Iterator[DecisionSender]:
-    tell = DecisionSender(path)
-    yield tell
-    tell.close()
+def sender(path: Path) -> Iterator[DecisionSender]:
+    sender = DecisionSender(path)
+    yield sender
+    sender.close()
 
 
-def say(tell: DecisionSender, call_id: str) -> None:
-    tell.send(SAID, "INVITE", call_id, NOW, from_cache=False)
+def send(sender: DecisionSender, call_id: str) -> None:
+    sender.send(BODY, "INVITE", call_id, NOW, from_cache=False)
 
 
-def test_a_decision_is_told(tell: DecisionSender, agent: Agent) -> None:
-    say(tell, "a")
-    say(tell, "b")
-    assert [(t.call_id, t.dropped) for t in agent.hears()] == [("a", 0), ("b", 0)]
+def test_send_delivers_reports_in_order(sender: DecisionSender, agent: Agent) -> None:
+    send(sender, "a")
+    send(sender, "b")
+    assert [(one.call_id, one.dropped) for one in agent.reports()] == [("a", 0), ("b", 0)]
 
 
-def test_nothing_is_opened_before_the_first_decision(tell: DecisionSender) -> None:
-    assert tell._socket is None, "what is opened before the fork is shared"
+def test_socket_before_the_first_report_is_closed(sender: DecisionSender) -> None:
+    assert sender._socket is None, "a socket opened before the fork would be shared"
 
 
-def test_what_nobody_hears_is_counted_and_told_with_the_next(
-    tell: DecisionSender, path: Path
-) -> None:
+def test_send_without_a_listener_counts_the_dropped(sender: DecisionSender, path: Path) -> None:
     for _ in range(3):
-        say(tell, "nobody is there")
+        send(sender, "no socket")
     first = Agent(path)
-    say(tell, "a")
-    assert [(t.call_id, t.dropped) for t in first.hears()] == [("a", 3)]
+    send(sender, "a")
+    assert [(one.call_id, one.dropped) for one in first.reports()] == [("a", 3)]
     first.close()
-    say(tell, "its socket is left, and nobody listens")
+    send(sender, "a socket without a listener")
     path.unlink()
     second = Agent(path)
-    say(tell, "b")
-    say(tell, "c")
-    assert [(t.call_id, t.dropped) for t in second.hears()] == [("b", 1), ("c", 0)]
+    send(sender, "b")
+    send(sender, "c")
+    assert [(one.call_id, one.dropped) for one in second.reports()] == [("b", 1), ("c", 0)]
     second.close()
 
 
-def test_a_full_socket_is_not_waited_for(tell: DecisionSender, agent: Agent) -> None:
+def test_send_to_a_full_socket_drops_without_waiting(sender: DecisionSender, agent: Agent) -> None:
     sent = 2000  # more than any kernel queues
     for number in range(sent):
-        say(tell, str(number))
-    heard = agent.hears()
-    assert 0 < len(heard) < sent
-    say(tell, "last")
-    (last,) = agent.hears()
-    assert last.dropped == sent - len(heard)
+        send(sender, str(number))
+    received = agent.reports()
+    assert 0 < len(received) < sent
+    send(sender, "last")
+    (last,) = agent.reports()
+    assert last.dropped == sent - len(received)
 
 
 @pytest.mark.parametrize("code", [errno.EPERM, errno.EMFILE, errno.ENOBUFS])
-def test_whatever_the_system_refuses_a_call_goes_on(code: int, path: Path) -> None:
+def test_send_refused_by_the_system_counts_as_dropped(code: int, path: Path) -> None:
     class Refusing:
         def sendto(self, data: bytes, to: str) -> None:
             raise OSError(code, "refused")
 
-    tell = DecisionSender(path)
-    tell._socket = Refusing()  # type: ignore[assignment]
-    say(tell, "a")
-    assert tell._dropped == 1
+    sender = DecisionSender(path)
+    sender._socket = Refusing()  # type: ignore[assignment]
+    send(sender, "a")
+    assert sender._dropped == 1
 
 
-def test_a_file_in_its_place_is_not_written(tell: DecisionSender, path: Path) -> None:
+def test_send_to_a_regular_file_writes_nothing(sender: DecisionSender, path: Path) -> None:
     path.write_text("mine")
-    say(tell, "a")
+    send(sender, "a")
     assert path.read_text() == "mine"
     assert not stat.S_ISSOCK(path.stat().st_mode)

@@ -1,4 +1,4 @@
-"""A header of ours where only some parsers see the begin of a line."""
+"""Headers of ours in places where only some parsers see a new line."""
 
 import pytest
 
@@ -20,7 +20,7 @@ from whence.edge.base import smuggles
         "\r\nx-whence-trunk: b\r\nsubject: c\rx-whence-mac: d",
     ],
 )
-def test_what_may_be_the_begin_of_a_line_to_others_is_seen(hidden: str) -> None:
+def test_smuggles_where_other_parsers_see_a_line_is_true(hidden: str) -> None:
     assert smuggles(hidden)
 
 
@@ -37,11 +37,11 @@ def test_what_may_be_the_begin_of_a_line_to_others_is_seen(hidden: str) -> None:
         "a\rb: c",
     ],
 )
-def test_what_kamailio_reads_as_others_do_is_no_matter(plain: str) -> None:
+def test_smuggles_where_all_parsers_agree_is_false(plain: str) -> None:
     assert not smuggles(plain)
 
 
 @pytest.mark.parametrize("filler", ["\t", " ", "\r", "x-whence", "\r\n ", "x-whence "])
-def test_it_costs_what_the_message_is_long_and_never_its_square(filler: str) -> None:
-    """With the square of it this would not end."""
+def test_smuggles_takes_time_linear_in_the_length(filler: str) -> None:
+    """Quadratic time would not end within the timeout."""
     smuggles("a: " + filler * 2_000_000 + "b x-whence")

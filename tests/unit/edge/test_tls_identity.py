@@ -1,4 +1,4 @@
-"""For whom a certificate is: OpenSSL's word, asked from the system's library."""
+"""The names that a certificate is for, by the system's OpenSSL."""
 
 import pytest
 
@@ -28,14 +28,14 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
         (["DNS:192.0.2.1"], "192.0.2.1", False),
     ],
 )
-def test_a_certificate_is_for_the_names_in_it(
+def test_certificate_is_for_its_alternative_names(
     authority: Authority, names: list[str], asked: str, *, expected: bool
 ) -> None:
     made = authority.certificate(*names, common_name=asked)
     assert is_for(made.certificate.read_text(), asked, has_alternatives=True) is expected
 
 
-def test_the_common_name_counts_only_where_there_is_nothing_else(authority: Authority) -> None:
+def test_common_name_counts_only_without_alternative_names(authority: Authority) -> None:
     made = authority.certificate(common_name="sip.example").certificate.read_text()
     assert is_for(made, "sip.example", has_alternatives=False)
     assert not is_for(made, "sip.example", has_alternatives=True)
@@ -45,6 +45,6 @@ def test_the_common_name_counts_only_where_there_is_nothing_else(authority: Auth
 @pytest.mark.parametrize(
     "pem", ["", "None", "-----BEGIN CERTIFICATE-----\n!\n-----END", "-----a-----aGFsbG8=-----"]
 )
-def test_what_is_no_certificate_is_for_nobody(pem: str) -> None:
+def test_invalid_certificate_raises(pem: str) -> None:
     with pytest.raises(InvalidCertificateError):
         is_for(pem, "sip.example", has_alternatives=True)

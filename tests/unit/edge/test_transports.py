@@ -1,4 +1,4 @@
-"""Each transport that the core knows is one that the edge can read in a message."""
+"""The edge knows Kamailio's number of each transport of the core."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from whence.core.sip.transport_address import Transport
 from whence.edge.guard import PROTOCOLS
 
 
-def test_kamailio_has_a_number_for_each_transport() -> None:
+def test_protocols_has_a_number_for_each_transport() -> None:
     assert set(PROTOCOLS.values()) == set(Transport)
     assert (PROTOCOLS["1"], PROTOCOLS["3"]) == (Transport.UDP, Transport.TLS)

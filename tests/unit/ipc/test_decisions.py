@@ -1,4 +1,4 @@
-"""What the edge tells of a decision arrives as it was, whatever bytes unknown sources send."""
+"""Decision reports: the agent reads what the edge wrote, also with hostile bytes in them."""
 
 import pytest
 from hypothesis import given
@@ -34,7 +34,7 @@ UNKNOWN = Unknown((Step(Rule.ADDRESS, Compared.SOURCE, (), (SOURCE,)),))
 RURI = "sip:+4420@edge.example"
 
 
-def tell(
+def datagram(
     decision: Decision = IDENTIFIED,
     source: TransportAddress = SOURCE,
     ruri: str = RURI,
@@ -45,14 +45,14 @@ def tell(
     from_cache: bool = False,
     dropped: int = 0,
 ) -> bytes:
-    said = decisions.report_body(decision, source, ruri, to, called)
+    body = decisions.report_body(decision, source, ruri, to, called)
     method = decisions.bounded_method(method)
-    return decisions.message(said, method, call_id, NOW, from_cache=from_cache, dropped=dropped)
+    return decisions.message(body, method, call_id, NOW, from_cache=from_cache, dropped=dropped)
 
 
-def test_an_identified_call_arrives_with_its_trunk_rule_and_reason() -> None:
+def test_report_of_an_identified_call_has_trunk_and_rule() -> None:
     assert read(
-        tell(to="sip:b@x", called="<sip:c@x>", from_cache=True, dropped=7)
+        datagram(to="sip:b@x", called="<sip:c@x>", from_cache=True, dropped=7)
     ) == DecisionReport(
         at=NOW,
         method="INVITE",
@@ -68,28 +68,28 @@ def test_an_identified_call_arrives_with_its_trunk_rule_and_reason() -> None:
         dropped=7,
         call_id="call-1",
     )
-    identified = read(tell())
+    identified = read(datagram())
     assert (identified.trunk, identified.rule) == ("acme", Rule.NUMBER)
     assert identified.message == IDENTIFIED.message == "number of trunk acme"
 
 
 @pytest.mark.parametrize("decision", [IDENTIFIED, AMBIGUOUS, UNKNOWN])
-def test_no_words_for_people_are_sent(decision: Decision) -> None:
-    *fields, _ = tell(decision).decode().split("\x1f")
+def test_report_contains_no_sentence(decision: Decision) -> None:
+    *fields, _ = datagram(decision).decode().split("\x1f")
     assert decision.reason in fields
     assert not any(" " in field for field in fields if field not in " ".join(TWENTY))
 
 
-def test_a_code_of_another_kind_of_decision_is_unreadable() -> None:
+def test_report_with_a_code_of_another_kind_is_invalid() -> None:
     for decision, spoilt in ((IDENTIFIED, "ambiguous"), (AMBIGUOUS, "number"), (UNKNOWN, "port")):
-        fields = tell(decision).decode().split("\x1f")
+        fields = datagram(decision).decode().split("\x1f")
         fields[fields.index(decision.reason)] = spoilt
         with pytest.raises(InvalidDatagramError):
             read("\x1f".join(fields).encode())
 
 
-def test_a_refusal_names_whom_it_was_about_and_no_more_than_a_few() -> None:
-    refused = read(tell(AMBIGUOUS))
+def test_report_of_a_refusal_names_a_limited_list() -> None:
+    refused = read(datagram(AMBIGUOUS))
     assert (refused.kind, refused.reason, refused.rule) == (
         DecisionKind.REFUSED,
         Reason.AMBIGUOUS,
@@ -97,7 +97,7 @@ def test_a_refusal_names_whom_it_was_about_and_no_more_than_a_few() -> None:
     )
     assert refused.named == CHOICE.left[: decisions.NAMED_LIMIT]
     assert refused.trunk is None
-    unknown = read(tell(UNKNOWN))
+    unknown = read(datagram(UNKNOWN))
     assert (unknown.kind, unknown.named, unknown.trunk) == (DecisionKind.UNKNOWN, (), None)
 
 
@@ -124,7 +124,7 @@ WORDS = st.text(max_size=80).filter(lambda text: "\x1f" not in text)
     st.booleans(),
     st.integers(0, 1 << 40),
 )
-def test_what_is_told_is_read(
+def test_report_written_is_read_back(
     decision: Decision,
     source: TransportAddress,
     ruri: str,
@@ -135,7 +135,9 @@ def test_what_is_told_is_read(
     dropped: int,
 ) -> None:
     was = read(
-        tell(decision, source, ruri, to, called, call_id, from_cache=from_cache, dropped=dropped)
+        datagram(
+            decision, source, ruri, to, called, call_id, from_cache=from_cache, dropped=dropped
+        )
     )
     assert (was.source, was.ruri, was.to, was.p_called_party_id) == (source, ruri, to, called)
     assert (was.call_id, was.from_cache, was.dropped, was.at) == (call_id, from_cache, dropped, NOW)
@@ -143,18 +145,18 @@ def test_what_is_told_is_read(
 
 
 @given(st.text(), st.text(), st.text(), st.text(), st.text())
-def test_no_text_of_an_unknown_sources_changes_what_was_decided(
+def test_report_with_hostile_text_keeps_its_decision(
     ruri: str, to: str, called: str, call_id: str, method: str
 ) -> None:
-    was = read(tell(UNKNOWN, SOURCE, ruri, to, called, call_id, method))
+    was = read(datagram(UNKNOWN, SOURCE, ruri, to, called, call_id, method))
     assert (was.kind, was.named, was.reason) == (DecisionKind.UNKNOWN, (), UNKNOWN.reason)
     assert (was.source, was.dropped, was.from_cache) == (SOURCE, 0, False)
 
 
 @pytest.mark.parametrize("char", ["a", "\x00", "\x1f", "é", "😀", "\n"])
-def test_however_long_it_is_the_datagram_stays_small(char: str) -> None:
+def test_report_with_long_text_stays_small(char: str) -> None:
     long = char * 100_000
-    data = tell(AMBIGUOUS, SOURCE, long, long, long, long, long)
+    data = datagram(AMBIGUOUS, SOURCE, long, long, long, long, long)
     assert len(data) < 6_000
     was = read(data)
     assert was.is_cut
@@ -164,14 +166,14 @@ def test_however_long_it_is_the_datagram_stays_small(char: str) -> None:
 
 
 @given(st.binary(max_size=300))
-def test_what_no_edge_has_sent_is_unreadable(data: bytes) -> None:
+def test_read_of_other_bytes_raises(data: bytes) -> None:
     with pytest.raises(InvalidDatagramError):
         read(data)
 
 
 @given(st.integers(0, 14), st.text(max_size=40))
-def test_a_message_with_a_spoilt_field_is_read_or_unreadable(which: int, spoilt: str) -> None:
-    fields = tell().decode().split("\x1f")
+def test_read_of_a_changed_field_returns_or_raises(which: int, spoilt: str) -> None:
+    fields = datagram().decode().split("\x1f")
     fields[which] = spoilt
     try:
         was = read("\x1f".join(fields).encode("utf-8", "replace"))
@@ -183,15 +185,15 @@ def test_a_message_with_a_spoilt_field_is_read_or_unreadable(which: int, spoilt:
 
 @pytest.mark.parametrize("which", [1, 2])
 @pytest.mark.parametrize("wrong", ["", "-1", "1.5", "²", "٣", "9" * 17, "9" * 5000, "1_0"])
-def test_a_count_is_a_small_plain_number(which: int, wrong: str) -> None:
-    fields = tell().decode().split("\x1f")
+def test_read_of_an_invalid_count_raises(which: int, wrong: str) -> None:
+    fields = datagram().decode().split("\x1f")
     fields[which] = wrong
     with pytest.raises(InvalidDatagramError):
         read("\x1f".join(fields).encode())
 
 
 @given(st.text())
-def test_what_is_shown_has_nothing_that_a_terminal_obeys(text: str) -> None:
+def test_escape_untrusted_leaves_no_control_character(text: str) -> None:
     assert escape_untrusted(text).isprintable()
 
 
@@ -205,16 +207,16 @@ def test_what_is_shown_has_nothing_that_a_terminal_obeys(text: str) -> None:
         ("Zoë", "Zoë"),
     ],
 )
-def test_what_is_shown_says_what_was_there(text: str, expected: str) -> None:
+def test_escape_untrusted_keeps_the_information(text: str, expected: str) -> None:
     assert escape_untrusted(text) == expected
 
 
-def test_the_request_is_read_as_the_edge_reads_it() -> None:
-    said = decisions.report_body(
+def test_request_of_a_report_equals_the_edges() -> None:
+    body = decisions.report_body(
         UNKNOWN, SOURCE, RURI, "sip:b@x", '"C" <sip:c@x>;p=1', "diversion: <sip:d@x>;reason=x"
     )
     request = decisions.request(
-        read(decisions.message(said, "INVITE", "1", NOW, from_cache=False, dropped=0))
+        read(decisions.message(body, "INVITE", "1", NOW, from_cache=False, dropped=0))
     )
     assert request is not None
     assert {place: one[0].user for place, one in request.called.items()} == {
@@ -223,11 +225,11 @@ def test_the_request_is_read_as_the_edge_reads_it() -> None:
         "to": "b",
         "diversion": "d",
     }
-    assert decisions.request(read(tell(ruri="nonsense"))) is None
+    assert decisions.request(read(datagram(ruri="nonsense"))) is None
 
 
 @given(WORDS)
-def test_further_headers_are_read_as_they_were_told(headers: str) -> None:
-    said = decisions.report_body(UNKNOWN, SOURCE, RURI, None, None, headers)
-    was = read(decisions.message(said, "INVITE", "1", NOW, from_cache=False, dropped=0))
+def test_report_keeps_further_headers(headers: str) -> None:
+    body = decisions.report_body(UNKNOWN, SOURCE, RURI, None, None, headers)
+    was = read(decisions.message(body, "INVITE", "1", NOW, from_cache=False, dropped=0))
     assert was.headers == headers

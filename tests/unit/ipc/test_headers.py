@@ -45,25 +45,25 @@ def test_reply_mac_covers_each_part() -> None:
     assert not is_same(written, reply_mac(OTHER_KEY, "call-1", "7", 200, "udp:192.0.2.1:5060"))
 
 
-def test_request_mac_never_serves_as_reply_mac() -> None:
+def test_request_mac_differs_from_reply_mac() -> None:
     assert request_mac(KEY, "", "", "", "", "") != reply_mac(KEY, "", "", 0, "")
 
 
 @given(*[st.lists(st.text(max_size=8), min_size=5, max_size=5) for _ in range(2)])
-def test_two_requests_have_different_macs(one: list[str], other: list[str]) -> None:
+def test_request_mac_differs_between_requests(one: list[str], other: list[str]) -> None:
     assume(one != other)
     assert request_mac(KEY, *one) != request_mac(KEY, *other)
 
 
 @given(st.text(max_size=8), st.text(max_size=8), st.integers(1, 7))
-def test_a_border_between_two_parts_cannot_be_moved(left: str, right: str, by: int) -> None:
+def test_request_mac_covers_the_border_between_parts(left: str, right: str, by: int) -> None:
     assume(len(left) >= by)
     moved = request_mac(KEY, "REGISTER", left[:-by], left[-by:] + right, "", "")
     assert moved != request_mac(KEY, "REGISTER", left, right, "", "")
 
 
 @given(st.text(), st.text())
-def test_macs_are_the_same_only_if_their_text_is(one: str, other: str) -> None:
+def test_is_same_compares_the_text(one: str, other: str) -> None:
     assert is_same(one, other) == (one == other)
 
 
@@ -81,7 +81,7 @@ def test_tls_reject_reason_has_a_message(code: TlsReject, detail: str, message: 
 
 
 @given(st.text())
-def test_tls_reject_reason_escapes_what_the_peer_chose(detail: str) -> None:
+def test_tls_reject_reason_escapes_the_detail(detail: str) -> None:
     value = tls_reject_reason(FOR_ANOTHER, detail)
     assert re.fullmatch(r"certificate_for_another_name;[A-Za-z0-9_.~%*:@-]*", value, re.ASCII)
     assert len(value) <= 3000

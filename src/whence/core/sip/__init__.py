@@ -1,1 +1,1 @@
-"""SIP as text and values: addresses, URIs, Contacts, digests, messages, telephone numbers."""
+"""The grammar and values of SIP: URIs, Contacts, messages, digests, addresses, numbers."""

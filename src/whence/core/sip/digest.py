@@ -1,8 +1,8 @@
-"""HTTP digest as SIP uses it (RFC 8760, RFC 7616, RFC 3261 22): answering challenges.
+"""Answers to digest challenges in SIP (RFC 8760, RFC 7616, RFC 3261 22).
 
-A reply may challenge for several realms, of proxies and of the registrar; each is answered. Of the
-challenges for one realm the strongest that we can answer is taken. An algorithm we do not know, or
-a quality of protection other than `auth`, is passed over, never guessed at.
+A reply may challenge for several realms, of proxies and of the registrar. Each gets an answer, for
+its strongest challenge that these credentials can answer. Challenges with another algorithm, or
+with a quality of protection other than `auth`, are ignored.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ def _named(name: str) -> Callable[[bytes], str]:
     return lambda data: hashlib.new(name, data, usedforsecurity=False).hexdigest()
 
 
-# Strongest first. SHA-512-256 is SHA-512/256 of FIPS 180-4, with its own start values, and no cut
-# SHA-512: the example in RFC 7616 3.9.2 is wrong (its right response begins 3798d413).
+# Strongest first. SHA-512-256 is SHA-512/256 of FIPS 180-4, which has its own start values; it is
+# not a cut SHA-512. The example in RFC 7616 3.9.2 is wrong: its right response begins 3798d413.
 _HASHES = {
     name: _named(called)
     for name, called in (("SHA-512-256", "sha512_256"), ("SHA-256", "sha256"), ("MD5", "md5"))
@@ -28,7 +28,7 @@ _HASHES = {
 }
 
 ALGORITHMS = tuple(_HASHES)
-"""The algorithms that can be answered, strongest first; each also with `-sess`."""
+"""The supported algorithms, strongest first; each also with `-sess`."""
 
 _SESS = "-SESS"
 
@@ -47,38 +47,38 @@ class Challenge:
 
     @property
     def asks(self) -> tuple[bool, str]:
-        """Who asks: (a proxy or the registrar, its realm)."""
+        """Return who challenges: (whether it is a proxy, its realm)."""
         return self.proxy, self.realm
 
     @property
     def hash_name(self) -> str:
-        """The algorithm as ALGORITHMS names it, without `-sess`."""
+        """Return the algorithm as in ALGORITHMS, without `-sess`."""
         return self.algorithm.upper().removesuffix(_SESS)
 
     @property
     def of_session(self) -> bool:
-        """Whether A1 also has nonce and cnonce in it (RFC 7616 3.4.2)."""
+        """Return whether A1 includes nonce and cnonce (RFC 7616 3.4.2)."""
         return self.algorithm.upper().endswith(_SESS)
 
 
 @dataclass(frozen=True, slots=True)
 class AuthenticationInfo:
-    """What a reply says of its sender (RFC 7616 3.5). `proxy`: in Proxy-Authentication-Info."""
+    """An Authentication-Info (RFC 7616 3.5) or, with `proxy`, Proxy-Authentication-Info."""
 
     rspauth: str
     cnonce: str
     nonce_count: str
-    """As it is written: eight hex digits."""
+    """As in the header: eight hex digits."""
     qop: str
     proxy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Who we are to the registrar: a password, or the HA1 of each algorithm known.
+    """The credentials of a trunk: a password, or the HA1 of some algorithms.
 
-    `realm`, where it is not empty, is the only one that is answered: nobody else gets a response
-    to guess the password from.
+    `realm`, unless it is empty, is the only realm that gets an answer. A server of another realm
+    gets no response from which it could guess the password.
     """
 
     user: str
@@ -87,7 +87,7 @@ class Credentials:
     realm: str = ""
 
     def can_answer(self, challenge: Challenge) -> bool:
-        """Whether there is a response to `challenge` that says what these credentials know."""
+        """Return whether these credentials can answer `challenge`."""
         name = challenge.hash_name
         return (
             name in _HASHES
@@ -105,12 +105,12 @@ class Credentials:
 
 
 def ha1(algorithm: str, user: str, realm: str, password: Secret) -> str:
-    """H(user:realm:password) (RFC 7616 3.4.2), for an algorithm of ALGORITHMS."""
+    """Return H(user:realm:password) (RFC 7616 3.4.2), for an algorithm of ALGORITHMS."""
     return _HASHES[algorithm](f"{user}:{realm}:{password.reveal()}".encode())
 
 
 def answerable(challenges: Iterable[Challenge], credentials: Credentials) -> tuple[Challenge, ...]:
-    """Pick what to answer: for each realm that asks, the strongest challenge we can answer."""
+    """Return the strongest challenge of each realm that `credentials` can answer."""
     best: dict[tuple[bool, str], Challenge] = {}
     for challenge in challenges:
         if credentials.can_answer(challenge):
@@ -132,9 +132,9 @@ def authorization(
     nonce_count: int,
     cnonce: str,
 ) -> str:
-    """Make the value of the Authorization (or Proxy-Authorization) header.
+    """Return the value of the Authorization or Proxy-Authorization header.
 
-    `nonce_count` is how often this nonce has been used, this time included; `cnonce` is random.
+    `nonce_count`: how often this nonce has been used, this time included. `cnonce`: a random text.
     """
     quoted = {
         "username": credentials.user,
@@ -166,7 +166,7 @@ def proves(
     """Return whether a reply proves that its sender knows the password (RFC 7616 3.5).
 
     `challenge`, `nonce_count` and `cnonce` are those of the request that the reply answers. Without
-    `qop` nothing is proven: such a digest has nothing of that request in it, and can be replayed.
+    `qop` a reply proves nothing: its digest has no part of that request, and can be replayed.
     """
     if not challenge.qop or info.proxy != challenge.proxy or info.qop.lower() != "auth":
         return False
@@ -180,7 +180,7 @@ def proves(
 def _response(
     challenge: Challenge, credentials: Credentials, a2: str, nonce_count: int, cnonce: str
 ) -> str:
-    """Make the digest of a request, or of a reply: they differ in A2 (RFC 7616 3.4.1, 3.5)."""
+    """Return the digest of a request or a reply; they differ in A2 (RFC 7616 3.4.1, 3.5)."""
     digest = _HASHES[challenge.hash_name]
     a1 = credentials._ha1(challenge)
     if challenge.of_session:

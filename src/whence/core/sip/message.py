@@ -1,11 +1,11 @@
 """The header part of a SIP message, as strictly as the edge reads it (RFC 3261 7.3).
 
-Kamailio ends a line at LF. Targets end lines at LF, at CR, at CR LF, or at other characters. A
-message in which these differ could show a target a header that Kamailio did not see. So a line ends
-at CR LF only, and a message with a CR or LF elsewhere in its header part has a fault.
+Kamailio ends a line at LF. Targets end lines at LF, at CR, at CR LF, or at other characters. Where
+these differ, a target could see a header that Kamailio did not see. So a line ends at CR LF only.
+A message with a CR or LF elsewhere in its header part has a fault.
 
-Each message of a call is read here: so few steps as can be, most of them one call into C. Regular
-expressions are possessive, so that no text costs more than its length.
+This code reads each message of a call, so it takes few steps, most of them one call into C. Regular
+expressions are possessive: their time is proportional to the length of the text.
 """
 
 from __future__ import annotations
@@ -37,21 +37,22 @@ END = "\r\n\r\n"
 
 _TOKEN = r"[a-z0-9\-.!%*_+`'~]"
 _LINES = re.compile(rf"(?:\r\n(?:{_TOKEN}++[ \t]*+:|[ \t])[^\r\n]*+)*+")
-"""Lines that begin with a header's name and a colon, or go on (RFC 3261 25.1: nothing is folded
-before the colon)."""
+"""Lines that begin with a header's name and a colon, or with a blank, which continues a header.
+
+No header is folded before its colon (RFC 3261 25.1)."""
 
 _START = re.compile(r"[^ ]++ ([^ ]++) sip/2\.0")
 _SCHEME = re.compile(r"([a-z][a-z0-9+.\-]*+):")
 _SCHEMES = frozenset({"sip", "sips", "tel"})
 
 _SINGLE = re.compile(r"\r\n(from|f|to|t|call-id|i|cseq|max-forwards|content-length|l)[ \t]*+:")
-"""Headers that stand in a message once."""
+"""Headers that a message may have only once."""
 
 _TAG = re.compile(_TOKEN + "+", re.IGNORECASE)
 
 
 class Fault(StrEnum):
-    """Why a message goes no further."""
+    """Why the edge refuses a message."""
 
     NO_END = "no_empty_line"
     LINE_END = "line_end_is_not_cr_lf"
@@ -64,7 +65,7 @@ class Fault(StrEnum):
 
 
 class Message:
-    """One message. `text`: all of it, `head`: its start line and headers, both in small letters."""
+    """One message, in small letters. `text`: all of it. `head`: its start line and headers."""
 
     __slots__ = (
         "_content_length",
@@ -78,7 +79,7 @@ class Message:
     )
 
     def __init__(self, raw: str | bytes) -> None:
-        """Read a message; of one that is not UTF-8, and so comes as bytes, each is a character."""
+        """Read a message. `raw` is bytes where it is not UTF-8: each byte is a character."""
         self._is_bytes = isinstance(raw, bytes)
         self._raw = raw.decode("latin-1") if isinstance(raw, bytes) else raw
         if self._raw.startswith("\r\n"):  # RFC 3261 7.5
@@ -87,7 +88,7 @@ class Message:
         self.head, end, _ = self.text.partition(END)
         self.start = self.head.partition("\r\n")[0]
         self.is_folded = "\r\n " in self.head or "\r\n\t" in self.head
-        """Whether a header goes on in a further line (RFC 3261 7.3.1)."""
+        """Whether a header has several lines (RFC 3261 7.3.1)."""
         self.fault = self._line_fault() if end else Fault.NO_END
         self._content_length: int | None = -1  # not read yet
 
@@ -97,7 +98,7 @@ class Message:
         if head.count("\r") != pairs or head.count("\n") != pairs:
             return Fault.LINE_END
         if self.is_folded and head[len(self.start) + 2 :][:1] in (" ", "\t"):
-            return Fault.LINE_END  # it would go on with the start line
+            return Fault.LINE_END  # the line would continue the start line
         return Fault.NUL if "\0" in head else None
 
     def all(self, name: str) -> list[str]:
@@ -133,24 +134,23 @@ class Message:
 
     @property
     def has_broken_line(self) -> bool:
-        """Whether a line of the header part begins neither with a header's name and a colon, nor as
-        one that goes on.
+        """Return whether a line has no header name and colon, and does not continue a header.
 
-        Kamailio reads no further there: what comes behind it finds nobody to take it off.
+        Kamailio stops reading there. It cannot remove a header behind such a line.
         """
         return _LINES.fullmatch(self.head, len(self.start)) is None
 
     @property
     def has_extra_octets(self) -> bool:
-        """Whether a datagram has octets after its body."""
+        """Return whether a datagram has octets after its body."""
         length = self._length
         return length is not None and self._body_length > length
 
     def rewritten(self, without: str) -> str | None:
-        """Return the message with each header in one line, without those whose names begin like
-        this (in small letters), and without octets after its body.
+        """Return the message with each header in one line, and without octets after its body.
 
-        None where that is no text that Kamailio takes from Python.
+        Headers whose names begin with `without` (in small letters) are removed. None where Kamailio
+        cannot take the result from Python.
         """
         head, end, _ = self._raw.partition(END)
         if without in self.head:
@@ -164,10 +164,10 @@ class Message:
         return whole if is_text and "\0" not in whole else None
 
     def refusal(self, status: int, phrase: str, tag: str) -> str:
-        """Write an answer to this request without Kamailio's help (RFC 3261 8.2.6).
+        """Return an answer to this request, made without Kamailio (RFC 3261 8.2.6).
 
-        `tag`: of us in its To. Nothing where the request is an ACK, or has not got what an answer
-        needs in a form that can be repeated.
+        `tag`: our tag in its To. Empty for an ACK, and for a request without the headers of an
+        answer, or with control characters in them.
         """
         method, _, rest = self.start.partition(" ")
         if method in ("", "ack") or not rest.rstrip(" ").endswith(" sip/2.0"):
@@ -186,9 +186,7 @@ class Message:
 
     @property
     def extensions_asked_of_proxies(self) -> list[str] | None:
-        """The option tags of Proxy-Require (RFC 3261 20.29), as far as they are some; None where
-        there is no such header.
-        """
+        """Return the valid option tags of Proxy-Require (RFC 3261 20.29); None without one."""
         if "\r\nproxy-require" not in self.head or not self.all("proxy-require"):
             return None
         tags = [tag for value in self.as_written("proxy-require") for tag in value.split(",")]
@@ -201,14 +199,14 @@ class Message:
 
     @property
     def _body_length(self) -> int:
-        """How many bytes follow the header part."""
+        """Return the number of bytes after the header part."""
         if self._is_bytes or self._raw.isascii():
             return len(self._raw) - len(self.head) - len(END)
         return len(self._body)
 
     @property
     def _length(self) -> int | None:
-        """Content-Length; None where there is none. A huge number where it is not one."""
+        """Return the Content-Length; None without the header. An invalid one is a huge number."""
         if self._content_length == -1:
             values = self.all("content-length")
             self._content_length = _number(values[0]) if values else None

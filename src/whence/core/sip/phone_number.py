@@ -1,8 +1,8 @@
-"""Telephone numbers, compared by form: `+44 20 7123-4567` is `+442071234567`.
+"""Telephone numbers, compared without separators: `+44 20 7123-4567` is `+442071234567`.
 
-The agent writes each number of a trunk into the directory in all its spellings; the edge drops
-the separators from what a request says and looks it up exactly. A prefix, `+4420712345*`, owns all
-numbers that begin like it.
+The agent stores each number of a trunk in all its spellings. The edge removes the separators from
+the number in a request, and looks it up exactly. A prefix, `+4420712345*`, owns all numbers that
+begin like it.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from typing import NamedTuple
 from whence.core.sip.uri import Uri
 
 LONGEST = 32
-"""Digits; more than these are no telephone number (E.164 has 15, without prefixes)."""
+"""Digits of a telephone number at most. E.164 has 15, without prefixes."""
 
 PREFIX_END = "*"
-"""Ends a prefix: all numbers that begin so."""
+"""The end of a prefix, which means all numbers that begin like it."""
 
 LEAST = 3
-"""Digits before it: less would own half a continent."""
+"""Digits of a prefix at least: fewer would own half a continent."""
 
 LEAST_ACCOUNT = 5
-"""Digits of an account that may be a telephone number with its country, but without the +."""
+"""Digits at least of an account that may be a number with its country, but without the +."""
 
 LEAST_SUBSCRIBER = 5
-"""Digits behind a prefix: with less it is a short code, and no prefix of the country's."""
+"""Digits at least after a prefix of the country: a number with fewer is a short code."""
 
 _SEPARATORS = str.maketrans("", "", " -.()")
 
 
 def bare(text: str) -> str | None:
-    """What is left of a written number without its separators; None where it is no number."""
+    """Return a number without its separators; None where `text` is not a number."""
     number = text.translate(_SEPARATORS)
     digits = number.removeprefix("+")
     is_number = 0 < len(digits) <= LONGEST and digits.isascii() and digits.isdigit()
@@ -40,10 +40,10 @@ def bare(text: str) -> str | None:
 
 
 def called(uri: Uri) -> str | None:
-    """The bare number that a URI calls (RFC 3966, RFC 3261 19.1.6); None where it calls none.
+    """Return the bare number that a URI calls (RFC 3966, RFC 3261 19.1.6), or None.
 
-    A number that is local to a global context is what the two are together:
-    `2071234567;phone-context=+44` is `+442071234567`.
+    A local number is joined with its global context: `2071234567;phone-context=+44` is
+    `+442071234567`.
     """
     written, context = uri.subscriber
     number = bare(written)
@@ -53,21 +53,21 @@ def called(uri: Uri) -> str | None:
 
 
 def owns(spelling: str, number: str) -> bool:
-    """Whether a trunk's number, or prefix, in this spelling is, or holds, a bare number."""
+    """Return whether `spelling`, of a trunk's number or prefix, owns the bare number `number`."""
     if spelling.endswith(PREFIX_END):
         return number.startswith(spelling.removesuffix(PREFIX_END))
     return spelling == number
 
 
 def closeness(spelling: str) -> int:
-    """Orders what owns one number: the number itself, then the prefixes, the longest first."""
+    """Return the rank of an owner of a number: the number itself, then the longest prefix."""
     return len(spelling) if spelling.endswith(PREFIX_END) else LONGEST * 2
 
 
 def account_spellings(account: str) -> frozenset[str]:
-    """List the forms of an account that is a telephone number; the account alone where it is none.
+    """Return the spellings of an account; the account alone where it is not a telephone number.
 
-    An account `4930222` may be the number `+4930222`. Whether it is depends on its provider, so it
+    An account `4930222` may be the number `+4930222`, or not: that depends on its provider. So it
     counts as that number wherever this prevents a call to a wrong trunk.
     """
     number = bare(account)
@@ -92,7 +92,7 @@ class Format(StrEnum):
 
 
 class Style(NamedTuple):
-    """A format, and what its country writes before numbers."""
+    """A format, and the prefixes of its country."""
 
     format: Format = Format.AS_SENT
     code: str = ""
@@ -100,14 +100,14 @@ class Style(NamedTuple):
     trunk_prefix: str = ""
     """Before a national number: `0` in most of Europe."""
     international: str = "00"
-    """Instead of the +."""
+    """The prefix that replaces the +."""
 
     def __str__(self) -> str:
         return ":".join(self)
 
     @classmethod
     def parse(cls, text: str) -> Style:
-        """Read what `str` wrote; empty text is the default."""
+        """Read the result of `str`; empty text is the default."""
         return _style(text)
 
 
@@ -120,9 +120,9 @@ def _style(text: str) -> Style:
 
 
 def written(number: str, e164: str, style: Style) -> str:
-    """Write a bare number in a style. `e164`: the same with its + and country; empty: unknown.
+    """Write a bare number in a style. `e164`: the same number in E.164; empty: unknown.
 
-    A number of which nothing tells the country is written as it was sent.
+    A number of an unknown country is written as it was sent.
     """
     if style.format is Format.AS_SENT:
         return number
@@ -140,7 +140,7 @@ def written(number: str, e164: str, style: Style) -> str:
 
 
 def _e164(number: str, style: Style) -> str:
-    """Tell the country of a number by its prefix; empty where no prefix tells it."""
+    """Return a number in E.164 by its prefix; empty where no prefix names its country."""
     if number.startswith("+"):
         return number
     prefixes = [(style.international, "+"), ("00", "+")]

@@ -1,4 +1,4 @@
-"""A string that must never be seen: not in a log, an answer, an exception or a repr."""
+"""A secret text, which no log, answer, exception or repr may show."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """Holds a password or HA1; `reveal` is the one way to it."""
+    """A password or an HA1. Only `reveal` returns it."""
 
     _text: str = field(repr=False)
 
     def reveal(self) -> str:
-        """The text itself, for a hash and for nothing else."""
+        """Return the text. Use it only for a hash."""
         return self._text
 
     def __str__(self) -> str:

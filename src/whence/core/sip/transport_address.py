@@ -1,4 +1,4 @@
-"""A transport, an ip and a port: where SIP comes from and goes to.
+"""Addresses of SIP: a transport, an ip and a port.
 
 Ips are compared as values, never as text: `::ffff:192.0.2.1` is `192.0.2.1`.
 """
@@ -27,19 +27,19 @@ NETWORKS = IPv4Network, IPv6Network
 
 
 class Transport(StrEnum):
-    """How SIP travels."""
+    """A transport of SIP."""
 
     UDP = "udp"
     TCP = "tcp"
     TLS = "tls"
 
-    __hash__ = str.__hash__  # that of an Enum is Python, and each look into a dict pays for it
+    __hash__ = str.__hash__  # the hash of an Enum runs in Python, at each look into a dict
 
     @classmethod
     def parse(cls, text: str) -> Transport:
-        """Read a transport, in small or capital letters. A ValueError names those that are known.
+        """Read a transport, in small or capital letters.
 
-        Others may have written the text: the ValueError shows no control character of it.
+        Raises ValueError, which names the valid ones and shows no control character of `text`.
         """
         transport = TRANSPORTS.get(text.lower())
         if transport is None:
@@ -48,17 +48,17 @@ class Transport(StrEnum):
 
     @property
     def strength(self) -> int:
-        """How strong the evidence is that a message really comes from its source."""
+        """Return the strength: a stronger transport is better evidence of the source."""
         return _STRENGTH[self]
 
     @property
     def default_port(self) -> int:
-        """The port of a URI or a Via that names none (RFC 3261 18.2.2, 19.1.2)."""
+        """Return the port of a URI or a Via without a port (RFC 3261 18.2.2, 19.1.2)."""
         return 5061 if self.strength >= Transport.TLS.strength else 5060
 
 
 _STRENGTH = {Transport.UDP: 0, Transport.TCP: 1, Transport.TLS: 2}
-"""A UDP source is easily forged. A TCP one needs an answer, a TLS one a certificate."""
+"""A UDP source is easily forged. TCP needs a peer that answers, TLS one with a certificate."""
 
 
 TRANSPORTS = {transport.value: transport for transport in Transport}
@@ -67,9 +67,9 @@ TRANSPORTS = {transport.value: transport for transport in Transport}
 
 @lru_cache(maxsize=4096)
 def canonical_ip(text: str) -> IP:
-    """Read an IP address; an IPv4 one written as IPv6 is IPv4.
+    """Read an IP address; an IPv4 address written as IPv6 is IPv4.
 
-    Raises ValueError if it is none.
+    Raises ValueError if `text` is not an IP address.
     """
     text = text.removeprefix("[").removesuffix("]")
     if ":" not in text:
@@ -80,9 +80,9 @@ def canonical_ip(text: str) -> IP:
 
 @lru_cache(maxsize=4096)
 def canonical_network(text: str) -> IP | Network:
-    """Read an IP address, or a network in CIDR form; one of a single address is that address.
+    """Read an IP address, or a network in CIDR form; a network of one address is that address.
 
-    A network of IPv4 addresses written as IPv6 is one of IPv4. Raises ValueError if it is neither.
+    A network of IPv4 addresses written as IPv6 is IPv4. Raises ValueError if `text` is neither.
     """
     if "/" not in text:
         return canonical_ip(text)
@@ -99,7 +99,7 @@ _MAPPED_BITS = 96  # ::ffff:0:0/96 holds the IPv4 addresses (RFC 4291 2.5.5.2)
 
 
 def bits_of(ip: IP | Network) -> str:
-    """IP version, and bits: those of a network are how those of each address in it begin."""
+    """Return the IP version and the bits; those of a network begin those of its addresses."""
     if isinstance(ip, IPv4Address):
         return f"4{int(ip):032b}"
     if isinstance(ip, IPv6Address):
@@ -112,24 +112,24 @@ _SOURCE = re.compile(r"(\w+):(\[[0-9A-Fa-f:.]+\]|[0-9.]+):([0-9]{1,5})", re.ASCI
 
 @dataclass(frozen=True, slots=True)
 class TransportAddress:
-    """Where a request or reply came from, or goes to; one of our own sockets."""
+    """The source or the destination of a message, or one of our own sockets."""
 
     transport: Transport
     ip: IP
     port: int
     ip_text: str = field(init=False, compare=False, repr=False)
-    """The ip as it is written: a request's is asked for several times."""
+    """The ip as text, made once: each request needs it several times."""
 
     def __post_init__(self) -> None:
-        """Make an IPv4 address of one that is written as IPv6, and write the ip once."""
+        """Convert an IPv4 address that is written as IPv6, and make `ip_text`."""
         if isinstance(self.ip, IPv6Address) and self.ip.ipv4_mapped is not None:
             object.__setattr__(self, "ip", self.ip.ipv4_mapped)
         object.__setattr__(self, "ip_text", str(self.ip))
 
     @classmethod
-    @lru_cache(maxsize=1024)  # thousands of trunks have one registrar: one value for all of them
+    @lru_cache(maxsize=1024)  # thousands of trunks share one registrar, and so one value
     def parse(cls, text: str) -> TransportAddress:
-        """Read `udp:192.0.2.1:5060` or `tls:[2001:db8::1]:5061`; a ValueError tells that form."""
+        """Read `udp:192.0.2.1:5060` or `tls:[2001:db8::1]:5061`. Raises ValueError."""
         match = _SOURCE.fullmatch(text.strip())
         try:
             transport, host, port = match.groups() if match else ("", "", "0")

@@ -14,7 +14,7 @@ _VIA = re.compile(
     r"((?:;\s*[a-z0-9_.-]+\s*(?:=\s*[a-z0-9_.:!%*+~\[\]-]*\s*)?)*)",
     re.ASCII,
 )
-"""A Via that all parsers read alike, in small letters. Its host is an ip address."""
+"""Matches a Via that all parsers read alike, in small letters. Its host is an ip address."""
 
 
 def reply_destination(values: Sequence[str]) -> str | None:
@@ -22,8 +22,8 @@ def reply_destination(values: Sequence[str]) -> str | None:
 
     `values`: the values of the reply's Via headers in small letters, the edge's own first. The
     second Via names the destination (RFC 3261 18.2.2, RFC 3581 4). Only a stream has a connection:
-    Kamailio writes it into the parameter `i` of its own Via. None where one of the two cannot be
-    read, or where the second has a host name or `maddr`: Kamailio would resolve a name.
+    Kamailio writes it into the parameter `i` of its own Via. None where one of the two is not
+    valid, or where the second has a host name or `maddr`: Kamailio would resolve the name.
     """
     vias = [via for value in values for via in value.split(",")]
     read = [_VIA.fullmatch(via.strip()) for via in vias[:2]]
@@ -62,7 +62,7 @@ def seen_at(value: str) -> str:
 
 
 def _params(text: str) -> dict[str, str] | None:
-    """Read the parameters of a Via; None where it has one of them twice."""
+    """Return the parameters of a Via; None where one occurs twice."""
     found: dict[str, str] = {}
     for part in text.split(";")[1:]:
         name, _, value = part.partition("=")

@@ -180,7 +180,7 @@ class CallHandlers(DropInPart):
         self._missing_since.pop(l_uuid, None)
         if status != DISABLED:
             return True
-        last = self.writer.standing(l_uuid)
+        last = self.writer.registration(l_uuid)
         if last is not None and last.state is State.WAITING:
             return True
         change = Change(l_uuid, None, "", now, partial(uac.unregistered, now=now))

@@ -1,4 +1,4 @@
-"""Answering a challenge: HTTP digest as SIP uses it."""
+"""Answers to digest challenges, compared with the examples of the RFCs."""
 
 import hashlib
 import re
@@ -30,7 +30,7 @@ def rfc_7616(algorithm: str) -> Challenge:
 
 
 def fields(header: str) -> dict[str, str]:
-    """Read an Authorization header back: a parser of its own, with the RFC's quoting."""
+    """Parse an Authorization header, independently of the code under test."""
     assert header.startswith("Digest ")
     pairs = re.findall(r'(\w+)=("(?:[^"\\]|\\.)*"|[^",\s]+)(?:, |$)', header[len("Digest ") :])
     names = [name for name, _ in pairs]
@@ -48,7 +48,7 @@ def fields(header: str) -> dict[str, str]:
         ("SHA-256", "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1"),
     ],
 )
-def test_the_examples_of_rfc_7616_come_out(algorithm: str, response: str) -> None:
+def test_authorization_matches_the_examples_of_rfc_7616(algorithm: str, response: str) -> None:
     header = authorization(
         rfc_7616(algorithm), MUFASA, "GET", "/dir/index.html", 1, RFC_7616_CNONCE
     )
@@ -66,7 +66,7 @@ def test_the_examples_of_rfc_7616_come_out(algorithm: str, response: str) -> Non
     }
 
 
-def test_the_example_of_rfc_2617_comes_out() -> None:
+def test_authorization_matches_the_example_of_rfc_2617() -> None:
     challenge = Challenge(
         "testrealm@host.com", "dcd98b7102dd2f0e8b11d0f600bfb0c093", qop=("auth", "auth-int")
     )
@@ -75,17 +75,17 @@ def test_the_example_of_rfc_2617_comes_out() -> None:
     assert fields(header)["response"] == "6629fae49393a05397450978507c4ef1"
 
 
-def test_without_qop_the_example_of_rfc_2069_comes_out_and_no_count_is_sent() -> None:
-    # With the response of its erratum 749: the one printed is wrong.
+def test_authorization_without_qop_matches_rfc_2069() -> None:
+    # The response of erratum 749: the printed one is wrong.
     challenge = Challenge("testrealm@host.com", "dcd98b7102dd2f0e8b11d0f600bfb0c093")
     credentials = Credentials("Mufasa", Secret("CircleOfLife"))
-    said = fields(authorization(challenge, credentials, "GET", "/dir/index.html", 1, "unused"))
-    assert said["response"] == "1949323746fe6a43ef61f9606e7febea"
-    assert not {"qop", "nc", "cnonce", "opaque"} & said.keys()
+    written = fields(authorization(challenge, credentials, "GET", "/dir/index.html", 1, "unused"))
+    assert written["response"] == "1949323746fe6a43ef61f9606e7febea"
+    assert not {"qop", "nc", "cnonce", "opaque"} & written.keys()
 
 
 @pytest.mark.parametrize("algorithm", ["MD5", "SHA-256"])
-def test_an_ha1_answers_as_its_password_does(algorithm: str) -> None:
+def test_authorization_by_ha1_equals_that_by_password(algorithm: str) -> None:
     known = ha1(algorithm, "Mufasa", "http-auth@example.org", Secret("Circle of Life"))
     by_ha1 = Credentials("Mufasa", None, ((algorithm, Secret(known)),))
     by_password, by_its_ha1 = (
@@ -95,33 +95,33 @@ def test_an_ha1_answers_as_its_password_does(algorithm: str) -> None:
     assert by_its_ha1 == by_password
 
 
-def test_each_use_of_a_nonce_counts_in_eight_hex_digits() -> None:
-    said = fields(authorization(rfc_7616("MD5"), MUFASA, "REGISTER", "sip:x", 26, "c"))
-    assert said["nc"] == "0000001a"
+def test_nonce_count_has_eight_hex_digits() -> None:
+    written = fields(authorization(rfc_7616("MD5"), MUFASA, "REGISTER", "sip:x", 26, "c"))
+    assert written["nc"] == "0000001a"
 
 
-def test_of_several_challenges_the_strongest_is_answered_whatever_their_order() -> None:
+def test_answerable_picks_the_strongest_in_any_order() -> None:
     md5, sha = rfc_7616("MD5"), rfc_7616("SHA-256")
     assert answerable([md5, sha], MUFASA) == (sha,)
     assert answerable([sha, md5], MUFASA) == (sha,)
 
 
-def test_with_nothing_but_an_md5_ha1_the_md5_challenge_is_answered() -> None:
+def test_answerable_with_an_md5_ha1_picks_md5() -> None:
     only_md5 = Credentials("Mufasa", None, (("MD5", Secret("0" * 32)),))
     assert answerable([rfc_7616("SHA-256"), rfc_7616("MD5")], only_md5) == (rfc_7616("MD5"),)
     assert answerable([rfc_7616("SHA-256")], only_md5) == ()
 
 
 @pytest.mark.parametrize("algorithm", ["SHA-512", "MD5-sess-sess", "AKAv1-MD5", "", "MD5 "])
-def test_an_algorithm_that_is_not_known_is_passed_over(algorithm: str) -> None:
+def test_answerable_ignores_an_unknown_algorithm(algorithm: str) -> None:
     assert answerable([rfc_7616(algorithm)], MUFASA) == ()
     assert answerable([rfc_7616(algorithm), rfc_7616("MD5")], MUFASA) == (rfc_7616("MD5"),)
 
 
-def test_the_name_of_an_algorithm_is_read_in_any_case_and_repeated_as_it_came() -> None:
+def test_algorithm_in_any_case_is_repeated_as_written() -> None:
     assert answerable([rfc_7616("md5")], MUFASA) == (rfc_7616("md5"),)
-    said = fields(authorization(rfc_7616("md5"), MUFASA, "GET", "/dir/index.html", 1, "c"))
-    assert said["algorithm"] == "md5"
+    written = fields(authorization(rfc_7616("md5"), MUFASA, "GET", "/dir/index.html", 1, "c"))
+    assert written["algorithm"] == "md5"
 
 
 def test_sha_512_256_is_not_a_truncated_sha_512() -> None:
@@ -135,68 +135,68 @@ def test_sha_512_256_is_not_a_truncated_sha_512() -> None:
     )
     jason = Credentials("J\u00e4s\u00f8n Doe", Secret("Secret, or not?"))
     cnonce = "NTg6RKcb9boFIAS3KrFK9BGeh+iDa/sm6jUMp2wds69v"
-    said = fields(authorization(challenge, jason, "GET", "/doe.json", 1, cnonce))
-    assert said["response"] == "3798d4131c277846293534c3edc11bd8a5e4cdcbff78b05db9d95eeb1cec68a5"
+    written = fields(authorization(challenge, jason, "GET", "/doe.json", 1, cnonce))
+    assert written["response"] == "3798d4131c277846293534c3edc11bd8a5e4cdcbff78b05db9d95eeb1cec68a5"
 
 
 @pytest.mark.parametrize("qop", [(), ("auth",)])
-def test_of_a_session_nonce_and_cnonce_are_in_the_first_hash(qop: tuple[str, ...]) -> None:
+def test_session_algorithm_hashes_nonce_and_cnonce_into_a1(qop: tuple[str, ...]) -> None:
     def md5(text: str) -> str:
         return hashlib.md5(text.encode()).hexdigest()
 
     challenge = Challenge("r", "n", "MD5-sess", qop)
-    said = fields(authorization(challenge, MUFASA, "REGISTER", "sip:x", 1, "c"))
+    written = fields(authorization(challenge, MUFASA, "REGISTER", "sip:x", 1, "c"))
     a1 = md5(md5("Mufasa:r:Circle of Life") + ":n:c")
     middle = "n:00000001:c:auth" if qop else "n"
-    assert said["response"] == md5(f"{a1}:{middle}:{md5('REGISTER:sip:x')}")
-    assert (said["cnonce"], said["algorithm"]) == ("c", "MD5-sess")
+    assert written["response"] == md5(f"{a1}:{middle}:{md5('REGISTER:sip:x')}")
+    assert (written["cnonce"], written["algorithm"]) == ("c", "MD5-sess")
 
 
-def test_each_realm_is_answered_with_its_strongest() -> None:
+def test_answerable_picks_the_strongest_of_each_realm() -> None:
     sha, md5 = rfc_7616("SHA-256"), rfc_7616("MD5")
     proxy = replace(md5, proxy=True, realm="proxy.example")
     assert answerable([md5, proxy, sha], MUFASA) == (sha, proxy)
 
 
-def test_a_protection_other_than_auth_is_passed_over() -> None:
+def test_answerable_ignores_qop_other_than_auth() -> None:
     assert answerable([Challenge("r", "n", qop=("auth-int",))], MUFASA) == ()
 
 
-def test_a_challenge_without_nonce_is_passed_over() -> None:
+def test_answerable_ignores_a_challenge_without_nonce() -> None:
     assert answerable([Challenge("r", "")], MUFASA) == ()
 
 
-def test_where_a_realm_is_given_no_other_realm_gets_a_response_to_guess_from() -> None:
+def test_answerable_with_a_realm_ignores_other_realms() -> None:
     pinned = Credentials("acct1", Secret("secret"), realm="provider.example")
     own, foreign = Challenge("provider.example", "n"), Challenge("elsewhere.example", "n")
     assert answerable([foreign, own], pinned) == (own,)
     assert answerable([foreign], pinned) == ()
 
 
-def test_quotes_and_backslashes_are_escaped_and_nothing_breaks_out_of_its_field() -> None:
+def test_authorization_escapes_quotes_and_backslashes() -> None:
     challenge = Challenge('a"b\\c", stale=true', 'n"', opaque='\\"')
     credentials = Credentials('me", realm="x\\', Secret("s"))
-    said = fields(authorization(challenge, credentials, "REGISTER", "sip:x", 1, "c"))
-    assert said["username"] == credentials.user
-    assert (said["realm"], said["nonce"], said["opaque"]) == (
+    written = fields(authorization(challenge, credentials, "REGISTER", "sip:x", 1, "c"))
+    assert written["username"] == credentials.user
+    assert (written["realm"], written["nonce"], written["opaque"]) == (
         challenge.realm,
         challenge.nonce,
         challenge.opaque,
     )
-    assert "stale" not in said
+    assert "stale" not in written
 
 
 NO_BREAKS = st.text(st.characters(exclude_categories=("Cc", "Cs")))
 
 
 @given(realm=NO_BREAKS, nonce=NO_BREAKS, opaque=NO_BREAKS, user=NO_BREAKS)
-def test_whatever_a_challenge_says_is_said_back_unchanged(
+def test_authorization_repeats_the_challenge_unchanged(
     realm: str, nonce: str, opaque: str, user: str
 ) -> None:
     challenge = Challenge(realm, nonce, opaque=opaque)
     credentials = Credentials(user, Secret("s"))
-    said = fields(authorization(challenge, credentials, "REGISTER", "sip:x", 1, "c"))
-    assert (said["realm"], said["nonce"], said["opaque"], said["username"]) == (
+    written = fields(authorization(challenge, credentials, "REGISTER", "sip:x", 1, "c"))
+    assert (written["realm"], written["nonce"], written["opaque"], written["username"]) == (
         realm,
         nonce,
         opaque,
@@ -204,7 +204,7 @@ def test_whatever_a_challenge_says_is_said_back_unchanged(
     )
 
 
-def test_a_secret_is_never_seen() -> None:
+def test_secret_is_in_no_repr() -> None:
     credentials = Credentials("u", Secret("hunter2"), (("MD5", Secret("c0ffee")),), "r")
     for seen in (repr(credentials), str(credentials), f"{credentials}", repr(Secret("hunter2"))):
         assert "hunter2" not in seen and "c0ffee" not in seen

@@ -1,4 +1,4 @@
-"""The header part of a message: one reading for all parsers."""
+"""The header part of a message: a message that parsers could read differently has a fault."""
 
 import pytest
 from hypothesis import example, given
@@ -43,7 +43,7 @@ def test_message_without_an_empty_line_has_a_fault() -> None:
     assert Message("").fault is Fault.NO_END
 
 
-def test_message_whose_start_line_goes_on_has_a_fault() -> None:
+def test_message_with_a_folded_start_line_has_a_fault() -> None:
     assert Message("INVITE sip:b SIP/2.0\r\n Via: x\r\n\r\n").fault is Fault.LINE_END
 
 

@@ -1,4 +1,4 @@
-"""Telephone numbers, compared by form."""
+"""Telephone numbers and their spellings."""
 
 from urllib.parse import quote
 
@@ -30,7 +30,7 @@ from whence.core.sip.uri import Uri
         ("100", "100"),
     ],
 )
-def test_separators_are_no_part_of_a_number(written: str, left: str) -> None:
+def test_bare_removes_separators(written: str, left: str) -> None:
     assert bare(written) == left
 
 
@@ -51,12 +51,12 @@ def test_separators_are_no_part_of_a_number(written: str, left: str) -> None:
         "4" * (LONGEST + 1),
     ],
 )
-def test_what_has_other_characters_is_no_number(text: str) -> None:
+def test_bare_of_other_characters_is_none(text: str) -> None:
     assert bare(text) is None
 
 
 @given(st.text())
-def test_reading_a_number_never_raises_and_leaves_nothing_but_digits(text: str) -> None:
+def test_bare_of_any_text_has_only_digits(text: str) -> None:
     number = bare(text)
     assert number is None or set(number) <= set("+0123456789")
 
@@ -74,13 +74,13 @@ def test_reading_a_number_never_raises_and_leaves_nothing_but_digits(text: str) 
         ("sips:02071234567:password@edge.example", "02071234567"),
         ("sip:+442071234567;npdi;rn=+447000@edge.example;user=phone", "+442071234567"),
         ("sip:+442071234567;phone-context=+1@edge.example", "+442071234567"),
-        # local to a global context: the two together (RFC 3966 5.1.5)
+        # local to a global context: joined with it (RFC 3966 5.1.5)
         ("tel:2071234567;phone-context=+44", "+442071234567"),
         ("tel:7123-4567;phone-context=+44-20", "+442071234567"),
         ("sip:2071234567;phone-context=+44@edge.example;user=phone", "+442071234567"),
         ("sip:2071234567;phone-context=%2B44@edge.example", "+442071234567"),
         ("sip:2071234567@edge.example;phone-context=+44;user=phone", "+442071234567"),
-        # local to a domain, or to nothing that is known: as it is written
+        # local to a domain, or to an unknown context: as written
         ("tel:02071234567;phone-context=provider.example", "02071234567"),
         ("sip:100;phone-context=pbx.example@edge.example", "100"),
         ("sip:100;phone-context@edge.example", "100"),
@@ -91,25 +91,25 @@ def test_reading_a_number_never_raises_and_leaves_nothing_but_digits(text: str) 
         ("tel:7042;phone-context=+" + "1" * LONGEST, None),
     ],
 )
-def test_a_uri_calls_a_number_however_a_provider_writes_it(uri: str, number: str | None) -> None:
+def test_called_reads_each_form_of_a_number(uri: str, number: str | None) -> None:
     parsed = Uri.parse(uri)
     assert parsed is not None
     assert called(parsed) == number
 
 
 @given(st.text(min_size=1), st.text())
-def test_whatever_a_uri_says_it_calls_a_bare_number_or_none(user: str, context: str) -> None:
+def test_called_of_any_uri_is_bare_or_none(user: str, context: str) -> None:
     try:
         text = f"sip:{quote(user)};phone-context={quote(context)}@h"
     except UnicodeEncodeError:
-        return  # half a surrogate pair: no header that Kamailio hands over has one
+        return  # a lone surrogate: Kamailio passes no header with one
     parsed = Uri.parse(text)
     assert parsed is not None
     number = called(parsed)
     assert number is None or bare(number) == number
 
 
-def test_a_number_is_owned_by_itself_and_by_the_prefixes_that_it_begins_like() -> None:
+def test_owns_is_true_for_the_number_and_its_prefixes() -> None:
     number = "+442071234567"
     owning = [number, "+4420712345*", "+4420*"]
     assert all(owns(one, number) for one in owning)
@@ -117,19 +117,19 @@ def test_a_number_is_owned_by_itself_and_by_the_prefixes_that_it_begins_like() -
     assert sorted(owning, key=closeness, reverse=True) == owning
 
 
-def test_a_prefix_holds_the_number_that_is_no_longer_than_it_begins() -> None:
+def test_owns_of_a_prefix_includes_its_own_digits() -> None:
     assert owns("+4420712345*", "+4420712345")
     assert not owns("+4420712345*", "+442071234")
     assert closeness("+4420712345") > closeness("+4420712345*")
 
 
 @pytest.mark.parametrize("account", ["4930222", "+4930222", "004930222"])
-def test_account_that_is_a_number_has_its_spellings(account: str) -> None:
+def test_account_spellings_of_a_number_has_each_form(account: str) -> None:
     assert account_spellings(account) == {"4930222", "+4930222", "004930222"}
 
 
 @pytest.mark.parametrize("account", ["acct1", "100", "030222", "+0123456", "4420*", "", "49a30222"])
-def test_account_that_is_no_international_number_is_itself(account: str) -> None:
+def test_account_spellings_of_other_text_is_the_text(account: str) -> None:
     assert account_spellings(account) == {account}
 
 
@@ -142,20 +142,20 @@ AMERICA, NOWHERE = ("1", "1", "011"), ("", "", "00")
     [
         ("02071234567", "+442071234567", BRITAIN, ("+442071234567", "02071234567", "442071234567")),
         ("2071234567", "+442071234567", BRITAIN, ("+442071234567", "02071234567", "442071234567")),
-        # A number that the trunk does not own: its prefix tells.
+        # A number that the trunk does not own: its prefix names the country.
         ("02071234567", "", BRITAIN, ("+442071234567", "02071234567", "442071234567")),
         ("00442071234567", "", GERMANY, ("+442071234567", "00442071234567", "442071234567")),
         ("+4930222", "", GERMANY, ("+4930222", "030222", "4930222")),
         ("12125551234", "", AMERICA, ("+12125551234", "12125551234", "12125551234")),
         ("01149301234", "", AMERICA, ("+49301234", "01149301234", "49301234")),
-        # Nothing tells its country: it stays as it was sent.
+        # Its country is unknown: it stays as sent.
         ("2071234567", "", BRITAIN, ("2071234567", "2071234567", "2071234567")),
         ("100", "", BRITAIN, ("100", "100", "100")),
         ("0100", "", BRITAIN, ("0100", "0100", "0100")),
         ("02071234567", "", NOWHERE, ("02071234567", "02071234567", "02071234567")),
     ],
 )
-def test_number_is_written_in_each_format(
+def test_written_uses_each_format(
     number: str, e164: str, country: tuple[str, str, str], expected: tuple[str, str, str]
 ) -> None:
     formats = (Format.E164, Format.NATIONAL, Format.PLAIN)

@@ -1,4 +1,4 @@
-"""Where SIP comes from and goes to, as one value; and what each transport must have."""
+"""Transport addresses, and the properties of each transport."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EACH = pytest.mark.parametrize("transport", Transport)
 
 @EACH
 @pytest.mark.parametrize("host", ["192.0.2.1", "[2001:db8::1]"])
-def test_each_transport_is_read_and_written(transport: Transport, host: str) -> None:
+def test_transport_address_is_read_and_written(transport: Transport, host: str) -> None:
     text = f"{transport}:{host}:5070"
     address = TransportAddress.parse(text)
     assert address == TransportAddress(transport, canonical_ip(host), 5070)
@@ -29,25 +29,25 @@ def test_each_transport_is_read_and_written(transport: Transport, host: str) -> 
 
 
 @EACH
-def test_each_transport_has_a_strength_and_a_port(transport: Transport) -> None:
+def test_transport_has_a_strength_and_a_port(transport: Transport) -> None:
     assert transport.strength in range(3)
     assert transport.default_port in (5060, 5061)
     assert TRANSPORTS[transport.value] is Transport.parse(transport.upper()) is transport
 
 
-def test_only_what_is_as_strong_as_tls_has_its_port() -> None:
+def test_default_port_is_5061_for_tls_strength_only() -> None:
     secure = {transport for transport in Transport if transport.default_port == 5061}
     assert secure == {t for t in Transport if t.strength >= Transport.TLS.strength}
     assert Transport.UDP not in secure and Transport.TCP not in secure
 
 
 @EACH
-def test_a_way_may_lead_over_each_transport(transport: Transport) -> None:
+def test_place_of_a_uri_has_each_transport(transport: Transport) -> None:
     uri = Uri.parse(f"sip:192.0.2.1;transport={transport.upper()}")
     assert uri and place(uri) == f"{transport}:192.0.2.1:{transport.default_port}"
 
 
-def test_an_ipv4_address_written_as_ipv6_is_that_ipv4_address() -> None:
+def test_transport_address_of_mapped_ipv4_is_ipv4() -> None:
     ipv4 = TransportAddress.parse("udp:192.0.2.1:5060")
     mapped = TransportAddress(Transport.UDP, IPv6Address("::ffff:192.0.2.1"), 5060)
     assert mapped == ipv4 and hash(mapped) == hash(ipv4)
@@ -56,7 +56,7 @@ def test_an_ipv4_address_written_as_ipv6_is_that_ipv4_address() -> None:
 
 
 @pytest.mark.parametrize("text", ["sctp", "", "udp ", "\x1b[2J", "ß"])
-def test_a_transport_that_is_not_known_is_refused_with_the_ones_that_are(text: str) -> None:
+def test_transport_unknown_raises_with_the_valid_ones(text: str) -> None:
     with pytest.raises(ValueError, match="is not known; write udp or tcp or tls") as refused:
         Transport.parse(text)
     assert str(refused.value).isprintable()
@@ -76,6 +76,6 @@ def test_a_transport_that_is_not_known_is_refused_with_the_ones_that_are(text: s
         "",
     ],
 )
-def test_what_is_no_address_is_refused_with_the_right_form(text: str) -> None:
+def test_transport_address_invalid_raises_with_the_form(text: str) -> None:
     with pytest.raises(ValueError, match="write transport:ip:port"):
         TransportAddress.parse(text)

@@ -25,17 +25,17 @@ from whence.core.sip.uri import Uri, escape_user, host_text
         ("tel:+44-20-7123", Uri("tel", "+44-20-7123", "")),
     ],
 )
-def test_a_uri_is_taken_apart(text: str, uri: Uri) -> None:
+def test_uri_is_split_into_its_parts(text: str, uri: Uri) -> None:
     assert Uri.parse(text) == uri
 
 
-def test_parameters_are_read_by_lower_case_name_and_the_first_of_a_name_counts() -> None:
+def test_uri_params_ignore_case_and_keep_the_first() -> None:
     uri = Uri.parse("sip:a@h;LINE=one;line=two;lr;Transport=tcp;x=%41")
     assert uri is not None
     assert uri.params == {"line": "one", "lr": "", "transport": "tcp", "x": "A"}
 
 
-def test_parameters_of_a_tel_uri_are_not_its_number() -> None:
+def test_tel_uri_params_are_not_in_the_number() -> None:
     uri = Uri.parse("tel:7123;phone-context=+44")
     assert uri is not None
     assert (uri.user, uri.params) == ("7123", {"phone-context": "+44"})
@@ -62,7 +62,7 @@ def test_parameters_of_a_tel_uri_are_not_its_number() -> None:
         "tel:",
     ],
 )
-def test_what_is_no_uri_is_none(text: str) -> None:
+def test_uri_of_other_text_is_none(text: str) -> None:
     assert Uri.parse(text) is None
 
 
@@ -70,17 +70,17 @@ def test_what_is_no_uri_is_none(text: str) -> None:
     "text",
     ["sip:token@acme@edge.example", "sip:a@b@c", "sip:a@h;line=x@y", "sip:a@h?x=@"],
 )
-def test_two_at_signs_are_refused_because_two_readers_could_see_two_users(text: str) -> None:
+def test_uri_with_two_at_signs_is_none(text: str) -> None:
     assert Uri.parse(text) is None
 
 
-def test_an_escaped_at_sign_belongs_to_the_user() -> None:
+def test_uri_with_an_escaped_at_sign_has_it_in_the_user() -> None:
     uri = Uri.parse("sip:a%40b@edge.example")
     assert uri is not None
     assert (uri.user, uri.host) == ("a@b", "edge.example")
 
 
-def test_a_port_has_five_digits_at_most() -> None:
+def test_uri_port_has_at_most_five_digits() -> None:
     assert Uri.parse("sip:a@h:65535") == Uri("sip", "a", "h", 65535)
     assert Uri.parse("sip:a@h:000005060") is None
     assert Uri.parse("sip:a@h:1" + "0" * 5000) is None
@@ -97,13 +97,13 @@ def test_a_port_has_five_digits_at_most() -> None:
         ("sip:alice@h;tag=1", "alice"),
     ],
 )
-def test_a_header_gives_its_uri_whatever_the_display_name_says(header: str, user: str) -> None:
+def test_uri_of_header_ignores_the_display_name(header: str, user: str) -> None:
     uri = Uri.of_header(header)
     assert uri is not None
     assert uri.user == user
 
 
-def test_parameters_after_a_bare_uri_are_the_headers() -> None:
+def test_uri_of_header_drops_params_after_a_bare_uri() -> None:
     bare, bracketed = Uri.of_header("sip:a@h;line=x"), Uri.of_header("<sip:a@h;line=x>;tag=1")
     assert bare is not None and bare.params == {}
     assert bracketed is not None and bracketed.params == {"line": "x"}
@@ -111,21 +111,21 @@ def test_parameters_after_a_bare_uri_are_the_headers() -> None:
 
 @given(st.text())
 @example("sip:a@h:00001" + "0" * 5000)
-def test_reading_a_uri_never_raises(text: str) -> None:
+def test_uri_of_any_text_never_raises(text: str) -> None:
     for written in (text, "sip:" + text, "tel:" + text, f"sip:{text}@h", f"sip:a@{text}"):
         Uri.parse(written)
         Uri.of_header(written)
 
 
 @given(st.text(min_size=1))
-def test_an_escaped_user_is_read_again_as_the_same_user_and_as_nothing_else(text: str) -> None:
+def test_escape_user_is_read_back_as_the_same_user(text: str) -> None:
     assert Uri.parse(f"sip:{escape_user(text)}@edge.example") == Uri("sip", text, "edge.example")
 
 
 @given(st.text())
-def test_an_escaped_user_has_nothing_that_ends_a_user_part_or_a_line(text: str) -> None:
+def test_escape_user_leaves_no_delimiter(text: str) -> None:
     assert not set(escape_user(text)) & set('@:;?/<>" \r\n\t')
 
 
-def test_an_ipv6_host_stands_in_brackets() -> None:
+def test_host_text_of_ipv6_has_brackets() -> None:
     assert (host_text("2001:db8::1"), host_text("192.0.2.1")) == ("[2001:db8::1]", "192.0.2.1")
