@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import re
 import textwrap
 from collections.abc import Iterator
 from itertools import pairwise
@@ -163,8 +164,7 @@ def _words(annotation: Any, metadata: list[Any]) -> str:
     if origin is Literal:
         return " or ".join(f'`"{part}"`' for part in parts)
     if origin in (Union, UnionType):
-        (part,) = [part for part in parts if part is not NoneType]
-        return _words(part, [])
+        return ", or ".join(_words(part, metadata) for part in parts if part is not NoneType)
     if origin is list and any(getattr(one, "max_length", None) == 2 for one in metadata):
         return "two numbers"
     if origin in (list, tuple):
@@ -210,12 +210,16 @@ def _toml(value: Any) -> str:
     if isinstance(value, dict) and list(value) == [""]:  # learn_from: for all
         return _toml(value[""])
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key} = {_toml(one)}" for key, one in value.items()) + "}"
+        return "{" + ", ".join(f"{_key(key)} = {_toml(one)}" for key, one in value.items()) + "}"
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(_toml, value))}]"
     if isinstance(value, TransportAddress):
         return f'"{value}"'
     return json.dumps(value, ensure_ascii=False)
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else f'"{name}"'
 
 
 if __name__ == "__main__":

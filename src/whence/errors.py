@@ -74,6 +74,10 @@ class WriteDeferredError(StoreError):
     """A worker cannot write a change to the store now. It keeps the change and retries later."""
 
 
+class KamailioTableError(StoreError):
+    """A table of Kamailio's own database cannot be read. The message is only the cause."""
+
+
 class LocationError(WhenceError):
     """The location table cannot be made or read."""
 

@@ -17,6 +17,7 @@ from whence.core.registration.model import AccountKey
 from whence.core.sip.digest import Credentials
 from whence.core.sip.secret import Secret
 from whence.core.sip.sockets import LOCAL, EdgeSockets
+from whence.core.sip.transport_address import TransportAddress
 from whence.core.sip.uri import Uri
 
 
@@ -36,6 +37,8 @@ class TrunkSettings:
     """The target of its calls."""
     request_port: int | None = None
     """The port in the Request-URI of its REGISTERs. None: the operator wrote none."""
+    socket: TransportAddress | None = None
+    """Our socket from which its REGISTERs are sent. None: the kernel's route decides."""
     headers: tuple[tuple[str, str], ...] = ()
     """Further headers of its REGISTERs, and keep-alives: (name, value)."""
     proxy: str = ""

@@ -36,6 +36,7 @@ def trunk_settings(trunk: TrunkConfig, country_code: str = "") -> TrunkSettings:
         credentials=trunk.credentials(),
         target=trunk.target,
         request_port=trunk.request_port,
+        socket=trunk.socket,
         headers=tuple(trunk.headers.items()),
         proxy=trunk.proxy,
         expires_s=trunk.expires,

@@ -30,6 +30,7 @@ from whence.agent.config.validators import (
     OptionalDomain,
     Password,
     RegisterHeaders,
+    Socket,
     check_keepalive,
     check_optional_server,
     check_printable,
@@ -174,6 +175,10 @@ class TrunkConfig(Table):
     contact: Literal["token", "line"] = "token"
     """Form of the registered Contact: `token` has a random user part, `line` has `user` and the
     parameter `line=` with the token.
+    """
+    socket: Socket | None = Field(default=None, examples=["udp:192.0.2.1:5060"])
+    """Our socket, one of `listen`, from which the REGISTERs are sent. The Contact has its address.
+    Without it: the socket on the kernel's route to the registrar.
     """
     headers: Annotated[RegisterHeaders, KeyName("name")] = Field(
         default={}, examples=[{"User-Agent": "…", "X-Account": "…"}]

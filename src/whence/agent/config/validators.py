@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
+from contextlib import suppress
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal, get_args
@@ -19,6 +20,7 @@ from pydantic import (
 )
 
 from whence.agent.config import phone_numbers
+from whence.core.sip.sockets import AUTO, Advertised
 from whence.core.sip.transport_address import Transport, TransportAddress
 from whence.core.sip.uri import Uri
 from whence.ipc import decisions, headers
@@ -80,6 +82,10 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}")
 _DOMAIN = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 
 
+_TOP_LEVEL = re.compile(r"\.[A-Za-z][A-Za-z0-9-]*$")
+"""The end of a name; an ip with a fault has none."""
+
+
 _OPTIONAL_DOMAIN = re.compile(f"({_DOMAIN.pattern})?")
 
 
@@ -129,14 +135,49 @@ def parse_ip_and_port(text: str, example: str = "192.0.2.1:5060") -> tuple[str, 
     return str(address.ip), address.port
 
 
-def check_advertised(text: str) -> str:
-    """Check the address that the edge advertises. Raises ValueError."""
-    if text:
-        try:
-            ip_address(text)
-        except ValueError:
-            parse_ip_and_port(text)
-    return text
+def parse_advertised(text: str) -> Advertised | None:
+    """Read an advertised address: `auto`, or an ip or a name, with or without port.
+
+    None for an empty text. Raises ValueError.
+    """
+    if not text or text == AUTO:
+        return Advertised(AUTO) if text else None
+    with suppress(ValueError):
+        return Advertised(str(ip_address(text)))
+    with suppress(ValueError):
+        return Advertised(*parse_ip_and_port(text))
+    name, colon, digits = text.partition(":")
+    port = int(digits) if re.fullmatch(r"[0-9]{1,5}", digits) else 0
+    if not _DOMAIN.fullmatch(name) or not _TOP_LEVEL.search(name) or bool(colon) != bool(port):
+        raise ValueError(
+            f'"{text}" is not an address; write "203.0.113.7", "203.0.113.7:5060", '
+            '"sip.example.net", or "auto"'
+        )
+    if port > 65535:
+        raise ValueError(f'"{text}" has no valid port; write 1 to 65535')
+    return Advertised(name.lower(), port or None)
+
+
+def text_or_table(given: Any) -> Any:
+    """Refuse what is neither a text nor a table of texts. Raises ValueError."""
+    values = given.values() if isinstance(given, dict) else [given]
+    if not all(isinstance(value, str) for value in values):
+        raise ValueError(
+            'is neither a text nor a table of texts; write "203.0.113.7", or '
+            '{"udp:192.0.2.1:5060" = "203.0.113.7"}'
+        )
+    return given
+
+
+def check_advertised(given: str | dict[str, str]) -> str | dict[str, str]:
+    """Check the addresses that the edge advertises. Raises ValueError."""
+    if isinstance(given, str):
+        parse_advertised(given)
+        return given
+    for socket, text in given.items():
+        _socket(socket)
+        parse_advertised(text)
+    return given
 
 
 def check_nameserver(text: str) -> str:

@@ -172,7 +172,7 @@ class RegistrationService:
         # The Contact has the socket of the last next hop. New settings do not change the sockets.
         contact = entry.account.contact
         account = make_account(trunk, entry.account.token, self._settings.sockets)
-        if trunk.contact == entry.trunk.contact:
+        if (trunk.contact, trunk.socket) == (entry.trunk.contact, entry.trunk.socket):
             account = replace(account, contact=contact)
         learns = (trunk.learn_from, trunk.networks)
         permits_changed = learns != (entry.trunk.learn_from, entry.trunk.networks)
@@ -224,7 +224,7 @@ class RegistrationService:
         entry = self._entries.get(trunk_id)
         if entry is None or entry.registration.home is None or entry.registration.in_flight:
             return None
-        socket = self._attempts.socket_for(entry.registration.home)
+        socket = self._attempts.socket_for(entry.registration.home, entry.trunk)
         return KeepAliveTarget(entry.account, entry.registration.home, socket) if socket else None
 
     async def expects(
@@ -308,7 +308,7 @@ class RegistrationService:
     async def attempt(self, entry: Entry) -> None:
         """Register a trunk whose attempt is due."""
         # The look-up comes first: a name without an answer must hold no place.
-        targets = await self._attempts.targets(entry.trunk.server)
+        targets = await self._attempts.targets(entry.trunk.server, entry.trunk)
         why = None if targets else self._attempts.why_none(entry.trunk.server)
         async with self._places.take():
             if self._stopping:
@@ -323,7 +323,7 @@ class RegistrationService:
         self._tasks.start(self._unregister(entry))
 
     async def _unregister(self, entry: Entry) -> None:
-        targets = await self._attempts.targets(entry.trunk.server)
+        targets = await self._attempts.targets(entry.trunk.server, entry.trunk)
         now = self._clock()
         if entry.registration.granted(now) and not self._stopping:
             # There is no time for slots when the agent stops; the concurrency limit remains.

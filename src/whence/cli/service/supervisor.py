@@ -282,8 +282,17 @@ class Child:
             self._process.send_signal(signal.SIGHUP)
 
     async def _ended(self) -> None:
-        while self.running:
-            await asyncio.sleep(0.05)
+        """Wait until the process has ended, without a wake-up before (pidfd_open(2))."""
+        if self._process is None or not self.running:
+            return  # `running` reaps the process; before that, its pid belongs to no other
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+        pidfd = os.pidfd_open(self._process.pid)
+        loop.add_reader(pidfd, ended.set)
+        try:
+            await ended.wait()
+        finally:
+            loop.remove_reader(pidfd)
+            os.close(pidfd)
 
     def _show_rest(self) -> None:
         if self._relay is not None:

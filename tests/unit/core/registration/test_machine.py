@@ -17,6 +17,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from tests.examples import examples
 from tests.unit.core.registration.trunk import (
     ACCOUNT,
     CHALLENGE,
@@ -1337,9 +1338,8 @@ class AnyOrder(RuleBasedStateMachine):
 
 @pytest.mark.slow
 def test_invariants_hold_for_any_order_of_events() -> None:
-    run_state_machine_as_test(
-        AnyOrder, settings=settings(max_examples=120, stateful_step_count=50, deadline=None)
-    )
+    bounds = settings(max_examples=examples(120), stateful_step_count=50, deadline=None)
+    run_state_machine_as_test(AnyOrder, settings=bounds)
 
 
 @pytest.mark.parametrize("restarts", [False, True])
