@@ -100,7 +100,7 @@ class Observers:
         """Make the socket of the edge's decision reports, with all their listeners."""
         tokens = WrongTokenAlarms(self.alarms)
         listeners: list[DecisionListener] = [self.calls, self.unknown, tokens]
-        return DecisionReceiver(self._socket, listeners, notice_listeners)
+        return DecisionReceiver(self._socket, listeners, notice_listeners, [self.alarms])
 
     def tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
         """Return the tasks that run as long as the agent, by name."""

@@ -283,6 +283,11 @@ class Alarms:
             if kind is AlarmKind.CONFLICT and trunk not in trunks:
                 self.clear(kind, trunk, "the conflict has ended")
 
+    def kamailio_restarted(self, reason: str) -> None:
+        """Report that `whence run` started Kamailio again. The log has its line."""
+        message = f"Kamailio was started again: {reason}"
+        self.raise_alarm(Alarm(AlarmKind.KAMAILIO_RESTARTED, None, message), logged=True)
+
     def not_in_dns(self, trunk_id: str, registrar: TransportAddress, servers: str) -> None:
         """Report that an address granted a registration, and that DNS does not name it."""
         message = f"{registrar} granted, and DNS does not name it for {servers}"

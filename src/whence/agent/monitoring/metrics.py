@@ -201,12 +201,12 @@ class DecisionMetrics(Collector):
 
     def __init__(
         self,
-        hearing: DecisionReceiver,
+        receiver: DecisionReceiver,
         calls: Calls,
         unknown_sources: UnknownSources,
         trunks: RegistrationStatus,
     ) -> None:
-        self._hearing = hearing
+        self._receiver = receiver
         self._calls = calls
         self._unknown_sources = unknown_sources
         self._trunks = trunks
@@ -238,12 +238,17 @@ class DecisionMetrics(Collector):
         yield CounterMetricFamily(
             "whence_decision_reports_dropped",
             "Decision reports that the edge dropped: no agent listened, or the socket was full.",
-            self._hearing.dropped,
+            self._receiver.dropped,
         )
         yield CounterMetricFamily(
             "whence_decision_reports_invalid",
             "Datagrams that are no decision report.",
-            self._hearing.invalid,
+            self._receiver.invalid,
+        )
+        yield CounterMetricFamily(
+            "whence_kamailio_restarts",
+            "Restarts of Kamailio by `whence run`, since the agent's start.",
+            self._receiver.kamailio_restarts,
         )
         yield GaugeMetricFamily(
             "whence_unknown_sources",
