@@ -71,7 +71,7 @@ def test_drop_in_names_what_keeps_kamailio_from_starting(
 ) -> None:
     native = rig.drop_in(records=[], users=USERS, start=False)
     native.edit(old, new)
-    output = native.say(native.folder.parent)
+    output = native.install(native.folder.parent)
     assert message in output
     assert native.check() == 0, "kamailio -c accepts it"
     assert "mod_init" in native.fails_to_start()
@@ -79,7 +79,7 @@ def test_drop_in_names_what_keeps_kamailio_from_starting(
         native.edit('modparam("uac", "restore_dlg", 1)\n', RESTORE_NONE)
     else:
         advised(native, output)
-    assert STOPS not in native.say(native.folder.parent)
+    assert STOPS not in native.install(native.folder.parent)
     native.start()
 
 
@@ -104,7 +104,7 @@ def test_drop_in_names_what_keeps_kamailio_from_starting(
 def test_drop_in_names_a_line_to_remove(rig: Rig, old: str, new: str, message: str) -> None:
     native = rig.drop_in(records=[], users=USERS, start=False)
     native.edit(old, new)
-    assert message in native.say(native.folder.parent)
+    assert message in native.install(native.folder.parent)
     assert native.check() == 0
     assert "mod_init" in native.fails_to_start()
     native.edit(new, old)
@@ -115,7 +115,9 @@ def test_drop_in_names_uac_before_tm(rig: Rig) -> None:
     native = rig.drop_in(records=[], users=USERS, start=False)
     native.edit('loadmodule "uac.so"\n', "")
     native.edit('loadmodule "tm.so"\n', 'loadmodule "uac.so"\nloadmodule "tm.so"\n')
-    assert "uac is loaded before tm: Kamailio does not start" in native.say(native.folder.parent)
+    assert "uac is loaded before tm: Kamailio does not start" in native.install(
+        native.folder.parent
+    )
     assert native.check() == 0
     assert "can't load TM API" in native.fails_to_start()
 
@@ -137,7 +139,7 @@ def test_l_domain_that_is_no_alias_sends_calls_away(rig: Rig) -> None:
     there, elsewhere = provider(rig), rig.endpoint("elsewhere", 5060)
     native = rig.drop_in(records=[alices(there)], users=USERS, start=False)
     native.update("uacreg", l_domain=elsewhere.address[0])
-    output = native.say(native.folder.parent)
+    output = native.install(native.folder.parent)
     assert f"table uacreg: trunk-of-alice: l_domain {elsewhere.address[0]} is no alias" in output
     native.start()
     registered(native, "trunk-of-alice")
@@ -150,7 +152,7 @@ def test_l_domain_that_is_no_alias_sends_calls_away(rig: Rig) -> None:
     native.stop()
     warnings = native.log.count("uri==myself is false")
     native.edit("#!define WITH_AUTH\n", f"#!define WITH_AUTH\nalias={elsewhere.address[0]}\n")
-    assert "l_domain" not in native.say(native.folder.parent)
+    assert "l_domain" not in native.install(native.folder.parent)
     native.start()
     registered(native, "trunk-of-alice")
     assert alice.register(native.address, "alice", USERS["alice"], ip).status == 200
@@ -197,7 +199,7 @@ def test_drop_in_names_the_accounts_that_uac_does_not_register(rig: Rig) -> None
             f"INSERT INTO uacreg ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})",
             *row.values(),
         )
-    output = native.say(native.folder.parent)
+    output = native.install(native.folder.parent)
     named = {
         l_uuid
         for found in re.findall(r"table uacreg: ([^:]+): ", output)
@@ -224,9 +226,9 @@ def test_drop_in_names_the_accounts_that_uac_does_not_register(rig: Rig) -> None
 )
 def test_drop_in_names_a_table_that_uac_cannot_read(rig: Rig, statement: str, message: str) -> None:
     native = rig.drop_in(records=[alices(provider(rig))], users=USERS, start=False)
-    assert "table uacreg" not in native.say(native.folder.parent)
+    assert "table uacreg" not in native.install(native.folder.parent)
     native.execute(statement)
-    output = native.say(native.folder.parent)
+    output = native.install(native.folder.parent)
     assert message in output
     assert "uac registers nothing" in output
     assert native.check() == 0

@@ -147,7 +147,9 @@ CREATE TABLE registration (
     reason      TEXT,               -- core/registration/reason.py; null: no attempt has ended yet
     message     TEXT NOT NULL,      -- the reason for people
     learned_until REAL,             -- the end of the last grant that taught an address
-    unexpected  TEXT                -- the address that granted last, if it taught none
+    unexpected  TEXT,               -- the address that granted last, if it taught none
+    nonces      TEXT NOT NULL DEFAULT '',   -- the counts of the last nonces
+    auth_rejections TEXT NOT NULL DEFAULT ''    -- when credentials were rejected recently
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE event (                -- the last events of each trunk: core/registration/history.py

@@ -40,8 +40,8 @@ class Entry:
     """Whether it was removed from the file; it is unregistered, and then dropped."""
     pausing: bool = False
     """Whether the operator paused it during an attempt; it pauses after the attempt."""
-    led_to: Uri | None = None
-    """The Contact of a 3xx that this attempt follows."""
+    led_to: tuple[Uri, ...] = ()
+    """The Contacts of 3xx answers that this attempt follows."""
 
     def is_due(self, now: float) -> bool:
         """Return whether its next attempt is due."""

@@ -316,7 +316,7 @@ class RegistrationService:
             if not entry.is_due(self._clock()):  # sent, or put off, in the meantime
                 self._scheduler.schedule(entry)
                 return
-            entry.led_to = None
+            entry.led_to = ()
             await self._attempts.run(entry, Due(targets, why))
 
     def _start_unregistering(self, entry: Entry) -> None:
@@ -334,7 +334,7 @@ class RegistrationService:
             suspended = registration.suspended and registration.state is not State.UNREGISTERED
             if entry.leaving or self._stopping or suspended or not entry.trunk.enabled:
                 if entry.registration.in_flight is None:
-                    entry.led_to = None
+                    entry.led_to = ()
                 await self._attempts.run(entry, Unregister(targets))
 
     def _step(self, entry: Entry, event: MachineEvent) -> Send | Follow | None:
