@@ -96,6 +96,15 @@ class Observers:
         self.trunk_alarms = TrunkAlarms(self.alarms, own.unreachable_alarm_after)
         self._socket = state / SOCKET_FILE
 
+    def restore(self, directory: Directory) -> None:
+        """Take over the open alarms, and the posts that wait, of a former agent.
+
+        Raises: StoreError.
+        """
+        self.alarms.restore(directory)
+        if self.webhook is not None:
+            self.webhook.restore(directory)
+
     def receiver(self, notice_listeners: Sequence[NoticeListener] = ()) -> DecisionReceiver:
         """Make the socket of the edge's decision reports, with all their listeners."""
         tokens = WrongTokenAlarms(self.alarms)
