@@ -101,9 +101,9 @@ class Observers:
 
         Raises: StoreError.
         """
-        self.alarms.restore(directory)
         if self.webhook is not None:
-            self.webhook.restore(directory)
+            self.webhook.restore(directory)  # before an alarm adds to its queue
+        self.alarms.restore(directory)
 
     def receiver(self, notice_listeners: Sequence[NoticeListener] = ()) -> DecisionReceiver:
         """Make the socket of the edge's decision reports, with all their listeners."""
