@@ -79,7 +79,7 @@ def unfolded_controls(data: bytes) -> list[Field]:
 
 
 def aiosipua(data: bytes) -> list[Field]:
-    """The library by which our own agent reads; what it refuses has no headers."""
+    """Read with the library `aiosipua`; a message that it refuses has no headers."""
     try:
         message = SipMessage.parse(data)
     except ValueError:

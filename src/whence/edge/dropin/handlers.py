@@ -24,7 +24,8 @@ from whence.core.registration.history import EventKind, HistoryEvent
 from whence.core.registration.learning import NOBODY_ELSE, ExpectedSources
 from whence.core.registration.model import AccountKey, Registration, Reply, State
 from whence.core.registration.uac import UacRequest
-from whence.core.sip.contact import Contact, listed, seconds
+from whence.core.sip.contact import Contact, listed
+from whence.core.sip.grammar import parse_seconds
 from whence.core.sip.message import Message
 from whence.core.sip.uri import Uri
 from whence.edge.base import GO_ON, NO, Handlers, Worker, hides, one_line, read, survives, text
@@ -138,7 +139,7 @@ class DropInHandlers(Handlers):
         contact = next(iter(listed(get("Contact") or "")), None)
         if contact is None or not contact.uri.user:
             return GO_ON
-        asked_s = seconds(get("Expires")) if contact.expires_s is None else contact.expires_s
+        asked_s = parse_seconds(get("Expires")) if contact.expires_s is None else contact.expires_s
         if asked_s is None:
             asked_s = UNSAID_S
         sent = {
@@ -174,7 +175,7 @@ class DropInHandlers(Handlers):
             reason="".join(c for c in str(ksr.pv.get("$rr") or "") if c.isprintable())[:200],
             cseq=sent.cseq,
             contacts=tuple(self._contacts()),
-            expires_s=seconds(text(lambda: ksr.hdr.get("Expires"))),
+            expires_s=parse_seconds(text(lambda: ksr.hdr.get("Expires"))),
         )
         source = self.worker.source()
         grace_s = self._settings.grace_s

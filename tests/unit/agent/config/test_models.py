@@ -369,8 +369,10 @@ enabled = "yes"
             'trunk "a b": proxy: "sip:192.0.2.1;transport=ws": transport ws is not known; write '
             "udp, tcp or tls",
             'trunk "a b": user: "acct1@provider.example" is not the user of an '
-            'address-of-record; write "acct1"',
-            'trunk "a b": domain: "provider example" is not a domain; write "provider.example"',
+            'address-of-record; write "acct1", or "acct1%40provider.example" if the @ is part of '
+            "the user",
+            'trunk "a b": domain: "provider example" is not a domain; write "provider.example", '
+            '"provider.example:5070" or "[2001:db8::1]"',
             'trunk "a b": expires: is too small; write at least 1',
             'trunk "a b": target: "alice" is not a target; write "sip:alice@edge.example" or '
             '"sip:{number}@192.0.2.9:5060"',
@@ -826,10 +828,10 @@ def test_call_log_file_is_relative_and_writable(tmp_path: Path) -> None:
 
 
 def test_state_dir_leaves_room_for_a_socket_path(tmp_path: Path) -> None:
-    longest = "/" + "x" * 96
+    longest = "/" + "x" * 91
     assert loaded(tmp_path, f'[agent]\nstate_dir = "{longest}"').agent.state_dir == longest
     (fault,) = faults(tmp_path, f'[agent]\nstate_dir = "{longest}x"')
-    assert fault.endswith("is too long for the socket in it; write a path of at most 97 characters")
+    assert fault.endswith("is too long for the socket in it; write a path of at most 92 characters")
 
 
 @pytest.mark.parametrize(
