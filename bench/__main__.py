@@ -1,4 +1,4 @@
-"""`make bench`: what a call costs under Whence, beside the known recipe and a bare relay."""
+"""`make bench`: the CPU time of a call under Whence, the known recipe and a bare relay."""
 
 from __future__ import annotations
 
@@ -25,13 +25,11 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def main(
-    rounds: Annotated[int, typer.Option(min=1, help="How often each is measured.")] = 7,
+    rounds: Annotated[int, typer.Option(min=1, help="Measurements of each.")] = 7,
     calls: Annotated[int, typer.Option(min=1, help="Calls in a round, for each.")] = 2000,
     rate: Annotated[float, typer.Option(min=1, help="Calls a second.")] = 400,
     trunks: Annotated[int, typer.Option(min=1, help="Whence's trunks.")] = 1000,
-    providers: Annotated[
-        int, typer.Option(min=1, max=32, help="Addresses the trunks are spread over.")
-    ] = 4,
+    providers: Annotated[int, typer.Option(min=1, max=32, help="Addresses of the providers.")] = 4,
     scale_rounds: Annotated[
         int, typer.Option(min=0, help="Rounds with 10 to 100 000 trunks after that; 0: none.")
     ] = 3,
@@ -45,9 +43,9 @@ def main(
         ),
     ] = RESULTS,
 ) -> None:
-    """Compare what a call costs: CPU time of all Kamailio processes, in turn, over rounds.
+    """Compare the CPU time of a call over rounds: all Kamailio processes, each contestant in turn.
 
-    Ends with 1, and writes nothing, where a call failed or a process came or went.
+    Exit with 1, and write nothing, if a call failed, or a process started or ended.
     """
     console = Console(highlight=False, soft_wrap=True)
     load = Load(calls, rate)
@@ -59,7 +57,7 @@ def main(
         for start in CONTESTANTS:
             contestants.append(stack.enter_context(start(stage)))
             console.print(f"{contestants[-1].title}: ready")
-        console.print("a round to warm up: caches fill, memory is touched for the first time")
+        console.print("warm-up round: caches fill, and memory is used for the first time")
         _, faults = hold(contestants, 1, load, lambda _: None)
         if not faults:
             measured, faults = hold(contestants, rounds, load, console.print)
@@ -68,8 +66,8 @@ def main(
     if faults:
         raise typer.Exit(1)
     titles = {contestant.key: contestant.title for contestant in contestants}
-    stood = {"trunks": stage.trunks, "provider_addresses": stage.providers}
-    report = Report(titles, measured, {**circumstances(rounds, load), **stood})
+    layout = {"trunks": stage.trunks, "provider_addresses": stage.providers}
+    report = Report(titles, measured, {**circumstances(rounds, load), **layout})
     report.show(console)
     report.write(results)
     if scale_rounds:

@@ -1,4 +1,4 @@
-"""SIPp that calls from many addresses: each call from the one that it belongs to."""
+"""SIPp as a caller at many addresses: each call comes from its trunk's address."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GIVES_UP_S = 60
 
 
 class Callers:
-    """Whoever calls through an edge; each load goes on where the last one ended."""
+    """The callers of an edge. Each load continues with the call after the last one."""
 
     def __init__(
         self, calls: Iterator[Call], edge: Address, port: int, directory: Path, name: str
@@ -31,7 +31,7 @@ class Callers:
         self._numbers = count(1)
 
     def load(self, calls: int, rate: float, within_s: float = 300) -> Load:
-        """Make the next calls, *rate* a second; say how many went well."""
+        """Make the next calls, *rate* a second, and return how many succeeded."""
         stem = self._stem.with_name(f"{self._stem.name}-{next(self._numbers)}")
         values, statistics = stem.with_suffix(".csv"), stem.with_suffix(".stat")
         place = f"{self._edge[0]}:{self._edge[1]}"
@@ -52,14 +52,14 @@ class Callers:
         with Process(stem.name, argv, stem.with_suffix(".log")) as process:
             process.wait(within_s)
             if not statistics.exists():
-                raise ChildProcessError(f"SIPp made no call; it says:\n{process.log[-2000:]}")
+                raise ChildProcessError(f"SIPp made no call; its log:\n{process.log[-2000:]}")
         with statistics.open(encoding="ascii", errors="replace") as lines:
             last = list(csv.DictReader(lines, delimiter=";"))[-1]
         return Load(int(last["SuccessfulCall(C)"]), int(last["FailedCall(C)"]))
 
 
 def _sockets() -> int:
-    """Let programs we start open as many files as they may; SIPp wants to be told fewer."""
+    """Raise the limit of open files for child processes; return a smaller number for SIPp."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = 16_384 if most == resource.RLIM_INFINITY else min(most, 16_384)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, most))

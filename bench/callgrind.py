@@ -1,4 +1,4 @@
-"""Kamailio under callgrind: what is started as `kamailio` meanwhile counts its instructions."""
+"""Kamailio under callgrind, which counts the instructions of each process."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class MissingError(Exception):
 
 @contextmanager
 def counted(home: Path) -> Iterator[Path]:
-    """Have each Kamailio that is started inside write its counts into the folder that is yielded.
+    """Let each Kamailio that starts in this context write its counts into the yielded folder.
 
-    One file a process, written when it ends. What only looks at a configuration is not counted.
+    Each process writes one file when it ends. A Kamailio that only checks a configuration does not.
     """
     path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
     valgrind, kamailio = shutil.which("valgrind"), shutil.which("kamailio", path=path)
@@ -50,9 +50,9 @@ def counted(home: Path) -> Iterator[Path]:
 
 
 def busiest(counts: Iterable[str]) -> int:
-    """Return the instructions of the process that had most, from what callgrind wrote.
+    """Return the largest number of instructions of a process, from the files of callgrind.
 
-    ValueError where a process wrote no total, or none wrote anything.
+    Raises: ValueError if a process wrote no total, or if there is no process.
     """
     totals = [_TOTAL.findall(text) for text in counts]
     if not totals or not all(totals):

@@ -1,4 +1,4 @@
-"""What one must know to compare numbers with others; nothing that names a machine."""
+"""The circumstances of a measurement, for a comparison. Nothing in them names a machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Circumstances = dict[str, str | int | float]
 
 
 def versions() -> Circumstances:
-    """Return the day, what runs, and on how many processors."""
+    """Return the date, the versions, and the number of processors."""
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "kamailio": said_by("kamailio", "-v").split()[2],
@@ -22,7 +22,7 @@ def versions() -> Circumstances:
 
 
 def circumstances(rounds: int, load: Load) -> Circumstances:
-    """Return the same, with how the rounds were held, and how busy the machine was."""
+    """Return the same, with the rounds, the load, and how busy the machine was."""
     return {
         **versions(),
         "rounds": rounds,
@@ -33,5 +33,5 @@ def circumstances(rounds: int, load: Load) -> Circumstances:
 
 
 def said_by(*command: str) -> str:
-    """Run a command that says who it is, and return that."""
+    """Run a command that prints its version, and return its output."""
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout

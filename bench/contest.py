@@ -14,10 +14,10 @@ from testkit.sipp import Load as Outcome
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """A Kamailio that relays calls, started and ready, with whoever calls through it.
+    """A started Kamailio that relays calls, and its caller.
 
-    *process* is what was started. Kamailio is that, or something below it. *make_calls* makes so
-    many calls, so many a second.
+    *process*: the started process, which is Kamailio or its parent. *make_calls*: takes a number
+    of calls, and calls a second.
     """
 
     key: str
@@ -27,7 +27,7 @@ class Contestant:
     make_calls: Callable[[int, float], Outcome]
 
     def pids(self) -> tuple[list[int], list[int]]:
-        """Return the Kamailio processes, all of them, and whatever runs beside them."""
+        """Return the pids of Kamailio, and of all other processes of the contestant."""
         kamailio: list[int] = []
         beside: list[int] = []
         for pid in [self.process.pid, *self.process.descendants()]:
@@ -37,7 +37,7 @@ class Contestant:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """CPU time a call, in microseconds, user and system: of Kamailio, and of what is beside it."""
+    """CPU time of a call in µs, user and system: Kamailio's, and the other processes'."""
 
     kamailio_us: float
     beside_us: float
@@ -48,25 +48,25 @@ Round = dict[str, Reading]
 
 
 class InvalidError(Exception):
-    """A reading that says nothing: calls failed, or processes came and went."""
+    """An invalid reading: calls failed, or processes started or ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What each contestant carries in a round; *rate* is in calls a second."""
+    """The calls of a round for each contestant. *rate*: calls a second."""
 
     calls: int
     rate: float
 
 
 def read(contestant: Contestant, load: Load) -> Reading:
-    """Let the contestant carry the load, and say what a call of it cost."""
+    """Let the contestant carry the load, and return the CPU time of a call."""
     kamailio, beside = contestant.pids()
     before = used_ns(kamailio), used_ns(beside)
     outcome = contestant.make_calls(load.calls, load.rate)
     if (outcome.successful, outcome.failed) != (load.calls, 0):
         raise InvalidError(
-            f"{contestant.title}: of {load.calls} calls {outcome.successful} went well, "
+            f"{contestant.title}: of {load.calls} calls {outcome.successful} succeeded, "
             f"{outcome.failed} failed; its log ends:\n{contestant.process.log[-600:]}"
         )
     try:
@@ -82,11 +82,11 @@ def hold(
     contestants: Sequence[Contestant],
     rounds: int,
     load: Load,
-    tell: Callable[[str], None],
+    show: Callable[[str], None],
 ) -> tuple[list[Round], list[str]]:
-    """Hold the rounds; return the valid ones, and what was wrong with the others.
+    """Run the rounds; return the valid ones, and the faults of the others.
 
-    A round with one reading missing is not used at all: ratios need both from the same round.
+    A round with a missing reading is dropped: a ratio needs both readings of one round.
     """
     valid: list[Round] = []
     faults: list[str] = []
@@ -95,9 +95,9 @@ def hold(
             readings = {c.key: read(c, load) for c in in_turn(contestants, number - 1)}
         except InvalidError as error:
             faults.append(f"round {number}: {error}")
-            tell(f"round {number} of {rounds}: invalid")
+            show(f"round {number} of {rounds}: invalid")
             continue
         valid.append(readings)
         costs = ", ".join(f"{c.title} {readings[c.key].kamailio_us:.0f}" for c in contestants)
-        tell(f"round {number} of {rounds}, µs a call: {costs}")
+        show(f"round {number} of {rounds}, µs a call: {costs}")
     return valid, faults

@@ -1,4 +1,4 @@
-"""The CPU time of running processes, from the system's own accounts."""
+"""The CPU time of running processes, as Linux accounts it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,20 @@ PROCESS_CLOCK = 2  # CPUCLOCK_SCHED of linux/posix-timers.h: all threads, user a
 
 
 class ProcessesChangedError(Exception):
-    """Processes came or went between two readings: the difference would mean nothing."""
+    """A process started or ended between two readings, so that their difference is invalid."""
 
 
 def used_ns(pids: Iterable[int]) -> dict[int, int]:
-    """Return the CPU time of each process since its start, user and system.
+    """Return the CPU time of each process since its start, user and system, in nanoseconds.
 
-    The same account as utime + stime in /proc/PID/stat, but in nanoseconds: there both are cut to
-    10 ms for each process, which for a dozen of them is several per cent of a reading. The clock
-    of another process is what clock_getcpuclockid(3) makes of its pid. For one that is running at
-    this instant it stands at the last scheduler tick, 1 to 10 ms ago: read when the work is done.
+    It is utime + stime of /proc/PID/stat, where each value is truncated to 10 ms. For a dozen
+    processes that is several per cent of a reading. The clock id is the one that
+    clock_getcpuclockid(3) makes of the pid.
+
+    A process that runs at this instant has the value of the last scheduler tick, 1 to 10 ms ago. So
+    read it after the work.
+
+    Raises: ProcessesChangedError if a process has ended.
     """
     try:
         return {pid: time.clock_gettime_ns(~pid << 3 | PROCESS_CLOCK) for pid in pids}
@@ -27,7 +31,7 @@ def used_ns(pids: Iterable[int]) -> dict[int, int]:
 
 
 def between_ns(before: Mapping[int, int], after: Mapping[int, int]) -> int:
-    """Return what the processes used from one reading to the other."""
+    """Return the CPU time of the processes between two readings, in nanoseconds."""
     if before.keys() != after.keys():
         raise ProcessesChangedError(f"{sorted(before)} became {sorted(after)}")
     return sum(after.values()) - sum(before.values())

@@ -1,4 +1,4 @@
-"""How long an address takes from the 200 that teaches it to the first call that is let in."""
+"""The time from a 200 that teaches an address to the first call admitted from there."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from rich.console import Console
 from bench.circumstances import Circumstances
 
 MOST_MS = 10.0
-"""The goal (bench/README.md), for the 99th of a hundred."""
+"""The goal for the 99th percentile, in ms (bench/README.md)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One new address. *ms*: from the send of the 200 until the first call from there was let in.
+    """The result of one new address.
 
-    *refused*: how many calls from there were refused before.
+    *ms*: from the send of the 200 to the first admitted call. *refused*: calls refused before it.
     """
 
     ms: float
@@ -28,14 +28,17 @@ class Probe:
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """Return the least value that so many per cent of all do not exceed; ValueError for none."""
+    """Return the least value that *percent* of the values do not exceed.
+
+    Raises: ValueError if there are no values.
+    """
     if not values:
         raise ValueError("no value has no percentile")
     return sorted(values)[max(0, ceil(len(values) * percent / 100) - 1)]
 
 
 class Fresh:
-    """What the probes showed, while so many registrations a second went on beside them."""
+    """The results of all probes, with *others_a_second* other registrations a second."""
 
     def __init__(
         self, probes: Sequence[Probe], others_a_second: float, circumstances: Circumstances
@@ -50,22 +53,22 @@ class Fresh:
         self.p50, self.p99, self.most = percentile(times, 50), percentile(times, 99), max(times)
 
     @property
-    def held(self) -> bool:
-        """Whether the goal is."""
+    def met(self) -> bool:
+        """Whether the goal is reached."""
         return self.p99 <= MOST_MS
 
     def show(self, console: Console) -> None:
-        """Print it for people."""
+        """Print the results."""
         refused = [probe.refused for probe in self._probes]
         console.print(
-            f"200 sent → call from there let in: p50 {self.p50:.1f} ms, p99 {self.p99:.1f} ms, "
+            f"200 sent → call from there admitted: p50 {self.p50:.1f} ms, p99 {self.p99:.1f} ms, "
             f"at most {self.most:.1f} ms"
         )
         console.print(
-            f"calls refused before the first was let in: {percentile(refused, 50)} at p50, "
+            f"calls refused before the first was admitted: {percentile(refused, 50)} at p50, "
             f"{max(refused)} at most; none in {sum(not n for n in refused)} of {len(refused)}"
         )
-        console.print(f"goal p99 {MOST_MS:g} ms: {'held' if self.held else 'not held'}")
+        console.print(f"goal p99 {MOST_MS:g} ms: {'met' if self.met else 'not met'}")
         console.print(", ".join(f"{name} {value}" for name, value in self._circumstances.items()))
 
     def write(self, directory: Path) -> None:
@@ -75,7 +78,7 @@ class Fresh:
         content = {
             "circumstances": self._circumstances,
             "goal_p99_ms": MOST_MS,
-            "held": self.held,
+            "met": self.met,
             "p50_ms": round(self.p50, 3),
             "p99_ms": round(self.p99, 3),
             "most_ms": round(self.most, 3),

@@ -1,7 +1,7 @@
-"""`make bench-freshness`: how soon a call is let in from an address that has just been learned.
+"""`make bench-freshness`: how soon a newly learned address admits a call.
 
-A registrar played by hand answers each REGISTER from an address that was never seen, and calls from
-there at once, again and again, until it is let in. Beside it other trunks are kept registered.
+The bench answers each REGISTER from a new address, and calls from there repeatedly until a call is
+admitted. Meanwhile other trunks stay registered at another registrar.
 """
 
 from __future__ import annotations
@@ -31,22 +31,20 @@ PROBE_TRUNKS = 300
 PROBE_EXPIRES_S = 20
 OTHERS_EXPIRES_S = 13
 REFRESHED_AT = 0.75
-"""Of what is granted, on average."""
+"""The part of a grant after which the agent refreshes, on average."""
 FIRST = IPv4Address("127.128.0.0")
 REGISTERED_WITHIN_S = 120
-LET_IN_WITHIN_S = 5.0
+ADMITTED_WITHIN_S = 5.0
 LOOKS_EVERY_S = 1.0
 
 
-class NotLetInError(Exception):
-    """A call was answered as it should not be, or a new address was never let in."""
+class NotAdmittedError(Exception):
+    """A call got an unexpected answer, or a new address was never admitted."""
 
 
 def main(
     probes: Annotated[int, typer.Option(min=100, help="New addresses.")] = 1000,
-    rate: Annotated[
-        int, typer.Option(min=0, help="Registrations a second that go on beside them.")
-    ] = 100,
+    rate: Annotated[int, typer.Option(min=0, help="Other registrations a second.")] = 100,
     results: Annotated[
         Path,
         typer.Option(
@@ -57,9 +55,9 @@ def main(
         ),
     ] = RESULTS,
 ) -> None:
-    """Measure from the send of a 200 to the first call that is let in from where it came.
+    """Measure from the send of a 200 to the first call admitted from its source.
 
-    Ends with 1, and writes nothing, where an address was never let in.
+    Exit with 1, and write nothing, if an address was never admitted.
     """
     console = Console(soft_wrap=True, highlight=False)
     others = round(rate * OTHERS_EXPIRES_S * REFRESHED_AT)
@@ -67,12 +65,12 @@ def main(
         Network() as network,
         tempfile.TemporaryDirectory(prefix="whence-bench-") as folder,
         Registrar(network.ip("registrar"), Path(folder)) as registrar,
-        Endpoint(network.ip("played registrar"), SIP_PORT) as played,
+        Endpoint(network.ip("probing registrar"), SIP_PORT) as probing,
         Endpoint(network.ip("phone"), SIP_PORT) as phone,
-        _whence(network, Path(folder), registrar, others, played, phone) as node,
+        _whence(network, Path(folder), registrar, others, probing, phone) as node,
     ):
         node.start()
-        prober = Prober(node.address, played, phone)
+        prober = Prober(node.address, probing, phone)
         try:
             for _ in prober.probes():
                 if prober.at_rest(registrar, others):
@@ -82,7 +80,7 @@ def main(
             found = [probe for probe, _ in zip(prober.probes(), range(probes), strict=False)]
             seconds = time.monotonic() - began_at
             beside = (registrar.count().granted - before) / seconds
-        except NotLetInError as error:
+        except NotAdmittedError as error:
             console.print(f"invalid: {error}", style="red", markup=False)
             raise typer.Exit(1) from None
     how = {**versions(), "load_average": round(os.getloadavg()[0], 1)}
@@ -92,11 +90,11 @@ def main(
 
 
 class Prober:
-    """The registrar that is played by hand, and its calls."""
+    """The registrar that answers from new addresses, and its calls."""
 
-    def __init__(self, edge: Address, played: Endpoint, phone: Endpoint) -> None:
+    def __init__(self, edge: Address, probing: Endpoint, phone: Endpoint) -> None:
         self._edge = edge
-        self._played = played
+        self._played = probing
         self._phone = phone
         self._numbers = count(1)
         self._answered: set[tuple[str, str]] = set()
@@ -104,23 +102,23 @@ class Prober:
         self._gives_up_at = time.monotonic() + REGISTERED_WITHIN_S
 
     def at_rest(self, registrar: Registrar, others: int) -> bool:
-        """Whether all are registered that are to be. It asks the registrar now and then only."""
+        """Return whether all other trunks are registered; query the registrar once a second."""
         now = time.monotonic()
         if now < self._looks_at:
             return False
         self._looks_at = now + LOOKS_EVERY_S
         if now > self._gives_up_at:
-            raise NotLetInError(f"the trunks were not registered in {REGISTERED_WITHIN_S} s")
+            raise NotAdmittedError(f"the trunks were not registered in {REGISTERED_WITHIN_S} s")
         return registrar.count().registered >= others
 
     def probes(self) -> Iterator[Probe]:
-        """Answer each REGISTER from a new address, and call from there; without an end."""
+        """Answer each REGISTER from a new address, and call from there; yield probes endlessly."""
         while True:
             register = self._played.expect(
                 lambda m: m.method == "REGISTER" and not m.is_reply, 30, "a REGISTER"
             )
             once = register.call_id, register["CSeq"]
-            if once not in self._answered:  # a retransmission has been answered
+            if once not in self._answered:  # not a retransmission
                 self._answered.add(once)
                 yield self._probe(register)
 
@@ -139,8 +137,8 @@ class Prober:
                 took_s = time.monotonic() - sent_at
                 if answer.status != 403:
                     break
-                if took_s > LET_IN_WITHIN_S:
-                    raise NotLetInError(f"no call let in {took_s:.1f} s after the 200")
+                if took_s > ADMITTED_WITHIN_S:
+                    raise NotAdmittedError(f"no call admitted {took_s:.1f} s after the 200")
                 refused += 1
             self._end(caller, call, answer)
         return Probe(took_s * 1000, refused)
@@ -150,9 +148,9 @@ class Prober:
         return caller.expect(lambda m: m.call_id == call.call_id, 5, "an answer to the call")
 
     def _end(self, caller: Endpoint, call: Message, answer: Message) -> None:
-        """See that the call was indeed sent on, and end it: the phone is busy."""
+        """Assert that the call reached the phone, and end it with a 486."""
         if answer.status not in (100, 486):
-            raise NotLetInError(f"a call was neither let in nor refused:\n{answer}")
+            raise NotAdmittedError(f"a call was neither admitted nor refused:\n{answer}")
         arrived = self._phone.expect(
             lambda m: m.method == "INVITE" and m.call_id == call.call_id, 5, "the call at the phone"
         )
@@ -171,7 +169,7 @@ def _whence(
     home: Path,
     registrar: Registrar,
     others: int,
-    played: Endpoint,
+    probing: Endpoint,
     phone: Endpoint,
 ) -> Whence:
     target = f"sip:busy@{phone.address[0]}:{phone.address[1]}"
@@ -190,10 +188,10 @@ def _whence(
     probed = [
         {
             "id": f"probe-{number}",
-            "registrar": f"sip:{played.address[0]}:{played.address[1]}",
-            "domain": "played.example",
+            "registrar": f"sip:{probing.address[0]}:{probing.address[1]}",
+            "domain": "probing.example",
             "user": f"probe-{number}",
-            "password": "unasked",
+            "password": "unused",
             "expires": PROBE_EXPIRES_S,
             "target": target,
         }

@@ -1,8 +1,8 @@
-"""Whence with any number of trunks that are registered already.
+"""Whence with any number of trunks that are already registered.
 
-The directory is written by the product's own code, as if each registrar had granted a day a moment
-ago; at its start Whence asks for nothing that is still granted. So 100 000 trunks need no
-registrar, and yet agent, Kamailio and directory are all as an operator has them.
+The product's own code writes the directory, as if each registrar had just granted a day. At its
+start Whence sends no REGISTER for a valid grant. So 100 000 trunks need no registrar, while agent,
+Kamailio and directory are like an operator's.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SOURCE_PORT = 5060
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """A running Whence, and the phone that all its calls are for."""
+    """A running Whence, and the address of the phone that gets all calls."""
 
     node: Whence
     phone_ip: str
@@ -48,7 +48,7 @@ class Granted:
 def granted(
     network: Network, home: Path, key: str, layout: Layout, *, workers: int = 2
 ) -> Iterator[Granted]:
-    """Run Whence with the trunks of the layout; the calls to each of their numbers are alice's."""
+    """Run Whence with the trunks of the layout, whose target is alice."""
     node = Whence(
         network,
         home,
@@ -71,7 +71,7 @@ def granted(
 
 
 def _write_trunks(file: Path, layout: Layout, domain: str) -> None:
-    """Add them to the file. They follow no DNS: what they have is what was granted."""
+    """Add the trunks to the file, without `follow_dns`: they have only granted addresses."""
     with file.open("a", encoding="utf-8") as out:
         for trunk in range(layout.trunks):
             values = {
@@ -79,7 +79,7 @@ def _write_trunks(file: Path, layout: Layout, domain: str) -> None:
                 "registrar": f"sip:{layout.ip(trunk)}",
                 "domain": "provider.example",
                 "user": f"account-{trunk}",
-                "password": "unasked",
+                "password": "unused",
                 "target": f"sip:{USER}@{domain}",
                 "numbers": [layout.number(trunk)],
                 "follow_dns": False,
@@ -89,7 +89,7 @@ def _write_trunks(file: Path, layout: Layout, domain: str) -> None:
 
 
 def _grant(node: Whence, layout: Layout) -> None:
-    """Write down that each has been granted a day, by its address."""
+    """Store for each trunk a grant of a day by its own address."""
     node.state.mkdir(mode=0o700)
     settings = load(node.file)
     now = time.time()

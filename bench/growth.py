@@ -1,4 +1,4 @@
-"""What the number of trunks does to the cost of a call: a table to read, and the same as JSON."""
+"""How the cost of a call grows with the number of trunks, as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from bench.layout import Pattern, Places
 from bench.spread import Spread, ratios
 
 MOST = 1.05
-"""The goal (bench/README.md): growth from the fewest to the most trunks."""
+"""The goal for the growth from the fewest to the most trunks (bench/README.md)."""
 
 CALLED: dict[str, str] = {
     "all": "all in turn",
     "few": "the same ten",
-    "anew": "all, none known",
+    "anew": "all, none cached",
 }
 
 
 class Key(NamedTuple):
-    """One row: who, with how many trunks, where they are, and whom the calls are for."""
+    """A row of the table: contestant, number of trunks, their places, pattern of the calls."""
 
     who: str
     trunks: int
@@ -38,7 +38,7 @@ class Key(NamedTuple):
 
 
 class Growth:
-    """The valid rounds of one bench."""
+    """The valid rounds of one run."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Growth:
         self._circumstances = circumstances
 
     def growths(self) -> dict[tuple[str, str, str], Spread]:
-        """(who, places, pattern) → cost with the most trunks ÷ with the fewest, of each round."""
+        """Return (who, places, pattern) → cost with most ÷ with fewest trunks, in each round."""
         found: dict[tuple[str, str, str], Spread] = {}
         for key in self._keys:
             fewest = self._fewest(key)
@@ -60,7 +60,7 @@ class Growth:
         return found
 
     def show(self, console: Console) -> None:
-        """Print the table, and the goal beside what was reached."""
+        """Print the table, and each goal with the result."""
         table = Table(caption="CPU time of Kamailio; median of the rounds (lowest–highest)")
         for title in ("", "trunks", "addresses", "called", "µs a call", "÷ fewest trunks"):
             table.add_column(title, justify="right" if "÷" in title or "µs" in title else "left")
@@ -78,7 +78,7 @@ class Growth:
         for (who, places, pattern), growth in self.growths().items():
             verdict = ""
             if who == "whence":
-                verdict = f"; goal {MOST}: {'held' if growth.median <= MOST else 'not held yet'}"
+                verdict = f"; goal {MOST}: {'met' if growth.median <= MOST else 'not met yet'}"
             where = "one address" if places == "one" else "an address each"
             console.print(
                 f"{who}, growth at {where}, called {CALLED[pattern]}: {growth.median:.2f}{verdict}"

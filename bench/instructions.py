@@ -1,4 +1,4 @@
-"""`make bench-instructions`: how many instructions a call takes, counted by callgrind."""
+"""`make bench-instructions`: the instructions of a call, counted by callgrind."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def main(
         ),
     ] = RESULTS,
 ) -> None:
-    """Count the instructions of a call, in the user space of the one worker that carries it.
+    """Count the instructions of a call, in the user space of the one worker.
 
-    Ends with 1, and writes nothing, where a call failed or a process left no count.
+    Exit with 1, and write nothing, if a call failed or a process left no count.
     """
     if many <= few:
         raise typer.BadParameter(f"the longer run has {many} calls, the shorter {few}")
@@ -60,8 +60,8 @@ def main(
         RELAY: lambda stage: relay(stage, ONE_WORKER),
         "recipe with tlsf": lambda stage: recipe_tlsf(stage, ONE_WORKER),
         "drop-in with tlsf": lambda stage: drop_in(few_of(stage), ONE_WORKER),
-        "Whence, known": lambda stage: _whence(stage, "few"),
-        "Whence, asked anew": lambda stage: _whence(stage, "anew"),
+        "Whence, cached": lambda stage: _whence(stage, "few"),
+        "Whence, not cached": lambda stage: _whence(stage, "anew"),
     }
     cost: dict[str, float] = {}
     try:
@@ -85,19 +85,21 @@ def main(
 
 
 def few_of(stage: Stage) -> Stage:
-    """Return the stage with ten of its trunks: `uac` registers them in the very process that sends,
-    and a thousand would make that one the busiest.
+    """Return the stage with ten of its trunks.
+
+    `uac` registers them in a process of its own. With a thousand trunks that process would have the
+    most instructions, instead of the worker.
     """
     return replace(stage, trunks=FEW)
 
 
 def against_relay(cost: dict[str, float]) -> dict[str, float]:
-    """Return what each costs, measured in the bare relay's cost."""
+    """Return each cost divided by the bare relay's."""
     return {title: value / cost[RELAY] for title, value in cost.items()}
 
 
 def _count(launch: Launch, number: int, rate: float) -> int:
-    """Let a contestant carry so many calls; return the instructions of its busiest process."""
+    """Let a contestant carry the calls; return the instructions of its busiest process."""
     with (
         Network() as network,
         tempfile.TemporaryDirectory(prefix="whence-bench-") as folder,
@@ -108,7 +110,7 @@ def _count(launch: Launch, number: int, rate: float) -> int:
             outcome = contestant.make_calls(number, rate)
             if (outcome.successful, outcome.failed) != (number, 0):
                 raise ChildProcessError(
-                    f"{contestant.title}: of {number} calls {outcome.successful} went well, "
+                    f"{contestant.title}: of {number} calls {outcome.successful} succeeded, "
                     f"{outcome.failed} failed; its log ends:\n{contestant.process.log[-600:]}"
                 )
         return busiest(file.read_text("utf-8", "replace") for file in out.iterdir())

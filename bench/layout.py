@@ -1,4 +1,4 @@
-"""Where many trunks are, which numbers they have, and which of them is called next. Pure."""
+"""Addresses and numbers of many trunks, and the order of the calls to them. Pure."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ Places = Literal["one", "spread"]
 """All trunks at one address, or each at an address of its own."""
 
 Pattern = Literal["all", "few", "anew"]
-"""Whom the calls are for: all trunks in turn; the same few again and again; or all trunks, and
-each call with a To that was never seen, so that no answer that was kept is good for it."""
+"""The pattern of the calls.
+
+`all`: all trunks in turn. `few`: the same ten trunks. `anew`: all trunks, and each call has a new
+To, so that no cached decision fits.
+"""
 
 FEW = 10
 GOLDEN = 0.618034
@@ -22,7 +25,7 @@ GOLDEN = 0.618034
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """So many trunks from an address on; all are counted from 0."""
+    """A number of trunks, counted from 0, at addresses from *first* on."""
 
     trunks: int
     places: Places
@@ -39,7 +42,7 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call: from where, for which number, and the user part of its To."""
+    """A call: its source ip, the called number, and the user part of its To."""
 
     ip: IPv4Address
     number: str
@@ -47,10 +50,10 @@ class Call:
 
 
 def calls(layout: Layout, pattern: Pattern) -> Iterator[Call]:
-    """Return calls without an end.
+    """Yield calls without end.
 
-    Trunks are gone through by a step that has no common factor with their number: each is called
-    once before any is called again, and any stretch of calls is spread over all of them.
+    The step from trunk to trunk has no common factor with their number. So each trunk is called
+    once before any is called again. Any part of the calls is spread over all trunks.
     """
     trunks = min(layout.trunks, FEW) if pattern == "few" else layout.trunks
     step = step_of(trunks)
@@ -62,7 +65,7 @@ def calls(layout: Layout, pattern: Pattern) -> Iterator[Call]:
 
 
 def step_of(trunks: int) -> int:
-    """Return the number nearest above the golden section of `trunks` that is prime to it."""
+    """Return the least number from the golden section of `trunks` on that is prime to it."""
     step = max(1, round(trunks * GOLDEN))
     while gcd(step, trunks) != 1:
         step += 1

@@ -1,4 +1,4 @@
-"""What the rounds showed: a table to read, and the same as JSON."""
+"""The results of the rounds, as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from bench.spread import Spread, ratios
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """A number to hold (bench/README.md): the most that Whence may cost, in another's cost."""
+    """A goal (bench/README.md): the most that Whence may cost, as a multiple of *other*."""
 
-    against: str
+    other: str
     title: str
     most: float
 
@@ -32,10 +32,10 @@ OURS = "whence"
 
 
 class Report:
-    """The valid rounds of one bench.
+    """The valid rounds of one run.
 
-    *titles* are the contestants' by key, in the table's order; *circumstances* say how the rounds
-    were held.
+    *titles*: contestant's key → its title, in the order of the table. *circumstances*: how the
+    rounds were run.
     """
 
     def __init__(
@@ -49,23 +49,23 @@ class Report:
         self._circumstances = circumstances
 
     def show(self, console: Console) -> None:
-        """Print the table, and the goals beside what was reached."""
+        """Print the table, and each goal with the result."""
         table = Table(caption="median of the rounds (lowest–highest)")
         table.add_column("CPU time of Kamailio")
         table.add_column("µs a call", justify="right")
         for goal in GOALS:
             table.add_column(f"÷ {goal.title}", justify="right")
         for key, title in self._titles.items():
-            against = (_told(self._ratio(key, goal.against), ".2f") for goal in GOALS)
-            table.add_row(title, _told(self._cost(key), ".0f"), *against)
+            other = (_text(self._ratio(key, goal.other), ".2f") for goal in GOALS)
+            table.add_row(title, _text(self._cost(key), ".0f"), *other)
         console.print(table)
         for goal in GOALS:
-            reached = self._ratio(OURS, goal.against).median
-            verdict = "held" if reached <= goal.most else "not held yet"
+            reached = self._ratio(OURS, goal.other).median
+            verdict = "met" if reached <= goal.most else "not met yet"
             console.print(f"Whence ÷ {goal.title}: {reached:.2f}; goal {goal.most}: {verdict}")
         beside = Spread.of(self._readings(OURS, lambda reading: reading.beside_us))
         console.print(
-            f"Not in the table: Whence's agent, beside Kamailio, {_told(beside, '.0f')} µs a call"
+            f"Not in the table: Whence's agent, beside Kamailio, {_text(beside, '.0f')} µs a call"
         )
         console.print(", ".join(f"{name} {value}" for name, value in self._circumstances.items()))
 
@@ -81,16 +81,14 @@ class Report:
             key: {
                 "title": title,
                 "cost_us": _rounded(self._cost(key)),
-                "ratio_to": {
-                    goal.against: _rounded(self._ratio(key, goal.against)) for goal in GOALS
-                },
+                "ratio_to": {goal.other: _rounded(self._ratio(key, goal.other)) for goal in GOALS},
             }
             for key, title in self._titles.items()
         }
         return {
             "circumstances": dict(self._circumstances),
             "contestants": contestants,
-            "goals": {goal.against: goal.most for goal in GOALS},
+            "goals": {goal.other: goal.most for goal in GOALS},
             "rounds": [
                 {key: _rounded(reading) for key, reading in readings.items()}
                 for readings in self._rounds
@@ -100,8 +98,8 @@ class Report:
     def _cost(self, key: str) -> Spread:
         return Spread.of(self._readings(key))
 
-    def _ratio(self, key: str, against: str) -> Spread:
-        return Spread.of(ratios(self._readings(key), self._readings(against)))
+    def _ratio(self, key: str, other: str) -> Spread:
+        return Spread.of(ratios(self._readings(key), self._readings(other)))
 
     def _readings(
         self, key: str, of: Callable[[Reading], float] = lambda reading: reading.kamailio_us
@@ -109,7 +107,7 @@ class Report:
         return [of(readings[key]) for readings in self._rounds]
 
 
-def _told(spread: Spread, form: str) -> str:
+def _text(spread: Spread, form: str) -> str:
     return f"{spread.median:{form}} ({spread.low:{form}}–{spread.high:{form}})"
 
 

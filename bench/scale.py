@@ -1,4 +1,4 @@
-"""`make bench-scale`: what a call costs with 10, 1 000 and 100 000 trunks."""
+"""`make bench-scale`: the CPU time of a call with 10, 1 000 and 100 000 trunks."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ TAUGHT_AT_ONCE = 100
 
 def main(
     trunks: Annotated[
-        list[int] | None, typer.Option(min=1, max=1_000_000, help="How many; several times.")
+        list[int] | None, typer.Option(min=1, max=1_000_000, help="Number of trunks; repeatable.")
     ] = None,
     patterns: Annotated[
-        str, typer.Option(help="Whom the calls are for, with commas between.")
+        str, typer.Option(help="Patterns of the calls, separated by commas.")
     ] = ",".join(get_args(Pattern)),
-    rounds: Annotated[int, typer.Option(min=1, help="How often each is measured.")] = 7,
+    rounds: Annotated[int, typer.Option(min=1, help="Measurements of each.")] = 7,
     calls_a_round: Annotated[
         int, typer.Option("--calls", min=1, help="Calls in a round, for each.")
     ] = 2000,
@@ -54,9 +54,9 @@ def main(
         ),
     ] = RESULTS,
 ) -> None:
-    """Compare what a call costs with few trunks and with many, at one address and at many.
+    """Compare the CPU time of a call with few and with many trunks, at one address and at many.
 
-    Ends with 1, and writes nothing, where a call failed or a process came or went.
+    Exit with 1, and write nothing, if a call failed, or a process started or ended.
     """
     unknown = set(patterns.split(",")) - set(get_args(Pattern))
     if unknown:
@@ -76,7 +76,7 @@ def measure(
     results: Path,
     console: Console,
 ) -> None:
-    """Hold the rounds, print and write what they showed; typer.Exit where a round was invalid."""
+    """Run the rounds, and print and write the results. Raises: typer.Exit on an invalid round."""
     with ExitStack() as stack:
         network = stack.enter_context(Network())
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="whence-bench-")))
@@ -91,11 +91,11 @@ def measure(
                 layout = Layout(trunks, places, FIRST)
                 ours = stack.enter_context(_whence(network, home, layout, patterns, ports))
                 contestants |= ours
-                console.print(f"Whence, {_told(layout)}: ready")
-        # What is divided by each other is measured seconds apart.
+                console.print(f"Whence, {_text(layout)}: ready")
+        # Readings of one ratio are next to each other in a round, seconds apart.
         side_by_side = sorted(contestants, key=lambda key: (key.who, key.places, key.pattern, key))
         entered = [contestants[key] for key in side_by_side]
-        console.print("a round to warm up: caches fill, memory is touched for the first time")
+        console.print("warm-up round: caches fill, and memory is used for the first time")
         _, faults = hold(entered, 1, load, lambda _: None)
         if not faults:
             measured, faults = hold(entered, rounds, load, console.print)
@@ -116,7 +116,7 @@ def _whence(
     patterns: Sequence[Pattern],
     ports: Iterator[int],
 ) -> Iterator[dict[Key, Contestant]]:
-    """One Whence; for each pattern it is a contestant of its own."""
+    """Run one Whence, and yield a contestant for each pattern."""
     name = f"whence-{layout.trunks}-{layout.places}"
     with granted(network, home, name, layout) as run:
         process = run.node.process
@@ -131,7 +131,7 @@ def _whence(
 
 @contextmanager
 def _recipe(network: Network, home: Path, layout: Layout, port: int) -> Iterator[Contestant]:
-    """The recipe as Debian starts it, which has seen a 200 from each address of the layout."""
+    """Run the recipe as Debian starts it, after a 200 from each address of the layout."""
     key = Key("recipe", layout.trunks, layout.places, "all")
     stage = Stage(network, home, layout.trunks, 1)
     phone_ip = network.ip(f"phone of {key}")
@@ -144,7 +144,9 @@ def _recipe(network: Network, home: Path, layout: Layout, port: int) -> Iterator
         assert answer.status == 200, f"the recipe did not register a phone:\n{answer}"
         for trunk in range(layout.trunks):
             teach(edge, str(layout.ip(trunk)))
-            if trunk % TAUGHT_AT_ONCE == 0:  # it has read what came before, or soon has
+            if (
+                trunk % TAUGHT_AT_ONCE == 0
+            ):  # its answer means that the recipe has read the former datagrams
                 ours.ask(request("OPTIONS", f"sip:{edge[0]}", ours.address), edge)
         ours.close()
         with phone(phone_ip, own):
@@ -152,7 +154,7 @@ def _recipe(network: Network, home: Path, layout: Layout, port: int) -> Iterator
             yield replace(contestant, make_calls=callers.load)
 
 
-def _told(layout: Layout) -> str:
+def _text(layout: Layout) -> str:
     where = "at one address" if layout.places == "one" else "each at its own address"
     return f"{layout.trunks} trunks {where}"
 

@@ -1,4 +1,4 @@
-"""What several rounds say together: medians, spreads, and ratios within a round. Pure."""
+"""Medians, spreads, and ratios within a round, of several rounds. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """The middle of some readings and how far they lie apart; in their own unit."""
+    """The median, the lowest and the highest of some readings, in their unit."""
 
     median: float
     low: float
@@ -20,20 +20,20 @@ class Spread:
 
     @classmethod
     def of(cls, readings: Sequence[float]) -> Spread:
-        """Sum up *readings*; StatisticsError where there are none."""
+        """Return the spread of *readings*. Raises: StatisticsError if there are none."""
         return cls(median(readings), min(readings), max(readings))
 
 
 def ratios(readings: Sequence[float], others: Sequence[float]) -> list[float]:
-    """Divide reading by reading of the same round.
+    """Divide each reading by the other one of its round.
 
-    A machine is slow for minutes at a time. Two readings of one round were both taken then, and
-    the slowness cancels; the ratio of two medians, from different rounds, would keep it.
+    A machine may be slow for minutes. Both readings of a round are slow then, and their ratio is
+    not affected. The ratio of two medians, from different rounds, would be.
     """
     return [mine / other for mine, other in zip(readings, others, strict=True)]
 
 
 def in_turn(contestants: Sequence[T], round_: int) -> list[T]:
-    """Return the order of a round: who comes first moves on by one."""
+    """Return the order of a round: each round begins with the next contestant."""
     first = round_ % len(contestants)
     return [*contestants[first:], *contestants[:first]]

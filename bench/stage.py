@@ -1,4 +1,4 @@
-"""What all contestants share: who calls, which numbers, and the phones that are called."""
+"""The caller, the numbers and the phones that all contestants share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ANSWERS_AT_ONCE = Path(__file__).parent / "phone.xml"
 class Stage:
     """A network, and trunks spread evenly over the addresses of some providers.
 
-    All calls come from the first provider's address, to the numbers of the trunks there in turn.
+    All calls come from the first provider's address. They go to its trunks' numbers in turn.
     """
 
     network: Network
@@ -29,7 +29,7 @@ class Stage:
 
     @property
     def caller_ip(self) -> str:
-        """Where the calls come from."""
+        """The source ip of all calls."""
         return self.provider_ip(0)
 
     def provider_ip(self, provider: int) -> str:
@@ -52,8 +52,8 @@ class Stage:
 
 @contextmanager
 def phone(ip: str, directory: Path) -> Iterator[None]:
-    """Have a phone at this address answer every call; it has registered itself before."""
+    """Run a phone at this address that answers each call; it must be registered before."""
     argv = ["sipp", "-sf", str(ANSWERS_AT_ONCE), "-i", ip, "-p", str(SIP_PORT), "-nostdin"]
     with Process("phone", argv, directory / "phone.log"):
-        eventually(lambda: udp_bound(ip, SIP_PORT), what="a phone that listens")
+        eventually(lambda: udp_bound(ip, SIP_PORT), what="the phone's socket")
         yield

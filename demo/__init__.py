@@ -1,1 +1,1 @@
-"""The demo: Whence's main job on one machine, with a real registrar and real calls."""
+"""The demo: Whence's main task on one machine, with a real registrar and real calls."""

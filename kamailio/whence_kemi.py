@@ -10,7 +10,8 @@ import KSR
 
 sys.path.append(str(Path(__file__).absolute().parents[2]))
 
-from whence.edge.dropin.handlers import DropInHandlers, DropInSettings
+from whence.edge.dropin.handlers import DropInHandlers
+from whence.edge.dropin.settings import DropInSettings
 from whence.edge.handlers import EdgeHandlers
 from whence.edge.settings import EdgeSettings
 

@@ -1,4 +1,4 @@
-"""A certificate authority, and the certificates that it signs: made by `openssl` at run time."""
+"""A certificate authority and the certificates that it signs; `openssl` makes them at run time."""
 
 import subprocess
 from dataclasses import dataclass
@@ -11,28 +11,28 @@ _KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
 
 @dataclass(frozen=True)
 class Certificate:
-    """Files in PEM."""
+    """A certificate and its key, as PEM files."""
 
     certificate: Path
     key: Path
 
 
 class Authority:
-    """Signs what it is told to."""
+    """A certificate authority."""
 
     def __init__(self, name: str, directory: Path) -> None:
         self._directory = directory
         self._name = name
         self._made = 0
         self.file = directory / f"{name}.pem"
-        """Its own certificate: the CA file for those who believe it."""
+        """Its own certificate: the CA file for programs that accept it."""
         self._key = directory / f"{name}.key"
         uses = ["-addext", "keyUsage=critical,keyCertSign,cRLSign"]
-        said = ["-subj", f"/CN={name}", "-days", "30", *uses]
-        _openssl("req", "-x509", *_KEY, *said, "-keyout", self._key, "-out", self.file)
+        subject = ["-subj", f"/CN={name}", "-days", "30", *uses]
+        _openssl("req", "-x509", *_KEY, *subject, "-keyout", self._key, "-out", self.file)
 
     def certificate(
-        self, *names: str, common_name: str = "nobody", expired: bool = False
+        self, *names: str, common_name: str = "unrelated", expired: bool = False
     ) -> Certificate:
         """Make a certificate for these names, as in `DNS:host`, `IP:192.0.2.1`, `URI:sip:host`."""
         self._made += 1
@@ -49,7 +49,7 @@ class Authority:
             "utf-8",
         )
         signer = ("-CA", self.file, "-CAkey", self._key, "-CAcreateserial")
-        # -days 0: it ends in the second in which it begins.
+        # With -days 0 the certificate ends in the second in which it begins.
         days = ("-days", "0" if expired else "30")
         _openssl(
             "x509", "-req", "-in", request, *signer, *days, "-extfile", extensions,

@@ -1,4 +1,4 @@
-"""A directory that has what a file says, without an agent."""
+"""Write the trunks and users of a settings file into a directory, without an agent."""
 
 import time
 from collections.abc import Collection
@@ -12,6 +12,9 @@ from whence.store.directory import Directory
 def install(
     directory: Directory, config: Config, now: float | None = None, replaced: Collection[str] = ()
 ) -> frozenset[str]:
-    """Make the directory's trunks and users those of `config`; see `provisioning.apply.write`."""
+    """Replace the directory's trunks and users with those of `config`.
+
+    See `whence.agent.provisioning.apply.write` for *replaced* and the result.
+    """
     at = time.time() if now is None else now
     return write(directory, node_settings(config), at, replaced)

@@ -1,7 +1,7 @@
-"""An existing Kamailio that registers with its module uac, and three lines that bring Whence in.
+"""An existing Kamailio that registers with its module uac, and the three lines of the drop-in.
 
-It is Debian's own default kamailio.cfg, with WITH_AUTH and WITH_USRLOCDB on SQLite, as somebody
-runs it who has trunks: users in the table subscriber, records in the table uacreg.
+Its configuration is Debian's default kamailio.cfg, with WITH_AUTH and WITH_USRLOCDB on SQLite. The
+table subscriber has its users, and the table uacreg its uac accounts.
 """
 
 import getpass
@@ -32,7 +32,7 @@ ASKS = """	if (!route(WHENCE)) {
 
 @dataclass(frozen=True)
 class Record:
-    """A row of uacreg: the account *account* at a provider, whose calls are *user*'s."""
+    """A uac account, as a row of uacreg: *account* at a provider. Its calls go to *user*."""
 
     l_uuid: str
     user: str
@@ -42,7 +42,7 @@ class Record:
 
 
 class DropIn:
-    """Made, and not started yet. What `whence drop-in` wrote is in `folder`."""
+    """A Kamailio with a drop-in. `folder` has the files that `whence drop-in` wrote."""
 
     def __init__(
         self,
@@ -61,9 +61,11 @@ class DropIn:
         settings: str = "",
         nameserver: str = "",
     ) -> None:
-        """Write its files; *users*: name → password. *own_event_route*: one of the user's own.
-        *also_listens*: another socket, as in `listen=`. *settings*: lines of global parameters.
-        *nameserver*: see `start_kamailio`.
+        """Write its files; `start()` starts it.
+
+        *users*: name → password. *asks*: the lines in place of `route(AUTH);`. *own_event_route*:
+        an event route of the operator. *also_listens*: another socket, as in `listen=`.
+        *settings*: lines of global parameters. *nameserver*: see `start_kamailio`.
         """
         self._settings, self._nameserver = settings, nameserver
         self._also_listens = f"listen={also_listens}\n" if also_listens else ""
@@ -76,15 +78,15 @@ class DropIn:
         self._config = home / f"{name}.cfg"
         self._make_tables(records, users)
         self._config.write_text(self._kamailio_cfg(retry_s, workers, asks, own_event_route))
-        self.say(home)
+        self.install(home)
         include = self.folder / "whence.cfg"
         include.write_text(
             re.sub(r'"grace_s": [0-9.]+', f'"grace_s": {grace_s}', include.read_text())
         )
         self.process: Process | None = None
 
-    def say(self, home: Path) -> str:
-        """Run `whence drop-in`, and return what it says."""
+    def install(self, home: Path) -> str:
+        """Run `whence drop-in` in the folder *home*, and return its output."""
         argv = [
             *(str(Path(sys.executable).with_name("whence")), "drop-in", str(self.folder)),
             *("--kamailio-cfg", str(self._config), "--user", getpass.getuser()),
@@ -105,7 +107,7 @@ class DropIn:
                 )
 
     def _kamailio_cfg(self, retry_s: int, workers: int, asks: str, own_event_route: str) -> str:
-        """Debian's file, as somebody has set it up; and then the lines of Whence."""
+        """Return Debian's file with an operator's settings and the lines of the drop-in."""
         text = DEBIANS.read_text()
         text = _after(
             text,
@@ -129,39 +131,39 @@ modparam("uac", "reg_timer_interval", 1)
 modparam("uac", "reg_retry_interval", {retry_s})
 modparam("usrloc", "preload", "location")
 """
-        mark = "####### Routing Logic ########\n"
+        heading = "####### Routing Logic ########\n"
         text = _before(
-            text, mark, own + f'include_file "{self.folder}/whence.cfg"\n' + own_event_route
+            text, heading, own + f'include_file "{self.folder}/whence.cfg"\n' + own_event_route
         )
         assert text.count("\troute(AUTH);\n") == 1
         return text.replace("\troute(AUTH);\n", asks)
 
     def rpc(self, method: str, *params: str | int) -> dict[str, Any]:
-        """Ask its JSONRPC; what is refused raises."""
+        """Call its JSONRPC, and return the answer; an error is an AssertionError."""
         answer = ask_kamailio(self._rpc, method, *params)
         assert "error" not in answer, answer
         return answer
 
     def start(self) -> None:
-        """Start it, and return when it answers."""
+        """Start it, and wait until it answers."""
         self.process = start_kamailio(
             self.name, self._config, self._home, nameserver=self._nameserver
         )
         await_kamailio(self.process, self._rpc)
 
     def stop(self) -> None:
-        """End it as an operator does, if it runs."""
+        """End it with SIGTERM, if it runs."""
         if self.process is not None:
             self.process.stop()
 
     @property
     def log(self) -> str:
-        """All that it said."""
+        """Its whole log."""
         assert self.process
         return self.process.log
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
-        """Read from the directory."""
+        """Run a query on the directory, and return its rows."""
         with closing(sqlite3.connect(self.directory)) as database:
             return database.execute(query).fetchall()
 
@@ -170,22 +172,44 @@ modparam("usrloc", "preload", "location")
         return self.folder / "state" / "directory.db"
 
     def states(self) -> dict[str, str]:
-        """l_uuid → the state of its registration."""
+        """Return l_uuid → state of its registration."""
         return registrations(self.directory)
 
     def addresses(self) -> list[tuple[str, str]]:
-        """(l_uuid, ip) of all that are there."""
+        """Return (l_uuid, ip) of each address, sorted."""
         return self.rows("SELECT trunk_id, ip FROM address ORDER BY trunk_id, ip")
 
+    def edit(self, old: str, new: str) -> None:
+        """Replace a text of its kamailio.cfg, which has it once."""
+        text = self._config.read_text()
+        assert text.count(old) == 1, (old, text.count(old))
+        self._config.write_text(text.replace(old, new))
+
+    def check(self) -> int:
+        """Return the exit status of `kamailio -c`."""
+        argv: list[str | Path] = ["kamailio", "-c", "-f", self._config]
+        return subprocess.run(argv, capture_output=True, check=False).returncode
+
+    def fails_to_start(self) -> str:
+        """Start it, wait until it ends by itself, and return its log."""
+        self.process = start_kamailio(self.name, self._config, self._home)
+        assert self.process.wait() != 0
+        return self.log
+
+    def execute(self, statement: str, *values: str | int) -> None:
+        """Execute a statement on Kamailio's own database."""
+        with closing(sqlite3.connect(self._database)) as database, database:
+            database.execute(statement, values)
+
     def update(self, table: str, **values: str) -> None:
-        """Change all rows of a table of Kamailio's own."""
+        """Change columns in all rows of one of Kamailio's own tables."""
         columns = ", ".join(f"{column} = ?" for column in values)
         with closing(sqlite3.connect(self._database)) as database, database:
             database.execute(f"UPDATE {table} SET {columns}", tuple(values.values()))
 
 
 def uac_tables(file: Path, ip: str, records: Sequence[Record]) -> None:
-    """Make the table of uac's records for a Kamailio at this address."""
+    """Make the table uacreg for a Kamailio at this ip."""
     with closing(sqlite3.connect(file)) as database, database:
         for table in ("standard", "uac"):
             database.executescript((TABLES / f"{table}-create.sql").read_text())
@@ -216,16 +240,16 @@ def uac_tables(file: Path, ip: str, records: Sequence[Record]) -> None:
 
 
 def registrations(directory: Path) -> dict[str, str]:
-    """l_uuid → the state of its registration, as the directory has it."""
+    """Return l_uuid → state of its registration, as the directory has it."""
     with closing(sqlite3.connect(directory)) as database:
         return dict(database.execute("SELECT trunk_id, state FROM registration").fetchall())
 
 
-def _after(text: str, mark: str, more: str) -> str:
-    assert text.count(mark) == 1, mark
-    return text.replace(mark, mark + more)
+def _after(text: str, line: str, more: str) -> str:
+    assert text.count(line) == 1, line
+    return text.replace(line, line + more)
 
 
-def _before(text: str, mark: str, more: str) -> str:
-    assert text.count(mark) == 1, mark
-    return text.replace(mark, more + mark)
+def _before(text: str, line: str, more: str) -> str:
+    assert text.count(line) == 1, line
+    return text.replace(line, more + line)

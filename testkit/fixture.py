@@ -1,4 +1,7 @@
-"""The pytest fixtures of the rig, and what a failing test tells of it. Imported by conftest.py."""
+"""The pytest fixtures of the rig, and its logs in the report of a failed test.
+
+Each conftest.py that needs them imports them from here.
+"""
 
 from collections.abc import Generator, Iterator
 
@@ -9,14 +12,14 @@ from testkit.rig import Rig
 
 @pytest.fixture
 def rig() -> Iterator[Rig]:
-    """Return a rig of its own for each test, ended when the test ends."""
+    """Return a new rig for each test; it ends with the test."""
     with Rig() as rig:
         yield rig
 
 
 @pytest.fixture(scope="module")
 def shared_rig() -> Iterator[Rig]:
-    """Return one rig for all tests of a file: for stories that do not disturb each other.
+    """Return one rig for all tests of a file, which must not disturb each other.
 
     `make test` gives each file to one worker as a whole.
     """
@@ -33,6 +36,6 @@ def pytest_runtest_makereport(
     rig = used.get("rig") or used.get("shared_rig")
     if report.failed and isinstance(rig, Rig) and report.when in ("setup", "call"):
         rig.keep = True
-        report.sections.append(("rig", f"everything is kept in {rig.directory}"))
+        report.sections.append(("rig", f"its files are kept in {rig.directory}"))
         report.sections.extend(rig.logs().items())
     return report

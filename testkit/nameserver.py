@@ -1,4 +1,4 @@
-"""A DNS server, a real dnsmasq, with the records that it is given."""
+"""A real DNS server, dnsmasq, and its records as lines of its configuration."""
 
 import re
 from collections.abc import Iterable
@@ -9,20 +9,20 @@ from typing import Self
 from testkit.process import Process
 from testkit.wait import eventually
 
-DNS_PORT = 5300  # nobody else's: 5353 may be some multicast DNS's
+DNS_PORT = 5300  # not 5353, which multicast DNS may use
 DOMAIN = "example"
-"""All that the server knows is below it: what it has no record of there does not exist."""
+"""The only domain of the server. A name below it without a record does not exist."""
 
 
 def address(name: str, *ips: str, ttl_s: int = 300) -> str:
-    """A and AAAA records."""
+    """Return A and AAAA records."""
     return "\n".join(f"host-record={name},{ip},{ttl_s}" for ip in ips)
 
 
 def srv(
     service: str, target: str, port: int = 5060, *, priority: int = 10, weight: int = 10
 ) -> str:
-    """`_sip._udp.provider.example` → a server; the target "." says that there is none."""
+    """Return an SRV record. *service*: `_sip._udp.NAME`; the target "." means: no server."""
     if target == ".":
         return f"srv-host={service}"
     return f"srv-host={service},{target},{port},{priority},{weight}"
@@ -31,7 +31,7 @@ def srv(
 def naptr(
     name: str, service: str, replacement: str, *, order: int = 10, preference: int = 10
 ) -> str:
-    """`SIP+D2U` and its like → the name of SRV records."""
+    """Return a NAPTR record: a service, such as `SIP+D2U`, and the name of its SRV records."""
     return f"naptr-record={name},{order},{preference},s,{service},,{replacement}"
 
 
@@ -40,17 +40,17 @@ def cname(name: str, target: str) -> str:
 
 
 def forwarded(domain: str, to: tuple[str, int]) -> str:
-    """Let another server answer for this domain."""
+    """Return the line by which another server answers for this domain."""
     return f"server=/{domain}/{to[0]}#{to[1]}"
 
 
 def refused(domain: str) -> str:
-    """Answer REFUSED for this domain: as good as no answer, without the wait."""
+    """Return the line that answers REFUSED for this domain: a failure without a wait."""
     return f"server=/{domain}/#"
 
 
 class NameServer:
-    """A DNS server for `.example`; for what is not there it answers REFUSED."""
+    """A DNS server for `.example`; for other names it answers REFUSED."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class NameServer:
         port: int = DNS_PORT,
         ttl_s: int = 300,
     ) -> None:
-        """Start it. *ttl_s*: of all records but addresses, which have their own."""
+        """Start it. *ttl_s*: TTL of all records but addresses, which have their own."""
         self.name = name
         self.address = (ip, port)
         self._directory = directory
@@ -76,25 +76,25 @@ class NameServer:
         return f"{self.address[0]}:{self.address[1]}"
 
     def asked(self, name: str | None = None) -> list[tuple[str, str]]:
-        """Return what it was asked, in order, over all its lives: (type, name)."""
+        """Return (type, name) of each query, in order, also of before a restart."""
         found = re.findall(r"query\[(\w+)\] (\S+) from", self.process.log)
         return [(kind, one) for kind, one in found if name in (None, one)]
 
     def change(self, *records: str) -> None:
-        """Have these records, and no others, from now on."""
+        """Restart it with these records and no others."""
         self.records = list(records)
         self.stop()
         self.start()
 
     def stop(self) -> None:
-        """End it: nothing listens there any more."""
+        """End it with SIGTERM."""
         self.process.stop()
 
     def kill(self) -> None:
         self.process.kill()
 
     def start(self) -> None:
-        """Start it again after stop or kill."""
+        """Start it again after `stop` or `kill`."""
         assert not self.process.running, f"{self.name} runs"
         self.process = self._start()
 
@@ -104,7 +104,7 @@ class NameServer:
         lines = [
             "no-resolv",
             "no-hosts",
-            "no-daemon",  # a change of user would lose the signal for its starter's death
+            "no-daemon",  # a change of user would lose the signal at its parent's death
             "bind-interfaces",
             f"listen-address={ip}",
             f"port={port}",
@@ -117,14 +117,14 @@ class NameServer:
         ]
         config.write_text("\n".join(lines) + "\n", "utf-8")
         log_file = self._directory / f"{self.name}.log"
-        lives = _lives(log_file)
+        starts = _starts(log_file)
         argv: list[str | Path] = ["dnsmasq", f"--conf-file={config}"]
         process = Process(self.name, argv, log_file, stop_within_s=2)
 
         def listens() -> bool:
             if not process.running:
                 raise ChildProcessError(f"{process.name} ended; its log:\n{process.log}")
-            return _lives(log_file) > lives
+            return _starts(log_file) > starts
 
         try:
             eventually(listens, what=f"{self.name} listens")
@@ -145,6 +145,6 @@ class NameServer:
         self.process.stop()
 
 
-def _lives(log_file: Path) -> int:
-    """How often it has said that it has started: its sockets are bound by then."""
+def _starts(log_file: Path) -> int:
+    """Return how often its log has the line of a start, which comes after its sockets are bound."""
     return log_file.read_text("utf-8").count(": started, version") if log_file.exists() else 0

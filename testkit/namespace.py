@@ -1,7 +1,7 @@
-"""A network namespace of its own: a loopback, and no way out of it.
+"""A network namespace with a loopback only.
 
-Linux counts what was to leave it, and shows each packet in it. The tests stay outside, and get
-sockets that are inside. Whoever is not root gets a user namespace around it.
+Linux counts each packet that has no route out of it, and shows each packet inside. Tests stay
+outside, and use sockets from inside. Without root, a user namespace surrounds it.
 """
 
 import os
@@ -23,7 +23,7 @@ _SOL_PACKET, _PACKET_STATISTICS = 263, 6
 
 
 class Sent(NamedTuple):
-    """A packet in the namespace."""
+    """A UDP or TCP packet in the namespace."""
 
     protocol: str
     source: Address
@@ -31,7 +31,7 @@ class Sent(NamedTuple):
 
 
 class Namespace:
-    """A network namespace, as long as it is open."""
+    """A network namespace. It ends with `close()`."""
 
     def __init__(self, folder: Path) -> None:
         self._door = folder / "namespace"
@@ -46,28 +46,28 @@ class Namespace:
 
     @property
     def pid(self) -> int:
-        """The process that keeps it open."""
+        """The process that keeps the namespace."""
         return self._process.pid
 
     def enter(self, command: list[str]) -> list[str]:
-        """Return what runs this command inside."""
+        """Return the command that runs this one inside."""
         user = [] if os.getuid() == 0 else ["--user", "--preserve-credentials"]
         return ["nsenter", "--target", str(self._process.pid), *user, "--net", "--", *command]
 
     def socket(self, kind: str, ip: str = "", port: int = 0) -> socket.socket:
-        """Return a socket inside, bound: `udp` or `tcp`; or `packet`, which sees all packets."""
+        """Return a bound socket inside. *kind*: `udp`, `tcp`, or `packet` for all packets."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as ask:
             ask.settimeout(PATIENCE_S)
             ask.connect(str(self._door))
             ask.sendall(f"{kind} {ip or '-'} {port}\n".encode())
-            said, descriptors, _, _ = socket.recv_fds(ask, 500, 1)
+            answer, descriptors, _, _ = socket.recv_fds(ask, 500, 1)
         if not descriptors:
-            raise OSError(said.decode())
+            raise OSError(answer.decode())
         return socket.socket(fileno=descriptors[0])
 
     @property
     def refused(self) -> int:
-        """How often something was to be sent, or connected, to where no route leads."""
+        """How many sends and connects had no route."""
         text = Path(f"/proc/{self._process.pid}/net/snmp").read_text("ascii")
         names, values = (line.split() for line in text.splitlines() if line.startswith("Ip:"))
         return int(dict(zip(names, values, strict=True))["OutNoRoutes"])
@@ -88,14 +88,14 @@ class Namespace:
 
 
 class Sniffer:
-    """Sees every UDP and TCP packet of a namespace."""
+    """A reader of all UDP and TCP packets of a namespace."""
 
     def __init__(self, namespace: Namespace) -> None:
         self._socket = namespace.socket("packet")
         self._socket.setblocking(False)
 
     def seen(self) -> set[Sent]:
-        """Return what was sent since it was last asked; fails if it could not see all of it."""
+        """Return the packets since the last call; fail if the kernel dropped one."""
         sent = set()
         while True:
             try:
@@ -110,14 +110,14 @@ class Sniffer:
                 sent.add(Sent(protocol, (source, ports[0]), (to, ports[1])))
         counted = self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
         dropped = struct.unpack("=II", counted)[1]
-        assert not dropped, f"{dropped} packets went by unseen"
+        assert not dropped, f"{dropped} packets were dropped"
         return sent
 
     def close(self) -> None:
         self._socket.close()
 
 
-# What runs inside. It makes the loopback go, and hands out sockets, bound as they are asked for.
+# The program inside. It sets the loopback up, and passes out sockets, bound as requested.
 _INSIDE = f"""
 import fcntl, os, socket, struct, sys
 
@@ -125,7 +125,7 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any:
     request = struct.pack("16sh14x", b"lo", 0x41)  # IFF_UP | IFF_RUNNING
     fcntl.ioctl(any, 0x8914, request)  # SIOCSIFFLAGS
 
-def made(kind, ip, port):
+def make(kind, ip, port):
     if kind == "packet":
         one = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons({_ETH_P_IP}))
     else:
@@ -142,7 +142,7 @@ with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as door:
         asker, _ = door.accept()
         with asker:
             try:
-                with made(*asker.recv(200).decode().split()) as one:
+                with make(*asker.recv(200).decode().split()) as one:
                     for option in ({33}, socket.SO_RCVBUF):  # SO_RCVBUFFORCE
                         try:
                             one.setsockopt(socket.SOL_SOCKET, option, {_BUFFER})

@@ -1,4 +1,4 @@
-"""A loopback network of its own for each run, so that standard ports are free at every address."""
+"""A loopback network for each run, so that the standard ports are free at each address."""
 
 import socket
 import sys
@@ -12,21 +12,22 @@ from typing import Self
 
 SIP_PORT = 5060
 CLAIM_PORT = 19_999
-"""Bound at the last address of a block as long as the block is used. No host has that address."""
+"""The port of a claim: bound at the last address of a block, which no host has."""
 
-PORTS = range(12_000, 16_000, 2)  # below what the system gives out by itself
+PORTS = range(12_000, 16_000, 2)  # below the ports that the system assigns
 PORT_CLAIMS = "127.32.0.1"
 CLAIM_OFFSET = 3_998
-"""A port of ::1 is claimed by one so far above it at this address: by the same one, nobody could
-listen to the port at all addresses (`[::]`) any more.
+"""The claim of a port of ::1 is the port so far above it, bound at `PORT_CLAIMS`.
+
+With the same port number as claim, no program could listen to that port at `[::]`.
 """
 
 
 class Network:
-    """A block 127.a.b.0/24 that no other run on this network stack holds at the same time.
+    """A block 127.a.b.0/24 that no other run on this network stack has at the same time.
 
-    The claim is a bound socket: processes of any user and of any container with this network see
-    it, and the system takes it back however the holder ends.
+    The claim is a bound socket, so processes of other users and containers notice it. The system
+    closes it however its process ends.
     """
 
     def __init__(self) -> None:
@@ -36,22 +37,22 @@ class Network:
         self._ports: list[socket.socket] = []
 
     def ip(self, name: str) -> str:
-        """Return the address of the machine called *name*: always the same, never another's."""
+        """Return the address of the machine *name*. Each name has its own."""
         if name not in self._addresses:
             self._addresses[name] = next(self._free)
         return str(self._addresses[name])
 
     def port(self) -> int:
-        """Return an even port that is free at ::1, as is the next one; no other run has it.
+        """Return an even port that is free at ::1, like the one after it; no other run has it.
 
-        There is only one IPv6 loopback address: what IPv4 has as networks, IPv6 has as ports.
+        IPv6 has one loopback address only, so ports distinguish the machines there.
         """
         claim, port = _claim_port()
         self._ports.append(claim)
         return port
 
     def close(self) -> None:
-        """Give the block and the ports back."""
+        """Release the block and the ports."""
         while self._ports:
             self._ports.pop().close()
         self._claim.close()
@@ -72,9 +73,7 @@ def _claim() -> tuple[socket.socket, IPv4Network]:
     for block in _blocks():
         with suppress(OSError):
             return _held(str(block.broadcast_address), CLAIM_PORT), block
-    raise RuntimeError(
-        f"all test networks are taken; ss -lunp 'sport = {CLAIM_PORT}' shows by whom"
-    )
+    raise RuntimeError(f"all test networks are taken; ss -lunp 'sport = {CLAIM_PORT}' shows whose")
 
 
 def _claim_port() -> tuple[socket.socket, int]:
@@ -88,11 +87,11 @@ def _claim_port() -> tuple[socket.socket, int]:
                 claim.close()
                 raise
             return claim, port
-    raise RuntimeError(f"all test ports are taken; ss -lunp 'src {PORT_CLAIMS}' shows by whom")
+    raise RuntimeError(f"all test ports are taken; ss -lunp 'src {PORT_CLAIMS}' shows whose")
 
 
 def _held(ip: str, port: int) -> socket.socket:
-    """Return a socket that nobody else can bind meanwhile; OSError where somebody has it."""
+    """Bind a socket, and return it. Raises: OSError if the address is in use."""
     claim = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
         claim.bind((ip, port))
@@ -110,32 +109,32 @@ def _bind(port: int) -> None:
 
 
 def _blocks() -> Iterator[IPv4Network]:
-    """From 127.32.1.0/24 up: 127.0.0.0/16 belongs to the machine."""
+    """Yield the blocks from 127.32.1.0/24 on; 127.0.0.0/16 belongs to the machine."""
     for second in range(32, 48):
         for third in range(1, 255):
             yield IPv4Network((f"127.{second}.{third}.0", 24))
 
 
 def udp_bound(ip: str, port: int) -> bool:
-    """Whether some process has bound exactly this UDP address."""
+    """Return whether a process has bound exactly this UDP address."""
     return _bound("/proc/net/udp", ip, port)
 
 
 def tcp_bound(ip: str, port: int) -> bool:
-    """Whether some process listens at exactly this TCP address."""
+    """Return whether a process listens at exactly this TCP address."""
     return _bound("/proc/net/tcp", ip, port, state="0A")
 
 
 @dataclass(frozen=True)
 class Queue:
-    """What waits at a UDP socket, in bytes, and how many datagrams it had no room for."""
+    """The queue of a UDP socket: waiting bytes, and the number of dropped datagrams."""
 
     waiting: int
     dropped: int
 
 
 def udp_queue(address: tuple[str, int]) -> Queue:
-    """Return what waits at the socket that is bound to exactly this address."""
+    """Return the queue of the socket that is bound to exactly this address."""
     local = _local(*address)
     table = "/proc/net/udp6" if ":" in address[0] else "/proc/net/udp"
     rows = (line.split() for line in Path(table).read_text("ascii").splitlines()[1:])
@@ -144,7 +143,7 @@ def udp_queue(address: tuple[str, int]) -> Queue:
 
 
 def _local(ip: str, port: int) -> str:
-    """Write an address as the kernel does: words of four bytes, each as this machine's number."""
+    """Write an address as the kernel does: words of four bytes, in this machine's byte order."""
     packed = ip_address(ip).packed
     words = (packed[at : at + 4] for at in range(0, len(packed), 4))
     return f"{''.join(f'{int.from_bytes(word, sys.byteorder):08X}' for word in words)}:{port:04X}"

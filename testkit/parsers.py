@@ -1,11 +1,11 @@
-"""Readers of a SIP message's headers, each with another idea of where a line ends.
+"""Readers of the headers of a SIP message. Each accepts other line ends.
 
-RFC 3261 7.3.1 has one way: CR LF. Targets are not so strict, and each in its own way. What an
-attacker hides behind a line end that only some readers know, the edge may let pass as a part of a
-value, and the target takes for a header of its own. So what reaches a target is given to all these.
+RFC 3261 7.3.1 allows one line end: CR LF. Targets are less strict, each in its own way. An attacker
+hides a header behind a line end that only some readers know. The edge may relay it as a part of a
+value, and the target may read it as a header. So tests give what reaches a target to all readers.
 
-A reader returns the fields in their order, names and values without the blanks around them. All of
-them pass over line ends before the start line (RFC 3261 7.5).
+A reader returns the fields in their order. Names and values have no blanks around them. Each reader
+skips line ends before the start line (RFC 3261 7.5).
 """
 
 import re
@@ -18,63 +18,63 @@ Reader = Callable[[bytes], list[Field]]
 
 
 def fields(reader: Reader, data: bytes, name: str) -> list[str]:
-    """Return the values of the headers of this name, as a reader sees them."""
+    """Return the values of the headers with this name, as a reader sees them."""
     seen = reader(data.lstrip(b"\r\n"))
     return [value for header, value in seen if header.lower() == name.lower()]
 
 
 def prefixed(reader: Reader, data: bytes, prefix: str) -> list[Field]:
-    """Return the headers whose names begin so, as a reader sees them."""
+    """Return the headers whose names have this prefix, as a reader sees them."""
     seen = reader(data.lstrip(b"\r\n"))
     return [field for field in seen if field[0].lower().startswith(prefix.lower())]
 
 
 def strict(data: bytes) -> list[Field]:
-    """RFC 3261: CR LF alone ends a line, blanks at its begin continue the one before."""
+    """Read as RFC 3261: only CR LF ends a line; a line that begins with a blank continues."""
     return _folded(_head(data, b"\r\n\r\n").decode("latin-1").split("\r\n"))
 
 
 def lf(data: bytes) -> list[Field]:
-    """Each LF ends a line, a CR before it is left out; the first empty line ends the headers."""
+    """Read with LF as line end, without a CR before it. The first empty line ends the headers."""
     lines = (line.removesuffix("\r") for line in data.decode("latin-1").split("\n"))
     return _folded(_to_empty(lines))
 
 
 def lf_with_crs(data: bytes) -> list[Field]:
-    """Each LF ends a line, and CRs anywhere count for nothing."""
+    """Read with LF as line end, and drop each CR."""
     return _folded(_to_empty(data.decode("latin-1").replace("\r", "").split("\n")))
 
 
 def cr(data: bytes) -> list[Field]:
-    """Each CR ends a line, an LF after it is left out."""
+    """Read with CR as line end, without an LF after it."""
     lines = (line.removeprefix("\n") for line in data.decode("latin-1").split("\r"))
     return _folded(_to_empty(lines))
 
 
 def either(data: bytes) -> list[Field]:
-    """CR LF, CR or LF: each ends a line."""
+    """Read with CR LF, CR and LF as line ends."""
     text = data.decode("latin-1").replace("\r\n", "\n").replace("\r", "\n")
     return _folded(_to_empty(text.split("\n")))
 
 
 def controls(data: bytes) -> list[Field]:
-    """Whatever Python's `splitlines` knows ends a line, and so does a NUL; as Latin-1."""
+    """Read Latin-1 with NUL and the line ends of Python's `splitlines`."""
     return _folded(_head(data, b"\r\n\r\n").decode("latin-1").replace("\0", "\n").splitlines())
 
 
 def unicode_controls(data: bytes) -> list[Field]:
-    """The same as UTF-8, which has two line ends more."""
+    """Read UTF-8 with NUL and the line ends of `splitlines`; UTF-8 has two more."""
     text = _head(data, b"\r\n\r\n").decode("utf-8", "replace")
     return _folded(text.replace("\0", "\n").splitlines())
 
 
 def unfolded(data: bytes) -> list[Field]:
-    """CR LF ends each line, and a line that begins with blanks is a header like any other."""
+    """Read with CR LF as line end; a line that begins with a blank is a header too."""
     return _each(_head(data, b"\r\n\r\n").decode("latin-1").split("\r\n"))
 
 
 def unfolded_controls(data: bytes) -> list[Field]:
-    """Both: any line end, and no folding."""
+    """Read with NUL and the line ends of `splitlines`, without continued lines."""
     return _each(_head(data, b"\r\n\r\n").decode("latin-1").replace("\0", "\n").splitlines())
 
 
@@ -88,18 +88,18 @@ def aiosipua(data: bytes) -> list[Field]:
 
 
 def to_nul(data: bytes) -> list[Field]:
-    """As in C: a NUL ends all."""
+    """Read to the first NUL, as C does."""
     return strict(data.partition(b"\0")[0])
 
 
 def to_blank(data: bytes) -> list[Field]:
-    """A line of blanks counts as empty, and ends the headers."""
+    """Read to the first line of blanks, which counts as empty."""
     lines = data.decode("latin-1").split("\r\n")
     return _folded(_to_empty("" if not line.strip() else line for line in lines))
 
 
 def to_empty_control(data: bytes) -> list[Field]:
-    """Any line end, and two of them end the headers."""
+    """Read to the first two line ends of any kind."""
     return _folded(_to_empty(data.decode("latin-1").replace("\0", "\n").splitlines()))
 
 
@@ -122,7 +122,7 @@ SHORT: dict[str, Reader] = {
     "to a blank line": to_blank,
     "to two controls": to_empty_control,
 }
-"""Readers that may end before, or refuse a message: a header that stands further on they miss."""
+"""Readers that may stop before the end, or refuse a message: they may miss a header."""
 
 READERS = WHOLE | SHORT
 
@@ -142,7 +142,7 @@ _LEADING = re.compile(r"[ \t]")
 
 
 def _folded(lines: "Iterator[str] | list[str]") -> list[Field]:
-    """Make fields of the lines after the start line; a line that begins with a blank continues."""
+    """Return the fields after the start line; a line that begins with a blank continues."""
     joined: list[str] = []
     for line in lines:
         if joined and _LEADING.match(line):

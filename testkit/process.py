@@ -1,4 +1,4 @@
-"""One child process with its log, which leaves nothing behind."""
+"""A child process with its log. When it ends, none of its descendants stays."""
 
 import os
 import signal
@@ -13,18 +13,18 @@ from uuid import uuid4
 
 from testkit.wait import PATIENCE_S, eventually
 
-MARK = "WHENCE_RIG_PROCESS"
+VARIABLE = "WHENCE_RIG_PROCESS"
 
 _ENDED = ("", "Z", "X")
 
 
 class Process:
-    """A started child. Its log has standard output and error of all its lives.
+    """A started child. Its log has standard output and error; a restart appends to it.
 
-    Nothing stays behind, in three ways. The child gets SIGTERM when the thread that started it
-    dies (setpriv, so that no code of ours runs between fork and exec). It leads a session of its
-    own. And its environment bears a mark that each descendant inherits, because a daemon may leave
-    the session, and Kamailio's workers live on after a SIGKILL of their main process.
+    Three means find all descendants. The child gets SIGTERM when the thread that started it dies.
+    `setpriv` arranges that, because no Python code may run between fork and exec. The child leads a
+    session of its own. Its environment has a variable that each descendant inherits. A daemon may
+    leave the session, and Kamailio's workers survive a SIGKILL of their main process.
     """
 
     def __init__(
@@ -37,43 +37,43 @@ class Process:
         env: Mapping[str, str] | None = None,
         stop_within_s: float = 10,
     ) -> None:
-        """Start it. With *out_file* the log has standard error only, and that file the rest."""
+        """Start it. With *out_file* the log has standard error only, and that file the output."""
         self.name = name
         self.log_file = log_file
         self._stop_within_s = stop_within_s
-        self._mark = uuid4().hex
+        self._id = uuid4().hex
         with log_file.open("ab") as log, (out_file or log_file).open("ab") as out:
             self._child = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "TERM", "--", *map(str, argv)],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=log,
-                env={**os.environ, **(env or {}), MARK: self._mark},
+                env={**os.environ, **(env or {}), VARIABLE: self._id},
                 start_new_session=True,
             )
 
     @property
     def pid(self) -> int:
-        """The child's process id (setpriv becomes the program, it is no process between)."""
+        """The child's process id; `setpriv` replaces itself with the program."""
         return self._child.pid
 
     @property
     def running(self) -> bool:
-        """Whether the child itself lives. Its descendants are not asked."""
+        """Whether the child itself lives; descendants do not count."""
         return self._child.poll() is None
 
     @property
     def exit_status(self) -> int | None:
-        """None while it runs; negative: the signal that ended it."""
+        """The exit status: None while it runs, negative for the signal that ended it."""
         return self._child.poll()
 
     @property
     def log(self) -> str:
-        """All that the child and its descendants said."""
+        """The whole log of the child and its descendants."""
         return self.log_file.read_text("utf-8", "replace")
 
     def wait(self, within_s: float = PATIENCE_S) -> int:
-        """Wait for the child to end by itself, and return its exit status."""
+        """Wait until the child ends by itself, and return its exit status."""
         try:
             return self._child.wait(within_s)
         except subprocess.TimeoutExpired:
@@ -82,11 +82,11 @@ class Process:
             ) from None
 
     def signal(self, number: signal.Signals) -> None:
-        """Signal the child alone, if it runs; descendants fare as the program arranges."""
+        """Send a signal to the child alone, if it runs."""
         self._child.send_signal(number)
 
     def stop(self) -> int:
-        """SIGTERM, a while to end well, then SIGKILL for whatever is left. Return exit status."""
+        """Send SIGTERM, wait, and kill what is left. Return the exit status."""
         if self.running:
             self.signal(signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
@@ -94,17 +94,17 @@ class Process:
         return self.kill()
 
     def kill(self) -> int:
-        """SIGKILL the child and all its descendants, at once. Return its exit status."""
+        """Send SIGKILL to the child and all its descendants. Return its exit status."""
         self._child.kill()
         status = self._child.wait()
         for pid in self.descendants():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        eventually(lambda: not self.descendants(), what=f"the end of what {self.name} started")
+        eventually(lambda: not self.descendants(), what=f"the end of all processes of {self.name}")
         return status
 
     def descendants(self) -> list[int]:
-        """Return all living processes that descend from the child, adopted orphans too."""
+        """Return the pids of all living descendants of the child, orphans too."""
         return [pid for pid in _living() if pid != self.pid and self._owns(pid)]
 
     def _owns(self, pid: int) -> bool:
@@ -114,7 +114,7 @@ class Process:
             environment = Path(f"/proc/{pid}/environ").read_bytes()
         except OSError:
             return False
-        return f"{MARK}={self._mark}".encode() in environment.split(b"\0")
+        return f"{VARIABLE}={self._id}".encode() in environment.split(b"\0")
 
     def __enter__(self) -> Self:
         return self
@@ -129,17 +129,17 @@ class Process:
 
 
 def parent(pid: int) -> int:
-    """Return the process id of *pid*'s parent; 0 for one gone."""
+    """Return the parent of *pid*; 0 if the process has ended."""
     return int(_stat(pid)[1] or 0)
 
 
 def children(pid: int) -> list[int]:
-    """Return the living direct children of *pid*."""
+    """Return the living children of *pid*."""
     return [child for child in _living() if parent(child) == pid]
 
 
 def program(pid: int) -> str:
-    """Return the name of the program that *pid* runs, 15 characters of it; "" for one gone."""
+    """Return the first 15 characters of the name of *pid*'s program; "" if it has ended."""
     try:
         return Path(f"/proc/{pid}/comm").read_text("utf-8", "replace").strip()
     except OSError:
@@ -147,7 +147,7 @@ def program(pid: int) -> str:
 
 
 def command_line(pid: int) -> list[str]:
-    """Return the arguments *pid* was started with; nothing for one that is gone."""
+    """Return the command line of *pid*; an empty list if it has ended."""
     try:
         raw = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
@@ -156,15 +156,15 @@ def command_line(pid: int) -> list[str]:
 
 
 def cpu_s(pid: int) -> float:
-    """Return the CPU time, user and system, that *pid* has used; its children not counted."""
+    """Return the CPU time of *pid*, user and system, without its children."""
     user, system = _stat(pid)[11:13]
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def alive(pid: int) -> bool:
-    """Whether *pid* is a process that is no zombie.
+    """Return whether *pid* is a process and not a zombie.
 
-    One whose first thread has ended is not yet one: the others hold its sockets until they end too.
+    A process whose first thread has ended is alive: its other threads keep its sockets.
     """
     if _stat(pid)[0] not in _ENDED:
         return True
@@ -176,18 +176,18 @@ def alive(pid: int) -> bool:
 
 
 def beside_python(program: str) -> Path:
-    """Return the path of a program of this interpreter's virtual environment."""
+    """Return the path of a program in this interpreter's virtual environment."""
     return Path(sys.executable).with_name(program)
 
 
 def _living() -> Iterator[int]:
-    for entry in os.listdir("/proc"):  # noqa: PTH208 (a thousand Path objects a look)
+    for entry in os.listdir("/proc"):  # noqa: PTH208 (it makes a thousand Path objects)
         if entry.isdecimal() and alive(int(entry)):
             yield int(entry)
 
 
 def _stat(pid: int, thread: int | None = None) -> list[str]:
-    """Return /proc/PID/stat, or a thread's, from the state on: state, parent, group, session, …"""
+    """Return the fields of /proc/PID/stat, or of a thread's, from the state on."""
     of = f"{pid}" if thread is None else f"{pid}/task/{thread}"
     try:
         line = Path(f"/proc/{of}/stat").read_text("utf-8", "replace")

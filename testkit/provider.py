@@ -1,4 +1,4 @@
-"""A trunk provider: a second, real Kamailio with a registrar."""
+"""A trunk provider: a second real Kamailio, with a registrar."""
 
 import json
 import re
@@ -33,22 +33,22 @@ class Contact:
 
 @dataclass(frozen=True)
 class Digest:
-    """How a registrar asks for credentials: by Kamailio's `auth`, which knows no SHA-512-256."""
+    """How a registrar challenges. Kamailio's `auth` has no SHA-512-256."""
 
     algorithm: Literal["MD5", "SHA-256"] = "MD5"
     qop: bool = True
     nonce_s: int = 300
-    """How long a nonce is good; then the answer is 401 with stale=true."""
+    """How long a nonce is valid; after that the answer is 401 with stale=true."""
     uses: Literal["any", "counted", "once"] = "any"
-    """How often a nonce is good: as often as one likes, once for each nonce count, once."""
+    """How often a nonce is valid: any number of times, once for each nonce count, or once."""
 
 
 @dataclass(frozen=True)
 class Register:
-    """A REGISTER that the registrar saw, challenged ones too; sent again it is the same one."""
+    """A REGISTER at the registrar, challenged ones too. Retransmissions are the same one."""
 
     at: float
-    """When it came first, in seconds since the epoch."""
+    """When it first arrived, in seconds since the epoch."""
     user: str
     source: str
     call_id: str
@@ -59,15 +59,15 @@ class Register:
     """The header's value; `<null>` without one."""
 
     def auth_param(self, field: str) -> str | None:
-        """A field of the credentials, without its quotes."""
+        """Return a field of the credentials, without its quotes."""
         found = re.search(rf'[ ,]{field}="?([^",]*)', self.authorization)
         return found[1] if found else None
 
 
 class Provider:
-    """A registrar for *accounts* (user → password), and a proxy for the calls to their Contacts.
+    """A registrar for *accounts* (user → password), and a proxy for calls to their Contacts.
 
-    It keeps what is registered in memory only: after a restart it knows nobody.
+    It keeps registrations in memory only; a restart loses them.
     """
 
     def __init__(
@@ -92,14 +92,13 @@ class Provider:
     ) -> None:
         """Start it.
 
-        *auth_users*: user → the name in its credentials, where that is another. *challenge*: ask
-        for digest credentials (MD5, qop=auth, unless a Digest says otherwise). *anybody*: whoever
-        asks is registered; thousands of accounts find no room in its file. *grants_s*: the
-        most it grants. *min_expires*: who asks for less gets a 423. *also_lists*: a URI that each
-        account has registered already, with its own expiry, so that a 200 lists two Contacts.
-        *refuses*: the status that each REGISTER gets. *port*: of UDP and TCP. *tls*: with this
-        certificate it listens on TLS too, on the next port. *tls_by_name*: other certificates for
-        those who ask for a name (SNI).
+        *auth_users*: user → another name in its credentials. *challenge*: require digest
+        credentials (MD5, qop=auth, unless a Digest has other values). *anybody*: accept any
+        account; its configuration has no room for thousands. *grants_s*: the longest interval that
+        it grants. *min_expires*: a shorter interval gets a 423. *also_lists*: a URI that each
+        account has already registered, so that a 200 lists two Contacts. *refuses*: the status for
+        each REGISTER. *port*: the port of UDP and TCP. *tls*: a certificate; then it listens on
+        TLS too, on the next port. *tls_by_name*: server name (SNI) → another certificate.
         """
         self.name = name
         self.domain = domain
@@ -140,19 +139,19 @@ class Provider:
         return f"[{self.ip}]" if ":" in self.ip else self.ip
 
     def contacts(self, user: str) -> list[Contact]:
-        """Return what is registered for *user* now."""
+        """Return the Contacts of *user*."""
         answer = self.rpc("ul.lookup", "location", user)
-        if "error" in answer:  # 404: no such AoR
+        if "error" in answer:  # 404: no such address-of-record
             return []
         entries = (entry["Contact"] for entry in answer["result"]["Contacts"])
         return [
             Contact(entry["Address"], int(entry["Expires"]))
             for entry in entries
-            if str(entry["Expires"]).isdecimal()  # else "expired" or "deleted", soon to go
+            if str(entry["Expires"]).isdecimal()  # otherwise "expired" or "deleted"
         ]
 
     def registers(self) -> list[Register]:
-        """Return every REGISTER that came, in order, over all its lives."""
+        """Return each REGISTER, in order, also of before a restart."""
         pattern = (
             r"saw REGISTER at=(\S*) user=(\S*) source=(\S*) call_id=(\S*) cseq=(\d+) "
             r"via=(.*?) contact=(.*) expires=(\S*) authorization=(.*)"
@@ -167,32 +166,32 @@ class Provider:
         return len(self.registers())
 
     def refuse(self, status: int) -> None:
-        """From now on answer each REGISTER with this status."""
+        """Answer each REGISTER with this status from now on."""
         self._settings["refuses"] = status
         self.rpc("pv.shvSet", "refuses", "int", status)
 
     def accept(self) -> None:
-        """No longer refuse."""
+        """End `refuse`."""
         self.refuse(0)
 
     def forget(self, user: str) -> None:
-        """Drop all Contacts of *user*, as a registrar that lost its memory."""
+        """Remove all Contacts of *user*."""
         self.rpc("ul.rm", "location", user)
 
     def rpc(self, method: str, *params: str | int) -> dict[str, Any]:
-        """Ask its JSONRPC (a datagram socket: answers above about 131 kB are lost)."""
+        """Call its JSONRPC. Its datagram socket loses answers above about 131 kB."""
         return ask_kamailio(self._rpc_socket, method, *params)
 
     def stop(self) -> None:
-        """End it as an operator does."""
+        """End it with SIGTERM."""
         self.process.stop()
 
     def kill(self) -> None:
-        """End it as a power cut does."""
+        """End it with SIGKILL."""
         self.process.kill()
 
     def start(self) -> None:
-        """Start it again after stop or kill, with no memory of who was registered."""
+        """Start it again after `stop` or `kill`, without the former registrations."""
         assert not self.process.running, f"{self.name} runs"
         self.process = self._start()
 
@@ -224,7 +223,7 @@ class Provider:
         return process
 
     def _tls_config(self) -> Path | None:
-        """Write the file of Kamailio's module tls, if it listens on TLS."""
+        """Write the file for Kamailio's module tls, if it listens on TLS."""
         if not self._certificates:
             return None
         file = self._directory / f"{self.name}-tls.cfg"
@@ -269,9 +268,9 @@ def start_kamailio(
     shm_mb: int = 64,
     nameserver: str = "",
 ) -> Process:
-    """Start a Kamailio of the rig in the foreground; its log goes to the directory.
+    """Start a Kamailio in the foreground; its log is in the directory.
 
-    *nameserver*: the ip of the one that it asks, at port 53, instead of the system's.
+    *nameserver*: ip of a DNS server at port 53, instead of the system's.
     """
     memory = ["-x", allocator, "-X", allocator, "-m", str(shm_mb)]
     argv: list[str | Path] = ["kamailio", "-DD", "-E", *memory, "-Y", directory, "-f", config]
@@ -280,18 +279,18 @@ def start_kamailio(
         resolv_conf.write_text(f"nameserver {nameserver}\n")
         script = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
         argv = ["unshare", "--mount", "sh", "-c", script, resolv_conf, *argv]
-    # A worker that SIGTERM meets just after its fork takes itself for the main process and stays,
-    # and the main one waits 60 s for it (5.6.3). Nothing here is worth that wait.
+    # A worker that gets SIGTERM just after its fork acts as the main process, and does not end. The
+    # real main process waits 60 s for it (5.6.3). So this process is killed after a second.
     return Process(name, argv, directory / f"{name}.log", stop_within_s=1)
 
 
 def await_kamailio(process: Process, rpc_socket: Path) -> None:
-    """Wait until it answers; its SIP sockets are bound before its first child is."""
+    """Wait until Kamailio answers. It binds its SIP sockets before its first child starts."""
 
     def answers() -> bool:
         if not process.running:
             raise ChildProcessError(f"{process.name} ended; its log:\n{process.log}")
-        # What is asked just before its reader is there may be lost: it is asked again.
+        # A question before its reader has started may be lost; `eventually` repeats it.
         return "result" in ask_kamailio(rpc_socket, "core.uptime", within_s=2)
 
     eventually(answers, what=f"{process.name} answers")
@@ -303,7 +302,7 @@ def ask_kamailio(
     """Call JSONRPC over Kamailio's datagram socket, and return the whole answer."""
     question = {"jsonrpc": "2.0", "id": 1, "method": method, "params": list(params)}
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as asker:
-        asker.bind("")  # the kernel gives a free abstract name, to be answered at
+        asker.bind("")  # the kernel assigns a free abstract name, to which the answer goes
         asker.settimeout(within_s)
         asker.sendto(json.dumps(question).encode(), str(rpc_socket))
         answer: dict[str, Any] = json.loads(asker.recv(262144))

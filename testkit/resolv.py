@@ -1,4 +1,4 @@
-"""A program that asks a name server of the test's own, whatever /etc/resolv.conf says."""
+"""Run a program with another /etc/resolv.conf."""
 
 import os
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ _RUN = 'mount --bind "$1" /etc/resolv.conf && shift && exec "$@"'
 
 
 def with_nameserver(argv: Sequence[str | Path], ip: str, folder: Path) -> list[str]:
-    """Return the command that runs *argv* with another resolv.conf in a mount namespace."""
+    """Return the command that runs *argv* with this name server, in a mount namespace."""
     file = folder / "resolv.conf"
     file.write_text(f"nameserver {ip}\n")
     namespace = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]

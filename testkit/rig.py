@@ -1,4 +1,4 @@
-"""The rig: one network, one directory, and everything that was started on them."""
+"""The rig: a network, a directory, and the programs that were started on them."""
 
 import shutil
 import tempfile
@@ -23,22 +23,22 @@ _TAIL_LINES = 80
 
 
 class Rig:
-    """Starts neighbours by name, each at its own address; ends them in reverse order.
+    """Starts programs by name, each at its own address, and ends them in reverse order.
 
-    The directory with all files and logs goes when the rig ends well, and stays after an
-    exception or when *keep* is set.
+    At the end it removes its directory with all files and logs. After an exception, or with *keep*,
+    the directory stays.
     """
 
     def __init__(self) -> None:
         self.keep = False
-        # Short: the path of a Unix socket has 108 bytes at most.
+        # A short prefix, because the path of a Unix socket has 108 bytes at most.
         self.directory = Path(tempfile.mkdtemp(prefix="whence-rig-"))
         self.network = Network()
         self._stack = ExitStack()
         self._callers = count(1)
 
     def ip(self, name: str) -> str:
-        """Return the address of the machine called *name*."""
+        """Return the address of the machine *name*."""
         return self.network.ip(name)
 
     def provider(
@@ -58,7 +58,7 @@ class Rig:
         tls: Certificate | None = None,
         tls_by_name: Mapping[str, Certificate] | None = None,
     ) -> Provider:
-        """Start a registrar, at a machine of its own; see Provider for what it can be told."""
+        """Start a provider at a machine of its own; see `Provider` for the options."""
         ip, port = at or (self.ip(name), SIP_PORT)
         return self._stack.enter_context(
             Provider(
@@ -81,7 +81,7 @@ class Rig:
         )
 
     def verifier(self, name: str, *, user: str, password: str, qop: bool = True) -> Verifier:
-        """Start a registrar that SIPp plays, which checks one response; see Verifier."""
+        """Start a SIPp registrar that verifies one response; see `Verifier`."""
         return self._stack.enter_context(
             Verifier(
                 self.ip(name), self.directory, name=name, user=user, password=password, qop=qop
@@ -95,7 +95,7 @@ class Rig:
     def nameserver(
         self, *records: str, name: str = "nameserver", port: int = DNS_PORT
     ) -> NameServer:
-        """Start a DNS server with these records; see NameServer."""
+        """Start a DNS server with these records; see `NameServer`."""
         return self._stack.enter_context(
             NameServer(self.ip(name), self.directory, records, name=name, port=port)
         )
@@ -112,7 +112,7 @@ class Rig:
         domain: str = "edge.example",
         start: bool = True,
     ) -> Whence:
-        """Start Whence and wait until it is healthy; see Whence."""
+        """Start Whence, and wait until it is healthy; see `Whence`."""
         whence = self._stack.enter_context(
             Whence(
                 self.network,
@@ -133,15 +133,15 @@ class Rig:
     def drop_in(
         self, *, records: Sequence[Record], name: str = "native", start: bool = True, **more: Any
     ) -> DropIn:
-        """Start an existing Kamailio with the drop-in in it; see DropIn."""
+        """Start a Kamailio with a drop-in; see `DropIn`."""
         kamailio = DropIn(self.ip(name), self.directory, records=records, name=name, **more)
         self._stack.callback(kamailio.stop)
         if start:
             kamailio.start()
         return kamailio
 
-    def native_phone(self, user: str, password: str, native: DropIn) -> Phone:
-        """Start a phone of a user of an existing Kamailio, and register it there."""
+    def drop_in_phone(self, user: str, password: str, native: DropIn) -> Phone:
+        """Start a phone, and register it at a Kamailio with a drop-in."""
         return self._stack.enter_context(
             Phone(
                 user,
@@ -164,9 +164,9 @@ class Rig:
         port: int = SIP_PORT,
         trace: bool = True,
     ) -> Phone:
-        """Start a user's phone; with *whence*, it registers there with the user's password.
+        """Start a user's phone. With *whence*, register it there with the user's password.
 
-        It returns when the contact is written down, so that it outlives whatever is killed next.
+        It returns when the location table has the contact, so that the contact survives a kill.
         """
         phone = self._stack.enter_context(
             Phone(
@@ -184,13 +184,13 @@ class Rig:
             )
         )
         if whence:
-            whence.wait_written_down(user)
+            whence.wait_contact_stored(user)
         return phone
 
     def caller(
         self, edge: Address | Whence, at: str | Provider = "caller", *, port: int = 0
     ) -> Caller:
-        """Return somebody who calls *edge*, from the machine called *at* or from a provider's."""
+        """Return a SIPp caller of *edge*, at the machine *at* or at a provider's."""
         ip = at.ip if isinstance(at, Provider) else self.ip(at)
         return self._stack.enter_context(
             Caller(
@@ -203,25 +203,25 @@ class Rig:
         )
 
     def endpoint(self, name: str, port: int = 0) -> Endpoint:
-        """Return a raw SIP endpoint on the machine called *name*."""
+        """Return a raw SIP endpoint at the machine *name*."""
         return self._stack.enter_context(Endpoint(self.ip(name), port))
 
     def stream(self, ip: str, transport: Transport = "tcp", port: int = 0) -> StreamEndpoint:
-        """Return a raw SIP endpoint that connects over TCP or TLS, from this IP address."""
+        """Return a raw SIP endpoint that connects over TCP or TLS from this ip."""
         return self._stack.enter_context(StreamEndpoint(ip, transport, port))
 
     def unknown_source(self) -> Endpoint:
-        """Return a raw SIP endpoint that nobody knows."""
+        """Return a raw SIP endpoint at an address that no trunk has."""
         return self.endpoint("unknown_source")
 
     def logs(self) -> dict[str, str]:
-        """Return the end of each log and trace: file name → last lines."""
+        """Return file name → last lines, of each log and trace."""
         wanted = (".log", ".messages", ".errors", ".err")
         files = sorted(file for file in self.directory.iterdir() if file.suffix in wanted)
         return {file.name: _tail(file) for file in files if file.stat().st_size}
 
     def close(self) -> None:
-        """End everything."""
+        """End all programs."""
         try:
             self._stack.close()
         finally:

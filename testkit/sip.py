@@ -1,14 +1,15 @@
-"""A raw SIP endpoint over UDP, and just enough SIP for tests to make, forge and read messages.
+"""A raw SIP endpoint over UDP, and functions to make, forge and read messages.
 
-Independent of the product on purpose: a fault of its parser must not hide in its tests.
+None of it uses the product's code, so that a fault in its parser cannot hide in its tests.
 """
 
 import hashlib
 import re
 import secrets
+import select
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count, groupby
@@ -38,9 +39,9 @@ def _key(name: str) -> str:
 
 @dataclass(frozen=True)
 class Message:
-    """A SIP message; headers in their order, values as on the wire.
+    """A SIP message: headers in their order, values as on the wire.
 
-    Bytes that are not UTF-8 survive (surrogateescape), so that ``bytes(message)`` is what came.
+    Bytes that are not UTF-8 survive (surrogateescape): ``bytes(message)`` is the original.
     """
 
     start_line: str
@@ -50,7 +51,7 @@ class Message:
 
     @classmethod
     def parse(cls, data: bytes | str, source: Address | None = None) -> "Message":
-        """Read one message; header lines without a colon are passed over."""
+        """Read one message, without header lines that have no colon."""
         text = data.decode("utf-8", "surrogateescape") if isinstance(data, bytes) else data
         head, _, body = text.replace("\r\n", "\n").partition("\n\n")
         start_line, *lines = re.sub(r"\n[ \t]+", " ", head).split("\n")
@@ -69,12 +70,12 @@ class Message:
 
     @property
     def method(self) -> str:
-        """The request's method; for a reply the method of what it answers."""
+        """The method of a request, or of the request that a reply answers."""
         return self["CSeq"].split()[-1] if self.is_reply else self.start_line.split(" ")[0]
 
     @property
     def request_uri(self) -> str:
-        """The Request-URI; nothing for a reply."""
+        """The Request-URI; "" for a reply."""
         return "" if self.is_reply else self.start_line.split(" ")[1]
 
     @property
@@ -83,7 +84,7 @@ class Message:
 
     @property
     def contacts(self) -> list[str]:
-        """All Contacts, also those that share a line. (A comma in a URI would fool it.)"""
+        """All Contacts, also those that share a line. A comma in a URI is not understood."""
         return [one.strip() for value in self.all("Contact") for one in value.split(",")]
 
     def all(self, name: str) -> list[str]:
@@ -112,12 +113,12 @@ class Message:
 
 
 def once(messages: Iterable[Message]) -> list[Message]:
-    """Leave out what was sent again right after itself, as a busy machine makes them do."""
+    """Return the messages without immediate retransmissions, which a busy machine causes."""
 
-    def what(message: Message) -> tuple[int, str, str, str]:
+    def key(message: Message) -> tuple[int, str, str, str]:
         return message.status, message.method, message["CSeq"], message["Via"]
 
-    return [next(same) for _, same in groupby(messages, what)]
+    return [next(same) for _, same in groupby(messages, key)]
 
 
 def place(address: Address) -> str:
@@ -142,7 +143,7 @@ def request(
     body: str = "",
     transport: str = "UDP",
 ) -> Message:
-    """Make a valid request that is to be answered at *via*; what is not said is fresh."""
+    """Make a valid request with this Via; tags, Call-ID and branch are random if not given."""
     to_parameter = f";tag={to_tag}" if to_tag else ""
     here, branch = place(via), f"z9hG4bK{secrets.token_hex(8)}"
     fields = [
@@ -167,7 +168,7 @@ def reply(
     headers: Headers = (),
     to_tag: str | None = "rig",
 ) -> Message:
-    """Answer a request as RFC 3261 8.2.6 says; from an unknown source's hand this is a forgery."""
+    """Make the reply to a request (RFC 3261 8.2.6)."""
     copied = [(name, to[name]) for name in ("From", "To", "Call-ID", "CSeq")]
     if to_tag and status > 100 and ";tag=" not in to["To"]:
         copied[1] = ("To", f"{to['To']};tag={to_tag}")
@@ -204,14 +205,14 @@ def authorization(
 
 
 class Endpoint:
-    """A UDP socket that speaks what it is told to, well-formed or not.
+    """A UDP socket that sends any datagram, well-formed or not.
 
-    A request that it has read before is passed over, as SIP says (RFC 3261 17.2): on a busy machine
-    it comes again before its answer has been read.
+    It skips a request that it has read before (RFC 3261 17.2). A busy sender retransmits a request
+    before it reads the answer.
     """
 
     def __init__(self, ip: str, port: int = 0, bound: socket.socket | None = None) -> None:
-        """Bind a socket; or take one that is bound already, in another network namespace."""
+        """Bind a socket, or use one that is already bound in another network namespace."""
         self._socket = bound or self._bound(ip, port)
         self._requests: set[tuple[Address, bytes]] = set()
         self.address: Address = self._socket.getsockname()[:2]
@@ -228,13 +229,13 @@ class Endpoint:
         return made
 
     def send(self, what: Message | str | bytes, to: Address) -> None:
-        """Send one datagram as it is; a text gets no line endings it does not have."""
+        """Send one datagram as it is, without changes of line ends."""
         if isinstance(what, str):
             what = what.encode("utf-8", "surrogateescape")
         self._socket.sendto(bytes(what), to)
 
     def waiting(self) -> list[bytes]:
-        """Return the datagrams that have come, as they are, without waiting for more."""
+        """Return the datagrams that have arrived, without waiting for more."""
         self._socket.setblocking(False)
         datagrams = []
         with suppress(BlockingIOError):
@@ -243,16 +244,16 @@ class Endpoint:
         return datagrams
 
     def receive(self, within_s: float = PATIENCE_S) -> Message:
-        """Return the next datagram as a message, or fail."""
+        """Return the next datagram as a message; AssertionError if none arrives."""
         return self.expect(lambda _: True, within_s, "a message")
 
     def receive_bytes(self, within_s: float = PATIENCE_S) -> bytes:
-        """Return the next datagram, or fail."""
+        """Return the next datagram; AssertionError if none arrives."""
         self._socket.settimeout(within_s)
         try:
             return self._socket.recv(65535)
         except TimeoutError:
-            raise AssertionError(f"no datagram came within {within_s:g} s") from None
+            raise AssertionError(f"no datagram arrived within {within_s:g} s") from None
 
     def expect(
         self,
@@ -260,7 +261,7 @@ class Endpoint:
         within_s: float = PATIENCE_S,
         what: str = "the message",
     ) -> Message:
-        """Return the first message that is *wanted*; what comes before it is dropped."""
+        """Return the first message that is *wanted*, and drop those before it."""
         seen: list[str] = []
         give_up_at = time.monotonic() + within_s
         while (left_s := give_up_at - time.monotonic()) > 0:
@@ -275,7 +276,7 @@ class Endpoint:
             if wanted(message):
                 return message
             seen.append(message.start_line)
-        raise AssertionError(f"{what} did not come within {within_s:g} s; came: {seen}")
+        raise AssertionError(f"{what} did not come within {within_s:g} s; received: {seen}")
 
     def _is_repeated(self, data: bytes, source: Address) -> bool:
         if data.startswith(b"SIP/2.0 "):
@@ -285,7 +286,7 @@ class Endpoint:
         return known
 
     def ask(self, what: Message, to: Address, within_s: float = PATIENCE_S) -> Message:
-        """Send a request and return its final answer; a refusal of an INVITE is acknowledged."""
+        """Send a request, return its final answer, and acknowledge the refusal of an INVITE."""
         self.send(what, to)
         final = self.expect(
             lambda m: m.status >= 200 and m.call_id == what.call_id and m["CSeq"] == what["CSeq"],
@@ -307,9 +308,9 @@ class Endpoint:
         expires_s: int = 3600,
         headers: Headers = (),
     ) -> Message:
-        """REGISTER as a phone does, answering a challenge and stale ones; return the last answer.
+        """Register as a phone does: answer a challenge and stale ones. Return the last answer.
 
-        Kamailio 6 takes the nonces of its first second for stale.
+        Kamailio 6 treats the nonces of its first second as stale.
         """
         aor, uri, call_id = f"sip:{user}@{domain}", f"sip:{domain}", secrets.token_hex(10)
         contact = contact or f"<sip:{user}@{self.address[0]}:{self.address[1]}>"
@@ -355,8 +356,29 @@ class Endpoint:
         self.close()
 
 
+def expect_any(
+    endpoints: Collection[Endpoint],
+    wanted: Callable[[Message], bool],
+    within_s: float = PATIENCE_S,
+    what: str = "the message",
+) -> tuple[Endpoint, Message]:
+    """Return the first message that is *wanted* at any of these UDP endpoints, and where it came.
+
+    It drops other messages. Raises: AssertionError if none arrives.
+    """
+    by_socket = {endpoint._socket: endpoint for endpoint in endpoints}
+    give_up_at = time.monotonic() + within_s
+    while (left_s := give_up_at - time.monotonic()) > 0:
+        for readable in select.select(list(by_socket), [], [], left_s)[0]:
+            data, source = readable.recvfrom(65535)
+            endpoint, message = by_socket[readable], Message.parse(data, source)
+            if not endpoint._is_repeated(data, source) and wanted(message):
+                return endpoint, message
+    raise AssertionError(f"{what} did not come within {within_s:g} s")
+
+
 def acknowledgement(invite: Message, refusal: Message) -> Message:
-    """Return the ACK of an INVITE's non-2xx answer: same branch, To with its tag (17.1.1.3)."""
+    """Make the ACK of a non-2xx answer: same branch, To with its tag (RFC 3261 17.1.1.3)."""
     number = invite["CSeq"].split()[0]
     fields = (
         ("Via", invite["Via"]),

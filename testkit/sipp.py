@@ -1,4 +1,4 @@
-"""Phones and callers: SIPp on the other ends of the wire."""
+"""Phones, callers and registrars that are SIPp processes."""
 
 import csv
 import re
@@ -18,8 +18,11 @@ from testkit.sip import Address, Endpoint, Headers, Message
 from testkit.wait import PATIENCE_S, eventually
 
 Behaviour = Literal["answers", "hangs_up", "rings", "busy"] | int
-"""What a phone does: answers and is hung up on; answers and hangs up itself; rings until it is
-cancelled; is busy (486); or refuses with this status."""
+"""What a phone does with a call.
+
+It answers and waits for the BYE; answers and sends the BYE; rings until a CANCEL; answers 486
+(`busy`); or answers with this status.
+"""
 
 _SCENARIOS = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "scenarios"),
@@ -36,14 +39,14 @@ _REFUSALS = (
     *(500, 501, 502, 503, 504, 505, 513, 580, 600, 603, 604, 606, 607, 608),
 )
 _GIVES_UP_S = 120.0
-_TALK_MS = 20  # a BYE right behind its ACK may overtake it, in another worker
+_TALK_MS = 20  # a BYE just behind its ACK may overtake it in another worker
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one call. *status*: the INVITE's final answer, None where none came.
+    """The result of one call. *status*: the final status of the INVITE, or None.
 
-    *complete*: the whole conversation went as it should, the goodbye too.
+    *complete*: the whole scenario succeeded, with the BYE.
     """
 
     status: int | None
@@ -54,14 +57,14 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Load:
-    """What became of many calls; successful is answered and hung up properly."""
+    """The result of many calls. A successful call was answered and ended by a BYE."""
 
     successful: int
     failed: int
 
 
 class Call:
-    """A call under way."""
+    """A call that has begun."""
 
     def __init__(self, process: Process, trace: Path) -> None:
         self.process = process
@@ -79,20 +82,20 @@ class Call:
 
     @property
     def status(self) -> int | None:
-        """The final status of the INVITE, once it is there."""
+        """The final status of the INVITE, or None before it arrives."""
         return next((status for status in self._statuses() if status >= 200), None)
 
     def wait_for(self, status: int, within_s: float = PATIENCE_S) -> None:
-        """Wait until this status has come, for example 180, or 200 for an answered call."""
+        """Wait for this status of the INVITE."""
         eventually(lambda: status in self._statuses(), within_s, f"{status} for the INVITE")
 
     def outcome(self, within_s: float = _GIVES_UP_S) -> Outcome:
-        """Wait for the end of the call."""
+        """Wait for the end of the call, and return its result."""
         ended_well = self.process.wait(within_s) == 0
         return Outcome(self.status, ended_well, self.sent, self.received)
 
     def vanish(self) -> None:
-        """Leave without a word, as a caller whose battery is empty."""
+        """Kill the caller, so that it sends nothing more."""
         self.process.kill()
 
     def _statuses(self) -> list[int]:
@@ -100,7 +103,7 @@ class Call:
 
 
 class Caller:
-    """Makes calls from one address: each from a port of its own, unless *port* is given."""
+    """A caller at one address. Each call has a port of its own, unless *port* is given."""
 
     def __init__(
         self, ip: str, edge: Address, directory: Path, *, name: str = "caller", port: int = 0
@@ -128,7 +131,7 @@ class Caller:
         max_forwards: int = 70,
         within_s: float = _GIVES_UP_S,
     ) -> Outcome:
-        """Call and wait for the end. With *expect*, another status is an AssertionError."""
+        """Make a call, and wait for its end. With *expect*, another status is an AssertionError."""
         call = self.dial(
             request_uri,
             to=to,
@@ -162,7 +165,7 @@ class Caller:
         hung_up_by: Literal["caller", "phone"] = "caller",
         max_forwards: int = 70,
     ) -> Call:
-        """Begin a call, and return it while it goes on."""
+        """Begin a call, and return it at once."""
         number = next(self._numbers)
         stem = self._directory / f"{self.name}-{number}"
         scenario = _scenario(
@@ -179,7 +182,7 @@ class Caller:
             max_forwards=max_forwards,
         )
         options = ["-cid_str", call_id] if call_id else []
-        # What overtook another message is passed over: a 180 may come after its 200.
+        # SIPp ignores messages that overtook others: a 180 may arrive after its 200.
         options += ["-default_behaviors", "all,-abortunexp"]
         argv = [*self._argv(number, scenario), *_tracing(stem), "-m", "1", *options]
         return Call(self._start(argv, stem), _trace_file(stem))
@@ -193,7 +196,7 @@ class Caller:
         at_once: int = 1000,
         within_s: float = _GIVES_UP_S,
     ) -> Load:
-        """Make many calls, *rate* a second, to each of the URIs in turn; nothing is traced."""
+        """Make many calls, *rate* a second, to the URIs in turn, without a trace."""
         assert not any(";" in uri for uri in request_uris), "SIPp splits its values at semicolons"
         number = next(self._numbers)
         stem = self._directory / f"{self.name}-{number}"
@@ -222,7 +225,7 @@ class Caller:
         return _load(statistics)
 
     def close(self) -> None:
-        """End the calls that still go on."""
+        """Kill the calls that have not ended."""
         for process in self.processes:
             process.kill()
 
@@ -249,10 +252,10 @@ class Caller:
 
 
 class Phone:
-    """A phone: registers its address at the edge, then takes calls there.
+    """A phone: it registers its address at the edge, and then takes calls there.
 
-    It registers by the raw endpoint, from the very address and port that SIPp then binds. With no
-    *edge* it does not register.
+    A raw endpoint registers, from the address and port that SIPp binds afterwards. Without an
+    *edge* the phone does not register.
     """
 
     def __init__(
@@ -270,7 +273,7 @@ class Phone:
         expires_s: int = 3600,
         trace: bool = True,
     ) -> None:
-        """Register and be ready. *trace* off: calls() knows nothing, for benchmarks."""
+        """Register, and start SIPp. Without *trace*, for benchmarks, `calls()` is empty."""
         self.name = f"phone-{user}"
         self.user = user
         self.address = (ip, port)
@@ -286,32 +289,32 @@ class Phone:
 
     @property
     def uri(self) -> str:
-        """Where the phone itself can be called, with nobody between."""
+        """The URI of the phone itself, without a proxy."""
         return f"sip:{self.user}@{self.address[0]}:{self.address[1]}"
 
     def calls(self) -> list[Message]:
-        """Return the INVITEs it received, retransmissions not counted."""
+        """Return the INVITEs that it received, without retransmissions."""
         invites = [m for m in self.received() if m.start_line.startswith("INVITE ")]
         return list({(m.call_id, m["CSeq"], m["Via"]): m for m in invites}.values())
 
     def received(self) -> list[Message]:
-        """Return all it received, in order."""
+        """Return all messages that it received, in order."""
         trace = read_trace(_trace_file(self._directory / self.name))
         return [message for direction, message in trace if direction == "received"]
 
     def behave(self, behaviour: Behaviour) -> None:
-        """From now on behave like this; calls under way are dropped, calls() forgets nothing."""
+        """Change the behaviour. Current calls are dropped; `calls()` keeps all calls."""
         self.process.kill()
         self.process = self._start(behaviour)
 
     def register(self, expires_s: int = 3600) -> None:
-        """Register again, or with 0 take the registration back; calls under way are dropped."""
+        """Register again, or unregister with 0. Current calls are dropped."""
         self.process.kill()
         self._register(expires_s)
         self.process = self._start(self._behaviour)
 
     def close(self) -> None:
-        """Fall silent; what it registered stays registered."""
+        """Kill SIPp. The registration stays."""
         self.process.kill()
 
     def _register(self, expires_s: int) -> None:
@@ -358,9 +361,9 @@ class Phone:
 
 
 class Verifier:
-    """A registrar that SIPp plays: it challenges (MD5), checks the response, says 200 or 403.
+    """A SIPp registrar that challenges (MD5), verifies the response, and answers 200 or 403.
 
-    It takes one registration; what SIPp checks with is its own `verifyauth`.
+    It takes one registration. SIPp's own `verifyauth` verifies the response.
     """
 
     def __init__(
@@ -401,7 +404,7 @@ def _messages(trace: bytes) -> Iterator[tuple[str, Message]]:
     at = 0
     while found := heading.search(trace, at):
         at = found.end() + int(found[2])
-        if at > len(trace):  # being written
+        if at > len(trace):  # SIPp is still writing this one
             return
         yield found[1].decode(), Message.parse(trace[found.end() : at])
 

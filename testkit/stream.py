@@ -1,4 +1,4 @@
-"""A raw SIP endpoint over TCP or TLS, IPv4 or IPv6: it opens one connection, and keeps it."""
+"""A raw SIP endpoint over TCP or TLS, IPv4 or IPv6, with one connection."""
 
 import re
 import socket
@@ -16,7 +16,7 @@ Transport = Literal["tcp", "tls"]
 
 
 class StreamEndpoint(Endpoint):
-    """What it sends first opens its connection; everything else goes, and comes, over that one."""
+    """An endpoint whose first message opens its connection; all others use that connection."""
 
     def __init__(
         self,
@@ -26,7 +26,7 @@ class StreamEndpoint(Endpoint):
         client_certificate: Certificate | None = None,
         bound: socket.socket | None = None,
     ) -> None:
-        """Bind a socket; or take one that is bound, or connected, already."""
+        """Bind a socket, or use one that is already bound or connected."""
         self.transport = transport
         self._certificate = client_certificate
         self._socket = bound or socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET)
@@ -41,7 +41,7 @@ class StreamEndpoint(Endpoint):
         self.address: Address = self._socket.getsockname()[:2]
 
     def request(self, method: str, uri: str, **parts: str) -> Message:
-        """Make a request that names this endpoint and its transport in the Via."""
+        """Make a request with this endpoint and its transport in the Via."""
         via = self.transport.upper()
         return request(method, uri, self.address, transport=via, **parts)  # type: ignore[arg-type]
 
@@ -67,21 +67,21 @@ class StreamEndpoint(Endpoint):
                 seen.append(message.start_line)
             self._socket.settimeout(max(0.001, give_up_at - time.monotonic()))
             try:
-                came = self._socket.recv(65535)
+                data = self._socket.recv(65535)
             except TimeoutError:
-                came = b""
-            if not came:
-                raise AssertionError(f"{what} did not come within {within_s:g} s; came: {seen}")
-            self._read += came
+                data = b""
+            if not data:
+                raise AssertionError(f"{what} did not come within {within_s:g} s; received: {seen}")
+            self._read += data
 
     def rest(self, within_s: float = PATIENCE_S) -> list[Message]:
-        """Say that no more will come, and return what still comes before the other end closes."""
+        """Shut down for writing; return the messages until the other end closes."""
         self._socket.settimeout(within_s)
         with suppress(ConnectionError, OSError):
             self._socket.shutdown(socket.SHUT_WR)
         with suppress(ConnectionError):
-            while came := self._socket.recv(65535):
-                self._read += came
+            while data := self._socket.recv(65535):
+                self._read += data
         return list(iter(self._next, None))
 
     def _connect(self, to: Address) -> None:
@@ -89,15 +89,15 @@ class StreamEndpoint(Endpoint):
         self._socket.connect(to)
         self._connected = True
         if self.transport == "tls":
-            believing = ssl.create_default_context()
-            believing.check_hostname = False
-            believing.verify_mode = ssl.CERT_NONE
+            context = ssl.create_default_context()
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
             if self._certificate:
-                believing.load_cert_chain(self._certificate.certificate, self._certificate.key)
-            self._socket = believing.wrap_socket(self._socket)
+                context.load_cert_chain(self._certificate.certificate, self._certificate.key)
+            self._socket = context.wrap_socket(self._socket)
 
     def _next(self) -> Message | None:
-        """Take one message off what was read: as long as its Content-Length says."""
+        """Remove one message, as long as its Content-Length, from the bytes that were read."""
         head, end, rest = self._read.lstrip(b"\r\n").partition(b"\r\n\r\n")
         length = re.search(rb"(?im)^(?:content-length|l)\s*:\s*(\d+)", head)
         size = int(length[1]) if length else 0

@@ -1,4 +1,4 @@
-"""`whence agent --track-only` beside an existing Kamailio, and the commands that ask it."""
+"""`whence agent --track-only` beside a Kamailio with a drop-in, its API and its commands."""
 
 import subprocess
 from pathlib import Path
@@ -14,10 +14,10 @@ from testkit.whence import API_PORT
 
 
 class Tracking:
-    """Started, and answering; it ends with its `with`."""
+    """A running `whence agent --track-only`; it ends with its context."""
 
     def __init__(self, native: DropIn, file: str = "") -> None:
-        """*file*: what drop-in.toml says besides the address of the API."""
+        """Start it. *file*: content of drop-in.toml before the table `[agent]`."""
         self.folder = native.folder
         self.api = f"http://{native.address[0]}:{API_PORT}"
         self._file = self.folder / "drop-in.toml"
@@ -29,13 +29,13 @@ class Tracking:
         eventually(lambda: self.status("/v1/trunks") == 200, what="the agent answers")
 
     def write(self, file: str) -> None:
-        """Write drop-in.toml anew; what it says counts after `whence reload`."""
+        """Replace drop-in.toml; `whence reload` applies it."""
         place = self.api.removeprefix("http://")
         own = f'api_listen = "{place}"\nunknown_requests_per_minute_alarm = 3\n'
         self._file.write_text(f"{file}\n[agent]\n{own}")
 
     def status(self, path: str) -> int:
-        """GET from the API: the status; 0 when nobody answers."""
+        """Return the status of a GET; 0 without an answer."""
         try:
             with self._client() as client:
                 return client.get(path).status_code
@@ -43,7 +43,7 @@ class Tracking:
             return 0
 
     def get(self, path: str) -> Any:
-        """GET from the API: what its JSON says."""
+        """Return the JSON of a GET."""
         with self._client() as client:
             return client.get(path).raise_for_status().json()
 
@@ -52,18 +52,18 @@ class Tracking:
             return client.get("/metrics").raise_for_status().text
 
     def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run `whence` with these arguments, and this agent's API."""
+        """Run `whence` with these arguments and this agent's API."""
         argv = [str(beside_python("whence")), *arguments, "--api", self.api]
         return subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
 
-    def says(self, *arguments: str) -> str:
-        """Run a command that must succeed: what it printed."""
+    def output(self, *arguments: str) -> str:
+        """Run a command that must succeed, and return its standard output."""
         done = self.cli(*arguments)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     def _client(self) -> httpx.Client:
-        # Only http:// is asked; to load the CA certificates would cost more than the question.
+        # The API has http only; loading CA certificates would take longer than the request.
         return httpx.Client(base_url=self.api, timeout=PATIENCE_S, trust_env=False, verify=False)
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""Waiting for a condition: the one way to wait in tests. Never for a time."""
+"""Wait for a condition: the only way to wait in tests, never for a time."""
 
 import time
 from collections.abc import Callable
@@ -8,16 +8,17 @@ T = TypeVar("T")
 
 POLL_S = 0.02
 PATIENCE_S = 60.0
-"""How long the rig waits for what must come. Only a failure takes so long: it is long enough for a
-machine that has other work. Nothing is proved by what does not come in a shorter time.
+"""How long the rig waits for what must happen. It is long enough for a busy machine.
+
+Only a failure takes so long. That something did not happen in a shorter time proves nothing.
 """
 
 
 def eventually(condition: Callable[[], T], within_s: float = PATIENCE_S, what: str = "") -> T:
-    """Call *condition* until it returns something truthy, and return that.
+    """Call *condition* until it returns a true value, and return that value.
 
-    A condition that raises is not met yet. When *within_s* is over, the AssertionError says
-    *what* was awaited and how the last try ended.
+    A condition that raises is not met yet. After *within_s*, the AssertionError has *what* and the
+    result of the last try.
     """
     give_up_at = time.monotonic() + within_s
     while True:

@@ -1,4 +1,4 @@
-"""Whence itself, run as an operator runs it: a file, `whence run`, the API, the command line."""
+"""Whence as an operator runs it: a settings file, `whence run`, the API, the command line."""
 
 import json
 import os
@@ -23,7 +23,7 @@ Table = Mapping[str, object]
 
 AGENT_PORT = 5062
 API_PORT = 8088
-_ASKS_THE_API = frozenset(
+_WITH_API = frozenset(
     {"trunks", "trunk", "addresses", "users", "calls", "conflicts", "explain"}
     | {"unknown", "alarms", "allow", "revoke"}
     | {"register", "unregister", "pause", "resume", "reload"}
@@ -38,7 +38,7 @@ def trunk(
     numbers: Sequence[str] = (),
     **more: object,
 ) -> Table:
-    """Return a [[trunk]] for one of the provider's accounts; *more* are further keys."""
+    """Return a [[trunk]] for one of the provider's accounts. *more*: further keys."""
     return {
         "id": trunk_id,
         "registrar": provider.uri,
@@ -52,15 +52,15 @@ def trunk(
 
 
 def user(name: str, password: str = "") -> Table:
-    """Return a [[user]]; the password is made of the name where none is given."""
+    """Return a [[user]]. The default password is made of the name."""
     return {"name": name, "password": password or f"{name}'s password"}
 
 
 class Whence:
-    """One node: `whence run` with Kamailio and agent, at an address of its own.
+    """A node: `whence run` with Kamailio and agent, at an address of its own.
 
-    *users* are names or [[user]] tables; *edge*, *agent* and *registration* are further keys of
-    these tables.
+    *users*: names or [[user]] tables. *edge*, *agent*, *registration*: further keys of these
+    tables.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Whence:
         registration: Table | None = None,
         domain: str = "edge.example",
     ) -> None:
-        """Write its file; start() starts it."""
+        """Write its settings file; `start()` starts it."""
         ip = network.ip(name)
         self.name = name
         self.domain = domain
@@ -86,7 +86,7 @@ class Whence:
         self.process: Process | None = None
         self._directory = directory
         self._log_file = directory / f"{name}.log"
-        self._lives: list[Process] = []
+        self._runs: list[Process] = []
         self._cli_runs = count(1)
         self._edge: Table = {
             "listen": [f"udp:{ip}:{SIP_PORT}"],
@@ -106,22 +106,22 @@ class Whence:
         self.users: list[Table] = []
         self.edit(trunks=trunks, users=users)
 
-    # --- its life
+    # --- start and end
 
     def start(self, within_s: float = PATIENCE_S) -> None:
-        """Start `whence run`, and wait until it says that it is healthy.
+        """Start `whence run`, and wait until it is healthy.
 
-        What a killed life left behind is left alone: that this start succeeds is Whence's task.
+        It removes nothing that a killed run left: Whence itself must cope with that.
         """
         self.launch()
         self.wait_healthy(within_s)
 
     def launch(self) -> None:
-        """Start `whence run`, and wait for nothing."""
+        """Start `whence run`, and return at once."""
         assert not (self.process and self.process.running), f"{self.name} runs"
         argv: list[str | Path] = [beside_python("whence"), "run", "-c", self.file]
         self.process = Process(self.name, argv, self._log_file, stop_within_s=PATIENCE_S)
-        self._lives.append(self.process)
+        self._runs.append(self.process)
 
     def wait_healthy(self, within_s: float = PATIENCE_S) -> None:
         """Wait until /healthz answers 200."""
@@ -138,8 +138,8 @@ class Whence:
         assert process.running, f"{self.name} ended ({process.exit_status}); log:\n{self.log}"
 
     def stop(self) -> int:
-        """End it as an operator does, and return its exit status; nothing of any life is left."""
-        statuses = [life.stop() for life in reversed(self._lives)]
+        """End it with SIGTERM, and all processes of earlier runs; return its exit status."""
+        statuses = [run.stop() for run in reversed(self._runs)]
         return statuses[0] if statuses else 0
 
     def restart(self) -> None:
@@ -147,28 +147,28 @@ class Whence:
         self.start()
 
     def kill_run(self) -> None:
-        """SIGKILL `whence run` alone: what it started must cope by itself."""
+        """Send SIGKILL to `whence run` alone."""
         process = self._running()
         process.signal(signal.SIGKILL)
         process.wait()
 
     def kill_kamailio(self) -> int:
-        """SIGKILL Kamailio's main process alone; its workers live on. Return its pid."""
+        """Send SIGKILL to Kamailio's main process alone; its workers survive. Return its pid."""
         return _kill(self.kamailio_pids()[0])
 
     def crash_kamailio(self) -> None:
-        """Kill it, and return when another one serves: no orphaned worker answers for it."""
+        """Kill Kamailio; return when its workers have ended and a new one serves."""
         before = self.kamailio_pids()
         self.kill_kamailio()
         eventually(lambda: not any(map(alive, before)), what="the end of the orphaned workers")
         self.wait_healthy()
 
     def kill_agent(self) -> int:
-        """SIGKILL the agent, and return its pid."""
+        """Send SIGKILL to the agent, and return its pid."""
         return _kill(self.agent_pid())
 
     def kamailio_pids(self) -> list[int]:
-        """Return the pids of all its Kamailio processes, the main one first."""
+        """Return the pids of all Kamailio processes, the main one first."""
         run = self._running()
         found = [pid for pid in run.descendants() if program(pid) == "kamailio"]
         return sorted(found, key=lambda pid: (parent(pid) != run.pid, pid))
@@ -187,7 +187,7 @@ class Whence:
     def log(self) -> str:
         return self._log_file.read_text("utf-8", "replace") if self._log_file.exists() else ""
 
-    # --- its file
+    # --- settings file
 
     def edit(
         self,
@@ -195,7 +195,7 @@ class Whence:
         trunks: Sequence[Table] | None = None,
         users: Sequence[str | Table] | None = None,
     ) -> None:
-        """Write the file anew, with other trunks or users; reload() makes it count."""
+        """Replace trunks or users in the settings file; `reload()` applies it."""
         if trunks is not None:
             self.trunks = list(trunks)
         if users is not None:
@@ -207,15 +207,15 @@ class Whence:
         self.file.write_text("\n".join(_toml(head, table) for head, table in tables), "utf-8")
 
     def reload(self) -> None:
-        """SIGHUP to `whence run`; wait for what the change does, not for the change."""
+        """Send SIGHUP to `whence run`. The caller waits for the effect."""
         self._running().signal(signal.SIGHUP)
 
     def password(self, name: str) -> str:
         """Return a user's password."""
         return next(str(table["password"]) for table in self.users if table["name"] == name)
 
-    def wait_written_down(self, user_name: str) -> None:
-        """Wait until a user's contact is in the location table: Kamailio writes within a second."""
+    def wait_contact_stored(self, user_name: str) -> None:
+        """Wait until the location table has a user's contact; Kamailio writes each second."""
 
         def written() -> bool:
             with closing(sqlite3.connect(self.state / "location.db")) as table:
@@ -224,10 +224,10 @@ class Whence:
 
         eventually(written, what=f"a contact of {user_name} in the location table")
 
-    # --- its API and command line
+    # --- API and command line
 
     def health(self) -> int:
-        """Return the status of /healthz; 0 when nobody answers."""
+        """Return the status of /healthz; 0 without an answer."""
         try:
             with self._client() as client:
                 return client.get("/healthz").status_code
@@ -235,12 +235,12 @@ class Whence:
             return 0
 
     def get(self, path: str) -> Any:
-        """GET from the API: what its JSON says."""
+        """Return the JSON of a GET."""
         with self._client() as client:
             return client.get(path).raise_for_status().json()
 
     def post(self, path: str, body: Mapping[str, object]) -> Any:
-        """POST to the API: what its JSON says."""
+        """Return the JSON of a POST."""
         with self._client() as client:
             return client.post(path, json=body).raise_for_status().json()
 
@@ -249,7 +249,7 @@ class Whence:
             return client.get("/metrics").raise_for_status().text
 
     def trunk(self, trunk_id: str) -> dict[str, Any]:
-        """Return what the API says of one trunk."""
+        """Return one trunk as the API shows it."""
         found: list[dict[str, Any]] = [
             one for one in self.get("/v1/trunks") if one["id"] == trunk_id
         ]
@@ -257,7 +257,7 @@ class Whence:
         return found[0]
 
     def explain(self, source: str, ruri: str, **more: str) -> dict[str, Any]:
-        """Ask whence a made-up request comes."""
+        """Return what the API explains about a made-up request."""
         answer: dict[str, Any] = self.post("/v1/explain", {"source": source, "ruri": ruri, **more})
         return answer
 
@@ -268,7 +268,7 @@ class Whence:
             self.wait_state(trunk_id, "registered", within_s)
 
     def wait_state(self, trunk_id: str, state: str, within_s: float = PATIENCE_S) -> dict[str, Any]:
-        """Wait until a trunk is in this state, and return what the API said of it then."""
+        """Wait until a trunk is in this state, and return it as the API shows it then."""
 
         def reached() -> dict[str, Any]:
             now = self.trunk(trunk_id)
@@ -281,9 +281,13 @@ class Whence:
     def cli(
         self, *arguments: str, within_s: float = PATIENCE_S
     ) -> subprocess.CompletedProcess[str]:
-        """Run `whence` with these arguments (and this node's API) to its end."""
-        asks = bool(arguments) and arguments[0] in _ASKS_THE_API and "--api" not in arguments
-        argv = [str(beside_python("whence")), *arguments, *(["--api", self.api] if asks else [])]
+        """Run `whence` with these arguments and this node's API to its end."""
+        needs_api = bool(arguments) and arguments[0] in _WITH_API and "--api" not in arguments
+        argv = [
+            str(beside_python("whence")),
+            *arguments,
+            *(["--api", self.api] if needs_api else []),
+        ]
         stem = self._directory / f"{self.name}-cli-{next(self._cli_runs)}"
         out, errors = stem.with_suffix(".out"), stem.with_suffix(".err")
         with Process(stem.name, argv, errors, out_file=out) as process:
@@ -293,7 +297,7 @@ class Whence:
         )
 
     def _client(self) -> httpx.Client:
-        # Only http:// is asked; to load the CA certificates would cost more than the question.
+        # The API has http only; loading CA certificates would take longer than the request.
         return httpx.Client(base_url=self.api, timeout=PATIENCE_S, trust_env=False, verify=False)
 
     def _running(self) -> Process:
@@ -323,7 +327,7 @@ def _toml(head: str, table: Table) -> str:
 
 
 def _value(value: object) -> str:
-    """Write a TOML value: JSON's strings, numbers and booleans are TOML's too."""
+    """Write a TOML value. JSON's strings, numbers and booleans are valid in TOML."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key} = {_value(one)}" for key, one in value.items()) + "}"
     if isinstance(value, list | tuple):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import re
 import textwrap
 from collections.abc import Iterator
 from itertools import pairwise
@@ -32,7 +33,7 @@ from whence.agent.config.models import (
     RegistrationConfig,
     TlsConfig,
 )
-from whence.agent.config.toml import Table, Unit
+from whence.agent.config.toml import KeyName, Table, Unit
 from whence.agent.config.trunk import Ha1, PinnedNetwork, TrunkConfig, UserConfig, as_pin
 from whence.agent.dropin.config import DropInConfig, LearnFrom
 from whence.core.sip.transport_address import TransportAddress
@@ -90,7 +91,7 @@ def page() -> str:
 
 
 def tables(*models: type[Table]) -> Iterator[type[Table]]:
-    """Give the models, and each model that one of their keys holds."""
+    """Yield the models, and each model that is the type of one of their keys."""
     for model in models:
         yield model
         for field in model.model_fields.values():
@@ -105,9 +106,9 @@ def _tables_in(annotation: Any) -> Iterator[type[Table]]:
 
 
 def descriptions(model: type[Table]) -> dict[str, str]:
-    """Return the docstring below each key, also of keys that are inherited.
+    """Return key → the docstring below it, also for inherited keys.
 
-    pydantic can do it (`use_attribute_docstrings`), but then each start of the agent pays for it.
+    pydantic can do this (`use_attribute_docstrings`), but it would slow each start of the agent.
     """
     found: dict[str, str] = {}
     for table in model.__mro__:
@@ -132,9 +133,9 @@ def _docstrings(definition: ast.ClassDef) -> dict[str, str]:
 
 
 def _table(model: type[Table]) -> str:
-    said = descriptions(model)
+    described = descriptions(model)
     rows = [
-        f"| `{name}` | {_kind(field)} | {_default(field)} | {_meaning(field, said[name])} |"
+        f"| `{name}` | {_kind(field)} | {_default(field)} | {_meaning(field, described[name])} |"
         for name, field in model.model_fields.items()
         if field.annotation not in TABLES.values()
     ]
@@ -142,13 +143,13 @@ def _table(model: type[Table]) -> str:
 
 
 def _kind(field: FieldInfo) -> str:
-    """Say the type of a key, its bounds and its unit."""
+    """Return the type of a key, its bounds and its unit, as the page has them."""
     if _LEARN_FROM in field.metadata:
         return '`"asked"` or `"any"`, or a table of `l_uuid = "any"`'
-    said = _words(field.annotation, field.metadata)
+    words = _words(field.annotation, field.metadata)
     bounds = _bounds(field.metadata)
     unit = next((one.name for one in field.metadata if isinstance(one, Unit)), "")
-    return f"{said}{f', {bounds}' if bounds else ''}{f' ({unit})' if unit else ''}"
+    return f"{words}{f', {bounds}' if bounds else ''}{f' ({unit})' if unit else ''}"
 
 
 def _words(annotation: Any, metadata: list[Any]) -> str:
@@ -163,15 +164,15 @@ def _words(annotation: Any, metadata: list[Any]) -> str:
     if origin is Literal:
         return " or ".join(f'`"{part}"`' for part in parts)
     if origin in (Union, UnionType):
-        (part,) = [part for part in parts if part is not NoneType]
-        return _words(part, [])
+        return ", or ".join(_words(part, metadata) for part in parts if part is not NoneType)
     if origin is list and any(getattr(one, "max_length", None) == 2 for one in metadata):
         return "two numbers"
     if origin in (list, tuple):
         return f"list of: {_words(parts[0], [])}"
     if origin is dict:
-        return f"table: `l_uuid` = {_words(parts[1], [])}"
-    raise TypeError(f"say in _WORDS what {annotation} is")
+        key = next((one.name for one in metadata if isinstance(one, KeyName)), "l_uuid")
+        return f"table: `{key}` = {_words(parts[1], [])}"
+    raise TypeError(f"add {annotation} to _WORDS")
 
 
 def _bounds(metadata: list[Any]) -> str:
@@ -205,16 +206,20 @@ def _meaning(field: FieldInfo, description: str) -> str:
 
 
 def _toml(value: Any) -> str:
-    """Write a value as a settings file has it."""
+    """Return a value as a settings file has it."""
     if isinstance(value, dict) and list(value) == [""]:  # learn_from: for all
         return _toml(value[""])
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key} = {_toml(one)}" for key, one in value.items()) + "}"
+        return "{" + ", ".join(f"{_key(key)} = {_toml(one)}" for key, one in value.items()) + "}"
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(_toml, value))}]"
     if isinstance(value, TransportAddress):
         return f'"{value}"'
     return json.dumps(value, ensure_ascii=False)
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else f'"{name}"'
 
 
 if __name__ == "__main__":

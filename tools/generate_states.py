@@ -1,7 +1,7 @@
-"""Write the generated parts of the documents anew: `make generate`.
+"""Write the generated parts of the documents: `make generate`.
 
-Each part stands between two comments, `<!-- generated: NAME -->` and `<!-- end of NAME -->`. With
-`--check`, nothing is written: exit status 1 names each document that is not current.
+Each part is between two comments, `<!-- generated: NAME -->` and `<!-- end of NAME -->`. With
+`--check` the tool writes nothing: it prints each document that is not current, and exits with 1.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ STAYS = "stays"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table of Markdown."""
+    """Return a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
@@ -35,12 +35,12 @@ def first_sentence(documented: type) -> str:
 
 
 def states() -> str:
-    """Say what each state means."""
+    """Return the table of the states' meanings."""
     return table(["State", "Meaning"], ([f"`{s}`", MEANINGS[s]] for s in State))
 
 
 def events() -> str:
-    """Say what each event, and each action, means."""
+    """Return the tables of the events' and the actions' meanings."""
     facts = ([f"`{c.__name__}`", first_sentence(c)] for c in get_args(MachineEvent))
     actions = ([f"`{c.__name__}`", first_sentence(c)] for c in get_args(Action))
     return (
@@ -51,7 +51,7 @@ def events() -> str:
 
 
 def diagram() -> str:
-    """Draw which states follow each state, and after which events."""
+    """Return the diagram of the states, their next states, and the events between them."""
     width = max(len(state) for state in State)
     lines = []
     for state in State:
@@ -70,7 +70,7 @@ def diagram() -> str:
 
 
 def label(kinds: Sequence[EventKind]) -> str:
-    """Name events in one line, answers together."""
+    """Return the names of events in one line, with all answers together."""
     statuses = [kind.removeprefix("Answered ") for kind in kinds if kind.startswith("Answered ")]
     others = [str(kind) for kind in kinds if not kind.startswith("Answered ")]
     if len(statuses) == len(StatusClass):
@@ -79,7 +79,7 @@ def label(kinds: Sequence[EventKind]) -> str:
 
 
 def transitions() -> str:
-    """Name for each event the outcomes in each state; states that have the same share a row."""
+    """Return a table for each event: its outcomes by state. Equal states share a row."""
     return "\n\n".join(f"### {kind}\n\n{transitions_of(kind)}" for kind in EventKind)
 
 
@@ -98,7 +98,7 @@ def transitions_of(kind: EventKind) -> str:
 
 
 def cells(state: State, outcome: Outcome) -> tuple[str, str]:
-    """Return what the table says of an outcome: the next state, and the actions."""
+    """Return the cells of an outcome: the next state, and the actions."""
     following = STAYS if outcome.state is state else f"`{outcome.state}`"
     return following, ", ".join(f"`{action.__name__}`" for action in outcome.actions) or "none"
 
@@ -114,13 +114,13 @@ DOCUMENTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
 
 
 def with_parts(text: str, parts: Mapping[str, Callable[[], str]]) -> str:
-    """Return the text of a document with its generated parts written anew."""
+    """Return the text of a document with new generated parts."""
     for name, render in parts.items():
         begin, end = f"<!-- generated: {name} -->\n", f"<!-- end of {name} -->\n"
         before, _, rest = text.partition(begin)
         _, found, after = rest.partition(end)
         if not found:
-            raise SystemExit(f"no part {name}: it stands between {begin}and {end}")
+            raise SystemExit(f"no part {name}: write the lines {begin}and {end}")
         text = f"{before}{begin}\n{render()}\n\n{end}{after}"
     return text
 

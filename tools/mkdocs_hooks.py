@@ -1,8 +1,8 @@
-"""Hooks of mkdocs: add the pages outside docs/ to the site, and mend links for the site.
+"""Hooks of mkdocs: add the pages outside docs/ to the site, and rewrite links for the site.
 
-A link in a page names a file of the repository. If the site has a page of that file, the link goes
-there. If not, the link goes to `repo_url`, or becomes plain text where `repo_url` is not set. A
-link to a missing file is left alone, so that `mkdocs build --strict` fails on it.
+A link in a page names a file of the repository. If the site has a page of that file, the link leads
+there. Otherwise it leads to `repo_url`, or becomes plain text if `repo_url` is not set. A link to a
+missing file stays as it is, so that `mkdocs build --strict` fails on it.
 """
 
 import logging
@@ -41,7 +41,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     source = source_of(page.file.src_uri)
     known = {source_of(file.src_uri): file.src_uri for file in files}
 
-    def mend(match: re.Match[str]) -> str:
+    def rewrite(match: re.Match[str]) -> str:
         text, path, anchor = match["text"], match["path"], match["anchor"] or ""
         if ":" in path or path.startswith("/"):
             return match[0]
@@ -53,11 +53,11 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
             return match[0]
         return f"[{text}]({config.repo_url}/blob/HEAD/{target})" if config.repo_url else text
 
-    return LINK.sub(mend, markdown)
+    return LINK.sub(rewrite, markdown)
 
 
 def on_post_page(output: str, page: Any, **_: Any) -> str:
-    """Warn of what a reader's browser would load from another host."""
+    """Warn of files that a reader's browser would load from another host."""
     for tag in LOADED.findall(output):
         if 'rel="canonical"' not in tag:
             LOG.warning("%s loads from another host: %s", page.file.src_uri, tag)

@@ -1,1 +1,1 @@
-"""Who is compared, in the order of the table."""
+"""The contestants of `make bench`."""

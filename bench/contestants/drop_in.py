@@ -1,4 +1,4 @@
-"""The drop-in: the recipe's own routing, with its two halves taken out and three lines put in."""
+"""The drop-in: the recipe's routing, with the three lines of Whence instead of its two halves."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ KEY = "drop_in"
 TITLE = "drop-in with tlsf"
 REGISTERED_WITHIN_S = 120
 REGISTRARS_PORT = SIP_PORT + 20
-"""Whence's registrars are at the same addresses, with the port of SIP."""
+"""The registrars of the contestant `whence` have the same addresses, with the port of SIP."""
 
 
 @contextmanager
 def drop_in(stage: Stage, more: Sequence[str] = ()) -> Iterator[Contestant]:
-    """An existing Kamailio with all trunks of the stage as records of uac; their calls are alice's.
+    """Run an existing Kamailio whose uac accounts are the trunks of the stage, all alice's.
 
-    It starts with the allocator of the recipe that stands beside it.
+    It has the allocator of `recipe_tlsf`.
     """
     home = stage.directory / KEY
     home.mkdir()
@@ -68,7 +68,7 @@ def drop_in(stage: Stage, more: Sequence[str] = ()) -> Iterator[Contestant]:
                 raise ChildProcessError(f"{TITLE} ended; its log:\n{process.log}")
             return list(registrations(directory).values()).count("registered") == stage.trunks
 
-        eventually(registered, REGISTERED_WITHIN_S, "all records registered")
+        eventually(registered, REGISTERED_WITHIN_S, "all accounts registered")
         phone_ip = stage.network.ip(f"phone of {KEY}")
         with Endpoint(phone_ip, SIP_PORT) as ours:
             answer = ours.register(edge, USER, "", edge[0])
@@ -83,7 +83,7 @@ def _trunk(number: int) -> str:
 
 
 def _config(database: Path, ip: str, include: Path) -> str:
-    """Make the recipe's file that of somebody who has put Whence in its place."""
+    """Return the recipe's file with Whence instead of the recipe's two halves."""
     text = (HERE / "recipe.cfg").read_text()
     text = _replaced(
         text, 'loadmodule "htable.so"\n', 'loadmodule "db_sqlite.so"\nloadmodule "uac.so"\n'

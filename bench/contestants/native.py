@@ -1,4 +1,4 @@
-"""Kamailio in its native language: the known recipe, and the barest relay."""
+"""Kamailio with its native configuration language: the known recipe, and a bare relay."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ LISTENS_WITHIN_S = 60
 
 @contextmanager
 def recipe_as_debian(stage: Stage) -> Iterator[Contestant]:
-    """The known recipe, started with the arguments of Debian's systemd unit."""
+    """Run the known recipe with the arguments of Debian's systemd unit."""
     with _recipe(stage, "recipe_debian", "recipe as Debian", ()) as contestant:
         yield contestant
 
 
 @contextmanager
 def recipe_tlsf(stage: Stage, more: Sequence[str] = ()) -> Iterator[Contestant]:
-    """The same under the allocator that Whence uses: what is left is the routing."""
+    """Run the recipe with Whence's allocator, so that only the routing differs."""
     with _recipe(stage, "recipe_tlsf", "recipe with tlsf", (*TLSF, *more)) as contestant:
         yield contestant
 
 
 @contextmanager
 def relay(stage: Stage, more: Sequence[str] = ()) -> Iterator[Contestant]:
-    """What any relay costs, under tlsf: nobody can be cheaper."""
+    """Run a bare relay with tlsf: the least that any relay costs."""
     phone_ip = stage.network.ip("phone of relay")
     to_phone = ("-A", f'PHONE="sip:{phone_ip}:{SIP_PORT}"')
     with (
@@ -63,23 +63,23 @@ def _recipe(stage: Stage, key: str, title: str, options: Sequence[str]) -> Itera
 
 
 def teach(edge: Address, ip: str) -> None:
-    """Make the recipe admit calls from *ip*, for the user.
+    """Let the recipe admit calls from *ip*, for the user.
 
-    One datagram does, from anyone, in answer to nothing: the recipe's first fault of those
-    in docs/drop-in.md. That it also gives all calls from there to one account is the second, and
-    spares it a decision.
+    One datagram from any source is enough, without a request. That is the first fault in
+    docs/drop-in.md. The recipe also gives all calls from there to one account, so it needs no
+    decision. That is the second fault.
     """
     with Endpoint(ip) as unknown_source:
-        unasked = request("REGISTER", f"sip:{ip}", edge)
+        never_sent = request("REGISTER", f"sip:{ip}", edge)
         contact = ("Contact", f"<sip:{USER}@{edge[0]}:{edge[1]}>")
-        unknown_source.send(reply(unasked, 200, headers=[contact]), edge)
+        unknown_source.send(reply(never_sent, 200, headers=[contact]), edge)
 
 
 @contextmanager
 def kamailio(
     stage: Stage, key: str, title: str, options: Sequence[str], *, config: str = ""
 ) -> Iterator[tuple[Contestant, Path]]:
-    """Start it in the foreground; everything else is as in Debian's unit, and the *options*."""
+    """Run it in the foreground with the arguments of Debian's unit and the *options*."""
     edge = (stage.network.ip(key), SIP_PORT)
     home = stage.directory / key
     home.mkdir()

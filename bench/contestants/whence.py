@@ -1,4 +1,4 @@
-"""Whence, as an operator runs it, with its trunks registered at real registrars."""
+"""Whence as an operator runs it, with its trunks registered at real registrars."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ REGISTERED_WITHIN_S = 120
 
 @contextmanager
 def whence(stage: Stage) -> Iterator[Contestant]:
-    """Whence with all trunks of the stage; the calls to each of their numbers are alice's."""
+    """Run Whence with all trunks of the stage, whose target is alice."""
     home = stage.directory / KEY
     home.mkdir()
     with ExitStack() as stack:
@@ -47,9 +47,9 @@ def whence(stage: Stage) -> Iterator[Contestant]:
 
 
 def provider(stage: Stage, number: int, home: Path, port: int = SIP_PORT) -> Provider:
-    """A registrar that asks for no password: what a challenge costs is not in question here."""
+    """Start a registrar without a challenge, whose cost is not measured here."""
     accounts = {
-        account(trunk): "unasked"
+        account(trunk): "unused"
         for trunk in range(stage.trunks)
         if stage.provider_of(trunk) == number
     }

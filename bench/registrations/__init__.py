@@ -1,1 +1,1 @@
-"""`make bench-registrations`: what it costs to register, beside Kamailio's own `uac` module."""
+"""`make bench-registrations`: the cost of registrations, for Whence and Kamailio's `uac`."""

@@ -1,4 +1,4 @@
-"""`make bench-registrations`: Whence and the `uac` module register the same accounts."""
+"""`make bench-registrations`: Whence and Kamailio's module `uac` register the same accounts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from bench.registrations.contestants import (
 )
 from bench.registrations.registrar import Registrar
 from bench.registrations.report import OURS, NoResult, Report, Result
-from bench.registrations.storm import EXPIRES_S, SETTINGS, Storm, weather
+from bench.registrations.storm import EXPIRES_S, SETTINGS, Storm, run_outage
 from testkit.network import Network
 
 Launch = Callable[[Network, Path, Registrar, Task], AbstractContextManager[Contestant]]
@@ -35,23 +35,23 @@ TITLES = {OURS: WhenceRegisters.title, "uac": UacRegisters.title}
 RESULTS = Path(__file__).parent.parent / "results"
 NUMBERS = (1_000, 10_000, 20_000, 50_000)
 FEW = 10
-"""Trunks of a base: what is above it is the others'."""
+"""Trunks of the base, which is subtracted from the other readings."""
 STORM_RATES = (100, 1000)
-"""A limit that holds all trunks back, and one that leaves it to their waits to spread them."""
+"""A rate limit that delays all trunks, and one at which only their waits spread them."""
 
 
 def main(
     trunks: Annotated[
-        list[int] | None, typer.Option(min=100, help="How many; may be given several times.")
+        list[int] | None, typer.Option(min=100, help="Number of trunks; repeatable.")
     ] = None,
     rate: Annotated[int, typer.Option(min=1, help="Attempts a second, at most.")] = 1000,
-    contestants: Annotated[
-        str, typer.Option(help="Who takes part, with commas between.")
-    ] = ",".join(CONTESTANTS),
-    storm_trunks: Annotated[int, typer.Option(min=0, help="0: no outage is tried.")] = 1000,
+    contestants: Annotated[str, typer.Option(help="Contestants, separated by commas.")] = ",".join(
+        CONTESTANTS
+    ),
+    storm_trunks: Annotated[int, typer.Option(min=0, help="Trunks of the outage; 0: none.")] = 1000,
     storm_rates: Annotated[
         list[int] | None,
-        typer.Option("--storm-rate", min=1, help="Attempts a second in it; one outage each."),
+        typer.Option("--storm-rate", min=1, help="Attempts a second; one outage each."),
     ] = None,
     results: Annotated[
         Path,
@@ -63,9 +63,9 @@ def main(
         ),
     ] = RESULTS,
 ) -> None:
-    """Register all trunks from nothing at a registrar that challenges; then keep them registered.
+    """Register all trunks at a registrar that challenges, and keep them registered.
 
-    Ends with 1 where a registration of Whence's failed or lapsed, or an outage ended in a storm.
+    Exit with 1 if a registration of Whence failed or expired, or if an outage ended in a storm.
     """
     console = Console(highlight=False, soft_wrap=True, width=110)
     found: list[Result] = []
@@ -77,7 +77,7 @@ def main(
                 reading = _measure(key, Task(number, _expires_s(number), rate))
             except (InvalidError, ChildProcessError) as error:
                 missing.append(NoResult(key, TITLES[key], number, str(error)))
-                console.print(missing[-1].told())
+                console.print(missing[-1].sentence())
                 continue
             found.append(Result(key, TITLES[key], base, reading))
             console.print(
@@ -89,12 +89,12 @@ def main(
     report.show(console)
     report.write(results)
     failed = [result.key for result in found if result.failed] + [one.key for one in missing]
-    if OURS in failed or not all(storm.held for storm in storms):
+    if OURS in failed or not all(storm.met for storm in storms):
         raise typer.Exit(1)
 
 
 def _expires_s(trunks: int) -> int:
-    """So long that no refresh falls into a cold start, and that refreshes are not awaited long."""
+    """Return an interval in which no refresh falls into the cold start, and not much longer."""
     return max(20, trunks // 250)
 
 
@@ -116,11 +116,11 @@ def _storm(trunks: int, rate: int) -> Storm:
         Registrar(network.ip("registrar"), Path(home)) as registrar,
         whence(network, Path(home), registrar, task, SETTINGS) as contestant,
     ):
-        return weather(contestant, registrar, trunks, rate)
+        return run_outage(contestant, registrar, trunks, rate)
 
 
 def _circumstances(rate: int) -> dict[str, str | int | float]:
-    """Say what one must know to compare these numbers with others; nothing that names a machine."""
+    """Return what a comparison needs; nothing in it names a machine."""
     version = subprocess.run(
         ["kamailio", "-v"], check=True, capture_output=True, text=True, timeout=10
     ).stdout.split()[2]

@@ -1,4 +1,4 @@
-"""One contestant registers all accounts, from nothing, and then keeps them registered."""
+"""A contestant registers all accounts, and then keeps them registered."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from bench.registrations.registrar import Count, Registrar
 
 LOOK_S = 0.02
 SILENT_S = 30.0
-"""Nothing new for so long: it has given up."""
+"""Without progress for so long, the contestant has failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """What one phase took, for so many registrations. CPU time is user and system."""
+    """The cost of a phase. CPU time is user and system, in µs a registration."""
 
     registrations: int
     seconds: float
     registers: int
-    """REGISTERs that the registrar saw, challenged ones and retransmissions too."""
+    """REGISTERs at the registrar, with challenged ones and retransmissions."""
     challenged: int
     agent_us: float
     kamailio_us: float
@@ -35,19 +35,19 @@ class Phase:
 
     @property
     def sent_again(self) -> int:
-        """REGISTERs beyond those that were challenged or granted, each once."""
+        """REGISTERs besides each challenged and each granted one."""
         return self.registers - self.challenged - self.registrations
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What it takes one contestant to register so many trunks, and to keep them so."""
+    """The cost of registering the trunks, and of keeping them registered."""
 
     trunks: int
     start_s: float
-    """From its launch to the first REGISTER: reading of the file, writing of the directory."""
+    """From the launch to the first REGISTER: reading the file, writing the directory."""
     start_us: float
-    """CPU time of agent and Kamailio until then, a trunk."""
+    """CPU time of agent and Kamailio until the first REGISTER, in µs a trunk."""
     cold: Phase
     steady: Phase
     agent_bytes: int
@@ -58,7 +58,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class _Instant:
-    """All counters, at one instant."""
+    """All counters at one instant."""
 
     at: float
     count: Count
@@ -81,24 +81,24 @@ class _Instant:
 
 
 class InvalidError(Exception):
-    """Accounts that were not registered, or lapsed."""
+    """Accounts were not registered, or expired."""
 
 
 def read(contestant: Contestant, registrar: Registrar, task: Task) -> Reading:
-    """Measure a contestant that was launched just now."""
+    """Measure a contestant that was just launched."""
     launched_at = time.monotonic()
 
     def look(done: Callable[[Count], bool]) -> _Instant:
-        """Wait until the registrar's count says so, or nothing moves any more."""
+        """Wait until `done` is true of the registrar's count. Raises: InvalidError."""
         moved_at, before = time.monotonic(), registrar.count()
         while not done(count := registrar.count()):
             all_run(contestant)
             if count != before:
                 moved_at, before = time.monotonic(), count
             elif time.monotonic() - moved_at > SILENT_S + task.expires_s:
-                raise InvalidError(f"{contestant.title}: it stands still at {count}")
+                raise InvalidError(f"{contestant.title}: no progress at {count}")
             time.sleep(LOOK_S)
-        pids = contestant.pids()  # takes a while: what is to be of one instant is read after it
+        pids = contestant.pids()  # this takes a while; the counters after it belong to one instant
         used = (used_ns(some) for some in (pids.agent, pids.kamailio, registrar.pids()))
         spent = [sum(one.values()) for one in used]
         return _Instant(time.monotonic(), registrar.count(), *spent)
@@ -109,7 +109,7 @@ def read(contestant: Contestant, registrar: Registrar, task: Task) -> Reading:
     refreshing = look(lambda count: count.granted > cold.count.granted)
     steady = look(lambda count: count.granted >= refreshing.count.granted + task.trunks)
     pids = contestant.pids()
-    lapsed = task.trunks - steady.count.registered
+    expired = task.trunks - steady.count.registered
     return Reading(
         trunks=task.trunks,
         start_s=first.at - launched_at,
@@ -119,5 +119,5 @@ def read(contestant: Contestant, registrar: Registrar, task: Task) -> Reading:
         agent_bytes=sum(map(memory.resident, pids.agent)),
         agent_peak_bytes=sum(map(memory.peak, pids.agent)),
         kamailio_bytes=memory.together(pids.kamailio),
-        failures=contestant.failures() + lapsed,
+        failures=contestant.failures() + expired,
     )

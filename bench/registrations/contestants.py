@@ -1,4 +1,4 @@
-"""Who registers: Whence as an operator runs it, and Kamailio's own `uac` module."""
+"""The contestants: Whence as an operator runs it, and Kamailio's module `uac`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HEALTHY_WITHIN_S = 60
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """So many accounts, registered for so long, at most so many attempts a second."""
+    """A number of accounts, their interval, and the most attempts a second."""
 
     trunks: int
     expires_s: int
@@ -31,30 +31,30 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Pids:
-    """The processes of a contestant: its agent, where it has one, and its Kamailio."""
+    """The processes of a contestant: its agent, if it has one, and its Kamailio."""
 
     agent: list[int]
     kamailio: list[int]
 
 
 class Contestant(Protocol):
-    """One that registers all accounts of a task. It has been launched; nothing was waited for."""
+    """A launched program that registers all accounts of a task."""
 
     title: str
     process: Process
 
     def pids(self) -> Pids:
-        """Its processes now."""
+        """Return its processes now."""
 
     def settle(self) -> None:
-        """Wait until its start is over, if that is not the case yet."""
+        """Wait until its start is over."""
 
     def failures(self) -> int:
-        """Attempts that came to nothing, as far as it counts them itself."""
+        """Return the number of failed attempts, if it counts them."""
 
 
 class WhenceRegisters:
-    """`whence run` on a file of so many trunks."""
+    """`whence run` with the trunks of a task."""
 
     title = "Whence"
 
@@ -79,13 +79,13 @@ class WhenceRegisters:
         return sum(int(n) for name, n in outcomes.items() if '"registered"' not in name)
 
     def counted(self, metric: str) -> dict[str, float]:
-        """Labels of a metric → its value."""
+        """Return labels → value of a metric."""
         lines = (line for line in self.node.metrics().splitlines() if line.startswith(metric))
         return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
 
 
 class UacRegisters:
-    """A Kamailio with nothing but the module `uac`, and its accounts in a table."""
+    """A Kamailio with the module `uac` only, and its accounts in a table."""
 
     title = "uac module"
 
@@ -100,7 +100,7 @@ class UacRegisters:
         await_kamailio(self.process, self._rpc)
 
     def failures(self) -> int:
-        """It counts none; who is not registered in the end is seen at the registrar."""
+        """Return 0: it counts none. The registrar shows accounts that are not registered."""
         return 0
 
 
@@ -112,7 +112,7 @@ def whence(
     task: Task,
     registration: dict[str, object] | None = None,
 ) -> Iterator[WhenceRegisters]:
-    """Whence, launched; *registration* are further settings of that table."""
+    """Launch Whence. *registration*: further keys of that table."""
     settings = {"rate": task.rate, "rate_per_registrar": task.rate, **(registration or {})}
     node = Whence(
         network,
@@ -143,7 +143,7 @@ def whence(
 
 @contextmanager
 def uac(network: Network, home: Path, registrar: Registrar, task: Task) -> Iterator[UacRegisters]:
-    """The module `uac`, launched."""
+    """Launch the module `uac`."""
     ip, table, rpc = network.ip("uac"), home / "uac.db", home / "uac.rpc"
     _write_accounts(table, registrar, task)
     argv = [
@@ -156,7 +156,7 @@ def uac(network: Network, home: Path, registrar: Registrar, task: Task) -> Itera
 
 
 def _write_accounts(table: Path, registrar: Registrar, task: Task) -> None:
-    """Fill its table. `reg_delay` is the one pace it has: whole seconds after its start."""
+    """Fill its table. Its only rate limit is `reg_delay`: whole seconds after the start."""
     accounts = (
         (
             *(_account(number), _account(number), "edge.example", _account(number), DOMAIN),
@@ -181,6 +181,6 @@ def _account(number: int) -> str:
 
 
 def all_run(contestant: Contestant) -> None:
-    """Fail where it has ended."""
+    """Raise ChildProcessError if the contestant has ended."""
     if not contestant.process.running:
         raise ChildProcessError(f"{contestant.title} ended:\n{contestant.process.log[-3000:]}")

@@ -1,4 +1,4 @@
-"""The memory of running processes, from the system's own accounts. In bytes."""
+"""The memory of running processes in bytes, as Linux accounts it."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from pathlib import Path
 
 
 def resident(pid: int) -> int:
-    """Return the memory that one process has now."""
+    """Return the current resident memory of a process."""
     return _status(pid, "VmRSS")
 
 
 def peak(pid: int) -> int:
-    """Return the most that one process has ever had."""
+    """Return the peak of the resident memory of a process."""
     return _status(pid, "VmHWM")
 
 
 def together(pids: Iterable[int]) -> int:
-    """Return the memory of several processes, with what they share counted once.
+    """Return the memory of several processes; shared memory counts once.
 
-    Kamailio gives none of its shared memory back to the system: this is also its peak.
+    Kamailio never returns shared memory to the system, so this is also its peak.
     """
     return sum(_kilobytes(Path(f"/proc/{pid}/smaps_rollup"), "Pss") for pid in pids)
 

@@ -1,4 +1,4 @@
-"""The registrar that all contestants register with: a real Kamailio, tuned for speed."""
+"""The registrar of all contestants: a real Kamailio, tuned for speed."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ MEMORY = ("-x", "tlsf", "-X", "tlsf", "-m", "1024", "-M", "128")
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """What the registrar has counted since its start."""
+    """The counters of the registrar since its start."""
 
     seen: int
-    """REGISTERs, retransmissions too."""
+    """REGISTERs, with retransmissions."""
     challenged: int
     granted: int
     registered: int
-    """Accounts that are registered now; whoever lapsed is gone within five seconds."""
+    """Accounts that are registered now; expired ones are removed within five seconds."""
 
 
 class Registrar:
-    """It knows every account: the password is `secret-` and the user's name."""
+    """A registrar that has each account. The password is `secret-` and the user's name."""
 
     def __init__(self, ip: str, directory: Path) -> None:
         self.address = (ip, SIP_PORT)
@@ -45,14 +45,14 @@ class Registrar:
         return [self.process.pid, *self.process.descendants()]
 
     def count(self) -> Count:
-        """Ask it what it has counted."""
+        """Return its counters."""
         names = ("rcv_requests_register", "challenged", "granted", "registered_users")
         answer = ask_kamailio(self._rpc, "stats.get_statistics", *names)
         values = dict(line.rpartition(":")[2].split(" = ") for line in answer["result"])
         return Count(*(int(values[name]) for name in names))
 
     def kill(self) -> None:
-        """End it as a power cut does: it forgets who was registered."""
+        """End it with SIGKILL; its registrations are lost."""
         self.process.kill()
 
     def start(self) -> None:
@@ -87,5 +87,5 @@ class Registrar:
 
 
 def password(user: str) -> str:
-    """Return what the registrar takes from this account."""
+    """Return the password of an account."""
     return f"secret-{user}"

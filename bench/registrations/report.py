@@ -1,4 +1,4 @@
-"""What the bench prints and writes down."""
+"""The results of the bench, as tables and as JSON."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GOAL_BYTES = 4096
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One contestant with so many trunks, and the same with next to none."""
+    """A contestant's reading with many trunks, and its base with few."""
 
     key: str
     title: str
@@ -39,28 +39,28 @@ class Result:
 
     @property
     def agent_bytes(self) -> float:
-        """The agent's memory a trunk, above its base."""
+        """The agent's memory in bytes a trunk, above the base."""
         return (self.reading.agent_bytes - self.base.agent_bytes) / self.more_trunks
 
     @property
     def agent_peak_bytes(self) -> float:
-        """The most that the agent ever had, a trunk, above its base."""
+        """The agent's peak memory in bytes a trunk, above the base."""
         return (self.reading.agent_peak_bytes - self.base.agent_peak_bytes) / self.more_trunks
 
     @property
     def kamailio_bytes(self) -> float:
-        """Kamailio's memory a trunk, above its base: what its busiest seconds took."""
+        """Kamailio's memory in bytes a trunk, above the base; it is a peak."""
         return (self.reading.kamailio_bytes - self.base.kamailio_bytes) / self.more_trunks
 
     @property
     def goals(self) -> dict[str, tuple[bool, str]]:
-        """Goal → whether it is held, and what was reached; ours alone has any."""
+        """Goal → whether it is reached, and the result; only for Whence."""
         if self.key != OURS:
             return {}
         took_s = self.reading.start_s + self.reading.cold.seconds
         allowed_s = GOAL_S * self.reading.trunks / GOAL_TRUNKS
         return {
-            f"{self.reading.trunks} trunks from nothing in {max(allowed_s, 5):.0f} s": (
+            f"{self.reading.trunks} trunks registered within {max(allowed_s, 5):.0f} s": (
                 took_s <= max(allowed_s, 5),
                 f"{took_s:.1f} s, {self.reading.start_s:.1f} s of it until the first REGISTER",
             ),
@@ -74,20 +74,20 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class NoResult:
-    """One contestant that could not register so many trunks."""
+    """A contestant that could not register the trunks."""
 
     key: str
     title: str
     trunks: int
     why: str
 
-    def told(self) -> str:
-        """Say it for people."""
+    def sentence(self) -> str:
+        """Return the sentence for the report."""
         return f"{self.title}, {self.trunks} trunks: no result: {self.why}"
 
 
 class Report:
-    """The readings of a run, as a text for people and as JSON."""
+    """The readings of a run, as text and as JSON."""
 
     def __init__(
         self,
@@ -106,12 +106,12 @@ class Report:
         console.print(self._costs())
         console.print(self._memory())
         for result in self._results:
-            for goal, (held, reached) in result.goals.items():
-                console.print(f"goal: {goal}: {'held' if held else 'not held yet'} ({reached})")
+            for goal, (met, reached) in result.goals.items():
+                console.print(f"goal: {goal}: {'met' if met else 'not met yet'} ({reached})")
         for missing in self._missing:
-            console.print(missing.told())
+            console.print(missing.sentence())
         for storm in self._storms:
-            console.print(storm.told())
+            console.print(storm.sentence())
         console.print(", ".join(f"{name} {value}" for name, value in self._circumstances.items()))
 
     def write(self, directory: Path) -> None:
@@ -132,7 +132,7 @@ class Report:
         for result in self._results:
             reading = result.reading
             for name, phase in (("cold start", reading.cold), ("refreshes", reading.steady)):
-                table.add_row(str(reading.trunks), result.title, name, *_told(phase))
+                table.add_row(str(reading.trunks), result.title, name, *_cells(phase))
         return table
 
     def _memory(self) -> Table:
@@ -162,16 +162,16 @@ class Report:
                     "agent_bytes_a_trunk": round(result.agent_bytes),
                     "agent_peak_bytes_a_trunk": round(result.agent_peak_bytes),
                     "kamailio_bytes_a_trunk": round(result.kamailio_bytes),
-                    "goals": {goal: held for goal, (held, _) in result.goals.items()},
+                    "goals": {goal: met for goal, (met, _) in result.goals.items()},
                 }
                 for result in self._results
             ],
             "no_results": [asdict(missing) for missing in self._missing],
-            "storms": [_rounded({**asdict(storm), "held": storm.held}) for storm in self._storms],
+            "storms": [_rounded({**asdict(storm), "met": storm.met}) for storm in self._storms],
         }
 
 
-def _told(phase: Phase) -> list[str]:
+def _cells(phase: Phase) -> list[str]:
     return [
         f"{phase.a_second:.0f}",
         str(phase.challenged),

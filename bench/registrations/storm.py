@@ -1,6 +1,6 @@
-"""A registrar comes back after an outage in which all registrations lapsed: who knocks, and when.
+"""The attempts after an outage of a registrar in which all registrations expired.
 
-An hour is shortened by settings: grants of seconds, and waits of seconds between retries.
+The settings shorten an hour: grants and waits between retries have seconds.
 """
 
 from __future__ import annotations
@@ -20,73 +20,73 @@ from whence.core.registration.rate_limit import BURST_S
 LOOK_S = 0.1
 WITHIN_S = 120.0
 ATTEMPTS = 3
-"""How often each trunk fails before the registrar comes back."""
+"""Failures of each trunk before the registrar comes back."""
 
 WAIT_S = 8.0
-"""The longest wait between two attempts, which all have reached after so many failures."""
+"""The longest wait between two attempts; all trunks reach it after `ATTEMPTS` failures."""
 SETTINGS: dict[str, object] = {
     "response_timeout": 1,
     "backoff": {"unreachable": [WAIT_S / 4, WAIT_S]},
 }
 SPREAD_S = WAIT_S * WAITS.unreachable.jitter
-"""Each trunk's next attempt comes at random within so long, though all had failed at once."""
+"""Each trunk's next attempt is at a random instant of this period, even if all failed at once."""
 EXPIRES_S = 15
 
 LATE_S = RETRANSMIT_S + LOOK_S
-"""Who began so long before the registrar was back is heard too: the REGISTER is sent again."""
+"""An attempt that began so long before the registrar's return reaches it by a retransmission."""
 CHANCE = 4.0
-"""Standard deviations: more than so many above what is expected are no chance."""
+"""Standard deviations above the expected number that chance does not explain."""
 
 Sample = tuple[float, int]
-"""An instant, and how many attempts had reached the registrar until then."""
+"""An instant, and the number of attempts that had reached the registrar until then."""
 
 
 @dataclass(frozen=True, slots=True)
 class Storm:
-    """Attempts that reached the registrar, from the instant it was started again."""
+    """The attempts that reached the registrar after its restart."""
 
     trunks: int
     rate: int
-    """The limit: attempts a second."""
+    """The rate limit: attempts a second."""
     failed: int
     """Attempts that failed during the outage."""
     attempts: list[int]
     """Second by second."""
     most: float
-    """In any second, wherever it begins."""
+    """The most attempts in any second, wherever it begins."""
     burst: float
-    """How many more than the limit allows have come in any stretch of time, however long."""
+    """By how many the attempts exceeded the limit, in the worst period."""
 
     @property
     def burst_allowed(self) -> float:
-        """What the pace lets begin at once, and those who are heard late."""
+        """The burst that the rate limit allows, with late attempts."""
         return self.rate * (BURST_S + LATE_S)
 
     @property
     def most_allowed(self) -> float:
-        """What comes in a second where all wait at random, and those who are heard late."""
+        """The attempts in a second if all trunks wait at random, with late attempts."""
         expected = self.trunks / SPREAD_S * (1 + LATE_S)
         return expected + CHANCE * math.sqrt(expected)
 
     @property
-    def held(self) -> bool:
-        """Whether the pace was kept, and whether the waits have spread the trunks."""
+    def met(self) -> bool:
+        """Whether the rate limit was kept, and whether the waits spread the trunks."""
         return self.burst <= self.burst_allowed and self.most <= self.most_allowed
 
-    def told(self) -> str:
-        """Say it for people."""
+    def sentence(self) -> str:
+        """Return the sentence for the report."""
         seconds = " ".join(map(str, self.attempts))
         return (
-            f"after an outage in which {self.trunks} trunks failed {self.failed} times and lapsed: "
+            f"outage: {self.trunks} trunks expired and failed {self.failed} times; "
             f"attempts a second {seconds}; most in any second {self.most:.0f}, at random waits "
             f"{self.most_allowed:.0f}; above the limit of {self.rate} a second at most "
             f"{self.burst:.0f} at once, allowed {self.burst_allowed:.0f}: "
-            f"{'held' if self.held else 'not held'}"
+            f"{'met' if self.met else 'not met'}"
         )
 
 
-def weather(contestant: WhenceRegisters, registrar: Registrar, trunks: int, rate: int) -> Storm:
-    """Let all trunks register, the registrar go, all of them fail and lapse, and it come back."""
+def run_outage(contestant: WhenceRegisters, registrar: Registrar, trunks: int, rate: int) -> Storm:
+    """Let all trunks register, kill the registrar until all have expired, and restart it."""
     _until(contestant, lambda: registrar.count().registered >= trunks)
     contestant.settle()
     registrar.kill()
@@ -107,9 +107,9 @@ def weather(contestant: WhenceRegisters, registrar: Registrar, trunks: int, rate
 
 
 def by_second(samples: Sequence[Sample]) -> list[int]:
-    """How many came in each second from the first sample on.
+    """Return the attempts in each second from the first sample on.
 
-    What came between two looks is given to the second of the later one.
+    Attempts between two samples count in the second of the later one.
     """
     begun_at = samples[0][0]
     seconds = [0] * (int(samples[-1][0] - begun_at) + 1)
@@ -120,7 +120,7 @@ def by_second(samples: Sequence[Sample]) -> list[int]:
 
 
 def most_in_a_second(samples: Sequence[Sample]) -> float:
-    """The most that came in any second: each stretch from one look to the first a second later."""
+    """Return the most attempts in a second, from each sample to the first one a second later."""
     found = 0.0
     for index, (begun_at, before) in enumerate(samples):
         later = ((at, count) for at, count in samples[index:] if at >= begun_at + 1)
@@ -130,10 +130,10 @@ def most_in_a_second(samples: Sequence[Sample]) -> float:
 
 
 def burst(samples: Sequence[Sample], rate: float) -> float:
-    """How many came above the rate, over that stretch of the samples in which they were most.
+    """Return by how many the attempts exceeded the rate, in the worst period.
 
-    A limit that lets `n` begin at once allows `n` more than the rate in any stretch, be it a second
-    or a minute: counting so, no second's boundary makes a difference.
+    A limit with a burst of `n` allows `n` more than the rate in any period, short or long. So the
+    boundaries of seconds make no difference.
     """
     found = least = 0.0
     for at, count in samples:

@@ -1,7 +1,7 @@
 """The exceptions of Whence: one root, and one class for each kind of failure.
 
-This module imports nothing of Whence, and of the standard library nothing that does I/O: the core
-and the edge use it too. A message is a sentence for the operator: it says why, and what to do.
+The core and the edge use this module too. So it imports nothing of Whence, and nothing that does
+I/O. A message is a sentence for the operator: it says why, and what to do.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ class WhenceError(Exception):
     """The root of all exceptions that Whence defines."""
 
 
-# The operator's input, machine and rights.
+# The operator's files, machine and rights.
 
 
 class ConfigError(WhenceError):
-    """A file of the operator is wrong. `faults`: all that is wrong with it, one sentence each."""
+    """A file of the operator is wrong. `faults`: all its faults, one sentence each."""
 
     def __init__(self, faults: list[str]) -> None:
         self.faults = [_one_line(fault) for fault in faults]
@@ -23,19 +23,19 @@ class ConfigError(WhenceError):
 
 
 class OperatorError(WhenceError):
-    """The operator can mend it. It ends the program with a sentence, never with a traceback."""
+    """A failure that the operator can repair. It ends the program with its sentence."""
 
 
 class UntrustedError(OperatorError):
-    """Another user can decide the content of `path`. `why` and `cure` complete the sentence."""
+    """Another user can change the content of `path`. `why` and `cure` complete the sentence."""
 
     def __init__(self, path: object, why: str, cure: str) -> None:
         self.path, self.why, self.cure = path, why, cure
-        super().__init__(_one_line(f"{path} {why}; {cure}"))  # others choose names
+        super().__init__(_one_line(f"{path} {why}; {cure}"))  # another user may choose the name
 
 
 class DecisionSocketError(OperatorError):
-    """The agent cannot make the socket on which it hears the edge's decisions."""
+    """The agent cannot make the socket on which it receives the edge's reports."""
 
 
 # Trunks.
@@ -62,12 +62,20 @@ class StoreError(WhenceError):
     """The store cannot be opened, read or written."""
 
 
+class DiskFullError(StoreError):
+    """The store cannot be written, because its disk is full."""
+
+
 class StoreUnavailableError(StoreError):
-    """A worker cannot read the store now: the agent has not made it yet, or the disk fails."""
+    """A worker cannot read the store now: it does not exist yet, or the disk fails."""
 
 
 class WriteDeferredError(StoreError):
-    """A worker cannot write a change to the store now; it keeps the change and writes it later."""
+    """A worker cannot write a change to the store now. It keeps the change and retries later."""
+
+
+class KamailioTableError(StoreError):
+    """A table of Kamailio's own database cannot be read. The message is only the cause."""
 
 
 class LocationError(WhenceError):
@@ -80,8 +88,8 @@ class LocationError(WhenceError):
 class InvalidDatagramError(WhenceError, ValueError):
     """A datagram that no edge of this version has sent.
 
-    It is a ValueError too: a reader of datagrams handles its own checks and those of the types that
-    it calls (enumerations, `int`, `decode`) in one place, as invalid values.
+    It is a ValueError too. So a reader of datagrams handles its own checks, and the ValueErrors of
+    enumerations, `int` and `decode`, in one place.
     """
 
 
@@ -94,5 +102,5 @@ class InvalidCertificateError(WhenceError):
 
 
 def _one_line(text: str) -> str:
-    """Show control characters, line ends among them, as escapes."""
+    """Return the text with control characters, also line ends, as escapes."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -1,4 +1,4 @@
-"""The version of Whence that is installed."""
+"""The version of the installed Whence."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from importlib import metadata
 
 
 def version() -> str:
-    """Return the version, as pyproject.toml has it."""
+    """Return the version that pyproject.toml has."""
     return metadata.version("whence")

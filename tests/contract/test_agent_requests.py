@@ -1,5 +1,7 @@
 """The agent socket: it serves the agent alone, and its replies have a source header and a MAC."""
 
+from collections.abc import Callable
+
 import pytest
 
 from testkit.sip import Endpoint, Message, reply
@@ -7,6 +9,9 @@ from tests.contract.agent_requests import keep_alive, options, register
 from tests.contract.scene import Scene
 from tests.contract.world import whence_headers
 from whence.ipc import headers
+
+Make = Callable[..., Message]
+"""`register` or `keep_alive`."""
 
 SPELLINGS = ["{0}: forged", "{1} : forged", "{0}\t:\r\n forged", "{0}: forged\r\n{1}: again"]
 
@@ -195,3 +200,59 @@ def test_reply_of_no_transaction_gets_no_mac(scene: Scene) -> None:
     for came in scene.came(agent):
         assert not came.get(headers.MAC)
         assert not has_source_once(scene, came, unknown_source)
+
+
+# The addresses inside, and how the registrar sees the edge.
+
+
+@pytest.mark.parametrize("make", [register, keep_alive])
+def test_agent_request_leaves_with_one_via_and_rport(scene: Scene, make: Make) -> None:
+    agent, registrar = scene.agent(), scene.endpoint("registrar")
+    agent.send(make(scene.world, agent, registrar.address, scene.name("call")), scene.agent_socket)
+    arrived = registrar.receive()
+    (via,) = arrived.all("Via")
+    sent_by, *params = via.removeprefix("SIP/2.0/UDP ").split(";")
+    assert sent_by.partition(":")[0] == scene.edge[0]
+    assert "rport" in params
+    assert f":{agent.address[1]}" not in str(arrived)
+
+
+@pytest.mark.parametrize("make", [register, keep_alive])
+def test_agent_reply_has_the_agents_via_alone(scene: Scene, make: Make) -> None:
+    agent, registrar = scene.agent(), scene.endpoint("registrar")
+    sent = make(scene.world, agent, registrar.address, scene.name("call"))
+    agent.send(sent, scene.agent_socket)
+    registrar.send(reply(registrar.receive(), 200), scene.edge)
+    assert agent.receive().all("Via") == sent.all("Via")
+
+
+@pytest.mark.parametrize(
+    ("params", "seen_at"),
+    [
+        (";received=203.0.113.9;rport=1024", "203.0.113.9:1024"),
+        (";received=203.0.113.9", "203.0.113.9:5060"),
+        (";received=203.0.113.9;received=203.0.113.8", ""),
+        (";received=evil.example;rport=1024", ""),
+        (";received=203.0.113.9;rport=70000", ""),
+        ("", ""),
+    ],
+)
+def test_agent_reply_says_where_the_edge_was_seen(scene: Scene, params: str, seen_at: str) -> None:
+    agent, registrar = scene.agent(), scene.endpoint("registrar")
+    sent = register(scene.world, agent, registrar.address, scene.name("call"))
+    agent.send(sent, scene.agent_socket)
+    answer = reply(registrar.receive(), 200)
+    answer = changed(answer, Via=answer["Via"].replace(";rport", "") + params)
+    forged = str(answer).replace("\r\nTo:", f"\r\n{headers.SEEN_AT}: 198.51.100.6:6\r\nTo:", 1)
+    registrar.send(forged, scene.edge)
+    came = agent.receive()
+    assert came.all(headers.SEEN_AT) == ([seen_at] if seen_at else [])
+    mac = headers.reply_mac(
+        scene.world.books.agent_key,
+        came.call_id,
+        came["CSeq"].split()[0],
+        200,
+        came[headers.SOURCE],
+        seen_at=seen_at,
+    )
+    assert came[headers.MAC] == mac

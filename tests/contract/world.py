@@ -32,6 +32,8 @@ class World:
         namespace: Namespace | None = None,
         *,
         nameserver: bool = False,
+        resolver: str = "",
+        parameters: str = "",
         **edge: object,
     ) -> None:
         """Start it. `hide` changes the directory's file before.
@@ -39,7 +41,8 @@ class World:
         *edge* are further keys of `[edge]`; `tcp=True` has it listen over TCP too, `streams=True`
         over TCP, TLS and at an IPv6 address. In a *namespace* everything of this world is inside,
         and nothing gets out. `nameserver`: Kamailio asks the socket `self.nameserver`, which never
-        answers.
+        answers. *resolver*: the ip of a name server that answers, at port 53. *parameters*: lines
+        for the end of kamailio.cfg.
         """
         self._stack = ExitStack()
         self._namespace = namespace
@@ -68,10 +71,13 @@ class World:
         location.make(folder / edge_config.LOCATION_FILE)
         edge_config.write_tls_config(self.books.settings)
         config = folder / edge_config.CONFIG_FILE
-        config.write_text(edge_config.render(self.books.settings, folder / "whence.toml"))
+        rendered = edge_config.render(self.books.settings, folder / "whence.toml")
+        config.write_text(f"{rendered}\n{parameters}\n")
         command = edge_config.command(config)
         if self.nameserver is not None:
-            command = with_nameserver(command, self.nameserver.address[0], folder)
+            resolver = self.nameserver.address[0]
+        if resolver:
+            command = with_nameserver(command, resolver, folder)
         if namespace is not None:
             command = namespace.enter(command)
         self._command, self._log = command, folder / "kamailio.log"

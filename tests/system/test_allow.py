@@ -88,8 +88,8 @@ def test_revoke_ends_an_allowed_source_at_once(rig: Rig, whence: Whence) -> None
     for again, why in (
         (("revoke", ip, *mine), f"{ip} is not allowed as trunk alices-trunk"),
         (("revoke", ip, "--trunk", "nobody"), "no trunk nobody is configured"),
-        (("allow", "0.0.0.0", *mine, "--for", "1h"), "is nobody's address"),
-        (("allow", "224.0.0.1", *mine, "--for", "1h"), "is nobody's address"),
+        (("allow", "0.0.0.0", *mine, "--for", "1h"), "is no host's address"),
+        (("allow", "224.0.0.1", *mine, "--for", "1h"), "is no host's address"),
         (("allow", ip, *mine, "--for", "31d"), "is more than 30d"),
     ):
         result = whence.cli(*again)

@@ -42,11 +42,11 @@ class Scene:
     def explained(self, call_id: str) -> str:
         """Wait until the agent has the call; return the output of `whence explain --call`."""
 
-        def said() -> str:
+        def output() -> str:
             done = self.whence.cli("explain", "--call", call_id)
             return done.stdout if done.returncode == 0 else ""
 
-        return eventually(said, what=f"the call {call_id}")
+        return eventually(output, what=f"the call {call_id}")
 
 
 @pytest.fixture(scope="module")
@@ -72,11 +72,11 @@ def scene(shared_rig: Rig) -> Scene:
 def test_call_identified_is_found_by_its_call_id(scene: Scene) -> None:
     scene.caller.call(uri(scene.whence), expect=200)
     call_id = scene.phone.calls()[-1].call_id
-    said = scene.explained(call_id)
-    assert "it was identified as trunk alices-trunk: number of trunk alices-trunk" in said
-    assert "now it would be identified as trunk alices-trunk" in said
-    assert f"Request-URI: {uri(scene.whence)}" in said
-    assert re.search(rf"INVITE from udp:{re.escape(scene.provider.ip)}:\d+", said)
+    output = scene.explained(call_id)
+    assert "it was identified as trunk alices-trunk: number of trunk alices-trunk" in output
+    assert "now it would be identified as trunk alices-trunk" in output
+    assert f"Request-URI: {uri(scene.whence)}" in output
+    assert re.search(rf"INVITE from udp:{re.escape(scene.provider.ip)}:\d+", output)
     rows = scene.whence.cli("calls").stdout
     assert call_id in rows
 
@@ -97,9 +97,9 @@ def test_call_identified_is_found_by_its_call_id(scene: Scene) -> None:
 def test_call_refused_is_explained(scene: Scene) -> None:
     call = request("INVITE", uri(scene.whence, UNASSIGNED_NUMBER), scene.at_provider.address)
     assert scene.at_provider.ask(call, scene.whence.address).status == 403
-    said = scene.explained(call.call_id)
-    assert "it was refused: ambiguous" in said
-    assert "trunks: alices-trunk, bobs-trunk" in said
+    output = scene.explained(call.call_id)
+    assert "it was refused: ambiguous" in output
+    assert "trunks: alices-trunk, bobs-trunk" in output
 
 
 def test_call_unknown_to_the_agent_gives_one_sentence(scene: Scene) -> None:

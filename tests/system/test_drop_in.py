@@ -105,7 +105,7 @@ def test_call_from_a_learned_address_rings_the_user(rig: Rig) -> None:
     there = provider(rig)
     native = rig.drop_in(records=[alices(there)], users=USERS)
     registered(native, "trunk-of-alice")
-    at = rig.native_phone("alice", USERS["alice"], native)
+    at = rig.drop_in_phone("alice", USERS["alice"], native)
     outcome = rig.caller(native.address, there).call(
         f"sip:+442071234567@{native.address[0]}",
         expect=200,

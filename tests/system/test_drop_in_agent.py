@@ -57,9 +57,9 @@ def test_agent_shows_trunks_and_explains_a_refused_call(rig: Rig) -> None:
     native = rig.drop_in(records=records(there), users=USERS)
     with Tracking(native) as agent:
         registered(native)
-        trunks = agent.says("trunks")
+        trunks = agent.output("trunks")
         assert all(one in trunks for one in ("trunk-of-alice", "trunk-of-bob", "registered"))
-        addresses = agent.says("addresses")
+        addresses = agent.output("addresses")
         assert addresses.count(there.ip) == 2
         assert "learned" in addresses
         eventually(lambda: agent.status("/healthz") == 200, what="a healthy agent")
@@ -67,7 +67,7 @@ def test_agent_shows_trunks_and_explains_a_refused_call(rig: Rig) -> None:
         caller, alice = rig.endpoint(there.name), phone(rig, native, "alice")
         ambiguous = refused(caller, native, ALICES)
         eventually(lambda: agent.cli("explain", "--call", ambiguous).returncode == 0)
-        output = agent.says("explain", "--call", ambiguous)
+        output = agent.output("explain", "--call", ambiguous)
         assert "it was refused: ambiguous" in output
         assert "trunks: trunk-of-alice, trunk-of-bob" in output
         eventually(
@@ -76,21 +76,21 @@ def test_agent_shows_trunks_and_explains_a_refused_call(rig: Rig) -> None:
         )
 
         agent.write(f'[numbers]\ntrunk-of-alice = ["{ALICES}"]\ntrunk-of-bob = ["{BOBS}"]\n')
-        assert "trunk-of-alice" in agent.says("reload")
+        assert "trunk-of-alice" in agent.output("reload")
         assert "now it would be identified as trunk trunk-of-alice" in (
-            agent.says("explain", "--call", ambiguous)
+            agent.output("explain", "--call", ambiguous)
         )
         given = rings(caller, native, ALICES, alice)
         eventually(
             lambda: (
-                f"number {ALICES[1:]}" in agent.says("explain", "--call", given)
+                f"number {ALICES[1:]}" in agent.output("explain", "--call", given)
                 or "it was identified as trunk trunk-of-alice"
-                in agent.says("explain", "--call", given)
+                in agent.output("explain", "--call", given)
             )
         )
         assert 'decision="identified",rule="number",trunk="trunk-of-alice"} 1.0' in agent.metrics()
         assert 'whence_registrations{state="registered"} 2.0' in agent.metrics()
-        eventually(lambda: agent.says("conflicts").startswith("no "), what="no conflict")
+        eventually(lambda: agent.output("conflicts").startswith("no "), what="no conflict")
 
 
 def test_numbers_are_installed_without_an_agent(rig: Rig) -> None:
@@ -100,7 +100,7 @@ def test_numbers_are_installed_without_an_agent(rig: Rig) -> None:
     caller, bob = rig.endpoint(there.name), phone(rig, native, "bob")
     refused(caller, native, BOBS)
     (native.folder / "drop-in.toml").write_text(f'[numbers]\ntrunk-of-bob = ["{BOBS}"]\n')
-    assert "numbers of 1 trunks" in native.say(native.folder.parent)
+    assert "the numbers of 1 trunk," in native.install(native.folder.parent)
     rings(caller, native, BOBS, bob)
 
 
@@ -113,16 +113,16 @@ def test_unknown_source_is_allowed_and_raises_an_alarm(rig: Rig) -> None:
         for _ in range(4):
             refused(unknown_source, native, "acct1")
         source = f"udp:{unknown_source.address[0]}:{unknown_source.address[1]}"
-        eventually(lambda: source in agent.says("unknown"), what="the unknown source in the list")
+        eventually(lambda: source in agent.output("unknown"), what="the unknown source in the list")
         eventually(
             lambda: "many_unknown_requests" in {event["kind"] for event in agent.get("/v1/alarms")},
             what="the alarm about many requests",
         )
-        output = agent.says("allow", source, "--trunk", "trunk-of-alice", "--for", "1h")
+        output = agent.output("allow", source, "--trunk", "trunk-of-alice", "--for", "1h")
         assert "is allowed as trunk trunk-of-alice" in output
         rings(unknown_source, native, "anything", alice)
-        assert "pinned" in agent.says("addresses")
-        assert "allowed" in agent.says("trunk", "trunk-of-alice")
+        assert "pinned" in agent.output("addresses")
+        assert "allowed" in agent.output("trunk", "trunk-of-alice")
 
 
 def test_agent_reports_wrong_tokens_and_expirations(rig: Rig) -> None:
@@ -155,8 +155,8 @@ def test_drop_in_command_describes_the_running_kamailio(rig: Rig) -> None:
     there = rig.provider(accounts=ACCOUNTS, grants_s=3)
     native = rig.drop_in(records=records(there), users=USERS, retry_s=0)
     registered(native)
-    output = native.say(native.folder.parent)
-    assert "what is to be added is there" in output
+    output = native.install(native.folder.parent)
+    assert "all lines to add are present" in output
     assert "uac: reg_retry_interval is 0" in output
     assert "trunk-of-alice is granted 3 s" in output
     assert "does not run on this file" not in output

@@ -83,7 +83,7 @@ def start(rig: Rig, file: str = "", proxy: str = "", **more: str) -> Scene:
     native.update("uacreg", auth_proxy=proxy or f"sip:{place(registrar.address)}")
     if file:
         (native.folder / "drop-in.toml").write_text(file)
-        native.say(native.folder.parent)
+        native.install(native.folder.parent)
     native.start()
     phone = rig.endpoint("phone", SIP_PORT)
     assert phone.register(native.address, "alice", USERS["alice"], native.address[0]).status == 200
@@ -102,9 +102,9 @@ def test_impostor_reply_200_admits_no_call(rig: Rig) -> None:
         assert registrar.address[0] in event["message"]
         assert f"trunk acme: {ALARM}: udp:{place(impostor.address)}" in scene.native.log
         source = f"udp:{place(impostor.address)}"
-        output = agent.says("explain", "--source", source, "--ruri", "sip:x@edge.example")
+        output = agent.output("explain", "--source", source, "--ruri", "sip:x@edge.example")
         assert f"acme: a reply to its REGISTER came from {impostor.address[0]}" in output
-        assert ALARM in agent.says("trunk", "acme")
+        assert ALARM in agent.output("trunk", "acme")
 
         scene.answer(scene.refresh(), registrar)
         before = scene.learned()

@@ -25,6 +25,6 @@ def test_history_has_the_outage_of_a_registrar(rig: Rig) -> None:
 
     result = whence.cli("trunk", "alices-trunk")
     assert (result.returncode, result.stderr) == (0, "")
-    assert "503 As Told" in result.stdout
+    assert "503 Set By The Test" in result.stdout
     assert "expired" in result.stdout
     assert ACCOUNTS["acct1"] not in result.stdout

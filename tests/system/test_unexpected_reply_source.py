@@ -12,7 +12,7 @@ import pytest
 from testkit.nameserver import NameServer, address
 from testkit.network import SIP_PORT
 from testkit.rig import Rig
-from testkit.sip import Endpoint, Message, place, reply
+from testkit.sip import Endpoint, Message, expect_any, place, reply
 from testkit.wait import eventually
 from testkit.whence import Whence
 from tests.system.pbx import Pbx, refused
@@ -178,21 +178,12 @@ def test_server_that_dns_names_is_learned(scene: Scene) -> None:
 def first_register(scene: Scene, case: Case, name: str) -> tuple[Message, Endpoint]:
     """Return the REGISTER, and which of two servers received it."""
     second = scene.rig.endpoint(name, SIP_PORT)
-    both = [case.registrar.endpoint, second]
-    found: list[tuple[Message, Endpoint]] = []
-
-    def arrived() -> bool:
-        for endpoint in both:
-            try:
-                message = endpoint.expect(lambda m: m.method == "REGISTER", 0.1, "a REGISTER")
-            except AssertionError:
-                continue
-            found.append((message, endpoint))
-            return True
-        return False
-
-    eventually(arrived, what="a REGISTER at one of them")
-    return found[0]
+    at, register = expect_any(
+        [case.registrar.endpoint, second],
+        lambda message: not message.is_reply and message.method == "REGISTER",
+        what="a REGISTER at one of them",
+    )
+    return register, at
 
 
 def test_server_of_the_registrar_name_behind_a_proxy_is_learned(scene: Scene) -> None:

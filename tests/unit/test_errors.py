@@ -1,4 +1,4 @@
-"""All exceptions of Whence have one root, and one class has one name."""
+"""All exceptions of Whence derive from one class, and their names are unique."""
 
 import importlib
 import inspect
@@ -26,17 +26,17 @@ EXCEPTIONS = [
 ]
 
 
-def test_all_packages_are_looked_at() -> None:
+def test_modules_include_all_packages() -> None:
     names = {module.__name__.split(".")[1] for module in MODULES}
     assert {"agent", "cli", "core", "edge", "errors"} <= names
 
 
 @pytest.mark.parametrize("kind", EXCEPTIONS, ids=lambda kind: kind.__name__)
-def test_each_exception_derives_from_the_root(kind: type[BaseException]) -> None:
+def test_exception_derives_from_whence_error(kind: type[BaseException]) -> None:
     assert issubclass(kind, WhenceError)
 
 
-def test_no_two_exceptions_have_one_name() -> None:
+def test_exception_names_are_unique() -> None:
     counted = Counter(kind.__name__ for kind in EXCEPTIONS)
     assert [name for name, times in counted.items() if times > 1] == []
 
@@ -50,12 +50,12 @@ def test_no_two_exceptions_have_one_name() -> None:
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_a_name_that_others_choose_cannot_harm_a_terminal(error: WhenceError) -> None:
+def test_exception_escapes_untrusted_names(error: WhenceError) -> None:
     assert r"a\nb\x1b[31m" in str(error)
     assert str(error).isprintable()
 
 
-def test_an_unknown_trunk_is_named_with_what_to_do() -> None:
+def test_unknown_trunk_error_names_the_remedy() -> None:
     error = UnknownTrunkError("acme")
     assert error.trunk_id == "acme"
     assert str(error) == "no trunk acme is configured; list the trunks: whence trunks"

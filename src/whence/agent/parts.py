@@ -11,14 +11,14 @@ import socket
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
 from prometheus_client.registry import Collector
 
 from whence.agent.api import monitoring as monitoring_api
-from whence.agent.api.app import ApiParts, make
+from whence.agent.api.app import Api, ApiParts, make
 from whence.agent.api.models import Health
 from whence.agent.api.monitoring import MonitoringParts
 from whence.agent.config.models import MonitoringConfig
@@ -36,14 +36,18 @@ from whence.agent.monitoring.metrics import (
     ConflictMetrics,
     DecisionMetrics,
     RegistrationMetrics,
+    StoreMetrics,
     registry,
 )
+from whence.agent.monitoring.store_monitor import StoreMonitor
+from whence.agent.monitoring.trunk_alarms import TrunkAlarms
 from whence.agent.monitoring.unknown_sources import UnknownSourceCounter, UnknownSources
 from whence.agent.monitoring.webhook import Webhook
 from whence.agent.provisioning.reload import Reloaded
 from whence.agent.registration.status import RegistrationStatus
 from whence.agent.runtime.process import (
     LOCK_FILE,
+    AsgiApp,
     alone,
     api_socket,
     prepare_state,
@@ -89,6 +93,7 @@ class Observers:
             [self.alarms],
         )
         self.conflicts = ConflictMonitor(state / FILE, [self.alarms])
+        self.trunk_alarms = TrunkAlarms(self.alarms, own.unreachable_alarm_after)
         self._socket = state / SOCKET_FILE
 
     def receiver(self, notice_listeners: Sequence[NoticeListener] = ()) -> DecisionReceiver:
@@ -99,7 +104,11 @@ class Observers:
 
     def tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
         """Return the tasks that run as long as the agent, by name."""
-        tasks = {"alarms": self.alarms.run(), "conflicts": self.conflicts.run()}
+        tasks = {
+            "alarms": self.alarms.run(),
+            "trunk alarms": self.trunk_alarms.run(),
+            "conflicts": self.conflicts.run(),
+        }
         if self.webhook is not None:
             tasks["webhook"] = self.webhook.run()
         return tasks
@@ -118,19 +127,30 @@ class AgentParts:
     reload: Callable[[], Reloaded]
     """Raises: ConfigError or StoreError, which it has logged; then it changed nothing."""
 
+    @cached_property
+    def store_monitor(self) -> StoreMonitor:
+        """The monitor of the directory's disk."""
+        return StoreMonitor(self.directory, self.observers.alarms)
+
     def api(
         self,
         registrations: RegistrationStatus,
         keepalive: Callable[[str], KeepAlive | None],
         kamailio_lives: Callable[[], Awaitable[bool]],
         metrics: Sequence[Collector] = (),
-    ) -> FastAPI:
+    ) -> Api:
         """Build the API with the paths and metrics of both agents, and with further `metrics`."""
         observers, directory = self.observers, self.directory
         unknown = UnknownSources(directory, registrations, observers.unknown.table)
+        store = self.store_monitor
 
         async def health() -> Health:
-            return Health(kamailio=await kamailio_lives(), directory=directory.can_write())
+            state = store.state
+            return Health(
+                kamailio=await kamailio_lives(),
+                directory=state.is_writable,
+                disk=not state.space.is_low,
+            )
 
         collectors = registry(
             BuildMetrics(),
@@ -138,6 +158,7 @@ class AgentParts:
             DecisionMetrics(self.receiver, observers.calls, unknown, registrations),
             AlarmMetrics(observers.alarms, observers.webhook),
             ConflictMetrics(observers.conflicts),
+            StoreMetrics(store, directory),
             *metrics,
         )
         host, _ = self.own.api_place
@@ -160,7 +181,7 @@ class AgentParts:
 
     async def run(
         self,
-        api: FastAPI,
+        api: AsgiApp,
         tasks: Mapping[str, Coroutine[Any, Any, None]],
         last: Callable[[], Awaitable[None]],
     ) -> None:
@@ -174,6 +195,6 @@ class AgentParts:
                 self.reload()
 
         self.receiver.start()
-        all_tasks = {**tasks, **self.observers.tasks()}
+        all_tasks = {**tasks, **self.observers.tasks(), "store": self.store_monitor.run()}
         await run_until_signal(api, self.bound, all_tasks, on_sighup, last)
         self.receiver.stop()

@@ -1,1 +1,1 @@
-"""The `whence` command: one file a command."""
+"""The command `whence`: one file for each command, or for a group of commands."""

@@ -12,49 +12,64 @@ from whence.cli.client import ask
 from whence.cli.options import DEFAULT_API, ApiOption, JsonOption
 from whence.core.monitoring.unknown_sources import LONGEST_S
 
-TrunkArgument = Annotated[str, typer.Argument(metavar="ID", help="the trunk")]
-SourceArgument = Annotated[
-    str, typer.Argument(metavar="SOURCE", help="as it is listed, udp:203.0.113.7:5060, or an ip")
+TrunkArgument = Annotated[
+    str, typer.Argument(metavar="ID", help="The id of the trunk, as whence trunks lists it.")
 ]
-TrunkOption = Annotated[str, typer.Option(metavar="ID", help="the trunk whose its calls are")]
+SourceArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="The source as whence unknown lists it (udp:203.0.113.7:5060), or an ip.",
+    ),
+]
+TrunkOption = Annotated[str, typer.Option(metavar="ID", help="The trunk that gets its calls.")]
 
 
 def register(trunk: TrunkArgument, api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
-    """Register a trunk now, whatever came before."""
-    _order(api, trunk, "register", json)
+    """Register a trunk now, also one that waits, is suspended, or has rejected credentials."""
+    _order(api, trunk, "register", "the agent registers it now", json)
 
 
 def unregister(
     trunk: TrunkArgument, api: ApiOption = DEFAULT_API, json: JsonOption = False
 ) -> None:
-    """Take a trunk back, and leave it so until `register` or `resume`."""
-    _order(api, trunk, "unregister", json)
+    """Unregister a trunk, and keep it suspended until `register` or `resume`.
+
+    Its learned addresses end at once.
+    """
+    until = f"the agent unregisters it, and suspends it until whence resume {trunk}"
+    _order(api, trunk, "unregister", until, json)
 
 
 def pause(trunk: TrunkArgument, api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
-    """Send no more REGISTERs for a trunk; what is granted stands until it ends."""
-    _order(api, trunk, "pause", json)
+    """Send no more REGISTERs for a trunk. Its grant stays valid until it ends."""
+    until = f"the agent sends no more REGISTERs for it until whence resume {trunk}"
+    _order(api, trunk, "pause", until, json)
 
 
 def resume(trunk: TrunkArgument, api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
     """Register a trunk again that was paused or unregistered."""
-    _order(api, trunk, "resume", json)
+    _order(api, trunk, "resume", "the agent registers it again", json)
 
 
-def _order(api: str, trunk: str, order: str, json: bool) -> None:
+def _order(api: str, trunk: str, order: str, result: str, json: bool) -> None:
     answer = ask(api, f"/v1/trunks/{quote(trunk, safe='')}/{order}", {})
     if json:
         output.as_json(answer)
         return
-    suspended = ", suspended" if answer["suspended"] else ""
-    print(f"{trunk}: {answer['state']}{suspended}; whence trunks shows how it goes on")
+    print(f"{trunk}: {result}; follow it with: whence trunk {trunk}")
 
 
 def allow(
     source: SourceArgument,
     trunk: TrunkOption,
-    for_: Annotated[str, typer.Option("--for", metavar="TIME", help="30m, 1h, 2d")],
-    note: Annotated[str, typer.Option(metavar="TEXT", help="why, for the trunk's history")] = "",
+    for_: Annotated[
+        str,
+        typer.Option("--for", metavar="TIME", help="For how long: 90s, 30m, 1h, 2d; at most 30d."),
+    ],
+    note: Annotated[
+        str, typer.Option(metavar="TEXT", help="The reason, for the trunk's history.")
+    ] = "",
     api: ApiOption = DEFAULT_API,
     json: JsonOption = False,
 ) -> None:
@@ -65,8 +80,8 @@ def allow(
         raise typer.BadParameter(str(error)) from None
     if for_s > LONGEST_S:
         raise typer.BadParameter(
-            f'--for "{for_}" is more than 30d; what is to stay longer belongs into the file, as '
-            "networks of the trunk"
+            f'--for "{for_}" is more than 30d; for longer, write the ip into the file, as networks '
+            "of the trunk"
         )
     order = {"source": source, "trunk": trunk, "for_s": for_s, "note": note}
     answer = ask(api, "/v1/unknown-sources/allow", order)
@@ -85,7 +100,7 @@ def revoke(
     api: ApiOption = DEFAULT_API,
     json: JsonOption = False,
 ) -> None:
-    """Revoke what `allow` allowed: calls from there are refused from now on."""
+    """Revoke what `allow` allowed. Whence refuses calls from there from now on."""
     answer = ask(api, "/v1/unknown-sources/revoke", {"source": source, "trunk": trunk})
     if json:
         output.as_json(answer)
@@ -94,7 +109,7 @@ def revoke(
 
 
 def reload(api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
-    """Read the file again, and say what changed; a faulty file changes nothing."""
+    """Read the settings file again, and say what changed. A faulty file changes nothing."""
     answer = ask(api, "/v1/reload", {})
     if json:
         output.as_json(answer)
@@ -105,12 +120,14 @@ def reload(api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
         "changed": "changed",
         "users_changed": "users changed",
     }
-    said = [f"{word}: {', '.join(answer[key])}" for key, word in words.items() if answer[key]]
+    changes = [f"{word}: {', '.join(answer[key])}" for key, word in words.items() if answer[key]]
     if answer["registration_changed"]:
-        said.append("registration changed")
-    print("; ".join(said) or "nothing changed that counts at once")
+        changes.append("registration changed")
+    if changes or not answer["needs_restart"]:
+        print("; ".join(changes) or "nothing changed")
     if answer["needs_restart"]:
         print(
-            "edge, agent or registration response_timeout changed: start it again for that; who "
-            "starts Kamailio himself writes its configuration anew (whence edge-config)"
+            "edge, agent or registration response_timeout changed: restart Whence to apply it; if "
+            "another program runs Kamailio, first write its configuration again with whence "
+            "edge-config"
         )

@@ -1,4 +1,4 @@
-"""`whence check`: is the file right?"""
+"""`whence check`: name all faults of a settings file."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from whence.errors import OperatorError
 
 
 def check(config: FileOption) -> None:
-    """Say everything that is wrong with a file; exit 2 if anything is.
+    """Check a settings file: name all its faults at once, and exit with 2 if there is one.
 
-    Trunks that no rule could tell apart are no fault: some calls to them will be refused.
+    Warnings are no faults. One names trunks that no rule can distinguish: the edge refuses some
+    of their calls.
     """
     from whence.agent.config.load import load
     from whence.agent.config.to_core import node_settings

@@ -1,4 +1,4 @@
-"""Asking the agent's HTTP API."""
+"""A client of the agent's HTTP API."""
 
 from __future__ import annotations
 
@@ -9,48 +9,51 @@ import httpx
 from whence.core.text import escape_untrusted
 from whence.errors import OperatorError
 
-ANSWER_S = 10.0
+TIMEOUT_S = 10.0
 
 
 def ask(api: str, path: str, question: dict[str, Any] | None = None) -> Any:
-    """GET `path`, or POST `question` to it; the JSON answer. OperatorError where there is none."""
+    """GET `path`, or POST `question` to it; return the JSON of the answer.
+
+    Raises: OperatorError: there is no answer, or it is an error.
+    """
     url = api.rstrip("/") + path
     try:
-        # trust_env: a proxy from the environment has no business between us and loopback.
-        with httpx.Client(trust_env=False, timeout=ANSWER_S) as client:
-            answer = client.get(url) if question is None else client.post(url, json=question)
+        # Without trust_env=False, a proxy of the environment could get requests to loopback.
+        with httpx.Client(trust_env=False, timeout=TIMEOUT_S) as client:
+            response = client.get(url) if question is None else client.post(url, json=question)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise OperatorError(
             f"no agent answers at {api} ({error}); start it with: whence run -c FILE, or name its "
             "API with --api URL"
         ) from None
     try:
-        told = answer.json()
-        if answer.is_error and told["detail"]:
-            raise OperatorError(_sentence(told["detail"]))
+        answer = response.json()
+        if response.is_error and answer["detail"]:
+            raise OperatorError(_sentence(answer["detail"]))
     except (ValueError, LookupError, TypeError):
-        told = None
-    if answer.is_error:
+        answer = None
+    if response.is_error:
         raise OperatorError(
-            f"{url} answered {answer.status_code}: {escape_untrusted(answer.text[:200])}"
+            f"{url} answered {response.status_code}: {escape_untrusted(response.text[:200])}"
         )
-    if told is None:
+    if answer is None:
         raise OperatorError(
-            f"what answers at {api} is not Whence's API; name that with --api URL, as it stands "
-            "in [agent]"
+            f"the server at {api} is not Whence's API; name its URL with --api: api_listen in "
+            "[agent] has the address"
         )
-    return told
+    return answer
 
 
 def _sentence(detail: Any) -> str:
-    """What the API says is wrong: a sentence, or the faults of a question or a file."""
+    """Return the error of the API: one sentence, or the faults of a request or a file."""
     return escape_untrusted(
         detail if isinstance(detail, str) else "; ".join(_fault(f) for f in detail)
     )
 
 
 def _fault(fault: dict[str, Any]) -> str:
-    said = str(fault["msg"]).removeprefix("Value error, ")
-    if fault["loc"] == ["file"]:  # it says its place itself
-        return said
-    return f"{fault['loc'][-1]}: {said}"
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    if fault["loc"] == ["file"]:  # the message itself names the place
+        return message
+    return f"{fault['loc'][-1]}: {message}"

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from whence.cli import output
 from whence.core.text import escape_untrusted
 from whence.errors import ConfigError
 
@@ -17,27 +18,36 @@ KAMAILIO_CFG = Path("/etc/kamailio/kamailio.cfg")
 
 def drop_in(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="where the include file and its directory go")
+        Path,
+        typer.Argument(
+            metavar="DIR", help="The folder for the include file, drop-in.toml and the directory."
+        ),
     ],
     kamailio_cfg: Annotated[
         Path,
         typer.Option(
             metavar="FILE",
-            help="your configuration; it is read, and never changed",
-            readable=False,  # that is for us to say
+            help="Your kamailio.cfg. It is read, and never changed.",
+            readable=False,  # the command itself reports an unreadable file, as any other fault
         ),
     ] = KAMAILIO_CFG,
     user: Annotated[
         str | None,
-        typer.Option(help="as whom Kamailio runs", show_default="kamailio, for root"),
+        typer.Option(
+            metavar="USER",
+            help="The user that Kamailio runs as.",
+            show_default="kamailio if root runs this, else yourself",
+        ),
     ] = None,
 ) -> None:
-    """Bring Whence into a Kamailio that registers by itself: say what to add, and what will hurt.
+    """Add Whence to a Kamailio whose module uac registers the trunks.
 
-    Run it again after each change of DIR/drop-in.toml, and after an upgrade.
+    Writes DIR, and says which lines to add to kamailio.cfg, and which of its settings cause
+    trouble. Run it again after each change of kamailio.cfg or DIR/drop-in.toml, and after an
+    upgrade.
     """
     from whence.agent.config.validators import state_path
-    from whence.agent.dropin import advice
+    from whence.agent.dropin import advice, problems
     from whence.agent.dropin.config import FILE as SETTINGS_FILE
     from whence.agent.dropin.config import DropInConfig, load
     from whence.agent.dropin.install import (
@@ -70,31 +80,39 @@ def drop_in(
     cfg = read(kamailio_cfg, defines(options or ()), leave_out=include)
     faults = list(advice.faults(cfg))
     settings, doubts = DropInConfig(), list[str]()
-    decide = {*root_and_us(), *([pwd.getpwnam(owner).pw_uid] if owner is not None else [])}
+    trusted = {*root_and_us(), *([pwd.getpwnam(owner).pw_uid] if owner is not None else [])}
     if (folder / SETTINGS_FILE).exists():
         try:
-            settings, doubts = load_trusted(folder / SETTINGS_FILE, load, decide)
+            settings, doubts = load_trusted(folder / SETTINGS_FILE, load, trusted)
         except ConfigError as error:
             faults += error.faults
     if faults:
         raise ConfigError(faults)
     advice.missing_modules(cfg, module_folders())
 
-    prepare(folder, advice.theirs(cfg), owner)
+    prepare(folder, advice.existing_kamailio(cfg), owner)
     is_new = example(folder, owner)
     known = install(folder, owner, settings)
     granted = {l_uuid: granted_s for l_uuid, granted_s in known.items() if granted_s}
-    hurts = [*doubts, *settings.doubts(known), *advice.hurts(cfg, options, granted)]
+    found = [*doubts, *settings.doubts(known), *problems.problems(cfg, options, granted)]
     with acting_as(owner):
-        hurts += advice.unreadable((include, script()), owner)
+        found += problems.of_tables(cfg, options)
+        found += advice.unreadable_files((include, script()), owner)
+    if owner is not None:
+        found += problems.wrong_user(cfg, options, owner)
 
     print(f"Kamailio {version}, {kamailio_cfg}: {len(cfg.modules)} modules, uac among them")
     print(f"written: {include}, {folder / SETTINGS_FILE}" if is_new else f"written: {include}")
-    print(f"numbers of {len(settings.numbers)} trunks, for {owner or 'this user'}")
-    to_add = list(advice.add(cfg, include))
-    _print("add, by your own hand:" if to_add else "what is to be added is there", to_add)
-    _print("what will hurt:" if hurts else "nothing that will hurt was found", hurts)
-    print(f"then: kamailio -c -f {kamailio_cfg}; and start Kamailio anew, if that says it is right")
+    numbers = output.counted(len(settings.numbers), "trunk")
+    print(f"stored: the numbers of {numbers}, for the user {owner or 'that runs this'}")
+    _report(list(advice.lines_to_add(cfg, include)), found)
+    print(f"next: kamailio -c -f {kamailio_cfg}; if it reports no error, restart Kamailio")
+
+
+def _report(to_add: list[str], found: list[str]) -> None:
+    _print("add these lines yourself:" if to_add else "all lines to add are present", to_add)
+    none = "no setting that causes trouble was found"
+    _print("these settings cause trouble:" if found else none, found)
 
 
 def _print(title: str, sentences: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""`whence edge-config`: the kamailio.cfg, for a Kamailio that something else runs."""
+"""`whence edge-config`: the kamailio.cfg, for a Kamailio that another program runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from whence.cli.options import FileOption
 
 
 def edge_config(config: FileOption) -> None:
-    """Print the generated kamailio.cfg."""
+    """Print the kamailio.cfg of a settings file, for a Kamailio that another program runs."""
     from whence.agent.config.load import load
     from whence.agent.kamailio.config import render
     from whence.agent.runtime.process import state_doubt

@@ -1,4 +1,4 @@
-"""`whence explain`: how would the edge decide on a request, how did it on a call, and why?"""
+"""`whence explain`: why the edge decided a call as it did, or would decide a request."""
 
 from __future__ import annotations
 
@@ -15,33 +15,35 @@ from whence.cli.options import DEFAULT_API, ApiOption, JsonOption
 def explain(
     source: Annotated[
         str | None,
-        typer.Option(metavar="SOURCE", help="where it comes from: udp:203.0.113.7:5060"),
+        typer.Option(metavar="SOURCE", help="The source of the request: udp:203.0.113.7:5060."),
     ] = None,
     ruri: Annotated[
         str | None,
-        typer.Option(metavar="URI", help="its Request-URI: sip:+442071234567@edge.example"),
+        typer.Option(metavar="URI", help="Its Request-URI: sip:+442071234567@edge.example."),
     ] = None,
-    to: Annotated[str | None, typer.Option(metavar="URI", help="its To")] = None,
+    to: Annotated[str | None, typer.Option(metavar="URI", help="Its To.")] = None,
     p_called_party_id: Annotated[
-        str | None, typer.Option(metavar="URI", help="its P-Called-Party-ID")
+        str | None, typer.Option(metavar="URI", help="Its P-Called-Party-ID.")
     ] = None,
     header: Annotated[
         list[str] | None,
         typer.Option(
             metavar="HEADER",
-            help='one that a trunk has in number_headers: "Diversion: <sip:+44…@h>"',
+            help="Another header that a trunk has in number_headers: 'Diversion: <sip:+44…@h>'. "
+            "May be repeated.",
         ),
     ] = None,
     call: Annotated[
-        str | None, typer.Option(metavar="CALL-ID", help="instead of these: a call that happened")
+        str | None,
+        typer.Option(metavar="CALL-ID", help="Instead of these: a call of whence calls."),
     ] = None,
     api: ApiOption = DEFAULT_API,
     json: JsonOption = False,
 ) -> None:
-    """Say which trunk a request would be given to, or a call was, and each step to that."""
+    """Explain which trunk gets a request, or got a call, with each step of the decision."""
     if call is not None:
         if header or not (source is ruri is to is p_called_party_id is None):
-            raise typer.BadParameter("--call goes alone: the call has the rest")
+            raise typer.BadParameter("--call excludes the other options: the call has their values")
         answer = ask(api, f"/v1/calls/{quote(call, safe='').replace('.', '%2E')}")
         if json:
             output.as_json(answer)
@@ -66,7 +68,7 @@ def explain(
 
 def _calls(calls: list[dict[str, Any]]) -> None:
     for call in calls:
-        given = f" as trunk {call['trunk']}" if call["trunk"] else ""
+        as_trunk = f" as trunk {call['trunk']}" if call["trunk"] else ""
         print(f"{output.instant(call['at'])}: {call['method']} from {call['source']}")
         for name, key in (
             ("Request-URI", "ruri"),
@@ -77,33 +79,33 @@ def _calls(calls: list[dict[str, Any]]) -> None:
                 print(f"{name}: {call[key]}")
         for line in call["headers"]:
             print(line)
-        print(f"it was {call['decision']}{given}: {call['message']}")
+        print(f"it was {call['decision']}{as_trunk}: {call['message']}")
         if call["named"] and not call["trunk"]:
             print(f"trunks: {', '.join(call['named'])}")
         then, now = call["then"], call["now"]
         if then is not None:
-            _why(then)
+            _steps(then)
         if now is None:
-            print("its URIs were too long to be kept: how it would be decided now cannot be said")
+            print("its URIs were too long to store: its decision now is unknown")
             continue
-        print(f"now it would be {_said(now)}")
-        if then is None or _said(now) != _said(then):
-            _why(now)
+        print(f"now it would be {_result(now)}")
+        if then is None or _result(now) != _result(then):
+            _steps(now)
 
 
 def _decision(answer: dict[str, Any]) -> None:
-    print(_said(answer))
+    print(_result(answer))
     if answer["candidates"]:
         print(f"candidates: {', '.join(answer['candidates'])}")
-    _why(answer)
+    _steps(answer)
 
 
-def _said(answer: dict[str, Any]) -> str:
+def _result(answer: dict[str, Any]) -> str:
     trunk = f" as trunk {answer['trunk']}" if answer["trunk"] else ""
     return f"{answer['decision']}{trunk}: {answer['message']}"
 
 
-def _why(answer: dict[str, Any]) -> None:
+def _steps(answer: dict[str, Any]) -> None:
     if nearest := answer.get("nearest"):
         missing = "; ".join(one["message"] for one in nearest["missing"])
         print(f"nearest: {nearest['trunk'] or 'no trunk'}: {missing}")

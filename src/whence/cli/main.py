@@ -1,12 +1,14 @@
-"""The `whence` command: its commands, and what a failure looks like.
+"""The command `whence`: its subcommands, and how they end.
 
-Exit 0: done. 1: it cannot be done here and now, one sentence says what to do. 2: the file, or the
-command line, is wrong.
+Exit status 0: done. 1: it failed, and one sentence says what to do. 2: the file or the command line
+is wrong.
 """
 
 from __future__ import annotations
 
+import signal
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from whence.agent.runtime import sighup
@@ -15,12 +17,17 @@ from whence.errors import ConfigError, OperatorError
 if TYPE_CHECKING:
     from typer import Typer
 
-HEAR_HANG_UPS = (["run"], ["agent"])
+_HANDLE_SIGHUP = (["run"], ["agent"])
+"""The commands that read their file again at SIGHUP."""
 
 
 def main() -> None:
     """Run the command line."""
-    if sys.argv[1:2] in HEAR_HANG_UPS:
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # Ctrl-C during the imports ends the program without a traceback. `run` and `agent` set a
+        # handler of their own later.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if sys.argv[1:2] in _HANDLE_SIGHUP:
         sighup.block()  # before the imports, which take longest
     try:
         _commands()()
@@ -47,31 +54,41 @@ def _commands() -> Typer:
     from whence.cli.service import agent, run
 
     app = typer.Typer(
-        help="Tells a SIP edge whence a call comes.",
+        help="Register SIP trunks, and identify inbound calls by the address that accepted the "
+        "registration.",
+        epilog="Exit status: 0 done; 1 failed, the message says what to do; 2 the file or the "
+        "command line is wrong.",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
     )
     app.callback()(version.root)
-    app.command("run")(run.run)
-    app.command("agent")(agent.agent)
-    app.command("drop-in")(dropin.drop_in)
-    app.command("edge-config")(edge_config.edge_config)
-    app.command("check")(check.check)
-    app.command("trunks")(queries.trunks)
-    app.command("trunk")(queries.trunk)
-    app.command("addresses")(queries.addresses)
-    app.command("conflicts")(queries.conflicts)
-    app.command("users")(queries.users)
-    app.command("calls")(queries.calls)
-    app.command("unknown")(queries.unknown)
-    app.command("alarms")(queries.alarms)
-    app.command("explain")(explain.explain)
-    app.command("register")(actions.register)
-    app.command("unregister")(actions.unregister)
-    app.command("pause")(actions.pause)
-    app.command("resume")(actions.resume)
-    app.command("allow")(actions.allow)
-    app.command("revoke")(actions.revoke)
-    app.command("reload")(actions.reload)
+
+    def add(panel: str, name: str, command: Callable[..., None], example: str = "") -> None:
+        line = f"Example: whence {name} {example}".rstrip()
+        app.command(name, epilog=line, rich_help_panel=panel)(command)
+
+    run_it, show, change = "Set up and run", "Show", "Change"
+    request = "--source udp:203.0.113.7:5060 --ruri sip:+442071234567@edge.example"
+    add(run_it, "check", check.check, "-c /etc/whence/whence.toml")
+    add(run_it, "run", run.run, "-c /etc/whence/whence.toml")
+    add(run_it, "agent", agent.agent, "-c /etc/whence/whence.toml")
+    add(run_it, "edge-config", edge_config.edge_config, "-c whence.toml > kamailio.cfg")
+    add(run_it, "drop-in", dropin.drop_in, "/etc/kamailio/whence")
+    add(show, "trunks", queries.trunks)
+    add(show, "trunk", queries.trunk, "acme")
+    add(show, "addresses", queries.addresses)
+    add(show, "conflicts", queries.conflicts)
+    add(show, "users", queries.users)
+    add(show, "calls", queries.calls, "--limit 100")
+    add(show, "unknown", queries.unknown, "--limit 10")
+    add(show, "alarms", queries.alarms, "--since 1700000000123")
+    add(show, "explain", explain.explain, request)
+    add(change, "register", actions.register, "acme")
+    add(change, "unregister", actions.unregister, "acme")
+    add(change, "pause", actions.pause, "acme")
+    add(change, "resume", actions.resume, "acme")
+    add(change, "allow", actions.allow, "udp:203.0.113.7:5060 --trunk acme --for 1h")
+    add(change, "revoke", actions.revoke, "203.0.113.7 --trunk acme")
+    add(change, "reload", actions.reload)
     return app

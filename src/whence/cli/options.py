@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 
-def _wherever_written(context: typer.Context, option: typer.CallbackParam, value: Any) -> Any:
-    """Let an option count that stands before the subcommand, too; the subcommand's own wins."""
+def _from_either_side(context: typer.Context, option: typer.CallbackParam, value: Any) -> Any:
+    """Accept an option before the subcommand, too; the value after the subcommand wins."""
     name = option.name or ""
     source = context.get_parameter_source(name)
     if context.parent is None or (source is not None and source.name == "COMMANDLINE"):
@@ -19,8 +19,13 @@ def _wherever_written(context: typer.Context, option: typer.CallbackParam, value
 
 FileOption = Annotated[
     Path,
-    # That it cannot be read is for us to say: as any other fault of it.
-    typer.Option("-c", "--config", metavar="FILE", help="the file whence.toml", readable=False),
+    typer.Option(
+        "-c",
+        "--config",
+        metavar="FILE",
+        help="The settings file, whence.toml.",
+        readable=False,  # the command itself reports an unreadable file, as any other fault
+    ),
 ]
 ApiOption = Annotated[
     str,
@@ -28,13 +33,15 @@ ApiOption = Annotated[
         "--api",
         metavar="URL",
         envvar="WHENCE_API",
-        help="the agent's API",
-        callback=_wherever_written,
+        help="The URL of the agent's API.",
+        callback=_from_either_side,
     ),
 ]
 JsonOption = Annotated[
     bool,
-    typer.Option("--json", help="as JSON, with stable names", callback=_wherever_written),
+    typer.Option(
+        "--json", help="Print JSON with stable names, for programs.", callback=_from_either_side
+    ),
 ]
 
 DEFAULT_API = "http://127.0.0.1:8088"

@@ -1,4 +1,4 @@
-"""Writing answers: JSON for programs, a table for people."""
+"""Print the API's answers: JSON for programs, tables for people."""
 
 from __future__ import annotations
 
@@ -17,25 +17,33 @@ from whence.core.text import format_duration
 
 
 def as_json(answer: Any) -> None:
-    """Write an answer of the API as it is."""
+    """Print an answer of the API unchanged."""
     print(json.dumps(answer, indent=2, ensure_ascii=False))
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], empty: str) -> None:
-    """Write rows under their columns, or the sentence `empty` where there are none."""
+    """Print rows under their columns, or the sentence `empty` if there are none."""
     if not rows:
         print(empty)
         return
     made = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
     for row in rows:
         made.add_row(*row)
-    # Into a pipe, lines are as long as they must be: grep and awk read them.
+    # A pipe gets one line for each row, however long: grep and awk read lines.
     width = None if sys.stdout.isatty() else 1000
     Console(highlight=False, markup=False, width=width).print(made)
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: `1 trunk`, `2 trunks`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def instant(at: float | None, never: str = "-") -> str:
-    """An instant as local time, with its date where it is not today, and how far it is from now."""
+    """Return an instant as local time and as a distance from now; `never` for None.
+
+    The date is shown unless it is today.
+    """
     if at is None:
         return never
     now, then = time.time(), time.localtime(at)
@@ -53,7 +61,10 @@ _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400}
 
 
 def seconds(text: str) -> int:
-    """Read a duration as an operator writes it: `90s`, `30m`, `1h`, `2d`; ValueError."""
+    """Return the seconds of a duration: `90s`, `30m`, `1h`, `2d`.
+
+    Raises: ValueError.
+    """
     match = re.fullmatch(r"([1-9][0-9]{0,8}) ?(s|m|min|h|d)", text.strip(), re.ASCII)
     if match is None:
         raise ValueError(f'"{text}" is no duration; write "30m", "1h" or "2d"')

@@ -1,7 +1,8 @@
-"""The commands that show something: `whence trunks`, `addresses`, `unknown`, `alarms`, others."""
+"""The commands that show something: `whence trunks`, `addresses`, `unknown` and others."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -34,24 +35,24 @@ def addresses(api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
             )
             for address in answer
         ],
-        "no address is known: no trunk is registered",
+        "no address admits calls: no trunk is registered",
     )
 
 
 def _why(address: dict[str, Any]) -> str:
-    """Say why it is there, unless it was learned from whom was asked."""
+    """Return why an address is stored; nothing if the server that was asked answered from it."""
     why = address["managed_by"] or address["ground"]
     return "" if why in ("", "asked") else f" ({why})"
 
 
 def _port(address: dict[str, Any]) -> str:
-    """The port that is admitted; in brackets one that only tells trunks apart."""
+    """Return the admitted port; in brackets, the port that only distinguishes trunks."""
     port = address["port"]
     return "any" if port is None else str(port) if address["exact"] else f"any ({port})"
 
 
 def trunks(api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
-    """Show each trunk: its state, what is granted and by whom, and what comes next."""
+    """Show each trunk: its state, its grant, its registrar, and the next REGISTER."""
     answer = ask(api, "/v1/trunks")
     if json:
         output.as_json(answer)
@@ -71,7 +72,7 @@ def trunks(api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
         [
             (
                 trunk["id"],
-                trunk["state"],
+                trunk["state"] + (", suspended" if trunk["suspended"] else ""),
                 output.instant(trunk["since"]),
                 trunk["registrar"] or "-",
                 output.instant(trunk["expires_at"]),
@@ -101,11 +102,14 @@ def users(api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
 
 
 def calls(
-    limit: Annotated[int, typer.Option(metavar="N", help="how many", min=1, max=1000)] = 20,
+    limit: Annotated[int, typer.Option(metavar="N", help="How many calls.", min=1, max=1000)] = 20,
     api: ApiOption = DEFAULT_API,
     json: JsonOption = False,
 ) -> None:
-    """Show the last calls, the newest first; `whence explain --call CALL-ID` says more of one."""
+    """Show the last calls, the newest first.
+
+    `whence explain --call CALL-ID` shows each step of one decision.
+    """
     answer = ask(api, f"/v1/calls?limit={limit}")
     if json:
         output.as_json(answer)
@@ -125,18 +129,18 @@ def calls(
             )
             for call in answer
         ],
-        "no call has come since the agent's start",
+        "no call since the agent's start",
     )
 
 
 def conflicts(api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
-    """Show trunks at one address that no rule could tell apart, and what would."""
+    """Show trunks at one address that no rule can distinguish, and what to write."""
     answer = ask(api, "/v1/conflicts")
     if json:
         output.as_json(answer)
         return
     output.table(
-        ("trunks", "at", "why", "what would tell them apart"),
+        ("trunks", "at", "why", "remedy"),
         [
             (
                 summarize(conflict["trunks"]),
@@ -151,7 +155,9 @@ def conflicts(api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
 
 
 def unknown(
-    limit: Annotated[int, typer.Option(metavar="N", help="how many", min=1, max=1000)] = 50,
+    limit: Annotated[
+        int, typer.Option(metavar="N", help="How many sources.", min=1, max=1000)
+    ] = 50,
     api: ApiOption = DEFAULT_API,
     json: JsonOption = False,
 ) -> None:
@@ -173,45 +179,57 @@ def unknown(
             )
             for source in answer
         ],
-        "no unknown source has come since the agent's start",
+        "no unknown source since the agent's start",
     )
 
 
 def alarms(
     since: Annotated[
-        int, typer.Option(metavar="ALARM", help="only those after this one", min=0)
+        int, typer.Option(metavar="ALARM", help="Only the alarms after this one.", min=0)
     ] = 0,
     api: ApiOption = DEFAULT_API,
     json: JsonOption = False,
 ) -> None:
-    """Show the last alarms, the oldest first."""
+    """Show the open alarms first, then the last others, each the oldest first."""
     answer = ask(api, f"/v1/alarms?since={since}")
     if json:
         output.as_json(answer)
         return
     output.table(
-        ("alarm", "when", "kind", "trunk", "what", "more like it"),
+        ("alarm", "raised", "ended", "kind", "trunk", "message", "more of this kind"),
         [
             (
                 str(alarm["id"]),
-                output.instant(alarm["at"]),
+                output.instant(alarm["raised_at"]),
+                _ended(alarm),
                 alarm["kind"],
                 alarm["trunk"] or "-",
-                alarm["message"],
+                "; ".join(filter(None, (alarm["message"], alarm["cleared_message"]))),
                 str(alarm["left_out"] or "-"),
             )
-            for alarm in answer
+            for alarm in sorted(answer, key=lambda alarm: not _is_open(alarm))
         ],
-        "no alarm has been raised since the agent's start",
+        "no alarm since the agent's start, and none is open",
     )
 
 
+def _is_open(alarm: Mapping[str, Any]) -> bool:
+    return bool(alarm["lasting"]) and alarm["status"] == "firing"
+
+
+def _ended(alarm: Mapping[str, Any]) -> str:
+    """Return when an alarm ended; `open` while it lasts, and `-` for an event."""
+    if _is_open(alarm):
+        return "open"
+    return output.instant(alarm["cleared_at"]) if alarm["cleared_at"] is not None else "-"
+
+
 def trunk(
-    trunk_id: Annotated[str, typer.Argument(metavar="ID", help="the trunk")],
+    trunk_id: Annotated[str, typer.Argument(metavar="ID", help="The id of the trunk.")],
     api: ApiOption = DEFAULT_API,
     json: JsonOption = False,
 ) -> None:
-    """Show how one trunk stands, and the last 50 things that happened to it."""
+    """Show the registration of one trunk, and its last 50 events."""
     answer = ask(api, f"/v1/trunks/{quote(trunk_id, safe='')}")
     if json:
         output.as_json(answer)
@@ -235,12 +253,12 @@ def trunk(
             )
             for event in answer["events"]
         ],
-        "nothing has happened to it yet",
+        "no event yet",
     )
 
 
 def _keepalive(keepalive: Any) -> str:
-    last = "not answered yet"
+    last = "no answer yet"
     if keepalive["answered_at"] is not None:
         last = f"answered {keepalive['last_status']} at {output.instant(keepalive['answered_at'])}"
     missed = f", {keepalive['missed']} unanswered since" if keepalive["missed"] else ""

@@ -17,9 +17,9 @@ def _print(wanted: bool) -> None:
 
 VersionOption = Annotated[
     bool,
-    typer.Option("--version", help="show the version", callback=_print, is_eager=True),
+    typer.Option("--version", help="Show the version and exit.", callback=_print, is_eager=True),
 ]
 
 
 def root(wanted: VersionOption = False) -> None:
-    """Take the options of `whence` itself."""
+    """Read the options of `whence` itself."""

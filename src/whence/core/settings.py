@@ -1,6 +1,6 @@
-"""What the operator sets: trunks, users, and how the agent registers. Values without a parser.
+"""The operator's settings as values: trunks, users, and how the agent registers.
 
-The agent builds them from its file (`agent/config/to_core.py`). Registration, DNS and provisioning
+`agent/config/to_core.py` builds them from the settings file. Registration, DNS and provisioning
 read these values, and never the file.
 """
 
@@ -17,12 +17,13 @@ from whence.core.registration.model import AccountKey
 from whence.core.sip.digest import Credentials
 from whence.core.sip.secret import Secret
 from whence.core.sip.sockets import LOCAL, EdgeSockets
+from whence.core.sip.transport_address import TransportAddress
 from whence.core.sip.uri import Uri
 
 
 @dataclass(frozen=True, slots=True)
 class TrunkSettings:
-    """One trunk: the account that it registers, and what identifies and routes its calls."""
+    """One trunk: its account, and the settings that identify and route its calls."""
 
     id: str
     user: str
@@ -33,13 +34,19 @@ class TrunkSettings:
     """The URI of the registrar, as the operator wrote it."""
     credentials: Credentials
     target: str
-    """Where its calls go."""
+    """The target of its calls."""
+    request_port: int | None = None
+    """The port in the Request-URI of its REGISTERs. None: the operator wrote none."""
+    socket: TransportAddress | None = None
+    """Our socket from which its REGISTERs are sent. None: the kernel's route decides."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """Further headers of its REGISTERs, and keep-alives: (name, value)."""
     proxy: str = ""
     """The URI of the outbound proxy; empty: none."""
     expires_s: int = 3600
-    """For how long the agent asks to be registered."""
+    """The interval that the agent requests in its REGISTERs."""
     contact: Literal["token", "line"] = "token"
-    """Where our Contact has the trunk's token: its user, or its parameter `line`."""
+    """Where our Contact has the trunk's token: as its user, or as its parameter `line`."""
     rewrites_contact: bool = False
     """Whether the provider is known to rewrite Contacts."""
     keepalive_s: float = 0.0
@@ -47,42 +54,42 @@ class TrunkSettings:
     follow_dns: bool = True
     learn_from: Literal["asked", "any"] = "asked"
     match_port: bool = False
-    """Whether its learned addresses admit no port but their own."""
+    """Whether its learned addresses admit only their own port."""
     networks: tuple[Address, ...] = ()
-    """Its pinned addresses, also those that have expired. Their `learned_at` means nothing."""
+    """Its pinned addresses, also expired ones. Their `learned_at` has no meaning."""
     numbers: tuple[str, ...] = ()
     """Its numbers and prefixes, as the operator wrote them."""
     country_code: str = ""
-    """The calling code of the country whose national numbers its provider writes."""
+    """The calling code of the country in whose national form its provider writes numbers."""
     number_headers: tuple[str, ...] = NUMBER_HEADERS
-    """Headers in which its number or account is looked for, in this order; in small letters."""
+    """Headers that may hold its number or account, in this order, in lower case."""
     number_format: Literal["as_sent", "e164", "national", "plain"] = "as_sent"
     """How `{number}` is written for its target."""
     unmatched: Literal["accept", "refuse"] = "accept"
-    """Whether it takes a call that names no trunk."""
+    """Whether it accepts a call that names no trunk."""
     fallback: bool = False
-    """Whether it takes a call that could be several trunks'."""
+    """Whether it gets the calls that could belong to several trunks."""
     enabled: bool = True
     """Whether the agent registers it, and the edge admits its calls."""
 
     @property
     def account_key(self) -> AccountKey:
-        """Return for whom and where it registers: a change of it makes another registration."""
+        """Return its account and server. If they change, it is another registration."""
         return AccountKey(self.aor, self.proxy or self.registrar)
 
     @property
     def server(self) -> Uri:
-        """Return where its REGISTERs go: the outbound proxy, or the registrar."""
+        """Return the destination of its REGISTERs: the outbound proxy, or the registrar."""
         return _uri(self.proxy or self.registrar)
 
     @property
     def servers(self) -> tuple[Uri, ...]:
-        """Return the proxy and the registrar: their addresses in DNS may answer a REGISTER."""
+        """Return proxy and registrar. Their addresses in DNS may answer a REGISTER."""
         texts = dict.fromkeys(text for text in (self.proxy, self.registrar) if text)
         return tuple(_uri(text) for text in texts)
 
     def pinned(self, now: float) -> tuple[Address, ...]:
-        """Return its pinned addresses as they are from `now` on, without the expired ones."""
+        """Return its pinned addresses without the expired ones, with `learned_at` set to `now`."""
         return tuple(a._replace(learned_at=now) for a in self.networks if a.live(now))
 
 
@@ -99,22 +106,22 @@ class UserSettings:
 
 @dataclass(frozen=True, slots=True)
 class RegistrationSettings:
-    """How the agent registers all trunks."""
+    """Settings for the registration of all trunks."""
 
     sockets: EdgeSockets = LOCAL
     waits: Waits = WAITS
     rate: float = 1000.0
-    """How many attempts may begin in a second."""
+    """How many attempts may start in a second."""
     rate_per_registrar: float = 50.0
-    """How many of them at one registrar."""
+    """How many attempts may start in a second at one registrar."""
     grace_s: float = GRACE_S
-    """For how long a learned address outlives its registration."""
+    """How long a learned address outlives its registration."""
     unregisters_on_stop: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class NodeSettings:
-    """All trunks and users of one node, and how it registers the trunks."""
+    """All trunks and users of one node, with its registration settings."""
 
     trunks: tuple[TrunkSettings, ...] = ()
     users: tuple[UserSettings, ...] = ()
@@ -122,12 +129,12 @@ class NodeSettings:
 
 
 def further_number_headers(named: Iterable[Iterable[str]]) -> list[str]:
-    """Return all headers of trunks' `number_headers`, but for those that are always read."""
+    """Return all headers of trunks' `number_headers`, without those that are always read."""
     return sorted({header for headers in named for header in headers} - set(NUMBER_HEADERS))
 
 
 def _uri(text: str) -> Uri:
     uri = Uri.parse(text)
-    if uri is None:  # the parser of the settings has checked it
+    if uri is None:  # the settings parser has checked the text
         raise ValueError(text)
     return uri

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from whence.core.mac import is_same
+from whence.core.sip import via
 from whence.core.sip.transport_address import Transport, TransportAddress
 from whence.edge import tls_identity
 from whence.edge.base import ANSWERED, GO_ON, Handlers, Worker, answers, survives, text
@@ -15,6 +16,9 @@ AGENT_REPLY = "AGENT_REPLY"
 
 PEER_NAME = "$avp(whence_name)"
 """Set for a request over TLS, and read for its replies: the name that the certificate needs."""
+
+AGENT_VIA = "$avp(whence_via)"
+"""Of the agent's request, kept for its replies: the agent's own Via, which does not leave."""
 
 SERVER_NAME = "$xavp(tls=>server_name)"
 """The name that Kamailio's tls sends (SNI) when it opens a connection."""
@@ -53,10 +57,13 @@ class AgentRequestHandlers(Handlers):
         if name:
             self._name_peer(name)
         self.worker.remove_ours()
+        self._hide_agent()
         ksr.setdsturi(where)
         ksr.pv.sets("$fs", socket)
         ksr.tm.t_on_reply(AGENT_REPLY)
-        ksr.tm.t_set_fr(0, KEEPALIVE_MS if method == "OPTIONS" else self._answer_ms)
+        wait_ms = KEEPALIVE_MS if method == "OPTIONS" else self._answer_ms
+        ksr.tm.t_set_fr(0, wait_ms)
+        ksr.tm.t_set_max_lifetime(0, wait_ms)  # by default it ends after 32 s
         if ksr.tm.t_relay() < 0:
             ksr.sl.sl_reply_error()  # the agent logs the reason
         return ANSWERED
@@ -71,6 +78,8 @@ class AgentRequestHandlers(Handlers):
         """
         ksr = self.ksr
         self.worker.remove_ours()
+        seen_at = via.seen_at(text(lambda: ksr.hdr.get("Via")) or "")
+        ksr.hdr.append(f"Via: {ksr.pv.get(AGENT_VIA)}\r\n")
         source, status = self.worker.source(), ksr.kx.get_status()
         name = ksr.pv.get(PEER_NAME)
         reject_reason = "" if name is None else self._tls_reject_reason(source, str(name))
@@ -84,11 +93,24 @@ class AgentRequestHandlers(Handlers):
             status,
             "" if reject_reason else str(source),
             reject_reason,
+            seen_at,
         )
         header = headers.TLS_REJECT_REASON if reject_reason else headers.SOURCE
         ksr.hdr.append(f"{header}: {reject_reason or source}\r\n")
+        if seen_at:
+            ksr.hdr.append(f"{headers.SEEN_AT}: {seen_at}\r\n")
         ksr.hdr.append(f"{headers.MAC}: {mac}\r\n")
         return GO_ON
+
+    def _hide_agent(self) -> None:
+        """Keep the agent's Via for the reply, and send none of the addresses inside.
+
+        Kamailio's own Via then is the only one. It asks for the port that the registrar sees.
+        """
+        ksr = self.ksr
+        ksr.pv.sets(AGENT_VIA, str(ksr.hdr.get("Via")))
+        ksr.hdr.remove("Via")
+        ksr.add_local_rport()
 
     def _name_peer(self, name: str) -> None:
         """Set the name that the peer of the TLS connection must prove."""

@@ -17,7 +17,8 @@ from whence.core.identification import number_headers
 from whence.core.identification.request import Request
 from whence.core.identification.trunk import P_CALLED_PARTY_ID
 from whence.core.sip.message import Message
-from whence.core.sip.transport_address import TransportAddress
+from whence.core.sip.transport_address import TransportAddress, canonical_ip
+from whence.core.sip.uri import host_text
 from whence.edge.decision_cache import CacheKey, DecisionCache
 from whence.edge.decision_sender import DecisionSender
 from whence.edge.ksr import Ksr
@@ -43,6 +44,7 @@ OURS = (
     headers.NEXT_HOP,
     headers.SOCKET,
     headers.TLS_REJECT_REASON,
+    headers.SEEN_AT,
 )
 """The headers that only Whence writes. The edge removes them from all other messages."""
 
@@ -103,6 +105,12 @@ class Worker:
     def source(self) -> TransportAddress:
         """Return the source of the current message."""
         return TransportAddress.parse(self.ksr.kx.get_srcaddr_sock())
+
+    def received_on(self) -> TransportAddress:
+        """Return our own socket on which the message at hand was received."""
+        kx = self.ksr.kx
+        ip = host_text(str(canonical_ip(kx.get_rcvip())))
+        return TransportAddress.parse(f"{self.source().transport}:{ip}:{kx.get_rcvport()}")
 
     def cache_key(self, message: Message) -> CacheKey | None:
         """Return the parts of a request that identification uses; None without a valid R-URI."""

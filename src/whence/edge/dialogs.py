@@ -30,6 +30,7 @@ from whence.core.sip.via import reply_destination
 from whence.edge.base import GO_ON, NO, Handlers, Worker, answers, judges, survives, text
 from whence.edge.messages import read_reply
 from whence.edge.phones import LOCATION
+from whence.edge.sending_sockets import SendingSockets
 from whence.store.schema import DIALOG_KEY
 
 DIALOGS = "dialogs"
@@ -66,9 +67,10 @@ OUR_ROUTES_LIMIT = 64
 class DialogHandlers(Handlers):
     """Checks the requests and replies of dialogs."""
 
-    def __init__(self, worker: Worker, own: OwnSockets) -> None:
+    def __init__(self, worker: Worker, own: OwnSockets, sending: SendingSockets) -> None:
         super().__init__(worker)
         self._own = own
+        self._sending = sending
         self._started_at = time.time()
         """When Kamailio read its configuration. All of its processes have the same value."""
         self._dialog_key: str | None = None
@@ -121,6 +123,7 @@ class DialogHandlers(Handlers):
             return NO
         sender, way = found
         ksr.setdsturi(way.hop)
+        self._sending.force_in_dialog(way.hop, self.worker.received_on())
         self._pass(message, id_, record, call_id, cookie, sender, way, source)
         return GO_ON
 

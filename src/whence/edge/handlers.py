@@ -12,6 +12,7 @@ from whence.edge.ksr import Ksr
 from whence.edge.messages import MessageHandlers
 from whence.edge.notice_sender import NoticeSender
 from whence.edge.phones import PhoneHandlers
+from whence.edge.sending_sockets import SendingSockets
 from whence.edge.settings import EdgeSettings
 from whence.ipc import decisions
 
@@ -42,12 +43,13 @@ class EdgeHandlers:
         self.ksr_well_formed = messages.ksr_well_formed
         self.ksr_reply = messages.ksr_reply
 
-        dialogs = DialogHandlers(worker, settings.own)
+        sending = SendingSockets(ksr, settings.sockets)
+        dialogs = DialogHandlers(worker, settings.own, sending)
         self.ksr_in_dialog = dialogs.ksr_in_dialog
         self.ksr_answer = dialogs.ksr_answer
         self.ksr_late_answer = dialogs.ksr_late_answer
 
-        inbound = InboundHandlers(worker, guard, dialogs, domain)
+        inbound = InboundHandlers(worker, guard, dialogs, sending, domain)
         self.ksr_initial = inbound.ksr_initial
 
         phones = PhoneHandlers(worker, guard, notices, domain, limits.password_failures)

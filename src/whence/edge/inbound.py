@@ -13,6 +13,7 @@ from whence.edge.base import ANSWERED, GO_ON, Handlers, Worker, answers, read, t
 from whence.edge.decision_cache import CachedDecision, CacheKey
 from whence.edge.dialogs import DialogHandlers
 from whence.edge.guard import GuardHandlers
+from whence.edge.sending_sockets import SendingSockets
 from whence.ipc import decisions, headers
 
 TO_USER = 2
@@ -26,9 +27,15 @@ class InboundHandlers(Handlers):
     """Identifies initial requests."""
 
     def __init__(
-        self, worker: Worker, guard: GuardHandlers, dialogs: DialogHandlers, domain: str
+        self,
+        worker: Worker,
+        guard: GuardHandlers,
+        dialogs: DialogHandlers,
+        sending: SendingSockets,
+        domain: str,
     ) -> None:
         super().__init__(worker)
+        self._sending = sending
         self._guard = guard
         self._dialogs = dialogs
         self._domain = domain
@@ -57,6 +64,8 @@ class InboundHandlers(Handlers):
             user = decision.target if decision.is_ours else ""
             self._dialogs.begin(message, call_id, source, decision.trunk, user)
         ksr.seturi(decision.target)
+        if not decision.is_ours:  # Kamailio knows the socket on which a phone registered
+            self._sending.force_for_target(decision.target)
         from_cache = cached is not None
         worker.decision_sender.send(decision.report, method, call_id, now, from_cache=from_cache)
         return TO_USER if decision.is_ours else GO_ON

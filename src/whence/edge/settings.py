@@ -9,6 +9,7 @@ from pathlib import Path
 
 from whence.core.dialogs.record import OwnSockets
 from whence.core.protection.connections import hex_of
+from whence.core.sip.sockets import LOCAL, Advertised, EdgeSockets
 from whence.core.sip.transport_address import Transport, TransportAddress
 
 
@@ -49,6 +50,7 @@ class EdgeSettings:
     own: OwnSockets
     """The sockets of the edge, and the addresses that it advertises."""
     limits: Limits = field(default_factory=Limits)
+    sockets: EdgeSockets = LOCAL
 
     @classmethod
     def parse(cls, text: str) -> EdgeSettings:
@@ -56,4 +58,13 @@ class EdgeSettings:
         values = json.loads(text)
         own = OwnSockets.of([TransportAddress.parse(socket) for socket in values["sockets"]])
         limits = Limits.parse(values["limits"], values["listen"])
-        return cls(Path(values["directory"]), values["domain"], values["answer_ms"], own, limits)
+        sockets = EdgeSockets(
+            tuple(TransportAddress.parse(socket) for socket in values["listen"]),
+            tuple(
+                (TransportAddress.parse(socket), Advertised(host, port))
+                for socket, (host, port) in values["advertised"].items()
+            ),
+        )
+        return cls(
+            Path(values["directory"]), values["domain"], values["answer_ms"], own, limits, sockets
+        )

@@ -24,6 +24,10 @@ MAC = "X-Whence-Mac"
 SOURCE = "X-Whence-Source"
 TLS_REJECT_REASON = "X-Whence-Tls-Reject-Reason"
 """Replaces the source header: why the edge rejects an answer over TLS: `code;detail`."""
+SEEN_AT = "X-Whence-Seen-At"
+"""Beside the source header: the `ip:port` at which the server saw our request, as its reply has it.
+Absent if the reply does not say it.
+"""
 TRUNK = "X-Whence-Trunk"
 
 DETAIL_LIMIT = 200
@@ -60,10 +64,16 @@ def request_mac(key: str, method: str, call_id: str, cseq: str, next_hop: str, s
 
 
 def reply_mac(
-    key: str, call_id: str, cseq: str, status: int, source: str, reject_reason: str = ""
+    key: str,
+    call_id: str,
+    cseq: str,
+    status: int,
+    source: str,
+    reject_reason: str = "",
+    seen_at: str = "",
 ) -> str:
-    """Return the MAC over a reply, and its source or TLS reject reason."""
-    return _mac(key, "reply", call_id, cseq, str(status), source, reject_reason)
+    """Return the MAC of a reply: which answer, its source or why the edge rejects it, SEEN_AT."""
+    return _mac(key, "reply", call_id, cseq, str(status), source, reject_reason, seen_at)
 
 
 def _mac(key: str, *parts: str) -> str:

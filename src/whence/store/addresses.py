@@ -1,4 +1,7 @@
-"""The addresses of the directory, but those that the file pins: pinned, resolved, and ended."""
+"""The addresses of the directory that do not come from the settings file.
+
+They are pinned at run time, resolved in DNS, or ended. `catalog.py` writes those of the file.
+"""
 
 from __future__ import annotations
 
@@ -25,21 +28,21 @@ from whence.store.connection import DirectoryConnection
 from whence.store.rows import address_of
 
 FORMER_LIMIT = 100_000
-"""How many addresses that have ended are kept at most, the latest ones."""
+"""How many ended addresses the directory keeps at most: those that ended last."""
 
 GONE_S = float(GRANT_LIMIT_S)
-"""How long the token of a trunk that is gone is kept: its registrar may go on calling by it."""
+"""How long the token of a removed trunk is kept. Its registrar may still call with it."""
 
 
 class Addresses(DirectoryConnection):
-    """From where calls are admitted."""
+    """The addresses of the trunks, from which calls may come."""
 
     def addresses(self) -> list[tuple[str, Address]]:
-        """(trunk id, address) of all that there are."""
+        """Return (trunk id, address) of all addresses, also of expired ones."""
         return [(row[0], address_of(row[1:])) for row in self._fetch(statements.ADDRESSES)]
 
     def have_learned(self) -> frozenset[str]:
-        """Return the ids of the trunks with a learned address, also one that has just expired."""
+        """Return the ids of the trunks with a learned address, also one that has expired."""
         query = "SELECT DISTINCT trunk_id FROM address WHERE origin = 'learned'"
         return frozenset(id_ for (id_,) in self._fetch(query))
 
@@ -48,11 +51,12 @@ class Addresses(DirectoryConnection):
     def pin(
         self, trunk_id: str, address: Address, note: str = "", event: HistoryEvent | None = None
     ) -> None:
-        """Admit `address` as this trunk's until it expires, or is unpinned; new files leave it.
+        """Pin `address` for this trunk until it expires or is unpinned. A reload keeps it.
 
-        Its port, where it has one, is the only one that is admitted. UnknownTrunkError;
-        DisabledTrunkError for one that takes no calls. Once more: it gets the new expiry and
-        note. `event` goes into the trunk's history.
+        If `address` has a port, only that port is admitted. A second call replaces expiry and
+        note. `event` is added to the trunk's history.
+
+        Raises UnknownTrunkError, and DisabledTrunkError for a disabled trunk.
         """
         pinned = address._replace(
             origin=Origin.PINNED,
@@ -70,8 +74,9 @@ class Addresses(DirectoryConnection):
     def unpin(
         self, trunk_id: str, ip: IP | Network, now: float, event: HistoryEvent | None = None
     ) -> bool:
-        """End what was pinned at run time at this ip or network, over any transport; False where
-        there is nothing. `event` goes into the trunk's history.
+        """End the addresses that were pinned at run time at this ip or network, any transport.
+
+        Return whether there was one. `event` is then added to the trunk's history.
         """
         which = "trunk_id = :id AND ip = :ip AND managed_by = 'allow'"
         named = {"id": trunk_id, "ip": str(ip)}
@@ -91,7 +96,7 @@ class Addresses(DirectoryConnection):
             raise DisabledTrunkError(f"trunk {trunk_id} is disabled: no call of it is admitted")
 
     def _list_networks(self) -> None:
-        """Have in `network` what there is in `address`, and nothing that is gone."""
+        """Rebuild the tables `network` and `prefix` from the pinned rows of `address`."""
         db = self._db
         pinned = db.execute("SELECT DISTINCT ip FROM address WHERE origin = 'pinned'").fetchall()
         db.execute("DELETE FROM network")
@@ -108,9 +113,10 @@ class Addresses(DirectoryConnection):
     # What DNS names beside what was learned.
 
     def resolve(self, found: Sequence[tuple[str, Address]], now: float) -> None:
-        """Write (trunk id, resolved address) down; those that are there get the new expiry.
+        """Write the resolved addresses `found`, as (trunk id, address).
 
-        A trunk keeps the few that last longest, however often DNS names others.
+        An address that is already stored gets the new expiry. Each trunk keeps the `LIMIT`
+        addresses that expire last, however many DNS names over time.
         """
         new = [pair for pair in found if self._is_new(*pair, now)]
         with self._changing() if new else self._transaction():
@@ -126,7 +132,7 @@ class Addresses(DirectoryConnection):
                 )
 
     def _is_new(self, trunk_id: str, address: Address, now: float) -> bool:
-        """Whether it could change an answer: one that only lives longer does not."""
+        """Return whether the address could change a decision: a later expiry alone does not."""
         a = address
         known = self._fetch(
             "SELECT expires_at FROM address WHERE trunk_id = ? AND ip = ?"
@@ -136,7 +142,7 @@ class Addresses(DirectoryConnection):
         return not known or not now < known[0][0] <= (a.expires_at or 0.0)
 
     def drop_resolved(self, trunk_id: str) -> None:
-        """Follow DNS no more for this trunk, or otherwise."""
+        """Remove the resolved addresses of this trunk."""
         row = (trunk_id,)
         query = "SELECT 1 FROM address WHERE trunk_id = ? AND origin = 'resolved'"
         if self._fetch(query, row):
@@ -150,10 +156,10 @@ class Addresses(DirectoryConnection):
     def _end_what_is_not_permitted(
         self, expected: Callable[[str], ExpectedSources], now: float
     ) -> None:
-        """End learned addresses that the former file permitted, and this one does not.
+        """End learned addresses that the previous file permitted, and this one does not.
 
-        `expected`: of a trunk's id. Where a trunk has no learned address left, no address that DNS
-        names stands beside it.
+        `expected` returns the sources that the file permits to a trunk id. A trunk without a
+        learned address loses its resolved addresses, too.
         """
         grounds = (Ground.ANY, Ground.NETWORKS)
         query = (
@@ -173,8 +179,10 @@ class Addresses(DirectoryConnection):
         return bool(self._fetch(query, (trunk_id,)))
 
     def drop_expired(self, now: float, limit: int = FORMER_LIMIT) -> None:
-        """Take away addresses that admit nobody any more. They admit nobody before that, too. And
-        trunks that went so long ago that no registrar calls by their tokens.
+        """Remove expired addresses, and trunks that were removed more than `GONE_S` ago.
+
+        Decisions do not depend on this: an expired address admits no request. `limit` bounds the
+        former addresses that are kept.
         """
         with self._transaction():
             self._db.execute("DELETE FROM trunk WHERE gone_at <= ?", (now - GONE_S,))

@@ -1,4 +1,4 @@
-"""Trunks, numbers and users, as they are installed in the directory."""
+"""Installs trunks, numbers, users and the addresses of the settings file in the directory."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from whence.store.rows import DirectoryRows, TrunkRow
 
 
 class Catalog(Addresses, Registrations):
-    """Trunks with their tokens and numbers, users, and the keys of edge and agent."""
+    """Trunks with their tokens and numbers, users, and the keys that edge and agent share."""
 
     def new_agent_key(self) -> str:
-        """Make the key that seals what edge and agent say to each other; good until the next."""
+        """Make a new key for the MACs between edge and agent. It replaces the previous one."""
         key = secrets.token_hex(32)
         with self._transaction():
             self._set(tables.AGENT_KEY, key)
-            self._lasting_key(tables.DIALOG_KEY)  # dialogs outlive us
+            self._lasting_key(tables.DIALOG_KEY)  # dialogs outlive the agent
         return key
 
     def _lasting_key(self, name: str) -> str:
-        """The key of this name, made where there is none yet."""
+        """Return the key of this name. Make it if there is none yet."""
         made = self._db.execute(tables.META, (name,)).fetchone()
         if made is None:
             made = (secrets.token_hex(32),)
@@ -35,21 +35,21 @@ class Catalog(Addresses, Registrations):
         return str(made[0])
 
     def tokens(self) -> dict[str, str]:
-        """Trunk id → its token, of those of the file."""
+        """Return trunk id → token for each trunk of the file."""
         query = "SELECT id, token FROM trunk WHERE gone_at IS NULL"
         return dict(self._fetch(query))
 
     def users(self) -> list[str]:
-        """The names of the local users."""
+        """Return the names of the local users."""
         return [name for (name,) in self._fetch("SELECT name FROM user ORDER BY name")]
 
     def fingerprint_key(self) -> str:
-        """Return the key of the fingerprints of credentials, and make it where there is none."""
+        """Return the key of the credentials fingerprints. Make it if there is none yet."""
         with self._transaction():
             return self._lasting_key(tables.FINGERPRINT_KEY)
 
     def fingerprints(self) -> dict[str, str]:
-        """Trunk id → the fingerprint of its credentials, of those that are not gone."""
+        """Return trunk id → credentials fingerprint for each trunk of the file."""
         return dict(
             self._fetch("SELECT id, credentials_fingerprint FROM trunk WHERE gone_at IS NULL")
         )
@@ -57,9 +57,11 @@ class Catalog(Addresses, Registrations):
     def install(self, rows: DirectoryRows, now: float) -> None:
         """Write trunks, numbers, pinned addresses and users, in one transaction.
 
-        A trunk that is there already keeps its token: the registrar knows it by that. A disabled
-        one loses its addresses, also those that were pinned at run time. A removed one takes its
-        addresses along. Raises StoreError, and then nothing has changed.
+        A trunk that is already stored keeps its token, because the registrar has it in our
+        Contact. A disabled trunk loses all addresses, also those pinned at run time. A removed
+        trunk loses them, too.
+
+        Raises StoreError. The directory is then unchanged.
         """
         with self._changing():
             for id_ in rows.replaced:
@@ -89,9 +91,11 @@ class Catalog(Addresses, Registrations):
         self._exact = frozenset(exact)
 
     def _let_go(self, trunk_id: str, now: float) -> None:
-        """Forget a registration and all that it taught. Another account has another token: the old
-        contact is unregistered while the new one is registered, and the two must not be one. The
-        old one stays nobody else's: its registrar may not have heard, and call by it.
+        """Remove a trunk's registration and its learned addresses, and give it a new token.
+
+        The agent unregisters the old Contact while it registers the new one, so their tokens must
+        differ. The old token stays reserved. Its registrar may have missed the unregistration, and
+        may still call with it.
         """
         self._db.execute("DELETE FROM registration WHERE trunk_id = ?", (trunk_id,))
         self._db.execute("DELETE FROM ignored_reply WHERE trunk_id = ?", (trunk_id,))
@@ -134,9 +138,9 @@ class Catalog(Addresses, Registrations):
         )
 
     def _install_pins(self, pinned: Mapping[str, Sequence[Address]]) -> None:
-        """Pin what the file pins, and no longer what it does not; what stays keeps its age."""
+        """Replace the pins of the file by `pinned`. A pin that stays keeps its `learned_at`."""
         db = self._db
-        stood = {
+        stored = {
             tuple(row[1:]): row[0]
             for row in db.execute(
                 "SELECT rowid, trunk_id, ip, port, transport, expires_at, note FROM address"
@@ -148,9 +152,9 @@ class Catalog(Addresses, Registrations):
             for trunk_id, addresses in pinned.items()
             for a in addresses
         }
-        gone = [(stood[key],) for key in stood.keys() - written.keys()]
+        gone = [(stored[key],) for key in stored.keys() - written.keys()]
         db.executemany("DELETE FROM address WHERE rowid = ?", gone)
-        for key in written.keys() - stood.keys():
+        for key in written.keys() - stored.keys():
             learning.put(self._db, key[0], written[key])
         self._list_networks()
 

@@ -1,6 +1,6 @@
-"""What the directory tells of trunks that conflict at one address.
+"""Reads the directory for conflicts: trunks at one address that no rule can distinguish.
 
-It is read by a connection of its own, for a thread beside the agent's work.
+It uses its own connection, so that a thread can run it beside the agent's work.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _ACCOUNTS_AND_NUMBERS = """SELECT a.spelling, a.trunk_id, n.spelling, n.trunk_id
     CROSS JOIN number n ON n.spelling = substr(a.spelling, 1, p.length) || '*'
     WHERE a.of_account AND NOT n.of_account
     AND substr(a.spelling, 2) NOT GLOB '*[^0-9]*' AND a.spelling GLOB '[+0-9]*'"""
-"""Forms of accounts, each with a number or prefix that is, or holds, it."""
+"""Forms of accounts, each with a number that equals it or a prefix that it begins with."""
 _SITES = """SELECT trunk_id, ip, port, exact FROM address
     WHERE expires_at IS NULL OR expires_at > ?"""
 
 
 def read(path: Path, now: float) -> list[Conflict]:
-    """Find the conflicts in a directory, in one state of it. StoreError where it cannot be read."""
+    """Find the conflicts in one state of a directory. Raises StoreError if it is unreadable."""
     try:
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)) as db:
             db.execute("BEGIN")
@@ -65,7 +65,7 @@ def _read(db: sqlite3.Connection, now: float) -> list[Conflict]:
 
 
 def _server(aor: str | None, server: str | None) -> str:
-    """Return the host that an account is registered at: of a drop-in, only the AoR is known."""
+    """Return the host where an account registers. A drop-in knows only the AoR."""
     uri = Uri.parse(server or aor or "")
     return uri.host if uri else ""
 

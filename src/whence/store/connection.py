@@ -1,19 +1,21 @@
 """The agent's connection to the directory: its file, its transactions and its errors.
 
-WAL, so that the edge's readers never wait for us. `synchronous=NORMAL`: what is committed survives
-any crash of a process; a power cut may cost the last moments, and never the consistency.
+The file uses WAL, so that the edge's readers never wait for the agent. With `synchronous=NORMAL`,
+a commit survives the crash of any process. A power cut may lose the last commits, but the file
+stays consistent.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from whence.errors import StoreError, UntrustedError
+from whence.errors import DiskFullError, StoreError, UntrustedError
 from whence.store import migrate, transactions
 from whence.store import schema as tables
 from whence.store.generation import OpenGeneration
@@ -22,6 +24,8 @@ from whence.store.migrate import BEGIN_ANEW
 from whence.store.observer import DirectoryObserver
 from whence.trust import paths
 
+log = logging.getLogger(__name__)
+
 _REMEDIES = {
     sqlite3.SQLITE_NOTADB: BEGIN_ANEW,
     sqlite3.SQLITE_CORRUPT: BEGIN_ANEW,
@@ -29,19 +33,23 @@ _REMEDIES = {
     sqlite3.SQLITE_FULL: "make room on its disk",
     sqlite3.SQLITE_IOERR: "look at its disk, which may be full, or broken",
 }
-"""SQLite's primary result code → what the operator can do about it."""
+"""SQLite's primary result code → what the operator can do."""
+
+
+def _is_full(error: sqlite3.Error | OSError) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
 
 
 class GenerationWriter(OpenGeneration):
-    """The generation, made by the agent where there is none."""
+    """The generation, opened by the agent for writing; made if there is none."""
 
     def __init__(self, path: Path) -> None:
-        """Open it, or make it; it moves at once, for what the last agent may have left undone."""
+        """Open or make the file, and change the generation: the last agent may have died midway."""
         opened = paths.open_file(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
         with os.fdopen(opened, "a+b", buffering=0) as file:
             os.fchmod(file.fileno(), 0o600)
-            # Written, not only made long: on a full disk this fails, and writing to memory would
-            # end the process.
+            # Write the bytes before truncating: on a full disk the write fails with an error. A
+            # sparse file would instead end the process with SIGBUS at the first write to memory.
             file.write(bytes(max(0, tables.GENERATION_BYTES - file.tell())))
             file.truncate(tables.GENERATION_BYTES)
             super().__init__(file.fileno())
@@ -52,9 +60,13 @@ class DirectoryConnection:
     """The file of one node's directory, open for writing."""
 
     def __init__(self, path: Path, observers: Sequence[DirectoryObserver] = ()) -> None:
-        """Open the directory, or make it; StoreError if that cannot be done."""
+        """Open the directory, or make it. Raises StoreError."""
         self.path = path
         self._observers = observers
+        self.write_errors = 0
+        """Writes that failed."""
+        self.write_error = ""
+        """Why the last write failed; empty after a write that succeeded."""
         try:
             with ExitStack() as undo:
                 paths.make_database(path)
@@ -78,12 +90,12 @@ class DirectoryConnection:
             raise self._fault("opened", error, permit) from error
 
     def close(self) -> None:
-        """Close it; the edge goes on reading."""
+        """Close the file. The edge continues to read it."""
         self._generation.close()
         self._db.close()
 
     def _prepare(self) -> None:
-        """Make the tables, or migrate them."""
+        """Make the tables, or migrate them to the present version."""
         if migrate.check_version(self._db, self.path) == tables.VERSION:
             return
         remedy = f"it is as it was before; {BEGIN_ANEW}"
@@ -91,17 +103,21 @@ class DirectoryConnection:
             migrate.upgrade(self._db, self.path)
 
     def _fault(self, done: str, error: sqlite3.Error | OSError, remedy: str = "") -> StoreError:
-        """Say what could not be done, why, and what to do; `remedy` where SQLite knows no more."""
+        """Make an error that says what failed, why, and what to do.
+
+        `remedy` is used if `_REMEDIES` has none for SQLite's code.
+        """
         remedy = _REMEDIES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, remedy)
         said = f"the directory {self.path} cannot be {done}: {error}"
-        return StoreError(f"{said}; {remedy}" if remedy else said)
+        kind = DiskFullError if _is_full(error) else StoreError
+        return kind(f"{said}; {remedy}" if remedy else said)
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
-        """A transaction that may change answers: workers drop what they know, before and after.
+        """Write in a transaction that may change decisions: change the generation before and after.
 
-        Before, because one that reads the old state in between must not keep it; after, because
-        one that kept it all the same must not keep it any longer.
+        Before: a worker that reads the old state meanwhile must not cache it. After: a worker that
+        cached it nevertheless must drop it.
         """
         self._generation.move()
         try:
@@ -118,7 +134,14 @@ class DirectoryConnection:
             with transactions.immediate(self._db):
                 yield
         except sqlite3.Error as error:
-            raise self._fault(done, error, remedy) from error
+            fault = self._fault(done, error, remedy)
+            if isinstance(fault, DiskFullError):
+                # Without a checkpoint the log only grows. After it, SQLite overwrites the log.
+                self.checkpoint()
+            self.write_errors += 1
+            self.write_error = str(fault)
+            raise fault from error
+        self.write_error = ""
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -128,21 +151,64 @@ class DirectoryConnection:
             raise self._fault("read", error) from error
 
     def _fetch(self, query: str, parameters: dict[str, Any] | Sequence[Any] = ()) -> list[Row]:
-        """All rows of one SELECT; StoreError where they cannot be read."""
+        """Return all rows of one SELECT. Raises StoreError."""
         with self._reading():
             return self._db.execute(query, parameters).fetchall()
 
     def _set(self, key: str, value: str) -> None:
         self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
-    def can_write(self) -> bool:
-        """Whether a row can be written now: it is tried, and taken back."""
+    def probe(self) -> None:
+        """Commit a small row. SQLite reports a full disk at the commit, so it is no dry run.
+
+        Raises: StoreError where that fails.
+        """
         try:
-            self._db.execute("BEGIN IMMEDIATE")
+            self._write_probe()
+        except sqlite3.Error as error:
+            if not _is_full(error):
+                raise self._fault("written", error) from error
+            self.checkpoint()
             try:
-                self._set("written", "yes")
-            finally:
-                transactions.undo(self._db)
+                self._write_probe()
+            except sqlite3.Error as again:
+                raise self._fault("written", again) from again
+
+    def _write_probe(self) -> None:
+        with transactions.immediate(self._db):
+            self._set(tables.PROBE_KEY, "")
+
+    # Space for writes on a full disk (docs/decisions/0024).
+
+    def keep_reserve(self, size: int) -> None:
+        """Have `size` free bytes in the file, and a write-ahead log of that length; if possible.
+
+        SQLite overwrites both in place, so that writes succeed while the disk is full.
+        """
+        if self._reserved() >= size:
+            return
+        try:
+            with transactions.immediate(self._db):
+                self._set(tables.RESERVE_KEY, "0" * size)
+            self.checkpoint()  # the pages are in the file before they become free
         except sqlite3.Error:
-            return False
-        return True
+            log.debug("no reserve of %d bytes can be made in %s", size, self.path)
+        with suppress(sqlite3.Error):
+            with transactions.immediate(self._db):
+                self._db.execute("DELETE FROM meta WHERE key = ?", (tables.RESERVE_KEY,))
+            self.checkpoint()
+
+    def _reserved(self) -> int:
+        """Return the size of the reserve in the file or in the write-ahead log, the lesser one."""
+        try:
+            (pages,) = self._db.execute("PRAGMA freelist_count").fetchone()
+            (page_size,) = self._db.execute("PRAGMA page_size").fetchone()
+            log_size = self.path.with_name(f"{self.path.name}-wal").stat().st_size
+        except (sqlite3.Error, OSError):
+            return 0
+        return min(int(pages) * int(page_size), log_size)
+
+    def checkpoint(self) -> None:
+        """Move the write-ahead log into the file: the next write begins at the log's start."""
+        with suppress(sqlite3.Error):
+            self._db.execute("PRAGMA wal_checkpoint(RESTART)")

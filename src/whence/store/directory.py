@@ -1,14 +1,16 @@
-"""The directory, written: one transaction for each fact. The agent is its one writer, but beside a
-drop-in: there Kamailio's workers write too what they learned (worker.py).
+"""The directory, open for writing: one transaction for each fact.
+
+The agent is its only writer. With the drop-in, Kamailio's workers also write (`worker.py`).
 """
 
 from __future__ import annotations
 
+from whence.store.alarms import OpenAlarms
 from whence.store.catalog import Catalog
 from whence.store.explain import Explanations
 
 FILE = "directory.db"
 
 
-class Directory(Catalog, Explanations):
+class Directory(Catalog, Explanations, OpenAlarms):
     """The directory of one node."""

@@ -1,4 +1,4 @@
-"""What the directory tells of one request: its evidence, and the trunks near it."""
+"""Reads what explains a decision: the evidence of a request, and the trunks near it."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from whence.store.connection import DirectoryConnection
 from whence.store.rows import address_of
 
 EXPLAINED = 100
-"""How many candidates an explanation names at most, besides those that the request names."""
+"""How many candidates an explanation lists at most, besides those that the request names."""
 
 
 class Explanations(DirectoryConnection):
-    """Why a call went where it went."""
+    """Reads the directory to explain decisions."""
 
     def evidence(self, request: Request, now: float) -> Evidence:
-        """What the edge would know about `request`, and more candidates, to name them."""
+        """Return the evidence that the edge would have, with more candidates."""
         with self._one_state():
             return lookup.gather(request, now, self._fetch, EXPLAINED)
 
     @contextmanager
     def _one_state(self) -> Iterator[None]:
-        """Read one state of it while inside: a drop-in's workers write beside us."""
+        """Read one state of the directory: a drop-in's workers may write meanwhile."""
         with self._reading():
             self._db.execute("BEGIN")
             try:
@@ -35,7 +35,10 @@ class Explanations(DirectoryConnection):
                 transactions.undo(self._db)
 
     def neighbours(self, request: Request, evidence: Evidence) -> list[NearbyTrunk]:
-        """Who has, or had, to do with a request, or with its source: a few of each kind."""
+        """Return the trunks that a request names, or that have or had to do with its source.
+
+        Each kind is bounded.
+        """
         ip = request.source.ip
         named: dict[str, list[str]] = {}
         for token, trunk_id in evidence.token_owners.items():
@@ -56,7 +59,7 @@ class Explanations(DirectoryConnection):
         return [one for one in every if one.has_to_do_with(ip)]
 
     def _neighbour(self, trunk_id: str, named: tuple[str, ...]) -> Iterator[NearbyTrunk]:
-        """The trunk as a neighbour; none where it has gone since the evidence was read."""
+        """Yield the trunk as a neighbour; nothing if it was removed after the evidence was read."""
         row = (trunk_id,)
         query = "SELECT enabled, gone_at IS NOT NULL FROM trunk WHERE id = ?"
         for enabled, gone in self._fetch(query, row):

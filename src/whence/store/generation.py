@@ -1,4 +1,7 @@
-"""The directory's generation: eight bytes that change whenever an answer could."""
+"""The directory's generation: eight bytes that change when a decision could change.
+
+Workers map the file, and compare the bytes before they use a cached decision.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,11 @@ from pathlib import Path
 from whence.store.schema import GENERATION_BYTES
 
 Identity = tuple[int, int] | None
-"""(device, inode) of a file: another one in its place has another."""
+"""(device, inode) of a file; a file that replaces it has another. None: there is no file."""
 
 
 def identity(path: Path) -> Identity:
-    """Say which file is there; None where there is none."""
+    """Return the identity of the file at `path`; None if there is none."""
     try:
         found = path.stat()
     except OSError:
@@ -30,13 +33,13 @@ class GenerationReader:
         self._opened: Identity = None
 
     def look(self) -> None:
-        """See whether it is still the file that is there: an operator may have moved it away."""
+        """Drop the mapping if the file was replaced: an operator may have moved it away."""
         if self._mapped is not None and self._opened != identity(self._path):
             self._mapped.close()
             self._mapped = None
 
     def now(self) -> bytes | None:
-        """What it is; None while there is none, and then nothing may be kept."""
+        """Return the present generation; None without a file. Then nothing may be cached."""
         if self._mapped is None:
             try:
                 self._opened = identity(self._path)
@@ -50,18 +53,20 @@ class GenerationReader:
 
 
 class OpenGeneration:
-    """The bytes beside the database that tell the workers when an answer could have changed."""
+    """The generation's file, mapped for writing."""
 
     def __init__(self, descriptor: int) -> None:
-        """Map the file that is open there, for writing."""
+        """Map the file that is open as `descriptor`."""
         self._mapped = mmap.mmap(descriptor, GENERATION_BYTES)
 
     def move(self) -> None:
-        """Be what it never was. Random, not one more: beside a drop-in there are several writers,
-        and two that count from the same number would be one move. Eight bytes are written at once.
+        """Change the generation to eight random bytes, in one write.
+
+        A counter would not do. A drop-in has several writers. Two of them could count from the
+        same number, and make one change of two.
         """
         self._mapped[:] = os.urandom(GENERATION_BYTES)
 
     def close(self) -> None:
-        """Let it go; it stays for the workers."""
+        """Unmap the file. The workers keep their own mappings."""
         self._mapped.close()

@@ -1,6 +1,6 @@
-"""Steps of a registration as they are written: what they teach, what they end, what is news.
+"""Writes one step of a registration: its state, learned and ended addresses, and events.
 
-The agent and a drop-in's workers write by these functions, each in a transaction of its own.
+The agent and a drop-in's workers call these functions, each in its own transaction.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from whence.store import statements
 from whence.store.rows import event_row, registration_of, registration_row, row_of
 
 FORMER_S = 86_400.0
-"""How long an address that has ended is kept, to explain why a call was refused."""
+"""How long an ended address is kept, to explain refused calls."""
 
 
 @dataclass(frozen=True, slots=True)
 class RegistrationStep:
-    """A registration as it is now, and what its last step teaches. `at`: seconds since the epoch.
+    """A registration after a step, and the actions of that step.
 
-    `socket`: ours, on which the answer came. `exact`: whether what it teaches admits the port that
-    answered, and no other, also where an action does not say so.
+    `socket`: our socket that received the answer. `at`: seconds since the epoch. `exact`: whether
+    each learned address admits only the port that answered, even if its action is not exact.
     """
 
     account: AccountKey
@@ -38,20 +38,20 @@ class RegistrationStep:
 
     @property
     def trunk_id(self) -> str:
-        """Return whose it is."""
+        """Return the id of the trunk that is registered."""
         return self.registration.trunk_id
 
 
 def read_registration(
     db: sqlite3.Connection, trunk_id: str
 ) -> tuple[AccountKey, Registration | None]:
-    """Return a trunk's registration as it is written, and for whom it is; None without one."""
+    """Return the account and the stored registration of a trunk; None as registration if none."""
     row = db.execute(statements.REGISTRATION, (trunk_id,)).fetchone()
     return registration_of(row) if row else (AccountKey(""), None)
 
 
 def changes_answers(db: sqlite3.Connection, step: RegistrationStep) -> bool:
-    """Return whether an answer could change: an address that only lives longer changes none."""
+    """Return whether a decision could change: a later expiry alone changes none."""
     return any(
         _is_new(db, step, action)
         if isinstance(action, Learn)
@@ -73,7 +73,7 @@ def _is_new(db: sqlite3.Connection, step: RegistrationStep, learn: Learn) -> boo
 def write_step(
     db: sqlite3.Connection, step: RegistrationStep, events: Iterable[HistoryEvent] = ()
 ) -> None:
-    """Write a registration, what its step teaches, and what is told of it."""
+    """Write a registration, the addresses of its step, and the events for the history."""
     db.execute(statements.PUT_REGISTRATION, registration_row(step.account, step.registration))
     for action in step.actions:
         if isinstance(action, Learn):
@@ -106,25 +106,25 @@ def _learn(db: sqlite3.Connection, step: RegistrationStep, learn: Learn) -> None
 
 
 def put(db: sqlite3.Connection, trunk_id: str, address: Address) -> None:
-    """Write an address; one that is there already keeps its age."""
+    """Write an address. One that is already stored keeps its `learned_at`."""
     db.execute(statements.PUT_ADDRESS, row_of(trunk_id, address))
 
 
 def note(db: sqlite3.Connection, trunk_id: str, event: HistoryEvent, at: float) -> None:
-    """Write what happened to a trunk into its history."""
+    """Add an event to the history of a trunk."""
     db.execute(statements.PUT_EVENT, event_row(trunk_id, at, event))
     db.execute(statements.TRIM_EVENTS, {"id": trunk_id, "limit": history.LIMIT})
 
 
 def forget(db: sqlite3.Connection, trunk_id: str, now: float) -> None:
-    """End what a trunk's registration taught, and what DNS names beside it."""
+    """End the learned and resolved addresses of a trunk."""
     end(db, "trunk_id = :id AND origin IN ('learned', 'resolved')", now, id=trunk_id)
 
 
 def end(db: sqlite3.Connection, which: str, now: float, **parameters: str | int) -> None:
-    """Remove addresses, and keep them for a while as what explains a refusal.
+    """Move addresses to `former_address`, which explains refusals.
 
-    `which`: a condition on their rows, with `parameters` in it.
+    `which`: an SQL condition on rows of `address`, with `parameters`.
     """
     named = {"now": now, **parameters}
     db.execute(statements.END_ADDRESSES.format(which=which), named)
@@ -132,7 +132,7 @@ def end(db: sqlite3.Connection, which: str, now: float, **parameters: str | int)
 
 
 def sweep(db: sqlite3.Connection, now: float, trunk_id: str | None = None) -> None:
-    """Remove what has expired, of one trunk or of all."""
+    """Remove expired addresses, and old entries for explanations, of one trunk or of all."""
     one, named = ("", {}) if trunk_id is None else (" AND trunk_id = :id", {"id": trunk_id})
     end(db, f"expires_at <= :now{one}", now, **named)
     before = {"before": now - FORMER_S, **named}

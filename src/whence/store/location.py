@@ -1,4 +1,4 @@
-"""The neighbour location table: where users' phones are, as Kamailio's usrloc wrote it down."""
+"""The location table: where users' phones are. Kamailio's `usrloc` writes it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from whence.errors import LocationError, UntrustedError
 from whence.trust import paths
 
 TABLES = Path("/usr/share/kamailio/db_sqlite")
-"""Kamailio's own definitions of its tables, so that they are those of the Kamailio installed."""
+"""The table definitions of the installed Kamailio, so that they fit its version."""
 
 _CONTACTS = """
 SELECT username, contact, received, CAST(strftime('%s', expires) AS REAL), user_agent
@@ -20,9 +20,9 @@ FROM location ORDER BY username, contact
 
 @dataclass(frozen=True, slots=True)
 class UserContact:
-    """One phone of a user. `received`: where its REGISTER really came from, if not the contact.
+    """One phone of a user. `received`: the source of its REGISTER, if it is not the contact.
 
-    All but `expires_at` are the words of the phone: `shown` makes of them what may be told.
+    The phone chooses all values but `expires_at`: escape them with `shown` before output.
     """
 
     contact: str
@@ -32,7 +32,7 @@ class UserContact:
 
 
 def make(path: Path) -> None:
-    """Make the location database, where it is not there yet."""
+    """Make the location database if there is none. Raises LocationError."""
     try:
         if path.exists():
             paths.make_database(path)
@@ -43,8 +43,8 @@ def make(path: Path) -> None:
         paths.make_database(unfinished)
         database = sqlite3.connect(unfinished)
         try:
-            # It stays with the file. Kamailio's processes, each setting it at the start, would
-            # find the file locked by one another.
+            # The mode is stored in the file. If each of Kamailio's processes set it at the start,
+            # they would lock one another out.
             database.execute("PRAGMA journal_mode = WAL")
             database.executescript("".join(sql))
         finally:
@@ -61,10 +61,10 @@ def make(path: Path) -> None:
 
 
 def contacts(path: Path, now: float) -> dict[str, list[UserContact]]:
-    """User name → the phones that are registered at `now`."""
+    """Return user name → phones registered at `now`. Raises LocationError."""
     try:
         database = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=1.0)
-        # Kamailio writes down the bytes that a phone sent, and these need not be UTF-8.
+        # Kamailio stores the bytes that a phone sent, and they may be no UTF-8.
         database.text_factory = _text
         try:
             rows = database.execute(_CONTACTS).fetchall()

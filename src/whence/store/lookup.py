@@ -1,4 +1,4 @@
-"""What one request needs of the directory, as SQL, and the evidence made of it."""
+"""The SQL that reads the evidence for one request, and the evidence made of its rows."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from whence.core.sip.transport_address import TransportAddress, bits_of
 from whence.store.rows import address_of
 
 OTHERS = 2
-"""How many candidates that nothing in a request names are read: two tell that it is not one."""
+"""How many candidates are read that the request does not name. Two show that it is not one."""
 
 
-# What a request's own words name is asked first, and names its trunk nearly always; only where it
-# does not, who else is at its address. Thousands of trunks there cost no more than two.
+# The first query finds the trunks that the request names, and nearly always settles the decision.
+# Only otherwise a second query reads other trunks at the address. Thousands of trunks at one
+# address cost no more than two.
 #
-# CROSS JOIN fixes the order of tables. UNION ALL, joins and NOT EXISTS spare every temporary table
-# but the few places of `_THERE`: with UNION, GROUP BY, IN (SELECT …) or WITH the same query takes
-# up to ten times as long. To open a table costs as much as to find a row in it: so all ways to a
-# named trunk lead into one join, and there is none for what the request does not have. Accounts
-# stand among the numbers, so that one look finds both. The indexes lead past the addresses of
-# stronger transports, however many there are.
+# CROSS JOIN fixes the order of tables. UNION ALL, joins and NOT EXISTS avoid temporary tables,
+# except for the few rows of `_THERE`. With UNION, GROUP BY, IN (SELECT …) or WITH the same query
+# takes up to ten times as long. SQLite needs as much time to open a table as to find a row in it.
+# So one join reads all named trunks, and the query has no part for what the request lacks.
+# Table `number` holds accounts, too, so that one look-up finds both. The indexes skip the addresses
+# of stronger transports, however many there are.
 _TRUNK = (
     "t.id, t.token, t.aor_user, t.target, t.unmatched, t.fallback, t.number_headers,"
     " t.number_format"
@@ -41,14 +42,16 @@ _THERE = """(
     UNION ALL SELECT n.ip FROM prefix p CROSS JOIN network n
     ON p.version = :version AND n.bits = substr(:bits, 1, p.length)
 )"""
-"""The request's ip, and the networks that it is in, as they stand in `address`."""
+"""The request's ip and the networks that hold it, as `address.ip` writes them."""
 
 
 @lru_cache(maxsize=256)
 def _named(tokens: int, numbers: int, accounts: int) -> str:
-    """All trunks that a request with so many tokens, numbers and accounts names, wherever they
-    are, with their addresses there. One that is disabled, or gone, has none, but its token, number
-    and account are not another's to take. `accounts`: with the numbers, which come first.
+    """Write the query for all trunks that a request names, with their addresses at its source.
+
+    The arguments count the request's tokens, numbers and accounts. `accounts` includes the numbers,
+    which come first. Trunks without an address at the source are found, too. A disabled or removed
+    trunk has no address, but its token, number and account name no other trunk.
     """
     ways = [
         "SELECT NULL AS spelling, 0 AS of_account, '' AS e164, id FROM trunk"
@@ -65,7 +68,7 @@ def _named(tokens: int, numbers: int, accounts: int) -> str:
         f" ON m.spelling = substr(:account{i}, 1, p.length) || '*' WHERE NOT m.of_account"
         for i in range(numbers)
     ]
-    if not ways:  # `sip:host` alone names nobody
+    if not ways:  # `sip:host` alone names no trunk
         ways = ["SELECT NULL AS spelling, 0 AS of_account, '' AS e164, NULL AS id WHERE 0"]
     return f"""
     SELECT w.spelling, w.of_account, w.e164, {_TRUNK}, {_ADDRESS}
@@ -73,7 +76,7 @@ def _named(tokens: int, numbers: int, accounts: int) -> str:
     LEFT JOIN {_THERE} h LEFT JOIN address a ON t.enabled AND a.trunk_id = t.id AND a.ip = h.ip"""
 
 
-_ANYBODY = f"{_THERE} h CROSS JOIN address a ON a.ip = h.ip"
+_ANY_TRUNK = f"{_THERE} h CROSS JOIN address a ON a.ip = h.ip"
 
 
 _FALLBACK = f"""{_THERE} h CROSS JOIN fallback f ON f.ip = h.ip AND f.{{port}}
@@ -81,7 +84,7 @@ _FALLBACK = f"""{_THERE} h CROSS JOIN fallback f ON f.ip = h.ip AND f.{{port}}
     AND ifnull(a.port, 0) = f.port"""
 
 
-_A = {_ANYBODY: "a", _FALLBACK: "+a"}  # a unary + keeps an index of the column out
+_A = {_ANY_TRUNK: "a", _FALLBACK: "+a"}  # a unary + keeps an index of the column out
 
 
 _PORT, _ANY_PORT = "port = :port", "exact = 0"
@@ -90,67 +93,67 @@ _PORT, _ANY_PORT = "port = :port", "exact = 0"
 _OF_FALLBACK = {_PORT: "port = :port", _ANY_PORT: "port >= 0"}
 
 
-def _stands(a: str, port: str) -> str:
+def _is_valid(a: str, port: str) -> str:
     return f"""{a}.{port} AND {a}.strength <= :strength
     AND ({a}.expires_at IS NULL OR {a}.expires_at > :now)"""
 
 
 def _some(of: str, port: str) -> str:
-    """A few trunks with an address there that admits the source; the first of each trunk."""
+    """Write the query for a few trunks with an address that admits the source, one row each."""
     return f"""
     SELECT * FROM (
         SELECT NULL, 0, '', {_TRUNK}, {_ADDRESS}
         FROM {of.format(port=_OF_FALLBACK[port])} CROSS JOIN trunk t ON t.id = a.trunk_id
-        WHERE {_stands(_A[of], port)} AND t.enabled AND NOT EXISTS (
+        WHERE {_is_valid(_A[of], port)} AND t.enabled AND NOT EXISTS (
             SELECT 1 FROM {_THERE} k CROSS JOIN address b
             ON b.trunk_id = a.trunk_id AND b.ip = k.ip AND b.rowid < a.rowid
-            WHERE {_stands("+b", port)}
+            WHERE {_is_valid("+b", port)}
         ) LIMIT :others
     )"""
 
 
 _OTHERS = " UNION ALL ".join(
-    _some(of, port) for of in (_ANYBODY, _FALLBACK) for port in (_PORT, _ANY_PORT)
+    _some(of, port) for of in (_ANY_TRUNK, _FALLBACK) for port in (_PORT, _ANY_PORT)
 )
 
 
 TRUNK_AT = f"""
 SELECT {_ADDRESS} FROM {_THERE} h CROSS JOIN address a ON a.trunk_id = :id AND a.ip = h.ip
 """
-"""The addresses of one trunk at an ip, or that hold it; `at` makes the parameters."""
+"""The addresses of one trunk that hold an ip; `at` makes the parameters."""
 
 
 ADMITS_IP = f"""
-SELECT 1 FROM {_ANYBODY} WHERE a.expires_at IS NULL OR a.expires_at > :now LIMIT 1"""
-"""Whether a trunk has an address there, whatever its port and transport."""
+SELECT 1 FROM {_ANY_TRUNK} WHERE a.expires_at IS NULL OR a.expires_at > :now LIMIT 1"""
+"""Whether any trunk has a valid address at the ip, for any port and transport."""
 
 
 TRUNK_ID = 3
-"""Which column of what `decide` and `gather` fetch has the trunk's id."""
+"""The column of the trunk's id in the rows that `decide` and `gather` fetch."""
 
 
 ADDRESS_AT = 11
-"""At which column its address begins; all of these are None where it has none there."""
+"""The first column of its address. All columns of the address are None if it has none there."""
 
 
 Row = tuple[Any, ...]
 
 
 def without_address(row: Row) -> Row:
-    """Make of a row what it is of a trunk that has no address there: it is named, no candidate."""
+    """Return the row without its address: the trunk is then named, but no candidate."""
     return row[:ADDRESS_AT] + (None,) * (len(row) - ADDRESS_AT)
 
 
 Fetch = Callable[[str, dict[str, Any]], list[Row]]
-"""Runs one SELECT with its parameters and returns all its rows. What is fetched for one decision
-must come from one state of the directory: that is the shell's to see to."""
+"""Runs one SELECT with its parameters, and returns all rows. The caller ensures that all rows for
+one decision come from one state of the directory."""
 
 
 def decide(request: Request, now: float, fetch: Fetch) -> tuple[Decision, Evidence]:
-    """Identify a request, and say on what evidence.
+    """Identify a request, and return the decision with its evidence.
 
-    Where the request names its trunk, who else is at its address does not matter, and is not read:
-    all that it names are known, wherever they are.
+    If the request names its trunk, other trunks at its address do not matter, and are not read. The
+    first query finds all trunks that the request names, also those without an address there.
     """
     asked = _asked(request, now, OTHERS)
     rows = fetch(_naming(request), asked)
@@ -165,10 +168,10 @@ def decide(request: Request, now: float, fetch: Fetch) -> tuple[Decision, Eviden
 
 
 def gather(request: Request, now: float, fetch: Fetch, others: int = OTHERS) -> Evidence:
-    """Collect what identification needs to know about `request` at `now`.
+    """Return the evidence for `request` at `now`.
 
-    Of the candidates that nothing in the request names only `others` are read, at least two: they
-    matter to the decision by being none, one or several.
+    `others` bounds the candidates that the request does not name; at least two. The decision only
+    depends on whether there are none, one or several.
     """
     asked = _asked(request, now, others)
     return _evidence(request, fetch(_naming(request), asked) + fetch(_OTHERS, asked))
@@ -257,5 +260,5 @@ def _headers(text: str) -> tuple[str, ...]:
 
 
 def _is_pilot(number: str, owning: Collection[str]) -> bool:
-    """Whether a number begins a prefix of its trunk, or is in one and written down besides."""
+    """Return whether a number begins a prefix of its trunk, or is listed beside a prefix of it."""
     return number + PREFIX_END in owning or (len(owning) > 1 and number in owning)

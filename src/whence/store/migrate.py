@@ -1,10 +1,10 @@
 """Makes the tables of a new file, and migrates the file of an older version.
 
-A migration is one transaction: where it fails, the file stays as it was. Its SQL stands in the
-folder `migrations`, one file for each version, named after the version that it makes.
+A migration is one transaction: if it fails, the file stays unchanged. Its SQL is in the folder
+`migrations`, in files named after the version that they make.
 
-Workers read on while the agent migrates. Their SELECTs of before must fail then, or still be right:
-a migration that changes what a column means also renames it.
+Workers continue to read while the agent migrates. Their old SELECTs must then fail or stay right.
+So a migration that changes the meaning of a column also renames it.
 """
 
 from __future__ import annotations
@@ -38,21 +38,23 @@ class Column(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One file of SQL, and the version that it leads to."""
+    """One file of SQL, and the version that it makes."""
 
     version: int
     file: str
     adds: Column | None = None
-    """Where files of its version may lack the step: a column that it adds."""
+    """A column that the step adds. A file of its version that lacks the column needs the step."""
 
 
-# The versions 3 and 4 were given to several sets of tables. All later ones have one each.
+# Versions 3 and 4 each name several sets of tables. Each later version names one set.
 _STEPS = (
     Step(3, "0003.sql", Column("registration", "registered_at")),
     Step(4, "0004_learning.sql", Column("address", "ground")),
     Step(4, "0004_numbers.sql", Column("number", "of_account")),
     Step(5, "0005.sql"),
     Step(6, "0006.sql"),
+    Step(7, "0007.sql"),
+    Step(8, "0008.sql"),
 )
 
 _OURS = frozenset({"meta", "trunk", "address", "registration", "event"})
@@ -65,9 +67,9 @@ def read_schema() -> str:
 
 
 def check_version(db: sqlite3.Connection, path: Path) -> int:
-    """Return the version of a file, 0 where it is new; change nothing.
+    """Return the version of a file, 0 for a new one. The file is not changed.
 
-    Raises StoreError where another program, or a newer or much older Whence, wrote the file.
+    Raises StoreError if another program, a newer Whence or a much older one wrote the file.
     """
     (version,) = db.execute(READ_VERSION).fetchone()
     if version > VERSION:
@@ -92,8 +94,8 @@ def check_version(db: sqlite3.Connection, path: Path) -> int:
 
 
 def upgrade(db: sqlite3.Connection, path: Path) -> None:
-    """Bring the tables to the present version, inside a transaction of the caller's."""
-    version = check_version(db, path)  # another process may have done it meanwhile
+    """Migrate the tables to the present version, inside the caller's transaction."""
+    version = check_version(db, path)  # another process may have migrated it meanwhile
     if version == VERSION:
         return
     if version == 0:
@@ -109,7 +111,7 @@ def upgrade(db: sqlite3.Connection, path: Path) -> None:
 
 
 def run_script(db: sqlite3.Connection, script: str) -> None:
-    """Run each statement, and end no transaction."""
+    """Run each statement of a script; unlike `executescript`, without a COMMIT."""
     for statement in _statements(script):
         db.execute(statement)
 
@@ -138,14 +140,14 @@ def _lacks(db: sqlite3.Connection, column: Column) -> bool:
 
 
 def _check_pages(db: sqlite3.Connection) -> None:
-    """Raise sqlite3.DatabaseError for a damaged file: it is not to be rewritten."""
+    """Raise sqlite3.DatabaseError for a damaged file: a migration must not rewrite it."""
     (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
     if found != "ok":
         raise sqlite3.DatabaseError(f"the file is damaged: {found}")
 
 
 def _check_names(db: sqlite3.Connection) -> None:
-    """Raise sqlite3.DatabaseError where something lacks that a new file has."""
+    """Raise sqlite3.DatabaseError if a table, index or trigger of a new file is missing."""
     with closing(sqlite3.connect(":memory:")) as new:
         run_script(new, read_schema())
         missing = _names(new) - _names(db)

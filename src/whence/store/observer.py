@@ -1,4 +1,4 @@
-"""What the owner of a directory implements to learn of changes."""
+"""The interface of objects that are notified of changes of the directory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class DirectoryObserver(Protocol):
-    """Acts on changes of the directory. It must not wait, nor raise."""
+    """Acts on changes of the directory. It must neither block nor raise."""
 
     def directory_changed(self) -> None:
-        """A change that could change an answer has been written."""
+        """Act on a committed change that could change a decision."""

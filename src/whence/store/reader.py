@@ -20,11 +20,11 @@ from whence.store.rows import address_of
 from whence.trust.ownership import refuse_others
 
 BUSY_S = 0.02
-"""Readers of a WAL database wait for nobody, but for one who repairs it after a crash."""
+"""A reader of a WAL database waits only for a process that recovers it after a crash."""
 
 
 class DirectoryReader:
-    """The directory, read-only."""
+    """A read-only connection of one worker to the directory."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -34,9 +34,10 @@ class DirectoryReader:
     def decide(
         self, request: Request, now: float, without: Set[str] = frozenset()
     ) -> tuple[Decision, Evidence]:
-        """Whence `request` comes, and on what evidence, as if some trunks had no address there.
+        """Identify `request`, and return the decision with its evidence.
 
-        All that is asked for it is answered by one state of the directory.
+        Trunks in `without` count as trunks without an address. All queries read one state of the
+        directory.
         """
 
         def fetch(query: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
@@ -53,7 +54,7 @@ class DirectoryReader:
             decided = lookup.decide(request, now, fetch if without else self._fetch)
             self._fetch("COMMIT", ())
         except BaseException:
-            self.close()  # with all that may have begun
+            self.close()  # this also ends an open transaction
             raise
         return decided
 
@@ -64,21 +65,21 @@ class DirectoryReader:
         return any(address_of(row).admits(source, now) for row in rows)
 
     def admits_ip(self, ip: IP, now: float) -> bool:
-        """Whether a trunk has a valid address at this ip, whatever its port and transport."""
+        """Return whether any trunk has a valid address at this ip, for any port and transport."""
         asked = {"ip": str(ip), "bits": bits_of(ip), "version": ip.version, "now": now}
         self._let_go_if_replaced()
         return bool(self._fetch(lookup.ADMITS_IP, asked))
 
     def user_ha1(self, name: str, domain: str) -> str | None:
-        """The HA1 (MD5) of a local user; None where there is no such user."""
+        """Return the HA1 (MD5) of a local user; None if there is no such user."""
         return self._value(statements.USER_HA1, (name, domain))
 
     def number_headers(self) -> tuple[str, ...]:
-        """Headers in which some trunk's number is looked for, but for those that all look at."""
+        """Return all headers of `number_headers`, without those that are always read."""
         return tuple((self._value(schema.META, (schema.NUMBER_HEADERS_KEY,)) or "").split())
 
     def meta(self, key: str) -> str:
-        """One value of the table `meta`, that the agent wrote at its start."""
+        """Return a value that the agent wrote in `meta`. Raises StoreUnavailableError."""
         value = self._value(schema.META, (key,))
         if value is None:
             raise StoreUnavailableError(f"the directory has no {key}")
@@ -90,7 +91,7 @@ class DirectoryReader:
         return str(rows[0][0]) if rows else None
 
     def _let_go_if_replaced(self) -> None:
-        """Read no file on that the operator moved away: the agent writes another one."""
+        """Close a file that the operator moved away: the agent then writes another one."""
         if self._connection is not None and self._opened != identity(self._path):
             self.close()
 
@@ -107,17 +108,17 @@ class DirectoryReader:
                 self._check_version(self._connection)
             return self._connection.execute(query, parameters).fetchall()
         except (sqlite3.Error, OSError) as error:
-            self.close()  # what it has open may be a file that has been replaced since
+            self.close()  # the open file may have been replaced
             raise StoreUnavailableError(f"{self._path.name}: {error}") from error
 
     def _check_version(self, connection: sqlite3.Connection) -> None:
         (version,) = connection.execute(schema.READ_VERSION).fetchone()
         if version != schema.VERSION:
-            self.close()  # the next question looks again
+            self.close()  # the next query checks the version again
             raise StoreUnavailableError(f"{self._path.name}: {schema.version_fault(version)}")
 
     def close(self) -> None:
-        """Let the file go; the next question opens it again."""
+        """Close the file. The next query opens it again."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None

@@ -1,4 +1,4 @@
-"""The registrations of the directory, and the histories of trunks."""
+"""The registrations in the directory, and the histories of trunks."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from whence.core.registration.events import Action
 from whence.core.registration.history import HistoryEvent
 from whence.core.registration.model import AccountKey, Registration
 from whence.core.sip.transport_address import TransportAddress
+from whence.errors import DiskFullError
 from whence.store import learning, statements
 from whence.store.connection import DirectoryConnection
 from whence.store.learning import RegistrationStep
@@ -17,20 +18,20 @@ from whence.store.rows import event_of, registration_of
 
 @dataclass(frozen=True, slots=True)
 class StoredRegistration:
-    """A registration as the directory keeps it, and the account that it is for."""
+    """A registration as it is stored, and its account."""
 
     account: AccountKey
     registration: Registration
 
 
 class Registrations(DirectoryConnection):
-    """How trunks are registered, and what that taught."""
+    """Reads and writes registrations, with the addresses that they taught."""
 
     _exact: frozenset[str] = frozenset()
-    """Trunks whose learned addresses admit the port that answered, and no other."""
+    """Ids of trunks whose learned addresses admit only the port that answered."""
 
     def registrations(self) -> dict[str, StoredRegistration]:
-        """Trunk id → what is known of its registration from before."""
+        """Return trunk id → its stored registration."""
         rows = self._fetch(statements.REGISTRATIONS)
         return {row[0]: StoredRegistration(*registration_of(row)) for row in rows}
 
@@ -43,18 +44,27 @@ class Registrations(DirectoryConnection):
         now: float,
         events: Sequence[HistoryEvent] = (),
     ) -> None:
-        """Write one step down, with what it taught and what is told of it, in one transaction.
+        """Write one step of a registration, its addresses and its events, in one transaction.
 
-        `Learn` addresses carry their own `expires_at`, grace included. `socket` is ours.
+        `Learn` actions have their own `expires_at`, which includes the grace. `socket`: our socket
+        that received the answer. Raises StoreError.
         """
         exact = registration.trunk_id in self._exact
         step = RegistrationStep(account, registration, actions, str(socket), now, exact)
         with self._reading():
             moves = learning.changes_answers(self._db, step)
+        try:
+            self._write_step(step, events, moves=moves)
+        except DiskFullError:  # the log is empty now, and SQLite overwrites it
+            self._write_step(step, events, moves=moves)
+
+    def _write_step(
+        self, step: RegistrationStep, events: Sequence[HistoryEvent], *, moves: bool
+    ) -> None:
         with self._changing() if moves else self._transaction():
             learning.write_step(self._db, step, events)
 
     def events(self, trunk_id: str) -> list[tuple[float, HistoryEvent]]:
-        """(when, what) happened to a trunk, the oldest first; the last ones only."""
+        """Return (instant, event) for the stored events of a trunk, the oldest first."""
         rows = self._fetch(statements.EVENTS_OF_TRUNK, (trunk_id,))
         return [(at, event_of(event)) for at, *event in rows]

@@ -1,4 +1,4 @@
-"""Rows of the directory: as they are installed, and as values of the core and back."""
+"""Rows of the directory: the rows that a reload installs, and conversions to core values."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from whence.core.identification.address import Address, ManagedBy, Origin
 from whence.core.registration.backoff import Failure
 from whence.core.registration.history import EventKind, HistoryEvent
 from whence.core.registration.model import AccountKey, Registration, State
+from whence.core.registration.nonces import NonceCounts
 from whence.core.registration.reason import RegistrationReason
 from whence.core.sip.secret import Secret
 from whence.core.sip.transport_address import Transport, TransportAddress, canonical_network
@@ -24,12 +25,12 @@ class NumberRow:
     spelling: str
     of_account: bool
     e164: str
-    """Empty where it is not known."""
+    """Empty: unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrunkRow:
-    """One trunk as it is installed, with its numbers and pinned addresses."""
+    """One trunk of the file, with its numbers and pinned addresses."""
 
     id: str
     aor_user: str
@@ -38,12 +39,12 @@ class TrunkRow:
     fallback: bool
     enabled: bool
     fingerprint: str
-    """Of its credentials: sixteen bits that differ for most other credentials."""
+    """The fingerprint of its credentials: sixteen bits, other ones for most other credentials."""
     number_headers: tuple[str, ...]
     number_format: str
     """`Style` as text; empty: as sent."""
     match_port: bool
-    """Whether its learned addresses admit no port but their own."""
+    """Whether its learned addresses admit only their own port."""
     learns_from_any: bool
     numbers: tuple[NumberRow, ...]
     pinned: tuple[Address, ...]
@@ -61,26 +62,27 @@ class UserRow:
 
 @dataclass(frozen=True, slots=True)
 class DirectoryRows:
-    """All rows that one transaction installs. The directory then has these numbers, pins and users
-    and no others.
+    """All rows that one transaction installs.
+
+    They replace all numbers, users and pins of the previous file.
     """
 
     trunks: Iterable[TrunkRow]
-    """Read once, inside the transaction: there may be a hundred thousand."""
+    """Read once, inside the transaction, because there may be a hundred thousand."""
     users: Collection[UserRow] = ()
     removed: Collection[str] = ()
-    """Ids of trunks that are deleted."""
+    """Ids of trunks to delete."""
     replaced: Collection[str] = ()
-    """Ids whose registration is forgotten, with all that it taught: the trunk is removed, or is
-    another account's from now on."""
+    """Ids of trunks that lose their registration and its addresses. The trunk is removed, or has
+    another account now."""
     number_headers: Collection[str] = ()
-    """All headers of the trunks' `number_headers`, but for those that are always read."""
+    """All headers of the trunks' `number_headers`, without those that are always read."""
 
 
 def learns_from_any(meta: str, trunk_id: str) -> bool:
-    """Return whether a drop-in's trunk learns from any address. `meta`: see LEARN_FROM_KEY.
+    """Return whether a drop-in's trunk learns from any address.
 
-    Raises ValueError where it is no such text.
+    `meta`: the value of `LEARN_FROM_KEY`. Raises ValueError if it has another form.
     """
     says = json.loads(meta or "{}")
     if not isinstance(says, dict):
@@ -92,12 +94,12 @@ def row_of(trunk_id: str, address: Address) -> tuple[Any, ...]:
     """Make the parameters of `PUT_ADDRESS`."""
     a = address
     place = (str(a.ip), a.port, a.transport, a.origin, a.socket)
-    stands = (a.learned_at, a.expires_at, a.exact, a.note, a.managed_by or "", a.ground)
-    return (trunk_id, *place, *stands, a.transport.strength)
+    rest = (a.learned_at, a.expires_at, a.exact, a.note, a.managed_by or "", a.ground)
+    return (trunk_id, *place, *rest, a.transport.strength)
 
 
 def address_of(row: Sequence[Any]) -> Address:
-    """Make an address of the columns of one, or of those up to `exact`."""
+    """Make an address of its columns; those behind `exact` may be missing."""
     ip, port, transport, origin, socket, learned_at, expires_at, exact, *rest = row
     note, managed_by, ground = rest or ("", "", "")
     return Address(
@@ -121,7 +123,7 @@ def event_row(trunk_id: str, at: float, event: HistoryEvent) -> tuple[Any, ...]:
 
 
 def event_of(row: Sequence[Any]) -> HistoryEvent:
-    """Make an event of its columns, without what stands before them in a row."""
+    """Make an event of the columns `_EVENT` in statements.py."""
     what, message, status, reason = row
     return HistoryEvent(EventKind(what), message, status, _reason(reason))
 
@@ -131,7 +133,7 @@ def _reason(code: str | None) -> RegistrationReason | None:
 
 
 def registration_row(account: AccountKey, registration: Registration) -> tuple[Any, ...]:
-    """Make the parameters of `PUT_REGISTRATION`. `account`: for whom, and where."""
+    """Make the parameters of `PUT_REGISTRATION`."""
     r = registration
     return (
         r.trunk_id,
@@ -156,6 +158,8 @@ def registration_row(account: AccountKey, registration: Registration) -> tuple[A
         r.message,
         r.learned_until,
         str(r.unexpected) if r.unexpected else None,
+        r.nonce_counts.text,
+        " ".join(map(repr, r.auth_rejections)),
     )
 
 
@@ -163,7 +167,8 @@ def registration_of(row: Sequence[Any]) -> tuple[AccountKey, Registration]:
     """Make (account, registration) of a row of `REGISTRATIONS`."""
     (trunk_id, aor, server, call_id, cseq, state, since, granted_s, expires_at) = row[:9]
     registered_at, next_at, registrar, home, suspended, failures, failure = row[9:16]
-    last_status, last_phrase, reason, message, learned_until, unexpected = row[16:]
+    last_status, last_phrase, reason, message, learned_until, unexpected = row[16:22]
+    nonces, auth_rejections = row[22:]
     return AccountKey(aor, server), Registration(
         trunk_id=trunk_id,
         call_id=call_id,
@@ -185,4 +190,6 @@ def registration_of(row: Sequence[Any]) -> tuple[AccountKey, Registration]:
         message=message,
         learned_until=learned_until,
         unexpected=TransportAddress.parse(unexpected) if unexpected else None,
+        nonce_counts=NonceCounts(nonces),
+        auth_rejections=tuple(map(float, auth_rejections.split())),
     )

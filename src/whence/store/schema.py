@@ -1,15 +1,15 @@
-"""The directory's version and the names in it. Its tables stand in schema.sql."""
+"""The version of the directory, and names in it. `schema.sql` has the tables."""
 
 from __future__ import annotations
 
-VERSION = 6
-"""Of the tables; SQLite's `user_version` of the file."""
+VERSION = 8
+"""The version of the tables, stored as SQLite's `user_version`."""
 
 READ_VERSION = "PRAGMA user_version"
 
 
 def version_fault(version: int) -> str:
-    """Say that a file of another version cannot be used, and what to do."""
+    """Return a message for a file of another version, with what to do."""
     cure = (
         "start this Whence's agent, or run `whence drop-in`: it migrates the file"
         if version < VERSION
@@ -20,13 +20,17 @@ def version_fault(version: int) -> str:
 
 GENERATION_FILE = "generation"
 GENERATION_BYTES = 8
-"""Eight bytes beside the database, others whenever an answer could change."""
+"""The length of the generation, which is a file beside the database."""
 
 AGENT_KEY = "agent_key"
 DIALOG_KEY = "dialog_key"
 FINGERPRINT_KEY = "fingerprint_key"
 NUMBER_HEADERS_KEY = "number_headers"
-"""In `meta`: the headers, but P-Called-Party-ID and To, that some trunk has in `number_headers`."""
+"""In `meta`: the headers of all `number_headers`, without P-Called-Party-ID and To."""
 LEARN_FROM_KEY = "learn_from"
-"""Of a drop-in: JSON of trunk id → from where its addresses are learned; "" stands for all."""
+"""In `meta` of a drop-in: JSON of trunk id → `learn_from`; the key "" is the default."""
+PROBE_KEY = "probe"
+"""In `meta`: the row that the agent writes to see whether it can write."""
+RESERVE_KEY = "reserve"
+"""In `meta`, for a moment: the row that makes free pages."""
 META = "SELECT value FROM meta WHERE key = ?"

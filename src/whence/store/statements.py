@@ -1,4 +1,4 @@
-"""The statements by which the directory is written and listed."""
+"""The SQL statements that write and list the directory. `lookup.py` has those of identification."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ END_ADDRESSES = f"""
 INSERT OR REPLACE INTO former_address (trunk_id, {_COLUMNS}, ended_at)
 SELECT trunk_id, {_COLUMNS}, min(ifnull(expires_at, :now), :now) FROM address WHERE {{which}}
 """
-"""Keep addresses that end for a while: `which` is a condition on their rows."""
+"""Copy ending addresses to `former_address`. `which`: a condition on rows of `address`."""
 
 
 NEAR = """
@@ -43,19 +43,19 @@ UNION SELECT trunk_id FROM (
     SELECT trunk_id FROM ignored_reply WHERE ip = :ip ORDER BY at DESC LIMIT 100
 )
 """
-"""Trunks that have, or had, an address at an ip, or one that may hold it, or whose REGISTER was
-answered from there: a few of each kind."""
+"""Trunks near an ip, some of each kind: they have or had an address or network there, or a reply
+to their REGISTER came from there."""
 
 
 IGNORED_REPLIES = "SELECT ip, asked, at FROM ignored_reply WHERE trunk_id = ? LIMIT 100"
 
 
 IGNORED_LIMIT = 16
-"""How many ips are kept of one trunk, from which a reply taught nothing."""
+"""How many ignored replies of one trunk are kept; one for each ip."""
 
 
 PUT_IGNORED = "INSERT OR REPLACE INTO ignored_reply SELECT ?, ?, ?, ? FROM trunk WHERE id = ?1"
-"""Write that a reply taught nothing: trunk id, ip, whom was asked, when."""
+"""Write an ignored reply: trunk id, ip, next hop of the REGISTER, instant."""
 
 
 TRIM_IGNORED = f"""
@@ -66,7 +66,7 @@ DELETE FROM ignored_reply WHERE trunk_id = ? AND rowid NOT IN (
 
 
 DROP_IGNORED = "DELETE FROM ignored_reply WHERE trunk_id = ? AND ip = ?"
-"""Forget it: the ip is learned now."""
+"""Remove the ignored reply of an ip that is learned now."""
 
 
 _KEYS = (
@@ -83,44 +83,43 @@ credentials_fingerprint = excluded.credentials_fingerprint,
 number_headers = excluded.number_headers,
 number_format = excluded.number_format
 """
-"""Write a trunk of the file; one that is there already keeps its token."""
+"""Write a trunk of the file. A trunk that is already stored keeps its token."""
 
 
 PUT_GONE = f"INSERT INTO trunk ({_KEYS}) VALUES (?, ?, '', '', 'refuse', 0, 0, '', ?)"
-"""Keep the token of a trunk that is gone: its id, the token, and since when."""
+"""Keep the token of a removed trunk: id, token, instant of the removal."""
 
 
 PUT_NAMED = f"""
 INSERT INTO trunk ({_KEYS}) VALUES (?, ?, '', '', 'accept', 0, 1, '', NULL)
 ON CONFLICT (id) DO NOTHING
 """
-"""Write a trunk of which no more than its id and token is known yet."""
+"""Write a trunk of which only id and token are known yet."""
 
 
 PUT_UAC_ACCOUNT = f"""
 INSERT INTO trunk ({_KEYS}) VALUES (?, ?, ?, ?, 'accept', 0, 1, '', NULL)
 ON CONFLICT (id) DO UPDATE SET aor_user = excluded.aor_user, target = excluded.target, enabled = 1
 """
-"""Write a trunk of which another one keeps the registration: id, token, user, target."""
+"""Write a trunk that `uac` registers: id, token, user, target."""
 
 
 PUT_NUMBER = "INSERT OR REPLACE INTO number VALUES (?, ?, ?, ?)"
-"""Write a spelling, the id of the trunk that it belongs to, whether it is the account's, and the
-number in E.164."""
+"""Write a spelling: spelling, trunk id, whether it is of the account, the number in E.164."""
 
 
 DROP_NUMBERS = "DELETE FROM number WHERE NOT of_account"
 
 
 PUT_ACCOUNT = "INSERT OR IGNORE INTO number (spelling, trunk_id, of_account) VALUES (?, ?, 1)"
-"""Write one form of a trunk's account; the account itself is written with its trunk."""
+"""Write one form of a trunk's account. A trigger writes the account itself."""
 
 
 PUT_NUMBER_PREFIXES = """
 INSERT INTO number_prefix SELECT DISTINCT length(spelling) - 1 FROM number
 WHERE spelling LIKE '%*' AND NOT of_account
 """
-"""Write of which lengths there are prefixes in `number`; there must be none before."""
+"""Fill the empty table `number_prefix` with the lengths of the prefixes in `number`."""
 
 
 PUT_ADDRESS = f"""
@@ -129,23 +128,23 @@ ON CONFLICT (trunk_id, ip, ifnull(port, 0), transport, origin, managed_by) DO UP
 expires_at = excluded.expires_at, socket = excluded.socket, exact = excluded.exact,
 note = excluded.note, ground = excluded.ground
 """
-"""Write an address; one that is there already keeps its age."""
+"""Write an address. One that is already stored keeps its `learned_at`."""
 
 
 IN_FILE = f"SELECT {_COLUMNS} FROM address WHERE trunk_id = ? AND managed_by = 'file' LIMIT 1000"
-"""What the file pins of a trunk."""
+"""The addresses that the file pins for a trunk."""
 
 
 LEARNED_UNTIL = """SELECT expires_at, exact FROM address
     WHERE trunk_id = ? AND ip = ? AND +port = ? AND transport = ? AND origin = 'learned'"""
-"""Until when an address stands that a trunk has learned already. The unary + keeps the index by ip
-and port out: thousands of trunks may be there."""
+"""The expiry of an address that a trunk already learned. The unary + keeps SQLite from the index by
+ip and port: thousands of trunks may be at that address."""
 
 
 _REGISTRATION = (
     "trunk_id, aor, server, call_id, cseq, state, since, granted_s, expires_at, registered_at,"
     " next_at, registrar, home, suspended, failures, failure, last_status, last_phrase, reason,"
-    " message, learned_until, unexpected"
+    " message, learned_until, unexpected, nonces, auth_rejections"
 )
 
 
@@ -155,15 +154,15 @@ REGISTRATIONS = f"SELECT {_REGISTRATION} FROM registration"
 REGISTRATION = f"{REGISTRATIONS} WHERE trunk_id = ?"
 
 
-PUT_REGISTRATION = f"INSERT OR REPLACE INTO registration VALUES ({', '.join('?' * 22)})"
-"""Write a registration, as `registration_row` makes it."""
+PUT_REGISTRATION = f"INSERT OR REPLACE INTO registration VALUES ({', '.join('?' * 24)})"
+"""Write a registration; `registration_row` makes the parameters."""
 
 
 _EVENT = "what, message, status, reason"
 
 
 PUT_EVENT = f"INSERT INTO event (trunk_id, at, {_EVENT}) VALUES (?, ?, ?, ?, ?, ?)"
-"""Write an event, as `event_row` makes it."""
+"""Write an event; `event_row` makes the parameters."""
 
 
 EVENTS_OF_TRUNK = f"SELECT at, {_EVENT} FROM event WHERE trunk_id = ? ORDER BY id"

@@ -1,4 +1,4 @@
-"""Transactions of SQLite, for all who write the directory."""
+"""SQLite transactions, for all writers of the directory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def immediate(db: sqlite3.Connection) -> Iterator[None]:
-    """Write in one transaction, which is undone where an exception leaves it."""
+    """Run the context in one write transaction. An exception rolls it back."""
     db.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -20,6 +20,6 @@ def immediate(db: sqlite3.Connection) -> Iterator[None]:
 
 
 def undo(db: sqlite3.Connection) -> None:
-    """End a transaction, as if it had not been. What a full disk ends, SQLite has ended."""
+    """Roll a transaction back, if one is open. On a full disk, SQLite has already ended it."""
     if db.in_transaction:
         db.execute("ROLLBACK")

@@ -1,6 +1,7 @@
-"""The directory of a drop-in: Kamailio's workers write what they learned, and the agent the rest.
+"""The directory of a drop-in, as its agent writes it.
 
-Trunks and registrations are theirs; numbers, what is pinned, and what has ended are ours.
+Kamailio's workers write trunks and registrations (`worker.py`). The agent writes numbers and pinned
+addresses, and ends what has expired.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _USUAL_HEADERS = (" ".join(NUMBER_HEADERS),)
 
 @dataclass(frozen=True, slots=True)
 class UacTrunkRow:
-    """A trunk, as it stands in the directory."""
+    """A trunk as it is stored."""
 
     id: str
     aor_user: str
@@ -43,16 +44,17 @@ class UacTrunkRow:
 
 @dataclass(frozen=True, slots=True)
 class Permits:
-    """From where addresses are learned, besides from whom was asked: trunk id → what the file says.
+    """The sources that drop-in.toml permits for learning, besides the server that was asked.
 
-    `learn_from`: "asked" or "any"; its "" stands for all trunks that it does not name.
+    `networks`: trunk id → pinned addresses. `learn_from`: trunk id → "asked" or "any"; the key ""
+    is for all trunks that it does not name.
     """
 
     networks: Mapping[str, tuple[Address, ...]] = field(default_factory=dict)
     learn_from: Mapping[str, str] = field(default_factory=dict)
 
     def expected(self, trunk_id: str) -> ExpectedSources:
-        """Return what is permitted to one trunk."""
+        """Return the permitted sources of one trunk."""
         says = self.learn_from.get(trunk_id, self.learn_from.get("", "asked"))
         return ExpectedSources(networks=self.networks.get(trunk_id, ()), anyone=says == "any")
 
@@ -61,7 +63,7 @@ NO_PERMITS = Permits()
 
 
 class SharedDirectory(Directory):
-    """The directory of one node whose registrations another one keeps."""
+    """The directory of a node on which Kamailio's `uac` registers."""
 
     def install_numbers(
         self,
@@ -70,12 +72,12 @@ class SharedDirectory(Directory):
         permits: Permits = NO_PERMITS,
         now: float | None = None,
     ) -> None:
-        """Make the numbers those of the file: trunk id → how its numbers may be written.
+        """Replace numbers, headers and permits by those of the file, in one transaction.
 
-        `headers`: trunk id → in which headers its number is looked for, where it is not as usual.
-        `permits`: its networks, and from where addresses are learned. A trunk that has not
-        registered yet has its numbers all the same, and no address that is learned. Its token is
-        its id: uac registers that as its Contact's user.
+        `spellings`: trunk id → spellings of its numbers. `headers`: trunk id → its
+        `number_headers`, if they are not the usual ones. A trunk that has not registered yet gets
+        its numbers, too, but has no learned address. Its token is its id, because `uac` uses the
+        id as the user of its Contact. Raises StoreError.
         """
         now = time.time() if now is None else now
         with self._changing():
@@ -101,12 +103,12 @@ class SharedDirectory(Directory):
             self._install_pins(permits.networks)
             self._set(tables.LEARN_FROM_KEY, json.dumps(dict(permits.learn_from)))
             self._end_what_is_not_permitted(permits.expected, now)
-            # Those that the file names without a number:
+            # Again: the file may name a trunk without a number, which PUT_NAMED wrote.
             db.execute(_NO_TRUNK_OF_THEIRS, _USUAL_HEADERS)
             db.execute(statements.PUT_NUMBER_PREFIXES)
 
     def trunks(self) -> list[UacTrunkRow]:
-        """All trunks, by id."""
+        """Return all trunks, sorted by id."""
         rows = self._fetch(
             "SELECT id, aor_user, target, unmatched, fallback, enabled FROM trunk ORDER BY id"
         )
@@ -116,11 +118,11 @@ class SharedDirectory(Directory):
         ]
 
     def changes(self) -> int:
-        """Give a number that is another one after each change that a worker made."""
+        """Return a number that changes with each commit of a worker."""
         return int(self._fetch("PRAGMA data_version")[0][0])
 
     def expire(self, now: float) -> None:
-        """Write down which grants have ended: the workers only hear of what is granted."""
+        """Write the ends of expired grants. The workers only learn of new grants."""
         ended = [trunk_id for (trunk_id,) in self._fetch(_EXPIRED, (now,))]
         if not ended:
             return
@@ -135,14 +137,14 @@ class SharedDirectory(Directory):
                     learning.note(self._db, trunk_id, history.EXPIRED, now)
 
     def has_trunk(self, trunk_id: str) -> bool:
-        """Whether there is a trunk with this id."""
+        """Return whether there is a trunk with this id."""
         return bool(self._fetch("SELECT 1 FROM trunk WHERE id = ?", (trunk_id,)))
 
     def last_event(self) -> int:
-        """Give the number of the last event of all."""
+        """Return the number of the last event of all trunks."""
         return int(self._fetch("SELECT ifnull(max(id), 0) FROM event")[0][0])
 
     def events_after(self, number: int) -> list[tuple[int, str, history.HistoryEvent]]:
-        """(number, trunk id, event) of those after this one, whoever wrote them."""
+        """Return (number, trunk id, event) of all events after `number`, of all writers."""
         rows = self._fetch(statements.EVENTS_AFTER, (number,))
         return [(id_, trunk_id, event_of(event)) for id_, trunk_id, *event in rows]

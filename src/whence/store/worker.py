@@ -1,8 +1,8 @@
-"""What the registrations of this Kamailio's own `uac` taught, written by the worker that heard it.
+"""Writes what registrations of Kamailio's `uac` teach, in the worker that received the reply.
 
-Several workers write: each change is one short transaction, and waits for the others no longer than
-it is told. What could not be written is kept, and written before the next change of that worker; a
-failure is told in the log. (Beside our own agent nobody else writes: there this is not used.)
+Only the drop-in uses this. Several workers write: each change is one short transaction with a
+bounded wait for the others. A worker keeps changes that it could not write, and writes them before
+its next change.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from whence.store.generation import Identity, OpenGeneration, identity
 from whence.store.learning import RegistrationStep
 from whence.trust.ownership import refuse_others
 
-LEFT_LIMIT = 10_000
-"""How many changes one worker keeps that could not be written."""
+DEFERRED_LIMIT = 10_000
+"""How many unwritten changes one worker keeps."""
 
 
 @dataclass(frozen=True, slots=True)
 class UacAccount:
-    """An account of `uac`, as a trunk. `id`: its l_uuid. `target`: the local user's URI."""
+    """A uac account as a trunk. `id`: its l_uuid. `target`: the URI of the local user."""
 
     id: str
     aor_user: str
@@ -41,15 +41,15 @@ class UacAccount:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What is to become of one uac account's registration. `socket`: ours, on which it was heard.
+    """A change of one uac account's registration.
 
-    `step` makes of the registration that stands the next one, and what that teaches.
-    `uac_account` None: nothing becomes known of the uac account itself.
+    `socket`: our socket that received the reply. `step` makes the next registration, with its
+    actions, from the stored one. `uac_account` None: the account itself is not written.
     """
 
     trunk_id: str
     account: AccountKey | None
-    """For whom, and where; None: as it was before."""
+    """The account key; None: unchanged."""
     socket: str
     at: float
     step: Callable[[Registration], tuple[Registration, Sequence[Action]]]
@@ -57,56 +57,60 @@ class Change:
 
 
 class LearningWriter:
-    """The directory, written from one worker."""
+    """One worker's connection for writing to the directory."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._connection: sqlite3.Connection | None = None
         self._generation: OpenGeneration | None = None
         self._opened: Identity = None
-        self._left: deque[Change] = deque(maxlen=LEFT_LIMIT)
+        self._deferred: deque[Change] = deque(maxlen=DEFERRED_LIMIT)
 
     def write(self, change: Change, wait_s: float) -> list[tuple[str, HistoryEvent]]:
-        """Write a change, after those that were left; WriteDeferredError where it must wait.
+        """Write a change after the deferred ones, and return the new events as (trunk id, event).
 
-        Returns (trunk id, event) of what is news.
+        Raises WriteDeferredError if the directory cannot be written within `wait_s`. The change is
+        then kept.
         """
-        self._left.append(change)
+        self._deferred.append(change)
         return self.catch_up(wait_s)
 
     def catch_up(self, wait_s: float) -> list[tuple[str, HistoryEvent]]:
-        """Write what was left; WriteDeferredError where it must still wait.
+        """Write the deferred changes, and return the new events as (trunk id, event).
 
-        Returns (trunk id, event) of what is news.
+        Raises WriteDeferredError if the directory cannot be written within `wait_s`.
         """
         news: list[tuple[str, HistoryEvent]] = []
-        if not self._left:
+        if not self._deferred:
             return news
         try:
             database = self._open()
             database.execute(f"PRAGMA busy_timeout = {round(wait_s * 1000)}")
-            while self._left:
+            while self._deferred:
                 try:
-                    events = self._write(database, self._left[0])
-                except sqlite3.OperationalError:  # busy, or the disk: it stays for later
+                    events = self._write(database, self._deferred[0])
+                except sqlite3.OperationalError:  # busy, or a fault of the disk: keep the change
                     raise
-                except (sqlite3.Error, ValueError):  # it never will be: the others are not held up
-                    self._left.popleft()
+                except (
+                    sqlite3.Error,
+                    ValueError,
+                ):  # it can never be written: do not block the others
+                    self._deferred.popleft()
                     raise
-                id_ = self._left.popleft().trunk_id
+                id_ = self._deferred.popleft().trunk_id
                 news += [(id_, event) for event in events]
         except (sqlite3.Error, OSError, ValueError) as error:
-            self.close()  # what it has open may be a file that has been replaced since
+            self.close()  # the open file may have been replaced
             raise WriteDeferredError(
                 f"{self._path.name} cannot be written now ({error}); "
-                f"{len(self._left)} changes are kept for later"
+                f"{len(self._deferred)} changes are kept for later"
             ) from error
         return news
 
     def expected(self, trunk_id: str) -> ExpectedSources:
-        """Return from where, besides whom was asked, a reply may teach: drop-in.toml says so.
+        """Return the sources that drop-in.toml permits, besides the server that was asked.
 
-        StoreUnavailableError where it cannot be read.
+        Raises StoreUnavailableError.
         """
         try:
             database = self._open()
@@ -121,8 +125,8 @@ class LearningWriter:
             self.close()
             raise StoreUnavailableError(f"{self._path.name}: {error}") from error
 
-    def standing(self, trunk_id: str) -> Registration | None:
-        """How a registration stands; None where nothing is known of it. StoreUnavailableError."""
+    def registration(self, trunk_id: str) -> Registration | None:
+        """Return the stored registration of a trunk, or None. Raises StoreUnavailableError."""
         try:
             database = self._open()
             _check_version(database)
@@ -133,14 +137,14 @@ class LearningWriter:
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is not None and self._opened != identity(self._path):
-            self.close()  # the operator has moved it away, and made another
+            self.close()  # the operator moved the file away and made another
         if self._connection is None:
             self._opened = identity(self._path)
             refuse_others(self._path)
             place = self._path.with_name(tables.GENERATION_FILE)
             with place.open("r+b") as file:
                 self._generation = OpenGeneration(file.fileno())
-            # mode=rw: what `whence drop-in` has not made is not made here, with another's rights.
+            # mode=rw: only `whence drop-in` makes the file, because its owner and mode matter.
             self._connection = sqlite3.connect(
                 f"file:{self._path}?mode=rw", uri=True, isolation_level=None
             )
@@ -149,7 +153,7 @@ class LearningWriter:
         return self._connection
 
     def close(self) -> None:
-        """Let the files go; the next question opens them again."""
+        """Close the files. The next call opens them again."""
         if self._connection is not None:
             self._connection.close()
         if self._generation is not None:
@@ -157,7 +161,7 @@ class LearningWriter:
         self._connection = self._generation = None
 
     def _move(self) -> None:
-        """Have the workers drop what they decided."""
+        """Change the generation, so that all workers drop their cached decisions."""
         assert self._generation is not None  # noqa: S101 - `_open` has made both
         self._generation.move()
 
@@ -177,7 +181,7 @@ class LearningWriter:
                 )
                 moves = _is_new(database, change) or learning.changes_answers(database, step)
                 if moves:
-                    self._move()  # who reads the old state from here on must not keep it
+                    self._move()  # a worker that reads the old state meanwhile must not cache it
                 if change.uac_account is not None:
                     _put_uac_account(database, change.uac_account)
                 events = _news(database, before, step)
@@ -187,22 +191,22 @@ class LearningWriter:
                 return events
         finally:
             if moves:
-                self._move()  # and who has kept it must not keep it any longer
+                self._move()  # a worker that cached it nevertheless must drop it
 
 
 def _check_version(database: sqlite3.Connection) -> None:
-    """Raise sqlite3.OperationalError for a file of another version: its change stays for later."""
+    """Raise sqlite3.OperationalError for a file of another version, so that the change is kept."""
     (version,) = database.execute(tables.READ_VERSION).fetchone()
     if version != tables.VERSION:
         raise sqlite3.OperationalError(tables.version_fault(version))
 
 
 def _is_new(database: sqlite3.Connection, change: Change) -> bool:
-    """Return whether the change tells something new of the uac account itself."""
+    """Return whether the change differs from the stored uac account."""
     uac_account = change.uac_account
     query = "SELECT aor_user, enabled FROM trunk WHERE id = ?"
-    stands = database.execute(query, (change.trunk_id,)).fetchone()
-    return uac_account is not None and stands != (uac_account.aor_user, 1)
+    stored = database.execute(query, (change.trunk_id,)).fetchone()
+    return uac_account is not None and stored != (uac_account.aor_user, 1)
 
 
 def _put_uac_account(database: sqlite3.Connection, uac_account: UacAccount) -> None:
@@ -215,7 +219,7 @@ def _put_uac_account(database: sqlite3.Connection, uac_account: UacAccount) -> N
 def _news(
     database: sqlite3.Connection, before: Registration | None, step: RegistrationStep
 ) -> Sequence[HistoryEvent]:
-    """Return what is news for the trunk's history; nothing while the trunk is not known."""
+    """Return the new events for the trunk's history; none while the trunk is not stored."""
     after = step.registration
     if database.execute("SELECT 1 FROM trunk WHERE id = ?", (after.trunk_id,)).fetchone() is None:
         return ()

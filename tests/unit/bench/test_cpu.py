@@ -1,4 +1,4 @@
-"""Reading other processes' CPU time, from real ones."""
+"""Reading the CPU time of real processes."""
 
 import subprocess
 import sys
@@ -24,32 +24,32 @@ def busy() -> Iterator[int]:
             child.kill()
 
 
-def test_a_reading_agrees_with_the_account_in_proc(busy: int) -> None:
+def test_reading_agrees_with_proc(busy: int) -> None:
     eventually(lambda: cpu_s(busy) > 0.5, what="half a second of work")
     earliest_ns = cpu_s(busy) * 1e9
     [reading_ns] = used_ns([busy]).values()
     latest_ns = cpu_s(busy) * 1e9
-    # /proc cuts user and system time to a tick each, and either account may lag by one.
+    # /proc truncates user and system time to a tick each, and each may lag by one.
     assert earliest_ns - TICK_NS <= reading_ns <= latest_ns + 3 * TICK_NS
 
 
-def test_only_the_work_between_two_readings_counts(busy: int) -> None:
-    eventually(lambda: used_ns([busy])[busy] > 5e8, what="work that is not to count")
+def test_between_readings_counts_only_the_work_between(busy: int) -> None:
+    eventually(lambda: used_ns([busy])[busy] > 5e8, what="work before the first reading")
     started_ns, before = time.monotonic_ns(), used_ns([busy])
     eventually(lambda: used_ns([busy])[busy] - before[busy] > 1e8, what="a tenth of a second")
     after = used_ns([busy])
     elapsed_ns = time.monotonic_ns() - started_ns
-    # The account of a running process lags by up to a tick, at the beginning too.
+    # The time of a running process lags by up to a tick, at the first reading too.
     assert 1e8 < between_ns(before, after) <= elapsed_ns + TICK_NS
 
 
-def test_a_process_that_ended_spoils_the_reading() -> None:
+def test_reading_of_an_ended_process_raises() -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as child:
         child.wait()
     with pytest.raises(ProcessesChangedError):
         used_ns([child.pid])
 
 
-def test_a_process_that_took_the_place_of_another_spoils_the_reading() -> None:
+def test_between_readings_of_other_processes_raises() -> None:
     with pytest.raises(ProcessesChangedError, match=r"\[1\] became \[2\]"):
         between_ns({1: 10}, {2: 20})

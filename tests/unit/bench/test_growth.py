@@ -1,4 +1,4 @@
-"""What the bench says of growth, of readings made up here."""
+"""The growth report of `make bench-scale`, with made-up readings."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ def growth() -> Growth:
     return Growth(KEYS, rounds, {"kamailio": "5.6.3"})
 
 
-def test_growth_is_from_the_fewest_to_the_most_within_each_round(growth: Growth) -> None:
+def test_growth_is_most_by_fewest_within_each_round(growth: Growth) -> None:
     found = {key: spread.median for key, spread in growth.growths().items()}
     assert found == {
         ("recipe", "spread", "all"): 1.0,
@@ -38,10 +38,10 @@ def test_growth_is_from_the_fewest_to_the_most_within_each_round(growth: Growth)
     }
 
 
-def test_text_and_file_say_the_same(growth: Growth, tmp_path: Path) -> None:
+def test_text_and_json_have_the_same_values(growth: Growth, tmp_path: Path) -> None:
     growth.write(tmp_path)
     text = (tmp_path / "scale.txt").read_text("utf-8")
-    assert "whence, growth at one address, called all in turn: 1.04; goal 1.05: held" in text
+    assert "whence, growth at one address, called all in turn: 1.04; goal 1.05: met" in text
     assert "whence, growth at an address each, called all in turn: 1.10; goal 1.05: not" in text
     assert "recipe, growth at an address each, called all in turn: 1.00\n" in text
     written = json.loads((tmp_path / "scale.json").read_text("utf-8"))
@@ -52,6 +52,6 @@ def test_text_and_file_say_the_same(growth: Growth, tmp_path: Path) -> None:
     assert written["rounds"][1]["whence-10-one-all"] == 400
 
 
-def test_one_size_alone_has_no_growth() -> None:
+def test_growth_of_one_size_is_empty() -> None:
     key = Key("whence", 10, "one", "all")
     assert Growth([key], [{str(key): Reading(1, 0)}], {}).growths() == {}

@@ -1,4 +1,4 @@
-"""Where the bench's trunks are, and who is called next."""
+"""The addresses of the bench's trunks, and the order of the calls."""
 
 from ipaddress import IPv4Address
 from itertools import islice, pairwise
@@ -15,17 +15,17 @@ SIZES = st.integers(min_value=1, max_value=5_000)
 
 
 @given(SIZES)
-def test_each_trunk_is_called_once_before_any_is_called_again(trunks: int) -> None:
+def test_calls_reach_all_trunks_before_a_repetition(trunks: int) -> None:
     called = islice(calls(Layout(trunks, "one", FIRST), "all"), trunks)
     assert len({call.number for call in called}) == trunks
 
 
 @given(st.integers(min_value=1, max_value=1_000_000))
-def test_the_step_is_prime_to_the_number_of_trunks(trunks: int) -> None:
+def test_step_is_prime_to_the_number_of_trunks(trunks: int) -> None:
     assert gcd(step_of(trunks), trunks) == 1
 
 
-def test_a_short_stretch_of_calls_is_spread_over_all_trunks() -> None:
+def test_calls_in_any_part_are_spread_over_all_trunks() -> None:
     layout = Layout(100_000, "spread", FIRST)
     called = sorted(int(call.ip) - int(FIRST) for call in islice(calls(layout, "all"), 100))
     gaps = [after - before for before, after in pairwise(called)]
@@ -33,18 +33,18 @@ def test_a_short_stretch_of_calls_is_spread_over_all_trunks() -> None:
 
 
 @pytest.mark.parametrize("trunks", [3, FEW, 1_000, 100_000])
-def test_the_few_are_the_same_however_many_there_are(trunks: int) -> None:
+def test_calls_few_use_ten_trunks_at_most(trunks: int) -> None:
     called = islice(calls(Layout(trunks, "spread", FIRST), "few"), 100)
     assert len({call.number for call in called}) == min(FEW, trunks)
 
 
-def test_a_call_that_is_to_be_asked_anew_has_a_to_of_its_own() -> None:
+def test_calls_anew_have_a_to_of_their_own() -> None:
     called = list(islice(calls(Layout(2, "one", FIRST), "anew"), 50))
     assert len({call.to for call in called}) == 50
     assert len({call.number for call in called}) == 2
 
 
-def test_calls_come_from_the_address_of_the_trunk_that_they_are_for() -> None:
+def test_calls_come_from_the_address_of_their_trunk() -> None:
     layout = Layout(7, "spread", FIRST)
     for call in islice(calls(layout, "all"), 20):
         assert layout.number(int(call.ip) - int(FIRST)) == call.number

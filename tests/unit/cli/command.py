@@ -1,4 +1,4 @@
-"""The command `whence`, run as an operator runs it."""
+"""Run the command `whence` as an operator does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Kamailio that an operator runs already."""
+"""The configuration of a Kamailio that an operator runs already."""
 
 from __future__ import annotations
 

@@ -1,10 +1,11 @@
-"""The `whence` command as it is typed: what it prints, and how it ends."""
+"""The command `whence`: what it prints, and how it ends."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from testkit.network import Network
+from testkit.process import beside_python
 from tests.unit.cli.command import whence
 
 FILE = """
@@ -42,13 +44,13 @@ def file(tmp_path: Path) -> Path:
 # check
 
 
-def test_a_right_file_is_said_to_be_right(file: Path) -> None:
+def test_check_of_a_valid_file_counts_trunks_and_users(file: Path) -> None:
     done = whence("check", "-c", file)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"{file}: OK: 1 trunk, 1 user\n"
 
 
-def test_what_would_conflict_is_a_warning_and_no_fault(file: Path) -> None:
+def test_check_conflict_is_a_warning(file: Path) -> None:
     text = file.read_text(encoding="utf-8")
     acme = 'numbers = ["+442071234567"]\n[[user]]'
     bell = FILE[: FILE.index("[[user]]")].replace("acme", "bell").replace("acct1", "acct2")
@@ -59,11 +61,12 @@ def test_what_would_conflict_is_a_warning_and_no_fault(file: Path) -> None:
     assert done.stdout.splitlines() == [
         f"{file}: OK: 2 trunks, 1 user",
         f"{file}: warning: trunks acme, bell at 192.0.2.1:5060: the same number +442071234567; "
-        "leave it to one of them, or write fallback = true for the one that is to take its calls",
+        "write it for one of them only, or write fallback = true for the one that is to get its "
+        "calls",
     ]
 
 
-def test_a_wrong_file_ends_with_2_and_each_fault_on_a_line(file: Path) -> None:
+def test_check_faulty_file_ends_with_2_and_names_each(file: Path) -> None:
     file.write_text('[edge]\nworkers = 0\ndomian = "x"\n', encoding="utf-8")
     done = whence("check", "-c", file)
     assert (done.returncode, done.stdout) == (2, "")
@@ -74,9 +77,7 @@ def test_a_wrong_file_ends_with_2_and_each_fault_on_a_line(file: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["check", "run", "agent", "edge-config"])
-def test_a_file_that_is_not_there_ends_with_2_and_one_sentence(
-    tmp_path: Path, command: str
-) -> None:
+def test_command_without_its_file_ends_with_2(tmp_path: Path, command: str) -> None:
     done = whence(command, "-c", tmp_path / "nowhere.toml")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"{tmp_path}/nowhere.toml: cannot be read: No such file or directory\n"
@@ -96,7 +97,7 @@ def test_a_file_that_is_not_there_ends_with_2_and_one_sentence(
         ["allow", "192.0.2.1", "--trunk", "acme", "--for", "long"],
     ],
 )
-def test_a_wrong_command_line_ends_with_2(words: list[str]) -> None:
+def test_command_line_that_is_wrong_ends_with_2(words: list[str]) -> None:
     done = whence(*words)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
@@ -115,37 +116,51 @@ def test_check_names_the_new_name_of_an_old_key(tmp_path: Path) -> None:
     assert done.stderr == "whence.toml: agent: calls: is now call_history_size\n"
 
 
+COMMANDS = (
+    *("check", "run", "agent", "edge-config", "drop-in"),
+    *("trunks", "trunk", "addresses", "conflicts", "users", "calls", "unknown", "alarms"),
+    *("explain", "register", "unregister", "pause", "resume", "allow", "revoke", "reload"),
+)
+
+
 def test_help_names_every_command() -> None:
     done = whence("--help")
     assert done.returncode == 0
-    for command in (
-        "run",
-        "agent",
-        "edge-config",
-        "check",
-        "trunks",
-        "addresses",
-        "conflicts",
-        "users",
-        "calls",
-        "unknown",
-        "alarms",
-        "explain",
-        "register",
-        "unregister",
-        "pause",
-        "resume",
-        "allow",
-        "revoke",
-        "reload",
-    ):
-        assert command in done.stdout
+    named = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("│ ")]
+    assert [name for name in COMMANDS if name not in named] == []
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command_has_an_example(command: str) -> None:
+    done = whence(command, "--help")
+    assert done.returncode == 0
+    assert f"Example: whence {command}" in done.stdout
+
+
+@pytest.mark.parametrize("words", [["trunks"], ["run", "-c", "x"], ["drop-in", "x"], ["--help"]])
+def test_sigint_during_the_imports_prints_nothing(tmp_path: Path, words: list[str]) -> None:
+    """A module `typer` that never finishes its import stands for a slow start."""
+    (tmp_path / "typer.py").write_text(
+        "import os, time\nos.write(1, b'importing')\ntime.sleep(600)\n", encoding="utf-8"
+    )
+    started = subprocess.Popen(
+        [beside_python("whence"), *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
+    with started:
+        assert started.stdout is not None and started.stderr is not None
+        assert started.stdout.read(9) == b"importing"
+        started.send_signal(signal.SIGINT)
+        assert started.stderr.read() == b""
+    assert started.returncode == -signal.SIGINT
 
 
 # edge-config
 
 
-def test_kamailio_itself_takes_the_generated_configuration(file: Path, tmp_path: Path) -> None:
+def test_edge_config_prints_what_kamailio_accepts(file: Path, tmp_path: Path) -> None:
     done = whence("edge-config", "-c", file)
     assert (done.returncode, done.stderr) == (0, "")
     config = tmp_path / "kamailio.cfg"
@@ -159,9 +174,9 @@ def test_kamailio_itself_takes_the_generated_configuration(file: Path, tmp_path:
     assert "ERROR" not in checked.stderr and "WARNING" not in checked.stderr
 
 
-# The commands that ask the API.
+# The commands that query the API.
 
-ASKING = [
+QUERIES = [
     ["trunks"],
     ["addresses"],
     ["users"],
@@ -174,10 +189,10 @@ PATHS = {"unknown": "unknown-sources"}
 """Command → path, where the names differ."""
 
 
-@pytest.mark.parametrize("words", ASKING, ids=lambda words: words[0])
-def test_without_an_agent_one_sentence_says_what_to_do(words: list[str]) -> None:
+@pytest.mark.parametrize("words", QUERIES, ids=lambda words: words[0])
+def test_query_without_an_agent_says_what_to_do(words: list[str]) -> None:
     with Network() as network:
-        api = f"http://{network.ip('nobody')}:8088"
+        api = f"http://{network.ip('unused')}:8088"
         done = whence(*words, "--api", api)
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
@@ -186,7 +201,7 @@ def test_without_an_agent_one_sentence_says_what_to_do(words: list[str]) -> None
 
 
 @pytest.mark.parametrize("api", ["nonsense", "http://[", "ftp://127.0.0.1", "http://127.0.0.1:0"])
-def test_an_api_that_is_no_url_is_one_sentence_too(api: str) -> None:
+def test_query_of_a_wrong_url_is_one_sentence(api: str) -> None:
     done = whence("trunks", "--api", api)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
@@ -194,7 +209,7 @@ def test_an_api_that_is_no_url_is_one_sentence_too(api: str) -> None:
 
 
 class Api:
-    """An HTTP server that answers with what it is given, and keeps what it is asked."""
+    """An HTTP server that gives the answers set by a test, and keeps the bodies of requests."""
 
     def __init__(self, ip: str) -> None:
         self.answers: dict[str, tuple[int, Any]] = {}
@@ -220,7 +235,7 @@ class Api:
                 self.wfile.write(body)
 
             def log_message(self, *_: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         self._server = ThreadingHTTPServer((ip, 0), Handler)
         self.url = f"http://{ip}:{self._server.server_port}"
@@ -243,7 +258,7 @@ def api() -> Iterator[Api]:
 
 @pytest.mark.parametrize("answer", ["<html>\x1b[31m", '"text"'])
 @pytest.mark.parametrize("status", [404, 422, 500])
-def test_what_is_not_whences_api_is_told_in_one_line(api: Api, status: int, answer: str) -> None:
+def test_error_of_another_server_is_one_line(api: Api, status: int, answer: str) -> None:
     api.answers["/v1/calls/x"] = (status, answer)
     api.raw = True
     done = whence("explain", "--call", "x", "--api", api.url)
@@ -253,11 +268,11 @@ def test_what_is_not_whences_api_is_told_in_one_line(api: Api, status: int, answ
     assert line.isprintable()
 
 
-def test_a_page_is_not_whences_api(api: Api) -> None:
+def test_page_of_another_server_is_not_the_api(api: Api) -> None:
     api.answers["/v1/trunks"], api.raw = (200, "<html>hello</html>"), True
     done = whence("trunks", "--api", api.url)
     assert done.returncode == 1
-    assert done.stderr.startswith(f"whence: what answers at {api.url} is not Whence's API; ")
+    assert done.stderr.startswith(f"whence: the server at {api.url} is not Whence's API; ")
 
 
 TRUNK = {
@@ -277,7 +292,7 @@ TRUNK = {
 }
 
 
-def test_json_is_the_answer_of_the_api_as_it_is(api: Api) -> None:
+def test_json_is_the_unchanged_answer_of_the_api(api: Api) -> None:
     answers: dict[str, Any] = {
         "/v1/trunks": [TRUNK],
         "/v1/addresses": [{"trunk": "acme", "ip": "192.0.2.1"}],
@@ -288,19 +303,19 @@ def test_json_is_the_answer_of_the_api_as_it_is(api: Api) -> None:
         "/v1/explain": {"decision": "unknown"},
     }
     api.answers = {path: (200, answer) for path, answer in answers.items()}
-    for words in ASKING:
+    for words in QUERIES:
         done = whence(*words, "--json", "--api", api.url)
         assert (done.returncode, done.stderr) == (0, "")
         assert json.loads(done.stdout) == answers[f"/v1/{PATHS.get(words[0], words[0])}"]
 
 
-def test_the_api_may_be_named_in_the_environment_and_no_proxy_is_asked(api: Api) -> None:
+def test_api_of_the_environment_is_used_without_a_proxy(api: Api) -> None:
     api.answers["/v1/trunks"] = (200, [])
     done = whence("trunks", WHENCE_API=api.url, HTTP_PROXY="http://192.0.2.1:1", NO_PROXY="")
     assert (done.returncode, done.stdout) == (0, "no trunk is configured\n")
 
 
-def test_a_table_has_a_line_for_each_trunk_and_prints_what_it_is_given(api: Api) -> None:
+def test_trunks_table_has_a_line_for_each_trunk(api: Api) -> None:
     api.answers["/v1/trunks"] = (200, [TRUNK, {**TRUNK, "id": "bell", "registrar": None}])
     lines = whence("trunks", "--api", api.url).stdout.splitlines()
     acme, bell = (next(line for line in lines if id_ in line) for id_ in ("acme", "bell"))
@@ -308,7 +323,17 @@ def test_a_table_has_a_line_for_each_trunk_and_prints_what_it_is_given(api: Api)
     assert "registered" in bell and "udp" not in bell
 
 
-def test_users_without_a_phone_are_in_the_table_too(api: Api) -> None:
+@pytest.mark.parametrize("state", ["unregistered", "paused"])
+def test_trunks_table_marks_a_suspended_trunk(api: Api, state: str) -> None:
+    suspended = {**TRUNK, "id": "bell", "state": state, "suspended": True}
+    api.answers["/v1/trunks"] = (200, [TRUNK, suspended])
+    lines = whence("trunks", "--api", api.url).stdout.splitlines()
+    acme, bell = (next(line for line in lines if id_ in line) for id_ in ("acme", "bell"))
+    assert f"{state}, suspended" in bell
+    assert "suspended" not in acme
+
+
+def test_users_table_has_users_without_a_phone(api: Api) -> None:
     contact = {"contact": "sip:alice@192.0.2.50", "expires_at": 4_000_000_000}
     api.answers["/v1/users"] = (
         200,
@@ -322,7 +347,7 @@ def test_users_without_a_phone_are_in_the_table_too(api: Api) -> None:
     assert "bob@edge.example" in shown and "not registered" in shown
 
 
-def test_explain_asks_what_it_was_told_and_shows_each_step(api: Api) -> None:
+def test_explain_sends_its_options_and_shows_each_step(api: Api) -> None:
     api.answers["/v1/explain"] = (
         200,
         {
@@ -383,7 +408,7 @@ CALL = {
 }
 
 
-def test_explain_tells_a_call_as_it_was_and_as_it_would_be_now(api: Api) -> None:
+def test_explain_call_shows_the_decision_then_and_now(api: Api) -> None:
     step = {
         "rule": "number",
         "message": "4420 in Request-URI",
@@ -410,27 +435,27 @@ def test_explain_tells_a_call_as_it_was_and_as_it_would_be_now(api: Api) -> None
     api.answers["/v1/calls/a%2Fb%40x%2E"] = (200, calls)
     done = whence("explain", "--call", "a/b@x.", "--api", api.url)
     assert (done.returncode, done.stderr) == (0, "")
-    said = done.stdout.splitlines()
-    assert said[0].endswith("ago): INVITE from udp:192.0.2.1:5060")
-    assert said[1:7] == [
+    lines = done.stdout.splitlines()
+    assert lines[0].endswith("ago): INVITE from udp:192.0.2.1:5060")
+    assert lines[1:7] == [
         "Request-URI: sip:+4420@edge.example",
         "P-Called-Party-ID: sip:c@d",
         "diversion: <sip:e@f>",
         "it was refused: nothing tells them apart",
         "trunks: acme, bell",
-        "its URIs were too long to be kept: how it would be decided now cannot be said",
+        "its URIs were too long to store: its decision now is unknown",
     ]
-    assert "now it would be identified as trunk acme: number of trunk acme" in said
-    told = [line.split(maxsplit=4)[-1].strip() for line in said if "4420 in Request-URI" in line]
-    assert told == ["acme (its 44*), bell (its 44*)", "acme (its 44*)"]
+    assert "now it would be identified as trunk acme: number of trunk acme" in lines
+    steps = [line.split(maxsplit=4)[-1].strip() for line in lines if "4420 in Request-URI" in line]
+    assert steps == ["acme (its 44*), bell (its 44*)", "acme (its 44*)"]
 
 
 def test_calls_are_a_table(api: Api) -> None:
     api.answers["/v1/calls"] = (200, [CALL])
-    said = whence("calls", "--api", api.url).stdout
-    (row,) = (line for line in said.splitlines() if "INVITE" in line)
-    for shown in ("udp:192.0.2.1:5060", "refused", "nothing tells them apart", "a/b@x"):
-        assert shown in row
+    shown = whence("calls", "--api", api.url).stdout
+    (row,) = (line for line in shown.splitlines() if "INVITE" in line)
+    for value in ("udp:192.0.2.1:5060", "refused", "nothing tells them apart", "a/b@x"):
+        assert value in row
 
 
 def test_unknown_sources_are_a_table(api: Api) -> None:
@@ -444,8 +469,8 @@ def test_unknown_sources_are_a_table(api: Api) -> None:
         "message": "flood, no address admits the source",
     }
     api.answers["/v1/unknown-sources"] = (200, [unknown_source])
-    said = whence("unknown", "--api", api.url).stdout
-    (row,) = (line for line in said.splitlines() if "192.0.2.7" in line)
+    shown = whence("unknown", "--api", api.url).stdout
+    (row,) = (line for line in shown.splitlines() if "192.0.2.7" in line)
     assert "7" in row and "sip:1@x, sip:2@x" in row and "flood, no address admits" in row
 
 
@@ -459,13 +484,13 @@ def test_alarms_are_a_table(api: Api) -> None:
         "left_out": 3,
     }
     api.answers["/v1/alarms"] = (200, [expiry])
-    said = whence("alarms", "--since", "5", "--api", api.url).stdout
-    (row,) = (line for line in said.splitlines() if "registration_expired" in line)
-    for shown in ("1700000000123", "acme", "ended without a refresh", "3"):
-        assert shown in row
+    shown = whence("alarms", "--since", "5", "--api", api.url).stdout
+    (row,) = (line for line in shown.splitlines() if "registration_expired" in line)
+    for value in ("1700000000123", "acme", "ended without a refresh", "3"):
+        assert value in row
 
 
-def test_allow_is_for_the_time_that_is_written(api: Api) -> None:
+def test_allow_sends_its_time_in_seconds(api: Api) -> None:
     answer = {"trunk": "acme", "ip": "192.0.2.7", "transport": "udp", "expires_at": 4_000_000_000}
     api.answers["/v1/unknown-sources/allow"] = (200, answer)
     words = ["allow", "udp:192.0.2.7:5060", "--trunk", "acme", "--for", "1h"]
@@ -483,7 +508,7 @@ ELSEWHERE = "http://127.0.0.1:1"
 
 
 @pytest.mark.parametrize("words", [ALLOW, REVOKE], ids=lambda words: words[0])
-def test_the_json_of_an_order_is_the_answer_as_it_is(api: Api, words: list[str]) -> None:
+def test_allow_and_revoke_print_the_answer_as_json(api: Api, words: list[str]) -> None:
     answer = {"trunk": "acme", "ip": "192.0.2.7", "transport": "udp", "expires_at": 4_000_000_000}
     api.answers[f"/v1/unknown-sources/{words[0]}"] = (200, answer)
     done = whence(*words, "--api", api.url, "--json", WHENCE_API=ELSEWHERE)
@@ -493,7 +518,7 @@ def test_the_json_of_an_order_is_the_answer_as_it_is(api: Api, words: list[str])
 
 
 @pytest.mark.parametrize("words", [ALLOW, REVOKE], ids=lambda words: words[0])
-def test_an_order_goes_to_the_api_that_is_named(api: Api, words: list[str]) -> None:
+def test_allow_and_revoke_use_the_named_api(api: Api, words: list[str]) -> None:
     answer = {"trunk": "acme", "ip": "192.0.2.7", "transport": "udp", "expires_at": 4_000_000_000}
     api.answers[f"/v1/unknown-sources/{words[0]}"] = (200, answer)
     assert whence(*words, "--api", api.url, WHENCE_API=ELSEWHERE).returncode == 0
@@ -501,7 +526,7 @@ def test_an_order_goes_to_the_api_that_is_named(api: Api, words: list[str]) -> N
     assert len(api.questions) == 2
 
 
-def test_a_wrong_question_is_one_sentence(api: Api) -> None:
+def test_explain_of_a_wrong_source_is_one_sentence(api: Api) -> None:
     detail = [{"loc": ["body", "source"], "msg": 'Value error, "x" is not a source'}]
     api.answers["/v1/explain"] = (422, {"detail": detail})
     done = whence("explain", "--source", "x", "--ruri", "sip:a@b", "--api", api.url)
@@ -509,7 +534,7 @@ def test_a_wrong_question_is_one_sentence(api: Api) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 409, 422, 500, 503])
-def test_what_the_api_says_is_wrong_is_the_sentence(api: Api, status: int) -> None:
+def test_error_of_the_api_is_the_sentence(api: Api, status: int) -> None:
     api.answers["/v1/users"] = (status, {"detail": "the location table \x1b[31m cannot be read"})
     done = whence("users", "--api", api.url)
     assert done.returncode == 1
@@ -517,18 +542,18 @@ def test_what_the_api_says_is_wrong_is_the_sentence(api: Api, status: int) -> No
 
 
 @pytest.mark.parametrize("detail", [None, "", [], [{}], {"a": 1}, 7])
-def test_a_failure_that_says_nothing_is_told_as_it_is(api: Api, detail: object) -> None:
+def test_error_without_a_sentence_is_shown_unchanged(api: Api, detail: object) -> None:
     api.answers["/v1/users"] = (503, {"detail": detail})
     done = whence("users", "--api", api.url)
     assert done.returncode == 1
-    said = json.dumps({"detail": detail})
-    assert done.stderr == f"whence: {api.url}/v1/users answered 503: {said}\n"
+    body = json.dumps({"detail": detail})
+    assert done.stderr == f"whence: {api.url}/v1/users answered 503: {body}\n"
 
 
 # One trunk.
 
 
-def test_one_trunk_is_shown_with_its_history(api: Api) -> None:
+def test_trunk_shows_its_history(api: Api) -> None:
     event = {"at": 1_000_000, "what": "waiting", "status": 403, "reason": "rejected"}
     event["message"] = "403 No [bold]"
     api.answers["/v1/trunks/acme"] = (200, {**TRUNK, "failures": 3, "events": [event]})
@@ -539,7 +564,7 @@ def test_one_trunk_is_shown_with_its_history(api: Api) -> None:
     assert "403" in line and "403 No [bold]" in line
 
 
-def test_a_trunk_that_is_not_there_is_one_sentence(api: Api) -> None:
+def test_trunk_that_is_unknown_is_one_sentence(api: Api) -> None:
     api.answers["/v1/trunks/x"] = (404, {"detail": "no trunk x is configured"})
     done = whence("trunk", "x", "--api", api.url)
     assert (done.returncode, done.stderr) == (1, "whence: no trunk x is configured\n")
@@ -548,38 +573,47 @@ def test_a_trunk_that_is_not_there_is_one_sentence(api: Api) -> None:
 # Orders.
 
 
-@pytest.mark.parametrize("order", ["register", "unregister", "pause", "resume"])
-def test_an_order_says_how_the_trunk_stands(api: Api, order: str) -> None:
+@pytest.mark.parametrize(
+    ("order", "result"),
+    [
+        ("register", "the agent registers it now"),
+        ("unregister", "the agent unregisters it, and suspends it until whence resume acme"),
+        ("pause", "the agent sends no more REGISTERs for it until whence resume acme"),
+        ("resume", "the agent registers it again"),
+    ],
+)
+def test_order_says_what_follows(api: Api, order: str, result: str) -> None:
     answer = {**TRUNK, "state": "paused", "suspended": True}
     api.answers[f"/v1/trunks/acme/{order}"] = (200, answer)
     done = whence(order, "acme", "--api", api.url)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "acme: paused, suspended; whence trunks shows how it goes on\n"
+    assert done.stdout == f"acme: {result}; follow it with: whence trunk acme\n"
     done = whence(order, "acme", "--json", "--api", api.url)
     assert json.loads(done.stdout) == answer
 
 
 @pytest.mark.parametrize(
-    ("status", "said"), [(404, "no trunk acme is configured"), (409, "acme is disabled")]
+    ("status", "message"), [(404, "no trunk acme is configured"), (409, "acme is disabled")]
 )
-def test_an_order_that_cannot_be_followed_is_one_sentence(api: Api, status: int, said: str) -> None:
-    api.answers["/v1/trunks/acme/pause"] = (status, {"detail": said})
+def test_order_that_fails_is_one_sentence(api: Api, status: int, message: str) -> None:
+    api.answers["/v1/trunks/acme/pause"] = (status, {"detail": message})
     done = whence("pause", "acme", "--api", api.url)
-    assert (done.returncode, done.stderr) == (1, f"whence: {said}\n")
+    assert (done.returncode, done.stderr) == (1, f"whence: {message}\n")
 
 
-def test_reload_says_what_changed(api: Api) -> None:
+def test_reload_prints_the_changes(api: Api) -> None:
     answer: dict[str, object] = {"added": ["a", "b"], "removed": [], "changed": ["c"]}
     answer |= {"users_changed": [], "registration_changed": True, "needs_restart": True}
     api.answers["/v1/reload"] = (200, answer)
     assert whence("reload", "--api", api.url).stdout.splitlines() == [
         "added: a, b; changed: c; registration changed",
-        "edge, agent or registration response_timeout changed: start it again for that; who starts "
-        "Kamailio himself writes its configuration anew (whence edge-config)",
+        "edge, agent or registration response_timeout changed: restart Whence to apply it; if "
+        "another program runs Kamailio, first write its configuration again with whence "
+        "edge-config",
     ]
 
 
-def test_reload_of_a_faulty_file_says_its_faults(api: Api) -> None:
+def test_reload_of_a_faulty_file_names_its_faults(api: Api) -> None:
     detail = [{"loc": ["file"], "msg": "whence.toml: edge: no"}]
     api.answers["/v1/reload"] = (422, {"detail": detail})
     done = whence("reload", "--api", api.url)

@@ -1,4 +1,4 @@
-"""`whence drop-in` as it is typed: what it writes, what it says, and that it harms nothing."""
+"""The command `whence drop-in`: what it writes, what it prints, and that it harms nothing."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def cfg(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def open_place() -> Iterator[Path]:
-    """A folder that other users reach: pytest's own are for one alone."""
-    place = Path(tempfile.mkdtemp(prefix="whence-drop-in-"))
-    place.chmod(0o755)
-    yield place
-    shutil.rmtree(place)
+def open_folder() -> Iterator[Path]:
+    """A folder that other users can enter; those of pytest are for one user alone."""
+    folder = Path(tempfile.mkdtemp(prefix="whence-drop-in-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
 
 
 def drop_in(folder: Path, cfg: Path, *more: str | Path) -> subprocess.CompletedProcess[str]:
@@ -46,20 +46,20 @@ def drop_in(folder: Path, cfg: Path, *more: str | Path) -> subprocess.CompletedP
     return whence("drop-in", folder, "--kamailio-cfg", cfg, *user, *more)
 
 
-def put_in(cfg: Path, said: str) -> None:
-    """Do to the configuration what the command says, line for line."""
+def follow(cfg: Path, advice: str) -> None:
+    """Change the configuration as the command says, line by line."""
     lines = cfg.read_text().splitlines()
-    include = re.search(r"after line (\d+): (include_file .*)", said)
-    place = re.search(r"line (\d+): in the place of (route\(\w+\)): (.*)", said)
-    assert include is not None and place is not None, said
-    at = int(place[1]) - 1
-    assert f"{place[2]};" in lines[at]
-    lines[at] = lines[at].replace(f"{place[2]};", place[3])
+    include = re.search(r"after line (\d+): add (include_file .*)", advice)
+    route = re.search(r"line (\d+): replace (route\(\w+\);) by: (.*)", advice)
+    assert include is not None and route is not None, advice
+    at = int(route[1]) - 1
+    assert route[2] in lines[at]
+    lines[at] = lines[at].replace(route[2], route[3])
     lines.insert(int(include[1]), include[2])
     cfg.write_text("\n".join(lines) + "\n")
 
 
-def kamailio_takes(cfg: Path) -> subprocess.CompletedProcess[str]:
+def check_with_kamailio(cfg: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [shutil.which("kamailio") or "/usr/sbin/kamailio", "-c", "-f", cfg],
         capture_output=True,
@@ -74,36 +74,36 @@ def rows(folder: Path, query: str) -> list[tuple[object, ...]]:
         return db.execute(query).fetchall()
 
 
-# The first time
+# The lines to add
 
 
-def test_debians_own_configuration_takes_the_lines_that_are_told(tmp_path: Path, cfg: Path) -> None:
+def test_drop_in_lines_fit_debians_configuration(tmp_path: Path, cfg: Path) -> None:
     folder, before = tmp_path / "whence", cfg.read_text()
     done = drop_in(folder, cfg)
     assert (done.returncode, done.stderr) == (0, "")
-    assert cfg.read_text() == before, "their file is theirs"
+    assert cfg.read_text() == before, "the file of the operator is not changed"
     assert "reg_retry_interval is 0" in done.stdout
     assert "hunter2" not in done.stdout
-    put_in(cfg, done.stdout)
-    taken = kamailio_takes(cfg)
-    assert taken.returncode == 0, taken.stderr
+    follow(cfg, done.stdout)
+    checked = check_with_kamailio(cfg)
+    assert checked.returncode == 0, checked.stderr
     again = drop_in(folder, cfg)
-    assert "what is to be added is there" in again.stdout
+    assert "all lines to add are present" in again.stdout
 
 
-def test_an_event_route_of_their_own_is_left_to_them(tmp_path: Path, cfg: Path) -> None:
+def test_drop_in_keeps_an_event_route_of_the_operator(tmp_path: Path, cfg: Path) -> None:
     with cfg.open("a") as file:
-        file.write('event_route[tm:local-request] {\n\txlog("it goes\\n");\n}\n')
+        file.write('event_route[tm:local-request] {\n\txlog("sent\\n");\n}\n')
     done = drop_in(tmp_path / "whence", cfg)
-    assert "at the end of your event_route[tm:local-request]: python_exec" in done.stdout
-    put_in(cfg, done.stdout)
-    call = 'xlog("it goes\\n");\n\tpython_exec("whence_local_request");'
-    cfg.write_text(cfg.read_text().replace('xlog("it goes\\n");', call))
-    taken = kamailio_takes(cfg)
-    assert taken.returncode == 0, taken.stderr
+    assert "at the end of your event_route[tm:local-request]: add python_exec" in done.stdout
+    follow(cfg, done.stdout)
+    call = 'xlog("sent\\n");\n\tpython_exec("whence_local_request");'
+    cfg.write_text(cfg.read_text().replace('xlog("sent\\n");', call))
+    checked = check_with_kamailio(cfg)
+    assert checked.returncode == 0, checked.stderr
 
 
-def test_what_is_written_is_for_one_user_alone(tmp_path: Path, cfg: Path) -> None:
+def test_drop_in_files_are_for_one_user_alone(tmp_path: Path, cfg: Path) -> None:
     folder = tmp_path / "whence"
     assert drop_in(folder, cfg).returncode == 0
     modes = {
@@ -119,7 +119,7 @@ def test_what_is_written_is_for_one_user_alone(tmp_path: Path, cfg: Path) -> Non
     }
 
 
-def test_what_is_there_stays(tmp_path: Path, cfg: Path) -> None:
+def test_drop_in_again_keeps_settings_and_addresses(tmp_path: Path, cfg: Path) -> None:
     folder = tmp_path / "whence"
     drop_in(folder, cfg)
     settings = folder / "drop-in.toml"
@@ -153,14 +153,14 @@ def test_drop_in_migrates_an_older_directory(tmp_path: Path, cfg: Path) -> None:
 # Numbers
 
 
-def test_the_numbers_of_the_file_are_installed_each_time(tmp_path: Path, cfg: Path) -> None:
+def test_drop_in_installs_the_numbers_each_time(tmp_path: Path, cfg: Path) -> None:
     folder = tmp_path / "whence"
     drop_in(folder, cfg)
     generation = (folder / "state" / "generation").read_bytes()
     settings = folder / "drop-in.toml"
     settings.write_text('country = "44"\n[numbers]\nacme = ["+442071234567", "+4420799999*"]\n')
     done = drop_in(folder, cfg)
-    assert "numbers of 1 trunks" in done.stdout
+    assert "the numbers of 1 trunk," in done.stdout
     spellings = {
         spelling for (spelling,) in rows(folder, "SELECT spelling FROM number WHERE NOT of_account")
     }
@@ -169,7 +169,7 @@ def test_the_numbers_of_the_file_are_installed_each_time(tmp_path: Path, cfg: Pa
     assert (folder / "state" / "generation").read_bytes() != generation
 
 
-def test_a_faulty_file_tells_all_faults_and_the_old_numbers_stay(tmp_path: Path, cfg: Path) -> None:
+def test_drop_in_faulty_file_keeps_the_old_numbers(tmp_path: Path, cfg: Path) -> None:
     folder = tmp_path / "whence"
     drop_in(folder, cfg)
     settings = folder / "drop-in.toml"
@@ -187,11 +187,11 @@ def test_a_faulty_file_tells_all_faults_and_the_old_numbers_stay(tmp_path: Path,
     assert rows(folder, "SELECT * FROM number") == installed
 
 
-# What it refuses
+# Refusals
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (None, "kamailio.cfg: cannot be read: No such file or directory"),
         ("", "kamailio.cfg: is no kamailio.cfg: it loads no module"),
@@ -199,20 +199,20 @@ def test_a_faulty_file_tells_all_faults_and_the_old_numbers_stay(tmp_path: Path,
         ('loadmodule "tm.so"\nloadmodule "sl.so"\nloadmodule "pv.so"\n', "module uac is not load"),
     ],
 )
-def test_a_file_that_it_cannot_serve_ends_with_2_and_nothing_is_written(
-    tmp_path: Path, text: str | None, said: str
+def test_drop_in_unfit_file_ends_with_2_and_writes_nothing(
+    tmp_path: Path, text: str | None, message: str
 ) -> None:
     cfg = tmp_path / "kamailio.cfg"
     if text is not None:
         cfg.write_text(text)
     done = drop_in(tmp_path / "whence", cfg)
     assert (done.returncode, done.stdout) == (2, "")
-    assert said in done.stderr
+    assert message in done.stderr
     assert not (tmp_path / "whence").exists()
 
 
 @pytest.mark.parametrize("name", ["with space", 'with"quote', "x" * 120, "with;semicolon"])
-def test_a_folder_that_cannot_stand_in_a_kamailio_cfg_is_refused(
+def test_drop_in_folder_unfit_for_a_kamailio_cfg_is_refused(
     tmp_path: Path, cfg: Path, name: str
 ) -> None:
     done = drop_in(tmp_path / name, cfg)
@@ -221,9 +221,7 @@ def test_a_folder_that_cannot_stand_in_a_kamailio_cfg_is_refused(
     assert not (tmp_path / name).exists()
 
 
-def test_a_folder_that_cannot_be_made_ends_with_1_and_one_sentence(
-    tmp_path: Path, cfg: Path
-) -> None:
+def test_drop_in_folder_that_cannot_be_made_ends_with_1(tmp_path: Path, cfg: Path) -> None:
     (tmp_path / "file").touch()
     done = drop_in(tmp_path / "file" / "whence", cfg)
     assert (done.returncode, done.stdout) == (1, "")
@@ -231,26 +229,24 @@ def test_a_folder_that_cannot_be_made_ends_with_1_and_one_sentence(
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_link_in_the_place_of_the_state_directory_is_not_followed(
-    tmp_path: Path, cfg: Path
-) -> None:
+def test_drop_in_link_instead_of_state_is_not_followed(tmp_path: Path, cfg: Path) -> None:
     (tmp_path / "elsewhere").mkdir(mode=0o755)
     (tmp_path / "whence").mkdir()
     (tmp_path / "whence" / "state").symlink_to(tmp_path / "elsewhere")
     done = drop_in(tmp_path / "whence", cfg)
     assert done.returncode == 1
-    assert "is no folder of its own" in done.stderr
+    assert "is no folder; remove it" in done.stderr
     assert list((tmp_path / "elsewhere").iterdir()) == []
     assert stat.S_IMODE((tmp_path / "elsewhere").stat().st_mode) == 0o755
 
 
-def test_a_user_that_is_not_there_ends_with_1(tmp_path: Path, cfg: Path) -> None:
+def test_drop_in_user_that_does_not_exist_ends_with_1(tmp_path: Path, cfg: Path) -> None:
     done = whence("drop-in", tmp_path / "w", "--kamailio-cfg", cfg, "--user", "nobody-of-this-name")
     assert (done.returncode, done.stdout) == (1, "")
     assert "there is no user nobody-of-this-name" in done.stderr
 
 
-def test_a_kamailio_that_is_too_old_ends_with_1(tmp_path: Path, cfg: Path) -> None:
+def test_drop_in_old_kamailio_ends_with_1(tmp_path: Path, cfg: Path) -> None:
     other = tmp_path / "bin" / "kamailio"
     other.parent.mkdir()
     other.write_text("#!/bin/sh\necho 'version: kamailio 4.4.0 (x86_64/linux)'\n")
@@ -261,9 +257,9 @@ def test_a_kamailio_that_is_too_old_ends_with_1(tmp_path: Path, cfg: Path) -> No
     assert "this Kamailio is 4.4, and Whence needs 5.6" in done.stderr
 
 
-def test_a_link_that_kamailios_user_made_leads_root_nowhere(open_place: Path, cfg: Path) -> None:
-    """Root opens nothing in a folder that another user may write: it is done as that user."""
-    folder, target = open_place / "whence", open_place / "roots"
+def test_drop_in_link_of_kamailios_user_cannot_redirect_root(open_folder: Path, cfg: Path) -> None:
+    """In a folder that another user may write, root opens files as that user."""
+    folder, target = open_folder / "whence", open_folder / "roots"
     assert drop_in(folder, cfg).returncode == 0
     target.write_text("")
     target.chmod(0o644)
@@ -282,8 +278,8 @@ def test_a_link_that_kamailios_user_made_leads_root_nowhere(open_place: Path, cf
     assert target.stat().st_uid == 0
 
 
-def test_a_directory_that_root_made_becomes_kamailios(open_place: Path, cfg: Path) -> None:
-    folder = open_place / "whence"
+def test_drop_in_gives_roots_directory_to_kamailios_user(open_folder: Path, cfg: Path) -> None:
+    folder = open_folder / "whence"
     assert drop_in(folder, cfg).returncode == 0
     user = "nobody" if os.geteuid() == 0 else ME
     assert whence("drop-in", folder, "--kamailio-cfg", cfg, "--user", user).returncode == 0

@@ -1,4 +1,4 @@
-"""Instants and durations as people read them."""
+"""Instants, durations and tables as people read them."""
 
 import re
 import time
@@ -10,7 +10,7 @@ from whence.core.text import format_duration
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "expected"),
     [
         (0, "0 s"),
         (0.4, "0 s"),
@@ -26,34 +26,34 @@ from whence.core.text import format_duration
         (187_200, "2 d 4 h"),
     ],
 )
-def test_a_duration_is_said_in_its_two_largest_units(seconds: float, said: str) -> None:
-    assert format_duration(seconds) == said
+def test_format_duration_has_the_two_largest_units(seconds: float, expected: str) -> None:
+    assert format_duration(seconds) == expected
 
 
-def test_an_instant_is_said_as_local_time_and_how_far_it_is() -> None:
+def test_instant_is_local_time_and_distance() -> None:
     soon, past = time.time() + 7230, time.time() - 7230
     clock = time.strftime("%H:%M:%S", time.localtime(soon))
     assert output.instant(soon).endswith(f"{clock} (in 2 h 0 min)")
     assert output.instant(past).endswith(" (2 h 0 min ago)")
 
 
-def test_an_instant_of_another_day_has_its_date() -> None:
+def test_instant_of_another_day_has_its_date() -> None:
     far, now = time.time() + 40 * 86_400, time.time()
     assert output.instant(far).startswith(time.strftime("%Y-%m-%d ", time.localtime(far)))
     assert re.match(r"\d\d:\d\d:\d\d \(", output.instant(now))
 
 
-def test_no_instant_is_said_in_the_words_of_its_place() -> None:
+def test_instant_none_has_the_words_of_its_place() -> None:
     assert output.instant(None) == "-"
     assert output.instant(None, never="no end") == "no end"
 
 
-def test_no_rows_are_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
-    output.table(("a", "b"), [], "nothing is there")
-    assert capsys.readouterr().out == "nothing is there\n"
+def test_table_without_rows_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    output.table(("a", "b"), [], "no row")
+    assert capsys.readouterr().out == "no row\n"
 
 
-def test_into_a_pipe_a_row_is_one_line_however_long(capsys: pytest.CaptureFixture[str]) -> None:
+def test_table_in_a_pipe_has_one_line_for_a_row(capsys: pytest.CaptureFixture[str]) -> None:
     output.table(("trunk", "why"), [("acme", "x" * 400)], "")
     (row,) = [line for line in capsys.readouterr().out.splitlines() if "acme" in line]
     assert "x" * 400 in row
@@ -63,13 +63,18 @@ def test_into_a_pipe_a_row_is_one_line_however_long(capsys: pytest.CaptureFixtur
     ("text", "expected"),
     [("90s", 90), ("30m", 1800), ("30 min", 1800), ("1h", 3600), ("2d", 172_800)],
 )
-def test_a_duration_is_read_as_an_operator_writes_it(text: str, expected: int) -> None:
+def test_seconds_reads_each_unit(text: str, expected: int) -> None:
     assert output.seconds(text) == expected
 
 
 @pytest.mark.parametrize(
     "text", ["", "1", "h", "0h", "-1h", "1.5h", "1 week", "1h2m", "٣h", "1h\n2"]
 )
-def test_what_is_no_duration_is_told_what_one_is(text: str) -> None:
+def test_seconds_refuses_what_is_no_duration(text: str) -> None:
     with pytest.raises(ValueError, match='is no duration; write "30m", "1h" or "2d"'):
         output.seconds(text)
+
+
+@pytest.mark.parametrize(("number", "expected"), [(0, "0 trunks"), (1, "1 trunk"), (2, "2 trunks")])
+def test_counted_has_the_plural_unless_one(number: int, expected: str) -> None:
+    assert output.counted(number, "trunk") == expected

@@ -4,21 +4,24 @@ import json
 import sys
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from whence.core.dialogs.record import OwnSockets
 from whence.core.protection.connections import hex_of
+from whence.core.sip.sockets import Advertised, EdgeSockets
 from whence.core.sip.transport_address import TransportAddress
 from whence.edge.settings import EdgeSettings, Limits
 
 SOCKETS = ["udp:192.0.2.1:5060", "udp:127.0.0.1:5062"]
-WRITTEN = {
+WRITTEN: dict[str, Any] = {
     "directory": "/var/lib/whence/directory.db",
     "domain": "edge.example",
     "answer_ms": 32000,
     "sockets": SOCKETS,
     "listen": ["udp:192.0.2.1:5060", "tcp:192.0.2.1:5060"],
+    "advertised": {"udp:192.0.2.1:5060": ["sip.example.net", 5070]},
     "limits": {"connections": 8192, "connections_per_source": 64, "password_failures": 10},
 }
 
@@ -29,7 +32,9 @@ def test_settings_of_edge_config_are_read() -> None:
     own = OwnSockets.of([TransportAddress.parse(socket) for socket in SOCKETS])
     streams = (hex_of(ip_address("192.0.2.1"), 5060, sys.byteorder),)
     limits = Limits(8192, 64, 10, streams)
-    assert settings == EdgeSettings(place, "edge.example", 32000, own, limits)
+    listen = tuple(TransportAddress.parse(socket) for socket in WRITTEN["listen"])
+    sockets = EdgeSockets(listen, ((listen[0], Advertised("sip.example.net", 5070)),))
+    assert settings == EdgeSettings(place, "edge.example", 32000, own, limits, sockets)
 
 
 @pytest.mark.parametrize("gone", WRITTEN)

@@ -1,4 +1,4 @@
-"""What a drop-in's workers write, made up."""
+"""Makes the changes that a drop-in's workers write."""
 
 from __future__ import annotations
 
@@ -43,5 +43,5 @@ def granted(
         grace_s=0.0,
         expected=expected,
     )
-    record = UacAccount(l_uuid, "acct1", "sip:alice@edge.example")
-    return Change(l_uuid, AccountKey(sent.aor), OURS, at, step, record)
+    uac_account = UacAccount(l_uuid, "acct1", "sip:alice@edge.example")
+    return Change(l_uuid, AccountKey(sent.aor), OURS, at, step, uac_account)

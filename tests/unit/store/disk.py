@@ -1,4 +1,4 @@
-"""Disks that cannot be written."""
+"""Makes writes to a database fail, as a broken or full disk does."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextmanager
 def broken(path: Path, write: str) -> Iterator[None]:
-    """Make one kind of write fail, as a full disk does."""
+    """Make one kind of write fail in the context. `write`: as "INSERT ON user"."""
     other = sqlite3.connect(path, isolation_level=None)
     try:
         other.execute(
@@ -26,4 +26,4 @@ DISK_FULL = """
 CREATE TRIGGER full BEFORE INSERT ON registration
 BEGIN SELECT RAISE(FAIL, 'database or disk is full'); END
 """
-"""A script for SQLite: no registration can be written any more."""
+"""A script for SQLite: each later write of a registration fails."""

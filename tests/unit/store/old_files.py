@@ -1,4 +1,4 @@
-"""Directories as older versions left them: the tables of then, with rows in each."""
+"""Makes directories of older versions: their tables, with rows in each."""
 
 from __future__ import annotations
 
@@ -149,9 +149,28 @@ ROWS: Rows = {
 }
 """Table → rows, with the columns of all versions. A pair: before version 5, and since."""
 
+ROWS_OF_6: Rows = {
+    "registration": [
+        {
+            "trunk_id": "acme",
+            "aor": "sip:x@provider.example",
+            "server": "sip:provider.example",
+            "call_id": "call-1",
+            "cseq": 7,
+            "state": "registered",
+            "since": NOW - 600,
+            "suspended": 0,
+            "failures": 0,
+            "last_phrase": "OK",
+            "message": "granted 3600 s",
+        }
+    ]
+}
+"""A row as version 6 wrote it."""
+
 
 def make(path: Path, name: str, rows: Rows = ROWS) -> None:
-    """Make a directory of the version that `name` begins with, as its agent left it."""
+    """Make a directory of the version that begins `name`, as the agent of that version left it."""
     version = int(name[0])
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("PRAGMA journal_mode = WAL")
@@ -164,9 +183,10 @@ def make(path: Path, name: str, rows: Rows = ROWS) -> None:
                     value[version >= 5] if isinstance(value, tuple) else value
                     for value in known.values()
                 ]
-                marks = ", ".join("?" * len(known))
+                placeholders = ", ".join("?" * len(known))
                 db.execute(
-                    f"INSERT OR REPLACE INTO {table} ({', '.join(known)}) VALUES ({marks})", values
+                    f"INSERT OR REPLACE INTO {table} ({', '.join(known)}) VALUES ({placeholders})",
+                    values,
                 )
         db.execute(f"PRAGMA user_version = {version}")
     path.chmod(0o600)

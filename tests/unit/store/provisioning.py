@@ -1,4 +1,4 @@
-"""Settings for a directory, and an account and a socket in it."""
+"""Settings for a directory, with an account and a socket."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tables of a directory, filled with a made-up world."""
+"""Fills the tables of a directory with a generated world."""
 
 from __future__ import annotations
 

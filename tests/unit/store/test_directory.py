@@ -1,4 +1,4 @@
-"""The directory, written: what is installed, what is kept, and in one transaction."""
+"""The directory as the agent writes it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from whence.errors import DisabledTrunkError, StoreError, UnknownTrunkError
 from whence.store.addresses import GONE_S
 from whence.store.directory import FILE, Directory
 from whence.store.learning import FORMER_S
-from whence.store.schema import AGENT_KEY, DIALOG_KEY, META
+from whence.store.schema import AGENT_KEY, DIALOG_KEY, META, PROBE_KEY
 from whence.store.statements import LEARNED_UNTIL, USER_HA1
 
 ANOTHER = AccountKey("sip:x at y@192.0.2.1", "sip:192.0.2.1")
@@ -66,7 +66,7 @@ def directory(tmp_path: Path) -> Iterator[Directory]:
 
 @pytest.fixture
 def edge(directory: Directory) -> Iterator[sqlite3.Connection]:
-    """A reader beside the agent, as the edge is one."""
+    """A read-only connection, as the edge has one."""
     connection = sqlite3.connect(f"file:{directory.path}?mode=ro", uri=True, isolation_level=None)
     yield connection
     connection.close()
@@ -90,10 +90,10 @@ def known(directory: Directory) -> list[tuple[str, str]]:
     return [(id_, str(address.ip)) for id_, address in directory.addresses()]
 
 
-# The file becomes the directory.
+# Installing a settings file.
 
 
-def test_where_the_fallbacks_are_is_known_whatever_changes(
+def test_fallback_table_follows_every_change(
     directory: Directory, edge: sqlite3.Connection, tmp_path: Path
 ) -> None:
     def fallbacks() -> list[tuple[str, str, int]]:
@@ -122,7 +122,7 @@ def test_where_the_fallbacks_are_is_known_whatever_changes(
     assert fallbacks() == []
 
 
-def test_prefixes_are_found_by_their_lengths(
+def test_number_prefix_table_has_the_lengths_of_prefixes(
     directory: Directory, edge: sqlite3.Connection, tmp_path: Path
 ) -> None:
     ranged = ACME.replace("+44 20 1", "+44 20 712*")
@@ -134,7 +134,7 @@ def test_prefixes_are_found_by_their_lengths(
     assert edge.execute("SELECT count(*) FROM number_prefix").fetchone() == (0,)
 
 
-def test_numbers_are_written_as_in_the_trunks_country_or_else_the_edges(
+def test_install_spells_numbers_for_the_trunks_country(
     directory: Directory, edge: sqlite3.Connection, tmp_path: Path
 ) -> None:
     text = ACME.replace("+44 20 1", "020 7123 4567")
@@ -146,7 +146,7 @@ def test_numbers_are_written_as_in_the_trunks_country_or_else_the_edges(
     assert ("bell", "+442071234567") not in numbers(edge)
 
 
-def test_trunks_and_numbers_are_those_of_the_file(
+def test_install_replaces_trunks_and_numbers(
     directory: Directory, edge: sqlite3.Connection, tmp_path: Path
 ) -> None:
     install(directory, settings(tmp_path, ACME + BELL + "enabled = false\n"))
@@ -163,7 +163,7 @@ def test_trunks_and_numbers_are_those_of_the_file(
     assert numbers(edge) == {("bell", "100")}
 
 
-def test_users_stand_there_with_their_ha1_and_never_with_a_password(
+def test_install_stores_users_ha1_and_no_password(
     directory: Directory, edge: sqlite3.Connection, tmp_path: Path
 ) -> None:
     install(directory, settings(tmp_path, ACME + ALICE))
@@ -176,7 +176,7 @@ def test_users_stand_there_with_their_ha1_and_never_with_a_password(
     assert directory.users() == []
 
 
-def test_a_trunk_that_stays_keeps_its_token_because_the_registrar_knows_it_by_that(
+def test_install_keeps_the_token_of_a_trunk_that_stays(
     directory: Directory, tmp_path: Path
 ) -> None:
     install(directory, settings(tmp_path, ACME + BELL))
@@ -187,9 +187,7 @@ def test_a_trunk_that_stays_keeps_its_token_because_the_registrar_knows_it_by_th
     assert directory.tokens() == before
 
 
-def test_a_trunk_that_goes_and_comes_back_has_another_token(
-    directory: Directory, tmp_path: Path
-) -> None:
+def test_install_of_a_removed_trunk_makes_a_new_token(directory: Directory, tmp_path: Path) -> None:
     install(directory, settings(tmp_path, ACME))
     before = directory.tokens()
     install(directory, settings(tmp_path, ""))
@@ -198,7 +196,7 @@ def test_a_trunk_that_goes_and_comes_back_has_another_token(
 
 
 @pytest.mark.parametrize("after", [BELL, ACME + BELL], ids=["gone", "another account"])
-def test_the_token_of_what_was_registered_is_nobody_elses_for_a_week(
+def test_token_of_a_removed_trunk_is_reserved_for_a_week(
     directory: Directory, tmp_path: Path, after: str
 ) -> None:
     install(directory, settings(tmp_path, ACME + BELL))
@@ -206,7 +204,7 @@ def test_the_token_of_what_was_registered_is_nobody_elses_for_a_week(
     learn(directory, "bell")
     old = directory.tokens()["acme"]
     install(directory, settings(tmp_path, after), NOW, replaced=["acme"])
-    install(directory, settings(tmp_path, after), NOW)  # and each later file leaves it
+    install(directory, settings(tmp_path, after), NOW)  # each later file keeps it
     assert old not in directory.tokens().values()
 
     request = called("udp:192.0.2.1:5060", old)
@@ -223,7 +221,9 @@ def test_the_token_of_what_was_registered_is_nobody_elses_for_a_week(
     assert directory.evidence(request, NOW).token_owners == {}
 
 
-def test_a_trunk_that_goes_takes_its_addresses_along(directory: Directory, tmp_path: Path) -> None:
+def test_install_removes_the_addresses_of_a_removed_trunk(
+    directory: Directory, tmp_path: Path
+) -> None:
     install(directory, settings(tmp_path, ACME + BELL))
     learn(directory, "acme")
     learn(directory, "bell")
@@ -231,7 +231,9 @@ def test_a_trunk_that_goes_takes_its_addresses_along(directory: Directory, tmp_p
     assert known(directory) == [("bell", "192.0.2.1")]
 
 
-def test_a_disabled_trunk_has_no_learned_address(directory: Directory, tmp_path: Path) -> None:
+def test_install_removes_learned_addresses_if_disabled(
+    directory: Directory, tmp_path: Path
+) -> None:
     install(directory, settings(tmp_path, ACME + BELL))
     learn(directory, "acme")
     learn(directory, "bell")
@@ -239,7 +241,7 @@ def test_a_disabled_trunk_has_no_learned_address(directory: Directory, tmp_path:
     assert known(directory) == [("bell", "192.0.2.1")]
 
 
-def test_a_file_that_cannot_be_written_down_changes_nothing(
+def test_install_that_fails_changes_nothing(
     directory: Directory, edge: sqlite3.Connection, tmp_path: Path
 ) -> None:
     install(directory, settings(tmp_path, ACME))
@@ -249,9 +251,7 @@ def test_a_file_that_cannot_be_written_down_changes_nothing(
     assert (trunks(edge), numbers(edge)) == before
 
 
-def test_a_file_that_cannot_be_written_down_makes_no_port_exact(
-    directory: Directory, tmp_path: Path
-) -> None:
+def test_install_that_fails_makes_no_port_exact(directory: Directory, tmp_path: Path) -> None:
     install(directory, settings(tmp_path, ACME))
     with broken(directory.path, "INSERT ON user"), pytest.raises(StoreError):
         install(directory, settings(tmp_path, ACME + "match_port = true\n" + ALICE))
@@ -260,10 +260,10 @@ def test_a_file_that_cannot_be_written_down_makes_no_port_exact(
     assert not address.exact
 
 
-# Registrations, and what they taught.
+# Registrations and learned addresses.
 
 
-def test_a_registration_is_found_again_as_it_was(directory: Directory, tmp_path: Path) -> None:
+def test_registrations_survive_a_restart(directory: Directory, tmp_path: Path) -> None:
     install(directory, settings(tmp_path, ACME + BELL))
     paused = Registration(
         trunk_id="bell",
@@ -292,7 +292,7 @@ def test_a_registration_is_found_again_as_it_was(directory: Directory, tmp_path:
         again.close()
 
 
-def test_an_address_says_where_when_and_on_which_of_our_sockets_it_was_learned(
+def test_save_stores_source_socket_and_time_of_an_address(
     directory: Directory, tmp_path: Path
 ) -> None:
     install(directory, settings(tmp_path, ACME))
@@ -304,9 +304,7 @@ def test_an_address_says_where_when_and_on_which_of_our_sockets_it_was_learned(
     assert address.expires_at == NOW + 3632
 
 
-def test_a_refresh_extends_an_address_and_leaves_when_it_was_learned(
-    directory: Directory, tmp_path: Path
-) -> None:
+def test_save_of_a_refresh_keeps_learned_at(directory: Directory, tmp_path: Path) -> None:
     install(directory, settings(tmp_path, ACME))
     directory.save(ACCOUNT, REGISTERED, LEARNED, SOCKET, NOW)
     directory.save(ACCOUNT, REGISTERED, (Learn(REGISTRAR, NOW + 9000),), SOCKET, NOW + 2700)
@@ -314,7 +312,7 @@ def test_a_refresh_extends_an_address_and_leaves_when_it_was_learned(
     assert (address.learned_at, address.expires_at) == (NOW, NOW + 9000)
 
 
-def test_another_server_adds_an_address_and_the_former_keeps_its_own_expiry(
+def test_save_of_another_server_keeps_the_first_address(
     directory: Directory, tmp_path: Path
 ) -> None:
     install(directory, settings(tmp_path, ACME))
@@ -327,9 +325,7 @@ def test_another_server_adds_an_address_and_the_former_keeps_its_own_expiry(
     ]
 
 
-def test_what_is_forgotten_is_gone_with_the_step_that_forgets_it(
-    directory: Directory, tmp_path: Path
-) -> None:
+def test_save_of_forget_addresses_removes_them(directory: Directory, tmp_path: Path) -> None:
     install(directory, settings(tmp_path, ACME + BELL))
     learn(directory, "acme")
     learn(directory, "bell")
@@ -337,7 +333,7 @@ def test_what_is_forgotten_is_gone_with_the_step_that_forgets_it(
     assert known(directory) == [("bell", "192.0.2.1")]
 
 
-def test_a_registration_is_not_written_without_its_address(
+def test_save_without_its_address_writes_no_registration(
     directory: Directory, tmp_path: Path
 ) -> None:
     install(directory, settings(tmp_path, ACME))
@@ -349,7 +345,7 @@ def test_a_registration_is_not_written_without_its_address(
     assert known(directory) == [("acme", "192.0.2.1")]
 
 
-def test_an_address_is_not_written_without_its_registration(
+def test_save_without_its_registration_writes_no_address(
     directory: Directory, tmp_path: Path
 ) -> None:
     install(directory, settings(tmp_path, ACME))
@@ -359,9 +355,7 @@ def test_an_address_is_not_written_without_its_registration(
     assert known(directory) == []
 
 
-def test_expired_addresses_are_swept_out_and_live_ones_stay(
-    directory: Directory, tmp_path: Path
-) -> None:
+def test_drop_expired_keeps_valid_addresses(directory: Directory, tmp_path: Path) -> None:
     install(directory, settings(tmp_path, ACME + BELL))
     for trunk_id, expires_at in (("acme", NOW), ("bell", NOW + 1)):
         step = Registration(trunk_id, f"call-{trunk_id}", 1)
@@ -370,7 +364,7 @@ def test_expired_addresses_are_swept_out_and_live_ones_stay(
     assert known(directory) == [("bell", "192.0.2.1")]
 
 
-def test_what_an_exact_trunk_learned_admits_one_port_and_a_new_file_says_otherwise_at_once(
+def test_match_port_applies_to_learned_addresses_at_once(
     directory: Directory, tmp_path: Path
 ) -> None:
     def exact() -> list[bool]:
@@ -387,7 +381,7 @@ def test_what_an_exact_trunk_learned_admits_one_port_and_a_new_file_says_otherwi
     assert exact() == [False, True]
 
 
-# What is pinned.
+# Pinned addresses.
 
 PINS = (
     ACME
@@ -409,7 +403,7 @@ def pinned(directory: Directory) -> list[tuple[str, int | None, str, str]]:
 
 
 def listed(edge: sqlite3.Connection) -> set[str]:
-    """Which networks the edge can find."""
+    """Return the networks that the edge can find."""
     lengths = set(edge.execute("SELECT version, length FROM prefix"))
     rows = edge.execute("SELECT bits, ip FROM network").fetchall()
     assert lengths == {(int(bits[0]), len(bits)) for bits, _ in rows}
@@ -421,7 +415,7 @@ def a_pin(ip: str, port: int | None = None, expires_at: float | None = NOW + 60)
     return Address(place, port, Transport.UDP, Origin.PINNED, "", NOW, expires_at)
 
 
-def test_what_the_file_pins_stands_until_the_file_does_not(
+def test_install_replaces_the_pins_of_the_file(
     directory: Directory, edge: sqlite3.Connection, tmp_path: Path
 ) -> None:
     install(directory, settings(tmp_path, PINS), NOW)
@@ -437,16 +431,18 @@ def test_what_the_file_pins_stands_until_the_file_does_not(
     assert listed(edge) == {"198.51.100.0/24", "2001:db8::/48"}
     install(directory, settings(tmp_path, ACME + 'networks = ["192.0.2.7"]\n'), NOW + 5)
     ((_, kept),) = directory.addresses()
-    assert (str(kept.ip), kept.learned_at) == ("192.0.2.7", NOW), "what stays keeps its age"
+    assert (str(kept.ip), kept.learned_at) == ("192.0.2.7", NOW), (
+        "a pin that stays keeps learned_at"
+    )
     assert listed(edge) == set()
 
 
-def test_what_has_expired_in_the_file_is_not_pinned(directory: Directory, tmp_path: Path) -> None:
+def test_install_skips_expired_pins(directory: Directory, tmp_path: Path) -> None:
     install(directory, settings(tmp_path, PINS), UNTIL)
     assert [ip for ip, *_ in pinned(directory)] == ["192.0.2.7", "198.51.100.0/24"]
 
 
-def test_a_disabled_trunk_has_no_pinned_address(
+def test_pins_of_a_disabled_trunk_are_removed_and_refused(
     directory: Directory, edge: sqlite3.Connection, tmp_path: Path
 ) -> None:
     install(directory, settings(tmp_path, PINS), NOW)
@@ -460,7 +456,7 @@ def test_a_disabled_trunk_has_no_pinned_address(
         directory.pin("nobody", a_pin("203.0.113.0/24"))
 
 
-def test_what_is_pinned_at_run_time_survives_new_files_and_what_is_taken_back(
+def test_pin_survives_install_and_unregistration(
     directory: Directory, edge: sqlite3.Connection, tmp_path: Path
 ) -> None:
     install(directory, settings(tmp_path, PINS), NOW)
@@ -475,9 +471,7 @@ def test_what_is_pinned_at_run_time_survives_new_files_and_what_is_taken_back(
     assert listed(edge) == {"198.51.100.0/24", "203.0.113.0/24"}
 
 
-def test_what_is_pinned_again_has_the_new_expiry_and_is_there_once(
-    directory: Directory, tmp_path: Path
-) -> None:
+def test_pin_again_replaces_expiry_and_note(directory: Directory, tmp_path: Path) -> None:
     install(directory, settings(tmp_path, ACME), NOW)
     directory.pin("acme", a_pin("203.0.113.7"), "once")
     directory.pin("acme", a_pin("203.0.113.7", expires_at=NOW + 99), "again")
@@ -492,9 +486,7 @@ def test_what_is_pinned_again_has_the_new_expiry_and_is_there_once(
     assert [a.exact for _, a in directory.addresses()] == [False, True]
 
 
-def test_only_what_was_pinned_at_run_time_can_be_unpinned(
-    directory: Directory, tmp_path: Path
-) -> None:
+def test_unpin_ends_run_time_pins_only(directory: Directory, tmp_path: Path) -> None:
     install(directory, settings(tmp_path, PINS), NOW)
     directory.pin("acme", a_pin("203.0.113.7", 5060))
     before = pinned(directory)
@@ -506,7 +498,7 @@ def test_only_what_was_pinned_at_run_time_can_be_unpinned(
     assert len(pinned(directory)) == len(before) - 1
 
 
-# What has ended, and explains.
+# Former addresses, which explain refusals.
 
 
 def called(source: str, user: str = "anybody") -> Request:
@@ -514,7 +506,7 @@ def called(source: str, user: str = "anybody") -> Request:
 
 
 def said(directory: Directory, request: Request, now: float) -> tuple[str | None, ...]:
-    """Who came nearest, and what was missing; () for nobody."""
+    """Return the nearest trunk and what was missing; () without one."""
     evidence = directory.evidence(request, now)
     decision = identify(request, evidence, now)
     assert not isinstance(decision, Identified)
@@ -522,26 +514,28 @@ def said(directory: Directory, request: Request, now: float) -> tuple[str | None
     return (near.trunk_id, *(one.message for one in near.missing)) if near else ()
 
 
-def test_an_address_that_ended_is_told_of_for_a_day_and_never_admits(
+def test_former_address_explains_for_a_day_and_never_admits(
     directory: Directory, edge: sqlite3.Connection, tmp_path: Path
 ) -> None:
     install(directory, settings(tmp_path, ACME), NOW)
     learn(directory, "acme")
     request = called("udp:192.0.2.1:5060")
     expired = ("acme", "its address 192.0.2.1 expired 40 s ago")
-    assert said(directory, request, NOW + 100) == expired, "before it is swept out"
+    assert said(directory, request, NOW + 100) == expired, "before it is removed"
     directory.drop_expired(NOW + 60)
     assert known(directory) == []
     assert said(directory, request, NOW + 100) == expired
     (count,) = edge.execute("SELECT count(*) FROM address").fetchone()
-    assert count == 0, "the edge reads nothing of it"
+    assert count == 0, "the edge does not read it"
     directory.drop_expired(NOW + 60 + FORMER_S - 1)
     assert said(directory, request, NOW + 100) == expired
     directory.drop_expired(NOW + 60 + FORMER_S)
     assert said(directory, request, NOW + 100) == ()
 
 
-def test_what_was_taken_back_or_pinned_is_told_of_too(directory: Directory, tmp_path: Path) -> None:
+def test_former_address_explains_revoked_and_pinned_ones(
+    directory: Directory, tmp_path: Path
+) -> None:
     install(directory, settings(tmp_path, ACME), NOW)
     learn(directory, "acme")
     directory.save(
@@ -561,7 +555,7 @@ def test_what_was_taken_back_or_pinned_is_told_of_too(directory: Directory, tmp_
     assert said(directory, called("udp:203.0.113.9:5060"), NOW + 70) == ()
 
 
-def test_the_same_address_is_kept_once_and_all_together_are_bounded(
+def test_former_addresses_are_unique_and_bounded(
     directory: Directory, edge: sqlite3.Connection, tmp_path: Path
 ) -> None:
     install(directory, settings(tmp_path, ACME), NOW)
@@ -579,9 +573,7 @@ def test_the_same_address_is_kept_once_and_all_together_are_bounded(
     assert len(kept()) == 3
 
 
-def test_a_trunk_that_the_request_names_is_told_of_wherever_it_is(
-    directory: Directory, tmp_path: Path
-) -> None:
+def test_neighbours_include_named_trunks_elsewhere(directory: Directory, tmp_path: Path) -> None:
     install(directory, settings(tmp_path, ACME + BELL), NOW)
     learn(directory, "acme")
     learn(directory, "bell", "192.0.2.2")
@@ -598,10 +590,8 @@ def test_a_trunk_that_the_request_names_is_told_of_wherever_it_is(
 # The keys between agent and edge.
 
 
-def test_a_trunk_that_goes_while_a_call_is_explained_is_passed_over(
-    directory: Directory, tmp_path: Path
-) -> None:
-    """Beside a drop-in, others write."""
+def test_neighbours_skip_a_trunk_removed_meanwhile(directory: Directory, tmp_path: Path) -> None:
+    """Kamailio's workers write the directory of a drop-in meanwhile."""
     install(directory, settings(tmp_path, ACME + BELL))
     request = called("udp:192.0.2.77:5060", "+44201")
     evidence = directory.evidence(request, NOW)
@@ -628,27 +618,26 @@ def test_new_agent_key_replaces_it_and_keeps_the_dialog_key(
 # The file of the directory.
 
 
-def test_only_its_own_user_may_read_it(directory: Directory, tmp_path: Path) -> None:
+def test_files_are_readable_by_their_owner_only(directory: Directory, tmp_path: Path) -> None:
     install(directory, settings(tmp_path, ACME + ALICE))
     for file in directory.path.parent.glob(f"{FILE}*"):
         assert stat.S_IMODE(file.stat().st_mode) == 0o600, file.name
 
 
-def test_it_can_be_written_or_it_says_that_it_cannot(directory: Directory) -> None:
-    assert directory.can_write()
-    with broken(directory.path, "INSERT ON meta"):
-        assert not directory.can_write()
-    assert directory.can_write()
+def test_probe_of_an_unwritable_directory_raises(directory: Directory) -> None:
+    directory.probe()
+    with broken(directory.path, "INSERT ON meta"), pytest.raises(StoreError, match="disk"):
+        directory.probe()
+    directory.probe()
 
 
-def test_trying_to_write_leaves_nothing_behind(
-    directory: Directory, edge: sqlite3.Connection
-) -> None:
-    assert directory.can_write()
-    assert edge.execute("SELECT * FROM meta").fetchall() == []
+def test_probe_commits_one_row(directory: Directory, edge: sqlite3.Connection) -> None:
+    for _ in range(3):
+        directory.probe()
+    assert edge.execute("SELECT * FROM meta").fetchall() == [(PROBE_KEY, "")]
 
 
-def test_a_directory_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
+def test_open_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     path = tmp_path / FILE
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 99")
@@ -656,13 +645,13 @@ def test_a_directory_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(StoreError) as error:
         Directory(path)
     assert str(error.value) == (
-        f"the directory {path} has version 99, and this Whence knows version 6 at most; start the "
+        f"the directory {path} has version 99, and this Whence knows version 8 at most; start the "
         "newer Whence that wrote it, or move the file away to begin anew: every trunk then "
         "registers again"
     )
 
 
-def test_what_cannot_be_opened_is_refused_in_one_sentence(tmp_path: Path) -> None:
+def test_open_of_a_folder_is_refused_in_one_sentence(tmp_path: Path) -> None:
     path = tmp_path / FILE
     path.mkdir()
     with pytest.raises(StoreError, match=r"^the directory .* cannot be opened: .*; make its"):
@@ -670,12 +659,12 @@ def test_what_cannot_be_opened_is_refused_in_one_sentence(tmp_path: Path) -> Non
 
 
 def torn(content: bytes) -> bytes:
-    """A database whose beginning is right, and nothing else."""
+    """Return a database with a valid header and no valid page."""
     return content[:100] + b"\xff" * (len(content) - 100)
 
 
 @pytest.mark.parametrize("broken", [lambda _: b"this is no database at all" * 100, torn])
-def test_what_is_no_database_or_a_broken_one_is_to_be_moved_away(
+def test_open_of_a_broken_file_advises_to_move_it_away(
     tmp_path: Path, broken: Callable[[bytes], bytes]
 ) -> None:
     path = tmp_path / FILE
@@ -692,10 +681,10 @@ def test_what_is_no_database_or_a_broken_one_is_to_be_moved_away(
     )
 
 
-def test_a_full_disk_is_called_full_and_changes_nothing(
+def test_install_on_a_full_disk_says_so_and_changes_nothing(
     directory: Directory, edge: sqlite3.Connection, tmp_path: Path
 ) -> None:
-    """SQLite then ends the transaction itself."""
+    """On a full disk, SQLite itself ends the transaction."""
     install(directory, settings(tmp_path, ACME))
     before = (trunks(edge), numbers(edge))
     (pages,) = directory._db.execute("PRAGMA page_count").fetchone()
@@ -728,7 +717,7 @@ READS: dict[str, Callable[[Directory], object]] = {
 
 
 @pytest.mark.parametrize("read", READS)
-def test_what_cannot_be_read_is_an_error_of_the_directory(
+def test_read_that_fails_raises_store_error(
     directory: Directory, tmp_path: Path, read: str
 ) -> None:
     install(directory, settings(tmp_path, ACME + ALICE))
@@ -737,10 +726,10 @@ def test_what_cannot_be_read_is_an_error_of_the_directory(
             other.execute(f"ALTER TABLE {table} RENAME TO {table}_that_was")
     with pytest.raises(StoreError, match=r"^the directory .* cannot be read: no such table"):
         READS[read](directory)
-    assert directory.can_write(), "no transaction is left open"
+    directory.probe()  # no transaction is left open
 
 
-def test_a_reader_and_the_writer_never_wait_for_each_other(
+def test_reader_and_writer_do_not_wait_for_each_other(
     directory: Directory, edge: sqlite3.Connection, tmp_path: Path
 ) -> None:
     install(directory, settings(tmp_path, ACME))
@@ -748,15 +737,15 @@ def test_a_reader_and_the_writer_never_wait_for_each_other(
     edge.execute("BEGIN")
     assert trunks(edge) == [("acme", "acct1", 1)]
     install(directory, settings(tmp_path, BELL))
-    assert trunks(edge) == [("acme", "acct1", 1)], "a transaction sees one state from end to end"
+    assert trunks(edge) == [("acme", "acct1", 1)], "a transaction reads one state"
     edge.execute("COMMIT")
     assert trunks(edge) == [("bell", "acct2", 1)]
 
 
-def test_what_a_trunk_has_learned_is_found_by_the_trunk_and_not_among_all_at_its_address(
+def test_learned_until_uses_the_index_by_trunk(
     directory: Directory,
 ) -> None:
-    """Thousands of trunks may be at one address: each registration asks this."""
+    """Each registration runs this query, and thousands of trunks may be at one address."""
     with closing(sqlite3.connect(directory.path)) as db:
         plan = [
             row[3]

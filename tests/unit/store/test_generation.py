@@ -1,4 +1,4 @@
-"""The generation moves when an answer could change, and not when an address only lives longer."""
+"""The generation changes when a decision could change, but not when an expiry is extended."""
 
 import os
 import subprocess
@@ -51,7 +51,7 @@ def directory(tmp_path: Path) -> Iterator[Directory]:
 
 @pytest.fixture
 def moved(directory: Directory, tmp_path: Path) -> Moved:
-    """Whether it moved since it was asked last."""
+    """A function that returns whether the generation changed since its last call."""
     file = tmp_path / GENERATION_FILE
     seen = [file.read_bytes()]
 
@@ -66,19 +66,21 @@ def save(directory: Directory, *actions: Action, now: float = NOW) -> None:
     directory.save(AccountKey("acct1"), Registration("acme", "call-1"), list(actions), OURS, now)
 
 
-def test_an_address_that_appears_moves_it(directory: Directory, moved: Moved) -> None:
+def test_generation_changes_with_a_new_address(directory: Directory, moved: Moved) -> None:
     save(directory, Learn(FROM, NOW + 60))
     assert moved()
 
 
-def test_a_refresh_that_extends_an_address_does_not(directory: Directory, moved: Moved) -> None:
+def test_generation_stays_when_a_refresh_extends_an_address(
+    directory: Directory, moved: Moved
+) -> None:
     save(directory, Learn(FROM, NOW + 60))
     moved()
     save(directory, Learn(FROM, NOW + 105), now=NOW + 45)
     assert not moved()
 
 
-def test_an_address_that_comes_back_after_its_end_moves_it(
+def test_generation_changes_when_an_expired_address_returns(
     directory: Directory, moved: Moved
 ) -> None:
     save(directory, Learn(FROM, NOW + 60))
@@ -87,16 +89,14 @@ def test_an_address_that_comes_back_after_its_end_moves_it(
     assert moved()
 
 
-def test_a_grant_that_ends_sooner_than_the_one_before_moves_it(
-    directory: Directory, moved: Moved
-) -> None:
+def test_generation_changes_with_an_earlier_end(directory: Directory, moved: Moved) -> None:
     save(directory, Learn(FROM, NOW + 60))
     moved()
     save(directory, Learn(FROM, NOW + 50), now=NOW + 1)
     assert moved()
 
 
-def test_what_is_pinned_and_unpinned_moves_it(directory: Directory, moved: Moved) -> None:
+def test_generation_changes_with_pin_and_unpin(directory: Directory, moved: Moved) -> None:
     pin = Address(FROM.ip, None, Transport.UDP, Origin.PINNED, "", NOW, NOW + 60)
     directory.pin("acme", pin)
     assert moved()
@@ -104,27 +104,29 @@ def test_what_is_pinned_and_unpinned_moves_it(directory: Directory, moved: Moved
     assert moved()
 
 
-def test_what_is_unregistered_moves_it(directory: Directory, moved: Moved) -> None:
+def test_generation_changes_when_addresses_are_forgotten(
+    directory: Directory, moved: Moved
+) -> None:
     save(directory, Learn(FROM, NOW + 60))
     moved()
     save(directory, ForgetAddresses())
     assert moved()
 
 
-def test_a_step_that_teaches_nothing_does_not(directory: Directory, moved: Moved) -> None:
+def test_generation_stays_when_a_step_teaches_nothing(directory: Directory, moved: Moved) -> None:
     save(directory)
     assert not moved()
 
 
-def test_a_new_file_and_a_trunk_that_goes_move_it(directory: Directory, moved: Moved) -> None:
+def test_generation_changes_with_install_and_removal(directory: Directory, moved: Moved) -> None:
     install(directory, SETTINGS)
     assert moved()
     install(directory, SETTINGS, replaced=["acme"])
     assert moved()
 
 
-def test_a_change_that_fails_moves_it_all_the_same(directory: Directory, moved: Moved) -> None:
-    """Too often is a query more; too rarely would be a wrong trunk."""
+def test_generation_changes_even_if_the_write_fails(directory: Directory, moved: Moved) -> None:
+    """One change too many costs a query. One too few could give a call to a wrong trunk."""
     with pytest.raises(Exception, match="FOREIGN KEY"):
         directory.save(
             AccountKey("x"), Registration("nobody", "c"), [Learn(FROM, NOW + 60)], OURS, NOW
@@ -133,7 +135,7 @@ def test_a_change_that_fails_moves_it_all_the_same(directory: Directory, moved: 
 
 
 @pytest.mark.parametrize("length", [0, 3, 8, 100])
-def test_it_is_eight_bytes_whatever_was_there(tmp_path: Path, length: int) -> None:
+def test_generation_file_of_any_length_becomes_eight_bytes(tmp_path: Path, length: int) -> None:
     path = tmp_path / GENERATION_FILE
     path.write_bytes(bytes(length))
     GenerationWriter(path).close()
@@ -153,8 +155,8 @@ MAKE = (
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may mount a disk that is soon full")
-def test_a_full_disk_is_an_error_and_ends_no_process(tmp_path: Path) -> None:
-    """The disk is the child's own, and nobody else sees it."""
+def test_generation_on_a_full_disk_raises_an_error(tmp_path: Path) -> None:
+    """The disk is in the mount namespace of the child process."""
     script = ["unshare", "--mount", "sh", "-c", FULL_DISK, str(tmp_path)]
     python = [sys.executable, "-c", MAKE, str(tmp_path / GENERATION_FILE)]
     done = subprocess.run([*script, *python], capture_output=True, text=True, check=False)

@@ -1,8 +1,8 @@
-"""What the edge decides, through SQLite and through what it knows, is what the rules say.
+"""The edge, with SQLite and its decision cache, decides as a slow oracle does.
 
-A story makes up trunks, calls, and what happens between them: time goes by, addresses come and go,
-trunks change. After each thing the edge is asked, and the slow oracle says what must come of it.
-A failure says the seed of its story: WHENCE_SEED=seed tells that one again.
+A run generates trunks, calls and changes: time passes, addresses are added and removed, trunks
+change. After each change the edge decides a call, and the oracle computes the expected decision.
+A failure names the seed of its run; WHENCE_SEED=seed repeats that run.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ from whence.store.schema import GENERATION_FILE
 
 CASES = 200_000
 EACH = 50
-"""Calls of one story."""
+"""How many calls one run has."""
 
 SEED = os.environ.get("WHENCE_SEED")
 PARTS = 1 if SEED else 10
-"""Tests into which the stories are split, so that none of them takes long on a busy machine."""
+"""How many tests share the runs, so that each is short on a busy machine."""
 
 Said = tuple[str, str | None]
 
@@ -58,13 +58,13 @@ def generation(tmp_path: Path) -> Iterator[AgentsGeneration]:
 
 
 class Edge:
-    """A worker's way from a request to its answer, as `edge/inbound.py` has it."""
+    """Decides calls as a worker does in `edge/inbound.py`."""
 
     def __init__(self, db: sqlite3.Connection, generation: Path) -> None:
         self._db = db
         self._known = DecisionCache(GenerationReader(generation))
         self.knew = False
-        """Whether the last answer was known."""
+        """Whether the last decision was cached."""
 
     def decide(self, asked: CacheKey, now: float) -> Said:
         known = self._known.get(asked, now)
@@ -88,7 +88,7 @@ class Edge:
 
 
 def asked(call: Call) -> CacheKey:
-    """The words of a call, as Kamailio hands them over."""
+    """Return the parts of a call as Kamailio passes them."""
     at = "@" if call["user"] else ""
     line = f";line={call['line']}" if call["line"] else ""
     to, called = call["to"], call["p_called_party_id"]
@@ -107,27 +107,27 @@ def asked(call: Call) -> CacheKey:
 
 
 def change(world: World, dice: Random) -> None:
-    """Let something happen to one of the trunks."""
+    """Change one of the trunks at random."""
     i = dice.randrange(len(world))
     trunk = world[i]
-    kind = dice.choice(["another", "comes", "goes", "longer"])
-    if kind == "another" or not trunk["addresses"]:
+    kind = dice.choice(["replace", "add", "remove", "extend"])
+    if kind == "replace" or not trunk["addresses"]:
         world[i] = some_trunk(dice, i)
-    elif kind == "comes":
+    elif kind == "add":
         new = some_address(dice)
         place = (new["ip"], new["port"], new["transport"])
         if all((a["ip"], a["port"], a["transport"]) != place for a in trunk["addresses"]):
             trunk["addresses"].append(new)
-    elif kind == "goes":
+    elif kind == "remove":
         trunk["addresses"].pop(dice.randrange(len(trunk["addresses"])))
     else:
         dice.choice(trunk["addresses"])["expires_at"] = NOW + 900
 
 
-def tell(
+def run(
     seed: int, db: sqlite3.Connection, generation: AgentsGeneration, path: Path
 ) -> Counter[str]:
-    """Tell one story; count what was said."""
+    """Run one seed, and count the decisions by kind."""
     dice = Random(seed)
     world = [some_trunk(dice, i) for i in range(dice.randint(1, len(TOKENS)))]
     calls = [some_call(dice) for _ in range(12)]
@@ -160,23 +160,23 @@ def tell(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(PARTS))
-def test_in_two_hundred_thousand_cases_the_edge_says_what_the_design_says(
+def test_edge_in_200000_cases_decides_as_the_oracle(
     generation: AgentsGeneration, tmp_path: Path, part: int
 ) -> None:
     cases = CASES // PARTS
     first = int(SEED or Random().randrange(2**40))
-    stories = 1 if SEED else cases // EACH
+    runs = 1 if SEED else cases // EACH
     said = Counter[str]()
     db = sqlite3.connect(":memory:", isolation_level=None)
     db.executescript(read_schema())
-    for seed in range(first, first + stories):
+    for seed in range(first, first + runs):
         try:
-            said += tell(seed, db, generation, tmp_path / GENERATION_FILE)
+            said += run(seed, db, generation, tmp_path / GENERATION_FILE)
         except BaseException as error:
-            error.add_note(f"the story's seed: WHENCE_SEED={seed}")
+            error.add_note(f"the seed of this run: WHENCE_SEED={seed}")
             raise
     db.close()
-    if stories > 1:  # every kind of answer came, and not by a few
+    if runs > 1:  # each kind of decision occurred often
         for kind in ("identified", "unknown", "ambiguous", "number_of_another_trunk", "known"):
             assert said[kind] > cases // 100, (part, said)
         for kind in ("token_from_wrong_source", "unmatched"):

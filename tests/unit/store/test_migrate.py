@@ -41,7 +41,7 @@ db.execute("BEGIN IMMEDIATE")
 print("locked", flush=True)
 sys.stdin.read()
 """
-"""What another process does: it holds the file until its input ends."""
+"""A program that locks the file until its input ends."""
 
 REGISTRAR = TransportAddress.parse("tcp:192.0.2.1:5060")
 
@@ -61,7 +61,7 @@ def opened(path: Path) -> Iterator[Directory]:
 
 
 def shape(path: Path) -> dict[str, str]:
-    """Name → SQL of all that the file has, without comments and blanks."""
+    """Return name → SQL of all tables, indexes and triggers, without comments and blanks."""
     with closing(sqlite3.connect(path)) as db:
         found = db.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL").fetchall()
     return {name: "".join(re.sub("--.*", "", sql).split()) for name, sql in found}
@@ -87,6 +87,17 @@ def test_migrate_old_version_makes_the_present_tables(tmp_path: Path, name: str)
             pass
     assert shape(old) == shape(new)
     assert content(old)[0] == str(VERSION)
+
+
+def test_migrate_version_6_adds_the_counts_of_nonces(tmp_path: Path) -> None:
+    old, new = tmp_path / "old.db", tmp_path / "new.db"
+    old_files.make(old, "6", old_files.ROWS_OF_6)
+    with opened(old) as directory:
+        stored = directory.registrations()["acme"].registration
+    with opened(new):
+        pass
+    assert shape(old) == shape(new)
+    assert (stored.cseq, stored.nonce_counts.text, stored.auth_rejections) == (7, "", ())
 
 
 @pytest.mark.parametrize("name", OLD)
@@ -185,7 +196,7 @@ def test_migrate_renames_the_kinds_of_history(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", OLD)
-def test_migrate_old_version_keeps_the_fingerprints_of_credentials(path: Path, name: str) -> None:
+def test_migrate_old_version_keeps_credentials_fingerprints(path: Path, name: str) -> None:
     old_files.make(path, name)
     with opened(path) as directory:
         assert directory.fingerprints() == {"acme": "beef"}

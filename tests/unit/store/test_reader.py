@@ -1,4 +1,4 @@
-"""The directory as a worker reads it: while the agent writes, and after something went wrong."""
+"""The directory as a worker reads it: beside the writing agent, and after failures."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ ASKED = CacheKey("udp:192.0.2.1:5060", "sip:nobody@edge.example", None, None)
 
 @pytest.fixture
 def agent(tmp_path: Path) -> Iterator[sqlite3.Connection]:
-    """The agent's connection; trunk acme is at 192.0.2.1."""
+    """The agent's connection. Trunk acme has the address 192.0.2.1."""
     Directory(tmp_path / FILE).close()
     with closing(sqlite3.connect(tmp_path / FILE, isolation_level=None)) as db:
         db.execute(
@@ -53,27 +53,25 @@ def decided(edge: Reading) -> Decision:
     return decision
 
 
-def test_a_decision_rests_on_one_state_of_the_directory(
-    agent: sqlite3.Connection, edge: Reading
-) -> None:
-    """The agent takes the address away between what the edge asks first and what it asks next."""
+def test_decide_reads_one_state_of_the_directory(agent: sqlite3.Connection, edge: Reading) -> None:
+    """The agent removes the address between the first and the second query of the edge."""
     assert isinstance(decided(edge), Identified)
     asked: list[str] = []
 
-    def taken_away(statement: str) -> None:
+    def remove_address(statement: str) -> None:
         asked.append(statement)
         if len([one for one in asked if "SELECT" in one]) == 2:
             agent.execute("DELETE FROM address")
 
     assert edge._connection is not None
-    edge._connection.set_trace_callback(taken_away)
+    edge._connection.set_trace_callback(remove_address)
     assert isinstance(decided(edge), Identified)
     assert agent.execute("SELECT count(*) FROM address").fetchone() == (0,)
     edge._connection.set_trace_callback(None)
     assert isinstance(decided(edge), Unknown)
 
 
-def test_what_fails_in_between_leaves_nothing_open(
+def test_decide_that_fails_leaves_no_transaction_open(
     agent: sqlite3.Connection, edge: Reading
 ) -> None:
     agent.execute("UPDATE address SET transport = 'tcp?', expires_at = NULL")
@@ -82,14 +80,14 @@ def test_what_fails_in_between_leaves_nothing_open(
         decided(edge)
     agent.execute("UPDATE address SET transport = 'udp'")
     assert isinstance(decided(edge), Identified)
-    # No reader holds on to an old state: all that is written can go into the database's own file.
+    # No reader holds an old state, so SQLite can move the whole WAL into the database file.
     assert agent.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone() == (0, 0, 0)
 
 
-def test_a_directory_that_was_moved_away_is_read_no_more(
+def test_reader_of_a_moved_directory_opens_the_new_one(
     agent: sqlite3.Connection, edge: Reading, tmp_path: Path
 ) -> None:
-    """The operator moves it to begin anew; Kamailio runs on."""
+    """The operator moves the file to begin anew, while Kamailio runs."""
     assert isinstance(decided(edge), Identified)
     agent.close()
     for file in tmp_path.glob(f"{FILE}*"):

@@ -51,7 +51,7 @@ def rows(path: Path, query: str) -> list[tuple[Any, ...]]:
 
 
 def decided(path: Path, source: str = "udp:192.0.2.1:5060", now: float = NOW) -> str:
-    """Return what a worker would decide on a call from there."""
+    """Return the reason of a worker's decision on a call from `source`."""
     request = read(CacheKey(source, "sip:acme@192.0.2.9", None, None))
     assert request
     with closing(Reading(path)) as reading:
@@ -59,7 +59,7 @@ def decided(path: Path, source: str = "udp:192.0.2.1:5060", now: float = NOW) ->
     return decision.reason
 
 
-def test_what_is_learned_is_decided_by(learned: LearningWriter, path: Path) -> None:
+def test_write_of_a_grant_admits_its_source(learned: LearningWriter, path: Path) -> None:
     learned.write(granted(), 1)
     assert decided(path) == "token"
     assert decided(path, now=NOW + 60) == "unknown_address"
@@ -68,16 +68,14 @@ def test_what_is_learned_is_decided_by(learned: LearningWriter, path: Path) -> N
     assert rows(path, "SELECT target FROM trunk") == [("sip:alice@edge.example",)]
 
 
-def test_what_was_learned_over_tls_is_not_widened_by_udp(
-    learned: LearningWriter, path: Path
-) -> None:
+def test_write_of_a_tls_grant_admits_no_udp(learned: LearningWriter, path: Path) -> None:
     learned.write(granted(source="tls:192.0.2.1:5061"), 1)
     assert decided(path, source="udp:192.0.2.1:5061") == "unknown_address"
     assert decided(path, source="tls:192.0.2.1:40000") == "token"
     assert rows(path, "SELECT transport FROM address") == [(Transport.TLS,)]
 
 
-def test_another_server_stands_beside_the_first_until_that_ends(
+def test_write_of_another_server_keeps_the_first_until_it_ends(
     learned: LearningWriter, path: Path
 ) -> None:
     learned.write(granted(), 1)
@@ -91,10 +89,14 @@ def test_another_server_stands_beside_the_first_until_that_ends(
     ]
 
 
-def test_a_grant_after_a_lapse_is_news_and_a_refresh_is_not(
+def test_write_after_expiry_is_news_and_a_refresh_is_not(
     learned: LearningWriter, path: Path
 ) -> None:
-    for at, cseq in ((NOW, 10), (NOW + 30, 11), (NOW + 91, 12)):  # the last one comes too late
+    for at, cseq in (
+        (NOW, 10),
+        (NOW + 30, 11),
+        (NOW + 91, 12),
+    ):  # the last one comes after the expiry
         learned.write(granted(at=at, cseq=cseq), 1)
     assert rows(path, "SELECT at, what FROM event ORDER BY id") == [
         (NOW, "registered"),
@@ -102,25 +104,23 @@ def test_a_grant_after_a_lapse_is_news_and_a_refresh_is_not(
     ]
 
 
-def test_what_is_unregistered_ends_and_explains(learned: LearningWriter, path: Path) -> None:
+def test_write_of_an_unregistration_ends_the_address(learned: LearningWriter, path: Path) -> None:
     learned.write(granted(), 1)
     learned.write(unregistered(), 1)
     assert decided(path, now=NOW + 11) == "unknown_address"
     assert rows(path, "SELECT trunk_id, ended_at FROM former_address") == [("acme", NOW + 10)]
-    standing = learned.standing("acme")
-    assert standing is not None
-    assert standing.state is State.UNREGISTERED
+    stored = learned.registration("acme")
+    assert stored is not None
+    assert stored.state is State.UNREGISTERED
 
 
-def test_what_has_ended_is_swept_out_by_the_next_change(
-    learned: LearningWriter, path: Path
-) -> None:
+def test_write_removes_expired_addresses(learned: LearningWriter, path: Path) -> None:
     learned.write(granted(granted_s=5), 1)
     learned.write(granted(at=NOW + 10, source="udp:192.0.2.2:5060", cseq=11), 1)
     assert rows(path, "SELECT ip FROM address") == [("192.0.2.2",)]
 
 
-def test_the_generation_moves_when_an_answer_could_change(
+def test_write_changes_the_generation_if_a_decision_could(
     learned: LearningWriter, path: Path
 ) -> None:
     seen = [path.with_name(GENERATION_FILE).read_bytes()]
@@ -132,16 +132,14 @@ def test_the_generation_moves_when_an_answer_could_change(
     learned.write(granted(), 1)
     assert moved()
     learned.write(granted(at=NOW + 30, cseq=11), 1)
-    assert not moved(), "an address only lives longer"
+    assert not moved(), "an address only expires later"
     learned.write(granted(at=NOW + 31, cseq=12, source="udp:192.0.2.1:5061"), 1)
     assert moved()
     learned.write(unregistered(at=NOW + 40), 1)
     assert moved()
 
 
-def test_what_cannot_be_written_is_kept_in_its_order_and_written_later(
-    learned: LearningWriter, path: Path
-) -> None:
+def test_write_that_fails_is_deferred_in_its_order(learned: LearningWriter, path: Path) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         for change in (granted(), unregistered(), granted("other")):
@@ -158,15 +156,15 @@ def test_what_cannot_be_written_is_kept_in_its_order_and_written_later(
 
 def test_writer_beside_an_older_file_waits_until_it_is_migrated(tmp_path: Path) -> None:
     path = tmp_path / FILE
-    Directory(path).close()  # makes the generation
+    Directory(path).close()  # it makes the generation
     path.unlink()
     old_files.make(path, "5", {})
     with closing(LearningWriter(path)) as learned:
         with pytest.raises(WriteDeferredError, match=r"has version 5, .*; 1 changes are kept"):
             learned.write(granted(), 1)
-        for ask in (learned.standing, learned.expected):
+        for read_ in (learned.registration, learned.expected):
             with pytest.raises(StoreUnavailableError, match="has version 5"):
-                ask("acme")
+                read_("acme")
         assert rows(path, "SELECT * FROM address") == []
         Directory(path).close()
         learned.catch_up(1)
@@ -178,22 +176,22 @@ def test_writer_leaves_a_file_that_a_newer_whence_migrates(
 ) -> None:
     learned.write(granted(), 1)
     with closing(sqlite3.connect(path)) as newer:
-        newer.execute("PRAGMA user_version = 7")
-    with pytest.raises(WriteDeferredError, match=r"has version 7, .*; restart Kamailio"):
+        newer.execute("PRAGMA user_version = 8")
+    with pytest.raises(WriteDeferredError, match=r"has version 8, .*; restart Kamailio"):
         learned.write(granted("other"), 1)
     assert rows(path, "SELECT trunk_id FROM address") == [("acme",)]
 
 
-def test_a_directory_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+def test_writer_makes_no_directory(tmp_path: Path) -> None:
     with pytest.raises(WriteDeferredError):
         LearningWriter(tmp_path / "nothing" / FILE).write(granted(), 0.001)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_directory_that_was_moved_away_is_written_no_more(
+def test_writer_of_a_moved_directory_opens_the_new_one(
     learned: LearningWriter, path: Path, tmp_path: Path
 ) -> None:
-    """The operator moves it to begin anew; Kamailio runs on."""
+    """The operator moves the file to begin anew, while Kamailio runs."""
     learned.write(granted(), 1)
     (tmp_path / "moved").mkdir()
     for file in [*tmp_path.glob(f"{FILE}*"), tmp_path / GENERATION_FILE]:
@@ -204,9 +202,7 @@ def test_a_directory_that_was_moved_away_is_written_no_more(
     assert rows(tmp_path / "moved" / FILE, "SELECT trunk_id FROM address") == [("acme",)]
 
 
-def test_a_change_that_never_can_be_written_holds_up_no_other(
-    learned: LearningWriter, path: Path
-) -> None:
+def test_write_of_an_impossible_change_blocks_no_other(learned: LearningWriter, path: Path) -> None:
     def fails(_before: Registration) -> tuple[Registration, tuple[()]]:
         raise ValueError("no such thing")
 
@@ -216,8 +212,8 @@ def test_a_change_that_never_can_be_written_holds_up_no_other(
     assert rows(path, "SELECT trunk_id FROM address") == [("other",)]
 
 
-def test_workers_that_write_at_once_lose_nothing(path: Path) -> None:
-    """Connections of their own, as workers have; and the generation is another after each."""
+def test_writers_at_the_same_time_lose_nothing(path: Path) -> None:
+    """Each writer has its own connection, as each worker has."""
 
     def work(number: int) -> None:
         own = LearningWriter(path)
@@ -237,18 +233,16 @@ IMPOSTOR = "udp:192.0.2.66:5060"
 
 
 def install(path: Path, **permits: Any) -> None:
-    """Write what drop-in.toml says: networks of acme, and learn_from."""
+    """Install the networks and learn_from of drop-in.toml."""
     with closing(SharedDirectory(path)) as directory:
         directory.install_numbers({}, permits=Permits(**permits), now=NOW)
 
 
-def test_a_reply_from_elsewhere_is_told_once_and_admits_nobody(
-    learned: LearningWriter, path: Path
-) -> None:
+def test_write_of_an_ignored_reply_is_news_once(learned: LearningWriter, path: Path) -> None:
     for cseq in (10, 11):
         news = learned.write(granted(source=IMPOSTOR, asked="192.0.2.1", cseq=cseq), 1)
-        told = [event for _, event in news if event.what is EventKind.UNEXPECTED_REPLY]
-        assert len(told) == (cseq == 10)
+        reported = [event for _, event in news if event.what is EventKind.UNEXPECTED_REPLY]
+        assert len(reported) == (cseq == 10)
     assert rows(path, "SELECT trunk_id, ip, asked FROM ignored_reply") == [
         ("acme", "192.0.2.66", "192.0.2.1")
     ]
@@ -258,7 +252,7 @@ def test_a_reply_from_elsewhere_is_told_once_and_admits_nobody(
     assert rows(path, "SELECT * FROM ignored_reply") == []
 
 
-def test_drop_in_toml_says_from_where_else_is_learned(learned: LearningWriter, path: Path) -> None:
+def test_expected_follows_drop_in_toml(learned: LearningWriter, path: Path) -> None:
     assert learned.expected("acme") == NOBODY_ELSE
     pin = PinnedNetwork.model_validate({"network": "192.0.2.64/29", "port": 5060})
     install(path, networks={"acme": (pin.address(NOW),)}, learn_from={"": "asked", "bell": "any"})
@@ -273,10 +267,10 @@ def test_drop_in_toml_says_from_where_else_is_learned(learned: LearningWriter, p
     assert learned.expected("acme").anyone
     assert [row[0] for row in rows(path, query)] == ["acme", "bell"]
     install(path)
-    assert rows(path, query) == [], "what the file permits no more has ended"
+    assert rows(path, query) == [], "addresses that the file no longer permits end"
 
 
-def test_a_learn_from_that_cannot_be_read_permits_nobody(
+def test_expected_of_an_invalid_learn_from_permits_none(
     learned: LearningWriter, path: Path
 ) -> None:
     for broken in ("[]", "{", '{"": ["any"]}'):

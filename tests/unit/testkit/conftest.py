@@ -1,4 +1,4 @@
-"""Every test here may ask for a rig."""
+"""Provide the fixture `rig`."""
 
 from testkit.fixture import pytest_runtest_makereport, rig
 

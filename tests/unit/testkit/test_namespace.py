@@ -1,4 +1,4 @@
-"""A network of its own: nothing leaves it, and nothing in it goes unseen."""
+"""The network namespace: sockets inside, the sniffer, and the count of unroutable packets."""
 
 import contextlib
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ def namespace(tmp_path: Path) -> Iterator[Namespace]:
         yield namespace
 
 
-def test_sockets_inside_reach_each_other_and_are_seen(namespace: Namespace) -> None:
+def test_sockets_inside_reach_each_other_and_are_sniffed(namespace: Namespace) -> None:
     sniffer = Sniffer(namespace)
     one, other = namespace.socket("udp", "127.9.0.1", 5060), namespace.socket("udp", "127.9.0.2")
     to = other.getsockname()
@@ -31,7 +31,7 @@ def test_sockets_inside_reach_each_other_and_are_seen(namespace: Namespace) -> N
 
 
 @pytest.mark.parametrize("kind", ["udp", "tcp"])
-def test_what_is_to_leave_is_counted(namespace: Namespace, kind: str) -> None:
+def test_connect_without_a_route_is_counted(namespace: Namespace, kind: str) -> None:
     before = namespace.refused
     with contextlib.closing(namespace.socket(kind, "0.0.0.0")) as one, pytest.raises(OSError):
         one.connect(("192.0.2.9", 5060))
@@ -45,12 +45,12 @@ def test_process_inside_sees_its_loopback_only(namespace: Namespace, tmp_path: P
     assert [line.split(":")[0].strip() for line in process.log.splitlines()[2:]] == ["lo"]
 
 
-def test_socket_that_cannot_be_bound_says_why(namespace: Namespace) -> None:
+def test_socket_that_cannot_be_bound_raises_the_reason(namespace: Namespace) -> None:
     with pytest.raises(OSError, match="requested address"):
         namespace.socket("udp", "192.0.2.9")
 
 
-def test_closed_namespace_leaves_no_process(tmp_path: Path) -> None:
+def test_close_leaves_no_process(tmp_path: Path) -> None:
     with Namespace(tmp_path) as namespace:
         pid = namespace.pid
-    eventually(lambda: not alive(pid), what="the end of what kept the namespace")
+    eventually(lambda: not alive(pid), what="the end of the namespace's process")

@@ -1,4 +1,4 @@
-"""The readers by themselves: each knows its own line ends, and together they know all."""
+"""The readers of headers: each accepts its own line ends, and together they accept all."""
 
 import pytest
 
@@ -22,19 +22,19 @@ HIDDEN = {
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_reader_of_a_plain_message_sees_its_headers(reader: str) -> None:
+def test_reader_of_a_plain_message_returns_its_headers(reader: str) -> None:
     plain = b"SIP/2.0 200 OK\r\nS: a\r\n b\r\nx-whence-TRUNK : ours\r\n\r\nX-Whence-Trunk: no\r\n"
     assert fields(READERS[reader], plain, NAME) == ["ours"]
 
 
 @pytest.mark.parametrize("reader", WHOLE)
-def test_reader_sees_what_is_hidden_for_it(reader: str) -> None:
+def test_reader_returns_the_header_hidden_for_it(reader: str) -> None:
     seen = fields(READERS[reader], HEAD + HIDDEN[reader] + END, NAME)
     assert sorted(seen) == ["forged", "ours"]
 
 
 @pytest.mark.parametrize("hidden", HIDDEN)
-def test_what_is_hidden_is_seen_by_some_reader(hidden: str) -> None:
+def test_hidden_header_is_returned_by_some_reader(hidden: str) -> None:
     seen = {
         value for r in READERS.values() for value in fields(r, HEAD + HIDDEN[hidden] + END, NAME)
     }
@@ -50,12 +50,12 @@ ENDS = {
 
 
 @pytest.mark.parametrize("reader", SHORT)
-def test_short_reader_misses_what_comes_later(reader: str) -> None:
+def test_short_reader_misses_later_headers(reader: str) -> None:
     assert fields(READERS[reader], HEAD + ENDS[reader] + END, NAME) == []
 
 
-def test_headers_that_end_at_an_lf_are_headers_to_others() -> None:
-    """Kamailio ends them at the line that begins with a CR: it puts ours before that one."""
+def test_header_after_an_lf_is_returned_by_other_readers() -> None:
+    """Kamailio ends the headers at the line that begins with a CR, and puts ours before it."""
     data = HEAD + b"X-a: b\n" + END[:-2] + b"\rS: b\r\nX-Whence-Trunk: forged\r\n\r\n"
     for name in ("strict", "LF", "unfolded"):
         assert "forged" in fields(READERS[name], data, NAME), name

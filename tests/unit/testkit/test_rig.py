@@ -1,4 +1,4 @@
-"""The rig by itself, without Whence: what every other test relies on."""
+"""The rig by itself, without Whence: all system tests rely on it."""
 
 import os
 import signal
@@ -16,14 +16,14 @@ from testkit.network import Network
 from testkit.process import Process, alive
 from testkit.provider import Contact, Provider
 from testkit.rig import Rig
-from testkit.sip import Endpoint, Message, once, reply, request
+from testkit.sip import Endpoint, Message, expect_any, once, reply, request
 from testkit.sipp import Load
 from testkit.wait import eventually
 
 ACCOUNTS = {"acct1": "secret", "acct2": "terces"}
 
 
-def test_two_networks_never_overlap() -> None:
+def test_networks_of_two_runs_never_overlap() -> None:
     with Network() as one, Network() as other:
         assert not one.block.overlaps(other.block)
 
@@ -45,33 +45,33 @@ CLAIMANT = """if True:
 """
 
 
-def test_what_another_process_claims_is_free_again_when_that_is_killed(
+def test_claim_of_a_killed_process_is_free_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No file tells of a claim: who shares nothing but the network with us sees it, too."""
-    own = 10_000 + os.getpid() % 1000  # no other run claims by this port
+    """A claim is no file: a process that shares only the network with us notices it."""
+    own = 10_000 + os.getpid() % 1000  # no other run uses this port for claims
     monkeypatch.setattr(network, "CLAIM_PORT", own)
     environment = {"TMPDIR": str(tmp_path)}
     argv = [sys.executable, "-c", CLAIMANT, str(own)]
     with Process("claimant", argv, tmp_path / "log", env=environment) as claimant:
-        block, port = eventually(lambda: tuple(claimant.log.split()), what="the other's claim")
+        block, port = eventually(lambda: tuple(claimant.log.split()), what="the other claim")
         with Network() as ours:
             assert str(ours.block) != block
             assert str(ours.port()) != port
         claimant.signal(signal.SIGKILL)
         claimant.wait()
     with Network() as ours:
-        assert str(ours.block) == block, "the first one is free again"
+        assert str(ours.block) == block, "the first block is free again"
 
 
-def test_a_name_keeps_its_address() -> None:
+def test_ip_of_a_name_stays_the_same() -> None:
     with Network() as network:
         edge, provider = network.ip("edge"), network.ip("provider")
         assert edge != provider
         assert network.ip("edge") == edge
 
 
-def test_eventually_says_what_it_waited_for_and_how_the_last_try_ended() -> None:
+def test_eventually_error_has_the_last_result() -> None:
     with pytest.raises(AssertionError, match=r"not within 0 s: tea \(last value: \[\]\)"):
         eventually(list, within_s=0, what="tea")
     pots: dict[str, int] = {}
@@ -79,7 +79,7 @@ def test_eventually_says_what_it_waited_for_and_how_the_last_try_ended() -> None
         eventually(lambda: pots["pot"], within_s=0, what="tea")
 
 
-def test_a_process_ends_with_all_that_it_started(tmp_path: Path) -> None:
+def test_stop_ends_all_descendants(tmp_path: Path) -> None:
     script = "setsid sleep 1000 & sleep 1000 & echo started; wait"
     process = Process("parent", ["sh", "-c", script], tmp_path / "log")
     eventually(lambda: process.log and len(process.descendants()) == 2, what="two children")
@@ -89,8 +89,8 @@ def test_a_process_ends_with_all_that_it_started(tmp_path: Path) -> None:
     assert process.log == "started\n"
 
 
-def test_a_process_lives_as_long_as_any_of_its_threads(tmp_path: Path) -> None:
-    """What a kill leaves for a moment: the first thread is a zombie, another has the port."""
+def test_alive_counts_a_process_while_any_thread_runs(tmp_path: Path) -> None:
+    """A kill leaves this for a moment: the first thread is a zombie, another keeps the port."""
     script = """if True:
         import ctypes, threading, time
         threading.Thread(target=time.sleep, args=(1000,)).start()
@@ -104,7 +104,7 @@ def test_a_process_lives_as_long_as_any_of_its_threads(tmp_path: Path) -> None:
         assert not alive(process.pid)
 
 
-def test_a_killed_provider_leaves_no_process_behind(rig: Rig) -> None:
+def test_provider_killed_leaves_no_process(rig: Rig) -> None:
     provider = rig.provider(accounts=ACCOUNTS)
     processes = [provider.process.pid, *provider.process.descendants()]
     assert len(processes) > 1
@@ -113,7 +113,7 @@ def test_a_killed_provider_leaves_no_process_behind(rig: Rig) -> None:
     provider.start()
 
 
-def test_a_test_run_that_is_killed_leaves_no_process_behind(rig: Rig) -> None:
+def test_test_run_killed_leaves_no_process(rig: Rig) -> None:
     script = f"""if True:
         import pathlib, time
         from testkit.provider import Provider
@@ -129,7 +129,7 @@ def test_a_test_run_that_is_killed_leaves_no_process_behind(rig: Rig) -> None:
     eventually(lambda: not any(map(alive, processes)), what="the provider's end")
 
 
-def test_a_provider_challenges_and_registers(rig: Rig) -> None:
+def test_provider_challenges_and_registers(rig: Rig) -> None:
     provider, client = rig.provider(accounts=ACCOUNTS), rig.unknown_source()
     granted = register(client, provider, contact="<sip:token@192.0.2.1>")
     assert granted.status == 200
@@ -141,8 +141,8 @@ def test_a_provider_challenges_and_registers(rig: Rig) -> None:
     assert register(client, provider, user="acct2", password="secret").status == 401
 
 
-def test_a_register_that_is_sent_again_is_seen_once(rig: Rig) -> None:
-    """And one that only says the same, on a branch of its own, is another."""
+def test_register_retransmission_is_seen_once(rig: Rig) -> None:
+    """The same content on another branch is another REGISTER."""
     provider, client = rig.provider(accounts=ACCOUNTS), rig.unknown_source()
     uri = f"sip:acct1@{provider.domain}"
     first, other = (
@@ -154,26 +154,26 @@ def test_a_register_that_is_sent_again_is_seen_once(rig: Rig) -> None:
     assert [seen.call_id for seen in provider.registers()] == ["known"] * 2
 
 
-def test_a_provider_may_not_challenge(rig: Rig) -> None:
+def test_provider_without_a_challenge_registers_at_once(rig: Rig) -> None:
     provider, client = rig.provider(accounts=ACCOUNTS, challenge=False), rig.unknown_source()
     assert register(client, provider)["CSeq"] == "1 REGISTER"
-    assert register(client, provider, user="nobody").status == 404
+    assert register(client, provider, user="unknown").status == 404
 
 
-def test_a_provider_grants_less_lists_another_and_asks_for_more(rig: Rig) -> None:
+def test_provider_options_change_the_grant(rig: Rig) -> None:
     other = "sip:other@198.51.100.9:5060"
     provider = rig.provider(accounts=ACCOUNTS, grants_s=40, min_expires=20, also_lists=other)
     client = rig.unknown_source()
     granted = register(client, provider, contact="<sip:token@192.0.2.1>")
     another, ours = granted.contacts
-    # A second may begin between its being written down and being listed.
+    # Kamailio may list the Contact a second after it stored it.
     assert another in {f"<{other}>;q=0;expires={s}" for s in (7200, 7199)}
     assert ours == "<sip:token@192.0.2.1>;expires=40"
     too_brief = register(client, provider, expires_s=19)
     assert (too_brief.status, too_brief["Min-Expires"]) == (423, "20")
 
 
-def test_a_provider_refuses_while_told_to(rig: Rig) -> None:
+def test_provider_refuses_until_accept(rig: Rig) -> None:
     provider, client = rig.provider(accounts=ACCOUNTS, refuses=403), rig.unknown_source()
     assert register(client, provider).status == 403
     provider.accept()
@@ -185,9 +185,9 @@ def test_a_provider_refuses_while_told_to(rig: Rig) -> None:
     assert provider.contacts("acct1") == []
 
 
-def test_an_endpoint_answers_by_hand(rig: Rig) -> None:
+def test_endpoint_sends_and_answers_requests(rig: Rig) -> None:
     caller, server = rig.unknown_source(), rig.endpoint("server", 5060)
-    uri = f"sip:someone@{rig.ip('server')}"
+    uri = f"sip:user@{rig.ip('server')}"
     caller.send(request("OPTIONS", uri, caller.address), server.address)
     asked = server.receive()
     assert (asked.method, asked.request_uri) == ("OPTIONS", uri)
@@ -198,7 +198,21 @@ def test_an_endpoint_answers_by_hand(rig: Rig) -> None:
     assert answer.source == server.address
 
 
-def test_a_caller_calls_a_phone(rig: Rig) -> None:
+def test_expect_any_returns_the_endpoint_that_received(rig: Rig) -> None:
+    sender, one, other = rig.unknown_source(), rig.endpoint("one"), rig.endpoint("other")
+    unwanted = request("OPTIONS", "sip:one@invalid", sender.address)
+    wanted = request("INVITE", "sip:other@invalid", sender.address)
+    sender.send(unwanted, one.address)
+    sender.send(wanted, other.address)
+    at, message = expect_any([one, other], lambda m: m.method == "INVITE", what="an INVITE")
+    assert (at, message.call_id) == (other, wanted.call_id)
+    sender.send(wanted, other.address)  # a retransmission
+    sender.send(request("INVITE", "sip:one@invalid", sender.address), one.address)
+    at, _ = expect_any([other, one], lambda m: m.method == "INVITE", what="another INVITE")
+    assert at is one
+
+
+def test_caller_calls_a_phone(rig: Rig) -> None:
     phone = rig.phone("alice")
     caller = rig.caller(phone.address)
     outcome = caller.call(
@@ -212,8 +226,8 @@ def test_a_caller_calls_a_phone(rig: Rig) -> None:
     assert second["To"] == "<sip:someone@else.example>"
 
 
-def test_a_caller_minds_no_ringing_that_comes_after_the_answer(rig: Rig) -> None:
-    """Two workers of a Kamailio may overtake one another, and UDP promises no order."""
+def test_caller_ignores_a_180_after_the_200(rig: Rig) -> None:
+    """Two workers of Kamailio may overtake each other, and UDP keeps no order."""
     phone = rig.endpoint("phone", 5060)
     call = rig.caller(phone.address).dial(f"sip:alice@{phone.address[0]}")
     asked = phone.receive()
@@ -226,7 +240,7 @@ def test_a_caller_minds_no_ringing_that_comes_after_the_answer(rig: Rig) -> None
     assert call.outcome().complete
 
 
-def test_a_phone_behaves_as_told(rig: Rig) -> None:
+def test_phone_has_each_behaviour(rig: Rig) -> None:
     phone = rig.phone("alice", behaviour="busy")
     caller = rig.caller(phone.address)
     caller.call(phone.uri, expect=486)
@@ -239,13 +253,13 @@ def test_a_phone_behaves_as_told(rig: Rig) -> None:
     assert len(phone.calls()) == 4
 
 
-def test_an_unexpected_outcome_fails_with_the_conversation(rig: Rig) -> None:
+def test_caller_error_has_the_messages_of_the_call(rig: Rig) -> None:
     phone = rig.phone("alice", behaviour="busy")
     with pytest.raises(AssertionError, match=r"486, not 200:\nINVITE "):
         rig.caller(phone.address).call(phone.uri, expect=200)
 
 
-def test_a_call_can_be_watched_while_it_goes_on(rig: Rig) -> None:
+def test_dial_returns_a_call_that_can_be_watched(rig: Rig) -> None:
     phone = rig.phone("alice", behaviour="rings")
     call = rig.caller(phone.address).dial(phone.uri)
     call.wait_for(180)
@@ -253,7 +267,7 @@ def test_a_call_can_be_watched_while_it_goes_on(rig: Rig) -> None:
     call.vanish()
 
 
-def test_many_calls_are_counted(rig: Rig) -> None:
+def test_load_counts_the_calls(rig: Rig) -> None:
     phone = rig.phone("alice", trace=False)
     caller = rig.caller(phone.address)
     uris = [phone.uri, "sip:+442071234567@edge.example"]
@@ -262,7 +276,7 @@ def test_many_calls_are_counted(rig: Rig) -> None:
     assert caller.load(uris, calls=10, rate=100) == Load(successful=0, failed=10)
 
 
-def test_a_name_server_answers_with_the_records_it_has_now(rig: Rig) -> None:
+def test_nameserver_answers_with_its_current_records(rig: Rig) -> None:
     def ask() -> tuple[str, list[str]]:
         query = dns.message.make_query("sip.example", "A")
         answer = dns.query.udp(query, server.address[0], 5, server.address[1])
@@ -280,8 +294,8 @@ def test_a_name_server_answers_with_the_records_it_has_now(rig: Rig) -> None:
     assert server.asked("sip.example") == [("A", "sip.example")] * 4
 
 
-def test_calls_through_a_proxy_find_phone_and_way_back(rig: Rig) -> None:
-    """A real Kamailio between: two Vias, Record-Route, hop-by-hop CANCEL."""
+def test_caller_through_a_proxy_reaches_the_phone(rig: Rig) -> None:
+    """With a real Kamailio between them: two Vias, Record-Route, hop-by-hop CANCEL."""
     provider = rig.provider(accounts=ACCOUNTS)
     phone = rig.phone("acct1")
     caller = rig.caller(provider.address)

@@ -1,4 +1,4 @@
-"""docs/configure.md is current, and has each key of both settings files."""
+"""docs/configure.md is current, and describes each key of both settings files."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ MODELS = sorted(set(tables(*ROOTS)), key=lambda model: model.__name__)
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_each_key_has_a_description(model: type[Table]) -> None:
+def test_key_of_each_table_has_a_description(model: type[Table]) -> None:
     assert set(model.model_fields) - set(descriptions(model)) == set()
 
 
-def test_each_table_is_on_the_page() -> None:
+def test_page_has_each_table() -> None:
     assert set(MODELS) - set(ROOTS) <= set(TABLES.values())
     template = generate_configure.TEMPLATE.read_text(encoding="utf-8")
     shown = {name for name in TABLES if f'keys("{name}")' in template}

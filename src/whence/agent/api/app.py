@@ -44,6 +44,9 @@ from whence.errors import (
 )
 from whence.store.directory import Directory
 
+Api = FastAPI
+"""The type of the API. The modules of this package add paths to it."""
+
 STATUSES: Mapping[type[WhenceError], int] = {
     UnknownTrunkError: 404,
     DisabledTrunkError: 409,
@@ -69,7 +72,7 @@ class ApiParts:
     metrics: CollectorRegistry
 
 
-def make(parts: ApiParts, clock: Callable[[], float] = time.time) -> FastAPI:
+def make(parts: ApiParts, clock: Callable[[], float] = time.time) -> Api:
     """Build the API over the agent's parts. It maps the exceptions of STATUSES to HTTP."""
     api = FastAPI(title="Whence", description="Whence does this call come?", version="1")
     own = f"[{parts.host}]" if ":" in parts.host else parts.host
@@ -91,9 +94,12 @@ def make(parts: ApiParts, clock: Callable[[], float] = time.time) -> FastAPI:
 
     @api.get("/healthz", responses={503: {"model": Health}})
     async def healthz(response: Response) -> Health:
-        """Answer 200 when Kamailio answers and the directory can be written; 503 otherwise."""
+        """Answer 200 when Kamailio answers, the directory is written, and its disk has space.
+
+        Answer 503 otherwise.
+        """
         health = await parts.health()
-        if not (health.kamailio and health.directory):
+        if not (health.kamailio and health.directory and health.disk):
             response.status_code = 503
         return health
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from whence.agent.config.models import Config, EdgeConfig
 from whence.agent.config.toml import checked, toml
+from whence.agent.config.trunk import TrunkConfig
 from whence.agent.config.validators import ALL_HEADERS_LIMIT
 from whence.core.sip.transport_address import Transport, canonical_ip
 from whence.core.sip.uri import Uri
@@ -63,10 +64,37 @@ def _contradictions(settings: Config) -> list[str]:
                 f'trunk "{trunk.id}": number_format: "national" needs a country; write '
                 'country = "44" here or in [edge]'
             )
+        if fault := _socket_fault(settings.edge, trunk):
+            faults.append(f'trunk "{trunk.id}": socket: {fault}')
         if missing := _no_socket(settings.edge, trunk.server):
             place = "proxy" if trunk.proxy else "registrar"
             faults.append(f'trunk "{trunk.id}": {place}: {missing} to edge listen')
     return faults
+
+
+def _socket_fault(edge: EdgeConfig, trunk: TrunkConfig) -> str:
+    """Return the fault of the socket that a trunk names; empty if there is none."""
+    socket, server = trunk.socket, trunk.server
+    if socket is None:
+        return ""
+    if socket not in edge.listen:
+        return f'"{socket}" is not in edge listen; write one of {", ".join(map(str, edge.listen))}'
+    transport = server.params.get("transport")
+    try:
+        version: int | None = canonical_ip(server.host).version
+    except ValueError:
+        version = None
+    if version is not None:
+        transport = transport or Transport.UDP
+    if (transport or socket.transport) != socket.transport or version not in (
+        None,
+        socket.ip.version,
+    ):
+        return (
+            f'"{socket}" cannot reach {trunk.proxy or trunk.registrar}; write a socket of the '
+            "same transport and IP version"
+        )
+    return ""
 
 
 def _no_socket(edge: EdgeConfig, server: Uri) -> str:

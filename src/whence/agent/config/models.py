@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     Field,
     ValidationInfo,
     field_validator,
@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from whence.agent.config.files import DEBIAN_CA_FILE, no_password, readable, writable
-from whence.agent.config.toml import PER_SECOND, SECONDS, Table
+from whence.agent.config.toml import PER_SECOND, SECONDS, KeyName, Table
 from whence.agent.config.trunk import TrunkConfig, UserConfig
 from whence.agent.config.validators import (
     DAY_S,
@@ -34,8 +34,10 @@ from whence.agent.config.validators import (
     check_api_address,
     check_nameserver,
     check_webhook_url,
+    parse_advertised,
     parse_ip_and_port,
     state_path,
+    text_or_table,
 )
 from whence.core.identification.address import GRACE_S
 from whence.core.registration.backoff import WAITS, Backoff, Waits
@@ -106,11 +108,15 @@ class EdgeConfig(Table):
     """Loopback UDP socket on which Kamailio takes requests of the agent. It must not be in
     `listen`.
     """
-    advertise: Annotated[str, AfterValidator(check_advertised)] = Field(
-        default="", examples=["203.0.113.7"]
-    )
-    """Address that providers and phones see behind NAT: `ip:port`, or the ip alone if each socket
-    keeps its own port. Empty: the address of each socket.
+    advertise: Annotated[
+        str | dict[str, str],
+        BeforeValidator(text_or_table),
+        AfterValidator(check_advertised),
+        KeyName("socket"),
+    ] = Field(default="", examples=["203.0.113.7", {"udp:192.0.2.1:5060": "auto"}])
+    """Address that others see behind NAT, of all sockets or of each: an ip, a name, or `auto`.
+    Without `:port` a socket keeps its own. A name is resolved again and again. `auto` is the
+    address at which the registrar of a trunk sees us. Empty: the address of the socket.
     """
     domain: Domain = "edge.example"
     """SIP domain of the local users: `name@domain`. It is also the realm of their passwords. The
@@ -162,27 +168,38 @@ class EdgeConfig(Table):
                 'listen: a "tls:" socket needs a certificate; write [edge.tls] with certificate = '
                 '"cert.pem" and key = "key.pem"'
             )
-        if self._advertised[1] and len({socket.port for socket in self.listen}) > 1:
-            raise ValueError(
-                f'advertise: "{self.advertise}" is one port, but listen has several; write the ip '
-                f'alone, "{self._advertised[0]}", and each socket keeps its own port'
-            )
+        self._check_advertise()
         if len(set(self.listen)) < len(self.listen):
             raise ValueError("listen: has the same socket twice; write it once")
         return self
 
-    @property
-    def _advertised(self) -> tuple[str, int | None]:
-        """(ip, port or None) of `advertise`. The ip is empty if nothing is advertised."""
-        try:
-            return str(ip_address(self.advertise)), None
-        except ValueError:
-            return parse_ip_and_port(self.advertise) if self.advertise else ("", None)
+    def _check_advertise(self) -> None:
+        if isinstance(self.advertise, dict):
+            for text in self.advertise:
+                if TransportAddress.parse(text) not in self.listen:
+                    raise ValueError(
+                        f'advertise: "{text}" is not in listen; write one of '
+                        f"{', '.join(map(str, self.listen))}"
+                    )
+            return
+        advertised = parse_advertised(self.advertise)
+        if advertised and advertised.port and len({socket.port for socket in self.listen}) > 1:
+            raise ValueError(
+                f'advertise: "{self.advertise}" is one port, but listen has several; write the '
+                f'address alone, "{advertised.host}", and each socket keeps its own port'
+            )
 
     @property
     def sockets(self) -> EdgeSockets:
-        """Return the sockets of `listen` as a value of the core."""
-        return EdgeSockets(tuple(self.listen), *self._advertised)
+        """Return the sockets of `listen`, and what each advertises, as a value of the core."""
+        if isinstance(self.advertise, str):
+            texts = dict.fromkeys(self.listen, self.advertise)
+        else:
+            texts = {TransportAddress.parse(own): text for own, text in self.advertise.items()}
+        read = ((own, parse_advertised(text)) for own, text in texts.items())
+        return EdgeSockets(
+            tuple(self.listen), tuple((own, one) for own, one in read if one is not None)
+        )
 
     @property
     def has_tls(self) -> bool:
@@ -217,6 +234,10 @@ class MonitoringConfig(Table):
     unknown_requests_per_minute_alarm: int = Field(default=600, ge=0, le=1_000_000_000)
     """Requests of unknown sources in a minute, above which the agent raises the alarm
     `many_unknown_requests`. 0: never.
+    """
+    unreachable_alarm_after: Annotated[int, SECONDS] = Field(default=300, ge=0, le=86_400)
+    """Time for which a trunk's registrar may be unreachable before the agent raises the alarm
+    `registrar_unreachable`.
     """
     webhook: Annotated[str, AfterValidator(check_webhook_url)] = Field(
         default="", examples=["https://alarms.example/whence"]
@@ -258,7 +279,7 @@ class AgentConfig(MonitoringConfig):
 
     state_dir: Annotated[str, AfterValidator(state_path)] = "/var/lib/whence"
     """State directory: `directory.db`, `location.db`, generated files. Whence creates it with mode
-    0700. The path is absolute and has 97 characters at most.
+    0700. The path is absolute and has 92 characters at most.
     """
     on_stop: Literal["unregister", "leave"] = "unregister"
     """What a clean stop does with registrations: `unregister` ends each one, `leave` keeps them for
@@ -275,8 +296,8 @@ class AgentConfig(MonitoringConfig):
     `/etc/resolv.conf`. `/etc/hosts` is not read.
     """
     sibling_ttl: Annotated[Wait, SECONDS] = [300, 3600]
-    """Shortest and longest time for which an address from DNS (`follow_dns`) is valid, whatever its
-    TTL.
+    """Shortest and longest time for which an address from DNS (`follow_dns`) is valid. Between
+    them, its TTL counts.
     """
 
     @property

@@ -32,6 +32,13 @@ class Unit:
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class KeyName:
+    """The meaning of the keys in a table, for docs/configure.md. It checks nothing."""
+
+    name: str
+
+
 SECONDS = Unit("s")
 PER_SECOND = Unit("1/s")
 

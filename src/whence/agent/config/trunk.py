@@ -19,7 +19,7 @@ from pydantic import (
 
 from whence.agent.config import networks as pinned_networks
 from whence.agent.config.files import read_secret
-from whence.agent.config.toml import SECONDS, Table
+from whence.agent.config.toml import SECONDS, KeyName, Table
 from whence.agent.config.validators import (
     DAY_S,
     AorUser,
@@ -30,6 +30,8 @@ from whence.agent.config.validators import (
     NumberHeaders,
     OptionalDomain,
     Password,
+    RegisterHeaders,
+    Socket,
     check_keepalive,
     check_optional_server,
     check_printable,
@@ -179,6 +181,16 @@ class TrunkConfig(Table):
     """Form of the registered Contact: `token` has a random user part, `line` has `user` and the
     parameter `line=` with the token.
     """
+    socket: Socket | None = Field(default=None, examples=["udp:192.0.2.1:5060"])
+    """Our socket, one of `listen`, from which the REGISTERs are sent. The Contact has its address.
+    Without it: the socket on the kernel's route to the registrar.
+    """
+    headers: Annotated[RegisterHeaders, KeyName("name")] = Field(
+        default={}, examples=[{"User-Agent": "…", "X-Account": "…"}]
+    )
+    """Headers that the agent adds to its REGISTERs and keep-alives. `User-Agent`, `Allow` and
+    `Supported` replace those of Whence.
+    """
     rewrites_contact: bool = False
     """`true`: the provider rewrites Contacts, so the only Contact in its 200 counts as ours."""
     keepalive: Annotated[float, AfterValidator(check_keepalive), SECONDS] = 0
@@ -192,7 +204,7 @@ class TrunkConfig(Table):
     extension in P-Called-Party-ID or To comes before the account or pilot number.
     """
     numbers: list[Number] = Field(default=[], examples=[["+442071234567", "+4420712345*"]])
-    """Telephone numbers of this trunk. They tell trunks at one address apart. A star at the end
+    """Telephone numbers of this trunk. They distinguish trunks at one address. A star at the end
     makes a prefix; a number, or a longer prefix, of another trunk comes first.
     """
     country: CountryCode = ""
@@ -277,6 +289,18 @@ class TrunkConfig(Table):
     def aor_user(self) -> str:
         """The user of the address-of-record, without escapes: requests are compared with it."""
         return unquote(self.user)
+
+    @property
+    def request_port(self) -> int | None:
+        """The port in the Request-URI of its REGISTERs: of `domain`, else of the same `registrar`.
+
+        None: the operator wrote none.
+        """
+        registrar = Uri.parse(self.registrar)
+        domain = Uri.parse(f"sip:{self.domain}") if self.domain else registrar
+        if registrar is None or domain is None or domain.host.lower() != registrar.host.lower():
+            return domain.port if domain is not None else None
+        return domain.port or registrar.port
 
     @property
     def server(self) -> Uri:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
+from contextlib import suppress
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import Annotated, Any, Literal, get_args
@@ -19,6 +20,7 @@ from pydantic import (
 )
 
 from whence.agent.config import phone_numbers
+from whence.core.sip.sockets import AUTO, Advertised
 from whence.core.sip.transport_address import Transport, TransportAddress
 from whence.core.sip.uri import Uri, host_text
 from whence.ipc import decisions, headers
@@ -56,6 +58,24 @@ _STRUCTURE = frozenset(_STRUCTURE_NAMES.split())
 """Headers that never name a called number, and compact forms."""
 
 
+_MAY_BE_ADDED = frozenset(
+    {"accept", "accept-encoding", "accept-language", "allow", "allow-events", "supported"}
+    | {"server", "user-agent"}
+)
+"""Headers of `_STRUCTURE` that a trunk may add to its REGISTERs, or replace in them."""
+
+
+_WRITTEN_BY_WHENCE = (_STRUCTURE | {"to"}) - _MAY_BE_ADDED
+
+
+REGISTER_HEADERS_LIMIT = 16
+"""Most headers that one trunk may add to its REGISTERs."""
+
+
+HEADER_VALUE_LIMIT = 500
+"""Longest value of such a header. A REGISTER must fit into one UDP datagram."""
+
+
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}")
 
 
@@ -64,6 +84,10 @@ _LABEL = "[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 
 _HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*\.?")
 """A host name or IPv4 address. Real names have `_`; the dot at the end is RFC 3261 25.1."""
+
+
+_TOP_LEVEL = re.compile(r"\.[A-Za-z][A-Za-z0-9-]*$")
+"""The end of a name; an ip with a fault has none."""
 
 
 _AOR_USER = re.compile(r"(?:[A-Za-z0-9_.!~*'()&=+$,;?/-]|%[0-9A-Fa-f]{2}){1,128}")  # RFC 3261 25.1
@@ -118,14 +142,49 @@ def parse_ip_and_port(text: str, example: str = "192.0.2.1:5060") -> tuple[str, 
     return str(address.ip), address.port
 
 
-def check_advertised(text: str) -> str:
-    """Check the address that the edge advertises. Raises ValueError."""
-    if text:
-        try:
-            ip_address(text)
-        except ValueError:
-            parse_ip_and_port(text)
-    return text
+def parse_advertised(text: str) -> Advertised | None:
+    """Read an advertised address: `auto`, or an ip or a name, with or without port.
+
+    None for an empty text. Raises ValueError.
+    """
+    if not text or text == AUTO:
+        return Advertised(AUTO) if text else None
+    with suppress(ValueError):
+        return Advertised(str(ip_address(text)))
+    with suppress(ValueError):
+        return Advertised(*parse_ip_and_port(text))
+    name, colon, digits = text.partition(":")
+    port = int(digits) if re.fullmatch(r"[0-9]{1,5}", digits) else 0
+    if not _HOST.fullmatch(name) or not _TOP_LEVEL.search(name) or bool(colon) != bool(port):
+        raise ValueError(
+            f'"{text}" is not an address; write "203.0.113.7", "203.0.113.7:5060", '
+            '"sip.example.net", or "auto"'
+        )
+    if port > 65535:
+        raise ValueError(f'"{text}" has no valid port; write 1 to 65535')
+    return Advertised(name.lower(), port or None)
+
+
+def text_or_table(given: Any) -> Any:
+    """Refuse what is neither a text nor a table of texts. Raises ValueError."""
+    values = given.values() if isinstance(given, dict) else [given]
+    if not all(isinstance(value, str) for value in values):
+        raise ValueError(
+            'is neither a text nor a table of texts; write "203.0.113.7", or '
+            '{"udp:192.0.2.1:5060" = "203.0.113.7"}'
+        )
+    return given
+
+
+def check_advertised(given: str | dict[str, str]) -> str | dict[str, str]:
+    """Check the addresses that the edge advertises. Raises ValueError."""
+    if isinstance(given, str):
+        parse_advertised(given)
+        return given
+    for socket, text in given.items():
+        _socket(socket)
+        parse_advertised(text)
+    return given
 
 
 def check_nameserver(text: str) -> str:
@@ -334,6 +393,40 @@ def _same(names: tuple[str, ...]) -> tuple[str, ...]:
     return names  # thousands of trunks share one
 
 
+def _register_headers(given: dict[str, str]) -> dict[str, str]:
+    for name, times in Counter(name.lower() for name in given).items():
+        if times > 1:
+            raise ValueError(f'"{name}" occurs {times} times; write it once')
+    if len(given) > REGISTER_HEADERS_LIMIT:
+        raise ValueError(
+            f"has more than {REGISTER_HEADERS_LIMIT} headers; write at most "
+            f"{REGISTER_HEADERS_LIMIT}"
+        )
+    for name, value in given.items():
+        _check_register_header(name, value)
+    return given
+
+
+def _check_register_header(name: str, value: str) -> None:
+    small = name.lower()
+    if not _TOKEN.fullmatch(name):
+        raise ValueError(f'"{name}" is not the name of a header; write "User-Agent" or "X-Account"')
+    if small.startswith(headers.PREFIX) or small in _WRITTEN_BY_WHENCE:
+        raise ValueError(
+            f'"{name}" is written by Whence; write "User-Agent", "Allow", "Supported" or a header '
+            "of the provider"
+        )
+    if not value.strip() or value != value.strip() or not value.isprintable():
+        raise ValueError(
+            f'the value of "{name}" is empty, or has control characters or blanks at an end; write '
+            "it in one line without them"
+        )
+    if len(value) > HEADER_VALUE_LIMIT:
+        raise ValueError(
+            f'the value of "{name}" is too long; write at most {HEADER_VALUE_LIMIT} characters'
+        )
+
+
 def check_printable(text: str) -> str:
     """Check that a text has no control characters. Raises ValueError."""
     if not text.isprintable():
@@ -388,6 +481,9 @@ NumberHeaders = Annotated[
     BeforeValidator(_listed),
     AfterValidator(_headers),
 ]
+
+
+RegisterHeaders = Annotated[dict[str, str], AfterValidator(_register_headers)]
 
 
 Socket = Annotated[TransportAddress, BeforeValidator(_socket)]

@@ -1,1 +1,1 @@
-"""Beside an existing Kamailio: what its `uac` module registers."""
+"""The agent and the installer for a Kamailio whose module `uac` registers the trunks."""

@@ -1,4 +1,4 @@
-"""The file `drop-in.toml`: what the drop-in cannot know from Kamailio. It may be empty, or absent.
+"""The file `drop-in.toml`: settings of the drop-in that Kamailio does not have. It is optional.
 
 kamailio/drop-in.toml shows every key with its meaning; its values are the defaults.
 """
@@ -29,11 +29,16 @@ KNOWN_SHOWN = 5
 _UUID = re.compile(r"[A-Za-z0-9_.!~*'()&=+$,?/-]{1,64}")
 
 
+def is_l_uuid(text: str) -> bool:
+    """Return whether a text can be the user of a SIP URI, as `uac` writes it."""
+    return _UUID.fullmatch(text) is not None
+
+
 def _uuid(text: str) -> str:
-    if not _UUID.fullmatch(text):
+    if not is_l_uuid(text):
         raise ValueError(
-            "is no l_uuid: up to 64 of the characters that the user of a SIP URI may have; write "
-            "it as it stands in uac's table"
+            "is no l_uuid: up to 64 characters that the user of a SIP URI may have; write "
+            "it as in uac's table"
         )
     return text
 
@@ -59,11 +64,11 @@ def _pinned_once(networks: list[PinnedNetwork]) -> list[PinnedNetwork]:
 
 
 def _learn_from(value: object) -> object:
-    """Read "asked" or "any" for all, or a table of l_uuid = "any"; "" stands for all."""
+    """Read "asked" or "any", or a table of l_uuid = "any". The key "" is for all accounts."""
     table = value if isinstance(value, dict) else {"": value}
-    for l_uuid, said in table.items():
-        if said not in ("asked", "any"):
-            raise ValueError(f'"{said}" is not known; write "asked" or "any"')
+    for l_uuid, permitted in table.items():
+        if permitted not in ("asked", "any"):
+            raise ValueError(f'"{permitted}" is not known; write "asked" or "any"')
         if l_uuid:
             _uuid(l_uuid)
     return {"": "asked", **table}
@@ -82,7 +87,7 @@ LearnFrom = Annotated[dict[str, str], BeforeValidator(_learn_from)]
 
 
 class DropInConfig(Table):
-    """The whole file."""
+    """The content of drop-in.toml."""
 
     country: CountryCode = ""
     """Calling code of the country in which your providers write numbers nationally. Empty: numbers
@@ -112,7 +117,7 @@ class DropInConfig(Table):
     """What the optional agent (`whence agent --track-only`) keeps and serves."""
 
     def named_files(self, file: Path) -> Iterator[NamedFile]:
-        """Give the files whose content counts: `file`, from which these were read, and others."""
+        """Yield `file`, which has these settings, and the files that it names."""
         yield NamedFile("", file, secret=bool(self.agent.webhook))
         yield from self.agent.named_files()
 
@@ -124,14 +129,14 @@ class DropInConfig(Table):
         return given
 
     def spellings(self) -> dict[str, frozenset[str]]:
-        """Give each l_uuid all forms in which its provider may write its numbers."""
+        """Return, for each l_uuid, all forms in which its provider may write its numbers."""
         return {
             l_uuid: frozenset().union(*(spellings.spellings(n, self.country) for n in numbers))
             for l_uuid, numbers in self.numbers.items()
         }
 
     def permits(self, now: float) -> Permits:
-        """From where each record's addresses are learned, besides from whom was asked."""
+        """Return from where answers may teach addresses, besides the servers that were asked."""
         return Permits(
             {
                 l_uuid: tuple(pin.address(now) for pin in pins if pin.lasts(now))
@@ -141,7 +146,10 @@ class DropInConfig(Table):
         )
 
     def doubts(self, known: Collection[str]) -> Iterator[str]:
-        """Say what is no fault, and hardly meant. `known`: the l_uuids that have registered."""
+        """Name settings that are valid but probably a mistake.
+
+        `known`: the l_uuids that have registered.
+        """
         named = {**self.numbers, **self.networks, **self.learn_from}
         for l_uuid in filter(None, named):
             place = "numbers" if l_uuid in self.numbers else "networks"
@@ -163,13 +171,16 @@ class DropInConfig(Table):
                 shared.setdefault(tuple(owners[form]), form)
         for them, form in shared.items():
             yield (
-                f"{FILE}: numbers: {', '.join(them)}: the same number {form}; leave it to one of "
-                "them, else its calls are refused"
+                f"{FILE}: numbers: {', '.join(them)}: the same number {form}, so its calls are "
+                "refused; write it for one of them only"
             )
 
 
 def load(path: Path) -> DropInConfig:
-    """Read and check a file; ConfigError names all its faults."""
+    """Read and check a file.
+
+    Raises: ConfigError: it names all faults of the file.
+    """
     settings, faults = checked(DropInConfig, toml(path), path)
     if settings is None:
         raise ConfigError(faults)

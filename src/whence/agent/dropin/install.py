@@ -1,4 +1,4 @@
-"""The drop-in's files: the include for an existing kamailio.cfg, and its directory."""
+"""The files of a drop-in: the include, drop-in.toml, and the directory."""
 
 from __future__ import annotations
 
@@ -32,28 +32,28 @@ STATE = "state"
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 MODULES = ("kemix", "app_python3")
-"""What the include needs and an ordinary kamailio.cfg has not loaded, in this order."""
+"""Modules that the include loads, in this order, unless the operator's kamailio.cfg does."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExistingKamailio:
-    """What the include must know of the kamailio.cfg that it is for."""
+    """What the include depends on in the operator's kamailio.cfg."""
 
     modules: frozenset[str] = frozenset()
-    """Modules that are loaded there, as `app_python3`."""
+    """Names of the modules that it loads, as `app_python3`."""
     own_event_route: bool = False
-    """Whether there is an event_route[tm:local-request]."""
+    """Whether it has an event_route[tm:local-request]."""
     failover: bool = False
-    """Whether tm asks another server where one fails, and no onsend_route of theirs is there."""
+    """Whether tm asks another server after a failure, and the file has no onsend_route."""
 
 
 def script() -> Path:
-    """The Python file that Kamailio runs; it stays in the installed package."""
+    """Return the Python file that Kamailio runs. It stays in the installed package."""
     return Path(str(files("whence"))) / "kamailio" / SCRIPT
 
 
-def render(folder: Path, theirs: ExistingKamailio) -> str:
-    """Write the include file for a drop-in whose files are in `folder`."""
+def render(folder: Path, existing: ExistingKamailio) -> str:
+    """Return the text of the include file for a drop-in whose files are in `folder`."""
     kamailio = files("whence") / "kamailio"
     environment = Environment(  # noqa: S701 - it makes no HTML
         undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True
@@ -63,21 +63,22 @@ def render(folder: Path, theirs: ExistingKamailio) -> str:
         settings=json.dumps(
             {"directory": str(folder.absolute() / STATE / FILE), "grace_s": GRACE_S}
         ),
-        modules=[module for module in MODULES if module not in theirs.modules],
+        modules=[module for module in MODULES if module not in existing.modules],
         script=script(),
-        own_event_route=theirs.own_event_route,
-        failover=theirs.failover,
+        own_event_route=existing.own_event_route,
+        failover=existing.failover,
     )
 
 
-def prepare(folder: Path, theirs: ExistingKamailio, user: str | None = None) -> None:
-    """Make the folder, the include file and the directory; what is there of the last one stays.
+def prepare(folder: Path, existing: ExistingKamailio, user: str | None = None) -> None:
+    """Make the folder, the include file and the directory. An existing directory is kept.
 
-    `user`: as whom Kamailio runs; the directory is this user's alone. OperatorError says what
-    to do.
+    `user`: as whom Kamailio runs. The directory belongs to this user alone.
+
+    Raises: OperatorError: it says what to do.
     """
     state = folder / STATE
-    text = render(folder, theirs)  # before we are another user, who may not reach our package
+    text = render(folder, existing)  # as our own user: `user` may have no access to the package
     try:
         with _open(folder, user) as opened:
             _give(state, opened, user)
@@ -95,7 +96,7 @@ def prepare(folder: Path, theirs: ExistingKamailio, user: str | None = None) -> 
 
 
 def example(folder: Path, user: str | None) -> bool:
-    """Write drop-in.toml where it is not there yet, for this user alone; whether it was written."""
+    """Write drop-in.toml for this user alone, unless it exists; return whether it was written."""
     file = folder / SETTINGS_FILE
     text = (files("whence") / "kamailio" / SETTINGS_FILE).read_text()
     try:
@@ -103,7 +104,7 @@ def example(folder: Path, user: str | None) -> bool:
             _open(folder, user) as opened,
             os.fdopen(os.open(SETTINGS_FILE, _NEW, 0o600, dir_fd=opened), "w") as new,
         ):
-            os.fchmod(new.fileno(), 0o600)  # the path of a webhook is often a secret
+            os.fchmod(new.fileno(), 0o600)  # the URL of a webhook is often a secret
             new.write(text)
             if user is not None and os.geteuid() == 0:
                 known = pwd.getpwnam(user)
@@ -119,8 +120,9 @@ def example(folder: Path, user: str | None) -> bool:
 
 
 def install(folder: Path, user: str | None, settings: DropInConfig) -> dict[str, int | None]:
-    """Make the numbers those of the file. Returns what has registered: l_uuid → for how many
-    seconds it was granted last, None where nothing is.
+    """Store the numbers, headers and networks of the file in the directory.
+
+    Returns the accounts that have registered: l_uuid → the last grant in seconds; None: no grant.
     """
     try:
         with acting_as(user):
@@ -137,7 +139,12 @@ def install(folder: Path, user: str | None, settings: DropInConfig) -> dict[str,
 
 
 def kamailios_user(user: str | None) -> str | None:
-    """As whom Kamailio runs: `user`, or as Debian starts it where we are root; None: as we do."""
+    """Return the user as whom Kamailio runs; None: as the user of this process.
+
+    `user` None: the one of Debian's service if this process is root's.
+
+    Raises: OperatorError: there is no such user.
+    """
     if user is None and os.geteuid() != 0:
         return None
     try:
@@ -146,13 +153,16 @@ def kamailios_user(user: str | None) -> str | None:
         if user is None:
             return None
         raise OperatorError(
-            f"there is no user {user}; name the one that Kamailio runs as"
+            f"there is no user {user}; write as --user the one that Kamailio runs as"
         ) from None
 
 
 @contextmanager
 def acting_as(user: str | None) -> Iterator[None]:
-    """Be this user while inside, where we are root: a link that he made leads root nowhere."""
+    """Drop privileges in the context, so symlinks of this user cannot redirect root.
+
+    Without root, or with `user` None, it does nothing.
+    """
     if user is None or os.geteuid() != 0:
         yield
         return
@@ -170,17 +180,18 @@ def acting_as(user: str | None) -> Iterator[None]:
 
 @contextmanager
 def _open(folder: Path, user: str | None) -> Iterator[int]:
-    """Open the folder, and make it where there is none; yields its descriptor.
+    """Open the folder, or make it; yields its descriptor.
 
-    What belongs to Kamailio's user is written as that user. UntrustedError where a third one could
-    change what is there: Kamailio would run it.
+    A folder of Kamailio's user is written as that user.
+
+    Raises: UntrustedError: a third user could change the files, and Kamailio would run them.
     """
     try:
-        is_theirs = user is not None and os.lstat(folder).st_uid == pwd.getpwnam(user).pw_uid
+        is_users = user is not None and os.lstat(folder).st_uid == pwd.getpwnam(user).pw_uid
     except OSError:
-        is_theirs = False
+        is_users = False
     with (
-        acting_as(user if is_theirs else None),
+        acting_as(user if is_users else None),
         # Kamailio's user reads the include.
         paths.directory(folder, make=0o755) as opened,
     ):
@@ -188,20 +199,20 @@ def _open(folder: Path, user: str | None) -> Iterator[int]:
 
 
 def _give(state: Path, folder: int, user: str | None) -> None:
-    """Make the state directory, and make it this user's: what root made there goes along."""
+    """Make the state directory, and give it to the user, with the files that root made in it."""
     with suppress(FileExistsError):
         os.mkdir(STATE, 0o700, dir_fd=folder)
     found = os.stat(STATE, dir_fd=folder, follow_symlinks=False)
     if not stat.S_ISDIR(found.st_mode):
-        raise OperatorError(f"{state} is no folder of its own; remove it, or name another DIR")
+        raise OperatorError(f"{state} is no folder; remove it, or name another DIR")
     wanted = pwd.getpwnam(user).pw_uid if user is not None else os.geteuid()
     owner = found.st_uid
     if owner == wanted:
         return
     if os.geteuid() != 0 or owner != 0:
         raise OperatorError(
-            f"{state} belongs to user {user_name(owner)}, and not to {user_name(wanted)}; name as "
-            "--user as whom Kamailio runs, or another DIR"
+            f"{state} belongs to user {user_name(owner)}, and not to {user_name(wanted)}; write as "
+            "--user the one that Kamailio runs as, or name another DIR"
         )
     group = pwd.getpwuid(wanted).pw_gid
     with paths.directory(state) as opened:

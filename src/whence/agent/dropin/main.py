@@ -1,7 +1,7 @@
 """`whence agent --track-only`: an agent beside a Kamailio that registers by itself (the drop-in).
 
-It registers nothing and has no agent socket. It hears what the edge decided, tells how the trunks
-stand as the workers wrote it down, and raises alarms.
+It registers nothing and has no agent socket. It receives the edge's decisions, shows the
+registrations that Kamailio's workers stored, and raises alarms.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from pathlib import Path
 
 import uvloop
 
-from whence.agent.dropin import api as api_uac
+from whence.agent.api import uac
+from whence.agent.dropin.alarms import UacAlarms
 from whence.agent.dropin.config import DropInConfig, load
 from whence.agent.dropin.monitor import RegistrationMonitor
 from whence.agent.monitoring.decision_receiver import DecisionReceiver
@@ -34,7 +35,7 @@ STATE = "state"
 
 
 def run(path: Path) -> None:
-    """Run on the file `path` until SIGINT or SIGTERM. SIGHUP reads the file again."""
+    """Run the agent on the file `path` until SIGINT or SIGTERM. SIGHUP reads the file again."""
     state = path.absolute().parent / STATE
     become_owner(state)
     settings, doubts = load_trusted(path, load)
@@ -46,22 +47,23 @@ def run(path: Path) -> None:
             closing(SharedDirectory(state / FILE, [observers.conflicts])) as directory,
             closing(observers.receiver()) as receiver,
         ):
+            observers.alarms.restore(directory)
             uvloop.run(_serve(path, settings, observers, directory, receiver, bound))
 
 
 @dataclass
 class DropInReload:
-    """The way to newer numbers."""
+    """Reads drop-in.toml again, and installs its numbers and networks."""
 
     path: Path
     settings: DropInConfig
     directory: SharedDirectory
-    tracked: RegistrationMonitor
+    monitor: RegistrationMonitor
 
     def __call__(self) -> Reloaded:
-        """Read the file and make its numbers count.
+        """Read the file and install what it says.
 
-        ConfigError or StoreError where nothing changed.
+        Raises: ConfigError, StoreError: nothing changed.
         """
         before = self.settings
         try:
@@ -70,16 +72,16 @@ class DropInReload:
                 after.spellings(), after.number_headers, after.permits(time.time())
             )
         except (ConfigError, StoreError) as error:
-            said = "; ".join(getattr(error, "faults", [str(error)]))
-            log.error("not reloaded: %s", said)  # noqa: TRY400 - no bug of ours
+            faults = "; ".join(getattr(error, "faults", [str(error)]))
+            log.error("not reloaded: %s", faults)  # noqa: TRY400 - the operator's fault, no bug
             raise
-        self.settings, self.tracked.numbers = after, after.numbers
+        self.settings, self.monitor.numbers = after, after.numbers
         old, new = before.numbers, after.numbers
         needs_restart = before.agent != after.agent
         log.info(
             "reloaded: numbers of %d trunks%s",
             len(new),
-            "; what changed in agent needs a restart" if needs_restart else "",
+            "; [agent] changed, which needs a restart" if needs_restart else "",
         )
         return Reloaded(
             added=tuple(sorted(new.keys() - old.keys())),
@@ -100,23 +102,26 @@ async def _serve(
     directory.install_numbers(
         settings.spellings(), settings.number_headers, settings.permits(time.time())
     )
-    tracked = RegistrationMonitor(
+    monitor = RegistrationMonitor(
         directory,
         settings.numbers,
         observers=[observers.conflicts],
-        history_observers=[observers.alarms],
+        history_observers=[UacAlarms(observers.trunk_alarms)],
     )
-    reload = DropInReload(path, settings, directory, tracked)
+    observers.trunk_alarms.keep(monitor.__contains__)
+    for trunk, registration in monitor:
+        observers.trunk_alarms.changed(trunk, registration)
+    reload = DropInReload(path, settings, directory, monitor)
     parts = AgentParts(settings.agent, observers, directory, receiver, bound, reload)
 
     async def kamailio_lives() -> bool:
-        return tracked.lives()
+        return monitor.lives()
 
-    async def nothing() -> None:
-        """Nothing is unregistered: it is not ours."""
+    async def keep_registrations() -> None:
+        """Unregister nothing at the end: the registrations are those of `uac`."""
 
-    api = parts.api(tracked, lambda _: None, kamailio_lives)
-    api_uac.add(api, tracked)
-    log.info("agent that registers nothing; API at http://%s", settings.agent.api_listen)
-    await parts.run(api, {"tracked": tracked.run()}, nothing)
+    api = parts.api(monitor, lambda _: None, kamailio_lives)
+    uac.add(api, monitor)
+    log.info("agent started, registers nothing; API at http://%s", settings.agent.api_listen)
+    await parts.run(api, {"monitor": monitor.run()}, keep_registrations)
     log.info("agent stopped")

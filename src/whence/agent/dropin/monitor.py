@@ -1,7 +1,7 @@
-"""How the trunks stand that Kamailio's own `uac` registers: as its workers wrote it down.
+"""The registrations of Kamailio's `uac`, as its workers stored them in the directory.
 
-It registers nothing. It looks at what the workers wrote, writes down what ends by itself, and tells
-what happened.
+The monitor registers nothing. It polls the directory, stores that a grant expired, and reports
+events to the log and the alarms.
 """
 
 from __future__ import annotations
@@ -25,20 +25,21 @@ from whence.store.uac import SharedDirectory, UacTrunkRow
 
 log = logging.getLogger(__name__)
 
-LOOK_S = 0.5
-"""How often it is looked whether the workers wrote something."""
+POLL_S = 0.5
+"""The interval between looks at the directory."""
 
 NOT_YET = Why(RegistrationReason.NOT_REGISTERED_YET, "uac has not registered it yet")
 
-_TOLD_BY_WHO_DID_IT = frozenset({EventKind.ALLOWED, EventKind.REVOKED})
+_LOGGED_ELSEWHERE = frozenset({EventKind.ALLOWED, EventKind.REVOKED})
+"""Events that the API logs as it makes them."""
 
 SWEEP_S = 60.0
-"""How often addresses that have ended are swept out of the directory."""
+"""The interval between removals of expired addresses."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrackedTrunk:
-    """One trunk; its numbers as they are written in the file."""
+    """One uac account, as a trunk. `numbers` are as drop-in.toml writes them."""
 
     id: str
     aor: str
@@ -50,7 +51,7 @@ class TrackedTrunk:
 
 
 class RegistrationMonitor:
-    """All trunks of the directory. `run` it."""
+    """All trunks of the directory, with their registrations. `run` polls for changes."""
 
     def __init__(
         self,
@@ -61,19 +62,19 @@ class RegistrationMonitor:
         observers: Sequence[DirectoryObserver] = (),
         history_observers: Sequence[HistoryObserver] = (),
     ) -> None:
-        """`observers` learn that the workers wrote something."""
+        """`observers` are called when the workers wrote to the directory."""
         self._directory = directory
         self._observers = observers
         self._history_observers = history_observers
         self._clock = clock
         self.numbers = numbers
-        """Trunk id → its numbers, as the file has them now."""
+        """Trunk id → its numbers, as drop-in.toml has them now."""
         self.expirations = 0
-        self._began_at = clock()
-        self._seen = directory.last_event()
+        self._started_at = clock()
+        self._last_event = directory.last_event()
         self._changes = directory.changes()
 
-    # Standings.
+    # The registrations.
 
     def __iter__(self) -> Iterator[tuple[TrackedTrunk, Registration]]:
         stored, now = self._directory.registrations(), self._clock()
@@ -81,16 +82,16 @@ class RegistrationMonitor:
         for row in self._directory.trunks():
             known = stored.get(row.id)
             account = None if known is None else known.account
-            before = Registration(
+            unregistered = Registration(
                 row.id,
                 "",
-                since=self._began_at,
+                since=self._started_at,
                 next_at=None,
                 reason=NOT_YET.reason,
                 message=NOT_YET.message,
             )
-            standing = before if known is None else _standing(known.registration, now)
-            pairs.append((self._trunk(row, account), standing))
+            registration = unregistered if known is None else _shown(known.registration, now)
+            pairs.append((self._trunk(row, account), registration))
         return iter(pairs)
 
     def __contains__(self, trunk_id: str) -> bool:
@@ -103,7 +104,10 @@ class RegistrationMonitor:
         raise UnknownTrunkError(trunk_id)
 
     def must_be_enabled(self, trunk_id: str) -> None:
-        """UnknownTrunkError where there is none; DisabledTrunkError where it takes no calls."""
+        """Check that a trunk takes calls.
+
+        Raises: UnknownTrunkError, DisabledTrunkError.
+        """
         if not self[trunk_id][0].enabled:
             raise DisabledTrunkError(
                 f"trunk {trunk_id} is disabled in uac; enable it: "
@@ -123,43 +127,49 @@ class RegistrationMonitor:
         )
 
     def lives(self) -> bool:
-        """Whether Kamailio keeps at least one registration, of those that it began with."""
+        """Return whether a grant is valid, of the registrations that were not unregistered.
+
+        True if there are none.
+        """
         now = self._clock()
-        kept = [
+        expected = [
             one.registration
             for one in self._directory.registrations().values()
             if one.registration.state is not State.UNREGISTERED
         ]
-        return not kept or any(one.granted(now) for one in kept)
+        return not expected or any(one.granted(now) for one in expected)
 
-    # The work.
+    # Polling.
 
     async def run(self) -> None:
-        """Look, until cancelled."""
+        """Poll until cancelled."""
         swept_at = self._clock()
         while True:
             try:
-                self.look()
+                self.poll()
                 if self._clock() - swept_at > SWEEP_S:
                     swept_at = self._clock()
                     self._directory.drop_expired(swept_at)
             except StoreError as error:
-                log.error("the directory: %s", error)  # noqa: TRY400 - a neighbour's fault
+                log.error("the directory: %s", error)  # noqa: TRY400 - the disk's fault, no bug
                 await asyncio.sleep(SWEEP_S)
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_S)
 
-    def look(self) -> None:
-        """Tell what happened since it was looked last; StoreError where it cannot be."""
+    def poll(self) -> None:
+        """Report the events since the last poll.
+
+        Raises: StoreError: the directory cannot be read or written.
+        """
         self._directory.expire(self._clock())
         changes = self._directory.changes()
         if changes != self._changes:
             self._changes = changes
             for observer in self._observers:
                 observer.directory_changed()
-        for number, trunk_id, event in self._directory.events_after(self._seen):
-            self._seen = number
+        for number, trunk_id, event in self._directory.events_after(self._last_event):
+            self._last_event = number
             self.expirations += event.what is EventKind.EXPIRED
-            if event.what not in _TOLD_BY_WHO_DID_IT:
+            if event.what not in _LOGGED_ELSEWHERE:
                 log.info(
                     "trunk %s: %s: %s",
                     escape_untrusted(trunk_id),
@@ -170,13 +180,16 @@ class RegistrationMonitor:
                 history_observer.happened(trunk_id, [event])
 
 
-def _standing(registration: Registration, now: float) -> Registration:
+def _shown(registration: Registration, now: float) -> Registration:
+    """Return a stored registration as it is now, and safe to show."""
     if registration.state is State.REGISTERED and not registration.granted(now):
         message = history.EXPIRED.message
         return replace(
             registration, state=State.WAITING, reason=RegistrationReason.EXPIRED, message=message
         )
-    r = registration  # what the registrar said stands in it
+    # The registrar chose the words of both.
     return replace(
-        r, message=escape_untrusted(r.message), last_phrase=escape_untrusted(r.last_phrase)
+        registration,
+        message=escape_untrusted(registration.message),
+        last_phrase=escape_untrusted(registration.last_phrase),
     )

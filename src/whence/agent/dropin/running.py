@@ -1,15 +1,15 @@
-"""The Kamailio that runs already: its command line, and the options in it."""
+"""The command line of a running Kamailio, and the options in it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 
 def start_options(file: Path, default: bool, processes: Path = Path("/proc")) -> list[str] | None:
-    """Find the command line of the Kamailio that runs on `file`; None where none does.
+    """Find the command line of the Kamailio that runs on `file`; None if none does.
 
-    `default`: whether this is the file that Kamailio takes when it is told none.
+    `default`: whether `file` is the one that Kamailio reads without the option -f.
     """
     for process in processes.iterdir():
         if not process.name.isdigit():
@@ -17,7 +17,7 @@ def start_options(file: Path, default: bool, processes: Path = Path("/proc")) ->
         try:
             words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
         except OSError:
-            continue  # it has ended meanwhile, or is another user's
+            continue  # it has just ended, or belongs to another user
         if not words or Path(words[0]).name != "kamailio":
             continue
         named = option(words, "f")
@@ -27,17 +27,21 @@ def start_options(file: Path, default: bool, processes: Path = Path("/proc")) ->
 
 
 def option(words: Sequence[str], letter: str) -> str | None:
-    """Take one option of Kamailio's command line: `-m 64` or `-m64`."""
+    """Return the value of an option of Kamailio's command line: `-m 64` or `-m64`."""
+    return next(all_options(words, letter), None)
+
+
+def all_options(words: Sequence[str], letter: str) -> Iterator[str]:
+    """Yield the values of an option that may occur several times: `-l udp:192.0.2.9:5060`."""
     for i, word in enumerate(words[1:], start=1):
         if word == f"-{letter}":
-            return words[i + 1] if i + 1 < len(words) else None
-        if word.startswith(f"-{letter}"):
-            return word[2:]
-    return None
+            yield from words[i + 1 : i + 2]
+        elif word.startswith(f"-{letter}"):
+            yield word[2:]
 
 
 def defines(words: Sequence[str]) -> dict[str, str]:
-    """Take the defines of Kamailio's command line: `-A NAME` and `-A NAME=VALUE`."""
+    """Return the defines of Kamailio's command line: `-A NAME` and `-A NAME=VALUE`."""
     found = {}
     for i, word in enumerate(words[:-1]):
         if word == "-A":

@@ -10,7 +10,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from whence.agent.config.models import Config, EdgeConfig
 from whence.core.dialogs import cookie, record
-from whence.core.sip.transport_address import TransportAddress
+from whence.core.sip.sockets import AUTO
+from whence.core.sip.transport_address import Transport, TransportAddress
 from whence.core.sip.uri import host_text
 from whence.errors import OperatorError
 from whence.store.directory import FILE
@@ -59,6 +60,9 @@ def render(settings: Config, file: Path) -> str:
                 "answer_ms": round(settings.registration.response_timeout * 1000),
                 "sockets": _sockets(edge),
                 "listen": [str(socket) for socket in edge.listen],
+                "advertised": {
+                    str(socket): [one.host, one.port] for socket, one in edge.sockets.advertised
+                },
                 "limits": {
                     "connections": edge.connections,
                     "connections_per_source": edge.connections_per_source,
@@ -78,6 +82,9 @@ def render(settings: Config, file: Path) -> str:
         flood=edge.flood,
         connections=edge.connections,
         aliases=_aliases(edge),
+        mhomed=any(
+            edge.sockets.has_choice(Transport.UDP, socket.ip.version) for socket in edge.listen
+        ),
         workers=edge.workers,
         tcp=edge.has_streams,
         tls=settings.state.absolute() / TLS_FILE if edge.has_tls else "",
@@ -133,4 +140,10 @@ def _aliases(edge: EdgeConfig) -> list[str]:
     """Return the hosts that are local in a URI, besides the sockets."""
     ports = sorted({socket.port for socket in edge.listen})
     advertised = dict.fromkeys(_advertised(edge, socket) for socket in edge.listen)
-    return [edge.domain, *(f"{edge.domain}:{port}" for port in ports), *filter(None, advertised)]
+    names = dict.fromkeys(
+        f"{one.host}:{one.port or socket.port}"
+        for socket, one in edge.sockets.advertised
+        if one.ip_version is None and one.host != AUTO
+    )
+    domains = (edge.domain, *(f"{edge.domain}:{port}" for port in ports))
+    return list(dict.fromkeys([*domains, *filter(None, advertised), *names]))

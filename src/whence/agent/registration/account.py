@@ -10,9 +10,12 @@ from whence.core.sip.uri import Uri
 
 
 def make_account(trunk: TrunkSettings, token: str, sockets: EdgeSockets) -> Account:
-    """Return the trunk's account. Its Contact has the first socket of its server's transport."""
+    """Return the trunk's account, before the first REGISTER.
+
+    Its Contact has the trunk's socket, or the first one of its server's transport.
+    """
     server = trunk.server
-    socket = sockets.first_for(server.params.get("transport", "udp"))
+    socket = trunk.socket or sockets.first_for(server.params.get("transport", "udp"))
     return Account(
         trunk.aor,
         make_contact(trunk, token, socket, sockets),
@@ -20,6 +23,8 @@ def make_account(trunk: TrunkSettings, token: str, sockets: EdgeSockets) -> Acco
         trunk.expires_s,
         server.host.removesuffix("."),  # a certificate names a host without it
         trunk.rewrites_contact,
+        trunk.request_port,
+        trunk.headers,
     )
 
 

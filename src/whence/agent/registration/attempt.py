@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -20,9 +20,14 @@ from whence.core.registration.events import (
 from whence.core.registration.learning import NOBODY_ELSE, ExpectedSources
 from whence.core.registration.model import Account
 from whence.core.registration.reason import RegistrationReason, Why
+from whence.core.settings import TrunkSettings
 from whence.core.sip.sockets import EdgeSockets
-from whence.core.sip.transport_address import TransportAddress
+from whence.core.sip.transport_address import IP, TransportAddress
 from whence.core.sip.uri import Uri
+from whence.ipc import kernel_route
+
+REDIRECT_TARGETS_LIMIT = 16
+"""How many targets of one 3xx an attempt tries."""
 
 Step = Callable[[Entry, MachineEvent], Send | Follow | None]
 """Takes one step of the state machine, and returns its request or look-up, if any."""
@@ -60,37 +65,56 @@ class AttemptRunner:
         sockets: EdgeSockets,
         step: Step,
         clock: Callable[[], float],
+        source_ip: Callable[[IP], IP | None] = kernel_route.source_ip,
     ) -> None:
+        """`source_ip`: returns the kernel's source address for a destination."""
         self._kamailio = kamailio
         self._resolver = resolver
         self.sockets = sockets
         """The sockets from which REGISTERs are sent."""
         self._step = step
         self._clock = clock
+        self._source_ip = source_ip
 
     async def run(self, entry: Entry, event: MachineEvent) -> None:
         """Take a step, and those that result from it, until nothing is in flight."""
         action = self._step(entry, event)
         while action is not None:
             if isinstance(action, Follow):
-                entry.led_to = action.to
-                outcome: MachineEvent = Redirected(await self.targets(action.to))
+                entry.led_to += action.to
+                outcome: MachineEvent = await self._redirect_targets(action.to, entry.trunk)
             else:
                 outcome = await self._register(entry, action)
             action = self._step(entry, outcome)
 
-    async def targets(self, server: Uri) -> tuple[TransportAddress, ...]:
-        """Return the next hops of a server that one of our sockets can reach, best first."""
+    async def _redirect_targets(self, contacts: Sequence[Uri], trunk: TrunkSettings) -> Redirected:
+        """Look up the Contacts of a 3xx; keep their order."""
+        found = await asyncio.gather(*(self.targets(contact, trunk) for contact in contacts))
+        targets = tuple(dict.fromkeys(target for part in found for target in part))
+        if targets:
+            return Redirected(targets[:REDIRECT_TARGETS_LIMIT])
+        message = f"redirected, but {self.why_none(contacts[0]).message}"
+        return Redirected((), Why(RegistrationReason.REDIRECT_WITHOUT_ADDRESS, message))
+
+    async def targets(self, server: Uri, trunk: TrunkSettings) -> tuple[TransportAddress, ...]:
+        """Return the next hops of a server that the trunk's socket can reach, best first."""
         found = await self._resolver.targets(server)
-        return tuple(t for t in found if self.socket_for(t) is not None)
+        return tuple(t for t in found if self.socket_for(t, trunk) is not None)
 
     def why_none(self, server: Uri) -> Why:
         """Return why the last look-up found no targets of a server."""
         return self._resolver.why_none(server)
 
-    def socket_for(self, target: TransportAddress) -> TransportAddress | None:
-        """Return our socket that can send to `target`, or None."""
-        return self.sockets.socket_for(target.transport, target.ip.version)
+    def socket_for(self, target: TransportAddress, trunk: TrunkSettings) -> TransportAddress | None:
+        """Return our socket that sends to `target`, or None.
+
+        It is the one that the trunk names, or the one on the kernel's route.
+        """
+        sockets, transport, version = self.sockets, target.transport, target.ip.version
+        if trunk.socket is not None:
+            return trunk.socket if trunk.socket in sockets.fitting(transport, version) else None
+        own_ip = self._source_ip(target.ip) if sockets.has_choice(transport, version) else None
+        return sockets.socket_for(transport, version, own_ip)
 
     async def expected(
         self, entry: Entry, next_hop: TransportAddress, source: TransportAddress
@@ -103,7 +127,7 @@ class AttemptRunner:
         trunk = entry.trunk
         if source.ip == next_hop.ip:
             return NOBODY_ELSE
-        servers = trunk.servers + ((entry.led_to,) if entry.led_to is not None else ())
+        servers = trunk.servers + entry.led_to
         named = await asyncio.gather(*(self._resolver.everywhere(server) for server in servers))
         return ExpectedSources(
             frozenset(hop.ip for hops, _ in named for hop in hops),
@@ -112,7 +136,7 @@ class AttemptRunner:
         )
 
     async def _register(self, entry: Entry, send: Send) -> Answered | Unanswered:
-        entry.socket = self.socket_for(send.next_hop)
+        entry.socket = self.socket_for(send.next_hop, entry.trunk)
         if entry.socket is None:
             return Unanswered(
                 Why(RegistrationReason.NO_SOCKET, "the edge has no socket for it any more")

@@ -130,7 +130,13 @@ class KamailioClient(asyncio.DatagramProtocol):
         if isinstance(received, Unanswered):
             return received
         if received.source:
-            return Answered(received.reply, TransportAddress.parse(received.source))
+            source = TransportAddress.parse(received.source)
+            seen_at = f"{source.transport}:{received.seen_at}" if received.seen_at else ""
+            return Answered(
+                received.reply,
+                source,
+                seen_at=TransportAddress.parse(seen_at) if seen_at else None,
+            )
         if received.tls_reject_reason:
             message = headers.tls_reject_message(received.tls_reject_reason, account.name)
             return Unanswered(Why(RegistrationReason.TLS_ANSWER_NOT_BELIEVED, message))
@@ -240,7 +246,8 @@ class KamailioClient(asyncio.DatagramProtocol):
         own = transport.get_extra_info("socket")
         own.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, BUFFER_BYTES)
         host, port = transport.get_extra_info("sockname")[:2]
-        self._via = f"SIP/2.0/UDP {host_text(host)}:{port};rport;branch="
+        # No rport: Kamailio would write one beside the Via, which the edge does not let out.
+        self._via = f"SIP/2.0/UDP {host_text(host)}:{port};branch="
 
     def error_received(self, exc: Exception) -> None:
         """Ignore an ICMP error: the request is retransmitted until its timeout."""
@@ -281,6 +288,7 @@ class KamailioClient(asyncio.DatagramProtocol):
             received.status,
             received.source,
             received.tls_reject_reason,
+            received.seen_at,
         )
         return is_same(mac, received.mac)
 

@@ -45,6 +45,7 @@ class Received:
     mac: str
     reply: Reply
     tls_reject_reason: str = ""
+    seen_at: str = ""
 
 
 def uri_text(uri: Uri) -> str:
@@ -68,7 +69,7 @@ def register(
         f"Contact: <{uri_text(account.contact)}>;expires={send.expires_s}",
         f"Expires: {send.expires_s}",
         "Max-Forwards: 70",
-        "User-Agent: Whence",
+        *_further_headers(account),
         *edge_headers,
     ]
     lines += [f"{name}: {value}" for name, value in send.authorizations]
@@ -102,7 +103,7 @@ def keep_alive(account: Account, call_id: str, via: str, edge_headers: Sequence[
         f"Contact: <{uri_text(account.contact)}>",
         "Accept: application/sdp",
         "Max-Forwards: 70",
-        "User-Agent: Whence",
+        *_further_headers(account),
         *edge_headers,
     ]
     return _message(lines)
@@ -133,6 +134,7 @@ def read(data: bytes) -> Received:
         status=status,
         source=_single(fields, headers.SOURCE),
         tls_reject_reason=_single(fields, headers.TLS_REJECT_REASON),
+        seen_at=_single(fields, headers.SEEN_AT),
         mac=_single(fields, headers.MAC),
         reply=_reply(fields, status, "".join(reason), cseq[0]),
     )
@@ -254,6 +256,13 @@ def _first(fields: Mapping[str, list[str]], name: str) -> str:
 
 def _printable(text: str) -> str:
     return "".join(c for c in text if c.isprintable())[:200]
+
+
+def _further_headers(account: Account) -> list[str]:
+    """Return User-Agent, and the headers of the operator. These come first."""
+    named = {name.lower() for name, _ in account.headers}
+    lines = [f"{name}: {value}" for name, value in account.headers]
+    return lines if "user-agent" in named else [*lines, "User-Agent: Whence"]
 
 
 def _message(lines: Sequence[str]) -> bytes:

@@ -8,13 +8,12 @@ import os
 import pwd
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, MutableMapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import uvicorn
-from fastapi import FastAPI
 
 from whence.agent.config.models import MonitoringConfig
 from whence.agent.kamailio.config import CONFIG_FILE, LOCATION_FILE, TLS_FILE
@@ -217,6 +216,22 @@ def api_socket(agent: MonitoringConfig) -> socket.socket:
     return bound
 
 
+AsgiMessage = MutableMapping[str, Any]
+
+
+class AsgiApp(Protocol):
+    """An HTTP application that uvicorn can serve (ASGI 3.0)."""
+
+    async def __call__(
+        self,
+        scope: AsgiMessage,
+        receive: Callable[[], Awaitable[AsgiMessage]],
+        send: Callable[[AsgiMessage], Awaitable[None]],
+        /,
+    ) -> None:
+        """Answer one connection or request."""
+
+
 class _Server(uvicorn.Server):
     """Uvicorn without its own signal handlers: the agent handles signals for all its parts."""
 
@@ -225,7 +240,7 @@ class _Server(uvicorn.Server):
 
 
 async def run_until_signal(
-    api: FastAPI,
+    api: AsgiApp,
     bound: socket.socket,
     parts: Mapping[str, Coroutine[Any, Any, None]],
     on_sighup: Callable[[], None],

@@ -1,1 +1,1 @@
-"""Commands that start and supervise the service."""
+"""The commands that start and supervise Kamailio and the agent."""

@@ -1,7 +1,4 @@
-"""`whence agent`: the agent alone, beside a Kamailio that something else runs.
-
-The agent is imported when it runs: whoever only asks its API need not wait for that.
-"""
+"""`whence agent`: the agent alone, beside a Kamailio that another program runs."""
 
 from __future__ import annotations
 
@@ -18,16 +15,20 @@ def agent(
     track_only: Annotated[
         bool,
         typer.Option(
-            "--track-only", help="register nothing: FILE is the drop-in.toml of a drop-in"
+            "--track-only",
+            help="Register nothing, beside a drop-in. FILE is its drop-in.toml.",
         ),
     ] = False,
 ) -> None:
-    """Run the agent alone, beside a Kamailio started on `whence edge-config`, or with a drop-in."""
+    """Run the agent alone, beside a Kamailio that another program runs.
+
+    That Kamailio has the configuration of `whence edge-config`, or a drop-in.
+    """
     to_stderr("agent")
     if track_only:
-        from whence.agent.dropin import main as track
+        from whence.agent.dropin import main as track_only_agent
 
-        track.run(config)
+        track_only_agent.run(config)
     else:
         from whence.agent import main
 

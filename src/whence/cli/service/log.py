@@ -1,4 +1,4 @@
-"""Where the program's own log goes."""
+"""The log of `whence run` and `whence agent`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 
 def to_stderr(who: str) -> None:
-    """Log to standard error, a line a change, for a terminal or the journal."""
+    """Log to standard error, for a terminal or the journal. `who`: the name of the process."""
     logging.basicConfig(
         stream=sys.stderr,
         level=logging.INFO,

@@ -1,4 +1,4 @@
-"""Before anything is started: can it be? Each problem is one sentence that says what to do."""
+"""Check, before a start, that Kamailio and the agent can start. Each problem is one sentence."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from whence.trust.settings import load_trusted
 
 OLDEST_KAMAILIO = (5, 6)
 LEFTOVERS_S = 10.0
-LEAVING_S = 1.0
+RELEASE_S = 1.0
 
 _PACKAGE_OF_MODULE = {
     "app_python3": "kamailio-python3-modules",
@@ -43,18 +43,20 @@ _PACKAGE_OF_MODULE = {
 
 @contextmanager
 def ready(file: Path) -> Iterator[Config]:
-    """Make sure that all can start on `file`; hold the state directory while inside.
+    """Check that all can start on `file`, and lock the state directory in the context.
 
-    What an earlier run left behind when it was killed is ended first: with the lock in hand, no
-    other run is alive, and its processes are known by the state directory in their command.
+    The processes that a killed run left behind are ended first. The lock proves that no other run
+    is alive. The state directory in their command line identifies these processes.
+
+    Raises: ConfigError, OperatorError.
     """
     os.environ["PATH"] += ":/usr/sbin:/sbin"
-    settings, _ = load_trusted(file, load)  # the agent tells the doubts
+    settings, _ = load_trusted(file, load)  # the agent logs the doubts
     prepare_state(settings.state)
     kamailio_version()
     with alone(settings.state / RUN_LOCK_FILE, "a whence run"):
         end_leftovers(settings.state)
-        patiently(lambda: _nobody_is_in_the_way(settings))
+        retry(lambda: _check_nothing_interferes(settings))
         try:
             location.make(settings.state / LOCATION_FILE)
         except LocationError as error:
@@ -66,8 +68,13 @@ def ready(file: Path) -> Iterator[Config]:
         yield settings
 
 
-def patiently(check: Callable[[], None], within_s: float = LEAVING_S) -> None:
-    """Ask again for a while: who was killed is gone from the table before its locks and ports."""
+def retry(check: Callable[[], None], within_s: float = RELEASE_S) -> None:
+    """Repeat a check until it passes or `within_s` have gone by.
+
+    A killed process leaves the process table before the kernel releases its locks and ports.
+
+    Raises: OperatorError: the last result of the check.
+    """
     until = time.monotonic() + within_s
     while True:
         try:
@@ -78,38 +85,44 @@ def patiently(check: Callable[[], None], within_s: float = LEAVING_S) -> None:
         time.sleep(0.02)
 
 
-def _nobody_is_in_the_way(settings: Config) -> None:
+def _check_nothing_interferes(settings: Config) -> None:
     with alone(settings.state / LOCK_FILE, "an agent"):
-        pass  # nobody runs `whence agent` here; ours takes the lock when it starts
+        pass  # no other agent runs; ours takes this lock when it starts
     for wanted in (*settings.edge.listen, settings.edge.agent_socket):
         port_is_free(wanted)
     api_socket(settings.agent).close()
 
 
 def kamailio_version() -> str:
-    """Say which Kamailio is installed; refuse a machine without one, or with one too old."""
+    """Return the version of the installed Kamailio.
+
+    Raises: OperatorError: there is none, or it is too old.
+    """
     if shutil.which("kamailio") is None:
         raise OperatorError("Kamailio is not installed; install it: apt-get install kamailio")
-    said = subprocess.run(["kamailio", "-v"], capture_output=True, text=True, check=False).stdout
-    found = re.search(r"kamailio (?P<whole>(\d+)\.(\d+)\S*)", said)
+    shown = subprocess.run(["kamailio", "-v"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"kamailio (?P<whole>(\d+)\.(\d+)\S*)", shown)
     version = (int(found[2]), int(found[3])) if found else (0, 0)
     if version < OLDEST_KAMAILIO:
         raise OperatorError(
             f"this Kamailio is {'.'.join(map(str, version))}, and Whence needs "
-            f"{'.'.join(map(str, OLDEST_KAMAILIO))} or newer; install that one"
+            f"{'.'.join(map(str, OLDEST_KAMAILIO))} or newer; upgrade Kamailio"
         )
     return found["whole"] if found else ""
 
 
 def module_folders() -> list[Path]:
-    """Where the installed Kamailio looks for its modules."""
-    said = subprocess.run(["kamailio", "-I"], capture_output=True, text=True, check=False).stdout
-    found = re.search(r"paths to modules: (\S+)", said)
+    """Return the folders in which the installed Kamailio looks for its modules."""
+    shown = subprocess.run(["kamailio", "-I"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"paths to modules: (\S+)", shown)
     return [Path(one) for one in found[1].split(":")] if found else []
 
 
 def kamailio_takes(config: Path) -> None:
-    """Let Kamailio itself read the configuration: modules and parameters are there, or it says."""
+    """Check a configuration with `kamailio -c`, which finds missing modules and parameters.
+
+    Raises: OperatorError: Kamailio's first error.
+    """
     checked = subprocess.run(
         ["kamailio", "-c", "-f", str(config)],
         capture_output=True,
@@ -120,21 +133,24 @@ def kamailio_takes(config: Path) -> None:
     )
     if checked.returncode == 0:
         return
-    said = checked.stderr + checked.stdout
-    missing = re.search(r"could not find module <(\w+?)(?:\.so)?>", said)
+    output = checked.stderr + checked.stdout
+    missing = re.search(r"could not find module <(\w+?)(?:\.so)?>", output)
     if missing:
         package = _PACKAGE_OF_MODULE.get(missing[1], "kamailio")
         raise OperatorError(
             f"Kamailio has no module {missing[1]}; install it: apt-get install {package}"
         )
-    errors = [line for line in said.splitlines() if "ERROR" in line or "CRITICAL" in line]
+    errors = [line for line in output.splitlines() if "ERROR" in line or "CRITICAL" in line]
     raise OperatorError(
-        f"Kamailio does not take its configuration {config}: {errors[0] if errors else said[-300:]}"
+        f"Kamailio rejects its configuration {config}: {errors[0] if errors else output[-300:]}"
     )
 
 
 def port_is_free(wanted: TransportAddress) -> None:
-    """Bind a socket as Kamailio will, and let it go."""
+    """Check that Kamailio can bind a socket, by binding and closing it.
+
+    Raises: OperatorError.
+    """
     family = socket.AF_INET6 if wanted.ip.version == 6 else socket.AF_INET
     kind = socket.SOCK_DGRAM if wanted.transport is Transport.UDP else socket.SOCK_STREAM
     with socket.socket(family, kind) as probe:
@@ -143,18 +159,20 @@ def port_is_free(wanted: TransportAddress) -> None:
         try:
             probe.bind((str(wanted.ip), wanted.port))
         except OSError as error:
-            what = (
-                "is in use; stop what listens there (ss -lnp shows it)"
+            problem = (
+                "is in use; stop the program that listens there (ss -lnp shows it)"
                 if error.errno == errno.EADDRINUSE
                 else f"cannot be used: {error.strerror}; name an address of this machine"
             )
-            raise OperatorError(f"the socket {wanted} {what}, or name another one") from None
+            raise OperatorError(f"the socket {wanted} {problem}, or name another one") from None
 
 
 def end_leftovers(state: Path) -> None:
-    """End the Kamailio that a killed run left on `state`, and wait until it did.
+    """End the Kamailio that a killed run left on `state`, and wait for its end.
 
-    Its agent needs no end: it is killed with the run.
+    The agent of that run is not among them: the kernel kills it with the run.
+
+    Raises: OperatorError: a process does not end.
     """
     signals = [signal.SIGTERM, signal.SIGKILL]
     deadline = time.monotonic() + LEFTOVERS_S
@@ -163,7 +181,7 @@ def end_leftovers(state: Path) -> None:
             raise OperatorError(
                 f"processes {leftovers} of an earlier run do not end; end them with kill -9"
             )
-        # Kamailio's children do not end by themselves when their parent was killed.
+        # Kamailio's children outlive a killed parent.
         signal_number = signals.pop(0) if len(signals) > 1 else signals[0]
         for pid in leftovers:
             _signal(pid, signal_number)
@@ -173,7 +191,7 @@ def end_leftovers(state: Path) -> None:
 
 
 def _leftovers(state: Path) -> list[int]:
-    """Processes that run Kamailio on this state directory's configuration."""
+    """Return the processes that run Kamailio on the configuration of this state directory."""
     wanted = command(state / CONFIG_FILE)
     found = []
     for process in Path("/proc").iterdir():
@@ -182,7 +200,7 @@ def _leftovers(state: Path) -> list[int]:
         try:
             words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
         except OSError:
-            continue  # it has ended meanwhile
+            continue  # it has just ended
         if Path(words[0]).name == wanted[0] and words[1:3] == wanted[1:3]:
             found.append(int(process.name))
     return found

@@ -7,7 +7,10 @@ from whence.cli.service.log import to_stderr
 
 
 def run(config: FileOption) -> None:
-    """Start Kamailio and the agent, keep both running, and stop both on SIGINT or SIGTERM."""
+    """Start Kamailio and the agent, and keep both running until SIGINT or SIGTERM.
+
+    SIGHUP reads the file again.
+    """
     from whence.cli.service import preflight
     from whence.cli.service.supervisor import supervise
 

@@ -1,8 +1,8 @@
-"""Keeping two processes running: Kamailio and the agent, restarted with backoff when they die.
+"""Keep Kamailio and the agent running: restart each with exponential backoff when it ends.
 
-The death of this process must leave nothing behind that keeps a port: the kernel then ends the
-agent at once (its registrations stay granted, and the next start takes them up), and asks Kamailio
-to stop. What even that leaves, the next start ends (`preflight`).
+If this process is killed, no child may keep a port. The kernel then kills the agent at once: its
+registrations stay granted, and the next start uses them again. It sends Kamailio a SIGTERM. The
+next start ends the processes that are left (`preflight`).
 """
 
 from __future__ import annotations
@@ -41,30 +41,33 @@ log = logging.getLogger(__name__)
 RESTART_FIRST_S = 0.2
 RESTART_LIMIT_S = 30.0
 SETTLED_S = 60.0
-"""Who ran this long begins again with the first, short wait."""
+"""After a process ran this long, its next wait is the first, short one."""
 
 START_S = 60.0
-START_A_TRUNK_S = 0.001
-"""How much longer a start may take for each trunk: the file is read and written down."""
+START_PER_TRUNK_S = 0.001
+"""The extra time of a start for each trunk: the agent reads and stores it."""
 
 AGENT_STOP_S = 15.0
 KAMAILIO_STOP_S = 5.0
 
 FILES_BESIDE = 1024
-"""How many files Kamailio opens besides inbound connections, at most."""
+"""The most files that Kamailio opens besides inbound connections."""
 
 UNREADABLE_AT_ONCE = 20
-"""How many sources of unreadable messages are reported of what Kamailio wrote at once."""
+"""The most sources of unreadable messages that are reported for one read of Kamailio's log."""
 
-QUOTE_LIMIT = 65_536
-"""Bytes of a line of Kamailio's that are shown as one."""
+LINE_LIMIT = 65_536
+"""Bytes of a line of Kamailio's log. A longer one is shown in parts."""
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def supervise(file: Path, settings: Config) -> None:
-    """Run Kamailio and the agent until SIGINT or SIGTERM; OperatorError if they do not come up."""
+    """Run Kamailio and the agent until SIGINT or SIGTERM.
+
+    Raises: OperatorError: they do not start.
+    """
     asyncio.run(_supervise(file, settings))
 
 
@@ -79,61 +82,70 @@ async def _supervise(file: Path, settings: Config) -> None:
         command(settings.state / CONFIG_FILE),
         signal.SIGTERM,
         quoted=True,
-        unreadable=Unreadable(settings.state / decisions.SOCKET_FILE),
+        unreadable=UnreadableReporter(settings.state / decisions.SOCKET_FILE),
     )
-    # A killed run must not look like an operator's stop: the agent would take everything back.
+    # SIGKILL: at a SIGTERM, which an operator's stop sends, the agent unregisters all trunks.
     agent = Child("agent", [*_whence(), "agent", "-c", str(file.absolute())], signal.SIGKILL)
-    sighup.handle(loop, agent.on_sighup)
+    sighup.handle(loop, agent.send_sighup)
     try:
         kamailio.start()
         agent.start()
         await _until_up(settings, stopping, (kamailio, agent))
         await keep_running((kamailio, agent), stopping)
     finally:
-        # The agent first: what it takes back goes out through Kamailio.
+        # The agent first: it unregisters through Kamailio.
         await agent.stop(AGENT_STOP_S)
         await kamailio.stop(KAMAILIO_STOP_S)
         log.info("stopped")
 
 
 async def keep_running(children: Sequence[Child], stopping: asyncio.Event) -> None:
-    """Start each child again that ends, until `stopping`.
+    """Restart each child that ends, until `stopping` is set.
 
-    What is raised by one that keeps a child is a bug: it ends them all, and surfaces.
+    An exception of a task that keeps a child is a bug. It ends all tasks, and is raised.
     """
     async with asyncio.TaskGroup() as group:
-        keeping = [group.create_task(child.keep(), name=child.name) for child in children]
+        tasks = [group.create_task(child.keep(), name=child.name) for child in children]
         await stopping.wait()
-        for task in keeping:
+        for task in tasks:
             task.cancel()
 
 
 async def _until_up(
     settings: Config, stopping: asyncio.Event, children: tuple[Child, Child]
 ) -> None:
-    """Wait until the agent says that Kamailio answers and the directory can be written."""
-    within_s = START_S + START_A_TRUNK_S * len(settings.trunk)
+    """Wait until the agent reports that Kamailio answers and the directory can be written."""
+    within_s = START_S + START_PER_TRUNK_S * len(settings.trunk)
     deadline = time.monotonic() + within_s
     async with httpx.AsyncClient(trust_env=False, timeout=2.0) as client:
         while not stopping.is_set():
             for child in children:
                 if not child.running:
-                    raise OperatorError(f"{child.name} did not start; its last lines stand above")
+                    raise OperatorError(f"{child.name} did not start; its last lines are above")
             with suppress(httpx.HTTPError):
                 health = await client.get(f"http://{settings.agent.api_listen}/healthz")
-                if health.status_code == 200:
+                if _is_up(health):
                     log.info("up: Kamailio and the agent answer")
                     return
             if time.monotonic() > deadline:
                 raise OperatorError(
-                    f"Kamailio and the agent did not come up in {within_s:.0f} s; their lines "
+                    f"Kamailio and the agent did not start in {within_s:.0f} s; their lines "
                     "above say why"
                 )
             await asyncio.sleep(0.05)
 
 
+def _is_up(answer: httpx.Response) -> bool:
+    """Return whether Kamailio answers and the directory is written, also on a full disk."""
+    try:
+        health = answer.json()
+        return bool(health["kamailio"] and health["directory"])
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
 def raise_file_limit(edge: EdgeConfig) -> None:
-    """Let Kamailio open as many files as it may have connections, and some; warn if it may not."""
+    """Raise the limit of open files to what Kamailio's connections need; warn if it is too low."""
     wanted = edge.connections + FILES_BESIDE
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft >= wanted or not edge.has_streams:
@@ -151,15 +163,15 @@ def raise_file_limit(edge: EdgeConfig) -> None:
         )
 
 
-class Unreadable:
-    """Reports sources of messages that only Kamailio's log tells of, to the agent."""
+class UnreadableReporter:
+    """Reports to the agent the sources of messages that only Kamailio's log mentions."""
 
     def __init__(self, path: Path) -> None:
-        """`path`: the agent's socket, which need not be there."""
+        """`path`: the agent's socket, which need not exist yet."""
         self._path = str(path)
 
     def __call__(self, sources: Sequence[str]) -> None:
-        """Report them; what nobody reads is lost."""
+        """Report these sources. A report is lost if the agent does not receive it at once."""
         counts = Counter(sources)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as own, suppress(OSError):
             own.setblocking(False)
@@ -169,8 +181,8 @@ class Unreadable:
                     ip, _, port = place.rpartition(":")
                     ip = f"[{ip}]" if ":" in ip and not ip.startswith("[") else ip
                     source = TransportAddress.parse(f"{transport}:{ip}:{port}")
-                    said = Notice(time.time(), NoticeReason.UNREADABLE, source, count)
-                    own.sendto(notices.message(said), self._path)
+                    notice = Notice(time.time(), NoticeReason.UNREADABLE, source, count)
+                    own.sendto(notices.message(notice), self._path)
 
 
 class Child:
@@ -180,33 +192,37 @@ class Child:
         self,
         name: str,
         command: list[str],
-        when_we_die: signal.Signals,
+        parent_death_signal: signal.Signals,
         *,
         quoted: bool = False,
         unreadable: Callable[[Sequence[str]], None] | None = None,
     ) -> None:
-        """`quoted`: its lines are shown as its own, and nothing in them as anything but text.
+        """`parent_death_signal`: the kernel sends it to the child when this process ends.
 
-        `unreadable`: see `Quote`.
+        `quoted`: its lines are shown after its name, and their control characters as escapes.
+        `unreadable`: see `LogRelay`.
         """
         self.name = name
         self._unreadable = unreadable
         self._quoted = quoted
-        self._quote: Quote | None = None
+        self._relay: LogRelay | None = None
         self._command = command
-        self._when_we_die = when_we_die
+        self._parent_death_signal = parent_death_signal
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at = 0.0
 
     @property
     def running(self) -> bool:
-        """Whether it runs now."""
+        """Whether the process is alive."""
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start it; its output is ours. OperatorError where it cannot be started."""
+        """Start the process, with our standard output and error.
+
+        Raises: OperatorError.
+        """
         self._show_rest()
-        self._process = None  # one that ended, if any: its pid may be anybody's by now
+        self._process = None  # the pid of one that ended may belong to another process now
         self._started_at = time.monotonic()
         try:
             self._process = subprocess.Popen(
@@ -214,39 +230,39 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stderr=subprocess.PIPE if self._quoted else None,
                 start_new_session=True,
-                preexec_fn=_dies_with_us(self._when_we_die),  # noqa: PLW1509 - we have no threads
+                preexec_fn=_before_exec(self._parent_death_signal),  # noqa: PLW1509 - no threads
             )
         except OSError as error:
             raise OperatorError(
-                f"{self.name} cannot be started: {self._command[0]}: {error.strerror}; it must be "
-                "there, and this user must be let to run it"
+                f"{self.name} cannot be started: {self._command[0]}: {error.strerror}; install it, "
+                "and let this user run it"
             ) from error
         if self._process.stderr is not None:
             group = self._process.pid
-            self._quote = Quote(self.name, self._process.stderr, group, self._unreadable)
+            self._relay = LogRelay(self.name, self._process.stderr, group, self._unreadable)
 
     async def keep(self) -> None:
-        """Start it again whenever it dies, after a wait that grows while it keeps dying.
+        """Restart the process each time it ends, with exponential backoff.
 
-        A start that fails is one that died at once: a program is away while it is upgraded, and a
-        machine short of memory for a while.
+        A start that fails counts as an end. A program is absent during its upgrade; memory may be
+        short for a while.
         """
-        wait_s, said = RESTART_FIRST_S, f"{self.name} ended"
+        wait_s, reason = RESTART_FIRST_S, f"{self.name} ended"
         while True:
             await self._ended()
             self._end_group()
             if time.monotonic() - self._started_at > SETTLED_S:
                 wait_s = RESTART_FIRST_S
-            log.warning("%s; it starts again in %.1f s", said, wait_s)
+            log.warning("%s; it starts again in %.1f s", reason, wait_s)
             await asyncio.sleep(wait_s)
-            wait_s, said = min(wait_s * 2, RESTART_LIMIT_S), f"{self.name} ended"
+            wait_s, reason = min(wait_s * 2, RESTART_LIMIT_S), f"{self.name} ended"
             try:
                 self.start()
             except OperatorError as problem:
-                said = str(problem)
+                reason = str(problem)
 
     async def stop(self, within_s: float) -> None:
-        """End it cleanly, and by force what does not end in time."""
+        """End the process with SIGTERM, and kill its group after `within_s`."""
         if self._process is None:
             return
         if self.running:
@@ -260,29 +276,38 @@ class Child:
         self._process.wait()
         self._show_rest()
 
-    def on_sighup(self) -> None:
-        """Pass SIGHUP on: read the file again."""
+    def send_sighup(self) -> None:
+        """Pass SIGHUP on: the process reads its file again."""
         if self._process is not None and self.running:
             self._process.send_signal(signal.SIGHUP)
 
     async def _ended(self) -> None:
-        while self.running:
-            await asyncio.sleep(0.05)
+        """Wait until the process has ended, without a wake-up before (pidfd_open(2))."""
+        if self._process is None or not self.running:
+            return  # `running` reaps the process; before that, its pid belongs to no other
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+        pidfd = os.pidfd_open(self._process.pid)
+        loop.add_reader(pidfd, ended.set)
+        try:
+            await ended.wait()
+        finally:
+            loop.remove_reader(pidfd)
+            os.close(pidfd)
 
     def _show_rest(self) -> None:
-        if self._quote is not None:
-            self._quote.close()
-            self._quote = None
+        if self._relay is not None:
+            self._relay.close()
+            self._relay = None
 
     def _end_group(self) -> None:
-        """Kill what is left of its group: Kamailio's workers outlive a parent that was killed."""
+        """Kill the rest of the process group: Kamailio's workers outlive a killed parent."""
         if self._process is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
 
 class _Members:
-    """Whether a process is, or was while it wrote, in a process group."""
+    """The members of a process group, with those that have ended since they were seen."""
 
     def __init__(self, group: int) -> None:
         self._group = group
@@ -299,12 +324,12 @@ class _Members:
         return True
 
 
-class Quote:
-    """Passes on what another process writes to its standard error, each line after its name.
+class LogRelay:
+    """Relays the standard error of another process, each line after the name of the process.
 
-    Kamailio writes what unknown sources sent as it came: line ends, with what looks like lines
-    of others, and control characters for a terminal. `kamailio_log.py` says which lines are left
-    out, and counted.
+    Kamailio logs texts of unknown sources unchanged. Such a text may hold line ends, words like
+    those of another program's log, and control characters. `kamailio_log.py` says which lines are
+    left out and counted.
     """
 
     def __init__(
@@ -314,33 +339,33 @@ class Quote:
         group: int | None = None,
         unreadable: Callable[[Sequence[str]], None] | None = None,
     ) -> None:
-        """Begin, in the running loop.
+        """Start relaying in the running loop.
 
-        `group`: of the processes that write; None: it is not asked. `unreadable` is given the
-        sources of messages that only the log tells of.
+        `group`: the process group that writes; None: any process. `unreadable` receives the
+        sources of messages that only the log mentions.
         """
         self._name, self._pipe, self._rest = name, pipe, b""
         self._filter = LogFilter() if group is None else LogFilter(_Members(group))
         self._unreadable = unreadable or (lambda _: None)
         self._due: asyncio.TimerHandle | None = None
         os.set_blocking(pipe.fileno(), False)
-        asyncio.get_running_loop().add_reader(pipe.fileno(), self._pass_on)
+        asyncio.get_running_loop().add_reader(pipe.fileno(), self._read)
 
-    def _pass_on(self) -> bool:
-        """Show the lines that have come; whether there may be more at once."""
+    def _read(self) -> bool:
+        """Show the lines that the pipe has; return whether it may have more."""
         try:
-            data = os.read(self._pipe.fileno(), QUOTE_LIMIT)
+            data = os.read(self._pipe.fileno(), LINE_LIMIT)
         except BlockingIOError:
             return False
         *lines, self._rest = (self._rest + data).split(b"\n")
-        if len(self._rest) >= QUOTE_LIMIT or not data:
+        if len(self._rest) >= LINE_LIMIT or not data:
             lines, self._rest = [*lines, self._rest], b""
         now = time.monotonic()
         for line in filter(None, lines):
-            passed = self._filter.shown(line, now)
-            if passed is not None:
-                self._show(escape_untrusted(passed.decode("utf-8", "backslashreplace")))
-        self._tell_left_out()
+            shown = self._filter.shown(line, now)
+            if shown is not None:
+                self._show(escape_untrusted(shown.decode("utf-8", "backslashreplace")))
+        self._show_left_out()
         if self._filter.unreadable:
             self._unreadable(self._filter.unreadable)
             self._filter.unreadable.clear()
@@ -348,7 +373,7 @@ class Quote:
             asyncio.get_running_loop().remove_reader(self._pipe.fileno())
         return bool(data)
 
-    def _tell_left_out(self) -> None:
+    def _show_left_out(self) -> None:
         for text in self._filter.over(time.monotonic()):
             self._show(text)
         if self._due is None:
@@ -363,8 +388,8 @@ class Quote:
         print(f"{self._name}: {text.lstrip()}", file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        """Show what is left; its writers are gone."""
-        while self._pass_on():
+        """Show the rest of the pipe. Its writers have ended."""
+        while self._read():
             pass
         if self._due is not None:
             self._due.cancel()
@@ -372,21 +397,22 @@ class Quote:
         self._pipe.close()
 
 
-def _dies_with_us(number: signal.Signals) -> Callable[[], None]:
+def _before_exec(parent_death_signal: signal.Signals) -> Callable[[], None]:
+    """Return what a child does before it runs its program."""
     parent = os.getpid()
 
-    def arrange() -> None:
-        sighup.block()  # we hear them already, and pass them on
-        _libc.prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
-        if os.getppid() != parent:  # we died before the line above
+    def prepare() -> None:
+        sighup.block()  # this process receives SIGHUP, and passes it on when the child can read it
+        _libc.prctl(_PR_SET_PDEATHSIG, int(parent_death_signal), 0, 0, 0)
+        if os.getppid() != parent:  # the parent ended before the line above
             os._exit(1)
 
-    return arrange
+    return prepare
 
 
 def _whence() -> list[str]:
-    """Ourselves, with the same interpreter and the same package.
+    """Return the command line of this program, with the same interpreter and package.
 
-    `-P`: nothing is imported from the current directory, which may be another user's.
+    `-P`: Python imports nothing from the current directory, which may be another user's.
     """
     return [sys.executable, "-P", "-m", "whence"]

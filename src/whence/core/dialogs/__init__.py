@@ -1,1 +1,1 @@
-"""Dialogs that the edge let in: their parties, and where requests inside lead."""
+"""Dialogs that the edge let in: their parties, cookies and request paths."""

@@ -1,4 +1,4 @@
-"""The cookie in our Record-Route: it names a dialog, and a MAC covers where requests may lead."""
+"""The cookie in our Record-Route: it names a dialog, and its MACs cover where requests may lead."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ _TIME_LENGTH = 12
 
 
 ID_LENGTH = _TIME_LENGTH + 16
-"""Hex digits of a dialog's id: the millisecond of its begin, and random ones."""
+"""Hex digits of a dialog's id: the millisecond of its start, then random digits."""
 
 
 MAC_LENGTH = 18
 
 
 COOKIE_LENGTH = ID_LENGTH + 2 * MAC_LENGTH
-"""A cookie is the id, a MAC over the Via of the request, and a MAC over the way."""
+"""A cookie is the id, a MAC over the Via of the request, and a MAC over the request path."""
 
 
 OLD_S = 86_400
-"""How long a dialog may be silent, and how long the cookie of an old one vouches alone."""
+"""How long a dialog may be silent. For this time a cookie without a record is valid, too."""
 
 
 KEPT_LENGTH = 128
-"""The longest Call-ID or tag that a record has as it is."""
+"""The longest Call-ID or tag that a record stores unchanged."""
 
 
 # Cookies.
@@ -54,9 +54,9 @@ def write_cookie(
 ) -> str:
     """Write the cookie of a Record-Route.
 
-    `via`: where answers to the request go, as `transport:ip:port`, with `#connection` of a stream;
-    `to`: the party that requests with this cookie reach, along the places `there`; `from_ip`: where
-    they come from, empty where that is not known.
+    `via`: where answers to the request are sent, as `transport:ip:port`, for a stream with
+    `#connection`. `to`: the party that requests with this cookie reach. `there`: the places on the
+    way to it. `from_ip`: the source of these requests; empty: unknown.
     """
     return id_ + _via_mac(key, id_, call_id, via) + _way_mac(key, id_, call_id, to, there, from_ip)
 
@@ -74,12 +74,12 @@ _COOKIE = re.compile(rf"[0-9a-f]{{{COOKIE_LENGTH}}}", re.ASCII)
 
 
 def began_at(cookie: str) -> float:
-    """Return when the dialog of a cookie began. Raises ValueError where that is no cookie."""
+    """Return the instant at which a cookie's dialog began. Raises ValueError for other text."""
     return int(cookie[:_TIME_LENGTH], 16) / 1000
 
 
 def covers_via(key: str, cookie: str, call_id: str, via: str) -> bool:
-    """Return whether a cookie of this call was made for a request whose answers go to `via`."""
+    """Return whether a cookie of this call belongs to a request whose answers are sent to `via`."""
     theirs = cookie[ID_LENGTH : ID_LENGTH + MAC_LENGTH]
     return is_same(theirs, _via_mac(key, cookie[:ID_LENGTH], call_id, via))
 
@@ -87,13 +87,13 @@ def covers_via(key: str, cookie: str, call_id: str, via: str) -> bool:
 def covers_way(
     key: str, cookie: str, call_id: str, to: Side, there: Sequence[str], from_ip: str
 ) -> bool:
-    """Return whether a cookie of this call was made for the way along the places `there`."""
+    """Return whether a cookie of this call was made for the path along the places `there`."""
     theirs = cookie[ID_LENGTH + MAC_LENGTH : COOKIE_LENGTH]
     return is_same(theirs, _way_mac(key, cookie[:ID_LENGTH], call_id, to, there, from_ip))
 
 
 def kept(key: str, text: str) -> str:
-    """Return what a record has of a Call-ID or tag: itself, or a MAC of a long or odd one."""
+    """Return a Call-ID or tag as a record stores it: unchanged, or as a MAC if long or odd."""
     if len(text) <= KEPT_LENGTH and text.isprintable():
         return text
     return "\x1f" + mac(key, MAC_LENGTH // 2, "kept", text)

@@ -1,4 +1,4 @@
-"""What Kamailio's memory has of a dialog: its parties, and how they are reached."""
+"""The record of a dialog in Kamailio's memory: its parties, and the paths to them."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import NamedTuple, TypeVar
 from whence.core.sip.transport_address import IP, TransportAddress
 
 PARTS_LIMIT = 8
-"""How many addresses, ways and cookies of one party are remembered: the last ones."""
+"""How many addresses, paths and cookies of one party a record keeps: the last ones."""
 
 
 ENDED = "ended"
-"""What stands for the record of a dialog that ended, where its cookie alone would vouch for it."""
+"""Stored instead of a record when a dialog ends, so that its cookie alone is not accepted."""
 
 
 class Side(StrEnum):
-    """A party of a dialog: who sent its first request, or who answered it."""
+    """A party of a dialog: the sender of its first request, or the one that answered."""
 
     CALLER = "caller"
     CALLEE = "callee"
@@ -32,8 +32,8 @@ class Side(StrEnum):
 class RequestPath(NamedTuple):
     """How requests reach a party.
 
-    `places`: its route set and its Contact, as `place` writes them. `hop`: the SIP URI to which the
-    edge sends them; its host is an ip address. Both are text: the host of a place may be a name.
+    `places`: its route set and its Contact, as `place` writes them. The host of a place may be a
+    name. `hop`: the SIP URI to which the edge sends the requests; its host is an ip address.
     """
 
     places: tuple[str, ...]
@@ -41,10 +41,10 @@ class RequestPath(NamedTuple):
 
 
 class OwnSockets(NamedTuple):
-    """The edge's own sockets, and the addresses that they are on.
+    """The edge's own sockets, each as ip and port for any transport, and their ips.
 
-    A socket is an ip and a port here, whatever its transport. It is compared with the next hop of a
-    place, which is text because its host may be a name; that of a name is where its sender is.
+    They are compared with the next hop of a path. If the host of that hop is a name, the source of
+    the party's message is compared.
     """
 
     sockets: frozenset[tuple[IP, int]]
@@ -52,13 +52,13 @@ class OwnSockets(NamedTuple):
 
     @classmethod
     def of(cls, sockets: Sequence[TransportAddress]) -> OwnSockets:
-        """Make it of the sockets, as `transport:ip:port`."""
+        """Make it of the edge's sockets."""
         return cls(frozenset((s.ip, s.port) for s in sockets), frozenset(s.ip for s in sockets))
 
 
 @dataclass(frozen=True, slots=True)
 class Party:
-    """What is known of one party. `ips`: where its messages came from, as text."""
+    """One party of a dialog. `ips`: the sources of its messages, as text."""
 
     ips: tuple[str, ...] = ()
     ways: tuple[RequestPath, ...] = ()
@@ -66,7 +66,7 @@ class Party:
     """The cookies with which requests may be sent *to* this party."""
 
     def with_more(self, ip: str, way: RequestPath | None, cookie: str) -> Party:
-        """Return the party with what one more of its messages says."""
+        """Return the party with the address, path and cookie of one more message."""
         return Party(
             _added(self.ips, ip or None),
             _added(self.ways, way),
@@ -76,11 +76,10 @@ class Party:
 
 @dataclass(frozen=True, slots=True)
 class DialogRecord:
-    """What Kamailio's memory has of a dialog.
+    """A dialog, as Kamailio's memory stores it.
 
-    `call`: its Call-ID, and `tag` the caller's tag, as `kept` writes them. `trunk_id`: the trunk
-    that it came by; `user`: the URI of the local user that it went to. Both are empty where there
-    is none.
+    `call`: its Call-ID; `tag`: the caller's tag; both as `kept` writes them. `trunk_id`: the trunk
+    of the call; `user`: the URI of the called local user; empty: none.
     """
 
     call: str
@@ -95,7 +94,7 @@ class DialogRecord:
         return self.caller if side is Side.CALLER else self.callee
 
     def with_party(self, side: Side, party: Party) -> DialogRecord:
-        """Return the record with another caller or callee."""
+        """Return the record with a new caller or callee."""
         of_caller = side is Side.CALLER
         caller, callee = (party, self.callee) if of_caller else (self.caller, party)
         return DialogRecord(self.call, self.tag, self.trunk_id, self.user, caller, callee)
@@ -113,8 +112,8 @@ class DialogRecord:
         return cls(call, tag, trunk_id, user, _party(a, b, c), _party(d, e, f))
 
 
-# A place, a hop, an ip and a cookie have no blank in them: `_NAME`, `place` and `write_cookie` see
-# to that. An id of a trunk and the URI of a user have no line feed.
+# `_NAME`, `place` and `write_cookie` ensure that a place, a hop, an ip and a cookie hold no blank.
+# Trunk ids and URIs of users hold no line feed.
 
 
 def _party_lines(party: Party) -> tuple[str, str, str]:

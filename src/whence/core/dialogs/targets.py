@@ -1,14 +1,13 @@
-"""Dialogs that the edge let in: who takes part, and where requests inside lead.
+"""Where requests inside a dialog may lead.
 
-The Record-Route of each INVITE and of its answers carries a *cookie*. It names the dialog, and a
-MAC in it covers where the requests that carry it may lead: along the route set and to the Contact
-that the other party gave (RFC 3261 12.1). The cookie alone vouches for dialogs that began before
-Kamailio's last start. For those that began since, Kamailio's memory has a record too: the addresses
-of both parties, and Contacts that were refreshed (RFC 3261 12.2). A dialog without a record has
-ended.
+The Record-Route of each INVITE, and of its answers, carries a *cookie*, which names the dialog. Its
+MAC covers the route set and the Contact of the other party (RFC 3261 12.1). Requests with the
+cookie may lead only there. For dialogs that began before Kamailio's last start, the edge verifies
+the cookie alone. For later dialogs, Kamailio's memory also has a record. It holds the addresses of
+both parties, and refreshed Contacts (RFC 3261 12.2). A later dialog without a record has ended.
 
-No request is sent to a name that a party chose. Where the next hop is a name, requests go to the
-address that the party's own message came from.
+The edge sends no request to a name that a party chose. If the next hop is a name, it sends to the
+address from which the party's own message came.
 """
 
 from __future__ import annotations
@@ -31,26 +30,26 @@ from whence.core.sip.transport_address import (
 from whence.core.sip.uri import Uri, host_text
 
 ROUTES_LIMIT = 16
-"""The longest route set that is accepted."""
+"""How many places a route set with its target has at most."""
 
 
-# Places, and the ways that lead along them. A place is text, and no TransportAddress: its host may
-# be a name, a cookie's MAC covers that text, and Kamailio's memory keeps it.
+# A place is text, and no TransportAddress, because its host may be a name. A cookie's MAC covers
+# that text, and Kamailio's memory stores it.
 
 _NAME = re.compile(r"[a-z0-9_.-]{1,255}", re.ASCII)
 
 
 def place(uri: Uri) -> str | None:
-    """Write where a URI leads, as `transport:host:port`; None for what leads nowhere we know.
+    """Write where a URI leads, as `transport:host:port`; None for unknown schemes and transports.
 
-    User, password and other parameters lead nowhere: parties may change them in mid-call.
+    User, password and other parameters do not matter: parties may change them during a call.
     """
     if "maddr" in uri.params:
         return None
     return _place(uri.scheme, uri.host, uri.port, uri.params.get("transport"))
 
 
-@lru_cache(maxsize=4096)  # the parties of many calls are at few places
+@lru_cache(maxsize=4096)  # the parties of many calls share few places
 def _place(scheme: str, host: str, port: int | None, given: str | None) -> str | None:
     secure = scheme == "sips"
     default = Transport.TLS if secure else Transport.UDP
@@ -68,9 +67,9 @@ def _place(scheme: str, host: str, port: int | None, given: str | None) -> str |
 
 
 def places(routes: Sequence[Uri | None], target: Uri | None) -> tuple[str, ...] | None:
-    """Write where a request with these Routes and this Request-URI leads, the next hop first.
+    """Write the places of a request with these Routes and this Request-URI, the next hop first.
 
-    None where one of them cannot be read, or there are too many.
+    Return None if one of them cannot be read, or if there are too many.
     """
     uris = [*routes, target]
     written = [place(uri) if uri is not None else None for uri in uris]
@@ -79,7 +78,7 @@ def places(routes: Sequence[Uri | None], target: Uri | None) -> tuple[str, ...] 
 
 
 def uris(values: Sequence[str]) -> list[Uri | None]:
-    """Read the URIs of Route, Record-Route or Contact headers; None for each that is none."""
+    """Read the URIs of Route, Record-Route or Contact headers; None for each unreadable one."""
     found: list[Uri | None] = []
     for value in values:
         if '"' in value or "," in value:
@@ -93,11 +92,11 @@ def uris(values: Sequence[str]) -> list[Uri | None]:
 def way(
     routes: Sequence[Uri | None], contact: Uri | None, source: TransportAddress, own: OwnSockets
 ) -> RequestPath | None:
-    """Return how requests reach the party whose message from `source` has this route set (the next
-    hop first) and Contact.
+    """Return the path to the party whose message from `source` has this route set and Contact.
 
-    None where they reach it nowhere, or where its next hop is none that a party may choose: one of
-    our own sockets; a loopback address, or one of our own, but for a party that is there.
+    `routes`: the next hop comes first. Return None if the path has no readable place, or if a party
+    may not choose its next hop. A party may choose none of the edge's own sockets. It may choose a
+    loopback address, or an address of this machine, only if it is there itself.
     """
     there = places(routes, contact)
     hop = None if there is None else _next_hop(there[0], source, own)
@@ -114,7 +113,7 @@ def _next_hop(first: str, source: TransportAddress, own: OwnSockets) -> str | No
 
 
 def _address(first: str, source: TransportAddress) -> TransportAddress:
-    """Read the first place; where its host is a name, it is where the message came from."""
+    """Read the first place. If its host is a name, return the source of the message instead."""
     try:
         return TransportAddress.parse(first)
     except ValueError:
@@ -137,14 +136,15 @@ def _ip(host: str) -> IP | None:
         return None
 
 
-# Who may send what, and what a message of a party changes.
+# Which requests a party may send, and what a message of a party changes.
 
 
 def direction(
     record: DialogRecord, cookie: str, there: tuple[str, ...]
 ) -> tuple[Side, RequestPath] | None:
-    """Return who sends a request with this cookie along these places, and the way; None where it
-    leads to no party of the dialog.
+    """Return the sender of a request with this cookie along these places, and its path.
+
+    Return None if it leads to no party of the dialog.
     """
     for sender in Side:
         receiver = record.party(sender.other)
@@ -158,9 +158,9 @@ def direction(
 def direction_of_old(
     key: str, cookie: str, call_id: str, there: tuple[str, ...], from_ip: str
 ) -> tuple[Side, RequestPath] | None:
-    """Return the same for a dialog of which there is no record: its cookie alone says it.
+    """Return the same for a dialog without a record: its cookie alone decides.
 
-    The address of the callee is not known, and his next hop may be a name.
+    The address of the callee is unknown, and the next hop to it may be a name.
     """
     for sender in Side:
         known_ip = from_ip if sender is Side.CALLER else ""
@@ -172,9 +172,9 @@ def direction_of_old(
 def refreshed(
     before: RequestPath, contact: Uri | None, source: TransportAddress, own: OwnSockets
 ) -> RequestPath | None:
-    """Return the way to a party whose message from `source` has a new Contact (RFC 3261 12.2).
+    """Return the path to a party whose message from `source` has a new Contact (RFC 3261 12.2).
 
-    Its route set stays. None where the edge does not send there: see `way`.
+    The route set stays. Return None if the edge does not send there: see `way`.
     """
     *routes, _ = before.places
     if not routes:

@@ -1,1 +1,1 @@
-"""Which trunk an inbound request comes from, and why."""
+"""The rules that say to which trunk an inbound request belongs, and why."""

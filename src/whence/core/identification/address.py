@@ -1,4 +1,4 @@
-"""Network addresses from which calls may come, and which sources they admit (the address rules).
+"""Network addresses from which calls may come, and which sources they admit.
 
 Addresses are compared as values, never as text: `::ffff:192.0.2.1` is `192.0.2.1`.
 """
@@ -11,11 +11,12 @@ from typing import NamedTuple
 from whence.core.sip.transport_address import IP, NETWORKS, Network, Transport, TransportAddress
 
 GRACE_S = 32.0
-"""How long a learned address outlives its registration: calls in flight (64*T1, RFC 3261 17)."""
+"""How long a learned address outlives its registration, for calls on their way: 64*T1 (RFC 3261
+17)."""
 
 
 class Origin(StrEnum):
-    """Why an address is there."""
+    """Why an address is stored."""
 
     LEARNED = "learned"
     RESOLVED = "resolved"
@@ -26,16 +27,17 @@ class ManagedBy(StrEnum):
     """What writes a pinned address, and may remove it."""
 
     FILE = "file"
-    """The configuration file: a new file removes it."""
+    """The settings file: a reload removes it."""
     ALLOW = "allow"
-    """The operator, at run time: files leave it alone."""
+    """The operator, at run time: a reload keeps it."""
 
 
 class Address(NamedTuple):
-    """One address of a trunk: where its calls may come from.
+    """One address of a trunk, from which its calls may come.
 
-    `port` None: any. Where there is one, it tells trunks apart; others are admitted too, unless it
-    is `exact`. `socket` is ours, on which it was learned. `expires_at` None: until it is removed.
+    `port` None: any. A port distinguishes trunks at one ip. Other ports are admitted, too, unless
+    the address is `exact`. `socket`: our socket on which it was learned. `expires_at` None: it is
+    valid until it is removed.
     """
 
     ip: IP | Network
@@ -44,39 +46,39 @@ class Address(NamedTuple):
     origin: Origin
     socket: str
     learned_at: float
-    """When it came to be there."""
+    """When it was first stored."""
     expires_at: float | None
     exact: bool = False
     note: str = ""
-    """Why it is there, in the operator's words."""
+    """Why it is stored, in the operator's words."""
     managed_by: ManagedBy | None = None
-    """Of a pinned address: what writes it, and may remove it."""
+    """Of a pinned address: its writer, which alone may remove it."""
     ground: str = ""
-    """Of a learned address: why it was learned from there (`core.learning.Ground`)."""
+    """Of a learned address: why it was learned (`core.registration.learning.Ground`)."""
 
     def live(self, now: float) -> bool:
-        """Whether it still stands at `now`."""
+        """Return whether it is valid at `now`."""
         return self.expires_at is None or now < self.expires_at
 
     def holds(self, ip: IP) -> bool:
-        """Whether `ip` is this very address, or in its network."""
+        """Return whether `ip` equals this address, or is in its network."""
         at = self.ip
         return ip in at if isinstance(at, NETWORKS) else at == ip
 
     def fits_transport(self, transport: Transport) -> bool:
-        """Whether what comes over `transport` is no weaker evidence than what it stands on.
+        """Return whether `transport` is at least as strong as the transport of the address.
 
-        What was learned over a transport admits that transport and stronger ones, never a weaker:
-        a UDP source is easily forged, a TLS one is not.
+        An address admits its own transport and stronger ones, but no weaker one. A UDP source is
+        easily forged, a TLS source is not.
         """
         return transport.strength >= self.transport.strength
 
     def fits_port(self, port: int) -> bool:
-        """Whether it admits what comes from `port`."""
+        """Return whether it admits requests from `port`."""
         return not self.exact or self.port == port
 
     def admits(self, source: TransportAddress, now: float) -> bool:
-        """Whether a request from `source` may be this trunk's."""
+        """Return whether it admits requests from `source` at `now`."""
         return (
             self.live(now)
             and self.holds(source.ip)

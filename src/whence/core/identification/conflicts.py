@@ -1,15 +1,15 @@
-"""Conflicts: trunks at one address that no rule could tell apart, found before a call is refused.
+"""Finds conflicts, trunks at one address that no rule can distinguish, before a call is refused.
 
-Told apart are trunks that a provider's call names: by number, by account in the Request-URI, by the
-contact that we registered, or by the port it comes from. Which of these a provider sends nobody
-knows beforehand; that it calls a number is the one thing that all of them do. So trunks with
-different numbers do not conflict. Those without numbers do, unless one takes what nothing names.
+A call can name a trunk by number, by account in the Request-URI, or by our Contact. Its source port
+can distinguish trunks, too. It is unknown beforehand which of these a provider sends, but every
+provider calls a number. So trunks with different numbers do not conflict. Trunks without numbers
+do, unless one of them is a fallback.
 
 Trunks that register at one server are expected to share its addresses. Trunks of different servers
-are not: where one of them comes to another's address, calls there that name none of them were given
-before, and are refused now. That is a conflict, with any numbers, unless one is a fallback.
+are not. If such trunks meet at one address, calls that name no trunk are refused there. Before,
+one trunk got them. That is a conflict, even with numbers, unless one trunk is a fallback.
 
-All is linear in what is handed in: thousands of trunks at one address are one group, never pairs.
+The work is linear in the input: thousands of trunks at one address are one group, never pairs.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Site = tuple[str, int | None]
 
 
 class ConflictKind(StrEnum):
-    """The code of what does not tell the trunks apart."""
+    """The code of a conflict: what the trunks share."""
 
     NUMBER = "number"
     NUMBER_IS_ACCOUNT = "number_is_account"
@@ -41,21 +41,21 @@ class ConflictKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NamedTrunk:
-    """By what calls could name a trunk, besides its numbers."""
+    """What distinguishes a trunk, besides its numbers."""
 
     id: str
     aor_user: str
     has_numbers: bool
     fallback: bool
     server: str = ""
-    """The host of the server that it registers at; empty where that is not known."""
+    """The host of the server at which it registers; empty: unknown."""
     accepts_unmatched: bool = True
-    """Whether, alone at an address, it takes calls that name no trunk."""
+    """Whether it gets calls that name no trunk, if it is alone at an address."""
 
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """Trunks that no rule could tell apart, and what they share; all sorted."""
+    """Trunks that no rule can distinguish, and what they share. All tuples are sorted."""
 
     kind: ConflictKind
     trunks: tuple[str, ...]
@@ -65,7 +65,7 @@ class Conflict:
 
     @property
     def message(self) -> str:
-        """What is wrong, in words."""
+        """Return what is wrong, in words."""
         shared = summarize(self.shared)
         kind = ConflictKind
         return {
@@ -73,28 +73,28 @@ class Conflict:
             kind.NUMBER_IS_ACCOUNT: f"{shared} is a number of one and the account of another",
             kind.AOR_USER: f"the same user {shared}, and no numbers",
             kind.NO_NUMBER: "no numbers, and others at their address",
-            kind.FALLBACK: "more than one fallback: what nothing tells apart is refused",
+            kind.FALLBACK: "more than one fallback: calls that name no trunk are refused",
             kind.OTHER_SERVER: "they register at different servers, and share an address: "
             "calls that name none of them are refused",
         }[self.kind]
 
     @property
     def remedy(self) -> str:
-        """What would tell them apart, in words."""
+        """Return what the operator can do, in words."""
         kind = ConflictKind
         return {
-            kind.NUMBER: "leave it to one of them, or write fallback = true for the one that "
-            "is to take its calls",
+            kind.NUMBER: "write it for one of them only, or write fallback = true for the one that "
+            "is to get its calls",
             kind.NUMBER_IS_ACCOUNT: "write the number down for the trunk whose account it is, "
             "and for no other; else calls to it are refused",
             kind.AOR_USER: "write the numbers of each; else only calls to the very contact "
-            "that we registered are told apart",
+            "that we registered are identified",
             kind.NO_NUMBER: "write the numbers of each, or fallback = true for one of them; "
-            "else only calls to their contact, or their user, are told apart",
-            kind.FALLBACK: "leave fallback = true to one of them",
-            kind.OTHER_SERVER: "see whence addresses for why each is there: what networks or "
-            "learn_from permit may be too much; else write fallback = true for the one that is to "
-            "take such calls",
+            "else only calls to their contact, or their user, are identified",
+            kind.FALLBACK: "write fallback = true for one of them only",
+            kind.OTHER_SERVER: "see whence addresses for why each is there: networks or "
+            "learn_from may permit too much; else write fallback = true for the one that is to "
+            "get such calls",
         }[self.kind]
 
     def __str__(self) -> str:
@@ -109,13 +109,14 @@ def find(
     admitted: Iterable[tuple[str, Site]] = (),
     accounts: Iterable[tuple[str, str, str]] = (),
 ) -> list[Conflict]:
-    """All conflicts among enabled trunks.
+    """Return all conflicts among enabled trunks, sorted.
 
-    `numbers` are (spelling, trunk id): of prefixes the longest wins, so only equal ones conflict.
-    Those that one trunk alone owns need not be among them. `sites` are (trunk id, where its calls
-    may come from); `admitted` are the same with port None, unless no other port is admitted.
-    `accounts` are (form of an account as a number, trunk id, id of another trunk to whom a call to
-    that number would be given).
+    - `numbers`: (spelling, trunk id). The longest prefix wins, so only equal ones conflict. Numbers
+      of one trunk alone may be omitted.
+    - `sites`: (trunk id, site from which its calls may come).
+    - `admitted`: the same, with port None unless only that port is admitted.
+    - `accounts`: (form of an account as a number, its trunk id, another trunk id). The other trunk
+      would get a call to that number.
     """
     named = {trunk.id: trunk for trunk in trunks}
     places = _Places((id_, site) for id_, site in sites if id_ in named)
@@ -149,10 +150,10 @@ def find(
         if nameless not in same_user.values():
             addresses[ConflictKind.NO_NUMBER, nameless, ()].append(address)
 
-    told = {ids for kind, ids, _ in addresses if kind is not ConflictKind.NUMBER}
+    found = {ids for kind, ids, _ in addresses if kind is not ConflictKind.NUMBER}
     at = _Places((id_, site) for id_, site in admitted if id_ in named)
     for address, ids in at.shared_by(at.ids):
-        if ids not in told and _was_given_before(tuple(named[id_] for id_ in ids)):
+        if ids not in found and _was_given_before(tuple(named[id_] for id_ in ids)):
             addresses[ConflictKind.OTHER_SERVER, ids, ()].append(address)
 
     return sorted(
@@ -169,9 +170,9 @@ def find(
 
 
 def _was_given_before(there: Sequence[NamedTrunk]) -> bool:
-    """Return whether a call that is ambiguous among these was one trunk's before they met.
+    """Return whether trunks of different servers meet, so that calls become ambiguous.
 
-    Such a call names no trunk, or an account that several have.
+    Such a call names no trunk, or an account that several trunks have.
     """
     servers = {trunk.server or trunk.id for trunk in there}
     if len(servers) < 2 or sum(trunk.fallback for trunk in there) == 1:
@@ -181,7 +182,7 @@ def _was_given_before(there: Sequence[NamedTrunk]) -> bool:
 
 
 def _owners(numbers: Iterable[tuple[str, str]]) -> dict[tuple[str, ...], list[str]]:
-    """Trunks, several → the spellings that just these share."""
+    """Return group of trunks → the spellings that exactly these share."""
     owners: dict[str, list[str]] = defaultdict(list)
     for spelling, id_ in numbers:
         owners[spelling].append(id_)
@@ -195,9 +196,9 @@ def _owners(numbers: Iterable[tuple[str, str]]) -> dict[tuple[str, ...], list[st
 def accounts_of_others(
     accounts: Iterable[tuple[str, str]], numbers: Iterable[tuple[str, str]]
 ) -> list[tuple[str, str, str]]:
-    """Find accounts that are numbers of other trunks, as `find` takes them.
+    """Return the accounts that are numbers of other trunks, for `find`.
 
-    `accounts` are (form of it as a number, trunk id), `numbers` are (spelling, trunk id).
+    `accounts`: (form of the account as a number, trunk id). `numbers`: (spelling, trunk id).
     """
     owners: dict[str, set[str]] = defaultdict(set)
     for spelling, id_ in numbers:
@@ -209,12 +210,12 @@ def accounts_of_others(
             owning = owners.get(spelling, set())
             found += [(form, id_, other) for other in sorted(owning - {id_})]
             if id_ in owning:
-                break  # what others own less closely gets no call to it
+                break  # its own number wins over shorter prefixes of others
     return found
 
 
 class _Places:
-    """Where each trunk's calls may come from."""
+    """The sites from which each trunk's calls may come."""
 
     def __init__(self, sites: Iterable[tuple[str, Site]]) -> None:
         self._of: dict[str, set[Site]] = defaultdict(set)
@@ -231,22 +232,22 @@ class _Places:
             }
             for id_, sites in (self._of.items() if networks else ())
         }
-        """Trunk → the networks of others that its own addresses are in."""
+        """Trunk → the networks of other trunks that hold its own addresses."""
 
     @property
     def ids(self) -> Iterable[str]:
-        """The trunks that are anywhere."""
+        """Return the trunks that have a site."""
         return self._of.keys()
 
     def shared_by(self, ids: Iterable[str]) -> list[tuple[str, tuple[str, ...]]]:
-        """(address, those of the trunks that are there), where there are several.
+        """Return (address, trunks there) for each address that several of the trunks share.
 
-        The port tells trunks apart, unless one of them may come from any.
+        The port distinguishes trunks, unless one of them may call from any port.
         """
         ids = [id_ for id_ in ids if id_ in self._of]
-        stands = {ip for id_ in ids for ip, _ in self._of[id_]}
+        present = {ip for id_ in ids for ip, _ in self._of[id_]}
         sites_of = {
-            id_: self._of[id_] | {site for site in self._around.get(id_, ()) if site[0] in stands}
+            id_: self._of[id_] | {site for site in self._around.get(id_, ()) if site[0] in present}
             for id_ in ids
         }
         any_port = {ip for sites in sites_of.values() for ip, port in sites if port is None}
@@ -258,7 +259,7 @@ class _Places:
 
 
 def _around(ip: str, lengths: Iterable[int]) -> Iterator[str]:
-    """The networks of these lengths that an ip, or a network, is in; none for a name."""
+    """Yield the networks of these lengths that hold an ip or a network; nothing for a name."""
     try:
         network = ip_network(ip)
     except ValueError:
@@ -269,7 +270,7 @@ def _around(ip: str, lengths: Iterable[int]) -> Iterator[str]:
 
 
 def _by_user(ids: Iterable[str], named: Mapping[str, NamedTrunk]) -> dict[str, tuple[str, ...]]:
-    """AoR user → the trunks that have it, where there are several."""
+    """Return AoR user → its trunks, for each that several trunks have."""
     users: dict[str, list[str]] = defaultdict(list)
     for id_ in ids:
         users[named[id_].aor_user].append(id_)
@@ -277,7 +278,7 @@ def _by_user(ids: Iterable[str], named: Mapping[str, NamedTrunk]) -> dict[str, t
 
 
 def _shown(spellings: Collection[str]) -> tuple[str, ...]:
-    """One spelling of each number, of all that are shared: with + where there is one."""
+    """Return one spelling of each shared number, with + if there is one."""
     with_plus = sorted((s for s in spellings if s.startswith("+")), key=lambda s: (len(s), s))
     ends = {s[4:] for s in with_plus}
     whole = [s for s in with_plus if not any(s[cut:] in ends for cut in (5, 6))]  # no +44(0)20

@@ -1,4 +1,4 @@
-"""A decision: the trunk, or why there is none, and each step to it."""
+"""A decision: the trunk, or why there is none, with each step of the rules."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from whence.core.sip.transport_address import TransportAddress
 
 
 class Rule(StrEnum):
-    """The code of the rule that settled, or narrowed, a decision."""
+    """The code of the rule that settled or narrowed a decision."""
 
     ADDRESS = "address"
     TOKEN = "token"
@@ -22,7 +22,7 @@ class Rule(StrEnum):
     FALLBACK = "fallback"
     ONLY_CANDIDATE = "only_candidate"
 
-    __hash__ = str.__hash__  # that of an Enum is Python
+    __hash__ = str.__hash__  # faster: the hash of an Enum is Python code
 
     @property
     def message(self) -> str:
@@ -31,7 +31,7 @@ class Rule(StrEnum):
 
 
 class Reason(StrEnum):
-    """The code of why a request was given to no trunk."""
+    """The code of why a request belongs to no trunk."""
 
     AMBIGUOUS = "ambiguous"
     TOKEN_FROM_WRONG_SOURCE = "token_from_wrong_source"
@@ -59,7 +59,7 @@ class Compared(StrEnum):
     NAMED_ELSEWHERE = "named_elsewhere"
     """A number or account of a trunk that has no address at the source."""
     NUMBER_HEADERS = "number_headers"
-    """Which of the named trunks have the place in their `number_headers`."""
+    """Which of the named trunks list the header in their `number_headers`."""
     CONTRADICTION = "contradiction"
     PORT = "port"
     FALLBACK = "fallback"
@@ -89,31 +89,31 @@ _COMPARED = {
     Compared.AOR_USER: "{values} in {place}",
     Compared.NAMED_ELSEWHERE: "{values} in {place}, of a trunk that has no address there",
     Compared.NUMBER_HEADERS: "those whose number_headers have {place}",
-    Compared.CONTRADICTION: "what names one trunk names another too",
+    Compared.CONTRADICTION: "the same text names several trunks",
     Compared.PORT: "{values}",
-    Compared.FALLBACK: "what nothing tells apart",
+    Compared.FALLBACK: "fallback = true",
     Compared.CANDIDATES_LEFT: "trunks left",
 }
 
 
 NAMING = frozenset({Rule.TOKEN, Rule.NUMBER, Rule.AOR_USER})
-"""Rules by which a request's own words name the trunk: who else is at its address is the same."""
+"""Rules by which the request itself names the trunk. Other trunks at the address do not matter."""
 
 
 class Step(NamedTuple):
-    """One rule applied: what it compared, and the trunks that were left after it."""
+    """One applied rule: what it compared, and which trunks were left."""
 
     rule: Rule
     compared: Compared
     left: tuple[str, ...]
     values: tuple[str | TransportAddress, ...] = ()
-    """What the request has of it: the source, its tokens, a number, an account, a port."""
+    """The compared values of the request: its source, tokens, a number, an account or a port."""
     place: str | None = None
-    """Where in the request the value was: REQUEST_URI, or a header in small letters."""
+    """Where in the request the value was: REQUEST_URI, or a header name in lower case."""
 
     @property
     def message(self) -> str:
-        """Say in words what was compared."""
+        """Return what was compared, in words."""
         values = " or ".join(map(str, self.values))
         if self.compared is Compared.TOKENS and not values:
             return "no token"
@@ -126,7 +126,7 @@ class Step(NamedTuple):
 
 
 def message(reason: Rule | Reason, trunk_id: str | None) -> str:
-    """Say in words why a request was given to a trunk, or to none."""
+    """Return in words why a request belongs to a trunk, or to none."""
     if isinstance(reason, Reason) or trunk_id is None:
         return reason.message
     return f"{reason.message} of trunk {trunk_id}"
@@ -134,7 +134,7 @@ def message(reason: Rule | Reason, trunk_id: str | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Identified:
-    """The request is this trunk's."""
+    """The request belongs to this trunk."""
 
     trunk: Trunk
     rule: Rule
@@ -142,18 +142,18 @@ class Identified:
 
     @property
     def reason(self) -> Rule:
-        """Return the code of what settled it: its rule."""
+        """Return the rule that settled it."""
         return self.rule
 
     @property
     def message(self) -> str:
-        """Say the rule that settled it in words."""
+        """Return the rule that settled it, in words."""
         return message(self.rule, self.trunk.id)
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The source is admitted, but no trunk may be given the request. Never told to the sender."""
+    """The source is admitted, but the request belongs to no single trunk. No reply says so."""
 
     reason: Reason
     candidates: tuple[str, ...]

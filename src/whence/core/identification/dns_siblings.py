@@ -1,10 +1,10 @@
-"""Which of the places that DNS names beside a registrar are its siblings: calls may come thence.
+"""Which addresses that DNS names beside a registrar are its siblings, so that they admit calls.
 
-What DNS says is weak evidence: nobody there has shown that he knows our account. So a sibling
-- is no easier to reach than the registrar itself: one on the Internet has none in our own network;
-- is admitted over no weaker transport than that over which the registrar granted;
-- lives no longer than the answer that named it, and the grant that it stands beside;
-- is one of a few.
+DNS is weak evidence: a server at such an address has not proven that it knows our account. So
+- a sibling is reachable from where the registrar is: one on the Internet has none in our network;
+- a sibling admits no weaker transport than the one over which the registrar granted;
+- a sibling expires with the DNS answer that named it, or with the grant, if that is earlier;
+- a trunk has few siblings.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from whence.core.identification.address import Address, Origin
 from whence.core.sip.transport_address import IP, TransportAddress
 
 LIMIT = 16
-"""How many siblings one trunk has at most, whatever DNS says."""
+"""How many siblings one trunk has at most."""
 
 _SHARED = IPv4Network("100.64.0.0/10")
 
@@ -30,15 +30,15 @@ class SiblingSettings:
     own: frozenset[IP]
     """The ips of the edge's own sockets."""
     grace_s: float
-    """For how long a learned address outlives its registration."""
+    """How long a learned address outlives its registration."""
     least_s: float
-    """An answer of DNS counts at least this long, whatever its time to live."""
+    """An answer of DNS is valid at least this long, even with a shorter time to live."""
     most_s: float
-    """An answer of DNS counts at most this long."""
+    """An answer of DNS is valid at most this long."""
 
 
 class Reach(StrEnum):
-    """From where an address can be reached."""
+    """The scope from which an address can be reached."""
 
     HERE = "this_machine"
     LINK = "this_link"
@@ -48,7 +48,7 @@ class Reach(StrEnum):
 
 
 def reach(ip: IP) -> Reach | None:
-    """From where `ip` can be reached; None where it is nobody's own: multicast, unspecified, …"""
+    """Return the scope of `ip`; None if it is no host's own: multicast, unspecified, broadcast."""
     if ip.is_multicast or ip.is_unspecified or ip == IPv4Address("255.255.255.255"):
         return None
     if ip.is_loopback:
@@ -69,10 +69,10 @@ def siblings(
     now: float,
     expires_at: float,
 ) -> tuple[Address, ...]:
-    """Choose the addresses beside `registrar`, which granted, among what was `found` in DNS.
+    """Return the siblings of `registrar`, which granted, among the addresses `found` in DNS.
 
-    `own` are our own addresses: nobody calls from there. `exact`: the trunk's calls come from the
-    port that its servers are found at; else from any.
+    `own`: our own addresses, from which no provider calls. `exact`: the siblings admit only the
+    port that DNS names; otherwise any port.
     """
     near = reach(registrar.ip)
     hops = [hop for hop in found if not exact or hop.transport == registrar.transport]
@@ -82,7 +82,7 @@ def siblings(
         for ip, port in places
         if ip != registrar.ip and ip not in own and near is not None and reach(ip) is near
     ]
-    # The same few at each look, whatever order they come in.
+    # Sorted, so that each look-up chooses the same few.
     beside.sort(key=lambda place: (place[0].version, int(place[0]), place[1] or 0))
     return tuple(
         Address(

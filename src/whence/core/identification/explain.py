@@ -1,4 +1,4 @@
-"""Who came nearest, where a request was given to no trunk, and what was missing: for people."""
+"""Explains decisions for people: what each step compared, the nearest trunk, what was missing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from whence.core.text import format_duration
 
 @dataclass(frozen=True, slots=True)
 class FormerAddress:
-    """An address that stands no more, and since when."""
+    """An address that ended, and when it ended."""
 
     address: Address
     ended_at: float
@@ -25,7 +25,7 @@ class FormerAddress:
 
 @dataclass(frozen=True, slots=True)
 class IgnoredReply:
-    """A reply to a REGISTER from `ip`, which was not `asked`: no address was learned."""
+    """A reply to a REGISTER from `ip`, though the next hop was `asked`: it taught no address."""
 
     ip: IP
     asked: str
@@ -34,21 +34,21 @@ class IgnoredReply:
 
 @dataclass(frozen=True, slots=True)
 class NearbyTrunk:
-    """A trunk that has, or had, to do with what the request says or with where it comes from."""
+    """A trunk that the request names, or that has or had to do with its source."""
 
     trunk_id: str
     enabled: bool
     named: tuple[str, ...] = ()
-    """What in the request names it: `number +4420…`."""
+    """What names it in the request, as `number +4420…`."""
     addresses: tuple[Address, ...] = ()
-    """All that it has, wherever: expired ones too, that have not been swept out yet."""
+    """All its addresses, also expired ones that are still stored."""
     former: tuple[FormerAddress, ...] = ()
     gone: bool = False
-    """Whether it is in the file no more: for a while its token is still nobody else's."""
+    """Whether it is removed from the file. Its token stays reserved for a while."""
     ignored: tuple[IgnoredReply, ...] = ()
 
     def has_to_do_with(self, ip: IP) -> bool:
-        """Return whether it is named, has or had an address there, or got a reply from there."""
+        """Return whether it is named, or has or had an address at `ip` or a reply from there."""
         return (
             bool(self.named)
             or any(address.holds(ip) for address in self.addresses)
@@ -57,7 +57,7 @@ class NearbyTrunk:
         )
 
     def as_of(self, at: float) -> NearbyTrunk:
-        """What of it stood, or had ended, at `at` already."""
+        """Return the trunk with the addresses, ends and replies of `at` and before only."""
         return replace(
             self,
             addresses=tuple(a for a in self.addresses if a.learned_at <= at),
@@ -67,27 +67,27 @@ class NearbyTrunk:
 
 
 class Lack(StrEnum):
-    """The code of what was missing for a request to be a trunk's."""
+    """The code of what was missing, so that a request did not belong to a trunk."""
 
     ADDRESS_EXPIRED = "address_expired"
     ADDRESS_REVOKED = "address_revoked"
     TRANSPORT_TOO_WEAK = "transport_too_weak"
     PORT_DIFFERS = "port_differs"
     ELSEWHERE = "elsewhere"
-    """It is named, and its addresses are at other places."""
+    """It is named, but its addresses do not admit the source."""
     NOT_REGISTERED = "not_registered"
-    """It is named, and has no address now."""
+    """It is named, but has no valid address."""
     DISABLED = "disabled"
     GONE = "gone"
-    """It is in the file no more."""
+    """It is removed from the file."""
     REPLY_IGNORED = "reply_ignored"
-    """A reply to its REGISTER came from there, and no address was learned."""
+    """A reply to its REGISTER came from the source, but taught no address."""
     NOTHING_DISTINGUISHES = "nothing_distinguishes"
-    """The request names none of its candidates alone."""
+    """Nothing in the request names exactly one of the candidates."""
 
 
 class Missing(NamedTuple):
-    """One thing that was missing: its code, and the same in words."""
+    """One thing that was missing: its code, and a sentence."""
 
     code: Lack
     message: str
@@ -95,7 +95,7 @@ class Missing(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Nearest:
-    """A trunk, and what was missing for the request to be its own. None: no trunk came near."""
+    """The nearest trunk of a request, and what was missing. `trunk_id` None: no trunk is near."""
 
     trunk_id: str | None
     missing: tuple[Missing, ...]
@@ -108,13 +108,13 @@ class Nearest:
 def nearest(
     request: Request, decision: Decision, neighbours: Iterable[NearbyTrunk], now: float
 ) -> Nearest | None:
-    """Say who of the neighbours came nearest; None where nobody did, or it is a trunk's."""
+    """Return the nearest of the neighbours; None without one, or for an identified request."""
     if isinstance(decision, Identified):
         return None
     admitted = decision.candidates if isinstance(decision, Refused) else ()
     neighbours = list(neighbours)
     others = [one for one in neighbours if one.trunk_id not in admitted]
-    # Where it was refused, only a trunk that is named has anything to do with it.
+    # For a refused request, only trunks that it names are of interest.
     if admitted:
         others = [one for one in others if one.named]
     found = min((_judge(one, request.source, now) for one in others), default=None)
@@ -128,14 +128,14 @@ def nearest(
             for reply in one.ignored
             if reply.ip == request.source.ip
         ]
-        message = f"nothing in the request is of one of {listed} alone"
+        message = f"nothing in the request names exactly one of {listed}"
         return Nearest(None, (Missing(Lack.NOTHING_DISTINGUISHES, message), *unlearned))
     return None
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class _Judged:
-    """In the order in which they are compared."""
+    """How near a trunk is: smaller is nearer. The fields are compared in this order."""
 
     elsewhere: bool
     how_many: int
@@ -174,7 +174,7 @@ def _judge(one: NearbyTrunk, source: TransportAddress, now: float) -> _Judged:
 def _missing(
     address: Address, ended_at: float | None, source: TransportAddress, now: float
 ) -> tuple[float, tuple[Missing, ...]]:
-    """For how long it has ended, and what was missing."""
+    """Return how long ago the address ended, in seconds, and what was missing."""
     missing = []
     ended_s = 0.0
     if ended_at is not None and address.expires_at != ended_at:
@@ -218,8 +218,9 @@ def _elsewhere(one: NearbyTrunk, source: TransportAddress, now: float) -> Missin
 def fitting(
     step: Step, source: TransportAddress, evidence: Evidence, now: float
 ) -> tuple[str, ...]:
-    """Say what of each trunk in `step.left` fitted, in that order; empty texts where nothing of
-    its own was compared. `source`: where the request came from; `now` as it was for the decision.
+    """Return what of each trunk in `step.left` matched, in that order; "" if nothing of it did.
+
+    `source`: the source of the request. `now`: the instant of the decision.
     """
     trunks = {trunk.id: trunk for trunk in evidence.trunks}
     return tuple(

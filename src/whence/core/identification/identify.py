@@ -1,8 +1,8 @@
-"""Whence does this request come? The identification rules; pure, the same for edge and dry run.
+"""The identification rules: to which trunk a request belongs. Edge and dry run use the same rules.
 
-The candidates are the trunks with a live address that admits the source. Whatever the headers say
-is used only to choose *within* the candidates: headers narrow, they never widen. A request that
-names a trunk which is no candidate is refused: no other trunk may be given its call.
+The candidates are the trunks with a valid address that admits the source. Headers only choose
+*among* the candidates; they never add one. A request that names a trunk which is no candidate is
+refused, so that no other trunk gets its call.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from whence.core.sip.phone_number import Style, closeness, written
 
 
 def identify(request: Request, evidence: Evidence, now: float) -> Decision:
-    """Say which trunk a request comes from. `now` is in seconds since the epoch."""
+    """Decide to which trunk a request belongs. `now`: seconds since the epoch."""
     return _Identification(request, evidence, now).decide()
 
 
 class _Identification:
-    """One request on its way through the rules. A method that returns a decision has settled it."""
+    """The rules, applied to one request. A method returns a decision, or None to continue."""
 
     def __init__(self, request: Request, evidence: Evidence, now: float) -> None:
         self._request, self._evidence, self._now = request, evidence, now
         source = request.source
         self._candidates = tuple([t for t in evidence.trunks if t.admits(source, now)])
         self._ids = frozenset([trunk.id for trunk in self._candidates])
-        """Of all candidates, also of those that a rule has left out."""
+        """The ids of all candidates, also of those that a rule excluded."""
         self._steps = [Step(Rule.ADDRESS, Compared.SOURCE, _ids(self._candidates), (source,))]
 
     def decide(self) -> Decision:
@@ -51,7 +51,7 @@ class _Identification:
             or self._by_nothing_said()
         )
 
-    # What the request says.
+    # Rules on what the request names.
 
     def _by_token(self) -> Decision | None:
         tokens, named = self._request.tokens, self._evidence.token_owners
@@ -71,7 +71,7 @@ class _Identification:
         return self._narrow(rule, found) or self._named_elsewhere([REQUEST_URI])
 
     def _by_headers(self) -> Decision | None:
-        """Look at each candidate's first header, then at each one's second, and so on."""
+        """Read the first header of each candidate, then the second of each, and so on."""
         rank = 0
         while True:
             headers = dict.fromkeys(
@@ -104,7 +104,7 @@ class _Identification:
         if len(named) > 1:
             return self._contradiction(Rule.NUMBER, [one for _, one, _ in named])
         [(rule, _, found)] = named
-        # The last step is the one that settles it, though another header was looked at later.
+        # The step that settles it must be the last one, even if another header was read later.
         step = next(one for one in reversed(self._steps) if one.left == _ids(found))
         self._steps.remove(step)
         self._steps.append(step)
@@ -114,8 +114,9 @@ class _Identification:
         return self._narrow(rule, found)
 
     def _named_by(self, place: str, one: Called) -> tuple[Rule, list[Trunk], bool]:
-        """Say which candidates are named there, and whether a number of one of them is the account
-        of another; write it down.
+        """Return the rule, the named candidates, and whether number and account contradict.
+
+        They do if a number of one candidate is the account of another. The steps are recorded.
         """
         evidence = self._evidence
         numbers: list[Trunk] = []
@@ -137,13 +138,13 @@ class _Identification:
         return (Rule.NUMBER, numbers, False) if numbers else (Rule.AOR_USER, accounts, False)
 
     def _contradiction(self, rule: Rule, called: Iterable[Called]) -> Refused:
-        """Refuse what names several candidates, each in another way."""
+        """Refuse a request that names several candidates, each in another way."""
         named = {id_ for one in called for id_ in self._evidence.owners(one)} & self._ids
         step = Step(rule, Compared.CONTRADICTION, tuple(sorted(named)))
         return self._refuse(Reason.AMBIGUOUS, step)
 
     def _named_elsewhere(self, places: Iterable[str]) -> Refused | None:
-        """Refuse what names no candidate, but a trunk that is none, at one of the places."""
+        """Refuse a request that names no candidate, but another trunk, at one of the places."""
         for place in places:
             if place in PAST:
                 continue
@@ -158,7 +159,7 @@ class _Identification:
                     return self._refuse(Reason.NUMBER_OF_ANOTHER_TRUNK, step)
         return None
 
-    # What is left where it says nothing.
+    # Rules for a request that names no trunk.
 
     def _by_nothing_said(self) -> Decision:
         source, now = self._request.source, self._now
@@ -169,7 +170,7 @@ class _Identification:
         ]
         for rule, compared, values, fits in rules:
             if len(self._candidates) == 1:
-                break  # these name nobody: they only tell apart
+                break  # these rules name no trunk: they only distinguish
             chosen = [t for t in self._candidates if fits(t)]
             if len(chosen) == 1 and (refused := self._named_elsewhere(chosen[0].number_headers)):
                 return refused
@@ -188,7 +189,7 @@ class _Identification:
             return Refused(Reason.UNMATCHED, _ids(left), tuple(self._steps))
         return Identified(left[0], Rule.ONLY_CANDIDATE, tuple(self._steps))
 
-    # How it goes on.
+    # How a rule ends.
 
     def _narrow(
         self,
@@ -197,7 +198,10 @@ class _Identification:
         compared: Compared | None = None,
         values: tuple[str, ...] = (),
     ) -> Identified | None:
-        """Go on with the chosen ones, if any; a single one is it. `compared` None: told before."""
+        """Keep the chosen candidates, if any. A single one settles the decision.
+
+        `compared` None: the step is recorded already.
+        """
         if compared is not None:
             self._steps.append(Step(rule, compared, _ids(chosen), values))
         if len(chosen) == 1:
@@ -211,12 +215,12 @@ class _Identification:
 
 
 def dialled(request: Request, trunk: Trunk, evidence: Evidence) -> str:
-    """Say which number of the trunk to whom a request was given is called, or else which name.
+    """Return the called number of an identified request, in the trunk's `number_format`.
 
-    The most specific one: an extension that the trunk owns, then its account or pilot number, then
-    a number that is not its own. What the provider calls the account by, our token or the account
-    itself, is no number though it may be all digits, where another one is named. It is written in
-    the trunk's `number_format`.
+    The most specific number wins: an extension that the trunk owns. Its account or pilot number
+    follows, then a number that it does not own. Our token is no number, even if it is all digits.
+    The account is none either, if the request has another number. Without a number, return the
+    called user.
     """
     places = (REQUEST_URI, *trunk.number_headers)
     called = [one.number for place in places for one in request.called.get(place, ())]
@@ -240,7 +244,7 @@ def _ids(trunks: Iterable[Trunk]) -> tuple[str, ...]:
 def _closest(
     number: str, candidates: Iterable[Trunk], owners: Mapping[tuple[str, str], str]
 ) -> list[Trunk]:
-    """Of those who own the number: who owns it itself, or else the longest prefix that holds it."""
+    """Return the owners of the number itself, or else of the longest prefix that holds it."""
     owning = [t for t in candidates if (number, t.id) in owners]
     if len(owning) < 2:
         return owning

@@ -9,14 +9,14 @@ from typing import Any
 from whence.core.sip.transport_address import IP, Network, canonical_network
 
 WIDEST = {4: 8, 6: 16}
-"""IP version → the shortest prefix that may be pinned: no provider has more."""
+"""IP version → the shortest prefix length that may be pinned: no provider has a wider network."""
 
 _FORM = re.compile(r"[0-9A-Fa-f.:]+(/[0-9]{1,3})?")
 _EXAMPLE = "198.51.100.0/24"
 
 
 def checked_network(given: Any) -> str:
-    """Return the canonical text of an ip or a network. ValueError names the right form."""
+    """Return the canonical text of an ip or a network. Raises ValueError with the right form."""
     text = given if isinstance(given, str) else ""
     read = _read(text)
     if read is None:
@@ -28,7 +28,7 @@ def checked_network(given: Any) -> str:
             f"/{WIDEST[read.version]} at the widest"
         )
     if whole.is_multicast or whole.network_address.is_unspecified:
-        raise ValueError(f'"{text}" is nobody\'s address; write "{_EXAMPLE}"')
+        raise ValueError(f'"{text}" is no host\'s address; write "{_EXAMPLE}"')
     return str(read)
 
 
@@ -40,7 +40,7 @@ def _read(text: str) -> IP | Network | None:
 
 
 def _right(text: str) -> str:
-    """Say what is wrong with a network, and what was meant, as far as that can be told."""
+    """Return what is wrong with a network, and what was probably meant."""
     address, _, length = text.partition("/")
     try:
         meant = ip_network(text, strict=False) if length else None

@@ -1,8 +1,8 @@
-"""Further headers in which a provider says whom a call is for: their text, and the URIs in it.
+"""Reads the further headers that trunks list in `number_headers`.
 
-A trunk names them in its `number_headers`. `Diversion` (RFC 5806) and `History-Info` (RFC 7044) may
-hold several values; the latest comes first here: of the former the first, of the latter the last.
-A header of a provider's own may hold a number, or a name, without a URI around it.
+`Diversion` (RFC 5806) and `History-Info` (RFC 7044) may hold several values. Here the latest value
+comes first: the first one of `Diversion`, the last one of `History-Info`. A provider's private
+header may hold a number or a name without a URI.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from whence.core.sip.uri import Uri
 HISTORY_INFO = "history-info"
 
 SEVERAL = frozenset({"diversion", HISTORY_INFO})
-"""Headers that may hold several values, in one line or in several."""
+"""Headers that may hold several values, in one line or several."""
 
 VALUES_LIMIT = 4
-"""How many values of one header count."""
+"""How many values of one header are read."""
 
 LENGTH_LIMIT = 4_000
-"""Characters of one header: longer ones count as absent."""
+"""How many characters a header has at most. A longer one counts as absent."""
 
 
 def text_of(headers: Iterable[tuple[str, str]]) -> str:
-    """Write (name in small letters, value) as one text, one line each."""
+    """Write headers, as (name in lower case, value), as one text with a line for each."""
     return "\n".join(
         [
             f"{name}: {value.replace(chr(13), ' ').replace(chr(10), ' ').strip()}"
@@ -37,7 +37,7 @@ def text_of(headers: Iterable[tuple[str, str]]) -> str:
 
 
 def read(text: str) -> Mapping[str, tuple[Uri, ...]]:
-    """Read what `text_of` wrote: header name → its URIs, the one that counts first comes first."""
+    """Read the text of `text_of`: header name → its URIs, in the order of their weight."""
     found = {}
     for line in text.split("\n"):
         name, colon, value = line.partition(": ")

@@ -1,4 +1,4 @@
-"""What identification looks at: a request, and what the directory holds about it."""
+"""The input of identification: a request, and the evidence that the directory holds for it."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ REQUEST_URI = "request-uri"
 
 
 PLACES = {REQUEST_URI: "Request-URI", P_CALLED_PARTY_ID: "P-Called-Party-ID", TO: "To"}
-"""Where a request may name a trunk → how it is written for people."""
+"""Place where a request may name a trunk → its name for people."""
 
 
 class Called(NamedTuple):
-    """What one URI of a request may name a trunk by."""
+    """What one URI of a request may name: a number, or accounts."""
 
     user: str
     number: str | None
-    """The bare telephone number; None where it calls none."""
+    """The bare telephone number; None: the URI has none."""
     accounts: tuple[str, ...]
-    """What could be the account of a trunk: compared with case (RFC 3261 19.1.4)."""
+    """Texts that may be the account of a trunk; case matters (RFC 3261 19.1.4)."""
 
     @classmethod
     def by(cls, uri: Uri) -> Called:
-        """Read what a URI names."""
+        """Read the number and accounts of a URI."""
         user, number = uri.user, called(uri)
         if user == number or not user:
             return cls(user, number, (user,) if user else ())
@@ -49,26 +49,26 @@ NO_HEADERS: Mapping[str, tuple[Uri, ...]] = _NONE
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What identification looks at in a request outside a dialog."""
+    """The parts of a request outside a dialog that identification reads."""
 
     source: TransportAddress
     ruri: Uri
     to: Uri | None = None
     p_called_party_id: Uri | None = None
     others: Mapping[str, tuple[Uri, ...]] = field(default_factory=lambda: NO_HEADERS)
-    """Further headers that some trunk has in its `number_headers`, by name in small letters →
-    their values; the one that counts first comes first."""
+    """Further headers of the trunks' `number_headers`: name in lower case → URIs, in the order of
+    their weight."""
     tokens: tuple[str, ...] = field(init=False, compare=False)
-    """What could be the token of a trunk: Request-URI user and `line` parameter."""
+    """Texts that may be the token of a trunk: the Request-URI's user and parameter `line`."""
     called: Mapping[str, tuple[Called, ...]] = field(init=False, compare=False)
-    """Place → what is called there; only places that the request has."""
+    """Place → what it names; only places that the request has."""
     numbers: tuple[str, ...] = field(init=False, compare=False)
-    """The different bare numbers that it calls, in the order of places."""
+    """The distinct bare numbers, in the order of the places."""
     accounts: tuple[str, ...] = field(init=False, compare=False)
-    """The different texts that could be the account of a trunk; its numbers come first."""
+    """The distinct texts that may be the account of a trunk; the numbers come first."""
 
     def __post_init__(self) -> None:
-        """Find tokens and numbers once: evidence and rules both ask for them."""
+        """Derive tokens, numbers and accounts once, for evidence and rules."""
         places: dict[str, tuple[Called, ...]] = {REQUEST_URI: (Called.by(self.ruri),)}
         if self.p_called_party_id is not None:
             places[P_CALLED_PARTY_ID] = (Called.by(self.p_called_party_id),)
@@ -95,36 +95,34 @@ class Request:
 
 
 class Evidence(NamedTuple):
-    """What the directory holds about one request: no more than can matter to it."""
+    """The part of the directory that can matter to one request."""
 
     trunks: tuple[Trunk, ...]
-    """Enabled trunks with an address at the source's ip, whether or not it admits it: all that the
-    request's own words name, and at least two each, if there are, of those that do admit it, that
-    were learned from its port, and that are a fallback (there, and from its port)."""
+    """Enabled trunks with an address that holds the source's ip, even if it does not admit it. All
+    that the request names are here. Of each other kind there are at least two, if they exist: those
+    that admit the source, that were learned from its port, and that are a fallback."""
     token_owners: dict[str, str]
-    """Token in the request → id of the trunk whose token it is, wherever that is; a disabled one's
-    too."""
+    """Token in the request → id of its trunk, also of one that is disabled or elsewhere."""
     number_owners: dict[tuple[str, str], str]
-    """(bare number of the request, id of a trunk that owns it) → the number, or closest
-    prefix, by which it does. Wherever the trunk is; a disabled one too."""
+    """(bare number of the request, id of a trunk that owns it) → its number or longest prefix that
+    holds it. Also of trunks that are disabled or elsewhere."""
     account_owners: Mapping[str, tuple[str, ...]] = _NONE
-    """Text of the request → ids of the trunks whose account it is. An account that is a telephone
-    number is there in all its spellings. Wherever they are; disabled ones too."""
+    """Text of the request → ids of the trunks whose account it is, in any spelling of a telephone
+    number. Also of trunks that are disabled or elsewhere."""
     e164: Mapping[tuple[str, str], str] = _NONE
-    """(bare number, trunk id) → the same with + and country, of a number or account of that trunk;
-    none where it is not known."""
+    """(bare number, trunk id) → the number or account of that trunk in E.164, if it is known."""
     pilots: Collection[tuple[str, str]] = frozenset()
-    """(bare number, trunk id) of numbers that begin a prefix of the trunk, or stand beside one that
-    holds them too: the number of its whole block."""
+    """(bare number, trunk id) of pilot numbers: the trunk has a prefix that begins with the number,
+    or lists it beside a prefix that holds it."""
 
     def owners(self, one: Called) -> tuple[str, ...]:
-        """Ids of all trunks that are named by their number or account, in order."""
+        """Return the sorted ids of all trunks whose number or account is named."""
         found = [id_ for text in one.accounts for id_ in self.account_owners.get(text, ())]
         found += [id_ for number, id_ in self.number_owners if number == one.number]
         return tuple(sorted(set(found)))
 
     def as_of(self, at: float) -> Evidence:
-        """What of it stood at `at` already: without the addresses that came to be there later."""
+        """Return the evidence without the addresses that were stored after `at`."""
         return self._replace(
             trunks=tuple(
                 trunk._replace(addresses=tuple(a for a in trunk.addresses if a.learned_at <= at))
@@ -133,6 +131,6 @@ class Evidence(NamedTuple):
         )
 
     def good_until(self, now: float) -> float:
-        """Until when a decision on this stands, as far as time alone can change it."""
+        """Return the next instant after `now` at which an address expires; infinity without one."""
         ends = [a.expires_at for t in self.trunks for a in t.addresses if a.expires_at is not None]
         return min((at for at in ends if at > now), default=inf)

@@ -1,4 +1,4 @@
-"""A trunk, as far as identification needs it."""
+"""A trunk, with the values that identification needs."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from whence.core.sip.transport_address import TransportAddress
 P_CALLED_PARTY_ID = "p-called-party-id"
 TO = "to"
 NUMBER_HEADERS = (P_CALLED_PARTY_ID, TO)
-"""Where a call's number is looked for behind the Request-URI, unless a trunk says otherwise."""
+"""The headers that may hold a call's number after the Request-URI, if a trunk names none."""
 
 PAST = frozenset({TO, "diversion", "history-info"})
-"""Headers that tell whom the call was for before. They may name another trunk's number rightly."""
+"""Headers of previous recipients of a call. They may rightly name another trunk's number."""
 
 
 class Trunk(NamedTuple):
-    """One account at a provider: what names it in a request, and from where its calls may come."""
+    """One account at a provider: what names it in a request, and its addresses."""
 
     id: str
     token: str
@@ -25,18 +25,18 @@ class Trunk(NamedTuple):
     target: str
     addresses: tuple[Address, ...]
     unmatched: Literal["accept", "refuse"] = "accept"
-    """Whether it, as the only candidate, takes a call in which nothing names it."""
+    """Whether it gets a call that does not name it, if it is the only candidate."""
     fallback: bool = False
-    """Whether it takes a call that could be several trunks'."""
+    """Whether it gets the calls that could belong to several trunks."""
     number_headers: tuple[str, ...] = NUMBER_HEADERS
-    """Headers in which its number or account is looked for, in this order; in small letters."""
+    """Headers that may hold its number or account, in this order, in lower case."""
     number_format: str = ""
     """How `{number}` is written for its target: `Style` as text; empty: as sent."""
 
     def admits(self, source: TransportAddress, now: float) -> bool:
-        """Whether a live address of this trunk admits `source`."""
+        """Return whether a valid address of this trunk admits `source`."""
         return any(address.admits(source, now) for address in self.addresses)
 
     def learned_from(self, source: TransportAddress, now: float) -> bool:
-        """Whether a live address admits `source` and was learned from exactly that port."""
+        """Return whether a valid address with exactly the source's port admits `source`."""
         return any(a.port == source.port and a.admits(source, now) for a in self.addresses)

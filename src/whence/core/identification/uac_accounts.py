@@ -1,4 +1,4 @@
-"""Which account of `uac` a call is for."""
+"""Chooses the uac account of a call, without the accounts that `uac` no longer has."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ from enum import StrEnum
 from whence.core.identification.decision import NAMING, Decision, Identified, Refused
 from whence.core.identification.request import Evidence
 
-# Whose a call is, among the accounts that `uac` still has.
-
 RECORDS_LIMIT = 16
-"""How many accounts are looked through that are no more, before a call is given up."""
+"""How many removed accounts are passed over for one call, before it is declined."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChosenAccount:
-    """A decision in which every account stands. `among_all`: none had to be left out for it."""
+    """A decision that rests only on present accounts. `among_all`: no account was excluded."""
 
     decision: Decision
     evidence: Evidence
@@ -25,15 +23,15 @@ class ChosenAccount:
 
 
 class Declined(StrEnum):
-    """The code of why the drop-in says of a request that it is no trunk's, before any decision.
+    """The code of why the drop-in gives a request to no trunk, without a decision.
 
-    The include says `not_initial` itself.
+    The include itself has the code `not_initial`.
     """
 
     UNREADABLE_REQUEST = "unreadable_request"
     UNREADABLE_REQUEST_URI = "unreadable_request_uri"
     ACCOUNT_MISSED = "account_missed"
-    """`uac` has no such account just now, and may have it again in a moment."""
+    """`uac` does not list the account now, but may list it again in a moment."""
     ACCOUNT_GONE = "account_gone"
     TOO_MANY_ACCOUNTS_GONE = "too_many_accounts_gone"
     ACCOUNT_NOT_READY = "account_not_ready"
@@ -43,7 +41,7 @@ class Declined(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NoAccount:
-    """An account is gone, and the call may have been its own: it is not another's."""
+    """A removed account may be the right one, so that no other account gets the call."""
 
     reason: Declined
     message: str
@@ -51,25 +49,24 @@ class NoAccount:
 
 def choose(
     decide: Callable[[Set[str]], tuple[Decision, Evidence]],
-    stands: Callable[[str], bool],
+    is_present: Callable[[str], bool],
     missed_lately: Callable[[str], bool],
 ) -> ChosenAccount | NoAccount:
-    """Decide, and decide anew without the accounts that are no more, until all that it rests on
-    are.
+    """Decide, and decide again without removed accounts, until all accounts involved are present.
 
-    `decide`: as if some trunks had no address there. `stands`: whether `uac` has an
-    enabled account. `missed_lately`: whether it has none just now and may have it again in a
-    moment.
+    - `decide`: decides as if the given trunks had no address.
+    - `is_present`: returns whether `uac` has the account, enabled.
+    - `missed_lately`: returns whether `uac` does not list it now, but may do so in a moment.
     """
     without: set[str] = set()
     named = False
     while True:
         decision, evidence = decide(without)
-        fallen = [id_ for id_ in _whose(decision) if not stands(id_)]
+        fallen = [id_ for id_ in _whose(decision) if not is_present(id_)]
         if not fallen:
             break
         if any(missed_lately(id_) for id_ in fallen):
-            message = f"uac has no account {fallen[0]} just now"
+            message = f"uac has no account {fallen[0]} now"
             return NoAccount(Declined.ACCOUNT_MISSED, message)
         named = named or _names_one(decision)
         without.update(fallen)
@@ -83,12 +80,12 @@ def choose(
 
 
 def _whose(decision: Decision) -> tuple[str, ...]:
-    """The trunks whose call it would be."""
+    """Return the trunks to which the call would belong."""
     if isinstance(decision, Identified):
         return (decision.trunk.id,)
     return decision.candidates if isinstance(decision, Refused) else ()
 
 
 def _names_one(decision: Decision) -> bool:
-    """Whether the request's own words name a trunk of its address, or several."""
+    """Return whether the request names one or several trunks of its address."""
     return any(step.rule in NAMING and step.left for step in decision.steps)

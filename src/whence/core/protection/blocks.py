@@ -1,4 +1,4 @@
-"""When a source that guesses phones' passwords is blocked, and for how long."""
+"""When the edge blocks a source that guesses phones' passwords, and for how long."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ FIRST_BLOCK_S = 60
 LONGEST_BLOCK_S = 3600
 
 COUNTED_S = 600
-"""For how long after the last failure failures are counted on."""
+"""How long failures are counted after the last one."""
 
 REMEMBERED_S = 7200
-"""For how long after a block the next one of that source is longer."""
+"""How long after a block the next block of that source is a longer one."""
 
 
 def is_too_many(failures: int, blocks: int, limit: int) -> bool:
-    """Whether a source with so many `failures` is blocked. `blocks`: how often it was before.
+    """Return whether a source with so many `failures` is blocked.
 
-    A source that was blocked before has a third of the tries. `limit` 0: never.
+    `blocks`: how often it was blocked before; then a third of the `limit` is enough. `limit` 0: it
+    is never blocked.
     """
     allowed = limit if not blocks else max(1, limit // 3)
     return limit > 0 and failures >= allowed
 
 
 def lasts_s(blocks: int) -> int:
-    """Return how long the block with this number (1: the first) lasts: doubled each time."""
+    """Return the length of the block with this number (1: the first). Each one doubles it."""
     return int(min(FIRST_BLOCK_S * 2 ** min(blocks - 1, 16), LONGEST_BLOCK_S))

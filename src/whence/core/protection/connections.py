@@ -1,11 +1,11 @@
-"""Which inbound TCP and TLS connections are closed, so that one source cannot take them all.
+"""Which inbound TCP and TLS connections the agent closes, so that one source cannot take all.
 
-A connection is *proven* when a trunk's address or a registered phone is at its other end. Only
-unproven connections are closed, the oldest first:
+A connection is *proven* if it comes from a trunk's address or a registered phone. Only unproven
+connections are closed, the oldest first:
 
-- more of one source network than it may have (IPv4: one ip; IPv6: a /64);
-- those that have not proven themselves in `PROVE_WITHIN_S`, whatever they send meanwhile;
-- any, while more than three quarters of all connections are taken.
+- those of one source network above its limit (IPv4: one ip; IPv6: a /64);
+- those that are older than `PROVE_WITHIN_S`, even if they send messages;
+- any of them, while more than three quarters of all connections are in use.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
 
 PROVE_WITHIN_S = 60.0
-"""A phone registers, and a provider calls, well within this time."""
+"""Phones register, and providers call, well within this time."""
 
 ESTABLISHED = "01"  # the state in /proc/net/tcp
 
@@ -30,12 +30,12 @@ class Peer(NamedTuple):
     port: int
 
     def __str__(self) -> str:
-        """`ip:port`, as Kamailio takes it."""
+        """Write `ip:port` as Kamailio reads it."""
         return f"[{self.ip}]:{self.port}" if self.ip.version == 6 else f"{self.ip}:{self.port}"
 
 
 def network_of(ip: Ip) -> Ip:
-    """Return what stands for one source: the ip, or the first address of its IPv6 /64."""
+    """Return the source network: the ip, or the first address of its IPv6 /64."""
     if isinstance(ip, IPv4Address):
         return ip
     return IPv6Address(int(ip) >> 64 << 64)
@@ -50,7 +50,7 @@ def hex_of(ip: Ip, port: int, byte_order: str) -> str:
 
 
 def _swapped(data: bytes, byte_order: str) -> bytes:
-    """Turn words of four bytes from the network's into the machine's order, or back."""
+    """Convert words of four bytes between the network's and the machine's byte order."""
     if byte_order == "big":
         return data
     return b"".join(data[at : at + 4][::-1] for at in range(0, len(data), 4))
@@ -73,12 +73,12 @@ def peers(table: str, ours: frozenset[str], byte_order: str) -> list[Peer]:
 
 @dataclass
 class Connections:
-    """All inbound connections, since when they are seen, and which of them have to go."""
+    """The inbound connections, with the instants at which they were first seen."""
 
     limit: int
-    """How many there may be."""
+    """How many connections there may be."""
     per_source: int
-    """How many unproven ones of one source; 0: as many as there may be."""
+    """How many unproven ones one source network may have; 0: no limit."""
     _since: dict[Peer, float] = field(default_factory=dict)
 
     def to_close(
@@ -86,7 +86,7 @@ class Connections:
     ) -> list[Peer]:
         """Return the connections to close, the oldest first. `now`: seconds of a monotonic clock.
 
-        `proven` is asked only of connections that may have to go.
+        `proven` is called only for connections that may be closed.
         """
         since = self._since
         self._since = since = {peer: since.get(peer, now) for peer in seen}

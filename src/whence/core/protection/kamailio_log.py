@@ -1,9 +1,9 @@
-"""Which of Kamailio's log lines are shown: unknown sources cause a bounded number of them.
+"""Selects the lines of Kamailio's log that are shown, so that unknown sources cannot flood it.
 
-Kamailio's parsers write up to fourteen lines for one broken message, with its bytes in them. Of
-those only the one that names the source is shown, and of these at most one a second and ten a
-minute. Of any other place in Kamailio's code at most twenty lines a minute are shown. What was left
-out is counted, and the counts are told when the minute is over; so a fault is never hidden.
+Kamailio's parsers write up to fourteen lines for one broken message, with bytes of it. Only the
+line that names the source is shown, at most once a second and ten times a minute. Other places in
+Kamailio's code may write twenty lines a minute each. The omitted lines are counted, and the counts
+are shown after the minute, so no fault is hidden.
 """
 
 from __future__ import annotations
@@ -14,61 +14,61 @@ from dataclasses import dataclass, field
 
 WINDOW_S = 60.0
 MESSAGE_LINES = 10
-"""Lines on messages that are shown in a window; at most one in each second of it."""
+"""How many lines on messages are shown in a window; at most one a second."""
 
 PLACE_LINES = 20
-"""Lines of one place in the code that are shown in a window."""
+"""How many lines of one place in the code are shown in a window."""
 
 PLACES_LIMIT = 200
-"""How many places are told apart in a window; the lines of others count together."""
+"""How many places have their own count in a window. All others share one count."""
 
 HEAD = re.compile(
     rb"\s*\d+\((?P<pid>\d{1,9})\) [A-Z]+: (?:\{(?P<source>[a-z]+:[0-9A-Fa-f.:\[\]]+:\d+)\} )?"
     rb"(?P<place><?\w+>? \[[\w./-]+:\d+\])?"
 )
-"""How a line of Kamailio begins: process, level, source of the message (log_prefix), place."""
+"""The start of a line of Kamailio: process, level, source of the message (log_prefix), place."""
 
 OF_MESSAGES = re.compile(
     rb"<core> \[core/(?:parser/|receive\.c|msg_translator\.c|tcp_read\.c)"
     rb"|(?:sanity|maxfwd|kemix|registrar|auth|rr|siputils|textops|nathelper) \["
     rb"|sl \[sl_funcs\.c|tm \[t_lookup\.c"
 )
-"""Places that write about the message at hand, where its sender made it so."""
+"""Places that write because of what the sender of a message wrote in it."""
 
 PARSING_FAILED = b"receive_msg(): core parsing of SIP message failed"
-"""The line that names its source by itself: it is not known before."""
+"""The line with the source in its text: the parser failed before log_prefix had it."""
 
 QUOTED = re.compile(rb"[\[<\"']")
-"""What begins the bytes of a sender, behind the place."""
+"""The characters after which a line has bytes of the sender."""
 
 OURS = re.compile(rb"core/kemi\.c")
-"""Where all that the edge itself logs comes from: what it says tells it apart."""
+"""The place of all lines that the edge itself logs. Their texts are counted separately."""
 
 OURS_LENGTH = 60
+"""How many characters of such a text distinguish it from others."""
 
 UNANSWERED = re.compile(rb"receive_msg\(\): (?:required headers not found|no via found) in request")
-"""Messages that no route of kamailio.cfg sees."""
+"""Messages that Kamailio drops before any route of kamailio.cfg."""
 
 
 @dataclass
 class LogFilter:
-    """Decides on each line in turn. Instants are seconds of a monotonic clock."""
+    """Decides for each line whether it is shown. Instants are seconds of a monotonic clock."""
 
     is_kamailio: Callable[[int], bool] = lambda _pid: True
-    """Whether a process is Kamailio's: the bytes of a sender may look like the head of a line."""
+    """Returns whether a pid is Kamailio's. A sender's bytes may imitate the start of a line."""
     unreadable: list[str] = field(default_factory=list)
-    """Sources, `transport:ip:port`, of messages that only the log told of; the caller takes them.
-    """
+    """Sources, `transport:ip:port`, of messages that only the log names. The caller empties it."""
     _begun_at: float | None = None
     _shown_at: float = float("-inf")
     _messages: int = 0
     _left_out: int = 0
     _places: dict[bytes, int] = field(default_factory=dict)
     _shows_rest: bool = True
-    """Whether lines without a head are shown: they belong to the last one that had one."""
+    """Whether lines without a start are shown: they continue the last line with one."""
 
     def shown(self, line: bytes, now: float) -> bytes | None:
-        """Return what is shown of a line; None where it is left out."""
+        """Return the part of a line that is shown; None if the line is omitted."""
         if self._begun_at is None:
             self._begun_at = now
         head = HEAD.match(line)
@@ -101,7 +101,7 @@ class LogFilter:
         return line[: head.end()] + QUOTED.split(line[head.end() :], maxsplit=1)[0]
 
     def over(self, now: float) -> Iterator[str]:
-        """Yield what is to be told of a window that is over, and begin the next one."""
+        """Yield the counts of a window that is over, and begin the next window."""
         if self._begun_at is None or now - self._begun_at < WINDOW_S:
             return
         if self._left_out:

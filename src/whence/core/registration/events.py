@@ -24,11 +24,13 @@ class Answered:
     """A final reply was received. The edge's MAC proves its `source`.
 
     `expected`: the sources from which an address may be learned, besides the ip that was asked.
+    `seen_at`: where the server saw our REGISTER; None if the reply does not say it.
     """
 
     reply: Reply
     source: TransportAddress
     expected: ExpectedSources = NOBODY_ELSE
+    seen_at: TransportAddress | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +42,10 @@ class Unanswered:
 
 @dataclass(frozen=True, slots=True)
 class Redirected:
-    """The Contact of a 3xx was looked up: `targets` are its addresses; may be empty."""
+    """The Contacts of a 3xx were looked up. `targets`: in the order of trial; else `why` none."""
 
     targets: tuple[TransportAddress, ...]
+    why: Why | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +105,9 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Follow:
-    """Look up the addresses of `to`; the next event is Redirected."""
+    """Look up the addresses of the Contacts `to`, in this order; the next event is Redirected."""
 
-    to: Uri
+    to: tuple[Uri, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from whence.core.registration.backoff import Failure
+from whence.core.registration.nonces import NonceCounts
 from whence.core.registration.reason import RegistrationReason
 from whence.core.sip.contact import Contact
 from whence.core.sip.digest import (
@@ -60,6 +61,10 @@ class Account:
     this name, also after DNS or a 3xx led to another host."""
     rewritten: bool = False
     """Whether the settings say that the provider rewrites Contacts."""
+    request_port: int | None = None
+    """The port in the Request-URI: the one that the operator wrote, or None."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """Header name → value, which the operator adds to each request. User-Agent may be one."""
 
     @property
     def token(self) -> str:
@@ -68,8 +73,12 @@ class Account:
 
     @property
     def request_uri(self) -> str:
-        """`sip:domain`: a REGISTER names the domain, without the user (RFC 3261 10.2)."""
-        return "sip:" + self.aor.rpartition("@")[2]
+        """`sip:domain`, or `sip:domain:port`: a REGISTER names no user (RFC 3261 10.2).
+
+        A registrar on another port than 5060 may refuse a Request-URI without its port.
+        """
+        port = "" if self.request_port is None else f":{self.request_port}"
+        return f"sip:{self.aor.rpartition('@')[2]}{port}"
 
 
 class StatusClass(StrEnum):
@@ -118,6 +127,10 @@ class Reply:
                 return StatusClass.SERVER_FAILURE
 
 
+RedirectKey = tuple[str, str, int | None, str]
+"""Scheme, host, port and transport of a Contact that is followed."""
+
+
 @dataclass(frozen=True, slots=True)
 class PendingRegister:
     """A REGISTER in flight."""
@@ -126,13 +139,23 @@ class PendingRegister:
     expires_s: int
     """0 unregisters."""
     others: tuple[TransportAddress, ...] = ()
-    """The targets that this attempt has not tried."""
+    """The targets in DNS that this attempt has not tried."""
+    redirects: tuple[TransportAddress, ...] = ()
+    """The targets of a 3xx that this attempt has not tried. They come before `others`."""
+    tried: frozenset[TransportAddress] = frozenset()
+    """The servers that this attempt has tried, with `next_hop`. Each is tried once."""
     challenges: int = 0
     """How many challenging replies this attempt has answered."""
     answered: tuple[tuple[bool, str], ...] = ()
-    """The realms whose challenges this attempt has answered: (proxy, realm)."""
+    """The realms whose challenges this server's REGISTERs have answered: (proxy, realm)."""
+    retried: tuple[tuple[bool, str], ...] = ()
+    """The realms that rejected an answer in this attempt, and got one more to a fresh nonce."""
+    bare: bool = False
+    """Whether no credentials are sent before a challenge, though a nonce is known."""
     redirected: bool = False
-    """Whether this attempt has followed a 3xx. It does not follow a second one."""
+    """Whether `next_hop` is a target of a 3xx."""
+    followed: tuple[RedirectKey, ...] = ()
+    """The Contacts that this attempt has followed. It follows each once."""
     following: bool = False
     """Whether the answer was a 3xx, and its Contact is being looked up."""
     lengthened: bool = False
@@ -142,6 +165,11 @@ class PendingRegister:
     led_to: frozenset[IP] = frozenset()
     """The ips that a 3xx of this attempt led to."""
 
+    @property
+    def is_preemptive(self) -> bool:
+        """Whether it has credentials to a nonce from an earlier attempt, before any challenge."""
+        return self.challenges == 0 and bool(self.cnonce)
+
 
 @dataclass(frozen=True, slots=True)
 class Nonce:
@@ -149,6 +177,7 @@ class Nonce:
 
     challenge: Challenge
     uses: int
+    """The nonce count of the last REGISTER."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +222,10 @@ class Registration:
     """Whether RegisterNow arrived while a request was in flight. Then it registers again."""
     nonces: tuple[Nonce, ...] = ()
     """One for each realm that challenged."""
+    nonce_counts: NonceCounts = field(default_factory=NonceCounts)
+    """The counts of the last nonces. They outlive failures and restarts."""
+    auth_rejections: tuple[float, ...] = ()
+    """When the registrar rejected credentials, the last times since a grant."""
     home: TransportAddress | None = None
     """The server that granted last; refreshes stay with it while it answers."""
     min_expires_s: int = 0

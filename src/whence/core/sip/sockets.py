@@ -5,34 +5,82 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from whence.core.sip.transport_address import TransportAddress
+from whence.core.sip.transport_address import IP, TransportAddress
+
+AUTO = "auto"
+"""As `host` of an Advertised: the address at which each registrar sees our REGISTERs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Advertised:
+    """What the operator wrote as the address of a socket behind NAT."""
+
+    host: str
+    """An ip, a name that the agent resolves, or AUTO."""
+    port: int | None = None
+    """None: the port of the socket."""
+
+    @property
+    def ip_version(self) -> int | None:
+        """4 or 6; None if the address is not known from the settings alone."""
+        try:
+            return ip_address(self.host).version
+        except ValueError:
+            return None
 
 
 @dataclass(frozen=True, slots=True)
 class EdgeSockets:
-    """The sockets that the edge listens on, and the address that it advertises."""
+    """The sockets that the edge listens on, and the addresses that it advertises for them."""
 
     listen: tuple[TransportAddress, ...]
     """At least one."""
-    advertised_ip: str = ""
-    """Empty: the edge advertises the address of each socket."""
-    advertised_port: int | None = None
-    """None: the edge advertises the port of each socket."""
+    advertised: tuple[tuple[TransportAddress, Advertised], ...] = ()
+    """At most one for each socket. A socket without one shows its own address."""
+
+    def advertised_of(self, socket: TransportAddress) -> Advertised | None:
+        """Return what is advertised for a socket, or None. An ip of another version is none."""
+        found = next((one for own, one in self.advertised if own == socket), None)
+        if found is None or found.ip_version not in (None, socket.ip.version):
+            return None
+        return found
 
     def place_of(self, socket: TransportAddress) -> tuple[str, int]:
-        """Return the (ip, port) at which others see `socket`.
+        """Return the (ip, port) at which others see `socket`, as far as the settings say it.
 
-        The advertised address has one IP version. A socket of the other version shows its own.
+        A socket whose advertised address changes at run time has its own here.
         """
-        ip = self.advertised_ip
-        if not ip or ip_address(ip).version != socket.ip.version:
+        advertised = self.advertised_of(socket)
+        if advertised is None or advertised.ip_version is None:
             return str(socket.ip), socket.port
-        return ip, self.advertised_port or socket.port
+        return advertised.host, advertised.port or socket.port
 
-    def socket_for(self, transport: str, ip_version: int) -> TransportAddress | None:
-        """Return the socket that sends over `transport` to an address of IPv4 or IPv6."""
-        fitting = (s for s in self.listen if s.transport == transport)
-        return next((s for s in fitting if s.ip.version == ip_version), None)
+    def follows_nat(self, socket: TransportAddress) -> bool:
+        """Return whether the advertised address of a socket can change at run time."""
+        advertised = self.advertised_of(socket)
+        return advertised is not None and advertised.ip_version is None
+
+    def fitting(self, transport: str, ip_version: int) -> tuple[TransportAddress, ...]:
+        """Return the sockets that can send over `transport` to an address of IPv4 or IPv6."""
+        return tuple(
+            s for s in self.listen if s.transport == transport and s.ip.version == ip_version
+        )
+
+    def has_choice(self, transport: str, ip_version: int) -> bool:
+        """Return whether several of our addresses can send over `transport`."""
+        return len({socket.ip for socket in self.fitting(transport, ip_version)}) > 1
+
+    def socket_for(
+        self, transport: str, ip_version: int, own_ip: IP | None = None
+    ) -> TransportAddress | None:
+        """Return the socket that sends over `transport` to an address of IPv4 or IPv6.
+
+        `own_ip`: the source address that the kernel uses for that address. Without a socket on it,
+        the first fitting one sends.
+        """
+        fitting = self.fitting(transport, ip_version)
+        on_route = (socket for socket in fitting if socket.ip == own_ip)
+        return next(on_route, next(iter(fitting), None))
 
     def first_for(self, transport: str) -> TransportAddress:
         """Return the first socket of `transport`, or the first of all where none has it."""

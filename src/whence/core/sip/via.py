@@ -1,4 +1,4 @@
-"""The Via headers of a reply, which say where Kamailio sends it without a transaction."""
+"""The Via headers of a reply: where Kamailio sends it, and how the server saw our request."""
 
 from __future__ import annotations
 
@@ -53,6 +53,25 @@ def branch(value: str) -> str:
     params = parse_params(semicolon + rest) if '"' not in sent_by else None
     found = [value for name, value in params or () if name == "branch"]
     return found[0] if len(found) == 1 else ""
+
+
+def seen_at(value: str) -> str:
+    """Return the `ip:port` at which a server saw our request; empty if its reply does not say it.
+
+    `value`: our own Via in the reply. The server wrote `received` and `rport` into it (RFC 3581 4),
+    or `received` alone (RFC 3261 18.2.1).
+    """
+    read = _VIA.fullmatch(value.strip().lower())
+    params = None if read is None else _params(read[4])
+    if read is None or params is None or not (params.get("received") or params.get("rport")):
+        return ""
+    transport, host, port, _ = read.groups()
+    try:
+        ip = canonical_ip(params.get("received") or host)
+        number = int(params.get("rport") or port or TRANSPORTS[transport].default_port)
+    except ValueError:
+        return ""
+    return f"{host_text(str(ip))}:{number}" if 0 < number < 65536 else ""
 
 
 def _params(text: str) -> dict[str, str] | None:

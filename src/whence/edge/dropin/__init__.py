@@ -1,1 +1,1 @@
-"""The edge's handlers inside an existing Kamailio."""
+"""The handlers for an existing Kamailio whose module `uac` registers the trunks."""

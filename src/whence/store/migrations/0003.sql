@@ -1,3 +1,3 @@
--- Version 3 first had no registered_at.
+-- The first tables of version 3 had no registered_at.
 ALTER TABLE registration ADD COLUMN registered_at REAL;
 UPDATE registration SET registered_at = since WHERE state = 'registered';

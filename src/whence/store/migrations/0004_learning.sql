@@ -1,8 +1,8 @@
--- An address says why it was learned, and replies that teach nothing are kept.
+-- An address gets a ground, and ignored replies are stored.
 --
--- Version 3 learned from each address that answered. One that was asked stays: the next hop that
--- granted has its ip. Another one gets the ground `any`: it stays only where the file permits it.
--- Of a drop-in no next hop is known; its addresses stay until they expire.
+-- Version 3 learned from each address that answered. If the next hop that granted has the ip of an
+-- address, its ground is `asked`. Otherwise it is `any`, and the file must permit the address. For
+-- a drop-in no next hop is known, and its addresses stay until they expire.
 ALTER TABLE address ADD COLUMN ground TEXT NOT NULL DEFAULT '';
 UPDATE address SET ground = ifnull((
     SELECT CASE WHEN instr(r.home, ':' || address.ip || ':') OR instr(r.home, '[' || address.ip || ']')

@@ -1,5 +1,5 @@
--- A trunk has headers and a number format; accounts stand among the numbers.
--- `account_forms` is Python: a JSON list of the forms in which an account may be written.
+-- A trunk gets headers and a number format, and table `number` also holds accounts.
+-- `account_forms` is a Python function: it returns the forms of an account as a JSON list.
 ALTER TABLE trunk ADD COLUMN number_headers TEXT NOT NULL DEFAULT 'p-called-party-id to';
 ALTER TABLE trunk ADD COLUMN number_format TEXT NOT NULL DEFAULT '';
 DROP INDEX IF EXISTS trunk_of_aor_user;

@@ -1,8 +1,8 @@
--- Registrations and events have codes, and messages beside them. An account is an AoR and a server.
+-- Registrations and events get codes beside their messages. An account is an AoR and a server.
 --
--- `account` was "AoR at server", of a drop-in the AoR alone. No server has a blank, so the last
--- blank ends " at ". Codes come from the sentences of that time; of an unknown sentence there is
--- none. The codes of events only inform: they stay empty.
+-- `account` was "AoR at server"; for a drop-in it was the AoR alone. No server contains a blank, so
+-- the last blank ends " at ". The codes are derived from the messages of that version. An unknown
+-- message gets no code. Events get no codes, because their codes only inform.
 CREATE TEMP TABLE kept AS
 SELECT *, rtrim(account, replace(account, ' ', '')) AS before_server FROM registration;
 DROP TABLE registration;

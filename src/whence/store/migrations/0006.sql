@@ -1,5 +1,5 @@
--- A pinned address says who manages it, and a transport has a strength as a number beside it.
--- States, reasons, kinds of events and columns have other names.
+-- A pinned address gets `managed_by`, and an address gets the strength of its transport.
+-- States, reasons, kinds of events and columns get new names.
 UPDATE meta SET key = 'agent_key' WHERE key = 'inside_key';
 CREATE TEMP TABLE kept AS SELECT * FROM address;
 DROP TABLE address;

@@ -27,6 +27,7 @@ from whence.agent.config.trunk import Ha1, PinnedNetwork, TrunkConfig, UserConfi
 from whence.agent.provisioning.numbers import account_forms, number_style
 from whence.core.sip.digest import ha1
 from whence.core.sip.secret import Secret
+from whence.core.sip.sockets import AUTO, Advertised
 from whence.core.sip.transport_address import Transport, TransportAddress
 from whence.errors import ConfigError
 
@@ -93,7 +94,7 @@ grace = -1
 [edge]
 listen = ["udp:0.0.0.0:5060", "127.0.0.1:5060", 7, "sctp:127.0.0.1:5061", "udp:127.0.0.1:99999"]
 agent_socket = "udp:192.0.2.1:5062"
-advertise = "sip.example"
+advertise = "192.0.2"
 [agent]
 api_listen = "0.0.0.0:8088"
 nameserver = "dns.example"
@@ -110,7 +111,8 @@ nameserver = "dns.example"
             '"udp:192.0.2.1:5060"',
             'edge: agent_socket: "udp:192.0.2.1:5062" is not a loopback UDP socket; write '
             '"udp:127.0.0.1:5062"',
-            'edge: advertise: "sip.example" is not ip:port; write "192.0.2.1:5060"',
+            'edge: advertise: "192.0.2" is not an address; write "203.0.113.7", '
+            '"203.0.113.7:5060", "sip.example.net", or "auto"',
             'agent: api_listen: "0.0.0.0:8088" can be reached from outside, but the API '
             'has no login; write a loopback address, "127.0.0.1:8088"',
             'agent: nameserver: "dns.example" is not ip:port; write "192.0.2.53:53"',
@@ -685,13 +687,78 @@ def test_place_of_socket_is_the_advertised_address(tmp_path: Path) -> None:
     assert by_ip.edge.sockets.place_of(TransportAddress.parse("udp:[::1]:5060")) == ("::1", 5060)
 
 
+def test_advertise_of_each_socket_is_its_own(tmp_path: Path) -> None:
+    text = """[edge]
+listen = ["udp:192.0.2.1:5060", "udp:10.0.0.1:5060", "tcp:192.0.2.1:5060", "tcp:10.0.0.1:5060"]
+[edge.advertise]
+"udp:192.0.2.1:5060" = "203.0.113.1:5070"
+"tcp:192.0.2.1:5060" = "sip.Example.net"
+"tcp:10.0.0.1:5060" = "auto"
+"""
+    edge = loaded(tmp_path, text).edge
+    first, second, third, fourth = edge.listen
+    assert [edge.sockets.place_of(socket)[0] for socket in edge.listen] == [
+        "203.0.113.1",
+        "10.0.0.1",
+        "192.0.2.1",
+        "10.0.0.1",
+    ]
+    assert edge.sockets.advertised_of(third) == Advertised("sip.example.net")
+    assert edge.sockets.advertised_of(fourth) == Advertised(AUTO)
+    assert [edge.sockets.follows_nat(socket) for socket in (first, second, third, fourth)] == [
+        False,
+        False,
+        True,
+        True,
+    ]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("a b", "a_b.example", "192.0.2.1:", "192.0.2.1:0", "sip.example:70000", "sip.example:x"),
+        *("sip:sip.example", "192.0.2", "localhost", "Auto"),
+        "a.example\\nlisten=udp:192.0.2.9:5060",
+    ],
+)
+def test_advertise_of_wrong_form_is_refused(tmp_path: Path, value: str) -> None:
+    for written in (f'"{value}"', f'{{ "udp:127.0.0.1:5060" = "{value}" }}'):
+        (fault,) = faults(tmp_path, f"[edge]\nadvertise = {written}\n")
+        assert fault.startswith("edge: advertise: ")
+
+
+@pytest.mark.parametrize("written", ["5", '["a"]', '{ "udp:127.0.0.1:5060" = 5 }', '{ x = "" }'])
+def test_advertise_of_wrong_type_is_refused(tmp_path: Path, written: str) -> None:
+    (fault,) = faults(tmp_path, f"[edge]\nadvertise = {written}\n")
+    assert fault.startswith("edge: advertise: ")
+
+
+def test_advertise_of_a_socket_not_in_listen_is_refused(tmp_path: Path) -> None:
+    (fault,) = faults(tmp_path, '[edge]\nadvertise = { "udp:10.0.0.1:5060" = "auto" }\n')
+    assert fault.startswith('edge: advertise: "udp:10.0.0.1:5060" is not in listen; write one of')
+
+
+def test_socket_of_trunk_is_one_of_listen(tmp_path: Path) -> None:
+    edge = '[edge]\nlisten = ["udp:127.0.0.1:5060", "udp:127.0.0.2:5060", "tcp:127.0.0.2:5060"]\n'
+    config = loaded(tmp_path, edge + TRUNK + 'socket = "udp:127.0.0.2:5060"\n')
+    (trunk,) = node_settings(config).trunks
+    assert trunk.socket == config.edge.listen[1]
+    for wrong, said in (
+        ("udp:127.0.0.2:5061", "is not in edge listen; write one of udp:127.0.0.1:5060, udp:"),
+        ("tcp:127.0.0.2:5060", "cannot reach sip:192.0.2.1; write a socket of the same transport"),
+        ("nonsense", "is not a socket"),
+    ):
+        (fault,) = faults(tmp_path, edge + TRUNK + f'socket = "{wrong}"\n')
+        assert fault.startswith(f'trunk "acme": socket: "{wrong}" {said}')
+
+
 def test_advertised_port_with_several_ports_is_refused(tmp_path: Path) -> None:
     sockets = '"udp:127.0.0.1:5060", "tcp:127.0.0.1:5080"'
     with pytest.raises(ConfigError) as error:
         loaded(tmp_path, f'[edge]\nadvertise = "203.0.113.1:5060"\nlisten = [{sockets}]\n')
     assert error.value.faults == [
         'whence.toml: edge: advertise: "203.0.113.1:5060" is one port, but listen has several; '
-        'write the ip alone, "203.0.113.1", and each socket keeps its own port'
+        'write the address alone, "203.0.113.1", and each socket keeps its own port'
     ]
 
 
@@ -966,3 +1033,65 @@ def test_account_forms_of_a_number_follow_its_country(tmp_path: Path) -> None:
     assert set(forms.values()) == {"+442071234567"}
     (trunk,) = node_settings(loaded(tmp_path, TRUNK)).trunks
     assert account_forms(trunk) == {"acct1": ""}
+
+
+# The Request-URI and the headers of a REGISTER.
+
+
+@pytest.mark.parametrize(
+    ("registrar", "domain", "port"),
+    [
+        ("sip:192.0.2.1", "", None),
+        ("sip:192.0.2.1:5080", "", 5080),
+        ("sip:192.0.2.1:5060", "", 5060),
+        ("sip:192.0.2.1:5080", "192.0.2.1", 5080),
+        ("sip:sip.provider.example:5080", "SIP.provider.example", 5080),
+        ("sip:192.0.2.1:5080", "provider.example", None),
+    ],
+)
+def test_request_port_is_the_one_that_was_written(
+    tmp_path: Path, registrar: str, domain: str, port: int | None
+) -> None:
+    text = TRUNK.replace("sip:192.0.2.1", registrar)
+    config = loaded(tmp_path, text + (f'domain = "{domain}"\n' if domain else ""))
+    assert config.trunk[0].request_port == port
+    assert node_settings(config).trunks[0].request_port == port
+
+
+def test_headers_of_trunk_are_kept_in_order(tmp_path: Path) -> None:
+    more = 'headers = { "User-Agent" = "Phone 1", Supported = "path", X-Account = "a\u00e9" }\n'
+    (trunk,) = node_settings(loaded(tmp_path, TRUNK + more)).trunks
+    assert trunk.headers == (
+        ("User-Agent", "Phone 1"),
+        ("Supported", "path"),
+        ("X-Account", "a\u00e9"),
+    )
+
+
+OWN_HEADERS = [
+    *("Via", "v", "From", "F", "to", "Call-ID", "i", "CSeq", "Contact", "m", "Expires", "Route"),
+    *("Authorization", "Proxy-Authorization", "Max-Forwards", "Content-Length", "l", "k"),
+    *("Require", "Record-Route", "Path", "X-Whence-Trunk", "x-whence-anything"),
+]
+
+
+@pytest.mark.parametrize("name", [*OWN_HEADERS, "", "X Y", "X:", "X-\u00e4"])
+def test_header_that_whence_writes_is_refused(tmp_path: Path, name: str) -> None:
+    (fault,) = faults(tmp_path, TRUNK + f'headers = {{ "{name}" = "x" }}\n')
+    assert fault.startswith(f'trunk "acme": headers: "{name}" is ')
+
+
+@pytest.mark.parametrize("value", ["a\\r\\nVia: x", "a\\nb", "", " ", "x ", "\\u0000", "x" * 501])
+def test_header_value_of_wrong_form_is_refused(tmp_path: Path, value: str) -> None:
+    (fault,) = faults(tmp_path, TRUNK + f'headers = {{ X-A = "{value}" }}\n')
+    assert fault.startswith('trunk "acme": headers: the value of "X-A" is ')
+
+
+@pytest.mark.parametrize(
+    "value",
+    ['{ X-A = "1", x-a = "2" }', "{ X-A = 5 }", '["X-A: 1"]', "%s"],
+)
+def test_headers_of_wrong_form_are_refused(tmp_path: Path, value: str) -> None:
+    many = "{ " + ", ".join(f'X-{n} = "x"' for n in range(17)) + " }"
+    (fault,) = faults(tmp_path, TRUNK + f"headers = {many if value == '%s' else value}\n")
+    assert fault.startswith('trunk "acme": headers: ')

@@ -1,4 +1,4 @@
-"""The file drop-in.toml: it may be empty; every fault of it is told at once."""
+"""The file drop-in.toml: it may be empty, and all its faults are named at once."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def faults(folder: Path, text: str) -> list[str]:
     return refused.value.faults
 
 
-def test_an_empty_file_is_right(tmp_path: Path) -> None:
+def test_load_of_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
     assert read(tmp_path, "") == DropInConfig()
 
 
-def test_the_example_says_every_key_with_its_default(tmp_path: Path) -> None:
+def test_example_has_each_key_with_its_default(tmp_path: Path) -> None:
     text = (files("whence") / "kamailio" / "drop-in.toml").read_text()
     assert read(tmp_path, text) == DropInConfig()
     for key in (*DropInConfig.model_fields, *MonitoringConfig.model_fields):
@@ -37,7 +37,7 @@ def test_the_example_says_every_key_with_its_default(tmp_path: Path) -> None:
     assert read(tmp_path, uncommented).numbers.keys() == {"acme", "bell"}
 
 
-def test_numbers_are_known_in_all_their_spellings(tmp_path: Path) -> None:
+def test_spellings_are_all_forms_of_a_number(tmp_path: Path) -> None:
     settings = read(
         tmp_path,
         'country = "44"\n[numbers]\nacme = ["+442071234567", "+4420712399*"]\n"b.1" = []\n',
@@ -47,8 +47,8 @@ def test_numbers_are_known_in_all_their_spellings(tmp_path: Path) -> None:
     assert settings.spellings()["b.1"] == frozenset()
 
 
-def test_all_faults_are_told_at_once_with_their_place(tmp_path: Path) -> None:
-    said = faults(
+def test_load_names_all_faults_with_their_place(tmp_path: Path) -> None:
+    named = faults(
         tmp_path,
         """
 countri = "44"
@@ -65,20 +65,20 @@ strangers_alarm = 5
 webhook = "https://user:hunter2@example.com/secret"
 """,
     )
-    assert said == [
+    assert named == [
         'drop-in.toml: numbers: acme[1]: "abc" is not a number; write "+442071234567"',
         "drop-in.toml: numbers: acme[2]: is not a text; write it in quotes",
         'drop-in.toml: numbers: bell: is not a list; write ["+442071234567"]',
-        "drop-in.toml: numbers: a b: is no l_uuid: up to 64 of the characters that the user of a "
-        "SIP URI may have; write it as it stands in uac's table",
+        "drop-in.toml: numbers: a b: is no l_uuid: up to 64 characters that the user of a SIP URI "
+        "may have; write it as in uac's table",
         'drop-in.toml: numbers: twice: "+442071234567" occurs 2 times; write it once',
         'drop-in.toml: agent: api_listen: "0.0.0.0:8088" can be reached from outside, but the API '
         'has no login; write a loopback address, "127.0.0.1:8088"',
         "drop-in.toml: agent: webhook: has a user, password or fragment; remove it, and write "
         "the path of a file with a token as webhook_token_file",
         "drop-in.toml: agent: stat: unknown key; known are api_listen, call_history_size, "
-        "call_log_file, unknown_sources_size, unknown_requests_per_minute_alarm, webhook, "
-        "webhook_token_file",
+        "call_log_file, unknown_sources_size, unknown_requests_per_minute_alarm, "
+        "unreachable_alarm_after, webhook, webhook_token_file",
         "drop-in.toml: agent: calls: is now call_history_size",
         "drop-in.toml: agent: strangers_alarm: is now unknown_requests_per_minute_alarm",
         'drop-in.toml: countri: unknown key; did you mean "country"?',
@@ -86,19 +86,19 @@ webhook = "https://user:hunter2@example.com/secret"
 
 
 @pytest.mark.parametrize("text", ["numbers = 5", "agent = 5", "[numbers", "country = 44"])
-def test_what_is_of_another_form_is_a_fault(tmp_path: Path, text: str) -> None:
+def test_load_of_a_wrong_type_has_one_fault(tmp_path: Path, text: str) -> None:
     assert len(faults(tmp_path, text)) == 1
 
 
-def test_what_is_hardly_meant_is_told_and_is_no_fault(tmp_path: Path) -> None:
+def test_doubts_name_probable_mistakes(tmp_path: Path) -> None:
     settings = read(
         tmp_path,
         'country = "44"\n[numbers]\nacme = ["+442071234567"]\nbell = ["020 7123 4567"]\n'
         'acmee = ["+441614960000"]\n',
     )
     shared = (
-        "drop-in.toml: numbers: acme, bell: the same number +442071234567; leave it to one of "
-        "them, else its calls are refused"
+        "drop-in.toml: numbers: acme, bell: the same number +442071234567, so its calls are "
+        "refused; write it for one of them only"
     )
     assert list(settings.doubts([])) == [shared]
     assert list(settings.doubts(["acme", "bell"])) == [
@@ -108,7 +108,7 @@ def test_what_is_hardly_meant_is_told_and_is_no_fault(tmp_path: Path) -> None:
     ]
 
 
-def test_learn_from_is_for_all_or_for_single_records(tmp_path: Path) -> None:
+def test_learn_from_is_for_all_or_for_single_accounts(tmp_path: Path) -> None:
     for text, acme, bell in (
         ("", False, False),
         ('learn_from = "any"', True, True),
@@ -133,7 +133,7 @@ bell = [{network = "192.0.2.8", expires_at = "2000-01-01T00:00:00Z"}]
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ('learn_from = "all"', 'learn_from: "all" is not known; write "asked" or "any"'),
         ('learn_from = {acme = "no"}', 'learn_from: "no" is not known; write "asked" or "any"'),
@@ -143,6 +143,8 @@ bell = [{network = "192.0.2.8", expires_at = "2000-01-01T00:00:00Z"}]
         ('[networks]\nacme = ["192.0.2.7", "192.0.2.7"]', "occurs 2 times"),
     ],
 )
-def test_a_fault_of_learn_from_or_networks_is_told(tmp_path: Path, text: str, said: str) -> None:
+def test_load_names_faults_of_learn_from_and_networks(
+    tmp_path: Path, text: str, message: str
+) -> None:
     (fault,) = faults(tmp_path, text)
-    assert said in fault
+    assert message in fault

@@ -1,6 +1,6 @@
-"""`whence agent --track-only`, beside a worker that writes: no Kamailio is needed for what it does.
+"""`whence agent --track-only`, beside a worker that writes the directory, without Kamailio.
 
-The worker here is the edge's own code that writes what uac was answered (store/worker.py).
+The worker is the edge's own code that stores answers to REGISTERs (store/worker.py).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ OURS = "udp:192.0.2.9:5060"
 
 
 class Agent:
-    """The agent, and a worker of the Kamailio that it is beside of."""
+    """The agent, and a worker of the Kamailio beside it."""
 
     def __init__(self, network: Network, folder: Path) -> None:
         self.folder = folder
@@ -64,7 +64,7 @@ class Agent:
 
     def ask(self, method: str, path: str, **more: Any) -> httpx.Response:
         url = f"http://{self.api}"
-        # Only http:// is asked; to load the CA certificates would cost more than the question.
+        # verify=False: all requests are http://, and loading CA certificates is slow.
         with httpx.Client(
             base_url=url, trust_env=False, timeout=PATIENCE_S, verify=False
         ) as client:
@@ -76,7 +76,7 @@ class Agent:
     def registers(
         self, l_uuid: str, granted_s: int, source: str = "udp:192.0.2.1:5060", asked: str = ""
     ) -> None:
-        """A 2xx came for an account of uac."""
+        """Store a 2xx for an account of uac, as a worker does."""
         now = time.time()
         contact = Contact.parse(f"<sip:{l_uuid}@192.0.2.9>;expires={granted_s}")
         sent = UacRequest(
@@ -91,12 +91,12 @@ class Agent:
         reply = Reply(200, "OK", 1, contacts=(contact,))
         place = TransportAddress.parse(source)
         step = partial(uac.answered, sent=sent, reply=reply, source=place, now=now, grace_s=GRACE_S)
-        record = UacAccount(l_uuid, "acct1", "sip:alice@edge.example")
-        self.worker.write(Change(l_uuid, AccountKey(sent.aor), OURS, now, step, record), 1.0)
+        account = UacAccount(l_uuid, "acct1", "sip:alice@edge.example")
+        self.worker.write(Change(l_uuid, AccountKey(sent.aor), OURS, now, step, account), 1.0)
 
-    def tells(self, data: bytes) -> None:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as teller:
-            teller.sendto(data, str(self.state / "decisions.sock"))
+    def reports(self, data: bytes) -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.sendto(data, str(self.state / "decisions.sock"))
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def agent() -> Iterator[Agent]:
         agent.stop()
 
 
-def test_what_the_worker_wrote_is_told(agent: Agent) -> None:
+def test_agent_shows_what_a_worker_stored(agent: Agent) -> None:
     agent.start()
     agent.registers("acme", 600)
     [trunk] = eventually(lambda: agent.get("/v1/trunks"))
@@ -123,7 +123,7 @@ def test_what_the_worker_wrote_is_told(agent: Agent) -> None:
     assert [event["what"] for event in history] == ["registered"]
 
 
-def test_a_grant_that_ends_and_a_server_that_changed_are_alarms(agent: Agent) -> None:
+def test_agent_raises_expiry_and_registrar_change(agent: Agent) -> None:
     agent.start()
     agent.registers("acme", 600)
     agent.registers("acme", 1, source="udp:192.0.2.2:5060")
@@ -134,10 +134,14 @@ def test_a_grant_that_ends_and_a_server_that_changed_are_alarms(agent: Agent) ->
     assert "whence_registration_expirations_total 1.0" in agent.ask("GET", "/metrics").text
     assert agent.ask("GET", "/healthz").status_code == 503
     agent.registers("acme", 600)
-    assert agent.ask("GET", "/healthz").json() == {"kamailio": True, "directory": True}
+    assert agent.ask("GET", "/healthz").json() == {
+        "kamailio": True,
+        "directory": True,
+        "disk": True,
+    }
 
 
-def test_a_reply_from_elsewhere_is_an_alarm_and_is_explained(agent: Agent) -> None:
+def test_agent_reports_and_explains_an_ignored_reply(agent: Agent) -> None:
     agent.start()
     agent.registers("acme", 600, source="udp:192.0.2.66:5060", asked="192.0.2.1")
     (event,) = eventually(lambda: agent.get("/v1/alarms"), what="an alarm")
@@ -146,15 +150,15 @@ def test_a_reply_from_elsewhere_is_an_alarm_and_is_explained(agent: Agent) -> No
     assert "192.0.2.1" in event["message"]
     assert agent.get("/v1/addresses") == []
     question = {"source": "udp:192.0.2.66:5060", "ruri": "sip:x@192.0.2.9"}
-    said = agent.ask("POST", "/v1/explain", json=question).json()
-    (missing,) = said["nearest"]["missing"]
+    explanation = agent.ask("POST", "/v1/explain", json=question).json()
+    (missing,) = explanation["nearest"]["missing"]
     assert missing["code"] == "reply_ignored"
     assert "a reply to its REGISTER came from 192.0.2.66" in missing["message"]
 
 
-def test_it_hears_what_the_edge_decided(agent: Agent) -> None:
+def test_agent_receives_decisions(agent: Agent) -> None:
     agent.start()
-    agent.tells(datagram(UNKNOWN, call_id="c-1", at=time.time()))
+    agent.reports(datagram(UNKNOWN, call_id="c-1", at=time.time()))
     [call] = eventually(lambda: agent.get("/v1/calls"))
     assert (call["call_id"], call["decision"]) == ("c-1", "unknown")
     [unknown_source] = agent.get("/v1/unknown-sources")
@@ -163,7 +167,7 @@ def test_it_hears_what_the_edge_decided(agent: Agent) -> None:
     assert explained["now"]["decision"] == "unknown"
 
 
-def test_nobody_else_can_tell_it_anything(agent: Agent) -> None:
+def test_agent_socket_is_for_its_user_alone(agent: Agent) -> None:
     agent.start()
     assert stat.S_IMODE((agent.state / "decisions.sock").stat().st_mode) == 0o600
     assert stat.S_IMODE(agent.state.stat().st_mode) == 0o700
@@ -171,7 +175,7 @@ def test_nobody_else_can_tell_it_anything(agent: Agent) -> None:
     assert {path.stat().st_uid for path in agent.state.iterdir()} == {owner}
 
 
-def test_an_unknown_source_is_allowed_for_a_while(agent: Agent) -> None:
+def test_allow_admits_an_unknown_source(agent: Agent) -> None:
     agent.start()
     order = {"source": "udp:192.0.2.7:5060", "trunk": "acme", "for_s": 60}
     assert agent.ask("POST", "/v1/unknown-sources/allow", json=order).status_code == 404
@@ -190,7 +194,7 @@ def test_an_unknown_source_is_allowed_for_a_while(agent: Agent) -> None:
         ("pause", "kamcmd uac.reg_disable l_uuid s:acme"),
     ],
 )
-def test_what_uac_does_is_to_be_ordered_of_uac(agent: Agent, order: str, command: str) -> None:
+def test_order_names_the_command_of_uac(agent: Agent, order: str, command: str) -> None:
     agent.registers("acme", 600)
     agent.start()
     refused = agent.ask("POST", f"/v1/trunks/acme/{order}")
@@ -201,34 +205,32 @@ def test_what_uac_does_is_to_be_ordered_of_uac(agent: Agent, order: str, command
     assert (users.status_code, "kamcmd ul.dump" in users.json()["detail"]) == (409, True)
 
 
-def test_a_new_file_counts_after_reload_or_hang_up_and_a_faulty_one_changes_nothing(
-    agent: Agent,
-) -> None:
+def test_reload_and_sighup_install_a_valid_file(agent: Agent) -> None:
     agent.registers("acme", 600)
     agent.registers("bell", 600)
     agent.start()
     assert agent.process is not None
     question = {"source": "udp:192.0.2.1:5060", "ruri": "sip:+442071234567@x"}
 
-    def whose() -> Any:
+    def identified() -> Any:
         return agent.ask("POST", "/v1/explain", json=question).json()["trunk"]
 
-    assert whose() is None
+    assert identified() is None
     agent.write('[numbers]\nacme = ["+442071234567"]')
     change = agent.ask("POST", "/v1/reload").json()
     assert (change["added"], change["needs_restart"]) == (["acme"], False)
-    assert whose() == "acme"
+    assert identified() == "acme"
     agent.write('[numbers]\nbell = ["+44"]\nacme = ["x"]')
     refused = agent.ask("POST", "/v1/reload")
     assert (refused.status_code, len(refused.json()["detail"])) == (422, 1)
-    assert whose() == "acme"
+    assert identified() == "acme"
     agent.write('[numbers]\nbell = ["+442071234567"]')
     agent.process.signal(signal.SIGHUP)
-    eventually(lambda: whose() == "bell", what="the new file counts")
+    eventually(lambda: identified() == "bell", what="the new file is installed")
     assert agent.get("/v1/trunks/bell")["numbers"] == ["+442071234567"]
 
 
-def test_it_ends_cleanly_and_takes_nothing_back(agent: Agent) -> None:
+def test_agent_stop_keeps_the_registrations(agent: Agent) -> None:
     agent.start()
     agent.registers("acme", 600)
     assert agent.stop() == 0
@@ -236,7 +238,7 @@ def test_it_ends_cleanly_and_takes_nothing_back(agent: Agent) -> None:
     assert agent.get("/v1/trunks")[0]["state"] == "registered"
 
 
-def test_there_is_one_agent_of_a_directory(agent: Agent) -> None:
+def test_agent_beside_another_ends_with_1(agent: Agent) -> None:
     agent.start()
     argv: list[str | Path] = [beside_python("whence"), "agent", "--track-only", "-c", agent.file]
     with Process("second", argv, agent.folder / "second.log") as second:
@@ -244,7 +246,7 @@ def test_there_is_one_agent_of_a_directory(agent: Agent) -> None:
         assert "already runs on the state directory" in second.log
 
 
-def test_a_directory_that_somebody_has_locked_is_named(agent: Agent) -> None:
+def test_agent_with_a_locked_directory_names_it(agent: Agent) -> None:
     path = agent.state / "directory.db"
     argv: list[str | Path] = [beside_python("whence"), "agent", "--track-only", "-c", agent.file]
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
@@ -257,7 +259,7 @@ def test_a_directory_that_somebody_has_locked_is_named(agent: Agent) -> None:
             ]
 
 
-def test_without_a_directory_it_says_how_to_make_one(agent: Agent) -> None:
+def test_agent_without_a_directory_says_how_to_make_it(agent: Agent) -> None:
     elsewhere = agent.folder / "elsewhere"
     elsewhere.mkdir()
     file = elsewhere / "drop-in.toml"
@@ -269,8 +271,11 @@ def test_without_a_directory_it_says_how_to_make_one(agent: Agent) -> None:
         assert "Traceback" not in lost.log
 
 
-def test_who_is_not_the_directorys_owner_is_refused_or_becomes_him(agent: Agent) -> None:
-    """Root becomes the owner for good; the test's own Python may be out of that user's reach."""
+def test_root_becomes_the_owner_of_the_directory(agent: Agent) -> None:
+    """In a child, because root gives up its rights for good.
+
+    It imports first in this process: the other user may have no access to the test's Python.
+    """
     if os.geteuid() != 0:
         agent.start()
         return

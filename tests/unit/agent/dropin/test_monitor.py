@@ -1,4 +1,4 @@
-"""An agent that registers nothing: how trunks stand, what ends, and what is told."""
+"""The monitor of uac's registrations: what it shows, which expiries it stores, what it reports."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ class Node:
 
     folder: Path
     now: float = NOW
-    told: list[tuple[str, HistoryEvent]] = field(default_factory=list)
+    reported: list[tuple[str, HistoryEvent]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.changes = 0
         self.alarms = Alarms(clock=lambda: self.now)
         self.there = SharedDirectory(self.folder / FILE)
         self.here = SharedDirectory(self.folder / FILE)
-        self.tracked = self.agent()
+        self.monitor = self.agent()
 
     def agent(self) -> RegistrationMonitor:
         return RegistrationMonitor(
@@ -58,7 +58,7 @@ class Node:
         )
 
     def happened(self, trunk_id: str, events: Sequence[HistoryEvent]) -> None:
-        self.told += [(trunk_id, event) for event in events]
+        self.reported += [(trunk_id, event) for event in events]
 
     def directory_changed(self) -> None:
         self.changes += 1
@@ -70,7 +70,7 @@ class Node:
         source: TransportAddress = PROVIDER,
         events: Sequence[HistoryEvent] = (),
     ) -> None:
-        """What a worker writes after a 2xx."""
+        """Store a 2xx, as a worker does."""
         with self.there._transaction():
             self.there._db.execute(
                 "INSERT INTO trunk (id, token, aor_user, target, unmatched, fallback, enabled,"
@@ -96,7 +96,7 @@ class Node:
         learn = Learn(source, until + 32)
         self.there.save(ACCOUNT, registration, [learn], OURS, self.now, events)
 
-    def asked(
+    def identify(
         self, ruri: str, source: TransportAddress = PROVIDER
     ) -> Identified | Refused | object:
         uri = Uri.parse(ruri)
@@ -116,79 +116,77 @@ def node(tmp_path: Path) -> Iterator[Node]:
     node.close()
 
 
-# How they stand
+# The registrations
 
 
-def test_a_trunk_stands_as_the_worker_wrote_it(node: Node) -> None:
+def test_monitor_shows_a_trunk_as_stored(node: Node) -> None:
     node.registers("acme")
-    [(trunk, registration)] = node.tracked
+    [(trunk, registration)] = node.monitor
     assert (trunk.id, trunk.aor, trunk.enabled) == ("acme", "sip:acct1@provider.example", True)
     assert (registration.state, registration.registrar) == (State.REGISTERED, PROVIDER)
     assert registration.message == "200 OK\\x1b[2J"
-    assert "acme" in node.tracked
-    assert node.tracked["acme"] == (trunk, registration)
+    assert "acme" in node.monitor
+    assert node.monitor["acme"] == (trunk, registration)
 
 
-def test_a_trunk_that_only_the_file_names_is_new(node: Node) -> None:
+def test_monitor_trunk_of_the_file_alone_is_new(node: Node) -> None:
     node.here.install_numbers({"bell": frozenset({"+442071234567"})})
-    [(trunk, registration)] = node.tracked
+    [(trunk, registration)] = node.monitor
     assert (trunk.id, registration.state, registration.expires_at) == ("bell", State.NEW, None)
 
 
-def test_what_nobody_has_heard_of_is_no_trunk(node: Node) -> None:
-    assert "acme" not in node.tracked
+def test_monitor_raises_for_an_unknown_trunk(node: Node) -> None:
+    assert "acme" not in node.monitor
     with pytest.raises(UnknownTrunkError, match="no trunk acme is configured"):
-        node.tracked["acme"]
+        node.monitor["acme"]
     with pytest.raises(UnknownTrunkError, match="no trunk acme is configured"):
-        node.tracked.must_be_enabled("acme")
+        node.monitor.must_be_enabled("acme")
 
 
-def test_a_trunk_that_uac_disabled_says_how_to_enable_it(node: Node) -> None:
+def test_must_be_enabled_names_the_command_of_uac(node: Node) -> None:
     node.registers("acme")
-    node.tracked.must_be_enabled("acme")
+    node.monitor.must_be_enabled("acme")
     with node.there._transaction():
         node.there._db.execute("UPDATE trunk SET enabled = 0")
     with pytest.raises(DisabledTrunkError, match=r"uac\.reg_enable l_uuid s:acme"):
-        node.tracked.must_be_enabled("acme")
+        node.monitor.must_be_enabled("acme")
 
 
-def test_a_grant_that_has_ended_is_no_registration_even_before_that_is_written(node: Node) -> None:
+def test_monitor_expired_grant_is_waiting_at_once(node: Node) -> None:
     node.registers("acme")
     node.now += 60
-    [(_, registration)] = node.tracked
+    [(_, registration)] = node.monitor
     assert registration.state is State.WAITING
 
 
-# What ends, and what is told
+# Expiries and events
 
 
-def test_a_lapse_is_written_once_and_told_once(node: Node) -> None:
+def test_poll_stores_and_reports_an_expiry_once(node: Node) -> None:
     node.registers("acme")
-    node.tracked.look()
-    assert node.told == []
+    node.monitor.poll()
+    assert node.reported == []
     node.now += 60
-    node.tracked.look()
-    node.tracked.look()
-    [(trunk_id, event)] = node.told
-    assert (trunk_id, event.what, node.tracked.expirations) == ("acme", "expired", 1)
-    [(_, registration)] = node.tracked
+    node.monitor.poll()
+    node.monitor.poll()
+    [(trunk_id, event)] = node.reported
+    assert (trunk_id, event.what, node.monitor.expirations) == ("acme", "expired", 1)
+    [(_, registration)] = node.monitor
     assert (registration.state, registration.expires_at) == (State.WAITING, None)
     stored = node.there.registrations()["acme"].registration
-    assert stored.state is State.REGISTERED, "what the worker goes by is the worker's"
+    assert stored.state is State.REGISTERED, "the state that workers use is theirs"
 
 
-def test_a_refresh_that_came_in_time_lapses_nothing(node: Node) -> None:
+def test_poll_after_a_refresh_in_time_reports_nothing(node: Node) -> None:
     node.registers("acme")
     node.now += 50
     node.registers("acme")
     node.now += 50
-    node.tracked.look()
-    assert node.told == []
+    node.monitor.poll()
+    assert node.reported == []
 
 
-def test_a_refresh_that_is_written_while_it_is_looked_wins(
-    node: Node, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_poll_keeps_a_refresh_stored_meanwhile(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     node.registers("acme")
     node.now += 60
     begin = node.here._transaction
@@ -198,67 +196,67 @@ def test_a_refresh_that_is_written_while_it_is_looked_wins(
         return begin()
 
     monkeypatch.setattr(node.here, "_transaction", refreshed_first)
-    node.tracked.look()
-    assert node.told == []
+    node.monitor.poll()
+    assert node.reported == []
     assert node.there.registrations()["acme"].registration.state is State.REGISTERED
 
 
-def test_what_the_worker_noted_is_told_and_becomes_an_alarm(node: Node) -> None:
+def test_poll_makes_an_alarm_of_a_stored_event(node: Node) -> None:
     node.registers("acme")
-    said = "registered by udp:192.0.2.2:5060, before by udp:192.0.2.1:5060"
-    moved = HistoryEvent(EventKind.REGISTRAR_CHANGED, said, 200)
+    message = "registered by udp:192.0.2.2:5060, before by udp:192.0.2.1:5060"
+    moved = HistoryEvent(EventKind.REGISTRAR_CHANGED, message, 200)
     node.registers("acme", source=TransportAddress.parse("udp:192.0.2.2:5060"), events=[moved])
-    node.tracked.look()
+    node.monitor.poll()
     assert [event.alarm.kind for event in node.alarms.since(0, 10)] == [AlarmKind.REGISTRAR_CHANGED]
 
 
-def test_what_was_told_before_a_restart_is_not_told_again(node: Node) -> None:
+def test_poll_after_restart_repeats_no_event(node: Node) -> None:
     node.registers("acme", events=[HistoryEvent(EventKind.REGISTRAR_CHANGED, "…")])
-    node.tracked.look()
-    assert len(node.told) == 1
-    node.agent().look()
-    assert len(node.told) == 1
+    node.monitor.poll()
+    assert len(node.reported) == 1
+    node.agent().poll()
+    assert len(node.reported) == 1
 
 
-def test_it_is_said_that_the_workers_wrote_something(node: Node) -> None:
-    node.tracked.look()
+def test_poll_calls_observers_after_a_write(node: Node) -> None:
+    node.monitor.poll()
     assert node.changes == 0
     node.registers("acme")
-    node.tracked.look()
-    node.tracked.look()
+    node.monitor.poll()
+    node.monitor.poll()
     assert node.changes == 1
 
 
-def test_kamailio_lives_while_one_grant_stands_or_nothing_was_granted_yet(node: Node) -> None:
-    assert node.tracked.lives()
+def test_lives_while_one_grant_is_valid_or_none_exists(node: Node) -> None:
+    assert node.monitor.lives()
     node.registers("acme", granted_s=60)
     node.registers("bell", granted_s=90)
     node.now += 60
-    assert node.tracked.lives()
+    assert node.monitor.lives()
     node.now += 30
-    assert not node.tracked.lives()
-    node.tracked.look()
-    assert not node.tracked.lives()
+    assert not node.monitor.lives()
+    node.monitor.poll()
+    assert not node.monitor.lives()
 
 
 # Numbers
 
 
-def test_numbers_tell_trunks_at_one_address_apart(node: Node) -> None:
+def test_numbers_distinguish_trunks_at_one_address(node: Node) -> None:
     node.here.install_numbers(
         {"acme": frozenset({"+442071234567"}), "bell": frozenset({"+44161*"})}
     )
-    assert not isinstance(node.asked("sip:+442071234567@192.0.2.9"), Identified)
+    assert not isinstance(node.identify("sip:+442071234567@192.0.2.9"), Identified)
     node.registers("acme")
     node.registers("bell")
     for ruri, trunk_id in (("sip:+442071234567@x", "acme"), ("sip:+441614960000@x", "bell")):
-        decision = node.asked(ruri)
+        decision = node.identify(ruri)
         assert isinstance(decision, Identified)
         assert decision.trunk.id == trunk_id
-    assert isinstance(node.asked("sip:+15551234@x"), Refused)
+    assert isinstance(node.identify("sip:+15551234@x"), Refused)
 
 
-def test_new_numbers_are_in_the_place_of_the_old_ones(node: Node) -> None:
+def test_install_numbers_replaces_the_old_ones(node: Node) -> None:
     node.here.install_numbers({"acme": frozenset({"+44207*"}), "gone": frozenset({"+441*"})})
     node.registers("acme")
     node.here.install_numbers({"acme": frozenset({"+442071234567"}), "none": frozenset()})
@@ -271,14 +269,14 @@ def test_new_numbers_are_in_the_place_of_the_old_ones(node: Node) -> None:
     assert node.here.trunks()[0].aor_user == "acct1"
 
 
-def test_new_numbers_move_the_generation(node: Node) -> None:
+def test_install_numbers_changes_the_generation(node: Node) -> None:
     file = node.folder / GENERATION_FILE
     before = file.read_bytes()
     node.here.install_numbers({})
     assert file.read_bytes() != before
 
 
-def test_numbers_that_cannot_be_written_leave_the_old_ones(node: Node) -> None:
+def test_install_numbers_that_fails_keeps_the_old_ones(node: Node) -> None:
     node.here.install_numbers({"acme": frozenset({"+442071234567"})})
     with node.there._db as db:
         db.execute(
@@ -291,18 +289,18 @@ def test_numbers_that_cannot_be_written_leave_the_old_ones(node: Node) -> None:
     assert rows == [("+442071234567", "acme", 0, "")]
 
 
-def test_number_headers_of_the_file_count_until_they_are_taken_out(node: Node) -> None:
-    def looked() -> dict[str, str]:
+def test_number_headers_are_used_until_removed(node: Node) -> None:
+    def headers_of_trunks() -> dict[str, str]:
         return dict(node.there._db.execute("SELECT id, number_headers FROM trunk").fetchall())
 
-    def further() -> str:
+    def additional() -> str:
         query = "SELECT value FROM meta WHERE key = 'number_headers'"
         return str(node.there._db.execute(query).fetchone()[0])
 
     node.here.install_numbers({}, {"acme": ("x-called", "to"), "bell": ("diversion",)})
-    assert looked() == {"acme": "x-called to", "bell": "diversion"}
-    assert further() == "diversion x-called"
+    assert headers_of_trunks() == {"acme": "x-called to", "bell": "diversion"}
+    assert additional() == "diversion x-called"
     node.here.install_numbers({"acme": frozenset({"+4420"})}, {"bell": ("diversion",)})
-    assert looked() == {"acme": "p-called-party-id to", "bell": "diversion"}
+    assert headers_of_trunks() == {"acme": "p-called-party-id to", "bell": "diversion"}
     node.here.install_numbers({})
-    assert (looked(), further()) == ({}, "")
+    assert (headers_of_trunks(), additional()) == ({}, "")

@@ -12,6 +12,7 @@ from testkit.certificates import Authority
 from whence.agent.config.load import load
 from whence.agent.config.models import Config, EdgeConfig
 from whence.agent.kamailio.config import START_OPTIONS, TLS_FILE, command, render, write_tls_config
+from whence.agent.registration.client import BUFFER_BYTES
 from whence.errors import ConfigError, OperatorError
 
 
@@ -94,6 +95,23 @@ def test_render_has_the_domain_with_each_port_as_alias(tmp_path: Path) -> None:
         'alias="pbx.example:5060"',
         'alias="pbx.example:5090"',
     ]
+
+
+def test_render_with_tls_keeps_idle_connections_as_long_as_tcp(tmp_path: Path) -> None:
+    authority = Authority("authority", tmp_path)
+    own = authority.certificate("DNS:edge.example")
+    config = rendered(
+        tmp_path,
+        f'[edge]\nlisten = ["tls:127.0.0.1:5061"]\n[edge.tls]\n'
+        f'certificate = "{own.certificate}"\nkey = "{own.key}"\nca = "{authority.file}"\n',
+    )
+    [over_tcp] = re.findall(r"^tcp_connection_lifetime=(\d+)", config, re.MULTILINE)
+    [over_tls] = re.findall(r'"tls", "connection_timeout", (\d+)', config)
+    assert over_tcp == over_tls
+
+
+def test_render_udp_buffer_is_as_large_as_the_agents(tmp_path: Path) -> None:
+    assert lines(rendered(tmp_path), f"maxbuffer={BUFFER_BYTES} ")
 
 
 def test_render_without_tcp_socket_disables_tcp(tmp_path: Path) -> None:

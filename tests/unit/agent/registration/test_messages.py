@@ -14,6 +14,7 @@ from whence.agent.registration.messages import (
     Received,
     authentication_infos,
     challenges,
+    keep_alive,
     options,
     read,
     register,
@@ -77,6 +78,22 @@ def test_register_has_exactly_these_lines() -> None:
         "",
         "",
     ]
+
+
+def test_register_has_the_port_that_the_operator_wrote() -> None:
+    written = register(replace(ACCOUNT, request_port=5080), SEND, "c", VIA, []).decode()
+    assert written.startswith("REGISTER sip:provider.example:5080 SIP/2.0\r\n")
+    assert "\r\nTo: <sip:acct1@provider.example>\r\n" in written
+
+
+def test_register_with_headers_adds_and_replaces() -> None:
+    further = (("user-agent", "Phone 1"), ("X-Account", "7"))
+    for written in (
+        register(replace(ACCOUNT, headers=further), SEND, "c", VIA, []).decode(),
+        keep_alive(replace(ACCOUNT, headers=further), "c", VIA, []).decode(),
+    ):
+        assert "\r\nuser-agent: Phone 1\r\nX-Account: 7\r\n" in written
+        assert "Whence" not in written
 
 
 def test_credentials_are_in_the_requested_header() -> None:

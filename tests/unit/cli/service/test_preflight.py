@@ -1,4 +1,4 @@
-"""What keeps Whence from starting is one sentence that says what to do; nothing is half-started."""
+"""A problem at the start is one sentence that says what to do, and no process is left running."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from whence.cli.service import preflight
 from whence.errors import OperatorError
 
 OLD = "version: kamailio 4.4.7 (x86_64/linux)"
-RIGHT = "version: kamailio 5.6.3 (x86_64/linux)"
+VALID = "version: kamailio 5.6.3 (x86_64/linux)"
 NO_PYTHON = (
     " 0(4711) ERROR: <core> [core/sr_module.c:510]: ksr_locate_module(): could not find module "
     "<app_python3> in </usr/lib/x86_64-linux-gnu/kamailio/modules>\n"
@@ -32,7 +32,7 @@ BAD_PARAMETER = (
 
 
 class Place:
-    """A network and a folder of its own, and a file that could start there."""
+    """A network and a folder of its own, with a valid settings file."""
 
     def __init__(self, network: Network, folder: Path) -> None:
         self.ip = network.ip("edge")
@@ -55,20 +55,20 @@ class Place:
         ]
         self.file.write_text("\n".join(lines), encoding="utf-8")
 
-    def kamailio(self, version: str = RIGHT, says: str = "", status: int = 0) -> None:
-        """Put a stand-in before the real Kamailio: it knows its version, and checks a file."""
-        said = self.folder / "said"
-        said.write_text(says + "\n", encoding="utf-8")
+    def kamailio(self, version: str = VALID, stderr: str = "", status: int = 0) -> None:
+        """Put a fake before the real Kamailio. It prints a version, or the result of a check."""
+        output = self.folder / "output"
+        output.write_text(stderr + "\n", encoding="utf-8")
         script = self.folder / "kamailio"
         script.write_text(
             f'#!/bin/sh\n[ "$1" = -v ] && echo "{version}" && exit 0\n'
-            f"cat '{said}' >&2\nexit {status}\n",
+            f"cat '{output}' >&2\nexit {status}\n",
             encoding="utf-8",
         )
         script.chmod(0o755)
 
     def run(self, command: str = "run") -> str:
-        """Run it; it must refuse. Return the sentence that says why."""
+        """Run a command that must fail; return its sentence."""
         process = Process(
             command,
             [beside_python("whence"), command, "-c", self.file],
@@ -100,7 +100,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 
 @contextmanager
-def taken(kind: socket.SocketKind, ip: str, port: int) -> Iterator[None]:
+def bound(kind: socket.SocketKind, ip: str, port: int) -> Iterator[None]:
     with socket.socket(socket.AF_INET, kind) as other:
         other.bind((ip, port))
         if kind is socket.SOCK_STREAM:
@@ -116,31 +116,31 @@ def taken(kind: socket.SocketKind, ip: str, port: int) -> Iterator[None]:
         (socket.SOCK_DGRAM, "udp", 5062),
     ],
 )
-def test_a_port_in_use_is_named(
+def test_start_names_a_port_in_use(
     place: Place, kind: socket.SocketKind, transport: str, port: int
 ) -> None:
-    with taken(kind, place.ip, port):
+    with bound(kind, place.ip, port):
         assert place.run() == (
-            f"the socket {transport}:{place.ip}:{port} is in use; stop what listens there "
-            "(ss -lnp shows it), or name another one"
+            f"the socket {transport}:{place.ip}:{port} is in use; stop the program that listens "
+            "there (ss -lnp shows it), or name another one"
         )
     assert place.nothing_listens()
 
 
-def test_what_a_killed_run_still_holds_for_a_moment_is_waited_for() -> None:
-    asked = iter(["in use", "in use", None])
+def test_retry_waits_until_the_check_passes() -> None:
+    results = iter(["in use", "in use", None])
 
     def check() -> None:
-        if problem := next(asked):
+        if problem := next(results):
             raise OperatorError(problem)
 
-    preflight.patiently(check, within_s=60)
-    assert list(asked) == []
+    preflight.retry(check, within_s=60)
+    assert list(results) == []
 
 
 @pytest.mark.parametrize("command", ["run", "agent"])
-def test_an_api_port_in_use_is_named(place: Place, command: str) -> None:
-    with taken(socket.SOCK_STREAM, place.ip, 8088):
+def test_start_names_an_api_port_in_use(place: Place, command: str) -> None:
+    with bound(socket.SOCK_STREAM, place.ip, 8088):
         assert place.run(command) == (
             f"the API's address {place.ip}:8088 cannot be used: Address already in use; stop what "
             "listens there, or name another one as agent api_listen"
@@ -148,7 +148,7 @@ def test_an_api_port_in_use_is_named(place: Place, command: str) -> None:
     assert place.nothing_listens()
 
 
-def test_an_address_that_this_machine_has_not_is_named(place: Place) -> None:
+def test_start_names_an_address_of_no_interface(place: Place) -> None:
     place.write(listen='["udp:192.0.2.1:5060"]')
     assert place.run() == (
         "the socket udp:192.0.2.1:5060 cannot be used: Cannot assign requested address; name an "
@@ -158,12 +158,12 @@ def test_an_address_that_this_machine_has_not_is_named(place: Place) -> None:
 
 @pytest.mark.parametrize("command", ["run", "agent"])
 @pytest.mark.parametrize("below", ["", "below/state"])
-def test_a_state_directory_that_cannot_be_made_is_named(
+def test_start_names_a_state_directory_it_cannot_make(
     place: Place, command: str, below: str
 ) -> None:
-    in_the_way = place.folder / "file"
-    in_the_way.write_text("", encoding="utf-8")
-    state = in_the_way / below if below else in_the_way
+    file = place.folder / "file"
+    file.write_text("", encoding="utf-8")
+    state = file / below if below else file
     place.write(state=state)
     why = "Not a directory" if below else "File exists"
     assert place.run(command) == (
@@ -172,68 +172,67 @@ def test_a_state_directory_that_cannot_be_made_is_named(
     )
 
 
-def test_a_machine_without_kamailio_is_told_the_package(
+def test_kamailio_version_without_kamailio_names_the_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(OperatorError) as problem:
         preflight.kamailio_version()
-    said = str(problem.value)
-    assert said == "Kamailio is not installed; install it: apt-get install kamailio"
+    assert str(problem.value) == "Kamailio is not installed; install it: apt-get install kamailio"
 
 
 @pytest.mark.parametrize(
     ("version", "number"), [(OLD, "4.4"), (OLD.replace("4.4.7", "5.5.9"), "5.5"), ("?", "0.0")]
 )
-def test_a_kamailio_that_is_too_old_is_refused(place: Place, version: str, number: str) -> None:
+def test_start_refuses_an_old_kamailio(place: Place, version: str, number: str) -> None:
     place.kamailio(version)
     assert place.run() == (
-        f"this Kamailio is {number}, and Whence needs 5.6 or newer; install that one"
+        f"this Kamailio is {number}, and Whence needs 5.6 or newer; upgrade Kamailio"
     )
     assert place.nothing_listens()
 
 
 @pytest.mark.parametrize("version", ["5.6.3", "5.10.0", "6.1.4", "10.0.0"])
-def test_newer_kamailios_are_taken(
+def test_kamailio_version_accepts_newer_ones(
     place: Place, monkeypatch: pytest.MonkeyPatch, version: str
 ) -> None:
-    place.kamailio(RIGHT.replace("5.6.3", version))
+    place.kamailio(VALID.replace("5.6.3", version))
     monkeypatch.setenv("PATH", f"{place.folder}:{os.environ['PATH']}")
     preflight.kamailio_version()
 
 
 @pytest.mark.parametrize(
-    ("says", "module", "package"),
+    ("stderr", "module", "package"),
     [
         (NO_PYTHON, "app_python3", "kamailio-python3-modules"),
         (NO_SQLITE, "db_sqlite", "kamailio-sqlite-modules"),
         (NO_SQLITE.replace("db_sqlite", "tls"), "tls", "kamailio-tls-modules"),
     ],
 )
-def test_a_module_that_is_missing_is_told_with_its_package(
-    place: Place, says: str, module: str, package: str
+def test_start_names_the_package_of_a_missing_module(
+    place: Place, stderr: str, module: str, package: str
 ) -> None:
-    place.kamailio(says=says, status=255)
+    place.kamailio(stderr=stderr, status=255)
     assert place.run() == (
         f"Kamailio has no module {module}; install it: apt-get install {package}"
     )
     assert place.nothing_listens()
 
 
-def test_a_configuration_that_kamailio_does_not_take_is_told_with_its_first_error(
+def test_start_shows_the_first_error_of_kamailio(
     place: Place,
 ) -> None:
-    place.kamailio(says=BAD_PARAMETER, status=255)
-    said = place.run()
-    assert said.startswith(f"Kamailio does not take its configuration {place.state}/kamailio.cfg: ")
-    assert "parameter <new_one>" in said
+    place.kamailio(stderr=BAD_PARAMETER, status=255)
+    problem = place.run()
+    assert problem.startswith(f"Kamailio rejects its configuration {place.state}/kamailio.cfg: ")
+    assert "parameter <new_one>" in problem
     assert place.nothing_listens()
 
 
-def test_the_real_error_text_is_that_of_this_kamailio(
+def test_kamailio_takes_reads_the_real_error_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The stand-in above says what the real one says."""
+    """The fake above prints the text of the real Kamailio."""
     monkeypatch.setenv("PATH", f"{os.environ['PATH']}:/usr/sbin")
     config = tmp_path / "kamailio.cfg"
     config.write_text('loadmodule "nowhere.so"\n', encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A state directory that another user may change is refused, and nothing outside it is touched."""
+"""A state directory that another user may change is refused, and no file outside it changes."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ pytestmark = pytest.mark.skipif(
 )
 
 NOBODY = 65534
-CONTENT = b"root's own words\n"
+CONTENT = b"content of root\n"
 
 
 @dataclass
 class Place:
-    """A root-owned folder that others can enter, and in it a file of root's and a folder."""
+    """A folder of root that others can enter, with a file and a folder of root."""
 
     home: Path
     umask: int
@@ -59,7 +59,7 @@ class Place:
         )
 
     def snapshot(self) -> dict[str, tuple[object, ...]]:
-        """All that could be changed: contents, owners, modes and names below the folder."""
+        """Return what an attack could change: contents, owners, modes, names below the folder."""
         found: dict[str, tuple[object, ...]] = {}
         for path in sorted(self.home.rglob("*")):
             now = path.lstat()
@@ -84,7 +84,7 @@ def place() -> Iterator[Place]:
 
 
 def as_nobody(*program: str) -> None:
-    """Run a program as another user, who makes what he may."""
+    """Run a program as another user."""
     argv = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--", *program]
     subprocess.run(argv, check=True, timeout=30, cwd="/")
 
@@ -103,12 +103,12 @@ def roots(path: Path, mode: int) -> Path:
 
 
 def links(place: Place, state: Path, *names: str) -> None:
-    """Have nobody lay links to root's file under the names that Whence writes."""
+    """Make links, as another user, to root's file under names that Whence writes."""
     for name in names or ("directory.db", "kamailio.cfg", "generation", "agent.lock", "run.lock"):
         as_nobody("ln", "-s", str(place.victim), str(state / name))
 
 
-# Each attack returns the state directory, and what the refusal must name.
+# Each attack returns the state directory, and the words that the refusal must have.
 
 Attack = Callable[[Place], tuple[Path, list[str]]]
 
@@ -147,7 +147,7 @@ def far_below_anothers(place: Place) -> tuple[Path, list[str]]:
     return above / "between" / "state", [str(above), "belongs to user nobody"]
 
 
-def not_there_below_anothers(place: Place) -> tuple[Path, list[str]]:
+def missing_below_anothers(place: Place) -> tuple[Path, list[str]]:
     above = nobodys(place.home / "above")
     return above / "a" / "state", [str(above), "belongs to user nobody"]
 
@@ -198,7 +198,7 @@ def link_to_roots(place: Place) -> tuple[Path, list[str]]:
 
 
 def anothers_link_left_behind(place: Place) -> tuple[Path, list[str]]:
-    """The folder was open once; the link that was laid then is still there."""
+    """Another user made the link while the folder was open to all."""
     above = roots(place.home / "above", 0o777)
     as_nobody("ln", "-s", str(place.home), str(above / "link"))
     above.chmod(0o755)
@@ -214,7 +214,7 @@ ATTACKS: list[Attack] = [
     writable(0o1777),
     below_anothers,
     far_below_anothers,
-    not_there_below_anothers,
+    missing_below_anothers,
     below_writable(0o777),
     below_writable(0o775),
     anothers_in_sticky,
@@ -233,10 +233,10 @@ def test_prepare_state_untrusted_directory_is_refused(place: Place, attack: Atta
     before = place.snapshot()
     with pytest.raises(OperatorError) as refused:
         prepare_state(state)
-    said = str(refused.value)
-    assert said.startswith(f"the state directory {state} ")
-    assert [part for part in named if part not in said] == []
-    assert "\n" not in said
+    message = str(refused.value)
+    assert message.startswith(f"the state directory {state} ")
+    assert [part for part in named if part not in message] == []
+    assert "\n" not in message
     assert place.snapshot() == before
 
 
@@ -249,7 +249,7 @@ def test_prepare_state_untrusted_directory_is_refused(place: Place, attack: Atta
         below_anothers,
         below_writable(0o777),
         link_in_sticky,
-        not_there_below_anothers,
+        missing_below_anothers,
     ],
     ids=lambda one: one.__name__,
 )
@@ -261,9 +261,9 @@ def test_start_untrusted_state_directory_is_refused(
     before = place.snapshot()
     done = whence(command, "-c", place.file)
     assert (done.returncode, done.stdout) == (1, "")
-    (said,) = done.stderr.splitlines()
-    assert said.startswith(f"whence: the state directory {state} ")
-    assert [part for part in named if part not in said] == []
+    (message,) = done.stderr.splitlines()
+    assert message.startswith(f"whence: the state directory {state} ")
+    assert [part for part in named if part not in message] == []
     assert place.snapshot() == before
 
 
@@ -285,7 +285,7 @@ def test_edge_config_state_anybody_may_change_is_refused(place: Place, attack: A
     assert place.snapshot() == before
 
 
-def test_edge_config_state_of_another_user_is_warned_of(place: Place) -> None:
+def test_edge_config_warns_of_another_users_state(place: Place) -> None:
     """Kamailio and the agent may both run as that user; root only writes the configuration."""
     nobodys(place.state, 0o700)
     place.configure(place.state)
@@ -295,7 +295,7 @@ def test_edge_config_state_of_another_user_is_warned_of(place: Place) -> None:
     assert f"{place.state} belongs to user nobody; run Kamailio and the agent as" in done.stderr
 
 
-# What lies in a directory that is ours: it may have been open once.
+# Files in a state directory of ours, which may have been open to all for a while.
 
 
 def link(place: Place, file: Path) -> str:
@@ -315,12 +315,12 @@ def hard_link(place: Place, file: Path) -> str:
 
 def fifo(place: Place, file: Path) -> str:
     os.mkfifo(file, 0o600)
-    return "is no "
+    return "is not a "
 
 
 def device(place: Place, file: Path) -> str:
     os.mknod(file, stat.S_IFCHR | 0o600, os.makedev(1, 3))
-    return "is no "
+    return "is not a "
 
 
 def anothers_file(place: Place, file: Path) -> str:
@@ -382,16 +382,16 @@ def test_start_untrusted_file_is_refused(
     before = place.snapshot()
     done = whence(command, "-c", place.file)
     assert done.returncode == 1
-    (said,) = done.stderr.splitlines()
-    assert said.startswith(f"whence: {place.state / name} cannot be written: it {why}")
+    (message,) = done.stderr.splitlines()
+    assert message.startswith(f"whence: {place.state / name} cannot be written: it {why}")
     assert place.snapshot() == before
 
 
-# What is documented goes on.
+# The documented uses are accepted.
 
 
 @pytest.mark.parametrize("mode", [0o700, 0o755, 0o750])
-def test_prepare_state_own_directory_is_taken(place: Place, mode: int) -> None:
+def test_prepare_state_own_directory_is_accepted(place: Place, mode: int) -> None:
     roots(place.state, mode)
     prepare_state(place.state)
     assert stat.S_IMODE(place.state.stat().st_mode) == mode
@@ -420,7 +420,7 @@ def test_prepare_state_links_in_a_circle_are_refused(place: Place) -> None:
 
 
 def in_child(uid: int, do: Callable[[], None]) -> int:
-    """Do something as another user, in a child of ours; its exit status."""
+    """Call a function as another user, in a child process; return its exit status."""
     pid = os.fork()
     if pid == 0:
         status = 99
@@ -437,7 +437,7 @@ def in_child(uid: int, do: Callable[[], None]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def test_prepare_state_user_trusts_itself_and_no_third(place: Place) -> None:
+def test_prepare_state_user_trusts_only_itself_and_root(place: Place) -> None:
     daemon = 1
     own = nobodys(place.home / "own", 0o755)
     assert in_child(NOBODY, lambda: prepare_state(own / "state")) == 0
@@ -450,7 +450,7 @@ def test_prepare_state_user_trusts_itself_and_no_third(place: Place) -> None:
 
 
 def test_prepare_state_directory_swapped_meanwhile_harms_nothing(place: Place) -> None:
-    """Another user swaps links and folders of his in a sticky place while root starts there."""
+    """Another user swaps links and folders in a sticky folder while root starts there."""
     sticky = roots(place.home / "sticky", 0o1777)
     state = sticky / "state"
     script = (
@@ -470,7 +470,7 @@ def test_prepare_state_directory_swapped_meanwhile_harms_nothing(place: Place) -
                 prepare_state(state)
             except OperatorError:
                 refused += 1
-            else:  # root was first, and made it: nobody can take it away again
+            else:  # root made it first: no other user can remove it
                 assert state.lstat().st_uid == 0
                 assert stat.S_ISDIR(state.lstat().st_mode)
                 state.rmdir()
@@ -481,7 +481,7 @@ def test_prepare_state_directory_swapped_meanwhile_harms_nothing(place: Place) -
     assert now == before
 
 
-# The owner that an agent beside a drop-in becomes.
+# The agent beside a drop-in becomes the owner of the directory.
 
 
 @pytest.mark.parametrize("third", ["above", "link", "open"])
@@ -504,7 +504,7 @@ def test_become_owner_third_users_path_is_refused(place: Place, third: str) -> N
 def test_open_file_path_swapped_for_a_link_opens_nothing(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The link is laid between the look and the opening."""
+    """Another user makes the link between the check and the opening."""
     file = place.home / "calls.json"
     file.touch()
     really = os.open
@@ -538,7 +538,7 @@ def test_open_file_path_swapped_for_a_hard_link_opens_nothing(
     assert place.victim.read_bytes() == CONTENT
 
 
-def test_directory_that_is_not_there_is_not_made_unasked(place: Place) -> None:
+def test_directory_that_is_missing_is_not_made(place: Place) -> None:
     with pytest.raises(FileNotFoundError), directory(place.home / "nowhere"):
         pass
     assert not (place.home / "nowhere").exists()

@@ -1,4 +1,4 @@
-"""How `whence run` keeps its processes, and what it says of those that it cannot start."""
+"""`whence run` restarts its processes, and names those that it cannot start."""
 
 import asyncio
 import signal
@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ async def until(condition: Callable[[], object]) -> None:
 @pytest.mark.parametrize(
     ("mode", "why"), [(None, "No such file or directory"), (0o600, "Permission denied")]
 )
-def test_what_cannot_be_started_is_told_in_a_sentence(
+def test_child_that_cannot_start_is_one_sentence(
     tmp_path: Path, mode: int | None, why: str
 ) -> None:
     program = tmp_path / "whence"
@@ -34,27 +35,27 @@ def test_what_cannot_be_started_is_told_in_a_sentence(
         Child("agent", [str(program)], signal.SIGKILL).start()
 
 
-def test_a_program_that_is_away_for_a_while_is_started_when_it_is_back(
+def test_child_absent_for_a_while_starts_when_it_is_back(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    program, away = tmp_path / "kamailio", tmp_path / "kamailio.upgraded"
+    program, moved = tmp_path / "kamailio", tmp_path / "kamailio.upgraded"
     program.write_text("#!/bin/sh\nexec sleep 60\n")
     program.chmod(0o755)
 
     async def story() -> None:
         child, stopping = Child("kamailio", [str(program)], signal.SIGTERM), asyncio.Event()
         child.start()
-        keeping = asyncio.create_task(keep_running([child], stopping))
+        task = asyncio.create_task(keep_running([child], stopping))
         try:
-            program.rename(away)
+            program.rename(moved)
             await child.stop(5)
-            said = f"kamailio cannot be started: {program}: No such file or directory; "
-            await until(lambda: sum(line.startswith(said) for line in caplog.messages) == 2)
-            assert not keeping.done()
-            away.rename(program)
+            message = f"kamailio cannot be started: {program}: No such file or directory; "
+            await until(lambda: sum(line.startswith(message) for line in caplog.messages) == 2)
+            assert not task.done()
+            moved.rename(program)
             await until(lambda: child.running)
             stopping.set()
-            await keeping
+            await task
         finally:
             await child.stop(5)
 
@@ -63,7 +64,47 @@ def test_a_program_that_is_away_for_a_while_is_started_when_it_is_back(
     assert waits == ["0.2 s", "0.4 s", "0.8 s"]
 
 
-def test_what_keeps_a_child_does_not_fail_in_silence() -> None:
+def open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+class TimerLoop(asyncio.SelectorEventLoop):
+    """An event loop that counts its timers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.timers = 0
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., object], *args: Any, context: Any = None
+    ) -> asyncio.TimerHandle:
+        self.timers += 1
+        return super().call_at(when, callback, *args, context=context)
+
+
+def test_wait_for_a_child_needs_no_timer() -> None:
+    async def story() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, TimerLoop)
+        child, stopping = Child("sleep", ["sleep", "60"], signal.SIGKILL), asyncio.Event()
+        child.start()
+        files = open_files()
+        task = asyncio.create_task(keep_running([child], stopping))
+        try:
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert (open_files(), loop.timers) == (files + 1, 0)  # the descriptor of the process
+            stopping.set()
+            await task
+            assert open_files() == files
+        finally:
+            await child.stop(PATIENCE_S)
+
+    with asyncio.Runner(loop_factory=TimerLoop) as runner:
+        runner.run(story())
+
+
+def test_keep_running_raises_a_bug() -> None:
     class Faulty(Child):
         def start(self) -> None:
             raise RuntimeError("a bug")
@@ -77,7 +118,7 @@ def test_what_keeps_a_child_does_not_fail_in_silence() -> None:
     assert failure.group_contains(RuntimeError, match="a bug")
 
 
-def test_what_does_not_end_in_time_is_killed_and_that_is_told(
+def test_child_that_does_not_end_in_time_is_killed(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -1,4 +1,4 @@
-"""A settings file, or a file that it names, that another user may write is not acted on."""
+"""A file of settings that another user may write is refused, and so is each file that it names."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ target = "sip:100@192.0.2.9"
 
 @pytest.fixture
 def home() -> Iterator[Path]:
-    """A root-owned folder that others can enter."""
+    """A folder of root that others can enter."""
     umask = os.umask(0o022)
     home = Path(tempfile.mkdtemp(prefix="whence-files-"))
     home.chmod(0o755)
@@ -54,7 +54,7 @@ def home() -> Iterator[Path]:
 
 
 def settings_file(home: Path, text: str = "") -> Path:
-    """A file that names each kind of file there is, all of them right."""
+    """A settings file that names each kind of file; all of them are valid."""
     authority = Authority("authority", home)
     own = authority.certificate("DNS:edge.example")
     for name in ("acme.password", "token"):
@@ -117,37 +117,37 @@ def test_load_trusted_file_others_write_is_refused(
     file = settings_file(home)
     (home / "calls" / "calls.json").touch(0o600)
     assert load_trusted(file, load)[1] == []
-    said = change(home / name)
+    reason = change(home / name)
     with pytest.raises(ConfigError) as refused:
         load_trusted(file, load)
     (fault,) = refused.value.faults
-    assert fault.startswith(key + said)
+    assert fault.startswith(key + reason)
 
 
 @pytest.mark.parametrize("command", ["run", "agent", "edge-config", "check"])
 @pytest.mark.parametrize("change", [open_to_all, open_to_a_group])
 def test_command_file_others_write_ends_with_2(home: Path, command: str, change: Change) -> None:
     file = settings_file(home)
-    said = change(file)
+    reason = change(file)
     done = whence(command, "-c", file)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(said)
+    assert done.stderr.startswith(reason)
     assert not (home / "state").exists()
 
 
 @pytest.mark.parametrize("command", ["run", "agent"])
 def test_start_on_anothers_file_ends_with_2(home: Path, command: str) -> None:
     file = settings_file(home)
-    said = anothers(file)
+    reason = anothers(file)
     done = whence(command, "-c", file)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(said)
+    assert done.stderr.startswith(reason)
     assert f"chown root:root {file} && chmod 600 {file}" in done.stderr
     assert not (home / "state").exists()
 
 
 def test_check_of_anothers_file_is_no_fault(home: Path) -> None:
-    """Root looks at the file of the user who runs Whence."""
+    """Root checks the file of the user who runs Whence."""
     file = settings_file(home)
     for path in (*home.iterdir(), home / "calls"):
         os.chown(path, NOBODY, NOBODY)
@@ -157,7 +157,7 @@ def test_check_of_anothers_file_is_no_fault(home: Path) -> None:
     assert whence("edge-config", "-c", file).returncode == 0
 
 
-def test_load_trusted_all_faults_are_told_at_once(home: Path) -> None:
+def test_load_trusted_names_all_faults_at_once(home: Path) -> None:
     file = settings_file(home)
     open_to_all(home / "acme.password")
     anothers(home / "ca.pem")
@@ -174,7 +174,7 @@ def test_load_trusted_folder_others_write_is_refused(home: Path, sticky: bool) -
     for name in ("acme.password", "token", "cert.pem", "key.pem", "ca.pem", "calls"):
         (home / name).rename(home / "open" / name)
     (home / "open").chmod(0o1777 if sticky else 0o777)
-    if sticky:  # nobody can replace what is root's there
+    if sticky:  # no other user can replace files of root there
         assert load_trusted(file, load)[1] == []
         return
     with pytest.raises(ConfigError, match=f"^{home}/open may be written by other users"):
@@ -204,7 +204,7 @@ def test_load_trusted_roots_link_is_followed(home: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["acme.password", "token", "key.pem"])
-def test_check_secret_all_may_read_is_warned_of(home: Path, name: str) -> None:
+def test_check_warns_of_a_secret_that_all_may_read(home: Path, name: str) -> None:
     file = settings_file(home)
     (home / name).chmod(0o644)
     done = whence("check", "-c", file)
@@ -214,11 +214,11 @@ def test_check_secret_all_may_read_is_warned_of(home: Path, name: str) -> None:
         f"chmod o-r {home / name}"
     ) in done.stdout
     assert "hunter2" not in done.stdout
-    home.chmod(0o700)  # nobody reaches it now
+    home.chmod(0o700)  # no other user can enter now
     assert "holds a secret" not in whence("check", "-c", file).stdout
 
 
-def test_check_passwords_all_may_read_are_warned_of(home: Path) -> None:
+def test_check_warns_of_passwords_that_all_may_read(home: Path) -> None:
     file = settings_file(home)
     file.chmod(0o644)
     assert "holds a secret" not in whence("check", "-c", file).stdout
@@ -226,8 +226,8 @@ def test_check_passwords_all_may_read_are_warned_of(home: Path) -> None:
     assert f"{file} holds a secret" in whence("check", "-c", file).stdout
 
 
-def test_load_trusted_file_taken_away_meanwhile_is_refused(home: Path) -> None:
-    """Another user shows his file only while it is read."""
+def test_load_trusted_file_removed_meanwhile_is_refused(home: Path) -> None:
+    """The file of another user exists only while it is read."""
     file = settings_file(home)
     hidden = home / "hidden"
     file.rename(hidden)
@@ -257,11 +257,11 @@ def test_reload_file_others_write_changes_nothing(
     file = settings_file(home)
     applied: list[NodeSettings] = []
     reload = Reload(file, load(file), applied.append)
-    said = open_to_all(file)
+    reason = open_to_all(file)
     with pytest.raises(ConfigError):
         reload()
     assert applied == []
-    assert f"not reloaded: {said}" in caplog.text
+    assert f"not reloaded: {reason}" in caplog.text
     file.chmod(0o600)
     reload()
     assert len(applied) == 1
@@ -276,7 +276,7 @@ def test_drop_in_settings_others_write_are_refused(home: Path) -> None:
         load_trusted(file, load_drop_in)
 
 
-# The file of calls.
+# The call log file.
 
 
 @pytest.mark.parametrize("lay", ["link", "hard link", "fifo", "another's"])
@@ -284,7 +284,7 @@ def test_calls_file_that_is_anothers_is_not_written(
     home: Path, lay: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     victim, file = home / "victim", home / "calls.json"
-    victim.write_text("root's own words\n")
+    victim.write_text("content of root\n")
     if lay == "link":
         file.symlink_to(victim)
     elif lay == "hard link":
@@ -298,7 +298,7 @@ def test_calls_file_that_is_anothers_is_not_written(
     calls.write(decisions.read(datagram()))
     assert calls.errors == 1
     assert f"{file}: calls are not written: {file} " in caplog.text
-    assert victim.read_text() == "root's own words\n"
+    assert victim.read_text() == "content of root\n"
     file.unlink()
     calls.write(decisions.read(datagram()))
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -308,7 +308,7 @@ def test_calls_file_that_is_anothers_is_not_written(
 
 
 def test_run_imports_nothing_from_the_current_directory(home: Path) -> None:
-    """The agent is a Python of its own, and Python looks where it is started, unless it is told."""
+    """Without -P, the Python of the agent would import from the folder that it starts in."""
     (home / "whence").mkdir()
     for file in (home / "whence" / "__init__.py", home / "asyncio.py"):
         file.write_text(f"open({str(home / 'imported')!r}, 'w')\n")
@@ -355,8 +355,8 @@ def test_drop_in_folder_others_write_is_refused(home: Path, cfg: Path, how: str)
     before = sorted(home.rglob("*"))
     done = drop_in(folder, cfg, "nobody" if how == "anothers" else "root")
     assert (done.returncode, done.stdout) == (1, "")
-    (said,) = done.stderr.splitlines()
-    assert said.startswith(f"whence: {above if how == 'below' else folder} ")
+    (message,) = done.stderr.splitlines()
+    assert message.startswith(f"whence: {above if how == 'below' else folder} ")
     assert sorted(home.rglob("*")) == before
 
 
@@ -371,7 +371,7 @@ def test_drop_in_folder_of_kamailios_user_is_written_as_it(home: Path, cfg: Path
 
 
 def test_drop_in_hard_link_in_roots_state_is_not_given_away(home: Path, cfg: Path) -> None:
-    """A state directory that root made, and that others could write to for a while."""
+    """Root made the state directory, and others could write to it for a while."""
     folder, victim = home / "whence", home / "victim"
     assert drop_in(folder, cfg, "root").returncode == 0
     victim.write_text("")

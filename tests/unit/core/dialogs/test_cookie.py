@@ -1,4 +1,4 @@
-"""The cookie of a Record-Route, as it is found in URIs."""
+"""Finding the cookie of a Record-Route in URIs."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Dialogs: where requests inside may lead, and what vouches for that."""
+"""Where requests inside a dialog may lead, and which cookies and records permit it."""
 
 import pytest
 from hypothesis import assume, given
@@ -127,7 +127,7 @@ def cookie(of: tuple[str, str, Side, list[str], str]) -> str:
 
 
 @given(parts, parts)
-def test_cookie_covers_just_what_it_was_made_for(
+def test_cookie_covers_only_its_own_call_and_path(
     made: tuple[str, str, Side, list[str], str], asked: tuple[str, str, Side, list[str], str]
 ) -> None:
     word = cookie(made)
@@ -153,7 +153,7 @@ def test_cookie_with_another_digit_covers_less(
     assert not (via_holds and covers_way(KEY, changed, call_id, to, there, from_ip))
 
 
-def test_began_at_refuses_what_is_no_cookie() -> None:
+def test_began_at_of_other_text_raises_value_error() -> None:
     with pytest.raises(ValueError, match="invalid literal"):
         began_at("x" * COOKIE_LENGTH)
 
@@ -193,6 +193,6 @@ def test_record_reads_what_it_wrote(call: str, trunk: str, user: str, ip: str) -
 
 
 @pytest.mark.parametrize("text", ["", "ended", "[]", "[1]", "{}", "null"])
-def test_record_refuses_what_is_none(text: str) -> None:
+def test_record_of_other_text_is_refused(text: str) -> None:
     with pytest.raises((ValueError, TypeError)):
         DialogRecord.from_text(text)

@@ -1,4 +1,4 @@
-"""Addresses, trunks, requests and their evidence, with defaults."""
+"""Makes addresses, trunks, requests and their evidence, with defaults."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def trunk(
     user: str = "",
     headers: tuple[str, ...] = NUMBER_HEADERS,
 ) -> Trunk:
-    """A trunk whose token is `token-ID` and whose AoR user is `user-ID`, if it has no other."""
+    """Return a trunk with the token `token-ID` and by default the AoR user `user-ID`."""
     return Trunk(
         id_,
         f"token-{id_}",
@@ -67,7 +67,7 @@ CALLED = ("+44201", "0044201", "44201", "+44202", "0044202", "+44203", "+4420177
 
 
 def evidence(*trunks: Trunk, numbers: dict[str, list[str]] | None = None) -> Evidence:
-    """What the directory would hold on calls to CALLED: `numbers` is trunk id → its numbers."""
+    """Return the evidence for calls to CALLED. `numbers`: trunk id → its numbers."""
     owned = {id_: [f for one in them for f in forms(one)] for id_, them in (numbers or {}).items()}
     owning = {
         (number, id_): [form for form in them if owns(form, number)]
@@ -104,7 +104,7 @@ def call(
     p_called_party_id: str | None = None,
     **others: str,
 ) -> Request:
-    """A request; `others` are further headers, with _ for -."""
+    """Return a request. `others`: further headers, with _ for -."""
     lines = [(name.replace("_", "-"), value) for name, value in others.items()]
     return Request(
         TransportAddress.parse(source),

@@ -1,4 +1,4 @@
-"""Addresses and sources: the rules of what an address admits."""
+"""Which sources an address admits."""
 
 from ipaddress import ip_network
 
@@ -40,24 +40,24 @@ def admits(address: Address, source: str, now: float = NOW) -> bool:
     return address.admits(TransportAddress.parse(source), now)
 
 
-def test_an_address_admits_its_own_ip_and_no_other() -> None:
+def test_address_admits_its_own_ip_and_no_other() -> None:
     assert admits(learned(), "udp:192.0.2.1:5060")
     assert not admits(learned(), "udp:192.0.2.2:5060")
 
 
-def test_an_ip_is_compared_as_a_value_and_never_as_the_beginning_of_a_text() -> None:
+def test_address_compares_ips_as_values() -> None:
     assert not admits(learned("192.0.2.1"), "udp:192.0.2.10:5060")
     assert not admits(learned("192.0.2.10"), "udp:192.0.2.1:5060")
     assert admits(learned("2001:db8::1"), "udp:[2001:0DB8:0:0::1]:5060")
 
 
-def test_an_ipv4_address_written_as_ipv6_is_the_ipv4_address() -> None:
+def test_address_of_mapped_ipv4_equals_the_ipv4_address() -> None:
     assert admits(learned("192.0.2.1"), "udp:[::ffff:192.0.2.1]:5060")
     assert admits(learned("::ffff:192.0.2.1"), "udp:192.0.2.1:5060")
     assert canonical_ip("::ffff:192.0.2.1") == canonical_ip("192.0.2.1")
 
 
-def test_a_learned_address_admits_any_port_of_its_ip() -> None:
+def test_address_that_is_not_exact_admits_any_port() -> None:
     assert admits(learned(port=5060), "udp:192.0.2.1:1")
     assert admits(learned(port=5060), "udp:192.0.2.1:65535")
 
@@ -67,7 +67,7 @@ def network(text: str, port: int | None = None) -> Address:
     return Address(place, port, Transport.UDP, Origin.PINNED, "", now, None, exact=port is not None)
 
 
-def test_a_network_admits_all_that_is_in_it_and_nothing_beside_it() -> None:
+def test_network_admits_its_own_ips_only() -> None:
     assert admits(network("192.0.2.8/29"), "udp:192.0.2.8:5060")
     assert admits(network("192.0.2.8/29"), "udp:192.0.2.15:5060")
     assert not admits(network("192.0.2.8/29"), "udp:192.0.2.16:5060")
@@ -77,20 +77,20 @@ def test_a_network_admits_all_that_is_in_it_and_nothing_beside_it() -> None:
     assert not admits(network("192.0.2.0/24"), "udp:[2001:db8::1]:5060")
 
 
-def test_a_network_of_ipv4_addresses_written_as_ipv6_is_one_of_ipv4() -> None:
+def test_network_of_mapped_ipv4_equals_the_ipv4_network() -> None:
     assert str(canonical_network("::ffff:192.0.2.0/120")) == "192.0.2.0/24"
     assert admits(network("::ffff:192.0.2.0/120"), "udp:192.0.2.9:5060")
     assert admits(network("192.0.2.0/24"), "udp:[::ffff:192.0.2.9]:5060")
 
 
-def test_a_network_of_one_is_that_address() -> None:
+def test_network_of_one_ip_equals_the_ip() -> None:
     assert canonical_network("192.0.2.1/32") == canonical_ip("192.0.2.1")
     assert canonical_network("2001:db8::1/128") == canonical_ip("2001:db8::1")
     assert canonical_network("::ffff:192.0.2.1/128") == canonical_ip("192.0.2.1")
 
 
 @given(st.ip_addresses(), st.integers(0, 128))
-def test_a_network_is_how_the_bits_of_each_address_in_it_begin(ip: IP, length: int) -> None:
+def test_bits_of_a_network_begin_those_of_its_addresses(ip: IP, length: int) -> None:
     length = min(length, ip.max_prefixlen)
     place = ip_network((ip, length), strict=False)
     for one in (ip, place[0], place[-1]):
@@ -100,19 +100,19 @@ def test_a_network_is_how_the_bits_of_each_address_in_it_begin(ip: IP, length: i
             assert not bits_of(type(ip)(beside)).startswith(bits_of(place))
 
 
-def test_an_address_with_an_exact_port_admits_that_port_alone() -> None:
+def test_address_with_exact_port_admits_only_that_port() -> None:
     assert admits(network("192.0.2.0/24", port=5060), "udp:192.0.2.1:5060")
     assert not admits(network("192.0.2.0/24", port=5060), "udp:192.0.2.1:5061")
 
 
-def test_an_address_admits_until_the_second_it_expires_and_not_in_it() -> None:
+def test_address_admits_until_it_expires() -> None:
     address = learned(expires_at=NOW + 60)
     assert admits(address, "udp:192.0.2.1:5060", NOW + 59.999)
     assert not admits(address, "udp:192.0.2.1:5060", NOW + 60)
     assert not admits(address, "udp:192.0.2.1:5060", NOW + 3600)
 
 
-def test_an_address_without_expiry_admits_until_it_is_removed() -> None:
+def test_address_without_expiry_admits_always() -> None:
     assert admits(learned(expires_at=None), "udp:192.0.2.1:5060", NOW + 1e9)
 
 
@@ -124,7 +124,7 @@ def test_an_address_without_expiry_admits_until_it_is_removed() -> None:
         (Transport.TLS, {"tls"}),
     ],
 )
-def test_what_was_learned_over_a_transport_admits_that_and_stronger_ones(
+def test_address_admits_its_transport_and_stronger_ones(
     learned_over: Transport, admitted: set[str]
 ) -> None:
     address = learned(transport=learned_over)
@@ -141,7 +141,7 @@ def test_what_was_learned_over_a_transport_admits_that_and_stronger_ones(
         ("udp:192.0.2.1:65535", "udp:192.0.2.1:65535"),
     ],
 )
-def test_a_source_is_written_as_it_is_read(written: str, read: str) -> None:
+def test_transport_address_reads_what_it_writes(written: str, read: str) -> None:
     assert str(TransportAddress.parse(written)) == read
     assert TransportAddress.parse(read) == TransportAddress.parse(written)
 
@@ -168,6 +168,6 @@ def test_a_source_is_written_as_it_is_read(written: str, read: str) -> None:
         "udp:192.0.2.1:5060\nudp:192.0.2.2:5060",
     ],
 )
-def test_what_is_no_source_is_refused_and_the_right_form_is_said(text: str) -> None:
+def test_transport_address_of_other_text_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match='is not a source; write transport:ip:port, "udp:203'):
         TransportAddress.parse(text)

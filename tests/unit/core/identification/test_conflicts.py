@@ -1,4 +1,4 @@
-"""Which trunks could no rule tell apart? And which of them are worth an operator's time?"""
+"""Which trunks conflict, and what an operator reads of it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ def conflicts(
     fallbacks: Iterable[str] = (),
     accounts: dict[str, str] | None = None,
 ) -> list[Conflict]:
-    """Conflicts of trunks with these numbers; all are HERE, have a user of their own."""
+    """Return the conflicts of trunks with these numbers.
+
+    By default each trunk is HERE, with its own user.
+    """
     return find(
         [
             NamedTrunk(id_, (users or {}).get(id_, f"user-{id_}"), bool(owned), id_ in fallbacks)
@@ -55,66 +58,66 @@ def briefly(found: list[Conflict]) -> list[tuple[str, tuple[str, ...], tuple[str
 # Numbers.
 
 
-def test_trunks_with_different_numbers_at_one_address_do_not_conflict() -> None:
+def test_different_numbers_at_one_address_do_not_conflict() -> None:
     assert conflicts({"acme": ["+44201"], "bell": ["+44202"], "cable": ["+44203*"]}) == []
 
 
-def test_the_same_number_at_two_trunks_of_one_address_conflicts() -> None:
+def test_same_number_at_one_address_conflicts() -> None:
     (conflict,) = conflicts({"acme": ["+44201", "+44202"], "bell": ["+44201"]})
     assert conflict == Conflict(
         ConflictKind.NUMBER, ("acme", "bell"), ("192.0.2.1:5060",), ("+44201",)
     )
 
 
-def test_one_shared_spelling_is_enough() -> None:
-    """A number of one country may be dialled as one of another is."""
+def test_shared_spelling_of_two_numbers_conflicts() -> None:
+    """Numbers of two countries may share a national spelling."""
     assert briefly(conflicts({"acme": ["+44201", "201"], "bell": ["+1201", "201"]})) == [
         ("number", ("acme", "bell"), ("201",))
     ]
 
 
-def test_a_number_is_shown_once_however_many_spellings_are_shared() -> None:
+def test_conflict_shows_a_number_once_for_all_spellings() -> None:
     london = ["+442071234567", "442071234567", "00442071234567", "02071234567", "+4402071234567"]
     budapest = ["+3612345678", "3612345678", "+360612345678"]
     (conflict,) = conflicts({"acme": london + budapest, "bell": london + budapest})
     assert conflict.shared == ("+3612345678", "+442071234567")
 
 
-def test_prefixes_of_one_length_conflict_and_those_of_two_lengths_do_not() -> None:
+def test_prefixes_of_different_length_do_not_conflict() -> None:
     assert conflicts({"acme": ["+44201*"], "bell": ["+442017*"], "cable": ["+4420177"]}) == []
     assert briefly(conflicts({"acme": ["+44201*"], "bell": ["+44201*"]})) == [
         ("number", ("acme", "bell"), ("+44201*",))
     ]
 
 
-def test_the_same_number_at_two_addresses_is_no_conflict() -> None:
+def test_same_number_at_two_addresses_does_not_conflict() -> None:
     at = {"acme": [HERE], "bell": [ELSEWHERE]}
     assert conflicts({"acme": ["+44201"], "bell": ["+44201"]}, at=at) == []
 
 
-def test_a_trunk_without_an_address_conflicts_with_nobody() -> None:
+def test_trunk_without_an_address_does_not_conflict() -> None:
     at: dict[str, list[Site]] = {"acme": [HERE], "bell": []}
     assert conflicts({"acme": ["+44201"], "bell": ["+44201"]}, at=at) == []
     assert conflicts({"acme": [], "bell": []}, at=at) == []
 
 
-def test_one_fallback_among_those_that_share_a_number_takes_its_calls() -> None:
+def test_same_number_with_one_fallback_does_not_conflict() -> None:
     shared = {"acme": ["+44201"], "bell": ["+44201"], "cable": ["+44202"]}
     assert conflicts(shared, fallbacks=["acme"]) == []
-    # one that does not share it does not get its calls
+    # A fallback without the number gets none of its calls.
     assert briefly(conflicts(shared, fallbacks=["cable"])) == [
         ("number", ("acme", "bell"), ("+44201",))
     ]
 
 
-def test_a_conflict_at_several_addresses_is_one_and_names_them_all() -> None:
+def test_conflict_at_several_addresses_is_one() -> None:
     both = [HERE, ELSEWHERE]
     at = {"acme": both, "bell": both}
     (conflict,) = conflicts({"acme": ["+44201"], "bell": ["+44201"]}, at=at)
     assert conflict.addresses == ("192.0.2.1:5060", "192.0.2.2:5060")
 
 
-# A number that is another one's account.
+# A number that is the account of another trunk.
 
 
 @pytest.mark.parametrize("owned", ["+4930222", "4930222", "+4930*"])
@@ -145,13 +148,13 @@ def test_account_that_is_its_own_number_does_not_conflict() -> None:
 # Ports.
 
 
-def test_the_port_tells_trunks_apart_that_were_learned_from_different_ones() -> None:
+def test_trunks_with_different_ports_do_not_conflict() -> None:
     at: dict[str, list[Site]] = {"acme": [("192.0.2.1", 5060)], "bell": [("192.0.2.1", 5080)]}
     assert conflicts({"acme": ["+44201"], "bell": ["+44201"]}, at=at) == []
     assert conflicts({"acme": [], "bell": []}, at=at) == []
 
 
-def test_the_port_tells_nobody_apart_who_may_come_from_any() -> None:
+def test_trunks_conflict_if_one_may_use_any_port() -> None:
     at: dict[str, list[Site]] = {"acme": [("2001:db8::1", 5060)], "bell": [("2001:db8::1", None)]}
     (conflict,) = conflicts({"acme": ["+44201"], "bell": ["+44201"]}, at=at)
     assert conflict.addresses == ("2001:db8::1",)
@@ -160,7 +163,7 @@ def test_the_port_tells_nobody_apart_who_may_come_from_any() -> None:
 # Networks.
 
 
-def test_an_address_is_at_one_place_with_the_networks_that_it_is_in() -> None:
+def test_address_conflicts_with_the_networks_that_hold_it() -> None:
     same = {"acme": ["+44201"], "bell": ["+44201"]}
     for network in ("192.0.2.0/24", "192.0.2.0/31", "192.0.0.0/16"):
         at: dict[str, list[Site]] = {"acme": [HERE], "bell": [(network, None)]}
@@ -170,7 +173,7 @@ def test_an_address_is_at_one_place_with_the_networks_that_it_is_in() -> None:
         assert conflicts(same, at={"acme": [HERE], "bell": [(network, None)]}) == []
 
 
-def test_a_network_is_at_one_place_with_a_wider_one() -> None:
+def test_network_conflicts_with_a_wider_one() -> None:
     at: dict[str, list[Site]] = {
         "acme": [("2001:db8::/48", None)],
         "bell": [("2001:db8::/32", None)],
@@ -179,7 +182,7 @@ def test_a_network_is_at_one_place_with_a_wider_one() -> None:
     assert (conflict.trunks, conflict.addresses) == (("acme", "bell"), ("2001:db8::/32",))
 
 
-def test_two_addresses_in_the_network_of_a_third_are_not_one() -> None:
+def test_addresses_in_the_network_of_a_third_do_not_conflict() -> None:
     at: dict[str, list[Site]] = {
         "acme": [HERE],
         "bell": [ELSEWHERE],
@@ -189,7 +192,7 @@ def test_two_addresses_in_the_network_of_a_third_are_not_one() -> None:
     assert conflicts(numbers, at=at) == []
 
 
-def test_a_registrar_that_is_a_name_is_in_no_network() -> None:
+def test_registrar_name_is_in_no_network() -> None:
     at: dict[str, list[Site]] = {
         "acme": [("sip.provider.example", 5060)],
         "bell": [("192.0.2.0/24", None)],
@@ -200,28 +203,26 @@ def test_a_registrar_that_is_a_name_is_in_no_network() -> None:
 # Trunks without numbers.
 
 
-def test_two_trunks_without_numbers_at_one_address_conflict() -> None:
+def test_trunks_without_numbers_at_one_address_conflict() -> None:
     assert briefly(conflicts({"acme": [], "bell": [], "cable": ["+44201"]})) == [
         ("no_number", ("acme", "bell"), ())
     ]
 
 
-def test_one_trunk_without_numbers_beside_others_conflicts_with_them() -> None:
-    """Whoever calls its number names nobody, and two are left."""
+def test_trunk_without_numbers_beside_others_conflicts() -> None:
+    """A call to its number names no trunk, so that two candidates are left."""
     assert briefly(conflicts({"acme": ["+44201"], "bell": []})) == [("no_number", ("bell",), ())]
 
 
-def test_one_trunk_alone_needs_no_number() -> None:
+def test_trunk_alone_without_numbers_does_not_conflict() -> None:
     assert conflicts({"acme": []}) == []
 
 
-def test_where_there_is_a_fallback_it_is_decided_who_takes_what_nothing_names() -> None:
+def test_trunks_without_numbers_and_a_fallback_do_not_conflict() -> None:
     assert conflicts({"acme": [], "bell": [], "cable": ["+44201"]}, fallbacks=["cable"]) == []
 
 
-def test_trunks_without_numbers_and_with_the_same_user_are_told_apart_by_their_contact_alone() -> (
-    None
-):
+def test_trunks_without_numbers_and_with_one_user_conflict() -> None:
     users = {"acme": "acct", "bell": "acct"}
     assert briefly(conflicts({"acme": [], "bell": []}, users=users)) == [
         ("aor_user", ("acme", "bell"), ("acct",))
@@ -232,7 +233,7 @@ def test_trunks_without_numbers_and_with_the_same_user_are_told_apart_by_their_c
     ]
 
 
-def test_the_same_user_with_numbers_that_differ_is_no_conflict() -> None:
+def test_same_user_with_different_numbers_does_not_conflict() -> None:
     users = {"acme": "acct", "bell": "acct"}
     assert conflicts({"acme": ["+44201"], "bell": ["+44202"]}, users=users) == []
 
@@ -240,7 +241,7 @@ def test_the_same_user_with_numbers_that_differ_is_no_conflict() -> None:
 # Fallbacks.
 
 
-def test_two_fallbacks_at_one_address_conflict() -> None:
+def test_fallbacks_at_one_address_conflict() -> None:
     numbers = {"acme": ["+44201"], "bell": ["+44202"], "cable": ["+44203"]}
     assert briefly(conflicts(numbers, fallbacks=["acme", "bell"])) == [
         ("fallback", ("acme", "bell"), ())
@@ -249,7 +250,7 @@ def test_two_fallbacks_at_one_address_conflict() -> None:
     assert conflicts(numbers, fallbacks=["acme", "bell"], at=at) == []
 
 
-# What is said.
+# Texts.
 
 
 @pytest.mark.parametrize(
@@ -257,42 +258,40 @@ def test_two_fallbacks_at_one_address_conflict() -> None:
     [
         (
             ConflictKind.NUMBER,
-            "trunks acme, bell at 192.0.2.1:5060: the same number +44201; leave it to one of "
-            "them, or write fallback = true for the one that is to take its calls",
+            "trunks acme, bell at 192.0.2.1:5060: the same number +44201; write it for one "
+            "of them only, or write fallback = true for the one that is to get its calls",
         ),
         (
             ConflictKind.AOR_USER,
             "trunks acme, bell at 192.0.2.1:5060: the same user +44201, and no numbers; write "
-            "the numbers of each; else only calls to the very contact that we registered are told "
-            "apart",
+            "the numbers of each; else only calls to the very contact that we registered are "
+            "identified",
         ),
         (
             ConflictKind.NO_NUMBER,
             "trunks acme, bell at 192.0.2.1:5060: no numbers, and others at their "
             "address; write the numbers of each, or fallback = true for one of them; else only "
-            "calls to their contact, or their user, are told apart",
+            "calls to their contact, or their user, are identified",
         ),
         (
             ConflictKind.FALLBACK,
-            "trunks acme, bell at 192.0.2.1:5060: more than one fallback: what nothing tells apart "
-            "is refused; leave fallback = true to one of them",
+            "trunks acme, bell at 192.0.2.1:5060: more than one fallback: calls that name no trunk "
+            "are refused; write fallback = true for one of them only",
         ),
     ],
 )
-def test_a_conflict_says_what_is_wrong_and_what_would_separate_the_trunks(
-    kind: ConflictKind, said: str
-) -> None:
+def test_conflict_text_names_fault_and_remedy(kind: ConflictKind, said: str) -> None:
     assert str(Conflict(kind, ("acme", "bell"), ("192.0.2.1:5060",), ("+44201",))) == said
 
 
-def test_of_many_trunks_a_conflict_says_a_few_and_knows_all() -> None:
+def test_conflict_text_of_many_trunks_names_a_few() -> None:
     (conflict,) = conflicts({f"t{i}": [] for i in range(5000)})
     assert len(conflict.trunks) == 5000
     assert str(conflict).startswith("trunks t0, t1, t10, t100, t1000 and 4995 more at ")
 
 
-def test_thousands_of_trunks_at_one_address_are_one_group_and_never_pairs() -> None:
-    """What is linear takes ten times as long for ten times as many; pairs take a hundred times."""
+def test_find_is_linear_in_the_trunks_of_one_address() -> None:
+    """Linear work grows tenfold for ten times as many trunks; work on pairs a hundredfold."""
     reads = []
     for size in (500, 5000):
         count = 0
@@ -326,7 +325,7 @@ OTHER: Site = ("192.0.2.1", None)
 def met(
     *trunks: NamedTrunk, at: dict[str, list[Site]] | None = None
 ) -> list[tuple[str, tuple[str, ...], tuple[str, ...]]]:
-    """Return the conflicts of trunks that all have numbers of their own, and are at one ip."""
+    """Return the conflicts of trunks with different numbers at one ip."""
     admitted = [(t.id, site) for t in trunks for site in (at or {}).get(t.id, [OTHER])]
     ports = {"acme": 5060, "bell": 5070}
     sites = [(id_, (ip, port or ports.get(id_, 5080))) for id_, (ip, port) in admitted]
@@ -340,21 +339,21 @@ def of(id_: str, server: str = "", *, fallback: bool = False, accepts: bool = Tr
 FOUND = [("other_server", ("acme", "bell"), ("192.0.2.1",))]
 
 
-def test_two_servers_at_one_address_conflict_with_numbers_too() -> None:
-    """Whatever port each was learned from: their calls may come from any."""
+def test_servers_at_one_address_conflict_despite_numbers() -> None:
+    """The learned ports do not matter, because calls may come from any port."""
     assert met(of("acme", "a.example"), of("bell", "b.example")) == FOUND
-    assert met(of("acme"), of("bell")) == FOUND, "nobody knows that it is one server"
+    assert met(of("acme"), of("bell")) == FOUND, "an empty server is a server of its own"
 
 
-def test_trunks_of_one_server_may_share_its_addresses() -> None:
+def test_trunks_of_one_server_do_not_conflict() -> None:
     assert met(of("acme", "a.example"), of("bell", "a.example")) == []
 
 
-def test_two_servers_with_one_fallback_do_not_conflict() -> None:
+def test_servers_with_one_fallback_do_not_conflict() -> None:
     assert met(of("acme", "a.example", fallback=True), of("bell", "b.example")) == []
 
 
-def test_two_servers_conflict_only_where_a_call_was_given_before() -> None:
+def test_servers_conflict_only_if_one_accepted_the_call() -> None:
     refusing = [of("acme", "a.example", accepts=False), of("bell", "b.example", accepts=False)]
     assert met(*refusing) == []
     assert met(refusing[0], of("bell", "b.example")) == FOUND
@@ -362,18 +361,18 @@ def test_two_servers_conflict_only_where_a_call_was_given_before() -> None:
     assert met(*same_user) == FOUND
 
 
-def test_two_servers_at_exact_ports_do_not_conflict() -> None:
+def test_servers_at_exact_ports_do_not_conflict() -> None:
     at: dict[str, list[Site]] = {"acme": [("192.0.2.1", 5060)], "bell": [("192.0.2.1", 5070)]}
     assert met(of("acme", "a.example"), of("bell", "b.example"), at=at) == []
 
 
-def test_a_network_around_another_servers_address_conflicts() -> None:
+def test_network_around_another_servers_address_conflicts() -> None:
     at: dict[str, list[Site]] = {"acme": [("192.0.2.0/24", None)]}
     ((kind, ids, addresses),) = met(of("acme", "a.example"), of("bell", "b.example"), at=at)
     assert (kind, ids, addresses) == ("other_server", ("acme", "bell"), ("192.0.2.0/24",))
 
 
-def test_trunks_without_numbers_are_told_once() -> None:
+def test_trunks_without_numbers_are_reported_once() -> None:
     named = [NamedTrunk(id_, f"user-{id_}", False, False, id_) for id_ in ("acme", "bell")]
     found = find(named, [], [(t.id, HERE) for t in named], [(t.id, OTHER) for t in named])
     assert briefly(found) == [("no_number", ("acme", "bell"), ())]

@@ -1,4 +1,4 @@
-"""Which places that DNS names are siblings of a registrar."""
+"""Which addresses that DNS names are siblings of a registrar."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def ips(registrar: str, found: list[TransportAddress], *own: str, exact: bool = 
     return [str(address.ip) for address in of(registrar, found, *own, exact=exact)]
 
 
-def test_the_other_addresses_are_siblings_as_long_as_it_is_said_and_from_any_port() -> None:
+def test_siblings_are_the_other_addresses_for_any_port() -> None:
     (sibling,) = of(WORLD, hops("8.8.8.8", "8.8.4.4"))
     assert (str(sibling.ip), sibling.port, sibling.exact) == ("8.8.4.4", None, False)
     assert (sibling.origin, sibling.learned_at) == (Origin.RESOLVED, NOW)
@@ -36,16 +36,16 @@ def test_the_other_addresses_are_siblings_as_long_as_it_is_said_and_from_any_por
 
 
 @pytest.mark.parametrize("transport", list(Transport))
-def test_a_sibling_is_admitted_over_no_weaker_transport_than_the_registrar(
+def test_sibling_has_the_transport_of_the_registrar(
     transport: Transport,
 ) -> None:
-    """Whatever transport DNS names it for."""
+    """The transport in DNS does not matter."""
     for named in ("udp", "tcp", "tls"):
         (sibling,) = of(f"{transport}:8.8.8.8:5060", hops("8.8.4.4", transport=named))
         assert sibling.transport is transport
 
 
-def test_of_an_exact_trunk_a_sibling_has_the_port_that_it_is_found_at() -> None:
+def test_sibling_of_an_exact_trunk_has_its_port_in_dns() -> None:
     found = [*hops("8.8.4.4", port=5070), *hops("1.1.1.1", port=5071, transport="tcp")]
     (sibling,) = of(WORLD, found, exact=True)
     assert (str(sibling.ip), sibling.port, sibling.exact) == ("8.8.4.4", 5070, True)
@@ -57,34 +57,34 @@ BAD += ["ff02::1", "::", "::ffff:127.0.0.1", "::ffff:10.0.0.1"]
 
 
 @pytest.mark.parametrize("ip", BAD)
-def test_a_registrar_on_the_internet_has_no_sibling_in_our_own_network(ip: str) -> None:
+def test_siblings_of_an_internet_registrar_are_not_private(ip: str) -> None:
     assert ips(WORLD, hops(ip)) == []
     assert ips("udp:[2a00::1]:5060", hops(ip)) == []
 
 
-def test_one_in_our_own_network_has_siblings_there_and_nowhere_else() -> None:
+def test_siblings_of_a_private_registrar_are_private() -> None:
     found = hops("10.0.0.2", "192.168.0.2", "127.0.0.2", "8.8.8.8", "fd00::2", "100.64.0.2")
     assert ips("udp:10.0.0.1:5060", found) == ["10.0.0.2", "192.168.0.2", "fd00::2"]
     assert ips("udp:127.0.0.1:5060", found) == ["127.0.0.2"]
     assert ips("udp:100.64.0.1:5060", found) == ["100.64.0.2"]
 
 
-def test_our_own_addresses_are_nobodys_siblings() -> None:
+def test_siblings_exclude_our_own_addresses() -> None:
     assert ips(WORLD, hops("8.8.4.4", "1.1.1.1"), "8.8.4.4") == ["1.1.1.1"]
 
 
-def test_ipv4_written_as_ipv6_is_the_ipv4_address() -> None:
+def test_siblings_of_mapped_ipv4_equal_the_ipv4_addresses() -> None:
     assert ips(WORLD, hops("::ffff:8.8.8.8", "::ffff:8.8.4.4", "8.8.4.4")) == ["8.8.4.4"]
 
 
-def test_of_thousands_a_few_are_taken_and_the_same_in_any_order() -> None:
+def test_siblings_are_few_and_the_same_in_any_order() -> None:
     found = hops(*(f"11.0.{i >> 8}.{i & 255}" for i in range(5000)))
     taken = ips(WORLD, found)
     assert len(taken) == LIMIT
     assert ips(WORLD, found[::-1]) == taken
 
 
-def test_multicast_and_its_like_can_be_reached_from_nowhere() -> None:
+def test_reach_of_multicast_and_unspecified_is_none() -> None:
     for ip in ("224.0.0.1", "0.0.0.0", "255.255.255.255", "ff02::1", "::"):
         assert reach(canonical_ip(ip)) is None
         assert ips(f"udp:{'[ff02::2]' if ':' in ip else '224.0.0.2'}:5060", hops(ip)) == []

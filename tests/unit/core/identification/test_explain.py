@@ -1,4 +1,4 @@
-"""Who came nearest, and what was missing."""
+"""The nearest trunk of a request, and what was missing."""
 
 from __future__ import annotations
 
@@ -100,12 +100,14 @@ def has(*addresses: Address, **more: object) -> NearbyTrunk:
         ),
     ],
 )
-def test_what_was_missing_is_said(neighbour: NearbyTrunk, missing: list[tuple[Lack, str]]) -> None:
+def test_nearest_names_what_was_missing(
+    neighbour: NearbyTrunk, missing: list[tuple[Lack, str]]
+) -> None:
     expected = tuple(Missing(code, message) for code, message in missing)
     assert near(neighbour) == Nearest("acme", expected)
 
 
-def test_an_ignored_reply_from_there_is_missing() -> None:
+def test_nearest_reports_an_ignored_reply() -> None:
     reply = IgnoredReply(REQUEST.source.ip, "192.0.2.9", NOW - 5)
     found = near(has(ignored=(reply,)))
     assert found is not None and [one.code for one in found.missing] == [Lack.REPLY_IGNORED]
@@ -116,19 +118,19 @@ def test_an_ignored_reply_from_there_is_missing() -> None:
     assert codes == [Lack.NOTHING_DISTINGUISHES, Lack.REPLY_IGNORED]
 
 
-def test_of_a_trunks_addresses_the_one_that_fits_best_counts() -> None:
+def test_nearest_uses_the_best_address_of_a_trunk() -> None:
     found = near(has(at(expires_at=NOW - 1, transport="tls"), at(transport="tls"), at("10.0.0.1")))
     assert found is not None and found.trunk_id == "acme"
     assert [one.code for one in found.missing] == [Lack.TRANSPORT_TOO_WEAK]
 
 
-def test_who_has_an_address_there_comes_nearer_than_who_is_only_named() -> None:
+def test_nearest_prefers_an_address_to_a_name() -> None:
     named = replace(has(at("192.0.2.7"), named=("number +44201",)), trunk_id="bell")
     found = near(named, has(at(expires_at=NOW - 9)))
     assert found is not None and found.trunk_id == "acme"
 
 
-def test_of_two_that_ended_the_named_and_then_the_later_one_comes_nearer() -> None:
+def test_nearest_prefers_a_name_then_the_later_end() -> None:
     late, early = at(expires_at=NOW - 1), at(expires_at=NOW - 100)
     one, two = has(late), replace(has(early), trunk_id="bell")
     assert near(two, one) == near(one, two) == near(one)
@@ -136,17 +138,17 @@ def test_of_two_that_ended_the_named_and_then_the_later_one_comes_nearer() -> No
     assert near(named, one) == near(named)
 
 
-def test_nobody_came_near_where_nobody_has_to_do_with_it() -> None:
+def test_nearest_without_neighbours_is_none() -> None:
     assert near() is None
 
 
-def test_what_is_a_trunks_has_no_nearest() -> None:
+def test_nearest_of_an_identified_request_is_none() -> None:
     trunk = Trunk("acme", "t", "u", "sip:a@b", (at(),))
     identified = Identified(trunk, Rule.ONLY_CANDIDATE, ())
     assert nearest(REQUEST, identified, [has(at())], NOW) is None
 
 
-def test_of_what_is_ambiguous_the_trunk_is_told_that_the_request_names_elsewhere() -> None:
+def test_nearest_of_an_ambiguous_call_is_the_named_trunk() -> None:
     ambiguous = Refused(Reason.AMBIGUOUS, ("one", "two"), ())
     elsewhere = has(at("192.0.2.7"), named=("number +44201",))
     unknown_source = replace(has(at(transport="tls")), trunk_id="three")
@@ -154,7 +156,7 @@ def test_of_what_is_ambiguous_the_trunk_is_told_that_the_request_names_elsewhere
     assert found is not None and found.trunk_id == "acme"
     found = near(unknown_source, replace(has(at()), trunk_id="one"), decision=ambiguous)
     assert found is not None
-    assert str(found) == "no trunk: nothing in the request is of one of one and two alone"
+    assert str(found) == "no trunk: nothing in the request names exactly one of one and two"
     many = near(decision=Refused(Reason.AMBIGUOUS, ("a", "b", "c"), ()))
     assert many is not None
-    assert str(many) == "no trunk: nothing in the request is of one of a, b and c alone"
+    assert str(many) == "no trunk: nothing in the request names exactly one of a, b and c"

@@ -1,4 +1,4 @@
-"""What each step compared the request with, told for people."""
+"""What of each trunk matched in a step, as a text for people."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from whence.core.sip.transport_address import TransportAddress
 SOURCE = TransportAddress.parse("udp:192.0.2.1:5060")
 
 
-def told(
+def text(
     rule: Rule, *addresses: Address, compared: Compared = Compared.SOURCE, value: str = ""
 ) -> str:
-    """What of trunk acme is said to have fitted."""
+    """Return the text for what of trunk acme matched."""
     acme = Trunk("acme", "t0ken", "acct1", "sip:a@b", addresses)
     evidence = Evidence((acme,), {"t0ken": "acme"}, {("+44201234", "acme"): "+4420*"})
     (said,) = fitting(Step(rule, compared, ("acme",), (value,)), SOURCE, evidence, NOW)
@@ -48,8 +48,8 @@ HERE = at("192.0.2.1", expires_at=None)
         ),
     ],
 )
-def test_an_address_is_the_one_that_admits(addresses: list[Address], said: str) -> None:
-    assert told(Rule.ADDRESS, *addresses) == said
+def test_fitting_address_is_the_one_that_admits(addresses: list[Address], said: str) -> None:
+    assert text(Rule.ADDRESS, *addresses) == said
 
 
 @pytest.mark.parametrize(
@@ -64,17 +64,17 @@ def test_an_address_is_the_one_that_admits(addresses: list[Address], said: str) 
         (Rule.ONLY_CANDIDATE, Compared.CANDIDATES_LEFT, "", ""),
     ],
 )
-def test_a_word_is_what_the_trunk_has_of_it(
+def test_fitting_word_is_the_trunks_own(
     rule: Rule, compared: Compared, value: str, said: str
 ) -> None:
-    assert told(rule, HERE, compared=compared, value=value) == said
+    assert text(rule, HERE, compared=compared, value=value) == said
 
 
-def test_a_port_is_that_of_the_address_that_was_learned_from_it() -> None:
-    said = told(Rule.PORT, HERE._replace(port=7), HERE, compared=Compared.PORT, value="5060")
+def test_fitting_port_is_of_the_address_learned_from_it() -> None:
+    said = text(Rule.PORT, HERE._replace(port=7), HERE, compared=Compared.PORT, value="5060")
     assert said == "learned 192.0.2.1 over udp, port 5060"
 
 
-def test_an_owner_of_a_token_that_has_no_address_there_is_told_of_too() -> None:
+def test_fitting_token_of_a_trunk_elsewhere_is_reported() -> None:
     step = Step(Rule.TOKEN, Compared.TOKEN_ELSEWHERE, ("elsewhere",), ("t0ken",))
     assert fitting(step, SOURCE, Evidence((), {}, {}), NOW) == ("its token",)

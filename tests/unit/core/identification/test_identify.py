@@ -1,4 +1,4 @@
-"""Whence does this call come? The identification rules, each as a test."""
+"""The identification rules, with a test for each."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from urllib.parse import quote
 import pytest
 from hypothesis import event, given, settings
 
+from tests.examples import examples
 from tests.unit.core.identification.evidence import (
     ELSEWHERE,
     PROVIDER,
@@ -51,10 +52,10 @@ def refused(decision: Decision) -> tuple[str, tuple[str, ...]]:
     return decision.reason, decision.candidates
 
 
-# Nobody comes in but by an address.
+# Only an address admits a request.
 
 
-def test_a_source_that_no_address_admits_is_unknown_whatever_its_headers_say() -> None:
+def test_source_without_an_address_is_unknown_with_any_headers() -> None:
     known = evidence(trunk("acme"), numbers={"acme": ["+44201"]})
     for ruri in ("sip:token-acme@h", "sip:+44201@h", "sip:user-acme@h", "sip:x@h;line=token-acme"):
         decision = identify(call(ruri, source=f"udp:{ELSEWHERE}:5060"), known, NOW)
@@ -62,25 +63,25 @@ def test_a_source_that_no_address_admits_is_unknown_whatever_its_headers_say() -
         assert decision.reason is Reason.UNKNOWN_ADDRESS
 
 
-def test_an_address_identifies_until_the_second_it_expires() -> None:
+def test_address_identifies_until_it_expires() -> None:
     known = evidence(trunk("acme", at(expires_at=NOW + 60)))
     assert isinstance(identify(call(), known, NOW + 59.999), Identified)
     assert isinstance(identify(call(), known, NOW + 60), Unknown)
 
 
-def test_an_address_learned_over_tls_identifies_no_call_over_udp() -> None:
+def test_address_learned_over_tls_identifies_no_udp_call() -> None:
     known = evidence(trunk("acme", at(transport="tls")))
     assert isinstance(identify(call(source=f"udp:{PROVIDER}:5060"), known, NOW), Unknown)
     assert isinstance(identify(call(source=f"tcp:{PROVIDER}:5060"), known, NOW), Unknown)
     assert isinstance(identify(call(source=f"tls:{PROVIDER}:5061"), known, NOW), Identified)
 
 
-def test_an_address_learned_over_udp_identifies_a_call_over_tls() -> None:
+def test_address_learned_over_udp_identifies_a_tls_call() -> None:
     known = evidence(trunk("acme", at(transport="udp")))
     assert isinstance(identify(call(source=f"tls:{PROVIDER}:5061"), known, NOW), Identified)
 
 
-def test_an_ipv4_source_written_as_ipv6_is_the_ipv4_source() -> None:
+def test_source_of_mapped_ipv4_equals_the_ipv4_source() -> None:
     decision = identify(call(source=f"udp:[::ffff:{PROVIDER}]:40000"), evidence(trunk("acme")), NOW)
     assert identified(decision) == ("acme", Rule.ONLY_CANDIDATE)
 
@@ -88,41 +89,41 @@ def test_an_ipv4_source_written_as_ipv6_is_the_ipv4_source() -> None:
 # Rule 1: the token.
 
 
-def test_1_the_token_in_the_request_uri_user_chooses_the_trunk() -> None:
+def test_token_in_request_uri_user_identifies_its_trunk() -> None:
     known = evidence(trunk("acme"), trunk("bell"))
     assert identified(identify(call("sip:token-bell@h"), known, NOW)) == ("bell", Rule.TOKEN)
 
 
-def test_1_the_token_in_the_line_parameter_chooses_the_trunk() -> None:
+def test_token_in_line_parameter_identifies_its_trunk() -> None:
     known = evidence(trunk("acme"), trunk("bell"))
     decision = identify(call("sip:+44201@h;line=token-bell"), known, NOW)
     assert identified(decision) == ("bell", Rule.TOKEN)
 
 
-def test_1_the_token_wins_over_a_number_of_another_candidate() -> None:
+def test_token_beats_a_number_of_another_candidate() -> None:
     known = evidence(trunk("acme"), trunk("bell"), numbers={"acme": ["+44201"]})
     decision = identify(call("sip:+44201@h;line=token-bell"), known, NOW)
     assert identified(decision) == ("bell", Rule.TOKEN)
 
 
-def test_1_a_token_of_a_trunk_that_the_source_may_not_use_is_refused() -> None:
+def test_token_of_a_trunk_elsewhere_is_refused() -> None:
     known = evidence(trunk("acme"), trunk("bell", at(ELSEWHERE)))
     decision = identify(call("sip:token-bell@h"), known, NOW)
     assert refused(decision) == ("token_from_wrong_source", ("acme",))
 
 
-def test_1_a_wrong_token_is_refused_also_beside_a_right_one() -> None:
+def test_token_from_wrong_source_beside_a_right_is_refused() -> None:
     known = evidence(trunk("acme"), trunk("bell", at(ELSEWHERE)))
     decision = identify(call("sip:token-acme@h;line=token-bell"), known, NOW)
     assert refused(decision)[0] == "token_from_wrong_source"
 
 
-def test_1_a_token_of_a_trunk_whose_address_has_expired_is_refused() -> None:
+def test_token_of_a_trunk_with_expired_address_is_refused() -> None:
     known = evidence(trunk("acme"), trunk("bell", at(expires_at=NOW)))
     assert refused(identify(call("sip:token-bell@h"), known, NOW))[0] == "token_from_wrong_source"
 
 
-def test_1_what_is_nobodys_token_says_nothing() -> None:
+def test_token_of_no_trunk_is_ignored() -> None:
     decision = identify(call("sip:token-x@h;line=y"), evidence(trunk("acme")), NOW)
     assert identified(decision) == ("acme", Rule.ONLY_CANDIDATE)
 
@@ -131,13 +132,13 @@ def test_1_what_is_nobodys_token_says_nothing() -> None:
 
 
 @pytest.mark.parametrize("called", ["+44201", "0044201", "44201", "+44-20.1"])
-def test_2_a_number_of_the_trunk_in_the_request_uri_chooses_it(called: str) -> None:
+def test_number_in_request_uri_identifies_its_trunk(called: str) -> None:
     known = evidence(trunk("acme"), trunk("bell"), numbers={"acme": ["+44201"], "bell": ["+44202"]})
     decision = identify(call(f"sip:{quote(called)}@h"), known, NOW)
     assert identified(decision) == ("acme", Rule.NUMBER)
 
 
-def test_2_numbers_are_looked_for_in_request_uri_then_p_called_party_id_then_to() -> None:
+def test_number_order_is_request_uri_called_party_to() -> None:
     known = evidence(
         trunk("acme"),
         trunk("bell"),
@@ -152,7 +153,7 @@ def test_2_numbers_are_looked_for_in_request_uri_then_p_called_party_id_then_to(
     assert identified(identify(asked, known, NOW)) == ("cable", Rule.NUMBER)
 
 
-def test_2_a_number_that_two_candidates_own_narrows_to_these_two() -> None:
+def test_number_of_two_candidates_narrows_to_these() -> None:
     known = evidence(
         trunk("acme"),
         trunk("bell"),
@@ -161,26 +162,26 @@ def test_2_a_number_that_two_candidates_own_narrows_to_these_two() -> None:
     )
     decision = identify(call("sip:+44201@h"), known, NOW)
     assert refused(decision) == ("ambiguous", ("acme", "bell"))
-    # and what follows chooses between the two, and does not bring the third back
+    # Later rules choose between the two, and never add the third again.
     decision = identify(call("sip:+44201@h", to="sip:+44202@h"), known, NOW)
     assert refused(decision) == ("ambiguous", ("acme", "bell"))
 
 
-def test_2_a_prefix_owns_every_number_that_begins_like_it() -> None:
+def test_prefix_owns_every_number_that_begins_with_it() -> None:
     known = evidence(trunk("acme"), trunk("bell"), numbers={"acme": ["+44201*"], "bell": []})
     for number in ("+44201", "0044201", "44201", "+4420177", "+44201778"):
         assert identified(identify(call(f"sip:{number}@h"), known, NOW)) == ("acme", Rule.NUMBER)
     assert refused(identify(call("sip:+44202@h"), known, NOW)) == ("ambiguous", ("acme", "bell"))
 
 
-def test_2_a_number_itself_goes_before_a_prefix_and_a_longer_prefix_before_a_shorter() -> None:
+def test_number_beats_prefix_and_longer_beats_shorter() -> None:
     prefixes = {"acme": ["+4420*"], "bell": ["+44201*"], "cable": ["+4420177"]}
     known = evidence(*map(trunk, prefixes), numbers=prefixes)
     for number, owner in {"+44202": "acme", "+44201": "bell", "+4420177": "cable"}.items():
         assert identified(identify(call(f"sip:{number}@h"), known, NOW)) == (owner, Rule.NUMBER)
 
 
-def test_2_the_longer_prefix_of_a_trunk_elsewhere_takes_nothing_from_the_candidates() -> None:
+def test_prefix_of_a_trunk_elsewhere_does_not_count() -> None:
     known = evidence(
         trunk("acme"),
         trunk("bell"),
@@ -191,22 +192,25 @@ def test_2_the_longer_prefix_of_a_trunk_elsewhere_takes_nothing_from_the_candida
     assert identified(decision) == ("acme", Rule.NUMBER)
 
 
-def test_2_a_prefix_in_the_request_uri_goes_before_a_number_itself_in_to() -> None:
+def test_prefix_in_request_uri_beats_a_number_in_to() -> None:
     known = evidence(trunk("acme"), trunk("bell"), numbers={"acme": ["+4420*"], "bell": ["+44203"]})
     decision = identify(call("sip:+44201@h", to="sip:+44203@h"), known, NOW)
     assert identified(decision) == ("acme", Rule.NUMBER)
 
 
-def test_2_who_owns_the_same_prefix_is_left_to_the_rules_that_follow() -> None:
+def test_prefix_of_two_candidates_leaves_later_rules() -> None:
     shared = {"acme": ["+44201*"], "bell": ["+44201*", "+4420*"], "cable": ["+4420*", "+44203"]}
     known = evidence(*map(trunk, shared), numbers=shared)
     decision = identify(call("sip:+4420177@h"), known, NOW)
     assert refused(decision) == ("ambiguous", ("acme", "bell"))
     decision = identify(call("sip:+4420177@h", to="sip:+44203@h"), known, NOW)
-    assert identified(decision) == ("bell", Rule.NUMBER)  # cable was out, bell's prefix holds it
+    assert identified(decision) == (
+        "bell",
+        Rule.NUMBER,
+    )  # the first rule excluded cable; bell's prefix holds the number
 
 
-# The account, in the same places.
+# Rule 3: the account, in the same places.
 
 
 @pytest.mark.parametrize("place", ["ruri", "to", "p_called_party_id"])
@@ -216,7 +220,7 @@ def test_account_in_each_place_chooses_its_trunk(place: str) -> None:
     assert identified(identify(asked, known, NOW)) == ("bell", Rule.AOR_USER)
 
 
-def test_account_in_another_case_names_nobody() -> None:
+def test_account_in_another_case_names_no_trunk() -> None:
     known = evidence(trunk("acme"), trunk("bell"))
     assert refused(identify(call("sip:USER-bell@h"), known, NOW))[0] == "ambiguous"
 
@@ -321,7 +325,7 @@ def test_several_absent_owners_are_all_named() -> None:
     assert decision.steps[-1].left == ("elsewhere", "expired")
 
 
-# number_headers: in which headers each trunk is looked for.
+# number_headers: the headers that may name a trunk.
 
 
 def test_number_headers_name_the_trunk_in_their_order() -> None:
@@ -334,14 +338,14 @@ def test_number_headers_name_the_trunk_in_their_order() -> None:
     assert identified(identify(asked, known, NOW)) == ("bell", Rule.NUMBER)
 
 
-def test_header_that_no_trunk_has_is_not_looked_at() -> None:
+def test_header_that_no_trunk_lists_is_ignored() -> None:
     numbers = {"acme": ["+44201"], "bell": ["+44202"]}
     known = evidence(*map(trunk, numbers), numbers=numbers)
     decision = identify(call(x_called="+44201", diversion="<sip:+44201@h>"), known, NOW)
     assert refused(decision)[0] == "ambiguous"
 
 
-def test_trunk_without_to_in_its_headers_is_not_found_there() -> None:
+def test_to_is_ignored_for_a_trunk_without_it_in_its_headers() -> None:
     acme = trunk("acme", headers=("p-called-party-id",))
     known = evidence(acme, trunk("bell"), numbers={"acme": ["+44201"]})
     assert refused(identify(call(to="sip:+44201@h"), known, NOW))[0] == "ambiguous"
@@ -381,13 +385,13 @@ def test_history_info_counts_from_its_last_entry() -> None:
 # Rule 4: the exact port.
 
 
-def test_4_the_exact_learned_port_tells_two_candidates_apart() -> None:
+def test_port_distinguishes_two_candidates() -> None:
     known = evidence(trunk("acme", at(port=5060)), trunk("bell", at(port=5080)))
     decision = identify(call(source=f"udp:{PROVIDER}:5080"), known, NOW)
     assert identified(decision) == ("bell", Rule.PORT)
 
 
-def test_4_the_port_of_an_expired_address_says_nothing() -> None:
+def test_port_of_an_expired_address_is_ignored() -> None:
     known = evidence(
         trunk("acme", at(port=5080, expires_at=NOW), at(port=5070)), trunk("bell", at(port=5060))
     )
@@ -395,10 +399,10 @@ def test_4_the_port_of_an_expired_address_says_nothing() -> None:
     assert refused(decision) == ("ambiguous", ("acme", "bell"))
 
 
-# Rules 5 and 6: what is left.
+# Rules 5 and 6: the only candidate, and the fallback.
 
 
-def test_5_the_only_candidate_takes_the_call() -> None:
+def test_only_candidate_gets_the_call() -> None:
     decision = identify(call(), evidence(trunk("acme")), NOW)
     assert identified(decision) == ("acme", Rule.ONLY_CANDIDATE)
     assert isinstance(decision, Identified)
@@ -406,7 +410,7 @@ def test_5_the_only_candidate_takes_the_call() -> None:
     assert decision.message == "only candidate of trunk acme"
 
 
-def test_5_who_refuses_what_is_unmatched_takes_only_what_names_it() -> None:
+def test_unmatched_refuse_accepts_only_calls_that_name_it() -> None:
     acme = trunk("acme", at(port=5060), unmatched="refuse")
     known = evidence(acme, numbers={"acme": ["+44201"]})
     for unmatched in (call(), call("sip:+44202@h"), call(source=f"udp:{PROVIDER}:5060")):
@@ -420,20 +424,20 @@ def test_5_who_refuses_what_is_unmatched_takes_only_what_names_it() -> None:
         assert identified(identify(asked, known, NOW)) == ("acme", rule)
 
 
-def test_5_what_is_unmatched_counts_only_where_there_is_no_other_candidate() -> None:
-    """Where two are there, that one refuses is no reason to give it to the other."""
+def test_unmatched_refuse_gives_no_call_to_another_candidate() -> None:
+    """The refusal by one candidate is no reason to give the call to the other."""
     known = evidence(trunk("acme", unmatched="refuse"), trunk("bell"))
     assert refused(identify(call(), known, NOW)) == ("ambiguous", ("acme", "bell"))
 
 
-def test_5_the_port_names_a_trunk_only_where_it_tells_it_from_another() -> None:
+def test_port_counts_only_between_several_candidates() -> None:
     acme, bell = (trunk(i, at(port=p), unmatched="refuse") for i, p in (("a", 5060), ("b", 5080)))
     asked = call(source=f"udp:{PROVIDER}:5080")
     assert identified(identify(asked, evidence(acme, bell), NOW)) == ("b", Rule.PORT)
     assert refused(identify(asked, evidence(bell), NOW)) == ("unmatched", ("b",))
 
 
-def test_6_what_nothing_tells_apart_goes_to_the_fallback() -> None:
+def test_fallback_gets_ambiguous_calls() -> None:
     known = evidence(
         trunk("acme"), trunk("bell", fallback=True), trunk("cable"), numbers={"cable": ["+44201"]}
     )
@@ -441,32 +445,32 @@ def test_6_what_nothing_tells_apart_goes_to_the_fallback() -> None:
     assert identified(identify(call("sip:+44201@h"), known, NOW)) == ("cable", Rule.NUMBER)
 
 
-def test_6_a_fallback_elsewhere_takes_nothing() -> None:
+def test_fallback_elsewhere_gets_no_call() -> None:
     known = evidence(trunk("acme"), trunk("bell"), trunk("cable", at(ELSEWHERE), fallback=True))
     assert refused(identify(call(), known, NOW)) == ("ambiguous", ("acme", "bell"))
 
 
-def test_6_a_fallback_takes_only_what_was_narrowed_to_it_and_others() -> None:
+def test_fallback_excluded_by_a_number_gets_no_call() -> None:
     shared = {"acme": ["+44201"], "bell": ["+44201"]}
     known = evidence(trunk("acme"), trunk("bell"), trunk("cable", fallback=True), numbers=shared)
     assert refused(identify(call("sip:+44201@h"), known, NOW)) == ("ambiguous", ("acme", "bell"))
 
 
-def test_6_two_fallbacks_are_as_ambiguous_as_none() -> None:
+def test_fallbacks_of_two_candidates_are_ambiguous() -> None:
     known = evidence(trunk("acme"), trunk("bell", fallback=True), trunk("cable", fallback=True))
     assert refused(identify(call(), known, NOW)) == ("ambiguous", ("bell", "cable"))
 
 
-def test_6_two_accounts_at_one_address_and_nothing_to_tell_them_apart_is_refused() -> None:
-    """The most repeated complaint of the field: every call goes to the first account."""
+def test_accounts_at_one_address_without_a_name_are_refused() -> None:
+    """In other products, each such call is given to the first account."""
     known = evidence(trunk("acme"), trunk("bell"))
     assert refused(identify(call(), known, NOW)) == ("ambiguous", ("acme", "bell"))
 
 
-# What a decision says.
+# The steps of a decision.
 
 
-def test_a_decision_shows_each_rule_that_was_applied_and_who_was_left() -> None:
+def test_decision_lists_each_rule_and_the_trunks_left() -> None:
     known = evidence(trunk("acme"), trunk("bell"), numbers={"bell": ["+44201"]})
     decision = identify(call("sip:+44201@h"), known, NOW)
     assert [str(step) for step in decision.steps] == [
@@ -476,11 +480,11 @@ def test_a_decision_shows_each_rule_that_was_applied_and_who_was_left() -> None:
     ]
 
 
-# All worlds: a small oracle, written straight from the rules, must agree.
+# Generated worlds: the decisions equal those of an oracle, written directly from the rules.
 
 
 def evidence_of(world: World, request: Request) -> Evidence:
-    """What the directory holds about a request, looked for by hand."""
+    """Return the evidence for a request, without SQL."""
     accounts = {
         text: tuple(t["id"] for t in world if text == t["aor_user"] or text in account_forms(t))
         for text in request.accounts
@@ -547,9 +551,9 @@ def said(decision: Decision) -> tuple[str, str | None]:
 
 
 @pytest.mark.slow
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=examples(1500), deadline=None)
 @given(worlds, calls)
-def test_in_any_world_the_decision_is_the_oracles(world: World, made_up: Call) -> None:
+def test_decision_equals_the_oracles_in_any_world(world: World, made_up: Call) -> None:
     request = request_of(made_up)
     decision = identify(request, evidence_of(world, request), NOW)
     event(f"{said(decision)[0]} by {decision.rule if isinstance(decision, Identified) else '-'}")
@@ -557,11 +561,9 @@ def test_in_any_world_the_decision_is_the_oracles(world: World, made_up: Call) -
 
 
 @pytest.mark.slow
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(worlds, calls)
-def test_no_answer_names_a_trunk_whose_live_addresses_do_not_admit_the_source(
-    world: World, made_up: Call
-) -> None:
+def test_decision_names_only_trunks_that_admit_the_source(world: World, made_up: Call) -> None:
     request = request_of(made_up)
     known = evidence_of(world, request)
     decision = identify(request, known, NOW)
@@ -576,10 +578,10 @@ def test_no_answer_names_a_trunk_whose_live_addresses_do_not_admit_the_source(
 
 
 @pytest.mark.slow
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(worlds, calls, calls)
 def test_headers_narrow_and_never_widen(world: World, made_up: Call, other: Call) -> None:
-    """Whatever the headers are changed to, nobody comes in who did not before, or else out."""
+    """Other headers never change whether a source is unknown."""
     source = {key: made_up[key] for key in ("ip", "port", "transport")}
     one, two = request_of(made_up), request_of({**other, **source})
     decisions = [identify(r, evidence_of(world, r), NOW) for r in (one, two)]
@@ -587,25 +589,25 @@ def test_headers_narrow_and_never_widen(world: World, made_up: Call, other: Call
     assert unknown[0] == unknown[1]
 
 
-# The number that is dialled.
+# The dialled number.
 
 
 @pytest.mark.parametrize(
     ("ruri", "to", "number"),
     [
         ("sip:+44%20(20)%2071@h", None, "+442071"),
-        ("sip:token-acme@h", "sip:+4420@h", "+4420"),  # by our Contact: To has the number
+        ("sip:token-acme@h", "sip:+4420@h", "+4420"),  # called by our Contact: To has the number
         ("sip:sales@h", "sip:shop@h", "sales"),
         ("sip:+4420@h", "sip:+4930@h", "+4420"),
-        ("sip:+4930@h", "sip:+44201@h", "+44201"),  # a number of its own goes before another
-        ("sip:123456@h", "sip:+4930@h", "+4930"),  # the account, as the one that is called
+        ("sip:+4930@h", "sip:+44201@h", "+44201"),  # its own number is preferred
+        ("sip:123456@h", "sip:+4930@h", "+4930"),  # the account is no number here
         ("sip:123456@h", "sip:shop@h", "123456"),
         ("sip:987654321098765432109876@h", "sip:+4930@h", "+4930"),  # a token may be all digits
         ("sip:987654321098765432109876@h", "sip:shop@h", "123456"),
         ("sip:h", "sip:shop@h", ""),
     ],
 )
-def test_what_is_dialled_is_its_number_then_another_then_the_user(
+def test_dialled_is_own_number_then_another_then_user(
     ruri: str, to: str | None, number: str
 ) -> None:
     acme = trunk("acme")
@@ -622,12 +624,12 @@ def test_what_is_dialled_is_its_number_then_another_then_the_user(
         (["+4420*"], "44201", "sip:44201@h", {"to": "sip:+4420177@h"}, "+4420177"),
         (["+4420*"], "44201", "sip:+44201@h", {"to": "sip:+4420177@h"}, "+4420177"),
         (["+4420*"], "44201", "sip:44201@h", {"p_called_party_id": "sip:+4420177@h"}, "+4420177"),
-        # A pilot number: it begins the block, or is written down beside it.
+        # A pilot number begins the block, or is listed beside it.
         (["+44201*"], "", "sip:+44201@h", {"to": "sip:+4420177@h"}, "+4420177"),
         (["+44202", "+4420*"], "", "sip:+44202@h", {"to": "sip:+4420177@h"}, "+4420177"),
-        # An extension in the Request-URI is what is called now, To what was called first.
+        # An extension in the Request-URI is the present recipient; To is the first one.
         (["+44201*"], "44201", "sip:+44201778@h", {"to": "sip:+4420177@h"}, "+44201778"),
-        # A number of somebody else's in To is none of its block.
+        # A number in To outside the block does not count.
         (["+44201*"], "44201", "sip:44201@h", {"to": "sip:+44203@h"}, "44201"),
         (["+44201*"], "44201", "sip:44201@h", {"to": "sip:x@h"}, "44201"),
         (["+44201*"], "44201", "sip:44201@h", {}, "44201"),
@@ -641,7 +643,7 @@ def test_account_or_pilot_yields_to_an_extension_of_its_block(
     assert dialled(call(ruri, **more), acme, known) == number
 
 
-def test_number_is_taken_from_number_headers_alone() -> None:
+def test_dialled_is_read_from_number_headers_only() -> None:
     acme = trunk("acme", user="44201", headers=("x-called",))
     known = evidence(acme, numbers={"acme": ["+4420*"]})
     asked = call("sip:44201@h", to="sip:+44202@h", x_called="+4420177")

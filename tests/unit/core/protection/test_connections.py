@@ -1,4 +1,4 @@
-"""Which inbound connections are closed."""
+"""Which inbound connections the agent closes."""
 
 from ipaddress import ip_address
 
@@ -30,7 +30,7 @@ def peer(ip: str, port: int) -> Peer:
     return Peer(ip_address(ip), port)
 
 
-def nobody(_: Peer) -> bool:
+def no_peer(_: Peer) -> bool:
     return False
 
 
@@ -50,20 +50,20 @@ def test_hex_of_is_read_back_by_peers(order: str) -> None:
     assert peers(table, frozenset({local}), order) == [peer("2001:db8::7", 40000)]
 
 
-def test_source_over_its_bound_loses_its_oldest() -> None:
+def test_source_above_its_limit_loses_its_oldest_connections() -> None:
     connections = Connections(1000, 3)
     first = [peer("192.0.2.1", port) for port in (1, 2, 3)]
-    assert connections.to_close(first, 0.0, nobody) == []
+    assert connections.to_close(first, 0.0, no_peer) == []
     more = [*first, peer("192.0.2.1", 4), peer("192.0.2.1", 5), peer("192.0.2.2", 1)]
-    assert connections.to_close(more, 1.0, nobody) == first[:2]
+    assert connections.to_close(more, 1.0, no_peer) == first[:2]
 
 
 def test_addresses_of_one_ipv6_64_are_one_source() -> None:
     connections = Connections(1000, 3)
     neighbours = [peer(f"2001:db8::{i:x}:1", 1) for i in range(10)]
-    assert len(connections.to_close(neighbours, 0.0, nobody)) == 7
+    assert len(connections.to_close(neighbours, 0.0, no_peer)) == 7
     apart = [peer(f"2001:db8:{i:x}::1", 1) for i in range(10)]
-    assert Connections(1000, 3).to_close(apart, 0.0, nobody) == []
+    assert Connections(1000, 3).to_close(apart, 0.0, no_peer) == []
     assert str(network_of(ip_address("2001:db8::ffff:1"))) == "2001:db8::"
 
 
@@ -82,23 +82,25 @@ def test_proven_beside_unproven_of_one_source_stay() -> None:
     assert (len(closing), phone in closing) == (5, False)
 
 
-def test_unproven_connection_goes_in_time_whatever_it_sends() -> None:
+def test_unproven_connection_is_closed_in_time() -> None:
     connections = Connections(100, 3)
     slow = peer("192.0.2.1", 1)
-    assert connections.to_close([slow], 0.0, nobody) == []
-    assert connections.to_close([slow], PROVE_WITHIN_S, nobody) == []
-    assert connections.to_close([slow], PROVE_WITHIN_S + 1, nobody) == [slow]
-    assert connections.to_close([slow], PROVE_WITHIN_S + 2, nobody) == [], "a new one there"
+    assert connections.to_close([slow], 0.0, no_peer) == []
+    assert connections.to_close([slow], PROVE_WITHIN_S, no_peer) == []
+    assert connections.to_close([slow], PROVE_WITHIN_S + 1, no_peer) == [slow]
+    assert connections.to_close([slow], PROVE_WITHIN_S + 2, no_peer) == [], (
+        "it counts as a new connection"
+    )
 
 
 def test_many_sources_together_leave_a_quarter_free() -> None:
     connections = Connections(100, 3)
     old = [peer(f"192.0.2.{i}", 1) for i in range(50)]
-    connections.to_close(old, 0.0, nobody)
+    connections.to_close(old, 0.0, no_peer)
     new = [peer(f"198.51.100.{i}", 1) for i in range(40)]
-    assert connections.to_close([*old, *new], 1.0, nobody) == old[:15]
+    assert connections.to_close([*old, *new], 1.0, no_peer) == old[:15]
 
 
-def test_bound_of_0_lets_one_source_have_many() -> None:
+def test_limit_of_0_allows_many_connections_of_one_source() -> None:
     many = [peer("192.0.2.1", port) for port in range(70)]
-    assert Connections(100, 0).to_close(many, 0.0, nobody) == []
+    assert Connections(100, 0).to_close(many, 0.0, no_peer) == []

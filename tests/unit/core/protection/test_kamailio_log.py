@@ -1,4 +1,4 @@
-"""Which of Kamailio's lines are shown."""
+"""Which lines of Kamailio's log are shown."""
 
 from whence.core.protection.kamailio_log import MESSAGE_LINES, PLACE_LINES, WINDOW_S, LogFilter
 
@@ -41,7 +41,7 @@ def test_broken_messages_are_shown_once_a_second_and_counted() -> None:
     (said,) = filter_.over(WINDOW_S)
     heads = [line for line in lines if line.startswith(b" 1(77)")]
     assert said.startswith(f"{200 * len(heads) - 2} lines on messages")
-    assert not list(filter_.over(2 * WINDOW_S)), "nothing was left out since"
+    assert not list(filter_.over(2 * WINDOW_S)), "no line was omitted since"
 
 
 def test_broken_messages_are_bounded_in_a_minute() -> None:
@@ -64,7 +64,7 @@ def test_fault_that_repeats_is_bounded_and_counted() -> None:
     assert shown([FAULT], filter_) == [FAULT]
 
 
-def test_each_fault_of_the_edge_is_told_apart() -> None:
+def test_faults_of_the_edge_are_counted_separately() -> None:
     filter_ = LogFilter()
     shown([EDGE + b"ksr_initial: KeyError"] * 1000, filter_)
     assert shown([EDGE + b"directory.db: disk I/O error"], filter_)

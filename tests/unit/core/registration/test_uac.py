@@ -251,7 +251,7 @@ def test_choose_while_uac_reloads_declines_missing_account() -> None:
     chosen = choose(call(), ACME, BELL, gone={"bell"}, missed={"bell"})
     assert isinstance(chosen, uac_accounts.NoAccount)
     assert chosen.reason is Declined.ACCOUNT_MISSED
-    assert chosen.message == "uac has no account bell just now"
+    assert chosen.message == "uac has no account bell now"
 
 
 def test_choose_among_several_accounts_refuses() -> None:

@@ -1,4 +1,4 @@
-"""The story that the demo tells. Each sentence is said after the assertion behind it."""
+"""The steps of the demo. Each prints its sentence after the assertions that prove it."""
 
 import os
 import time
@@ -16,31 +16,31 @@ ALICES_NUMBER = "+442071234567"
 BOBS_NUMBER = "+442071234568"
 
 
-class Story:
-    """One provider with two accounts, Whence, two phones, an unknown source."""
+class Demo:
+    """A demo with one provider, two accounts, Whence, two phones and an unknown source."""
 
     def __init__(self, rig: Rig) -> None:
-        """Start nothing yet."""
+        """Use a rig; `run` starts the programs."""
         self._rig = rig
         self._sentences = 0
 
-    def tell(self) -> None:
-        """Run it all, and tell it. AssertionError where it does not go as told."""
+    def run(self) -> None:
+        """Run all steps. Raises: AssertionError if a step fails."""
         self._open()
         self._two_trunks_register()
-        self._an_address_is_learned()
+        self._addresses_are_learned()
         self._phones_register()
         self._calls_reach_their_phones()
         self._an_unknown_source_is_refused()
-        self._a_forged_reply_admits_nobody()
-        self._a_restart_forgets_nothing()
-        self._a_trunk_taken_away_is_not_identified()
+        self._a_forged_reply_is_ignored()
+        self._a_restart_keeps_everything()
+        self._removed_trunks_are_refused()
 
     def _open(self) -> None:
         rig = self._rig
         print(
-            "A provider has two accounts of ours, acct1 and acct2, and sends the calls of both\n"
-            "from one address. Nothing in a call says which account it is for.\n"
+            "A provider has two accounts of ours, acct1 and acct2. It sends the calls of both\n"
+            "from one address. No header of a call proves which account it is for.\n"
         )
         self.provider = rig.provider(
             accounts={"acct1": "secret of acct1", "acct2": "secret of acct2"}, grants_s=600
@@ -53,21 +53,21 @@ class Story:
         ]
         self.whence = rig.whence(trunks=self.trunks, users=["alice", "bob"])
         self._say(
-            f"whence run started Kamailio and the agent on {self.whence.file.name}; "
-            f"the edge listens on udp:{_place(self.whence.address)}"
+            f"whence run started Kamailio and the agent with {self.whence.file.name}. "
+            f"The edge listens on udp:{_place(self.whence.address)}"
         )
 
     def _two_trunks_register(self) -> None:
         self.whence.wait_registered()
         for account in ("acct1", "acct2"):
-            held = self.provider.contacts(account)
-            assert len(held) == 1, f"the registrar holds {held} for {account}"
+            contacts = self.provider.contacts(account)
+            assert len(contacts) == 1, f"the registrar has {contacts} for {account}"
         self._say(
-            "both trunks registered: the provider's registrar, a Kamailio of its own that asks for "
-            "a password, now holds a contact for acct1 and one for acct2"
+            "both trunks registered. The provider's registrar is another Kamailio, and asks for a "
+            "password. It now has a contact for acct1 and one for acct2"
         )
 
-    def _an_address_is_learned(self) -> None:
+    def _addresses_are_learned(self) -> None:
         learned = self.whence.get("/v1/addresses")
         trunks = [self.whence.trunk(str(table["id"])) for table in self.trunks]
         assert {one["trunk"] for one in learned} == {"alices-trunk", "bobs-trunk"}, learned
@@ -80,9 +80,9 @@ class Story:
         ]
         assert all(abs(grace - 32) < 0.001 for grace in grace_s), grace_s
         self._say(
-            f"learned for each of them: calls may come from {self.provider.ip}, which answered the "
-            f"REGISTER, until {_clock(learned[0]['expires_at'])}: the 600 s that the registrar "
-            "granted (3600 were asked for), and 32 s of grace for calls in flight"
+            f"Whence learned an address for each trunk: {self.provider.ip}, which answered the "
+            f"REGISTER. It admits calls until {_clock(learned[0]['expires_at'])}. The registrar "
+            "granted 600 s (of 3600 s requested), and 32 s are grace for calls on their way"
         )
 
     def _phones_register(self) -> None:
@@ -99,15 +99,15 @@ class Story:
         self._only_call(self.alice, "alices-trunk")
         assert not self.bob.calls(), self.bob.calls()
         self._say(
-            f"the provider called {ALICES_NUMBER}, alice's phone rang and answered; the call said "
-            "X-Whence-Trunk: alices-trunk"
+            f"the provider called {ALICES_NUMBER}. Alice's phone rang and answered. The call had "
+            "the header X-Whence-Trunk: alices-trunk"
         )
         caller.call(self._uri(BOBS_NUMBER), expect=200)
         self._only_call(self.bob, "bobs-trunk")
         assert len(self.alice.calls()) == 1, self.alice.calls()
         self._say(
-            f"the provider called {BOBS_NUMBER} from the same address, and bob's phone answered; "
-            "the call said X-Whence-Trunk: bobs-trunk"
+            f"the provider called {BOBS_NUMBER} from the same address. Bob's phone answered. The "
+            "call had the header X-Whence-Trunk: bobs-trunk"
         )
 
     def _an_unknown_source_is_refused(self) -> None:
@@ -117,25 +117,25 @@ class Story:
             self.whence.address,
         )
         assert refusal.status == 403, refusal
-        told = {name.lower() for name, _ in refusal.headers}
-        assert told == {"via", "from", "to", "call-id", "cseq", "content-length"}, refusal
+        names = {name.lower() for name, _ in refusal.headers}
+        assert names == {"via", "from", "to", "call-id", "cseq", "content-length"}, refusal
         assert len(self.alice.calls()) == 1, self.alice.calls()
-        asked = self.whence.explain(
+        explained = self.whence.explain(
             f"udp:{_place(unknown_source.address)}", self._uri(ALICES_NUMBER)
         )
-        assert asked["decision"] == "unknown", asked
+        assert explained["decision"] == "unknown", explained
         self._say(
-            "an unknown source called alice's number: 403, with nothing in it; no phone rang. "
-            f"whence explain says why: {asked['message']}"
+            "an unknown source called alice's number. It got a 403 without detail, and no phone "
+            f"rang. whence explain gives the reason: {explained['message']}"
         )
 
-    def _a_forged_reply_admits_nobody(self) -> None:
+    def _a_forged_reply_is_ignored(self) -> None:
         before = self.whence.get("/v1/addresses")
         unknown_source = self._rig.unknown_source()
         seen = self.provider.registers()[-1]
         for edge in (self.whence.address, self.whence.agent_socket):
             unknown_source.send(_forged_200(seen.call_id, seen.cseq, seen.contact, edge), edge)
-        # What the edge is asked after the forgeries, it answers after it has read them.
+        # The edge answers this call after it has read the forgeries.
         refusal = unknown_source.ask(
             sip_request("INVITE", self._uri(ALICES_NUMBER), unknown_source.address),
             self.whence.address,
@@ -144,11 +144,11 @@ class Story:
         after = self.whence.get("/v1/addresses")
         assert after == before, f"{before} became {after}"
         self._say(
-            "the unknown source forged a 200 OK to a REGISTER, with a stamp that it made itself "
-            "and with all that was seen on the wire: nothing was learned, its next call got 403"
+            "the unknown source forged a 200 OK to a REGISTER, with a source header and with all "
+            "values of the real REGISTER. Whence learned nothing from it. Its next call got a 403"
         )
 
-    def _a_restart_forgets_nothing(self) -> None:
+    def _a_restart_keeps_everything(self) -> None:
         registers, users = len(self.provider.registers()), self.whence.get("/v1/users")
         pids = [self.whence.agent_pid(), *self.whence.kamailio_pids()]
         self.whence.kill_run()
@@ -160,51 +160,51 @@ class Story:
         assert len(self.provider.registers()) == registers, self.provider.registers()[registers:]
         assert self.whence.get("/v1/users") == users, "a phone registered again"
         self._say(
-            "kill -9 ended everything; after a new start the provider's next call reached bob, "
-            "and nobody had sent a REGISTER: neither the trunks nor the phones"
+            "kill -9 ended whence run, Kamailio and the agent. After a new start the provider's "
+            "next call reached bob. No trunk and no phone had to register again"
         )
 
-    def _a_trunk_taken_away_is_not_identified(self) -> None:
+    def _removed_trunks_are_refused(self) -> None:
         self.whence.edit(trunks=[])
         self.whence.reload()
         eventually(
             lambda: not self.provider.contacts("acct1") and not self.provider.contacts("acct2"),
-            what="nothing registered at the provider",
+            what="no contact at the provider",
         )
         assert self.whence.get("/v1/addresses") == []
         caller = self._rig.caller(self.whence, at=self.provider)
         caller.call(self._uri(ALICES_NUMBER), expect=403)
         assert len(self.alice.calls()) == 1, self.alice.calls()
         self._say(
-            "both trunks were taken out of the file (SIGHUP): they were unregistered, "
-            "their addresses ended at once, and the provider's next call was refused with 403"
+            "both trunks were removed from the file, and SIGHUP reloaded it. Whence unregistered "
+            "them, and their addresses ended at once. The provider's next call got a 403"
         )
 
-    def put_back(self) -> None:
-        """Write the trunks into the file again, so that there is something to try."""
+    def restore_trunks(self) -> None:
+        """Write the trunks into the file again, for a reader who tries commands."""
         self.whence.edit(trunks=self.trunks)
         self.whence.reload()
-        eventually(lambda: len(self.whence.get("/v1/trunks")) == 2, what="two trunks again")
+        eventually(lambda: len(self.whence.get("/v1/trunks")) == 2, what="two trunks")
         self.whence.wait_registered()
 
     def commands(self) -> str:
-        """What a reader can try on it while it runs."""
+        """Return the commands that a reader can try while the demo runs."""
         whence, api = ".venv/bin/whence", f"--api {self.whence.api}"
         run = self.whence.process.pid if self.whence.process else 0
         source = f"--source udp:{self.provider.ip}:5060"
         return "\n".join(
             [
                 "",
-                "It runs, with both trunks back in the file. Try, in another terminal:",
+                "The demo runs, with both trunks in the file again. Try these in another terminal:",
                 f"  {whence} trunks {api}",
                 f"  {whence} addresses {api}",
                 f"  {whence} users {api}",
                 f"  {whence} explain {source} --ruri {self._uri(BOBS_NUMBER)} {api}",
                 f"  {whence} explain {source} --ruri {self._uri('+440000000000')} {api}",
-                f"  kill -9 {self.whence.kamailio_pids()[0]}      # Kamailio; it comes back",
-                f"  kill -HUP {run}     # after a change of {self.whence.file}",
+                f"  kill -9 {self.whence.kamailio_pids()[0]}      # ends Kamailio; it is restarted",
+                f"  kill -HUP {run}     # reload, after a change of {self.whence.file}",
                 f"  less {self._rig.directory}/{self.whence.name}.log",
-                f"The API's own page: {self.whence.api}/docs. Ctrl-C ends everything.",
+                f"The API describes itself at {self.whence.api}/docs. Ctrl-C ends the demo.",
             ]
         )
 
@@ -214,8 +214,8 @@ class Story:
     def _only_call(self, phone: Phone, trunk_id: str) -> None:
         calls = phone.calls()
         assert len(calls) == 1, calls
-        said: Sequence[str] = calls[0].all("X-Whence-Trunk")
-        assert said == [trunk_id], calls[0]
+        trunks: Sequence[str] = calls[0].all("X-Whence-Trunk")
+        assert trunks == [trunk_id], calls[0]
 
     def _say(self, sentence: str) -> None:
         self._sentences += 1
@@ -223,7 +223,7 @@ class Story:
 
 
 def _forged_200(call_id: str, cseq: int, contact: str, edge: tuple[str, int]) -> Message:
-    """A 200 OK to a REGISTER of ours, as an unknown source that saw it would make it."""
+    """Make the 200 OK to our REGISTER that an unknown source could forge after it saw one."""
     return Message(
         "SIP/2.0 200 OK",
         (

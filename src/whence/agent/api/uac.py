@@ -1,4 +1,4 @@
-"""The API's paths that Kamailio's own `uac` and location table are to be asked for instead."""
+"""Paths of the API that a drop-in cannot serve: they name the command of Kamailio instead."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _COMMANDS = {
     "unregister": "kamcmd uac.reg_unregister l_uuid s:{id}",
     "pause": "kamcmd uac.reg_disable l_uuid s:{id}",
 }
-"""What the operator orders → the command of uac that comes nearest."""
+"""Order of the operator → the command of uac that is most like it."""
 
 
-def add(api: FastAPI, standings: RegistrationStatus) -> None:
+def add(api: FastAPI, status: RegistrationStatus) -> None:
     """Add the paths to an API that `api.make` made."""
 
     @api.post(
@@ -27,14 +27,14 @@ def add(api: FastAPI, standings: RegistrationStatus) -> None:
         response_model=None,
         responses={
             404: {"description": "no such trunk"},
-            409: {"description": "it is uac that registers; the answer says how to order that"},
+            409: {"description": "uac registers this trunk; the answer names its command"},
         },
     )
     async def obey(
         trunk_id: str, order: Literal["register", "unregister", "pause", "resume"]
     ) -> NoReturn:
-        """Say how to order that of Kamailio."""
-        if trunk_id not in standings:
+        """Name the command of Kamailio that does this."""
+        if trunk_id not in status:
             raise UnknownTrunkError(trunk_id)
         raise HTTPException(
             409,
@@ -45,10 +45,10 @@ def add(api: FastAPI, standings: RegistrationStatus) -> None:
     @api.get(
         "/v1/users",
         response_model=None,
-        responses={409: {"description": "they are Kamailio's own"}},
+        responses={409: {"description": "Kamailio keeps the users; the answer names its command"}},
     )
     async def users() -> NoReturn:
-        """Say how to ask Kamailio."""
+        """Name the command of Kamailio that lists the users."""
         raise HTTPException(
-            409, "this Kamailio keeps its users itself; ask it there: kamcmd ul.dump"
+            409, "this Kamailio keeps its users itself; list them there: kamcmd ul.dump"
         )
