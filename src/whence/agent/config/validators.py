@@ -86,6 +86,9 @@ _HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*\.?")
 """A host name or IPv4 address. Real names have `_`; the dot at the end is RFC 3261 25.1."""
 
 
+_ADVERTISED_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
+
+
 _TOP_LEVEL = re.compile(r"\.[A-Za-z][A-Za-z0-9-]*$")
 """The end of a name; an ip with a fault has none."""
 
@@ -155,7 +158,11 @@ def parse_advertised(text: str) -> Advertised | None:
         return Advertised(*parse_ip_and_port(text))
     name, colon, digits = text.partition(":")
     port = int(digits) if re.fullmatch(r"[0-9]{1,5}", digits) else 0
-    if not _HOST.fullmatch(name) or not _TOP_LEVEL.search(name) or bool(colon) != bool(port):
+    if (
+        not _ADVERTISED_NAME.fullmatch(name)
+        or not _TOP_LEVEL.search(name)
+        or bool(colon) != bool(port)
+    ):
         raise ValueError(
             f'"{text}" is not an address; write "203.0.113.7", "203.0.113.7:5060", '
             '"sip.example.net", or "auto"'
