@@ -137,8 +137,8 @@ nameserver = "dns.example"
                     "widest",
                     "::/0": "admits more than any provider has; write networks of /16 at the "
                     "widest",
-                    "0.0.0.0": 'is nobody\'s address; write "198.51.100.0/24"',
-                    "239.0.0.0/8": 'is nobody\'s address; write "198.51.100.0/24"',
+                    "0.0.0.0": 'is no host\'s address; write "198.51.100.0/24"',
+                    "239.0.0.0/8": 'is no host\'s address; write "198.51.100.0/24"',
                     "fe80::1%eth0": 'is not a network; write "198.51.100.0/24"',
                     "10.0.0.0/255.0.0.0": 'is not in the form ip/length; write "10.0.0.0/8"',
                     "10.0.0.0/33": 'is not a network; write "198.51.100.0/24"',
