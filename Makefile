@@ -16,8 +16,8 @@ demo: setup	## run the main job and tell its story; KEEP=1 leaves it running
 test: setup	## run every test, against real Kamailios and SIPp
 	@.venv/bin/pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-test-fast: setup	## run the pure tests alone, without those marked slow: seconds
-	@.venv/bin/pytest -q -n auto --dist load -m "not slow" $(PURE) $(ARGS)
+test-fast: setup	## run the pure tests alone, without slow ones, with few examples: seconds
+	@.venv/bin/pytest -q -n auto --dist load -m "not slow" --hypothesis-profile=fast $(PURE) $(ARGS)
 
 cov: setup	## branch coverage of the pure tests and the agent's: terminal, build/coverage
 	@.venv/bin/pytest -q -n 2 --dist loadfile -m "not slow" --cov --cov-report=term \

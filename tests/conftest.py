@@ -1,17 +1,18 @@
-"""What holds for every test here."""
+"""Settings of all tests: the profiles of hypothesis, and the timeout of slow tests."""
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-# How long an example takes is the machine's business, and no rule of the product.
+# No deadline for an example: its duration depends on the machine. `fast` is for `make test-fast`.
 settings.register_profile("whence", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("fast", settings.get_profile("whence"), max_examples=10)
 settings.load_profile("whence")
 
 SLOW_TIMEOUT_S = 1800
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give slow tests longer: the timeout is a net against hangs, and no measure of the machine."""
+    """Give slow tests a longer timeout. A timeout only ends hangs, on any machine."""
     for item in items:
         if item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.timeout(SLOW_TIMEOUT_S))

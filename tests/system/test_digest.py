@@ -290,9 +290,9 @@ def test_stale_nonces_five_in_a_row_end_the_attempt(shared_rig: Rig, whence: Whe
     assert details["reason"] == "challenged_too_often"
 
 
-def test_second_challenge_not_stale_is_auth_failed(shared_rig: Rig, whence: Whence) -> None:
+def test_third_challenge_not_stale_is_auth_failed(shared_rig: Rig, whence: Whence) -> None:
     registrar = new_registrar(shared_rig, whence)
-    for nonce in ("n1", "n2"):
+    for nonce in ("n1", "n2", "n3"):
         registrar.answer(registrar.next_register(), 401, challenge(DOMAIN, nonce, AUTH))
     assert whence.wait_state(registrar.trunk_id, "auth_failed")["reason"] == "wrong_credentials"
     assert registrar.sent_no_more()

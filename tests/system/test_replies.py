@@ -220,7 +220,7 @@ def test_retry_after_is_limited_to_a_day(shared_rig: Rig, whence: Whence) -> Non
 def test_retry_after_does_not_shorten_auth_failed(shared_rig: Rig, whence: Whence) -> None:
     registrar = new_registrar(shared_rig, whence)
     refused(registrar, 401, challenge(DOMAIN, "n1", AUTH))
-    answered_at = refused(registrar, 401, challenge(DOMAIN, "n2", AUTH), ("Retry-After", "0"))
+    answered_at = refused(registrar, 401, challenge(DOMAIN, "n1", AUTH), ("Retry-After", "0"))
     assert waits(registrar, "auth_failed", WRONG_S, answered_at)
     registrar.granted()
 

@@ -51,6 +51,7 @@ def run(path: Path) -> None:
             closing(Directory(settings.state / FILE, [observers.conflicts])) as directory,
             closing(observers.receiver([notices])) as receiver,
         ):
+            observers.alarms.restore(directory)
             uvloop.run(_serve(path, settings, observers, notices, directory, receiver, bound))
 
 
@@ -72,19 +73,20 @@ async def _serve(
     )
     sockets = [(own.transport, own.ip.version) for own in settings.edge.listen]
     resolver = SipResolver(DnsCache(settings.agent.nameserver_place), sockets)
-    alarms = observers.alarms
+    alarms, trunk_alarms = observers.alarms, observers.trunk_alarms
     keepalives = KeepAliveService(kamailio)
     siblings = SiblingService(directory, resolver, sibling_settings(settings), observers=[alarms])
     registrations = RegistrationService(
         directory,
         kamailio,
         resolver,
-        observers=[keepalives, siblings],
-        history_observers=[alarms],
+        observers=[keepalives, siblings, trunk_alarms],
+        history_observers=[trunk_alarms],
     )
 
     provisioning = Provisioning(directory, registrations, [siblings])
     provisioning.apply(node_settings(settings))
+    trunk_alarms.keep(registrations.__contains__)
     reload = Reload(path, settings, provisioning.apply)
     parts = AgentParts(settings.agent, observers, directory, receiver, bound, reload)
     metrics = [ClientMetrics(registrations, keepalives, kamailio), NoticeMetrics(notices)]

@@ -313,7 +313,7 @@ class DialogHandlers(Handlers):
     def _note_public_route(self, source: TransportAddress) -> None:
         """Note how the caller reaches us, if the address of the socket changes at run time.
 
-        It is the address in the Request-URI: the caller itself uses it, so nobody else is affected.
+        The caller wrote this address into the Request-URI. A wrong one harms only its own call.
         """
         if not self._sending.has_nat:
             return
@@ -349,8 +349,8 @@ class DialogHandlers(Handlers):
     def _take_ours(self, routes: list[Uri | None]) -> str | None:
         """Remove our own Routes from the start of a route set; return their cookie, or None.
 
-        On a socket whose public address changes, the first one may have any ip: its cookie, which
-        the caller of this verifies, makes it ours. `_restore_own_route` gives it our own address.
+        The public address of a socket may change. Its first Route may have any ip: the cookie,
+        which is verified later, makes it ours. `_restore_own_route` gives it our own address.
         """
         cookie = find_cookie(routes[:1])
         if cookie is None:

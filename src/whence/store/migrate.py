@@ -53,6 +53,8 @@ _STEPS = (
     Step(4, "0004_numbers.sql", Column("number", "of_account")),
     Step(5, "0005.sql"),
     Step(6, "0006.sql"),
+    Step(7, "0007.sql"),
+    Step(8, "0008.sql"),
 )
 
 _OURS = frozenset({"meta", "trunk", "address", "registration", "event"})

@@ -11,6 +11,7 @@ from whence.core.identification.address import Address, ManagedBy, Origin
 from whence.core.registration.backoff import Failure
 from whence.core.registration.history import EventKind, HistoryEvent
 from whence.core.registration.model import AccountKey, Registration, State
+from whence.core.registration.nonces import NonceCounts
 from whence.core.registration.reason import RegistrationReason
 from whence.core.sip.secret import Secret
 from whence.core.sip.transport_address import Transport, TransportAddress, canonical_network
@@ -157,6 +158,8 @@ def registration_row(account: AccountKey, registration: Registration) -> tuple[A
         r.message,
         r.learned_until,
         str(r.unexpected) if r.unexpected else None,
+        r.nonce_counts.text,
+        " ".join(map(repr, r.auth_rejections)),
     )
 
 
@@ -164,7 +167,8 @@ def registration_of(row: Sequence[Any]) -> tuple[AccountKey, Registration]:
     """Make (account, registration) of a row of `REGISTRATIONS`."""
     (trunk_id, aor, server, call_id, cseq, state, since, granted_s, expires_at) = row[:9]
     registered_at, next_at, registrar, home, suspended, failures, failure = row[9:16]
-    last_status, last_phrase, reason, message, learned_until, unexpected = row[16:]
+    last_status, last_phrase, reason, message, learned_until, unexpected = row[16:22]
+    nonces, auth_rejections = row[22:]
     return AccountKey(aor, server), Registration(
         trunk_id=trunk_id,
         call_id=call_id,
@@ -186,4 +190,6 @@ def registration_of(row: Sequence[Any]) -> tuple[AccountKey, Registration]:
         message=message,
         learned_until=learned_until,
         unexpected=TransportAddress.parse(unexpected) if unexpected else None,
+        nonce_counts=NonceCounts(nonces),
+        auth_rejections=tuple(map(float, auth_rejections.split())),
     )

@@ -147,7 +147,9 @@ CREATE TABLE registration (
     reason      TEXT,               -- core/registration/reason.py; null: no attempt has ended yet
     message     TEXT NOT NULL,      -- the reason for people
     learned_until REAL,             -- the end of the last grant that taught an address
-    unexpected  TEXT                -- the address that granted last, if it taught none
+    unexpected  TEXT,               -- the address that granted last, if it taught none
+    nonces      TEXT NOT NULL DEFAULT '',   -- the counts of the last nonces
+    auth_rejections TEXT NOT NULL DEFAULT ''    -- when credentials were rejected recently
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE event (                -- the last events of each trunk: core/registration/history.py
@@ -160,3 +162,13 @@ CREATE TABLE event (                -- the last events of each trunk: core/regis
     message  TEXT NOT NULL          -- the event for people
 ) STRICT;
 CREATE INDEX event_of_trunk ON event (trunk_id, id);
+
+CREATE TABLE alarm (                -- that is open: core/monitoring/alarms.py
+    kind      TEXT NOT NULL,
+    trunk     TEXT NOT NULL,        -- empty: it concerns no single trunk
+    id        INTEGER NOT NULL,
+    raised_at REAL NOT NULL,
+    message   TEXT NOT NULL,
+    published INTEGER NOT NULL,     -- whether the log and the webhook have it
+    PRIMARY KEY (kind, trunk)
+) STRICT, WITHOUT ROWID;

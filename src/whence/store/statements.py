@@ -144,7 +144,7 @@ ip and port: thousands of trunks may be at that address."""
 _REGISTRATION = (
     "trunk_id, aor, server, call_id, cseq, state, since, granted_s, expires_at, registered_at,"
     " next_at, registrar, home, suspended, failures, failure, last_status, last_phrase, reason,"
-    " message, learned_until, unexpected"
+    " message, learned_until, unexpected, nonces, auth_rejections"
 )
 
 
@@ -154,7 +154,7 @@ REGISTRATIONS = f"SELECT {_REGISTRATION} FROM registration"
 REGISTRATION = f"{REGISTRATIONS} WHERE trunk_id = ?"
 
 
-PUT_REGISTRATION = f"INSERT OR REPLACE INTO registration VALUES ({', '.join('?' * 22)})"
+PUT_REGISTRATION = f"INSERT OR REPLACE INTO registration VALUES ({', '.join('?' * 24)})"
 """Write a registration; `registration_row` makes the parameters."""
 
 

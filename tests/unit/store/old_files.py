@@ -149,6 +149,25 @@ ROWS: Rows = {
 }
 """Table → rows, with the columns of all versions. A pair: before version 5, and since."""
 
+ROWS_OF_6: Rows = {
+    "registration": [
+        {
+            "trunk_id": "acme",
+            "aor": "sip:x@provider.example",
+            "server": "sip:provider.example",
+            "call_id": "call-1",
+            "cseq": 7,
+            "state": "registered",
+            "since": NOW - 600,
+            "suspended": 0,
+            "failures": 0,
+            "last_phrase": "OK",
+            "message": "granted 3600 s",
+        }
+    ]
+}
+"""A row as version 6 wrote it."""
+
 
 def make(path: Path, name: str, rows: Rows = ROWS) -> None:
     """Make a directory of the version that begins `name`, as the agent of that version left it."""

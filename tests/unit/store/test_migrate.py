@@ -89,6 +89,17 @@ def test_migrate_old_version_makes_the_present_tables(tmp_path: Path, name: str)
     assert content(old)[0] == str(VERSION)
 
 
+def test_migrate_version_6_adds_the_counts_of_nonces(tmp_path: Path) -> None:
+    old, new = tmp_path / "old.db", tmp_path / "new.db"
+    old_files.make(old, "6", old_files.ROWS_OF_6)
+    with opened(old) as directory:
+        stored = directory.registrations()["acme"].registration
+    with opened(new):
+        pass
+    assert shape(old) == shape(new)
+    assert (stored.cseq, stored.nonce_counts.text, stored.auth_rejections) == (7, "", ())
+
+
 @pytest.mark.parametrize("name", OLD)
 def test_migrate_old_version_keeps_the_registrations(path: Path, name: str) -> None:
     old_files.make(path, name)

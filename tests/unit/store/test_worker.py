@@ -176,8 +176,8 @@ def test_writer_leaves_a_file_that_a_newer_whence_migrates(
 ) -> None:
     learned.write(granted(), 1)
     with closing(sqlite3.connect(path)) as newer:
-        newer.execute("PRAGMA user_version = 7")
-    with pytest.raises(WriteDeferredError, match=r"has version 7, .*; restart Kamailio"):
+        newer.execute("PRAGMA user_version = 8")
+    with pytest.raises(WriteDeferredError, match=r"has version 8, .*; restart Kamailio"):
         learned.write(granted("other"), 1)
     assert rows(path, "SELECT trunk_id FROM address") == [("acme",)]
 

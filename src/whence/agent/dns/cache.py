@@ -21,8 +21,10 @@ from typing import Literal
 
 import dns.asyncresolver
 import dns.exception
+import dns.message
 import dns.name
 import dns.nameserver
+import dns.rcode
 import dns.resolver
 from dns.rdata import Rdata
 
@@ -94,8 +96,8 @@ class DnsCache:
         self._clock = clock
         self._cached: OrderedDict[_Key, _Cached] = OrderedDict()
         self._queries: dict[_Key, asyncio.Task[_Cached]] = {}
-        self._failed_keys: set[_Key] = set()
-        """The keys whose last query failed."""
+        self._failed_keys: dict[_Key, str] = {}
+        """The keys whose last query failed → the error code of the answer; empty without one."""
         self._free = asyncio.Semaphore(QUERIES_LIMIT)
         self._slow_free = asyncio.Semaphore(SLOW_LIMIT)
 
@@ -119,9 +121,23 @@ class DnsCache:
         cached = self._cached.get((name, kind))
         return max(0.0, cached.fresh_until - self._clock()) if cached else 0.0
 
-    def is_silent(self, host: str) -> bool:
-        """Return whether the last query for this host, or a service of it, failed."""
-        return any(name == host or name.endswith("." + host) for name, _ in self._failed_keys)
+    def error_code(self, name: str, kind: Kind) -> str:
+        """Return the error code of the last answer, as SERVFAIL; empty without such an answer."""
+        return self._failed_keys.get((name, kind), "")
+
+    def failure(self, host: str) -> str:
+        """Return how the last query for this host, or a service of it, failed; empty if none did.
+
+        A name server that does not answer counts before one that answers with an error.
+        """
+        codes = {
+            code
+            for (name, _), code in self._failed_keys.items()
+            if name == host or name.endswith("." + host)
+        }
+        if not codes:
+            return ""
+        return "does not answer" if "" in codes else f"answers {min(codes)}"
 
     def _query(self, key: _Key) -> asyncio.Future[_Cached]:
         task = self._queries.get(key)
@@ -142,7 +158,7 @@ class DnsCache:
         self._cached.move_to_end(key)
         if len(self._cached) > NAMES_LIMIT:
             gone, _ = self._cached.popitem(last=False)
-            self._failed_keys.discard(gone)
+            self._failed_keys.pop(gone, None)
         return cached
 
     def _answered(self, records: tuple[Rdata, ...], ttl_s: float) -> _Cached:
@@ -162,12 +178,14 @@ class DnsCache:
         name, kind = key
         if not self._is_logged(name):
             effect = "no earlier answer" if cached.records is None else "its last answer is used"
-            log.warning("DNS does not answer for %s (%s), %s: %s", name, kind, effect, error)
-        self._failed_keys.add(key)
+            code = _error_code(error)
+            failure = f"answers {code}" if code else "does not answer"
+            log.warning("DNS %s for %s (%s), %s: %s", failure, name, kind, effect, error)
+        self._failed_keys[key] = _error_code(error)
 
     def _log_recovery(self, key: _Key) -> None:
         if key in self._failed_keys:
-            self._failed_keys.discard(key)
+            del self._failed_keys[key]
             if not self._is_logged(key[0]):
                 log.info("DNS answers again for %s", key[0])
 
@@ -211,6 +229,15 @@ class _Servers:
             return
         resolver.timeout = TRY_S
         self._resolver = resolver
+
+
+def _error_code(error: Exception) -> str:
+    """Return the error code that a name server answered; empty if none answered."""
+    kwargs = getattr(error, "kwargs", {})
+    for *_, response in kwargs.get("errors", ()):
+        if isinstance(response, dns.message.Message) and response.rcode() != dns.rcode.NOERROR:
+            return dns.rcode.to_text(response.rcode())
+    return ""
 
 
 def _resolver(ip: str, port: int) -> dns.asyncresolver.Resolver:

@@ -75,8 +75,11 @@ class Finder(Protocol):
     def good_for_s(self, name: str, kind: Kind) -> float:
         """Return for how many seconds the last answer is still valid."""
 
-    def is_silent(self, host: str) -> bool:
-        """Return whether the last query for a name of this host failed."""
+    def error_code(self, name: str, kind: Kind) -> str:
+        """Return the error code of the last answer; empty without such an answer."""
+
+    def failure(self, host: str) -> str:
+        """Return how the last query for a name of this host failed; empty if none did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +146,11 @@ class SipResolver:
         if not self._transports(server):
             message = f"the edge has no {_transport(server) or 'fitting'} socket"
             return Why(RegistrationReason.NO_SOCKET, message)
-        if self._records.is_silent(server.host):
-            return Why(RegistrationReason.DNS_SILENT, f"DNS does not answer for {server.host}")
+        if failure := self._records.failure(server.host):
+            reason = RegistrationReason.DNS_FAILED
+            if failure == "does not answer":
+                reason = RegistrationReason.DNS_SILENT
+            return Why(reason, f"DNS {failure} for {server.host}")
         message = f"DNS has no address of {server.host} that the edge has a socket for"
         return Why(RegistrationReason.NO_ADDRESS, message)
 
@@ -168,8 +174,12 @@ class SipResolver:
             ][:NEXT_HOPS_LIMIT]
             found = await asyncio.gather(*(self._addresses(*server_) for server_ in servers))
             return [next_hop for part in found for next_hop in part]
-        if None in listed:
-            # It may have SRV records. Its A record may be of its web site.
+        if any(
+            found is None and not self._records.error_code(service.name, "SRV")
+            for service, found in zip(services, listed, strict=True)
+        ):
+            # It may have SRV records. Its A record may be of its web site. After an answer with
+            # an error code, as of name servers without SRV, its addresses are used.
             return ()
         transport = services[0].transport if services else transports[0]
         return await self._addresses(server.host, transport.default_port, transport)
@@ -236,9 +246,13 @@ class _TtlTracker:
         """Return for how many seconds the last answer is still valid."""
         return self._records.good_for_s(name, kind)
 
-    def is_silent(self, host: str) -> bool:
-        """Return whether the last query for a name of this host failed."""
-        return self._records.is_silent(host)
+    def error_code(self, name: str, kind: Kind) -> str:
+        """Return the error code of the last answer; empty without such an answer."""
+        return self._records.error_code(name, kind)
+
+    def failure(self, host: str) -> str:
+        """Return how the last query for a name of this host failed; empty if none did."""
+        return self._records.failure(host)
 
 
 def by_priority(records: Iterable[Rdata], pick: Pick) -> list[SRV]:

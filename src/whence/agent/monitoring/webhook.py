@@ -49,7 +49,7 @@ class Webhook:
         self.delivered = 0
 
     def raised(self, raised: RaisedAlarm) -> None:
-        """Put an alarm into the queue."""
+        """Put an alarm, or its all-clear, into the queue."""
         if len(self._queue) >= QUEUE_LIMIT:
             self._queue.popleft()
             self.dropped += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -26,6 +26,9 @@ from whence.core.sip.sockets import EdgeSockets
 from whence.core.sip.transport_address import IP, TransportAddress
 from whence.core.sip.uri import Uri
 from whence.ipc import kernel_route
+
+REDIRECT_TARGETS_LIMIT = 16
+"""How many targets of one 3xx an attempt tries."""
 
 Step = Callable[[Entry, MachineEvent], Send | Follow | None]
 """Takes one step of the state machine, and returns its request or look-up, if any."""
@@ -80,12 +83,20 @@ class AttemptRunner:
         action = self._step(entry, event)
         while action is not None:
             if isinstance(action, Follow):
-                entry.led_to = action.to
-                targets = await self.targets(action.to, entry.trunk)
-                outcome: MachineEvent = Redirected(targets)
+                entry.led_to += action.to
+                outcome: MachineEvent = await self._redirect_targets(action.to, entry.trunk)
             else:
                 outcome = await self._register(entry, action)
             action = self._step(entry, outcome)
+
+    async def _redirect_targets(self, contacts: Sequence[Uri], trunk: TrunkSettings) -> Redirected:
+        """Look up the Contacts of a 3xx; keep their order."""
+        found = await asyncio.gather(*(self.targets(contact, trunk) for contact in contacts))
+        targets = tuple(dict.fromkeys(target for part in found for target in part))
+        if targets:
+            return Redirected(targets[:REDIRECT_TARGETS_LIMIT])
+        message = f"redirected, but {self.why_none(contacts[0]).message}"
+        return Redirected((), Why(RegistrationReason.REDIRECT_WITHOUT_ADDRESS, message))
 
     async def targets(self, server: Uri, trunk: TrunkSettings) -> tuple[TransportAddress, ...]:
         """Return the next hops of a server that the trunk's socket can reach, best first."""
@@ -118,7 +129,7 @@ class AttemptRunner:
         trunk = entry.trunk
         if source.ip == next_hop.ip:
             return NOBODY_ELSE
-        servers = trunk.servers + ((entry.led_to,) if entry.led_to is not None else ())
+        servers = trunk.servers + entry.led_to
         named = await asyncio.gather(*(self._resolver.everywhere(server) for server in servers))
         return ExpectedSources(
             frozenset(hop.ip for hops, _ in named for hop in hops),

@@ -34,6 +34,8 @@ class Entry:
     """Our socket that sent the last request."""
     last_logged: history.LoggedState | None = None
     """The state that was logged last; a refresh that changes nothing is not logged."""
+    counted_end_at: float | None = None
+    """The end of the last grant that was counted as expired."""
     leaving: bool = False
     """Whether it was removed from the file; it is unregistered, and then dropped."""
     pausing: bool = False
@@ -42,8 +44,8 @@ class Entry:
     """Our socket, and the (ip, port) at which the registrar saw its last REGISTER."""
     moved_at: float | None = None
     """When it registered at once because the registrar saw another address."""
-    led_to: Uri | None = None
-    """The Contact of a 3xx that this attempt follows."""
+    led_to: tuple[Uri, ...] = ()
+    """The Contacts of 3xx answers that this attempt follows."""
 
     def is_due(self, now: float) -> bool:
         """Return whether its next attempt is due."""

@@ -1,7 +1,7 @@
 """The addresses at which the providers reach our sockets, where they change at run time.
 
 A socket advertises a name, which the agent resolves again and again, or `auto`. With `auto` each
-trunk has the address at which its own registrar sees us: so no registrar can move the Contact of
+trunk has the address at which its own registrar sees us. So no registrar can move the Contact of
 another trunk. An address counts only from a 2xx that the agent also learns from.
 """
 

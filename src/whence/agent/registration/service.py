@@ -252,7 +252,10 @@ class RegistrationService:
         await self._scheduler.run(self)
 
     def expire(self, entry: Entry, now: float) -> bool:
-        """Store that the grant has ended; return False if the directory cannot be written."""
+        """Store that the grant has ended; return False if the directory cannot be written.
+
+        The end is counted and reported when it happens, also where it cannot be stored.
+        """
         # An attempt in flight goes on, even if the directory cannot be written.
         before = entry.registration
         dice = Randomness(0.0, "")
@@ -262,11 +265,22 @@ class RegistrationService:
             self._save(entry, after, actions, now, events)
         except StoreError as error:
             log.error("%s", error)  # noqa: TRY400 - a neighbour's fault, no bug of ours
+            if self._count_end(entry):
+                self._report_events(entry, events)
             return False
+        self._count_end(entry)
         entry.registration = after
         self._changed(entry)
+        return True
+
+    def _count_end(self, entry: Entry) -> bool:
+        """Count and log the end of a grant. Return False where that was done before."""
+        ends_at = entry.registration.expires_at
+        if entry.counted_end_at == ends_at:
+            return False
+        entry.counted_end_at = ends_at
         self.expirations += 1
-        log.warning("trunk %s: expired: the grant ended without a refresh", after.trunk_id)
+        log.warning("trunk %s: expired: the grant ended without a refresh", entry.trunk.id)
         return True
 
     def sweep(self, now: float) -> None:
@@ -302,7 +316,7 @@ class RegistrationService:
             if not entry.is_due(self._clock()):  # sent, or put off, in the meantime
                 self._scheduler.schedule(entry)
                 return
-            entry.led_to = None
+            entry.led_to = ()
             await self._attempts.run(entry, Due(targets, why))
 
     def _start_unregistering(self, entry: Entry) -> None:
@@ -320,7 +334,7 @@ class RegistrationService:
             suspended = registration.suspended and registration.state is not State.UNREGISTERED
             if entry.leaving or self._stopping or suspended or not entry.trunk.enabled:
                 if entry.registration.in_flight is None:
-                    entry.led_to = None
+                    entry.led_to = ()
                 await self._attempts.run(entry, Unregister(targets))
 
     def _step(self, entry: Entry, event: MachineEvent) -> Send | Follow | None:
@@ -399,6 +413,9 @@ class RegistrationService:
         with_grace = [a.with_grace(grace_s) if isinstance(a, Learn) else a for a in actions]
         socket = entry.socket or self._settings.sockets.listen[0]
         self._directory.save(entry.trunk.account_key, after, with_grace, socket, now, events)
+        self._report_events(entry, events)
+
+    def _report_events(self, entry: Entry, events: Sequence[history.HistoryEvent]) -> None:
         for observer in self._history_observers:
             observer.happened(entry.trunk.id, events)
 

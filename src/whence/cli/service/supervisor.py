@@ -124,7 +124,7 @@ async def _until_up(
                     raise OperatorError(f"{child.name} did not start; its last lines are above")
             with suppress(httpx.HTTPError):
                 health = await client.get(f"http://{settings.agent.api_listen}/healthz")
-                if health.status_code == 200:
+                if _is_up(health):
                     log.info("up: Kamailio and the agent answer")
                     return
             if time.monotonic() > deadline:
@@ -133,6 +133,15 @@ async def _until_up(
                     "above say why"
                 )
             await asyncio.sleep(0.05)
+
+
+def _is_up(answer: httpx.Response) -> bool:
+    """Return whether Kamailio answers and the directory is written, also on a full disk."""
+    try:
+        health = answer.json()
+        return bool(health["kamailio"] and health["directory"])
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def raise_file_limit(edge: EdgeConfig) -> None:
@@ -273,8 +282,17 @@ class Child:
             self._process.send_signal(signal.SIGHUP)
 
     async def _ended(self) -> None:
-        while self.running:
-            await asyncio.sleep(0.05)
+        """Wait until the process has ended, without a wake-up before (pidfd_open(2))."""
+        if self._process is None or not self.running:
+            return  # `running` reaps the process; before that, its pid belongs to no other
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+        pidfd = os.pidfd_open(self._process.pid)
+        loop.add_reader(pidfd, ended.set)
+        try:
+            await ended.wait()
+        finally:
+            loop.remove_reader(pidfd)
+            os.close(pidfd)
 
     def _show_rest(self) -> None:
         if self._relay is not None:

@@ -12,6 +12,7 @@ from whence.core.registration.learning import ExpectedSources, Permit, permit
 from whence.core.registration.model import (
     Nonce,
     PendingRegister,
+    RedirectKey,
     Registration,
     Reply,
     State,
@@ -19,19 +20,23 @@ from whence.core.registration.model import (
 )
 from whence.core.registration.outcomes import Step, last_answer
 from whence.core.registration.reason import UNREGISTERED, RegistrationReason, Why
-from whence.core.sip.digest import answerable, proves
+from whence.core.sip.digest import Challenge, answerable, proves
 from whence.core.sip.transport_address import TransportAddress
+from whence.core.sip.uri import Uri
 
 MIN_EXPIRES_LIMIT_S = 7 * 86_400
 """The longest Min-Expires (423) that is adopted."""
 
 CHALLENGES_LIMIT = 4
-"""How many challenges one attempt answers. A registrar cannot keep it in a loop."""
+"""How many challenges one attempt answers at a server. A registrar cannot keep it in a loop."""
+
+CONTACTS_LIMIT = 8
+"""How many Contacts of 3xx answers one attempt follows."""
 
 _WRONG_CREDENTIALS = Why(RegistrationReason.WRONG_CREDENTIALS, "wrong credentials")
 _CHALLENGED_TOO_OFTEN = Why(RegistrationReason.CHALLENGED_TOO_OFTEN, "challenged again and again")
-_REDIRECTED_NOWHERE = Why(
-    RegistrationReason.REDIRECT_WITHOUT_ADDRESS, "redirected to a name that has no address"
+_REDIRECTED_IN_A_LOOP = Why(
+    RegistrationReason.REDIRECT_REFUSED, "redirected to servers that were tried before"
 )
 
 
@@ -51,6 +56,8 @@ def answered(
     if request is None or request.following or reply.cseq != step.before.cseq:
         return step.before, ()  # late, or to another request
     asks_again = reply.status_class in (StatusClass.REDIRECTION, StatusClass.CHALLENGE)
+    if request.is_preemptive and reply.status_class is StatusClass.REFUSAL:
+        return _without_credentials(step, request, reply)
     if request.expires_s == 0 and not asks_again:
         return step.end(step.before, UNREGISTERED)
     status_line = f"{reply.status} {reply.reason}".strip()
@@ -67,27 +74,33 @@ def answered(
             why = Why(RegistrationReason.SERVER_FAILED, status_line)
             return step.ask_next_server(request, reply, why)
         case StatusClass.REFUSAL:
-            return step.fail(Failure.REFUSED, Why(RegistrationReason.REJECTED, status_line), reply)
+            why = Why(RegistrationReason.REJECTED, status_line)
+            return step.try_next_redirect(request, Failure.REFUSED, reply, why)
 
 
-def redirected(step: Step, targets: Sequence[TransportAddress]) -> StepResult:
-    """Send the request to the servers that a 3xx named, before the remaining ones."""
+def redirected(step: Step, targets: Sequence[TransportAddress], why: Why | None) -> StepResult:
+    """Send the request to the servers that a 3xx named, before the remaining ones.
+
+    `why`: why the look-up found none.
+    """
     request = step.before.in_flight
     if request is None or not request.following:
         return step.before, ()
     if not step.before.wanted and request.expires_s > 0:
         return step.end(step.before, UNREGISTERED)
     if not targets:
-        return step.ask_next_server(request, None, _REDIRECTED_NOWHERE)
-    first, *others = targets
+        message = "redirected to a name that has no address" if why is None else why.message
+        nowhere = Why(RegistrationReason.REDIRECT_WITHOUT_ADDRESS, message)
+        return step.ask_next_server(request, None, nowhere)
     request = replace(
         request,
-        next_hop=first,
-        others=tuple(others) + request.others,
+        redirects=tuple(targets) + request.redirects,
         following=False,
         led_to=request.led_to | {target.ip for target in targets},
     )
-    return step.send(step.before, request, step.before.state)
+    if all(server in request.tried for server in (*request.redirects, *request.others)):
+        return step.fail(Failure.REFUSED, _REDIRECTED_IN_A_LOOP)
+    return step.ask_next_server(request, None, _REDIRECTED_IN_A_LOOP)
 
 
 def _accepted(
@@ -119,6 +132,7 @@ def _accepted(
         else step.now + step.waits.refresh_s(granted_s, step.dice.chance),
         failures=0,
         failure=None,
+        auth_rejections=(),
         **last_answer(reply),
         reason=RegistrationReason.GRANTED,
         message=granted_message(granted_s),
@@ -172,8 +186,12 @@ def _challenged(step: Step, request: PendingRegister, reply: Reply) -> StepResul
     unwanted = not step.before.wanted and request.expires_s > 0
     if unwanted and not step.before.granted(step.now):
         return step.end(step.before, UNREGISTERED)
-    if any(c.asks in request.answered and not c.stale for c in answers):
-        return step.fail(Failure.WRONG_CREDENTIALS, _WRONG_CREDENTIALS, reply)
+    rejecting = [c for c in answers if c.asks in request.answered and not c.stale]
+    if rejecting:
+        step = _rejected(step)
+        if not _may_answer_again(step, request, rejecting):
+            return step.fail(Failure.WRONG_CREDENTIALS, _WRONG_CREDENTIALS, reply)
+        request = replace(request, retried=(*request.retried, *(c.asks for c in rejecting)))
     if request.challenges >= CHALLENGES_LIMIT:
         return step.fail(Failure.REFUSED, _CHALLENGED_TOO_OFTEN, reply)
     asking = tuple(c.asks for c in answers)
@@ -189,6 +207,32 @@ def _challenged(step: Step, request: PendingRegister, reply: Reply) -> StepResul
     return step.send(r, again, r.state)
 
 
+def _rejected(step: Step) -> Step:
+    """Record that the registrar rejected credentials now."""
+    begin = step.now - step.waits.auth_window_s
+    recent = [at for at in step.before.auth_rejections if begin < at <= step.now]
+    return replace(step, before=replace(step.before, auth_rejections=(*recent, step.now)))
+
+
+def _may_answer_again(step: Step, request: PendingRegister, rejecting: Sequence[Challenge]) -> bool:
+    """Return whether a rejected answer gets a second try, with a fresh nonce.
+
+    A nonce may be valid once, or at one node of a cluster. So a new nonce without `stale` gets one
+    more answer in each attempt, within the limit of rejections in an hour.
+    """
+    used = {n.challenge.nonce for n in step.before.nonces}
+    has_room = len(step.before.auth_rejections) < step.waits.auth_rejections_limit
+    return has_room and all(
+        c.asks not in request.retried and c.nonce not in used for c in rejecting
+    )
+
+
+def _without_credentials(step: Step, request: PendingRegister, reply: Reply) -> StepResult:
+    """Send the request again without credentials: the reused nonce may be the fault."""
+    r = replace(step.before, nonces=(), **last_answer(reply))
+    return step.send(r, replace(request, bare=True, cnonce=""), r.state)
+
+
 def _redirect(
     step: Step,
     request: PendingRegister,
@@ -196,7 +240,7 @@ def _redirect(
     source: TransportAddress,
     expected: ExpectedSources,
 ) -> StepResult:
-    """Follow a 3xx, once in an attempt (RFC 3261 8.1.3.4). The Request-URI does not change.
+    """Follow each Contact of a 3xx once, by its q (RFC 3261 8.1.3.4). The Request-URI stays.
 
     A 3xx from an unexpected address is not followed. Its target would receive the next REGISTER,
     and its answer would be learned.
@@ -208,15 +252,20 @@ def _redirect(
         why = Why(RegistrationReason.REDIRECT_BY_UNEXPECTED_ADDRESS, message)
         after, actions = step.ask_next_server(request, reply, why)
         return replace(after, unexpected=source), (ignored, *actions)
-    if request.redirected or not reply.contacts:
+    by_q = sorted(reply.contacts, key=lambda contact: -contact.q)
+    keyed = {_redirect_key(c.uri): c.uri for c in by_q if c.uri.host}
+    fresh = [key for key in keyed if key not in request.followed]
+    fresh = fresh[: CONTACTS_LIMIT - len(request.followed)]
+    if not fresh:
         why = Why(RegistrationReason.REDIRECT_REFUSED, status_line)
-        return step.fail(Failure.REFUSED, why, reply)
-    r = replace(
-        step.before,
-        in_flight=replace(request, redirected=True, following=True),
-        **last_answer(reply),
-    )
-    return r, (Follow(reply.contacts[0].uri),)
+        return step.try_next_redirect(request, Failure.REFUSED, reply, why)
+    following = replace(request, followed=(*request.followed, *fresh), following=True)
+    r = replace(step.before, in_flight=following, **last_answer(reply))
+    return r, (Follow(tuple(keyed[key] for key in fresh)),)
+
+
+def _redirect_key(uri: Uri) -> RedirectKey:
+    return uri.scheme, uri.host.lower(), uri.port, uri.params.get("transport", "").lower()
 
 
 def _too_brief(step: Step, request: PendingRegister, reply: Reply) -> StepResult:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -38,6 +39,8 @@ class Waits:
 
     # Providers ban clients that repeat a wrong password. Only the operator can correct it.
     auth_failed: Backoff = Backoff(first_s=600, limit_s=86_400, jitter=1)
+    # The limit of rejected answers within `auth_window_s`, at any sequence of failures.
+    auth_rejections_limit: int = 3
     # The registrar rejects the account: unpaid, unknown, too early. More requests do not help.
     rejected: Backoff = Backoff(first_s=300, limit_s=3_600, jitter=1)
     # RFC 5626 4.5: random, so that not all trunks register at once after an outage.
@@ -55,6 +58,17 @@ class Waits:
             Failure.REFUSED: self.rejected,
             Failure.UNREACHABLE: self.unreachable,
         }[failure]
+
+    @property
+    def auth_window_s(self) -> float:
+        """The time in which credentials are rejected `auth_rejections_limit` times at most."""
+        return 6 * self.auth_failed.first_s
+
+    def may_send_credentials_at(self, rejections: Sequence[float]) -> float:
+        """Return from when one more rejection keeps the limit. `rejections`: instants, sorted."""
+        if len(rejections) < self.auth_rejections_limit:
+            return 0.0
+        return rejections[-self.auth_rejections_limit] + self.auth_window_s
 
     def refresh_s(self, granted_s: float, chance: float) -> float:
         """Return the seconds from the grant to its refresh. `chance` is in [0, 1)."""

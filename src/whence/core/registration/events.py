@@ -42,9 +42,10 @@ class Unanswered:
 
 @dataclass(frozen=True, slots=True)
 class Redirected:
-    """The Contact of a 3xx was looked up: `targets` are its addresses; may be empty."""
+    """The Contacts of a 3xx were looked up. `targets`: in the order of trial; else `why` none."""
 
     targets: tuple[TransportAddress, ...]
+    why: Why | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +105,9 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Follow:
-    """Look up the addresses of `to`; the next event is Redirected."""
+    """Look up the addresses of the Contacts `to`, in this order; the next event is Redirected."""
 
-    to: Uri
+    to: tuple[Uri, ...]
 
 
 @dataclass(frozen=True, slots=True)

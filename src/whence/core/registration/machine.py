@@ -71,8 +71,8 @@ def step(
             return answered(at, reply, source, expected)
         case Unanswered(why):
             return unanswered(at, why)
-        case Redirected(targets):
-            return redirected(at, targets)
+        case Redirected(targets, why):
+            return redirected(at, targets, why)
         case Unregister(targets, suspended):
             return _unregister(at, targets, suspended)
         case Pause():
@@ -103,7 +103,8 @@ def resumed(registration: Registration, now: float, waits: Waits = WAITS) -> Reg
     failures = r.failures + r.state.under_way
     waits_until = r.since + waits.after(r.failure).wait_s(failures, 0.0)
     state = State.AUTH_FAILED if r.failure is Failure.WRONG_CREDENTIALS else State.WAITING
-    return replace(r, state=state, failures=failures, next_at=max(now, waits_until))
+    next_at = max(now, waits_until, waits.may_send_credentials_at(r.auth_rejections))
+    return replace(r, state=state, failures=failures, next_at=next_at)
 
 
 def _due(at: Step, targets: Sequence[TransportAddress], why: Why | None) -> StepResult:
@@ -115,7 +116,8 @@ def _due(at: Step, targets: Sequence[TransportAddress], why: Why | None) -> Step
         return at.fail(Failure.UNREACHABLE, why or _NOWHERE)
     expires_s = max(at.account.expires_s, r.min_expires_s)
     first, *others = hops
-    return at.send(r, PendingRegister(first, expires_s, tuple(others)), State.REGISTERING)
+    request = PendingRegister(first, expires_s, tuple(others), tried=frozenset({first}))
+    return at.send(r, request, State.REGISTERING)
 
 
 def _unregister(
@@ -136,7 +138,7 @@ def _unregister(
         return at.end(r, unconfirmed("no server of the registrar is known"))
     r = replace(r, expires_at=None, learned_until=None)
     first, *others = hops
-    request = PendingRegister(first, 0, tuple(others))
+    request = PendingRegister(first, 0, tuple(others), tried=frozenset({first}))
     r, sends = at.send(r, request, State.UNREGISTERING)
     return r, (ForgetAddresses(), *sends)
 
@@ -172,7 +174,9 @@ def _pause(at: Step) -> StepResult:
 
 
 def _register_now(at: Step) -> StepResult:
-    r = replace(at.before, wanted=True, suspended=False, failures=0, failure=None)
+    r = replace(
+        at.before, wanted=True, suspended=False, failures=0, failure=None, auth_rejections=()
+    )
     if r.in_flight is not None:
         return replace(r, again=True), ()
     return replace(r, next_at=at.now), ()

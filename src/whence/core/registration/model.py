@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from whence.core.registration.backoff import Failure
+from whence.core.registration.nonces import NonceCounts
 from whence.core.registration.reason import RegistrationReason
 from whence.core.sip.contact import Contact
 from whence.core.sip.digest import (
@@ -128,6 +129,10 @@ class Reply:
                 return StatusClass.SERVER_FAILURE
 
 
+RedirectKey = tuple[str, str, int | None, str]
+"""Scheme, host, port and transport of a Contact that is followed."""
+
+
 @dataclass(frozen=True, slots=True)
 class PendingRegister:
     """A REGISTER in flight."""
@@ -136,13 +141,23 @@ class PendingRegister:
     expires_s: int
     """0 unregisters."""
     others: tuple[TransportAddress, ...] = ()
-    """The targets that this attempt has not tried."""
+    """The targets in DNS that this attempt has not tried."""
+    redirects: tuple[TransportAddress, ...] = ()
+    """The targets of a 3xx that this attempt has not tried. They come before `others`."""
+    tried: frozenset[TransportAddress] = frozenset()
+    """The servers that this attempt has tried, with `next_hop`. Each is tried once."""
     challenges: int = 0
     """How many challenging replies this attempt has answered."""
     answered: tuple[tuple[bool, str], ...] = ()
-    """The realms whose challenges this attempt has answered: (proxy, realm)."""
+    """The realms whose challenges this server's REGISTERs have answered: (proxy, realm)."""
+    retried: tuple[tuple[bool, str], ...] = ()
+    """The realms that rejected an answer in this attempt, and got one more to a fresh nonce."""
+    bare: bool = False
+    """Whether no credentials are sent before a challenge, though a nonce is known."""
     redirected: bool = False
-    """Whether this attempt has followed a 3xx. It does not follow a second one."""
+    """Whether `next_hop` is a target of a 3xx."""
+    followed: tuple[RedirectKey, ...] = ()
+    """The Contacts that this attempt has followed. It follows each once."""
     following: bool = False
     """Whether the answer was a 3xx, and its Contact is being looked up."""
     lengthened: bool = False
@@ -152,6 +167,11 @@ class PendingRegister:
     led_to: frozenset[IP] = frozenset()
     """The ips that a 3xx of this attempt led to."""
 
+    @property
+    def is_preemptive(self) -> bool:
+        """Whether it has credentials to a nonce from an earlier attempt, before any challenge."""
+        return self.challenges == 0 and bool(self.cnonce)
+
 
 @dataclass(frozen=True, slots=True)
 class Nonce:
@@ -159,6 +179,7 @@ class Nonce:
 
     challenge: Challenge
     uses: int
+    """The nonce count of the last REGISTER."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +224,10 @@ class Registration:
     """Whether RegisterNow arrived while a request was in flight. Then it registers again."""
     nonces: tuple[Nonce, ...] = ()
     """One for each realm that challenged."""
+    nonce_counts: NonceCounts = field(default_factory=NonceCounts)
+    """The counts of the last nonces. They outlive failures and restarts."""
+    auth_rejections: tuple[float, ...] = ()
+    """When the registrar rejected credentials, the last times since a grant."""
     home: TransportAddress | None = None
     """The server that granted last; refreshes stay with it while it answers."""
     min_expires_s: int = 0

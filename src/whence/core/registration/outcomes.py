@@ -20,7 +20,7 @@ from whence.core.registration.model import (
 )
 from whence.core.registration.reason import RegistrationReason, Why
 from whence.core.sip.digest import authorization
-from whence.core.sip.transport_address import Transport
+from whence.core.sip.transport_address import Transport, TransportAddress
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +35,23 @@ class Step:
 
     def send(self, r: Registration, request: PendingRegister, state: State) -> StepResult:
         """Put `request` in flight; return the REGISTER that sends it."""
-        kept = r.nonces
-        if request.next_hop.transport is Transport.TLS and request.challenges == 0:
-            # The connection may be new. Its certificate is checked only with its first answer.
-            # Before that the other end gets no credentials.
+        kept, counts = r.nonces, r.nonce_counts
+        # Over TLS the connection may be new. Its certificate is checked only with its first answer.
+        # Before that the other end gets no credentials.
+        is_bare = request.bare or request.next_hop.transport is Transport.TLS
+        if is_bare and request.challenges == 0:
             kept = ()
-        nonces = tuple(replace(nonce, uses=nonce.uses + 1) for nonce in kept)
+        nonces: tuple[Nonce, ...] = ()
+        for nonce in kept:
+            uses, counts = counts.used(nonce.challenge)
+            nonces += (replace(nonce, uses=uses),)
         r = replace(
             r,
             cseq=r.cseq + 1,
             in_flight=replace(request, cnonce=self.dice.cnonce if nonces else ""),
             next_at=None,
             nonces=nonces,
+            nonce_counts=counts,
             state=state,
             since=self.since(state),
         )
@@ -57,19 +62,47 @@ class Step:
         self, request: PendingRegister, reply: Reply | None, why: Why
     ) -> StepResult:
         """Send the request to the next server of this attempt; fail without a next one."""
-        if request.expires_s == 0 and not request.others:
+        for is_redirect, servers in ((True, request.redirects), (False, request.others)):
+            for at, server in enumerate(servers):
+                if server not in request.tried:
+                    left = servers[at + 1 :]
+                    return self._try(request, server, left, is_redirect=is_redirect)
+        if request.expires_s == 0:
             return self.end(self.before, unconfirmed("the registrar did not answer"))
-        if request.others:
-            first, *others = request.others
-            tried = PendingRegister(
-                first,
-                request.expires_s,
-                tuple(others),
-                redirected=request.redirected,
-                led_to=request.led_to,
-            )
-            return self.send(self.before, tried, self.before.state)
         return self.fail(Failure.UNREACHABLE, why, reply)
+
+    def try_next_redirect(
+        self, request: PendingRegister, failure: Failure, reply: Reply, why: Why
+    ) -> StepResult:
+        """Send the request to the next target of a 3xx, if one rejected it; else fail.
+
+        RFC 3261 8.1.3.4: each failure of such a target leads to the next one.
+        """
+        if request.redirected and any(t not in request.tried for t in request.redirects):
+            return self.ask_next_server(request, reply, why)
+        return self.fail(failure, why, reply)
+
+    def _try(
+        self,
+        request: PendingRegister,
+        server: TransportAddress,
+        left: tuple[TransportAddress, ...],
+        *,
+        is_redirect: bool,
+    ) -> StepResult:
+        tried = PendingRegister(
+            server,
+            request.expires_s,
+            request.others if is_redirect else left,
+            left if is_redirect else (),
+            request.tried | {server},
+            retried=request.retried,
+            bare=True,  # a nonce belongs to the server that sent it
+            redirected=is_redirect,
+            followed=request.followed,
+            led_to=request.led_to,
+        )
+        return self.send(self.before, tried, self.before.state)
 
     def fail(self, failure: Failure, why: Why, reply: Reply | None = None) -> StepResult:
         """End the attempt with a failure: wait, or end an unwanted registration."""
@@ -88,6 +121,7 @@ class Step:
         if reply is not None and reply.retry_after_s is not None and not auth_failed:
             wait_s = max(1.0, min(reply.retry_after_s, self.waits.retry_after_limit_s))
         state = State.AUTH_FAILED if auth_failed else State.WAITING
+        may_send_at = self.waits.may_send_credentials_at(r.auth_rejections)
         return replace(
             r,
             in_flight=None,
@@ -95,7 +129,7 @@ class Step:
             again=False,
             state=state,
             since=self.since(state),
-            next_at=self.now if r.again else self.now + wait_s,
+            next_at=self.now if r.again else max(self.now + wait_s, may_send_at),
             home=r.home if r.granted(self.now) or failure is not Failure.UNREACHABLE else None,
             failures=failures,
             failure=failure,

@@ -51,6 +51,8 @@ class RegistrationReason(StrEnum):
     NO_SOCKET = "no_socket"
     """The edge has no socket of the server's transport and IP version."""
     DNS_SILENT = "dns_silent"
+    DNS_FAILED = "dns_failed"
+    """The name servers answer with an error code, as SERVFAIL."""
     NO_ADDRESS = "no_address"
     """DNS has no address of the server that the edge can reach."""
     NOT_WRITTEN = "not_written"

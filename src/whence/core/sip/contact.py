@@ -20,18 +20,27 @@ class Contact:
 
     uri: Uri
     expires_s: int | None = None
+    q: float = 1.0
+    """Its preference, from 0 to 1 (RFC 3261 20.10); 1 without the parameter."""
 
     @classmethod
     def parse(cls, text: str) -> Contact:
         """Read one. What cannot be read is listed all the same, and is nobody's."""
         uri = Uri.of_header(text) or _UNREADABLE
         after = text.rpartition(">")[2] if ">" in text else text.partition(";")[2]
-        expires = _EXPIRES.search(after)
-        return cls(uri, seconds(expires.group(1)) if expires else None)
+        expires, q = _EXPIRES.search(after), _Q.search(after)
+        return cls(
+            uri,
+            seconds(expires.group(1)) if expires else None,
+            float(q.group(1)) if q else 1.0,
+        )
 
 
 _UNREADABLE = Uri("", "", "")
 _EXPIRES = re.compile(r"(?:^|;)\s*expires\s*=\s*(\d+)", re.IGNORECASE)
+_Q = re.compile(
+    r"(?:^|;)\s*q\s*=\s*(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\s*(?:;|$)", re.ASCII | re.IGNORECASE
+)
 _SECONDS = re.compile(r"\s*(\d{1,10})", re.ASCII)
 
 

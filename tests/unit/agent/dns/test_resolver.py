@@ -13,6 +13,7 @@ import pytest
 
 from testkit.nameserver import NameServer, address, cname, naptr, srv
 from testkit.network import Network
+from tests.unit.agent.dns.fixed_answers import fixed_answers
 from whence.agent.config.validators import EDGE_TRANSPORTS
 from whence.agent.dns.cache import DnsCache, Kind
 from whence.agent.dns.resolver import NEXT_HOPS_LIMIT, SipResolver, by_priority
@@ -118,8 +119,11 @@ class Ask:
 class NoQueries:
     """A Finder that fails the test if it is used."""
 
-    def is_silent(self, host: str) -> bool:
-        return False
+    def failure(self, host: str) -> str:
+        return ""
+
+    def error_code(self, name: str, kind: Kind) -> NoReturn:
+        raise AssertionError(f"asked for {name} {kind}")
 
     async def find(self, name: str, kind: Kind) -> NoReturn:
         raise AssertionError(f"asked for {name} {kind}")
@@ -432,10 +436,13 @@ def test_naptr_failure_falls_back_to_srv(ask: Ask) -> None:
     assert asyncio.run(asking()) == ["udp:192.0.2.1:5061", "udp:192.0.2.2:5062"]
 
 
-def test_srv_failure_does_not_use_the_a_record() -> None:
+def test_srv_timeout_does_not_use_the_a_record() -> None:
     class WithoutSrv:
-        def is_silent(self, host: str) -> bool:
-            return True
+        def failure(self, host: str) -> str:
+            return "does not answer"
+
+        def error_code(self, name: str, kind: Kind) -> str:
+            return ""
 
         async def find(self, name: str, kind: Kind) -> tuple[dns.rdata.Rdata, ...] | None:
             assert kind not in ("A", "AAAA"), name
@@ -449,6 +456,52 @@ def test_srv_failure_does_not_use_the_a_record() -> None:
     resolver = SipResolver(WithoutSrv(), UDP)
     assert asyncio.run(resolver.targets(server)) == ()
     assert resolver.why_none(server) == Why(Code.DNS_SILENT, "DNS does not answer for voip.example")
+
+
+@pytest.mark.parametrize("code", ["SERVFAIL", "REFUSED", "NOTIMP", "FORMERR"])
+@pytest.mark.parametrize("uri", ["sip:voip.example", "sip:voip.example;transport=udp"])
+def test_srv_error_code_uses_the_a_record(network: Network, uri: str, code: str) -> None:
+    answers = {"NAPTR": code, "SRV": code, "A": "192.0.2.1"}
+    assert look_up(network, uri, answers)[0] == ["udp:192.0.2.1:5060"]
+
+
+@pytest.mark.parametrize("code", ["SERVFAIL", "REFUSED", "NOTIMP"])
+def test_why_none_names_the_error_code_of_dns(network: Network, code: str) -> None:
+    found, why = look_up(network, "sip:voip.example", dict.fromkeys(("NAPTR", "SRV", "A"), code))
+    assert found == []
+    assert why == Why(Code.DNS_FAILED, f"DNS answers {code} for voip.example")
+
+
+@pytest.mark.parametrize("kind", ["A", "SRV"])
+def test_records_with_ttl_0_are_used(network: Network, kind: str) -> None:
+    answers = {"A": "192.0.2.1", "NAPTR": "NOERROR", "SRV": "NOERROR"}
+    if kind == "SRV":
+        answers["SRV"] = "10 10 5062 one.example."
+    port = 5062 if kind == "SRV" else 5060
+    found, _ = look_up(network, "sip:voip.example", answers, ttl_s=0)
+    assert found == [f"udp:192.0.2.1:{port}"]
+
+
+def look_up(
+    network: Network, uri: str, answers: dict[str, str], ttl_s: int = 60
+) -> tuple[list[str], Why]:
+    """Return the next hops at a server with these answers, and why there are none."""
+    server = Uri.parse(uri)
+    assert server
+
+    async def asking() -> tuple[list[str], Why]:
+        async with fixed_answers(network.ip("fixed"), answers, ttl_s) as place:
+            resolver = SipResolver(DnsCache(place), UDP)
+            found = [str(hop) for hop in await resolver.targets(server)]
+            return found, resolver.why_none(server)
+
+    return asyncio.run(asking())
+
+
+@pytest.fixture
+def network() -> Iterator[Network]:
+    with Network() as network:
+        yield network
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from testkit.certificates import Authority
 from whence.agent.config.load import load
 from whence.agent.config.models import Config, EdgeConfig
 from whence.agent.kamailio.config import START_OPTIONS, TLS_FILE, command, render, write_tls_config
+from whence.agent.registration.client import BUFFER_BYTES
 from whence.errors import ConfigError, OperatorError
 
 
@@ -107,6 +108,10 @@ def test_render_with_tls_keeps_idle_connections_as_long_as_tcp(tmp_path: Path) -
     [over_tcp] = re.findall(r"^tcp_connection_lifetime=(\d+)", config, re.MULTILINE)
     [over_tls] = re.findall(r'"tls", "connection_timeout", (\d+)', config)
     assert over_tcp == over_tls
+
+
+def test_render_udp_buffer_is_as_large_as_the_agents(tmp_path: Path) -> None:
+    assert lines(rendered(tmp_path), f"maxbuffer={BUFFER_BYTES} ")
 
 
 def test_render_without_tcp_socket_disables_tcp(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -238,10 +238,14 @@ def test_trunk_at_the_address_of_another_conflicts_at_once(
     directory: Directory, tmp_path: Path, port: int, how: str
 ) -> None:
     reported: list[Conflict] = []
+    present: list[Conflict] = []
 
     class Observer:
         def conflict(self, found: Conflict) -> None:
             reported.append(found)
+
+        def conflicts_found(self, found: Sequence[Conflict]) -> None:
+            present[:] = found
 
     async def story() -> None:
         conflicts = ConflictMonitor(directory.path, [Observer()], clock=lambda: NOW)
@@ -261,7 +265,7 @@ def test_trunk_at_the_address_of_another_conflicts_at_once(
         (found,) = await conflicts.search()
         assert (found.kind, found.trunks) == (ConflictKind.OTHER_SERVER, ("acme", "bell"))
         assert found.addresses == ("192.0.2.2",)
-        assert reported == [found]
+        assert reported == present == [found]
 
     asyncio.run(story())
 

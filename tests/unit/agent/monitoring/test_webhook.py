@@ -25,9 +25,8 @@ TOKEN = "s3cr3t-token"
 
 
 def raised(id_: int) -> RaisedAlarm:
-    return RaisedAlarm(
-        id_, 1_000_000.0, Alarm(AlarmKind.REGISTRATION_EXPIRED, "acme", "it expired", 2)
-    )
+    alarm = Alarm(AlarmKind.REGISTRATION_EXPIRED, "acme", "it expired", 2)
+    return RaisedAlarm(id_, 1_000_000.0, alarm, 1_000_000.0, lasting=True)
 
 
 class Receiver:
@@ -116,10 +115,15 @@ def test_webhook_posts_each_alarm_as_json_in_order(ip: str) -> None:
         assert receiver.bodies[0] == {
             "id": 1,
             "at": 1_000_000.0,
+            "status": "firing",
+            "lasting": True,
             "kind": "registration_expired",
             "trunk": "acme",
             "message": "it expired",
             "left_out": 2,
+            "raised_at": 1_000_000.0,
+            "cleared_at": None,
+            "cleared_message": None,
         }
         assert receiver.heads[0].startswith("POST /hook?key=hidden HTTP/1.1\r\n")
         assert "authorization" not in receiver.heads[0].lower()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,6 +62,46 @@ def test_child_absent_for_a_while_starts_when_it_is_back(
     asyncio.run(story())
     waits = [line.rpartition("it starts again in ")[2] for line in caplog.messages]
     assert waits == ["0.2 s", "0.4 s", "0.8 s"]
+
+
+def open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+class TimerLoop(asyncio.SelectorEventLoop):
+    """An event loop that counts its timers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.timers = 0
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., object], *args: Any, context: Any = None
+    ) -> asyncio.TimerHandle:
+        self.timers += 1
+        return super().call_at(when, callback, *args, context=context)
+
+
+def test_wait_for_a_child_needs_no_timer() -> None:
+    async def story() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, TimerLoop)
+        child, stopping = Child("sleep", ["sleep", "60"], signal.SIGKILL), asyncio.Event()
+        child.start()
+        files = open_files()
+        task = asyncio.create_task(keep_running([child], stopping))
+        try:
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert (open_files(), loop.timers) == (files + 1, 0)  # the descriptor of the process
+            stopping.set()
+            await task
+            assert open_files() == files
+        finally:
+            await child.stop(PATIENCE_S)
+
+    with asyncio.Runner(loop_factory=TimerLoop) as runner:
+        runner.run(story())
 
 
 def test_keep_running_raises_a_bug() -> None:

@@ -9,6 +9,7 @@ from urllib.parse import quote
 import pytest
 from hypothesis import event, given, settings
 
+from tests.examples import examples
 from tests.unit.core.identification.evidence import (
     ELSEWHERE,
     PROVIDER,
@@ -550,7 +551,7 @@ def said(decision: Decision) -> tuple[str, str | None]:
 
 
 @pytest.mark.slow
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=examples(1500), deadline=None)
 @given(worlds, calls)
 def test_decision_equals_the_oracles_in_any_world(world: World, made_up: Call) -> None:
     request = request_of(made_up)
@@ -560,7 +561,7 @@ def test_decision_equals_the_oracles_in_any_world(world: World, made_up: Call) -
 
 
 @pytest.mark.slow
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(worlds, calls)
 def test_decision_names_only_trunks_that_admit_the_source(world: World, made_up: Call) -> None:
     request = request_of(made_up)
@@ -577,7 +578,7 @@ def test_decision_names_only_trunks_that_admit_the_source(world: World, made_up:
 
 
 @pytest.mark.slow
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(worlds, calls, calls)
 def test_headers_narrow_and_never_widen(world: World, made_up: Call, other: Call) -> None:
     """Other headers never change whether a source is unknown."""

@@ -155,6 +155,8 @@ def after_a_restart(before: Registration, now: float) -> Registration:
         last_phrase=before.last_phrase,
         reason=before.reason,
         message=before.message,
+        nonce_counts=before.nonce_counts,
+        auth_rejections=before.auth_rejections,
     )
     after = resumed(kept, now)
     assert Outcome(after.state) in TRANSITIONS[before.state, EventKind.RESTART]

@@ -16,7 +16,7 @@ ACME = Uri("sip", "acme", "192.0.2.1", 5060)
         ("<sip:acme@192.0.2.1:5060>;expires=60", [Contact(ACME, 60)]),
         ("sip:acme@192.0.2.1:5060;expires=60", [Contact(ACME, 60)]),
         ("<sip:acme@192.0.2.1:5060>", [Contact(ACME)]),
-        ('"a, <b>\\", c" <sip:acme@192.0.2.1:5060>;EXPIRES = 7;q=0.5', [Contact(ACME, 7)]),
+        ('"a, <b>\\", c" <sip:acme@192.0.2.1:5060>;EXPIRES = 7;q=0.5', [Contact(ACME, 7, 0.5)]),
         (
             "<sip:a,b@192.0.2.1>;expires=1,<sip:acme@192.0.2.1:5060>;q=1;expires=2",
             [Contact(Uri("sip", "a,b", "192.0.2.1"), 1), Contact(ACME, 2)],
