@@ -394,10 +394,11 @@ class RegistrationService:
         self._report(entry, before, after)
         self._scheduler.schedule(entry)
         self._scheduler.watch(entry)
-        self._changed(entry)
         if entry.pausing and after.in_flight is None:
             entry.pausing = False
-            self._step(entry, Pause())
+            self._step(entry, Pause())  # observers see the pause, not the attempt's failure
+        else:
+            self._changed(entry)
 
     def _save(
         self,
