@@ -180,7 +180,7 @@ def test_phone_at_another_domain_gets_no_call_with_use_domain(rig: Rig) -> None:
     assert alice.register(native.address, "alice", USERS["alice"], ip).status == 200
 
     def named() -> bool:
-        output = native.say(native.folder.parent)
+        output = native.install(native.folder.parent)
         return f"phones of alice registered at {ip}, and l_domain is edge.example" in output
 
     eventually(named, what="the contact is in the table")
@@ -256,7 +256,7 @@ def test_pike_before_route_whence_blocks_a_provider(rig: Rig) -> None:
     native = rig.drop_in(
         records=[alices(there)], users=USERS, settings="#!define WITH_ANTIFLOOD\n", start=False
     )
-    output = native.say(native.folder.parent)
+    output = native.install(native.folder.parent)
     assert "pike_check_req counts the requests of your providers" in output
     native.start()
     registered(native, "trunk-of-alice")
@@ -270,7 +270,7 @@ def test_pike_before_route_whence_blocks_a_provider(rig: Rig) -> None:
     native.stop()
     blocked = native.log.count("pike blocking")
     native.edit('"reqs_density_per_unit", 16', '"reqs_density_per_unit", 1000')
-    assert "pike_check_req" not in native.say(native.folder.parent)
+    assert "pike_check_req" not in native.install(native.folder.parent)
     native.start()
     registered(native, "trunk-of-alice")
     for _ in range(40):
