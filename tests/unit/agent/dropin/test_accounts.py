@@ -225,6 +225,30 @@ def test_table_without_its_db_module_is_named(place: Place) -> None:
     assert "uac registers nothing" in problem
 
 
+@pytest.mark.parametrize(
+    ("url", "cause"),
+    [
+        ("sqlite://k.sqlite", "the URL has no third slash; write sqlite:////path"),
+        ("k.sqlite", "the URL has another form than scheme://path"),
+        ("sqlite:///none/k.sqlite", "No such file or directory"),
+        ("text://none", "No such file or directory"),
+    ],
+)
+def test_table_of_a_wrong_url_is_named(place: Place, url: str, cause: str) -> None:
+    place.url = url
+    place.modules += 'loadmodule "db_text.so"\n'
+    (problem,) = place.problems()
+    assert f"uac: reg_db_url: table uacreg: {cause}: uac registers nothing" in problem
+
+
+def test_table_of_a_relative_path_is_in_the_workdir(place: Place) -> None:
+    place.add(flags=1)
+    place.top += f'workdir="{place.folder}"\n'
+    place.url = "sqlite:///k.sqlite"
+    (problem,) = place.problems()
+    assert "flags is odd" in problem
+
+
 def test_table_of_another_version_is_named(place: Place) -> None:
     place.add()
     place.execute("UPDATE version SET table_version = 4 WHERE table_name = 'uacreg'")
