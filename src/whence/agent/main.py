@@ -51,7 +51,7 @@ def run(path: Path) -> None:
             closing(Directory(settings.state / FILE, [observers.conflicts])) as directory,
             closing(observers.receiver([notices])) as receiver,
         ):
-            observers.alarms.restore(directory)
+            observers.restore(directory)
             uvloop.run(_serve(path, settings, observers, notices, directory, receiver, bound))
 
 
@@ -107,6 +107,7 @@ async def _serve(
     )
     tasks = {
         "registrations": registrations.run(),
+        "advertised names": registrations.follow_names(),
         "keep-alives": keepalives.run(registrations),
         "siblings": siblings.run(),
     }

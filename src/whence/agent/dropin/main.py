@@ -47,7 +47,7 @@ def run(path: Path) -> None:
             closing(SharedDirectory(state / FILE, [observers.conflicts])) as directory,
             closing(observers.receiver()) as receiver,
         ):
-            observers.alarms.restore(directory)
+            observers.restore(directory)
             uvloop.run(_serve(path, settings, observers, directory, receiver, bound))
 
 

@@ -31,6 +31,7 @@ class AlarmKind(StrEnum):
     AUTH_FAILED = "auth_failed"
     REGISTRATION_REJECTED = "registration_rejected"
     REGISTRAR_UNREACHABLE = "registrar_unreachable"
+    KAMAILIO_RESTARTED = "kamailio_restarted"
     DIRECTORY_UNWRITABLE = "directory_unwritable"
     DISK_FULL = "disk_full"
 
