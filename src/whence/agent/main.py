@@ -107,6 +107,7 @@ async def _serve(
     )
     tasks = {
         "registrations": registrations.run(),
+        "advertised names": registrations.follow_names(),
         "keep-alives": keepalives.run(registrations),
         "siblings": siblings.run(),
     }

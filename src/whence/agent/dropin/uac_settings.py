@@ -118,6 +118,14 @@ def _avps(cfg: Cfg) -> Iterator[str]:
         )
 
 
+def timer_interval_s(cfg: Cfg) -> int | None:
+    """Return `reg_timer_interval`; None if only Kamailio knows it."""
+    param = cfg.param("uac", "reg_timer_interval")
+    if param is None:
+        return TIMER_DEFAULT_S
+    return int(param.value) if re.fullmatch(r"-?[0-9]{1,9}", param.value) else None
+
+
 def registers_late(cfg: Cfg, granted: Mapping[str, int]) -> Iterator[str]:
     """Name the parameters with which `uac` registers late, once only, or not at all.
 

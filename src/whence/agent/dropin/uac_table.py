@@ -98,6 +98,26 @@ def domains(cfg: Cfg, options: Sequence[str] | None) -> Contents:
     return Contents(tuple({"domain": row[column]} for row in rows))
 
 
+def locations(cfg: Cfg, options: Sequence[str] | None) -> Contents:
+    """Read where phones registered, as rows with `username` and `domain`; see `accounts`.
+
+    Only with `use_domain` of usrloc does the domain of a user count. Otherwise there are no rows.
+    """
+    use_domain, mode = cfg.param("usrloc", "use_domain"), cfg.param("usrloc", "db_mode")
+    if use_domain is None or use_domain.value in ("", "0"):
+        return Contents(())
+    where = f"{use_domain.place}: usrloc: use_domain is {use_domain.value}"
+    rule = "a phone must register at the l_domain of its account: not checked: the contacts are"
+    url = cfg.param("usrloc", "db_url")
+    if mode is None or mode.value == "0" or url is None:
+        return Contents(None, unchecked=f"{where}: {rule} in memory only")
+    try:
+        rows = _Reader(cfg, url, options).read("location", ("username", "domain"))
+    except (_UncheckedError, KamailioTableError) as error:
+        return Contents(None, unchecked=f"{where}: {rule} not readable: {error}")
+    return Contents(tuple(rows))
+
+
 class _Reader:
     """Reads the tables of one database URL.
 

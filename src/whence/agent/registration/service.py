@@ -364,7 +364,29 @@ class RegistrationService:
         self._save(entry, after, actions, now, events)
         entry.registration = after
         self._stepped(entry, before)
+        sockets = self._settings.sockets
+        if isinstance(event, Answered) and self._attempts.public.has_moved(
+            entry, event, actions, sockets
+        ):
+            self._register_soon(entry)
         return next((a for a in actions if isinstance(a, Send | Follow)), None)
+
+    def _register_soon(self, entry: Entry) -> None:
+        """Bring the next REGISTER forward: it has another Contact."""
+        registration = entry.registration
+        if registration.state is State.REGISTERED and registration.next_at is not None:
+            now = self._clock()
+            entry.registration = replace(registration, next_at=min(registration.next_at, now))
+            self._scheduler.schedule(entry)
+
+    async def follow_names(self) -> None:
+        """Resolve the advertised names until cancelled; register again where one has moved."""
+        while True:
+            moved, valid_s = await self._attempts.public.resolve(self._settings.sockets)
+            for entry in self._entries.values():
+                if entry.socket in moved:
+                    self._register_soon(entry)
+            await asyncio.sleep(valid_s)
 
     def _stepped(self, entry: Entry, before: Registration) -> None:
         """Log, schedule and publish the result of a step."""

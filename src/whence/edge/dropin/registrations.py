@@ -16,7 +16,8 @@ from whence.core.registration.events import Action
 from whence.core.registration.learning import NOBODY_ELSE, ExpectedSources
 from whence.core.registration.model import AccountKey, Registration, Reply
 from whence.core.registration.uac import UacRequest
-from whence.core.sip.contact import Contact, listed, seconds
+from whence.core.sip.contact import Contact, listed
+from whence.core.sip.grammar import parse_seconds
 from whence.core.sip.uri import Uri
 from whence.core.text import escape_untrusted
 from whence.edge.base import GO_ON, Worker, survives, text
@@ -77,7 +78,9 @@ class RegistrationHandlers(DropInPart):
         contact = next(iter(listed(get("Contact") or "")), None)
         if contact is None or not contact.uri.user:
             return GO_ON
-        requested_s = seconds(get("Expires")) if contact.expires_s is None else contact.expires_s
+        requested_s = contact.expires_s
+        if requested_s is None:
+            requested_s = parse_seconds(get("Expires"))
         if requested_s is None:
             requested_s = DEFAULT_EXPIRES_S
         sent = {
@@ -114,7 +117,7 @@ class RegistrationHandlers(DropInPart):
             reason="".join(c for c in str(ksr.pv.get("$rr") or "") if c.isprintable())[:200],
             cseq=sent.cseq,
             contacts=tuple(_contacts(ksr)),
-            expires_s=seconds(text(lambda: ksr.hdr.get("Expires"))),
+            expires_s=parse_seconds(text(lambda: ksr.hdr.get("Expires"))),
         )
         is_success = 200 <= status < 300
         step = partial(

@@ -86,7 +86,9 @@ def test_accounts_that_are_valid_have_no_problem(place: Place) -> None:
         ("auth_proxy", "sips:192.0.2.1", "transport tls, and Kamailio has no such socket"),
         ("auth_password", "", "auth_password and auth_ha1 are empty: uac ignores the account"),
         ("auth_ha1", "abc", "auth_ha1 is no HA1: uac ignores the account"),
+        ("auth_proxy", "sip:[2001:db8::1]", "is an IPv6 address, and Kamailio has no IPv6 socket"),
         ("expires", 0, "expires is 0: uac does not register it"),
+        ("expires", 20, "expires is 20, and uac refreshes every 20 s only"),
         ("flags", 1, "flags is odd: the account is disabled"),
         ("l_uuid", "ac me", "l_uuid is no user of a SIP URI"),
         ("r_domain", "sip:provider.example", "r_domain is a URI"),
@@ -170,6 +172,26 @@ def test_l_domain_with_a_value_of_the_environment_is_unchecked(place: Place) -> 
     place.add(l_domain="edge.example")
     (note,) = place.problems()
     assert "listen, alias: only Kamailio knows a value" in note
+
+
+def test_l_domain_without_phones_is_named_with_use_domain(place: Place) -> None:
+    place.add()
+    with closing(sqlite3.connect(place.file)) as database, database:
+        database.executescript((TABLES / "usrloc-create.sql").read_text())
+    place.execute(
+        "INSERT INTO location (ruid, username, domain, contact, user_agent)"
+        " VALUES ('r', 'alice', 'edge.example', 'sip:alice@192.0.2.50', '')"
+    )
+    own = f'modparam("usrloc", "db_url", "{place.url}")\nmodparam("usrloc", "db_mode", 2)\n'
+    assert place.problems(own) == []
+    use_domain = 'modparam("usrloc", "use_domain", 1)\n'
+    (problem,) = place.problems(own + use_domain)
+    assert "acme: phones of alice registered at edge.example, and l_domain is 192.0.2.9" in problem
+    (note,) = place.problems(use_domain)
+    assert "usrloc: use_domain is 1" in note
+    assert "not checked: the contacts are in memory only" in note
+    place.execute("UPDATE location SET domain = '192.0.2.9'")
+    assert place.problems(own + use_domain) == []
 
 
 # The table

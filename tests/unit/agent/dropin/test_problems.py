@@ -112,6 +112,24 @@ def test_problems_of_a_value_from_the_environment_are_none(tmp_path: Path) -> No
     assert found(tmp_path, text + ROUTES) == []
 
 
+PIKE = """modparam("pike", "reqs_density_per_unit", 16)
+route[INIT] { if (!pike_check_req()) { exit; } }
+"""
+
+
+def test_pike_before_whence_counts_providers(tmp_path: Path) -> None:
+    before = ROUTES.replace("route(AUTH);", "route(INIT); if (!route(WHENCE)) route(AUTH);")
+    (problem,) = found(tmp_path, VALID + before + PIKE)
+    assert "line 23: pike_check_req counts the requests of your providers" in problem
+    assert problem.endswith('write modparam("pike", "reqs_density_per_unit", 1000)')
+    direct = ROUTES.replace("route(AUTH);", "if (!pike_check_req()) { exit; } route(AUTH);")
+    (problem,) = found(tmp_path, VALID + direct)
+    assert "with more than 30 in 2 s" in problem
+    assert found(tmp_path, VALID + before + PIKE.replace("16", "1000")) == []
+    after = ROUTES.replace("route(AUTH);", "if (!route(WHENCE)) { route(INIT); route(AUTH); }")
+    assert found(tmp_path, VALID + after + PIKE) == []
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.sampled_from((VALID + ROUTES + RECIPE).splitlines(True)) | st.text(max_size=8)))
 def test_problems_of_any_text_raise_nothing(
