@@ -144,11 +144,11 @@ class AttemptRunner:
                 Why(RegistrationReason.NO_SOCKET, "the edge has no socket for it any more")
             )
         place = await self.public.place_of(entry, entry.socket, self.sockets)
-        before = entry.account.contact
         contact = make_contact(entry.trunk, entry.account.token, entry.socket, place)
-        entry.account = replace(entry.account, contact=contact)
-        if contact != before and entry.registration.granted(self._clock()):
-            entry.account = replace(entry.account, former_contact=before)
+        former = entry.granted_contact
+        if former == contact or not entry.registration.granted(self._clock()):
+            former = None
+        entry.account = replace(entry.account, contact=contact, former_contact=former)
         outcome = await self._kamailio.register(
             entry.account, send, entry.registration.call_id, entry.socket
         )
@@ -156,5 +156,6 @@ class AttemptRunner:
             expected = await self.expected(entry, send.next_hop, outcome.source)
             outcome = replace(outcome, expected=expected)
             if outcome.reply.status < 300:
+                entry.granted_contact = contact
                 entry.account = replace(entry.account, former_contact=None)
         return outcome

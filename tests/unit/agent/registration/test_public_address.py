@@ -164,3 +164,41 @@ def test_seen_place_is_an_address_that_can_be_ours(
     socket: str, seen: str, expected: tuple[str, int] | None
 ) -> None:
     assert seen_place(TransportAddress.parse(socket), TransportAddress.parse(seen)) == expected
+
+
+# The socket of a trunk.
+
+TWO = '[edge]\nlisten = ["udp:127.0.0.1:5060", "udp:127.0.0.2:5060"]\n'
+SECOND = TransportAddress.parse("udp:127.0.0.2:5060")
+
+
+def test_new_socket_of_trunk_registers_from_it_at_once(node: Node) -> None:
+    async def story() -> None:
+        node.apply(TWO + ACME)
+        await node.until_all(State.REGISTERED)
+        first = node.registrar.taken()[-1].account.contact
+        node.apply(TWO + ACME + f'socket = "{SECOND}"\n')
+        await node.until(lambda: len(node.registrar.asked) == 1)
+        (asked,) = node.registrar.asked
+        assert asked.socket == SECOND
+        assert asked.account.contact.host == "127.0.0.2"
+        assert asked.account.former_contact == first
+
+    tell(story)
+
+
+def test_refresh_after_restart_removes_no_other_contact(node: Node) -> None:
+    """Before its first REGISTER an agent only guesses the Contact: it may be one of the inside."""
+
+    async def story() -> None:
+        text = TWO + ACME + f'socket = "{SECOND}"\n'
+        node.apply(text)
+        await node.until_all(State.REGISTERED)
+        node.registrar.taken()
+        node.agent()
+        node.apply(text.replace(f'socket = "{SECOND}"\n', ""))
+        node.registrations.bring_forward("acme")
+        await node.until(lambda: len(node.registrar.asked) == 1)
+        assert node.registrar.asked[0].account.former_contact is None
+
+    tell(story)
