@@ -6,10 +6,11 @@ The agent is its only writer. With the drop-in, Kamailio's workers also write (`
 from __future__ import annotations
 
 from whence.store.catalog import Catalog
+from whence.store.clock import ClockCorrection
 from whence.store.explain import Explanations
 
 FILE = "directory.db"
 
 
-class Directory(Catalog, Explanations):
+class Directory(Catalog, Explanations, ClockCorrection):
     """The directory of one node."""

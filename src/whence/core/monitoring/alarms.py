@@ -25,6 +25,7 @@ class AlarmKind(StrEnum):
     CONFLICT = "conflict"
     PASSWORD_GUESSED = "phone_password_guessed"
     UNEXPECTED_REPLY = "reply_from_unexpected_address"
+    CLOCK_STEPPED = "clock_stepped"
 
 
 OF_HISTORY = {
