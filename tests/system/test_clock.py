@@ -101,7 +101,7 @@ def test_clock_set_back_admits_no_call_after_the_grant(rig: Rig, agent_runs: boo
     assert time.monotonic() < granted_until + 100  # and not an hour later
 
 
-def test_clock_set_back_without_an_agent_is_corrected_at_the_start(rig: Rig) -> None:
+def test_clock_set_back_without_an_agent_is_corrected_later(rig: Rig) -> None:
     scene = scene_with(rig)
     scene.whence.stop()
     scene.set_clock(-HOUR_S)

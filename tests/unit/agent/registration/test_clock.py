@@ -118,7 +118,7 @@ def test_clock_set_on_a_full_disk_is_corrected_later(node: Node) -> None:
     tell(story)
 
 
-def test_clock_set_moves_only_addresses_that_end_after_a_duration(node: Node) -> None:
+def test_clock_set_keeps_the_ends_of_pinned_addresses(node: Node) -> None:
     async def story() -> None:
         until = "2030-01-01T00:00:00Z"
         node.apply(ACME + f'networks = [{{network = "192.0.2.64/29", expires_at = {until}}}]\n')
