@@ -179,6 +179,28 @@ modparam("usrloc", "preload", "location")
         """Return (l_uuid, ip) of each address, sorted."""
         return self.rows("SELECT trunk_id, ip FROM address ORDER BY trunk_id, ip")
 
+    def edit(self, old: str, new: str) -> None:
+        """Replace a text of its kamailio.cfg, which has it once."""
+        text = self._config.read_text()
+        assert text.count(old) == 1, (old, text.count(old))
+        self._config.write_text(text.replace(old, new))
+
+    def check(self) -> int:
+        """Return the exit status of `kamailio -c`."""
+        argv: list[str | Path] = ["kamailio", "-c", "-f", self._config]
+        return subprocess.run(argv, capture_output=True, check=False).returncode
+
+    def fails_to_start(self) -> str:
+        """Start it, wait until it ends by itself, and return its log."""
+        self.process = start_kamailio(self.name, self._config, self._home)
+        assert self.process.wait() != 0
+        return self.log
+
+    def execute(self, statement: str, *values: str | int) -> None:
+        """Execute a statement on Kamailio's own database."""
+        with closing(sqlite3.connect(self._database)) as database, database:
+            database.execute(statement, values)
+
     def update(self, table: str, **values: str) -> None:
         """Change columns in all rows of one of Kamailio's own tables."""
         columns = ", ".join(f"{column} = ?" for column in values)

@@ -79,7 +79,7 @@ def unfolded_controls(data: bytes) -> list[Field]:
 
 
 def aiosipua(data: bytes) -> list[Field]:
-    """Read with the library of our agent; a message that it refuses has no headers."""
+    """Read with the library `aiosipua`; a message that it refuses has no headers."""
     try:
         message = SipMessage.parse(data)
     except ValueError:

@@ -62,12 +62,20 @@ class StoreError(WhenceError):
     """The store cannot be opened, read or written."""
 
 
+class DiskFullError(StoreError):
+    """The store cannot be written, because its disk is full."""
+
+
 class StoreUnavailableError(StoreError):
     """A worker cannot read the store now: it does not exist yet, or the disk fails."""
 
 
 class WriteDeferredError(StoreError):
     """A worker cannot write a change to the store now. It keeps the change and retries later."""
+
+
+class KamailioTableError(StoreError):
+    """A table of Kamailio's own database cannot be read. The message is only the cause."""
 
 
 class LocationError(WhenceError):

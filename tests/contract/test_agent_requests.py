@@ -20,7 +20,7 @@ def has_source_once(scene: Scene, answer: Message, registrar: Endpoint) -> bool:
     """Return whether it has one source header, of `registrar`, and its MAC."""
     found = [(n, v) for n, v in answer.headers if n.lower().startswith("x-whence")]
     ip, port = registrar.address
-    source, number = f"udp:{ip}:{port}", answer["CSeq"].split()[0]
+    source, number = f"udp:{ip}:{port}", str(int(answer["CSeq"].split()[0]))
     key = scene.world.books.agent_key
     mac = headers.reply_mac(key, answer.call_id, number, answer.status, source)
     return found == [(headers.SOURCE, source), (headers.MAC, mac)]
@@ -67,6 +67,19 @@ def test_source_header_names_the_answering_server(scene: Scene) -> None:
     )
     other.send(reply(registrar.receive(), 200), scene.edge)
     assert has_source_once(scene, agent.receive(), other)
+
+
+def test_answer_with_leading_zeros_in_cseq_gets_a_source_header(scene: Scene) -> None:
+    agent, registrar = scene.agent(), scene.endpoint("registrar")
+    agent.send(
+        register(scene.world, agent, registrar.address, scene.name("call")), scene.agent_socket
+    )
+    answer = reply(registrar.receive(), 200)
+    lines = tuple((n, f"0000000{v}" if n == "CSeq" else v) for n, v in answer.headers)
+    registrar.send(Message(answer.start_line, lines), scene.edge)
+    received = agent.receive()
+    assert received["CSeq"] == "00000001 REGISTER"
+    assert has_source_once(scene, received, registrar)
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)

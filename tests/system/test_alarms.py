@@ -140,3 +140,65 @@ def test_conflict_at_a_learned_address_raises_one_alarm(rig: Rig) -> None:
     assert f"trunks acct1, acct2 at {provider.ip}" in event["message"]
     assert "whence_conflicts 1.0" in whence.metrics().splitlines()
     assert whence.log.count("conflict: trunks acct1, acct2 at ") == 1
+
+
+def webhook_lines(receiver: Receiver) -> list[tuple[str, str, str | None]]:
+    return [
+        (event["status"], event["kind"], event["trunk"])
+        for status, event, _ in receiver.posts
+        if status == 200
+    ]
+
+
+def test_trunk_that_cannot_register_fires_and_resolves(rig: Rig, receiver: Receiver) -> None:
+    """The alarm is open over a restart of the agent, and its all-clear is of the next agent."""
+    provider = rig.provider(accounts=ACCOUNTS)
+    other = rig.provider("other", accounts={"acct9": "right"}, domain="other.example")
+    other.stop()
+    whence = rig.whence(
+        trunks=[
+            alices_trunk(provider, password="wrong"),
+            trunk("others-trunk", other, "acct9", ALICE),
+        ],
+        users=["alice"],
+        agent={"webhook": receiver.url, "on_stop": "leave", "unreachable_alarm_after": 2},
+        registration={"response_timeout": 1, "backoff": {"unreachable": [1, 2]}},
+    )
+    failing = {
+        ("firing", "auth_failed", "alices-trunk"),
+        ("firing", "registrar_unreachable", "others-trunk"),
+    }
+    eventually(lambda: set(webhook_lines(receiver)) == failing, what="both alarms")
+    assert "WARNING alarm: trunk alices-trunk: auth_failed: " in whence.log
+    assert 'whence_trunk_registered{trunk="others-trunk"} 0.0' in whence.metrics().splitlines()
+
+    whence.kill_agent()
+    whence.wait_healthy()
+    whence.cli("pause", "others-trunk")
+    (paused,) = eventually(lambda: receiver.posts[2:], what="an all-clear")
+    assert paused[1]["status"] == "resolved"
+    assert paused[1]["cleared_message"] == "the operator paused the trunk"
+
+    rows = whence.cli("alarms").stdout.splitlines()
+    kinds = [
+        kind for row in rows for kind in ("auth_failed", "registrar_unreachable") if kind in row
+    ]
+    assert kinds == ["auth_failed", "registrar_unreachable"], "the open one is first"
+
+    whence.edit(trunks=[alices_trunk(provider), whence.trunks[1]])
+    whence.reload()
+    whence.wait_registered("alices-trunk")
+    cleared = ("resolved", "auth_failed", "alices-trunk")
+    eventually(lambda: cleared in webhook_lines(receiver), what="the all-clear")
+    assert len(receiver.posts) == 4, "no alarm was repeated"
+    assert not [alarm for alarm in whence.get("/v1/alarms") if alarm["status"] == "firing"]
+    assert "whence_trunks_wanted 1.0" in whence.metrics().splitlines()
+    assert "whence_trunks_registered 1.0" in whence.metrics().splitlines()
+
+
+def test_kamailio_that_crashed_is_an_alarm_and_a_metric(rig: Rig) -> None:
+    whence = rig.whence(users=["alice"])
+    whence.crash_kamailio()
+    (alarm,) = eventually(lambda: alarms_of(whence, "kamailio_restarted"), what="the alarm")
+    assert alarm["message"] == "Kamailio was started again: kamailio ended (signal 9)"
+    assert "whence_kamailio_restarts_total 1.0" in whence.metrics().splitlines()

@@ -207,14 +207,18 @@ def test_metrics_have_registrations_and_addresses(scene: Scene) -> None:
 
 
 def test_healthz_with_kamailio_stopped_is_503(scene: Scene) -> None:
-    assert scene.whence.get("/healthz") == {"kamailio": True, "directory": True}
+    assert scene.whence.get("/healthz") == {"kamailio": True, "directory": True, "disk": True}
     pids = scene.whence.kamailio_pids()
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     try:
         eventually(lambda: scene.whence.health() == 503, what="status 503")
         with httpx.Client(base_url=scene.whence.api, trust_env=False, timeout=PATIENCE_S) as client:
-            assert client.get("/healthz").json() == {"kamailio": False, "directory": True}
+            assert client.get("/healthz").json() == {
+                "kamailio": False,
+                "directory": True,
+                "disk": True,
+            }
     finally:
         for pid in pids:
             os.kill(pid, signal.SIGCONT)

@@ -13,7 +13,7 @@ from whence.errors import ConfigError, UnknownTrunkError, UntrustedError, Whence
 MODULES = [
     importlib.import_module(found.name)
     for found in pkgutil.walk_packages(whence.__path__, "whence.")
-    if found.name != "whence.__main__"  # importing it starts the program
+    if found.name != "whence.__main__"  # it is the program
 ]
 
 EXCEPTIONS = [

@@ -53,6 +53,7 @@ def run(path: Path) -> None:
             closing(Directory(settings.state / FILE, [observers.conflicts])) as directory,
             closing(observers.receiver([notices])) as receiver,
         ):
+            observers.restore(directory)
             uvloop.run(_serve(path, settings, observers, notices, directory, receiver, bound))
 
 
@@ -74,15 +75,15 @@ async def _serve(
     )
     sockets = [(own.transport, own.ip.version) for own in settings.edge.listen]
     resolver = SipResolver(DnsCache(settings.agent.nameserver_place), sockets)
-    alarms = observers.alarms
+    alarms, trunk_alarms = observers.alarms, observers.trunk_alarms
     keepalives = KeepAliveService(kamailio)
     siblings = SiblingService(directory, resolver, sibling_settings(settings), observers=[alarms])
     registrations = RegistrationService(
         directory,
         kamailio,
         resolver,
-        observers=[keepalives, siblings],
-        history_observers=[alarms],
+        observers=[keepalives, siblings, trunk_alarms],
+        history_observers=[trunk_alarms],
     )
 
     clocks = Clocks()
@@ -92,6 +93,7 @@ async def _serve(
     directory.set_clock_offset(str(clocks.offset()))
     provisioning = Provisioning(directory, registrations, [siblings])
     provisioning.apply(node_settings(settings))
+    trunk_alarms.keep(registrations.__contains__)
     reload = Reload(path, settings, provisioning.apply)
     parts = AgentParts(settings.agent, observers, directory, receiver, bound, reload)
     metrics = [ClientMetrics(registrations, keepalives, kamailio), NoticeMetrics(notices)]
@@ -112,6 +114,7 @@ async def _serve(
     )
     tasks = {
         "registrations": registrations.run(),
+        "advertised names": registrations.follow_names(),
         "keep-alives": keepalives.run(registrations),
         "siblings": siblings.run(),
         "clock": watch.run(),

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,11 @@ from whence.agent.monitoring.metrics import (
     ConflictMetrics,
     DecisionMetrics,
     RegistrationMetrics,
+    StoreMetrics,
     registry,
 )
+from whence.agent.monitoring.store_monitor import StoreMonitor
+from whence.agent.monitoring.trunk_alarms import TrunkAlarms
 from whence.agent.monitoring.unknown_sources import UnknownSourceCounter, UnknownSources
 from whence.agent.monitoring.webhook import Webhook
 from whence.agent.provisioning.reload import Reloaded
@@ -89,17 +93,31 @@ class Observers:
             [self.alarms],
         )
         self.conflicts = ConflictMonitor(state / FILE, [self.alarms])
+        self.trunk_alarms = TrunkAlarms(self.alarms, own.unreachable_alarm_after)
         self._socket = state / SOCKET_FILE
+
+    def restore(self, directory: Directory) -> None:
+        """Take over the open alarms, and the posts that wait, of a former agent.
+
+        Raises: StoreError.
+        """
+        if self.webhook is not None:
+            self.webhook.restore(directory)  # before an alarm adds to its queue
+        self.alarms.restore(directory)
 
     def receiver(self, notice_listeners: Sequence[NoticeListener] = ()) -> DecisionReceiver:
         """Make the socket of the edge's decision reports, with all their listeners."""
         tokens = WrongTokenAlarms(self.alarms)
         listeners: list[DecisionListener] = [self.calls, self.unknown, tokens]
-        return DecisionReceiver(self._socket, listeners, notice_listeners)
+        return DecisionReceiver(self._socket, listeners, notice_listeners, [self.alarms])
 
     def tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
         """Return the tasks that run as long as the agent, by name."""
-        tasks = {"alarms": self.alarms.run(), "conflicts": self.conflicts.run()}
+        tasks = {
+            "alarms": self.alarms.run(),
+            "trunk alarms": self.trunk_alarms.run(),
+            "conflicts": self.conflicts.run(),
+        }
         if self.webhook is not None:
             tasks["webhook"] = self.webhook.run()
         return tasks
@@ -118,6 +136,11 @@ class AgentParts:
     reload: Callable[[], Reloaded]
     """Raises: ConfigError or StoreError, which it has logged; then it changed nothing."""
 
+    @cached_property
+    def store_monitor(self) -> StoreMonitor:
+        """The monitor of the directory's disk."""
+        return StoreMonitor(self.directory, self.observers.alarms)
+
     def api(
         self,
         registrations: RegistrationStatus,
@@ -128,9 +151,15 @@ class AgentParts:
         """Build the API with the paths and metrics of both agents, and with further `metrics`."""
         observers, directory = self.observers, self.directory
         unknown = UnknownSources(directory, registrations, observers.unknown.table)
+        store = self.store_monitor
 
         async def health() -> Health:
-            return Health(kamailio=await kamailio_lives(), directory=directory.can_write())
+            state = store.state
+            return Health(
+                kamailio=await kamailio_lives(),
+                directory=state.is_writable,
+                disk=not state.space.is_low,
+            )
 
         collectors = registry(
             BuildMetrics(),
@@ -138,6 +167,7 @@ class AgentParts:
             DecisionMetrics(self.receiver, observers.calls, unknown, registrations),
             AlarmMetrics(observers.alarms, observers.webhook),
             ConflictMetrics(observers.conflicts),
+            StoreMetrics(store, directory),
             *metrics,
         )
         host, _ = self.own.api_place
@@ -174,6 +204,6 @@ class AgentParts:
                 self.reload()
 
         self.receiver.start()
-        all_tasks = {**tasks, **self.observers.tasks()}
+        all_tasks = {**tasks, **self.observers.tasks(), "store": self.store_monitor.run()}
         await run_until_signal(api, self.bound, all_tasks, on_sighup, last)
         self.receiver.stop()

@@ -96,17 +96,23 @@ def drop_in(
     granted = {l_uuid: granted_s for l_uuid, granted_s in known.items() if granted_s}
     found = [*doubts, *settings.doubts(known), *problems.problems(cfg, options, granted)]
     with acting_as(owner):
+        found += problems.of_tables(cfg, options)
         found += advice.unreadable_files((include, script()), owner)
+    if owner is not None:
+        found += problems.wrong_user(cfg, options, owner)
 
     print(f"Kamailio {version}, {kamailio_cfg}: {len(cfg.modules)} modules, uac among them")
     print(f"written: {include}, {folder / SETTINGS_FILE}" if is_new else f"written: {include}")
     numbers = output.counted(len(settings.numbers), "trunk")
     print(f"stored: the numbers of {numbers}, for the user {owner or 'that runs this'}")
-    to_add = list(advice.lines_to_add(cfg, include))
+    _report(list(advice.lines_to_add(cfg, include)), found)
+    print(f"next: kamailio -c -f {kamailio_cfg}; if it reports no error, restart Kamailio")
+
+
+def _report(to_add: list[str], found: list[str]) -> None:
     _print("add these lines yourself:" if to_add else "all lines to add are present", to_add)
     none = "no setting that causes trouble was found"
     _print("these settings cause trouble:" if found else none, found)
-    print(f"next: kamailio -c -f {kamailio_cfg}; if it reports no error, restart Kamailio")
 
 
 def _print(title: str, sentences: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -189,26 +190,49 @@ def alarms(
     api: ApiOption = DEFAULT_API,
     json: JsonOption = False,
 ) -> None:
-    """Show the last alarms, the oldest first."""
-    answer = ask(api, f"/v1/alarms?since={since}")
+    """Show the open alarms first, then the last others, each the oldest first."""
+    answer = _alarms_since(api, since)
     if json:
         output.as_json(answer)
         return
     output.table(
-        ("alarm", "when", "kind", "trunk", "message", "more of this kind"),
+        ("alarm", "raised", "ended", "kind", "trunk", "message", "more of this kind"),
         [
             (
                 str(alarm["id"]),
-                output.instant(alarm["at"]),
+                output.instant(alarm["raised_at"]),
+                _ended(alarm),
                 alarm["kind"],
                 alarm["trunk"] or "-",
-                alarm["message"],
+                "; ".join(filter(None, (alarm["message"], alarm["cleared_message"]))),
                 str(alarm["left_out"] or "-"),
             )
-            for alarm in answer
+            for alarm in sorted(answer, key=lambda alarm: not _is_open(alarm))
         ],
-        "no alarm since the agent's start",
+        "no alarm since the agent's start, and none is open",
     )
+
+
+def _alarms_since(api: str, since: int) -> list[Any]:
+    """Return all alarms after one, page by page."""
+    found: list[Any] = []
+    while True:
+        page = ask(api, f"/v1/alarms?since={since}")
+        found += page
+        if not page or page[-1]["id"] <= since:
+            return found
+        since = page[-1]["id"]
+
+
+def _is_open(alarm: Mapping[str, Any]) -> bool:
+    return bool(alarm["lasting"]) and alarm["status"] == "firing"
+
+
+def _ended(alarm: Mapping[str, Any]) -> str:
+    """Return when an alarm ended; `open` while it lasts, and `-` for an event."""
+    if _is_open(alarm):
+        return "open"
+    return output.instant(alarm["cleared_at"]) if alarm["cleared_at"] is not None else "-"
 
 
 def trunk(

@@ -27,7 +27,7 @@ class TrunkSettings:
 
     id: str
     user: str
-    """The user of its address-of-record."""
+    """The user of its address-of-record, without escapes."""
     aor: str
     """`sip:user@domain`"""
     registrar: str

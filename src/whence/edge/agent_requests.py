@@ -89,7 +89,7 @@ class AgentRequestHandlers(Handlers):
         mac = headers.reply_mac(
             self.worker.directory.meta(AGENT_KEY),
             str(ksr.kx.get_callid()),
-            str(ksr.pv.get("$cs")),
+            str(int(ksr.pv.get("$cs") or 0)),  # a registrar may write it with leading zeros
             status,
             "" if reject_reason else str(source),
             reject_reason,

@@ -24,7 +24,7 @@ from whence.core.dialogs.cookie import (
 )
 from whence.core.dialogs.record import ENDED, DialogRecord, OwnSockets, Party, RequestPath, Side
 from whence.core.sip.message import Message
-from whence.core.sip.transport_address import TransportAddress
+from whence.core.sip.transport_address import IP, Transport, TransportAddress, canonical_ip
 from whence.core.sip.uri import Uri, host_text
 from whence.core.sip.via import reply_destination
 from whence.edge.base import GO_ON, NO, Handlers, Worker, answers, judges, survives, text
@@ -41,6 +41,11 @@ DIALOG_ID = "$avp(whence_dialog)"
 
 SENT = "$avp(whence_sent)"
 """Set with DIALOG_ID: the side that sent the request, and the cookie in our Record-Route."""
+
+OWN_ROUTE = "$avp(whence_own_route)"
+"""Of an INVITE on a socket whose public address changes: how our Record-Route begins in Kamailio,
+and how it must begin for the caller, with a blank between.
+"""
 
 OLD = "$avp(whence_old)"
 """Set where the dialog is older than this Kamailio."""
@@ -95,6 +100,7 @@ class DialogHandlers(Handlers):
         )
         self._save(id_, record)
         self._record_route(id_, Side.CALLER, cookie)
+        self._note_public_route(source)
 
     @answers
     def ksr_in_dialog(self, _message: object) -> int:
@@ -119,11 +125,14 @@ class DialogHandlers(Handlers):
         ):
             return NO
         found = self._direction(record, cookie, call_id, there, source)
-        if found is None or ksr.rr.loose_route() < 0:
+        if found is None:
+            return NO
+        self._restore_own_route(message)
+        if ksr.rr.loose_route() < 0:
             return NO
         sender, way = found
         ksr.setdsturi(way.hop)
-        self._sending.force_in_dialog(way.hop, self.worker.received_on())
+        self._sending.force_in_dialog(way.hop, self.worker)
         self._pass(message, id_, record, call_id, cookie, sender, way, source)
         return GO_ON
 
@@ -141,6 +150,16 @@ class DialogHandlers(Handlers):
         if self._is_of(record, call_id):
             sender, _, cookie = sent.partition(" ")
             self._learn(self.worker.message, id_, call_id, record, Side(sender), cookie)
+        return GO_ON
+
+    @survives
+    def ksr_public_route(self, _message: object) -> int:
+        """Write our Record-Route in a reply so that the caller can reach it from outside.
+
+        Kamailio writes the socket's own address; the address outside is not known at its start.
+        """
+        own, _, public = str(self.ksr.pv.get(OWN_ROUTE)).partition(" ")
+        self.ksr.textops.replace_hdrs_str(own, public, "a")
         return GO_ON
 
     @judges
@@ -291,15 +310,72 @@ class DialogHandlers(Handlers):
         contact = next(iter(targets.uris(message.all("contact"))), None)
         return targets.way(routes, contact, source, self._own)
 
+    def _note_public_route(self, source: TransportAddress) -> None:
+        """Note how the caller reaches us, if the address of the socket changes at run time.
+
+        The caller wrote this address into the Request-URI. A wrong one harms only its own call.
+        """
+        if not self._sending.has_nat:
+            return
+        received_on = self.worker.received_on()
+        if not self._sending.follows_nat(received_on):
+            return
+        uri = Uri.parse(text(self.ksr.kx.get_ruri) or "")
+        try:
+            ip = canonical_ip(uri.host) if uri is not None else None
+        except ValueError:
+            ip = None
+        if uri is None or ip is None or ip in (received_on.ip, source.ip):
+            return
+        own = _route_of(received_on.ip, received_on.port, received_on.transport)
+        public = _route_of(ip, uri.port or received_on.transport.default_port)
+        self.ksr.pv.sets(OWN_ROUTE, f"{own} {public}")
+
+    def _restore_own_route(self, message: Message) -> None:
+        """Give our own Route the address of its socket again, which Kamailio knows as its own."""
+        if not self._sending.has_nat:
+            return
+        received_on = self.worker.received_on()
+        (ours, *_) = targets.uris(message.all("route"))
+        ip = self._public_ip(ours)
+        if ours is None or ip is None:
+            return
+        port = ours.port or received_on.transport.default_port
+        if (ip, port) != (received_on.ip, received_on.port):
+            own = _route_of(received_on.ip, received_on.port)
+            self.ksr.textops.replace_hdrs_str(_route_of(ip, port), own, "a")
+            self.ksr.textopsx.msg_apply_changes()
+
     def _take_ours(self, routes: list[Uri | None]) -> str | None:
-        """Remove our own Routes from the start of a route set; return their cookie, or None."""
+        """Remove our own Routes from the start of a route set; return their cookie, or None.
+
+        The public address of a socket may change. Its first Route may have any ip: the cookie,
+        which is verified later, makes it ours. `_restore_own_route` gives it our own address.
+        """
         cookie = find_cookie(routes[:1])
-        if cookie is None or not self._is_ours(routes[0]):
+        if cookie is None:
+            return None
+        public = self._public_ip(routes[0])
+        if public is None and not self._is_ours(routes[0]):
             return None
         del routes[0]
-        if find_cookie(routes[:1]) == cookie and self._is_ours(routes[0]):
+        if find_cookie(routes[:1]) == cookie and (
+            self._is_ours(routes[0])
+            or (public is not None and self._public_ip(routes[0]) == public)
+        ):
             del routes[0]  # the call arrived at one of our sockets, and left by another
         return cookie
+
+    def _public_ip(self, uri: Uri | None) -> IP | None:
+        """Return the ip in a Route if it was received on a socket whose address changes."""
+        if uri is None or not self._sending.has_nat:
+            return None
+        if not self._sending.follows_nat(self.worker.received_on()):
+            return None
+        try:
+            return canonical_ip(uri.host)
+        except ValueError:
+            return None
 
     def _is_ours(self, uri: Uri | None) -> bool:
         where = targets.place(uri) if uri is not None else None
@@ -356,6 +432,15 @@ class DialogHandlers(Handlers):
         if self._dialog_key is None:
             self._dialog_key = self.worker.directory.meta(DIALOG_KEY)
         return self._dialog_key
+
+
+def _route_of(ip: IP, port: int, transport: Transport | None = None) -> str:
+    """Return the start of our Record-Route; with `transport`, as Kamailio writes it.
+
+    Kamailio leaves out the default port.
+    """
+    shows_port = transport is None or port != transport.default_port
+    return f"<sip:{host_text(str(ip))}{f':{port}' if shows_port else ''};"
 
 
 def _first_ip(party: Party) -> str:

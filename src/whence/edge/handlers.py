@@ -47,6 +47,7 @@ class EdgeHandlers:
         dialogs = DialogHandlers(worker, settings.own, sending)
         self.ksr_in_dialog = dialogs.ksr_in_dialog
         self.ksr_answer = dialogs.ksr_answer
+        self.ksr_public_route = dialogs.ksr_public_route
         self.ksr_late_answer = dialogs.ksr_late_answer
 
         inbound = InboundHandlers(worker, guard, dialogs, sending, domain)

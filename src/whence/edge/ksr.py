@@ -59,6 +59,7 @@ class Textopsx(Protocol):
     """Module textopsx: more of textops."""
 
     def msg_set_buffer(self, text: str, /) -> int: ...
+    def msg_apply_changes(self) -> int: ...
 
 
 class Tm(Protocol):

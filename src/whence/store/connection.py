@@ -7,14 +7,15 @@ stays consistent.
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from whence.errors import StoreError, UntrustedError
+from whence.errors import DiskFullError, StoreError, UntrustedError
 from whence.store import migrate, transactions
 from whence.store import schema as tables
 from whence.store.generation import OpenGeneration
@@ -22,6 +23,8 @@ from whence.store.lookup import Row
 from whence.store.migrate import BEGIN_ANEW
 from whence.store.observer import DirectoryObserver
 from whence.trust import paths
+
+log = logging.getLogger(__name__)
 
 _REMEDIES = {
     sqlite3.SQLITE_NOTADB: BEGIN_ANEW,
@@ -31,6 +34,10 @@ _REMEDIES = {
     sqlite3.SQLITE_IOERR: "look at its disk, which may be full, or broken",
 }
 """SQLite's primary result code → what the operator can do."""
+
+
+def _is_full(error: sqlite3.Error | OSError) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
 
 
 class GenerationWriter(OpenGeneration):
@@ -56,6 +63,10 @@ class DirectoryConnection:
         """Open the directory, or make it. Raises StoreError."""
         self.path = path
         self._observers = observers
+        self.write_errors = 0
+        """Writes that failed."""
+        self.write_error = ""
+        """Why the last write failed; empty after a write that succeeded."""
         try:
             with ExitStack() as undo:
                 paths.make_database(path)
@@ -98,7 +109,8 @@ class DirectoryConnection:
         """
         remedy = _REMEDIES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, remedy)
         said = f"the directory {self.path} cannot be {done}: {error}"
-        return StoreError(f"{said}; {remedy}" if remedy else said)
+        kind = DiskFullError if _is_full(error) else StoreError
+        return kind(f"{said}; {remedy}" if remedy else said)
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
@@ -122,7 +134,14 @@ class DirectoryConnection:
             with transactions.immediate(self._db):
                 yield
         except sqlite3.Error as error:
-            raise self._fault(done, error, remedy) from error
+            fault = self._fault(done, error, remedy)
+            if isinstance(fault, DiskFullError):
+                # Without a checkpoint the log only grows. After it, SQLite overwrites the log.
+                self.checkpoint()
+            self.write_errors += 1
+            self.write_error = str(fault)
+            raise fault from error
+        self.write_error = ""
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -139,14 +158,57 @@ class DirectoryConnection:
     def _set(self, key: str, value: str) -> None:
         self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
-    def can_write(self) -> bool:
-        """Return whether a row can be written now. The row is written, and rolled back."""
+    def probe(self) -> None:
+        """Commit a small row. SQLite reports a full disk at the commit, so it is no dry run.
+
+        Raises: StoreError where that fails.
+        """
         try:
-            self._db.execute("BEGIN IMMEDIATE")
+            self._write_probe()
+        except sqlite3.Error as error:
+            if not _is_full(error):
+                raise self._fault("written", error) from error
+            self.checkpoint()
             try:
-                self._set("written", "yes")
-            finally:
-                transactions.undo(self._db)
+                self._write_probe()
+            except sqlite3.Error as again:
+                raise self._fault("written", again) from again
+
+    def _write_probe(self) -> None:
+        with transactions.immediate(self._db):
+            self._set(tables.PROBE_KEY, "")
+
+    # Space for writes on a full disk (docs/decisions/0024).
+
+    def keep_reserve(self, size: int) -> None:
+        """Have `size` free bytes in the file, and a write-ahead log of that length; if possible.
+
+        SQLite overwrites both in place, so that writes succeed while the disk is full.
+        """
+        if self._reserved() >= size:
+            return
+        try:
+            with transactions.immediate(self._db):
+                self._set(tables.RESERVE_KEY, "0" * size)
+            self.checkpoint()  # the pages are in the file before they become free
         except sqlite3.Error:
-            return False
-        return True
+            log.debug("no reserve of %d bytes can be made in %s", size, self.path)
+        with suppress(sqlite3.Error):
+            with transactions.immediate(self._db):
+                self._db.execute("DELETE FROM meta WHERE key = ?", (tables.RESERVE_KEY,))
+            self.checkpoint()
+
+    def _reserved(self) -> int:
+        """Return the size of the reserve in the file or in the write-ahead log, the lesser one."""
+        try:
+            (pages,) = self._db.execute("PRAGMA freelist_count").fetchone()
+            (page_size,) = self._db.execute("PRAGMA page_size").fetchone()
+            log_size = self.path.with_name(f"{self.path.name}-wal").stat().st_size
+        except (sqlite3.Error, OSError):
+            return 0
+        return min(int(pages) * int(page_size), log_size)
+
+    def checkpoint(self) -> None:
+        """Move the write-ahead log into the file: the next write begins at the log's start."""
+        with suppress(sqlite3.Error):
+            self._db.execute("PRAGMA wal_checkpoint(RESTART)")

@@ -54,6 +54,7 @@ _STEPS = (
     Step(5, "0005.sql"),
     Step(6, "0006.sql"),
     Step(7, "0007.sql"),
+    Step(8, "0008.sql"),
 )
 
 _OURS = frozenset({"meta", "trunk", "address", "registration", "event"})

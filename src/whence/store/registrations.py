@@ -9,6 +9,7 @@ from whence.core.registration.events import Action
 from whence.core.registration.history import HistoryEvent
 from whence.core.registration.model import AccountKey, Registration
 from whence.core.sip.transport_address import TransportAddress
+from whence.errors import DiskFullError
 from whence.store import learning, statements
 from whence.store.connection import DirectoryConnection
 from whence.store.learning import RegistrationStep
@@ -52,6 +53,14 @@ class Registrations(DirectoryConnection):
         step = RegistrationStep(account, registration, actions, str(socket), now, exact)
         with self._reading():
             moves = learning.changes_answers(self._db, step)
+        try:
+            self._write_step(step, events, moves=moves)
+        except DiskFullError:  # the log is empty now, and SQLite overwrites it
+            self._write_step(step, events, moves=moves)
+
+    def _write_step(
+        self, step: RegistrationStep, events: Sequence[HistoryEvent], *, moves: bool
+    ) -> None:
         with self._changing() if moves else self._transaction():
             learning.write_step(self._db, step, events)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-VERSION = 7
+VERSION = 8
 """The version of the tables, stored as SQLite's `user_version`."""
 
 READ_VERSION = "PRAGMA user_version"
@@ -32,4 +32,8 @@ NUMBER_HEADERS_KEY = "number_headers"
 """In `meta`: the headers of all `number_headers`, without P-Called-Party-ID and To."""
 LEARN_FROM_KEY = "learn_from"
 """In `meta` of a drop-in: JSON of trunk id → `learn_from`; the key "" is the default."""
+PROBE_KEY = "probe"
+"""In `meta`: the row that the agent writes to see whether it can write."""
+RESERVE_KEY = "reserve"
+"""In `meta`, for a moment: the row that makes free pages."""
 META = "SELECT value FROM meta WHERE key = ?"

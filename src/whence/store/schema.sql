@@ -162,3 +162,18 @@ CREATE TABLE event (                -- the last events of each trunk: core/regis
     message  TEXT NOT NULL          -- the event for people
 ) STRICT;
 CREATE INDEX event_of_trunk ON event (trunk_id, id);
+
+CREATE TABLE alarm (                -- that is open: core/monitoring/alarms.py
+    kind      TEXT NOT NULL,
+    trunk     TEXT NOT NULL,        -- empty: it concerns no single trunk
+    id        INTEGER NOT NULL,
+    raised_at REAL NOT NULL,
+    message   TEXT NOT NULL,
+    published INTEGER NOT NULL,     -- whether the log and the webhook have it
+    PRIMARY KEY (kind, trunk)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE webhook_post (         -- that waits for the webhook
+    id   INTEGER PRIMARY KEY,       -- of the alarm
+    body TEXT NOT NULL              -- JSON
+) STRICT;

@@ -17,7 +17,7 @@ from whence.agent.registration.client import KamailioClient
 
 
 @pytest.fixture
-def tell(tmp_path: Path) -> Iterator[Callable[[Story], None]]:
+def with_agent(tmp_path: Path) -> Iterator[Callable[[Story], None]]:
     """Run a coroutine over the API of an agent whose trunks have just been registered."""
     node = Node(tmp_path)
 
@@ -31,7 +31,7 @@ def tell(tmp_path: Path) -> Iterator[Callable[[Story], None]]:
                     await agent.registered()
                     await story(agent)
                 finally:
-                    agent.hearing.close()
+                    agent.receiver.close()
         finally:
             kamailio.close()
             edge.close()

@@ -29,7 +29,7 @@ from whence.errors import DisabledTrunkError, StoreError, UnknownTrunkError
 from whence.store.addresses import GONE_S
 from whence.store.directory import FILE, Directory
 from whence.store.learning import FORMER_S
-from whence.store.schema import AGENT_KEY, DIALOG_KEY, META
+from whence.store.schema import AGENT_KEY, DIALOG_KEY, META, PROBE_KEY
 from whence.store.statements import LEARNED_UNTIL, USER_HA1
 
 ANOTHER = AccountKey("sip:x at y@192.0.2.1", "sip:192.0.2.1")
@@ -624,16 +624,17 @@ def test_files_are_readable_by_their_owner_only(directory: Directory, tmp_path: 
         assert stat.S_IMODE(file.stat().st_mode) == 0o600, file.name
 
 
-def test_can_write_reports_whether_a_row_can_be_written(directory: Directory) -> None:
-    assert directory.can_write()
-    with broken(directory.path, "INSERT ON meta"):
-        assert not directory.can_write()
-    assert directory.can_write()
+def test_probe_of_an_unwritable_directory_raises(directory: Directory) -> None:
+    directory.probe()
+    with broken(directory.path, "INSERT ON meta"), pytest.raises(StoreError, match="disk"):
+        directory.probe()
+    directory.probe()
 
 
-def test_can_write_leaves_no_row(directory: Directory, edge: sqlite3.Connection) -> None:
-    assert directory.can_write()
-    assert edge.execute("SELECT * FROM meta").fetchall() == []
+def test_probe_commits_one_row(directory: Directory, edge: sqlite3.Connection) -> None:
+    for _ in range(3):
+        directory.probe()
+    assert edge.execute("SELECT * FROM meta").fetchall() == [(PROBE_KEY, "")]
 
 
 def test_open_of_a_newer_version_is_refused(tmp_path: Path) -> None:
@@ -644,7 +645,7 @@ def test_open_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError) as error:
         Directory(path)
     assert str(error.value) == (
-        f"the directory {path} has version 99, and this Whence knows version 7 at most; start the "
+        f"the directory {path} has version 99, and this Whence knows version 8 at most; start the "
         "newer Whence that wrote it, or move the file away to begin anew: every trunk then "
         "registers again"
     )
@@ -725,7 +726,7 @@ def test_read_that_fails_raises_store_error(
             other.execute(f"ALTER TABLE {table} RENAME TO {table}_that_was")
     with pytest.raises(StoreError, match=r"^the directory .* cannot be read: no such table"):
         READS[read](directory)
-    assert directory.can_write(), "no transaction is left open"
+    directory.probe()  # no transaction is left open
 
 
 def test_reader_and_writer_do_not_wait_for_each_other(

@@ -94,9 +94,12 @@ def make(parts: ApiParts, clock: Callable[[], float] = time.time) -> Api:
 
     @api.get("/healthz", responses={503: {"model": Health}})
     async def healthz(response: Response) -> Health:
-        """Answer 200 when Kamailio answers and the directory can be written; 503 otherwise."""
+        """Answer 200 when Kamailio answers, the directory is written, and its disk has space.
+
+        Answer 503 otherwise.
+        """
         health = await parts.health()
-        if not (health.kamailio and health.directory):
+        if not (health.kamailio and health.directory and health.disk):
             response.status_code = 503
         return health
 

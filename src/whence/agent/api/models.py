@@ -187,8 +187,9 @@ class ReloadedView(BaseModel):
 class Health(BaseModel):
     """Whether calls can be identified and registrations kept."""
 
-    kamailio: bool
-    directory: bool
+    kamailio: bool = Field(description="whether Kamailio answers")
+    directory: bool = Field(description="whether the last write to the directory succeeded")
+    disk: bool = Field(description="whether the disk of the directory has space left")
 
 
 def trunk_view(
@@ -308,12 +309,19 @@ class AllowedView(BaseModel):
 class AlarmView(BaseModel):
     """An alarm as it was raised. The webhook posts the same."""
 
-    id: int = Field(description="it grows; use the last one as `since`")
-    at: float
+    id: int = Field(description="it grows; use the last one as `since`. Its all-clear has another")
+    at: float = Field(description="when it was raised or, where it is resolved, cleared")
+    status: Literal["firing", "resolved"]
+    lasting: bool = Field(
+        description="whether it is of a condition that lasts, and has an all-clear; of an event not"
+    )
     kind: alarms.AlarmKind
     trunk: str | None = Field(description="null: it concerns no single trunk")
     message: str
     left_out: int = Field(description="how many like it were suppressed before")
+    raised_at: float
+    cleared_at: float | None = Field(description="null: it is open, or of an event")
+    cleared_message: str | None = Field(description="why it was cleared, for people")
 
 
 def source_or_ip(text: str) -> TransportAddress:

@@ -126,7 +126,7 @@ def add(api: FastAPI, parts: MonitoringParts, clock: Callable[[], float] = time.
         since: int = Query(default=0, ge=0, description="the id of the last one you have"),
         limit: int = Query(default=LIST_LIMIT, ge=1, le=LIST_LIMIT),
     ) -> list[AlarmView]:
-        """List the last 1000 alarms, the oldest first."""
+        """List the open alarms and the last 1000 others, by id."""
         return [
             AlarmView.model_validate(as_json(raised)) for raised in parts.alarms.since(since, limit)
         ]

@@ -53,7 +53,7 @@ def _contradictions(settings: Config) -> list[str]:
         )
     for trunk in settings.trunk:
         target = Uri.parse(trunk.target.replace("{number}", "0"))
-        at_home = target is not None and target.host == settings.edge.domain.lower()
+        at_home = target is not None and target.host == _host_of(settings.edge.domain)
         if target and at_home and "{number}" not in trunk.target and target.user not in users:
             faults.append(
                 f'trunk "{trunk.id}": target: has no user "{target.user}"; '
@@ -121,3 +121,9 @@ def _no_socket(edge: EdgeConfig, server: Uri) -> str:
         f"is reached over {transport} at an address of IPv{version}, for which the edge has no "
         f"socket; add {socket}"
     )
+
+
+def _host_of(domain: str) -> str:
+    """Return the host of a domain as `Uri` has it."""
+    uri = Uri.parse(f"sip:{domain}")
+    return uri.host if uri is not None else ""

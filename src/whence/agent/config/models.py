@@ -235,6 +235,10 @@ class MonitoringConfig(Table):
     """Requests of unknown sources in a minute, above which the agent raises the alarm
     `many_unknown_requests`. 0: never.
     """
+    unreachable_alarm_after: Annotated[int, SECONDS] = Field(default=300, ge=0, le=86_400)
+    """Time for which a trunk's registrar may be unreachable before the agent raises the alarm
+    `registrar_unreachable`.
+    """
     webhook: Annotated[str, AfterValidator(check_webhook_url)] = Field(
         default="", examples=["https://alarms.example/whence"]
     )

@@ -30,7 +30,7 @@ def trunk_settings(trunk: TrunkConfig, country_code: str = "") -> TrunkSettings:
     """Return one trunk of a file. `country_code`: the calling code of its provider's country."""
     return TrunkSettings(
         id=trunk.id,
-        user=trunk.user,
+        user=trunk.aor_user,
         aor=trunk.aor,
         registrar=trunk.registrar,
         credentials=trunk.credentials(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from typing import Annotated, Any, Literal
+from urllib.parse import unquote
 
 from pydantic import (
     AfterValidator,
@@ -42,7 +43,7 @@ from whence.core.identification.trunk import NUMBER_HEADERS
 from whence.core.sip.digest import Credentials, ha1
 from whence.core.sip.secret import Secret
 from whence.core.sip.transport_address import Transport, canonical_network
-from whence.core.sip.uri import Uri
+from whence.core.sip.uri import Uri, host_text
 
 _HA1_LENGTH = {"md5": 32, "sha256": 64}
 
@@ -157,11 +158,15 @@ class TrunkConfig(Table):
     proxy: Annotated[str, AfterValidator(check_optional_server)] = ""
     """SIP URI of the outbound proxy, in the same form. Empty: REGISTERs go to the registrar."""
     user: AorUser
-    """User of the account: the address-of-record is `sip:user@domain`."""
-    domain: OptionalDomain = ""
-    """Domain of the account. Empty: the host of `registrar`."""
+    """User of the account: the address-of-record is `sip:user@domain`. It is written as in a URI:
+    `%40` for `@`, `%23` for `#`, `%20` for a blank.
+    """
+    domain: OptionalDomain = Field(default="", examples=["provider.example:5070", "[2001:db8::1]"])
+    """Domain of the account: a host, or `host:port`. The port is in the Request-URI of its
+    REGISTERs, and not in the address-of-record. Empty: the host of `registrar`.
+    """
     auth_user: Annotated[str, AfterValidator(check_printable)] = ""
-    """User name of the digest. Empty: `user`."""
+    """User name of the digest. Empty: `user`, without its escapes."""
     password: Password | None = None
     """Password. A trunk has exactly one of `password`, `password_file` and `ha1`."""
     password_file: str = Field(default="", examples=["acme.password"])
@@ -274,8 +279,16 @@ class TrunkConfig(Table):
     def aor(self) -> str:
         """`sip:user@domain`. Without `domain` it is the registrar's host."""
         registrar = Uri.parse(self.registrar)
-        host = registrar.host if registrar else ""
-        return f"sip:{self.user}@{self.domain or (f'[{host}]' if ':' in host else host)}"
+        domain = self.domain or host_text(registrar.host if registrar else "")
+        written = Uri.parse(f"sip:{domain}")
+        if written is not None and written.port is not None:
+            domain = domain.rpartition(":")[0]
+        return f"sip:{self.user}@{domain}"
+
+    @property
+    def aor_user(self) -> str:
+        """The user of the address-of-record, without escapes: requests are compared with it."""
+        return unquote(self.user)
 
     @property
     def request_port(self) -> int | None:
@@ -301,7 +314,9 @@ class TrunkConfig(Table):
         """Return the credentials for the registrar's challenges."""
         password = Secret(self.password.get_secret_value()) if self.password else None
         known = self.ha1.by_algorithm() if self.ha1 else {}
-        return Credentials(self.auth_user or self.user, password, tuple(known.items()), self.realm)
+        return Credentials(
+            self.auth_user or self.aor_user, password, tuple(known.items()), self.realm
+        )
 
 
 class UserConfig(Table):

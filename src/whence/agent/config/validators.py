@@ -7,9 +7,9 @@ import sys
 from collections import Counter
 from contextlib import suppress
 from functools import lru_cache
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from typing import Annotated, Any, Literal, get_args
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import httpx
 from pydantic import (
@@ -22,7 +22,7 @@ from pydantic import (
 from whence.agent.config import phone_numbers
 from whence.core.sip.sockets import AUTO, Advertised
 from whence.core.sip.transport_address import Transport, TransportAddress
-from whence.core.sip.uri import Uri
+from whence.core.sip.uri import Uri, host_text
 from whence.ipc import decisions, headers
 
 DAY_S = 86_400
@@ -79,17 +79,27 @@ HEADER_VALUE_LIMIT = 500
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}")
 
 
-_DOMAIN = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
+_LABEL = "[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+
+
+_HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*\.?")
+"""A host name or IPv4 address. Real names have `_`; the dot at the end is RFC 3261 25.1."""
+
+
+_ADVERTISED_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 
 
 _TOP_LEVEL = re.compile(r"\.[A-Za-z][A-Za-z0-9-]*$")
 """The end of a name; an ip with a fault has none."""
 
 
-_OPTIONAL_DOMAIN = re.compile(f"({_DOMAIN.pattern})?")
+_AOR_USER = re.compile(r"(?:[A-Za-z0-9_.!~*'()&=+$,;?/-]|%[0-9A-Fa-f]{2}){1,128}")  # RFC 3261 25.1
 
 
-_AOR_USER = re.compile(r"[A-Za-z0-9_.!~*'()&=+$,-]{1,128}")
+_UNRESERVED = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.!~*'()"
+
+
+_USER_UNRESERVED = "&=+$,;?/"
 
 
 STATE_PATH = re.compile(r"/[A-Za-z0-9_./+-]{1,200}")
@@ -148,7 +158,11 @@ def parse_advertised(text: str) -> Advertised | None:
         return Advertised(*parse_ip_and_port(text))
     name, colon, digits = text.partition(":")
     port = int(digits) if re.fullmatch(r"[0-9]{1,5}", digits) else 0
-    if not _DOMAIN.fullmatch(name) or not _TOP_LEVEL.search(name) or bool(colon) != bool(port):
+    if (
+        not _ADVERTISED_NAME.fullmatch(name)
+        or not _TOP_LEVEL.search(name)
+        or bool(colon) != bool(port)
+    ):
         raise ValueError(
             f'"{text}" is not an address; write "203.0.113.7", "203.0.113.7:5060", '
             '"sip.example.net", or "auto"'
@@ -250,17 +264,70 @@ def _matching(pattern: re.Pattern[str], what: str, example: str) -> AfterValidat
     return AfterValidator(check)
 
 
+def _host_text(text: str) -> str:
+    """Return a host for a URI: an IPv6 address in brackets. Empty: `text` is not a host."""
+    literal = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    try:
+        return host_text(str(IPv6Address(literal))) if "%" not in literal else ""
+    except ValueError:
+        return text if _HOST.fullmatch(text) else ""
+
+
+def _domain(text: str) -> str:
+    host = _host_text(text)
+    if not host:
+        raise ValueError(f'"{text}" is not a domain without port; write "edge.example"')
+    return host
+
+
+def _account_domain(text: str) -> str:
+    """Return the domain of an account, `host` or `host:port`, for a URI; empty: none."""
+    host, colon, port = text.rpartition(":")
+    if _host_text(text) or not colon:
+        host, colon, port = text, "", ""
+    written = _host_text(host)
+    is_port = not colon or (re.fullmatch("[0-9]{1,5}", port) and 0 < int(port) < 65536)
+    if text and not (written and is_port):
+        raise ValueError(
+            f'"{text}" is not a domain; write "provider.example", "provider.example:5070" or '
+            '"[2001:db8::1]"'
+        )
+    return sys.intern(f"{written}{colon}{port}")
+
+
+def _aor_user(text: str) -> str:
+    """Return a user for a URI, with escapes only where RFC 3261 19.1.4 makes a difference."""
+    if not _AOR_USER.fullmatch(text):
+        escaped = quote(text, safe=_UNRESERVED + _USER_UNRESERVED + "%")
+        user, at, _ = text.partition("@")
+        right = f'"{user}", or "{escaped}" if the @ is part of the user' if at else f'"{escaped}"'
+        if not _AOR_USER.fullmatch(escaped):
+            right = '"acct1"'
+        raise ValueError(f'"{text}" is not the user of an address-of-record; write {right}')
+    try:
+        is_text = unquote(text, errors="strict").isprintable()
+    except UnicodeDecodeError:
+        is_text = False
+    if not is_text:
+        raise ValueError(f'"{text}" escapes control characters; write it without them')
+    return re.sub("%..", lambda escape: _least_escaped(escape[0]), text)
+
+
+def _least_escaped(escape: str) -> str:
+    character = unquote(escape)
+    return character if character in _UNRESERVED else escape.upper()
+
+
 def check_server(text: str) -> str:
     """Check the URI of a server. Raises ValueError."""
     uri = Uri.parse(text)
     host = uri.host if uri else ""
-    literal = ":" in host and re.fullmatch(r"[0-9a-f:.]+", host)
     if (
         uri is None
         or uri.scheme != "sip"
         or uri.user
         or set(uri.params) - {"transport"}
-        or not (literal or _DOMAIN.fullmatch(host))
+        or not _host_text(host)
     ):
         raise ValueError(
             f'"{text}" is not a server; write "sip:host", "sip:host:port" or '
@@ -275,10 +342,6 @@ def check_server(text: str) -> str:
 def check_optional_server(text: str) -> str:
     """Check the URI of a server, or an empty text. Raises ValueError."""
     return check_server(text) if text else text
-
-
-def _interned(text: str) -> str:
-    return sys.intern(text)
 
 
 def check_target(text: str) -> str:
@@ -405,15 +468,13 @@ def _secret(value: SecretStr) -> SecretStr:
 Name = Annotated[str, _matching(_NAME, "a name (letters, digits, _ . + -)", "acme")]
 
 
-Domain = Annotated[str, _matching(_DOMAIN, "a domain", "edge.example")]
+Domain = Annotated[str, AfterValidator(_domain)]
 
 
-OptionalDomain = Annotated[
-    str, _matching(_OPTIONAL_DOMAIN, "a domain", "provider.example"), AfterValidator(_interned)
-]
+OptionalDomain = Annotated[str, AfterValidator(_account_domain)]
 
 
-AorUser = Annotated[str, _matching(_AOR_USER, "the user of an address-of-record", "acct1")]
+AorUser = Annotated[str, AfterValidator(_aor_user)]
 
 
 Number = Annotated[str, AfterValidator(_number)]

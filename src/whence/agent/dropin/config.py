@@ -29,8 +29,13 @@ KNOWN_SHOWN = 5
 _UUID = re.compile(r"[A-Za-z0-9_.!~*'()&=+$,?/-]{1,64}")
 
 
+def is_l_uuid(text: str) -> bool:
+    """Return whether a text can be the user of a SIP URI, as `uac` writes it."""
+    return _UUID.fullmatch(text) is not None
+
+
 def _uuid(text: str) -> str:
-    if not _UUID.fullmatch(text):
+    if not is_l_uuid(text):
         raise ValueError(
             "is no l_uuid: up to 64 characters that the user of a SIP URI may have; write "
             "it as in uac's table"

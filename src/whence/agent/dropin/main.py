@@ -16,6 +16,7 @@ from pathlib import Path
 import uvloop
 
 from whence.agent.api import uac
+from whence.agent.dropin.alarms import UacAlarms
 from whence.agent.dropin.config import DropInConfig, load
 from whence.agent.dropin.monitor import RegistrationMonitor
 from whence.agent.monitoring.decision_receiver import DecisionReceiver
@@ -48,6 +49,7 @@ def run(path: Path) -> None:
             closing(SharedDirectory(state / FILE, [observers.conflicts])) as directory,
             closing(observers.receiver()) as receiver,
         ):
+            observers.restore(directory)
             uvloop.run(_serve(path, settings, observers, directory, receiver, bound))
 
 
@@ -126,8 +128,11 @@ async def _serve(
         directory,
         settings.numbers,
         observers=[observers.conflicts],
-        history_observers=[observers.alarms],
+        history_observers=[UacAlarms(observers.trunk_alarms)],
     )
+    observers.trunk_alarms.keep(monitor.__contains__)
+    for trunk, registration in monitor:
+        observers.trunk_alarms.changed(trunk, registration)
     reload = DropInReload(path, settings, directory, monitor)
     parts = AgentParts(settings.agent, observers, directory, receiver, bound, reload)
 

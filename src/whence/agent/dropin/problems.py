@@ -5,21 +5,19 @@
 
 from __future__ import annotations
 
-import re
+import pwd
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
-from whence.agent.dropin import recipe
+from whence.agent.dropin import accounts, recipe, uac_settings, uac_table
 from whence.agent.dropin.advice import LOCAL_REQUEST, WHENCE
-from whence.agent.dropin.kamailio_cfg.model import Cfg, Place
+from whence.agent.dropin.kamailio_cfg.model import Cfg
+from whence.agent.dropin.own_addresses import own_addresses
 from whence.agent.dropin.running import option
 from whence.core.text import escape_untrusted
 
-SHORTEST_GRANT_S = 60
-"""The shortest grant that registrars usually give."""
-
-TIMER_DEFAULT_S = 90
-TIMER_EARLY_S = 3
-"""uac refreshes a grant with at most reg_timer_interval plus this left (5.6.3)."""
+PIKE_DEFAULT, PIKE_ENOUGH = 30, 1000
+"""Requests in each sampling unit: the default of pike, and a limit that providers do not reach."""
 
 SHARED_MEMORY_MB = 256
 SHARED_MEMORY_DEFAULT_MB = 64
@@ -38,67 +36,53 @@ def problems(cfg: Cfg, options: Sequence[str] | None, granted: Mapping[str, int]
     for how many seconds its registrar granted last.
     """
     yield from (f"{fault}; this part is not checked" for fault in cfg.faults)
-    yield from _uac(cfg, granted)
+    yield from uac_settings.stops(cfg, own_addresses(cfg, options))
+    yield from uac_settings.registers_late(cfg, granted)
     yield from _recipe(cfg)
     yield from _deadlock(cfg)
+    yield from _pike(cfg)
     yield from _start(options)
 
 
-def _uac(cfg: Cfg, granted: Mapping[str, int]) -> Iterator[str]:
-    loaded = cfg.modules["uac"]
+def of_tables(cfg: Cfg, options: Sequence[str] | None) -> Iterator[str]:
+    """Name the accounts in uac's table that cause trouble, as far as the table can be read.
 
-    def value(name: str, default: int) -> tuple[int | None, Place]:
-        """Return a parameter and its place; None if only Kamailio can read the number."""
-        found = cfg.param("uac", name)
-        if found is None:
-            return default, loaded
-        number = re.fullmatch(r"-?[0-9]{1,9}", found.value)
-        return (int(number[0]) if number else None), found.place
+    Call it as the user that Kamailio runs as. `options`: see `problems`.
+    """
+    domains = uac_table.domains(cfg, options)
+    names = [str(row["domain"] or "") for row in domains.rows or ()]
+    own = own_addresses(cfg, options, names)
+    if domains.rows is None:
+        own = replace(own, is_unknown=True)
+    read = uac_table.accounts(cfg, options)
+    locations = uac_table.locations(cfg, options)
+    notes = (read.problem, read.unchecked, domains.unchecked, locations.unchecked)
+    yield from filter(None, notes)
+    if own.is_unknown and not domains.unchecked:
+        yield "listen, alias: only Kamailio knows a value: l_domain and Contact are not checked"
+    if read.rows is not None:
+        table = uac_table.table_name(cfg)
+        yield from accounts.problems(cfg, read.rows, own, table)
+        yield from accounts.elsewhere(read.rows, locations.rows or (), table)
 
-    retry_s, place = value("reg_retry_interval", 0)
-    if retry_s == 0:
+
+def wrong_user(cfg: Cfg, options: Sequence[str] | None, owner: str) -> Iterator[str]:
+    """Say that Kamailio runs as another user than `owner`, for whom the files are."""
+    named, setting = option(options or (), "u"), cfg.setting("user", "uid")
+    user = named or (setting[0] if setting is not None else "")
+    if user and _uid(user) not in (None, _uid(owner)):
+        where = "Kamailio's option -u" if named or setting is None else str(setting[1])
         yield (
-            f"{place}: uac: reg_retry_interval is 0: the first failure disables an account for "
-            "good, and its calls stop when the grant ends; write "
-            'modparam("uac", "reg_retry_interval", 60)'
-        )
-    timer_s, place = value("reg_timer_interval", TIMER_DEFAULT_S)
-    if timer_s is not None:
-        yield from _timer(timer_s, place, granted)
-    active, place = value("reg_active", 1)
-    if active == 0:
-        yield (
-            f"{place}: uac: reg_active is 0: uac registers nothing until kamcmd uac.reg_active 1; "
-            "write 1"
-        )
-    keeps, place = value("reg_keep_callid", 0)
-    if keeps == 0:
-        yield (
-            f"{place}: uac: reg_keep_callid is 0: each refresh has another Call-ID, and some "
-            "registrars count it as another phone; write "
-            'modparam("uac", "reg_keep_callid", 1)'
+            f"{where}: Kamailio runs as {escape_untrusted(user)}, and cannot write the directory "
+            f"of {owner}; run this again with --user {escape_untrusted(user)}"
         )
 
 
-def _timer(timer_s: int, place: Place, granted: Mapping[str, int]) -> Iterator[str]:
-    """Say whether uac refreshes too late for the grants, or for short grants if none is known."""
-    left_s = timer_s + TIMER_EARLY_S
-    short = {id_: s for id_, s in granted.items() if s <= left_s}
-    right = min([*short.values(), SHORTEST_GRANT_S]) // 3
-    write = f'write modparam("uac", "reg_timer_interval", {max(right, 1)})'
-    if short:
-        id_, least_s = min(short.items(), key=lambda pair: (pair[1], pair[0]))
-        yield (
-            f"{place}: uac: reg_timer_interval is {timer_s}: every {timer_s} s uac refreshes the "
-            f"grants with {left_s} s left, and {escape_untrusted(id_)} is granted {least_s} s, so "
-            f"it expires in between; {write}"
-        )
-    elif left_s >= SHORTEST_GRANT_S and not granted:
-        yield (
-            f"{place}: uac: reg_timer_interval is {timer_s}: every {timer_s} s uac refreshes the "
-            f"grants with {left_s} s left, so a shorter grant expires in between; {write}, or "
-            "run whence drop-in again after the first registrations, when the grants are known"
-        )
+def _uid(user: str) -> int | None:
+    try:
+        return int(user) if user.isdecimal() else pwd.getpwnam(user).pw_uid
+    except KeyError:
+        return None  # Kamailio itself reports it
 
 
 def _recipe(cfg: Cfg) -> Iterator[str]:
@@ -138,6 +122,33 @@ def _deadlock(cfg: Cfg) -> Iterator[str]:
                 "uac holds: Kamailio registers nothing any more; remove it from "
                 f"event_route[{LOCAL_REQUEST}] and from the routes that it calls"
             )
+
+
+def _pike(cfg: Cfg) -> Iterator[str]:
+    """Find a flood limit that counts the calls of providers, before route(WHENCE)."""
+    main = cfg.block("request_route")
+    density = cfg.param("pike", "reqs_density_per_unit")
+    limit = density.value if density is not None else str(PIKE_DEFAULT)
+    if main is None or not limit.isdecimal() or int(limit) >= PIKE_ENOUGH:
+        return
+    unit = cfg.param("pike", "sampling_time_unit")
+    for i, token in enumerate(main.body):
+        called = main.body[i + 2].text if token.text == "route" and i + 2 < len(main.body) else ""
+        if called == WHENCE:
+            return
+        block = cfg.block("route", name=called) if called else None
+        routes = cfg.within(block) if block is not None else []
+        counts = [t for route in routes for t in route.names({"pike_check_req"})]
+        if token.text == "pike_check_req" and not token.is_string:
+            counts.append(token)
+        if counts:
+            yield (
+                f"{counts[0].place}: pike_check_req counts the requests of your providers, too: "
+                f"with more than {limit} in {unit.value if unit is not None else 2} s, an address "
+                "is blocked, and its calls get lost; call it after route(WHENCE) said false, or "
+                f'write modparam("pike", "reqs_density_per_unit", {PIKE_ENOUGH})'
+            )
+            return
 
 
 def _start(options: Sequence[str] | None) -> Iterator[str]:

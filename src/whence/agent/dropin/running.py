@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 
@@ -28,12 +28,16 @@ def start_options(file: Path, default: bool, processes: Path = Path("/proc")) ->
 
 def option(words: Sequence[str], letter: str) -> str | None:
     """Return the value of an option of Kamailio's command line: `-m 64` or `-m64`."""
+    return next(all_options(words, letter), None)
+
+
+def all_options(words: Sequence[str], letter: str) -> Iterator[str]:
+    """Yield the values of an option that may occur several times: `-l udp:192.0.2.9:5060`."""
     for i, word in enumerate(words[1:], start=1):
         if word == f"-{letter}":
-            return words[i + 1] if i + 1 < len(words) else None
-        if word.startswith(f"-{letter}"):
-            return word[2:]
-    return None
+            yield from words[i + 1 : i + 2]
+        elif word.startswith(f"-{letter}"):
+            yield word[2:]
 
 
 def defines(words: Sequence[str]) -> dict[str, str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from importlib.resources import files
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from whence.core.dialogs import cookie, record
 from whence.core.sip.sockets import AUTO
 from whence.core.sip.transport_address import Transport, TransportAddress
 from whence.core.sip.uri import host_text
-from whence.errors import OperatorError
+from whence.errors import OperatorError, UntrustedError
 from whence.store.directory import FILE
 from whence.trust import paths
 
@@ -113,6 +115,8 @@ def write_tls_config(settings: Config) -> None:
 
 def write(file: Path, text: str) -> None:
     """Write a file of the state directory. Raises OperatorError."""
+    if _contains(file, text):
+        return  # so that a node starts on a full disk, too
     try:
         paths.write_whole(file, text)
     except OSError as error:
@@ -120,6 +124,17 @@ def write(file: Path, text: str) -> None:
             f"{file} cannot be written: {error.strerror}; repair this, or write another "
             "agent state_dir"
         ) from None
+
+
+def _contains(file: Path, text: str) -> bool:
+    """Return whether a file of this user alone has this text already."""
+    try:
+        opened = paths.open_file(file, os.O_RDONLY)
+        with os.fdopen(opened, encoding="utf-8") as found:
+            is_private = stat.S_IMODE(os.fstat(found.fileno()).st_mode) == 0o600
+            return is_private and found.read() == text
+    except (OSError, UntrustedError, ValueError):
+        return False
 
 
 def _sockets(edge: EdgeConfig) -> list[str]:

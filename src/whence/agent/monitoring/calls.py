@@ -1,8 +1,8 @@
-"""What happened: the last decisions that the edge told, and counts of all of them.
+"""Keeps the last decisions of the edge, and counts all of them.
 
-What trunks' addresses sent and what unknown sources sent is kept apart, so that no flood of these
-pushes a call out. Kept as it came, a decision takes few hundred bytes; it is read when it is asked
-for.
+Decisions on trunks' addresses and on unknown sources have a queue each. So a flood of unknown
+sources evicts no call of a trunk. A decision is kept as its datagram of some hundred bytes, and
+parsed when the API reads it.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from pathlib import Path
 
 from whence.core.text import escape_untrusted
 from whence.errors import UntrustedError
-from whence.ipc import decisions as told
+from whence.ipc import decisions
 from whence.ipc.decisions import DecisionKind, DecisionReport
 from whence.trust.paths import open_file
 
 log = logging.getLogger(__name__)
 
 FILE_LIMIT = 64 * 1024 * 1024
-"""How large `call_log_file` grows before it is renamed: both files take twice that at most."""
+"""The size at which `call_log_file` is renamed. Both files take twice that at most."""
 
 SAME_LIMIT = 20
-"""How many decisions with one Call-ID are told."""
+"""How many decisions with one Call-ID are returned."""
 
 
 @dataclass
@@ -38,9 +38,9 @@ class Calls:
     limit: int
     file: CallsFile | None = None
     decisions: Counter[tuple[DecisionKind, str, str]] = field(default_factory=Counter)
-    """(kind, rule, trunk or nothing) → how many."""
+    """(kind, rule, trunk or an empty text) → the number of decisions."""
     last_call_at: dict[str, float] = field(default_factory=dict)
-    """Trunk id → when its last call came."""
+    """Trunk id → when its last call arrived."""
 
     def __post_init__(self) -> None:
         self._known: deque[bytes] = deque(maxlen=self.limit)
@@ -53,34 +53,34 @@ class Calls:
         if trunk and report.method == "INVITE":
             self.last_call_at[trunk] = report.at
         if report.method == "OPTIONS" and report.kind is not DecisionKind.UNKNOWN:
-            return  # providers ask every few seconds whether we live: that is no call
+            return  # a provider's check every few seconds is no call
         (self._unknown_sources if report.kind is DecisionKind.UNKNOWN else self._known).append(data)
         if self.file is not None and report.kind is not DecisionKind.UNKNOWN:
             self.file.write(report)
 
     def last(self, limit: int) -> list[DecisionReport]:
-        """The last `limit` decisions, the newest first."""
+        """Return the last `limit` decisions, the newest first."""
         newest = [
-            told.read(data)
+            decisions.read(data)
             for kept in (self._known, self._unknown_sources)
             for _, data in zip(range(limit), reversed(kept), strict=False)
         ]
         return sorted(newest, key=lambda one: one.at, reverse=True)[:limit]
 
     def of(self, call_id: str) -> list[DecisionReport]:
-        """All that was decided on requests with this Call-ID, the oldest first; the last ones.
+        """Return the last decisions on requests with this Call-ID, the oldest first.
 
-        It is given as it was sent, or as it is `shown`.
+        `call_id` is as it was sent, or escaped.
         """
-        cut = told.bounded_call_id(call_id)
-        found = [told.read(data) for data in self._with(cut)]
+        cut = decisions.bounded_call_id(call_id)
+        found = [decisions.read(data) for data in self._with(cut)]
         return sorted(found, key=lambda one: one.at)[-SAME_LIMIT:]
 
     def _with(self, call_id: str) -> Iterator[bytes]:
         ending = call_id.encode("utf-8", "replace")
         for data in chain(self._known, self._unknown_sources):
             if data.endswith(ending) or b"\\" in ending:
-                sent = told.call_id_of(data)
+                sent = decisions.call_id_of(data)
                 if call_id in (sent, escape_untrusted(sent)):
                     yield data
 
@@ -96,7 +96,7 @@ class CallsFile:
         """Decisions that could not be written."""
 
     def write(self, report: DecisionReport) -> None:
-        """Add one line. A full disk costs the line, and one line in the log."""
+        """Append one line. Where that fails, count it, and log the first failure."""
         line = json.dumps(as_json(report)) + "\n"
         try:
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
@@ -115,7 +115,7 @@ class CallsFile:
 
 
 def as_json(report: DecisionReport) -> dict[str, object]:
-    """Write a decision in the API's names; no text in it can harm a terminal."""
+    """Return a decision in the API's names, with its texts escaped."""
     called = report.p_called_party_id
     return {
         "at": report.at,

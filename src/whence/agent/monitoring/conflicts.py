@@ -35,6 +35,9 @@ class ConflictObserver(Protocol):
     def conflict(self, found: Conflict) -> None:
         """Act on a new conflict, which the log has already."""
 
+    def conflicts_found(self, found: Sequence[Conflict]) -> None:
+        """Act on all present conflicts, after each search."""
+
 
 class ConflictMonitor:
     """The conflicts among the trunks of the directory at `path`, which it observes."""
@@ -85,6 +88,8 @@ class ConflictMonitor:
                 for observer in self._observers:
                     observer.conflict(found)
         self._reported = present
+        for observer in self._observers:
+            observer.conflicts_found(self.known)
         return self.known
 
 

@@ -1,4 +1,4 @@
-"""The neighbour edge: our end of the socket on which its workers tell their decisions."""
+"""Receives datagrams: decision reports and notices of the edge, restarts of `whence run`."""
 
 from __future__ import annotations
 
@@ -10,28 +10,35 @@ from pathlib import Path
 from typing import Protocol
 
 from whence.errors import DecisionSocketError, InvalidDatagramError
-from whence.ipc import decisions, notices
+from whence.ipc import decisions, notices, restarts
 from whence.ipc.decisions import DecisionReport
 from whence.ipc.notices import Notice
 
 log = logging.getLogger(__name__)
 
 AT_ONCE = 200
-"""How many are read in one go: the agent has other things to do, also while a storm lasts."""
+"""How many datagrams are read in one turn, so that a storm does not block the agent."""
 
 
 class DecisionListener(Protocol):
     """Acts on decisions of the edge. Called in the loop; it must not wait, nor raise."""
 
     def receive(self, report: DecisionReport, data: bytes, /) -> None:
-        """The edge decided so; `data`: the datagram as it came."""
+        """Act on a decision of the edge. `data` is the datagram of the report."""
 
 
 class NoticeListener(Protocol):
-    """Acts on what the edge noticed of unknown sources. It must not wait, nor raise."""
+    """Acts on notices of the edge. Called in the loop; it must not wait, nor raise."""
 
     def receive(self, notice: Notice, /) -> None:
-        """The edge noticed this."""
+        """Act on a notice of the edge."""
+
+
+class RestartListener(Protocol):
+    """Acts on restarts of Kamailio. Called in the loop; it must not wait, nor raise."""
+
+    def kamailio_restarted(self, reason: str, /) -> None:
+        """Act on a restart. `reason` says how Kamailio ended before."""
 
 
 QUEUE = Path("/proc/sys/net/unix/max_dgram_qlen")
@@ -40,9 +47,10 @@ NAP_S = 0.02
 
 
 def nap_s(room: int) -> float:
-    """How long the agent may leave datagrams lie where the system queues `room` of them: while it
-    sleeps, a tenth of them may come at a thousand calls a second. Ten, as Linux has it by itself,
-    are no room; systemd sets 512.
+    """Return how long the agent may sleep where the system queues `room` datagrams.
+
+    At a thousand calls a second, 20 datagrams arrive in `NAP_S`, a tenth of 200. Linux queues 10 by
+    default, which is too few to sleep; systemd sets 512.
     """
     return NAP_S if room >= 200 else 0.0
 
@@ -55,28 +63,33 @@ def _room() -> int:
 
 
 class DecisionReceiver:
-    """Reads what the edge tells, and passes it on. Nobody else can write there: mode 0600."""
+    """Reads datagrams of the edge, and passes them on. Its mode 0600 excludes other users."""
 
     def __init__(
         self,
         path: Path,
         listeners: Sequence[DecisionListener] = (),
         notice_listeners: Sequence[NoticeListener] = (),
+        restart_listeners: Sequence[RestartListener] = (),
         room: int | None = None,
     ) -> None:
-        """Make the socket at `path`, in the place of what a former agent left; DecisionSocketError.
+        """Make the socket at `path`. This replaces the socket of a former agent.
 
-        `room`: how many datagrams the system queues; None: it is asked.
+        `room` is how many datagrams the system queues; None reads it from the system.
+        Raises: DecisionSocketError.
         """
         self._listeners = listeners
         self._notice_listeners = notice_listeners
+        self._restart_listeners = restart_listeners
+        self.kamailio_restarts = 0
+        """Restarts of Kamailio that `whence run` reported."""
         self._nap: asyncio.TimerHandle | None = None
         self._nap_s = nap_s(_room() if room is None else room)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.dropped = 0
-        """Decisions that no worker could tell."""
+        """Reports that the workers dropped."""
         self.invalid = 0
-        """Datagrams that no edge of this version has sent."""
+        """Datagrams that are no report or notice of this version."""
         try:
             path.unlink(missing_ok=True)
             self._socket.setblocking(False)
@@ -90,26 +103,27 @@ class DecisionReceiver:
             ) from None
 
     def start(self) -> None:
-        """Read from now on, in the running loop."""
+        """Start to read in the running loop."""
         self._listen()
 
     def read(self) -> bool:
-        """Read what is there, up to a limit; whether there was anything."""
+        """Read the queued datagrams, `AT_ONCE` at most. Return whether there were any."""
         for number in range(AT_ONCE):
             try:
                 data = self._socket.recv(65_535)
             except OSError:
-                return number > 0  # there is no more
+                return number > 0  # the queue is empty
             self._receive(data)
         return True
 
     def _listen(self) -> None:
-        """Be woken by the next datagram."""
+        """Wake up at the next datagram."""
         asyncio.get_running_loop().add_reader(self._socket.fileno(), self._woken)
 
     def _woken(self) -> None:
-        """Read, and then sleep for a while, and read what has come meanwhile: a worker that tells
-        somebody who listens pays for waking him, and that is the dearest part of telling.
+        """Read, and then sleep for `NAP_S` before the next read.
+
+        To wake a sleeping reader is the most expensive part of a worker's send.
         """
         loop = asyncio.get_running_loop()
         self.read()
@@ -130,6 +144,12 @@ class DecisionReceiver:
                 for notice_listener in self._notice_listeners:
                     notice_listener.receive(notice)
                 return
+            if data.startswith(restarts.PREFIX):
+                reason = restarts.read(data)
+                self.kamailio_restarts += 1
+                for restart_listener in self._restart_listeners:
+                    restart_listener.kamailio_restarted(reason)
+                return
             report = decisions.read(data)
         except InvalidDatagramError as error:
             self.invalid += 1
@@ -141,11 +161,11 @@ class DecisionReceiver:
             listener.receive(report, data)
 
     def stop(self) -> None:
-        """Read no more."""
+        """Stop to read."""
         if self._nap is not None:
             self._nap.cancel()
         asyncio.get_running_loop().remove_reader(self._socket.fileno())
 
     def close(self) -> None:
-        """Let it go. Its file stays: calls find that nobody listens, and go on."""
+        """Close the socket. Its file stays: the workers drop their reports, and calls continue."""
         self._socket.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -16,17 +16,18 @@ from whence.agent.monitoring.calls import Calls
 from whence.agent.monitoring.conflicts import ConflictMonitor
 from whence.agent.monitoring.decision_receiver import DecisionReceiver
 from whence.agent.monitoring.notices import NoticeCounts
+from whence.agent.monitoring.store_monitor import StoreMonitor
 from whence.agent.monitoring.unknown_sources import UnknownSources
 from whence.agent.monitoring.webhook import Webhook
 from whence.agent.registration.client import KamailioClient
 from whence.agent.registration.keepalive import KeepAliveOutcome, KeepAliveService
 from whence.agent.registration.outcome import AttemptOutcome
 from whence.agent.registration.service import RegistrationService
-from whence.agent.registration.status import RegistrationStatus
+from whence.agent.registration.status import RegistrationStatus, TrunkInfo
 from whence.core.identification.address import Origin
-from whence.core.monitoring.alarms import AlarmKind
+from whence.core.monitoring.alarms import CONDITIONS, AlarmKind
 from whence.core.monitoring.unknown_sources import NoticeReason
-from whence.core.registration.model import State
+from whence.core.registration.model import Registration, State
 from whence.store.directory import Directory
 from whence.version import version
 
@@ -47,7 +48,8 @@ class RegistrationMetrics(Collector):
     def collect(self) -> Iterable[Metric]:
         """Read every metric."""
         now = self._clock()
-        states = Counter(r.state for _, r in self._trunks)
+        trunks = list(self._trunks)
+        states = Counter(r.state for _, r in trunks)
         registrations = GaugeMetricFamily(
             "whence_registrations", "Registrations by state.", labels=["state"]
         )
@@ -55,12 +57,9 @@ class RegistrationMetrics(Collector):
             registrations.add_metric([state], states[state])
         yield registrations
 
-        yield GaugeMetricFamily(
-            "whence_trunks_enabled",
-            "Trunks of the file that are not disabled.",
-            sum(trunk.enabled for trunk, _ in self._trunks),
-        )
-        ends = [r.expires_at for _, r in self._trunks if r.expires_at and now < r.expires_at]
+        yield from wanted_trunks(trunks, now)
+        yield from trunk_series(trunks, now)
+        ends = [r.expires_at for _, r in trunks if r.expires_at and now < r.expires_at]
         yield GaugeMetricFamily(
             "whence_registrations_active", "Registrations whose grant is still valid.", len(ends)
         )
@@ -84,6 +83,72 @@ class RegistrationMetrics(Collector):
         for origin in Origin:
             addresses.add_metric([origin], live[origin])
         yield addresses
+
+
+def wanted_trunks(trunks: Sequence[tuple[TrunkInfo, Registration]], now: float) -> Iterator[Metric]:
+    """Yield how many trunks are to be registered, and how many of these are."""
+    yield GaugeMetricFamily(
+        "whence_trunks_enabled",
+        "Trunks of the file that are not disabled.",
+        sum(trunk.enabled for trunk, _ in trunks),
+    )
+    wanted = [r for trunk, r in trunks if trunk.enabled and not r.suspended]
+    yield GaugeMetricFamily(
+        "whence_trunks_wanted",
+        "Trunks that are to be registered: neither disabled nor suspended by the operator.",
+        len(wanted),
+    )
+    yield GaugeMetricFamily(
+        "whence_trunks_registered",
+        "Trunks that are to be registered, and whose grant is valid.",
+        sum(r.granted(now) for r in wanted),
+    )
+
+
+TRUNK_SERIES_LIMIT = 1000
+"""How many trunks have series of their own."""
+
+
+def trunk_series(trunks: Sequence[tuple[TrunkInfo, Registration]], now: float) -> Iterator[Metric]:
+    """Yield the state of each trunk.
+
+    Of more than `TRUNK_SERIES_LIMIT` trunks, only those are named that are to be registered, and
+    are not.
+    """
+    named = list(trunks)
+    if len(named) > TRUNK_SERIES_LIMIT:
+        named = [
+            (trunk, r)
+            for trunk, r in trunks
+            if trunk.enabled and not r.suspended and not r.granted(now)
+        ][:TRUNK_SERIES_LIMIT]
+    states = GaugeMetricFamily(
+        "whence_trunk_state",
+        "1 for the state that the trunk is in, 0 for each other one.",
+        labels=["trunk", "state"],
+    )
+    registered = GaugeMetricFamily(
+        "whence_trunk_registered", "Whether the trunk's grant is valid.", labels=["trunk"]
+    )
+    expires = GaugeMetricFamily(
+        "whence_trunk_expires_timestamp_seconds",
+        "When the trunk's grant ends, in seconds since 1970; absent without a grant.",
+        labels=["trunk"],
+    )
+    for trunk, r in named:
+        for state in State:
+            states.add_metric([trunk.id, state], r.state is state)
+        registered.add_metric([trunk.id], r.granted(now))
+        if r.expires_at is not None and r.granted(now):
+            expires.add_metric([trunk.id], r.expires_at)
+    yield states
+    yield registered
+    yield expires
+    yield GaugeMetricFamily(
+        "whence_trunks_without_series",
+        "Trunks that the metrics of single trunks leave out.",
+        len(trunks) - len(named),
+    )
 
 
 class ClientMetrics(Collector):
@@ -138,12 +203,12 @@ class DecisionMetrics(Collector):
 
     def __init__(
         self,
-        hearing: DecisionReceiver,
+        receiver: DecisionReceiver,
         calls: Calls,
         unknown_sources: UnknownSources,
         trunks: RegistrationStatus,
     ) -> None:
-        self._hearing = hearing
+        self._receiver = receiver
         self._calls = calls
         self._unknown_sources = unknown_sources
         self._trunks = trunks
@@ -175,12 +240,17 @@ class DecisionMetrics(Collector):
         yield CounterMetricFamily(
             "whence_decision_reports_dropped",
             "Decision reports that the edge dropped: no agent listened, or the socket was full.",
-            self._hearing.dropped,
+            self._receiver.dropped,
         )
         yield CounterMetricFamily(
             "whence_decision_reports_invalid",
             "Datagrams that are no decision report.",
-            self._hearing.invalid,
+            self._receiver.invalid,
+        )
+        yield CounterMetricFamily(
+            "whence_kamailio_restarts",
+            "Restarts of Kamailio by `whence run`, since the agent's start.",
+            self._receiver.kamailio_restarts,
         )
         yield GaugeMetricFamily(
             "whence_unknown_sources",
@@ -215,6 +285,13 @@ class AlarmMetrics(Collector):
         for kind in AlarmKind:
             alarms.add_metric([kind], self._alarms.counts[kind])
         yield alarms
+        open_alarms = GaugeMetricFamily(
+            "whence_alarms_open", "Alarms that are open, by kind.", labels=["kind"]
+        )
+        open_kinds = Counter(raised.alarm.kind for raised in self._alarms.open)
+        for kind in sorted(CONDITIONS):
+            open_alarms.add_metric([kind], open_kinds[kind])
+        yield open_alarms
         if self._webhook is not None:
             yield GaugeMetricFamily(
                 "whence_webhook_waiting", "Alarms that wait for delivery.", self._webhook.waiting
@@ -256,6 +333,33 @@ class NoticeMetrics(Collector):
             "whence_unknown_source_notices_left_out",
             "Notices that the edge did not send: too many at once, or no agent read them.",
             self._notices.left_out,
+        )
+
+
+class StoreMetrics(Collector):
+    """The directory as it is written, and its disk."""
+
+    def __init__(self, store: StoreMonitor, directory: Directory) -> None:
+        self._store = store
+        self._directory = directory
+
+    def collect(self) -> Iterable[Metric]:
+        """Read every metric."""
+        state = self._store.state
+        yield GaugeMetricFamily(
+            "whence_directory_writable",
+            "1 while the last write to the directory succeeded.",
+            state.is_writable,
+        )
+        yield CounterMetricFamily(
+            "whence_directory_write_errors",
+            "Writes to the directory that failed.",
+            self._directory.write_errors,
+        )
+        yield GaugeMetricFamily(
+            "whence_disk_free_bytes",
+            "Free space on the disk of the state directory.",
+            state.space.free,
         )
 
 

@@ -34,10 +34,16 @@ class Entry:
     """Our socket that sent the last request."""
     last_logged: history.LoggedState | None = None
     """The state that was logged last; a refresh that changes nothing is not logged."""
+    counted_end_at: float | None = None
+    """The end of the last grant that was counted as expired."""
     leaving: bool = False
     """Whether it was removed from the file; it is unregistered, and then dropped."""
     pausing: bool = False
     """Whether the operator paused it during an attempt; it pauses after the attempt."""
+    seen_at: tuple[TransportAddress, tuple[str, int]] | None = None
+    """Our socket, and the (ip, port) at which the registrar saw its last REGISTER."""
+    moved_at: float | None = None
+    """When it registered at once because the registrar saw another address."""
     led_to: tuple[Uri, ...] = ()
     """The Contacts of 3xx answers that this attempt follows."""
 

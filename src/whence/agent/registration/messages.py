@@ -1,31 +1,35 @@
-"""SIP text: write REGISTER and OPTIONS, and parse their answers.
+"""SIP text: write REGISTER and OPTIONS, and parse their answers into the core's types.
 
-Only this module uses `aiosipua`. It converts the parsed values into the core's types. A message
-that it cannot parse raises InvalidReplyError.
+Headers are read by the grammar in core/sip, as the edge reads them. A message that is not valid
+raises InvalidReplyError.
 """
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from aiosipua.headers import parse_cseq, parse_via
-from aiosipua.message import SipMessage, SipResponse
-
 from whence.core.registration.events import Send
 from whence.core.registration.model import Account, Reply
-from whence.core.sip.contact import Contact, seconds
+from whence.core.sip.contact import listed
 from whence.core.sip.digest import AuthenticationInfo, Challenge
-from whence.core.sip.uri import Uri, host_text
+from whence.core.sip.grammar import QUOTED, parse_cseq, parse_seconds, unquote
+from whence.core.sip.message import Message
+from whence.core.sip.uri import Uri, escape_user, host_text
+from whence.core.sip.via import branch
 from whence.errors import InvalidReplyError
 from whence.ipc import headers
 
 REPLY_LIMIT = 65_535
 CHALLENGE_LIMIT = 2_048
 """The longest header parsed for challenges; a longer one could cost seconds of CPU time."""
+HEADERS_LIMIT = 256
+"""Header lines of a reply. No registrar sends more."""
+
+_STATUS_LINE = re.compile(r"sip/2\.0 +([1-6][0-9]{2})(?: .*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,7 @@ def uri_text(uri: Uri) -> str:
     """Return the text of one of our own URIs."""
     port = f":{uri.port}" if uri.port else ""
     params = "".join(f";{name}={value}" for name, value in uri.params.items())
-    return f"{uri.scheme}:{uri.user}@{host_text(uri.host)}{port}{params}"
+    return f"{uri.scheme}:{escape_user(uri.user)}@{host_text(uri.host)}{port}{params}"
 
 
 def register(
@@ -63,6 +67,7 @@ def register(
         f"Call-ID: {call_id}",
         f"CSeq: {send.cseq} REGISTER",
         f"Contact: <{uri_text(account.contact)}>;expires={send.expires_s}",
+        *_removed_contact(account, send),
         f"Expires: {send.expires_s}",
         "Max-Forwards: 70",
         *_further_headers(account),
@@ -112,41 +117,50 @@ def read(data: bytes) -> Received:
     """
     if len(data) > REPLY_LIMIT:
         raise InvalidReplyError("too long")
+    message = _message_of(data)
+    start = _STATUS_LINE.fullmatch(message.start)
+    if start is None or message.fault or message.head.count("\r\n") > HEADERS_LIMIT:
+        raise InvalidReplyError("not a reply")
+    fields = message.fields()
+    cseq = parse_cseq(_first(fields, "cseq"))
+    if cseq is None:
+        raise InvalidReplyError("CSeq")
+    status = int(start[1])
+    reason = message.first_line.split(None, 2)[2:]
+    return Received(
+        branch=branch(_first(fields, "via")),
+        call_id=_first(fields, "call-id"),
+        cseq=cseq[0],
+        method=cseq[1],
+        status=status,
+        source=_single(fields, headers.SOURCE),
+        tls_reject_reason=_single(fields, headers.TLS_REJECT_REASON),
+        seen_at=_single(fields, headers.SEEN_AT),
+        mac=_single(fields, headers.MAC),
+        reply=_reply(fields, status, "".join(reason), cseq[0]),
+    )
+
+
+def _message_of(data: bytes) -> Message:
     try:
-        message = SipMessage.parse(data)
-        if not isinstance(message, SipResponse) or not 100 <= message.status_code < 700:
-            raise InvalidReplyError("not a reply")
-        cseq = parse_cseq(message.get_header("cseq") or "")
-        via = parse_via(message.get_header("via") or "//")
-        return Received(
-            branch=via.branch or "",
-            call_id=message.call_id or "",
-            cseq=cseq.seq,
-            method=cseq.method,
-            status=message.status_code,
-            source=_single(message, headers.SOURCE),
-            tls_reject_reason=_single(message, headers.TLS_REJECT_REASON),
-            seen_at=_single(message, headers.SEEN_AT),
-            mac=_single(message, headers.MAC),
-            reply=_reply(message, cseq.seq),
-        )
-    except (ValueError, IndexError) as error:
-        raise InvalidReplyError(type(error).__name__) from error
+        return Message(data.decode())
+    except UnicodeDecodeError:
+        return Message(data)
 
 
-def _reply(message: SipResponse, cseq: int) -> Reply:
+def _reply(fields: Mapping[str, list[str]], status: int, reason: str, cseq: int) -> Reply:
     return Reply(
-        status=message.status_code,
-        reason=_printable(message.reason_phrase),
+        status=status,
+        reason=_printable(reason),
         cseq=cseq,
-        contacts=tuple(Contact.parse(text) for text in message.get_header_values("contact")),
-        expires_s=seconds(message.get_header("expires")),
-        min_expires_s=seconds(message.get_header("min-expires")),
-        retry_after_s=seconds(message.get_header("retry-after")),
+        contacts=tuple(one for value in fields.get("contact", ()) for one in listed(value)),
+        expires_s=parse_seconds(_first(fields, "expires")),
+        min_expires_s=parse_seconds(_first(fields, "min-expires")),
+        retry_after_s=parse_seconds(_first(fields, "retry-after")),
         challenges=tuple(
             challenge
             for proxy, header in ((False, "www-authenticate"), (True, "proxy-authenticate"))
-            for text in message.get_header_values(header)
+            for text in fields.get(header, ())
             for challenge in challenges(text, proxy=proxy)
         ),
         infos=tuple(
@@ -155,12 +169,12 @@ def _reply(message: SipResponse, cseq: int) -> Reply:
                 (False, "authentication-info"),
                 (True, "proxy-authentication-info"),
             )
-            for info in authentication_infos(message.get_header_values(header), proxy=proxy)
+            for info in authentication_infos(fields.get(header, ()), proxy=proxy)
         ),
     )
 
 
-_AUTH_PARAM = re.compile(r'(?<![\w-])([\w-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))', re.ASCII)
+_AUTH_PARAM = re.compile(rf'(?<![\w-])([\w-]+)\s*=\s*(?:({QUOTED})|([^\s,"]+))', re.ASCII)
 _SCHEME = re.compile(r"(?:^|,)\s*([\w-]+)\s+(?=[\w-]+\s*=)", re.ASCII)
 
 
@@ -173,7 +187,7 @@ def challenges(text: str, *, proxy: bool) -> list[Challenge]:
     text = text.replace("\t", " ")
     if len(text) > CHALLENGE_LIMIT or not text.isprintable():
         return []
-    unquoted = re.sub(r'"(?:[^"\\]|\\.)*"', lambda m: '"' + "_" * (len(m[0]) - 2) + '"', text)
+    unquoted = re.sub(QUOTED, lambda m: '"' + "_" * (len(m[0]) - 2) + '"', text)
     starts = [(m.start(1), m.end(), m[1]) for m in _SCHEME.finditer(unquoted)]
     ends = [start for start, _, _ in starts[1:]] + [len(text)]
     return [
@@ -208,7 +222,7 @@ def _parameters(text: str) -> dict[str, str]:
     """Return name in lower case → value; the first of each name counts."""
     found: dict[str, str] = {}
     for name, quoted, plain in _AUTH_PARAM.findall(text):
-        found.setdefault(name.lower(), plain or re.sub(r"\\(.)", r"\1", quoted))
+        found.setdefault(name.lower(), plain or unquote(quoted))
     return found
 
 
@@ -231,14 +245,28 @@ def _qop(text: str) -> tuple[str, ...]:
     return tuple(q.strip().lower() for q in text.split(",") if q.strip())
 
 
-def _single(message: SipResponse, name: str) -> str:
+def _single(fields: Mapping[str, list[str]], name: str) -> str:
     """Return a header that must occur once; with two, one is forged, and none counts."""
-    values = message.get_header_values(name)
+    values = fields.get(name.lower(), ())
     return values[0] if len(values) == 1 else ""
+
+
+def _first(fields: Mapping[str, list[str]], name: str) -> str:
+    return next(iter(fields.get(name, ())), "")
 
 
 def _printable(text: str) -> str:
     return "".join(c for c in text if c.isprintable())[:200]
+
+
+def _removed_contact(account: Account, send: Send) -> list[str]:
+    """Return the line that removes our former Contact (RFC 3261 10.2.2).
+
+    Else the registrar would send calls to an address that may belong to somebody else now.
+    """
+    if account.former_contact is None or send.expires_s == 0:
+        return []
+    return [f"Contact: <{uri_text(account.former_contact)}>;expires=0"]
 
 
 def _further_headers(account: Account) -> list[str]:

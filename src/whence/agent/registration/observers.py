@@ -28,4 +28,8 @@ class HistoryObserver(Protocol):
     """Follows the history events of trunks."""
 
     def happened(self, trunk_id: str, events: Sequence[HistoryEvent]) -> None:
-        """Called after these events are stored in the trunk's history."""
+        """Called after these events are stored in the trunk's history.
+
+        The end of a grant is reported at once, even if it cannot be stored yet. Then a call with
+        the same event follows when it is.
+        """

@@ -254,7 +254,10 @@ class RegistrationService:
         await self._scheduler.run(self)
 
     def expire(self, entry: Entry, now: float) -> bool:
-        """Store that the grant has ended; return False if the directory cannot be written."""
+        """Store that the grant has ended; return False if the directory cannot be written.
+
+        The end is counted and reported when it happens, also where it cannot be stored.
+        """
         # An attempt in flight goes on, even if the directory cannot be written.
         before = entry.registration
         dice = Randomness(0.0, "")
@@ -264,11 +267,22 @@ class RegistrationService:
             self._save(entry, after, actions, now, events)
         except StoreError as error:
             log.error("%s", error)  # noqa: TRY400 - a neighbour's fault, no bug of ours
+            if self._count_end(entry):
+                self._report_events(entry, events)
             return False
+        self._count_end(entry)
         entry.registration = after
         self._changed(entry)
+        return True
+
+    def _count_end(self, entry: Entry) -> bool:
+        """Count and log the end of a grant. Return False where that was done before."""
+        ends_at = entry.registration.expires_at
+        if entry.counted_end_at == ends_at:
+            return False
+        entry.counted_end_at = ends_at
         self.expirations += 1
-        log.warning("trunk %s: expired: the grant ended without a refresh", after.trunk_id)
+        log.warning("trunk %s: expired: the grant ended without a refresh", entry.trunk.id)
         return True
 
     def sweep(self, now: float) -> None:
@@ -371,7 +385,29 @@ class RegistrationService:
         self._save(entry, after, actions, now, events)
         entry.registration = after
         self._stepped(entry, before)
+        sockets = self._settings.sockets
+        if isinstance(event, Answered) and self._attempts.public.has_moved(
+            entry, event, actions, sockets
+        ):
+            self._register_soon(entry)
         return next((a for a in actions if isinstance(a, Send | Follow)), None)
+
+    def _register_soon(self, entry: Entry) -> None:
+        """Bring the next REGISTER forward: it has another Contact."""
+        registration = entry.registration
+        if registration.state is State.REGISTERED and registration.next_at is not None:
+            now = self._clock()
+            entry.registration = replace(registration, next_at=min(registration.next_at, now))
+            self._scheduler.schedule(entry)
+
+    async def follow_names(self) -> None:
+        """Resolve the advertised names until cancelled; register again where one has moved."""
+        while True:
+            moved, valid_s = await self._attempts.public.resolve(self._settings.sockets)
+            for entry in self._entries.values():
+                if entry.socket in moved:
+                    self._register_soon(entry)
+            await asyncio.sleep(valid_s)
 
     def _stepped(self, entry: Entry, before: Registration) -> None:
         """Log, schedule and publish the result of a step."""
@@ -379,10 +415,11 @@ class RegistrationService:
         self._report(entry, before, after)
         self._scheduler.schedule(entry)
         self._scheduler.watch(entry)
-        self._changed(entry)
         if entry.pausing and after.in_flight is None:
             entry.pausing = False
-            self._step(entry, Pause())
+            self._step(entry, Pause())  # observers see the pause, not the attempt's failure
+        else:
+            self._changed(entry)
 
     def _save(
         self,
@@ -398,6 +435,9 @@ class RegistrationService:
         with_grace = [a.with_grace(grace_s) if isinstance(a, Learn) else a for a in actions]
         socket = entry.socket or self._settings.sockets.listen[0]
         self._directory.save(entry.trunk.account_key, after, with_grace, socket, now, events)
+        self._report_events(entry, events)
+
+    def _report_events(self, entry: Entry, events: Sequence[history.HistoryEvent]) -> None:
         for observer in self._history_observers:
             observer.happened(entry.trunk.id, events)
 

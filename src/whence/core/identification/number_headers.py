@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from whence.core.sip.contact import parts
+from whence.core.sip.grammar import split_list, split_word
 from whence.core.sip.phone_number import bare
 from whence.core.sip.uri import Uri
 
@@ -47,7 +47,7 @@ def read(text: str) -> Mapping[str, tuple[Uri, ...]]:
 
 
 def _uris(name: str, value: str) -> tuple[Uri, ...]:
-    values = list(parts(value)) if name in SEVERAL else [value]
+    values = list(split_list(value)) if name in SEVERAL else [value]
     if name == HISTORY_INFO:
         values.reverse()
     read_ = [_uri(one) for one in values[:VALUES_LIMIT]]
@@ -58,7 +58,7 @@ def _uri(text: str) -> Uri | None:
     uri = Uri.of_header(text)
     if uri is not None:
         return uri
-    word = text.partition(";")[0].strip(' \t"<>')
+    word = split_word(text)
     if bare(word) is not None:
         return Uri("tel", word, "")
     is_word = word.isprintable() and not any(c in word for c in ' :@"<>')

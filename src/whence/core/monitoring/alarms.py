@@ -1,5 +1,8 @@
 """The kinds of alarms, and the limits on how many alarms the agent raises.
 
+An alarm of a lasting condition is open until its all-clear. Its kind and trunk identify it. An
+alarm of any other kind reports an event, and has no all-clear.
+
 The limiter passes the first alarm of a kind and trunk at once. Further ones of the same kind and
 trunk wait for `EACH_S` seconds. In that time, at most `KIND_LIMIT` alarms of one kind pass, over
 all trunks. The limiter counts the suppressed alarms, and gives the count when the time is over.
@@ -25,7 +28,31 @@ class AlarmKind(StrEnum):
     CONFLICT = "conflict"
     PASSWORD_GUESSED = "phone_password_guessed"
     UNEXPECTED_REPLY = "reply_from_unexpected_address"
+    AUTH_FAILED = "auth_failed"
+    REGISTRATION_REJECTED = "registration_rejected"
+    REGISTRAR_UNREACHABLE = "registrar_unreachable"
+    KAMAILIO_RESTARTED = "kamailio_restarted"
+    DIRECTORY_UNWRITABLE = "directory_unwritable"
+    DISK_FULL = "disk_full"
     CLOCK_STEPPED = "clock_stepped"
+
+
+TRUNK_CONDITIONS = frozenset(
+    {
+        AlarmKind.AUTH_FAILED,
+        AlarmKind.REGISTRATION_REJECTED,
+        AlarmKind.REGISTRAR_UNREACHABLE,
+        AlarmKind.REGISTRATION_EXPIRED,
+    }
+)
+"""The kinds of a trunk that is not registered. They end when it is registered again."""
+
+CONDITIONS = TRUNK_CONDITIONS | {
+    AlarmKind.CONFLICT,
+    AlarmKind.DIRECTORY_UNWRITABLE,
+    AlarmKind.DISK_FULL,
+}
+"""The kinds of a lasting condition. An alarm of them is open until its all-clear."""
 
 
 OF_HISTORY = {

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from enum import StrEnum
 from functools import cache
 
+from whence.core.sip.grammar import parse_params, split_name_addr
+
 _LONG = {
     "b": "referred-by",
     "c": "content-type",
@@ -92,6 +94,11 @@ class Message:
         self.fault = self._line_fault() if end else Fault.NO_END
         self._content_length: int | None = -1  # not read yet
 
+    @property
+    def first_line(self) -> str:
+        """Return the start line in its own letters."""
+        return self._raw.partition("\r\n")[0]
+
     def _line_fault(self) -> Fault | None:
         head = self.head
         pairs = head.count("\r\n")
@@ -110,6 +117,13 @@ class Message:
         """Return the values of all headers of this name, unfolded, in their own letters."""
         lines = _lines(self._raw.partition(END)[0])
         return [line.partition(":")[2].strip(" \t") for found, line in lines if found == name]
+
+    def fields(self) -> dict[str, list[str]]:
+        """Return long name in small letters → values of its headers, unfolded, as written."""
+        found: dict[str, list[str]] = {}
+        for name, line in _lines(self._raw.partition(END)[0]):
+            found.setdefault(name, []).append(line.partition(":")[2].strip(" \t"))
+        return found
 
     def request_fault(self) -> Fault | None:
         """Return what is wrong with a request, besides its line ends."""
@@ -179,7 +193,7 @@ class Message:
         if not all(needed.values()):
             return ""
         vias, (from_, *_), (to, *_), (call_id, *_), (cseq, *_) = needed.values()
-        if ";tag=" not in to.replace(" ", "").lower():
+        if not _has_tag(to.partition(":")[2]):
             to += f";tag={tag}"
         lines = [f"SIP/2.0 {status} {phrase}", *vias, from_, to, call_id, cseq]
         return "\r\n".join([*lines, "Content-Length: 0", "", ""])
@@ -211,6 +225,15 @@ class Message:
             values = self.all("content-length")
             self._content_length = _number(values[0]) if values else None
         return self._content_length
+
+
+def _has_tag(value: str) -> bool:
+    """Return whether a To has a tag, which may not be one in its display name or URI."""
+    found = split_name_addr(value)
+    params = parse_params(found[1]) if found is not None else None
+    if params is None:  # of no valid form: another tag would only add to the faults
+        return ";tag=" in value.replace(" ", "").lower()
+    return any(name == "tag" for name, _ in params)
 
 
 def _number(digits: str) -> int:

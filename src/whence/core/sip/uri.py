@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
+from ipaddress import IPv6Address
 from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
-_QUOTED_NAME = re.compile(r'^\s*"(?:[^"\\]|\\.)*"')
+from whence.core.sip.grammar import parse_params, split_name_addr
 
 _SCHEMES = frozenset({"sip", "sips", "tel"})
+
+_UNFIT = re.compile(r'[\x00-\x20\x7f"<>]')
+"""Characters that no URI has: they would end it, or the header, for some parsers."""
+
+_HOST = re.compile(r"[a-z0-9_.-]*[a-z0-9_][a-z0-9_.-]*", re.ASCII)
+"""A host name or IPv4 address in small letters. Real names have `_`, and may end with a dot."""
+
+_IPV6 = re.compile(r"[0-9a-f:.]{2,45}", re.ASCII)
 
 _NO_PARAMS: Mapping[str, str] = MappingProxyType({})
 
@@ -26,14 +36,16 @@ class Uri(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Uri | None:
-        """Read a URI; None for what is not one. Display name and angle brackets are not part of it.
+        """Parse a URI, without display name and angle brackets; None for other texts.
 
-        More than one `@` is refused: where two readers could see two different users, no decision
-        may rest on either.
+        A URI with more than one `@` is invalid: two parsers could read two different users. Escapes
+        in the user are resolved (RFC 3261 19.1.4), and an IPv6 address has its shortest form. The
+        user may have characters that the grammar wants escaped, as `#`: phones send them.
         """
-        scheme, colon, rest = text.strip().partition(":")
+        text = text.strip(" \t\r\n")
+        scheme, colon, rest = text.partition(":")
         scheme = scheme.lower()
-        if not colon or scheme not in _SCHEMES or rest.count("@") > 1:
+        if not colon or scheme not in _SCHEMES or rest.count("@") > 1 or _UNFIT.search(text):
             return None
         if "?" in rest:
             rest = _without_headers(rest)
@@ -50,9 +62,9 @@ class Uri(NamedTuple):
 
     @property
     def subscriber(self) -> tuple[str, str]:
-        """(user, phone-context) of a URI that may call a number; the context may be empty.
+        """Return (user, phone-context) of a URI that may call a number; the context may be empty.
 
-        A sip URI has it in its user part (RFC 3261 19.1.6), and some write it behind the host.
+        A sip URI has it in its user part (RFC 3261 19.1.6); some write it behind the host.
         """
         if ";" not in self.user:
             return self.user, self.params.get("phone-context", "")
@@ -62,23 +74,23 @@ class Uri(NamedTuple):
 
     @classmethod
     def of_header(cls, text: str) -> Uri | None:
-        """Read the URI of a header such as To: `"Name" <sip:…>;params`, or a bare URI.
+        """Parse the URI of a header such as To: `"Name" <sip:…>;params`, or a bare URI.
 
-        Parameters after a bare URI are the header's, not the URI's (RFC 3261 20.10).
+        None where the value is not valid as a whole.
         """
-        if '"' in text:
-            text = _QUOTED_NAME.sub("", text, count=1)
-        _, bracket, rest = text.partition("<")
-        return cls.parse(rest.partition(">")[0] if bracket else text.partition(";")[0])
+        found = split_name_addr(text)
+        if found is None or (found[1] and parse_params(found[1]) is None):
+            return None
+        return cls.parse(found[0])
 
 
 def escape_user(text: str) -> str:
-    """Write `text` so that it can stand in the user part of a URI and be nothing else there."""
+    """Escape `text` for the user part of a URI, so that no part of it is a delimiter."""
     return quote(text, safe="-_.!~*'()&=+$,")  # RFC 3261 25.1, but for ; ? and /
 
 
 def host_text(host: str) -> str:
-    """`host` as it stands in a URI: an IPv6 address in brackets."""
+    """Return `host` for a URI: an IPv6 address in brackets."""
     return f"[{host}]" if ":" in host else host
 
 
@@ -89,21 +101,31 @@ def _without_headers(rest: str) -> str:
 
 
 def _host_and_port(text: str) -> tuple[str, int | None]:
-    """Split `host`, `host:port`, `[v6]`, `[v6]:port`; a port of -1 says that it is none."""
+    """Split `host`, `host:port`, `[v6]`, `[v6]:port`. An invalid host is empty; a port is -1."""
     if text.startswith("["):
-        host, bracket, rest = text[1:].partition("]")
+        written, bracket, rest = text[1:].partition("]")
         if not bracket or (rest and not rest.startswith(":")):
             return "", -1
-        port = rest[1:]
-        has_port = bool(rest)
+        host, has_port, port = _ipv6(written.lower()), bool(rest), rest[1:]
     else:
-        host, colon, port = text.partition(":")
-        has_port = bool(colon)
+        written, colon, port = text.partition(":")
+        host, has_port = written.lower(), bool(colon)
+        if not _HOST.fullmatch(host):
+            return "", -1
     if not has_port:
-        return host.lower(), None
+        return host, None
     if port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) < 65536:
-        return host.lower(), int(port)
-    return host.lower(), -1
+        return host, int(port)
+    return host, -1
+
+
+@lru_cache(maxsize=1024)
+def _ipv6(text: str) -> str:
+    """Return the shortest form of an IPv6 address; empty if `text` is not one."""
+    try:
+        return str(IPv6Address(text)) if _IPV6.fullmatch(text) else ""
+    except ValueError:
+        return ""
 
 
 def _params(parts: list[str]) -> Mapping[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from whence.core.sip.grammar import parse_params, split_list
 from whence.core.sip.transport_address import TRANSPORTS, canonical_ip
 from whence.core.sip.uri import host_text
 
@@ -40,6 +41,18 @@ def reply_destination(values: Sequence[str]) -> str | None:
     except (KeyError, ValueError):
         return None
     return f"{transport}:{host_text(str(ip))}:{to_port}{connection}"
+
+
+def branch(value: str) -> str:
+    """Return the branch of the first Via in a header value; empty if it has none.
+
+    `value`: in its own letters. A Via with a repeated parameter has no branch.
+    """
+    first = next(split_list(value), "")
+    sent_by, semicolon, rest = first.partition(";")
+    params = parse_params(semicolon + rest) if '"' not in sent_by else None
+    found = [value for name, value in params or () if name == "branch"]
+    return found[0] if len(found) == 1 else ""
 
 
 def seen_at(value: str) -> str:

@@ -16,8 +16,10 @@ from whence.core.registration.events import Action
 from whence.core.registration.learning import NOBODY_ELSE, ExpectedSources
 from whence.core.registration.model import AccountKey, Registration, Reply
 from whence.core.registration.uac import UacRequest
-from whence.core.sip.contact import Contact, listed, seconds
+from whence.core.sip.contact import Contact, listed
+from whence.core.sip.grammar import parse_seconds
 from whence.core.sip.uri import Uri
+from whence.core.text import escape_untrusted
 from whence.edge.base import GO_ON, Worker, survives, text
 from whence.edge.dropin.base import DropInPart
 from whence.edge.ksr import Ksr
@@ -44,6 +46,9 @@ DEFAULT_EXPIRES_S = 3600
 CONTACTS_LIMIT = 50
 """How many Contact headers of an answer are read."""
 
+TARGETS_LIMIT = 1000
+"""How many targets with a foreign domain one worker logs."""
+
 WRITE_TIMEOUT_S = 0.5
 """How long an answer waits while other workers write the directory."""
 UNREGISTER_WRITE_TIMEOUT_S = 0.05
@@ -56,6 +61,8 @@ class RegistrationHandlers(DropInPart):
     def __init__(self, worker: Worker, writer: LearningWriter, grace_s: float) -> None:
         super().__init__(worker, writer)
         self._grace_s = grace_s
+        self._foreign_targets: set[str] = set()
+        """The targets with a foreign domain that this worker has logged."""
 
     @survives
     def whence_local_request(self, _message: object) -> int:
@@ -71,7 +78,9 @@ class RegistrationHandlers(DropInPart):
         contact = next(iter(listed(get("Contact") or "")), None)
         if contact is None or not contact.uri.user:
             return GO_ON
-        requested_s = seconds(get("Expires")) if contact.expires_s is None else contact.expires_s
+        requested_s = contact.expires_s
+        if requested_s is None:
+            requested_s = parse_seconds(get("Expires"))
         if requested_s is None:
             requested_s = DEFAULT_EXPIRES_S
         sent = {
@@ -108,7 +117,7 @@ class RegistrationHandlers(DropInPart):
             reason="".join(c for c in str(ksr.pv.get("$rr") or "") if c.isprintable())[:200],
             cseq=sent.cseq,
             contacts=tuple(_contacts(ksr)),
-            expires_s=seconds(text(lambda: ksr.hdr.get("Expires"))),
+            expires_s=parse_seconds(text(lambda: ksr.hdr.get("Expires"))),
         )
         is_success = 200 <= status < 300
         step = partial(
@@ -120,6 +129,8 @@ class RegistrationHandlers(DropInPart):
             grace_s=self._grace_s,
             expected=self._expected(account.id) if is_success else NOBODY_ELSE,
         )
+        if is_success:
+            self._warn_of_foreign_domain(account)
         stored = account if is_success else None
         self._write(account.id, step, WRITE_TIMEOUT_S, AccountKey(sent.aor), stored)
         return GO_ON
@@ -165,6 +176,19 @@ class RegistrationHandlers(DropInPart):
             return None
         aor = Uri.parse(sent.aor)
         return UacAccount(id_, aor.user if aor else "", str(ksr.pv.get(USER) or ""))
+
+    def _warn_of_foreign_domain(self, account: UacAccount) -> None:
+        """Log once, for each target, that Kamailio's own routing would send its calls away."""
+        target = account.target
+        if not target or target in self._foreign_targets or self.ksr.is_myself(target):
+            return
+        if len(self._foreign_targets) < TARGETS_LIMIT:
+            self._foreign_targets.add(target)
+            self.ksr.err(
+                f"whence: trunk {account.id}: uri==myself is false for {escape_untrusted(target)}: "
+                "its l_domain is no alias or listen address, so calls may leave this Kamailio; "
+                "write alias=, or another l_domain\n"
+            )
 
     def _expected(self, trunk_id: str) -> ExpectedSources:
         """Return which sources may teach besides the servers that were asked.

@@ -26,8 +26,11 @@ from whence.agent.monitoring.metrics import (
     ConflictMetrics,
     DecisionMetrics,
     RegistrationMetrics,
+    StoreMetrics,
     registry,
 )
+from whence.agent.monitoring.store_monitor import StoreMonitor
+from whence.agent.monitoring.trunk_alarms import TrunkAlarms
 from whence.agent.monitoring.unknown_sources import UnknownSourceCounter, UnknownSources
 from whence.agent.provisioning.reload import Reload
 from whence.agent.registration.client import KamailioClient
@@ -35,8 +38,10 @@ from whence.agent.registration.keepalive import KeepAliveService
 from whence.core.monitoring.unknown_sources import UnknownSourceTable, WindowCounter
 from whence.core.registration.model import State
 from whence.ipc.decisions import SOCKET_FILE
+from whence.store.space import Space
 
 NOW = 1_000_000.0
+UNREACHABLE_S = 300.0
 MD5 = "0123456789abcdef" * 2
 FILE = f"""
 [edge]
@@ -88,17 +93,29 @@ class Agent:
         self.calls = Calls(100)
         self.alarms = Alarms(clock=node.clock)
         node.observers.append(keepalives)
-        node.history_observers.append(self.alarms)
+        self.trunk_alarms = TrunkAlarms(self.alarms, UNREACHABLE_S, clock=node.clock)
+        node.observers.append(self.trunk_alarms)
+        node.history_observers.append(self.trunk_alarms)
+        self.space = Space(10_000_000, 100_000_000)
         node.agent()
+        self.alarms.restore(node.directory)
+        self.store = StoreMonitor(
+            node.directory, self.alarms, node.clock, space=lambda _path: self.space
+        )
         node.provisioning.apply(node_settings(settings))
         table = UnknownSourceTable(100)
         self.counter = UnknownSourceCounter(table, WindowCounter(50), [self.alarms])
         self.unknown_sources = UnknownSources(node.directory, node.registrations, table, node.clock)
-        self.hearing = DecisionReceiver(node.folder / SOCKET_FILE)
+        self.receiver = DecisionReceiver(node.folder / SOCKET_FILE)
         conflicts = ConflictMonitor(node.directory.path, [self.alarms], node.clock)
 
         async def health() -> Health:
-            return Health(kamailio=await kamailio.lives(), directory=node.directory.can_write())
+            state = self.store.check()
+            return Health(
+                kamailio=await kamailio.lives(),
+                directory=state.is_writable,
+                disk=not state.space.is_low,
+            )
 
         parts = ApiParts(
             host="127.0.0.1",
@@ -112,9 +129,12 @@ class Agent:
                 BuildMetrics(),
                 RegistrationMetrics(node.directory, node.registrations, clock=node.clock),
                 ClientMetrics(node.registrations, keepalives, kamailio),
-                DecisionMetrics(self.hearing, self.calls, self.unknown_sources, node.registrations),
+                DecisionMetrics(
+                    self.receiver, self.calls, self.unknown_sources, node.registrations
+                ),
                 AlarmMetrics(self.alarms, None),
                 ConflictMetrics(conflicts),
+                StoreMetrics(self.store, node.directory),
             ),
         )
         api = make(parts, clock=node.clock)

@@ -20,7 +20,7 @@ from whence.core.registration.reason import RegistrationReason
 from whence.errors import StoreError
 from whence.store.directory import FILE as DIRECTORY
 
-Tell = Callable[[Story], None]
+WithAgent = Callable[[Story], None]
 
 
 @pytest.fixture
@@ -223,7 +223,7 @@ def test_order_not_written_during_an_attempt_makes_no_second(
 # The API.
 
 
-def test_order_that_cannot_be_written_answers_503(tell: Tell) -> None:
+def test_order_that_cannot_be_written_answers_503(with_agent: WithAgent) -> None:
     async def story(agent: Agent) -> None:
         with closing(sqlite3.connect(agent.node.folder / DIRECTORY)) as disk:
             disk.execute(DISK_FULL)
@@ -235,11 +235,11 @@ def test_order_that_cannot_be_written_answers_503(tell: Tell) -> None:
             assert await agent.get("/v1/trunks") == before
             disk.execute("DROP TRIGGER full")
 
-    tell(story)
+    with_agent(story)
 
 
 @pytest.mark.parametrize("order", ["register", "unregister", "pause", "resume"])
-def test_order_answers_with_the_trunk(tell: Tell, order: str) -> None:
+def test_order_answers_with_the_trunk(with_agent: WithAgent, order: str) -> None:
     async def story(agent: Agent) -> None:
         answer = await agent.ask(f"/v1/trunks/acme/{order}", {})
         assert answer.status_code == 200, answer.text
@@ -247,10 +247,10 @@ def test_order_answers_with_the_trunk(tell: Tell, order: str) -> None:
         assert answer.json()["suspended"] is (order in ("unregister", "pause"))
         await agent.node.until_quiet()
 
-    tell(story)
+    with_agent(story)
 
 
-def test_order_for_an_unknown_trunk_answers_404(tell: Tell) -> None:
+def test_order_for_an_unknown_trunk_answers_404(with_agent: WithAgent) -> None:
     async def story(agent: Agent) -> None:
         for order in ("register", "unregister", "pause", "resume"):
             answer = await agent.ask(f"/v1/trunks/nobody/{order}", {})
@@ -260,19 +260,19 @@ def test_order_for_an_unknown_trunk_answers_404(tell: Tell) -> None:
             }
         assert (await agent.ask("/v1/trunks/acme/explode", {})).status_code == 422
 
-    tell(story)
+    with_agent(story)
 
 
-def test_register_of_a_disabled_trunk_answers_409(tell: Tell) -> None:
+def test_register_of_a_disabled_trunk_answers_409(with_agent: WithAgent) -> None:
     async def story(agent: Agent) -> None:
         answer = await agent.ask("/v1/trunks/idle/register", {})
         assert answer.status_code == 409
         assert "write enabled = true, and reload" in answer.json()["detail"]
 
-    tell(story)
+    with_agent(story)
 
 
-def test_reload_answers_what_changed(tell: Tell) -> None:
+def test_reload_answers_what_changed(with_agent: WithAgent) -> None:
     async def story(agent: Agent) -> None:
         changed = FILE.replace('id = "bell"', 'id = "belle"').replace("topsecret", "other")
         changed = changed.replace("sip:pbx@192.0.2.9", "sip:pbx@192.0.2.10")
@@ -290,7 +290,7 @@ def test_reload_answers_what_changed(tell: Tell) -> None:
         assert [trunk["id"] for trunk in await agent.get("/v1/trunks")] == ["acme", "idle", "belle"]
         await agent.registered()
 
-    tell(story)
+    with_agent(story)
 
 
 @pytest.mark.parametrize(
@@ -302,7 +302,7 @@ def test_reload_answers_what_changed(tell: Tell) -> None:
     ],
 )
 def test_reload_reports_what_is_in_force_and_what_needs_restart(
-    tell: Tell,
+    with_agent: WithAgent,
     caplog: pytest.LogCaptureFixture,
     written: str,
     in_force_now: bool,
@@ -323,10 +323,10 @@ def test_reload_reports_what_is_in_force_and_what_needs_restart(
                 in caplog.text
             )
 
-    tell(story)
+    with_agent(story)
 
 
-def test_reload_of_a_faulty_file_answers_422_with_each_fault(tell: Tell) -> None:
+def test_reload_of_a_faulty_file_answers_422_with_each_fault(with_agent: WithAgent) -> None:
     async def story(agent: Agent) -> None:
         before = await agent.get("/v1/trunks")
         file = agent.node.folder / "whence.toml"
@@ -339,7 +339,7 @@ def test_reload_of_a_faulty_file_answers_422_with_each_fault(tell: Tell) -> None
         ]
         assert await agent.get("/v1/trunks") == before
 
-    tell(story)
+    with_agent(story)
 
 
 # Pages that may not send an order.
@@ -357,18 +357,18 @@ PAGES = [
 @pytest.mark.parametrize("page", PAGES, ids=str)
 @pytest.mark.parametrize("path", ["/v1/reload", "/v1/trunks/acme/unregister"])
 def test_order_of_another_sites_page_answers_403(
-    tell: Tell, path: str, page: dict[str, str]
+    with_agent: WithAgent, path: str, page: dict[str, str]
 ) -> None:
     async def story(agent: Agent) -> None:
         assert (await agent.ask(path, {}, headers=page)).status_code == 403
         assert not (await agent.get("/v1/trunks"))[0]["suspended"]
 
-    tell(story)
+    with_agent(story)
 
 
-def test_order_of_the_apis_own_page_answers_200(tell: Tell) -> None:
+def test_order_of_the_apis_own_page_answers_200(with_agent: WithAgent) -> None:
     async def story(agent: Agent) -> None:
         page = {"Origin": "http://127.0.0.1:8088", "Sec-Fetch-Site": "same-origin"}
         assert (await agent.ask("/v1/trunks/acme/pause", {}, headers=page)).status_code == 200
 
-    tell(story)
+    with_agent(story)

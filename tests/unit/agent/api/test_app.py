@@ -23,31 +23,33 @@ from whence.store import location
 
 
 def test_healthz_with_kamailio_and_directory_answers_200(
-    tell: Callable[[Story], None],
+    with_agent: Callable[[Story], None],
 ) -> None:
     async def story(agent: Agent) -> None:
         asked = asyncio.create_task(agent.ask("/healthz"))
         agent.edge.says(await agent.edge.hears(), "200 OK", source=None)
         answer = await asked
         assert answer.status_code == 200
-        assert answer.json() == {"kamailio": True, "directory": True}
+        assert answer.json() == {"kamailio": True, "directory": True, "disk": True}
 
-    tell(story)
+    with_agent(story)
 
 
-def test_healthz_with_kamailio_that_refuses_us_answers_503(tell: Callable[[Story], None]) -> None:
+def test_healthz_with_kamailio_that_refuses_us_answers_503(
+    with_agent: Callable[[Story], None],
+) -> None:
     async def story(agent: Agent) -> None:
         asked = asyncio.create_task(agent.ask("/healthz"))
         agent.edge.says(await agent.edge.hears(), "403 Forbidden", source=None)
         answer = await asked
         assert answer.status_code == 503
-        assert answer.json() == {"kamailio": False, "directory": True}
+        assert answer.json() == {"kamailio": False, "directory": True, "disk": True}
 
-    tell(story)
+    with_agent(story)
 
 
 def test_healthz_with_unwritable_directory_answers_503(
-    tell: Callable[[Story], None],
+    with_agent: Callable[[Story], None],
 ) -> None:
     async def story(agent: Agent) -> None:
         disk = sqlite3.connect(agent.node.directory.path, isolation_level=None)
@@ -59,9 +61,9 @@ def test_healthz_with_unwritable_directory_answers_503(
         agent.edge.says(await agent.edge.hears(), "200 OK", source=None)
         answer = await asked
         assert answer.status_code == 503
-        assert answer.json() == {"kamailio": True, "directory": False}
+        assert answer.json() == {"kamailio": True, "directory": False, "disk": True}
 
-    tell(story)
+    with_agent(story)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +78,7 @@ def test_healthz_with_unwritable_directory_answers_503(
     ],
 )
 def test_path_with_unreadable_directory_answers_503(
-    tell: Callable[[Story], None], method: str, path: str
+    with_agent: Callable[[Story], None], method: str, path: str
 ) -> None:
     async def story(agent: Agent) -> None:
         location.make(agent.location)
@@ -88,13 +90,13 @@ def test_path_with_unreadable_directory_answers_503(
         assert answer.status_code == 503
         assert " cannot be read: no such table" in answer.json()["detail"]
 
-    tell(story)
+    with_agent(story)
 
 
 # /v1/trunks and /v1/addresses
 
 
-def test_trunks_are_listed_with_their_registration(tell: Callable[[Story], None]) -> None:
+def test_trunks_are_listed_with_their_registration(with_agent: Callable[[Story], None]) -> None:
     async def story(agent: Agent) -> None:
         acme, bell, idle = await agent.get("/v1/trunks")
         next_at = acme.pop("next_at")
@@ -124,10 +126,10 @@ def test_trunks_are_listed_with_their_registration(tell: Callable[[Story], None]
         assert (idle["state"], idle["enabled"]) == ("unregistered", False)
         assert [idle[name] for name in ("registrar", "expires_at", "next_at")] == [None] * 3
 
-    tell(story)
+    with_agent(story)
 
 
-def test_conflicts_are_listed_and_counted(tell: Callable[[Story], None]) -> None:
+def test_conflicts_are_listed_and_counted(with_agent: Callable[[Story], None]) -> None:
     async def story(agent: Agent) -> None:
         for _ in range(2):
             assert await agent.get("/v1/conflicts") == [
@@ -147,10 +149,10 @@ def test_conflicts_are_listed_and_counted(tell: Callable[[Story], None]) -> None
         agent.node.clock.now += 4000
         assert await agent.get("/v1/conflicts") == []
 
-    tell(story)
+    with_agent(story)
 
 
-def test_addresses_are_listed_until_they_expire(tell: Callable[[Story], None]) -> None:
+def test_addresses_are_listed_until_they_expire(with_agent: Callable[[Story], None]) -> None:
     async def story(agent: Agent) -> None:
         acme, bell = await agent.get("/v1/addresses")
         assert acme == {
@@ -170,7 +172,7 @@ def test_addresses_are_listed_until_they_expire(tell: Callable[[Story], None]) -
         agent.node.clock.now = NOW + 3632
         assert await agent.get("/v1/addresses") == []
 
-    tell(story)
+    with_agent(story)
 
 
 # /v1/users
@@ -192,7 +194,7 @@ def phone(
 
 
 def test_users_are_listed_with_their_registered_phones(
-    tell: Callable[[Story], None],
+    with_agent: Callable[[Story], None],
 ) -> None:
     async def story(agent: Agent) -> None:
         location.make(agent.location)
@@ -215,11 +217,11 @@ def test_users_are_listed_with_their_registered_phones(
             {"name": "bob", "domain": "edge.example", "contacts": [], "wrong_passwords": 0},
         ]
 
-    tell(story)
+    with_agent(story)
 
 
 def test_users_escape_what_a_phone_sent(
-    tell: Callable[[Story], None],
+    with_agent: Callable[[Story], None],
 ) -> None:
     async def story(agent: Agent) -> None:
         location.make(agent.location)
@@ -232,24 +234,26 @@ def test_users_escape_what_a_phone_sent(
         assert bob["contact"] == r"sip:bob\x1b[31m@192.0.2.51"
         assert bob["user_agent"] == r"Télé\u202e\x07"
 
-    tell(story)
+    with_agent(story)
 
 
 def test_users_with_unreadable_locations_answer_503(
-    tell: Callable[[Story], None],
+    with_agent: Callable[[Story], None],
 ) -> None:
     async def story(agent: Agent) -> None:
         answer = await agent.ask("/v1/users")
         assert answer.status_code == 503
         assert answer.json()["detail"].startswith(f"the location table {agent.location} cannot be")
 
-    tell(story)
+    with_agent(story)
 
 
 # /v1/explain
 
 
-def test_explain_of_an_identified_request_lists_its_steps(tell: Callable[[Story], None]) -> None:
+def test_explain_of_an_identified_request_lists_its_steps(
+    with_agent: Callable[[Story], None],
+) -> None:
     async def story(agent: Agent) -> None:
         explained = await agent.explain("udp:192.0.2.1:40000", "sip:+442071234567@edge.example")
         assert (explained["decision"], explained["trunk"]) == ("identified", "acme")
@@ -268,12 +272,12 @@ def test_explain_of_an_identified_request_lists_its_steps(tell: Callable[[Story]
         assert at[0].startswith("learned 192.0.2.1 over udp, port 5060, ")
         assert number == ["its +442071234567"]
 
-    tell(story)
+    with_agent(story)
 
 
 @pytest.mark.parametrize("header", ["to", "p_called_party_id"])
 def test_explain_finds_the_number_in_other_headers(
-    tell: Callable[[Story], None], header: str
+    with_agent: Callable[[Story], None], header: str
 ) -> None:
     async def story(agent: Agent) -> None:
         explained = await agent.explain(
@@ -283,11 +287,11 @@ def test_explain_finds_the_number_in_other_headers(
         )
         assert (explained["decision"], explained["trunk"]) == ("identified", "acme")
 
-    tell(story)
+    with_agent(story)
 
 
 def test_explain_of_an_ambiguous_request_names_candidates(
-    tell: Callable[[Story], None],
+    with_agent: Callable[[Story], None],
 ) -> None:
     async def story(agent: Agent) -> None:
         explained = await agent.explain("udp:192.0.2.1:40000", "sip:nobody@edge.example")
@@ -296,10 +300,10 @@ def test_explain_of_an_ambiguous_request_names_candidates(
         assert explained["reason"] == "ambiguous"
         assert explained["candidates"] == ["acme", "bell"]
 
-    tell(story)
+    with_agent(story)
 
 
-def test_explain_of_an_unknown_source_is_unknown(tell: Callable[[Story], None]) -> None:
+def test_explain_of_an_unknown_source_is_unknown(with_agent: Callable[[Story], None]) -> None:
     async def story(agent: Agent) -> None:
         explained = await agent.explain(
             "udp:192.0.2.66:5060", "sip:+442071234567@edge.example", to=None
@@ -308,7 +312,7 @@ def test_explain_of_an_unknown_source_is_unknown(tell: Callable[[Story], None]) 
         assert (explained["trunk"], explained["candidates"]) == (None, [])
         assert explained["reason"] == "unknown_address"
 
-    tell(story)
+    with_agent(story)
 
 
 @pytest.mark.parametrize(
@@ -326,7 +330,7 @@ def test_explain_of_an_unknown_source_is_unknown(tell: Callable[[Story], None]) 
     ],
 )
 def test_explain_of_a_wrong_body_names_the_right_form(
-    tell: Callable[[Story], None], changed: dict[str, str], message: str
+    with_agent: Callable[[Story], None], changed: dict[str, str], message: str
 ) -> None:
     async def story(agent: Agent) -> None:
         body = {"source": "udp:192.0.2.1:5060", "ruri": "sip:a@b", **changed}
@@ -336,44 +340,46 @@ def test_explain_of_a_wrong_body_names_the_right_form(
         assert fault["loc"][-1] == next(iter(changed))
         assert fault["msg"].removeprefix("Value error, ").startswith(message)
 
-    tell(story)
+    with_agent(story)
 
 
 @pytest.mark.parametrize("body", [{}, [], {"source": 5, "ruri": None}, "x"])
 def test_explain_of_a_malformed_body_answers_422(
-    tell: Callable[[Story], None], body: object
+    with_agent: Callable[[Story], None], body: object
 ) -> None:
     async def story(agent: Agent) -> None:
         assert (await agent.ask("/v1/explain", body)).status_code == 422
 
-    tell(story)
+    with_agent(story)
 
 
 # Which requests the API accepts.
 
 
 @pytest.mark.parametrize("path", ["/v1/trunks", "/healthz", "/metrics", "/docs", "/openapi.json"])
-def test_api_with_a_foreign_host_answers_400(tell: Callable[[Story], None], path: str) -> None:
+def test_api_with_a_foreign_host_answers_400(
+    with_agent: Callable[[Story], None], path: str
+) -> None:
     async def story(agent: Agent) -> None:
         answer = await agent.ask(path, host="evil.example:8088")
         assert (answer.status_code, answer.text) == (400, "Invalid host header")
 
-    tell(story)
+    with_agent(story)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:8088", "localhost:8088"])
-def test_api_with_a_loopback_host_answers(tell: Callable[[Story], None], host: str) -> None:
+def test_api_with_a_loopback_host_answers(with_agent: Callable[[Story], None], host: str) -> None:
     async def story(agent: Agent) -> None:
         assert (await agent.ask("/v1/trunks", host=host)).status_code == 200
 
-    tell(story)
+    with_agent(story)
 
 
 # /metrics and /openapi.json.
 
 
 def test_metrics_count_registrations_addresses_and_attempts(
-    tell: Callable[[Story], None],
+    with_agent: Callable[[Story], None],
 ) -> None:
     async def story(agent: Agent) -> None:
         answer = await agent.ask("/metrics")
@@ -396,10 +402,10 @@ def test_metrics_count_registrations_addresses_and_attempts(
         assert "\nwhence_registrations_active 0.0\n" in later
         assert '\nwhence_addresses{origin="learned"} 0.0\n' in later
 
-    tell(story)
+    with_agent(story)
 
 
-def test_openapi_names_every_path_and_code(tell: Callable[[Story], None]) -> None:
+def test_openapi_names_every_path_and_code(with_agent: Callable[[Story], None]) -> None:
     async def story(agent: Agent) -> None:
         described = await agent.get("/openapi.json")
         assert set(described["paths"]) >= {
@@ -415,10 +421,12 @@ def test_openapi_names_every_path_and_code(tell: Callable[[Story], None]) -> Non
         assert set(schemas["State"]["enum"]) == set(State)
         assert set(schemas["EventKind"]["enum"]) == set(EventKind)
 
-    tell(story)
+    with_agent(story)
 
 
-def test_http_api_page_has_each_path_with_examples_that_fit(tell: Callable[[Story], None]) -> None:
+def test_http_api_page_has_each_path_with_examples_that_fit(
+    with_agent: Callable[[Story], None],
+) -> None:
     async def story(agent: Agent) -> None:
         described = await agent.get("/openapi.json")
         schemas = described["components"]["schemas"]
@@ -439,4 +447,4 @@ def test_http_api_page_has_each_path_with_examples_that_fit(tell: Callable[[Stor
                 found += http_api_page.faults(blocks[0], body, schemas, f"{path} body")
         assert found == []
 
-    tell(story)
+    with_agent(story)

@@ -137,8 +137,8 @@ nameserver = "dns.example"
                     "widest",
                     "::/0": "admits more than any provider has; write networks of /16 at the "
                     "widest",
-                    "0.0.0.0": 'is nobody\'s address; write "198.51.100.0/24"',
-                    "239.0.0.0/8": 'is nobody\'s address; write "198.51.100.0/24"',
+                    "0.0.0.0": 'is no host\'s address; write "198.51.100.0/24"',
+                    "239.0.0.0/8": 'is no host\'s address; write "198.51.100.0/24"',
                     "fe80::1%eth0": 'is not a network; write "198.51.100.0/24"',
                     "10.0.0.0/255.0.0.0": 'is not in the form ip/length; write "10.0.0.0/8"',
                     "10.0.0.0/33": 'is not a network; write "198.51.100.0/24"',
@@ -371,8 +371,10 @@ enabled = "yes"
             'trunk "a b": proxy: "sip:192.0.2.1;transport=ws": transport ws is not known; write '
             "udp, tcp or tls",
             'trunk "a b": user: "acct1@provider.example" is not the user of an '
-            'address-of-record; write "acct1"',
-            'trunk "a b": domain: "provider example" is not a domain; write "provider.example"',
+            'address-of-record; write "acct1", or "acct1%40provider.example" if the @ is part of '
+            "the user",
+            'trunk "a b": domain: "provider example" is not a domain; write "provider.example", '
+            '"provider.example:5070" or "[2001:db8::1]"',
             'trunk "a b": expires: is too small; write at least 1',
             'trunk "a b": target: "alice" is not a target; write "sip:alice@edge.example" or '
             '"sip:{number}@192.0.2.9:5060"',

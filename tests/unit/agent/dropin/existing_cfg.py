@@ -16,6 +16,7 @@ modparam("uac", "reg_contact_addr", "192.0.2.9:5060")
 modparam("uac", "reg_retry_interval", 60)
 modparam("uac", "reg_timer_interval", 20)
 modparam("uac", "reg_keep_callid", 1)
+modparam("uac", "restore_mode", "none")
 """
 ROUTES = """
 request_route {

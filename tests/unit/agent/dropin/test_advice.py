@@ -45,12 +45,12 @@ def test_faults_of_a_valid_file_are_none(tmp_path: Path) -> None:
         (VALID.replace("reg_db_url", "other"), "kamailio.cfg: line 4: uac: reg_db_url is not set"),
         (
             VALID + "route[WHENCE] { exit; }\n",
-            "line 10: route[WHENCE]: a route of the include has this name",
+            "line 11: route[WHENCE]: a route of the include has this name",
         ),
-        (VALID + 'cfgengine "python"\n', "kamailio.cfg: line 10: cfgengine: the routing is"),
+        (VALID + 'cfgengine "python"\n', "kamailio.cfg: line 11: cfgengine: the routing is"),
         (
             VALID + 'modparam("app_python3", "load", "/etc/kamailio/mine.py")\n',
-            "kamailio.cfg: line 10: app_python3 runs a script of yours",
+            "kamailio.cfg: line 11: app_python3 runs a script of yours",
         ),
     ],
 )
@@ -74,26 +74,26 @@ def test_faults_accept_an_explicit_native_cfgengine(tmp_path: Path) -> None:
 
 def test_lines_to_add_have_their_place(tmp_path: Path) -> None:
     assert add(tmp_path, VALID + ROUTES) == [
-        f'kamailio.cfg: after line 9: add include_file "{INCLUDE}"',
-        "kamailio.cfg: line 15: replace route(AUTH); by: if (!route(WHENCE)) route(AUTH);",
+        f'kamailio.cfg: after line 10: add include_file "{INCLUDE}"',
+        "kamailio.cfg: line 16: replace route(AUTH); by: if (!route(WHENCE)) route(AUTH);",
     ]
 
 
 def test_include_is_added_after_an_open_condition(tmp_path: Path) -> None:
     text = VALID + '#!ifdef WITH_X\n#!ifdef WITH_Y\nmodparam("x", "y", 1)\n#!endif\n#!endif\n'
-    assert add(tmp_path, text + ROUTES)[0].startswith("kamailio.cfg: after line 14: ")
+    assert add(tmp_path, text + ROUTES)[0].startswith("kamailio.cfg: after line 15: ")
 
 
 @pytest.mark.parametrize("function", ["allow_source_address()", 'proxy_authorize("$fd", "s")'])
 def test_lines_to_add_find_authentication_by_its_functions(tmp_path: Path, function: str) -> None:
     text = VALID + ROUTES.replace("AUTH", "WHO").replace("auth_check", f"{function} || f")
-    assert "line 15: replace route(WHO); by:" in add(tmp_path, text)[1]
+    assert "line 16: replace route(WHO); by:" in add(tmp_path, text)[1]
 
 
 def test_lines_to_add_find_authentication_in_request_route(tmp_path: Path) -> None:
     text = VALID + ROUTES.replace("route(AUTH);", 'if (!auth_check("a", "b", "1")) { exit; }')
     assert add(tmp_path, text)[1] == (
-        "kamailio.cfg: line 15: before the call of auth_check: add if (!route(WHENCE)) { … }, with "
+        "kamailio.cfg: line 16: before the call of auth_check: add if (!route(WHENCE)) { … }, with "
         "that call in the braces"
     )
 
@@ -106,14 +106,14 @@ def test_lines_to_add_replace_the_look_up_of_the_recipe(tmp_path: Path) -> None:
 
 def test_lines_to_add_without_authentication_say_where(tmp_path: Path) -> None:
     text = VALID + ROUTES.replace("route(AUTH);", "")
-    assert "line 11: in this route: after the requests inside dialogs" in (add(tmp_path, text)[1])
+    assert "line 12: in this route: after the requests inside dialogs" in (add(tmp_path, text)[1])
 
 
 def test_own_event_route_is_to_call_ours(tmp_path: Path) -> None:
     text = VALID + ROUTES + 'event_route[tm:local-request] { xlog("x"); }\n'
     assert advice.existing_kamailio(cfg_of(tmp_path, text)).own_event_route
     assert add(tmp_path, text)[2] == (
-        "kamailio.cfg: line 21: at the end of your event_route[tm:local-request]: "
+        "kamailio.cfg: line 22: at the end of your event_route[tm:local-request]: "
         'add python_exec("whence_local_request");'
     )
     calls = text.replace('xlog("x")', 'python_exec("whence_local_request")')

@@ -77,8 +77,8 @@ webhook = "https://user:hunter2@example.com/secret"
         "drop-in.toml: agent: webhook: has a user, password or fragment; remove it, and write "
         "the path of a file with a token as webhook_token_file",
         "drop-in.toml: agent: stat: unknown key; known are api_listen, call_history_size, "
-        "call_log_file, unknown_sources_size, unknown_requests_per_minute_alarm, webhook, "
-        "webhook_token_file",
+        "call_log_file, unknown_sources_size, unknown_requests_per_minute_alarm, "
+        "unreachable_alarm_after, webhook, webhook_token_file",
         "drop-in.toml: agent: calls: is now call_history_size",
         "drop-in.toml: agent: strangers_alarm: is now unknown_requests_per_minute_alarm",
         'drop-in.toml: countri: unknown key; did you mean "country"?',

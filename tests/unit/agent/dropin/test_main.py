@@ -134,7 +134,11 @@ def test_agent_raises_expiry_and_registrar_change(agent: Agent) -> None:
     assert "whence_registration_expirations_total 1.0" in agent.ask("GET", "/metrics").text
     assert agent.ask("GET", "/healthz").status_code == 503
     agent.registers("acme", 600)
-    assert agent.ask("GET", "/healthz").json() == {"kamailio": True, "directory": True}
+    assert agent.ask("GET", "/healthz").json() == {
+        "kamailio": True,
+        "directory": True,
+        "disk": True,
+    }
 
 
 def test_agent_reports_and_explains_an_ignored_reply(agent: Agent) -> None:

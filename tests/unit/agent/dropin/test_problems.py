@@ -65,15 +65,15 @@ def test_timer_is_compared_with_the_grants(
 def test_recipe_is_to_be_removed(tmp_path: Path) -> None:
     text = VALID + ROUTES + RECIPE + "route[WHO] { $rU = $sht(trunks=>$si); }\n"
     stores, looks = found(tmp_path, text)
-    assert stores.startswith("kamailio.cfg: line 23: onreply_route: it stores the source of a 200")
-    assert looks.startswith("kamailio.cfg: line 26: $sht(trunks=>…) is looked up")
+    assert stores.startswith("kamailio.cfg: line 24: onreply_route: it stores the source of a 200")
+    assert looks.startswith("kamailio.cfg: line 27: $sht(trunks=>…) is looked up")
 
 
 @pytest.mark.parametrize("stores", ["$var(x) = $si", 'sht_setxs("t", "$si", "u", "86400")'])
 def test_recipe_with_another_store_is_named(tmp_path: Path, stores: str) -> None:
     other = RECIPE.replace("$sht(trunks=>$si) = $(ct{nameaddr.uri}{uri.user})", stores)
     [problem] = found(tmp_path, VALID + ROUTES + other)
-    assert "line 23: onreply_route: it uses the source of replies to a REGISTER" in problem
+    assert "line 24: onreply_route: it uses the source of replies to a REGISTER" in problem
 
 
 def test_onreply_route_of_another_purpose_is_no_problem(tmp_path: Path) -> None:
@@ -86,13 +86,13 @@ def test_function_of_uac_in_local_request_is_a_deadlock(tmp_path: Path) -> None:
     event = "event_route[tm:local-request] { route(X); }\n"
     called = 'route[X] { uac_reg_lookup("$tU", "$ru"); }\n'
     [problem] = found(tmp_path, VALID + ROUTES + event + called)
-    assert "line 22: uac_reg_lookup runs while uac sends" in problem
+    assert "line 23: uac_reg_lookup runs while uac sends" in problem
     assert found(tmp_path, VALID + ROUTES + called) == []
 
 
 def test_problems_name_an_unreadable_include(tmp_path: Path) -> None:
     [problem] = found(tmp_path, VALID + 'include_file "gone.cfg"\n' + ROUTES)
-    assert "line 10" in problem
+    assert "line 11" in problem
     assert problem.endswith("this part is not checked")
 
 
@@ -110,6 +110,24 @@ def test_problems_of_a_value_from_the_environment_are_none(tmp_path: Path) -> No
         '"reg_retry_interval", 60', '"reg_retry_interval", RETRY'
     )
     assert found(tmp_path, text + ROUTES) == []
+
+
+PIKE = """modparam("pike", "reqs_density_per_unit", 16)
+route[INIT] { if (!pike_check_req()) { exit; } }
+"""
+
+
+def test_pike_before_whence_counts_providers(tmp_path: Path) -> None:
+    before = ROUTES.replace("route(AUTH);", "route(INIT); if (!route(WHENCE)) route(AUTH);")
+    (problem,) = found(tmp_path, VALID + before + PIKE)
+    assert "line 23: pike_check_req counts the requests of your providers" in problem
+    assert problem.endswith('write modparam("pike", "reqs_density_per_unit", 1000)')
+    direct = ROUTES.replace("route(AUTH);", "if (!pike_check_req()) { exit; } route(AUTH);")
+    (problem,) = found(tmp_path, VALID + direct)
+    assert "with more than 30 in 2 s" in problem
+    assert found(tmp_path, VALID + before + PIKE.replace("16", "1000")) == []
+    after = ROUTES.replace("route(AUTH);", "if (!route(WHENCE)) { route(INIT); route(AUTH); }")
+    assert found(tmp_path, VALID + after + PIKE) == []
 
 
 @settings(max_examples=200, deadline=None)

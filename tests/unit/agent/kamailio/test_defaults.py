@@ -40,7 +40,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> str:
     own = authority.certificate("DNS:edge.example")
     file = folder / "whence.toml"
     file.write_text(
-        '[edge]\nlisten = ["udp:127.0.0.1:5060", "tcp:127.0.0.1:5060", "tls:127.0.0.1:5061"]\n'
+        '[edge]\nlisten = ["udp:127.0.0.1:5060", "udp:127.0.0.2:5060", "tcp:127.0.0.1:5060", '
+        '"tls:127.0.0.1:5061"]\n'
         f'[edge.tls]\ncertificate = "{own.certificate}"\nkey = "{own.key}"\n'
         f'ca = "{authority.file}"\n'
     )

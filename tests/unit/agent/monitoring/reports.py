@@ -1,4 +1,4 @@
-"""Decisions as an edge would tell them."""
+"""Decisions, and their reports as the edge sends them."""
 
 from whence.core.identification.decision import (
     Compared,
@@ -42,5 +42,5 @@ def datagram(
     at: float = NOW,
     dropped: int = 0,
 ) -> bytes:
-    said = decisions.report_body(decision, TransportAddress.parse(source), ruri, to, called)
-    return decisions.message(said, method, call_id, at, from_cache=False, dropped=dropped)
+    body = decisions.report_body(decision, TransportAddress.parse(source), ruri, to, called)
+    return decisions.message(body, method, call_id, at, from_cache=False, dropped=dropped)

@@ -17,7 +17,7 @@ from whence.core.registration.model import State
 from whence.core.sip.transport_address import TransportAddress
 from whence.ipc import decisions
 
-Tell = Callable[[Story], None]
+WithAgent = Callable[[Story], None]
 
 
 class Clock:
@@ -34,7 +34,9 @@ def clock() -> Clock:
 
 
 def alarm(
-    trunk: str | None = "acme", kind: AlarmKind = AlarmKind.CONFLICT, text: str = "why"
+    trunk: str | None = "acme",
+    kind: AlarmKind = AlarmKind.TOKEN_FROM_WRONG_SOURCE,
+    text: str = "why",
 ) -> Alarm:
     return Alarm(kind, trunk, text)
 
@@ -45,7 +47,7 @@ def test_alarm_is_one_line_in_the_log(clock: Clock, caplog: pytest.LogCaptureFix
     made.raise_alarm(alarm("bell", AlarmKind.REGISTRATION_EXPIRED), logged=True)
     made.raise_alarm(alarm(None, AlarmKind.MANY_UNKNOWN_REQUESTS, "many"))
     assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
-        ("WARNING", "alarm: trunk acme: conflict: why"),
+        ("WARNING", "alarm: trunk acme: token_from_wrong_source: why"),
         ("WARNING", "alarm: many_unknown_requests: many"),
     ]
 
@@ -74,7 +76,7 @@ def test_observer_gets_each_raised_alarm(clock: Clock) -> None:
     clock.now += EACH_S
     made.tick()
     assert [event.alarm.left_out for event in seen] == [0, 3]
-    assert made.counts == {AlarmKind.CONFLICT: 5}
+    assert made.counts == {AlarmKind.TOKEN_FROM_WRONG_SOURCE: 5}
 
 
 def test_alarm_ids_grow_also_after_a_restart(clock: Clock) -> None:
@@ -137,7 +139,7 @@ def test_number_of_another_trunk_is_an_alarm_of_each_owner(clock: Clock) -> None
 
 
 def test_changed_registrar_and_expiry_are_alarms_once(
-    tell: Tell, caplog: pytest.LogCaptureFixture
+    with_agent: WithAgent, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "whence")
 
@@ -170,10 +172,10 @@ def test_changed_registrar_and_expiry_are_alarms_once(
         assert sum("expired" in r.getMessage() for r in caplog.records) == 2
         assert sum("192.0.2.2" in r.getMessage() for r in caplog.records) == 1
 
-    tell(story)
+    with_agent(story)
 
 
-def test_many_unknown_requests_are_an_alarm(tell: Tell) -> None:
+def test_many_unknown_requests_are_an_alarm(with_agent: WithAgent) -> None:
     async def story(agent: Agent) -> None:
         for number in range(200):
             data = datagram(source=f"udp:198.51.100.{number}:5060")
@@ -185,12 +187,12 @@ def test_many_unknown_requests_are_an_alarm(tell: Tell) -> None:
             "the last from udp:198.51.100.50:5060"
         )
 
-    tell(story)
+    with_agent(story)
 
 
 @pytest.mark.parametrize("query", ["since=-1", "since=x", "limit=0", "limit=1001"])
-def test_alarms_with_a_wrong_query_answer_422(tell: Tell, query: str) -> None:
+def test_alarms_with_a_wrong_query_answer_422(with_agent: WithAgent, query: str) -> None:
     async def story(agent: Agent) -> None:
         assert (await agent.ask(f"/v1/alarms?{query}")).status_code == 422
 
-    tell(story)
+    with_agent(story)

@@ -1,4 +1,4 @@
-"""What happened: kept, counted, told by the API, and bounded whatever is sent."""
+"""Decisions: kept within bounds, counted, written to a file, and listed by the API."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from whence.core.identification.decision import Decision
 from whence.errors import DecisionSocketError
 from whence.ipc import decisions
 
-Tell = Callable[[Story], None]
+WithAgent = Callable[[Story], None]
 
 
 def send(calls: Calls, decision: Decision = UNKNOWN, **parts: Any) -> None:
@@ -32,7 +32,7 @@ def ids(found: list[decisions.DecisionReport]) -> list[str]:
     return [one.call_id for one in found]
 
 
-def test_the_last_decisions_are_kept_the_newest_first() -> None:
+def test_last_returns_the_newest_decisions_first() -> None:
     calls = Calls(3)
     for number in range(5):
         send(calls, identified(), call_id=f"a{number}", at=NOW + number)
@@ -41,7 +41,7 @@ def test_the_last_decisions_are_kept_the_newest_first() -> None:
     assert ids(calls.last(2)) == ["a4", "s"]
 
 
-def test_a_flood_of_unknown_sources_pushes_out_no_call_of_a_trunk() -> None:
+def test_flood_of_unknown_sources_evicts_no_call_of_a_trunk() -> None:
     calls = Calls(10)
     send(calls, identified(), call_id="mine")
     send(calls, refused("acme", "bell"), call_id="refused")
@@ -52,7 +52,7 @@ def test_a_flood_of_unknown_sources_pushes_out_no_call_of_a_trunk() -> None:
     assert len(calls.last(1000)) == 12
 
 
-def test_providers_who_ask_whether_we_live_push_out_no_call() -> None:
+def test_options_of_a_provider_evict_no_call() -> None:
     calls = Calls(2)
     send(calls, identified(), call_id="mine")
     for number in range(10):
@@ -62,14 +62,14 @@ def test_providers_who_ask_whether_we_live_push_out_no_call() -> None:
     assert calls.decisions["identified", "number", "acme"] == 11  # type: ignore[index]
 
 
-def test_a_limit_of_none_keeps_none_and_counts_all() -> None:
+def test_calls_with_limit_zero_keep_none_and_count_all() -> None:
     calls = Calls(0)
     send(calls, identified())
     assert calls.last(10) == []
     assert sum(calls.decisions.values()) == 1
 
 
-def test_a_call_is_found_by_its_call_id_and_by_no_part_of_it() -> None:
+def test_calls_of_finds_a_call_by_its_whole_call_id() -> None:
     calls = Calls(10)
     for call_id in ("abc@x", "bc@x", "c\x1fbc@x", ""):
         send(calls, call_id=call_id)
@@ -79,20 +79,20 @@ def test_a_call_is_found_by_its_call_id_and_by_no_part_of_it() -> None:
     assert ids(calls.of("@x")) == []
 
 
-def test_a_call_id_is_found_as_it_is_shown_too() -> None:
+def test_calls_of_finds_an_escaped_call_id() -> None:
     calls = Calls(10)
     send(calls, call_id="a\x1b[31m\u202e")
     assert len(calls.of("a\x1b[31m\u202e")) == 1
     assert len(calls.of(r"a\x1b[31m\u202e")) == 1
 
 
-def test_a_very_long_call_id_is_found_by_all_of_it() -> None:
+def test_calls_of_finds_a_very_long_call_id() -> None:
     calls = Calls(10)
     send(calls, call_id="a" * 5000)
     assert len(calls.of("a" * 5000)) == 1
 
 
-def test_of_many_with_one_call_id_the_last_are_told() -> None:
+def test_call_id_of_many_decisions_returns_the_last() -> None:
     calls = Calls(1000)
     for number in range(100):
         send(calls, call_id="same", at=NOW + number)
@@ -107,7 +107,7 @@ def lines(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text("utf-8").splitlines()]
 
 
-def test_trunks_calls_are_written_as_lines_of_json(tmp_path: Path) -> None:
+def test_call_log_has_a_line_of_json_for_a_trunks_call(tmp_path: Path) -> None:
     file = tmp_path / "calls.json"
     calls = Calls(0, CallsFile(file))
     send(calls, identified(), call_id="a", to="sip:b@x")
@@ -136,7 +136,7 @@ def test_trunks_calls_are_written_as_lines_of_json(tmp_path: Path) -> None:
     assert file.read_bytes().isascii()
 
 
-def test_the_file_is_followed_by_another_and_both_are_bounded(tmp_path: Path) -> None:
+def test_call_log_is_renamed_at_its_limit(tmp_path: Path) -> None:
     file = tmp_path / "calls.json"
     calls = Calls(0, CallsFile(file, limit=2000))
     for number in range(100):
@@ -148,7 +148,7 @@ def test_the_file_is_followed_by_another_and_both_are_bounded(tmp_path: Path) ->
     assert last == [str(n) for n in range(100 - len(last), 100)]
 
 
-def test_a_file_that_cannot_be_written_costs_the_line_and_is_logged_once(
+def test_call_log_that_cannot_be_written_is_logged_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = tmp_path / "calls.json"
@@ -187,47 +187,47 @@ def calls() -> Calls:
 
 
 @pytest.fixture
-def hearing(path: Path, calls: Calls) -> Iterator[DecisionReceiver]:
-    hearing = DecisionReceiver(path, [calls])
-    yield hearing
-    hearing.close()
+def receiver(path: Path, calls: Calls) -> Iterator[DecisionReceiver]:
+    receiver = DecisionReceiver(path, [calls])
+    yield receiver
+    receiver.close()
 
 
-def test_what_is_told_is_heard_and_what_was_dropped_is_counted(
-    hearing: DecisionReceiver, calls: Calls, path: Path
+def test_receiver_counts_dropped_reports(
+    receiver: DecisionReceiver, calls: Calls, path: Path
 ) -> None:
     say(path, datagram(call_id="a", dropped=3), datagram(call_id="b", dropped=4))
-    hearing.read()
+    receiver.read()
     assert sorted(ids(calls.last(10))) == ["a", "b"]
-    assert hearing.dropped == 7
+    assert receiver.dropped == 7
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff" * 100, b"9" + datagram()[1:], datagram()[:40]])
-def test_what_no_edge_sent_is_counted_logged_once_and_harms_nothing(
-    hearing: DecisionReceiver,
+def test_receiver_counts_and_logs_an_invalid_datagram_once(
+    receiver: DecisionReceiver,
     calls: Calls,
     path: Path,
     data: bytes,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     say(path, data, data, datagram(call_id="a"))
-    hearing.read()
+    receiver.read()
     assert ids(calls.last(10)) == ["a"]
-    assert hearing.invalid == 2
+    assert receiver.invalid == 2
     assert len(caplog.records) == 1
 
 
-def test_only_our_user_can_tell_us_something(hearing: DecisionReceiver, path: Path) -> None:
+def test_receiver_socket_is_for_its_user_only(receiver: DecisionReceiver, path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_what_a_former_agent_left_is_replaced(path: Path) -> None:
+def test_receiver_replaces_the_socket_of_a_former_agent(path: Path) -> None:
     for _ in range(2):
         DecisionReceiver(path).close()
     assert path.is_socket()
 
 
-def test_where_it_cannot_be_made_one_sentence_says_so(path: Path) -> None:
+def test_receiver_that_cannot_be_made_raises_with_a_remedy(path: Path) -> None:
     path.mkdir()
     with pytest.raises(
         DecisionSocketError, match=r"cannot be made: .*; remove what is in its place"
@@ -243,7 +243,7 @@ async def happened(agent: Agent, *datagrams: bytes) -> None:
         agent.calls.receive(decisions.read(data), data)
 
 
-def test_the_api_tells_a_call_as_it_was_decided_and_as_it_would_be_now(tell: Tell) -> None:
+def test_api_explains_a_call_as_it_was_and_as_it_is_now(with_agent: WithAgent) -> None:
     async def story(agent: Agent) -> None:
         await happened(agent, datagram(identified("acme"), "a/b@x%41?", "udp:192.0.2.1:40000"))
         (listed,) = await agent.get("/v1/calls")
@@ -260,11 +260,11 @@ def test_the_api_tells_a_call_as_it_was_decided_and_as_it_would_be_now(tell: Tel
         assert (call["decision"], call["now"]["decision"]) == ("identified", "unknown")
         assert call["then"]["steps"] == now["steps"]
 
-    tell(story)
+    with_agent(story)
 
 
-def test_a_refused_call_is_explained_as_it_was_also_when_it_would_be_let_in_now(
-    tell: Tell,
+def test_refused_call_is_explained_after_its_source_is_allowed(
+    with_agent: WithAgent,
 ) -> None:
     async def story(agent: Agent) -> None:
         ruri = "sip:+442071234567@edge.example"
@@ -286,33 +286,33 @@ def test_a_refused_call_is_explained_as_it_was_also_when_it_would_be_let_in_now(
             ],
         }
 
-    tell(story)
+    with_agent(story)
 
 
-def test_what_was_decided_on_what_is_told_no_more_is_not_made_up(tell: Tell) -> None:
+def test_call_without_its_evidence_has_no_then(with_agent: WithAgent) -> None:
     async def story(agent: Agent) -> None:
         await happened(agent, datagram(UNKNOWN, "odd", "udp:192.0.2.1:40000", at=NOW))
         (call,) = await agent.get("/v1/calls/odd")
         assert (call["decision"], call["then"]) == ("unknown", None)
         assert call["now"]["decision"] == "identified"
 
-    tell(story)
+    with_agent(story)
 
 
 @pytest.mark.parametrize("call_id", ["%2E%2E", "%2E", "%00", "a%0Ab", "x" * 3000, "%FF"])
-def test_a_call_that_is_not_remembered_is_a_404_in_one_clean_line(tell: Tell, call_id: str) -> None:
+def test_call_that_is_not_in_memory_answers_404(with_agent: WithAgent, call_id: str) -> None:
     async def story(agent: Agent) -> None:
         answer = await agent.ask(f"/v1/calls/{call_id}")
         assert answer.status_code == 404
         assert answer.json()["detail"].isprintable()
 
-    tell(story)
+    with_agent(story)
 
 
 HOSTILE = "\x1b]0;owned\x07\r\n\x9b31m\u202e"
 
 
-def test_nothing_hostile_is_told_as_it_came(tell: Tell) -> None:
+def test_api_escapes_hostile_texts_of_a_call(with_agent: WithAgent) -> None:
     async def story(agent: Agent) -> None:
         uri = f"sip:%1b%5b31m{HOSTILE}@edge.example"
         data = datagram(UNKNOWN, f"id{HOSTILE}", ruri=uri, to=uri, called=uri, method=HOSTILE[:5])
@@ -324,7 +324,7 @@ def test_nothing_hostile_is_told_as_it_came(tell: Tell) -> None:
         explained = await agent.explain("udp:192.0.2.1:5060", "sip:%1b[31m@edge.example")
         assert _all_printable(explained)
 
-    tell(story)
+    with_agent(story)
 
 
 def _all_printable(value: Any) -> bool:
@@ -335,25 +335,25 @@ def _all_printable(value: Any) -> bool:
     return not isinstance(value, str) or value.isprintable()
 
 
-def test_a_call_whose_uris_were_cut_is_told_without_what_would_be_now(tell: Tell) -> None:
+def test_call_with_uris_that_were_cut_has_no_now(with_agent: WithAgent) -> None:
     async def story(agent: Agent) -> None:
         await happened(agent, datagram(ruri=f"sip:{'+' * 5000}@x", call_id="long"))
         (call,) = await agent.get("/v1/calls/long")
         assert call["now"] is None
         assert call["ruri"].endswith("…")
 
-    tell(story)
+    with_agent(story)
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", "1001", "x", ""])
-def test_a_wrong_limit_is_a_422(tell: Tell, limit: str) -> None:
+def test_calls_with_a_wrong_limit_answer_422(with_agent: WithAgent, limit: str) -> None:
     async def story(agent: Agent) -> None:
         assert (await agent.ask(f"/v1/calls?limit={limit}")).status_code == 422
 
-    tell(story)
+    with_agent(story)
 
 
-def test_metrics_count_decisions_and_name_only_trunks_that_are_there(tell: Tell) -> None:
+def test_metrics_count_decisions_of_present_trunks(with_agent: WithAgent) -> None:
     async def story(agent: Agent) -> None:
         await happened(
             agent,
@@ -365,8 +365,8 @@ def test_metrics_count_decisions_and_name_only_trunks_that_are_there(tell: Tell)
         )
         text = (await agent.ask("/metrics")).text
         samples = dict(re.findall(r"^(\w+(?:\{.*?\})?) (\S+)$", text, re.MULTILINE))
-        told_of = {name: count for name, count in samples.items() if "whence_decisions_" in name}
-        assert told_of == {
+        decided = {name: count for name, count in samples.items() if "whence_decisions_" in name}
+        assert decided == {
             'whence_decisions_total{decision="identified",rule="number",trunk="acme"}': "2.0",
             'whence_decisions_total{decision="refused",rule="",trunk=""}': "1.0",
             'whence_decisions_total{decision="unknown",rule="",trunk=""}': "10.0",
@@ -375,4 +375,4 @@ def test_metrics_count_decisions_and_name_only_trunks_that_are_there(tell: Tell)
         assert 'trunk="gone"' not in text
         assert samples["whence_decision_reports_dropped_total"] == "0.0"
 
-    tell(story)
+    with_agent(story)

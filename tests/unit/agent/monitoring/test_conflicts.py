@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -82,6 +82,19 @@ def test_conflict_lasts_while_both_trunks_have_an_address(
     assert kinds(directory, NOW + 30) == []
     forget(directory, "acme")
     assert kinds(directory) == []
+
+
+def test_conflict_is_not_reported_before_a_trunk_registers(
+    directory: Directory, tmp_path: Path
+) -> None:
+    pinned = 'networks = ["198.51.100.7"]'
+    text = trunk("acme", LONDON, pinned) + trunk("bell", '["+442071234568"]', pinned)
+    install(directory, settings(tmp_path, text))
+    assert kinds(directory) == []
+    for id_ in ("acme", "bell"):
+        account = AccountKey(f"sip:user-{id_}@192.0.2.1", "sip:192.0.2.1")
+        directory.save(account, Registration(id_, f"call-{id_}"), [], SOCKET, NOW)
+        assert kinds(directory) == []
 
 
 def test_conflict_ends_when_a_trunk_is_disabled_or_removed(
@@ -238,10 +251,14 @@ def test_trunk_at_the_address_of_another_conflicts_at_once(
     directory: Directory, tmp_path: Path, port: int, how: str
 ) -> None:
     reported: list[Conflict] = []
+    present: list[Conflict] = []
 
     class Observer:
         def conflict(self, found: Conflict) -> None:
             reported.append(found)
+
+        def conflicts_found(self, found: Sequence[Conflict]) -> None:
+            present[:] = found
 
     async def story() -> None:
         conflicts = ConflictMonitor(directory.path, [Observer()], clock=lambda: NOW)
@@ -261,7 +278,7 @@ def test_trunk_at_the_address_of_another_conflicts_at_once(
         (found,) = await conflicts.search()
         assert (found.kind, found.trunks) == (ConflictKind.OTHER_SERVER, ("acme", "bell"))
         assert found.addresses == ("192.0.2.2",)
-        assert reported == [found]
+        assert reported == present == [found]
 
     asyncio.run(story())
 

@@ -13,7 +13,7 @@ from tests.unit.agent.monitoring.reports import datagram, identified, refused
 from whence.core.monitoring.unknown_sources import LONGEST_S
 from whence.ipc import decisions
 
-Tell = Callable[[Story], None]
+WithAgent = Callable[[Story], None]
 
 UNKNOWN_SOURCE = "udp:198.51.100.7:5060"
 RURI = "sip:+442071234567@edge.example"
@@ -33,7 +33,7 @@ async def decided(agent: Agent, source: str = UNKNOWN_SOURCE) -> str:
     return str((await agent.explain(source, RURI))["decision"])
 
 
-def test_unknown_sources_are_listed_and_no_others(tell: Tell) -> None:
+def test_unknown_sources_are_listed_and_no_others(with_agent: WithAgent) -> None:
     async def story(agent: Agent) -> None:
         report(
             agent,
@@ -57,10 +57,10 @@ def test_unknown_sources_are_listed_and_no_others(tell: Tell) -> None:
         assert len(await agent.get("/v1/unknown-sources?limit=1")) == 1
         assert "\nwhence_unknown_sources 2.0\n" in (await agent.ask("/metrics")).text
 
-    tell(story)
+    with_agent(story)
 
 
-def test_allowed_source_calls_as_the_trunk_until_the_end(tell: Tell) -> None:
+def test_allowed_source_calls_as_the_trunk_until_the_end(with_agent: WithAgent) -> None:
     async def story(agent: Agent) -> None:
         report(agent, datagram(source=UNKNOWN_SOURCE))
         assert await decided(agent) == "unknown"
@@ -87,10 +87,10 @@ def test_allowed_source_calls_as_the_trunk_until_the_end(tell: Tell) -> None:
         agent.node.clock.now = NOW + 3600
         assert await decided(agent) == "unknown"
 
-    tell(story)
+    with_agent(story)
 
 
-def test_allowed_source_survives_a_reload_not_its_trunk(tell: Tell) -> None:
+def test_allowed_source_survives_a_reload_not_its_trunk(with_agent: WithAgent) -> None:
     async def story(agent: Agent) -> None:
         await allow(agent)
         agent.node.apply(FILE + "\n")
@@ -98,45 +98,45 @@ def test_allowed_source_survives_a_reload_not_its_trunk(tell: Tell) -> None:
         agent.node.apply(FILE.replace('id = "acme"', 'id = "other"'))
         assert await decided(agent) == "unknown"
 
-    tell(story)
+    with_agent(story)
 
 
-def test_source_allowed_again_has_the_new_end(tell: Tell) -> None:
+def test_source_allowed_again_has_the_new_end(with_agent: WithAgent) -> None:
     async def story(agent: Agent) -> None:
         for for_s in (3600, 60):
             await allow(agent, for_s=for_s)
         pinned = [a for a in await agent.get("/v1/addresses") if a["origin"] == "pinned"]
         assert [a["expires_at"] for a in pinned] == [NOW + 60]
 
-    tell(story)
+    with_agent(story)
 
 
-def test_source_allowed_over_tls_may_call_over_tls_alone(tell: Tell) -> None:
+def test_source_allowed_over_tls_may_call_over_tls_alone(with_agent: WithAgent) -> None:
     async def story(agent: Agent) -> None:
         await allow(agent, source="tls:[2001:db8::7]:5061")
         assert await decided(agent, "tls:[2001:db8::7]:9") == "identified"
         assert await decided(agent, "udp:[2001:db8::7]:5061") == "unknown"
 
-    tell(story)
+    with_agent(story)
 
 
 @pytest.mark.parametrize("ip", ["198.51.100.7", "::ffff:198.51.100.7", "2001:db8::7"])
-def test_allow_with_an_ip_alone_admits_it(tell: Tell, ip: str) -> None:
+def test_allow_with_an_ip_alone_admits_it(with_agent: WithAgent, ip: str) -> None:
     async def story(agent: Agent) -> None:
         answer = await allow(agent, source=ip)
         assert answer.json()["ip"] == ip.removeprefix("::ffff:")
 
-    tell(story)
+    with_agent(story)
 
 
-def test_allow_changes_the_generation_at_once(tell: Tell) -> None:
+def test_allow_changes_the_generation_at_once(with_agent: WithAgent) -> None:
     async def story(agent: Agent) -> None:
         generation = agent.node.folder / "generation"
         before = generation.read_bytes()
         await allow(agent)
         assert generation.read_bytes() != before
 
-    tell(story)
+    with_agent(story)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_allow_changes_the_generation_at_once(tell: Tell) -> None:
     ],
 )
 def test_allow_with_a_wrong_body_changes_nothing(
-    tell: Tell, wrong: dict[str, Any], status: int, message: str
+    with_agent: WithAgent, wrong: dict[str, Any], status: int, message: str
 ) -> None:
     async def story(agent: Agent) -> None:
         answer = await allow(agent, **wrong)
@@ -163,10 +163,10 @@ def test_allow_with_a_wrong_body_changes_nothing(
         assert message in (detail if isinstance(detail, str) else detail[0]["msg"])
         assert all(a["origin"] == "learned" for a in await agent.get("/v1/addresses"))
 
-    tell(story)
+    with_agent(story)
 
 
-def test_allow_of_another_sites_page_answers_403(tell: Tell) -> None:
+def test_allow_of_another_sites_page_answers_403(with_agent: WithAgent) -> None:
     async def story(agent: Agent) -> None:
         body = {"source": UNKNOWN_SOURCE, "trunk": "acme", "for_s": 3600}
         headers = {"Origin": "http://evil.example"}
@@ -174,10 +174,10 @@ def test_allow_of_another_sites_page_answers_403(tell: Tell) -> None:
         assert answer.status_code == 403
         assert await decided(agent) == "unknown"
 
-    tell(story)
+    with_agent(story)
 
 
-def test_allow_that_cannot_be_written_changes_nothing(tell: Tell) -> None:
+def test_allow_that_cannot_be_written_changes_nothing(with_agent: WithAgent) -> None:
     async def story(agent: Agent) -> None:
         report(agent, datagram(source=UNKNOWN_SOURCE))
         disk = sqlite3.connect(agent.node.directory.path, isolation_level=None)
@@ -189,4 +189,4 @@ def test_allow_that_cannot_be_written_changes_nothing(tell: Tell) -> None:
         assert len(await agent.get("/v1/unknown-sources")) == 1
         assert await decided(agent) == "unknown"
 
-    tell(story)
+    with_agent(story)

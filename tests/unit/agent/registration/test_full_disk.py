@@ -2,9 +2,12 @@
 
 import asyncio
 import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from testkit.wait import PATIENCE_S
+from tests.unit.agent.registration.node import ACME, Node
 from tests.unit.store.disk import DISK_FULL
 from whence.agent.config.load import load
 from whence.agent.config.models import Config
@@ -14,6 +17,7 @@ from whence.agent.dns.resolver import SipResolver
 from whence.agent.provisioning.apply import Provisioning
 from whence.agent.registration.service import RegistrationService
 from whence.core.registration.events import Answered, Send
+from whence.core.registration.history import EventKind, HistoryEvent
 from whence.core.registration.model import Account, Reply, State
 from whence.core.registration.reason import RegistrationReason
 from whence.core.sip.contact import Contact
@@ -87,3 +91,42 @@ def test_step_on_a_full_disk_sends_nothing_and_is_retried(tmp_path: Path) -> Non
     finally:
         disk.close()
         directory.close()
+
+
+class Events:
+    """An observer of histories."""
+
+    def __init__(self) -> None:
+        self.seen: list[EventKind] = []
+
+    def happened(self, trunk_id: str, events: Sequence[HistoryEvent]) -> None:
+        self.seen += [event.what for event in events]
+
+
+def test_expiry_on_a_full_disk_counts_when_it_happens(tmp_path: Path) -> None:
+    node, events = Node(tmp_path), Events()
+    node.history_observers.append(events)
+    node.agent()
+
+    async def story() -> None:
+        node.apply(ACME)
+        await node.until_all(State.REGISTERED)
+        with closing(sqlite3.connect(tmp_path / FILE, isolation_level=None)) as disk:
+            disk.execute(DISK_FULL)
+            node.clock.now += 3600
+            await node.until(lambda: node.registrations.expirations == 1)
+            assert events.seen.count(EventKind.EXPIRED) == 1
+            for _ in range(3):
+                node.clock.now += 61
+                await node.until_quiet()
+            assert node.registrations.expirations == 1, "it is counted once"
+            assert events.seen.count(EventKind.EXPIRED) == 1
+            disk.execute("DROP TRIGGER full")
+        node.clock.now += 61
+        await node.until_all(State.REGISTERED)
+        assert node.registrations.expirations == 1
+
+    try:
+        asyncio.run(story())
+    finally:
+        node.directory.close()

@@ -187,6 +187,10 @@ def test_read_accepts_compact_and_folded_headers() -> None:
         (['Contact: "Al, \\"x\\" <sip:m@evil>" <sip:a@h>;expires=5'], [("a", "h", 5)]),
         (['Contact: "<sip:m@evil>" <sip:a@h>, <sip:b@h>'], [("a", "h", None), ("b", "h", None)]),
         (["Contact: Al <sip:a@h>;expires=5"], [("a", "h", 5)]),
+        (['Contact: <sip:t@h>;expires=30;+sip.instance="<urn:uuid:0>"'], [("t", "h", 30)]),
+        (['Contact: <sip:t@h>;q=1;pub-gruu="sip:x;expires=5"'], [("t", "h", None)]),
+        (['m : "a\\"b" <sip:j@h> , <sip:t@h>;expires=35'], [("j", "h", None), ("t", "h", 35)]),
+        (['CONTACT: <sip:t@h>;\r\n expires\r\n\t= "39"'], [("t", "h", 39)]),
         # An unreadable Contact is in the list, and is not ours.
         (["Contact: *"], [("", "", None)]),
         (["Contact: <sip:a@b@c>"], [("", "", None)]),
@@ -197,6 +201,12 @@ def test_read_contacts_in_the_forms_of_registrars(
     headers: list[str], found: list[tuple[str, str, int | None]]
 ) -> None:
     assert contacts(*headers) == found
+
+
+@pytest.mark.parametrize("cseq", ["00000007 REGISTER", "7\tREGISTER", "7\r\n REGISTER"])
+def test_read_cseq_in_other_forms_is_its_number(cseq: str) -> None:
+    received = read(reply().replace(b"7 REGISTER", cseq.encode()))
+    assert (received.cseq, received.method) == (7, "REGISTER")
 
 
 def test_read_limits_huge_times_and_ignores_bad_ones() -> None:

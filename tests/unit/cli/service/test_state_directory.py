@@ -315,12 +315,12 @@ def hard_link(place: Place, file: Path) -> str:
 
 def fifo(place: Place, file: Path) -> str:
     os.mkfifo(file, 0o600)
-    return "is no "
+    return "is not a "
 
 
 def device(place: Place, file: Path) -> str:
     os.mknod(file, stat.S_IFCHR | 0o600, os.makedev(1, 3))
-    return "is no "
+    return "is not a "
 
 
 def anothers_file(place: Place, file: Path) -> str:

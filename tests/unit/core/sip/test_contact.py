@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whence.core.sip.contact import LISTED_LIMIT, Contact, listed, seconds
+from whence.core.sip.contact import LISTED_LIMIT, Contact, listed
+from whence.core.sip.grammar import parse_seconds
 from whence.core.sip.uri import Uri
 
 ACME = Uri("sip", "acme", "192.0.2.1", 5060)
@@ -49,4 +50,4 @@ def test_listed_of_a_long_header_stops_at_the_limit() -> None:
     [("60", 60), (" 60;x", 60), ("", None), (None, None), ("-1", None), ("9" * 10, 2**31)],
 )
 def test_seconds_are_read_up_to_a_limit(text: str | None, number: int | None) -> None:
-    assert seconds(text) == number
+    assert parse_seconds(text) == number

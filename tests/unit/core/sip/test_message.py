@@ -172,6 +172,15 @@ def test_refusal_keeps_a_tag_and_unfolds() -> None:
 
 
 @pytest.mark.parametrize(
+    "to",
+    ['"a;tag=1" <sip:b@h>', "<sip:b@h;tag=1>", '<sip:b@h>;x=";tag=1"', '"\\";tag=1" <sip:b@h>'],
+)
+def test_refusal_of_a_request_without_a_tag_adds_one(to: str) -> None:
+    text = GOOD.replace("To: <sip:b@h>", f"To: {to}")
+    assert f"To: {to};tag=t\r\n" in Message(text).refusal(400, "No", "t")
+
+
+@pytest.mark.parametrize(
     "text",
     [
         *[GOOD.replace(f"{name}:", "X:") for name in ("Via", "From", "To", "Call-ID", "CSeq")],

@@ -3,7 +3,7 @@
 import pytest
 
 from whence.core.sip.transport_address import Transport
-from whence.core.sip.via import reply_destination
+from whence.core.sip.via import branch, reply_destination
 
 OURS = "sip/2.0/udp 192.0.2.1;branch=z9hg4bk1"
 OURS_TCP = "sip/2.0/tcp 192.0.2.1;branch=z9hg4bk1;i=a1"
@@ -64,3 +64,19 @@ def test_tls_without_a_port_goes_to_5061() -> None:
 )
 def test_unreadable_via_has_no_destination(values: list[str]) -> None:
     assert reply_destination(values) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ("SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKa", "z9hG4bKa"),
+        ("SIP / 2.0 / UDP h:5060 ;rport ; Branch = z9hG4bKa , SIP/2.0/UDP i", "z9hG4bKa"),
+        ('SIP/2.0/UDP [2001:db8::1];x=";branch=b";branch=z9hG4bKa', "z9hG4bKa"),
+        ("SIP/2.0/UDP h;branch=a;branch=b", ""),
+        ("SIP/2.0/UDP h;xbranch=a", ""),
+        ("SIP/2.0/UDP h", ""),
+        ("", ""),
+    ],
+)
+def test_branch_is_that_of_the_first_via(value: str, found: str) -> None:
+    assert branch(value) == found

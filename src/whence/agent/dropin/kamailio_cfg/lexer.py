@@ -278,6 +278,7 @@ class Lexer:
             return
         if "env" in name or "exp" in name:  # the value exists only when Kamailio starts
             self._defines[word.partition("=")[0]] = ""
+            self._cfg.from_environment.add(word.partition("=")[0])
         else:
             self._defines[word] = value
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +41,19 @@ class Param:
     place: Place
 
 
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One global parameter, as `listen=udp:192.0.2.9:5060 advertise 203.0.113.9:5060`."""
+
+    name: str
+    value: str
+    place: Place
+    is_string: bool = False
+    """Whether the value is in quotes. Kamailio reads no transport or port in a quoted `alias`."""
+    advertise: str = ""
+    """Of `listen`: the address that Kamailio writes into messages instead."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
     """A route of any kind. `name` is empty if it has none."""
@@ -70,12 +84,14 @@ class Cfg:
     file: Path
     modules: dict[str, Place] = field(default_factory=dict)
     params: list[Param] = field(default_factory=list)
-    settings: list[tuple[str, str, Place]] = field(default_factory=list)
-    """Global parameters: (name, value, place). `listen` and `mpath` may occur several times."""
+    settings: list[Setting] = field(default_factory=list)
+    """Global parameters in their order. `listen`, `alias` and `mpath` may occur several times."""
     blocks: list[Block] = field(default_factory=list)
     includes: list[Path] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     """The parts that cannot be read, one sentence each."""
+    from_environment: set[str] = field(default_factory=set)
+    """Names of defines whose value exists only when Kamailio starts (`#!defenv`, `#!defexp`)."""
     left_out: Place | None = None
     """Where the file is included that the caller leaves out."""
     after_modules: int = 0
@@ -88,8 +104,12 @@ class Cfg:
 
     def setting(self, *names: str) -> tuple[str, Place] | None:
         """Return the last value of a global parameter, and its place."""
-        found = [(value, place) for name, value, place in self.settings if name in names]
-        return found[-1] if found else None
+        found = [one for one in self.settings if one.name in names]
+        return (found[-1].value, found[-1].place) if found else None
+
+    def is_from_environment(self, value: str) -> bool:
+        """Return whether a value has a define that only the starting Kamailio knows."""
+        return any(word in self.from_environment for word in re.findall(r"\w+", value))
 
     def block(self, *kinds: str, name: str = "") -> Block | None:
         """Return the first route of these kinds with this name."""

@@ -7,15 +7,19 @@ fault, with its place. It knows only the outer form of statements and blocks.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from whence.agent.dropin.kamailio_cfg.lexer import Lexer
-from whence.agent.dropin.kamailio_cfg.model import Block, Cfg, Param, Place, Token
+from whence.agent.dropin.kamailio_cfg.model import Block, Cfg, Param, Place, Setting, Token
 
 BLOCKS = frozenset(
     {"route", "request_route", "reply_route", "onreply_route", "failure_route", "branch_route"}
     | {"onsend_route", "event_route"}
 )
+
+LISTS = frozenset({"listen", "alias"})
+"""Global parameters with several values, separated by spaces."""
 
 
 def read(
@@ -108,16 +112,39 @@ class _Parser:
     def _setting(self, token: Token) -> None:
         self._at += 1
         self._at += self._text(0) == "="
-        value = self._string()
-        if value is None:
-            value, start = "", self._at
-            while self._at < len(self._tokens):
-                one = self._tokens[self._at]
-                if (self._at > start and one.apart) or one.text in (";", "{", "}"):
-                    break
-                value += one.text
-                self._at += 1
-        self._cfg.settings.append((token.text, value, token.place))
+        value, is_string = self._value()
+        found = [Setting(token.text, value, token.place, is_string)]
+        while token.text in LISTS and self._has_value_on(token.place.line):
+            value, is_string = self._value()
+            if value == "advertise":
+                found[-1] = replace(found[-1], advertise=self._value()[0])
+            elif value == "name":  # of a socket
+                self._value()
+            else:
+                found.append(Setting(token.text, value, token.place, is_string))
+        self._cfg.settings += found
+
+    def _has_value_on(self, line: int) -> bool:
+        """Return whether another value of a list follows on this line."""
+        if self._at >= len(self._tokens):
+            return False
+        token = self._tokens[self._at]
+        starts_statement = self._text(1) == "=" or token.text in (";", "{", "}", *BLOCKS)
+        return token.place.line == line and not starts_statement
+
+    def _value(self) -> tuple[str, bool]:
+        """Take a value up to the next space; return it, and whether it is in quotes."""
+        string = self._string()
+        if string is not None:
+            return string, True
+        value, start = "", self._at
+        while self._at < len(self._tokens):
+            one = self._tokens[self._at]
+            if (self._at > start and one.apart) or one.text in (";", "{", "}"):
+                break
+            value += one.text
+            self._at += 1
+        return value, False
 
     def _block(self, token: Token) -> None:
         self._at += 1

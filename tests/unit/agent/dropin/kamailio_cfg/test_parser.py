@@ -180,7 +180,26 @@ modparam("uac", "reg_retry_interval", INTERVAL)
         "x": "edge",
         "reg_retry_interval": "30",
     }
-    assert read_.setting("listen") == ("udp:192.0.2.7:5060", read_.settings[0][2])
+    (listen,) = read_.settings
+    assert (listen.name, listen.value) == ("listen", "udp:192.0.2.7:5060")
+    assert listen.advertise == "192.0.2.7:5080"
+    assert read_.setting("listen") == (listen.value, listen.place)
+
+
+def test_listen_and_alias_may_have_several_values(tmp_path: Path) -> None:
+    text = (
+        'listen=udp:192.0.2.7:5060 tcp:192.0.2.7:5060 name "wan"\nalias=a.example b.example:5061\n'
+    )
+    read_ = cfg(tmp_path, text + 'alias="c.example" alias="d.example:5060"\nchildren=4\n')
+    assert [(one.name, one.value, one.is_string) for one in read_.settings] == [
+        ("listen", "udp:192.0.2.7:5060", False),
+        ("listen", "tcp:192.0.2.7:5060", False),
+        ("alias", "a.example", False),
+        ("alias", "b.example:5061", False),
+        ("alias", "c.example", True),
+        ("alias", "d.example:5060", True),
+        ("children", "4", False),
+    ]
 
 
 def test_defenv_is_defined_without_a_value(tmp_path: Path) -> None:
