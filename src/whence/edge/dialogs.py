@@ -13,9 +13,11 @@ import time
 from whence.core.dialogs import cookie as cookie_
 from whence.core.dialogs import targets
 from whence.core.dialogs.cookie import (
+    HARMLESS,
     ID_LENGTH,
     OLD_S,
     PARAM,
+    RECORD_S,
     covers_via,
     find_cookie,
     kept,
@@ -26,7 +28,7 @@ from whence.core.dialogs.record import ENDED, DialogRecord, OwnSockets, Party, R
 from whence.core.sip.message import Message
 from whence.core.sip.transport_address import IP, Transport, TransportAddress, canonical_ip
 from whence.core.sip.uri import Uri, host_text
-from whence.core.sip.via import reply_destination
+from whence.core.sip.via import RPORT_FLAG, reply_destination, reply_port
 from whence.edge.base import GO_ON, NO, Handlers, Worker, answers, judges, survives, text
 from whence.edge.messages import read_reply
 from whence.edge.phones import LOCATION
@@ -90,7 +92,7 @@ class DialogHandlers(Handlers):
         """
         id_ = new_id(time.time(), secrets.token_hex(8))
         way = self._way_back(message, source)
-        cookie = self._cookie(id_, call_id, self._via(source), Side.CALLER, way, "")
+        cookie = self._cookie(id_, call_id, self._via(message, source), Side.CALLER, way, "")
         record = DialogRecord(
             self._kept(call_id),
             self._kept(text(lambda: str(self.ksr.pv.get("$ft"))) or ""),
@@ -113,9 +115,11 @@ class DialogHandlers(Handlers):
         ksr = self.ksr
         message = self.worker.message
         call_id, target = text(ksr.kx.get_callid), text(ksr.kx.get_ruri)
-        routes = targets.uris(message.all("route"))
+        routes, goal = targets.uris(message.all("route")), Uri.parse(target or "")
         cookie = self._take_ours(routes)
-        there = targets.places(routes, Uri.parse(target or ""))
+        if cookie is None and routes:
+            cookie, goal = self._take_strict(routes, goal)
+        there = targets.places(routes, goal)
         if cookie is None or there is None or call_id is None:
             return NO
         source, id_ = self.worker.source(), cookie[:ID_LENGTH]
@@ -181,7 +185,8 @@ class DialogHandlers(Handlers):
             return NO
         id_, source = cookie[:ID_LENGTH], self.worker.source()
         record = self._load(id_)
-        if record == ENDED or (record is None and not self._is_old(cookie)):
+        is_recent = time.time() - OLD_S <= cookie_.began_at(cookie)
+        if record == ENDED or (record is None and not (is_recent and self._is_old(cookie))):
             return NO
         if isinstance(record, DialogRecord):
             tag = self._kept(text(lambda: str(ksr.pv.get("$ft"))) or "")
@@ -209,7 +214,7 @@ class DialogHandlers(Handlers):
             found = targets.direction(record, cookie, there)
             if found is not None and self._comes_from(record, found[0], source):
                 return found
-        if not self._is_old(cookie):
+        if not self._is_old(cookie) or not self._opens(cookie, there, source):
             return None
         key = self._key_of_dialogs()
         return targets.direction_of_old(key, cookie, call_id, there, str(source.ip))
@@ -251,7 +256,7 @@ class DialogHandlers(Handlers):
             ksr.pv.sets(OLD, "yes")
         if method not in REFRESHES:
             if isinstance(record, DialogRecord):
-                ksr.pv.seti(EXPIRY, OLD_S)
+                ksr.pv.seti(EXPIRY, RECORD_S)
             return
         if not isinstance(record, DialogRecord):
             tag = str(ksr.pv.get("$ft" if sender is Side.CALLER else "$tt"))
@@ -266,7 +271,8 @@ class DialogHandlers(Handlers):
         ours = ""
         if method == "INVITE":
             from_ip = _first_ip(record.caller) if sender is Side.CALLEE else ""
-            ours = self._cookie(id_, call_id, self._via(source), sender, after or before, from_ip)
+            via = self._via(message, source)
+            ours = self._cookie(id_, call_id, via, sender, after or before, from_ip)
             self._record_route(id_, sender, ours)
         else:
             ksr.pv.sets(SENT, f"{sender} ")
@@ -377,6 +383,22 @@ class DialogHandlers(Handlers):
         except ValueError:
             return None
 
+    def _take_strict(
+        self, routes: list[Uri | None], ruri: Uri | None
+    ) -> tuple[str | None, Uri | None]:
+        """Return the cookie and the target of a request from a strict router (RFC 3261 16.4).
+
+        Such a router puts our Record-Route into the Request-URI. It puts the target into the last
+        Route, which is removed from `routes`.
+        """
+        ours = [ruri]
+        cookie = self._take_ours(ours)
+        if cookie is None:
+            return None, ruri
+        if find_cookie(routes[:1]) == cookie and self._is_ours(routes[0]):
+            del routes[0]  # the call came in by one socket, and went out by another
+        return cookie, routes.pop() if routes else None
+
     def _is_ours(self, uri: Uri | None) -> bool:
         where = targets.place(uri) if uri is not None else None
         if where is None or uri is None:
@@ -399,10 +421,13 @@ class DialogHandlers(Handlers):
         key, there = self._key_of_dialogs(), way.places if way else ()
         return write_cookie(key, id_, call_id, via, to, there, from_ip)
 
-    def _via(self, source: TransportAddress) -> str:
+    def _via(self, message: Message, source: TransportAddress) -> str:
         """Return the destination of answers to the current request."""
         connection = "" if source.transport == "udp" else f"#{self.ksr.kx.get_conid()}"
-        return f"{source}{connection}"
+        port = reply_port(message.all("via"), source)
+        if port != source.port and self.ksr.isflagset(RPORT_FLAG):
+            port = source.port
+        return f"{source.transport}:{host_text(source.ip_text)}:{port}{connection}"
 
     def _load(self, id_: str) -> DialogRecord | str | None:
         """Return the record of a dialog, or ENDED; None where the table has neither."""
@@ -418,12 +443,24 @@ class DialogHandlers(Handlers):
         return record.call == self._kept(call_id)
 
     def _is_old(self, cookie: str) -> bool:
-        """Return whether a dialog began before this Kamailio, and at most OLD_S ago."""
+        """Return whether a dialog began before this Kamailio, which has no record of it."""
         try:
-            began_at = cookie_.began_at(cookie)
+            return cookie_.began_at(cookie) < self._started_at
         except ValueError:
             return False
-        return time.time() - OLD_S <= began_at < self._started_at
+
+    def _opens(self, cookie: str, there: tuple[str, ...], source: TransportAddress) -> bool:
+        """Return whether the cookie of an old dialog alone opens it for the current request.
+
+        The dialog may have ended since. So after OLD_S the edge resolves no name for it. A source
+        that is no trunk's or phone's may then send only what begins nothing at the other party.
+        """
+        now = time.time()
+        if now - OLD_S <= cookie_.began_at(cookie):
+            return True
+        if not targets.is_address(there[0]):
+            return False
+        return self.ksr.kx.get_method() in HARMLESS or self.worker.belongs(source.ip, now)
 
     def _kept(self, value: str) -> str:
         return kept(self._key_of_dialogs(), value)

@@ -30,7 +30,8 @@ class EdgeHandlers:
         notices = NoticeSender(settings.directory.with_name(decisions.SOCKET_FILE))
 
         guard = GuardHandlers(worker, notices)
-        self.ksr_unknown_source = guard.ksr_unknown_source
+        self.ksr_refused = guard.ksr_refused
+        self.ksr_scanner = guard.ksr_scanner
         self.ksr_unreadable = guard.ksr_unreadable
         self.ksr_flooding = guard.ksr_flooding
         self.ksr_folded_cseq = guard.ksr_folded_cseq
