@@ -4,6 +4,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -129,10 +130,19 @@ def test_srv_records_are_tried_by_priority(
     assert trunk.at.expect(lambda m: m.status >= 200).status == 486
 
 
-def test_target_with_ttl_0_is_found(scene: Scene, names: dict[tuple[str, int], Answer]) -> None:
+@pytest.mark.parametrize("by_srv", [False, True])
+def test_target_with_ttl_0_is_found(
+    scene: Scene, names: dict[tuple[str, int], Answer], by_srv: bool
+) -> None:
     target, host = pbx(scene, "pbx"), f"{scene.name('pbx')}.example"
     names[host, A] = a(target.address[0], ttl_s=0)
-    trunk = scene.trunk(f"sip:x@{host}:{target.address[1]}")
+    uri = f"sip:x@{host}:{target.address[1]}"
+    if by_srv:
+        servers = srv((10, target.address[1], f"one.{host}"))
+        names[f"_sip._udp.{host}", SRV] = replace(servers, ttl_s=0)
+        names[f"one.{host}", A], names[host, A] = names[host, A], Answer()
+        uri = f"sip:x@{host}"
+    trunk = scene.trunk(uri)
     for _ in range(3):
         invite = scene.invite(trunk.at)
         trunk.at.send(invite, scene.edge)

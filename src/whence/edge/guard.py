@@ -173,7 +173,8 @@ class GuardHandlers(Handlers):
         """Answer a request for which Kamailio cannot make an answer."""
         answer = message.refusal(status, phrase, secrets.token_hex(8))
         if answer:
-            port = reply_port(message.all("via"), source)
+            is_udp = source.transport is Transport.UDP  # a stream has its connection
+            port = reply_port(message.all("via"), source) if is_udp else source.port
             to = f"sip:{host_text(source.ip_text)}:{port};transport={source.transport}"
             self.ksr.corex.sendx(to, str(own), answer)
 

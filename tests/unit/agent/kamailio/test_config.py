@@ -21,6 +21,7 @@ from whence.agent.kamailio.config import (
     write_tls_config,
 )
 from whence.agent.registration.client import BUFFER_BYTES
+from whence.core.registration.grant import GRANT_LIMIT_S
 from whence.errors import ConfigError, OperatorError
 
 
@@ -120,6 +121,19 @@ def test_render_with_tls_keeps_idle_connections_as_long_as_tcp(tmp_path: Path) -
 
 def test_render_udp_buffer_is_as_large_as_the_agents(tmp_path: Path) -> None:
     assert lines(rendered(tmp_path), f"maxbuffer={BUFFER_BYTES} ")
+
+
+def test_render_has_timer_c_above_three_minutes(tmp_path: Path) -> None:
+    config = rendered(tmp_path)
+    [timer_c_ms] = re.findall(r'"tm", "fr_inv_timer", (\d+)', config)
+    [lifetime_ms] = re.findall(r'"tm", "max_inv_lifetime", (\d+)', config)
+    assert 180_000 < int(timer_c_ms) < int(lifetime_ms)
+
+
+def test_render_keeps_idle_connections_longer_than_any_grant(tmp_path: Path) -> None:
+    config = rendered(tmp_path, '[edge]\nlisten = ["tcp:127.0.0.1:5060"]\n')
+    [lifetime_s] = re.findall(r"^tcp_connection_lifetime=(\d+)", config, re.MULTILINE)
+    assert int(lifetime_s) > GRANT_LIMIT_S
 
 
 def test_render_without_tcp_socket_disables_tcp(tmp_path: Path) -> None:
