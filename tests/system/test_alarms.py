@@ -194,3 +194,11 @@ def test_trunk_that_cannot_register_fires_and_resolves(rig: Rig, receiver: Recei
     assert not [alarm for alarm in whence.get("/v1/alarms") if alarm["status"] == "firing"]
     assert "whence_trunks_wanted 1.0" in whence.metrics().splitlines()
     assert "whence_trunks_registered 1.0" in whence.metrics().splitlines()
+
+
+def test_kamailio_that_crashed_is_an_alarm_and_a_metric(rig: Rig) -> None:
+    whence = rig.whence(users=["alice"])
+    whence.crash_kamailio()
+    (alarm,) = eventually(lambda: alarms_of(whence, "kamailio_restarted"), what="the alarm")
+    assert alarm["message"] == "Kamailio was started again: kamailio ended (signal 9)"
+    assert "whence_kamailio_restarts_total 1.0" in whence.metrics().splitlines()

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from testkit.drop_in import DropIn
+from testkit.drop_in import TABLES, DropIn
 from testkit.provider import Provider
 from testkit.rig import Rig
 from testkit.sip import Endpoint, reply, request
@@ -160,6 +160,40 @@ def test_l_domain_that_is_no_alias_sends_calls_away(rig: Rig) -> None:
     assert native.log.count("uri==myself is false") == warnings
 
 
+def test_phone_at_another_domain_gets_no_call_with_use_domain(rig: Rig) -> None:
+    there = provider(rig)
+    native = rig.drop_in(
+        records=[alices(there)],
+        users=USERS,
+        settings="#!define WITH_MULTIDOMAIN\nalias=edge.example\n",
+        start=False,
+    )
+    for statement in (TABLES / "domain-create.sql").read_text().split(";\n"):
+        native.execute(statement)
+    preload = 'modparam("usrloc", "preload", "location")\n'
+    native.edit(preload, f'{preload}modparam("usrloc", "timer_interval", 1)\n')  # writes soon
+    native.update("uacreg", l_domain="edge.example")
+    native.start()
+    registered(native, "trunk-of-alice")
+    alice, caller = rig.endpoint("phone of alice", 5060), rig.endpoint(there.name)
+    ip = native.address[0]
+    assert alice.register(native.address, "alice", USERS["alice"], ip).status == 200
+
+    def named() -> bool:
+        output = native.install(native.folder.parent)
+        return f"phones of alice registered at {ip}, and l_domain is edge.example" in output
+
+    eventually(named, what="the contact is in the table")
+    call = request("INVITE", f"sip:acct1@{ip}", caller.address)
+    assert caller.ask(call, native.address).status == 404
+    native.stop()
+    native.update("uacreg", l_domain=ip)
+    assert not named()
+    native.start()
+    registered(native, "trunk-of-alice")
+    rings(rig, native, caller, alice)
+
+
 ROW: dict[str, str | int] = {
     "l_username": "bob",
     "r_username": "acct2",
@@ -185,6 +219,7 @@ UNSENT: dict[str, dict[str, str | int]] = {
     "no-scheme": {"auth_proxy": "127.0.0.1:5060"},
     "tcp": {"auth_proxy": "sip:127.0.0.1:5060;transport=tcp"},
     "tls": {"auth_proxy": "sips:127.0.0.1:5061"},
+    "ipv6": {"auth_proxy": "sip:[2001:db8::1]"},
 }
 IDLE: dict[str, dict[str, str | int]] = {"disabled": {"flags": 1}, "no-expires": {"expires": 0}}
 
@@ -214,6 +249,63 @@ def test_drop_in_names_the_accounts_that_uac_does_not_register(rig: Rig) -> None
         assert f"failed to send request for [{l_uuid}]" in native.log
     for l_uuid in IDLE:
         assert int(native.rpc("uac.reg_info", "l_uuid", l_uuid)["result"]["flags"]) in (0, 1)
+
+
+OWN_REPLY_ROUTE = """onreply_route[MINE] { xlog("L_NOTICE", "mine\\n"); }
+event_route[tm:local-request] {
+	python_exec("whence_local_request");
+	t_on_reply("MINE");
+}
+"""
+ONLINE = 4
+"""A flag of a uac account."""
+
+
+def test_reply_route_after_our_handler_learns_nothing(rig: Rig) -> None:
+    native = rig.drop_in(
+        records=[alices(provider(rig))], users=USERS, own_event_route=OWN_REPLY_ROUTE
+    )
+    assert "t_on_reply replaces the route of the include" in native.install(native.folder.parent)
+
+    def is_online() -> bool:
+        account = native.rpc("uac.reg_info", "l_uuid", "trunk-of-alice")["result"]
+        return bool(int(account["flags"]) & ONLINE)
+
+    eventually(is_online, what="uac is registered")
+    assert native.states() == {}
+    native.stop()
+    call = '\tpython_exec("whence_local_request");\n'
+    native.edit(f'{call}\tt_on_reply("MINE");\n', f'\tt_on_reply("MINE");\n{call}')
+    assert "t_on_reply" not in native.install(native.folder.parent)
+    native.start()
+    registered(native, "trunk-of-alice")
+
+
+def test_pike_before_route_whence_blocks_a_provider(rig: Rig) -> None:
+    there = provider(rig)
+    native = rig.drop_in(
+        records=[alices(there)], users=USERS, settings="#!define WITH_ANTIFLOOD\n", start=False
+    )
+    output = native.install(native.folder.parent)
+    assert "pike_check_req counts the requests of your providers" in output
+    native.start()
+    registered(native, "trunk-of-alice")
+    caller = rig.endpoint(there.name)
+
+    def is_blocked() -> bool:
+        caller.send(request("OPTIONS", f"sip:{native.address[0]}", caller.address), native.address)
+        return "pike blocking" in native.log
+
+    eventually(is_blocked, what="the provider is blocked")
+    native.stop()
+    blocked = native.log.count("pike blocking")
+    native.edit('"reqs_density_per_unit", 16', '"reqs_density_per_unit", 1000')
+    assert "pike_check_req" not in native.install(native.folder.parent)
+    native.start()
+    registered(native, "trunk-of-alice")
+    for _ in range(40):
+        caller.ask(request("OPTIONS", f"sip:{native.address[0]}", caller.address), native.address)
+    assert native.log.count("pike blocking") == blocked
 
 
 @pytest.mark.parametrize(

@@ -100,3 +100,16 @@ def test_full_disk_over_a_restart_of_the_agent_keeps_one_alarm(scene: Scene) -> 
     eventually(lambda: scene.open_alarms() == set(), what="the all-clear")
     assert whence.log.count("alarm: disk_full") == 1
     assert whence.log.count("alarm cleared: disk_full") == 1
+
+
+def test_full_disk_over_a_restart_of_the_node_registers_again(scene: Scene) -> None:
+    """A clean stop ends the write-ahead log, whose space the next start needs."""
+    whence, disk = scene.whence, scene.disk
+    disk.fill()
+    eventually(lambda: scene.open_alarms() == {"disk_full"}, what="the alarm")
+    whence.stop()
+    whence.launch()
+    eventually(lambda: scene.health()[0] == 503, 20, what="the API")
+    before = scene.expires_at()
+    eventually(lambda: scene.expires_at() > before, what="a grant of the next agent")
+    assert scene.open_alarms() == {"disk_full"}

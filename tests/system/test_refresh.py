@@ -15,7 +15,7 @@ from testkit.provider import Provider
 from testkit.rig import Rig
 from testkit.wait import eventually
 from testkit.whence import Whence
-from tests.system.scene import ACCOUNTS, alices_trunk, decided, uri
+from tests.system.scene import ACCOUNTS, UNASSIGNED_NUMBER, alices_trunk, decided, uri
 
 GRANTED_S = 15
 
@@ -47,11 +47,12 @@ class Scene:
         )
 
 
-def scene_with(rig: Rig, grants_s: int, grace_s: int = 0) -> Scene:
+def scene_with(rig: Rig, grants_s: int, grace_s: int = 0, workers: int = 2) -> Scene:
     provider = rig.provider(accounts=ACCOUNTS, grants_s=grants_s)
     whence = rig.whence(
         trunks=[alices_trunk(provider)],
         users=["alice"],
+        edge={"workers": workers},
         # Without an unregister at the end: the registrar may be stopped by then.
         agent={"grace": grace_s, "on_stop": "leave"},
     )
@@ -109,11 +110,14 @@ def test_address_without_a_refresh_ends_exactly(rig: Rig, grace_s: int) -> None:
 
 
 def test_address_ends_while_the_agent_hangs(rig: Rig) -> None:
-    """The edge compares the end of the address itself, without the agent."""
-    scene = scene_with(rig, grants_s=GRANTED_S)
+    """The edge compares the end of the address itself, without the agent.
+
+    With one worker and one source port, the last calls find a cached decision, and none.
+    """
+    scene = scene_with(rig, grants_s=GRANTED_S, workers=1)
     provider, whence = scene.provider, scene.whence
     rig.phone("alice", whence)
-    caller = rig.caller(whence, at=provider)
+    caller = rig.caller(whence, at=provider, port=5090)
     agent, before = whence.agent_pid(), scene.expires_at()
     eventually(lambda: scene.expires_at() > before, what="a new grant")
     until = scene.expires_at()
@@ -122,5 +126,6 @@ def test_address_ends_while_the_agent_hangs(rig: Rig) -> None:
         caller.call(uri(whence), expect=200)
         eventually(lambda: time.time() > until, what="the end of the address")
         caller.call(uri(whence), expect=403)
+        caller.call(uri(whence, UNASSIGNED_NUMBER), expect=403)
     finally:
         os.kill(agent, signal.SIGCONT)

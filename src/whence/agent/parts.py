@@ -96,11 +96,20 @@ class Observers:
         self.trunk_alarms = TrunkAlarms(self.alarms, own.unreachable_alarm_after)
         self._socket = state / SOCKET_FILE
 
+    def restore(self, directory: Directory) -> None:
+        """Take over the open alarms, and the posts that wait, of a former agent.
+
+        Raises: StoreError.
+        """
+        if self.webhook is not None:
+            self.webhook.restore(directory)  # before an alarm adds to its queue
+        self.alarms.restore(directory)
+
     def receiver(self, notice_listeners: Sequence[NoticeListener] = ()) -> DecisionReceiver:
         """Make the socket of the edge's decision reports, with all their listeners."""
         tokens = WrongTokenAlarms(self.alarms)
         listeners: list[DecisionListener] = [self.calls, self.unknown, tokens]
-        return DecisionReceiver(self._socket, listeners, notice_listeners)
+        return DecisionReceiver(self._socket, listeners, notice_listeners, [self.alarms])
 
     def tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
         """Return the tasks that run as long as the agent, by name."""

@@ -191,7 +191,7 @@ def alarms(
     json: JsonOption = False,
 ) -> None:
     """Show the open alarms first, then the last others, each the oldest first."""
-    answer = ask(api, f"/v1/alarms?since={since}")
+    answer = _alarms_since(api, since)
     if json:
         output.as_json(answer)
         return
@@ -211,6 +211,17 @@ def alarms(
         ],
         "no alarm since the agent's start, and none is open",
     )
+
+
+def _alarms_since(api: str, since: int) -> list[Any]:
+    """Return all alarms after one, page by page."""
+    found: list[Any] = []
+    while True:
+        page = ask(api, f"/v1/alarms?since={since}")
+        found += page
+        if not page or page[-1]["id"] <= since:
+            return found
+        since = page[-1]["id"]
 
 
 def _is_open(alarm: Mapping[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""The open alarms of a node: an agent that restarts neither repeats one nor loses its all-clear."""
+"""The open alarms of a node, and the posts to its webhook, over a restart of the agent."""
 
 from __future__ import annotations
 
@@ -54,3 +54,17 @@ class OpenAlarms(DirectoryConnection):
                     for one in opened
                 ],
             )
+
+
+class WebhookPosts(DirectoryConnection):
+    """The posts that wait for the webhook."""
+
+    def waiting_posts(self) -> list[tuple[int, str]]:
+        """Return (id, body) of each post, the oldest first."""
+        return self._fetch("SELECT id, body FROM webhook_post ORDER BY id")
+
+    def write_posts(self, added: Iterable[tuple[int, str]], ended: Iterable[int]) -> None:
+        """Store posts, and remove those that were delivered or dropped. Raises: StoreError."""
+        with self._transaction():
+            self._db.executemany("INSERT OR REPLACE INTO webhook_post VALUES (?, ?)", added)
+            self._db.executemany("DELETE FROM webhook_post WHERE id = ?", [(id_,) for id_ in ended])

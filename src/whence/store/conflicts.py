@@ -45,6 +45,9 @@ def read(path: Path, now: float) -> list[Conflict]:
 
 def _read(db: sqlite3.Connection, now: float) -> list[Conflict]:
     sites = db.execute(_SITES, (now,)).fetchall()
+    trunks = db.execute(_TRUNKS).fetchall()
+    # A drop-in's accounts may never have a row of a registration. The agent's trunks have one soon.
+    is_drop_in = any(server == "" for *_, server, _unmatched in trunks)
     return conflicts.find(
         [
             NamedTrunk(
@@ -52,10 +55,10 @@ def _read(db: sqlite3.Connection, now: float) -> list[Conflict]:
                 user,
                 bool(has),
                 bool(fallback),
-                _server(aor, server),
+                None if aor is None and not is_drop_in else _server(aor, server),
                 unmatched == "accept",
             )
-            for id_, user, has, fallback, aor, server, unmatched in db.execute(_TRUNKS)
+            for id_, user, has, fallback, aor, server, unmatched in trunks
         ],
         db.execute(_NUMBERS).fetchall(),
         [(id_, (ip, port)) for id_, ip, port, _ in sites],

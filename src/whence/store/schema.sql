@@ -172,3 +172,8 @@ CREATE TABLE alarm (                -- that is open: core/monitoring/alarms.py
     published INTEGER NOT NULL,     -- whether the log and the webhook have it
     PRIMARY KEY (kind, trunk)
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE webhook_post (         -- that waits for the webhook
+    id   INTEGER PRIMARY KEY,       -- of the alarm
+    body TEXT NOT NULL              -- JSON
+) STRICT;

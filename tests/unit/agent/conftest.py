@@ -31,7 +31,7 @@ def with_agent(tmp_path: Path) -> Iterator[Callable[[Story], None]]:
                     await agent.registered()
                     await story(agent)
                 finally:
-                    agent.hearing.close()
+                    agent.receiver.close()
         finally:
             kamailio.close()
             edge.close()

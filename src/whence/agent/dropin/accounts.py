@@ -5,12 +5,14 @@ Each rule was tried on Kamailio 5.6.3. `kamailio -c` reads no table.
 
 from __future__ import annotations
 
+import ipaddress
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from whence.agent.dropin.config import is_l_uuid
 from whence.agent.dropin.kamailio_cfg.model import Cfg
 from whence.agent.dropin.own_addresses import HostPort, OwnAddresses
+from whence.agent.dropin.uac_settings import timer_interval_s
 from whence.core.sip.uri import Uri
 from whence.core.text import escape_untrusted, summarize
 from whence.store.kamailio_tables import Row
@@ -45,10 +47,35 @@ def problems(cfg: Cfg, rows: tuple[Row, ...], own: OwnAddresses, table: str) -> 
         yield f"table {table}: {summarize(l_uuids)}: {problem}"
 
 
+def elsewhere(rows: Sequence[Row], locations: Sequence[Row], table: str) -> Iterator[str]:
+    """Name the accounts whose user has phones, but none at the `l_domain`.
+
+    `locations`: the contacts of Kamailio's users, where `usrloc` has users by their domain, too.
+    """
+    domains: dict[str, set[str]] = {}
+    for row in locations:
+        domains.setdefault(str(row["username"]), set()).add(str(row["domain"] or "").lower())
+    for row in rows:
+        registered = domains.get(str(row["l_username"]), set())
+        if registered and str(row["l_domain"] or "").lower() not in registered:
+            yield (
+                f"table {table}: {_shown(row['l_uuid'])}: phones of {_shown(row['l_username'])} "
+                f"registered at {_shown(summarize(sorted(registered)))}, and l_domain is "
+                f"{_shown(row['l_domain'])}: with use_domain of usrloc, calls do not reach them; "
+                "write that domain as l_domain"
+            )
+
+
 def _of_row(cfg: Cfg, row: Row, own: OwnAddresses) -> Iterator[str]:
     yield from _ignored(row)
-    if row["expires"] in (None, 0, "0"):
+    expires_s, timer_s = _number(row["expires"]), timer_interval_s(cfg)
+    if expires_s == 0:
         yield "expires is 0: uac does not register it; write the seconds, as 3600"
+    elif timer_s is not None and 0 < expires_s <= timer_s:
+        yield (
+            f"expires is {expires_s}, and uac refreshes every {timer_s} s only: the registration "
+            "ends in between; write more, as 3600, or less for reg_timer_interval"
+        )
     if _number(row["flags"]) & DISABLED:
         yield "flags is odd: the account is disabled; write 0, or kamcmd uac.reg_enable"
     r_domain = str(row["r_domain"] or "")
@@ -105,6 +132,14 @@ def _proxy(row: Row, own: OwnAddresses) -> Iterator[str]:
             else f"write a listen with {transport}:, without disable_tcp"
         )
         yield f"auth_proxy has transport {transport}, and Kamailio has no such socket; {how}"
+    place = HostPort(uri.host.strip("[]"))
+    if place.is_ip and not own.is_unknown:
+        version = ipaddress.ip_address(place.host).version
+        if version not in own.ip_versions:
+            yield (
+                f"auth_proxy is an IPv{version} address, and Kamailio has no IPv{version} socket: "
+                f"uac cannot send; write a listen with an IPv{version} address"
+            )
 
 
 def _contact(cfg: Cfg, row: Row, own: OwnAddresses) -> Iterator[str]:
@@ -145,10 +180,12 @@ def _l_domain(cfg: Cfg, l_domain: str, own: OwnAddresses) -> Iterator[str]:
     if not checks:
         return
     name = _shown(l_domain)
-    quoted = next((one for one in own.names if one.host == l_domain.lower()), None)
+    quoted = [one for one in own.names if re.fullmatch(rf"{re.escape(name.lower())}:\d+", one.host)]
     table = ", or add it to the table domain" if "domain" in cfg.modules else ""
-    how = f"write alias={name} (without quotes if it has a port){table}"
-    if quoted is None and place is not None and place.is_ip:
+    how = f"write alias={name}{table}"
+    if quoted:
+        how = f'remove the quotes of alias="{quoted[0].host}": Kamailio reads no port in them'
+    elif place is not None and place.is_ip:
         how = f"write listen=udp:{place.host}:5060, or alias={name}{table}"
     yield (
         f"l_domain {name} is no alias or listen address of this Kamailio: it sends the calls to "

@@ -66,6 +66,8 @@ class OwnAddresses:
     """From `alias`, `advertise` and the table `domain`."""
     transports: frozenset[str]
     """Those over which Kamailio can send."""
+    ip_versions: frozenset[int]
+    """The ip versions of the sockets; both if `listen` has a name. Kamailio sends over no other."""
     has_reverse_names: bool
     """Whether Kamailio adds the names that DNS has for its sockets (`auto_aliases`)."""
     port: int = DEFAULT_PORTS["udp"]
@@ -149,6 +151,7 @@ def own_addresses(
         tuple(sockets),
         tuple(names),
         frozenset(_transports(cfg, sockets)),
+        frozenset(_ip_versions(cfg, sockets)),
         auto_aliases is None or auto_aliases[0].lower() not in OFF,
         int(port[0]) if port is not None and port[0].isdecimal() else DEFAULT_PORTS["udp"],
         is_unknown,
@@ -181,6 +184,16 @@ def _transports(cfg: Cfg, sockets: Sequence[HostPort]) -> Iterator[str]:
         yield "tcp"
     if has_tcp and has_tls and given & {"", "tls"}:
         yield "tls"
+
+
+def _ip_versions(cfg: Cfg, sockets: Sequence[HostPort]) -> Iterator[int]:
+    for own in sockets:
+        yield from (ipaddress.ip_address(own.host).version,) if own.is_ip else (4, 6)
+    if not sockets:
+        yield 4
+        ipv6 = cfg.setting("auto_bind_ipv6")
+        if ipv6 is not None and ipv6[0].lower() not in OFF:
+            yield 6
 
 
 def _fits(place: HostPort, own: HostPort, *, any_ip: bool = False) -> bool:

@@ -40,7 +40,8 @@ def stops(cfg: Cfg, own: OwnAddresses) -> Iterator[str]:
             f'modparam("uac", "reg_contact_addr", "{own.first()}"), with a socket of yours'
         )
     default = cfg.param("uac", "default_socket")
-    if default is not None and default.value and not own.is_unknown and own.sockets:
+    can_check = bool(own.sockets) and not own.is_unknown
+    if can_check and default and default.value and not cfg.is_from_environment(default.value):
         socket = HostPort.parse(default.value)
         if socket is None or not own.listens(socket):
             yield (
@@ -64,7 +65,10 @@ def _order(cfg: Cfg) -> Iterator[str]:
 
 
 def _restore_mode(cfg: Cfg) -> str:
+    """Return the mode; none if only Kamailio knows it, so that it is not checked."""
     mode = cfg.param("uac", "restore_mode")
+    if mode is not None and cfg.is_from_environment(mode.value):
+        return "none"
     return mode.value.lower() if mode is not None and mode.value else "auto"
 
 
@@ -116,6 +120,14 @@ def _avps(cfg: Cfg) -> Iterator[str]:
             f"{next(iter(given.values())).place}: uac: {missing} is not set, and the other "
             f"parameters of uac_auth are: {STOPS}; write all of {', '.join(names)}, or none"
         )
+
+
+def timer_interval_s(cfg: Cfg) -> int | None:
+    """Return `reg_timer_interval`; None if only Kamailio knows it."""
+    param = cfg.param("uac", "reg_timer_interval")
+    if param is None:
+        return TIMER_DEFAULT_S
+    return int(param.value) if re.fullmatch(r"-?[0-9]{1,9}", param.value) else None
 
 
 def registers_late(cfg: Cfg, granted: Mapping[str, int]) -> Iterator[str]:

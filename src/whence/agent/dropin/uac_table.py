@@ -17,6 +17,9 @@ TABLE = "uacreg"
 TABLE_VERSION = 5
 """The version of the table that Kamailio 5.6 to 6.1 expects."""
 
+TEXT_FOLDER = Path("/etc/kamailio")
+"""The folder from which `db_text` reads a relative path."""
+
 PASSWORDS = ("auth_password", "auth_ha1")
 COLUMNS = (
     *("l_uuid", "l_username", "l_domain", "r_username", "r_domain", "auth_username"),
@@ -98,6 +101,26 @@ def domains(cfg: Cfg, options: Sequence[str] | None) -> Contents:
     return Contents(tuple({"domain": row[column]} for row in rows))
 
 
+def locations(cfg: Cfg, options: Sequence[str] | None) -> Contents:
+    """Read where phones registered, as rows with `username` and `domain`; see `accounts`.
+
+    Only with `use_domain` of usrloc does the domain of a user count. Otherwise there are no rows.
+    """
+    use_domain, mode = cfg.param("usrloc", "use_domain"), cfg.param("usrloc", "db_mode")
+    if use_domain is None or use_domain.value in ("", "0"):
+        return Contents(())
+    where = f"{use_domain.place}: usrloc: use_domain is {use_domain.value}"
+    rule = "a phone must register at the l_domain of its account: not checked: the contacts are"
+    url = cfg.param("usrloc", "db_url")
+    if mode is None or mode.value == "0" or url is None:
+        return Contents(None, unchecked=f"{where}: {rule} in memory only")
+    try:
+        rows = _Reader(cfg, url, options).read("location", ("username", "domain"))
+    except (_UncheckedError, KamailioTableError) as error:
+        return Contents(None, unchecked=f"{where}: {rule} not readable: {error}")
+    return Contents(tuple(rows))
+
+
 class _Reader:
     """Reads the tables of one database URL.
 
@@ -117,10 +140,14 @@ class _Reader:
             )
         if self._scheme not in ("sqlite", "text"):
             raise _UncheckedError(f"whence drop-in does not read {self._scheme}")
+        if self._scheme == "text":
+            self._path = TEXT_FOLDER / found["path"]
+            return
+        if not found["path"].startswith("/"):
+            raise KamailioTableError("the URL has no third slash; write sqlite:////path")
         workdir = cfg.setting("workdir", "wdir")
         home = option(options or (), "w") or (workdir[0] if workdir is not None else "/")
-        path = found["path"].removeprefix("/") if self._scheme == "sqlite" else found["path"]
-        self._path = Path(home) / path
+        self._path = Path(home) / found["path"].removeprefix("/")
 
     def read(self, table: str, columns: Sequence[str], lengths: Collection[str] = ()) -> list[Row]:
         read = (

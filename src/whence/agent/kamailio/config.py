@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from importlib.resources import files
 from pathlib import Path
 
@@ -10,10 +12,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from whence.agent.config.models import Config, EdgeConfig
 from whence.core.dialogs import cookie, record
+from whence.core.registration.grant import GRANT_LIMIT_S
 from whence.core.sip.sockets import AUTO
 from whence.core.sip.transport_address import Transport, TransportAddress
 from whence.core.sip.uri import host_text
-from whence.errors import OperatorError
+from whence.core.sip.via import RPORT_FLAG
+from whence.errors import OperatorError, UntrustedError
 from whence.store.directory import FILE
 from whence.trust import paths
 
@@ -26,8 +30,18 @@ CONFIG_FILE = "kamailio.cfg"
 LOCATION_FILE = "location.db"
 TLS_FILE = "tls.cfg"
 
-SCANNERS = "friendly-scanner|sipvicious|sipcli|sip-scan|sundayddr|pplsip"
-"""Regular expression of the User-Agents of SIP scanners. Upper and lower case are equal."""
+SCANNERS = (
+    "(^|[^a-z0-9])(friendly-scanner|sipvicious|sipcli|sip-scan(ner)?|sundayddr|pplsip)([^a-z0-9]|$)"
+)
+"""Regular expression of the User-Agents of SIP scanners. Upper and lower case are equal. The names
+are whole words: `SIPClient` is a phone."""
+
+TIMER_C_MS = 185_000
+"""How long an INVITE may have no final reply after its last 1xx: more than three minutes (RFC 3261
+16.6, step 11)."""
+
+CONNECTION_S = GRANT_LIMIT_S + 60
+"""How long a connection may be idle. A registrar that granted over it sends calls over it."""
 
 # tlsf: Debian's default allocator needs nine tenths of a call's instructions (docs/run.md).
 # 256 MB of shared memory hold the transactions of several thousand REGISTERs or calls a second.
@@ -75,7 +89,10 @@ def render(settings: Config, file: Path) -> str:
             for socket in edge.listen
         ],
         agent_socket=edge.agent_socket,
-        dialog_s=cookie.OLD_S,
+        dialog_s=cookie.RECORD_S,
+        timer_c_ms=TIMER_C_MS,
+        connection_s=CONNECTION_S,
+        rport_flag=RPORT_FLAG,
         ended=record.ENDED,
         scanners=SCANNERS,
         cookie=cookie.PARAM,
@@ -113,6 +130,8 @@ def write_tls_config(settings: Config) -> None:
 
 def write(file: Path, text: str) -> None:
     """Write a file of the state directory. Raises OperatorError."""
+    if _contains(file, text):
+        return  # so that a node starts on a full disk, too
     try:
         paths.write_whole(file, text)
     except OSError as error:
@@ -120,6 +139,17 @@ def write(file: Path, text: str) -> None:
             f"{file} cannot be written: {error.strerror}; repair this, or write another "
             "agent state_dir"
         ) from None
+
+
+def _contains(file: Path, text: str) -> bool:
+    """Return whether a file of this user alone has this text already."""
+    try:
+        opened = paths.open_file(file, os.O_RDONLY)
+        with os.fdopen(opened, encoding="utf-8") as found:
+            is_private = stat.S_IMODE(os.fstat(found.fileno()).st_mode) == 0o600
+            return is_private and found.read() == text
+    except (OSError, UntrustedError, ValueError):
+        return False
 
 
 def _sockets(edge: EdgeConfig) -> list[str]:

@@ -126,6 +126,9 @@ class Alarms:
             self._id = max(self._id, stored.id)
             if not stored.published:
                 self._suppressed.add(raised.key)
+        for key in list(self._suppressed):
+            if self._limiter.passes(self._open[key].alarm, self._clock()):
+                self._publish_suppressed(key, self._open[key].alarm)
 
     # To raise and to clear.
 
@@ -207,13 +210,16 @@ class Alarms:
         for alarm in self._limiter.due(self._clock()):
             key = alarm.kind, alarm.trunk
             if key in self._suppressed:
-                raised = self._open[key] = replace(self._open[key], alarm=alarm)
-                self._suppressed.discard(key)
-                self._save(key, at_once=True)
-                self._publish(raised, logged=False)
+                self._publish_suppressed(key, alarm)
             elif alarm.kind not in CONDITIONS or alarm.trunk is None:
                 self._report(alarm, logged=False)  # an event, or the number of suppressed ones
         self._save_all()
+
+    def _publish_suppressed(self, key: Key, alarm: Alarm) -> None:
+        raised = self._open[key] = replace(self._open[key], alarm=alarm)
+        self._suppressed.discard(key)
+        self._save(key, at_once=True)
+        self._publish(raised, logged=False)
 
     def _report(self, alarm: Alarm, *, logged: bool) -> None:
         """Publish an alarm of an event, which has no all-clear."""
@@ -283,10 +289,23 @@ class Alarms:
             if kind is AlarmKind.CONFLICT and trunk not in trunks:
                 self.clear(kind, trunk, "the conflict has ended")
 
+    def kamailio_restarted(self, reason: str) -> None:
+        """Report that `whence run` started Kamailio again. The log has its line."""
+        message = f"Kamailio was started again: {reason}"
+        self.raise_alarm(Alarm(AlarmKind.KAMAILIO_RESTARTED, None, message), logged=True)
+
     def not_in_dns(self, trunk_id: str, registrar: TransportAddress, servers: str) -> None:
         """Report that an address granted a registration, and that DNS does not name it."""
         message = f"{registrar} granted, and DNS does not name it for {servers}"
         self.raise_alarm(Alarm(AlarmKind.REGISTRAR_NOT_IN_DNS, trunk_id, message))
+
+    def clock_stepped(self, step_s: float, _offset: object) -> None:
+        """Report that the system clock was set."""
+        message = (
+            f"the system clock was set {step_s:+.1f} s: the ends of addresses and registrations "
+            "are corrected, and all trunks register again; check its NTP client"
+        )
+        self.raise_alarm(Alarm(AlarmKind.CLOCK_STEPPED, None, message))
 
     def too_many_unknown_requests(self, last: DecisionReport, limit: int) -> None:
         """Report that unknown sources sent more requests than the limit within a minute."""

@@ -1,4 +1,4 @@
-"""Receives decision reports and notices from the edge's workers, on a datagram socket."""
+"""Receives datagrams: decision reports and notices of the edge, restarts of `whence run`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from whence.errors import DecisionSocketError, InvalidDatagramError
-from whence.ipc import decisions, notices
+from whence.ipc import decisions, notices, restarts
 from whence.ipc.decisions import DecisionReport
 from whence.ipc.notices import Notice
 
@@ -32,6 +32,13 @@ class NoticeListener(Protocol):
 
     def receive(self, notice: Notice, /) -> None:
         """Act on a notice of the edge."""
+
+
+class RestartListener(Protocol):
+    """Acts on restarts of Kamailio. Called in the loop; it must not wait, nor raise."""
+
+    def kamailio_restarted(self, reason: str, /) -> None:
+        """Act on a restart. `reason` says how Kamailio ended before."""
 
 
 QUEUE = Path("/proc/sys/net/unix/max_dgram_qlen")
@@ -63,6 +70,7 @@ class DecisionReceiver:
         path: Path,
         listeners: Sequence[DecisionListener] = (),
         notice_listeners: Sequence[NoticeListener] = (),
+        restart_listeners: Sequence[RestartListener] = (),
         room: int | None = None,
     ) -> None:
         """Make the socket at `path`. This replaces the socket of a former agent.
@@ -72,6 +80,9 @@ class DecisionReceiver:
         """
         self._listeners = listeners
         self._notice_listeners = notice_listeners
+        self._restart_listeners = restart_listeners
+        self.kamailio_restarts = 0
+        """Restarts of Kamailio that `whence run` reported."""
         self._nap: asyncio.TimerHandle | None = None
         self._nap_s = nap_s(_room() if room is None else room)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -132,6 +143,12 @@ class DecisionReceiver:
                 notice = notices.read(data)
                 for notice_listener in self._notice_listeners:
                     notice_listener.receive(notice)
+                return
+            if data.startswith(restarts.PREFIX):
+                reason = restarts.read(data)
+                self.kamailio_restarts += 1
+                for restart_listener in self._restart_listeners:
+                    restart_listener.kamailio_restarted(reason)
                 return
             report = decisions.read(data)
         except InvalidDatagramError as error:

@@ -48,7 +48,8 @@ class RegistrationMetrics(Collector):
     def collect(self) -> Iterable[Metric]:
         """Read every metric."""
         now = self._clock()
-        states = Counter(r.state for _, r in self._trunks)
+        trunks = list(self._trunks)
+        states = Counter(r.state for _, r in trunks)
         registrations = GaugeMetricFamily(
             "whence_registrations", "Registrations by state.", labels=["state"]
         )
@@ -56,9 +57,9 @@ class RegistrationMetrics(Collector):
             registrations.add_metric([state], states[state])
         yield registrations
 
-        yield from self._wanted(now)
-        yield from trunk_series(list(self._trunks), now)
-        ends = [r.expires_at for _, r in self._trunks if r.expires_at and now < r.expires_at]
+        yield from wanted_trunks(trunks, now)
+        yield from trunk_series(trunks, now)
+        ends = [r.expires_at for _, r in trunks if r.expires_at and now < r.expires_at]
         yield GaugeMetricFamily(
             "whence_registrations_active", "Registrations whose grant is still valid.", len(ends)
         )
@@ -83,24 +84,25 @@ class RegistrationMetrics(Collector):
             addresses.add_metric([origin], live[origin])
         yield addresses
 
-    def _wanted(self, now: float) -> Iterable[Metric]:
-        """Yield how many trunks are to be registered, and how many of these are."""
-        yield GaugeMetricFamily(
-            "whence_trunks_enabled",
-            "Trunks of the file that are not disabled.",
-            sum(trunk.enabled for trunk, _ in self._trunks),
-        )
-        wanted = [r for trunk, r in self._trunks if trunk.enabled and not r.suspended]
-        yield GaugeMetricFamily(
-            "whence_trunks_wanted",
-            "Trunks that are to be registered: neither disabled nor suspended by the operator.",
-            len(wanted),
-        )
-        yield GaugeMetricFamily(
-            "whence_trunks_registered",
-            "Trunks that are to be registered, and whose grant is valid.",
-            sum(r.granted(now) for r in wanted),
-        )
+
+def wanted_trunks(trunks: Sequence[tuple[TrunkInfo, Registration]], now: float) -> Iterator[Metric]:
+    """Yield how many trunks are to be registered, and how many of these are."""
+    yield GaugeMetricFamily(
+        "whence_trunks_enabled",
+        "Trunks of the file that are not disabled.",
+        sum(trunk.enabled for trunk, _ in trunks),
+    )
+    wanted = [r for trunk, r in trunks if trunk.enabled and not r.suspended]
+    yield GaugeMetricFamily(
+        "whence_trunks_wanted",
+        "Trunks that are to be registered: neither disabled nor suspended by the operator.",
+        len(wanted),
+    )
+    yield GaugeMetricFamily(
+        "whence_trunks_registered",
+        "Trunks that are to be registered, and whose grant is valid.",
+        sum(r.granted(now) for r in wanted),
+    )
 
 
 TRUNK_SERIES_LIMIT = 1000
@@ -201,12 +203,12 @@ class DecisionMetrics(Collector):
 
     def __init__(
         self,
-        hearing: DecisionReceiver,
+        receiver: DecisionReceiver,
         calls: Calls,
         unknown_sources: UnknownSources,
         trunks: RegistrationStatus,
     ) -> None:
-        self._hearing = hearing
+        self._receiver = receiver
         self._calls = calls
         self._unknown_sources = unknown_sources
         self._trunks = trunks
@@ -238,12 +240,17 @@ class DecisionMetrics(Collector):
         yield CounterMetricFamily(
             "whence_decision_reports_dropped",
             "Decision reports that the edge dropped: no agent listened, or the socket was full.",
-            self._hearing.dropped,
+            self._receiver.dropped,
         )
         yield CounterMetricFamily(
             "whence_decision_reports_invalid",
             "Datagrams that are no decision report.",
-            self._hearing.invalid,
+            self._receiver.invalid,
+        )
+        yield CounterMetricFamily(
+            "whence_kamailio_restarts",
+            "Restarts of Kamailio by `whence run`, since the agent's start.",
+            self._receiver.kamailio_restarts,
         )
         yield GaugeMetricFamily(
             "whence_unknown_sources",

@@ -33,7 +33,7 @@ from whence.core.protection.kamailio_log import WINDOW_S, LogFilter
 from whence.core.sip.transport_address import TransportAddress
 from whence.core.text import escape_untrusted
 from whence.errors import OperatorError
-from whence.ipc import decisions, notices
+from whence.ipc import decisions, notices, restarts
 from whence.ipc.notices import Notice
 
 log = logging.getLogger(__name__)
@@ -83,6 +83,7 @@ async def _supervise(file: Path, settings: Config) -> None:
         signal.SIGTERM,
         quoted=True,
         unreadable=UnreadableReporter(settings.state / decisions.SOCKET_FILE),
+        restarted=RestartReporter(settings.state / decisions.SOCKET_FILE),
     )
     # SIGKILL: at a SIGTERM, which an operator's stop sends, the agent unregisters all trunks.
     agent = Child("agent", [*_whence(), "agent", "-c", str(file.absolute())], signal.SIGKILL)
@@ -185,6 +186,20 @@ class UnreadableReporter:
                     own.sendto(notices.message(notice), self._path)
 
 
+class RestartReporter:
+    """Reports to the agent that Kamailio was started again."""
+
+    def __init__(self, path: Path) -> None:
+        """`path`: the agent's socket, which need not exist yet."""
+        self._path = str(path)
+
+    def __call__(self, reason: str) -> None:
+        """Report a restart. It is lost if the agent does not receive it at once."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as own, suppress(OSError):
+            own.setblocking(False)
+            own.sendto(restarts.message(reason), self._path)
+
+
 class Child:
     """One supervised process, the leader of its own group."""
 
@@ -196,14 +211,16 @@ class Child:
         *,
         quoted: bool = False,
         unreadable: Callable[[Sequence[str]], None] | None = None,
+        restarted: Callable[[str], None] | None = None,
     ) -> None:
         """`parent_death_signal`: the kernel sends it to the child when this process ends.
 
         `quoted`: its lines are shown after its name, and their control characters as escapes.
-        `unreadable`: see `LogRelay`.
+        `unreadable`: see `LogRelay`. `restarted` is called with the reason of each restart.
         """
         self.name = name
         self._unreadable = unreadable
+        self._restarted = restarted or (lambda _: None)
         self._quoted = quoted
         self._relay: LogRelay | None = None
         self._command = command
@@ -247,19 +264,28 @@ class Child:
         A start that fails counts as an end. A program is absent during its upgrade; memory may be
         short for a while.
         """
-        wait_s, reason = RESTART_FIRST_S, f"{self.name} ended"
+        wait_s, problem = RESTART_FIRST_S, ""
         while True:
             await self._ended()
+            reason = problem or f"{self.name} ended{self._status()}"
             self._end_group()
             if time.monotonic() - self._started_at > SETTLED_S:
                 wait_s = RESTART_FIRST_S
             log.warning("%s; it starts again in %.1f s", reason, wait_s)
             await asyncio.sleep(wait_s)
-            wait_s, reason = min(wait_s * 2, RESTART_LIMIT_S), f"{self.name} ended"
+            wait_s, problem = min(wait_s * 2, RESTART_LIMIT_S), ""
             try:
                 self.start()
-            except OperatorError as problem:
-                reason = str(problem)
+                self._restarted(reason)
+            except OperatorError as error:
+                problem = str(error)
+
+    def _status(self) -> str:
+        """Return how the process ended, in brackets; an empty text if it was not started."""
+        code = None if self._process is None else self._process.poll()
+        if code is None:
+            return ""
+        return f" (signal {-code})" if code < 0 else f" (exit status {code})"
 
     async def stop(self, within_s: float) -> None:
         """End the process with SIGTERM, and kill its group after `within_s`."""

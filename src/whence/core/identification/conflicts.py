@@ -47,8 +47,11 @@ class NamedTrunk:
     aor_user: str
     has_numbers: bool
     fallback: bool
-    server: str = ""
-    """The host of the server at which it registers; empty: unknown."""
+    server: str | None = ""
+    """The host of the server at which it registers.
+
+    Empty: unknown, so a server of its own. None: not known yet, so not compared.
+    """
     accepts_unmatched: bool = True
     """Whether it gets calls that name no trunk, if it is alone at an address."""
 
@@ -174,7 +177,7 @@ def _was_given_before(there: Sequence[NamedTrunk]) -> bool:
 
     Such a call names no trunk, or an account that several trunks have.
     """
-    servers = {trunk.server or trunk.id for trunk in there}
+    servers = {trunk.server or trunk.id for trunk in there if trunk.server is not None}
     if len(servers) < 2 or sum(trunk.fallback for trunk in there) == 1:
         return False
     users = {trunk.aor_user for trunk in there}

@@ -31,8 +31,10 @@ class AlarmKind(StrEnum):
     AUTH_FAILED = "auth_failed"
     REGISTRATION_REJECTED = "registration_rejected"
     REGISTRAR_UNREACHABLE = "registrar_unreachable"
+    KAMAILIO_RESTARTED = "kamailio_restarted"
     DIRECTORY_UNWRITABLE = "directory_unwritable"
     DISK_FULL = "disk_full"
+    CLOCK_STEPPED = "clock_stepped"
 
 
 TRUNK_CONDITIONS = frozenset(

@@ -8,3 +8,7 @@ CREATE TABLE alarm (
     published INTEGER NOT NULL,
     PRIMARY KEY (kind, trunk)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE webhook_post (
+    id   INTEGER PRIMARY KEY,
+    body TEXT NOT NULL
+) STRICT;

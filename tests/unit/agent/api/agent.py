@@ -106,7 +106,7 @@ class Agent:
         table = UnknownSourceTable(100)
         self.counter = UnknownSourceCounter(table, WindowCounter(50), [self.alarms])
         self.unknown_sources = UnknownSources(node.directory, node.registrations, table, node.clock)
-        self.hearing = DecisionReceiver(node.folder / SOCKET_FILE)
+        self.receiver = DecisionReceiver(node.folder / SOCKET_FILE)
         conflicts = ConflictMonitor(node.directory.path, [self.alarms], node.clock)
 
         async def health() -> Health:
@@ -129,7 +129,9 @@ class Agent:
                 BuildMetrics(),
                 RegistrationMetrics(node.directory, node.registrations, clock=node.clock),
                 ClientMetrics(node.registrations, keepalives, kamailio),
-                DecisionMetrics(self.hearing, self.calls, self.unknown_sources, node.registrations),
+                DecisionMetrics(
+                    self.receiver, self.calls, self.unknown_sources, node.registrations
+                ),
                 AlarmMetrics(self.alarms, None),
                 ConflictMetrics(conflicts),
                 StoreMetrics(self.store, node.directory),

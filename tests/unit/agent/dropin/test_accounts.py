@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.unit.agent.dropin.existing_cfg import ROUTES, SECRET, VALID, cfg_of
+from whence.agent.dropin.install import acting_as
+from whence.agent.dropin.kamailio_cfg.model import Cfg
 from whence.agent.dropin.problems import of_tables
 
 TABLES = Path("/usr/share/kamailio/db_sqlite")
@@ -56,10 +59,12 @@ class Place:
         with closing(sqlite3.connect(self.file)) as database, database:
             database.execute(statement, values)
 
-    def problems(self, more: str = "") -> list[str]:
+    def cfg(self, more: str = "") -> Cfg:
         valid = VALID.replace(f"mysql://kamailio:{SECRET}@localhost/kamailio", self.url)
-        cfg = cfg_of(self.folder, self.top + self.modules + valid + ROUTES + MYSELF + more)
-        found = list(of_tables(cfg, None))
+        return cfg_of(self.folder, self.top + self.modules + valid + ROUTES + MYSELF + more)
+
+    def problems(self, more: str = "") -> list[str]:
+        found = list(of_tables(self.cfg(more), None))
         assert SECRET not in "".join(found)
         return found
 
@@ -86,7 +91,9 @@ def test_accounts_that_are_valid_have_no_problem(place: Place) -> None:
         ("auth_proxy", "sips:192.0.2.1", "transport tls, and Kamailio has no such socket"),
         ("auth_password", "", "auth_password and auth_ha1 are empty: uac ignores the account"),
         ("auth_ha1", "abc", "auth_ha1 is no HA1: uac ignores the account"),
+        ("auth_proxy", "sip:[2001:db8::1]", "is an IPv6 address, and Kamailio has no IPv6 socket"),
         ("expires", 0, "expires is 0: uac does not register it"),
+        ("expires", 20, "expires is 20, and uac refreshes every 20 s only"),
         ("flags", 1, "flags is odd: the account is disabled"),
         ("l_uuid", "ac me", "l_uuid is no user of a SIP URI"),
         ("r_domain", "sip:provider.example", "r_domain is a URI"),
@@ -131,6 +138,15 @@ def test_l_domain_that_is_not_kamailios_own_is_named(place: Place) -> None:
     assert place.problems() == []
 
 
+def test_l_domain_with_a_quoted_alias_and_port_is_named(place: Place) -> None:
+    place.add(l_domain="edge.example")
+    place.top += 'alias="Edge.example:5060"\n'
+    (problem,) = place.problems()
+    assert 'remove the quotes of alias="edge.example:5060"' in problem
+    place.top = place.top.replace('"', "")
+    assert place.problems() == []
+
+
 def test_l_domain_ip_with_listen_on_all_is_named(place: Place) -> None:
     place.top = "auto_aliases=no\nlisten=udp:0.0.0.0:5060\n"
     place.add(l_domain="127.0.0.1", contact_addr="127.0.0.1")
@@ -172,6 +188,26 @@ def test_l_domain_with_a_value_of_the_environment_is_unchecked(place: Place) -> 
     assert "listen, alias: only Kamailio knows a value" in note
 
 
+def test_l_domain_without_phones_is_named_with_use_domain(place: Place) -> None:
+    place.add()
+    with closing(sqlite3.connect(place.file)) as database, database:
+        database.executescript((TABLES / "usrloc-create.sql").read_text())
+    place.execute(
+        "INSERT INTO location (ruid, username, domain, contact, user_agent)"
+        " VALUES ('r', 'alice', 'edge.example', 'sip:alice@192.0.2.50', '')"
+    )
+    own = f'modparam("usrloc", "db_url", "{place.url}")\nmodparam("usrloc", "db_mode", 2)\n'
+    assert place.problems(own) == []
+    use_domain = 'modparam("usrloc", "use_domain", 1)\n'
+    (problem,) = place.problems(own + use_domain)
+    assert "acme: phones of alice registered at edge.example, and l_domain is 192.0.2.9" in problem
+    (note,) = place.problems(use_domain)
+    assert "usrloc: use_domain is 1" in note
+    assert "not checked: the contacts are in memory only" in note
+    place.execute("UPDATE location SET domain = '192.0.2.9'")
+    assert place.problems(own + use_domain) == []
+
+
 # The table
 
 
@@ -189,6 +225,30 @@ def test_table_without_its_db_module_is_named(place: Place) -> None:
     assert "uac registers nothing" in problem
 
 
+@pytest.mark.parametrize(
+    ("url", "cause"),
+    [
+        ("sqlite://k.sqlite", "the URL has no third slash; write sqlite:////path"),
+        ("k.sqlite", "the URL has another form than scheme://path"),
+        ("sqlite:///none/k.sqlite", "No such file or directory"),
+        ("text://none", "No such file or directory"),
+    ],
+)
+def test_table_of_a_wrong_url_is_named(place: Place, url: str, cause: str) -> None:
+    place.url = url
+    place.modules += 'loadmodule "db_text.so"\n'
+    (problem,) = place.problems()
+    assert f"uac: reg_db_url: table uacreg: {cause}: uac registers nothing" in problem
+
+
+def test_table_of_a_relative_path_is_in_the_workdir(place: Place) -> None:
+    place.add(flags=1)
+    place.top += f'workdir="{place.folder}"\n'
+    place.url = "sqlite:///k.sqlite"
+    (problem,) = place.problems()
+    assert "flags is odd" in problem
+
+
 def test_table_of_another_version_is_named(place: Place) -> None:
     place.add()
     place.execute("UPDATE version SET table_version = 4 WHERE table_name = 'uacreg'")
@@ -203,6 +263,17 @@ def test_table_that_does_not_exist_is_named(place: Place) -> None:
     (problem,) = place.problems()
     assert "table uacreg: No such file or directory: uac registers nothing" in problem
     assert not place.file.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can drop to another user")
+def test_table_that_kamailios_user_cannot_read_is_named(place: Place) -> None:
+    place.add()
+    place.file.chmod(0o600)
+    cfg = place.cfg()
+    with acting_as("nobody"):
+        (problem,) = of_tables(cfg, None)
+    assert "table uacreg: Permission denied: uac registers nothing" in problem
+    assert "let Kamailio's user read it" in problem
 
 
 def test_table_without_rows_is_named(place: Place) -> None:

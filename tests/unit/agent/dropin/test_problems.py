@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.unit.agent.dropin.existing_cfg import INCLUDE, RECIPE, ROUTES, SECRET, VALID, cfg_of
 from whence.agent.dropin import advice
 from whence.agent.dropin.kamailio_cfg.parser import read
-from whence.agent.dropin.problems import problems
+from whence.agent.dropin.problems import problems, wrong_user
 
 OPTIONS = ["kamailio", "-x", "tlsf", "-X", "tlsf", "-m", "256"]
 
@@ -110,6 +110,56 @@ def test_problems_of_a_value_from_the_environment_are_none(tmp_path: Path) -> No
         '"reg_retry_interval", 60', '"reg_retry_interval", RETRY'
     )
     assert found(tmp_path, text + ROUTES) == []
+
+
+def test_reply_route_after_our_handler_is_named(tmp_path: Path) -> None:
+    call = 'python_exec("whence_local_request");'
+    event = f'event_route[tm:local-request] {{ {call} t_on_reply("MINE"); }}\n'
+    (problem,) = found(tmp_path, VALID + ROUTES + event)
+    assert "line 22: t_on_reply replaces the route of the include" in problem
+    before = f'event_route[tm:local-request] {{ t_on_reply("MINE"); {call} }}\n'
+    assert found(tmp_path, VALID + ROUTES + before) == []
+
+
+@pytest.mark.parametrize(
+    ("top", "options", "running", "named"),
+    [
+        ("", [], None, ""),
+        ("", [], 0, ""),
+        ("user=root\n", [], None, ""),
+        ("user=nobody\n", [], None, "kamailio.cfg: line 1: Kamailio runs as nobody"),
+        ('uid="65534"\n', [], 0, "kamailio.cfg: line 1: Kamailio runs as 65534"),
+        ("user=root\n", ["-u", "nobody"], 0, "Kamailio's option -u: Kamailio runs as nobody"),
+        ("user=nobody\n", ["-u", "root"], None, ""),
+        ("", [], 65534, "the running Kamailio: Kamailio runs as nobody"),
+        ("user=no-such-user\n", [], None, ""),
+    ],
+)
+def test_wrong_user_is_named(
+    tmp_path: Path, top: str, options: list[str], running: int | None, named: str
+) -> None:
+    cfg = cfg_of(tmp_path, top + VALID)
+    problem = "".join(wrong_user(cfg, ["kamailio", *options], "root", running))
+    assert problem.startswith(named)
+    assert bool(problem) == bool(named)
+
+
+PIKE = """modparam("pike", "reqs_density_per_unit", 16)
+route[INIT] { if (!pike_check_req()) { exit; } }
+"""
+
+
+def test_pike_before_whence_counts_providers(tmp_path: Path) -> None:
+    before = ROUTES.replace("route(AUTH);", "route(INIT); if (!route(WHENCE)) route(AUTH);")
+    (problem,) = found(tmp_path, VALID + before + PIKE)
+    assert "line 23: pike_check_req counts the requests of your providers" in problem
+    assert problem.endswith('write modparam("pike", "reqs_density_per_unit", 1000)')
+    direct = ROUTES.replace("route(AUTH);", "if (!pike_check_req()) { exit; } route(AUTH);")
+    (problem,) = found(tmp_path, VALID + direct)
+    assert "with more than 30 in 2 s" in problem
+    assert found(tmp_path, VALID + before + PIKE.replace("16", "1000")) == []
+    after = ROUTES.replace("route(AUTH);", "if (!route(WHENCE)) { route(INIT); route(AUTH); }")
+    assert found(tmp_path, VALID + after + PIKE) == []
 
 
 @settings(max_examples=200, deadline=None)

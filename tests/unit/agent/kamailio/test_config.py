@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import stat
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,14 @@ import pytest
 from testkit.certificates import Authority
 from whence.agent.config.load import load
 from whence.agent.config.models import Config, EdgeConfig
-from whence.agent.kamailio.config import START_OPTIONS, TLS_FILE, command, render, write_tls_config
+from whence.agent.kamailio.config import (
+    START_OPTIONS,
+    TLS_FILE,
+    command,
+    render,
+    write,
+    write_tls_config,
+)
 from whence.agent.registration.client import BUFFER_BYTES
 from whence.errors import ConfigError, OperatorError
 
@@ -187,3 +195,28 @@ def test_render_of_same_settings_is_equal(tmp_path: Path) -> None:
     file = tmp_path / "whence.toml"
     settings = Config(edge=EdgeConfig())
     assert render(settings, file) == render(settings, file)
+
+
+def test_write_of_the_same_text_keeps_the_file(tmp_path: Path) -> None:
+    """A full disk has no space for another one."""
+    file = tmp_path / "kamailio.cfg"
+    write(file, "text")
+    before = file.stat().st_ino
+    write(file, "text")
+    assert file.stat().st_ino == before
+    write(file, "other text")
+    assert file.read_text() == "other text"
+
+
+@pytest.mark.parametrize("fault", ["readable by others", "a link"])
+def test_write_of_the_same_text_replaces_an_unsafe_file(tmp_path: Path, fault: str) -> None:
+    file = tmp_path / "kamailio.cfg"
+    if fault == "a link":
+        (tmp_path / "other").write_text("text")
+        file.symlink_to(tmp_path / "other")
+    else:
+        file.write_text("text")
+        file.chmod(0o644)
+    write(file, "text")
+    assert not file.is_symlink()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600

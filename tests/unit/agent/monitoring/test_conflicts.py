@@ -84,6 +84,19 @@ def test_conflict_lasts_while_both_trunks_have_an_address(
     assert kinds(directory) == []
 
 
+def test_conflict_is_not_reported_before_a_trunk_registers(
+    directory: Directory, tmp_path: Path
+) -> None:
+    pinned = 'networks = ["198.51.100.7"]'
+    text = trunk("acme", LONDON, pinned) + trunk("bell", '["+442071234568"]', pinned)
+    install(directory, settings(tmp_path, text))
+    assert kinds(directory) == []
+    for id_ in ("acme", "bell"):
+        account = AccountKey(f"sip:user-{id_}@192.0.2.1", "sip:192.0.2.1")
+        directory.save(account, Registration(id_, f"call-{id_}"), [], SOCKET, NOW)
+        assert kinds(directory) == []
+
+
 def test_conflict_ends_when_a_trunk_is_disabled_or_removed(
     directory: Directory, tmp_path: Path
 ) -> None:

@@ -1,6 +1,8 @@
 """The agent's end of the socket for decision reports."""
 
 import asyncio
+import socket
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -8,8 +10,10 @@ import pytest
 from testkit.wait import PATIENCE_S
 from tests.unit.agent.monitoring.reports import UNKNOWN
 from whence.agent.monitoring.decision_receiver import NAP_S, DecisionReceiver, nap_s
+from whence.cli.service.supervisor import RestartReporter
 from whence.core.sip.transport_address import TransportAddress
 from whence.edge.decision_sender import DecisionSender
+from whence.ipc import restarts
 from whence.ipc.decisions import SOCKET_FILE, DecisionReport, report_body
 
 BODY = report_body(UNKNOWN, TransportAddress.parse("udp:192.0.2.1:5060"), "sip:x", None, None)
@@ -47,3 +51,26 @@ def test_receiver_passes_reports_on_in_order(tmp_path: Path, room: int) -> None:
     sender.close()
     assert received == [f"{burst}-{number}" for burst in range(5) for number in range(8)]
     assert receiver.dropped == receiver.invalid == 0
+
+
+class Restarts:
+    """A listener for restarts of Kamailio."""
+
+    def __init__(self) -> None:
+        self.reasons: list[str] = []
+
+    def kamailio_restarted(self, reason: str) -> None:
+        self.reasons.append(reason)
+
+
+def test_receiver_passes_on_and_counts_a_restart_of_kamailio(tmp_path: Path) -> None:
+    path, listener = tmp_path / SOCKET_FILE, Restarts()
+    with closing(DecisionReceiver(path, restart_listeners=[listener])) as receiver:
+        RestartReporter(path)("kamailio ended (signal 9)\x1b[31m")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+            other.sendto(restarts.PREFIX + b"\xff", str(path))
+        receiver.read()
+        assert listener.reasons == [r"kamailio ended (signal 9)\x1b[31m"]
+        assert (receiver.kamailio_restarts, receiver.invalid) == (1, 1)
+    RestartReporter(path)("no agent listens")
+    RestartReporter(tmp_path / "missing")("no agent was started")

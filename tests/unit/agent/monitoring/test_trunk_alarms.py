@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.agent.registration.node import ACME, BELL, Node
+from tests.unit.agent.registration.node import ACME, BELL, NOW, Node
 from tests.unit.store.disk import broken
 from whence.agent.monitoring.alarms import Alarms, RaisedAlarm
 from whence.agent.monitoring.trunk_alarms import TrunkAlarms
 from whence.core.monitoring.alarms import KIND_LIMIT
 from whence.core.registration.model import State
+from whence.store.alarms import StoredAlarm
 from whence.store.directory import FILE
 
 UNREACHABLE_S = 300.0
@@ -204,6 +205,20 @@ def test_paused_trunk_that_expires_raises_no_alarm(scene: Scene) -> None:
     run(story)
 
 
+def test_trunk_paused_during_a_failing_attempt_raises_no_alarm(scene: Scene) -> None:
+    async def story() -> None:
+        node = scene.node
+        node.registrar.status, node.registrar.open = 403, asyncio.Event()
+        scene.apply(ACME)
+        await node.until(lambda: len(node.registrar.asked) == 1)
+        node.registrations.orders.pause("acme")
+        node.registrar.open.set()
+        await node.until_all(State.PAUSED)
+        assert scene.receiver.lines == []
+
+    run(story)
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [(f"{ACME}enabled = false", "disabled in the file"), (BELL, "removed")],
@@ -289,6 +304,26 @@ def test_open_alarm_on_an_unwritable_directory_is_stored_later(
             assert scene.node.directory.open_alarms() == []
         scene.alarms.tick()
         assert [one.trunk for one in scene.node.directory.open_alarms()] == ["acme"]
+
+    run(story)
+
+
+def test_restart_publishes_an_alarm_that_was_suppressed(scene: Scene) -> None:
+    """The limits count anew. The alarm is open, and was not reported yet."""
+    stored = StoredAlarm(7, "registration_rejected", "acme", NOW - 5, "403", published=False)
+
+    async def story() -> None:
+        scene.node.registrar.status = 403
+        scene.apply(ACME)
+        await scene.node.until_all(State.WAITING)
+        scene.node.directory.write_alarms([stored], [])
+        scene.receiver.seen.clear()
+        scene.restart()
+        scene.apply(ACME)
+        (raised,) = scene.receiver.seen
+        assert (raised.id, raised.raised_at, raised.status) == (7, NOW - 5, "firing")
+        scene.restart()
+        assert len(scene.receiver.seen) == 1
 
     run(story)
 

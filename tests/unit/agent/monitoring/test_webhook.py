@@ -6,7 +6,7 @@ import asyncio
 import json
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ import pytest
 from testkit.certificates import Authority
 from testkit.network import Network
 from testkit.wait import PATIENCE_S
+from tests.unit.store.disk import broken
 from whence.agent.monitoring import webhook
 from whence.agent.monitoring.alarms import RaisedAlarm
 from whence.agent.monitoring.webhook import Webhook
 from whence.core.monitoring.alarms import Alarm, AlarmKind
+from whence.store.directory import FILE, Directory
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 TOKEN = "s3cr3t-token"
@@ -371,5 +373,46 @@ def test_webhook_ignores_a_proxy_of_the_environment(
                 hook.raised(raised(1))
                 await until(lambda: hook.delivered == 1)
         assert proxy.heads == []
+
+    run(story)
+
+
+def test_webhook_after_a_restart_posts_what_waited(ip: str, tmp_path: Path) -> None:
+    async def story() -> None:
+        receiver = Receiver(answer("500 No"))
+        async with listening(receiver, ip):
+            with closing(Directory(tmp_path / FILE)) as directory:
+                hook = Webhook(receiver.url, first_wait_s=0.01)
+                hook.restore(directory)
+                async with running(hook):
+                    hook.raised(raised(1))
+                    hook.raised(raised(2))
+                    await until(lambda: bool(receiver.ids))
+            receiver.answers = [OK]
+            receiver.bodies.clear()
+            with closing(Directory(tmp_path / FILE)) as directory:
+                hook = Webhook(receiver.url)
+                hook.restore(directory)
+                async with running(hook):
+                    hook.raised(raised(3))
+                    await until(lambda: hook.delivered == 3)
+                    await until(lambda: directory.waiting_posts() == [])
+        assert receiver.ids == [1, 2, 3]
+        assert receiver.bodies[0]["kind"] == "registration_expired"
+
+    run(story)
+
+
+def test_webhook_with_an_unwritable_directory_posts_from_memory(ip: str, tmp_path: Path) -> None:
+    async def story() -> None:
+        receiver = Receiver()
+        with closing(Directory(tmp_path / FILE)) as directory:
+            async with listening(receiver, ip):
+                hook = Webhook(receiver.url)
+                hook.restore(directory)
+                with broken(directory.path, "INSERT ON webhook_post"):
+                    async with running(hook):
+                        hook.raised(raised(1))
+                        await until(lambda: hook.delivered == 1)
 
     run(story)

@@ -41,9 +41,11 @@ def test_child_absent_for_a_while_starts_when_it_is_back(
     program, moved = tmp_path / "kamailio", tmp_path / "kamailio.upgraded"
     program.write_text("#!/bin/sh\nexec sleep 60\n")
     program.chmod(0o755)
+    reasons: list[str] = []
 
     async def story() -> None:
-        child, stopping = Child("kamailio", [str(program)], signal.SIGTERM), asyncio.Event()
+        child = Child("kamailio", [str(program)], signal.SIGTERM, restarted=reasons.append)
+        stopping = asyncio.Event()
         child.start()
         task = asyncio.create_task(keep_running([child], stopping))
         try:
@@ -62,6 +64,8 @@ def test_child_absent_for_a_while_starts_when_it_is_back(
     asyncio.run(story())
     waits = [line.rpartition("it starts again in ")[2] for line in caplog.messages]
     assert waits == ["0.2 s", "0.4 s", "0.8 s"]
+    assert caplog.messages[0].startswith("kamailio ended (signal 15); it starts again in ")
+    assert len(reasons) == 1 and reasons[0].startswith(f"kamailio cannot be started: {program}: ")
 
 
 def open_files() -> int:

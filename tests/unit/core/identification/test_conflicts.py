@@ -332,7 +332,9 @@ def met(
     return [(c.kind.value, c.trunks, c.addresses) for c in find(trunks, [], sites, admitted)]
 
 
-def of(id_: str, server: str = "", *, fallback: bool = False, accepts: bool = True) -> NamedTrunk:
+def of(
+    id_: str, server: str | None = "", *, fallback: bool = False, accepts: bool = True
+) -> NamedTrunk:
     return NamedTrunk(id_, f"user-{id_}", True, fallback, server, accepts)
 
 
@@ -347,6 +349,11 @@ def test_servers_at_one_address_conflict_despite_numbers() -> None:
 
 def test_trunks_of_one_server_do_not_conflict() -> None:
     assert met(of("acme", "a.example"), of("bell", "a.example")) == []
+
+
+def test_server_not_known_yet_does_not_conflict() -> None:
+    assert met(of("acme", "a.example"), of("bell", None)) == []
+    assert met(of("acme", None), of("bell", None)) == []
 
 
 def test_servers_with_one_fallback_do_not_conflict() -> None:
