@@ -150,30 +150,32 @@ def params(draw: st.DrawFn, *, folds: bool = True, escapes: bool = True) -> str:
 
 
 @st.composite
-def display_names(draw: st.DrawFn, *, folds: bool = True) -> str:
+def display_names(draw: st.DrawFn, *, folds: bool = True, escapes: bool = True) -> str:
     """Return a display name with its blanks, or none."""
     kind = draw(st.integers(0, 2))
     if kind == 0:
         return draw(blanks(folds=folds))
     if kind == 1:
-        return draw(quoted_strings())[0] + draw(blanks(folds=folds))
+        return draw(quoted_strings(escapes=escapes))[0] + draw(blanks(folds=folds))
     return " ".join(draw(st.lists(tokens(), min_size=1, max_size=3))) + " "
 
 
 @st.composite
-def name_addrs(draw: st.DrawFn, *, folds: bool = True) -> tuple[str, WrittenUri]:
+def name_addrs(
+    draw: st.DrawFn, *, folds: bool = True, escapes: bool = True
+) -> tuple[str, WrittenUri]:
     """Return (name-addr or addr-spec, its URI)."""
     if draw(st.integers(0, 3)) == 0:
         uri = draw(uris(bare=True))
         return uri.text, uri
     uri = draw(uris())
-    return f"{draw(display_names(folds=folds))}<{uri.text}>", uri
+    return f"{draw(display_names(folds=folds, escapes=escapes))}<{uri.text}>", uri
 
 
 @st.composite
 def contacts(draw: st.DrawFn, *, folds: bool = True, escapes: bool = True) -> WrittenContact:
     """Return a Contact with any parameters, of which one may be `expires`."""
-    text, uri = draw(name_addrs(folds=folds))
+    text, uri = draw(name_addrs(folds=folds, escapes=escapes))
     expires_s = draw(st.one_of(st.none(), st.integers(0, 100_000)))
     further = draw(st.lists(params(folds=folds, escapes=escapes), max_size=3))
     if expires_s is not None:

@@ -165,7 +165,12 @@ SETTINGS = settings(
 
 
 def distinct(generated: tuple[list[str], list[WrittenContact]]) -> bool:
-    """Return whether no two Contacts are one for Kamailio, and each has a time that it keeps."""
+    """Return whether no two Contacts are one for Kamailio, and each has a time that it keeps.
+
+    Two Contacts with the same `+sip.instance` are one phone for Kamailio.
+    """
+    if "\n".join(generated[0]).count("+sip.instance") > 1:
+        return False
     uris = [(one.uri.user, one.uri.host, one.uri.port) for one in generated[1]]
     return len(set(uris)) == len(uris) and all(
         one.expires_s is None or one.expires_s > 60 for one in generated[1]
@@ -173,7 +178,10 @@ def distinct(generated: tuple[list[str], list[WrittenContact]]) -> bool:
 
 
 HEADERS = grammar.contact_headers(folds=False, escapes=False)
-"""Kamailio 5.6.3 ends a quoted parameter at an escaped quote, and so reads the rest wrongly."""
+"""Without escapes in quotes: Kamailio 5.6.3 misreads what follows them.
+
+It ends a quoted parameter at an escaped quote, and no display name at an escaped backslash.
+"""
 
 
 @pytest.mark.slow
@@ -215,8 +223,8 @@ def test_contacts_mutated_have_no_second_reading(
 @pytest.mark.slow
 @SETTINGS
 @given(
-    grammar.name_addrs(folds=False).filter(lambda one: bool(one[1].user)),
-    grammar.name_addrs(folds=False).filter(lambda one: bool(one[1].user)),
+    grammar.name_addrs(folds=False, escapes=False).filter(lambda one: bool(one[1].user)),
+    grammar.name_addrs(folds=False, escapes=False).filter(lambda one: bool(one[1].user)),
     grammar.cseqs(folds=False),
 )
 def test_from_to_and_cseq_are_read_as_kamailio_reads_them(
@@ -232,6 +240,8 @@ def test_from_to_and_cseq_are_read_as_kamailio_reads_them(
         uri = Uri.of_header(text)
         assert uri is not None
         user, host, port = answer[name].split("|")[:3]
+        if host == "<null>":  # Kamailio refuses the header
+            continue
         read = Uri.parse(f"sip:{user}@{host}:{port}" if port else f"sip:{user}@{host}")
         assert (_key(read)[:2], port) == (_key(uri)[:2], str(uri.port or port)), answer[name]
     digits, said = answer["X-CSeq"].split()
