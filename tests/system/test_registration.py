@@ -174,7 +174,7 @@ def test_retry_after_sets_the_next_attempt(shared_rig: Rig, whence: Whence) -> N
     whence.edit(trunks=[*whence.trunks, table])
     whence.reload()
     asked, before = registrar.receive(), time.time()
-    assert asked.request_uri == f"sip:{registrar.address[0]}"
+    assert asked.request_uri == f"sip:{place(registrar.address)}"
     registrar.send(reply(asked, 503, headers=[("Retry-After", "1234")]), whence.address)
     details = whence.wait_state("retry-after", "waiting")
     assert before + 1234 <= details["next_at"] <= time.time() + 1234

@@ -189,6 +189,9 @@ def test_directory_has_no_password_of_a_trunk(whence: Whence, secrets: dict[str,
 def test_sip_traffic_has_no_secret(
     whence: Whence, secrets: dict[str, str], shared_rig: Rig
 ) -> None:
+    """The messages of the phones and callers, and the credentials of each REGISTER."""
     traces = [path.read_text("latin-1") for path in shared_rig.directory.glob("*.messages")]
+    registers = (shared_rig.directory / "provider.log").read_text("latin-1")
     assert traces
-    assert found_in(secrets, *traces) == []
+    assert "authorization=Digest" in registers
+    assert found_in(secrets, *traces, registers) == []

@@ -48,7 +48,7 @@ def separately(rig: Rig, whence: Whence) -> Iterator[Parts]:
 
 def start_command(config: Path) -> list[str]:
     """Return the command in the first lines of the file, changed to run in the foreground."""
-    found = re.search(r"^# Start it as: (kamailio .*)$", config.read_text("utf-8"), re.M)
+    found = re.search(r"^# Start Kamailio with: (kamailio .*)$", config.read_text("utf-8"), re.M)
     assert found
     words = shlex.split(found[1].replace("THIS-FILE", str(config)))
     return [*words, "-DD", "-E"]

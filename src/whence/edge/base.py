@@ -8,11 +8,13 @@ such a header counts as absent.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from functools import wraps
+from functools import cache, wraps
 from pathlib import Path
 from typing import TypeVar
 
+from whence.core.clock import BOOT_ID_FILE, ClockOffset
 from whence.core.identification import number_headers
 from whence.core.identification.request import Request
 from whence.core.identification.trunk import P_CALLED_PARTY_ID
@@ -49,6 +51,15 @@ OURS = (
 """The headers that only Whence writes. The edge removes them from all other messages."""
 
 
+@cache
+def boot_id() -> str:
+    """Return the id of this boot of the machine; empty without one."""
+    try:
+        return Path(BOOT_ID_FILE).read_text().strip()
+    except OSError:
+        return ""
+
+
 class Worker:
     """One worker process of Kamailio: its connection to the directory, and the current message."""
 
@@ -64,6 +75,26 @@ class Worker:
         """The headers that some trunk has in `number_headers`, besides those of all trunks."""
         self._number_headers_of: bytes | None = None
         """The generation of the directory that has these headers."""
+        self._offset: ClockOffset | None = None
+        self._offset_of: bytes | None = None
+        """The generation of the directory that has this offset."""
+
+    def now(self) -> float:
+        """Return the time by which addresses end, in seconds since the epoch.
+
+        A step of the system clock does not change it until the agent has corrected the addresses.
+        So no address admits calls longer than its registrar granted.
+        """
+        generation = self.decision_cache.generation()
+        if generation is None or generation != self._offset_of:
+            try:
+                self._offset = ClockOffset.parse(self.directory.clock_offset())
+            except StoreUnavailableError:
+                return time.time()
+            self._offset_of = generation
+        if self._offset is None or self._offset.boot_id != boot_id():
+            return time.time()
+        return time.clock_gettime(time.CLOCK_BOOTTIME) + self._offset.seconds
 
     def answer(self, status: int, phrase: str) -> int:
         """Answer the current request unless it is an ACK; return ANSWERED."""

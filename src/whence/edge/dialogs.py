@@ -220,7 +220,7 @@ class DialogHandlers(Handlers):
         if sender is Side.CALLEE:
             return bool(record.user) and self._is_phone_of(record.user, source)
         return bool(record.trunk_id) and self.worker.directory.admits(
-            record.trunk_id, source, time.time()
+            record.trunk_id, source, self.worker.now()
         )
 
     def _is_phone_of(self, user: str, source: TransportAddress) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from whence.core.identification.decision import Identified, Unknown
 from whence.core.identification.identify import dialled
 from whence.core.sip.phone_number import bare
@@ -46,7 +44,7 @@ class InboundHandlers(Handlers):
 
         Returns GO_ON or TO_USER for a request of a trunk; answers all others.
         """
-        ksr, worker, now = self.ksr, self.worker, time.time()
+        ksr, worker, now = self.ksr, self.worker, self.worker.now()
         message = worker.message
         key = worker.cache_key(message)
         method, call_id = text(ksr.kx.get_method), text(ksr.kx.get_callid)

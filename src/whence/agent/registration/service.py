@@ -30,10 +30,12 @@ from whence.agent.registration.outcome import AttemptOutcome, outcome_of
 from whence.agent.registration.scheduler import RegistrationScheduler
 from whence.agent.registration.unwritten import only_noted, put_off
 from whence.agent.runtime.tasks import Tasks
+from whence.core.clock import ClockOffset
 from whence.core.registration import history
 from whence.core.registration.events import (
     Action,
     Answered,
+    ClockStepped,
     Due,
     Expired,
     Follow,
@@ -289,6 +291,25 @@ class RegistrationService:
             self._directory.drop_expired(now)
         except StoreError as error:
             log.error("%s", error)  # noqa: TRY400 - a neighbour's fault, no bug of ours
+
+    def clock_stepped(self, step_s: float, offset: ClockOffset) -> None:
+        """Correct all instants after a step of the system clock, and refresh all trunks.
+
+        Raises: StoreError; then nothing has changed.
+        """
+        now, event = self._clock(), ClockStepped(step_s)
+        stepped = {
+            entry: step(
+                entry.registration, event, now, entry.account, Randomness(0.0, ""), self._waits
+            )[0]
+            for entry in self._entries.values()
+        }
+        self._directory.shift_clock(step_s, str(offset), now)
+        for entry, after in stepped.items():
+            entry.registration = after
+        self._scheduler.clock_stepped(stepped)
+        for entry in stepped:
+            self._changed(entry)
 
     async def stop(self) -> None:
         """Unregister all granted trunks, if `unregisters_on_stop`.
