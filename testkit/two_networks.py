@@ -3,6 +3,7 @@
 Only root can make them. Loopback cannot do this: to 127.0.0.0/8 there is one route.
 """
 
+import socket
 import subprocess
 from contextlib import ExitStack
 from pathlib import Path
@@ -37,6 +38,12 @@ class TwoNetworks:
         return self._stack.enter_context(
             Endpoint(ip, port, bound=namespace.socket("udp", ip, port))
         )
+
+    def listener(self, namespace: Namespace, ip: str, port: int) -> socket.socket:
+        """Return a TCP socket inside one of the namespaces, which listens."""
+        made = self._stack.enter_context(namespace.socket("tcp", ip, port))
+        made.listen()
+        return made
 
     def _namespace(self, folder: Path) -> Namespace:
         folder.mkdir()

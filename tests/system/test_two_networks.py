@@ -14,7 +14,7 @@ from testkit.namespace import Namespace
 from testkit.process import Process, beside_python
 from testkit.sip import Endpoint, Message, reply, request
 from testkit.two_networks import LOCAL, PBX, PROVIDER, PROVIDER_2, PUBLIC, TwoNetworks
-from testkit.wait import eventually
+from testkit.wait import PATIENCE_S, eventually
 
 pytestmark = [
     pytest.mark.slow,
@@ -22,8 +22,9 @@ pytestmark = [
 ]
 
 SOCKETS = {
-    "public first": [f"udp:{PUBLIC}:5060", f"udp:{LOCAL}:5060", f"udp:{PUBLIC}:5090"],
-    "local first": [f"udp:{LOCAL}:5060", f"udp:{PUBLIC}:5060", f"udp:{PUBLIC}:5090"],
+    order: [f"{transport}:{ip}:5060" for transport in ("udp", "tcp") for ip in ips]
+    + [f"udp:{PUBLIC}:5090"]
+    for order, ips in {"public first": (PUBLIC, LOCAL), "local first": (LOCAL, PUBLIC)}.items()
 }
 
 FILE = """
@@ -46,6 +47,12 @@ user = "acct2"
 password = "hunter2"
 target = "sip:pbx@{pbx}:5070"
 socket = "udp:{public}:5090"
+[[trunk]]
+id = "stream"
+registrar = "sip:{provider}:5072"
+user = "acct4"
+password = "hunter2"
+target = "sip:pbx@{pbx}:5075;transport=tcp"
 [[trunk]]
 id = "stock"
 registrar = "sip:{provider}:5080"
@@ -119,6 +126,8 @@ class World:
         self.node = node
         self.registrar = networks.endpoint(networks.wan, PROVIDER, 5060)
         self.other_registrar = networks.endpoint(networks.wan, PROVIDER, 5071)
+        self.third_registrar = networks.endpoint(networks.wan, PROVIDER, 5072)
+        self.pbx_stream = networks.listener(networks.lan, PBX, 5075)
         self.pbx = networks.endpoint(networks.lan, PBX, 5070)
 
 
@@ -159,6 +168,7 @@ def registered(world: World) -> dict[str, Message]:
     granted = {
         "acme": until_registered(world.registrar),
         "named": until_registered(world.other_registrar),
+        "stream": until_registered(world.third_registrar),
     }
     eventually(
         lambda: {world.node.states().get(id_) for id_ in granted} == {"registered"},
@@ -280,6 +290,24 @@ def test_bye_of_each_party_leaves_from_the_other_sides_socket(
             assert came.source == (LOCAL, 5060)
             assert f" {LOCAL}" in came.all("Via")[0]
         assert "127.0.0.1" not in str(came)
+
+
+def test_call_over_tcp_shows_the_target_its_own_socket(
+    world: World, registered: dict[str, Message]
+) -> None:
+    """Kamailio alone would take the first TCP socket of the file (mhomed is for UDP)."""
+    contact = registered["stream"]["Contact"].split(">")[0].strip("<")
+    invite = request("INVITE", contact, world.third_registrar.address)
+    world.third_registrar.send(invite, (PUBLIC, 5060))
+    world.pbx_stream.settimeout(PATIENCE_S)
+    connection, source = world.pbx_stream.accept()
+    with connection:
+        connection.settimeout(PATIENCE_S)
+        arrived = Message.parse(connection.recv(65_535))
+    assert source[0] == LOCAL
+    assert f"TCP {LOCAL};" in arrived.all("Via")[0]
+    top, below = arrived.all("Record-Route")
+    assert f"sip:{LOCAL};" in top and f"sip:{PUBLIC};" in below
 
 
 def test_call_of_trunk_with_socket_is_answered_from_it(
