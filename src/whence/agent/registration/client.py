@@ -41,6 +41,12 @@ the same REGISTER again. After 20 s a Kamailio as registrar answers 400 to a CSe
 """
 
 
+_TLS_CLOSED = Why(
+    RegistrationReason.TLS_CLOSED,
+    "the server closed the TLS connection after its challenge; credentials need an open connection",
+)
+
+
 @dataclass(slots=True)
 class _Exchange:
     """A request in flight."""
@@ -146,6 +152,9 @@ class KamailioClient(asyncio.DatagramProtocol):
                 return Unanswered(fault)
         if received.status == 408:  # Kamailio's own: no server answered
             return Unanswered(NO_ANSWER)
+        if send.next_hop.transport is Transport.TLS and send.authorizations:
+            # The edge sends credentials only over an open connection, whose certificate is checked.
+            return Unanswered(_TLS_CLOSED)
         message = f"not sent: {received.status} {received.reply.reason}"
         return Unanswered(Why(RegistrationReason.NOT_SENT, message))
 

@@ -41,6 +41,8 @@ class RegistrationReason(StrEnum):
     """The sender of a TLS answer did not prove that it is the server that was asked."""
     TLS_NO_CONNECTION = "tls_no_connection"
     TLS_FAILED = "tls_failed"
+    TLS_CLOSED = "tls_closed"
+    """The server closed its TLS connection after a challenge. No credentials were sent."""
     CERTIFICATE_UNSIGNED = "certificate_unsigned"
     CERTIFICATE_FOR_ANOTHER_NAME = "certificate_for_another_name"
     CERTIFICATE_EXPIRED = "certificate_expired"

@@ -220,6 +220,19 @@ def test_send_failure_of_kamailio_is_not_sent(ip: str) -> None:
     tell(ip, story)
 
 
+def test_credentials_over_closed_tls_have_their_reason(ip: str) -> None:
+    async def story(kamailio: KamailioClient, edge: Edge) -> None:
+        over_tls = TransportAddress.parse("tls:192.0.2.1:5061")
+        send = Send(7, over_tls, 3600, (("Authorization", "Digest x"),))
+        answer = asking(kamailio, send)
+        edge.says(await edge.hears(), "500 I'm terribly sorry", source=None)
+        unanswered = await answer
+        assert isinstance(unanswered, Unanswered)
+        assert unanswered.why.reason is RegistrationReason.TLS_CLOSED
+
+    tell(ip, story)
+
+
 def test_unanswered_after_rejected_answer_has_its_reason(ip: str) -> None:
     async def story(kamailio: KamailioClient, edge: Edge) -> None:
         answer = asking(kamailio)
