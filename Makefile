@@ -27,11 +27,12 @@ fmt: setup	## format the code, and repair what ruff can repair
 	@.venv/bin/ruff check --fix .
 	@.venv/bin/ruff format .
 
-check: setup	## ruff, mypy, import contracts: seconds
+check: setup	## ruff, mypy, import contracts, language: seconds
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports --no-logo
+	@.venv/bin/python tools/check_language.py
 
 generate: setup	## write the generated documents anew, as docs/configure.md
 	@for tool in tools/generate_*.py; do .venv/bin/python "$$tool" || exit 1; done

@@ -15,7 +15,7 @@ from testkit.sip import Endpoint
 PUBLIC, LOCAL = "198.51.100.1", "10.9.0.1"
 """The addresses of the machine between the networks."""
 
-PROVIDER, PBX = "198.51.100.2", "10.9.0.2"
+PROVIDER, PROVIDER_2, PBX = "198.51.100.2", "198.51.100.3", "10.9.0.2"
 """The addresses of the others."""
 
 
@@ -26,8 +26,8 @@ class TwoNetworks:
         self._stack = ExitStack()
         try:
             self.edge, self.wan, self.lan = (self._namespace(folder / n) for n in "ewl")
-            self._link(self.wan, "wan", f"{PUBLIC}/24", f"{PROVIDER}/24")
-            self._link(self.lan, "lan", f"{LOCAL}/24", f"{PBX}/24")
+            self._link(self.wan, "wan", PUBLIC, PROVIDER, PROVIDER_2)
+            self._link(self.lan, "lan", LOCAL, PBX)
         except BaseException:
             self._stack.close()
             raise
@@ -42,13 +42,14 @@ class TwoNetworks:
         folder.mkdir()
         return self._stack.enter_context(Namespace(folder))
 
-    def _link(self, other: Namespace, name: str, ours: str, theirs: str) -> None:
+    def _link(self, other: Namespace, name: str, ours: str, *theirs: str) -> None:
         pids = [str(one.pid) for one in (self.edge, other)]
         _run(
             f"ip link add {name} netns {pids[0]} type veth peer name {name} netns {pids[1]}".split()
         )
-        for namespace, address in ((self.edge, ours), (other, theirs)):
-            _run(namespace.enter(["ip", "address", "add", address, "dev", name]))
+        for namespace, addresses in ((self.edge, [ours]), (other, theirs)):
+            for address in addresses:
+                _run(namespace.enter(["ip", "address", "add", f"{address}/24", "dev", name]))
             _run(namespace.enter(["ip", "link", "set", name, "up"]))
 
     def __enter__(self) -> Self:

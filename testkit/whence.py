@@ -84,6 +84,8 @@ class Whence:
         self.agent_socket = (ip, AGENT_PORT)
         self.file = directory / f"{name}.toml"
         self.process: Process | None = None
+        self.env: dict[str, str] = {}
+        """Further variables of the environment of `whence run`."""
         self._directory = directory
         self._log_file = directory / f"{name}.log"
         self._runs: list[Process] = []
@@ -120,7 +122,9 @@ class Whence:
         """Start `whence run`, and return at once."""
         assert not (self.process and self.process.running), f"{self.name} runs"
         argv: list[str | Path] = [beside_python("whence"), "run", "-c", self.file]
-        self.process = Process(self.name, argv, self._log_file, stop_within_s=PATIENCE_S)
+        self.process = Process(
+            self.name, argv, self._log_file, env=self.env, stop_within_s=PATIENCE_S
+        )
         self._runs.append(self.process)
 
     def wait_healthy(self, within_s: float = PATIENCE_S) -> None:

@@ -1,1 +1,1 @@
-"""Whence tells a SIP edge whence a call comes."""
+"""Whence identifies the SIP trunk of each inbound call by its source address."""

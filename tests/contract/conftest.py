@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.contract.reports import Agent
 from tests.contract.scene import Scene
 from tests.contract.world import World
 
@@ -18,3 +19,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 def scene(world: World) -> Iterator[Scene]:
     with Scene(world) as scene:
         yield scene
+
+
+@pytest.fixture
+def agent(scene: Scene) -> Iterator[Agent]:
+    agent = Agent(scene)
+    yield agent
+    agent.close()

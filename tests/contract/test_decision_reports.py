@@ -1,48 +1,13 @@
 """The edge sends a report of each decision on an initial request to the agent's socket."""
 
-import socket
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 
 import pytest
 
 from testkit.sip import request
+from tests.contract.reports import Agent
 from tests.contract.scene import Scene
-from whence.ipc import decisions
-from whence.ipc.decisions import DecisionKind, DecisionReport
-
-
-class Agent:
-    """The agent's end of the socket."""
-
-    def __init__(self, scene: Scene) -> None:
-        self._path = scene.world.books.directory.path.with_name(decisions.SOCKET_FILE)
-        self._path.unlink(missing_ok=True)
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.settimeout(5)
-        self._socket.bind(str(self._path))
-
-    def report(self) -> DecisionReport:
-        return decisions.read(self._socket.recv(65535))
-
-    def is_idle(self) -> bool:
-        """Return whether no report has arrived."""
-        self._socket.setblocking(False)
-        with suppress(BlockingIOError):
-            return not self._socket.recv(65535)
-        self._socket.settimeout(5)
-        return True
-
-    def close(self) -> None:
-        self._socket.close()
-        self._path.unlink(missing_ok=True)
-
-
-@pytest.fixture
-def agent(scene: Scene) -> Iterator[Agent]:
-    agent = Agent(scene)
-    yield agent
-    agent.close()
+from whence.ipc.decisions import DecisionKind
 
 
 def test_report_of_a_call_has_its_trunk_and_from_cache(scene: Scene, agent: Agent) -> None:
@@ -85,12 +50,17 @@ def test_report_of_a_refusal_names_its_trunks(scene: Scene, agent: Agent) -> Non
     assert report.named == (elsewhere.id,)
 
 
-@pytest.mark.parametrize("method", ["OPTIONS", "SUBSCRIBE"])
-def test_report_of_a_trunks_other_methods_is_sent(scene: Scene, agent: Agent, method: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "kind"),
+    [("OPTIONS", DecisionKind.IDENTIFIED), ("SUBSCRIBE", DecisionKind.REFUSED)],
+)
+def test_report_of_a_trunks_other_methods_is_sent(
+    scene: Scene, agent: Agent, method: str, kind: DecisionKind
+) -> None:
     trunk = scene.trunk("nobody")
     trunk.at.ask(request(method, scene.uri(), trunk.at.address), scene.edge)
     report = agent.report()
-    assert (report.kind, report.trunk, report.method) == (DecisionKind.IDENTIFIED, trunk.id, method)
+    assert (report.kind, report.named, report.method) == (kind, (trunk.id,), method)
 
 
 def test_report_of_a_call_to_an_absent_phone_is_sent(scene: Scene, agent: Agent) -> None:

@@ -2,6 +2,7 @@
 
 import re
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -111,12 +112,41 @@ def cookie_of(
 def test_cookie_older_than_kamailio_opens_its_dialog(scene: Scene) -> None:
     trunk, phone = scene.line()
     call = connect(scene, trunk.at, phone)
-    day_s = OLD_S
-    for age_s, status in ((day_s + 2, 481), (-60, 481), (-day_s, 481), (day_s - 60, 200)):
-        trunk.at.send(call.from_caller("INFO", cookie_of(scene, call, age_s)), scene.edge)
-        for arrived in scene.came(phone):
-            phone.send(reply(arrived, 200), scene.edge)
-        assert trunk.at.receive().status == status, age_s
+    for age_s, status in ((400 * OLD_S, 200), (-60, 481), (-OLD_S, 481), (OLD_S - 60, 200)):
+        for method in ("INFO", "INVITE"):
+            trunk.at.send(call.from_caller(method, cookie_of(scene, call, age_s)), scene.edge)
+            for arrived in scene.came(phone):
+                phone.send(reply(arrived, 200), scene.edge)
+            answer = trunk.at.expect(lambda m: m.status >= 200)
+            assert answer.status == status, (age_s, method)
+
+
+@pytest.mark.parametrize(
+    ("method", "age_s", "status"),
+    [
+        ("INVITE", OLD_S - 60, 200),
+        ("INVITE", OLD_S + 2, 481),
+        ("REFER", OLD_S + 2, 481),
+        ("MESSAGE", OLD_S + 2, 481),
+        ("BYE", 400 * OLD_S, 200),
+        ("UPDATE", 400 * OLD_S, 200),
+    ],
+)
+def test_cookie_of_an_unknown_source_begins_nothing_after_a_day(
+    scene: Scene, method: str, age_s: int, status: int
+) -> None:
+    """The callee of a dialog without a record may be any source (docs/decisions/0021)."""
+    trunk, phone = scene.line()
+    call = connect(scene, trunk.at, phone)
+    unknown = scene.endpoint()
+    ip, port = trunk.at.address
+    route = cookie_of(scene, call, age_s, to=Side.CALLER, there=f"udp:{ip}:{port}", from_ip="")
+    sent = replace(call, phone=unknown).from_phone(method)
+    fields = tuple((n, route if n == "Route" else v) for n, v in sent.headers)
+    unknown.send(Message(sent.start_line, fields), scene.edge)
+    for arrived in scene.came(trunk.at):
+        trunk.at.send(reply(arrived, 200), scene.edge)
+    assert unknown.expect(lambda m: m.status >= 200).status == status
 
 
 def test_cookie_older_than_kamailio_opens_no_other_dialog(scene: Scene) -> None:

@@ -219,7 +219,7 @@ def test_contacts_mutated_have_no_second_reading(
     grammar.name_addrs(folds=False).filter(lambda one: bool(one[1].user)),
     grammar.cseqs(folds=False),
 )
-def test_from_to_and_cseq_generated_are_read_as_kamailio_reads_them(
+def test_from_to_and_cseq_are_read_as_kamailio_reads_them(
     kamailio: Kamailio,
     from_: tuple[str, WrittenUri],
     to: tuple[str, WrittenUri],

@@ -251,6 +251,36 @@ def test_drop_in_names_the_accounts_that_uac_does_not_register(rig: Rig) -> None
         assert int(native.rpc("uac.reg_info", "l_uuid", l_uuid)["result"]["flags"]) in (0, 1)
 
 
+OWN_REPLY_ROUTE = """onreply_route[MINE] { xlog("L_NOTICE", "mine\\n"); }
+event_route[tm:local-request] {
+	python_exec("whence_local_request");
+	t_on_reply("MINE");
+}
+"""
+ONLINE = 4
+"""A flag of a uac account."""
+
+
+def test_reply_route_after_our_handler_learns_nothing(rig: Rig) -> None:
+    native = rig.drop_in(
+        records=[alices(provider(rig))], users=USERS, own_event_route=OWN_REPLY_ROUTE
+    )
+    assert "t_on_reply replaces the route of the include" in native.install(native.folder.parent)
+
+    def is_online() -> bool:
+        account = native.rpc("uac.reg_info", "l_uuid", "trunk-of-alice")["result"]
+        return bool(int(account["flags"]) & ONLINE)
+
+    eventually(is_online, what="uac is registered")
+    assert native.states() == {}
+    native.stop()
+    call = '\tpython_exec("whence_local_request");\n'
+    native.edit(f'{call}\tt_on_reply("MINE");\n', f'\tt_on_reply("MINE");\n{call}')
+    assert "t_on_reply" not in native.install(native.folder.parent)
+    native.start()
+    registered(native, "trunk-of-alice")
+
+
 def test_pike_before_route_whence_blocks_a_provider(rig: Rig) -> None:
     there = provider(rig)
     native = rig.drop_in(

@@ -13,7 +13,7 @@ from testkit.drop_in import DEBIANS
 from testkit.namespace import Namespace
 from testkit.process import Process, beside_python
 from testkit.sip import Endpoint, Message, reply, request
-from testkit.two_networks import LOCAL, PBX, PROVIDER, PUBLIC, TwoNetworks
+from testkit.two_networks import LOCAL, PBX, PROVIDER, PROVIDER_2, PUBLIC, TwoNetworks
 from testkit.wait import eventually
 
 pytestmark = [
@@ -291,3 +291,39 @@ def test_call_of_trunk_with_socket_is_answered_from_it(
     world.pbx.send(reply(arrived, 486), (LOCAL, 5060))
     final = world.other_registrar.expect(lambda m: m.status >= 200 and m.call_id == invite.call_id)
     assert (final.status, final.source) == (486, (PUBLIC, 5090))
+
+
+# An address that only the registrar knows.
+
+
+def test_contact_follows_the_address_that_the_registrar_sees(tmp_path: Path) -> None:
+    advertise = f'advertise = {{ "udp:{PUBLIC}:5060" = "auto" }}'
+    with TwoNetworks(tmp_path) as networks:
+        node = Node(tmp_path, networks, SOCKETS["local first"], advertise)
+        with node.process:
+            world = World(networks, node)
+            other = networks.endpoint(networks.wan, PROVIDER_2, 5060)
+
+            first = world.registrar.expect(lambda m: m.method == "REGISTER")
+            forged = seen_at(first, "192.0.2.66", 666, expires_s=3)  # it refreshes soon
+            other.send(forged, (PUBLIC, 5060))
+            again = world.registrar.expect(lambda m: m.method == "REGISTER")
+            assert f"@{PUBLIC}:5060>" in again["Contact"]
+
+            world.registrar.send(seen_at(again, "203.0.113.7", 1024), (PUBLIC, 5060))
+            moved = world.registrar.expect(lambda m: m.method == "REGISTER")
+            ours, former = moved.contacts
+            assert "@203.0.113.7:1024>" in ours
+            assert f"@{PUBLIC}:5060>" in former and former.endswith(";expires=0")
+            assert f" {PUBLIC};" in moved["Via"]
+            world.registrar.send(seen_at(moved, "203.0.113.7", 1024), (PUBLIC, 5060))
+            eventually(lambda: node.states()["acme"] == "registered", what="the grant")
+
+
+def seen_at(register: Message, ip: str, port: int, expires_s: int = 3600) -> Message:
+    """Grant a REGISTER, as a registrar that sees it come from another address."""
+    contact = register.contacts[0].partition(";expires=")[0] + f";expires={expires_s}"
+    answer = reply(register, 200, headers=[("Contact", contact)])
+    via = re.sub(r";rport(?=;|$)", f";rport={port};received={ip}", answer["Via"])
+    headers = tuple((n, via if n == "Via" else v) for n, v in answer.headers)
+    return Message(answer.start_line, headers, answer.body)

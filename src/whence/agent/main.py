@@ -30,6 +30,8 @@ from whence.agent.registration.client import PATIENCE_S, KamailioClient
 from whence.agent.registration.keepalive import KeepAliveService
 from whence.agent.registration.service import RegistrationService
 from whence.agent.registration.tls_probe import TlsProbe
+from whence.agent.runtime.clock import Clocks, ClockWatch
+from whence.core.clock import ClockOffset
 from whence.store import location
 from whence.store.directory import FILE, Directory
 from whence.trust.settings import load_trusted
@@ -84,6 +86,11 @@ async def _serve(
         history_observers=[trunk_alarms],
     )
 
+    clocks = Clocks()
+    since = ClockOffset.parse(directory.clock_offset())
+    watch = ClockWatch(clocks, [registrations, keepalives, siblings, alarms], since)
+    watch.check()  # the clock may have been set while no agent ran
+    directory.set_clock_offset(str(clocks.offset()))
     provisioning = Provisioning(directory, registrations, [siblings])
     provisioning.apply(node_settings(settings))
     trunk_alarms.keep(registrations.__contains__)
@@ -107,8 +114,10 @@ async def _serve(
     )
     tasks = {
         "registrations": registrations.run(),
+        "advertised names": registrations.follow_names(),
         "keep-alives": keepalives.run(registrations),
         "siblings": siblings.run(),
+        "clock": watch.run(),
     }
     await parts.run(api, tasks, registrations.stop)
     kamailio.close()

@@ -61,7 +61,7 @@ def drop_in(
         script,
     )
     from whence.agent.dropin.kamailio_cfg.parser import read
-    from whence.agent.dropin.running import defines, start_options
+    from whence.agent.dropin.running import defines, running_user, start_options
     from whence.cli.service.preflight import kamailio_version, module_folders
     from whence.trust.paths import root_and_us
     from whence.trust.settings import load_trusted
@@ -99,7 +99,8 @@ def drop_in(
         found += problems.of_tables(cfg, options)
         found += advice.unreadable_files((include, script()), owner)
     if owner is not None:
-        found += problems.wrong_user(cfg, options, owner)
+        running = running_user(kamailio_cfg, kamailio_cfg == KAMAILIO_CFG)
+        found += problems.wrong_user(cfg, options, owner, running)
 
     print(f"Kamailio {version}, {kamailio_cfg}: {len(cfg.modules)} modules, uac among them")
     print(f"written: {include}, {folder / SETTINGS_FILE}" if is_new else f"written: {include}")

@@ -8,16 +8,21 @@ such a header counts as absent.
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Callable
-from functools import wraps
+from contextlib import suppress
+from functools import cache, wraps
 from pathlib import Path
-from typing import TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
+from whence.core.clock import BOOT_ID_FILE, ClockOffset
 from whence.core.identification import number_headers
+from whence.core.identification.decision import Reason
 from whence.core.identification.request import Request
 from whence.core.identification.trunk import P_CALLED_PARTY_ID
 from whence.core.sip.message import Message
-from whence.core.sip.transport_address import TransportAddress, canonical_ip
+from whence.core.sip.transport_address import IP, TransportAddress, canonical_ip
 from whence.core.sip.uri import host_text
 from whence.edge.decision_cache import CacheKey, DecisionCache
 from whence.edge.decision_sender import DecisionSender
@@ -33,9 +38,18 @@ ANSWERED = 0  # the routing ends here
 NO = -1
 GO_ON = 1
 
+_URI = re.compile(r"^[^<]*<([^>]*)>.*$", re.DOTALL)
+"""A To with its URI in angle brackets."""
+
 MESSAGE_IN_HEX = "$(mb{s.encode.hexa})"
 LONGEST_IN_HEX = 32_000
 """Bytes. Kamailio converts no longer message, and logs an error."""
+
+PHONES = "phones"
+"""Table: ip, and ip:port, of phones that registered in the last two hours."""
+
+NO_CALLS = frozenset({"ACK", "REGISTER"})
+"""Requests that the list of calls does not have: ACK has no reply, and REGISTER has its own."""
 
 OURS = (
     headers.TRUNK,
@@ -47,6 +61,15 @@ OURS = (
     headers.SEEN_AT,
 )
 """The headers that only Whence writes. The edge removes them from all other messages."""
+
+
+@cache
+def boot_id() -> str:
+    """Return the id of this boot of the machine; empty without one."""
+    try:
+        return Path(BOOT_ID_FILE).read_text().strip()
+    except OSError:
+        return ""
 
 
 class Worker:
@@ -64,6 +87,26 @@ class Worker:
         """The headers that some trunk has in `number_headers`, besides those of all trunks."""
         self._number_headers_of: bytes | None = None
         """The generation of the directory that has these headers."""
+        self._offset: ClockOffset | None = None
+        self._offset_of: bytes | None = None
+        """The generation of the directory that has this offset."""
+
+    def now(self) -> float:
+        """Return the time by which addresses end, in seconds since the epoch.
+
+        A step of the system clock does not change it until the agent has corrected the addresses.
+        So no address admits calls longer than its registrar granted.
+        """
+        generation = self.decision_cache.generation()
+        if generation is None or generation != self._offset_of:
+            try:
+                self._offset = ClockOffset.parse(self.directory.clock_offset())
+            except StoreUnavailableError:
+                return time.time()
+            self._offset_of = generation
+        if self._offset is None or self._offset.boot_id != boot_id():
+            return time.time()
+        return time.clock_gettime(time.CLOCK_BOOTTIME) + self._offset.seconds
 
     def answer(self, status: int, phrase: str) -> int:
         """Answer the current request unless it is an ACK; return ANSWERED."""
@@ -101,6 +144,52 @@ class Worker:
         """Remove OURS from the message that Kamailio sends on."""
         for header in OURS:
             self.ksr.hdr.remove(header)
+
+    def report_refusal(
+        self,
+        reason: Reason,
+        message: Message | None = None,
+        source: TransportAddress | None = None,
+        trunk_id: str = "",
+    ) -> None:
+        """Report to the agent that the edge refuses a request.
+
+        `message`: None: the current one. `source`: None: that of the current one. `trunk_id`: the
+        trunk that it was identified as.
+        """
+        message = message or self.read_message() or Message("")
+        method, ruri = message.request_line
+        if method in NO_CALLS:
+            return
+        source, now = source or self.source(), time.time()
+        call_id, to = (next(iter(message.as_written(name)), "") for name in ("call-id", "to"))
+        body = decisions.refusal_body(
+            reason,
+            source,
+            ruri,
+            _URI.sub(r"\1", to),
+            is_known=self.belongs(source.ip, now),
+            trunk_id=trunk_id,
+        )
+        bounded = decisions.bounded_method(method)
+        self.decision_sender.send(body, bounded, call_id, now, from_cache=False)
+
+    def report_failure(self, reason: Reason) -> None:
+        """Report a request that the edge answers with a 500 or 503, if that is possible."""
+        with suppress(Exception):  # the answer is sent already
+            self.report_refusal(reason)
+
+    def belongs(self, ip: IP, now: float) -> bool:
+        """Return whether a trunk's address or a registered phone has this ip.
+
+        Return True if the directory cannot be read: the edge then blocks no source.
+        """
+        if self.ksr.htable.sht_get(PHONES, str(ip)) is not None:
+            return True
+        try:
+            return self.directory.admits_ip(ip, now)
+        except StoreUnavailableError:
+            return True
 
     def source(self) -> TransportAddress:
         """Return the source of the current message."""
@@ -164,6 +253,8 @@ class Handlers:
 
 H = TypeVar("H", bound=Handlers)
 Handler = Callable[[H, object], int]
+Arguments = ParamSpec("Arguments")
+"""The message, and the argument of `python_exec` if it has one."""
 
 
 def answers(handler: Handler[H]) -> Handler[H]:
@@ -179,21 +270,25 @@ def answers(handler: Handler[H]) -> Handler[H]:
         except StoreUnavailableError as error:
             own.ksr.err(f"whence: {error}\n")
             own.worker.answer(503, "Service Unavailable")
+            own.worker.report_failure(Reason.DIRECTORY_UNAVAILABLE)
         except Exception as error:  # noqa: BLE001 - after any bug the caller gets an answer
             own.ksr.err(f"whence: {handler.__name__}: {one_line(error)}\n")
             own.worker.answer(500, "Server Internal Error")
+            own.worker.report_failure(Reason.INTERNAL_ERROR)
         return ANSWERED
 
     return answering
 
 
-def survives(handler: Handler[H]) -> Handler[H]:
+def survives(
+    handler: Callable[Concatenate[H, Arguments], int],
+) -> Callable[Concatenate[H, Arguments], int]:
     """Make a handler that lets the message pass, also after an exception."""
 
     @wraps(handler)
-    def surviving(own: H, message: object) -> int:
+    def surviving(own: H, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> int:
         try:
-            return handler(own, message)
+            return handler(own, *args, **kwargs)
         except Exception as error:  # noqa: BLE001 - a reply without a source header is ignored
             own.ksr.err(f"whence: {handler.__name__}: {one_line(error)}\n")
         return GO_ON

@@ -10,8 +10,7 @@ from pathlib import Path
 from whence.core.monitoring.unknown_sources import NoticeReason
 from whence.core.protection.connections import Connections, Peer, network_of, peers
 from whence.core.sip.transport_address import IP, Transport, TransportAddress
-from whence.edge.base import GO_ON, NO, Handlers, Worker, survives
-from whence.edge.guard import PHONES
+from whence.edge.base import GO_ON, NO, PHONES, Handlers, Worker, survives
 from whence.edge.notice_sender import NoticeSender
 from whence.edge.settings import Limits
 from whence.errors import StoreUnavailableError

@@ -13,9 +13,11 @@ import time
 from whence.core.dialogs import cookie as cookie_
 from whence.core.dialogs import targets
 from whence.core.dialogs.cookie import (
+    HARMLESS,
     ID_LENGTH,
     OLD_S,
     PARAM,
+    RECORD_S,
     covers_via,
     find_cookie,
     kept,
@@ -24,9 +26,9 @@ from whence.core.dialogs.cookie import (
 )
 from whence.core.dialogs.record import ENDED, DialogRecord, OwnSockets, Party, RequestPath, Side
 from whence.core.sip.message import Message
-from whence.core.sip.transport_address import TransportAddress
+from whence.core.sip.transport_address import IP, Transport, TransportAddress, canonical_ip
 from whence.core.sip.uri import Uri, host_text
-from whence.core.sip.via import reply_destination
+from whence.core.sip.via import RPORT_FLAG, reply_destination, reply_port
 from whence.edge.base import GO_ON, NO, Handlers, Worker, answers, judges, survives, text
 from whence.edge.messages import read_reply
 from whence.edge.phones import LOCATION
@@ -41,6 +43,11 @@ DIALOG_ID = "$avp(whence_dialog)"
 
 SENT = "$avp(whence_sent)"
 """Set with DIALOG_ID: the side that sent the request, and the cookie in our Record-Route."""
+
+OWN_ROUTE = "$avp(whence_own_route)"
+"""Of an INVITE on a socket whose public address changes: how our Record-Route begins in Kamailio,
+and how it must begin for the caller, with a blank between.
+"""
 
 OLD = "$avp(whence_old)"
 """Set where the dialog is older than this Kamailio."""
@@ -85,7 +92,7 @@ class DialogHandlers(Handlers):
         """
         id_ = new_id(time.time(), secrets.token_hex(8))
         way = self._way_back(message, source)
-        cookie = self._cookie(id_, call_id, self._via(source), Side.CALLER, way, "")
+        cookie = self._cookie(id_, call_id, self._via(message, source), Side.CALLER, way, "")
         record = DialogRecord(
             self._kept(call_id),
             self._kept(text(lambda: str(self.ksr.pv.get("$ft"))) or ""),
@@ -95,6 +102,7 @@ class DialogHandlers(Handlers):
         )
         self._save(id_, record)
         self._record_route(id_, Side.CALLER, cookie)
+        self._note_public_route(source)
 
     @answers
     def ksr_in_dialog(self, _message: object) -> int:
@@ -107,9 +115,11 @@ class DialogHandlers(Handlers):
         ksr = self.ksr
         message = self.worker.message
         call_id, target = text(ksr.kx.get_callid), text(ksr.kx.get_ruri)
-        routes = targets.uris(message.all("route"))
+        routes, goal = targets.uris(message.all("route")), Uri.parse(target or "")
         cookie = self._take_ours(routes)
-        there = targets.places(routes, Uri.parse(target or ""))
+        if cookie is None and routes:
+            cookie, goal = self._take_strict(routes, goal)
+        there = targets.places(routes, goal)
         if cookie is None or there is None or call_id is None:
             return NO
         source, id_ = self.worker.source(), cookie[:ID_LENGTH]
@@ -119,11 +129,14 @@ class DialogHandlers(Handlers):
         ):
             return NO
         found = self._direction(record, cookie, call_id, there, source)
-        if found is None or ksr.rr.loose_route() < 0:
+        if found is None:
+            return NO
+        self._restore_own_route(message)
+        if ksr.rr.loose_route() < 0:
             return NO
         sender, way = found
         ksr.setdsturi(way.hop)
-        self._sending.force_in_dialog(way.hop, self.worker.received_on())
+        self._sending.force_in_dialog(way.hop, self.worker)
         self._pass(message, id_, record, call_id, cookie, sender, way, source)
         return GO_ON
 
@@ -141,6 +154,16 @@ class DialogHandlers(Handlers):
         if self._is_of(record, call_id):
             sender, _, cookie = sent.partition(" ")
             self._learn(self.worker.message, id_, call_id, record, Side(sender), cookie)
+        return GO_ON
+
+    @survives
+    def ksr_public_route(self, _message: object) -> int:
+        """Write our Record-Route in a reply so that the caller can reach it from outside.
+
+        Kamailio writes the socket's own address; the address outside is not known at its start.
+        """
+        own, _, public = str(self.ksr.pv.get(OWN_ROUTE)).partition(" ")
+        self.ksr.textops.replace_hdrs_str(own, public, "a")
         return GO_ON
 
     @judges
@@ -162,7 +185,8 @@ class DialogHandlers(Handlers):
             return NO
         id_, source = cookie[:ID_LENGTH], self.worker.source()
         record = self._load(id_)
-        if record == ENDED or (record is None and not self._is_old(cookie)):
+        is_recent = time.time() - OLD_S <= cookie_.began_at(cookie)
+        if record == ENDED or (record is None and not (is_recent and self._is_old(cookie))):
             return NO
         if isinstance(record, DialogRecord):
             tag = self._kept(text(lambda: str(ksr.pv.get("$ft"))) or "")
@@ -190,7 +214,7 @@ class DialogHandlers(Handlers):
             found = targets.direction(record, cookie, there)
             if found is not None and self._comes_from(record, found[0], source):
                 return found
-        if not self._is_old(cookie):
+        if not self._is_old(cookie) or not self._opens(cookie, there, source):
             return None
         key = self._key_of_dialogs()
         return targets.direction_of_old(key, cookie, call_id, there, str(source.ip))
@@ -201,7 +225,7 @@ class DialogHandlers(Handlers):
         if sender is Side.CALLEE:
             return bool(record.user) and self._is_phone_of(record.user, source)
         return bool(record.trunk_id) and self.worker.directory.admits(
-            record.trunk_id, source, time.time()
+            record.trunk_id, source, self.worker.now()
         )
 
     def _is_phone_of(self, user: str, source: TransportAddress) -> bool:
@@ -232,7 +256,7 @@ class DialogHandlers(Handlers):
             ksr.pv.sets(OLD, "yes")
         if method not in REFRESHES:
             if isinstance(record, DialogRecord):
-                ksr.pv.seti(EXPIRY, OLD_S)
+                ksr.pv.seti(EXPIRY, RECORD_S)
             return
         if not isinstance(record, DialogRecord):
             tag = str(ksr.pv.get("$ft" if sender is Side.CALLER else "$tt"))
@@ -247,7 +271,8 @@ class DialogHandlers(Handlers):
         ours = ""
         if method == "INVITE":
             from_ip = _first_ip(record.caller) if sender is Side.CALLEE else ""
-            ours = self._cookie(id_, call_id, self._via(source), sender, after or before, from_ip)
+            via = self._via(message, source)
+            ours = self._cookie(id_, call_id, via, sender, after or before, from_ip)
             self._record_route(id_, sender, ours)
         else:
             ksr.pv.sets(SENT, f"{sender} ")
@@ -291,15 +316,88 @@ class DialogHandlers(Handlers):
         contact = next(iter(targets.uris(message.all("contact"))), None)
         return targets.way(routes, contact, source, self._own)
 
+    def _note_public_route(self, source: TransportAddress) -> None:
+        """Note how the caller reaches us, if the address of the socket changes at run time.
+
+        The caller wrote this address into the Request-URI. A wrong one harms only its own call.
+        """
+        if not self._sending.has_nat:
+            return
+        received_on = self.worker.received_on()
+        if not self._sending.follows_nat(received_on):
+            return
+        uri = Uri.parse(text(self.ksr.kx.get_ruri) or "")
+        try:
+            ip = canonical_ip(uri.host) if uri is not None else None
+        except ValueError:
+            ip = None
+        if uri is None or ip is None or ip in (received_on.ip, source.ip):
+            return
+        own = _route_of(received_on.ip, received_on.port, received_on.transport)
+        public = _route_of(ip, uri.port or received_on.transport.default_port)
+        self.ksr.pv.sets(OWN_ROUTE, f"{own} {public}")
+
+    def _restore_own_route(self, message: Message) -> None:
+        """Give our own Route the address of its socket again, which Kamailio knows as its own."""
+        if not self._sending.has_nat:
+            return
+        received_on = self.worker.received_on()
+        (ours, *_) = targets.uris(message.all("route"))
+        ip = self._public_ip(ours)
+        if ours is None or ip is None:
+            return
+        port = ours.port or received_on.transport.default_port
+        if (ip, port) != (received_on.ip, received_on.port):
+            own = _route_of(received_on.ip, received_on.port)
+            self.ksr.textops.replace_hdrs_str(_route_of(ip, port), own, "a")
+            self.ksr.textopsx.msg_apply_changes()
+
     def _take_ours(self, routes: list[Uri | None]) -> str | None:
-        """Remove our own Routes from the start of a route set; return their cookie, or None."""
+        """Remove our own Routes from the start of a route set; return their cookie, or None.
+
+        The public address of a socket may change. Its first Route may have any ip: the cookie,
+        which is verified later, makes it ours. `_restore_own_route` gives it our own address.
+        """
         cookie = find_cookie(routes[:1])
-        if cookie is None or not self._is_ours(routes[0]):
+        if cookie is None:
+            return None
+        public = self._public_ip(routes[0])
+        if public is None and not self._is_ours(routes[0]):
             return None
         del routes[0]
-        if find_cookie(routes[:1]) == cookie and self._is_ours(routes[0]):
+        if find_cookie(routes[:1]) == cookie and (
+            self._is_ours(routes[0])
+            or (public is not None and self._public_ip(routes[0]) == public)
+        ):
             del routes[0]  # the call arrived at one of our sockets, and left by another
         return cookie
+
+    def _public_ip(self, uri: Uri | None) -> IP | None:
+        """Return the ip in a Route if it was received on a socket whose address changes."""
+        if uri is None or not self._sending.has_nat:
+            return None
+        if not self._sending.follows_nat(self.worker.received_on()):
+            return None
+        try:
+            return canonical_ip(uri.host)
+        except ValueError:
+            return None
+
+    def _take_strict(
+        self, routes: list[Uri | None], ruri: Uri | None
+    ) -> tuple[str | None, Uri | None]:
+        """Return the cookie and the target of a request from a strict router (RFC 3261 16.4).
+
+        Such a router puts our Record-Route into the Request-URI. It puts the target into the last
+        Route, which is removed from `routes`.
+        """
+        ours = [ruri]
+        cookie = self._take_ours(ours)
+        if cookie is None:
+            return None, ruri
+        if find_cookie(routes[:1]) == cookie and self._is_ours(routes[0]):
+            del routes[0]  # the call came in by one socket, and went out by another
+        return cookie, routes.pop() if routes else None
 
     def _is_ours(self, uri: Uri | None) -> bool:
         where = targets.place(uri) if uri is not None else None
@@ -323,10 +421,13 @@ class DialogHandlers(Handlers):
         key, there = self._key_of_dialogs(), way.places if way else ()
         return write_cookie(key, id_, call_id, via, to, there, from_ip)
 
-    def _via(self, source: TransportAddress) -> str:
+    def _via(self, message: Message, source: TransportAddress) -> str:
         """Return the destination of answers to the current request."""
         connection = "" if source.transport == "udp" else f"#{self.ksr.kx.get_conid()}"
-        return f"{source}{connection}"
+        port = reply_port(message.all("via"), source)
+        if port != source.port and self.ksr.isflagset(RPORT_FLAG):
+            port = source.port
+        return f"{source.transport}:{host_text(source.ip_text)}:{port}{connection}"
 
     def _load(self, id_: str) -> DialogRecord | str | None:
         """Return the record of a dialog, or ENDED; None where the table has neither."""
@@ -342,12 +443,24 @@ class DialogHandlers(Handlers):
         return record.call == self._kept(call_id)
 
     def _is_old(self, cookie: str) -> bool:
-        """Return whether a dialog began before this Kamailio, and at most OLD_S ago."""
+        """Return whether a dialog began before this Kamailio, which has no record of it."""
         try:
-            began_at = cookie_.began_at(cookie)
+            return cookie_.began_at(cookie) < self._started_at
         except ValueError:
             return False
-        return time.time() - OLD_S <= began_at < self._started_at
+
+    def _opens(self, cookie: str, there: tuple[str, ...], source: TransportAddress) -> bool:
+        """Return whether the cookie of an old dialog alone opens it for the current request.
+
+        The dialog may have ended since. So after OLD_S the edge resolves no name for it. A source
+        that is no trunk's or phone's may then send only what begins nothing at the other party.
+        """
+        now = time.time()
+        if now - OLD_S <= cookie_.began_at(cookie):
+            return True
+        if not targets.is_address(there[0]):
+            return False
+        return self.ksr.kx.get_method() in HARMLESS or self.worker.belongs(source.ip, now)
 
     def _kept(self, value: str) -> str:
         return kept(self._key_of_dialogs(), value)
@@ -356,6 +469,15 @@ class DialogHandlers(Handlers):
         if self._dialog_key is None:
             self._dialog_key = self.worker.directory.meta(DIALOG_KEY)
         return self._dialog_key
+
+
+def _route_of(ip: IP, port: int, transport: Transport | None = None) -> str:
+    """Return the start of our Record-Route; with `transport`, as Kamailio writes it.
+
+    Kamailio leaves out the default port.
+    """
+    shows_port = transport is None or port != transport.default_port
+    return f"<sip:{host_text(str(ip))}{f':{port}' if shows_port else ''};"
 
 
 def _first_ip(party: Party) -> str:

@@ -14,6 +14,7 @@ import zlib
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
+from whence.core.identification.decision import Reason
 from whence.core.monitoring.unknown_sources import NoticeReason
 from whence.core.protection.connections import network_of
 from whence.core.sip.message import Message
@@ -25,18 +26,15 @@ from whence.core.sip.transport_address import (
     canonical_ip,
 )
 from whence.core.sip.uri import host_text
-from whence.edge.base import GO_ON, NO, Handlers, Worker, judges, survives
+from whence.core.sip.via import reply_port
+from whence.edge.base import GO_ON, NO, PHONES, Handlers, Worker, judges, survives
 from whence.edge.notice_sender import NoticeSender
-from whence.errors import StoreUnavailableError
 
 FLOOD = "flood"
 """Table: source → 1 while Kamailio drops its messages; an entry lasts a few seconds."""
 
 ANY_IPV6 = "ipv6"
 """The key in FLOOD while FLOOD has any IPv6 source."""
-
-PHONES = "phones"
-"""Table: ip, and ip:port, of the phones that registered in the last two hours."""
 
 CHECKED_LIMIT = 1000
 """Flooding sources that one worker remembers as unknown."""
@@ -88,15 +86,25 @@ class GuardHandlers(Handlers):
         self._checked = _Checked()
 
     @survives
-    def ksr_unknown_source(self, _message: object) -> int:
-        """Count a refused request, and block its source if it floods."""
-        self.count_refused()
+    def ksr_unreadable(self, _message: object) -> int:
+        """Count a message that Kamailio cannot read, and report it."""
+        self.refuse_unreadable(Reason.MALFORMED, self.worker.source())
         return GO_ON
 
     @survives
-    def ksr_unreadable(self, _message: object) -> int:
-        """Count a message that Kamailio cannot read, and report its source."""
-        self.report_unreadable(self.worker.source())
+    def ksr_refused(self, _message: object, reason: str) -> int:
+        """Count a request that Kamailio's routing refused, and report it. `reason`: a `Reason`."""
+        self.worker.report_refusal(Reason(reason))
+        self.count_refused()
+        return GO_ON
+
+    @judges
+    def ksr_scanner(self, _message: object) -> int:
+        """Return whether a scanner's request comes from an unknown source; count and report it."""
+        if self.worker.belongs(self.worker.source().ip, time.time()):
+            return NO
+        self.worker.report_refusal(Reason.SCANNER)
+        self.count_refused()
         return GO_ON
 
     @survives
@@ -117,7 +125,7 @@ class GuardHandlers(Handlers):
             return GO_ON
         if text in checked.ips:
             return NO
-        if self._belongs(ip, time.time()):
+        if self.worker.belongs(ip, time.time()):
             return GO_ON
         if len(checked.ips) < CHECKED_LIMIT:
             checked.ips.add(text)
@@ -137,7 +145,7 @@ class GuardHandlers(Handlers):
         source = _place(transport, get("$rcv(srcip)"), get("$rcv(srcport)"))
         own = _place(transport, get("$rcv(rcvip)"), get("$rcv(rcvport)"))
         self.send_refusal(message, 400, "Folded CSeq", source, own)
-        self.report_unreadable(source)
+        self.refuse_unreadable(Reason.MALFORMED, source, message)
         return GO_ON
 
     @survives
@@ -146,7 +154,7 @@ class GuardHandlers(Handlers):
         message = self.worker.read_message()
         if message is not None:
             self.send_refusal(message, 400, "Bad Request", *self.ends())
-        self.report_unreadable(self.worker.source())
+        self.refuse_unreadable(Reason.MALFORMED, self.worker.source(), message)
         return GO_ON
 
     def ends(self) -> tuple[TransportAddress, TransportAddress]:
@@ -165,13 +173,20 @@ class GuardHandlers(Handlers):
         """Answer a request for which Kamailio cannot make an answer."""
         answer = message.refusal(status, phrase, secrets.token_hex(8))
         if answer:
-            to = f"sip:{host_text(source.ip_text)}:{source.port};transport={source.transport}"
+            port = reply_port(message.all("via"), source)
+            to = f"sip:{host_text(source.ip_text)}:{port};transport={source.transport}"
             self.ksr.corex.sendx(to, str(own), answer)
 
-    def report_unreadable(self, source: TransportAddress) -> None:
-        """Count a message that cannot be read, and notify the agent unless its source is known."""
+    def refuse_unreadable(
+        self, reason: Reason, source: TransportAddress, message: Message | None = None
+    ) -> None:
+        """Report a request that cannot be read, and count its source.
+
+        The agent gets a notice, too, unless the source is known.
+        """
         now = time.time()
-        if self._notices.has_room(NoticeReason.UNREADABLE, now) and not self._belongs(
+        self.worker.report_refusal(reason, message, source)
+        if self._notices.has_room(NoticeReason.UNREADABLE, now) and not self.worker.belongs(
             source.ip, now
         ):
             self._notices.send(NoticeReason.UNREADABLE, source, now)
@@ -184,23 +199,11 @@ class GuardHandlers(Handlers):
             return
         now = time.time()
         key = table_key(source.ip)
-        if self.ksr.htable.sht_get(FLOOD, key) is None and not self._belongs(source.ip, now):
+        if self.ksr.htable.sht_get(FLOOD, key) is None and not self.worker.belongs(source.ip, now):
             self.ksr.htable.sht_seti(FLOOD, key, 1)
             if source.ip.version == 6:
                 self.ksr.htable.sht_seti(FLOOD, ANY_IPV6, 1)
             self._notices.send(NoticeReason.FLOOD, source, now)
-
-    def _belongs(self, ip: IP, now: float) -> bool:
-        """Return whether a trunk's address or a registered phone has this ip.
-
-        Where the directory cannot be read, the edge blocks no source.
-        """
-        if self.ksr.htable.sht_get(PHONES, str(ip)) is not None:
-            return True
-        try:
-            return self.worker.directory.admits_ip(ip, now)
-        except StoreUnavailableError:
-            return True
 
 
 def _place(transport: Transport, ip: str | int | None, port: str | int | None) -> TransportAddress:

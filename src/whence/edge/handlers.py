@@ -30,7 +30,8 @@ class EdgeHandlers:
         notices = NoticeSender(settings.directory.with_name(decisions.SOCKET_FILE))
 
         guard = GuardHandlers(worker, notices)
-        self.ksr_unknown_source = guard.ksr_unknown_source
+        self.ksr_refused = guard.ksr_refused
+        self.ksr_scanner = guard.ksr_scanner
         self.ksr_unreadable = guard.ksr_unreadable
         self.ksr_flooding = guard.ksr_flooding
         self.ksr_folded_cseq = guard.ksr_folded_cseq
@@ -47,6 +48,7 @@ class EdgeHandlers:
         dialogs = DialogHandlers(worker, settings.own, sending)
         self.ksr_in_dialog = dialogs.ksr_in_dialog
         self.ksr_answer = dialogs.ksr_answer
+        self.ksr_public_route = dialogs.ksr_public_route
         self.ksr_late_answer = dialogs.ksr_late_answer
 
         inbound = InboundHandlers(worker, guard, dialogs, sending, domain)

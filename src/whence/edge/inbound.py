@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
-
-from whence.core.identification.decision import Identified, Unknown
+from whence.core.identification.decision import Identified, Reason, Unknown
 from whence.core.identification.identify import dialled
 from whence.core.sip.phone_number import bare
 from whence.core.sip.transport_address import TransportAddress
@@ -21,6 +19,12 @@ TO_USER = 2
 
 RELAYED = frozenset({"INVITE", "MESSAGE"})
 """The methods that the edge relays for a trunk: a call, or a message."""
+
+ALLOW = (
+    "Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, MESSAGE, PRACK, UPDATE, INFO, REFER, NOTIFY, "
+    "SUBSCRIBE, REGISTER\r\n"
+)
+"""All methods that the edge handles, most of them inside a dialog only (RFC 3261 20.5)."""
 
 
 class InboundHandlers(Handlers):
@@ -46,11 +50,12 @@ class InboundHandlers(Handlers):
 
         Returns GO_ON or TO_USER for a request of a trunk; answers all others.
         """
-        ksr, worker, now = self.ksr, self.worker, time.time()
+        ksr, worker, now = self.ksr, self.worker, self.worker.now()
         message = worker.message
         key = worker.cache_key(message)
         method, call_id = text(ksr.kx.get_method), text(ksr.kx.get_callid)
         if key is None or method is None or call_id is None:
+            worker.report_refusal(Reason.MALFORMED)
             return worker.answer(400, "Bad Request")
         cached = worker.decision_cache.get(key, now) if method in RELAYED else None
         decision = cached or self._decide(key, method, call_id, now)
@@ -80,6 +85,7 @@ class InboundHandlers(Handlers):
             request = read(key)
         if request is None:
             worker.answer(400, "Bad Request")
+            worker.report_refusal(Reason.MALFORMED)
             return None
         decision, evidence = worker.directory.decide(request, now)
         report = decisions.report_body(decision, request.source, *key[1:])
@@ -106,12 +112,15 @@ class InboundHandlers(Handlers):
             worker.decision_cache.keep(key, cached)
             return cached
         if method == "OPTIONS" and not isinstance(decision, Unknown):
+            ksr.hdr.append_to_reply(ALLOW)
             worker.answer(200, "OK")
         elif not isinstance(decision, Identified):
             worker.answer(403, "Forbidden")
         else:
-            ksr.hdr.append_to_reply(f"Allow: {', '.join(sorted(RELAYED))}\r\n")
+            ksr.hdr.append_to_reply(ALLOW)
             worker.answer(405, "Method Not Allowed")
+            worker.report_refusal(Reason.METHOD_NOT_ALLOWED, trunk_id=decision.trunk.id)
+            return None
         bounded = decisions.bounded_method(method)
         worker.decision_sender.send(report, bounded, call_id, now, from_cache=False)
         if isinstance(decision, Unknown):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from whence.core.identification.decision import Reason
 from whence.core.sip.message import Fault, Message
 from whence.edge.base import ANSWERED, GO_ON, NO, Handlers, Worker, answers, hides, judges
 from whence.edge.guard import GuardHandlers
@@ -24,19 +25,21 @@ class MessageHandlers(Handlers):
         ksr, worker, guard = self.ksr, self.worker, self._guard
         message = worker.read_message()
         if message is None or message.fault or hides(message):
-            return self._refuse(400, "Bad Request")
+            return self._refuse(Reason.MALFORMED, message, 400, "Bad Request")
         fault = message.request_fault()
         if fault is not None:  # Kamailio does not answer a request that it cannot parse
-            unknown = fault is Fault.SCHEME
-            refusal = (416, "Unsupported URI Scheme") if unknown else (400, "Bad Request")
+            if fault is Fault.SCHEME:
+                reason, refusal = Reason.UNSUPPORTED_SCHEME, (416, "Unsupported URI Scheme")
+            else:
+                reason, refusal = Reason.MALFORMED, (400, "Bad Request")
             guard.send_refusal(message, *refusal, *guard.ends())
-            guard.report_unreadable(worker.source())
+            guard.refuse_unreadable(reason, worker.source(), message)
             return ANSWERED
         extensions = message.extensions_asked_of_proxies
         if extensions is not None:  # the edge supports none
             if extensions:
                 ksr.hdr.append_to_reply(f"Unsupported: {', '.join(extensions)}\r\n")
-            return self._refuse(420, "Bad Extension")
+            return self._refuse(Reason.UNSUPPORTED_EXTENSION, message, 420, "Bad Extension")
         extra = message.has_extra_octets and ksr.kx.get_proto() == "udp"
         rewritten = (
             worker.rewritten(message)
@@ -45,14 +48,14 @@ class MessageHandlers(Handlers):
         )
         if rewritten is None:
             guard.send_refusal(message, 400, "Bad Request", *guard.ends())
-            guard.report_unreadable(worker.source())
+            guard.refuse_unreadable(Reason.MALFORMED, worker.source(), message)
             return ANSWERED
         worker.message = rewritten
         return GO_ON
 
-    def _refuse(self, status: int, phrase: str) -> int:
-        """Answer a request that is not well formed, and report its source."""
-        self._guard.report_unreadable(self.worker.source())
+    def _refuse(self, reason: Reason, message: Message | None, status: int, phrase: str) -> int:
+        """Answer a request that is not well formed, and report it."""
+        self._guard.refuse_unreadable(reason, self.worker.source(), message)
         return self.worker.answer(status, phrase)
 
     @judges

@@ -7,8 +7,8 @@ import time
 from whence.core.monitoring.unknown_sources import NoticeReason
 from whence.core.protection import blocks as block
 from whence.core.sip.transport_address import TransportAddress
-from whence.edge.base import ANSWERED, Handlers, Worker, answers, text
-from whence.edge.guard import PHONES, GuardHandlers, table_key
+from whence.edge.base import ANSWERED, PHONES, Handlers, Worker, answers, text
+from whence.edge.guard import GuardHandlers, table_key
 from whence.edge.notice_sender import NoticeSender
 
 LOCATION = "location"

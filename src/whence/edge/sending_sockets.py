@@ -5,6 +5,7 @@ from __future__ import annotations
 from whence.core.sip.sockets import EdgeSockets
 from whence.core.sip.transport_address import IP, Transport, TransportAddress, canonical_ip
 from whence.core.sip.uri import Uri
+from whence.edge.base import Worker
 from whence.edge.ksr import Ksr
 from whence.ipc import kernel_route
 
@@ -24,10 +25,19 @@ class SendingSockets:
     def __init__(self, ksr: Ksr, sockets: EdgeSockets) -> None:
         self._ksr = ksr
         self._sockets = sockets
+        # Most edges have one socket and no NAT: there a call must cost nothing here.
+        kinds = {(socket.transport, socket.ip.version) for socket in sockets.listen}
+        self._has_choice = any(sockets.has_choice(*kind) for kind in kinds)
+        self.has_nat = any(sockets.follows_nat(socket) for socket in sockets.listen)
+        """Whether the advertised address of some socket changes at run time."""
+
+    def follows_nat(self, socket: TransportAddress) -> bool:
+        """Return whether the advertised address of a socket changes at run time."""
+        return self._sockets.follows_nat(socket)
 
     def force_for_target(self, target: str) -> None:
         """Force the socket on the kernel's route to a target. For a name Kamailio chooses."""
-        uri = Uri.parse(target)
+        uri = Uri.parse(target) if self._has_choice else None
         ip = _ip(uri.host) if uri is not None else None
         if uri is None or ip is None:
             return
@@ -35,17 +45,18 @@ class SendingSockets:
         transport = Transport.TLS if uri.scheme == "sips" else given
         self._force(transport, ip, received_on=None)
 
-    def force_in_dialog(self, hop: str, received_on: TransportAddress) -> None:
+    def force_in_dialog(self, hop: str, worker: Worker) -> None:
         """Force a socket for a request inside a dialog, unless our own Routes named one.
 
-        `hop`: where it is sent. A dialog with one Route of ours has one socket: `received_on`.
+        `hop`: where it is sent. A dialog with one Route of ours has one socket, on which the
+        request was received.
         """
-        if self._ksr.pv.get(FORCED) is not None:
+        if not self._has_choice or self._ksr.pv.get(FORCED) is not None:
             return
         uri = Uri.parse(hop)
         ip = _ip(uri.host) if uri is not None else None
         if uri is not None and ip is not None:
-            self._force(uri.params.get("transport", "udp").lower(), ip, received_on)
+            self._force(uri.params.get("transport", "udp").lower(), ip, worker.received_on())
 
     def _force(self, transport: str, ip: IP, received_on: TransportAddress | None) -> None:
         if not self._sockets.has_choice(transport, ip.version):

@@ -123,6 +123,34 @@ def report_body(
     return body
 
 
+def refusal_body(
+    reason: Reason,
+    source: TransportAddress,
+    ruri: str,
+    to: str,
+    *,
+    is_known: bool,
+    trunk_id: str = "",
+) -> str:
+    """Write the same for a request that was refused without a decision. `to`: a URI, or nothing.
+
+    `is_known`: whether the source is a trunk's or a phone's. `trunk_id`: the trunk that it names.
+    """
+    fields = (
+        DecisionKind.REFUSED if is_known else DecisionKind.UNKNOWN,
+        trunk_id,
+        reason,
+        source.transport,
+        source.ip_text,
+        str(source.port),
+        _plain(_bounded(ruri, URI_LIMIT)),
+        _plain(_bounded(to, URI_LIMIT)),
+        "",
+        "",
+    )
+    return _SEPARATOR.join(fields)
+
+
 def message(
     body: str, method: str, call_id: str, at: float, *, from_cache: bool, dropped: int
 ) -> bytes:

@@ -137,7 +137,7 @@ class DirectoryConnection:
             fault = self._fault(done, error, remedy)
             if isinstance(fault, DiskFullError):
                 # Without a checkpoint the log only grows. After it, SQLite overwrites the log.
-                self.checkpoint()
+                self._restart_log()
             self.write_errors += 1
             self.write_error = str(fault)
             raise fault from error
@@ -168,7 +168,7 @@ class DirectoryConnection:
         except sqlite3.Error as error:
             if not _is_full(error):
                 raise self._fault("written", error) from error
-            self.checkpoint()
+            self._restart_log()
             try:
                 self._write_probe()
             except sqlite3.Error as again:
@@ -209,6 +209,14 @@ class DirectoryConnection:
         return min(int(pages) * int(page_size), log_size)
 
     def checkpoint(self) -> None:
-        """Move the write-ahead log into the file: the next write begins at the log's start."""
+        """Move the write-ahead log into the file, so that the next write begins at its start.
+
+        It does not wait for readers. While one reads, the next write is appended to the log.
+        """
+        with suppress(sqlite3.Error):
+            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def _restart_log(self) -> None:
+        """Do the same, and wait for the readers of this moment."""
         with suppress(sqlite3.Error):
             self._db.execute("PRAGMA wal_checkpoint(RESTART)")

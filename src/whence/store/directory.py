@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from whence.store.alarms import OpenAlarms, WebhookPosts
 from whence.store.catalog import Catalog
+from whence.store.clock import ClockCorrection
 from whence.store.explain import Explanations
 
 FILE = "directory.db"
 
 
-class Directory(Catalog, Explanations, OpenAlarms, WebhookPosts):
+class Directory(Catalog, Explanations, ClockCorrection, OpenAlarms, WebhookPosts):
     """The directory of one node."""

@@ -119,9 +119,12 @@ def _fields(line: str) -> Iterator[str]:
 
 
 def _check_regular(file: Path) -> None:
+    """Check that a file is regular and readable: SQLite does not say why it cannot open one."""
     try:
         if not S_ISREG(file.stat().st_mode):
             raise KamailioTableError("is no regular file")
+        with file.open("rb"):
+            pass
     except (OSError, ValueError) as error:
         raise KamailioTableError(getattr(error, "strerror", None) or "no valid path") from None
 

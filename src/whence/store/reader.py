@@ -78,6 +78,10 @@ class DirectoryReader:
         """Return all headers of `number_headers`, without those that are always read."""
         return tuple((self._value(schema.META, (schema.NUMBER_HEADERS_KEY,)) or "").split())
 
+    def clock_offset(self) -> str:
+        """Return the offset of the clocks that the stored instants belong to; empty without one."""
+        return self._value(schema.META, (schema.CLOCK_OFFSET_KEY,)) or ""
+
     def meta(self, key: str) -> str:
         """Return a value that the agent wrote in `meta`. Raises StoreUnavailableError."""
         value = self._value(schema.META, (key,))

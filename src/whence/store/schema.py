@@ -25,6 +25,9 @@ GENERATION_BYTES = 8
 AGENT_KEY = "agent_key"
 DIALOG_KEY = "dialog_key"
 FINGERPRINT_KEY = "fingerprint_key"
+CLOCK_OFFSET_KEY = "clock_offset"
+"""The key in `meta` of the offset of the clocks that the stored instants belong to."""
+
 NUMBER_HEADERS_KEY = "number_headers"
 """In `meta`: the headers of all `number_headers`, without P-Called-Party-ID and To."""
 LEARN_FROM_KEY = "learn_from"

@@ -179,6 +179,18 @@ class SiblingService:
                 self._follow(trunk.id, _Followed(names, exact, registrar, ends_at))
                 self._write_later([trunk.id])
 
+    def clock_stepped(self, step_s: float, _offset: object) -> None:
+        """Move all instants with the system clock; the directory has moved the addresses."""
+        for followed in self._followed.values():
+            followed.ends_at += step_s
+        for name in self._names.values():
+            name.good_until += step_s
+            due_at = self._lookups.at(name)
+            if due_at is not None:  # else its look-up is in progress
+                self._lookups.cancel(name)
+                self._lookups.schedule(name, due_at + step_s)
+        self._lookups.wake()
+
     def _write_later(self, trunk_ids: Iterable[str]) -> None:
         self._unwritten.update(dict.fromkeys(trunk_ids))
         self._lookups.wake()

@@ -180,10 +180,12 @@ def _l_domain(cfg: Cfg, l_domain: str, own: OwnAddresses) -> Iterator[str]:
     if not checks:
         return
     name = _shown(l_domain)
-    quoted = next((one for one in own.names if one.host == l_domain.lower()), None)
+    quoted = [one for one in own.names if re.fullmatch(rf"{re.escape(name.lower())}:\d+", one.host)]
     table = ", or add it to the table domain" if "domain" in cfg.modules else ""
-    how = f"write alias={name} (without quotes if it has a port){table}"
-    if quoted is None and place is not None and place.is_ip:
+    how = f"write alias={name}{table}"
+    if quoted:
+        how = f'remove the quotes of alias="{quoted[0].host}": Kamailio reads no port in them'
+    elif place is not None and place.is_ip:
         how = f"write listen=udp:{place.host}:5060, or alias={name}{table}"
     yield (
         f"l_domain {name} is no alias or listen address of this Kamailio: it sends the calls to "

@@ -22,7 +22,9 @@ from whence.agent.dropin.monitor import RegistrationMonitor
 from whence.agent.monitoring.decision_receiver import DecisionReceiver
 from whence.agent.parts import AgentParts, Observers, held
 from whence.agent.provisioning.reload import Reloaded
+from whence.agent.runtime.clock import Clocks, ClockWatch
 from whence.agent.runtime.process import become_owner
+from whence.core.clock import ClockOffset
 from whence.errors import ConfigError, StoreError
 from whence.store.directory import FILE
 from whence.store.uac import SharedDirectory
@@ -91,6 +93,26 @@ class DropInReload:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _StoredInstants:
+    """The instants of a directory, which the workers write."""
+
+    directory: SharedDirectory
+
+    def clock_stepped(self, step_s: float, offset: ClockOffset, /) -> None:
+        """Correct all stored instants. Raises: StoreError."""
+        self.directory.shift_clock(step_s, str(offset), time.time())
+
+
+def _watch_clock(directory: SharedDirectory, observers: Observers) -> ClockWatch:
+    clocks = Clocks()
+    since = ClockOffset.parse(directory.clock_offset())
+    watch = ClockWatch(clocks, [_StoredInstants(directory), observers.alarms], since)
+    watch.check()  # the clock may have been set while no agent ran
+    directory.set_clock_offset(str(clocks.offset()))
+    return watch
+
+
 async def _serve(
     path: Path,
     settings: DropInConfig,
@@ -123,5 +145,6 @@ async def _serve(
     api = parts.api(monitor, lambda _: None, kamailio_lives)
     uac.add(api, monitor)
     log.info("agent started, registers nothing; API at http://%s", settings.agent.api_listen)
-    await parts.run(api, {"monitor": monitor.run()}, keep_registrations)
+    tasks = {"monitor": monitor.run(), "clock": _watch_clock(directory, observers).run()}
+    await parts.run(api, tasks, keep_registrations)
     log.info("agent stopped")

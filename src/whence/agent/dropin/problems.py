@@ -15,6 +15,7 @@ from whence.agent.dropin.kamailio_cfg.model import Cfg
 from whence.agent.dropin.own_addresses import own_addresses
 from whence.agent.dropin.running import option
 from whence.core.text import escape_untrusted
+from whence.trust.paths import user_name
 
 PIKE_DEFAULT, PIKE_ENOUGH = 30, 1000
 """Requests in each sampling unit: the default of pike, and a limit that providers do not reach."""
@@ -40,6 +41,7 @@ def problems(cfg: Cfg, options: Sequence[str] | None, granted: Mapping[str, int]
     yield from uac_settings.registers_late(cfg, granted)
     yield from _recipe(cfg)
     yield from _deadlock(cfg)
+    yield from _replaced_reply_route(cfg)
     yield from _pike(cfg)
     yield from _start(options)
 
@@ -66,12 +68,19 @@ def of_tables(cfg: Cfg, options: Sequence[str] | None) -> Iterator[str]:
         yield from accounts.elsewhere(read.rows, locations.rows or (), table)
 
 
-def wrong_user(cfg: Cfg, options: Sequence[str] | None, owner: str) -> Iterator[str]:
-    """Say that Kamailio runs as another user than `owner`, for whom the files are."""
+def wrong_user(
+    cfg: Cfg, options: Sequence[str] | None, owner: str, running: int | None = None
+) -> Iterator[str]:
+    """Say that Kamailio runs as another user than `owner`, for whom the files are.
+
+    `running`: the uid of the running Kamailio, if one runs.
+    """
     named, setting = option(options or (), "u"), cfg.setting("user", "uid")
     user = named or (setting[0] if setting is not None else "")
+    where = "Kamailio's option -u" if named or setting is None else str(setting[1])
+    if not user and running is not None:
+        user, where = user_name(running), "the running Kamailio"
     if user and _uid(user) not in (None, _uid(owner)):
-        where = "Kamailio's option -u" if named or setting is None else str(setting[1])
         yield (
             f"{where}: Kamailio runs as {escape_untrusted(user)}, and cannot write the directory "
             f"of {owner}; run this again with --user {escape_untrusted(user)}"
@@ -122,6 +131,20 @@ def _deadlock(cfg: Cfg) -> Iterator[str]:
                 "uac holds: Kamailio registers nothing any more; remove it from "
                 f"event_route[{LOCAL_REQUEST}] and from the routes that it calls"
             )
+
+
+def _replaced_reply_route(cfg: Cfg) -> Iterator[str]:
+    """Find a t_on_reply or t_on_failure after our handler, which it would replace."""
+    own = cfg.block("event_route", name=LOCAL_REQUEST)
+    ours = False
+    for token in own.body if own is not None else ():
+        ours = ours or (token.is_string and token.text == "whence_local_request")
+        if ours and not token.is_string and token.text in ("t_on_reply", "t_on_failure"):
+            yield (
+                f"{token.place}: {token.text} replaces the route of the include, so no answer "
+                'teaches an address; move it before python_exec("whence_local_request");'
+            )
+            return
 
 
 def _pike(cfg: Cfg) -> Iterator[str]:

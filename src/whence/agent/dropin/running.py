@@ -11,6 +11,20 @@ def start_options(file: Path, default: bool, processes: Path = Path("/proc")) ->
 
     `default`: whether `file` is the one that Kamailio reads without the option -f.
     """
+    found = _find(file, default, processes)
+    return None if found is None else found[1]
+
+
+def running_user(file: Path, default: bool, processes: Path = Path("/proc")) -> int | None:
+    """Return the uid of the Kamailio that runs on `file`; see `start_options`."""
+    found = _find(file, default, processes)
+    try:
+        return None if found is None else found[0].stat().st_uid
+    except OSError:
+        return None  # it has just ended
+
+
+def _find(file: Path, default: bool, processes: Path) -> tuple[Path, list[str]] | None:
     for process in processes.iterdir():
         if not process.name.isdigit():
             continue
@@ -22,7 +36,7 @@ def start_options(file: Path, default: bool, processes: Path = Path("/proc")) ->
             continue
         named = option(words, "f")
         if (named is None and default) or (named is not None and _same(named, process, file)):
-            return words
+            return process, words
     return None
 
 

@@ -40,7 +40,8 @@ def stops(cfg: Cfg, own: OwnAddresses) -> Iterator[str]:
             f'modparam("uac", "reg_contact_addr", "{own.first()}"), with a socket of yours'
         )
     default = cfg.param("uac", "default_socket")
-    if default is not None and default.value and not own.is_unknown and own.sockets:
+    can_check = bool(own.sockets) and not own.is_unknown
+    if can_check and default and default.value and not cfg.is_from_environment(default.value):
         socket = HostPort.parse(default.value)
         if socket is None or not own.listens(socket):
             yield (
@@ -64,7 +65,10 @@ def _order(cfg: Cfg) -> Iterator[str]:
 
 
 def _restore_mode(cfg: Cfg) -> str:
+    """Return the mode; none if only Kamailio knows it, so that it is not checked."""
     mode = cfg.param("uac", "restore_mode")
+    if mode is not None and cfg.is_from_environment(mode.value):
+        return "none"
     return mode.value.lower() if mode is not None and mode.value else "auto"
 
 

@@ -17,6 +17,9 @@ TABLE = "uacreg"
 TABLE_VERSION = 5
 """The version of the table that Kamailio 5.6 to 6.1 expects."""
 
+TEXT_FOLDER = Path("/etc/kamailio")
+"""The folder from which `db_text` reads a relative path."""
+
 PASSWORDS = ("auth_password", "auth_ha1")
 COLUMNS = (
     *("l_uuid", "l_username", "l_domain", "r_username", "r_domain", "auth_username"),
@@ -137,10 +140,14 @@ class _Reader:
             )
         if self._scheme not in ("sqlite", "text"):
             raise _UncheckedError(f"whence drop-in does not read {self._scheme}")
+        if self._scheme == "text":
+            self._path = TEXT_FOLDER / found["path"]
+            return
+        if not found["path"].startswith("/"):
+            raise KamailioTableError("the URL has no third slash; write sqlite:////path")
         workdir = cfg.setting("workdir", "wdir")
         home = option(options or (), "w") or (workdir[0] if workdir is not None else "/")
-        path = found["path"].removeprefix("/") if self._scheme == "sqlite" else found["path"]
-        self._path = Path(home) / path
+        self._path = Path(home) / found["path"].removeprefix("/")
 
     def read(self, table: str, columns: Sequence[str], lengths: Collection[str] = ()) -> list[Row]:
         read = (

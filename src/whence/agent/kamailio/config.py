@@ -12,9 +12,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from whence.agent.config.models import Config, EdgeConfig
 from whence.core.dialogs import cookie, record
+from whence.core.registration.grant import GRANT_LIMIT_S
 from whence.core.sip.sockets import AUTO
 from whence.core.sip.transport_address import Transport, TransportAddress
 from whence.core.sip.uri import host_text
+from whence.core.sip.via import RPORT_FLAG
 from whence.errors import OperatorError, UntrustedError
 from whence.store.directory import FILE
 from whence.trust import paths
@@ -28,8 +30,18 @@ CONFIG_FILE = "kamailio.cfg"
 LOCATION_FILE = "location.db"
 TLS_FILE = "tls.cfg"
 
-SCANNERS = "friendly-scanner|sipvicious|sipcli|sip-scan|sundayddr|pplsip"
-"""Regular expression of the User-Agents of SIP scanners. Upper and lower case are equal."""
+SCANNERS = (
+    "(^|[^a-z0-9])(friendly-scanner|sipvicious|sipcli|sip-scan(ner)?|sundayddr|pplsip)([^a-z0-9]|$)"
+)
+"""Regular expression of the User-Agents of SIP scanners. Upper and lower case are equal. The names
+are whole words: `SIPClient` is a phone."""
+
+TIMER_C_MS = 185_000
+"""How long an INVITE may have no final reply after its last 1xx: more than three minutes (RFC 3261
+16.6, step 11)."""
+
+CONNECTION_S = GRANT_LIMIT_S + 60
+"""How long a connection may be idle. A registrar that granted over it sends calls over it."""
 
 # tlsf: Debian's default allocator needs nine tenths of a call's instructions (docs/run.md).
 # 256 MB of shared memory hold the transactions of several thousand REGISTERs or calls a second.
@@ -77,7 +89,10 @@ def render(settings: Config, file: Path) -> str:
             for socket in edge.listen
         ],
         agent_socket=edge.agent_socket,
-        dialog_s=cookie.OLD_S,
+        dialog_s=cookie.RECORD_S,
+        timer_c_ms=TIMER_C_MS,
+        connection_s=CONNECTION_S,
+        rport_flag=RPORT_FLAG,
         ended=record.ENDED,
         scanners=SCANNERS,
         cookie=cookie.PARAM,

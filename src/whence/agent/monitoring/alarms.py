@@ -299,6 +299,14 @@ class Alarms:
         message = f"{registrar} granted, and DNS does not name it for {servers}"
         self.raise_alarm(Alarm(AlarmKind.REGISTRAR_NOT_IN_DNS, trunk_id, message))
 
+    def clock_stepped(self, step_s: float, _offset: object) -> None:
+        """Report that the system clock was set."""
+        message = (
+            f"the system clock was set {step_s:+.1f} s: the ends of addresses and registrations "
+            "are corrected, and all trunks register again; check its NTP client"
+        )
+        self.raise_alarm(Alarm(AlarmKind.CLOCK_STEPPED, None, message))
+
     def too_many_unknown_requests(self, last: DecisionReport, limit: int) -> None:
         """Report that unknown sources sent more requests than the limit within a minute."""
         message = (

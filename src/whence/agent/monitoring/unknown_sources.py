@@ -10,6 +10,7 @@ from typing import Protocol
 
 from whence.agent.registration.status import RegistrationStatus
 from whence.core.identification.address import Address, Origin
+from whence.core.identification.decision import Reason
 from whence.core.identification.networks import checked_network
 from whence.core.monitoring.unknown_sources import UnknownSourceTable, WindowCounter
 from whence.core.registration.history import EventKind, HistoryEvent
@@ -41,8 +42,11 @@ class UnknownSourceCounter:
     observers: Sequence[UnknownRateObserver] = ()
 
     def receive(self, report: DecisionReport, _data: bytes) -> None:
-        """Count a decision on an unknown source; ignore any other decision."""
-        if report.kind is not DecisionKind.UNKNOWN:
+        """Count a decision on an unknown source; ignore any other decision.
+
+        Notices count the requests of unknown sources that the edge refused for another reason.
+        """
+        if report.kind is not DecisionKind.UNKNOWN or report.reason is not Reason.UNKNOWN_ADDRESS:
             return
         self.table.saw(report.source, escape_untrusted(report.ruri), report.at)
         if self.rate.exceeds(report.at):

@@ -18,7 +18,7 @@ def make_account(trunk: TrunkSettings, token: str, sockets: EdgeSockets) -> Acco
     socket = trunk.socket or sockets.first_for(server.params.get("transport", "udp"))
     return Account(
         trunk.aor,
-        make_contact(trunk, token, socket, sockets),
+        make_contact(trunk, token, socket, sockets.place_of(socket)),
         trunk.credentials,
         trunk.expires_s,
         server.host.removesuffix("."),  # a certificate names a host without it
@@ -29,10 +29,13 @@ def make_account(trunk: TrunkSettings, token: str, sockets: EdgeSockets) -> Acco
 
 
 def make_contact(
-    trunk: TrunkSettings, token: str, socket: TransportAddress, sockets: EdgeSockets
+    trunk: TrunkSettings, token: str, socket: TransportAddress, place: tuple[str, int]
 ) -> Uri:
-    """Return our Contact for a trunk at one of our sockets. It contains the trunk's token."""
-    host, port = sockets.place_of(socket)
+    """Return our Contact for a trunk at one of our sockets. It contains the trunk's token.
+
+    `place`: the (ip, port) at which the provider reaches the socket.
+    """
+    host, port = place
     params = {} if socket.transport == "udp" else {"transport": str(socket.transport)}
     if trunk.contact == "line":
         return Uri("sip", trunk.user, host, port, params | {"line": token})

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from whence.agent.registration.account import make_contact
 from whence.agent.registration.entry import Entry
+from whence.agent.registration.public_address import PublicAddresses
 from whence.core.registration.events import (
     Answered,
     Follow,
@@ -75,6 +76,7 @@ class AttemptRunner:
         self._step = step
         self._clock = clock
         self._source_ip = source_ip
+        self.public = PublicAddresses(resolver, clock)
 
     async def run(self, entry: Entry, event: MachineEvent) -> None:
         """Take a step, and those that result from it, until nothing is in flight."""
@@ -141,12 +143,19 @@ class AttemptRunner:
             return Unanswered(
                 Why(RegistrationReason.NO_SOCKET, "the edge has no socket for it any more")
             )
-        contact = make_contact(entry.trunk, entry.account.token, entry.socket, self.sockets)
-        entry.account = replace(entry.account, contact=contact)
+        place = await self.public.place_of(entry, entry.socket, self.sockets)
+        contact = make_contact(entry.trunk, entry.account.token, entry.socket, place)
+        former = entry.granted_contact
+        if former == contact or not entry.registration.granted(self._clock()):
+            former = None
+        entry.account = replace(entry.account, contact=contact, former_contact=former)
         outcome = await self._kamailio.register(
             entry.account, send, entry.registration.call_id, entry.socket
         )
         if isinstance(outcome, Answered) and outcome.reply.status < 400:
             expected = await self.expected(entry, send.next_hop, outcome.source)
             outcome = replace(outcome, expected=expected)
+            if outcome.reply.status < 300:
+                entry.granted_contact = contact
+                entry.account = replace(entry.account, former_contact=None)
         return outcome

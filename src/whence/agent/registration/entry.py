@@ -40,6 +40,12 @@ class Entry:
     """Whether it was removed from the file; it is unregistered, and then dropped."""
     pausing: bool = False
     """Whether the operator paused it during an attempt; it pauses after the attempt."""
+    granted_contact: Uri | None = None
+    """Our Contact in the last REGISTER with a 2xx; None before the first one of this agent."""
+    seen_at: tuple[TransportAddress, tuple[str, int]] | None = None
+    """Our socket, and the (ip, port) at which the registrar saw its last REGISTER."""
+    moved_at: float | None = None
+    """When it registered at once because the registrar saw another address."""
     led_to: tuple[Uri, ...] = ()
     """The Contacts of 3xx answers that this attempt follows."""
 

@@ -116,6 +116,15 @@ class KeepAliveService:
         if probe is not None:
             self._queue.cancel(probe)
 
+    def clock_stepped(self, step_s: float, _offset: object) -> None:
+        """Move all due instants with the system clock."""
+        for probe in self._probes.values():
+            probe.keepalive = keepalive.shifted(probe.keepalive, step_s)
+            if self._queue.at(probe) is not None:  # else its OPTIONS is in flight
+                self._queue.cancel(probe)
+                self._queue.schedule(probe, probe.keepalive.next_at)
+        self._queue.wake()
+
     # The work.
 
     async def run(self, registrations: KeepAliveRegistrations) -> None:

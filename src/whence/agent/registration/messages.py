@@ -67,6 +67,7 @@ def register(
         f"Call-ID: {call_id}",
         f"CSeq: {send.cseq} REGISTER",
         f"Contact: <{uri_text(account.contact)}>;expires={send.expires_s}",
+        *_removed_contact(account, send),
         f"Expires: {send.expires_s}",
         "Max-Forwards: 70",
         *_further_headers(account),
@@ -256,6 +257,16 @@ def _first(fields: Mapping[str, list[str]], name: str) -> str:
 
 def _printable(text: str) -> str:
     return "".join(c for c in text if c.isprintable())[:200]
+
+
+def _removed_contact(account: Account, send: Send) -> list[str]:
+    """Return the line that removes our former Contact (RFC 3261 10.2.2).
+
+    Else the registrar would send calls to an address that may belong to somebody else now.
+    """
+    if account.former_contact is None or send.expires_s == 0:
+        return []
+    return [f"Contact: <{uri_text(account.former_contact)}>;expires=0"]
 
 
 def _further_headers(account: Account) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
 
 from whence.agent.registration.entry import Entry
@@ -64,6 +64,7 @@ class RegistrationScheduler:
         self._begun = Counter[str]()
         """Registrar → attempts in progress at it."""
         self._begun_in_all = 0
+        self._swept_at = 0.0
 
     @property
     def rate_limited(self) -> int:
@@ -100,17 +101,29 @@ class RegistrationScheduler:
             if self._ends.next_at == ends_at:
                 self._attempts.wake()
 
+    def clock_stepped(self, entries: Iterable[Entry]) -> None:
+        """Schedule all trunks again, whose instants have changed; slots begin anew."""
+        self._limiter = RequestLimiter(self._limiter.total, self._limiter.registrar)
+        self._swept_at = self._clock()
+        for entry in entries:
+            self._slots.pop(entry, None)
+            self._attempts.cancel(entry)
+            self._ends.cancel(entry)
+            self.schedule(entry)
+            self.watch(entry)
+        self._attempts.wake()
+
     async def run(self, work: ScheduledWork) -> None:
         """Call `work` when something is due, until cancelled."""
-        swept_at = self._clock()
+        self._swept_at = self._clock()
         while True:
             now = self._clock()
             for entry in self._ends.due(now):
                 self._check_grant(entry, now, work)
             for entry in self._attempts.due(now):
                 self._begin(entry, now, work)
-            if not 0 <= now - swept_at <= SWEEP_S:  # also after the clock was set back
-                swept_at = now
+            if not 0 <= now - self._swept_at <= SWEEP_S:  # also after the clock was set back
+                self._swept_at = now
                 work.sweep(now)
             await self._attempts.wait(self._ends.next_at)
 

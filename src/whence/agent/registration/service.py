@@ -30,10 +30,12 @@ from whence.agent.registration.outcome import AttemptOutcome, outcome_of
 from whence.agent.registration.scheduler import RegistrationScheduler
 from whence.agent.registration.unwritten import only_noted, put_off
 from whence.agent.runtime.tasks import Tasks
+from whence.core.clock import ClockOffset
 from whence.core.registration import history
 from whence.core.registration.events import (
     Action,
     Answered,
+    ClockStepped,
     Due,
     Expired,
     Follow,
@@ -290,6 +292,25 @@ class RegistrationService:
         except StoreError as error:
             log.error("%s", error)  # noqa: TRY400 - a neighbour's fault, no bug of ours
 
+    def clock_stepped(self, step_s: float, offset: ClockOffset) -> None:
+        """Correct all instants after a step of the system clock, and refresh all trunks.
+
+        Raises: StoreError; then nothing has changed.
+        """
+        now, event = self._clock(), ClockStepped(step_s)
+        stepped = {
+            entry: step(
+                entry.registration, event, now, entry.account, Randomness(0.0, ""), self._waits
+            )[0]
+            for entry in self._entries.values()
+        }
+        self._directory.shift_clock(step_s, str(offset), now)
+        for entry, after in stepped.items():
+            entry.registration = after
+        self._scheduler.clock_stepped(stepped)
+        for entry in stepped:
+            self._changed(entry)
+
     async def stop(self) -> None:
         """Unregister all granted trunks, if `unregisters_on_stop`.
 
@@ -364,7 +385,29 @@ class RegistrationService:
         self._save(entry, after, actions, now, events)
         entry.registration = after
         self._stepped(entry, before)
+        sockets = self._settings.sockets
+        if isinstance(event, Answered) and self._attempts.public.has_moved(
+            entry, event, actions, sockets
+        ):
+            self._register_soon(entry)
         return next((a for a in actions if isinstance(a, Send | Follow)), None)
+
+    def _register_soon(self, entry: Entry) -> None:
+        """Bring the next REGISTER forward: it has another Contact."""
+        registration = entry.registration
+        if registration.state is State.REGISTERED and registration.next_at is not None:
+            now = self._clock()
+            entry.registration = replace(registration, next_at=min(registration.next_at, now))
+            self._scheduler.schedule(entry)
+
+    async def follow_names(self) -> None:
+        """Resolve the advertised names until cancelled; register again where one has moved."""
+        while True:
+            moved, valid_s = await self._attempts.public.resolve(self._settings.sockets)
+            for entry in self._entries.values():
+                if entry.socket in moved:
+                    self._register_soon(entry)
+            await asyncio.sleep(valid_s)
 
     def _stepped(self, entry: Entry, before: Registration) -> None:
         """Log, schedule and publish the result of a step."""

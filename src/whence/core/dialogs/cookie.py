@@ -27,8 +27,16 @@ COOKIE_LENGTH = ID_LENGTH + 2 * MAC_LENGTH
 """A cookie is the id, a MAC over the Via of the request, and a MAC over the request path."""
 
 
+RECORD_S = 30 * 86_400
+"""How long a dialog without any request keeps its record. Each request starts this time anew."""
+
+
 OLD_S = 86_400
-"""How long a dialog may be silent. For this time a cookie without a record is valid, too."""
+"""How long after the start of a dialog its cookie alone opens it for all requests."""
+
+
+HARMLESS = frozenset({"ACK", "BYE", "INFO", "PRACK", "UPDATE"})
+"""Requests that begin nothing at a peer that does not know their dialog (RFC 3261 12.2.2)."""
 
 
 KEPT_LENGTH = 128

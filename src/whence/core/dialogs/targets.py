@@ -183,6 +183,15 @@ def refreshed(
     return RequestPath((*routes, target), before.hop) if target is not None else None
 
 
+def is_address(first: str) -> bool:
+    """Return whether the host of a place is an ip address, so that no name is resolved."""
+    try:
+        TransportAddress.parse(first)
+    except ValueError:
+        return False
+    return True
+
+
 def _uri_of(first: str) -> str:
     transport, _, rest = first.partition(":")
     return f"sip:{rest}" if transport == "udp" else f"sip:{rest};transport={transport}"

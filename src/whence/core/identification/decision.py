@@ -39,6 +39,18 @@ class Reason(StrEnum):
     UNMATCHED = "unmatched"
     UNKNOWN_ADDRESS = "unknown_address"
 
+    # The edge refuses a request for these before or after the rules.
+    MALFORMED = "malformed"
+    UNSUPPORTED_SCHEME = "unsupported_scheme"
+    UNSUPPORTED_EXTENSION = "unsupported_extension"
+    TOO_MANY_HOPS = "too_many_hops"
+    NO_DIALOG = "no_dialog"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    USER_NOT_REGISTERED = "user_not_registered"
+    SCANNER = "scanner"
+    DIRECTORY_UNAVAILABLE = "directory_unavailable"
+    INTERNAL_ERROR = "internal_error"
+
     __hash__ = str.__hash__
 
     @property
@@ -78,6 +90,16 @@ _REASONS = {
     Reason.NUMBER_OF_ANOTHER_TRUNK: "number of another trunk",
     Reason.UNMATCHED: "unmatched",
     Reason.UNKNOWN_ADDRESS: "no address admits the source",
+    Reason.MALFORMED: "malformed message",
+    Reason.UNSUPPORTED_SCHEME: "unsupported scheme of the Request-URI",
+    Reason.UNSUPPORTED_EXTENSION: "Proxy-Require names an extension that the edge lacks",
+    Reason.TOO_MANY_HOPS: "Max-Forwards is 0",
+    Reason.NO_DIALOG: "no such call or dialog",
+    Reason.METHOD_NOT_ALLOWED: "a trunk may not begin with this method",
+    Reason.USER_NOT_REGISTERED: "no phone of the user is registered",
+    Reason.SCANNER: "User-Agent of a scanner",
+    Reason.DIRECTORY_UNAVAILABLE: "the directory cannot be read",
+    Reason.INTERNAL_ERROR: "internal error of the edge",
 }
 
 

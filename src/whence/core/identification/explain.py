@@ -186,8 +186,9 @@ def _missing(
         message = f"its address {address.ip} expired {format_duration(ended_s)} ago"
         missing.append(Missing(Lack.ADDRESS_EXPIRED, message))
     if not address.fits_transport(source.transport):
-        how = "learned" if address.origin is not Origin.PINNED else "pinned"
-        message = f"{how} over {address.transport}, came over {source.transport}"
+        message = f"learned over {address.transport}, came over {source.transport}"
+        if address.origin is Origin.PINNED:
+            message = f"pinned over {address.transport}, came over {source.transport}"
         missing.append(Missing(Lack.TRANSPORT_TOO_WEAK, message))
     if not address.fits_port(source.port):
         message = f"its port is {address.port} (exact), came from {source.port}"

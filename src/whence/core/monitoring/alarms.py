@@ -34,6 +34,7 @@ class AlarmKind(StrEnum):
     KAMAILIO_RESTARTED = "kamailio_restarted"
     DIRECTORY_UNWRITABLE = "directory_unwritable"
     DISK_FULL = "disk_full"
+    CLOCK_STEPPED = "clock_stepped"
 
 
 TRUNK_CONDITIONS = frozenset(

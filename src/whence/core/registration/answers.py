@@ -217,8 +217,8 @@ def _rejected(step: Step) -> Step:
 def _may_answer_again(step: Step, request: PendingRegister, rejecting: Sequence[Challenge]) -> bool:
     """Return whether a rejected answer gets a second try, with a fresh nonce.
 
-    A nonce may be valid once, or at one node of a cluster. So a new nonce without `stale` gets one
-    more answer in each attempt, within the limit of rejections in an hour.
+    A nonce may be valid once, or at one node of a cluster. So each attempt answers one more nonce
+    without `stale`, within the limit of rejections in an hour.
     """
     used = {n.challenge.nonce for n in step.before.nonces}
     has_room = len(step.before.auth_rejections) < step.waits.auth_rejections_limit

@@ -80,6 +80,13 @@ class Expired:
     """`expires_at` is reached: without a refresh the grant has ended."""
 
 
+@dataclass(frozen=True, slots=True)
+class ClockStepped:
+    """The system clock was set by `step_s`: all instants move with it, and the refresh is due."""
+
+    step_s: float
+
+
 MachineEvent = (
     Due
     | Answered
@@ -90,6 +97,7 @@ MachineEvent = (
     | RegisterNow
     | KeepAliveFailed
     | Expired
+    | ClockStepped
 )
 
 

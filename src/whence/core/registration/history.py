@@ -43,6 +43,7 @@ class EventKind(StrEnum):
     ALLOWED = "allowed"
     REVOKED = "revoked"
     UNEXPECTED_REPLY = "reply_from_unexpected_address"
+    CLOCK_STEPPED = "clock_stepped"
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,12 @@ def skipped(keepalive: KeepAlive, now: float, interval_s: float) -> KeepAlive:
     return replace(keepalive, next_at=now + interval_s)
 
 
+def shifted(keepalive: KeepAlive, step_s: float) -> KeepAlive:
+    """Move all instants by a step of the system clock."""
+    answered_at = None if keepalive.answered_at is None else keepalive.answered_at + step_s
+    return replace(keepalive, next_at=keepalive.next_at + step_s, answered_at=answered_at)
+
+
 def unanswered(keepalive: KeepAlive, now: float, interval_s: float) -> tuple[KeepAlive, bool]:
     """Record that no answer was received; also return whether the refresh is due now."""
     missed = keepalive.missed + 1

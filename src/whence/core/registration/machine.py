@@ -28,6 +28,7 @@ from whence.core.registration.answers import answered, redirected, unanswered
 from whence.core.registration.backoff import WAITS, Failure, Waits
 from whence.core.registration.events import (
     Answered,
+    ClockStepped,
     Due,
     Expired,
     ForgetAddresses,
@@ -83,6 +84,8 @@ def step(
             return _keepalive_failed(at)
         case Expired():
             return _expired(at)
+        case ClockStepped(step_s):
+            return _clock_stepped(at, step_s)
 
 
 def resumed(registration: Registration, now: float, waits: Waits = WAITS) -> Registration:
@@ -194,3 +197,24 @@ def _expired(at: Step) -> StepResult:
     if r.expires_at is None or r.granted(at.now):
         return r, ()
     return replace(r, expires_at=None), ()
+
+
+def _clock_stepped(at: Step, step_s: float) -> StepResult:
+    """Move all instants with the clock. A registered trunk registers again at once."""
+    r = at.before
+
+    def moved(instant: float | None) -> float | None:
+        return None if instant is None else instant + step_s
+
+    next_at = moved(r.next_at)
+    if r.state is State.REGISTERED and next_at is not None:
+        next_at = min(next_at, at.now)
+    return replace(
+        r,
+        since=r.since + step_s,
+        expires_at=moved(r.expires_at),
+        registered_at=moved(r.registered_at),
+        learned_until=moved(r.learned_until),
+        next_at=next_at,
+        auth_rejections=tuple(instant + step_s for instant in r.auth_rejections),
+    ), ()

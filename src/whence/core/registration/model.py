@@ -65,6 +65,8 @@ class Account:
     """The port in the Request-URI: the one that the operator wrote, or None."""
     headers: tuple[tuple[str, str], ...] = ()
     """Header name → value, which the operator adds to each request. User-Agent may be one."""
+    former_contact: Uri | None = field(default=None, compare=False)
+    """Our Contact at another address, which the registrar may still have. A REGISTER removes it."""
 
     @property
     def token(self) -> str:

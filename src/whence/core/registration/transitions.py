@@ -52,6 +52,7 @@ class EventKind(StrEnum):
     REGISTER_NOW = "RegisterNow"
     KEEPALIVE_FAILED = "KeepAliveFailed"
     EXPIRED = "Expired"
+    CLOCK_STEPPED = "ClockStepped"
     RESTART = "Restart"
     """No event of `step`: the change that `resumed` makes when the agent starts."""
 
@@ -203,6 +204,7 @@ _ROWS: Mapping[EventKind, Sequence[tuple[Sequence[State], Sequence[_To]]]] = {
     EventKind.REGISTER_NOW: ((tuple(State), (_stays(),)),),
     EventKind.KEEPALIVE_FAILED: ((tuple(State), (_stays(),)),),
     EventKind.EXPIRED: ((tuple(State), (_stays(),)),),
+    EventKind.CLOCK_STEPPED: ((tuple(State), (_stays(),)),),
     EventKind.RESTART: (
         ((*_ASKING, State.PAUSED), (_stays(),)),
         (

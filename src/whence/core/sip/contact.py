@@ -24,7 +24,7 @@ class Contact:
 
     @classmethod
     def parse(cls, text: str) -> Contact:
-        """Parse one Contact. An invalid one has an empty URI, which is nobody's Contact.
+        """Parse one Contact. An invalid one has an empty URI, which matches no account.
 
         A repeated `expires` is invalid (RFC 3261 7.3.1); the shortest counts, so that no address
         stays valid for longer than the registrar granted.

@@ -52,8 +52,8 @@ SECONDS_LIMIT = 2**31
 def split_list(header: str) -> Iterator[str]:
     """Yield the values of a header, which commas separate.
 
-    A comma in quotes or angle brackets separates nothing. From a quote or bracket without its end
-    on, the rest of the header is one value, which the grammar does not allow.
+    A comma in quotes or angle brackets separates nothing. A quote or bracket may have
+    no end. The rest of the header is then one value, which the grammar does not allow.
     """
     at, length = 0, len(header)
     while at < length:
@@ -78,8 +78,8 @@ def split_name_addr(value: str) -> tuple[str, str] | None:
 def split_word(value: str) -> str:
     """Return the word of a value without its parameters; empty where the value is not valid.
 
-    The word is in quotes, in angle brackets, or bare, and need not be a URI: a provider's own
-    header may have a number with blanks in it.
+    The word is in quotes, in angle brackets, or bare. It need not be a URI: the header of a
+    provider may hold a number with blanks in it.
     """
     found = _WORD.fullmatch(value)
     if found is None or parse_params(found[4]) is None:

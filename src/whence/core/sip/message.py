@@ -125,6 +125,13 @@ class Message:
             found.setdefault(name, []).append(line.partition(":")[2].strip(" \t"))
         return found
 
+    @property
+    def request_line(self) -> tuple[str, str]:
+        """The method and the Request-URI of a request, in their own letters; as far as it goes."""
+        start = self._raw.partition("\n")[0].rstrip("\r")
+        method, _, rest = start.partition(" ")
+        return method, rest.rpartition(" ")[0]
+
     def request_fault(self) -> Fault | None:
         """Return what is wrong with a request, besides its line ends."""
         if (fault := self._start_fault()) is not None:

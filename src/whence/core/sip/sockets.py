@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address
 
-from whence.core.sip.transport_address import IP, TransportAddress
+from whence.core.sip.transport_address import IP, Transport, TransportAddress
 
 AUTO = "auto"
 """As `host` of an Advertised: the address at which each registrar sees our REGISTERs."""
@@ -85,6 +85,23 @@ class EdgeSockets:
     def first_for(self, transport: str) -> TransportAddress:
         """Return the first socket of `transport`, or the first of all where none has it."""
         return next((s for s in self.listen if s.transport == transport), self.listen[0])
+
+
+def seen_place(socket: TransportAddress, seen_at: TransportAddress) -> tuple[str, int] | None:
+    """Return the (ip, port) for a Contact, where a registrar saw a request of `socket`.
+
+    A stream has a port of its own for each connection: the Contact keeps that of the socket. None:
+    the address cannot be ours.
+    """
+    ip = seen_at.ip
+    unusable = ip.is_unspecified or ip.is_multicast or ip.is_link_local
+    reserved = isinstance(ip, IPv4Address) and ip.is_reserved
+    if ip.version != socket.ip.version or unusable or reserved:
+        return None
+    if ip.is_loopback and not socket.ip.is_loopback:
+        return None
+    port = seen_at.port if socket.transport is Transport.UDP else socket.port
+    return seen_at.ip_text, port
 
 
 LOCAL = EdgeSockets((TransportAddress.parse("udp:127.0.0.1:5060"),))

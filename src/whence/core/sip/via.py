@@ -1,4 +1,4 @@
-"""The Via headers of a reply: where Kamailio sends it, and how the server saw our request."""
+"""The Via headers: where Kamailio sends a reply, and how the server saw our request."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from whence.core.sip.grammar import parse_params, split_list
-from whence.core.sip.transport_address import TRANSPORTS, canonical_ip
+from whence.core.sip.transport_address import TRANSPORTS, TransportAddress, canonical_ip
 from whence.core.sip.uri import host_text
 
 _VIA = re.compile(
@@ -16,6 +16,12 @@ _VIA = re.compile(
     re.ASCII,
 )
 """Matches a Via that all parsers read alike, in small letters. Its host is an ip address."""
+
+
+_PORT = re.compile(r":\s*([0-9]{1,5})\s*$", re.ASCII)
+
+RPORT_FLAG = 5
+"""Kamailio's flag of a request whose reply goes to the source port, though it has no `rport`."""
 
 
 def reply_destination(values: Sequence[str]) -> str | None:
@@ -53,6 +59,19 @@ def branch(value: str) -> str:
     params = parse_params(semicolon + rest) if '"' not in sent_by else None
     found = [value for name, value in params or () if name == "branch"]
     return found[0] if len(found) == 1 else ""
+
+
+def reply_port(values: Sequence[str], source: TransportAddress) -> int:
+    """Return the port to which a reply to a request from `source` is sent.
+
+    `values`: the values of the request's Via headers in small letters. It is the source port if
+    the topmost Via has `rport` (RFC 3581 4), and else the port of that Via (RFC 3261 18.2.2).
+    """
+    sent_by, *params = next(iter(values), "").partition(",")[0].split(";")
+    if any(param.partition("=")[0].strip() == "rport" for param in params):
+        return source.port
+    port = _PORT.search(sent_by)
+    return int(port[1]) if port else source.transport.default_port
 
 
 def seen_at(value: str) -> str:

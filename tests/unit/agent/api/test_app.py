@@ -146,8 +146,10 @@ def test_conflicts_are_listed_and_counted(with_agent: Callable[[Story], None]) -
         assert "\nwhence_conflicts 1.0\n" in (await agent.ask("/metrics")).text
         (alarm,) = [event.alarm for event in agent.alarms.since(0, 100)]
         assert (alarm.kind, alarm.trunk) == ("conflict", "bell")
+        assert agent.alarms.is_open(alarm.kind, "bell")
         agent.node.clock.now += 4000
         assert await agent.get("/v1/conflicts") == []
+        assert not agent.alarms.is_open(alarm.kind, "bell")
 
     with_agent(story)
 

@@ -477,3 +477,21 @@ def test_not_in_dns_is_not_called_without_a_dns_answer(node: Node) -> None:
         assert node.unnamed == []
 
     tell(story)
+
+
+def test_clock_stepped_moves_the_look_up_and_the_ends(node: Node) -> None:
+    async def story() -> None:
+        node.start()
+        node.registered()
+        await node.settled()
+        node.now -= 3600
+        node.siblings.clock_stepped(-3600, None)
+        node.registered()
+        await node.settled()
+        assert len(node.dns.asked) == 1
+        node.now += 600
+        await node.settled()
+        assert len(node.dns.asked) == 2
+        assert node.now + 600 + SLACK_S in node.ends()
+
+    tell(story)

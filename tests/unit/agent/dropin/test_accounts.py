@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.unit.agent.dropin.existing_cfg import ROUTES, SECRET, VALID, cfg_of
+from whence.agent.dropin.install import acting_as
+from whence.agent.dropin.kamailio_cfg.model import Cfg
 from whence.agent.dropin.problems import of_tables
 
 TABLES = Path("/usr/share/kamailio/db_sqlite")
@@ -56,10 +59,12 @@ class Place:
         with closing(sqlite3.connect(self.file)) as database, database:
             database.execute(statement, values)
 
-    def problems(self, more: str = "") -> list[str]:
+    def cfg(self, more: str = "") -> Cfg:
         valid = VALID.replace(f"mysql://kamailio:{SECRET}@localhost/kamailio", self.url)
-        cfg = cfg_of(self.folder, self.top + self.modules + valid + ROUTES + MYSELF + more)
-        found = list(of_tables(cfg, None))
+        return cfg_of(self.folder, self.top + self.modules + valid + ROUTES + MYSELF + more)
+
+    def problems(self, more: str = "") -> list[str]:
+        found = list(of_tables(self.cfg(more), None))
         assert SECRET not in "".join(found)
         return found
 
@@ -130,6 +135,15 @@ def test_l_domain_that_is_not_kamailios_own_is_named(place: Place) -> None:
     )
     assert "write alias=edge.example" in problem
     place.top += "alias=edge.example\n"
+    assert place.problems() == []
+
+
+def test_l_domain_with_a_quoted_alias_and_port_is_named(place: Place) -> None:
+    place.add(l_domain="edge.example")
+    place.top += 'alias="Edge.example:5060"\n'
+    (problem,) = place.problems()
+    assert 'remove the quotes of alias="edge.example:5060"' in problem
+    place.top = place.top.replace('"', "")
     assert place.problems() == []
 
 
@@ -211,6 +225,30 @@ def test_table_without_its_db_module_is_named(place: Place) -> None:
     assert "uac registers nothing" in problem
 
 
+@pytest.mark.parametrize(
+    ("url", "cause"),
+    [
+        ("sqlite://k.sqlite", "the URL has no third slash; write sqlite:////path"),
+        ("k.sqlite", "the URL has another form than scheme://path"),
+        ("sqlite:///none/k.sqlite", "No such file or directory"),
+        ("text://none", "No such file or directory"),
+    ],
+)
+def test_table_of_a_wrong_url_is_named(place: Place, url: str, cause: str) -> None:
+    place.url = url
+    place.modules += 'loadmodule "db_text.so"\n'
+    (problem,) = place.problems()
+    assert f"uac: reg_db_url: table uacreg: {cause}: uac registers nothing" in problem
+
+
+def test_table_of_a_relative_path_is_in_the_workdir(place: Place) -> None:
+    place.add(flags=1)
+    place.top += f'workdir="{place.folder}"\n'
+    place.url = "sqlite:///k.sqlite"
+    (problem,) = place.problems()
+    assert "flags is odd" in problem
+
+
 def test_table_of_another_version_is_named(place: Place) -> None:
     place.add()
     place.execute("UPDATE version SET table_version = 4 WHERE table_name = 'uacreg'")
@@ -225,6 +263,17 @@ def test_table_that_does_not_exist_is_named(place: Place) -> None:
     (problem,) = place.problems()
     assert "table uacreg: No such file or directory: uac registers nothing" in problem
     assert not place.file.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can drop to another user")
+def test_table_that_kamailios_user_cannot_read_is_named(place: Place) -> None:
+    place.add()
+    place.file.chmod(0o600)
+    cfg = place.cfg()
+    with acting_as("nobody"):
+        (problem,) = of_tables(cfg, None)
+    assert "table uacreg: Permission denied: uac registers nothing" in problem
+    assert "let Kamailio's user read it" in problem
 
 
 def test_table_without_rows_is_named(place: Place) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from whence.agent.dropin import advice
 from whence.agent.dropin.advice import missing_modules
 from whence.agent.dropin.install import ExistingKamailio, render
 from whence.agent.dropin.kamailio_cfg.parser import read
-from whence.agent.dropin.running import defines, option, start_options
+from whence.agent.dropin.running import defines, option, running_user, start_options
 from whence.errors import OperatorError
 
 
@@ -196,6 +197,8 @@ def test_start_options_find_the_kamailio_of_the_file(tmp_path: Path) -> None:
         "/usr/sbin/kamailio", "-P", "/run/x",
     ]  # fmt: skip
     assert start_options(tmp_path / "none.cfg", False, processes) is None
+    assert running_user(file, False, processes) == os.getuid()
+    assert running_user(tmp_path / "none.cfg", False, processes) is None
 
 
 def test_missing_module_is_named_with_its_package(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.unit.agent.dropin.existing_cfg import INCLUDE, RECIPE, ROUTES, SECRET, VALID, cfg_of
 from whence.agent.dropin import advice
 from whence.agent.dropin.kamailio_cfg.parser import read
-from whence.agent.dropin.problems import problems
+from whence.agent.dropin.problems import problems, wrong_user
 
 OPTIONS = ["kamailio", "-x", "tlsf", "-X", "tlsf", "-m", "256"]
 
@@ -110,6 +110,38 @@ def test_problems_of_a_value_from_the_environment_are_none(tmp_path: Path) -> No
         '"reg_retry_interval", 60', '"reg_retry_interval", RETRY'
     )
     assert found(tmp_path, text + ROUTES) == []
+
+
+def test_reply_route_after_our_handler_is_named(tmp_path: Path) -> None:
+    call = 'python_exec("whence_local_request");'
+    event = f'event_route[tm:local-request] {{ {call} t_on_reply("MINE"); }}\n'
+    (problem,) = found(tmp_path, VALID + ROUTES + event)
+    assert "line 22: t_on_reply replaces the route of the include" in problem
+    before = f'event_route[tm:local-request] {{ t_on_reply("MINE"); {call} }}\n'
+    assert found(tmp_path, VALID + ROUTES + before) == []
+
+
+@pytest.mark.parametrize(
+    ("top", "options", "running", "named"),
+    [
+        ("", [], None, ""),
+        ("", [], 0, ""),
+        ("user=root\n", [], None, ""),
+        ("user=nobody\n", [], None, "kamailio.cfg: line 1: Kamailio runs as nobody"),
+        ('uid="65534"\n', [], 0, "kamailio.cfg: line 1: Kamailio runs as 65534"),
+        ("user=root\n", ["-u", "nobody"], 0, "Kamailio's option -u: Kamailio runs as nobody"),
+        ("user=nobody\n", ["-u", "root"], None, ""),
+        ("", [], 65534, "the running Kamailio: Kamailio runs as nobody"),
+        ("user=no-such-user\n", [], None, ""),
+    ],
+)
+def test_wrong_user_is_named(
+    tmp_path: Path, top: str, options: list[str], running: int | None, named: str
+) -> None:
+    cfg = cfg_of(tmp_path, top + VALID)
+    problem = "".join(wrong_user(cfg, ["kamailio", *options], "root", running))
+    assert problem.startswith(named)
+    assert bool(problem) == bool(named)
 
 
 PIKE = """modparam("pike", "reqs_density_per_unit", 16)

@@ -83,6 +83,11 @@ def test_stops_name_the_line_and_the_cure(
     assert "Kamailio does not start; " in problem
 
 
+def test_stops_of_values_from_the_environment_are_none(tmp_path: Path) -> None:
+    own = 'modparam("uac", "restore_mode", MODE)\nmodparam("uac", "default_socket", SOCKET)\n'
+    assert found(tmp_path, "#!defenv MODE\n#!defenv SOCKET\n" + RR + AUTO + own) == []
+
+
 def test_missing_reg_contact_addr_stops_with_an_example(tmp_path: Path) -> None:
     (problem,) = found(tmp_path, VALID.replace("reg_contact_addr", "reg_other"))
     assert problem.startswith("kamailio.cfg: line 5: uac: reg_contact_addr is not set")

@@ -75,6 +75,8 @@ class Registrar:
     grants_s: int | None = None
     silent: bool = False
     accepts_at: TransportAddress = REGISTRAR
+    seen_at: dict[str, TransportAddress] = field(default_factory=dict)
+    """The AoR of a trunk → where the registrar sees its REGISTERs."""
     asked: list[Asked] = field(default_factory=list)
     open: asyncio.Event | None = None
     """An event for which answers wait, if set."""
@@ -89,7 +91,8 @@ class Registrar:
             return Unanswered()
         granted_s = send.expires_s if self.grants_s is None else self.grants_s
         ours = (Contact(account.contact, granted_s),) if send.expires_s else ()
-        return Answered(Reply(self.status, "Reason", send.cseq, ours), self.accepts_at)
+        reply = Reply(self.status, "Reason", send.cseq, ours)
+        return Answered(reply, self.accepts_at, seen_at=self.seen_at.get(account.aor))
 
     def taken(self) -> list[Asked]:
         """Return the REGISTERs since the last call."""

@@ -45,6 +45,7 @@ from whence.core.registration.backoff import WAITS, Failure
 from whence.core.registration.events import (
     Action,
     Answered,
+    ClockStepped,
     Due,
     Follow,
     ForgetAddresses,
@@ -1058,6 +1059,34 @@ def test_challenges_of_two_realms_are_both_answered() -> None:
     assert names == ["Proxy-Authorization", "Authorization"]
     trunk.answer(200, contacts=[OURS])
     assert trunk.registration.state is State.REGISTERED
+
+
+# Steps of the system clock.
+
+
+@pytest.mark.parametrize("step_s", [-3600.0, 600.0])
+def test_clock_stepped_moves_all_instants_and_refreshes(step_s: float) -> None:
+    trunk = registered(600)
+    before = trunk.registration
+    trunk.now += 100
+    left_s = 500
+    trunk.now += step_s
+    assert trunk.take(ClockStepped(step_s)) == ()
+    r = trunk.registration
+    assert (r.since, r.registered_at) == (before.since + step_s, NOW + step_s)
+    assert r.expires_at == r.learned_until == trunk.now + left_s
+    assert r.next_at == trunk.now
+
+
+def test_clock_stepped_keeps_the_wait_after_a_failure() -> None:
+    trunk = Trunk()
+    trunk.due()
+    trunk.answer(401, challenges=[CHALLENGE])
+    trunk.answer(401, challenges=[CHALLENGE])
+    trunk.now -= 3600
+    trunk.take(ClockStepped(-3600))
+    assert trunk.wait_s() == 10 * MINUTE
+    assert trunk.registration.auth_rejections == (trunk.now,)
 
 
 # Replies to other requests.

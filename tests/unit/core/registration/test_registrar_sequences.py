@@ -98,7 +98,7 @@ def test_refresh_at_another_node_of_a_cluster_registers() -> None:
     assert trunk.registration.state is State.REGISTERED
 
 
-def test_challenges_of_proxy_and_registrar_with_one_time_nonces_register() -> None:
+def test_challenges_by_proxy_and_registrar_once_each_register() -> None:
     proxy = replace(CHALLENGE, proxy=True, realm="proxy.example")
     trunk = Trunk()
     trunk.due()

@@ -29,6 +29,7 @@ from tests.unit.core.registration.trunk import (
 from whence.core.registration.events import (
     Action,
     Answered,
+    ClockStepped,
     Due,
     Expired,
     KeepAliveFailed,
@@ -62,6 +63,7 @@ EVENTS = st.one_of(
     st.builds(Redirected, TARGETS),
     st.builds(Unregister, st.none() | TARGETS, st.booleans()),
     st.sampled_from([Pause(), RegisterNow(), KeepAliveFailed(), Expired(), RESTART]),
+    st.builds(ClockStepped, st.sampled_from([-3600.0, 60.0])),
 )
 LATER_S = st.sampled_from([0.0, 0.0, 36.0, 3600.0, 8 * 86_400.0])
 
@@ -144,7 +146,7 @@ def some_events(r: Registration) -> Iterator[MachineEvent]:
         yield Unregister(targets)
     yield from (Redirected(()), Redirected((TWO,)), Unanswered())
     yield from (Unregister(None), Unregister(None, suspended=True))
-    yield from (Pause(), RegisterNow(), KeepAliveFailed(), Expired())
+    yield from (Pause(), RegisterNow(), KeepAliveFailed(), Expired(), ClockStepped(0.0))
     new_target = Contact(Uri("sip", "", "reg2.provider.example"))
     other_phone = Contact(Uri("sip", "someone", "203.0.113.1"), 60)
     for reply in [
