@@ -106,7 +106,7 @@ def test_call_unknown_to_the_agent_gives_one_sentence(scene: Scene) -> None:
     done = scene.whence.cli("explain", "--call", "nobody@nowhere")
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
-    assert "no call with the Call-ID nobody@nowhere is remembered" in line
+    assert "no call with the Call-ID nobody@nowhere is in memory" in line
 
 
 HOSTILE = ["\x1b]0;owned\x07\x1b[31m", "\x7f\x08\x08", "\u202egnp.exe", "\x9b2J", "\x1f1\x1f2"]
@@ -133,7 +133,13 @@ def test_uri_cannot_control_a_terminal(scene: Scene, hostile: str, where: str) -
         to_uri=written if where == "To" else None,
         headers=[("P-Called-Party-ID", f"<{written}>")] if where == "P-Called-Party-ID" else [],
     )
-    assert scene.unknown_source.ask(call, scene.whence.address).status == 403
+    status = scene.unknown_source.ask(call, scene.whence.address).status
+    if where == "Request-URI" and any(c < " " or c == "\x7f" for c in hostile):
+        assert status == 400  # no decision on a malformed Request-URI, and so no call to show
+        shown = json.dumps(scene.whence.get("/v1/unknown-sources"), ensure_ascii=False)
+        assert shown.isprintable()
+        return
+    assert status == 403
     assert_printable(scene, call.call_id)
 
 

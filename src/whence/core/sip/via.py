@@ -64,9 +64,8 @@ def branch(value: str) -> str:
 def reply_port(values: Sequence[str], source: TransportAddress) -> int:
     """Return the port to which a reply to a request from `source` is sent.
 
-    `values`: the values of the request's Via headers in small letters. With `rport` in
-    the topmost Via it is the source port (RFC 3581 4). Else it is the port of that Via (RFC 3261
-    18.2.2).
+    `values`: the values of the request's Via headers in small letters. With `rport` in the topmost
+    Via it is the source port (RFC 3581 4). Otherwise it is the port of that Via (RFC 3261 18.2.2).
     """
     sent_by, *params = next(iter(values), "").partition(",")[0].split(";")
     if any(param.partition("=")[0].strip() == "rport" for param in params):
