@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from testkit.certificates import Authority
 from whence.agent.config import validators
-from whence.agent.config.load import load
+from whence.agent.config.load import load, targets_without_socket
 from whence.agent.config.models import (
     AgentConfig,
     BackoffConfig,
@@ -1095,3 +1095,30 @@ def test_headers_of_wrong_form_are_refused(tmp_path: Path, value: str) -> None:
     many = "{ " + ", ".join(f'X-{n} = "x"' for n in range(17)) + " }"
     (fault,) = faults(tmp_path, TRUNK + f"headers = {many if value == '%s' else value}\n")
     assert fault.startswith('trunk "acme": headers: ')
+
+
+@pytest.mark.parametrize(
+    ("listen", "target", "missing"),
+    [
+        ("tcp:192.0.2.5:5060", "sip:pbx@192.0.2.9", '"udp:ip:port"'),
+        ("tcp:192.0.2.5:5060", "sip:pbx@pbx.example:5070", '"udp:ip:port"'),
+        ("udp:[2001:db8::5]:5060", "sip:pbx@192.0.2.9", '"udp:ip:port"'),
+        ("udp:192.0.2.5:5060", "sip:pbx@[2001:db8::9]", '"udp:[ip]:port"'),
+        ("udp:192.0.2.5:5060", "sip:{number}@pbx.example;transport=TCP", '"tcp:ip:port"'),
+        ("udp:192.0.2.5:5060", "sips:pbx@pbx.example", '"tls:ip:port"'),
+        ("udp:192.0.2.5:5060", "sip:pbx@pbx.example;transport=ws", "write udp or tcp or tls"),
+        ("tcp:192.0.2.5:5060", "sip:pbx@pbx.example", ""),
+        ("tcp:192.0.2.5:5060", "sip:pbx@192.0.2.5", ""),
+        ("tcp:192.0.2.5:5060", "sip:{number}@edge.example", ""),
+        ("udp:192.0.2.5:5060", "sip:pbx@192.0.2.9;transport=UDP", ""),
+    ],
+)
+def test_targets_without_socket_names_each(
+    tmp_path: Path, listen: str, target: str, missing: str
+) -> None:
+    trunk = TRUNK.replace("sip:pbx@192.0.2.9", target).replace("192.0.2.1", "provider.example")
+    config = loaded(tmp_path, f'[edge]\nlisten = ["{listen}"]\n{trunk}')
+    warnings = targets_without_socket(config)
+    assert len(warnings) == bool(missing)
+    for warning in warnings:
+        assert warning.startswith('trunk "acme": target: ') and missing in warning
