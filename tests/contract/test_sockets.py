@@ -2,11 +2,12 @@
 
 import socket
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from testkit.nameserver import NameServer, address
+from testkit.nameserver import NameServer, address, naptr, srv
 from testkit.network import Network
 from testkit.sip import Message, reply, request
 from testkit.stream import StreamEndpoint
@@ -108,3 +109,54 @@ def test_bye_to_a_contact_without_socket_is_refused(scene: Scene, agent: Agent) 
     assert pbx.waiting() == []
     assert agent.report().kind == "identified"
     assert agent.report().reason == REASON
+
+
+def test_name_of_both_ip_versions_is_reached_over_ipv6(tmp_path: Path) -> None:
+    """The agent's socket must not make Kamailio take IPv4 for possible."""
+    with Network() as network:
+        dns, pbx = network.ip("dns"), network.ip("pbx")
+        port = network.port()
+        with (
+            NameServer(dns, tmp_path, [address(NAME, pbx, "::1")], port=53),
+            World(tmp_path, listen=["udp:{edge6}"], resolver=dns) as world,
+            Scene(world) as scene,
+            world.endpoint("::1") as caller,
+            world.endpoint("::1", port) as target,
+            world.endpoint(pbx, port) as not_reachable,
+            closing(Agent(scene)) as agent,
+        ):
+            scene.trunk(f"sip:sales@{NAME}:{port}", at=caller, registrar="sip:[::1]")
+            invite = request("INVITE", f"sip:x@[::1]:{world.edge6[1]}", caller.address)
+            caller.send(invite, world.edge6)
+            assert target.receive().call_id == invite.call_id
+            assert not_reachable.waiting() == []
+            assert agent.report().kind == "identified"
+            answer = caller.ask(request("OPTIONS", invite.request_uri, caller.address), world.edge6)
+            assert (answer.status, agent.report().method) == (200, "OPTIONS")
+
+
+def test_name_is_reached_over_a_transport_of_listen(tmp_path: Path) -> None:
+    with Network() as network:
+        dns, pbx = network.ip("dns"), network.ip("pbx")
+        records = [
+            address(NAME, pbx),
+            naptr("tcp.example.net", "SIP+D2U", "_sip._udp.tcp.example.net", order=10),
+            naptr("tcp.example.net", "SIP+D2T", "_sip._tcp.tcp.example.net", order=20),
+            srv("_sip._tcp.tcp.example.net", NAME, 5075),
+            srv("_sip._udp.tcp.example.net", NAME, 5075),
+        ]
+        with (
+            NameServer(dns, tmp_path, records, port=53),
+            World(tmp_path, listen=["tcp:{edge}"], resolver=dns) as world,
+            Scene(world) as scene,
+            StreamEndpoint(scene.ip("provider")) as caller,
+            socket.create_server((pbx, 5075)) as target,
+            world.endpoint(pbx, 5075) as not_reachable,
+        ):
+            target.settimeout(PATIENCE_S)
+            scene.trunk("sip:sales@tcp.example.net", at=caller, transport=Transport.TCP)
+            caller.send(caller.request("INVITE", scene.uri("+4420")), scene.edge)
+            with target.accept()[0] as connection:
+                connection.settimeout(PATIENCE_S)
+                assert Message.parse(connection.recv(65535)).method == "INVITE"
+            assert not_reachable.waiting() == []
