@@ -2,6 +2,7 @@
 
 import secrets
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,7 @@ class World:
         nameserver: bool = False,
         resolver: str = "",
         parameters: str = "",
+        listen: Sequence[str] = (),
         **edge: object,
     ) -> None:
         """Start it. `hide` changes the directory's file before.
@@ -42,7 +44,7 @@ class World:
         over TCP, TLS and at an IPv6 address. In a *namespace* everything of this world is inside,
         and nothing gets out. `nameserver`: Kamailio asks the socket `self.nameserver`, which never
         answers. *resolver*: the ip of a name server that answers, at port 53. *parameters*: lines
-        for the end of kamailio.cfg.
+        for the end of kamailio.cfg. *listen*: the sockets, with `{edge}` and `{edge6}` in them.
         """
         self._stack = ExitStack()
         self._namespace = namespace
@@ -63,6 +65,9 @@ class World:
                 ours = Authority("limits", folder).certificate(f"DNS:{DOMAIN}")
                 edge["tls"] = {"certificate": str(ours.certificate), "key": str(ours.key)}
             edge["listen"] = sockets
+        elif listen:
+            places = {"edge": f"{self.edge[0]}:{self.edge[1]}", "edge6": f"[::1]:{self.edge6[1]}"}
+            edge["listen"] = [socket.format(**places) for socket in listen]
         self.folder = folder
         self.books = Books(folder, edge_settings(self.edge, self.agent_socket, workers, **edge))
         self._stack.enter_context(self.books)

@@ -66,6 +66,19 @@ def test_check_conflict_is_a_warning(file: Path) -> None:
     ]
 
 
+def test_check_target_without_a_socket_is_a_warning(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    target = text.replace("sip:alice@edge.example", "sip:pbx@192.0.2.9;transport=tcp")
+    file.write_text(target, encoding="utf-8")
+    done = whence("check", "-c", file)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        f"{file}: OK: 1 trunk, 1 user",
+        f'{file}: warning: trunk "acme": target: is reached over tcp, on which the edge does not '
+        'listen; add "tcp:ip:port" to edge listen, or the edge refuses its calls',
+    ]
+
+
 def test_check_faulty_file_ends_with_2_and_names_each(file: Path) -> None:
     file.write_text('[edge]\nworkers = 0\ndomian = "x"\n', encoding="utf-8")
     done = whence("check", "-c", file)

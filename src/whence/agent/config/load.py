@@ -10,7 +10,8 @@ from whence.agent.config.models import Config, EdgeConfig
 from whence.agent.config.toml import checked, toml
 from whence.agent.config.trunk import TrunkConfig
 from whence.agent.config.validators import ALL_HEADERS_LIMIT
-from whence.core.sip.transport_address import Transport, canonical_ip
+from whence.core.sip.sockets import EdgeSockets
+from whence.core.sip.transport_address import TRANSPORTS, Transport, canonical_ip
 from whence.core.sip.uri import Uri
 from whence.errors import ConfigError
 
@@ -72,6 +73,38 @@ def _contradictions(settings: Config) -> list[str]:
     return faults
 
 
+def targets_without_socket(settings: Config) -> list[str]:
+    """Return a warning for each trunk whose target no socket of `listen` can reach.
+
+    The edge refuses its calls. Those of the other trunks pass, so this is no fault of the file.
+    """
+    sockets = settings.edge.sockets
+    hosts = {_host_of(settings.edge.domain), *(socket.ip_text for socket in settings.edge.listen)}
+    found = []
+    for trunk in settings.trunk:
+        target = Uri.parse(trunk.target.replace("{number}", "0"))
+        if target is None or target.host in hosts or _advertises(sockets, target.host):
+            continue
+        transport = target.params.get("transport", "udp").lower()
+        if target.port is not None:
+            target = target._replace(params={"transport": transport})  # RFC 3263 4.1
+        if transport not in TRANSPORTS:
+            found.append(
+                f'trunk "{trunk.id}": target: transport {transport} is not known, so the edge '
+                f"refuses its calls; write {' or '.join(TRANSPORTS)}"
+            )
+        elif missing := _no_socket(settings.edge, target):
+            found.append(
+                f'trunk "{trunk.id}": target: {missing} to edge listen, or the edge refuses its '
+                "calls"
+            )
+    return found
+
+
+def _advertises(sockets: EdgeSockets, host: str) -> bool:
+    return any(host == one.host for _, one in sockets.advertised)
+
+
 def _socket_fault(edge: EdgeConfig, trunk: TrunkConfig) -> str:
     """Return the fault of the socket that a trunk names; empty if there is none."""
     socket, server = trunk.socket, trunk.server
@@ -98,12 +131,12 @@ def _socket_fault(edge: EdgeConfig, trunk: TrunkConfig) -> str:
 
 
 def _no_socket(edge: EdgeConfig, server: Uri) -> str:
-    """Return the fault if no socket of the edge can reach a server.
+    """Return the fault if no socket of the edge can reach a server or target.
 
     Empty: a socket can reach it, or the answer depends on DNS.
     """
-    given = server.params.get("transport")
-    transport = Transport(given) if given else None
+    given = "tls" if server.scheme == "sips" else server.params.get("transport", "").lower()
+    transport = TRANSPORTS.get(given)
     try:
         version = canonical_ip(server.host).version
     except ValueError:  # a name; its addresses are not known yet

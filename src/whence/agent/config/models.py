@@ -175,18 +175,28 @@ class EdgeConfig(Table):
 
     def _check_advertise(self) -> None:
         if isinstance(self.advertise, dict):
-            for text in self.advertise:
-                if TransportAddress.parse(text) not in self.listen:
-                    raise ValueError(
-                        f'advertise: "{text}" is not in listen; write one of '
-                        f"{', '.join(map(str, self.listen))}"
-                    )
+            for text, given in self.advertise.items():
+                self._check_advertise_of(TransportAddress.parse(text), given)
             return
         advertised = parse_advertised(self.advertise)
         if advertised and advertised.port and len({socket.port for socket in self.listen}) > 1:
             raise ValueError(
                 f'advertise: "{self.advertise}" is one port, but listen has several; write the '
                 f'address alone, "{advertised.host}", and each socket keeps its own port'
+            )
+
+    def _check_advertise_of(self, socket: TransportAddress, given: str) -> None:
+        if socket not in self.listen:
+            raise ValueError(
+                f'advertise: "{socket}" is not in listen; write one of '
+                f"{', '.join(map(str, self.listen))}"
+            )
+        advertised = parse_advertised(given)
+        version = socket.ip.version
+        if advertised and advertised.ip_version not in (None, version):
+            raise ValueError(
+                f'advertise: "{given}" is not of the IP version of "{socket}"; write an address of '
+                f"IPv{version}"
             )
 
     @property

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
-from contextlib import suppress
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import Annotated, Any, Literal, get_args
@@ -20,8 +19,8 @@ from pydantic import (
 )
 
 from whence.agent.config import phone_numbers
-from whence.core.sip.sockets import AUTO, Advertised
-from whence.core.sip.transport_address import Transport, TransportAddress
+from whence.core.sip.sockets import AUTO, Advertised, is_reachable
+from whence.core.sip.transport_address import Transport, TransportAddress, canonical_ip
 from whence.core.sip.uri import Uri, host_text
 from whence.ipc import decisions, headers
 
@@ -145,6 +144,22 @@ def parse_ip_and_port(text: str, example: str = "192.0.2.1:5060") -> tuple[str, 
     return str(address.ip), address.port
 
 
+def _advertised_ip(text: str) -> Advertised | None:
+    """Read an ip, with or without port; None for other texts. Raises ValueError."""
+    try:
+        advertised = Advertised(str(canonical_ip(text)))
+    except ValueError:
+        try:
+            advertised = Advertised(*parse_ip_and_port(text))
+        except ValueError:
+            return None
+    if "%" in text or not is_reachable(canonical_ip(advertised.host)):
+        raise ValueError(
+            f'"{text}" is no address that providers can reach; write the public one, "203.0.113.7"'
+        )
+    return advertised
+
+
 def parse_advertised(text: str) -> Advertised | None:
     """Read an advertised address: `auto`, or an ip or a name, with or without port.
 
@@ -152,10 +167,9 @@ def parse_advertised(text: str) -> Advertised | None:
     """
     if not text or text == AUTO:
         return Advertised(AUTO) if text else None
-    with suppress(ValueError):
-        return Advertised(str(ip_address(text)))
-    with suppress(ValueError):
-        return Advertised(*parse_ip_and_port(text))
+    ip_and_port = _advertised_ip(text)
+    if ip_and_port is not None:
+        return ip_and_port
     name, colon, digits = text.partition(":")
     port = int(digits) if re.fullmatch(r"[0-9]{1,5}", digits) else 0
     if (
@@ -165,7 +179,7 @@ def parse_advertised(text: str) -> Advertised | None:
     ):
         raise ValueError(
             f'"{text}" is not an address; write "203.0.113.7", "203.0.113.7:5060", '
-            '"sip.example.net", or "auto"'
+            '"[2001:db8::7]:5060", "sip.example.net", or "auto"'
         )
     if port > 65535:
         raise ValueError(f'"{text}" has no valid port; write 1 to 65535')
@@ -318,6 +332,15 @@ def _least_escaped(escape: str) -> str:
     return character if character in _UNRESERVED else escape.upper()
 
 
+def _is_no_server(host: str) -> bool:
+    """Return whether a host is an ip that no server has, as 0.0.0.0 or a multicast address."""
+    try:
+        ip = canonical_ip(host)
+    except ValueError:
+        return False
+    return ip.is_unspecified or ip.is_multicast
+
+
 def check_server(text: str) -> str:
     """Check the URI of a server. Raises ValueError."""
     uri = Uri.parse(text)
@@ -327,7 +350,9 @@ def check_server(text: str) -> str:
         or uri.scheme != "sip"
         or uri.user
         or set(uri.params) - {"transport"}
+        or re.search(r"[\s?]|;.*;", text)
         or not _host_text(host)
+        or _is_no_server(host)
     ):
         raise ValueError(
             f'"{text}" is not a server; write "sip:host", "sip:host:port" or '

@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from whence.agent.config.models import Config, EdgeConfig
 from whence.core.dialogs import cookie, record
+from whence.core.identification.decision import Reason
 from whence.core.registration.grant import GRANT_LIMIT_S
 from whence.core.sip.sockets import AUTO
 from whence.core.sip.transport_address import Transport, TransportAddress
@@ -39,6 +40,9 @@ are whole words: `SIPClient` is a phone."""
 TIMER_C_MS = 185_000
 """How long an INVITE may have no final reply after its last 1xx: more than three minutes (RFC 3261
 16.6, step 11)."""
+
+NO_SOCKET_FLAG = 6
+"""Kamailio's flag of a request that it would send from the agent's socket."""
 
 CONNECTION_S = GRANT_LIMIT_S + 60
 """How long a connection may be idle. A registrar that granted over it sends calls over it."""
@@ -93,6 +97,8 @@ def render(settings: Config, file: Path) -> str:
         timer_c_ms=TIMER_C_MS,
         connection_s=CONNECTION_S,
         rport_flag=RPORT_FLAG,
+        no_socket_flag=NO_SOCKET_FLAG,
+        no_socket=Reason.NO_SOCKET_FOR_TARGET,
         ended=record.ENDED,
         scanners=SCANNERS,
         cookie=cookie.PARAM,

@@ -154,7 +154,7 @@ def _reply(fields: Mapping[str, list[str]], status: int, reason: str, cseq: int)
         reason=_printable(reason),
         cseq=cseq,
         contacts=tuple(one for value in fields.get("contact", ()) for one in listed(value)),
-        expires_s=parse_seconds(_first(fields, "expires")),
+        expires_s=_shortest(fields, "expires"),
         min_expires_s=parse_seconds(_first(fields, "min-expires")),
         retry_after_s=parse_seconds(_first(fields, "retry-after")),
         challenges=tuple(
@@ -253,6 +253,15 @@ def _single(fields: Mapping[str, list[str]], name: str) -> str:
 
 def _first(fields: Mapping[str, list[str]], name: str) -> str:
     return next(iter(fields.get(name, ())), "")
+
+
+def _shortest(fields: Mapping[str, list[str]], name: str) -> int | None:
+    """Return the shortest time of a header. It may occur once (RFC 3261 7.3.1).
+
+    So no address stays valid for longer than the registrar granted.
+    """
+    times = [parse_seconds(value) for value in fields.get(name, ())]
+    return min((time for time in times if time is not None), default=None)
 
 
 def _printable(text: str) -> str:

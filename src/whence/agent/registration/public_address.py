@@ -15,7 +15,7 @@ from typing import Protocol
 from whence.agent.registration.entry import Entry
 from whence.core.registration.events import Action, Answered, Learn
 from whence.core.registration.learning import Ground
-from whence.core.sip.sockets import AUTO, Advertised, EdgeSockets, seen_place
+from whence.core.sip.sockets import AUTO, Advertised, EdgeSockets, can_show, seen_place
 from whence.core.sip.transport_address import TransportAddress
 from whence.core.sip.uri import Uri, host_text
 
@@ -93,7 +93,7 @@ class PublicAddresses:
     async def resolve(self, sockets: EdgeSockets) -> tuple[set[TransportAddress], float]:
         """Resolve all advertised names; return the sockets that moved, and when to resolve again.
 
-        If DNS gives no answer, the last address stays.
+        If DNS gives no answer, or only addresses that cannot be ours, the last address stays.
         """
         moved, valid_s = set(), inf
         for socket, advertised in _names(sockets):
@@ -115,7 +115,7 @@ class PublicAddresses:
         found, valid_s = await self._resolver.everywhere(
             Uri("sip", "", advertised.host, port, params)
         )
-        ips = [hop.ip_text for hop in found if hop.ip.version == socket.ip.version]
+        ips = [hop.ip_text for hop in found if can_show(socket, hop.ip)]
         before = self._resolved.get(socket)
         if ips and (before is None or before[0] not in ips):
             self._resolved[socket] = ips[0], port

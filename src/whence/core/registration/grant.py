@@ -10,7 +10,8 @@ from whence.core.registration.learning import Permit
 from whence.core.registration.model import Account, Registration, Reply
 from whence.core.registration.reason import RegistrationReason, Why
 from whence.core.sip.contact import Contact
-from whence.core.sip.transport_address import TransportAddress
+from whence.core.sip.transport_address import TRANSPORTS, Transport, TransportAddress
+from whence.core.sip.uri import Uri
 
 GRANT_LIMIT_S = 7 * 86_400
 """The longest accepted grant: a learned address must not stay valid for years."""
@@ -51,13 +52,19 @@ def _ours(contacts: Sequence[Contact], account: Account) -> Contact | None:
     - the only listed Contact, if the settings say that the provider rewrites Contacts.
     """
     own, token = account.contact, account.token
-    own_place = (own.host, own.port)
+    own_place = _place(own)
     named = [c for c in contacts if token in (c.uri.user, c.uri.params.get("line"))]
-    here = [c for c in contacts if (c.uri.host, c.uri.port) == own_place]
+    here = [c for c in contacts if _place(c.uri) == own_place]
     exact = [c for c in here if c in named]
     dropped = [c for c in here if c.uri.user == own.user]
     rewritten = contacts if account.rewritten and len(contacts) == 1 else ()
     return next(iter([*exact, *named, *dropped, *rewritten]), None)
+
+
+def _place(uri: Uri) -> tuple[str, int]:
+    """Return (host, port) of a Contact. A registrar may leave out the default port."""
+    transport = TRANSPORTS.get(uri.params.get("transport", "").lower(), Transport.UDP)
+    return uri.host, uri.port or transport.default_port
 
 
 def learned(

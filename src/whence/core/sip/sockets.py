@@ -87,18 +87,28 @@ class EdgeSockets:
         return next((s for s in self.listen if s.transport == transport), self.listen[0])
 
 
+def is_reachable(ip: IP) -> bool:
+    """Return whether another machine could send to an address."""
+    reserved = isinstance(ip, IPv4Address) and ip.is_reserved
+    return not (ip.is_unspecified or ip.is_multicast or ip.is_link_local or reserved)
+
+
+def can_show(socket: TransportAddress, ip: IP) -> bool:
+    """Return whether `ip` can be the address at which others see `socket`.
+
+    A loopback address shows a loopback socket only.
+    """
+    is_inside = ip.is_loopback and not socket.ip.is_loopback
+    return ip.version == socket.ip.version and is_reachable(ip) and not is_inside
+
+
 def seen_place(socket: TransportAddress, seen_at: TransportAddress) -> tuple[str, int] | None:
     """Return the (ip, port) for a Contact, where a registrar saw a request of `socket`.
 
     A stream has a port of its own for each connection: the Contact keeps that of the socket. None:
     the address cannot be ours.
     """
-    ip = seen_at.ip
-    unusable = ip.is_unspecified or ip.is_multicast or ip.is_link_local
-    reserved = isinstance(ip, IPv4Address) and ip.is_reserved
-    if ip.version != socket.ip.version or unusable or reserved:
-        return None
-    if ip.is_loopback and not socket.ip.is_loopback:
+    if not can_show(socket, seen_at.ip):
         return None
     port = seen_at.port if socket.transport is Transport.UDP else socket.port
     return seen_at.ip_text, port

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from testkit.certificates import Authority
 from whence.agent.config import validators
-from whence.agent.config.load import load
+from whence.agent.config.load import load, targets_without_socket
 from whence.agent.config.models import (
     AgentConfig,
     BackoffConfig,
@@ -24,6 +24,7 @@ from whence.agent.config.models import (
 from whence.agent.config.to_core import node_settings
 from whence.agent.config.toml import Table
 from whence.agent.config.trunk import Ha1, PinnedNetwork, TrunkConfig, UserConfig
+from whence.agent.config.validators import parse_advertised
 from whence.agent.provisioning.numbers import account_forms, number_style
 from whence.core.sip.digest import ha1
 from whence.core.sip.secret import Secret
@@ -112,7 +113,7 @@ nameserver = "dns.example"
             'edge: agent_socket: "udp:192.0.2.1:5062" is not a loopback UDP socket; write '
             '"udp:127.0.0.1:5062"',
             'edge: advertise: "192.0.2" is not an address; write "203.0.113.7", '
-            '"203.0.113.7:5060", "sip.example.net", or "auto"',
+            '"203.0.113.7:5060", "[2001:db8::7]:5060", "sip.example.net", or "auto"',
             'agent: api_listen: "0.0.0.0:8088" can be reached from outside, but the API '
             'has no login; write a loopback address, "127.0.0.1:8088"',
             'agent: nameserver: "dns.example" is not ip:port; write "192.0.2.53:53"',
@@ -718,6 +719,8 @@ listen = ["udp:192.0.2.1:5060", "udp:10.0.0.1:5060", "tcp:192.0.2.1:5060", "tcp:
     [
         *("a b", "a_b.example", "192.0.2.1:", "192.0.2.1:0", "sip.example:70000", "sip.example:x"),
         *("sip:sip.example", "192.0.2", "localhost", "Auto"),
+        *("0.0.0.0", "::", "[::]:5060", "224.0.0.1", "255.255.255.255", "ff02::1", "fe80::1"),
+        *("fe80::1%eth0", "[fe80::1%eth0]:5060", "2001:db8::1%eth0"),
         "a.example\\nlisten=udp:192.0.2.9:5060",
     ],
 )
@@ -725,6 +728,37 @@ def test_advertise_of_wrong_form_is_refused(tmp_path: Path, value: str) -> None:
     for written in (f'"{value}"', f'{{ "udp:127.0.0.1:5060" = "{value}" }}'):
         (fault,) = faults(tmp_path, f"[edge]\nadvertise = {written}\n")
         assert fault.startswith("edge: advertise: ")
+
+
+@pytest.mark.parametrize(
+    ("socket", "given"),
+    [
+        ("udp:192.0.2.1:5060", "2001:db8::7"),
+        ("udp:192.0.2.1:5060", "[2001:db8::7]:5060"),
+        ("udp:[2001:db8::1]:5060", "203.0.113.7"),
+        ("udp:[2001:db8::1]:5060", "::ffff:203.0.113.7"),
+    ],
+)
+def test_advertise_of_another_ip_version_is_refused(
+    tmp_path: Path, socket: str, given: str
+) -> None:
+    edge = f'[edge]\nlisten = ["{socket}"]\nadvertise = {{ "{socket}" = "{given}" }}\n'
+    (fault,) = faults(tmp_path, edge)
+    assert fault.startswith(f'edge: advertise: "{given}" is not of the IP version of "{socket}"; ')
+
+
+@pytest.mark.parametrize(
+    ("given", "host", "port"),
+    [
+        ("[2001:DB8:0::7]", "2001:db8::7", None),
+        ("2001:db8::7", "2001:db8::7", None),
+        ("[2001:db8::7]:5070", "2001:db8::7", 5070),
+        ("::ffff:203.0.113.7", "203.0.113.7", None),
+        ("[::ffff:203.0.113.7]:5070", "203.0.113.7", 5070),
+    ],
+)
+def test_parse_advertised_reads_each_form_of_an_ip(given: str, host: str, port: int | None) -> None:
+    assert parse_advertised(given) == Advertised(host, port)
 
 
 @pytest.mark.parametrize("written", ["5", '["a"]', '{ "udp:127.0.0.1:5060" = 5 }', '{ x = "" }'])
@@ -1095,3 +1129,30 @@ def test_headers_of_wrong_form_are_refused(tmp_path: Path, value: str) -> None:
     many = "{ " + ", ".join(f'X-{n} = "x"' for n in range(17)) + " }"
     (fault,) = faults(tmp_path, TRUNK + f"headers = {many if value == '%s' else value}\n")
     assert fault.startswith('trunk "acme": headers: ')
+
+
+@pytest.mark.parametrize(
+    ("listen", "target", "missing"),
+    [
+        ("tcp:192.0.2.5:5060", "sip:pbx@192.0.2.9", '"udp:ip:port"'),
+        ("tcp:192.0.2.5:5060", "sip:pbx@pbx.example:5070", '"udp:ip:port"'),
+        ("udp:[2001:db8::5]:5060", "sip:pbx@192.0.2.9", '"udp:ip:port"'),
+        ("udp:192.0.2.5:5060", "sip:pbx@[2001:db8::9]", '"udp:[ip]:port"'),
+        ("udp:192.0.2.5:5060", "sip:{number}@pbx.example;transport=TCP", '"tcp:ip:port"'),
+        ("udp:192.0.2.5:5060", "sips:pbx@pbx.example", '"tls:ip:port"'),
+        ("udp:192.0.2.5:5060", "sip:pbx@pbx.example;transport=ws", "write udp or tcp or tls"),
+        ("tcp:192.0.2.5:5060", "sip:pbx@pbx.example", ""),
+        ("tcp:192.0.2.5:5060", "sip:pbx@192.0.2.5", ""),
+        ("tcp:192.0.2.5:5060", "sip:{number}@edge.example", ""),
+        ("udp:192.0.2.5:5060", "sip:pbx@192.0.2.9;transport=UDP", ""),
+    ],
+)
+def test_targets_without_socket_names_each(
+    tmp_path: Path, listen: str, target: str, missing: str
+) -> None:
+    trunk = TRUNK.replace("sip:pbx@192.0.2.9", target).replace("192.0.2.1", "provider.example")
+    config = loaded(tmp_path, f'[edge]\nlisten = ["{listen}"]\n{trunk}')
+    warnings = targets_without_socket(config)
+    assert len(warnings) == bool(missing)
+    for warning in warnings:
+        assert warning.startswith('trunk "acme": target: ') and missing in warning

@@ -189,3 +189,15 @@ def test_user_and_domain_of_any_text_are_valid_in_a_uri(text: str) -> None:
         except ValueError:
             continue
         assert not written or Uri.parse(form.format(written)) is not None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(" sip:h", "sip:h ", "sip:h\n", "sip:h?Route=x", "sip:h;transport=udp;transport=tcp"),
+        *("sip:0.0.0.0", "sip:[::]:5060", "sip:224.0.0.1", "sip:[ff02::1]", "sip:h;lr", "sip:u@h"),
+    ],
+)
+def test_check_server_of_other_text_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a server; write"):
+        validators.check_server(text)

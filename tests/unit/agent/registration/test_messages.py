@@ -447,3 +447,20 @@ def test_read_reply_without_rspauth_has_no_proof(values: list[str]) -> None:
 def test_read_two_rspauths_takes_the_first() -> None:
     (info,) = authentication_infos(["rspauth=1, RSPAUTH=2", "rspauth=3"], proxy=False)
     assert info.rspauth == "1"
+
+
+@pytest.mark.parametrize(
+    ("headers", "expires_s"),
+    [
+        (["Expires: 3600", "Expires: 60"], 60),
+        (["Expires: 60", "expires : 3600"], 60),
+        (["Expires: soon", "Expires: 60"], 60),
+        (["Expires: 3600;foo"], 3600),
+        (["Expires: soon"], None),
+        ([], None),
+    ],
+)
+def test_read_of_several_expires_has_the_shortest(
+    headers: list[str], expires_s: int | None
+) -> None:
+    assert read(reply(*headers)).reply.expires_s == expires_s

@@ -145,6 +145,28 @@ def test_name_is_resolved_again_and_moves_the_contact(node: Node) -> None:
     tell(story)
 
 
+@pytest.mark.parametrize("ip", ["127.0.0.1", "0.0.0.0", "224.0.0.1", "169.254.0.1", "[::1]"])
+def test_name_with_an_address_of_nobody_keeps_the_contact(node: Node, ip: str) -> None:
+    async def story() -> None:
+        names = Names((NAT,))
+        node.resolver = names
+        node.agent()
+        node.apply(NAMED + ACME)
+        following = asyncio.create_task(node.registrations.follow_names())
+        await node.until_all(State.REGISTERED)
+        following.cancel()
+        node.registrar.taken()
+        names.says = (TransportAddress.parse(f"udp:{ip}:5060"),)
+        following = asyncio.create_task(node.registrations.follow_names())
+        await node.until_loop()
+        node.registrations.bring_forward("acme")
+        await node.until(lambda: len(node.registrar.asked) == 1)
+        assert places(node) == [(NAT.ip_text, 5060)]
+        following.cancel()
+
+    tell(story)
+
+
 @pytest.mark.parametrize(
     ("socket", "seen", "expected"),
     [

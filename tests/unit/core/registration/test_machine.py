@@ -946,6 +946,8 @@ def listed(text: str, expires_s: int | None = 60) -> Contact:
         "sip:acct1@198.51.100.1:5060;line=token1",
         "sip:acct1@203.0.113.9:1024;line=token1",
         "sip:acct1@198.51.100.1:5060",
+        "sip:acct1@198.51.100.1",
+        "sip:acct1@198.51.100.1;transport=UDP",
         "sip:token1@198.51.100.1:5060",
     ],
 )
