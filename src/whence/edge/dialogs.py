@@ -460,7 +460,7 @@ class DialogHandlers(Handlers):
             return True
         if not targets.is_address(there[0]):
             return False
-        return self.ksr.kx.get_method() in HARMLESS or self.worker.belongs(source.ip, now)
+        return self.ksr.kx.get_method() in HARMLESS or self.worker.belongs(source.ip)
 
     def _kept(self, value: str) -> str:
         return kept(self._key_of_dialogs(), value)
