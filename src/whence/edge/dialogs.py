@@ -122,6 +122,8 @@ class DialogHandlers(Handlers):
         there = targets.places(routes, goal)
         if cookie is None or there is None or call_id is None:
             return NO
+        if text(ksr.kx.get_method) == "REGISTER":  # a target may trust the edge's ip
+            return NO
         source, id_ = self.worker.source(), cookie[:ID_LENGTH]
         record = self._load(id_)
         if record == ENDED or (
