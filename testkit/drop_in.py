@@ -84,6 +84,8 @@ class DropIn:
             re.sub(r'"grace_s": [0-9.]+', f'"grace_s": {grace_s}', include.read_text())
         )
         self.process: Process | None = None
+        self.env: dict[str, str] = {}
+        """Further variables of its environment."""
 
     def install(self, home: Path) -> str:
         """Run `whence drop-in` in the folder *home*, and return its output."""
@@ -147,7 +149,7 @@ modparam("usrloc", "preload", "location")
     def start(self) -> None:
         """Start it, and wait until it answers."""
         self.process = start_kamailio(
-            self.name, self._config, self._home, nameserver=self._nameserver
+            self.name, self._config, self._home, nameserver=self._nameserver, env=self.env
         )
         await_kamailio(self.process, self._rpc)
 

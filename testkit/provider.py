@@ -267,6 +267,7 @@ def start_kamailio(
     allocator: str = "tlsf",
     shm_mb: int = 64,
     nameserver: str = "",
+    env: Mapping[str, str] | None = None,
 ) -> Process:
     """Start a Kamailio in the foreground; its log is in the directory.
 
@@ -281,7 +282,7 @@ def start_kamailio(
         argv = ["unshare", "--mount", "sh", "-c", script, resolv_conf, *argv]
     # A worker that gets SIGTERM just after its fork acts as the main process, and does not end. The
     # real main process waits 60 s for it (5.6.3). So this process is killed after a second.
-    return Process(name, argv, directory / f"{name}.log", stop_within_s=1)
+    return Process(name, argv, directory / f"{name}.log", stop_within_s=1, env=env)
 
 
 def await_kamailio(process: Process, rpc_socket: Path) -> None:

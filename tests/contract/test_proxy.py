@@ -265,6 +265,14 @@ def test_max_forwards_is_decremented_or_70(scene: Scene, sent: str | None, arriv
     assert phone.expect(lambda m: m.call_id == invite.call_id)["Max-Forwards"] == arrives
 
 
+@pytest.mark.parametrize("value", ["abc", "-1", "1 2", "", "99999999999999999999"])
+def test_max_forwards_that_is_no_number_gets_400(scene: Scene, agent: Agent, value: str) -> None:
+    trunk = scene.trunk("nobody")
+    invite = with_value(scene.invite(trunk.at), "Max-Forwards", value)
+    assert trunk.at.ask(invite, scene.edge).status == 400
+    assert agent.report().reason == "malformed"
+
+
 # Methods.
 
 
@@ -283,6 +291,14 @@ def test_request_with_an_unknown_to_tag_gets_481(scene: Scene, method: str) -> N
     trunk, phone = scene.line()
     sent = request(method, scene.uri("+4420"), trunk.at.address, to_tag="made-up")
     assert trunk.at.ask(sent, scene.edge).status == 481
+    assert scene.nothing_came(phone)
+
+
+def test_register_in_a_dialog_gets_481(scene: Scene) -> None:
+    """A target may trust the edge's ip, and register the caller as one of its own users."""
+    trunk, phone = scene.line()
+    call = connect(scene, trunk.at, phone)
+    assert trunk.at.ask(call.from_caller("REGISTER"), scene.edge).status == 481
     assert scene.nothing_came(phone)
 
 

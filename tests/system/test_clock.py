@@ -12,14 +12,34 @@ import pytest
 
 from testkit.provider import Provider
 from testkit.rig import Rig
+from testkit.sip import request
 from testkit.wait import eventually
 from testkit.whence import Table, Whence
+from tests.system.drop_in import ACCOUNTS as UAC_ACCOUNTS
+from tests.system.drop_in import USERS, alices, registered
 from tests.system.scene import ACCOUNTS, alices_trunk, try_to_call
 
 LIBRARY = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))), None)
 HOUR_S = 3600.0
 
 pytestmark = pytest.mark.skipif(LIBRARY is None, reason="libfaketime is not installed")
+
+
+def set_clock(clock: Path, offset_s: float) -> None:
+    """Set a clock to this difference from the real one; a program never reads a half."""
+    new = clock.with_suffix(".new")
+    new.write_text(f"{offset_s:+.0f}\n")
+    new.replace(clock)
+
+
+def follows(clock: Path) -> dict[str, str]:
+    """Return the environment of a program whose system clock is this file."""
+    return {
+        "LD_PRELOAD": str(LIBRARY),
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_NO_CACHE": "1",
+        "DONT_FAKE_MONOTONIC": "1",
+    }
 
 
 @dataclass
@@ -32,10 +52,8 @@ class Scene:
     clock: Path
 
     def set_clock(self, offset_s: float) -> None:
-        """Set the clock to this difference from the real one; a program never reads a half."""
-        new = self.clock.with_suffix(".new")
-        new.write_text(f"{offset_s:+.0f}\n")
-        new.replace(self.clock)
+        """Set the clock to this difference from the real one."""
+        set_clock(self.clock, offset_s)
 
     def admits(self) -> bool:
         """Return whether a call from the provider is let in."""
@@ -54,12 +72,7 @@ def scene_with(rig: Rig, grants_s: int = 3600, agent: Table | None = None) -> Sc
     clock = rig.directory / "clock"
     scene = Scene(rig, provider, whence, clock)
     scene.set_clock(0)
-    whence.env = {
-        "LD_PRELOAD": str(LIBRARY),
-        "FAKETIME_TIMESTAMP_FILE": str(clock),
-        "FAKETIME_NO_CACHE": "1",
-        "DONT_FAKE_MONOTONIC": "1",
-    }
+    whence.env = follows(clock)
     whence.start()
     whence.wait_registered()
     return scene
@@ -109,3 +122,29 @@ def test_clock_set_back_without_an_agent_is_corrected_later(rig: Rig) -> None:
     (address,) = scene.whence.get("/v1/addresses")
     assert float(address["expires_at"]) < time.time() - HOUR_S + 3600 + 32 + 1
     assert [alarm["kind"] for alarm in scene.whence.get("/v1/alarms")] == ["clock_stepped"]
+
+
+def test_drop_in_without_an_agent_admits_no_call_after_the_grant(rig: Rig) -> None:
+    clock = rig.directory / "clock"
+    set_clock(clock, 0)
+    provider = rig.provider(accounts=UAC_ACCOUNTS, grants_s=20)
+    native = rig.drop_in(records=[alices(provider)], users=USERS, start=False, grace_s=0)
+    native.env = follows(clock)
+    native.start()
+    registered(native, "trunk-of-alice")
+    granted_until = time.monotonic() + 20
+    provider.stop()
+    caller = rig.endpoint("provider")
+
+    def reason() -> str:
+        """Make a call, and return why the drop-in declined it; empty where it did not."""
+        before = native.log.count("no trunk's call")
+        ruri = f"sip:trunk-of-alice@{native.address[0]}"
+        caller.ask(request("INVITE", ruri, caller.address), native.address)
+        lines = native.log.split("no trunk's call: ")
+        return lines[-1].partition(":")[0] if len(lines) - 1 > before else ""
+
+    assert reason() == ""
+    set_clock(clock, -HOUR_S)
+    eventually(lambda: reason() == "unknown_address", 120, "the end of the address")
+    assert time.monotonic() < granted_until + 100  # and not an hour later

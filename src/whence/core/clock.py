@@ -28,6 +28,8 @@ class ClockOffset:
     def parse(cls, text: str) -> ClockOffset | None:
         """Parse a stored offset; None for any other text."""
         boot_id, _, number = text.partition(" ")
+        if not boot_id:
+            return None
         try:
             seconds = float(number)
         except ValueError:

@@ -12,11 +12,11 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache, wraps
+from functools import wraps
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
-from whence.core.clock import BOOT_ID_FILE, ClockOffset
+from whence.core.clock import ClockOffset
 from whence.core.identification import number_headers
 from whence.core.identification.decision import Reason
 from whence.core.identification.request import Request
@@ -32,6 +32,7 @@ from whence.ipc import decisions, headers
 from whence.store.generation import GenerationReader
 from whence.store.reader import DirectoryReader
 from whence.store.schema import GENERATION_FILE
+from whence.store.system_clock import boot_id, boottime
 
 # What a handler returns to Kamailio's routing.
 ANSWERED = 0  # the routing ends here
@@ -63,15 +64,6 @@ OURS = (
 """The headers that only Whence writes. The edge removes them from all other messages."""
 
 
-@cache
-def boot_id() -> str:
-    """Return the id of this boot of the machine; empty without one."""
-    try:
-        return Path(BOOT_ID_FILE).read_text().strip()
-    except OSError:
-        return ""
-
-
 class Worker:
     """One worker process of Kamailio: its connection to the directory, and the current message."""
 
@@ -94,8 +86,9 @@ class Worker:
     def now(self) -> float:
         """Return the time by which addresses end, in seconds since the epoch.
 
-        A step of the system clock does not change it until the agent has corrected the addresses.
-        So no address admits calls longer than its registrar granted.
+        A step of the system clock does not change it until the addresses are corrected. The agent
+        corrects them, or a worker of a drop-in. So no address admits calls longer than its
+        registrar granted.
         """
         generation = self.decision_cache.generation()
         if generation is None or generation != self._offset_of:
@@ -106,7 +99,7 @@ class Worker:
             self._offset_of = generation
         if self._offset is None or self._offset.boot_id != boot_id():
             return time.time()
-        return time.clock_gettime(time.CLOCK_BOOTTIME) + self._offset.seconds
+        return boottime() + self._offset.seconds
 
     def answer(self, status: int, phrase: str) -> int:
         """Answer the current request unless it is an ACK; return ANSWERED."""
@@ -168,7 +161,7 @@ class Worker:
             source,
             ruri,
             _URI.sub(r"\1", to),
-            is_known=self.belongs(source.ip, now),
+            is_known=self.belongs(source.ip),
             trunk_id=trunk_id,
         )
         bounded = decisions.bounded_method(method)
@@ -179,7 +172,7 @@ class Worker:
         with suppress(Exception):  # the answer is sent already
             self.report_refusal(reason)
 
-    def belongs(self, ip: IP, now: float) -> bool:
+    def belongs(self, ip: IP) -> bool:
         """Return whether a trunk's address or a registered phone has this ip.
 
         Return True if the directory cannot be read: the edge then blocks no source.
@@ -187,7 +180,7 @@ class Worker:
         if self.ksr.htable.sht_get(PHONES, str(ip)) is not None:
             return True
         try:
-            return self.directory.admits_ip(ip, now)
+            return self.directory.admits_ip(ip, self.now())
         except StoreUnavailableError:
             return True
 

@@ -72,7 +72,7 @@ class ConnectionHandlers(Handlers):
                 return True
             if peer.ip not in trunks:
                 try:
-                    trunks[peer.ip] = self.worker.directory.admits_ip(peer.ip, time.time())
+                    trunks[peer.ip] = self.worker.directory.admits_ip(peer.ip, self.worker.now())
                 except StoreUnavailableError:
                     trunks[peer.ip] = True
             return trunks[peer.ip]

@@ -76,7 +76,7 @@ class DecisionCache:
 
     def is_current(self, now: float) -> bool:
         """Return whether the directory is unchanged since the last call; else empty the cache."""
-        if now >= self._look_at:
+        if not self._look_at - LOOK_S <= now < self._look_at:  # also after the clock was set back
             self._look_at = now + LOOK_S
             self._generation.look()
         generation = self._generation.now()

@@ -122,6 +122,8 @@ class DialogHandlers(Handlers):
         there = targets.places(routes, goal)
         if cookie is None or there is None or call_id is None:
             return NO
+        if text(ksr.kx.get_method) == "REGISTER":  # a target may trust the edge's ip
+            return NO
         source, id_ = self.worker.source(), cookie[:ID_LENGTH]
         record = self._load(id_)
         if record == ENDED or (
@@ -460,7 +462,7 @@ class DialogHandlers(Handlers):
             return True
         if not targets.is_address(there[0]):
             return False
-        return self.ksr.kx.get_method() in HARMLESS or self.worker.belongs(source.ip, now)
+        return self.ksr.kx.get_method() in HARMLESS or self.worker.belongs(source.ip)
 
     def _kept(self, value: str) -> str:
         return kept(self._key_of_dialogs(), value)

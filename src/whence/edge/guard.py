@@ -101,7 +101,7 @@ class GuardHandlers(Handlers):
     @judges
     def ksr_scanner(self, _message: object) -> int:
         """Return whether a scanner's request comes from an unknown source; count and report it."""
-        if self.worker.belongs(self.worker.source().ip, time.time()):
+        if self.worker.belongs(self.worker.source().ip):
             return NO
         self.worker.report_refusal(Reason.SCANNER)
         self.count_refused()
@@ -125,7 +125,7 @@ class GuardHandlers(Handlers):
             return GO_ON
         if text in checked.ips:
             return NO
-        if self.worker.belongs(ip, time.time()):
+        if self.worker.belongs(ip):
             return GO_ON
         if len(checked.ips) < CHECKED_LIMIT:
             checked.ips.add(text)
@@ -188,7 +188,7 @@ class GuardHandlers(Handlers):
         now = time.time()
         self.worker.report_refusal(reason, message, source)
         if self._notices.has_room(NoticeReason.UNREADABLE, now) and not self.worker.belongs(
-            source.ip, now
+            source.ip
         ):
             self._notices.send(NoticeReason.UNREADABLE, source, now)
         self.count_refused(source)
@@ -200,7 +200,7 @@ class GuardHandlers(Handlers):
             return
         now = time.time()
         key = table_key(source.ip)
-        if self.ksr.htable.sht_get(FLOOD, key) is None and not self.worker.belongs(source.ip, now):
+        if self.ksr.htable.sht_get(FLOOD, key) is None and not self.worker.belongs(source.ip):
             self.ksr.htable.sht_seti(FLOOD, key, 1)
             if source.ip.version == 6:
                 self.ksr.htable.sht_seti(FLOOD, ANY_IPV6, 1)

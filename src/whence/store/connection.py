@@ -18,7 +18,7 @@ from typing import Any
 from whence.errors import DiskFullError, StoreError, UntrustedError
 from whence.store import migrate, transactions
 from whence.store import schema as tables
-from whence.store.generation import OpenGeneration
+from whence.store.generation import Identity, OpenGeneration, identity
 from whence.store.lookup import Row
 from whence.store.migrate import BEGIN_ANEW
 from whence.store.observer import DirectoryObserver
@@ -56,6 +56,13 @@ class GenerationWriter(OpenGeneration):
         self.move()
 
 
+PATIENCE_S = 2.0
+"""How long a write waits for another process that has locked the file."""
+
+SHORT_PATIENCE_S = 0.05
+"""The same after such a wait was in vain, until a write succeeds: each wait stops the agent."""
+
+
 class DirectoryConnection:
     """The file of one node's directory, open for writing."""
 
@@ -67,16 +74,19 @@ class DirectoryConnection:
         """Writes that failed."""
         self.write_error = ""
         """Why the last write failed; empty after a write that succeeded."""
+        self._is_locked = False
+        """Whether the last write found the file locked."""
         try:
             with ExitStack() as undo:
                 paths.make_database(path)
-                self._db = sqlite3.connect(path, isolation_level=None, timeout=2.0)
+                self._db = sqlite3.connect(path, isolation_level=None, timeout=PATIENCE_S)
                 undo.callback(self._db.close)
                 migrate.check_version(self._db, path)  # before anything is written into it
                 self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.execute("PRAGMA synchronous = NORMAL")
                 self._db.execute("PRAGMA foreign_keys = ON")
                 self._prepare()
+                self._files = self._identities()
                 self._generation = GenerationWriter(path.with_name(tables.GENERATION_FILE))
                 undo.pop_all()
         except UntrustedError as error:
@@ -134,6 +144,7 @@ class DirectoryConnection:
             with transactions.immediate(self._db):
                 yield
         except sqlite3.Error as error:
+            self._note_lock(error)
             fault = self._fault(done, error, remedy)
             if isinstance(fault, DiskFullError):
                 # Without a checkpoint the log only grows. After it, SQLite overwrites the log.
@@ -142,6 +153,16 @@ class DirectoryConnection:
             self.write_error = str(fault)
             raise fault from error
         self.write_error = ""
+        self._note_lock(None)
+
+    def _note_lock(self, error: sqlite3.Error | None) -> None:
+        """Shorten the waits for a lock after a write that failed for it, until one succeeds."""
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        is_locked = code == sqlite3.SQLITE_BUSY
+        if is_locked != self._is_locked:
+            self._is_locked = is_locked
+            patience_s = SHORT_PATIENCE_S if is_locked else PATIENCE_S
+            self._db.execute(f"PRAGMA busy_timeout = {round(patience_s * 1000)}")
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -161,11 +182,12 @@ class DirectoryConnection:
     def probe(self) -> None:
         """Commit a small row. SQLite reports a full disk at the commit, so it is no dry run.
 
-        Raises: StoreError where that fails.
+        Raises: StoreError where that fails, or where the file is no longer at its path.
         """
         try:
             self._write_probe()
         except sqlite3.Error as error:
+            self._note_lock(error)
             if not _is_full(error):
                 raise self._fault("written", error) from error
             self._restart_log()
@@ -173,6 +195,27 @@ class DirectoryConnection:
                 self._write_probe()
             except sqlite3.Error as again:
                 raise self._fault("written", again) from again
+        self._note_lock(None)
+        self._check_files()
+
+    def _identities(self) -> dict[Path, Identity]:
+        """Return the identities of the file and of its write-ahead log, as their paths are now."""
+        log_file = self.path.with_name(f"{self.path.name}-wal")
+        return {path: identity(path) for path in (self.path, log_file)}
+
+    def _check_files(self) -> None:
+        """Check that the edge reads the files that this connection writes. Raises: StoreError.
+
+        SQLite continues to write files that another process moved or removed.
+        """
+        for path, found in self._identities().items():
+            if self._files[path] is None:
+                self._files[path] = found  # the first write makes the write-ahead log
+            elif found != self._files[path]:
+                raise StoreError(
+                    f"the directory {self.path} cannot be written: another process moved or "
+                    f"removed {path.name}; restart Whence"
+                )
 
     def _write_probe(self) -> None:
         with transactions.immediate(self._db):

@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from whence.core.clock import ClockOffset
 from whence.core.identification.address import Address
 from whence.core.identification.trunk import NUMBER_HEADERS
 from whence.core.registration import history
 from whence.core.registration.learning import ExpectedSources
-from whence.store import learning, statements
+from whence.store import instants, learning, statements
 from whence.store import schema as tables
 from whence.store.directory import Directory
 from whence.store.rows import event_of
@@ -106,6 +107,16 @@ class SharedDirectory(Directory):
             # Again: the file may name a trunk without a number, which PUT_NAMED wrote.
             db.execute(_NO_TRUNK_OF_THEIRS, _USUAL_HEADERS)
             db.execute(statements.PUT_NUMBER_PREFIXES)
+
+    def follow_clock(self, present: ClockOffset, now: float) -> float:
+        """Correct all stored instants if the system clock was set; return the step, or 0.
+
+        The stored offset decides, because a worker may have corrected the instants already.
+        Raises: StoreError; then nothing has changed.
+        """
+        with self._changing():
+            offset = instants.offset_to_apply(self._db, present)
+            return instants.apply_offset(self._db, offset, now)
 
     def trunks(self) -> list[UacTrunkRow]:
         """Return all trunks, sorted by id."""

@@ -3,6 +3,8 @@
 Only the drop-in uses this. Several workers write: each change is one short transaction with a
 bounded wait for the others. A worker keeps changes that it could not write, and writes them before
 its next change.
+
+There may be no agent, so a worker also corrects stored instants after a step of the system clock.
 """
 
 from __future__ import annotations
@@ -13,21 +15,27 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from whence.core.clock import ClockOffset
 from whence.core.registration import history
 from whence.core.registration.events import Action
-from whence.core.registration.history import HistoryEvent
+from whence.core.registration.history import EventKind, HistoryEvent
 from whence.core.registration.learning import ExpectedSources
 from whence.core.registration.model import AccountKey, Registration, State
 from whence.core.sip.phone_number import account_spellings
 from whence.errors import StoreUnavailableError, WriteDeferredError
-from whence.store import learning, rows, statements, transactions
+from whence.store import instants, learning, rows, statements, transactions
 from whence.store import schema as tables
 from whence.store.generation import Identity, OpenGeneration, identity
 from whence.store.learning import RegistrationStep
+from whence.store.system_clock import present_offset
 from whence.trust.ownership import refuse_others
 
 DEFERRED_LIMIT = 10_000
 """How many unwritten changes one worker keeps."""
+
+
+Step = Callable[[Registration, float], tuple[Registration, Sequence[Action]]]
+"""(stored registration, instant of the change) → next registration, actions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +51,9 @@ class UacAccount:
 class Change:
     """A change of one uac account's registration.
 
-    `socket`: our socket that received the reply. `step` makes the next registration, with its
-    actions, from the stored one. `uac_account` None: the account itself is not written.
+    `socket`: our socket that received the reply. `at`: when, in seconds of CLOCK_BOOTTIME, which no
+    step of the system clock changes. `step` makes the next registration, with its actions, from the
+    stored one and the instant of the change. `uac_account` None: the account itself is not written.
     """
 
     trunk_id: str
@@ -52,15 +61,18 @@ class Change:
     """The account key; None: unchanged."""
     socket: str
     at: float
-    step: Callable[[Registration], tuple[Registration, Sequence[Action]]]
+    step: Step
     uac_account: UacAccount | None = None
 
 
 class LearningWriter:
     """One worker's connection for writing to the directory."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self, path: Path, present_offset: Callable[[], ClockOffset] = present_offset
+    ) -> None:
         self._path = path
+        self._present_offset = present_offset
         self._connection: sqlite3.Connection | None = None
         self._generation: OpenGeneration | None = None
         self._opened: Identity = None
@@ -170,16 +182,19 @@ class LearningWriter:
         try:
             with transactions.immediate(database):
                 _check_version(database)  # another Whence may have migrated it since it was opened
+                moves, at, clock_events = self._follow_clock(database, change.at)
                 account, before = learning.read_registration(database, change.trunk_id)
                 after, actions = change.step(
-                    before or Registration(change.trunk_id, "", next_at=None)
+                    before or Registration(change.trunk_id, "", next_at=None), at
                 )
                 if after is before or (before is None and after.state is State.NEW):
-                    return ()
+                    return clock_events
                 step = RegistrationStep(
-                    change.account or account, after, actions, change.socket, change.at
+                    change.account or account, after, actions, change.socket, at
                 )
-                moves = _is_new(database, change) or learning.changes_answers(database, step)
+                moves = (
+                    moves or _is_new(database, change) or learning.changes_answers(database, step)
+                )
                 if moves:
                     self._move()  # a worker that reads the old state meanwhile must not cache it
                 if change.uac_account is not None:
@@ -187,11 +202,29 @@ class LearningWriter:
                 events = _news(database, before, step)
                 learning.write_step(database, step, events)
                 # Without an agent, no other process removes what has ended.
-                learning.sweep(database, change.at, change.trunk_id)
-                return events
+                learning.sweep(database, at, change.trunk_id)
+                return (*clock_events, *events)
         finally:
             if moves:
                 self._move()  # a worker that cached it nevertheless must drop it
+
+    def _follow_clock(
+        self, database: sqlite3.Connection, steady_at: float
+    ) -> tuple[bool, float, tuple[HistoryEvent, ...]]:
+        """Correct all instants if the system clock was set.
+
+        Return whether the stored offset changed, the instant of `steady_at`, and the event of a
+        step.
+        """
+        offset = instants.offset_to_apply(database, self._present_offset())
+        at = steady_at + offset.seconds
+        if offset == instants.stored_offset(database):
+            return False, at, ()
+        self._move()
+        step_s = instants.apply_offset(database, offset, at)
+        if not step_s:
+            return True, at, ()
+        return True, at, (HistoryEvent(EventKind.CLOCK_STEPPED, instants.step_message(step_s)),)
 
 
 def _check_version(database: sqlite3.Connection) -> None:

@@ -123,3 +123,13 @@ def test_get_after_the_generation_file_moved_away_returns_none(
         assert cache.get(KEY, NOW + 3) is None
         cache.keep(KEY, CACHED)
         assert cache.get(KEY, NOW + 3.5) == CACHED
+
+
+def test_generation_is_looked_at_after_the_clock_is_set_back(
+    cache: DecisionCache, generation: GenerationWriter, tmp_path: Path
+) -> None:
+    cache.get(KEY, NOW)
+    cache.keep(KEY, CACHED)
+    (tmp_path / GENERATION_FILE).rename(tmp_path / "moved")
+    with closing(GenerationWriter(tmp_path / GENERATION_FILE)):
+        assert cache.get(KEY, NOW - 3600) is None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
+from whence.core.clock import ClockOffset
 from whence.core.registration import uac
+from whence.core.registration.events import Action
 from whence.core.registration.learning import NOBODY_ELSE, ExpectedSources
-from whence.core.registration.model import AccountKey, Reply
+from whence.core.registration.model import AccountKey, Registration, Reply
 from whence.core.registration.uac import UacRequest
 from whence.core.sip.contact import Contact
 from whence.core.sip.transport_address import TransportAddress, canonical_ip
@@ -16,6 +19,20 @@ from whence.store.worker import Change, UacAccount
 
 NOW = 1_000_000.0
 OURS = "udp:192.0.2.9:5060"
+NO_OFFSET = ClockOffset("boot-1", 0.0)
+"""Of a machine whose steady clock shows the same as its system clock."""
+
+
+def answered(
+    before: Registration,
+    now: float,
+    sent: UacRequest,
+    reply: Reply,
+    source: TransportAddress,
+    grace_s: float,
+    expected: ExpectedSources,
+) -> tuple[Registration, Sequence[Action]]:
+    return uac.answered(before, sent, reply, source, now, grace_s, expected)
 
 
 def granted(
@@ -35,11 +52,10 @@ def granted(
     )
     reply = Reply(200, "OK", cseq, (Contact(contact, granted_s),))
     step = partial(
-        uac.answered,
+        answered,
         sent=sent,
         reply=reply,
         source=TransportAddress.parse(source),
-        now=at,
         grace_s=0.0,
         expected=expected,
     )

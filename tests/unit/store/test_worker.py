@@ -4,15 +4,15 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.unit.store import old_files
-from tests.unit.store.changes import NOW, OURS, granted
+from tests.unit.store.changes import NO_OFFSET, NOW, OURS, granted
 from whence.agent.config.trunk import PinnedNetwork
+from whence.core.clock import ClockOffset
 from whence.core.registration import uac
 from whence.core.registration.history import EventKind
 from whence.core.registration.learning import NOBODY_ELSE
@@ -23,7 +23,7 @@ from whence.edge.decision_cache import CacheKey
 from whence.errors import StoreUnavailableError, WriteDeferredError
 from whence.store.directory import FILE, Directory
 from whence.store.reader import DirectoryReader as Reading
-from whence.store.schema import GENERATION_FILE
+from whence.store.schema import GENERATION_FILE, VERSION
 from whence.store.uac import Permits, SharedDirectory
 from whence.store.worker import Change, LearningWriter
 
@@ -36,13 +36,13 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def learned(path: Path) -> Iterator[LearningWriter]:
-    learned = LearningWriter(path)
+    learned = LearningWriter(path, lambda: NO_OFFSET)
     yield learned
     learned.close()
 
 
 def unregistered(l_uuid: str = "acme", at: float = NOW + 10) -> Change:
-    return Change(l_uuid, None, "", at, partial(uac.unregistered, now=at))
+    return Change(l_uuid, None, "", at, uac.unregistered)
 
 
 def rows(path: Path, query: str) -> list[tuple[Any, ...]]:
@@ -159,7 +159,7 @@ def test_writer_beside_an_older_file_waits_until_it_is_migrated(tmp_path: Path) 
     Directory(path).close()  # it makes the generation
     path.unlink()
     old_files.make(path, "5", {})
-    with closing(LearningWriter(path)) as learned:
+    with closing(LearningWriter(path, lambda: NO_OFFSET)) as learned:
         with pytest.raises(WriteDeferredError, match=r"has version 5, .*; 1 changes are kept"):
             learned.write(granted(), 1)
         for read_ in (learned.registration, learned.expected):
@@ -176,8 +176,10 @@ def test_writer_leaves_a_file_that_a_newer_whence_migrates(
 ) -> None:
     learned.write(granted(), 1)
     with closing(sqlite3.connect(path)) as newer:
-        newer.execute("PRAGMA user_version = 8")
-    with pytest.raises(WriteDeferredError, match=r"has version 8, .*; restart Kamailio"):
+        newer.execute(f"PRAGMA user_version = {VERSION + 1}")
+    with pytest.raises(
+        WriteDeferredError, match=rf"has version {VERSION + 1}, .*; restart Kamailio"
+    ):
         learned.write(granted("other"), 1)
     assert rows(path, "SELECT trunk_id FROM address") == [("acme",)]
 
@@ -203,7 +205,7 @@ def test_writer_of_a_moved_directory_opens_the_new_one(
 
 
 def test_write_of_an_impossible_change_blocks_no_other(learned: LearningWriter, path: Path) -> None:
-    def fails(_before: Registration) -> tuple[Registration, tuple[()]]:
+    def fails(_before: Registration, _now: float) -> tuple[Registration, tuple[()]]:
         raise ValueError("no such thing")
 
     with pytest.raises(WriteDeferredError):
@@ -216,7 +218,7 @@ def test_writers_at_the_same_time_lose_nothing(path: Path) -> None:
     """Each writer has its own connection, as each worker has."""
 
     def work(number: int) -> None:
-        own = LearningWriter(path)
+        own = LearningWriter(path, lambda: NO_OFFSET)
         for n in range(25):
             own.write(granted(f"trunk-{number}-{n}"), 30)
         own.close()
@@ -280,3 +282,75 @@ def test_expected_of_an_invalid_learn_from_permits_none(
             assert not learned.expected("acme").anyone
         except StoreUnavailableError:
             continue
+
+
+HOUR_S = 3600.0
+
+
+class Machine:
+    """The clocks of a machine: the steady one never steps."""
+
+    def __init__(self) -> None:
+        self.offset_s, self.boot_id = 0.0, "boot-1"
+
+    def offset(self) -> ClockOffset:
+        return ClockOffset(self.boot_id, self.offset_s)
+
+
+@pytest.mark.parametrize("step_s", [-HOUR_S, HOUR_S])
+def test_write_after_a_step_of_the_clock_corrects_all(path: Path, step_s: float) -> None:
+    machine = Machine()
+    with closing(LearningWriter(path, machine.offset)) as learned:
+        learned.write(granted(), 1)
+        machine.offset_s += step_s
+        seen = path.with_name(GENERATION_FILE).read_bytes()
+        news = learned.write(granted("other", at=NOW + 30, source="udp:192.0.2.2:5060"), 1)
+    assert path.with_name(GENERATION_FILE).read_bytes() != seen
+    assert [event.what for _, event in news] == [EventKind.CLOCK_STEPPED, EventKind.REGISTERED]
+    expirations = dict(rows(path, "SELECT trunk_id, expires_at FROM address"))
+    assert expirations == {"acme": NOW + step_s + 60, "other": NOW + step_s + 90}
+    (stored,) = rows(path, "SELECT expires_at FROM registration WHERE trunk_id = 'acme'")
+    assert stored == (NOW + step_s + 60,)
+    events = rows(path, "SELECT what FROM event WHERE trunk_id = 'acme' ORDER BY id")
+    assert events == [("registered",), ("clock_stepped",)]
+
+
+def test_write_deferred_over_a_step_counts_from_its_answer(path: Path) -> None:
+    machine = Machine()
+    with closing(LearningWriter(path, machine.offset)) as learned:
+        learned.write(granted("other", at=NOW - 10), 1)
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(WriteDeferredError):
+                learned.write(granted(), 0.001)
+            other.execute("ROLLBACK")
+        machine.offset_s -= HOUR_S
+        learned.catch_up(1)
+    query = "SELECT expires_at FROM address WHERE trunk_id = 'acme'"
+    assert rows(path, query) == [(NOW - HOUR_S + 60,)]
+
+
+def test_follow_clock_after_a_worker_corrects_nothing_twice(path: Path) -> None:
+    machine = Machine()
+    with (
+        closing(LearningWriter(path, machine.offset)) as learned,
+        closing(SharedDirectory(path)) as directory,
+    ):
+        learned.write(granted(), 1)
+        machine.offset_s -= HOUR_S
+        learned.write(unregistered("other"), 1)
+        assert directory.follow_clock(machine.offset(), NOW) == 0
+        assert rows(path, "SELECT expires_at FROM address") == [(NOW - HOUR_S + 60,)]
+        machine.offset_s += HOUR_S
+        assert directory.follow_clock(machine.offset(), NOW) == HOUR_S
+        assert rows(path, "SELECT expires_at FROM address") == [(NOW + 60,)]
+
+
+def test_write_in_another_boot_stores_its_offset(path: Path) -> None:
+    machine = Machine()
+    with closing(LearningWriter(path, machine.offset)) as learned:
+        learned.write(granted(), 1)
+        machine.boot_id, machine.offset_s = "boot-2", 500.0
+        learned.write(unregistered("other"), 1)
+    assert rows(path, "SELECT expires_at FROM address") == [(NOW + 60,)]
+    assert rows(path, "SELECT value FROM meta WHERE key = 'clock_offset'") == [("boot-2 500.0",)]

@@ -19,14 +19,17 @@ from whence.agent.api import uac
 from whence.agent.dropin.alarms import UacAlarms
 from whence.agent.dropin.config import DropInConfig, load
 from whence.agent.dropin.monitor import RegistrationMonitor
+from whence.agent.monitoring.alarms import Alarms
 from whence.agent.monitoring.decision_receiver import DecisionReceiver
 from whence.agent.parts import AgentParts, Observers, held
 from whence.agent.provisioning.reload import Reloaded
 from whence.agent.runtime.clock import Clocks, ClockWatch
 from whence.agent.runtime.process import become_owner
 from whence.core.clock import ClockOffset
+from whence.core.monitoring.alarms import Alarm, AlarmKind
 from whence.errors import ConfigError, StoreError
 from whence.store.directory import FILE
+from whence.store.instants import step_message
 from whence.store.uac import SharedDirectory
 from whence.trust.settings import load_trusted
 
@@ -98,18 +101,25 @@ class _StoredInstants:
     """The instants of a directory, which the workers write."""
 
     directory: SharedDirectory
+    alarms: Alarms
 
     def clock_stepped(self, step_s: float, offset: ClockOffset, /) -> None:
-        """Correct all stored instants. Raises: StoreError."""
-        self.directory.shift_clock(step_s, str(offset), time.time())
+        """Correct all stored instants, and raise the alarm. Raises: StoreError."""
+        self.directory.follow_clock(offset, time.time())
+        message = (
+            f"{step_message(step_s)}: the ends of addresses and registrations are corrected, but "
+            "uac refreshes by this clock; check its NTP client, and refresh each account: kamcmd "
+            "uac.reg_refresh s:L_UUID"
+        )
+        self.alarms.raise_alarm(Alarm(AlarmKind.CLOCK_STEPPED, None, message))
 
 
 def _watch_clock(directory: SharedDirectory, observers: Observers) -> ClockWatch:
     clocks = Clocks()
     since = ClockOffset.parse(directory.clock_offset())
-    watch = ClockWatch(clocks, [_StoredInstants(directory), observers.alarms], since)
+    watch = ClockWatch(clocks, [_StoredInstants(directory, observers.alarms)], since)
     watch.check()  # the clock may have been set while no agent ran
-    directory.set_clock_offset(str(clocks.offset()))
+    directory.follow_clock(clocks.offset(), time.time())  # stores the first one
     return watch
 
 

@@ -115,10 +115,14 @@ class Alarms:
     def restore(self, store: AlarmStore) -> None:
         """Take over the open alarms of a former agent, and keep ours in the same store.
 
+        Alarms of kinds that this Whence does not know stay in the store: no all-clear is possible.
         Raises: StoreError.
         """
         self._store = store
         for stored in store.open_alarms():
+            if stored.kind not in CONDITIONS:
+                log.warning("open alarm of an unknown kind: %s", escape_untrusted(stored.kind))
+                continue
             kind = AlarmKind(stored.kind)
             alarm = Alarm(kind, stored.trunk, stored.message)
             raised = RaisedAlarm(stored.id, stored.raised_at, alarm, stored.raised_at, lasting=True)

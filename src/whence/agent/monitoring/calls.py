@@ -7,6 +7,7 @@ parsed when the API reads it.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -97,11 +98,9 @@ class CallsFile:
 
     def write(self, report: DecisionReport) -> None:
         """Append one line. Where that fails, count it, and log the first failure."""
-        line = json.dumps(as_json(report)) + "\n"
+        line = json.dumps(as_json(report)).encode("ascii") + b"\n"
         try:
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-            with os.fdopen(open_file(self._path, flags), "a", encoding="ascii") as file:
-                size = file.tell() + file.write(line)
+            size = self._append(line)
             if size >= self._limit:
                 self._path.replace(self._path.with_name(f"{self._path.name}.1"))
         except (OSError, UntrustedError) as error:
@@ -111,7 +110,21 @@ class CallsFile:
                 log.error("%s: calls are not written: %s", self._path, why)  # noqa: TRY400
             self._failed = True
         else:
+            if self._failed:
+                log.info("%s: calls are written again", self._path)
             self._failed = False
+
+    def _append(self, line: bytes) -> int:
+        """Append a whole line or none; return the size of the file. Raises: OSError."""
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        # Without a buffer: a full disk takes the start of a line, and the rest would follow later.
+        with os.fdopen(open_file(self._path, flags), "ab", buffering=0) as file:
+            before = file.tell()
+            written = file.write(line)
+            if written != len(line):
+                file.truncate(before)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return before + written
 
 
 def as_json(report: DecisionReport) -> dict[str, object]:

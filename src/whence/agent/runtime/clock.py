@@ -11,6 +11,7 @@ from typing import Protocol
 
 from whence.core.clock import BOOT_ID_FILE, ClockOffset
 from whence.errors import StoreError
+from whence.store.system_clock import boottime
 
 log = logging.getLogger(__name__)
 
@@ -26,11 +27,6 @@ class ClockObserver(Protocol):
 
         Raises: StoreError; then nothing has changed, and it is called again.
         """
-
-
-def boottime() -> float:
-    """Return the seconds since the start of the machine, with suspend."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Clocks:

@@ -16,11 +16,15 @@ class DropInPart(Handlers):
         super().__init__(worker)
         self.writer = writer
 
-    def log_ignored_replies(self, events: Sequence[tuple[str, HistoryEvent]]) -> None:
-        """Log each reply that taught nothing: without an agent, only the log shows it.
+    def log_events(self, events: Sequence[tuple[str, HistoryEvent]]) -> None:
+        """Log each reply that taught nothing, and each step of the system clock.
+
+        Without an agent, only the log shows them.
 
         `events`: (trunk id, event), as the writer returns them.
         """
         for id_, event in events:
-            if event.what is EventKind.UNEXPECTED_REPLY:
+            if event.what is EventKind.CLOCK_STEPPED:
+                self.ksr.err(f"whence: {event.what}: {event.message}\n")
+            elif event.what is EventKind.UNEXPECTED_REPLY:
                 self.ksr.err(f"whence: trunk {id_}: {event.what}: {event.message}\n")

@@ -5,9 +5,8 @@ Where anything fails, no account gets the call.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from functools import partial, wraps
+from functools import wraps
 
 from whence.core.identification import uac_accounts
 from whence.core.identification.decision import Identified, Reason
@@ -21,6 +20,7 @@ from whence.edge.decision_cache import CachedDecision
 from whence.edge.dropin.base import DropInPart
 from whence.errors import StoreError, WriteDeferredError
 from whence.ipc import decisions, headers
+from whence.store.system_clock import boottime
 from whence.store.worker import Change, LearningWriter
 
 TRUNK = "$avp(whence_trunk)"
@@ -70,13 +70,13 @@ class CallHandlers(DropInPart):
 
     def child_init(self, _rank: int) -> int:
         """Note when this process started."""
-        self._started_at = time.time()
+        self._started_at = boottime()
         return 0
 
     @declines
     def whence_identify(self, _message: object) -> int:
         """Identify an initial INVITE or MESSAGE; true only if it belongs to one account."""
-        ksr, worker, now = self.ksr, self.worker, time.time()
+        ksr, worker = self.ksr, self.worker
         message = self._message()
         if message is None or message.request_fault():
             return worker.answer(400, "Bad Request")
@@ -85,8 +85,9 @@ class CallHandlers(DropInPart):
         if key is None or method is None or call_id is None:
             return self.decline(Declined.UNREADABLE_REQUEST, "it cannot be read")
         self._write_deferred()
+        now = worker.now()  # after the writes, which may correct the clock
         cached = worker.decision_cache.get(key, now)
-        if cached is not None and self._is_active(cached.trunk, now):
+        if cached is not None and self._is_active(cached.trunk):
             return self._accept(cached, method, call_id, now, from_cache=True)
         request = read(key)
         if request is None:
@@ -97,8 +98,8 @@ class CallHandlers(DropInPart):
             request = read(key) or request
         chosen = uac_accounts.choose(
             lambda without: worker.directory.decide(request, now, without),
-            lambda id_: self._is_active(id_, now),
-            lambda id_: self._may_return(id_, now),
+            self._is_active,
+            self._may_return,
         )
         if isinstance(chosen, uac_accounts.NoAccount):
             return self.decline(chosen.reason, chosen.message)
@@ -159,11 +160,11 @@ class CallHandlers(DropInPart):
     def _write_deferred(self) -> None:
         """Write the changes that this worker could not write before."""
         try:
-            self.log_ignored_replies(self.writer.catch_up(WRITE_TIMEOUT_S))
+            self.log_events(self.writer.catch_up(WRITE_TIMEOUT_S))
         except WriteDeferredError as error:
             self.ksr.err(f"whence: {error}\n")
 
-    def _is_active(self, l_uuid: str, now: float) -> bool:
+    def _is_active(self, l_uuid: str) -> bool:
         """Return whether `uac` has the account, and no operator has disabled it.
 
         `uac` gives no notice of either. So this asks it at each call that would be the account's.
@@ -175,6 +176,7 @@ class CallHandlers(DropInPart):
         if status == NO_ACCOUNT:
             # After a start, and while it reads its table again, `uac` has no account for a moment.
             # So the addresses of this account stay in the directory.
+            now = boottime()
             self._missing_since.setdefault(l_uuid, now)
             return now - self._started_at < TABLE_READ_S
         self._missing_since.pop(l_uuid, None)
@@ -183,10 +185,11 @@ class CallHandlers(DropInPart):
         last = self.writer.registration(l_uuid)
         if last is not None and last.state is State.WAITING:
             return True
-        change = Change(l_uuid, None, "", now, partial(uac.unregistered, now=now))
+        change = Change(l_uuid, None, "", boottime(), uac.unregistered)
         self.writer.write(change, WRITE_TIMEOUT_S)
         return False
 
-    def _may_return(self, l_uuid: str, now: float) -> bool:
+    def _may_return(self, l_uuid: str) -> bool:
         """Return whether `uac` may be reading its table: no other account gets the call then."""
-        return now - self._missing_since.get(l_uuid, 0.0) < TABLE_READ_S
+        since = self._missing_since.get(l_uuid)
+        return since is not None and boottime() - since < TABLE_READ_S

@@ -7,8 +7,8 @@ run in the transaction of that REGISTER.
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 from whence.core.registration import uac
@@ -18,13 +18,15 @@ from whence.core.registration.model import AccountKey, Registration, Reply
 from whence.core.registration.uac import UacRequest
 from whence.core.sip.contact import Contact, listed
 from whence.core.sip.grammar import parse_seconds
+from whence.core.sip.transport_address import TransportAddress
 from whence.core.sip.uri import Uri
 from whence.core.text import escape_untrusted
 from whence.edge.base import GO_ON, Worker, survives, text
 from whence.edge.dropin.base import DropInPart
 from whence.edge.ksr import Ksr
 from whence.errors import StoreUnavailableError, WriteDeferredError
-from whence.store.worker import Change, LearningWriter, UacAccount
+from whence.store.system_clock import boottime
+from whence.store.worker import Change, LearningWriter, Step, UacAccount
 
 SENT = "$avp(whence_sent)"
 """A REGISTER as it was sent, as JSON. The reply and failure routes of its transaction read it."""
@@ -74,7 +76,7 @@ class RegistrationHandlers(DropInPart):
         ksr = self.ksr
         if ksr.kx.get_method() != "REGISTER":
             return GO_ON
-        get, now = ksr.hdr.get, time.time()
+        get, now = ksr.hdr.get, boottime()
         contact = next(iter(listed(get("Contact") or "")), None)
         if contact is None or not contact.uri.user:
             return GO_ON
@@ -97,14 +99,14 @@ class RegistrationHandlers(DropInPart):
         ksr.tm.t_on_reply(ANSWER_ROUTE)
         ksr.tm.t_on_failure(FAILURE_ROUTE)
         if requested_s == 0:
-            step = partial(uac.unregistered, now=now)
+            step = uac.unregistered
             self._write(contact.uri.user, step, UNREGISTER_WRITE_TIMEOUT_S)
         return GO_ON
 
     @survives
     def whence_answered(self, _message: object) -> int:
         """Store the result of an answer to our own REGISTER. A 2xx teaches its source address."""
-        ksr, now = self.ksr, time.time()
+        ksr, now = self.ksr, boottime()
         status = ksr.kx.get_status()
         sent = self._sent()
         if status < 200 or sent is None or not self._is_answer_to(sent):
@@ -121,11 +123,11 @@ class RegistrationHandlers(DropInPart):
         )
         is_success = 200 <= status < 300
         step = partial(
-            uac.answered,
+            _answered,
             sent=sent,
+            age_s=now - sent.at,
             reply=reply,
             source=self.worker.source(),
-            now=now,
             grace_s=self._grace_s,
             expected=self._expected(account.id) if is_success else NOBODY_ELSE,
         )
@@ -138,14 +140,17 @@ class RegistrationHandlers(DropInPart):
     @survives
     def whence_unanswered(self, _message: object) -> int:
         """Store that no server answered our REGISTER. No address ends by this."""
-        sent, now = self._sent(), time.time()
+        sent, now = self._sent(), boottime()
         if sent is not None and self._account(sent) is not None:
-            step = partial(_unanswered, sent=sent, now=now)
+            step = partial(_unanswered, sent=sent, age_s=now - sent.at)
             self._write(sent.contact.user, step, WRITE_TIMEOUT_S, AccountKey(sent.aor))
         return GO_ON
 
     def _sent(self) -> UacRequest | None:
-        """Return our REGISTER of this transaction as it was sent; None if there is none."""
+        """Return our REGISTER of this transaction as it was sent; None if there is none.
+
+        Its `at` is in seconds of CLOCK_BOOTTIME.
+        """
         written = self.ksr.pv.get(SENT)
         if not written:
             return None
@@ -204,7 +209,7 @@ class RegistrationHandlers(DropInPart):
     def _write(
         self,
         trunk_id: str,
-        step: Callable[[Registration], tuple[Registration, Sequence[Action]]],
+        step: Step,
         timeout_s: float,
         account: AccountKey | None = None,
         uac_account: UacAccount | None = None,
@@ -214,12 +219,12 @@ class RegistrationHandlers(DropInPart):
         socket = f"{kx.get_proto()}:{kx.get_rcvip()}:{kx.get_rcvport()}"
         try:
             events = self.writer.write(
-                Change(trunk_id, account, socket, time.time(), step, uac_account), timeout_s
+                Change(trunk_id, account, socket, boottime(), step, uac_account), timeout_s
             )
         except WriteDeferredError as error:
             self.ksr.err(f"whence: {error}\n")
         else:
-            self.log_ignored_replies(events)
+            self.log_events(events)
 
 
 def _cseq(ksr: Ksr) -> int:
@@ -240,7 +245,22 @@ def _contacts(ksr: Ksr) -> list[Contact]:
     return found
 
 
-def _unanswered(
-    before: Registration, sent: UacRequest, now: float
+def _answered(
+    before: Registration,
+    now: float,
+    *,
+    sent: UacRequest,
+    age_s: float,
+    reply: Reply,
+    source: TransportAddress,
+    grace_s: float,
+    expected: ExpectedSources,
 ) -> tuple[Registration, Sequence[Action]]:
-    return uac.unanswered(before, sent, now), ()
+    sent = replace(sent, at=now - age_s)
+    return uac.answered(before, sent, reply, source, now, grace_s, expected)
+
+
+def _unanswered(
+    before: Registration, now: float, *, sent: UacRequest, age_s: float
+) -> tuple[Registration, Sequence[Action]]:
+    return uac.unanswered(before, replace(sent, at=now - age_s), now), ()

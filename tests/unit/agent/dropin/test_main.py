@@ -12,9 +12,8 @@ import sqlite3
 import stat
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +27,12 @@ from tests.unit.agent.monitoring.reports import UNKNOWN, datagram
 from whence.agent.dropin.install import STATE, ExistingKamailio, prepare
 from whence.core.identification.address import GRACE_S
 from whence.core.registration import uac
-from whence.core.registration.model import AccountKey, Reply
+from whence.core.registration.events import Action
+from whence.core.registration.model import AccountKey, Registration, Reply
 from whence.core.registration.uac import UacRequest
 from whence.core.sip.contact import Contact
 from whence.core.sip.transport_address import TransportAddress, canonical_ip
+from whence.store.system_clock import boottime
 from whence.store.worker import Change, LearningWriter, UacAccount
 
 OURS = "udp:192.0.2.9:5060"
@@ -90,9 +91,14 @@ class Agent:
         )
         reply = Reply(200, "OK", 1, contacts=(contact,))
         place = TransportAddress.parse(source)
-        step = partial(uac.answered, sent=sent, reply=reply, source=place, now=now, grace_s=GRACE_S)
+
+        def step(before: Registration, at: float) -> tuple[Registration, Sequence[Action]]:
+            return uac.answered(before, sent, reply, place, at, GRACE_S)
+
         account = UacAccount(l_uuid, "acct1", "sip:alice@edge.example")
-        self.worker.write(Change(l_uuid, AccountKey(sent.aor), OURS, now, step, account), 1.0)
+        self.worker.write(
+            Change(l_uuid, AccountKey(sent.aor), OURS, boottime(), step, account), 1.0
+        )
 
     def reports(self, data: bytes) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 import stat
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from testkit.disk import needs_root, small_disk
 from tests.unit.agent.api.agent import NOW, Agent, Story
 from tests.unit.agent.monitoring.reports import UNKNOWN, datagram, identified, refused
 from whence.agent.monitoring.calls import SAME_LIMIT, Calls, CallsFile
@@ -161,10 +163,27 @@ def test_call_log_that_cannot_be_written_is_logged_once(
     assert [record.getMessage() for record in caplog.records] == [
         f"{file}: calls are not written: Is a directory"
     ]
+    caplog.set_level("INFO")
     file.rmdir()
     send(calls, identified())
+    assert caplog.records[-1].getMessage() == f"{file}: calls are written again"
     assert len(lines(file)) == 1
     assert len(calls.last(10)) == 4
+
+
+@needs_root
+def test_call_log_on_a_full_disk_has_no_part_of_a_line(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 200_000) as disk:
+        file = disk.path / "calls.json"
+        written = CallsFile(file)
+        calls = Calls(10, written)
+        while not written.errors:
+            send(calls, identified(), call_id="before")
+        before = lines(file)
+        assert {one["call_id"] for one in before} == {"before"}
+        os.truncate(file, len(file.read_bytes().partition(b"\n")[0]) + 1)
+        send(calls, identified(), call_id="after")
+        assert [one["call_id"] for one in lines(file)] == ["before", "after"]
 
 
 # The socket.

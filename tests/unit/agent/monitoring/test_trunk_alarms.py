@@ -328,6 +328,19 @@ def test_restart_publishes_an_alarm_that_was_suppressed(scene: Scene) -> None:
     run(story)
 
 
+def test_restore_of_an_unknown_kind_starts(scene: Scene) -> None:
+    """A newer Whence may have raised an alarm that this one does not have."""
+    scene.node.directory.write_alarms(
+        [
+            StoredAlarm(7, "of_a_newer_whence", "acme", NOW - 5, "text", published=True),
+            StoredAlarm(8, "disk_full", None, NOW - 5, "text", published=True),
+        ],
+        [],
+    )
+    scene.restart()
+    assert scene.open == [("disk_full", None)]
+
+
 # Many trunks.
 
 

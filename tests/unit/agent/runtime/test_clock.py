@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from whence.agent.runtime.clock import Clocks, ClockWatch, boottime
+from whence.agent.runtime.clock import Clocks, ClockWatch
 from whence.core.clock import STEP_S, ClockOffset
 from whence.errors import StoreError
+from whence.store.system_clock import boottime
 
 
 class Hands:
