@@ -153,7 +153,7 @@ def test_certificate_for_another_name_is_rejected(
     provider = scene.provider(certificate)
     scene.register(("by-tls", provider, host))
     code, output = scene.fails("by-tls")
-    assert code == "tls_answer_not_believed"
+    assert code == "tls_answer_not_accepted"
     assert output == f"its certificate {reason.format(ip=provider.ip)}"
     assert {seen.cseq for seen in provider.registers()} == {1}
     assert output in scene.whence.cli("trunks", "--json").stdout
@@ -189,7 +189,7 @@ def test_certificate_for_an_ipv6_address_is_compared(rig: Rig) -> None:
     )
     whence.wait_registered("right")
     details = whence.wait_state("wrong", "waiting", 30)
-    assert details["reason"] == "tls_answer_not_believed"
+    assert details["reason"] == "tls_answer_not_accepted"
     assert "2001:db8::1" in details["message"]
     (learned,) = whence.get("/v1/addresses")
     assert (learned["trunk"], learned["ip"], learned["transport"]) == ("right", "::1", "tls")

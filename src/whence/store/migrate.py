@@ -55,6 +55,7 @@ _STEPS = (
     Step(6, "0006.sql"),
     Step(7, "0007.sql"),
     Step(8, "0008.sql"),
+    Step(9, "0009.sql"),
 )
 
 _OURS = frozenset({"meta", "trunk", "address", "registration", "event"})

@@ -29,7 +29,7 @@ from whence.errors import DisabledTrunkError, StoreError, UnknownTrunkError
 from whence.store.addresses import GONE_S
 from whence.store.directory import FILE, Directory
 from whence.store.learning import FORMER_S
-from whence.store.schema import AGENT_KEY, DIALOG_KEY, META, PROBE_KEY
+from whence.store.schema import AGENT_KEY, DIALOG_KEY, META, PROBE_KEY, VERSION
 from whence.store.statements import LEARNED_UNTIL, USER_HA1
 
 ANOTHER = AccountKey("sip:x at y@192.0.2.1", "sip:192.0.2.1")
@@ -645,8 +645,8 @@ def test_open_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError) as error:
         Directory(path)
     assert str(error.value) == (
-        f"the directory {path} has version 99, and this Whence knows version 8 at most; start the "
-        "newer Whence that wrote it, or move the file away to begin anew: every trunk then "
+        f"the directory {path} has version 99, and this Whence knows version {VERSION} at most; "
+        "start the newer Whence that wrote it, or move the file away to begin anew: every trunk then "
         "registers again"
     )
 

@@ -23,7 +23,7 @@ from whence.edge.decision_cache import CacheKey
 from whence.errors import StoreUnavailableError, WriteDeferredError
 from whence.store.directory import FILE, Directory
 from whence.store.reader import DirectoryReader as Reading
-from whence.store.schema import GENERATION_FILE
+from whence.store.schema import GENERATION_FILE, VERSION
 from whence.store.uac import Permits, SharedDirectory
 from whence.store.worker import Change, LearningWriter
 
@@ -176,8 +176,8 @@ def test_writer_leaves_a_file_that_a_newer_whence_migrates(
 ) -> None:
     learned.write(granted(), 1)
     with closing(sqlite3.connect(path)) as newer:
-        newer.execute("PRAGMA user_version = 8")
-    with pytest.raises(WriteDeferredError, match=r"has version 8, .*; restart Kamailio"):
+        newer.execute(f"PRAGMA user_version = {VERSION + 1}")
+    with pytest.raises(WriteDeferredError, match=rf"has version {VERSION + 1}, .*; restart Kam"):
         learned.write(granted("other"), 1)
     assert rows(path, "SELECT trunk_id FROM address") == [("acme",)]
 

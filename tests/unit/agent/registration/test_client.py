@@ -239,7 +239,7 @@ def test_unanswered_after_rejected_answer_has_its_reason(ip: str) -> None:
         edge.says(await edge.hears(), "200 OK", source=None)
         assert await answer == Unanswered(
             Why(
-                RegistrationReason.ANSWER_NOT_BELIEVED,
+                RegistrationReason.ANSWER_NOT_ACCEPTED,
                 "every answer was rejected: a 200 without the edge's MAC",
             )
         )

@@ -978,7 +978,7 @@ def test_redirect_is_followed_once() -> None:
     assert trunk.answer(302, contacts=[elsewhere]) == (Follow((elsewhere.uri,)),)
     assert trunk.take(Redirected((TWO,))) == (Send(2, TWO, 3600),)
     assert trunk.answer(302, contacts=[elsewhere], source=FROM_TWO) == ()
-    assert trunk.registration.failure is Failure.REFUSED
+    assert trunk.registration.failure is Failure.REJECTED
 
 
 def test_redirect_without_address_tries_the_next_target() -> None:
@@ -1119,8 +1119,8 @@ def test_unanswered_without_a_request_changes_nothing() -> None:
 
 # All events, in any order.
 
-FIRST_WAIT_S = {"wrong_credentials": 600, "refused": 300, "unreachable": 15}
-LONGEST_WAIT_S = {"wrong_credentials": DAY, "refused": HOUR, "unreachable": 900}
+FIRST_WAIT_S = {"wrong_credentials": 600, "rejected": 300, "unreachable": 15}
+LONGEST_WAIT_S = {"wrong_credentials": DAY, "rejected": HOUR, "unreachable": 900}
 
 SENDS_OF_AN_ATTEMPT = 32
 """Two targets and two of a 3xx, each with a first REGISTER, four challenges and a 423; then the

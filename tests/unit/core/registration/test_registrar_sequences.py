@@ -290,7 +290,7 @@ def test_redirect_to_servers_that_were_tried_ends_the_attempt() -> None:
     trunk.due(ONE)
     trunk.answer(302, contacts=[contact("a")])
     assert trunk.take(Redirected((ONE,))) == ()
-    assert trunk.registration.failure is Failure.REFUSED
+    assert trunk.registration.failure is Failure.REJECTED
     assert trunk.registration.reason is RegistrationReason.REDIRECT_REFUSED
 
 
