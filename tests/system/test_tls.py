@@ -218,7 +218,7 @@ def test_registrar_without_a_tls_socket_is_reported(scene: Scene) -> None:
 
 
 def test_names_at_one_address_have_own_certificates(scene: Scene) -> None:
-    """Kamailio by itself would use the first trunk's connection for both."""
+    """Without the edge, Kamailio would use the first trunk's connection for both."""
     one, other = (scene.authority.certificate(f"DNS:{n}.example") for n in ("one", "other"))
     provider = scene.provider(one, other=other)
     scene.register(("to-one", provider, "one.example"))

@@ -75,8 +75,8 @@ def check_version(db: sqlite3.Connection, path: Path) -> int:
     (version,) = db.execute(READ_VERSION).fetchone()
     if version > VERSION:
         raise StoreError(
-            f"the directory {path} has version {version}, and this Whence knows version {VERSION} "
-            f"at most; start the newer Whence that wrote it, or {BEGIN_ANEW}"
+            f"the directory {path} has version {version}, and this Whence supports version "
+            f"{VERSION} at most; start the newer Whence that wrote it, or {BEGIN_ANEW}"
         )
     tables = _names(db)
     if version == 0 and not tables:

@@ -73,7 +73,7 @@ def _contradictions(settings: Config) -> list[str]:
 
 
 def _socket_fault(edge: EdgeConfig, trunk: TrunkConfig) -> str:
-    """Return the fault of the socket that a trunk names; empty if there is none."""
+    """Return the fault of the socket that a trunk names; empty without a fault."""
     socket, server = trunk.socket, trunk.server
     if socket is None:
         return ""

@@ -61,7 +61,7 @@ from whence.core.registration.events import (
     Unregister,
 )
 from whence.core.registration.grant import granted
-from whence.core.registration.learning import NOBODY_ELSE, ExpectedSources, Ground
+from whence.core.registration.learning import ASKED_ONLY, ExpectedSources, Ground
 from whence.core.registration.model import Registration, Reply, State
 from whence.core.registration.reason import RegistrationReason, Why
 from whence.core.sip.contact import Contact
@@ -275,7 +275,7 @@ def test_grant_after_one_by_unexpected_source_is_learned() -> None:
     ("expected", "ground"),
     [
         (ExpectedSources(named=frozenset({IMPOSTOR.ip})), Ground.DNS),
-        (ExpectedSources(anyone=True), Ground.ANY),
+        (ExpectedSources(any_source=True), Ground.ANY),
         (ExpectedSources(networks=(pin("192.0.2.64/29"),)), Ground.NETWORKS),
         (ExpectedSources(networks=(pin("::ffff:192.0.2.66"),)), Ground.NETWORKS),
     ],
@@ -1224,7 +1224,7 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(
         reply=REPLIES,
         source=st.sampled_from([FROM_ONE, FROM_TWO, IMPOSTOR]),
-        expected=st.sampled_from([NOBODY_ELSE, ExpectedSources(named=frozenset({FROM_TWO.ip}))]),
+        expected=st.sampled_from([ASKED_ONLY, ExpectedSources(named=frozenset({FROM_TWO.ip}))]),
         after_s=st.floats(0, 36),
     )
     def registrar_answers(

@@ -340,7 +340,7 @@ class AnyRegistrar(RuleBasedStateMachine):
     def start(self, nodes: int, once: bool, stale: bool, forbids: bool) -> None:
         self.trunk = Trunk()
         self.registrar = Registrar(
-            once=once, says_stale=stale, forbids=forbids, nodes=[Node(n) for n in "abc"[:nodes]]
+            once=once, sends_stale=stale, forbids=forbids, nodes=[Node(n) for n in "abc"[:nodes]]
         )
         self.sent_at: list[float] = []
         self.rejected_at: list[float] = []
