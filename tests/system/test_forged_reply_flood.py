@@ -224,15 +224,15 @@ def aims_at_real_trunks(scene: Scene) -> list[tuple[str, str, str]]:
 
 
 def aim_at_the_pending_one(scene: Scene) -> tuple[str, str, str]:
-    """Return (status, the agent's Via, headers) of a 200 in which only the edge's branch is wrong.
+    """Return (status, a guess of the agent's Via, headers) of a 200 to the pending REGISTER.
 
-    There is no refusal here: the agent could not distinguish it from a refusal of Kamailio. But a
-    source that knows the agent's Via has also seen the edge's, and needs no forgery.
+    The edge removes the agent's Via from the REGISTER, so a forger guesses its branch, too.
     """
     register = scene.pending
     names = ("From", "To", "Call-ID", "CSeq", "Contact")
     fields = "".join(f"{name}: {register[name]}\r\n" for name in names)
-    return "200 OK", register.all("Via")[1], f"{fields}Expires: 86400\r\n"
+    via = f"SIP/2.0/UDP {place(scene.agent)};branch=z9hG4bK{secrets.token_hex(16)}"
+    return "200 OK", via, f"{fields}Expires: 86400\r\n"
 
 
 def resident_kb(pid: int) -> int:

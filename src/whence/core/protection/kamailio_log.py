@@ -30,7 +30,7 @@ HEAD = re.compile(
 
 OF_MESSAGES = re.compile(
     rb"<core> \[core/(?:parser/|receive\.c|msg_translator\.c|tcp_read\.c)"
-    rb"|(?:sanity|maxfwd|kemix|registrar|auth|rr|siputils|textops|nathelper) \["
+    rb"|(?:sanity|maxfwd|kemix|registrar|auth|rr|siputils|textops|nathelper|pv) \["
     rb"|sl \[sl_funcs\.c|tm \[t_lookup\.c"
 )
 """Places that write because of what the sender of a message wrote in it."""

@@ -32,6 +32,15 @@ def test_broken_message_shows_the_line_with_its_source() -> None:
     assert shown(lines, LogFilter()) == [lines[-1]]
 
 
+def test_unreadable_from_in_a_route_is_one_line_of_its_message() -> None:
+    head = b" 1(77) ERROR: {udp:192.0.2.1:5060} "
+    lines = [
+        head + b"<core> [core/parser/parse_addr_spec.c:681]: parse_addr_spec(): unexpected char",
+        head + b"pv [pv_core.c:517]: pv_get_from_attr(): cannot parse From header",
+    ]
+    assert shown(lines, LogFilter()) == lines[:1]
+
+
 def test_broken_messages_are_shown_once_a_second_and_counted() -> None:
     filter_ = LogFilter()
     lines = [line for line in BROKEN_VIA if b"ALERT" not in line]
