@@ -15,8 +15,8 @@ def versions() -> Circumstances:
     """Return the date, the versions, and the number of processors."""
     return {
         "date": datetime.now(UTC).date().isoformat(),
-        "kamailio": said_by("kamailio", "-v").split()[2],
-        "python_of_kamailio": said_by("/usr/bin/python3", "-V").split()[1],
+        "kamailio": output_of("kamailio", "-v").split()[2],
+        "python_of_kamailio": output_of("/usr/bin/python3", "-V").split()[1],
         "cpus": os.cpu_count() or 0,
     }
 
@@ -32,6 +32,6 @@ def circumstances(rounds: int, load: Load) -> Circumstances:
     }
 
 
-def said_by(*command: str) -> str:
+def output_of(*command: str) -> str:
     """Run a command that prints its version, and return its output."""
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout

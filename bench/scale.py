@@ -144,9 +144,8 @@ def _recipe(network: Network, home: Path, layout: Layout, port: int) -> Iterator
         assert answer.status == 200, f"the recipe did not register a phone:\n{answer}"
         for trunk in range(layout.trunks):
             teach(edge, str(layout.ip(trunk)))
-            if (
-                trunk % TAUGHT_AT_ONCE == 0
-            ):  # its answer means that the recipe has read the former datagrams
+            # Its answer means that the recipe has read the former datagrams.
+            if trunk % TAUGHT_AT_ONCE == 0:
                 ours.ask(request("OPTIONS", f"sip:{edge[0]}", ours.address), edge)
         ours.close()
         with phone(phone_ip, own):

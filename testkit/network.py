@@ -31,7 +31,7 @@ class Network:
     """
 
     def __init__(self) -> None:
-        self._claim, self.block = _claim()
+        self._claim, self.block = _claim_network()
         self._free = self.block.hosts()
         self._addresses: dict[str, IPv4Address] = {}
         self._ports: list[socket.socket] = []
@@ -69,17 +69,17 @@ class Network:
         self.close()
 
 
-def _claim() -> tuple[socket.socket, IPv4Network]:
+def _claim_network() -> tuple[socket.socket, IPv4Network]:
     for block in _blocks():
         with suppress(OSError):
-            return _held(str(block.broadcast_address), CLAIM_PORT), block
+            return _bind_claim(str(block.broadcast_address), CLAIM_PORT), block
     raise RuntimeError(f"all test networks are taken; ss -lunp 'sport = {CLAIM_PORT}' shows whose")
 
 
 def _claim_port() -> tuple[socket.socket, int]:
     for port in PORTS:
         with suppress(OSError):
-            claim = _held(PORT_CLAIMS, port + CLAIM_OFFSET)
+            claim = _bind_claim(PORT_CLAIMS, port + CLAIM_OFFSET)
             try:
                 for one in (port, port + 1):
                     _bind(one)
@@ -90,7 +90,7 @@ def _claim_port() -> tuple[socket.socket, int]:
     raise RuntimeError(f"all test ports are taken; ss -lunp 'src {PORT_CLAIMS}' shows whose")
 
 
-def _held(ip: str, port: int) -> socket.socket:
+def _bind_claim(ip: str, port: int) -> socket.socket:
     """Bind a socket, and return it. Raises: OSError if the address is in use."""
     claim = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:

@@ -171,7 +171,7 @@ class Provider:
         self.rpc("pv.shvSet", "refuses", "int", status)
 
     def accept(self) -> None:
-        """End `refuse`."""
+        """Accept REGISTERs again, after `refuse`."""
         self.refuse(0)
 
     def forget(self, user: str) -> None:

@@ -308,7 +308,7 @@ class Endpoint:
         expires_s: int = 3600,
         headers: Headers = (),
     ) -> Message:
-        """Register as a phone does: answer a challenge and stale ones. Return the last answer.
+        """Register like a phone: answer a challenge, again if its nonce is stale. Return the reply.
 
         Kamailio 6 treats the nonces of its first second as stale.
         """

@@ -155,8 +155,8 @@ def test_broken_register_leaves_the_next_call_unharmed(scene: Scene) -> None:
 
 
 def test_long_message_of_bytes_is_refused_without_a_log_line(scene: Scene) -> None:
-    """Kamailio 5 cannot make so long a text of it, and would say so in the log each time; Kamailio
-    6 reads nothing that is longer than 32 767 bytes.
+    """Kamailio 5 cannot convert so long a text for Python, and would log an error for each message.
+    Kamailio 6 reads no message above 32 767 bytes.
     """
     trunk, phone = scene.line()
     logged = len(scene.world.process.log)

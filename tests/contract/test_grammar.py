@@ -244,5 +244,5 @@ def test_from_to_and_cseq_are_read_as_kamailio_reads_them(
             continue
         read = Uri.parse(f"sip:{user}@{host}:{port}" if port else f"sip:{user}@{host}")
         assert (_key(read)[:2], port) == (_key(uri)[:2], str(uri.port or port)), answer[name]
-    digits, said = answer["X-CSeq"].split()
-    assert parse_cseq(number) == (int(digits), said)
+    digits, method = answer["X-CSeq"].split()
+    assert parse_cseq(number) == (int(digits), method)

@@ -142,7 +142,7 @@ def register(scene: Scene, phone: StreamEndpoint, user: str) -> Message:
 
 
 def burst(scene: Scene, send: Callable[[], None]) -> None:
-    """Send twice the requests of a second, and return when the edge has read them.
+    """Send twice the requests that `flood` allows a second, and return when the edge read them.
 
     They fit into its socket's buffer, so a request without an answer was not lost before it.
     """

@@ -99,7 +99,7 @@ def test_dialog_with_the_public_route_passes_both_ways(scene: Scene) -> None:
 
 @pytest.mark.parametrize("host", ["edge.example", "{edge}", "{caller}", "[2001:db8::9]:5060"])
 def test_record_route_of_other_request_uris_works(scene: Scene, host: str) -> None:
-    """A name stays out: a provider may write its own. A dialog must work with each of them."""
+    """The edge copies no host name of the provider into Record-Route; a dialog works with each."""
     caller = scene.endpoint("provider")
     host = host.format(edge=scene.edge[0], caller=caller.address[0])
     dialog = connect(scene, f"sip:x@{host}")

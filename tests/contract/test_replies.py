@@ -142,7 +142,7 @@ def test_reply_that_parsers_read_differently_is_dropped(scene: Scene, hidden: st
     head, rest = answer.split(b"\r\n", 1)
     phone.send(head + b"\r\n" + LINE_ENDS[hidden] + b"\r\n" + rest, scene.edge)
     assert scene.nothing_came(trunk.at)
-    phone.send(answer, scene.edge)  # without it the call goes on
+    phone.send(answer, scene.edge)  # without it the call continues
     assert trunk.at.expect(lambda m: m.status == 200)
 
 

@@ -295,7 +295,7 @@ def test_call_that_names_a_removed_account_is_refused(rig: Rig) -> None:
 
     eventually(rings_at_bob, what="bob as the only candidate")
 
-    def is_gone() -> bool:  # each worker misses the account for itself
+    def is_gone() -> bool:  # each worker notices this separately
         for user in ("acct1", "trunk-of-alice"):
             assert refused(caller, native, user) == 404
         return "no trunk's call: account_gone" in native.log
@@ -304,7 +304,7 @@ def test_call_that_names_a_removed_account_is_refused(rig: Rig) -> None:
 
 
 def test_refresh_that_fails_keeps_the_address(rig: Rig) -> None:
-    """By default (`reg_retry_interval` 0) uac then even disables the account for good."""
+    """By default (`reg_retry_interval` 0) uac then even disables the account permanently."""
     there = provider(rig, grants_s=60)
     native = rig.drop_in(records=[alices(there)], users=USERS, retry_s=0)
     registered(native, "trunk-of-alice")

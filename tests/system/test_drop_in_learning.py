@@ -155,7 +155,7 @@ def test_networks_of_another_account_permit_nothing(rig: Rig) -> None:
 
 
 def test_second_server_of_a_failover_is_learned(rig: Rig) -> None:
-    """Kamailio's tm sends to it by itself, without the event route. An impostor stays rejected."""
+    """Kamailio's tm sends to it without the event route. An impostor stays rejected."""
     second = rig.endpoint("second", SIP_PORT)
     dns = rig.nameserver(
         srv("_sip._udp.provider.example", "one.example", priority=1),

@@ -62,7 +62,7 @@ def waits(registrar: Registrar, state: str, wait_s: float, answered_at: float) -
 
 
 def wait_failed(registrar: Registrar, reason: str) -> None:
-    """Wait until the attempt has failed for this reason, and the agent goes on trying.
+    """Wait until the attempt has failed for this reason, and the agent continues to try.
 
     The wait may be over when the test looks. The reason stays until the next answer.
     """

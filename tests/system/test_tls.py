@@ -153,7 +153,7 @@ def test_certificate_for_another_name_is_rejected(
     provider = scene.provider(certificate)
     scene.register(("by-tls", provider, host))
     code, output = scene.fails("by-tls")
-    assert code == "tls_answer_not_believed"
+    assert code == "tls_answer_not_accepted"
     assert output == f"its certificate {reason.format(ip=provider.ip)}"
     assert {seen.cseq for seen in provider.registers()} == {1}
     assert output in scene.whence.cli("trunks", "--json").stdout
@@ -189,7 +189,7 @@ def test_certificate_for_an_ipv6_address_is_compared(rig: Rig) -> None:
     )
     whence.wait_registered("right")
     details = whence.wait_state("wrong", "waiting", 30)
-    assert details["reason"] == "tls_answer_not_believed"
+    assert details["reason"] == "tls_answer_not_accepted"
     assert "2001:db8::1" in details["message"]
     (learned,) = whence.get("/v1/addresses")
     assert (learned["trunk"], learned["ip"], learned["transport"]) == ("right", "::1", "tls")
@@ -218,7 +218,7 @@ def test_registrar_without_a_tls_socket_is_reported(scene: Scene) -> None:
 
 
 def test_names_at_one_address_have_own_certificates(scene: Scene) -> None:
-    """Kamailio by itself would use the first trunk's connection for both."""
+    """Without the edge, Kamailio would use the first trunk's connection for both."""
     one, other = (scene.authority.certificate(f"DNS:{n}.example") for n in ("one", "other"))
     provider = scene.provider(one, other=other)
     scene.register(("to-one", provider, "one.example"))

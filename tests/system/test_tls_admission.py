@@ -199,7 +199,7 @@ def test_reply_over_udp_to_a_tls_register_is_rejected(scene: Scene, port: int) -
                 granting = reply(asked, 200, headers=[("Contact", asked["Contact"])])
                 answerer.send(granting, whence.address)
             details = whence.wait_state("by-hand", "waiting", 20)
-    assert details["reason"] == "tls_answer_not_believed"
+    assert details["reason"] == "tls_answer_not_accepted"
     assert details["expires_at"] is None
     assert {one["trunk"] for one in whence.get("/v1/addresses")} == {"by-tls"}
     assert scene.trunks_over_each("by-hand") == {"udp": "", "tcp": "", "tls": ""}

@@ -219,7 +219,7 @@ def test_register_of_trunk_with_socket_leaves_from_it(registered: dict[str, Mess
     assert f" {PUBLIC}:5090;" in register["Via"]
 
 
-def test_register_has_no_address_of_the_inside(registered: dict[str, Message]) -> None:
+def test_register_has_no_address_of_the_lan(registered: dict[str, Message]) -> None:
     for register in registered.values():
         assert "127.0.0.1" not in str(register)
         assert LOCAL not in str(register)

@@ -23,7 +23,7 @@ from whence.agent.kamailio.config import LOCATION_FILE, write_tls_config
 from whence.agent.monitoring.decision_receiver import DecisionReceiver
 from whence.agent.monitoring.metrics import ClientMetrics, NoticeMetrics
 from whence.agent.monitoring.notices import NoticeCounts
-from whence.agent.parts import AgentParts, Observers, held
+from whence.agent.parts import AgentParts, Observers, acquire_agent_lock
 from whence.agent.provisioning.apply import Provisioning
 from whence.agent.provisioning.reload import Reload
 from whence.agent.registration.client import PATIENCE_S, KamailioClient
@@ -44,7 +44,7 @@ def run(path: Path) -> None:
     settings, doubts = load_trusted(path, load)
     for doubt in doubts:
         log.warning("%s", doubt)
-    with held(settings.state, settings.agent) as bound:
+    with acquire_agent_lock(settings.state, settings.agent) as bound:
         location.make(settings.state / LOCATION_FILE)
         write_tls_config(settings)
         observers = Observers(settings.agent, settings.state)

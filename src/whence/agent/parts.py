@@ -61,7 +61,7 @@ from whence.store.directory import FILE, Directory
 
 
 @contextmanager
-def held(state: Path, own: MonitoringConfig) -> Iterator[socket.socket]:
+def acquire_agent_lock(state: Path, own: MonitoringConfig) -> Iterator[socket.socket]:
     """Hold the lock of the state directory, and the API's socket, in the context.
 
     Raises: OperatorError where one cannot be used, and in the place of a StoreError or a

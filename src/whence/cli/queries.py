@@ -175,7 +175,7 @@ def unknown(
                 output.instant(source["since"]),
                 output.instant(source["last_at"]),
                 source["message"],
-                ", ".join(source["asked"]),
+                ", ".join(source["request_uris"]),
             )
             for source in answer
         ],

@@ -313,18 +313,18 @@ def text(read_value: Callable[[], str | int | None]) -> str | None:
 
 
 def hides(message: Message) -> bool:
-    """Return whether one of OURS may be in the message where Kamailio cannot remove it."""
+    """Return whether a header of OURS may be in the message, and Kamailio cannot remove it."""
     if headers.PREFIX not in message.text:
         return False
     return message.has_broken_line or smuggles(message.text)
 
 
 def smuggles(words: str) -> bool:
-    """Return whether one of OURS begins where Kamailio sees no new line, but a target may.
+    """Return whether a header of OURS begins where only a target may see the start of a line.
 
-    A target may see one after a lone CR, after another control character, or in a folded line.
+    Kamailio sees none after a lone CR, after another control character, or in a folded line.
     """
-    # No regular expression: its time must not grow with the square of sixty thousand tabs.
+    # A regular expression would take quadratic time for a message of 60 000 tabs.
     for before in words.split(headers.PREFIX)[:-1]:
         line = before.rstrip(" ")
         last = line[-1:]

@@ -39,7 +39,7 @@ class CachedDecision(NamedTuple):
 
     `trunk`: the trunk's id. `rule`: why. `headers`: the lines that the edge adds to the call.
     `is_ours`: whether `target` is a local user. `until`: when it expires. `report`: the part of the
-    decision report that all such calls share (ipc/decisions.py). `says_called`: whether a
+    decision report that all such calls share (ipc/decisions.py). `has_called_party`: whether a
     P-Called-Party-ID in `headers` replaces that of the request.
     """
 
@@ -50,7 +50,7 @@ class CachedDecision(NamedTuple):
     is_ours: bool
     until: float
     report: str
-    says_called: bool = False
+    has_called_party: bool = False
 
 
 class DecisionCache:

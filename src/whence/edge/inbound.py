@@ -61,7 +61,7 @@ class InboundHandlers(Handlers):
         decision = cached or self._decide(key, method, call_id, now)
         if decision is None:
             return ANSWERED
-        if decision.says_called and key.p_called_party_id is not None:
+        if decision.has_called_party and key.p_called_party_id is not None:
             ksr.hdr.remove("P-Called-Party-ID")
         ksr.hdr.append(decision.headers)
         if method == "INVITE":
@@ -96,8 +96,8 @@ class InboundHandlers(Handlers):
             is_ours = bool(ksr.is_myself(target))
             lines = f"{headers.TRUNK}: {trunk.id}\r\n{headers.SOURCE}: {request.source}\r\n"
             called = f"sip:{escape_user(number)}@{self._domain}"
-            says_called = is_ours and bare(number) is not None
-            if says_called:  # the phone's Contact becomes the Request-URI (RFC 7315 4.2)
+            has_called_party = is_ours and bare(number) is not None
+            if has_called_party:  # the phone's Contact becomes the Request-URI (RFC 7315 4.2)
                 lines += f"P-Called-Party-ID: <{called}>\r\n"
             cached = CachedDecision(
                 trunk.id,
@@ -107,7 +107,7 @@ class InboundHandlers(Handlers):
                 is_ours,
                 evidence.good_until(now),
                 report,
-                says_called,
+                has_called_party,
             )
             worker.decision_cache.keep(key, cached)
             return cached

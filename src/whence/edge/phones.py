@@ -27,7 +27,7 @@ WRONG_PASSWORD = -2
 """A result of auth.pv_auth_check: a wrong response to a fresh nonce of ours for this ip."""
 QOP_AUTH = 1
 """A flag of auth.auth_challenge: offer qop="auth", so that responses count their use."""
-SAY_STALE = 16
+SEND_STALE = 16
 """A flag of auth.auth_challenge: stale=true, so that the phone does not ask its user."""
 UNUSABLE_HA1 = "0" * 32
 """The HA1 that the edge checks for an unknown user name. No password has it."""
@@ -66,7 +66,7 @@ class PhoneHandlers(Handlers):
         # its delay shows which names exist.
         checked = ksr.auth.pv_auth_check(domain, ha1 or UNUSABLE_HA1, HA1_GIVEN, 0)
         if ha1 is None or checked < 0 or text(ksr.kx.gete_au) != name:
-            stale = SAY_STALE if checked in NONCE_STALE else 0
+            stale = SEND_STALE if checked in NONCE_STALE else 0
             ksr.auth.auth_challenge(domain, QOP_AUTH | stale)
             if checked == WRONG_PASSWORD or (checked > 0 and ha1 is None):
                 self._wrong_password(source, name, time.time())

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from whence.core.identification.address import Address
-from whence.core.registration.learning import NOBODY_ELSE, ExpectedSources
+from whence.core.registration.learning import ASKED_ONLY, ExpectedSources
 from whence.store import learning, statements
 from whence.store import schema as tables
 from whence.store.addresses import Addresses
@@ -76,13 +76,13 @@ class Catalog(Addresses, Registrations):
             for row in rows.trunks:
                 self._install_trunk(row)
                 if row.pinned or row.learns_from_any:
-                    sources = ExpectedSources(networks=row.pinned, anyone=row.learns_from_any)
+                    sources = ExpectedSources(networks=row.pinned, any_source=row.learns_from_any)
                     expected[row.id] = sources
                 if row.match_port:
                     exact.add(row.id)
             self._db.execute(statements.PUT_NUMBER_PREFIXES)
             self._install_pins({id_: one.networks for id_, one in expected.items()})
-            self._end_what_is_not_permitted(lambda id_: expected.get(id_, NOBODY_ELSE), now)
+            self._end_what_is_not_permitted(lambda id_: expected.get(id_, ASKED_ONLY), now)
             self._db.execute("DELETE FROM user")
             self._db.executemany(
                 "INSERT INTO user VALUES (?, ?, ?)",

@@ -118,9 +118,9 @@ class DirectoryConnection:
         `remedy` is used if `_REMEDIES` has none for SQLite's code.
         """
         remedy = _REMEDIES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, remedy)
-        said = f"the directory {self.path} cannot be {done}: {error}"
+        message = f"the directory {self.path} cannot be {done}: {error}"
         kind = DiskFullError if _is_full(error) else StoreError
-        return kind(f"{said}; {remedy}" if remedy else said)
+        return kind(f"{message}; {remedy}" if remedy else message)
 
     @contextmanager
     def _changing(self) -> Iterator[None]:

@@ -84,7 +84,7 @@ _FALLBACK = f"""{_THERE} h CROSS JOIN fallback f ON f.ip = h.ip AND f.{{port}}
     AND ifnull(a.port, 0) = f.port"""
 
 
-_A = {_ANY_TRUNK: "a", _FALLBACK: "+a"}  # a unary + keeps an index of the column out
+_A = {_ANY_TRUNK: "a", _FALLBACK: "+a"}  # with a unary +, SQLite uses no index of the column
 
 
 _PORT, _ANY_PORT = "port = :port", "exact = 0"

@@ -55,6 +55,7 @@ _STEPS = (
     Step(6, "0006.sql"),
     Step(7, "0007.sql"),
     Step(8, "0008.sql"),
+    Step(9, "0009.sql"),
 )
 
 _OURS = frozenset({"meta", "trunk", "address", "registration", "event"})
@@ -74,8 +75,8 @@ def check_version(db: sqlite3.Connection, path: Path) -> int:
     (version,) = db.execute(READ_VERSION).fetchone()
     if version > VERSION:
         raise StoreError(
-            f"the directory {path} has version {version}, and this Whence knows version {VERSION} "
-            f"at most; start the newer Whence that wrote it, or {BEGIN_ANEW}"
+            f"the directory {path} has version {version}, and this Whence supports version "
+            f"{VERSION} at most; start the newer Whence that wrote it, or {BEGIN_ANEW}"
         )
     tables = _names(db)
     if version == 0 and not tables:

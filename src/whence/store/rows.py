@@ -84,10 +84,10 @@ def learns_from_any(meta: str, trunk_id: str) -> bool:
 
     `meta`: the value of `LEARN_FROM_KEY`. Raises ValueError if it has another form.
     """
-    says = json.loads(meta or "{}")
-    if not isinstance(says, dict):
+    stored = json.loads(meta or "{}")
+    if not isinstance(stored, dict):
         raise ValueError(f"{LEARN_FROM_KEY} is no table")  # noqa: TRY004 - of the directory
-    return bool(says.get(trunk_id, says.get("", "asked")) == "any")
+    return bool(stored.get(trunk_id, stored.get("", "asked")) == "any")
 
 
 def row_of(trunk_id: str, address: Address) -> tuple[Any, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-VERSION = 8
+VERSION = 9
 """The version of the tables, stored as SQLite's `user_version`."""
 
 READ_VERSION = "PRAGMA user_version"

@@ -56,8 +56,10 @@ class Permits:
 
     def expected(self, trunk_id: str) -> ExpectedSources:
         """Return the permitted sources of one trunk."""
-        says = self.learn_from.get(trunk_id, self.learn_from.get("", "asked"))
-        return ExpectedSources(networks=self.networks.get(trunk_id, ()), anyone=says == "any")
+        learn_from = self.learn_from.get(trunk_id, self.learn_from.get("", "asked"))
+        return ExpectedSources(
+            networks=self.networks.get(trunk_id, ()), any_source=learn_from == "any"
+        )
 
 
 NO_PERMITS = Permits()

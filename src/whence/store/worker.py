@@ -103,10 +103,8 @@ class LearningWriter:
                     events = self._write(database, self._deferred[0])
                 except sqlite3.OperationalError:  # busy, or a fault of the disk: keep the change
                     raise
-                except (
-                    sqlite3.Error,
-                    ValueError,
-                ):  # it can never be written: do not block the others
+                except (sqlite3.Error, ValueError):
+                    # It can never be written: do not block the others.
                     self._deferred.popleft()
                     raise
                 id_ = self._deferred.popleft().trunk_id
@@ -131,7 +129,7 @@ class LearningWriter:
             pinned = database.execute(statements.IN_FILE, (trunk_id,)).fetchall()
             return ExpectedSources(
                 networks=tuple(rows.address_of(row) for row in pinned),
-                anyone=rows.learns_from_any(meta[0] if meta else "", trunk_id),
+                any_source=rows.learns_from_any(meta[0] if meta else "", trunk_id),
             )
         except (sqlite3.Error, OSError, ValueError) as error:
             self.close()

@@ -251,5 +251,5 @@ _again = count(1)
 
 def once_more(data: bytes) -> bytes:
     """Change the branch, so that the copy is a new transaction and not a retransmission."""
-    mark = b"-%d" % next(_again)
-    return _CALL_ID.sub(rb"\1" + mark, _BRANCH.sub(rb"\1" + mark, data))
+    suffix = b"-%d" % next(_again)
+    return _CALL_ID.sub(rb"\1" + suffix, _BRANCH.sub(rb"\1" + suffix, data))

@@ -66,7 +66,7 @@ class Torture:
     of_a_stream: Outcomes
     """The same over TCP."""
     is_framed: bool
-    """Whether its Content-Length tells where it ends: another request may follow on the stream."""
+    """Whether its Content-Length gives its end: another request may follow on the stream."""
 
     def outcomes(self, *, of_a_trunk: bool, over_tcp: bool) -> Outcomes:
         """Return the allowed results."""

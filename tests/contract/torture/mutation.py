@@ -250,7 +250,7 @@ def lengthened(data: bytes, dice: Random) -> bytes:
 
 
 def with_number(data: bytes, dice: Random) -> bytes:
-    """Put a number at a limit in a number's place."""
+    """Replace a number by one at a limit, such as 2**31."""
     return _replaced(data, _NUMBER, NUMBERS, dice)
 
 

@@ -12,7 +12,7 @@ from testkit.network import Network
 from testkit.wait import PATIENCE_S
 from tests.unit.agent.monitoring.reports import datagram, identified
 from whence.agent.config.models import MonitoringConfig
-from whence.agent.parts import Observers, held
+from whence.agent.parts import Observers, acquire_agent_lock
 from whence.core.identification.address import Address, Origin
 from whence.core.monitoring.alarms import AlarmKind
 from whence.core.sip.transport_address import Transport, canonical_ip
@@ -30,20 +30,20 @@ def own() -> Iterator[MonitoringConfig]:
         )
 
 
-def test_held_by_another_agent_raises_operator_error(own: MonitoringConfig, tmp_path: Path) -> None:
-    with held(tmp_path, own), pytest.raises(OperatorError, match="already runs"):
-        held(tmp_path, own).__enter__()
-    with held(tmp_path, own):
+def test_agent_lock_of_another_agent_raises(own: MonitoringConfig, tmp_path: Path) -> None:
+    with acquire_agent_lock(tmp_path, own), pytest.raises(OperatorError, match="already runs"):
+        acquire_agent_lock(tmp_path, own).__enter__()
+    with acquire_agent_lock(tmp_path, own):
         pass
 
 
 @pytest.mark.parametrize("kind", [StoreError, LocationError])
-def test_held_with_a_failed_store_raises_operator_error(
+def test_agent_lock_with_a_failed_store_raises(
     own: MonitoringConfig, tmp_path: Path, kind: type[Exception]
 ) -> None:
-    with pytest.raises(OperatorError, match="the disk is full"), held(tmp_path, own):
+    with pytest.raises(OperatorError, match="the disk is full"), acquire_agent_lock(tmp_path, own):
         raise kind("the disk is full")
-    with held(tmp_path, own):
+    with acquire_agent_lock(tmp_path, own):
         pass
 
 
@@ -56,10 +56,10 @@ def test_decision_reaches_calls_unknown_sources_and_alarms(
     own: MonitoringConfig, tmp_path: Path
 ) -> None:
     observers = Observers(own, tmp_path)
-    said = [datagram(identified(), call_id="a"), *(datagram(call_id=id_) for id_ in "bc")]
+    datagrams = [datagram(identified(), call_id="a"), *(datagram(call_id=id_) for id_ in "bc")]
     with closing(observers.receiver()) as receiver:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as edge:
-            for data in said:
+            for data in datagrams:
                 edge.sendto(data, str(tmp_path / SOCKET_FILE))
         receiver.read()
     assert len(observers.calls.last(10)) == 3

@@ -367,7 +367,7 @@ def test_explain_sends_its_options_and_shows_each_step(api: Api) -> None:
             "decision": "refused",
             "trunk": None,
             "reason": "ambiguous",
-            "message": "nothing tells them apart",
+            "message": "no rule distinguishes them",
             "candidates": ["acme", "bell"],
             "steps": [
                 {
@@ -395,7 +395,7 @@ def test_explain_sends_its_options_and_shows_each_step(api: Api) -> None:
     ]
     first, second, *table = done.stdout.splitlines()
     assert (first, second) == (
-        "refused: nothing tells them apart",
+        "refused: no rule distinguishes them",
         "candidates: acme, bell",
     )
     assert any("acme (learned 192.0.2.1 over udp, port 5060), bell" in line for line in table)
@@ -415,7 +415,7 @@ CALL = {
     "trunk": None,
     "rule": None,
     "reason": "ambiguous",
-    "message": "nothing tells them apart",
+    "message": "no rule distinguishes them",
     "named": ["acme", "bell"],
     "from_cache": False,
 }
@@ -441,7 +441,7 @@ def test_explain_call_shows_the_decision_then_and_now(api: Api) -> None:
         "decision": "refused",
         "trunk": None,
         "reason": "ambiguous",
-        "message": "nothing tells them apart",
+        "message": "no rule distinguishes them",
         "steps": [{**step, "left": ["acme", "bell"], "fitting": ["its 44*", "its 44*"]}],
     }
     calls = [{**CALL, "then": None, "now": None}, {**CALL, "then": then, "now": now}]
@@ -454,7 +454,7 @@ def test_explain_call_shows_the_decision_then_and_now(api: Api) -> None:
         "Request-URI: sip:+4420@edge.example",
         "P-Called-Party-ID: sip:c@d",
         "diversion: <sip:e@f>",
-        "it was refused: nothing tells them apart",
+        "it was refused: no rule distinguishes them",
         "trunks: acme, bell",
         "its URIs were too long to store: its decision now is unknown",
     ]
@@ -467,7 +467,7 @@ def test_calls_are_a_table(api: Api) -> None:
     api.answers["/v1/calls"] = (200, [CALL])
     shown = whence("calls", "--api", api.url).stdout
     (row,) = (line for line in shown.splitlines() if "INVITE" in line)
-    for value in ("udp:192.0.2.1:5060", "refused", "nothing tells them apart", "a/b@x"):
+    for value in ("udp:192.0.2.1:5060", "refused", "no rule distinguishes them", "a/b@x"):
         assert value in row
 
 
@@ -477,7 +477,7 @@ def test_unknown_sources_are_a_table(api: Api) -> None:
         "requests": 7,
         "since": 1_700_000_000.0,
         "last_at": 1_700_000_100.0,
-        "asked": ["sip:1@x", "sip:2@x"],
+        "request_uris": ["sip:1@x", "sip:2@x"],
         "reasons": ["flood", "unknown_address"],
         "message": "flood, no address admits the source",
     }

@@ -1,45 +1,47 @@
-"""The handlers that kamailio.cfg calls: each exists, and each has its decorator."""
-
-import re
-from pathlib import Path
-from typing import cast
+"""Headers of ours in places where only some parsers see a new line."""
 
 import pytest
 
-from whence.agent.kamailio import config
-from whence.core.dialogs.record import OwnSockets
-from whence.edge.handlers import EdgeHandlers
-from whence.edge.ksr import Ksr
-from whence.edge.settings import EdgeSettings
+from whence.edge.base import smuggles
 
-FOLDER = Path(config.__file__).parents[2] / "kamailio"
-TEMPLATES = [FOLDER / config.TEMPLATE, *sorted(FOLDER.glob("cfg/*.cfg.j2"))]
-CALLED = sorted(
-    {
-        name
-        for template in TEMPLATES
-        for name in re.findall(r'python_exec\("(\w+)"', template.read_text("utf-8"))
-    }
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        "a\rx-whence-trunk: b",
+        "a\r x-whence-trunk: b",
+        "a\r\n x-whence-trunk: b",
+        "a\r\n\tx-whence-trunk: b",
+        "a \t x-whence-trunk: b",
+        "a\x00x-whence-trunk: b",
+        "a\x0bx-whence-trunk: b",
+        "a\x85x-whence-trunk: b",
+        "a\u2028x-whence-trunk: b",
+        "\r\nx-whence-trunk: b\r\nsubject: c\rx-whence-mac: d",
+    ],
 )
+def test_smuggles_where_other_parsers_see_a_line_is_true(hidden: str) -> None:
+    assert smuggles(hidden)
 
 
-class NoKamailio:
-    """No handler is called here."""
+@pytest.mark.parametrize(
+    "plain",
+    [
+        "",
+        "subject: of x-whence",
+        "subject:x-whence",
+        "x-whence",
+        "a\r\nx-whence-trunk: b\r\nx-whence-trunk: c\r\n",
+        "a\nx-whence-trunk: b",
+        "a: x-whence x-whence x-whence",
+        "a\rb: c",
+    ],
+)
+def test_smuggles_where_all_parsers_agree_is_false(plain: str) -> None:
+    assert not smuggles(plain)
 
 
-@pytest.fixture
-def handlers(tmp_path: Path) -> EdgeHandlers:
-    settings = EdgeSettings(tmp_path / "directory.db", "edge.example", 1000, OwnSockets.of([]))
-    return EdgeHandlers(cast(Ksr, NoKamailio()), settings)
-
-
-def test_kamailio_cfg_calls_all_handlers_and_no_other(handlers: EdgeHandlers) -> None:
-    assert sorted(name for name in dir(handlers) if name.startswith("ksr_")) == CALLED
-
-
-def test_handlers_have_a_decorator(handlers: EdgeHandlers) -> None:
-    """A handler that raises would leave its caller without an answer."""
-    for name in CALLED:
-        handler = getattr(handlers, name)
-        assert handler.__name__ == name
-        assert handler.__wrapped__, f"{name} has no decorator"
+@pytest.mark.parametrize("filler", ["\t", " ", "\r", "x-whence", "\r\n ", "x-whence "])
+def test_smuggles_takes_time_linear_in_the_length(filler: str) -> None:
+    """Quadratic time would not end within the timeout."""
+    smuggles("a: " + filler * 2_000_000 + "b x-whence")

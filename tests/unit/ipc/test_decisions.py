@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.core.registration.world import NOW
+from tests.unit.core.identification.world import NOW
 from whence.core.identification.decision import (
     Compared,
     Decision,

@@ -9,7 +9,7 @@ from functools import partial
 from whence.core.clock import ClockOffset
 from whence.core.registration import uac
 from whence.core.registration.events import Action
-from whence.core.registration.learning import NOBODY_ELSE, ExpectedSources
+from whence.core.registration.learning import ASKED_ONLY, ExpectedSources
 from whence.core.registration.model import AccountKey, Registration, Reply
 from whence.core.registration.uac import UacRequest
 from whence.core.sip.contact import Contact
@@ -42,7 +42,7 @@ def granted(
     granted_s: int = 60,
     cseq: int = 10,
     asked: str = "",
-    expected: ExpectedSources = NOBODY_ELSE,
+    expected: ExpectedSources = ASKED_ONLY,
 ) -> Change:
     """Return the change that a 200 makes."""
     contact = Uri("sip", l_uuid, "192.0.2.9", 5060)

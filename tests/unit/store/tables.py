@@ -6,7 +6,7 @@ import sqlite3
 from functools import cache
 from ipaddress import IPv4Network, IPv6Network
 
-from tests.unit.core.registration.world import NOW, USUAL, World
+from tests.unit.core.identification.world import NOW, USUAL, World
 from whence.agent.config.phone_numbers import spellings
 from whence.core.sip.phone_number import account_spellings, bare
 from whence.core.sip.transport_address import (

@@ -29,7 +29,7 @@ from whence.errors import DisabledTrunkError, StoreError, UnknownTrunkError
 from whence.store.addresses import GONE_S
 from whence.store.directory import FILE, Directory
 from whence.store.learning import FORMER_S
-from whence.store.schema import AGENT_KEY, DIALOG_KEY, META, PROBE_KEY
+from whence.store.schema import AGENT_KEY, DIALOG_KEY, META, PROBE_KEY, VERSION
 from whence.store.statements import LEARNED_UNTIL, USER_HA1
 
 ANOTHER = AccountKey("sip:x at y@192.0.2.1", "sip:192.0.2.1")
@@ -213,7 +213,7 @@ def test_token_of_a_removed_trunk_is_reserved_for_a_week(
     assert isinstance(decision, Refused)
     assert (decision.reason, decision.steps[-1].left) == ("token_from_wrong_source", (gone,))
     belongs = f"token {old} belongs to it, but it is gone from the file"
-    assert said(directory, request, NOW) == (gone, belongs)
+    assert explained(directory, request, NOW) == (gone, belongs)
 
     directory.drop_expired(NOW + GONE_S - 1)
     assert directory.evidence(request, NOW).token_owners == {old: gone}
@@ -505,7 +505,7 @@ def called(source: str, user: str = "anybody") -> Request:
     return Request(TransportAddress.parse(source), Uri("sip", user, "edge.example"))
 
 
-def said(directory: Directory, request: Request, now: float) -> tuple[str | None, ...]:
+def explained(directory: Directory, request: Request, now: float) -> tuple[str | None, ...]:
     """Return the nearest trunk and what was missing; () without one."""
     evidence = directory.evidence(request, now)
     decision = identify(request, evidence, now)
@@ -521,16 +521,16 @@ def test_former_address_explains_for_a_day_and_never_admits(
     learn(directory, "acme")
     request = called("udp:192.0.2.1:5060")
     expired = ("acme", "its address 192.0.2.1 expired 40 s ago")
-    assert said(directory, request, NOW + 100) == expired, "before it is removed"
+    assert explained(directory, request, NOW + 100) == expired, "before it is removed"
     directory.drop_expired(NOW + 60)
     assert known(directory) == []
-    assert said(directory, request, NOW + 100) == expired
+    assert explained(directory, request, NOW + 100) == expired
     (count,) = edge.execute("SELECT count(*) FROM address").fetchone()
     assert count == 0, "the edge does not read it"
     directory.drop_expired(NOW + 60 + FORMER_S - 1)
-    assert said(directory, request, NOW + 100) == expired
+    assert explained(directory, request, NOW + 100) == expired
     directory.drop_expired(NOW + 60 + FORMER_S)
-    assert said(directory, request, NOW + 100) == ()
+    assert explained(directory, request, NOW + 100) == ()
 
 
 def test_former_address_explains_revoked_and_pinned_ones(
@@ -541,18 +541,18 @@ def test_former_address_explains_revoked_and_pinned_ones(
     directory.save(
         ACCOUNT, Registration("acme", "call-1", 3), (ForgetAddresses(),), SOCKET, NOW + 10
     )
-    assert said(directory, called("udp:192.0.2.1:5060"), NOW + 15) == (
+    assert explained(directory, called("udp:192.0.2.1:5060"), NOW + 15) == (
         "acme",
         "its address 192.0.2.1 was revoked 5 s ago",
     )
     directory.pin("acme", a_pin("198.51.100.0/24", expires_at=NOW + 60))
     directory.drop_expired(NOW + 60)
     install(directory, settings(tmp_path, ACME), NOW + 61)
-    assert said(directory, called("udp:198.51.100.9:5060"), NOW + 70) == (
+    assert explained(directory, called("udp:198.51.100.9:5060"), NOW + 70) == (
         "acme",
         "its address 198.51.100.0/24 expired 10 s ago",
     )
-    assert said(directory, called("udp:203.0.113.9:5060"), NOW + 70) == ()
+    assert explained(directory, called("udp:203.0.113.9:5060"), NOW + 70) == ()
 
 
 def test_former_addresses_are_unique_and_bounded(
@@ -578,13 +578,13 @@ def test_neighbours_include_named_trunks_elsewhere(directory: Directory, tmp_pat
     learn(directory, "acme")
     learn(directory, "bell", "192.0.2.2")
     source = "udp:203.0.113.9:5060"
-    assert said(directory, called(source, "+44201"), NOW) == (
+    assert explained(directory, called(source, "+44201"), NOW) == (
         "acme",
         "number +44201 belongs to it, whose calls come from 192.0.2.1, not from 203.0.113.9",
     )
-    assert said(directory, called(source, "acct2"), NOW)[0] == "bell"
+    assert explained(directory, called(source, "acct2"), NOW)[0] == "bell"
     token = directory.tokens()["bell"]
-    assert said(directory, called("udp:192.0.2.1:5060", token), NOW)[0] == "bell"
+    assert explained(directory, called("udp:192.0.2.1:5060", token), NOW)[0] == "bell"
 
 
 # The keys between agent and edge.
@@ -645,9 +645,9 @@ def test_open_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError) as error:
         Directory(path)
     assert str(error.value) == (
-        f"the directory {path} has version 99, and this Whence knows version 8 at most; start the "
-        "newer Whence that wrote it, or move the file away to begin anew: every trunk then "
-        "registers again"
+        f"the directory {path} has version 99, and this Whence supports version {VERSION} at most; "
+        "start the newer Whence that wrote it, or move the file away to begin anew: "
+        "every trunk then registers again"
     )
 
 

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.unit.core.registration.world import (
+from tests.unit.core.identification.world import (
     NOW,
     TOKENS,
     Call,
@@ -47,7 +47,7 @@ SEED = os.environ.get("WHENCE_SEED")
 PARTS = 1 if SEED else 10
 """How many tests share the runs, so that each is short on a busy machine."""
 
-Said = tuple[str, str | None]
+Outcome = tuple[str, str | None]
 
 
 @pytest.fixture
@@ -62,24 +62,22 @@ class Edge:
 
     def __init__(self, db: sqlite3.Connection, generation: Path) -> None:
         self._db = db
-        self._known = DecisionCache(GenerationReader(generation))
-        self.knew = False
+        self._cache = DecisionCache(GenerationReader(generation))
+        self.cached = False
         """Whether the last decision was cached."""
 
-    def decide(self, asked: CacheKey, now: float) -> Said:
-        known = self._known.get(asked, now)
-        self.knew = known is not None
+    def decide(self, key: CacheKey, now: float) -> Outcome:
+        known = self._cache.get(key, now)
+        self.cached = known is not None
         if known is not None:
             return "identified", known.trunk
-        request = read(asked)
+        request = read(key)
         assert request is not None
         decision, evidence = decide(request, now, self._fetch)
         if isinstance(decision, Identified):
             until = evidence.good_until(now)
             trunk_id = decision.trunk.id
-            self._known.keep(
-                asked, CachedDecision(trunk_id, decision.rule, "", "", True, until, "")
-            )
+            self._cache.keep(key, CachedDecision(trunk_id, decision.rule, "", "", True, until, ""))
             return "identified", trunk_id
         return ("refused", decision.reason) if isinstance(decision, Refused) else ("unknown", None)
 
@@ -87,7 +85,7 @@ class Edge:
         return self._db.execute(query, parameters).fetchall()
 
 
-def asked(call: Call) -> CacheKey:
+def cache_key(call: Call) -> CacheKey:
     """Return the parts of a call as Kamailio passes them."""
     at = "@" if call["user"] else ""
     line = f";line={call['line']}" if call["line"] else ""
@@ -131,7 +129,7 @@ def run(
     dice = Random(seed)
     world = [some_trunk(dice, i) for i in range(dice.randint(1, len(TOKENS)))]
     calls = [some_call(dice) for _ in range(12)]
-    now, said = NOW, Counter[str]()
+    now, outcomes = NOW, Counter[str]()
     edge = Edge(db, path)
     fill(db, world)
     generation.move()
@@ -147,15 +145,15 @@ def run(
         call = dice.choice(calls)
         if chance > 0.9:
             call = calls[dice.randrange(len(calls))] = some_call(dice)
-        decided = edge.decide(asked(call), now)
+        decided = edge.decide(cache_key(call), now)
         assert decided == oracle(world, call, now), (now - NOW, call, world)
         if decided[0] == "identified":
             (trunk,) = (t for t in world if t["id"] == decided[1])
             assert trunk["enabled"]
             assert may_come(trunk, call, now)
-        said[decided[0] if decided[0] != "refused" else str(decided[1])] += 1
-        said["known"] += edge.knew
-    return said
+        outcomes[decided[0] if decided[0] != "refused" else str(decided[1])] += 1
+        outcomes["known"] += edge.cached
+    return outcomes
 
 
 @pytest.mark.slow
@@ -166,18 +164,18 @@ def test_edge_in_200000_cases_decides_as_the_oracle(
     cases = CASES // PARTS
     first = int(SEED or Random().randrange(2**40))
     runs = 1 if SEED else cases // EACH
-    said = Counter[str]()
+    outcomes = Counter[str]()
     db = sqlite3.connect(":memory:", isolation_level=None)
     db.executescript(read_schema())
     for seed in range(first, first + runs):
         try:
-            said += run(seed, db, generation, tmp_path / GENERATION_FILE)
+            outcomes += run(seed, db, generation, tmp_path / GENERATION_FILE)
         except BaseException as error:
             error.add_note(f"the seed of this run: WHENCE_SEED={seed}")
             raise
     db.close()
     if runs > 1:  # each kind of decision occurred often
         for kind in ("identified", "unknown", "ambiguous", "number_of_another_trunk", "known"):
-            assert said[kind] > cases // 100, (part, said)
+            assert outcomes[kind] > cases // 100, (part, outcomes)
         for kind in ("token_from_wrong_source", "unmatched"):
-            assert said[kind] > cases // 200, (part, said)
+            assert outcomes[kind] > cases // 200, (part, outcomes)

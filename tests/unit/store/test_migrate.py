@@ -253,6 +253,24 @@ def test_migrate_renames_messages_of_its_own_only(
         assert directory.registrations()["gone"].registration.message == new
 
 
+@pytest.mark.parametrize("version", ["5", "8"])
+@pytest.mark.parametrize("code", ["answer", "tls_answer", "certificate"])
+def test_migrate_renames_failures_and_their_reasons(path: Path, version: str, code: str) -> None:
+    (registration,) = old_files.ROWS_OF_6["registration"]
+    (event,) = old_files.ROWS["event"]
+    failed = {"state": "waiting", "failure": "refused", "reason": f"{code}_not_believed"}
+    rows = {
+        "registration": [{**registration, "held": 0, "account": "x at y", **failed}],
+        "event": [{**event, "reason": f"{code}_not_believed"}],
+    }
+    old_files.make(path, version, rows)
+    with opened(path) as directory:
+        r = directory.registrations()["acme"].registration
+        ((_, found),) = directory.events("acme")
+    assert (r.failure, r.reason) == (Failure.REJECTED, f"{code}_not_accepted")
+    assert found.reason == f"{code}_not_accepted"
+
+
 @pytest.mark.parametrize(
     ("old", "code", "message", "new"),
     [

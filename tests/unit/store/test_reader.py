@@ -19,7 +19,7 @@ from whence.store.rows import row_of
 from whence.store.statements import PUT_ADDRESS
 
 NOW = 1_000_000.0
-ASKED = CacheKey("udp:192.0.2.1:5060", "sip:nobody@edge.example", None, None)
+KEY = CacheKey("udp:192.0.2.1:5060", "sip:nobody@edge.example", None, None)
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def edge(tmp_path: Path) -> Iterator[Reading]:
 
 
 def decided(edge: Reading) -> Decision:
-    request = read(ASKED)
+    request = read(KEY)
     assert request is not None
     decision, _ = edge.decide(request, NOW)
     return decision

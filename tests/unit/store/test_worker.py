@@ -15,7 +15,7 @@ from whence.agent.config.trunk import PinnedNetwork
 from whence.core.clock import ClockOffset
 from whence.core.registration import uac
 from whence.core.registration.history import EventKind
-from whence.core.registration.learning import NOBODY_ELSE
+from whence.core.registration.learning import ASKED_ONLY
 from whence.core.registration.model import Registration, State
 from whence.core.sip.transport_address import Transport
 from whence.edge.base import read
@@ -255,18 +255,18 @@ def test_write_of_an_ignored_reply_is_news_once(learned: LearningWriter, path: P
 
 
 def test_expected_follows_drop_in_toml(learned: LearningWriter, path: Path) -> None:
-    assert learned.expected("acme") == NOBODY_ELSE
+    assert learned.expected("acme") == ASKED_ONLY
     pin = PinnedNetwork.model_validate({"network": "192.0.2.64/29", "port": 5060})
     install(path, networks={"acme": (pin.address(NOW),)}, learn_from={"": "asked", "bell": "any"})
     acme, bell = learned.expected("acme"), learned.expected("bell")
     assert [str(a.ip) for a in acme.networks] == ["192.0.2.64/29"]
-    assert (acme.anyone, bell.anyone, bell.networks) == (False, True, ())
+    assert (acme.any_source, bell.any_source, bell.networks) == (False, True, ())
     learned.write(granted(source=IMPOSTOR, asked="192.0.2.1", expected=acme), 1)
     learned.write(granted("bell", source=IMPOSTOR, asked="192.0.2.1", expected=bell), 1)
     query = "SELECT trunk_id, ground, exact FROM address WHERE origin = 'learned' ORDER BY 1"
     assert rows(path, query) == [("acme", "networks", 1), ("bell", "any", 0)]
     install(path, learn_from={"": "any"})
-    assert learned.expected("acme").anyone
+    assert learned.expected("acme").any_source
     assert [row[0] for row in rows(path, query)] == ["acme", "bell"]
     install(path)
     assert rows(path, query) == [], "addresses that the file no longer permits end"
@@ -279,7 +279,7 @@ def test_expected_of_an_invalid_learn_from_permits_none(
         with closing(sqlite3.connect(path)) as database, database:
             database.execute("INSERT OR REPLACE INTO meta VALUES ('learn_from', ?)", (broken,))
         try:
-            assert not learned.expected("acme").anyone
+            assert not learned.expected("acme").any_source
         except StoreUnavailableError:
             continue
 

@@ -1,4 +1,4 @@
-"""The rig by itself, without Whence: all system tests rely on it."""
+"""The rig without Whence. All system tests rely on it."""
 
 import os
 import signal

@@ -261,7 +261,7 @@ class UnknownSourceView(BaseModel):
     requests: int
     since: float
     last_at: float
-    asked: list[str] = Field(description="the Request-URIs of its last requests, newest first")
+    request_uris: list[str] = Field(description="those of its last requests, newest first")
     reasons: list[Why] = Field(description="why it is listed, newest first")
     message: str = Field(description="the reasons in words")
 
@@ -325,7 +325,7 @@ class AlarmView(BaseModel):
 
 
 def source_or_ip(text: str) -> TransportAddress:
-    """Parse a source, or an ip alone, which stands for UDP and so for any transport.
+    """Parse a source, or an ip alone. An ip alone means UDP, which admits any transport.
 
     Raises: ValueError.
     """

@@ -82,7 +82,7 @@ def add(api: FastAPI, parts: MonitoringParts, clock: Callable[[], float] = time.
                 requests=one.requests,
                 since=one.since,
                 last_at=one.last_at,
-                asked=list(one.asked),
+                request_uris=list(one.request_uris),
                 reasons=list(one.reasons),
                 message=one.message,
             )

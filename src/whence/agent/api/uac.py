@@ -20,7 +20,7 @@ _COMMANDS = {
 
 
 def add(api: FastAPI, status: RegistrationStatus) -> None:
-    """Add the paths to an API that `api.make` made."""
+    """Add the paths for orders, each of which answers with the command of uac."""
 
     @api.post(
         "/v1/trunks/{trunk_id}/{order}",

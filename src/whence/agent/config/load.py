@@ -106,7 +106,7 @@ def _advertises(sockets: EdgeSockets, host: str) -> bool:
 
 
 def _socket_fault(edge: EdgeConfig, trunk: TrunkConfig) -> str:
-    """Return the fault of the socket that a trunk names; empty if there is none."""
+    """Return the fault of the socket that a trunk names; empty without a fault."""
     socket, server = trunk.socket, trunk.server
     if socket is None:
         return ""

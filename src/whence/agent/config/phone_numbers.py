@@ -64,8 +64,8 @@ def country_code(text: str) -> str:
         of_region = str(phonenumbers.country_code_for_region(region))
         meant = [of_region, text.removeprefix("+"), text.removeprefix(INTERNATIONAL)]
         right = next((code for code in meant if country(code)), None)
-        said = f'write "{right}"' if right else 'write the digits after the + of its numbers, "44"'
-        raise ValueError(f'"{text}" is not the calling code of a country; {said}')
+        hint = f'write "{right}"' if right else 'write the digits after the + of its numbers, "44"'
+        raise ValueError(f'"{text}" is not the calling code of a country; {hint}')
     return text
 
 

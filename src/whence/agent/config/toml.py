@@ -72,7 +72,7 @@ def checked(
 def _sentence(model: type[Table], data: dict[str, Any], fault: Any) -> str:
     """Return the sentence for one error of pydantic: place, fault, right form."""
     loc = [part for part in fault["loc"] if part != "[key]"]  # pydantic marks a faulty key so
-    kind, said = fault["type"], fault["msg"].removeprefix("Value error, ")
+    kind, message = fault["type"], fault["msg"].removeprefix("Value error, ")
     place = _place_in_file(data, loc)
     if kind == "extra_forbidden":
         return f"{place}: {_unknown_key(model, loc)}"
@@ -81,10 +81,10 @@ def _sentence(model: type[Table], data: dict[str, Any], fault: Any) -> str:
     if loc in (["trunk"], ["user"]):
         return f"{place}: is not a list of tables; write [[{place}]] above each"
     if kind in _RIGHT_FORM:
-        said = _RIGHT_FORM[kind].format(**fault.get("ctx", {}))
+        message = _RIGHT_FORM[kind].format(**fault.get("ctx", {}))
     elif kind != "value_error":
-        said = said[:1].lower() + said[1:]
-    return f"{place}: {said}" if place else said
+        message = message[:1].lower() + message[1:]
+    return f"{place}: {message}" if place else message
 
 
 _RIGHT_FORM = {

@@ -105,7 +105,7 @@ class SipResolver:
     async def targets(self, server: Uri) -> tuple[TransportAddress, ...]:
         """Return its next hops, best first; empty if it has none, or after a failure."""
         if refusal := _refusal(server):
-            log.warning("no look-up of %.80a: %s", server.host, refusal)
+            log.warning("%.80a is not looked up: %s", server.host, refusal)
             return ()
         literal = _literal(server)
         if literal is not None:

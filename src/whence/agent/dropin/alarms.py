@@ -25,7 +25,7 @@ class UacAlarms:
             elif event.what is EventKind.UNREGISTERED:
                 self.alarms.ended(trunk_id, "uac unregistered the trunk")
             elif event.reason is RegistrationReason.REJECTED:
-                self.alarms.failed(trunk_id, Failure.REFUSED, event.message)
+                self.alarms.failed(trunk_id, Failure.REJECTED, event.message)
             elif event.reason is RegistrationReason.NO_ANSWER:
                 self.alarms.failed(trunk_id, Failure.UNREACHABLE, event.message)
         self.alarms.happened(trunk_id, events)

@@ -21,7 +21,7 @@ from whence.agent.dropin.config import DropInConfig, load
 from whence.agent.dropin.monitor import RegistrationMonitor
 from whence.agent.monitoring.alarms import Alarms
 from whence.agent.monitoring.decision_receiver import DecisionReceiver
-from whence.agent.parts import AgentParts, Observers, held
+from whence.agent.parts import AgentParts, Observers, acquire_agent_lock
 from whence.agent.provisioning.reload import Reloaded
 from whence.agent.runtime.clock import Clocks, ClockWatch
 from whence.agent.runtime.process import become_owner
@@ -46,7 +46,7 @@ def run(path: Path) -> None:
     settings, doubts = load_trusted(path, load)
     for doubt in doubts:
         log.warning("%s", doubt)
-    with held(state, settings.agent) as bound:
+    with acquire_agent_lock(state, settings.agent) as bound:
         observers = Observers(settings.agent, state)
         with (
             closing(SharedDirectory(state / FILE, [observers.conflicts])) as directory,

@@ -168,8 +168,8 @@ def _pike(cfg: Cfg) -> Iterator[str]:
             yield (
                 f"{counts[0].place}: pike_check_req counts the requests of your providers, too: "
                 f"with more than {limit} in {unit.value if unit is not None else 2} s, an address "
-                "is blocked, and its calls get lost; call it after route(WHENCE) said false, or "
-                f'write modparam("pike", "reqs_density_per_unit", {PIKE_ENOUGH})'
+                "is blocked, and its calls get lost; call it after route(WHENCE) returned false, "
+                f'or write modparam("pike", "reqs_density_per_unit", {PIKE_ENOUGH})'
             )
             return
 

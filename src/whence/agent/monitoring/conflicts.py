@@ -79,7 +79,7 @@ class ConflictMonitor:
         try:
             self.known = await asyncio.to_thread(read, self._path, self._clock())
         except StoreError as error:
-            log.error("conflicts are unknown: %s", error)  # noqa: TRY400 - no fault of this program
+            log.error("conflicts cannot be searched: %s", error)  # noqa: TRY400 - no fault of this program
             return self.known
         present = {identity for found in self.known for identity in _identities(found)}
         for found in self.known:

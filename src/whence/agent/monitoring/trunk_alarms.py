@@ -21,7 +21,7 @@ from whence.core.registration.reason import RegistrationReason
 
 _OF_FAILURE = {
     Failure.WRONG_CREDENTIALS: AlarmKind.AUTH_FAILED,
-    Failure.REFUSED: AlarmKind.REGISTRATION_REJECTED,
+    Failure.REJECTED: AlarmKind.REGISTRATION_REJECTED,
 }
 """The failures that raise an alarm at once."""
 

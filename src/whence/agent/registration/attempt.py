@@ -18,7 +18,7 @@ from whence.core.registration.events import (
     Send,
     Unanswered,
 )
-from whence.core.registration.learning import NOBODY_ELSE, ExpectedSources
+from whence.core.registration.learning import ASKED_ONLY, ExpectedSources
 from whence.core.registration.model import Account
 from whence.core.registration.reason import RegistrationReason, Why
 from whence.core.settings import TrunkSettings
@@ -128,7 +128,7 @@ class AttemptRunner:
         """
         trunk = entry.trunk
         if source.ip == next_hop.ip:
-            return NOBODY_ELSE
+            return ASKED_ONLY
         servers = trunk.servers + entry.led_to
         named = await asyncio.gather(*(self._resolver.everywhere(server) for server in servers))
         return ExpectedSources(

@@ -62,7 +62,7 @@ class _Exchange:
 def _why_none(exchange: _Exchange) -> Why:
     if exchange.rejected:
         message = f"every answer was rejected: {exchange.rejected}"
-        return Why(RegistrationReason.ANSWER_NOT_BELIEVED, message)
+        return Why(RegistrationReason.ANSWER_NOT_ACCEPTED, message)
     return Why(RegistrationReason.NO_ANSWER_FROM_KAMAILIO, "no answer from Kamailio")
 
 
@@ -145,7 +145,7 @@ class KamailioClient(asyncio.DatagramProtocol):
             )
         if received.tls_reject_reason:
             message = headers.tls_reject_message(received.tls_reject_reason, account.name)
-            return Unanswered(Why(RegistrationReason.TLS_ANSWER_NOT_BELIEVED, message))
+            return Unanswered(Why(RegistrationReason.TLS_ANSWER_NOT_ACCEPTED, message))
         if self._explain is not None and send.next_hop.transport is Transport.TLS:
             fault = await self._explain(send.next_hop, account.name, socket)
             if fault is not None:

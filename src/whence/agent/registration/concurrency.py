@@ -10,14 +10,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-HELD_S = 1.0
+SLOT_LIMIT_S = 1.0
 """Twice T1: enough for an answer, also for one after a first retransmission."""
 
 
 class ConcurrencyLimit:
     """A number of places. `held_s`: how long a request holds one at most."""
 
-    def __init__(self, limit: int, held_s: float = HELD_S) -> None:
+    def __init__(self, limit: int, held_s: float = SLOT_LIMIT_S) -> None:
         self._free = asyncio.Semaphore(limit)
         self._held_s = held_s
 

@@ -22,7 +22,7 @@ class AttemptOutcome(StrEnum):
 
 _OF_FAILURE = {
     Failure.WRONG_CREDENTIALS: AttemptOutcome.AUTH_FAILED,
-    Failure.REFUSED: AttemptOutcome.REJECTED,
+    Failure.REJECTED: AttemptOutcome.REJECTED,
     Failure.UNREACHABLE: AttemptOutcome.UNREACHABLE,
 }
 

@@ -258,7 +258,7 @@ class RegistrationService:
 
         The end is counted and reported when it happens, also where it cannot be stored.
         """
-        # An attempt in flight goes on, even if the directory cannot be written.
+        # An attempt in flight continues, even if the directory cannot be written.
         before = entry.registration
         dice = Randomness(0.0, "")
         after, actions = step(before, Expired(), now, entry.account, dice, self._waits)

@@ -73,4 +73,4 @@ def _of_certificate(error: ssl.SSLCertVerificationError, name: str) -> Why:
     if code == _NOT_YET:
         return Why(RegistrationReason.CERTIFICATE_NOT_YET_VALID, "its certificate is not valid yet")
     message = f"its certificate is rejected: {error.verify_message}"
-    return Why(RegistrationReason.CERTIFICATE_NOT_BELIEVED, message)
+    return Why(RegistrationReason.CERTIFICATE_NOT_ACCEPTED, message)

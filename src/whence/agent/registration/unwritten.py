@@ -15,7 +15,7 @@ from whence.errors import StoreError
 def only_noted(
     before: Registration, event: MachineEvent, now: float, account: Account, waits: Waits
 ) -> Registration:
-    """Return `before` with what the event requested; an attempt in flight goes on."""
+    """Return `before` with what the event requested; an attempt in flight continues."""
     after, _ = step(before, event, now, account, Randomness(0.0, ""), waits)
     return replace(before, wanted=after.wanted, suspended=after.suspended, again=after.again)
 

@@ -148,7 +148,7 @@ def become_owner(state: Path) -> None:
         raise _cannot_be_used(state, error) from None
     except OSError as error:
         raise OperatorError(
-            f"the state directory {state} cannot be looked at: {error.strerror}; make it with: "
+            f"the state directory {state} cannot be read: {error.strerror}; make it with: "
             f"whence drop-in {state.parent}"
         ) from None
     if found.st_uid == os.geteuid():

@@ -219,7 +219,7 @@ def _elsewhere(one: NearbyTrunk, source: TransportAddress, now: float) -> Missin
 def fitting(
     step: Step, source: TransportAddress, evidence: Evidence, now: float
 ) -> tuple[str, ...]:
-    """Return what of each trunk in `step.left` matched, in that order; "" if nothing of it did.
+    """Return the part of each trunk in `step.left` that matched, in that order; "" for none.
 
     `source`: the source of the request. `now`: the instant of the decision.
     """

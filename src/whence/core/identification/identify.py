@@ -48,7 +48,7 @@ class _Identification:
             or self._by_request_uri()
             or self._by_headers()
             or self._named_elsewhere([P_CALLED_PARTY_ID])
-            or self._by_nothing_said()
+            or self._without_a_name()
         )
 
     # Rules on what the request names.
@@ -161,7 +161,7 @@ class _Identification:
 
     # Rules for a request that names no trunk.
 
-    def _by_nothing_said(self) -> Decision:
+    def _without_a_name(self) -> Decision:
         source, now = self._request.source, self._now
         port = (str(source.port),)
         rules: list[tuple[Rule, Compared, tuple[str, ...], Callable[[Trunk], bool]]] = [
@@ -219,8 +219,8 @@ def dialled(request: Request, trunk: Trunk, evidence: Evidence) -> str:
 
     The most specific number wins: an extension that the trunk owns. Its account or pilot number
     follows, then a number that it does not own. Our token is no number, even if it is all digits.
-    The account is none either, if the request has another number. Without a number, return the
-    called user.
+    If the request has another number, the account does not count either. Without a number,
+    return the called user.
     """
     places = (REQUEST_URI, *trunk.number_headers)
     called = [one.number for place in places for one in request.called.get(place, ())]

@@ -25,10 +25,10 @@ from whence.core.sip.transport_address import TransportAddress
 LONGEST_S = 30 * 86_400
 """The longest time for which an operator may allow a source; longer ones belong into the file."""
 
-ASKED_LIMIT = 5
+REQUEST_URIS_LIMIT = 5
 """How many different Request-URIs of one unknown source are kept: the last ones."""
 
-ASKED_LENGTH = 100
+REQUEST_URI_LENGTH = 100
 
 REASONS_LIMIT = 6
 """How many reasons of one unknown source are kept: more than there are codes."""
@@ -71,7 +71,7 @@ class UnknownSource:
     requests: int
     since: float
     last_at: float
-    asked: tuple[str, ...]
+    request_uris: tuple[str, ...]
     """The Request-URIs of its last requests, the newest first."""
     reasons: tuple[Why, ...] = ()
     """Why it is listed, the newest first."""
@@ -90,17 +90,18 @@ class UnknownSource:
         count: int = 1,
     ) -> UnknownSource:
         """Return it after `count` more requests. `ruri` is empty where none could be read."""
-        asked = self.asked
+        request_uris = self.request_uris
         if ruri:
-            newest = ruri[:ASKED_LENGTH]
-            asked = (newest, *(uri for uri in asked if uri != newest))[:ASKED_LIMIT]
+            newest = ruri[:REQUEST_URI_LENGTH]
+            older = (uri for uri in request_uris if uri != newest)
+            request_uris = (newest, *older)[:REQUEST_URIS_LIMIT]
         reasons = (reason, *(one for one in self.reasons if one != reason))[:REASONS_LIMIT]
         return replace(
             self,
             source=source,
             requests=self.requests + count,
             last_at=now,
-            asked=asked,
+            request_uris=request_uris,
             reasons=reasons,
         )
 

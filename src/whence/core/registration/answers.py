@@ -75,7 +75,7 @@ def answered(
             return step.ask_next_server(request, reply, why)
         case StatusClass.REFUSAL:
             why = Why(RegistrationReason.REJECTED, status_line)
-            return step.try_next_redirect(request, Failure.REFUSED, reply, why)
+            return step.try_next_redirect(request, Failure.REJECTED, reply, why)
 
 
 def redirected(step: Step, targets: Sequence[TransportAddress], why: Why | None) -> StepResult:
@@ -99,7 +99,7 @@ def redirected(step: Step, targets: Sequence[TransportAddress], why: Why | None)
         led_to=request.led_to | {target.ip for target in targets},
     )
     if all(server in request.tried for server in (*request.redirects, *request.others)):
-        return step.fail(Failure.REFUSED, _REDIRECTED_IN_A_LOOP)
+        return step.fail(Failure.REJECTED, _REDIRECTED_IN_A_LOOP)
     return step.ask_next_server(request, None, _REDIRECTED_IN_A_LOOP)
 
 
@@ -112,7 +112,7 @@ def _accepted(
 ) -> StepResult:
     granted_s = granted(reply, step.account, request.expires_s)
     if isinstance(granted_s, Why):
-        return step.fail(Failure.REFUSED, granted_s, reply)
+        return step.fail(Failure.REJECTED, granted_s, reply)
     permitted = _permit(step, request, reply, source, expected)
     if permitted is None:  # an unexpected sender must not delay the next refresh
         granted_s = min(granted_s, request.expires_s)
@@ -193,7 +193,7 @@ def _challenged(step: Step, request: PendingRegister, reply: Reply) -> StepResul
             return step.fail(Failure.WRONG_CREDENTIALS, _WRONG_CREDENTIALS, reply)
         request = replace(request, retried=(*request.retried, *(c.asks for c in rejecting)))
     if request.challenges >= CHALLENGES_LIMIT:
-        return step.fail(Failure.REFUSED, _CHALLENGED_TOO_OFTEN, reply)
+        return step.fail(Failure.REJECTED, _CHALLENGED_TOO_OFTEN, reply)
     asking = tuple(c.asks for c in answers)
     kept = tuple(n for n in step.before.nonces if n.challenge.asks not in asking)
     fresh = tuple(Nonce(challenge, 0) for challenge in answers)
@@ -258,7 +258,7 @@ def _redirect(
     fresh = fresh[: CONTACTS_LIMIT - len(request.followed)]
     if not fresh:
         why = Why(RegistrationReason.REDIRECT_REFUSED, status_line)
-        return step.try_next_redirect(request, Failure.REFUSED, reply, why)
+        return step.try_next_redirect(request, Failure.REJECTED, reply, why)
     following = replace(request, followed=(*request.followed, *fresh), following=True)
     r = replace(step.before, in_flight=following, **last_answer(reply))
     return r, (Follow(tuple(keyed[key] for key in fresh)),)
@@ -273,6 +273,6 @@ def _too_brief(step: Step, request: PendingRegister, reply: Reply) -> StepResult
     if least is None or request.lengthened or not asked < least <= MIN_EXPIRES_LIMIT_S:
         message = f"423 with Min-Expires {least} to {asked} s asked"
         why = Why(RegistrationReason.INTERVAL_TOO_BRIEF, message)
-        return step.fail(Failure.REFUSED, why, reply)
+        return step.fail(Failure.REJECTED, why, reply)
     r = replace(step.before, min_expires_s=least, **last_answer(reply))
     return step.send(r, replace(request, expires_s=least, lengthened=True), r.state)

@@ -11,7 +11,7 @@ class Failure(StrEnum):
     """The kind of a failure; it decides how long to wait."""
 
     WRONG_CREDENTIALS = "wrong_credentials"
-    REFUSED = "refused"
+    REJECTED = "rejected"
     UNREACHABLE = "unreachable"
 
 
@@ -55,7 +55,7 @@ class Waits:
         """Return the waits after failures of this kind."""
         return {
             Failure.WRONG_CREDENTIALS: self.auth_failed,
-            Failure.REFUSED: self.rejected,
+            Failure.REJECTED: self.rejected,
             Failure.UNREACHABLE: self.unreachable,
         }[failure]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from whence.core.registration.learning import NOBODY_ELSE, ExpectedSources, Ground
+from whence.core.registration.learning import ASKED_ONLY, ExpectedSources, Ground
 from whence.core.registration.model import Registration, Reply
 from whence.core.registration.reason import NO_ANSWER, Why
 from whence.core.sip.transport_address import TransportAddress
@@ -29,7 +29,7 @@ class Answered:
 
     reply: Reply
     source: TransportAddress
-    expected: ExpectedSources = NOBODY_ELSE
+    expected: ExpectedSources = ASKED_ONLY
     seen_at: TransportAddress | None = None
 
 

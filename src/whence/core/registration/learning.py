@@ -40,7 +40,7 @@ class ExpectedSources:
     """The addresses in DNS of the registrar and the outbound proxy."""
     networks: tuple[Address, ...] = ()
     """The trunk's `networks`."""
-    anyone: bool = False
+    any_source: bool = False
     """Whether `learn_from` is "any"."""
 
 
@@ -56,7 +56,8 @@ class Permit:
     exact: bool = False
 
 
-NOBODY_ELSE = ExpectedSources()
+ASKED_ONLY = ExpectedSources()
+"""Only the ip that was asked may be learned."""
 
 
 def permit(
@@ -75,7 +76,7 @@ def permit(
         return Permit(Ground.ASKED)
     if source.ip in expected.named:
         return Permit(Ground.DNS)
-    if expected.anyone:
+    if expected.any_source:
         return Permit(Ground.ANY)
     if proven:
         return Permit(Ground.RSPAUTH)

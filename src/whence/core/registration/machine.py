@@ -16,7 +16,7 @@ The caller stores the new state first, then executes the actions in their order.
 action is the next event. The caller sends Due at `next_at`, and passes the random values.
 
 This file has the step, and the events of the clock and the operator. The answers are in
-`answers.py`. The ways in which an attempt goes on or ends are in `outcomes.py`.
+`answers.py`. The ways in which an attempt continues or ends are in `outcomes.py`.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def resumed(registration: Registration, now: float, waits: Waits = WAITS) -> Reg
     - A valid grant is refreshed at its `next_at`, not before.
     - A request that was in flight is lost; the result is unknown. It is sent again at once.
     - The same holds for a trunk that the agent unregistered when it stopped.
-    - After a failure the wait goes on, however often the agent starts. The lost request counts as
+    - After a failure the wait continues, even if the agent starts again. The lost request counts as
       one more failure of that kind.
     - A suspended trunk stays suspended. If its unregistering was in flight, it is sent again.
     """

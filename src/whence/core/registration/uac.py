@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 from whence.core.registration.events import Action, ForgetAddresses
 from whence.core.registration.grant import granted, granted_message, learned, unexpected
-from whence.core.registration.learning import NOBODY_ELSE, ExpectedSources, permit
+from whence.core.registration.learning import ASKED_ONLY, ExpectedSources, permit
 from whence.core.registration.model import Account, Registration, Reply, State
 from whence.core.registration.reason import NO_ANSWER, UNREGISTERED, RegistrationReason, Why
 from whence.core.sip.digest import Credentials
@@ -68,7 +68,7 @@ def answered(
     source: TransportAddress,
     now: float,
     grace_s: float,
-    expected: ExpectedSources = NOBODY_ELSE,
+    expected: ExpectedSources = ASKED_ONLY,
 ) -> tuple[Registration, tuple[Action, ...]]:
     """Return the registration after a final answer from `source`; `before` itself if unchanged.
 

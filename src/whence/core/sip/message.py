@@ -114,7 +114,7 @@ class Message:
         return [value.strip(" \t") for value in _values(name).findall(head)]
 
     def as_written(self, name: str) -> list[str]:
-        """Return the values of all headers of this name, unfolded, in their own letters."""
+        """Return the values of all headers of this name, unfolded, as written."""
         lines = _lines(self._raw.partition(END)[0])
         return [line.partition(":")[2].strip(" \t") for found, line in lines if found == name]
 
@@ -127,7 +127,7 @@ class Message:
 
     @property
     def request_line(self) -> tuple[str, str]:
-        """The method and the Request-URI of a request, in their own letters; as far as it goes."""
+        """The method and the Request-URI, as written. A part that is missing is empty."""
         start = self._raw.partition("\n")[0].rstrip("\r")
         method, _, rest = start.partition(" ")
         return method, rest.rpartition(" ")[0]

@@ -39,7 +39,7 @@ class EdgeSockets:
     """At most one for each socket. A socket without one shows its own address."""
 
     def advertised_of(self, socket: TransportAddress) -> Advertised | None:
-        """Return what is advertised for a socket, or None. An ip of another version is none."""
+        """Return the advertised address of a socket; None if it has none of its IP version."""
         found = next((one for own, one in self.advertised if own == socket), None)
         if found is None or found.ip_version not in (None, socket.ip.version):
             return None
@@ -48,7 +48,7 @@ class EdgeSockets:
     def place_of(self, socket: TransportAddress) -> tuple[str, int]:
         """Return the (ip, port) at which others see `socket`, as far as the settings say it.
 
-        A socket whose advertised address changes at run time has its own here.
+        If the advertised address can change at run time, return the own address of the socket.
         """
         advertised = self.advertised_of(socket)
         if advertised is None or advertised.ip_version is None:

@@ -64,9 +64,7 @@ class CallHandlers(DropInPart):
         super().__init__(worker, writer)
         self._started_at = 0.0
         self._missing_since: dict[str, float] = {}
-        """Since when `uac` has no such account, of the l_uuids in the directory that were asked
-        for.
-        """
+        """l_uuid that a call named → since when `uac` has no account of it."""
 
     def child_init(self, _rank: int) -> int:
         """Note when this process started."""

@@ -13,7 +13,7 @@ from functools import partial
 
 from whence.core.registration import uac
 from whence.core.registration.events import Action
-from whence.core.registration.learning import NOBODY_ELSE, ExpectedSources
+from whence.core.registration.learning import ASKED_ONLY, ExpectedSources
 from whence.core.registration.model import AccountKey, Registration, Reply
 from whence.core.registration.uac import UacRequest
 from whence.core.sip.contact import Contact, listed
@@ -34,10 +34,10 @@ SENT = "$avp(whence_sent)"
 USER = "$avp(whence_user)"
 """Receives the URI of an account's local user from `uac_reg_lookup`."""
 
-ASKED = "$sndto(ip)"
+SENT_TO = "$sndto(ip)"
 """Where Kamailio sends the REGISTER, in event_route[tm:local-request] (5.6.3)."""
 
-ASKED_LATER = "$(avp(whence_sent_to)[*])"
+SENT_TO_NEXT = "$(avp(whence_sent_to)[*])"
 """Where tm sends it after the first server failed (use_dns_failover). onsend_route writes it."""
 
 ANSWER_ROUTE, FAILURE_ROUTE = "WHENCE_ANSWERED", "WHENCE_UNANSWERED"
@@ -93,7 +93,7 @@ class RegistrationHandlers(DropInPart):
             "expires_s": requested_s,
             "at": now,
             "answers": bool(get("Authorization") or get("Proxy-Authorization")),
-            "asked": [str(ksr.pv.get(ASKED) or "")],
+            "asked": [str(ksr.pv.get(SENT_TO) or "")],
         }
         ksr.pv.sets(SENT, json.dumps(sent))
         ksr.tm.t_on_reply(ANSWER_ROUTE)
@@ -129,7 +129,7 @@ class RegistrationHandlers(DropInPart):
             reply=reply,
             source=self.worker.source(),
             grace_s=self._grace_s,
-            expected=self._expected(account.id) if is_success else NOBODY_ELSE,
+            expected=self._expected(account.id) if is_success else ASKED_ONLY,
         )
         if is_success:
             self._warn_of_foreign_domain(account)
@@ -156,7 +156,7 @@ class RegistrationHandlers(DropInPart):
             return None
         values = json.loads(str(written))
         contact = Contact.parse(values.pop("contact")).uri
-        later = str(self.ksr.pv.get(ASKED_LATER) or "").split(", ")
+        later = str(self.ksr.pv.get(SENT_TO_NEXT) or "").split(", ")
         asked, unreadable = uac.asked_ips([*values.pop("asked"), *later])
         for place in unreadable:
             self.ksr.err(f"whence: a REGISTER went to {place!a}, which is no ip\n")
@@ -204,7 +204,7 @@ class RegistrationHandlers(DropInPart):
             return self.writer.expected(trunk_id)
         except StoreUnavailableError as error:
             self.ksr.err(f"whence: {error}\n")
-            return NOBODY_ELSE
+            return ASKED_ONLY
 
     def _write(
         self,

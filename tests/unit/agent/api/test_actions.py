@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.agent.api.agent import FILE, NOW, Agent, Story
-from tests.unit.agent.registration.node import ACME, Dns, Node
-from tests.unit.agent.registration.node import tell as run
+from tests.unit.agent.registration.node import ACME, Dns, Node, run
 from tests.unit.store.disk import DISK_FULL
 from whence.agent.registration.outcome import AttemptOutcome
 from whence.core.registration.model import State
@@ -37,12 +36,12 @@ def test_unregister_ends_the_address_before_it_returns(node: Node) -> None:
     async def story() -> None:
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
-        node.registrar.taken()
+        node.registrar.take_received()
         node.registrations.orders.unregister("acme")
         assert node.addresses == []
         assert node.directory.registrations()["acme"].registration.suspended
         await node.until_all(State.UNREGISTERED)
-        assert [a.unregisters for a in node.registrar.taken()] == [True]
+        assert [a.unregisters for a in node.registrar.take_received()] == [True]
         assert node.registrations.outcomes == {"registered": 1}  # of what was to register
 
     run(story)
@@ -59,11 +58,11 @@ def test_unregister_without_dns_ends_the_address_at_once(node: Node) -> None:
         assert node.addresses == []
         assert node.of["acme"].state is State.UNREGISTERING
         node.resolver = Dns()  # after a restart the agent unregisters it
-        node.registrar.taken()
+        node.registrar.take_received()
         node.agent()
         node.apply(ACME)
         await node.until_all(State.UNREGISTERED)
-        assert [a.unregisters for a in node.registrar.taken()] == [True]
+        assert [a.unregisters for a in node.registrar.take_received()] == [True]
 
     run(story)
 
@@ -79,14 +78,14 @@ def test_suspended_trunk_stays_so_after_restart_and_reload(node: Node, order: st
             node.registrations.orders.unregister("acme")
             await node.until_all(State.UNREGISTERED)
         suspended = node.of["acme"].state
-        node.registrar.taken()
+        node.registrar.take_received()
         node.apply(ACME.replace("hunter2", "other"))
         node.agent()
         node.apply(ACME)
         node.clock.now += 100_000
         await node.until_quiet()
         assert (node.of["acme"].state, node.of["acme"].suspended) == (suspended, True)
-        assert node.registrar.taken() == []
+        assert node.registrar.take_received() == []
         node.registrations.orders.want("acme")
         await node.until_all(State.REGISTERED)
         assert not node.of["acme"].suspended
@@ -110,10 +109,10 @@ def test_paused_trunk_once_disabled_is_unregistered(node: Node) -> None:
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
         node.registrations.orders.pause("acme")
-        node.registrar.taken()
+        node.registrar.take_received()
         node.apply(ACME + "enabled = false")
         await node.until_all(State.UNREGISTERED)
-        assert [a.unregisters for a in node.registrar.taken()] == [True]
+        assert [a.unregisters for a in node.registrar.take_received()] == [True]
 
     run(story)
 
@@ -122,13 +121,13 @@ def test_pause_during_an_attempt_takes_effect_at_its_end(node: Node) -> None:
     async def story() -> None:
         node.registrar.open = asyncio.Event()
         node.apply(ACME)
-        await node.until(lambda: len(node.registrar.asked) == 1)
+        await node.until(lambda: len(node.registrar.received) == 1)
         node.registrations.orders.pause("acme")
         assert node.of["acme"].state is State.REGISTERING
         node.registrar.open.set()
         await node.until_all(State.PAUSED)
         assert [id_ for id_, *_ in node.addresses] == ["acme"], "the grant of that attempt is valid"
-        assert len(node.registrar.asked) == 1
+        assert len(node.registrar.received) == 1
 
     run(story)
 
@@ -139,7 +138,7 @@ def test_resume_during_the_same_attempt_undoes_the_pause(
     async def story() -> None:
         node.registrar.open = asyncio.Event()
         node.apply(ACME)
-        await node.until(lambda: len(node.registrar.asked) == 1)
+        await node.until(lambda: len(node.registrar.received) == 1)
         node.registrations.orders.pause("acme")
         node.registrations.orders.want("acme")
         node.registrar.open.set()
@@ -180,7 +179,7 @@ def test_attempt_with_unwritable_outcome_counts_as_unwritten(
         await node.until_all(State.WAITING)
         node.registrar.open = asyncio.Event()
         node.registrations.orders.want("acme")
-        await node.until(lambda: len(node.registrar.asked) == 2)
+        await node.until(lambda: len(node.registrar.received) == 2)
         disk.execute(DISK_FULL)
         node.registrar.open.set()
         await node.until_all(State.WAITING)
@@ -199,7 +198,7 @@ def test_order_not_written_during_an_attempt_makes_no_second(
     async def story() -> None:
         node.registrar.open = asyncio.Event()
         node.apply(ACME)
-        await node.until(lambda: len(node.registrar.asked) == 1)
+        await node.until(lambda: len(node.registrar.received) == 1)
         disk.execute(DISK_FULL)
         with pytest.raises(StoreError):
             node.registrations.orders.want("acme")
@@ -210,10 +209,10 @@ def test_order_not_written_during_an_attempt_makes_no_second(
         for _ in range(50):
             await asyncio.sleep(0)
         assert node.of["acme"].in_flight is not None
-        assert len(node.registrar.asked) == 1
+        assert len(node.registrar.received) == 1
         disk.execute("DROP TRIGGER full")
         node.registrar.open.set()
-        await node.until(lambda: len(node.registrar.asked) == 2)
+        await node.until(lambda: len(node.registrar.received) == 2)
         await node.until_all(State.REGISTERED)
         assert not node.of["acme"].suspended
 

@@ -27,7 +27,7 @@ def test_healthz_with_kamailio_and_directory_answers_200(
 ) -> None:
     async def story(agent: Agent) -> None:
         asked = asyncio.create_task(agent.ask("/healthz"))
-        agent.edge.says(await agent.edge.hears(), "200 OK", source=None)
+        agent.edge.answer(await agent.edge.receive(), "200 OK", source=None)
         answer = await asked
         assert answer.status_code == 200
         assert answer.json() == {"kamailio": True, "directory": True, "disk": True}
@@ -40,7 +40,7 @@ def test_healthz_with_kamailio_that_refuses_us_answers_503(
 ) -> None:
     async def story(agent: Agent) -> None:
         asked = asyncio.create_task(agent.ask("/healthz"))
-        agent.edge.says(await agent.edge.hears(), "403 Forbidden", source=None)
+        agent.edge.answer(await agent.edge.receive(), "403 Forbidden", source=None)
         answer = await asked
         assert answer.status_code == 503
         assert answer.json() == {"kamailio": False, "directory": True, "disk": True}
@@ -58,7 +58,7 @@ def test_healthz_with_unwritable_directory_answers_503(
         )
         disk.close()
         asked = asyncio.create_task(agent.ask("/healthz"))
-        agent.edge.says(await agent.edge.hears(), "200 OK", source=None)
+        agent.edge.answer(await agent.edge.receive(), "200 OK", source=None)
         answer = await asked
         assert answer.status_code == 503
         assert answer.json() == {"kamailio": True, "directory": False, "disk": True}

@@ -777,13 +777,13 @@ def test_socket_of_trunk_is_one_of_listen(tmp_path: Path) -> None:
     config = loaded(tmp_path, edge + TRUNK + 'socket = "udp:127.0.0.2:5060"\n')
     (trunk,) = node_settings(config).trunks
     assert trunk.socket == config.edge.listen[1]
-    for wrong, said in (
+    for wrong, message in (
         ("udp:127.0.0.2:5061", "is not in edge listen; write one of udp:127.0.0.1:5060, udp:"),
         ("tcp:127.0.0.2:5060", "cannot reach sip:192.0.2.1; write a socket of the same transport"),
         ("nonsense", "is not a socket"),
     ):
         (fault,) = faults(tmp_path, edge + TRUNK + f'socket = "{wrong}"\n')
-        assert fault.startswith(f'trunk "acme": socket: "{wrong}" {said}')
+        assert fault.startswith(f'trunk "acme": socket: "{wrong}" {message}')
 
 
 def test_advertised_port_with_several_ports_is_refused(tmp_path: Path) -> None:

@@ -397,7 +397,7 @@ def test_transport_unknown_is_logged_and_not_queried(
     assert asyncio.run(resolver.targets(server)) == ()
     assert asyncio.run(resolver.everywhere(server)) == ((), 0.0)
     (message,) = caplog.messages
-    assert message.startswith(f"no look-up of '{host}': ")
+    assert message.startswith(f"'{host}' is not looked up: ")
     assert "'sctp\\n\\x1b[2Jx" in message and "udp or tcp or tls" in message
     assert message.isprintable() and len(message) < 170
 

@@ -40,17 +40,17 @@ BELL = TRUNK.replace("acme", "bell")
 
 
 class Dns:
-    """Fake DNS: answers from `says`, and records the look-ups."""
+    """Fake DNS: answers from `answers`, and records the look-ups."""
 
     def __init__(self) -> None:
-        self.says: dict[str, tuple[tuple[str, ...], float]] = {
+        self.answers: dict[str, tuple[tuple[str, ...], float]] = {
             "provider.example": ((HERE, BESIDE), 600.0)
         }
         self.asked: list[str] = []
 
     async def everywhere(self, server: Uri) -> tuple[tuple[TransportAddress, ...], float]:
         self.asked.append(server.host)
-        ips, ttl_s = self.says.get(server.host, ((), 0.0))
+        ips, ttl_s = self.answers.get(server.host, ((), 0.0))
         return tuple(TransportAddress(Transport.UDP, canonical_ip(ip), 5060) for ip in ips), ttl_s
 
 
@@ -133,7 +133,7 @@ def node(tmp_path: Path) -> Iterator[Node]:
 Story = Callable[[], Coroutine[Any, Any, None]]
 
 
-def tell(story: Story) -> None:
+def run(story: Story) -> None:
     asyncio.run(story())
 
 
@@ -163,7 +163,7 @@ def test_unregister_during_a_refresh_adds_no_sibling(node: Node) -> None:
         await node.settled()
         assert node.live() == {}
 
-    tell(story)
+    run(story)
 
 
 def test_siblings_of_a_registration_end_with_the_answer(node: Node) -> None:
@@ -178,7 +178,7 @@ def test_siblings_of_a_registration_end_with_the_answer(node: Node) -> None:
         node.now += 600 + SLACK_S
         assert node.live() == {}
 
-    tell(story)
+    run(story)
 
 
 def test_siblings_still_in_dns_are_extended(
@@ -198,7 +198,7 @@ def test_siblings_still_in_dns_are_extended(
         assert node.ends() == [NOW + 1200 + SLACK_S]
         assert node.generation() == before, "only its end has changed"
 
-        node.dns.says["provider.example"] = ((HERE, THIRD), 600.0)
+        node.dns.answers["provider.example"] = ((HERE, THIRD), 600.0)
         node.now += 600
         await node.settled()
         assert node.live() == {"acme": [BESIDE, THIRD]}, "the old one until its end"
@@ -206,19 +206,19 @@ def test_siblings_still_in_dns_are_extended(
         node.now += SLACK_S
         assert node.live() == {"acme": [THIRD]}
 
-    tell(story)
+    run(story)
 
 
 @pytest.mark.parametrize(("ttl_s", "counts_s"), [(0, 300), (300, 300), (9e9, 3600)])
 def test_ttl_is_limited_by_bounds(node: Node, ttl_s: float, counts_s: float) -> None:
     async def story() -> None:
-        node.dns.says["provider.example"] = ((BESIDE,), ttl_s)
+        node.dns.answers["provider.example"] = ((BESIDE,), ttl_s)
         node.start()
         node.registered(for_s=90_000)
         await node.settled()
         assert node.ends() == [NOW + counts_s + SLACK_S]
 
-    tell(story)
+    run(story)
 
 
 def test_siblings_end_with_the_grant_and_are_extended_with_it(node: Node) -> None:
@@ -233,7 +233,7 @@ def test_siblings_end_with_the_grant_and_are_extended_with_it(node: Node) -> Non
         assert node.ends() == [NOW + 170 + 32]
         assert len(node.dns.asked) == 1
 
-    tell(story)
+    run(story)
 
 
 def test_unregister_ends_the_siblings_at_once(node: Node) -> None:
@@ -251,7 +251,7 @@ def test_unregister_ends_the_siblings_at_once(node: Node) -> None:
         assert node.live() == {}
         assert len(node.dns.asked) == 1, "no trunk needs it any more"
 
-    tell(story)
+    run(story)
 
 
 def test_name_of_many_trunks_is_looked_up_once(node: Node) -> None:
@@ -264,12 +264,12 @@ def test_name_of_many_trunks_is_looked_up_once(node: Node) -> None:
         assert node.dns.asked == ["provider.example"]
         assert len(node.live()) == 250
 
-    tell(story)
+    run(story)
 
 
 def test_siblings_include_the_outbound_proxys(node: Node) -> None:
     async def story() -> None:
-        node.dns.says["proxy.example"] = ((THIRD,), 900.0)
+        node.dns.answers["proxy.example"] = ((THIRD,), 900.0)
         node.start(
             '[edge]\nlisten = ["udp:127.0.0.1:5060", "udp:[::1]:5060"]\n'
             + TRUNK
@@ -282,7 +282,7 @@ def test_siblings_include_the_outbound_proxys(node: Node) -> None:
         assert node.live() == {"acme": [BESIDE, THIRD]}
         assert sorted(node.dns.asked) == ["provider.example", "proxy.example"]
 
-    tell(story)
+    run(story)
 
 
 def test_follow_dns_off_has_no_siblings_and_no_look_up(node: Node) -> None:
@@ -292,7 +292,7 @@ def test_follow_dns_off_has_no_siblings_and_no_look_up(node: Node) -> None:
         await node.settled()
         assert (node.live(), node.dns.asked) == ({}, [])
 
-    tell(story)
+    run(story)
 
 
 def test_reload_changes_siblings_at_once(node: Node) -> None:
@@ -313,7 +313,7 @@ def test_reload_changes_siblings_at_once(node: Node) -> None:
         await node.settled()
         assert node.live() == {"acme": [BESIDE]}
 
-    tell(story)
+    run(story)
 
 
 def test_restart_extends_siblings_without_new_generation(node: Node) -> None:
@@ -329,7 +329,7 @@ def test_restart_extends_siblings_without_new_generation(node: Node) -> None:
         assert node.ends() == [NOW + 660 + SLACK_S]
         assert node.generation() == before
 
-    tell(story)
+    run(story)
 
 
 def test_trunk_removed_is_not_looked_up(node: Node) -> None:
@@ -341,22 +341,22 @@ def test_trunk_removed_is_not_looked_up(node: Node) -> None:
         await node.settled()
         assert (node.live(), node.dns.asked) == ({}, [])
 
-    tell(story)
+    run(story)
 
 
 def test_name_without_addresses_is_looked_up_again(node: Node) -> None:
     async def story() -> None:
-        says = node.dns.says.pop("provider.example")
+        removed = node.dns.answers.pop("provider.example")
         node.start()
         node.registered()
         await node.settled()
         assert node.live() == {}
-        node.dns.says["provider.example"] = says
+        node.dns.answers["provider.example"] = removed
         node.now += module.AGAIN_S
         await node.settled()
         assert node.live() == {"acme": [BESIDE]}
 
-    tell(story)
+    run(story)
 
 
 def test_look_up_that_raises_is_repeated(node: Node) -> None:
@@ -376,7 +376,7 @@ def test_look_up_that_raises_is_repeated(node: Node) -> None:
         await node.settled()
         assert node.live() == {"acme": [BESIDE]}
 
-    tell(story)
+    run(story)
 
 
 def test_siblings_on_a_full_disk_are_written_later(node: Node) -> None:
@@ -389,7 +389,7 @@ def test_siblings_on_a_full_disk_are_written_later(node: Node) -> None:
         await node.settled()
         assert node.live() == {"acme": [BESIDE]}
 
-    tell(story)
+    run(story)
 
 
 def test_siblings_of_one_trunk_are_limited(node: Node) -> None:
@@ -397,7 +397,7 @@ def test_siblings_of_one_trunk_are_limited(node: Node) -> None:
         node.start()
         for i in range(10):
             ips = tuple(f"192.0.2.{j}" for j in range(10 + 10 * i, 20 + 10 * i))
-            node.dns.says["provider.example"] = (ips, 300.0)
+            node.dns.answers["provider.example"] = (ips, 300.0)
             node.registered(for_s=90_000)
             await node.settled()
             node.now += 300
@@ -405,7 +405,7 @@ def test_siblings_of_one_trunk_are_limited(node: Node) -> None:
         assert len(node.live()["acme"]) == 16
         assert set(ips) - {str(OURS.ip)} <= set(node.live()["acme"]), "the newest are among them"
 
-    tell(story)
+    run(story)
 
 
 def test_former_server_becomes_a_sibling(node: Node) -> None:
@@ -419,19 +419,19 @@ def test_former_server_becomes_a_sibling(node: Node) -> None:
         assert of[HERE].transport == "tls", "an address learned over TLS admits only TLS"
         assert of[BESIDE].expires_at == NOW + 600 + SLACK_S
 
-    tell(story)
+    run(story)
 
 
 def test_registrar_changed_looks_up_the_name_again(node: Node) -> None:
     """A server that was just replaced must not become a sibling of the new one."""
 
     async def story() -> None:
-        node.dns.says["provider.example"] = ((HERE,), 3600.0)
+        node.dns.answers["provider.example"] = ((HERE,), 3600.0)
         node.start(TRUNK + BELL)
         node.registered()
         await node.settled()
         node.now += 1
-        node.dns.says["provider.example"] = ((THIRD,), 3600.0)
+        node.dns.answers["provider.example"] = ((THIRD,), 3600.0)
         node.registered(f"udp:{THIRD}:5060")
         await node.settled()
         assert node.live() == {}
@@ -441,7 +441,7 @@ def test_registrar_changed_looks_up_the_name_again(node: Node) -> None:
         await node.settled()
         assert len(node.dns.asked) == 3
 
-    tell(story)
+    run(story)
 
 
 def test_not_in_dns_is_called_once_for_each_address(
@@ -465,18 +465,18 @@ def test_not_in_dns_is_called_once_for_each_address(
         await node.settled()
         assert len(node.unnamed) == 3
 
-    tell(story)
+    run(story)
 
 
 def test_not_in_dns_is_not_called_without_a_dns_answer(node: Node) -> None:
     async def story() -> None:
-        node.dns.says = {}
+        node.dns.answers = {}
         node.start()
         node.registered("udp:192.0.2.77:5060")
         await node.settled()
         assert node.unnamed == []
 
-    tell(story)
+    run(story)
 
 
 def test_clock_stepped_moves_the_look_up_and_the_ends(node: Node) -> None:
@@ -494,4 +494,4 @@ def test_clock_stepped_moves_the_look_up_and_the_ends(node: Node) -> None:
         assert len(node.dns.asked) == 2
         assert node.now + 600 + SLACK_S in node.ends()
 
-    tell(story)
+    run(story)

@@ -116,7 +116,10 @@ def test_learn_from_is_for_all_or_for_single_accounts(tmp_path: Path) -> None:
         ('[learn_from]\nacme = "any"', True, False),
     ):
         permits = read(tmp_path, text).permits(0.0)
-        assert (permits.expected("acme").anyone, permits.expected("bell").anyone) == (acme, bell)
+        assert (permits.expected("acme").any_source, permits.expected("bell").any_source) == (
+            acme,
+            bell,
+        )
 
 
 def test_networks_are_pinned_until_they_expire(tmp_path: Path) -> None:

@@ -278,7 +278,7 @@ def test_agent_without_a_directory_says_how_to_make_it(agent: Agent) -> None:
 
 
 def test_root_becomes_the_owner_of_the_directory(agent: Agent) -> None:
-    """In a child, because root gives up its rights for good.
+    """In a child, because root gives up its rights permanently.
 
     It imports first in this process: the other user may have no access to the test's Python.
     """

@@ -194,7 +194,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / decisions.SOCKET_FILE
 
 
-def say(path: Path, *datagrams: bytes) -> None:
+def send_datagrams(path: Path, *datagrams: bytes) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as edge:
         for data in datagrams:
             edge.sendto(data, str(path))
@@ -215,7 +215,7 @@ def receiver(path: Path, calls: Calls) -> Iterator[DecisionReceiver]:
 def test_receiver_counts_dropped_reports(
     receiver: DecisionReceiver, calls: Calls, path: Path
 ) -> None:
-    say(path, datagram(call_id="a", dropped=3), datagram(call_id="b", dropped=4))
+    send_datagrams(path, datagram(call_id="a", dropped=3), datagram(call_id="b", dropped=4))
     receiver.read()
     assert sorted(ids(calls.last(10))) == ["a", "b"]
     assert receiver.dropped == 7
@@ -229,7 +229,7 @@ def test_receiver_counts_and_logs_an_invalid_datagram_once(
     data: bytes,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    say(path, data, data, datagram(call_id="a"))
+    send_datagrams(path, data, data, datagram(call_id="a"))
     receiver.read()
     assert ids(calls.last(10)) == ["a"]
     assert receiver.invalid == 2

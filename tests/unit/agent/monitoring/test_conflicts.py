@@ -159,7 +159,7 @@ def test_monitor_after_a_directory_change_searches_soon(tmp_path: Path) -> None:
         asyncio.run(story(conflicts, directory))
 
 
-def test_address_that_is_prolonged_starts_no_search(tmp_path: Path) -> None:
+def test_longer_grant_of_an_address_starts_no_search(tmp_path: Path) -> None:
     changes = []
 
     class Observer:
@@ -181,7 +181,7 @@ def test_search_of_an_unreadable_directory_is_logged(
 ) -> None:
     conflicts = ConflictMonitor(tmp_path / "nowhere.db")
     assert asyncio.run(conflicts.search()) == []
-    assert caplog.messages[0].startswith("conflicts are unknown: the directory ")
+    assert caplog.messages[0].startswith("conflicts cannot be searched: the directory ")
     assert "cannot be read: unable to open" in caplog.messages[0]
 
 

@@ -35,7 +35,7 @@ def test_notice_lists_its_source_with_the_reason() -> None:
         )
     (one,) = notices.unknown_sources
     assert (one.requests, one.reasons) == (6, ("unreadable_message", "flood"))
-    assert one.asked == ()
+    assert one.request_uris == ()
     assert notices.counts[NoticeReason.UNREADABLE] == 4
 
 

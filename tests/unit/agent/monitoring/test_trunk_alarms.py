@@ -210,7 +210,7 @@ def test_trunk_paused_during_a_failing_attempt_raises_no_alarm(scene: Scene) -> 
         node = scene.node
         node.registrar.status, node.registrar.open = 403, asyncio.Event()
         scene.apply(ACME)
-        await node.until(lambda: len(node.registrar.asked) == 1)
+        await node.until(lambda: len(node.registrar.received) == 1)
         node.registrations.orders.pause("acme")
         node.registrar.open.set()
         await node.until_all(State.PAUSED)

@@ -49,11 +49,11 @@ def test_unknown_sources_are_listed_and_no_others(with_agent: WithAgent) -> None
             "requests": 2,
             "since": NOW,
             "last_at": NOW + 5,
-            "asked": ["sip:2@x", "sip:1@x"],
+            "request_uris": ["sip:2@x", "sip:1@x"],
             "reasons": ["unknown_address"],
             "message": "no address admits the source",
         }
-        assert second["asked"] == [r"sip:\x1b[31m@x"]
+        assert second["request_uris"] == [r"sip:\x1b[31m@x"]
         assert len(await agent.get("/v1/unknown-sources?limit=1")) == 1
         assert "\nwhence_unknown_sources 2.0\n" in (await agent.ask("/metrics")).text
 

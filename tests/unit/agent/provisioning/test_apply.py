@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.agent.registration.node import ACME, BELL, Node, tell
+from tests.unit.agent.registration.node import ACME, BELL, Node, run
 from tests.unit.store.disk import broken
 from whence.agent.config.to_core import node_settings
 from whence.agent.provisioning.apply import Provisioning
@@ -63,7 +63,7 @@ def test_apply_reads_the_stored_registrations_once(node: Node) -> None:
         assert list(node.of) == ["acme"]
         directory.close()
 
-    tell(story)
+    run(story)
 
 
 def test_apply_calls_followers_with_all_trunks(node: Node) -> None:
@@ -74,7 +74,7 @@ def test_apply_calls_followers_with_all_trunks(node: Node) -> None:
         provisioning.apply(node_settings(node.settings(BELL)))
         assert follower.applied == [["acme", "bell"], ["bell"]]
 
-    tell(story)
+    run(story)
 
 
 @pytest.mark.parametrize("after", ["", ACME.replace("acct1", "acct9"), BELL])
@@ -82,15 +82,15 @@ def test_apply_with_failed_write_changes_nothing(node: Node, after: str) -> None
     async def story() -> None:
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
-        node.registrar.taken()
+        node.registrar.take_received()
         before = node.of["acme"], node.addresses, node.directory.tokens()
         with broken(node.directory.path, "INSERT ON meta"), pytest.raises(StoreError):
             node.apply(after)
         await node.until_quiet()
         assert (node.of["acme"], node.addresses, node.directory.tokens()) == before
-        assert node.registrar.taken() == []
+        assert node.registrar.take_received() == []
 
-    tell(story)
+    run(story)
 
 
 def test_service_adds_updates_and_removes_one_trunk(node: Node) -> None:
@@ -99,17 +99,17 @@ def test_service_adds_updates_and_removes_one_trunk(node: Node) -> None:
         await node.until_all(State.REGISTERED)
         token = node.directory.tokens()["acme"]
         node.registrations.remove("acme")
-        await node.until(lambda: len(node.registrar.asked) == 2)
-        assert node.registrar.taken()[-1].unregisters
+        await node.until(lambda: len(node.registrar.received) == 2)
+        assert node.registrar.take_received()[-1].unregisters
         node.registrations.add(trunk_of(node), StoredTrunk(token))
         await node.until_all(State.REGISTERED)
-        node.registrar.taken()
+        node.registrar.take_received()
         other = trunk_of(node, ACME.replace("hunter2", "hunter3"))
         node.registrations.update(other, has_learned=True)
-        await node.until(lambda: len(node.registrar.asked) == 1)
-        assert node.registrar.taken()[0].account.credentials == other.credentials
+        await node.until(lambda: len(node.registrar.received) == 1)
+        assert node.registrar.take_received()[0].account.credentials == other.credentials
 
-    tell(story)
+    run(story)
 
 
 def test_service_update_of_unknown_trunk_raises(node: Node) -> None:

@@ -15,7 +15,7 @@ REGISTRAR = "udp:192.0.2.1:5060"
 
 
 @dataclass
-class Heard:
+class ReceivedRequest:
     """A request that the edge received."""
 
     data: bytes
@@ -35,15 +35,15 @@ class Edge:
     def close(self) -> None:
         self._socket.close()
 
-    async def hears(self) -> Heard:
+    async def receive(self) -> ReceivedRequest:
         data, sender = await asyncio.get_running_loop().sock_recvfrom(self._socket, 65_536)
         lines = data.decode().split("\r\n")
         pairs = (line.partition(": ") for line in lines[1:] if line)
-        return Heard(data, {name: value for name, _, value in pairs}, sender)
+        return ReceivedRequest(data, {name: value for name, _, value in pairs}, sender)
 
-    def says(
+    def answer(
         self,
-        heard: Heard,
+        received: ReceivedRequest,
         status: str,
         *,
         source: str | None = REGISTRAR,
@@ -53,14 +53,14 @@ class Edge:
     ) -> None:
         """Answer, with a valid MAC if `source` is given; `changed` replaces headers (call_id=…)."""
         names = {"via": "Via", "call_id": "Call-ID", "cseq": "CSeq"}
-        headers = {name: changed.get(word, heard.headers[name]) for word, name in names.items()}
+        headers = {name: changed.get(word, received.headers[name]) for word, name in names.items()}
         lines = [f"SIP/2.0 {status}", *(f"{name}: {value}" for name, value in headers.items())]
         if source is not None:
             valid = ipc_headers.reply_mac(
                 key, headers["Call-ID"], headers["CSeq"].split()[0], int(status[:3]), source
             )
             lines += [f"X-Whence-Source: {source}", f"X-Whence-Mac: {mac or valid}"]
-        self.sends("\r\n".join([*lines, "", ""]).encode(), heard.sender)
+        self.send("\r\n".join([*lines, "", ""]).encode(), received.sender)
 
-    def sends(self, data: bytes, to: tuple[str, int]) -> None:
+    def send(self, data: bytes, to: tuple[str, int]) -> None:
         self._socket.sendto(data, to)

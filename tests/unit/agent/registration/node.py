@@ -50,7 +50,7 @@ class Clock:
 
 
 @dataclass(frozen=True)
-class Asked:
+class ReceivedRegister:
     """One REGISTER that the registrar received."""
 
     account: Account
@@ -77,14 +77,14 @@ class Registrar:
     accepts_at: TransportAddress = REGISTRAR
     seen_at: dict[str, TransportAddress] = field(default_factory=dict)
     """The AoR of a trunk → where the registrar sees its REGISTERs."""
-    asked: list[Asked] = field(default_factory=list)
+    received: list[ReceivedRegister] = field(default_factory=list)
     open: asyncio.Event | None = None
     """An event for which answers wait, if set."""
 
     async def register(
         self, account: Account, send: Send, call_id: str, socket: TransportAddress
     ) -> Answered | Unanswered:
-        self.asked.append(Asked(account, send, call_id, socket))
+        self.received.append(ReceivedRegister(account, send, call_id, socket))
         if self.open is not None:
             await self.open.wait()
         if self.silent:
@@ -94,17 +94,17 @@ class Registrar:
         reply = Reply(self.status, "Reason", send.cseq, ours)
         return Answered(reply, self.accepts_at, seen_at=self.seen_at.get(account.aor))
 
-    def taken(self) -> list[Asked]:
+    def take_received(self) -> list[ReceivedRegister]:
         """Return the REGISTERs since the last call."""
-        asked, self.asked = self.asked, []
-        return asked
+        received, self.received = self.received, []
+        return received
 
 
 @dataclass
 class Dns:
-    """Returns `says` for every name, after `wait` if set. Empty: DNS does not answer."""
+    """Returns `answers` for every name, after `wait` if set. Empty: DNS does not answer."""
 
-    says: tuple[TransportAddress, ...] = ()
+    answers: tuple[TransportAddress, ...] = ()
     wait: asyncio.Event | None = None
     asked: bool = False
 
@@ -112,10 +112,10 @@ class Dns:
         self.asked = True
         if self.wait is not None:
             await self.wait.wait()
-        return self.says
+        return self.answers
 
     async def everywhere(self, server: Uri) -> tuple[tuple[TransportAddress, ...], float]:
-        return self.says, 60.0
+        return self.answers, 60.0
 
     def why_none(self, server: Uri) -> Why:
         return Why(RegistrationReason.DNS_SILENT, f"no answer from DNS for {server.host}")
@@ -195,8 +195,8 @@ class Node:
         return [(id_, str(a.ip), a.expires_at) for id_, a in self.directory.addresses()]
 
 
-def tell(story: Callable[[], Awaitable[None]]) -> None:
-    async def telling() -> None:
+def run(story: Callable[[], Awaitable[None]]) -> None:
+    async def running() -> None:
         await story()
 
-    asyncio.run(telling())
+    asyncio.run(running())

@@ -60,13 +60,13 @@ async def started(ip: str, answer_s: float) -> AsyncIterator[tuple[KamailioClien
 Story = Callable[[KamailioClient, Edge], Awaitable[None]]
 
 
-def tell(ip: str, story: Story, answer_s: float = 36.0) -> None:
-    async def telling() -> None:
+def run(ip: str, story: Story, answer_s: float = 36.0) -> None:
+    async def running() -> None:
         async with asyncio.timeout(STORY_S), started(ip, answer_s) as (kamailio, edge):
             await story(kamailio, edge)
         await asyncio.sleep(0)  # the transport closes in the next turn of the loop
 
-    asyncio.run(telling())
+    asyncio.run(running())
 
 
 def asking(kamailio: KamailioClient, send: Send = SEND) -> asyncio.Task[Answered | Unanswered]:
@@ -76,18 +76,18 @@ def asking(kamailio: KamailioClient, send: Send = SEND) -> asyncio.Task[Answered
 def test_register_has_next_hop_socket_and_mac(ip: str) -> None:
     async def story(kamailio: KamailioClient, edge: Edge) -> None:
         answer = asking(kamailio)
-        heard = await edge.hears()
-        assert heard.data.startswith(b"REGISTER sip:provider.example SIP/2.0\r\n")
-        assert heard.headers["X-Whence-Next-Hop"] == "sip:192.0.2.1:5060"
-        assert heard.headers["X-Whence-Socket"] == str(OUR_SOCKET)
-        assert heard.headers["X-Whence-Mac"] == ipc_headers.request_mac(
+        received = await edge.receive()
+        assert received.data.startswith(b"REGISTER sip:provider.example SIP/2.0\r\n")
+        assert received.headers["X-Whence-Next-Hop"] == "sip:192.0.2.1:5060"
+        assert received.headers["X-Whence-Socket"] == str(OUR_SOCKET)
+        assert received.headers["X-Whence-Mac"] == ipc_headers.request_mac(
             KEY, "REGISTER", "call-1", "7", "sip:192.0.2.1:5060", str(OUR_SOCKET)
         )
-        assert KEY not in heard.data.decode()
-        edge.says(heard, "200 OK")
+        assert KEY not in received.data.decode()
+        edge.answer(received, "200 OK")
         await answer
 
-    tell(ip, story)
+    run(ip, story)
 
 
 @pytest.mark.parametrize(
@@ -100,26 +100,26 @@ def test_register_has_next_hop_socket_and_mac(ip: str) -> None:
 def test_next_hop_is_written_as_a_uri(ip: str, hop: TransportAddress, written: str) -> None:
     async def story(kamailio: KamailioClient, edge: Edge) -> None:
         answer = asking(kamailio, Send(7, hop, 3600))
-        heard = await edge.hears()
-        assert heard.headers["X-Whence-Next-Hop"] == written
-        edge.says(heard, "200 OK")
+        received = await edge.receive()
+        assert received.headers["X-Whence-Next-Hop"] == written
+        edge.answer(received, "200 OK")
         await answer
 
-    tell(ip, story)
+    run(ip, story)
 
 
 @pytest.mark.parametrize("status", ["200 OK", "401 Unauthorized", "503 Busy"])
 def test_answer_with_mac_is_accepted_with_its_source(ip: str, status: str) -> None:
     async def story(kamailio: KamailioClient, edge: Edge) -> None:
         answer = asking(kamailio)
-        edge.says(await edge.hears(), status)
+        edge.answer(await edge.receive(), status)
         answered = await answer
         assert isinstance(answered, Answered)
         assert (answered.reply.status, answered.reply.cseq) == (int(status[:3]), 7)
         assert answered.source == TransportAddress.parse(REGISTRAR)
         assert kamailio.rejected == 0
 
-    tell(ip, story)
+    run(ip, story)
 
 
 def test_answer_without_valid_mac_is_rejected(ip: str) -> None:
@@ -127,97 +127,97 @@ def test_answer_without_valid_mac_is_rejected(ip: str) -> None:
 
     async def story(kamailio: KamailioClient, edge: Edge) -> None:
         answer = asking(kamailio)
-        heard = await edge.hears()
-        edge.says(heard, "200 OK", source=None)
-        edge.says(heard, "200 OK", mac="0" * 32)
-        edge.says(heard, "401 Unauthorized", mac="0" * 32)
-        edge.says(heard, "200 OK", key="22" * 32)
-        edge.says(heard, "200 OK", mac="x")
-        edge.says(heard, "200 OK", source="udp:192.0.2.2:5060")
+        received = await edge.receive()
+        edge.answer(received, "200 OK", source=None)
+        edge.answer(received, "200 OK", mac="0" * 32)
+        edge.answer(received, "401 Unauthorized", mac="0" * 32)
+        edge.answer(received, "200 OK", key="22" * 32)
+        edge.answer(received, "200 OK", mac="x")
+        edge.answer(received, "200 OK", source="udp:192.0.2.2:5060")
         answered = await answer
         assert isinstance(answered, Answered)
         assert answered.source == TransportAddress.parse("udp:192.0.2.2:5060")
         assert kamailio.rejected == 5
 
-    tell(ip, story)
+    run(ip, story)
 
 
 def test_mac_is_valid_for_its_own_status_only(ip: str) -> None:
     async def story(kamailio: KamailioClient, edge: Edge) -> None:
         answer = asking(kamailio)
-        heard = await edge.hears()
+        received = await edge.receive()
         mac_of_403 = ipc_headers.reply_mac(KEY, "call-1", "7", 403, REGISTRAR)
-        edge.says(heard, "200 OK", mac=mac_of_403)
-        edge.says(heard, "403 Forbidden", mac=mac_of_403)
+        edge.answer(received, "200 OK", mac=mac_of_403)
+        edge.answer(received, "403 Forbidden", mac=mac_of_403)
         answered = await answer
         assert isinstance(answered, Answered) and answered.reply.status == 403
         assert kamailio.rejected == 1
 
-    tell(ip, story)
+    run(ip, story)
 
 
 def test_answer_to_another_request_is_rejected(ip: str) -> None:
     async def story(kamailio: KamailioClient, edge: Edge) -> None:
         answer = asking(kamailio)
-        heard = await edge.hears()
-        edge.says(heard, "200 OK", via=heard.headers["Via"] + "x")
+        received = await edge.receive()
+        edge.answer(received, "200 OK", via=received.headers["Via"] + "x")
         assert kamailio.rejected == 0, "another branch is late, not forged"
-        edge.says(heard, "200 OK", call_id="call-2")
-        edge.says(heard, "200 OK", cseq="8 REGISTER")
-        edge.says(heard, "200 OK", cseq="7 OPTIONS")
-        edge.sends(b"SIP/2.0 nonsense\r\n\r\n", heard.sender)
-        edge.sends(heard.data, heard.sender)  # a request instead of a reply
-        edge.says(heard, "200 OK")
+        edge.answer(received, "200 OK", call_id="call-2")
+        edge.answer(received, "200 OK", cseq="8 REGISTER")
+        edge.answer(received, "200 OK", cseq="7 OPTIONS")
+        edge.send(b"SIP/2.0 nonsense\r\n\r\n", received.sender)
+        edge.send(received.data, received.sender)  # a request instead of a reply
+        edge.answer(received, "200 OK")
         assert isinstance(await answer, Answered)
         assert kamailio.rejected == 5
 
-    tell(ip, story)
+    run(ip, story)
 
 
 def test_provisional_answer_is_skipped(ip: str) -> None:
     async def story(kamailio: KamailioClient, edge: Edge) -> None:
         answer = asking(kamailio)
-        heard = await edge.hears()
-        edge.says(heard, "100 Trying", source=None)
-        edge.says(heard, "200 OK")
+        received = await edge.receive()
+        edge.answer(received, "100 Trying", source=None)
+        edge.answer(received, "200 OK")
         assert isinstance(await answer, Answered)
         assert kamailio.rejected == 0
 
-    tell(ip, story)
+    run(ip, story)
 
 
 def test_request_is_retransmitted_until_answered(ip: str) -> None:
     async def story(kamailio: KamailioClient, edge: Edge) -> None:
         answer = asking(kamailio)
-        first, second = await edge.hears(), await edge.hears()
+        first, second = await edge.receive(), await edge.receive()
         assert first.data == second.data
-        edge.says(second, "200 OK")
+        edge.answer(second, "200 OK")
         assert isinstance(await answer, Answered)
-        edge.says(second, "200 OK")  # a late duplicate is ignored
+        edge.answer(second, "200 OK")  # a late duplicate is ignored
         assert await kamailio_answers_now(kamailio, edge)
         assert kamailio.rejected == 0
 
-    tell(ip, story)
+    run(ip, story)
 
 
 def test_timeout_of_kamailio_is_unanswered(ip: str) -> None:
     async def story(kamailio: KamailioClient, edge: Edge) -> None:
         answer = asking(kamailio)
-        edge.says(await edge.hears(), "408 Request Timeout", source=None)
+        edge.answer(await edge.receive(), "408 Request Timeout", source=None)
         assert await answer == Unanswered(NO_ANSWER)
 
-    tell(ip, story)
+    run(ip, story)
 
 
 def test_send_failure_of_kamailio_is_not_sent(ip: str) -> None:
     async def story(kamailio: KamailioClient, edge: Edge) -> None:
         answer = asking(kamailio)
-        edge.says(await edge.hears(), "478 Unresolvable destination", source=None)
+        edge.answer(await edge.receive(), "478 Unresolvable destination", source=None)
         assert await answer == Unanswered(
             Why(RegistrationReason.NOT_SENT, "not sent: 478 Unresolvable destination")
         )
 
-    tell(ip, story)
+    run(ip, story)
 
 
 def test_credentials_over_closed_tls_have_their_reason(ip: str) -> None:
@@ -225,59 +225,59 @@ def test_credentials_over_closed_tls_have_their_reason(ip: str) -> None:
         over_tls = TransportAddress.parse("tls:192.0.2.1:5061")
         send = Send(7, over_tls, 3600, (("Authorization", "Digest x"),))
         answer = asking(kamailio, send)
-        edge.says(await edge.hears(), "500 I'm terribly sorry", source=None)
+        edge.answer(await edge.receive(), "500 I'm terribly sorry", source=None)
         unanswered = await answer
         assert isinstance(unanswered, Unanswered)
         assert unanswered.why.reason is RegistrationReason.TLS_CLOSED
 
-    tell(ip, story)
+    run(ip, story)
 
 
 def test_unanswered_after_rejected_answer_has_its_reason(ip: str) -> None:
     async def story(kamailio: KamailioClient, edge: Edge) -> None:
         answer = asking(kamailio)
-        edge.says(await edge.hears(), "200 OK", source=None)
+        edge.answer(await edge.receive(), "200 OK", source=None)
         assert await answer == Unanswered(
             Why(
-                RegistrationReason.ANSWER_NOT_BELIEVED,
+                RegistrationReason.ANSWER_NOT_ACCEPTED,
                 "every answer was rejected: a 200 without the edge's MAC",
             )
         )
 
-    tell(ip, story, answer_s=2)
+    run(ip, story, answer_s=2)
 
 
 @pytest.mark.parametrize("status", ["200 OK", "404 Not Found"])
 def test_keep_alive_has_mac_and_accepts_any_status(ip: str, status: str) -> None:
     async def story(kamailio: KamailioClient, edge: Edge) -> None:
         asking = asyncio.create_task(kamailio.keep_alive(TARGET, 4))
-        heard = await edge.hears()
-        assert heard.data.startswith(b"OPTIONS sip:provider.example SIP/2.0\r\n")
-        assert heard.headers["X-Whence-Mac"] == ipc_headers.request_mac(
+        received = await edge.receive()
+        assert received.data.startswith(b"OPTIONS sip:provider.example SIP/2.0\r\n")
+        assert received.headers["X-Whence-Mac"] == ipc_headers.request_mac(
             KEY,
             "OPTIONS",
-            heard.headers["Call-ID"],
+            received.headers["Call-ID"],
             "1",
             "sip:192.0.2.1:5060",
             str(OUR_SOCKET),
         )
-        edge.says(heard, status)
+        edge.answer(received, status)
         reply = await asking
         assert reply is not None and reply.status == int(status[:3])
 
-    tell(ip, story)
+    run(ip, story)
 
 
 def test_keep_alive_timeout_of_kamailio_is_no_answer(ip: str) -> None:
     async def story(kamailio: KamailioClient, edge: Edge) -> None:
         asking = asyncio.create_task(kamailio.keep_alive(TARGET, 4))
-        edge.says(await edge.hears(), "408 Request Timeout", source=None)
+        edge.answer(await edge.receive(), "408 Request Timeout", source=None)
         assert await asking is None
         unanswered = asyncio.create_task(kamailio.keep_alive(TARGET, 0.1))
-        await edge.hears()
+        await edge.receive()
         assert await unanswered is None
 
-    tell(ip, story)
+    run(ip, story)
 
 
 def test_timeout_of_the_client_is_unanswered(ip: str) -> None:
@@ -285,22 +285,22 @@ def test_timeout_of_the_client_is_unanswered(ip: str) -> None:
         unanswered = await asking(kamailio)
         assert isinstance(unanswered, Unanswered)
         assert unanswered.why.reason is RegistrationReason.NO_ANSWER_FROM_KAMAILIO
-        heard = await edge.hears()
-        edge.says(heard, "200 OK")  # late
+        received = await edge.receive()
+        edge.answer(received, "200 OK")  # late
         assert await kamailio_answers_now(kamailio, edge)
         assert kamailio.rejected == 0
 
-    tell(ip, story, answer_s=0.1)
+    run(ip, story, answer_s=0.1)
 
 
 def test_requests_at_once_get_their_own_answers(ip: str) -> None:
     async def story(kamailio: KamailioClient, edge: Edge) -> None:
         one = asking(kamailio)
-        first = await edge.hears()
+        first = await edge.receive()
         two = asyncio.create_task(kamailio.register(ACCOUNT, SEND, "call-2", OUR_SOCKET))
-        second = await edge.hears()
-        edge.says(second, "403 Forbidden")
-        edge.says(first, "200 OK")
+        second = await edge.receive()
+        edge.answer(second, "403 Forbidden")
+        edge.answer(first, "200 OK")
         statuses = []
         for answer in (one, two):
             answered = await answer
@@ -308,7 +308,7 @@ def test_requests_at_once_get_their_own_answers(ip: str) -> None:
             statuses.append(answered.reply.status)
         assert statuses == [200, 403]
 
-    tell(ip, story)
+    run(ip, story)
 
 
 def test_answers_at_once_are_all_received(ip: str) -> None:
@@ -316,59 +316,58 @@ def test_answers_at_once_are_all_received(ip: str) -> None:
 
     async def story(kamailio: KamailioClient, edge: Edge) -> None:
         call_ids = [f"call-{number}" for number in range(150)]
-        answers, heard = [], {}
+        answers, received = [], {}
         for call_id in call_ids:
             register = kamailio.register(ACCOUNT, SEND, call_id, OUR_SOCKET)
             answers.append(asyncio.create_task(register))
-            while call_id not in heard:
-                request = await edge.hears()
-                heard[request.headers["Call-ID"]] = request
-        for (
-            request
-        ) in heard.values():  # in one turn of the loop, so the agent reads none of them yet
-            edge.says(request, "200 " + "long" * 250)
+            while call_id not in received:
+                request = await edge.receive()
+                received[request.headers["Call-ID"]] = request
+        # In one turn of the loop, so the agent reads none of them yet.
+        for request in received.values():
+            edge.answer(request, "200 " + "long" * 250)
         assert all(isinstance(answer, Answered) for answer in await asyncio.gather(*answers))
 
-    tell(ip, story, answer_s=5.0)
+    run(ip, story, answer_s=5.0)
 
 
 async def kamailio_answers_now(kamailio: KamailioClient, edge: Edge) -> bool:
     """Return the result of `lives`, which the edge answers; skip earlier requests."""
-    asked = asyncio.create_task(kamailio.lives(STORY_S))
-    while not asked.done():
-        hearing = asyncio.create_task(edge.hears())
-        await asyncio.wait({hearing, asked}, return_when=asyncio.FIRST_COMPLETED)
-        if not hearing.done():
-            hearing.cancel()
+    lives = asyncio.create_task(kamailio.lives(STORY_S))
+    while not lives.done():
+        receiving = asyncio.create_task(edge.receive())
+        await asyncio.wait({receiving, lives}, return_when=asyncio.FIRST_COMPLETED)
+        if not receiving.done():
+            receiving.cancel()
             break
-        heard = hearing.result()
-        if heard.data.startswith(b"OPTIONS"):
-            edge.says(heard, "200 OK", source=None)
+        received = receiving.result()
+        if received.data.startswith(b"OPTIONS"):
+            edge.answer(received, "200 OK", source=None)
             break
-    return await asked
+    return await lives
 
 
 def test_lives_sends_options_with_mac(ip: str) -> None:
     async def story(kamailio: KamailioClient, edge: Edge) -> None:
-        asked = asyncio.create_task(kamailio.lives(STORY_S))
-        heard = await edge.hears()
-        assert heard.data.startswith(f"OPTIONS sip:{ip}:5062 SIP/2.0\r\n".encode())
-        assert heard.headers["X-Whence-Mac"] == ipc_headers.request_mac(
-            KEY, "OPTIONS", heard.headers["Call-ID"], "1", "", ""
+        lives = asyncio.create_task(kamailio.lives(STORY_S))
+        received = await edge.receive()
+        assert received.data.startswith(f"OPTIONS sip:{ip}:5062 SIP/2.0\r\n".encode())
+        assert received.headers["X-Whence-Mac"] == ipc_headers.request_mac(
+            KEY, "OPTIONS", received.headers["Call-ID"], "1", "", ""
         )
-        edge.says(heard, "200 OK", source=None)
-        assert await asked
+        edge.answer(received, "200 OK", source=None)
+        assert await lives
 
-    tell(ip, story)
+    run(ip, story)
 
 
 def test_lives_is_false_after_a_403(ip: str) -> None:
     async def story(kamailio: KamailioClient, edge: Edge) -> None:
-        asked = asyncio.create_task(kamailio.lives(STORY_S))
-        edge.says(await edge.hears(), "403 Forbidden", source=None)
-        assert not await asked
+        lives = asyncio.create_task(kamailio.lives(STORY_S))
+        edge.answer(await edge.receive(), "403 Forbidden", source=None)
+        assert not await lives
 
-    tell(ip, story)
+    run(ip, story)
 
 
 def test_lives_is_false_without_an_answer(ip: str) -> None:
@@ -376,4 +375,4 @@ def test_lives_is_false_without_an_answer(ip: str) -> None:
         edge.close()
         assert not await kamailio.lives(0.1)
 
-    tell(ip, story)
+    run(ip, story)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.agent.registration.node import ACME, BELL, NOW, Node, tell
+from tests.unit.agent.registration.node import ACME, BELL, NOW, Node, run
 from tests.unit.store.disk import broken
 from whence.agent.monitoring.alarms import Alarms
 from whence.agent.registration.keepalive import KeepAliveService
@@ -38,9 +38,9 @@ def test_clock_set_refreshes_all_trunks_at_once(node: Node, step_s: float) -> No
         node.apply(ACME + BELL)
         await node.until_all(State.REGISTERED)
         scene = Scene(node)
-        node.registrar.taken()
+        node.registrar.take_received()
         scene.set_clock(step_s)
-        await node.until(lambda: len(node.registrar.asked) == 2)
+        await node.until(lambda: len(node.registrar.received) == 2)
         await node.until_quiet()
         now = node.clock.now
         assert {r.expires_at for r in node.of.values()} == {now + 3600}
@@ -50,7 +50,7 @@ def test_clock_set_refreshes_all_trunks_at_once(node: Node, step_s: float) -> No
         events = [event.what for _, event in node.directory.events("acme")]
         assert events == ["registered", "clock_stepped"]
 
-    tell(story)
+    run(story)
 
 
 def test_clock_set_back_ends_the_addresses_in_their_time(node: Node) -> None:
@@ -71,7 +71,7 @@ def test_clock_set_back_ends_the_addresses_in_their_time(node: Node) -> None:
         await node.until(lambda: node.registrations.expirations == 1)
         assert node.clock.now == NOW - 3600 + 600
 
-    tell(story)
+    run(story)
 
 
 def test_clock_set_forward_ends_no_grant(node: Node) -> None:
@@ -84,24 +84,24 @@ def test_clock_set_forward_ends_no_grant(node: Node) -> None:
         assert node.registrations.expirations == 0
         assert node.of["acme"].state is State.REGISTERED
 
-    tell(story)
+    run(story)
 
 
 def test_clock_set_back_keeps_the_rate_limit(node: Node) -> None:
     async def story() -> None:
         trunks = "".join(ACME.replace("acme", f"t{n}").replace("acct1", f"a{n}") for n in range(9))
         node.apply("[registration]\nrate_per_registrar = 4\n" + trunks)
-        await node.until(lambda: len(node.registrar.asked) >= 4)
+        await node.until(lambda: len(node.registrar.received) >= 4)
         node.clock.now += 10
         await node.until_all(State.REGISTERED)
         scene = Scene(node)
-        node.registrar.taken()
+        node.registrar.take_received()
         scene.set_clock(-3600)
         await node.until_loop()
-        assert len(node.registrar.asked) < 9
+        assert len(node.registrar.received) < 9
         assert node.registrations.rate_limited > 0
 
-    tell(story)
+    run(story)
 
 
 def test_clock_set_on_a_full_disk_is_corrected_later(node: Node) -> None:
@@ -115,7 +115,7 @@ def test_clock_set_on_a_full_disk_is_corrected_later(node: Node) -> None:
         scene.watch.check()
         assert node.of["acme"].expires_at == NOW
 
-    tell(story)
+    run(story)
 
 
 def test_clock_set_keeps_the_ends_of_pinned_addresses(node: Node) -> None:
@@ -128,7 +128,7 @@ def test_clock_set_keeps_the_ends_of_pinned_addresses(node: Node) -> None:
         assert [end for _, ip, end in node.addresses if "/" in ip] == pinned
         assert [end for _, ip, end in node.addresses if "/" not in ip] == [NOW + GRACE_S]
 
-    tell(story)
+    run(story)
 
 
 def test_clock_set_back_moves_the_keep_alives(node: Node) -> None:
@@ -144,7 +144,7 @@ def test_clock_set_back_moves_the_keep_alives(node: Node) -> None:
         assert before is not None and after is not None
         assert after.next_at == before.next_at - 3600
 
-    tell(story)
+    run(story)
 
 
 class _NoOptions:

@@ -31,12 +31,12 @@ class Granting:
     """A registrar that grants every request."""
 
     def __init__(self) -> None:
-        self.asked: list[Send] = []
+        self.received: list[Send] = []
 
     async def register(
         self, account: Account, send: Send, call_id: str, socket: TransportAddress
     ) -> Answered:
-        self.asked.append(send)
+        self.received.append(send)
         ours = Contact(account.contact, send.expires_s)
         return Answered(Reply(200, "OK", send.cseq, contacts=(ours,)), REGISTRAR)
 
@@ -71,7 +71,7 @@ def test_step_on_a_full_disk_sends_nothing_and_is_retried(tmp_path: Path) -> Non
         disk.execute(DISK_FULL)
         await until(registrations, State.WAITING)
         [(_, registration)] = registrations
-        assert registrar.asked == []
+        assert registrar.received == []
         assert registration.next_at == 1030.0
         assert registration.reason is RegistrationReason.NOT_WRITTEN
         assert registrations.outcomes == {}  # nothing was sent
@@ -86,7 +86,7 @@ def test_step_on_a_full_disk_sends_nothing_and_is_retried(tmp_path: Path) -> Non
 
     try:
         asyncio.run(story())
-        assert len(registrar.asked) == 1
+        assert len(registrar.received) == 1
         assert [trunk_id for trunk_id, _ in directory.addresses()] == ["acme"]
     finally:
         disk.close()

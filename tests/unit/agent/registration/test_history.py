@@ -10,8 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.unit.agent.api.agent import Agent, Story
-from tests.unit.agent.registration.node import ACME, BELL, NOW, Node
-from tests.unit.agent.registration.node import tell as tell_of
+from tests.unit.agent.registration.node import ACME, BELL, NOW, Node, run
 from tests.unit.store.disk import DISK_FULL
 from whence.core.registration.history import LIMIT, EventKind
 from whence.core.registration.model import State
@@ -44,7 +43,7 @@ def test_refresh_is_no_event_even_after_a_restart(node: Node) -> None:
             await node.until(lambda: node.of["acme"].expires_at == node.clock.now + 3600)
         assert whats(node) == ["registered"]
 
-    tell_of(story)
+    run(story)
 
 
 def test_failures_are_stored_up_to_the_limit(node: Node) -> None:
@@ -60,7 +59,7 @@ def test_failures_are_stored_up_to_the_limit(node: Node) -> None:
         assert kept[-1][0] == node.clock.now
         assert [at for at, _ in kept] == sorted(at for at, _ in kept)
 
-    tell_of(story)
+    run(story)
 
 
 def test_history_is_separate_and_removed_with_its_trunk(
@@ -78,7 +77,7 @@ def test_history_is_separate_and_removed_with_its_trunk(
         assert whats(node, "acme") == []
         assert whats(node, "bell") != []
 
-    tell_of(story)
+    run(story)
 
 
 def test_history_has_the_orders(node: Node) -> None:
@@ -99,7 +98,7 @@ def test_history_has_the_orders(node: Node) -> None:
             "paused",
         ]
 
-    tell_of(story)
+    run(story)
 
 
 # Expired grants.
@@ -127,7 +126,7 @@ def test_expired_is_logged_once_when_the_grant_ends(
         assert node.registrations.expirations == 0, "it was counted before the restart"
         assert whats(node).count("expired") == 1
 
-    tell_of(story)
+    run(story)
     assert [r.getMessage() for r in caplog.records] == [
         "trunk acme: expired: the grant ended without a refresh"
     ]
@@ -143,7 +142,7 @@ def test_expired_without_an_agent_is_counted_at_the_start(node: Node) -> None:
         node.apply(ACME)
         await node.until(lambda: node.registrations.expirations == 1)
 
-    tell_of(story)
+    run(story)
 
 
 def test_expired_of_a_shorter_grant_is_in_time(node: Node) -> None:
@@ -160,7 +159,7 @@ def test_expired_of_a_shorter_grant_is_in_time(node: Node) -> None:
         await node.until_quiet()
         assert node.registrations.expirations == 1
 
-    tell_of(story)
+    run(story)
 
 
 def test_expired_is_not_counted_after_refresh_or_order(node: Node) -> None:
@@ -174,7 +173,7 @@ def test_expired_is_not_counted_after_refresh_or_order(node: Node) -> None:
         await node.until_quiet()
         assert node.registrations.expirations == 0
 
-    tell_of(story)
+    run(story)
 
 
 def test_expired_on_a_full_disk_is_counted_once(node: Node) -> None:
@@ -192,7 +191,7 @@ def test_expired_on_a_full_disk_is_counted_once(node: Node) -> None:
         await node.until(lambda: node.of["acme"].expires_at is None)
         assert node.registrations.expirations == 1
 
-    tell_of(story)
+    run(story)
 
 
 # The API.

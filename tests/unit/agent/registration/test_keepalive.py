@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.agent.registration.node import ACME, BELL, REGISTRAR, Node, tell
+from tests.unit.agent.registration.node import ACME, BELL, REGISTRAR, Node, run
 from whence.agent.registration.keepalive import KeepAliveService
 from whence.core.registration.keepalive import KeepAliveTarget, OptionsReply
 from whence.core.registration.model import State
 from whence.core.sip.transport_address import TransportAddress
 
-ASKED = ACME + "keepalive = 30\n"
+WITH_KEEPALIVE = ACME + "keepalive = 30\n"
 
 
 class Server:
@@ -24,11 +24,11 @@ class Server:
     def __init__(self) -> None:
         self.status: int | None = 200
         self.source = REGISTRAR
-        self.asked: list[KeepAliveTarget] = []
+        self.received: list[KeepAliveTarget] = []
 
     async def keep_alive(self, target: KeepAliveTarget, within_s: float) -> OptionsReply | None:
         assert 0 < within_s <= 4
-        self.asked.append(target)
+        self.received.append(target)
         return None if self.status is None else OptionsReply(self.status, self.source)
 
 
@@ -67,67 +67,67 @@ def kept(tmp_path: Path) -> Iterator[Kept]:
 
 def test_options_is_sent_each_interval_only_if_configured(kept: Kept) -> None:
     async def story() -> None:
-        kept.node.apply(ASKED + BELL)
+        kept.node.apply(WITH_KEEPALIVE + BELL)
         await kept.node.until_all(State.REGISTERED)
-        for asked in (1, 2, 3):
+        for count in (1, 2, 3):
             await kept.interval()
-            assert len(kept.server.asked) == asked
-        (target, *_) = kept.server.asked
+            assert len(kept.server.received) == count
+        (target, *_) = kept.server.received
         assert target.account.aor == "sip:acct1@192.0.2.1"
         assert (str(target.next_hop), str(target.socket)) == (
             "udp:192.0.2.1:5060",
             "udp:127.0.0.1:5060",
         )
         assert kept.keepalives["bell"] is None
-        stands = kept.keepalives["acme"]
-        assert stands is not None and (stands.missed, stands.last_status) == (0, 200)
+        results = kept.keepalives["acme"]
+        assert results is not None and (results.missed, results.last_status) == (0, 200)
 
-    tell(story)
+    run(story)
 
 
 def test_options_with_error_status_counts_as_answered(kept: Kept) -> None:
     async def story() -> None:
         kept.server.status = 405
-        kept.node.apply(ASKED)
+        kept.node.apply(WITH_KEEPALIVE)
         await kept.node.until_all(State.REGISTERED)
         for _ in range(5):
             await kept.interval()
-        assert len(kept.node.registrar.taken()) == 1
+        assert len(kept.node.registrar.take_received()) == 1
         assert kept.keepalives.outcomes == {"answered": 5}
 
-    tell(story)
+    run(story)
 
 
 def test_refresh_is_sent_once_after_three_misses(kept: Kept) -> None:
     async def story() -> None:
-        kept.node.apply(ASKED)
+        kept.node.apply(WITH_KEEPALIVE)
         await kept.node.until_all(State.REGISTERED)
         kept.server.status = None
         sent = []
         for _ in range(6):
             await kept.interval()
-            sent.append(len(kept.node.registrar.asked))
+            sent.append(len(kept.node.registrar.received))
         assert sent == [1, 1, 2, 2, 2, 2]
         assert kept.node.of["acme"].state is State.REGISTERED
         whats = [event.what for _, event in kept.node.directory.events("acme")]
         assert whats == ["registered", "keepalive_failed"]
 
-    tell(story)
+    run(story)
 
 
 def test_options_stop_with_unregister_or_removal(kept: Kept) -> None:
     async def story() -> None:
-        kept.node.apply(ASKED + BELL + "keepalive = 30\n")
+        kept.node.apply(WITH_KEEPALIVE + BELL + "keepalive = 30\n")
         await kept.node.until_all(State.REGISTERED)
         kept.node.registrations.orders.unregister("acme")
         await kept.node.until_quiet()
-        kept.node.apply(ASKED)
+        kept.node.apply(WITH_KEEPALIVE)
         assert kept.keepalives["acme"] is None
         assert kept.keepalives["bell"] is None
         await kept.interval()
-        assert kept.server.asked == []
+        assert kept.server.received == []
 
-    tell(story)
+    run(story)
 
 
 def test_options_follow_a_new_interval_and_a_restart(kept: Kept) -> None:
@@ -135,32 +135,32 @@ def test_options_follow_a_new_interval_and_a_restart(kept: Kept) -> None:
         kept.node.apply(ACME)
         await kept.node.until_all(State.REGISTERED)
         await kept.interval()
-        assert kept.server.asked == []
-        kept.node.apply(ASKED)
+        assert kept.server.received == []
+        kept.node.apply(WITH_KEEPALIVE)
         await kept.interval()
-        assert len(kept.server.asked) == 1
+        assert len(kept.server.received) == 1
         kept.node.agent()
         again = Kept(kept.node)
-        kept.node.apply(ASKED)
+        kept.node.apply(WITH_KEEPALIVE)
         await again.interval()
-        assert len(again.server.asked) == 1
+        assert len(again.server.received) == 1
 
-    tell(story)
+    run(story)
 
 
 def test_options_during_a_register_is_skipped(kept: Kept) -> None:
     async def story() -> None:
-        kept.node.apply(ASKED)
+        kept.node.apply(WITH_KEEPALIVE)
         await kept.node.until_all(State.REGISTERED)
         kept.node.registrar.open = asyncio.Event()
         kept.node.registrations.orders.want("acme")
         await kept.node.until(lambda: kept.node.of["acme"].in_flight is not None)
         await kept.interval()
-        stands = kept.keepalives["acme"]
-        assert kept.server.asked == []
-        assert stands is not None and stands.missed == 0
+        results = kept.keepalives["acme"]
+        assert kept.server.received == []
+        assert results is not None and results.missed == 0
 
-    tell(story)
+    run(story)
 
 
 @pytest.mark.parametrize(("more", "counts"), [("", False), ('networks = ["192.0.2.66"]\n', True)])
@@ -168,7 +168,7 @@ def test_options_answered_by_unexpected_source_is_a_miss(
     kept: Kept, more: str, counts: bool
 ) -> None:
     async def story() -> None:
-        kept.node.apply(ASKED + more)
+        kept.node.apply(WITH_KEEPALIVE + more)
         await kept.node.until_all(State.REGISTERED)
         kept.server.source = TransportAddress.parse("udp:192.0.2.66:5060")
         for _ in range(3):
@@ -177,4 +177,4 @@ def test_options_answered_by_unexpected_source_is_a_miss(
         whats = [event.what for _, event in kept.node.directory.events("acme")]
         assert ("keepalive_failed" in whats) != counts
 
-    tell(story)
+    run(story)

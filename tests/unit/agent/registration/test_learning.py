@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from testkit.directory import install
-from tests.unit.agent.registration.node import ACME, NOW, Dns, Node, tell
+from tests.unit.agent.registration.node import ACME, NOW, Dns, Node, run
 from whence.core.identification.explain import nearest
 from whence.core.identification.identify import identify
 from whence.core.identification.request import Request
@@ -65,7 +65,7 @@ def test_grant_by_unexpected_source_is_an_alarm(node: Node) -> None:
         )
         assert "networks" in text and 'learn_from = "any"' in text
 
-    tell(story)
+    run(story)
 
 
 def test_refresh_by_unexpected_source_keeps_the_address(node: Node) -> None:
@@ -86,7 +86,7 @@ def test_refresh_by_unexpected_source_keeps_the_address(node: Node) -> None:
         assert node.of["acme"].unexpected == IMPOSTOR
         assert node.of["acme"].learned_until == NOW + 3600
 
-    tell(story)
+    run(story)
 
 
 @pytest.mark.parametrize("name", ["registrar", "proxy"])
@@ -108,7 +108,7 @@ def test_grant_by_address_in_dns_is_learned(node: Node, name: str) -> None:
         await node.until_all(State.REGISTERED)
         assert learned(node) == [(BESIDE, "dns")]
 
-    tell(story)
+    run(story)
 
 
 def test_grant_by_address_not_in_dns_learns_nothing(node: Node) -> None:
@@ -121,7 +121,7 @@ def test_grant_by_address_not_in_dns_learns_nothing(node: Node) -> None:
         await node.until_all(State.REGISTERED)
         assert node.addresses == []
 
-    tell(story)
+    run(story)
 
 
 NETWORKS = f'networks = ["{IMPOSTOR.ip}/32"]\n'
@@ -146,11 +146,11 @@ def test_source_permitted_by_settings_ends_with_them(
         assert learned(node) == [(str(IMPOSTOR.ip), ground)]
         (address,) = [a for _, a in node.directory.addresses() if a.origin == "learned"]
         assert address.exact == exact
-        asked = len(node.registrar.asked)
+        asked = len(node.registrar.received)
         node.apply(ACME + more)
         await node.until_quiet()
         assert learned(node) == [(str(IMPOSTOR.ip), ground)]
-        assert len(node.registrar.asked) == asked, "nothing changed"
+        assert len(node.registrar.received) == asked, "nothing changed"
         node.apply(ACME)
         assert node.addresses == []
         assert not node.of["acme"].admits(node.clock.now)
@@ -159,7 +159,7 @@ def test_source_permitted_by_settings_ends_with_them(
         node.apply(ACME + more)  # permitted again: it registers at once, and is learned
         await node.until(lambda: bool(learned(node)))
 
-    tell(story)
+    run(story)
 
 
 def test_source_no_longer_permitted_ends_at_a_restart(node: Node) -> None:
@@ -173,7 +173,7 @@ def test_source_no_longer_permitted_ends_at_a_restart(node: Node) -> None:
         assert not node.of["acme"].admits(node.clock.now)
         assert node.of["acme"].next_at == node.clock.now
 
-    tell(story)
+    run(story)
 
 
 def test_ignored_replies_are_bounded_and_removed(node: Node) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.agent.registration.node import ACME, BELL, REGISTRAR, Dns, Node, tell
+from tests.unit.agent.registration.node import ACME, BELL, REGISTRAR, Dns, Node, run
 from whence.agent.registration.public_address import MOVE_S
 from whence.core.registration.model import State
 from whence.core.sip.sockets import seen_place
@@ -32,9 +32,9 @@ def node(tmp_path: Path) -> Iterator[Node]:
 def places(node: Node, aor: str = "acct1") -> list[tuple[str, int | None]]:
     """Return the place of each Contact that a trunk has registered, and forget them."""
     return [
-        (asked.account.contact.host, asked.account.contact.port)
-        for asked in node.registrar.taken()
-        if aor in asked.aor
+        (received.account.contact.host, received.account.contact.port)
+        for received in node.registrar.take_received()
+        if aor in received.aor
     ]
 
 
@@ -51,31 +51,31 @@ def test_auto_registers_again_where_the_registrar_sees_us(node: Node) -> None:
     async def story() -> None:
         node.apply(AUTO + ACME)
         node.registrar.seen_at[aor(node, "acme")] = NAT
-        await node.until(lambda: len(node.registrar.asked) == 2)
+        await node.until(lambda: len(node.registrar.received) == 2)
         await node.until_quiet()
-        first, second = node.registrar.asked
+        first, second = node.registrar.received
         assert (first.account.contact.host, first.account.contact.port) == OWN
         assert second.account.former_contact == first.account.contact
         assert first.account.former_contact is None
         assert places(node) == [OWN, place(NAT)]
         node.registrations.bring_forward("acme")
-        await node.until(lambda: len(node.registrar.asked) == 1)
-        assert node.registrar.asked[0].account.former_contact is None
+        await node.until(lambda: len(node.registrar.received) == 1)
+        assert node.registrar.received[0].account.former_contact is None
         assert places(node) == [place(NAT)]
 
-    tell(story)
+    run(story)
 
 
 def test_auto_moves_the_contact_of_no_other_trunk(node: Node) -> None:
     async def story() -> None:
         node.apply(AUTO + ACME + BELL)
         node.registrar.seen_at[aor(node, "acme")] = NAT
-        await node.until(lambda: len(node.registrar.asked) == 3)
+        await node.until(lambda: len(node.registrar.received) == 3)
         await node.until_quiet()
-        of_bell = [a for a in node.registrar.asked if a.aor == aor(node, "bell")]
+        of_bell = [a for a in node.registrar.received if a.aor == aor(node, "bell")]
         assert [(a.account.contact.host, a.account.contact.port) for a in of_bell] == [OWN]
 
-    tell(story)
+    run(story)
 
 
 @pytest.mark.parametrize("learn_from", ["asked", "any"])
@@ -86,10 +86,10 @@ def test_auto_ignores_a_reply_from_an_unexpected_address(node: Node, learn_from:
         node.registrar.seen_at[aor(node, "acme")] = NAT
         await node.until_all(State.REGISTERED)
         node.registrations.bring_forward("acme")
-        await node.until(lambda: len(node.registrar.asked) == 2)
+        await node.until(lambda: len(node.registrar.received) == 2)
         assert places(node) == [OWN, OWN]
 
-    tell(story)
+    run(story)
 
 
 def test_auto_with_changing_ports_registers_once_at_once(node: Node) -> None:
@@ -97,23 +97,23 @@ def test_auto_with_changing_ports_registers_once_at_once(node: Node) -> None:
         node.apply(AUTO + ACME)
         seen = node.registrar.seen_at
         seen[aor(node, "acme")] = NAT
-        await node.until(lambda: len(node.registrar.asked) == 2)
+        await node.until(lambda: len(node.registrar.received) == 2)
         seen[aor(node, "acme")] = OTHER_NAT
         node.registrations.bring_forward("acme")
-        await node.until(lambda: len(node.registrar.asked) == 3)
+        await node.until(lambda: len(node.registrar.received) == 3)
         await node.until_quiet()
         assert places(node) == [OWN, place(NAT), place(NAT)]
         node.clock.now += MOVE_S
         node.registrations.bring_forward("acme")
-        await node.until(lambda: len(node.registrar.asked) == 1)
+        await node.until(lambda: len(node.registrar.received) == 1)
         await node.until_quiet()
         assert places(node) == [place(OTHER_NAT)]
 
-    tell(story)
+    run(story)
 
 
 class Names(Dns):
-    """Gives the registrar for each server, and `says` for the advertised name."""
+    """Gives the registrar for each server, and `answers` for the advertised name."""
 
     async def targets(self, server: Uri) -> tuple[TransportAddress, ...]:
         return (REGISTRAR,)
@@ -129,24 +129,24 @@ def test_name_is_resolved_again_and_moves_the_contact(node: Node) -> None:
         await node.until_all(State.REGISTERED)
         assert places(node) == [(NAT.ip_text, 5060)]
         following.cancel()
-        names.says = (OTHER_NAT,)
+        names.answers = (OTHER_NAT,)
         following = asyncio.create_task(node.registrations.follow_names())
-        await node.until(lambda: len(node.registrar.asked) == 1)
+        await node.until(lambda: len(node.registrar.received) == 1)
         assert places(node) == [(OTHER_NAT.ip_text, 5060)]
         following.cancel()
-        names.says = ()
+        names.answers = ()
         following = asyncio.create_task(node.registrations.follow_names())
         await node.until_loop()
         node.registrations.bring_forward("acme")
-        await node.until(lambda: len(node.registrar.asked) == 1)
+        await node.until(lambda: len(node.registrar.received) == 1)
         assert places(node) == [(OTHER_NAT.ip_text, 5060)]
         following.cancel()
 
-    tell(story)
+    run(story)
 
 
 @pytest.mark.parametrize("ip", ["127.0.0.1", "0.0.0.0", "224.0.0.1", "169.254.0.1", "[::1]"])
-def test_name_with_an_address_of_nobody_keeps_the_contact(node: Node, ip: str) -> None:
+def test_name_with_an_unusable_address_keeps_the_contact(node: Node, ip: str) -> None:
     async def story() -> None:
         names = Names((NAT,))
         node.resolver = names
@@ -155,16 +155,16 @@ def test_name_with_an_address_of_nobody_keeps_the_contact(node: Node, ip: str) -
         following = asyncio.create_task(node.registrations.follow_names())
         await node.until_all(State.REGISTERED)
         following.cancel()
-        node.registrar.taken()
-        names.says = (TransportAddress.parse(f"udp:{ip}:5060"),)
+        node.registrar.take_received()
+        names.answers = (TransportAddress.parse(f"udp:{ip}:5060"),)
         following = asyncio.create_task(node.registrations.follow_names())
         await node.until_loop()
         node.registrations.bring_forward("acme")
-        await node.until(lambda: len(node.registrar.asked) == 1)
+        await node.until(lambda: len(node.registrar.received) == 1)
         assert places(node) == [(NAT.ip_text, 5060)]
         following.cancel()
 
-    tell(story)
+    run(story)
 
 
 @pytest.mark.parametrize(
@@ -198,15 +198,15 @@ def test_new_socket_of_trunk_registers_from_it_at_once(node: Node) -> None:
     async def story() -> None:
         node.apply(TWO + ACME)
         await node.until_all(State.REGISTERED)
-        first = node.registrar.taken()[-1].account.contact
+        first = node.registrar.take_received()[-1].account.contact
         node.apply(TWO + ACME + f'socket = "{SECOND}"\n')
-        await node.until(lambda: len(node.registrar.asked) == 1)
-        (asked,) = node.registrar.asked
-        assert asked.socket == SECOND
-        assert asked.account.contact.host == "127.0.0.2"
-        assert asked.account.former_contact == first
+        await node.until(lambda: len(node.registrar.received) == 1)
+        (received,) = node.registrar.received
+        assert received.socket == SECOND
+        assert received.account.contact.host == "127.0.0.2"
+        assert received.account.former_contact == first
 
-    tell(story)
+    run(story)
 
 
 def test_refresh_after_restart_removes_no_other_contact(node: Node) -> None:
@@ -216,11 +216,11 @@ def test_refresh_after_restart_removes_no_other_contact(node: Node) -> None:
         text = TWO + ACME + f'socket = "{SECOND}"\n'
         node.apply(text)
         await node.until_all(State.REGISTERED)
-        node.registrar.taken()
+        node.registrar.take_received()
         node.agent()
         node.apply(text.replace(f'socket = "{SECOND}"\n', ""))
         node.registrations.bring_forward("acme")
-        await node.until(lambda: len(node.registrar.asked) == 1)
-        assert node.registrar.asked[0].account.former_contact is None
+        await node.until(lambda: len(node.registrar.received) == 1)
+        assert node.registrar.received[0].account.former_contact is None
 
-    tell(story)
+    run(story)

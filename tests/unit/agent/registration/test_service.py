@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.unit.agent.registration.node import ACME, BELL, NOW, Dns, Node, tell
+from tests.unit.agent.registration.node import ACME, BELL, NOW, Dns, Node, run
 from tests.unit.store.disk import broken
 from whence.agent.registration import scheduler
 from whence.core.registration.model import Registration, State
@@ -27,15 +27,15 @@ def test_trunks_register_at_once_with_their_tokens(node: Node) -> None:
     async def story() -> None:
         node.apply(ACME + BELL)
         await node.until_all(State.REGISTERED)
-        asked = node.registrar.taken()
-        assert {a.aor for a in asked} == {"sip:acct1@192.0.2.1", "sip:acct2@192.0.2.1"}
-        assert {a.account.contact.user for a in asked} == set(node.directory.tokens().values())
-        assert {str(a.socket) for a in asked} == {"udp:127.0.0.1:5060"}
-        assert {str(a.send.next_hop) for a in asked} == {"udp:192.0.2.1:5060"}
-        assert len({a.call_id for a in asked}) == 2
+        received = node.registrar.take_received()
+        assert {a.aor for a in received} == {"sip:acct1@192.0.2.1", "sip:acct2@192.0.2.1"}
+        assert {a.account.contact.user for a in received} == set(node.directory.tokens().values())
+        assert {str(a.socket) for a in received} == {"udp:127.0.0.1:5060"}
+        assert {str(a.send.next_hop) for a in received} == {"udp:192.0.2.1:5060"}
+        assert len({a.call_id for a in received}) == 2
         assert node.registrations.outcomes == {"registered": 2}
 
-    tell(story)
+    run(story)
 
 
 def test_learned_address_ends_with_grant_and_grace(node: Node) -> None:
@@ -46,7 +46,7 @@ def test_learned_address_ends_with_grant_and_grace(node: Node) -> None:
         assert node.addresses == [("acme", "192.0.2.1", NOW + 120 + GRACE_S)]
         assert node.of["acme"].expires_at == NOW + 120
 
-    tell(story)
+    run(story)
 
 
 def test_learned_address_is_stored_before_it_is_logged(node: Node) -> None:
@@ -68,7 +68,7 @@ def test_learned_address_is_stored_before_it_is_logged(node: Node) -> None:
         assert stored_when_logged == [["acme"]]
 
     try:
-        tell(story)
+        run(story)
     finally:
         log.removeHandler(listener)
         log.setLevel(logging.NOTSET)
@@ -79,17 +79,17 @@ def test_refresh_is_sent_in_time_with_the_next_cseq(node: Node) -> None:
     async def story() -> None:
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
-        (first,) = node.registrar.taken()
+        (first,) = node.registrar.take_received()
         node.clock.now = NOW + 0.69 * 3600
         await node.until_quiet()
-        assert node.registrar.taken() == []
+        assert node.registrar.take_received() == []
         node.clock.now = NOW + 0.81 * 3600
         await node.until(lambda: node.of["acme"].expires_at == node.clock.now + 3600)
-        (refresh,) = node.registrar.taken()
+        (refresh,) = node.registrar.take_received()
         assert (refresh.call_id, refresh.send.cseq) == (first.call_id, 2)
         assert node.addresses == [("acme", "192.0.2.1", node.clock.now + 3600 + GRACE_S)]
 
-    tell(story)
+    run(story)
 
 
 # Reloads.
@@ -99,50 +99,50 @@ def test_trunk_added_registers_without_the_others(node: Node) -> None:
     async def story() -> None:
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
-        node.registrar.taken()
+        node.registrar.take_received()
         node.apply(ACME + BELL)
         await node.until_all(State.REGISTERED)
-        assert [a.aor for a in node.registrar.taken()] == ["sip:acct2@192.0.2.1"]
+        assert [a.aor for a in node.registrar.take_received()] == ["sip:acct2@192.0.2.1"]
 
-    tell(story)
+    run(story)
 
 
 def test_trunk_removed_loses_addresses_and_is_unregistered(node: Node) -> None:
     async def story() -> None:
         node.apply(ACME + BELL)
         await node.until_all(State.REGISTERED)
-        node.registrar.taken()
+        node.registrar.take_received()
         node.apply(BELL)
         assert [id_ for id_, *_ in node.addresses] == ["bell"]
-        assert node.registrar.asked == [], "it ends before the registrar is asked"
-        await node.until(lambda: node.registrar.asked != [])
-        (asked,) = node.registrar.taken()
-        assert asked.unregisters
-        assert asked.aor == "sip:acct1@192.0.2.1"
-        assert asked.account.credentials.password == Secret("hunter2")
+        assert node.registrar.received == [], "it ends before the registrar is asked"
+        await node.until(lambda: node.registrar.received != [])
+        (received,) = node.registrar.take_received()
+        assert received.unregisters
+        assert received.aor == "sip:acct1@192.0.2.1"
+        assert received.account.credentials.password == Secret("hunter2")
         assert list(node.of) == ["bell"]
         await node.until_quiet()
         assert list(node.directory.registrations()) == ["bell"]
         assert list(node.directory.tokens()) == ["bell"]
 
-    tell(story)
+    run(story)
 
 
 def test_grant_to_removed_trunk_learns_nothing(node: Node) -> None:
     async def story() -> None:
         node.registrar.open = asyncio.Event()
         node.apply(ACME)
-        await node.until(lambda: len(node.registrar.asked) == 1)
+        await node.until(lambda: len(node.registrar.received) == 1)
         node.apply("")
         await node.until_quiet()
         node.registrar.open.set()
-        await node.until(lambda: len(node.registrar.asked) == 2)
-        assert node.registrar.asked[1].unregisters
+        await node.until(lambda: len(node.registrar.received) == 2)
+        assert node.registrar.received[1].unregisters
         await node.until_quiet()
         assert node.addresses == []
         assert node.directory.registrations() == {}
 
-    tell(story)
+    run(story)
 
 
 def test_credentials_changed_register_at_once(node: Node) -> None:
@@ -150,17 +150,17 @@ def test_credentials_changed_register_at_once(node: Node) -> None:
         node.registrar.status = 401
         node.apply(ACME)
         await node.until_all(State.AUTH_FAILED)
-        node.registrar.taken()
+        node.registrar.take_received()
         node.registrar.status = 200
         node.apply(ACME)
         await node.until_quiet()
-        assert node.registrar.taken() == [], "the same file is no change"
+        assert node.registrar.take_received() == [], "the same file is no change"
         node.apply(ACME.replace("hunter2", "right"))
         await node.until_all(State.REGISTERED)
-        (asked,) = node.registrar.taken()
-        assert asked.account.credentials.password == Secret("right")
+        (received,) = node.registrar.take_received()
+        assert received.account.credentials.password == Secret("right")
 
-    tell(story)
+    run(story)
 
 
 @pytest.mark.parametrize("change", ['numbers = ["+44201"]', 'target = "sip:other@192.0.2.9"'])
@@ -168,31 +168,31 @@ def test_target_or_number_changed_sends_nothing(node: Node, change: str) -> None
     async def story() -> None:
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
-        node.registrar.taken()
+        node.registrar.take_received()
         changed = ACME if change.startswith("numbers") else ACME.replace("target", "#target")
         node.apply(changed + change)
         await node.until_quiet()
-        assert node.registrar.taken() == []
+        assert node.registrar.take_received() == []
         assert [id_ for id_, *_ in node.addresses] == ["acme"]
 
-    tell(story)
+    run(story)
 
 
 def test_trunk_disabled_unregisters_and_enabled_registers(node: Node) -> None:
     async def story() -> None:
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
-        node.registrar.taken()
+        node.registrar.take_received()
         node.apply(ACME + "enabled = false")
         assert node.addresses == []
         await node.until_all(State.UNREGISTERED)
-        assert [a.unregisters for a in node.registrar.taken()] == [True]
+        assert [a.unregisters for a in node.registrar.take_received()] == [True]
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
-        assert [a.unregisters for a in node.registrar.taken()] == [False]
+        assert [a.unregisters for a in node.registrar.take_received()] == [False]
         assert [id_ for id_, *_ in node.addresses] == ["acme"]
 
-    tell(story)
+    run(story)
 
 
 def test_trunk_disabled_and_enabled_stays_registered(node: Node) -> None:
@@ -207,7 +207,7 @@ def test_trunk_disabled_and_enabled_stays_registered(node: Node) -> None:
         assert node.of["acme"].state is State.REGISTERED
         assert [id_ for id_, *_ in node.addresses] == ["acme"]
 
-    tell(story)
+    run(story)
 
 
 def test_reload_sends_nothing_for_a_trunk_on_another_socket(node: Node) -> None:
@@ -216,13 +216,13 @@ def test_reload_sends_nothing_for_a_trunk_on_another_socket(node: Node) -> None:
         six = two + ACME.replace("sip:192.0.2.1", "sip:[2001:db8::1]")
         node.apply(six)
         await node.until_all(State.REGISTERED)
-        (asked,) = node.registrar.taken()
-        assert (str(asked.socket), asked.account.contact.host) == ("udp:[::1]:5060", "::1")
+        (received,) = node.registrar.take_received()
+        assert (str(received.socket), received.account.contact.host) == ("udp:[::1]:5060", "::1")
         node.apply(six)
         await node.until_quiet()
-        assert node.registrar.taken() == []
+        assert node.registrar.take_received() == []
 
-    tell(story)
+    run(story)
 
 
 def test_contact_after_new_proxy_has_another_token(
@@ -233,53 +233,53 @@ def test_contact_after_new_proxy_has_another_token(
     async def story() -> None:
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
-        node.registrar.taken()
+        node.registrar.take_received()
         node.apply(ACME + 'proxy = "sip:192.0.2.7"')
-        await node.until(lambda: len(node.registrar.asked) == 2)
-        one, two = node.registrar.taken()
+        await node.until(lambda: len(node.registrar.received) == 2)
+        one, two = node.registrar.take_received()
         assert one.aor == two.aor
         assert one.account.contact != two.account.contact
         await node.until_quiet()
         assert [id_ for id_, *_ in node.addresses] == ["acme"]
 
-    tell(story)
+    run(story)
 
 
 def test_account_changed_is_another_registration(node: Node) -> None:
     async def story() -> None:
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
-        (before,) = node.registrar.taken()
+        (before,) = node.registrar.take_received()
         node.apply(ACME.replace("acct1", "acct9"))
         assert node.addresses == []
-        await node.until(lambda: len(node.registrar.asked) == 2)
-        asked = {a.aor: a for a in node.registrar.taken()}
-        assert asked["sip:acct1@192.0.2.1"].unregisters
-        assert asked["sip:acct1@192.0.2.1"].call_id == before.call_id
-        after = asked["sip:acct9@192.0.2.1"]
+        await node.until(lambda: len(node.registrar.received) == 2)
+        received = {a.aor: a for a in node.registrar.take_received()}
+        assert received["sip:acct1@192.0.2.1"].unregisters
+        assert received["sip:acct1@192.0.2.1"].call_id == before.call_id
+        after = received["sip:acct9@192.0.2.1"]
         assert not after.unregisters
         assert (after.call_id != before.call_id, after.send.cseq) == (True, 1)
 
-    tell(story)
+    run(story)
 
 
 def test_account_changed_on_a_full_disk_changes_nothing(node: Node) -> None:
-    """The trunk stays, and its refreshes go on."""
+    """The trunk stays, and is refreshed."""
 
     async def story() -> None:
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
-        node.registrar.taken()
+        node.registrar.take_received()
         token, known = node.directory.tokens(), node.addresses
         with broken(node.directory.path, "UPDATE ON trunk"), pytest.raises(StoreError):
             node.apply(ACME.replace("acct1", "acct9"))
         assert (node.directory.tokens(), node.addresses) == (token, known)
         node.clock.now = node.of["acme"].next_at or 0.0
-        await node.until(lambda: bool(node.registrar.asked))
-        (refresh,) = node.registrar.taken()
+        await node.until(lambda: bool(node.registrar.received))
+        (refresh,) = node.registrar.take_received()
         assert (refresh.aor, refresh.unregisters) == ("sip:acct1@192.0.2.1", False)
 
-    tell(story)
+    run(story)
 
 
 # Restarts.
@@ -289,22 +289,22 @@ def test_restart_with_a_valid_grant_sends_no_register(node: Node) -> None:
     async def story() -> None:
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
-        (before,) = node.registrar.taken()
+        (before,) = node.registrar.take_received()
         known, due_at = node.addresses, node.of["acme"].next_at
         node.agent()
         node.apply(ACME)
         await node.until_quiet()
-        assert node.registrar.taken() == []
+        assert node.registrar.take_received() == []
         assert (node.addresses, node.of["acme"].next_at) == (known, due_at)
 
         assert due_at is not None
         node.clock.now = due_at
-        await node.until(lambda: node.registrar.asked != [])
-        (refresh,) = node.registrar.taken()
+        await node.until(lambda: node.registrar.received != [])
+        (refresh,) = node.registrar.take_received()
         assert (refresh.call_id, refresh.send.cseq) == (before.call_id, 2)
         assert refresh.account.contact == before.account.contact
 
-    tell(story)
+    run(story)
 
 
 def test_restart_without_dns_refreshes_at_the_server(
@@ -323,7 +323,7 @@ def test_restart_without_dns_refreshes_at_the_server(
         await node.until(lambda: node.of["acme"].expires_at != granted_until)
         assert node.of["acme"].expires_at == node.clock.now + 3600
 
-    tell(story)
+    run(story)
 
 
 def test_registrar_without_dns_answer_delays_no_other(
@@ -338,7 +338,7 @@ def test_registrar_without_dns_answer_delays_no_other(
         async def targets(self, server: Uri) -> tuple[TransportAddress, ...]:
             if server.host == "nobody.example":
                 await asyncio.Event().wait()
-            return self.says
+            return self.answers
 
     async def story() -> None:
         node.resolver = OneHangs((TransportAddress.parse("udp:192.0.2.1:5060"),))
@@ -349,7 +349,7 @@ def test_registrar_without_dns_answer_delays_no_other(
         await node.until(lambda: node.of["acme"].state is State.REGISTERED)
         assert node.registrations.rate_limited == 7
 
-    tell(story)
+    run(story)
 
 
 def test_attempts_above_the_limit_start_when_others_end(
@@ -360,7 +360,7 @@ def test_attempts_above_the_limit_start_when_others_end(
     async def story() -> None:
         node.registrar.open = asyncio.Event()
         node.apply("".join(ACME.replace("acme", f"t{n}") for n in range(5)))
-        await node.until(lambda: len(node.registrar.asked) == 2)
+        await node.until(lambda: len(node.registrar.received) == 2)
         for _ in range(3):
             node.clock.now += scheduler.FULL_S
             await node.until_loop()
@@ -371,7 +371,7 @@ def test_attempts_above_the_limit_start_when_others_end(
             await node.until_loop()
         await node.until_all(State.REGISTERED)
 
-    tell(story)
+    run(story)
 
 
 def test_unregistering_by_reload_keeps_the_rate_limit(node: Node) -> None:
@@ -382,15 +382,15 @@ def test_unregistering_by_reload_keeps_the_rate_limit(node: Node) -> None:
         every = "".join(ACME.replace("acme", f"t{n}").replace("acct1", f"a{n}") for n in range(15))
         node.apply(every)
         await node.until_all(State.REGISTERED)
-        node.registrar.taken()
+        node.registrar.take_received()
         began = time.monotonic()
         node.apply(limits)
-        await node.until(lambda: len(node.registrar.asked) == 15)
-        assert all(asked.unregisters for asked in node.registrar.taken())
+        await node.until(lambda: len(node.registrar.received) == 15)
+        assert all(received.unregisters for received in node.registrar.take_received())
         # Ten are sent at once, the last of the others half a second later.
         assert time.monotonic() - began >= 0.4
 
-    tell(story)
+    run(story)
 
 
 def test_stop_sends_no_register_for_a_due_trunk(node: Node) -> None:
@@ -406,9 +406,9 @@ def test_stop_sends_no_register_for_a_due_trunk(node: Node) -> None:
         await asyncio.sleep(0)
         answered.set()
         await stopping
-        assert node.registrar.taken() == []
+        assert node.registrar.take_received() == []
 
-    tell(story)
+    run(story)
 
 
 def test_restart_sends_a_lost_request_with_the_next_cseq(
@@ -417,16 +417,16 @@ def test_restart_sends_a_lost_request_with_the_next_cseq(
     async def story() -> None:
         node.registrar.open = asyncio.Event()
         node.apply(ACME)
-        await node.until(lambda: len(node.registrar.asked) == 1)
-        (lost,) = node.registrar.taken()
+        await node.until(lambda: len(node.registrar.received) == 1)
+        (lost,) = node.registrar.take_received()
         node.registrar.open = None
         node.agent()
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
-        (again,) = node.registrar.taken()
+        (again,) = node.registrar.take_received()
         assert (again.call_id, again.send.cseq) == (lost.call_id, lost.send.cseq + 1)
 
-    tell(story)
+    run(story)
 
 
 def test_restart_keeps_the_wait_for_wrong_credentials(node: Node) -> None:
@@ -440,15 +440,15 @@ def test_restart_keeps_the_wait_for_wrong_credentials(node: Node) -> None:
             next_at = node.of["acme"].next_at
             assert next_at is not None
             waits.append(next_at - node.clock.now)
-            assert len(node.registrar.taken()) == 1
+            assert len(node.registrar.take_received()) == 1
             node.agent()
             node.apply(ACME)
             await node.until_quiet()
-            assert node.registrar.taken() == []
+            assert node.registrar.take_received() == []
             node.clock.now = next_at
         assert waits == [600, 1200, 2400]
 
-    tell(story)
+    run(story)
 
 
 def test_stop_shortens_no_wait(node: Node) -> None:
@@ -457,15 +457,15 @@ def test_stop_shortens_no_wait(node: Node) -> None:
         node.apply(ACME)
         await node.until_quiet()
         before = node.of["acme"]
-        node.registrar.taken()
+        node.registrar.take_received()
         await node.registrations.stop()
         node.agent()
         node.apply(ACME)
         await node.until_quiet()
-        assert node.registrar.taken() == []
+        assert node.registrar.take_received() == []
         assert node.of["acme"] == before
 
-    tell(story)
+    run(story)
 
 
 @pytest.mark.parametrize(
@@ -482,16 +482,16 @@ def test_restart_with_new_credentials_registers_at_once(node: Node, was: str, is
         node.registrar.status = 401
         node.apply(ACME + BELL)
         await node.until_quiet()
-        node.registrar.taken()
+        node.registrar.take_received()
         await node.registrations.stop()
         node.agent()
         node.registrar.status = 200
         node.apply(ACME.replace(was, is_now) + BELL)
         await node.until_quiet()
-        assert [one.aor for one in node.registrar.taken()] == ["sip:acct1@192.0.2.1"]
+        assert [one.aor for one in node.registrar.take_received()] == ["sip:acct1@192.0.2.1"]
         assert node.of["acme"].state is State.REGISTERED
 
-    tell(story)
+    run(story)
 
 
 def test_restart_sends_a_lost_unregister(
@@ -505,30 +505,30 @@ def test_restart_sends_a_lost_unregister(
         await node.until(lambda: node.of["acme"].in_flight is not None)
         node.registrations.orders.unregister("acme")
         node.registrar.open = None
-        node.registrar.taken()
+        node.registrar.take_received()
         node.agent()
         node.apply(ACME)
         await node.until_all(State.UNREGISTERED)
-        assert [one.unregisters for one in node.registrar.taken()] == [True]
+        assert [one.unregisters for one in node.registrar.take_received()] == [True]
         assert node.of["acme"].suspended
 
-    tell(story)
+    run(story)
 
 
 def test_restart_with_another_account_starts_a_new_call_id(node: Node) -> None:
     async def story() -> None:
         node.apply(ACME)
         await node.until_all(State.REGISTERED)
-        (before,) = node.registrar.taken()
+        (before,) = node.registrar.take_received()
         node.agent()
         node.registrar.silent = True
         node.apply(ACME.replace("acct1", "acct9"))
         assert node.addresses == []
-        await node.until(lambda: node.registrar.asked != [])
-        (asked,) = node.registrar.taken()
-        assert asked.call_id != before.call_id
+        await node.until(lambda: node.registrar.received != [])
+        (received,) = node.registrar.take_received()
+        assert received.call_id != before.call_id
 
-    tell(story)
+    run(story)
 
 
 def test_trunk_removed_without_an_agent_leaves_no_address(node: Node) -> None:
@@ -540,7 +540,7 @@ def test_trunk_removed_without_an_agent_leaves_no_address(node: Node) -> None:
         assert node.addresses == []
         assert node.directory.registrations() == {}
 
-    tell(story)
+    run(story)
 
 
 def test_observers_get_each_stored_step_and_removal(
@@ -570,7 +570,7 @@ def test_observers_get_each_stored_step_and_removal(
         assert calls[0] == ("acme", None)
         assert {trunk_id for trunk_id, _ in calls[1:]} == {"bell"}
 
-    tell(story)
+    run(story)
 
 
 def test_register_now_while_waiting_for_a_slot_registers(node: Node) -> None:
@@ -583,7 +583,7 @@ def test_register_now_while_waiting_for_a_slot_registers(node: Node) -> None:
         node.clock.now += 10
         await node.until_all(State.REGISTERED)
 
-    tell(story)
+    run(story)
 
 
 # The stop.
@@ -593,15 +593,15 @@ def test_stop_unregisters_all_trunks(node: Node) -> None:
     async def story() -> None:
         node.apply(ACME + BELL)
         await node.until_all(State.REGISTERED)
-        node.registrar.taken()
+        node.registrar.take_received()
         await node.registrations.stop()
-        assert [a.unregisters for a in node.registrar.taken()] == [True, True]
+        assert [a.unregisters for a in node.registrar.take_received()] == [True, True]
         assert node.addresses == []
         node.agent()
         node.apply(ACME + BELL)
         await node.until_all(State.REGISTERED)
 
-    tell(story)
+    run(story)
 
 
 def test_stop_with_on_stop_leave_sends_nothing(node: Node) -> None:
@@ -609,17 +609,17 @@ def test_stop_with_on_stop_leave_sends_nothing(node: Node) -> None:
         leave = '[agent]\non_stop = "leave"\n' + ACME
         node.apply(leave)
         await node.until_all(State.REGISTERED)
-        node.registrar.taken()
+        node.registrar.take_received()
         known = node.addresses
         await node.registrations.stop()
-        assert node.registrar.taken() == []
+        assert node.registrar.take_received() == []
         node.agent()
         node.apply(leave)
         await node.until_quiet()
-        assert node.registrar.taken() == []
+        assert node.registrar.take_received() == []
         assert node.addresses == known
 
-    tell(story)
+    run(story)
 
 
 # The log.
@@ -639,7 +639,7 @@ def test_log_has_one_line_for_each_change_without_secrets(
         node.clock.now += 3000
         await node.until_all(State.WAITING)
 
-    tell(story)
+    run(story)
     assert [record.getMessage() for record in caplog.records] == [
         "trunk acme: registered by udp:192.0.2.1:5060: granted 3600 s",
         "trunk acme: waiting: 403 Reason",
@@ -657,15 +657,15 @@ def test_refresh_during_which_the_clock_is_set_back_is_not_lost(node: Node) -> N
         await node.until_all(State.REGISTERED)
         due_at = node.of["acme"].next_at
         assert due_at is not None
-        node.registrar.taken()
+        node.registrar.take_received()
         dns.wait, dns.asked = asyncio.Event(), False
         node.clock.now = due_at
         await node.until(lambda: dns.asked)
         node.clock.now -= 1
         dns.wait.set()
         await node.until_loop()
-        assert node.registrar.taken() == []
+        assert node.registrar.take_received() == []
         node.clock.now += 1
-        await node.until(lambda: len(node.registrar.asked) == 1)
+        await node.until(lambda: len(node.registrar.received) == 1)
 
-    tell(story)
+    run(story)

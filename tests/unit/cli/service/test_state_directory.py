@@ -83,7 +83,7 @@ def place() -> Iterator[Place]:
     os.umask(umask)
 
 
-def as_nobody(*program: str) -> None:
+def as_unprivileged_user(*program: str) -> None:
     """Run a program as another user."""
     argv = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--", *program]
     subprocess.run(argv, check=True, timeout=30, cwd="/")
@@ -105,7 +105,7 @@ def roots(path: Path, mode: int) -> Path:
 def links(place: Place, state: Path, *names: str) -> None:
     """Make links, as another user, to root's file under names that Whence writes."""
     for name in names or ("directory.db", "kamailio.cfg", "generation", "agent.lock", "run.lock"):
-        as_nobody("ln", "-s", str(place.victim), str(state / name))
+        as_unprivileged_user("ln", "-s", str(place.victim), str(state / name))
 
 
 # Each attack returns the state directory, and the words that the refusal must have.
@@ -164,19 +164,19 @@ def below_writable(mode: int) -> Attack:
 
 def anothers_in_sticky(place: Place) -> tuple[Path, list[str]]:
     above = roots(place.home / "above", 0o1777)
-    as_nobody("mkdir", "-m", "0700", str(above / "state"))
+    as_unprivileged_user("mkdir", "-m", "0700", str(above / "state"))
     return above / "state", ["belongs to user nobody"]
 
 
 def link_in_sticky(place: Place) -> tuple[Path, list[str]]:
     above = roots(place.home / "above", 0o1777)
-    as_nobody("ln", "-s", str(place.vault), str(above / "state"))
+    as_unprivileged_user("ln", "-s", str(place.vault), str(above / "state"))
     return above / "state", [f"{above / 'state'} is a symbolic link", "remove it"]
 
 
 def link_above_in_sticky(place: Place) -> tuple[Path, list[str]]:
     above = roots(place.home / "above", 0o1777)
-    as_nobody("ln", "-s", str(place.home), str(above / "link"))
+    as_unprivileged_user("ln", "-s", str(place.home), str(above / "link"))
     return above / "link" / "vault", [f"{above / 'link'} is a symbolic link"]
 
 
@@ -200,7 +200,7 @@ def link_to_roots(place: Place) -> tuple[Path, list[str]]:
 def anothers_link_left_behind(place: Place) -> tuple[Path, list[str]]:
     """Another user made the link while the folder was open to all."""
     above = roots(place.home / "above", 0o777)
-    as_nobody("ln", "-s", str(place.home), str(above / "link"))
+    as_unprivileged_user("ln", "-s", str(place.home), str(above / "link"))
     above.chmod(0o755)
     return above / "link" / "vault", [f"{above / 'link'} belongs to user nobody"]
 
@@ -490,7 +490,7 @@ def test_become_owner_third_users_path_is_refused(place: Place, third: str) -> N
     state = above / "state"
     if third == "link":
         nobodys(place.home / "theirs", 0o700)
-        as_nobody("ln", "-s", str(place.home / "theirs"), str(state))
+        as_unprivileged_user("ln", "-s", str(place.home / "theirs"), str(state))
     else:
         nobodys(state, 0o777 if third == "open" else 0o700)
     if third == "above":

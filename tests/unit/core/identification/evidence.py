@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from tests.unit.core.registration.world import (
+from tests.unit.core.identification.world import (
     NOW,
     forms,
 )

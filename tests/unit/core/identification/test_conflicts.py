@@ -254,7 +254,7 @@ def test_fallbacks_at_one_address_conflict() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "said"),
+    ("kind", "text"),
     [
         (
             ConflictKind.NUMBER,
@@ -280,8 +280,8 @@ def test_fallbacks_at_one_address_conflict() -> None:
         ),
     ],
 )
-def test_conflict_text_names_fault_and_remedy(kind: ConflictKind, said: str) -> None:
-    assert str(Conflict(kind, ("acme", "bell"), ("192.0.2.1:5060",), ("+44201",))) == said
+def test_conflict_text_names_fault_and_remedy(kind: ConflictKind, text: str) -> None:
+    assert str(Conflict(kind, ("acme", "bell"), ("192.0.2.1:5060",), ("+44201",))) == text
 
 
 def test_conflict_text_of_many_trunks_names_a_few() -> None:

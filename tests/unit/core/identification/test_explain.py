@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.unit.core.identification.evidence import at
-from tests.unit.core.registration.world import NOW
+from tests.unit.core.identification.world import NOW
 from whence.core.identification.address import Address, Origin
 from whence.core.identification.decision import Identified, Reason, Refused, Rule, Unknown
 from whence.core.identification.explain import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.core.identification.evidence import at
-from tests.unit.core.registration.world import NOW
+from tests.unit.core.identification.world import NOW
 from whence.core.identification.address import Address, Origin
 from whence.core.identification.decision import Compared, Rule, Step
 from whence.core.identification.explain import fitting
@@ -19,18 +19,18 @@ SOURCE = TransportAddress.parse("udp:192.0.2.1:5060")
 def text(
     rule: Rule, *addresses: Address, compared: Compared = Compared.SOURCE, value: str = ""
 ) -> str:
-    """Return the text for what of trunk acme matched."""
+    """Return the text about the part of trunk acme that matched."""
     acme = Trunk("acme", "t0ken", "acct1", "sip:a@b", addresses)
     evidence = Evidence((acme,), {"t0ken": "acme"}, {("+44201234", "acme"): "+4420*"})
-    (said,) = fitting(Step(rule, compared, ("acme",), (value,)), SOURCE, evidence, NOW)
-    return said
+    (matched,) = fitting(Step(rule, compared, ("acme",), (value,)), SOURCE, evidence, NOW)
+    return matched
 
 
 HERE = at("192.0.2.1", expires_at=None)
 
 
 @pytest.mark.parametrize(
-    ("addresses", "said"),
+    ("addresses", "expected"),
     [
         ([HERE], "learned 192.0.2.1 over udp, port 5060"),
         (
@@ -48,12 +48,12 @@ HERE = at("192.0.2.1", expires_at=None)
         ),
     ],
 )
-def test_fitting_address_is_the_one_that_admits(addresses: list[Address], said: str) -> None:
-    assert text(Rule.ADDRESS, *addresses) == said
+def test_fitting_address_is_the_one_that_admits(addresses: list[Address], expected: str) -> None:
+    assert text(Rule.ADDRESS, *addresses) == expected
 
 
 @pytest.mark.parametrize(
-    ("rule", "compared", "value", "said"),
+    ("rule", "compared", "value", "expected"),
     [
         (Rule.TOKEN, Compared.TOKENS, "t0ken", "its token"),
         (Rule.NUMBER, Compared.NUMBER, "+44201234", "its +4420*"),
@@ -65,14 +65,14 @@ def test_fitting_address_is_the_one_that_admits(addresses: list[Address], said: 
     ],
 )
 def test_fitting_word_is_the_trunks_own(
-    rule: Rule, compared: Compared, value: str, said: str
+    rule: Rule, compared: Compared, value: str, expected: str
 ) -> None:
-    assert text(rule, HERE, compared=compared, value=value) == said
+    assert text(rule, HERE, compared=compared, value=value) == expected
 
 
 def test_fitting_port_is_of_the_address_learned_from_it() -> None:
-    said = text(Rule.PORT, HERE._replace(port=7), HERE, compared=Compared.PORT, value="5060")
-    assert said == "learned 192.0.2.1 over udp, port 5060"
+    matched = text(Rule.PORT, HERE._replace(port=7), HERE, compared=Compared.PORT, value="5060")
+    assert matched == "learned 192.0.2.1 over udp, port 5060"
 
 
 def test_fitting_token_of_a_trunk_elsewhere_is_reported() -> None:

@@ -19,7 +19,7 @@ from tests.unit.core.identification.evidence import (
     trunk,
     uri,
 )
-from tests.unit.core.registration.world import (
+from tests.unit.core.identification.world import (
     NOW,
     Call,
     World,
@@ -540,7 +540,7 @@ def request_of(made_up: Call) -> Request:
     )
 
 
-def said(decision: Decision) -> tuple[str, str | None]:
+def outcome(decision: Decision) -> tuple[str, str | None]:
     match decision:
         case Identified(trunk):
             return "identified", trunk.id
@@ -556,8 +556,8 @@ def said(decision: Decision) -> tuple[str, str | None]:
 def test_decision_equals_the_oracles_in_any_world(world: World, made_up: Call) -> None:
     request = request_of(made_up)
     decision = identify(request, evidence_of(world, request), NOW)
-    event(f"{said(decision)[0]} by {decision.rule if isinstance(decision, Identified) else '-'}")
-    assert said(decision) == oracle(world, made_up, NOW)
+    event(f"{outcome(decision)[0]} by {decision.rule if isinstance(decision, Identified) else '-'}")
+    assert outcome(decision) == oracle(world, made_up, NOW)
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.core.registration.world import NOW
+from tests.unit.core.identification.world import NOW
 from whence.core.monitoring import alarms
 from whence.core.monitoring.alarms import EACH_S, KIND_LIMIT, Alarm, AlarmKind, AlarmLimiter
 from whence.core.registration.history import EventKind, HistoryEvent

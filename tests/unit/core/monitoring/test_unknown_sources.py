@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.core.registration.world import NOW
+from tests.unit.core.identification.world import NOW
 from whence.core.monitoring.unknown_sources import (
-    ASKED_LENGTH,
-    ASKED_LIMIT,
     FORGOTTEN_AFTER_S,
+    REQUEST_URI_LENGTH,
+    REQUEST_URIS_LIMIT,
     UnknownSourceTable,
     WindowCounter,
 )
@@ -41,7 +41,7 @@ def test_table_lists_a_source_with_all_its_requests() -> None:
     (one,) = unknown_sources
     assert str(one.source) == "tls:10.0.0.1:6000"
     assert (one.requests, one.since, one.last_at) == (3, NOW, NOW + 9)
-    assert one.asked == ("sip:1@x", "sip:2@x")
+    assert one.request_uris == ("sip:1@x", "sip:2@x")
 
 
 def test_table_bounds_the_uris_of_a_source() -> None:
@@ -49,9 +49,9 @@ def test_table_bounds_the_uris_of_a_source() -> None:
     for number in range(100):
         unknown_sources.saw(source(1), f"sip:{number}@{'x' * 5000}", NOW)
     (one,) = unknown_sources
-    assert len(one.asked) == ASKED_LIMIT
-    assert all(len(uri) <= ASKED_LENGTH for uri in one.asked)
-    assert one.asked[0].startswith("sip:99@")
+    assert len(one.request_uris) == REQUEST_URIS_LIMIT
+    assert all(len(uri) <= REQUEST_URI_LENGTH for uri in one.request_uris)
+    assert one.request_uris[0].startswith("sip:99@")
 
 
 def test_table_lists_most_requests_first() -> None:

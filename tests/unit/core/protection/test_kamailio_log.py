@@ -47,9 +47,9 @@ def test_broken_messages_are_shown_once_a_second_and_counted() -> None:
     for i in range(200):
         assert len(shown(lines, filter_, i / 100)) == (1 if i in (0, 100) else 0)
     assert not list(filter_.over(WINDOW_S - 1))
-    (said,) = filter_.over(WINDOW_S)
+    (line,) = filter_.over(WINDOW_S)
     heads = [line for line in lines if line.startswith(b" 1(77)")]
-    assert said.startswith(f"{200 * len(heads) - 2} lines on messages")
+    assert line.startswith(f"{200 * len(heads) - 2} lines on messages")
     assert not list(filter_.over(2 * WINDOW_S)), "no line was omitted since"
 
 
@@ -68,8 +68,8 @@ def test_fault_is_shown_beside_a_flood_of_broken_messages() -> None:
 def test_fault_that_repeats_is_bounded_and_counted() -> None:
     filter_ = LogFilter()
     assert len(shown([FAULT] * 1000, filter_)) == PLACE_LINES
-    (said,) = filter_.over(WINDOW_S)
-    assert said.startswith(f"{1000 - PLACE_LINES} more lines of <core> [core/mem/q_malloc.c:1]")
+    (line,) = filter_.over(WINDOW_S)
+    assert line.startswith(f"{1000 - PLACE_LINES} more lines of <core> [core/mem/q_malloc.c:1]")
     assert shown([FAULT], filter_) == [FAULT]
 
 
@@ -92,9 +92,9 @@ def test_lines_without_a_head_at_the_start_are_shown() -> None:
 
 
 def test_line_on_a_message_holds_no_bytes_of_its_sender() -> None:
-    said = b" 1(77) WARNING: {udp:192.0.2.1:5060} sanity [sanity.c:282]: f(): bad uri "
-    assert shown([said + b"[sip:evil]"], LogFilter()) == [said]
-    assert shown([said + b"<sip:evil>", b"more of it"], LogFilter()) == [said]
+    line = b" 1(77) WARNING: {udp:192.0.2.1:5060} sanity [sanity.c:282]: f(): bad uri "
+    assert shown([line + b"[sip:evil]"], LogFilter()) == [line]
+    assert shown([line + b"<sip:evil>", b"more of it"], LogFilter()) == [line]
 
 
 def test_source_of_a_message_without_headers_is_kept() -> None:

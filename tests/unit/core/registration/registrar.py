@@ -37,7 +37,7 @@ class Registrar:
     password: str = "secret"
     once: bool = False
     """Whether a nonce is valid for one request."""
-    says_stale: bool = False
+    sends_stale: bool = False
     """Whether a challenge to an invalid nonce has `stale`."""
     forbids: bool = False
     """Whether an invalid nonce, or a repeated count, gets a 403 instead of a challenge."""
@@ -61,7 +61,7 @@ class Registrar:
         if highest is None or count <= highest:
             if self.forbids:
                 return Reply(403, "Forbidden", send.cseq)
-            return self._challenge(send, node, stale=self.says_stale)
+            return self._challenge(send, node, stale=self.sends_stale)
         node.counts[use[0]] = count
         if self.once:
             node.counts.clear()

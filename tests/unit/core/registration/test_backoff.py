@@ -16,7 +16,7 @@ MINUTE, HOUR = 60, 3600
             Failure.WRONG_CREDENTIALS,
             [10 * MINUTE, 20 * MINUTE, 40 * MINUTE, 80 * MINUTE, 160 * MINUTE],
         ),
-        (Failure.REFUSED, [5 * MINUTE, 10 * MINUTE, 20 * MINUTE, 40 * MINUTE, HOUR, HOUR]),
+        (Failure.REJECTED, [5 * MINUTE, 10 * MINUTE, 20 * MINUTE, 40 * MINUTE, HOUR, HOUR]),
         (Failure.UNREACHABLE, [30, 60, 120, 240, 480, 960, 30 * MINUTE, 30 * MINUTE]),
     ],
 )

@@ -41,7 +41,7 @@ REFRESHING = replace(
 REFUSED = replace(
     REGISTERED,
     state=State.WAITING,
-    failure=Failure.REFUSED,
+    failure=Failure.REJECTED,
     failures=1,
     last_status=403,
     last_phrase="No",

@@ -61,7 +61,7 @@ from whence.core.registration.events import (
     Unregister,
 )
 from whence.core.registration.grant import granted
-from whence.core.registration.learning import NOBODY_ELSE, ExpectedSources, Ground
+from whence.core.registration.learning import ASKED_ONLY, ExpectedSources, Ground
 from whence.core.registration.model import Registration, Reply, State
 from whence.core.registration.reason import RegistrationReason, Why
 from whence.core.sip.contact import Contact
@@ -275,7 +275,7 @@ def test_grant_after_one_by_unexpected_source_is_learned() -> None:
     ("expected", "ground"),
     [
         (ExpectedSources(named=frozenset({IMPOSTOR.ip})), Ground.DNS),
-        (ExpectedSources(anyone=True), Ground.ANY),
+        (ExpectedSources(any_source=True), Ground.ANY),
         (ExpectedSources(networks=(pin("192.0.2.64/29"),)), Ground.NETWORKS),
         (ExpectedSources(networks=(pin("::ffff:192.0.2.66"),)), Ground.NETWORKS),
     ],
@@ -980,7 +980,7 @@ def test_redirect_is_followed_once() -> None:
     assert trunk.answer(302, contacts=[elsewhere]) == (Follow((elsewhere.uri,)),)
     assert trunk.take(Redirected((TWO,))) == (Send(2, TWO, 3600),)
     assert trunk.answer(302, contacts=[elsewhere], source=FROM_TWO) == ()
-    assert trunk.registration.failure is Failure.REFUSED
+    assert trunk.registration.failure is Failure.REJECTED
 
 
 def test_redirect_without_address_tries_the_next_target() -> None:
@@ -1121,8 +1121,8 @@ def test_unanswered_without_a_request_changes_nothing() -> None:
 
 # All events, in any order.
 
-FIRST_WAIT_S = {"wrong_credentials": 600, "refused": 300, "unreachable": 15}
-LONGEST_WAIT_S = {"wrong_credentials": DAY, "refused": HOUR, "unreachable": 900}
+FIRST_WAIT_S = {"wrong_credentials": 600, "rejected": 300, "unreachable": 15}
+LONGEST_WAIT_S = {"wrong_credentials": DAY, "rejected": HOUR, "unreachable": 900}
 
 SENDS_OF_AN_ATTEMPT = 32
 """Two targets and two of a 3xx, each with a first REGISTER, four challenges and a 423; then the
@@ -1226,7 +1226,7 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(
         reply=REPLIES,
         source=st.sampled_from([FROM_ONE, FROM_TWO, IMPOSTOR]),
-        expected=st.sampled_from([NOBODY_ELSE, ExpectedSources(named=frozenset({FROM_TWO.ip}))]),
+        expected=st.sampled_from([ASKED_ONLY, ExpectedSources(named=frozenset({FROM_TWO.ip}))]),
         after_s=st.floats(0, 36),
     )
     def registrar_answers(

@@ -290,7 +290,7 @@ def test_redirect_to_servers_that_were_tried_ends_the_attempt() -> None:
     trunk.due(ONE)
     trunk.answer(302, contacts=[contact("a")])
     assert trunk.take(Redirected((ONE,))) == ()
-    assert trunk.registration.failure is Failure.REFUSED
+    assert trunk.registration.failure is Failure.REJECTED
     assert trunk.registration.reason is RegistrationReason.REDIRECT_REFUSED
 
 
@@ -340,7 +340,7 @@ class AnyRegistrar(RuleBasedStateMachine):
     def start(self, nodes: int, once: bool, stale: bool, forbids: bool) -> None:
         self.trunk = Trunk()
         self.registrar = Registrar(
-            once=once, says_stale=stale, forbids=forbids, nodes=[Node(n) for n in "abc"[:nodes]]
+            once=once, sends_stale=stale, forbids=forbids, nodes=[Node(n) for n in "abc"[:nodes]]
         )
         self.sent_at: list[float] = []
         self.rejected_at: list[float] = []

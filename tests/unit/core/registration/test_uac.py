@@ -106,7 +106,7 @@ def test_asked_ip_is_compared_as_a_value(asked: str) -> None:
 
 
 def test_grant_with_learn_from_any_learns_any_source() -> None:
-    expected = ExpectedSources(anyone=True)
+    expected = ExpectedSources(any_source=True)
     _, actions = answered(NEW, SENT, ok(), IMPOSTOR, NOW, GRACE_S, expected)
     assert actions == (Learn(IMPOSTOR, NOW + 3600 + GRACE_S, Ground.ANY),)
 

@@ -15,7 +15,7 @@ from whence.core.registration.events import (
     Randomness,
     Send,
 )
-from whence.core.registration.learning import NOBODY_ELSE, ExpectedSources
+from whence.core.registration.learning import ASKED_ONLY, ExpectedSources
 from whence.core.registration.machine import resumed, step
 from whence.core.registration.model import Account, Registration, Reply, State
 from whence.core.registration.transitions import TRANSITIONS, EventKind, Outcome
@@ -82,7 +82,7 @@ class Trunk:
         source: TransportAddress = FROM_ONE,
         cseq: int | None = None,
         infos: Sequence[AuthenticationInfo] = (),
-        expected: ExpectedSources = NOBODY_ELSE,
+        expected: ExpectedSources = ASKED_ONLY,
     ) -> tuple[Action, ...]:
         reply = Reply(
             status,

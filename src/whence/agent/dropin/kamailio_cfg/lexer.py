@@ -239,7 +239,7 @@ class Lexer:
         return end
 
     def _skip(self, text: str, at: int, here: Place, *, to_else: bool) -> int:
-        """Skip the branch of a false condition; return where to go on reading."""
+        """Skip the branch of a false condition; return where reading continues."""
         depth, start = 0, at
         is_main = len(self._stack) == 1
         for found in _CONDITION.finditer(text, at):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 
 from tests.examples import examples
-from tests.unit.core.registration.world import NOW, Call, World, calls, oracle, worlds
+from tests.unit.core.identification.world import NOW, Call, World, calls, oracle, worlds
 from tests.unit.store.tables import fill
 from whence.core.identification.decision import Identified, Refused
 from whence.core.identification.identify import identify
