@@ -29,7 +29,7 @@ from whence.agent.provisioning.reload import Reload
 from whence.agent.registration.client import PATIENCE_S, KamailioClient
 from whence.agent.registration.keepalive import KeepAliveService
 from whence.agent.registration.service import RegistrationService
-from whence.agent.registration.tls_probe import TlsProbe
+from whence.agent.registration.tls_connection import TlsConnections
 from whence.agent.runtime.clock import Clocks, ClockWatch
 from whence.core.clock import ClockOffset
 from whence.store import location
@@ -71,7 +71,7 @@ async def _serve(
         settings.edge.agent_socket,
         directory.new_agent_key(),
         settings.registration.response_timeout + PATIENCE_S,
-        TlsProbe(tls.certificate, tls.key, tls.ca).fault if settings.edge.has_tls else None,
+        TlsConnections(tls.certificate, tls.key, tls.ca) if settings.edge.has_tls else None,
     )
     sockets = [(own.transport, own.ip.version) for own in settings.edge.listen]
     resolver = SipResolver(DnsCache(settings.agent.nameserver_place), sockets)

@@ -49,8 +49,8 @@ class TrunkSettings:
     """Where our Contact has the trunk's token: as its user, or as its parameter `line`."""
     rewrites_contact: bool = False
     """Whether the provider is known to rewrite Contacts."""
-    keepalive_s: float = 0.0
-    """The interval of its keep-alives; 0: none."""
+    keepalive_s: float | None = None
+    """The interval of its keep-alives; 0: none; None: the default of the transport."""
     follow_dns: bool = True
     learn_from: Literal["asked", "any"] = "asked"
     match_port: bool = False

@@ -5,11 +5,11 @@ from __future__ import annotations
 from whence.core.mac import is_same
 from whence.core.sip import via
 from whence.core.sip.transport_address import Transport, TransportAddress
-from whence.edge import tls_identity
 from whence.edge.base import ANSWERED, GO_ON, Handlers, Worker, answers, survives, text
 from whence.ipc import headers
 from whence.ipc.headers import TlsReject, tls_reject_reason
 from whence.store.schema import AGENT_KEY
+from whence.trust import certificates
 
 AGENT_REPLY = "AGENT_REPLY"
 """The reply route of the agent's own requests; it runs only for replies of their transactions."""
@@ -116,7 +116,7 @@ class AgentRequestHandlers(Handlers):
         """Set the name that the peer of the TLS connection must prove."""
         ksr = self.ksr
         ksr.pv.sets(PEER_NAME, name)
-        if not tls_identity.is_literal(name):  # RFC 6066 3: SNI bears DNS names only
+        if not certificates.is_literal(name):  # RFC 6066 3: SNI bears DNS names only
             ksr.pv.sets(SERVER_NAME, name)
         if any(ksr.hdr.get(header) for header in ("Authorization", "Proxy-Authorization")):
             # Credentials go over an open connection only: its peer has proved its name.
@@ -133,7 +133,7 @@ class AgentRequestHandlers(Handlers):
         alternatives = [get("$tls_peer_san_hostname"), uri, get("$tls_peer_san_ip")]
         named = [str(one) for one in alternatives if one is not None]
         pem = str(get("$tls_peer_raw_cert"))
-        if tls_identity.is_for(pem, name, has_alternatives=bool(named)):
+        if certificates.is_for(pem, name, has_alternatives=bool(named)):
             return ""
         presented = named[0] if named else str(get("$tls_peer_subject_cn") or "")
         return tls_reject_reason(TlsReject.CERTIFICATE_FOR_ANOTHER_NAME, presented)

@@ -1,1 +1,1 @@
-"""Checks that only root and this user can change files and folders."""
+"""Checks of what may be trusted: owners of files and folders, and names in certificates."""

@@ -193,9 +193,11 @@ class TrunkConfig(Table):
     """
     rewrites_contact: bool = False
     """`true`: the provider rewrites Contacts, so the only Contact in its 200 counts as ours."""
-    keepalive: Annotated[float, AfterValidator(check_keepalive), SECONDS] = 0
+    keepalive: Annotated[float, AfterValidator(check_keepalive), SECONDS] | None = None
     """Interval of OPTIONS to the server that accepted the REGISTER, 1 to 3600. After three without
-    an answer the agent refreshes at once, and so finds the next server. 0: none.
+    an answer the agent refreshes at once, and so finds the next server. 0: none. Without it: 110
+    over TCP and TLS, which keeps the connection open, and none over UDP. Unanswered OPTIONS of this
+    default change nothing.
     """
     target: Annotated[str, AfterValidator(check_target)] = Field(
         examples=["sip:{number}@192.0.2.9:5060"]

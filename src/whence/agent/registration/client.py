@@ -4,6 +4,9 @@ The socket is connected, so the kernel drops datagrams from any other address. A
 branch, Call-ID and CSeq of a request in flight. A registrar's final answer, and any 2xx, must have
 the edge's MAC. Other replies are rejected and counted. A failure (300 and more) without a source is
 Kamailio's own. It needs no MAC, and counts as Unanswered.
+
+If the registrar closed its TLS connection after the challenge, Kamailio cannot send the credentials
+(decision 0027). The client then sends them over a connection of its own.
 """
 
 from __future__ import annotations
@@ -12,7 +15,6 @@ import asyncio
 import logging
 import secrets
 import socket as sockets
-from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Protocol, cast
 
@@ -41,12 +43,6 @@ the same REGISTER again. After 20 s a Kamailio as registrar answers 400 to a CSe
 """
 
 
-_TLS_CLOSED = Why(
-    RegistrationReason.TLS_CLOSED,
-    "the server closed the TLS connection after its challenge; credentials need an open connection",
-)
-
-
 @dataclass(slots=True)
 class _Exchange:
     """A request in flight."""
@@ -59,20 +55,34 @@ class _Exchange:
     """Why the client rejected an answer."""
 
 
-def _why_none(exchange: _Exchange) -> Why:
+def _rejected(why: str) -> Unanswered:
+    message = f"every answer was rejected: {why}"
+    return Unanswered(Why(RegistrationReason.ANSWER_NOT_ACCEPTED, message))
+
+
+def _unanswered(exchange: _Exchange) -> Unanswered:
     if exchange.rejected:
-        message = f"every answer was rejected: {exchange.rejected}"
-        return Why(RegistrationReason.ANSWER_NOT_ACCEPTED, message)
-    return Why(RegistrationReason.NO_ANSWER_FROM_KAMAILIO, "no answer from Kamailio")
+        return _rejected(exchange.rejected)
+    return Unanswered(Why(RegistrationReason.NO_ANSWER_FROM_KAMAILIO, "no answer from Kamailio"))
 
 
-class Explain(Protocol):
-    """Finds out why a TLS connection to a server fails: `TlsProbe.fault`."""
+class Tls(Protocol):
+    """Opens TLS connections of the agent's own: `TlsConnections`."""
 
-    def __call__(
-        self, next_hop: TransportAddress, name: str, socket: TransportAddress, /
-    ) -> Awaitable[Why | None]:
+    async def fault(
+        self, next_hop: TransportAddress, name: str, socket: TransportAddress
+    ) -> Why | None:
         """Return why the TLS connection to `name` at `next_hop` fails; None if it does not."""
+
+    async def ask(
+        self,
+        request: bytes,
+        next_hop: TransportAddress,
+        name: str,
+        socket: TransportAddress,
+        within_s: float,
+    ) -> bytes | Why:
+        """Send a request to the server that proves `name`; return its final answer, or why none."""
 
 
 class KamailioClient(asyncio.DatagramProtocol):
@@ -83,12 +93,12 @@ class KamailioClient(asyncio.DatagramProtocol):
         agent_socket: TransportAddress,
         key: str,
         answer_s: float,
-        explain: Explain | None = None,
+        tls: Tls | None = None,
     ) -> None:
         self._agent_socket = agent_socket
         self._key = key
         self._answer_s = answer_s
-        self._explain = explain
+        self._tls = tls
         self._transport: asyncio.DatagramTransport | None = None
         self._via = ""
         self._exchanges: dict[str, _Exchange] = {}
@@ -101,15 +111,15 @@ class KamailioClient(asyncio.DatagramProtocol):
         agent_socket: TransportAddress,
         key: str,
         answer_s: float = 36.0,
-        explain: Explain | None = None,
+        tls: Tls | None = None,
     ) -> KamailioClient:
         """Open a client.
 
         `agent_socket`: the agent socket of the edge. `key`: the key of the MACs. `answer_s`: how
-        long the client waits for an answer. `explain` is called if no answer comes over TLS.
+        long the client waits for an answer. `tls` is used if Kamailio gets no answer over TLS.
         """
         _, protocol = await asyncio.get_running_loop().create_datagram_endpoint(
-            lambda: cls(agent_socket, key, answer_s, explain),
+            lambda: cls(agent_socket, key, answer_s, tls),
             local_addr=(str(agent_socket.ip), 0),
             remote_addr=(str(agent_socket.ip), agent_socket.port),
         )
@@ -146,17 +156,45 @@ class KamailioClient(asyncio.DatagramProtocol):
         if received.tls_reject_reason:
             message = headers.tls_reject_message(received.tls_reject_reason, account.name)
             return Unanswered(Why(RegistrationReason.TLS_ANSWER_NOT_ACCEPTED, message))
-        if self._explain is not None and send.next_hop.transport is Transport.TLS:
-            fault = await self._explain(send.next_hop, account.name, socket)
+        if self._tls is not None and send.next_hop.transport is Transport.TLS:
+            if send.authorizations:
+                return await self._register_directly(self._tls, account, send, call_id, socket)
+            fault = await self._tls.fault(send.next_hop, account.name, socket)
             if fault is not None:
                 return Unanswered(fault)
         if received.status == 408:  # Kamailio's own: no server answered
             return Unanswered(NO_ANSWER)
-        if send.next_hop.transport is Transport.TLS and send.authorizations:
-            # The edge sends credentials only over an open connection, whose certificate is checked.
-            return Unanswered(_TLS_CLOSED)
         message = f"not sent: {received.status} {received.reply.reason}"
         return Unanswered(Why(RegistrationReason.NOT_SENT, message))
+
+    async def _register_directly(
+        self, tls: Tls, account: Account, send: Send, call_id: str, socket: TransportAddress
+    ) -> Answered | Unanswered:
+        """Send a REGISTER with credentials over a connection of the agent's own.
+
+        The edge sends credentials only over an open connection, whose certificate it has verified.
+        This server closed it.
+        """
+        branch = _branch()
+        sent_by = f"{host_text(socket.ip_text)}:{socket.port}"
+        via_text = f"SIP/2.0/TLS {sent_by};rport;branch={branch}"
+        request = messages.register(account, send, call_id, via_text, ())
+        answer = await tls.ask(request, send.next_hop, account.name, socket, self._answer_s)
+        if isinstance(answer, Why):
+            return Unanswered(answer)
+        try:
+            received = messages.read(answer)
+        except InvalidReplyError as error:
+            return _rejected(f"an unreadable reply: {error}")
+        identity = (received.branch, received.call_id, received.cseq, received.method)
+        if identity != (branch, call_id, send.cseq, "REGISTER"):
+            return _rejected("a reply to another request")
+        seen_at = f"tls:{received.via_seen_at}" if received.via_seen_at else ""
+        return Answered(
+            received.reply,
+            send.next_hop,
+            seen_at=TransportAddress.parse(seen_at) if seen_at else None,
+        )
 
     async def _send(
         self, account: Account, send: Send, call_id: str, socket: TransportAddress
@@ -167,7 +205,7 @@ class KamailioClient(asyncio.DatagramProtocol):
         request = messages.register(account, send, call_id, self._via + branch, edge_headers)
         received = await self._ask(branch, exchange, request, self._answer_s)
         if received is None:
-            return Unanswered(_why_none(exchange))
+            return _unanswered(exchange)
         return received
 
     async def keep_alive(self, target: KeepAliveTarget, within_s: float) -> OptionsReply | None:

@@ -1,5 +1,7 @@
 """Keep-alives: OPTIONS to the servers that granted, for the trunks that have an interval.
 
+Only an interval of the operator lets unanswered OPTIONS bring a refresh forward.
+
 The service observes the registrations. It sends an OPTIONS in each interval while the trunk is
 registered, but not during a REGISTER. Each OPTIONS is a task of its own, so a server that does not
 answer delays no other.
@@ -70,6 +72,8 @@ class _Probe:
     trunk_id: str
     interval_s: float
     next_hop: TransportAddress
+    is_default: bool
+    """Whether the operator chose no interval. Then unanswered OPTIONS change nothing."""
     keepalive: KeepAlive
 
 
@@ -96,18 +100,24 @@ class KeepAliveService:
     def changed(self, trunk: TrunkSettings, registration: Registration) -> None:
         """Start keep-alives of a trunk that is registered; stop those of another."""
         next_hop = registration.home
-        if not trunk.keepalive_s or next_hop is None or registration.expires_at is None:
+        if next_hop is None or registration.expires_at is None:
             self.gone(trunk.id)
             return
+        interval_s = keepalive.interval_s(trunk.keepalive_s, next_hop)
+        is_default = trunk.keepalive_s is None
         probe = self._probes.get(trunk.id)
-        if probe is not None and (probe.next_hop, probe.interval_s) == (
+        if probe is not None and (probe.next_hop, probe.interval_s, probe.is_default) == (
             next_hop,
-            trunk.keepalive_s,
+            interval_s,
+            is_default,
         ):
             return
         self.gone(trunk.id)
-        begun = keepalive.first(self._clock(), trunk.keepalive_s, random.random())  # noqa: S311
-        self._probes[trunk.id] = probe = _Probe(trunk.id, trunk.keepalive_s, next_hop, begun)
+        if not interval_s:
+            return
+        begun = keepalive.first(self._clock(), interval_s, random.random())  # noqa: S311
+        probe = _Probe(trunk.id, interval_s, next_hop, is_default, begun)
+        self._probes[trunk.id] = probe
         self._queue.schedule(probe, begun.next_at)
 
     def gone(self, trunk_id: str) -> None:
@@ -162,10 +172,12 @@ class KeepAliveService:
                 log.info("trunk %s: %s answers OPTIONS again", probe.trunk_id, probe.next_hop)
             probe.keepalive = keepalive.answered(probe.keepalive, status, now, probe.interval_s)
         elif asked:
-            self.outcomes[KeepAliveOutcome.UNANSWERED] += 1
-            probe.keepalive, brings_forward = keepalive.unanswered(
+            probe.keepalive, has_failed = keepalive.unanswered(
                 probe.keepalive, now, probe.interval_s
             )
+            if not probe.is_default:
+                self.outcomes[KeepAliveOutcome.UNANSWERED] += 1
+                brings_forward = has_failed
         else:
             probe.keepalive = keepalive.skipped(probe.keepalive, now, probe.interval_s)
         self._queue.schedule(probe, probe.keepalive.next_at)

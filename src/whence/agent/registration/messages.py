@@ -19,7 +19,7 @@ from whence.core.sip.digest import AuthenticationInfo, Challenge
 from whence.core.sip.grammar import QUOTED, parse_cseq, parse_seconds, unquote
 from whence.core.sip.message import Message
 from whence.core.sip.uri import Uri, escape_user, host_text
-from whence.core.sip.via import branch
+from whence.core.sip.via import branch, seen_at
 from whence.errors import InvalidReplyError
 from whence.ipc import headers
 
@@ -46,6 +46,9 @@ class Received:
     reply: Reply
     tls_reject_reason: str = ""
     seen_at: str = ""
+    """From the edge's header."""
+    via_seen_at: str = ""
+    """From the Via, if the server answered a connection of the agent's own."""
 
 
 def uri_text(uri: Uri) -> str:
@@ -136,6 +139,7 @@ def read(data: bytes) -> Received:
         source=_single(fields, headers.SOURCE),
         tls_reject_reason=_single(fields, headers.TLS_REJECT_REASON),
         seen_at=_single(fields, headers.SEEN_AT),
+        via_seen_at=seen_at(_first(fields, "via")),
         mac=_single(fields, headers.MAC),
         reply=_reply(fields, status, "".join(reason), cseq[0]),
     )

@@ -3,6 +3,9 @@
 Any status counts as an answer: many registrars send 404, 405 or 501 to an OPTIONS. After `MISSES`
 unanswered OPTIONS in a row the refresh is due at once: a REGISTER finds the next server. This
 happens once until the server answers again, since some servers grant but never answer OPTIONS.
+
+If the operator chose no interval, a trunk over TCP or TLS has a default one. It keeps the
+connection of the registration open. Unanswered OPTIONS of the default change nothing.
 """
 
 from __future__ import annotations
@@ -10,9 +13,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from whence.core.registration.model import Account
-from whence.core.sip.transport_address import TransportAddress
+from whence.core.sip.transport_address import Transport, TransportAddress
 
 MISSES = 3
+
+STREAM_INTERVAL_S = 110.0
+"""The default interval over TCP and TLS.
+
+A client sends at intervals of 96 to 120 s if the server names none (RFC 5626 4.4.1). Firewalls and
+load balancers remove idle connections after four minutes or more, so one OPTIONS may be lost.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +53,13 @@ class KeepAlive:
     answered_at: float | None = None
     last_status: int | None = None
     """Of the last answer."""
+
+
+def interval_s(chosen_s: float | None, next_hop: TransportAddress) -> float:
+    """Return the interval of keep-alives; 0 for none. `chosen_s`: by the operator, or None."""
+    if chosen_s is not None:
+        return chosen_s
+    return 0.0 if next_hop.transport is Transport.UDP else STREAM_INTERVAL_S
 
 
 def first(now: float, interval_s: float, chance: float) -> KeepAlive:

@@ -42,7 +42,7 @@ class RegistrationReason(StrEnum):
     TLS_NO_CONNECTION = "tls_no_connection"
     TLS_FAILED = "tls_failed"
     TLS_CLOSED = "tls_closed"
-    """The server closed its TLS connection after a challenge. No credentials were sent."""
+    """The server closed the agent's own TLS connection without an answer to the credentials."""
     CERTIFICATE_UNSIGNED = "certificate_unsigned"
     CERTIFICATE_FOR_ANOTHER_NAME = "certificate_for_another_name"
     CERTIFICATE_EXPIRED = "certificate_expired"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
 import pytest
 
 from testkit.network import Network
 from tests.unit.agent.registration.edge import KEY, REGISTRAR, Edge
-from whence.agent.registration.client import KamailioClient
+from whence.agent.registration.client import KamailioClient, Tls
 from whence.core.registration.events import Answered, Send, Unanswered
 from whence.core.registration.keepalive import KeepAliveTarget
 from whence.core.registration.model import Account
@@ -29,6 +30,7 @@ ACCOUNT = Account(
     Credentials("acct1", Secret("hunter2")),
     3600,
 )
+OVER_TLS = TransportAddress.parse("tls:192.0.2.1:5061")
 SEND = Send(7, TransportAddress.parse("udp:192.0.2.1:5060"), 3600)
 
 STORY_S = 60.0
@@ -45,10 +47,12 @@ def ip() -> Iterator[str]:
 
 
 @asynccontextmanager
-async def started(ip: str, answer_s: float) -> AsyncIterator[tuple[KamailioClient, Edge]]:
+async def started(
+    ip: str, answer_s: float, tls: Tls | None = None
+) -> AsyncIterator[tuple[KamailioClient, Edge]]:
     edge = Edge(ip)
     try:
-        kamailio = await KamailioClient.connect(edge.agent_socket, KEY, answer_s)
+        kamailio = await KamailioClient.connect(edge.agent_socket, KEY, answer_s, tls)
         try:
             yield kamailio, edge
         finally:
@@ -60,9 +64,9 @@ async def started(ip: str, answer_s: float) -> AsyncIterator[tuple[KamailioClien
 Story = Callable[[KamailioClient, Edge], Awaitable[None]]
 
 
-def run(ip: str, story: Story, answer_s: float = 36.0) -> None:
+def run(ip: str, story: Story, answer_s: float = 36.0, tls: Tls | None = None) -> None:
     async def running() -> None:
-        async with asyncio.timeout(STORY_S), started(ip, answer_s) as (kamailio, edge):
+        async with asyncio.timeout(STORY_S), started(ip, answer_s, tls) as (kamailio, edge):
             await story(kamailio, edge)
         await asyncio.sleep(0)  # the transport closes in the next turn of the loop
 
@@ -220,17 +224,90 @@ def test_send_failure_of_kamailio_is_not_sent(ip: str) -> None:
     run(ip, story)
 
 
-def test_credentials_over_closed_tls_have_their_reason(ip: str) -> None:
+CLOSED = Why(RegistrationReason.TLS_CLOSED, "closed")
+
+
+@dataclass
+class ServerOverTls:
+    """A server at the other end of the agent's own TLS connections."""
+
+    answers: bytes | Why
+    """Its answer; `VIA` in it is the Via of the request."""
+    received: list[bytes] = field(default_factory=list)
+
+    async def fault(
+        self, next_hop: TransportAddress, name: str, socket: TransportAddress
+    ) -> Why | None:
+        del next_hop, name, socket
+        return None
+
+    async def ask(
+        self,
+        request: bytes,
+        next_hop: TransportAddress,
+        name: str,
+        socket: TransportAddress,
+        within_s: float,
+    ) -> bytes | Why:
+        del next_hop, name, socket, within_s
+        self.received.append(request)
+        if isinstance(self.answers, Why):
+            return self.answers
+        via = next(line for line in request.split(b"\r\n") if line.startswith(b"Via: "))
+        return self.answers.replace(b"VIA", via + b";received=198.51.100.7")
+
+
+def credentials_over_closed_tls(
+    ip: str, server: ServerOverTls
+) -> tuple[Answered | Unanswered, bytes]:
+    """Register with credentials, where Kamailio has no open connection; also return the request."""
+    outcomes: list[Answered | Unanswered] = []
+
     async def story(kamailio: KamailioClient, edge: Edge) -> None:
-        over_tls = TransportAddress.parse("tls:192.0.2.1:5061")
-        send = Send(7, over_tls, 3600, (("Authorization", "Digest x"),))
+        send = Send(7, OVER_TLS, 3600, (("Authorization", "Digest x"),))
         answer = asking(kamailio, send)
         edge.answer(await edge.receive(), "500 I'm terribly sorry", source=None)
-        unanswered = await answer
-        assert isinstance(unanswered, Unanswered)
-        assert unanswered.why.reason is RegistrationReason.TLS_CLOSED
+        outcomes.append(await answer)
 
-    run(ip, story)
+    run(ip, story, tls=server)
+    return outcomes[0], server.received[0]
+
+
+def test_credentials_over_closed_tls_are_sent_directly(ip: str) -> None:
+    granted = (
+        b"SIP/2.0 200 OK\r\nVIA\r\nCall-ID: call-1\r\nCSeq: 7 REGISTER\r\n"
+        b"X-Whence-Source: tls:203.0.113.9:5061\r\nX-Whence-Seen-At: 203.0.113.9:1\r\n\r\n"
+    )
+    answered, request = credentials_over_closed_tls(ip, ServerOverTls(granted))
+    assert isinstance(answered, Answered)
+    assert (answered.reply.status, answered.source) == (200, OVER_TLS)
+    assert answered.seen_at is not None
+    assert answered.seen_at.ip_text == "198.51.100.7"
+    head = request.decode()
+    assert "\r\nAuthorization: Digest x\r\n" in head
+    assert "\r\nVia: SIP/2.0/TLS 198.51.100.1:5060;rport;branch=z9hG4bK" in head
+    assert "x-whence" not in head.lower()
+
+
+def test_credentials_over_closed_tls_have_their_reason(ip: str) -> None:
+    unanswered, _ = credentials_over_closed_tls(ip, ServerOverTls(CLOSED))
+    assert unanswered == Unanswered(CLOSED)
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        b"SIP/2.0 200 OK\r\nVIA\r\nCall-ID: call-1\r\nCSeq: 6 REGISTER\r\n\r\n",
+        b"SIP/2.0 200 OK\r\nVIA\r\nCall-ID: call-2\r\nCSeq: 7 REGISTER\r\n\r\n",
+        b"SIP/2.0 200 OK\r\nCall-ID: call-1\r\nCSeq: 7 REGISTER\r\n\r\n",
+        b"SIP/2.0 200 OK\r\nVIA\r\n\r\n",
+    ],
+    ids=["another CSeq", "another Call-ID", "no branch", "no CSeq"],
+)
+def test_direct_answer_to_another_request_is_rejected(ip: str, answers: bytes) -> None:
+    unanswered, _ = credentials_over_closed_tls(ip, ServerOverTls(answers))
+    assert isinstance(unanswered, Unanswered)
+    assert unanswered.why.reason is RegistrationReason.ANSWER_NOT_ACCEPTED
 
 
 def test_unanswered_after_rejected_answer_has_its_reason(ip: str) -> None:

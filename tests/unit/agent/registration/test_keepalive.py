@@ -11,11 +11,17 @@ import pytest
 
 from tests.unit.agent.registration.node import ACME, BELL, REGISTRAR, Node, run
 from whence.agent.registration.keepalive import KeepAliveService
-from whence.core.registration.keepalive import KeepAliveTarget, OptionsReply
+from whence.core.registration.keepalive import (
+    STREAM_INTERVAL_S,
+    KeepAliveTarget,
+    OptionsReply,
+)
 from whence.core.registration.model import State
 from whence.core.sip.transport_address import TransportAddress
 
 WITH_KEEPALIVE = ACME + "keepalive = 30\n"
+LISTEN = '[edge]\nlisten = ["udp:127.0.0.1:5060", "tcp:127.0.0.1:5060"]\n'
+BY_TCP = LISTEN + ACME.replace("192.0.2.1", "192.0.2.1;transport=tcp")
 
 
 class Server:
@@ -51,9 +57,9 @@ class Kept:
             with suppress(asyncio.CancelledError):
                 await running
 
-    async def interval(self) -> None:
+    async def interval(self, seconds: float = 30) -> None:
         """Let an interval pass, and run the work that is due in it."""
-        self.node.clock.now += 30
+        self.node.clock.now += seconds
         turns = iter(range(30))
         await self.until(lambda: next(turns, None) is None)
 
@@ -81,6 +87,39 @@ def test_options_is_sent_each_interval_only_if_configured(kept: Kept) -> None:
         assert kept.keepalives["bell"] is None
         results = kept.keepalives["acme"]
         assert results is not None and (results.missed, results.last_status) == (0, 200)
+
+    run(story)
+
+
+def test_options_over_tcp_is_sent_unless_switched_off(kept: Kept) -> None:
+    async def story() -> None:
+        off = BELL.replace("192.0.2.1", "192.0.2.1;transport=tcp") + "keepalive = 0\n"
+        kept.node.apply(BY_TCP + off)
+        await kept.node.until_all(State.REGISTERED)
+        for asked in (1, 2, 3):
+            await kept.interval(STREAM_INTERVAL_S)
+            assert len(kept.server.received) == asked
+        assert {str(target.next_hop) for target in kept.server.received} == {"tcp:192.0.2.1:5060"}
+        assert kept.keepalives["acme"] is not None
+        assert kept.keepalives["bell"] is None
+
+    run(story)
+
+
+def test_options_of_the_default_unanswered_change_nothing(kept: Kept) -> None:
+    """Some servers grant, but never answer OPTIONS. The operator did not ask for any."""
+
+    async def story() -> None:
+        kept.server.status = None
+        kept.node.apply(BY_TCP)
+        await kept.node.until_all(State.REGISTERED)
+        for _ in range(6):
+            await kept.interval(STREAM_INTERVAL_S)
+        assert len(kept.server.received) == 6
+        assert len(kept.node.registrar.received) == 1
+        assert kept.keepalives.outcomes == {}
+        whats = [event.what for _, event in kept.node.directory.events("acme")]
+        assert whats == ["registered"]
 
     run(story)
 

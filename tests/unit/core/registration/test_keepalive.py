@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from whence.core.registration import keepalive
 from whence.core.registration.keepalive import MISSES, KeepAlive
+from whence.core.sip.transport_address import TransportAddress
 
 NOW = 1_000_000.0
 INTERVAL_S = 30.0
@@ -55,3 +56,25 @@ def test_refresh_is_due_once_in_each_series_of_misses(outcomes: list[str]) -> No
         assert standing.next_at == NOW + INTERVAL_S
         assert standing.missed == silent
     assert brought == silences
+
+
+@pytest.mark.parametrize(
+    ("transport", "chosen_s", "expected"),
+    [
+        ("udp", None, 0),
+        ("tcp", None, keepalive.STREAM_INTERVAL_S),
+        ("tls", None, keepalive.STREAM_INTERVAL_S),
+        ("tcp", 0, 0),
+        ("tls", 30, 30),
+        ("udp", 30, 30),
+    ],
+)
+def test_interval_without_choice_depends_on_transport(
+    transport: str, chosen_s: float | None, expected: float
+) -> None:
+    next_hop = TransportAddress.parse(f"{transport}:192.0.2.1:5060")
+    assert keepalive.interval_s(chosen_s, next_hop) == expected
+
+
+def test_default_interval_is_within_those_of_rfc_5626() -> None:
+    assert 96 <= keepalive.STREAM_INTERVAL_S <= 120

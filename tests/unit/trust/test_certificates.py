@@ -3,8 +3,8 @@
 import pytest
 
 from testkit.certificates import Authority
-from whence.edge.tls_identity import is_for
 from whence.errors import InvalidCertificateError
+from whence.trust.certificates import is_for
 
 
 @pytest.fixture(scope="module")
