@@ -56,14 +56,21 @@ class World:
         self.agent_socket: Address = (network.ip("edge"), SIP_PORT + 2)
         self.tls: Address = (network.ip("edge"), SIP_PORT + 1)
         self.edge6: Address = ("::1", network.port())
+        self.authority: Authority | None = None
+        """Of a world with TLS: the CA that the edge accepts."""
         streams = bool(edge.pop("streams", False))
         if edge.pop("tcp", False) or streams:
             sockets = [f"{t}:{self.edge[0]}:{self.edge[1]}" for t in ("udp", "tcp")]
             if streams:
                 sockets += [f"{t}:[::1]:{self.edge6[1]}" for t in ("udp", "tcp")]
                 sockets.append(f"tls:{self.tls[0]}:{self.tls[1]}")
-                ours = Authority("limits", folder).certificate(f"DNS:{DOMAIN}")
-                edge["tls"] = {"certificate": str(ours.certificate), "key": str(ours.key)}
+                self.authority = Authority("limits", folder)
+                ours = self.authority.certificate(f"DNS:{DOMAIN}")
+                edge["tls"] = {
+                    "certificate": str(ours.certificate),
+                    "key": str(ours.key),
+                    "ca": str(self.authority.file),
+                }
             edge["listen"] = sockets
         elif listen:
             places = {"edge": f"{self.edge[0]}:{self.edge[1]}", "edge6": f"[::1]:{self.edge6[1]}"}

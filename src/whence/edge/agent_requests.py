@@ -17,6 +17,19 @@ AGENT_REPLY = "AGENT_REPLY"
 PEER_NAME = "$avp(whence_name)"
 """Set for a request over TLS, and read for its replies: the name that the certificate needs."""
 
+VERIFIED = "verified"
+"""Table: Call-ID, next hop and name → the connection of the last answer with a valid certificate.
+
+A connection has one certificate for all its life. An entry lasts longer than a REGISTER with its
+retransmissions.
+"""
+
+CONNECTION_KEY = "$avp(whence_connection)"
+"""The key in VERIFIED of a request over TLS, kept for its replies."""
+
+CONNECTION = "$var(connection)"
+"""Kamailio's variable with its connection to the next hop of a request over TLS; 0: none."""
+
 AGENT_VIA = "$avp(whence_via)"
 """Of the agent's request, kept for its replies: the agent's own Via, which does not leave."""
 
@@ -54,8 +67,8 @@ class AgentRequestHandlers(Handlers):
         if method == "OPTIONS" and not next_hop:
             return self.worker.answer(200, "OK")
         where, _, name = next_hop.partition(headers.NAME_PARAM)
-        if name:
-            self._name_peer(name)
+        if name and not self._name_peer(name, f"{call_id} {where} {name}"):
+            return self.worker.answer(500, "No Verified Connection")
         self.worker.remove_ours()
         self._hide_agent()
         ksr.setdsturi(where)
@@ -83,9 +96,14 @@ class AgentRequestHandlers(Handlers):
         source, status = self.worker.source(), ksr.kx.get_status()
         name = ksr.pv.get(PEER_NAME)
         reject_reason = "" if name is None else self._tls_reject_reason(source, str(name))
-        if reject_reason and status >= 200 and source.transport is Transport.TLS:
-            # The connection may be one for another name at this address. It must not be used again.
-            ksr.tcpops.tcp_close_connection_id(int(ksr.pv.get("$conid") or 0))
+        if name is not None and source.transport is Transport.TLS:
+            # Without TCP, a look at $conid ends Kamailio.
+            connection = int(ksr.pv.get("$conid") or 0)
+            if not reject_reason:
+                ksr.htable.sht_seti(VERIFIED, str(ksr.pv.get(CONNECTION_KEY)), connection)
+            elif status >= 200:
+                # The connection may be one for another name at this address: use it no more.
+                ksr.tcpops.tcp_close_connection_id(connection)
         mac = headers.reply_mac(
             self.worker.directory.meta(AGENT_KEY),
             str(ksr.kx.get_callid()),
@@ -112,15 +130,23 @@ class AgentRequestHandlers(Handlers):
         ksr.hdr.remove("Via")
         ksr.add_local_rport()
 
-    def _name_peer(self, name: str) -> None:
-        """Set the name that the peer of the TLS connection must prove."""
+    def _name_peer(self, name: str, key: str) -> bool:
+        """Set the name that the peer of the TLS connection must prove. `key`: in VERIFIED.
+
+        Return False for credentials without a connection whose peer has proved its name.
+        """
         ksr = self.ksr
         ksr.pv.sets(PEER_NAME, name)
+        ksr.pv.sets(CONNECTION_KEY, key)
         if not certificates.is_literal(name):  # RFC 6066 3: SNI bears DNS names only
             ksr.pv.sets(SERVER_NAME, name)
         if any(ksr.hdr.get(header) for header in ("Authorization", "Proxy-Authorization")):
-            # Credentials go over an open connection only: its peer has proved its name.
+            # Kamailio sends over CONNECTION, or over none. Its peer must have proved this name.
+            verified = ksr.htable.sht_get(VERIFIED, key)
+            if verified is None or ksr.pv.get(CONNECTION) != verified:
+                return False
             ksr.set_forward_no_connect()
+        return True
 
     def _tls_reject_reason(self, source: TransportAddress, name: str) -> str:
         """Return why the answer over TLS is not from `name`; empty if it is."""
