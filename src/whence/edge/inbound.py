@@ -130,6 +130,7 @@ class InboundHandlers(Handlers):
 
 def fill(target: str, number: str) -> str:
     """Write the called number into a target's `{number}`, escaped so that it stays a user part."""
-    if not number:
-        target = target.replace("{number}@", "")  # `sip:@host` is not a URI
+    scheme, _, rest = target.partition(":")
+    if not number and rest.startswith("{number}@"):  # `sip:@host` is not a URI
+        return f"{scheme}:{rest.removeprefix('{number}@')}"
     return target.replace("{number}", escape_user(number))

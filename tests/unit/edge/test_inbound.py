@@ -33,3 +33,16 @@ def test_fill_of_any_number_keeps_host_and_params(user: str) -> None:
     assert (target.host, target.port) == ("192.0.2.9", 5070)
     assert target.params == {"transport": "udp"}
     assert not re.search(r"[\s<>\"\x00-\x1f\x7f-\uffff]", filled)
+
+
+@pytest.mark.parametrize(
+    ("target", "filled"),
+    [
+        ("sip:a{number}@pbx", "sip:a@pbx"),
+        ("sip:a:{number}@pbx", "sip:a:@pbx"),
+        ("sip:{number};x=y@pbx", "sip:;x=y@pbx"),
+        ("sips:{number}@pbx:5061", "sips:pbx:5061"),
+    ],
+)
+def test_fill_without_a_number_keeps_the_host(target: str, filled: str) -> None:
+    assert fill(target, "") == filled

@@ -374,7 +374,17 @@ def check_target(text: str) -> str:
     uri = Uri.parse(text.replace("{number}", "0"))
     plain = text.replace("{number}", "0")
     writable = plain.isascii() and plain.isprintable() and not re.search(r'[\s<>"{}]', plain)
-    if uri is None or uri.scheme == "tel" or not writable:
+    # The caller chooses the number, and must not choose where the call goes. A Request-URI has no
+    # headers (RFC 3261 19.1.1).
+    place = text.rpartition("@")[2]
+    if (
+        uri is None
+        or uri.scheme == "tel"
+        or not writable
+        or "{number}" in place
+        or "?" in place
+        or _is_no_server(uri.host)
+    ):
         raise ValueError(
             f'"{text}" is not a target; write "sip:alice@edge.example" or '
             '"sip:{number}@192.0.2.9:5060"'

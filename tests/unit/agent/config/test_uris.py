@@ -201,3 +201,21 @@ def test_user_and_domain_of_any_text_are_valid_in_a_uri(text: str) -> None:
 def test_check_server_of_other_text_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a server; write"):
         validators.check_server(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("sip:{number}", "sip:{number}.pbx.example", "sip:a@{number}", "sip:{number}@{number}"),
+        *("sip:a@h;maddr={number}", "sip:a@h:{number}", "sip:a@h?Route=x", "sip:h?Route=x"),
+        *("sip:a@0.0.0.0", "sip:a@[::]", "sip:a@224.0.0.1", "tel:+44", "sip:a@[fe80::1%25eth0]"),
+    ],
+)
+def test_check_target_of_other_text_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a target; write"):
+        validators.check_target(text)
+
+
+@pytest.mark.parametrize("text", ["sip:{number};x=y@h", "sip:a{number}@h", "sip:a?b@h"])
+def test_check_target_with_number_in_its_user_is_valid(text: str) -> None:
+    assert validators.check_target(text) == text
