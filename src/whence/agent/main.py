@@ -113,7 +113,7 @@ async def _serve(
         settings.agent.api_listen,
     )
     tasks = {
-        "registrations": registrations.run(),
+        "registrations": registrations.run(watch.check),
         "advertised names": registrations.follow_names(),
         "keep-alives": keepalives.run(registrations),
         "siblings": siblings.run(),

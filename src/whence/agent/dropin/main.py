@@ -131,12 +131,14 @@ async def _serve(
     receiver: DecisionReceiver,
     bound: socket.socket,
 ) -> None:
+    watch = _watch_clock(directory, observers)
     directory.install_numbers(
         settings.spellings(), settings.number_headers, settings.permits(time.time())
     )
     monitor = RegistrationMonitor(
         directory,
         settings.numbers,
+        check_clock=watch.check,
         observers=[observers.conflicts],
         history_observers=[UacAlarms(observers.trunk_alarms)],
     )
@@ -155,6 +157,6 @@ async def _serve(
     api = parts.api(monitor, lambda _: None, kamailio_lives)
     uac.add(api, monitor)
     log.info("agent started, registers nothing; API at http://%s", settings.agent.api_listen)
-    tasks = {"monitor": monitor.run(), "clock": _watch_clock(directory, observers).run()}
+    tasks = {"monitor": monitor.run(), "clock": watch.run()}
     await parts.run(api, tasks, keep_registrations)
     log.info("agent stopped")

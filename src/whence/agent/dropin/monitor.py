@@ -59,14 +59,20 @@ class RegistrationMonitor:
         numbers: Mapping[str, Sequence[str]],
         clock: Callable[[], float] = time.time,
         *,
+        check_clock: Callable[[], None] = lambda: None,
         observers: Sequence[DirectoryObserver] = (),
         history_observers: Sequence[HistoryObserver] = (),
     ) -> None:
-        """`observers` are called when the workers wrote to the directory."""
+        """`observers` are called when the workers wrote to the directory.
+
+        `check_clock` corrects all instants if the system clock was set. Each poll calls it first:
+        a clock that was set forward ends no grant.
+        """
         self._directory = directory
         self._observers = observers
         self._history_observers = history_observers
         self._clock = clock
+        self._check_clock = check_clock
         self.numbers = numbers
         """Trunk id → its numbers, as drop-in.toml has them now."""
         self.expirations = 0
@@ -160,6 +166,7 @@ class RegistrationMonitor:
 
         Raises: StoreError: the directory cannot be read or written.
         """
+        self._check_clock()
         self._directory.expire(self._clock())
         changes = self._directory.changes()
         if changes != self._changes:

@@ -113,10 +113,13 @@ class RegistrationScheduler:
             self.watch(entry)
         self._attempts.wake()
 
-    async def run(self, work: ScheduledWork) -> None:
-        """Call `work` when something is due, until cancelled."""
+    async def run(
+        self, work: ScheduledWork, check_clock: Callable[[], None] = lambda: None
+    ) -> None:
+        """Call `work` when something is due, until cancelled. `check_clock` runs before."""
         self._swept_at = self._clock()
         while True:
+            check_clock()
             now = self._clock()
             for entry in self._ends.due(now):
                 self._check_grant(entry, now, work)

@@ -249,9 +249,13 @@ class RegistrationService:
 
     # Attempts, and the ends of grants.
 
-    async def run(self) -> None:
-        """Keep all trunks registered until cancelled."""
-        await self._scheduler.run(self)
+    async def run(self, check_clock: Callable[[], None] = lambda: None) -> None:
+        """Keep all trunks registered until cancelled.
+
+        `check_clock` corrects all instants if the system clock was set. It is called before any is
+        compared with the present one: a clock that was set forward ends no grant.
+        """
+        await self._scheduler.run(self, check_clock)
 
     def expire(self, entry: Entry, now: float) -> bool:
         """Store that the grant has ended; return False if the directory cannot be written.

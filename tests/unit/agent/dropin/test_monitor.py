@@ -10,6 +10,7 @@ import pytest
 
 from whence.agent.dropin.monitor import RegistrationMonitor
 from whence.agent.monitoring.alarms import Alarms
+from whence.core.clock import ClockOffset
 from whence.core.identification.decision import Identified, Refused
 from whence.core.identification.identify import identify
 from whence.core.identification.request import Request
@@ -175,6 +176,26 @@ def test_poll_stores_and_reports_an_expiry_once(node: Node) -> None:
     assert (registration.state, registration.expires_at) == (State.WAITING, None)
     stored = node.there.registrations()["acme"].registration
     assert stored.state is State.REGISTERED, "the state that workers use is theirs"
+
+
+def test_poll_after_the_clock_is_set_forward_ends_no_grant(node: Node) -> None:
+    def follow() -> None:
+        node.here.follow_clock(ClockOffset("boot-1", 3600.0), node.now)
+
+    node.there.set_clock_offset(str(ClockOffset("boot-1", 0.0)))
+    node.registers("acme")
+    monitor = RegistrationMonitor(
+        node.here,
+        {},
+        clock=lambda: node.now,
+        check_clock=follow,
+        history_observers=[node],
+    )
+    node.now += 3600
+    monitor.poll()
+    assert [event.what for _, event in node.reported] == ["clock_stepped"]
+    [(_, registration)] = monitor
+    assert registration.expires_at == node.now + 60
 
 
 def test_poll_after_a_refresh_in_time_reports_nothing(node: Node) -> None:

@@ -127,6 +127,7 @@ class Node:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.clock = Clock()
+        self.check_clock: Callable[[], None] = lambda: None
         self.registrar = Registrar()
         self.resolver: TargetResolver = SipResolver(DnsCache(), [])
         self.directory = Directory(folder / FILE)
@@ -160,7 +161,7 @@ class Node:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Run the agent until the condition holds."""
-        running = asyncio.create_task(self.registrations.run())
+        running = asyncio.create_task(self.registrations.run(self.check_clock))
         try:
             async with asyncio.timeout(PATIENCE_S):
                 while not condition():

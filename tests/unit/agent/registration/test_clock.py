@@ -53,6 +53,22 @@ def test_clock_set_refreshes_all_trunks_at_once(node: Node, step_s: float) -> No
     run(story)
 
 
+def test_clock_set_forward_before_a_check_ends_no_grant(node: Node) -> None:
+    """The scheduler looks at its instants before the watch has compared the clocks."""
+
+    async def story() -> None:
+        node.apply(ACME)
+        await node.until_all(State.REGISTERED)
+        scene = Scene(node)
+        node.check_clock = scene.watch.check
+        node.clock.now += 7200
+        await node.until_loop()
+        events = [event.what for _, event in node.directory.events("acme")]
+        assert events == ["registered", "clock_stepped"]
+
+    tell(story)
+
+
 def test_clock_set_back_ends_the_addresses_in_their_time(node: Node) -> None:
     """The registrar is down: no address admits calls longer than it granted."""
 
