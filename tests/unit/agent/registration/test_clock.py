@@ -66,7 +66,7 @@ def test_clock_set_forward_before_a_check_ends_no_grant(node: Node) -> None:
         events = [event.what for _, event in node.directory.events("acme")]
         assert events == ["registered", "clock_stepped"]
 
-    tell(story)
+    run(story)
 
 
 def test_clock_set_back_ends_the_addresses_in_their_time(node: Node) -> None:
