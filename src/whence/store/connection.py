@@ -30,6 +30,7 @@ _REMEDIES = {
     sqlite3.SQLITE_NOTADB: BEGIN_ANEW,
     sqlite3.SQLITE_CORRUPT: BEGIN_ANEW,
     sqlite3.SQLITE_BUSY: "end what has locked it",
+    sqlite3.SQLITE_READONLY: "mount its disk writable, and make it writable for this user",
     sqlite3.SQLITE_FULL: "make room on its disk",
     sqlite3.SQLITE_IOERR: "look at its disk, which may be full, or broken",
 }

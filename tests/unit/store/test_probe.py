@@ -51,3 +51,9 @@ def test_probe_of_a_locked_file_shortens_the_next_waits(
         other.execute("ROLLBACK")
     directory.set_clock_offset("boot-1 0.0")
     assert patience_s(directory) == PATIENCE_S
+
+
+def test_probe_of_a_read_only_file_names_the_remedy(directory: Directory) -> None:
+    directory._db.execute("PRAGMA query_only = ON")
+    with pytest.raises(StoreError, match="readonly database; mount its disk writable"):
+        directory.probe()
