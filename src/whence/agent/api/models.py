@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, Field
 
-from whence.agent.config.validators import ALL_HEADERS_LIMIT
+from whence.agent.config.sip_headers import ALL_HEADERS_LIMIT
 from whence.agent.monitoring.explain import Explanation
 from whence.agent.registration.status import TrunkInfo
 from whence.core.identification import conflicts, number_headers

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from whence.agent.config.models import Config, EdgeConfig
+from whence.agent.config.sip_headers import ALL_HEADERS_LIMIT
 from whence.agent.config.toml import checked, toml
 from whence.agent.config.trunk import TrunkConfig
-from whence.agent.config.validators import ALL_HEADERS_LIMIT
 from whence.core.sip.sockets import EdgeSockets
 from whence.core.sip.transport_address import TRANSPORTS, Transport, canonical_ip
 from whence.core.sip.uri import Uri

@@ -23,10 +23,10 @@ from pydantic import (
 from whence.agent.config.files import DEBIAN_CA_FILE, no_password, readable, writable
 from whence.agent.config.toml import PER_SECOND, SECONDS, KeyName, Table
 from whence.agent.config.trunk import TrunkConfig, UserConfig
+from whence.agent.config.uris import Domain
 from whence.agent.config.validators import (
     DAY_S,
     CountryCode,
-    Domain,
     Share,
     Socket,
     Wait,

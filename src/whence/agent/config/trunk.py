@@ -19,24 +19,25 @@ from pydantic import (
 
 from whence.agent.config import networks as pinned_networks
 from whence.agent.config.files import read_secret
+from whence.agent.config.sip_headers import NumberHeaders, RegisterHeaders
 from whence.agent.config.toml import SECONDS, KeyName, Table
-from whence.agent.config.validators import (
-    DAY_S,
+from whence.agent.config.uris import (
     AorUser,
-    CountryCode,
     EdgeTransport,
-    Name,
-    Number,
-    NumberHeaders,
     OptionalDomain,
-    Password,
-    RegisterHeaders,
-    Socket,
-    check_keepalive,
     check_optional_server,
-    check_printable,
     check_server,
     check_target,
+)
+from whence.agent.config.validators import (
+    DAY_S,
+    CountryCode,
+    Name,
+    Number,
+    Password,
+    Socket,
+    check_keepalive,
+    check_printable,
 )
 from whence.core.identification.address import Address, ManagedBy, Origin
 from whence.core.identification.trunk import NUMBER_HEADERS

@@ -15,9 +15,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
 from whence.agent.config import phone_numbers as spellings
 from whence.agent.config.models import MonitoringConfig
+from whence.agent.config.sip_headers import ALL_HEADERS_LIMIT, NumberHeaders
 from whence.agent.config.toml import Table, checked, toml
 from whence.agent.config.trunk import PinnedNetwork, as_pin
-from whence.agent.config.validators import ALL_HEADERS_LIMIT, CountryCode, Number, NumberHeaders
+from whence.agent.config.validators import CountryCode, Number
 from whence.errors import ConfigError
 from whence.store.uac import Permits
 from whence.trust.settings import NamedFile

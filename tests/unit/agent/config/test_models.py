@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from testkit.certificates import Authority
-from whence.agent.config import validators
+from whence.agent.config import uris, validators
 from whence.agent.config.load import load, targets_without_socket
 from whence.agent.config.models import (
     AgentConfig,
@@ -809,8 +809,9 @@ def test_socket_for_target_has_its_transport_and_ip_version(tmp_path: Path) -> N
 def test_transport_of_core_without_edge_support_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert set(validators.EDGE_TRANSPORTS) <= set(Transport)
-    monkeypatch.setattr(validators, "EDGE_TRANSPORTS", (Transport.UDP,))
+    assert set(uris.EDGE_TRANSPORTS) <= set(Transport)
+    for module in (uris, validators):
+        monkeypatch.setattr(module, "EDGE_TRANSPORTS", (Transport.UDP,))
     text = '[edge]\nlisten = ["tcp:127.0.0.1:5060"]\n' + TRUNK.replace(
         "192.0.2.1", "192.0.2.1;transport=tcp"
     )

@@ -14,7 +14,7 @@ import pytest
 from testkit.nameserver import NameServer, address, cname, naptr, srv
 from testkit.network import Network
 from tests.unit.agent.dns.fixed_answers import fixed_answers
-from whence.agent.config.validators import EDGE_TRANSPORTS
+from whence.agent.config.uris import EDGE_TRANSPORTS
 from whence.agent.dns.cache import DnsCache, Kind
 from whence.agent.dns.resolver import NEXT_HOPS_LIMIT, SipResolver, by_priority
 from whence.core.registration.reason import RegistrationReason as Code
