@@ -17,24 +17,18 @@ import socket
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
 
 import httpx
 
 from whence.agent.config.models import Config, EdgeConfig
 from whence.agent.kamailio.config import CONFIG_FILE, command
 from whence.agent.runtime import sighup
-from whence.core.monitoring.unknown_sources import NoticeReason
-from whence.core.protection.kamailio_log import WINDOW_S, LogFilter
-from whence.core.sip.transport_address import TransportAddress
-from whence.core.text import escape_untrusted
+from whence.cli.service.log_relay import LogRelay, UnreadableReporter
 from whence.errors import OperatorError
-from whence.ipc import decisions, notices, restarts
-from whence.ipc.notices import Notice
+from whence.ipc import decisions, restarts
 
 log = logging.getLogger(__name__)
 
@@ -52,12 +46,6 @@ KAMAILIO_STOP_S = 5.0
 
 FILES_BESIDE = 1024
 """The most files that Kamailio opens besides inbound connections."""
-
-UNREADABLE_AT_ONCE = 20
-"""The most sources of unreadable messages that are reported for one read of Kamailio's log."""
-
-LINE_LIMIT = 65_536
-"""Bytes of a line of Kamailio's log. A longer one is shown in parts."""
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -162,28 +150,6 @@ def raise_file_limit(edge: EdgeConfig) -> None:
             wanted,
             wanted,
         )
-
-
-class UnreadableReporter:
-    """Reports to the agent the sources of messages that only Kamailio's log mentions."""
-
-    def __init__(self, path: Path) -> None:
-        """`path`: the agent's socket, which need not exist yet."""
-        self._path = str(path)
-
-    def __call__(self, sources: Sequence[str]) -> None:
-        """Report these sources. A report is lost if the agent does not receive it at once."""
-        counts = Counter(sources)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as own, suppress(OSError):
-            own.setblocking(False)
-            for text, count in counts.most_common(UNREADABLE_AT_ONCE):
-                with suppress(ValueError):  # Kamailio writes IPv6 addresses without brackets
-                    transport, _, place = text.partition(":")
-                    ip, _, port = place.rpartition(":")
-                    ip = f"[{ip}]" if ":" in ip and not ip.startswith("[") else ip
-                    source = TransportAddress.parse(f"{transport}:{ip}:{port}")
-                    notice = Notice(time.time(), NoticeReason.UNREADABLE, source, count)
-                    own.sendto(notices.message(notice), self._path)
 
 
 class RestartReporter:
@@ -330,97 +296,6 @@ class Child:
         if self._process is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
-
-
-class _Members:
-    """The members of a process group, with those that have ended since they were seen."""
-
-    def __init__(self, group: int) -> None:
-        self._group = group
-        self._seen: set[int] = {group}
-
-    def __call__(self, pid: int) -> bool:
-        if pid not in self._seen:
-            try:
-                if os.getpgid(pid) != self._group:
-                    return False
-            except ProcessLookupError:
-                return False
-            self._seen.add(pid)
-        return True
-
-
-class LogRelay:
-    """Relays the standard error of another process, each line after the name of the process.
-
-    Kamailio logs texts of unknown sources unchanged. Such a text may hold line ends, words like
-    those of another program's log, and control characters. `kamailio_log.py` says which lines are
-    left out and counted.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        pipe: IO[bytes],
-        group: int | None = None,
-        unreadable: Callable[[Sequence[str]], None] | None = None,
-    ) -> None:
-        """Start relaying in the running loop.
-
-        `group`: the process group that writes; None: any process. `unreadable` receives the
-        sources of messages that only the log mentions.
-        """
-        self._name, self._pipe, self._rest = name, pipe, b""
-        self._filter = LogFilter() if group is None else LogFilter(_Members(group))
-        self._unreadable = unreadable or (lambda _: None)
-        self._due: asyncio.TimerHandle | None = None
-        os.set_blocking(pipe.fileno(), False)
-        asyncio.get_running_loop().add_reader(pipe.fileno(), self._read)
-
-    def _read(self) -> bool:
-        """Show the lines that the pipe has; return whether it may have more."""
-        try:
-            data = os.read(self._pipe.fileno(), LINE_LIMIT)
-        except BlockingIOError:
-            return False
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        if len(self._rest) >= LINE_LIMIT or not data:
-            lines, self._rest = [*lines, self._rest], b""
-        now = time.monotonic()
-        for line in filter(None, lines):
-            shown = self._filter.shown(line, now)
-            if shown is not None:
-                self._show(escape_untrusted(shown.decode("utf-8", "backslashreplace")))
-        self._show_left_out()
-        if self._filter.unreadable:
-            self._unreadable(self._filter.unreadable)
-            self._filter.unreadable.clear()
-        if not data:
-            asyncio.get_running_loop().remove_reader(self._pipe.fileno())
-        return bool(data)
-
-    def _show_left_out(self) -> None:
-        for text in self._filter.over(time.monotonic()):
-            self._show(text)
-        if self._due is None:
-            self._due = asyncio.get_running_loop().call_later(WINDOW_S, self._window_over)
-
-    def _window_over(self) -> None:
-        self._due = None
-        for text in self._filter.over(time.monotonic()):
-            self._show(text)
-
-    def _show(self, text: str) -> None:
-        print(f"{self._name}: {text.lstrip()}", file=sys.stderr, flush=True)
-
-    def close(self) -> None:
-        """Show the rest of the pipe. Its writers have ended."""
-        while self._read():
-            pass
-        if self._due is not None:
-            self._due.cancel()
-        asyncio.get_running_loop().remove_reader(self._pipe.fileno())
-        self._pipe.close()
 
 
 def _before_exec(parent_death_signal: signal.Signals) -> Callable[[], None]:
