@@ -152,6 +152,7 @@ def test_read_reply_has_all_fields() -> None:
             min_expires_s=60,
             retry_after_s=5,
         ),
+        via_seen_at="127.0.0.1:40000",
     )
 
 
