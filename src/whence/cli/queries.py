@@ -217,10 +217,10 @@ def _alarms_since(api: str, since: int) -> list[Any]:
     """Return all alarms after one, page by page."""
     found: list[Any] = []
     while True:
-        page = ask(api, f"/v1/alarms?since={since}")
-        found += page
-        if not page or page[-1]["id"] <= since:
+        page = [alarm for alarm in ask(api, f"/v1/alarms?since={since}") if alarm["id"] > since]
+        if not page:
             return found
+        found += page
         since = page[-1]["id"]
 
 

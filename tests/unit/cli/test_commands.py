@@ -490,11 +490,15 @@ def test_unknown_sources_are_a_table(api: Api) -> None:
 def test_alarms_are_a_table(api: Api) -> None:
     expiry = {
         "id": 1_700_000_000_123,
-        "at": 1_700_000_000.0,
         "kind": "registration_expired",
         "trunk": "acme",
-        "message": "what was granted ended without a refresh",
+        "message": "the grant ended without a refresh",
         "left_out": 3,
+        "lasting": False,
+        "status": "firing",
+        "raised_at": 1_700_000_000.0,
+        "cleared_at": None,
+        "cleared_message": None,
     }
     api.answers["/v1/alarms"] = (200, [expiry])
     shown = whence("alarms", "--since", "5", "--api", api.url).stdout

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from whence.agent.dropin.kamailio_cfg.model import Cfg, Param
 from whence.agent.dropin.running import option
-from whence.errors import KamailioTableError
+from whence.errors import KamailioTableError, WhenceError
 from whence.store import kamailio_tables
 from whence.store.kamailio_tables import Row
 
@@ -30,7 +30,7 @@ COLUMNS = (
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9_]*)://(?P<path>.*)", re.DOTALL)
 
 
-class _UncheckedError(Exception):
+class _UncheckedError(WhenceError):
     """The table may be right, but only Kamailio can read it."""
 
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from whence.agent.registration.messages import REPLY_LIMIT
 from whence.core.registration.reason import NO_ANSWER, RegistrationReason, Why
 from whence.core.sip.transport_address import TransportAddress
-from whence.errors import InvalidReplyError
+from whence.errors import InvalidReplyError, WhenceError
 from whence.ipc.headers import TlsReject, tls_reject_message, tls_reject_reason
 from whence.trust import certificates
 
@@ -35,7 +35,7 @@ _CONTENT_LENGTH = re.compile(rb"\r\n(?:content-length|l)[ \t]*:[ \t]*([0-9]{1,5}
 _STATUS = re.compile(rb"SIP/2\.0 +([1-6])[0-9]{2}[ \r]", re.I)
 
 
-class _ConnectionError(Exception):
+class _ConnectionError(WhenceError):
     """The connection failed, or its certificate is not accepted."""
 
     def __init__(self, why: Why) -> None:

@@ -38,7 +38,7 @@ id = "acme"
 registrar = "sip:192.0.2.1;transport=tls"
 user = "acct1"
 password_file = "acme.password"
-target = "sip:100@192.0.2.9"
+target = "sip:100@192.0.2.9;transport=tls"
 """
 
 
