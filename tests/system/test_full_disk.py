@@ -40,7 +40,8 @@ class Scene:
         }
 
     def expires_at(self) -> float:
-        return float(self.whence.trunk("alices-trunk")["expires_at"])
+        """Return when the grant ends, or 0 for a trunk without a grant."""
+        return float(self.whence.trunk("alices-trunk")["expires_at"] or 0)
 
 
 @pytest.fixture
