@@ -36,6 +36,7 @@ class World:
         resolver: str = "",
         parameters: str = "",
         listen: Sequence[str] = (),
+        known_answers: bool = True,
         **edge: object,
     ) -> None:
         """Start it. `hide` changes the directory's file before.
@@ -83,7 +84,9 @@ class World:
         location.make(folder / edge_config.LOCATION_FILE)
         edge_config.write_tls_config(self.books.settings)
         config = folder / edge_config.CONFIG_FILE
-        rendered = edge_config.render(self.books.settings, folder / "whence.toml")
+        rendered = edge_config.render(
+            self.books.settings, folder / "whence.toml", known_answers=known_answers
+        )
         config.write_text(f"{rendered}\n{parameters}\n")
         command = edge_config.command(config)
         if self.nameserver is not None:

@@ -37,6 +37,10 @@ class DecisionSender:
         else:
             self._dropped = 0
 
+    def count_lost(self, reports: int) -> None:
+        """Count reports that were lost before they reached this sender."""
+        self._dropped += reports
+
     def close(self) -> None:
         """Close the socket."""
         if self._socket is not None:

@@ -33,6 +33,7 @@ from whence.agent.monitoring.conflicts import ConflictMonitor
 from whence.agent.monitoring.explain import Explanation, explanation
 from whence.agent.provisioning.reload import Reloaded
 from whence.agent.registration.status import RegistrationStatus
+from whence.agent.runtime.settling import settle
 from whence.core.registration.keepalive import KeepAlive
 from whence.errors import (
     ConfigError,
@@ -79,11 +80,17 @@ def make(parts: ApiParts, clock: Callable[[], float] = time.time) -> Api:
     api.add_middleware(TrustedHostMiddleware, allowed_hosts=[own, "localhost", "127.0.0.1"])
 
     @api.middleware("http")
-    async def same_site_only(request: HttpRequest, call_next: RequestResponseEndpoint) -> Response:
+    async def check_orders(request: HttpRequest, call_next: RequestResponseEndpoint) -> Response:
         if request.method not in ("GET", "HEAD") and not _same_site(request.headers):
             body = {"detail": "a web page of another site must not ask for this"}
             return JSONResponse(body, 403)
-        return await call_next(request)
+        response = await call_next(request)
+        if request.method not in ("GET", "HEAD"):
+            try:
+                await settle(parts.directory)  # the order decides the next call
+            except StoreError as error:
+                return JSONResponse({"detail": str(error)}, 503)
+        return response
 
     async def refuse(_: HttpRequest, error: Exception) -> Response:
         status = next(code for kind, code in STATUSES.items() if isinstance(error, kind))
