@@ -181,6 +181,7 @@ class AgentParts:
                 self.reload,
                 observers.conflicts,
                 collectors,
+                self.receiver.drain,
             )
         )
         monitoring_api.add(
@@ -196,8 +197,13 @@ class AgentParts:
     ) -> None:
         """Receive decision reports, serve the API and run `tasks` until SIGINT or SIGTERM.
 
-        SIGHUP reloads the file. `last` runs at the end.
+        SIGHUP reloads the file. `last` runs at the end. The agent reads all reports before the
+        tasks end: their alarms are stored.
         """
+
+        async def end() -> None:
+            self.receiver.drain()
+            await last()
 
         def on_sighup() -> None:
             with suppress(ConfigError, StoreError):  # reload has logged it
@@ -205,5 +211,5 @@ class AgentParts:
 
         self.receiver.start()
         all_tasks = {**tasks, **self.observers.tasks(), "store": self.store_monitor.run()}
-        await run_until_signal(api, self.bound, all_tasks, on_sighup, last)
+        await run_until_signal(api, self.bound, all_tasks, on_sighup, end)
         self.receiver.stop()
