@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import sys
 import time
 from collections import Counter
@@ -19,6 +18,7 @@ from whence.core.sip.transport_address import TransportAddress
 from whence.core.text import escape_untrusted
 from whence.ipc import notices
 from whence.ipc.notices import Notice
+from whence.ipc.report_connection import ReportConnection
 
 UNREADABLE_AT_ONCE = 20
 """The most sources of unreadable messages that are reported for one read of Kamailio's log."""
@@ -123,18 +123,16 @@ class UnreadableReporter:
 
     def __init__(self, path: Path) -> None:
         """`path`: the agent's socket, which need not exist yet."""
-        self._path = str(path)
+        self._connection = ReportConnection(path)
 
     def __call__(self, sources: Sequence[str]) -> None:
-        """Report these sources. A report is lost if the agent does not receive it at once."""
-        counts = Counter(sources)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as own, suppress(OSError):
-            own.setblocking(False)
-            for text, count in counts.most_common(UNREADABLE_AT_ONCE):
-                with suppress(ValueError):  # Kamailio writes IPv6 addresses without brackets
-                    transport, _, place = text.partition(":")
-                    ip, _, port = place.rpartition(":")
-                    ip = f"[{ip}]" if ":" in ip and not ip.startswith("[") else ip
-                    source = TransportAddress.parse(f"{transport}:{ip}:{port}")
-                    notice = Notice(time.time(), NoticeReason.UNREADABLE, source, count)
-                    own.sendto(notices.message(notice), self._path)
+        """Report these sources. A report is lost where no agent listens; the next one counts it."""
+        for text, count in Counter(sources).most_common(UNREADABLE_AT_ONCE):
+            with suppress(ValueError):  # Kamailio writes IPv6 addresses without brackets
+                transport, _, place = text.partition(":")
+                ip, _, port = place.rpartition(":")
+                ip = f"[{ip}]" if ":" in ip and not ip.startswith("[") else ip
+                source = TransportAddress.parse(f"{transport}:{ip}:{port}")
+                reason, left_out = NoticeReason.UNREADABLE, self._connection.dropped
+                notice = Notice(time.time(), reason, source, count, left_out=left_out)
+                self._connection.send(notices.message(notice))

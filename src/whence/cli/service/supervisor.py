@@ -13,12 +13,11 @@ import logging
 import os
 import resource
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +27,7 @@ from whence.agent.runtime import sighup
 from whence.cli.service.log_relay import LogRelay, UnreadableReporter
 from whence.errors import OperatorError
 from whence.ipc import decisions, restarts
+from whence.ipc.report_connection import ReportConnection
 
 if TYPE_CHECKING:
     import httpx
@@ -161,13 +161,12 @@ class RestartReporter:
 
     def __init__(self, path: Path) -> None:
         """`path`: the agent's socket, which need not exist yet."""
-        self._path = str(path)
+        self._path = path
 
     def __call__(self, reason: str) -> None:
-        """Report a restart. It is lost if the agent does not receive it at once."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as own, suppress(OSError):
-            own.setblocking(False)
-            own.sendto(restarts.message(reason), self._path)
+        """Report a restart. It is lost where no agent listens."""
+        with closing(ReportConnection(self._path)) as connection:
+            connection.send(restarts.message(reason))
 
 
 class Child:
