@@ -10,7 +10,7 @@ import pytest
 from testkit.wait import PATIENCE_S
 from tests.unit.agent.monitoring.reports import UNKNOWN
 from whence.agent.monitoring.decision_receiver import NAP_S, DecisionReceiver, nap_s
-from whence.cli.service.supervisor import RestartReporter
+from whence.cli.service.reporters import RestartReporter
 from whence.core.sip.transport_address import TransportAddress
 from whence.edge.decision_sender import DecisionSender
 from whence.ipc import restarts
@@ -66,11 +66,11 @@ class Restarts:
 def test_receiver_passes_on_and_counts_a_restart_of_kamailio(tmp_path: Path) -> None:
     path, listener = tmp_path / SOCKET_FILE, Restarts()
     with closing(DecisionReceiver(path, restart_listeners=[listener])) as receiver:
-        RestartReporter(path)("kamailio ended (signal 9)\x1b[31m")
+        RestartReporter(str(path))("kamailio ended (signal 9)\x1b[31m")
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
             other.sendto(restarts.PREFIX + b"\xff", str(path))
         receiver.read()
         assert listener.reasons == [r"kamailio ended (signal 9)\x1b[31m"]
         assert (receiver.kamailio_restarts, receiver.invalid) == (1, 1)
-    RestartReporter(path)("no agent listens")
-    RestartReporter(tmp_path / "missing")("no agent was started")
+    RestartReporter(str(path))("no agent listens")
+    RestartReporter(str(tmp_path / "missing"))("no agent was started")
