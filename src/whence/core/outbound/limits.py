@@ -11,6 +11,13 @@ from typing import NamedTuple
 from whence.core.outbound.model import NO_LIMITS, Limits
 from whence.core.outbound.numbers import Called
 
+REFUSED_IN_DIALOG = frozenset({"REFER", "SUBSCRIBE", "PUBLISH", "REGISTER"})
+"""Methods that no trunk gets from a phone, inside a dialog either.
+
+The provider would obey a REFER for the account of the trunk: it would call a number that no limit
+has checked.
+"""
+
 
 class LimitReason(StrEnum):
     """The limit that a call reaches."""

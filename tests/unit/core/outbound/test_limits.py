@@ -2,7 +2,14 @@
 
 import pytest
 
-from whence.core.outbound.limits import Counts, LimitReason, duration_s, trunk_limit, user_limit
+from whence.core.outbound.limits import (
+    REFUSED_IN_DIALOG,
+    Counts,
+    LimitReason,
+    duration_s,
+    trunk_limit,
+    user_limit,
+)
 from whence.core.outbound.model import NO_LIMITS, Limits
 from whence.core.outbound.numbers import Called
 
@@ -57,3 +64,8 @@ def test_user_without_limits_may_call() -> None:
 )
 def test_duration_is_shorter_limit(user: int, trunk: int, shorter: int) -> None:
     assert duration_s(Limits(duration_s=user), Limits(duration_s=trunk)) == shorter
+
+
+def test_refer_to_trunk_is_refused() -> None:
+    assert "REFER" in REFUSED_IN_DIALOG
+    assert not REFUSED_IN_DIALOG & {"INVITE", "ACK", "BYE", "INFO", "UPDATE", "PRACK", "CANCEL"}
