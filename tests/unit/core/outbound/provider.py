@@ -47,8 +47,8 @@ class Realm:
     def accepts(self, method: str, uri: str, headers: list[tuple[str, str]]) -> str:
         """Return ok, missing, wrong or stale."""
         for name, value in headers:
-            given = fields(value)
-            if name == self.header and given["realm"] == self.name:
+            given = fields(value) if name == self.header else {}
+            if given.get("realm") == self.name:
                 self.seen.append(given)
                 return self._check(method, uri, given)
         return "missing"
