@@ -14,6 +14,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
 
+from whence.core.outbound.trunk_prefixes import TRUNK_PREFIXES
 from whence.core.sip.phone_number import (
     LEAST_SUBSCRIBER,
     Format,
@@ -51,9 +52,6 @@ class DialPlan(NamedTuple):
     style: Style = Style()
     lengths: tuple[int, ...] = ()
     """Digits of a national number that is dialled without a prefix, as in Spain. Empty: none."""
-    trunk_prefixes: tuple[tuple[str, str], ...] = ()
-    """(calling code, trunk prefix) of all countries in which the prefix begins with 0, and so no
-    national number does."""
 
     def canonical(self, number: str) -> str | None:
         """Return a bare number in E.164; unchanged if its country is unknown.
@@ -63,7 +61,7 @@ class DialPlan(NamedTuple):
         e164 = in_e164(number, self.style) or self._undialled(number)
         if not e164:
             return number if len(number) <= LOCAL_DIGITS else None
-        return self._without_trunk_prefix(e164)
+        return _without_trunk_prefix(e164)
 
     def write(self, number: str, format_: NumberFormat) -> str | None:
         """Write a canonical number for a trunk of this country.
@@ -94,33 +92,21 @@ class DialPlan(NamedTuple):
             return f"+{self.style.code}{number}"
         return ""
 
-    def _without_trunk_prefix(self, e164: str) -> str | None:
-        """Remove the trunk prefix that some write after the country code: +44 (0)20 7123 4567.
 
-        None for a number that still begins with it: a trunk could read it as a foreign number.
-        """
-        digits = e164.removeprefix("+")
-        code, prefix = self._country_of(digits)
-        if prefix.startswith("0"):
-            national = digits.removeprefix(code).removeprefix(prefix)
-            if national.startswith("0"):
-                return None
-            digits = code + national
-        is_number = LEAST_SUBSCRIBER <= len(digits) <= E164_DIGITS and not digits.startswith("0")
-        return f"+{digits}" if is_number else None
+def _without_trunk_prefix(e164: str) -> str | None:
+    """Remove the trunk prefix that some write after the country code: +44 (0)20 7123 4567.
 
-    def _country_of(self, digits: str) -> tuple[str, str]:
-        """Return the calling code of a number and its trunk prefix; both empty if unknown."""
-        if self.style.code and digits.startswith(self.style.code):
-            return self.style.code, self.style.trunk_prefix
-        known = _by_code(self.trunk_prefixes)
-        code = next((digits[:n] for n in (1, 2, 3) if digits[:n] in known), "")
-        return code, known.get(code, "")
-
-
-@lru_cache(maxsize=8)
-def _by_code(trunk_prefixes: tuple[tuple[str, str], ...]) -> dict[str, str]:
-    return dict(trunk_prefixes)
+    None for a number that still begins with 0: a trunk could read it as a foreign number.
+    """
+    digits = e164.removeprefix("+")
+    code = next((digits[:n] for n in (1, 2, 3) if digits[:n] in TRUNK_PREFIXES), "")
+    if code:
+        national = digits.removeprefix(code).removeprefix(TRUNK_PREFIXES[code])
+        if national.startswith("0"):
+            return None
+        digits = code + national
+    is_number = LEAST_SUBSCRIBER <= len(digits) <= E164_DIGITS and not digits.startswith("0")
+    return f"+{digits}" if is_number else None
 
 
 class Called(NamedTuple):

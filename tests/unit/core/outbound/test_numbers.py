@@ -15,8 +15,7 @@ SPAIN = DialPlan(Style(Format.AS_SENT, "34", "", "00"), (9,))
 ITALY = DialPlan(Style(Format.AS_SENT, "39", "", "00"), (6, 7, 8, 9, 10, 11))
 USA = DialPlan(Style(Format.AS_SENT, "1", "1", "011"), (10,))
 RUSSIA = DialPlan(Style(Format.AS_SENT, "7", "8", "810"))
-EUROPE = UK._replace(trunk_prefixes=(("36", "06"), ("44", "0"), ("49", "0")))
-PLANS = [NONE, EUROPE, UK, GERMANY, SPAIN, ITALY, USA, RUSSIA]
+PLANS = [NONE, UK, GERMANY, SPAIN, ITALY, USA, RUSSIA]
 
 dialled = st.from_regex(r"\+?(00|011|810|0|1|44|49|34)?[0-9]{1,18}", fullmatch=True)
 
@@ -30,10 +29,10 @@ dialled = st.from_regex(r"\+?(00|011|810|0|1|44|49|34)?[0-9]{1,18}", fullmatch=T
         (UK, "+4402071234567", "+442071234567"),
         (UK, "004402071234567", "+442071234567"),
         (UK, "00493012345678", "+493012345678"),
-        (EUROPE, "+4903012345678", "+493012345678"),
-        (EUROPE, "00490900123456", "+49900123456"),
-        (EUROPE, "+360611234567", "+3611234567"),
-        (EUROPE, "+390612345678", "+390612345678"),
+        (UK, "+4903012345678", "+493012345678"),
+        (UK, "00490900123456", "+49900123456"),
+        (UK, "+360611234567", "+3611234567"),
+        (UK, "+390612345678", "+390612345678"),
         (UK, "112", "112"),
         (UK, "0900", "0900"),
         (NONE, "02071234567", "02071234567"),
@@ -66,7 +65,7 @@ def test_canonical_number_is_e164_where_country_is_known(
     ],
 )
 def test_canonical_of_number_that_no_telephone_has_is_none(number: str) -> None:
-    assert EUROPE.canonical(number) is None
+    assert UK.canonical(number) is None
 
 
 @given(st.sampled_from(PLANS), dialled)
@@ -93,13 +92,16 @@ def test_write_uses_format_of_trunk(plan: DialPlan, format_: NumberFormat, text:
 
 
 def test_write_replaces_form_that_trunk_reads_as_foreign_number() -> None:
-    # A user may call +49. National for Germany, this number would be 0012125551234: New York.
-    escaping = UK.canonical("+49012125551234")
-    assert escaping == "+49012125551234"
-    assert GERMANY.write(escaping, NumberFormat.NATIONAL) is None
-    assert EUROPE.canonical("+49012125551234") == "+4912125551234"
-    # A number of Spain that begins like a foreign one has no national form.
-    assert SPAIN.write("+34001212555", NumberFormat.NATIONAL) == "+34001212555"
+    # In national form, without a prefix, this number of Spain begins like one of New York.
+    assert SPAIN.write("+3400121255512", NumberFormat.NATIONAL) == "+3400121255512"
+    assert SPAIN.write("+34912345678", NumberFormat.NATIONAL) == "912345678"
+
+
+def test_trunk_prefix_after_country_code_hides_no_foreign_number() -> None:
+    # A user may call +49. In national form for Germany, this number would be 0012125551234.
+    assert UK.canonical("+49012125551234") == "+4912125551234"
+    assert UK.canonical("+490012125551234") is None
+    assert GERMANY.write("+49012125551234", NumberFormat.NATIONAL) is None
 
 
 def test_write_of_number_without_country_needs_the_same_reading() -> None:
