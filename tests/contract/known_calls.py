@@ -1,50 +1,39 @@
 """Reports by their sender: Kamailio's look-out reports the calls that no worker's Python saw."""
 
-import socket
-import struct
 from contextlib import suppress
 from pathlib import Path
 
 from testkit.sip import Endpoint, Message, acknowledgement, reply
 from testkit.wait import eventually
+from tests.contract.reports import Agent
 from tests.contract.scene import Scene
 from tests.contract.world import World
-from whence.ipc import decisions
 from whence.ipc.decisions import DecisionReport
 from whence.store import look_out
-
-_CREDENTIALS = "3i"
-_RECEIVE_BYTES = 1 << 20
 
 
 class Reports:
     """The agent's end of the socket, which knows the sender of each report."""
 
     def __init__(self, scene: Scene) -> None:
+        self._agent = Agent(scene)
         self._world = scene.world
-        self._path = scene.world.books.directory.path.with_name(decisions.SOCKET_FILE)
-        self._path.unlink(missing_ok=True)
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BYTES)
-        self._socket.setblocking(False)
-        self._socket.bind(str(self._path))
         self.known: dict[str, DecisionReport] = {}
         """Call-ID → report, of the calls that Kamailio answered itself."""
         self.asked: dict[str, DecisionReport] = {}
         """The same, of the calls that a worker's Python decided."""
-        self.dropped = 0
+
+    @property
+    def dropped(self) -> int:
+        """The reports that the edge counted as dropped."""
+        return self._agent.dropped
 
     def read(self) -> "Reports":
         """Read what has arrived."""
-        with suppress(BlockingIOError):
-            while True:
-                data, ancillary, _, _ = self._socket.recvmsg(65535, 256)
-                pid, _, _ = struct.unpack(_CREDENTIALS, ancillary[0][2])
-                report = decisions.read(data)
-                self.dropped += report.dropped
-                of = self.known if pid == look_out_pid(self._world) else self.asked
-                of[report.call_id] = report
+        while not self._agent.is_idle():
+            report = self._agent.report()
+            is_known = self._agent.sender == look_out_pid(self._world)
+            (self.known if is_known else self.asked)[report.call_id] = report
         return self
 
     def was_known(self, call_id: str) -> bool:
@@ -58,8 +47,7 @@ class Reports:
         return call_id in self.known
 
     def close(self) -> None:
-        self._socket.close()
-        self._path.unlink(missing_ok=True)
+        self._agent.close()
 
 
 def look_out_pid(world: World) -> int:

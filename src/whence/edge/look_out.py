@@ -83,6 +83,8 @@ class LookOutHandlers(Handlers):
                     self._waking.wait()
                 self._publisher.publish(time.monotonic())
                 self._reporter.report()
+                if not self._reporter.is_behind:  # no call is reported after the answer to an order
+                    self._publisher.acknowledge()
         except Exception:
             time.sleep(PAUSE_S)  # it is called again at once, and would fill the log
             raise
@@ -129,6 +131,8 @@ class _Publisher:
         self._path = directory.with_name(look_out.FILE)
         self._acknowledgement: Acknowledgement | None = None
         self._published: Published | None = None
+        self._pending: bytes | None = None
+        """The generation that is to be acknowledged."""
         self._offset = time.time() - boottime()
         self._epoch = 0
         self._look_at = self._renew_at = 0.0
@@ -155,8 +159,16 @@ class _Publisher:
             htable.sht_rm(NODE, GENERATION)
         else:
             htable.sht_sets(NODE, GENERATION, found.text())
+        is_same = found is not None and before is not None and found.generation == before.generation
         self._published, self._renew_at = found, now + RENEW_S
-        self._acknowledgement.write(current or b"")
+        self._acknowledgement.write(current if current and is_same else look_out.PENDING)
+        self._pending = None if is_same else current
+
+    def acknowledge(self) -> None:
+        """Acknowledge the generation that was published last."""
+        if self._pending is not None and self._acknowledgement is not None:
+            self._acknowledgement.write(self._pending)
+            self._pending = None
 
     def _look_at_clock(self) -> None:
         offset = time.time() - boottime()
@@ -190,30 +202,31 @@ class _Reporter:
 
     def report(self) -> None:
         """Report the calls in the queue, `AT_ONCE` at most."""
-        ksr, sender = self._worker.ksr, self._worker.decision_sender
+        ksr = self._worker.ksr
+        records: list[bytes] = []
         lost = number = 0
         while number < AT_ONCE and ksr.mqueue.mq_fetch(QUEUE) > 0:
             number += 1
-            serial = str(ksr.pv.get(SERIAL))
-            self._serials.fetched(int(serial))
+            self._serials.fetched(int(str(ksr.pv.get(SERIAL))))
             try:
-                self._send(str(ksr.pv.get(REPORT)))
+                records.append(_record(str(ksr.pv.get(REPORT))))
             except ValueError:  # a Call-ID that is not UTF-8
                 lost += 1
         self.is_behind = number == AT_ONCE
-        sender.count_lost(lost + self._serials.lost())
+        self._worker.decision_sender.send_all(records, lost + self._serials.lost())
 
-    def _send(self, report: str) -> None:
-        named, _, entry = report.partition(SEPARATOR)
-        _, at, call_id = named.split(" ", 2)
-        call = KnownCall.parse(entry)
-        body = decisions.identified_body(
-            call.trunk,
-            call.rule,
-            TransportAddress.parse(call.source),
-            call.ruri,
-            call.to,
-            call.p_called_party_id,
-        )
-        sender = self._worker.decision_sender
-        sender.send(body, "INVITE", call_id, float(at), from_cache=True)
+
+def _record(report: str) -> bytes:
+    """Write the record of a call. Raises ValueError."""
+    named, _, entry = report.partition(SEPARATOR)
+    _, at, call_id = named.split(" ", 2)
+    call = KnownCall.parse(entry)
+    body = decisions.identified_body(
+        call.trunk,
+        call.rule,
+        TransportAddress.parse(call.source),
+        call.ruri,
+        call.to,
+        call.p_called_party_id,
+    )
+    return decisions.record(body, "INVITE", call_id, float(at), from_cache=True)

@@ -27,6 +27,9 @@ SOCKET_FILE = "look-out.sock"
 PUBLISHED_S = 2
 """How long a published generation is valid in Kamailio at most, if it is not published again."""
 
+PENDING = bytes(GENERATION_BYTES)
+"""Written instead of a generation: a new one is published, and not acknowledged yet."""
+
 _MARGIN_S = 0.5
 _FORMAT = f"={GENERATION_BYTES}sQ"
 """The generation, and when it was published: nanoseconds of the monotonic clock."""
@@ -45,7 +48,10 @@ class Acknowledgement:
             raise
 
     def write(self, generation: bytes) -> None:
-        """Say that no other generation than this one is valid in Kamailio. Raises OSError."""
+        """Say that a generation was published now, and that no other one is valid in Kamailio.
+
+        `generation`: PENDING until that is true. Raises OSError.
+        """
         os.pwrite(self._descriptor, struct.pack(_FORMAT, generation, time.monotonic_ns()), 0)
 
     def close(self) -> None:

@@ -17,6 +17,8 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.middleware.base import RequestResponseEndpoint
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Message as AsgiMessage
 
 from whence.agent.api.models import (
     AddressView,
@@ -71,26 +73,72 @@ class ApiParts:
     """Raises: ConfigError or StoreError; then it changed nothing."""
     conflicts: ConflictMonitor
     metrics: CollectorRegistry
+    drain: Callable[[], None]
+    """Reads the reports of the edge that wait."""
+
+
+class _Drained:
+    """Drains the reports before each request is handled, and before each answer begins.
+
+    So an answer shows all calls before it. After the answer that a trunk is removed, no report of
+    an earlier call is counted.
+    """
+
+    def __init__(self, app: ASGIApp, drain: Callable[[], None]) -> None:
+        self._app = app
+        self._drain = drain
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def answer(message: AsgiMessage) -> None:
+            if message["type"] == "http.response.start":
+                self._drain()
+            await send(message)
+
+        self._drain()
+        await self._app(scope, receive, answer)
+
+
+class _Settled:
+    """Answers an order when Kamailio decides the next call by it."""
+
+    def __init__(self, app: ASGIApp, directory: Directory) -> None:
+        self._app = app
+        self._directory = directory
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
+            await self._app(scope, receive, send)
+            return
+        is_settled = True
+
+        async def answer(message: AsgiMessage) -> None:
+            nonlocal is_settled
+            if message["type"] == "http.response.start" and message["status"] < 400:
+                try:
+                    await settle(self._directory)
+                except StoreError as error:
+                    is_settled = False
+                    await JSONResponse({"detail": str(error)}, 503)(scope, receive, send)
+            if is_settled:
+                await send(message)
+
+        await self._app(scope, receive, answer)
 
 
 def make(parts: ApiParts, clock: Callable[[], float] = time.time) -> Api:
     """Build the API over the agent's parts. It maps the exceptions of STATUSES to HTTP."""
     api = FastAPI(title="Whence", description="Whence does this call come?", version="1")
     own = f"[{parts.host}]" if ":" in parts.host else parts.host
+    api.add_middleware(_Settled, directory=parts.directory)
+    api.add_middleware(_Drained, drain=parts.drain)
     api.add_middleware(TrustedHostMiddleware, allowed_hosts=[own, "localhost", "127.0.0.1"])
 
     @api.middleware("http")
-    async def check_orders(request: HttpRequest, call_next: RequestResponseEndpoint) -> Response:
+    async def same_site_only(request: HttpRequest, call_next: RequestResponseEndpoint) -> Response:
         if request.method not in ("GET", "HEAD") and not _same_site(request.headers):
             body = {"detail": "a web page of another site must not ask for this"}
             return JSONResponse(body, 403)
-        response = await call_next(request)
-        if request.method not in ("GET", "HEAD"):
-            try:
-                await settle(parts.directory)  # the order decides the next call
-            except StoreError as error:
-                return JSONResponse({"detail": str(error)}, 503)
-        return response
+        return await call_next(request)
 
     async def refuse(_: HttpRequest, error: Exception) -> Response:
         status = next(code for kind, code in STATUSES.items() if isinstance(error, kind))
