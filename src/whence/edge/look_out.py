@@ -159,10 +159,10 @@ class _Publisher:
             htable.sht_rm(NODE, GENERATION)
         else:
             htable.sht_sets(NODE, GENERATION, found.text())
-        is_same = found is not None and before is not None and found.generation == before.generation
+        if found is None or before is None or found.generation != before.generation:
+            self._pending = current
         self._published, self._renew_at = found, now + RENEW_S
-        self._acknowledgement.write(current if current and is_same else look_out.PENDING)
-        self._pending = None if is_same else current
+        self._acknowledgement.write(look_out.PENDING if self._pending or not current else current)
 
     def acknowledge(self) -> None:
         """Acknowledge the generation that was published last."""
