@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from whence.core.identification.address import Address, Origin
 from whence.core.registration import history
@@ -21,8 +21,7 @@ FORMER_S = 86_400.0
 """How long an ended address is kept, to explain refused calls."""
 
 
-@dataclass(frozen=True, slots=True)
-class RegistrationStep:
+class RegistrationStep(NamedTuple):
     """A registration after a step, the actions of that step, and its events for the history.
 
     `socket`: our socket that received the answer. `at`: seconds since the epoch. `exact`: whether

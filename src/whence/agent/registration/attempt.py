@@ -155,7 +155,7 @@ class AttemptRunner:
         )
         if isinstance(outcome, Answered) and outcome.reply.status < 400:
             expected = await self.expected(entry, send.next_hop, outcome.source)
-            outcome = replace(outcome, expected=expected)
+            outcome = outcome._replace(expected=expected)
             if outcome.reply.status < 300:
                 entry.granted_contact = contact
                 entry.account = replace(entry.account, former_contact=None)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from whence.core.registration.events import Send
 from whence.core.registration.model import Account, Reply
@@ -32,8 +32,7 @@ HEADERS_LIMIT = 256
 _STATUS_LINE = re.compile(r"sip/2\.0 +([1-6][0-9]{2})(?: .*)?")
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(NamedTuple):
     """A reply from the edge: the request that it answers, its source header, its content."""
 
     branch: str
