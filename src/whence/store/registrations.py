@@ -64,8 +64,7 @@ class Registrations(DirectoryConnection):
 
     def _write_steps(self, steps: Sequence[RegistrationStep], *, moves: bool) -> None:
         with self._changing() if moves else self._transaction():
-            for step in steps:
-                learning.write_step(self._db, step)
+            learning.write_steps(self._db, steps)
 
     def events(self, trunk_id: str) -> list[tuple[float, HistoryEvent]]:
         """Return (instant, event) for the stored events of a trunk, the oldest first."""

@@ -152,8 +152,9 @@ def test_read_reply_has_all_fields() -> None:
             min_expires_s=60,
             retry_after_s=5,
         ),
-        via_seen_at="127.0.0.1:40000",
+        via="SIP/2.0/UDP 127.0.0.1:40000;rport=40000;branch=z9hG4bKabc",
     )
+    assert received.via_seen_at == "127.0.0.1:40000"
 
 
 def test_read_accepts_compact_and_folded_headers() -> None:
