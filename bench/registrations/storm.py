@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from bench.registrations.contestants import WhenceRegisters, all_run
 from bench.registrations.registrar import Registrar
-from whence.agent.registration.client import RETRANSMIT_S
+from whence.agent.registration.exchanges import RETRANSMIT_S
 from whence.core.registration.backoff import WAITS
 from whence.core.registration.rate_limit import BURST_S
 

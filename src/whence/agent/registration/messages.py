@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from whence.core.registration.events import Send
 from whence.core.registration.model import Account, Reply
@@ -32,8 +32,7 @@ HEADERS_LIMIT = 256
 _STATUS_LINE = re.compile(r"sip/2\.0 +([1-6][0-9]{2})(?: .*)?")
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(NamedTuple):
     """A reply from the edge: the request that it answers, its source header, its content."""
 
     branch: str
@@ -47,8 +46,13 @@ class Received:
     tls_reject_reason: str = ""
     seen_at: str = ""
     """From the edge's header."""
-    via_seen_at: str = ""
-    """From the Via, if the server answered a connection of the agent's own."""
+    via: str = ""
+    """The first Via header."""
+
+    @property
+    def via_seen_at(self) -> str:
+        """From the Via, if the server answered a connection of the agent's own."""
+        return seen_at(self.via)
 
 
 def uri_text(uri: Uri) -> str:
@@ -128,10 +132,10 @@ def read(data: bytes) -> Received:
     cseq = parse_cseq(_first(fields, "cseq"))
     if cseq is None:
         raise InvalidReplyError("CSeq")
-    status = int(start[1])
+    status, via = int(start[1]), _first(fields, "via")
     reason = message.first_line.split(None, 2)[2:]
     return Received(
-        branch=branch(_first(fields, "via")),
+        branch=branch(via),
         call_id=_first(fields, "call-id"),
         cseq=cseq[0],
         method=cseq[1],
@@ -139,7 +143,7 @@ def read(data: bytes) -> Received:
         source=_single(fields, headers.SOURCE),
         tls_reject_reason=_single(fields, headers.TLS_REJECT_REASON),
         seen_at=_single(fields, headers.SEEN_AT),
-        via_seen_at=seen_at(_first(fields, "via")),
+        via=via,
         mac=_single(fields, headers.MAC),
         reply=_reply(fields, status, "".join(reason), cseq[0]),
     )
@@ -205,6 +209,8 @@ def challenges(text: str, *, proxy: bool) -> list[Challenge]:
 
 def authentication_infos(values: Sequence[str], *, proxy: bool) -> list[AuthenticationInfo]:
     """Return the `rspauth` of a reply with its parameters (RFC 7616 3.5); empty without one."""
+    if not values:
+        return []
     text = ", ".join(values)
     if len(text) > CHALLENGE_LIMIT or not text.isprintable():
         return []
@@ -249,14 +255,21 @@ def _qop(text: str) -> tuple[str, ...]:
     return tuple(q.strip().lower() for q in text.split(",") if q.strip())
 
 
+_SMALL = {
+    name: name.lower()
+    for name in (headers.SOURCE, headers.TLS_REJECT_REASON, headers.SEEN_AT, headers.MAC)
+}
+
+
 def _single(fields: Mapping[str, list[str]], name: str) -> str:
     """Return a header that must occur once; with two, one is forged, and none counts."""
-    values = fields.get(name.lower(), ())
+    values = fields.get(_SMALL[name], ())
     return values[0] if len(values) == 1 else ""
 
 
 def _first(fields: Mapping[str, list[str]], name: str) -> str:
-    return next(iter(fields.get(name, ())), "")
+    values = fields.get(name)
+    return values[0] if values else ""
 
 
 def _shortest(fields: Mapping[str, list[str]], name: str) -> int | None:
@@ -269,7 +282,9 @@ def _shortest(fields: Mapping[str, list[str]], name: str) -> int | None:
 
 
 def _printable(text: str) -> str:
-    return "".join(c for c in text if c.isprintable())[:200]
+    if not text.isprintable():
+        text = "".join(c for c in text if c.isprintable())
+    return text[:200]
 
 
 def _removed_contact(account: Account, send: Send) -> list[str]:

@@ -132,7 +132,7 @@ class RegistrationService:
         account = make_account(trunk, stored.token, self._settings.sockets)
         registration = self._restored(trunk.id, stored)
         wanted = trunk.enabled and registration.wanted
-        entry = Entry(trunk, account, replace(registration, wanted=wanted))
+        entry = Entry(trunk, account, registration._replace(wanted=wanted))
         entry.last_logged = shared(history.logged_state(registration))
         self._scheduler.watch(entry)
         self._entries[trunk.id] = entry
@@ -152,7 +152,7 @@ class RegistrationService:
         known = with_learned(stored.registration, has_learned=stored.has_learned)
         registration = resumed(known, now, self._waits)
         if known != stored.registration and registration.wanted:
-            return replace(registration, next_at=now)
+            return registration._replace(next_at=now)
         return registration
 
     def update(self, trunk: TrunkSettings, *, has_learned: bool) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from whence.core.registration.events import IgnoreReply, Learn
 from whence.core.registration.learning import Permit
@@ -73,7 +72,7 @@ def learned(
     """Return the registration after a grant by a permitted `source`, and the Learn action."""
     if permitted.until is not None:
         expires_at = min(expires_at, permitted.until)
-    after = replace(r, registrar=source, learned_until=expires_at, unexpected=None)
+    after = r._replace(registrar=source, learned_until=expires_at, unexpected=None)
     p = permitted
     return after, (Learn(source, expires_at, p.ground, p.until, p.exact),)
 
@@ -84,7 +83,7 @@ def unexpected(
     """Return the registration after a grant by an unexpected `source`, and its action."""
     message = f"{r.message} by {source}, but {asked} was asked: no address is learned"
     reason = RegistrationReason.GRANTED_BY_UNEXPECTED_ADDRESS
-    return replace(r, unexpected=source, reason=reason, message=message), (
+    return r._replace(unexpected=source, reason=reason, message=message), (
         IgnoreReply(source, asked),
     )
 

@@ -97,7 +97,7 @@ def test_register_with_headers_adds_and_replaces() -> None:
 
 
 def test_credentials_are_in_the_requested_header() -> None:
-    send = replace(SEND, authorizations=(("Proxy-Authorization", "Digest x"),))
+    send = SEND._replace(authorizations=(("Proxy-Authorization", "Digest x"),))
     assert b"\r\nProxy-Authorization: Digest x\r\n" in register(ACCOUNT, send, "c", VIA, [])
 
 
@@ -110,7 +110,7 @@ def test_contact_with_ipv6_has_brackets_and_transport() -> None:
 
 
 def test_register_that_unregisters_has_expires_0() -> None:
-    written = register(ACCOUNT, replace(SEND, expires_s=0), "c", VIA, [])
+    written = register(ACCOUNT, SEND._replace(expires_s=0), "c", VIA, [])
     assert b";expires=0\r\nExpires: 0\r\n" in written
 
 
@@ -152,8 +152,9 @@ def test_read_reply_has_all_fields() -> None:
             min_expires_s=60,
             retry_after_s=5,
         ),
-        via_seen_at="127.0.0.1:40000",
+        via="SIP/2.0/UDP 127.0.0.1:40000;rport=40000;branch=z9hG4bKabc",
     )
+    assert received.via_seen_at == "127.0.0.1:40000"
 
 
 def test_read_accepts_compact_and_folded_headers() -> None:
