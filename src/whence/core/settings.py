@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from whence.core.identification.address import GRACE_S, Address
@@ -133,6 +134,7 @@ def further_number_headers(named: Iterable[Iterable[str]]) -> list[str]:
     return sorted({header for headers in named for header in headers} - set(NUMBER_HEADERS))
 
 
+@lru_cache(maxsize=4096)  # thousands of trunks share a server
 def _uri(text: str) -> Uri:
     uri = Uri.parse(text)
     if uri is None:  # the settings parser has checked the text
