@@ -85,10 +85,10 @@ class LocationError(WhenceError):
 # What others send.
 
 
-class InvalidDatagramError(WhenceError, ValueError):
-    """A datagram that no edge of this version has sent.
+class InvalidReportError(WhenceError, ValueError):
+    """A message or a report that no edge of this version has sent.
 
-    It is a ValueError too. So a reader of datagrams handles its own checks, and the ValueErrors of
+    It is a ValueError too. So a reader of reports handles its own checks, and the ValueErrors of
     enumerations, `int` and `decode`, in one place.
     """
 

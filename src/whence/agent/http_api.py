@@ -69,6 +69,7 @@ def build(
             parts.reload,
             observers.conflicts,
             collectors,
+            parts.receiver.drain,
         )
     )
     monitoring_api.add(api, MonitoringParts(directory, observers.calls, unknown, observers.alarms))

@@ -34,6 +34,7 @@ from whence.agent.registration.tls_connection import TlsConnections
 from whence.agent.runtime.clock import Clocks, ClockWatch
 from whence.agent.runtime.process import AsgiApp
 from whence.core.clock import ClockOffset
+from whence.core.settings import NodeSettings
 from whence.store import location
 from whence.store.directory import FILE, Directory
 from whence.trust.settings import load_trusted
@@ -109,7 +110,13 @@ async def _serve(
     provisioning = Provisioning(directory, registrations, [siblings])
     provisioning.apply(loaded.node)
     trunk_alarms.keep(registrations.__contains__)
-    reload = Reload(path, loaded, provisioning.apply)
+
+    def apply(changed: NodeSettings) -> None:
+        """Apply settings. Then read the reports of calls that a removed trunk still got."""
+        provisioning.apply(changed)
+        receiver.drain()
+
+    reload = Reload(path, loaded, apply)
     parts = AgentParts(settings.agent, observers, directory, receiver, bound, reload)
 
     def load_api() -> Callable[[], AsgiApp]:

@@ -136,8 +136,13 @@ class AgentParts:
         """Receive decision reports, serve the API and run `tasks` until SIGINT or SIGTERM.
 
         `load_api` runs in a thread, after the `tasks` have started. SIGHUP reloads the file.
-        `last` runs at the end.
+        `last` runs at the end. The agent reads all reports before the tasks end: their alarms are
+        stored.
         """
+
+        async def end() -> None:
+            self.receiver.drain()
+            await last()
 
         def on_sighup() -> None:
             with suppress(ConfigError, StoreError):  # reload has logged it
@@ -145,5 +150,5 @@ class AgentParts:
 
         self.receiver.start()
         all_tasks = {**tasks, **self.observers.tasks(), "store": self.store_monitor.run()}
-        await run_until_signal(load_api, self.bound, all_tasks, on_sighup, last)
+        await run_until_signal(load_api, self.bound, all_tasks, on_sighup, end)
         self.receiver.stop()

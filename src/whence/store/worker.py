@@ -12,7 +12,7 @@ from __future__ import annotations
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from whence.core.clock import ClockOffset
@@ -158,6 +158,7 @@ class LearningWriter:
             self._connection = sqlite3.connect(
                 f"file:{self._path}?mode=rw", uri=True, isolation_level=None
             )
+            # A worker of Kamailio must not wait for the disk: a power cut may lose commits.
             self._connection.execute("PRAGMA synchronous = NORMAL")
             self._connection.execute("PRAGMA foreign_keys = ON")
         return self._connection
@@ -198,7 +199,7 @@ class LearningWriter:
                 if change.uac_account is not None:
                     _put_uac_account(database, change.uac_account)
                 events = _news(database, before, step)
-                learning.write_step(database, step, events)
+                learning.write_step(database, replace(step, events=events))
                 # Without an agent, no other process removes what has ended.
                 learning.sweep(database, at, change.trunk_id)
                 return (*clock_events, *events)

@@ -17,6 +17,8 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.middleware.base import RequestResponseEndpoint
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Message as AsgiMessage
 
 from whence.agent.api.models import (
     AddressView,
@@ -70,12 +72,36 @@ class ApiParts:
     """Raises: ConfigError or StoreError; then it changed nothing."""
     conflicts: ConflictMonitor
     metrics: CollectorRegistry
+    drain: Callable[[], None]
+    """Reads the reports of the edge that wait."""
+
+
+class _Drained:
+    """Drains the reports before each request is handled, and before each answer begins.
+
+    So an answer shows all calls before it. After the answer that a trunk is removed, no report of
+    an earlier call is counted.
+    """
+
+    def __init__(self, app: ASGIApp, drain: Callable[[], None]) -> None:
+        self._app = app
+        self._drain = drain
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def answer(message: AsgiMessage) -> None:
+            if message["type"] == "http.response.start":
+                self._drain()
+            await send(message)
+
+        self._drain()
+        await self._app(scope, receive, answer)
 
 
 def make(parts: ApiParts, clock: Callable[[], float] = time.time) -> Api:
     """Build the API over the agent's parts. It maps the exceptions of STATUSES to HTTP."""
     api = FastAPI(title="Whence", description="Whence does this call come?", version="1")
     own = f"[{parts.host}]" if ":" in parts.host else parts.host
+    api.add_middleware(_Drained, drain=parts.drain)
     api.add_middleware(TrustedHostMiddleware, allowed_hosts=[own, "localhost", "127.0.0.1"])
 
     @api.middleware("http")

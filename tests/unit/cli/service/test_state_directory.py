@@ -325,7 +325,7 @@ def device(place: Place, file: Path) -> str:
 
 def anothers_file(place: Place, file: Path) -> str:
     if file.name == SOCKET_FILE:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as theirs:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as theirs:
             theirs.bind(str(file))
     else:
         file.touch(0o600)
