@@ -15,8 +15,7 @@ from pathlib import Path
 import uvloop
 
 from whence.agent.config.load import load
-from whence.agent.config.models import Config
-from whence.agent.config.to_core import node_settings, sibling_settings
+from whence.agent.config.to_core import LoadedSettings, sibling_settings
 from whence.agent.dns.cache import DnsCache
 from whence.agent.dns.resolver import SipResolver
 from whence.agent.dns.siblings import SiblingService
@@ -48,19 +47,17 @@ UP_TRY_S = 0.1
 
 def run(path: Path) -> None:
     """Run the agent with the file `path` until SIGINT or SIGTERM. SIGHUP reads the file again."""
-    run_loaded(path, *load_trusted(path, load))
+    run_loaded(path, LoadedSettings.of(*load_trusted(path, load)))
 
 
-def run_loaded(
-    path: Path, settings: Config, doubts: list[str], up: Callable[[], None] | None = None
-) -> None:
+def run_loaded(path: Path, loaded: LoadedSettings, up: Callable[[], None] | None = None) -> None:
     """Run the agent with the settings of the file `path`.
 
-    `doubts`: sentences about the file, for the log. `up` is called when Kamailio answers and the
-    directory can be written.
+    `up` is called when Kamailio answers and the directory can be written.
     """
-    for doubt in doubts:
+    for doubt in loaded.doubts:
         log.warning("%s", doubt)
+    settings = loaded.config
     with acquire_agent_lock(settings.state, settings.agent) as bound:
         location.make(settings.state / LOCATION_FILE)
         write_tls_config(settings)
@@ -71,12 +68,12 @@ def run_loaded(
             closing(observers.receiver([notices])) as receiver,
         ):
             observers.restore(directory)
-            uvloop.run(_serve(path, settings, observers, notices, directory, receiver, bound, up))
+            uvloop.run(_serve(path, loaded, observers, notices, directory, receiver, bound, up))
 
 
 async def _serve(
     path: Path,
-    settings: Config,
+    loaded: LoadedSettings,
     observers: Observers,
     notices: NoticeCounts,
     directory: Directory,
@@ -84,6 +81,7 @@ async def _serve(
     bound: socket.socket,
     up: Callable[[], None] | None,
 ) -> None:
+    settings = loaded.config
     tls = settings.edge.tls
     kamailio = await KamailioClient.connect(
         settings.edge.agent_socket,
@@ -110,7 +108,7 @@ async def _serve(
     watch.check()  # the clock may have been set while no agent ran
     directory.set_clock_offset(str(clocks.offset()))
     provisioning = Provisioning(directory, registrations, [siblings])
-    provisioning.apply(node_settings(settings))
+    provisioning.apply(loaded.node)
     trunk_alarms.keep(registrations.__contains__)
 
     def apply(changed: NodeSettings) -> None:
@@ -118,7 +116,7 @@ async def _serve(
         provisioning.apply(changed)
         receiver.drain()
 
-    reload = Reload(path, settings, apply)
+    reload = Reload(path, loaded, apply)
     parts = AgentParts(settings.agent, observers, directory, receiver, bound, reload)
 
     def load_api() -> Callable[[], AsgiApp]:
@@ -145,8 +143,8 @@ async def _serve(
 
     log.info(
         "agent for %d trunks and %d users; API at http://%s",
-        len(settings.trunk),
-        len(settings.user),
+        len(loaded.node.trunks),
+        len(loaded.node.users),
         settings.agent.api_listen,
     )
     tasks = {

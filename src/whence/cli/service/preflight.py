@@ -18,6 +18,7 @@ from pathlib import Path
 
 from whence.agent.config.load import load
 from whence.agent.config.models import Config
+from whence.agent.config.to_core import LoadedSettings
 from whence.agent.kamailio.config import render, write, write_tls_config
 from whence.agent.kamailio.start import CONFIG_FILE, LOCATION_FILE, command
 from whence.agent.runtime.lock import LOCK_FILE, RUN_LOCK_FILE, alone
@@ -41,16 +42,16 @@ _PACKAGE_OF_MODULE = {
 }
 
 
-def prepare(file: Path, link: RunLink) -> tuple[Config, list[str]]:
+def prepare(file: Path, link: RunLink) -> LoadedSettings:
     """Check that all can start on `file`, and hand the lock of the state directory to `link`.
 
     The processes that a killed run left behind are ended first. The lock proves that no other run
     is alive. The state directory in their command line identifies these processes.
 
-    Returns the settings, and a sentence for each doubt about a file. Raises: ConfigError,
-    OperatorError.
+    Raises: ConfigError, OperatorError.
     """
-    settings, doubts = load_trusted(file, load)
+    loaded = LoadedSettings.of(*load_trusted(file, load))
+    settings = loaded.config
     prepare_state(settings.state)
     kamailio_version()
     with alone(settings.state / RUN_LOCK_FILE, "a whence run", os.getppid()) as lock:
@@ -64,15 +65,16 @@ def prepare(file: Path, link: RunLink) -> tuple[Config, list[str]]:
         write(config, render(settings, file))
         write_tls_config(settings)
         kamailio_takes(config)
-        link.prepared(_prepared(settings), lock)
-    return settings, doubts
+        link.prepared(_prepared(loaded), lock)
+    return loaded
 
 
-def _prepared(settings: Config) -> Prepared:
+def _prepared(loaded: LoadedSettings) -> Prepared:
+    settings = loaded.config
     return Prepared(
         decision_socket=str(settings.state / SOCKET_FILE),
         kamailio_config=str(settings.state / CONFIG_FILE),
-        trunks=len(settings.trunk),
+        trunks=len(loaded.node.trunks),
         connections=settings.edge.connections if settings.edge.has_streams else 0,
     )
 

@@ -88,7 +88,7 @@ def first_agent(file: str, link_fd: int) -> None:
 
     to_stderr("agent")
     link = RunLink(link_fd)
-    settings, doubts = preflight.prepare(Path(file), link)
+    settings = preflight.prepare(Path(file), link)
     from whence.agent import main  # Kamailio starts meanwhile
 
-    main.run_loaded(Path(file), settings, doubts, link.up)
+    main.run_loaded(Path(file), settings, link.up)

@@ -13,7 +13,7 @@ from whence.agent.api import actions, monitoring, users
 from whence.agent.api.app import ApiParts, make
 from whence.agent.api.models import Health
 from whence.agent.api.monitoring import MonitoringParts
-from whence.agent.config.to_core import node_settings
+from whence.agent.config.to_core import LoadedSettings, node_settings
 from whence.agent.kamailio.start import LOCATION_FILE
 from whence.agent.monitoring.alarms import Alarms, WrongTokenAlarms
 from whence.agent.monitoring.calls import Calls
@@ -125,7 +125,11 @@ class Agent:
             registrations=node.registrations,
             keepalive=keepalives.__getitem__,
             health=health,
-            reload=Reload(node.folder / "whence.toml", settings, node.provisioning.apply),
+            reload=Reload(
+                node.folder / "whence.toml",
+                LoadedSettings.of(settings),
+                node.provisioning.apply,
+            ),
             conflicts=conflicts,
             metrics=registry(
                 BuildMetrics(),

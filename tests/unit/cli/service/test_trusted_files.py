@@ -19,6 +19,7 @@ from tests.unit.cli.command import whence
 from tests.unit.cli.existing_kamailio import DEBIANS, UAC
 from whence.agent.config.load import load
 from whence.agent.config.models import Config
+from whence.agent.config.to_core import LoadedSettings
 from whence.agent.dropin.config import load as load_drop_in
 from whence.agent.monitoring.calls import CallsFile
 from whence.agent.provisioning.reload import Reload
@@ -256,7 +257,7 @@ def test_reload_file_others_write_changes_nothing(
 ) -> None:
     file = settings_file(home)
     applied: list[NodeSettings] = []
-    reload = Reload(file, load(file), applied.append)
+    reload = Reload(file, LoadedSettings.of(load(file)), applied.append)
     reason = open_to_all(file)
     with pytest.raises(ConfigError):
         reload()
