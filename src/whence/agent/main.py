@@ -7,21 +7,21 @@ from __future__ import annotations
 
 import logging
 import socket
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import uvloop
 
-from whence.agent.api import actions, users
 from whence.agent.config.load import load
 from whence.agent.config.models import Config
 from whence.agent.config.to_core import node_settings, sibling_settings
 from whence.agent.dns.cache import DnsCache
 from whence.agent.dns.resolver import SipResolver
 from whence.agent.dns.siblings import SiblingService
-from whence.agent.kamailio.config import LOCATION_FILE, write_tls_config
+from whence.agent.kamailio.config import write_tls_config
+from whence.agent.kamailio.start import LOCATION_FILE
 from whence.agent.monitoring.decision_receiver import DecisionReceiver
-from whence.agent.monitoring.metrics import ClientMetrics, NoticeMetrics
 from whence.agent.monitoring.notices import NoticeCounts
 from whence.agent.parts import AgentParts, Observers, acquire_agent_lock
 from whence.agent.provisioning.apply import Provisioning
@@ -31,6 +31,7 @@ from whence.agent.registration.keepalive import KeepAliveService
 from whence.agent.registration.service import RegistrationService
 from whence.agent.registration.tls_connection import TlsConnections
 from whence.agent.runtime.clock import Clocks, ClockWatch
+from whence.agent.runtime.process import AsgiApp
 from whence.core.clock import ClockOffset
 from whence.core.settings import NodeSettings
 from whence.store import location
@@ -103,16 +104,29 @@ async def _serve(
 
     reload = Reload(path, settings, apply)
     parts = AgentParts(settings.agent, observers, directory, receiver, bound, reload)
-    metrics = [ClientMetrics(registrations, keepalives, kamailio), NoticeMetrics(notices)]
-    api = parts.api(registrations, keepalives.__getitem__, kamailio.lives, metrics)
-    actions.add(api, registrations, keepalives.__getitem__)
-    users.add(
-        api,
-        directory,
-        settings.state / LOCATION_FILE,
-        settings.edge.domain,
-        wrong_passwords=notices.users.__getitem__,
-    )
+
+    def load_api() -> Callable[[], AsgiApp]:
+        from whence.agent import http_api  # noqa: PLC0415 - slow
+        from whence.agent.api import actions, users  # noqa: PLC0415
+        from whence.agent.monitoring.metrics import ClientMetrics, NoticeMetrics  # noqa: PLC0415
+
+        def build() -> AsgiApp:
+            metrics = [ClientMetrics(registrations, keepalives, kamailio), NoticeMetrics(notices)]
+            api = http_api.build(
+                parts, registrations, keepalives.__getitem__, kamailio.lives, metrics
+            )
+            actions.add(api, registrations, keepalives.__getitem__)
+            users.add(
+                api,
+                directory,
+                settings.state / LOCATION_FILE,
+                settings.edge.domain,
+                wrong_passwords=notices.users.__getitem__,
+            )
+            return api
+
+        return build
+
     log.info(
         "agent for %d trunks and %d users; API at http://%s",
         len(settings.trunk),
@@ -126,6 +140,6 @@ async def _serve(
         "siblings": siblings.run(),
         "clock": watch.run(),
     }
-    await parts.run(api, tasks, registrations.stop)
+    await parts.run(load_api, tasks, registrations.stop)
     kamailio.close()
     log.info("agent stopped")

@@ -6,7 +6,7 @@ The agent and a drop-in's workers call these functions, each in its own transact
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from whence.core.identification.address import Address, Origin
@@ -23,7 +23,7 @@ FORMER_S = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class RegistrationStep:
-    """A registration after a step, and the actions of that step.
+    """A registration after a step, the actions of that step, and its events for the history.
 
     `socket`: our socket that received the answer. `at`: seconds since the epoch. `exact`: whether
     each learned address admits only the port that answered, even if its action is not exact.
@@ -35,6 +35,7 @@ class RegistrationStep:
     socket: str
     at: float
     exact: bool = False
+    events: Sequence[HistoryEvent] = ()
 
     @property
     def trunk_id(self) -> str:
@@ -70,9 +71,7 @@ def _is_new(db: sqlite3.Connection, step: RegistrationStep, learn: Learn) -> boo
     return not step.at < expires_at <= learn.expires_at or exact != (learn.exact or step.exact)
 
 
-def write_step(
-    db: sqlite3.Connection, step: RegistrationStep, events: Iterable[HistoryEvent] = ()
-) -> None:
+def write_step(db: sqlite3.Connection, step: RegistrationStep) -> None:
     """Write a registration, the addresses of its step, and the events for the history."""
     db.execute(statements.PUT_REGISTRATION, registration_row(step.account, step.registration))
     for action in step.actions:
@@ -84,7 +83,7 @@ def write_step(
             db.execute(statements.TRIM_IGNORED, (step.trunk_id,))
         elif isinstance(action, ForgetAddresses):
             forget(db, step.trunk_id, step.at)
-    for event in events:
+    for event in step.events:
         note(db, step.trunk_id, event, step.at)
 
 

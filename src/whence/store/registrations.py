@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from whence.core.registration.events import Action
 from whence.core.registration.history import HistoryEvent
@@ -44,25 +44,28 @@ class Registrations(DirectoryConnection):
         now: float,
         events: Sequence[HistoryEvent] = (),
     ) -> None:
-        """Write one step of a registration, its addresses and its events, in one transaction.
+        """Write one step of a registration, as `save_steps`. Raises StoreError."""
+        step = RegistrationStep(account, registration, actions, str(socket), now, events=events)
+        self.save_steps([step])
 
-        `Learn` actions have their own `expires_at`, which includes the grace. `socket`: our socket
-        that received the answer. Raises StoreError.
+    def save_steps(self, steps: Sequence[RegistrationStep]) -> None:
+        """Write steps of different trunks, their addresses and events, in one transaction.
+
+        `Learn` actions have their own `expires_at`, which includes the grace.
+        Raises: StoreError; then no step is written.
         """
-        exact = registration.trunk_id in self._exact
-        step = RegistrationStep(account, registration, actions, str(socket), now, exact)
+        steps = [replace(s, exact=True) if s.trunk_id in self._exact else s for s in steps]
         with self._reading():
-            moves = learning.changes_answers(self._db, step)
+            moves = any(learning.changes_answers(self._db, step) for step in steps)
         try:
-            self._write_step(step, events, moves=moves)
+            self._write_steps(steps, moves=moves)
         except DiskFullError:  # the log is empty now, and SQLite overwrites it
-            self._write_step(step, events, moves=moves)
+            self._write_steps(steps, moves=moves)
 
-    def _write_step(
-        self, step: RegistrationStep, events: Sequence[HistoryEvent], *, moves: bool
-    ) -> None:
+    def _write_steps(self, steps: Sequence[RegistrationStep], *, moves: bool) -> None:
         with self._changing() if moves else self._transaction():
-            learning.write_step(self._db, step, events)
+            for step in steps:
+                learning.write_step(self._db, step)
 
     def events(self, trunk_id: str) -> list[tuple[float, HistoryEvent]]:
         """Return (instant, event) for the stored events of a trunk, the oldest first."""

@@ -1,4 +1,4 @@
-"""Writes kamailio.cfg and tls.cfg, and builds the command that starts Kamailio."""
+"""Writes kamailio.cfg and tls.cfg."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import stat
 from importlib.resources import files
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from whence.agent.config.models import Config, EdgeConfig
+from whence.agent.kamailio.start import LOCATION_FILE, START_OPTIONS, TLS_FILE
 from whence.core.dialogs import cookie, record
 from whence.core.identification.decision import Reason
 from whence.core.registration.grant import GRANT_LIMIT_S
@@ -26,10 +25,6 @@ TEMPLATE = "kamailio.cfg.j2"
 """It includes the templates in `cfg` beside it."""
 
 SCRIPT = "whence_kemi.py"
-
-CONFIG_FILE = "kamailio.cfg"
-LOCATION_FILE = "location.db"
-TLS_FILE = "tls.cfg"
 
 SCANNERS = (
     "(^|[^a-z0-9])(friendly-scanner|sipvicious|sipcli|sip-scan(ner)?|sundayddr|pplsip)([^a-z0-9]|$)"
@@ -47,18 +42,12 @@ NO_SOCKET_FLAG = 6
 CONNECTION_S = GRANT_LIMIT_S + 60
 """How long a connection may be idle. A registrar that granted over it sends calls over it."""
 
-# tlsf: Debian's default allocator needs nine tenths of a call's instructions (docs/run.md).
-# 256 MB of shared memory hold the transactions of several thousand REGISTERs or calls a second.
-START_OPTIONS = ("-x", "tlsf", "-X", "tlsf", "-m", "256", "-M", "16")
-
-
-def command(config: Path) -> list[str]:
-    """Return the command that runs Kamailio in the foreground with its log on standard error."""
-    return ["kamailio", "-f", str(config), "-DD", "-E", *START_OPTIONS]
-
 
 def render(settings: Config, file: Path) -> str:
     """Return the text of kamailio.cfg. `file`: the path from which `settings` were read."""
+    # The agent under systemd writes no configuration, and needs no jinja2.
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415
+
     folder = files("whence") / "kamailio"
     environment = Environment(  # noqa: S701 - the output is not HTML
         loader=FileSystemLoader(str(folder)),

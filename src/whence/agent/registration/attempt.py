@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -30,8 +30,8 @@ from whence.ipc import kernel_route
 REDIRECT_TARGETS_LIMIT = 16
 """How many targets of one 3xx an attempt tries."""
 
-Step = Callable[[Entry, MachineEvent], Send | Follow | None]
-"""Takes one step of the state machine, and returns its request or look-up, if any."""
+TakeStep = Callable[[Entry, MachineEvent], Awaitable[Send | Follow | None]]
+"""Takes one step of the state machine, and returns its request or look-up once it is stored."""
 
 
 class RegisterClient(Protocol):
@@ -64,7 +64,8 @@ class AttemptRunner:
         kamailio: RegisterClient,
         resolver: TargetResolver,
         sockets: EdgeSockets,
-        step: Step,
+        take: TakeStep,
+        public: PublicAddresses,
         clock: Callable[[], float],
         source_ip: Callable[[IP], IP | None] = kernel_route.source_ip,
     ) -> None:
@@ -73,21 +74,21 @@ class AttemptRunner:
         self._resolver = resolver
         self.sockets = sockets
         """The sockets from which REGISTERs are sent."""
-        self._step = step
+        self._take = take
         self._clock = clock
         self._source_ip = source_ip
-        self.public = PublicAddresses(resolver, clock)
+        self._public = public
 
     async def run(self, entry: Entry, event: MachineEvent) -> None:
         """Take a step, and those that result from it, until nothing is in flight."""
-        action = self._step(entry, event)
+        action = await self._take(entry, event)
         while action is not None:
             if isinstance(action, Follow):
                 entry.led_to += action.to
                 outcome: MachineEvent = await self._redirect_targets(action.to, entry.trunk)
             else:
                 outcome = await self._register(entry, action)
-            action = self._step(entry, outcome)
+            action = await self._take(entry, outcome)
 
     async def _redirect_targets(self, contacts: Sequence[Uri], trunk: TrunkSettings) -> Redirected:
         """Look up the Contacts of a 3xx; keep their order."""
@@ -143,7 +144,7 @@ class AttemptRunner:
             return Unanswered(
                 Why(RegistrationReason.NO_SOCKET, "the edge has no socket for it any more")
             )
-        place = await self.public.place_of(entry, entry.socket, self.sockets)
+        place = await self._public.place_of(entry, entry.socket, self.sockets)
         contact = make_contact(entry.trunk, entry.account.token, entry.socket, place)
         former = entry.granted_contact
         if former == contact or not entry.registration.granted(self._clock()):

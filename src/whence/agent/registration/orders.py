@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from whence.agent.registration.entry import Entry
-from whence.core.registration.events import MachineEvent, Pause, RegisterNow, Unregister
+from whence.agent.registration.steps import RegistrationSteps
+from whence.core.registration.events import Pause, RegisterNow, Unregister
 from whence.errors import DisabledTrunkError
 
 
@@ -20,8 +21,8 @@ class OperatorOrders:
 
     find: Callable[[str], Entry]
     """Trunk id → its entry. Raises UnknownTrunkError."""
-    step: Callable[[Entry, MachineEvent], object]
-    """Takes one step of the state machine. Raises StoreError."""
+    steps: RegistrationSteps
+    """Takes the steps of the state machine."""
     start_unregistering: Callable[[Entry], None]
     """Starts to unregister a trunk at its registrar."""
 
@@ -29,23 +30,24 @@ class OperatorOrders:
         """Register a trunk now, in any state. Raises DisabledTrunkError."""
         entry = self.find(trunk_id)
         must_be_enabled(entry)
-        self.step(entry, RegisterNow())
+        self.steps.take_now(entry, RegisterNow())
         entry.pausing = False
 
     def unregister(self, trunk_id: str) -> None:
         """Unregister a trunk until the next `want`. Its addresses end at once."""
         entry = self.find(trunk_id)
-        self.step(entry, Unregister(None, suspended=True))
+        self.steps.take_now(entry, Unregister(None, suspended=True))
         entry.pausing = False
         self.start_unregistering(entry)
 
     def pause(self, trunk_id: str) -> None:
         """Send no more REGISTERs for a trunk after the attempt in flight."""
         entry = self.find(trunk_id)
+        self.steps.flush()  # a request that is sent in this pass is in flight
         if entry.registration.in_flight is not None:
             entry.pausing = True
         else:
-            self.step(entry, Pause())
+            self.steps.take_now(entry, Pause())
 
 
 def must_be_enabled(entry: Entry) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Protocol
 
 from whence.agent.registration.entry import Entry
@@ -36,8 +36,8 @@ class ScheduledWork(Protocol):
     def attempt(self, entry: Entry) -> Awaitable[None]:
         """Register a trunk. The scheduler runs it in its own task."""
 
-    def expire(self, entry: Entry, now: float) -> bool:
-        """Store that a grant has ended; return False if the directory cannot be written."""
+    def expire(self, entries: Sequence[Entry], now: float) -> Sequence[Entry]:
+        """Store that grants have ended; return those trunks for which that failed."""
 
     def sweep(self, now: float) -> None:
         """Remove the addresses that have ended from the directory."""
@@ -121,8 +121,7 @@ class RegistrationScheduler:
         while True:
             check_clock()
             now = self._clock()
-            for entry in self._ends.due(now):
-                self._check_grant(entry, now, work)
+            self._check_grants(now, work)
             for entry in self._attempts.due(now):
                 self._begin(entry, now, work)
             if not 0 <= now - self._swept_at <= SWEEP_S:  # also after the clock was set back
@@ -130,13 +129,16 @@ class RegistrationScheduler:
                 work.sweep(now)
             await self._attempts.wait(self._ends.next_at)
 
-    def _check_grant(self, entry: Entry, now: float, work: ScheduledWork) -> None:
-        if entry.registration.granted(now):
-            self.watch(entry)
-        elif entry.registration.expires_at is None or entry.leaving:
-            return
-        elif not work.expire(entry, now):
-            self._ends.schedule(entry, now + SWEEP_S)
+    def _check_grants(self, now: float, work: ScheduledWork) -> None:
+        ended = []
+        for entry in self._ends.due(now):
+            if entry.registration.granted(now):
+                self.watch(entry)
+            elif entry.registration.expires_at is not None and not entry.leaving:
+                ended.append(entry)
+        if ended:
+            for entry in work.expire(ended, now):
+                self._ends.schedule(entry, now + SWEEP_S)
 
     def _begin(self, entry: Entry, now: float, work: ScheduledWork) -> None:
         """Begin an attempt that is due, or delay it to its slot or below the limits."""

@@ -1,14 +1,13 @@
 """The service that keeps every trunk registered: it runs the state machine of core/registration.
 
-One task waits for the earliest `next_at`; each request in flight is a task of its own. The service
-first stores a step in the directory, with its learned address. Then it executes the actions.
+One task waits for the earliest `next_at`; each request in flight is a task of its own. `steps.py`
+first stores a step in the directory, with its learned address. Then it takes effect.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import secrets
 import time
 from collections import Counter
@@ -26,28 +25,19 @@ from whence.agent.registration.entry import (
 )
 from whence.agent.registration.observers import HistoryObserver, RegistrationObserver
 from whence.agent.registration.orders import OperatorOrders, must_be_enabled
-from whence.agent.registration.outcome import AttemptOutcome, outcome_of
+from whence.agent.registration.outcome import AttemptOutcome
+from whence.agent.registration.public_address import PublicAddresses
 from whence.agent.registration.scheduler import RegistrationScheduler
-from whence.agent.registration.unwritten import only_noted, put_off
+from whence.agent.registration.steps import RegistrationSteps
 from whence.agent.runtime.tasks import Tasks
 from whence.core.clock import ClockOffset
 from whence.core.registration import history
 from whence.core.registration.events import (
-    Action,
-    Answered,
     ClockStepped,
     Due,
-    Expired,
-    Follow,
     KeepAliveFailed,
-    Learn,
-    MachineEvent,
-    Pause,
     Randomness,
-    Redirected,
     RegisterNow,
-    Send,
-    Unanswered,
     Unregister,
 )
 from whence.core.registration.keepalive import KeepAliveTarget
@@ -63,9 +53,6 @@ log = logging.getLogger(__name__)
 
 IN_FLIGHT_LIMIT = 256
 """REGISTERs in flight at once, of those that are answered soon, so a cold start is no flood."""
-
-_RESULTS = (Answered, Unanswered, Redirected)
-"""The events that continue or end an attempt. Others may occur during it."""
 
 STOP_S = 5.0
 """How long the stop of the agent waits for the answers to unregistering REGISTERs."""
@@ -88,7 +75,6 @@ class RegistrationService:
         self._directory = directory
         self._clock = clock
         self._settings = settings = RegistrationSettings()
-        self._attempts = AttemptRunner(kamailio, resolver, settings.sockets, self._step, clock)
         self._waits = settings.waits
         self._entries: dict[str, Entry] = {}
         self._stopping = False
@@ -97,14 +83,25 @@ class RegistrationService:
         self._scheduler = RegistrationScheduler(
             self._tasks, settings.rate, settings.rate_per_registrar, clock
         )
-        self.orders = OperatorOrders(self._entry, self._written_step, self._start_unregistering)
+        public = self._public = PublicAddresses(resolver, clock)
+        self._steps = RegistrationSteps(
+            directory, self._scheduler, public, settings, clock, observers, history_observers
+        )
+        self._attempts = AttemptRunner(
+            kamailio, resolver, settings.sockets, self._steps.take, public, clock
+        )
+        self.orders = OperatorOrders(self._entry, self._steps, self._start_unregistering)
         """The operator's orders for one trunk."""
-        self.outcomes: Counter[AttemptOutcome] = Counter()
+
+    @property
+    def outcomes(self) -> Counter[AttemptOutcome]:
         """The number of attempts by outcome."""
-        self.expirations = 0
+        return self._steps.outcomes
+
+    @property
+    def expirations(self) -> int:
         """The number of grants that ended without a refresh."""
-        self._observers = observers
-        self._history_observers = history_observers
+        return self._steps.expirations
 
     @property
     def rate_limited(self) -> int:
@@ -118,7 +115,7 @@ class RegistrationService:
 
     def configure(self, settings: RegistrationSettings) -> None:
         """Use these settings from now on, except for the sockets of registered trunks."""
-        self._settings = settings
+        self._settings = self._steps.settings = settings
         self._attempts.sockets = settings.sockets
         self._waits = settings.waits
         self._scheduler.set_rates(settings.rate, settings.rate_per_registrar)
@@ -139,14 +136,14 @@ class RegistrationService:
         entry.last_logged = shared(history.logged_state(registration))
         self._scheduler.watch(entry)
         self._entries[trunk.id] = entry
-        self._changed(entry)
+        self._steps.changed(entry)
         state, suspended = entry.registration.state, entry.registration.suspended
         if wanted:
             self._scheduler.schedule(entry)
         elif state.under_way if suspended and trunk.enabled else state is not State.UNREGISTERED:
             self._start_unregistering(entry)
         if at_once and wanted:
-            self._step(entry, RegisterNow())
+            self._steps.take_soon(entry, RegisterNow())
 
     def _restored(self, trunk_id: str, stored: StoredTrunk) -> Registration:
         if stored.registration is None:
@@ -185,21 +182,20 @@ class RegistrationService:
         )
         was_enabled = entry.trunk.enabled
         entry.trunk, entry.account = trunk, account
-        self._changed(entry)
+        self._steps.changed(entry)
         if was_enabled and not trunk.enabled:
             self._start_unregistering(entry)
         elif entry.registration.suspended:
             return  # new settings do not undo the operator's order
         elif trunk.enabled and (must_register or not was_enabled):
-            self._step(entry, RegisterNow())
+            self._steps.take_soon(entry, RegisterNow())
 
     def remove(self, trunk_id: str) -> None:
         """Unregister a trunk, and drop it. Raises: UnknownTrunkError."""
         entry = self._entry(trunk_id)
         del self._entries[trunk_id]
         entry.leaving = True
-        for observer in self._observers:
-            observer.gone(trunk_id)
+        self._steps.gone(trunk_id)
         self._start_unregistering(entry)
 
     # One trunk; UnknownTrunkError where there is none with this id.
@@ -245,7 +241,7 @@ class RegistrationService:
     def bring_forward(self, trunk_id: str) -> None:
         """Refresh now, since the server does not answer keep-alives."""
         if trunk_id in self._entries:
-            self._step(self._entries[trunk_id], KeepAliveFailed())
+            self._steps.take_soon(self._entries[trunk_id], KeepAliveFailed())
 
     # Attempts, and the ends of grants.
 
@@ -257,37 +253,9 @@ class RegistrationService:
         """
         await self._scheduler.run(self, check_clock)
 
-    def expire(self, entry: Entry, now: float) -> bool:
-        """Store that the grant has ended; return False if the directory cannot be written.
-
-        The end is counted and reported when it happens, also where it cannot be stored.
-        """
-        # An attempt in flight continues, even if the directory cannot be written.
-        before = entry.registration
-        dice = Randomness(0.0, "")
-        after, actions = step(before, Expired(), now, entry.account, dice, self._waits)
-        events = history.events(before, after, Expired(), entry.last_logged)
-        try:
-            self._save(entry, after, actions, now, events)
-        except StoreError as error:
-            log.error("%s", error)  # noqa: TRY400 - a neighbour's fault, no bug of ours
-            if self._count_end(entry):
-                self._report_events(entry, events)
-            return False
-        self._count_end(entry)
-        entry.registration = after
-        self._changed(entry)
-        return True
-
-    def _count_end(self, entry: Entry) -> bool:
-        """Count and log the end of a grant. Return False where that was done before."""
-        ends_at = entry.registration.expires_at
-        if entry.counted_end_at == ends_at:
-            return False
-        entry.counted_end_at = ends_at
-        self.expirations += 1
-        log.warning("trunk %s: expired: the grant ended without a refresh", entry.trunk.id)
-        return True
+    def expire(self, entries: Sequence[Entry], now: float) -> Sequence[Entry]:
+        """Store that grants have ended; return those trunks for which that failed."""
+        return self._steps.expire(entries, now)
 
     def sweep(self, now: float) -> None:
         """Remove ended addresses from the directory."""
@@ -313,7 +281,7 @@ class RegistrationService:
             entry.registration = after
         self._scheduler.clock_stepped(stepped)
         for entry in stepped:
-            self._changed(entry)
+            self._steps.changed(entry)
 
     async def stop(self) -> None:
         """Unregister all granted trunks, if `unregisters_on_stop`.
@@ -329,6 +297,7 @@ class RegistrationService:
                 self._start_unregistering(entry)
         if not await self._tasks.over(STOP_S):
             log.warning("stopped before every registrar confirmed the unregistering")
+        self._steps.flush()
 
     async def attempt(self, entry: Entry) -> None:
         """Register a trunk whose attempt is due."""
@@ -362,101 +331,11 @@ class RegistrationService:
                     entry.led_to = ()
                 await self._attempts.run(entry, Unregister(targets))
 
-    def _step(self, entry: Entry, event: MachineEvent) -> Send | Follow | None:
-        """Take one step of the core; delay it if the directory cannot be written."""
-        try:
-            return self._written_step(entry, event)
-        except StoreError as error:
-            before, now = entry.registration, self._clock()
-            after = only_noted(before, event, now, entry.account, self._waits)
-            if before.in_flight is None or isinstance(event, _RESULTS):
-                after = put_off(after, now, self._waits, error)
-            entry.registration = after
-            self._stepped(entry, before)
-            return None
-
-    def _written_step(self, entry: Entry, event: MachineEvent) -> Send | Follow | None:
-        """Take one step of the core: store it, notify the observers, return its action.
-
-        Raises: StoreError; then the step has not happened.
-        """
-        now, before = self._clock(), entry.registration
-        dice = Randomness(random.random(), secrets.token_hex(8))  # noqa: S311 - only for jitter
-        after, actions = step(before, event, now, entry.account, dice, self._waits)
-        events = history.events(before, after, event, entry.last_logged)
-        status = event.reply.status if isinstance(event, Answered) else None
-        events += history.ignored_replies(before, actions, status)
-        self._save(entry, after, actions, now, events)
-        entry.registration = after
-        self._stepped(entry, before)
-        sockets = self._settings.sockets
-        if isinstance(event, Answered) and self._attempts.public.has_moved(
-            entry, event, actions, sockets
-        ):
-            self._register_soon(entry)
-        return next((a for a in actions if isinstance(a, Send | Follow)), None)
-
-    def _register_soon(self, entry: Entry) -> None:
-        """Bring the next REGISTER forward: it has another Contact."""
-        registration = entry.registration
-        if registration.state is State.REGISTERED and registration.next_at is not None:
-            now = self._clock()
-            entry.registration = replace(registration, next_at=min(registration.next_at, now))
-            self._scheduler.schedule(entry)
-
     async def follow_names(self) -> None:
         """Resolve the advertised names until cancelled; register again where one has moved."""
         while True:
-            moved, valid_s = await self._attempts.public.resolve(self._settings.sockets)
+            moved, valid_s = await self._public.resolve(self._settings.sockets)
             for entry in self._entries.values():
                 if entry.socket in moved:
-                    self._register_soon(entry)
+                    self._steps.register_soon(entry)
             await asyncio.sleep(valid_s)
-
-    def _stepped(self, entry: Entry, before: Registration) -> None:
-        """Log, schedule and publish the result of a step."""
-        after = entry.registration
-        self._report(entry, before, after)
-        self._scheduler.schedule(entry)
-        self._scheduler.watch(entry)
-        if entry.pausing and after.in_flight is None:
-            entry.pausing = False
-            self._step(entry, Pause())  # observers see the pause, not the attempt's failure
-        else:
-            self._changed(entry)
-
-    def _save(
-        self,
-        entry: Entry,
-        after: Registration,
-        actions: Sequence[Action],
-        now: float,
-        events: Sequence[history.HistoryEvent],
-    ) -> None:
-        if entry.leaving:
-            return
-        grace_s = self._settings.grace_s
-        with_grace = [a.with_grace(grace_s) if isinstance(a, Learn) else a for a in actions]
-        socket = entry.socket or self._settings.sockets.listen[0]
-        self._directory.save(entry.trunk.account_key, after, with_grace, socket, now, events)
-        self._report_events(entry, events)
-
-    def _report_events(self, entry: Entry, events: Sequence[history.HistoryEvent]) -> None:
-        for observer in self._history_observers:
-            observer.happened(entry.trunk.id, events)
-
-    def _changed(self, entry: Entry) -> None:
-        if not entry.leaving:
-            for observer in self._observers:
-                observer.changed(entry.trunk, entry.registration)
-
-    def _report(self, entry: Entry, before: Registration, after: Registration) -> None:
-        ended = before.in_flight is not None and after.in_flight is None
-        if ended and after.state is State.REGISTERED:
-            self.outcomes[AttemptOutcome.REGISTERED] += 1
-        elif ended and after.state is not State.UNREGISTERED:  # this was requested
-            self.outcomes[outcome_of(after)] += 1
-        state = history.logged_state(after)
-        if state is not None and state != entry.last_logged:
-            entry.last_logged = shared(state)
-            log.info("trunk %s: %s", after.trunk_id, history.log_text(after))

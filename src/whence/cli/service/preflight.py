@@ -16,15 +16,11 @@ from pathlib import Path
 
 from whence.agent.config.load import load
 from whence.agent.config.models import Config
-from whence.agent.kamailio.config import (
-    CONFIG_FILE,
-    LOCATION_FILE,
-    command,
-    render,
-    write,
-    write_tls_config,
-)
-from whence.agent.runtime.process import LOCK_FILE, RUN_LOCK_FILE, alone, api_socket, prepare_state
+from whence.agent.kamailio.config import render, write, write_tls_config
+from whence.agent.kamailio.start import CONFIG_FILE, LOCATION_FILE, command
+from whence.agent.runtime.lock import LOCK_FILE, RUN_LOCK_FILE, alone
+from whence.agent.runtime.process import api_socket
+from whence.agent.runtime.state_directory import prepare_state
 from whence.core.sip.transport_address import Transport, TransportAddress
 from whence.errors import LocationError, OperatorError
 from whence.store import location

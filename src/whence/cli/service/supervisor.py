@@ -19,16 +19,18 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
-
-import httpx
+from typing import TYPE_CHECKING
 
 from whence.agent.config.models import Config, EdgeConfig
-from whence.agent.kamailio.config import CONFIG_FILE, command
+from whence.agent.kamailio.start import CONFIG_FILE, command
 from whence.agent.runtime import sighup
 from whence.cli.service.log_relay import LogRelay, UnreadableReporter
 from whence.errors import OperatorError
 from whence.ipc import decisions, restarts
 from whence.ipc.report_connection import ReportConnection
+
+if TYPE_CHECKING:
+    import httpx
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +106,8 @@ async def _until_up(
     settings: Config, stopping: asyncio.Event, children: tuple[Child, Child]
 ) -> None:
     """Wait until the agent reports that Kamailio answers and the directory can be written."""
+    import httpx
+
     within_s = START_S + START_PER_TRUNK_S * len(settings.trunk)
     deadline = time.monotonic() + within_s
     async with httpx.AsyncClient(trust_env=False, timeout=2.0) as client:

@@ -14,7 +14,7 @@ from whence.agent.api.app import ApiParts, make
 from whence.agent.api.models import Health
 from whence.agent.api.monitoring import MonitoringParts
 from whence.agent.config.to_core import node_settings
-from whence.agent.kamailio.config import LOCATION_FILE
+from whence.agent.kamailio.start import LOCATION_FILE
 from whence.agent.monitoring.alarms import Alarms, WrongTokenAlarms
 from whence.agent.monitoring.calls import Calls
 from whence.agent.monitoring.conflicts import ConflictMonitor

@@ -303,7 +303,7 @@ def test_root_becomes_the_owner_of_the_directory(agent: Agent) -> None:
     pid = os.fork()
     if pid == 0:
         try:
-            from whence.agent.runtime.process import become_owner
+            from whence.agent.runtime.state_directory import become_owner
 
             become_owner(agent.state)
             alike = os.getresuid() == (65534,) * 3 and os.getresgid() == (65534,) * 3

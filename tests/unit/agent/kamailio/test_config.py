@@ -12,14 +12,8 @@ import pytest
 from testkit.certificates import Authority
 from whence.agent.config.load import load
 from whence.agent.config.models import Config, EdgeConfig
-from whence.agent.kamailio.config import (
-    START_OPTIONS,
-    TLS_FILE,
-    command,
-    render,
-    write,
-    write_tls_config,
-)
+from whence.agent.kamailio.config import render, write, write_tls_config
+from whence.agent.kamailio.start import START_OPTIONS, TLS_FILE, command
 from whence.agent.registration.client import BUFFER_BYTES
 from whence.core.registration.grant import GRANT_LIMIT_S
 from whence.errors import ConfigError, OperatorError

@@ -25,6 +25,7 @@ from whence.core.sip.contact import Contact
 from whence.core.sip.transport_address import TransportAddress
 from whence.core.sip.uri import Uri
 from whence.store.directory import FILE, Directory
+from whence.store.observer import DirectoryObserver
 
 NOW = 1_000_000.0
 REGISTRAR = TransportAddress.parse("udp:192.0.2.1:5060")
@@ -134,12 +135,13 @@ class Node:
         self.observers: list[RegistrationObserver] = []
         """The observers of the agents that start later."""
         self.history_observers: list[HistoryObserver] = []
+        self.directory_observers: list[DirectoryObserver] = []
         self.registrations = self.agent()
 
     def agent(self) -> RegistrationService:
         """Start a new agent from the state on disk."""
         self.directory.close()
-        self.directory = Directory(self.folder / FILE)
+        self.directory = Directory(self.folder / FILE, tuple(self.directory_observers))
         self.registrations = RegistrationService(
             self.directory,
             self.registrar,

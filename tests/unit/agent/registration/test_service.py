@@ -58,7 +58,7 @@ def test_learned_address_is_stored_before_it_is_logged(node: Node) -> None:
             if "registered by" in record.getMessage():
                 stored_when_logged.append([id_ for id_, _ in reader.addresses()])
 
-    listener, log = Listener(), logging.getLogger("whence.agent.registration.service")
+    listener, log = Listener(), logging.getLogger("whence.agent.registration.steps")
     log.addHandler(listener)
     log.setLevel(logging.INFO)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.cli.command import whence
-from whence.agent.runtime.process import STATE_FILES, become_owner, prepare_state
+from whence.agent.runtime.state_directory import STATE_FILES, become_owner, prepare_state
 from whence.errors import OperatorError, UntrustedError
 from whence.ipc.decisions import SOCKET_FILE
 from whence.trust.paths import directory, open_file

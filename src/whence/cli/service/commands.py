@@ -1,4 +1,4 @@
-"""`whence agent`: the agent alone, beside a Kamailio that another program runs."""
+"""`whence run` and `whence agent`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ from typing import Annotated
 import typer
 
 from whence.cli.options import FileOption
-from whence.cli.service.log import to_stderr
+from whence.cli.service import start
+
+
+def run(config: FileOption) -> None:
+    """Start Kamailio and the agent, and keep both running until SIGINT or SIGTERM.
+
+    SIGHUP reads the file again.
+    """
+    start.run(config)
 
 
 def agent(
@@ -24,12 +32,4 @@ def agent(
 
     That Kamailio has the configuration of `whence edge-config`, or a drop-in.
     """
-    to_stderr("agent")
-    if track_only:
-        from whence.agent.dropin import main as track_only_agent
-
-        track_only_agent.run(config)
-    else:
-        from whence.agent import main
-
-        main.run(config)
+    start.agent(config, track_only=track_only)
