@@ -86,7 +86,7 @@ class World:
         config = folder / start.CONFIG_FILE
         rendered = edge_config.render(self.books.settings, folder / "whence.toml")
         config.write_text(f"{rendered}\n{parameters}\n")
-        command = start.command(config)
+        command = start.command(str(config))
         if self.nameserver is not None:
             resolver = self.nameserver.address[0]
         if resolver:

@@ -5,6 +5,7 @@ A problem that the operator can repair raises an OperatorError with one sentence
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from whence.agent.kamailio.config import write_tls_config
 from whence.agent.kamailio.start import LOCATION_FILE
 from whence.agent.monitoring.decision_receiver import DecisionReceiver
 from whence.agent.monitoring.notices import NoticeCounts
+from whence.agent.monitoring.store_monitor import StoreMonitor
 from whence.agent.parts import AgentParts, Observers, acquire_agent_lock
 from whence.agent.provisioning.apply import Provisioning
 from whence.agent.provisioning.reload import Reload
@@ -40,10 +42,23 @@ from whence.trust.settings import load_trusted
 
 log = logging.getLogger(__name__)
 
+UP_TRY_S = 0.1
+"""How long one question at the start waits for Kamailio, and how long until the next one."""
+
 
 def run(path: Path) -> None:
     """Run the agent with the file `path` until SIGINT or SIGTERM. SIGHUP reads the file again."""
-    settings, doubts = load_trusted(path, load)
+    run_loaded(path, *load_trusted(path, load))
+
+
+def run_loaded(
+    path: Path, settings: Config, doubts: list[str], up: Callable[[], None] | None = None
+) -> None:
+    """Run the agent with the settings of the file `path`.
+
+    `doubts`: sentences about the file, for the log. `up` is called when Kamailio answers and the
+    directory can be written.
+    """
     for doubt in doubts:
         log.warning("%s", doubt)
     with acquire_agent_lock(settings.state, settings.agent) as bound:
@@ -56,7 +71,7 @@ def run(path: Path) -> None:
             closing(observers.receiver([notices])) as receiver,
         ):
             observers.restore(directory)
-            uvloop.run(_serve(path, settings, observers, notices, directory, receiver, bound))
+            uvloop.run(_serve(path, settings, observers, notices, directory, receiver, bound, up))
 
 
 async def _serve(
@@ -67,6 +82,7 @@ async def _serve(
     directory: Directory,
     receiver: DecisionReceiver,
     bound: socket.socket,
+    up: Callable[[], None] | None,
 ) -> None:
     tls = settings.edge.tls
     kamailio = await KamailioClient.connect(
@@ -140,6 +156,17 @@ async def _serve(
         "siblings": siblings.run(),
         "clock": watch.run(),
     }
+    if up is not None:
+        tasks["up"] = _report_up(kamailio, parts.store_monitor, up)
     await parts.run(load_api, tasks, registrations.stop)
     kamailio.close()
     log.info("agent stopped")
+
+
+async def _report_up(
+    kamailio: KamailioClient, store: StoreMonitor, report: Callable[[], None]
+) -> None:
+    """Report once that Kamailio answers and the directory can be written, also on a full disk."""
+    while not (await kamailio.lives(UP_TRY_S) and store.state.is_writable):
+        await asyncio.sleep(UP_TRY_S)
+    report()

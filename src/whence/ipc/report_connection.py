@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import socket
 from contextlib import suppress
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 QUEUE_BYTES = 1 << 20
 """The room for unread messages, with the kernel's own bytes. `net.core.wmem_max` limits it."""
@@ -29,7 +32,7 @@ class ReportConnection:
     It connects at the first message, because no socket must cross a fork.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | str) -> None:
         """`path`: the agent's socket, which may be absent."""
         self._path = str(path)
         self._socket: socket.socket | None = None

@@ -1,8 +1,7 @@
 """The agent's connection to the directory: its file, its transactions and its errors.
 
-The file uses WAL, so that the edge's readers never wait for the agent. With `synchronous=NORMAL`,
-a commit survives the crash of any process. A power cut may lose the last commits, but the file
-stays consistent.
+The file uses WAL, so that the edge's readers never wait for the agent. With `synchronous=FULL`, a
+commit returns when the disk has it. So it survives the crash of any process, and a power cut.
 """
 
 from __future__ import annotations
@@ -84,7 +83,7 @@ class DirectoryConnection:
                 undo.callback(self._db.close)
                 migrate.check_version(self._db, path)  # before anything is written into it
                 self._db.execute("PRAGMA journal_mode = WAL")
-                self._db.execute("PRAGMA synchronous = NORMAL")
+                self._db.execute("PRAGMA synchronous = FULL")
                 self._db.execute("PRAGMA foreign_keys = ON")
                 self._prepare()
                 self._files = self._identities()

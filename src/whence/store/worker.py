@@ -158,6 +158,7 @@ class LearningWriter:
             self._connection = sqlite3.connect(
                 f"file:{self._path}?mode=rw", uri=True, isolation_level=None
             )
+            # A worker of Kamailio must not wait for the disk: a power cut may lose commits.
             self._connection.execute("PRAGMA synchronous = NORMAL")
             self._connection.execute("PRAGMA foreign_keys = ON")
         return self._connection

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+import whence
+
 LIBRARIES = frozenset(
     {
         *("aiosipua", "anyio", "dns", "fastapi", "httpx", "jinja2", "phonenumbers"),
@@ -27,6 +29,10 @@ user = "acct1"
 password = "hunter2"
 target = "sip:pbx@192.0.2.9"
 """
+
+SOURCE = str(Path(whence.__file__).parents[1])
+PATH = "import sys; sys.path.append(sys.argv[1])\n"
+"""Python starts without site-packages, whose .pth files may import modules."""
 
 PRINT_LIBRARIES = """
 import sys
@@ -53,6 +59,32 @@ def libraries_after(code: str, *arguments: str) -> set[str]:
 )
 def test_import_of_a_start_needs_few_libraries(code: str, allowed: set[str]) -> None:
     assert libraries_after(code) <= allowed
+
+
+LARGE_MODULES = frozenset(
+    {
+        *(
+            "asyncio",
+            "dataclasses",
+            "email",
+            "http",
+            "inspect",
+            "ipaddress",
+            "json",
+            "multiprocessing",
+        ),
+        *("shlex", "sqlite3", "ssl", "tempfile", "tomllib", "urllib", "uuid"),
+    }
+)
+"""Modules of the standard library that each take a tenth of the memory of `whence run`, or more."""
+
+
+def test_process_of_whence_run_imports_no_large_module() -> None:
+    """It stays in memory as long as the node, and only waits."""
+    code = "import whence.cli.main, whence.cli.service.supervisor, whence.cli.service.log"
+    command = [sys.executable, "-I", "-S", "-c", PATH + code + PRINT_LIBRARIES, SOURCE]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert set(done.stdout.split()) & (LIBRARIES | LARGE_MODULES) == set()
 
 
 @pytest.mark.parametrize("command", ["run", "agent"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from whence.core.sip.transport_address import TransportAddress
 from whence.errors import DiskFullError
 from whence.store.alarms import StoredAlarm
 from whence.store.directory import FILE, Directory
+from whence.store.learning import RegistrationStep
 from whence.store.space import RESERVE_BYTES, space_at
 
 pytestmark = needs_root
@@ -67,6 +68,36 @@ def test_full_disk_with_a_reserve_takes_thousands_of_grants(
     ((trunk, address),) = directory.addresses()
     assert (trunk, address.expires_at) == ("acme", NOW + 60 + 1999)
     assert directory.write_error == ""
+    with closing(sqlite3.connect(disk.path / FILE)) as edge:
+        assert edge.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_full_disk_in_a_group_commit_stores_all_or_none(
+    directory: Directory, disk: SmallDisk, tmp_path: Path
+) -> None:
+    ids = [f"t{number}" for number in range(300)]
+    trunks = [TRUNK.replace("acme", id_).replace("acct1", id_) for id_ in ids]
+    install(directory, settings(tmp_path, "".join(trunks)))
+    directory.keep_reserve(space_at(disk.path).reserve)
+    disk.fill()
+    learned = Learn(TransportAddress.parse("udp:192.0.2.1:5060"), NOW + 60)
+    event = HistoryEvent(EventKind.WAITING, "x" * 500)
+
+    def steps(of: Iterable[str]) -> list[RegistrationStep]:
+        return [
+            RegistrationStep(
+                ACCOUNT, Registration(id_, "call-1"), [learned], str(SOCKET), NOW, events=[event]
+            )
+            for id_ in of
+        ]
+
+    # The histories grow until the reserve is used up: in the middle of a transaction.
+    with pytest.raises(DiskFullError):
+        for _ in range(50):
+            directory.save_steps(steps(ids))
+    stored = set(directory.registrations())
+    assert stored in (set(), set(ids))
+    assert len(directory.addresses()) == len(stored)
     with closing(sqlite3.connect(disk.path / FILE)) as edge:
         assert edge.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 CONFIG_FILE = "kamailio.cfg"
 LOCATION_FILE = "location.db"
 TLS_FILE = "tls.cfg"
@@ -16,6 +14,6 @@ TLS_FILE = "tls.cfg"
 START_OPTIONS = ("-x", "tlsf", "-X", "tlsf", "-m", "256", "-M", "16")
 
 
-def command(config: Path) -> list[str]:
+def command(config: str) -> list[str]:
     """Return the command that runs Kamailio in the foreground with its log on standard error."""
-    return ["kamailio", "-f", str(config), "-DD", "-E", *START_OPTIONS]
+    return ["kamailio", "-f", config, "-DD", "-E", *START_OPTIONS]

@@ -16,9 +16,10 @@ RUN_LOCK_FILE = "run.lock"
 
 
 @contextmanager
-def alone(path: Path, program: str) -> Iterator[None]:
+def alone(path: Path, program: str, pid: int | None = None) -> Iterator[int]:
     """Hold the lock at `path` in the context. `program` names this one in the message.
 
+    `pid`: the process that will hold the lock; None: this one. Yields the descriptor that holds it.
     Raises: OperatorError where another process holds the lock, or where it cannot be written.
     """
     with ExitStack() as holding:
@@ -27,7 +28,7 @@ def alone(path: Path, program: str) -> Iterator[None]:
             file = holding.enter_context(os.fdopen(opened, "a+b", buffering=0))
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             file.truncate(0)
-            file.write(str(os.getpid()).encode())
+            file.write(str(pid or os.getpid()).encode())
         except BlockingIOError:
             file.seek(0)
             raise OperatorError(
@@ -40,4 +41,4 @@ def alone(path: Path, program: str) -> Iterator[None]:
                 f"{path} cannot be written: {error.strerror}; repair that, or name another "
                 "agent state_dir"
             ) from None
-        yield
+        yield file.fileno()

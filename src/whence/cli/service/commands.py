@@ -15,7 +15,7 @@ def run(config: FileOption) -> None:
 
     SIGHUP reads the file again.
     """
-    start.run(config)
+    start.run(str(config))
 
 
 def agent(
@@ -32,4 +32,4 @@ def agent(
 
     That Kamailio has the configuration of `whence edge-config`, or a drop-in.
     """
-    start.agent(config, track_only=track_only)
+    start.agent(str(config), track_only=track_only)

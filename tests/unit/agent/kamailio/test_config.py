@@ -183,7 +183,7 @@ def test_render_of_odd_file_name_adds_no_line(tmp_path: Path, name: str) -> None
 
 
 def test_command_has_the_allocator_and_memory_options() -> None:
-    assert command(Path("/x/kamailio.cfg")) == [
+    assert command("/x/kamailio.cfg") == [
         "kamailio",
         "-f",
         "/x/kamailio.cfg",

@@ -15,7 +15,7 @@ from testkit.wait import PATIENCE_S
 from tests.unit.agent.monitoring.reports import record, send_messages
 from whence.agent.monitoring.decision_receiver import MANY_MESSAGES, NAP_S, DecisionReceiver
 from whence.agent.monitoring.report_socket import BYTES_AT_ONCE
-from whence.cli.service.supervisor import RestartReporter
+from whence.cli.service.reporters import RestartReporter
 from whence.core.identification.decision import Unknown
 from whence.core.monitoring.unknown_sources import NoticeReason
 from whence.core.sip.transport_address import TransportAddress
@@ -352,13 +352,13 @@ class Others:
 def test_receiver_passes_on_and_counts_a_restart_of_kamailio(path: Path, tmp_path: Path) -> None:
     listener = Others()
     with closing(DecisionReceiver(path, restart_listeners=[listener])) as receiver:
-        RestartReporter(path)("kamailio ended (signal 9)\x1b[31m")
+        RestartReporter(str(path))("kamailio ended (signal 9)\x1b[31m")
         send_messages(path, restarts.PREFIX + b"\xff")
         receiver.drain()
         assert listener.reasons == [r"kamailio ended (signal 9)\x1b[31m"]
         assert (receiver.kamailio_restarts, receiver.invalid) == (1, 1)
-    RestartReporter(path)("no agent listens")
-    RestartReporter(tmp_path / "missing")("no agent was started")
+    RestartReporter(str(path))("no agent listens")
+    RestartReporter(str(tmp_path / "missing"))("no agent was started")
 
 
 def test_receiver_passes_on_notices_with_their_count(path: Path) -> None:
