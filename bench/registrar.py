@@ -1,4 +1,4 @@
-"""The registrar of all contestants: a real Kamailio, tuned for speed."""
+"""The registrar of all contestants: a real Kamailio that challenges, tuned for speed."""
 
 from __future__ import annotations
 
@@ -18,31 +18,41 @@ MEMORY = ("-x", "tlsf", "-X", "tlsf", "-m", "1024", "-M", "128")
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """The counters of the registrar since its start."""
+    """The counters of the registrar since its start.
+
+    *seen*: REGISTERs, with retransmissions. *registered*: accounts that are registered now; expired
+    ones are removed within five seconds.
+    """
 
     seen: int
-    """REGISTERs, with retransmissions."""
     challenged: int
     granted: int
     registered: int
-    """Accounts that are registered now; expired ones are removed within five seconds."""
 
 
 class Registrar:
     """A registrar that has each account. The password is `secret-` and the user's name."""
 
-    def __init__(self, ip: str, directory: Path) -> None:
+    def __init__(self, ip: str, directory: Path, expires_s: int = 3600) -> None:
         self.address = (ip, SIP_PORT)
-        self._directory = directory
+        self.expires_s = expires_s
+        """The interval that contestants ask for."""
         self._rpc = directory / "registrar.rpc"
-        self.process = self._start()
+        argv = [
+            *("kamailio", "-DD", "-E", "-f", str(CONFIG), "-Y", str(directory), *MEMORY),
+            *("-A", f"LISTEN=udp:{ip}:{SIP_PORT}", "-A", f'RPC="{self._rpc}"'),
+            *("-A", f'REALM="{DOMAIN}"'),
+        ]
+        self.process = Process("registrar", argv, directory / "registrar.log", stop_within_s=1)
+        try:
+            await_kamailio(self.process, self._rpc)
+        except BaseException:
+            self.process.kill()
+            raise
 
     @property
     def uri(self) -> str:
         return f"sip:{self.address[0]}:{self.address[1]}"
-
-    def pids(self) -> list[int]:
-        return [self.process.pid, *self.process.descendants()]
 
     def count(self) -> Count:
         """Return its counters."""
@@ -50,29 +60,6 @@ class Registrar:
         answer = ask_kamailio(self._rpc, "stats.get_statistics", *names)
         values = dict(line.rpartition(":")[2].split(" = ") for line in answer["result"])
         return Count(*(int(values[name]) for name in names))
-
-    def kill(self) -> None:
-        """End it with SIGKILL; its registrations are lost."""
-        self.process.kill()
-
-    def start(self) -> None:
-        """Start it again."""
-        self.process = self._start()
-
-    def _start(self) -> Process:
-        ip, port = self.address
-        argv = [
-            *("kamailio", "-DD", "-E", "-f", str(CONFIG), "-Y", str(self._directory), *MEMORY),
-            *("-A", f"LISTEN=udp:{ip}:{port}", "-A", f'RPC="{self._rpc}"'),
-            *("-A", f'REALM="{DOMAIN}"'),
-        ]
-        process = Process("registrar", argv, self._directory / "registrar.log", stop_within_s=1)
-        try:
-            await_kamailio(process, self._rpc)
-        except BaseException:
-            process.kill()
-            raise
-        return process
 
     def __enter__(self) -> Self:
         return self

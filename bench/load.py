@@ -1,20 +1,26 @@
-"""SIPp as a caller at many addresses: each call comes from its trunk's address."""
+"""SIPp as callers and phones of all contestants."""
 
 from __future__ import annotations
 
 import csv
 import resource
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count, islice
 from pathlib import Path
 
 from bench.layout import Call
+from bench.rounds import InvalidError
+from testkit.network import SIP_PORT, udp_bound
 from testkit.process import Process
 from testkit.sip import Address
-from testkit.sipp import Load
+from testkit.wait import eventually
 
-SCENARIO = Path(__file__).with_name("caller.xml")
+CALLER = Path(__file__).with_name("caller.xml")
+PHONE = Path(__file__).with_name("phone.xml")
 AT_ONCE = 1000
+MOST_SENT_AGAIN = 0.02
+"""Retransmissions a call in a valid reading."""
 GIVES_UP_S = 60
 
 
@@ -30,8 +36,12 @@ class Callers:
         self._stem = directory / name
         self._numbers = count(1)
 
-    def load(self, calls: int, rate: float, within_s: float = 300) -> Load:
-        """Make the next calls, *rate* a second, and return how many succeeded."""
+    def load(self, calls: int, rate: float) -> None:
+        """Make the next calls, *rate* a second.
+
+        Raises: InvalidError unless all succeed, and nearly all without a retransmission. A busy
+        contestant, or a busy machine, gets requests twice. They cost, too.
+        """
         stem = self._stem.with_name(f"{self._stem.name}-{next(self._numbers)}")
         values, statistics = stem.with_suffix(".csv"), stem.with_suffix(".stat")
         place = f"{self._edge[0]}:{self._edge[1]}"
@@ -42,7 +52,7 @@ class Callers:
         values.write_text("\n".join(["SEQUENTIAL", *rows, ""]), "ascii")
         local = rows[0].partition(";")[0]
         argv: list[str | Path] = [
-            *("sipp", "-sf", SCENARIO, "-nostdin", "-t", "ui", "-inf", values, "-ip_field", "0"),
+            *("sipp", "-sf", CALLER, "-nostdin", "-t", "ui", "-inf", values, "-ip_field", "0"),
             *("-i", local, "-mi", local, "-p", str(self._port)),
             *("-max_socket", str(_sockets())),
             *("-trace_stat", "-stf", statistics, "-fd", "1"),
@@ -50,12 +60,26 @@ class Callers:
             *("-timeout", f"{GIVES_UP_S + round(calls / rate)}s", place),
         ]
         with Process(stem.name, argv, stem.with_suffix(".log")) as process:
-            process.wait(within_s)
+            process.wait(2 * GIVES_UP_S + calls / rate)
             if not statistics.exists():
-                raise ChildProcessError(f"SIPp made no call; its log:\n{process.log[-2000:]}")
+                raise InvalidError(f"SIPp made no call; its log:\n{process.log[-2000:]}")
         with statistics.open(encoding="ascii", errors="replace") as lines:
             last = list(csv.DictReader(lines, delimiter=";"))[-1]
-        return Load(int(last["SuccessfulCall(C)"]), int(last["FailedCall(C)"]))
+        successful, failed = int(last["SuccessfulCall(C)"]), int(last["FailedCall(C)"])
+        if (successful, failed) != (calls, 0):
+            raise InvalidError(f"of {calls} calls {successful} succeeded, {failed} failed")
+        again = int(last["Retransmissions(C)"])
+        if again > calls * MOST_SENT_AGAIN:
+            raise InvalidError(f"{again} requests of {calls} calls were sent again: lower the rate")
+
+
+@contextmanager
+def phone(ip: str, directory: Path) -> Iterator[None]:
+    """Run a phone at this address that answers each call; it must be registered before."""
+    argv = ["sipp", "-sf", str(PHONE), "-i", ip, "-p", str(SIP_PORT), "-nostdin"]
+    with Process("phone", argv, directory / "phone.log"):
+        eventually(lambda: udp_bound(ip, SIP_PORT), what="the phone's socket")
+        yield
 
 
 def _sockets() -> int:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.spread import Spread, in_turn, ratios
+from bench.rounds import InvalidError, Spread, hold, in_turn, ratios
 
 COSTS = st.floats(min_value=1, max_value=10_000)
 ROUNDS = st.lists(st.tuples(COSTS, COSTS), min_size=1, max_size=20)
@@ -55,3 +55,23 @@ def test_in_turn_has_each_once_and_rotates_the_first(contestants: int, round_: i
     order = in_turn(range(contestants), round_)
     assert sorted(order) == list(range(contestants))
     assert order[0] == round_ % contestants
+
+
+def test_hold_drops_a_round_with_an_invalid_reading() -> None:
+    readings = iter([1, 2, 3])
+
+    def fails_once() -> int:
+        if (reading := next(readings)) == 2:
+            raise InvalidError("a call failed")
+        return reading
+
+    shown: list[str] = []
+    valid, faults = hold({"a": fails_once, "b": lambda: 0}, 3, shown.append)
+    assert valid == [{"a": 1, "b": 0}, {"a": 3, "b": 0}]
+    assert faults == ["round 2: a call failed"]
+    assert shown == ["round 1 of 3: valid", "round 2 of 3: invalid", "round 3 of 3: valid"]
+
+
+def test_text_has_the_range_if_there_is_one() -> None:
+    assert Spread.of([2.0, 1.0, 4.0]).text() == "2 (1–4)"
+    assert Spread.of([1.234]).text(".2f") == "1.23"
