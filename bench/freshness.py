@@ -6,27 +6,24 @@ admitted. Meanwhile other trunks stay registered at another registrar.
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import astuple, dataclass
 from ipaddress import IPv4Address
 from itertools import count
+from math import ceil
 from pathlib import Path
-from typing import Annotated
 
-import typer
-from rich.console import Console
-
-from bench.circumstances import versions
-from bench.fresh import Fresh, Probe
-from bench.registrations.registrar import DOMAIN, Registrar, password
+from bench.registrar import DOMAIN, Registrar, password
+from bench.report import Circumstances, Goal, Report, Session
 from testkit.network import SIP_PORT, Network
 from testkit.sip import Address, Endpoint, Message, acknowledgement, reply, request
 from testkit.whence import Whence
 
-RESULTS = Path(__file__).parent / "results"
+MOST_MS = 10.0
+"""The goal for the 99th percentile, in ms."""
 PROBE_TRUNKS = 300
 PROBE_EXPIRES_S = 20
 OTHERS_EXPIRES_S = 13
@@ -38,33 +35,32 @@ ADMITTED_WITHIN_S = 5.0
 LOOKS_EVERY_S = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """The result of one new address.
+
+    *ms*: from the send of the 200 to the first admitted call. *refused*: calls refused before it.
+    """
+
+    ms: float
+    refused: int
+
+
 class NotAdmittedError(Exception):
     """A call got an unexpected answer, or a new address was never admitted."""
 
 
-def main(
-    probes: Annotated[int, typer.Option(min=100, help="New addresses.")] = 1000,
-    rate: Annotated[int, typer.Option(min=0, help="Other registrations a second.")] = 100,
-    results: Annotated[
-        Path,
-        typer.Option(
-            exists=True,
-            file_okay=False,
-            help="Where to write freshness.txt and freshness.json.",
-            show_default="bench/results",
-        ),
-    ] = RESULTS,
-) -> None:
+def measure(probes: int, rate: int) -> Report:
     """Measure from the send of a 200 to the first call admitted from its source.
 
-    Exit with 1, and write nothing, if an address was never admitted.
+    *rate*: other registrations a second. Raises: typer.Exit if an address was never admitted.
     """
-    console = Console(soft_wrap=True, highlight=False)
+    session = Session()
     others = round(rate * OTHERS_EXPIRES_S * REFRESHED_AT)
     with (
         Network() as network,
         tempfile.TemporaryDirectory(prefix="whence-bench-") as folder,
-        Registrar(network.ip("registrar"), Path(folder)) as registrar,
+        Registrar(network.ip("registrar"), Path(folder), OTHERS_EXPIRES_S) as registrar,
         Endpoint(network.ip("probing registrar"), SIP_PORT) as probing,
         Endpoint(network.ip("phone"), SIP_PORT) as phone,
         _whence(network, Path(folder), registrar, others, probing, phone) as node,
@@ -75,18 +71,37 @@ def main(
             for _ in prober.probes():
                 if prober.at_rest(registrar, others):
                     break
-            console.print(f"{others} trunks beside {PROBE_TRUNKS} are registered")
+            session.show(f"{others} trunks beside {PROBE_TRUNKS} are registered")
             before, began_at = registrar.count().granted, time.monotonic()
             found = [probe for probe, _ in zip(prober.probes(), range(probes), strict=False)]
-            seconds = time.monotonic() - began_at
-            beside = (registrar.count().granted - before) / seconds
-        except NotAdmittedError as error:
-            console.print(f"invalid: {error}", style="red", markup=False)
-            raise typer.Exit(1) from None
-    how = {**versions(), "load_average": round(os.getloadavg()[0], 1)}
-    fresh = Fresh(found, beside, how)
-    fresh.show(console)
-    fresh.write(results)
+            beside = (registrar.count().granted - before) / (time.monotonic() - began_at)
+        except (NotAdmittedError, AssertionError) as error:
+            session.reject([str(error)])
+    return report(found, session.circumstances(other_registrations_a_second=round(beside, 1)))
+
+
+def report(probes: Sequence[Probe], how: Circumstances) -> Report:
+    """Return the results of the probes."""
+    times, refused = [probe.ms for probe in probes], [probe.refused for probe in probes]
+    p99 = percentile(times, 99)
+    notes = (
+        f"200 sent → call from there admitted: p50 {percentile(times, 50):.1f} ms, "
+        f"p99 {p99:.1f} ms, at most {max(times):.1f} ms, of {len(probes)}",
+        f"calls refused before the first was admitted: {percentile(refused, 50)} at p50, "
+        f"{max(refused)} at most; none in {refused.count(0)}",
+    )
+    goal = Goal("200 sent → call from there admitted, p99", p99, MOST_MS, "ms")
+    return Report("freshness", [], [goal], how, [astuple(probe) for probe in probes], notes)
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """Return the least value that *percent* of the values do not exceed.
+
+    Raises: ValueError if there are no values.
+    """
+    if not values:
+        raise ValueError("no value has no percentile")
+    return sorted(values)[max(0, ceil(len(values) * percent / 100) - 1)]
 
 
 class Prober:
@@ -193,6 +208,7 @@ def _whence(
             "user": f"probe-{number}",
             "password": "unused",
             "expires": PROBE_EXPIRES_S,
+            "learn_from": "any",  # each answer comes from a new address
             "target": target,
         }
         for number in range(PROBE_TRUNKS)
@@ -202,10 +218,7 @@ def _whence(
         network,
         home,
         trunks=[*beside, *probed],
+        edge={"flood": 0},  # the bench calls as fast as it is refused
         agent={"on_stop": "leave"},
         registration={"rate": 1000, "rate_per_registrar": rate},
     )
-
-
-if __name__ == "__main__":
-    typer.run(main)

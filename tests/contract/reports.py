@@ -1,34 +1,73 @@
 """The agent's end of the socket to which the edge sends its decision reports."""
 
+import selectors
 import socket
-from contextlib import suppress
+import struct
+from collections import Counter, deque
 
+from testkit.wait import PATIENCE_S
 from tests.contract.scene import Scene
 from whence.ipc import decisions
 from whence.ipc.decisions import DecisionReport
 
+_PEER = (socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+
 
 class Agent:
-    """The agent's end of the socket."""
+    """The agent's end of the socket, which all workers connect to."""
 
     def __init__(self, scene: Scene) -> None:
         self._path = scene.world.books.directory.path.with_name(decisions.SOCKET_FILE)
         self._path.unlink(missing_ok=True)
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.settimeout(5)
-        self._socket.bind(str(self._path))
+        self._selector = selectors.DefaultSelector()
+        self._listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._listening.bind(str(self._path))
+        self._listening.listen()
+        self._selector.register(self._listening, selectors.EVENT_READ)
+        self._reports: deque[tuple[int, DecisionReport]] = deque()
+        self._read_of: Counter[int] = Counter()
+        """Descriptor of a connection → how many reports it accounted for."""
+        self.sender = 0
+        """The process that sent the last report."""
+        self.dropped = 0
+        """The reports that the edge counted as dropped."""
 
     def report(self) -> DecisionReport:
-        return decisions.read(self._socket.recv(65535))
+        """Return the next report, and wait for it."""
+        while not self._reports:
+            assert self._read(PATIENCE_S), "no report of the edge"
+        self.sender, report = self._reports.popleft()
+        return report
 
     def is_idle(self) -> bool:
         """Return whether no report has arrived."""
-        self._socket.setblocking(False)
-        with suppress(BlockingIOError):
-            return not self._socket.recv(65535)
-        self._socket.settimeout(5)
-        return True
+        while self._read(0):
+            pass
+        return not self._reports
 
     def close(self) -> None:
-        self._socket.close()
+        for key in list(self._selector.get_map().values()):
+            key.fileobj.close()  # type: ignore[union-attr]
+        self._selector.close()
         self._path.unlink(missing_ok=True)
+
+    def _read(self, within_s: float) -> bool:
+        """Read one message of each connection that has one; return whether any had one."""
+        ready = self._selector.select(within_s)
+        for key, _ in ready:
+            own = key.fileobj
+            assert isinstance(own, socket.socket)
+            if own is self._listening:
+                self._selector.register(own.accept()[0], selectors.EVENT_READ)
+            elif data := own.recv(65535):
+                dropped, records = decisions.split(data)
+                self.dropped += dropped
+                self._read_of[own.fileno()] += dropped + len(records)
+                own.send(b"%d" % self._read_of[own.fileno()])
+                pid, *_ = struct.unpack("3i", own.getsockopt(*_PEER))
+                self._reports.extend((pid, decisions.read(record)) for record in records)
+            else:
+                self._selector.unregister(own)
+                del self._read_of[own.fileno()]
+                own.close()
+        return bool(ready)

@@ -8,7 +8,7 @@ from tests.contract.phones import ask, credentials
 from tests.contract.scene import PASSWORD, Scene
 from tests.contract.world import World
 from whence.agent.config.trunk import UserConfig
-from whence.agent.kamailio.config import LOCATION_FILE
+from whence.agent.kamailio.start import LOCATION_FILE
 from whence.store import location
 
 PHONES = 100

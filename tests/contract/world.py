@@ -19,6 +19,7 @@ from testkit.wait import eventually
 from tests.contract.agent_requests import options
 from tests.contract.books import DOMAIN, Books, Hide, edge_settings
 from whence.agent.kamailio import config as edge_config
+from whence.agent.kamailio import start
 from whence.store import location
 
 
@@ -36,6 +37,7 @@ class World:
         resolver: str = "",
         parameters: str = "",
         listen: Sequence[str] = (),
+        known_answers: bool = True,
         **edge: object,
     ) -> None:
         """Start it. `hide` changes the directory's file before.
@@ -80,12 +82,14 @@ class World:
         self._stack.enter_context(self.books)
         if hide is not None:
             self.books.hide(hide)
-        location.make(folder / edge_config.LOCATION_FILE)
+        location.make(folder / start.LOCATION_FILE)
         edge_config.write_tls_config(self.books.settings)
-        config = folder / edge_config.CONFIG_FILE
-        rendered = edge_config.render(self.books.settings, folder / "whence.toml")
+        config = folder / start.CONFIG_FILE
+        rendered = edge_config.render(
+            self.books.settings, folder / "whence.toml", known_answers=known_answers
+        )
         config.write_text(f"{rendered}\n{parameters}\n")
-        command = edge_config.command(config)
+        command = start.command(str(config))
         if self.nameserver is not None:
             resolver = self.nameserver.address[0]
         if resolver:

@@ -5,24 +5,25 @@ A problem that the operator can repair raises an OperatorError with one sentence
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import uvloop
 
-from whence.agent.api import actions, users
 from whence.agent.config.load import load
-from whence.agent.config.models import Config
-from whence.agent.config.to_core import node_settings, sibling_settings
+from whence.agent.config.to_core import LoadedSettings, sibling_settings
 from whence.agent.dns.cache import DnsCache
 from whence.agent.dns.resolver import SipResolver
 from whence.agent.dns.siblings import SiblingService
-from whence.agent.kamailio.config import LOCATION_FILE, write_tls_config
+from whence.agent.kamailio.config import write_tls_config
+from whence.agent.kamailio.start import LOCATION_FILE
 from whence.agent.monitoring.decision_receiver import DecisionReceiver
-from whence.agent.monitoring.metrics import ClientMetrics, NoticeMetrics
 from whence.agent.monitoring.notices import NoticeCounts
+from whence.agent.monitoring.store_monitor import StoreMonitor
 from whence.agent.parts import AgentParts, Observers, acquire_agent_lock
 from whence.agent.provisioning.apply import Provisioning
 from whence.agent.provisioning.reload import Reload
@@ -31,19 +32,32 @@ from whence.agent.registration.keepalive import KeepAliveService
 from whence.agent.registration.service import RegistrationService
 from whence.agent.registration.tls_connection import TlsConnections
 from whence.agent.runtime.clock import Clocks, ClockWatch
+from whence.agent.runtime.process import AsgiApp
 from whence.core.clock import ClockOffset
+from whence.core.settings import NodeSettings
 from whence.store import location
 from whence.store.directory import FILE, Directory
 from whence.trust.settings import load_trusted
 
 log = logging.getLogger(__name__)
 
+UP_TRY_S = 0.1
+"""How long one question at the start waits for Kamailio, and how long until the next one."""
+
 
 def run(path: Path) -> None:
     """Run the agent with the file `path` until SIGINT or SIGTERM. SIGHUP reads the file again."""
-    settings, doubts = load_trusted(path, load)
-    for doubt in doubts:
+    run_loaded(path, LoadedSettings.of(*load_trusted(path, load)))
+
+
+def run_loaded(path: Path, loaded: LoadedSettings, up: Callable[[], None] | None = None) -> None:
+    """Run the agent with the settings of the file `path`.
+
+    `up` is called when Kamailio answers and the directory can be written.
+    """
+    for doubt in loaded.doubts:
         log.warning("%s", doubt)
+    settings = loaded.config
     with acquire_agent_lock(settings.state, settings.agent) as bound:
         location.make(settings.state / LOCATION_FILE)
         write_tls_config(settings)
@@ -54,18 +68,20 @@ def run(path: Path) -> None:
             closing(observers.receiver([notices])) as receiver,
         ):
             observers.restore(directory)
-            uvloop.run(_serve(path, settings, observers, notices, directory, receiver, bound))
+            uvloop.run(_serve(path, loaded, observers, notices, directory, receiver, bound, up))
 
 
 async def _serve(
     path: Path,
-    settings: Config,
+    loaded: LoadedSettings,
     observers: Observers,
     notices: NoticeCounts,
     directory: Directory,
     receiver: DecisionReceiver,
     bound: socket.socket,
+    up: Callable[[], None] | None,
 ) -> None:
+    settings = loaded.config
     tls = settings.edge.tls
     kamailio = await KamailioClient.connect(
         settings.edge.agent_socket,
@@ -92,24 +108,43 @@ async def _serve(
     watch.check()  # the clock may have been set while no agent ran
     directory.set_clock_offset(str(clocks.offset()))
     provisioning = Provisioning(directory, registrations, [siblings])
-    provisioning.apply(node_settings(settings))
+    provisioning.apply(loaded.node)
     trunk_alarms.keep(registrations.__contains__)
-    reload = Reload(path, settings, provisioning.apply)
+
+    def apply(changed: NodeSettings) -> None:
+        """Apply settings. Then read the reports of calls that a removed trunk still got."""
+        provisioning.apply(changed)
+        receiver.drain()
+
+    reload = Reload(path, loaded, apply)
     parts = AgentParts(settings.agent, observers, directory, receiver, bound, reload)
-    metrics = [ClientMetrics(registrations, keepalives, kamailio), NoticeMetrics(notices)]
-    api = parts.api(registrations, keepalives.__getitem__, kamailio.lives, metrics)
-    actions.add(api, registrations, keepalives.__getitem__)
-    users.add(
-        api,
-        directory,
-        settings.state / LOCATION_FILE,
-        settings.edge.domain,
-        wrong_passwords=notices.users.__getitem__,
-    )
+
+    def load_api() -> Callable[[], AsgiApp]:
+        from whence.agent import http_api  # noqa: PLC0415 - slow
+        from whence.agent.api import actions, users  # noqa: PLC0415
+        from whence.agent.monitoring.metrics import ClientMetrics, NoticeMetrics  # noqa: PLC0415
+
+        def build() -> AsgiApp:
+            metrics = [ClientMetrics(registrations, keepalives, kamailio), NoticeMetrics(notices)]
+            api = http_api.build(
+                parts, registrations, keepalives.__getitem__, kamailio.lives, metrics
+            )
+            actions.add(api, registrations, keepalives.__getitem__)
+            users.add(
+                api,
+                directory,
+                settings.state / LOCATION_FILE,
+                settings.edge.domain,
+                wrong_passwords=notices.users.__getitem__,
+            )
+            return api
+
+        return build
+
     log.info(
         "agent for %d trunks and %d users; API at http://%s",
-        len(settings.trunk),
-        len(settings.user),
+        len(loaded.node.trunks),
+        len(loaded.node.users),
         settings.agent.api_listen,
     )
     tasks = {
@@ -119,6 +154,17 @@ async def _serve(
         "siblings": siblings.run(),
         "clock": watch.run(),
     }
-    await parts.run(api, tasks, registrations.stop)
+    if up is not None:
+        tasks["up"] = _report_up(kamailio, parts.store_monitor, up)
+    await parts.run(load_api, tasks, registrations.stop)
     kamailio.close()
     log.info("agent stopped")
+
+
+async def _report_up(
+    kamailio: KamailioClient, store: StoreMonitor, report: Callable[[], None]
+) -> None:
+    """Report once that Kamailio answers and the directory can be written, also on a full disk."""
+    while not (await kamailio.lives(UP_TRY_S) and store.state.is_writable):
+        await asyncio.sleep(UP_TRY_S)
+    report()

@@ -13,14 +13,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from prometheus_client.registry import Collector
-
-from whence.agent.api import monitoring as monitoring_api
-from whence.agent.api.app import Api, ApiParts, make
-from whence.agent.api.models import Health
-from whence.agent.api.monitoring import MonitoringParts
 from whence.agent.config.models import MonitoringConfig
 from whence.agent.monitoring.alarms import Alarms, WrongTokenAlarms
 from whence.agent.monitoring.calls import Calls, CallsFile
@@ -30,34 +24,20 @@ from whence.agent.monitoring.decision_receiver import (
     DecisionReceiver,
     NoticeListener,
 )
-from whence.agent.monitoring.metrics import (
-    AlarmMetrics,
-    BuildMetrics,
-    ConflictMetrics,
-    DecisionMetrics,
-    RegistrationMetrics,
-    StoreMetrics,
-    registry,
-)
 from whence.agent.monitoring.store_monitor import StoreMonitor
 from whence.agent.monitoring.trunk_alarms import TrunkAlarms
-from whence.agent.monitoring.unknown_sources import UnknownSourceCounter, UnknownSources
-from whence.agent.monitoring.webhook import Webhook
+from whence.agent.monitoring.unknown_sources import UnknownSourceCounter
 from whence.agent.provisioning.reload import Reloaded
-from whence.agent.registration.status import RegistrationStatus
-from whence.agent.runtime.process import (
-    LOCK_FILE,
-    AsgiApp,
-    alone,
-    api_socket,
-    prepare_state,
-    run_until_signal,
-)
+from whence.agent.runtime.lock import LOCK_FILE, alone
+from whence.agent.runtime.process import LoadApi, api_socket, run_until_signal
+from whence.agent.runtime.state_directory import prepare_state
 from whence.core.monitoring.unknown_sources import UnknownSourceTable, WindowCounter
-from whence.core.registration.keepalive import KeepAlive
 from whence.errors import ConfigError, LocationError, OperatorError, StoreError
 from whence.ipc.decisions import SOCKET_FILE
 from whence.store.directory import FILE, Directory
+
+if TYPE_CHECKING:
+    from whence.agent.monitoring.webhook import Webhook
 
 
 @contextmanager
@@ -82,7 +62,7 @@ class Observers:
     """
 
     def __init__(self, own: MonitoringConfig, state: Path) -> None:
-        self.webhook = Webhook(own.webhook, own.webhook_token_file) if own.webhook else None
+        self.webhook = _webhook(own) if own.webhook else None
         self.alarms = Alarms([] if self.webhook is None else [self.webhook])
         self.calls = Calls(
             own.call_history_size, CallsFile(Path(own.call_log_file)) if own.call_log_file else None
@@ -123,6 +103,12 @@ class Observers:
         return tasks
 
 
+def _webhook(own: MonitoringConfig) -> Webhook:
+    from whence.agent.monitoring.webhook import Webhook  # noqa: PLC0415 - its httpx is slow
+
+    return Webhook(own.webhook, own.webhook_token_file)
+
+
 @dataclass(frozen=True)
 class AgentParts:
     """An agent whose files and sockets are open."""
@@ -141,63 +127,22 @@ class AgentParts:
         """The monitor of the directory's disk."""
         return StoreMonitor(self.directory, self.observers.alarms)
 
-    def api(
-        self,
-        registrations: RegistrationStatus,
-        keepalive: Callable[[str], KeepAlive | None],
-        kamailio_lives: Callable[[], Awaitable[bool]],
-        metrics: Sequence[Collector] = (),
-    ) -> Api:
-        """Build the API with the paths and metrics of both agents, and with further `metrics`."""
-        observers, directory = self.observers, self.directory
-        unknown = UnknownSources(directory, registrations, observers.unknown.table)
-        store = self.store_monitor
-
-        async def health() -> Health:
-            state = store.state
-            return Health(
-                kamailio=await kamailio_lives(),
-                directory=state.is_writable,
-                disk=not state.space.is_low,
-            )
-
-        collectors = registry(
-            BuildMetrics(),
-            RegistrationMetrics(directory, registrations),
-            DecisionMetrics(self.receiver, observers.calls, unknown, registrations),
-            AlarmMetrics(observers.alarms, observers.webhook),
-            ConflictMetrics(observers.conflicts),
-            StoreMetrics(store, directory),
-            *metrics,
-        )
-        host, _ = self.own.api_place
-        api = make(
-            ApiParts(
-                host,
-                directory,
-                registrations,
-                keepalive,
-                health,
-                self.reload,
-                observers.conflicts,
-                collectors,
-            )
-        )
-        monitoring_api.add(
-            api, MonitoringParts(directory, observers.calls, unknown, observers.alarms)
-        )
-        return api
-
     async def run(
         self,
-        api: AsgiApp,
+        load_api: LoadApi,
         tasks: Mapping[str, Coroutine[Any, Any, None]],
         last: Callable[[], Awaitable[None]],
     ) -> None:
         """Receive decision reports, serve the API and run `tasks` until SIGINT or SIGTERM.
 
-        SIGHUP reloads the file. `last` runs at the end.
+        `load_api` runs in a thread, after the `tasks` have started. SIGHUP reloads the file.
+        `last` runs at the end. The agent reads all reports before the tasks end: their alarms are
+        stored.
         """
+
+        async def end() -> None:
+            self.receiver.drain()
+            await last()
 
         def on_sighup() -> None:
             with suppress(ConfigError, StoreError):  # reload has logged it
@@ -205,5 +150,5 @@ class AgentParts:
 
         self.receiver.start()
         all_tasks = {**tasks, **self.observers.tasks(), "store": self.store_monitor.run()}
-        await run_until_signal(api, self.bound, all_tasks, on_sighup, last)
+        await run_until_signal(load_api, self.bound, all_tasks, on_sighup, end)
         self.receiver.stop()

@@ -17,7 +17,7 @@ def check(config: FileOption) -> None:
     from whence.agent.config.load import load, targets_without_socket
     from whence.agent.config.to_core import node_settings
     from whence.agent.provisioning import conflicts
-    from whence.agent.runtime.process import state_doubt
+    from whence.agent.runtime.state_directory import state_doubt
     from whence.trust.paths import owner_too
     from whence.trust.settings import load_trusted
 

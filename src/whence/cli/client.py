@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import httpx
-
 from whence.core.text import escape_untrusted
 from whence.errors import OperatorError
 
@@ -17,6 +15,8 @@ def ask(api: str, path: str, question: dict[str, Any] | None = None) -> Any:
 
     Raises: OperatorError: there is no answer, or it is an error.
     """
+    import httpx  # other commands need it not, and its import takes long
+
     url = api.rstrip("/") + path
     try:
         # Without trust_env=False, a proxy of the environment could get requests to loopback.

@@ -11,7 +11,7 @@ def edge_config(config: FileOption) -> None:
     """Print the kamailio.cfg of a settings file, for a Kamailio that another program runs."""
     from whence.agent.config.load import load
     from whence.agent.kamailio.config import render
-    from whence.agent.runtime.process import state_doubt
+    from whence.agent.runtime.state_directory import state_doubt
     from whence.trust.paths import owner_too
     from whence.trust.settings import load_trusted
 

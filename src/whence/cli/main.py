@@ -12,13 +12,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from whence.agent.runtime import sighup
+from whence.cli.service.start import read_arguments
 from whence.errors import ConfigError, OperatorError
 
 if TYPE_CHECKING:
     from typer import Typer
-
-_HANDLE_SIGHUP = (["run"], ["agent"])
-"""The commands that read their file again at SIGHUP."""
 
 
 def main() -> None:
@@ -27,10 +25,12 @@ def main() -> None:
         # Ctrl-C during the imports ends the program without a traceback. `run` and `agent` set a
         # handler of their own later.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    if sys.argv[1:2] in _HANDLE_SIGHUP:
+    arguments = sys.argv[1:]
+    if arguments[:1] in (["run"], ["agent"]):
         sighup.block()  # before the imports, which take longest
+    command = read_arguments(arguments) or _commands()
     try:
-        _commands()()
+        command()
     except ConfigError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
@@ -51,7 +51,7 @@ def _commands() -> Typer:
         queries,
         version,
     )
-    from whence.cli.service import agent, run
+    from whence.cli.service import commands
 
     app = typer.Typer(
         help="Register SIP trunks, and identify inbound calls by the address that accepted the "
@@ -71,8 +71,8 @@ def _commands() -> Typer:
     run_it, show, change = "Set up and run", "Show", "Change"
     request = "--source udp:203.0.113.7:5060 --ruri sip:+442071234567@edge.example"
     add(run_it, "check", check.check, "-c /etc/whence/whence.toml")
-    add(run_it, "run", run.run, "-c /etc/whence/whence.toml")
-    add(run_it, "agent", agent.agent, "-c /etc/whence/whence.toml")
+    add(run_it, "run", commands.run, "-c /etc/whence/whence.toml")
+    add(run_it, "agent", commands.agent, "-c /etc/whence/whence.toml")
     add(run_it, "edge-config", edge_config.edge_config, "-c whence.toml > kamailio.cfg")
     add(run_it, "drop-in", dropin.drop_in, "/etc/kamailio/whence")
     add(show, "trunks", queries.trunks)

@@ -9,10 +9,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
 from whence.core.text import format_duration
 
 
@@ -26,6 +22,10 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], empty: str) -> 
     if not rows:
         print(empty)
         return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
     made = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
     for row in rows:
         made.add_row(*row)

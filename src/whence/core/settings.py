@@ -134,7 +134,7 @@ def further_number_headers(named: Iterable[Iterable[str]]) -> list[str]:
     return sorted({header for headers in named for header in headers} - set(NUMBER_HEADERS))
 
 
-@lru_cache(maxsize=1024)  # thousands of trunks share one registrar
+@lru_cache(maxsize=4096)  # thousands of trunks share a server
 def _uri(text: str) -> Uri:
     uri = Uri.parse(text)
     if uri is None:  # the settings parser has checked the text

@@ -222,6 +222,11 @@ class Worker:
         self._number_headers, self._number_headers_of = names, seen
         return changed
 
+    def has_read(self, generation: bytes, number_headers: tuple[str, ...]) -> bool:
+        """Return whether the last decision is of this generation, with these number headers."""
+        is_of = self.decision_cache.seen == generation == self._number_headers_of
+        return is_of and number_headers == self._number_headers
+
     def _other_headers(self, words: str) -> str:
         found = []
         for name in self._number_headers:
@@ -250,16 +255,18 @@ Arguments = ParamSpec("Arguments")
 """The message, and the argument of `python_exec` if it has one."""
 
 
-def answers(handler: Handler[H]) -> Handler[H]:
+def answers(
+    handler: Callable[Concatenate[H, Arguments], int],
+) -> Callable[Concatenate[H, Arguments], int]:
     """Make a handler of requests that always answers.
 
     An exception becomes a 500, or a 503 where the directory cannot be read, and one log line.
     """
 
     @wraps(handler)
-    def answering(own: H, message: object) -> int:
+    def answering(own: H, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> int:
         try:
-            return handler(own, message)
+            return handler(own, *args, **kwargs)
         except StoreUnavailableError as error:
             own.ksr.err(f"whence: {error}\n")
             own.worker.answer(503, "Service Unavailable")

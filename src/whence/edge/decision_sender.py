@@ -1,44 +1,57 @@
-"""Sends decision reports to the agent: one datagram each, sent once, without waiting.
+"""Sends decision reports to the agent, without waiting.
 
-A worker opens its socket at its first decision, because no socket must cross a fork. Each datagram
-names the agent's socket by its path, so that the agent can restart. Reports that cannot be sent are
-counted; the next report has the count.
+A worker sends each decision as a message of its own. A process that collects the decisions of
+others sends many in one message (`send_all`). Reports that cannot be sent are counted; the next
+message has the count.
 """
 
 from __future__ import annotations
 
-import socket
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from whence.ipc import decisions
+from whence.ipc.report_connection import ReportConnection
 
 
 class DecisionSender:
-    """Sends the reports of one worker."""
+    """Sends the reports of one process."""
 
     def __init__(self, path: Path) -> None:
         """`path`: the agent's socket, which may be absent."""
-        self._path = str(path)
-        self._socket: socket.socket | None = None
-        self._dropped = 0
+        self._connection = ReportConnection(path)
 
     def send(self, report: str, method: str, call_id: str, now: float, *, from_cache: bool) -> None:
         """Send one decision report; `report` is what `decisions.report_body` wrote of it."""
-        data = decisions.message(
-            report, method, call_id, now, from_cache=from_cache, dropped=self._dropped
-        )
-        try:
-            if self._socket is None:
-                self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-                self._socket.setblocking(False)
-            self._socket.sendto(data, self._path)
-        except OSError:  # the socket is full or absent: no call waits for the agent
-            self._dropped += 1
-        else:
-            self._dropped = 0
+        connection = self._connection
+        record = decisions.record(report, method, call_id, now, from_cache=from_cache)
+        connection.send(decisions.message((record,), connection.dropped))
+
+    def send_all(self, records: Iterable[bytes], dropped: int = 0) -> None:
+        """Send many decisions in few messages.
+
+        `records`: of `decisions.record`, in the order of their decisions. `dropped`: how many more
+        decisions there were, of which no record is left. Without a record, their count waits.
+        """
+        connection = self._connection
+        connection.dropped += dropped
+        for some in _messages(records):
+            connection.send(decisions.message(some, connection.dropped), len(some))
 
     def close(self) -> None:
-        """Close the socket."""
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        """Close the connection."""
+        self._connection.close()
+
+
+def _messages(records: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Yield the records of one message after the other."""
+    some: list[bytes] = []
+    size = 0
+    for record in records:
+        if some and size + len(record) > decisions.MESSAGE_LIMIT:
+            yield some
+            some, size = [], 0
+        some.append(record)
+        size += len(record)
+    if some:
+        yield some

@@ -9,6 +9,7 @@ from whence.edge.dialogs import DialogHandlers
 from whence.edge.guard import GuardHandlers
 from whence.edge.inbound import InboundHandlers
 from whence.edge.ksr import Ksr
+from whence.edge.look_out import LookOutHandlers
 from whence.edge.messages import MessageHandlers
 from whence.edge.notice_sender import NoticeSender
 from whence.edge.phones import PhoneHandlers
@@ -53,6 +54,9 @@ class EdgeHandlers:
 
         inbound = InboundHandlers(worker, guard, dialogs, sending, domain)
         self.ksr_initial = inbound.ksr_initial
+        self.ksr_begin = inbound.ksr_begin
+
+        self.ksr_look_out = LookOutHandlers(worker, settings.directory).ksr_look_out
 
         phones = PhoneHandlers(worker, guard, notices, domain, limits.password_failures)
         self.ksr_register = phones.ksr_register

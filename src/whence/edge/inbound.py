@@ -11,6 +11,7 @@ from whence.edge.base import ANSWERED, GO_ON, Handlers, Worker, answers, read, t
 from whence.edge.decision_cache import CachedDecision, CacheKey
 from whence.edge.dialogs import DialogHandlers
 from whence.edge.guard import GuardHandlers
+from whence.edge.known_answers import KnownAnswers, KnownCall
 from whence.edge.sending_sockets import SendingSockets
 from whence.ipc import decisions, headers
 
@@ -43,6 +44,7 @@ class InboundHandlers(Handlers):
         self._guard = guard
         self._dialogs = dialogs
         self._domain = domain
+        self._known_answers = KnownAnswers(worker)
 
     @answers
     def ksr_initial(self, _message: object) -> int:
@@ -68,12 +70,26 @@ class InboundHandlers(Handlers):
             source = TransportAddress.parse(key.source)
             user = decision.target if decision.is_ours else ""
             self._dialogs.begin(message, call_id, source, decision.trunk, user)
+            if decision.is_ours or not self._sending.chooses:
+                self._known_answers.keep(key, decision, now)
         ksr.seturi(decision.target)
         if not decision.is_ours:  # Kamailio knows the socket on which a phone registered
             self._sending.force_for_target(decision.target)
         from_cache = cached is not None
         worker.decision_sender.send(decision.report, method, call_id, now, from_cache=from_cache)
         return TO_USER if decision.is_ours else GO_ON
+
+    @answers
+    def ksr_begin(self, _message: object, entry: str) -> int:
+        """Begin the dialog of a call that Kamailio gives to a trunk by a known answer."""
+        call, call_id = KnownCall.parse(entry), text(self.ksr.kx.get_callid)
+        if call_id is None:
+            self.worker.report_refusal(Reason.MALFORMED)
+            return self.worker.answer(400, "Bad Request")
+        user = call.target if call.is_ours else ""
+        worker = self.worker
+        self._dialogs.begin(worker.message, call_id, worker.source(), call.trunk, user)
+        return GO_ON
 
     def _decide(
         self, key: CacheKey, method: str, call_id: str, now: float

@@ -1,8 +1,7 @@
-"""Sends notices about unknown sources to the agent, as a bounded number of datagrams a second."""
+"""Sends notices about unknown sources to the agent, a bounded number a second."""
 
 from __future__ import annotations
 
-import socket
 from collections import Counter
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from whence.core.monitoring.unknown_sources import NoticeReason
 from whence.core.sip.transport_address import TransportAddress
 from whence.ipc import notices
 from whence.ipc.notices import Notice
+from whence.ipc.report_connection import ReportConnection
 
 NOTICES_A_SECOND = 20
 """Notices of one reason that one process sends in a second. It counts the rest."""
@@ -20,11 +20,9 @@ class NoticeSender:
 
     def __init__(self, path: Path) -> None:
         """`path`: the agent's socket, which may be absent."""
-        self._path = str(path)
-        self._socket: socket.socket | None = None
+        self._connection = ReportConnection(path)
         self._second = 0
         self._sent: Counter[NoticeReason] = Counter()
-        self._left_out = 0
 
     def has_room(self, reason: NoticeReason, now: float) -> bool:
         """Return whether one more of this reason may be sent in this second."""
@@ -44,19 +42,15 @@ class NoticeSender:
         detail: str = "",
     ) -> None:
         """Send a notice; count it where this second has no room or the agent does not read."""
+        connection = self._connection
         if not self.has_room(reason, now):
-            self._left_out += 1
+            connection.dropped += 1
             return
         self._sent[reason] += 1
-        data = notices.message(
-            Notice(now, reason, source, count, blocked_s, self._left_out, detail)
-        )
-        try:
-            if self._socket is None:
-                self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-                self._socket.setblocking(False)
-            self._socket.sendto(data, self._path)
-        except OSError:
-            self._left_out += 1
-        else:
-            self._left_out = 0
+        left_out = connection.dropped
+        notice = Notice(now, reason, source, count, blocked_s, left_out, detail)
+        connection.send(notices.message(notice))
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()

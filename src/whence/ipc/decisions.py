@@ -1,13 +1,16 @@
-"""The decision report: one datagram from edge to agent for each decision. It may be lost.
+"""Decision reports: one record for each decision, and many records in one message to the agent.
 
-Fields are text with a separator between them. `report_body` writes the fields that all requests
-of one cache key share. So a cached decision costs one short string. The Call-ID is last: a
-separator in it does no harm. A sender chooses all fields but the decision, so this file limits
-their lengths. `escape_untrusted` makes them safe for a terminal or a log.
+The fields of a record are text with a separator between them. `report_body` writes the fields that
+all requests of one cache key share. So a cached decision costs one short string. The Call-ID is
+last: a separator in it does no harm. A sender chooses all fields but the decision, so this file
+limits their lengths. `escape_untrusted` makes them safe for a terminal or a log.
+
+In a message each record follows its length. So no text in a record can begin another one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -17,7 +20,7 @@ from whence.core.identification.decision import Decision, Identified, Reason, Re
 from whence.core.identification.request import NO_HEADERS, Request
 from whence.core.sip.transport_address import TransportAddress
 from whence.core.sip.uri import Uri
-from whence.errors import InvalidDatagramError
+from whence.errors import InvalidReportError
 
 SOCKET_FILE = "decisions.sock"
 """The agent's socket beside the directory."""
@@ -29,10 +32,16 @@ METHOD_LIMIT = 32
 NAMED_LIMIT = 8
 """Trunks that a refusal names at most."""
 
-_VERSION = "3"  # the start of what `message` writes
+MESSAGE_LIMIT = 16_000
+"""Bytes of the records in one message, unless a single record is longer."""
+
+PREFIX = b"4\x1f"
+"""The start of a message of decisions, which has the version."""
+
+_LENGTH_DIGITS = 5
 _SEPARATOR = "\x1f"
 _CUT = "…"
-_FIELDS = 16
+_FIELDS = 14
 _AT_LIMIT_MS = 1 << 50
 
 
@@ -50,7 +59,7 @@ class DecisionReport:
 
     `reason`: the rule that identified it, or why no trunk gets it. `named`: the trunk that gets it;
     of a refusal, the trunks of its last step. `from_cache`: whether the worker had the decision in
-    its cache. `dropped`: how many reports of that worker were not sent before this one.
+    its cache.
     """
 
     at: float
@@ -65,7 +74,6 @@ class DecisionReport:
     headers: str
     """Further headers that some trunk has in its `number_headers`, one line each."""
     from_cache: bool
-    dropped: int
     call_id: str
 
     @property
@@ -105,10 +113,36 @@ def report_body(
     elif isinstance(decision, Refused):
         kind = DecisionKind.REFUSED
     named = () if kind is DecisionKind.UNKNOWN else decision.steps[-1].left[:NAMED_LIMIT]
+    return _body(kind, named, decision.reason, source, ruri, to, p_called_party_id, headers)
+
+
+def identified_body(
+    trunk_id: str,
+    rule: str,
+    source: TransportAddress,
+    ruri: str,
+    to: str | None,
+    p_called_party_id: str | None,
+) -> str:
+    """Write the same for a call that a rule gave to a trunk."""
+    kind = DecisionKind.IDENTIFIED
+    return _body(kind, (trunk_id,), rule, source, ruri, to, p_called_party_id, "")
+
+
+def _body(
+    kind: DecisionKind,
+    named: Sequence[str],
+    reason: str,
+    source: TransportAddress,
+    ruri: str,
+    to: str | None,
+    p_called_party_id: str | None,
+    headers: str,
+) -> str:
     fields = (
         kind,
         " ".join(named),
-        decision.reason,
+        reason,
         source.transport,
         source.ip_text,
         str(source.port),
@@ -151,43 +185,64 @@ def refusal_body(
     return _SEPARATOR.join(fields)
 
 
-def message(
-    body: str, method: str, call_id: str, at: float, *, from_cache: bool, dropped: int
-) -> bytes:
-    """Write one datagram. `body`: from `report_body`. `at` in seconds since the epoch."""
+def record(body: str, method: str, call_id: str, at: float, *, from_cache: bool) -> bytes:
+    """Write one record. `body`: from `report_body`. `at` in seconds since the epoch."""
     # This runs for each call. Format codes would take half as long again.
     if len(call_id) > CALL_ID_LIMIT:
         call_id = _bounded(call_id, CALL_ID_LIMIT)
     seen = "1" if from_cache else "0"
     at_ms = int(at * 1000)
-    return f"3\x1f{dropped}\x1f{at_ms}\x1f{seen}\x1f{method}\x1f{body}\x1f{call_id}".encode(
-        "utf-8", "replace"
-    )
+    return f"{at_ms}\x1f{seen}\x1f{method}\x1f{body}\x1f{call_id}".encode("utf-8", "replace")
+
+
+def message(records: Sequence[bytes], dropped: int = 0) -> bytes:
+    """Write one message of records. `dropped`: the reports of the sender that were lost before."""
+    framed = b"".join([b"%05d%b" % (len(one), one) for one in records])
+    return b"4\x1f%d\x1f%b" % (dropped, framed)
+
+
+def split(data: bytes) -> tuple[int, list[bytes]]:
+    """Return how many reports were lost before a message, and its records, which may be invalid.
+
+    Raises InvalidReportError if this version did not write the message, or if it is cut.
+    """
+    dropped, _, framed = data.removeprefix(PREFIX).partition(b"\x1f")
+    if not data.startswith(PREFIX):
+        raise InvalidReportError("another version wrote it")
+    records, at = [], 0
+    while at < len(framed):
+        begin = at + _LENGTH_DIGITS
+        length = framed[at:begin]
+        at = begin + _count(length.decode("ascii", "replace"))
+        if len(length) < _LENGTH_DIGITS or at > len(framed):
+            raise InvalidReportError("a message is cut")
+        records.append(framed[begin:at])
+    return _count(dropped.decode("ascii", "replace")), records
 
 
 def bounded_method(method: str) -> str:
-    """Return a method for a datagram: cut, without a separator."""
+    """Return a method for a record: cut, without a separator."""
     return _plain(_bounded(method, METHOD_LIMIT))
 
 
 def bounded_call_id(call_id: str) -> str:
-    """Return a Call-ID for a datagram: a very long one is cut."""
+    """Return a Call-ID for a record: a very long one is cut."""
     return _bounded(call_id, CALL_ID_LIMIT)
 
 
 def call_id_of(data: bytes) -> str:
-    """Return the Call-ID of a valid datagram, without reading the rest."""
+    """Return the Call-ID of a valid record, without reading the rest."""
     return data.decode("utf-8", "replace").split(_SEPARATOR, _FIELDS - 1)[-1]
 
 
 def read(data: bytes) -> DecisionReport:
-    """Read one datagram. Raises InvalidDatagramError if this version did not write it."""
+    """Read one record. Raises InvalidReportError if this version did not write it."""
     try:
         fields = data.decode().split(_SEPARATOR, _FIELDS - 1)
-        version, dropped, at_ms, from_cache, method, kind, named, reason, *rest = fields
-        transport, ip, port, ruri, to, p_called_party_id, headers, call_id = rest
-        if version != _VERSION or from_cache not in ("0", "1"):
-            raise InvalidDatagramError("another version wrote it")
+        at_ms, from_cache, method, kind, named, reason, transport, ip, port, *rest = fields
+        ruri, to, p_called_party_id, headers, call_id = rest
+        if from_cache not in ("0", "1"):
+            raise InvalidReportError("another version wrote it")
         return DecisionReport(
             at=_count(at_ms) / 1000,
             method=method,
@@ -200,11 +255,10 @@ def read(data: bytes) -> DecisionReport:
             p_called_party_id=p_called_party_id or None,
             headers=headers,
             from_cache=from_cache == "1",
-            dropped=_count(dropped),
             call_id=call_id,
         )
     except ValueError as error:  # also UnicodeDecodeError, and unpacking a wrong number of fields
-        raise InvalidDatagramError(str(error)[:200]) from None
+        raise InvalidReportError(str(error)[:200]) from None
 
 
 def request(report: DecisionReport) -> Request | None:
@@ -244,8 +298,8 @@ def _plain(text: str) -> str:
 
 def _count(text: str) -> int:
     if not (text.isascii() and text.isdecimal()) or len(text) > 16:
-        raise InvalidDatagramError("a field is not a count")
+        raise InvalidReportError("a field is not a count")
     number = int(text)
     if number > _AT_LIMIT_MS:
-        raise InvalidDatagramError("a count is too large")
+        raise InvalidReportError("a count is too large")
     return number

@@ -1,4 +1,4 @@
-"""Notices of unknown sources, besides decisions: one datagram each, which may be lost.
+"""Notices of unknown sources, besides decisions: one message each, which may be lost.
 
 The reasons: a message that cannot be parsed, a flood, a wrong password, too many connections. The
 agent counts notices (`whence unknown`, metrics) and logs a bounded number. The separator is that of
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from whence.core.monitoring.unknown_sources import NoticeReason
 from whence.core.sip.transport_address import TransportAddress
-from whence.errors import InvalidDatagramError
+from whence.errors import InvalidReportError
 
 PREFIX = b"n1\x1f"
-"""The start of a notice. A decision report begins with its own version."""
+"""The start of a notice. A message of decisions begins with its own version."""
 
 DETAIL_LIMIT = 64
 COUNT_LIMIT = 1 << 50
@@ -42,7 +42,7 @@ class Notice:
 
 
 def message(notice: Notice) -> bytes:
-    """Write one datagram."""
+    """Write one message."""
     source = notice.source
     fields = (
         str(int(notice.at * 1000)),
@@ -59,10 +59,10 @@ def message(notice: Notice) -> bytes:
 
 
 def read(data: bytes) -> Notice:
-    """Read one datagram. Raises InvalidDatagramError if this version did not write it."""
+    """Read one message. Raises InvalidReportError if this version did not write it."""
     try:
         if not data.startswith(PREFIX):
-            raise InvalidDatagramError("another version wrote it")
+            raise InvalidReportError("another version wrote it")
         fields = data[len(PREFIX) :].decode().split(_SEPARATOR, _FIELDS - 1)
         at_ms, reason, transport, ip, port, count, blocked_s, left_out, detail = fields
         return Notice(
@@ -75,10 +75,10 @@ def read(data: bytes) -> Notice:
             detail,
         )
     except ValueError as error:  # also UnicodeDecodeError, and unpacking a wrong number of fields
-        raise InvalidDatagramError(str(error)[:200]) from None
+        raise InvalidReportError(str(error)[:200]) from None
 
 
 def _count(text: str) -> int:
     if not (text.isascii() and text.isdecimal()) or len(text) > 16 or int(text) > COUNT_LIMIT:
-        raise InvalidDatagramError("a field is not a count")
+        raise InvalidReportError("a field is not a count")
     return int(text)

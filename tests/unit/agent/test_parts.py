@@ -1,7 +1,6 @@
 """The parts of both agents, connected as in an agent."""
 
 import asyncio
-import socket
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -10,14 +9,14 @@ import pytest
 
 from testkit.network import Network
 from testkit.wait import PATIENCE_S
-from tests.unit.agent.monitoring.reports import datagram, identified
+from tests.unit.agent.monitoring.reports import identified, record, send_messages
 from whence.agent.config.models import MonitoringConfig
 from whence.agent.parts import Observers, acquire_agent_lock
 from whence.core.identification.address import Address, Origin
 from whence.core.monitoring.alarms import AlarmKind
 from whence.core.sip.transport_address import Transport, canonical_ip
 from whence.errors import LocationError, OperatorError, StoreError
-from whence.ipc.decisions import SOCKET_FILE
+from whence.ipc.decisions import SOCKET_FILE, message
 from whence.store.directory import FILE
 from whence.store.uac import SharedDirectory
 
@@ -56,12 +55,10 @@ def test_decision_reaches_calls_unknown_sources_and_alarms(
     own: MonitoringConfig, tmp_path: Path
 ) -> None:
     observers = Observers(own, tmp_path)
-    datagrams = [datagram(identified(), call_id="a"), *(datagram(call_id=id_) for id_ in "bc")]
+    records = [record(identified(), call_id="a"), *(record(call_id=id_) for id_ in "bc")]
     with closing(observers.receiver()) as receiver:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as edge:
-            for data in datagrams:
-                edge.sendto(data, str(tmp_path / SOCKET_FILE))
-        receiver.read()
+        send_messages(tmp_path / SOCKET_FILE, message(records))
+        receiver.drain()
     assert len(observers.calls.last(10)) == 3
     (unknown,) = observers.unknown.table
     assert unknown.requests == 2

@@ -152,10 +152,11 @@ def test_help_of_a_command_has_an_example(command: str) -> None:
 
 @pytest.mark.parametrize("words", [["trunks"], ["run", "-c", "x"], ["drop-in", "x"], ["--help"]])
 def test_sigint_during_the_imports_prints_nothing(tmp_path: Path, words: list[str]) -> None:
-    """A module `typer` that never finishes its import stands for a slow start."""
-    (tmp_path / "typer.py").write_text(
-        "import os, time\nos.write(1, b'importing')\ntime.sleep(600)\n", encoding="utf-8"
-    )
+    """A library that never finishes its import stands for a slow start."""
+    for library in ("typer", "pydantic"):
+        (tmp_path / f"{library}.py").write_text(
+            "import os, time\nos.write(1, b'importing')\ntime.sleep(600)\n", encoding="utf-8"
+        )
     started = subprocess.Popen(
         [beside_python("whence"), *words],
         stdout=subprocess.PIPE,

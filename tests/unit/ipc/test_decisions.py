@@ -19,7 +19,7 @@ from whence.core.identification.request import REQUEST_URI
 from whence.core.identification.trunk import Trunk
 from whence.core.sip.transport_address import TransportAddress
 from whence.core.text import escape_untrusted
-from whence.errors import InvalidDatagramError
+from whence.errors import InvalidReportError
 from whence.ipc import decisions
 from whence.ipc.decisions import DecisionKind, DecisionReport, read
 
@@ -34,7 +34,7 @@ UNKNOWN = Unknown((Step(Rule.ADDRESS, Compared.SOURCE, (), (SOURCE,)),))
 RURI = "sip:+4420@edge.example"
 
 
-def datagram(
+def record(
     decision: Decision = IDENTIFIED,
     source: TransportAddress = SOURCE,
     ruri: str = RURI,
@@ -43,17 +43,14 @@ def datagram(
     call_id: str = "call-1",
     method: str = "INVITE",
     from_cache: bool = False,
-    dropped: int = 0,
 ) -> bytes:
     body = decisions.report_body(decision, source, ruri, to, called)
     method = decisions.bounded_method(method)
-    return decisions.message(body, method, call_id, NOW, from_cache=from_cache, dropped=dropped)
+    return decisions.record(body, method, call_id, NOW, from_cache=from_cache)
 
 
 def test_report_of_an_identified_call_has_trunk_and_rule() -> None:
-    assert read(
-        datagram(to="sip:b@x", called="<sip:c@x>", from_cache=True, dropped=7)
-    ) == DecisionReport(
+    assert read(record(to="sip:b@x", called="<sip:c@x>", from_cache=True)) == DecisionReport(
         at=NOW,
         method="INVITE",
         kind=DecisionKind.IDENTIFIED,
@@ -65,31 +62,30 @@ def test_report_of_an_identified_call_has_trunk_and_rule() -> None:
         p_called_party_id="<sip:c@x>",
         headers="",
         from_cache=True,
-        dropped=7,
         call_id="call-1",
     )
-    identified = read(datagram())
+    identified = read(record())
     assert (identified.trunk, identified.rule) == ("acme", Rule.NUMBER)
     assert identified.message == IDENTIFIED.message == "number of trunk acme"
 
 
 @pytest.mark.parametrize("decision", [IDENTIFIED, AMBIGUOUS, UNKNOWN])
 def test_report_contains_no_sentence(decision: Decision) -> None:
-    *fields, _ = datagram(decision).decode().split("\x1f")
+    *fields, _ = record(decision).decode().split("\x1f")
     assert decision.reason in fields
     assert not any(" " in field for field in fields if field not in " ".join(TWENTY))
 
 
 def test_report_with_a_code_of_another_kind_is_invalid() -> None:
     for decision, spoilt in ((IDENTIFIED, "ambiguous"), (AMBIGUOUS, "number"), (UNKNOWN, "port")):
-        fields = datagram(decision).decode().split("\x1f")
+        fields = record(decision).decode().split("\x1f")
         fields[fields.index(decision.reason)] = spoilt
-        with pytest.raises(InvalidDatagramError):
+        with pytest.raises(InvalidReportError):
             read("\x1f".join(fields).encode())
 
 
 def test_report_of_a_refusal_names_a_limited_list() -> None:
-    refused = read(datagram(AMBIGUOUS))
+    refused = read(record(AMBIGUOUS))
     assert (refused.kind, refused.reason, refused.rule) == (
         DecisionKind.REFUSED,
         Reason.AMBIGUOUS,
@@ -97,7 +93,7 @@ def test_report_of_a_refusal_names_a_limited_list() -> None:
     )
     assert refused.named == CHOICE.left[: decisions.NAMED_LIMIT]
     assert refused.trunk is None
-    unknown = read(datagram(UNKNOWN))
+    unknown = read(record(UNKNOWN))
     assert (unknown.kind, unknown.named, unknown.trunk) == (DecisionKind.UNKNOWN, (), None)
 
 
@@ -122,7 +118,6 @@ WORDS = st.text(max_size=80).filter(lambda text: "\x1f" not in text)
     st.none() | WORDS.filter(bool),
     st.text(max_size=80),
     st.booleans(),
-    st.integers(0, 1 << 40),
 )
 def test_report_written_is_read_back(
     decision: Decision,
@@ -132,15 +127,10 @@ def test_report_written_is_read_back(
     called: str | None,
     call_id: str,
     from_cache: bool,
-    dropped: int,
 ) -> None:
-    was = read(
-        datagram(
-            decision, source, ruri, to, called, call_id, from_cache=from_cache, dropped=dropped
-        )
-    )
+    was = read(record(decision, source, ruri, to, called, call_id, from_cache=from_cache))
     assert (was.source, was.ruri, was.to, was.p_called_party_id) == (source, ruri, to, called)
-    assert (was.call_id, was.from_cache, was.dropped, was.at) == (call_id, from_cache, dropped, NOW)
+    assert (was.call_id, was.from_cache, was.at) == (call_id, from_cache, NOW)
     assert was.reason == decision.reason
 
 
@@ -148,15 +138,15 @@ def test_report_written_is_read_back(
 def test_report_with_hostile_text_keeps_its_decision(
     ruri: str, to: str, called: str, call_id: str, method: str
 ) -> None:
-    was = read(datagram(UNKNOWN, SOURCE, ruri, to, called, call_id, method))
+    was = read(record(UNKNOWN, SOURCE, ruri, to, called, call_id, method))
     assert (was.kind, was.named, was.reason) == (DecisionKind.UNKNOWN, (), UNKNOWN.reason)
-    assert (was.source, was.dropped, was.from_cache) == (SOURCE, 0, False)
+    assert (was.source, was.from_cache) == (SOURCE, False)
 
 
 @pytest.mark.parametrize("char", ["a", "\x00", "\x1f", "é", "😀", "\n"])
 def test_report_with_long_text_stays_small(char: str) -> None:
     long = char * 100_000
-    data = datagram(AMBIGUOUS, SOURCE, long, long, long, long, long)
+    data = record(AMBIGUOUS, SOURCE, long, long, long, long, long)
     assert len(data) < 6_000
     was = read(data)
     assert was.is_cut
@@ -167,29 +157,29 @@ def test_report_with_long_text_stays_small(char: str) -> None:
 
 @given(st.binary(max_size=300))
 def test_read_of_other_bytes_raises(data: bytes) -> None:
-    with pytest.raises(InvalidDatagramError):
+    with pytest.raises(InvalidReportError):
         read(data)
 
 
-@given(st.integers(0, 14), st.text(max_size=40))
+@given(st.integers(0, 13), st.text(max_size=40))
 def test_read_of_a_changed_field_returns_or_raises(which: int, spoilt: str) -> None:
-    fields = datagram().decode().split("\x1f")
+    fields = record().decode().split("\x1f")
     fields[which] = spoilt
     try:
         was = read("\x1f".join(fields).encode("utf-8", "replace"))
-    except InvalidDatagramError:
+    except InvalidReportError:
         return
     assert 0 <= was.at < 1 << 41
-    assert was.dropped >= 0
 
 
-@pytest.mark.parametrize("which", [1, 2])
-@pytest.mark.parametrize("wrong", ["", "-1", "1.5", "²", "٣", "9" * 17, "9" * 5000, "1_0"])
-def test_read_of_an_invalid_count_raises(which: int, wrong: str) -> None:
-    fields = datagram().decode().split("\x1f")
-    fields[which] = wrong
-    with pytest.raises(InvalidDatagramError):
-        read("\x1f".join(fields).encode())
+WRONG_COUNTS = ["", "-1", "1.5", "²", "٣", "9" * 17, "9" * 5000, "1_0"]
+
+
+@pytest.mark.parametrize("wrong", WRONG_COUNTS)
+def test_read_of_an_invalid_instant_raises(wrong: str) -> None:
+    _, rest = record().decode().split("\x1f", 1)
+    with pytest.raises(InvalidReportError):
+        read(f"{wrong}\x1f{rest}".encode())
 
 
 @given(st.text())
@@ -215,9 +205,7 @@ def test_request_of_a_report_equals_the_edges() -> None:
     body = decisions.report_body(
         UNKNOWN, SOURCE, RURI, "sip:b@x", '"C" <sip:c@x>;p=1', "diversion: <sip:d@x>;reason=x"
     )
-    request = decisions.request(
-        read(decisions.message(body, "INVITE", "1", NOW, from_cache=False, dropped=0))
-    )
+    request = decisions.request(read(decisions.record(body, "INVITE", "1", NOW, from_cache=False)))
     assert request is not None
     assert {place: one[0].user for place, one in request.called.items()} == {
         "request-uri": "+4420",
@@ -225,11 +213,87 @@ def test_request_of_a_report_equals_the_edges() -> None:
         "to": "b",
         "diversion": "d",
     }
-    assert decisions.request(read(datagram(ruri="nonsense"))) is None
+    assert decisions.request(read(record(ruri="nonsense"))) is None
 
 
 @given(WORDS)
 def test_report_keeps_further_headers(headers: str) -> None:
     body = decisions.report_body(UNKNOWN, SOURCE, RURI, None, None, headers)
-    was = read(decisions.message(body, "INVITE", "1", NOW, from_cache=False, dropped=0))
+    was = read(decisions.record(body, "INVITE", "1", NOW, from_cache=False))
     assert was.headers == headers
+
+
+# Messages of many records.
+
+
+RECORDS = st.lists(
+    st.builds(
+        record,
+        st.sampled_from([IDENTIFIED, AMBIGUOUS, UNKNOWN]),
+        st.just(SOURCE),
+        st.text(),
+        st.none() | st.text(),
+        st.none() | st.text(),
+        st.text(),
+        st.text(),
+    ),
+    max_size=20,
+)
+
+
+@given(RECORDS, st.integers(0, 1 << 40))
+def test_message_written_is_split_back(records: list[bytes], dropped: int) -> None:
+    assert decisions.split(decisions.message(records, dropped)) == (dropped, records)
+
+
+@given(st.text(alphabet="\x1f\x1e\n0123459a", max_size=80), st.text(max_size=80))
+def test_call_id_of_a_message_begins_no_other_record(start: str, end: str) -> None:
+    """A caller writes what looks like a further record into its Call-ID."""
+    forged = record(IDENTIFIED).decode()
+    hostile = f"{start}{len(forged):05d}{forged}{end}"
+    records = [record(UNKNOWN, call_id=hostile), record(UNKNOWN)]
+    _, found = decisions.split(decisions.message(records))
+    assert [read(one).kind for one in found] == [DecisionKind.UNKNOWN] * 2
+
+
+@given(st.binary(max_size=300))
+def test_split_of_other_bytes_raises_or_returns_parts(data: bytes) -> None:
+    for written in (data, decisions.PREFIX + data, decisions.PREFIX + b"0\x1f" + data):
+        try:
+            dropped, records = decisions.split(written)
+        except InvalidReportError:
+            continue
+        assert dropped >= 0
+        assert sum(map(len, records)) <= len(written)
+
+
+@given(RECORDS.filter(bool), st.data())
+def test_split_of_a_cut_message_returns_no_partial_record(
+    records: list[bytes], draw: st.DataObject
+) -> None:
+    whole = decisions.message(records)
+    cut = whole[: draw.draw(st.integers(0, len(whole) - 1))]
+    try:
+        _, found = decisions.split(cut)
+    except InvalidReportError:
+        return
+    assert found == records[: len(found)]
+
+
+@pytest.mark.parametrize("wrong", WRONG_COUNTS)
+def test_split_with_an_invalid_count_raises(wrong: str) -> None:
+    with pytest.raises(InvalidReportError):
+        decisions.split(decisions.PREFIX + wrong.encode() + b"\x1f")
+    framed = decisions.PREFIX + b"0\x1f" + wrong[:5].encode().rjust(5) + record()
+    with pytest.raises(InvalidReportError):
+        decisions.split(framed)
+
+
+@pytest.mark.parametrize("length", [b"00000", b"00001", b"-0001", b"+0001", b" 0001", b"1_000"])
+def test_split_reads_plain_digits_only(length: bytes) -> None:
+    data = decisions.PREFIX + b"0\x1f" + length + b"x" * int(length.isdigit() and int(length))
+    if length.isdigit():
+        assert decisions.split(data)[0] == 0
+    else:
+        with pytest.raises(InvalidReportError):
+            decisions.split(data)

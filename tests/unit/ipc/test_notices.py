@@ -1,11 +1,11 @@
-"""Notices as datagrams."""
+"""Notices as messages."""
 
 import pytest
 
 from whence.core.monitoring.unknown_sources import NoticeReason
 from whence.core.protection.blocks import LONGEST_BLOCK_S, is_too_many, lasts_s
 from whence.core.sip.transport_address import TransportAddress
-from whence.errors import InvalidDatagramError
+from whence.errors import InvalidReportError
 from whence.ipc import notices
 from whence.ipc.notices import Notice
 
@@ -31,7 +31,7 @@ def test_message_with_a_long_detail_is_cut() -> None:
     [b"", b"n1\x1f", b"1\x1f0", b"n1\x1f" + b"\x1f" * 8, b"n1\x1f-1\x1fflood", b"n1\x1f\xff"],
 )
 def test_read_of_other_bytes_is_refused(data: bytes) -> None:
-    with pytest.raises(InvalidDatagramError):
+    with pytest.raises(InvalidReportError):
         notices.read(data)
 
 

@@ -17,6 +17,8 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.middleware.base import RequestResponseEndpoint
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Message as AsgiMessage
 
 from whence.agent.api.models import (
     AddressView,
@@ -33,6 +35,7 @@ from whence.agent.monitoring.conflicts import ConflictMonitor
 from whence.agent.monitoring.explain import Explanation, explanation
 from whence.agent.provisioning.reload import Reloaded
 from whence.agent.registration.status import RegistrationStatus
+from whence.agent.runtime.settling import settle
 from whence.core.registration.keepalive import KeepAlive
 from whence.errors import (
     ConfigError,
@@ -70,12 +73,64 @@ class ApiParts:
     """Raises: ConfigError or StoreError; then it changed nothing."""
     conflicts: ConflictMonitor
     metrics: CollectorRegistry
+    drain: Callable[[], None]
+    """Reads the reports of the edge that wait."""
+
+
+class _Drained:
+    """Drains the reports before each request is handled, and before each answer begins.
+
+    So an answer shows all calls before it. After the answer that a trunk is removed, no report of
+    an earlier call is counted.
+    """
+
+    def __init__(self, app: ASGIApp, drain: Callable[[], None]) -> None:
+        self._app = app
+        self._drain = drain
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def answer(message: AsgiMessage) -> None:
+            if message["type"] == "http.response.start":
+                self._drain()
+            await send(message)
+
+        self._drain()
+        await self._app(scope, receive, answer)
+
+
+class _Settled:
+    """Answers an order when Kamailio decides the next call by it."""
+
+    def __init__(self, app: ASGIApp, directory: Directory) -> None:
+        self._app = app
+        self._directory = directory
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
+            await self._app(scope, receive, send)
+            return
+        is_settled = True
+
+        async def answer(message: AsgiMessage) -> None:
+            nonlocal is_settled
+            if message["type"] == "http.response.start" and message["status"] < 400:
+                try:
+                    await settle(self._directory)
+                except StoreError as error:
+                    is_settled = False
+                    await JSONResponse({"detail": str(error)}, 503)(scope, receive, send)
+            if is_settled:
+                await send(message)
+
+        await self._app(scope, receive, answer)
 
 
 def make(parts: ApiParts, clock: Callable[[], float] = time.time) -> Api:
     """Build the API over the agent's parts. It maps the exceptions of STATUSES to HTTP."""
     api = FastAPI(title="Whence", description="Whence does this call come?", version="1")
     own = f"[{parts.host}]" if ":" in parts.host else parts.host
+    api.add_middleware(_Settled, directory=parts.directory)
+    api.add_middleware(_Drained, drain=parts.drain)
     api.add_middleware(TrustedHostMiddleware, allowed_hosts=[own, "localhost", "127.0.0.1"])
 
     @api.middleware("http")

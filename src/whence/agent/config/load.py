@@ -10,6 +10,7 @@ from whence.agent.config.models import Config, EdgeConfig
 from whence.agent.config.sip_headers import ALL_HEADERS_LIMIT
 from whence.agent.config.toml import checked, toml
 from whence.agent.config.trunk import TrunkConfig
+from whence.agent.config.uris import own_uri, target_uri
 from whence.core.sip.sockets import EdgeSockets
 from whence.core.sip.transport_address import TRANSPORTS, Transport, canonical_ip
 from whence.core.sip.uri import Uri
@@ -46,6 +47,7 @@ def _duplicates(data: dict[str, Any]) -> list[str]:
 def _contradictions(settings: Config) -> list[str]:
     """Return the faults between tables: a target without its user, a server without a socket."""
     users = {user.name for user in settings.user}
+    home, sockets = _host_of(settings.edge.domain), settings.edge.sockets
     faults = []
     if len(settings.number_headers) > ALL_HEADERS_LIMIT:
         faults.append(
@@ -53,8 +55,8 @@ def _contradictions(settings: Config) -> list[str]:
             f"headers; write {ALL_HEADERS_LIMIT} at most"
         )
     for trunk in settings.trunk:
-        target = Uri.parse(trunk.target.replace("{number}", "0"))
-        at_home = target is not None and target.host == _host_of(settings.edge.domain)
+        target = target_uri(trunk.target)
+        at_home = target is not None and target.host == home
         if target and at_home and "{number}" not in trunk.target and target.user not in users:
             faults.append(
                 f'trunk "{trunk.id}": target: has no user "{target.user}"; '
@@ -67,7 +69,7 @@ def _contradictions(settings: Config) -> list[str]:
             )
         if fault := _socket_fault(settings.edge, trunk):
             faults.append(f'trunk "{trunk.id}": socket: {fault}')
-        if missing := _no_socket(settings.edge, trunk.server):
+        if missing := _no_socket(sockets, trunk.server):
             place = "proxy" if trunk.proxy else "registrar"
             faults.append(f'trunk "{trunk.id}": {place}: {missing} to edge listen')
     return faults
@@ -82,7 +84,7 @@ def targets_without_socket(settings: Config) -> list[str]:
     hosts = {_host_of(settings.edge.domain), *(socket.ip_text for socket in settings.edge.listen)}
     found = []
     for trunk in settings.trunk:
-        target = Uri.parse(trunk.target.replace("{number}", "0"))
+        target = target_uri(trunk.target)
         if target is None or target.host in hosts or _advertises(sockets, target.host):
             continue
         transport = target.params.get("transport", "udp").lower()
@@ -93,7 +95,7 @@ def targets_without_socket(settings: Config) -> list[str]:
                 f'trunk "{trunk.id}": target: transport {transport} is not known, so the edge '
                 f"refuses its calls; write {' or '.join(TRANSPORTS)}"
             )
-        elif missing := _no_socket(settings.edge, target):
+        elif missing := _no_socket(sockets, target):
             found.append(
                 f'trunk "{trunk.id}": target: {missing} to edge listen, or the edge refuses its '
                 "calls"
@@ -130,7 +132,7 @@ def _socket_fault(edge: EdgeConfig, trunk: TrunkConfig) -> str:
     return ""
 
 
-def _no_socket(edge: EdgeConfig, server: Uri) -> str:
+def _no_socket(sockets: EdgeSockets, server: Uri) -> str:
     """Return the fault if no socket of the edge can reach a server or target.
 
     Empty: a socket can reach it, or the answer depends on DNS.
@@ -143,10 +145,10 @@ def _no_socket(edge: EdgeConfig, server: Uri) -> str:
         version = None
     if version is not None:
         transport = transport or Transport.UDP  # RFC 3263 4.1
-    if not transport or (version and edge.sockets.socket_for(transport, version)):
+    if not transport or (version and sockets.socket_for(transport, version)):
         return ""
     socket = f'"{transport}:{"[ip]" if version == 6 else "ip"}:port"'
-    if not any(own.transport is transport for own in edge.listen):
+    if not any(own.transport is transport for own in sockets.listen):
         return f"is reached over {transport}, on which the edge does not listen; add {socket}"
     if version is None:
         return ""
@@ -158,5 +160,5 @@ def _no_socket(edge: EdgeConfig, server: Uri) -> str:
 
 def _host_of(domain: str) -> str:
     """Return the host of a domain as `Uri` has it."""
-    uri = Uri.parse(f"sip:{domain}")
+    uri = own_uri(f"sip:{domain}")
     return uri.host if uri is not None else ""

@@ -2,15 +2,15 @@
 
 The edge removes separators from a called number, and looks up exactly the rest. So the agent stores
 every form of a number when it reads the file.
+
+The import of `phonenumbers` is slow, and many files have no numbers. So only the functions that
+need it import it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-
-import phonenumbers
-from phonenumbers import NumberParseException, PhoneMetadata, ValidationResult
 
 from whence.core.sip.phone_number import LEAST, PREFIX_END, Format, Style, bare
 
@@ -39,6 +39,9 @@ def country(code: str) -> Country | None:
     """Return the country of a calling code, `44`. None: no country has it."""
     if not (code.isascii() and code.isdigit() and len(code) <= 3) or code.startswith("0"):
         return None
+    import phonenumbers  # noqa: PLC0415
+    from phonenumbers import PhoneMetadata  # noqa: PLC0415
+
     region = phonenumbers.region_code_for_country_code(int(code))
     known = PhoneMetadata.metadata_for_region(region)
     if known is None:  # unused, or of no country: 800 is for international freephone numbers
@@ -60,6 +63,8 @@ def country(code: str) -> Country | None:
 def country_code(text: str) -> str:
     """Return a valid calling code. Raises ValueError with the right form."""
     if country(text) is None:
+        import phonenumbers  # noqa: PLC0415
+
         region = {"UK": "GB"}.get(text.upper(), text.upper())
         of_region = str(phonenumbers.country_code_for_region(region))
         meant = [of_region, text.removeprefix("+"), text.removeprefix(INTERNATIONAL)]
@@ -173,6 +178,9 @@ def _abroad(number: str, home: Country | None) -> tuple[Country | None, str] | N
 
 def _at_home(number: str, home: Country) -> tuple[Country, str] | None:
     """Return (country, national number) of a number in national form. None: it has no such form."""
+    import phonenumbers  # noqa: PLC0415
+    from phonenumbers import NumberParseException, ValidationResult  # noqa: PLC0415
+
     try:
         parsed = phonenumbers.parse(number, home.region)
     except NumberParseException:
@@ -207,6 +215,9 @@ def _rewritten(e164: str, home: Country) -> set[str]:
     """Return the national form of a number in a country with `rewrites`; empty in others."""
     if not home.rewrites:
         return set()
+    import phonenumbers  # noqa: PLC0415
+    from phonenumbers import NumberParseException  # noqa: PLC0415
+
     try:
         parsed = phonenumbers.parse(f"+{e164}")
     except NumberParseException:

@@ -5,6 +5,9 @@ The parts of the agent after this step do not read pydantic models.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 from whence.agent.config.models import Config
 from whence.agent.config.trunk import TrunkConfig
 from whence.core.identification.dns_siblings import SiblingSettings
@@ -14,6 +17,27 @@ from whence.core.settings import (
     TrunkSettings,
     UserSettings,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedSettings:
+    """The settings file, in the form in which the agent keeps it."""
+
+    config: Config
+    """The tables, without trunks and users."""
+    node: NodeSettings
+    """The trunks and users. As values of the core they take half of the memory."""
+    doubts: tuple[str, ...] = ()
+    """A sentence for each doubt about a file."""
+
+    @classmethod
+    def of(cls, config: Config, doubts: Iterable[str] = ()) -> LoadedSettings:
+        """Return the settings of a parsed file."""
+        return cls(
+            config.model_copy(update={"trunk": [], "user": []}),
+            node_settings(config),
+            tuple(doubts),
+        )
 
 
 def node_settings(config: Config) -> NodeSettings:

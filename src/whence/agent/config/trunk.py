@@ -28,6 +28,7 @@ from whence.agent.config.uris import (
     check_optional_server,
     check_server,
     check_target,
+    own_uri,
 )
 from whence.agent.config.validators import (
     DAY_S,
@@ -281,9 +282,9 @@ class TrunkConfig(Table):
     @property
     def aor(self) -> str:
         """`sip:user@domain`. Without `domain` it is the registrar's host."""
-        registrar = Uri.parse(self.registrar)
+        registrar = own_uri(self.registrar)
         domain = self.domain or host_text(registrar.host if registrar else "")
-        written = Uri.parse(f"sip:{domain}")
+        written = own_uri(f"sip:{domain}")
         if written is not None and written.port is not None:
             domain = domain.rpartition(":")[0]
         return f"sip:{self.user}@{domain}"
@@ -299,8 +300,8 @@ class TrunkConfig(Table):
 
         None: the operator wrote none.
         """
-        registrar = Uri.parse(self.registrar)
-        domain = Uri.parse(f"sip:{self.domain}") if self.domain else registrar
+        registrar = own_uri(self.registrar)
+        domain = own_uri(f"sip:{self.domain}") if self.domain else registrar
         if registrar is None or domain is None or domain.host.lower() != registrar.host.lower():
             return domain.port if domain is not None else None
         return domain.port or registrar.port
@@ -308,7 +309,7 @@ class TrunkConfig(Table):
     @property
     def server(self) -> Uri:
         """The next hop of its REGISTERs: the outbound proxy, or the registrar."""
-        uri = Uri.parse(self.proxy or self.registrar)
+        uri = own_uri(self.proxy or self.registrar)
         if uri is None:  # the validators prevent it
             raise ValueError(self.registrar)
         return uri

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
+from functools import lru_cache
 from ipaddress import IPv6Address
 from typing import Annotated, Literal, get_args
 from urllib.parse import quote, unquote
@@ -37,6 +38,9 @@ _HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*\.?")
 """A host name or IPv4 address. Real names have `_`; the dot at the end is RFC 3261 25.1."""
 
 
+MANY = 4096
+"""How many results are kept, for the next trunk with the same server or target."""
+
 TOP_LEVEL = re.compile(r"\.[A-Za-z][A-Za-z0-9-]*$")
 """The end of a name; an ip with a fault has none."""
 
@@ -50,6 +54,7 @@ _UNRESERVED = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.
 _USER_UNRESERVED = "&=+$,;?/"
 
 
+@lru_cache(maxsize=MANY)
 def _host_text(text: str) -> str:
     """Return a host for a URI: an IPv6 address in brackets. Empty: `text` is not a host."""
     literal = text[1:-1] if text.startswith("[") and text.endswith("]") else text
@@ -104,6 +109,7 @@ def _least_escaped(escape: str) -> str:
     return character if character in _UNRESERVED else escape.upper()
 
 
+@lru_cache(maxsize=MANY)
 def _is_no_server(host: str) -> bool:
     """Return whether a host is an ip that no server has, as 0.0.0.0 or a multicast address."""
     try:
@@ -113,9 +119,20 @@ def _is_no_server(host: str) -> bool:
     return ip.is_unspecified or ip.is_multicast
 
 
+@lru_cache(maxsize=MANY)
+def own_uri(text: str) -> Uri | None:
+    """Parse a URI that the operator wrote. Thousands of trunks share one."""
+    return Uri.parse(text)
+
+
+def target_uri(text: str) -> Uri | None:
+    """Parse a target, with a 0 for the called number."""
+    return own_uri(text.replace("{number}", "0"))
+
+
 def check_server(text: str) -> str:
     """Check the URI of a server. Raises ValueError."""
-    uri = Uri.parse(text)
+    uri = own_uri(text)
     host = uri.host if uri else ""
     if (
         uri is None
@@ -143,7 +160,7 @@ def check_optional_server(text: str) -> str:
 
 def check_target(text: str) -> str:
     """Check the URI that gets a trunk's calls. Raises ValueError."""
-    uri = Uri.parse(text.replace("{number}", "0"))
+    uri = target_uri(text)
     plain = text.replace("{number}", "0")
     writable = plain.isascii() and plain.isprintable() and not re.search(r'[\s<>"{}]', plain)
     # The caller chooses the number, and must not choose where the call goes. A Request-URI has no

@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 import socket
 import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import uvloop
 
-from whence.agent.api import uac
 from whence.agent.dropin.alarms import UacAlarms
 from whence.agent.dropin.config import DropInConfig, load
 from whence.agent.dropin.monitor import RegistrationMonitor
@@ -24,7 +24,8 @@ from whence.agent.monitoring.decision_receiver import DecisionReceiver
 from whence.agent.parts import AgentParts, Observers, acquire_agent_lock
 from whence.agent.provisioning.reload import Reloaded
 from whence.agent.runtime.clock import Clocks, ClockWatch
-from whence.agent.runtime.process import become_owner
+from whence.agent.runtime.process import AsgiApp
+from whence.agent.runtime.state_directory import become_owner
 from whence.core.clock import ClockOffset
 from whence.core.monitoring.alarms import Alarm, AlarmKind
 from whence.errors import ConfigError, StoreError
@@ -154,9 +155,18 @@ async def _serve(
     async def keep_registrations() -> None:
         """Unregister nothing at the end: the registrations are those of `uac`."""
 
-    api = parts.api(monitor, lambda _: None, kamailio_lives)
-    uac.add(api, monitor)
+    def load_api() -> Callable[[], AsgiApp]:
+        from whence.agent import http_api  # noqa: PLC0415 - slow
+        from whence.agent.api import uac  # noqa: PLC0415
+
+        def build() -> AsgiApp:
+            api = http_api.build(parts, monitor, lambda _: None, kamailio_lives)
+            uac.add(api, monitor)
+            return api
+
+        return build
+
     log.info("agent started, registers nothing; API at http://%s", settings.agent.api_listen)
     tasks = {"monitor": monitor.run(), "clock": watch.run()}
-    await parts.run(api, tasks, keep_registrations)
+    await parts.run(load_api, tasks, keep_registrations)
     log.info("agent stopped")

@@ -1,4 +1,4 @@
-"""Writes kamailio.cfg and tls.cfg, and builds the command that starts Kamailio."""
+"""Writes kamailio.cfg and tls.cfg."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import stat
 from importlib.resources import files
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from whence.agent.config.models import Config, EdgeConfig
+from whence.agent.kamailio.start import LOCATION_FILE, START_OPTIONS, TLS_FILE
 from whence.core.dialogs import cookie, record
 from whence.core.identification.decision import Reason
 from whence.core.registration.grant import GRANT_LIMIT_S
@@ -19,6 +18,7 @@ from whence.core.sip.transport_address import Transport, TransportAddress
 from whence.core.sip.uri import host_text
 from whence.core.sip.via import RPORT_FLAG
 from whence.errors import OperatorError, UntrustedError
+from whence.store import look_out
 from whence.store.directory import FILE
 from whence.trust import paths
 
@@ -26,10 +26,6 @@ TEMPLATE = "kamailio.cfg.j2"
 """It includes the templates in `cfg` beside it."""
 
 SCRIPT = "whence_kemi.py"
-
-CONFIG_FILE = "kamailio.cfg"
-LOCATION_FILE = "location.db"
-TLS_FILE = "tls.cfg"
 
 SCANNERS = (
     "(^|[^a-z0-9])(friendly-scanner|sipvicious|sipcli|sip-scan(ner)?|sundayddr|pplsip)([^a-z0-9]|$)"
@@ -47,18 +43,25 @@ NO_SOCKET_FLAG = 6
 CONNECTION_S = GRANT_LIMIT_S + 60
 """How long a connection may be idle. A registrar that granted over it sends calls over it."""
 
-# tlsf: Debian's default allocator needs nine tenths of a call's instructions (docs/run.md).
-# 256 MB of shared memory hold the transactions of several thousand REGISTERs or calls a second.
-START_OPTIONS = ("-x", "tlsf", "-X", "tlsf", "-m", "256", "-M", "16")
+KNOWN_ANSWERS_LIMIT = 8192
+"""How many known answers Kamailio has at most, of 640 bytes each. A power of two."""
+
+UNREPORTED_LIMIT = 20_000
+"""How many calls of known answers may wait for their report, of less than a kilobyte each."""
+
+LONGEST_OF_KNOWN = 7_500
+"""Bytes. Kamailio puts at most 8000 bytes into a variable; the edge decides longer messages."""
 
 
-def command(config: Path) -> list[str]:
-    """Return the command that runs Kamailio in the foreground with its log on standard error."""
-    return ["kamailio", "-f", str(config), "-DD", "-E", *START_OPTIONS]
+def render(settings: Config, file: Path, *, known_answers: bool = True) -> str:
+    """Return the text of kamailio.cfg. `file`: the path from which `settings` were read.
 
+    `known_answers`: whether Kamailio itself gives a call to its trunk if one like it was decided
+    before. The results are the same without; tests and the search for a fault use that.
+    """
+    # The agent under systemd writes no configuration, and needs no jinja2.
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415
 
-def render(settings: Config, file: Path) -> str:
-    """Return the text of kamailio.cfg. `file`: the path from which `settings` were read."""
     folder = files("whence") / "kamailio"
     environment = Environment(  # noqa: S701 - the output is not HTML
         loader=FileSystemLoader(str(folder)),
@@ -93,6 +96,11 @@ def render(settings: Config, file: Path) -> str:
             for socket in edge.listen
         ],
         agent_socket=edge.agent_socket,
+        known_answers=known_answers,
+        published_s=look_out.PUBLISHED_S,
+        places=KNOWN_ANSWERS_LIMIT,
+        queue_limit=UNREPORTED_LIMIT,
+        longest_message=LONGEST_OF_KNOWN,
         dialog_s=cookie.RECORD_S,
         timer_c_ms=TIMER_C_MS,
         connection_s=CONNECTION_S,

@@ -348,7 +348,7 @@ class WrongTokenAlarms:
     def __init__(self, alarms: Alarms) -> None:
         self._alarms = alarms
 
-    def receive(self, report: DecisionReport, _data: bytes) -> None:
+    def receive(self, report: DecisionReport, _record: bytes) -> None:
         """Raise the alarm of a decision that was refused for such a reason."""
         found = _OF_REFUSAL.get(report.reason) if report.kind is DecisionKind.REFUSED else None
         if report.method == "OPTIONS" and report.reason is Reason.NUMBER_OF_ANOTHER_TRUNK:

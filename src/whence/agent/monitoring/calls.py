@@ -1,7 +1,7 @@
 """Keeps the last decisions of the edge, and counts all of them.
 
 Decisions on trunks' addresses and on unknown sources have a queue each. So a flood of unknown
-sources evicts no call of a trunk. A decision is kept as its datagram of some hundred bytes, and
+sources evicts no call of a trunk. A decision is kept as its record of some hundred bytes, and
 parsed when the API reads it.
 """
 
@@ -47,7 +47,7 @@ class Calls:
         self._known: deque[bytes] = deque(maxlen=self.limit)
         self._unknown_sources: deque[bytes] = deque(maxlen=self.limit)
 
-    def receive(self, report: DecisionReport, data: bytes) -> None:
+    def receive(self, report: DecisionReport, record: bytes) -> None:
         """Count one decision, and keep it."""
         trunk = report.trunk or ""
         self.decisions[report.kind, report.rule or "", trunk] += 1
@@ -55,7 +55,9 @@ class Calls:
             self.last_call_at[trunk] = report.at
         if report.method == "OPTIONS" and report.kind is not DecisionKind.UNKNOWN:
             return  # a provider's check every few seconds is no call
-        (self._unknown_sources if report.kind is DecisionKind.UNKNOWN else self._known).append(data)
+        (self._unknown_sources if report.kind is DecisionKind.UNKNOWN else self._known).append(
+            record
+        )
         if self.file is not None and report.kind is not DecisionKind.UNKNOWN:
             self.file.write(report)
 

@@ -1,30 +1,46 @@
-"""Receives datagrams: decision reports and notices of the edge, restarts of `whence run`."""
+"""Receives messages: decision reports and notices of the edge, restarts of `whence run`.
+
+The agent sleeps between two reads, since each wake-up costs more than some ten reports. The
+API calls `drain` before it answers.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from whence.errors import DecisionSocketError, InvalidDatagramError
+from whence.agent.monitoring.report_socket import Connection, ReportSocket
+from whence.errors import InvalidReportError
 from whence.ipc import decisions, notices, restarts
 from whence.ipc.decisions import DecisionReport
 from whence.ipc.notices import Notice
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 200
-"""How many datagrams are read in one turn, so that a storm does not block the agent."""
+NAP_S = 0.125
+"""The time between two reads, in seconds: how long a report waits at most."""
+
+SHORT_NAP_S = 0.02
+"""The same while one connection fills fast."""
+
+MANY_MESSAGES = 40
+"""Messages of one connection in one nap that make the next one short.
+
+With Linux' default of `net.core.wmem_max`, a connection has room for some 330 short messages.
+"""
+
+DRAIN_TURNS = 100
+"""The most turns of `drain`. A sender that never pauses keeps no answer of the API waiting."""
 
 
 class DecisionListener(Protocol):
     """Acts on decisions of the edge. Called in the loop; it must not wait, nor raise."""
 
-    def receive(self, report: DecisionReport, data: bytes, /) -> None:
-        """Act on a decision of the edge. `data` is the datagram of the report."""
+    def receive(self, report: DecisionReport, record: bytes, /) -> None:
+        """Act on a decision of the edge. `record`: the report as it was written."""
 
 
 class NoticeListener(Protocol):
@@ -41,29 +57,8 @@ class RestartListener(Protocol):
         """Act on a restart. `reason` says how Kamailio ended before."""
 
 
-QUEUE = Path("/proc/sys/net/unix/max_dgram_qlen")
-
-NAP_S = 0.02
-
-
-def nap_s(room: int) -> float:
-    """Return how long the agent may sleep where the system queues `room` datagrams.
-
-    At a thousand calls a second, 20 datagrams arrive in `NAP_S`, a tenth of 200. Linux queues 10 by
-    default, which is too few to sleep; systemd sets 512.
-    """
-    return NAP_S if room >= 200 else 0.0
-
-
-def _room() -> int:
-    try:
-        return int(QUEUE.read_text())
-    except (OSError, ValueError):
-        return 0
-
-
 class DecisionReceiver:
-    """Reads datagrams of the edge, and passes them on. Its mode 0600 excludes other users."""
+    """Reads the messages of the edge, and passes their reports on."""
 
     def __init__(
         self,
@@ -71,11 +66,9 @@ class DecisionReceiver:
         listeners: Sequence[DecisionListener] = (),
         notice_listeners: Sequence[NoticeListener] = (),
         restart_listeners: Sequence[RestartListener] = (),
-        room: int | None = None,
     ) -> None:
         """Make the socket at `path`. This replaces the socket of a former agent.
 
-        `room` is how many datagrams the system queues; None reads it from the system.
         Raises: DecisionSocketError.
         """
         self._listeners = listeners
@@ -84,88 +77,120 @@ class DecisionReceiver:
         self.kamailio_restarts = 0
         """Restarts of Kamailio that `whence run` reported."""
         self._nap: asyncio.TimerHandle | None = None
-        self._nap_s = nap_s(_room() if room is None else room)
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket = ReportSocket(path)
         self.dropped = 0
         """Reports that the workers dropped."""
         self.invalid = 0
-        """Datagrams that are no report or notice of this version."""
-        try:
-            path.unlink(missing_ok=True)
-            self._socket.setblocking(False)
-            self._socket.bind(str(path))
-            path.chmod(0o600)
-        except OSError as error:
-            self._socket.close()
-            raise DecisionSocketError(
-                f"the socket {path} cannot be made: {error.strerror or error}; remove what is in "
-                "its place, or name another agent state_dir"
-            ) from None
+        """Messages and reports that this version did not write."""
+
+    @property
+    def refused(self) -> int:
+        """The connections of other users, which are refused."""
+        return self._socket.refused
 
     def start(self) -> None:
         """Start to read in the running loop."""
         self._listen()
 
-    def read(self) -> bool:
-        """Read the queued datagrams, `AT_ONCE` at most. Return whether there were any."""
-        for number in range(AT_ONCE):
-            try:
-                data = self._socket.recv(65_535)
-            except OSError:
-                return number > 0  # the queue is empty
-            self._receive(data)
-        return True
-
-    def _listen(self) -> None:
-        """Wake up at the next datagram."""
-        asyncio.get_running_loop().add_reader(self._socket.fileno(), self._woken)
-
-    def _woken(self) -> None:
-        """Read, and then sleep for `NAP_S` before the next read.
-
-        To wake a sleeping reader is the most expensive part of a worker's send.
-        """
-        loop = asyncio.get_running_loop()
-        self.read()
-        if self._nap_s > 0:
-            loop.remove_reader(self._socket.fileno())
-            self._nap = loop.call_later(self._nap_s, self._slept)
-
-    def _slept(self) -> None:
-        if self.read():
-            self._nap = asyncio.get_running_loop().call_later(self._nap_s, self._slept)
-        else:
-            self._listen()
-
-    def _receive(self, data: bytes) -> None:
-        try:
-            if data.startswith(notices.PREFIX):
-                notice = notices.read(data)
-                for notice_listener in self._notice_listeners:
-                    notice_listener.receive(notice)
+    def drain(self) -> None:
+        """Read all reports that wait."""
+        for _ in range(DRAIN_TURNS):
+            if self._turn() is None:
                 return
-            if data.startswith(restarts.PREFIX):
-                reason = restarts.read(data)
-                self.kamailio_restarts += 1
-                for restart_listener in self._restart_listeners:
-                    restart_listener.kamailio_restarted(reason)
-                return
-            report = decisions.read(data)
-        except InvalidDatagramError as error:
-            self.invalid += 1
-            if self.invalid == 1:
-                log.warning("invalid decision report (%s); is Kamailio of this version?", error)
-            return
-        self.dropped += report.dropped
-        for listener in self._listeners:
-            listener.receive(report, data)
 
     def stop(self) -> None:
-        """Stop to read."""
+        """Read all reports that wait, and then no more: the workers count what they cannot send."""
         if self._nap is not None:
             self._nap.cancel()
         asyncio.get_running_loop().remove_reader(self._socket.fileno())
+        self._socket.refuse_more()
+        self.drain()
 
     def close(self) -> None:
         """Close the socket. Its file stays: the workers drop their reports, and calls continue."""
         self._socket.close()
+
+    def _listen(self) -> None:
+        """Wake up at the next message."""
+        asyncio.get_running_loop().add_reader(self._socket.fileno(), self._woken)
+
+    def _woken(self) -> None:
+        """Read, and then sleep before the next read.
+
+        To wake a sleeping reader is the most expensive part of a worker's send, and of the read.
+        """
+        asyncio.get_running_loop().remove_reader(self._socket.fileno())
+        self._slept()
+
+    def _slept(self) -> None:
+        nap_s: float | None = NAP_S
+        try:
+            nap_s = self._turn()
+        finally:  # also after a bug in a listener
+            if nap_s is None:
+                self._listen()
+            else:
+                self._nap = asyncio.get_running_loop().call_later(nap_s, self._slept)
+
+    def _turn(self) -> float | None:
+        """Read a bounded number of messages of each connection, and pass their reports on.
+
+        Return how long the agent may sleep now; None where nothing waited.
+        """
+        found: list[tuple[DecisionReport, bytes]] = []
+        read: list[tuple[Connection, int]] = []
+        naps_s: list[float] = []
+        for connection in self._socket.ready():
+            counts = [self._take(data, found) for data in connection.messages()]
+            read.append((connection, sum(counts)))
+            long_s = NAP_S if len(counts) <= MANY_MESSAGES else SHORT_NAP_S
+            naps_s.append(0.0 if connection.has_more else long_s)
+        found.sort(key=lambda one: one[0].at)  # the workers' reports, in the order of the calls
+        for report, record in found:
+            for listener in self._listeners:
+                listener.receive(report, record)
+        for connection, reports in read:
+            if reports:
+                connection.confirm(reports)
+        self._socket.remove_ended()
+        return min(naps_s, default=None)
+
+    def _take(self, data: bytes, found: list[tuple[DecisionReport, bytes]]) -> int:
+        """Read one message, and add its decisions to `found`.
+
+        Return for how many reports it accounts, with those that were lost before.
+        """
+        try:
+            if data.startswith(notices.PREFIX):
+                return self._take_notice(data)
+            if data.startswith(restarts.PREFIX):
+                self._take_restart(data)
+                return 1
+            dropped, records = decisions.split(data)
+        except InvalidReportError as error:
+            self._count_invalid(error)
+            return 1
+        self.dropped += dropped
+        for record in records:
+            try:
+                found.append((decisions.read(record), record))
+            except InvalidReportError as error:
+                self._count_invalid(error)
+        return dropped + len(records)
+
+    def _take_notice(self, data: bytes) -> int:
+        notice = notices.read(data)
+        for listener in self._notice_listeners:
+            listener.receive(notice)
+        return 1 + notice.left_out
+
+    def _take_restart(self, data: bytes) -> None:
+        reason = restarts.read(data)
+        self.kamailio_restarts += 1
+        for listener in self._restart_listeners:
+            listener.kamailio_restarted(reason)
+
+    def _count_invalid(self, error: InvalidReportError) -> None:
+        self.invalid += 1
+        if self.invalid == 1:
+            log.warning("invalid decision report (%s); is Kamailio of this version?", error)

@@ -244,8 +244,13 @@ class DecisionMetrics(Collector):
         )
         yield CounterMetricFamily(
             "whence_decision_reports_invalid",
-            "Datagrams that are no decision report.",
+            "Messages and reports that this version of the edge did not write.",
             self._receiver.invalid,
+        )
+        yield CounterMetricFamily(
+            "whence_report_connections_refused",
+            "Connections of other users to the agent's socket for reports.",
+            self._receiver.refused,
         )
         yield CounterMetricFamily(
             "whence_kamailio_restarts",

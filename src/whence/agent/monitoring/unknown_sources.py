@@ -41,7 +41,7 @@ class UnknownSourceCounter:
     rate: WindowCounter
     observers: Sequence[UnknownRateObserver] = ()
 
-    def receive(self, report: DecisionReport, _data: bytes) -> None:
+    def receive(self, report: DecisionReport, _record: bytes) -> None:
         """Count a decision on an unknown source; ignore any other decision.
 
         Notices count the requests of unknown sources that the edge refused for another reason.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from whence.agent.config.load import load
 from whence.agent.config.models import Config
-from whence.agent.config.to_core import node_settings
+from whence.agent.config.to_core import LoadedSettings
 from whence.core.settings import NodeSettings
 from whence.errors import ConfigError, StoreError
 from whence.trust.settings import load_trusted
@@ -35,11 +35,13 @@ class Reloaded:
 class Reload:
     """The settings in effect. A call reads the file again and applies it."""
 
-    def __init__(self, path: Path, settings: Config, apply: Callable[[NodeSettings], None]) -> None:
-        """`apply`: applies new settings, or raises StoreError."""
+    def __init__(
+        self, path: Path, settings: LoadedSettings, apply: Callable[[NodeSettings], None]
+    ) -> None:
+        """`apply`: applies new trunks and users, or raises StoreError."""
         self._path = path
         self._apply = apply
-        self.settings = settings
+        self._settings = settings
 
     def __call__(self) -> Reloaded:
         """Read the file and apply it.
@@ -47,30 +49,34 @@ class Reload:
         Raises ConfigError or StoreError; then nothing has changed. After a StoreError the next
         call applies the same file.
         """
-        before = self.settings
+        before = self._settings
         try:
             read = self._read()
-            after = _as_started(read, before)
-            self._apply(node_settings(after))
+            after = LoadedSettings.of(_as_started(read, before.config))
+            self._apply(after.node)
         except ConfigError as error:
             log.error("not reloaded: %s", "; ".join(error.faults))  # noqa: TRY400 - no bug of ours
             raise
         except StoreError as error:
             log.error("not reloaded: %s", error)  # noqa: TRY400 - no bug of ours
             raise
-        self.settings = after
-        log.info("reloaded: %d trunks and %d users", len(after.trunk), len(after.user))
-        if waiting := _waiting(read, before):
+        self._settings = after
+        log.info("reloaded: %d trunks and %d users", len(after.node.trunks), len(after.node.users))
+        if waiting := _waiting(read, before.config):
             log.warning(
                 "what changed in %s takes effect at the next start; if you start Kamailio "
                 "yourself, write its configuration again: whence edge-config",
                 ", ".join(waiting),
             )
-        return difference(before, after, needs_restart=bool(waiting))
+        return replace(
+            difference(before.node, after.node),
+            registration_changed=before.config.registration != after.config.registration,
+            needs_restart=bool(waiting),
+        )
 
     def _read(self) -> Config:
         read, _ = load_trusted(self._path, load)
-        if self.settings.trunk and not read.model_fields_set:  # most likely it was truncated
+        if self._settings.node.trunks and not read.model_fields_set:  # most likely it was truncated
             raise ConfigError(
                 [f"{self._path.name}: is empty; to remove all trunks, keep [edge] in it"]
             )
@@ -104,12 +110,12 @@ def _waiting(read: Config, before: Config) -> list[str]:
     ]
 
 
-def difference(before: Config, after: Config, *, needs_restart: bool = False) -> Reloaded:
-    """Return the changes between two settings."""
-    old = {trunk.id: (trunk, trunk.credentials()) for trunk in before.trunk}
-    new = {trunk.id: (trunk, trunk.credentials()) for trunk in after.trunk}
-    old_users = {user.name: user for user in before.user}
-    new_users = {user.name: user for user in after.user}
+def difference(before: NodeSettings, after: NodeSettings) -> Reloaded:
+    """Return the changes of trunks and users between two settings."""
+    old = {trunk.id: trunk for trunk in before.trunks}
+    new = {trunk.id: trunk for trunk in after.trunks}
+    old_users = {user.name: user for user in before.users}
+    new_users = {user.name: user for user in after.users}
     return Reloaded(
         added=tuple(sorted(new.keys() - old.keys())),
         removed=tuple(sorted(old.keys() - new.keys())),
@@ -121,6 +127,4 @@ def difference(before: Config, after: Config, *, needs_restart: bool = False) ->
                 if old_users.get(name) != new_users.get(name)
             )
         ),
-        registration_changed=before.registration != after.registration,
-        needs_restart=needs_restart,
     )

@@ -1,199 +1,18 @@
-"""The agent as a process: state directory, lock, the socket of the API, start and end."""
+"""The agent as a process: the socket of the API, start and end."""
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import os
-import pwd
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, MutableMapping
-from contextlib import ExitStack, contextmanager, nullcontext
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any, Protocol
 
-import uvicorn
-
-from whence.agent.config.models import MonitoringConfig
-from whence.agent.kamailio.config import CONFIG_FILE, LOCATION_FILE, TLS_FILE
 from whence.agent.runtime import sighup
-from whence.errors import OperatorError, UntrustedError
-from whence.ipc.decisions import SOCKET_FILE
-from whence.store.directory import FILE
-from whence.store.schema import GENERATION_FILE
-from whence.trust import paths
-from whence.trust.ownership import DATABASE_SUFFIXES
-from whence.trust.paths import Users, open_file, user_name
+from whence.errors import OperatorError
 
-LOCK_FILE = "agent.lock"
-RUN_LOCK_FILE = "run.lock"
-
-STATE_FILES = (
-    *(FILE + suffix for suffix in DATABASE_SUFFIXES),
-    *(LOCATION_FILE + suffix for suffix in DATABASE_SUFFIXES),
-    *(GENERATION_FILE, CONFIG_FILE, TLS_FILE, LOCK_FILE, RUN_LOCK_FILE),
-)
-"""Every file that is opened or made in a state directory, the socket excepted."""
-
-
-def prepare_state(state: Path) -> None:
-    """Make the state directory for this user alone, and check each file in it.
-
-    Another user may have placed a file or a link there.
-    Raises: OperatorError where it cannot be made, or where another user can change its contents.
-    """
-    os.umask(0o077)
-    try:
-        with paths.directory(state, make=0o700) as opened:
-            writable = _takes_files(opened)
-            if writable:
-                _check_state_files(state, opened)
-    except UntrustedError as error:
-        if _is_read_only(state):
-            raise _cannot_be_written(state) from None
-        raise _cannot_be_used(state, error) from None
-    except OSError as error:
-        raise OperatorError(
-            f"the state directory {state} cannot be made: {error.strerror}; make it for this "
-            "user, or name another one as agent state_dir"
-        ) from None
-    if not writable:
-        raise _cannot_be_written(state)
-
-
-def state_doubt(state: Path, users: Users) -> str:
-    """Check a state directory that another user may use, and change nothing.
-
-    Returns an advice where it belongs to none of the expected `users`; else an empty text.
-    Raises: OperatorError where a third user can change its contents.
-    """
-    try:
-        owner = os.lstat(state).st_uid
-    except OSError:
-        owner = os.geteuid()
-    try:
-        with paths.directory(state, {*users, owner}):
-            pass
-    except UntrustedError as error:
-        raise _cannot_be_used(state, error) from None
-    except OSError:
-        return ""  # missing, or not readable by us: the start reports it
-    if owner in users:
-        return ""
-    name = user_name(owner)
-    return (
-        f"the state directory {state} belongs to user {name}; run Kamailio and the agent as that "
-        "user, or name another one as agent state_dir"
-    )
-
-
-def _cannot_be_written(state: Path) -> OperatorError:
-    return OperatorError(
-        f"the state directory {state} cannot be written; give it to this user, or name another "
-        "one as agent state_dir"
-    )
-
-
-def _is_read_only(state: Path) -> bool:
-    try:
-        return bool(os.statvfs(state).f_flag & os.ST_RDONLY)
-    except OSError:
-        return False
-
-
-def _cannot_be_used(state: Path, error: UntrustedError) -> OperatorError:
-    reason = error.why if error.path == state else f"cannot be used: {error.path} {error.why}"
-    return OperatorError(f"the state directory {state} {reason}; {error.cure}")
-
-
-def _check_state_files(state: Path, opened: int) -> None:
-    try:
-        paths.check_entries(STATE_FILES, state, opened)
-        paths.check_entries((SOCKET_FILE,), state, opened, sockets=True)
-    except UntrustedError as error:
-        raise OperatorError(
-            f"{error.path} cannot be written: it {error.why}; {error.cure}"
-        ) from None
-
-
-def _takes_files(opened: int) -> bool:
-    """Return whether files can be made there.
-
-    os.access alone is not enough: it permits root to write on a read-only file system.
-    """
-    if not os.access(".", os.R_OK | os.W_OK | os.X_OK, dir_fd=opened):
-        return False
-    probe = f".probe.{os.getpid()}"
-    try:
-        os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=opened))
-        os.unlink(probe, dir_fd=opened)
-    except OSError:
-        return False
-    return True
-
-
-def become_owner(state: Path) -> None:
-    """Run as the owner of a state directory, since Kamailio and the agent both write there.
-
-    Root becomes that user for the rest of the process.
-    Raises: OperatorError for another user, where the directory does not exist, and where a third
-    user can change its contents.
-    """
-    try:
-        owner = os.lstat(state).st_uid
-        with paths.directory(state, {0, owner}) as opened:
-            found = os.fstat(opened)
-    except UntrustedError as error:
-        raise _cannot_be_used(state, error) from None
-    except OSError as error:
-        raise OperatorError(
-            f"the state directory {state} cannot be read: {error.strerror}; make it with: "
-            f"whence drop-in {state.parent}"
-        ) from None
-    if found.st_uid == os.geteuid():
-        return
-    name = user_name(found.st_uid)
-    if os.geteuid() != 0:
-        raise OperatorError(
-            f"the state directory {state} belongs to {name}, as whom Kamailio runs; run this as "
-            f"that user: sudo -u {name} whence …"
-        )
-    try:  # not the directory's group: its owner may not be a member
-        group = pwd.getpwuid(found.st_uid).pw_gid
-    except KeyError:
-        group = found.st_gid
-    os.setgroups([])
-    os.setgid(group)
-    os.setuid(found.st_uid)
-
-
-@contextmanager
-def alone(path: Path, program: str) -> Iterator[None]:
-    """Hold the lock at `path` in the context. `program` names this one in the message.
-
-    Raises: OperatorError where another process holds the lock, or where it cannot be written.
-    """
-    with ExitStack() as holding:
-        try:
-            opened = open_file(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
-            file = holding.enter_context(os.fdopen(opened, "a+b", buffering=0))
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            file.truncate(0)
-            file.write(str(os.getpid()).encode())
-        except BlockingIOError:
-            file.seek(0)
-            raise OperatorError(
-                f"{program} already runs on the state directory {path.parent}, as process "
-                f"{file.read().decode().strip() or 'unknown'}; stop it, or name another "
-                "agent state_dir"
-            ) from None
-        except OSError as error:
-            raise OperatorError(
-                f"{path} cannot be written: {error.strerror}; repair that, or name another "
-                "agent state_dir"
-            ) from None
-        yield
+if TYPE_CHECKING:
+    from whence.agent.config.models import MonitoringConfig
 
 
 def api_socket(agent: MonitoringConfig) -> socket.socket:
@@ -232,37 +51,83 @@ class AsgiApp(Protocol):
         """Answer one connection or request."""
 
 
-class _Server(uvicorn.Server):
-    """Uvicorn without its own signal handlers: the agent handles signals for all its parts."""
+LoadApi = Callable[[], Callable[[], AsgiApp]]
+"""Imports what the API needs, in any thread, and returns what builds it in the event loop."""
 
-    def capture_signals(self) -> nullcontext[None]:  # type: ignore[override]
-        return nullcontext()
+Serve = Callable[[AsgiApp, socket.socket, asyncio.Event], Awaitable[None]]
+
+API_AFTER_S = 10.0
+"""The latest load of the API after the start, in seconds."""
+
+
+class ApiServer:
+    """Serves the API on a socket that listens already. `run` it.
+
+    The imports of the API take half a second of CPU time, and the registrations come first. So it
+    loads the API at the first connection. A connection waits until then. Without one, it loads the
+    API after `API_AFTER_S`, before an upgrade replaces the packages on the disk.
+    """
+
+    def __init__(self, load: LoadApi, bound: socket.socket) -> None:
+        self._load = load
+        self._bound = bound
+        self._wanted, self._stopping = asyncio.Event(), asyncio.Event()
+
+    async def run(self, after_s: float = API_AFTER_S) -> None:
+        """Serve until `stop`."""
+        await self._first_connection(after_s)
+        if self._stopping.is_set():
+            return
+        serve, build = await asyncio.to_thread(self._import)
+        await serve(build(), self._bound, self._stopping)
+
+    def stop(self) -> None:
+        """End `run`, after the answers to current requests."""
+        self._stopping.set()
+        self._wanted.set()
+
+    def _import(self) -> tuple[Serve, Callable[[], AsgiApp]]:
+        from whence.agent.runtime.http_server import serve  # noqa: PLC0415 - slow
+
+        return serve, self._load()
+
+    async def _first_connection(self, after_s: float) -> None:
+        """Return at the first connection, after `after_s`, or at `stop`."""
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._bound.fileno(), self._wanted.set)
+        try:
+            async with asyncio.timeout(after_s):
+                await self._wanted.wait()
+        except TimeoutError:
+            return
+        finally:
+            loop.remove_reader(self._bound.fileno())
 
 
 async def run_until_signal(
-    api: AsgiApp,
+    load_api: LoadApi,
     bound: socket.socket,
     parts: Mapping[str, Coroutine[Any, Any, None]],
     on_sighup: Callable[[], None],
     last: Callable[[], Awaitable[None]],
 ) -> None:
-    """Serve the API, and run each of the named `parts`, until SIGINT or SIGTERM.
+    """Run each of the named `parts`, and serve the API, until SIGINT or SIGTERM.
 
     A SIGHUP calls `on_sighup`. At the end, the parts are cancelled. Then `last` runs, while the API
     still answers.
     """
-    server = _Server(uvicorn.Config(api, log_level="warning", lifespan="off"))
+    server = ApiServer(load_api, bound)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_signal_handler(signal.SIGINT, stop.set)
     sighup.handle(loop, on_sighup)
     async with asyncio.TaskGroup() as group:
-        serving = group.create_task(server.serve(sockets=[bound]), name="api")
         running = [group.create_task(part, name=name) for name, part in parts.items()]
+        serving = group.create_task(server.run(), name="api")
         await stop.wait()
         for task in running:
             task.cancel()
         await last()
-        server.should_exit = True
+        server.stop()
         await serving

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import socket
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from pathlib import Path
 from typing import IO
 
-from whence.core.monitoring.unknown_sources import NoticeReason
+from whence.cli.service.event_loop import EventLoop, Timer
 from whence.core.protection.kamailio_log import WINDOW_S, LogFilter
-from whence.core.sip.transport_address import TransportAddress
 from whence.core.text import escape_untrusted
-from whence.ipc import notices
-from whence.ipc.notices import Notice
-
-UNREADABLE_AT_ONCE = 20
-"""The most sources of unreadable messages that are reported for one read of Kamailio's log."""
 
 LINE_LIMIT = 65_536
 """Bytes of a line of Kamailio's log. A longer one is shown in parts."""
@@ -57,20 +46,21 @@ class LogRelay:
         self,
         name: str,
         pipe: IO[bytes],
+        loop: EventLoop,
         group: int | None = None,
         unreadable: Callable[[Sequence[str]], None] | None = None,
     ) -> None:
-        """Start relaying in the running loop.
+        """Start relaying while `loop` runs.
 
         `group`: the process group that writes; None: any process. `unreadable` receives the
         sources of messages that only the log mentions.
         """
-        self._name, self._pipe, self._rest = name, pipe, b""
+        self._name, self._pipe, self._loop, self._rest = name, pipe, loop, b""
         self._filter = LogFilter() if group is None else LogFilter(_Members(group))
         self._unreadable = unreadable or (lambda _: None)
-        self._due: asyncio.TimerHandle | None = None
+        self._due: Timer | None = None
         os.set_blocking(pipe.fileno(), False)
-        asyncio.get_running_loop().add_reader(pipe.fileno(), self._read)
+        self._loop.add_reader(pipe.fileno(), self._read)
 
     def _read(self) -> bool:
         """Show the lines that the pipe has; return whether it may have more."""
@@ -91,14 +81,14 @@ class LogRelay:
             self._unreadable(self._filter.unreadable)
             self._filter.unreadable.clear()
         if not data:
-            asyncio.get_running_loop().remove_reader(self._pipe.fileno())
+            self._loop.remove_reader(self._pipe.fileno())
         return bool(data)
 
     def _show_left_out(self) -> None:
         for text in self._filter.over(time.monotonic()):
             self._show(text)
         if self._due is None:
-            self._due = asyncio.get_running_loop().call_later(WINDOW_S, self._window_over)
+            self._due = self._loop.call_later(WINDOW_S, self._window_over)
 
     def _window_over(self) -> None:
         self._due = None
@@ -114,27 +104,5 @@ class LogRelay:
             pass
         if self._due is not None:
             self._due.cancel()
-        asyncio.get_running_loop().remove_reader(self._pipe.fileno())
+        self._loop.remove_reader(self._pipe.fileno())
         self._pipe.close()
-
-
-class UnreadableReporter:
-    """Reports to the agent the sources of messages that only Kamailio's log mentions."""
-
-    def __init__(self, path: Path) -> None:
-        """`path`: the agent's socket, which need not exist yet."""
-        self._path = str(path)
-
-    def __call__(self, sources: Sequence[str]) -> None:
-        """Report these sources. A report is lost if the agent does not receive it at once."""
-        counts = Counter(sources)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as own, suppress(OSError):
-            own.setblocking(False)
-            for text, count in counts.most_common(UNREADABLE_AT_ONCE):
-                with suppress(ValueError):  # Kamailio writes IPv6 addresses without brackets
-                    transport, _, place = text.partition(":")
-                    ip, _, port = place.rpartition(":")
-                    ip = f"[{ip}]" if ":" in ip and not ip.startswith("[") else ip
-                    source = TransportAddress.parse(f"{transport}:{ip}:{port}")
-                    notice = Notice(time.time(), NoticeReason.UNREADABLE, source, count)
-                    own.sendto(notices.message(notice), self._path)

@@ -1,4 +1,7 @@
-"""Check, before a start, that Kamailio and the agent can start. Each problem is one sentence."""
+"""Check, before a start, that Kamailio and the agent can start. Each problem is one sentence.
+
+The first agent of `whence run` runs these checks.
+"""
 
 from __future__ import annotations
 
@@ -10,23 +13,21 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from whence.agent.config.load import load
 from whence.agent.config.models import Config
-from whence.agent.kamailio.config import (
-    CONFIG_FILE,
-    LOCATION_FILE,
-    command,
-    render,
-    write,
-    write_tls_config,
-)
-from whence.agent.runtime.process import LOCK_FILE, RUN_LOCK_FILE, alone, api_socket, prepare_state
+from whence.agent.config.to_core import LoadedSettings
+from whence.agent.kamailio.config import render, write, write_tls_config
+from whence.agent.kamailio.start import CONFIG_FILE, LOCATION_FILE, command
+from whence.agent.runtime.lock import LOCK_FILE, RUN_LOCK_FILE, alone
+from whence.agent.runtime.process import api_socket
+from whence.agent.runtime.state_directory import prepare_state
+from whence.cli.service.link import Prepared, RunLink
 from whence.core.sip.transport_address import Transport, TransportAddress
 from whence.errors import LocationError, OperatorError
+from whence.ipc.decisions import SOCKET_FILE
 from whence.store import location
 from whence.trust.settings import load_trusted
 
@@ -41,20 +42,19 @@ _PACKAGE_OF_MODULE = {
 }
 
 
-@contextmanager
-def ready(file: Path) -> Iterator[Config]:
-    """Check that all can start on `file`, and lock the state directory in the context.
+def prepare(file: Path, link: RunLink) -> LoadedSettings:
+    """Check that all can start on `file`, and hand the lock of the state directory to `link`.
 
     The processes that a killed run left behind are ended first. The lock proves that no other run
     is alive. The state directory in their command line identifies these processes.
 
     Raises: ConfigError, OperatorError.
     """
-    os.environ["PATH"] += ":/usr/sbin:/sbin"
-    settings, _ = load_trusted(file, load)  # the agent logs the doubts
+    loaded = LoadedSettings.of(*load_trusted(file, load))
+    settings = loaded.config
     prepare_state(settings.state)
     kamailio_version()
-    with alone(settings.state / RUN_LOCK_FILE, "a whence run"):
+    with alone(settings.state / RUN_LOCK_FILE, "a whence run", os.getppid()) as lock:
         end_leftovers(settings.state)
         retry(lambda: _check_nothing_interferes(settings))
         try:
@@ -65,7 +65,18 @@ def ready(file: Path) -> Iterator[Config]:
         write(config, render(settings, file))
         write_tls_config(settings)
         kamailio_takes(config)
-        yield settings
+        link.prepared(_prepared(loaded), lock)
+    return loaded
+
+
+def _prepared(loaded: LoadedSettings) -> Prepared:
+    settings = loaded.config
+    return Prepared(
+        decision_socket=str(settings.state / SOCKET_FILE),
+        kamailio_config=str(settings.state / CONFIG_FILE),
+        trunks=len(loaded.node.trunks),
+        connections=settings.edge.connections if settings.edge.has_streams else 0,
+    )
 
 
 def retry(check: Callable[[], None], within_s: float = RELEASE_S) -> None:
@@ -192,7 +203,7 @@ def end_leftovers(state: Path) -> None:
 
 def _leftovers(state: Path) -> list[int]:
     """Return the processes that run Kamailio on the configuration of this state directory."""
-    wanted = command(state / CONFIG_FILE)
+    wanted = command(str(state / CONFIG_FILE))
     found = []
     for process in Path("/proc").iterdir():
         if not process.name.isdigit():

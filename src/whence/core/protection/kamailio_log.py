@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 
 WINDOW_S = 60.0
 MESSAGE_LINES = 10
@@ -51,21 +50,28 @@ UNANSWERED = re.compile(rb"receive_msg\(\): (?:required headers not found|no via
 """Messages that Kamailio drops before any route of kamailio.cfg."""
 
 
-@dataclass
 class LogFilter:
-    """Decides for each line whether it is shown. Instants are seconds of a monotonic clock."""
+    """Decides for each line whether it is shown. Instants are seconds of a monotonic clock.
 
-    is_kamailio: Callable[[int], bool] = lambda _pid: True
-    """Returns whether a pid is Kamailio's. A sender's bytes may imitate the start of a line."""
-    unreadable: list[str] = field(default_factory=list)
-    """Sources, `transport:ip:port`, of messages that only the log names. The caller empties it."""
-    _begun_at: float | None = None
-    _shown_at: float = float("-inf")
-    _messages: int = 0
-    _left_out: int = 0
-    _places: dict[bytes, int] = field(default_factory=dict)
-    _shows_rest: bool = True
-    """Whether lines without a start are shown: they continue the last line with one."""
+    It is no dataclass: that import would take a tenth of the memory of `whence run`.
+    """
+
+    def __init__(self, is_kamailio: Callable[[int], bool] = lambda _pid: True) -> None:
+        """`is_kamailio`: returns whether a pid is Kamailio's.
+
+        A sender's bytes may imitate the start of a line.
+        """
+        self.is_kamailio = is_kamailio
+        self.unreadable: list[str] = []
+        """Sources, `transport:ip:port`, of messages that only the log names. The caller empties it.
+        """
+        self._begun_at: float | None = None
+        self._shown_at = float("-inf")
+        self._messages = 0
+        self._left_out = 0
+        self._places: dict[bytes, int] = {}
+        self._shows_rest = True
+        """Whether lines without a start are shown: they continue the last line with one."""
 
     def shown(self, line: bytes, now: float) -> bytes | None:
         """Return the part of a line that is shown; None if the line is omitted."""

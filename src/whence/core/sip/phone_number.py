@@ -126,7 +126,7 @@ def written(number: str, e164: str, style: Style) -> str:
     """
     if style.format is Format.AS_SENT:
         return number
-    e164 = e164 or _e164(number, style)
+    e164 = e164 or in_e164(number, style)
     if not e164:
         return number
     if style.format is Format.E164:
@@ -139,8 +139,8 @@ def written(number: str, e164: str, style: Style) -> str:
     return style.international + digits
 
 
-def _e164(number: str, style: Style) -> str:
-    """Return a number in E.164 by its prefix; empty where no prefix names its country."""
+def in_e164(number: str, style: Style) -> str:
+    """Return a bare number in E.164 by its prefix; empty where no prefix names its country."""
     if number.startswith("+"):
         return number
     prefixes = [(style.international, "+"), ("00", "+")]

@@ -13,9 +13,9 @@ from whence.agent.api import actions, monitoring, users
 from whence.agent.api.app import ApiParts, make
 from whence.agent.api.models import Health
 from whence.agent.api.monitoring import MonitoringParts
-from whence.agent.config.to_core import node_settings
-from whence.agent.kamailio.config import LOCATION_FILE
-from whence.agent.monitoring.alarms import Alarms
+from whence.agent.config.to_core import LoadedSettings, node_settings
+from whence.agent.kamailio.start import LOCATION_FILE
+from whence.agent.monitoring.alarms import Alarms, WrongTokenAlarms
 from whence.agent.monitoring.calls import Calls
 from whence.agent.monitoring.conflicts import ConflictMonitor
 from whence.agent.monitoring.decision_receiver import DecisionReceiver
@@ -106,7 +106,9 @@ class Agent:
         table = UnknownSourceTable(100)
         self.counter = UnknownSourceCounter(table, WindowCounter(50), [self.alarms])
         self.unknown_sources = UnknownSources(node.directory, node.registrations, table, node.clock)
-        self.receiver = DecisionReceiver(node.folder / SOCKET_FILE)
+        self.receiver = DecisionReceiver(
+            node.folder / SOCKET_FILE, [self.calls, self.counter, WrongTokenAlarms(self.alarms)]
+        )
         conflicts = ConflictMonitor(node.directory.path, [self.alarms], node.clock)
 
         async def health() -> Health:
@@ -123,7 +125,11 @@ class Agent:
             registrations=node.registrations,
             keepalive=keepalives.__getitem__,
             health=health,
-            reload=Reload(node.folder / "whence.toml", settings, node.provisioning.apply),
+            reload=Reload(
+                node.folder / "whence.toml",
+                LoadedSettings.of(settings),
+                node.provisioning.apply,
+            ),
             conflicts=conflicts,
             metrics=registry(
                 BuildMetrics(),
@@ -136,8 +142,9 @@ class Agent:
                 ConflictMetrics(conflicts),
                 StoreMetrics(self.store, node.directory),
             ),
+            drain=self.receiver.drain,
         )
-        api = make(parts, clock=node.clock)
+        self.api = api = make(parts, clock=node.clock)
         actions.add(api, node.registrations, keepalives.__getitem__)
         users.add(api, node.directory, self.location, settings.edge.domain, clock=node.clock)
         parts_of_monitoring = MonitoringParts(

@@ -14,10 +14,60 @@ import pytest
 
 from tests.unit.agent.api import http_api_page
 from tests.unit.agent.api.agent import NOW, Agent, Story
+from tests.unit.agent.monitoring.reports import identified, record, refused, send_messages
+from whence.core.identification.decision import Reason
 from whence.core.registration.history import EventKind
 from whence.core.registration.model import State
 from whence.core.registration.reason import RegistrationReason
-from whence.store import location
+from whence.ipc.decisions import SOCKET_FILE, message
+from whence.store import location, look_out
+from whence.store.look_out import Acknowledgement
+from whence.store.schema import GENERATION_FILE
+
+# Reports of the edge that wait.
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/v1/calls", "stolen"),
+        ("/v1/calls/stolen", "token_from_wrong_source"),
+        ("/v1/unknown-sources", "udp:198.51.100.7:5060"),
+        ("/v1/alarms", "token_from_wrong_source"),
+        ("/metrics", "whence_decision_reports_dropped_total 7.0"),
+    ],
+)
+def test_answer_shows_reports_that_waited(
+    with_agent: Callable[[Story], None], path: str, expected: str
+) -> None:
+    """The agent reads the edge's reports when it is asked, not after its sleep."""
+
+    async def story(agent: Agent) -> None:
+        stolen = record(refused("acme", reason=Reason.TOKEN_FROM_WRONG_SOURCE), call_id="stolen")
+        unknown = record(source="udp:198.51.100.7:5060")
+        send_messages(agent.node.folder / SOCKET_FILE, message([stolen, unknown], 7))
+        assert expected in (await agent.ask(path)).text
+
+    with_agent(story)
+
+
+def test_answer_begins_after_reports_of_its_time_are_read(
+    with_agent: Callable[[Story], None],
+) -> None:
+    """A trunk is removed during a request: its last calls are counted before the answer."""
+
+    async def story(agent: Agent) -> None:
+        async def removes_a_trunk() -> dict[str, str]:
+            last = record(identified("acme"), call_id="last")
+            send_messages(agent.node.folder / SOCKET_FILE, message([last]))
+            return {}
+
+        agent.api.add_api_route("/v1/test", removes_a_trunk, methods=["POST"])
+        assert (await agent.ask("/v1/test", {})).status_code == 200
+        assert [one.call_id for one in agent.calls.last(10)] == ["last"]
+
+    with_agent(story)
+
 
 # /healthz
 
@@ -448,5 +498,36 @@ def test_http_api_page_has_each_path_with_examples_that_fit(
                 body = operation["requestBody"]["content"]["application/json"]["schema"]
                 found += http_api_page.faults(blocks[0], body, schemas, f"{path} body")
         assert found == []
+
+    with_agent(story)
+
+
+# Orders are answered when they are in effect.
+
+
+def test_order_is_answered_after_the_look_out_acknowledges(
+    with_agent: Callable[[Story], None],
+) -> None:
+    async def story(agent: Agent) -> None:
+        own = Acknowledgement(agent.node.folder / look_out.FILE)
+        order = {"source": "192.0.2.77", "trunk": "acme", "for_s": 60}
+        asked = asyncio.create_task(agent.ask("/v1/unknown-sources/allow", order))
+        listed = agent.node.directory.addresses
+        await agent.node.until(lambda: any(str(a.ip) == "192.0.2.77" for _, a in listed()))
+        await agent.get("/v1/addresses")
+        assert not asked.done()
+        own.write((agent.node.folder / GENERATION_FILE).read_bytes())
+        assert (await asked).status_code == 200
+        own.close()
+
+    with_agent(story)
+
+
+def test_order_without_an_acknowledgement_answers_503(with_agent: Callable[[Story], None]) -> None:
+    async def story(agent: Agent) -> None:
+        (agent.node.folder / look_out.FILE).mkdir()
+        answer = await agent.ask("/v1/trunks/acme/unregister", {})
+        assert answer.status_code == 503
+        assert "the change is stored" in answer.json()["detail"]
 
     with_agent(story)

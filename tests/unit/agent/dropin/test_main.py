@@ -5,9 +5,9 @@ The worker is the edge's own code that stores answers to REGISTERs (store/worker
 
 from __future__ import annotations
 
+import json
 import os
 import signal
-import socket
 import sqlite3
 import stat
 import tempfile
@@ -23,7 +23,7 @@ import pytest
 from testkit.network import Network
 from testkit.process import Process, beside_python
 from testkit.wait import PATIENCE_S, eventually
-from tests.unit.agent.monitoring.reports import UNKNOWN, datagram
+from tests.unit.agent.monitoring.reports import UNKNOWN, identified, record, send_messages
 from whence.agent.dropin.install import STATE, ExistingKamailio, prepare
 from whence.core.identification.address import GRACE_S
 from whence.core.registration import uac
@@ -32,6 +32,7 @@ from whence.core.registration.model import AccountKey, Registration, Reply
 from whence.core.registration.uac import UacRequest
 from whence.core.sip.contact import Contact
 from whence.core.sip.transport_address import TransportAddress, canonical_ip
+from whence.ipc.decisions import SOCKET_FILE, message
 from whence.store.system_clock import boottime
 from whence.store.worker import Change, LearningWriter, UacAccount
 
@@ -101,8 +102,7 @@ class Agent:
         )
 
     def reports(self, data: bytes) -> None:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-            sender.sendto(data, str(self.state / "decisions.sock"))
+        send_messages(self.state / SOCKET_FILE, message([data]))
 
 
 @pytest.fixture
@@ -164,13 +164,26 @@ def test_agent_reports_and_explains_an_ignored_reply(agent: Agent) -> None:
 
 def test_agent_receives_decisions(agent: Agent) -> None:
     agent.start()
-    agent.reports(datagram(UNKNOWN, call_id="c-1", at=time.time()))
+    agent.reports(record(UNKNOWN, call_id="c-1", at=time.time()))
     [call] = eventually(lambda: agent.get("/v1/calls"))
     assert (call["call_id"], call["decision"]) == ("c-1", "unknown")
     [unknown_source] = agent.get("/v1/unknown-sources")
     assert unknown_source["source"] == "udp:192.0.2.1:5060"
     [explained] = agent.get("/v1/calls/c-1")
     assert explained["now"]["decision"] == "unknown"
+
+
+def test_agent_that_stops_reads_what_waits(agent: Agent) -> None:
+    log = agent.folder / "calls.json"
+    agent.file.write_text(f'{agent.file.read_text()}call_log_file = "{log}"\n')
+    agent.start()
+    for call_id in ("first", "while the agent sleeps"):
+        agent.reports(record(identified(), call_id=call_id))
+        if call_id == "first":
+            eventually(log.exists, what="the first call in the file")
+    assert agent.stop() == 0
+    written = [json.loads(line)["call_id"] for line in log.read_text().splitlines()]
+    assert written == ["first", "while the agent sleeps"]
 
 
 def test_agent_socket_is_for_its_user_alone(agent: Agent) -> None:
@@ -290,7 +303,7 @@ def test_root_becomes_the_owner_of_the_directory(agent: Agent) -> None:
     pid = os.fork()
     if pid == 0:
         try:
-            from whence.agent.runtime.process import become_owner
+            from whence.agent.runtime.state_directory import become_owner
 
             become_owner(agent.state)
             alike = os.getresuid() == (65534,) * 3 and os.getresgid() == (65534,) * 3

@@ -12,14 +12,8 @@ import pytest
 from testkit.certificates import Authority
 from whence.agent.config.load import load
 from whence.agent.config.models import Config, EdgeConfig
-from whence.agent.kamailio.config import (
-    START_OPTIONS,
-    TLS_FILE,
-    command,
-    render,
-    write,
-    write_tls_config,
-)
+from whence.agent.kamailio.config import render, write, write_tls_config
+from whence.agent.kamailio.start import START_OPTIONS, TLS_FILE, command
 from whence.agent.registration.client import BUFFER_BYTES
 from whence.core.registration.grant import GRANT_LIMIT_S
 from whence.errors import ConfigError, OperatorError
@@ -189,7 +183,7 @@ def test_render_of_odd_file_name_adds_no_line(tmp_path: Path, name: str) -> None
 
 
 def test_command_has_the_allocator_and_memory_options() -> None:
-    assert command(Path("/x/kamailio.cfg")) == [
+    assert command("/x/kamailio.cfg") == [
         "kamailio",
         "-f",
         "/x/kamailio.cfg",

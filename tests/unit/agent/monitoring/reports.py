@@ -1,5 +1,8 @@
 """Decisions, and their reports as the edge sends them."""
 
+import socket
+from pathlib import Path
+
 from whence.core.identification.decision import (
     Compared,
     Decision,
@@ -31,7 +34,7 @@ def refused(*trunks: str, reason: Reason = Reason.AMBIGUOUS) -> Refused:
 UNKNOWN = Unknown(())
 
 
-def datagram(
+def record(
     decision: Decision = UNKNOWN,
     call_id: str = "call-1",
     source: str = "udp:192.0.2.1:5060",
@@ -40,7 +43,14 @@ def datagram(
     called: str | None = None,
     method: str = "INVITE",
     at: float = NOW,
-    dropped: int = 0,
 ) -> bytes:
     body = decisions.report_body(decision, TransportAddress.parse(source), ruri, to, called)
-    return decisions.message(body, method, call_id, at, from_cache=False, dropped=dropped)
+    return decisions.record(body, method, call_id, at, from_cache=False)
+
+
+def send_messages(path: Path, *messages: bytes) -> None:
+    """Send messages to the agent's socket, over a connection of their own."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as edge:
+        edge.connect(str(path))
+        for data in messages:
+            edge.send(data)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.unit.agent.api.agent import FILE, NOW, Agent, Story
-from tests.unit.agent.monitoring.reports import datagram, refused
+from tests.unit.agent.monitoring.reports import record, refused
 from whence.agent.monitoring import alarms
 from whence.agent.monitoring.alarms import Alarms, RaisedAlarm, WrongTokenAlarms
 from whence.core.identification.decision import Reason
@@ -116,7 +116,7 @@ def test_token_from_wrong_source_is_an_alarm_of_its_trunk(clock: Clock) -> None:
         refused("acme", reason=Reason.TOKEN_FROM_WRONG_SOURCE),
         refused("bell", reason=Reason.AMBIGUOUS),
     ):
-        data = datagram(decision, source="udp:192.0.2.66:5060")
+        data = record(decision, source="udp:192.0.2.66:5060")
         listener.receive(decisions.read(data), data)
     (event,) = made.since(0, 10)
     assert (event.alarm.kind, event.alarm.trunk) == (AlarmKind.TOKEN_FROM_WRONG_SOURCE, "acme")
@@ -127,7 +127,7 @@ def test_number_of_another_trunk_is_an_alarm_of_each_owner(clock: Clock) -> None
     made = Alarms(clock=clock)
     listener = WrongTokenAlarms(made)
     for _ in range(3):
-        data = datagram(refused("acme", "bell", reason=Reason.NUMBER_OF_ANOTHER_TRUNK))
+        data = record(refused("acme", "bell", reason=Reason.NUMBER_OF_ANOTHER_TRUNK))
         listener.receive(decisions.read(data), data)
     found = [event.alarm for event in made.since(0, 10)]
     assert [(one.kind, one.trunk) for one in found] == [
@@ -178,7 +178,7 @@ def test_changed_registrar_and_expiry_are_alarms_once(
 def test_many_unknown_requests_are_an_alarm(with_agent: WithAgent) -> None:
     async def story(agent: Agent) -> None:
         for number in range(200):
-            data = datagram(source=f"udp:198.51.100.{number}:5060")
+            data = record(source=f"udp:198.51.100.{number}:5060")
             agent.counter.receive(decisions.read(data), data)
         (event,) = await agent.get("/v1/alarms")
         assert (event["kind"], event["trunk"]) == ("many_unknown_requests", None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,18 +14,25 @@ import pytest
 
 from testkit.disk import needs_root, small_disk
 from tests.unit.agent.api.agent import NOW, Agent, Story
-from tests.unit.agent.monitoring.reports import UNKNOWN, datagram, identified, refused
+from tests.unit.agent.monitoring.reports import (
+    UNKNOWN,
+    identified,
+    record,
+    refused,
+    send_messages,
+)
 from whence.agent.monitoring.calls import SAME_LIMIT, Calls, CallsFile
 from whence.agent.monitoring.decision_receiver import DecisionReceiver
 from whence.core.identification.decision import Decision
 from whence.errors import DecisionSocketError
 from whence.ipc import decisions
+from whence.ipc.decisions import message
 
 WithAgent = Callable[[Story], None]
 
 
 def send(calls: Calls, decision: Decision = UNKNOWN, **parts: Any) -> None:
-    data = datagram(decision, **parts)
+    data = record(decision, **parts)
     calls.receive(decisions.read(data), data)
 
 
@@ -194,12 +200,6 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / decisions.SOCKET_FILE
 
 
-def send_datagrams(path: Path, *datagrams: bytes) -> None:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as edge:
-        for data in datagrams:
-            edge.sendto(data, str(path))
-
-
 @pytest.fixture
 def calls() -> Calls:
     return Calls(10)
@@ -215,22 +215,32 @@ def receiver(path: Path, calls: Calls) -> Iterator[DecisionReceiver]:
 def test_receiver_counts_dropped_reports(
     receiver: DecisionReceiver, calls: Calls, path: Path
 ) -> None:
-    send_datagrams(path, datagram(call_id="a", dropped=3), datagram(call_id="b", dropped=4))
-    receiver.read()
+    first, second = (record(call_id=id_) for id_ in "ab")
+    send_messages(path, message([first], 3), message([second], 4))
+    receiver.drain()
     assert sorted(ids(calls.last(10))) == ["a", "b"]
     assert receiver.dropped == 7
 
 
-@pytest.mark.parametrize("data", [b"", b"\xff" * 100, b"9" + datagram()[1:], datagram()[:40]])
-def test_receiver_counts_and_logs_an_invalid_datagram_once(
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\0",
+        b"\xff" * 100,
+        b"9" + message([record()])[1:],
+        message([record()])[:40],
+        message([record()[:40]]),
+    ],
+)
+def test_receiver_counts_and_logs_an_invalid_message_once(
     receiver: DecisionReceiver,
     calls: Calls,
     path: Path,
     data: bytes,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    send_datagrams(path, data, data, datagram(call_id="a"))
-    receiver.read()
+    send_messages(path, data, data, message([record(call_id="a")]))
+    receiver.drain()
     assert ids(calls.last(10)) == ["a"]
     assert receiver.invalid == 2
     assert len(caplog.records) == 1
@@ -257,14 +267,14 @@ def test_receiver_that_cannot_be_made_raises_with_a_remedy(path: Path) -> None:
 # The API.
 
 
-async def happened(agent: Agent, *datagrams: bytes) -> None:
-    for data in datagrams:
+async def happened(agent: Agent, *records: bytes) -> None:
+    for data in records:
         agent.calls.receive(decisions.read(data), data)
 
 
 def test_api_explains_a_call_as_it_was_and_as_it_is_now(with_agent: WithAgent) -> None:
     async def story(agent: Agent) -> None:
-        await happened(agent, datagram(identified("acme"), "a/b@x%41?", "udp:192.0.2.1:40000"))
+        await happened(agent, record(identified("acme"), "a/b@x%41?", "udp:192.0.2.1:40000"))
         (listed,) = await agent.get("/v1/calls")
         (call,) = await agent.get("/v1/calls/a%2Fb%40x%2541%3F")
         then, now = call.pop("then"), call.pop("now")
@@ -287,7 +297,7 @@ def test_refused_call_is_explained_after_its_source_is_allowed(
 ) -> None:
     async def story(agent: Agent) -> None:
         ruri = "sip:+442071234567@edge.example"
-        data = datagram(UNKNOWN, "late", "udp:192.0.2.1:40000", ruri=ruri, at=NOW + 3700)
+        data = record(UNKNOWN, "late", "udp:192.0.2.1:40000", ruri=ruri, at=NOW + 3700)
         await happened(agent, data)
         agent.node.clock.now = NOW + 4000
         order = {"source": "192.0.2.1", "trunk": "acme", "for_s": 60}
@@ -310,7 +320,7 @@ def test_refused_call_is_explained_after_its_source_is_allowed(
 
 def test_call_without_its_evidence_has_no_then(with_agent: WithAgent) -> None:
     async def story(agent: Agent) -> None:
-        await happened(agent, datagram(UNKNOWN, "odd", "udp:192.0.2.1:40000", at=NOW))
+        await happened(agent, record(UNKNOWN, "odd", "udp:192.0.2.1:40000", at=NOW))
         (call,) = await agent.get("/v1/calls/odd")
         assert (call["decision"], call["then"]) == ("unknown", None)
         assert call["now"]["decision"] == "identified"
@@ -334,7 +344,7 @@ HOSTILE = "\x1b]0;owned\x07\r\n\x9b31m\u202e"
 def test_api_escapes_hostile_texts_of_a_call(with_agent: WithAgent) -> None:
     async def story(agent: Agent) -> None:
         uri = f"sip:%1b%5b31m{HOSTILE}@edge.example"
-        data = datagram(UNKNOWN, f"id{HOSTILE}", ruri=uri, to=uri, called=uri, method=HOSTILE[:5])
+        data = record(UNKNOWN, f"id{HOSTILE}", ruri=uri, to=uri, called=uri, method=HOSTILE[:5])
         await happened(agent, data)
         for path in ("/v1/calls", r"/v1/calls/id%5Cx1b]0;owned%5Cx07%5Cr%5Cn%5Cx9b31m%5Cu202e"):
             (call,) = await agent.get(path)
@@ -356,7 +366,7 @@ def _all_printable(value: Any) -> bool:
 
 def test_call_with_uris_that_were_cut_has_no_now(with_agent: WithAgent) -> None:
     async def story(agent: Agent) -> None:
-        await happened(agent, datagram(ruri=f"sip:{'+' * 5000}@x", call_id="long"))
+        await happened(agent, record(ruri=f"sip:{'+' * 5000}@x", call_id="long"))
         (call,) = await agent.get("/v1/calls/long")
         assert call["now"] is None
         assert call["ruri"].endswith("…")
@@ -376,11 +386,11 @@ def test_metrics_count_decisions_of_present_trunks(with_agent: WithAgent) -> Non
     async def story(agent: Agent) -> None:
         await happened(
             agent,
-            datagram(identified("acme"), at=NOW - 20),
-            datagram(identified("acme"), at=NOW - 10),
-            datagram(identified("gone")),
-            datagram(refused("acme", "bell")),
-            *[datagram(UNKNOWN, source=f"udp:192.0.2.{n}:5060") for n in range(100, 110)],
+            record(identified("acme"), at=NOW - 20),
+            record(identified("acme"), at=NOW - 10),
+            record(identified("gone")),
+            record(refused("acme", "bell")),
+            *[record(UNKNOWN, source=f"udp:192.0.2.{n}:5060") for n in range(100, 110)],
         )
         text = (await agent.ask("/metrics")).text
         samples = dict(re.findall(r"^(\w+(?:\{.*?\})?) (\S+)$", text, re.MULTILINE))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.unit.agent.api.agent import FILE, NOW, Agent, Story
-from tests.unit.agent.monitoring.reports import datagram, identified, refused
+from tests.unit.agent.monitoring.reports import identified, record, refused
 from whence.core.monitoring.unknown_sources import LONGEST_S
 from whence.ipc import decisions
 
@@ -19,8 +19,8 @@ UNKNOWN_SOURCE = "udp:198.51.100.7:5060"
 RURI = "sip:+442071234567@edge.example"
 
 
-def report(agent: Agent, *datagrams: bytes) -> None:
-    for data in datagrams:
+def report(agent: Agent, *records: bytes) -> None:
+    for data in records:
         agent.counter.receive(decisions.read(data), data)
 
 
@@ -37,11 +37,11 @@ def test_unknown_sources_are_listed_and_no_others(with_agent: WithAgent) -> None
     async def story(agent: Agent) -> None:
         report(
             agent,
-            datagram(source="udp:198.51.100.8:5060", ruri="sip:\x1b[31m@x"),
-            datagram(source=UNKNOWN_SOURCE, ruri="sip:1@x"),
-            datagram(source="udp:198.51.100.7:5999", ruri="sip:2@x", at=NOW + 5, method="OPTIONS"),
-            datagram(identified()),
-            datagram(refused("acme", "bell")),
+            record(source="udp:198.51.100.8:5060", ruri="sip:\x1b[31m@x"),
+            record(source=UNKNOWN_SOURCE, ruri="sip:1@x"),
+            record(source="udp:198.51.100.7:5999", ruri="sip:2@x", at=NOW + 5, method="OPTIONS"),
+            record(identified()),
+            record(refused("acme", "bell")),
         )
         first, second = await agent.get("/v1/unknown-sources")
         assert first == {
@@ -62,7 +62,7 @@ def test_unknown_sources_are_listed_and_no_others(with_agent: WithAgent) -> None
 
 def test_allowed_source_calls_as_the_trunk_until_the_end(with_agent: WithAgent) -> None:
     async def story(agent: Agent) -> None:
-        report(agent, datagram(source=UNKNOWN_SOURCE))
+        report(agent, record(source=UNKNOWN_SOURCE))
         assert await decided(agent) == "unknown"
         answer = await allow(agent, note="moved")
         assert answer.status_code == 200
@@ -179,7 +179,7 @@ def test_allow_of_another_sites_page_answers_403(with_agent: WithAgent) -> None:
 
 def test_allow_that_cannot_be_written_changes_nothing(with_agent: WithAgent) -> None:
     async def story(agent: Agent) -> None:
-        report(agent, datagram(source=UNKNOWN_SOURCE))
+        report(agent, record(source=UNKNOWN_SOURCE))
         disk = sqlite3.connect(agent.node.directory.path, isolation_level=None)
         disk.execute(
             "CREATE TRIGGER full BEFORE INSERT ON address BEGIN SELECT RAISE(ABORT, 'full'); END"

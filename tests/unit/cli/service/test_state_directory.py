@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.cli.command import whence
-from whence.agent.runtime.process import STATE_FILES, become_owner, prepare_state
+from whence.agent.runtime.state_directory import STATE_FILES, become_owner, prepare_state
 from whence.errors import OperatorError, UntrustedError
 from whence.ipc.decisions import SOCKET_FILE
 from whence.trust.paths import directory, open_file
@@ -325,7 +325,7 @@ def device(place: Place, file: Path) -> str:
 
 def anothers_file(place: Place, file: Path) -> str:
     if file.name == SOCKET_FILE:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as theirs:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as theirs:
             theirs.bind(str(file))
     else:
         file.touch(0o600)

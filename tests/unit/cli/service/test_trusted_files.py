@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 
 from testkit.certificates import Authority
-from tests.unit.agent.monitoring.reports import datagram
+from tests.unit.agent.monitoring.reports import record
 from tests.unit.cli.command import whence
 from tests.unit.cli.existing_kamailio import DEBIANS, UAC
 from whence.agent.config.load import load
 from whence.agent.config.models import Config
+from whence.agent.config.to_core import LoadedSettings
 from whence.agent.dropin.config import load as load_drop_in
 from whence.agent.monitoring.calls import CallsFile
 from whence.agent.provisioning.reload import Reload
@@ -256,7 +257,7 @@ def test_reload_file_others_write_changes_nothing(
 ) -> None:
     file = settings_file(home)
     applied: list[NodeSettings] = []
-    reload = Reload(file, load(file), applied.append)
+    reload = Reload(file, LoadedSettings.of(load(file)), applied.append)
     reason = open_to_all(file)
     with pytest.raises(ConfigError):
         reload()
@@ -295,12 +296,12 @@ def test_calls_file_that_is_anothers_is_not_written(
         file.touch()
         os.chown(file, NOBODY, NOBODY)
     calls = CallsFile(file)
-    calls.write(decisions.read(datagram()))
+    calls.write(decisions.read(record()))
     assert calls.errors == 1
     assert f"{file}: calls are not written: {file} " in caplog.text
     assert victim.read_text() == "content of root\n"
     file.unlink()
-    calls.write(decisions.read(datagram()))
+    calls.write(decisions.read(record()))
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 

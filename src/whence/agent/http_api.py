@@ -1,0 +1,76 @@
+"""Builds the HTTP API of both agents over their parts.
+
+The import takes longer than that of all other parts together. So the agent imports this module
+when the registrations have started, or at the first connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from prometheus_client.registry import Collector
+
+from whence.agent.api import monitoring as monitoring_api
+from whence.agent.api.app import Api, ApiParts, make
+from whence.agent.api.models import Health
+from whence.agent.api.monitoring import MonitoringParts
+from whence.agent.monitoring.metrics import (
+    AlarmMetrics,
+    BuildMetrics,
+    ConflictMetrics,
+    DecisionMetrics,
+    RegistrationMetrics,
+    StoreMetrics,
+    registry,
+)
+from whence.agent.monitoring.unknown_sources import UnknownSources
+from whence.agent.parts import AgentParts
+from whence.agent.registration.status import RegistrationStatus
+from whence.core.registration.keepalive import KeepAlive
+
+
+def build(
+    parts: AgentParts,
+    registrations: RegistrationStatus,
+    keepalive: Callable[[str], KeepAlive | None],
+    kamailio_lives: Callable[[], Awaitable[bool]],
+    metrics: Sequence[Collector] = (),
+) -> Api:
+    """Build the API with the paths and metrics of both agents, and with further `metrics`."""
+    observers, directory = parts.observers, parts.directory
+    unknown = UnknownSources(directory, registrations, observers.unknown.table)
+    store = parts.store_monitor
+
+    async def health() -> Health:
+        state = store.state
+        return Health(
+            kamailio=await kamailio_lives(),
+            directory=state.is_writable,
+            disk=not state.space.is_low,
+        )
+
+    collectors = registry(
+        BuildMetrics(),
+        RegistrationMetrics(directory, registrations),
+        DecisionMetrics(parts.receiver, observers.calls, unknown, registrations),
+        AlarmMetrics(observers.alarms, observers.webhook),
+        ConflictMetrics(observers.conflicts),
+        StoreMetrics(store, directory),
+        *metrics,
+    )
+    host, _ = parts.own.api_place
+    api = make(
+        ApiParts(
+            host,
+            directory,
+            registrations,
+            keepalive,
+            health,
+            parts.reload,
+            observers.conflicts,
+            collectors,
+            parts.receiver.drain,
+        )
+    )
+    monitoring_api.add(api, MonitoringParts(directory, observers.calls, unknown, observers.alarms))
+    return api

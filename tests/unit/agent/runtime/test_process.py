@@ -1,0 +1,163 @@
+"""The API's server: it loads late, answers early connections, and wakes no idle agent."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable, Iterator
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import httpx
+import pytest
+
+from testkit.network import Network
+from testkit.wait import PATIENCE_S
+from whence.agent.runtime.process import ApiServer, AsgiApp, AsgiMessage
+
+
+@pytest.fixture
+def bound() -> Iterator[socket.socket]:
+    with Network() as network, socket.socket() as listening:
+        listening.bind((network.ip("api"), 8088))
+        listening.listen(8)
+        yield listening
+
+
+class Loader:
+    """Loads an API that answers each request with 200."""
+
+    def __init__(self) -> None:
+        self.loads = 0
+
+    def __call__(self) -> Callable[[], AsgiApp]:
+        self.loads += 1
+        return lambda: self._answer
+
+    async def _answer(
+        self, scope: AsgiMessage, receive: Callable[..., object], send: Callable[..., object]
+    ) -> None:
+        await send({"type": "http.response.start", "status": 200})  # type: ignore[misc]
+        await send({"type": "http.response.body", "body": b"here"})  # type: ignore[misc]
+
+
+async def get(bound: socket.socket) -> httpx.Response:
+    """GET from a thread: the client sets no timer in the loop of the server."""
+    host, port = bound.getsockname()
+    url = f"http://{host}:{port}/"
+    return await asyncio.to_thread(httpx.get, url, trust_env=False, timeout=PATIENCE_S)
+
+
+def test_api_server_loads_at_the_first_connection(bound: socket.socket) -> None:
+    load = Loader()
+
+    async def story() -> None:
+        server = ApiServer(load, bound)
+        running = asyncio.create_task(server.run(after_s=3600))
+        await asyncio.sleep(0)
+        assert load.loads == 0
+        async with asyncio.timeout(PATIENCE_S):
+            assert (await get(bound)).text == "here"
+            assert (await get(bound)).text == "here"
+            server.stop()
+            await running
+
+    asyncio.run(story())
+    assert load.loads == 1
+
+
+def test_api_server_answers_what_came_before_it_ran(bound: socket.socket) -> None:
+    async def story() -> None:
+        server = ApiServer(Loader(), bound)
+        early = asyncio.create_task(get(bound))
+        await asyncio.sleep(0)
+        running = asyncio.create_task(server.run(after_s=3600))
+        async with asyncio.timeout(PATIENCE_S):
+            assert (await early).text == "here"
+            server.stop()
+            await running
+
+    asyncio.run(story())
+
+
+def test_api_server_loads_without_a_connection_later(bound: socket.socket) -> None:
+    load = Loader()
+
+    async def story() -> None:
+        server = ApiServer(load, bound)
+        running = asyncio.create_task(server.run(after_s=0.01))
+        async with asyncio.timeout(PATIENCE_S):
+            while not load.loads:
+                await asyncio.sleep(0.01)
+            server.stop()
+            await running
+
+    asyncio.run(story())
+
+
+def test_api_server_stopped_before_loads_nothing(bound: socket.socket) -> None:
+    load = Loader()
+
+    async def story() -> None:
+        server = ApiServer(load, bound)
+        running = asyncio.create_task(server.run(after_s=3600))
+        await asyncio.sleep(0)
+        server.stop()
+        async with asyncio.timeout(PATIENCE_S):
+            await running
+
+    asyncio.run(story())
+    assert load.loads == 0
+
+
+def test_answer_has_the_date_of_its_second(bound: socket.socket) -> None:
+    """The second answer comes when the clock has gone on, and has its own Date."""
+
+    async def story() -> list[tuple[float, httpx.Response, float]]:
+        server = ApiServer(Loader(), bound)
+        running = asyncio.create_task(server.run())
+        answers = []
+        async with asyncio.timeout(PATIENCE_S):
+            for _ in range(2):
+                before = time.time()
+                answers.append((before, await get(bound), time.time()))
+                while time.time() < int(before) + 1:
+                    await asyncio.sleep(0.01)
+            server.stop()
+            await running
+        return answers
+
+    for before, answer, after in asyncio.run(story()):
+        assert answer.headers.get_list("date") == [answer.headers["date"]]
+        assert int(before) <= parsedate_to_datetime(answer.headers["date"]).timestamp() <= after
+
+
+class TimerLoop(asyncio.SelectorEventLoop):
+    """An event loop that notes for how many seconds each timer is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.delays_s: list[float] = []
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., object], *args: Any, context: Any = None
+    ) -> asyncio.TimerHandle:
+        self.delays_s.append(when - self.time())
+        return super().call_at(when, callback, *args, context=context)
+
+
+def test_idle_api_server_sets_no_short_timer(bound: socket.socket) -> None:
+    async def story() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, TimerLoop)
+        server = ApiServer(Loader(), bound)
+        running = asyncio.create_task(server.run())
+        async with asyncio.timeout(PATIENCE_S):
+            assert (await get(bound)).text == "here"
+            assert min(loop.delays_s) > 1  # timeouts of connections only
+            server.stop()
+            await running
+
+    with asyncio.Runner(loop_factory=TimerLoop) as runner:
+        runner.run(story())
