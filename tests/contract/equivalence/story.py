@@ -39,6 +39,11 @@ def plain(data: bytes) -> bytes:
     return _COOKIE.sub(b";whence=COOKIE", _NONCE.sub(b"nonce", data))
 
 
+def plain_text(text: str) -> str:
+    """Return a text of a report without cookies."""
+    return plain(text.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
+
+
 class Story:
     """One seed's messages at one node."""
 
