@@ -65,6 +65,7 @@ class Exchanges:
             return await exchange.answer
         finally:
             del self._of[branch]
+            exchange.request = b""  # the heap keeps the exchange for a while
 
     def _schedule(self, exchange: Exchange, now: float) -> None:
         at = min(now + exchange.wait_s, exchange.ends_at)

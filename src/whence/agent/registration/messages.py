@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from whence.core.registration.events import Send
@@ -23,6 +24,8 @@ from whence.errors import InvalidReplyError
 from whence.ipc import headers
 
 REPLY_LIMIT = 65_535
+PHRASE_LIMIT = 200
+"""Characters of a reason phrase that are kept."""
 HEADERS_LIMIT = 256
 """Header lines of a reply. No registrar sends more."""
 
@@ -165,7 +168,7 @@ def _reply(fields: Mapping[str, list[str]], status: int, reason: str, cseq: int)
         infos += authentication_infos(fields.get(info_name, ()), proxy=proxy)
     return Reply(
         status=status,
-        reason=_printable(reason),
+        reason=_phrase(reason) if len(reason) <= PHRASE_LIMIT else _printable(reason),
         cseq=cseq,
         contacts=tuple(contacts),
         expires_s=_shortest(fields, "expires"),
@@ -233,7 +236,11 @@ def _shortest(fields: Mapping[str, list[str]], name: str) -> int | None:
 def _printable(text: str) -> str:
     if not text.isprintable():
         text = "".join(c for c in text if c.isprintable())
-    return text[:200]
+    return text[:PHRASE_LIMIT]
+
+
+_phrase = lru_cache(maxsize=256)(_printable)
+"""The same, as one object for all trunks: each keeps the phrase of its last reply."""
 
 
 def _removed_contact(account: Account, send: Send) -> Sequence[str]:
