@@ -63,11 +63,10 @@ def run_instructions(
 @app.command("freshness")
 def run_freshness(
     probes: Annotated[int, typer.Option(min=100, help="New addresses.")] = 1000,
-    rate: Annotated[int, typer.Option(min=0, help="Other registrations a second.")] = 100,
     results: Results = RESULTS,
 ) -> None:
     """Measure from the 200 that teaches an address to the first call from there."""
-    _finish(freshness.measure(probes, rate), results)
+    _finish(freshness.measure(probes), results)
 
 
 @app.command("registrations")
@@ -94,7 +93,7 @@ def run_all(results: Results = RESULTS) -> None:
         lambda: calls.measure(5, 5, calls.RATES, 1000, []),
         lambda: scale.measure(3, 800, 400, scale.SIZES),
         lambda: instructions.measure(30, 130, 5),
-        lambda: freshness.measure(1000, 100),
+        lambda: freshness.measure(1000),
     ]
     reports = [_finish(bench(), results) for bench in benches]
     goals = "\n".join(goal.sentence() for report in reports for goal in report.goals)

@@ -21,6 +21,8 @@ from bench.rounds import Spread, hold, ratios
 from testkit.network import Network
 
 RATES = [50, 400]
+WARM_RATE = 200
+"""At least so many calls a second warm up."""
 MOST_OF_RECIPE = 0.6
 AGENT_RATE, MOST_AGENT_US = 50, 80
 CONTESTANTS: Sequence[type[Contestant]] = (Recipe, RecipeTlsf, DropIn, Relay, Node)
@@ -50,7 +52,10 @@ def measure(
             stack.enter_context(contestant.serving())
             session.show(f"{title(contestant)}: ready")
         session.show("warm-up round: caches fill, and memory is used for the first time")
-        warm = {one.name: partial(one.read, 2 * trunks, max(rates)) for one in contestants}
+        warm_rate = max(*rates, WARM_RATE)
+        warm = {
+            one.name: partial(one.carry, 2 * trunks, warm_rate, warm_up=True) for one in contestants
+        }
         session.reject(hold(warm, 1, lambda _: None)[1])
         readers = {
             (one.name, rate): partial(one.read, round(rate * seconds), rate)

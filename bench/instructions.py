@@ -123,6 +123,7 @@ def _count(entry: Entry, calls: int, rate: float) -> list[int]:
         layout = Layout(entry.trunks, "one", IPv4Address(registrar.address[0]))
         stage = Stage(network, Path(folder), layout, registrar, workers=1)
         with entry.contestant(stage).serving() as contestant:
+            contestant.carry(1, rate, entry.pattern, warm_up=True)  # Python loads at the first call
             contestant.carry(calls, rate, entry.pattern)
         return totals({int(file.name): file.read_text("utf-8") for file in out.iterdir()})
 

@@ -67,7 +67,11 @@ def measure(rounds: int, calls: int, rate: float, sizes: Sequence[int]) -> Repor
         order = sorted(running)
         readers = {key: partial(_total, running[key], calls, rate, key.pattern) for key in order}
         session.show("warm-up round: caches fill, and memory is used for the first time")
-        session.reject(hold(readers, 1, lambda _: None)[1])
+        warm = {
+            key: partial(running[key].carry, calls, rate, key.pattern, warm_up=True)
+            for key in order
+        }
+        session.reject(hold(warm, 1, lambda _: None)[1])
         measured, faults = hold(readers, rounds, session.show)
         session.reject(faults)
     how = session.circumstances(rounds=rounds, calls_a_reading=calls, calls_a_second=rate)

@@ -100,14 +100,16 @@ class Contestant(ABC):
             with phone(self.phone_ip, self.home):
                 yield self
 
-    def carry(self, number: int, rate: float, pattern: Pattern = "all") -> None:
+    def carry(
+        self, number: int, rate: float, pattern: Pattern = "all", *, warm_up: bool = False
+    ) -> None:
         """Let it carry calls, *rate* a second. Raises: InvalidError as `Callers.load` does."""
         if pattern not in self._callers:
             order = calls(self.stage.layout, pattern)
             name = f"calls-{pattern}"
             self._callers[pattern] = Callers(order, self.edge, self._port, self.home, name)
         try:
-            self._callers[pattern].load(number, rate)
+            self._callers[pattern].load(number, rate, warm_up=warm_up)
         except InvalidError as error:
             log = self.process.log[-600:]
             raise InvalidError(f"{self.title}: {error}; its log ends:\n{log}") from error

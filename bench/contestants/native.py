@@ -95,9 +95,9 @@ class DropIn(RecipeTlsf):
         numbers = [f'"trunk-{n}" = ["{layout.number(n)}"]' for n in range(layout.trunks)]
         argv: list[str | Path] = [beside_python("whence"), "drop-in", folder]
         argv += ["--kamailio-cfg", config, "--user", getpass.getuser()]
-        run(argv, check=True, capture_output=True)
+        _installed(argv)
         (folder / "drop-in.toml").write_text("\n".join(["[numbers]", *numbers, ""]))
-        run(argv, check=True, capture_output=True)
+        _installed(argv)
         return config
 
     def admit(self) -> None:
@@ -185,6 +185,11 @@ def write_uac_table(file: Path, contestant: Contestant) -> None:
 def account(contestant: Contestant, number: int) -> str:
     """Return the user of a trunk; no other contestant has it."""
     return f"{contestant.name}-{number}"
+
+
+def _installed(argv: Sequence[str | Path]) -> None:
+    done = run(argv, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def _replaced(text: str, old: str, new: str) -> str:

@@ -38,6 +38,7 @@ class World:
         parameters: str = "",
         listen: Sequence[str] = (),
         known_answers: bool = True,
+        simple_dialogs: bool = True,
         **edge: object,
     ) -> None:
         """Start it. `hide` changes the directory's file before.
@@ -86,7 +87,10 @@ class World:
         edge_config.write_tls_config(self.books.settings)
         config = folder / start.CONFIG_FILE
         rendered = edge_config.render(
-            self.books.settings, folder / "whence.toml", known_answers=known_answers
+            self.books.settings,
+            folder / "whence.toml",
+            known_answers=known_answers,
+            simple_dialogs=simple_dialogs,
         )
         config.write_text(f"{rendered}\n{parameters}\n")
         command = start.command(str(config))

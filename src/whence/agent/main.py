@@ -41,8 +41,11 @@ from whence.trust.settings import load_trusted
 
 log = logging.getLogger(__name__)
 
-UP_TRY_S = 0.1
-"""How long one question at the start waits for Kamailio, and how long until the next one."""
+UP_TRY_S = 0.5
+"""How long one question at the start waits for Kamailio."""
+
+UP_PAUSE_S = 0.05
+"""The time between two questions at the start."""
 
 
 def run(path: Path) -> None:
@@ -166,5 +169,5 @@ async def _report_up(
 ) -> None:
     """Report once that Kamailio answers and the directory can be written, also on a full disk."""
     while not (await kamailio.lives(UP_TRY_S) and store.state.is_writable):
-        await asyncio.sleep(UP_TRY_S)
+        await asyncio.sleep(UP_PAUSE_S)
     report()

@@ -73,8 +73,7 @@ class Worker:
         self.directory = DirectoryReader(directory)
         self.decision_cache = DecisionCache(GenerationReader(directory.with_name(GENERATION_FILE)))
         self.decision_sender = DecisionSender(directory.with_name(decisions.SOCKET_FILE))
-        self.message = Message("")
-        """The current message, as the check of its form left it."""
+        self._message: Message | None = None
         self._number_headers: tuple[str, ...] = ()
         """The headers that some trunk has in `number_headers`, besides those of all trunks."""
         self._number_headers_of: bytes | None = None
@@ -100,6 +99,21 @@ class Worker:
         if self._offset is None or self._offset.boot_id != boot_id():
             return time.time()
         return boottime() + self._offset.seconds
+
+    @property
+    def message(self) -> Message:
+        """Return the current message, as the check of its form left it."""
+        if self._message is None:
+            self._message = self.read_message() or Message("")
+        return self._message
+
+    @message.setter
+    def message(self, message: Message) -> None:
+        self._message = message
+
+    def forget_message(self) -> None:
+        """Begin with another message, which is read when a handler needs it."""
+        self._message = None
 
     def answer(self, status: int, phrase: str) -> int:
         """Answer the current request unless it is an ACK; return ANSWERED."""

@@ -42,19 +42,20 @@ class EdgeHandlers:
         self.ksr_next_to_close = connections.ksr_next_to_close
 
         messages = MessageHandlers(worker, guard)
+        self.ksr_look = messages.ksr_look
         self.ksr_well_formed = messages.ksr_well_formed
         self.ksr_reply = messages.ksr_reply
 
         sending = SendingSockets(ksr, settings.sockets)
         dialogs = DialogHandlers(worker, settings.own, sending)
+        self.ksr_begin_dialog = dialogs.ksr_begin_dialog
         self.ksr_in_dialog = dialogs.ksr_in_dialog
         self.ksr_answer = dialogs.ksr_answer
         self.ksr_public_route = dialogs.ksr_public_route
         self.ksr_late_answer = dialogs.ksr_late_answer
 
-        inbound = InboundHandlers(worker, guard, dialogs, sending, domain)
+        inbound = InboundHandlers(worker, guard, sending, domain)
         self.ksr_initial = inbound.ksr_initial
-        self.ksr_begin = inbound.ksr_begin
 
         self.ksr_look_out = LookOutHandlers(worker, settings.directory).ksr_look_out
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from whence.core.identification.decision import Identified, Reason, Unknown
 from whence.core.identification.identify import dialled
 from whence.core.sip.phone_number import bare
-from whence.core.sip.transport_address import TransportAddress
 from whence.core.sip.uri import escape_user
 from whence.edge.base import ANSWERED, GO_ON, Handlers, Worker, answers, read, text
 from whence.edge.decision_cache import CachedDecision, CacheKey
-from whence.edge.dialogs import DialogHandlers
+from whence.edge.dialogs import TRUNK, USER
 from whence.edge.guard import GuardHandlers
-from whence.edge.known_answers import KnownAnswers, KnownCall
+from whence.edge.known_answers import KnownAnswers
 from whence.edge.sending_sockets import SendingSockets
 from whence.ipc import decisions, headers
 
@@ -35,14 +34,12 @@ class InboundHandlers(Handlers):
         self,
         worker: Worker,
         guard: GuardHandlers,
-        dialogs: DialogHandlers,
         sending: SendingSockets,
         domain: str,
     ) -> None:
         super().__init__(worker)
         self._sending = sending
         self._guard = guard
-        self._dialogs = dialogs
         self._domain = domain
         self._known_answers = KnownAnswers(worker)
 
@@ -67,9 +64,8 @@ class InboundHandlers(Handlers):
             ksr.hdr.remove("P-Called-Party-ID")
         ksr.hdr.append(decision.headers)
         if method == "INVITE":
-            source = TransportAddress.parse(key.source)
-            user = decision.target if decision.is_ours else ""
-            self._dialogs.begin(message, call_id, source, decision.trunk, user)
+            ksr.pv.sets(TRUNK, decision.trunk)
+            ksr.pv.sets(USER, decision.target if decision.is_ours else "")
             if decision.is_ours or not self._sending.chooses:
                 self._known_answers.keep(key, decision, now)
         ksr.seturi(decision.target)
@@ -78,18 +74,6 @@ class InboundHandlers(Handlers):
         from_cache = cached is not None
         worker.decision_sender.send(decision.report, method, call_id, now, from_cache=from_cache)
         return TO_USER if decision.is_ours else GO_ON
-
-    @answers
-    def ksr_begin(self, _message: object, entry: str) -> int:
-        """Begin the dialog of a call that Kamailio gives to a trunk by a known answer."""
-        call, call_id = KnownCall.parse(entry), text(self.ksr.kx.get_callid)
-        if call_id is None:
-            self.worker.report_refusal(Reason.MALFORMED)
-            return self.worker.answer(400, "Bad Request")
-        user = call.target if call.is_ours else ""
-        worker = self.worker
-        self._dialogs.begin(worker.message, call_id, worker.source(), call.trunk, user)
-        return GO_ON
 
     def _decide(
         self, key: CacheKey, method: str, call_id: str, now: float
