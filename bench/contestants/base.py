@@ -52,7 +52,7 @@ class Contestant(ABC):
     """A program. `launched()` starts it only; `serving()` also gives it a phone for its calls."""
 
     key: ClassVar[str]
-    title: ClassVar[str]
+    title: str
     process: Process
     registers: ClassVar[bool] = False
     """Whether it registers the trunks of the layout at the registrar."""
