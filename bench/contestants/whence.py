@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from contextlib import ExitStack, closing
 
@@ -14,11 +13,12 @@ from testkit.process import Process
 from testkit.whence import Table, Whence
 from whence.agent.config.load import load
 from whence.agent.config.to_core import node_settings
-from whence.core.identification.address import Address, Origin
+from whence.core.registration.events import Learn
 from whence.core.registration.model import Registration, State
+from whence.core.settings import TrunkSettings
 from whence.core.sip.transport_address import Transport, TransportAddress
-from whence.store import rows, statements
 from whence.store.directory import FILE, Directory
+from whence.store.learning import RegistrationStep
 
 GRANTED_S = 86_400
 ASKS_AGAIN_S = 60_000
@@ -105,38 +105,32 @@ class GrantedNode(Node):
         }
 
     def _grant(self) -> None:
-        """Store for each trunk a grant of a day by its own address."""
+        """Store for each trunk a grant of a day by its own address, all in one transaction."""
         self.node.state.mkdir(mode=0o700)
         settings = load(self.node.file)
-        now = time.time()
-        [socket] = settings.edge.listen
-        file = self.node.state / FILE
-        learned: list[tuple[object, ...]] = []
-        with closing(Directory(file)) as directory:
+        with closing(Directory(self.node.state / FILE)) as directory:
+            now = time.time()
             install(directory, settings, now)
-            for number, trunk in enumerate(node_settings(settings).trunks):
-                ip = self.stage.layout.ip(number)
-                registrar = TransportAddress(Transport.UDP, ip, SOURCE_PORT)
-                registration = Registration(
-                    trunk.id,
-                    call_id=f"call-{number}",
-                    cseq=1,
-                    state=State.REGISTERED,
-                    since=now,
-                    granted_s=GRANTED_S,
-                    expires_at=now + GRANTED_S,
-                    next_at=now + ASKS_AGAIN_S,
-                    registrar=registrar,
-                    home=registrar,
-                    last_status=200,
-                    last_phrase="OK",
-                )
-                directory.save(trunk.account_key, registration, [], socket, now)
-                address = Address(
-                    *(ip, SOURCE_PORT, Transport.UDP, Origin.LEARNED, str(socket)),
-                    learned_at=now,
-                    expires_at=now + GRANTED_S,
-                )
-                learned.append(tuple(rows.row_of(trunk.id, address)))
-        with closing(sqlite3.connect(file)) as db, db:
-            db.executemany(statements.PUT_ADDRESS, learned)
+            trunks = enumerate(node_settings(settings).trunks)
+            socket = str(settings.edge.listen[0])
+            directory.save_steps([self._step(n, trunk, socket, now) for n, trunk in trunks])
+
+    def _step(self, number: int, trunk: TrunkSettings, socket: str, now: float) -> RegistrationStep:
+        ip = self.stage.layout.ip(number)
+        registrar = TransportAddress(Transport.UDP, ip, SOURCE_PORT)
+        registration = Registration(
+            trunk.id,
+            call_id=f"call-{number}",
+            cseq=1,
+            state=State.REGISTERED,
+            since=now,
+            granted_s=GRANTED_S,
+            expires_at=now + GRANTED_S,
+            next_at=now + ASKS_AGAIN_S,
+            registrar=registrar,
+            home=registrar,
+            last_status=200,
+            last_phrase="OK",
+        )
+        learn = Learn(registrar, now + GRANTED_S)
+        return RegistrationStep(trunk.account_key, registration, [learn], socket, now)
