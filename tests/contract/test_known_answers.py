@@ -336,3 +336,20 @@ def test_known_call_to_an_absent_phone_is_refused(scene: Scene, reports: Reports
 
     assert not is_known()
     eventually(is_known, what="a call that is known")
+
+
+def test_known_call_to_a_phone_has_our_called_party_alone(scene: Scene, reports: Reports) -> None:
+    trunk, phone = scene.line(numbers=("+4433",))
+    seen = set()
+
+    def is_known(*headers: tuple[str, str]) -> bool:
+        invite = scene.invite(trunk.at, "+4433", headers=headers)
+        came = arrives(scene, trunk.at, phone, invite)
+        assert came is not None
+        seen.add((*came.all("P-Called-Party-ID"), *whence_headers(came)))
+        return reports.was_known(invite.call_id)
+
+    for headers in ((), (("P-Called-Party-ID", "<sip:x@x>"),)):
+        assert not is_known(*headers)
+        eventually(partial(is_known, *headers), what="a call that is known")
+    assert seen == {("<sip:+4433@edge.example>", *ours(trunk))}

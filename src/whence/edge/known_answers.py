@@ -30,9 +30,9 @@ MARGIN_S = 2
 
 KEY, PLACE = "$var(key)", "$var(place)"
 SEPARATOR = "|"
-TO_USER, TO_URI, WITHOUT_CALLED = "u", "t", "c"
-"""The kinds of an answer: to a local user, or to another URI. With `c` the edge's P-Called-Party-ID
-replaces that of the request."""
+TO_URI, TO_USER, TO_USER_CALLED = "t", "u", "c"
+"""The kinds of an answer: to a URI, or to a local user. With the last one the edge's
+P-Called-Party-ID replaces that of the request."""
 
 _GENERATION_DIGITS = 16
 _EPOCH_DIGITS = 4
@@ -83,8 +83,7 @@ class KnownCall(NamedTuple):
         to, called = rest, None
         if length != "-":
             to, called = rest[: int(length)], rest[int(length) + 1 :]
-        is_ours = kind.startswith(TO_USER)
-        return cls(trunk, target, is_ours, rule.rstrip(" "), source, ruri, to, called)
+        return cls(trunk, target, kind != TO_URI, rule.rstrip(" "), source, ruri, to, called)
 
 
 def key_text(published: str, key: CacheKey) -> str | None:
@@ -101,9 +100,9 @@ def key_text(published: str, key: CacheKey) -> str | None:
 
 def entry_text(decision: CachedDecision, key: str) -> str | None:
     """Write an entry; None if its text is too long, or not what all programs read alike."""
-    kind = TO_USER if decision.is_ours else TO_URI
-    if decision.has_called_party:
-        kind += WITHOUT_CALLED
+    kind = TO_URI
+    if decision.is_ours:
+        kind = TO_USER_CALLED if decision.has_called_party else TO_USER
     parts = (decision.headers, decision.target, kind, decision.trunk, decision.rule)
     content = SEPARATOR.join(parts)
     fill = WIDTH - len(content) - len(SEPARATOR) - len(key)
