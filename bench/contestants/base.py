@@ -140,4 +140,8 @@ class Contestant(ABC):
             self.check()
             return self.stage.at().count().registered >= number
 
-        eventually(registered, READY_WITHIN_S, f"all trunks of {self.title} registered")
+        try:
+            eventually(registered, READY_WITHIN_S, f"all trunks of {self.title} registered")
+        except AssertionError as error:
+            error.add_note(f"{self.stage.at().count()}; its log ends:\n{self.process.log[-3000:]}")
+            raise

@@ -185,6 +185,15 @@ def test_calls_in_any_order_are_decided_by_their_own_key(scene: Scene, pbx: Endp
         assert [call(*way) for way in reversed(WAYS)] == first[::-1]
 
 
+def test_call_id_that_is_not_utf8_is_refused(scene: Scene, reports: Reports, pbx: Endpoint) -> None:
+    """The edge cannot report such a call: it is refused, also where one like it is known."""
+    trunk = scene.trunk(uri(pbx))
+    warm(scene, reports, trunk.at, pbx)
+    invite = scene.invite(trunk.at, call_id="\udc85odd")
+    assert trunk.at.ask(invite, scene.edge).status == 400
+    assert not scene.came(pbx)
+
+
 @pytest.mark.parametrize("place", ["Request-URI", "To", "Call-ID", "P-Called-Party-ID"])
 def test_nul_ends_no_comparison(scene: Scene, pbx: Endpoint, place: str) -> None:
     caller = scene.endpoint("provider")

@@ -6,6 +6,7 @@ A problem that the operator can repair raises an OperatorError with one sentence
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import socket
 from collections.abc import Callable
@@ -105,14 +106,13 @@ async def _serve(
         history_observers=[trunk_alarms],
     )
 
+    provisioning = Provisioning(directory, registrations, [siblings])
     clocks = Clocks()
     since = ClockOffset.parse(directory.clock_offset())
-    watch = ClockWatch(clocks, [registrations, keepalives, siblings, alarms], since)
+    watch = ClockWatch(clocks, [provisioning, registrations, keepalives, siblings, alarms], since)
     watch.check()  # the clock may have been set while no agent ran
     directory.set_clock_offset(str(clocks.offset()))
-    provisioning = Provisioning(directory, registrations, [siblings])
-    provisioning.apply(loaded.node)
-    trunk_alarms.keep(registrations.__contains__)
+    provisioning.begin(loaded.node)
 
     def apply(changed: NodeSettings) -> None:
         """Apply settings. Then read the reports of calls that a removed trunk still got."""
@@ -128,6 +128,7 @@ async def _serve(
         from whence.agent.monitoring.metrics import ClientMetrics, NoticeMetrics  # noqa: PLC0415
 
         def build() -> AsgiApp:
+            provisioning.finish()
             metrics = [ClientMetrics(registrations, keepalives, kamailio), NoticeMetrics(notices)]
             api = http_api.build(
                 parts, registrations, keepalives.__getitem__, kamailio.lives, metrics
@@ -150,8 +151,19 @@ async def _serve(
         len(loaded.node.users),
         settings.agent.api_listen,
     )
+
+    async def add_trunks() -> None:
+        await provisioning.add_first()
+        gc.freeze()  # they stay as long as the modules
+        trunk_alarms.keep(registrations.__contains__)
+
+    async def unregister() -> None:
+        provisioning.finish()  # a trunk that is not added yet may be registered
+        await registrations.stop()
+
     tasks = {
         "registrations": registrations.run(watch.check),
+        "first trunks": add_trunks(),
         "advertised names": registrations.follow_names(),
         "keep-alives": keepalives.run(registrations),
         "siblings": siblings.run(),
@@ -159,7 +171,7 @@ async def _serve(
     }
     if up is not None:
         tasks["up"] = _report_up(kamailio, parts.store_monitor, up)
-    await parts.run(load_api, tasks, registrations.stop)
+    await parts.run(load_api, tasks, unregister)
     kamailio.close()
     log.info("agent stopped")
 

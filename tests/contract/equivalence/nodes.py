@@ -71,6 +71,7 @@ class Node:
                 namespace=namespace,
                 parameters=NO_REPEATS,
                 known_answers=fast,
+                simple_dialogs=fast,
                 **QUIET,
             )
         )

@@ -29,8 +29,7 @@ Seen = dict[str, frozenset[bytes]]
 _BRANCH = re.compile(rb"z9hG4bK[0-9a-f]{2,5}\.[0-9a-f.]+(?=[;\s,]|$)")
 _TAG = re.compile(rb"tag=(?:[0-9a-f]{32}[-.][0-9a-f]{4,}|[0-9a-f]{16})(?![0-9a-f])")
 _NONCE = re.compile(rb'nonce="[^"]*"')
-_HEX = "0123456789abcdef"
-_COOKIE = re.compile(rb";whence=[0-9a-f]{20,}")
+_COOKIE = re.compile(rb";whence=[0-9a-z]{20,}")
 
 
 def plain(data: bytes) -> bytes:
@@ -151,7 +150,12 @@ class Story:
         node = self._node
         from_caller = "\r\n".join(f"Route: {one}" for one in answer.all("Record-Route"))
         from_target = "\r\n".join(f"Route: {one}" for one in arrived.all("Record-Route"))
-        others = [one for _, other, _ in self._dialogs for one in other.all("Record-Route")]
+        others = [
+            one
+            for _, other, _ in self._dialogs
+            for one in other.all("Record-Route")
+            if other.call_id != answer.call_id
+        ]
         methods = ["ACK"] if dice.random() < 0.9 else []
         methods += dice.choices(IN_DIALOG, k=dice.choice([1, 1, 2, 3]))
         for number, method in enumerate(methods):
@@ -160,7 +164,7 @@ class Story:
             way = dice.random()
             if way < 0.1:
                 route = self._spoilt(own, dice)
-            elif way < 0.15:
+            elif way < 0.15 and others:
                 route = f"Route: {dice.choice(others)}"
             elif way < 0.18:
                 route = ""
@@ -199,10 +203,9 @@ class Story:
     @staticmethod
     def _mutated(data: bytes, dice: Random) -> bytes:
         """Mutate a message in a way that does not depend on the cookies, which differ."""
-        cookies = dict.fromkeys(_COOKIE.findall(data))
         names = {
-            cookie: b";whence=%0*x" % (len(cookie) - 8, number + 1)
-            for number, cookie in enumerate(cookies)
+            cookie: b";whence=%032x" % number
+            for number, cookie in enumerate(dict.fromkeys(_COOKIE.findall(data)))
         }
         for cookie, name in names.items():
             data = data.replace(cookie, name)
@@ -213,13 +216,32 @@ class Story:
 
     @staticmethod
     def _spoilt(route: str, dice: Random) -> str:
-        """Change one character of a Route, so that it stays one line."""
-        if not route:
+        """Change a Route a little. The two nodes' cookies have not the same form."""
+        found = _COOKIE.search(route.encode("utf-8", "surrogateescape"))
+        if found is None:
             return "Route: <sip:x@x;lr>"
-        at, other = dice.randrange(len(route)), dice.choice(";<>@|")
-        if route[at] in _HEX:
-            other = _HEX[(_HEX.index(route[at]) + 1) % len(_HEX)]
-        return route[:at] + other + route[at + 1 :]
+        cookie = found[0].decode().removeprefix(";whence=")
+        at = dice.choice([0, 1, 5, 11, -1, -2, -10, -20, -24])
+        other = "1" if cookie[at] == "0" else "0"
+        last = "" if at == -1 else cookie[at + 1 :]
+        spoilt = dice.choice(
+            [
+                cookie[:at] + other + last,
+                cookie[:at] + other + last,
+                cookie[:-1],
+                cookie[1:],
+                cookie + "0",
+                cookie + ">",
+                cookie + ";x=y",
+                cookie + "|",
+                cookie.upper() + "A",
+                "",
+                f'"{cookie}"',
+            ]
+        )
+        before, _, behind = route.partition(cookie)
+        name = dice.choice([before, before, before, before.replace(";lr", ";LR"), before + "x="])
+        return f"{name}{spoilt}{behind}"
 
 
 def _uri(header: str) -> str:

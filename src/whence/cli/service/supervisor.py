@@ -48,6 +48,7 @@ def supervise(file: str) -> int:
     agent.start([f"--link={link.agent_fd}"], [link.agent_fd])
     prepared = link.receive_prepared()
     if prepared is None:
+        link.close()
         return _status_of(agent, loop)
     _Node(loop, agent, link, prepared).run()
     return 0

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from testkit.wait import PATIENCE_S
-from whence.cli.service import console
+from whence.cli.service import console, supervisor
 from whence.cli.service.child import Child
 from whence.cli.service.event_loop import EventLoop, Timer
 from whence.cli.service.supervisor import keep_running
@@ -89,6 +89,26 @@ def test_child_absent_for_a_while_starts_when_it_is_back(
     assert waits == ["0.2 s", "0.4 s", "0.8 s"]
     assert stderr[0].startswith("kamailio ended (signal 15); it starts again in ")
     assert len(reasons) == 1 and reasons[0].startswith(f"kamailio cannot be started: {program}: ")
+
+
+@pytest.fixture
+def path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Restore PATH, which `supervise` extends for its children."""
+    monkeypatch.setenv("PATH", os.environ["PATH"])
+
+
+@pytest.mark.usefixtures("path")
+def test_agent_that_explains_its_end_gives_the_exit_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "_whence", lambda: ["sh", "-c", "exit 2"])
+    assert supervisor.supervise("whence.toml") == 2
+
+
+@pytest.mark.usefixtures("path")
+@pytest.mark.parametrize("end", ["kill -9 $$", "exit 0"])
+def test_agent_that_ends_without_a_word_is_named(monkeypatch: pytest.MonkeyPatch, end: str) -> None:
+    monkeypatch.setattr(supervisor, "_whence", lambda: ["sh", "-c", end])
+    with pytest.raises(OperatorError, match="agent did not start; its last lines are above"):
+        supervisor.supervise("whence.toml")
 
 
 def open_files() -> int:
