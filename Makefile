@@ -1,6 +1,6 @@
 # The commands of the README. Each sets up what it needs; what is done is not done again.
-.PHONY: demo test test-fast check fmt cov docs dist setup bench bench-scale bench-instructions \
-    bench-freshness bench-registrations lock generate help
+.PHONY: demo test test-fast check fmt cov docs dist setup bench bench-registrations \
+    bench-scale bench-instructions bench-freshness bench-all lock generate help
 
 # The pure tests: no Kamailio, no database server, no sleep.
 PURE := $(addprefix tests/unit/,core edge store ipc bench tools)
@@ -45,20 +45,23 @@ dist:	## build sdist and wheel into dist, and try the wheel in a fresh environme
 	@tools/environment dist
 	@tools/dist
 
-bench: setup	## CPU time a call beside the known recipe and a bare relay
-	@.venv/bin/python -m bench $(ARGS)
+bench: setup	## CPU time a call beside the known recipe and a bare relay; PEERS=asterisk adds it
+	@.venv/bin/python -m bench calls $(PEERS:%=--peer %) $(ARGS)
 
-bench-scale: setup	## the same with 10, 1 000 and 100 000 trunks, at one address and at many
-	@.venv/bin/python -m bench.scale $(ARGS)
+bench-registrations: setup	## start, registrations, rest, memory, beside Kamailio's uac; PEERS=…
+	@.venv/bin/python -m bench registrations $(PEERS:%=--peer %) $(ARGS)
+
+bench-scale: setup	## CPU time a call with 10 and 100 000 trunks, at one address and at many
+	@.venv/bin/python -m bench scale $(ARGS)
 
 bench-instructions: setup	## instructions a call, counted by callgrind (needs valgrind)
-	@.venv/bin/python -m bench.instructions $(ARGS)
+	@.venv/bin/python -m bench instructions $(ARGS)
 
 bench-freshness: setup	## from the 200 that teaches an address to the first call from there
-	@.venv/bin/python -m bench.freshness $(ARGS)
+	@.venv/bin/python -m bench freshness $(ARGS)
 
-bench-registrations: setup	## what it costs to register, beside Kamailio's own uac module
-	@.venv/bin/python -m bench.registrations $(ARGS)
+bench-all: setup	## all benches, within 25 minutes; writes bench/results
+	@.venv/bin/python -m bench all $(ARGS)
 
 setup:	## Debian packages and .venv
 	@tools/setup

@@ -1,162 +1,107 @@
-"""`make bench-scale`: the CPU time of a call with 10, 1 000 and 100 000 trunks."""
+"""`make bench-scale`: the CPU time of a call with few and with many trunks."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
 from ipaddress import IPv4Address
 from itertools import count
 from pathlib import Path
-from typing import Annotated, cast, get_args
+from typing import NamedTuple, get_args
 
-import typer
-from rich.console import Console
+from bench.contestants.base import CALLERS_PORT, Contestant, Stage
+from bench.contestants.native import Recipe
+from bench.contestants.whence import GrantedNode
+from bench.layout import Layout, Pattern, Places
+from bench.report import Circumstances, Goal, Report, Session, Table
+from bench.rounds import Spread, hold, ratios
+from testkit.network import Network
 
-from bench.callers import Callers
-from bench.circumstances import circumstances
-from bench.contest import Contestant, Load, hold
-from bench.contestants.native import USER, kamailio, teach
-from bench.granted import granted
-from bench.growth import Growth, Key
-from bench.layout import Layout, Pattern, Places, calls
-from bench.stage import Stage, phone
-from testkit.network import SIP_PORT, Network
-from testkit.sip import Endpoint, request
-
-SIZES = (10, 1_000, 100_000)
-RESULTS = Path(__file__).parent / "results"
+MOST = 1.05
+SIZES = [10, 100_000]
 FIRST = IPv4Address("127.64.0.0")
-CALLERS_PORT = 20_000
-TAUGHT_AT_ONCE = 100
+CALLED: Mapping[Pattern, str] = {
+    "few": "the same ten: decided before",
+    "anew": "all, each undecided",
+    "all": "all in turn",
+}
+LIKE_FOR_LIKE: Sequence[Pattern] = ("few", "anew")
+PLACES: Mapping[Places, str] = {"one": "one address", "spread": "an address each"}
 
 
-def main(
-    trunks: Annotated[
-        list[int] | None, typer.Option(min=1, max=1_000_000, help="Number of trunks; repeatable.")
-    ] = None,
-    patterns: Annotated[
-        str, typer.Option(help="Patterns of the calls, separated by commas.")
-    ] = ",".join(get_args(Pattern)),
-    rounds: Annotated[int, typer.Option(min=1, help="Measurements of each.")] = 7,
-    calls_a_round: Annotated[
-        int, typer.Option("--calls", min=1, help="Calls in a round, for each.")
-    ] = 2000,
-    rate: Annotated[float, typer.Option(min=1, help="Calls a second.")] = 400,
-    results: Annotated[
-        Path,
-        typer.Option(
-            exists=True,
-            file_okay=False,
-            help="Where to write scale.txt and scale.json.",
-            show_default="bench/results",
-        ),
-    ] = RESULTS,
-) -> None:
-    """Compare the CPU time of a call with few and with many trunks, at one address and at many.
+class Key(NamedTuple):
+    """A row: contestant, places of the trunks, pattern of the calls, number of trunks."""
 
-    Exit with 1, and write nothing, if a call failed, or a process started or ended.
+    who: str
+    places: Places
+    pattern: Pattern
+    trunks: int
+
+
+Round = Mapping[Key, float]
+"""Row → CPU time of all processes in µs a call."""
+
+
+def measure(rounds: int, calls: int, rate: float, sizes: Sequence[int]) -> Report:
+    """Let Whence and the recipe carry calls, each with few and with many trunks.
+
+    Raises: typer.Exit if a reading is invalid.
     """
-    unknown = set(patterns.split(",")) - set(get_args(Pattern))
-    if unknown:
-        raise typer.BadParameter(f"{', '.join(unknown)}: write {', '.join(get_args(Pattern))}")
-    chosen = [cast("Pattern", pattern) for pattern in patterns.split(",")]
-    load = Load(calls_a_round, rate)
-    measure(
-        trunks or SIZES, chosen, rounds, load, results, Console(soft_wrap=True, highlight=False)
-    )
-
-
-def measure(
-    sizes: Sequence[int],
-    patterns: Sequence[Pattern],
-    rounds: int,
-    load: Load,
-    results: Path,
-    console: Console,
-) -> None:
-    """Run the rounds, and print and write the results. Raises: typer.Exit on an invalid round."""
+    session = Session()
     with ExitStack() as stack:
         network = stack.enter_context(Network())
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="whence-bench-")))
-        contestants: dict[Key, Contestant] = {}
         ports = count(CALLERS_PORT)
+        running: dict[Key, Contestant] = {}
         for trunks in sizes:
-            layout = Layout(trunks, "spread", FIRST)
-            recipe = stack.enter_context(_recipe(network, home, layout, next(ports)))
-            contestants[Key("recipe", trunks, "spread", "all")] = recipe
-            console.print(f"{recipe.title}: ready")
             for places in get_args(Places):
-                layout = Layout(trunks, places, FIRST)
-                ours = stack.enter_context(_whence(network, home, layout, patterns, ports))
-                contestants |= ours
-                console.print(f"Whence, {_text(layout)}: ready")
+                stage = Stage(network, home, Layout(trunks, places, FIRST), ports=ports)
+                ours = stack.enter_context(GrantedNode(stage, f"{places}-{trunks}").serving())
+                running |= {Key("Whence", places, one, trunks): ours for one in CALLED}
+                session.show(f"Whence, {trunks} trunks, {PLACES[places]}: ready")
+            recipe = stack.enter_context(Recipe(stage, f"recipe-{trunks}").serving())
+            running[Key("recipe", "spread", "all", trunks)] = recipe
         # Readings of one ratio are next to each other in a round, seconds apart.
-        side_by_side = sorted(contestants, key=lambda key: (key.who, key.places, key.pattern, key))
-        entered = [contestants[key] for key in side_by_side]
-        console.print("warm-up round: caches fill, and memory is used for the first time")
-        _, faults = hold(entered, 1, load, lambda _: None)
-        if not faults:
-            measured, faults = hold(entered, rounds, load, console.print)
-    for fault in faults:
-        console.print(f"invalid: {fault}", style="red", markup=False)
-    if faults:
-        raise typer.Exit(1)
-    growth = Growth(list(contestants), measured, circumstances(rounds, load))
-    growth.show(console)
-    growth.write(results)
+        order = sorted(running)
+        readers = {key: partial(_total, running[key], calls, rate, key.pattern) for key in order}
+        session.show("warm-up round: caches fill, and memory is used for the first time")
+        warm = {
+            key: partial(running[key].carry, calls, rate, key.pattern, warm_up=True)
+            for key in order
+        }
+        session.reject(hold(warm, 1, lambda _: None)[1])
+        measured, faults = hold(readers, rounds, session.show)
+        session.reject(faults)
+    how = session.circumstances(rounds=rounds, calls_a_reading=calls, calls_a_second=rate)
+    return report(order, measured, how)
 
 
-@contextmanager
-def _whence(
-    network: Network,
-    home: Path,
-    layout: Layout,
-    patterns: Sequence[Pattern],
-    ports: Iterator[int],
-) -> Iterator[dict[Key, Contestant]]:
-    """Run one Whence, and yield a contestant for each pattern."""
-    name = f"whence-{layout.trunks}-{layout.places}"
-    with granted(network, home, name, layout) as run:
-        process = run.node.process
-        assert process
-        entered = {}
-        for pattern in patterns:
-            key = Key("whence", layout.trunks, layout.places, pattern)
-            callers = Callers(calls(layout, pattern), run.node.address, next(ports), home, str(key))
-            entered[key] = Contestant(str(key), str(key), process, run.node.address, callers.load)
-        yield entered
+def report(keys: Sequence[Key], rounds: Sequence[Round], how: Circumstances) -> Report:
+    """Return the results of the rounds."""
+    rows, goals = [], []
+    for key in keys:
+        same = [other for other in keys if other._replace(trunks=key.trunks) == key]
+        fewest = min(same, key=lambda other: other.trunks)
+        costs = [one[key] for one in rounds]
+        growth = Spread.of(ratios(costs, [one[fewest] for one in rounds]))
+        rows.append(
+            [
+                *(key.who, PLACES[key.places], CALLED[key.pattern], str(key.trunks)),
+                *(Spread.of(costs).text(), growth.text(".2f")),
+            ]
+        )
+        is_goal = key.who == "Whence" and key.pattern in LIKE_FOR_LIKE
+        if is_goal and key == max(same, key=lambda other: other.trunks) != fewest:
+            what = f"{PLACES[key.places]}, {CALLED[key.pattern]}"
+            name = f"growth from {fewest.trunks} to {key.trunks} trunks, {what}"
+            goals.append(Goal(name, growth.median, MOST))
+    columns = ("", "trunks at", "called", "trunks", "µs a call", "÷ fewest trunks")
+    heading = "CPU time of all processes: median (lowest–highest)"
+    readings = [{"/".join(map(str, key)): us for key, us in one.items()} for one in rounds]
+    return Report("scale", [Table(heading, columns, rows, 3)], goals, how, readings)
 
 
-@contextmanager
-def _recipe(network: Network, home: Path, layout: Layout, port: int) -> Iterator[Contestant]:
-    """Run the recipe as Debian starts it, after a 200 from each address of the layout."""
-    key = Key("recipe", layout.trunks, layout.places, "all")
-    stage = Stage(network, home, layout.trunks, 1)
-    phone_ip = network.ip(f"phone of {key}")
-    with (
-        kamailio(stage, str(key), str(key), (), config="recipe") as (contestant, own),
-        Endpoint(phone_ip, SIP_PORT) as ours,
-    ):
-        edge = contestant.edge
-        answer = ours.register(edge, USER, "", edge[0])
-        assert answer.status == 200, f"the recipe did not register a phone:\n{answer}"
-        for trunk in range(layout.trunks):
-            teach(edge, str(layout.ip(trunk)))
-            # Its answer means that the recipe has read the former datagrams.
-            if trunk % TAUGHT_AT_ONCE == 0:
-                ours.ask(request("OPTIONS", f"sip:{edge[0]}", ours.address), edge)
-        ours.close()
-        with phone(phone_ip, own):
-            callers = Callers(calls(layout, "all"), edge, port, own, "callers")
-            yield replace(contestant, make_calls=callers.load)
-
-
-def _text(layout: Layout) -> str:
-    where = "at one address" if layout.places == "one" else "each at its own address"
-    return f"{layout.trunks} trunks {where}"
-
-
-if __name__ == "__main__":
-    typer.run(main)
+def _total(contestant: Contestant, calls: int, rate: float, pattern: Pattern) -> float:
+    return sum(contestant.read(calls, rate, pattern).values())

@@ -6,6 +6,7 @@ from whence.edge.ksr import (
     Hdr,
     Htable,
     Kx,
+    Mqueue,
     Nathelper,
     Pike,
     Pv,
@@ -25,6 +26,7 @@ hdr: Hdr
 textops: Textops
 textopsx: Textopsx
 htable: Htable
+mqueue: Mqueue
 tm: Tm
 sl: Sl
 rr: Rr

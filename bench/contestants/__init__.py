@@ -1,1 +1,1 @@
-"""The contestants of `make bench`."""
+"""The contestants: programs that register trunks, relay calls, or both."""

@@ -1,75 +1,142 @@
-"""Whence as an operator runs it, with its trunks registered at real registrars."""
+"""Whence as an operator runs it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from functools import partial
-from pathlib import Path
+import sqlite3
+import time
+from contextlib import ExitStack, closing
 
-from bench.contest import Contestant
-from bench.stage import Stage, phone
-from testkit.network import SIP_PORT
-from testkit.provider import Provider
-from testkit.sip import Endpoint
-from testkit.sipp import Caller
-from testkit.wait import eventually
-from testkit.whence import Whence, trunk
+from bench.contestants.base import READY_WITHIN_S, USER, Contestant, Stage
+from bench.contestants.native import RATE, account
+from bench.registrar import DOMAIN, password
+from testkit.directory import install
+from testkit.process import Process
+from testkit.whence import Table, Whence
+from whence.agent.config.load import load
+from whence.agent.config.to_core import node_settings
+from whence.core.identification.address import Address, Origin
+from whence.core.registration.model import Registration, State
+from whence.core.sip.transport_address import Transport, TransportAddress
+from whence.store import rows, statements
+from whence.store.directory import FILE, Directory
 
-KEY = "whence"
-USER = "alice"
-REGISTERED_WITHIN_S = 120
-
-
-@contextmanager
-def whence(stage: Stage) -> Iterator[Contestant]:
-    """Run Whence with all trunks of the stage, whose target is alice."""
-    home = stage.directory / KEY
-    home.mkdir()
-    with ExitStack() as stack:
-        providers = [stack.enter_context(provider(stage, n, home)) for n in range(stage.providers)]
-        edge = Whence(stage.network, home, name=KEY, users=[USER])
-        edge.edit(trunks=[_trunk(stage, n, providers, edge.domain) for n in range(stage.trunks)])
-        stack.enter_context(edge)
-        edge.start()
-        assert edge.process
-        eventually(lambda: _all_registered(edge), REGISTERED_WITHIN_S, "all trunks registered")
-
-        phone_ip = stage.network.ip(f"phone of {KEY}")
-        with Endpoint(phone_ip, SIP_PORT) as ours:
-            answer = ours.register(edge.address, USER, edge.password(USER), edge.domain)
-            assert answer.status == 200, f"Whence did not register a phone:\n{answer}"
-        stack.enter_context(phone(phone_ip, home))
-        caller = Caller(stage.caller_ip, edge.address, home, port=SIP_PORT + 1)
-        stack.enter_context(caller)
-        make_calls = partial(caller.load, stage.called(edge.address))
-        yield Contestant(KEY, "Whence", edge.process, edge.address, make_calls)
+GRANTED_S = 86_400
+ASKS_AGAIN_S = 60_000
+SOURCE_PORT = 5060
 
 
-def provider(stage: Stage, number: int, home: Path, port: int = SIP_PORT) -> Provider:
-    """Start a registrar without a challenge, whose cost is not measured here."""
-    accounts = {
-        account(trunk): "unused"
-        for trunk in range(stage.trunks)
-        if stage.provider_of(trunk) == number
-    }
-    name = f"provider-{number}"
-    ip = stage.provider_ip(number)
-    return Provider(ip, home, accounts=accounts, name=name, challenge=False, port=port)
+class Node(Contestant):
+    """`whence run` with the trunks of the layout, registered at the registrar, all alice's."""
+
+    key = "whence"
+    title = "Whence"
+    registers = True
+
+    def __init__(self, stage: Stage, name: str = "") -> None:
+        super().__init__(stage, name)
+        self.node = Whence(
+            stage.network,
+            self.home,
+            name=self.name,
+            users=[USER],
+            edge={"workers": stage.workers},
+            agent={"on_stop": "leave"},
+            registration={"rate": RATE, "rate_per_registrar": RATE},
+        )
+        self.node.edit(trunks=[self.trunk(number) for number in range(stage.layout.trunks)])
+
+    def trunk(self, number: int) -> Table:
+        """Return the [[trunk]] of a trunk, counted from 0."""
+        user = account(self, number)
+        return {
+            "id": f"trunk-{number}",
+            "registrar": self.stage.at().uri,
+            "domain": DOMAIN,
+            "user": user,
+            "password": password(user),
+            "expires": self.stage.at().expires_s,
+            "target": f"sip:{USER}@{self.node.domain}",
+            "numbers": [self.stage.layout.number(number)],
+        }
+
+    def launch(self, stack: ExitStack) -> Process:
+        stack.enter_context(self.node)
+        self.node.launch()
+        assert self.node.process
+        return self.node.process
+
+    def settle(self) -> None:
+        self.node.wait_healthy(READY_WITHIN_S)
+
+    def admit(self) -> None:
+        self.register_phone(self.node.password(USER), self.node.domain)
+
+    def failures(self) -> int:
+        """Return the number of its attempts to register that failed."""
+        lines = self.node.metrics().splitlines()
+        attempts = [line for line in lines if line.startswith("whence_registration_attempts_total")]
+        return sum(int(float(a.split()[-1])) for a in attempts if '"registered"' not in a)
 
 
-def _trunk(
-    stage: Stage, number: int, providers: list[Provider], domain: str
-) -> Mapping[str, object]:
-    provider = providers[stage.provider_of(number)]
-    target = f"sip:{USER}@{domain}"
-    return trunk(f"trunk-{number}", provider, account(number), target, [stage.number(number)])
+class GrantedNode(Node):
+    """Whence with trunks that are already registered, each at the address of the layout.
 
+    The product's own code writes the directory, as if each registrar had just granted a day. At its
+    start Whence sends no REGISTER for a valid grant. So 100 000 trunks need no registrar, while
+    agent, Kamailio and directory are like an operator's.
+    """
 
-def account(trunk: int) -> str:
-    """Return the user of a trunk's account, both counted from 0."""
-    return f"account-{trunk}"
+    registers = False
 
+    def __init__(self, stage: Stage, name: str = "") -> None:
+        super().__init__(stage, name)
+        self._grant()
 
-def _all_registered(edge: Whence) -> bool:
-    return all(one["state"] == "registered" for one in edge.get("/v1/trunks"))
+    def trunk(self, number: int) -> Table:
+        return {
+            "id": f"trunk-{number}",
+            "registrar": f"sip:{self.stage.layout.ip(number)}",
+            "domain": DOMAIN,
+            "user": account(self, number),
+            "password": "unused",
+            "target": f"sip:{USER}@{self.node.domain}",
+            "numbers": [self.stage.layout.number(number)],
+            "follow_dns": False,  # they have only granted addresses
+        }
+
+    def _grant(self) -> None:
+        """Store for each trunk a grant of a day by its own address."""
+        self.node.state.mkdir(mode=0o700)
+        settings = load(self.node.file)
+        now = time.time()
+        [socket] = settings.edge.listen
+        file = self.node.state / FILE
+        learned: list[tuple[object, ...]] = []
+        with closing(Directory(file)) as directory:
+            install(directory, settings, now)
+            for number, trunk in enumerate(node_settings(settings).trunks):
+                ip = self.stage.layout.ip(number)
+                registrar = TransportAddress(Transport.UDP, ip, SOURCE_PORT)
+                registration = Registration(
+                    trunk.id,
+                    call_id=f"call-{number}",
+                    cseq=1,
+                    state=State.REGISTERED,
+                    since=now,
+                    granted_s=GRANTED_S,
+                    expires_at=now + GRANTED_S,
+                    next_at=now + ASKS_AGAIN_S,
+                    registrar=registrar,
+                    home=registrar,
+                    last_status=200,
+                    last_phrase="OK",
+                )
+                directory.save(trunk.account_key, registration, [], socket, now)
+                address = Address(
+                    *(ip, SOURCE_PORT, Transport.UDP, Origin.LEARNED, str(socket)),
+                    learned_at=now,
+                    expires_at=now + GRANTED_S,
+                )
+                learned.append(tuple(rows.row_of(trunk.id, address)))
+        with closing(sqlite3.connect(file)) as db, db:
+            db.executemany(statements.PUT_ADDRESS, learned)

@@ -66,6 +66,16 @@ class DiskFullError(StoreError):
     """The store cannot be written, because its disk is full."""
 
 
+class NotSettledError(StoreError):
+    """A change is stored, but Kamailio does not confirm that it decides calls by it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the change is stored, but Kamailio's look-out process stands still, so that Kamailio "
+            "may decide calls by the state before; restart Kamailio"
+        )
+
+
 class StoreUnavailableError(StoreError):
     """A worker cannot read the store now: it does not exist yet, or the disk fails."""
 

@@ -9,6 +9,7 @@ from typing import Self
 
 from testkit.directory import install
 from testkit.sip import Address
+from testkit.wait import eventually
 from whence.agent.config.models import Config, EdgeConfig
 from whence.agent.config.trunk import TrunkConfig, UserConfig
 from whence.core.registration.events import Learn
@@ -47,6 +48,30 @@ class Books:
             update={"trunk": settings.trunk + trunks, "user": settings.user + users}
         )
         install(self.directory, self.settings)
+        self.settle()
+
+    def settle(self) -> None:
+        """Return when Kamailio decides all calls by the last change, as an order's answer does."""
+        eventually(self.directory.is_settled, what="the look-out's acknowledgement")
+
+    def remove(self, trunk_id: str) -> None:
+        """Remove a trunk, as a reload of the settings file does."""
+        self._replace([trunk for trunk in self.settings.trunk if trunk.id != trunk_id])
+
+    def change(self, trunk_id: str, **values: object) -> None:
+        """Change keys of a trunk, as a reload of the settings file does."""
+        self._replace(
+            [
+                TrunkConfig.model_construct(**{**dict(trunk), **values})
+                if trunk.id == trunk_id
+                else trunk
+                for trunk in self.settings.trunk
+            ]
+        )
+
+    def _replace(self, trunks: list[TrunkConfig]) -> None:
+        self.settings = self.settings.model_copy(update={"trunk": trunks})
+        install(self.directory, self.settings)
 
     def learn(self, trunk_id: str, source: TransportAddress, now: float, expires_at: float) -> None:
         """Store that a registrar at `source` accepted the trunk's REGISTER."""
@@ -55,6 +80,7 @@ class Books:
         self.directory.save(
             AccountKey(trunk_id), registration, [Learn(source, expires_at)], socket, now
         )
+        self.settle()
 
     def spoil(self, trunk_id: str) -> None:
         """Write a value that no edge can use."""

@@ -2,18 +2,30 @@
 
 import selectors
 import socket
+import struct
 from collections import Counter, deque
+from typing import Protocol
 
 from testkit.wait import PATIENCE_S
-from tests.contract.scene import Scene
-from whence.ipc import decisions
+from tests.contract.world import World
+from whence.ipc import decisions, notices
 from whence.ipc.decisions import DecisionReport
+
+_PEER = (socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+
+
+class HasWorld(Protocol):
+    """A scene, or another part of a world."""
+
+    @property
+    def world(self) -> World:
+        """The world whose edge reports."""
 
 
 class Agent:
     """The agent's end of the socket, which all workers connect to."""
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: HasWorld) -> None:
         self._path = scene.world.books.directory.path.with_name(decisions.SOCKET_FILE)
         self._path.unlink(missing_ok=True)
         self._selector = selectors.DefaultSelector()
@@ -21,9 +33,11 @@ class Agent:
         self._listening.bind(str(self._path))
         self._listening.listen()
         self._selector.register(self._listening, selectors.EVENT_READ)
-        self._reports: deque[DecisionReport] = deque()
+        self._reports: deque[tuple[int, DecisionReport]] = deque()
         self._read_of: Counter[int] = Counter()
         """Descriptor of a connection → how many reports it accounted for."""
+        self.sender = 0
+        """The process that sent the last report."""
         self.dropped = 0
         """The reports that the edge counted as dropped."""
 
@@ -31,7 +45,8 @@ class Agent:
         """Return the next report, and wait for it."""
         while not self._reports:
             assert self._read(PATIENCE_S), "no report of the edge"
-        return self._reports.popleft()
+        self.sender, report = self._reports.popleft()
+        return report
 
     def is_idle(self) -> bool:
         """Return whether no report has arrived."""
@@ -54,11 +69,14 @@ class Agent:
             if own is self._listening:
                 self._selector.register(own.accept()[0], selectors.EVENT_READ)
             elif data := own.recv(65535):
+                if data.startswith(notices.PREFIX):
+                    continue
                 dropped, records = decisions.split(data)
                 self.dropped += dropped
                 self._read_of[own.fileno()] += dropped + len(records)
                 own.send(b"%d" % self._read_of[own.fileno()])
-                self._reports.extend(map(decisions.read, records))
+                pid, *_ = struct.unpack("3i", own.getsockopt(*_PEER))
+                self._reports.extend((pid, decisions.read(record)) for record in records)
             else:
                 self._selector.unregister(own)
                 del self._read_of[own.fileno()]

@@ -55,7 +55,7 @@ def the_modules() -> str:
     """Return the lines that load the modules of the edge's configuration, and uac of a drop-in."""
     folder = Path(edge_config.__file__).parents[2] / "kamailio"
     modules = Environment(loader=FileSystemLoader(folder)).get_template("cfg/modules.cfg.j2")
-    text = modules.render(tcp=True, tls=folder / TLS_FILE)
+    text = modules.render(tcp=True, known_answers=True, tls=folder / TLS_FILE)
     return "\n".join(re.findall('^loadmodule "[^"]*"', text, re.MULTILINE))
 
 

@@ -37,6 +37,8 @@ class World:
         resolver: str = "",
         parameters: str = "",
         listen: Sequence[str] = (),
+        known_answers: bool = True,
+        simple_dialogs: bool = True,
         **edge: object,
     ) -> None:
         """Start it. `hide` changes the directory's file before.
@@ -84,7 +86,12 @@ class World:
         location.make(folder / start.LOCATION_FILE)
         edge_config.write_tls_config(self.books.settings)
         config = folder / start.CONFIG_FILE
-        rendered = edge_config.render(self.books.settings, folder / "whence.toml")
+        rendered = edge_config.render(
+            self.books.settings,
+            folder / "whence.toml",
+            known_answers=known_answers,
+            simple_dialogs=simple_dialogs,
+        )
         config.write_text(f"{rendered}\n{parameters}\n")
         command = start.command(str(config))
         if self.nameserver is not None:

@@ -1,6 +1,6 @@
 """A registrar comes back after an outage in which all registrations expired: no storm follows.
 
-`make bench-registrations` measures the same with thousands of trunks.
+The test has 60 trunks, and one limit that delays all of them.
 """
 
 import time

@@ -73,8 +73,7 @@ class Worker:
         self.directory = DirectoryReader(directory)
         self.decision_cache = DecisionCache(GenerationReader(directory.with_name(GENERATION_FILE)))
         self.decision_sender = DecisionSender(directory.with_name(decisions.SOCKET_FILE))
-        self.message = Message("")
-        """The current message, as the check of its form left it."""
+        self._message: Message | None = None
         self._number_headers: tuple[str, ...] = ()
         """The headers that some trunk has in `number_headers`, besides those of all trunks."""
         self._number_headers_of: bytes | None = None
@@ -100,6 +99,21 @@ class Worker:
         if self._offset is None or self._offset.boot_id != boot_id():
             return time.time()
         return boottime() + self._offset.seconds
+
+    @property
+    def message(self) -> Message:
+        """Return the current message, as the check of its form left it."""
+        if self._message is None:
+            self._message = self.read_message() or Message("")
+        return self._message
+
+    @message.setter
+    def message(self, message: Message) -> None:
+        self._message = message
+
+    def forget_message(self) -> None:
+        """Begin with another message, which is read when a handler needs it."""
+        self._message = None
 
     def answer(self, status: int, phrase: str) -> int:
         """Answer the current request unless it is an ACK; return ANSWERED."""
@@ -222,6 +236,11 @@ class Worker:
         self._number_headers, self._number_headers_of = names, seen
         return changed
 
+    def has_read(self, generation: bytes, number_headers: tuple[str, ...]) -> bool:
+        """Return whether the last decision is of this generation, with these number headers."""
+        is_of = self.decision_cache.seen == generation == self._number_headers_of
+        return is_of and number_headers == self._number_headers
+
     def _other_headers(self, words: str) -> str:
         found = []
         for name in self._number_headers:
@@ -250,16 +269,18 @@ Arguments = ParamSpec("Arguments")
 """The message, and the argument of `python_exec` if it has one."""
 
 
-def answers(handler: Handler[H]) -> Handler[H]:
+def answers(
+    handler: Callable[Concatenate[H, Arguments], int],
+) -> Callable[Concatenate[H, Arguments], int]:
     """Make a handler of requests that always answers.
 
     An exception becomes a 500, or a 503 where the directory cannot be read, and one log line.
     """
 
     @wraps(handler)
-    def answering(own: H, message: object) -> int:
+    def answering(own: H, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> int:
         try:
-            return handler(own, message)
+            return handler(own, *args, **kwargs)
         except StoreUnavailableError as error:
             own.ksr.err(f"whence: {error}\n")
             own.worker.answer(503, "Service Unavailable")

@@ -1,8 +1,9 @@
 """Dialogs that the edge let in: which of their requests and replies pass, and where they lead.
 
-`begin` stores a new dialog, `ksr_answer` reads its answer, and `ksr_in_dialog` checks its further
-requests. Kamailio's table DIALOGS has a record of each dialog that began since its start. The rules
-are in core/dialogs.
+`ksr_begin_dialog` stores a new dialog, `ksr_answer` reads its answer, and `ksr_in_dialog` checks
+its further requests. Kamailio's table DIALOGS has a record of each dialog that began since its
+start. The rules are in core/dialogs. Kamailio itself does these three parts for dialogs of the
+simple form (core/dialogs/native.py).
 """
 
 from __future__ import annotations
@@ -11,16 +12,15 @@ import secrets
 import time
 
 from whence.core.dialogs import cookie as cookie_
-from whence.core.dialogs import targets
+from whence.core.dialogs import native, targets
 from whence.core.dialogs.cookie import (
     HARMLESS,
-    ID_LENGTH,
     OLD_S,
     PARAM,
     RECORD_S,
     covers_via,
     find_cookie,
-    kept,
+    id_of,
     new_id,
     write_cookie,
 )
@@ -28,21 +28,25 @@ from whence.core.dialogs.record import ENDED, DialogRecord, OwnSockets, Party, R
 from whence.core.sip.message import Message
 from whence.core.sip.transport_address import IP, Transport, TransportAddress, canonical_ip
 from whence.core.sip.uri import Uri, host_text
-from whence.core.sip.via import RPORT_FLAG, reply_destination, reply_port
+from whence.core.sip.via import RPORT_FLAG, reply_destination, reply_port, sent_by_port
 from whence.edge.base import GO_ON, NO, Handlers, Worker, answers, judges, survives, text
+from whence.edge.dialog_table import DIALOGS, DialogTable, dialog_of, table_key
 from whence.edge.messages import read_reply
 from whence.edge.phones import LOCATION
 from whence.edge.sending_sockets import SendingSockets
-from whence.store.schema import DIALOG_KEY
-
-DIALOGS = "dialogs"
-"""Kamailio's table (htable): id of a dialog → its record."""
 
 DIALOG_ID = "$avp(whence_dialog)"
-"""Set for a request of a dialog, and read for its replies: the dialog's id."""
+"""Set for a request of a dialog, and read for its replies: its key in DIALOGS."""
 
 SENT = "$avp(whence_sent)"
-"""Set with DIALOG_ID: the side that sent the request, and the cookie in our Record-Route."""
+"""Set with DIALOG_ID: the side that sent the request, and the cookie in our Record-Route.
+
+Not set where Kamailio began the dialog: then it is the caller, and Kamailio's cookie.
+"""
+
+TRUNK, USER = "$var(trunk)", "$var(called)"
+"""Set for an INVITE that may begin a dialog: its trunk, and the URI of the local user or nothing.
+"""
 
 OWN_ROUTE = "$avp(whence_own_route)"
 """Of an INVITE on a socket whose public address changes: how our Record-Route begins in Kamailio,
@@ -78,31 +82,31 @@ class DialogHandlers(Handlers):
         super().__init__(worker)
         self._own = own
         self._sending = sending
-        self._started_at = time.time()
-        """When Kamailio read its configuration. All of its processes have the same value."""
-        self._dialog_key: str | None = None
+        self._table = DialogTable(worker)
         self._our_routes: set[str] = set()
 
-    def begin(
-        self, message: Message, call_id: str, source: TransportAddress, trunk_id: str, user: str
-    ) -> None:
+    @answers
+    def ksr_begin_dialog(self, _message: object) -> int:
         """Store the dialog that an INVITE may begin, and add the Record-Route with its cookie.
 
-        `user`: the URI of the local user who is called; empty for another target.
+        Kamailio itself begins those of the simple form.
         """
+        ksr, message, source = self.ksr, self.worker.message, self.worker.source()
+        call_id = text(ksr.kx.get_callid) or ""
         id_ = new_id(time.time(), secrets.token_hex(8))
         way = self._way_back(message, source)
         cookie = self._cookie(id_, call_id, self._via(message, source), Side.CALLER, way, "")
         record = DialogRecord(
-            self._kept(call_id),
-            self._kept(text(lambda: str(self.ksr.pv.get("$ft"))) or ""),
-            trunk_id,
-            user,
+            self._table.kept(call_id),
+            self._table.kept(text(lambda: str(ksr.pv.get("$ft"))) or ""),
+            str(ksr.pv.get(TRUNK)),
+            str(ksr.pv.get(USER) or ""),
             Party().with_more(str(source.ip), way, cookie),
         )
-        self._save(id_, record)
+        self._table.save(id_, record)
         self._record_route(id_, Side.CALLER, cookie)
         self._note_public_route(source)
+        return GO_ON
 
     @answers
     def ksr_in_dialog(self, _message: object) -> int:
@@ -124,13 +128,13 @@ class DialogHandlers(Handlers):
             return NO
         if text(ksr.kx.get_method) == "REGISTER":  # a target may trust the edge's ip
             return NO
-        source, id_ = self.worker.source(), cookie[:ID_LENGTH]
-        record = self._load(id_)
+        source, id_ = self.worker.source(), id_of(cookie)
+        record = self._table.load(id_)
         if record == ENDED or (
-            isinstance(record, DialogRecord) and not self._is_of(record, call_id)
+            isinstance(record, DialogRecord) and not self._table.is_of(record, call_id)
         ):
             return NO
-        found = self._direction(record, cookie, call_id, there, source)
+        found = self._direction(record, cookie, call_id, there, message)
         if found is None:
             return NO
         self._restore_own_route(message)
@@ -149,11 +153,12 @@ class DialogHandlers(Handlers):
         The answer begins or refreshes a dialog. The cookie is in our Record-Route.
         """
         ksr = self.ksr
-        id_, sent = str(ksr.pv.get(DIALOG_ID)), str(ksr.pv.get(SENT))
-        record, call_id = self._load(id_), text(ksr.kx.get_callid)
+        id_ = dialog_of(str(ksr.pv.get(DIALOG_ID)))
+        sent = str(ksr.pv.get(SENT) or f"{Side.CALLER} {id_}")
+        record, call_id = self._table.load(id_), text(ksr.kx.get_callid)
         if not isinstance(record, DialogRecord) or call_id is None:
             return GO_ON
-        if self._is_of(record, call_id):
+        if self._table.is_of(record, call_id):
             sender, _, cookie = sent.partition(" ")
             self._learn(self.worker.message, id_, call_id, record, Side(sender), cookie)
         return GO_ON
@@ -183,15 +188,15 @@ class DialogHandlers(Handlers):
         cookie = find_cookie(targets.uris(message.all("record-route")))
         if via is None or cookie is None:
             return NO
-        if not covers_via(self._key_of_dialogs(), cookie, call_id, via):
+        if not self._covers_via(cookie, call_id, via):
             return NO
-        id_, source = cookie[:ID_LENGTH], self.worker.source()
-        record = self._load(id_)
+        id_, source = id_of(cookie), self.worker.source()
+        record = self._table.load(id_)
         is_recent = time.time() - OLD_S <= cookie_.began_at(cookie)
-        if record == ENDED or (record is None and not (is_recent and self._is_old(cookie))):
+        if record == ENDED or (record is None and not (is_recent and self._table.is_old(cookie))):
             return NO
         if isinstance(record, DialogRecord):
-            tag = self._kept(text(lambda: str(ksr.pv.get("$ft"))) or "")
+            tag = self._table.kept(text(lambda: str(ksr.pv.get("$ft"))) or "")
             sender = Side.CALLER if tag == record.tag else Side.CALLEE
             ips = record.party(sender.other).ips
             if ips and str(source.ip) not in ips:
@@ -209,17 +214,34 @@ class DialogHandlers(Handlers):
         cookie: str,
         call_id: str,
         there: tuple[str, ...],
-        source: TransportAddress,
+        message: Message,
     ) -> tuple[Side, RequestPath] | None:
         """Return the side that sends a request, and its path; None if neither party sends it."""
+        source = self.worker.source()
         if isinstance(record, DialogRecord):
             found = targets.direction(record, cookie, there)
             if found is not None and self._comes_from(record, found[0], source):
                 return found
-        if not self._is_old(cookie) or not self._opens(cookie, there, source):
+        if not self._table.is_old(cookie) or not self._opens(cookie, there, source):
             return None
-        key = self._key_of_dialogs()
-        return targets.direction_of_old(key, cookie, call_id, there, str(source.ip))
+        if cookie == native.id_of(cookie):
+            if source.transport is not Transport.UDP:
+                return None
+            ports = source.port, sent_by_port(message.all("via"), source.transport)
+            senders = [f"{host_text(source.ip_text)}:{port}" for port in dict.fromkeys(ports)]
+            key = self._table.native_key()
+            return native.direction_of_old(key, cookie, call_id, there, senders)
+        key = self._table.key()
+        return targets.direction_of_old(key, cookie, call_id, there, source.ip_text)
+
+    def _covers_via(self, cookie: str, call_id: str, via: str) -> bool:
+        """Return whether a late answer with this cookie may be sent to `via`."""
+        if cookie != native.id_of(cookie):
+            return covers_via(self._table.key(), cookie, call_id, via)
+        transport, _, caller = via.partition(":")
+        _, _, callee = str(self.worker.source()).partition(":")
+        key = self._table.native_key()
+        return transport == "udp" and native.covers(key, cookie, call_id, caller, callee)
 
     def _comes_from(self, record: DialogRecord, sender: Side, source: TransportAddress) -> bool:
         if str(source.ip) in record.party(sender).ips:
@@ -253,8 +275,8 @@ class DialogHandlers(Handlers):
         method = ksr.kx.get_method()
         if method == "ACK":
             return
-        ksr.pv.sets(DIALOG_ID, id_)
-        if self._is_old(cookie):
+        ksr.pv.sets(DIALOG_ID, table_key(id_))
+        if self._table.is_old(cookie):
             ksr.pv.sets(OLD, "yes")
         if method not in REFRESHES:
             if isinstance(record, DialogRecord):
@@ -262,7 +284,7 @@ class DialogHandlers(Handlers):
             return
         if not isinstance(record, DialogRecord):
             tag = str(ksr.pv.get("$ft" if sender is Side.CALLER else "$tt"))
-            hidden = self._kept(call_id), self._kept(tag)
+            hidden = self._table.kept(call_id), self._table.kept(tag)
             record = DialogRecord(*hidden, "", "", Party())
         receiver = record.party(sender.other).with_more("", way, cookie)
         record = record.with_party(sender.other, receiver)
@@ -278,7 +300,9 @@ class DialogHandlers(Handlers):
             self._record_route(id_, sender, ours)
         else:
             ksr.pv.sets(SENT, f"{sender} ")
-        self._save(id_, record.with_party(sender, party.with_more(str(source.ip), after, ours)))
+        self._table.save(
+            id_, record.with_party(sender, party.with_more(str(source.ip), after, ours))
+        )
 
     def _learn(
         self,
@@ -311,7 +335,7 @@ class DialogHandlers(Handlers):
             self.ksr.textops.replace_hdrs_str(cookie, ours, "a")
         after = record.with_party(replier, party.with_more(str(source.ip), way, ours))
         if record.call and after != record:
-            self._save(id_, after)
+            self._table.save(id_, after)
 
     def _way_back(self, message: Message, source: TransportAddress) -> RequestPath | None:
         routes = targets.uris(message.all("record-route"))
@@ -328,7 +352,7 @@ class DialogHandlers(Handlers):
         received_on = self.worker.received_on()
         if not self._sending.follows_nat(received_on):
             return
-        uri = Uri.parse(text(self.ksr.kx.get_ruri) or "")
+        uri = Uri.parse(text(lambda: self.ksr.pv.get("$ou")) or "")
         try:
             ip = canonical_ip(uri.host) if uri is not None else None
         except ValueError:
@@ -414,13 +438,13 @@ class DialogHandlers(Handlers):
 
     def _record_route(self, id_: str, sender: Side, cookie: str) -> None:
         self.ksr.rr.record_route_params(f";{PARAM}={cookie}")
-        self.ksr.pv.sets(DIALOG_ID, id_)
+        self.ksr.pv.sets(DIALOG_ID, table_key(id_))
         self.ksr.pv.sets(SENT, f"{sender} {cookie}")
 
     def _cookie(
         self, id_: str, call_id: str, via: str, to: Side, way: RequestPath | None, from_ip: str
     ) -> str:
-        key, there = self._key_of_dialogs(), way.places if way else ()
+        key, there = self._table.key(), way.places if way else ()
         return write_cookie(key, id_, call_id, via, to, there, from_ip)
 
     def _via(self, message: Message, source: TransportAddress) -> str:
@@ -430,26 +454,6 @@ class DialogHandlers(Handlers):
         if port != source.port and self.ksr.isflagset(RPORT_FLAG):
             port = source.port
         return f"{source.transport}:{host_text(source.ip_text)}:{port}{connection}"
-
-    def _load(self, id_: str) -> DialogRecord | str | None:
-        """Return the record of a dialog, or ENDED; None where the table has neither."""
-        stored = self.ksr.htable.sht_get(DIALOGS, id_)
-        if not stored:
-            return None
-        return ENDED if stored == ENDED else DialogRecord.from_text(str(stored))
-
-    def _save(self, id_: str, record: DialogRecord) -> None:
-        self.ksr.htable.sht_sets(DIALOGS, id_, record.to_text())
-
-    def _is_of(self, record: DialogRecord, call_id: str) -> bool:
-        return record.call == self._kept(call_id)
-
-    def _is_old(self, cookie: str) -> bool:
-        """Return whether a dialog began before this Kamailio, which has no record of it."""
-        try:
-            return cookie_.began_at(cookie) < self._started_at
-        except ValueError:
-            return False
 
     def _opens(self, cookie: str, there: tuple[str, ...], source: TransportAddress) -> bool:
         """Return whether the cookie of an old dialog alone opens it for the current request.
@@ -463,14 +467,6 @@ class DialogHandlers(Handlers):
         if not targets.is_address(there[0]):
             return False
         return self.ksr.kx.get_method() in HARMLESS or self.worker.belongs(source.ip)
-
-    def _kept(self, value: str) -> str:
-        return kept(self._key_of_dialogs(), value)
-
-    def _key_of_dialogs(self) -> str:
-        if self._dialog_key is None:
-            self._dialog_key = self.worker.directory.meta(DIALOG_KEY)
-        return self._dialog_key
 
 
 def _route_of(ip: IP, port: int, transport: Transport | None = None) -> str:

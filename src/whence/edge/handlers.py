@@ -9,6 +9,7 @@ from whence.edge.dialogs import DialogHandlers
 from whence.edge.guard import GuardHandlers
 from whence.edge.inbound import InboundHandlers
 from whence.edge.ksr import Ksr
+from whence.edge.look_out import LookOutHandlers
 from whence.edge.messages import MessageHandlers
 from whence.edge.notice_sender import NoticeSender
 from whence.edge.phones import PhoneHandlers
@@ -41,18 +42,22 @@ class EdgeHandlers:
         self.ksr_next_to_close = connections.ksr_next_to_close
 
         messages = MessageHandlers(worker, guard)
+        self.ksr_look = messages.ksr_look
         self.ksr_well_formed = messages.ksr_well_formed
         self.ksr_reply = messages.ksr_reply
 
         sending = SendingSockets(ksr, settings.sockets)
         dialogs = DialogHandlers(worker, settings.own, sending)
+        self.ksr_begin_dialog = dialogs.ksr_begin_dialog
         self.ksr_in_dialog = dialogs.ksr_in_dialog
         self.ksr_answer = dialogs.ksr_answer
         self.ksr_public_route = dialogs.ksr_public_route
         self.ksr_late_answer = dialogs.ksr_late_answer
 
-        inbound = InboundHandlers(worker, guard, dialogs, sending, domain)
+        inbound = InboundHandlers(worker, guard, sending, domain)
         self.ksr_initial = inbound.ksr_initial
+
+        self.ksr_look_out = LookOutHandlers(worker, settings.directory).ksr_look_out
 
         phones = PhoneHandlers(worker, guard, notices, domain, limits.password_failures)
         self.ksr_register = phones.ksr_register

@@ -5,12 +5,12 @@ from __future__ import annotations
 from whence.core.identification.decision import Identified, Reason, Unknown
 from whence.core.identification.identify import dialled
 from whence.core.sip.phone_number import bare
-from whence.core.sip.transport_address import TransportAddress
 from whence.core.sip.uri import escape_user
 from whence.edge.base import ANSWERED, GO_ON, Handlers, Worker, answers, read, text
 from whence.edge.decision_cache import CachedDecision, CacheKey
-from whence.edge.dialogs import DialogHandlers
+from whence.edge.dialogs import TRUNK, USER
 from whence.edge.guard import GuardHandlers
+from whence.edge.known_answers import KnownAnswers
 from whence.edge.sending_sockets import SendingSockets
 from whence.ipc import decisions, headers
 
@@ -34,15 +34,14 @@ class InboundHandlers(Handlers):
         self,
         worker: Worker,
         guard: GuardHandlers,
-        dialogs: DialogHandlers,
         sending: SendingSockets,
         domain: str,
     ) -> None:
         super().__init__(worker)
         self._sending = sending
         self._guard = guard
-        self._dialogs = dialogs
         self._domain = domain
+        self._known_answers = KnownAnswers(worker)
 
     @answers
     def ksr_initial(self, _message: object) -> int:
@@ -65,9 +64,10 @@ class InboundHandlers(Handlers):
             ksr.hdr.remove("P-Called-Party-ID")
         ksr.hdr.append(decision.headers)
         if method == "INVITE":
-            source = TransportAddress.parse(key.source)
-            user = decision.target if decision.is_ours else ""
-            self._dialogs.begin(message, call_id, source, decision.trunk, user)
+            ksr.pv.sets(TRUNK, decision.trunk)
+            ksr.pv.sets(USER, decision.target if decision.is_ours else "")
+            if decision.is_ours or not self._sending.chooses:
+                self._known_answers.keep(key, decision, now)
         ksr.seturi(decision.target)
         if not decision.is_ours:  # Kamailio knows the socket on which a phone registered
             self._sending.force_for_target(decision.target)

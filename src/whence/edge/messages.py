@@ -5,7 +5,17 @@ from __future__ import annotations
 from whence.core.identification.decision import Reason
 from whence.core.sip.message import Fault, Message
 from whence.edge.base import ANSWERED, GO_ON, NO, Handlers, Worker, answers, hides, judges
+from whence.edge.dialog_table import DialogTable
 from whence.edge.guard import GuardHandlers
+from whence.edge.plain import is_plain
+from whence.errors import StoreUnavailableError
+from whence.ipc import headers
+
+PLAIN = 2
+"""`ksr_reply` returns it for a message that `is_plain`, GO_ON for another well-formed one."""
+
+KEY, HAS_KEY = "$var(dialog_key)", "$var(has_dialog_key)"
+"""The key of Kamailio's cookies, which each of its processes gets before its first request."""
 
 
 class MessageHandlers(Handlers):
@@ -14,6 +24,29 @@ class MessageHandlers(Handlers):
     def __init__(self, worker: Worker, guard: GuardHandlers) -> None:
         super().__init__(worker)
         self._guard = guard
+        self._gave_key = False
+
+    @judges
+    def ksr_look(self, _message: object) -> int:
+        """Return whether a request `is_plain`, so that Kamailio itself can check its form."""
+        self.worker.forget_message()
+        if not self._gave_key:
+            self._give_key()
+        try:
+            raw = self.ksr.kx.get_msgbuf()
+        except UnicodeDecodeError:
+            return NO
+        return GO_ON if is_plain(raw, headers.PREFIX) else NO
+
+    def _give_key(self) -> None:
+        """Give this process of Kamailio the key of its cookies; without it, it writes none."""
+        try:
+            key = DialogTable(self.worker).native_key()
+        except StoreUnavailableError:
+            return
+        self.ksr.pv.sets(KEY, key)
+        self.ksr.pv.seti(HAS_KEY, 1)
+        self._gave_key = True
 
     @answers
     def ksr_well_formed(self, _message: object) -> int:
@@ -61,6 +94,12 @@ class MessageHandlers(Handlers):
     @judges
     def ksr_reply(self, _message: object) -> int:
         """Return whether a reply is well formed; remove headers that only the edge may write."""
+        self.worker.forget_message()
+        try:
+            if is_plain(self.ksr.kx.get_msgbuf(), headers.PREFIX):
+                return PLAIN
+        except UnicodeDecodeError:
+            pass
         message = read_reply(self.worker)
         if message is None:
             return NO

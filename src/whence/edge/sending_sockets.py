@@ -27,7 +27,8 @@ class SendingSockets:
         self._sockets = sockets
         # Most edges have one socket and no NAT: there a call must cost nothing here.
         kinds = {(socket.transport, socket.ip.version) for socket in sockets.listen}
-        self._has_choice = any(sockets.has_choice(*kind) for kind in kinds)
+        self.chooses = any(sockets.has_choice(*kind) for kind in kinds)
+        """Whether the socket of a request depends on the kernel's routes."""
         self.has_nat = any(sockets.follows_nat(socket) for socket in sockets.listen)
         """Whether the advertised address of some socket changes at run time."""
 
@@ -37,7 +38,7 @@ class SendingSockets:
 
     def force_for_target(self, target: str) -> None:
         """Force the socket on the kernel's route to a target. For a name Kamailio chooses."""
-        uri = Uri.parse(target) if self._has_choice else None
+        uri = Uri.parse(target) if self.chooses else None
         ip = _ip(uri.host) if uri is not None else None
         if uri is None or ip is None:
             return
@@ -51,7 +52,7 @@ class SendingSockets:
         `hop`: where it is sent. A dialog with one Route of ours has one socket, on which the
         request was received.
         """
-        if not self._has_choice or self._ksr.pv.get(FORCED) is not None:
+        if not self.chooses or self._ksr.pv.get(FORCED) is not None:
             return
         uri = Uri.parse(hop)
         ip = _ip(uri.host) if uri is not None else None

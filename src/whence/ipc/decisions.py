@@ -113,10 +113,36 @@ def report_body(
     elif isinstance(decision, Refused):
         kind = DecisionKind.REFUSED
     named = () if kind is DecisionKind.UNKNOWN else decision.steps[-1].left[:NAMED_LIMIT]
+    return _body(kind, named, decision.reason, source, ruri, to, p_called_party_id, headers)
+
+
+def identified_body(
+    trunk_id: str,
+    rule: str,
+    source: TransportAddress,
+    ruri: str,
+    to: str | None,
+    p_called_party_id: str | None,
+) -> str:
+    """Write the same for a call that a rule gave to a trunk."""
+    kind = DecisionKind.IDENTIFIED
+    return _body(kind, (trunk_id,), rule, source, ruri, to, p_called_party_id, "")
+
+
+def _body(
+    kind: DecisionKind,
+    named: Sequence[str],
+    reason: str,
+    source: TransportAddress,
+    ruri: str,
+    to: str | None,
+    p_called_party_id: str | None,
+    headers: str,
+) -> str:
     fields = (
         kind,
         " ".join(named),
-        decision.reason,
+        reason,
         source.transport,
         source.ip_text,
         str(source.port),

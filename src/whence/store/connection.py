@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from whence.errors import DiskFullError, StoreError, UntrustedError
-from whence.store import migrate, transactions
+from whence.store import look_out, migrate, transactions
 from whence.store import schema as tables
 from whence.store.generation import Identity, OpenGeneration, identity
 from whence.store.lookup import Row
@@ -135,8 +135,27 @@ class DirectoryConnection:
                 yield
         finally:
             self._generation.move()
+            self.wake_look_out()
         for observer in self._observers:
             observer.directory_changed()
+
+    def wake_look_out(self) -> None:
+        """Have Kamailio's look-out read the generation now. It also reads it ten times a second."""
+        look_out.wake(self.path.with_name(look_out.SOCKET_FILE))
+
+    def is_settled(self) -> bool:
+        """Return whether Kamailio decides all calls by the last change. Raises StoreError.
+
+        Until then it may answer a call by the state before (edge/look_out.py).
+        """
+        path = self.path.with_name(look_out.FILE)
+        try:
+            return look_out.is_acknowledged(path, self._generation.now())
+        except OSError as error:
+            raise StoreError(
+                f"the change is stored, but {path} cannot be read: {error.strerror}; "
+                "make it readable for this user"
+            ) from error
 
     @contextmanager
     def _transaction(self, done: str = "written", remedy: str = "") -> Iterator[None]:

@@ -67,6 +67,10 @@ class OpenGeneration:
         """
         self._mapped[:] = os.urandom(GENERATION_BYTES)
 
+    def now(self) -> bytes:
+        """Return the present generation."""
+        return self._mapped[:GENERATION_BYTES]
+
     def close(self) -> None:
         """Unmap the file. The workers keep their own mappings."""
         self._mapped.close()

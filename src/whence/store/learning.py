@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from whence.core.identification.address import Address, Origin
 from whence.core.registration import history
@@ -21,8 +21,7 @@ FORMER_S = 86_400.0
 """How long an ended address is kept, to explain refused calls."""
 
 
-@dataclass(frozen=True, slots=True)
-class RegistrationStep:
+class RegistrationStep(NamedTuple):
     """A registration after a step, the actions of that step, and its events for the history.
 
     `socket`: our socket that received the answer. `at`: seconds since the epoch. `exact`: whether
@@ -63,7 +62,7 @@ def changes_answers(db: sqlite3.Connection, step: RegistrationStep) -> bool:
 
 def _is_new(db: sqlite3.Connection, step: RegistrationStep, learn: Learn) -> bool:
     source = learn.source
-    place = (step.trunk_id, str(source.ip), source.port, source.transport)
+    place = (step.trunk_id, source.ip_text, source.port, str(source.transport))
     known = db.execute(statements.LEARNED_UNTIL, place).fetchone()
     if known is None:
         return True
@@ -71,20 +70,32 @@ def _is_new(db: sqlite3.Connection, step: RegistrationStep, learn: Learn) -> boo
     return not step.at < expires_at <= learn.expires_at or exact != (learn.exact or step.exact)
 
 
-def write_step(db: sqlite3.Connection, step: RegistrationStep) -> None:
-    """Write a registration, the addresses of its step, and the events for the history."""
-    db.execute(statements.PUT_REGISTRATION, registration_row(step.account, step.registration))
+def write_steps(db: sqlite3.Connection, steps: Sequence[RegistrationStep]) -> None:
+    """Write registrations, the addresses of their steps, and the events for the histories."""
+    db.executemany(
+        statements.PUT_REGISTRATION,
+        [registration_row(step.account, step.registration) for step in steps],
+    )
+    for step in steps:
+        _write_actions(db, step)
+    events = [(step.trunk_id, step.at, event) for step in steps for event in step.events]
+    if events:
+        db.executemany(statements.PUT_EVENT, [event_row(*event) for event in events])
+        trimmed = dict.fromkeys(trunk_id for trunk_id, _, _ in events)
+        limits = [{"id": trunk_id, "limit": history.LIMIT} for trunk_id in trimmed]
+        db.executemany(statements.TRIM_EVENTS, limits)
+
+
+def _write_actions(db: sqlite3.Connection, step: RegistrationStep) -> None:
     for action in step.actions:
         if isinstance(action, Learn):
             _learn(db, step, action)
         elif isinstance(action, IgnoreReply):
-            row = (step.trunk_id, str(action.source.ip), action.asked, step.at)
+            row = (step.trunk_id, action.source.ip_text, action.asked, step.at)
             db.execute(statements.PUT_IGNORED, row)
             db.execute(statements.TRIM_IGNORED, (step.trunk_id,))
         elif isinstance(action, ForgetAddresses):
             forget(db, step.trunk_id, step.at)
-    for event in step.events:
-        note(db, step.trunk_id, event, step.at)
 
 
 def _learn(db: sqlite3.Connection, step: RegistrationStep, learn: Learn) -> None:
@@ -101,7 +112,7 @@ def _learn(db: sqlite3.Connection, step: RegistrationStep, learn: Learn) -> None
         ground=learn.ground,
     )
     put(db, step.trunk_id, learned)
-    db.execute(statements.DROP_IGNORED, (step.trunk_id, str(source.ip)))
+    db.execute(statements.DROP_IGNORED, (step.trunk_id, source.ip_text))
 
 
 def put(db: sqlite3.Connection, trunk_id: str, address: Address) -> None:

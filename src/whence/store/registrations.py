@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from whence.core.registration.events import Action
 from whence.core.registration.history import HistoryEvent
@@ -54,7 +54,7 @@ class Registrations(DirectoryConnection):
         `Learn` actions have their own `expires_at`, which includes the grace.
         Raises: StoreError; then no step is written.
         """
-        steps = [replace(s, exact=True) if s.trunk_id in self._exact else s for s in steps]
+        steps = [s._replace(exact=True) if s.trunk_id in self._exact else s for s in steps]
         with self._reading():
             moves = any(learning.changes_answers(self._db, step) for step in steps)
         try:
@@ -64,8 +64,7 @@ class Registrations(DirectoryConnection):
 
     def _write_steps(self, steps: Sequence[RegistrationStep], *, moves: bool) -> None:
         with self._changing() if moves else self._transaction():
-            for step in steps:
-                learning.write_step(self._db, step)
+            learning.write_steps(self._db, steps)
 
     def events(self, trunk_id: str) -> list[tuple[float, HistoryEvent]]:
         """Return (instant, event) for the stored events of a trunk, the oldest first."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from whence.core.clock import ClockOffset
@@ -199,7 +199,7 @@ class LearningWriter:
                 if change.uac_account is not None:
                     _put_uac_account(database, change.uac_account)
                 events = _news(database, before, step)
-                learning.write_step(database, replace(step, events=events))
+                learning.write_steps(database, [step._replace(events=events)])
                 # Without an agent, no other process removes what has ended.
                 learning.sweep(database, at, change.trunk_id)
                 return (*clock_events, *events)

@@ -1,101 +1,72 @@
-"""The results and the report of `make bench-registrations`, with made-up readings."""
+"""The results of `make bench-registrations`, with made-up readings."""
 
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from bench.registrations.contest import Phase, Reading
-from bench.registrations.report import OURS, NoResult, Report, Result
-from bench.registrations.storm import Storm, burst, by_second, most_in_a_second
+from bench.registrations import MANY, Reading, report, slope
 
-PHASE = Phase(
-    registrations=1000,
-    seconds=2.0,
-    registers=2010,
-    challenged=1000,
-    agent_us=500,
-    kamailio_us=300,
-    registrar_us=80,
+READING = Reading(
+    trunks=1_000,
+    first_s=1.2,
+    all_s=2.5,
+    cpu_s=2.4,
+    agent_us=600,
+    idle_ms=3,
+    idle_ours_ms=0.4,
+    bytes=100_000_000,
+    agent_bytes=40_000_000,
 )
-BASE = Reading(
-    trunks=10,
-    start_s=1,
-    start_us=100,
-    cold=PHASE,
-    steady=PHASE,
-    agent_bytes=60_000_000,
-    agent_peak_bytes=61_000_000,
-    kamailio_bytes=50_000_000,
-    failures=0,
+MORE = replace(READING, trunks=10_000, agent_us=440, bytes=280_000_000, agent_bytes=67_000_000)
+START = Reading(trunks=MANY, first_s=9.0)
+
+
+def held(*readings: Reading) -> dict[str, bool]:
+    return {goal.title: goal.held for goal in report({"Whence": readings}, {}).goals}
+
+
+def test_slope_is_between_fewest_and_most_trunks() -> None:
+    assert slope([READING, MORE, START], lambda one: one.agent_bytes) == 3_000
+    slow = replace(READING, agent_bytes=50_000_000)
+    assert slope([READING, slow, READING, MORE], lambda one: one.agent_bytes) == 3_000
+
+
+def test_goals_have_the_medians_of_their_trunks() -> None:
+    goals = held(READING, replace(READING, first_s=1.4), replace(READING, first_s=1.1), MORE, START)
+    assert goals == {
+        "1000 trunks: CPU time until all are registered, all processes": True,
+        "1000 trunks: first REGISTER after the launch": True,
+        "100000 trunks: first REGISTER after the launch": False,
+        "10000 trunks: agent a registration": True,
+        "1000 trunks: supervisor and agent at rest, a second": True,
+        "1000 trunks: memory of all processes (PSS)": True,
+        "memory of the agent a trunk": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("worse", "missed"),
+    [
+        (replace(READING, cpu_s=2.6), "CPU time until"),
+        (replace(READING, first_s=1.31), "first REGISTER"),
+        (replace(READING, idle_ours_ms=0.6), "supervisor and agent"),
+        (replace(READING, bytes=110_000_001), "memory of all"),
+    ],
 )
-READING = replace(BASE, trunks=1010, agent_bytes=63_000_000, agent_peak_bytes=66_000_000)
-STORM = Storm(trunks=100, rate=50, failed=300, attempts=[20, 50, 30], most=50, burst=10)
+def test_goal_is_missed_by_its_own_figure(worse: Reading, missed: str) -> None:
+    titles = [title for title, is_held in held(worse, MORE).items() if not is_held]
+    assert [missed in title for title in titles if "of the agent a trunk" not in title] == [True]
 
 
-def test_phase_counts_what_was_sent_again() -> None:
-    assert PHASE.sent_again == 10
-    assert PHASE.a_second == 500
+def test_goals_of_one_size_have_no_slope() -> None:
+    assert "memory of the agent a trunk" not in held(READING)
 
 
-def test_memory_a_trunk_is_the_difference_to_the_base() -> None:
-    result = Result(OURS, "Whence", BASE, READING)
-    assert (result.agent_bytes, result.agent_peak_bytes, result.kamailio_bytes) == (3000, 5000, 0)
-
-
-def test_goals_exist_for_whence_only() -> None:
-    assert all(met for met, _ in Result(OURS, "Whence", BASE, READING).goals.values())
-    failed = replace(READING, failures=1, agent_bytes=70_000_000)
-    assert [met for met, _ in Result(OURS, "Whence", BASE, failed).goals.values()] == [
-        True,
-        False,
-        False,
+def test_rows_are_for_each_contestant_and_size() -> None:
+    found = report({"Whence": [READING, READING, MORE], "uac": [READING]}, {}, ["a note"])
+    assert [row[:2] for row in found.tables[0].rows] == [
+        ["1000", "Whence"],
+        ["10000", "Whence"],
+        ["1000", "uac"],
     ]
-    assert not Result("uac", "uac module", BASE, failed).goals
-
-
-def test_by_second_counts_from_the_first_sample() -> None:
-    assert by_second([(7.0, 5), (7.5, 15), (8.1, 25), (10.2, 26)]) == [15, 10, 0, 1]
-
-
-def test_most_in_a_second_may_begin_at_any_sample() -> None:
-    samples = [(0.0, 0), (0.6, 0), (0.8, 40), (1.2, 80), (1.6, 80), (2.6, 90)]
-    assert by_second(samples) == [40, 40, 10]
-    assert most_in_a_second(samples) == 80
-    assert most_in_a_second([(0.0, 0), (2.0, 100)]) == 50
-
-
-def test_burst_of_an_even_rate_is_zero() -> None:
-    assert burst([(0.0, 0), (0.95, 95), (1.05, 105), (3.0, 300)], rate=100) == 0
-
-
-def test_burst_counts_attempts_at_once_and_a_high_rate() -> None:
-    assert burst([(0.0, 0), (0.1, 60), (1.1, 60), (1.2, 170)], rate=100) == pytest.approx(100)
-    assert burst([(0.0, 0), (1.0, 120), (5.0, 600)], rate=100) == pytest.approx(100)
-
-
-def test_storm_is_held_if_rate_and_waits_are() -> None:
-    assert STORM.met
-    assert replace(STORM, burst=79).met
-    assert not replace(STORM, burst=81).met, "more than one second's attempts and the late ones"
-    assert not replace(STORM, most=100).met, "all in one second: the waits did not spread them"
-
-
-def test_text_and_json_have_the_same_values(tmp_path: Path) -> None:
-    result = Result(OURS, "Whence", BASE, READING)
-    missing = NoResult("uac", "uac module", 1010, "no progress")
-    Report([result], [missing], [STORM], {"kamailio": "5.6.3"}).write(tmp_path)
-    text = (tmp_path / "registrations.txt").read_text("utf-8")
-    assert "goal: 4096 bytes of the agent a trunk: met (3000, at its peak 5000)" in text
-    assert "attempts a second 20 50 30; most in any second 50" in text
-    assert "above the limit of 50 a second at most 10 at once, allowed 80: met" in text
-    assert "uac module, 1010 trunks: no result: no progress" in text
-    written = json.loads((tmp_path / "registrations.json").read_text("utf-8"))
-    assert written["results"][0]["agent_bytes_a_trunk"] == 3000
-    assert written["results"][0]["reading"]["cold"]["agent_us"] == 500
-    assert written["storms"][0]["attempts"] == [20, 50, 30]
-    assert written["storms"][0]["met"] is True
-    assert written["no_results"] == [
-        {"key": "uac", "title": "uac module", "trunks": 1010, "why": "no progress"}
-    ]
+    assert found.notes == ["Whence: 20000 bytes a trunk in all processes", "a note"]

@@ -1,45 +1,55 @@
-"""The report of `make bench`, with made-up readings."""
+"""Goals, and the two files of a report."""
 
 import json
 from pathlib import Path
 
 import pytest
+import typer
 
-from bench.contest import Reading, Round
-from bench.report import Report
-
-COSTS = {
-    "recipe_debian": [400, 800],
-    "recipe_tlsf": [300, 600],
-    "relay": [200, 400],
-    "whence": [220, 440],
-}
+from bench.report import Goal, Report, Session, Table, debian_arguments
 
 
-@pytest.fixture
-def report() -> Report:
-    rounds: list[Round] = [
-        {key: Reading(costs[number], 7) for key, costs in COSTS.items()} for number in range(2)
-    ]
-    return Report({key: f"the {key}" for key in COSTS}, rounds, {"rounds": 2, "kamailio": "5.6.3"})
+@pytest.mark.parametrize(
+    ("goal", "sentence"),
+    [
+        (Goal("cost", 0.55, 0.6), "cost: goal 0.6, figure 0.55: held"),
+        (Goal("agent", 230.1, 80, "µs"), "agent: goal 80 µs, figure 230.1 µs: not held"),
+        (Goal("memory", 2499.7, 2500, "bytes"), "memory: goal 2500 bytes, figure 2500 bytes: held"),
+    ],
+)
+def test_sentence_has_goal_figure_and_verdict(goal: Goal, sentence: str) -> None:
+    assert goal.sentence() == sentence
 
 
-def test_json_has_each_cost_and_ratio(report: Report, tmp_path: Path) -> None:
-    report.write(tmp_path)
-    written = json.loads((tmp_path / "calls.json").read_text("utf-8"))
-    whence = written["contestants"]["whence"]
-    assert whence["cost_us"] == {"median": 330, "low": 220, "high": 440}
-    assert whence["ratio_to"]["recipe_debian"] == {"median": 0.55, "low": 0.55, "high": 0.55}
-    assert whence["ratio_to"]["relay"]["median"] == 1.1
-    assert written["goals"] == {"recipe_debian": 0.6, "relay": 1.15}
-    assert written["rounds"][1]["relay"] == {"kamailio_us": 400, "beside_us": 7}
+def test_figure_above_the_goal_is_not_rounded_to_it() -> None:
+    assert Goal("cost", 0.6001, 0.6).sentence() == "cost: goal 0.6, figure 0.6001: not held"
 
 
-def test_text_has_the_same_values(report: Report, tmp_path: Path) -> None:
-    report.write(tmp_path)
+def test_text_and_json_have_the_same_values(tmp_path: Path) -> None:
+    table = Table("costs", ("", "µs"), [["Whence", "345 (230–460)"]])
+    goal = Goal("cost", 0.55, 0.6)
+    Report("calls", [table], [goal], {"Kamailio": "5.6.3"}, [{"a": 1.23456}], ["a note"]).write(
+        tmp_path
+    )
     text = (tmp_path / "calls.txt").read_text("utf-8")
-    [row] = [line for line in text.splitlines() if "the whence" in line]
-    cells = [cell.strip() for cell in row.strip("│").split("│")]
-    assert cells == ["the whence", "330 (220–440)", "0.55 (0.55–0.55)", "1.10 (1.10–1.10)"]
-    assert "Whence ÷ recipe as Debian: 0.55; goal 0.6: met" in text
-    assert "kamailio 5.6.3" in text
+    for line in ("345 (230–460)", "a note", goal.sentence(), "Kamailio: 5.6.3"):
+        assert line in text
+    written = json.loads((tmp_path / "calls.json").read_text("utf-8"))
+    assert written["goals"] == [
+        {"title": "cost", "figure": 0.55, "most": 0.6, "unit": "", "held": True}
+    ]
+    assert written["readings"] == [{"a": 1.235}]
+    assert written["circumstances"] == {"Kamailio": "5.6.3"}
+
+
+def test_circumstances_name_what_a_comparison_needs() -> None:
+    found = Session().circumstances(rounds=5, calls_a_second=400)
+    assert {"processors", "load average at start and end", "Kamailio"} <= found.keys()
+    assert (found["rounds"], found["calls a second"]) == (5, 400)
+    assert str(found["Debian starts Kamailio with"]).startswith(" ".join(debian_arguments()))
+
+
+def test_reject_raises_if_there_is_a_fault() -> None:
+    Session().reject([])
+    with pytest.raises(typer.Exit):
+        Session().reject(["round 1: a call failed"])

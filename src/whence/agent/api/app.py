@@ -35,6 +35,7 @@ from whence.agent.monitoring.conflicts import ConflictMonitor
 from whence.agent.monitoring.explain import Explanation, explanation
 from whence.agent.provisioning.reload import Reloaded
 from whence.agent.registration.status import RegistrationStatus
+from whence.agent.runtime.settling import settle
 from whence.core.registration.keepalive import KeepAlive
 from whence.errors import (
     ConfigError,
@@ -97,10 +98,38 @@ class _Drained:
         await self._app(scope, receive, answer)
 
 
+class _Settled:
+    """Answers an order when Kamailio decides the next call by it."""
+
+    def __init__(self, app: ASGIApp, directory: Directory) -> None:
+        self._app = app
+        self._directory = directory
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
+            await self._app(scope, receive, send)
+            return
+        is_settled = True
+
+        async def answer(message: AsgiMessage) -> None:
+            nonlocal is_settled
+            if message["type"] == "http.response.start" and message["status"] < 400:
+                try:
+                    await settle(self._directory)
+                except StoreError as error:
+                    is_settled = False
+                    await JSONResponse({"detail": str(error)}, 503)(scope, receive, send)
+            if is_settled:
+                await send(message)
+
+        await self._app(scope, receive, answer)
+
+
 def make(parts: ApiParts, clock: Callable[[], float] = time.time) -> Api:
     """Build the API over the agent's parts. It maps the exceptions of STATUSES to HTTP."""
     api = FastAPI(title="Whence", description="Whence does this call come?", version="1")
     own = f"[{parts.host}]" if ":" in parts.host else parts.host
+    api.add_middleware(_Settled, directory=parts.directory)
     api.add_middleware(_Drained, drain=parts.drain)
     api.add_middleware(TrustedHostMiddleware, allowed_hosts=[own, "localhost", "127.0.0.1"])
 

@@ -23,6 +23,7 @@ import random
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from itertools import accumulate, groupby
 from math import inf
@@ -291,14 +292,19 @@ def _refusal(server: Uri) -> str:
 
 
 def _literal(server: Uri) -> TransportAddress | None:
+    return _at(server.host, server.port, _transport(server) or Transport.UDP)
+
+
+@lru_cache(maxsize=1024)  # thousands of trunks share one registrar
+def _at(host: str, port: int | None, transport: Transport) -> TransportAddress | None:
+    """Return a next hop without DNS; None if `host` is a name."""
     try:
-        ip = canonical_ip(server.host)
+        ip = canonical_ip(host)
     except ValueError:
-        return None  # a name
+        return None
     if isinstance(ip, IPv6Address) and ip.scope_id is not None:
         return None  # without a link it has no route, as in `_is_usable`; and it is no name
-    transport = _transport(server) or Transport.UDP
-    return TransportAddress(transport, ip, server.port or transport.default_port)
+    return TransportAddress(transport, ip, port or transport.default_port)
 
 
 def _transport(server: Uri) -> Transport | None:

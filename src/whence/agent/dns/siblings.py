@@ -286,11 +286,15 @@ def _names(trunk: TrunkSettings) -> tuple[str, ...]:
     """Return the servers of a trunk to look up; empty if `follow_dns` is off."""
     if not (trunk.follow_dns and trunk.enabled):
         return ()
-    servers = dict.fromkeys(text for text in (trunk.registrar, trunk.proxy) if text)
+    return _without_literals(trunk.registrar, trunk.proxy)
+
+
+@lru_cache(maxsize=1024)  # thousands of trunks share one registrar, and one value
+def _without_literals(registrar: str, proxy: str) -> tuple[str, ...]:
+    servers = dict.fromkeys(text for text in (registrar, proxy) if text)
     return tuple(text for text in servers if not _is_literal(text))
 
 
-@lru_cache(maxsize=4096)
 def _is_literal(server: str) -> bool:
     uri = Uri.parse(server)
     try:

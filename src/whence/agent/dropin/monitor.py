@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, cast
 
 from whence.agent.registration.observers import HistoryObserver
@@ -191,12 +191,11 @@ def _shown(registration: Registration, now: float) -> Registration:
     """Return a stored registration as it is now, and safe to show."""
     if registration.state is State.REGISTERED and not registration.granted(now):
         message = history.EXPIRED.message
-        return replace(
-            registration, state=State.WAITING, reason=RegistrationReason.EXPIRED, message=message
+        return registration._replace(
+            state=State.WAITING, reason=RegistrationReason.EXPIRED, message=message
         )
     # The registrar chose the words of both.
-    return replace(
-        registration,
+    return registration._replace(
         message=escape_untrusted(registration.message),
         last_phrase=escape_untrusted(registration.last_phrase),
     )

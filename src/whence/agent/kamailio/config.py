@@ -10,7 +10,7 @@ from pathlib import Path
 
 from whence.agent.config.models import Config, EdgeConfig
 from whence.agent.kamailio.start import LOCATION_FILE, START_OPTIONS, TLS_FILE
-from whence.core.dialogs import cookie, record
+from whence.core.dialogs import cookie, native, record
 from whence.core.identification.decision import Reason
 from whence.core.registration.grant import GRANT_LIMIT_S
 from whence.core.sip.sockets import AUTO
@@ -18,6 +18,7 @@ from whence.core.sip.transport_address import Transport, TransportAddress
 from whence.core.sip.uri import host_text
 from whence.core.sip.via import RPORT_FLAG
 from whence.errors import OperatorError, UntrustedError
+from whence.store import look_out
 from whence.store.directory import FILE
 from whence.trust import paths
 
@@ -39,12 +40,34 @@ TIMER_C_MS = 185_000
 NO_SOCKET_FLAG = 6
 """Kamailio's flag of a request that it would send from the agent's socket."""
 
+SIMPLE_FLAG = 7
+"""Kamailio's flag of a request whose form Kamailio itself has checked."""
+
+NATIVE_FLAG = 8
+"""Kamailio's flag of an INVITE whose dialog Kamailio itself began."""
+
 CONNECTION_S = GRANT_LIMIT_S + 60
 """How long a connection may be idle. A registrar that granted over it sends calls over it."""
 
+KNOWN_ANSWERS_LIMIT = 8192
+"""How many known answers Kamailio has at most, of 640 bytes each. A power of two."""
 
-def render(settings: Config, file: Path) -> str:
-    """Return the text of kamailio.cfg. `file`: the path from which `settings` were read."""
+UNREPORTED_LIMIT = 20_000
+"""How many calls of known answers may wait for their report, of less than a kilobyte each."""
+
+LONGEST_OF_KNOWN = 7_500
+"""Bytes. Kamailio puts at most 8000 bytes into a variable; the edge decides longer messages."""
+
+
+def render(
+    settings: Config, file: Path, *, known_answers: bool = True, simple_dialogs: bool = True
+) -> str:
+    """Return the text of kamailio.cfg. `file`: the path from which `settings` were read.
+
+    `known_answers`: whether Kamailio itself gives a call to its trunk if one like it was decided
+    before. `simple_dialogs`: whether Kamailio itself begins and checks dialogs of the simple form.
+    The results are the same without; tests and the search for a fault use that.
+    """
     # The agent under systemd writes no configuration, and needs no jinja2.
     from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415
 
@@ -82,11 +105,24 @@ def render(settings: Config, file: Path) -> str:
             for socket in edge.listen
         ],
         agent_socket=edge.agent_socket,
+        known_answers=known_answers,
+        published_s=look_out.PUBLISHED_S,
+        places=KNOWN_ANSWERS_LIMIT,
+        queue_limit=UNREPORTED_LIMIT,
+        longest_message=LONGEST_OF_KNOWN,
         dialog_s=cookie.RECORD_S,
         timer_c_ms=TIMER_C_MS,
         connection_s=CONNECTION_S,
         rport_flag=RPORT_FLAG,
         no_socket_flag=NO_SOCKET_FLAG,
+        simple_flag=SIMPLE_FLAG,
+        native_flag=NATIVE_FLAG,
+        native_kind=native.KIND,
+        native_mac_length=native.MAC_LENGTH,
+        text_limit=native.TEXT_LIMIT,
+        contact_limit=native.CONTACT_LIMIT,
+        own_sockets=[TransportAddress.parse(socket) for socket in _sockets(edge)],
+        dialog_place=_dialog_place(edge) if simple_dialogs else "",
         no_socket=Reason.NO_SOCKET_FOR_TARGET,
         ended=record.ENDED,
         scanners=SCANNERS,
@@ -152,6 +188,19 @@ def _sockets(edge: EdgeConfig) -> list[str]:
     advertised = [(socket.transport, *edge.sockets.place_of(socket)) for socket in edge.listen]
     texts = [f"{transport}:{host_text(host)}:{port}" for transport, host, port in advertised]
     return list(dict.fromkeys([*map(str, edge.listen), str(edge.agent_socket), *texts]))
+
+
+def _dialog_place(edge: EdgeConfig) -> str:
+    """Return our Record-Route up to the cookie, for a call over UDP on both sides.
+
+    Empty where the configuration does not determine it: then Kamailio finds it for each call.
+    """
+    sockets = [socket for socket in edge.listen if socket.transport is Transport.UDP]
+    if len(sockets) != 1 or sockets[0].ip.version != 4 or edge.sockets.follows_nat(sockets[0]):
+        return ""
+    host, port = edge.sockets.place_of(sockets[0])
+    shown = "" if port == Transport.UDP.default_port else f":{port}"
+    return f"<sip:{host_text(host)}{shown};lr=on;{cookie.PARAM}="
 
 
 def _advertised(edge: EdgeConfig, socket: TransportAddress) -> str:

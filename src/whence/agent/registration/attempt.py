@@ -149,14 +149,20 @@ class AttemptRunner:
         former = entry.granted_contact
         if former == contact or not entry.registration.granted(self._clock()):
             former = None
-        entry.account = replace(entry.account, contact=contact, former_contact=former)
+        account = entry.account
+        if contact == account.contact:
+            contact = account.contact  # all trunks together have fewer objects
+        if (contact, former) != (account.contact, account.former_contact):
+            entry.account = replace(account, contact=contact, former_contact=former)
         outcome = await self._kamailio.register(
             entry.account, send, entry.registration.call_id, entry.socket
         )
         if isinstance(outcome, Answered) and outcome.reply.status < 400:
             expected = await self.expected(entry, send.next_hop, outcome.source)
-            outcome = replace(outcome, expected=expected)
+            if expected is not outcome.expected:
+                outcome = outcome._replace(expected=expected)
             if outcome.reply.status < 300:
                 entry.granted_contact = contact
-                entry.account = replace(entry.account, former_contact=None)
+                if entry.account.former_contact is not None:
+                    entry.account = replace(entry.account, former_contact=None)
         return outcome

@@ -15,10 +15,10 @@ import asyncio
 import logging
 import secrets
 import socket as sockets
-from dataclasses import dataclass
 from typing import Protocol, cast
 
 from whence.agent.registration import messages
+from whence.agent.registration.exchanges import Exchange, Exchanges
 from whence.core.mac import is_same
 from whence.core.registration.events import Answered, Send, Unanswered
 from whence.core.registration.keepalive import KeepAliveTarget, OptionsReply
@@ -31,8 +31,6 @@ from whence.ipc import headers
 
 log = logging.getLogger(__name__)
 
-RETRANSMIT_S = 0.5  # T1, RFC 3261 17.1.1.1; doubled each time, to T2
-RETRANSMIT_LIMIT_S = 4.0
 PATIENCE_S = 4.0
 """How much longer the client waits than the edge, which ends first, with a 408."""
 BUFFER_BYTES = 4_194_304
@@ -43,24 +41,12 @@ the same REGISTER again. After 20 s a Kamailio as registrar answers 400 to a CSe
 """
 
 
-@dataclass(slots=True)
-class _Exchange:
-    """A request in flight."""
-
-    call_id: str
-    cseq: int
-    method: str
-    answer: asyncio.Future[messages.Received]
-    rejected: str = ""
-    """Why the client rejected an answer."""
-
-
 def _rejected(why: str) -> Unanswered:
     message = f"every answer was rejected: {why}"
     return Unanswered(Why(RegistrationReason.ANSWER_NOT_ACCEPTED, message))
 
 
-def _unanswered(exchange: _Exchange) -> Unanswered:
+def _unanswered(exchange: Exchange) -> Unanswered:
     if exchange.rejected:
         return _rejected(exchange.rejected)
     return Unanswered(Why(RegistrationReason.NO_ANSWER_FROM_KAMAILIO, "no answer from Kamailio"))
@@ -101,7 +87,7 @@ class KamailioClient(asyncio.DatagramProtocol):
         self._tls = tls
         self._transport: asyncio.DatagramTransport | None = None
         self._via = ""
-        self._exchanges: dict[str, _Exchange] = {}
+        self._exchanges = Exchanges(self._send_datagram)
         self.rejected = 0
         """How many replies were rejected."""
 
@@ -203,7 +189,7 @@ class KamailioClient(asyncio.DatagramProtocol):
         edge_headers = self._headers_for_edge(exchange, account, send.next_hop, socket)
         branch = _branch()
         request = messages.register(account, send, call_id, self._via + branch, edge_headers)
-        received = await self._ask(branch, exchange, request, self._answer_s)
+        received = await self._exchanges.ask(branch, exchange, request, self._answer_s)
         if received is None:
             return _unanswered(exchange)
         return received
@@ -217,14 +203,14 @@ class KamailioClient(asyncio.DatagramProtocol):
         )
         branch = _branch()
         request = messages.keep_alive(target.account, call_id, self._via + branch, edge_headers)
-        received = await self._ask(branch, exchange, request, within_s)
+        received = await self._exchanges.ask(branch, exchange, request, within_s)
         if received is None or not received.source:
             return None
         return OptionsReply(received.status, TransportAddress.parse(received.source))
 
     def _headers_for_edge(
         self,
-        exchange: _Exchange,
+        exchange: Exchange,
         account: Account,
         next_hop: TransportAddress,
         socket: TransportAddress,
@@ -257,32 +243,16 @@ class KamailioClient(asyncio.DatagramProtocol):
         branch = _branch()
         request = messages.options(uri, call_id, 1, self._via + branch, (f"{headers.MAC}: {mac}",))
         exchange = self._exchange(call_id, 1, "OPTIONS")
-        received = await self._ask(branch, exchange, request, within_s)
+        received = await self._exchanges.ask(branch, exchange, request, within_s)
         return received is not None and received.status == 200
 
-    async def _ask(
-        self, branch: str, exchange: _Exchange, request: bytes, within_s: float
-    ) -> messages.Received | None:
-        """Send until a final reply comes; None when none came in time."""
-        self._exchanges[branch] = exchange
-        wait_s = RETRANSMIT_S
-        try:
-            async with asyncio.timeout(within_s):
-                while True:
-                    if self._transport is not None:
-                        self._transport.sendto(request)
-                    done, _ = await asyncio.wait((exchange.answer,), timeout=wait_s)
-                    if done:
-                        return exchange.answer.result()
-                    wait_s = min(wait_s * 2, RETRANSMIT_LIMIT_S)
-        except TimeoutError:
-            return None
-        finally:
-            del self._exchanges[branch]
+    def _send_datagram(self, request: bytes) -> None:
+        if self._transport is not None:
+            self._transport.sendto(request)
 
-    def _exchange(self, call_id: str, cseq: int, method: str) -> _Exchange:
+    def _exchange(self, call_id: str, cseq: int, method: str) -> Exchange:
         answer = asyncio.get_running_loop().create_future()
-        return _Exchange(call_id, cseq, method, answer)
+        return Exchange(call_id, cseq, method, answer)
 
     # The methods of asyncio.DatagramProtocol.
 
@@ -309,7 +279,7 @@ class KamailioClient(asyncio.DatagramProtocol):
             self._reject(f"an unreadable reply: {error}")
             return
         exchange = self._exchanges.get(received.branch)
-        if exchange is None or exchange.answer.done():
+        if exchange is None:
             return  # late, or to another client
         if (received.call_id, received.cseq, received.method) != (
             exchange.call_id,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 from whence.core.registration import history
@@ -65,4 +65,4 @@ def with_learned(registration: Registration, *, has_learned: bool) -> Registrati
     """Return the registration, without `learned_until` if no learned address is stored."""
     if registration.learned_until is None or has_learned:
         return registration
-    return replace(registration, learned_until=None)
+    return registration._replace(learned_until=None)

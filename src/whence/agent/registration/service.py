@@ -133,7 +133,7 @@ class RegistrationService:
         registration = self._restored(trunk.id, stored)
         wanted = trunk.enabled and registration.wanted
         if registration.wanted != wanted:
-            registration = replace(registration, wanted=wanted)
+            registration = registration._replace(wanted=wanted)
         entry = Entry(trunk, account, registration)
         entry.last_logged = shared(history.logged_state(registration))
         self._scheduler.watch(entry)
@@ -154,7 +154,7 @@ class RegistrationService:
         known = with_learned(stored.registration, has_learned=stored.has_learned)
         registration = resumed(known, now, self._waits)
         if known != stored.registration and registration.wanted:
-            return replace(registration, next_at=now)
+            return registration._replace(next_at=now)
         return registration
 
     def update(self, trunk: TrunkSettings, *, has_learned: bool) -> None:

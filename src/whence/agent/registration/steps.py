@@ -14,7 +14,8 @@ import random
 import secrets
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from whence.agent.registration.entry import Entry, shared
 from whence.agent.registration.observers import HistoryObserver, RegistrationObserver
@@ -74,8 +75,7 @@ class _Waiting:
             self.request.set_exception(error)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Step:
+class _Step(NamedTuple):
     """A step that is not stored yet, with its actions and its events for the history."""
 
     entry: Entry
@@ -243,7 +243,7 @@ class RegistrationSteps:
         registration = entry.registration
         if registration.state is State.REGISTERED and registration.next_at is not None:
             now = self._clock()
-            entry.registration = replace(registration, next_at=min(registration.next_at, now))
+            entry.registration = registration._replace(next_at=min(registration.next_at, now))
             self._scheduler.schedule(entry)
 
     def _stepped(self, entry: Entry, before: Registration) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from whence.core.registration.backoff import Waits
 from whence.core.registration.events import MachineEvent, Randomness
 from whence.core.registration.machine import step
@@ -17,13 +15,12 @@ def only_noted(
 ) -> Registration:
     """Return `before` with what the event requested; an attempt in flight continues."""
     after, _ = step(before, event, now, account, Randomness(0.0, ""), waits)
-    return replace(before, wanted=after.wanted, suspended=after.suspended, again=after.again)
+    return before._replace(wanted=after.wanted, suspended=after.suspended, again=after.again)
 
 
 def put_off(before: Registration, now: float, waits: Waits, error: StoreError) -> Registration:
     """Return the registration with a later attempt instead of this one."""
-    return replace(
-        before,
+    return before._replace(
         in_flight=None,
         state=State.WAITING,
         since=now,

@@ -10,6 +10,7 @@ from whence.agent.kamailio.start import CONFIG_FILE, LOCATION_FILE, TLS_FILE
 from whence.agent.runtime.lock import LOCK_FILE, RUN_LOCK_FILE
 from whence.errors import OperatorError, UntrustedError
 from whence.ipc.decisions import SOCKET_FILE
+from whence.store import look_out
 from whence.store.directory import FILE
 from whence.store.schema import GENERATION_FILE
 from whence.trust import paths
@@ -19,9 +20,9 @@ from whence.trust.paths import Users, user_name
 STATE_FILES = (
     *(FILE + suffix for suffix in DATABASE_SUFFIXES),
     *(LOCATION_FILE + suffix for suffix in DATABASE_SUFFIXES),
-    *(GENERATION_FILE, CONFIG_FILE, TLS_FILE, LOCK_FILE, RUN_LOCK_FILE),
+    *(GENERATION_FILE, look_out.FILE, CONFIG_FILE, TLS_FILE, LOCK_FILE, RUN_LOCK_FILE),
 )
-"""Every file that is opened or made in a state directory, the socket excepted."""
+"""Every file that is opened or made in a state directory, the sockets excepted."""
 
 
 def prepare_state(state: Path) -> None:
@@ -97,7 +98,7 @@ def _cannot_be_used(state: Path, error: UntrustedError) -> OperatorError:
 def _check_state_files(state: Path, opened: int) -> None:
     try:
         paths.check_entries(STATE_FILES, state, opened)
-        paths.check_entries((SOCKET_FILE,), state, opened, sockets=True)
+        paths.check_entries((SOCKET_FILE, look_out.SOCKET_FILE), state, opened, sockets=True)
     except UntrustedError as error:
         raise OperatorError(
             f"{error.path} cannot be written: it {error.why}; {error.cure}"

@@ -1,10 +1,16 @@
-"""The cookie in our Record-Route: it names a dialog, and its MACs cover where requests may lead."""
+"""The cookie in our Record-Route: it names a dialog, and its MACs cover where requests may lead.
+
+The first letter of a cookie is its kind. The edge writes cookies of the kind `a`. Kamailio itself
+writes those of the kind `b`, which `native.py` describes. The id of a dialog begins with the kind,
+and each MAC covers the id.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
+from whence.core.dialogs import native
 from whence.core.dialogs.record import Side
 from whence.core.mac import is_same, mac
 from whence.core.sip.uri import Uri
@@ -13,18 +19,24 @@ PARAM = "whence"
 """The parameter of our Record-Route that holds the cookie."""
 
 
+KIND = "a"
+
+
 _TIME_LENGTH = 12
 
 
-ID_LENGTH = _TIME_LENGTH + 16
-"""Hex digits of a dialog's id: the millisecond of its start, then random digits."""
+ID_LENGTH = len(KIND) + _TIME_LENGTH + 16
+"""Letters of a dialog's id: the kind, the millisecond of its start, then random digits, in hex."""
 
 
 MAC_LENGTH = 18
 
 
 COOKIE_LENGTH = ID_LENGTH + 2 * MAC_LENGTH
-"""A cookie is the id, a MAC over the Via of the request, and a MAC over the request path."""
+"""A cookie is the id, a MAC over the Via of the request, and a MAC over the request path.
+
+In a dialog that Kamailio began, the id is Kamailio's own cookie, which is longer.
+"""
 
 
 RECORD_S = 30 * 86_400
@@ -48,7 +60,7 @@ KEPT_LENGTH = 128
 
 def new_id(now: float, randomness: str) -> str:
     """Make a dialog's id. `randomness`: 16 hex digits."""
-    return f"{int(now * 1000):012x}{randomness}"
+    return f"{KIND}{int(now * 1000):012x}{randomness}"
 
 
 def write_cookie(
@@ -78,26 +90,38 @@ def find_cookie(uris: Sequence[Uri | None]) -> str | None:
     return None
 
 
-_COOKIE = re.compile(rf"[0-9a-f]{{{COOKIE_LENGTH}}}", re.ASCII)
+_COOKIE = re.compile(
+    rf"{KIND}[0-9a-f]{{{COOKIE_LENGTH - 1}}}|{native.COOKIE}(?:[0-9a-f]{{{2 * MAC_LENGTH}}})?",
+    re.ASCII,
+)
 
 
 def began_at(cookie: str) -> float:
     """Return the instant at which a cookie's dialog began. Raises ValueError for other text."""
-    return int(cookie[:_TIME_LENGTH], 16) / 1000
+    if cookie.startswith(native.KIND):
+        return native.began_at(cookie)
+    return int(cookie[len(KIND) : len(KIND) + _TIME_LENGTH], 16) / 1000
+
+
+def id_of(cookie: str) -> str:
+    """Return the id of a cookie's dialog."""
+    if cookie.startswith(native.KIND):
+        return native.id_of(cookie)
+    return cookie[:ID_LENGTH]
 
 
 def covers_via(key: str, cookie: str, call_id: str, via: str) -> bool:
     """Return whether a cookie of this call belongs to a request whose answers are sent to `via`."""
-    theirs = cookie[ID_LENGTH : ID_LENGTH + MAC_LENGTH]
-    return is_same(theirs, _via_mac(key, cookie[:ID_LENGTH], call_id, via))
+    theirs = cookie[-2 * MAC_LENGTH : -MAC_LENGTH]
+    return is_same(theirs, _via_mac(key, cookie[: -2 * MAC_LENGTH], call_id, via))
 
 
 def covers_way(
     key: str, cookie: str, call_id: str, to: Side, there: Sequence[str], from_ip: str
 ) -> bool:
     """Return whether a cookie of this call was made for the path along the places `there`."""
-    theirs = cookie[ID_LENGTH + MAC_LENGTH : COOKIE_LENGTH]
-    return is_same(theirs, _way_mac(key, cookie[:ID_LENGTH], call_id, to, there, from_ip))
+    theirs = cookie[-MAC_LENGTH:]
+    return is_same(theirs, _way_mac(key, cookie[: -2 * MAC_LENGTH], call_id, to, there, from_ip))
 
 
 def kept(key: str, text: str) -> str:

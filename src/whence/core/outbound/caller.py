@@ -7,6 +7,7 @@ user. So a phone cannot show the number of another user.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from whence.core.outbound.model import OutboundUser
@@ -69,8 +70,17 @@ def may_write_from(uri: Uri | None, is_ours: bool, user: OutboundUser, plan: Dia
 
 def _own_number(user: OutboundUser, values: Sequence[str], plan: DialPlan) -> str:
     """Return the first of the user's numbers in the values of a header; empty: none."""
-    uris = (Uri.of_header(text) for value in values for text in split_list(value))
-    return next((own for uri in uris if uri is not None and (own := _owned(user, uri, plan))), "")
+    for text in (text for value in values for text in split_list(value)):
+        found = split_name_addr(text)
+        if found is not None and (own := _owned_text(user, found[0], plan)):
+            return own
+    return ""
+
+
+@lru_cache(maxsize=4096)  # a phone writes the same URI in each call
+def _owned_text(user: OutboundUser, text: str, plan: DialPlan) -> str:
+    uri = Uri.parse(text)
+    return _owned(user, uri, plan) if uri is not None else ""
 
 
 def _owned(user: OutboundUser, uri: Uri, plan: DialPlan) -> str:
@@ -87,7 +97,11 @@ def _asks_privacy(headers: Headers) -> bool:
     for value in headers.get("privacy", ()):
         if not _PRIVATE.isdisjoint(word.strip().lower() for word in value.split(";")):
             return True
-    uris = [Uri.of_header(value) for value in headers.get("from", ())]
+    uris = [
+        Uri.of_header(value)
+        for value in headers.get("from", ())
+        if _ANONYMOUS_HOST in value.lower()  # few are anonymous, and parsing takes time
+    ]
     return any(uri is not None and uri.host == _ANONYMOUS_HOST for uri in uris)
 
 

@@ -9,21 +9,21 @@ have the same key stream, and a value is valid in its own context only.
 from __future__ import annotations
 
 import re
-from base64 import b32hexencode
 from hashlib import shake_256
 
 from whence.core.mac import is_same, mac
 
 _MAC_LENGTH = 12
 _VALUE_LIMIT = 2_048
+_DIGITS = "0123456789abcdefghijklmnopqrstuv"
+_PAIRS = [first + second for first in _DIGITS for second in _DIGITS]
 _TEXT = re.compile(r"[0-9a-v]++", re.ASCII)
 
 
 def encrypt(key: str, kind: str, context: tuple[str, ...], content: bytes) -> str:
     """Return `content` as a value. `key`: in hex. `context`: `decrypt` needs the same."""
     tag = _tag(key, kind, context, content)
-    raw = bytes.fromhex(tag) + _mixed(key, tag, content)
-    return kind + b32hexencode(raw).decode().rstrip("=").lower()
+    return kind + _base32(bytes.fromhex(tag) + _mixed(key, tag, content))
 
 
 def decrypt(key: str, kind: str, context: tuple[str, ...], value: str) -> bytes | None:
@@ -34,6 +34,15 @@ def decrypt(key: str, kind: str, context: tuple[str, ...], value: str) -> bytes 
     tag = raw[:_MAC_LENGTH].hex()
     content = _mixed(key, tag, raw[_MAC_LENGTH:])
     return content if is_same(tag, _tag(key, kind, context, content)) else None
+
+
+def _base32(raw: bytes) -> str:
+    """Encode bytes. Each two characters have ten bits; spare bits at the end are zero."""
+    bits = len(raw) * 8
+    pairs = -(-bits // 10)
+    number = int.from_bytes(raw, "big") << pairs * 10 - bits
+    text = "".join([_PAIRS[number >> at & 1023] for at in range(pairs * 10 - 10, -1, -10)])
+    return text[: -(-bits // 5)]
 
 
 def _raw(text: str) -> bytes | None:

@@ -67,19 +67,17 @@ class DialPlan(NamedTuple):
         """Write a canonical number for a trunk of this country.
 
         A form that this country reads as another number is replaced by E.164. None for a number
-        that this country reads as another one in any form.
+        without country code that this country reads as a number of a country.
         """
-        if self.canonical(number) != number:
-            return None
         if not number.startswith("+"):
+            return number if self.canonical(number) == number else None
+        if format_ is NumberFormat.E164:
             return number
         text = self._written(number, format_)
         is_safe = format_ is NumberFormat.PLAIN or self.canonical(text) == number
         return text if is_safe else number
 
     def _written(self, number: str, format_: NumberFormat) -> str:
-        if format_ is NumberFormat.E164:
-            return number
         digits = number.removeprefix("+")
         if format_ is NumberFormat.PLAIN:
             return digits

@@ -6,6 +6,7 @@ kind OUT has different URIs. The CSeq differs in requests that a phone sends to 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,6 +14,9 @@ from whence.core.outbound.cseq import outward, parse_rack, rack_outward, restore
 from whence.core.outbound.identity import ANONYMOUS_URI, Identity, our_uri_of, their_uri_of
 from whence.core.outbound.model import OutboundTrunk
 from whence.core.outbound.route_state import Kind, RouteState
+from whence.core.sip.grammar import TOKEN
+
+_TAG = re.compile(rf"{TOKEN}{{1,256}}")
 
 
 class DialogRequest(NamedTuple):
@@ -30,8 +34,17 @@ Lines = tuple[tuple[str, str], ...]
 """(name, value) of each header that replaces the one of that name."""
 
 
+def is_tag(text: str) -> bool:
+    """Return whether a text is a valid tag. Another one could add a second party to From."""
+    return _TAG.fullmatch(text) is not None
+
+
 def initial_lines(identity: Identity, cseq: int, tries: int, from_tag: str) -> Lines:
-    """Return the headers of the INVITE of a call, for one trunk and one try."""
+    """Return the headers of the INVITE of a call, for one trunk and one try.
+
+    Raises ValueError for an invalid tag: the edge answers such a request with 400.
+    """
+    _check_tag(from_tag)
     return (
         ("From", f"{identity.from_};tag={from_tag}"),
         ("To", identity.to),
@@ -66,7 +79,7 @@ def request_lines(
     """Return the headers that replace those of a request inside a dialog.
 
     `trunk`: None if the directory does not have it any more. `tries`: of this request.
-    `rack_tries`: of the INVITE that its RAck names.
+    `rack_tries`: of the INVITE that its RAck names. Raises ValueError for an invalid tag.
     """
     lines = _parties(state, request, trunk, at_callee=from_caller, from_is_caller=from_caller)
     if not is_to_trunk(state, from_caller=from_caller):
@@ -85,7 +98,8 @@ def late_answer_lines(
 ) -> Lines:
     """Return the headers that replace those of an answer whose transaction has ended.
 
-    `request`: the values in the answer. `from_caller`: whether the caller sent the request.
+    `request`: the values in the answer. `from_caller`: whether the caller sent the request. Raises
+    ValueError for an invalid tag.
     """
     lines = _parties(state, request, trunk, at_callee=not from_caller, from_is_caller=from_caller)
     if is_to_trunk(state, from_caller=from_caller):
@@ -119,7 +133,13 @@ def _parties(
 
 
 def _tagged(uri: str, tag: str) -> str:
-    return f"<{uri}>;tag={tag}" if tag else f"<{uri}>"
+    _check_tag(tag)
+    return f"<{uri}>;tag={tag}"
+
+
+def _check_tag(tag: str) -> None:
+    if not is_tag(tag):
+        raise ValueError(f"tag {tag[:64]!a} is not a token")
 
 
 def header_text(lines: Sequence[tuple[str, str]]) -> str:

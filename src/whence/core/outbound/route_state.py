@@ -63,12 +63,10 @@ _FROM_IS_AOR = 8
 _TO_IS_HERE = 16
 _TO_IS_SAME = 32
 
-# A length byte: packed digits in so many bytes, or a text, whose length a long one has behind it.
+# A length byte: a number in so many bytes, or a text. The length of a long text is behind it.
 _PACKED_FLAG = 0x80
 _LONG = 0x7F
-_DIGITS = "0123456789+"
-_DIGITS_LIMIT = 64
-_FILLER = 15
+_NUMBER = re.compile(r"\+?[0-9]{1,64}", re.ASCII)
 
 
 def write_state(key: str, call_id: str, caller_tag: str, state: RouteState, domain: str) -> str:
@@ -135,13 +133,14 @@ def _state(kind: Kind, content: bytes, domain: str) -> RouteState:
 
 
 def _pack(text: str) -> bytes:
-    """Write a text after its length. Two digits of a number share a byte."""
-    if len(text) > 1 and not text.strip(_DIGITS) and len(text) <= _DIGITS_LIMIT:
-        nibbles = [_DIGITS.index(digit) for digit in text]
-        nibbles += [_FILLER] * (len(nibbles) % 2)
-        pairs = zip(nibbles[::2], nibbles[1::2], strict=True)
-        packed = bytes(high << 4 | low for high, low in pairs)
-        return bytes([_PACKED_FLAG | len(packed)]) + packed
+    """Write a text after its length. A telephone number becomes one number.
+
+    A first digit keeps its zeros, and shows the +.
+    """
+    if _NUMBER.fullmatch(text):
+        number = int(f"2{text[1:]}" if text[0] == "+" else f"1{text}")
+        size = (number.bit_length() + 7) // 8
+        return bytes([_PACKED_FLAG | size]) + number.to_bytes(size, "big")
     raw = text.encode()
     if len(raw) > TEXT_LIMIT:
         raise ValueError("a text of the route state is too long")
@@ -157,8 +156,8 @@ def _unpack(content: bytes, at: int) -> tuple[str, int]:
     length, at = content[at], at + 1
     if length & _PACKED_FLAG:
         end = at + (length & _LONG)
-        nibbles = [nibble for byte in content[at:end] for nibble in (byte >> 4, byte & 15)]
-        return "".join(_DIGITS[nibble] for nibble in nibbles if nibble != _FILLER), end
+        digits = str(int.from_bytes(content[at:end], "big"))
+        return ("+" if digits[0] == "2" else "") + digits[1:], end
     if length == _LONG:
         length, at = content[at], at + 1
     return content[at : at + length].decode(), at + length

@@ -168,7 +168,8 @@ def _standing(called: Called, status: TrunkStatus | None, now: float) -> Standin
     limit: LimitReason | None = trunk_limit(trunk.limits, status.counts, called)
     if limit is not None:
         return Standing(limit)
-    if not called.emergency and trunk.plan.write(called.number, trunk.number_format) is None:
+    has_country = called.number.startswith("+") or called.emergency
+    if not has_country and trunk.plan.write(called.number, trunk.number_format) is None:
         return Standing.NUMBER_NOT_WRITABLE
     return Standing.FAILED_LATELY if status.health.is_failing(now) else Standing.READY
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from whence.core.registration.backoff import Failure
 from whence.core.registration.events import Follow, IgnoreReply, StepResult
@@ -92,8 +91,7 @@ def redirected(step: Step, targets: Sequence[TransportAddress], why: Why | None)
         message = "redirected to a name that has no address" if why is None else why.message
         nowhere = Why(RegistrationReason.REDIRECT_WITHOUT_ADDRESS, message)
         return step.ask_next_server(request, None, nowhere)
-    request = replace(
-        request,
+    request = request._replace(
         redirects=tuple(targets) + request.redirects,
         following=False,
         led_to=request.led_to | {target.ip for target in targets},
@@ -118,8 +116,7 @@ def _accepted(
         granted_s = min(granted_s, request.expires_s)
     expires_at = step.now + granted_s
     registered_at = step.before.unbroken_since(step.now)
-    r = replace(
-        step.before,
+    r = step.before._replace(
         in_flight=None,
         state=State.REGISTERED,
         since=registered_at,
@@ -138,13 +135,13 @@ def _accepted(
         message=granted_message(granted_s),
     )
     if not r.wanted:  # unregistered while the request was in flight
-        r = replace(r, expires_at=None, learned_until=None)
+        r = r._replace(expires_at=None, learned_until=None)
         return step.send(r, PendingRegister(request.next_hop, 0), State.UNREGISTERING)
     if permitted is None:
         # `registrar` and `home` stay: the sender of this answer is not the server.
-        r = replace(r, next_at=_next_at_beside_learned(step, r))
+        r = r._replace(next_at=_next_at_beside_learned(step, r))
         return unexpected(r, source, str(request.next_hop))
-    return learned(replace(r, home=request.next_hop), source, expires_at, permitted)
+    return learned(r._replace(home=request.next_hop), source, expires_at, permitted)
 
 
 def _next_at_beside_learned(step: Step, r: Registration) -> float | None:
@@ -191,15 +188,14 @@ def _challenged(step: Step, request: PendingRegister, reply: Reply) -> StepResul
         step = _rejected(step)
         if not _may_answer_again(step, request, rejecting):
             return step.fail(Failure.WRONG_CREDENTIALS, _WRONG_CREDENTIALS, reply)
-        request = replace(request, retried=(*request.retried, *(c.asks for c in rejecting)))
+        request = request._replace(retried=(*request.retried, *(c.asks for c in rejecting)))
     if request.challenges >= CHALLENGES_LIMIT:
         return step.fail(Failure.REJECTED, _CHALLENGED_TOO_OFTEN, reply)
     asking = tuple(c.asks for c in answers)
     kept = tuple(n for n in step.before.nonces if n.challenge.asks not in asking)
     fresh = tuple(Nonce(challenge, 0) for challenge in answers)
-    r = replace(step.before, nonces=kept + fresh, **last_answer(reply))
-    again = replace(
-        request,
+    r = step.before._replace(nonces=kept + fresh, **last_answer(reply))
+    again = request._replace(
         expires_s=request.expires_s if r.wanted else 0,
         challenges=request.challenges + 1,
         answered=tuple({*request.answered, *asking}),
@@ -211,7 +207,7 @@ def _rejected(step: Step) -> Step:
     """Record that the registrar rejected credentials now."""
     begin = step.now - step.waits.auth_window_s
     recent = [at for at in step.before.auth_rejections if begin < at <= step.now]
-    return replace(step, before=replace(step.before, auth_rejections=(*recent, step.now)))
+    return step._replace(before=step.before._replace(auth_rejections=(*recent, step.now)))
 
 
 def _may_answer_again(step: Step, request: PendingRegister, rejecting: Sequence[Challenge]) -> bool:
@@ -229,8 +225,8 @@ def _may_answer_again(step: Step, request: PendingRegister, rejecting: Sequence[
 
 def _without_credentials(step: Step, request: PendingRegister, reply: Reply) -> StepResult:
     """Send the request again without credentials: the reused nonce may be the fault."""
-    r = replace(step.before, nonces=(), **last_answer(reply))
-    return step.send(r, replace(request, bare=True, cnonce=""), r.state)
+    r = step.before._replace(nonces=(), **last_answer(reply))
+    return step.send(r, request._replace(bare=True, cnonce=""), r.state)
 
 
 def _redirect(
@@ -251,7 +247,7 @@ def _redirect(
         message = f"{status_line} by {source}, which was not asked: it is not followed"
         why = Why(RegistrationReason.REDIRECT_BY_UNEXPECTED_ADDRESS, message)
         after, actions = step.ask_next_server(request, reply, why)
-        return replace(after, unexpected=source), (ignored, *actions)
+        return after._replace(unexpected=source), (ignored, *actions)
     by_q = sorted(reply.contacts, key=lambda contact: -contact.q)
     keyed = {_redirect_key(c.uri): c.uri for c in by_q if c.uri.host}
     fresh = [key for key in keyed if key not in request.followed]
@@ -259,8 +255,8 @@ def _redirect(
     if not fresh:
         why = Why(RegistrationReason.REDIRECT_REFUSED, status_line)
         return step.try_next_redirect(request, Failure.REJECTED, reply, why)
-    following = replace(request, followed=(*request.followed, *fresh), following=True)
-    r = replace(step.before, in_flight=following, **last_answer(reply))
+    following = request._replace(followed=(*request.followed, *fresh), following=True)
+    r = step.before._replace(in_flight=following, **last_answer(reply))
     return r, (Follow(tuple(keyed[key] for key in fresh)),)
 
 
@@ -274,5 +270,5 @@ def _too_brief(step: Step, request: PendingRegister, reply: Reply) -> StepResult
         message = f"423 with Min-Expires {least} to {asked} s asked"
         why = Why(RegistrationReason.INTERVAL_TOO_BRIEF, message)
         return step.fail(Failure.REJECTED, why, reply)
-    r = replace(step.before, min_expires_s=least, **last_answer(reply))
-    return step.send(r, replace(request, expires_s=least, lengthened=True), r.state)
+    r = step.before._replace(min_expires_s=least, **last_answer(reply))
+    return step.send(r, request._replace(expires_s=least, lengthened=True), r.state)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from whence.core.registration.learning import ASKED_ONLY, ExpectedSources, Ground
 from whence.core.registration.model import Registration, Reply
@@ -19,8 +20,7 @@ class Due:
     why: Why | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(NamedTuple):
     """A final reply was received. The edge's MAC proves its `source`.
 
     `expected`: the sources from which an address may be learned, besides the ip that was asked.
@@ -101,8 +101,7 @@ MachineEvent = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(NamedTuple):
     """Send a REGISTER. `authorizations`: (header name, value) of each."""
 
     cseq: int
@@ -118,8 +117,7 @@ class Follow:
     to: tuple[Uri, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Learn:
+class Learn(NamedTuple):
     """Store this address as the trunk's until the registration expires.
 
     `until`: no longer than this instant, even with grace. `exact`: from this port only.
@@ -134,8 +132,8 @@ class Learn:
     def with_grace(self, grace_s: float) -> Learn:
         """Return the same action with `grace_s` more, for calls on their way."""
         expires_at = self.expires_at + grace_s
-        return replace(
-            self, expires_at=expires_at if self.until is None else min(expires_at, self.until)
+        return self._replace(
+            expires_at=expires_at if self.until is None else min(expires_at, self.until)
         )
 
 

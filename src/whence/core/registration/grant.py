@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from functools import lru_cache
 
 from whence.core.registration.events import IgnoreReply, Learn
 from whence.core.registration.learning import Permit
@@ -73,7 +73,7 @@ def learned(
     """Return the registration after a grant by a permitted `source`, and the Learn action."""
     if permitted.until is not None:
         expires_at = min(expires_at, permitted.until)
-    after = replace(r, registrar=source, learned_until=expires_at, unexpected=None)
+    after = r._replace(registrar=source, learned_until=expires_at, unexpected=None)
     p = permitted
     return after, (Learn(source, expires_at, p.ground, p.until, p.exact),)
 
@@ -84,11 +84,12 @@ def unexpected(
     """Return the registration after a grant by an unexpected `source`, and its action."""
     message = f"{r.message} by {source}, but {asked} was asked: no address is learned"
     reason = RegistrationReason.GRANTED_BY_UNEXPECTED_ADDRESS
-    return replace(r, unexpected=source, reason=reason, message=message), (
+    return r._replace(unexpected=source, reason=reason, message=message), (
         IgnoreReply(source, asked),
     )
 
 
+@lru_cache(maxsize=256)  # thousands of trunks share one text
 def granted_message(granted_s: int) -> str:
     """Return the message that says for how long a registration is granted."""
     return f"granted {granted_s} s"

@@ -7,8 +7,8 @@ contains states, answers and reasons of the registration, never a secret.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from whence.core.registration.events import (
     Action,
@@ -46,8 +46,7 @@ class EventKind(StrEnum):
     CLOCK_STEPPED = "clock_stepped"
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryEvent:
+class HistoryEvent(NamedTuple):
     """An event of a trunk. `status`: of the answer that caused it, if any."""
 
     what: EventKind
@@ -61,8 +60,7 @@ class HistoryEvent:
 EXPIRED = HistoryEvent(EventKind.EXPIRED, "what was granted ended without a refresh")
 
 
-@dataclass(frozen=True, slots=True)
-class LoggedState:
+class LoggedState(NamedTuple):
     """The parts of a registration whose change is logged and recorded as an event."""
 
     state: State

@@ -22,7 +22,6 @@ This file has the step, and the events of the clock and the operator. The answer
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from whence.core.registration.answers import answered, redirected, unanswered
 from whence.core.registration.backoff import WAITS, Failure, Waits
@@ -98,16 +97,16 @@ def resumed(registration: Registration, now: float, waits: Waits = WAITS) -> Reg
       one more failure of that kind.
     - A suspended trunk stays suspended. If its unregistering was in flight, it is sent again.
     """
-    r = replace(registration, wanted=not registration.suspended)
+    r = registration._replace(wanted=not registration.suspended)
     if r.suspended or r.next_at is not None:
         return r
     if r.failure is None:
-        return replace(r, state=State.NEW, next_at=now)
+        return r._replace(state=State.NEW, next_at=now)
     failures = r.failures + r.state.under_way
     waits_until = r.since + waits.after(r.failure).wait_s(failures, 0.0)
     state = State.AUTH_FAILED if r.failure is Failure.WRONG_CREDENTIALS else State.WAITING
     next_at = max(now, waits_until, waits.may_send_credentials_at(r.auth_rejections))
-    return replace(r, state=state, failures=failures, next_at=next_at)
+    return r._replace(state=state, failures=failures, next_at=next_at)
 
 
 def _due(at: Step, targets: Sequence[TransportAddress], why: Why | None) -> StepResult:
@@ -126,20 +125,20 @@ def _due(at: Step, targets: Sequence[TransportAddress], why: Why | None) -> Step
 def _unregister(
     at: Step, targets: Sequence[TransportAddress] | None, suspended: bool
 ) -> StepResult:
-    r = replace(at.before, wanted=False, suspended=suspended or at.before.suspended)
+    r = at.before._replace(wanted=False, suspended=suspended or at.before.suspended)
     if r.in_flight is not None:
         # What was granted before, or is granted by its answer, is unregistered when it comes.
-        return replace(r, next_at=None, again=False, learned_until=None), (ForgetAddresses(),)
+        return r._replace(next_at=None, again=False, learned_until=None), (ForgetAddresses(),)
     if not r.granted(at.now) and not r.learned(at.now):
         return at.end(r, UNREGISTERED)
     if targets is None:
         state = State.UNREGISTERING
-        r = replace(r, next_at=None, state=state, since=at.since(state), learned_until=None)
+        r = r._replace(next_at=None, state=state, since=at.since(state), learned_until=None)
         return r, (ForgetAddresses(),)
     hops = _hops(at, targets)
     if not hops:
         return at.end(r, unconfirmed("no server of the registrar is known"))
-    r = replace(r, expires_at=None, learned_until=None)
+    r = r._replace(expires_at=None, learned_until=None)
     first, *others = hops
     request = PendingRegister(first, 0, tuple(others), tried=frozenset({first}))
     r, sends = at.send(r, request, State.UNREGISTERING)
@@ -164,8 +163,7 @@ def _pause(at: Step) -> StepResult:
     r = at.before
     if r.in_flight is not None:  # the caller repeats the event after the answer
         return r, ()
-    return replace(
-        r,
+    return r._replace(
         wanted=False,
         suspended=True,
         state=State.PAUSED,
@@ -177,26 +175,26 @@ def _pause(at: Step) -> StepResult:
 
 
 def _register_now(at: Step) -> StepResult:
-    r = replace(
-        at.before, wanted=True, suspended=False, failures=0, failure=None, auth_rejections=()
+    r = at.before._replace(
+        wanted=True, suspended=False, failures=0, failure=None, auth_rejections=()
     )
     if r.in_flight is not None:
-        return replace(r, again=True), ()
-    return replace(r, next_at=at.now), ()
+        return r._replace(again=True), ()
+    return r._replace(next_at=at.now), ()
 
 
 def _keepalive_failed(at: Step) -> StepResult:
     r = at.before
     if r.state is not State.REGISTERED or r.next_at is None:
         return r, ()
-    return replace(r, next_at=min(r.next_at, at.now)), ()
+    return r._replace(next_at=min(r.next_at, at.now)), ()
 
 
 def _expired(at: Step) -> StepResult:
     r = at.before
     if r.expires_at is None or r.granted(at.now):
         return r, ()
-    return replace(r, expires_at=None), ()
+    return r._replace(expires_at=None), ()
 
 
 def _clock_stepped(at: Step, step_s: float) -> StepResult:
@@ -209,8 +207,7 @@ def _clock_stepped(at: Step, step_s: float) -> StepResult:
     next_at = moved(r.next_at)
     if r.state is State.REGISTERED and next_at is not None:
         next_at = min(next_at, at.now)
-    return replace(
-        r,
+    return r._replace(
         since=r.since + step_s,
         expires_at=moved(r.expires_at),
         registered_at=moved(r.registered_at),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from whence.core.registration.backoff import Failure
 from whence.core.registration.nonces import NonceCounts
@@ -33,11 +34,10 @@ class State(StrEnum):
     @property
     def under_way(self) -> bool:
         """Return whether a request is in flight, or was when the last agent ended."""
-        return self in (State.REGISTERING, State.UNREGISTERING)
+        return self is State.REGISTERING or self is State.UNREGISTERING
 
 
-@dataclass(frozen=True, slots=True)
-class AccountKey:
+class AccountKey(NamedTuple):
     """For whom and at which server a trunk is registered. Another key is another registration."""
 
     aor: str
@@ -95,8 +95,7 @@ class StatusClass(StrEnum):
     REFUSAL = "other 4xx"
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """The parts of a final answer to a REGISTER that the rules use."""
 
     status: int
@@ -133,8 +132,7 @@ RedirectKey = tuple[str, str, int | None, str]
 """Scheme, host, port and transport of a Contact that is followed."""
 
 
-@dataclass(frozen=True, slots=True)
-class PendingRegister:
+class PendingRegister(NamedTuple):
     """A REGISTER in flight."""
 
     next_hop: TransportAddress
@@ -173,8 +171,7 @@ class PendingRegister:
         return self.challenges == 0 and bool(self.cnonce)
 
 
-@dataclass(frozen=True, slots=True)
-class Nonce:
+class Nonce(NamedTuple):
     """An answered challenge; a refresh uses its nonce again, with the next count."""
 
     challenge: Challenge
@@ -182,8 +179,7 @@ class Nonce:
     """The nonce count of the last REGISTER."""
 
 
-@dataclass(frozen=True, slots=True)
-class Registration:
+class Registration(NamedTuple):
     """The registration of one trunk. Instants are seconds since the epoch."""
 
     trunk_id: str
@@ -224,7 +220,7 @@ class Registration:
     """Whether RegisterNow arrived while a request was in flight. Then it registers again."""
     nonces: tuple[Nonce, ...] = ()
     """One for each realm that challenged."""
-    nonce_counts: NonceCounts = field(default_factory=NonceCounts)
+    nonce_counts: NonceCounts = NonceCounts()
     """The counts of the last nonces. They outlive failures and restarts."""
     auth_rejections: tuple[float, ...] = ()
     """When the registrar rejected credentials, the last times since a grant."""

@@ -5,8 +5,7 @@ All rules of the machine use them (machine.py, answers.py).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from whence.core.registration.backoff import Failure, Waits
 from whence.core.registration.events import ForgetAddresses, Randomness, Send, StepResult
@@ -23,8 +22,7 @@ from whence.core.sip.digest import authorization
 from whence.core.sip.transport_address import Transport, TransportAddress
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """The inputs of one step, together, so that the rules need no long argument lists."""
 
     before: Registration
@@ -44,11 +42,10 @@ class Step:
         nonces: tuple[Nonce, ...] = ()
         for nonce in kept:
             uses, counts = counts.used(nonce.challenge)
-            nonces += (replace(nonce, uses=uses),)
-        r = replace(
-            r,
+            nonces += (nonce._replace(uses=uses),)
+        r = r._replace(
             cseq=r.cseq + 1,
-            in_flight=replace(request, cnonce=self.dice.cnonce if nonces else ""),
+            in_flight=request._replace(cnonce=self.dice.cnonce if nonces else ""),
             next_at=None,
             nonces=nonces,
             nonce_counts=counts,
@@ -122,8 +119,7 @@ class Step:
             wait_s = max(1.0, min(reply.retry_after_s, self.waits.retry_after_limit_s))
         state = State.AUTH_FAILED if auth_failed else State.WAITING
         may_send_at = self.waits.may_send_credentials_at(r.auth_rejections)
-        return replace(
-            r,
+        return r._replace(
             in_flight=None,
             nonces=(),
             again=False,
@@ -140,8 +136,7 @@ class Step:
 
     def end(self, r: Registration, why: Why) -> StepResult:
         """Return the registration without a grant, an address or a request in flight."""
-        r = replace(
-            r,
+        r = r._replace(
             in_flight=None,
             nonces=(),
             again=False,

@@ -14,7 +14,7 @@ is no candidate for a call.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from whence.core.registration.events import Action, ForgetAddresses
 from whence.core.registration.grant import granted, granted_message, learned, unexpected
@@ -94,8 +94,7 @@ def unanswered(before: Registration, sent: UacRequest, now: float) -> Registrati
 
 def unregistered(before: Registration, now: float) -> tuple[Registration, tuple[Action, ...]]:
     """Return the registration after `uac` unregistered it, or after its account was removed."""
-    after = replace(
-        before,
+    after = before._replace(
         state=State.UNREGISTERED,
         since=now,
         granted_s=None,
@@ -133,8 +132,7 @@ def _granted(
         return _failed(before, sent, reply, granted_s, now), ()
     expires_at = now + granted_s
     registered_at = before.unbroken_since(now)
-    after = replace(
-        before,
+    after = before._replace(
         call_id=sent.call_id,
         cseq=sent.cseq,
         state=State.REGISTERED,
@@ -160,8 +158,7 @@ def _failed(
     before: Registration, sent: UacRequest, reply: Reply | None, why: Why, now: float
 ) -> Registration:
     # A failed refresh does not end the grant.
-    return replace(
-        before,
+    return before._replace(
         call_id=sent.call_id,
         cseq=sent.cseq,
         state=State.WAITING,

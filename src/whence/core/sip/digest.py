@@ -11,12 +11,15 @@ import hashlib
 import hmac
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from whence.core.sip.secret import Secret
 
 
 def _named(name: str) -> Callable[[bytes], str]:
-    return lambda data: hashlib.new(name, data, usedforsecurity=False).hexdigest()
+    # hashlib.new looks the name up at each call, which takes longer than the hash.
+    make = getattr(hashlib, name, None) or partial(hashlib.new, name)
+    return lambda data: str(make(data, usedforsecurity=False).hexdigest())
 
 
 # Strongest first. SHA-512-256 is SHA-512/256 of FIPS 180-4, which has its own start values; it is

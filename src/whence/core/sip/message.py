@@ -121,8 +121,11 @@ class Message:
     def fields(self) -> dict[str, list[str]]:
         """Return long name in small letters → values of its headers, unfolded, as written."""
         found: dict[str, list[str]] = {}
-        for name, line in _lines(self._raw.partition(END)[0]):
-            found.setdefault(name, []).append(line.partition(":")[2].strip(" \t"))
+        head = self._raw.partition(END)[0]
+        for line in (_unfolded(head) if self.is_folded else head).split("\r\n")[1:]:
+            name, colon, value = line.partition(":")
+            name = name.rstrip(" \t").lower() if colon else ""
+            found.setdefault(_LONG.get(name, name), []).append(value.strip(" \t"))
         return found
 
     @property

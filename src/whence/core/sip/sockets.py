@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, ip_address
 
 from whence.core.sip.transport_address import IP, Transport, TransportAddress
@@ -37,9 +38,23 @@ class EdgeSockets:
     """At least one."""
     advertised: tuple[tuple[TransportAddress, Advertised], ...] = ()
     """At most one for each socket. A socket without one shows its own address."""
+    _fitting: Mapping[tuple[str, int], tuple[TransportAddress, ...]] = field(
+        init=False, compare=False, repr=False
+    )
+    """(transport, IP version) → the sockets that fit, made once."""
+
+    def __post_init__(self) -> None:
+        """Make `_fitting`."""
+        fitting: dict[tuple[str, int], tuple[TransportAddress, ...]] = {}
+        for socket in self.listen:
+            key = socket.transport, socket.ip.version
+            fitting[key] = (*fitting.get(key, ()), socket)
+        object.__setattr__(self, "_fitting", fitting)
 
     def advertised_of(self, socket: TransportAddress) -> Advertised | None:
         """Return the advertised address of a socket; None if it has none of its IP version."""
+        if not self.advertised:
+            return None
         found = next((one for own, one in self.advertised if own == socket), None)
         if found is None or found.ip_version not in (None, socket.ip.version):
             return None
@@ -52,7 +67,7 @@ class EdgeSockets:
         """
         advertised = self.advertised_of(socket)
         if advertised is None or advertised.ip_version is None:
-            return str(socket.ip), socket.port
+            return socket.ip_text, socket.port
         return advertised.host, advertised.port or socket.port
 
     def follows_nat(self, socket: TransportAddress) -> bool:
@@ -62,13 +77,12 @@ class EdgeSockets:
 
     def fitting(self, transport: str, ip_version: int) -> tuple[TransportAddress, ...]:
         """Return the sockets that can send over `transport` to an address of IPv4 or IPv6."""
-        return tuple(
-            s for s in self.listen if s.transport == transport and s.ip.version == ip_version
-        )
+        return self._fitting.get((transport, ip_version), ())
 
     def has_choice(self, transport: str, ip_version: int) -> bool:
         """Return whether several of our addresses can send over `transport`."""
-        return len({socket.ip for socket in self.fitting(transport, ip_version)}) > 1
+        fitting = self.fitting(transport, ip_version)
+        return len(fitting) > 1 and len({socket.ip for socket in fitting}) > 1
 
     def socket_for(
         self, transport: str, ip_version: int, own_ip: IP | None = None
@@ -79,8 +93,10 @@ class EdgeSockets:
         the first fitting one sends.
         """
         fitting = self.fitting(transport, ip_version)
+        if len(fitting) < 2:
+            return fitting[0] if fitting else None
         on_route = (socket for socket in fitting if socket.ip == own_ip)
-        return next(on_route, next(iter(fitting), None))
+        return next(on_route, fitting[0])
 
     def first_for(self, transport: str) -> TransportAddress:
         """Return the first socket of `transport`, or the first of all where none has it."""

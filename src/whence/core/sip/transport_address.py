@@ -119,12 +119,17 @@ class TransportAddress:
     port: int
     ip_text: str = field(init=False, compare=False, repr=False)
     """The ip as text, made once: each request needs it several times."""
+    _text: str = field(init=False, compare=False, repr=False)
+    """All of it as text, made once."""
 
     def __post_init__(self) -> None:
-        """Convert an IPv4 address that is written as IPv6, and make `ip_text`."""
+        """Convert an IPv4 address that is written as IPv6, and make the texts."""
         if isinstance(self.ip, IPv6Address) and self.ip.ipv4_mapped is not None:
             object.__setattr__(self, "ip", self.ip.ipv4_mapped)
-        object.__setattr__(self, "ip_text", str(self.ip))
+        ip_text = str(self.ip)
+        host = f"[{ip_text}]" if self.ip.version == 6 else ip_text
+        object.__setattr__(self, "ip_text", ip_text)
+        object.__setattr__(self, "_text", f"{self.transport}:{host}:{self.port}")
 
     @classmethod
     @lru_cache(maxsize=1024)  # thousands of trunks share one registrar, and so one value
@@ -143,5 +148,4 @@ class TransportAddress:
         return source
 
     def __str__(self) -> str:
-        host = f"[{self.ip_text}]" if self.ip.version == 6 else self.ip_text
-        return f"{self.transport}:{host}:{self.port}"
+        return self._text

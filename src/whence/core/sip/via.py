@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from whence.core.sip.grammar import parse_params, split_list
-from whence.core.sip.transport_address import TRANSPORTS, TransportAddress, canonical_ip
+from whence.core.sip.transport_address import TRANSPORTS, Transport, TransportAddress, canonical_ip
 from whence.core.sip.uri import host_text
 
 _VIA = re.compile(
@@ -67,11 +67,16 @@ def reply_port(values: Sequence[str], source: TransportAddress) -> int:
     `values`: the values of the request's Via headers in small letters. With `rport` in the topmost
     Via it is the source port (RFC 3581 4). Otherwise it is the port of that Via (RFC 3261 18.2.2).
     """
-    sent_by, *params = next(iter(values), "").partition(",")[0].split(";")
+    _, *params = next(iter(values), "").partition(",")[0].split(";")
     if any(param.partition("=")[0].strip() == "rport" for param in params):
         return source.port
-    port = _PORT.search(sent_by)
-    return int(port[1]) if port else source.transport.default_port
+    return sent_by_port(values, source.transport)
+
+
+def sent_by_port(values: Sequence[str], transport: Transport) -> int:
+    """Return the port that the topmost Via itself names. `values`: as of `reply_port`."""
+    port = _PORT.search(next(iter(values), "").partition(",")[0].partition(";")[0])
+    return int(port[1]) if port else transport.default_port
 
 
 def seen_at(value: str) -> str:

@@ -20,7 +20,9 @@ from whence.core.registration.history import EventKind
 from whence.core.registration.model import State
 from whence.core.registration.reason import RegistrationReason
 from whence.ipc.decisions import SOCKET_FILE, message
-from whence.store import location
+from whence.store import location, look_out
+from whence.store.look_out import Acknowledgement
+from whence.store.schema import GENERATION_FILE
 
 # Reports of the edge that wait.
 
@@ -496,5 +498,36 @@ def test_http_api_page_has_each_path_with_examples_that_fit(
                 body = operation["requestBody"]["content"]["application/json"]["schema"]
                 found += http_api_page.faults(blocks[0], body, schemas, f"{path} body")
         assert found == []
+
+    with_agent(story)
+
+
+# Orders are answered when they are in effect.
+
+
+def test_order_is_answered_after_the_look_out_acknowledges(
+    with_agent: Callable[[Story], None],
+) -> None:
+    async def story(agent: Agent) -> None:
+        own = Acknowledgement(agent.node.folder / look_out.FILE)
+        order = {"source": "192.0.2.77", "trunk": "acme", "for_s": 60}
+        asked = asyncio.create_task(agent.ask("/v1/unknown-sources/allow", order))
+        listed = agent.node.directory.addresses
+        await agent.node.until(lambda: any(str(a.ip) == "192.0.2.77" for _, a in listed()))
+        await agent.get("/v1/addresses")
+        assert not asked.done()
+        own.write((agent.node.folder / GENERATION_FILE).read_bytes())
+        assert (await asked).status_code == 200
+        own.close()
+
+    with_agent(story)
+
+
+def test_order_without_an_acknowledgement_answers_503(with_agent: Callable[[Story], None]) -> None:
+    async def story(agent: Agent) -> None:
+        (agent.node.folder / look_out.FILE).mkdir()
+        answer = await agent.ask("/v1/trunks/acme/unregister", {})
+        assert answer.status_code == 503
+        assert "the change is stored" in answer.json()["detail"]
 
     with_agent(story)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from tests.unit.agent.api.agent import NOW, Agent, Story
 from tests.unit.store.disk import broken
@@ -97,10 +97,10 @@ class Trunk:
 
 def test_trunk_series_of_many_trunks_name_the_failing_ones() -> None:
     good = Registration("x", "c", state=State.REGISTERED, expires_at=NOW + 60)
-    bad = replace(good, state=State.WAITING, expires_at=None)
+    bad = good._replace(state=State.WAITING, expires_at=None)
     trunks = [(Trunk(f"good-{n}"), good) for n in range(TRUNK_SERIES_LIMIT)]
     trunks += [(Trunk(f"bad-{n}"), bad) for n in range(3)]
-    trunks += [(Trunk("paused"), replace(bad, suspended=True)), (Trunk("off", False), bad)]
+    trunks += [(Trunk("paused"), bad._replace(suspended=True)), (Trunk("off", False), bad)]
     metrics = {metric.name: metric for metric in trunk_series(trunks, NOW)}  # type: ignore[arg-type]
     named = {sample.labels["trunk"] for sample in metrics["whence_trunk_registered"].samples}
     assert named == {"bad-0", "bad-1", "bad-2"}

@@ -5,7 +5,7 @@ import pytest
 from whence.core.dialogs.cookie import COOKIE_LENGTH, PARAM, find_cookie
 from whence.core.sip.uri import Uri
 
-COOKIE = "0a" * (COOKIE_LENGTH // 2)
+COOKIE = "a" + "0a" * (COOKIE_LENGTH // 2)
 
 
 def uri(params: str) -> Uri | None:

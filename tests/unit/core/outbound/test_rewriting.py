@@ -11,6 +11,7 @@ from whence.core.outbound.rewriting import (
     DialogRequest,
     header_text,
     initial_lines,
+    is_tag,
     is_to_trunk,
     late_answer_lines,
     request_lines,
@@ -122,6 +123,22 @@ def test_call_of_removed_trunk_keeps_phone_private() -> None:
         ("To", "<sip:anonymous@anonymous.invalid>;tag=b2"),
         ("CSeq", f"{outward(11, 0)} BYE"),
     )
+
+
+@pytest.mark.parametrize(
+    "tag", ["a>", "a, <sip:boss@edge.example>", "a;tag=b", "a\r\nX: y", '"a"', "a" * 257]
+)
+def test_tag_that_is_no_token_is_refused(tag: str) -> None:
+    found = identity(TRUNK, Caller(OutboundUser("alice")), Called(BERLIN))
+    assert found is not None
+    assert not is_tag(tag)
+    with pytest.raises(ValueError, match="not a token"):
+        initial_lines(found, 10, 1, tag)
+    for request in (DialogRequest("BYE", 1, tag, "b2"), DialogRequest("BYE", 1, "a1", tag)):
+        with pytest.raises(ValueError, match="not a token"):
+            request_lines(OUT, request, TRUNK, from_caller=True, tries=0)
+        with pytest.raises(ValueError, match="not a token"):
+            late_answer_lines(OUT, request, TRUNK, from_caller=True)
 
 
 def test_header_text_has_one_line_for_each() -> None:

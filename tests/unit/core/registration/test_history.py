@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from whence.core.registration.backoff import Failure
@@ -33,13 +31,11 @@ REGISTERED = Registration(
     message="granted 60 s",
     last_status=200,
 )
-REFRESHING = replace(
-    REGISTERED,
+REFRESHING = REGISTERED._replace(
     state=State.REGISTERING,
     in_flight=PendingRegister(TransportAddress.parse("udp:192.0.2.1:5060"), 60),
 )
-REFUSED = replace(
-    REGISTERED,
+REFUSED = REGISTERED._replace(
     state=State.WAITING,
     failure=Failure.REJECTED,
     failures=1,
@@ -77,11 +73,11 @@ def test_refresh_without_a_change_is_no_event() -> None:
 
 
 def test_refresh_by_another_server_or_time_is_an_event() -> None:
-    moved = replace(REGISTERED, registrar=TransportAddress.parse("udp:192.0.2.2:5060"))
+    moved = REGISTERED._replace(registrar=TransportAddress.parse("udp:192.0.2.2:5060"))
     (event,) = events(REFRESHING, moved, REPLY, logged_state(REGISTERED))
     assert (event.what, event.reason) == (EventKind.REGISTRAR_CHANGED, Code.GRANTED)
     assert event.message == "granted 60 s by udp:192.0.2.2:5060, before by udp:192.0.2.1:5060"
-    shorter = replace(REGISTERED, granted_s=30, message="granted 30 s")
+    shorter = REGISTERED._replace(granted_s=30, message="granted 30 s")
     assert len(events(REFRESHING, shorter, REPLY, logged_state(REGISTERED))) == 1
 
 
@@ -102,25 +98,25 @@ def test_operator_order_is_an_event(order: RegisterNow | Unregister, what: str) 
 
 
 def test_pause_is_an_event_of_its_state() -> None:
-    paused = replace(REGISTERED, state=State.PAUSED, reason=Code.PAUSED_BY_OPERATOR)
+    paused = REGISTERED._replace(state=State.PAUSED, reason=Code.PAUSED_BY_OPERATOR)
     (event,) = events(REGISTERED, paused, Pause(), logged_state(REGISTERED))
     assert (event.what, event.reason) == (EventKind.PAUSED, Code.PAUSED_BY_OPERATOR)
 
 
 def test_expired_is_an_event_only_when_a_grant_ended() -> None:
-    gone = replace(REFUSED, expires_at=None)
+    gone = REFUSED._replace(expires_at=None)
     assert [e.what for e in events(REFUSED, gone, Expired(), logged_state(REFUSED))] == ["expired"]
     assert events(REFUSED, REFUSED, Expired(), logged_state(REFUSED)) == ()
 
 
 def test_message_reworded_is_no_event() -> None:
-    reworded = replace(REGISTERED, message="granted for 60 s")
+    reworded = REGISTERED._replace(message="granted for 60 s")
     assert events(REFRESHING, reworded, REPLY, logged_state(REGISTERED)) == ()
 
 
 def test_logged_state_differs_with_another_answer() -> None:
-    assert logged_state(replace(REFUSED, last_status=404)) != logged_state(REFUSED)
-    assert logged_state(replace(REFUSED, last_phrase="Never")) != logged_state(REFUSED)
+    assert logged_state(REFUSED._replace(last_status=404)) != logged_state(REFUSED)
+    assert logged_state(REFUSED._replace(last_phrase="Never")) != logged_state(REFUSED)
 
 
 def test_log_text_has_state_server_and_message() -> None:
@@ -132,17 +128,17 @@ def test_log_text_has_state_server_and_message() -> None:
 
 
 def test_tracked_events_has_grants_and_no_refresh() -> None:
-    granted = replace(REGISTERED, expires_at=100.0)
+    granted = REGISTERED._replace(expires_at=100.0)
     (first,) = tracked_events(None, granted, 1.0)
     assert first.what == "registered"
-    assert tracked_events(granted, replace(granted, expires_at=200.0), 50.0) == ()
-    (after_expiry,) = tracked_events(granted, replace(granted, expires_at=200.0), 150.0)
+    assert tracked_events(granted, granted._replace(expires_at=200.0), 50.0) == ()
+    (after_expiry,) = tracked_events(granted, granted._replace(expires_at=200.0), 150.0)
     assert after_expiry.what == "registered"
 
 
 def test_tracked_events_has_another_server_and_failures() -> None:
-    granted = replace(REGISTERED, expires_at=100.0)
-    moved = replace(granted, registrar=TransportAddress.parse("udp:192.0.2.2:5060"))
+    granted = REGISTERED._replace(expires_at=100.0)
+    moved = granted._replace(registrar=TransportAddress.parse("udp:192.0.2.2:5060"))
     assert [event.what for event in tracked_events(granted, moved, 50.0)] == ["registrar_changed"]
-    failing = replace(granted, state=State.WAITING, failures=2, reason=Code.SERVER_FAILED)
+    failing = granted._replace(state=State.WAITING, failures=2, reason=Code.SERVER_FAILED)
     assert [event.what for event in tracked_events(failing, failing, 50.0)] == ["waiting"]

@@ -844,7 +844,7 @@ def test_keepalive_failed_makes_the_refresh_due() -> None:
     before = trunk.registration
     trunk.now += 60
     assert trunk.take(KeepAliveFailed()) == ()
-    assert trunk.registration == replace(before, next_at=trunk.now)
+    assert trunk.registration == before._replace(next_at=trunk.now)
     assert trunk.due(ONE).expires_s == 3600
 
 
@@ -1234,7 +1234,7 @@ class AnyOrder(RuleBasedStateMachine):
     ) -> None:
         assert self.open is not None
         self.trunk.now += after_s
-        answer = Answered(replace(reply, cseq=self.open.cseq), source, expected)
+        answer = Answered(reply._replace(cseq=self.open.cseq), source, expected)
         self.check_outcome(answer, reply.retry_after_s)
 
     @precondition(lambda self: self.open is not None)
@@ -1314,7 +1314,7 @@ class AnyOrder(RuleBasedStateMachine):
         assert self.take(KeepAliveFailed()) == ()
         registered = before.state is State.REGISTERED
         assert self.registration.next_at == before.next_at or registered
-        assert replace(self.registration, next_at=before.next_at) == before
+        assert self.registration._replace(next_at=before.next_at) == before
 
     @precondition(lambda self: self.registration.wanted)
     @rule()

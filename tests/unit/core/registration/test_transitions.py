@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -86,7 +85,7 @@ def test_transition_of_the_machine_is_in_the_table(
 def answering(event: MachineEvent, cseq: int) -> MachineEvent:
     """Return an answer with this CSeq; other events unchanged."""
     if isinstance(event, Answered):
-        return replace(event, reply=replace(event.reply, cseq=cseq))
+        return event._replace(reply=event.reply._replace(cseq=cseq))
     return event
 
 
