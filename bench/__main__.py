@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 
 from bench import calls, freshness, instructions, registrations, scale
 from bench.report import RESULTS, Report, Session
+from bench.rounds import InvalidError
 
 Rounds = Annotated[int, typer.Option(min=1, help="Measurements of each.")]
 Numbers = Annotated[list[int] | None, typer.Option("--trunks", min=10, help="Repeatable.")]
@@ -32,7 +34,7 @@ def run_calls(
     results: Results = RESULTS,
 ) -> None:
     """Compare the CPU time of a call, in all processes of each contestant."""
-    _finish(calls.measure(rounds, seconds, rate or calls.RATES, trunks, peer or []), results)
+    _run(lambda: calls.measure(rounds, seconds, rate or calls.RATES, trunks, peer or []), results)
 
 
 @app.command("scale")
@@ -44,7 +46,7 @@ def run_scale(
     results: Results = RESULTS,
 ) -> None:
     """Compare the CPU time of a call with few and with many trunks."""
-    _finish(scale.measure(rounds, number, rate, trunks or scale.SIZES), results)
+    _run(lambda: scale.measure(rounds, number, rate, trunks or scale.SIZES), results)
 
 
 @app.command("instructions")
@@ -57,17 +59,16 @@ def run_instructions(
     """Count the instructions of a call (needs valgrind)."""
     if many <= few:
         raise typer.BadParameter(f"the longer run has {many} calls, the shorter {few}")
-    _finish(instructions.measure(few, many, rate), results)
+    _run(lambda: instructions.measure(few, many, rate), results)
 
 
 @app.command("freshness")
 def run_freshness(
     probes: Annotated[int, typer.Option(min=100, help="New addresses.")] = 1000,
-    rate: Annotated[int, typer.Option(min=0, help="Other registrations a second.")] = 100,
     results: Results = RESULTS,
 ) -> None:
     """Measure from the 200 that teaches an address to the first call from there."""
-    _finish(freshness.measure(probes, rate), results)
+    _run(lambda: freshness.measure(probes), results)
 
 
 @app.command("registrations")
@@ -83,7 +84,7 @@ def run_registrations(
 ) -> None:
     """Measure the start, the registrations, the rest, and the memory."""
     sizes = trunks or registrations.SIZES
-    _finish(registrations.measure(rounds, sizes, start_trunks, rest, peer or []), results)
+    _run(lambda: registrations.measure(rounds, sizes, start_trunks, rest, peer or []), results)
 
 
 @app.command("all")
@@ -94,16 +95,27 @@ def run_all(results: Results = RESULTS) -> None:
         lambda: calls.measure(5, 5, calls.RATES, 1000, []),
         lambda: scale.measure(3, 800, 400, scale.SIZES),
         lambda: instructions.measure(30, 130, 5),
-        lambda: freshness.measure(1000, 100),
+        lambda: freshness.measure(1000),
     ]
-    reports = [_finish(bench(), results) for bench in benches]
+    reports = []
+    for bench in benches:
+        with suppress(typer.Exit):  # the others run without it
+            reports.append(_run(bench, results))
     goals = "\n".join(goal.sentence() for report in reports for goal in report.goals)
     (results / "goals.txt").write_text(f"{goals}\n", "utf-8")
     Session().show(goals)
+    if len(reports) < len(benches):
+        raise typer.Exit(1)
 
 
-def _finish(report: Report, results: Path) -> Report:
-    report.show(Session().console)
+def _run(bench: Callable[[], Report], results: Path) -> Report:
+    """Run a bench, and print and write its results; without valid ones exit with 1."""
+    session = Session()
+    try:
+        report = bench()
+    except (InvalidError, AssertionError, ValueError) as error:
+        session.reject(["\n".join([str(error), *getattr(error, "__notes__", [])])])
+    report.show(session.console)
     report.write(results)
     return report
 

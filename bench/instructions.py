@@ -13,16 +13,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.contestants.base import Contestant, Stage
-from bench.contestants.native import DropIn, RecipeTlsf, Relay
+from bench.contestants.native import RecipeTlsf, Relay
 from bench.contestants.whence import GrantedNode
 from bench.layout import Layout, Pattern
-from bench.registrar import Registrar
 from bench.report import Circumstances, Goal, Report, Session, Table
 from bench.rounds import InvalidError
 from testkit.network import Network
 
 TRUNKS = 1_000
-FEW = 10
 RELAY, BEFORE, FIRST = "bare relay", "Whence, decided before", "Whence, first time"
 MOST: Mapping[str, float] = {BEFORE: 1.10, FIRST: 2.5}
 
@@ -36,23 +34,17 @@ exec {kamailio} "$@"
 
 
 class Entry(NamedTuple):
-    """A contestant with one worker: its class, its trunks, and the pattern of the calls.
-
-    The module `uac` registers in a process of its own, which takes long under callgrind. So the
-    drop-in has ten trunks.
-    """
+    """A contestant with one worker, and the pattern of its calls."""
 
     contestant: type[Contestant]
-    trunks: int
     pattern: Pattern
 
 
 ENTRIES: Mapping[str, Entry] = {
-    RELAY: Entry(Relay, TRUNKS, "all"),
-    RecipeTlsf.title: Entry(RecipeTlsf, TRUNKS, "all"),
-    DropIn.title: Entry(DropIn, FEW, "all"),
-    BEFORE: Entry(GrantedNode, TRUNKS, "few"),
-    FIRST: Entry(GrantedNode, TRUNKS, "anew"),
+    RELAY: Entry(Relay, "all"),
+    RecipeTlsf.title: Entry(RecipeTlsf, "all"),
+    BEFORE: Entry(GrantedNode, "few"),
+    FIRST: Entry(GrantedNode, "anew"),
 }
 
 
@@ -60,17 +52,16 @@ def measure(few: int, many: int, rate: float) -> Report:
     """Count the instructions of a call, in the user space of the one worker.
 
     Each contestant carries *few* calls in one run and *many* in another. The difference has no
-    instructions of the start. Raises: typer.Exit if a call failed or a process left no count.
+    instructions of the start.
+
+    Raises: InvalidError or ValueError if a call failed or a process left no count.
     """
     session = Session()
     cost: dict[str, float] = {}
-    try:
-        for title, entry in ENTRIES.items():
-            shorter, longer = (_count(entry, number, rate) for number in (few, many))
-            cost[title] = grown(shorter, longer) / (many - few)
-            session.show(f"{title}: {cost[title]:.0f} instructions a call")
-    except (InvalidError, ValueError) as error:
-        session.reject([str(error)])
+    for title, entry in ENTRIES.items():
+        shorter, longer = (_count(entry, number, rate) for number in (few, many))
+        cost[title] = grown(shorter, longer) / (many - few)
+        session.show(f"{title}: {cost[title]:.0f} instructions a call")
     how = session.circumstances(calls=f"{few} and {many}", calls_a_second=rate, trunks=TRUNKS)
     return report(cost, how)
 
@@ -117,12 +108,12 @@ def _count(entry: Entry, calls: int, rate: float) -> list[int]:
     with (
         Network() as network,
         tempfile.TemporaryDirectory(prefix="whence-bench-") as folder,
-        Registrar(network.ip("registrar"), Path(folder)) as registrar,
         _counted(Path(folder)) as out,
     ):
-        layout = Layout(entry.trunks, "one", IPv4Address(registrar.address[0]))
-        stage = Stage(network, Path(folder), layout, registrar, workers=1)
+        layout = Layout(TRUNKS, "one", IPv4Address(network.ip("provider")))
+        stage = Stage(network, Path(folder), layout, workers=1)
         with entry.contestant(stage).serving() as contestant:
+            contestant.carry(1, rate, entry.pattern, warm_up=True)  # Python loads at the first call
             contestant.carry(calls, rate, entry.pattern)
         return totals({int(file.name): file.read_text("utf-8") for file in out.iterdir()})
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from itertools import count
-from math import gcd
 from typing import Literal
 
 Places = Literal["one", "spread"]
@@ -20,7 +19,8 @@ To, so that no cached decision fits.
 """
 
 FEW = 10
-GOLDEN = 0.618034
+STEP = 7919
+"""A prime. From trunk to trunk: any part of the calls is spread over all trunks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,23 +50,10 @@ class Call:
 
 
 def calls(layout: Layout, pattern: Pattern) -> Iterator[Call]:
-    """Yield calls without end.
-
-    The step from trunk to trunk has no common factor with their number. So each trunk is called
-    once before any is called again. Any part of the calls is spread over all trunks.
-    """
+    """Yield calls without end. Each trunk is called once before any is called again."""
     trunks = min(layout.trunks, FEW) if pattern == "few" else layout.trunks
-    step = step_of(trunks)
     for serial in count():
-        trunk = serial * step % trunks * (layout.trunks // trunks)
+        trunk = serial * STEP % trunks * (layout.trunks // trunks)
         number = layout.number(trunk)
         to = f"call-{serial}" if pattern == "anew" else number
         yield Call(layout.ip(trunk), number, to)
-
-
-def step_of(trunks: int) -> int:
-    """Return the least number from the golden section of `trunks` on that is prime to it."""
-    step = max(1, round(trunks * GOLDEN))
-    while gcd(step, trunks) != 1:
-        step += 1
-    return step

@@ -23,6 +23,7 @@ OUTSIDE = {
     "SECURITY.md": "SECURITY.md",
     "CHANGELOG.md": "CHANGELOG.md",
     "bench/README.md": "bench.md",
+    "bench/peers.md": "bench-peers.md",
 }
 LINK = re.compile(r"\[(?P<text>[^\[\]]*)\]\((?P<path>[^()#\s]+)(?P<anchor>#[^()\s]*)?\)")
 LOADED = re.compile(r"<(?:script|img|iframe|link)\b[^>]*\b(?:src|href)=\"?(?:https?:)?//[^>]*>")

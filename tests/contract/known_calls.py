@@ -53,7 +53,7 @@ class Reports:
 def look_out_pid(world: World) -> int:
     """Return the process that has bound the look-out's socket."""
     path = world.books.directory.path.with_name(look_out.SOCKET_FILE)
-    rows = Path("/proc/net/unix").read_text().splitlines()
+    rows = Path(f"/proc/{world.process.pid}/net/unix").read_text().splitlines()
     inode = next(row.split()[6] for row in rows if row.endswith(str(path)))
     for pid in world.process.descendants():
         for descriptor in Path(f"/proc/{pid}/fd").iterdir():

@@ -4,19 +4,28 @@ import selectors
 import socket
 import struct
 from collections import Counter, deque
+from typing import Protocol
 
 from testkit.wait import PATIENCE_S
-from tests.contract.scene import Scene
-from whence.ipc import decisions
+from tests.contract.world import World
+from whence.ipc import decisions, notices
 from whence.ipc.decisions import DecisionReport
 
 _PEER = (socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
 
 
+class HasWorld(Protocol):
+    """A scene, or another part of a world."""
+
+    @property
+    def world(self) -> World:
+        """The world whose edge reports."""
+
+
 class Agent:
     """The agent's end of the socket, which all workers connect to."""
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: HasWorld) -> None:
         self._path = scene.world.books.directory.path.with_name(decisions.SOCKET_FILE)
         self._path.unlink(missing_ok=True)
         self._selector = selectors.DefaultSelector()
@@ -60,6 +69,8 @@ class Agent:
             if own is self._listening:
                 self._selector.register(own.accept()[0], selectors.EVENT_READ)
             elif data := own.recv(65535):
+                if data.startswith(notices.PREFIX):
+                    continue
                 dropped, records = decisions.split(data)
                 self.dropped += dropped
                 self._read_of[own.fileno()] += dropped + len(records)

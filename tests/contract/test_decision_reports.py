@@ -67,6 +67,7 @@ def test_report_of_a_call_to_an_absent_phone_is_sent(scene: Scene, agent: Agent)
     trunk = scene.trunk(scene.user())
     assert trunk.at.ask(scene.invite(trunk.at), scene.edge).status == 480
     assert agent.report().trunk == trunk.id
+    assert agent.report().reason == "user_not_registered"
 
 
 SEPARATORS = "a\x1fb\x1fc"

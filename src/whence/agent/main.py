@@ -6,6 +6,7 @@ A problem that the operator can repair raises an OperatorError with one sentence
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import socket
 from collections.abc import Callable
@@ -41,8 +42,11 @@ from whence.trust.settings import load_trusted
 
 log = logging.getLogger(__name__)
 
-UP_TRY_S = 0.1
-"""How long one question at the start waits for Kamailio, and how long until the next one."""
+UP_TRY_S = 0.5
+"""How long one question at the start waits for Kamailio."""
+
+UP_PAUSE_S = 0.05
+"""The time between two questions at the start."""
 
 
 def run(path: Path) -> None:
@@ -102,14 +106,13 @@ async def _serve(
         history_observers=[trunk_alarms],
     )
 
+    provisioning = Provisioning(directory, registrations, [siblings])
     clocks = Clocks()
     since = ClockOffset.parse(directory.clock_offset())
-    watch = ClockWatch(clocks, [registrations, keepalives, siblings, alarms], since)
+    watch = ClockWatch(clocks, [provisioning, registrations, keepalives, siblings, alarms], since)
     watch.check()  # the clock may have been set while no agent ran
     directory.set_clock_offset(str(clocks.offset()))
-    provisioning = Provisioning(directory, registrations, [siblings])
-    provisioning.apply(loaded.node)
-    trunk_alarms.keep(registrations.__contains__)
+    provisioning.begin(loaded.node)
 
     def apply(changed: NodeSettings) -> None:
         """Apply settings. Then read the reports of calls that a removed trunk still got."""
@@ -125,6 +128,7 @@ async def _serve(
         from whence.agent.monitoring.metrics import ClientMetrics, NoticeMetrics  # noqa: PLC0415
 
         def build() -> AsgiApp:
+            provisioning.finish()
             metrics = [ClientMetrics(registrations, keepalives, kamailio), NoticeMetrics(notices)]
             api = http_api.build(
                 parts, registrations, keepalives.__getitem__, kamailio.lives, metrics
@@ -147,8 +151,19 @@ async def _serve(
         len(loaded.node.users),
         settings.agent.api_listen,
     )
+
+    async def add_trunks() -> None:
+        await provisioning.add_first()
+        gc.freeze()  # they stay as long as the modules
+        trunk_alarms.keep(registrations.__contains__)
+
+    async def unregister() -> None:
+        provisioning.finish()  # a trunk that is not added yet may be registered
+        await registrations.stop()
+
     tasks = {
         "registrations": registrations.run(watch.check),
+        "first trunks": add_trunks(),
         "advertised names": registrations.follow_names(),
         "keep-alives": keepalives.run(registrations),
         "siblings": siblings.run(),
@@ -156,7 +171,7 @@ async def _serve(
     }
     if up is not None:
         tasks["up"] = _report_up(kamailio, parts.store_monitor, up)
-    await parts.run(load_api, tasks, registrations.stop)
+    await parts.run(load_api, tasks, unregister)
     kamailio.close()
     log.info("agent stopped")
 
@@ -166,5 +181,5 @@ async def _report_up(
 ) -> None:
     """Report once that Kamailio answers and the directory can be written, also on a full disk."""
     while not (await kamailio.lives(UP_TRY_S) and store.state.is_writable):
-        await asyncio.sleep(UP_TRY_S)
+        await asyncio.sleep(UP_PAUSE_S)
     report()

@@ -7,6 +7,7 @@ the webhook.
 
 from __future__ import annotations
 
+import gc
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -148,6 +149,9 @@ class AgentParts:
             with suppress(ConfigError, StoreError):  # reload has logged it
                 self.reload()
 
+        # Modules, settings and trunks stay until the end: no collection looks at them again.
+        gc.freeze()
+        gc.enable()
         self.receiver.start()
         all_tasks = {**tasks, **self.observers.tasks(), "store": self.store_monitor.run()}
         await run_until_signal(load_api, self.bound, all_tasks, on_sighup, end)

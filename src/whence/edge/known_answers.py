@@ -15,6 +15,8 @@ kamailio.cfg gives the next call of the same key to the same trunk, without Pyth
 
 from __future__ import annotations
 
+import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from whence.edge.base import Worker, text
@@ -28,11 +30,14 @@ DAY_S = 86_400
 MARGIN_S = 2
 """An entry is valid in all of its last second, and the second of now is not over."""
 
+_PLAIN = re.compile(r"[ -{}~]*+")
+"""What an entry may have besides SEPARATOR and line ends: ASCII without control characters."""
+
 KEY, PLACE = "$var(key)", "$var(place)"
 SEPARATOR = "|"
-TO_USER, TO_URI, WITHOUT_CALLED = "u", "t", "c"
-"""The kinds of an answer: to a local user, or to another URI. With `c` the edge's P-Called-Party-ID
-replaces that of the request."""
+TO_URI, TO_USER, TO_USER_CALLED = "t", "u", "c"
+"""The kinds of an answer: to a URI, or to a local user. With the last one the edge's
+P-Called-Party-ID replaces that of the request."""
 
 _GENERATION_DIGITS = 16
 _EPOCH_DIGITS = 4
@@ -51,6 +56,7 @@ class Published(NamedTuple):
         return f"{self.generation.hex()}{self.epoch % 0x10000:04x}{names}"
 
     @classmethod
+    @lru_cache(maxsize=16)  # it is the same for all calls until the directory changes
     def parse(cls, text: str) -> Published | None:
         """Read what `text` wrote; None for anything else."""
         end = _GENERATION_DIGITS + _EPOCH_DIGITS
@@ -83,8 +89,7 @@ class KnownCall(NamedTuple):
         to, called = rest, None
         if length != "-":
             to, called = rest[: int(length)], rest[int(length) + 1 :]
-        is_ours = kind.startswith(TO_USER)
-        return cls(trunk, target, is_ours, rule.rstrip(" "), source, ruri, to, called)
+        return cls(trunk, target, kind != TO_URI, rule.rstrip(" "), source, ruri, to, called)
 
 
 def key_text(published: str, key: CacheKey) -> str | None:
@@ -101,16 +106,16 @@ def key_text(published: str, key: CacheKey) -> str | None:
 
 def entry_text(decision: CachedDecision, key: str) -> str | None:
     """Write an entry; None if its text is too long, or not what all programs read alike."""
-    kind = TO_USER if decision.is_ours else TO_URI
-    if decision.has_called_party:
-        kind += WITHOUT_CALLED
-    parts = (decision.headers, decision.target, kind, decision.trunk, decision.rule)
-    content = SEPARATOR.join(parts)
-    fill = WIDTH - len(content) - len(SEPARATOR) - len(key)
-    whole = f"{content}{' ' * fill}{SEPARATOR}{key}"
-    if fill < 0 or whole.count(SEPARATOR) != len(parts):
+    kind = TO_URI
+    if decision.is_ours:
+        kind = TO_USER_CALLED if decision.has_called_party else TO_USER
+    lines = decision.headers.split("\r\n")
+    parts = (decision.target, kind, decision.trunk, decision.rule)
+    if _PLAIN.fullmatch("".join((*lines, *parts, key))) is None:
         return None
-    return whole if whole.isascii() and whole.replace("\r\n", "").isprintable() else None
+    content = SEPARATOR.join((decision.headers, *parts))
+    fill = WIDTH - len(content) - len(SEPARATOR) - len(key)
+    return None if fill < 0 else f"{content}{' ' * fill}{SEPARATOR}{key}"
 
 
 class KnownAnswers:

@@ -62,7 +62,7 @@ def changes_answers(db: sqlite3.Connection, step: RegistrationStep) -> bool:
 
 def _is_new(db: sqlite3.Connection, step: RegistrationStep, learn: Learn) -> bool:
     source = learn.source
-    place = (step.trunk_id, source.ip_text, source.port, source.transport)
+    place = (step.trunk_id, source.ip_text, source.port, str(source.transport))
     known = db.execute(statements.LEARNED_UNTIL, place).fetchone()
     if known is None:
         return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Literal
 
 from whence.core.identification.address import Address, ManagedBy, Origin
@@ -90,11 +91,23 @@ def learns_from_any(meta: str, trunk_id: str) -> bool:
     return bool(stored.get(trunk_id, stored.get("", "asked")) == "any")
 
 
+def _text(word: StrEnum | None) -> str | None:
+    """Return a word as SQLite takes it: for a value of a subclass it would look for an adapter."""
+    return None if word is None else str(word)
+
+
 def row_of(trunk_id: str, address: Address) -> tuple[Any, ...]:
     """Make the parameters of `PUT_ADDRESS`."""
     a = address
-    place = (str(a.ip), a.port, a.transport, a.origin, a.socket)
-    rest = (a.learned_at, a.expires_at, a.exact, a.note, a.managed_by or "", a.ground)
+    place = (str(a.ip), a.port, str(a.transport), str(a.origin), a.socket)
+    rest = (
+        a.learned_at,
+        a.expires_at,
+        int(a.exact),
+        a.note,
+        str(a.managed_by or ""),
+        str(a.ground),
+    )
     return (trunk_id, *place, *rest, a.transport.strength)
 
 
@@ -119,7 +132,7 @@ def address_of(row: Sequence[Any]) -> Address:
 
 def event_row(trunk_id: str, at: float, event: HistoryEvent) -> tuple[Any, ...]:
     """Make the parameters of `PUT_EVENT`."""
-    return trunk_id, at, event.what, event.message, event.status, event.reason
+    return trunk_id, at, str(event.what), event.message, event.status, _text(event.reason)
 
 
 def event_of(row: Sequence[Any]) -> HistoryEvent:
@@ -141,7 +154,7 @@ def registration_row(account: AccountKey, registration: Registration) -> tuple[A
         account.server,
         r.call_id,
         r.cseq,
-        r.state,
+        str(r.state),
         r.since,
         r.granted_s,
         r.expires_at,
@@ -149,12 +162,12 @@ def registration_row(account: AccountKey, registration: Registration) -> tuple[A
         r.next_at,
         str(r.registrar) if r.registrar else None,
         str(r.home) if r.home else None,
-        r.suspended,
+        int(r.suspended),
         r.failures,
-        r.failure,
+        _text(r.failure),
         r.last_status,
         r.last_phrase,
-        r.reason,
+        _text(r.reason),
         r.message,
         r.learned_until,
         str(r.unexpected) if r.unexpected else None,

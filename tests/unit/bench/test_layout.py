@@ -2,13 +2,12 @@
 
 from ipaddress import IPv4Address
 from itertools import islice, pairwise
-from math import gcd
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.layout import FEW, Layout, calls, step_of
+from bench.layout import FEW, Layout, calls
 
 FIRST = IPv4Address("127.64.0.0")
 SIZES = st.integers(min_value=1, max_value=5_000)
@@ -20,16 +19,11 @@ def test_calls_reach_all_trunks_before_a_repetition(trunks: int) -> None:
     assert len({call.number for call in called}) == trunks
 
 
-@given(st.integers(min_value=1, max_value=1_000_000))
-def test_step_is_prime_to_the_number_of_trunks(trunks: int) -> None:
-    assert gcd(step_of(trunks), trunks) == 1
-
-
 def test_calls_in_any_part_are_spread_over_all_trunks() -> None:
     layout = Layout(100_000, "spread", FIRST)
     called = sorted(int(call.ip) - int(FIRST) for call in islice(calls(layout, "all"), 100))
     gaps = [after - before for before, after in pairwise(called)]
-    assert max(gaps) < 3 * 100_000 / 100
+    assert max(gaps) < 4 * 100_000 / 100
 
 
 @pytest.mark.parametrize("trunks", [3, FEW, 1_000, 100_000])

@@ -61,6 +61,13 @@ def test_import_of_a_start_needs_few_libraries(code: str, allowed: set[str]) -> 
     assert libraries_after(code) <= allowed
 
 
+def test_api_without_a_webhook_needs_no_http_client() -> None:
+    code = (
+        "import whence.agent.http_api, whence.agent.api.actions, whence.agent.runtime.http_server"
+    )
+    assert not libraries_after(code) & {"httpx", "rich", "typer", "jinja2", "phonenumbers"}
+
+
 LARGE_MODULES = frozenset(
     {
         *(
@@ -81,7 +88,7 @@ LARGE_MODULES = frozenset(
 
 def test_process_of_whence_run_imports_no_large_module() -> None:
     """It stays in memory as long as the node, and only waits."""
-    code = "import whence.cli.main, whence.cli.service.supervisor, whence.cli.service.log"
+    code = "import whence.cli.main, whence.cli.service.supervisor"
     command = [sys.executable, "-I", "-S", "-c", PATH + code + PRINT_LIBRARIES, SOURCE]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     assert set(done.stdout.split()) & (LIBRARIES | LARGE_MODULES) == set()

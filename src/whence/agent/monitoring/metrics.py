@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -18,7 +19,6 @@ from whence.agent.monitoring.decision_receiver import DecisionReceiver
 from whence.agent.monitoring.notices import NoticeCounts
 from whence.agent.monitoring.store_monitor import StoreMonitor
 from whence.agent.monitoring.unknown_sources import UnknownSources
-from whence.agent.monitoring.webhook import Webhook
 from whence.agent.registration.client import KamailioClient
 from whence.agent.registration.keepalive import KeepAliveOutcome, KeepAliveService
 from whence.agent.registration.outcome import AttemptOutcome
@@ -30,6 +30,9 @@ from whence.core.monitoring.unknown_sources import NoticeReason
 from whence.core.registration.model import Registration, State
 from whence.store.directory import Directory
 from whence.version import version
+
+if TYPE_CHECKING:
+    from whence.agent.monitoring.webhook import Webhook
 
 
 class RegistrationMetrics(Collector):

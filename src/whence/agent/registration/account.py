@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from whence.core.registration.model import Account
 from whence.core.settings import TrunkSettings
 from whence.core.sip.sockets import EdgeSockets
-from whence.core.sip.transport_address import TransportAddress
+from whence.core.sip.transport_address import Transport, TransportAddress
 from whence.core.sip.uri import Uri
 
 
@@ -28,6 +31,13 @@ def make_account(trunk: TrunkSettings, token: str, sockets: EdgeSockets) -> Acco
     )
 
 
+_PARAMS: Mapping[Transport, Mapping[str, str]] = {
+    transport: MappingProxyType({} if transport is Transport.UDP else {"transport": str(transport)})
+    for transport in Transport
+}
+"""The parameters of our Contact: one object for all trunks."""
+
+
 def make_contact(
     trunk: TrunkSettings, token: str, socket: TransportAddress, place: tuple[str, int]
 ) -> Uri:
@@ -36,7 +46,7 @@ def make_contact(
     `place`: the (ip, port) at which the provider reaches the socket.
     """
     host, port = place
-    params = {} if socket.transport == "udp" else {"transport": str(socket.transport)}
+    params = _PARAMS[socket.transport]
     if trunk.contact == "line":
-        return Uri("sip", trunk.user, host, port, params | {"line": token})
+        return Uri("sip", trunk.user, host, port, {**params, "line": token})
     return Uri("sip", token, host, port, params)

@@ -42,7 +42,9 @@ class Exchanges:
         self._due: list[tuple[float, int, Exchange]] = []
         """A heap of (instant of the next retransmission, tie, exchange), also of ended ones."""
         self._ties = count()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._timer_at = 0.0
+        """When the timer ends. uvloop's handle of a timer that is due has no `when`."""
 
     def get(self, branch: str) -> Exchange | None:
         """Return the request of this branch that waits for its answer, if any."""
@@ -63,6 +65,7 @@ class Exchanges:
             return await exchange.answer
         finally:
             del self._of[branch]
+            exchange.request = b""  # the heap keeps the exchange for a while
 
     def _schedule(self, exchange: Exchange, now: float) -> None:
         at = min(now + exchange.wait_s, exchange.ends_at)
@@ -73,10 +76,11 @@ class Exchanges:
         due = self._due
         while due and due[0][2].answer.done():
             heapq.heappop(due)
-        if due and (self._timer is None or due[0][0] < self._timer.when()):
+        if due and (self._timer is None or due[0][0] < self._timer_at):
             if self._timer is not None:
                 self._timer.cancel()
-            self._timer = asyncio.get_running_loop().call_at(due[0][0], self._time_over)
+            self._timer_at = due[0][0]
+            self._timer = asyncio.get_running_loop().call_at(self._timer_at, self._time_over)
 
     def _time_over(self) -> None:
         """Send each request again that is due, or end it."""

@@ -7,16 +7,16 @@ raises InvalidReplyError.
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 from whence.core.registration.events import Send
 from whence.core.registration.model import Account, Reply
-from whence.core.sip.contact import listed
+from whence.core.sip.challenges import HEADER_LIMIT, parse_challenges, parse_params
+from whence.core.sip.contact import Contact, listed
 from whence.core.sip.digest import AuthenticationInfo, Challenge
-from whence.core.sip.grammar import QUOTED, parse_cseq, parse_seconds, unquote
+from whence.core.sip.grammar import parse_cseq, parse_seconds
 from whence.core.sip.message import Message
 from whence.core.sip.uri import Uri, escape_user, host_text
 from whence.core.sip.via import branch, seen_at
@@ -24,8 +24,8 @@ from whence.errors import InvalidReplyError
 from whence.ipc import headers
 
 REPLY_LIMIT = 65_535
-CHALLENGE_LIMIT = 2_048
-"""The longest header parsed for challenges; a longer one could cost seconds of CPU time."""
+PHRASE_LIMIT = 200
+"""Characters of a reason phrase that are kept."""
 HEADERS_LIMIT = 256
 """Header lines of a reply. No registrar sends more."""
 
@@ -157,54 +157,33 @@ def _message_of(data: bytes) -> Message:
 
 
 def _reply(fields: Mapping[str, list[str]], status: int, reason: str, cseq: int) -> Reply:
+    contacts: list[Contact] = []
+    for value in fields.get("contact", ()):
+        contacts += listed(value)
+    challenged: list[Challenge] = []
+    infos: list[AuthenticationInfo] = []
+    for proxy, challenge_name, info_name in _AUTH_HEADERS:
+        for value in fields.get(challenge_name, ()):
+            challenged += parse_challenges(value, proxy=proxy)
+        infos += authentication_infos(fields.get(info_name, ()), proxy=proxy)
     return Reply(
         status=status,
-        reason=_printable(reason),
+        reason=_phrase(reason) if len(reason) <= PHRASE_LIMIT else _printable(reason),
         cseq=cseq,
-        contacts=tuple(one for value in fields.get("contact", ()) for one in listed(value)),
+        contacts=tuple(contacts),
         expires_s=_shortest(fields, "expires"),
         min_expires_s=parse_seconds(_first(fields, "min-expires")),
         retry_after_s=parse_seconds(_first(fields, "retry-after")),
-        challenges=tuple(
-            challenge
-            for proxy, header in ((False, "www-authenticate"), (True, "proxy-authenticate"))
-            for text in fields.get(header, ())
-            for challenge in challenges(text, proxy=proxy)
-        ),
-        infos=tuple(
-            info
-            for proxy, header in (
-                (False, "authentication-info"),
-                (True, "proxy-authentication-info"),
-            )
-            for info in authentication_infos(fields.get(header, ()), proxy=proxy)
-        ),
+        challenges=tuple(challenged),
+        infos=tuple(infos),
     )
 
 
-_AUTH_PARAM = re.compile(rf'(?<![\w-])([\w-]+)\s*=\s*(?:({QUOTED})|([^\s,"]+))', re.ASCII)
-_SCHEME = re.compile(r"(?:^|,)\s*([\w-]+)\s+(?=[\w-]+\s*=)", re.ASCII)
-
-
-def challenges(text: str, *, proxy: bool) -> list[Challenge]:
-    """Return the Digest challenges of one header; it may have several (RFC 7235 4.1).
-
-    A header with control or bidirectional characters has none. Parts of a challenge are copied into
-    our own headers, and shown to the operator.
-    """
-    text = text.replace("\t", " ")
-    if len(text) > CHALLENGE_LIMIT or not text.isprintable():
-        return []
-    unquoted = re.sub(QUOTED, lambda m: '"' + "_" * (len(m[0]) - 2) + '"', text)
-    starts = [(m.start(1), m.end(), m[1]) for m in _SCHEME.finditer(unquoted)]
-    ends = [start for start, _, _ in starts[1:]] + [len(text)]
-    return [
-        _challenge(text[begin:end], proxy=proxy)
-        for (_, begin, scheme), end in zip(
-            starts, ends, strict=False
-        )  # without any: one end, no start
-        if scheme.lower() == "digest"
-    ]
+_AUTH_HEADERS = (
+    (False, "www-authenticate", "authentication-info"),
+    (True, "proxy-authenticate", "proxy-authentication-info"),
+)
+"""Whether a proxy writes them, and the headers of challenges and of proofs."""
 
 
 def authentication_infos(values: Sequence[str], *, proxy: bool) -> list[AuthenticationInfo]:
@@ -212,9 +191,9 @@ def authentication_infos(values: Sequence[str], *, proxy: bool) -> list[Authenti
     if not values:
         return []
     text = ", ".join(values)
-    if len(text) > CHALLENGE_LIMIT or not text.isprintable():
+    if len(text) > HEADER_LIMIT or not text.isprintable():
         return []
-    found = _parameters(text)
+    found = parse_params(text)
     if "rspauth" not in found:
         return []
     return [
@@ -226,33 +205,6 @@ def authentication_infos(values: Sequence[str], *, proxy: bool) -> list[Authenti
             proxy=proxy,
         )
     ]
-
-
-def _parameters(text: str) -> dict[str, str]:
-    """Return name in lower case → value; the first of each name counts."""
-    found: dict[str, str] = {}
-    for name, quoted, plain in _AUTH_PARAM.findall(text):
-        found.setdefault(name.lower(), plain or unquote(quoted))
-    return found
-
-
-def _challenge(text: str, *, proxy: bool) -> Challenge:
-    found = _parameters(text)
-    # Each trunk keeps its own nonce; equal realms of thousands of trunks share one string.
-    return Challenge(
-        realm=sys.intern(found.get("realm", "")),
-        nonce=found.get("nonce", ""),
-        algorithm=sys.intern(found.get("algorithm", "MD5")),
-        qop=_qop(found.get("qop", "")),
-        opaque=found.get("opaque"),
-        stale=found.get("stale", "").lower() == "true",
-        proxy=proxy,
-    )
-
-
-@lru_cache(maxsize=64)
-def _qop(text: str) -> tuple[str, ...]:
-    return tuple(q.strip().lower() for q in text.split(",") if q.strip())
 
 
 _SMALL = {
@@ -284,24 +236,33 @@ def _shortest(fields: Mapping[str, list[str]], name: str) -> int | None:
 def _printable(text: str) -> str:
     if not text.isprintable():
         text = "".join(c for c in text if c.isprintable())
-    return text[:200]
+    return text[:PHRASE_LIMIT]
 
 
-def _removed_contact(account: Account, send: Send) -> list[str]:
+_phrase = lru_cache(maxsize=256)(_printable)
+"""The same, as one object for all trunks: each keeps the phrase of its last reply."""
+
+
+def _removed_contact(account: Account, send: Send) -> Sequence[str]:
     """Return the line that removes our former Contact (RFC 3261 10.2.2).
 
     Else the registrar would send calls to an address that may belong to somebody else now.
     """
     if account.former_contact is None or send.expires_s == 0:
-        return []
+        return ()
     return [f"Contact: <{uri_text(account.former_contact)}>;expires=0"]
 
 
-def _further_headers(account: Account) -> list[str]:
+_USER_AGENT = ("User-Agent: Whence",)
+
+
+def _further_headers(account: Account) -> Sequence[str]:
     """Return User-Agent, and the headers of the operator. These come first."""
+    if not account.headers:
+        return _USER_AGENT
     named = {name.lower() for name, _ in account.headers}
     lines = [f"{name}: {value}" for name, value in account.headers]
-    return lines if "user-agent" in named else [*lines, "User-Agent: Whence"]
+    return lines if "user-agent" in named else [*lines, *_USER_AGENT]
 
 
 def _message(lines: Sequence[str]) -> bytes:

@@ -132,7 +132,9 @@ class RegistrationService:
         account = make_account(trunk, stored.token, self._settings.sockets)
         registration = self._restored(trunk.id, stored)
         wanted = trunk.enabled and registration.wanted
-        entry = Entry(trunk, account, registration._replace(wanted=wanted))
+        if registration.wanted != wanted:
+            registration = registration._replace(wanted=wanted)
+        entry = Entry(trunk, account, registration)
         entry.last_logged = shared(history.logged_state(registration))
         self._scheduler.watch(entry)
         self._entries[trunk.id] = entry

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import logging
 import os
 import signal
 import subprocess
@@ -12,11 +11,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from whence.agent.runtime import sighup
+from whence.cli.service import console
 from whence.cli.service.event_loop import EventLoop, Timer
 from whence.cli.service.log_relay import LogRelay
 from whence.errors import OperatorError
-
-log = logging.getLogger(__name__)
 
 RESTART_FIRST_S = 0.2
 RESTART_LIMIT_S = 30.0
@@ -128,7 +126,7 @@ class Child:
         if self.running:
             self._process.terminate()
             if not self._loop.run_until(lambda: not self.running, within_s):
-                log.warning("%s did not end in %g s, and is killed", self.name, within_s)
+                console.warning(f"{self.name} did not end in {within_s:g} s, and is killed")
         self._end_group()
         self._process.wait()
         self._close_pidfd()
@@ -155,7 +153,7 @@ class Child:
     def _restart_later(self, reason: str) -> None:
         if time.monotonic() - self._started_at > SETTLED_S:
             self._wait_s = RESTART_FIRST_S
-        log.warning("%s; it starts again in %.1f s", reason, self._wait_s)
+        console.warning(f"{reason}; it starts again in {self._wait_s:.1f} s")
         self._restart = self._loop.call_later(self._wait_s, lambda: self._start_again(reason))
         self._wait_s = min(self._wait_s * 2, RESTART_LIMIT_S)
 

@@ -1,4 +1,4 @@
-"""The log of `whence run` and `whence agent`."""
+"""The log of the agent."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import logging
 import sys
 
 
-def to_stderr(who: str) -> None:
-    """Log to standard error, for a terminal or the journal. `who`: the name of the process."""
+def to_stderr() -> None:
+    """Log to standard error, for a terminal or the journal."""
     logging.basicConfig(
         stream=sys.stderr,
         level=logging.INFO,
-        format=f"%(asctime)s {who}: %(levelname)s %(message)s",
+        format="%(asctime)s agent: %(levelname)s %(message)s",
         datefmt="%H:%M:%S",
     )
     logging.getLogger("httpx").setLevel(logging.WARNING)

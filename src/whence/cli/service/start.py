@@ -5,11 +5,10 @@ That library takes longer to import than the rest of a start, and stays in memor
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
 from functools import partial
-
-from whence.cli.service.log import to_stderr
 
 
 def read_arguments(arguments: Sequence[str]) -> partial[None] | None:
@@ -54,7 +53,6 @@ def run(file: str) -> None:
     """
     from whence.cli.service.supervisor import supervise
 
-    to_stderr("run")
     sys.exit(supervise(file))
 
 
@@ -63,9 +61,12 @@ def agent(file: str, *, track_only: bool = False) -> None:
 
     Raises: ConfigError, OperatorError.
     """
+    gc.disable()  # the agent enables it when it has started: until then, almost all objects stay
     from pathlib import Path
 
-    to_stderr("agent")
+    from whence.cli.service.log import to_stderr
+
+    to_stderr()
     if track_only:
         from whence.agent.dropin import main as track_only_agent
 
@@ -81,12 +82,14 @@ def first_agent(file: str, link_fd: int) -> None:
 
     `link_fd`: the agent's end of the link to `whence run`. Raises: ConfigError, OperatorError.
     """
+    gc.disable()  # as in `agent`
     from pathlib import Path
 
     from whence.cli.service import preflight
     from whence.cli.service.link import RunLink
+    from whence.cli.service.log import to_stderr
 
-    to_stderr("agent")
+    to_stderr()
     link = RunLink(link_fd)
     settings = preflight.prepare(Path(file), link)
     from whence.agent import main  # Kamailio starts meanwhile

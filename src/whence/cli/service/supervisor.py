@@ -10,7 +10,6 @@ next start ends the processes that are left (`preflight`).
 
 from __future__ import annotations
 
-import logging
 import os
 import resource
 import signal
@@ -18,13 +17,12 @@ import sys
 from collections.abc import Callable, Sequence
 
 from whence.agent.kamailio.start import command
+from whence.cli.service import console
 from whence.cli.service.child import Child
 from whence.cli.service.event_loop import EventLoop
 from whence.cli.service.link import AgentLink, Prepared
 from whence.cli.service.reporters import RestartReporter, UnreadableReporter
 from whence.errors import OperatorError
-
-log = logging.getLogger(__name__)
 
 START_S = 60.0
 START_PER_TRUNK_S = 0.001
@@ -50,6 +48,7 @@ def supervise(file: str) -> int:
     agent.start([f"--link={link.agent_fd}"], [link.agent_fd])
     prepared = link.receive_prepared()
     if prepared is None:
+        link.close()
         return _status_of(agent, loop)
     _Node(loop, agent, link, prepared).run()
     return 0
@@ -96,7 +95,7 @@ class _Node:
             # The agent first: it unregisters through Kamailio.
             self._agent.stop(AGENT_STOP_S)
             self._kamailio.stop(KAMAILIO_STOP_S)
-            log.info("stopped")
+            console.info("stopped")
 
     def _stop(self) -> None:
         self._stopping = True
@@ -117,7 +116,7 @@ class _Node:
         for child in (self._kamailio, self._agent):
             if not child.running:
                 raise OperatorError(f"{child.name} did not start; its last lines are above")
-        log.info("up: Kamailio and the agent answer")
+        console.info("up: Kamailio and the agent answer")
 
     def _receive_up(self) -> None:
         self._link.receive_up()
@@ -153,13 +152,10 @@ def raise_file_limit(connections: int, pids: Sequence[int] = (0,)) -> None:
     for pid in pids:
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (max(soft, allowed), hard))
     if allowed < wanted:
-        log.warning(
-            "this process may open %d files, and [edge] connections = %d need %d; raise the hard "
-            "limit (systemd: LimitNOFILE=%d), or write fewer connections",
-            allowed,
-            connections,
-            wanted,
-            wanted,
+        console.warning(
+            f"this process may open {allowed} files, and [edge] connections = {connections} need "
+            f"{wanted}; raise the hard limit (systemd: LimitNOFILE={wanted}), or write fewer "
+            "connections"
         )
 
 

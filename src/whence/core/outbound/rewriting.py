@@ -133,8 +133,6 @@ def _parties(
 
 
 def _tagged(uri: str, tag: str) -> str:
-    if not tag:
-        return f"<{uri}>"
     _check_tag(tag)
     return f"<{uri}>;tag={tag}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from whence.core.registration.events import IgnoreReply, Learn
 from whence.core.registration.learning import Permit
@@ -88,6 +89,7 @@ def unexpected(
     )
 
 
+@lru_cache(maxsize=256)  # thousands of trunks share one text
 def granted_message(granted_s: int) -> str:
     """Return the message that says for how long a registration is granted."""
     return f"granted {granted_s} s"

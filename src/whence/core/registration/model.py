@@ -34,11 +34,10 @@ class State(StrEnum):
     @property
     def under_way(self) -> bool:
         """Return whether a request is in flight, or was when the last agent ended."""
-        return self in (State.REGISTERING, State.UNREGISTERING)
+        return self is State.REGISTERING or self is State.UNREGISTERING
 
 
-@dataclass(frozen=True, slots=True)
-class AccountKey:
+class AccountKey(NamedTuple):
     """For whom and at which server a trunk is registered. Another key is another registration."""
 
     aor: str

@@ -12,6 +12,7 @@ HEADER_LIMIT = 2_048
 """The longest header that is read; a longer one could cost seconds of CPU time."""
 
 _PARAM = re.compile(rf'(?<![\w-])([\w-]+)\s*=\s*(?:({QUOTED})|([^\s,"]+))', re.ASCII)
+_QUOTED = re.compile(QUOTED)
 _SCHEME = re.compile(r"(?:^|,)\s*([\w-]+)\s+(?=[\w-]+\s*=)", re.ASCII)
 
 
@@ -24,14 +25,20 @@ def parse_challenges(text: str, *, proxy: bool) -> list[Challenge]:
     text = text.replace("\t", " ")
     if len(text) > HEADER_LIMIT or not text.isprintable():
         return []
-    masked = re.sub(QUOTED, lambda m: '"' + "_" * (len(m[0]) - 2) + '"', text)
-    starts = [(m.start(1), m.end(), m[1]) for m in _SCHEME.finditer(masked)]
+    found = list(_SCHEME.finditer(text))
+    if [match.start() for match in found] != [0]:  # one in quotes is none
+        found = list(_SCHEME.finditer(_QUOTED.sub(_masked, text)))
+    starts = [(m.start(1), m.end(), m[1]) for m in found]
     ends = [start for start, _, _ in starts[1:]] + [len(text)]
     return [
         _challenge(text[begin:end], proxy=proxy)
         for (_, begin, scheme), end in zip(starts, ends, strict=False)
         if scheme.lower() == "digest"
     ]
+
+
+def _masked(quoted: re.Match[str]) -> str:
+    return '"' + "_" * (len(quoted[0]) - 2) + '"'
 
 
 def parse_params(text: str) -> dict[str, str]:

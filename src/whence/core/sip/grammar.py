@@ -111,7 +111,8 @@ def unquote(text: str) -> str:
     """Return the content of a quoted-string; another text unchanged."""
     if not text.startswith('"'):
         return text
-    return _QUOTED_PAIR.sub(r"\1", text[1:-1])
+    content = text[1:-1]
+    return _QUOTED_PAIR.sub(r"\1", content) if "\\" in content else content
 
 
 def parse_cseq(text: str) -> tuple[int, str] | None:

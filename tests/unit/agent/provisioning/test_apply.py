@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from tests.unit.agent.registration.node import ACME, BELL, Node, run
 from tests.unit.store.disk import broken
 from whence.agent.config.to_core import node_settings
+from whence.agent.provisioning import apply
 from whence.agent.provisioning.apply import Provisioning
 from whence.agent.registration.entry import StoredTrunk
 from whence.core.registration.model import State
@@ -73,6 +75,64 @@ def test_apply_calls_followers_with_all_trunks(node: Node) -> None:
         provisioning.apply(node_settings(node.settings(ACME + BELL)))
         provisioning.apply(node_settings(node.settings(BELL)))
         assert follower.applied == [["acme", "bell"], ["bell"]]
+
+    run(story)
+
+
+def test_first_trunks_register_while_others_are_added(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(apply, "SLICE", 1)
+
+    async def story() -> None:
+        provisioning = Provisioning(node.directory, node.registrations, clock=node.clock)
+        provisioning.begin(node_settings(node.settings(ACME + BELL)))
+        adding = asyncio.create_task(provisioning.add_first())
+        await asyncio.sleep(0)
+        assert list(node.of) == ["acme"]
+        await adding
+        assert list(node.of) == ["acme", "bell"]
+        await node.until_all(State.REGISTERED)
+
+    run(story)
+
+
+@pytest.mark.parametrize("then", ["finish", "apply", "clock"])
+def test_first_trunks_are_all_added_before_others_need_them(
+    node: Node, monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
+    """A reload that comes meanwhile is applied last."""
+    monkeypatch.setattr(apply, "SLICE", 1)
+    changed = BELL.replace("sip:pbx", "sip:other")
+
+    async def story() -> None:
+        provisioning = Provisioning(node.directory, node.registrations, clock=node.clock)
+        provisioning.begin(node_settings(node.settings(ACME + BELL)))
+        adding = asyncio.create_task(provisioning.add_first())
+        await asyncio.sleep(0)
+        assert list(node.of) == ["acme"]
+        match then:
+            case "finish":
+                provisioning.finish()
+            case "apply":
+                provisioning.apply(node_settings(node.settings(ACME + changed)))
+            case "clock":
+                provisioning.clock_stepped(3600.0, None)
+        assert list(node.of) == ["acme", "bell"]
+        await adding
+        target = node.registrations["bell"][0].target
+        assert target.startswith("sip:other") == (then == "apply")
+
+    run(story)
+
+
+def test_begin_that_cannot_write_adds_no_trunk(node: Node) -> None:
+    async def story() -> None:
+        provisioning = Provisioning(node.directory, node.registrations, clock=node.clock)
+        with broken(node.directory.path, "INSERT ON trunk"), pytest.raises(StoreError):
+            provisioning.begin(node_settings(node.settings(ACME)))
+        await provisioning.add_first()
+        assert list(node.of) == []
 
     run(story)
 

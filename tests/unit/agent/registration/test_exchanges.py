@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import pytest
+import uvloop
+
 from testkit.wait import PATIENCE_S
 from whence.agent.registration.exchanges import Exchange, Exchanges
 
@@ -17,15 +20,25 @@ def exchange(wait_s: float = LONG_S) -> Exchange:
     return Exchange("call-1", 1, "REGISTER", answer, wait_s=wait_s)
 
 
-def run(story: Callable[[], Awaitable[None]]) -> None:
-    async def running() -> None:
-        async with asyncio.timeout(PATIENCE_S):
-            await story()
-
-    asyncio.run(running())
+Story = Callable[[], Awaitable[None]]
+Run = Callable[[Story], None]
 
 
-def test_timeout_is_kept_beside_a_longer_one() -> None:
+@pytest.fixture(params=[asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def run(request: pytest.FixtureRequest) -> Run:
+    """A function that runs a story in one kind of event loop. The agent uses uvloop."""
+
+    def running(story: Story) -> None:
+        async def bounded() -> None:
+            async with asyncio.timeout(PATIENCE_S):
+                await story()
+
+        request.param(bounded())
+
+    return running
+
+
+def test_timeout_is_kept_beside_a_longer_one(run: Run) -> None:
     async def story() -> None:
         sent: list[bytes] = []
         exchanges = Exchanges(sent.append)
@@ -39,7 +52,7 @@ def test_timeout_is_kept_beside_a_longer_one() -> None:
     run(story)
 
 
-def test_retransmissions_go_on_after_another_request_ends() -> None:
+def test_retransmissions_go_on_after_another_request_ends(run: Run) -> None:
     async def story() -> None:
         sent: list[bytes] = []
         exchanges = Exchanges(sent.append)
@@ -56,7 +69,16 @@ def test_retransmissions_go_on_after_another_request_ends() -> None:
     run(story)
 
 
-def test_request_is_unknown_after_it_ended() -> None:
+def test_timer_that_is_due_is_followed_by_another(run: Run) -> None:
+    async def story() -> None:
+        exchanges = Exchanges(lambda _: None)
+        asked = [exchanges.ask(branch, exchange(), b"request", 0.0) for branch in "abc"]
+        assert await asyncio.gather(*asked) == [None, None, None]
+
+    run(story)
+
+
+def test_request_is_unknown_after_it_ended(run: Run) -> None:
     async def story() -> None:
         exchanges = Exchanges(lambda _: None)
         assert await exchanges.ask("a", exchange(), b"request", 0.0) is None

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from whence.agent.registration.messages import (
     Received,
     authentication_infos,
-    challenges,
     keep_alive,
     options,
     read,
@@ -21,6 +20,7 @@ from whence.agent.registration.messages import (
 )
 from whence.core.registration.events import Send
 from whence.core.registration.model import Account, Reply
+from whence.core.sip.challenges import parse_challenges
 from whence.core.sip.contact import Contact
 from whence.core.sip.digest import AuthenticationInfo, Challenge, Credentials
 from whence.core.sip.secret import Secret
@@ -229,7 +229,7 @@ def test_read_several_challenges_in_one_header() -> None:
         'Digest realm="r", nonce="n2", algorithm=SHA-256, qop="auth", '
         'Digest realm="r", nonce="n1", algorithm=MD5, qop="auth"'
     )
-    assert challenges(text, proxy=False) == [SHA, MD5]
+    assert parse_challenges(text, proxy=False) == [SHA, MD5]
 
 
 def test_read_several_challenges_in_several_headers() -> None:
@@ -246,8 +246,8 @@ def test_read_several_challenges_in_several_headers() -> None:
 
 def test_read_skips_other_schemes_before_digest() -> None:
     digest = 'Digest realm="r", nonce="n1", algorithm=MD5, qop="auth"'
-    assert challenges(f'Basic realm="x", {digest}', proxy=False) == [MD5]
-    assert challenges(f'{digest}, Bearer realm="x", error="y"', proxy=False) == [MD5]
+    assert parse_challenges(f'Basic realm="x", {digest}', proxy=False) == [MD5]
+    assert parse_challenges(f'{digest}, Bearer realm="x", error="y"', proxy=False) == [MD5]
 
 
 @pytest.mark.parametrize("scheme", ["Negotiate", "NTLM", "Digest", 'Basic realm="x"', ""])
@@ -288,7 +288,7 @@ def test_read_reply_with_invalid_challenge_succeeds(scheme: str) -> None:
     ],
 )
 def test_read_challenge_with_quoted_values(text: str, found: Challenge) -> None:
-    assert challenges(text, proxy=False) == [found]
+    assert parse_challenges(text, proxy=False) == [found]
 
 
 @pytest.mark.parametrize(
@@ -419,14 +419,14 @@ def test_read_challenge_with_control_characters_is_empty(field: str, bad: str) -
     """Its values are copied into a header of ours, the log and the API."""
     fields = {"realm": "r", "nonce": "n", "opaque": "o", "algorithm": "MD5"}
     text = ", ".join(f'{name}="{value}"' for name, value in fields.items())
-    assert len(challenges(f"Digest {text}", proxy=False)) == 1
+    assert len(parse_challenges(f"Digest {text}", proxy=False)) == 1
     fields[field] += bad
     text = ", ".join(f'{name}="{value}"' for name, value in fields.items())
-    assert challenges(f"Digest {text}", proxy=False) == []
+    assert parse_challenges(f"Digest {text}", proxy=False) == []
 
 
 def test_read_tab_in_a_challenge_is_a_space() -> None:
-    (found,) = challenges('Digest\trealm="r",\tnonce="n"', proxy=False)
+    (found,) = parse_challenges('Digest\trealm="r",\tnonce="n"', proxy=False)
     assert (found.realm, found.nonce) == ("r", "n")
 
 

@@ -1,6 +1,7 @@
 """`whence run` restarts its processes, and names those that it cannot start."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from testkit.wait import PATIENCE_S
+from whence.cli.service import console, supervisor
 from whence.cli.service.child import Child
 from whence.cli.service.event_loop import EventLoop, Timer
 from whence.cli.service.supervisor import keep_running
@@ -24,6 +26,21 @@ class CountingLoop(EventLoop):
     def call_later(self, delay_s: float, callback: Callable[[], object]) -> Timer:
         self.timers += 1
         return super().call_later(delay_s, callback)
+
+
+@pytest.fixture
+def stderr(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the warnings that are written, and check the form of their lines."""
+    lines: list[str] = []
+
+    def write(line: str, *, file: object, flush: bool) -> None:
+        assert file is sys.stderr and flush
+        found = re.fullmatch(r"\d\d:\d\d:\d\d run: WARNING (.*)", line)
+        assert found is not None
+        lines.append(found[1])
+
+    monkeypatch.setattr(console, "print", write, raising=False)
+    return lines
 
 
 @pytest.fixture
@@ -46,7 +63,7 @@ def test_child_that_cannot_start_is_one_sentence(
 
 
 def test_child_absent_for_a_while_starts_when_it_is_back(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, loop: EventLoop
+    tmp_path: Path, stderr: list[str], loop: EventLoop
 ) -> None:
     program, moved = tmp_path / "kamailio", tmp_path / "kamailio.upgraded"
     program.write_text("#!/bin/sh\nexec sleep 60\n")
@@ -55,7 +72,7 @@ def test_child_absent_for_a_while_starts_when_it_is_back(
     message = f"kamailio cannot be started: {program}: No such file or directory; "
 
     def failed_twice() -> bool:
-        return sum(line.startswith(message) for line in caplog.messages) == 2
+        return sum(line.startswith(message) for line in stderr) == 2
 
     child = Child("kamailio", [str(program)], signal.SIGTERM, loop, restarted=reasons.append)
     child.start()
@@ -68,10 +85,30 @@ def test_child_absent_for_a_while_starts_when_it_is_back(
         assert loop.run_until(lambda: child.running, PATIENCE_S)
     finally:
         child.stop(5)
-    waits = [line.rpartition("it starts again in ")[2] for line in caplog.messages]
+    waits = [line.rpartition("it starts again in ")[2] for line in stderr]
     assert waits == ["0.2 s", "0.4 s", "0.8 s"]
-    assert caplog.messages[0].startswith("kamailio ended (signal 15); it starts again in ")
+    assert stderr[0].startswith("kamailio ended (signal 15); it starts again in ")
     assert len(reasons) == 1 and reasons[0].startswith(f"kamailio cannot be started: {program}: ")
+
+
+@pytest.fixture
+def path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Restore PATH, which `supervise` extends for its children."""
+    monkeypatch.setenv("PATH", os.environ["PATH"])
+
+
+@pytest.mark.usefixtures("path")
+def test_agent_that_explains_its_end_gives_the_exit_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "_whence", lambda: ["sh", "-c", "exit 2"])
+    assert supervisor.supervise("whence.toml") == 2
+
+
+@pytest.mark.usefixtures("path")
+@pytest.mark.parametrize("end", ["kill -9 $$", "exit 0"])
+def test_agent_that_ends_without_a_word_is_named(monkeypatch: pytest.MonkeyPatch, end: str) -> None:
+    monkeypatch.setattr(supervisor, "_whence", lambda: ["sh", "-c", end])
+    with pytest.raises(OperatorError, match="agent did not start; its last lines are above"):
+        supervisor.supervise("whence.toml")
 
 
 def open_files() -> int:
@@ -92,15 +129,13 @@ def test_wait_for_a_child_needs_no_timer(loop: CountingLoop) -> None:
     assert open_files() == before
 
 
-def test_child_that_stops_is_not_restarted(
-    loop: CountingLoop, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_child_that_stops_is_not_restarted(loop: CountingLoop, stderr: list[str]) -> None:
     child = Child("sleep", ["sleep", "60"], signal.SIGKILL, loop)
     child.start()
     child.keep()
     child.stop(PATIENCE_S)
     assert (child.running, child.exit_status, loop.timers) == (False, -signal.SIGTERM, 0)
-    assert caplog.messages == []
+    assert stderr == []
 
 
 def test_child_released_while_it_waits_is_not_restarted(loop: CountingLoop) -> None:
@@ -125,7 +160,7 @@ def test_keep_running_raises_a_bug(loop: EventLoop) -> None:
 
 
 def test_child_that_does_not_end_in_time_is_killed(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, loop: EventLoop
+    tmp_path: Path, stderr: list[str], loop: EventLoop
 ) -> None:
     argv = ["sh", "-c", f"trap '' TERM; touch {tmp_path}/trapped; while :; do sleep 1; done"]
     child = Child("stubborn", argv, signal.SIGKILL, loop)
@@ -134,7 +169,7 @@ def test_child_that_does_not_end_in_time_is_killed(
         loop.run_until(lambda: False, 0.005)
     child.stop(0.1)
     assert not child.running
-    assert "stubborn did not end in 0.1 s, and is killed" in caplog.text
+    assert stderr == ["stubborn did not end in 0.1 s, and is killed"]
 
 
 @pytest.fixture
@@ -161,9 +196,8 @@ def test_child_inherits_only_the_given_descriptors(
 
 
 LIMITS = """
-import logging, resource, subprocess, sys
+import resource, subprocess, sys
 from whence.cli.service.supervisor import raise_file_limit
-logging.basicConfig(level=logging.WARNING)
 resource.setrlimit(resource.RLIMIT_NOFILE, (256, int(sys.argv[1])))
 with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as other:
     raise_file_limit(int(sys.argv[2]), [0, other.pid])

@@ -49,6 +49,7 @@ def test_parse_does_not_look_into_quotes() -> None:
         "",
         "Digest",
         'Basic realm="r"',
+        'x="a, Digest realm=evil, nonce=evil"',
         'Digest realm="r", nonce="n\r\nX-Whence-Trunk: acme"',
         'Digest realm="r\u202e", nonce="n"',
         'Digest realm="' + "r" * HEADER_LIMIT + '", nonce="n"',
