@@ -12,6 +12,7 @@ from contextlib import suppress
 from random import Random
 
 from testkit.sip import Endpoint, Message, acknowledgement, reply
+from tests.contract.call import cancel
 from tests.contract.equivalence.calls import Calls, Recent, Shot
 from tests.contract.equivalence.nodes import ELSEWHERE, Node, place
 from tests.contract.torture.mutation import mutated
@@ -23,6 +24,9 @@ AT_ONCE = 15
 
 IN_DIALOG = ("BYE", "BYE", "INFO", "UPDATE", "INVITE", "OPTIONS", "ACK", "REFER")
 
+MARK = "<sip:the.route;lr;whence=00112233445566778899aabbccddeeff>"
+"""The Route of a request while it is mutated: the two nodes' cookies differ."""
+
 Seen = dict[str, frozenset[bytes]]
 """Machine → the messages that it received in one phase."""
 
@@ -30,12 +34,13 @@ _BRANCH = re.compile(rb"z9hG4bK[0-9a-f]{2,5}\.[0-9a-f.]+(?=[;\s,]|$)")
 _TAG = re.compile(rb"tag=(?:[0-9a-f]{32}[-.][0-9a-f]{4,}|[0-9a-f]{16})(?![0-9a-f])")
 _NONCE = re.compile(rb'nonce="[^"]*"')
 _COOKIE = re.compile(rb";whence=[0-9a-z]{20,}")
+_ANY_COOKIE = re.compile(rb"(?i)whence=[^;>\s]*")
 
 
 def plain(data: bytes) -> bytes:
     """Return a message without what Kamailio draws by chance: branches, tags, nonces, cookies."""
     data = _BRANCH.sub(b"BRANCH", _TAG.sub(b"tag=OURS", data))
-    return _COOKIE.sub(b";whence=COOKIE", _NONCE.sub(b"nonce", data))
+    return _ANY_COOKIE.sub(b"whence=COOKIE", _NONCE.sub(b"nonce", data))
 
 
 def plain_text(text: str) -> str:
@@ -69,20 +74,24 @@ class Story:
             for shot in some:
                 self._send(shot)
             self._phase()
-            for name, target in node.targets.items():
-                for data in self._last[name]:
-                    self._answer(target, data)
+            self._answer_all()
             self._phase()
             self._acknowledge(some)
+        self._phase()
+        self._answer_all()
         self._phase()
         for dialog in self._dialogs:
             self._in_dialog(*dialog)
         self._phase()
-        for endpoint in (*node.targets.values(), *node.senders.values()):
-            for data in self._requests[endpoint.address]:
-                self._answer(endpoint, data)
+        self._answer_all()
         self._phase()
         return self.phases
+
+    def _answer_all(self) -> None:
+        """Answer all requests of the last phase."""
+        for name, machine in {**self._node.targets, **self._node.senders}.items():
+            for data in self._last[name]:
+                self._answer(machine, data)
 
     def _send(self, shot: Shot) -> None:
         machines = {**self._node.senders, **self._node.targets}
@@ -95,10 +104,6 @@ class Story:
         node.await_edge()
         endpoints = {**node.targets, **node.senders}
         self._last = {name: list(dict.fromkeys(one.waiting())) for name, one in endpoints.items()}
-        self._requests = {
-            endpoints[name].address: [one for one in all_ if not one.startswith(b"SIP/2.0")]
-            for name, all_ in self._last.items()
-        }
         self.phases.append(
             {name: frozenset(map(plain, all_)) for name, all_ in self._last.items() if all_}
         )
@@ -114,11 +119,13 @@ class Story:
             self._arrived.setdefault(message.call_id, message)
             kind = hashlib.sha256(message.call_id.encode("utf-8", "replace")).digest()[0] % 8
             is_first = message.method == "INVITE" and ";tag=" not in message["To"]
-            status = (200, 200, 200, 486, 486, 603, 503, 302)[kind] if is_first else 200
+            status = (200, 200, 200, 486, 180, 603, 503, 302)[kind] if is_first else 200
             contact = f"<sip:pbx@{place(target.address)}>"
             if kind == 2:
                 contact = f"<sip:pbx@{target.address[0]}:{ELSEWHERE}>"
             target.send(reply(message, status, headers=[("Contact", contact)]), self._node.edge)
+            if message.method == "CANCEL":
+                target.send(reply(self._arrived[message.call_id], 487), self._node.edge)
 
     def _acknowledge(self, shots: Iterable[Shot]) -> None:
         """Let the callers acknowledge the final answers to INVITEs."""
@@ -132,12 +139,14 @@ class Story:
                 with suppress(KeyError, IndexError, ValueError):
                     answer = Message.parse(data)
                     shot, message = by_branch[answer.call_id, sender]
-                    if message.method != "INVITE" or answer.status < 200:
+                    if message.method != "INVITE" or answer.method != "INVITE":
                         continue
-                    if answer.status >= 300:
+                    if answer.status == 180:
+                        self._send(Shot(sender, bytes(cancel(message))))
+                    elif answer.status >= 300:
                         ack = acknowledgement(message, answer)
                         self._node.senders[sender].send(ack, self._node.edge)
-                    elif answer.call_id in self._arrived:
+                    elif answer.status >= 200 and answer.call_id in self._arrived:
                         arrived = self._arrived[answer.call_id]
                         if "Contact" in arrived and "Contact" in answer:
                             self._dialogs.append((shot, answer, arrived))
@@ -186,7 +195,7 @@ class Story:
                 f"{method} {uri} SIP/2.0",
                 f"Via: SIP/2.0/UDP {here};rport;branch={branch}",
                 "Max-Forwards: 70",
-                *([route] if route else []),
+                *([f"Route: {MARK}"] if route else []),
                 f"From: {ends[0]}",
                 f"To: {ends[1]}",
                 f"Call-ID: {answer.call_id}",
@@ -197,22 +206,10 @@ class Story:
             ]
             data = "\r\n".join([*lines, "", ""]).encode("utf-8", "surrogateescape")
             if dice.random() < 0.1:
-                data = self._mutated(data, dice)
+                data = mutated(data, dice)
+            value = route.removeprefix("Route: ").encode("utf-8", "surrogateescape")
+            data = data.replace(MARK.encode(), value)
             self._send(Shot(sender, data))
-
-    @staticmethod
-    def _mutated(data: bytes, dice: Random) -> bytes:
-        """Mutate a message in a way that does not depend on the cookies, which differ."""
-        names = {
-            cookie: b";whence=%032x" % number
-            for number, cookie in enumerate(dict.fromkeys(_COOKIE.findall(data)))
-        }
-        for cookie, name in names.items():
-            data = data.replace(cookie, name)
-        data = mutated(data, dice)
-        for cookie, name in names.items():
-            data = data.replace(name, cookie)
-        return data
 
     @staticmethod
     def _spoilt(route: str, dice: Random) -> str:

@@ -1,5 +1,7 @@
 """Kamailio with the fast path gives the same results as without it.
 
+The fast path is that of known answers, and of dialogs of the simple form.
+
 Two Kamailios get the same messages, and the same changes of their directories. All that arrives at
 any machine is compared, and each report to the agent. WHENCE_CASES says how many requests are
 sent; WHENCE_SEED repeats the era of a failure.
