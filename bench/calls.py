@@ -38,7 +38,7 @@ def measure(
 ) -> Report:
     """Let all contestants carry calls in turn, and return the results.
 
-    *seconds*: of calls in a reading. Raises: typer.Exit if a reading is invalid.
+    *seconds*: of calls in a reading. Raises: InvalidError.
     """
     session = Session()
     with ExitStack() as stack:
@@ -50,28 +50,22 @@ def measure(
         contestants = [one(stage) for one in CONTESTANTS] + [Peer(stage, name) for name in peers]
         for contestant in contestants:
             stack.enter_context(contestant.serving())
-            session.show(f"{title(contestant)}: ready")
+            session.show(f"{contestant.title}: ready")
         session.show("warm-up round: caches fill, and memory is used for the first time")
         warm_rate = max(*rates, WARM_RATE)
         warm = {
             one.name: partial(one.carry, 2 * trunks, warm_rate, warm_up=True) for one in contestants
         }
-        session.reject(hold(warm, 1, lambda _: None)[1])
+        hold(warm, 1, lambda _: None)
         readers = {
             (one.name, rate): partial(one.read, round(rate * seconds), rate)
             for rate in rates
             for one in contestants
         }
-        measured, faults = hold(readers, rounds, session.show)
-        session.reject(faults)
-        titles = {one.name: title(one) for one in contestants}
+        measured, dropped = hold(readers, rounds, session.show)
+        titles = {one.name: one.title for one in contestants}
     how = session.circumstances(rounds=rounds, seconds_of_calls_a_reading=seconds, trunks=trunks)
-    return report(titles, rates, measured, how)
-
-
-def title(contestant: Contestant) -> str:
-    """Return its title; a peer has its name."""
-    return contestant.name if isinstance(contestant, Peer) else contestant.title
+    return report(titles, rates, measured, how, dropped)
 
 
 def report(
@@ -79,6 +73,7 @@ def report(
     rates: Sequence[int],
     rounds: Sequence[Round],
     how: Circumstances,
+    notes: Sequence[str] = (),
 ) -> Report:
     """Return the results of the rounds. *titles*: contestant → its title, in order."""
 
@@ -118,4 +113,4 @@ def report(
         agent = Spread.of(costs(Node.key, AGENT_RATE, AGENT)).median
         goals.append(Goal(f"agent a call at {AGENT_RATE}/s", agent, MOST_AGENT_US, "µs"))
     readings = [{f"{name}@{rate}": r for (name, rate), r in one.items()} for one in rounds]
-    return Report("calls", tables, goals, how, readings)
+    return Report("calls", tables, goals, how, readings, notes)

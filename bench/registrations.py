@@ -28,7 +28,7 @@ from bench.rounds import InvalidError, Spread, in_turn
 from testkit.network import Network
 
 LOOK_S = 0.02
-SILENT_S = 120.0
+SILENT_S = 300.0
 """Without progress for so long, the contestant has failed."""
 REST_S = 8.0
 """From the last registration until the contestant counts as idle: its transactions have ended."""

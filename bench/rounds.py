@@ -53,9 +53,10 @@ def in_turn(contestants: Sequence[T], round_: int) -> list[T]:
 def hold(
     readers: Mapping[T, Callable[[], R]], rounds: int, show: Callable[[str], None]
 ) -> tuple[list[dict[T, R]], list[str]]:
-    """Run the rounds; return the readings of the valid ones, and the faults of the others.
+    """Run the rounds; return the readings of the valid ones, and a line for each other.
 
     A round with a missing reading is dropped: a ratio needs both readings of one round.
+    Raises: InvalidError if more than a third of the rounds is invalid.
     """
     valid: list[dict[T, R]] = []
     faults: list[str] = []
@@ -67,4 +68,6 @@ def hold(
             faults.append(f"round {number}: {error}")
             verdict = "invalid"
         show(f"round {number} of {rounds}: {verdict}")
-    return valid, faults
+    if len(faults) > rounds // 3:
+        raise InvalidError("\n".join(faults))
+    return valid, [f"dropped {fault.splitlines()[0]}" for fault in faults]

@@ -47,7 +47,7 @@ Round = Mapping[Key, float]
 def measure(rounds: int, calls: int, rate: float, sizes: Sequence[int]) -> Report:
     """Let Whence and the recipe carry calls, each with few and with many trunks.
 
-    Raises: typer.Exit if a reading is invalid.
+    Raises: InvalidError.
     """
     session = Session()
     with ExitStack() as stack:
@@ -71,14 +71,15 @@ def measure(rounds: int, calls: int, rate: float, sizes: Sequence[int]) -> Repor
             key: partial(running[key].carry, calls, rate, key.pattern, warm_up=True)
             for key in order
         }
-        session.reject(hold(warm, 1, lambda _: None)[1])
-        measured, faults = hold(readers, rounds, session.show)
-        session.reject(faults)
+        hold(warm, 1, lambda _: None)
+        measured, dropped = hold(readers, rounds, session.show)
     how = session.circumstances(rounds=rounds, calls_a_reading=calls, calls_a_second=rate)
-    return report(order, measured, how)
+    return report(order, measured, how, dropped)
 
 
-def report(keys: Sequence[Key], rounds: Sequence[Round], how: Circumstances) -> Report:
+def report(
+    keys: Sequence[Key], rounds: Sequence[Round], how: Circumstances, notes: Sequence[str] = ()
+) -> Report:
     """Return the results of the rounds."""
     rows, goals = [], []
     for key in keys:
@@ -100,7 +101,7 @@ def report(keys: Sequence[Key], rounds: Sequence[Round], how: Circumstances) -> 
     columns = ("", "trunks at", "called", "trunks", "µs a call", "÷ fewest trunks")
     heading = "CPU time of all processes: median (lowest–highest)"
     readings = [{"/".join(map(str, key)): us for key, us in one.items()} for one in rounds]
-    return Report("scale", [Table(heading, columns, rows, 3)], goals, how, readings)
+    return Report("scale", [Table(heading, columns, rows, 3)], goals, how, readings, notes)
 
 
 def _total(contestant: Contestant, calls: int, rate: float, pattern: Pattern) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,6 +23,8 @@ from testkit.wait import eventually
 
 USER = "alice"
 READY_WITHIN_S = 300
+QUIET_S = 2.0
+"""Without a REGISTER for so long, no answer is under way."""
 CALLERS_PORT = 20_000
 
 
@@ -49,7 +52,7 @@ class Contestant(ABC):
     """A program. `launched()` starts it only; `serving()` also gives it a phone for its calls."""
 
     key: ClassVar[str]
-    title: ClassVar[str]
+    title: str
     process: Process
     registers: ClassVar[bool] = False
     """Whether it registers the trunks of the layout at the registrar."""
@@ -140,8 +143,13 @@ class Contestant(ABC):
             self.check()
             return self.stage.at().count().registered >= number
 
+        def quiet() -> bool:
+            before = self.stage.at().count().seen
+            time.sleep(QUIET_S)
+            return registered() and self.stage.at().count().seen == before
+
         try:
-            eventually(registered, READY_WITHIN_S, f"all trunks of {self.title} registered")
+            eventually(quiet, READY_WITHIN_S, f"all trunks of {self.title} registered")
         except AssertionError as error:
             error.add_note(f"{self.stage.at().count()}; its log ends:\n{self.process.log[-3000:]}")
             raise

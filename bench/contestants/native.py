@@ -23,6 +23,8 @@ TLSF = ("-x", "tlsf", "-X", "tlsf")
 TAUGHT_AT_ONCE = 100
 RATE = 1000
 """Attempts to register a second, of each contestant that has a limit."""
+CALM_RATE = 100
+"""The same of the drop-in, which writes its directory for each answer."""
 
 
 class Recipe(Contestant):
@@ -88,7 +90,7 @@ class DropIn(RecipeTlsf):
     def config(self) -> Path:
         """Write a configuration, and let `whence drop-in` write its files."""
         database, folder = self.home / "uac.db", self.home / "whence"
-        write_uac_table(database, self)
+        write_uac_table(database, self, CALM_RATE)
         config = self.home / "kamailio.cfg"
         config.write_text(with_drop_in(database, self.edge[0], folder / "whence.cfg"))
         layout = self.stage.layout
@@ -159,7 +161,7 @@ include_file "{include}"
     return text[: text.index("# The recipe's half that learns.")]
 
 
-def write_uac_table(file: Path, contestant: Contestant) -> None:
+def write_uac_table(file: Path, contestant: Contestant, rate: int = RATE) -> None:
     """Fill the table of `uac`, whose only rate limit is `reg_delay`: whole seconds after start."""
     registrar, ip = contestant.stage.at(), contestant.edge[0]
     accounts = []
@@ -168,7 +170,7 @@ def write_uac_table(file: Path, contestant: Contestant) -> None:
         accounts.append(
             (
                 *(f"trunk-{number}", USER, ip, user, DOMAIN, DOMAIN, user, password(user)),
-                *(registrar.uri, registrar.expires_s, 1 + number // RATE, f"{ip}:{SIP_PORT}"),
+                *(registrar.uri, registrar.expires_s, 1 + number // rate, f"{ip}:{SIP_PORT}"),
             )
         )
     with closing(sqlite3.connect(file)) as db, db:

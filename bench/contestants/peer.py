@@ -24,6 +24,7 @@ class Peer(Contestant):
 
     def __init__(self, stage: Stage, name: str) -> None:
         super().__init__(stage, name)
+        self.title = name
         self.script = SCRIPTS / f"{name}.sh"
         if not self.script.exists():
             known = ", ".join(sorted(path.stem for path in SCRIPTS.glob("*.sh")))

@@ -18,10 +18,16 @@ from whence.core.sip.transport_address import TransportAddress
 METHODS = ["BYE", "INFO", "INVITE", "MESSAGE", "OPTIONS", "REFER", "UPDATE", "ACK", "ODD"]
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A Kamailio whose name server never answers, with TCP too."""
-    with World(tmp_path_factory.mktemp("bounds"), nameserver=True, tcp=True) as world:
+@pytest.fixture(scope="module", params=[True, False], ids=["native", "python"])
+def world(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    """A Kamailio whose name server never answers, with TCP too.
+
+    Dialogs of the simple form are Kamailio's own, or Python's.
+    """
+    folder = tmp_path_factory.mktemp("bounds")
+    with World(folder, nameserver=True, tcp=True, simple_dialogs=request.param) as world:
         yield world
 
 

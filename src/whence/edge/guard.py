@@ -33,6 +33,9 @@ from whence.edge.notice_sender import NoticeSender
 FLOOD = "flood"
 """Table: source → 1 while Kamailio drops its messages; an entry lasts a few seconds."""
 
+ANY = "any"
+"""The key in FLOOD while FLOOD has any source."""
+
 ANY_IPV6 = "ipv6"
 """The key in FLOOD while FLOOD has any IPv6 source."""
 
@@ -202,6 +205,7 @@ class GuardHandlers(Handlers):
         key = table_key(source.ip)
         if self.ksr.htable.sht_get(FLOOD, key) is None and not self.worker.belongs(source.ip):
             self.ksr.htable.sht_seti(FLOOD, key, 1)
+            self.ksr.htable.sht_seti(FLOOD, ANY, 1)
             if source.ip.version == 6:
                 self.ksr.htable.sht_seti(FLOOD, ANY_IPV6, 1)
             self._notices.send(NoticeReason.FLOOD, source, now)

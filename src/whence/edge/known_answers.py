@@ -15,6 +15,8 @@ kamailio.cfg gives the next call of the same key to the same trunk, without Pyth
 
 from __future__ import annotations
 
+import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from whence.edge.base import Worker, text
@@ -27,6 +29,9 @@ WIDTH = 640
 DAY_S = 86_400
 MARGIN_S = 2
 """An entry is valid in all of its last second, and the second of now is not over."""
+
+_PLAIN = re.compile(r"[ -{}~]*+")
+"""What an entry may have besides SEPARATOR and line ends: ASCII without control characters."""
 
 KEY, PLACE = "$var(key)", "$var(place)"
 SEPARATOR = "|"
@@ -51,6 +56,7 @@ class Published(NamedTuple):
         return f"{self.generation.hex()}{self.epoch % 0x10000:04x}{names}"
 
     @classmethod
+    @lru_cache(maxsize=16)  # it is the same for all calls until the directory changes
     def parse(cls, text: str) -> Published | None:
         """Read what `text` wrote; None for anything else."""
         end = _GENERATION_DIGITS + _EPOCH_DIGITS
@@ -103,13 +109,13 @@ def entry_text(decision: CachedDecision, key: str) -> str | None:
     kind = TO_URI
     if decision.is_ours:
         kind = TO_USER_CALLED if decision.has_called_party else TO_USER
-    parts = (decision.headers, decision.target, kind, decision.trunk, decision.rule)
-    content = SEPARATOR.join(parts)
-    fill = WIDTH - len(content) - len(SEPARATOR) - len(key)
-    whole = f"{content}{' ' * fill}{SEPARATOR}{key}"
-    if fill < 0 or whole.count(SEPARATOR) != len(parts):
+    lines = decision.headers.split("\r\n")
+    parts = (decision.target, kind, decision.trunk, decision.rule)
+    if _PLAIN.fullmatch("".join((*lines, *parts, key))) is None:
         return None
-    return whole if whole.isascii() and whole.replace("\r\n", "").isprintable() else None
+    content = SEPARATOR.join((decision.headers, *parts))
+    fill = WIDTH - len(content) - len(SEPARATOR) - len(key)
+    return None if fill < 0 else f"{content}{' ' * fill}{SEPARATOR}{key}"
 
 
 class KnownAnswers:

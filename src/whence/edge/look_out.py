@@ -71,7 +71,7 @@ class LookOutHandlers(Handlers):
     def __init__(self, worker: Worker, directory: Path) -> None:
         super().__init__(worker)
         self._waking = _Waking(directory.with_name(look_out.SOCKET_FILE))
-        self._publisher = _Publisher(worker, directory)
+        self._publisher = Publisher(worker, directory)
         self._reporter = _Reporter(worker)
 
     @survives
@@ -122,7 +122,7 @@ class _Waking:
         return opened
 
 
-class _Publisher:
+class Publisher:
     """Publishes the generation, and acknowledges it."""
 
     def __init__(self, worker: Worker, directory: Path) -> None:
@@ -169,6 +169,12 @@ class _Publisher:
         if self._pending is not None and self._acknowledgement is not None:
             self._acknowledgement.write(self._pending)
             self._pending = None
+
+    def close(self) -> None:
+        """End the lock on the acknowledgement."""
+        if self._acknowledgement is not None:
+            self._acknowledgement.close()
+            self._acknowledgement = None
 
     def _look_at_clock(self) -> None:
         offset = time.time() - boottime()

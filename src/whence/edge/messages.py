@@ -7,12 +7,11 @@ from whence.core.sip.message import Fault, Message
 from whence.edge.base import ANSWERED, GO_ON, NO, Handlers, Worker, answers, hides, judges
 from whence.edge.dialog_table import DialogTable
 from whence.edge.guard import GuardHandlers
-from whence.edge.plain import is_plain
+from whence.edge.plain import is_plain_reply, is_plain_request
 from whence.errors import StoreUnavailableError
-from whence.ipc import headers
 
 PLAIN = 2
-"""`ksr_reply` returns it for a message that `is_plain`, GO_ON for another well-formed one."""
+"""`ksr_reply` returns it for one that `is_plain_reply`, GO_ON for another well-formed one."""
 
 KEY, HAS_KEY = "$var(dialog_key)", "$var(has_dialog_key)"
 """The key of Kamailio's cookies, which each of its processes gets before its first request."""
@@ -28,7 +27,7 @@ class MessageHandlers(Handlers):
 
     @judges
     def ksr_look(self, _message: object) -> int:
-        """Return whether a request `is_plain`, so that Kamailio itself can check its form."""
+        """Return whether Kamailio itself can check the form of a request: it `is_plain_request`."""
         self.worker.forget_message()
         if not self._gave_key:
             self._give_key()
@@ -36,7 +35,7 @@ class MessageHandlers(Handlers):
             raw = self.ksr.kx.get_msgbuf()
         except UnicodeDecodeError:
             return NO
-        return GO_ON if is_plain(raw, headers.PREFIX) else NO
+        return GO_ON if is_plain_request(raw) else NO
 
     def _give_key(self) -> None:
         """Give this process of Kamailio the key of its cookies; without it, it writes none."""
@@ -96,7 +95,7 @@ class MessageHandlers(Handlers):
         """Return whether a reply is well formed; remove headers that only the edge may write."""
         self.worker.forget_message()
         try:
-            if is_plain(self.ksr.kx.get_msgbuf(), headers.PREFIX):
+            if is_plain_reply(self.ksr.kx.get_msgbuf()):
                 return PLAIN
         except UnicodeDecodeError:
             pass

@@ -1,12 +1,14 @@
 """A quick look at a message: all parsers see the same lines, and Kamailio may check the rest.
 
-It takes a tenth of the steps of `Message`, and is stricter. It decides nothing about other
-messages.
+It is stricter than `Message`, and takes a tenth of its steps: each is one call into C. It decides
+nothing about other messages.
 """
 
 from __future__ import annotations
 
 from io import IncrementalNewlineDecoder
+
+from whence.ipc import headers
 
 END = "\r\n\r\n"
 
@@ -16,22 +18,37 @@ LENGTH_LIMIT = 8000
 _decoder = IncrementalNewlineDecoder(None, translate=False)
 
 
-def is_plain(raw: str, prefix: str) -> bool:
-    """Return whether a message has no odd line end, no NUL, no folded line and no `prefix`.
+def is_plain_request(raw: str) -> bool:
+    """Return whether a request has CR LF as its only line ends, no NUL, and no folded line.
 
-    `prefix`: the start of the names of our headers, in small letters. It may be nowhere in the
-    message, also not in its body.
+    The start of the names of our headers may be nowhere in it, also not in its body. It fits into
+    a variable of Kamailio. That its header part ends is Kamailio's to check, which reads it.
     """
-    # The decoder notes which line ends it has read, in one pass.
     _decoder.reset()
-    _decoder.decode(raw, final=True)
+    _decoder.decode(raw, True)  # notes which line ends it has read, in one pass
     return (
         _decoder.newlines == "\r\n"
         and "\0" not in raw
         and "\t" not in raw
         and "\r\n " not in raw
-        and END in raw
-        and not raw.startswith("\r")
-        and prefix not in raw.lower()
+        and headers.PREFIX not in raw.lower()
         and len(raw) < (LENGTH_LIMIT if raw.isascii() else LENGTH_LIMIT // 4)
+        and raw[0] != "\r"
+    )
+
+
+def is_plain_reply(raw: str) -> bool:
+    """Return the same of a reply. It may have folded lines, but none after its start line.
+
+    Its header part has an end.
+    """
+    _decoder.reset()
+    _decoder.decode(raw, True)
+    return (
+        _decoder.newlines == "\r\n"
+        and "\0" not in raw
+        and headers.PREFIX not in raw.lower()
+        and raw[raw.find("\n") + 1] not in " \t\r"
+        and (raw.endswith(END) or END in raw)
+        and raw[0] != "\r"
     )

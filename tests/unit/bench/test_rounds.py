@@ -68,8 +68,20 @@ def test_hold_drops_a_round_with_an_invalid_reading() -> None:
     shown: list[str] = []
     valid, faults = hold({"a": fails_once, "b": lambda: 0}, 3, shown.append)
     assert valid == [{"a": 1, "b": 0}, {"a": 3, "b": 0}]
-    assert faults == ["round 2: a call failed"]
+    assert faults == ["dropped round 2: a call failed"]
     assert shown == ["round 1 of 3: valid", "round 2 of 3: invalid", "round 3 of 3: valid"]
+
+
+def test_hold_with_more_than_a_third_invalid_raises() -> None:
+    readings = iter([0, 1, 0, 1, 0])
+
+    def fails_twice() -> int:
+        if next(readings):
+            raise InvalidError("a call failed")
+        return 0
+
+    with pytest.raises(InvalidError, match="round 2: a call failed\nround 4: a call failed"):
+        hold({"a": fails_twice}, 5, lambda _: None)
 
 
 def test_text_has_the_range_if_there_is_one() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+import tempfile
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -45,8 +46,11 @@ class Listener:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / SOCKET_FILE
+def path() -> Iterator[Path]:
+    """A path that other users may reach; pytest's own folders are closed to them."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder) / SOCKET_FILE
 
 
 @pytest.fixture
@@ -286,8 +290,6 @@ def as_nobody(path: Path, message: bytes) -> bool:
 
 @needs_root
 def test_another_user_cannot_connect(receiver: DecisionReceiver, path: Path) -> None:
-    for folder in path.parents[:3]:
-        folder.chmod(0o755)
     assert not as_nobody(path, decisions.message([record()]))
     assert receiver.refused == 0
 
@@ -300,8 +302,6 @@ def test_another_user_is_refused_also_where_the_mode_admits(
     sender: DecisionSender,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    for folder in path.parents[:3]:
-        folder.chmod(0o755)
     path.chmod(0o666)
     for _ in range(2):
         as_nobody(path, decisions.message([record(call_id="forged")], 7))
