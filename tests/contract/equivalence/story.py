@@ -184,7 +184,8 @@ class Story:
             )
             sender = target if of_target else shot.sender
             if dice.random() < 0.08:
-                sender = dice.choice(list(node.senders))
+                # Not the other party: the cookie of a dialog of the simple form is of both ways.
+                sender = dice.choice([name for name in node.senders if name != shot.sender])
             here = place({**node.senders, **node.targets}[sender].address)
             uri = _uri(arrived["Contact"] if of_target else answer["Contact"])
             if dice.random() < 0.06:
