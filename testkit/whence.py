@@ -56,6 +56,9 @@ def user(name: str, password: str = "") -> Table:
     return {"name": name, "password": password or f"{name}'s password"}
 
 
+UP = "up: Kamailio and the agent answer"
+
+
 class Whence:
     """A node: `whence run` with Kamailio and agent, at an address of its own.
 
@@ -111,12 +114,17 @@ class Whence:
     # --- start and end
 
     def start(self, within_s: float = PATIENCE_S) -> None:
-        """Start `whence run`, and wait until it is healthy.
+        """Start `whence run`, and wait until it is up: from then on it restarts its children.
 
         It removes nothing that a killed run left: Whence itself must cope with that.
         """
+        ups = self.log.count(UP) if self._log_file.exists() else 0
         self.launch()
         self.wait_healthy(within_s)
+        process = self._running()
+        eventually(
+            lambda: self.log.count(UP) > ups or not process.running, within_s, f"{self.name} is up"
+        )
 
     def launch(self) -> None:
         """Start `whence run`, and return at once."""

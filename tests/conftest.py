@@ -1,4 +1,6 @@
-"""Settings of all tests: the profiles of hypothesis, and the timeout of slow tests."""
+"""Settings of all tests: profiles of hypothesis, the timeout of slow tests, and the umask."""
+
+import os
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -16,3 +18,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.timeout(SLOW_TIMEOUT_S))
+
+
+UMASK = 0o022
+
+
+def pytest_runtest_setup() -> None:
+    """Undo what a start of the agent in this process left: it sets the umask."""
+    os.umask(UMASK)
