@@ -252,23 +252,29 @@ class DirectoryConnection:
         try:
             with transactions.immediate(self._db):
                 self._set(tables.RESERVE_KEY, "0" * size)
-            self.checkpoint()  # the pages are in the file before they become free
+            self._restart_log()  # the pages are in the file before they become free
         except sqlite3.Error:
             log.debug("no reserve of %d bytes can be made in %s", size, self.path)
         with suppress(sqlite3.Error):
             with transactions.immediate(self._db):
                 self._db.execute("DELETE FROM meta WHERE key = ?", (tables.RESERVE_KEY,))
-            self.checkpoint()
+            self._restart_log()
 
     def _reserved(self) -> int:
-        """Return the size of the reserve in the file or in the write-ahead log, the lesser one."""
+        """Return the size of the reserve in the file or in the write-ahead log, the lesser one.
+
+        Pages that only the log has are no reserve: a checkpoint needs space in the file for them.
+        """
         try:
-            (pages,) = self._db.execute("PRAGMA freelist_count").fetchone()
+            (free,) = self._db.execute("PRAGMA freelist_count").fetchone()
+            (pages,) = self._db.execute("PRAGMA page_count").fetchone()
             (page_size,) = self._db.execute("PRAGMA page_size").fetchone()
+            file_size = self.path.stat().st_size
             log_size = self.path.with_name(f"{self.path.name}-wal").stat().st_size
         except (sqlite3.Error, OSError):
             return 0
-        return min(int(pages) * int(page_size), log_size)
+        missing = pages * page_size - file_size
+        return min(int(free * page_size - max(0, missing)), log_size)
 
     def checkpoint(self) -> None:
         """Move the write-ahead log into the file, so that the next write begins at its start.

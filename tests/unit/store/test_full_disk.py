@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 
@@ -70,6 +71,44 @@ def test_full_disk_with_a_reserve_takes_thousands_of_grants(
     assert directory.write_error == ""
     with closing(sqlite3.connect(disk.path / FILE)) as edge:
         assert edge.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_reserve_beside_a_reader_is_made_in_the_file_itself(
+    directory: Directory, disk: SmallDisk
+) -> None:
+    """A reader keeps the log from its end: a checkpoint moves no page that is newer than it."""
+    with closing(sqlite3.connect(disk.path / FILE, isolation_level=None)) as edge:
+        edge.execute("BEGIN")
+        edge.execute("SELECT count(*) FROM trunk").fetchone()
+        directory.keep_reserve(space_at(disk.path).reserve)
+        edge.execute("COMMIT")
+    directory.keep_reserve(space_at(disk.path).reserve)
+    disk.fill()
+    for number in range(1000):
+        refresh(directory, number)
+        directory.probe()
+    assert directory.write_error == ""
+
+
+def test_reserve_waits_for_readers_that_end(directory: Directory, disk: SmallDisk) -> None:
+    def read(begun: Event, end: Event) -> None:
+        with closing(sqlite3.connect(disk.path / FILE, isolation_level=None)) as edge:
+            edge.execute("BEGIN")
+            edge.execute("SELECT count(*) FROM trunk").fetchone()
+            begun.set()
+            end.wait(0.3)  # the main thread waits inside of SQLite meanwhile
+            edge.execute("COMMIT")
+
+    begun, end = Event(), Event()
+    reader = Thread(target=read, args=(begun, end))
+    reader.start()
+    begun.wait()
+    directory.keep_reserve(space_at(disk.path).reserve)
+    reader.join()
+    disk.fill()
+    for number in range(1000):
+        refresh(directory, number)
+    assert directory.write_error == ""
 
 
 def test_full_disk_in_a_group_commit_stores_all_or_none(
