@@ -144,3 +144,11 @@ class Routing(NamedTuple):
     emergency: Emergency = Emergency()
     plan: DialPlan = DialPlan()
     """How users dial."""
+
+
+class OutboundSettings(NamedTuple):
+    """All settings for users' calls."""
+
+    routing: Routing = Routing()
+    users: tuple[OutboundUser, ...] = ()
+    trunks: tuple[OutboundTrunk, ...] = ()
