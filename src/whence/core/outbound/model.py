@@ -152,3 +152,8 @@ class OutboundSettings(NamedTuple):
     routing: Routing = Routing()
     users: tuple[OutboundUser, ...] = ()
     trunks: tuple[OutboundTrunk, ...] = ()
+
+    @property
+    def is_used(self) -> bool:
+        """Return whether a user may call a number."""
+        return bool(self.routing.emergency.numbers) or any(user.trunks for user in self.users)
