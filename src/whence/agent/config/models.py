@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from whence.agent.config.files import DEBIAN_CA_FILE, no_password, readable, writable
+from whence.agent.config.outbound import OutboundConfig, RouteConfig
 from whence.agent.config.toml import PER_SECOND, SECONDS, KeyName, Table
 from whence.agent.config.trunk import TrunkConfig, UserConfig
 from whence.agent.config.uris import Domain
@@ -381,6 +382,10 @@ class Config(Table):
     """One `[[trunk]]` for each account at a provider."""
     user: list[UserConfig] = []
     """One `[[user]]` for each local user."""
+    outbound: OutboundConfig = OutboundConfig()
+    """Users' calls to emergency numbers."""
+    route: list[RouteConfig] = []
+    """One `[[route]]` for each rule for numbers."""
 
     @property
     def state(self) -> Path:

@@ -144,3 +144,16 @@ class Routing(NamedTuple):
     emergency: Emergency = Emergency()
     plan: DialPlan = DialPlan()
     """How users dial."""
+
+
+class OutboundSettings(NamedTuple):
+    """All settings for users' calls."""
+
+    routing: Routing = Routing()
+    users: tuple[OutboundUser, ...] = ()
+    trunks: tuple[OutboundTrunk, ...] = ()
+
+    @property
+    def is_used(self) -> bool:
+        """Return whether a user may call a number."""
+        return bool(self.routing.emergency.numbers) or any(user.trunks for user in self.users)
