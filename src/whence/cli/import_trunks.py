@@ -16,7 +16,7 @@ from whence.errors import ConfigError, OperatorError
 if TYPE_CHECKING:
     from whence.importers.records import Findings, Source
     from whence.importers.tables import TableRow
-    from whence.importers.to_toml import Settings
+    from whence.importers.to_toml import Imported
 
 FILE_LIMIT = 64 * 1024 * 1024
 SQLITE = b"SQLite format 3\0"
@@ -94,7 +94,7 @@ def import_trunks(
     _write(settings, result, force)
 
 
-def _write(settings: Settings, result: Path | None, force: bool) -> None:
+def _write(settings: Imported, result: Path | None, force: bool) -> None:
     counts = {
         "trunk": settings.trunks,
         "user": settings.users,

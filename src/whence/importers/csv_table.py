@@ -20,14 +20,14 @@ from whence.importers.records import (
     without_empty,
 )
 
-Kind = Literal["text", "exact", "number", "truth", "list"]
+ColumnKind = Literal["text", "exact", "number", "truth", "list"]
 """How the text of a column becomes the value of a key. `exact`: with the blanks at its ends."""
 
 _TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _DELIMITERS = ",;\t"
 
 
-def read(source: Source, kinds: Mapping[str, Kind], findings: Findings) -> None:
+def read(source: Source, kinds: Mapping[str, ColumnKind], findings: Findings) -> None:
     """Add a record for each row. `kinds`: the keys that a column may have.
 
     The delimiter is that of the header which gives the most columns. Values of a list are separated
@@ -57,7 +57,7 @@ def read(source: Source, kinds: Mapping[str, Kind], findings: Findings) -> None:
 
 
 def _check_header(
-    name: str, columns: list[str], kinds: Mapping[str, Kind], findings: Findings
+    name: str, columns: list[str], kinds: Mapping[str, ColumnKind], findings: Findings
 ) -> None:
     place = Place(name, 1)
     if "registrar" not in columns:
@@ -79,7 +79,7 @@ def _add(
     place: Place,
     columns: list[str],
     row: list[str],
-    kinds: Mapping[str, Kind],
+    kinds: Mapping[str, ColumnKind],
     findings: Findings,
 ) -> None:
     if len(row) != len(columns):
@@ -100,7 +100,7 @@ def _add(
     findings.trunks.append(Record(place, without_empty(keys), doubt))
 
 
-def _value(text: str, kind: Kind) -> Any:
+def _value(text: str, kind: ColumnKind) -> Any:
     """Return the value of a field. Raises ValueError."""
     if kind == "list":
         return text.replace("|", " ").split()

@@ -9,16 +9,16 @@ from pydantic import SecretStr
 
 from whence.agent.config.trunk import TrunkConfig
 from whence.core.sip.transport_address import TransportAddress
-from whence.importers.csv_table import Kind
+from whence.importers.csv_table import ColumnKind
 
 
-def columns_of_trunks() -> dict[str, Kind]:
+def columns_of_trunks() -> dict[str, ColumnKind]:
     """Return the keys of `[[trunk]]` that one field of text can have."""
     kinds = {name: _kind(field.annotation) for name, field in TrunkConfig.model_fields.items()}
     return {name: kind for name, kind in kinds.items() if kind is not None}
 
 
-def _kind(annotation: Any) -> Kind | None:
+def _kind(annotation: Any) -> ColumnKind | None:
     origin = get_origin(annotation)
     if origin is Annotated:
         return _kind(get_args(annotation)[0])

@@ -49,7 +49,7 @@ class Wishes:
 
 
 @dataclass(slots=True)
-class Settings:
+class Imported:
     """The text of a settings file, the notes, and how many records it has."""
 
     text: str = ""
@@ -70,7 +70,7 @@ class _Table:
     trunk: TrunkConfig | None = None
 
 
-def settings_of(findings: Findings, wishes: Wishes) -> Settings:
+def settings_of(findings: Findings, wishes: Wishes) -> Imported:
     """Return the settings file of what readers found.
 
     Raises: ConfigError: the records are right one by one, and contradict each other.
@@ -88,7 +88,7 @@ def settings_of(findings: Findings, wishes: Wishes) -> Settings:
     _verify(text, wishes)
     notes.sort(key=lambda note: (note.place.file, note.place.line))
     good = [one.kind for one in tables if not one.fault]
-    return Settings(text, notes, good.count("trunk"), good.count("user"), len(tables) - len(good))
+    return Imported(text, notes, good.count("trunk"), good.count("user"), len(tables) - len(good))
 
 
 def _trunks(records: list[Record], wishes: Wishes, notes: list[Note]) -> Iterator[_Table]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.unit.importers.samples import READERS, findings_of
 from whence.agent.config.load import checked_config
 from whence.importers.records import Findings, Place, Record, UniqueNames
-from whence.importers.to_toml import Settings, Wishes, settings_of
+from whence.importers.to_toml import Imported, Wishes, settings_of
 
 GOOD: dict[str, Any] = {
     "id": "acme",
@@ -24,7 +24,7 @@ GOOD: dict[str, Any] = {
 }
 
 
-def settings(*trunks: dict[str, Any], users: list[dict[str, Any]] | None = None) -> Settings:
+def settings(*trunks: dict[str, Any], users: list[dict[str, Any]] | None = None) -> Imported:
     findings = Findings(
         [Record(Place("f", line), keys) for line, keys in enumerate(trunks, start=1)],
         [Record(Place("f", 100), keys) for keys in users or []],
