@@ -7,6 +7,7 @@ import re
 import sys
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from whence.core.text import format_duration
@@ -39,13 +40,16 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def instant(at: float | None, never: str = "-") -> str:
+def instant(at: str | float | None, never: str = "-") -> str:
     """Return an instant as local time and as a distance from now; `never` for None.
 
-    The date is shown unless it is today.
+    `at`: as the API writes it (RFC 3339), or seconds since the epoch. The date is shown unless it
+    is today.
     """
     if at is None:
         return never
+    if isinstance(at, str):
+        at = datetime.fromisoformat(at).timestamp()
     now, then = time.time(), time.localtime(at)
     is_today = then[:3] == time.localtime(now)[:3]
     clock = time.strftime("%H:%M:%S" if is_today else "%Y-%m-%d %H:%M:%S", then)

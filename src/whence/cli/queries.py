@@ -9,14 +9,14 @@ from urllib.parse import quote
 import typer
 
 from whence.cli import output
-from whence.cli.client import ask
+from whence.cli.client import ask, ask_all, ask_page
 from whence.cli.options import DEFAULT_API, ApiOption, JsonOption
 from whence.core.text import summarize
 
 
 def addresses(api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
     """Show the addresses from which each trunk's calls may come, and until when."""
-    answer = ask(api, "/v1/addresses")
+    answer = ask_all(api, "/v1/addresses")
     if json:
         output.as_json(answer)
         return
@@ -53,7 +53,7 @@ def _port(address: dict[str, Any]) -> str:
 
 def trunks(api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
     """Show each trunk: its state, its grant, its registrar, and the next REGISTER."""
-    answer = ask(api, "/v1/trunks")
+    answer = ask_all(api, "/v1/trunks")
     if json:
         output.as_json(answer)
         return
@@ -89,7 +89,7 @@ def trunks(api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
 
 def users(api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
     """Show the local users and their registered phones."""
-    answer = ask(api, "/v1/users")
+    answer = ask_all(api, "/v1/users")
     if json:
         output.as_json(answer)
         return
@@ -110,7 +110,7 @@ def calls(
 
     `whence explain --call CALL-ID` shows each step of one decision.
     """
-    answer = ask(api, f"/v1/calls?limit={limit}")
+    answer = ask_page(api, "/v1/calls", limit=limit)
     if json:
         output.as_json(answer)
         return
@@ -135,7 +135,7 @@ def calls(
 
 def conflicts(api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
     """Show trunks at one address that no rule can distinguish, and what to write."""
-    answer = ask(api, "/v1/conflicts")
+    answer = ask_all(api, "/v1/conflicts")
     if json:
         output.as_json(answer)
         return
@@ -162,7 +162,7 @@ def unknown(
     json: JsonOption = False,
 ) -> None:
     """Show the unknown sources that sent requests, the most frequent first."""
-    answer = ask(api, f"/v1/unknown-sources?limit={limit}")
+    answer = ask_page(api, "/v1/unknown-sources", limit=limit)
     if json:
         output.as_json(answer)
         return
@@ -191,7 +191,7 @@ def alarms(
     json: JsonOption = False,
 ) -> None:
     """Show the open alarms first, then the last others, each the oldest first."""
-    answer = _alarms_since(api, since)
+    answer = ask_all(api, "/v1/alarms", since=since)
     if json:
         output.as_json(answer)
         return
@@ -211,17 +211,6 @@ def alarms(
         ],
         "no alarm since the agent's start, and none is open",
     )
-
-
-def _alarms_since(api: str, since: int) -> list[Any]:
-    """Return all alarms after one, page by page."""
-    found: list[Any] = []
-    while True:
-        page = [alarm for alarm in ask(api, f"/v1/alarms?since={since}") if alarm["id"] > since]
-        if not page:
-            return found
-        found += page
-        since = page[-1]["id"]
 
 
 def _is_open(alarm: Mapping[str, Any]) -> bool:
