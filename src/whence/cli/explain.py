@@ -9,7 +9,7 @@ from urllib.parse import quote
 import typer
 
 from whence.cli import output
-from whence.cli.client import ask
+from whence.cli.client import ask, ask_all
 from whence.cli.output import Answer
 from whence.cli.tables import Table
 
@@ -45,7 +45,7 @@ def explain(
     if call is not None:
         if header or not (source is ruri is to is p_called_party_id is None):
             raise typer.BadParameter("--call excludes the other options: the call has their values")
-        answer = ask(api, f"/v1/calls/{quote(call, safe='').replace('.', '%2E')}")
+        answer = ask_all(api, f"/v1/calls/{quote(call, safe='').replace('.', '%2E')}")
         return Answer(answer, _calls)
     if source is None or ruri is None:
         raise typer.BadParameter("write --source and --ruri, or --call")
