@@ -43,6 +43,7 @@ from whence.errors import (
     LocationError,
     StoreError,
     UnknownTrunkError,
+    UnknownUserError,
     WhenceError,
 )
 from whence.store.directory import Directory
@@ -52,6 +53,7 @@ Api = FastAPI
 
 STATUSES: Mapping[type[WhenceError], int] = {
     UnknownTrunkError: 404,
+    UnknownUserError: 404,
     DisabledTrunkError: 409,
     StoreError: 503,
     LocationError: 503,
