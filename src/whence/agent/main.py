@@ -135,8 +135,9 @@ async def _serve(
 
     def load_api() -> Callable[[], AsgiApp]:
         from whence.agent import http_api  # noqa: PLC0415 - slow
-        from whence.agent.api import actions, users  # noqa: PLC0415
+        from whence.agent.api import actions, outbound, users  # noqa: PLC0415
         from whence.agent.monitoring.metrics import ClientMetrics, NoticeMetrics  # noqa: PLC0415
+        from whence.agent.monitoring.outbound import CallsOut  # noqa: PLC0415
 
         def build() -> AsgiApp:
             provisioning.finish()
@@ -144,6 +145,7 @@ async def _serve(
             api = http_api.build(
                 parts, registrations, keepalives.__getitem__, kamailio.lives, metrics
             )
+            outbound.add(api, CallsOut(directory, settings.edge.domain, settings.edge.own_hosts))
             actions.add(api, registrations, attempts)
             users.add(
                 api,
