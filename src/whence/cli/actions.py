@@ -121,13 +121,15 @@ def reload(api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
         "users_changed": "users changed",
     }
     changes = [f"{word}: {', '.join(answer[key])}" for key, word in words.items() if answer[key]]
+    if answer["routing_changed"]:
+        changes.append("routes changed")
     if answer["registration_changed"]:
         changes.append("registration changed")
     if changes or not answer["needs_restart"]:
         print("; ".join(changes) or "nothing changed")
     if answer["needs_restart"]:
         print(
-            "edge, agent or registration response_timeout changed: restart Whence to apply it; if "
-            "another program runs Kamailio, first write its configuration again with whence "
-            "edge-config"
+            "edge, agent or registration response_timeout changed, or users may call numbers only "
+            "now: restart Whence to apply it; if another program runs Kamailio, first write its "
+            "configuration again with whence edge-config"
         )

@@ -17,6 +17,7 @@ from whence.core.outbound.encryption import decrypt, encrypt
 from whence.core.outbound.health import HEALTHY, Health
 from whence.core.outbound.limits import NO_CALLS, Counts
 from whence.core.outbound.model import (
+    NO_ROUTING,
     ContactForm,
     Emergency,
     FromUser,
@@ -65,9 +66,6 @@ _CREDENTIALS_LIMIT = 1_048_576
 """The longest encrypted credentials, in characters."""
 
 
-_NO_RULES = Routing()
-
-
 @dataclass(frozen=True, slots=True)
 class LocalUser:
     """A local user: the hashes for its digests, and its settings as a caller."""
@@ -92,7 +90,7 @@ class OutboundTrunkRow:
 class OutboundRows:
     """All rows for users' calls. They replace those of the previous file."""
 
-    routing: Routing = _NO_RULES
+    routing: Routing = NO_ROUTING
     trunks: Collection[OutboundTrunkRow] = ()
 
 

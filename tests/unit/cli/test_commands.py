@@ -621,13 +621,14 @@ def test_order_that_fails_is_one_sentence(api: Api, status: int, message: str) -
 
 def test_reload_prints_the_changes(api: Api) -> None:
     answer: dict[str, object] = {"added": ["a", "b"], "removed": [], "changed": ["c"]}
-    answer |= {"users_changed": [], "registration_changed": True, "needs_restart": True}
+    answer |= {"users_changed": [], "routing_changed": True}
+    answer |= {"registration_changed": True, "needs_restart": True}
     api.answers["/v1/reload"] = (200, answer)
     assert whence("reload", "--api", api.url).stdout.splitlines() == [
-        "added: a, b; changed: c; registration changed",
-        "edge, agent or registration response_timeout changed: restart Whence to apply it; if "
-        "another program runs Kamailio, first write its configuration again with whence "
-        "edge-config",
+        "added: a, b; changed: c; routes changed; registration changed",
+        "edge, agent or registration response_timeout changed, or users may call numbers only now: "
+        "restart Whence to apply it; if another program runs Kamailio, first write its "
+        "configuration again with whence edge-config",
     ]
 
 

@@ -383,7 +383,7 @@ class Config(Table):
     user: list[UserConfig] = []
     """One `[[user]]` for each local user."""
     outbound: OutboundConfig = OutboundConfig()
-    """Users' calls to emergency numbers."""
+    """Users' calls to numbers."""
     route: list[RouteConfig] = []
     """One `[[route]]` for each rule for numbers."""
 
@@ -391,6 +391,15 @@ class Config(Table):
     def state(self) -> Path:
         """The path of the state directory."""
         return Path(self.agent.state_dir)
+
+    @property
+    def calls_out(self) -> bool:
+        """Whether Kamailio takes users' calls to numbers."""
+        return (
+            self.outbound.enabled
+            or bool(self.outbound.emergency_numbers)
+            or any(user.trunks for user in self.user)
+        )
 
     def named_files(self, file: Path) -> Iterator[NamedFile]:
         """Yield the files that decide what Whence does: `file`, and the files that it names.

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from whence.agent.config.toml import SECONDS, Table
-from whence.agent.config.validators import DAY_S, Name
+from whence.agent.config.validators import Name
 from whence.core.outbound.model import TRY_S
 from whence.core.sip.phone_number import LONGEST, bare
 
@@ -107,8 +107,6 @@ class LimitsConfig(Table):
     """Calls at once. 0: no limit."""
     calls_per_minute: int = Field(default=0, ge=0, le=100_000)
     """Calls that begin within a minute. 0: no limit."""
-    call_duration: Annotated[int, SECONDS] = Field(default=0, ge=0, le=7 * DAY_S)
-    """Longest time of a call. 0: no limit."""
     prefixes: list[Prefix] = Field(default=[], examples=[["+44", "+49"]])
     """How numbers begin that may be called, with country code. A number without known country is
     compared as it was dialled. Empty: all numbers.
@@ -168,6 +166,10 @@ class RouteConfig(Table):
 class OutboundConfig(Table):
     """`[outbound]`: users' calls to numbers."""
 
+    enabled: bool = False
+    """`true`: Kamailio is ready for calls to numbers, though no user has `trunks` yet. The first
+    one then needs no restart. Without it, `trunks` of a user or `emergency_numbers` enable them.
+    """
     emergency_numbers: Annotated[
         list[Annotated[str, AfterValidator(check_emergency)]], AfterValidator(check_once)
     ] = Field(default=[], examples=[["112", "999"]])

@@ -29,12 +29,16 @@ from whence.core.sip.uri import Uri
 def outbound_settings(config: Config) -> OutboundSettings:
     """Return all rules for users' calls, of a file without faults."""
     code = config.edge.country
+    users = tuple(_user(user, code) for user in config.user)
+    if not config.calls_out:  # a hundred thousand trunks need no second form
+        return OutboundSettings(users=users)
     outbound = config.outbound
     emergency = Emergency(frozenset(outbound.emergency_numbers), tuple(outbound.emergency_trunks))
     return OutboundSettings(
         Routing(tuple(map(_route, config.route)), emergency, dial_plan(code)),
-        tuple(_user(user, code) for user in config.user),
+        users,
         tuple(_trunk(trunk, config.country_code_of(trunk)) for trunk in config.trunk),
+        is_used=True,
     )
 
 
@@ -76,6 +80,8 @@ def _prefixes(config: Config) -> Iterator[str]:
         (f'trunk "{t.id}": outbound: limits: prefixes', t.outbound.limits.prefixes)
         for t in config.trunk
     ]
+    if not any(text for _, prefixes in places for text in prefixes):
+        return  # the library for numbers takes long to import
     style = dial_plan(config.edge.country).style
     for place, prefixes in places:
         for text in prefixes:
@@ -186,6 +192,5 @@ def _limits(limits: LimitsConfig) -> Limits:
     return Limits(
         limits.concurrent_calls,
         limits.calls_per_minute,
-        limits.call_duration,
-        tuple(limits.prefixes),
+        prefixes=tuple(limits.prefixes),
     )

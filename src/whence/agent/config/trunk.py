@@ -364,5 +364,14 @@ class UserConfig(Table):
         """Return HA1 (MD5) of the user. `domain` is the realm."""
         if self.ha1:
             return self.ha1.by_algorithm()["MD5"]
+        return self._ha1("MD5", domain)
+
+    def sha256(self, domain: str) -> Secret | None:
+        """Return HA1 (SHA-256) of the user; None if the file has only the one with MD5."""
+        if self.ha1:
+            return self.ha1.by_algorithm().get("SHA-256")
+        return self._ha1("SHA-256", domain)
+
+    def _ha1(self, algorithm: str, domain: str) -> Secret:
         password = self.password.get_secret_value() if self.password else ""
-        return Secret(ha1("MD5", self.name, domain, Secret(password)))
+        return Secret(ha1(algorithm, self.name, domain, Secret(password)))

@@ -146,14 +146,14 @@ class Routing(NamedTuple):
     """How users dial."""
 
 
+NO_ROUTING = Routing()
+
+
 class OutboundSettings(NamedTuple):
     """All settings for users' calls."""
 
     routing: Routing = Routing()
     users: tuple[OutboundUser, ...] = ()
     trunks: tuple[OutboundTrunk, ...] = ()
-
-    @property
-    def is_used(self) -> bool:
-        """Return whether a user may call a number."""
-        return bool(self.routing.emergency.numbers) or any(user.trunks for user in self.users)
+    is_used: bool = False
+    """Whether Kamailio takes users' calls to numbers."""

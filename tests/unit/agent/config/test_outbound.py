@@ -21,6 +21,7 @@ from whence.core.outbound.model import (
     OutboundTrunk,
     OutboundUser,
     Route,
+    Routing,
 )
 from whence.core.outbound.numbers import DialPlan, NumberFormat
 from whence.errors import ConfigError
@@ -68,9 +69,8 @@ def faults(folder: Path, user: str = "", trunk: str = "", rest: str = "") -> lis
 
 def test_file_without_keys_permits_calls_to_users_only(tmp_path: Path) -> None:
     found = settings(tmp_path)
-    assert found.routing.routes == ()
-    assert found.routing.emergency == Emergency()
-    assert found.routing.plan == dial_plan("44")
+    assert found.routing == Routing()
+    assert (found.trunks, found.is_used) == ((), False)
     assert found.users == (OutboundUser("alice"), OutboundUser("bob"))
 
 
@@ -84,7 +84,6 @@ def test_keys_of_user_are_canonical(tmp_path: Path) -> None:
         anonymous = true
         limits.concurrent_calls = 2
         limits.calls_per_minute = 5
-        limits.call_duration = 60
         limits.prefixes = ["+44"]
         """,
     )
@@ -94,7 +93,7 @@ def test_keys_of_user_are_canonical(tmp_path: Path) -> None:
         "+442071234567",
         ("+4420712345*", "+442071234500"),
         True,
-        Limits(2, 5, 60, ("+44",)),
+        Limits(2, 5, 0, ("+44",)),
     )
 
 
@@ -106,6 +105,7 @@ def test_keys_of_trunk_are_values_of_core(tmp_path: Path) -> None:
             number_format = "national", diversion = true, contact = "own",
             limits = {concurrent_calls = 30}}
         """.replace("\n", " "),
+        rest="[outbound]\nenabled = true",
     )
     assert found.trunks[0] == OutboundTrunk(
         "acme",
@@ -222,7 +222,7 @@ def test_routes_keep_their_order(tmp_path: Path) -> None:
             "",
             "",
             'user "alice": limits: calls: unknown key; known are concurrent_calls, '
-            "calls_per_minute, call_duration, prefixes",
+            "calls_per_minute, prefixes",
         ),
         (
             "",
