@@ -39,6 +39,7 @@ class World:
         listen: Sequence[str] = (),
         known_answers: bool = True,
         simple_dialogs: bool = True,
+        calls_out: bool = False,
         **edge: object,
     ) -> None:
         """Start it. `hide` changes the directory's file before.
@@ -48,6 +49,7 @@ class World:
         and nothing gets out. `nameserver`: Kamailio asks the socket `self.nameserver`, which never
         answers. *resolver*: the ip of a name server that answers, at port 53. *parameters*: lines
         for the end of kamailio.cfg. *listen*: the sockets, with `{edge}` and `{edge6}` in them.
+        `calls_out`: users may call numbers.
         """
         self._stack = ExitStack()
         self._namespace = namespace
@@ -79,7 +81,8 @@ class World:
             places = {"edge": f"{self.edge[0]}:{self.edge[1]}", "edge6": f"[::1]:{self.edge6[1]}"}
             edge["listen"] = [socket.format(**places) for socket in listen]
         self.folder = folder
-        self.books = Books(folder, edge_settings(self.edge, self.agent_socket, workers, **edge))
+        settings = edge_settings(self.edge, self.agent_socket, workers, **edge)
+        self.books = Books(folder, settings, calls_out=calls_out)
         self._stack.enter_context(self.books)
         if hide is not None:
             self.books.hide(hide)
