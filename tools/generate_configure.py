@@ -33,6 +33,7 @@ from whence.agent.config.models import (
     RegistrationConfig,
     TlsConfig,
 )
+from whence.agent.config.phones import PhonesConfig
 from whence.agent.config.toml import KeyName, Table, Unit
 from whence.agent.config.trunk import Ha1, PinnedNetwork, TrunkConfig, UserConfig, as_pin
 from whence.agent.dropin.config import DropInConfig, LearnFrom
@@ -45,6 +46,7 @@ PAGE = ROOT / "docs" / "configure.md"
 TABLES: dict[str, type[Table]] = {
     "edge": EdgeConfig,
     "tls": TlsConfig,
+    "phones": PhonesConfig,
     "agent": AgentConfig,
     "registration": RegistrationConfig,
     "backoff": BackoffConfig,

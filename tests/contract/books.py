@@ -27,9 +27,12 @@ Hide = Callable[[Path], None]
 class Books:
     """The directory of a world's edge, and its content."""
 
-    def __init__(self, folder: Path, edge: EdgeConfig) -> None:
+    def __init__(self, folder: Path, edge: EdgeConfig, phones: object = None) -> None:
+        """Make it. *phones*: the keys of `[phones]`."""
         self.directory = Directory(folder / "directory.db")
-        self.settings = Config.model_validate({"edge": edge, "agent": {"state_dir": str(folder)}})
+        self.settings = Config.model_validate(
+            {"edge": edge, "phones": phones or {}, "agent": {"state_dir": str(folder)}}
+        )
         self.agent_key = self.directory.new_agent_key()
         install(self.directory, self.settings)
 

@@ -6,7 +6,8 @@ import time
 
 from whence.core.monitoring.unknown_sources import NoticeReason
 from whence.core.protection import blocks as block
-from whence.core.sip.transport_address import TransportAddress
+from whence.core.sip.transport_address import Transport, TransportAddress
+from whence.core.sip.via import KEEPALIVE_FLAG, NAT_FLAG
 from whence.edge.base import ANSWERED, PHONES, Handlers, Worker, answers, text
 from whence.edge.guard import GuardHandlers, table_key
 from whence.edge.notice_sender import NoticeSender
@@ -29,6 +30,10 @@ QOP_AUTH = 1
 """A flag of auth.auth_challenge: offer qop="auth", so that responses count their use."""
 SEND_STALE = 16
 """A flag of auth.auth_challenge: stale=true, so that the phone does not ask its user."""
+BEHIND_NAT = 1 | 2 | 16 | 64
+"""Tests of nathelper.nat_uac_test: a private Contact; the source is not the Via, its ip or its
+port; WebSocket."""
+
 UNUSABLE_HA1 = "0" * 32
 """The HA1 that the edge checks for an unknown user name. No password has it."""
 
@@ -74,10 +79,21 @@ class PhoneHandlers(Handlers):
             return ANSWERED
         self._registered(source)
         ksr.auth.consume_credentials()
+        self._mark_nat(source)
         ksr.nathelper.fix_nated_register()
         if ksr.registrar.save(LOCATION, 0) < 0:
             ksr.sl.sl_reply_error()
         return ANSWERED
+
+    def _mark_nat(self, source: TransportAddress) -> None:
+        """Mark the contacts of a phone behind NAT; the edge sends OPTIONS to those over UDP.
+
+        A connection keeps its own way open.
+        """
+        if self.ksr.nathelper.nat_uac_test(BEHIND_NAT) > 0:
+            self.ksr.setbflag(NAT_FLAG)
+            if source.transport is Transport.UDP:
+                self.ksr.setbflag(KEEPALIVE_FLAG)
 
     def _is_blocked(self, source: TransportAddress) -> bool:
         """Return whether a source is blocked. A phone that registered from there is not."""

@@ -29,7 +29,10 @@ class Reloaded:
     registration_changed: bool = False
     """Whether [registration] changed, except `response_timeout`. It takes effect at once."""
     needs_restart: bool = False
-    """Whether [edge], [agent] or `response_timeout` changed. They take effect at the next start."""
+    """Whether [edge], [phones], [agent] or `response_timeout` changed.
+
+    They take effect at the next start.
+    """
 
 
 class Reload:
@@ -89,7 +92,12 @@ def _as_started(read: Config, before: Config) -> Config:
         update={"response_timeout": before.registration.response_timeout}
     )
     return read.model_copy(
-        update={"edge": before.edge, "agent": before.agent, "registration": registration}
+        update={
+            "edge": before.edge,
+            "phones": before.phones,
+            "agent": before.agent,
+            "registration": registration,
+        }
     )
 
 
@@ -99,6 +107,7 @@ def _waiting(read: Config, before: Config) -> list[str]:
         name
         for name, new, old in (
             ("edge", read.edge, before.edge),
+            ("phones", read.phones, before.phones),
             ("agent", read.agent, before.agent),
             (
                 "registration response_timeout",
