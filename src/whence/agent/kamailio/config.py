@@ -16,7 +16,7 @@ from whence.core.registration.grant import GRANT_LIMIT_S
 from whence.core.sip.sockets import AUTO
 from whence.core.sip.transport_address import Transport, TransportAddress
 from whence.core.sip.uri import host_text
-from whence.core.sip.via import RPORT_FLAG
+from whence.core.sip.via import KEEPALIVE_FLAG, NAT_FLAG, RPORT_FLAG
 from whence.errors import OperatorError, UntrustedError
 from whence.store import look_out
 from whence.store.directory import FILE
@@ -151,6 +151,10 @@ def render(
         workers=edge.workers,
         tcp=edge.has_streams,
         tls=settings.state.absolute() / TLS_FILE if edge.has_tls else "",
+        phones=settings.phones,
+        domain=edge.domain,
+        nat_flag=NAT_FLAG,
+        keepalive_flag=KEEPALIVE_FLAG,
         location=settings.state.absolute() / LOCATION_FILE,
         script=str(folder / SCRIPT),
     )
