@@ -7,17 +7,15 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import metadata
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
 
 from testkit.network import Network
 from testkit.process import beside_python
+from tests.unit.cli.api import Api, listed
 from tests.unit.cli.command import whence
 
 FILE = """
@@ -220,60 +218,6 @@ def test_query_of_a_wrong_url_is_one_sentence(api: str) -> None:
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"whence: no agent answers at {api} (")
-
-
-def listed(*items: Any, following: str | None = None) -> dict[str, Any]:
-    """Return a page of a list."""
-    return {"items": list(items), "next": following}
-
-
-class Api:
-    """An HTTP server that gives the answers set by a test, and keeps the bodies of requests."""
-
-    def __init__(self, ip: str) -> None:
-        self.answers: dict[str, tuple[int, Any]] = {}
-        self.questions: list[Any] = []
-        self.raw = False
-        api = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.answer()
-
-            def do_POST(self) -> None:
-                length = int(self.headers["Content-Length"])
-                api.questions.append(json.loads(self.rfile.read(length)))
-                self.answer()
-
-            def answer(self) -> None:
-                path = self.path if self.path in api.answers else self.path.partition("?")[0]
-                status, answer = api.answers[path]
-                body = (answer if api.raw else json.dumps(answer)).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                """Log nothing."""
-
-        self._server = ThreadingHTTPServer((ip, 0), Handler)
-        self.url = f"http://{ip}:{self._server.server_port}"
-        self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        self._thread.start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-
-@pytest.fixture
-def api() -> Iterator[Api]:
-    with Network() as network:
-        api = Api(network.ip("api"))
-        yield api
-        api.close()
 
 
 @pytest.mark.parametrize("answer", ["<html>\x1b[31m", '"text"'])
@@ -635,13 +579,14 @@ def test_order_that_fails_is_one_sentence(api: Api, status: int, message: str) -
 
 def test_reload_prints_the_changes(api: Api) -> None:
     answer: dict[str, object] = {"added": ["a", "b"], "removed": [], "changed": ["c"]}
-    answer |= {"users_changed": [], "registration_changed": True, "needs_restart": True}
+    answer |= {"users_changed": [], "routing_changed": True}
+    answer |= {"registration_changed": True, "needs_restart": True}
     api.answers["/v1/reload"] = (200, answer)
     assert whence("reload", "--api", api.url).stdout.splitlines() == [
-        "added: a, b; changed: c; registration changed",
-        "edge, agent or registration response_timeout changed: restart Whence to apply it; if "
-        "another program runs Kamailio, first write its configuration again with whence "
-        "edge-config",
+        "added: a, b; changed: c; routes changed; registration changed",
+        "edge, agent or registration response_timeout changed, or users may call numbers only now: "
+        "restart Whence to apply it; if another program runs Kamailio, first write its "
+        "configuration again with whence edge-config",
     ]
 
 

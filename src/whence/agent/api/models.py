@@ -240,12 +240,16 @@ class ReloadedView(BaseModel):
     removed: list[str] = Field(description="trunks that are unregistered")
     changed: list[str] = Field(description="trunks of which a key changed")
     users_changed: list[str] = Field(description="users that were added, removed or changed")
+    routing_changed: bool = Field(
+        description="whether [[route]] or [outbound] changed: they are in force now"
+    )
     registration_changed: bool = Field(
         description="whether [registration] changed, response_timeout excepted: it is in force now"
     )
     needs_restart: bool = Field(
-        description="whether edge, agent or registration response_timeout changed: they are in "
-        "force at the next start; without whence run, write Kamailio's configuration again, too"
+        description="whether edge, agent or registration response_timeout changed, or users may "
+        "call numbers only now: that is in force at the next start; without whence run, write "
+        "Kamailio's configuration again, too"
     )
 
 

@@ -323,6 +323,7 @@ def test_reload_answers_what_changed(with_agent: WithAgent) -> None:
             "removed": ["bell"],
             "changed": ["idle"],
             "users_changed": ["alice"],
+            "routing_changed": False,
             "registration_changed": False,
             "needs_restart": True,
         }
