@@ -18,6 +18,7 @@ from whence.core.dialogs.cookie import (
     OLD_S,
     PARAM,
     RECORD_S,
+    arrival_of,
     covers_via,
     find_cookie,
     id_of,
@@ -25,6 +26,7 @@ from whence.core.dialogs.cookie import (
     write_cookie,
 )
 from whence.core.dialogs.record import ENDED, DialogRecord, OwnSockets, Party, RequestPath, Side
+from whence.core.monitoring.call_progress import CallEvent, EventKind
 from whence.core.sip.message import Message
 from whence.core.sip.transport_address import IP, Transport, TransportAddress, canonical_ip
 from whence.core.sip.uri import Uri, host_text
@@ -34,6 +36,7 @@ from whence.edge.dialog_table import DIALOGS, DialogTable, dialog_of, table_key
 from whence.edge.messages import read_reply
 from whence.edge.phones import LOCATION
 from whence.edge.sending_sockets import SendingSockets
+from whence.ipc import call_events
 
 DIALOG_ID = "$avp(whence_dialog)"
 """Set for a request of a dialog, and read for its replies: its key in DIALOGS."""
@@ -93,7 +96,7 @@ class DialogHandlers(Handlers):
         """
         ksr, message, source = self.ksr, self.worker.message, self.worker.source()
         call_id = text(ksr.kx.get_callid) or ""
-        id_ = new_id(time.time(), secrets.token_hex(8))
+        id_ = new_id(self.worker.arrival(), secrets.token_hex(8))
         way = self._way_back(message, source)
         cookie = self._cookie(id_, call_id, self._via(message, source), Side.CALLER, way, "")
         record = DialogRecord(
@@ -206,6 +209,11 @@ class DialogHandlers(Handlers):
             ip = via.partition(":")[2].rpartition(":")[0].strip("[]")
             record = DialogRecord("", "", "", "", Party((ip,)))
         self._learn(message, id_, call_id, record, sender, cookie)
+        # The transaction of a call that rang when Kamailio ended is gone: only this reports it.
+        answered = CallEvent(
+            EventKind.ANSWERED, arrival_of(cookie), time.time(), ksr.kx.get_status(), source
+        )
+        self.worker.decision_sender.send_record(call_events.record(answered))
         return GO_ON
 
     def _direction(
