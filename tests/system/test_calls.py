@@ -87,6 +87,7 @@ def test_call_identified_is_found_by_its_call_id(scene: Scene) -> None:
         line.startswith('whence_trunk_last_call_timestamp_seconds{trunk="alices-trunk"} ')
         for line in metrics
     )
+
     def written() -> dict[str, Any]:
         lines = (scene.whence.file.parent / "calls.json").read_text("ascii").splitlines()
         (found,) = (one for one in map(json.loads, lines) if one["call_id"] == call_id)

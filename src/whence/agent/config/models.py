@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from whence.agent.config.files import DEBIAN_CA_FILE, no_password, readable, writable
+from whence.agent.config.outbound import OutboundConfig, RouteConfig
 from whence.agent.config.toml import PER_SECOND, SECONDS, KeyName, Table
 from whence.agent.config.trunk import TrunkConfig, UserConfig
 from whence.agent.config.uris import Domain
@@ -381,11 +382,24 @@ class Config(Table):
     """One `[[trunk]]` for each account at a provider."""
     user: list[UserConfig] = []
     """One `[[user]]` for each local user."""
+    outbound: OutboundConfig = OutboundConfig()
+    """Users' calls to numbers."""
+    route: list[RouteConfig] = []
+    """One `[[route]]` for each rule for numbers."""
 
     @property
     def state(self) -> Path:
         """The path of the state directory."""
         return Path(self.agent.state_dir)
+
+    @property
+    def calls_out(self) -> bool:
+        """Whether Kamailio takes users' calls to numbers."""
+        return (
+            self.outbound.enabled
+            or bool(self.outbound.emergency_numbers)
+            or any(user.trunks for user in self.user)
+        )
 
     def named_files(self, file: Path) -> Iterator[NamedFile]:
         """Yield the files that decide what Whence does: `file`, and the files that it names.
