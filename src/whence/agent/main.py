@@ -28,6 +28,7 @@ from whence.agent.monitoring.store_monitor import StoreMonitor
 from whence.agent.parts import AgentParts, Observers, acquire_agent_lock
 from whence.agent.provisioning.apply import Provisioning
 from whence.agent.provisioning.reload import Reload
+from whence.agent.registration.attempts import OrderAttempts
 from whence.agent.registration.client import PATIENCE_S, KamailioClient
 from whence.agent.registration.keepalive import KeepAliveService
 from whence.agent.registration.service import RegistrationService
@@ -97,12 +98,13 @@ async def _serve(
     resolver = SipResolver(DnsCache(settings.agent.nameserver_place), sockets)
     alarms, trunk_alarms = observers.alarms, observers.trunk_alarms
     keepalives = KeepAliveService(kamailio)
+    attempts = OrderAttempts()
     siblings = SiblingService(directory, resolver, sibling_settings(settings), observers=[alarms])
     registrations = RegistrationService(
         directory,
         kamailio,
         resolver,
-        observers=[keepalives, siblings, trunk_alarms],
+        observers=[keepalives, siblings, trunk_alarms, attempts],
         history_observers=[trunk_alarms],
     )
 
@@ -135,7 +137,7 @@ async def _serve(
                 parts, registrations, keepalives.__getitem__, kamailio.lives, metrics
             )
             outbound.add(api, CallsOut(directory, settings.edge.domain, settings.edge.own_hosts))
-            actions.add(api, registrations, keepalives.__getitem__)
+            actions.add(api, registrations, attempts)
             users.add(
                 api,
                 directory,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from whence.cli import output
 from whence.cli.options import FileOption
 from whence.errors import OperatorError
 
@@ -29,7 +30,10 @@ def check(config: FileOption) -> None:
         doubts.append(str(problem))
     for note in settings.expired_pins(time.time()):
         print(f"{config.name}: {note}")
-    counts = (_count(len(settings.trunk), "trunk"), _count(len(settings.user), "user"))
+    counts = (
+        output.counted(len(settings.trunk), "trunk"),
+        output.counted(len(settings.user), "user"),
+    )
     print(f"{config}: OK: {', '.join(counts)}")
     if not settings.model_fields_set:
         print(f"{config}: warning: it is empty")
@@ -37,7 +41,3 @@ def check(config: FileOption) -> None:
         print(f"{config}: warning: {doubt}")
     for conflict in conflicts.among(node_settings(settings).trunks):
         print(f"{config}: warning: {conflict}")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

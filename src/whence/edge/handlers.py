@@ -12,6 +12,7 @@ from whence.edge.ksr import Ksr
 from whence.edge.look_out import LookOutHandlers
 from whence.edge.messages import MessageHandlers
 from whence.edge.notice_sender import NoticeSender
+from whence.edge.phone_authentication import PhoneAuthentication
 from whence.edge.phones import PhoneHandlers
 from whence.edge.sending_sockets import SendingSockets
 from whence.edge.settings import EdgeSettings
@@ -59,7 +60,8 @@ class EdgeHandlers:
 
         self.ksr_look_out = LookOutHandlers(worker, settings.directory).ksr_look_out
 
-        phones = PhoneHandlers(worker, guard, notices, domain, limits.password_failures)
+        authentication = PhoneAuthentication(worker, notices, domain, limits.password_failures)
+        phones = PhoneHandlers(worker, guard, authentication)
         self.ksr_register = phones.ksr_register
 
         agent_requests = AgentRequestHandlers(worker, settings.answer_ms)

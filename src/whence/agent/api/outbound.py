@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from whence.agent.api.models import HeaderText
+from whence.agent.api.problems import responses
 from whence.agent.config.sip_headers import ALL_HEADERS_LIMIT
 from whence.agent.monitoring.outbound import CallOutExplanation, CallOutQuestion, CallsOut
 
@@ -52,7 +53,7 @@ class ExplainCallOutRequest(BaseModel):
 def add(api: FastAPI, calls_out: CallsOut, clock: Callable[[], float] = time.time) -> None:
     """Add the path to an API that `app.make` built."""
 
-    @api.post("/v1/explain/call-out", responses={404: {"description": "no such user"}})
+    @api.post("/v1/explain/call-out", tags=["calls"], responses=responses(_404="no such user"))
     async def explain_call_out(body: ExplainCallOutRequest) -> CallOutExplanation:
         """Explain which trunks a user's call would get, without the limits on counts."""
         return calls_out.explain(body.question(), clock())
