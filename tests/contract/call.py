@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from testkit.sip import Endpoint, Headers, Message, reply, request
+from testkit.sip import Endpoint, Headers, Message, place, reply, request
 from tests.contract.scene import Scene
 
 
@@ -72,11 +72,12 @@ def ring(scene: Scene, caller: Endpoint, phone: Endpoint, invite: Message | None
     return arrived
 
 
-def connect(scene: Scene, caller: Endpoint, phone: Endpoint) -> Call:
-    """Call, answer, acknowledge."""
+def connect(scene: Scene, caller: Endpoint, phone: Endpoint, contact: str = "") -> Call:
+    """Call, answer, acknowledge. *contact*: that of the phone; empty: its address."""
     invite = scene.invite(caller)
     arrived = ring(scene, caller, phone, invite)
-    contact = f"<sip:{phone.address[0]}:{phone.address[1]}>"
+    by = "" if phone.transport == "udp" else f";transport={phone.transport}"
+    contact = contact or f"<sip:{place(phone.address)}{by}>"
     phone.send(reply(arrived, 200, headers=[("Contact", contact)]), scene.edge)
     answer = caller.expect(_of(invite, status=200), what="the answer at the caller")
     call = Call(caller, phone, invite, arrived, answer)

@@ -22,6 +22,7 @@ from pydantic import (
 
 from whence.agent.config.files import DEBIAN_CA_FILE, no_password, readable, writable
 from whence.agent.config.outbound import OutboundConfig, RouteConfig
+from whence.agent.config.phones import PhonesConfig
 from whence.agent.config.toml import PER_SECOND, SECONDS, KeyName, Table
 from whence.agent.config.trunk import TrunkConfig, UserConfig
 from whence.agent.config.uris import Domain
@@ -381,6 +382,8 @@ class Config(Table):
 
     edge: EdgeConfig = EdgeConfig()
     """Kamailio and its sockets."""
+    phones: PhonesConfig = PhonesConfig()
+    """Phones of local users: keep-alives, contacts."""
     agent: AgentConfig = AgentConfig()
     """The agent: state, API, memory, alarms."""
     registration: RegistrationConfig = RegistrationConfig()

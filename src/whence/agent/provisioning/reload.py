@@ -32,8 +32,8 @@ class Reloaded:
     registration_changed: bool = False
     """Whether [registration] changed, except `response_timeout`. It takes effect at once."""
     needs_restart: bool = False
-    """Whether [edge], [agent] or `response_timeout` changed, or calls to numbers began. That takes
-    effect at the next start.
+    """Whether [edge], [phones], [agent] or `response_timeout` changed, or calls to numbers began.
+    That takes effect at the next start.
     """
 
 
@@ -109,7 +109,12 @@ def _as_started(read: Config, before: Config) -> Config:
         update={"response_timeout": before.registration.response_timeout}
     )
     return read.model_copy(
-        update={"edge": before.edge, "agent": before.agent, "registration": registration}
+        update={
+            "edge": before.edge,
+            "phones": before.phones,
+            "agent": before.agent,
+            "registration": registration,
+        }
     )
 
 
@@ -119,6 +124,7 @@ def _waiting(read: Config, before: Config) -> list[str]:
         name
         for name, new, old in (
             ("edge", read.edge, before.edge),
+            ("phones", read.phones, before.phones),
             ("agent", read.agent, before.agent),
             (
                 "registration response_timeout",
