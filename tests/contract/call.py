@@ -72,9 +72,14 @@ def ring(scene: Scene, caller: Endpoint, phone: Endpoint, invite: Message | None
     return arrived
 
 
-def connect(scene: Scene, caller: Endpoint, phone: Endpoint) -> Call:
-    """Call, answer, acknowledge."""
-    invite = scene.invite(caller)
+def connect(
+    scene: Scene, caller: Endpoint, phone: Endpoint, contact_of_caller: str | None = None
+) -> Call:
+    """Call, answer, acknowledge. `contact_of_caller`: with `{}` for its place."""
+    parts = {}
+    if contact_of_caller is not None:
+        parts["contact"] = contact_of_caller.format(f"{caller.address[0]}:{caller.address[1]}")
+    invite = scene.invite(caller, **parts)
     arrived = ring(scene, caller, phone, invite)
     contact = f"<sip:{phone.address[0]}:{phone.address[1]}>"
     phone.send(reply(arrived, 200, headers=[("Contact", contact)]), scene.edge)

@@ -35,7 +35,7 @@ def leaks(trunk: OutTrunk, phone: Phone) -> list[str]:
     return [line for line in lines if any(one in line for one in private)]
 
 
-def test_no_byte_of_phone_reaches_trunk(scene: OutScene) -> None:
+def test_trunk_gets_no_byte_of_phone(scene: OutScene) -> None:
     trunk = scene.out_trunk([Realm(methods=("INVITE", "BYE", "INFO"))])
     phone = scene.caller([trunk])
     invite = phone.invite(phone.uri(NUMBER), headers=HEADERS)

@@ -12,10 +12,11 @@ from whence.agent.monitoring.explain import Explanation
 from whence.agent.registration.status import TrunkInfo
 from whence.core.identification import conflicts, number_headers
 from whence.core.identification.address import ManagedBy
-from whence.core.identification.decision import Reason, Rule
+from whence.core.identification.decision import Rule
 from whence.core.identification.networks import checked_network
 from whence.core.identification.request import Request
 from whence.core.monitoring import alarms
+from whence.core.monitoring.call_progress import CallState, Direction, Hangup, Outcome
 from whence.core.monitoring.unknown_sources import LONGEST_S, Why
 from whence.core.registration.history import EventKind
 from whence.core.registration.keepalive import KeepAlive
@@ -228,24 +229,50 @@ def trunk_view(
 LIST_LIMIT = 1000
 
 
+class TriedView(BaseModel):
+    """A trunk that was tried for a call out."""
+
+    trunk: str
+    status: int | None = Field(description="its final answer; null: none")
+    reason: str | None = Field(description="why the next trunk was tried, as a code")
+
+
 class CallView(BaseModel):
-    """One decision on an initial request, as the edge made it."""
+    """One call, or another initial request: the decision of the edge, and how it ended."""
 
     at: float
     call_id: str
+    direction: Direction
     method: str
     source: str
+    caller: str | None = Field(description="the URI in From; the sender may write anything")
+    called: str = Field(description="the URI that was called; of a call out the number or user")
+    user: str | None = Field(description="the user that called; null for a call from a trunk")
     ruri: str
+    target: str | None = Field(description="the URI to which a call from a trunk went")
     to: str | None
     p_called_party_id: str | None
     headers: list[str] = Field(description="those that a trunk has in number_headers")
     decision: decisions.DecisionKind
-    trunk: str | None = Field(description="the trunk that got it")
+    trunk: str | None = Field(description="its trunk; of a call out the one tried last")
     rule: Rule | None = Field(description="the rule that decided; null where it was not identified")
-    reason: Rule | Reason = Field(description="the rule, or why no trunk got it")
+    reason: str | None = Field(description="the rule, or why no trunk got it")
     message: str = Field(description="the reason in words")
-    named: list[str] = Field(description="the trunks of the last step of a refusal")
+    named: list[str] = Field(
+        description="the trunks of the last step of a refusal; of a call out those to try"
+    )
+    emergency: bool = Field(description="whether it is an emergency call")
     from_cache: bool = Field(description="whether the decision is from the edge's cache")
+    state: CallState | None = Field(description="null where the edge does not report ends")
+    status: int | None = Field(description="the final status of the INVITE; null: none yet")
+    outcome: Outcome | None = Field(description="null while the call is in progress")
+    failure: str | None = Field(description="why the edge itself failed the call, as a code")
+    answered_at: float | None
+    answered_by: str | None = Field(description="transport:ip:port of the answer")
+    ended_at: float | None
+    duration_s: float | None = Field(description="from the answer to the end")
+    hung_up_by: Hangup | None
+    tried: list[TriedView] = Field(description="of a call out, in their order")
 
 
 class CallExplained(CallView):

@@ -22,8 +22,9 @@ from whence.agent.api.models import (
     source_or_ip,
 )
 from whence.agent.monitoring.alarms import Alarms, as_json
+from whence.agent.monitoring.call_record import CallRecord
+from whence.agent.monitoring.call_record import as_json as call_as_json
 from whence.agent.monitoring.calls import Calls
-from whence.agent.monitoring.calls import as_json as call_as_json
 from whence.agent.monitoring.explain import Explanation, explanation
 from whence.agent.monitoring.unknown_sources import UnknownSources
 from whence.core.text import escape_untrusted
@@ -132,11 +133,11 @@ def add(api: FastAPI, parts: MonitoringParts, clock: Callable[[], float] = time.
         ]
 
 
-def _call(one: DecisionReport) -> CallView:
+def _call(one: CallRecord) -> CallView:
     return CallView.model_validate(call_as_json(one))
 
 
-def _then(directory: Directory, one: DecisionReport) -> Explanation | None:
+def _then(directory: Directory, one: CallRecord) -> Explanation | None:
     """Explain a former decision; None where the directory no longer leads to it."""
     found = _again(directory, one, one.at)
     call = _call(one)
@@ -148,7 +149,8 @@ def _then(directory: Directory, one: DecisionReport) -> Explanation | None:
     return found if same else None
 
 
-def _again(directory: Directory, one: DecisionReport, at: float) -> Explanation | None:
+def _again(directory: Directory, one: CallRecord, at: float) -> Explanation | None:
     """Explain how the edge would decide on the request at `at`; None where its URIs were cut."""
-    request = decisions.request(one)
+    call = one.decision
+    request = decisions.request(call) if isinstance(call, DecisionReport) else None
     return None if request is None else explanation(directory, request, at)
