@@ -346,6 +346,8 @@ class DialogHandlers(Handlers):
             tag = str(ksr.pv.get("$ft" if sender is Side.CALLER else "$tt"))
             hidden = self._table.kept(call_id), self._table.kept(tag)
             record = DialogRecord(*hidden, "", "", Party())
+            if call is not None:
+                record = self._calls.of_call(record, call)
         receiver = record.party(sender.other).with_more("", way, cookie)
         record = record.with_party(sender.other, receiver)
         party = record.party(sender)
