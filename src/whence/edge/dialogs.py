@@ -224,7 +224,7 @@ class DialogHandlers(Handlers):
                 return found
         if not self._table.is_old(cookie) or not self._opens(cookie, there, source):
             return None
-        if cookie == native.id_of(cookie):
+        if native.is_native(cookie):
             if source.transport is not Transport.UDP:
                 return None
             ports = source.port, sent_by_port(message.all("via"), source.transport)
@@ -236,7 +236,7 @@ class DialogHandlers(Handlers):
 
     def _covers_via(self, cookie: str, call_id: str, via: str) -> bool:
         """Return whether a late answer with this cookie may be sent to `via`."""
-        if cookie != native.id_of(cookie):
+        if not native.is_native(cookie):
             return covers_via(self._table.key(), cookie, call_id, via)
         transport, _, caller = via.partition(":")
         _, _, callee = str(self.worker.source()).partition(":")
