@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from testkit.api import numbers
 from testkit.network import SIP_PORT
 from testkit.process import Process, beside_python
 from testkit.provider import Provider
@@ -46,7 +47,7 @@ class Scene:
     def as_json(self, *command: str) -> Any:
         result = self.whence.cli(*command, "--json")
         assert (result.returncode, result.stderr) == (0, "")
-        return json.loads(result.stdout)
+        return numbers(json.loads(result.stdout))
 
 
 @pytest.fixture(scope="module")

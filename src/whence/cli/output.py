@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from whence.cli.tables import Cell, Table
@@ -57,18 +58,21 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def instant(at: float | None, never: str = "-") -> str:
+def instant(at: str | float | None, never: str = "-") -> str:
     """Return an instant as local time and as a distance from now; `never` for None.
 
-    The date is shown unless it is today.
+    `at`: as the API writes it (RFC 3339), or seconds since the epoch. The date is shown unless it
+    is today.
     """
     return when(at, never).wide
 
 
-def when(at: float | None, never: str = "-") -> Cell:
+def when(at: str | float | None, never: str = "-") -> Cell:
     """Return an instant for a table: see `instant`. On a narrow terminal only the distance."""
     if at is None:
         return Cell(never, never)
+    if isinstance(at, str):
+        at = datetime.fromisoformat(at).timestamp()
     now, then = time.time(), time.localtime(at)
     is_today = then[:3] == time.localtime(now)[:3]
     clock = time.strftime("%H:%M:%S" if is_today else "%Y-%m-%d %H:%M:%S", then)

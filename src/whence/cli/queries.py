@@ -9,7 +9,7 @@ from urllib.parse import quote
 import typer
 
 from whence.cli import output
-from whence.cli.client import ask
+from whence.cli.client import ask, ask_all, ask_page
 from whence.cli.output import Answer, when
 from whence.cli.tables import Table
 from whence.core.text import summarize
@@ -17,7 +17,7 @@ from whence.core.text import summarize
 
 def addresses(api: str) -> Answer:
     """Show the addresses from which each trunk's calls may come, and until when."""
-    return Answer(ask(api, "/v1/addresses"), _addresses)
+    return Answer(ask_all(api, "/v1/addresses"), _addresses)
 
 
 def _addresses(answer: Any) -> Iterator[Table]:
@@ -41,7 +41,7 @@ def _addresses(answer: Any) -> Iterator[Table]:
 
 def _why(address: dict[str, Any]) -> str:
     """Return why an address is stored; nothing if the server that was asked answered from it."""
-    why = address["managed_by"] or address["ground"]
+    why = address["managed_by"] or address["ground"] or ""
     return "" if why in ("", "asked") else f" ({why})"
 
 
@@ -53,7 +53,7 @@ def _port(address: dict[str, Any]) -> str:
 
 def trunks(api: str) -> Answer:
     """Show each trunk: its state, its grant, its registrar, and the next REGISTER."""
-    return Answer(ask(api, "/v1/trunks"), _trunks)
+    return Answer(ask_all(api, "/v1/trunks"), _trunks)
 
 
 def _trunks(answer: Any) -> Iterator[Table]:
@@ -80,7 +80,7 @@ def _trunks(answer: Any) -> Iterator[Table]:
 
 def users(api: str) -> Answer:
     """Show the local users and their registered phones."""
-    return Answer(ask(api, "/v1/users"), _users)
+    return Answer(ask_all(api, "/v1/users"), _users)
 
 
 def _users(answer: Any) -> Iterator[Table]:
@@ -92,38 +92,9 @@ def _users(answer: Any) -> Iterator[Table]:
     yield Table(("user", "until", "phone"), rows, "no user is configured")
 
 
-def calls(
-    api: str,
-    limit: Annotated[int, typer.Option(metavar="N", help="How many calls.", min=1, max=1000)] = 20,
-) -> Answer:
-    """Show the last calls, the newest first.
-
-    `whence explain --call CALL-ID` shows each step of one decision.
-    """
-    return Answer(ask(api, f"/v1/calls?limit={limit}"), _calls)
-
-
-def _calls(answer: Any) -> Iterator[Table]:
-    rows = [
-        (
-            when(call["at"]),
-            call["decision"],
-            call["trunk"] or "-",
-            call["method"],
-            call["source"],
-            call["ruri"],
-            call["message"],
-            call["call_id"],
-        )
-        for call in answer
-    ]
-    columns = ("when", "decision", "trunk", "method", "source", "asked for", "why", "Call-ID")
-    yield Table(columns, rows, "no call since the agent's start")
-
-
 def conflicts(api: str) -> Answer:
     """Show trunks at one address that no rule can distinguish, and what to write."""
-    return Answer(ask(api, "/v1/conflicts"), _conflicts)
+    return Answer(ask_all(api, "/v1/conflicts"), _conflicts)
 
 
 def _conflicts(answer: Any) -> Iterator[Table]:
@@ -146,7 +117,7 @@ def unknown(
     ] = 50,
 ) -> Answer:
     """Show the unknown sources that sent requests, the most frequent first."""
-    return Answer(ask(api, f"/v1/unknown-sources?limit={limit}"), _unknown)
+    return Answer(ask_page(api, "/v1/unknown-sources", limit=limit), _unknown)
 
 
 def _unknown(answer: Any) -> Iterator[Table]:
@@ -172,7 +143,7 @@ def alarms(
     ] = 0,
 ) -> Answer:
     """Show the open alarms first, then the last others, each the oldest first."""
-    return Answer(_alarms_since(api, since), _alarms)
+    return Answer(ask_all(api, "/v1/alarms", since=since), _alarms)
 
 
 def _alarms(answer: Any) -> Iterator[Table]:
@@ -190,17 +161,6 @@ def _alarms(answer: Any) -> Iterator[Table]:
     ]
     columns = ("alarm", "kind", "trunk", "raised", "ended", "message", "more of this kind")
     yield Table(columns, rows, "no alarm since the agent's start, and none is open")
-
-
-def _alarms_since(api: str, since: int) -> list[Any]:
-    """Return all alarms after one, page by page."""
-    found: list[Any] = []
-    while True:
-        page = [alarm for alarm in ask(api, f"/v1/alarms?since={since}") if alarm["id"] > since]
-        if not page:
-            return found
-        found += page
-        since = page[-1]["id"]
 
 
 def _is_open(alarm: Mapping[str, Any]) -> bool:

@@ -8,12 +8,18 @@ from threading import Thread
 from typing import Any
 
 
+def listed(*items: Any, following: str | None = None) -> dict[str, Any]:
+    """Return a page of a list."""
+    return {"items": list(items), "next": following}
+
+
 class Api:
     """An HTTP server that gives the answers set by a test, and keeps the bodies of requests."""
 
     def __init__(self, ip: str) -> None:
         self.answers: dict[str, tuple[int, Any]] = {}
         self.questions: list[Any] = []
+        self.paths: list[str] = []
         self.raw = False
         api = self
 
@@ -27,7 +33,9 @@ class Api:
                 self.answer()
 
             def answer(self) -> None:
-                status, answer = api.answers[self.path.partition("?")[0]]
+                api.paths.append(self.path)
+                path = self.path if self.path in api.answers else self.path.partition("?")[0]
+                status, answer = api.answers[path]
                 body = (answer if api.raw else json.dumps(answer)).encode()
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.cli.api import Api
+from tests.unit.cli.api import Api, listed
 from tests.unit.cli.command import whence
 from whence.cli.api_address import api_of
 from whence.errors import ConfigError
@@ -14,7 +14,7 @@ from whence.errors import ConfigError
 
 @pytest.mark.parametrize("name", ["whence.toml", "drop-in.toml"])
 def test_command_asks_the_api_of_its_file(api: Api, tmp_path: Path, name: str) -> None:
-    api.answers["/v1/trunks"] = (200, [])
+    api.answers["/v1/trunks"] = (200, listed())
     file = tmp_path / name
     file.write_text(f'[agent]\napi_listen = "{api.url.removeprefix("http://")}"\n[edge]\nx = 1\n')
     done = whence("trunks", "-c", file, WHENCE_API="http://127.0.0.1:1")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.cli.api import Api
+from tests.unit.cli.api import Api, listed
 from tests.unit.cli.command import Terminal, whence
 
 CALL = {
@@ -58,7 +58,7 @@ ADDRESS = {
 def test_table_at_80_columns_cuts_no_value(
     api: Api, command: str, row: dict[str, Any], copied: tuple[str, ...]
 ) -> None:
-    api.answers[f"/v1/{command}"] = (200, [row, row])
+    api.answers[f"/v1/{command}"] = (200, listed(row, row))
     with Terminal(command, "--api", api.url) as terminal:
         assert terminal.end() == 0
         lines = terminal.screen.splitlines()
@@ -69,19 +69,19 @@ def test_table_at_80_columns_cuts_no_value(
 
 
 def test_wide_table_has_one_line_for_a_row(api: Api) -> None:
-    api.answers["/v1/calls"] = (200, [CALL, CALL])
+    api.answers["/v1/calls"] = (200, listed(CALL, CALL))
     with Terminal("calls", "--wide", "--api", api.url) as terminal:
         assert terminal.end() == 0
         assert len(terminal.screen.splitlines()) == 4
 
 
 def test_watch_shows_changes_until_ctrl_c(api: Api) -> None:
-    api.answers["/v1/trunks"] = (200, [])
+    api.answers["/v1/trunks"] = (200, listed())
     with Terminal("trunks", "--watch", "--every", "1", "--api", api.url) as terminal:
         terminal.wait_for(lambda screen: "no trunk is configured" in screen)
         api.answers["/v1/trunks"] = (503, {"detail": "the agent starts"})
         terminal.wait_for(lambda screen: screen.endswith("\x1b[2Jwhence: the agent starts\r\n"))
-        api.answers["/v1/trunks"] = (200, [TRUNK] * 40)
+        api.answers["/v1/trunks"] = (200, listed(*[TRUNK] * 40))
         terminal.wait_for(lambda screen: "more lines" in screen)
         last = terminal.screen.rpartition("\x1b[2J")[2]
         assert len(last.splitlines()) == 23
