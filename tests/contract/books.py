@@ -32,12 +32,23 @@ Hide = Callable[[Path], None]
 class Books:
     """The directory of a world's edge, and its content."""
 
-    def __init__(self, folder: Path, edge: EdgeConfig, *, calls_out: bool = False) -> None:
-        """`calls_out`: whether users may call numbers."""
+    def __init__(
+        self,
+        folder: Path,
+        edge: EdgeConfig,
+        phones: object = None,
+        *,
+        calls_out: bool = False,
+    ) -> None:
+        """*phones*: the keys of `[phones]`. `calls_out`: whether users may call numbers."""
         self.directory = Directory(folder / "directory.db")
-        outbound = EMERGENCY if calls_out else {}
         self.settings = Config.model_validate(
-            {"edge": edge, "agent": {"state_dir": str(folder)}, "outbound": outbound}
+            {
+                "edge": edge,
+                "phones": phones or {},
+                "agent": {"state_dir": str(folder)},
+                "outbound": EMERGENCY if calls_out else {},
+            }
         )
         self.agent_key = self.directory.new_agent_key()
         install(self.directory, self.settings)
@@ -94,7 +105,12 @@ class Books:
     def register(self, trunk_id: str, home: TransportAddress, contact: str, until: float) -> None:
         """Store that the trunk is registered at `home` with this Contact."""
         registration = Registration(
-            trunk_id, f"call-{trunk_id}", state=State.REGISTERED, expires_at=until, home=home
+            trunk_id,
+            f"call-{trunk_id}",
+            state=State.REGISTERED,
+            expires_at=until,
+            learned_until=until,
+            home=home,
         )
         step = RegistrationStep(
             AccountKey(trunk_id),

@@ -28,6 +28,7 @@ from whence.agent.monitoring.store_monitor import StoreMonitor
 from whence.agent.parts import AgentParts, Observers, acquire_agent_lock
 from whence.agent.provisioning.apply import Provisioning
 from whence.agent.provisioning.reload import Reload
+from whence.agent.registration.attempts import OrderAttempts
 from whence.agent.registration.client import PATIENCE_S, KamailioClient
 from whence.agent.registration.keepalive import KeepAliveService
 from whence.agent.registration.service import RegistrationService
@@ -54,10 +55,16 @@ def run(path: Path) -> None:
     run_loaded(path, LoadedSettings.of(*load_trusted(path, load)))
 
 
-def run_loaded(path: Path, loaded: LoadedSettings, up: Callable[[], None] | None = None) -> None:
+def run_loaded(
+    path: Path,
+    loaded: LoadedSettings,
+    up: Callable[[], None] | None = None,
+    reloaded: Callable[[], None] | None = None,
+) -> None:
     """Run the agent with the settings of the file `path`.
 
-    `up` is called when Kamailio answers and the directory can be written.
+    `up` is called when Kamailio answers and the directory can be written, and `reloaded` after each
+    SIGHUP.
     """
     for doubt in loaded.doubts:
         log.warning("%s", doubt)
@@ -72,7 +79,9 @@ def run_loaded(path: Path, loaded: LoadedSettings, up: Callable[[], None] | None
             closing(observers.receiver([notices])) as receiver,
         ):
             observers.restore(directory)
-            uvloop.run(_serve(path, loaded, observers, notices, directory, receiver, bound, up))
+            uvloop.run(
+                _serve(path, loaded, observers, notices, directory, receiver, bound, up, reloaded)
+            )
 
 
 async def _serve(
@@ -84,6 +93,7 @@ async def _serve(
     receiver: DecisionReceiver,
     bound: socket.socket,
     up: Callable[[], None] | None,
+    reloaded: Callable[[], None] | None,
 ) -> None:
     settings = loaded.config
     tls = settings.edge.tls
@@ -97,12 +107,13 @@ async def _serve(
     resolver = SipResolver(DnsCache(settings.agent.nameserver_place), sockets)
     alarms, trunk_alarms = observers.alarms, observers.trunk_alarms
     keepalives = KeepAliveService(kamailio)
+    attempts = OrderAttempts()
     siblings = SiblingService(directory, resolver, sibling_settings(settings), observers=[alarms])
     registrations = RegistrationService(
         directory,
         kamailio,
         resolver,
-        observers=[keepalives, siblings, trunk_alarms],
+        observers=[keepalives, siblings, trunk_alarms, attempts],
         history_observers=[trunk_alarms],
     )
 
@@ -124,8 +135,9 @@ async def _serve(
 
     def load_api() -> Callable[[], AsgiApp]:
         from whence.agent import http_api  # noqa: PLC0415 - slow
-        from whence.agent.api import actions, users  # noqa: PLC0415
+        from whence.agent.api import actions, outbound, users  # noqa: PLC0415
         from whence.agent.monitoring.metrics import ClientMetrics, NoticeMetrics  # noqa: PLC0415
+        from whence.agent.monitoring.outbound import CallsOut  # noqa: PLC0415
 
         def build() -> AsgiApp:
             provisioning.finish()
@@ -133,7 +145,8 @@ async def _serve(
             api = http_api.build(
                 parts, registrations, keepalives.__getitem__, kamailio.lives, metrics
             )
-            actions.add(api, registrations, keepalives.__getitem__)
+            outbound.add(api, CallsOut(directory, settings.edge.domain, settings.edge.own_hosts))
+            actions.add(api, registrations, attempts)
             users.add(
                 api,
                 directory,
@@ -171,7 +184,7 @@ async def _serve(
     }
     if up is not None:
         tasks["up"] = _report_up(kamailio, parts.store_monitor, up)
-    await parts.run(load_api, tasks, unregister)
+    await parts.run(load_api, tasks, unregister, reloaded)
     kamailio.close()
     log.info("agent stopped")
 

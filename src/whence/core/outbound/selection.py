@@ -39,7 +39,7 @@ class Standing(StrEnum):
     """It is tried after the others."""
     NOT_REGISTERED = "not_registered"
     UNKNOWN = "unknown"
-    """The directory does not have it."""
+    """It is disabled, or the directory does not have it."""
     NUMBER_NOT_WRITABLE = "number_not_writable"
     """The number has no country, and would be another one in the country of the trunk."""
     NUMBER_NOT_ALLOWED = "number_not_allowed"

@@ -9,6 +9,7 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -421,5 +422,27 @@ def test_metrics_count_decisions_of_present_trunks(with_agent: WithAgent) -> Non
         assert float(samples['whence_trunk_last_call_timestamp_seconds{trunk="acme"}']) == NOW - 10
         assert 'trunk="gone"' not in text
         assert samples["whence_decision_reports_dropped_total"] == "0.0"
+
+    with_agent(story)
+
+
+def test_api_lists_calls_by_filters_and_pages(with_agent: WithAgent) -> None:
+    async def story(agent: Agent) -> None:
+        for number in range(5):
+            decision = identified("acme" if number % 2 else "bell")
+            await happened(agent, record(decision, str(number), at=NOW + number))
+        found = await agent.get("/v1/calls?trunk=bell&number=0044%2020%2071234567")
+        assert [call["call_id"] for call in found] == ["4", "2", "0"]
+        found = await agent.get("/v1/calls?since=1970-01-12T13:46:43Z")
+        assert [call["call_id"] for call in found] == ["4", "3"]
+        pages, cursor = [], ""
+        while cursor is not None:
+            answer = await agent.ask(f"/v1/calls?limit=2{cursor and '&cursor=' + quote(cursor)}")
+            page = answer.json()
+            pages.append([call["call_id"] for call in page["items"]])
+            cursor = page["next"]
+        assert pages == [["4", "3"], ["2", "1"], ["0"]]
+        for wrong in ("trunks=acme", "number=1", "failed=maybe", "since=yesterday"):
+            assert (await agent.ask(f"/v1/calls?{wrong}")).status_code == 422
 
     with_agent(story)
