@@ -28,6 +28,7 @@ from whence.agent.monitoring.store_monitor import StoreMonitor
 from whence.agent.parts import AgentParts, Observers, acquire_agent_lock
 from whence.agent.provisioning.apply import Provisioning
 from whence.agent.provisioning.reload import Reload
+from whence.agent.registration.attempts import OrderAttempts
 from whence.agent.registration.client import PATIENCE_S, KamailioClient
 from whence.agent.registration.keepalive import KeepAliveService
 from whence.agent.registration.service import RegistrationService
@@ -106,12 +107,13 @@ async def _serve(
     resolver = SipResolver(DnsCache(settings.agent.nameserver_place), sockets)
     alarms, trunk_alarms = observers.alarms, observers.trunk_alarms
     keepalives = KeepAliveService(kamailio)
+    attempts = OrderAttempts()
     siblings = SiblingService(directory, resolver, sibling_settings(settings), observers=[alarms])
     registrations = RegistrationService(
         directory,
         kamailio,
         resolver,
-        observers=[keepalives, siblings, trunk_alarms],
+        observers=[keepalives, siblings, trunk_alarms, attempts],
         history_observers=[trunk_alarms],
     )
 
@@ -133,8 +135,9 @@ async def _serve(
 
     def load_api() -> Callable[[], AsgiApp]:
         from whence.agent import http_api  # noqa: PLC0415 - slow
-        from whence.agent.api import actions, users  # noqa: PLC0415
+        from whence.agent.api import actions, outbound, users  # noqa: PLC0415
         from whence.agent.monitoring.metrics import ClientMetrics, NoticeMetrics  # noqa: PLC0415
+        from whence.agent.monitoring.outbound import CallsOut  # noqa: PLC0415
 
         def build() -> AsgiApp:
             provisioning.finish()
@@ -142,7 +145,8 @@ async def _serve(
             api = http_api.build(
                 parts, registrations, keepalives.__getitem__, kamailio.lives, metrics
             )
-            actions.add(api, registrations, keepalives.__getitem__)
+            outbound.add(api, CallsOut(directory, settings.edge.domain, settings.edge.own_hosts))
+            actions.add(api, registrations, attempts)
             users.add(
                 api,
                 directory,

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
 
 from whence.cli import output
 from whence.cli.client import ask
-from whence.cli.options import DEFAULT_API, ApiOption, JsonOption
+from whence.cli.output import Answer
 from whence.core.monitoring.unknown_sources import LONGEST_S
 
 TrunkArgument = Annotated[
@@ -25,42 +26,38 @@ SourceArgument = Annotated[
 TrunkOption = Annotated[str, typer.Option(metavar="ID", help="The trunk that gets its calls.")]
 
 
-def register(trunk: TrunkArgument, api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
+def register(api: str, trunk: TrunkArgument) -> Answer:
     """Register a trunk now, also one that waits, is suspended, or has rejected credentials."""
-    _order(api, trunk, "register", "the agent registers it now", json)
+    return _order(api, trunk, "register", "the agent registers it now")
 
 
-def unregister(
-    trunk: TrunkArgument, api: ApiOption = DEFAULT_API, json: JsonOption = False
-) -> None:
+def unregister(api: str, trunk: TrunkArgument) -> Answer:
     """Unregister a trunk, and keep it suspended until `register` or `resume`.
 
     Its learned addresses end at once.
     """
     until = f"the agent unregisters it, and suspends it until whence resume {trunk}"
-    _order(api, trunk, "unregister", until, json)
+    return _order(api, trunk, "unregister", until)
 
 
-def pause(trunk: TrunkArgument, api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
+def pause(api: str, trunk: TrunkArgument) -> Answer:
     """Send no more REGISTERs for a trunk. Its grant stays valid until it ends."""
     until = f"the agent sends no more REGISTERs for it until whence resume {trunk}"
-    _order(api, trunk, "pause", until, json)
+    return _order(api, trunk, "pause", until)
 
 
-def resume(trunk: TrunkArgument, api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
+def resume(api: str, trunk: TrunkArgument) -> Answer:
     """Register a trunk again that was paused or unregistered."""
-    _order(api, trunk, "resume", "the agent registers it again", json)
+    return _order(api, trunk, "resume", "the agent registers it again")
 
 
-def _order(api: str, trunk: str, order: str, result: str, json: bool) -> None:
+def _order(api: str, trunk: str, order: str, result: str) -> Answer:
     answer = ask(api, f"/v1/trunks/{quote(trunk, safe='')}/{order}", {})
-    if json:
-        output.as_json(answer)
-        return
-    print(f"{trunk}: {result}; follow it with: whence trunk {trunk}")
+    return Answer(answer, lambda _: [f"{trunk}: {result}; follow it with: whence trunk {trunk}"])
 
 
 def allow(
+    api: str,
     source: SourceArgument,
     trunk: TrunkOption,
     for_: Annotated[
@@ -70,9 +67,7 @@ def allow(
     note: Annotated[
         str, typer.Option(metavar="TEXT", help="The reason, for the trunk's history.")
     ] = "",
-    api: ApiOption = DEFAULT_API,
-    json: JsonOption = False,
-) -> None:
+) -> Answer:
     """Allow calls from the ip of an unknown source as a trunk's, for a while."""
     try:
         for_s = output.seconds(for_)
@@ -85,35 +80,36 @@ def allow(
         )
     order = {"source": source, "trunk": trunk, "for_s": for_s, "note": note}
     answer = ask(api, "/v1/unknown-sources/allow", order)
-    if json:
-        output.as_json(answer)
-        return
-    print(
+    return Answer(answer, _allowed)
+
+
+def _allowed(answer: Any) -> Iterator[str]:
+    yield (
         f"{answer['ip']} is allowed as trunk {answer['trunk']}, over {answer['transport']} or a "
         f"stronger transport, until {output.instant(answer['expires_at'])}"
     )
 
 
 def revoke(
+    api: str,
     source: SourceArgument,
     trunk: TrunkOption,
-    api: ApiOption = DEFAULT_API,
-    json: JsonOption = False,
-) -> None:
+) -> Answer:
     """Revoke what `allow` allowed. Whence refuses calls from there from now on."""
     answer = ask(api, "/v1/unknown-sources/revoke", {"source": source, "trunk": trunk})
-    if json:
-        output.as_json(answer)
-        return
-    print(f"{answer['ip']} is not allowed as trunk {answer['trunk']} any more")
+    return Answer(answer, _revoked)
 
 
-def reload(api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
+def _revoked(answer: Any) -> Iterator[str]:
+    yield f"{answer['ip']} is not allowed as trunk {answer['trunk']} any more"
+
+
+def reload(api: str) -> Answer:
     """Read the settings file again, and say what changed. A faulty file changes nothing."""
-    answer = ask(api, "/v1/reload", {})
-    if json:
-        output.as_json(answer)
-        return
+    return Answer(ask(api, "/v1/reload", {}), _reloaded)
+
+
+def _reloaded(answer: Any) -> Iterator[str]:
     words = {
         "added": "added",
         "removed": "removed",
@@ -121,13 +117,15 @@ def reload(api: ApiOption = DEFAULT_API, json: JsonOption = False) -> None:
         "users_changed": "users changed",
     }
     changes = [f"{word}: {', '.join(answer[key])}" for key, word in words.items() if answer[key]]
+    if answer["routing_changed"]:
+        changes.append("routes changed")
     if answer["registration_changed"]:
         changes.append("registration changed")
     if changes or not answer["needs_restart"]:
-        print("; ".join(changes) or "nothing changed")
+        yield "; ".join(changes) or "nothing changed"
     if answer["needs_restart"]:
-        print(
-            "edge, agent or registration response_timeout changed: restart Whence to apply it; if "
-            "another program runs Kamailio, first write its configuration again with whence "
-            "edge-config"
+        yield (
+            "edge, agent or registration response_timeout changed, or users may call numbers only "
+            "now: restart Whence to apply it; if another program runs Kamailio, first write its "
+            "configuration again with whence edge-config"
         )

@@ -3,11 +3,36 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 from whence.core.text import escape_untrusted
 from whence.errors import OperatorError
 
 TIMEOUT_S = 10.0
+
+PAGE = 1000
+"""How many items of a list are asked for at once: the most that the API allows."""
+
+
+def ask_all(api: str, path: str, **query: object) -> list[Any]:
+    """GET all items of a list, page by page. `query`: further keys; None is left out.
+
+    Raises: OperatorError: there is no answer, or it is an error.
+    """
+    found: list[Any] = []
+    cursor: str | None = None
+    while True:
+        answer = ask(api, _path(path, limit=PAGE, cursor=cursor, **query))
+        found += answer["items"]
+        cursor = answer["next"]
+        if cursor is None:
+            return found
+
+
+def ask_page(api: str, path: str, **query: object) -> list[Any]:
+    """GET the items of the first page of a list. Raises: OperatorError."""
+    items: list[Any] = ask(api, _path(path, **query))["items"]
+    return items
 
 
 def ask(api: str, path: str, question: dict[str, Any] | None = None) -> Any:
@@ -29,15 +54,14 @@ def ask(api: str, path: str, question: dict[str, Any] | None = None) -> Any:
         ) from None
     try:
         answer = response.json()
-        if response.is_error and answer["detail"]:
-            raise OperatorError(_sentence(answer["detail"]))
-    except (ValueError, LookupError, TypeError):
+    except ValueError:
         answer = None
     if response.is_error:
+        shown = escape_untrusted(response.text[:200])
         raise OperatorError(
-            f"{url} answered {response.status_code}: {escape_untrusted(response.text[:200])}"
+            _sentence(answer) or f"{url.partition('?')[0]} answered {response.status_code}: {shown}"
         )
-    if answer is None:
+    if not isinstance(answer, dict):
         raise OperatorError(
             f"the server at {api} is not Whence's API; name its URL with --api: api_listen in "
             "[agent] has the address"
@@ -45,15 +69,15 @@ def ask(api: str, path: str, question: dict[str, Any] | None = None) -> Any:
     return answer
 
 
-def _sentence(detail: Any) -> str:
-    """Return the error of the API: one sentence, or the faults of a request or a file."""
-    return escape_untrusted(
-        detail if isinstance(detail, str) else "; ".join(_fault(f) for f in detail)
+def _path(path: str, **query: object) -> str:
+    """Return a path with those keys of a query that have a value."""
+    given = "&".join(
+        f"{key}={quote(str(value), safe='')}" for key, value in query.items() if value is not None
     )
+    return f"{path}?{given}" if given else path
 
 
-def _fault(fault: dict[str, Any]) -> str:
-    message = str(fault["msg"]).removeprefix("Value error, ")
-    if fault["loc"] == ["file"]:  # the message itself names the place
-        return message
-    return f"{fault['loc'][-1]}: {message}"
+def _sentence(problem: Any) -> str:
+    """Return the error of the API in words; empty where the answer is none of the API."""
+    detail = problem.get("detail") if isinstance(problem, dict) else None
+    return escape_untrusted(detail) if isinstance(detail, str) else ""

@@ -44,6 +44,7 @@ def _commands() -> Typer:
 
     from whence.cli import (
         actions,
+        calls,
         check,
         dropin,
         edge_config,
@@ -51,6 +52,7 @@ def _commands() -> Typer:
         queries,
         version,
     )
+    from whence.cli.api_command import orders, shows
     from whence.cli.service import commands
 
     app = typer.Typer(
@@ -75,20 +77,20 @@ def _commands() -> Typer:
     add(run_it, "agent", commands.agent, "-c /etc/whence/whence.toml")
     add(run_it, "edge-config", edge_config.edge_config, "-c whence.toml > kamailio.cfg")
     add(run_it, "drop-in", dropin.drop_in, "/etc/kamailio/whence")
-    add(show, "trunks", queries.trunks)
-    add(show, "trunk", queries.trunk, "acme")
-    add(show, "addresses", queries.addresses)
-    add(show, "conflicts", queries.conflicts)
-    add(show, "users", queries.users)
-    add(show, "calls", queries.calls, "--limit 100")
-    add(show, "unknown", queries.unknown, "--limit 10")
-    add(show, "alarms", queries.alarms, "--since 1700000000123")
-    add(show, "explain", explain.explain, request)
-    add(change, "register", actions.register, "acme")
-    add(change, "unregister", actions.unregister, "acme")
-    add(change, "pause", actions.pause, "acme")
-    add(change, "resume", actions.resume, "acme")
-    add(change, "allow", actions.allow, "udp:203.0.113.7:5060 --trunk acme --for 1h")
-    add(change, "revoke", actions.revoke, "203.0.113.7 --trunk acme")
-    add(change, "reload", actions.reload)
+    add(show, "trunks", shows(queries.trunks))
+    add(show, "trunk", shows(queries.trunk), "acme")
+    add(show, "addresses", shows(queries.addresses))
+    add(show, "conflicts", shows(queries.conflicts))
+    add(show, "users", shows(queries.users))
+    add(show, "calls", shows(calls.calls), "--failed --since 1h")
+    add(show, "unknown", shows(queries.unknown), "--limit 10")
+    add(show, "alarms", shows(queries.alarms), "--since 1700000000123")
+    add(show, "explain", shows(explain.explain), request)
+    add(change, "register", orders(actions.register), "acme")
+    add(change, "unregister", orders(actions.unregister), "acme")
+    add(change, "pause", orders(actions.pause), "acme")
+    add(change, "resume", orders(actions.resume), "acme")
+    add(change, "allow", orders(actions.allow), "udp:203.0.113.7:5060 --trunk acme --for 1h")
+    add(change, "revoke", orders(actions.revoke), "203.0.113.7 --trunk acme")
+    add(change, "reload", orders(actions.reload))
     return app

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from whence.agent.config.models import Config, EdgeConfig
+from whence.agent.config.outbound_to_core import outbound_faults
 from whence.agent.config.sip_headers import ALL_HEADERS_LIMIT
 from whence.agent.config.toml import checked, toml
 from whence.agent.config.trunk import TrunkConfig
@@ -24,6 +25,7 @@ def load(path: Path) -> Config:
     faults += [f"{path.name}: {fault}" for fault in _duplicates(data)]
     if settings is not None:
         faults += [f"{path.name}: {fault}" for fault in _contradictions(settings)]
+        faults += [f"{path.name}: {fault}" for fault in outbound_faults(settings)]
     if settings is None or faults:
         raise ConfigError(faults)
     return settings

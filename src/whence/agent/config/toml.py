@@ -80,7 +80,7 @@ def _sentence(model: type[Table], data: dict[str, Any], fault: Any) -> str:
         return f"{place}: {_unknown_key(model, loc)}"
     if kind == "missing":
         return f"{place}: is missing; write {loc[-1]} = {_EXAMPLES[loc[-1]]}"
-    if loc in (["trunk"], ["user"]):
+    if loc in (["trunk"], ["user"], ["route"]):
         return f"{place}: is not a list of tables; write [[{place}]] above each"
     if kind in _RIGHT_FORM:
         message = _RIGHT_FORM[kind].format(**fault.get("ctx", {}))
@@ -109,6 +109,7 @@ _EXAMPLES = {
     "target": '"sip:alice@edge.example"',
     "name": '"alice"',
     "network": '"198.51.100.0/24"',
+    "trunks": '["acme"]',
 }
 
 
@@ -130,15 +131,18 @@ RENAMED: dict[tuple[str, ...], str] = {
 """A former key with its tables → its new name. Only unknown keys are looked up."""
 
 
+_NAMES = {"trunk": "id", "user": "name", "route": ""}
+"""A list of tables → the key that names each; empty: none does."""
+
+
 def _place_in_file(data: Any, loc: list[Any]) -> str:
     """Return (`trunk`, 0, `numbers`, 1) as `trunk "acme": numbers[1]`."""
     words: list[str] = []
     here = data
     for depth, part in enumerate(loc):
         here = here[part] if _holds(here, part) else None
-        if isinstance(part, int) and depth == 1 and loc[0] in ("trunk", "user"):
-            key = "id" if loc[0] == "trunk" else "name"
-            name = here.get(key) if isinstance(here, dict) else None
+        if isinstance(part, int) and depth == 1 and loc[0] in _NAMES:
+            name = here.get(_NAMES[loc[0]]) if isinstance(here, dict) else None
             words[-1] += f' "{name}"' if isinstance(name, str) else f" number {part + 1}"
         elif isinstance(part, int) and words:
             words[-1] += f"[{part}]"

@@ -24,7 +24,7 @@ def make_account(trunk: TrunkSettings, token: str, sockets: EdgeSockets) -> Acco
         make_contact(trunk, token, socket, sockets.place_of(socket)),
         trunk.credentials,
         trunk.expires_s,
-        server.host.removesuffix("."),  # a certificate names a host without it
+        trunk.tls_name,
         trunk.rewrites_contact,
         trunk.request_port,
         trunk.headers,

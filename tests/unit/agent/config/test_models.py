@@ -21,6 +21,12 @@ from whence.agent.config.models import (
     RegistrationConfig,
     TlsConfig,
 )
+from whence.agent.config.outbound import (
+    LimitsConfig,
+    OutboundConfig,
+    RouteConfig,
+    TrunkOutboundConfig,
+)
 from whence.agent.config.to_core import node_settings
 from whence.agent.config.toml import Table
 from whence.agent.config.trunk import Ha1, PinnedNetwork, TrunkConfig, UserConfig
@@ -308,7 +314,8 @@ nameserver = "dns.example"
             'edge: lissen: unknown key; did you mean "listen"?',
             'trunk "acme": pasword: unknown key; did you mean "password"?',
             'agnt: unknown key; did you mean "agent"?',
-            "zoo: unknown key; known are edge, agent, registration, trunk, user",
+            "zoo: unknown key; known are edge, phones, agent, registration, trunk, user, "
+            "outbound, route",
         ],
     ),
     "keys of an earlier version": (
@@ -568,6 +575,8 @@ def test_example_is_valid_and_shows_the_defaults() -> None:
         (BackoffConfig, "[registration.backoff]"),
         (TrunkConfig, "[[trunk]]"),
         (UserConfig, "[[user]]"),
+        (RouteConfig, "[[route]]"),
+        (OutboundConfig, "[outbound]"),
     ],
 )
 def test_example_shows_every_key(model: type[Table], above: str) -> None:
@@ -579,7 +588,7 @@ def test_example_shows_every_key(model: type[Table], above: str) -> None:
     assert missing == []
 
 
-@pytest.mark.parametrize("model", [Ha1, PinnedNetwork])
+@pytest.mark.parametrize("model", [Ha1, PinnedNetwork, TrunkOutboundConfig, LimitsConfig])
 def test_example_shows_the_keys_of_inline_tables(model: type[Table]) -> None:
     text = EXAMPLE.read_text(encoding="utf-8")
     assert all(f"{key} = " in text for key in model.model_fields)
