@@ -6,14 +6,17 @@ when the registrations have started, or at the first connection.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from prometheus_client.registry import Collector
 
+from whence.agent.access.metrics import AccessMetrics
 from whence.agent.api import monitoring as monitoring_api
 from whence.agent.api.app import Api, ApiParts, make
 from whence.agent.api.models import Health
 from whence.agent.api.monitoring import MonitoringParts
+from whence.agent.api.security import ApiAccess
 from whence.agent.monitoring.metrics import (
     AlarmMetrics,
     BuildMetrics,
@@ -27,6 +30,8 @@ from whence.agent.monitoring.unknown_sources import UnknownSources
 from whence.agent.parts import AgentParts
 from whence.agent.registration.status import RegistrationStatus
 from whence.core.registration.keepalive import KeepAlive
+
+log = logging.getLogger(__name__)
 
 
 def build(
@@ -49,6 +54,11 @@ def build(
             disk=not state.space.is_low,
         )
 
+    access = ApiAccess(
+        parts.verifier, parts.audit, parts.own.api_needs_token, parts.own.api_behind_proxy
+    )
+    if access.required and not parts.verifier.has_tokens:
+        log.warning("the API needs a token, and there is none; create one: whence token create")
     collectors = registry(
         BuildMetrics(),
         RegistrationMetrics(directory, registrations),
@@ -56,17 +66,18 @@ def build(
         AlarmMetrics(observers.alarms, observers.webhook),
         ConflictMetrics(observers.conflicts),
         StoreMetrics(store, directory),
+        AccessMetrics(parts.verifier.wrong),
         *metrics,
     )
-    host, _ = parts.own.api_place
     api = make(
         ApiParts(
-            host,
+            parts.own.api_names,
+            access,
             directory,
             registrations,
             keepalive,
             health,
-            parts.reload,
+            parts.reload_all,
             observers.conflicts,
             collectors,
             parts.receiver.drain,

@@ -25,7 +25,7 @@ from whence.agent.kamailio.start import LOCATION_FILE
 from whence.agent.monitoring.decision_receiver import DecisionReceiver
 from whence.agent.monitoring.notices import NoticeCounts
 from whence.agent.monitoring.store_monitor import StoreMonitor
-from whence.agent.parts import AgentParts, Observers, acquire_agent_lock
+from whence.agent.parts import AgentParts, Observers, acquire_agent_lock, api_tls
 from whence.agent.provisioning.apply import Provisioning
 from whence.agent.provisioning.reload import Reload
 from whence.agent.registration.attempts import OrderAttempts
@@ -122,7 +122,8 @@ async def _serve(
         receiver.drain()
 
     reload = Reload(path, loaded, apply)
-    parts = AgentParts(settings.agent, observers, directory, receiver, bound, reload)
+    own, state = settings.agent, settings.state
+    parts = AgentParts(own, observers, directory, receiver, bound, reload, state, api_tls(own))
 
     def load_api() -> Callable[[], AsgiApp]:
         from whence.agent import http_api  # noqa: PLC0415 - slow
@@ -148,10 +149,10 @@ async def _serve(
         return build
 
     log.info(
-        "agent for %d trunks and %d users; API at http://%s",
+        "agent for %d trunks and %d users; API at %s",
         len(loaded.node.trunks),
         len(loaded.node.users),
-        settings.agent.api_listen,
+        settings.agent.api_url,
     )
 
     async def add_trunks() -> None:

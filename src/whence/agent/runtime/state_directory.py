@@ -17,10 +17,14 @@ from whence.trust import paths
 from whence.trust.ownership import DATABASE_SUFFIXES
 from whence.trust.paths import Users, user_name
 
+API_FILES = ("api-tokens.json", "api-tokens.lock", "audit.json", "audit.json.1")
+"""The files of agent.access."""
+
 STATE_FILES = (
     *(FILE + suffix for suffix in DATABASE_SUFFIXES),
     *(LOCATION_FILE + suffix for suffix in DATABASE_SUFFIXES),
     *(GENERATION_FILE, look_out.FILE, CONFIG_FILE, TLS_FILE, LOCK_FILE, RUN_LOCK_FILE),
+    *API_FILES,
 )
 """Every file that is opened or made in a state directory, the sockets excepted."""
 

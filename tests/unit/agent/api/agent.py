@@ -10,10 +10,14 @@ import httpx
 from testkit.api import whole
 from tests.unit.agent.registration.edge import KEY, Edge
 from tests.unit.agent.registration.node import Node
+from whence.agent.access.audit import AuditLog
+from whence.agent.access.tokens import TokenFile
+from whence.agent.access.verifier import TokenVerifier
 from whence.agent.api import actions, monitoring, users
 from whence.agent.api.app import ApiParts, make
 from whence.agent.api.models import Health
 from whence.agent.api.monitoring import MonitoringParts
+from whence.agent.api.security import ApiAccess
 from whence.agent.config.to_core import LoadedSettings, node_settings
 from whence.agent.kamailio.start import LOCATION_FILE
 from whence.agent.monitoring.alarms import Alarms, WrongTokenAlarms
@@ -123,8 +127,12 @@ class Agent:
                 disk=not state.space.is_low,
             )
 
+        self.tokens = TokenFile(node.folder)
+        self.audit = AuditLog(node.folder, node.clock)
+        self.access = ApiAccess(TokenVerifier(self.tokens, node.clock), self.audit, required=False)
         parts = ApiParts(
-            host="127.0.0.1",
+            hosts=["127.0.0.1"],
+            access=self.access,
             directory=node.directory,
             registrations=node.registrations,
             keepalive=keepalives.__getitem__,
