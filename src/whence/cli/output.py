@@ -61,7 +61,8 @@ def counted(number: int, noun: str) -> str:
 def instant(at: str | float | None, never: str = "-") -> str:
     """Return an instant as local time and as a distance from now; `never` for None.
 
-    The date is shown unless it is today.
+    `at`: as the API writes it (RFC 3339), or seconds since the epoch. The date is shown unless it
+    is today.
     """
     return when(at, never).wide
 
@@ -70,7 +71,7 @@ def when(at: str | float | None, never: str = "-") -> Cell:
     """Return an instant for a table: see `instant`. On a narrow terminal only the distance."""
     if at is None:
         return Cell(never, never)
-    if isinstance(at, str):  # as the API writes it (RFC 3339)
+    if isinstance(at, str):
         at = datetime.fromisoformat(at).timestamp()
     now, then = time.time(), time.localtime(at)
     is_today = then[:3] == time.localtime(now)[:3]

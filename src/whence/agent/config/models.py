@@ -22,6 +22,7 @@ from pydantic import (
 
 from whence.agent.config.files import DEBIAN_CA_FILE, no_password, readable, writable
 from whence.agent.config.outbound import OutboundConfig, RouteConfig
+from whence.agent.config.phones import PhonesConfig
 from whence.agent.config.toml import PER_SECOND, SECONDS, KeyName, Table
 from whence.agent.config.trunk import TrunkConfig, UserConfig
 from whence.agent.config.uris import Domain
@@ -46,7 +47,7 @@ from whence.agent.config.validators import (
 from whence.core.identification.address import GRACE_S
 from whence.core.registration.backoff import WAITS, Backoff, Waits
 from whence.core.settings import further_number_headers
-from whence.core.sip.sockets import EdgeSockets
+from whence.core.sip.sockets import AUTO, EdgeSockets
 from whence.core.sip.transport_address import Transport, TransportAddress
 from whence.trust.settings import NamedFile
 from whence.trust.tokens import webhook_token
@@ -226,6 +227,13 @@ class EdgeConfig(Table):
         )
 
     @property
+    def own_hosts(self) -> frozenset[str]:
+        """Return the hosts that are ours in a URI: `domain`, our ips, and what they advertise."""
+        shown = (one.host for _, one in self.sockets.advertised if one.host != AUTO)
+        ips = (socket.ip_text for socket in self.listen)
+        return frozenset(host.lower() for host in (self.domain, *ips, *shown))
+
+    @property
     def has_tls(self) -> bool:
         """Whether it listens over TLS."""
         return any(socket.transport is Transport.TLS for socket in self.listen)
@@ -269,9 +277,9 @@ class MonitoringConfig(Table):
     again of requests from unknown sources. 0: none.
     """
     call_log_file: str = Field(default="", examples=["/var/log/whence/calls.json"])
-    """File to which the agent appends each call of a trunk as a line of JSON. At 64 MB it is
-    renamed to `….1`, which replaces the former one. A path is absolute, or relative to the
-    settings file. Empty: none.
+    """File to which the agent appends each call of a trunk or user as a line of JSON, when it is
+    over. At 64 MB it is renamed to `….1`, which replaces the former one. A path is absolute, or
+    relative to the settings file. Empty: none.
     """
     unknown_sources_size: int = Field(default=1_000, ge=0, le=100_000)
     """Unknown sources that the agent keeps in memory. Sources that sent one request are dropped
@@ -457,6 +465,8 @@ class Config(Table):
 
     edge: EdgeConfig = EdgeConfig()
     """Kamailio and its sockets."""
+    phones: PhonesConfig = PhonesConfig()
+    """Phones of local users: keep-alives, contacts."""
     agent: AgentConfig = AgentConfig()
     """The agent: state, API, memory, alarms."""
     registration: RegistrationConfig = RegistrationConfig()

@@ -12,12 +12,14 @@ from whence.agent.config.models import Config, EdgeConfig
 from whence.agent.kamailio.start import LOCATION_FILE, START_OPTIONS, TLS_FILE
 from whence.core.dialogs import cookie, native, record
 from whence.core.identification.decision import Reason
+from whence.core.monitoring.call_progress import EventKind
 from whence.core.registration.grant import GRANT_LIMIT_S
 from whence.core.sip.sockets import AUTO
 from whence.core.sip.transport_address import Transport, TransportAddress
 from whence.core.sip.uri import host_text
-from whence.core.sip.via import RPORT_FLAG
+from whence.core.sip.via import KEEPALIVE_FLAG, NAT_FLAG, RPORT_FLAG
 from whence.errors import OperatorError, UntrustedError
+from whence.ipc import call_events
 from whence.store import look_out
 from whence.store.directory import FILE
 from whence.trust import paths
@@ -45,6 +47,15 @@ SIMPLE_FLAG = 7
 
 NATIVE_FLAG = 8
 """Kamailio's flag of an INVITE whose dialog Kamailio itself began."""
+
+BY_USER = 3
+"""What the edge's `ksr_initial` returns for the call of a phone."""
+
+REWRITTEN = 2
+"""What its `ksr_in_dialog` returns for a request inside a call with a trunk."""
+
+BUSY_CALL_S = 4 * 3600
+"""How long a call without any request counts for the limits of calls at once."""
 
 CONNECTION_S = GRANT_LIMIT_S + 60
 """How long a connection may be idle. A registrar that granted over it sends calls over it."""
@@ -80,6 +91,7 @@ def render(
         lstrip_blocks=True,
     )
     edge = settings.edge
+    calls_out = settings.calls_out
     return environment.get_template(TEMPLATE).render(
         file="".join(c if c.isprintable() else "?" for c in file.name),  # for a comment of one line
         start_options=" ".join(START_OPTIONS),
@@ -93,6 +105,7 @@ def render(
                 "advertised": {
                     str(socket): [one.host, one.port] for socket, one in edge.sockets.advertised
                 },
+                "calls_out": calls_out,
                 "limits": {
                     "connections": edge.connections,
                     "connections_per_source": edge.connections_per_source,
@@ -105,7 +118,13 @@ def render(
             for socket in edge.listen
         ],
         agent_socket=edge.agent_socket,
+        calls_out=calls_out,
+        by_user=BY_USER,
+        rewritten=REWRITTEN,
+        busy_call_s=BUSY_CALL_S,
         known_answers=known_answers,
+        known_report=call_events.KNOWN,
+        event=EventKind,
         published_s=look_out.PUBLISHED_S,
         places=KNOWN_ANSWERS_LIMIT,
         queue_limit=UNREPORTED_LIMIT,
@@ -136,6 +155,10 @@ def render(
         workers=edge.workers,
         tcp=edge.has_streams,
         tls=settings.state.absolute() / TLS_FILE if edge.has_tls else "",
+        phones=settings.phones,
+        domain=edge.domain,
+        nat_flag=NAT_FLAG,
+        keepalive_flag=KEEPALIVE_FLAG,
         location=settings.state.absolute() / LOCATION_FILE,
         script=str(folder / SCRIPT),
     )
