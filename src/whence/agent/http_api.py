@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from whence.agent.access.metrics import AccessMetrics
 from whence.agent.api import monitoring as monitoring_api
+from whence.agent.api import provisioning as provisioning_api
 from whence.agent.api.app import Api, ApiParts, make
 from whence.agent.api.models import Health
 from whence.agent.api.monitoring import MonitoringParts
@@ -28,6 +29,9 @@ from whence.agent.monitoring.metrics import (
 )
 from whence.agent.monitoring.unknown_sources import UnknownSources
 from whence.agent.parts import AgentParts
+from whence.agent.provisioning.provisioned import Provisioned
+from whence.agent.provisioning.reload import Reload
+from whence.agent.provisioning.runtime import RuntimeProvisioning
 from whence.agent.registration.status import RegistrationStatus
 from whence.core.registration.keepalive import KeepAlive
 
@@ -85,3 +89,8 @@ def build(
     )
     monitoring_api.add(api, MonitoringParts(directory, observers.calls, unknown, observers.alarms))
     return api
+
+
+def add_provisioning(api: Api, provisioned: Provisioned, reload: Reload) -> None:
+    """Add the paths that change trunks, users and routes."""
+    provisioning_api.add(api, RuntimeProvisioning(provisioned, reload))

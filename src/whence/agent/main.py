@@ -15,7 +15,6 @@ from pathlib import Path
 
 import uvloop
 
-from whence.agent.config.load import load
 from whence.agent.config.to_core import LoadedSettings, sibling_settings
 from whence.agent.dns.cache import DnsCache
 from whence.agent.dns.resolver import SipResolver
@@ -27,6 +26,7 @@ from whence.agent.monitoring.notices import NoticeCounts
 from whence.agent.monitoring.store_monitor import StoreMonitor
 from whence.agent.parts import AgentParts, Observers, acquire_agent_lock, api_tls
 from whence.agent.provisioning.apply import Provisioning
+from whence.agent.provisioning.provisioned import Provisioned, load_with_api
 from whence.agent.provisioning.reload import Reload
 from whence.agent.registration.attempts import OrderAttempts
 from whence.agent.registration.client import PATIENCE_S, KamailioClient
@@ -52,7 +52,7 @@ UP_PAUSE_S = 0.05
 
 def run(path: Path) -> None:
     """Run the agent with the file `path` until SIGINT or SIGTERM. SIGHUP reads the file again."""
-    run_loaded(path, LoadedSettings.of(*load_trusted(path, load)))
+    run_loaded(path, LoadedSettings.of(*load_trusted(path, load_with_api)))
 
 
 def run_loaded(
@@ -103,8 +103,10 @@ async def _serve(
         settings.registration.response_timeout + PATIENCE_S,
         TlsConnections(tls.certificate, tls.key, tls.ca) if settings.edge.has_tls else None,
     )
-    sockets = [(own.transport, own.ip.version) for own in settings.edge.listen]
-    resolver = SipResolver(DnsCache(settings.agent.nameserver_place), sockets)
+    resolver = SipResolver(
+        DnsCache(settings.agent.nameserver_place),
+        [(own.transport, own.ip.version) for own in settings.edge.listen],
+    )
     alarms, trunk_alarms = observers.alarms, observers.trunk_alarms
     keepalives = KeepAliveService(kamailio)
     attempts = OrderAttempts()
@@ -130,9 +132,18 @@ async def _serve(
         provisioning.apply(changed)
         receiver.drain()
 
-    reload = Reload(path, loaded, apply)
-    own, state = settings.agent, settings.state
-    parts = AgentParts(own, observers, directory, receiver, bound, reload, state, api_tls(own))
+    provisioned = Provisioned(path, settings.state)
+    reload = Reload(path, loaded, apply, provisioned.load)
+    parts = AgentParts(
+        settings.agent,
+        observers,
+        directory,
+        receiver,
+        bound,
+        reload,
+        settings.state,
+        api_tls(settings.agent),
+    )
 
     def load_api() -> Callable[[], AsgiApp]:
         from whence.agent import http_api  # noqa: PLC0415 - slow
@@ -148,6 +159,7 @@ async def _serve(
             )
             outbound.add(api, CallsOut(directory, settings.edge.domain, settings.edge.own_hosts))
             actions.add(api, registrations, attempts)
+            http_api.add_provisioning(api, provisioned, reload)
             users.add(
                 api,
                 directory,

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Query, Response
+from fastapi import Depends, FastAPI, Path, Query, Response
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -57,6 +57,7 @@ TAGS = {
     "unknown sources": "Sources that no address admits, and orders to allow one",
     "alarms": "What needs the operator's attention",
     "users": "Local users and their phones",
+    "routes": "Rules for numbers that users call",
     "agent": "The agent itself: health, version, settings file",
 }
 """Tag → its description, in the order of the documentation."""
@@ -188,8 +189,8 @@ def _add_trunks(api: Api, parts: ApiParts) -> None:
             view=lambda one: trunk_view(*one, parts.keepalive(one[0].id)),
         )
 
-    @api.get("/v1/trunks/{trunk_id}", tags=["trunks"], responses=responses(_404="no such trunk"))
-    async def get_trunk(trunk_id: str) -> TrunkHistory:
+    @api.get("/v1/trunks/{id}", tags=["trunks"], responses=responses(_404="no such trunk"))
+    async def get_trunk(trunk_id: Annotated[str, Path(alias="id")]) -> TrunkHistory:
         """Return one trunk with its registration and history."""
         view = trunk_view(*parts.registrations[trunk_id], parts.keepalive(trunk_id))
         events = [

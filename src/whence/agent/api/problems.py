@@ -51,6 +51,12 @@ class ProblemCode(StrEnum):
     MANAGED_BY_KAMAILIO = "managed_by_kamailio"
     INVALID_REQUEST = "invalid_request"
     INVALID_SETTINGS = "invalid_settings"
+    MANAGED_BY_FILE = "managed_by_file"
+    FILE_CHANGED = "file_changed"
+    IN_USE = "in_use"
+    NOT_PROVISIONED = "not_provisioned"
+    MATCH_REQUIRED = "match_required"
+    MATCH_FAILED = "match_failed"
     INTERNAL_ERROR = "internal_error"
     STORE_UNAVAILABLE = "store_unavailable"
 

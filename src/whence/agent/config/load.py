@@ -20,7 +20,14 @@ from whence.errors import ConfigError
 
 def load(path: Path) -> Config:
     """Read and check a settings file. Raises ConfigError with all faults."""
-    data = toml(path)
+    return check(toml(path), path)
+
+
+def check(data: dict[str, Any], path: Path) -> Config:
+    """Check the tables of a settings file. Raises ConfigError with all faults.
+
+    `path`: the file, for relative paths and for the faults.
+    """
     settings, faults = checked(Config, data, path)
     faults += [f"{path.name}: {fault}" for fault in _duplicates(data)]
     if settings is not None:
