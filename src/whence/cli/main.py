@@ -52,6 +52,7 @@ def _commands() -> Typer:
         import_trunks,
         init,
         queries,
+        token,
         version,
     )
     from whence.cli.api_command import orders, shows
@@ -97,4 +98,5 @@ def _commands() -> Typer:
     add(change, "allow", orders(actions.allow), "udp:203.0.113.7:5060 --trunk acme --for 1h")
     add(change, "revoke", orders(actions.revoke), "203.0.113.7 --trunk acme")
     add(change, "reload", orders(actions.reload))
+    app.add_typer(token.app, name="token", rich_help_panel=change)
     return app

@@ -21,7 +21,15 @@ from whence.errors import ConfigError
 
 def load(path: Path) -> Config:
     """Read and check a settings file. Raises ConfigError with all faults."""
-    settings, faults = checked_config(toml(path), path)
+    return check(toml(path), path)
+
+
+def check(data: dict[str, Any], path: Path) -> Config:
+    """Check the tables of a settings file. Raises ConfigError with all faults.
+
+    `path`: the file, for relative paths and for the faults.
+    """
+    settings, faults = checked_config(data, path)
     if settings is None or faults:
         raise ConfigError(faults)
     return settings
