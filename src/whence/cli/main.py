@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-from whence.agent.runtime import sighup
-from whence.cli.service.start import read_arguments
-from whence.errors import ConfigError, OperatorError
-
+# Until `main` runs, Ctrl-C prints a traceback, so nothing else is imported here.
+TYPE_CHECKING = False  # as typing has it, which takes long to import
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from typer import Typer
 
 
@@ -25,6 +23,10 @@ def main() -> None:
         # Ctrl-C during the imports ends the program without a traceback. `run` and `agent` set a
         # handler of their own later.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from whence.agent.runtime import sighup
+    from whence.cli.service.start import read_arguments
+    from whence.errors import ConfigError, OperatorError
+
     arguments = sys.argv[1:]
     if arguments[:1] in (["run"], ["agent"]):
         sighup.block()  # before the imports, which take longest
