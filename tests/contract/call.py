@@ -72,9 +72,21 @@ def ring(scene: Scene, caller: Endpoint, phone: Endpoint, invite: Message | None
     return arrived
 
 
-def connect(scene: Scene, caller: Endpoint, phone: Endpoint, contact: str = "") -> Call:
-    """Call, answer, acknowledge. *contact*: that of the phone; empty: its address."""
-    invite = scene.invite(caller)
+def connect(
+    scene: Scene,
+    caller: Endpoint,
+    phone: Endpoint,
+    contact: str = "",
+    contact_of_caller: str | None = None,
+) -> Call:
+    """Call, answer, acknowledge. *contact*: that of the phone; empty: its address.
+
+    `contact_of_caller`: with `{}` for its place.
+    """
+    parts = {}
+    if contact_of_caller is not None:
+        parts["contact"] = contact_of_caller.format(f"{caller.address[0]}:{caller.address[1]}")
+    invite = scene.invite(caller, **parts)
     arrived = ring(scene, caller, phone, invite)
     by = "" if phone.transport == "udp" else f";transport={phone.transport}"
     contact = contact or f"<sip:{place(phone.address)}{by}>"

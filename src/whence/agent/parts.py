@@ -18,13 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 from whence.agent.config.models import MonitoringConfig
 from whence.agent.monitoring.alarms import Alarms, WrongTokenAlarms
-from whence.agent.monitoring.calls import Calls, CallsFile
+from whence.agent.monitoring.call_log import CallsFile
+from whence.agent.monitoring.calls import Calls
 from whence.agent.monitoring.conflicts import ConflictMonitor
 from whence.agent.monitoring.decision_receiver import (
     DecisionListener,
     DecisionReceiver,
     NoticeListener,
 )
+from whence.agent.monitoring.open_calls import FILE as CALLS_FILE
+from whence.agent.monitoring.open_calls import OpenCalls
 from whence.agent.monitoring.store_monitor import StoreMonitor
 from whence.agent.monitoring.trunk_alarms import TrunkAlarms
 from whence.agent.monitoring.unknown_sources import UnknownSourceCounter
@@ -62,11 +65,14 @@ class Observers:
     The constructor opens nothing, and needs no running loop.
     """
 
-    def __init__(self, own: MonitoringConfig, state: Path) -> None:
+    def __init__(self, own: MonitoringConfig, state: Path, *, has_ends: bool = True) -> None:
+        """`has_ends`: whether the edge reports the ends of calls; that of a drop-in does not."""
         self.webhook = _webhook(own) if own.webhook else None
         self.alarms = Alarms([] if self.webhook is None else [self.webhook])
         self.calls = Calls(
-            own.call_history_size, CallsFile(Path(own.call_log_file)) if own.call_log_file else None
+            own.call_history_size,
+            CallsFile(Path(own.call_log_file)) if own.call_log_file else None,
+            OpenCalls(state / CALLS_FILE) if has_ends else None,
         )
         self.unknown = UnknownSourceCounter(
             UnknownSourceTable(own.unknown_sources_size),
@@ -90,12 +96,15 @@ class Observers:
         """Make the socket of the edge's decision reports, with all their listeners."""
         tokens = WrongTokenAlarms(self.alarms)
         listeners: list[DecisionListener] = [self.calls, self.unknown, tokens]
-        return DecisionReceiver(self._socket, listeners, notice_listeners, [self.alarms])
+        return DecisionReceiver(
+            self._socket, listeners, notice_listeners, [self.alarms, self.calls], [self.calls]
+        )
 
     def tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
         """Return the tasks that run as long as the agent, by name."""
         tasks = {
             "alarms": self.alarms.run(),
+            "calls": self.calls.run(),
             "trunk alarms": self.trunk_alarms.run(),
             "conflicts": self.conflicts.run(),
         }

@@ -44,6 +44,7 @@ def _commands() -> Typer:
 
     from whence.cli import (
         actions,
+        calls,
         check,
         dropin,
         edge_config,
@@ -81,7 +82,7 @@ def _commands() -> Typer:
     add(show, "addresses", shows(queries.addresses))
     add(show, "conflicts", shows(queries.conflicts))
     add(show, "users", shows(queries.users))
-    add(show, "calls", shows(queries.calls), "--limit 100")
+    add(show, "calls", shows(calls.calls), "--failed --since 1h")
     add(show, "unknown", shows(queries.unknown), "--limit 10")
     add(show, "alarms", shows(queries.alarms), "--since 1700000000123")
     add(show, "explain", shows(explain.explain), request)

@@ -19,6 +19,7 @@ from whence.core.dialogs.cookie import (
     OLD_S,
     PARAM,
     RECORD_S,
+    arrival_of,
     covers_via,
     find_cookie,
     id_of,
@@ -26,6 +27,7 @@ from whence.core.dialogs.cookie import (
     write_cookie,
 )
 from whence.core.dialogs.record import ENDED, DialogRecord, OwnSockets, Party, RequestPath, Side
+from whence.core.monitoring.call_progress import CallEvent, EventKind
 from whence.core.sip.message import Message
 from whence.core.sip.transport_address import IP, Transport, TransportAddress, canonical_ip
 from whence.core.sip.uri import Uri, host_text
@@ -36,6 +38,7 @@ from whence.edge.messages import read_reply
 from whence.edge.phones import LOCATION
 from whence.edge.sending_sockets import SendingSockets
 from whence.edge.trunk_dialogs import STATE, TrunkCall, TrunkDialogs
+from whence.ipc import call_events
 
 DIALOG_ID = "$avp(whence_dialog)"
 """Set for a request of a dialog, and read for its replies: its key in DIALOGS."""
@@ -108,7 +111,7 @@ class DialogHandlers(Handlers):
         """Store the dialog that the current INVITE may begin; return the cookie to the caller."""
         ksr, message, source = self.ksr, self.worker.message, self.worker.source()
         call_id = text(ksr.kx.get_callid) or ""
-        id_ = new_id(time.time(), secrets.token_hex(8))
+        id_ = new_id(self.worker.arrival(), secrets.token_hex(8))
         way = self._way_back(message, source)
         cookie = self._cookie(id_, call_id, self._via(message, source), Side.CALLER, way, "")
         record = DialogRecord(
@@ -253,6 +256,11 @@ class DialogHandlers(Handlers):
             if call is not None and call.to_trunk and not self._calls.comes_from_trunk(call):
                 return NO
         self._learn(message, id_, call_id, record, sender, cookie)
+        # The transaction of a call that rang when Kamailio ended is gone: only this reports it.
+        answered = CallEvent(
+            EventKind.ANSWERED, arrival_of(cookie), time.time(), ksr.kx.get_status(), source
+        )
+        self.worker.decision_sender.send_record(call_events.record(answered))
         return GO_ON if call is None or self._calls.pass_late(message, call) else NO
 
     def _direction(

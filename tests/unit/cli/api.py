@@ -19,6 +19,7 @@ class Api:
     def __init__(self, ip: str) -> None:
         self.answers: dict[str, tuple[int, Any]] = {}
         self.questions: list[Any] = []
+        self.paths: list[str] = []
         self.raw = False
         api = self
 
@@ -32,6 +33,7 @@ class Api:
                 self.answer()
 
             def answer(self) -> None:
+                api.paths.append(self.path)
                 path = self.path if self.path in api.answers else self.path.partition("?")[0]
                 status, answer = api.answers[path]
                 body = (answer if api.raw else json.dumps(answer)).encode()

@@ -242,9 +242,9 @@ class MonitoringConfig(Table):
     again of requests from unknown sources. 0: none.
     """
     call_log_file: str = Field(default="", examples=["/var/log/whence/calls.json"])
-    """File to which the agent appends each call of a trunk as a line of JSON. At 64 MB it is
-    renamed to `….1`, which replaces the former one. A path is absolute, or relative to the
-    settings file. Empty: none.
+    """File to which the agent appends each call of a trunk or user as a line of JSON, when it is
+    over. At 64 MB it is renamed to `….1`, which replaces the former one. A path is absolute, or
+    relative to the settings file. Empty: none.
     """
     unknown_sources_size: int = Field(default=1_000, ge=0, le=100_000)
     """Unknown sources that the agent keeps in memory. Sources that sent one request are dropped

@@ -48,7 +48,7 @@ def run(path: Path) -> None:
     for doubt in doubts:
         log.warning("%s", doubt)
     with acquire_agent_lock(state, settings.agent) as bound:
-        observers = Observers(settings.agent, state)
+        observers = Observers(settings.agent, state, has_ends=False)
         with (
             closing(SharedDirectory(state / FILE, [observers.conflicts])) as directory,
             closing(observers.receiver()) as receiver,

@@ -12,12 +12,14 @@ from whence.agent.config.models import Config, EdgeConfig
 from whence.agent.kamailio.start import LOCATION_FILE, START_OPTIONS, TLS_FILE
 from whence.core.dialogs import cookie, native, record
 from whence.core.identification.decision import Reason
+from whence.core.monitoring.call_progress import EventKind
 from whence.core.registration.grant import GRANT_LIMIT_S
 from whence.core.sip.sockets import AUTO
 from whence.core.sip.transport_address import Transport, TransportAddress
 from whence.core.sip.uri import host_text
 from whence.core.sip.via import KEEPALIVE_FLAG, NAT_FLAG, RPORT_FLAG
 from whence.errors import OperatorError, UntrustedError
+from whence.ipc import call_events
 from whence.store import look_out
 from whence.store.directory import FILE
 from whence.trust import paths
@@ -121,6 +123,8 @@ def render(
         rewritten=REWRITTEN,
         busy_call_s=BUSY_CALL_S,
         known_answers=known_answers,
+        known_report=call_events.KNOWN,
+        event=EventKind,
         published_s=look_out.PUBLISHED_S,
         places=KNOWN_ANSWERS_LIMIT,
         queue_limit=UNREPORTED_LIMIT,

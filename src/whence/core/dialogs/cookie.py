@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 
 from whence.core.dialogs import native
+from whence.core.dialogs.arrival import Arrival
 from whence.core.dialogs.record import Side
 from whence.core.mac import is_same, mac
 from whence.core.sip.uri import Uri
@@ -22,11 +23,13 @@ PARAM = "whence"
 KIND = "a"
 
 
-_TIME_LENGTH = 12
+_TIME_LENGTH = 14
+_PROCESS_LENGTH = 6
 
 
-ID_LENGTH = len(KIND) + _TIME_LENGTH + 16
-"""Letters of a dialog's id: the kind, the millisecond of its start, then random digits, in hex."""
+ID_LENGTH = len(KIND) + _TIME_LENGTH + _PROCESS_LENGTH + 16
+"""Letters of a dialog's id: the kind, the microsecond of its INVITE's arrival, the process, then
+random digits, in hex."""
 
 
 MAC_LENGTH = 18
@@ -58,9 +61,10 @@ KEPT_LENGTH = 128
 # Cookies.
 
 
-def new_id(now: float, randomness: str) -> str:
-    """Make a dialog's id. `randomness`: 16 hex digits."""
-    return f"{KIND}{int(now * 1000):012x}{randomness}"
+def new_id(arrival: Arrival, randomness: str) -> str:
+    """Make a dialog's id. `arrival`: that of its INVITE. `randomness`: 16 hex digits."""
+    process = arrival.process & 0xFFFFFF
+    return f"{KIND}{arrival.at_us:0{_TIME_LENGTH}x}{process:0{_PROCESS_LENGTH}x}{randomness}"
 
 
 def write_cookie(
@@ -100,7 +104,15 @@ def began_at(cookie: str) -> float:
     """Return the instant at which a cookie's dialog began. Raises ValueError for other text."""
     if cookie.startswith(native.KIND):
         return native.began_at(cookie)
-    return int(cookie[len(KIND) : len(KIND) + _TIME_LENGTH], 16) / 1000
+    return arrival_of(cookie).at
+
+
+def arrival_of(cookie: str) -> Arrival:
+    """Return the arrival of the INVITE of a cookie's dialog. Raises ValueError for other text."""
+    if cookie.startswith(native.KIND):
+        return native.arrival_of(cookie)
+    end = len(KIND) + _TIME_LENGTH
+    return Arrival(int(cookie[len(KIND) : end], 16), int(cookie[end : end + _PROCESS_LENGTH], 16))
 
 
 def id_of(cookie: str) -> str:
