@@ -116,6 +116,15 @@ class StrictUas:
         invite = list(self._state.invites.values())[-1]
         return self._final(invite, status, headers)
 
+    def made_answer(self, status: int = 200) -> Message:
+        """Make the final answer to the last INVITE, and send nothing."""
+        message = list(self._state.invites.values())[-1].message
+        return reply(message, status, headers=[("Contact", self.contact)], to_tag=_tag_of(message))
+
+    def acknowledge(self) -> None:
+        """Acknowledge the 200 to the server's own last INVITE."""
+        self._socket.sendto(bytes(self.request_in(self.dialog(), "ACK")), self.edge)
+
     def repeat(self, answer: Message) -> None:
         """Send an answer again."""
         self._socket.sendto(bytes(answer), self.edge)

@@ -282,7 +282,7 @@ class DialogHandlers(Handlers):
             return None
         if call is not None and not call.to_trunk and not self._calls.comes_from_trunk(call):
             return None
-        if cookie == native.id_of(cookie):
+        if native.is_native(cookie):
             if source.transport is not Transport.UDP:
                 return None
             ports = source.port, sent_by_port(message.all("via"), source.transport)
@@ -294,7 +294,7 @@ class DialogHandlers(Handlers):
 
     def _covers_via(self, cookie: str, call_id: str, via: str) -> bool:
         """Return whether a late answer with this cookie may be sent to `via`."""
-        if cookie != native.id_of(cookie):
+        if not native.is_native(cookie):
             return covers_via(self._table.key(), cookie, call_id, via)
         transport, _, caller = via.partition(":")
         _, _, callee = str(self.worker.source()).partition(":")
@@ -346,6 +346,8 @@ class DialogHandlers(Handlers):
             tag = str(ksr.pv.get("$ft" if sender is Side.CALLER else "$tt"))
             hidden = self._table.kept(call_id), self._table.kept(tag)
             record = DialogRecord(*hidden, "", "", Party())
+            if call is not None:
+                record = self._calls.of_call(record, call)
         receiver = record.party(sender.other).with_more("", way, cookie)
         record = record.with_party(sender.other, receiver)
         party = record.party(sender)

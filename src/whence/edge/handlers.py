@@ -73,9 +73,9 @@ class EdgeHandlers:
 
         outbound = OutboundHandlers(worker, guard, authentication, dialogs, domain)
         self.ksr_call = outbound.ksr_call
-        self.ksr_begin_user_call = outbound.ksr_begin_user_call
         self.ksr_trunk_branch = outbound.ksr_trunk_branch
         self.ksr_trunk_failed = outbound.ksr_trunk_failed
+        self.ksr_trunk_answered = outbound.ksr_trunk_answered
         self.ksr_not_sent = outbound.ksr_not_sent
 
         agent_requests = AgentRequestHandlers(worker, settings.answer_ms)

@@ -49,6 +49,8 @@ class Phone:
     password: str
     domain: str
     faults: list[str] = field(default_factory=list)
+    tag: str = "callee"
+    """Its tag in calls that it accepts."""
     display: str = '"Our Private Name" '
 
     @property
@@ -186,6 +188,36 @@ class Phone:
         if answer.status < 300:
             self.at.send(self.request(dialog, "ACK"), self.edge)
         return answer
+
+    def request_of(self, dialog: Dialog, method: str) -> Message:
+        """Make the next request in a call."""
+        dialog.cseq += 1
+        return self.request(dialog, method)
+
+    def result(self, method: str) -> Message:
+        """Return the next final answer to a request of this method."""
+        return self.at.expect(lambda m: m.status >= 200 and m.method == method, what=method)
+
+    def accept(self, invite: Message) -> None:
+        """Accept a call that arrived."""
+        headers = [("Contact", self.contact)]
+        self.at.send(reply(invite, 200, headers=headers, to_tag=self.tag), self.edge)
+
+    def request_to_caller(self, invite: Message, method: str, cseq: int = 1) -> Message:
+        """Make a request in a call that this phone has accepted."""
+        return request(
+            method,
+            uri_of(invite["Contact"]),
+            self.at.address,
+            from_uri=uri_of(invite["To"]),
+            to_uri=uri_of(invite["From"]),
+            from_tag=self.tag,
+            to_tag=tag_of(invite["From"]),
+            call_id=invite.call_id,
+            cseq=cseq,
+            contact=self.contact if method in ("INVITE", "UPDATE") else None,
+            headers=[("Route", value) for value in invite.all("Record-Route")],
+        )
 
     def receive(self, method: str) -> Message:
         """Return the next request of this method."""
