@@ -14,6 +14,7 @@ from whence.agent.api import monitoring as monitoring_api
 from whence.agent.api.app import Api, ApiParts, make
 from whence.agent.api.models import Health
 from whence.agent.api.monitoring import MonitoringParts
+from whence.agent.monitoring.call_metrics import CallMetrics
 from whence.agent.monitoring.metrics import (
     AlarmMetrics,
     BuildMetrics,
@@ -23,6 +24,7 @@ from whence.agent.monitoring.metrics import (
     StoreMetrics,
     registry,
 )
+from whence.agent.monitoring.node_metrics import NodeMetrics
 from whence.agent.monitoring.unknown_sources import UnknownSources
 from whence.agent.parts import AgentParts
 from whence.agent.registration.status import RegistrationStatus
@@ -53,6 +55,8 @@ def build(
         BuildMetrics(),
         RegistrationMetrics(directory, registrations),
         DecisionMetrics(parts.receiver, observers.calls, unknown, registrations),
+        CallMetrics(observers.calls, registrations),
+        NodeMetrics(parts.reloads, observers.started_at),
         AlarmMetrics(observers.alarms, observers.webhook),
         ConflictMetrics(observers.conflicts),
         StoreMetrics(store, directory),
@@ -66,7 +70,7 @@ def build(
             registrations,
             keepalive,
             health,
-            parts.reload,
+            parts.reloads,
             observers.conflicts,
             collectors,
             parts.receiver.drain,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import socket
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from whence.agent.monitoring.decision_receiver import (
 )
 from whence.agent.monitoring.open_calls import FILE as CALLS_FILE
 from whence.agent.monitoring.open_calls import OpenCalls
+from whence.agent.monitoring.reload_results import ReloadResults
 from whence.agent.monitoring.store_monitor import StoreMonitor
 from whence.agent.monitoring.trunk_alarms import TrunkAlarms
 from whence.agent.monitoring.unknown_sources import UnknownSourceCounter
@@ -67,6 +69,7 @@ class Observers:
 
     def __init__(self, own: MonitoringConfig, state: Path, *, has_ends: bool = True) -> None:
         """`has_ends`: whether the edge reports the ends of calls; that of a drop-in does not."""
+        self.started_at = time.time()
         self.webhook = _webhook(own) if own.webhook else None
         self.alarms = Alarms([] if self.webhook is None else [self.webhook])
         self.calls = Calls(
@@ -133,6 +136,11 @@ class AgentParts:
     """Raises: ConfigError or StoreError, which it has logged; then it changed nothing."""
 
     @cached_property
+    def reloads(self) -> ReloadResults[Reloaded]:
+        """The reload, which notes its last result."""
+        return ReloadResults(self.reload)
+
+    @cached_property
     def store_monitor(self) -> StoreMonitor:
         """The monitor of the directory's disk."""
         return StoreMonitor(self.directory, self.observers.alarms)
@@ -156,7 +164,7 @@ class AgentParts:
 
         def on_sighup() -> None:
             with suppress(ConfigError, StoreError):  # reload has logged it
-                self.reload()
+                self.reloads()
 
         # Modules, settings and trunks stay until the end: no collection looks at them again.
         gc.freeze()
