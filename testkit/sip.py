@@ -211,6 +211,8 @@ class Endpoint:
     before it reads the answer.
     """
 
+    transport: str = "udp"
+
     def __init__(self, ip: str, port: int = 0, bound: socket.socket | None = None) -> None:
         """Bind a socket, or use one that is already bound in another network namespace."""
         self._socket = bound or self._bound(ip, port)
@@ -313,7 +315,8 @@ class Endpoint:
         Kamailio 6 treats the nonces of its first second as stale.
         """
         aor, uri, call_id = f"sip:{user}@{domain}", f"sip:{domain}", secrets.token_hex(10)
-        contact = contact or f"<sip:{user}@{self.address[0]}:{self.address[1]}>"
+        by = "" if self.transport == "udp" else f";transport={self.transport}"
+        contact = contact or f"<sip:{user}@{place(self.address)}{by}>"
 
         def attempt(cseq: int, *credentials: tuple[str, str]) -> Message:
             ask = request(
@@ -326,6 +329,7 @@ class Endpoint:
                 cseq=cseq,
                 contact=contact,
                 headers=[("Expires", str(expires_s)), *headers, *credentials],
+                transport=self.transport.upper(),
             )
             return self.ask(ask, registrar)
 

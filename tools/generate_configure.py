@@ -39,6 +39,7 @@ from whence.agent.config.outbound import (
     RouteConfig,
     TrunkOutboundConfig,
 )
+from whence.agent.config.phones import PhonesConfig
 from whence.agent.config.toml import KeyName, Table, Unit
 from whence.agent.config.trunk import Ha1, PinnedNetwork, TrunkConfig, UserConfig, as_pin
 from whence.agent.dropin.config import DropInConfig, LearnFrom
@@ -51,6 +52,7 @@ PAGE = ROOT / "docs" / "configure.md"
 TABLES: dict[str, type[Table]] = {
     "edge": EdgeConfig,
     "tls": TlsConfig,
+    "phones": PhonesConfig,
     "agent": AgentConfig,
     "registration": RegistrationConfig,
     "backoff": BackoffConfig,

@@ -75,7 +75,7 @@ def test_call_that_ends_has_two_events(
     trunk, phone = scene.line()
     for _ in range(2):  # decided by Python, then by Kamailio
         before = time.time()
-        call = connect(scene, trunk.at, phone, contact)
+        call = connect(scene, trunk.at, phone, contact_of_caller=contact)
         decision = watched.decision(call.sent)
         assert decision.sender.tag == tag(call.sent["From"])
         assert decision.sender.uri == call.sent["From"].partition("<")[2].partition(">")[0]

@@ -39,15 +39,18 @@ class World:
         listen: Sequence[str] = (),
         known_answers: bool = True,
         simple_dialogs: bool = True,
+        calls_out: bool = False,
         **edge: object,
     ) -> None:
         """Start it. `hide` changes the directory's file before.
 
-        *edge* are further keys of `[edge]`; `tcp=True` has it listen over TCP too, `streams=True`
-        over TCP, TLS and at an IPv6 address. In a *namespace* everything of this world is inside,
-        and nothing gets out. `nameserver`: Kamailio asks the socket `self.nameserver`, which never
-        answers. *resolver*: the ip of a name server that answers, at port 53. *parameters*: lines
-        for the end of kamailio.cfg. *listen*: the sockets, with `{edge}` and `{edge6}` in them.
+        *edge* are further keys of `[edge]`, and `phones` has those of `[phones]`. `tcp=True` has
+        it listen over TCP too, `streams=True` over TCP, TLS and at an IPv6 address. In a
+        *namespace* everything of this world is inside, and nothing gets out. `nameserver`:
+        Kamailio asks the socket `self.nameserver`, which never answers. *resolver*: the ip of a
+        name server that answers, at port 53. *parameters*: lines for the end of kamailio.cfg.
+        *listen*: the sockets, with `{edge}` and `{edge6}` in them.
+        `calls_out`: users may call numbers.
         """
         self._stack = ExitStack()
         self._namespace = namespace
@@ -56,7 +59,7 @@ class World:
             self._stack.enter_context(Endpoint(network.ip("dns"), 53)) if nameserver else None
         )
         self.edge: Address = (network.ip("edge"), SIP_PORT)
-        self.agent_socket: Address = (network.ip("edge"), SIP_PORT + 2)
+        self.agent_socket: Address = (self.agent_ip(), SIP_PORT + 2)
         self.tls: Address = (network.ip("edge"), SIP_PORT + 1)
         self.edge6: Address = ("::1", network.port())
         self.authority: Authority | None = None
@@ -79,7 +82,9 @@ class World:
             places = {"edge": f"{self.edge[0]}:{self.edge[1]}", "edge6": f"[::1]:{self.edge6[1]}"}
             edge["listen"] = [socket.format(**places) for socket in listen]
         self.folder = folder
-        self.books = Books(folder, edge_settings(self.edge, self.agent_socket, workers, **edge))
+        phones = edge.pop("phones", {})
+        settings = edge_settings(self.edge, self.agent_socket, workers, **edge)
+        self.books = Books(folder, settings, phones, calls_out=calls_out)
         self._stack.enter_context(self.books)
         if hide is not None:
             self.books.hide(hide)
@@ -122,6 +127,10 @@ class World:
         self.process.kill()
         self.process = self._start()
 
+    def stored_users(self) -> set[str]:
+        """Return the users with a phone in the location table."""
+        return set(location.contacts(self.folder / start.LOCATION_FILE, time.time()))
+
     def now(self) -> float:
         """Return the time of the edge's clock."""
         return time.time()
@@ -129,6 +138,10 @@ class World:
     def network(self) -> Network:
         """Return a network that lasts until this world ends."""
         return self._stack.enter_context(Network())
+
+    def agent_ip(self) -> str:
+        """Return the loopback address of the agent's socket."""
+        return self.edge[0]
 
     def endpoint(self, ip: str, port: int = 0) -> Endpoint:
         """Return a socket on a loopback address."""

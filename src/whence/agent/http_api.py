@@ -57,7 +57,7 @@ def build(
         DecisionMetrics(parts.receiver, observers.calls, unknown, registrations),
         CallMetrics(observers.calls, registrations),
         NodeMetrics(parts.reloads, observers.started_at),
-        AlarmMetrics(observers.alarms, observers.webhook),
+        AlarmMetrics(observers.alarms, observers.webhook, observers.mail),
         ConflictMetrics(observers.conflicts),
         StoreMetrics(store, directory),
         *metrics,

@@ -13,11 +13,12 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whence.agent.config.models import MonitoringConfig
+from whence.agent.monitoring import alertmanager
 from whence.agent.monitoring.alarms import Alarms, WrongTokenAlarms
 from whence.agent.monitoring.call_log import CallsFile
 from whence.agent.monitoring.calls import Calls
@@ -27,6 +28,7 @@ from whence.agent.monitoring.decision_receiver import (
     DecisionReceiver,
     NoticeListener,
 )
+from whence.agent.monitoring.mail import Mail
 from whence.agent.monitoring.open_calls import FILE as CALLS_FILE
 from whence.agent.monitoring.open_calls import OpenCalls
 from whence.agent.monitoring.reload_results import ReloadResults
@@ -71,7 +73,8 @@ class Observers:
         """`has_ends`: whether the edge reports the ends of calls; that of a drop-in does not."""
         self.started_at = time.time()
         self.webhook = _webhook(own) if own.webhook else None
-        self.alarms = Alarms([] if self.webhook is None else [self.webhook])
+        self.mail = Mail(own.mail_to, own.mail_from, own.sendmail) if own.mail_to else None
+        self.alarms = Alarms([one for one in (self.webhook, self.mail) if one is not None])
         self.calls = Calls(
             own.call_history_size,
             CallsFile(Path(own.call_log_file)) if own.call_log_file else None,
@@ -113,13 +116,18 @@ class Observers:
         }
         if self.webhook is not None:
             tasks["webhook"] = self.webhook.run()
+        if self.mail is not None:
+            tasks["mail"] = self.mail.run()
         return tasks
 
 
 def _webhook(own: MonitoringConfig) -> Webhook:
     from whence.agent.monitoring.webhook import Webhook  # noqa: PLC0415 - its httpx is slow
 
-    return Webhook(own.webhook, own.webhook_token_file)
+    form = None
+    if own.webhook_format == "alertmanager":
+        form = partial(alertmanager.body, instance=socket.gethostname())
+    return Webhook(own.webhook, own.webhook_token_file, form=form)
 
 
 @dataclass(frozen=True)
@@ -150,10 +158,12 @@ class AgentParts:
         load_api: LoadApi,
         tasks: Mapping[str, Coroutine[Any, Any, None]],
         last: Callable[[], Awaitable[None]],
+        reloaded: Callable[[], None] | None = None,
     ) -> None:
         """Receive decision reports, serve the API and run `tasks` until SIGINT or SIGTERM.
 
-        `load_api` runs in a thread, after the `tasks` have started. SIGHUP reloads the file.
+        `load_api` runs in a thread, after the `tasks` have started. SIGHUP reloads the file, and
+        calls `reloaded` in any case.
         `last` runs at the end. The agent reads all reports before the tasks end: their alarms are
         stored.
         """
@@ -165,6 +175,8 @@ class AgentParts:
         def on_sighup() -> None:
             with suppress(ConfigError, StoreError):  # reload has logged it
                 self.reloads()
+            if reloaded is not None:
+                reloaded()
 
         # Modules, settings and trunks stay until the end: no collection looks at them again.
         gc.freeze()

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from whence.core.sip.transport_address import Transport, TransportAddress
+from whence.core.sip.via import KEEPALIVE_FLAG, NAT_FLAG
 from whence.edge.base import ANSWERED, Handlers, Worker, answers, text
 from whence.edge.guard import GuardHandlers
 from whence.edge.phone_authentication import PhoneAuthentication
 
 LOCATION = "location"
 """Kamailio's table of the users' contacts."""
+
+BEHIND_NAT = 1 | 2 | 16 | 64
+"""Tests of nathelper.nat_uac_test: a private Contact; the source is not the Via, its ip or its
+port; WebSocket."""
 
 
 class PhoneHandlers(Handlers):
@@ -33,7 +39,18 @@ class PhoneHandlers(Handlers):
         if not self._authentication.accepts(name, source):
             self._guard.count_refused()
             return ANSWERED
+        self._mark_nat(source)
         ksr.nathelper.fix_nated_register()
         if ksr.registrar.save(LOCATION, 0) < 0:
             ksr.sl.sl_reply_error()
         return ANSWERED
+
+    def _mark_nat(self, source: TransportAddress) -> None:
+        """Mark the contacts of a phone behind NAT; the edge sends OPTIONS to those over UDP.
+
+        A connection keeps its own way open.
+        """
+        if self.ksr.nathelper.nat_uac_test(BEHIND_NAT) > 0:
+            self.ksr.setbflag(NAT_FLAG)
+            if source.transport is Transport.UDP:
+                self.ksr.setbflag(KEEPALIVE_FLAG)

@@ -6,6 +6,7 @@ A file with a fault is refused as a whole. Each fault has its place and the righ
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from pydantic import (
 
 from whence.agent.config.files import DEBIAN_CA_FILE, no_password, readable, writable
 from whence.agent.config.outbound import OutboundConfig, RouteConfig
+from whence.agent.config.phones import PhonesConfig
 from whence.agent.config.toml import PER_SECOND, SECONDS, KeyName, Table
 from whence.agent.config.trunk import TrunkConfig, UserConfig
 from whence.agent.config.uris import Domain
@@ -33,6 +35,7 @@ from whence.agent.config.validators import (
     Wait,
     check_advertised,
     check_api_address,
+    check_mail_address,
     check_nameserver,
     check_webhook_url,
     parse_advertised,
@@ -43,7 +46,7 @@ from whence.agent.config.validators import (
 from whence.core.identification.address import GRACE_S
 from whence.core.registration.backoff import WAITS, Backoff, Waits
 from whence.core.settings import further_number_headers
-from whence.core.sip.sockets import EdgeSockets
+from whence.core.sip.sockets import AUTO, EdgeSockets
 from whence.core.sip.transport_address import Transport, TransportAddress
 from whence.trust.settings import NamedFile
 from whence.trust.tokens import webhook_token
@@ -213,6 +216,13 @@ class EdgeConfig(Table):
         )
 
     @property
+    def own_hosts(self) -> frozenset[str]:
+        """Return the hosts that are ours in a URI: `domain`, our ips, and what they advertise."""
+        shown = (one.host for _, one in self.sockets.advertised if one.host != AUTO)
+        ips = (socket.ip_text for socket in self.listen)
+        return frozenset(host.lower() for host in (self.domain, *ips, *shown))
+
+    @property
     def has_tls(self) -> bool:
         """Whether it listens over TLS."""
         return any(socket.transport is Transport.TLS for socket in self.listen)
@@ -221,6 +231,10 @@ class EdgeConfig(Table):
     def has_streams(self) -> bool:
         """Whether it listens over TCP or TLS."""
         return any(socket.transport is not Transport.UDP for socket in self.listen)
+
+
+def _is_program(path: str) -> bool:
+    return os.access(path, os.X_OK) and not Path(path).is_dir()
 
 
 class MonitoringConfig(Table):
@@ -256,10 +270,36 @@ class MonitoringConfig(Table):
     """URL to which the agent posts each alarm as JSON. `http://` is allowed to loopback only.
     Empty: none.
     """
+    webhook_format: Literal["whence", "alertmanager"] = "whence"
+    """Form of the JSON: that of Whence's alarms, or that in which Alertmanager posts alerts to its
+    webhook receivers.
+    """
     webhook_token_file: str = ""
     """File with one word, which the agent sends to the webhook as a bearer token. A path is
     absolute, or relative to the settings file.
     """
+
+    mail_to: list[Annotated[str, AfterValidator(check_mail_address)]] = Field(
+        default=[], max_length=20, examples=[["noc@operator.example"]]
+    )
+    """Addresses to which the agent sends each alarm by e-mail, one mail a minute at most. Empty:
+    none.
+    """
+    mail_from: Annotated[str, AfterValidator(check_mail_address)] = Field(
+        default="", examples=["whence@operator.example"]
+    )
+    """Sender of these mails. Empty: the user that runs the agent."""
+    sendmail: str = "/usr/sbin/sendmail"
+    """Program that sends the mails: that of Postfix, Exim, msmtp or another. An absolute path."""
+
+    @model_validator(mode="after")
+    def _runnable(self) -> Self:
+        if self.mail_to and not (Path(self.sendmail).is_absolute() and _is_program(self.sendmail)):
+            raise ValueError(
+                f'sendmail: "{self.sendmail}" is not a program; install one that sends mail '
+                "(apt-get install msmtp-mta), or write the absolute path of another"
+            )
+        return self
 
     @model_validator(mode="after")
     def _named_paths(self, info: ValidationInfo) -> Self:
@@ -278,6 +318,8 @@ class MonitoringConfig(Table):
             yield NamedFile("agent: call_log_file", Path(self.call_log_file), written=True)
         if self.webhook_token_file:
             yield NamedFile("agent: webhook_token_file", Path(self.webhook_token_file), secret=True)
+        if self.mail_to:
+            yield NamedFile("agent: sendmail", Path(self.sendmail))
 
     @property
     def api_place(self) -> tuple[str, int]:
@@ -374,6 +416,8 @@ class Config(Table):
 
     edge: EdgeConfig = EdgeConfig()
     """Kamailio and its sockets."""
+    phones: PhonesConfig = PhonesConfig()
+    """Phones of local users: keep-alives, contacts."""
     agent: AgentConfig = AgentConfig()
     """The agent: state, API, memory, alarms."""
     registration: RegistrationConfig = RegistrationConfig()

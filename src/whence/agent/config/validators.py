@@ -158,6 +158,21 @@ def check_keepalive(seconds: float) -> float:
     return seconds
 
 
+_MAIL_ADDRESS = re.compile(
+    r"[A-Za-z0-9_+=.~][A-Za-z0-9_+=.~-]{0,63}@[A-Za-z0-9][A-Za-z0-9.-]{0,252}"
+)
+
+
+def check_mail_address(text: str) -> str:
+    """Check an e-mail address; an empty text is none. Raises ValueError.
+
+    An address is an argument of a program and a part of headers, so it has plain characters only.
+    """
+    if text and _MAIL_ADDRESS.fullmatch(text) is None:
+        raise ValueError(f'"{text}" is not an e-mail address; write "name@host.example"')
+    return text
+
+
 def check_webhook_url(text: str) -> str:
     """Check the URL of the webhook; an empty text is none. Raises ValueError."""
     if not text:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from whence.agent.config.load import load
 from whence.agent.config.models import Config
+from whence.agent.config.outbound_to_core import outbound_faults
 from whence.agent.config.to_core import LoadedSettings
 from whence.core.settings import NodeSettings, TrunkSettings
 from whence.errors import ConfigError, StoreError
@@ -31,8 +32,8 @@ class Reloaded:
     registration_changed: bool = False
     """Whether [registration] changed, except `response_timeout`. It takes effect at once."""
     needs_restart: bool = False
-    """Whether [edge], [agent] or `response_timeout` changed, or calls to numbers began. That takes
-    effect at the next start.
+    """Whether [edge], [phones], [agent] or `response_timeout` changed, or calls to numbers began.
+    That takes effect at the next start.
     """
 
 
@@ -57,7 +58,7 @@ class Reload:
         before = self._settings
         try:
             read = self._read()
-            after = LoadedSettings.of(_as_started(read, before.config))
+            after = LoadedSettings.of(self._usable(read))
             self._apply(after.node)
         except ConfigError as error:
             log.error("not reloaded: %s", "; ".join(error.faults))  # noqa: TRY400 - no bug of ours
@@ -82,6 +83,17 @@ class Reload:
             needs_restart=bool(waiting),
         )
 
+    def _usable(self, read: Config) -> Config:
+        """Return the new settings with the old values of all that needs a restart.
+
+        Raises ConfigError where a number of a user needs a new `country`.
+        """
+        usable = _as_started(read, self._settings.config)
+        if faults := list(outbound_faults(usable)):
+            cure = "country of [edge] takes effect at the next start: restart Whence"
+            raise ConfigError([f"{self._path.name}: {fault}; {cure}" for fault in faults])
+        return usable
+
     def _read(self) -> Config:
         read, _ = load_trusted(self._path, load)
         if self._settings.node.trunks and not read.model_fields_set:  # most likely it was truncated
@@ -97,7 +109,12 @@ def _as_started(read: Config, before: Config) -> Config:
         update={"response_timeout": before.registration.response_timeout}
     )
     return read.model_copy(
-        update={"edge": before.edge, "agent": before.agent, "registration": registration}
+        update={
+            "edge": before.edge,
+            "phones": before.phones,
+            "agent": before.agent,
+            "registration": registration,
+        }
     )
 
 
@@ -107,6 +124,7 @@ def _waiting(read: Config, before: Config) -> list[str]:
         name
         for name, new, old in (
             ("edge", read.edge, before.edge),
+            ("phones", read.phones, before.phones),
             ("agent", read.agent, before.agent),
             (
                 "registration response_timeout",

@@ -23,6 +23,12 @@ _PORT = re.compile(r":\s*([0-9]{1,5})\s*$", re.ASCII)
 RPORT_FLAG = 5
 """Kamailio's flag of a request whose reply goes to the source port, though it has no `rport`."""
 
+NAT_FLAG = 6
+"""Kamailio's branch flag of a contact behind NAT. Branch flags count on their own."""
+
+KEEPALIVE_FLAG = 7
+"""Kamailio's branch flag of a contact that gets OPTIONS, which keep the way through its NAT."""
+
 
 def reply_destination(values: Sequence[str]) -> str | None:
     """Return where Kamailio sends a stateless reply: `transport:ip:port`, and `#connection`.

@@ -314,7 +314,8 @@ nameserver = "dns.example"
             'edge: lissen: unknown key; did you mean "listen"?',
             'trunk "acme": pasword: unknown key; did you mean "password"?',
             'agnt: unknown key; did you mean "agent"?',
-            "zoo: unknown key; known are edge, agent, registration, trunk, user, outbound, route",
+            "zoo: unknown key; known are edge, phones, agent, registration, trunk, user, "
+            "outbound, route",
         ],
     ),
     "keys of an earlier version": (
