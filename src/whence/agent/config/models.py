@@ -35,6 +35,7 @@ from whence.agent.config.validators import (
     Wait,
     check_advertised,
     check_api_address,
+    check_hep,
     check_mail_address,
     check_nameserver,
     check_webhook_url,
@@ -143,6 +144,13 @@ class EdgeConfig(Table):
     connections_per_source: int = Field(default=64, ge=0, le=100_000)
     """Limit of TCP and TLS connections from one unknown ip (IPv6: /64). Addresses of trunks and of
     registered phones have none. 0: no limit.
+    """
+    hep: Annotated[str, AfterValidator(check_hep)] = Field(
+        default="", examples=["udp:192.0.2.60:9060"]
+    )
+    """Address of a capture server (Homer, heplify) that gets a copy of each SIP message, as HEP
+    version 3 over UDP. The copies have the digests of passwords, and are not encrypted: send them
+    over a network of your own. Empty: none.
     """
     password_failures: int = Field(default=10, ge=0, le=10_000)
     """Wrong passwords from one source in 10 min before the edge drops its REGISTERs: for 1 min,

@@ -20,7 +20,7 @@ from pydantic import (
 from whence.agent.config import phone_numbers
 from whence.agent.config.uris import EDGE_TRANSPORTS, TOP_LEVEL, WRITE_TRANSPORT
 from whence.core.sip.sockets import AUTO, Advertised, is_reachable
-from whence.core.sip.transport_address import TransportAddress, canonical_ip
+from whence.core.sip.transport_address import Transport, TransportAddress, canonical_ip
 from whence.ipc import decisions
 
 DAY_S = 86_400
@@ -156,6 +156,15 @@ def check_keepalive(seconds: float) -> float:
             f"{seconds:g} is not a valid interval; write 1 to 3600 seconds, or 0 for none"
         )
     return seconds
+
+
+def check_hep(text: str) -> str:
+    """Check the address of a capture server; an empty text is none. Raises ValueError."""
+    if text:
+        place = TransportAddress.parse(text)
+        if place.transport is not Transport.UDP or place.ip.is_unspecified:
+            raise ValueError(f'"{text}" is not an address over UDP; write "udp:192.0.2.60:9060"')
+    return text
 
 
 _MAIL_ADDRESS = re.compile(
