@@ -18,6 +18,7 @@ from whence.agent.api.app import Api, ApiParts, make
 from whence.agent.api.models import Health
 from whence.agent.api.monitoring import MonitoringParts
 from whence.agent.api.security import ApiAccess
+from whence.agent.monitoring.call_metrics import CallMetrics
 from whence.agent.monitoring.metrics import (
     AlarmMetrics,
     BuildMetrics,
@@ -27,6 +28,7 @@ from whence.agent.monitoring.metrics import (
     StoreMetrics,
     registry,
 )
+from whence.agent.monitoring.node_metrics import NodeMetrics
 from whence.agent.monitoring.unknown_sources import UnknownSources
 from whence.agent.parts import AgentParts
 from whence.agent.provisioning.provisioned import Provisioned
@@ -67,7 +69,9 @@ def build(
         BuildMetrics(),
         RegistrationMetrics(directory, registrations),
         DecisionMetrics(parts.receiver, observers.calls, unknown, registrations),
-        AlarmMetrics(observers.alarms, observers.webhook),
+        CallMetrics(observers.calls, registrations),
+        NodeMetrics(parts.reloads, observers.started_at),
+        AlarmMetrics(observers.alarms, observers.webhook, observers.mail),
         ConflictMetrics(observers.conflicts),
         StoreMetrics(store, directory),
         AccessMetrics(parts.verifier.wrong),
@@ -81,7 +85,7 @@ def build(
             registrations,
             keepalive,
             health,
-            parts.reload_all,
+            parts.reloads,
             observers.conflicts,
             collectors,
             parts.receiver.drain,

@@ -149,11 +149,16 @@ async def _serve(
         from whence.agent import http_api  # noqa: PLC0415 - slow
         from whence.agent.api import actions, outbound, users  # noqa: PLC0415
         from whence.agent.monitoring.metrics import ClientMetrics, NoticeMetrics  # noqa: PLC0415
+        from whence.agent.monitoring.node_metrics import PhoneMetrics  # noqa: PLC0415
         from whence.agent.monitoring.outbound import CallsOut  # noqa: PLC0415
 
         def build() -> AsgiApp:
             provisioning.finish()
-            metrics = [ClientMetrics(registrations, keepalives, kamailio), NoticeMetrics(notices)]
+            metrics = [
+                ClientMetrics(registrations, keepalives, kamailio),
+                NoticeMetrics(notices),
+                PhoneMetrics(settings.state / LOCATION_FILE),
+            ]
             api = http_api.build(
                 parts, registrations, keepalives.__getitem__, kamailio.lives, metrics
             )

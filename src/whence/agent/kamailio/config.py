@@ -139,6 +139,7 @@ def render(
         queue_limit=UNREPORTED_LIMIT,
         longest_message=LONGEST_OF_KNOWN,
         dialog_s=cookie.RECORD_S,
+        hep=edge.hep.partition(":")[2],
         timer_c_ms=TIMER_C_MS,
         connection_s=CONNECTION_S,
         rport_flag=RPORT_FLAG,
