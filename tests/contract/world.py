@@ -39,6 +39,7 @@ class World:
         listen: Sequence[str] = (),
         known_answers: bool = True,
         simple_dialogs: bool = True,
+        calls_out: bool = False,
         **edge: object,
     ) -> None:
         """Start it. `hide` changes the directory's file before.
@@ -49,6 +50,7 @@ class World:
         Kamailio asks the socket `self.nameserver`, which never answers. *resolver*: the ip of a
         name server that answers, at port 53. *parameters*: lines for the end of kamailio.cfg.
         *listen*: the sockets, with `{edge}` and `{edge6}` in them.
+        `calls_out`: users may call numbers.
         """
         self._stack = ExitStack()
         self._namespace = namespace
@@ -82,7 +84,7 @@ class World:
         self.folder = folder
         phones = edge.pop("phones", {})
         settings = edge_settings(self.edge, self.agent_socket, workers, **edge)
-        self.books = Books(folder, settings, phones)
+        self.books = Books(folder, settings, phones, calls_out=calls_out)
         self._stack.enter_context(self.books)
         if hide is not None:
             self.books.hide(hide)

@@ -55,10 +55,16 @@ def run(path: Path) -> None:
     run_loaded(path, LoadedSettings.of(*load_trusted(path, load)))
 
 
-def run_loaded(path: Path, loaded: LoadedSettings, up: Callable[[], None] | None = None) -> None:
+def run_loaded(
+    path: Path,
+    loaded: LoadedSettings,
+    up: Callable[[], None] | None = None,
+    reloaded: Callable[[], None] | None = None,
+) -> None:
     """Run the agent with the settings of the file `path`.
 
-    `up` is called when Kamailio answers and the directory can be written.
+    `up` is called when Kamailio answers and the directory can be written, and `reloaded` after each
+    SIGHUP.
     """
     for doubt in loaded.doubts:
         log.warning("%s", doubt)
@@ -73,7 +79,9 @@ def run_loaded(path: Path, loaded: LoadedSettings, up: Callable[[], None] | None
             closing(observers.receiver([notices])) as receiver,
         ):
             observers.restore(directory)
-            uvloop.run(_serve(path, loaded, observers, notices, directory, receiver, bound, up))
+            uvloop.run(
+                _serve(path, loaded, observers, notices, directory, receiver, bound, up, reloaded)
+            )
 
 
 async def _serve(
@@ -85,6 +93,7 @@ async def _serve(
     receiver: DecisionReceiver,
     bound: socket.socket,
     up: Callable[[], None] | None,
+    reloaded: Callable[[], None] | None,
 ) -> None:
     settings = loaded.config
     tls = settings.edge.tls
@@ -126,8 +135,9 @@ async def _serve(
 
     def load_api() -> Callable[[], AsgiApp]:
         from whence.agent import http_api  # noqa: PLC0415 - slow
-        from whence.agent.api import actions, users  # noqa: PLC0415
+        from whence.agent.api import actions, outbound, users  # noqa: PLC0415
         from whence.agent.monitoring.metrics import ClientMetrics, NoticeMetrics  # noqa: PLC0415
+        from whence.agent.monitoring.outbound import CallsOut  # noqa: PLC0415
 
         def build() -> AsgiApp:
             provisioning.finish()
@@ -135,6 +145,7 @@ async def _serve(
             api = http_api.build(
                 parts, registrations, keepalives.__getitem__, kamailio.lives, metrics
             )
+            outbound.add(api, CallsOut(directory, settings.edge.domain, settings.edge.own_hosts))
             actions.add(api, registrations, attempts)
             users.add(
                 api,
@@ -173,7 +184,7 @@ async def _serve(
     }
     if up is not None:
         tasks["up"] = _report_up(kamailio, parts.store_monitor, up)
-    await parts.run(load_api, tasks, unregister)
+    await parts.run(load_api, tasks, unregister, reloaded)
     kamailio.close()
     log.info("agent stopped")
 

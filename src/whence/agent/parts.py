@@ -133,10 +133,12 @@ class AgentParts:
         load_api: LoadApi,
         tasks: Mapping[str, Coroutine[Any, Any, None]],
         last: Callable[[], Awaitable[None]],
+        reloaded: Callable[[], None] | None = None,
     ) -> None:
         """Receive decision reports, serve the API and run `tasks` until SIGINT or SIGTERM.
 
-        `load_api` runs in a thread, after the `tasks` have started. SIGHUP reloads the file.
+        `load_api` runs in a thread, after the `tasks` have started. SIGHUP reloads the file, and
+        calls `reloaded` in any case.
         `last` runs at the end. The agent reads all reports before the tasks end: their alarms are
         stored.
         """
@@ -148,6 +150,8 @@ class AgentParts:
         def on_sighup() -> None:
             with suppress(ConfigError, StoreError):  # reload has logged it
                 self.reload()
+            if reloaded is not None:
+                reloaded()
 
         # Modules, settings and trunks stay until the end: no collection looks at them again.
         gc.freeze()

@@ -24,7 +24,9 @@ def explain(
         str | None,
         typer.Option(metavar="URI", help="Its Request-URI: sip:+442071234567@edge.example."),
     ] = None,
-    to: Annotated[str | None, typer.Option(metavar="URI", help="Its To.")] = None,
+    to: Annotated[
+        str | None, typer.Option(metavar="URI", help="Its To; with --from what the phone calls.")
+    ] = None,
     p_called_party_id: Annotated[
         str | None, typer.Option(metavar="URI", help="Its P-Called-Party-ID.")
     ] = None,
@@ -36,19 +38,35 @@ def explain(
             "May be repeated.",
         ),
     ] = None,
+    from_: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="USER",
+            help="Instead of a source: the user whose phone calls --to, a number, user or URI.",
+        ),
+    ] = None,
     call: Annotated[
         str | None,
         typer.Option(metavar="CALL-ID", help="Instead of these: a call of whence calls."),
     ] = None,
 ) -> Answer:
-    """Explain which trunk gets a request, or got a call, with each step of the decision."""
+    """Explain which trunk gets a request, or got a call, with each step of the decision.
+
+    With --from and --to: which trunks a user's call would get, and what each gets of it.
+    """
+    if from_ is not None:
+        if to is None or not (source is ruri is p_called_party_id is call is None):
+            raise typer.BadParameter("--from needs --to, and excludes the others but --header")
+        call_out = {"from": from_, "to": to, "headers": header or []}
+        return Answer(ask(api, "/v1/explain/call-out", call_out), _call_out)
     if call is not None:
         if header or not (source is ruri is to is p_called_party_id is None):
             raise typer.BadParameter("--call excludes the other options: the call has their values")
         answer = ask_all(api, f"/v1/calls/{quote(call, safe='').replace('.', '%2E')}")
         return Answer(answer, _calls)
     if source is None or ruri is None:
-        raise typer.BadParameter("write --source and --ruri, or --call")
+        raise typer.BadParameter("write --source and --ruri, or --from and --to, or --call")
     question = {
         "source": source,
         "ruri": ruri,
@@ -88,6 +106,13 @@ def _call(call: dict[str, Any]) -> Iterator[str | Table]:
     yield f"now it would be {_result(now)}"
     if then is None or _result(now) != _result(then):
         yield from _steps(now)
+
+
+def _call_out(answer: dict[str, Any]) -> Iterator[str | Table]:
+    yield f"{answer['decision']}: {answer['message']}"
+    yield from answer["steps"]
+    if answer["decision"] == "trunks":
+        yield "calls and failures of this moment are not counted here: only Kamailio counts them"
 
 
 def _decision(answer: dict[str, Any]) -> Iterator[str | Table]:

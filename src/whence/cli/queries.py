@@ -41,7 +41,7 @@ def _addresses(answer: Any) -> Iterator[Table]:
 
 def _why(address: dict[str, Any]) -> str:
     """Return why an address is stored; nothing if the server that was asked answered from it."""
-    why = address["managed_by"] or address["ground"]
+    why = address["managed_by"] or address["ground"] or ""
     return "" if why in ("", "asked") else f" ({why})"
 
 

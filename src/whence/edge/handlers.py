@@ -12,10 +12,12 @@ from whence.edge.ksr import Ksr
 from whence.edge.look_out import LookOutHandlers
 from whence.edge.messages import MessageHandlers
 from whence.edge.notice_sender import NoticeSender
+from whence.edge.outbound import OutboundHandlers
 from whence.edge.phone_authentication import PhoneAuthentication
 from whence.edge.phones import PhoneHandlers
 from whence.edge.sending_sockets import SendingSockets
 from whence.edge.settings import EdgeSettings
+from whence.edge.trunk_dialogs import TrunkDialogs
 from whence.ipc import decisions
 
 
@@ -48,14 +50,19 @@ class EdgeHandlers:
         self.ksr_reply = messages.ksr_reply
 
         sending = SendingSockets(ksr, settings.sockets)
-        dialogs = DialogHandlers(worker, settings.own, sending)
+        trunk_dialogs = TrunkDialogs(worker, domain)
+        self.ksr_dialog_branch = trunk_dialogs.ksr_dialog_branch
+        self.ksr_dialog_failed = trunk_dialogs.ksr_dialog_failed
+        self.ksr_answer_to_trunk = trunk_dialogs.ksr_answer_to_trunk
+
+        dialogs = DialogHandlers(worker, settings.own, sending, trunk_dialogs)
         self.ksr_begin_dialog = dialogs.ksr_begin_dialog
         self.ksr_in_dialog = dialogs.ksr_in_dialog
         self.ksr_answer = dialogs.ksr_answer
         self.ksr_public_route = dialogs.ksr_public_route
         self.ksr_late_answer = dialogs.ksr_late_answer
 
-        inbound = InboundHandlers(worker, guard, sending, domain)
+        inbound = InboundHandlers(worker, guard, sending, domain, calls_out=settings.calls_out)
         self.ksr_initial = inbound.ksr_initial
 
         self.ksr_look_out = LookOutHandlers(worker, settings.directory).ksr_look_out
@@ -63,6 +70,13 @@ class EdgeHandlers:
         authentication = PhoneAuthentication(worker, notices, domain, limits.password_failures)
         phones = PhoneHandlers(worker, guard, authentication)
         self.ksr_register = phones.ksr_register
+
+        outbound = OutboundHandlers(worker, guard, authentication, dialogs, domain)
+        self.ksr_call = outbound.ksr_call
+        self.ksr_begin_user_call = outbound.ksr_begin_user_call
+        self.ksr_trunk_branch = outbound.ksr_trunk_branch
+        self.ksr_trunk_failed = outbound.ksr_trunk_failed
+        self.ksr_not_sent = outbound.ksr_not_sent
 
         agent_requests = AgentRequestHandlers(worker, settings.answer_ms)
         self.ksr_agent_request = agent_requests.ksr_agent_request

@@ -63,7 +63,6 @@ class PhoneAuthentication:
         checked = ksr.auth.pv_auth_check(domain, ha1 or UNUSABLE_HA1, HA1_GIVEN, 0)
         if ha1 is not None and checked > 0 and text(ksr.kx.gete_au) == name:
             self._remember(source)
-            ksr.auth.consume_credentials()
             return True
         stale = SEND_STALE if checked in NONCE_STALE else 0
         ksr.auth.auth_challenge(domain, QOP_AUTH | stale)

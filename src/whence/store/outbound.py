@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -37,15 +37,11 @@ from whence.core.sip.transport_address import TransportAddress
 from whence.core.sip.uri import Uri
 from whence.store import schema
 
-USER = """
+_USER = """
 SELECT u.md5, u.sha256, u.name, c.trunks, c.caller_number, c.caller_numbers, c.anonymous, c.limits
 FROM user u LEFT JOIN caller c ON c.name = u.name AND c.domain = u.domain
 WHERE u.name = ? AND u.domain = ?"""
-"""A user, by name and domain; `user_of` reads the row."""
-
-ROUTES = "SELECT prefix, pattern, trunks, users, try_s FROM route ORDER BY position"
-"""All routes, in their order; `routing_of` reads the rows."""
-
+_ROUTES = "SELECT prefix, pattern, trunks, users, try_s FROM route ORDER BY position"
 _TRUNK = (
     "trunk_id, account, domain, port, numbers, plan, number_format, from_user, number_header,"
     " diversion, contact, limits, tls_name, credentials"
@@ -248,11 +244,37 @@ def _limits_text(limits: Limits) -> str:
     return " ".join([*map(str, numbers), *limits.prefixes])
 
 
-# Reading.
+# Reading. `fetch` runs one SELECT with its parameters, and returns all rows.
 
 
-def trunks_query(count: int) -> str:
-    """Return the SELECT of `count` trunks by id; `access_of` reads its rows."""
+Fetch = Callable[[str, Sequence[Any]], Sequence[Sequence[Any]]]
+
+
+def read_user(fetch: Fetch, name: str, domain: str) -> LocalUser | None:
+    """Return a local user; None if there is no such user."""
+    rows = fetch(_USER, (name, domain))
+    return _user(rows[0]) if rows else None
+
+
+def read_routing(fetch: Fetch) -> Routing:
+    """Return all rules for users' calls."""
+    routes = tuple(_route(*row) for row in fetch(_ROUTES, ()))
+
+    def meta(key: str) -> str:
+        rows = fetch(schema.META, (key,))
+        return str(rows[0][0]) if rows else ""
+
+    numbers, trunks = meta(schema.EMERGENCY_NUMBERS_KEY), meta(schema.EMERGENCY_TRUNKS_KEY)
+    emergency = Emergency(frozenset(numbers.split()), tuple(trunks.split()))
+    return Routing(routes, emergency, _plan(meta(schema.DIAL_PLAN_KEY)))
+
+
+def read_access(fetch: Fetch, ids: Sequence[str], key: str) -> list[TrunkAccess]:
+    """Return the trunks with these ids. `key`: that of the credentials; empty: unknown."""
+    return [_access(row, key) for row in fetch(_trunks_query(len(ids)), tuple(ids))] if ids else []
+
+
+def _trunks_query(count: int) -> str:
     of_trunk = ", ".join(f"o.{name.strip()}" for name in _TRUNK.split(","))
     return f"""
     SELECT {of_trunk}, h.server, h.socket, h.contact,
@@ -262,8 +284,7 @@ def trunks_query(count: int) -> str:
     WHERE o.trunk_id IN ({", ".join("?" * count)})"""
 
 
-def user_of(row: Sequence[Any]) -> LocalUser:
-    """Make a user of a row of `USER`."""
+def _user(row: Sequence[Any]) -> LocalUser:
     md5, sha256, name, trunks, number, numbers, anonymous, limits = row
     caller = OutboundUser(name)
     if trunks is not None:
@@ -271,16 +292,7 @@ def user_of(row: Sequence[Any]) -> LocalUser:
     return LocalUser(Secret(md5), Secret(sha256) if sha256 else None, caller)
 
 
-def routing_of(
-    rows: Iterable[Sequence[Any]], numbers: str, emergency_trunks: str, plan: str
-) -> Routing:
-    """Make all rules of the rows of `ROUTES` and the values in `meta`."""
-    emergency = Emergency(frozenset(numbers.split()), tuple(emergency_trunks.split()))
-    return Routing(tuple(_route(*row) for row in rows), emergency, _plan(plan))
-
-
-def access_of(row: Sequence[Any], key: str) -> TrunkAccess:
-    """Make a trunk of a row of `trunks_query`. `key`: that of the credentials; empty: unknown."""
+def _access(row: Sequence[Any], key: str) -> TrunkAccess:
     *columns, tls_name, credentials = row[:_TRUNK_COLUMNS]
     home, socket, contact, expires_at = row[_TRUNK_COLUMNS:]
     trunk = _trunk(*columns)

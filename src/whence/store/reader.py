@@ -81,29 +81,22 @@ class DirectoryReader:
     def user(self, name: str, domain: str) -> LocalUser | None:
         """Return a local user with its settings as a caller; None if there is no such user."""
         self._let_go_if_replaced()
-        rows = self._fetch(outbound.USER, (name, domain))
-        return outbound.user_of(rows[0]) if rows else None
+        return outbound.read_user(self._fetch, name, domain)
 
     def routing(self) -> Routing:
         """Return all rules for users' calls. They are valid while the generation stays the same."""
         self._let_go_if_replaced()
-        rows = self._fetch(outbound.ROUTES, ())
-        keys = (schema.EMERGENCY_NUMBERS_KEY, schema.EMERGENCY_TRUNKS_KEY, schema.DIAL_PLAN_KEY)
-        numbers, trunks, plan = (self._value(schema.META, (key,)) or "" for key in keys)
-        return outbound.routing_of(rows, numbers, trunks, plan)
+        return outbound.read_routing(self._fetch)
 
     def trunk_access(self, ids: Sequence[str]) -> dict[str, TrunkAccess]:
         """Return id → trunk for users' calls, of those that the directory has.
 
         The end of a registration changes at each refresh, without a new generation.
         """
-        if not ids:
-            return {}
         self._let_go_if_replaced()
-        rows = self._fetch(outbound.trunks_query(len(ids)), tuple(ids))
-        found = [outbound.access_of(row, self._credentials_key) for row in rows]
+        found = outbound.read_access(self._fetch, ids, self._credentials_key)
         if any(one.credentials == NO_CREDENTIALS for one in found) and self._reads_new_key():
-            found = [outbound.access_of(row, self._credentials_key) for row in rows]
+            found = outbound.read_access(self._fetch, ids, self._credentials_key)
         return {one.trunk.id: one for one in found}
 
     def _reads_new_key(self) -> bool:

@@ -103,6 +103,9 @@ def test_command_without_its_file_ends_with_2(tmp_path: Path, command: str) -> N
         ["explain"],
         ["explain", "--source", "udp:192.0.2.1:5060"],
         ["explain", "--call", "a", "--to", "sip:a@b"],
+        ["explain", "--from", "alice"],
+        ["explain", "--from", "alice", "--to", "112", "--call", "a"],
+        ["explain", "--from", "alice", "--to", "112", "--source", "udp:192.0.2.1:5060"],
         ["calls", "--limit", "0"],
         ["allow", "192.0.2.1", "--trunk", "acme"],
         ["allow", "192.0.2.1", "--trunk", "acme", "--for", "long"],
@@ -360,6 +363,27 @@ def test_explain_sends_its_options_and_shows_each_step(api: Api) -> None:
     )
     assert any("acme (learned 192.0.2.1 over udp, port 5060), bell" in line for line in table)
     assert any("token" in line and "no trunk" in line for line in table)
+
+
+def test_explain_from_a_user_shows_each_step(api: Api) -> None:
+    answer = {
+        "decision": "trunks",
+        "message": "the edge tries acme",
+        "steps": ['trunk "acme" is ready', "try 1: …"],
+    }
+    api.answers["/v1/explain/call-out"] = (200, answer)
+    words = ["explain", "--from", "alice", "--to", "0301234567", "--header", "Privacy: id"]
+    done = whence(*words, "--api", api.url)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert api.questions == [
+        {"from": "alice", "to": "0301234567", "headers": ["Privacy: id"]},
+    ]
+    first, *steps, last = done.stdout.splitlines()
+    assert first == "trunks: the edge tries acme"
+    assert steps == answer["steps"]
+    assert "only Kamailio counts" in last
+    done = whence(*words, "--json", "--api", api.url)
+    assert json.loads(done.stdout) == answer
 
 
 CALL = {

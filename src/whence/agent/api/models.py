@@ -200,6 +200,7 @@ def _is_header(text: str) -> str:
     return text
 
 
+HeaderText = Annotated[str, AfterValidator(_is_header)]
 UriText = Annotated[str, AfterValidator(_is_uri)]
 
 
@@ -210,7 +211,7 @@ class ExplainRequest(BaseModel):
     ruri: UriText = Field(examples=["sip:+442071234567@edge.example"])
     to: UriText | None = None
     p_called_party_id: UriText | None = None
-    headers: list[Annotated[str, AfterValidator(_is_header)]] = Field(
+    headers: list[HeaderText] = Field(
         default=[],
         max_length=ALL_HEADERS_LIMIT,
         description="further headers, as a trunk's number_headers names them",

@@ -21,6 +21,7 @@ from whence.errors import (
     LocationError,
     StoreError,
     UnknownTrunkError,
+    UnknownUserError,
     WhenceError,
 )
 
@@ -35,6 +36,7 @@ class ProblemCode(StrEnum):
     FOREIGN_SITE = "foreign_site"
     NOT_FOUND = "not_found"
     UNKNOWN_TRUNK = "unknown_trunk"
+    UNKNOWN_USER = "unknown_user"
     UNKNOWN_CALL = "unknown_call"
     UNKNOWN_ATTEMPT = "unknown_attempt"
     NOT_ALLOWED = "not_allowed"
@@ -89,6 +91,7 @@ class ApiError(WhenceError):
 
 STATUSES: Mapping[type[WhenceError], tuple[int, ProblemCode]] = {
     UnknownTrunkError: (404, ProblemCode.UNKNOWN_TRUNK),
+    UnknownUserError: (404, ProblemCode.UNKNOWN_USER),
     DisabledTrunkError: (409, ProblemCode.DISABLED_TRUNK),
     StoreError: (503, ProblemCode.STORE_UNAVAILABLE),
     LocationError: (503, ProblemCode.STORE_UNAVAILABLE),

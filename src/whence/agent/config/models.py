@@ -44,7 +44,7 @@ from whence.agent.config.validators import (
 from whence.core.identification.address import GRACE_S
 from whence.core.registration.backoff import WAITS, Backoff, Waits
 from whence.core.settings import further_number_headers
-from whence.core.sip.sockets import EdgeSockets
+from whence.core.sip.sockets import AUTO, EdgeSockets
 from whence.core.sip.transport_address import Transport, TransportAddress
 from whence.trust.settings import NamedFile
 from whence.trust.tokens import webhook_token
@@ -212,6 +212,13 @@ class EdgeConfig(Table):
         return EdgeSockets(
             tuple(self.listen), tuple((own, one) for own, one in read if one is not None)
         )
+
+    @property
+    def own_hosts(self) -> frozenset[str]:
+        """Return the hosts that are ours in a URI: `domain`, our ips, and what they advertise."""
+        shown = (one.host for _, one in self.sockets.advertised if one.host != AUTO)
+        ips = (socket.ip_text for socket in self.listen)
+        return frozenset(host.lower() for host in (self.domain, *ips, *shown))
 
     @property
     def has_tls(self) -> bool:

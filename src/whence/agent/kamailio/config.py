@@ -46,6 +46,15 @@ SIMPLE_FLAG = 7
 NATIVE_FLAG = 8
 """Kamailio's flag of an INVITE whose dialog Kamailio itself began."""
 
+BY_USER = 3
+"""What the edge's `ksr_initial` returns for the call of a phone."""
+
+REWRITTEN = 2
+"""What its `ksr_in_dialog` returns for a request inside a call with a trunk."""
+
+BUSY_CALL_S = 4 * 3600
+"""How long a call without any request counts for the limits of calls at once."""
+
 CONNECTION_S = GRANT_LIMIT_S + 60
 """How long a connection may be idle. A registrar that granted over it sends calls over it."""
 
@@ -80,6 +89,7 @@ def render(
         lstrip_blocks=True,
     )
     edge = settings.edge
+    calls_out = settings.calls_out
     return environment.get_template(TEMPLATE).render(
         file="".join(c if c.isprintable() else "?" for c in file.name),  # for a comment of one line
         start_options=" ".join(START_OPTIONS),
@@ -93,6 +103,7 @@ def render(
                 "advertised": {
                     str(socket): [one.host, one.port] for socket, one in edge.sockets.advertised
                 },
+                "calls_out": calls_out,
                 "limits": {
                     "connections": edge.connections,
                     "connections_per_source": edge.connections_per_source,
@@ -105,6 +116,10 @@ def render(
             for socket in edge.listen
         ],
         agent_socket=edge.agent_socket,
+        calls_out=calls_out,
+        by_user=BY_USER,
+        rewritten=REWRITTEN,
+        busy_call_s=BUSY_CALL_S,
         known_answers=known_answers,
         published_s=look_out.PUBLISHED_S,
         places=KNOWN_ANSWERS_LIMIT,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from whence.agent.config.load import load
 from whence.agent.config.models import Config
+from whence.agent.config.outbound_to_core import outbound_faults
 from whence.agent.config.to_core import LoadedSettings
 from whence.core.settings import NodeSettings, TrunkSettings
 from whence.errors import ConfigError, StoreError
@@ -57,7 +58,7 @@ class Reload:
         before = self._settings
         try:
             read = self._read()
-            after = LoadedSettings.of(_as_started(read, before.config))
+            after = LoadedSettings.of(self._usable(read))
             self._apply(after.node)
         except ConfigError as error:
             log.error("not reloaded: %s", "; ".join(error.faults))  # noqa: TRY400 - no bug of ours
@@ -81,6 +82,17 @@ class Reload:
             registration_changed=before.config.registration != after.config.registration,
             needs_restart=bool(waiting),
         )
+
+    def _usable(self, read: Config) -> Config:
+        """Return the new settings with the old values of all that needs a restart.
+
+        Raises ConfigError where a number of a user needs a new `country`.
+        """
+        usable = _as_started(read, self._settings.config)
+        if faults := list(outbound_faults(usable)):
+            cure = "country of [edge] takes effect at the next start: restart Whence"
+            raise ConfigError([f"{self._path.name}: {fault}; {cure}" for fault in faults])
+        return usable
 
     def _read(self) -> Config:
         read, _ = load_trusted(self._path, load)

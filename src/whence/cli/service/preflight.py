@@ -35,6 +35,14 @@ OLDEST_KAMAILIO = (5, 6)
 LEFTOVERS_S = 10.0
 RELEASE_S = 1.0
 
+_BIND_PROBLEMS = {
+    errno.EADDRINUSE: "is in use; stop the program that listens there (ss -lnp shows it)",
+    errno.EACCES: (
+        "cannot be used: a port below 1024 needs CAP_NET_BIND_SERVICE; add it to the unit "
+        "(AmbientCapabilities=)"
+    ),
+}
+
 _PACKAGE_OF_MODULE = {
     "app_python3": "kamailio-python3-modules",
     "db_sqlite": "kamailio-sqlite-modules",
@@ -170,10 +178,9 @@ def port_is_free(wanted: TransportAddress) -> None:
         try:
             probe.bind((str(wanted.ip), wanted.port))
         except OSError as error:
-            problem = (
-                "is in use; stop the program that listens there (ss -lnp shows it)"
-                if error.errno == errno.EADDRINUSE
-                else f"cannot be used: {error.strerror}; name an address of this machine"
+            problem = _BIND_PROBLEMS.get(
+                error.errno or 0,
+                f"cannot be used: {error.strerror}; name an address of this machine",
             )
             raise OperatorError(f"the socket {wanted} {problem}, or name another one") from None
 

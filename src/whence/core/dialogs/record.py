@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple, TypeVar
 
@@ -82,7 +82,8 @@ class DialogRecord:
     """A dialog, as Kamailio's memory stores it.
 
     `call`: its Call-ID; `tag`: the caller's tag; both as `kept` writes them. `trunk_id`: the trunk
-    of the call; `user`: the URI of the called local user; empty: none.
+    of the call; `user`: the URI of the called local user; `caller_user`: that of the calling one.
+    Each is empty if there is none.
     """
 
     call: str
@@ -91,6 +92,11 @@ class DialogRecord:
     user: str
     caller: Party
     callee: Party = Party()
+    caller_user: str = ""
+
+    def user_of(self, side: Side) -> str:
+        """Return the URI of the local user whose phone is this party; empty: another party."""
+        return self.caller_user if side is Side.CALLER else self.user
 
     def party(self, side: Side) -> Party:
         """Return the caller or the callee."""
@@ -100,19 +106,19 @@ class DialogRecord:
         """Return the record with a new caller or callee."""
         of_caller = side is Side.CALLER
         caller, callee = (party, self.callee) if of_caller else (self.caller, party)
-        return DialogRecord(self.call, self.tag, self.trunk_id, self.user, caller, callee)
+        return replace(self, caller=caller, callee=callee)
 
     def to_text(self) -> str:
         """Write the record as one text, without a quotation mark or a NUL in it."""
-        values = (self.call, self.tag, self.trunk_id, self.user)
+        values = (self.call, self.tag, self.trunk_id, self.user, self.caller_user)
         return "\n".join([*values, *_party_lines(self.caller), *_party_lines(self.callee)])
 
     @classmethod
     def from_text(cls, text: str) -> DialogRecord:
         """Read what `to_text` wrote. Raises ValueError for anything else."""
-        call, tag, trunk_id, user, *lines = text.split("\n")
+        call, tag, trunk_id, user, caller_user, *lines = text.split("\n")
         a, b, c, d, e, f = lines
-        return cls(call, tag, trunk_id, user, _party(a, b, c), _party(d, e, f))
+        return cls(call, tag, trunk_id, user, _party(a, b, c), _party(d, e, f), caller_user)
 
 
 # `_NAME`, `place` and `write_cookie` ensure that a place, a hop, an ip and a cookie hold no blank.

@@ -10,7 +10,7 @@ import httpx
 from testkit.api import whole
 from tests.unit.agent.registration.edge import KEY, Edge
 from tests.unit.agent.registration.node import Node
-from whence.agent.api import actions, monitoring, users
+from whence.agent.api import actions, monitoring, outbound, users
 from whence.agent.api.app import ApiParts, make
 from whence.agent.api.models import Health
 from whence.agent.api.monitoring import MonitoringParts
@@ -30,6 +30,7 @@ from whence.agent.monitoring.metrics import (
     StoreMetrics,
     registry,
 )
+from whence.agent.monitoring.outbound import CallsOut
 from whence.agent.monitoring.store_monitor import StoreMonitor
 from whence.agent.monitoring.trunk_alarms import TrunkAlarms
 from whence.agent.monitoring.unknown_sources import UnknownSourceCounter, UnknownSources
@@ -150,6 +151,11 @@ class Agent:
         )
         self.api = api = make(parts, clock=node.clock)
         actions.add(api, node.registrations, self.attempts)
+        outbound.add(
+            api,
+            CallsOut(node.directory, settings.edge.domain, settings.edge.own_hosts),
+            clock=node.clock,
+        )
         users.add(api, node.directory, self.location, settings.edge.domain, clock=node.clock)
         parts_of_monitoring = MonitoringParts(
             node.directory, self.calls, self.unknown_sources, self.alarms

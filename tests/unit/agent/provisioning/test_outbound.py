@@ -17,6 +17,7 @@ from whence.core.registration.model import State
 from whence.core.sip.digest import ALGORITHMS, Credentials, ha1
 from whence.core.sip.secret import Secret
 from whence.core.sip.transport_address import TransportAddress
+from whence.errors import ConfigError
 from whence.store.directory import FILE
 from whence.store.outbound import LocalUser, TrunkAccess
 from whence.store.reader import DirectoryReader
@@ -214,6 +215,20 @@ def test_reload_with_the_first_trunks_of_a_user_needs_restart(
         caplog.clear()
     file.write_text(BASE, encoding="utf-8")
     assert not reload().needs_restart
+
+
+def test_reload_with_numbers_of_a_new_country_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "whence.toml"
+    before = BASE.replace('country = "44"', "")
+    file.write_text(before, encoding="utf-8")
+    file.chmod(0o600)
+    reload = Reload(file, LoadedSettings.of(load(file)), lambda _: pytest.fail("applied"))
+    file.write_text(BASE + 'caller_number = "020 7123 4567"\n', encoding="utf-8")
+    with pytest.raises(ConfigError) as refused:
+        reload()
+    (fault,) = refused.value.faults
+    assert fault.startswith('whence.toml: user "alice": caller_number: "020 7123 4567" has no')
+    assert fault.endswith("country of [edge] takes effect at the next start: restart Whence")
 
 
 def test_reload_of_a_node_with_calls_out_needs_no_restart(tmp_path: Path) -> None:
