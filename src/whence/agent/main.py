@@ -121,8 +121,11 @@ async def _serve(
 
     provisioning = Provisioning(directory, registrations, [siblings])
     clocks = Clocks()
-    since = ClockOffset.parse(directory.clock_offset())
-    watch = ClockWatch(clocks, [provisioning, registrations, keepalives, siblings, alarms], since)
+    watch = ClockWatch(
+        clocks,
+        [provisioning, registrations, keepalives, siblings, alarms],
+        ClockOffset.parse(directory.clock_offset()),
+    )
     watch.check()  # the clock may have been set while no agent ran
     directory.set_clock_offset(str(clocks.offset()))
     provisioning.begin(loaded.node)
