@@ -33,6 +33,7 @@ from whence.core.sip.transport_address import IP, Transport, TransportAddress, c
 from whence.core.sip.uri import Uri, host_text
 from whence.core.sip.via import RPORT_FLAG, reply_destination, reply_port, sent_by_port
 from whence.edge.base import GO_ON, NO, Handlers, Worker, answers, judges, survives, text
+from whence.edge.cseq_shifts import CseqShifts
 from whence.edge.dialog_table import DIALOGS, DialogTable, dialog_of, table_key
 from whence.edge.messages import read_reply
 from whence.edge.phones import LOCATION
@@ -89,11 +90,13 @@ class DialogHandlers(Handlers):
         own: OwnSockets,
         sending: SendingSockets,
         trunk_dialogs: TrunkDialogs,
+        shifts: CseqShifts,
     ) -> None:
         super().__init__(worker)
         self._own = own
         self._sending = sending
         self._calls = trunk_dialogs
+        self._shifts = shifts
         self._table = DialogTable(worker)
         self._our_routes: set[str] = set()
 
@@ -189,7 +192,11 @@ class DialogHandlers(Handlers):
         ksr.setdsturi(way.hop)
         self._sending.force_in_dialog(way.hop, self.worker)
         self._pass(message, id_, record, call_id, cookie, sender, way, source, call)
-        return GO_ON if call is None else self._calls.begin(call, id_, way.hop)
+        if call is not None:
+            return self._calls.begin(call, id_, way.hop)
+        if sender is Side.CALLEE and isinstance(record, DialogRecord):
+            return self._shifts.begin(record, id_, way.hop)
+        return GO_ON
 
     @survives
     def ksr_answer(self, _message: object) -> int:

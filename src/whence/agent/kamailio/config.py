@@ -55,6 +55,9 @@ BY_USER = 3
 REWRITTEN = 2
 """What its `ksr_in_dialog` returns for a request inside a call with a trunk."""
 
+SHIFTED = 3
+"""What it returns for a request that needs another CSeq at the trunk."""
+
 BUSY_CALL_S = 4 * 3600
 """How long a call without any request counts for the limits of calls at once."""
 
@@ -126,6 +129,7 @@ def render(
         calls_out=calls_out,
         by_user=BY_USER,
         rewritten=REWRITTEN,
+        shifted=SHIFTED,
         busy_call_s=BUSY_CALL_S,
         known_answers=known_answers,
         known_report=call_events.KNOWN,

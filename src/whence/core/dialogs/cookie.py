@@ -110,7 +110,7 @@ def began_at(cookie: str) -> float:
 
 def arrival_of(cookie: str) -> Arrival:
     """Return the arrival of the INVITE of a cookie's dialog. Raises ValueError for other text."""
-    if cookie.startswith(native.KIND):
+    if cookie.startswith(native.KINDS):
         return native.arrival_of(cookie)
     end = len(KIND) + _TIME_LENGTH
     return Arrival(int(cookie[len(KIND) : end], 16), int(cookie[end : end + _PROCESS_LENGTH], 16))
