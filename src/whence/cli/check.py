@@ -13,8 +13,8 @@ def check(config: FileOption) -> None:
     """Check a settings file: name all its faults at once, and exit with 2 if there is one.
 
     Warnings are no faults. One names trunks that no rule can distinguish: the edge refuses some
-    of their calls. Others name a target that no socket of the edge can reach, or a route that
-    decides nothing because another one holds before.
+    of their calls. Others name a target that no socket of the edge can reach. Others name a route
+    that decides nothing, because another one holds before.
     """
     from whence.agent.config.load import load, targets_without_socket
     from whence.agent.config.outbound_doubts import outbound_doubts

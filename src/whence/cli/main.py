@@ -49,6 +49,8 @@ def _commands() -> Typer:
         dropin,
         edge_config,
         explain,
+        import_trunks,
+        init,
         queries,
         token,
         version,
@@ -74,6 +76,8 @@ def _commands() -> Typer:
     run_it, show, change = "Set up and run", "Show", "Change"
     request = "--source udp:203.0.113.7:5060 --ruri sip:+442071234567@edge.example"
     add(run_it, "check", check.check, "-c /etc/whence/whence.toml")
+    add(run_it, "init", init.init, "-c whence.toml")
+    add(run_it, "import", import_trunks.import_trunks, "pjsip pjsip.conf -o whence.toml")
     add(run_it, "run", commands.run, "-c /etc/whence/whence.toml")
     add(run_it, "agent", commands.agent, "-c /etc/whence/whence.toml")
     add(run_it, "edge-config", edge_config.edge_config, "-c whence.toml > kamailio.cfg")

@@ -33,6 +33,7 @@ from whence.core.sip.transport_address import IP, Transport, TransportAddress, c
 from whence.core.sip.uri import Uri, host_text
 from whence.core.sip.via import RPORT_FLAG, reply_destination, reply_port, sent_by_port
 from whence.edge.base import GO_ON, NO, Handlers, Worker, answers, judges, survives, text
+from whence.edge.cseq_shifts import CseqShifts
 from whence.edge.dialog_table import DIALOGS, DialogTable, dialog_of, table_key
 from whence.edge.messages import read_reply
 from whence.edge.phones import LOCATION
@@ -89,11 +90,13 @@ class DialogHandlers(Handlers):
         own: OwnSockets,
         sending: SendingSockets,
         trunk_dialogs: TrunkDialogs,
+        shifts: CseqShifts,
     ) -> None:
         super().__init__(worker)
         self._own = own
         self._sending = sending
         self._calls = trunk_dialogs
+        self._shifts = shifts
         self._table = DialogTable(worker)
         self._our_routes: set[str] = set()
 
@@ -189,7 +192,11 @@ class DialogHandlers(Handlers):
         ksr.setdsturi(way.hop)
         self._sending.force_in_dialog(way.hop, self.worker)
         self._pass(message, id_, record, call_id, cookie, sender, way, source, call)
-        return GO_ON if call is None else self._calls.begin(call, id_, way.hop)
+        if call is not None:
+            return self._calls.begin(call, id_, way.hop)
+        if sender is Side.CALLEE and isinstance(record, DialogRecord):
+            return self._shifts.begin(record, id_, way.hop)
+        return GO_ON
 
     @survives
     def ksr_answer(self, _message: object) -> int:
@@ -282,7 +289,7 @@ class DialogHandlers(Handlers):
             return None
         if call is not None and not call.to_trunk and not self._calls.comes_from_trunk(call):
             return None
-        if cookie == native.id_of(cookie):
+        if native.is_native(cookie):
             if source.transport is not Transport.UDP:
                 return None
             ports = source.port, sent_by_port(message.all("via"), source.transport)
@@ -294,7 +301,7 @@ class DialogHandlers(Handlers):
 
     def _covers_via(self, cookie: str, call_id: str, via: str) -> bool:
         """Return whether a late answer with this cookie may be sent to `via`."""
-        if cookie != native.id_of(cookie):
+        if not native.is_native(cookie):
             return covers_via(self._table.key(), cookie, call_id, via)
         transport, _, caller = via.partition(":")
         _, _, callee = str(self.worker.source()).partition(":")
@@ -346,6 +353,8 @@ class DialogHandlers(Handlers):
             tag = str(ksr.pv.get("$ft" if sender is Side.CALLER else "$tt"))
             hidden = self._table.kept(call_id), self._table.kept(tag)
             record = DialogRecord(*hidden, "", "", Party())
+            if call is not None:
+                record = self._calls.of_call(record, call)
         receiver = record.party(sender.other).with_more("", way, cookie)
         record = record.with_party(sender.other, receiver)
         party = record.party(sender)

@@ -54,6 +54,11 @@ class Terminal:
         """Press keys: `\x03` is Ctrl-C."""
         os.write(self._ours, text.encode())
 
+    def has_echo(self) -> bool:
+        """Whether the terminal shows what is typed."""
+        flags: int = termios.tcgetattr(self._ours)[3]
+        return bool(flags & termios.ECHO)
+
     def end(self) -> int:
         """Wait for the end of the command; return its exit status."""
         eventually(lambda: self._read() and self.process.poll() is not None, what="the end")

@@ -131,7 +131,7 @@ def test_check_names_the_new_name_of_an_old_key(tmp_path: Path) -> None:
 
 
 COMMANDS = (
-    *("check", "run", "agent", "edge-config", "drop-in"),
+    *("check", "init", "import", "run", "agent", "edge-config", "drop-in"),
     *("trunks", "trunk", "addresses", "conflicts", "users", "calls", "unknown", "alarms"),
     *("explain", "register", "unregister", "pause", "resume", "allow", "revoke", "reload"),
 )

@@ -1,8 +1,8 @@
 """The cookie in our Record-Route: it names a dialog, and its MACs cover where requests may lead.
 
 The first letter of a cookie is its kind. The edge writes cookies of the kind `a`. Kamailio itself
-writes those of the kind `b`, which `native.py` describes. The id of a dialog begins with the kind,
-and each MAC covers the id.
+writes those of the kinds `b` and `c`, which `native.py` describes. The id of a dialog begins with
+the kind, and each MAC covers the id.
 """
 
 from __future__ import annotations
@@ -95,21 +95,22 @@ def find_cookie(uris: Sequence[Uri | None]) -> str | None:
 
 
 _COOKIE = re.compile(
-    rf"{KIND}[0-9a-f]{{{COOKIE_LENGTH - 1}}}|{native.COOKIE}(?:[0-9a-f]{{{2 * MAC_LENGTH}}})?",
+    rf"{KIND}[0-9a-f]{{{COOKIE_LENGTH - 1}}}|{native.COOKIE}"
+    rf"(?:{native.PATH_MAC}|[0-9a-f]{{{2 * MAC_LENGTH}}})?",
     re.ASCII,
 )
 
 
 def began_at(cookie: str) -> float:
     """Return the instant at which a cookie's dialog began. Raises ValueError for other text."""
-    if cookie.startswith(native.KIND):
+    if cookie.startswith(native.KINDS):
         return native.began_at(cookie)
     return arrival_of(cookie).at
 
 
 def arrival_of(cookie: str) -> Arrival:
     """Return the arrival of the INVITE of a cookie's dialog. Raises ValueError for other text."""
-    if cookie.startswith(native.KIND):
+    if cookie.startswith(native.KINDS):
         return native.arrival_of(cookie)
     end = len(KIND) + _TIME_LENGTH
     return Arrival(int(cookie[len(KIND) : end], 16), int(cookie[end : end + _PROCESS_LENGTH], 16))
@@ -117,7 +118,7 @@ def arrival_of(cookie: str) -> Arrival:
 
 def id_of(cookie: str) -> str:
     """Return the id of a cookie's dialog."""
-    if cookie.startswith(native.KIND):
+    if cookie.startswith(native.KINDS):
         return native.id_of(cookie)
     return cookie[:ID_LENGTH]
 
