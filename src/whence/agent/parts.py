@@ -32,6 +32,7 @@ from whence.agent.monitoring.decision_receiver import (
 from whence.agent.monitoring.open_calls import FILE as CALLS_FILE
 from whence.agent.monitoring.open_calls import OpenCalls
 from whence.agent.monitoring.store_monitor import StoreMonitor
+from whence.agent.monitoring.stream import EventStream
 from whence.agent.monitoring.trunk_alarms import TrunkAlarms
 from whence.agent.monitoring.unknown_sources import UnknownSourceCounter
 from whence.agent.provisioning.reload import Reloaded
@@ -71,7 +72,8 @@ class Observers:
     def __init__(self, own: MonitoringConfig, state: Path, *, has_ends: bool = True) -> None:
         """`has_ends`: whether the edge reports the ends of calls; that of a drop-in does not."""
         self.webhook = _webhook(own) if own.webhook else None
-        self.alarms = Alarms([] if self.webhook is None else [self.webhook])
+        self.stream = EventStream()
+        self.alarms = Alarms([self.stream, *([] if self.webhook is None else [self.webhook])])
         self.calls = Calls(
             own.call_history_size,
             CallsFile(Path(own.call_log_file)) if own.call_log_file else None,
@@ -98,9 +100,13 @@ class Observers:
     def receiver(self, notice_listeners: Sequence[NoticeListener] = ()) -> DecisionReceiver:
         """Make the socket of the edge's decision reports, with all their listeners."""
         tokens = WrongTokenAlarms(self.alarms)
-        listeners: list[DecisionListener] = [self.calls, self.unknown, tokens]
+        listeners: list[DecisionListener] = [self.calls, self.unknown, tokens, self.stream]
         return DecisionReceiver(
-            self._socket, listeners, notice_listeners, [self.alarms, self.calls], [self.calls]
+            self._socket,
+            listeners,
+            notice_listeners,
+            [self.alarms, self.calls],
+            [self.calls, self.stream],
         )
 
     def tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
@@ -191,6 +197,7 @@ class AgentParts:
         async def end() -> None:
             self.receiver.drain()
             await last()
+            self.observers.stream.close()  # the API ends when its last answer does
 
         def on_sighup() -> None:
             with suppress(ConfigError, StoreError):  # reload has logged it
