@@ -115,7 +115,7 @@ async def _serve(
         directory,
         kamailio,
         resolver,
-        observers=[keepalives, siblings, trunk_alarms, attempts],
+        observers=[keepalives, siblings, trunk_alarms, attempts, observers.stream],
         history_observers=[trunk_alarms],
     )
 

@@ -57,6 +57,7 @@ class ProblemCode(StrEnum):
     NOT_PROVISIONED = "not_provisioned"
     MATCH_REQUIRED = "match_required"
     MATCH_FAILED = "match_failed"
+    TOO_MANY_STREAMS = "too_many_streams"
     INTERNAL_ERROR = "internal_error"
     STORE_UNAVAILABLE = "store_unavailable"
 

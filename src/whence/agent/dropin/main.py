@@ -141,7 +141,7 @@ async def _serve(
         settings.numbers,
         check_clock=watch.check,
         observers=[observers.conflicts],
-        history_observers=[UacAlarms(observers.trunk_alarms)],
+        history_observers=[UacAlarms(observers.trunk_alarms), observers.stream],
     )
     observers.trunk_alarms.keep(monitor.__contains__)
     for trunk, registration in monitor:
