@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 import sys
 
-# Until `main` runs, Ctrl-C prints a traceback. So this module imports nothing else, also not typing.
+# Until `main` runs, Ctrl-C prints a traceback. So this module imports nothing else, as typing.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
