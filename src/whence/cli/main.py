@@ -9,7 +9,8 @@ from __future__ import annotations
 import signal
 import sys
 
-# Until `main` runs, Ctrl-C prints a traceback. So this module imports nothing else, as typing.
+# Until `main` runs, Ctrl-C prints a traceback. So this module imports nothing else, not even
+# typing.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,6 +56,7 @@ def commands() -> Typer:
         import_trunks,
         init,
         queries,
+        token,
         version,
     )
     from whence.cli.api_command import orders, shows
@@ -99,4 +101,5 @@ def commands() -> Typer:
     add(change, "allow", orders(actions.allow), "udp:203.0.113.7:5060 --trunk acme --for 1h")
     add(change, "revoke", orders(actions.revoke), "203.0.113.7 --trunk acme")
     add(change, "reload", orders(actions.reload))
+    app.add_typer(token.app, name="token", rich_help_panel=change)
     return app
