@@ -37,6 +37,7 @@ from whence.agent.runtime.clock import Clocks, ClockWatch
 from whence.agent.runtime.process import AsgiApp
 from whence.core.clock import ClockOffset
 from whence.core.settings import NodeSettings
+from whence.core.sip.transport_address import WEBSOCKETS
 from whence.store import location
 from whence.store.directory import FILE, Directory
 from whence.trust.settings import load_trusted
@@ -103,7 +104,11 @@ async def _serve(
         settings.registration.response_timeout + PATIENCE_S,
         TlsConnections(tls.certificate, tls.key, tls.ca) if settings.edge.has_tls else None,
     )
-    sockets = [(own.transport, own.ip.version) for own in settings.edge.listen]
+    sockets = [
+        (own.transport, own.ip.version)
+        for own in settings.edge.listen
+        if own.transport not in WEBSOCKETS
+    ]
     resolver = SipResolver(DnsCache(settings.agent.nameserver_place), sockets)
     alarms, trunk_alarms = observers.alarms, observers.trunk_alarms
     keepalives = KeepAliveService(kamailio)

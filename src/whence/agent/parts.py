@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whence.agent.config.models import MonitoringConfig
-from whence.agent.monitoring.alarms import Alarms, WrongTokenAlarms
+from whence.agent.monitoring.alarms import Alarms, MediaAlarms, WrongTokenAlarms
 from whence.agent.monitoring.calls import Calls, CallsFile
 from whence.agent.monitoring.conflicts import ConflictMonitor
 from whence.agent.monitoring.decision_receiver import (
@@ -89,7 +89,8 @@ class Observers:
     def receiver(self, notice_listeners: Sequence[NoticeListener] = ()) -> DecisionReceiver:
         """Make the socket of the edge's decision reports, with all their listeners."""
         tokens = WrongTokenAlarms(self.alarms)
-        listeners: list[DecisionListener] = [self.calls, self.unknown, tokens]
+        media = MediaAlarms(self.alarms)
+        listeners: list[DecisionListener] = [self.calls, self.unknown, tokens, media]
         return DecisionReceiver(self._socket, listeners, notice_listeners, [self.alarms])
 
     def tasks(self) -> dict[str, Coroutine[Any, Any, None]]:

@@ -14,7 +14,7 @@ from whence.core.dialogs import cookie, native, record
 from whence.core.identification.decision import Reason
 from whence.core.registration.grant import GRANT_LIMIT_S
 from whence.core.sip.sockets import AUTO
-from whence.core.sip.transport_address import Transport, TransportAddress
+from whence.core.sip.transport_address import WEBSOCKETS, Transport, TransportAddress
 from whence.core.sip.uri import host_text
 from whence.core.sip.via import KEEPALIVE_FLAG, NAT_FLAG, RPORT_FLAG, TO_PHONE_FLAG
 from whence.errors import OperatorError, UntrustedError
@@ -112,7 +112,7 @@ def render(
             }
         ),
         listen=[
-            {"address": str(socket), "advertise": _advertised(edge, socket)}
+            {"kamailio": _kamailio_socket(socket), "advertise": _advertised(edge, socket)}
             for socket in edge.listen
         ],
         agent_socket=edge.agent_socket,
@@ -152,6 +152,9 @@ def render(
         tcp=edge.has_streams,
         tls=settings.state.absolute() / TLS_FILE if edge.has_tls else "",
         phones=settings.phones,
+        media=settings.media if settings.media.is_relayed else None,
+        no_media=Reason.MEDIA_UNAVAILABLE,
+        websockets=[socket for socket in edge.listen if socket.transport in WEBSOCKETS],
         domain=edge.domain,
         nat_flag=NAT_FLAG,
         to_phone_flag=TO_PHONE_FLAG,
@@ -221,6 +224,13 @@ def _dialog_place(edge: EdgeConfig) -> str:
     host, port = edge.sockets.place_of(sockets[0])
     shown = "" if port == Transport.UDP.default_port else f":{port}"
     return f"<sip:{host_text(host)}{shown};lr=on;{cookie.PARAM}="
+
+
+def _kamailio_socket(socket: TransportAddress) -> str:
+    """Return a socket as Kamailio names it: a WebSocket begins as a connection over TCP or TLS."""
+    streams = {Transport.WS: "tcp", Transport.WSS: "tls"}
+    transport = streams.get(socket.transport, socket.transport)
+    return f"{transport}:{host_text(socket.ip_text)}:{socket.port}"
 
 
 def _advertised(edge: EdgeConfig, socket: TransportAddress) -> str:
