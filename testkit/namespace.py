@@ -1,4 +1,4 @@
-"""A network namespace with a loopback only.
+"""A network namespace with a loopback only. All addresses of PUBLIC are local in it, too.
 
 Linux counts each packet that has no route out of it, and shows each packet inside. Tests stay
 outside, and use sockets from inside. Without root, a user namespace surrounds it.
@@ -8,6 +8,7 @@ import os
 import socket
 import struct
 import sys
+from ipaddress import IPv4Network
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -15,6 +16,9 @@ from typing import NamedTuple, Self
 from testkit.process import Process
 from testkit.sip import Address
 from testkit.wait import PATIENCE_S, eventually
+
+PUBLIC = IPv4Network("198.18.0.0/15")
+"""Addresses that no program takes for loopback ones (RFC 2544)."""
 
 _ETH_P_IP = 0x0800
 _PROTOCOLS = {socket.IPPROTO_UDP: "udp", socket.IPPROTO_TCP: "tcp"}
@@ -124,6 +128,10 @@ import fcntl, os, socket, struct, sys
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any:
     request = struct.pack("16sh14x", b"lo", 0x41)  # IFF_UP | IFF_RUNNING
     fcntl.ioctl(any, 0x8914, request)  # SIOCSIFFLAGS
+    for command, ip in ((0x8916, "{PUBLIC[1]}"), (0x891C, "{PUBLIC.netmask}")):
+        # SIOCSIFADDR and SIOCSIFNETMASK, with a struct sockaddr_in
+        address = struct.pack("16sHH4s8x", b"lo:1", socket.AF_INET, 0, socket.inet_aton(ip))
+        fcntl.ioctl(any, command, address)
 
 def make(kind, ip, port):
     if kind == "packet":

@@ -107,7 +107,12 @@ class Books:
     def register(self, trunk_id: str, home: TransportAddress, contact: str, until: float) -> None:
         """Store that the trunk is registered at `home` with this Contact."""
         registration = Registration(
-            trunk_id, f"call-{trunk_id}", state=State.REGISTERED, expires_at=until, home=home
+            trunk_id,
+            f"call-{trunk_id}",
+            state=State.REGISTERED,
+            expires_at=until,
+            learned_until=until,
+            home=home,
         )
         step = RegistrationStep(
             AccountKey(trunk_id),

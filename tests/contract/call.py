@@ -36,10 +36,10 @@ class Call:
         """Make a request of the caller in the dialog. `route` None: that of RFC 3261 12.2.1."""
         return request(
             method,
-            _uri(self.answer["Contact"]),
+            uri_of(self.answer["Contact"]),
             self.caller.address,
-            from_uri=_uri(self.sent["From"]),
-            to_uri=_uri(self.sent["To"]),
+            from_uri=uri_of(self.sent["From"]),
+            to_uri=uri_of(self.sent["To"]),
             from_tag=_tag(self.answer["From"]),
             to_tag=_tag(self.answer["To"]),
             call_id=call_id or self.sent.call_id,
@@ -51,10 +51,10 @@ class Call:
         """Make a request of the phone in the dialog."""
         return request(
             method,
-            _uri(self.arrived["Contact"]),
+            uri_of(self.arrived["Contact"]),
             self.phone.address,
-            from_uri=_uri(self.sent["To"]),
-            to_uri=_uri(self.sent["From"]),
+            from_uri=uri_of(self.sent["To"]),
+            to_uri=uri_of(self.sent["From"]),
             from_tag=_tag(self.answer["To"]),
             to_tag=_tag(self.answer["From"]),
             call_id=self.sent.call_id,
@@ -72,9 +72,21 @@ def ring(scene: Scene, caller: Endpoint, phone: Endpoint, invite: Message | None
     return arrived
 
 
-def connect(scene: Scene, caller: Endpoint, phone: Endpoint, contact: str = "") -> Call:
-    """Call, answer, acknowledge. *contact*: that of the phone; empty: its address."""
-    invite = scene.invite(caller)
+def connect(
+    scene: Scene,
+    caller: Endpoint,
+    phone: Endpoint,
+    contact: str = "",
+    contact_of_caller: str | None = None,
+) -> Call:
+    """Call, answer, acknowledge. *contact*: that of the phone; empty: its address.
+
+    `contact_of_caller`: with `{}` for its place.
+    """
+    parts = {}
+    if contact_of_caller is not None:
+        parts["contact"] = contact_of_caller.format(f"{caller.address[0]}:{caller.address[1]}")
+    invite = scene.invite(caller, **parts)
     arrived = ring(scene, caller, phone, invite)
     by = "" if phone.transport == "udp" else f";transport={phone.transport}"
     contact = contact or f"<sip:{place(phone.address)}{by}>"
@@ -108,7 +120,8 @@ def _routes(value: str) -> Headers:
     return [("Route", value)] if value else []
 
 
-def _uri(header: str) -> str:
+def uri_of(header: str) -> str:
+    """Return the URI in a Contact, From or To."""
     found = re.search(r"<([^>]*)>", header)
     return found[1] if found else header
 

@@ -8,7 +8,7 @@ import pytest
 
 from testkit.sip import Endpoint, Message, place, reply
 from tests.contract import handler_trace
-from tests.contract.call import Call, connect, is_method, ring
+from tests.contract.call import Call, connect, is_method, ring, uri_of
 from tests.contract.scene import Scene
 from tests.contract.world import Caller, World
 
@@ -35,7 +35,7 @@ def plain(plain_world: World) -> Iterator[Scene]:
 
 def begun_by_kamailio(message: Message) -> bool:
     """Return whether the Record-Route of an INVITE is Kamailio's own."""
-    return ";whence=b" in message["Record-Route"]
+    return re.search(";whence=[bc]", message["Record-Route"]) is not None
 
 
 def test_ordinary_call_needs_python_for_looks_and_its_trunk(scene: Scene) -> None:
@@ -68,6 +68,8 @@ def test_ordinary_call_needs_python_for_looks_and_its_trunk(scene: Scene) -> Non
         "<sip:alice@{};ob>",
         "<sip:alice@{};transport=udp>",
         "<sip:alice@{};line=a.b-c;transport=UDP;ob>",
+        "<sip:alice@{}>;expires=60",
+        '<sip:alice@{}>;+sip.instance="<urn:uuid:0>";expires=60',
     ],
 )
 def test_kamailio_begins_a_dialog_with_its_contact(scene: Scene, contact: str) -> None:
@@ -82,9 +84,9 @@ def test_kamailio_begins_a_dialog_with_its_contact(scene: Scene, contact: str) -
     call = Call(trunk.at, phone, Message("", arrived.headers), arrived, answer)
     since = len(scene.world.process.log)
     trunk.at.send(call.from_caller("ACK"), scene.edge)
-    assert phone.expect(is_method("ACK")).request_uri == answered["Contact"].strip("<>")
+    assert phone.expect(is_method("ACK")).request_uri == uri_of(answered["Contact"])
     phone.send(call.from_phone("BYE"), scene.edge)
-    assert trunk.at.expect(is_method("BYE")).request_uri == header.strip("<>")
+    assert trunk.at.expect(is_method("BYE")).request_uri == uri_of(header)
     assert set(handler_trace.called(scene.world, since)) == {"ksr_look"}
 
 
@@ -92,7 +94,6 @@ def test_kamailio_begins_a_dialog_with_its_contact(scene: Scene, contact: str) -
     "contact",
     [
         "sip:alice@{}",
-        "<sip:alice@192.0.2.7:5060>",
         "<sip:alice@{0};maddr=192.0.2.7>",
         "<sip:alice@{0};MADDR=192.0.2.7>",
         "<sip:alice@{0};transport=tcp>",
@@ -105,7 +106,8 @@ def test_kamailio_begins_a_dialog_with_its_contact(scene: Scene, contact: str) -
         '"<sip:192.0.2.7>" <sip:alice@{}>',
         "<sip:192.0.2.7>,<sip:alice@{}>",
         "<sip:alice@{}>, <sip:alice@192.0.2.7>",
-        "<sip:alice@{}>;expires=60",
+        "<sip:alice@{}>x",
+        "<sip:alice@{0};transport=udpx>",
         "<sip:alice@{0}1>",
         "<sip:alice@{}?Route=%3Csip:192.0.2.7%3E>",
         "<sip:alice@never-answers.example>",
@@ -121,9 +123,9 @@ def test_python_begins_a_dialog_with_another_contact(scene: Scene, contact: str)
 @pytest.mark.parametrize(
     "headers",
     [
-        [("Record-Route", "<sip:192.0.2.7;lr>")],
+        [("Record-Route", "<sip:never-answers.example;lr>")],
+        [("Record-Route", "<sip:127.0.0.9;lr>")],
         [("Contact", "<sip:alice@192.0.2.7>")],
-        [("Via", "SIP/2.0/UDP 192.0.2.7;branch=z9hG4bKx")],
     ],
 )
 def test_python_begins_a_dialog_with_further_headers(
@@ -185,7 +187,7 @@ CHANGES: dict[str, Callable[[str, str], str]] = {
     "our Route twice": lambda text, _: re.sub("(Route: .*\r\n)", "\\1\\1", text),
     "a parameter of the Route": lambda text, _: re.sub("(Route: .*)\r", "\\1;x=y\r", text),
     "a parameter of its URI": lambda text, _: re.sub("(Route: .*)>\r", "\\1;x=y>\r", text),
-    "another form of lr": lambda text, _: text.replace(";lr=on;", ";lr;"),
+    "another form of lr": lambda text, _: text.replace(";lr;", ";lr=on;"),
     "our Route in capitals": lambda text, _: re.sub(
         "Route: .*", lambda found: found[0].upper(), text
     ),

@@ -60,7 +60,7 @@ class World:
             self._stack.enter_context(Endpoint(network.ip("dns"), 53)) if nameserver else None
         )
         self.edge: Address = (network.ip("edge"), SIP_PORT)
-        self.agent_socket: Address = (network.ip("edge"), SIP_PORT + 2)
+        self.agent_socket: Address = (self.agent_ip(), SIP_PORT + 2)
         self.tls: Address = (network.ip("edge"), SIP_PORT + 1)
         self.edge6: Address = ("::1", network.port())
         self.authority: Authority | None = None
@@ -148,6 +148,10 @@ class World:
     def network(self) -> Network:
         """Return a network that lasts until this world ends."""
         return self._stack.enter_context(Network())
+
+    def agent_ip(self) -> str:
+        """Return the loopback address of the agent's socket."""
+        return self.edge[0]
 
     def endpoint(self, ip: str, port: int = 0) -> Endpoint:
         """Return a socket on a loopback address."""

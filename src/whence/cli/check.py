@@ -13,9 +13,11 @@ def check(config: FileOption) -> None:
     """Check a settings file: name all its faults at once, and exit with 2 if there is one.
 
     Warnings are no faults. One names trunks that no rule can distinguish: the edge refuses some
-    of their calls. Another names a target that no socket of the edge can reach.
+    of their calls. Others name a target that no socket of the edge can reach. Others name a route
+    that decides nothing, because another one holds before.
     """
     from whence.agent.config.load import load, targets_without_socket
+    from whence.agent.config.outbound_doubts import outbound_doubts
     from whence.agent.config.to_core import node_settings
     from whence.agent.provisioning import conflicts
     from whence.agent.runtime.state_directory import state_doubt
@@ -37,7 +39,8 @@ def check(config: FileOption) -> None:
     print(f"{config}: OK: {', '.join(counts)}")
     if not settings.model_fields_set:
         print(f"{config}: warning: it is empty")
-    for doubt in filter(None, [*doubts, *targets_without_socket(settings)]):
+    doubts += [*targets_without_socket(settings), *outbound_doubts(settings)]
+    for doubt in filter(None, doubts):
         print(f"{config}: warning: {doubt}")
     for conflict in conflicts.among(node_settings(settings).trunks):
         print(f"{config}: warning: {conflict}")

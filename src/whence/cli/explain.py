@@ -9,9 +9,11 @@ from urllib.parse import quote
 import typer
 
 from whence.cli import output
+from whence.cli.calls import NOT_ENDED, result
 from whence.cli.client import ask, ask_all
 from whence.cli.output import Answer
 from whence.cli.tables import Table
+from whence.core.text import format_duration
 
 
 def explain(
@@ -94,7 +96,11 @@ def _call(call: dict[str, Any]) -> Iterator[str | Table]:
         if call[key]:
             yield f"{name}: {call[key]}"
     yield from call["headers"]
+    if call["direction"] != "in":
+        yield from _call_of_user(call)
+        return
     yield f"it was {call['decision']}{as_trunk}: {call['message']}"
+    yield from _end(call)
     if call["named"] and not call["trunk"]:
         yield f"trunks: {', '.join(call['named'])}"
     then, now = call["then"], call["now"]
@@ -113,6 +119,37 @@ def _call_out(answer: dict[str, Any]) -> Iterator[str | Table]:
     yield from answer["steps"]
     if answer["decision"] == "trunks":
         yield "calls and failures of this moment are not counted here: only Kamailio counts them"
+
+
+def _call_of_user(call: dict[str, Any]) -> Iterator[str]:
+    """Yield what became of a user's call: the trunks to try, and the answer of each."""
+    yield f"user {call['user']} called {call['called']}"
+    if call["decision"] == "refused":
+        yield f"it was refused: {call['message']}, answer {call['status']}"
+        return
+    if call["named"]:
+        yield f"trunks to try: {', '.join(call['named'])}"
+    yield from _end(call)
+
+
+def _end(call: dict[str, Any]) -> Iterator[str]:
+    """Yield how a call ended."""
+    for one in call["tried"]:
+        because = f": {one['reason'].replace('_', ' ')}" if one["reason"] else ""
+        yield f"trunk {one['trunk']} answered {one['status'] or 'nothing'}{because}"
+    if call["target"]:
+        yield f"target: {call['target']}"
+    if call["answered_at"] is not None:
+        by = f" from {call['answered_by']}" if call["answered_by"] else ""
+        yield f"answered {call['status']} at {output.instant(call['answered_at'])}{by}"
+    if call["state"] == "failed" and call["decision"] == "identified":
+        failure = f": {call['failure'].replace('_', ' ')}" if call["failure"] else ""
+        yield f"it failed: {result(call)}{failure}"
+    elif call["state"] == "ended":
+        lasted = format_duration(call["duration_s"] or 0)
+        yield f"the {call['hung_up_by']} hung up after {lasted}"
+    elif call["state"] in NOT_ENDED:
+        yield f"state: {NOT_ENDED[call['state']]}"
 
 
 def _decision(answer: dict[str, Any]) -> Iterator[str | Table]:

@@ -92,35 +92,6 @@ def _users(answer: Any) -> Iterator[Table]:
     yield Table(("user", "until", "phone"), rows, "no user is configured")
 
 
-def calls(
-    api: str,
-    limit: Annotated[int, typer.Option(metavar="N", help="How many calls.", min=1, max=1000)] = 20,
-) -> Answer:
-    """Show the last calls, the newest first.
-
-    `whence explain --call CALL-ID` shows each step of one decision.
-    """
-    return Answer(ask_page(api, "/v1/calls", limit=limit), _calls)
-
-
-def _calls(answer: Any) -> Iterator[Table]:
-    rows = [
-        (
-            when(call["at"]),
-            call["decision"],
-            call["trunk"] or "-",
-            call["method"],
-            call["source"],
-            call["ruri"],
-            call["message"],
-            call["call_id"],
-        )
-        for call in answer
-    ]
-    columns = ("when", "decision", "trunk", "method", "source", "asked for", "why", "Call-ID")
-    yield Table(columns, rows, "no call since the agent's start")
-
-
 def conflicts(api: str) -> Answer:
     """Show trunks at one address that no rule can distinguish, and what to write."""
     return Answer(ask_all(api, "/v1/conflicts"), _conflicts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from whence.core.dialogs import cookie as cookie_
-from whence.core.dialogs import native
+from whence.core.dialogs import item, native
 from whence.core.dialogs.record import ENDED, DialogRecord
 from whence.edge.base import Worker
 from whence.store.schema import DIALOG_KEY
@@ -32,11 +32,7 @@ class DialogTable:
         stored = str(stored)
         if stored == ENDED:
             return ENDED
-        return (
-            native.read_item(stored, id_)
-            if native.is_item(stored)
-            else DialogRecord.from_text(stored)
-        )
+        return item.read_item(stored) if item.is_item(stored) else DialogRecord.from_text(stored)
 
     def save(self, id_: str, record: DialogRecord) -> None:
         """Store a record. Kamailio itself no longer checks the requests of this dialog."""
@@ -72,7 +68,7 @@ class DialogTable:
 
 def table_key(id_: str) -> str:
     """Return the key of a dialog in DIALOGS."""
-    return id_ + native.KEY_END if id_.startswith(native.KIND) else id_
+    return id_ + native.KEY_END if id_.startswith(native.KINDS) else id_
 
 
 def dialog_of(key: str) -> str:

@@ -19,6 +19,7 @@ from whence.core.dialogs.cookie import (
     OLD_S,
     PARAM,
     RECORD_S,
+    arrival_of,
     covers_via,
     find_cookie,
     id_of,
@@ -26,17 +27,20 @@ from whence.core.dialogs.cookie import (
     write_cookie,
 )
 from whence.core.dialogs.record import ENDED, DialogRecord, OwnSockets, Party, RequestPath, Side
+from whence.core.monitoring.call_progress import CallEvent, EventKind
 from whence.core.sip.message import Message
 from whence.core.sip.transport_address import IP, Transport, TransportAddress, canonical_ip
 from whence.core.sip.uri import Uri, host_text
 from whence.core.sip.via import RPORT_FLAG, reply_destination, reply_port, sent_by_port
 from whence.edge.base import GO_ON, NO, Handlers, Worker, answers, judges, survives, text
+from whence.edge.cseq_shifts import CseqShifts
 from whence.edge.dialog_table import DIALOGS, DialogTable, dialog_of, table_key
 from whence.edge.messages import read_reply
 from whence.edge.phone_paths import PhonePaths
 from whence.edge.phones import LOCATION
 from whence.edge.sending_sockets import SendingSockets
 from whence.edge.trunk_dialogs import STATE, TrunkCall, TrunkDialogs
+from whence.ipc import call_events
 
 DIALOG_ID = "$avp(whence_dialog)"
 """Set for a request of a dialog, and read for its replies: its key in DIALOGS."""
@@ -87,11 +91,13 @@ class DialogHandlers(Handlers):
         own: OwnSockets,
         sending: SendingSockets,
         trunk_dialogs: TrunkDialogs,
+        shifts: CseqShifts,
     ) -> None:
         super().__init__(worker)
         self._own = own
         self._sending = sending
         self._calls = trunk_dialogs
+        self._shifts = shifts
         self._table = DialogTable(worker)
         self._phones = PhonePaths(worker)
         self._our_routes: set[str] = set()
@@ -110,7 +116,7 @@ class DialogHandlers(Handlers):
         """Store the dialog that the current INVITE may begin; return the cookie to the caller."""
         ksr, message, source = self.ksr, self.worker.message, self.worker.source()
         call_id = text(ksr.kx.get_callid) or ""
-        id_ = new_id(time.time(), secrets.token_hex(8))
+        id_ = new_id(self.worker.arrival(), secrets.token_hex(8))
         way = self._way_back(message, source)
         cookie = self._cookie(id_, call_id, self._via(message, source), Side.CALLER, way, "")
         record = DialogRecord(
@@ -189,7 +195,11 @@ class DialogHandlers(Handlers):
         ksr.setdsturi(hop)
         self._sending.force_in_dialog(hop, self.worker)
         self._pass(message, id_, record, call_id, cookie, sender, way, source, call)
-        return GO_ON if call is None else self._calls.begin(call, id_, hop)
+        if call is not None:
+            return self._calls.begin(call, id_, hop)
+        if sender is Side.CALLEE and isinstance(record, DialogRecord):
+            return self._shifts.begin(record, id_, hop)
+        return GO_ON
 
     @survives
     def ksr_answer(self, _message: object) -> int:
@@ -256,6 +266,11 @@ class DialogHandlers(Handlers):
             if call is not None and call.to_trunk and not self._calls.comes_from_trunk(call):
                 return NO
         self._learn(message, id_, call_id, record, sender, cookie)
+        # The transaction of a call that rang when Kamailio ended is gone: only this reports it.
+        answered = CallEvent(
+            EventKind.ANSWERED, arrival_of(cookie), time.time(), ksr.kx.get_status(), source
+        )
+        self.worker.decision_sender.send_record(call_events.record(answered))
         return GO_ON if call is None or self._calls.pass_late(message, call) else NO
 
     def _direction(
@@ -277,7 +292,7 @@ class DialogHandlers(Handlers):
             return None
         if call is not None and not call.to_trunk and not self._calls.comes_from_trunk(call):
             return None
-        if cookie == native.id_of(cookie):
+        if native.is_native(cookie):
             if source.transport is not Transport.UDP:
                 return None
             ports = source.port, sent_by_port(message.all("via"), source.transport)
@@ -289,7 +304,7 @@ class DialogHandlers(Handlers):
 
     def _covers_via(self, cookie: str, call_id: str, via: str) -> bool:
         """Return whether a late answer with this cookie may be sent to `via`."""
-        if cookie != native.id_of(cookie):
+        if not native.is_native(cookie):
             return covers_via(self._table.key(), cookie, call_id, via)
         transport, _, caller = via.partition(":")
         _, _, callee = str(self.worker.source()).partition(":")
@@ -341,6 +356,8 @@ class DialogHandlers(Handlers):
             tag = str(ksr.pv.get("$ft" if sender is Side.CALLER else "$tt"))
             hidden = self._table.kept(call_id), self._table.kept(tag)
             record = DialogRecord(*hidden, "", "", Party())
+            if call is not None:
+                record = self._calls.of_call(record, call)
         receiver = record.party(sender.other).with_more("", way, cookie)
         record = record.with_party(sender.other, receiver)
         party = record.party(sender)

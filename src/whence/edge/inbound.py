@@ -82,7 +82,7 @@ class InboundHandlers(Handlers):
         if not decision.is_ours:  # Kamailio knows the socket on which a phone registered
             self._sending.force_for_target(decision.target)
         from_cache = cached is not None
-        worker.decision_sender.send(decision.report, method, call_id, now, from_cache=from_cache)
+        worker.report(decision.report, method, call_id, from_cache=from_cache)
         return TO_USER if decision.is_ours else GO_ON
 
     def _is_by_user(self, now: float) -> bool:
@@ -112,11 +112,11 @@ class InboundHandlers(Handlers):
             worker.report_refusal(Reason.MALFORMED)
             return None
         decision, evidence = worker.directory.decide(request, now)
-        report = decisions.report_body(decision, request.source, *key[1:])
         if isinstance(decision, Identified) and method in RELAYED:
             trunk = decision.trunk
             number = dialled(request, trunk, evidence)
             target = fill(trunk.target, number)
+            report = decisions.report_body(decision, request.source, *key[1:], target)
             is_ours = bool(ksr.is_myself(target))
             lines = f"{headers.TRUNK}: {trunk.id}\r\n{headers.SOURCE}: {request.source}\r\n"
             called = f"sip:{escape_user(number)}@{self._domain}"
@@ -145,8 +145,9 @@ class InboundHandlers(Handlers):
             worker.answer(405, "Method Not Allowed")
             worker.report_refusal(Reason.METHOD_NOT_ALLOWED, trunk_id=decision.trunk.id)
             return None
+        report = decisions.report_body(decision, request.source, *key[1:])
         bounded = decisions.bounded_method(method)
-        worker.decision_sender.send(report, bounded, call_id, now, from_cache=False)
+        worker.report(report, bounded, call_id, from_cache=False)
         if isinstance(decision, Unknown):
             self._guard.count_refused()
         return None

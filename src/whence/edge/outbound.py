@@ -8,7 +8,9 @@ registration. Kamailio runs `ksr_trunk_branch` for each INVITE that it sends to 
 from __future__ import annotations
 
 import secrets
+import time
 
+from whence.core.dialogs.cookie import arrival_of
 from whence.core.outbound.answers import (
     NOT_SENT,
     Answer,
@@ -31,13 +33,14 @@ from whence.core.outbound.selection import REFUSALS, Plan, RefusalReason, candid
 from whence.core.sip.grammar import split_name_addr
 from whence.core.sip.transport_address import TransportAddress
 from whence.core.sip.uri import Uri, escape_user
-from whence.edge.base import ANSWERED, GO_ON, NO, Handlers, Worker, answers, judges, text
+from whence.edge.base import ANSWERED, GO_ON, NO, Handlers, Worker, answers, judges, survives, text
 from whence.edge.call_counts import CallCounts
-from whence.edge.dialogs import DIALOG_ID, USER, DialogHandlers
+from whence.edge.dialogs import DIALOG_ID, DialogHandlers
 from whence.edge.guard import GuardHandlers
 from whence.edge.inbound import TO_USER
 from whence.edge.phone_authentication import PhoneAuthentication
 from whence.edge.trunk_answers import read_answer
+from whence.ipc import call_events
 from whence.store.outbound import TrunkAccess
 
 CALL = "$avp(whence_call)"
@@ -45,6 +48,18 @@ CALL = "$avp(whence_call)"
 
 TRUNK_ID = "$avp(whence_trunk)"
 """The trunk that a call tries now."""
+
+STATUS = "$var(status)"
+"""The status of the answer that the phone gets."""
+
+TRIED = "$avp(whence_tried)"
+"""Set for a call that a trunk did not carry."""
+
+NOT_OWN_FROM = "not_own_from"
+"""The reason of a refusal: the From of a call to a user is not the caller's own."""
+NO_NUMBER = "no_number"
+"""The reason of a refusal: the Request-URI names neither a user nor a number."""
+NO_TRUNK = RefusalReason.NO_TRUNK_READY
 
 HEALTH = "trunk_health"
 """Table: id of a trunk that failed lately → its Health as text."""
@@ -59,9 +74,6 @@ _CLAIMS = frozenset(
     {"proxy-authorization", "p-asserted-identity", "p-preferred-identity", "remote-party-id"}
 )
 """Headers of a phone that another user does not get: only the edge asserts who calls."""
-
-CALLER = "$avp(whence_caller)"
-"""Of a call to a local user: the URI of the calling user."""
 
 
 class OutboundHandlers(Handlers):
@@ -108,7 +120,7 @@ class OutboundHandlers(Handlers):
         is_ours = uri is not None and uri.scheme != "tel" and bool(ksr.is_myself(ruri))
         called = called_party(uri, is_ours, self._is_user, routing.emergency.numbers, routing.plan)
         if called is None:
-            return worker.answer(404, "Not Found")
+            return self._refuse(user, Called(), "", 404, "Not Found")
         fields = worker.message.fields()
         written = {name: _uri(next(iter(fields.get(name, ())), "")) for name in _NEEDED}
         from_tag = str(ksr.pv.get("$ft") or "")
@@ -129,32 +141,24 @@ class OutboundHandlers(Handlers):
         routing: Routing,
     ) -> int:
         """Set the target of a call to a local user. Only Kamailio knows its phones."""
-        ksr, worker = self.ksr, self.worker
+        ksr = self.ksr
         limit = user_limit(user.limits, self._counts.of_user(user.name, user.limits), called)
         if limit is not None:
-            return worker.answer(*REFUSALS[RefusalReason(limit)])
+            return self._refuse(user, called, limit, *REFUSALS[RefusalReason(limit)])
         from_ = Uri.of_header(fields["from"][0])
         is_ours = from_ is not None and from_.host == self._domain
         if not may_write_from(from_, is_ours, user, routing.plan):
-            return worker.answer(403, "Forbidden")
+            return self._refuse(user, called, NOT_OWN_FROM, 403, "Forbidden")
         for header in _CLAIMS.intersection(fields):
             ksr.hdr.remove(header)
         own = f"sip:{escape_user(user.name)}@{self._domain}"
         ksr.hdr.append(f"P-Asserted-Identity: <{own}>\r\n")
         target = f"sip:{escape_user(called.user)}@{self._domain}"
         ksr.seturi(target)
-        ksr.pv.sets(USER, target)
-        ksr.pv.sets(CALLER, own)
+        self._dialogs.record_route(self._dialogs.begin(user=target, caller_user=own))
         self._counts.begin(user.name)
+        self._report(user, called)
         return TO_USER
-
-    @answers
-    def ksr_begin_user_call(self, _message: object) -> int:
-        """Begin the dialog of a call to a local user, whose phones Kamailio has found."""
-        pv = self.ksr.pv
-        cookie = self._dialogs.begin(user=str(pv.get(USER)), caller_user=str(pv.get(CALLER)))
-        self._dialogs.record_route(cookie)
-        return GO_ON
 
     def _call_number(
         self,
@@ -166,10 +170,10 @@ class OutboundHandlers(Handlers):
         from_tag: str,
     ) -> int:
         """Plan a call to a number, and aim it at its first trunk."""
-        ksr, worker = self.ksr, self.worker
+        ksr = self.ksr
         plan = self._plan(user, called, routing)
         if plan.refusal is not None:
-            return worker.answer(plan.refusal.status, plan.refusal.phrase)
+            return self._refuse(user, called, *plan.refusal)
         caller = caller_of(user, fields, routing.plan, emergency=called.emergency)
         own = f"sip:{escape_user(user.name)}@{self._domain}"
         call = OutboundCall(
@@ -187,7 +191,8 @@ class OutboundHandlers(Handlers):
         )
         self._counts.begin(user.name)
         if self._aim(call) is None:
-            return worker.answer(480, "Temporarily Unavailable")
+            return self._refuse(user, called, NO_TRUNK, *REFUSALS[NO_TRUNK])
+        self._report(user, called, call.trunks)
         return GO_ON
 
     def _plan(self, user: OutboundUser, called: Called, routing: Routing) -> Plan:
@@ -252,8 +257,7 @@ class OutboundHandlers(Handlers):
         call = self._call()
         access = self._access(call.trunk_id)
         if access is None:
-            self.worker.answer(500, "Server Internal Error")
-            return NO
+            return self._answer(500, "Server Internal Error")
         answer = read_answer(self.worker, access)
         canceled = self.ksr.tm.t_is_canceled() > 0
         outcome = initial_answer(answer, call.rounds, access.credentials, canceled=canceled)
@@ -261,9 +265,17 @@ class OutboundHandlers(Handlers):
             return self._again(call.with_rounds(outcome.rounds), access)
         if isinstance(outcome, TryNext):
             return self._next(call, outcome)
+        self._tried(call, "", answer.status)
         if isinstance(outcome, Answer):
-            self.worker.answer(outcome.status, outcome.phrase)
+            return self._answer(outcome.status, outcome.phrase)
+        self.ksr.pv.seti(STATUS, answer.status)
         return NO
+
+    @survives
+    def ksr_trunk_answered(self, _message: object) -> int:
+        """Report that a trunk carries a call which another one did not."""
+        self._tried(self._call(), "", self.ksr.kx.get_status())
+        return GO_ON
 
     @answers
     def ksr_not_sent(self, _message: object) -> int:
@@ -275,12 +287,61 @@ class OutboundHandlers(Handlers):
         if outcome.reason.is_of_trunk:
             failed = self._health(call.trunk_id).failed(self.worker.now())
             self.ksr.htable.sht_sets(HEALTH, call.trunk_id, failed.to_text())
+        self._tried(call, outcome.reason, outcome.status)
         call = call.with_failure(outcome)
         if self._aim(call) is not None:
+            self.ksr.pv.sets(TRIED, "yes")
             return GO_ON
         answer = final_answer(call.tried)
-        self.worker.answer(answer.status, answer.phrase)
+        return self._answer(answer.status, answer.phrase)
+
+    def _answer(self, status: int, phrase: str) -> int:
+        """Answer the phone, for good."""
+        self.ksr.pv.seti(STATUS, status)
+        self.worker.answer(status, phrase)
         return NO
+
+    def _refuse(
+        self, user: OutboundUser, called: Called, reason: str, status: int, phrase: str
+    ) -> int:
+        """Refuse a call of a user, and report it."""
+        self._report(user, called, refusal=reason or NO_NUMBER, status=status)
+        return self.worker.answer(status, phrase)
+
+    def _report(
+        self,
+        user: OutboundUser,
+        called: Called,
+        planned: tuple[str, ...] = (),
+        *,
+        refusal: str = "",
+        status: int = 0,
+    ) -> None:
+        """Report what becomes of a user's call."""
+        ksr, worker = self.ksr, self.worker
+        message = worker.message
+        decision = call_events.CallOut(
+            worker.arrival(),
+            user.name,
+            worker.source(),
+            _uri(next(iter(message.as_written("from")), "")),
+            called.number or f"{called.user}@{self._domain}",
+            message.request_line[1],
+            text(lambda: str(ksr.pv.get("$ft"))) or "",
+            text(ksr.kx.get_callid) or "",
+            planned,
+            refusal,
+            status,
+            called.emergency,
+        )
+        worker.decision_sender.send_record(call_events.call_out(decision))
+
+    def _tried(self, call: OutboundCall, reason: str, status: int) -> None:
+        """Report how a trunk answered a call."""
+        record = call_events.tried(
+            arrival_of(call.cookie), call.trunk_id, reason, status, time.time()
+        )
+        self.worker.decision_sender.send_record(record)
 
     def _again(self, call: OutboundCall, access: TrunkAccess) -> int:
         """Send a call to its trunk again."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from whence.core.dialogs.record import DialogRecord, Side
@@ -32,7 +33,7 @@ from whence.core.outbound.route_state import Kind, RouteState, find_state, read_
 from whence.core.sip.digest import Credentials
 from whence.core.sip.grammar import split_name_addr
 from whence.core.sip.message import Message
-from whence.core.sip.uri import Uri
+from whence.core.sip.uri import Uri, escape_user
 from whence.edge.base import GO_ON, NO, Handlers, Worker, answers, judges, text
 from whence.edge.dialog_table import DialogTable
 from whence.edge.trunk_answers import is_of, read_answer
@@ -123,6 +124,11 @@ class TrunkDialogs(Handlers):
         if call.to_trunk and method in REFUSED_IN_DIALOG:
             return self.worker.answer(403, "Forbidden")
         return GO_ON
+
+    def of_call(self, record: DialogRecord, call: TrunkCall) -> DialogRecord:
+        """Return the new record of a call that is older than Kamailio, with its parties."""
+        user = f"sip:{escape_user(call.state.user)}@{self._domain}"
+        return replace(record, trunk_id=call.state.trunk_id, caller_user=user)
 
     def comes_from_trunk(self, call: TrunkCall) -> bool:
         """Return whether the source of the current message is an address of the call's trunk."""

@@ -110,7 +110,10 @@ class TrunkAccess:
     contact: Uri | None
     """The registered Contact. None where `home` is None."""
     expires_at: float | None
-    """When the registration ends, in seconds since the epoch. None: it is not registered."""
+    """When the registration ends, in seconds since the epoch. None: it is not registered.
+
+    A grant by a source that may not be learned does not count: it may be forged.
+    """
 
     def is_registered(self, now: float) -> bool:
         """Return whether a registration is valid, so that the trunk may get calls."""
@@ -274,11 +277,12 @@ def read_access(fetch: Fetch, ids: Sequence[str], key: str) -> list[TrunkAccess]
     return [_access(row, key) for row in fetch(_trunks_query(len(ids)), tuple(ids))] if ids else []
 
 
+@lru_cache(maxsize=32)
 def _trunks_query(count: int) -> str:
     of_trunk = ", ".join(f"o.{name.strip()}" for name in _TRUNK.split(","))
     return f"""
     SELECT {of_trunk}, h.server, h.socket, h.contact,
-    CASE WHEN r.suspended = 0 THEN r.expires_at END
+    CASE WHEN r.suspended = 0 THEN min(r.expires_at, r.learned_until) END
     FROM outbound_trunk o LEFT JOIN home h ON h.trunk_id = o.trunk_id
     LEFT JOIN registration r ON r.trunk_id = o.trunk_id
     WHERE o.trunk_id IN ({", ".join("?" * count)})"""
@@ -300,11 +304,18 @@ def _access(row: Sequence[Any], key: str) -> TrunkAccess:
         trunk,
         _credentials(key, trunk.id, credentials) or NO_CREDENTIALS,
         tls_name,
-        TransportAddress.parse(home) if home else None,
-        TransportAddress.parse(socket) if socket else None,
-        Uri.parse(contact) if contact else None,
+        *_places(home, socket, contact),
         expires_at,
     )
+
+
+@lru_cache(maxsize=1024)
+def _places(
+    home: str | None, socket: str | None, contact: str | None
+) -> tuple[TransportAddress | None, TransportAddress | None, Uri | None]:
+    if home is None or socket is None or contact is None:
+        return None, None, None
+    return TransportAddress.parse(home), TransportAddress.parse(socket), Uri.parse(contact)
 
 
 NO_CREDENTIALS = Credentials("")

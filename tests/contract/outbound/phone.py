@@ -49,6 +49,8 @@ class Phone:
     password: str
     domain: str
     faults: list[str] = field(default_factory=list)
+    tag: str = "callee"
+    """Its tag in calls that it accepts."""
     display: str = '"Our Private Name" '
 
     @property
@@ -121,6 +123,11 @@ class Phone:
         self.check(sent, answer)
         return answer
 
+    def early(self, sent: Message) -> Dialog:
+        """Wait for the 180 to an INVITE, and return the early dialog."""
+        answer = self.ringing(sent)
+        return Dialog(sent, answer, int(sent["CSeq"].split()[0]), uri_of(answer["Contact"]))
+
     def call(self, number: str, *, invite: Message | None = None) -> Dialog:
         """Call a number, and acknowledge its answer."""
         sent = self.send_call(number, invite=invite)
@@ -186,6 +193,44 @@ class Phone:
         if answer.status < 300:
             self.at.send(self.request(dialog, "ACK"), self.edge)
         return answer
+
+    def request_of(self, dialog: Dialog, method: str) -> Message:
+        """Make the next request in a call."""
+        dialog.cseq += 1
+        return self.request(dialog, method)
+
+    def result(self, method: str) -> Message:
+        """Return the next final answer to a request of this method."""
+        return self.at.expect(lambda m: m.status >= 200 and m.method == method, what=method)
+
+    def accept(self, invite: Message) -> None:
+        """Accept a call that arrived."""
+        headers = [("Contact", self.contact)]
+        self.at.send(reply(invite, 200, headers=headers, to_tag=self.tag), self.edge)
+
+    def dialog_of(self, invite: Message) -> Dialog:
+        """Return the call that this phone has accepted, for its own requests."""
+        swapped = {"From": f"{invite['To']};tag={self.tag}", "To": invite["From"]}
+        routes = [("Record-Route", one) for one in reversed(invite.all("Record-Route"))]
+        mine = Message("INVITE", (*swapped.items(), ("Call-ID", invite.call_id)))
+        answer = Message("SIP/2.0 200 OK", (("To", invite["From"]), *routes))
+        return Dialog(mine, answer, 1, uri_of(invite["Contact"]))
+
+    def request_to_caller(self, invite: Message, method: str, cseq: int = 1) -> Message:
+        """Make a request in a call that this phone has accepted."""
+        return request(
+            method,
+            uri_of(invite["Contact"]),
+            self.at.address,
+            from_uri=uri_of(invite["To"]),
+            to_uri=uri_of(invite["From"]),
+            from_tag=self.tag,
+            to_tag=tag_of(invite["From"]),
+            call_id=invite.call_id,
+            cseq=cseq,
+            contact=self.contact if method in ("INVITE", "UPDATE") else None,
+            headers=[("Route", value) for value in invite.all("Record-Route")],
+        )
 
     def receive(self, method: str) -> Message:
         """Return the next request of this method."""

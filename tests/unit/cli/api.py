@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
+
+from testkit.wait import PATIENCE_S
 
 
 def listed(*items: Any, following: str | None = None) -> dict[str, Any]:
@@ -19,7 +21,10 @@ class Api:
     def __init__(self, ip: str) -> None:
         self.answers: dict[str, tuple[int, Any]] = {}
         self.questions: list[Any] = []
+        self.paths: list[str] = []
         self.raw = False
+        self.may_answer = Event()
+        self.may_answer.set()
         api = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -32,7 +37,9 @@ class Api:
                 self.answer()
 
             def answer(self) -> None:
+                api.paths.append(self.path)
                 path = self.path if self.path in api.answers else self.path.partition("?")[0]
+                api.may_answer.wait(PATIENCE_S)
                 status, answer = api.answers[path]
                 body = (answer if api.raw else json.dumps(answer)).encode()
                 self.send_response(status)

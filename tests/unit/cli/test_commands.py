@@ -16,7 +16,7 @@ import pytest
 from testkit.network import Network
 from testkit.process import beside_python
 from tests.unit.cli.api import Api, listed
-from tests.unit.cli.command import whence
+from tests.unit.cli.command import Terminal, whence
 
 FILE = """
 [[trunk]]
@@ -131,7 +131,7 @@ def test_check_names_the_new_name_of_an_old_key(tmp_path: Path) -> None:
 
 
 COMMANDS = (
-    *("check", "run", "agent", "edge-config", "drop-in"),
+    *("check", "init", "import", "run", "agent", "edge-config", "drop-in"),
     *("trunks", "trunk", "addresses", "conflicts", "users", "calls", "unknown", "alarms"),
     *("explain", "register", "unregister", "pause", "resume", "allow", "revoke", "reload"),
 )
@@ -170,6 +170,29 @@ def test_sigint_during_the_imports_prints_nothing(tmp_path: Path, words: list[st
         started.send_signal(signal.SIGINT)
         assert started.stderr.read() == b""
     assert started.returncode == -signal.SIGINT
+
+
+def test_sigint_during_an_import_of_a_query_prints_nothing(tmp_path: Path) -> None:
+    (tmp_path / "httpx.py").write_text(
+        "import os, time\nos.write(1, b'importing')\ntime.sleep(600)\n", encoding="utf-8"
+    )
+    with Terminal("trunks", PYTHONPATH=str(tmp_path)) as terminal:
+        terminal.wait_for(lambda screen: "importing" in screen)
+        terminal.press("\x03")
+        assert terminal.end() != 0
+        assert terminal.screen.replace("^C", "") == "importing"
+
+
+def test_sigint_before_the_answer_prints_nothing(api: Api) -> None:
+    """An API that never answers stands for a slow one."""
+    api.answers["/v1/trunks"] = (200, listed())
+    api.may_answer.clear()
+    with Terminal("trunks", "--api", api.url) as terminal:
+        terminal.wait_for(lambda _: api.paths)
+        terminal.press("\x03")
+        assert terminal.end() != 0
+        assert terminal.screen.replace("^C", "") == ""
+    api.may_answer.set()
 
 
 # edge-config
@@ -402,6 +425,56 @@ CALL = {
     "message": "no rule distinguishes them",
     "named": ["acme", "bell"],
     "from_cache": False,
+    "direction": "in",
+    "caller": "sip:+33123456789@provider.example",
+    "called": "sip:+4420@edge.example",
+    "user": None,
+    "target": None,
+    "emergency": False,
+    "state": "failed",
+    "status": 403,
+    "outcome": "rejected",
+    "failure": None,
+    "answered_at": None,
+    "answered_by": None,
+    "ended_at": None,
+    "duration_s": None,
+    "hung_up_by": None,
+    "tried": [],
+}
+OVER = {
+    **CALL,
+    "call_id": "over",
+    "decision": "identified",
+    "trunk": "acme",
+    "message": "number of trunk acme",
+    "named": ["acme"],
+    "target": "sip:alice@edge.example",
+    "state": "ended",
+    "status": 200,
+    "outcome": "answered",
+    "answered_at": 1_700_000_005.0,
+    "answered_by": "udp:198.51.100.7:5060",
+    "ended_at": 1_700_000_065.0,
+    "duration_s": 60.0,
+    "hung_up_by": "callee",
+}
+FAILED_OUT = {
+    **CALL,
+    "call_id": "out",
+    "direction": "out",
+    "decision": "identified",
+    "user": "alice",
+    "called": "+442079460000",
+    "trunk": "bolt",
+    "message": "",
+    "named": ["acme", "bolt"],
+    "status": 486,
+    "outcome": "busy",
+    "tried": [
+        {"trunk": "acme", "status": 503, "reason": "server_failed"},
+        {"trunk": "bolt", "status": 486, "reason": None},
+    ],
 }
 
 
@@ -450,9 +523,62 @@ def test_explain_call_shows_the_decision_then_and_now(api: Api) -> None:
 def test_calls_are_a_table(api: Api) -> None:
     api.answers["/v1/calls"] = (200, listed(CALL))
     shown = whence("calls", "--api", api.url).stdout
-    (row,) = (line for line in shown.splitlines() if "INVITE" in line)
-    for value in ("udp:192.0.2.1:5060", "refused", "no rule distinguishes them", "a/b@x"):
+    (row,) = (line for line in shown.splitlines() if "a/b@x" in line)
+    for value in ("udp:192.0.2.1:5060", "refused", "no rule distinguishes them", "+33123456789"):
         assert value in row
+
+
+@pytest.mark.parametrize(
+    ("change", "values"),
+    [
+        ({}, ["acme", "answered", "1 min 0 s", "callee hung up"]),
+        ({"state": "answered", "ended_at": None, "duration_s": None}, ["in progress"]),
+        ({"state": "ringing", "status": None, "outcome": None}, ["ringing"]),
+        ({"state": "failed", "status": 486, "outcome": "busy"}, ["486 busy"]),
+        ({"state": "failed", "status": 480, "outcome": "no_answer"}, ["480 no answer"]),
+        ({"state": "lost", "outcome": "lost"}, ["end not reported"]),
+        ({"state": None, "status": None, "outcome": None}, ["identified"]),
+        (FAILED_OUT, ["out", "bolt", "486 busy", "acme: 503 (server failed); bolt: 486"]),
+    ],
+)
+def test_calls_show_how_each_ended(api: Api, change: dict[str, object], values: list[str]) -> None:
+    api.answers["/v1/calls"] = (200, listed({**OVER, **change, "call_id": "over"}))
+    shown = whence("calls", "--api", api.url).stdout
+    (row,) = (line for line in shown.splitlines() if "over" in line)
+    assert [value for value in values if value not in row] == []
+
+
+def test_calls_send_their_filters_to_the_api(api: Api) -> None:
+    query = "limit=20&trunk=acme&user=alice&number=%2B4420&failed=true&active=true&since="
+    api.answers["/v1/calls"] = (200, listed(OVER))
+    done = whence(
+        *("calls", "--api", api.url, "--trunk", "acme", "--user", "alice"),
+        *("--number", "+4420", "--failed", "--active", "--since", "1h"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert any(path.startswith(f"/v1/calls?{query}2") for path in api.paths)
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (OVER, ["target: sip:alice@edge.example", "the callee hung up after 1 min 0 s"]),
+        (
+            FAILED_OUT,
+            [
+                "user alice called +442079460000",
+                "trunks to try: acme, bolt",
+                "trunk acme answered 503: server failed",
+                "trunk bolt answered 486",
+                "it failed: 486 busy",
+            ],
+        ),
+    ],
+)
+def test_explain_call_shows_its_end(api: Api, call: dict[str, object], expected: list[str]) -> None:
+    api.answers["/v1/calls/x"] = (200, listed({**call, "then": None, "now": None}))
+    lines = whence("explain", "--call", "x", "--api", api.url).stdout.splitlines()
+    assert [line for line in expected if line not in lines] == []
 
 
 def test_unknown_sources_are_a_table(api: Api) -> None:

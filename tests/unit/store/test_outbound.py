@@ -145,10 +145,16 @@ def grant(
     socket: str = SOCKET,
     contact: str = CONTACT,
     suspended: bool = False,
+    expires_at: float | None = NOW + 3600,
     actions: Sequence[Action] = (Learn(HOME, NOW + 3632),),
 ) -> None:
     registration = Registration(
-        "acme", "call-1", expires_at=NOW + 3600, home=home, suspended=suspended
+        "acme",
+        "call-1",
+        expires_at=expires_at,
+        learned_until=NOW + 3600,
+        home=home,
+        suspended=suspended,
     )
     step = RegistrationStep(
         AccountKey("sip:acme"), registration, actions, socket, NOW, contact=contact
@@ -250,6 +256,16 @@ def test_trunk_access_of_a_suspended_trunk_is_unregistered(
     acme = edge.trunk_access(["acme"])["acme"]
     assert not acme.is_registered(NOW)
     assert acme.home == HOME
+
+
+def test_trunk_access_counts_no_grant_that_taught_nothing(
+    directory: Directory, edge: DirectoryReader
+) -> None:
+    """A forged answer grants longer, or a real one ended the registration."""
+    grant(directory, expires_at=NOW + 86_400)
+    assert edge.trunk_access(["acme"])["acme"].expires_at == NOW + 3600
+    grant(directory, expires_at=None)
+    assert edge.trunk_access(["acme"])["acme"].expires_at is None
 
 
 def test_home_of_another_account_is_removed(directory: Directory, edge: DirectoryReader) -> None:

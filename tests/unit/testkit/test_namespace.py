@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from testkit.namespace import Namespace, Sniffer
+from testkit.namespace import PUBLIC, Namespace, Sniffer
 from testkit.process import Process, alive
 from testkit.wait import eventually
 
@@ -28,6 +28,15 @@ def test_sockets_inside_reach_each_other_and_are_sniffed(namespace: Namespace) -
     assert sniffer.seen() == set()
     for each in (one, other, sniffer):
         each.close()
+
+
+def test_public_addresses_are_local(namespace: Namespace) -> None:
+    one, other = (namespace.socket("udp", str(PUBLIC[number]), 5060) for number in (9, 70_000))
+    other.settimeout(5)
+    one.sendto(b"hello", other.getsockname())
+    assert other.recvfrom(100) == (b"hello", (str(PUBLIC[9]), 5060))
+    one.close()
+    other.close()
 
 
 @pytest.mark.parametrize("kind", ["udp", "tcp"])

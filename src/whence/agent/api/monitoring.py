@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import dropwhile, islice
 from typing import Annotated
 
-from fastapi import FastAPI, Query
+from fastapi import FastAPI, Query, Request
 
 from whence.agent.api.lists import ListQuery, ascending, descending, page
 from whence.agent.api.monitoring_models import (
@@ -19,6 +20,7 @@ from whence.agent.api.monitoring_models import (
     CallExplained,
     CallExplainedList,
     CallList,
+    CallQuery,
     CallView,
     RevokedView,
     RevokeRequest,
@@ -27,9 +29,11 @@ from whence.agent.api.monitoring_models import (
     source_or_ip,
 )
 from whence.agent.api.problems import ApiError, ProblemCode, responses
+from whence.agent.api.security import record_change
 from whence.agent.monitoring.alarms import Alarms, RaisedAlarm
+from whence.agent.monitoring.call_record import CallRecord
+from whence.agent.monitoring.call_record import as_json as call_as_json
 from whence.agent.monitoring.calls import Calls
-from whence.agent.monitoring.calls import as_json as call_as_json
 from whence.agent.monitoring.explain import Explanation, explanation
 from whence.agent.monitoring.unknown_sources import UnknownSources
 from whence.core.monitoring.unknown_sources import UnknownSource
@@ -53,15 +57,12 @@ def add(api: FastAPI, parts: MonitoringParts, clock: Callable[[], float] = time.
     """Add the paths to an API that `app.make` built."""
 
     @api.get("/v1/calls", tags=["calls"])
-    async def list_calls(query: Annotated[ListQuery, Query()]) -> CallList:
-        """List the last decisions of the edge, the newest first."""
-        return page(
-            CallList,
-            parts.calls.last(query.limit + 1 if query.cursor is None else 2 * parts.calls.limit),
-            query,
-            key=lambda one: descending(one.at * 1e6),
-            view=_call,
-        )
+    async def list_calls(query: Annotated[CallQuery, Query()]) -> CallList:
+        """List the last calls, the newest first."""
+        cursor = query.cursor or ""
+        after = dropwhile(lambda one: _key(one) <= cursor, parts.calls.find(query.wanted()))
+        # The calls are in order, so the others of this page need not be read.
+        return page(CallList, islice(after, query.limit + 1), query, key=_key, view=_call)
 
     @api.get(
         "/v1/calls/{call_id:path}",
@@ -86,7 +87,7 @@ def add(api: FastAPI, parts: MonitoringParts, clock: Callable[[], float] = time.
             view=lambda one: _explained(one[1]),
         )
 
-    def _explained(one: DecisionReport) -> CallExplained:
+    def _explained(one: CallRecord) -> CallExplained:
         return CallExplained(
             **_call(one).model_dump(),
             then=_then(parts.directory, one),
@@ -111,11 +112,12 @@ def add(api: FastAPI, parts: MonitoringParts, clock: Callable[[], float] = time.
         tags=["unknown sources"],
         responses=responses(_404="no such trunk", _409="it is disabled"),
     )
-    async def allow_source(body: AllowRequest) -> AllowedView:
+    async def allow_source(body: AllowRequest, request: Request) -> AllowedView:
         """Admit calls of an unknown source as a trunk's, from any port of its ip, for a time."""
         address = parts.unknown_sources.allow(
             source_or_ip(body.source), body.trunk, body.for_s, body.note
         )
+        record_change(request, body.trunk, None, body.model_dump(mode="json"))
         return AllowedView(
             trunk=body.trunk,
             ip=str(address.ip),
@@ -128,7 +130,7 @@ def add(api: FastAPI, parts: MonitoringParts, clock: Callable[[], float] = time.
         tags=["unknown sources"],
         responses=responses(_404="no such trunk, or not allowed"),
     )
-    async def revoke_source(body: RevokeRequest) -> RevokedView:
+    async def revoke_source(body: RevokeRequest, request: Request) -> RevokedView:
         """Remove the address that allowed a source: the edge refuses its calls from now on."""
         ip, trunk = source_or_ip(body.source).ip, escape_untrusted(body.trunk)
         removed = parts.unknown_sources.revoke(source_or_ip(body.source), body.trunk)
@@ -139,6 +141,7 @@ def add(api: FastAPI, parts: MonitoringParts, clock: Callable[[], float] = time.
                 f"{ip} is not allowed as trunk {trunk}; "
                 "remove an address that the file pins from the file",
             )
+        record_change(request, body.trunk, body.model_dump(mode="json"), None)
         return RevokedView(trunk=body.trunk, ip=str(ip))
 
     @api.get("/v1/alarms", tags=["alarms"])
@@ -190,11 +193,17 @@ def _alarm(raised: RaisedAlarm) -> AlarmView:
     )
 
 
-def _call(one: DecisionReport) -> CallView:
+def _key(one: CallRecord) -> str:
+    """Return the key of a call in the list: the newest has the smallest."""
+    arrival = one.decision.arrival
+    return f"{descending(arrival.at_us)} {arrival.process} {one.call_id}"
+
+
+def _call(one: CallRecord) -> CallView:
     return CallView.model_validate(call_as_json(one))
 
 
-def _then(directory: Directory, one: DecisionReport) -> Explanation | None:
+def _then(directory: Directory, one: CallRecord) -> Explanation | None:
     """Explain a former decision; None where the directory no longer leads to it."""
     found = _again(directory, one, one.at)
     call = _call(one)
@@ -206,7 +215,8 @@ def _then(directory: Directory, one: DecisionReport) -> Explanation | None:
     return found if same else None
 
 
-def _again(directory: Directory, one: DecisionReport, at: float) -> Explanation | None:
+def _again(directory: Directory, one: CallRecord, at: float) -> Explanation | None:
     """Explain how the edge would decide on the request at `at`; None where its URIs were cut."""
-    request = decisions.request(one)
+    call = one.decision
+    request = decisions.request(call) if isinstance(call, DecisionReport) else None
     return None if request is None else explanation(directory, request, at)

@@ -4,37 +4,76 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, Field
 
 from whence.agent.api.instants import Instant
 from whence.agent.api.lists import ListQuery, Page
+from whence.agent.monitoring.call_record import CallFilter, digits_of
 from whence.agent.monitoring.explain import Explanation
-from whence.core.identification.decision import Reason, Rule
+from whence.core.identification.decision import Rule
 from whence.core.identification.networks import checked_network
 from whence.core.monitoring import alarms
+from whence.core.monitoring.call_progress import CallState, Direction, Hangup, Outcome
 from whence.core.monitoring.unknown_sources import LONGEST_S, Why
 from whence.core.sip.transport_address import Transport, TransportAddress, canonical_ip
 from whence.ipc import decisions
 
+DIGITS_LEAST = 3
+"""Digits that a filter by number has at least."""
+
+
+def _has_digits(number: str | None) -> str | None:
+    if number is not None and len(digits_of(number)) < DIGITS_LEAST:
+        raise ValueError(f"has less than {DIGITS_LEAST} digits")
+    return number
+
+
+class TriedView(BaseModel):
+    """A trunk that was tried for a call out."""
+
+    trunk: str
+    status: int | None = Field(description="its final answer; null: none")
+    reason: str | None = Field(description="why the next trunk was tried, as a code")
+
 
 class CallView(BaseModel):
-    """One decision on an initial request, as the edge made it."""
+    """One call, or another initial request: the decision of the edge, and how it ended."""
 
     at: Instant
     call_id: str
+    direction: Direction
     method: str
     source: str
+    caller: str | None = Field(description="the URI in From; the sender may write anything")
+    called: str = Field(description="the URI that was called; of a call out the number or user")
+    user: str | None = Field(description="the user that called; null for a call from a trunk")
     ruri: str
+    target: str | None = Field(description="the URI to which a call from a trunk went")
     to: str | None
     p_called_party_id: str | None
     headers: list[str] = Field(description="those that a trunk has in number_headers")
     decision: decisions.DecisionKind
-    trunk: str | None = Field(description="the trunk that got it")
+    trunk: str | None = Field(description="its trunk; of a call out the one tried last")
     rule: Rule | None = Field(description="the rule that decided; null where it was not identified")
-    reason: Rule | Reason = Field(description="the rule, or why no trunk got it")
+    reason: str | None = Field(
+        description="the rule, or why no trunk got it; null for a call out that was allowed"
+    )
     message: str = Field(description="the reason in words")
-    named: list[str] = Field(description="the trunks of the last step of a refusal")
+    named: list[str] = Field(
+        description="the trunks of the last step of a refusal; of a call out those to try"
+    )
+    emergency: bool = Field(description="whether it is an emergency call")
     from_cache: bool = Field(description="whether the decision is from the edge's cache")
+    state: CallState | None = Field(description="null where the edge does not report ends")
+    status: int | None = Field(description="the final status of the INVITE; null: none yet")
+    outcome: Outcome | None = Field(description="null while the call is in progress")
+    failure: str | None = Field(description="why the edge itself failed the call, as a code")
+    answered_at: Instant | None
+    answered_by: str | None = Field(description="transport:ip:port of the answer")
+    ended_at: Instant | None
+    duration_s: float | None = Field(description="from the answer to the end")
+    hung_up_by: Hangup | None
+    tried: list[TriedView] = Field(description="of a call out, in their order")
 
 
 class CallExplained(CallView):
@@ -48,7 +87,41 @@ class CallExplained(CallView):
 
 
 class CallList(Page[CallView]):
-    """A page of the last decisions, the newest first."""
+    """A page of the last calls, the newest first."""
+
+
+class CallQuery(ListQuery):
+    """Which calls are listed."""
+
+    trunk: str | None = Field(default=None, description="only those of this trunk")
+    user: str | None = Field(
+        default=None, description="only those of this user, as caller or as called"
+    )
+    number: Annotated[str | None, AfterValidator(_has_digits)] = Field(
+        default=None,
+        max_length=64,
+        description="only those whose caller or called has these digits, in any spelling",
+    )
+    failed: bool | None = Field(
+        default=None, description="only those that are over without an answer, or only the others"
+    )
+    active: bool | None = Field(
+        default=None, description="only those in progress, or only the others"
+    )
+    since: AwareDatetime | None = Field(
+        default=None, description="only those that began then or later"
+    )
+
+    def wanted(self) -> CallFilter:
+        """Return the filter."""
+        return CallFilter(
+            self.trunk,
+            self.user,
+            self.number,
+            self.failed,
+            self.active,
+            self.since.timestamp() if self.since is not None else None,
+        )
 
 
 class CallExplainedList(Page[CallExplained]):

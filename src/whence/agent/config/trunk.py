@@ -334,7 +334,9 @@ class UserConfig(Table):
     password: Password | None = None
     """Password. A user has exactly one of `password` and `ha1`."""
     ha1: Ha1 | None = Field(default=None, examples=[{"md5": "…"}])
-    """Hash of `name:domain:password` instead of the password; `md5` is required."""
+    """Hash of `name:domain:password` instead of the password; `md5` is required. With `sha256`
+    phones may use SHA-256, too.
+    """
     trunks: Names = Field(default=[], examples=[["acme", "bolt"]])
     """Trunks for calls to numbers, in the order in which the edge tries them. They need `country`
     of `[edge]`. Empty: the user may call other users only.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -12,12 +13,14 @@ from whence.agent.config.models import Config, EdgeConfig
 from whence.agent.kamailio.start import LOCATION_FILE, START_OPTIONS, TLS_FILE
 from whence.core.dialogs import cookie, native, record
 from whence.core.identification.decision import Reason
+from whence.core.monitoring.call_progress import EventKind
 from whence.core.registration.grant import GRANT_LIMIT_S
 from whence.core.sip.sockets import AUTO
 from whence.core.sip.transport_address import WEBSOCKETS, Transport, TransportAddress
 from whence.core.sip.uri import host_text
 from whence.core.sip.via import KEEPALIVE_FLAG, NAT_FLAG, RPORT_FLAG, TO_PHONE_FLAG
 from whence.errors import OperatorError, UntrustedError
+from whence.ipc import call_events
 from whence.store import look_out
 from whence.store.directory import FILE
 from whence.trust import paths
@@ -51,6 +54,9 @@ BY_USER = 3
 
 REWRITTEN = 2
 """What its `ksr_in_dialog` returns for a request inside a call with a trunk."""
+
+SHIFTED = 3
+"""What it returns for a request that needs another CSeq at the trunk."""
 
 BUSY_CALL_S = 4 * 3600
 """How long a call without any request counts for the limits of calls at once."""
@@ -90,6 +96,10 @@ def render(
     )
     edge = settings.edge
     calls_out = settings.calls_out
+    dialog_places = _dialog_places(edge)
+    udp = [socket for socket in edge.listen if socket.transport is Transport.UDP]
+    has_one_socket = len(udp) == len(dialog_places) == 1
+    only_place = _only_place(dialog_places, udp)
     return environment.get_template(TEMPLATE).render(
         file="".join(c if c.isprintable() else "?" for c in file.name),  # for a comment of one line
         start_options=" ".join(START_OPTIONS),
@@ -119,25 +129,40 @@ def render(
         calls_out=calls_out,
         by_user=BY_USER,
         rewritten=REWRITTEN,
+        shifted=SHIFTED,
         busy_call_s=BUSY_CALL_S,
         known_answers=known_answers,
+        known_report=call_events.KNOWN,
+        event=EventKind,
         published_s=look_out.PUBLISHED_S,
         places=KNOWN_ANSWERS_LIMIT,
         queue_limit=UNREPORTED_LIMIT,
         longest_message=LONGEST_OF_KNOWN,
         dialog_s=cookie.RECORD_S,
+        hep=edge.hep.partition(":")[2],
         timer_c_ms=TIMER_C_MS,
         connection_s=CONNECTION_S,
         rport_flag=RPORT_FLAG,
         no_socket_flag=NO_SOCKET_FLAG,
         simple_flag=SIMPLE_FLAG,
         native_flag=NATIVE_FLAG,
-        native_kind=native.KIND,
+        near=native.NEAR,
+        far=native.FAR,
+        path_mark=native.PATH_MARK,
+        to_caller=native.TO_CALLER,
+        to_callee=native.TO_CALLEE,
+        sent_by_caller=record.Side.CALLER,
         native_mac_length=native.MAC_LENGTH,
         text_limit=native.TEXT_LIMIT,
         contact_limit=native.CONTACT_LIMIT,
-        own_sockets=[TransportAddress.parse(socket) for socket in _sockets(edge)],
-        dialog_place=_dialog_place(edge) if simple_dialogs else "",
+        routes_limit=native.ROUTES_LIMIT,
+        routes_length=native.ROUTES_LENGTH,
+        own_places=_list([socket.partition(":")[2] for socket in _sockets(edge)]),
+        own_ips=_list([TransportAddress.parse(one).ip_text for one in _sockets(edge)]),
+        simple_dialogs=simple_dialogs and bool(dialog_places),
+        dialog_place=f"<sip:{only_place};lr;{cookie.PARAM}=" if has_one_socket else "",
+        dialog_places={} if has_one_socket else dialog_places,
+        only_place=only_place,
         no_socket=Reason.NO_SOCKET_FOR_TARGET,
         ended=record.ENDED,
         scanners=SCANNERS,
@@ -213,17 +238,30 @@ def _sockets(edge: EdgeConfig) -> list[str]:
     return list(dict.fromkeys([*map(str, edge.listen), str(edge.agent_socket), *texts]))
 
 
-def _dialog_place(edge: EdgeConfig) -> str:
-    """Return our Record-Route up to the cookie, for a call over UDP on both sides.
+def _dialog_places(edge: EdgeConfig) -> dict[str, str]:
+    """Return each socket over UDP, with the place of it that a Record-Route shows.
 
-    Empty where the configuration does not determine it: then Kamailio finds it for each call.
+    Those are missing that the configuration does not determine.
     """
-    sockets = [socket for socket in edge.listen if socket.transport is Transport.UDP]
-    if len(sockets) != 1 or sockets[0].ip.version != 4 or edge.sockets.follows_nat(sockets[0]):
-        return ""
-    host, port = edge.sockets.place_of(sockets[0])
-    shown = "" if port == Transport.UDP.default_port else f":{port}"
-    return f"<sip:{host_text(host)}{shown};lr=on;{cookie.PARAM}="
+    places = {}
+    for socket in edge.listen:
+        is_constant = socket.ip.version == 4 and not edge.sockets.follows_nat(socket)
+        if socket.transport is Transport.UDP and is_constant:
+            host, port = edge.sockets.place_of(socket)
+            shown = "" if port == Transport.UDP.default_port else f":{port}"
+            places[str(socket)] = f"{host_text(host)}{shown}"
+    return places
+
+
+def _only_place(places: dict[str, str], udp: Sequence[TransportAddress]) -> str:
+    """Return the place of the one socket for IPv4 over UDP. Empty: there are several."""
+    fitting = [str(socket) for socket in udp if socket.ip.version == 4]
+    return places.get(fitting[0], "") if len(fitting) == 1 else ""
+
+
+def _list(words: Sequence[str]) -> str:
+    """Write words with a blank around each, so that Kamailio finds a whole one."""
+    return f" {' '.join(dict.fromkeys(words))} "
 
 
 def _kamailio_socket(socket: TransportAddress) -> str:

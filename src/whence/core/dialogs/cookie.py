@@ -1,8 +1,8 @@
 """The cookie in our Record-Route: it names a dialog, and its MACs cover where requests may lead.
 
 The first letter of a cookie is its kind. The edge writes cookies of the kind `a`. Kamailio itself
-writes those of the kind `b`, which `native.py` describes. The id of a dialog begins with the kind,
-and each MAC covers the id.
+writes those of the kinds `b` and `c`, which `native.py` describes. The id of a dialog begins with
+the kind, and each MAC covers the id.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from ipaddress import ip_address
 
 from whence.core.dialogs import native
+from whence.core.dialogs.arrival import Arrival
 from whence.core.dialogs.record import Side
 from whence.core.mac import is_same, mac
 from whence.core.sip.transport_address import Transport, TransportAddress
@@ -24,11 +25,13 @@ PARAM = "whence"
 KIND = "a"
 
 
-_TIME_LENGTH = 12
+_TIME_LENGTH = 14
+_PROCESS_LENGTH = 6
 
 
-ID_LENGTH = len(KIND) + _TIME_LENGTH + 16
-"""Letters of a dialog's id: the kind, the millisecond of its start, then random digits, in hex."""
+ID_LENGTH = len(KIND) + _TIME_LENGTH + _PROCESS_LENGTH + 16
+"""Letters of a dialog's id: the kind, the microsecond of its INVITE's arrival, the process, then
+random digits, in hex."""
 
 
 MAC_LENGTH = 18
@@ -65,9 +68,10 @@ KEPT_LENGTH = 128
 # Cookies.
 
 
-def new_id(now: float, randomness: str) -> str:
-    """Make a dialog's id. `randomness`: 16 hex digits."""
-    return f"{KIND}{int(now * 1000):012x}{randomness}"
+def new_id(arrival: Arrival, randomness: str) -> str:
+    """Make a dialog's id. `arrival`: that of its INVITE. `randomness`: 16 hex digits."""
+    process = arrival.process & 0xFFFFFF
+    return f"{KIND}{arrival.at_us:0{_TIME_LENGTH}x}{process:0{_PROCESS_LENGTH}x}{randomness}"
 
 
 def write_cookie(
@@ -104,22 +108,30 @@ def find_cookie(uris: Sequence[Uri | None]) -> str | None:
 _AT = rf"(?:{_SOURCE}[0-4](?:[0-9a-f]{{8}}|[0-9a-f]{{32}})[0-9a-f]{{4}})?"
 
 _COOKIE = re.compile(
-    rf"{KIND}[0-9a-f]{{{COOKIE_LENGTH - 1}}}{_AT}"
-    rf"|{native.COOKIE}(?:[0-9a-f]{{{2 * MAC_LENGTH}}}{_AT})?",
+    rf"{KIND}[0-9a-f]{{{COOKIE_LENGTH - 1}}}{_AT}|{native.COOKIE}"
+    rf"(?:{native.PATH_MAC}|[0-9a-f]{{{2 * MAC_LENGTH}}}{_AT})?",
     re.ASCII,
 )
 
 
 def began_at(cookie: str) -> float:
     """Return the instant at which a cookie's dialog began. Raises ValueError for other text."""
-    if cookie.startswith(native.KIND):
+    if cookie.startswith(native.KINDS):
         return native.began_at(cookie)
-    return int(cookie[len(KIND) : len(KIND) + _TIME_LENGTH], 16) / 1000
+    return arrival_of(cookie).at
+
+
+def arrival_of(cookie: str) -> Arrival:
+    """Return the arrival of the INVITE of a cookie's dialog. Raises ValueError for other text."""
+    if cookie.startswith(native.KINDS):
+        return native.arrival_of(cookie)
+    end = len(KIND) + _TIME_LENGTH
+    return Arrival(int(cookie[len(KIND) : end], 16), int(cookie[end : end + _PROCESS_LENGTH], 16))
 
 
 def id_of(cookie: str) -> str:
     """Return the id of a cookie's dialog."""
-    if cookie.startswith(native.KIND):
+    if cookie.startswith(native.KINDS):
         return native.id_of(cookie)
     return cookie[:ID_LENGTH]
 

@@ -93,6 +93,9 @@ class DialogRecord:
     caller: Party
     callee: Party = Party()
     caller_user: str = ""
+    cseq_offset: int = 0
+    """How much higher the CSeq of the callee's requests is at the caller: the challenges that the
+    edge has answered for it."""
 
     def user_of(self, side: Side) -> str:
         """Return the URI of the local user whose phone is this party; empty: another party."""
@@ -110,15 +113,17 @@ class DialogRecord:
 
     def to_text(self) -> str:
         """Write the record as one text, without a quotation mark or a NUL in it."""
-        values = (self.call, self.tag, self.trunk_id, self.user, self.caller_user)
+        offset = str(self.cseq_offset)
+        values = (self.call, self.tag, self.trunk_id, self.user, self.caller_user, offset)
         return "\n".join([*values, *_party_lines(self.caller), *_party_lines(self.callee)])
 
     @classmethod
     def from_text(cls, text: str) -> DialogRecord:
         """Read what `to_text` wrote. Raises ValueError for anything else."""
-        call, tag, trunk_id, user, caller_user, *lines = text.split("\n")
+        call, tag, trunk_id, user, caller_user, offset, *lines = text.split("\n")
         a, b, c, d, e, f = lines
-        return cls(call, tag, trunk_id, user, _party(a, b, c), _party(d, e, f), caller_user)
+        caller, callee = _party(a, b, c), _party(d, e, f)
+        return cls(call, tag, trunk_id, user, caller, callee, caller_user, int(offset))
 
 
 # `_NAME`, `place` and `write_cookie` ensure that a place, a hop, an ip and a cookie hold no blank.

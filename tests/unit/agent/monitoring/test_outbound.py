@@ -76,7 +76,9 @@ Explain = Callable[..., CallOutExplanation]
 
 def grant(directory: Directory, trunk_id: str, ends_at: float) -> None:
     home = TransportAddress.parse("udp:192.0.2.1:5060")
-    registration = Registration(trunk_id, f"call-{trunk_id}", expires_at=ends_at, home=home)
+    registration = Registration(
+        trunk_id, f"call-{trunk_id}", expires_at=ends_at, learned_until=ends_at, home=home
+    )
     step = RegistrationStep(
         AccountKey(f"sip:{trunk_id}"),
         registration,

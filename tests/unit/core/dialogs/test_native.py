@@ -3,21 +3,16 @@
 from hashlib import sha256
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from whence.core.dialogs import cookie as cookies
 from whence.core.dialogs import native
-from whence.core.dialogs.record import DialogRecord, Party, RequestPath, Side
+from whence.core.dialogs.record import RequestPath, Side
+from whence.core.sip.uri import Uri
 
 KEY = native.key_for_kamailio("00" * 32)
 ID = "b1795868816d15839d4243d"
 CALLER, CALLEE = "192.0.2.1:5060", "192.0.2.2:5070"
 COOKIE = native.write_cookie(KEY, ID, "call", CALLER, CALLEE)
-TO_CALLER = "call 192.0.2.2:5070 sip:a@192.0.2.1:5060"
-MIDDLE = "tag\ttrunk\tsip:alice@edge.example"
-BEGUN = f"{TO_CALLER}\n{MIDDLE}\n\rcall 192.0.2.1:5060 "
-ANSWERED = f"\r{BEGUN}sip:b@192.0.2.2:5070\n"
 
 
 def test_cookie_is_the_hash_that_kamailio_makes() -> None:
@@ -69,29 +64,42 @@ def test_old_cookie_opens_both_directions() -> None:
         assert native.direction_of_old(KEY, COOKIE, "call", there, [sender]) is None
 
 
-def party(place: str) -> Party:
-    path = RequestPath((f"udp:{place}",), f"sip:{place}")
-    return Party((place.partition(":")[0],), (path,), (COOKIE,))
+FAR_ID = ID.replace("b", "c", 1)
+FAR = native.write_cookie(KEY, FAR_ID, "call", CALLER, CALLEE)
+PROXIES = ("udp:192.0.2.7:5060", "udp:a.example:5061", "udp:10.0.0.1:5060")
 
 
-def test_item_is_read_as_a_record() -> None:
-    begun = DialogRecord("call", "tag", "trunk", "sip:alice@edge.example", party(CALLER))
-    assert native.read_item(BEGUN, COOKIE) == begun
-    assert native.read_item(ANSWERED, COOKIE) == begun.with_party(Side.CALLEE, party(CALLEE))
+def test_path_mac_opens_its_own_direction_and_path_only() -> None:
+    to_caller = native.add_path(KEY, FAR, "call", Side.CALLER, PROXIES, "")
+    to_callee = native.add_path(KEY, FAR, "call", Side.CALLEE, PROXIES, "192.0.2.1")
+    path = RequestPath(PROXIES, "sip:192.0.2.7:5060")
+
+    def found(cookie: str, there: tuple[str, ...], sender: str, call_id: str = "call") -> object:
+        return native.direction_of_old(KEY, cookie, call_id, there, [sender])
+
+    assert found(to_caller, PROXIES, "192.0.2.9:1") == (Side.CALLEE, path)
+    assert found(to_callee, PROXIES, "192.0.2.1:9") == (Side.CALLER, path)
+    assert found(to_callee, PROXIES, "192.0.2.2:9") is None
+    for cookie in (FAR, to_caller[:-1], to_caller + "0", to_caller.replace("w", "")):
+        assert found(cookie, PROXIES, "192.0.2.9:1") is None
+    for there in (PROXIES[:1], PROXIES[::-1], PROXIES[1:], (*PROXIES, PROXIES[0])):
+        assert found(to_caller, there, "192.0.2.9:1") is None
+    assert found(to_caller, PROXIES, "192.0.2.9:1", "another") is None
+    more = f"{PROXIES[2]} call"  # a Call-ID of a caller may have blanks
+    assert found(to_caller, PROXIES[:2], "192.0.2.9:1", more) is None
 
 
-@pytest.mark.parametrize(
-    "text", ["", "\r", "ended", BEGUN.replace("call", "x", 1), BEGUN.replace("\t", "")]
-)
-def test_other_text_is_no_item(text: str) -> None:
-    with pytest.raises(ValueError, match=r".+"):
-        native.read_item(text, COOKIE)
+def test_first_mac_of_a_far_caller_opens_no_way_to_it() -> None:
+    assert native.direction_of_old(KEY, FAR, "call", (f"udp:{CALLER}",), [CALLEE]) is None
+    found = native.direction_of_old(KEY, FAR, "call", (f"udp:{CALLEE}",), [CALLER])
+    assert found == (Side.CALLER, RequestPath((f"udp:{CALLEE}",), f"sip:{CALLEE}"))
 
 
-@given(st.text(), st.text(), st.text(), st.text())
-def test_record_is_never_read_as_an_item(call: str, tag: str, trunk: str, user: str) -> None:
-    """Else a Call-ID or tag could contain what Kamailio looks for in an item."""
-    call, tag = (cookies.kept("00" * 32, value) for value in (call, tag))
-    trunk, user = (value.translate({10: None, 13: None}) for value in (trunk, user))
-    record = DialogRecord(call, tag, trunk, user, party(CALLER), party(CALLEE))
-    assert not native.is_item(record.to_text())
+def test_second_mac_is_part_of_a_cookie() -> None:
+    cookie = native.add_path(KEY, FAR, "call", Side.CALLER, PROXIES, "")
+    uri = Uri.parse(f"sip:192.0.2.9;lr;whence={cookie}")
+    assert cookies.find_cookie([uri]) == cookie
+    assert native.is_native(cookie)
+    assert not native.is_native(FAR + "0" * 2 * cookies.MAC_LENGTH)
+    assert cookies.id_of(cookie) == FAR
+    assert native.covers(KEY, cookie, "call", CALLER, CALLEE)

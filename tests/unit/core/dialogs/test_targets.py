@@ -5,6 +5,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from whence.core.dialogs import targets
+from whence.core.dialogs.arrival import Arrival
 from whence.core.dialogs.cookie import (
     COOKIE_LENGTH,
     began_at,
@@ -23,7 +24,7 @@ OWN = OwnSockets.of(
     [TransportAddress.parse("udp:203.0.113.1:5060"), TransportAddress.parse("udp:127.0.0.1:5062")]
 )
 FAR = TransportAddress.parse("udp:198.51.100.7:5060")
-ID = new_id(NOON, "0123456789abcdef")
+ID = new_id(Arrival.of(NOON), "0123456789abcdef")
 
 
 def read(text: str) -> Uri | None:
