@@ -38,6 +38,7 @@ from whence.agent.runtime.clock import Clocks, ClockWatch
 from whence.agent.runtime.process import AsgiApp
 from whence.core.clock import ClockOffset
 from whence.core.settings import NodeSettings
+from whence.core.sip.transport_address import WEBSOCKETS
 from whence.store import location
 from whence.store.directory import FILE, Directory
 from whence.trust.settings import load_trusted
@@ -107,7 +108,11 @@ async def _serve(
     )
     resolver = SipResolver(
         DnsCache(settings.agent.nameserver_place),
-        [(own.transport, own.ip.version) for own in settings.edge.listen],
+        [
+            (own.transport, own.ip.version)
+            for own in settings.edge.listen
+            if own.transport not in WEBSOCKETS
+        ],
     )
     alarms, trunk_alarms = observers.alarms, observers.trunk_alarms
     keepalives = KeepAliveService(kamailio)

@@ -22,7 +22,7 @@ from whence.agent.access.tokens import TokenFile
 from whence.agent.access.verifier import TokenVerifier
 from whence.agent.config.models import MonitoringConfig
 from whence.agent.monitoring import alertmanager
-from whence.agent.monitoring.alarms import Alarms, WrongTokenAlarms
+from whence.agent.monitoring.alarms import Alarms, MediaAlarms, WrongTokenAlarms
 from whence.agent.monitoring.call_log import CallsFile
 from whence.agent.monitoring.calls import Calls
 from whence.agent.monitoring.conflicts import ConflictMonitor
@@ -107,7 +107,11 @@ class Observers:
     def receiver(self, notice_listeners: Sequence[NoticeListener] = ()) -> DecisionReceiver:
         """Make the socket of the edge's decision reports, with all their listeners."""
         tokens = WrongTokenAlarms(self.alarms)
-        listeners: list[DecisionListener] = [self.calls, self.unknown, tokens, self.stream]
+        media = MediaAlarms(self.alarms)
+        listeners: list[DecisionListener] = [
+            *(self.calls, self.unknown, tokens, media),
+            self.stream,
+        ]
         return DecisionReceiver(
             self._socket,
             listeners,

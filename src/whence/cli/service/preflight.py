@@ -47,6 +47,7 @@ _PACKAGE_OF_MODULE = {
     "app_python3": "kamailio-python3-modules",
     "db_sqlite": "kamailio-sqlite-modules",
     "tls": "kamailio-tls-modules",
+    "websocket": "kamailio-websocket-modules",
 }
 
 

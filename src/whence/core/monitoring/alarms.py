@@ -34,6 +34,7 @@ class AlarmKind(StrEnum):
     KAMAILIO_RESTARTED = "kamailio_restarted"
     DIRECTORY_UNWRITABLE = "directory_unwritable"
     DISK_FULL = "disk_full"
+    MEDIA_UNAVAILABLE = "media_unavailable"
     CLOCK_STEPPED = "clock_stepped"
 
 
