@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 from whence.agent.config.models import MonitoringConfig
 from whence.agent.monitoring.alarms import Alarms, WrongTokenAlarms
+from whence.agent.monitoring.call_alarms import CallAlarms
 from whence.agent.monitoring.call_log import CallsFile
 from whence.agent.monitoring.calls import Calls
 from whence.agent.monitoring.conflicts import ConflictMonitor
 from whence.agent.monitoring.decision_receiver import (
+    CallListener,
     DecisionListener,
     DecisionReceiver,
     NoticeListener,
@@ -96,8 +98,9 @@ class Observers:
         """Make the socket of the edge's decision reports, with all their listeners."""
         tokens = WrongTokenAlarms(self.alarms)
         listeners: list[DecisionListener] = [self.calls, self.unknown, tokens]
+        call_listeners: list[CallListener] = [self.calls, CallAlarms(self.alarms)]
         return DecisionReceiver(
-            self._socket, listeners, notice_listeners, [self.alarms, self.calls], [self.calls]
+            self._socket, listeners, notice_listeners, [self.alarms, self.calls], call_listeners
         )
 
     def tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
