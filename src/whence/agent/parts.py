@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import gc
 import socket
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from whence.agent.access.audit import AuditLog
+from whence.agent.access.tokens import TokenFile
+from whence.agent.access.verifier import TokenVerifier
 from whence.agent.config.models import MonitoringConfig
+from whence.agent.monitoring import alertmanager
 from whence.agent.monitoring.alarms import Alarms, WrongTokenAlarms
 from whence.agent.monitoring.call_alarms import CallAlarms
 from whence.agent.monitoring.call_log import CallsFile
@@ -28,14 +33,16 @@ from whence.agent.monitoring.decision_receiver import (
     DecisionReceiver,
     NoticeListener,
 )
+from whence.agent.monitoring.mail import Mail
 from whence.agent.monitoring.open_calls import FILE as CALLS_FILE
 from whence.agent.monitoring.open_calls import OpenCalls
+from whence.agent.monitoring.reload_results import ReloadResults
 from whence.agent.monitoring.store_monitor import StoreMonitor
 from whence.agent.monitoring.trunk_alarms import TrunkAlarms
 from whence.agent.monitoring.unknown_sources import UnknownSourceCounter
 from whence.agent.provisioning.reload import Reloaded
 from whence.agent.runtime.lock import LOCK_FILE, alone
-from whence.agent.runtime.process import LoadApi, api_socket, run_until_signal
+from whence.agent.runtime.process import ApiTls, LoadApi, api_socket, run_until_signal
 from whence.agent.runtime.state_directory import prepare_state
 from whence.core.monitoring.unknown_sources import UnknownSourceTable, WindowCounter
 from whence.errors import ConfigError, LocationError, OperatorError, StoreError
@@ -69,8 +76,10 @@ class Observers:
 
     def __init__(self, own: MonitoringConfig, state: Path, *, has_ends: bool = True) -> None:
         """`has_ends`: whether the edge reports the ends of calls; that of a drop-in does not."""
+        self.started_at = time.time()
         self.webhook = _webhook(own) if own.webhook else None
-        self.alarms = Alarms([] if self.webhook is None else [self.webhook])
+        self.mail = Mail(own.mail_to, own.mail_from, own.sendmail) if own.mail_to else None
+        self.alarms = Alarms([one for one in (self.webhook, self.mail) if one is not None])
         self.calls = Calls(
             own.call_history_size,
             CallsFile(Path(own.call_log_file)) if own.call_log_file else None,
@@ -113,13 +122,28 @@ class Observers:
         }
         if self.webhook is not None:
             tasks["webhook"] = self.webhook.run()
+        if self.mail is not None:
+            tasks["mail"] = self.mail.run()
         return tasks
+
+
+def api_tls(own: MonitoringConfig) -> ApiTls | None:
+    """Return the certificate of the API; None without one. Raises: OperatorError."""
+    if not own.api_certificate:
+        return None
+    try:
+        return ApiTls(own.api_certificate, own.api_key)
+    except OSError as error:
+        raise OperatorError(f"the certificate of the API cannot be read: {error}") from None
 
 
 def _webhook(own: MonitoringConfig) -> Webhook:
     from whence.agent.monitoring.webhook import Webhook  # noqa: PLC0415 - its httpx is slow
 
-    return Webhook(own.webhook, own.webhook_token_file)
+    form = None
+    if own.webhook_format == "alertmanager":
+        form = partial(alertmanager.body, instance=socket.gethostname())
+    return Webhook(own.webhook, own.webhook_token_file, form=form)
 
 
 @dataclass(frozen=True)
@@ -134,6 +158,34 @@ class AgentParts:
     """The socket of the API."""
     reload: Callable[[], Reloaded]
     """Raises: ConfigError or StoreError, which it has logged; then it changed nothing."""
+    state: Path
+    """The state directory."""
+    tls: ApiTls | None = None
+    """The certificate of the API."""
+
+    @cached_property
+    def verifier(self) -> TokenVerifier:
+        """The verifier of the API's tokens."""
+        return TokenVerifier(TokenFile(self.state))
+
+    @cached_property
+    def audit(self) -> AuditLog:
+        """The audit log."""
+        return AuditLog(self.state)
+
+    def reload_all(self) -> Reloaded:
+        """Read the settings file again, and the certificate of the API.
+
+        Raises: ConfigError or StoreError, which it has logged; then it changed nothing.
+        """
+        if self.tls is not None:
+            self.tls.renew()
+        return self.reload()
+
+    @cached_property
+    def reloads(self) -> ReloadResults[Reloaded]:
+        """The reload, which notes its last result."""
+        return ReloadResults(self.reload_all)
 
     @cached_property
     def store_monitor(self) -> StoreMonitor:
@@ -161,7 +213,7 @@ class AgentParts:
 
         def on_sighup() -> None:
             with suppress(ConfigError, StoreError):  # reload has logged it
-                self.reload()
+                self.reloads()
             if reloaded is not None:
                 reloaded()
 
@@ -170,5 +222,6 @@ class AgentParts:
         gc.enable()
         self.receiver.start()
         all_tasks = {**tasks, **self.observers.tasks(), "store": self.store_monitor.run()}
-        await run_until_signal(load_api, self.bound, all_tasks, on_sighup, end)
+        tls = None if self.tls is None else self.tls.context
+        await run_until_signal(load_api, self.bound, all_tasks, on_sighup, end, tls)
         self.receiver.stop()
