@@ -286,6 +286,10 @@ class StrictUas:
         return True
 
     def _accept(self, message: Message, sender: Address) -> None:
+        if message.method == "REGISTER":
+            granted = [("Contact", value) for value in message.all("Contact")]
+            self.reply(message, 200, sender, [*granted, ("Expires", "600")])
+            return
         if message.method != "INVITE":
             contact = [("Contact", self.contact)] if message.method == "UPDATE" else []
             self.reply(message, 200, sender, contact)

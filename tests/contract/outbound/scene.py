@@ -6,11 +6,11 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from testkit.calling_phone import Phone
 from testkit.digest import Realm
 from testkit.network import SIP_PORT
 from testkit.strict_uas import StrictUas
 from tests.contract.books import DOMAIN
-from tests.contract.outbound.phone import Phone
 from tests.contract.scene import HOUR_S, PASSWORD, Scene
 from whence.agent.config.trunk import TrunkConfig, UserConfig
 from whence.core.sip.transport_address import TransportAddress

@@ -1,7 +1,7 @@
 """No name or address of a phone reaches a trunk: a look at every byte."""
 
+from testkit.calling_phone import SDP, Phone
 from testkit.digest import Realm
-from tests.contract.outbound.phone import SDP, Phone
 from tests.contract.outbound.scene import NUMBER, OutScene, OutTrunk
 
 SECRET = "private-thing"
