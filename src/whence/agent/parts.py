@@ -23,10 +23,12 @@ from whence.agent.access.verifier import TokenVerifier
 from whence.agent.config.models import MonitoringConfig
 from whence.agent.monitoring import alertmanager
 from whence.agent.monitoring.alarms import Alarms, MediaAlarms, WrongTokenAlarms
+from whence.agent.monitoring.call_alarms import CallAlarms
 from whence.agent.monitoring.call_log import CallsFile
 from whence.agent.monitoring.calls import Calls
 from whence.agent.monitoring.conflicts import ConflictMonitor
 from whence.agent.monitoring.decision_receiver import (
+    CallListener,
     DecisionListener,
     DecisionReceiver,
     NoticeListener,
@@ -112,12 +114,13 @@ class Observers:
             *(self.calls, self.unknown, tokens, media),
             self.stream,
         ]
+        call_listeners: list[CallListener] = [self.calls, CallAlarms(self.alarms), self.stream]
         return DecisionReceiver(
             self._socket,
             listeners,
             notice_listeners,
             [self.alarms, self.calls],
-            [self.calls, self.stream],
+            call_listeners,
         )
 
     def tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
