@@ -28,7 +28,7 @@ from whence.agent.monitoring.metrics import (
     StoreMetrics,
     registry,
 )
-from whence.agent.monitoring.stream import EventKind as StreamKind
+from whence.agent.monitoring.stream import StreamKind
 from whence.agent.monitoring.unknown_sources import UnknownSources
 from whence.agent.parts import AgentParts
 from whence.agent.provisioning.provisioned import Provisioned
